@@ -1,0 +1,99 @@
+// Every error that a user may see, with its stable code. Only `http/middleware/errors.ts` writes the
+// HTTP envelope and only `main.ts` turns an error into an exit code.
+
+/** Code → HTTP status (contract: OpenAI's envelope, with the codes that routers and SDKs act on). */
+const STATUS_OF_CODE = {
+  invalid_request: 400,
+  invalid_json: 400,
+  invalid_utf8: 400,
+  context_length_exceeded: 400,
+  unsupported_parameter: 400,
+  invalid_api_key: 401,
+  forbidden: 403,
+  not_found: 404,
+  model_not_found: 404,
+  method_not_allowed: 405,
+  request_timeout: 408,
+  payload_too_large: 413,
+  unsupported_media_type: 415,
+  header_too_large: 431,
+  adapter_invalid: 422,
+  adapter_non_finite: 422,
+  base_mismatch: 422,
+  rate_limit_exceeded: 429,
+  internal_error: 500,
+  overloaded: 503,
+  adapter_unavailable: 503,
+  adapter_checksum_mismatch: 503,
+  engine_restarting: 503,
+} as const;
+
+export type ErrorCode = keyof typeof STATUS_OF_CODE;
+
+export interface ServeErrorOptions {
+  /** The request's field at fault, e.g. `messages[2].content`. */
+  param?: string;
+  /** Sent as `retry-after`; 429 and 503 always carry one (default 1). */
+  retryAfterS?: number;
+  cause?: unknown;
+}
+
+/** An error that is answered to a client: `message` is shown, so it never names a path, a key or a prompt. */
+export class ServeError extends Error {
+  override name = 'ServeError';
+  readonly code: ErrorCode;
+  readonly status: number;
+  readonly param: string | null;
+  readonly retryAfterS: number | undefined;
+
+  constructor(code: ErrorCode, message: string, options: ServeErrorOptions = {}) {
+    super(message, { cause: options.cause });
+    this.code = code;
+    this.status = STATUS_OF_CODE[code];
+    this.param = options.param ?? null;
+    const transient = this.status === 429 || this.status === 503;
+    this.retryAfterS = options.retryAfterS ?? (transient ? 1 : undefined);
+  }
+
+  /** Plain data, to cross the process boundary. */
+  toPlain(): PlainError {
+    return { code: this.code, message: this.message, param: this.param };
+  }
+
+  static fromPlain(plain: PlainError): ServeError {
+    return new ServeError(plain.code, plain.message, plain.param ? { param: plain.param } : {});
+  }
+}
+
+export interface PlainError {
+  code: ErrorCode;
+  message: string;
+  param: string | null;
+}
+
+/** A file that is bad for ever: reading it again cannot help. `field` is the tensor, key or offset at fault. */
+export class FileError extends Error {
+  override name = 'FileError';
+  readonly field: string;
+
+  constructor(field: string, message: string, options?: { cause?: unknown }) {
+    super(`${field}: ${message}`, options);
+    this.field = field;
+  }
+}
+
+/** A wrong setting: exit 78, one line per fault. */
+export class ConfigError extends Error {
+  override name = 'ConfigError';
+  readonly faults: readonly string[];
+
+  constructor(faults: readonly string[]) {
+    super(faults.join('\n'));
+    this.faults = faults;
+  }
+}
+
+/** A wrong command line: exit 2. */
+export class UsageError extends Error {
+  override name = 'UsageError';
+}

@@ -1,0 +1,73 @@
+// Messages between the server process and the engine process: plain data, token ids and digests only.
+import type { PlainError } from '../errors.ts';
+import type { FinishReason, GenerationRequest, TokenLogprob } from '../generation.ts';
+
+/** Unique for the life of the server process. */
+export type SequenceId = number & { readonly __sequence: true };
+
+/** Where the engine process finds an adapter's files; the digest is its identity. */
+export interface AdapterSource {
+  digest: string;
+  /** A local PEFT folder. */
+  directory: string;
+}
+
+export type CacheTier = 'slot' | 'ram' | 'disk';
+
+export type ToEngine =
+  | {
+      type: 'submit';
+      id: SequenceId;
+      /** Fairness is between these. */
+      tenant: string;
+      adapter?: AdapterSource;
+      request: GenerationRequest;
+    }
+  | { type: 'abort'; id: SequenceId }
+  | { type: 'stats' }
+  /** Ends the process once all sequences have ended, or after the deadline. */
+  | { type: 'drain'; deadlineMs: number };
+
+export type FromEngine =
+  | { type: 'ready'; model: EngineModelInfo }
+  /** Fatal at start: a configuration or file fault. */
+  | { type: 'refused'; message: string }
+  /** What one step produced, in order; `step` counts from 1 without gaps. */
+  | { type: 'step'; step: number; events: EngineEvent[] }
+  | { type: 'stats'; stats: EngineStats }
+  | {
+      type: 'log';
+      level: 'info' | 'warn' | 'error';
+      message: string;
+      fields?: Record<string, unknown>;
+    };
+
+export interface EngineModelInfo {
+  vocabSize: number;
+  maxSeqLength: number;
+  slotCount: number;
+  provider: string;
+  weights: string;
+}
+
+/** A sequence sees: accepted, prompt?, token*, then exactly one of finished or failed. */
+export type EngineEvent =
+  | { type: 'accepted'; id: SequenceId; tier?: CacheTier; loadMs?: number }
+  | { type: 'prompt'; id: SequenceId; logprobs: TokenLogprob[] }
+  | { type: 'token'; id: SequenceId; tokenId: number; logprob?: TokenLogprob }
+  | { type: 'finished'; id: SequenceId; reason: FinishReason }
+  | { type: 'failed'; id: SequenceId; error: PlainError };
+
+export interface EngineStats {
+  running: number;
+  waiting: number;
+  slotCount: number;
+  /** Share of KV positions in use, 0..1. */
+  kvUsage: number;
+  steps: number;
+  promptTokens: number;
+  generatedTokens: number;
+  nonFiniteRows: number;
+  residentAdapters: string[];
+  adapterCacheBytes: number;
+}

@@ -1,0 +1,119 @@
+// A tensor at rest: little-endian bytes, row-major, with the dtype names of safetensors.
+import { assert } from './assert.ts';
+
+/** dtype → bytes per element. */
+export const DTYPE_BYTES = {
+  F64: 8,
+  F32: 4,
+  F16: 2,
+  BF16: 2,
+  I64: 8,
+  I32: 4,
+  I16: 2,
+  I8: 1,
+  U8: 1,
+  BOOL: 1,
+} as const;
+
+export type DType = keyof typeof DTYPE_BYTES;
+export type FloatDType = 'F32' | 'F16' | 'BF16';
+
+export interface TensorInfo {
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+}
+
+export interface Tensor extends TensorInfo {
+  /** `elementCount(shape) * DTYPE_BYTES[dtype]` bytes; may be a view at any alignment. */
+  readonly data: Uint8Array;
+}
+
+/** Named tensors that are read one at a time, so that a model need not fit in memory twice. */
+export interface TensorSource {
+  readonly infos: ReadonlyMap<string, TensorInfo>;
+  /** Throws `FileError` where there is no such tensor. */
+  read(name: string): Tensor;
+  close(): void;
+}
+
+export function elementCount(shape: readonly number[]): number {
+  return shape.reduce((product, dim) => product * dim, 1);
+}
+
+export function isFloat(dtype: DType): dtype is FloatDType {
+  return dtype === 'F32' || dtype === 'F16' || dtype === 'BF16';
+}
+
+/** Widens F32, F16 or BF16 values to a fresh Float32Array, exactly. */
+export function toFloat32(tensor: Tensor): Float32Array {
+  const { dtype, data } = tensor;
+  assert(isFloat(dtype), `toFloat32: ${dtype} is not a float type`);
+  const count = elementCount(tensor.shape);
+  const bytes = data.slice(); // own buffer, offset 0: aligned
+  if (dtype === 'F32') return new Float32Array(bytes.buffer, 0, count);
+  const half = new Uint16Array(bytes.buffer, 0, count);
+  const out = new Float32Array(count);
+  const bits = new Uint32Array(out.buffer);
+  if (dtype === 'BF16') for (let i = 0; i < count; i++) bits[i] = half[i]! << 16;
+  else for (let i = 0; i < count; i++) bits[i] = halfToFloatBits(half[i]!);
+  return out;
+}
+
+/** Rounds to the nearest, ties to even. */
+export function fromFloat32(
+  values: Float32Array,
+  shape: readonly number[],
+  dtype: FloatDType,
+): Tensor {
+  if (dtype === 'F32') {
+    return {
+      dtype,
+      shape,
+      data: new Uint8Array(values.buffer, values.byteOffset, values.byteLength),
+    };
+  }
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  const half = new Uint16Array(values.length);
+  const round = dtype === 'BF16' ? floatBitsToBfloat : floatBitsToHalf;
+  for (let i = 0; i < half.length; i++) half[i] = round(bits[i]!);
+  return { dtype, shape, data: new Uint8Array(half.buffer) };
+}
+
+function floatBitsToBfloat(bits: number): number {
+  if ((bits & 0x7fffffff) > 0x7f800000) return (bits >>> 16) | 0x40; // keep a NaN a NaN
+  return (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16;
+}
+
+function halfToFloatBits(half: number): number {
+  const sign = (half & 0x8000) << 16;
+  const exponent = (half >>> 10) & 0x1f;
+  let mantissa = half & 0x3ff;
+  if (exponent === 0x1f) return sign | 0x7f800000 | (mantissa << 13);
+  if (exponent !== 0) return sign | ((exponent + 112) << 23) | (mantissa << 13);
+  if (mantissa === 0) return sign;
+  let shift = 0;
+  while ((mantissa & 0x400) === 0) {
+    mantissa <<= 1;
+    shift++;
+  }
+  return sign | ((113 - shift) << 23) | ((mantissa & 0x3ff) << 13);
+}
+
+function floatBitsToHalf(bits: number): number {
+  const sign = (bits >>> 16) & 0x8000;
+  const magnitude = bits & 0x7fffffff;
+  if (magnitude > 0x7f800000) return sign | 0x7e00;
+  if (magnitude >= 0x477ff000) return sign | 0x7c00; // rounds past 65504
+  if (magnitude >= 0x38800000) {
+    const rounded = magnitude + 0xfff + ((magnitude >>> 13) & 1);
+    return sign | ((rounded - 0x38000000) >>> 13);
+  }
+  if (magnitude < 0x33000000) return sign; // below half of the smallest subnormal
+  const exponent = magnitude >>> 23;
+  const mantissa = (magnitude & 0x7fffff) | 0x800000;
+  const shift = 126 - exponent;
+  const kept = mantissa >>> shift;
+  const rest = mantissa & ((1 << shift) - 1);
+  const half = 1 << (shift - 1);
+  return sign | (kept + (rest > half || (rest === half && (kept & 1) === 1) ? 1 : 0));
+}
