@@ -1,0 +1,50 @@
+// The names and shapes of a decoder's tensors in transformers' checkpoints.
+import type { DecoderConfig } from './config.ts';
+import { moduleName, TARGET_MODULES, TARGET_NAMES, type TargetName } from './target-modules.ts';
+
+export const embeddingName = 'model.embed_tokens.weight';
+export const headName = 'lm_head.weight';
+export const finalNorm = 'model.norm.weight';
+
+/** `model.layers.3.input_layernorm.weight` */
+export function layerTensor(layer: number, module: string): string {
+  return `model.layers.${layer}.${module}.weight`;
+}
+
+export function weightName(layer: number, target: TargetName): string {
+  return `${moduleName(layer, target)}.weight`;
+}
+
+export function biasName(layer: number, target: TargetName): string {
+  return `${moduleName(layer, target)}.bias`;
+}
+
+/** Whether a family's linear carries a bias. */
+export function hasBias(config: DecoderConfig, target: TargetName): boolean {
+  return config.qkvBias && TARGET_MODULES[target].site === 'attention_in';
+}
+
+/** Every tensor that a checkpoint of this shape holds, by name: [out, in] for linears. */
+export function expectedTensors(config: DecoderConfig): Map<string, readonly number[]> {
+  const { hiddenSize, headDim, vocabSize } = config;
+  const expected = new Map<string, readonly number[]>();
+  expected.set(embeddingName, [vocabSize, hiddenSize]);
+  for (let layer = 0; layer < config.layerCount; layer++) {
+    for (const target of TARGET_NAMES) {
+      const { inFeatures, outFeatures } = TARGET_MODULES[target];
+      expected.set(weightName(layer, target), [outFeatures(config), inFeatures(config)]);
+      if (hasBias(config, target)) expected.set(biasName(layer, target), [outFeatures(config)]);
+    }
+    for (const norm of ['input_layernorm', 'post_attention_layernorm']) {
+      expected.set(layerTensor(layer, norm), [hiddenSize]);
+    }
+    if (config.qkNorm) {
+      for (const norm of ['q_norm', 'k_norm']) {
+        expected.set(layerTensor(layer, `self_attn.${norm}`), [headDim]);
+      }
+    }
+  }
+  expected.set(finalNorm, [hiddenSize]);
+  if (!config.tiedEmbeddings) expected.set(headName, [vocabSize, hiddenSize]);
+  return expected;
+}

@@ -1,0 +1,216 @@
+// Builds one ONNX graph node by node and serializes it. Knows no transformer: only values, nodes, weights.
+import { create, toBinary } from '@bufbuild/protobuf';
+import { assert } from '../assert.ts';
+import {
+  type AttributeProto,
+  AttributeProto_AttributeType,
+  AttributeProtoSchema,
+  GraphProtoSchema,
+  ModelProtoSchema,
+  NodeProtoSchema,
+  type TensorProto,
+  TensorProto_DataLocation,
+  TensorProto_DataType,
+  TensorProtoSchema,
+  type ValueInfoProto,
+  ValueInfoProtoSchema,
+} from './proto/onnx_pb.js';
+
+/** The name of a tensor inside one graph. */
+export type Value = string & { readonly __value: true };
+
+export type ElementType = 'float32' | 'float16' | 'int32' | 'int64' | 'uint8' | 'int8' | 'bool';
+
+/** A symbolic dimension is a name; equal names are equal sizes. */
+export type Dims = readonly (number | string)[];
+
+export type Attribute = number | { float: number } | string | readonly number[];
+
+export interface GraphNode {
+  readonly opType: string;
+  readonly domain: string;
+  /** An absent optional input is the empty string, as in ONNX. */
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
+  readonly attributes: Readonly<Record<string, Attribute>>;
+}
+
+export interface GraphValue {
+  readonly name: string;
+  readonly type: ElementType;
+  readonly dims: Dims;
+}
+
+interface NodeOptions {
+  domain?: string;
+  /** One entry per output: a name of the caller's, `true` for a fresh one, `false` for one that nobody reads. */
+  outputs?: readonly (string | boolean)[];
+}
+
+/** Newest forms that onnxruntime 1.30 and the reference checker agree on. */
+const IR_VERSION = 9n;
+const OPSET_VERSION = 21n;
+export const MICROSOFT = 'com.microsoft';
+
+const DATA_TYPE = {
+  float32: TensorProto_DataType.FLOAT,
+  float16: TensorProto_DataType.FLOAT16,
+  int32: TensorProto_DataType.INT32,
+  int64: TensorProto_DataType.INT64,
+  uint8: TensorProto_DataType.UINT8,
+  int8: TensorProto_DataType.INT8,
+  bool: TensorProto_DataType.BOOL,
+} as const satisfies Record<ElementType, TensorProto_DataType>;
+
+export class GraphBuilder {
+  readonly nodes: GraphNode[] = [];
+  readonly inputs: GraphValue[] = [];
+  readonly outputs: GraphValue[] = [];
+  /** Weights that are handed in when a session is made: declared here, never held. */
+  readonly externals = new Map<string, GraphValue>();
+  readonly #constants = new Map<string, TensorProto>();
+  #counter = 0;
+
+  input(name: string, type: ElementType, dims: Dims): Value {
+    this.inputs.push({ name, type, dims });
+    return name as Value;
+  }
+
+  /** Makes a node's output an output of the graph. */
+  output(value: Value, type: ElementType, dims: Dims): void {
+    this.outputs.push({ name: value, type, dims });
+  }
+
+  /** A weight by name; the session is given its value. Naming it twice is the same weight. */
+  external(name: string, type: ElementType, dims: readonly number[]): Value {
+    const known = this.externals.get(name);
+    assert(!known || known.dims.join() === dims.join(), `weight ${name} declared with two shapes`);
+    this.externals.set(name, { name, type, dims });
+    return name as Value;
+  }
+
+  /** A small constant held in the graph itself; equal ones are shared. */
+  int64(values: readonly number[], dims: readonly number[] = [values.length]): Value {
+    const data = new BigInt64Array(values.map(BigInt));
+    return this.#constant('int64', dims, new Uint8Array(data.buffer));
+  }
+
+  float(value: number): Value {
+    return this.#constant('float32', [], new Uint8Array(new Float32Array([value]).buffer));
+  }
+
+  /** Adds a node with one output. */
+  node(
+    opType: string,
+    inputs: readonly (Value | undefined)[],
+    attributes: Record<string, Attribute> = {},
+    domain = '',
+  ): Value {
+    return this.nodeWithOutputs(opType, inputs, attributes, { domain })[0]!;
+  }
+
+  /** Adds a node; returns its used outputs in order. */
+  nodeWithOutputs(
+    opType: string,
+    inputs: readonly (Value | undefined)[],
+    attributes: Record<string, Attribute>,
+    { domain = '', outputs = [true] }: NodeOptions,
+  ): Value[] {
+    const id = this.#counter++;
+    const names = outputs.map((output, i) => {
+      if (typeof output === 'string') return output;
+      return output ? `${opType}_${id}_${i}` : '';
+    });
+    const node = { opType, domain, inputs: inputs.map((v) => v ?? ''), outputs: names, attributes };
+    this.nodes.push(node);
+    return names.filter((name) => name !== '') as Value[];
+  }
+
+  /** The serialized ModelProto. */
+  toBytes(): Uint8Array {
+    const graph = create(GraphProtoSchema, {
+      name: 'lorikeet',
+      node: this.nodes.map(toNodeProto),
+      input: this.inputs.map(toValueInfo),
+      output: this.outputs.map(toValueInfo),
+      initializer: [...this.#constants.values(), ...[...this.externals.values()].map(toExternal)],
+    });
+    const model = create(ModelProtoSchema, {
+      irVersion: IR_VERSION,
+      producerName: 'lorikeet',
+      opsetImport: [
+        { domain: '', version: OPSET_VERSION },
+        { domain: MICROSOFT, version: 1n },
+      ],
+      graph,
+    });
+    return toBinary(ModelProtoSchema, model);
+  }
+
+  #constant(type: 'int64' | 'float32', dims: readonly number[], rawData: Uint8Array): Value {
+    const key = `const_${type}_${dims.join('x')}_${Buffer.from(rawData).toString('hex')}`;
+    if (!this.#constants.has(key)) {
+      this.#constants.set(
+        key,
+        create(TensorProtoSchema, {
+          name: key,
+          dataType: DATA_TYPE[type],
+          dims: dims.map(BigInt),
+          rawData,
+        }),
+      );
+    }
+    return key as Value;
+  }
+}
+
+function toNodeProto(node: GraphNode) {
+  return create(NodeProtoSchema, {
+    opType: node.opType,
+    domain: node.domain,
+    input: [...node.inputs],
+    output: [...node.outputs],
+    attribute: Object.entries(node.attributes).map(([name, value]) => toAttribute(name, value)),
+  });
+}
+
+function toAttribute(name: string, value: Attribute): AttributeProto {
+  const Type = AttributeProto_AttributeType;
+  if (typeof value === 'string') {
+    return create(AttributeProtoSchema, {
+      name,
+      type: Type.STRING,
+      s: new TextEncoder().encode(value),
+    });
+  }
+  if (typeof value === 'number') {
+    assert(Number.isInteger(value), `attribute ${name}: write { float: ${value} }`);
+    return create(AttributeProtoSchema, { name, type: Type.INT, i: BigInt(value) });
+  }
+  if ('float' in value) return create(AttributeProtoSchema, { name, type: Type.FLOAT, f: value.float });
+  return create(AttributeProtoSchema, { name, type: Type.INTS, ints: value.map(BigInt) });
+}
+
+function toValueInfo({ name, type, dims }: GraphValue): ValueInfoProto {
+  const dim = dims.map((d) => ({
+    value:
+      typeof d === 'number'
+        ? ({ case: 'dimValue', value: BigInt(d) } as const)
+        : ({ case: 'dimParam', value: d } as const),
+  }));
+  return create(ValueInfoProtoSchema, {
+    name,
+    type: { value: { case: 'tensorType', value: { elemType: DATA_TYPE[type], shape: { dim } } } },
+  });
+}
+
+/** The file name is never opened: the value is handed to the session under the initializer's name. */
+function toExternal({ name, type, dims }: GraphValue): TensorProto {
+  return create(TensorProtoSchema, {
+    name,
+    dataType: DATA_TYPE[type],
+    dims: dims.map((d) => BigInt(d)),
+    dataLocation: TensorProto_DataLocation.EXTERNAL,
+    externalData: [{ key: 'location', value: 'handed-in' }],
+  });
+}
