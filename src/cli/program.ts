@@ -1,0 +1,179 @@
+// The command line: commands, flags, help, exit codes. Knows what may be asked, not how it is done:
+// the commands are arguments.
+import { Command, CommanderError, Option } from 'commander';
+import { type Config, type Flags, listSettings, loadConfig, redactConfig } from '../config.ts';
+import { ConfigError, FileError, ServeError, UsageError } from '../errors.ts';
+import { VERSION } from '../version.ts';
+
+/** Exit codes: 1 failed, 2 wrong command line, 78 wrong setting (EX_CONFIG of sysexits.h). */
+const EXIT = { ok: 0, failed: 1, usage: 2, config: 78 } as const;
+
+export interface ImportRequest {
+  source: string;
+  outDir: string;
+  quantization: 'nf4' | 'none';
+  doubleQuantization: boolean;
+  isJson: boolean;
+}
+
+/** What the commands do; each resolves once it is done. */
+export interface Commands {
+  serve(config: Config): Promise<void>;
+  import(request: ImportRequest, config: Config): Promise<void>;
+}
+
+export interface Terminal {
+  out(text: string): void;
+  error(text: string): void;
+}
+
+const SECRET_FLAG = /^--?(?:[\w-]*-)?(?:token|secret|password|api-?key|credential)s?(?:=|$)/i;
+
+/**
+ * Runs one command line.
+ * @param args without the program's own name
+ * @returns the exit code
+ */
+export async function runCommandLine(
+  args: readonly string[],
+  commands: Commands,
+  terminal: Terminal,
+): Promise<number> {
+  try {
+    refuseSecrets(args);
+    await createProgram(commands, terminal).parseAsync(args, { from: 'user' });
+    return EXIT.ok;
+  } catch (error) {
+    return reportError(error, terminal);
+  }
+}
+
+function createProgram(commands: Commands, terminal: Terminal): Command {
+  const program = new Command('lorikeet')
+    .description('One base model, thousands of LoRA adapters, one OpenAI-style server.')
+    .version(VERSION)
+    .exitOverride()
+    .configureOutput({
+      writeOut: terminal.out,
+      writeErr: terminal.error,
+      // An unknown option is shown without its value, which may be a secret.
+      outputError: (text, write) => write(text.replace(/(unknown option '[^'=]*)=[^']*'/, "$1'")),
+    });
+  addServe(program, commands, terminal);
+  addImport(program, commands);
+  return program;
+}
+
+function addServe(program: Command, commands: Commands, terminal: Terminal): void {
+  const serve = program
+    .command('serve')
+    .description('serve the base and its adapters over HTTP')
+    .option('--print-config', 'print the settings, secrets redacted, and exit');
+  const settingOfOption = new Map<string, keyof Flags>();
+  for (const { name, flag, env, help } of listSettings()) {
+    if (flag === undefined) continue;
+    const option = new Option(`${flag} <value>`, `${help} [${env}]`);
+    settingOfOption.set(option.attributeName(), name);
+    serve.addOption(option);
+  }
+  serve.addHelpText('after', () => `${environmentHelp()}${SERVE_EXAMPLES}`);
+  serve.action(async (options: Record<string, string | true>) => {
+    const flags: Flags = {};
+    for (const [attribute, value] of Object.entries(options)) {
+      const name = settingOfOption.get(attribute);
+      if (name && value !== true) flags[name] = value;
+    }
+    const config = loadConfig(flags);
+    if (options['printConfig']) {
+      terminal.out(`${JSON.stringify(redactConfig(config), null, 2)}\n`);
+    } else {
+      await commands.serve(config);
+    }
+  });
+}
+
+interface ImportOptions {
+  out: string;
+  quantization: 'nf4' | 'none';
+  doubleQuantization: 'true' | 'false';
+  json?: true;
+}
+
+function addImport(program: Command, commands: Commands): void {
+  program
+    .command('import')
+    .description('fetch and quantize a base model into a folder that `serve --model` takes')
+    .argument('<source>', 'a Hugging Face folder, a hub id, a .gguf file or a catalogue name')
+    .requiredOption('--out <dir>', 'the folder to write')
+    .addOption(
+      new Option('--quantization <kind>', "none keeps every tensor's bits")
+        .choices(['nf4', 'none'])
+        .default('nf4'),
+    )
+    .addOption(
+      new Option('--double-quantization <boolean>', 'quantize the scales of the 4-bit blocks too')
+        .choices(['true', 'false'])
+        .default('true'),
+    )
+    .option('--json', 'print the result as JSON')
+    .addHelpText('after', IMPORT_EXAMPLES)
+    .action(async (source: string, options: ImportOptions) => {
+      const request: ImportRequest = {
+        source,
+        outDir: options.out,
+        quantization: options.quantization,
+        doubleQuantization: options.doubleQuantization === 'true',
+        isJson: options.json ?? false,
+      };
+      await commands.import(request, loadConfig());
+    });
+}
+
+/** A command line is public on its machine: secrets come by environment only, and are not repeated. */
+function refuseSecrets(args: readonly string[]): void {
+  const flags = args.filter((arg) => SECRET_FLAG.test(arg)).map((arg) => arg.split('=', 1)[0]);
+  if (flags.length === 0) return;
+  throw new ConfigError(
+    flags.map((flag) => `${flag}: secrets are read from the environment only (HF_TOKEN)`),
+  );
+}
+
+function reportError(error: unknown, terminal: Terminal): number {
+  // Commander has printed its own message, or the help or version that was asked for.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+  if (error instanceof ConfigError) {
+    for (const fault of error.faults) terminal.error(`lorikeet: ${fault}\n`);
+    return EXIT.config;
+  }
+  const isExpected = error instanceof FileError || error instanceof ServeError;
+  if (error instanceof UsageError || isExpected) {
+    terminal.error(`lorikeet: ${error.message}\n`);
+    return isExpected ? EXIT.failed : EXIT.usage;
+  }
+  // Anything else is either the system's (its message is enough) or ours (its stack is needed).
+  const isSystem = error instanceof Error && 'code' in error;
+  const text = error instanceof Error ? (isSystem ? error.message : error.stack) : String(error);
+  terminal.error(`lorikeet: ${text}\n`);
+  return EXIT.failed;
+}
+
+function environmentHelp(): string {
+  const only = listSettings().filter(({ flag }) => flag === undefined);
+  const width = Math.max(...only.map(({ env }) => env.length)) + 2;
+  const rows = only.map(({ env, help }) => `  ${env.padEnd(width)}${help}`);
+  return `\nEnvironment only:\n${rows.join('\n')}\n`;
+}
+
+const SERVE_EXAMPLES = `
+Examples:
+  lorikeet serve
+  lorikeet serve --model ./my-base --adapters ./adapters --port 9000
+  lorikeet serve --host 0.0.0.0 --slots 64 --max-seq 4096
+`;
+
+const IMPORT_EXAMPLES = `
+Examples:
+  lorikeet import smollm2-135m-instruct --out ./smollm2
+  lorikeet import Qwen/Qwen2.5-0.5B-Instruct --out ./qwen --double-quantization false
+  lorikeet import ./model.gguf --out ./base --quantization none
+`;

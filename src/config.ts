@@ -1,0 +1,215 @@
+// The settings of a run: one schema over environment and flags (a flag wins), read once into a frozen Config.
+// The only reader of process.env. Knows no model and no machine: whether the settings fit is the engine's plan.
+import os from 'node:os';
+import path from 'node:path';
+import { z } from 'zod';
+import { ConfigError } from './errors.ts';
+
+const UNITS: Record<string, number> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };
+
+const text = z.string().regex(/^\P{Cc}*$/u, 'holds a control character (a CRLF file?)');
+const folder = text.transform((value) => path.resolve(value));
+
+/** A whole number from `min` to `max`, written in digits only. */
+function integer(min: number, max: number) {
+  const message = `must be a whole number from ${min} to ${max}`;
+  return z
+    .string()
+    .regex(/^\d{1,15}$/, message)
+    .transform(Number)
+    .pipe(z.number().min(min, message).max(max, message));
+}
+
+/** Bytes, with an optional unit: 1073741824, 512M, 2GiB. */
+const byteSize = z
+  .string()
+  .regex(/^\d{1,15}(?:[KMG](?:i?B)?)?$/, 'must be a size such as 536870912, 512M or 2GiB')
+  .transform((value) => Number.parseInt(value, 10) * UNITS[/[KMG]/.exec(value)?.[0] ?? '']!)
+  .pipe(z.number().min(2 ** 20, 'must be at least 1M'));
+
+interface Setting {
+  /** Its environment variable. */
+  readonly env: string;
+  /** Its flag; absent: environment only, as every secret is (a command line is public on its machine). */
+  readonly flag?: string;
+  readonly help: string;
+  readonly schema: z.ZodType;
+  readonly isSecret?: true;
+}
+
+/** Every setting: a row. */
+const SETTINGS = {
+  model: {
+    env: 'LORIKEET_MODEL',
+    flag: '--model',
+    help: 'folder or name of an imported model (default: SmolLM2-135M-Instruct, fetched the first time)',
+    schema: text.optional(),
+  },
+  adapters: {
+    env: 'LORIKEET_ADAPTERS',
+    flag: '--adapters',
+    help: 'folder of PEFT folders; each folder name is a model name',
+    schema: folder.optional(),
+  },
+  host: {
+    env: 'HOST',
+    flag: '--host',
+    help: 'address to listen on (default: 127.0.0.1)',
+    schema: text.default('127.0.0.1'),
+  },
+  port: {
+    env: 'PORT',
+    flag: '--port',
+    help: 'port to listen on (default: 8080); as a flag 0 lets the system choose',
+    schema: integer(0, 65_535).default(8080),
+  },
+  weights: {
+    env: 'LORIKEET_WEIGHTS',
+    flag: '--weights',
+    help: 'int8, nf4 (least memory, slow) or f32 (exact reference) (default: int8)',
+    schema: z.enum(['int8', 'nf4', 'f32'], 'must be int8, nf4 or f32').default('int8'),
+  },
+  slots: {
+    env: 'LORIKEET_SLOTS',
+    flag: '--slots',
+    help: 'sequences that run at once (default: 32)',
+    schema: integer(1, 1024).default(32),
+  },
+  maxSeq: {
+    env: 'LORIKEET_MAX_SEQ',
+    flag: '--max-seq',
+    help: "tokens of the longest sequence (default: the smaller of the model's and 2048)",
+    schema: integer(16, 1_048_576).optional(),
+  },
+  maxWaiting: {
+    env: 'LORIKEET_MAX_WAITING',
+    flag: '--max-waiting',
+    help: 'requests that wait for a slot before one is refused (default: 256)',
+    schema: integer(1, 100_000).default(256),
+  },
+  prefillChunk: {
+    env: 'LORIKEET_PREFILL_CHUNK',
+    flag: '--prefill-chunk',
+    help: 'prompt tokens of one step; fewer keep running streams smooth (default: 256)',
+    schema: integer(16, 8192).default(256),
+  },
+  threads: {
+    env: 'LORIKEET_THREADS',
+    flag: '--threads',
+    help: "the engine's threads (default: one for each core)",
+    schema: integer(1, 1024).optional(),
+  },
+  adapterCacheBytes: {
+    env: 'LORIKEET_ADAPTER_CACHE',
+    flag: '--adapter-cache',
+    help: 'memory for loaded adapters, such as 512M or 2GiB (default: 1GiB)',
+    schema: byteSize.default(2 ** 30),
+  },
+  home: {
+    env: 'LORIKEET_HOME',
+    help: 'folder of models/, adapters/, cache/ and jobs/ (default: lorikeet in the XDG data folder)',
+    schema: folder,
+  },
+  logLevel: {
+    env: 'LOG_LEVEL',
+    help: 'silent, fatal, error, warn, info, debug or trace (default: warn)',
+    schema: z
+      .enum(['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'], 'is no log level')
+      .default('warn'),
+  },
+  hfHome: { env: 'HF_HOME', help: "the hub's cache folder", schema: folder },
+  hfToken: {
+    env: 'HF_TOKEN',
+    help: 'token for the hub',
+    schema: text.optional(),
+    isSecret: true,
+  },
+  hfEndpoint: {
+    env: 'HF_ENDPOINT',
+    help: "the hub's address (default: https://huggingface.co)",
+    schema: z.url({ protocol: /^https?$/, error: 'must be an http or https URL' }).optional(),
+  },
+  hfOffline: {
+    env: 'HF_HUB_OFFLINE',
+    help: '1: never ask the hub',
+    schema: z
+      .string()
+      .transform((value) => /^(1|true|yes|on)$/i.test(value))
+      .default(false),
+  },
+} as const satisfies Record<string, Setting>;
+
+export type SettingName = keyof typeof SETTINGS;
+const NAMES = Object.keys(SETTINGS) as SettingName[];
+
+const schema = z.object(
+  Object.fromEntries(NAMES.map((name) => [name, SETTINGS[name].schema])) as {
+    [N in SettingName]: (typeof SETTINGS)[N]['schema'];
+  },
+);
+
+export type Config = Readonly<z.infer<typeof schema>>;
+/** What the command line gave, by setting. */
+export type Flags = Partial<Record<SettingName, string>>;
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** The tests' own variable; every other unknown LORIKEET_ name is a fault. */
+const FOREIGN_VARIABLES = new Set(['LORIKEET_SHARED']);
+
+/**
+ * Reads and checks the settings.
+ * @throws ConfigError with one line per fault, naming the variable or flag and never its value.
+ */
+export function loadConfig(flags: Flags = {}, env: Environment = process.env): Config {
+  const faults = unknownVariables(env);
+  const input: Partial<Record<SettingName, string>> = defaultFolders(env);
+  const sources = new Map<string, string>();
+  for (const name of NAMES) {
+    const { env: variable, flag }: Setting = SETTINGS[name];
+    const fromFlag = flag === undefined ? undefined : flags[name];
+    // An empty variable is an unset one, as compose files and shells leave them.
+    const value = fromFlag ?? (env[variable] || undefined);
+    if (value !== undefined) input[name] = value;
+    sources.set(name, fromFlag !== undefined && flag ? flag : variable);
+  }
+  const result = schema.safeParse(input);
+  for (const issue of result.error?.issues ?? []) {
+    faults.push(`${sources.get(String(issue.path[0]))}: ${issue.message}`);
+  }
+  if (result.data?.port === 0 && flags.port === undefined) {
+    faults.push(`${SETTINGS.port.env}: must be a whole number from 1 to 65535`);
+  }
+  if (!result.success || faults.length > 0) throw new ConfigError([...new Set(faults)]);
+  return Object.freeze(result.data);
+}
+
+/** The settings as they may be shown: secrets replaced. */
+export function redactConfig(config: Config): Record<string, unknown> {
+  return Object.fromEntries(
+    NAMES.filter((name) => config[name] !== undefined).map((name) => {
+      const { isSecret }: Setting = SETTINGS[name];
+      return [name, isSecret ? '[redacted]' : config[name]];
+    }),
+  );
+}
+
+/** Name, variable, flag and help of every setting, for the command line's help. */
+export function listSettings(): readonly (Omit<Setting, 'schema'> & { name: SettingName })[] {
+  return NAMES.map((name) => ({ name, ...(SETTINGS[name] as Setting) }));
+}
+
+function unknownVariables(env: Environment): string[] {
+  const known = new Set<string>(NAMES.map((name) => SETTINGS[name].env));
+  return Object.keys(env)
+    .filter((key) => key.startsWith('LORIKEET_'))
+    .filter((key) => !known.has(key) && !FOREIGN_VARIABLES.has(key))
+    .map((key) => `${key}: is no setting`);
+}
+
+/** Where data and the hub's cache lie by the XDG base directory specification. */
+function defaultFolders(env: Environment): { home: string; hfHome: string } {
+  const userHome = env['HOME'] || os.homedir();
+  const data = env['XDG_DATA_HOME'] || path.join(userHome, '.local', 'share');
+  const cache = env['XDG_CACHE_HOME'] || path.join(userHome, '.cache');
+  return { home: path.join(data, 'lorikeet'), hfHome: path.join(cache, 'huggingface') };
+}

@@ -1,0 +1,96 @@
+// Settings from environment and flags: precedence, defaults, and each kind of fault (threats B66).
+import assert from 'node:assert/strict';
+import path from 'node:path';
+import { test } from 'node:test';
+import { type Environment, type Flags, loadConfig, redactConfig } from '../src/config.ts';
+import { ConfigError } from '../src/errors.ts';
+
+const HOME = { HOME: '/home/someone' };
+
+function faultsOf(env: Environment, flags: Flags = {}): readonly string[] {
+  try {
+    loadConfig(flags, { ...HOME, ...env });
+  } catch (error) {
+    assert(error instanceof ConfigError);
+    return error.faults;
+  }
+  return [];
+}
+
+test('an empty environment gives the documented defaults', () => {
+  const config = loadConfig({}, HOME);
+  assert.equal(config.host, '127.0.0.1');
+  assert.equal(config.port, 8080);
+  assert.equal(config.slots, 32);
+  assert.equal(config.maxWaiting, 256);
+  assert.equal(config.model, undefined);
+  assert.equal(config.maxSeq, undefined);
+  assert.equal(config.home, '/home/someone/.local/share/lorikeet');
+  assert.equal(config.hfHome, '/home/someone/.cache/huggingface');
+  assert(Object.isFrozen(config));
+});
+
+test('a flag wins over its variable', () => {
+  const config = loadConfig({ port: '9000' }, { ...HOME, PORT: '7000', LORIKEET_SLOTS: '4' });
+  assert.equal(config.port, 9000);
+  assert.equal(config.slots, 4);
+});
+
+test('an empty variable counts as unset', () => {
+  assert.equal(loadConfig({}, { ...HOME, PORT: '' }).port, 8080);
+});
+
+test('the data folder follows LORIKEET_HOME, then XDG_DATA_HOME', () => {
+  assert.equal(loadConfig({}, { ...HOME, XDG_DATA_HOME: '/data' }).home, '/data/lorikeet');
+  assert.equal(loadConfig({}, { ...HOME, LORIKEET_HOME: 'here' }).home, path.resolve('here'));
+});
+
+test('sizes take units', () => {
+  const bytes = (value: string) => loadConfig({ adapterCacheBytes: value }, HOME).adapterCacheBytes;
+  assert.equal(bytes('1048576'), 2 ** 20);
+  assert.equal(bytes('512M'), 2 ** 29);
+  assert.equal(bytes('2GiB'), 2 ** 31);
+});
+
+const NAMED_FAULTS: [string, Environment, RegExp][] = [
+  ['a port with letters', { PORT: '8080x' }, /^PORT: must be a whole number/],
+  ['port 0 from the environment', { PORT: '0' }, /^PORT: must be a whole number from 1/],
+  ['a port above 65535', { PORT: '70000' }, /^PORT: /],
+  ['a negative size', { LORIKEET_ADAPTER_CACHE: '-5' }, /^LORIKEET_ADAPTER_CACHE: must be a size/],
+  ['slots 0', { LORIKEET_SLOTS: '0' }, /^LORIKEET_SLOTS: must be a whole number from 1/],
+  ['an unknown variable of ours', { LORIKEET_PROT: '1' }, /^LORIKEET_PROT: is no setting/],
+  ['a carriage return', { HOST: '127.0.0.1\r' }, /^HOST: holds a control character/],
+  ['an unknown weights mode', { LORIKEET_WEIGHTS: 'fp8' }, /^LORIKEET_WEIGHTS: must be int8/],
+  ['an endpoint that is no URL', { HF_ENDPOINT: 'hub' }, /^HF_ENDPOINT: must be an http/],
+  ['an unknown log level', { LOG_LEVEL: 'loud' }, /^LOG_LEVEL: /],
+];
+
+for (const [what, env, line] of NAMED_FAULTS) {
+  test(`${what} is one fault that names the variable`, () => {
+    const faults = faultsOf(env);
+    assert.equal(faults.length, 1);
+    assert.match(faults[0]!, line);
+  });
+}
+
+test('a fault in a flag names the flag', () => {
+  assert.match(faultsOf({ PORT: '80' }, { port: '1e3' })[0]!, /^--port: /);
+});
+
+test('the system may choose the port only by flag', () => {
+  assert.equal(loadConfig({ port: '0' }, HOME).port, 0);
+});
+
+test('several faults are several lines', () => {
+  assert.equal(faultsOf({ PORT: '0x50', LORIKEET_SLOTS: 'many', LORIKEET_X: '' }).length, 3);
+});
+
+test('neither a fault nor the redacted settings hold a secret', () => {
+  const secret = 'hf_veryverysecret';
+  const faults = faultsOf({ HF_TOKEN: `${secret}\r\n`, PORT: 'x' }).join('\n');
+  assert.match(faults, /HF_TOKEN: /);
+  assert(!faults.includes(secret));
+  const shown = JSON.stringify(redactConfig(loadConfig({}, { ...HOME, HF_TOKEN: secret })));
+  assert(!shown.includes(secret));
+  assert.match(shown, /"hfToken":"\[redacted\]"/);
+});
