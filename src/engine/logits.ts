@@ -1,0 +1,78 @@
+// One row of logits as the engine hands it over, its largest entries, and log-probabilities from it.
+// Knows nothing of sampling parameters.
+import type { TokenLogprob } from '../generation.ts';
+
+/** The largest logits of a row, as a graph finds them. */
+export interface TopLogits {
+  /** Descending; equal values by ascending id. */
+  values: Float32Array;
+  ids: ArrayLike<number> | BigInt64Array;
+  /** log Σ exp over the whole row, in float32: any order of summation. */
+  logSumExp: number;
+}
+
+export interface LogitsRow {
+  /** [V] */
+  logits: Float32Array;
+  /** Absent where no graph narrowed the row: it is then narrowed here, in one pass. */
+  top?: TopLogits;
+}
+
+/** Entries that narrowing keeps: enough for top_k up to 64 and for 20 reported alternatives. */
+export const TOP_COUNT = 64;
+
+/**
+ * Whether the row can be sampled: no NaN, no +Inf, something above -Inf.
+ * A NaN or an Inf anywhere shows in the log-sum-exp, so a narrowed row costs one comparison.
+ */
+export function isFiniteRow(row: LogitsRow): boolean {
+  if (row.top) return Number.isFinite(row.top.logSumExp);
+  let max = Number.NEGATIVE_INFINITY;
+  for (const logit of row.logits) {
+    if (!(logit < Number.POSITIVE_INFINITY)) return false; // NaN fails too
+    if (logit > max) max = logit;
+  }
+  return max > Number.NEGATIVE_INFINITY;
+}
+
+/** The row's `TOP_COUNT` largest logits; without the log-sum-exp, which costs an exponential each. */
+export function selectTop(logits: Float32Array): Omit<TopLogits, 'logSumExp'> {
+  const size = Math.min(TOP_COUNT, logits.length);
+  const values = new Float32Array(size).fill(Number.NEGATIVE_INFINITY);
+  const ids = new Int32Array(size);
+  let count = 0;
+  for (let id = 0; id < logits.length; id++) {
+    const value = logits[id]!;
+    if (count === size && value <= values[size - 1]!) continue;
+    let at = count < size ? count++ : size - 1;
+    for (; at > 0 && values[at - 1]! < value; at--) {
+      values[at] = values[at - 1]!;
+      ids[at] = ids[at - 1]!;
+    }
+    values[at] = value;
+    ids[at] = id;
+  }
+  return { values, ids };
+}
+
+/**
+ * A token's log-probability under the log-softmax of the raw logits, with the `topLogprobs` (0..20)
+ * most likely tokens beside it.
+ */
+export function scoreToken(row: LogitsRow, id: number, topLogprobs: number): TokenLogprob {
+  const { values, ids } = row.top ?? selectTop(row.logits);
+  const logSumExp = row.top?.logSumExp ?? logSumExpOf(row.logits);
+  const top = [];
+  for (let i = 0; i < Math.min(topLogprobs, values.length); i++) {
+    top.push({ id: Number(ids[i]), logprob: values[i]! - logSumExp });
+  }
+  return { id, logprob: row.logits[id]! - logSumExp, top };
+}
+
+function logSumExpOf(logits: Float32Array): number {
+  let max = Number.NEGATIVE_INFINITY;
+  for (const logit of logits) if (logit > max) max = logit;
+  let sum = 0;
+  for (const logit of logits) sum += Math.exp(logit - max);
+  return max + Math.log(sum);
+}

@@ -1,0 +1,158 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { type LogitsRow, selectTop } from '../../src/engine/logits.ts';
+import { createSampler, distribution } from '../../src/engine/sampler.ts';
+import { GREEDY, type SamplingParams } from '../../src/generation.ts';
+import { sharedPath, skipUnless } from '../shared.ts';
+import { naiveDistribution } from './naive-sampling.ts';
+
+const NEUTRAL: SamplingParams = { ...GREEDY, temperature: 1 };
+
+/** The row with what the graph would add: the 64 largest and a float32 log-sum-exp. */
+function narrowed(logits: Float32Array): LogitsRow {
+  const max = Math.max(...logits);
+  let sum = 0;
+  for (const logit of logits) sum = Math.fround(sum + Math.fround(Math.exp(logit - max)));
+  return { logits, top: { ...selectTop(logits), logSumExp: Math.fround(max + Math.log(sum)) } };
+}
+
+/** Logits as a model gives them (a few large, a long tail), with ties: a multiple of 1/8. */
+const someRow = fc
+  .record({
+    size: fc.constantFrom(5, 64, 65, 200, 1500),
+    seed: fc.integer(),
+    spread: fc.constantFrom(0.1, 1, 3, 10),
+    step: fc.constantFrom(0, 0.125, 2),
+  })
+  .map(({ size, seed, spread, step }) => {
+    let state = seed | 1;
+    return Float32Array.from({ length: size }, () => {
+      state = Math.imul(state ^ (state >>> 15), 0x2c1b3c6d) + 0x9e3779b9;
+      const uniform = ((state >>> 0) + 1) / 2 ** 32;
+      const value = -spread * Math.log(uniform);
+      return step ? Math.round(value / step) * step : value;
+    });
+  });
+
+const someParams: fc.Arbitrary<SamplingParams> = fc.record({
+  temperature: fc.constantFrom(0, 1e-320, 0.01, 0.3, 0.7, 1, 1, 1.3, 2),
+  topK: fc.constantFrom(0, 0, 1, 5, 64, 65, 300, 100_000),
+  topP: fc.constantFrom(1, 1, 0.0001, 0.3, 0.9, 0.999),
+  minP: fc.constantFrom(0, 0, 0.001, 0.1, 1),
+  repetitionPenalty: fc.constantFrom(1, 1, 0.5, 1.3),
+  presencePenalty: fc.constantFrom(0, 0, -2, 1.5),
+  frequencyPenalty: fc.constantFrom(0, 0, -2, 0.5),
+  logitBias: fc
+    .array(fc.tuple(fc.nat(4), fc.constantFrom(-100, -1, 0, 3, 100)))
+    .map((pairs) => new Map(pairs)),
+  seed: fc.nat(),
+});
+
+const goldenPath = sharedPath('golden', 'sampling', 'cases.json');
+
+test('the distribution equals every golden case', { skip: skipUnless(goldenPath) }, () => {
+  const golden = JSON.parse(readFileSync(goldenPath!, 'utf8'));
+  for (const { row, params, probs } of golden.cases) {
+    const logits = Float32Array.from(golden.logits[row] as number[]);
+    const actual = distribution({ logits }, fromGolden(params), {
+      promptIds: golden.prompt,
+      generatedIds: golden.generated,
+    });
+    for (const [id, expected] of probs.entries()) {
+      assert.ok(Math.abs(actual[id]! - expected) < 1e-6, `row ${row} ${JSON.stringify(params)}`);
+    }
+  }
+});
+
+test('a narrowed row gives the same tokens as the whole row', () => {
+  fc.assert(
+    fc.property(someRow, someParams, (logits, params) => {
+      const context = { promptIds: [0, 1, 2, 2], vocabSize: logits.length };
+      const whole = createSampler(params, context);
+      const fast = createSampler(params, context);
+      const row = narrowed(logits);
+      for (let i = 0; i < 12; i++) {
+        assert.deepEqual(fast.sample(row), whole.sample({ logits }));
+      }
+    }),
+    { numRuns: 400 },
+  );
+});
+
+test('the distribution, whole or narrowed, equals a plain sort of the vocabulary', () => {
+  fc.assert(
+    fc.property(someRow, someParams, (logits, params) => {
+      const context = { promptIds: [0, 1, 2, 2], generatedIds: [3, 1, 3] };
+      const expected = naiveDistribution(logits, params, context);
+      for (const row of [{ logits }, narrowed(logits)]) {
+        const actual = distribution(row, params, context);
+        for (const [id, prob] of expected.entries()) {
+          assert.ok(Math.abs(actual[id]! - prob) < 1e-9, `token ${id}`);
+        }
+      }
+    }),
+    { numRuns: 400 },
+  );
+});
+
+test('tokens are drawn as often as the distribution says', () => {
+  const logits = Float32Array.from({ length: 300 }, (_, id) => -((id * 7) % 300) / 40);
+  for (const params of [NEUTRAL, { ...NEUTRAL, temperature: 1.6, topP: 0.8 }]) {
+    const sampler = createSampler({ ...params, seed: 7 }, { promptIds: [], vocabSize: 300 });
+    const row = narrowed(logits);
+    const counts = new Float64Array(300);
+    const draws = 20_000;
+    for (let i = 0; i < draws; i++) counts[sampler.sample(row).id]!++;
+    const probs = distribution(row, params, { promptIds: [], generatedIds: [] });
+    for (const [id, prob] of probs.entries()) {
+      const deviation = Math.sqrt(draws * prob * (1 - prob));
+      assert.ok(Math.abs(counts[id]! - draws * prob) <= 5 * deviation, `token ${id}`);
+    }
+  }
+});
+
+test('greedy takes the first of several largest logits', () => {
+  const logits = Float32Array.from([1, 5, 2, 5, 5]);
+  const sampler = createSampler(GREEDY, { promptIds: [], vocabSize: 5 });
+  assert.equal(sampler.sample({ logits }).id, 1);
+  assert.equal(sampler.sample(narrowed(logits)).id, 1);
+});
+
+test('the same seed draws the same tokens, another seed and no seed draw others', () => {
+  const row = narrowed(new Float32Array(1000));
+  const draw = (seed?: number) => {
+    const params = seed === undefined ? NEUTRAL : { ...NEUTRAL, seed };
+    const sampler = createSampler(params, { promptIds: [], vocabSize: 1000 });
+    return Array.from({ length: 20 }, () => sampler.sample(row).id);
+  };
+  assert.deepEqual(draw(42), draw(42));
+  assert.notDeepEqual(draw(42), draw(43));
+  assert.notDeepEqual(draw(42), draw(42 + 2 ** 32));
+  assert.notDeepEqual(draw(), draw());
+});
+
+test('frequency penalty counts generated tokens only, repetition penalty the prompt too', () => {
+  const logits = Float32Array.from([2, 1.9, 1.8]);
+  const draw = (params: Partial<SamplingParams>, promptIds: number[]) => {
+    const sampler = createSampler({ ...GREEDY, ...params }, { promptIds, vocabSize: 3 });
+    return [1, 2, 3].map(() => sampler.sample({ logits }).id);
+  };
+  assert.deepEqual(draw({ frequencyPenalty: 1 }, [0, 0]), [0, 1, 2]);
+  assert.deepEqual(draw({ repetitionPenalty: 2 }, [0]), [1, 2, 0]);
+});
+
+function fromGolden(params: Record<string, number> & { logit_bias?: Record<string, number> }) {
+  const bias = Object.entries(params.logit_bias ?? {});
+  return {
+    temperature: params['temperature'] ?? 1,
+    topK: params['top_k'] ?? 0,
+    topP: params['top_p'] ?? 1,
+    minP: params['min_p'] ?? 0,
+    repetitionPenalty: params['repetition_penalty'] ?? 1,
+    presencePenalty: params['presence_penalty'] ?? 0,
+    frequencyPenalty: params['frequency_penalty'] ?? 0,
+    logitBias: new Map(bias.map(([id, value]) => [Number(id), value])),
+  };
+}
