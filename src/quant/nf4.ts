@@ -1,0 +1,117 @@
+// NF4: sixteen values and a scale for each 64 weights, byte for byte as bitsandbytes 0.50 packs them. Blocks run over
+// the flattened row-major matrix, so a block may straddle rows. It knows no tensor names and no runtime layout.
+import { assert } from '../assert.ts';
+
+/** The 4-bit normal floats, ascending; code 7 is 0 (QLoRA, arXiv 2305.14314, appendix E). */
+export const NF4_CODEBOOK = Float32Array.of(
+  -1.0,
+  -0.6961928009986877,
+  -0.5250730514526367,
+  -0.39491748809814453,
+  -0.28444138169288635,
+  -0.18477343022823334,
+  -0.09105003625154495,
+  0.0,
+  0.07958029955625534,
+  0.16093020141124725,
+  0.24611230194568634,
+  0.33791524171829224,
+  0.44070982933044434,
+  0.5626170039176941,
+  0.7229568362236023,
+  1.0,
+);
+
+export const NF4_BLOCK = 64;
+
+export interface Nf4 {
+  /** [ceil(count / 2)], the first of two codes in the high nibble; an odd count ends with code 7. */
+  readonly packed: Uint8Array;
+  /** [ceil(count / 64)], the largest magnitude of each block; a short tail is a block of its own. */
+  readonly absmax: Float32Array;
+}
+
+const ZERO_CODE = 7;
+/** Below this, bitsandbytes takes the reciprocal of this instead, so that it stays finite. */
+const MIN_ABSMAX = Math.fround(1e-38);
+
+/** Midpoints of neighbouring values in fp32; a value on a midpoint takes the lower code. Sentinel at the end. */
+const UPPER_BOUNDS = Float32Array.from(NF4_CODEBOOK, (value, code) =>
+  code < 15 ? Math.fround(value + NF4_CODEBOOK[code + 1]!) / 2 : Number.POSITIVE_INFINITY,
+);
+
+/** Cells per unit of [-1, 1]: fine enough that no cell holds two midpoints (the closest are 0.08 apart). */
+const CELLS = 64;
+/** Cell → the code at its lower edge; one comparison with that code's upper bound settles the rest. */
+const CODE_OF_CELL = Uint8Array.from({ length: 2 * CELLS + 1 }, (_, cell) => {
+  const edge = cell / CELLS - 1;
+  return UPPER_BOUNDS.findIndex((bound) => edge <= bound);
+});
+
+/** Quantizes a flattened matrix. */
+export function quantizeNf4(values: Float32Array): Nf4 {
+  const absmax = blockAbsmax(values);
+  return { packed: packNf4(values, absmax), absmax };
+}
+
+/** The largest magnitude of each block of 64; +Infinity where a block holds a NaN or an infinity. */
+export function blockAbsmax(values: Float32Array): Float32Array {
+  const absmax = new Float32Array(Math.ceil(values.length / NF4_BLOCK));
+  for (let block = 0, start = 0; block < absmax.length; block++, start += NF4_BLOCK) {
+    const end = Math.min(start + NF4_BLOCK, values.length);
+    let largest = 0;
+    for (let i = start; i < end; i++) {
+      const magnitude = Math.abs(values[i]!);
+      // A NaN compares false with everything, and must not get lost.
+      if (!(magnitude <= largest)) largest = magnitude >= 0 ? magnitude : Number.POSITIVE_INFINITY;
+    }
+    absmax[block] = largest;
+  }
+  return absmax;
+}
+
+/** The codes of a flattened matrix under its blocks' absmax, two a byte. */
+export function packNf4(values: Float32Array, absmax: Float32Array): Uint8Array {
+  assert(absmax.length === Math.ceil(values.length / NF4_BLOCK), 'packNf4: one absmax a block');
+  const packed = new Uint8Array(Math.ceil(values.length / 2));
+  for (let block = 0, start = 0; block < absmax.length; block++, start += NF4_BLOCK) {
+    const end = Math.min(start + NF4_BLOCK, values.length);
+    const inverse = Math.fround(1 / Math.max(absmax[block]!, MIN_ABSMAX));
+    let i = start;
+    for (; i + 1 < end; i += 2) {
+      packed[i >> 1] = (codeOf(values[i]!, inverse) << 4) | codeOf(values[i + 1]!, inverse);
+    }
+    if (i < end) packed[i >> 1] = (codeOf(values[i]!, inverse) << 4) | ZERO_CODE;
+  }
+  return packed;
+}
+
+/** The `count` weights, in fp32: codebook value times the block's absmax. */
+export function dequantizeNf4(
+  packed: Uint8Array,
+  absmax: Float32Array,
+  count: number,
+): Float32Array {
+  assert(packed.length === Math.ceil(count / 2), 'dequantizeNf4: two codes a byte');
+  assert(absmax.length === Math.ceil(count / NF4_BLOCK), 'dequantizeNf4: one absmax a block');
+  const values = new Float32Array(count);
+  const scaled = new Float32Array(16);
+  for (let block = 0, start = 0; block < absmax.length; block++, start += NF4_BLOCK) {
+    const end = Math.min(start + NF4_BLOCK, count);
+    for (let code = 0; code < 16; code++) scaled[code] = NF4_CODEBOOK[code]! * absmax[block]!;
+    let i = start;
+    for (; i + 1 < end; i += 2) {
+      const byte = packed[i >> 1]!;
+      values[i] = scaled[byte >> 4]!;
+      values[i + 1] = scaled[byte & 15]!;
+    }
+    if (i < end) values[i] = scaled[packed[i >> 1]! >> 4]!;
+  }
+  return values;
+}
+
+function codeOf(value: number, inverse: number): number {
+  const scaled = Math.min(1, Math.max(-1, Math.fround(value * inverse)));
+  const code = CODE_OF_CELL[(scaled * CELLS + CELLS) | 0]!;
+  return scaled > UPPER_BOUNDS[code]! ? code + 1 : code;
+}
