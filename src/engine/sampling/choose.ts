@@ -2,6 +2,7 @@
 // Looks at the row's largest logits where they settle the outcome, else at the whole row: both give the
 // same token. To that end a draw walks the kept tokens in ranked order, or, where nothing is filtered,
 // first the largest ones in ranked order and then all others by ascending id.
+import { AssertionError } from '../../assert.ts';
 import type { SamplingParams } from '../../generation.ts';
 import { type LogitsRow, selectTop } from '../logits.ts';
 import {
@@ -9,12 +10,13 @@ import {
   type Interval,
   isFiltered,
   keptCount,
+  lastBucketNeeded,
   type RankedPrefix,
   weightOf,
 } from './filters.ts';
 import type { Penalties } from './penalties.ts';
 import type { Random } from './random.ts';
-import { rankTo, sortRange } from './ranking.ts';
+import { fillBuckets, type Ranking, rankBuckets, sortRange } from './ranking.ts';
 import { boundTotal } from './total-bounds.ts';
 
 /** One draw's input. */
@@ -33,12 +35,8 @@ interface Head extends RankedPrefix {
 /** Below this the softmax of float32 logits is greedy but for exact ties, and values would overflow. */
 const MIN_TEMPERATURE = 1e-6;
 
-/** Ranked at first where the head does not settle a filter; then `RANKED_GROWTH` times as many. */
-const FIRST_RANKED = 512;
-const RANKED_GROWTH = 8;
-
 /** Working memory, [V] each: shared by all sequences, for choosing a token is synchronous. */
-let scratch = { order: new Int32Array(0), values: new Float64Array(0) };
+let scratch: Ranking = createScratch(0);
 
 export function chooseToken(choice: Choice, random: Random): number {
   if (isGreedy(choice)) return largest(choice);
@@ -58,14 +56,12 @@ export function probabilities(choice: Choice): Float64Array {
     return probs;
   }
   const head = rankHead(choice);
-  const { order, values } = head;
+  const { order, weights } = head;
   if (isFiltered(choice.params, vocabSize)) {
-    const count = countKept(choice, head);
-    const max = values[order[0]!]!;
-    for (const id of order.subarray(0, count)) probs[id] = Math.exp(values[id]! - max);
+    for (const id of order.subarray(0, countKept(choice, head))) probs[id] = weights[id]!;
   } else {
-    const max = fillValues(choice);
-    for (let id = 0; id < vocabSize; id++) probs[id] = Math.exp(values[id]! - max);
+    weighAll(choice);
+    probs.set(weights);
   }
   const total = probs.reduce((sum, weight) => sum + weight, 0);
   return probs.map((weight) => weight / total);
@@ -78,18 +74,17 @@ function isGreedy({ params }: Choice): boolean {
 /** The first largest logit after penalties and bias. */
 function largest(choice: Choice): number {
   const { row, penalties } = choice;
-  if (penalties.size === 0 && row.top) return Number(row.top.ids[0]);
-  const head = row.top ? rankHead(choice) : undefined;
+  if (row.top && penalties.size === 0) return Number(row.top.ids[0]);
+  const head = row.top && rankHead(choice);
   if (head && head.count > 0) return head.order[0]!;
-  const max = fillValues(choice);
-  return scratch.values.indexOf(max);
+  return scratchFor(row.logits.length).values.indexOf(fillValues(choice));
 }
 
-/** Ranks the known tokens that are above every other one: the row's top and what penalties touch. */
+/** Ranks the known tokens that are above every other one: of the row's top and of what penalties touch. */
 function rankHead({ row, params, penalties }: Choice): Head {
   const { logits } = row;
   const top = row.top ?? selectTop(logits);
-  const { order, values } = scratchFor(logits.length);
+  const { order, values, weights } = scratchFor(logits.length);
   const isWhole = top.values.length === logits.length;
   const tail = isWhole ? Number.NEGATIVE_INFINITY : toValue(top.values.at(-1)!, params);
   let count = 0;
@@ -108,7 +103,9 @@ function rankHead({ row, params, penalties }: Choice): Head {
     for (const id of penalties.ids) place(id, penalties.apply(id, logits[id]!));
     sortRange(scratch, 0, count);
   }
-  return { order, values, count, tail, others };
+  const max = values[order[0]!]!;
+  for (const id of order.subarray(0, count)) weights[id] = Math.exp(values[id]! - max);
+  return { order, values, weights, count, tail, others };
 }
 
 /** Draws where nothing is filtered. */
@@ -119,46 +116,33 @@ function drawAny(choice: Choice, head: Head, uniform: number): number {
     if (first !== undefined && first === walk(head, head.count, uniform * bounds.high))
       return first;
   }
-  const max = fillValues(choice);
-  const total = totalWeight(head.values, max);
-  return walk(head, head.count, uniform * total) ?? walkRest(head, max, uniform * total);
+  const target = uniform * weighAll(choice).total;
+  return walk(head, head.count, target) ?? walkRest(head, target);
 }
 
-/** How many tokens of `head.order` the filters keep; ranks as many as that takes. */
+/** How many tokens of `head.order` the filters keep; ranks more of them where it must. */
 function countKept(choice: Choice, head: Head): number {
   const { params } = choice;
-  const { order, values } = head;
-  const fromHead =
-    head.count > 0 ? keptCount(head, params, () => totalBounds(choice, head)) : undefined;
-  if (fromHead !== undefined) return fromHead;
+  const bounds = () => totalBounds(choice, head);
+  const byHead = head.count > 0 ? keptCount(head, params, bounds) : undefined;
+  if (byHead !== undefined) return byHead;
 
-  const max = fillValues(choice);
-  let total: Interval | undefined;
-  const totalOf = () => {
-    total ??= exactly(totalWeight(values, max));
-    return total;
-  };
-  const withTotal = head.count > 0 ? keptCount(head, params, totalOf) : undefined;
-  if (withTotal !== undefined) return withTotal;
-
-  const size = order.length;
-  for (let id = 0; id < size; id++) order[id] = id;
-  let ranked = 0;
-  for (let to = Math.min(size, FIRST_RANKED); ; to = Math.min(size, to * RANKED_GROWTH)) {
-    rankTo(scratch, { from: ranked, to, size });
-    ranked = to;
-    const tail = ranked === size ? Number.NEGATIVE_INFINITY : values[order[ranked - 1]!]!;
-    const count = keptCount({ order, values, count: ranked, tail }, params, totalOf);
-    if (count !== undefined) return count;
+  const { max, total } = weighAll(choice);
+  const buckets = fillBuckets(scratch, max);
+  const vocabSize = choice.row.logits.length;
+  const likely = lastBucketNeeded(buckets, params, { max, total, vocabSize });
+  for (const last of [likely, buckets.counts.length - 1]) {
+    const ranked = rankBuckets(scratch, buckets, { max, last });
+    const kept = keptCount({ ...scratch, ...ranked }, params, () => exactly(total));
+    if (kept !== undefined) return kept;
   }
+  throw new AssertionError('a full ranking does not settle the filters');
 }
 
 /** What the head tells about the sum of all weights; undefined where it tells nothing. */
 function totalBounds({ row, params }: Choice, head: Head): Interval | undefined {
   if (head.count === 0) return undefined;
-  if (head.tail === Number.NEGATIVE_INFINITY) {
-    return exactly(weightOf(head, head.count));
-  }
+  if (head.tail === Number.NEGATIVE_INFINITY) return exactly(weightOf(head, head.count));
   if (!row.top) return undefined;
   const { order, values } = head;
   const { logSumExp } = row.top;
@@ -179,58 +163,68 @@ function totalBounds({ row, params }: Choice, head: Head): Interval | undefined 
   });
 }
 
+/** Sets every token's value and weight; returns the largest value and the sum of the weights. */
+function weighAll(choice: Choice): { max: number; total: number } {
+  const max = fillValues(choice);
+  const { values, weights } = scratch;
+  let total = 0;
+  for (let id = 0; id < values.length; id++) {
+    const weight = Math.exp(values[id]! - max);
+    weights[id] = weight;
+    total += weight;
+  }
+  return { max, total };
+}
+
 /** Sets every token's value; returns the largest. */
 function fillValues({ row: { logits }, params, penalties }: Choice): number {
   const { values } = scratchFor(logits.length);
   for (let id = 0; id < logits.length; id++) values[id] = toValue(logits[id]!, params);
   for (const id of penalties.ids) values[id] = toValue(penalties.apply(id, logits[id]!), params);
   let max = Number.NEGATIVE_INFINITY;
-  for (const value of values) if (value > max) max = value;
+  for (let id = 0; id < values.length; id++) if (values[id]! > max) max = values[id]!;
   return max;
 }
 
-/** Finite: an infinite value would make its neighbours' weights NaN. */
+/** Finite, for the difference of two infinities is NaN. */
 function toValue(logit: number, { temperature }: SamplingParams): number {
   const value = temperature < MIN_TEMPERATURE ? logit : logit / temperature;
   return Math.min(value, Number.MAX_VALUE);
 }
 
-function totalWeight(values: Float64Array, max: number): number {
-  let sum = 0;
-  for (const value of values) sum += Math.exp(value - max);
-  return sum;
-}
-
 /** The first of `order[0..count)` at which the running sum of weights passes `target`. */
-function walk(prefix: RankedPrefix, count: number, target: number): number | undefined {
-  const { order, values } = prefix;
-  const max = values[order[0]!]!;
+function walk({ order, weights }: Ranking, count: number, target: number): number | undefined {
   let sum = 0;
   for (let i = 0; i < count; i++) {
-    sum += Math.exp(values[order[i]!]! - max);
+    sum += weights[order[i]!]!;
     if (target < sum) return order[i]!;
   }
   return undefined;
 }
 
 /** Goes on after the head with all other tokens by ascending id. */
-function walkRest(head: Head, max: number, target: number): number {
-  const { order, values, tail } = head;
-  let sum = head.count === 0 ? 0 : weightOf(head, head.count);
+function walkRest(head: Head, target: number): number {
+  const { order, values, weights, tail } = head;
+  let sum = weightOf(head, head.count);
   let last = order[0]!;
   for (let id = 0; id < values.length; id++) {
     if (values[id]! > tail) continue; // in the head
-    const weight = Math.exp(values[id]! - max);
-    sum += weight;
-    if (weight > 0) last = id;
+    sum += weights[id]!;
+    if (weights[id]! > 0) last = id;
     if (target < sum) return id;
   }
-  return last; // rounding of the sum
+  return last; // the sums differ in their rounding
 }
 
-function scratchFor(vocabSize: number): typeof scratch {
-  if (scratch.order.length !== vocabSize) {
-    scratch = { order: new Int32Array(vocabSize), values: new Float64Array(vocabSize) };
-  }
+function scratchFor(vocabSize: number): Ranking {
+  if (scratch.order.length !== vocabSize) scratch = createScratch(vocabSize);
   return scratch;
+}
+
+function createScratch(vocabSize: number): Ranking {
+  return {
+    order: new Int32Array(vocabSize),
+    values: new Float64Array(vocabSize),
+    weights: new Float64Array(vocabSize),
+  };
 }

@@ -1,9 +1,9 @@
-// top_k, top_p and min_p over tokens ranked by value. Knows only a ranked prefix and a bound on the
-// rest, and says so where that does not settle which tokens are kept.
+// top_k, top_p and min_p over tokens ranked by value. Each keeps a prefix of the ranking. Knows only a
+// ranked prefix and a bound on the rest, and says so where that does not settle which tokens are kept.
 import type { SamplingParams } from '../../generation.ts';
-import type { Ranking } from './ranking.ts';
+import type { Buckets, Ranking } from './ranking.ts';
 
-/** The tokens `order[0..count)`, ranked; what is not among them has at most the value `tail` (-Inf: nothing left). */
+/** `order[0..count)` is ranked; what is not among it has at most the value `tail` (-Inf: nothing is left). */
 export interface RankedPrefix extends Ranking {
   count: number;
   tail: number;
@@ -13,6 +13,10 @@ export interface RankedPrefix extends Ranking {
 export interface Interval {
   low: number;
   high: number;
+}
+
+export function exactly(sum: number): Interval {
+  return { low: sum, high: sum };
 }
 
 export function isFiltered(params: SamplingParams, vocabSize: number): boolean {
@@ -25,8 +29,7 @@ function hasTopK({ topK }: SamplingParams, vocabSize: number): boolean {
 
 /**
  * How many of the ranked tokens the filters keep; undefined where these tokens do not settle it.
- * A token's weight is exp(value - largest value); `totalOf` gives the sum of all tokens' weights
- * (undefined: unknown) and is asked only where top_p needs it.
+ * `totalOf` gives the sum of all tokens' weights (undefined: unknown); only top_p asks.
  */
 export function keptCount(
   prefix: RankedPrefix,
@@ -43,14 +46,37 @@ export function keptCount(
 
   const total = hasEdge ? exactly(weightOf(prefix, byTopK)) : totalOf();
   if (!total) return undefined;
-  const max = prefix.values[prefix.order[0]!]!;
   let sum = 0;
   for (let i = 0; i < (byMinP ?? byTopK); i++) {
-    sum += Math.exp(prefix.values[prefix.order[i]!]! - max);
+    sum += prefix.weights[prefix.order[i]!]!;
     if (sum >= params.topP * total.high) return i + 1;
     if (sum >= params.topP * total.low) return undefined;
   }
   return settled;
+}
+
+/** The last bucket that the filters may reach: with all up to it ranked, `keptCount` is settled but for rounding. */
+export function lastBucketNeeded(
+  { counts, masses, tops }: Buckets,
+  params: SamplingParams,
+  { max, total, vocabSize }: { max: number; total: number; vocabSize: number },
+): number {
+  const topK = hasTopK(params, vocabSize) ? params.topK : undefined;
+  let count = 0;
+  let mass = 0;
+  for (let bucket = 0; bucket < counts.length; bucket++) {
+    count += counts[bucket]!;
+    mass += masses[bucket]!;
+    if (topK !== undefined) {
+      if (count >= topK) return bucket;
+    } else if (
+      (params.topP < 1 && mass >= params.topP * total) ||
+      Math.exp(tops[bucket]! - max) < params.minP
+    ) {
+      if (counts[bucket]! > 0) return bucket;
+    }
+  }
+  return counts.length - 1;
 }
 
 /** Keeps every token not below the k-th: ties at the edge stay. Without top_k: all that are ranked. */
@@ -67,24 +93,18 @@ function topKCount(prefix: RankedPrefix, params: SamplingParams): number | undef
 
 /** Keeps what is at least `minP` times as likely as the first; undefined where tokens past `limit` may be. */
 function minPCount(
-  { order, values, tail }: RankedPrefix,
+  { order, values, weights, tail }: RankedPrefix,
   minP: number,
   { limit, isClosed }: { limit: number; isClosed: boolean },
 ): number | undefined {
   if (minP <= 0) return undefined;
-  const max = values[order[0]!]!;
-  for (let i = 1; i < limit; i++) if (Math.exp(values[order[i]!]! - max) < minP) return i;
-  return isClosed || Math.exp(tail - max) < minP ? limit : undefined;
+  for (let i = 1; i < limit; i++) if (weights[order[i]!]! < minP) return i;
+  return isClosed || Math.exp(tail - values[order[0]!]!) < minP ? limit : undefined;
 }
 
 /** The sum of the first `count` weights, in ranked order. */
-export function weightOf({ order, values }: Ranking, count: number): number {
-  const max = values[order[0]!]!;
+export function weightOf({ order, weights }: Ranking, count: number): number {
   let sum = 0;
-  for (let i = 0; i < count; i++) sum += Math.exp(values[order[i]!]! - max);
+  for (let i = 0; i < count; i++) sum += weights[order[i]!]!;
   return sum;
-}
-
-export function exactly(sum: number): Interval {
-  return { low: sum, high: sum };
 }

@@ -1,49 +1,68 @@
-// Tokens in order of their value, as far as somebody needs the order: partial selection instead of a
-// sort of the vocabulary. Order: larger value first, equal values by ascending id.
+// Tokens in order of their value, only as far down as somebody needs: a bucket sort in one pass over the
+// vocabulary. Order: larger value first, equal values by ascending id.
 
-/** Ids `order` [V] and their values by id [V]: `order[0..ranked)` is sorted, nothing after it comes before. */
+/** Ids `order` [V], and by id their values and weights exp(value - largest value), [V] each. */
 export interface Ranking {
   order: Int32Array;
   values: Float64Array;
+  weights: Float64Array;
+}
+
+/** A nat is cut in 32, and what is 64 nats below the largest value shares the last bucket. */
+const BUCKETS_PER_NAT = 32;
+const BUCKET_COUNT = 64 * BUCKETS_PER_NAT;
+
+/** A bucket's tokens: number, sum of weights, largest value. */
+export interface Buckets {
+  counts: Int32Array;
+  masses: Float64Array;
+  tops: Float64Array;
+}
+
+export function fillBuckets({ values, weights }: Ranking, max: number): Buckets {
+  const counts = new Int32Array(BUCKET_COUNT);
+  const masses = new Float64Array(BUCKET_COUNT);
+  const tops = new Float64Array(BUCKET_COUNT).fill(Number.NEGATIVE_INFINITY);
+  for (let id = 0; id < values.length; id++) {
+    const value = values[id]!;
+    const bucket = bucketOf(value, max);
+    counts[bucket]!++;
+    masses[bucket]! += weights[id]!;
+    if (value > tops[bucket]!) tops[bucket] = value;
+  }
+  return { counts, masses, tops };
+}
+
+/** Ranks all tokens of the buckets 0..last in `order`; returns their number and the largest value left. */
+export function rankBuckets(
+  ranking: Ranking,
+  { counts, tops }: Buckets,
+  { max, last }: { max: number; last: number },
+): { count: number; tail: number } {
+  const { order, values } = ranking;
+  const ends = new Int32Array(last + 1); // where the bucket's next id goes, then where it ends
+  let count = 0;
+  for (let bucket = 0; bucket <= last; bucket++) {
+    ends[bucket] = count;
+    count += counts[bucket]!;
+  }
+  for (let id = 0; id < values.length; id++) {
+    const bucket = bucketOf(values[id]!, max);
+    if (bucket <= last) order[ends[bucket]!++] = id;
+  }
+  for (let bucket = 0; bucket <= last; bucket++) {
+    sortRange(ranking, ends[bucket]! - counts[bucket]!, ends[bucket]!);
+  }
+  const tail = tops.subarray(last + 1).find((top) => top > Number.NEGATIVE_INFINITY);
+  return { count, tail: tail ?? Number.NEGATIVE_INFINITY };
 }
 
 /** Sorts `order[from..to)`. */
 export function sortRange({ order, values }: Ranking, from: number, to: number): void {
+  if (to - from < 2) return;
   order.subarray(from, to).sort((a, b) => values[b]! - values[a]! || a - b);
 }
 
-/**
- * Extends a ranked prefix: with `order[0..from)` ranked, ranks `order[0..to)`.
- * `size` is the number of ids in `order`.
- */
-export function rankTo(ranking: Ranking, range: { from: number; to: number; size: number }): void {
-  if (range.to < range.size) partition(ranking, range);
-  sortRange(ranking, range.from, range.to);
-}
-
-/** Moves the ids that rank below `to` to `order[from..to)`, unsorted (Hoare's selection). */
-function partition(
-  { order, values }: Ranking,
-  { from, to, size }: { from: number; to: number; size: number },
-): void {
-  const isBefore = (a: number, b: number) =>
-    values[a]! > values[b]! || (values[a]! === values[b]! && a < b);
-  let left = from;
-  let right = size - 1;
-  while (left < right) {
-    const pivot = order[(left + right) >>> 1]!;
-    let i = left;
-    let j = right;
-    while (i <= j) {
-      while (isBefore(order[i]!, pivot)) i++;
-      while (isBefore(pivot, order[j]!)) j--;
-      if (i > j) break;
-      const swapped = order[i]!;
-      order[i++] = order[j]!;
-      order[j--] = swapped;
-    }
-    if (to - 1 <= j) right = j;
-    else if (to - 1 >= i) left = i;
-    else return;
-  }
+function bucketOf(value: number, max: number): number {
+  return Math.min(BUCKET_COUNT - 1, Math.trunc((max - value) * BUCKETS_PER_NAT));
 }
