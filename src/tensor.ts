@@ -49,7 +49,7 @@ export function toFloat32(tensor: Tensor): Float32Array {
   const { dtype, data } = tensor;
   assert(isFloat(dtype), `toFloat32: ${dtype} is not a float type`);
   const count = elementCount(tensor.shape);
-  const bytes = data.slice(); // own buffer, offset 0: aligned
+  const bytes = new Uint8Array(data); // a copy: own buffer, aligned (a Buffer's slice would be a view)
   if (dtype === 'F32') return new Float32Array(bytes.buffer, 0, count);
   const half = new Uint16Array(bytes.buffer, 0, count);
   const out = new Float32Array(count);

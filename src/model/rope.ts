@@ -6,7 +6,7 @@ import type { DecoderConfig, Rope } from './config.ts';
 export function ropeTables(
   config: DecoderConfig,
   positions: number,
-): { cos: Float32Array; sin: Float32Array } {
+): { cos: Float32Array<ArrayBuffer>; sin: Float32Array<ArrayBuffer> } {
   const frequencies = inverseFrequencies(config.rope, config.headDim);
   const half = frequencies.length;
   const cos = new Float32Array(positions * half);

@@ -40,6 +40,20 @@ export type TargetName = keyof typeof TARGET_MODULES;
 /** In the order in which a block uses them. */
 export const TARGET_NAMES = Object.keys(TARGET_MODULES) as TargetName[];
 
+/** Site → its linears. */
+export const SITES: Readonly<Record<Site, readonly TargetName[]>> = {
+  attention_in: targetsOf('attention_in'),
+  attention_out: targetsOf('attention_out'),
+  mlp_in: targetsOf('mlp_in'),
+  mlp_out: targetsOf('mlp_out'),
+};
+
+export const SITE_NAMES = Object.keys(SITES) as Site[];
+
+function targetsOf(site: Site): TargetName[] {
+  return TARGET_NAMES.filter((name) => TARGET_MODULES[name].site === site);
+}
+
 /** `model.layers.3.self_attn.q_proj`: the module's name in transformers' checkpoints. */
 export function moduleName(layer: number, target: TargetName): string {
   return `model.layers.${layer}.${TARGET_MODULES[target].path}`;

@@ -41,6 +41,13 @@ export interface GraphValue {
   readonly dims: Dims;
 }
 
+/** The file with the external weights, relative to the session's folder of external data. */
+export interface ExternalData {
+  readonly location: string;
+  /** Bytes from the file's start. */
+  offsetOf(name: string): number;
+}
+
 interface NodeOptions {
   domain?: string;
   /** One entry per output: a name of the caller's, `true` for a fresh one, `false` for one that nobody reads. */
@@ -66,7 +73,7 @@ export class GraphBuilder {
   readonly nodes: GraphNode[] = [];
   readonly inputs: GraphValue[] = [];
   readonly outputs: GraphValue[] = [];
-  /** Weights that are handed in when a session is made: declared here, never held. */
+  /** Weights that lie in a file: declared here, never held. */
   readonly externals = new Map<string, GraphValue>();
   readonly #constants = new Map<string, TensorProto>();
   #counter = 0;
@@ -81,7 +88,7 @@ export class GraphBuilder {
     this.outputs.push({ name: value, type, dims });
   }
 
-  /** A weight by name; the session is given its value. Naming it twice is the same weight. */
+  /** A weight by name, held outside of the graph. Naming it twice is the same weight. */
   external(name: string, type: ElementType, dims: readonly number[]): Value {
     const known = this.externals.get(name);
     assert(!known || known.dims.join() === dims.join(), `weight ${name} declared with two shapes`);
@@ -126,14 +133,18 @@ export class GraphBuilder {
     return names.filter((name) => name !== '') as Value[];
   }
 
-  /** The serialized ModelProto. */
-  toBytes(): Uint8Array {
+  /** The serialized ModelProto; `weights` says where the external weights lie. */
+  toBytes(weights?: ExternalData): Uint8Array {
+    const externals = [...this.externals.values()].map((value) => {
+      assert(weights, 'a graph with external weights is told where they lie');
+      return toExternal(value, weights);
+    });
     const graph = create(GraphProtoSchema, {
       name: 'lorikeet',
       node: this.nodes.map(toNodeProto),
       input: this.inputs.map(toValueInfo),
       output: this.outputs.map(toValueInfo),
-      initializer: [...this.#constants.values(), ...[...this.externals.values()].map(toExternal)],
+      initializer: [...this.#constants.values(), ...externals],
     });
     const model = create(ModelProtoSchema, {
       irVersion: IR_VERSION,
@@ -187,7 +198,8 @@ function toAttribute(name: string, value: Attribute): AttributeProto {
     assert(Number.isInteger(value), `attribute ${name}: write { float: ${value} }`);
     return create(AttributeProtoSchema, { name, type: Type.INT, i: BigInt(value) });
   }
-  if ('float' in value) return create(AttributeProtoSchema, { name, type: Type.FLOAT, f: value.float });
+  if ('float' in value)
+    return create(AttributeProtoSchema, { name, type: Type.FLOAT, f: value.float });
   return create(AttributeProtoSchema, { name, type: Type.INTS, ints: value.map(BigInt) });
 }
 
@@ -204,13 +216,15 @@ function toValueInfo({ name, type, dims }: GraphValue): ValueInfoProto {
   });
 }
 
-/** The file name is never opened: the value is handed to the session under the initializer's name. */
-function toExternal({ name, type, dims }: GraphValue): TensorProto {
+function toExternal({ name, type, dims }: GraphValue, weights: ExternalData): TensorProto {
   return create(TensorProtoSchema, {
     name,
     dataType: DATA_TYPE[type],
     dims: dims.map((d) => BigInt(d)),
     dataLocation: TensorProto_DataLocation.EXTERNAL,
-    externalData: [{ key: 'location', value: 'handed-in' }],
+    externalData: [
+      { key: 'location', value: weights.location },
+      { key: 'offset', value: String(weights.offsetOf(name)) },
+    ],
   });
 }

@@ -1,0 +1,197 @@
+// Runs one batch on the model: a prompt's chunk, or one token for each running sequence.
+// Knows token ids, KV slots and adapter digests; never text, tenants, queues or files of adapters.
+import type { AdapterWeights } from '../../adapters/weights.ts';
+import { ConfigError } from '../errors.ts';
+import type { TokenLogprob } from '../generation.ts';
+import type { DecoderConfig } from '../model/config.ts';
+import { planGroups, ZERO_SLOT } from './adapter-groups.ts';
+import { AdapterSlots } from './adapter-slots.ts';
+import type {
+  AdapterKey,
+  Batch,
+  BatchResult,
+  DecodeBatch,
+  PrefillBatch,
+  RowResult,
+  SlotId,
+} from './batch.ts';
+import { GraphSessions, type RuntimeOptions } from './graph-sessions.ts';
+import { KvCache } from './kv-cache.ts';
+import { isFiniteRow, type LogitsRow, scoreToken } from './logits.ts';
+import { coveringTargets } from './lora-profiles.ts';
+import { type LoraInput, ModelRunner } from './model-run.ts';
+import { LogitsNarrower } from './narrow.ts';
+import type { Sampler } from './sampler.ts';
+import { openServingFolder } from './serving-folder.ts';
+
+export interface EngineOptions {
+  /** A folder that `ensureServingFiles` made. */
+  readonly servingDir: string;
+  readonly slotCount: number;
+  /** Absent: the model's own, at most `DEFAULT_MAX_SEQ`. */
+  readonly maxSeqLength?: number;
+  readonly runtime?: RuntimeOptions;
+}
+
+export interface EngineInfo {
+  readonly vocabSize: number;
+  readonly maxSeqLength: number;
+  readonly slotCount: number;
+  readonly provider: string;
+  readonly weights: string;
+}
+
+/** A cache for the whole context of a long-context model would be larger than its weights. */
+export const DEFAULT_MAX_SEQ = 2048;
+
+interface EngineParts {
+  readonly config: DecoderConfig;
+  readonly info: EngineInfo;
+  readonly sessions: GraphSessions;
+  readonly cache: KvCache;
+  readonly slots: AdapterSlots;
+  readonly runner: ModelRunner;
+  readonly narrower: LogitsNarrower;
+}
+
+export class Engine {
+  readonly info: EngineInfo;
+  /** The decoder's shape: what an adapter must fit. */
+  readonly config: DecoderConfig;
+  readonly #parts: EngineParts;
+
+  static async create(options: EngineOptions): Promise<Engine> {
+    const { servingDir, slotCount, runtime = {} } = options;
+    const model = openServingFolder(servingDir);
+    const { config } = model;
+    const maxSeqLength = checkedMaxSeq(config, options.maxSeqLength);
+    const sessions = new GraphSessions(model, maxSeqLength, runtime);
+    const cache = new KvCache(config, slotCount, maxSeqLength);
+    const slots = new AdapterSlots(config, slotCount);
+    const runner = new ModelRunner({ config, sessions, cache, slots });
+    const [narrower] = await Promise.all([
+      LogitsNarrower.create(config.vocabSize, runtime),
+      runner.prepare({ kind: 'none' }),
+    ]);
+    const info = {
+      vocabSize: config.vocabSize,
+      maxSeqLength,
+      slotCount,
+      provider: runtime.provider ?? 'cpu',
+      weights: model.weights,
+    };
+    return new Engine({ config, info, sessions, cache, slots, runner, narrower });
+  }
+
+  private constructor(parts: EngineParts) {
+    this.#parts = parts;
+    this.info = parts.info;
+    this.config = parts.config;
+  }
+
+  /** Makes the sessions that this adapter's rows will need, so that its first run does not wait for them. */
+  async prepareFor(weights: AdapterWeights): Promise<void> {
+    const targets = coveringTargets([...this.#parts.slots.targets, ...weights.targets]);
+    await this.#parts.runner.prepare({ kind: 'single', targets });
+    await this.#parts.runner.prepare({ kind: 'grouped', targets });
+  }
+
+  attachAdapter(weights: AdapterWeights): void {
+    this.#parts.slots.attach(weights);
+  }
+
+  detachAdapter(key: AdapterKey): void {
+    this.#parts.slots.detach(key);
+  }
+
+  attachedAdapters(): AdapterKey[] {
+    return this.#parts.slots.keys();
+  }
+
+  moveSlot(from: SlotId, to: SlotId, length: number): void {
+    this.#parts.cache.move(from, to, length);
+  }
+
+  zeroSlot(slot: SlotId): void {
+    this.#parts.cache.zero(slot);
+  }
+
+  async run(batch: Batch): Promise<BatchResult> {
+    this.#parts.slots.noteRun();
+    return batch.kind === 'prefill' ? this.#prefill(batch) : this.#decode(batch);
+  }
+
+  async release(): Promise<void> {
+    await this.#parts.sessions.release();
+  }
+
+  async #prefill(batch: PrefillBatch): Promise<BatchResult> {
+    const { tokenIds, scoring, sampler, slot, pastLength } = batch;
+    const last = tokenIds.length - 1;
+    const adapterSlot = this.#parts.slots.slotOf(batch.adapter);
+    const logits = await this.#parts.runner.run({
+      tokenIds,
+      firstSlot: slot,
+      pastLengths: [pastLength],
+      logitRows: scoring ? tokenIds.map((_, row) => row) : [last],
+      lora: adapterSlot === ZERO_SLOT ? { kind: 'none' } : { kind: 'single', slot: adapterSlot },
+    });
+    if (!scoring && !sampler) return { rows: [], promptLogprobs: [] };
+    const rows = await this.#parts.narrower.narrow(logits);
+    if (!rows.every(isFiniteRow)) {
+      this.zeroSlot(slot);
+      return { rows: [{ ok: false, reason: 'non_finite' }], promptLogprobs: [] };
+    }
+    return {
+      rows: sampler ? [sampled(sampler, rows.at(-1)!)] : [],
+      promptLogprobs: scoring ? scorePrompt(rows, scoring) : [],
+    };
+  }
+
+  async #decode({ rows }: DecodeBatch): Promise<BatchResult> {
+    const logits = await this.#parts.runner.run({
+      tokenIds: rows.map((row) => row.tokenId),
+      firstSlot: 0,
+      pastLengths: rows.map((row) => row.pastLength),
+      logitRows: rows.map((_, row) => row),
+      lora: this.#loraOf(rows.map((row) => row.adapter)),
+    });
+    const narrowed = await this.#parts.narrower.narrow(logits);
+    const results = narrowed.map((row, i): RowResult => {
+      if (isFiniteRow(row)) return sampled(rows[i]!.sampler, row);
+      this.zeroSlot(i as SlotId);
+      return { ok: false, reason: 'non_finite' };
+    });
+    return { rows: results, promptLogprobs: [] };
+  }
+
+  #loraOf(adapters: readonly (AdapterKey | undefined)[]): LoraInput {
+    const rowSlots = adapters.map((key) => this.#parts.slots.slotOf(key));
+    const [first] = rowSlots;
+    if (rowSlots.every((slot) => slot === first)) {
+      return first === ZERO_SLOT ? { kind: 'none' } : { kind: 'single', slot: first! };
+    }
+    return { kind: 'grouped', plan: planGroups(rowSlots, this.#parts.slots.usedSlots) };
+  }
+}
+
+function sampled(sampler: Sampler, row: LogitsRow): RowResult {
+  return { ok: true, ...sampler.sample(row) };
+}
+
+function scorePrompt(
+  rows: readonly LogitsRow[],
+  { nextIds, topLogprobs }: NonNullable<PrefillBatch['scoring']>,
+): TokenLogprob[] {
+  const scores: TokenLogprob[] = [];
+  nextIds.forEach((id, i) => {
+    if (id !== undefined) scores.push(scoreToken(rows[i]!, id, topLogprobs));
+  });
+  return scores;
+}
+
+function checkedMaxSeq(config: DecoderConfig, asked: number | undefined): number {
+  if (asked === undefined) return Math.min(config.maxPositions, DEFAULT_MAX_SEQ);
+  if (asked <= config.maxPositions) return asked;
+  throw new ConfigError([`max-seq: ${asked} is more than the model's ${config.maxPositions}`]);
+}

@@ -1,0 +1,209 @@
+// Runs a serving graph over a range of KV slots: fills its inputs, binds what has changed, gives the logits.
+// Bindings are kept between runs: a decode step like the last one binds nothing.
+import type { DecoderConfig } from '../model/config.ts';
+import { LORA_INPUTS, type LoraLayout } from '../model/lora-graph.ts';
+import { ropeTables } from '../model/rope.ts';
+import { SERVING } from '../model/serving-graph.ts';
+import type { Binding } from '../ort/binding.ts';
+import { hostTensor, type OrtTensor, type OrtType } from '../ort/tensor.ts';
+import type { GroupPlan } from './adapter-groups.ts';
+import type { AdapterSlots } from './adapter-slots.ts';
+import { type GraphSessions, layoutId } from './graph-sessions.ts';
+import type { KvCache } from './kv-cache.ts';
+
+/** One run: B sequences in neighbouring slots, S new tokens each. */
+export interface ModelInput {
+  /** [B * S] */
+  readonly tokenIds: readonly number[];
+  readonly firstSlot: number;
+  /** [B]: tokens that each sequence has in the cache already. */
+  readonly pastLengths: readonly number[];
+  /** Token rows whose logits are wanted. */
+  readonly logitRows: readonly number[];
+  readonly lora: LoraInput;
+}
+
+export type LoraInput =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'single'; readonly slot: number }
+  | { readonly kind: 'grouped'; readonly plan: GroupPlan };
+
+export interface RunnerParts {
+  readonly config: DecoderConfig;
+  readonly sessions: GraphSessions;
+  readonly cache: KvCache;
+  readonly slots: AdapterSlots;
+}
+
+export class ModelRunner {
+  readonly #sessions: GraphSessions;
+  readonly #cache: KvCache;
+  readonly #slots: AdapterSlots;
+  readonly #bound = new Map<string, BoundGraph>();
+  readonly #inputs = {
+    inputIds: new GrowingTensor('int64'),
+    batchShape: new GrowingTensor('int64'),
+    seqLengths: new GrowingTensor('int32'),
+    totalLength: hostTensor('int32', []),
+    logitRows: new GrowingTensor('int64'),
+    groupRows: new GrowingTensor('int64'),
+    rowPlaces: new GrowingTensor('int64'),
+    groupShape: new GrowingTensor('int64'),
+  };
+  readonly #logits: GrowingTensor<'float32'>;
+
+  readonly #rope: { cos: OrtTensor; sin: OrtTensor };
+
+  constructor(parts: RunnerParts) {
+    const { config, cache } = parts;
+    this.#sessions = parts.sessions;
+    this.#cache = cache;
+    this.#slots = parts.slots;
+    this.#logits = new GrowingTensor('float32', config.vocabSize);
+    const { cos, sin } = ropeTables(config, cache.maxSeqLength);
+    const shape = [cache.maxSeqLength, config.headDim / 2];
+    this.#rope = { cos: hostTensor('float32', shape, cos), sin: hostTensor('float32', shape, sin) };
+  }
+
+  /** Makes the session of a layout, so that the first run with it does not wait. */
+  async prepare(layout: LoraLayout): Promise<void> {
+    await this.#boundGraph(layout);
+  }
+
+  /** The logits [L, V] of the rows asked; valid until the next run. */
+  async run(input: ModelInput): Promise<OrtTensor<'float32'>> {
+    const graph = await this.#boundGraph(this.#layout(input.lora));
+    this.#bindTokens(graph, input);
+    const { firstSlot, pastLengths, lora } = input;
+    this.#bindCache(graph, firstSlot, pastLengths.length);
+    if (lora.kind !== 'none') this.#bindAdapters(graph, lora);
+    const logits = this.#logits.at(input.logitRows.length);
+    graph.bindOutput(SERVING.logits, logits);
+    await graph.binding.run();
+    return logits;
+  }
+
+  #layout({ kind }: LoraInput): LoraLayout {
+    return kind === 'none' ? { kind } : { kind, targets: this.#slots.targets };
+  }
+
+  async #boundGraph(layout: LoraLayout): Promise<BoundGraph> {
+    const id = layoutId(layout);
+    let graph = this.#bound.get(id);
+    if (!graph) {
+      const session = await this.#sessions.get(layout);
+      graph = new BoundGraph(session.createBinding());
+      graph.bindInput(SERVING.cos, this.#rope.cos);
+      graph.bindInput(SERVING.sin, this.#rope.sin);
+      this.#bound.set(id, graph);
+    }
+    return graph;
+  }
+
+  #bindTokens(graph: BoundGraph, { tokenIds, pastLengths, logitRows }: ModelInput): void {
+    const { inputIds, batchShape, seqLengths, totalLength } = this.#inputs;
+    const newTokens = tokenIds.length / pastLengths.length;
+    const lengths = pastLengths.map((past) => past + newTokens - 1);
+    graph.bindInput(SERVING.inputIds, inputIds.fill(tokenIds));
+    graph.bindInput(SERVING.batchShape, batchShape.fill([pastLengths.length, newTokens, -1]));
+    graph.bindInput(SERVING.seqLengths, seqLengths.fill(lengths));
+    totalLength.data[0] = Math.max(...lengths) + 1;
+    graph.bindInput(SERVING.totalLength, totalLength);
+    graph.bindInput(SERVING.logitRows, this.#inputs.logitRows.fill(logitRows));
+  }
+
+  #bindCache(graph: BoundGraph, first: number, count: number): void {
+    this.#cache.range(first, count).forEach(({ key, value }, layer) => {
+      for (const [half, tensor] of [
+        ['key', key],
+        ['value', value],
+      ] as const) {
+        graph.bindInput(SERVING.past(layer, half), tensor);
+        graph.bindOutput(SERVING.present(layer, half), tensor);
+      }
+    });
+  }
+
+  #bindAdapters(graph: BoundGraph, lora: Exclude<LoraInput, { kind: 'none' }>): void {
+    const [first, count] =
+      lora.kind === 'single' ? [lora.slot, 1] : [lora.plan.first, lora.plan.groupCount];
+    for (const { tensor, layer, of } of this.#slots.range(first, count)) {
+      const name = 'a' in of ? LORA_INPUTS.a(layer, of.a) : LORA_INPUTS.b(layer, of.b);
+      graph.bindInput(name, tensor);
+    }
+    if (lora.kind === 'single') return;
+    const { groupRows, rowPlaces, groupShape } = this.#inputs;
+    const { plan } = lora;
+    graph.bindInput(LORA_INPUTS.groupRows, groupRows.fill(plan.groupRows));
+    graph.bindInput(LORA_INPUTS.rowPlaces, rowPlaces.fill(plan.rowPlaces));
+    graph.bindInput(
+      LORA_INPUTS.groupShape,
+      groupShape.fill([plan.groupCount, plan.rowsPerGroup, -1]),
+    );
+  }
+}
+
+/** A binding that remembers what is bound, so that binding the same tensor again costs a look-up. */
+class BoundGraph {
+  readonly binding: Binding;
+  readonly #tensors = new Map<string, OrtTensor>();
+
+  constructor(binding: Binding) {
+    this.binding = binding;
+  }
+
+  bindInput(name: string, tensor: OrtTensor): void {
+    if (this.#tensors.get(name) === tensor) return;
+    this.binding.bindInput(name, tensor);
+    this.#tensors.set(name, tensor);
+  }
+
+  bindOutput(name: string, tensor: OrtTensor): void {
+    if (this.#tensors.get(name) === tensor) return;
+    this.binding.bindOutput(name, tensor);
+    this.#tensors.set(name, tensor);
+  }
+}
+
+/** A small operand whose first dimension changes from run to run: one memory, a view per size. */
+class GrowingTensor<T extends OrtType> {
+  readonly #type: T;
+  readonly #width: number | undefined;
+  #capacity = 0;
+  #whole: OrtTensor<T> | undefined;
+  #views = new Map<number, OrtTensor<T>>();
+
+  /** [n], or [n, width]. */
+  constructor(type: T, width?: number) {
+    this.#type = type;
+    this.#width = width;
+  }
+
+  /** The tensor of `count` rows; its contents are what was last written. */
+  at(count: number): OrtTensor<T> {
+    if (count > this.#capacity) {
+      this.#capacity = Math.max(count, this.#capacity * 2);
+      this.#whole = hostTensor(this.#type, this.#shape(this.#capacity));
+      this.#views = new Map();
+    }
+    let view = this.#views.get(count);
+    if (!view) {
+      view = this.#whole!.view(this.#shape(count));
+      this.#views.set(count, view);
+    }
+    return view;
+  }
+
+  fill(values: readonly number[]): OrtTensor<T> {
+    const tensor = this.at(values.length);
+    const { data } = tensor;
+    if (data instanceof BigInt64Array)
+      for (let i = 0; i < values.length; i++) data[i] = BigInt(values[i]!);
+    else data.set(values);
+    return tensor;
+  }
+
+  #shape(count: number): number[] {
+    return this.#width === undefined ? [count] : [count, this.#width];
+  }
+}

@@ -1,0 +1,175 @@
+// Builds what the engine maps at start: one file of weights in their run-time form and its table of contents.
+// Made once per (base digest, weights mode, layout version) in the cache folder; knows no graph.
+import { existsSync } from 'node:fs';
+import { type FileHandle, mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { assert } from '../assert.ts';
+import type { DecoderConfig } from '../model/config.ts';
+import { biasName, embeddingName, headName, weightName } from '../model/names.ts';
+import {
+  embeddingMatrix,
+  headMatrix,
+  LAYOUT_FILE,
+  LAYOUT_VERSION,
+  normVectors,
+  type ServingLayout,
+  type ServingMatrix,
+  type ServingTensor,
+  servingTensors,
+  siteBias,
+  siteMatrix,
+  WEIGHTS_FILE,
+  type WeightsMode,
+} from '../model/serving-weights.ts';
+import { SITE_NAMES, SITES } from '../model/target-modules.ts';
+import { dequantizeNf4, quantizeNf4 } from '../quant/nf4.ts';
+import { quantizeInt8Rows, repackInt8 } from '../quant/repack.ts';
+import { toFloat32 } from '../tensor.ts';
+import { type Artifact, type LinearWeights, readLinear } from './artifact.ts';
+
+/** The runtime wants weights on a cache line; the mapping itself starts on a page. */
+const ALIGNMENT = 64;
+
+export interface ServingFilesOptions {
+  weights: WeightsMode;
+  cacheDir: string;
+  onProgress?: (done: number, total: number) => void;
+}
+
+/** The folder with the artifact's serving files, built where it is not there yet. */
+export async function ensureServingFiles(
+  artifact: Artifact,
+  { weights, cacheDir, onProgress }: ServingFilesOptions,
+): Promise<string> {
+  const { digest } = artifact.info;
+  const dir = path.join(cacheDir, `${digest.slice(0, 16)}-${weights}-v${LAYOUT_VERSION}`);
+  if (existsSync(path.join(dir, LAYOUT_FILE))) return dir;
+  const building = `${dir}.tmp-${process.pid}`;
+  await rm(building, { recursive: true, force: true });
+  await mkdir(building, { recursive: true });
+  try {
+    const tensors = await writeWeights(
+      artifact,
+      weights,
+      path.join(building, WEIGHTS_FILE),
+      onProgress,
+    );
+    const layout: ServingLayout = {
+      version: LAYOUT_VERSION,
+      baseDigest: digest,
+      weights,
+      config: artifact.configJson,
+      tensors,
+    };
+    await writeFile(path.join(building, LAYOUT_FILE), JSON.stringify(layout));
+    await rename(building, dir);
+  } catch (error) {
+    await rm(building, { recursive: true, force: true });
+    if (existsSync(path.join(dir, LAYOUT_FILE))) return dir; // another process was faster
+    throw error;
+  }
+  return dir;
+}
+
+async function writeWeights(
+  artifact: Artifact,
+  mode: WeightsMode,
+  file: string,
+  onProgress: ServingFilesOptions['onProgress'],
+): Promise<ServingLayout['tensors']> {
+  const wanted = servingTensors(artifact.config, mode);
+  const handle = await open(file, 'w');
+  try {
+    const writer = new TensorWriter(handle, wanted.length, onProgress);
+    for await (const [tensor, bytes] of tensorBytes(artifact, mode))
+      await writer.write(tensor, bytes);
+    await handle.sync();
+    assert(writer.written.length === wanted.length, 'a serving tensor was left out');
+    return writer.written;
+  } finally {
+    await handle.close();
+  }
+}
+
+class TensorWriter {
+  readonly written: (ServingTensor & { offset: number })[] = [];
+  readonly #handle: FileHandle;
+  readonly #total: number;
+  readonly #onProgress: ServingFilesOptions['onProgress'];
+  #offset = 0;
+
+  constructor(handle: FileHandle, total: number, onProgress: ServingFilesOptions['onProgress']) {
+    this.#handle = handle;
+    this.#total = total;
+    this.#onProgress = onProgress;
+  }
+
+  async write(tensor: ServingTensor, bytes: Uint8Array): Promise<void> {
+    await this.#handle.write(bytes, 0, bytes.length, this.#offset);
+    this.written.push({ ...tensor, offset: this.#offset });
+    this.#offset = Math.ceil((this.#offset + bytes.length) / ALIGNMENT) * ALIGNMENT;
+    this.#onProgress?.(this.written.length, this.#total);
+  }
+}
+
+type NamedBytes = [ServingTensor, Uint8Array];
+
+/** One matrix at a time is in memory. */
+async function* tensorBytes(artifact: Artifact, mode: WeightsMode): AsyncGenerator<NamedBytes> {
+  const { config, tensors } = artifact;
+  const dense = (name: string) => toFloat32(tensors.read(name));
+  yield* matrixBytes(embeddingMatrix(config, mode), [tableWeights(artifact, embeddingName)]);
+  for (let layer = 0; layer < config.layerCount; layer++) {
+    for (const site of SITE_NAMES) {
+      const linears = SITES[site].map((t) => readLinear(artifact, weightName(layer, t)));
+      yield* matrixBytes(siteMatrix(config, mode, layer, site), linears);
+      const bias = siteBias(config, layer, site);
+      if (bias) yield [bias, concat(SITES[site].map((t) => asBytes(dense(biasName(layer, t)))))];
+    }
+  }
+  for (const norm of normVectors(config)) yield [norm, asBytes(dense(norm.name))];
+  if (!config.tiedEmbeddings) {
+    yield* matrixBytes(headMatrix(config, mode), [tableWeights(artifact, headName)]);
+  }
+}
+
+function tableWeights({ tensors, config }: Artifact, name: string): LinearWeights {
+  const { vocabSize: rows, hiddenSize: cols } = config as DecoderConfig;
+  return { kind: 'dense', values: toFloat32(tensors.read(name)), rows, cols };
+}
+
+/** The stacked linears in the matrix's form. */
+function* matrixBytes(matrix: ServingMatrix, linears: LinearWeights[]): Generator<NamedBytes> {
+  const parts = linears.map((linear) => MATRIX_FORMS[matrix.form](linear));
+  yield [matrix.values, concat(parts.map((part) => part.values))];
+  if (matrix.scales) yield [matrix.scales, concat(parts.map((part) => part.scales!))];
+}
+
+type FormBytes = { values: Uint8Array; scales?: Uint8Array };
+
+const MATRIX_FORMS: Record<ServingMatrix['form'], (linear: LinearWeights) => FormBytes> = {
+  q8: (w) => {
+    const { data, scales } =
+      w.kind === 'nf4'
+        ? repackInt8(w.packed, w.absmax, w.rows, w.cols)
+        : quantizeInt8Rows(w.values, w.rows, w.cols);
+    return { values: data, scales: asBytes(scales) };
+  },
+  nf4: (w) => {
+    const { packed, absmax } = w.kind === 'nf4' ? w : quantizeNf4(w.values);
+    return { values: packed, scales: asBytes(absmax) };
+  },
+  f32: (w) => ({
+    values: asBytes(
+      w.kind === 'nf4' ? dequantizeNf4(w.packed, w.absmax, w.rows * w.cols) : w.values,
+    ),
+  }),
+};
+
+function asBytes(values: Float32Array): Uint8Array {
+  return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+}
+
+function concat(parts: readonly Uint8Array[]): Uint8Array {
+  return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
+}

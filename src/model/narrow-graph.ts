@@ -1,0 +1,37 @@
+// A graph that narrows logits before JavaScript sees them: the largest 64 of each row and the log of the sum of
+// exponentials, which proves how much probability the rest holds. L rows, V vocabulary.
+import { GraphBuilder, type Value } from '../onnx/graph-builder.ts';
+
+export const NARROW = {
+  /** float32 [L, V] */
+  logits: 'logits',
+  /** float32 [L, k], descending; of equal ones the lower id first */
+  values: 'top_values',
+  /** int64 [L, k] */
+  ids: 'top_ids',
+  /** float32 [L]; not finite where a logit is NaN or infinite */
+  logSumExp: 'log_sum_exp',
+} as const;
+
+/** The sampler's top_k up to 64 is exact on this many. */
+export const NARROW_WIDTH = 64;
+
+export function narrowGraph(vocabSize: number): Uint8Array {
+  const k = Math.min(NARROW_WIDTH, vocabSize);
+  const g = new GraphBuilder();
+  const logits = g.input(NARROW.logits, 'float32', ['rows', vocabSize]);
+  g.nodeWithOutputs(
+    'TopK',
+    [logits, g.int64([k])],
+    { axis: 1, largest: 1, sorted: 1 },
+    {
+      outputs: [NARROW.values, NARROW.ids],
+    },
+  );
+  g.output(NARROW.values as Value, 'float32', ['rows', k]);
+  g.output(NARROW.ids as Value, 'int64', ['rows', k]);
+  const options = { outputs: [NARROW.logSumExp] };
+  g.nodeWithOutputs('ReduceLogSumExp', [logits, g.int64([1])], { keepdims: 0 }, options);
+  g.output(NARROW.logSumExp as Value, 'float32', ['rows']);
+  return g.toBytes();
+}

@@ -1,0 +1,232 @@
+// Lowers the decoder to the serving graph: quantized matmuls, attention over a slot cache that is appended in
+// place, logits of the rows that are asked. B sequences x S new tokens = T tokens; D hidden; V vocabulary.
+import { type ExternalData, GraphBuilder, MICROSOFT, type Value } from '../onnx/graph-builder.ts';
+import type { DecoderConfig } from './config.ts';
+import { type DecoderLowering, decoder, type Projection, type Residual } from './decoder.ts';
+import { LoraGraph, type LoraLayout } from './lora-graph.ts';
+import { layerTensor } from './names.ts';
+import {
+  BLOCK_SIZE,
+  embeddingMatrix,
+  headMatrix,
+  type ServingMatrix,
+  type ServingTensor,
+  siteBias,
+  siteMatrix,
+  vectorTensor,
+  type WeightsMode,
+} from './serving-weights.ts';
+import { SITES, type Site, TARGET_MODULES } from './target-modules.ts';
+
+export interface ServingGraphOptions {
+  readonly config: DecoderConfig;
+  readonly weights: WeightsMode;
+  /** Positions of the cache and of the rotary tables. */
+  readonly maxSeqLength: number;
+  readonly lora: LoraLayout;
+  /** Where the weights of `servingTensors` lie. */
+  readonly external: ExternalData;
+}
+
+/** Names of a serving graph's inputs and outputs (LoRA's: `LORA_INPUTS`). */
+export const SERVING = {
+  /** int64 [T] */
+  inputIds: 'input_ids',
+  /** int64 [3] = [B, S, -1] */
+  batchShape: 'batch_shape',
+  /** int32 [B]: tokens in the cache after this run, less one */
+  seqLengths: 'seqlens_k',
+  /** int32 scalar: the largest number of tokens in the cache after this run */
+  totalLength: 'total_sequence_length',
+  /** int64 [L]: token rows whose logits are wanted */
+  logitRows: 'logit_rows',
+  /** float32 [L, V] */
+  logits: 'logits',
+  /** float32 [B, KV, maxSeq, hd]; past and present are bound to the same memory */
+  past: (layer: number, half: 'key' | 'value') => `past_key_values.${layer}.${half}`,
+  present: (layer: number, half: 'key' | 'value') => `present.${layer}.${half}`,
+  /** float32 [maxSeq, hd / 2] */
+  cos: 'rope_cos',
+  sin: 'rope_sin',
+} as const;
+
+/** The graph as bytes, without its weights. */
+export function servingGraph(options: ServingGraphOptions): Uint8Array {
+  const { config, weights } = options;
+  const ops = new ServingLowering(options);
+  const hidden = decoder(ops, config);
+  const rows = ops.g.node('Gather', [hidden, ops.logitRows], { axis: 0 }); // [L, D]
+  const head = headMatrix(config, weights);
+  ops.matmul(rows, head, undefined, SERVING.logits);
+  ops.g.output(SERVING.logits as Value, 'float32', ['logit_rows', config.vocabSize]);
+  return ops.g.toBytes(options.external);
+}
+
+class ServingLowering implements DecoderLowering {
+  readonly g = new GraphBuilder();
+  readonly logitRows: Value;
+  readonly #options: ServingGraphOptions;
+  readonly #config: DecoderConfig;
+  readonly #inputIds: Value;
+  readonly #batchShape: Value;
+  readonly #seqLengths: Value;
+  readonly #totalLength: Value;
+  readonly #cos: Value;
+  readonly #sin: Value;
+  readonly #lora: LoraGraph;
+
+  constructor(options: ServingGraphOptions) {
+    const { config, maxSeqLength } = options;
+    const g = this.g;
+    this.#options = options;
+    this.#config = config;
+    this.#inputIds = g.input(SERVING.inputIds, 'int64', ['tokens']);
+    this.#batchShape = g.input(SERVING.batchShape, 'int64', [3]);
+    this.#seqLengths = g.input(SERVING.seqLengths, 'int32', ['batch']);
+    this.#totalLength = g.input(SERVING.totalLength, 'int32', []);
+    this.logitRows = g.input(SERVING.logitRows, 'int64', ['logit_rows']);
+    const table = [maxSeqLength, config.headDim / 2];
+    this.#cos = g.input(SERVING.cos, 'float32', table);
+    this.#sin = g.input(SERVING.sin, 'float32', table);
+    this.#lora = new LoraGraph(g, config, options.lora);
+  }
+
+  embed(): Value {
+    const { values, scales } = embeddingMatrix(this.#config, this.#options.weights);
+    const g = this.g;
+    const rows = g.node('Gather', [this.#weight(values), this.#inputIds], { axis: 0 });
+    if (!scales) return rows; // [T, D]
+    const scale = g.node('Gather', [this.#weight(scales), this.#inputIds], { axis: 0 }); // [T, D/64]
+    const codes = g.node('Sub', [g.node('Cast', [rows], { to: FLOAT }), g.float(128)]);
+    const scaled = g.node('Mul', [codes, g.node('Unsqueeze', [scale, g.int64([2])])]);
+    return g.node('Reshape', [scaled, g.int64([-1, this.#config.hiddenSize])]);
+  }
+
+  norm({ sum, delta }: Residual, weight: string): { sum: Value; normalized: Value } {
+    const gamma = this.#weight(vectorTensor(weight, this.#config.hiddenSize));
+    const epsilon = { float: this.#config.rmsNormEps };
+    if (!delta) return { sum, normalized: this.#rmsNorm(sum, gamma) };
+    const [normalized, added] = this.g.nodeWithOutputs(
+      'SkipSimplifiedLayerNormalization',
+      [sum, delta, gamma],
+      { epsilon },
+      { domain: MICROSOFT, outputs: [true, false, false, true] },
+    );
+    return { sum: added!, normalized: normalized! };
+  }
+
+  linear(x: Value, layer: number, site: Site): Projection {
+    const { weights } = this.#options;
+    const matrix = siteMatrix(this.#config, weights, layer, site);
+    const base = this.matmul(x, matrix, siteBias(this.#config, layer, site));
+    const update = this.#lora.update(x, layer, site);
+    if (!update) return { packed: base };
+    if ('packed' in update) return { packed: this.g.node('Add', [base, update.packed]) };
+    const parts = this.#parts({ packed: base }, site);
+    return {
+      parts: SITES[site].map((target, i) => {
+        const delta = update.parts.get(target);
+        return delta ? this.g.node('Add', [parts[i]!, delta]) : parts[i]!;
+      }),
+    };
+  }
+
+  attention(qkv: Projection, layer: number): Value {
+    const { headCount, kvHeadCount, headDim, slidingWindow } = this.#config;
+    const [query, key, value] = this.#queryKeyValue(qkv, layer);
+    const kv = ['key', 'value'] as const;
+    const cacheDims = ['batch', kvHeadCount, this.#options.maxSeqLength, headDim];
+    const past = kv.map((half) => this.g.input(SERVING.past(layer, half), 'float32', cacheDims));
+    const present = kv.map((half) => SERVING.present(layer, half));
+    const [attended] = this.g.nodeWithOutputs(
+      'GroupQueryAttention',
+      [query, key, value, ...past, this.#seqLengths, this.#totalLength, this.#cos, this.#sin],
+      {
+        num_heads: headCount,
+        kv_num_heads: kvHeadCount,
+        do_rotary: 1,
+        ...(slidingWindow ? { local_window_size: slidingWindow } : {}),
+      },
+      { domain: MICROSOFT, outputs: [true, ...present] },
+    );
+    for (const name of present) this.g.output(name as Value, 'float32', cacheDims);
+    return this.g.node('Reshape', [attended!, this.g.int64([-1, headCount * headDim])]);
+  }
+
+  gatedSilu(gateUp: Projection): Value {
+    const [gate, up] = this.#parts(gateUp, 'mlp_in');
+    const silu = this.g.node('QuickGelu', [gate], { alpha: { float: 1 } }, MICROSOFT);
+    return this.g.node('Mul', [silu, up]);
+  }
+
+  /** x [T, in] times the matrix [out, in] transposed, plus the bias: [T, out]. */
+  matmul(x: Value, m: ServingMatrix, bias: ServingTensor | undefined, name?: string): Value {
+    const values = this.#weight(m.values);
+    const scales = m.scales && this.#weight(m.scales);
+    const b = bias && this.#weight(bias);
+    const shape = { K: m.cols, N: m.rows, block_size: BLOCK_SIZE };
+    const outputs = [name ?? true];
+    switch (m.form) {
+      case 'q8': {
+        const attributes = { ...shape, bits: 8, accuracy_level: 4 };
+        const inputs = [x, values, scales, undefined, undefined, b];
+        while (inputs.at(-1) === undefined) inputs.pop();
+        return this.g.nodeWithOutputs('MatMulNBits', inputs, attributes, {
+          domain: MICROSOFT,
+          outputs,
+        })[0]!;
+      }
+      case 'nf4': {
+        const attributes = { ...shape, quant_type: 1 };
+        const options = { domain: MICROSOFT, outputs: b ? [true] : outputs };
+        const y = this.g.nodeWithOutputs(
+          'MatMulBnb4',
+          [x, values, scales],
+          attributes,
+          options,
+        )[0]!;
+        return b ? this.g.nodeWithOutputs('Add', [y, b], {}, { outputs })[0]! : y;
+      }
+      case 'f32': {
+        const inputs = b ? [x, values, b] : [x, values];
+        return this.g.nodeWithOutputs('Gemm', inputs, { transB: 1 }, { outputs })[0]!;
+      }
+    }
+  }
+
+  /** Packed where nothing has to be done to q or k alone: attention reads it as one operand. */
+  #queryKeyValue(qkv: Projection, layer: number): (Value | undefined)[] {
+    const toBatch = (v: Value) => this.g.node('Reshape', [v, this.#batchShape]); // [T, w] → [B, S, w]
+    if (!this.#config.qkNorm && qkv.packed) return [toBatch(qkv.packed), undefined, undefined];
+    const [q, k, v] = this.#parts(qkv, 'attention_in');
+    if (!this.#config.qkNorm) return [toBatch(q!), toBatch(k!), toBatch(v!)];
+    const headNorm = (x: Value, name: string) => {
+      const gamma = this.#weight(
+        vectorTensor(layerTensor(layer, `self_attn.${name}`), this.#config.headDim),
+      );
+      const heads = this.g.node('Reshape', [x, this.g.int64([-1, this.#config.headDim])]);
+      return toBatch(this.#rmsNorm(heads, gamma));
+    };
+    return [headNorm(q!, 'q_norm'), headNorm(k!, 'k_norm'), toBatch(v!)];
+  }
+
+  #rmsNorm(x: Value, gamma: Value): Value {
+    const attributes = { axis: -1, epsilon: { float: this.#config.rmsNormEps }, stash_type: 1 };
+    return this.g.node('SimplifiedLayerNormalization', [x, gamma], attributes);
+  }
+
+  #parts(projection: Projection, site: Site): readonly Value[] {
+    if (projection.parts) return projection.parts;
+    const widths = SITES[site].map((target) => TARGET_MODULES[target].outFeatures(this.#config));
+    const outputs = widths.map(() => true);
+    const inputs = [projection.packed, this.g.int64(widths)];
+    return this.g.nodeWithOutputs('Split', inputs, { axis: 1 }, { outputs });
+  }
+
+  #weight({ name, type, dims }: ServingTensor): Value {
+    return this.g.external(name, type, dims);
+  }
+}
+
+/** ONNX TensorProto.DataType FLOAT. */
+const FLOAT = 1;
