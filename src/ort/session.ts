@@ -1,0 +1,169 @@
+// Sessions: a graph made ready to run, with weights that several sessions may share. Knows providers and
+// options; runs happen through bindings.
+import { assert } from '../assert.ts';
+import { Binding } from './binding.ts';
+import type { CValue } from './ffi.ts';
+import { Handle, releaseWhenForgotten } from './handle.ts';
+import { ortCall, ortCallAsync, ortEnv, ortGet, ortVoid } from './runtime.ts';
+import type { OrtTensor } from './tensor.ts';
+import { readValueInfos, type ValueInfo } from './value-info.ts';
+
+/** `GraphOptimizationLevel` */
+const OPTIMIZATION_LEVELS = { none: 0, basic: 1, all: 99 } as const;
+
+export interface SessionOptions {
+  /** Default `cpu`. */
+  provider?: 'cpu' | 'webgpu' | 'cuda';
+  /** Threads inside one operator; default: one per core. */
+  intraOpThreads?: number;
+  /** Whether idle threads wait busily: fast on an idle machine, 4-5x slower beside another busy process. */
+  allowSpinning?: boolean;
+  /** Default `all`. */
+  optimization?: keyof typeof OPTIMIZATION_LEVELS;
+  /**
+   * Values for the graph's initializers, in place: several sessions may use the same tensors. The graph declares
+   * each with its type and shape, its bytes as external data; the file that it names is never opened.
+   */
+  initializers?: ReadonlyMap<string, OrtTensor>;
+  /** Where weights in a kernel's own layout are kept, so that sessions with the same initializers share them. */
+  prepacked?: PrepackedWeights;
+  /** Entries of onnxruntime_session_options_config_keys.h. */
+  config?: Readonly<Record<string, string>>;
+}
+
+/** Container of weights in a kernel's own layout. Lives at least as long as the sessions made with it. */
+export class PrepackedWeights {
+  /** For `createSession`. */
+  readonly handle: Handle;
+
+  constructor() {
+    this.handle = new Handle('prepacked weights', ortGet('CreatePrepackedWeightsContainer'), {
+      free: (pointer) => ortVoid('ReleasePrepackedWeightsContainer', pointer),
+    });
+    releaseWhenForgotten(this, this.handle);
+  }
+
+  /** Ends its use for new sessions; a second time does nothing. */
+  release(): void {
+    this.handle.release();
+  }
+
+  [Symbol.dispose](): void {
+    this.release();
+  }
+}
+
+/** A loaded graph. Its native memory lives until it and every binding made from it are released. */
+export class Session {
+  readonly inputs: readonly ValueInfo[];
+  readonly outputs: readonly ValueInfo[];
+  readonly #handle: Handle;
+
+  /** For `createSession`. */
+  constructor(handle: Handle) {
+    this.#handle = handle;
+    releaseWhenForgotten(this, handle);
+    this.inputs = readValueInfos(handle.pointer, 'Input');
+    this.outputs = readValueInfos(handle.pointer, 'Output');
+  }
+
+  /** For the makers of bindings and device tensors; asserts that the session is not released. */
+  get handle(): Handle {
+    assert(this.#handle.pointer, 'a session has a pointer');
+    return this.#handle;
+  }
+
+  createBinding(): Binding {
+    return new Binding(this.handle, this.inputs, this.outputs);
+  }
+
+  /**
+   * Ends its use: a later run is an assertion; a run in flight ends as usual. A second time does nothing.
+   */
+  release(): void {
+    this.#handle.release();
+  }
+
+  [Symbol.dispose](): void {
+    this.release();
+  }
+}
+
+/**
+ * Loads a model: serialized bytes, or a file's path (external data lies beside the file). Runs off the event loop.
+ * Throws `OrtError` where ONNX Runtime refuses the model.
+ */
+export async function createSession(
+  model: Uint8Array | string,
+  options: SessionOptions = {},
+): Promise<Session> {
+  const { prepacked, initializers } = options;
+  const parents = prepacked ? [prepacked.handle] : [];
+  const weights = Array.from(initializers?.values() ?? [], (tensor) => tensor.memoryOwner);
+  const settings = new Handle('session options', ortGet('CreateSessionOptions'), {
+    free: (pointer) => ortVoid('ReleaseSessionOptions', pointer),
+    parents,
+    kept: [model, weights],
+  });
+  try {
+    applyOptions(settings.pointer, options);
+    const cell = new BigUint64Array(new ArrayBuffer(8));
+    const source: CValue[] = typeof model === 'string' ? [model] : [model, model.byteLength];
+    const shared = parents.map((handle) => handle.pointer);
+    const args = [ortEnv(), ...source, settings.pointer, ...shared, cell];
+    await ortCallAsync(creator(model, prepacked), ...args);
+    const handle = new Handle('session', cell[0]!, {
+      free: (pointer) => ortVoid('ReleaseSession', pointer),
+      parents,
+      kept: weights,
+    });
+    return new Session(handle);
+  } finally {
+    settings.release();
+  }
+}
+
+function creator(model: Uint8Array | string, prepacked: PrepackedWeights | undefined) {
+  const from = typeof model === 'string' ? '' : 'FromArray';
+  return `CreateSession${from}${prepacked ? 'WithPrepackedWeightsContainer' : ''}` as const;
+}
+
+function applyOptions(pointer: bigint, options: SessionOptions): void {
+  const { provider = 'cpu', optimization = 'all', intraOpThreads, allowSpinning } = options;
+  ortCall('SetSessionGraphOptimizationLevel', pointer, OPTIMIZATION_LEVELS[optimization]);
+  if (intraOpThreads !== undefined) ortCall('SetIntraOpNumThreads', pointer, intraOpThreads);
+  const spinning =
+    allowSpinning === undefined
+      ? {}
+      : { 'session.intra_op.allow_spinning': allowSpinning ? '1' : '0' };
+  for (const [key, value] of Object.entries({ ...spinning, ...options.config })) {
+    ortCall('AddSessionConfigEntry', pointer, key, value);
+  }
+  if (options.initializers?.size) addInitializers(pointer, options.initializers);
+  if (provider === 'webgpu') {
+    ortCall('SessionOptionsAppendExecutionProvider', pointer, 'WebGPU', null, null, 0);
+  }
+  if (provider === 'cuda') appendCuda(pointer);
+}
+
+/**
+ * Both calls are needed: the first gives the graph its values (without it the absent file is an error); the second
+ * makes the kernels use them in place, and share what they prepack.
+ */
+function addInitializers(pointer: bigint, initializers: ReadonlyMap<string, OrtTensor>): void {
+  const values = BigUint64Array.from(initializers.values(), (tensor) => tensor.pointer);
+  const names = [...initializers.keys()];
+  ortCall('AddExternalInitializers', pointer, names, values, names.length);
+  for (const [name, tensor] of initializers) {
+    ortCall('AddInitializer', pointer, name, tensor.pointer);
+  }
+}
+
+function appendCuda(pointer: bigint): void {
+  const cuda = ortGet('CreateCUDAProviderOptions');
+  try {
+    ortCall('SessionOptionsAppendExecutionProvider_CUDA_V2', pointer, cuda);
+  } finally {
+    ortVoid('ReleaseCUDAProviderOptions', cuda);
+  }
+}
