@@ -1,6 +1,0 @@
-// This package's version, read from package.json: the same in the sources and in dist/.
-import { createRequire } from 'node:module';
-
-const packageJson: { version: string } = createRequire(import.meta.url)('#package.json');
-
-export const VERSION = packageJson.version;

@@ -1,0 +1,168 @@
+// The layout's rules over the real tree, and for each rule a source that breaks it.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { test } from 'node:test';
+import {
+  cycleFaults,
+  defaultExportFaults,
+  environmentFaults,
+  fileLengthFaults,
+  fileMapFaults,
+  headerFaults,
+  LAYERS,
+  layerFaults,
+  reExportFaults,
+  singleImporterFaults,
+} from './architecture/rules.ts';
+import { readSources, type SourceFile } from './architecture/source.ts';
+
+const sources = readSources(['src', 'adapters', 'trainer'].filter((folder) => existsSync(folder)));
+
+function source(path: string, text: string): SourceFile {
+  return { path, text };
+}
+
+interface Rule {
+  /** The test's name: what holds. */
+  readonly holds: string;
+  readonly faults: (files: readonly SourceFile[]) => string[];
+  /** Each breaks the rule. */
+  readonly broken: readonly (readonly SourceFile[])[];
+}
+
+const RULES: readonly Rule[] = [
+  {
+    holds: 'imports go down the layers only',
+    faults: layerFaults,
+    broken: [
+      [source('src/ort/env.ts', "import { log } from '../engine/engine.ts';")],
+      [source('src/engine/engine.ts', "import type { App } from '../http/app.ts';")],
+      [source('src/http/app.ts', "const { x } = await import('../engine/engine.ts');")],
+      [source('src/http/app.ts', "import { Scheduler } from '../scheduler/scheduler.ts';")],
+      [source('trainer/train.ts', "export { app } from '../src/http/app.ts';")],
+      [source('src/errors.ts', "import '../adapters/weights.ts';")],
+      [source('src/utils/text.ts', '')],
+    ],
+  },
+  {
+    holds: 'koffi, the runtime, the S3 client and other packages each have one room',
+    faults: singleImporterFaults,
+    broken: [
+      [source('src/engine/engine.ts', "import koffi from 'koffi';")],
+      [source('src/main.ts', "import.meta.resolve('onnxruntime-node');")],
+      [source('adapters/registry.ts', "import { S3 } from '@aws-sdk/client-s3';")],
+      [source('src/scheduler/client.ts', "import { Hono } from 'hono';")],
+    ],
+  },
+  {
+    holds: 'process.env is read by src/config.ts alone',
+    faults: environmentFaults,
+    broken: [
+      [source('src/main.ts', "const port = process.env['PORT'];")],
+      [source('src/main.ts', "import { env } from 'node:process';")],
+    ],
+  },
+  {
+    holds: 'there are no import cycles, not even of types',
+    faults: cycleFaults,
+    broken: [
+      [
+        source('src/a.ts', "import type { B } from './b.ts';"),
+        source('src/b.ts', "import { c } from './c.ts';"),
+        source('src/c.ts', "import { a } from './a.ts';"),
+      ],
+    ],
+  },
+  {
+    holds: 'there are no default exports',
+    faults: defaultExportFaults,
+    broken: [
+      [source('src/a.ts', 'export default function a() {}')],
+      [source('src/a.ts', 'const a = 1;\nexport { a as default };')],
+    ],
+  },
+  {
+    holds: 'there are no barrels',
+    faults: reExportFaults,
+    broken: [[source('src/index.ts', "export * from './a.ts';")]],
+  },
+  {
+    holds: 'files stay under 400 lines',
+    faults: fileLengthFaults,
+    broken: [[source('src/a.ts', 'const a = 1;\n'.repeat(401))]],
+  },
+  {
+    holds: 'every file opens with what it does',
+    faults: headerFaults,
+    broken: [[source('src/a.ts', 'const a = 1;\n')]],
+  },
+];
+
+for (const { holds, faults, broken } of RULES) {
+  test(holds, () => assert.deepEqual(faults(sources), []));
+  test(`the rule "${holds}" can fail`, () => {
+    for (const files of broken) assert.equal(faults(files).length, 1, files[0]!.text.slice(0, 80));
+  });
+}
+
+test('a comment or a string is no import', () => {
+  const text =
+    "// import 'koffi'\n/* from 'koffi' */ const url = 'https://koffi'; // process.env\n";
+  const file = [source('src/main.ts', text)];
+  assert.deepEqual([...singleImporterFaults(file), ...environmentFaults(file)], []);
+});
+
+test('every layer but the future ones has files', () => {
+  const empty = LAYERS.filter(({ files }) => !sources.some(({ path }) => files.test(path)));
+  assert.deepEqual(
+    empty
+      .map(({ name }) => name)
+      .filter((name) => !['trainer', 'store', 'registry'].includes(name)),
+    [],
+  );
+});
+
+test('functions stay under 100 lines', () => {
+  const functionOf = (lines: number) => `export function f() {\n${'  f();\n'.repeat(lines)}}\n`;
+  assert.doesNotMatch(lint(functionOf(90)), /noExcessiveLinesPerFunction/);
+  assert.match(lint(functionOf(101)), /noExcessiveLinesPerFunction/);
+});
+
+test("ARCHITECTURE.md's code map equals the tree", () => {
+  const programs = ['bin', 'scripts'].flatMap((folder) =>
+    readdirSync(folder).map((name) => `${folder}/${name}`),
+  );
+  const paths = [...sources.map((file) => file.path), ...programs];
+  assert.deepEqual(fileMapFaults(readFileSync('ARCHITECTURE.md', 'utf8'), paths), []);
+});
+
+test('the code map fails on a file too few and a file too many', () => {
+  const map =
+    '## Code map\n| folder | what | files |\n| `src/` | leaves | a.ts, b.ts |\n\n## Next\n';
+  assert.deepEqual(fileMapFaults(map, ['src/a.ts', 'src/c.ts']), [
+    'src/c.ts: not in the code map',
+    'src/b.ts: not in the tree',
+  ]);
+});
+
+/** What the project's own lint rules say about one source. */
+function lint(text: string): string {
+  const folder = mkdtempSync(path.join(tmpdir(), 'lorikeet-lint-'));
+  try {
+    const { linter } = JSON.parse(readFileSync('biome.json', 'utf8'));
+    writeFileSync(path.join(folder, 'biome.json'), JSON.stringify({ linter }));
+    writeFileSync(path.join(folder, 'example.ts'), text);
+    const biome = path.resolve('node_modules/@biomejs/biome/bin/biome');
+    const { stdout, stderr } = spawnSync(process.execPath, [biome, 'lint', '--colors=off'], {
+      cwd: folder,
+      encoding: 'utf8',
+    });
+    assert.match(stdout + stderr, /Checked 2 files/);
+    return stdout + stderr;
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}

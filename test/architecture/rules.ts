@@ -1,0 +1,190 @@
+// The architecture's rules as functions from sources to faults (one line each). What may import what is a table.
+import { importsOf, type SourceFile, stripComments } from './source.ts';
+
+/** A layer is the first row whose pattern matches; it may import itself, the leaves and `may`. */
+interface Layer {
+  readonly name: string;
+  readonly files: RegExp;
+  readonly may: readonly string[];
+}
+
+const FORMATS = ['onnx', 'quant', 'tokenizer', 'formats'] as const;
+const PROGRAM = [
+  'cli',
+  'http',
+  'scheduler',
+  'scheduler client',
+  'engine',
+  'registry',
+  'adapter files',
+  'store',
+  'import',
+  'model',
+  'ort',
+  ...FORMATS,
+] as const;
+
+export const LAYERS: readonly Layer[] = [
+  { name: 'main', files: /^src\/main\.ts$/, may: PROGRAM },
+  { name: 'cli', files: /^src\/cli\//, may: PROGRAM },
+  {
+    name: 'http',
+    files: /^src\/http\//,
+    may: ['scheduler client', 'registry', 'tokenizer'],
+  },
+  {
+    // All that the server process sees of the engine; behind it begins the scheduler.
+    name: 'scheduler client',
+    files: /^src\/scheduler\/(client|protocol)\.ts$/,
+    may: ['scheduler'],
+  },
+  {
+    name: 'scheduler',
+    files: /^src\/scheduler\//,
+    may: ['scheduler client', 'engine', 'registry', 'adapter files'],
+  },
+  {
+    name: 'trainer',
+    files: /^trainer\//,
+    may: ['ort', 'adapter files', 'store', 'model', ...FORMATS],
+  },
+  {
+    name: 'engine',
+    files: /^src\/engine\//,
+    may: ['model', 'ort', 'onnx', 'quant', 'adapter files'],
+  },
+  {
+    name: 'registry',
+    files: /^adapters\/(registry|cache)\.ts$/,
+    may: ['adapter files', 'store'],
+  },
+  { name: 'store', files: /^adapters\/store\//, may: [] },
+  { name: 'adapter files', files: /^adapters\//, may: ['model', 'formats'] },
+  { name: 'import', files: /^src\/import\//, may: ['model', 'quant', 'formats', 'tokenizer'] },
+  { name: 'model', files: /^src\/model\//, may: ['onnx', 'quant'] },
+  { name: 'ort', files: /^src\/ort\//, may: [] },
+  { name: 'onnx', files: /^src\/onnx\//, may: [] },
+  { name: 'quant', files: /^src\/quant\//, may: [] },
+  { name: 'tokenizer', files: /^src\/tokenizer\//, may: [] },
+  { name: 'formats', files: /^src\/formats\//, may: [] },
+  { name: 'leaf', files: /^src\/[^/]+\.ts$/, may: [] },
+];
+
+/** Package (or its prefix) → the only files that may import it. */
+export const SINGLE_IMPORTERS: readonly (readonly [RegExp, RegExp])[] = [
+  [/^koffi$/, /^src\/ort\//],
+  [/^onnxruntime/, /^src\/ort\//],
+  [/^@aws-sdk\//, /^adapters\/store\/s3\.ts$/],
+  [/^@bufbuild\//, /^src\/onnx\//],
+  [/^@huggingface\/(hub|gguf)/, /^src\/(import|formats)\//],
+  [/^@huggingface\/(tokenizers|jinja)/, /^src\/tokenizer\//],
+  // The schema library of the API's leaf comes from hono's package.
+  [/^@hono\/zod-openapi$/, /^src\/(http\/|openai\.ts$)/],
+  [/^(hono(\/|$)|@hono\/(?!zod-openapi))/, /^src\/(http\/|main\.ts$)/],
+  [/^(commander|cli-progress)$/, /^src\/cli\//],
+  [/^pino$/, /^src\/log\.ts$/],
+];
+
+/** A file that needs more than this holds two things. */
+const MAX_FILE_LINES = 400;
+
+export function layerFaults(files: readonly SourceFile[]): string[] {
+  return files.flatMap((file) => {
+    const layer = layerOf(file.path);
+    if (!layer) return [`${file.path}: belongs to no layer`];
+    return importsOf(file)
+      .filter((target) => /^(src|adapters|trainer)\//.test(target))
+      .filter((target) => !/\.(js|json)$/.test(target))
+      .flatMap((target) => {
+        const below = layerOf(target)?.name ?? 'no layer';
+        const allowed = below === layer.name || below === 'leaf' || layer.may.includes(below);
+        return allowed ? [] : [`${file.path}: ${layer.name} may not import ${below} (${target})`];
+      });
+  });
+}
+
+export function singleImporterFaults(files: readonly SourceFile[]): string[] {
+  return files.flatMap((file) =>
+    importsOf(file).flatMap((target) =>
+      SINGLE_IMPORTERS.filter(([name, owner]) => name.test(target) && !owner.test(file.path)).map(
+        ([, owner]) => `${file.path}: ${target} belongs to ${owner.source}`,
+      ),
+    ),
+  );
+}
+
+export function environmentFaults(files: readonly SourceFile[]): string[] {
+  return files
+    .filter((file) => file.path !== 'src/config.ts')
+    .filter((file) => /\bprocess\s*\.\s*env\b|\benv\b[^;]*from 'node:process'/.test(code(file)))
+    .map((file) => `${file.path}: only src/config.ts reads process.env`);
+}
+
+export function defaultExportFaults(files: readonly SourceFile[]): string[] {
+  return files
+    .filter((file) => /^export default\b|\bas default\b/m.test(code(file)))
+    .map((file) => `${file.path}: has a default export`);
+}
+
+/** A barrel is a file of re-exports; every import names the file that holds the thing. */
+export function reExportFaults(files: readonly SourceFile[]): string[] {
+  return files
+    .filter((file) => /^export \* from/m.test(code(file)))
+    .map((file) => `${file.path}: re-exports everything of another file`);
+}
+
+export function fileLengthFaults(files: readonly SourceFile[]): string[] {
+  return files
+    .map((file) => ({ path: file.path, lines: file.text.split('\n').length - 1 }))
+    .filter(({ lines }) => lines > MAX_FILE_LINES)
+    .map(({ path, lines }) => `${path}: ${lines} lines, more than ${MAX_FILE_LINES}`);
+}
+
+export function headerFaults(files: readonly SourceFile[]): string[] {
+  return files
+    .filter((file) => !/^(\/\/|\/\*)/.test(file.text))
+    .map((file) => `${file.path}: does not open with what it does`);
+}
+
+/** Import cycles, types too, each told once. */
+export function cycleFaults(files: readonly SourceFile[]): string[] {
+  const graph = new Map(files.map((file) => [file.path, importsOf(file)]));
+  const done = new Set<string>();
+  const faults: string[] = [];
+  const visit = (path: string, trail: readonly string[]): void => {
+    const start = trail.indexOf(path);
+    if (start >= 0) faults.push([...trail.slice(start), path].join(' -> '));
+    if (start >= 0 || done.has(path)) return;
+    for (const next of graph.get(path) ?? []) visit(next, [...trail, path]);
+    done.add(path);
+  };
+  for (const path of graph.keys()) visit(path, []);
+  return faults;
+}
+
+/** The last column of ARCHITECTURE.md's code map lists the files of the folder in the first. */
+export function fileMapFaults(document: string, paths: readonly string[]): string[] {
+  const section = /^## Code map\n([\s\S]*?)(?=^## |(?![\s\S]))/m.exec(document)?.[1] ?? '';
+  const listed = new Set<string>();
+  for (const row of section.split('\n').filter((line) => line.startsWith('| `'))) {
+    const cells = row.split('|').map((cell) => cell.trim());
+    const folder = cells[1]!.replaceAll('`', '');
+    for (const [, name] of cells.at(-2)!.matchAll(/([\w.-]+\.(?:ts|mjs))/g)) {
+      listed.add(`${folder}${name}`);
+    }
+  }
+  return [
+    ...paths.filter((file) => !listed.has(file)).map((file) => `${file}: not in the code map`),
+    ...[...listed]
+      .filter((file) => !paths.includes(file))
+      .map((file) => `${file}: not in the tree`),
+  ];
+}
+
+function layerOf(path: string): Layer | undefined {
+  return LAYERS.find((layer) => layer.files.test(path));
+}
+
+function code(file: SourceFile): string {
+  return stripComments(file.text);
+}

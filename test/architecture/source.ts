@@ -1,0 +1,44 @@
+// Source files as the architecture rules see them: path, text, and what each imports.
+// A scan, not a parser: it knows the forms that this code base uses, and strips comments first.
+import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+
+export interface SourceFile {
+  /** From the project's root, with forward slashes. */
+  readonly path: string;
+  readonly text: string;
+}
+
+/** Import, export-from and dynamic import, types too. */
+const IMPORT =
+  /\bfrom\s+['"]([^'"]+)['"]|\bimport\s+['"]([^'"]+)['"]|\bimport\(\s*['"]([^'"]+)['"]|\brequire\(\s*['"]([^'"]+)['"]|\bimport\.meta\.resolve\(\s*['"]([^'"]+)['"]/g;
+
+/** What a file imports: a project path for a relative specifier, else the package's specifier. */
+export function importsOf(file: SourceFile): string[] {
+  return [...stripComments(file.text).matchAll(IMPORT)]
+    .map((match) => match.slice(1).find((group) => group !== undefined)!)
+    .map((specifier) =>
+      specifier.startsWith('.')
+        ? path.posix.join(path.posix.dirname(file.path), specifier)
+        : specifier,
+    );
+}
+
+/** Comments blanked; a string that holds `//` (a URL) stays. */
+export function stripComments(text: string): string {
+  const token = /'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|\/\*[\s\S]*?\*\/|\/\/[^\n]*/g;
+  return text.replace(token, (found) => (found.startsWith('/') ? '' : found));
+}
+
+/** Every TypeScript source below the folders, generated files left out. */
+export function readSources(folders: readonly string[]): SourceFile[] {
+  return folders
+    .flatMap((folder) =>
+      readdirSync(folder, { recursive: true, encoding: 'utf8' }).map((name) =>
+        path.posix.join(folder, name.replaceAll(path.sep, '/')),
+      ),
+    )
+    .filter((file) => file.endsWith('.ts') && !file.endsWith('.d.ts'))
+    .sort()
+    .map((file) => ({ path: file, text: readFileSync(file, 'utf8') }));
+}
