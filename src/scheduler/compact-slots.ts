@@ -1,0 +1,33 @@
+// Keeps the running sequences in KV slots 0..n-1, as a decode batch needs them, with the fewest moves.
+// Knows only who owns which slot; the caller moves the data.
+import type { SlotId } from '../engine/batch.ts';
+import type { Sequence } from './sequence.ts';
+
+export interface SlotMove {
+  readonly from: SlotId;
+  readonly to: SlotId;
+  /** Positions written so far: what is to be copied. */
+  readonly length: number;
+}
+
+/** Gives each sequence that lives past the prefix a hole in it; `rows[i]` owns slot i afterwards. */
+export function compactSlots(running: readonly Sequence[]): {
+  rows: Sequence[];
+  moves: SlotMove[];
+} {
+  const rows = new Array<Sequence | undefined>(running.length).fill(undefined);
+  const outside: Sequence[] = [];
+  for (const sequence of running) {
+    if (sequence.slot! < rows.length) rows[sequence.slot!] = sequence;
+    else outside.push(sequence);
+  }
+  const moves: SlotMove[] = [];
+  for (const [i, row] of rows.entries()) {
+    if (row) continue;
+    const sequence = outside.pop()!; // as many outside as there are holes
+    moves.push({ from: sequence.slot!, to: i as SlotId, length: sequence.pastLength });
+    sequence.slot = i as SlotId;
+    rows[i] = sequence;
+  }
+  return { rows: rows as Sequence[], moves };
+}

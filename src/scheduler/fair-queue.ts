@@ -1,0 +1,67 @@
+// The sequences that could run, fair between tenants by the tokens served to them: the virtual token
+// counter of arXiv 2401.00588. First in, first out within a tenant. Knows no slots and no time.
+import { assert } from '../assert.ts';
+import type { Sequence } from './sequence.ts';
+
+/** What a served token costs its tenant: a generated one takes a step, a prompt one a share of a chunk. */
+const PROMPT_TOKEN_WEIGHT = 1;
+const GENERATED_TOKEN_WEIGHT = 2;
+
+export class FairQueue {
+  /** Tenant → weighted tokens served. One entry for each tenant ever seen: as many as there are keys. */
+  readonly #served = new Map<string, number>();
+  /** Tenants with something waiting, and what. */
+  readonly #waiting = new Map<string, Sequence[]>();
+  #lastTenant: string | undefined;
+
+  push(sequence: Sequence): void {
+    const { tenant } = sequence;
+    const own = this.#waiting.get(tenant);
+    if (own) {
+      own.push(sequence);
+      return;
+    }
+    this.#served.set(tenant, Math.max(this.#servedTo(tenant), this.#activeMinimum()));
+    this.#waiting.set(tenant, [sequence]);
+  }
+
+  remove(sequence: Sequence): void {
+    const own = this.#waiting.get(sequence.tenant);
+    const index = own?.indexOf(sequence) ?? -1;
+    assert(own && index >= 0, 'the sequence waits');
+    own.splice(index, 1);
+    if (own.length > 0) return;
+    this.#waiting.delete(sequence.tenant);
+    this.#lastTenant = sequence.tenant;
+  }
+
+  /** The first in order (least served tenant, then oldest) that passes; stays in the queue. */
+  find(isAdmissible: (sequence: Sequence) => boolean): Sequence | undefined {
+    const byService = [...this.#waiting].sort(([a], [b]) => this.#servedTo(a) - this.#servedTo(b));
+    for (const [, own] of byService) {
+      const found = own.find(isAdmissible);
+      if (found) return found;
+    }
+    return undefined;
+  }
+
+  chargePrompt(tenant: string, tokens: number): void {
+    this.#served.set(tenant, this.#servedTo(tenant) + PROMPT_TOKEN_WEIGHT * tokens);
+  }
+
+  chargeGenerated(tenant: string, tokens: number): void {
+    this.#served.set(tenant, this.#servedTo(tenant) + GENERATED_TOKEN_WEIGHT * tokens);
+  }
+
+  /** A tenant that was idle starts here, so that it saved nothing up by being idle. */
+  #activeMinimum(): number {
+    if (this.#waiting.size > 0) {
+      return Math.min(...[...this.#waiting.keys()].map((tenant) => this.#servedTo(tenant)));
+    }
+    return this.#lastTenant === undefined ? 0 : this.#servedTo(this.#lastTenant);
+  }
+
+  #servedTo(tenant: string): number {
+    return this.#served.get(tenant) ?? 0;
+  }
+}

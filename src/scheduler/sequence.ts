@@ -1,0 +1,105 @@
+// One generation in flight, as plain state, and what a run's results do to it. Knows no queue, no
+// other sequence and no engine.
+import { assert } from '../assert.ts';
+import type { AdapterKey, DecodeRow, PrefillBatch, RowResult, SlotId } from '../engine/batch.ts';
+import type { Sampler } from '../engine/sampler.ts';
+import { ServeError } from '../errors.ts';
+import type { GenerationRequest, TokenLogprob } from '../generation.ts';
+import type { EngineEvent, SequenceId } from './protocol.ts';
+
+/** `loading` → `waiting` → `prefilling` → `running` → `finished`; any state may finish. */
+export type SequenceState = 'loading' | 'waiting' | 'prefilling' | 'running' | 'finished';
+
+export type TerminalEvent = Extract<EngineEvent, { type: 'finished' | 'failed' }>;
+
+export interface Sequence {
+  readonly id: SequenceId;
+  readonly tenant: string;
+  /** undefined = the base. */
+  readonly adapter: AdapterKey | undefined;
+  readonly request: GenerationRequest;
+  readonly sampler: Sampler;
+  state: SequenceState;
+  /** The KV slot it owns while prefilling or running. */
+  slot: SlotId | undefined;
+  /** Tokens in the KV cache. */
+  pastLength: number;
+  /** The last token, not yet in the cache. */
+  lastTokenId: number | undefined;
+  completionTokens: number;
+  /** Of the chunks so far. */
+  promptLogprobs: TokenLogprob[];
+  /** Decided while a step was in flight: takes the place of that step's results. */
+  ending: TerminalEvent | undefined;
+}
+
+export type SequenceInit = Pick<Sequence, 'id' | 'tenant' | 'adapter' | 'request' | 'sampler'>;
+
+/** A sequence with an adapter starts as `loading`, one of the base as `waiting`. */
+export function createSequence(init: SequenceInit): Sequence {
+  return {
+    ...init,
+    state: init.adapter === undefined ? 'waiting' : 'loading',
+    slot: undefined,
+    pastLength: 0,
+    lastTokenId: undefined,
+    completionTokens: 0,
+    promptLogprobs: [],
+    ending: undefined,
+  };
+}
+
+export function isTerminal(event: EngineEvent | undefined): event is TerminalEvent {
+  return event?.type === 'finished' || event?.type === 'failed';
+}
+
+/** The next chunk of the prompt: at most `chunkTokens` tokens. */
+export function toPrefillBatch(sequence: Sequence, chunkTokens: number): PrefillBatch {
+  const { promptIds, maxTokens, promptTopLogprobs } = sequence.request;
+  const { slot, pastLength } = sequence;
+  assert(slot !== undefined, 'a prefilling sequence owns a slot');
+  const end = Math.min(pastLength + chunkTokens, promptIds.length);
+  const tokenIds = promptIds.slice(pastLength, end);
+  const samples = end === promptIds.length && maxTokens > 0;
+  return {
+    kind: 'prefill',
+    slot,
+    adapter: sequence.adapter,
+    tokenIds,
+    pastLength,
+    sampler: samples ? sequence.sampler : undefined,
+    scoring:
+      promptTopLogprobs === undefined
+        ? undefined
+        : {
+            nextIds: tokenIds.map((_, i) => promptIds[pastLength + i + 1]),
+            topLogprobs: promptTopLogprobs,
+          },
+  };
+}
+
+export function toDecodeRow(sequence: Sequence): DecodeRow {
+  const { adapter, lastTokenId, pastLength, sampler } = sequence;
+  assert(lastTokenId !== undefined, 'a running sequence has a last token');
+  return { adapter, tokenId: lastTokenId, pastLength, sampler };
+}
+
+/** What the sampled token means for the sequence: its events, of which the last may be terminal. */
+export function applyRow(sequence: Sequence, row: RowResult): EngineEvent[] {
+  const { id, request } = sequence;
+  if (!row.ok) return [{ type: 'failed', id, error: nonFiniteError(sequence).toPlain() }];
+  if (request.stopTokenIds.includes(row.id)) return [{ type: 'finished', id, reason: 'stop' }];
+  sequence.lastTokenId = row.id;
+  sequence.completionTokens++;
+  const { logprob } = row;
+  const token: EngineEvent = { type: 'token', id, tokenId: row.id, ...(logprob && { logprob }) };
+  // The prompt and maxTokens fit into a slot (asserted at submit), so that this is the only limit.
+  if (sequence.completionTokens < request.maxTokens) return [token];
+  return [token, { type: 'finished', id, reason: 'length' }];
+}
+
+function nonFiniteError({ adapter }: Sequence): ServeError {
+  return adapter === undefined
+    ? new ServeError('internal_error', 'The model produced a value that is not finite.')
+    : new ServeError('adapter_non_finite', 'The adapter produced a value that is not finite.');
+}

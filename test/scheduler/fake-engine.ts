@@ -1,0 +1,170 @@
+// An engine without a model: the next token is a hash of what its KV slot holds and of the adapter.
+// A row that reads another's slot, misses a token or runs with another adapter gives other tokens.
+import type { AdapterWeights } from '../../adapters/weights.ts';
+import type {
+  AdapterKey,
+  Batch,
+  BatchResult,
+  PrefillBatch,
+  RowResult,
+  SlotId,
+} from '../../src/engine/batch.ts';
+import { type GenerationRequest, GREEDY, type TokenLogprob } from '../../src/generation.ts';
+import type { AdapterSource, EngineModelInfo } from '../../src/scheduler/protocol.ts';
+import type { AdapterLease, AdapterLeases, StepEngine } from '../../src/scheduler/step-loop.ts';
+
+export const VOCAB_SIZE = 50;
+/** An adapter whose rows are never finite. */
+export const POISON = 'poison';
+
+export function nextToken(context: readonly number[], adapter: AdapterKey | undefined): number {
+  let hash = 0x811c9dc5;
+  const mix = (value: number) => {
+    hash = Math.imul(hash ^ value, 0x01000193) >>> 0;
+  };
+  for (const char of adapter ?? '') mix(char.charCodeAt(0) + 1000);
+  for (const token of context) mix(token);
+  return (hash >>> 8) % VOCAB_SIZE;
+}
+
+/** The plain twin: one sequence, alone, token by token. */
+export function referenceTokens(
+  { promptIds, maxTokens, stopTokenIds }: GenerationRequest,
+  adapter: AdapterKey | undefined,
+): number[] {
+  const tokens: number[] = [];
+  while (tokens.length < maxTokens) {
+    const token = nextToken([...promptIds, ...tokens], adapter);
+    if (stopTokenIds.includes(token)) break;
+    tokens.push(token);
+  }
+  return tokens;
+}
+
+export function referencePromptLogprobs(
+  promptIds: readonly number[],
+  adapter: AdapterKey | undefined,
+): TokenLogprob[] {
+  return promptIds.slice(1).map((id, i) => scoreOf(promptIds.slice(0, i + 1), id, adapter));
+}
+
+export function request(
+  promptIds: readonly number[],
+  rest: Partial<GenerationRequest> = {},
+): GenerationRequest {
+  return { promptIds, maxTokens: 4, stopTokenIds: [], sampling: GREEDY, ...rest };
+}
+
+function scoreOf(context: readonly number[], id: number, adapter: AdapterKey | undefined) {
+  return { id, logprob: -(nextToken(context, adapter) + id) / 10, top: [] };
+}
+
+export class FakeEngine implements StepEngine {
+  readonly info: EngineModelInfo;
+  /** Slot → the tokens written; what lies past a row's length is stale. */
+  readonly slots: number[][];
+  readonly attached = new Set<AdapterKey>();
+  /** Awaited by each run before it starts. */
+  beforeRun: (batch: Batch) => Promise<void> | void = () => {};
+  isReleased = false;
+
+  constructor(info: Partial<EngineModelInfo> = {}) {
+    this.info = {
+      vocabSize: VOCAB_SIZE,
+      maxSeqLength: 64,
+      slotCount: 4,
+      provider: 'fake',
+      weights: 'none',
+      ...info,
+    };
+    this.slots = Array.from({ length: this.info.slotCount }, () => []);
+  }
+
+  async run(batch: Batch): Promise<BatchResult> {
+    await this.beforeRun(batch);
+    return this.runNow(batch);
+  }
+
+  runNow(batch: Batch): BatchResult {
+    if (batch.kind === 'prefill') return this.#prefill(batch);
+    const rows = batch.rows.map(({ adapter, tokenId, pastLength }, slot) => {
+      const context = this.#write(slot, pastLength, [tokenId]);
+      return this.#row(context, adapter);
+    });
+    return { rows, promptLogprobs: [] };
+  }
+
+  moveSlot(from: SlotId, to: SlotId, length: number): void {
+    this.slots[to] = this.slots[from]!.slice(0, length);
+  }
+
+  zeroSlot(slot: SlotId): void {
+    this.slots[slot] = [];
+  }
+
+  async prepareFor(): Promise<void> {}
+
+  attachAdapter({ digest }: Pick<AdapterWeights, 'digest'>): void {
+    if (this.attached.has(digest)) throw new Error(`${digest} is attached already`);
+    this.attached.add(digest);
+  }
+
+  detachAdapter(key: AdapterKey): void {
+    if (!this.attached.delete(key)) throw new Error(`${key} is not attached`);
+  }
+
+  release(): void {
+    this.isReleased = true;
+  }
+
+  #prefill({ slot, adapter, tokenIds, pastLength, sampler, scoring }: PrefillBatch): BatchResult {
+    const context = this.#write(slot, pastLength, tokenIds);
+    const promptLogprobs = (scoring?.nextIds ?? []).flatMap((id, i) =>
+      id === undefined ? [] : [scoreOf(context.slice(0, pastLength + i + 1), id, adapter)],
+    );
+    return { rows: sampler ? [this.#row(context, adapter)] : [], promptLogprobs };
+  }
+
+  /** Writes at positions pastLength, pastLength + 1, … and answers all that the row may read. */
+  #write(slot: number, pastLength: number, tokenIds: readonly number[]): number[] {
+    const tokens = this.slots[slot];
+    if (!tokens) throw new Error(`there is no slot ${slot}`);
+    tokens.splice(pastLength, tokens.length, ...tokenIds);
+    return [...tokens];
+  }
+
+  #row(context: readonly number[], adapter: AdapterKey | undefined): RowResult {
+    if (adapter !== undefined && !this.attached.has(adapter)) {
+      throw new Error(`${adapter} is not attached`);
+    }
+    if (adapter === POISON) return { ok: false, reason: 'non_finite' };
+    return { ok: true, id: nextToken(context, adapter) };
+  }
+}
+
+/** Leases of any digest but `missing`; counts those that are held. */
+export class FakeLeases implements AdapterLeases {
+  held = 0;
+  /** Awaited before a lease is given. */
+  beforeLease: (source: AdapterSource) => Promise<void> | void = () => {};
+
+  async lease(source: AdapterSource): Promise<AdapterLease> {
+    await this.beforeLease(source);
+    if (source.digest === 'missing') throw new Error('ENOENT: no such folder');
+    this.held++;
+    const weights = { digest: source.digest, rank: 1, targets: [], layers: [], byteSize: 10 };
+    return { weights, tier: 'disk', loadMs: 3, release: () => this.held-- };
+  }
+
+  resident(): string[] {
+    return [];
+  }
+
+  stats() {
+    return { idleBytes: 0, leasedBytes: 10 * this.held };
+  }
+}
+
+export function source(digest: string): AdapterSource {
+  return { digest, directory: `/adapters/${digest}` };
+}

@@ -1,0 +1,119 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import type { EngineEvent, SequenceId } from '../../src/scheduler/protocol.ts';
+import { Scheduler, type Step, type StepOutcome } from '../../src/scheduler/scheduler.ts';
+import type { Sequence } from '../../src/scheduler/sequence.ts';
+import { operations, SIM_OPTIONS, Simulation } from './simulation.ts';
+
+const SEEDS = { seed: 20260801, numRuns: 500 };
+
+function simulate(createScheduler: () => Scheduler): void {
+  fc.assert(
+    fc.property(operations, (all) => new Simulation(createScheduler()).run(all)),
+    SEEDS,
+  );
+}
+
+test('invariants I01, I03, I07, I08, I09, I13, I14, I16 and I21 hold under random operations', () => {
+  simulate(() => new Scheduler(SIM_OPTIONS));
+});
+
+class ForgetsMoves extends Scheduler {
+  override next(): Step | undefined {
+    const step = super.next();
+    return step && Object.assign(step, { moves: [] });
+  }
+}
+
+class SkipsAPromptToken extends Scheduler {
+  override next(): Step | undefined {
+    const step = super.next();
+    const prefill = step?.prefill;
+    if (prefill && prefill.tokenIds.length > 1) {
+      const tokenIds = [...prefill.tokenIds.slice(0, -1), 0];
+      Object.assign(step, { prefill: { ...prefill, tokenIds } });
+    }
+    return step;
+  }
+}
+
+class RepeatsTheEnd extends Scheduler {
+  override settle(step: Step, outcome: StepOutcome): EngineEvent[] {
+    const events = super.settle(step, outcome);
+    return [...events, ...events.filter(({ type }) => type === 'finished')];
+  }
+}
+
+class LosesEnds extends Scheduler {
+  override settle(step: Step, outcome: StepOutcome): EngineEvent[] {
+    return super.settle(step, outcome).filter(({ type }) => type !== 'failed');
+  }
+}
+
+class LosesTheLastToken extends Scheduler {
+  override settle(step: Step, outcome: StepOutcome): EngineEvent[] {
+    const events = super.settle(step, outcome);
+    const isLast = (event: EngineEvent, i: number) =>
+      event.type === 'token' && events[i + 1]?.type === 'finished';
+    return events.filter((event, i) => !isLast(event, i));
+  }
+}
+
+class KnowsOneTenant extends Scheduler {
+  override submit(sequence: Sequence): void {
+    super.submit(Object.assign(sequence, { tenant: 'everybody' }));
+  }
+}
+
+class KeepsASlotFree extends Scheduler {
+  constructor() {
+    super({
+      ...SIM_OPTIONS,
+      slotCount: SIM_OPTIONS.slotCount - 1,
+      maxWaiting: SIM_OPTIONS.maxWaiting + 1,
+    });
+  }
+}
+
+class TakesTooMany extends Scheduler {
+  constructor() {
+    super({ ...SIM_OPTIONS, maxWaiting: SIM_OPTIONS.maxWaiting + 1 });
+  }
+}
+
+class AbortsLate extends Scheduler {
+  #aborted: SequenceId[] = [];
+  override abort(id: SequenceId): EngineEvent[] {
+    this.#aborted.push(id);
+    return [];
+  }
+  override settle(step: Step, outcome: StepOutcome): EngineEvent[] {
+    const due = this.#aborted.splice(0);
+    const events = super.settle(step, outcome);
+    return [...events, ...due.slice(1).flatMap((id) => super.abort(id))];
+  }
+}
+
+const SEEDED_BUGS: readonly [invariant: string, bug: () => Scheduler][] = [
+  ['I01', () => new SkipsAPromptToken(SIM_OPTIONS)],
+  ['I03', () => new ForgetsMoves(SIM_OPTIONS)],
+  ['I07', () => new RepeatsTheEnd(SIM_OPTIONS)],
+  ['I08', () => new LosesEnds(SIM_OPTIONS)],
+  ['I09', () => new LosesTheLastToken(SIM_OPTIONS)],
+  ['I13', () => new KnowsOneTenant(SIM_OPTIONS)],
+  ['I14', () => new KeepsASlotFree()],
+  ['I16', () => new TakesTooMany()],
+  ['I21', () => new AbortsLate(SIM_OPTIONS)],
+];
+
+for (const [invariant, createBuggy] of SEEDED_BUGS) {
+  test(`a scheduler with a bug of the kind ${invariant} is caught by it`, () => {
+    const details = fc.check(
+      fc.property(operations, (all) => new Simulation(createBuggy()).run(all)),
+      { ...SEEDS, endOnFailure: true },
+    );
+    assert.ok(details.failed, 'the bug went unseen');
+    assert.match(String(details.errorInstance), new RegExp(`^Error: ${invariant}: `));
+  });
+}

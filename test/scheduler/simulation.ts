@@ -1,0 +1,309 @@
+// Runs a scheduler over random operations and checks, after each, the invariants that hold whatever
+// happens. A broken one throws an error whose message starts with its name (reference: I01 … I21).
+import fc from 'fast-check';
+import type { BatchResult } from '../../src/engine/batch.ts';
+import type { Sampler } from '../../src/engine/sampler.ts';
+import { ServeError } from '../../src/errors.ts';
+import { type GenerationRequest, GREEDY } from '../../src/generation.ts';
+import type { EngineEvent, SequenceId } from '../../src/scheduler/protocol.ts';
+import type { Scheduler, SchedulerOptions, Step } from '../../src/scheduler/scheduler.ts';
+import { createSequence, isTerminal, type Sequence } from '../../src/scheduler/sequence.ts';
+import { FakeEngine, POISON, referencePromptLogprobs, referenceTokens } from './fake-engine.ts';
+
+const MAX_PROMPT = 12;
+const MAX_TOKENS = 8;
+
+export const SIM_OPTIONS: Required<Omit<SchedulerOptions, 'maxActiveAdapters'>> = {
+  slotCount: 3,
+  maxSeqLength: MAX_PROMPT + MAX_TOKENS,
+  maxWaiting: 24,
+  prefillChunk: 5,
+};
+
+/** How far two backlogged tenants' service may lie apart: threats.md I13, with w_p = 1 and w_q = 2. */
+const MAX_UNFAIRNESS = 2 * Math.max(MAX_PROMPT, 2 * SIM_OPTIONS.slotCount * MAX_TOKENS);
+
+const submission = fc.record({
+  tenant: fc.constantFrom('a', 'b', 'c'),
+  adapter: fc.constantFrom(undefined, undefined, 'x', 'y', 'z', POISON),
+  promptLength: fc.integer({ min: 1, max: MAX_PROMPT }),
+  maxTokens: fc.integer({ min: 0, max: MAX_TOKENS }),
+  stops: fc.boolean(),
+  scores: fc.boolean(),
+});
+
+type Submission = typeof submission extends fc.Arbitrary<infer T> ? T : never;
+
+const operation = fc.oneof(
+  { weight: 4, arbitrary: submission.map((of) => ({ type: 'submit' as const, of })) },
+  {
+    weight: 1,
+    arbitrary: fc.constantFrom('a', 'b').map((tenant) => ({ type: 'flood' as const, tenant })),
+  },
+  { weight: 4, arbitrary: fc.nat().map((pick) => ({ type: 'ready' as const, pick })) },
+  { weight: 2, arbitrary: fc.nat().map((pick) => ({ type: 'abort' as const, pick })) },
+  {
+    weight: 12,
+    arbitrary: fc.integer({ min: 1, max: 12 }).map((count) => ({ type: 'tick' as const, count })),
+  },
+  { weight: 1, arbitrary: fc.constant({ type: 'crash' as const }) },
+);
+
+export const operations = fc.array(operation, { minLength: 5, maxLength: 60 });
+
+type Operation = typeof operation extends fc.Arbitrary<infer T> ? T : never;
+
+const sampler: Sampler = { sample: () => ({ id: 0 }) };
+
+interface Tracked {
+  readonly sequence: Sequence;
+  readonly tenant: string;
+  readonly events: EngineEvent[];
+  abortedAt: 'no' | 'asked' | 'due';
+}
+
+export class Simulation {
+  readonly #scheduler: Scheduler;
+  readonly #engine = new FakeEngine(SIM_OPTIONS);
+  readonly #tracked = new Map<SequenceId, Tracked>();
+  readonly #served = new Map<string, number>();
+  /** Pair of backlogged tenants → the difference in service when they both became so. */
+  readonly #unfairness = new Map<string, number>();
+  #inFlight:
+    | { step: Step; prefill: BatchResult | undefined; decode: BatchResult | undefined }
+    | undefined;
+  #lastId = 0;
+
+  constructor(scheduler: Scheduler) {
+    this.#scheduler = scheduler;
+  }
+
+  run(all: readonly Operation[]): void {
+    for (const one of all) this.#apply(one);
+    for (const id of this.#live()) this.#scheduler.adapterReady(id);
+    for (let i = 0; i < 4000 && (this.#inFlight || this.#live().length > 0); i++) this.#tick();
+    check(this.#live().length === 0, 'I08', 'a sequence never ended');
+  }
+
+  #apply(operation: Operation): void {
+    switch (operation.type) {
+      case 'submit':
+        this.#submit(operation.of);
+        break;
+      case 'flood':
+        for (let i = 0; i < 12; i++) this.#submit(shortBaseRequest(operation.tenant));
+        break;
+      case 'ready':
+        this.#withLive(operation.pick, ({ sequence }) => this.#scheduler.adapterReady(sequence.id));
+        break;
+      case 'abort':
+        this.#withLive(operation.pick, (tracked) => this.#abort(tracked));
+        break;
+      case 'tick':
+        for (let i = 0; i < operation.count; i++) this.#tick();
+        break;
+      case 'crash':
+        if (this.#inFlight) this.#settle(new ServeError('internal_error', 'The run failed.'));
+        break;
+    }
+  }
+
+  #submit({ tenant, adapter, promptLength, maxTokens, stops, scores }: Submission): void {
+    const id = ++this.#lastId as SequenceId;
+    const promptIds = Array.from({ length: promptLength }, (_, i) => id * 1000 + i);
+    const request: GenerationRequest = {
+      promptIds,
+      maxTokens,
+      stopTokenIds: stops ? [1, 2, 3, 4, 5] : [],
+      sampling: GREEDY,
+      ...(scores && { promptTopLogprobs: 0 }),
+    };
+    const sequence = createSequence({ id, tenant, adapter, request, sampler });
+    const isFull = this.#live().length >= SIM_OPTIONS.slotCount + SIM_OPTIONS.maxWaiting;
+    try {
+      this.#scheduler.submit(sequence);
+    } catch (error) {
+      check(error instanceof ServeError && error.code === 'overloaded', 'I16', String(error));
+      check(isFull, 'I16', 'refused with room left');
+      return;
+    }
+    check(!isFull, 'I16', 'accepted beyond the limit');
+    this.#tracked.set(id, { sequence, tenant, events: [], abortedAt: 'no' });
+  }
+
+  #abort(tracked: Tracked): void {
+    const { id } = tracked.sequence;
+    if (tracked.abortedAt === 'no') tracked.abortedAt = this.#inFlight ? 'asked' : 'due';
+    this.#record(this.#scheduler.abort(id));
+  }
+
+  /** Either half of a step, so that operations come between its beginning and its end. */
+  #tick(): void {
+    if (this.#inFlight) this.#settle();
+    else this.#begin();
+  }
+
+  #begin(): void {
+    const step = this.#scheduler.next();
+    for (const { sequence, events, abortedAt } of this.#tracked.values()) {
+      if (abortedAt === 'no') continue;
+      const isGone = sequence.slot === undefined && isTerminal(events.at(-1));
+      check(isGone, 'I21', `${sequence.id} was aborted, and takes part in the next step`);
+    }
+    this.#checkSlots(step);
+    this.#checkIdleSlots(step);
+    if (!step) return;
+    for (const { from, to, length } of step.moves) this.#engine.moveSlot(from, to, length);
+    for (const key of step.detach) this.#engine.detachAdapter(key);
+    if (step.attach !== undefined) this.#engine.attachAdapter({ digest: step.attach });
+    const prefill = step.prefill && this.#engine.runNow(step.prefill);
+    const decode = step.decode && this.#engine.runNow(step.decode);
+    this.#inFlight = { step, prefill, decode };
+    this.#checkOwners(step);
+  }
+
+  #settle(decodeError?: ServeError): void {
+    const { step, prefill, decode } = this.#inFlight!;
+    this.#inFlight = undefined;
+    this.#recordService(step, decode);
+    const events = this.#scheduler.settle(step, {
+      prefill: prefill && { result: prefill },
+      decode: decode && (decodeError ? { error: decodeError } : { result: decode }),
+    });
+    this.#record(events);
+    for (const tracked of this.#tracked.values()) {
+      if (tracked.abortedAt === 'asked') tracked.abortedAt = 'due';
+    }
+    this.#checkFairness();
+  }
+
+  #record(events: readonly EngineEvent[]): void {
+    for (const event of events) {
+      const tracked = this.#tracked.get(event.id);
+      check(tracked, 'I07', 'an event of nobody');
+      check(!isTerminal(tracked.events.at(-1)), 'I07', `${event.type} after the end`);
+      tracked.events.push(event);
+      checkStream(tracked);
+    }
+  }
+
+  /** I03: owners are distinct, a decode batch is the prefix, the prefill lies behind it. */
+  #checkSlots(step: Step | undefined): void {
+    const owners = [...this.#tracked.values()].filter(
+      ({ sequence }) => sequence.slot !== undefined,
+    );
+    const slots = owners.map(({ sequence }) => sequence.slot!);
+    check(new Set(slots).size === slots.length, 'I03', 'a slot has two owners');
+    check(
+      slots.every((slot) => slot < SIM_OPTIONS.slotCount),
+      'I03',
+      'a slot does not exist',
+    );
+    const rows = step?.decode?.rows.length ?? 0;
+    const running = owners.filter(({ sequence }) => sequence.state === 'running');
+    check(running.length === rows, 'I03', 'the rows are not the running sequences');
+    check(
+      running.every(({ sequence }) => sequence.slot! < rows),
+      'I03',
+      'the rows are no prefix',
+    );
+    check(!step?.prefill || step.prefill.slot >= rows, 'I03', 'the prefill is among the rows');
+  }
+
+  /** I03: what lies in a slot is its owner's; prompts start with a number of their own. */
+  #checkOwners(step: Step): void {
+    for (const { sequence } of this.#tracked.values()) {
+      if (sequence.slot === undefined) continue;
+      if (sequence.state === 'prefilling' && step.prefill?.slot !== sequence.slot) continue;
+      const [first] = this.#engine.slots[sequence.slot]!;
+      check(first === sequence.request.promptIds[0], 'I03', 'a slot holds another sequence');
+    }
+  }
+
+  /** I14: work conserving, one prompt at a time. */
+  #checkIdleSlots(step: Step | undefined): void {
+    const waits = [...this.#tracked.values()].some(({ sequence }) => sequence.state === 'waiting');
+    const isFull = step?.decode?.rows.length === SIM_OPTIONS.slotCount;
+    check(!waits || step?.prefill || isFull, 'I14', 'a slot is idle while somebody waits for it');
+  }
+
+  #recordService(step: Step, decode: BatchResult | undefined): void {
+    for (const { sequence, tenant } of this.#tracked.values()) {
+      const { slot, state } = sequence;
+      if (slot === undefined) continue;
+      const prompt = step.prefill?.slot === slot ? step.prefill.tokenIds.length : 0;
+      const generated = state === 'running' && decode?.rows[slot]?.ok ? 1 : 0;
+      this.#served.set(tenant, (this.#served.get(tenant) ?? 0) + prompt + 2 * generated);
+    }
+  }
+
+  /** I13, over every interval in which two tenants have something admissible waiting. */
+  #checkFairness(): void {
+    const backlogged = new Set<string>();
+    for (const { sequence, tenant } of this.#tracked.values()) {
+      if (sequence.state === 'waiting') backlogged.add(tenant);
+    }
+    for (const [one, other] of [
+      ['a', 'b'],
+      ['a', 'c'],
+      ['b', 'c'],
+    ] as const) {
+      const pair = one + other;
+      if (!backlogged.has(one) || !backlogged.has(other)) {
+        this.#unfairness.delete(pair);
+        continue;
+      }
+      const difference = (this.#served.get(one) ?? 0) - (this.#served.get(other) ?? 0);
+      const start = this.#unfairness.get(pair) ?? difference;
+      this.#unfairness.set(pair, start);
+      const unfair = Math.abs(difference - start);
+      check(unfair <= MAX_UNFAIRNESS, 'I13', `${one} and ${other} lie ${unfair} apart`);
+    }
+  }
+
+  #live(): SequenceId[] {
+    return [...this.#tracked.values()]
+      .filter(({ events }) => !isTerminal(events.at(-1)))
+      .map(({ sequence }) => sequence.id);
+  }
+
+  #withLive(pick: number, act: (tracked: Tracked) => void): void {
+    const live = this.#live();
+    const tracked = this.#tracked.get(live[pick % live.length]!);
+    if (tracked) act(tracked);
+  }
+}
+
+function shortBaseRequest(tenant: Submission['tenant']): Submission {
+  return { tenant, adapter: undefined, promptLength: 8, maxTokens: 4, stops: false, scores: false };
+}
+
+/** I01, I07, I09: what the stream shows so far, against the sequence alone. */
+function checkStream({ sequence, events }: Tracked): void {
+  const { request, adapter } = sequence;
+  const expected = referenceTokens(request, adapter === POISON ? undefined : adapter);
+  const tokens = events.flatMap((event) => (event.type === 'token' ? [event.tokenId] : []));
+  const isPrefix = tokens.every((token, i) => token === expected[i]);
+  check(isPrefix, 'I01', `${sequence.id}: ${tokens} is not the start of ${expected}`);
+  const [first] = events;
+  const last = events.at(-1)!;
+  const prompts = events.filter(({ type }) => type === 'prompt').length;
+  check(
+    prompts === 0 || (prompts === 1 && first?.type === 'prompt'),
+    'I07',
+    'the prompt comes first',
+  );
+  if (first?.type === 'prompt') {
+    const scores = referencePromptLogprobs(request.promptIds, adapter);
+    check(JSON.stringify(first.logprobs) === JSON.stringify(scores), 'I01', 'a wrong prompt score');
+  }
+  if (!isTerminal(last)) return;
+  check(tokens.length === sequence.completionTokens, 'I09', 'tokens counted are not tokens sent');
+  if (last.type !== 'finished' || last.reason === 'abort') return;
+  check(tokens.length === expected.length, 'I09', `${tokens.length} tokens of ${expected.length}`);
+  check(prompts === (request.promptTopLogprobs === undefined ? 0 : 1), 'I07', 'the prompt is lost');
+}
+
+function check(condition: unknown, invariant: string, message: string): asserts condition {
+  if (!condition) throw new Error(`${invariant}: ${message}`);
+}
