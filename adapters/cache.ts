@@ -1,0 +1,250 @@
+// Loaded adapters in memory, by digest: loaded once however many ask, kept while leased, evicted by age when idle.
+// It knows no names, tenants or files: whoever asks for a digest has been authorized, and the loader is an argument.
+import { LRUCache } from 'lru-cache';
+import { assert } from '../src/assert.ts';
+import { ServeError } from '../src/errors.ts';
+import type { AdapterWeights } from './weights.ts';
+
+export interface AdapterSource {
+  readonly digest: string;
+  /** A local PEFT folder. */
+  readonly directory: string;
+}
+
+/** Keeps weights resident until it is released; releasing twice is harmless. */
+export interface Lease extends Disposable {
+  readonly weights: AdapterWeights;
+  /** Where the weights were found. */
+  readonly tier: 'ram' | 'disk';
+  /** What the load took; 0 when they were resident. */
+  readonly loadMs: number;
+  release(): void;
+}
+
+export interface AdapterCacheOptions {
+  /** For idle and leased weights together. */
+  readonly capacityBytes: number;
+  /** Rejects with a `ServeError` of status 422 where the adapter is bad for ever. */
+  loadAdapter(source: AdapterSource): Promise<AdapterWeights>;
+  /** Called once for each load that fails. */
+  onFailure?(source: AdapterSource, error: unknown): void;
+  readonly maxParallelLoads?: number;
+  /** Monotonic milliseconds. */
+  readonly now?: () => number;
+}
+
+export interface AdapterCacheStats {
+  readonly idleBytes: number;
+  readonly leasedBytes: number;
+  readonly idleCount: number;
+  readonly leasedCount: number;
+  readonly loading: number;
+  readonly hits: number;
+  readonly misses: number;
+  readonly evictions: number;
+}
+
+/** An adapter that was refused is not read again for this long. */
+const REFUSAL_TTL_MS = 30_000;
+const MAX_REFUSALS = 1000;
+/** Loads share two cores with the engine; each holds its file and its weights in memory. */
+const MAX_PARALLEL_LOADS = 2;
+
+interface Entry {
+  readonly weights: AdapterWeights;
+  leaseCount: number;
+}
+
+interface Load {
+  readonly source: AdapterSource;
+  readonly waiters: Set<Waiter>;
+}
+
+interface Waiter {
+  resolve(lease: Lease): void;
+  reject(error: unknown): void;
+}
+
+export class AdapterCache {
+  readonly #options: AdapterCacheOptions;
+  readonly #now: () => number;
+  /** Entries without a lease, the least recently released first to go. */
+  readonly #idle: LRUCache<string, Entry>;
+  readonly #leased = new Map<string, Entry>();
+  readonly #loads = new Map<string, Load>();
+  /** Loads that wait for a place among the parallel ones, oldest first. */
+  readonly #queue: Load[] = [];
+  readonly #refusals: LRUCache<string, ServeError>;
+  #runningLoads = 0;
+  #leasedBytes = 0;
+  #hits = 0;
+  #misses = 0;
+  #evictions = 0;
+
+  constructor(options: AdapterCacheOptions) {
+    this.#options = options;
+    this.#now = options.now ?? (() => performance.now());
+    this.#idle = new LRUCache({
+      maxSize: options.capacityBytes,
+      sizeCalculation: (entry) => entry.weights.byteSize,
+    });
+    this.#refusals = new LRUCache({
+      max: MAX_REFUSALS,
+      ttl: REFUSAL_TTL_MS,
+      ttlResolution: 0,
+      perf: { now: this.#now },
+    });
+  }
+
+  /**
+   * Weights that stay until the lease is released. An abort ends this wait only: the load goes on for the others.
+   * Throws what the loader throws, `overloaded` where leased weights leave no room, or the signal's reason.
+   */
+  async lease(source: AdapterSource, { signal }: { signal?: AbortSignal } = {}): Promise<Lease> {
+    signal?.throwIfAborted();
+    const { digest } = source;
+    const entry = this.#leased.get(digest) ?? this.#idle.get(digest);
+    if (entry) {
+      this.#hits++;
+      return this.#createLease(entry, { tier: 'ram', loadMs: 0 });
+    }
+    const refusal = this.#refusals.get(digest);
+    if (refusal) throw refusal;
+    this.#misses++;
+    const load = this.#loads.get(digest) ?? this.#enqueue(source);
+    const lease = waitIn(load.waiters, signal);
+    this.#startLoads();
+    return lease;
+  }
+
+  stats(): AdapterCacheStats {
+    return {
+      idleBytes: this.#idle.calculatedSize,
+      leasedBytes: this.#leasedBytes,
+      idleCount: this.#idle.size,
+      leasedCount: this.#leased.size,
+      loading: this.#loads.size,
+      hits: this.#hits,
+      misses: this.#misses,
+      evictions: this.#evictions,
+    };
+  }
+
+  /** Digests of all weights in memory. */
+  resident(): string[] {
+    return [...this.#leased.keys(), ...this.#idle.keys()];
+  }
+
+  #enqueue(source: AdapterSource): Load {
+    const load: Load = { source, waiters: new Set() };
+    this.#loads.set(source.digest, load);
+    this.#queue.push(load);
+    return load;
+  }
+
+  #startLoads(): void {
+    const limit = this.#options.maxParallelLoads ?? MAX_PARALLEL_LOADS;
+    while (this.#runningLoads < limit) {
+      const load = this.#queue.shift();
+      if (!load) return;
+      if (load.waiters.size === 0) {
+        this.#loads.delete(load.source.digest); // all gave up before it began
+        continue;
+      }
+      this.#runningLoads++;
+      void this.#run(load);
+    }
+  }
+
+  /** Never rejects: the outcome goes to the waiters. */
+  async #run(load: Load): Promise<void> {
+    const { source, waiters } = load;
+    const startMs = this.#now();
+    try {
+      const weights = await this.#options.loadAdapter(source);
+      assert(weights.digest === source.digest, 'the loader gave weights of another digest');
+      this.#makeRoom(weights.byteSize);
+      const entry: Entry = { weights, leaseCount: 0 };
+      const loadMs = this.#now() - startMs;
+      // In the same turn, so that nothing is evicted between its load and its leases.
+      for (const { resolve } of waiters)
+        resolve(this.#createLease(entry, { tier: 'disk', loadMs }));
+      if (waiters.size === 0) this.#idle.set(source.digest, entry);
+    } catch (error) {
+      const isPermanent = error instanceof ServeError && error.status === 422;
+      if (isPermanent) this.#refusals.set(source.digest, error);
+      this.#options.onFailure?.(source, error);
+      for (const { reject } of waiters) reject(error);
+    } finally {
+      this.#loads.delete(source.digest);
+      this.#runningLoads--;
+      this.#startLoads();
+    }
+  }
+
+  #createLease(entry: Entry, found: Pick<Lease, 'tier' | 'loadMs'>): Lease {
+    const { weights } = entry;
+    if (entry.leaseCount++ === 0) {
+      this.#idle.delete(weights.digest);
+      this.#leased.set(weights.digest, entry);
+      this.#leasedBytes += weights.byteSize;
+    }
+    let isReleased = false;
+    const release = () => {
+      if (isReleased) return;
+      isReleased = true;
+      this.#release(entry);
+    };
+    return { weights, ...found, release, [Symbol.dispose]: release };
+  }
+
+  #release(entry: Entry): void {
+    if (--entry.leaseCount > 0) return;
+    const { digest, byteSize } = entry.weights;
+    this.#leased.delete(digest);
+    this.#leasedBytes -= byteSize;
+    this.#idle.set(digest, entry);
+  }
+
+  /** Evicts idle weights until so many bytes fit beside the rest. */
+  #makeRoom(byteSize: number): void {
+    const { capacityBytes } = this.#options;
+    if (byteSize > capacityBytes) {
+      throw new ServeError(
+        'adapter_invalid',
+        `adapter refused: it takes ${byteSize} bytes in memory, the cache holds ${capacityBytes}`,
+      );
+    }
+    if (this.#leasedBytes + byteSize > capacityBytes) {
+      throw new ServeError('overloaded', 'adapters in use leave no room for another');
+    }
+    while (this.#leasedBytes + this.#idle.calculatedSize + byteSize > capacityBytes) {
+      const evicted = this.#idle.pop();
+      assert(evicted, 'idle weights take room, yet there are none');
+      this.#evictions++;
+    }
+  }
+}
+
+/** Joins those who wait for a load until it ends or the signal aborts. */
+function waitIn(waiters: Set<Waiter>, signal: AbortSignal | undefined): Promise<Lease> {
+  return new Promise((resolve, reject) => {
+    const leave = () => {
+      waiters.delete(waiter);
+      reject(signal?.reason);
+    };
+    const settle = () => signal?.removeEventListener('abort', leave);
+    const waiter: Waiter = {
+      resolve(lease) {
+        settle();
+        resolve(lease);
+      },
+      reject(error) {
+        settle();
+        reject(error);
+      },
+    };
+    waiters.add(waiter);
+    signal?.addEventListener('abort', leave, { once: true });
+  });
+}

@@ -1,0 +1,228 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseAdapterConfig } from '../../adapters/peft-config.ts';
+import { moduleName, TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { configBytes } from './sample.ts';
+
+const MODULES = [0, 1, 2].flatMap((layer) => TARGET_NAMES.map((t) => moduleName(layer, t)));
+const parse = (changes: Record<string, unknown>) => parseAdapterConfig(configBytes(changes));
+const targetsOf = (changes: Record<string, unknown>) => MODULES.filter(parse(changes).isTargeted);
+const only = (...ends: string[]) => MODULES.filter((m) => ends.some((e) => m.endsWith(`.${e}`)));
+
+const REFUSED: readonly (readonly [field: string, value: unknown])[] = [
+  ['peft_type', 'IA3'],
+  ['peft_type', undefined],
+  ['use_dora', true],
+  ['use_dora', 'yes'],
+  ['bias', 'all'],
+  ['bias', 'lora_only'],
+  ['lora_bias', true],
+  ['modules_to_save', ['lm_head']],
+  ['fan_in_fan_out', true],
+  ['trainable_token_indices', [1, 2]],
+  ['layer_replication', [[0, 2]]],
+  ['alora_invocation_tokens', [7]],
+  ['target_parameters', ['experts.weight']],
+  ['use_qalora', true],
+  ['use_bdlora', { target_modules_bd_a: [] }],
+  ['megatron_config', { tensor_model_parallel_size: 2 }],
+  ['loftq_config', { loftq_bits: 4 }],
+  ['corda_config', { corda_method: 'kpm' }],
+  ['lora_ga_config', { scale: 'stable' }],
+  ['velora_config', { scale: 1 }],
+  ['monteclora_config', { n: 2 }],
+  ['kasa_config', { beta: 1 }],
+  ['arrow_config', { top_k: 3 }],
+  ['task_type', 'SEQ_CLS'],
+  ['auto_mapping', { base_model_class: 'Custom', parent_library: 'os' }],
+  ['auto_mapping', { base_model_class: 'LlamaForCausalLM', parent_library: 'os' }],
+  ['auto_mapping', 'LlamaForCausalLM'],
+  ...['pissa', 'pissa_niter_16', 'olora', 'corda', 'loftq', 'lora_ga', 'unheard'].map(
+    (init) => ['init_lora_weights', init] as const,
+  ),
+  ...[undefined, null, 0, -1, 1.5, 513, '8', true].map((r) => ['r', r] as const),
+  ...[undefined, null, 0, '16', true].map((alpha) => ['lora_alpha', alpha] as const),
+  ['use_rslora', 'yes'],
+  ['target_modules', undefined],
+  ['target_modules', 7],
+  ['target_modules', [7]],
+  ['target_modules', Array(5000).fill('q_proj')],
+  ['exclude_modules', 7],
+  ['rank_pattern', { q_proj: 0 }],
+  ['rank_pattern', { q_proj: 513 }],
+  ['rank_pattern', ['q_proj']],
+  ['alpha_pattern', { q_proj: 'many' }],
+  ['layers_to_transform', [-1]],
+  ['layers_to_transform', ['0']],
+  ['layers_pattern', 'layers'],
+  ['base_model_name_or_path', 7],
+];
+
+test('what cannot be served exactly is refused by the name of its field', () => {
+  for (const [field, value] of REFUSED) {
+    const expected = { name: 'ServeError', code: 'adapter_invalid', status: 422, param: field };
+    assert.throws(() => parse({ [field]: value }), expected, `${field}: ${JSON.stringify(value)}`);
+  }
+});
+
+test('bytes that are no JSON object are refused', () => {
+  for (const text of ['', '{', '[]', 'null', '7', '"x"', '{"r":NaN}', '{"a":1}{"b":2}', '\u0000']) {
+    const bytes = new TextEncoder().encode(text);
+    assert.throws(() => parseAdapterConfig(bytes), { param: 'adapter_config.json' }, text);
+  }
+  assert.throws(() => parseAdapterConfig(Uint8Array.of(0x7b, 0xff, 0x7d)), { status: 422 });
+});
+
+test('switched-off variants, unknown keys and what only training used are accepted', () => {
+  const config = parse({
+    use_dora: false,
+    modules_to_save: null,
+    loftq_config: {},
+    target_parameters: [],
+    init_lora_weights: 'eva',
+    eva_config: { rho: 2 },
+    lora_dropout: 0.1,
+    inference_mode: true,
+    field_of_next_year: { nested: true },
+    auto_mapping: {
+      base_model_class: 'LlamaForCausalLM',
+      parent_library: 'transformers.models.llama.modeling_llama',
+    },
+  });
+  assert.equal(config.baseModel, 'sample');
+});
+
+test('a prototype key in the file changes nothing', () => {
+  const bytes = new TextEncoder().encode(
+    '{"__proto__":{"use_dora":true},"peft_type":"LORA","r":2,"lora_alpha":4,"target_modules":["q_proj"],"rank_pattern":{"__proto__":8,"constructor":7}}',
+  );
+  assert.equal(parseAdapterConfig(bytes).settingOf('model.layers.0.self_attn.q_proj').rank, 2);
+});
+
+test('targets follow the rules of peft', () => {
+  const cases: readonly (readonly [Record<string, unknown>, string[]])[] = [
+    [{ target_modules: ['q_proj', 'unheard'] }, only('q_proj')],
+    [{ target_modules: ['proj'] }, []],
+    [{ target_modules: ['mlp.up_proj'] }, only('up_proj')],
+    [{ target_modules: null }, only('q_proj', 'v_proj')],
+    [{ target_modules: 'All-Linear' }, MODULES],
+    [{ target_modules: 'q_proj' }, []],
+    [{ target_modules: '.*q_proj|.*o_proj' }, only('q_proj', 'o_proj')],
+    [{ target_modules: '.*\\.[01]\\..*(up|down)_proj' }, only('up_proj', 'down_proj').slice(0, 4)],
+    [{ exclude_modules: ['v_proj'] }, only('q_proj')],
+    [{ exclude_modules: '.*\\.v_proj' }, only('q_proj')],
+    [
+      {
+        target_modules: 'all-linear',
+        exclude_modules: ['mlp.up_proj', 'q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj'],
+      },
+      only('down_proj'),
+    ],
+    [{ layers_to_transform: 1 }, only('q_proj', 'v_proj').filter((m) => m.includes('.1.'))],
+    [
+      { layers_to_transform: [0, 2, 9] },
+      only('q_proj', 'v_proj').filter((m) => !m.includes('.1.')),
+    ],
+    [{ layers_to_transform: [] }, only('q_proj', 'v_proj')],
+    [{ layers_to_transform: [2], layers_pattern: 'layers' }, only('q_proj', 'v_proj').slice(-2)],
+    [
+      { layers_to_transform: [2], layers_pattern: ['h', 'layers'] },
+      only('q_proj', 'v_proj').slice(-2),
+    ],
+    [{ layers_to_transform: [2], layers_pattern: ['blocks'] }, []],
+    [{ layers_to_transform: [2], target_modules: [MODULES[0]] }, [MODULES[0]!]],
+  ];
+  for (const [changes, expected] of cases) {
+    assert.deepEqual(targetsOf(changes).sort(), [...expected].sort(), JSON.stringify(changes));
+  }
+});
+
+test('layers cannot be chosen together with an expression', () => {
+  const changes = { target_modules: '.*q_proj', layers_to_transform: [0] };
+  assert.throws(() => parse(changes), { param: 'layers_to_transform' });
+});
+
+test('the first pattern that matches gives a module its rank and its alpha', () => {
+  const config = parse({
+    r: 4,
+    lora_alpha: 8,
+    rank_pattern: {
+      '^model\\.layers\\.0\\..*q_proj': 16,
+      q_proj: 2,
+      'layers.1.self_attn.q_proj': 32,
+    },
+    alpha_pattern: { 'layers.1.self_attn.q_proj': 3, '(k|q)_proj': 6, roj: 1 },
+  });
+  assert.deepEqual(config.settingOf(moduleName(0, 'q_proj')), { rank: 16, scaling: 6 / 16 });
+  assert.deepEqual(config.settingOf(moduleName(1, 'q_proj')), { rank: 2, scaling: 3 / 2 });
+  assert.deepEqual(config.settingOf(moduleName(2, 'k_proj')), { rank: 4, scaling: 6 / 4 });
+  assert.deepEqual(config.settingOf(moduleName(2, 'v_proj')), { rank: 4, scaling: 2 });
+});
+
+test('keys without operators match as the expression they are', () => {
+  const keys = [
+    'q_proj',
+    'layers.1.self_attn.q_proj',
+    'layers.1',
+    'self_attn.q.proj',
+    '.',
+    '..',
+    'model.layers.2.mlp.up_proj',
+    'xmodel.layers.2.mlp.up_proj',
+    '_proj',
+    'attn.q_proj',
+  ];
+  for (const key of keys) {
+    const config = parse({ rank_pattern: { [key]: 77 } });
+    const plain = new RegExp(`^(.*\\.)?(${key})$`);
+    for (const module of MODULES) {
+      assert.equal(config.settingOf(module).rank === 77, plain.test(module), `${key} on ${module}`);
+    }
+  }
+});
+
+test('rsLoRA divides by the root of the rank', () => {
+  const config = parse({ r: 16, lora_alpha: 8, use_rslora: true, rank_pattern: { v_proj: 4 } });
+  assert.equal(config.settingOf(moduleName(0, 'q_proj')).scaling, 2);
+  assert.equal(config.settingOf(moduleName(0, 'v_proj')).scaling, 4);
+});
+
+test('a scaling over the cap is refused, either sign', () => {
+  const at = (changes: Record<string, unknown>) => () =>
+    parse(changes).settingOf(moduleName(0, 'q_proj'));
+  assert.equal(at({ r: 1, lora_alpha: 64 })().scaling, 64);
+  assert.equal(at({ r: 1, lora_alpha: -64 })().scaling, -64);
+  for (const lora_alpha of [65, -65, 1e30]) {
+    assert.throws(at({ r: 1, lora_alpha }), { param: 'lora_alpha', status: 422 });
+  }
+  assert.throws(at({ r: 64, lora_alpha: 1024, use_rslora: true }), { param: 'lora_alpha' });
+});
+
+test('a pattern that a linear engine cannot read is refused by name', () => {
+  for (const pattern of [
+    '(?=a)b',
+    '(?<!a)b',
+    '(a)\\1',
+    'a++',
+    '(',
+    'a)|(b',
+    'a{,5}',
+    '[[:alpha:]]',
+    'x'.repeat(2049),
+    '(.{1000}){1000}',
+    '.{1000}'.repeat(100),
+  ]) {
+    assert.throws(() => parse({ target_modules: pattern }), { param: 'target_modules' }, pattern);
+    assert.throws(
+      () => parse({ rank_pattern: { [pattern]: 2 } }),
+      { param: 'rank_pattern' },
+      pattern,
+    );
+  }
+});
+
+test('a catastrophic pattern takes linear time', () => {
+  // A backtracking engine takes 2^n steps on these names: the test would not end.
+  const { isTargeted } = parse({ target_modules: '([a-z_.0-9]*)*([a-z_.0-9]+)+!' });
+  assert.equal(isTargeted(`${'a'.repeat(20_000)}`), false);
+});

@@ -1,0 +1,114 @@
+// A small model and adapters for it, as bytes of PEFT's two files.
+import { adapterDigest } from '../../adapters/digest.ts';
+import { type AdapterBytes, parseAdapter } from '../../adapters/peft.ts';
+import type { AdapterWeights } from '../../adapters/weights.ts';
+import { serializeSafetensors } from '../../src/formats/safetensors.ts';
+import type { DecoderConfig } from '../../src/model/config.ts';
+import {
+  moduleName,
+  TARGET_MODULES,
+  TARGET_NAMES,
+  type TargetName,
+} from '../../src/model/target-modules.ts';
+import { type FloatDType, fromFloat32, type Tensor } from '../../src/tensor.ts';
+
+/** Every width differs: q 8x12, k and v 8x4, o 12x8, gate and up 8x10, down 10x8. */
+export const MODEL: DecoderConfig = {
+  family: 'llama',
+  layerCount: 3,
+  hiddenSize: 8,
+  intermediateSize: 10,
+  headCount: 3,
+  kvHeadCount: 1,
+  headDim: 4,
+  vocabSize: 16,
+  maxPositions: 32,
+  rmsNormEps: 1e-5,
+  rope: { type: 'default', theta: 10_000 },
+  tiedEmbeddings: true,
+  qkvBias: false,
+  qkNorm: false,
+  eosTokenIds: [],
+};
+
+export const CONFIG = {
+  peft_type: 'LORA',
+  task_type: 'CAUSAL_LM',
+  base_model_name_or_path: 'sample',
+  bias: 'none',
+  r: 2,
+  lora_alpha: 4,
+  target_modules: ['q_proj', 'v_proj'] as unknown,
+};
+
+export function json(value: unknown): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify(value));
+}
+
+export function configBytes(changes: Record<string, unknown> = {}): Uint8Array {
+  return json({ ...CONFIG, ...changes });
+}
+
+export const keyOf = (layer: number, target: TargetName, factor: 'A' | 'B') =>
+  `base_model.model.${moduleName(layer, target)}.lora_${factor}.weight`;
+
+export interface SampleOptions {
+  targets?: readonly TargetName[];
+  layers?: readonly number[];
+  rankOf?: (layer: number, target: TargetName) => number;
+  dtype?: FloatDType;
+  /** The i-th element of a tensor. */
+  value?: (i: number, factor: 'A' | 'B') => number;
+}
+
+/** Tensors that fit CONFIG on MODEL unless the options say otherwise. */
+export function sampleTensors(options: SampleOptions = {}): Map<string, Tensor> {
+  const {
+    targets = ['q_proj', 'v_proj'],
+    layers = [0, 1, 2],
+    rankOf = () => 2,
+    dtype = 'F32',
+    value = (i) => (i % 7) / 8 - 0.25,
+  } = options;
+  const tensors = new Map<string, Tensor>();
+  for (const layer of layers) {
+    for (const target of targets) {
+      const rank = rankOf(layer, target);
+      const { inFeatures, outFeatures } = TARGET_MODULES[target];
+      const shapes = { A: [rank, inFeatures(MODEL)], B: [outFeatures(MODEL), rank] } as const;
+      for (const factor of ['A', 'B'] as const) {
+        tensors.set(
+          keyOf(layer, target, factor),
+          filled(shapes[factor], dtype, (i) => value(i, factor)),
+        );
+      }
+    }
+  }
+  return tensors;
+}
+
+export function filled(
+  shape: readonly [number, number],
+  dtype: FloatDType,
+  value: (i: number) => number,
+): Tensor {
+  const values = Float32Array.from({ length: shape[0] * shape[1] }, (_, i) => value(i));
+  return fromFloat32(values, shape, dtype);
+}
+
+export function adapterBytes(config: Uint8Array, weights: Uint8Array): AdapterBytes {
+  return {
+    configBytes: config,
+    weightsBytes: weights,
+    digest: adapterDigest(config, weights),
+  };
+}
+
+export function parseSample(
+  changes: Record<string, unknown> = {},
+  tensors: ReadonlyMap<string, Tensor> = sampleTensors(),
+): Promise<AdapterWeights> {
+  return parseAdapter(adapterBytes(configBytes(changes), serializeSafetensors(tensors)), MODEL);
+}
+
+export const ALL_TARGETS = TARGET_NAMES;
