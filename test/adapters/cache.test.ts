@@ -1,0 +1,228 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import fc from 'fast-check';
+import { AdapterCache, type AdapterSource, type Lease } from '../../adapters/cache.ts';
+import type { AdapterWeights } from '../../adapters/weights.ts';
+import { ServeError } from '../../src/errors.ts';
+
+const source = (digest: string): AdapterSource => ({ digest, directory: `/adapters/${digest}` });
+
+function weightsOf(digest: string, byteSize = 10): AdapterWeights {
+  return { digest, rank: 1, targets: [], layers: [], byteSize };
+}
+
+/** A loader whose loads end when the test says so. */
+function createGate() {
+  const started: string[] = [];
+  const open = new Map<string, { resolve(w: AdapterWeights): void; reject(e: unknown): void }>();
+  return {
+    started,
+    loadAdapter({ digest }: AdapterSource) {
+      started.push(digest);
+      return new Promise<AdapterWeights>((resolve, reject) =>
+        open.set(digest, { resolve, reject }),
+      );
+    },
+    finish: (digest: string, byteSize = 10) =>
+      open.get(digest)!.resolve(weightsOf(digest, byteSize)),
+    fail: (digest: string, error: unknown) => open.get(digest)!.reject(error),
+  };
+}
+
+function createPlainCache(capacityBytes: number, byteSize = 10) {
+  const loaded: string[] = [];
+  const cache = new AdapterCache({
+    capacityBytes,
+    loadAdapter: async ({ digest }) => {
+      loaded.push(digest);
+      return weightsOf(digest, byteSize);
+    },
+  });
+  return { cache, loaded };
+}
+
+test('a hundred leases at once make one load, and all see its weights', async () => {
+  const gate = createGate();
+  const cache = new AdapterCache({ capacityBytes: 100, ...gate });
+  const waiting = Array.from({ length: 100 }, () => cache.lease(source('a')));
+  gate.finish('a');
+  const leases = await Promise.all(waiting);
+  assert.deepEqual(gate.started, ['a']);
+  assert.equal(new Set(leases.map((lease) => lease.weights)).size, 1);
+  assert.ok(leases.every((lease) => lease.tier === 'disk'));
+  for (const lease of leases) lease.release();
+  assert.equal(cache.stats().leasedBytes, 0);
+  using again = await cache.lease(source('a'));
+  assert.deepEqual([again.tier, again.loadMs], ['ram', 0]);
+});
+
+test('an aborted waiter leaves, and the load goes on for the others', async () => {
+  const gate = createGate();
+  const cache = new AdapterCache({ capacityBytes: 100, ...gate });
+  const controller = new AbortController();
+  const first = cache.lease(source('a'), { signal: controller.signal });
+  const second = cache.lease(source('a'));
+  controller.abort(new Error('gone'));
+  await assert.rejects(first, { message: 'gone' });
+  gate.finish('a');
+  const lease = await second;
+  assert.deepEqual(gate.started, ['a']);
+  lease.release();
+  assert.equal(cache.stats().leasedCount, 0, 'the aborted waiter holds nothing');
+});
+
+test('a load whose waiters all left in time is not begun; one under way is kept', async () => {
+  const gate = createGate();
+  const cache = new AdapterCache({ capacityBytes: 100, maxParallelLoads: 1, ...gate });
+  const controller = new AbortController();
+  const leases = ['a', 'b'].map((d) => cache.lease(source(d), { signal: controller.signal }));
+  controller.abort();
+  await Promise.allSettled(leases);
+  gate.finish('a');
+  await nextTurn();
+  assert.deepEqual(gate.started, ['a']);
+  assert.deepEqual(cache.resident(), ['a']);
+  assert.equal(cache.stats().loading, 0);
+});
+
+test('an aborted signal gets no lease', async () => {
+  const { cache, loaded } = createPlainCache(100);
+  await assert.rejects(cache.lease(source('a'), { signal: AbortSignal.abort() }));
+  assert.deepEqual(loaded, []);
+});
+
+test('loads run side by side, but no more than the limit', async () => {
+  const gate = createGate();
+  const cache = new AdapterCache({ capacityBytes: 100, maxParallelLoads: 2, ...gate });
+  const leases = ['a', 'b', 'c'].map((digest) => cache.lease(source(digest)));
+  assert.deepEqual(gate.started, ['a', 'b']);
+  gate.finish('b');
+  await leases[1];
+  await nextTurn();
+  assert.deepEqual(gate.started, ['a', 'b', 'c']);
+  gate.finish('c');
+  await leases[2]; // the slow first one holds nobody up
+  gate.finish('a');
+  await leases[0];
+});
+
+test('a leased adapter is never evicted', async () => {
+  const { cache, loaded } = createPlainCache(30);
+  const held = await cache.lease(source('held'));
+  for (let i = 0; i < 20; i++) (await cache.lease(source(`other-${i}`))).release();
+  assert.ok(cache.resident().includes('held'));
+  assert.equal(cache.stats().leasedBytes + cache.stats().idleBytes, 30);
+  (await cache.lease(source('held'))).release();
+  assert.equal(loaded.filter((digest) => digest === 'held').length, 1);
+  held.release();
+  held.release();
+  assert.equal(cache.stats().leasedCount, 0, 'a second release changes nothing');
+});
+
+test('leases that fill the cache leave no room: overloaded, until one is released', async () => {
+  const { cache } = createPlainCache(20);
+  const held = await Promise.all([cache.lease(source('a')), cache.lease(source('b'))]);
+  await assert.rejects(cache.lease(source('c')), { code: 'overloaded', status: 503 });
+  held[0]?.release();
+  using lease = await cache.lease(source('c'));
+  assert.equal(lease.weights.digest, 'c');
+  assert.deepEqual(cache.resident().sort(), ['b', 'c']);
+});
+
+test('an adapter larger than the whole cache is refused for good', async () => {
+  const { cache, loaded } = createPlainCache(5);
+  for (let i = 0; i < 2; i++) await assert.rejects(cache.lease(source('a')), { status: 422 });
+  assert.deepEqual(loaded, ['a']);
+});
+
+test('a refusal is remembered for a while, a failure is not', async () => {
+  let nowMs = 1000;
+  let loads = 0;
+  let error = new ServeError('adapter_invalid', 'bad', { param: 'r' });
+  const failures: unknown[] = [];
+  const cache = new AdapterCache({
+    capacityBytes: 100,
+    now: () => nowMs,
+    onFailure: (_, failure) => failures.push(failure),
+    loadAdapter: async () => {
+      loads++;
+      throw error;
+    },
+  });
+  const attempt = () => assert.rejects(cache.lease(source('a')), { code: error.code });
+  await attempt();
+  nowMs += 29_000;
+  await attempt();
+  assert.equal(loads, 1);
+  assert.equal(failures.length, 1, 'one log line for both');
+  nowMs += 2000;
+  error = new ServeError('adapter_unavailable', 'disk');
+  await attempt();
+  await attempt();
+  assert.equal(loads, 3);
+});
+
+test('a failed load fails each of its waiters', async () => {
+  const gate = createGate();
+  const cache = new AdapterCache({ capacityBytes: 100, ...gate });
+  const waiting = [1, 2, 3].map(() => cache.lease(source('a')));
+  gate.fail('a', new ServeError('adapter_checksum_mismatch', 'changed'));
+  for (const lease of waiting) await assert.rejects(lease, { code: 'adapter_checksum_mismatch' });
+  const retry = cache.lease(source('a'));
+  gate.finish('a');
+  (await retry).release();
+});
+
+test('weights of another digest than the one asked for are never handed out', async () => {
+  const cache = new AdapterCache({ capacityBytes: 9, loadAdapter: async () => weightsOf('b', 1) });
+  await assert.rejects(cache.lease(source('a')), { name: 'AssertionError' });
+  assert.deepEqual(cache.resident(), []);
+});
+
+/** The plain twin: idle digests in order of release, leased ones apart, all of size 1. */
+class PlainCache {
+  idle: string[] = [];
+  leased: string[] = [];
+  readonly capacity: number;
+  constructor(capacity: number) {
+    this.capacity = capacity;
+  }
+  /** Whether there was room. */
+  lease(digest: string): boolean {
+    const isResident = this.idle.includes(digest) || this.leased.includes(digest);
+    if (!isResident && new Set(this.leased).size >= this.capacity) return false;
+    this.idle = this.idle.filter((other) => other !== digest);
+    this.leased.push(digest);
+    while (this.idle.length + new Set(this.leased).size > this.capacity) this.idle.shift();
+    return true;
+  }
+  release(digest: string): void {
+    this.leased.splice(this.leased.indexOf(digest), 1);
+    if (!this.leased.includes(digest)) this.idle.push(digest);
+  }
+}
+
+test('eviction follows a plain twin over random leases and releases', async () => {
+  const step = fc.record({ digest: fc.integer({ min: 0, max: 7 }), isRelease: fc.boolean() });
+  const run = async (steps: { digest: number; isRelease: boolean }[]) => {
+    const { cache } = createPlainCache(4, 1);
+    const plain = new PlainCache(4);
+    const leases: Lease[] = [];
+    for (const { digest, isRelease } of steps) {
+      const lease = isRelease ? leases.splice(digest % (leases.length || 1), 1)[0] : undefined;
+      if (lease) {
+        lease.release();
+        plain.release(lease.weights.digest);
+      } else {
+        const name = String(digest);
+        const got = await cache.lease(source(name)).catch(() => undefined);
+        assert.equal(got !== undefined, plain.lease(name));
+        if (got) leases.push(got);
+      }
+      const resident = [...plain.idle, ...new Set(plain.leased)];
+      assert.deepEqual(cache.resident().sort(), resident.sort());
+    }
+  };
+  await fc.assert(fc.asyncProperty(fc.array(step, { maxLength: 60 }), run), { numRuns: 200 });
+});

@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { adapterDigest } from '../../adapters/digest.ts';
+import { digestAdapterFiles, readAdapterFiles } from '../../adapters/files.ts';
+import { createAdapterLoader } from '../../adapters/load.ts';
+import { serializeSafetensors } from '../../src/formats/safetensors.ts';
+import { configBytes, MODEL, sampleTensors } from './sample.ts';
+
+const WEIGHTS = serializeSafetensors(sampleTensors());
+const CONFIG_FILE = 'adapter_config.json';
+const WEIGHTS_FILE = 'adapter_model.safetensors';
+
+function folderWith(t: TestContext, files: Record<string, Uint8Array | string>): string {
+  const top = mkdtempSync(path.join(os.tmpdir(), 'adapter-'));
+  t.after(() => rmSync(top, { recursive: true }));
+  const folder = path.join(top, 'adapter');
+  mkdirSync(folder);
+  for (const [name, content] of Object.entries(files))
+    writeFileSync(path.join(folder, name), content);
+  return folder;
+}
+
+test('the digest is that of both files behind their lengths', () => {
+  const plain = createHash('sha256');
+  const parts = [new Uint8Array([1, 2, 3]), new Uint8Array(300).fill(7)];
+  for (const part of parts) {
+    const length = Buffer.alloc(8);
+    length.writeUInt32LE(part.length);
+    plain.update(Buffer.concat([length, part]));
+  }
+  assert.equal(adapterDigest(parts[0]!, parts[1]!), plain.digest('hex'));
+});
+
+test('a byte that moves from one file to the other changes the digest', () => {
+  const bytes = new Uint8Array([1, 2, 3, 4]);
+  const digests = [0, 1, 2, 3, 4].map((n) =>
+    adapterDigest(bytes.subarray(0, n), bytes.subarray(n)),
+  );
+  assert.equal(new Set(digests).size, 5);
+});
+
+test('files are read whole, in chunks, with the digest of what was read', async (t) => {
+  const weights = Uint8Array.from({ length: 2_500_000 }, (_, i) => i * 31);
+  const folder = folderWith(t, { [CONFIG_FILE]: configBytes(), [WEIGHTS_FILE]: weights });
+  const files = await readAdapterFiles(folder);
+  assert.ok(Buffer.from(files.weightsBytes).equals(weights));
+  assert.deepEqual(Buffer.from(files.configBytes), Buffer.from(configBytes()));
+  assert.equal(files.digest, adapterDigest(configBytes(), weights));
+  assert.equal((await digestAdapterFiles(folder)).digest, files.digest);
+});
+
+test('an empty file is an empty part', async (t) => {
+  const folder = folderWith(t, { [CONFIG_FILE]: '', [WEIGHTS_FILE]: '' });
+  const { digest } = await readAdapterFiles(folder);
+  assert.equal(digest, adapterDigest(new Uint8Array(0), new Uint8Array(0)));
+});
+
+test('missing files, pickles, oversized configurations and odd files are refused by name', async (t) => {
+  const config = configBytes();
+  const cases: readonly (readonly [Record<string, Uint8Array | string>, string])[] = [
+    [{}, CONFIG_FILE],
+    [{ [WEIGHTS_FILE]: WEIGHTS }, CONFIG_FILE],
+    [{ [CONFIG_FILE]: config }, WEIGHTS_FILE],
+    [{ [CONFIG_FILE]: config, 'adapter_model.bin': 'pickle' }, 'adapter_model.bin'],
+    [{ [CONFIG_FILE]: ' '.repeat(1024 * 1024 + 1), [WEIGHTS_FILE]: WEIGHTS }, CONFIG_FILE],
+  ];
+  for (const [files, param] of cases) {
+    await assert.rejects(readAdapterFiles(folderWith(t, files)), { status: 422, param });
+  }
+  const withFolder = folderWith(t, { [CONFIG_FILE]: config });
+  mkdirSync(path.join(withFolder, WEIGHTS_FILE));
+  await assert.rejects(readAdapterFiles(withFolder), { status: 422, param: WEIGHTS_FILE });
+});
+
+test('a pipe in place of a file is refused and blocks nobody', {
+  skip: process.platform === 'win32' && 'no named pipes',
+}, async (t) => {
+  const folder = folderWith(t, { [CONFIG_FILE]: configBytes() });
+  execFileSync('mkfifo', [path.join(folder, WEIGHTS_FILE)]);
+  await assert.rejects(readAdapterFiles(folder), { status: 422, param: WEIGHTS_FILE });
+});
+
+test('a link inside the folder is followed, one out of it is refused', async (t) => {
+  const folder = folderWith(t, { [CONFIG_FILE]: configBytes(), data: WEIGHTS });
+  symlinkSync('data', path.join(folder, WEIGHTS_FILE));
+  assert.equal((await readAdapterFiles(folder)).weightsBytes.length, WEIGHTS.length);
+  renameSync(path.join(folder, 'data'), path.join(folder, '..', 'data'));
+  rmSync(path.join(folder, WEIGHTS_FILE));
+  for (const target of ['../data', '/etc/passwd', '../adapter/../data']) {
+    symlinkSync(target, path.join(folder, WEIGHTS_FILE));
+    await assert.rejects(readAdapterFiles(folder), { status: 422, param: WEIGHTS_FILE });
+    rmSync(path.join(folder, WEIGHTS_FILE));
+  }
+});
+
+test('a loader gives weights only for the content that was asked for', async (t) => {
+  const folder = folderWith(t, { [CONFIG_FILE]: configBytes(), [WEIGHTS_FILE]: WEIGHTS });
+  const load = createAdapterLoader(MODEL);
+  const digest = adapterDigest(configBytes(), WEIGHTS);
+  assert.equal((await load({ digest, directory: folder })).digest, digest);
+  writeFileSync(path.join(folder, CONFIG_FILE), 'something else');
+  const mismatch = { code: 'adapter_checksum_mismatch', status: 503 };
+  await assert.rejects(load({ digest, directory: folder }), mismatch);
+});

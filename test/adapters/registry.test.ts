@@ -1,0 +1,228 @@
+import assert from 'node:assert/strict';
+import {
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { adapterDigest } from '../../adapters/digest.ts';
+import { createFolderRegistry } from '../../adapters/registry.ts';
+import { serializeSafetensors } from '../../src/formats/safetensors.ts';
+import { createLog } from '../../src/log.ts';
+import { configBytes, sampleTensors } from './sample.ts';
+
+const WEIGHTS = serializeSafetensors(sampleTensors());
+const MISS = { code: 'model_not_found', status: 404, param: 'model' };
+const LATER_MS = 3_600_000;
+
+/** A root with a registry whose clock is past every file's last change. */
+function setUp(t: TestContext, now = () => Date.now() + LATER_MS) {
+  const root = mkdtempSync(path.join(os.tmpdir(), 'registry-'));
+  t.after(() => rmSync(root, { recursive: true }));
+  const lines: Record<string, unknown>[] = [];
+  const log = createLog('info', { write: (line) => void lines.push(JSON.parse(line)) });
+  const base = { id: 'sample', names: ['sample-alias'] };
+  const registry = createFolderRegistry(root, { base, log, now });
+  return { root, lines, registry, resolve: (name: string) => registry.resolve('tenant', name) };
+}
+
+function publish(root: string, name: string, config = configBytes(), weights = WEIGHTS): string {
+  const folder = path.join(root, name);
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(path.join(folder, 'adapter_config.json'), config);
+  writeFileSync(path.join(folder, 'adapter_model.safetensors'), weights);
+  return folder;
+}
+
+test('a folder is a model by its name, and its digest covers both files', async (t) => {
+  const { root, resolve } = setUp(t);
+  publish(root, 'First_v1.0');
+  publish(root, 'second', configBytes({ lora_alpha: 2 }));
+  const first = await resolve('First_v1.0');
+  const second = await resolve('second');
+  assert.ok(first.kind === 'adapter' && second.kind === 'adapter');
+  assert.equal(first.digest, adapterDigest(configBytes(), WEIGHTS));
+  assert.equal(path.basename(first.directory), 'First_v1.0');
+  assert.notEqual(first.digest, second.digest);
+});
+
+test('the base answers to its names, whatever folders there are', async (t) => {
+  const { root, resolve, registry } = setUp(t);
+  publish(root, 'base');
+  for (const name of ['base', 'default', 'sample', 'sample-alias']) {
+    assert.deepEqual(await resolve(name), { kind: 'base', id: 'sample' });
+  }
+  assert.deepEqual(
+    (await registry.list('tenant')).map((entry) => entry.id),
+    ['sample'],
+  );
+  const bare = createFolderRegistry(undefined, { base: { id: 'sample', names: [] } });
+  assert.deepEqual(await bare.resolve('tenant', 'base'), { kind: 'base', id: 'sample' });
+  await assert.rejects(bare.resolve('tenant', 'other'), MISS);
+});
+
+test('every miss has the same body', async (t) => {
+  const { root, resolve } = setUp(t);
+  publish(root, 'real');
+  publish(root, '.hidden');
+  publish(path.dirname(root), `${path.basename(root)}-outside`);
+  t.after(() => rmSync(`${root}-outside`, { recursive: true }));
+  mkdirSync(path.join(root, 'empty'));
+  writeFileSync(path.join(root, 'file'), 'no folder');
+  symlinkSync(`${root}-outside`, path.join(root, 'escape'));
+  symlinkSync('.', path.join(root, 'self'));
+  symlinkSync('loop', path.join(root, 'loop'));
+  const names = [
+    '',
+    'unknown',
+    'empty',
+    'file',
+    'escape',
+    'self',
+    'loop',
+    '.hidden',
+    '.',
+    '..',
+    `../${path.basename(root)}-outside`,
+    '../real',
+    'real/',
+    './real',
+    'a/../real',
+    '/etc',
+    'real\0',
+    'x'.repeat(255),
+    'x'.repeat(301),
+    '\u202Elaer',
+    'rеal',
+    '%2e%2e%2f',
+    'real\\',
+    'C:real',
+    '~',
+    'real ',
+    '__proto__',
+  ];
+  const bodies = new Set<string>();
+  for (const name of names) {
+    await assert.rejects(resolve(name), (error: Error) => {
+      bodies.add(JSON.stringify({ ...error, message: error.message }));
+      return true;
+    });
+  }
+  assert.equal(bodies.size, 1, [...bodies].join('\n'));
+  await assert.rejects(resolve('unknown'), MISS);
+});
+
+test('folders are added, changed and removed without a restart', async (t) => {
+  const { root, resolve, registry } = setUp(t);
+  await assert.rejects(resolve('a'), MISS);
+  const folder = publish(root, 'a');
+  const before = await resolve('a');
+  assert.deepEqual(await resolve('a'), before);
+  publish(root, 'a', configBytes({ lora_alpha: 8 }));
+  const after = await resolve('a');
+  assert.ok(before.kind === 'adapter' && after.kind === 'adapter');
+  assert.equal(after.digest, adapterDigest(configBytes({ lora_alpha: 8 }), WEIGHTS));
+  assert.notEqual(before.digest, after.digest);
+  rmSync(folder, { recursive: true });
+  await assert.rejects(resolve('a'), MISS);
+  assert.deepEqual(
+    (await registry.list('tenant')).map((entry) => entry.id),
+    ['sample'],
+  );
+});
+
+test('a folder replaced by another one of equal sizes and times is another adapter', async (t) => {
+  const { root, resolve } = setUp(t);
+  const times = (folder: string) => {
+    for (const file of ['adapter_config.json', 'adapter_model.safetensors']) {
+      utimesSync(path.join(folder, file), 1000, 1000);
+    }
+  };
+  times(publish(root, 'a'));
+  const before = await resolve('a');
+  times(publish(root, 'next', configBytes({ lora_alpha: 8 })));
+  renameSync(path.join(root, 'a'), path.join(root, 'old'));
+  renameSync(path.join(root, 'next'), path.join(root, 'a'));
+  const after = await resolve('a');
+  assert.ok(before.kind === 'adapter' && after.kind === 'adapter');
+  assert.notEqual(before.digest, after.digest);
+});
+
+test('a write in the same tick as the one before is not missed', async (t) => {
+  const { root, resolve } = setUp(t, Date.now);
+  for (let alpha = 1; alpha < 9; alpha++) {
+    const config = configBytes({ lora_alpha: alpha }); // same length, same inode, perhaps the same time
+    publish(root, 'a', config);
+    const found = await resolve('a');
+    assert.ok(found.kind === 'adapter' && found.digest === adapterDigest(config, WEIGHTS));
+  }
+});
+
+test('requests at once share one look into the folder', async (t) => {
+  const { root, lines, resolve } = setUp(t);
+  publish(root, 'a', configBytes({ base_model_name_or_path: 'org/another' }));
+  const found = await Promise.all(Array.from({ length: 50 }, () => resolve('a')));
+  assert.equal(new Set(found.map((model) => JSON.stringify(model))).size, 1);
+  assert.equal(lines.length, 1);
+});
+
+test('another base model and files that are not used are warned of, once', async (t) => {
+  const { root, lines, resolve } = setUp(t);
+  publish(root, 'fits', configBytes({ base_model_name_or_path: '/data/models/sample/' }));
+  publish(root, 'alias', configBytes({ base_model_name_or_path: 'org/sample-alias' }));
+  const other = publish(root, 'other', configBytes({ base_model_name_or_path: 'org/another' }));
+  writeFileSync(path.join(other, 'tokenizer.json'), 'not even JSON');
+  for (const name of ['fits', 'alias', 'other', 'other']) await resolve(name);
+  assert.deepEqual(
+    lines.map(({ msg, adapter, trainedOn, ignored }) => ({ msg, adapter, trainedOn, ignored })),
+    [
+      {
+        msg: 'adapter names another base model',
+        adapter: 'other',
+        trainedOn: 'another',
+        ignored: undefined,
+      },
+      {
+        msg: 'adapter ships files not used',
+        adapter: 'other',
+        trainedOn: undefined,
+        ignored: ['tokenizer.json'],
+      },
+    ],
+  );
+});
+
+test('a folder that does not fit is refused when it is asked for, with one log line', async (t) => {
+  for (const now of [Date.now, undefined]) {
+    const { root, lines, registry, resolve } = setUp(t, now);
+    const folder = publish(root, 'bad', configBytes({ use_dora: true }));
+    assert.equal((await registry.list('tenant')).length, 2);
+    assert.deepEqual(lines, []);
+    for (let i = 0; i < 3; i++)
+      await assert.rejects(resolve('bad'), { status: 422, param: 'use_dora' });
+    assert.equal(lines.length, 1);
+    assert.equal(lines[0]?.['msg'], 'adapter refused');
+    writeFileSync(path.join(folder, 'adapter_config.json'), configBytes());
+    assert.equal((await resolve('bad')).kind, 'adapter');
+  }
+});
+
+test('the list gives each adapter its base and its age', async (t) => {
+  const { root, registry } = setUp(t);
+  const folder = publish(root, 'b');
+  publish(root, 'a');
+  utimesSync(path.join(folder, 'adapter_config.json'), 1234, 1234);
+  const entries = await registry.list('tenant');
+  assert.deepEqual(
+    entries.map((entry) => entry.id),
+    ['sample', 'a', 'b'],
+  );
+  assert.deepEqual(entries[2], { id: 'b', created: 1234, parent: 'sample', root: 'b' });
+  assert.equal(entries[0]?.parent, undefined);
+});
