@@ -32,15 +32,20 @@ export type FromEngine =
   | { type: 'ready'; model: EngineModelInfo }
   /** Fatal at start: a configuration or file fault. */
   | { type: 'refused'; message: string }
-  /** What one step produced, in order; `step` counts from 1 without gaps. */
-  | { type: 'step'; step: number; events: EngineEvent[] }
+  /**
+   * What happened since the last one, in order; `step` counts from 1 without gaps. `ran`: a step of
+   * the engine ended, be it without events, which is what the watchdog takes as progress.
+   */
+  | { type: 'step'; step: number; ran: boolean; events: EngineEvent[] }
   | { type: 'stats'; stats: EngineStats }
-  | {
-      type: 'log';
-      level: 'info' | 'warn' | 'error';
-      message: string;
-      fields?: Record<string, unknown>;
-    };
+  | EngineLogLine;
+
+export interface EngineLogLine {
+  type: 'log';
+  level: 'info' | 'warn' | 'error';
+  message: string;
+  fields?: Record<string, unknown>;
+}
 
 export interface EngineModelInfo {
   vocabSize: number;

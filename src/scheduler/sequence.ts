@@ -8,7 +8,7 @@ import type { GenerationRequest, TokenLogprob } from '../generation.ts';
 import type { EngineEvent, SequenceId } from './protocol.ts';
 
 /** `loading` → `waiting` → `prefilling` → `running` → `finished`; any state may finish. */
-export type SequenceState = 'loading' | 'waiting' | 'prefilling' | 'running' | 'finished';
+type SequenceState = 'loading' | 'waiting' | 'prefilling' | 'running' | 'finished';
 
 export type TerminalEvent = Extract<EngineEvent, { type: 'finished' | 'failed' }>;
 

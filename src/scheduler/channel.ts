@@ -1,0 +1,24 @@
+// How messages get to an engine and back: what the client needs of a child process or of function calls.
+import type { EngineModelInfo, FromEngine, ToEngine } from './protocol.ts';
+
+export type EngineState = 'starting' | 'ready' | 'restarting' | 'stopped';
+
+export interface EngineChannel {
+  readonly state: EngineState;
+  /** Known once the engine was ready. */
+  readonly model: EngineModelInfo | undefined;
+  /** Once it is ready (again); rejects where it is stopped. */
+  whenReady(): Promise<EngineModelInfo>;
+  send(message: ToEngine): void;
+  /** Its messages make no sense: the engine is ended, and started anew where that is possible. */
+  distrust(reason: string): void;
+  /** Resolves once the engine has ended. */
+  drain(deadlineMs: number): Promise<void>;
+}
+
+export interface ChannelHandlers {
+  onMessage(message: FromEngine): void;
+  /** The engine and all that it held is gone. */
+  onLost(): void;
+  isWaiting(): boolean;
+}

@@ -1,0 +1,44 @@
+// The engine process's end of the channel: options and messages in, messages out, and how the process
+// ends. Knows no engine: what it runs is given to it.
+import { ConfigError, FileError } from '../errors.ts';
+import type { EngineLogLine, FromEngine, ToEngine } from './protocol.ts';
+import { StepLoop, type StepLoopOptions } from './step-loop.ts';
+
+/**
+ * Runs a step loop over the channel of `node:child_process` until it is drained, then exits with 0.
+ * `createHost` gets the plain options from the command line; a `ConfigError` or `FileError` of its is
+ * posted as `refused`. Signals to the process group are ignored, for a drain lets streams end: the
+ * process ends by message or when the channel closes.
+ */
+export async function runEngineChild<Options>(
+  createHost: (options: Options, log: (line: EngineLogLine) => void) => Promise<StepLoopOptions>,
+): Promise<void> {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
+  process.on('disconnect', () => process.exit(0));
+  process.on('uncaughtException', (error) => exitAfter(1, fatalLine(error)));
+  const options = JSON.parse(process.argv[2] ?? '{}') as Options;
+  const post = (message: FromEngine) => process.send?.(message);
+  const host = await createHost(options, post).catch(refuse);
+  const loop = new StepLoop(host);
+  process.on('message', (message) => loop.handle(message as ToEngine));
+  await loop.run(post);
+  await exitAfter(0, { type: 'log', level: 'info', message: 'the engine is drained' });
+}
+
+function refuse(error: unknown): Promise<never> {
+  if (!(error instanceof ConfigError || error instanceof FileError)) throw error;
+  return exitAfter(1, { type: 'refused', message: error.message });
+}
+
+/** Messages leave in order: once the last one is out, all are. */
+function exitAfter(code: number, last: FromEngine): Promise<never> {
+  return new Promise(() => {
+    if (process.connected) process.send?.(last, undefined, undefined, () => process.exit(code));
+    else process.exit(code);
+  });
+}
+
+function fatalLine(error: Error): EngineLogLine {
+  const fields = { reason: error.stack ?? error.message };
+  return { type: 'log', level: 'error', message: 'the engine process failed', fields };
+}

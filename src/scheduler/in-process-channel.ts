@@ -1,0 +1,65 @@
+// The engine in this process: the same loop and the same messages, as function calls. Has no second
+// engine to restart: one that fails stays stopped.
+import { ServeError } from '../errors.ts';
+import type { Logger } from '../log.ts';
+import type { ChannelHandlers, EngineChannel, EngineState } from './channel.ts';
+import type { EngineModelInfo, FromEngine, ToEngine } from './protocol.ts';
+import type { StepLoop } from './step-loop.ts';
+
+export class InProcessChannel implements EngineChannel {
+  readonly #loop: StepLoop;
+  readonly #log: Logger;
+  readonly #handlers: ChannelHandlers;
+  readonly #ended: Promise<void>;
+  #state: EngineState = 'ready';
+
+  constructor(loop: StepLoop, log: Logger, handlers: ChannelHandlers) {
+    this.#loop = loop;
+    this.#log = log;
+    this.#handlers = handlers;
+    this.#ended = loop
+      .run((message) => this.#receive(message))
+      .then(
+        () => this.#stop(),
+        (error) => this.distrust(String(error)),
+      );
+  }
+
+  get state(): EngineState {
+    return this.#state;
+  }
+
+  get model(): EngineModelInfo {
+    return this.#loop.model;
+  }
+
+  async whenReady(): Promise<EngineModelInfo> {
+    if (this.#state === 'ready') return this.model;
+    throw new ServeError('overloaded', 'The server is shutting down.');
+  }
+
+  /** Later, as a message between processes: a listener never runs inside `submit`. */
+  send(message: ToEngine): void {
+    queueMicrotask(() => this.#loop.handle(message));
+  }
+
+  distrust(reason: string): void {
+    this.#log.error(`engine stopped: ${reason}`);
+    this.#stop();
+  }
+
+  async drain(deadlineMs: number): Promise<void> {
+    this.send({ type: 'drain', deadlineMs });
+    await this.#ended;
+  }
+
+  #receive(message: FromEngine): void {
+    if (message.type === 'log') this.#log[message.level](message.fields ?? {}, message.message);
+    else this.#handlers.onMessage(message);
+  }
+
+  #stop(): void {
+    this.#state = 'stopped';
+    this.#handlers.onLost();
+  }
+}

@@ -1,0 +1,258 @@
+// The engine process's loop: messages in, steps on the engine, events out. Owns the adapters' leases.
+// Knows neither how messages travel (a channel or a function call) nor how a batch is chosen or run.
+import type { AdapterWeights } from '../../adapters/weights.ts';
+import { assertNever } from '../assert.ts';
+import type { AdapterKey, Batch, BatchResult, SlotId } from '../engine/batch.ts';
+import { createSampler } from '../engine/sampler.ts';
+import { ServeError } from '../errors.ts';
+import type {
+  AdapterSource,
+  CacheTier,
+  EngineEvent,
+  EngineModelInfo,
+  EngineStats,
+  FromEngine,
+  SequenceId,
+  ToEngine,
+} from './protocol.ts';
+import { type RunOutcome, Scheduler, type SchedulerOptions, type Step } from './scheduler.ts';
+import { createSequence, isTerminal } from './sequence.ts';
+
+/** What the loop needs of an engine. */
+export interface StepEngine {
+  readonly info: EngineModelInfo;
+  run(batch: Batch): Promise<BatchResult>;
+  /** Copies the first `length` positions. */
+  moveSlot(from: SlotId, to: SlotId, length: number): void | Promise<void>;
+  zeroSlot(slot: SlotId): void | Promise<void>;
+  /** Does beforehand, beside the steps, what attaching would make a step wait for. */
+  prepareFor(weights: AdapterWeights): Promise<void>;
+  attachAdapter(weights: AdapterWeights): void | Promise<void>;
+  detachAdapter(key: AdapterKey): void | Promise<void>;
+  release(): void | Promise<void>;
+}
+
+/** What the loop needs of an adapter cache. */
+export interface AdapterLeases {
+  /** Rejects with a `ServeError` that says what is wrong with the adapter, or with what the disk said. */
+  lease(source: AdapterSource): Promise<AdapterLease>;
+  /** Digests of what is loaded. */
+  resident(): string[];
+  stats(): { readonly idleBytes: number; readonly leasedBytes: number };
+}
+
+export interface AdapterLease {
+  readonly weights: AdapterWeights;
+  readonly tier: CacheTier;
+  readonly loadMs: number;
+  release(): void;
+}
+
+export interface StepLoopOptions {
+  engine: StepEngine;
+  adapters: AdapterLeases;
+  limits?: Pick<SchedulerOptions, 'maxWaiting' | 'prefillChunk' | 'maxActiveAdapters'>;
+}
+
+type SubmitMessage = Extract<ToEngine, { type: 'submit' }>;
+
+export class StepLoop {
+  readonly #engine: StepEngine;
+  readonly #adapters: AdapterLeases;
+  readonly #scheduler: Scheduler;
+  readonly #leases = new Map<SequenceId, AdapterLease>();
+  #post: (message: FromEngine) => void = () => {};
+  #stepNumber = 0;
+  #isDraining = false;
+  #deadline: NodeJS.Timeout | undefined;
+  #wake: () => void = () => {};
+
+  constructor({ engine, adapters, limits = {} }: StepLoopOptions) {
+    this.#engine = engine;
+    this.#adapters = adapters;
+    const { slotCount, maxSeqLength } = engine.info;
+    this.#scheduler = new Scheduler({ slotCount, maxSeqLength, ...limits });
+  }
+
+  get model(): EngineModelInfo {
+    return this.#engine.info;
+  }
+
+  /**
+   * Posts `ready`, steps until it is drained, releases the engine. Rejects where the engine cannot be trusted any
+   * more (a slot or an adapter that could not be moved): the process has to end.
+   */
+  async run(post: (message: FromEngine) => void): Promise<void> {
+    this.#post = post;
+    post({ type: 'ready', model: this.#engine.info });
+    while (!this.#isDrained()) {
+      const step = this.#scheduler.next();
+      if (step) this.#publish(await this.#runStep(step), { ran: true });
+      else await this.#somethingNew();
+      await nextTurn();
+    }
+    clearTimeout(this.#deadline);
+    await this.#engine.release();
+  }
+
+  handle(message: ToEngine): void {
+    switch (message.type) {
+      case 'submit':
+        this.#submit(message);
+        break;
+      case 'abort':
+        this.#publish(this.#scheduler.abort(message.id));
+        break;
+      case 'stats':
+        this.#post({ type: 'stats', stats: this.#stats() });
+        break;
+      case 'drain':
+        this.#drain(message.deadlineMs);
+        break;
+      default:
+        assertNever(message);
+    }
+    this.#wake();
+  }
+
+  #submit({ id, tenant, adapter, request }: SubmitMessage): void {
+    try {
+      if (this.#isDraining) throw shuttingDown();
+      const { vocabSize } = this.#engine.info;
+      const sampler = createSampler(request.sampling, { promptIds: request.promptIds, vocabSize });
+      const init = { id, tenant, adapter: adapter?.digest, request, sampler };
+      this.#scheduler.submit(createSequence(init));
+    } catch (error) {
+      this.#publish([{ type: 'failed', id, error: this.#toServeError(error).toPlain() }]);
+      return;
+    }
+    if (adapter) void this.#load(id, adapter);
+    else this.#publish([{ type: 'accepted', id }]);
+  }
+
+  /** Never rejects. The lease ends with the sequence, which may have ended meanwhile. */
+  async #load(id: SequenceId, source: AdapterSource): Promise<void> {
+    try {
+      const lease = await this.#adapters.lease(source);
+      if (!this.#scheduler.isLive(id)) {
+        lease.release();
+        return;
+      }
+      this.#leases.set(id, lease);
+      await this.#engine.prepareFor(lease.weights);
+      if (!this.#scheduler.isLive(id)) return;
+      const { tier, loadMs } = lease;
+      const isAttached = this.#scheduler.isAttached(source.digest);
+      this.#publish([{ type: 'accepted', id, tier: isAttached ? 'slot' : tier, loadMs }]);
+      this.#scheduler.adapterReady(id);
+    } catch (error) {
+      this.#publish(this.#scheduler.fail(id, toAdapterError(error)));
+    }
+    this.#wake();
+  }
+
+  async #runStep(step: Step): Promise<EngineEvent[]> {
+    for (const { from, to, length } of step.moves) await this.#engine.moveSlot(from, to, length);
+    for (const key of step.detach) await this.#engine.detachAdapter(key);
+    const prefill = step.prefill && (await this.#runPrefill(step.prefill, step.attach));
+    const decode = step.decode && (await this.#runBatch(step.decode));
+    return this.#scheduler.settle(step, { prefill, decode });
+  }
+
+  /** Where it fails, the adapter is not attached afterwards. */
+  async #runPrefill(batch: Batch, attach: AdapterKey | undefined): Promise<RunOutcome> {
+    if (attach === undefined) return this.#runBatch(batch);
+    try {
+      await this.#engine.attachAdapter(this.#leasedWeights(attach));
+    } catch (error) {
+      return { error: this.#toServeError(error) };
+    }
+    const outcome = await this.#runBatch(batch);
+    if ('error' in outcome) await this.#engine.detachAdapter(attach);
+    return outcome;
+  }
+
+  /** A run that threw may have left anything in its slots: they are zeroed before anyone else's turn. */
+  async #runBatch(batch: Batch): Promise<RunOutcome> {
+    try {
+      return { result: await this.#engine.run(batch) };
+    } catch (error) {
+      const slots = batch.kind === 'prefill' ? [batch.slot] : [...batch.rows.keys()];
+      for (const slot of slots) await this.#engine.zeroSlot(slot as SlotId);
+      return { error: this.#toServeError(error) };
+    }
+  }
+
+  #leasedWeights(key: AdapterKey): AdapterWeights {
+    for (const { weights } of this.#leases.values()) if (weights.digest === key) return weights;
+    throw new ServeError('adapter_unavailable', 'The adapter changed while it was loaded.');
+  }
+
+  /** What is waiting is refused, what runs may end by the deadline. */
+  #drain(deadlineMs: number): void {
+    if (this.#isDraining) return;
+    this.#isDraining = true;
+    this.#failAll(this.#scheduler.ids('waiting'));
+    this.#deadline = setTimeout(() => {
+      this.#failAll(this.#scheduler.ids('live'));
+      this.#wake();
+    }, deadlineMs);
+  }
+
+  #failAll(ids: readonly SequenceId[]): void {
+    this.#publish(ids.flatMap((id) => this.#scheduler.fail(id, shuttingDown())));
+  }
+
+  #isDrained(): boolean {
+    return this.#isDraining && this.#scheduler.ids('live').length === 0;
+  }
+
+  #publish(events: EngineEvent[], { ran } = { ran: false }): void {
+    if (!ran && events.length === 0) return;
+    this.#stepNumber++;
+    this.#post({ type: 'step', step: this.#stepNumber, ran, events });
+    for (const event of events) {
+      if (!isTerminal(event)) continue;
+      this.#leases.get(event.id)?.release();
+      this.#leases.delete(event.id);
+    }
+  }
+
+  #stats(): EngineStats {
+    const { idleBytes, leasedBytes } = this.#adapters.stats();
+    return {
+      ...this.#scheduler.stats(),
+      slotCount: this.#engine.info.slotCount,
+      residentAdapters: this.#adapters.resident(),
+      adapterCacheBytes: idleBytes + leasedBytes,
+    };
+  }
+
+  /** Resolves at the next message or loaded adapter. */
+  #somethingNew(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+    });
+  }
+
+  #toServeError(error: unknown): ServeError {
+    if (error instanceof ServeError) return error;
+    const reason = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    this.#post({ type: 'log', level: 'error', message: 'the engine failed', fields: { reason } });
+    return new ServeError('internal_error', 'The engine failed.', { cause: error });
+  }
+}
+
+function toAdapterError(error: unknown): ServeError {
+  if (error instanceof ServeError) return error;
+  return new ServeError('adapter_unavailable', 'The adapter could not be loaded.');
+}
+
+function shuttingDown(): ServeError {
+  return new ServeError('overloaded', 'The server is shutting down.');
+}
+
+/** Lets messages in between two steps, also where an engine answers without leaving this turn. */
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}

@@ -1,0 +1,216 @@
+// Keeps one engine process alive: starts it, watches that it makes progress, restarts it, ends it.
+// Knows no sequence: what a lost process means for its requests is the client's.
+import { type ChildProcess, fork } from 'node:child_process';
+import { ConfigError, ServeError } from '../errors.ts';
+import type { Logger } from '../log.ts';
+import type { ChannelHandlers, EngineChannel, EngineState } from './channel.ts';
+import type { EngineModelInfo, FromEngine, ToEngine } from './protocol.ts';
+
+/** Three crashes in five minutes are no accident: a keeper above this process sees the exit code. */
+const CRASHES_TO_GIVE_UP = 3;
+const CRASH_WINDOW_MS = 5 * 60_000;
+/** Before the first and before the second restart of a window. */
+const RESTART_DELAYS_MS: readonly number[] = [100, 1_000];
+/** After a drain's deadline the process still has to answer its streams and to release memory. */
+const DRAIN_GRACE_MS = 2_000;
+
+export interface SupervisorOptions {
+  /** The child's program. */
+  entry: URL;
+  /** JSON: the program's options. */
+  hostOptions: unknown;
+  log: Logger;
+  /** The supervisor gave up, or the process refused its options: nothing will be served any more. */
+  onFatal: (error: Error) => void;
+  /** How long a step may take while work waits, before the process is killed. */
+  stepBudgetMs?: number;
+  restartDelaysMs?: readonly number[];
+}
+
+export class Supervisor implements EngineChannel {
+  readonly #options: Required<SupervisorOptions>;
+  readonly #handlers: ChannelHandlers;
+  readonly #ended = withResolvers<void>();
+  #state: EngineState = 'starting';
+  #ready = withResolvers<EngineModelInfo>();
+  #model: EngineModelInfo | undefined;
+  /** The process that counts: messages of any other are ignored. */
+  #child: ChildProcess | undefined;
+  #crashTimes: number[] = [];
+  #watchdog: NodeJS.Timeout | undefined;
+  #restart: NodeJS.Timeout | undefined;
+
+  constructor(options: SupervisorOptions, handlers: ChannelHandlers) {
+    this.#options = { stepBudgetMs: 60_000, restartDelaysMs: RESTART_DELAYS_MS, ...options };
+    this.#handlers = handlers;
+    this.#start();
+  }
+
+  get state(): EngineState {
+    return this.#state;
+  }
+
+  get model(): EngineModelInfo | undefined {
+    return this.#model;
+  }
+
+  whenReady(): Promise<EngineModelInfo> {
+    return this.#ready.promise;
+  }
+
+  /** Lost where there is no process: `onLost` has answered, or will. */
+  send(message: ToEngine): void {
+    this.#child?.send(message, () => {}); // a failed send is followed by the channel's end
+    if (!this.#watchdog) this.#watch();
+  }
+
+  /** The process cannot be trusted any more: killed at once, started anew. */
+  distrust(reason: string): void {
+    const child = this.#child;
+    if (!child) return;
+    this.#options.log.error({ pid: child.pid }, `engine process killed: ${reason}`);
+    child.kill('SIGKILL');
+    this.#lose(child);
+  }
+
+  /** Resolves once the process is gone: streams ended by themselves or by the deadline. */
+  async drain(deadlineMs: number): Promise<void> {
+    const child = this.#child;
+    const wasReady = this.#state === 'ready';
+    this.#stop(new ServeError('overloaded', 'The server is shutting down.'));
+    clearTimeout(this.#restart);
+    if (!child) {
+      this.#ended.resolve();
+    } else if (wasReady) {
+      child.send({ type: 'drain', deadlineMs } satisfies ToEngine, () => {});
+      const kill = setTimeout(() => child.kill('SIGKILL'), deadlineMs + DRAIN_GRACE_MS);
+      void this.#ended.promise.then(() => clearTimeout(kill));
+    } else {
+      child.kill('SIGKILL');
+    }
+    await this.#ended.promise;
+  }
+
+  #start(): void {
+    const { entry, hostOptions } = this.#options;
+    const child = fork(entry, [JSON.stringify(hostOptions)], {
+      execArgv: entry.pathname.endsWith('.ts') ? ['--import', import.meta.resolve('tsx')] : [],
+      serialization: 'advanced',
+      stdio: ['ignore', 2, 2, 'ipc'], // what native code prints is no answer of ours
+    });
+    this.#child = child;
+    child.on('message', (message) => {
+      if (this.#child === child) this.#receive(message as FromEngine);
+    });
+    child.once('disconnect', () => this.#lose(child));
+    void ended(child).then((how) => this.#onEnded(child, how));
+  }
+
+  #receive(message: FromEngine): void {
+    switch (message.type) {
+      case 'ready':
+        if (this.#state === 'stopped') break;
+        this.#model = message.model;
+        this.#state = 'ready';
+        this.#ready.resolve(message.model);
+        break;
+      case 'refused':
+        this.#giveUp(new ConfigError([message.message]));
+        break;
+      case 'log':
+        this.#options.log[message.level](message.fields ?? {}, message.message);
+        break;
+      default:
+        this.#handlers.onMessage(message);
+        if (message.type === 'step' && message.ran) this.#watch();
+    }
+  }
+
+  /** Starts the step's time anew, where anything waits for a step. */
+  #watch(): void {
+    clearTimeout(this.#watchdog);
+    this.#watchdog = undefined;
+    if (!this.#child || !this.#handlers.isWaiting()) return;
+    const { stepBudgetMs } = this.#options;
+    const bark = () => this.distrust(`no step within ${stepBudgetMs} ms while work waits`);
+    this.#watchdog = setTimeout(bark, stepBudgetMs);
+  }
+
+  /** Every message of the process that will ever count has been read. */
+  #lose(child: ChildProcess): void {
+    if (this.#child !== child) return;
+    this.#child = undefined;
+    clearTimeout(this.#watchdog);
+    this.#watchdog = undefined;
+    if (this.#state === 'ready') {
+      this.#state = 'restarting';
+      this.#ready = withResolvers();
+    }
+    this.#handlers.onLost();
+    if (this.#state !== 'stopped') child.kill('SIGKILL'); // without a channel it is of no use
+  }
+
+  #onEnded(child: ChildProcess, how: string): void {
+    this.#lose(child);
+    if (this.#state === 'stopped') {
+      this.#ended.resolve();
+      return;
+    }
+    const now = performance.now();
+    this.#crashTimes = this.#crashTimes.filter((time) => now - time < CRASH_WINDOW_MS);
+    this.#crashTimes.push(now);
+    const crashes = this.#crashTimes.length;
+    this.#options.log.error({ pid: child.pid, crashes }, `engine process ended: ${how}`);
+    if (crashes >= CRASHES_TO_GIVE_UP) {
+      this.#giveUp(new ServeError('engine_restarting', `The engine crashed ${crashes} times.`));
+      return;
+    }
+    this.#restart = setTimeout(() => this.#start(), this.#options.restartDelaysMs[crashes - 1]);
+  }
+
+  #giveUp(error: Error): void {
+    this.#stop(error);
+    if (!this.#child) this.#ended.resolve();
+    this.#options.onFatal(error);
+  }
+
+  #stop(error: Error): void {
+    if (this.#state === 'ready') this.#ready = withResolvers();
+    this.#state = 'stopped';
+    this.#ready.reject(error);
+  }
+}
+
+/** Resolves when the process has exited and its last message is read (or it never started). */
+function ended(child: ChildProcess): Promise<string> {
+  return new Promise((resolve) => {
+    let how: string | undefined;
+    const resolveIfOver = () => {
+      if (how !== undefined && !child.connected) resolve(how);
+    };
+    child.on('error', (error) => {
+      if (child.pid === undefined) resolve(error.message);
+    });
+    child.once('exit', (code, signal) => {
+      how = signal ?? `exit code ${code}`;
+      resolveIfOver();
+    });
+    child.once('disconnect', resolveIfOver);
+  });
+}
+
+interface Resolvers<T> {
+  promise: Promise<T>;
+  resolve: (value: T) => void;
+  reject: (error: Error) => void;
+}
+
+/** `Promise.withResolvers` of Node 22. */
+function withResolvers<T>(): Resolvers<T> {
+  let resolvers: Omit<Resolvers<T>, 'promise'> | undefined;
+  const promise = new Promise<T>((resolve, reject) => {
+    resolvers = { resolve, reject };
+  });
+  promise.catch(() => {}); // who waits is told; nobody may wait
+  return { promise, ...resolvers! };
+}

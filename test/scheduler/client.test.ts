@@ -1,0 +1,118 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createLog } from '../../src/log.ts';
+import { createInProcessClient, type EngineClient } from '../../src/scheduler/client.ts';
+import type { AdapterSource, EngineEvent } from '../../src/scheduler/protocol.ts';
+import { isTerminal } from '../../src/scheduler/sequence.ts';
+import { StepLoop } from '../../src/scheduler/step-loop.ts';
+import { FakeEngine, FakeLeases, referenceTokens, request, source } from './fake-engine.ts';
+
+const silent = createLog('silent');
+
+function createClient(engine = new FakeEngine()): EngineClient {
+  return createInProcessClient(new StepLoop({ engine, adapters: new FakeLeases() }), silent);
+}
+
+/** All events of one sequence. */
+function generate(
+  client: EngineClient,
+  adapter: AdapterSource | undefined,
+  of = request([1, 2], { maxTokens: 5 }),
+): Promise<EngineEvent[]> {
+  const events: EngineEvent[] = [];
+  return new Promise((resolve) => {
+    client.submit('t', adapter, of, (event) => {
+      events.push(event);
+      if (isTerminal(event)) resolve(events);
+    });
+  });
+}
+
+test('a sequence sees accepted, its tokens, and one end', async () => {
+  const client = createClient();
+  const of = request([1, 2], { maxTokens: 5 });
+  const events = await generate(client, source('a'), of);
+  assert.deepEqual(
+    events.map(({ type }) => type),
+    ['accepted', 'token', 'token', 'token', 'token', 'token', 'finished'],
+  );
+  const tokens = events.flatMap((event) => (event.type === 'token' ? [event.tokenId] : []));
+  assert.deepEqual(tokens, referenceTokens(of, 'a'));
+  await client.drain(1000);
+});
+
+test('a listener is never called before submit has answered', async () => {
+  const client = createClient();
+  let answered = false;
+  await new Promise<void>((resolve) => {
+    client.submit('t', undefined, request([1]), (event) => {
+      assert.ok(answered);
+      if (isTerminal(event)) resolve();
+    });
+    answered = true;
+  });
+  await client.drain(1000);
+});
+
+test('an abort ends the sequence once, and after the end does nothing', async () => {
+  const client = createClient();
+  const ends: EngineEvent[] = [];
+  await new Promise<void>((resolve) => {
+    const handle = client.submit('t', undefined, request([1], { maxTokens: 60 }), (event) => {
+      if (event.type === 'token') handle.abort();
+      if (isTerminal(event)) {
+        ends.push(event);
+        handle.abort();
+        resolve();
+      }
+    });
+  });
+  await generate(client, undefined);
+  assert.equal(ends.length, 1);
+  assert.equal(ends[0]!.type === 'finished' && ends[0]!.reason, 'abort');
+  await client.drain(1000);
+});
+
+test('a listener that throws costs the others nothing', async () => {
+  const client = createClient();
+  client.submit('t', undefined, request([1]), () => {
+    throw new Error('a bug of the caller');
+  });
+  const events = await generate(client, undefined);
+  assert.equal(events.at(-1)!.type, 'finished');
+  await client.drain(1000);
+});
+
+test('stats count what is running, waiting and served', async () => {
+  const client = createClient();
+  await generate(client, undefined, request([1, 2, 3], { maxTokens: 5 }));
+  const stats = await client.stats();
+  assert.equal(stats.promptTokens, 3);
+  assert.equal(stats.generatedTokens, 5);
+  assert.deepEqual([stats.running, stats.waiting, stats.kvUsage, stats.slotCount], [0, 0, 0, 4]);
+  await client.drain(1000);
+  await assert.rejects(client.stats(), { code: 'overloaded' });
+});
+
+test('after a drain a submitted sequence fails at once', async () => {
+  const client = createClient();
+  await client.drain(1000);
+  assert.equal(client.state, 'stopped');
+  const [end, ...rest] = await generate(client, undefined);
+  assert.equal(end!.type === 'failed' && end!.error.code, 'overloaded');
+  assert.deepEqual(rest, []);
+  await assert.rejects(client.whenReady(), { code: 'overloaded' });
+});
+
+test('an engine that fails as a whole ends every sequence with an error', async () => {
+  const engine = new FakeEngine();
+  const client = createClient(engine);
+  engine.moveSlot = () => {
+    throw new Error('device lost');
+  };
+  const of = [2, 60, 60].map((maxTokens) => request([1, 2], { maxTokens }));
+  const all = await Promise.all(of.map((one) => generate(client, undefined, one)));
+  const ends = all.map((events) => events.at(-1)!.type);
+  assert.deepEqual(ends, ['finished', 'failed', 'failed']);
+  assert.equal(client.state, 'stopped');
+});

@@ -1,0 +1,250 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Batch } from '../../src/engine/batch.ts';
+import type { GenerationRequest } from '../../src/generation.ts';
+import type {
+  AdapterSource,
+  EngineEvent,
+  FromEngine,
+  SequenceId,
+} from '../../src/scheduler/protocol.ts';
+import { isTerminal } from '../../src/scheduler/sequence.ts';
+import { StepLoop, type StepLoopOptions } from '../../src/scheduler/step-loop.ts';
+import { FakeEngine, FakeLeases, referenceTokens, request, source } from './fake-engine.ts';
+
+/** A loop with a fake engine, what it posted, and promises for what it will post. */
+class Bench {
+  readonly engine = new FakeEngine({ slotCount: 2 });
+  readonly leases = new FakeLeases();
+  readonly messages: FromEngine[] = [];
+  readonly loop: StepLoop;
+  readonly ended: Promise<void>;
+  #watchers: (() => void)[] = [];
+  #lastId = 0;
+
+  constructor(limits: StepLoopOptions['limits'] = {}) {
+    this.loop = new StepLoop({ engine: this.engine, adapters: this.leases, limits });
+    this.ended = this.loop.run((message) => {
+      this.messages.push(message);
+      for (const watch of [...this.#watchers]) watch();
+    });
+  }
+
+  submit(request: GenerationRequest, adapter?: AdapterSource): SequenceId {
+    const id = ++this.#lastId as SequenceId;
+    this.loop.handle({ type: 'submit', id, tenant: 't', ...(adapter && { adapter }), request });
+    return id;
+  }
+
+  eventsOf(id: SequenceId): EngineEvent[] {
+    return this.messages
+      .flatMap((m) => (m.type === 'step' ? m.events : []))
+      .filter((e) => e.id === id);
+  }
+
+  tokensOf(id: SequenceId): number[] {
+    return this.eventsOf(id).flatMap((event) => (event.type === 'token' ? [event.tokenId] : []));
+  }
+
+  /** Resolves when the condition holds after some message. */
+  until(condition: () => boolean): Promise<void> {
+    return new Promise((resolve) => {
+      const watch = () => {
+        if (!condition()) return;
+        this.#watchers = this.#watchers.filter((other) => other !== watch);
+        resolve();
+      };
+      this.#watchers.push(watch);
+      watch();
+    });
+  }
+
+  async endOf(id: SequenceId): Promise<EngineEvent> {
+    await this.until(() => isTerminal(this.eventsOf(id).at(-1)));
+    return this.eventsOf(id).at(-1)!;
+  }
+
+  async drain(deadlineMs = 10_000): Promise<void> {
+    this.loop.handle({ type: 'drain', deadlineMs });
+    await this.ended;
+  }
+}
+
+function gate(): { open: () => void; opened: Promise<void> } {
+  let open = () => {};
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  return { open, opened };
+}
+
+const long = request([7, 8], { maxTokens: 30 });
+
+test('the loop says what it serves, then gives each sequence the tokens it would have alone', async () => {
+  const bench = new Bench();
+  const requests = [1, 2, 3, 4, 5].map((prompt) => request([prompt], { maxTokens: 6 }));
+  const adapters = [undefined, 'a', 'b', 'a', undefined];
+  const ids = requests.map((one, i) =>
+    bench.submit(one, adapters[i] ? source(adapters[i]) : undefined),
+  );
+  for (const [i, id] of ids.entries()) {
+    assert.deepEqual(await bench.endOf(id), { type: 'finished', id, reason: 'length' });
+    assert.deepEqual(bench.tokensOf(id), referenceTokens(requests[i]!, adapters[i]));
+  }
+  assert.deepEqual(bench.messages[0], { type: 'ready', model: bench.engine.info });
+  await bench.drain();
+});
+
+test('the events of a step travel in one message, and numbers have no gaps', async () => {
+  const bench = new Bench();
+  const ids = [1, 2].map((prompt) => bench.submit(request([prompt], { maxTokens: 6 })));
+  for (const id of ids) await bench.endOf(id);
+  const steps = bench.messages.flatMap((message) => (message.type === 'step' ? [message] : []));
+  assert.deepEqual(
+    steps.map(({ step }) => step),
+    steps.map((_, i) => i + 1),
+  );
+  const shared = steps.filter(({ events }) => events.some((event) => event.id === ids[0]));
+  assert.ok(shared.some(({ events }) => events.some((event) => event.id === ids[1])));
+  await bench.drain();
+});
+
+test('a sequence is told where its adapter came from, and the lease ends with it', async () => {
+  const bench = new Bench();
+  const first = bench.submit(long, source('a'));
+  await bench.until(() => bench.tokensOf(first).length > 0);
+  const second = bench.submit(request([1], { maxTokens: 1 }), source('a'));
+  await bench.endOf(second);
+  assert.deepEqual(bench.eventsOf(first)[0], {
+    type: 'accepted',
+    id: first,
+    tier: 'disk',
+    loadMs: 3,
+  });
+  assert.deepEqual(bench.eventsOf(second)[0], {
+    type: 'accepted',
+    id: second,
+    tier: 'slot',
+    loadMs: 3,
+  });
+  assert.equal(bench.leases.held, 1);
+  await bench.endOf(first);
+  assert.equal(bench.leases.held, 0);
+  await bench.drain();
+});
+
+test('a lease that comes after the abort is given back at once', async () => {
+  const bench = new Bench();
+  const { open, opened } = gate();
+  bench.leases.beforeLease = () => opened;
+  const id = bench.submit(long, source('a'));
+  bench.loop.handle({ type: 'abort', id });
+  assert.deepEqual(bench.eventsOf(id), [{ type: 'finished', id, reason: 'abort' }]);
+  open();
+  await bench.drain();
+  assert.equal(bench.leases.held, 0);
+});
+
+test('an adapter that cannot be loaded fails its sequence and holds nobody up', async () => {
+  const bench = new Bench();
+  const { open, opened } = gate();
+  bench.leases.beforeLease = () => opened;
+  const missing = bench.submit(long, source('missing'));
+  const other = bench.submit(long);
+  await bench.endOf(other);
+  open();
+  const end = await bench.endOf(missing);
+  assert.equal(end.type === 'failed' && end.error.code, 'adapter_unavailable');
+  assert.doesNotMatch(JSON.stringify(end), /ENOENT/);
+  await bench.drain();
+});
+
+test('a run that throws ends its rows with an error, its slots are zeroed and the loop goes on', async () => {
+  const bench = new Bench();
+  let runs = 0;
+  bench.engine.beforeRun = () => {
+    runs++;
+    if (runs === 3) throw new Error('out of memory');
+  };
+  const failed = bench.submit(long, source('a'));
+  const end = await bench.endOf(failed);
+  assert.equal(end.type === 'failed' && end.error.code, 'internal_error');
+  assert.deepEqual(bench.engine.slots[0], []);
+  const next = bench.submit(long, source('a'));
+  await bench.endOf(next);
+  assert.deepEqual(bench.tokensOf(next), referenceTokens(long, 'a'));
+  assert.match(JSON.stringify(bench.messages), /out of memory/, 'the log says why');
+  await bench.drain();
+});
+
+test('a request that breaks an assumption fails alone', async () => {
+  const bench = new Bench();
+  const id = bench.submit(request([1], { maxTokens: 1000 }));
+  const end = await bench.endOf(id);
+  assert.equal(end.type === 'failed' && end.error.code, 'internal_error');
+  await bench.endOf(bench.submit(long));
+  await bench.drain();
+});
+
+test('an abort ends a running sequence within a step', async () => {
+  const bench = new Bench();
+  const id = bench.submit(long);
+  await bench.until(() => bench.tokensOf(id).length === 3);
+  bench.loop.handle({ type: 'abort', id });
+  await bench.endOf(id);
+  assert.deepEqual(bench.eventsOf(id).at(-1), { type: 'finished', id, reason: 'abort' });
+  assert.ok(bench.tokensOf(id).length <= 4);
+  await bench.drain();
+});
+
+test('an idle loop runs nothing', async () => {
+  const bench = new Bench();
+  const batches: Batch[] = [];
+  bench.engine.beforeRun = (batch) => {
+    batches.push(batch);
+  };
+  const id = bench.submit(request([1], { maxTokens: 2 }));
+  await bench.endOf(id);
+  const before = bench.messages.length;
+  bench.loop.handle({ type: 'stats' });
+  assert.equal(bench.messages.length, before + 1);
+  assert.equal(batches.length, 2);
+  await bench.drain();
+});
+
+test('a drain refuses what waits, lets what runs end, and releases the engine', async () => {
+  const bench = new Bench();
+  const running = [1, 2].map((prompt) => bench.submit(request([prompt], { maxTokens: 20 })));
+  await bench.until(() => running.every((id) => bench.tokensOf(id).length > 0));
+  const waiting = bench.submit(long);
+  const drained = bench.drain();
+  const late = bench.submit(long);
+  await drained;
+  for (const id of running) assert.equal(bench.tokensOf(id).length, 20);
+  for (const id of [waiting, late]) {
+    const end = bench.eventsOf(id).at(-1)!;
+    assert.equal(end.type === 'failed' && end.error.code, 'overloaded');
+  }
+  assert.ok(bench.engine.isReleased);
+});
+
+test('a drain that reaches its deadline ends the streams with an error', async () => {
+  const bench = new Bench();
+  const id = bench.submit(request([1], { maxTokens: 60 }));
+  bench.engine.beforeRun = () => new Promise((resolve) => setTimeout(resolve, 5));
+  await bench.until(() => bench.tokensOf(id).length > 0);
+  await bench.drain(20);
+  const end = bench.eventsOf(id).at(-1)!;
+  assert.equal(end.type === 'failed' && end.error.code, 'overloaded');
+  assert.ok(bench.tokensOf(id).length < 60);
+});
+
+test('a slot that cannot be moved ends the loop: the engine cannot be trusted any more', async () => {
+  const bench = new Bench();
+  bench.engine.moveSlot = () => {
+    throw new Error('device lost');
+  };
+  bench.submit(request([1], { maxTokens: 2 }));
+  bench.submit(long);
+  await assert.rejects(bench.ended, /device lost/);
+});
