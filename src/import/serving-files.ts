@@ -4,8 +4,8 @@ import { existsSync } from 'node:fs';
 import { type FileHandle, mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { assert } from '../assert.ts';
-import type { DecoderConfig } from '../model/config.ts';
-import { biasName, embeddingName, headName, weightName } from '../model/names.ts';
+
+import { biasName, embeddingName, headName } from '../model/names.ts';
 import {
   embeddingMatrix,
   headMatrix,
@@ -21,7 +21,7 @@ import {
   WEIGHTS_FILE,
   type WeightsMode,
 } from '../model/serving-weights.ts';
-import { SITE_NAMES, SITES } from '../model/target-modules.ts';
+import { moduleName, SITE_NAMES, SITES } from '../model/target-modules.ts';
 import { dequantizeNf4, quantizeNf4 } from '../quant/nf4.ts';
 import { quantizeInt8Rows, repackInt8 } from '../quant/repack.ts';
 import { toFloat32 } from '../tensor.ts';
@@ -121,7 +121,7 @@ async function* tensorBytes(artifact: Artifact, mode: WeightsMode): AsyncGenerat
   yield* matrixBytes(embeddingMatrix(config, mode), [tableWeights(artifact, embeddingName)]);
   for (let layer = 0; layer < config.layerCount; layer++) {
     for (const site of SITE_NAMES) {
-      const linears = SITES[site].map((t) => readLinear(artifact, weightName(layer, t)));
+      const linears = SITES[site].map((t) => readLinear(artifact, moduleName(layer, t)));
       yield* matrixBytes(siteMatrix(config, mode, layer, site), linears);
       const bias = siteBias(config, layer, site);
       if (bias) yield [bias, concat(SITES[site].map((t) => asBytes(dense(biasName(layer, t)))))];
@@ -134,7 +134,7 @@ async function* tensorBytes(artifact: Artifact, mode: WeightsMode): AsyncGenerat
 }
 
 function tableWeights({ tensors, config }: Artifact, name: string): LinearWeights {
-  const { vocabSize: rows, hiddenSize: cols } = config as DecoderConfig;
+  const { vocabSize: rows, hiddenSize: cols } = config;
   return { kind: 'dense', values: toFloat32(tensors.read(name)), rows, cols };
 }
 

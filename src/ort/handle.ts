@@ -25,7 +25,10 @@ export class Handle {
     this.#free = options.free;
     this.#parents = options.parents ?? [];
     this.kept = options.kept;
-    for (const parent of this.#parents) parent.#holds++;
+    for (const parent of this.#parents) {
+      assert(parent.#holds > 0, `${parent.#what} is freed: no ${what} can be made from it`);
+      parent.#holds++;
+    }
   }
 
   /** Asserts that the owner has not released it. */
@@ -42,6 +45,11 @@ export class Handle {
     this.#drop();
   }
 
+  /** The owner was collected: ends its hold, but what was made from the handle may go on using it. */
+  forget(): void {
+    if (!this.#isReleased) this.#drop();
+  }
+
   #drop(): void {
     if (--this.#holds > 0) return;
     this.#free(this.#pointer);
@@ -50,7 +58,7 @@ export class Handle {
   }
 }
 
-const forgotten = new FinalizationRegistry<Handle>((handle) => handle.release());
+const forgotten = new FinalizationRegistry<Handle>((handle) => handle.forget());
 
 /** Releases the handle when its owner is collected without a release. The handle must not refer to the owner. */
 export function releaseWhenForgotten(owner: object, handle: Handle): void {

@@ -1,0 +1,76 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { AdapterSlots } from '../../src/engine/adapter-slots.ts';
+import { GraphSessions } from '../../src/engine/graph-sessions.ts';
+import { KvCache } from '../../src/engine/kv-cache.ts';
+import { ModelRunner } from '../../src/engine/model-run.ts';
+import { openServingFolder } from '../../src/engine/serving-folder.ts';
+import { TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { servingFolder, type TinyModel, tinyAdapter, tinyModel } from '../fixtures.ts';
+import { plainLogits } from '../model/plain-decoder.ts';
+
+const SLOTS = 3;
+const TOKENS = [5, 17, 3, 90, 41, 8, 8, 63, 22, 71, 1, 30];
+
+async function runnerOf(t: Parameters<typeof servingFolder>[0], model: TinyModel) {
+  const served = openServingFolder(await servingFolder(t, model, 'f32'));
+  const { config } = served;
+  const cache = new KvCache(config, SLOTS, 32);
+  const slots = new AdapterSlots(config, SLOTS);
+  const sessions = new GraphSessions(served, 32, {});
+  t.after(() => void sessions.release());
+  return { runner: new ModelRunner({ config, sessions, cache, slots }), slots };
+}
+
+function worstDifference(got: Float32Array, want: readonly number[][]): number {
+  const flat = want.flat();
+  assert.equal(got.length, flat.length);
+  return got.reduce((worst, value, i) => Math.max(worst, Math.abs(value - flat[i]!)), 0);
+}
+
+const families: [string, Record<string, unknown>][] = [
+  ['llama with tied embeddings', {}],
+  ['llama with a head of its own', { tie_word_embeddings: false }],
+  ['llama with a feed-forward that is no multiple of 64', { intermediate_size: 200 }],
+  ['mistral with a sliding window', { model_type: 'mistral', sliding_window: 5 }],
+  ['qwen2 with biases', { model_type: 'qwen2' }],
+  ['qwen3 with head norms and wide heads', { model_type: 'qwen3', head_dim: 32 }],
+];
+
+for (const [name, changes] of families) {
+  test(`${name}: logits equal the plain decoder's, whole, in chunks and token by token`, async (t) => {
+    const model = tinyModel(changes);
+    const { runner, slots } = await runnerOf(t, model);
+    const adapter = tinyAdapter(model.config, { seed: 7, rank: 3, targets: TARGET_NAMES });
+    slots.attach(adapter);
+    for (const [lora, weights] of [
+      [{ kind: 'none' }, undefined],
+      [{ kind: 'single', slot: 1 }, adapter],
+    ] as const) {
+      const want = plainLogits(model.config, model.weights, TOKENS, weights);
+      for (const chunk of [TOKENS.length, 5, 1]) {
+        for (let past = 0; past < TOKENS.length; past += chunk) {
+          const tokenIds = TOKENS.slice(past, past + chunk);
+          const logitRows = tokenIds.map((_, i) => i);
+          const input = { tokenIds, firstSlot: 1, pastLengths: [past], logitRows, lora };
+          const { data } = await runner.run(input);
+          assert.ok(worstDifference(data, want.slice(past, past + chunk)) < 2e-4);
+        }
+      }
+    }
+  });
+}
+
+test('a chunk that asks one row gets the logits of that row', async (t) => {
+  const model = tinyModel();
+  const { runner } = await runnerOf(t, model);
+  const want = plainLogits(model.config, model.weights, TOKENS);
+  const input = {
+    tokenIds: TOKENS,
+    firstSlot: 0,
+    pastLengths: [0],
+    lora: { kind: 'none' },
+  } as const;
+  const { data } = await runner.run({ ...input, logitRows: [4] });
+  assert.ok(worstDifference(data, [want[4]!]) < 2e-4);
+});

@@ -1,0 +1,114 @@
+// A tiny seeded decoder and adapters for it, made anew for each test: nothing is stored.
+import { mkdtempSync, rmSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import type { AdapterWeights, LoraPair } from '../adapters/weights.ts';
+import type { Artifact } from '../src/import/artifact.ts';
+import { ensureServingFiles } from '../src/import/serving-files.ts';
+import { type DecoderConfig, parseDecoderConfig } from '../src/model/config.ts';
+import { expectedTensors } from '../src/model/names.ts';
+import type { WeightsMode } from '../src/model/serving-weights.ts';
+import { TARGET_MODULES, type TargetName } from '../src/model/target-modules.ts';
+import { elementCount, fromFloat32, type Tensor } from '../src/tensor.ts';
+
+export const TINY_CONFIG = {
+  model_type: 'llama',
+  hidden_size: 64,
+  intermediate_size: 128,
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  vocab_size: 96,
+  max_position_embeddings: 128,
+  rms_norm_eps: 1e-5,
+  rope_theta: 10_000,
+  tie_word_embeddings: true,
+  eos_token_id: 2,
+};
+
+/** mulberry32: uniform in [-1, 1). */
+export function seededRandom(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 31 - 1;
+  };
+}
+
+export interface TinyModel {
+  config: DecoderConfig;
+  artifact: Artifact;
+  /** The checkpoint's values by name. */
+  weights: (name: string) => Float32Array;
+}
+
+export function tinyModel(changes: Record<string, unknown> = {}, seed = 1): TinyModel {
+  const configJson = { ...TINY_CONFIG, ...changes };
+  const config = parseDecoderConfig(configJson);
+  const random = seededRandom(seed);
+  const values = new Map<string, Float32Array>();
+  const tensors = new Map<string, Tensor>();
+  for (const [name, shape] of expectedTensors(config)) {
+    const isNorm = name.includes('norm');
+    const data = new Float32Array(elementCount(shape)).map(() => (isNorm ? 1 : 0) + 0.3 * random());
+    values.set(name, data);
+    tensors.set(name, fromFloat32(data, shape, 'F32'));
+  }
+  const artifact: Artifact = {
+    dir: '',
+    info: {
+      format: 1,
+      name: 'tiny',
+      source: 'tiny',
+      digest: `tiny-${seed}-${JSON.stringify(changes)}`.replace(/[^a-z0-9]/gi, '_').padEnd(64, '0'),
+      quantization: 'none',
+    } as Artifact['info'],
+    configJson,
+    config,
+    tensors: { infos: tensors, read: (name) => tensors.get(name)!, close() {} },
+  };
+  return { config, artifact, weights: (name) => values.get(name)! };
+}
+
+/** A temporary folder that is gone when the test ends. */
+export function temporaryFolder(t: { after(fn: () => void): void }): string {
+  const dir = mkdtempSync(path.join(os.tmpdir(), 'lorikeet-test-'));
+  t.after(() => rmSync(dir, { recursive: true, force: true }));
+  return dir;
+}
+
+export async function servingFolder(
+  t: { after(fn: () => void): void },
+  model: TinyModel,
+  weights: WeightsMode,
+): Promise<string> {
+  return ensureServingFiles(model.artifact, { weights, cacheDir: temporaryFolder(t) });
+}
+
+/** An adapter of these targets with visible, seeded weights. */
+export function tinyAdapter(
+  config: DecoderConfig,
+  options: {
+    seed: number;
+    rank: number;
+    targets: readonly TargetName[];
+    layers?: readonly number[];
+  },
+): AdapterWeights {
+  const { seed, rank, targets } = options;
+  const random = seededRandom(seed);
+  const fill = (count: number) => new Float32Array(count).map(() => 0.3 * random());
+  const pair = (target: TargetName): LoraPair => ({
+    rank,
+    a: fill(TARGET_MODULES[target].inFeatures(config) * rank),
+    b: fill(rank * TARGET_MODULES[target].outFeatures(config)),
+  });
+  const layers = Array.from({ length: config.layerCount }, (_, layer) =>
+    options.layers && !options.layers.includes(layer)
+      ? {}
+      : Object.fromEntries(targets.map((target) => [target, pair(target)])),
+  );
+  return { digest: `adapter-${seed}`, rank, targets, layers, byteSize: 0 };
+}
