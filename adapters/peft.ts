@@ -77,7 +77,8 @@ function parseTensors(bytes: Uint8Array): Map<string, Tensor> {
     return parseSafetensors(bytes, ADAPTER_LIMITS).tensors;
   } catch (error) {
     if (error instanceof FileError) {
-      throw invalidAdapter(error.field, `adapter_model.safetensors: ${error.message}`, error);
+      const message = `adapter refused: ${error.message}`;
+      throw new ServeError('adapter_invalid', message, { param: error.field, cause: error });
     }
     throw error;
   }
