@@ -38,11 +38,19 @@ export class RunOptions {
   start(): bigint {
     const { pointer } = this.#handle;
     this.#runsInFlight++;
+    inUse.add(this);
     return pointer;
   }
 
   /** For a binding: ends the run that `start` began. */
   finish(): void {
-    this.#runsInFlight--;
+    if (--this.#runsInFlight === 0) inUse.delete(this);
   }
 }
+
+const inUse = new Set<RunOptions>();
+
+// Node waits for the pool's threads when it exits: without this, for the end of every run in flight.
+process.once('exit', () => {
+  for (const options of inUse) options.terminate();
+});

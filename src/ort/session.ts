@@ -33,19 +33,24 @@ export interface SessionOptions {
 
 /** Container of weights in a kernel's own layout. Lives at least as long as the sessions made with it. */
 export class PrepackedWeights {
-  /** For `createSession`. */
-  readonly handle: Handle;
+  readonly #handle: Handle;
 
   constructor() {
-    this.handle = new Handle('prepacked weights', ortGet('CreatePrepackedWeightsContainer'), {
+    this.#handle = new Handle('prepacked weights', ortGet('CreatePrepackedWeightsContainer'), {
       free: (pointer) => ortVoid('ReleasePrepackedWeightsContainer', pointer),
     });
-    releaseWhenForgotten(this, this.handle);
+    releaseWhenForgotten(this, this.#handle);
+  }
+
+  /** For `createSession`; asserts that it is not released. */
+  get handle(): Handle {
+    assert(this.#handle.pointer, 'prepacked weights have a pointer');
+    return this.#handle;
   }
 
   /** Ends its use for new sessions; a second time does nothing. */
   release(): void {
-    this.handle.release();
+    this.#handle.release();
   }
 
   [Symbol.dispose](): void {

@@ -1,0 +1,126 @@
+// Weights given to sessions: in place, from memory or a mapped file, shared by several sessions.
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import test from 'node:test';
+import { AssertionError } from '../../src/assert.ts';
+import { mapFile } from '../../src/ort/mapped-file.ts';
+import { OrtError } from '../../src/ort/runtime.ts';
+import { createSession, PrepackedWeights, type Session } from '../../src/ort/session.ts';
+import { hostTensor } from '../../src/ort/tensor.ts';
+import { absentWeight, matmul, model, node, value, weightModel, wholeNumbers } from './models.ts';
+
+const K = 256;
+const weights = wholeNumbers(K * K, 3);
+
+async function assertMultiplies(session: Session): Promise<void> {
+  const a = wholeNumbers(2 * K);
+  const y = hostTensor('float32', [2, K]);
+  using binding = session.createBinding();
+  binding.bindInput('A', hostTensor('float32', [2, K], a));
+  binding.bindOutput('Y', y);
+  await binding.run();
+  assert.deepEqual(y.data, matmul(a, weights, K));
+}
+
+function withFile(bytes: Uint8Array, use: (file: string) => Promise<void>): Promise<void> {
+  const dir = mkdtempSync(path.join(tmpdir(), 'lorikeet-'));
+  const file = path.join(dir, 'weights.bin');
+  writeFileSync(file, bytes);
+  return use(file).finally(() => rmSync(dir, { recursive: true }));
+}
+
+test('a model in memory takes its weights from tensors, at every optimization', async () => {
+  const initializers = new Map([['W', hostTensor('float32', [K, K], weights)]]);
+  for (const optimization of ['none', 'basic', 'all'] as const) {
+    using session = await createSession(weightModel(K, K), { initializers, optimization });
+    await assertMultiplies(session);
+  }
+});
+
+test('two sessions share weights and what was prepacked of them, in any order of release', async () => {
+  const tensor = hostTensor('float32', [K, K], weights);
+  const prepacked = new PrepackedWeights();
+  const options = { initializers: new Map([['W', tensor]]), prepacked };
+  const [first, second] = await Promise.all([
+    createSession(weightModel(K, K), options),
+    createSession(weightModel(K, K), options),
+  ]);
+  prepacked.release();
+  tensor.release();
+  await assertMultiplies(first);
+  first.release();
+  await assertMultiplies(second);
+  second.release();
+});
+
+test('weights are read in place', async () => {
+  const tensor = hostTensor('float32', [3], Float32Array.of(1, 2, 3));
+  const add = model({
+    inputs: [value('X', [3])],
+    outputs: [value('Y', [3])],
+    nodes: [node('Add', ['X', 'W'], ['Y'])],
+    initializers: [absentWeight('W', [3])],
+  });
+  using session = await createSession(add, { initializers: new Map([['W', tensor]]) });
+  using binding = session.createBinding();
+  const y = hostTensor('float32', [3]);
+  binding.bindInput('X', hostTensor('float32', [3]));
+  binding.bindOutput('Y', y);
+  tensor.data[1] = 50;
+  binding.runSync();
+  assert.deepEqual(y.data, Float32Array.of(1, 50, 3));
+});
+
+test('weights of the wrong shape, type or name are refused', async () => {
+  const wrong = {
+    shape: new Map([['W', hostTensor('float32', [K, 1])]]),
+    type: new Map([['W', hostTensor('int32', [K, K])]]),
+    name: new Map([['Q', hostTensor('float32', [K, K])]]),
+    absent: new Map(),
+  };
+  for (const initializers of Object.values(wrong)) {
+    await assert.rejects(createSession(weightModel(K, K), { initializers }), OrtError);
+  }
+});
+
+test('weights lie in a mapped file, at an offset, after the file was released', async () => {
+  const bytes = new Uint8Array(64 + weights.byteLength);
+  bytes.set(new Uint8Array(weights.buffer), 64);
+  await withFile(bytes, async (name) => {
+    const file = mapFile(name);
+    assert.equal(file.byteLength, bytes.length);
+    const tensor = file.tensor('float32', [K, K], 64);
+    using session = await createSession(weightModel(K, K), {
+      initializers: new Map([['W', tensor]]),
+    });
+    tensor.release();
+    file.release();
+    assert.throws(() => file.tensor('float32', [1], 0), AssertionError);
+    globalThis.gc?.();
+    await new Promise((resolve) => setImmediate(resolve));
+    await assertMultiplies(session);
+  });
+});
+
+test('a mapped tensor stays inside its file, aligned, and has no data', async () => {
+  await withFile(new Uint8Array(100), async (name) => {
+    using file = mapFile(name);
+    assert.equal(file.tensor('float32', [25], 0).view([5], 20).shape[0], 5);
+    assert.throws(() => file.tensor('float32', [25], 4), /leave 100 bytes/);
+    assert.throws(() => file.tensor('uint8', [1], -1), AssertionError);
+    assert.throws(() => file.tensor('float32', [1], 2), /not aligned/);
+    assert.throws(() => file.tensor('uint8', [1], 0).data, /mapped file/);
+  });
+});
+
+test('an empty file maps to nothing, an absent one is an error', async () => {
+  await withFile(new Uint8Array(0), async (name) => {
+    using file = mapFile(name);
+    assert.equal(file.tensor('float32', [0, 4], 0).shape[1], 4);
+    assert.throws(() => file.tensor('uint8', [1], 0), AssertionError);
+    assert.throws(() => mapFile(`${name}.absent`), { code: 'ENOENT' });
+    assert.throws(() => mapFile(path.dirname(name)), Error);
+  });
+});
