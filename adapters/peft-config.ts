@@ -5,7 +5,7 @@ import { TARGET_NAMES } from '../src/model/target-modules.ts';
 import { type ModuleMatcher, nameList, PatternCompiler } from './module-pattern.ts';
 import { invalidAdapter, show } from './refusal.ts';
 
-export interface LoraSetting {
+interface LoraSetting {
   readonly rank: number;
   /** alpha / r, or alpha / sqrt(r) with rsLoRA. */
   readonly scaling: number;

@@ -36,7 +36,7 @@ export interface Registry {
   list(tenant: string): Promise<ModelEntry[]>;
 }
 
-export interface BaseModel {
+interface BaseModel {
   readonly id: string;
   /** Its other names. */
   readonly names: readonly string[];
