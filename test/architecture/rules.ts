@@ -71,7 +71,7 @@ export const LAYERS: readonly Layer[] = [
 ];
 
 /** Package (or its prefix) → the only files that may import it. */
-export const SINGLE_IMPORTERS: readonly (readonly [RegExp, RegExp])[] = [
+const SINGLE_IMPORTERS: readonly (readonly [RegExp, RegExp])[] = [
   [/^koffi$/, /^src\/ort\//],
   [/^onnxruntime/, /^src\/ort\//],
   [/^@aws-sdk\//, /^adapters\/store\/s3\.ts$/],

@@ -1,0 +1,176 @@
+// `npm run bench`: lorikeet against llama-server on this machine, taking turns, medians over the rounds.
+// Environment: LLAMA_SERVER (its binary), LLAMA_MODEL (the same base as GGUF); what is missing is skipped and said.
+// Arguments: --model NAME|DIR  --rounds N  --tokens N  --json FILE
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+import { loadConfig } from '../../src/config.ts';
+import { readArtifact } from '../../src/import/artifact.ts';
+import type { DecoderConfig } from '../../src/model/config.ts';
+import { sharedPath } from '../shared.ts';
+import { ALL_R16, QV_R8, writeAdapters, writeLlamaAdapters } from './adapters.ts';
+import { measureEngineRate } from './engine-rate.ts';
+import { type ColdStart, figuresOf } from './figures.ts';
+import {
+  type LoadOptions,
+  type LoadResult,
+  measureFirstToken,
+  measureLoad,
+  measurePrefill,
+} from './measure.ts';
+import { type Figure, toMarkdown } from './report.ts';
+import { type Server, startLlama, startLorikeet } from './servers.ts';
+
+const SLOTS = 32;
+const MAX_SEQ = 1280;
+const COLD_STARTS = 5;
+
+const { values: options } = parseArgs({
+  options: {
+    model: { type: 'string', default: 'smollm2-135m-instruct-q4' },
+    rounds: { type: 'string', default: '3' },
+    tokens: { type: 'string', default: '64' },
+    json: { type: 'string' },
+  },
+});
+const rounds = Number(options.rounds);
+const tokens = Number(options.tokens);
+const loadScript = sharedPath('bench', 'load.mjs');
+if (!loadScript) throw new Error('the load generator is absent (LORIKEET_SHARED)');
+
+interface Case {
+  readonly id: string;
+  readonly load: Omit<LoadOptions, 'url' | 'tokens' | 'llamaIds'>;
+  /** Absent: measured on lorikeet alone. */
+  readonly llama?: Pick<LoadOptions, 'llamaIds'>;
+}
+
+const scratch = mkdtempSync(path.join(tmpdir(), 'lorikeet-bench-'));
+try {
+  await main();
+} finally {
+  rmSync(scratch, { recursive: true, force: true });
+}
+
+async function main(): Promise<void> {
+  const { dir, decoder } = openModel(options.model);
+  const qv = writeAdapters(scratch, decoder, { shape: QV_R8, count: SLOTS });
+  const all = writeAdapters(scratch, decoder, { shape: ALL_R16, count: SLOTS });
+  const args = [
+    '--model',
+    dir,
+    '--adapters',
+    scratch,
+    '--slots',
+    `${SLOTS}`,
+    '--max-seq',
+    `${MAX_SEQ}`,
+  ];
+  // Thirty-two wide adapters and as many narrow ones at once.
+  args.push('--adapter-cache', '2GiB');
+  const coldStarts = await measureColdStarts(args);
+  const ours = await startLorikeet(args);
+  const llama = await tryStartLlama(decoder);
+  const results = new Map<string, LoadResult[]>();
+  const prefill = { ours: [] as number[], llama: [] as number[] };
+  let rss: { ours: number; llama: number | undefined };
+  try {
+    const cases = listCases(qv, all);
+    for (let round = 0; round < rounds; round++) {
+      for (const { id, load, llama: llamaLoad } of cases) {
+        await note(results, `ours ${id}`, { url: ours.url, tokens, ...load });
+        if (!llama || !llamaLoad) continue;
+        await note(results, `llama ${id}`, {
+          url: llama.url,
+          tokens,
+          streams: load.streams,
+          ...llamaLoad,
+        });
+      }
+      prefill.ours.push(await measurePrefill(ours.url, round));
+      if (llama) prefill.llama.push(await measurePrefill(llama.url, round));
+    }
+    rss = { ours: ours.rssMb(), llama: llama?.rssMb() };
+  } finally {
+    await Promise.all([ours.stop(), llama?.stop()]);
+  }
+  const engineRate = await measureEngineRate({ dir, slots: SLOTS, maxSeq: MAX_SEQ, tokens });
+  print(figuresOf({ results, prefill, rss, coldStarts, engineRate }));
+}
+
+function openModel(model: string): { dir: string; decoder: DecoderConfig } {
+  const named = path.join(loadConfig().home, 'models', model);
+  const dir = existsSync(named) ? named : path.resolve(model);
+  if (!existsSync(dir)) {
+    throw new Error(`${model} is not imported: lorikeet import ${model} --out ${named}`);
+  }
+  const artifact = readArtifact(dir);
+  artifact.tensors.close();
+  return { dir, decoder: artifact.config };
+}
+
+function listCases(qv: readonly string[], all: readonly string[]): Case[] {
+  const base = [1, 8, 32].map((streams) => ({
+    id: `base ${streams}`,
+    load: { streams },
+    llama: {},
+  }));
+  const four = {
+    id: 'four adapters',
+    load: { streams: 32, adapters: all.slice(0, 4) },
+    llama: { llamaIds: [0, 1, 2, 3] },
+  };
+  const many = [qv, all].flatMap((names) =>
+    [8, 32].map((count) => ({
+      id: `${names[0]!.replace(/-0$/, '')} ${count}`,
+      load: { streams: 32, adapters: names.slice(0, count) },
+    })),
+  );
+  return [...base, four, ...many];
+}
+
+async function note(
+  results: Map<string, LoadResult[]>,
+  id: string,
+  load: LoadOptions,
+): Promise<void> {
+  const result = await measureLoad(loadScript!, load);
+  say(
+    `${id}: ${result.tokensPerS} tok/s, first token ${result.ttftP50Ms} / ${result.ttftP95Ms} ms`,
+  );
+  results.set(id, [...(results.get(id) ?? []), result]);
+}
+
+/** With warm caches: the first start, which may build them, is not counted. */
+async function measureColdStarts(args: readonly string[]): Promise<ColdStart[]> {
+  const starts: ColdStart[] = [];
+  for (let i = 0; i <= COLD_STARTS; i++) {
+    const server = await startLorikeet(args);
+    const firstTokenMs = server.readyMs + (await measureFirstToken(server.url));
+    await server.stop();
+    if (i > 0) starts.push({ readyMs: server.readyMs, firstTokenMs });
+  }
+  return starts;
+}
+
+async function tryStartLlama(decoder: DecoderConfig): Promise<Server | undefined> {
+  const { LLAMA_SERVER: binary, LLAMA_MODEL: model } = process.env;
+  if (!binary || !model) {
+    say('skipped: llama-server (LLAMA_SERVER and LLAMA_MODEL are not both set)');
+    return undefined;
+  }
+  const folder = path.join(scratch, '.llama');
+  const loras = writeLlamaAdapters(folder, decoder, { shape: ALL_R16, count: 4 });
+  const threads = availableParallelism();
+  return startLlama({ binary, model, slots: SLOTS, maxSeq: MAX_SEQ, threads, loras });
+}
+
+function print(figures: readonly Figure[]): void {
+  process.stdout.write(`${toMarkdown(figures)}\n`);
+  if (options.json) writeFileSync(options.json, `${JSON.stringify(figures, null, 2)}\n`);
+}
+
+function say(text: string): void {
+  process.stderr.write(`${text}\n`);
+}

@@ -1,0 +1,116 @@
+// The servers that are compared, as child processes: started, waited for, weighed, ended.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+
+export interface Server {
+  readonly url: string;
+  /** From the start of the process to the first 200 of /health. */
+  readonly readyMs: number;
+  /** Of the process and its children. */
+  rssMb(): number;
+  stop(): Promise<void>;
+}
+
+/** A first start may fetch, quantize and build. */
+const READY_TIMEOUT_MS = 300_000;
+const POLL_MS = 10;
+
+export function startLorikeet(args: readonly string[]): Promise<Server> {
+  return start((port) => [process.execPath, 'bin/lorikeet.mjs', 'serve', '--port', port, ...args]);
+}
+
+export interface LlamaOptions {
+  binary: string;
+  model: string;
+  slots: number;
+  /** Tokens of each slot. */
+  maxSeq: number;
+  threads: number;
+  loras: readonly string[];
+}
+
+export function startLlama(options: LlamaOptions): Promise<Server> {
+  const { binary, model, slots, maxSeq, threads, loras } = options;
+  return start((port) => [
+    binary,
+    ...['--host', '127.0.0.1', '--port', port, '-m', model, '--no-ui'],
+    ...['-np', String(slots), '-c', String(slots * maxSeq), '-t', String(threads)],
+    ...(loras.length > 0 ? ['--lora', loras.join(','), '--lora-init-without-apply'] : []),
+  ]);
+}
+
+async function start(commandLine: (port: string) => string[]): Promise<Server> {
+  const port = await freePort();
+  const [command, ...args] = commandLine(String(port));
+  const startedMs = performance.now();
+  const child = spawn(command!, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+  let log = '';
+  child.stderr.on('data', (chunk) => {
+    log = (log + chunk).slice(-2000);
+  });
+  const url = `http://127.0.0.1:${port}`;
+  try {
+    await untilReady(url, child);
+  } catch (cause) {
+    child.kill('SIGKILL');
+    throw new Error(`${command} did not get ready: ${log}`, { cause });
+  }
+  return {
+    url,
+    readyMs: performance.now() - startedMs,
+    rssMb: () => treeRssMb(child.pid!),
+    stop: () => stop(child),
+  };
+}
+
+async function untilReady(url: string, child: ChildProcess): Promise<void> {
+  const deadline = performance.now() + READY_TIMEOUT_MS;
+  while (performance.now() < deadline) {
+    if (child.exitCode !== null) throw new Error(`ended with ${child.exitCode}`);
+    const response = await fetch(`${url}/health`).catch(() => undefined);
+    if (response?.ok) return;
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+  throw new Error('time is over');
+}
+
+function stop(child: ChildProcess): Promise<void> {
+  return new Promise((resolve) => {
+    child.once('exit', () => resolve());
+    child.kill('SIGTERM');
+  });
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve) => {
+    const server = createServer().listen(0, '127.0.0.1', () => {
+      const { port } = server.address() as { port: number };
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+/** Resident memory of a process tree, mapped files included (Linux). */
+function treeRssMb(root: number): number {
+  const processes = readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap((pid) => {
+      try {
+        return [{ pid: Number(pid), status: readFileSync(`/proc/${pid}/status`, 'utf8') }];
+      } catch {
+        return []; // it ended meanwhile
+      }
+    });
+  const field = (status: string, name: string) =>
+    Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status)?.[1] ?? 0);
+  const family = new Set([root]);
+  for (let size = 0; size !== family.size; ) {
+    size = family.size;
+    for (const { pid, status } of processes) if (family.has(field(status, 'PPid'))) family.add(pid);
+  }
+  const kilobytes = processes
+    .filter(({ pid }) => family.has(pid))
+    .reduce((sum, { status }) => sum + field(status, 'VmRSS'), 0);
+  return Math.round(kilobytes / 1024);
+}
