@@ -1,0 +1,124 @@
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { CONFIG_FILE, digestAdapterFiles, WEIGHTS_FILE } from '../../adapters/files.ts';
+import { serializeSafetensors } from '../../src/formats/safetensors.ts';
+import type { GenerationRequest } from '../../src/generation.ts';
+import { createLog } from '../../src/log.ts';
+import type { DecoderConfig } from '../../src/model/config.ts';
+import { TARGET_MODULES } from '../../src/model/target-modules.ts';
+import {
+  createInProcessClient,
+  createProcessClient,
+  type EngineClient,
+} from '../../src/scheduler/client.ts';
+import { createEngineHost } from '../../src/scheduler/engine-host.ts';
+import type { AdapterSource, EngineEvent } from '../../src/scheduler/protocol.ts';
+import { isTerminal } from '../../src/scheduler/sequence.ts';
+import { StepLoop } from '../../src/scheduler/step-loop.ts';
+import { CONFIG, filled, json, keyOf } from '../adapters/sample.ts';
+import { seededRandom, servingFolder, temporaryFolder, tinyModel } from '../fixtures.ts';
+import { request } from './fake-engine.ts';
+
+const log = createLog('silent');
+const model = tinyModel();
+
+async function hostOptions(t: TestContext) {
+  const servingDir = await servingFolder(t, model, 'f32');
+  return {
+    engine: { servingDir, slotCount: 4, maxSeqLength: 64 },
+    adapterCacheBytes: 1_000_000,
+    limits: { prefillChunk: 3 },
+  };
+}
+
+/** A PEFT folder of rank 2 on q and v. */
+async function adapterFolder(t: TestContext, config: DecoderConfig, seed: number) {
+  const directory = temporaryFolder(t);
+  const random = seededRandom(seed);
+  const tensors = new Map();
+  for (let layer = 0; layer < config.layerCount; layer++) {
+    for (const target of ['q_proj', 'v_proj'] as const) {
+      const { inFeatures, outFeatures } = TARGET_MODULES[target];
+      tensors.set(keyOf(layer, target, 'A'), filled([2, inFeatures(config)], 'F32', random));
+      tensors.set(keyOf(layer, target, 'B'), filled([outFeatures(config), 2], 'F32', random));
+    }
+  }
+  writeFileSync(path.join(directory, CONFIG_FILE), json(CONFIG));
+  writeFileSync(path.join(directory, WEIGHTS_FILE), serializeSafetensors(tensors));
+  const { digest } = await digestAdapterFiles(directory);
+  return { digest, directory } satisfies AdapterSource;
+}
+
+function generate(client: EngineClient, adapter: AdapterSource | undefined, of: GenerationRequest) {
+  const events: EngineEvent[] = [];
+  return new Promise<EngineEvent[]>((resolve) => {
+    client.submit('t', adapter, of, (event) => {
+      events.push(event);
+      if (isTerminal(event)) resolve(events);
+    });
+  });
+}
+
+function tokensOf(events: readonly EngineEvent[]): number[] {
+  return events.flatMap((event) => (event.type === 'token' ? [event.tokenId] : []));
+}
+
+test('a crowd of base and adapters on the real engine gives each the tokens it has alone', async (t) => {
+  const options = await hostOptions(t);
+  const client = createInProcessClient(
+    new StepLoop(await createEngineHost(options, () => {})),
+    log,
+  );
+  const one = await adapterFolder(t, model.config, 1);
+  const other = await adapterFolder(t, model.config, 2);
+  const plans = [undefined, one, other, one, undefined, other, one, undefined].map(
+    (adapter, i) =>
+      [adapter, request([5 + i, 7, 9, 11, 3 * i], { maxTokens: 4 + 3 * (i % 4) })] as const,
+  );
+  const alone: number[][] = [];
+  for (const plan of plans) alone.push(tokensOf(await generate(client, ...plan)));
+  const crowd = await Promise.all(plans.map((plan) => generate(client, ...plan)));
+  assert.deepEqual(crowd.map(tokensOf), alone);
+  for (const [i, events] of crowd.entries()) assert.equal(tokensOf(events).length, 4 + 3 * (i % 4));
+  assert.notDeepEqual(tokensOf(crowd[0]!), tokensOf(crowd[1]!));
+  assert.deepEqual(
+    (await client.stats()).residentAdapters.sort(),
+    [one.digest, other.digest].sort(),
+  );
+  await client.drain(1000);
+});
+
+test('a folder that holds another adapter than it was asked for fails its sequence alone', async (t) => {
+  const lines: unknown[] = [];
+  const host = await createEngineHost(await hostOptions(t), (line) => lines.push(line));
+  const client = createInProcessClient(new StepLoop(host), log);
+  const { directory } = await adapterFolder(t, model.config, 1);
+  const stale = { digest: 'f'.repeat(64), directory };
+  const [failed, good] = await Promise.all([
+    generate(client, stale, request([1, 2])),
+    generate(client, undefined, request([1, 2])),
+  ]);
+  const end = failed.at(-1)!;
+  assert.equal(end.type === 'failed' && end.error.code, 'adapter_checksum_mismatch');
+  assert.equal(good.at(-1)!.type, 'finished');
+  assert.equal(lines.length, 1);
+  await client.drain(1000);
+});
+
+test('the engine process gives the same tokens as the engine in this process', async (t) => {
+  const options = await hostOptions(t);
+  const loop = new StepLoop(await createEngineHost(options, () => {}));
+  const near = createInProcessClient(loop, log);
+  const far = createProcessClient({ hostOptions: options, log, onFatal: assert.ifError });
+  t.after(() => far.drain(0));
+  const adapter = await adapterFolder(t, model.config, 1);
+  const of = request([5, 7, 9, 11], { maxTokens: 9, promptTopLogprobs: 1 });
+  assert.deepEqual(await far.whenReady(), near.model);
+  const [expected, actual] = await Promise.all(
+    [near, far].map((client) => generate(client, adapter, of)),
+  );
+  assert.deepEqual(actual!.slice(1), expected!.slice(1)); // all but the time that the load took
+  await near.drain(1000);
+});
