@@ -11,9 +11,11 @@ import { readValueInfos, type ValueInfo } from './value-info.ts';
 /** `GraphOptimizationLevel` */
 const OPTIMIZATION_LEVELS = { none: 0, basic: 1, all: 99 } as const;
 
+export type Provider = 'cpu' | 'webgpu' | 'cuda';
+
 export interface SessionOptions {
   /** Default `cpu`. */
-  provider?: 'cpu' | 'webgpu' | 'cuda';
+  provider?: Provider;
   /** Threads inside one operator; default: one per core. */
   intraOpThreads?: number;
   /** Whether idle threads wait busily: fast on an idle machine, 4-5x slower beside another busy process. */
@@ -62,11 +64,13 @@ export class PrepackedWeights {
 export class Session {
   readonly inputs: readonly ValueInfo[];
   readonly outputs: readonly ValueInfo[];
+  readonly provider: Provider;
   readonly #handle: Handle;
 
   /** For `createSession`. */
-  constructor(handle: Handle) {
+  constructor(handle: Handle, provider: Provider) {
     this.#handle = handle;
+    this.provider = provider;
     releaseWhenForgotten(this, handle);
     this.inputs = readValueInfos(handle.pointer, 'Input');
     this.outputs = readValueInfos(handle.pointer, 'Output');
@@ -103,26 +107,27 @@ export async function createSession(
   options: SessionOptions = {},
 ): Promise<Session> {
   const { prepacked, initializers } = options;
-  const parents = prepacked ? [prepacked.handle] : [];
-  const weights = Array.from(initializers?.values() ?? [], (tensor) => tensor.memoryOwner);
+  const shared = prepacked ? [prepacked.handle] : [];
+  // ONNX Runtime keeps the pointers of the initializers' OrtValues, not only of their memory.
+  const weights = Array.from(initializers?.values() ?? [], (tensor) => tensor.handle);
+  const parents = [...shared, ...weights];
   const settings = new Handle('session options', ortGet('CreateSessionOptions'), {
     free: (pointer) => ortVoid('ReleaseSessionOptions', pointer),
     parents,
-    kept: [model, weights],
+    kept: model,
   });
   try {
     applyOptions(settings.pointer, options);
     const cell = new BigUint64Array(new ArrayBuffer(8));
     const source: CValue[] = typeof model === 'string' ? [model] : [model, model.byteLength];
-    const shared = parents.map((handle) => handle.pointer);
-    const args = [ortEnv(), ...source, settings.pointer, ...shared, cell];
+    const containers = shared.map((handle) => handle.pointer);
+    const args = [ortEnv(), ...source, settings.pointer, ...containers, cell];
     await ortCallAsync(creator(model, prepacked), ...args);
     const handle = new Handle('session', cell[0]!, {
       free: (pointer) => ortVoid('ReleaseSession', pointer),
       parents,
-      kept: weights,
     });
-    return new Session(handle);
+    return new Session(handle, options.provider ?? 'cpu');
   } finally {
     settings.release();
   }

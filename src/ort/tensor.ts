@@ -83,9 +83,15 @@ export class OrtTensor<T extends OrtType = OrtType> {
     return this.#handle.pointer;
   }
 
+  /** For `createSession`; asserts that the tensor is not released. */
+  get handle(): Handle {
+    assert(this.#handle.pointer, 'a tensor has a pointer');
+    return this.#handle;
+  }
+
   /** What must stay referenced while the runtime may touch the tensor's memory. */
   get memoryOwner(): unknown {
-    return this.#memory?.owner ?? this.#handle;
+    return this.#handle.kept;
   }
 
   /** The elements, in place. Asserts that the tensor is in memory that JavaScript can reach. */

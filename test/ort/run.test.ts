@@ -154,7 +154,7 @@ test('one binding runs once at a time; two bindings run side by side', async () 
   assert.throws(() => first.release(), AssertionError);
   assert.throws(() => options.release(), AssertionError);
   options.terminate();
-  for (const run of runs) await assert.rejects(run, OrtError);
+  await Promise.all(runs.map((run) => assert.rejects(run, OrtError)));
   for (const binding of bindings) binding.release();
 });
 

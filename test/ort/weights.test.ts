@@ -43,12 +43,11 @@ test('two sessions share weights and what was prepacked of them, in any order of
   const tensor = hostTensor('float32', [K, K], weights);
   const prepacked = new PrepackedWeights();
   const options = { initializers: new Map([['W', tensor]]), prepacked };
-  const [first, second] = await Promise.all([
-    createSession(weightModel(K, K), options),
-    createSession(weightModel(K, K), options),
-  ]);
+  const creations = [weightModel(K, K), weightModel(K, K)].map((m) => createSession(m, options));
   prepacked.release();
   tensor.release();
+  globalThis.gc?.();
+  const [first, second] = (await Promise.all(creations)) as [Session, Session];
   await assertMultiplies(first);
   first.release();
   await assertMultiplies(second);
