@@ -1,18 +1,16 @@
 // Reads and writes safetensors files: bytes <-> named tensors. Every fault of a file is a `FileError`, found in the
 // header before anything is allocated for the data. It knows no model and no adapter.
-import {
-  closeSync,
-  fstatSync,
-  fsyncSync,
-  openSync,
-  readSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { open, rename, rm } from 'node:fs/promises';
 import { assert } from '../assert.ts';
 import { FileError } from '../errors.ts';
-import { DTYPE_BYTES, elementCount, type Tensor, type TensorSource } from '../tensor.ts';
+import {
+  DTYPE_BYTES,
+  elementCount,
+  type Tensor,
+  type TensorInfo,
+  type TensorSource,
+} from '../tensor.ts';
 import {
   BASE_LIMITS,
   compareForFile,
@@ -32,7 +30,7 @@ export interface Safetensors {
   readonly metadata: Record<string, string>;
 }
 
-/** One read or write call takes at most 2^31-1 bytes. */
+/** One call reads at most 2^31-1 bytes. */
 const MAX_IO_BYTES = 1 << 30;
 
 /** Parses a whole file in memory. Throws `FileError`, naming the tensor or `header`. */
@@ -80,33 +78,43 @@ export function openSafetensors(
   };
 }
 
+export interface WritableTensors {
+  readonly infos: ReadonlyMap<string, TensorInfo>;
+  read(name: string): Tensor;
+}
+
 /**
  * Writes a file under a temporary name and renames it, so that a reader sees all of it or nothing. Tensors are read
- * from the source one at a time, in the file's order: wide dtypes first, then by name. The same tensors give the same bytes.
+ * from the source one at a time, in the file's order: wide dtypes first, then by name. The same tensors give the same
+ * bytes. The event loop turns between tensors; an aborted `signal` ends it there.
  */
-export function writeSafetensors(
+export async function writeSafetensors(
   path: string,
-  source: Pick<TensorSource, 'infos' | 'read'>,
-  metadata: Readonly<Record<string, string>> = {},
-): void {
+  source: WritableTensors,
+  {
+    metadata = {},
+    signal,
+  }: { metadata?: Readonly<Record<string, string>>; signal?: AbortSignal | undefined } = {},
+): Promise<void> {
   const infos = [...source.infos].sort(compareForFile);
   const temporary = `${path}.tmp-${process.pid}`;
-  const file = openSync(temporary, 'w');
+  const file = await open(temporary, 'w');
   try {
-    writeAll(file, serializeHeader(infos, metadata));
+    await file.writeFile(serializeHeader(infos, metadata));
     for (const [name, { dtype, shape }] of infos) {
+      signal?.throwIfAborted();
       const { data } = source.read(name);
       const expected = elementCount(shape) * DTYPE_BYTES[dtype];
       assert(data.length === expected, `${name}: ${data.length} bytes, promised ${expected}`);
-      writeAll(file, data);
+      await file.writeFile(data);
     }
-    fsyncSync(file);
-    renameSync(temporary, path);
+    await file.sync();
+    await rename(temporary, path);
   } catch (error) {
-    rmSync(temporary, { force: true });
+    await rm(temporary, { force: true });
     throw error;
   } finally {
-    closeSync(file);
+    await file.close();
   }
 }
 
@@ -143,11 +151,4 @@ function readAt(file: number, position: number, byteLength: number): Uint8Array 
     done += count;
   }
   return bytes;
-}
-
-function writeAll(file: number, bytes: Uint8Array): void {
-  let done = 0;
-  while (done < bytes.length) {
-    done += writeSync(file, bytes, done, Math.min(bytes.length - done, MAX_IO_BYTES));
-  }
 }

@@ -34,7 +34,7 @@ export function doubleQuantize(absmax: Float32Array): NestedAbsmax {
     if (largest === 0) continue; // all equal: bitsandbytes leaves code 0, whose scale is 0
     const inverse = Math.fround(1 / largest);
     for (let i = 0; i < values.length; i++) {
-      codes[start + i] = nearestCode(Math.fround(values[i]! * inverse));
+      codes[start + i] = codeOf(Math.fround(values[i]! * inverse));
     }
   }
   return { codes, nestedAbsmax, offset };
@@ -53,19 +53,28 @@ export function restoreAbsmax(nested: NestedAbsmax, map: Float32Array = DYNAMIC_
   return absmax;
 }
 
-/** Of the two neighbours the nearer one, in fp32; the lower one where both are as near. */
+/**
+ * The code for a value in [-1, 1]. bitsandbytes looks it up in a table of 65,536 cells, so what counts is the code
+ * nearest to the middle of the value's cell: beside a midpoint that is not always the nearest one to the value.
+ */
+function codeOf(value: number): number {
+  const position = Math.fround(Math.fround(value + 1) * HALF_CELLS);
+  const cell = Math.min(2 * HALF_CELLS, Math.floor(Math.fround(position + 0.5)));
+  return nearestCode(cell / HALF_CELLS - 1);
+}
+
+const HALF_CELLS = 32_767.5;
+
+/** No cell's middle is as near to two codes, so ties need no rule. */
 function nearestCode(value: number): number {
   let low = 0;
-  let high = DYNAMIC_MAP.length;
+  let high = DYNAMIC_MAP.length - 1;
   while (low + 1 < high) {
     const middle = (low + high) >> 1;
     if (DYNAMIC_MAP[middle]! <= value) low = middle;
     else high = middle;
   }
-  if (low === DYNAMIC_MAP.length - 1) return low;
-  const below = Math.abs(Math.fround(value - DYNAMIC_MAP[low]!));
-  const above = Math.abs(Math.fround(value - DYNAMIC_MAP[low + 1]!));
-  return above < below ? low + 1 : low;
+  return DYNAMIC_MAP[high]! - value < value - DYNAMIC_MAP[low]! ? high : low;
 }
 
 function createDynamicMap(): Float32Array {

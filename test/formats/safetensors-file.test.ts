@@ -33,9 +33,9 @@ function contents(found: Map<string, Tensor>): Record<string, unknown> {
   );
 }
 
-test('what is written is read again, in memory and from disk', () => {
+test('what is written is read again, in memory and from disk', async () => {
   const file = path.join(folder, 'round.safetensors');
-  writeSafetensors(file, memorySource(tensors), { format: 'pt' });
+  await writeSafetensors(file, memorySource(tensors), { metadata: { format: 'pt' } });
   const bytes = new Uint8Array(readFileSync(file));
   assert.deepEqual(bytes, serializeSafetensors(tensors, { format: 'pt' }));
 
@@ -58,7 +58,7 @@ test('the same tensors give the same bytes in any order, each tensor aligned to 
   assert.equal(views.get('a.bias')!.data.byteOffset % 2, 0);
 });
 
-test('a source that fails leaves neither the file nor a temporary one', () => {
+test('a source that fails leaves neither the file nor a temporary one', async () => {
   const name = 'fails.safetensors';
   const source = memorySource(tensors);
   const failing = {
@@ -67,7 +67,7 @@ test('a source that fails leaves neither the file nor a temporary one', () => {
       throw new Error('disk on fire');
     },
   };
-  assert.throws(() => writeSafetensors(path.join(folder, name), failing), /disk on fire/);
+  await assert.rejects(writeSafetensors(path.join(folder, name), failing), /disk on fire/);
   assert.deepEqual(
     readdirSync(folder).filter((file) => file.startsWith(name)),
     [],

@@ -1,0 +1,177 @@
+// The 4-bit checkpoint layout of bitsandbytes and transformers: which tensors stand for one quantized linear, under
+// which names, and the settings in config.json that announce them. It knows no model and computes nothing.
+import { z } from 'zod';
+import { FileError } from '../errors.ts';
+import {
+  DYNAMIC_MAP,
+  NESTED_BLOCK,
+  type NestedAbsmax,
+  restoreAbsmax,
+} from '../quant/double-quant.ts';
+import { NF4_BLOCK, NF4_CODEBOOK } from '../quant/nf4.ts';
+import {
+  elementCount,
+  type FloatDType,
+  type Tensor,
+  type TensorInfo,
+  type TensorSource,
+  toFloat32,
+} from '../tensor.ts';
+
+/** dtype of safetensors → torch's name, as bitsandbytes writes it. */
+const TORCH_NAMES = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' } as const;
+
+/** Everything of a quantized linear but its packed codes, small: 1/64 of the weights. */
+export type Companions = Map<string, Tensor>;
+
+const stateSuffix = '.quant_state.bitsandbytes__nf4';
+const positive = z.number().int().positive();
+
+const stateSchema = z.object({
+  quant_type: z.literal('nf4'),
+  blocksize: z.literal(NF4_BLOCK),
+  dtype: z.enum(Object.values(TORCH_NAMES)),
+  shape: z.tuple([positive, positive]),
+  nested_blocksize: z.literal(NESTED_BLOCK).optional(),
+  nested_dtype: z.literal('float32').optional(),
+  nested_offset: z.number().optional(),
+});
+
+/** The tensors that go with packed codes: under double quantization `scales` holds 8-bit absmax. */
+export function nf4Companions(
+  weight: string,
+  { dtype, shape }: TensorInfo,
+  scales: Float32Array | NestedAbsmax,
+): Companions {
+  const companions: Companions = new Map();
+  const add = (suffix: string, tensor: Tensor) => companions.set(weight + suffix, tensor);
+  const torchName = TORCH_NAMES[dtype as FloatDType];
+  let state = `"quant_type": "nf4", "blocksize": ${NF4_BLOCK}, "dtype": "${torchName}", "shape": [${shape.join(', ')}]`;
+  if (scales instanceof Float32Array) {
+    add('.absmax', floats(scales));
+  } else {
+    add('.absmax', { dtype: 'U8', shape: [scales.codes.length], data: scales.codes });
+    add('.nested_absmax', floats(scales.nestedAbsmax));
+    add('.nested_quant_map', floats(DYNAMIC_MAP));
+    state += `, "nested_blocksize": ${NESTED_BLOCK}, "nested_dtype": "float32", "nested_offset": ${scales.offset}`;
+  }
+  add('.quant_map', floats(NF4_CODEBOOK));
+  const stateBytes = new TextEncoder().encode(`{${state}}`);
+  add(stateSuffix, { dtype: 'U8', shape: [stateBytes.length], data: stateBytes });
+  return companions;
+}
+
+/** The packed codes' own entry: two codes a byte, one column, as bitsandbytes shapes them. */
+export function packedInfo(shape: readonly number[]): TensorInfo {
+  return { dtype: 'U8', shape: [Math.ceil(elementCount(shape) / 2), 1] };
+}
+
+/** Whether `weight` is stored as NF4 codes. */
+export function isNf4(source: TensorSource, weight: string): boolean {
+  return source.infos.has(weight + stateSuffix);
+}
+
+/** The names that a quantized weight's companions have in this source. */
+export function companionNames(source: TensorSource, weight: string): string[] {
+  return [...source.infos.keys()].filter((name) => name.startsWith(`${weight}.`));
+}
+
+/** [rows, cols] of a quantized weight, which only its state knows. */
+export function nf4Shape(source: TensorSource, weight: string): readonly number[] {
+  return readState(source, weight).shape;
+}
+
+export function isDoubleQuantized(source: TensorSource, weight: string): boolean {
+  return readState(source, weight).nested_offset !== undefined;
+}
+
+export interface Nf4Linear {
+  readonly packed: Uint8Array;
+  /** fp32, restored where it was double-quantized. */
+  readonly absmax: Float32Array;
+  readonly rows: number;
+  readonly cols: number;
+}
+
+/** Reads a quantized linear; throws `FileError` where its tensors do not fit each other. */
+export function readNf4(source: TensorSource, weight: string): Nf4Linear {
+  const state = readState(source, weight);
+  const [rows, cols] = state.shape;
+  const packed = source.read(weight).data;
+  if (packed.length !== Math.ceil((rows * cols) / 2)) {
+    throw new FileError(weight, `${packed.length} bytes of codes for [${rows}, ${cols}]`);
+  }
+  const map = toFloat32(expectFloat(source, `${weight}.quant_map`));
+  if (map.length !== 16 || map.some((value, code) => value !== NF4_CODEBOOK[code])) {
+    throw new FileError(`${weight}.quant_map`, 'is not the NF4 codebook');
+  }
+  const absmax = readAbsmax(source, weight, state);
+  if (absmax.length !== Math.ceil((rows * cols) / NF4_BLOCK)) {
+    throw new FileError(`${weight}.absmax`, `${absmax.length} blocks for [${rows}, ${cols}]`);
+  }
+  return { packed, absmax, rows, cols };
+}
+
+function readState(source: TensorSource, weight: string): z.infer<typeof stateSchema> {
+  const name = weight + stateSuffix;
+  let json: unknown;
+  try {
+    json = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(source.read(name).data));
+  } catch (cause) {
+    throw new FileError(name, 'is not JSON', { cause });
+  }
+  const result = stateSchema.safeParse(json);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0]!;
+  throw new FileError(name, `${issue.path.join('.')}: ${issue.message}`);
+}
+
+function readAbsmax(
+  source: TensorSource,
+  weight: string,
+  state: z.infer<typeof stateSchema>,
+): Float32Array {
+  if (state.nested_offset === undefined) return toFloat32(expectFloat(source, `${weight}.absmax`));
+  const codes = source.read(`${weight}.absmax`);
+  const nestedAbsmax = toFloat32(expectFloat(source, `${weight}.nested_absmax`));
+  const map = toFloat32(expectFloat(source, `${weight}.nested_quant_map`));
+  const scaleCount = Math.ceil(codes.data.length / NESTED_BLOCK);
+  if (codes.dtype !== 'U8' || nestedAbsmax.length !== scaleCount || map.length !== 256) {
+    throw new FileError(`${weight}.absmax`, 'its double quantization does not fit');
+  }
+  const nested = { codes: codes.data, nestedAbsmax, offset: Math.fround(state.nested_offset) };
+  return restoreAbsmax(nested, map);
+}
+
+function expectFloat(source: TensorSource, name: string): Tensor {
+  const tensor = source.read(name);
+  if (tensor.dtype !== 'F32') throw new FileError(name, `${tensor.dtype} instead of F32`);
+  return tensor;
+}
+
+function floats(values: Float32Array): Tensor {
+  const data = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+  return { dtype: 'F32', shape: [values.length], data };
+}
+
+/**
+ * `quantization_config` of config.json, as transformers 5 writes it for such a checkpoint. Text, because transformers
+ * refuses a threshold of 6 and JSON.stringify knows no 6.0.
+ */
+export function quantizationConfig(dtype: FloatDType, doubleQuantization: boolean): string {
+  return `{
+    "_load_in_4bit": true,
+    "_load_in_8bit": false,
+    "bnb_4bit_compute_dtype": "${TORCH_NAMES[dtype]}",
+    "bnb_4bit_quant_storage": "uint8",
+    "bnb_4bit_quant_type": "nf4",
+    "bnb_4bit_use_double_quant": ${doubleQuantization},
+    "llm_int8_enable_fp32_cpu_offload": false,
+    "llm_int8_has_fp16_weight": false,
+    "llm_int8_skip_modules": null,
+    "llm_int8_threshold": 6.0,
+    "load_in_4bit": true,
+    "load_in_8bit": false,
+    "quant_method": "bitsandbytes"
+  }`;
+}

@@ -1,0 +1,34 @@
+// `lorikeet import`: finds out what a source is, opens it as a checkpoint, and has an artifact written.
+import { existsSync, statSync } from 'node:fs';
+import path from 'node:path';
+import { FileError } from '../errors.ts';
+import type { ArtifactInfo } from './artifact.ts';
+import type { Checkpoint } from './checkpoint.ts';
+import { openFolder } from './folder.ts';
+import { type ArtifactOptions, checkOutDir, writeArtifact } from './write-artifact.ts';
+
+export interface ImportOptions
+  extends Pick<ArtifactOptions, 'quantization' | 'doubleQuantization' | 'onProgress' | 'signal'> {}
+
+/**
+ * Imports a base model into the folder `outDir`.
+ * @param source a Hugging Face folder
+ * @throws FileError for a source that is not understood, UsageError for a folder that is not free
+ */
+export async function importModel(
+  source: string,
+  outDir: string,
+  options: ImportOptions,
+): Promise<ArtifactInfo> {
+  if (!existsSync(source) || !statSync(source).isDirectory()) {
+    throw new FileError(source, 'is no folder');
+  }
+  const label = path.basename(path.resolve(source));
+  checkOutDir(outDir, label);
+  const checkpoint: Checkpoint = openFolder(source);
+  try {
+    return await writeArtifact(checkpoint, outDir, { ...options, source: label, name: label });
+  } finally {
+    checkpoint.tensors.close();
+  }
+}

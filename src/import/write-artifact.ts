@@ -1,0 +1,221 @@
+// Writes an artifact folder from a checkpoint: all of it under a temporary name, then one rename. It knows no sources.
+import { createHash } from 'node:crypto';
+import { existsSync, readdirSync } from 'node:fs';
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { setImmediate } from 'node:timers/promises';
+import { FileError, UsageError } from '../errors.ts';
+import { type WritableTensors, writeSafetensors } from '../formats/safetensors.ts';
+import { parseDecoderConfig } from '../model/config.ts';
+import { embeddingName } from '../model/names.ts';
+import { NF4_BLOCK, NF4_CODEBOOK } from '../quant/nf4.ts';
+import {
+  DTYPE_BYTES,
+  elementCount,
+  type FloatDType,
+  type TensorInfo,
+  type TensorSource,
+} from '../tensor.ts';
+import { type ArtifactInfo, FORMAT_VERSION, INFO_FILE, readArtifactInfo } from './artifact.ts';
+import { isDoubleQuantized, isNf4, quantizationConfig } from './bitsandbytes.ts';
+import { type Checkpoint, checkTensors, isLinearWeight } from './checkpoint.ts';
+import { CONFIG_FILE, WEIGHTS_FILE } from './folder.ts';
+import { denseView, keptView, quantizedView } from './quantize.ts';
+
+export type ImportPhase = 'download' | 'quantize' | 'write';
+
+export interface ImportProgress {
+  readonly phase: ImportPhase;
+  /** Bytes. */
+  readonly done: number;
+  readonly total: number;
+}
+
+export interface ArtifactOptions {
+  readonly name: string;
+  readonly source: string;
+  readonly quantization: 'nf4' | 'none';
+  readonly doubleQuantization: boolean;
+  readonly onProgress?: ((progress: ImportProgress) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Writes the folder `outDir`. An artifact of the same source that is there is replaced; any other content refuses
+ * (`UsageError`). A checkpoint that is not understood in full refuses by name (`FileError`).
+ */
+export async function writeArtifact(
+  checkpoint: Checkpoint,
+  outDir: string,
+  options: ArtifactOptions,
+): Promise<ArtifactInfo> {
+  checkOutDir(outDir, options.source);
+  const building = `${path.resolve(outDir)}.tmp-${process.pid}`;
+  await rm(building, { recursive: true, force: true });
+  await mkdir(building, { recursive: true });
+  try {
+    const info = await fillFolder(checkpoint, building, options);
+    await rm(outDir, { recursive: true, force: true });
+    await rename(building, outDir);
+    return info;
+  } catch (error) {
+    await rm(building, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+/** Refuses a folder that may hold something else, before any work is done. */
+export function checkOutDir(outDir: string, source: string): void {
+  if (!existsSync(outDir)) return;
+  const entries = readdirSync(outDir);
+  if (entries.length === 0) return;
+  if (!entries.includes(INFO_FILE) || readArtifactInfo(outDir).source !== source) {
+    throw new UsageError(`--out: ${outDir} is not empty and no artifact of ${source}`);
+  }
+}
+
+async function fillFolder(
+  checkpoint: Checkpoint,
+  dir: string,
+  options: ArtifactOptions,
+): Promise<ArtifactInfo> {
+  const config = parseDecoderConfig(checkpoint.configJson);
+  refuseForeignQuantization(checkpoint.configJson);
+  const names = [...checkTensors(checkpoint.tensors, config).keys()];
+  const packing = findPacking(checkpoint.tensors, names, options);
+  const digests = new Map<string, string>();
+  await writeSafetensors(
+    path.join(dir, WEIGHTS_FILE),
+    digested(await createView(checkpoint.tensors, names, packing, options), digests, options),
+    { metadata: { format: 'pt' }, signal: options.signal },
+  );
+  const configBytes = new TextEncoder().encode(outputConfig(checkpoint, packing));
+  const files = new Map(checkpoint.files).set(CONFIG_FILE, configBytes);
+  for (const [name, bytes] of files) {
+    await writeFile(path.join(dir, name), bytes);
+    digests.set(`file ${name}`, sha256(bytes));
+  }
+  const info = artifactInfo(options, packing, combineDigests(digests));
+  await writeFile(path.join(dir, INFO_FILE), `${JSON.stringify(info, null, 2)}\n`);
+  return info;
+}
+
+/** How the linears go into the artifact, and how they came. */
+type Packing =
+  | { kind: 'dense'; wasPacked: boolean }
+  | { kind: 'nf4'; wasPacked: boolean; doubleQuantization: boolean; dtype: FloatDType };
+
+function findPacking(
+  source: TensorSource,
+  names: readonly string[],
+  { quantization, doubleQuantization }: ArtifactOptions,
+): Packing {
+  const linears = names.filter(isLinearWeight);
+  const packed = linears.find((name) => isNf4(source, name));
+  const wasPacked = packed !== undefined;
+  if (quantization === 'none') return { kind: 'dense', wasPacked };
+  const dtype = source.infos.get(wasPacked ? embeddingName : linears[0]!)!.dtype as FloatDType;
+  return {
+    kind: 'nf4',
+    wasPacked,
+    dtype,
+    doubleQuantization: wasPacked ? isDoubleQuantized(source, packed) : doubleQuantization,
+  };
+}
+
+async function createView(
+  source: TensorSource,
+  names: readonly string[],
+  packing: Packing,
+  options: ArtifactOptions,
+): Promise<WritableTensors> {
+  if (packing.kind === 'dense') return denseView(source, names);
+  if (packing.wasPacked) return keptView(source, names);
+  const linears = names.filter(isLinearWeight);
+  const total = linears.reduce((sum, name) => sum + byteLength(source.infos.get(name)!), 0);
+  let done = 0;
+  return quantizedView(source, names, {
+    doubleQuantization: packing.doubleQuantization,
+    async onLinear(bytes) {
+      options.signal?.throwIfAborted();
+      done += bytes;
+      options.onProgress?.({ phase: 'quantize', done, total });
+      await setImmediate(); // signals and the progress bar get their turn
+    },
+  });
+}
+
+/** The view, noting each tensor's digest and the bytes written as it is read. */
+function digested(
+  view: WritableTensors,
+  digests: Map<string, string>,
+  { onProgress }: ArtifactOptions,
+): WritableTensors {
+  const total = [...view.infos.values()].reduce((sum, info) => sum + byteLength(info), 0);
+  let done = 0;
+  return {
+    infos: view.infos,
+    read(name) {
+      const tensor = view.read(name);
+      const { dtype, shape, data } = tensor;
+      digests.set(`tensor ${name} ${dtype} ${shape.join('x')}`, sha256(data));
+      done += data.length;
+      onProgress?.({ phase: 'write', done, total });
+      return tensor;
+    },
+  };
+}
+
+/** The source's own text where it fits, else with the settings that announce NF4 put in or taken out. */
+function outputConfig({ configJson, configText }: Checkpoint, packing: Packing): string {
+  const { quantization_config: announced, ...plain } = configJson;
+  const isAnnounced = announced != null;
+  if (isAnnounced === (packing.kind === 'nf4')) return configText;
+  if (packing.kind === 'dense') return `${JSON.stringify(plain, null, 2)}\n`;
+  const text = announced === undefined ? configText : JSON.stringify(plain, null, 2);
+  const open = text.trimEnd().slice(0, -1).trimEnd();
+  const settings = quantizationConfig(packing.dtype, packing.doubleQuantization);
+  return `${open},\n  "quantization_config": ${settings}\n}\n`;
+}
+
+function artifactInfo(
+  { name, source }: ArtifactOptions,
+  packing: Packing,
+  digest: string,
+): ArtifactInfo {
+  const common = { format: FORMAT_VERSION, name, source, digest } as const;
+  if (packing.kind === 'dense') return { ...common, quantization: 'none' };
+  return {
+    ...common,
+    quantization: 'nf4',
+    doubleQuantization: packing.doubleQuantization,
+    blockSize: NF4_BLOCK,
+    codebook: [...NF4_CODEBOOK],
+  };
+}
+
+/** Weights that another method packed would be taken for something else. */
+function refuseForeignQuantization(configJson: Readonly<Record<string, unknown>>): void {
+  const settings = configJson['quantization_config'] as Record<string, unknown> | null | undefined;
+  if (settings == null) return;
+  const isNf4Bnb =
+    settings['quant_method'] === 'bitsandbytes' && settings['bnb_4bit_quant_type'] === 'nf4';
+  if (!isNf4Bnb) {
+    const method = String(settings['quant_method'] ?? 'unknown');
+    throw new FileError('quantization_config', `${method} is not bitsandbytes NF4`);
+  }
+}
+
+function byteLength({ dtype, shape }: TensorInfo): number {
+  return elementCount(shape) * DTYPE_BYTES[dtype];
+}
+
+/** One digest over all parts, whatever order they were written in. */
+function combineDigests(digests: ReadonlyMap<string, string>): string {
+  const lines = [...digests].map(([part, digest]) => `${part} ${digest}\n`).sort();
+  return sha256(new TextEncoder().encode(lines.join('')));
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}

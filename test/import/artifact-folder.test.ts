@@ -1,0 +1,196 @@
+import assert from 'node:assert/strict';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import test from 'node:test';
+import { FileError, UsageError } from '../../src/errors.ts';
+import { serializeSafetensors } from '../../src/formats/safetensors.ts';
+import { readArtifact } from '../../src/import/artifact.ts';
+import { importModel } from '../../src/import/import-model.ts';
+import { parseDecoderConfig } from '../../src/model/config.ts';
+import { embeddingName, expectedTensors, headName } from '../../src/model/names.ts';
+import { fromFloat32, type Tensor } from '../../src/tensor.ts';
+
+const work = mkdtempSync(path.join(tmpdir(), 'artifact-'));
+test.after(() => rmSync(work, { recursive: true }));
+
+const CONFIG = {
+  model_type: 'llama',
+  hidden_size: 64,
+  intermediate_size: 96,
+  num_hidden_layers: 1,
+  num_attention_heads: 2,
+  num_key_value_heads: 1,
+  vocab_size: 16,
+  max_position_embeddings: 32,
+  rms_norm_eps: 1e-5,
+  tie_word_embeddings: true,
+};
+const NF4 = { quantization: 'nf4', doubleQuantization: true } as const;
+
+function modelTensors(): Map<string, Tensor> {
+  const tensors = new Map<string, Tensor>();
+  for (const [name, shape] of expectedTensors(parseDecoderConfig(CONFIG))) {
+    const count = shape.reduce((a, b) => a * b, 1);
+    const values = Float32Array.from({ length: count }, (_, i) => Math.sin(i + name.length));
+    tensors.set(name, fromFloat32(values, shape, 'F32'));
+  }
+  return tensors;
+}
+
+/** A source folder; `change` spoils it. */
+function createSource(
+  name: string,
+  change: (tensors: Map<string, Tensor>, config: Record<string, unknown>) => void = () => {},
+): string {
+  const dir = path.join(work, name);
+  mkdirSync(dir, { recursive: true });
+  const tensors = modelTensors();
+  const config: Record<string, unknown> = { ...CONFIG };
+  change(tensors, config);
+  writeFileSync(path.join(dir, 'config.json'), JSON.stringify(config));
+  writeFileSync(path.join(dir, 'model.safetensors'), serializeSafetensors(tensors));
+  return dir;
+}
+
+test('an import names itself after its source and copies the tokenizer', async () => {
+  const source = createSource('My-Model');
+  writeFileSync(path.join(source, 'tokenizer.json'), '{"model":{}}');
+  const out = path.join(work, 'out-name');
+  const info = await importModel(`${source}/`, out, NF4);
+  assert.equal(info.name, 'My-Model');
+  assert.equal(info.source, 'My-Model');
+  assert.equal(readFileSync(path.join(out, 'tokenizer.json'), 'utf8'), '{"model":{}}');
+  const text = readFileSync(path.join(out, 'lorikeet.json'), 'utf8');
+  assert.ok(!text.includes(work));
+});
+
+test('the digest follows weights, configuration and tokenizer, and nothing else', async () => {
+  const digest = async (source: string, options = {}) => {
+    const out = path.join(work, `digest-${Math.random()}`);
+    return (await importModel(source, out, { ...NF4, ...options })).digest;
+  };
+  const base = await digest(createSource('one'));
+  assert.equal(await digest(createSource('two')), base);
+  assert.notEqual(await digest(createSource('one'), { doubleQuantization: false }), base);
+  const weights = createSource('weights', (tensors) => {
+    tensors.get(embeddingName)!.data[0]! ^= 1;
+  });
+  assert.notEqual(await digest(weights), base);
+  const config = createSource('config', (_, json) => {
+    json['rms_norm_eps'] = 1e-6;
+  });
+  assert.notEqual(await digest(config), base);
+  const tokenizer = createSource('tokenizer');
+  writeFileSync(path.join(tokenizer, 'tokenizer.json'), '{}');
+  assert.notEqual(await digest(tokenizer), base);
+});
+
+test('tables of frequencies and a tied head that was saved as a copy are left out', async () => {
+  const source = createSource('extras', (tensors) => {
+    tensors.set(headName, tensors.get(embeddingName)!);
+    tensors.set(
+      'model.layers.0.self_attn.rotary_emb.inv_freq',
+      fromFloat32(new Float32Array(16), [16], 'F32'),
+    );
+  });
+  const out = path.join(work, 'out-extras');
+  await importModel(source, out, NF4);
+  const artifact = readArtifact(out);
+  assert.equal(artifact.tensors.infos.has(headName), false);
+  artifact.tensors.close();
+});
+
+type Spoil = Parameters<typeof createSource>[1];
+const zeros = (...shape: number[]) =>
+  fromFloat32(new Float32Array(shape.reduce((a, b) => a * b)), shape, 'F32');
+const query = 'model.layers.0.self_attn.q_proj.weight';
+const refused: Record<string, [field: string, spoil: Spoil]> = {
+  'a missing tensor': [query, (tensors) => tensors.delete(query)],
+  'a tensor of another shape': [query, (tensors) => tensors.set(query, zeros(64, 32))],
+  'a tensor of integers': [
+    'model.norm.weight',
+    (tensors) =>
+      tensors.set('model.norm.weight', { dtype: 'I32', shape: [64], data: new Uint8Array(256) }),
+  ],
+  'a tensor that no part of the model reads': [
+    'model.layers.0.mlp.expert.weight',
+    (tensors) => tensors.set('model.layers.0.mlp.expert.weight', zeros(64, 64)),
+  ],
+  'a layer too many': [
+    'model.layers.1.input_layernorm.weight',
+    (tensors) => tensors.set('model.layers.1.input_layernorm.weight', zeros(64)),
+  ],
+  'a head beside a tied embedding that is not its copy': [
+    headName,
+    (tensors) => tensors.set(headName, zeros(16, 64)),
+  ],
+  'a weight that is not finite': [
+    query,
+    (tensors) =>
+      tensors.set(query, fromFloat32(new Float32Array(64 * 64).fill(Number.NaN), [64, 64], 'F32')),
+  ],
+  'an unknown family': [
+    'model_type',
+    (_, config) => {
+      config['model_type'] = 'mamba';
+    },
+  ],
+  'weights that another method packed': [
+    'quantization_config',
+    (_, config) => {
+      config['quantization_config'] = { quant_method: 'gptq', bits: 4 };
+    },
+  ],
+};
+
+for (const [what, [field, spoil]] of Object.entries(refused)) {
+  test(`${what} is refused by name and leaves no folder`, async () => {
+    const out = path.join(work, 'out-refused');
+    await assert.rejects(importModel(createSource(`bad ${what}`, spoil), out, NF4), (error) => {
+      assert.ok(error instanceof FileError, String(error));
+      assert.equal(error.field, field);
+      return true;
+    });
+    assert.deepEqual(
+      readdirSync(work).filter((name) => name.startsWith('out-refused')),
+      [],
+    );
+  });
+}
+
+test('a folder with other content is refused, an artifact of the same source replaced', async () => {
+  const out = path.join(work, 'out-twice');
+  await importModel(createSource('twice'), out, NF4);
+  await importModel(createSource('twice'), out, { ...NF4, quantization: 'none' });
+  const artifact = readArtifact(out);
+  assert.equal(artifact.info.quantization, 'none');
+  artifact.tensors.close();
+  await assert.rejects(importModel(createSource('another'), out, NF4), UsageError);
+  const foreign = path.join(work, 'foreign');
+  mkdirSync(foreign);
+  writeFileSync(path.join(foreign, 'thesis.txt'), 'years of work');
+  await assert.rejects(importModel(createSource('twice'), foreign, NF4), UsageError);
+  assert.ok(existsSync(path.join(foreign, 'thesis.txt')));
+});
+
+test('an aborted import leaves no folder', async () => {
+  const out = path.join(work, 'out-aborted');
+  const controller = new AbortController();
+  const onProgress = () => controller.abort(new Error('stopped'));
+  const source = createSource('aborted');
+  const options = { ...NF4, onProgress, signal: controller.signal };
+  await assert.rejects(importModel(source, out, options), /stopped/);
+  assert.deepEqual(
+    readdirSync(work).filter((name) => name.startsWith('out-aborted')),
+    [],
+  );
+});
