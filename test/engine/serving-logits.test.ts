@@ -1,31 +1,15 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
-import { AdapterSlots } from '../../src/engine/adapter-slots.ts';
-import { GraphSessions } from '../../src/engine/graph-sessions.ts';
-import { KvCache } from '../../src/engine/kv-cache.ts';
-import { ModelRunner } from '../../src/engine/model-run.ts';
-import { openServingFolder } from '../../src/engine/serving-folder.ts';
+import { type TestContext, test } from 'node:test';
 import { TARGET_NAMES } from '../../src/model/target-modules.ts';
 import { servingFolder, type TinyModel, tinyAdapter, tinyModel } from '../fixtures.ts';
 import { plainLogits } from '../model/plain-decoder.ts';
+import { createRunner, worstDifference } from './runner.ts';
 
-const SLOTS = 3;
 const TOKENS = [5, 17, 3, 90, 41, 8, 8, 63, 22, 71, 1, 30];
 
-async function runnerOf(t: Parameters<typeof servingFolder>[0], model: TinyModel) {
-  const served = openServingFolder(await servingFolder(t, model, 'f32'));
-  const { config } = served;
-  const cache = new KvCache(config, SLOTS, 32);
-  const slots = new AdapterSlots(config, SLOTS);
-  const sessions = new GraphSessions(served, 32, {});
-  t.after(() => void sessions.release());
-  return { runner: new ModelRunner({ config, sessions, cache, slots }), slots };
-}
-
-function worstDifference(got: Float32Array, want: readonly number[][]): number {
-  const flat = want.flat();
-  assert.equal(got.length, flat.length);
-  return got.reduce((worst, value, i) => Math.max(worst, Math.abs(value - flat[i]!)), 0);
+async function runnerOf(t: TestContext, model: TinyModel) {
+  const servingDir = await servingFolder(t, model, 'f32');
+  return createRunner(t, servingDir, { slotCount: 3, maxSeqLength: 32 });
 }
 
 const families: [string, Record<string, unknown>][] = [
@@ -54,7 +38,7 @@ for (const [name, changes] of families) {
           const logitRows = tokenIds.map((_, i) => i);
           const input = { tokenIds, firstSlot: 1, pastLengths: [past], logitRows, lora };
           const { data } = await runner.run(input);
-          assert.ok(worstDifference(data, want.slice(past, past + chunk)) < 2e-4);
+          assert.ok(worstDifference(data, want.slice(past, past + chunk).flat()) < 2e-4);
         }
       }
     }
@@ -72,5 +56,5 @@ test('a chunk that asks one row gets the logits of that row', async (t) => {
     lora: { kind: 'none' },
   } as const;
   const { data } = await runner.run({ ...input, logitRows: [4] });
-  assert.ok(worstDifference(data, [want[4]!]) < 2e-4);
+  assert.ok(worstDifference(data, want[4]!) < 2e-4);
 });

@@ -1,0 +1,157 @@
+// transformers' and peft's own logits: every supported model and adapter, exact (float32) weights.
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { parseAdapter } from '../../adapters/peft.ts';
+import { planGroups } from '../../src/engine/adapter-groups.ts';
+import { BASE_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
+import { readArtifact } from '../../src/import/artifact.ts';
+import { importModel } from '../../src/import/import-model.ts';
+import { ensureServingFiles } from '../../src/import/serving-files.ts';
+import { toFloat32 } from '../../src/tensor.ts';
+import { temporaryFolder } from '../fixtures.ts';
+import { sharedPath, skipUnless } from '../shared.ts';
+import { createRunner, worstDifference } from './runner.ts';
+
+const LIMIT = 2e-4;
+const models = sharedPath('golden', 'models');
+const adapters = sharedPath('golden', 'adapters');
+const skip = skipUnless(models);
+const names = (folder: string | undefined) => (folder ? readdirSync(folder) : []);
+
+type Quantization = { quantization: 'none' | 'nf4'; doubleQuantization: boolean };
+const DOUBLE: Quantization = { quantization: 'nf4', doubleQuantization: true };
+
+async function golden(t: TestContext, model: string, quantization: Quantization, slotCount = 2) {
+  const dir = path.join(temporaryFolder(t), 'artifact');
+  await importModel(path.join(models!, model), dir, quantization);
+  const artifact = readArtifact(dir);
+  t.after(() => artifact.tensors.close());
+  const cacheDir = temporaryFolder(t);
+  const servingDir = await ensureServingFiles(artifact, { weights: 'f32', cacheDir });
+  return createRunner(t, servingDir, { slotCount, maxSeqLength: 128 });
+}
+
+/** `input_ids` [B][T] and the logits under a key, by row [T * V]. */
+function readCases(file: string, key: string) {
+  const { tensors } = parseSafetensors(readFileSync(file), BASE_LIMITS);
+  const ids = tensors.get('input_ids')!;
+  const [batch, length] = ids.shape as [number, number];
+  const flat = Array.from(new BigInt64Array(new Uint8Array(ids.data).buffer), Number);
+  const logits = toFloat32(tensors.get(key)!);
+  const rowSize = logits.length / batch;
+  return Array.from({ length: batch }, (_, row) => ({
+    ids: flat.slice(row * length, (row + 1) * length),
+    logits: logits.subarray(row * rowSize, (row + 1) * rowSize),
+  }));
+}
+
+const FORMS: [string, Quantization, string, string][] = [
+  ['unquantized', { quantization: 'none', doubleQuantization: false }, 'cases', 'logits'],
+  ['NF4', { quantization: 'nf4', doubleQuantization: false }, 'cases-nf4', 'logits_nf4'],
+  ['double-quantized NF4', DOUBLE, 'cases-nf4', 'logits_nf4_dq'],
+];
+
+for (const model of names(models).filter((name) => /^(llama|mistral|qwen)/.test(name))) {
+  for (const [form, quantization, file, key] of FORMS) {
+    test(`${model}, ${form}: logits are transformers'`, { skip }, async (t) => {
+      const { runner } = await golden(t, model, quantization);
+      for (const { ids, logits } of readCases(
+        path.join(models!, model, `${file}.safetensors`),
+        key,
+      )) {
+        const logitRows = ids.map((_, row) => row);
+        const input = { tokenIds: ids, firstSlot: 1, pastLengths: [0], logitRows };
+        const { data } = await runner.run({ ...input, lora: { kind: 'none' } });
+        assert.ok(worstDifference(data, logits) < LIMIT);
+      }
+    });
+  }
+
+  test(`${model}: greedy ids are transformers'`, { skip }, async (t) => {
+    const { runner, config } = await golden(t, model, FORMS[0]![1]);
+    const { cases } = JSON.parse(readFileSync(path.join(models!, model, 'greedy.json'), 'utf8'));
+    for (const { prompt, ids } of cases as { prompt: number[]; ids: number[] }[]) {
+      const got: number[] = [];
+      let tokenIds = prompt;
+      for (
+        let past = 0;
+        got.length < ids.length;
+        past += tokenIds.length, tokenIds = got.slice(-1)
+      ) {
+        const input = {
+          tokenIds,
+          firstSlot: 0,
+          pastLengths: [past],
+          lora: { kind: 'none' },
+        } as const;
+        const { data } = await runner.run({ ...input, logitRows: [tokenIds.length - 1] });
+        assert.equal(data.length, config.vocabSize);
+        got.push(data.indexOf(Math.max(...data)));
+      }
+      assert.deepEqual(got, ids);
+    }
+  });
+}
+
+const UNSUPPORTED = ['dora', 'embed', 'save-lm-head', 'qwen2-bias', 'phi3-fused'];
+const supported = names(adapters).filter(
+  (name) => !name.includes('.') && !UNSUPPORTED.includes(name),
+);
+
+async function goldenAdapter(name: string, runner: Awaited<ReturnType<typeof golden>>) {
+  const read = (file: string) => readFileSync(path.join(adapters!, name, file));
+  const files = {
+    configBytes: read('adapter_config.json'),
+    weightsBytes: read('adapter_model.safetensors'),
+  };
+  return parseAdapter({ ...files, digest: name }, runner.config);
+}
+
+for (const name of supported) {
+  test(`adapter ${name}: logits are peft's`, { skip }, async (t) => {
+    const config = JSON.parse(
+      readFileSync(path.join(adapters!, name, 'adapter_config.json'), 'utf8'),
+    );
+    const served = await golden(t, config.base_model_name_or_path, DOUBLE);
+    served.slots.attach(await goldenAdapter(name, served));
+    const file = path.join(adapters!, name, 'cases.safetensors');
+    for (const { ids, logits } of readCases(file, 'logits_nf4_dq')) {
+      const logitRows = ids.map((_, row) => row);
+      const input = { tokenIds: ids, firstSlot: 0, pastLengths: [0], logitRows };
+      const { data } = await served.runner.run({ ...input, lora: { kind: 'single', slot: 1 } });
+      assert.ok(worstDifference(data, logits) < LIMIT);
+    }
+  });
+}
+
+test("a mixed batch gives each row peft's logits", { skip }, async (t) => {
+  const { rows } = JSON.parse(readFileSync(path.join(adapters!, 'mixed.json'), 'utf8'));
+  const cases = readCases(path.join(adapters!, 'mixed.safetensors'), 'logits_nf4_dq');
+  const mine = (rows as (string | null)[])
+    .map((name, i) => ({ name: name ?? undefined, ...cases[i]! }))
+    .filter(({ name }) => name === undefined || supported.includes(name));
+  assert.ok(mine.length >= 8);
+  const served = await golden(t, 'llama-tied', DOUBLE, mine.length);
+  for (const name of new Set(mine.map((row) => row.name))) {
+    if (name !== undefined) served.slots.attach(await goldenAdapter(name, served));
+  }
+  const rowSlots = mine.map(({ name }) => served.slots.slotOf(name));
+  const plan = planGroups(rowSlots, served.slots.usedSlots);
+  const { vocabSize } = served.config;
+  for (let position = 0; position < mine[0]!.ids.length; position++) {
+    const { data } = await served.runner.run({
+      tokenIds: mine.map(({ ids }) => ids[position]!),
+      firstSlot: 0,
+      pastLengths: mine.map(() => position),
+      logitRows: mine.map((_, row) => row),
+      lora: { kind: 'grouped', plan },
+    });
+    mine.forEach(({ logits }, row) => {
+      const got = data.subarray(row * vocabSize, (row + 1) * vocabSize);
+      const want = logits.subarray(position * vocabSize, (position + 1) * vocabSize);
+      assert.ok(worstDifference(got, want) < LIMIT, `row ${row} at ${position}`);
+    });
+  }
+});

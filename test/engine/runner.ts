@@ -1,0 +1,29 @@
+// A model runner over a serving folder, and how far logits are from what they are to be.
+import assert from 'node:assert/strict';
+import type { TestContext } from 'node:test';
+import { AdapterSlots } from '../../src/engine/adapter-slots.ts';
+import { GraphSessions } from '../../src/engine/graph-sessions.ts';
+import { KvCache } from '../../src/engine/kv-cache.ts';
+import { ModelRunner } from '../../src/engine/model-run.ts';
+import { openServingFolder } from '../../src/engine/serving-folder.ts';
+
+export function createRunner(
+  t: TestContext,
+  servingDir: string,
+  { slotCount, maxSeqLength }: { slotCount: number; maxSeqLength: number },
+) {
+  const served = openServingFolder(servingDir);
+  const { config } = served;
+  const cache = new KvCache(config, slotCount, maxSeqLength);
+  const slots = new AdapterSlots(config, slotCount);
+  const sessions = new GraphSessions(served, maxSeqLength, {});
+  t.after(() => sessions.release());
+  return { config, slots, runner: new ModelRunner({ config, sessions, cache, slots }) };
+}
+
+export function worstDifference(got: Float32Array, want: ArrayLike<number>): number {
+  assert.equal(got.length, want.length);
+  let worst = 0;
+  for (let i = 0; i < got.length; i++) worst = Math.max(worst, Math.abs(got[i]! - want[i]!));
+  return Number.isNaN(worst) ? Number.POSITIVE_INFINITY : worst;
+}
