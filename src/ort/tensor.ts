@@ -40,7 +40,7 @@ export function typeOfCode(code: number): OrtType | undefined {
   return (Object.keys(TYPES) as OrtType[]).find((type) => TYPES[type].code === code);
 }
 
-export function bytesOf(type: OrtType, shape: readonly number[]): number {
+function bytesOf(type: OrtType, shape: readonly number[]): number {
   return elementCount(shape) * TYPES[type].array.BYTES_PER_ELEMENT;
 }
 
