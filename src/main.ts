@@ -12,6 +12,7 @@ import type { AppOptions } from './http/deps.ts';
 import type { RunningServer } from './http/server.ts';
 import { type Artifact, readArtifact } from './import/artifact.ts';
 import { createLog, type Logger } from './log.ts';
+import { slotPositions } from './model/config.ts';
 import { createProcessClient, type EngineClient } from './scheduler/client.ts';
 import type { EngineHostOptions } from './scheduler/engine-host.ts';
 
@@ -19,8 +20,6 @@ import type { EngineHostOptions } from './scheduler/engine-host.ts';
 const DRAIN_DEADLINE_MS = 25_000;
 /** For readers that have not taken the end of a drained stream. */
 const CLOSE_DEADLINE_MS = 2_000;
-/** A KV cache for the whole context of a long-context model would be larger than its weights. */
-const DEFAULT_MAX_SEQ = 2048;
 
 const commands: Commands = { serve, import: importCommand };
 const terminal = {
@@ -81,9 +80,7 @@ async function prepareBase(config: Config, signal: AbortSignal): Promise<Base> {
       onProgress: (done, total) => progress.update('prepare', done, total),
     });
     progress.end();
-    const { maxPositions } = artifact.config;
-    const maxSeqLength = config.maxSeq ?? Math.min(maxPositions, DEFAULT_MAX_SEQ);
-    return { artifact, servingDir, maxSeqLength };
+    return { artifact, servingDir, maxSeqLength: slotPositions(artifact.config, config.maxSeq) };
   } finally {
     artifact.tensors.close();
   }

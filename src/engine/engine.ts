@@ -1,5 +1,6 @@
 // Runs one batch on the model: a prompt's chunk, or one token for each running sequence.
 // Knows token ids, KV slots and adapter digests; never text, tenants, queues or files of adapters.
+import os from 'node:os';
 import type { AdapterWeights } from '../../adapters/weights.ts';
 import { ConfigError } from '../errors.ts';
 import type { TokenLogprob } from '../generation.ts';
@@ -28,8 +29,8 @@ export interface EngineOptions {
   /** A folder that `ensureServingFiles` made. */
   readonly servingDir: string;
   readonly slotCount: number;
-  /** Absent: the model's own, at most `DEFAULT_MAX_SEQ`. */
-  readonly maxSeqLength?: number;
+  /** Positions of a slot; at most the model's own. */
+  readonly maxSeqLength: number;
   readonly runtime?: RuntimeOptions;
 }
 
@@ -40,9 +41,6 @@ export interface EngineInfo {
   readonly provider: string;
   readonly weights: string;
 }
-
-/** A cache for the whole context of a long-context model would be larger than its weights. */
-export const DEFAULT_MAX_SEQ = 2048;
 
 interface EngineParts {
   readonly config: DecoderConfig;
@@ -60,11 +58,12 @@ export class Engine {
   readonly config: DecoderConfig;
   readonly #parts: EngineParts;
 
+  /** Throws `ConfigError` where the machine cannot hold the cache, `FileError` for a bad folder. */
   static async create(options: EngineOptions): Promise<Engine> {
-    const { servingDir, slotCount, runtime = {} } = options;
+    const { servingDir, slotCount, maxSeqLength, runtime = {} } = options;
     const model = openServingFolder(servingDir);
     const { config } = model;
-    const maxSeqLength = checkedMaxSeq(config, options.maxSeqLength);
+    checkMemory(KvCache.byteSize(config, slotCount, maxSeqLength), options);
     const sessions = new GraphSessions(model, maxSeqLength, runtime);
     const cache = new KvCache(config, slotCount, maxSeqLength);
     const slots = new AdapterSlots(config, slotCount);
@@ -190,8 +189,13 @@ function scorePrompt(
   return scores;
 }
 
-function checkedMaxSeq(config: DecoderConfig, asked: number | undefined): number {
-  if (asked === undefined) return Math.min(config.maxPositions, DEFAULT_MAX_SEQ);
-  if (asked <= config.maxPositions) return asked;
-  throw new ConfigError([`max-seq: ${asked} is more than the model's ${config.maxPositions}`]);
+/** The cache grows into its memory as sequences do: what cannot fit is refused before anyone depends on it. */
+function checkMemory(cacheBytes: number, { slotCount, maxSeqLength }: EngineOptions): void {
+  const machineBytes = os.totalmem();
+  if (cacheBytes <= machineBytes) return;
+  const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
+  throw new ConfigError([
+    `--slots, --max-seq: a KV cache of ${slotCount} x ${maxSeqLength} positions takes up to ` +
+      `${gib(cacheBytes)}, this machine has ${gib(machineBytes)}`,
+  ]);
 }

@@ -13,7 +13,7 @@ export const NARROW = {
   logSumExp: 'log_sum_exp',
 } as const;
 
-/** The sampler's top_k up to 64 is exact on this many. */
+/** Entries of a row that are kept: enough for top_k up to 64 and for 20 reported alternatives. */
 export const NARROW_WIDTH = 64;
 
 export function narrowGraph(vocabSize: number): Uint8Array {
