@@ -21,7 +21,6 @@ import { KvCache } from './kv-cache.ts';
 import { isFiniteRow, type LogitsRow, scoreToken } from './logits.ts';
 import { coveringTargets } from './lora-profiles.ts';
 import { type LoraInput, ModelRunner } from './model-run.ts';
-import { LogitsNarrower } from './narrow.ts';
 import type { Sampler } from './sampler.ts';
 import { openServingFolder } from './serving-folder.ts';
 
@@ -49,7 +48,6 @@ interface EngineParts {
   readonly cache: KvCache;
   readonly slots: AdapterSlots;
   readonly runner: ModelRunner;
-  readonly narrower: LogitsNarrower;
 }
 
 export class Engine {
@@ -68,10 +66,7 @@ export class Engine {
     const cache = new KvCache(config, slotCount, maxSeqLength);
     const slots = new AdapterSlots(config, slotCount);
     const runner = new ModelRunner({ config, sessions, cache, slots });
-    const [narrower] = await Promise.all([
-      LogitsNarrower.create(config.vocabSize, runtime),
-      runner.prepare({ kind: 'none' }),
-    ]);
+    await runner.prepare({ kind: 'none' });
     const info = {
       vocabSize: config.vocabSize,
       maxSeqLength,
@@ -79,7 +74,7 @@ export class Engine {
       provider: runtime.provider ?? 'cpu',
       weights: model.weights,
     };
-    return new Engine({ config, info, sessions, cache, slots, runner, narrower });
+    return new Engine({ config, info, sessions, cache, slots, runner });
   }
 
   private constructor(parts: EngineParts) {
@@ -128,7 +123,7 @@ export class Engine {
     const { tokenIds, scoring, sampler, slot, pastLength } = batch;
     const last = tokenIds.length - 1;
     const adapterSlot = this.#parts.slots.slotOf(batch.adapter);
-    const logits = await this.#parts.runner.run({
+    const rows = await this.#parts.runner.run({
       tokenIds,
       firstSlot: slot,
       pastLengths: [pastLength],
@@ -136,7 +131,6 @@ export class Engine {
       lora: adapterSlot === ZERO_SLOT ? { kind: 'none' } : { kind: 'single', slot: adapterSlot },
     });
     if (!scoring && !sampler) return { rows: [], promptLogprobs: [] };
-    const rows = await this.#parts.narrower.narrow(logits);
     if (!rows.every(isFiniteRow)) {
       this.zeroSlot(slot);
       return { rows: [{ ok: false, reason: 'non_finite' }], promptLogprobs: [] };
@@ -155,8 +149,7 @@ export class Engine {
       logitRows: rows.map((_, row) => row),
       lora: this.#loraOf(rows.map((row) => row.adapter)),
     });
-    const narrowed = await this.#parts.narrower.narrow(logits);
-    const results = narrowed.map((row, i): RowResult => {
+    const results = logits.map((row, i): RowResult => {
       if (isFiniteRow(row)) return sampled(rows[i]!.sampler, row);
       this.zeroSlot(i as SlotId);
       return { ok: false, reason: 'non_finite' };

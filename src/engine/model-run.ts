@@ -5,11 +5,13 @@ import { LORA_INPUTS, type LoraLayout } from '../model/lora-graph.ts';
 import { ropeTables } from '../model/rope.ts';
 import { SERVING } from '../model/serving-graph.ts';
 import type { Binding } from '../ort/binding.ts';
-import { hostTensor, type OrtTensor, type OrtType } from '../ort/tensor.ts';
+import { hostTensor, type OrtTensor } from '../ort/tensor.ts';
 import type { GroupPlan } from './adapter-groups.ts';
 import type { AdapterSlots } from './adapter-slots.ts';
 import { type GraphSessions, layoutId } from './graph-sessions.ts';
 import type { KvCache } from './kv-cache.ts';
+import type { LogitsRow } from './logits.ts';
+import { GrowingTensor, LogitsOutputs } from './run-tensors.ts';
 
 /** One run: B sequences in neighbouring slots, S new tokens each. */
 export interface ModelInput {
@@ -50,7 +52,7 @@ export class ModelRunner {
     rowPlaces: new GrowingTensor('int64'),
     groupShape: new GrowingTensor('int64'),
   };
-  readonly #logits: GrowingTensor<'float32'>;
+  readonly #outputs: LogitsOutputs;
 
   readonly #rope: { cos: OrtTensor; sin: OrtTensor };
 
@@ -59,7 +61,7 @@ export class ModelRunner {
     this.#sessions = parts.sessions;
     this.#cache = cache;
     this.#slots = parts.slots;
-    this.#logits = new GrowingTensor('float32', config.vocabSize);
+    this.#outputs = new LogitsOutputs(config.vocabSize);
     const { cos, sin } = ropeTables(config, cache.maxSeqLength);
     const shape = [cache.maxSeqLength, config.headDim / 2];
     this.#rope = { cos: hostTensor('float32', shape, cos), sin: hostTensor('float32', shape, sin) };
@@ -70,17 +72,17 @@ export class ModelRunner {
     await this.#boundGraph(layout);
   }
 
-  /** The logits [L, V] of the rows asked; valid until the next run. */
-  async run(input: ModelInput): Promise<OrtTensor<'float32'>> {
+  /** The logits of the rows asked, in their order: views of memory that the next run overwrites. */
+  async run(input: ModelInput): Promise<LogitsRow[]> {
     const graph = await this.#boundGraph(this.#layout(input.lora));
     this.#bindTokens(graph, input);
     const { firstSlot, pastLengths, lora } = input;
     this.#bindCache(graph, firstSlot, pastLengths.length);
     if (lora.kind !== 'none') this.#bindAdapters(graph, lora);
-    const logits = this.#logits.at(input.logitRows.length);
-    graph.bindOutput(SERVING.logits, logits);
+    const outputs = this.#outputs.at(input.logitRows.length);
+    for (const [name, tensor] of outputs) graph.bindOutput(name, tensor);
     await graph.binding.run();
-    return logits;
+    return this.#outputs.rows(input.logitRows.length);
   }
 
   #layout({ kind }: LoraInput): LoraLayout {
@@ -162,48 +164,5 @@ class BoundGraph {
     if (this.#tensors.get(name) === tensor) return;
     this.binding.bindOutput(name, tensor);
     this.#tensors.set(name, tensor);
-  }
-}
-
-/** A small operand whose first dimension changes from run to run: one memory, a view per size. */
-class GrowingTensor<T extends OrtType> {
-  readonly #type: T;
-  readonly #width: number | undefined;
-  #capacity = 0;
-  #whole: OrtTensor<T> | undefined;
-  #views = new Map<number, OrtTensor<T>>();
-
-  /** [n], or [n, width]. */
-  constructor(type: T, width?: number) {
-    this.#type = type;
-    this.#width = width;
-  }
-
-  /** The tensor of `count` rows; its contents are what was last written. */
-  at(count: number): OrtTensor<T> {
-    if (count > this.#capacity) {
-      this.#capacity = Math.max(count, this.#capacity * 2);
-      this.#whole = hostTensor(this.#type, this.#shape(this.#capacity));
-      this.#views = new Map();
-    }
-    let view = this.#views.get(count);
-    if (!view) {
-      view = this.#whole!.view(this.#shape(count));
-      this.#views.set(count, view);
-    }
-    return view;
-  }
-
-  fill(values: readonly number[]): OrtTensor<T> {
-    const tensor = this.at(values.length);
-    const { data } = tensor;
-    if (data instanceof BigInt64Array)
-      for (let i = 0; i < values.length; i++) data[i] = BigInt(values[i]!);
-    else data.set(values);
-    return tensor;
-  }
-
-  #shape(count: number): number[] {
-    return this.#width === undefined ? [count] : [count, this.#width];
   }
 }
