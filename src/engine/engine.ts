@@ -24,6 +24,9 @@ import { type LoraInput, ModelRunner } from './model-run.ts';
 import type { Sampler } from './sampler.ts';
 import { openServingFolder } from './serving-folder.ts';
 
+/** Of the machine's memory: the base, the cache and, while slots are widened, the old ones need the rest. */
+const ADAPTER_SLOTS_SHARE = 0.5;
+
 export interface EngineOptions {
   /** A folder that `ensureServingFiles` made. */
   readonly servingDir: string;
@@ -64,7 +67,8 @@ export class Engine {
     checkMemory(KvCache.byteSize(config, slotCount, maxSeqLength), options);
     const sessions = new GraphSessions(model, maxSeqLength, runtime);
     const cache = new KvCache(config, slotCount, maxSeqLength);
-    const slots = new AdapterSlots(config, slotCount);
+    const capacityBytes = os.totalmem() * ADAPTER_SLOTS_SHARE;
+    const slots = new AdapterSlots(config, { capacity: slotCount, capacityBytes });
     const runner = new ModelRunner({ config, sessions, cache, slots });
     await runner.prepare({ kind: 'none' });
     const info = {
@@ -90,6 +94,7 @@ export class Engine {
     await this.#parts.runner.prepare({ kind: 'grouped', targets });
   }
 
+  /** Throws `ServeError` where there is no memory for it beside the others; they stay as they are. */
   attachAdapter(weights: AdapterWeights): void {
     this.#parts.slots.attach(weights);
   }

@@ -42,6 +42,8 @@ export class ModelRunner {
   readonly #cache: KvCache;
   readonly #slots: AdapterSlots;
   readonly #bound = new Map<string, BoundGraph>();
+  /** That of the adapter slots that may be bound. */
+  #slotsVersion = 0;
   readonly #inputs = {
     inputIds: new GrowingTensor('int64'),
     batchShape: new GrowingTensor('int64'),
@@ -74,6 +76,7 @@ export class ModelRunner {
 
   /** The logits of the rows asked, in their order: views of memory that the next run overwrites. */
   async run(input: ModelInput): Promise<LogitsRow[]> {
+    this.#letGoOfStaleSlots();
     const graph = await this.#boundGraph(this.#layout(input.lora));
     this.#bindTokens(graph, input);
     const { firstSlot, pastLengths, lora } = input;
@@ -91,15 +94,29 @@ export class ModelRunner {
 
   async #boundGraph(layout: LoraLayout): Promise<BoundGraph> {
     const id = layoutId(layout);
-    let graph = this.#bound.get(id);
-    if (!graph) {
-      const session = await this.#sessions.get(layout);
-      graph = new BoundGraph(session.createBinding());
-      graph.bindInput(SERVING.cos, this.#rope.cos);
-      graph.bindInput(SERVING.sin, this.#rope.sin);
-      this.#bound.set(id, graph);
-    }
+    const known = this.#bound.get(id);
+    if (known) return known;
+    const session = await this.#sessions.get(layout);
+    const madeMeanwhile = this.#bound.get(id);
+    if (madeMeanwhile) return madeMeanwhile;
+    const graph = new BoundGraph(session.createBinding());
+    graph.bindInput(SERVING.cos, this.#rope.cos);
+    graph.bindInput(SERVING.sin, this.#rope.sin);
+    this.#bound.set(id, graph);
     return graph;
+  }
+
+  /** Slots that were made anew: a graph that is not run again soon would keep the old ones in memory. */
+  #letGoOfStaleSlots(): void {
+    const { version } = this.#slots;
+    if (version === this.#slotsVersion) return;
+    this.#slotsVersion = version;
+    const none = layoutId({ kind: 'none' });
+    for (const [id, graph] of this.#bound) {
+      if (id === none) continue;
+      graph.binding.release();
+      this.#bound.delete(id);
+    }
   }
 
   #bindTokens(graph: BoundGraph, { tokenIds, pastLengths, logitRows }: ModelInput): void {
