@@ -72,6 +72,8 @@ class ChannelClient implements EngineClient {
   readonly #log: Logger;
   /** Of the sequences that have not ended. */
   readonly #listeners = new Map<SequenceId, EngineListener>();
+  /** Those of them that are not accepted yet: their adapters are being loaded, which is no step's work. */
+  readonly #loading = new Set<SequenceId>();
   #lastId = 0;
   /** Of this engine; a gap means that events are lost. */
   #lastStep = 0;
@@ -82,7 +84,7 @@ class ChannelClient implements EngineClient {
     this.#channel = connect({
       onMessage: (message) => this.#receive(message),
       onLost: () => this.#onLost(),
-      isWaiting: () => this.#listeners.size > 0,
+      isWaiting: () => this.#listeners.size > this.#loading.size,
     });
   }
 
@@ -107,6 +109,7 @@ class ChannelClient implements EngineClient {
     this.#lastId++;
     const id = this.#lastId as SequenceId;
     this.#listeners.set(id, listener);
+    if (adapter) this.#loading.add(id);
     const isRefused = this.state !== 'ready';
     if (isRefused) queueMicrotask(() => this.#fail(id));
     else this.#channel.send({ type: 'submit', id, tenant, ...(adapter && { adapter }), request });
@@ -164,6 +167,7 @@ class ChannelClient implements EngineClient {
   #deliver(event: EngineEvent): void {
     const listener = this.#listeners.get(event.id);
     if (!listener) return;
+    this.#loading.delete(event.id); // the first event accepts, or ends
     if (event.type === 'finished' || event.type === 'failed') this.#listeners.delete(event.id);
     try {
       listener(event);
