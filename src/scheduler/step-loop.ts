@@ -16,7 +16,13 @@ import type {
   SequenceId,
   ToEngine,
 } from './protocol.ts';
-import { type RunOutcome, Scheduler, type SchedulerOptions, type Step } from './scheduler.ts';
+import {
+  type RunOutcome,
+  Scheduler,
+  type SchedulerOptions,
+  type Step,
+  type StepPrefill,
+} from './scheduler.ts';
 import { createSequence, isTerminal } from './sequence.ts';
 
 /** What the loop needs of an engine. */
@@ -162,13 +168,14 @@ export class StepLoop {
   async #runStep(step: Step): Promise<EngineEvent[]> {
     for (const { from, to, length } of step.moves) await this.#engine.moveSlot(from, to, length);
     for (const key of step.detach) await this.#engine.detachAdapter(key);
-    const prefill = step.prefill && (await this.#runPrefill(step.prefill, step.attach));
+    const prefills: RunOutcome[] = [];
+    for (const prefill of step.prefills) prefills.push(await this.#runPrefill(prefill));
     const decode = step.decode && (await this.#runBatch(step.decode));
-    return this.#scheduler.settle(step, { prefill, decode });
+    return this.#scheduler.settle(step, { prefills, decode });
   }
 
   /** Where it fails, the adapter is not attached afterwards. */
-  async #runPrefill(batch: Batch, attach: AdapterKey | undefined): Promise<RunOutcome> {
+  async #runPrefill({ batch, attach }: StepPrefill): Promise<RunOutcome> {
     if (attach === undefined) return this.#runBatch(batch);
     try {
       await this.#engine.attachAdapter(this.#leasedWeights(attach));

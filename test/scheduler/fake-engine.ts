@@ -153,6 +153,7 @@ export class FakeLeases implements AdapterLeases {
     const aborted = new Promise<never>((_, reject) => {
       signal.addEventListener('abort', () => reject(signal.reason), { once: true });
     });
+    aborted.catch(() => {}); // nobody may be left to hear of it
     this.waiting++;
     try {
       await Promise.race([this.beforeLease(source), aborted]);
