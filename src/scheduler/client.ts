@@ -12,6 +12,7 @@ import type {
   EngineStats,
   FromEngine,
   SequenceId,
+  ToEngine,
 } from './protocol.ts';
 import type { StepLoop } from './step-loop.ts';
 import { Supervisor, type SupervisorOptions } from './supervisor.ts';
@@ -112,7 +113,7 @@ class ChannelClient implements EngineClient {
     if (adapter) this.#loading.add(id);
     const isRefused = this.state !== 'ready';
     if (isRefused) queueMicrotask(() => this.#fail(id));
-    else this.#channel.send({ type: 'submit', id, tenant, ...(adapter && { adapter }), request });
+    else this.#channel.send(toSubmit({ id, tenant, request }, adapter));
     return {
       id,
       abort: () => {
@@ -175,4 +176,14 @@ class ChannelClient implements EngineClient {
       this.#log.error({ err: error, id: event.id }, 'a listener of engine events failed');
     }
   }
+}
+
+/** Nothing else that the caller's object may hold, such as a name, goes to the engine. */
+function toSubmit(
+  rest: { id: SequenceId; tenant: string; request: GenerationRequest },
+  adapter: AdapterSource | undefined,
+): ToEngine {
+  if (!adapter) return { type: 'submit', ...rest };
+  const { digest, directory } = adapter;
+  return { type: 'submit', ...rest, adapter: { digest, directory } };
 }
