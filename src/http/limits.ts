@@ -9,6 +9,8 @@ export const DEFAULT_LIMITS = {
   maxCharsPerToken: 16,
   /** JSON is parsed recursively; requests nest 5 deep. */
   maxJsonDepth: 64,
+  /** Members of all objects of a body: 1 MiB of short keys hold the loop up for 0.3 s. The longest chat has 14,000. */
+  maxJsonMembers: 16_384,
   /** Choices of one prompt: each holds a KV slot. */
   maxChoices: 8,
   /** Prompts of one request. */
