@@ -55,6 +55,7 @@ async function serve(config: Config): Promise<void> {
     }
     await Promise.race([aborted(interrupt), engine.fatal]);
   } finally {
+    server?.retire();
     // Refusing comes first: a drained engine makes /readyz say 503 while the port still answers.
     await engine.client.drain(DRAIN_DEADLINE_MS);
     await server?.close(CLOSE_DEADLINE_MS);

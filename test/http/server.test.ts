@@ -50,19 +50,21 @@ describe('a listening server', () => {
     ['a bad chunk', 400, 'invalid_request', post('Transfer-Encoding: chunked'), 'zz\r\n'],
     ['a line break in a header', 400, 'invalid_request', post('X-A: b\rc')],
     ['a NUL in a header', 400, 'invalid_request', post('X-A: b\0c')],
-    ['no Host', 400, '', 'GET /livez HTTP/1.1\r\nConnection: close\r\n\r\n'],
+    ['no Host', 400, 'invalid_request', 'GET /livez HTTP/1.1\r\nConnection: close\r\n\r\n'],
+    ['dot segments', 404, 'not_found', 'GET /v1/../livez HTTP/1.1\r\nHost: localhost\r\n\r\n'],
+    [
+      'escaped dot segments',
+      404,
+      'not_found',
+      'GET /v1/%2e%2E/livez?a HTTP/1.1\r\nHost: localhost\r\n\r\n',
+    ],
     [
       'a Host that is none',
       400,
       'invalid_request',
       'GET /livez HTTP/1.1\r\nHost: a b\r\nConnection: close\r\n\r\n',
     ],
-    [
-      'another Host',
-      400,
-      'invalid_request',
-      'GET /livez HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n',
-    ],
+    ['another Host', 400, 'invalid_request', 'GET /livez HTTP/1.1\r\nHost: evil.example\r\n\r\n'],
     ['a body announced as 5 MiB', 413, 'payload_too_large', post('Content-Length: 5242880')],
     [
       'a body of 5 MiB in chunks',
@@ -83,11 +85,25 @@ describe('a listening server', () => {
     test(`answers ${name} with ${status}`, async () => {
       const response = await exchange(limited.port, ...parts);
       assert.match(response, new RegExp(`^HTTP/1.1 ${status} `));
-      if (code === '') return; // the parser's own answer
       assert.equal(bodyOf(response).error.code, code);
       assert.match(response, /x-request-id: req_/);
+      if (status !== 413) assert.match(response, /connection: close/i);
     });
   }
+
+  test('takes dots in a query as they are', async () => {
+    assert.equal((await fetch(`${limited.url}/livez?a=/../b`)).status, 200);
+  });
+});
+
+describe('a server that is retired', () => {
+  test('still answers, and ends each connection with its answer', async () => {
+    const server = await listen(serve());
+    const ask = async () => (await fetch(`${server.url}/livez`)).headers.get('connection');
+    assert.equal(await ask(), 'keep-alive');
+    server.retire();
+    assert.equal(await ask(), 'close');
+  });
 });
 
 describe('a server that is closed', () => {
