@@ -1,5 +1,6 @@
 // The composition root: wires configuration, base, engine process and HTTP together, and ends them in order.
 // Everything heavy is imported by the command that needs it, after the engine process has been forked.
+import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createFolderRegistry } from '../adapters/registry.ts';
@@ -51,7 +52,9 @@ async function serve(config: Config): Promise<void> {
     ]);
     if (isReady) {
       const { name } = base.artifact.info;
-      terminal.out(greet({ url: server.url, name, canChat: !!text.chatTemplate, config }));
+      const hasAdapters = existsSync(config.adapters ?? '');
+      const canChat = !!text.chatTemplate;
+      terminal.out(greet({ url: server.url, name, canChat, hasAdapters, config }));
     }
     await Promise.race([aborted(interrupt), engine.fatal]);
   } finally {
