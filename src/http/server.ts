@@ -83,10 +83,11 @@ function listen(server: Server, host: string, port: number): Promise<void> {
 /** How the server ends. Idle connections would hold it open until their clients leave. */
 function createEnd(server: Server): Pick<RunningServer, 'retire' | 'close'> {
   let isRetired = false;
+  let isClosing = false;
   server.prependListener('request', (_request: IncomingMessage, response) => {
     if (isRetired) response.setHeader('connection', 'close');
     response.once('close', () => {
-      if (isRetired) setImmediate(() => server.closeIdleConnections());
+      if (isClosing) setImmediate(() => server.closeIdleConnections());
     });
   });
   const retire = () => {
@@ -94,6 +95,7 @@ function createEnd(server: Server): Pick<RunningServer, 'retire' | 'close'> {
   };
   const close = (deadlineMs: number) => {
     retire();
+    isClosing = true;
     return new Promise<void>((resolve) => {
       const deadline = setTimeout(() => server.closeAllConnections(), deadlineMs);
       server.close(() => {

@@ -1,7 +1,9 @@
 // What only a socket shows: the parser's limits, slow and lying senders, and an orderly end.
 import assert from 'node:assert/strict';
+import { Agent, get } from 'node:http';
 import { connect } from 'node:net';
 import { after, describe, test } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { startServer } from '../../src/http/server.ts';
 import { idle, type Served, serve, utf8 } from './served.ts';
 
@@ -30,6 +32,16 @@ const post = (...headers: string[]) =>
   `${['POST /v1/completions HTTP/1.1', 'Host: localhost', 'Content-Type: application/json', ...headers].join('\r\n')}\r\n\r\n`;
 
 const bodyOf = (response: string) => JSON.parse(response.slice(response.indexOf('{')));
+
+/** Whether /livez was answered over a connection that the agent had kept. */
+function isReused(agent: Agent, url: string): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const request = get(`${url}/livez`, { agent }, (response) => {
+      response.resume().on('end', () => resolve(request.reusedSocket));
+    });
+    request.on('error', reject);
+  });
+}
 
 const limited = await listen(serve({ limits: { bodyTimeoutMs: 50 } }), 100);
 
@@ -103,6 +115,17 @@ describe('a server that is retired', () => {
     assert.equal(await ask(), 'keep-alive');
     server.retire();
     assert.equal(await ask(), 'close');
+  });
+
+  test('answers a connection that was idle when another ended', async () => {
+    const server = await listen(serve());
+    const agent = new Agent({ keepAlive: true });
+    after(() => agent.destroy());
+    assert.equal(await isReused(agent, server.url), false);
+    server.retire();
+    assert.equal((await fetch(`${server.url}/livez`)).status, 200);
+    for (let turn = 0; turn < 5; turn++) await nextTurn(); // were it closed, the agent would know
+    assert.equal(await isReused(agent, server.url), true);
   });
 });
 
