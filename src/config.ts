@@ -10,9 +10,9 @@ const UNITS: Record<string, number> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 3
 const text = z.string().regex(/^\P{Cc}*$/u, 'holds a control character (a CRLF file?)');
 const folder = text.transform((value) => path.resolve(value));
 
-/** A whole number from `min` to `max`, written in digits only. */
-function integer(min: number, max: number) {
-  const message = `must be a whole number from ${min} to ${max}`;
+/** A whole number from `min` to `max`, written in digits only; `shownMin` is what a fault says. */
+function integer(min: number, max: number, shownMin = min) {
+  const message = `must be a whole number from ${shownMin} to ${max}`;
   return z
     .string()
     .regex(/^\d{1,15}$/, message)
@@ -61,7 +61,16 @@ const SETTINGS = {
     env: 'PORT',
     flag: '--port',
     help: 'port to listen on (default: 8080); as a flag 0 lets the system choose',
-    schema: integer(0, 65_535).default(8080),
+    schema: integer(0, 65_535, 1).default(8080),
+  },
+  allowedHosts: {
+    env: 'LORIKEET_ALLOWED_HOSTS',
+    flag: '--allowed-hosts',
+    help: 'names, comma separated, that requests may be addressed to beside loopback and --host',
+    schema: text
+      .transform((value) => value.split(',').map((name) => name.trim()))
+      .pipe(z.array(z.string().min(1, 'holds an empty name')))
+      .default([]),
   },
   weights: {
     env: 'LORIKEET_WEIGHTS',

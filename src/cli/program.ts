@@ -3,7 +3,7 @@
 import { Command, CommanderError, Option } from 'commander';
 import { type Config, type Flags, listSettings, loadConfig, redactConfig } from '../config.ts';
 import { ConfigError, FileError, ServeError, UsageError } from '../errors.ts';
-import { VERSION } from '../package.ts';
+import { VERSION } from '../version.ts';
 
 /** Exit codes: 1 failed, 2 wrong command line, 78 wrong setting (EX_CONFIG of sysexits.h). */
 const EXIT = { ok: 0, failed: 1, usage: 2, config: 78 } as const;

@@ -1,6 +1,5 @@
 // One session per form of the serving graph: without adapters, with one, with groups; weights are shared, so a
 // further session costs its nodes only. Made when first needed, off the event loop.
-import path from 'node:path';
 import type { LoraLayout } from '../model/lora-graph.ts';
 import { servingGraph } from '../model/serving-graph.ts';
 import {
@@ -10,9 +9,6 @@ import {
   type SessionOptions,
 } from '../ort/session.ts';
 import type { ServingModel } from './serving-folder.ts';
-
-/** Where a model given as bytes finds its external data (onnxruntime_session_options_config_keys.h). */
-const EXTERNAL_DATA_FOLDER = 'session.model_external_initializers_file_folder_path';
 
 export type RuntimeOptions = Pick<SessionOptions, 'provider' | 'intraOpThreads' | 'allowSpinning'>;
 
@@ -38,7 +34,6 @@ export class GraphSessions {
         ...this.#runtime,
         initializers: this.#model.tensors,
         prepacked: this.#prepacked,
-        config: { [EXTERNAL_DATA_FOLDER]: path.resolve(this.#model.dir) },
       });
       this.#sessions.set(id, session);
     }

@@ -10,15 +10,12 @@ import {
   WEIGHTS_FILE,
   type WeightsMode,
 } from '../model/serving-weights.ts';
-import type { ExternalData } from '../onnx/graph-builder.ts';
 import { mapFile } from '../ort/mapped-file.ts';
 import type { OrtTensor } from '../ort/tensor.ts';
 
 export interface ServingModel {
   readonly config: DecoderConfig;
   readonly weights: WeightsMode;
-  readonly dir: string;
-  readonly external: ExternalData;
   /** By the names that the serving graph declares. */
   readonly tensors: ReadonlyMap<string, OrtTensor>;
 }
@@ -31,12 +28,8 @@ export function openServingFolder(dir: string): ServingModel {
   }
   const file = mapFile(path.join(dir, WEIGHTS_FILE));
   const tensors = new Map<string, OrtTensor>();
-  const offsets = new Map<string, number>();
   for (const { name, type, dims, offset } of layout.tensors) {
     tensors.set(name, file.tensor(type, dims, offset));
-    offsets.set(name, offset);
   }
-  const external = { location: WEIGHTS_FILE, offsetOf: (name: string) => offsets.get(name)! };
-  const config = parseDecoderConfig(layout.config);
-  return { config, weights: layout.weights, dir, external, tensors };
+  return { config: parseDecoderConfig(layout.config), weights: layout.weights, tensors };
 }

@@ -5,6 +5,7 @@ import { FileError } from '../errors.ts';
 import type { ArtifactInfo } from './artifact.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import { openFolder } from './folder.ts';
+import { openGgufModel } from './gguf-model.ts';
 import { type ArtifactOptions, checkOutDir, writeArtifact } from './write-artifact.ts';
 
 export interface ImportOptions
@@ -12,7 +13,7 @@ export interface ImportOptions
 
 /**
  * Imports a base model into the folder `outDir`.
- * @param source a Hugging Face folder
+ * @param source a Hugging Face folder or a .gguf file
  * @throws FileError for a source that is not understood, UsageError for a folder that is not free
  */
 export async function importModel(
@@ -20,15 +21,18 @@ export async function importModel(
   outDir: string,
   options: ImportOptions,
 ): Promise<ArtifactInfo> {
-  if (!existsSync(source) || !statSync(source).isDirectory()) {
-    throw new FileError(source, 'is no folder');
-  }
   const label = path.basename(path.resolve(source));
+  const name = label.replace(/\.gguf$/i, '');
   checkOutDir(outDir, label);
-  const checkpoint: Checkpoint = openFolder(source);
+  const checkpoint = await openCheckpoint(source);
   try {
-    return await writeArtifact(checkpoint, outDir, { ...options, source: label, name: label });
+    return await writeArtifact(checkpoint, outDir, { ...options, source: label, name });
   } finally {
     checkpoint.tensors.close();
   }
+}
+
+async function openCheckpoint(source: string): Promise<Checkpoint> {
+  if (!existsSync(source)) throw new FileError(source, 'there is no such file or folder');
+  return statSync(source).isDirectory() ? openFolder(source) : openGgufModel(source);
 }

@@ -1,6 +1,6 @@
 // Lowers the decoder to the serving graph: quantized matmuls, attention over a slot cache that is appended in
 // place, logits of the rows that are asked. B sequences x S new tokens = T tokens; D hidden; V vocabulary.
-import { type ExternalData, GraphBuilder, MICROSOFT, type Value } from '../onnx/graph-builder.ts';
+import { GraphBuilder, MICROSOFT, type Value } from '../onnx/graph-builder.ts';
 import type { DecoderConfig } from './config.ts';
 import { type DecoderLowering, decoder, type Projection, type Residual } from './decoder.ts';
 import { LoraGraph, type LoraLayout } from './lora-graph.ts';
@@ -24,8 +24,6 @@ export interface ServingGraphOptions {
   /** Positions of the cache and of the rotary tables. */
   readonly maxSeqLength: number;
   readonly lora: LoraLayout;
-  /** Where the weights of `servingTensors` lie. */
-  readonly external: ExternalData;
 }
 
 /** Names of a serving graph's inputs and outputs (LoRA's: `LORA_INPUTS`). */
@@ -50,7 +48,7 @@ export const SERVING = {
   sin: 'rope_sin',
 } as const;
 
-/** The graph as bytes, without its weights. */
+/** The graph as bytes; `servingTensors` lists the weights that a session is to be given. */
 export function servingGraph(options: ServingGraphOptions): Uint8Array {
   const { config, weights } = options;
   const ops = new ServingLowering(options);
@@ -59,7 +57,7 @@ export function servingGraph(options: ServingGraphOptions): Uint8Array {
   const head = headMatrix(config, weights);
   ops.matmul(rows, head, undefined, SERVING.logits);
   ops.g.output(SERVING.logits as Value, 'float32', ['logit_rows', config.vocabSize]);
-  return ops.g.toBytes(options.external);
+  return ops.g.toBytes();
 }
 
 class ServingLowering implements DecoderLowering {

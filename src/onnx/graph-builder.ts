@@ -41,13 +41,6 @@ export interface GraphValue {
   readonly dims: Dims;
 }
 
-/** The file with the external weights, relative to the session's folder of external data. */
-export interface ExternalData {
-  readonly location: string;
-  /** Bytes from the file's start. */
-  offsetOf(name: string): number;
-}
-
 interface NodeOptions {
   domain?: string;
   /** One entry per output: a name of the caller's, `true` for a fresh one, `false` for one that nobody reads. */
@@ -73,7 +66,7 @@ export class GraphBuilder {
   readonly nodes: GraphNode[] = [];
   readonly inputs: GraphValue[] = [];
   readonly outputs: GraphValue[] = [];
-  /** Weights that lie in a file: declared here, never held. */
+  /** Weights that are handed in when a session is made: declared here, never held. */
   readonly externals = new Map<string, GraphValue>();
   readonly #constants = new Map<string, TensorProto>();
   #counter = 0;
@@ -88,7 +81,7 @@ export class GraphBuilder {
     this.outputs.push({ name: value, type, dims });
   }
 
-  /** A weight by name, held outside of the graph. Naming it twice is the same weight. */
+  /** A weight by name; the session is given its values. Naming it twice is the same weight. */
   external(name: string, type: ElementType, dims: readonly number[]): Value {
     const known = this.externals.get(name);
     assert(!known || known.dims.join() === dims.join(), `weight ${name} declared with two shapes`);
@@ -133,12 +126,9 @@ export class GraphBuilder {
     return names.filter((name) => name !== '') as Value[];
   }
 
-  /** The serialized ModelProto; `weights` says where the external weights lie. */
-  toBytes(weights?: ExternalData): Uint8Array {
-    const externals = [...this.externals.values()].map((value) => {
-      assert(weights, 'a graph with external weights is told where they lie');
-      return toExternal(value, weights);
-    });
+  /** The serialized ModelProto. */
+  toBytes(): Uint8Array {
+    const externals = [...this.externals.values()].map(toExternal);
     const graph = create(GraphProtoSchema, {
       name: 'lorikeet',
       node: this.nodes.map(toNodeProto),
@@ -216,15 +206,13 @@ function toValueInfo({ name, type, dims }: GraphValue): ValueInfoProto {
   });
 }
 
-function toExternal({ name, type, dims }: GraphValue, weights: ExternalData): TensorProto {
+/** Its values are handed to the session under its name; the file that the format wants named is never opened. */
+function toExternal({ name, type, dims }: GraphValue): TensorProto {
   return create(TensorProtoSchema, {
     name,
     dataType: DATA_TYPE[type],
     dims: dims.map((d) => BigInt(d)),
     dataLocation: TensorProto_DataLocation.EXTERNAL,
-    externalData: [
-      { key: 'location', value: weights.location },
-      { key: 'offset', value: String(weights.offsetOf(name)) },
-    ],
+    externalData: [{ key: 'location', value: 'handed-in' }],
   });
 }

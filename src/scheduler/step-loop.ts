@@ -79,8 +79,8 @@ export class StepLoop {
   }
 
   /**
-   * Posts `ready`, steps until it is drained, releases the engine. Rejects where the engine cannot be trusted any
-   * more (a slot or an adapter that could not be moved): the process has to end.
+   * Posts `ready`, steps until it is drained, releases the engine. Rejects where the engine cannot
+   * be trusted any more (a slot or an adapter that could not be moved): the process has to end.
    */
   async run(post: (message: FromEngine) => void): Promise<void> {
     this.#post = post;

@@ -73,7 +73,7 @@ export class Supervisor implements EngineChannel {
     this.#lose(child);
   }
 
-  /** Resolves once the process is gone: streams ended by themselves or by the deadline. */
+  /** Streams end by themselves, by the deadline, or at once by a second drain; then the process is gone. */
   async drain(deadlineMs: number): Promise<void> {
     const child = this.#child;
     const wasReady = this.#state === 'ready';
@@ -103,7 +103,12 @@ export class Supervisor implements EngineChannel {
       if (this.#child === child) this.#receive(message as FromEngine);
     });
     child.once('disconnect', () => this.#lose(child));
-    void ended(child).then((how) => this.#onEnded(child, how));
+    const killWithServer = () => child.kill('SIGKILL'); // stuck, it does not see the channel close
+    process.once('exit', killWithServer);
+    void ended(child).then((how) => {
+      process.off('exit', killWithServer);
+      this.#onEnded(child, how);
+    });
   }
 
   #receive(message: FromEngine): void {
@@ -122,7 +127,7 @@ export class Supervisor implements EngineChannel {
         break;
       default:
         this.#handlers.onMessage(message);
-        if (message.type === 'step' && message.ran) this.#watch();
+        if (message.type === 'step' && (message.ran || !this.#handlers.isWaiting())) this.#watch();
     }
   }
 

@@ -13,11 +13,11 @@ import { type GenerationRequest, GREEDY, type TokenLogprob } from '../../src/gen
 import type { AdapterSource, EngineModelInfo } from '../../src/scheduler/protocol.ts';
 import type { AdapterLease, AdapterLeases, StepEngine } from '../../src/scheduler/step-loop.ts';
 
-export const VOCAB_SIZE = 50;
+const VOCAB_SIZE = 50;
 /** An adapter whose rows are never finite. */
 export const POISON = 'poison';
 
-export function nextToken(context: readonly number[], adapter: AdapterKey | undefined): number {
+function nextToken(context: readonly number[], adapter: AdapterKey | undefined): number {
   let hash = 0x811c9dc5;
   const mix = (value: number) => {
     hash = Math.imul(hash ^ value, 0x01000193) >>> 0;

@@ -19,6 +19,14 @@ test('invariants I01, I03, I07, I08, I09, I13, I14, I16 and I21 hold under rando
   simulate(() => new Scheduler(SIM_OPTIONS));
 });
 
+test('they hold too, and everything ends, where only one or two adapters may run at once', () => {
+  const random = fc.property(operations, fc.constantFrom(1, 2), (all, maxActiveAdapters) => {
+    const scheduler = new Scheduler({ ...SIM_OPTIONS, maxActiveAdapters });
+    new Simulation(scheduler, maxActiveAdapters).run(all);
+  });
+  fc.assert(random, SEEDS);
+});
+
 class ForgetsMoves extends Scheduler {
   override next(): Step | undefined {
     const step = super.next();

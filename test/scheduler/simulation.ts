@@ -74,8 +74,12 @@ export class Simulation {
     | undefined;
   #lastId = 0;
 
-  constructor(scheduler: Scheduler) {
+  /** Where fewer adapters than slots may run, a slot or a tenant may have to wait for another's end. */
+  readonly #maxActiveAdapters: number;
+
+  constructor(scheduler: Scheduler, maxActiveAdapters = SIM_OPTIONS.slotCount) {
     this.#scheduler = scheduler;
+    this.#maxActiveAdapters = maxActiveAdapters;
   }
 
   run(all: readonly Operation[]): void {
@@ -156,6 +160,8 @@ export class Simulation {
     for (const { from, to, length } of step.moves) this.#engine.moveSlot(from, to, length);
     for (const key of step.detach) this.#engine.detachAdapter(key);
     if (step.attach !== undefined) this.#engine.attachAdapter({ digest: step.attach });
+    const isWithin = this.#engine.attached.size <= this.#maxActiveAdapters;
+    check(isWithin, 'I06', 'more adapters are attached than may run');
     const prefill = step.prefill && this.#engine.runNow(step.prefill);
     const decode = step.decode && this.#engine.runNow(step.decode);
     this.#inFlight = { step, prefill, decode };
@@ -222,6 +228,7 @@ export class Simulation {
 
   /** I14: work conserving, one prompt at a time. */
   #checkIdleSlots(step: Step | undefined): void {
+    if (this.#maxActiveAdapters < SIM_OPTIONS.slotCount) return;
     const waits = [...this.#tracked.values()].some(({ sequence }) => sequence.state === 'waiting');
     const isFull = step?.decode?.rows.length === SIM_OPTIONS.slotCount;
     check(!waits || step?.prefill || isFull, 'I14', 'a slot is idle while somebody waits for it');
@@ -239,6 +246,7 @@ export class Simulation {
 
   /** I13, over every interval in which two tenants have something admissible waiting. */
   #checkFairness(): void {
+    if (this.#maxActiveAdapters < SIM_OPTIONS.slotCount) return;
     const backlogged = new Set<string>();
     for (const { sequence, tenant } of this.#tracked.values()) {
       if (sequence.state === 'waiting') backlogged.add(tenant);

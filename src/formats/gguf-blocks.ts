@@ -1,0 +1,81 @@
+// The block formats of GGUF tensors (ggml's quants): 32 weights share a half-precision scale, and a minimum in Q4_1.
+// Bytes to fp32, exactly: a product of a scale and a small integer needs no rounding.
+import { type DType, toFloat32 } from '../tensor.ts';
+
+export interface BlockFormat {
+  readonly name: string;
+  /** Weights of one block; rows hold whole blocks. */
+  readonly blockSize: number;
+  readonly blockBytes: number;
+  /** Widens `count` weights, a whole number of blocks. */
+  dequantize(bytes: Uint8Array, count: number): Float32Array;
+}
+
+/** ggml's type number → format; a file with another type is refused by that number. */
+export const BLOCK_FORMATS: Readonly<Record<number, BlockFormat>> = {
+  0: plain('F32', 4),
+  1: plain('F16', 2),
+  2: { name: 'Q4_0', blockSize: 32, blockBytes: 18, dequantize: dequantizeQ4_0 },
+  3: { name: 'Q4_1', blockSize: 32, blockBytes: 20, dequantize: dequantizeQ4_1 },
+  8: { name: 'Q8_0', blockSize: 32, blockBytes: 34, dequantize: dequantizeQ8_0 },
+  30: plain('BF16', 2),
+};
+
+/** Every half-precision value, by its bits. */
+const HALF = toFloat32({
+  dtype: 'F16',
+  shape: [65_536],
+  data: new Uint8Array(Uint16Array.from({ length: 65_536 }, (_, bits) => bits).buffer),
+});
+
+function plain(name: DType, blockBytes: number): BlockFormat {
+  return {
+    name,
+    blockSize: 1,
+    blockBytes,
+    dequantize: (data, count) => toFloat32({ dtype: name, shape: [count], data }),
+  };
+}
+
+/** d, 16 bytes: weight i in the low nibble of byte i, weight 16 + i in the high one; (q - 8) * d. */
+function dequantizeQ4_0(bytes: Uint8Array, count: number): Float32Array {
+  const values = new Float32Array(count);
+  for (let at = 0, out = 0; out < count; at += 18, out += 32) {
+    const scale = halfAt(bytes, at);
+    for (let i = 0; i < 16; i++) {
+      const pair = bytes[at + 2 + i]!;
+      values[out + i] = ((pair & 15) - 8) * scale;
+      values[out + 16 + i] = ((pair >> 4) - 8) * scale;
+    }
+  }
+  return values;
+}
+
+/** d, m, 16 bytes as in Q4_0; q * d + m. */
+function dequantizeQ4_1(bytes: Uint8Array, count: number): Float32Array {
+  const values = new Float32Array(count);
+  for (let at = 0, out = 0; out < count; at += 20, out += 32) {
+    const scale = halfAt(bytes, at);
+    const minimum = halfAt(bytes, at + 2);
+    for (let i = 0; i < 16; i++) {
+      const pair = bytes[at + 4 + i]!;
+      values[out + i] = (pair & 15) * scale + minimum;
+      values[out + 16 + i] = (pair >> 4) * scale + minimum;
+    }
+  }
+  return values;
+}
+
+/** d, 32 signed bytes; q * d. */
+function dequantizeQ8_0(bytes: Uint8Array, count: number): Float32Array {
+  const values = new Float32Array(count);
+  for (let at = 0, out = 0; out < count; at += 34, out += 32) {
+    const scale = halfAt(bytes, at);
+    for (let i = 0; i < 32; i++) values[out + i] = ((bytes[at + 2 + i]! << 24) >> 24) * scale;
+  }
+  return values;
+}
+
+function halfAt(bytes: Uint8Array, at: number): number {
+  return HALF[bytes[at]! | (bytes[at + 1]! << 8)]!;
+}

@@ -1,0 +1,181 @@
+// A GGUF file of the llama architecture as a checkpoint: names, configuration and row order as transformers has them.
+// Values are rounded to bf16 before anything else, the precision that such a file was made from.
+import { z } from 'zod';
+import { FileError } from '../errors.ts';
+import { type GgufFile, openGguf } from '../formats/gguf.ts';
+import { embeddingName, finalNorm, headName, layerTensor } from '../model/names.ts';
+import { fromFloat32, type TensorInfo, type TensorSource } from '../tensor.ts';
+import type { Checkpoint } from './checkpoint.ts';
+
+const modelTensors: Readonly<Record<string, string>> = {
+  'token_embd.weight': embeddingName,
+  'output_norm.weight': finalNorm,
+  'output.weight': headName,
+};
+
+/** llama.cpp's name inside a block → transformers' module. */
+const blockModules: Readonly<Record<string, string>> = {
+  attn_norm: 'input_layernorm',
+  attn_q: 'self_attn.q_proj',
+  attn_k: 'self_attn.k_proj',
+  attn_v: 'self_attn.v_proj',
+  attn_output: 'self_attn.o_proj',
+  ffn_norm: 'post_attention_layernorm',
+  ffn_gate: 'mlp.gate_proj',
+  ffn_up: 'mlp.up_proj',
+  ffn_down: 'mlp.down_proj',
+};
+
+const positive = z.number().int().positive();
+const tokenId = z.number().int().nonnegative().optional();
+
+const metadataSchema = z.looseObject({
+  'general.architecture': z.literal('llama'),
+  'llama.block_count': positive,
+  'llama.context_length': positive,
+  'llama.embedding_length': positive,
+  'llama.feed_forward_length': positive,
+  'llama.attention.head_count': positive,
+  'llama.attention.head_count_kv': positive.optional(),
+  'llama.attention.key_length': positive.optional(),
+  'llama.attention.layer_norm_rms_epsilon': z.number().positive(),
+  'llama.rope.dimension_count': positive.optional(),
+  'llama.rope.freq_base': z.number().positive().optional(),
+  'llama.rope.scaling.type': z.enum(['none', 'linear']).optional(),
+  'llama.rope.scaling.factor': z.number().positive().optional(),
+  'tokenizer.ggml.bos_token_id': tokenId,
+  'tokenizer.ggml.eos_token_id': tokenId,
+  'tokenizer.ggml.padding_token_id': tokenId,
+});
+
+type Metadata = z.infer<typeof metadataSchema>;
+
+/** Opens the file; the caller closes `tensors`. Throws `FileError` naming the key or tensor at fault. */
+export async function openGgufModel(path: string): Promise<Checkpoint> {
+  const file = await openGguf(path);
+  try {
+    const metadata = parseMetadata(file);
+    const configJson = createConfig(file, metadata);
+    return {
+      configJson,
+      configText: `${JSON.stringify(configJson, null, 2)}\n`,
+      tensors: createSource(file, metadata),
+      files: new Map(),
+    };
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+}
+
+function parseMetadata({ metadata }: GgufFile): Metadata {
+  const result = metadataSchema.safeParse(metadata);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0]!;
+  throw new FileError(issue.path.join('.'), issue.message);
+}
+
+function headDimOf(metadata: Metadata): number {
+  const headCount = metadata['llama.attention.head_count'];
+  const headDim =
+    metadata['llama.attention.key_length'] ?? metadata['llama.embedding_length'] / headCount;
+  const rotary = metadata['llama.rope.dimension_count'] ?? headDim;
+  if (rotary !== headDim) {
+    throw new FileError('llama.rope.dimension_count', `${rotary} of ${headDim}: partial rope`);
+  }
+  return headDim;
+}
+
+/** config.json as transformers would have written it. */
+function createConfig(file: GgufFile, metadata: Metadata): Record<string, unknown> {
+  const headCount = metadata['llama.attention.head_count'];
+  const isLinear = metadata['llama.rope.scaling.type'] === 'linear';
+  return {
+    architectures: ['LlamaForCausalLM'],
+    model_type: 'llama',
+    hidden_act: 'silu',
+    hidden_size: metadata['llama.embedding_length'],
+    intermediate_size: metadata['llama.feed_forward_length'],
+    num_hidden_layers: metadata['llama.block_count'],
+    num_attention_heads: headCount,
+    num_key_value_heads: metadata['llama.attention.head_count_kv'] ?? headCount,
+    head_dim: headDimOf(metadata),
+    vocab_size: file.shapes.get('token_embd.weight')?.[0],
+    max_position_embeddings: metadata['llama.context_length'],
+    rms_norm_eps: shortest(metadata['llama.attention.layer_norm_rms_epsilon']),
+    rope_theta: shortest(metadata['llama.rope.freq_base'] ?? 10_000),
+    rope_scaling: isLinear
+      ? { rope_type: 'linear', factor: metadata['llama.rope.scaling.factor'] }
+      : null,
+    tie_word_embeddings: !file.shapes.has('output.weight'),
+    attention_bias: false,
+    mlp_bias: false,
+    bos_token_id: metadata['tokenizer.ggml.bos_token_id'] ?? null,
+    eos_token_id: metadata['tokenizer.ggml.eos_token_id'] ?? null,
+    pad_token_id: metadata['tokenizer.ggml.padding_token_id'] ?? null,
+    torch_dtype: 'bfloat16',
+  };
+}
+
+/** A float32 of the file as the decimal it was made from: 9.999999747378752e-6 is 1e-5. */
+function shortest(value: number): number {
+  return Number(value.toPrecision(7));
+}
+
+interface Origin {
+  readonly name: string;
+  /** Heads whose rows are permuted; 0 where none are. */
+  readonly permutedHeads: number;
+}
+
+function createSource(file: GgufFile, metadata: Metadata): TensorSource {
+  const headCount = metadata['llama.attention.head_count'];
+  const headsOf: Readonly<Record<string, number>> = {
+    attn_q: headCount,
+    attn_k: metadata['llama.attention.head_count_kv'] ?? headCount,
+  };
+  const infos = new Map<string, TensorInfo>();
+  const origins = new Map<string, Origin>();
+  for (const [name, shape] of file.shapes) {
+    const [, layer, module = ''] = /^blk\.(\d+)\.(\w+)\.weight$/.exec(name) ?? [];
+    const blockModule = blockModules[module];
+    const target = blockModule ? layerTensor(Number(layer), blockModule) : modelTensors[name];
+    if (!target) throw new FileError(name, 'is no tensor of a llama model that can be imported');
+    infos.set(target, { dtype: 'BF16', shape });
+    origins.set(target, { name, permutedHeads: headsOf[module] ?? 0 });
+  }
+  return {
+    infos,
+    read(target) {
+      const origin = origins.get(target);
+      if (!origin) throw new FileError(target, 'there is no such tensor');
+      const { shape } = infos.get(target)!;
+      const stored = file.read(origin.name);
+      const values = origin.permutedHeads
+        ? unpermuteRows(stored, shape, origin.permutedHeads)
+        : stored;
+      return fromFloat32(values, shape, 'BF16');
+    },
+    close: () => file.close(),
+  };
+}
+
+/**
+ * llama.cpp rotates neighbouring rows, transformers row i with row i + half: [heads, half, 2, in] as stored becomes
+ * [heads, 2, half, in].
+ */
+function unpermuteRows(
+  stored: Float32Array,
+  shape: readonly number[],
+  heads: number,
+): Float32Array {
+  const [rows = 0, cols = 0] = shape;
+  const half = rows / heads / 2;
+  const values = new Float32Array(stored.length);
+  for (let row = 0; row < rows; row++) {
+    const [head, inHead] = [Math.floor(row / (2 * half)), row % (2 * half)];
+    const from = head * 2 * half + (inHead % half) * 2 + Math.floor(inHead / half);
+    values.set(stored.subarray(from * cols, (from + 1) * cols), row * cols);
+  }
+  return values;
+}

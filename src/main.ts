@@ -1,0 +1,167 @@
+// The composition root: wires configuration, base, engine process and HTTP together, and ends them in order.
+// Everything heavy is imported by the command that needs it, after the engine process has been forked.
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { createFolderRegistry } from '../adapters/registry.ts';
+import { findBaseModel } from './cli/base-model.ts';
+import { aborted, listenForInterrupt } from './cli/interrupt.ts';
+import { type Commands, type ImportRequest, runCommandLine } from './cli/program.ts';
+import type { Config } from './config.ts';
+import type { RunningServer } from './http/server.ts';
+import { type Artifact, readArtifact } from './import/artifact.ts';
+import { createLog, type Logger } from './log.ts';
+import { createProcessClient, type EngineClient } from './scheduler/client.ts';
+import type { EngineHostOptions } from './scheduler/engine-host.ts';
+
+/** Orchestrators kill after 30 s as a rule: streams get the most of it. */
+const DRAIN_DEADLINE_MS = 25_000;
+/** A KV cache for the whole context of a long-context model would be larger than its weights. */
+const DEFAULT_MAX_SEQ = 2048;
+
+const commands: Commands = { serve, import: importCommand };
+const terminal = {
+  out: (text: string) => void process.stdout.write(text),
+  error: (text: string) => void process.stderr.write(text),
+};
+process.exitCode = await runCommandLine(process.argv.slice(2), commands, terminal);
+
+async function importCommand(request: ImportRequest, config: Config): Promise<void> {
+  const { importWithProgress } = await import('./cli/import-command.ts');
+  const info = await importWithProgress({ ...request, config, signal: listenForInterrupt() });
+  const result = { directory: path.resolve(request.outDir), ...info };
+  const text = `${result.name} is in ${result.directory}\nServe it: lorikeet serve --model ${request.outDir}`;
+  terminal.out(`${request.isJson ? JSON.stringify(result) : text}\n`);
+}
+
+async function serve(config: Config): Promise<void> {
+  const interrupt = listenForInterrupt();
+  const log = createLog(config.logLevel);
+  const base = await prepareBase(config, interrupt);
+  const engine = startEngine(base, config, log);
+  let server: RunningServer | undefined;
+  try {
+    server = await listen(base, { config, client: engine.client, log });
+    const isReady = await Promise.race([
+      engine.client.whenReady().then(() => true),
+      aborted(interrupt).then(() => false),
+    ]);
+    if (isReady) announce(server.url, base.artifact.info.name, config.adapters);
+    await Promise.race([aborted(interrupt), engine.fatal]);
+  } finally {
+    // Refusing comes first: a drained engine makes /readyz say 503 while the port still answers.
+    await engine.client.drain(DRAIN_DEADLINE_MS);
+    await server?.close(DRAIN_DEADLINE_MS);
+  }
+}
+
+interface Base {
+  artifact: Artifact;
+  servingDir: string;
+  maxSeqLength: number;
+}
+
+/** The base's artifact and its serving files, both made where they are not there yet. */
+async function prepareBase(config: Config, signal: AbortSignal): Promise<Base> {
+  const artifact = readArtifact(await chooseBase(config, signal));
+  try {
+    const { ensureServingFiles } = await import('./import/serving-files.ts');
+    const { createProgress } = await import('./cli/progress.ts');
+    const progress = createProgress(process.stderr);
+    const servingDir = await ensureServingFiles(artifact, {
+      weights: config.weights,
+      cacheDir: path.join(config.home, 'cache'),
+      onProgress: (done, total) => progress.update('prepare', done, total),
+    });
+    progress.end();
+    const { maxPositions } = artifact.config;
+    const maxSeqLength = config.maxSeq ?? Math.min(maxPositions, DEFAULT_MAX_SEQ);
+    return { artifact, servingDir, maxSeqLength };
+  } finally {
+    artifact.tensors.close();
+  }
+}
+
+async function chooseBase(config: Config, signal: AbortSignal): Promise<string> {
+  const { CATALOGUE_NAMES } = await import('./import/catalogue.ts');
+  return findBaseModel(config.model, {
+    modelsDir: path.join(config.home, 'models'),
+    toyDir: path.dirname(fileURLToPath(import.meta.resolve('#models/toy/lorikeet.json'))),
+    catalogue: CATALOGUE_NAMES,
+    notify: (text) => terminal.error(`${text}\n`),
+    async importModel(source, outDir) {
+      const { importWithProgress } = await import('./cli/import-command.ts');
+      terminal.error(`Fetching ${source}; this happens once.\n`);
+      const quantization = { quantization: 'nf4', doubleQuantization: true } as const;
+      await importWithProgress({ source, outDir, ...quantization, config, signal });
+    },
+  });
+}
+
+interface RunningEngine {
+  client: EngineClient;
+  /** Rejects when the engine will not come back. */
+  fatal: Promise<never>;
+}
+
+function startEngine(base: Base, config: Config, log: Logger): RunningEngine {
+  const hostOptions: EngineHostOptions = {
+    engine: {
+      servingDir: base.servingDir,
+      slotCount: config.slots,
+      maxSeqLength: base.maxSeqLength,
+      ...(config.threads && { runtime: { intraOpThreads: config.threads } }),
+    },
+    adapterCacheBytes: config.adapterCacheBytes,
+    limits: { maxWaiting: config.maxWaiting, prefillChunk: config.prefillChunk },
+  };
+  let onFatal: (error: Error) => void = () => {};
+  const fatal = new Promise<never>((_, reject) => {
+    onFatal = reject;
+  });
+  fatal.catch(() => {}); // whoever waits is told; nobody may wait yet
+  return { client: createProcessClient({ hostOptions, log, onFatal }), fatal };
+}
+
+interface ListenOptions {
+  config: Config;
+  client: EngineClient;
+  log: Logger;
+}
+
+/** Answers from now on, with 503 until the engine is ready. */
+async function listen(base: Base, { config, client, log }: ListenOptions): Promise<RunningServer> {
+  const [{ createApp }, { startServer }, { loadTokenizer }, { createChatTemplate }] =
+    await Promise.all([
+      import('./http/app.ts'),
+      import('./http/server.ts'),
+      import('./tokenizer/tokenizer.ts'),
+      import('./tokenizer/chat-template.ts'),
+    ]);
+  const { artifact, maxSeqLength } = base;
+  const { info } = artifact;
+  const tokenizer = await loadTokenizer(artifact.dir);
+  const app = createApp({
+    client,
+    registry: createFolderRegistry(config.adapters, { base: { id: info.name, names: [] }, log }),
+    tokenizer,
+    chatTemplate: tokenizer && createChatTemplate(tokenizer),
+    model: {
+      id: info.name,
+      baseDigest: info.digest,
+      maxSeqLength,
+      vocabSize: artifact.config.vocabSize,
+      eosTokenIds: tokenizer?.eosTokenIds ?? artifact.config.eosTokenIds,
+    },
+    log,
+    allowedHosts: [config.host, ...config.allowedHosts],
+  });
+  return startServer(app, { host: config.host, port: config.port });
+}
+
+function announce(url: string, name: string, adapters: string | undefined): void {
+  const body = '{"model":"base","messages":[{"role":"user","content":"Hello!"}]}';
+  terminal.out(`${name} is served at ${url} (documentation: ${url}/docs)
+${adapters ? `Adapters: ${adapters}\n` : ''}Try it:
+  curl ${url}/v1/chat/completions -H 'content-type: application/json' -d '${body}'
+`);
+}
