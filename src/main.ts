@@ -4,9 +4,11 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createFolderRegistry } from '../adapters/registry.ts';
 import { findBaseModel } from './cli/base-model.ts';
+import { greet } from './cli/greeting.ts';
 import { aborted, listenForInterrupt } from './cli/interrupt.ts';
 import { type Commands, type ImportRequest, runCommandLine } from './cli/program.ts';
 import type { Config } from './config.ts';
+import type { AppOptions } from './http/deps.ts';
 import type { RunningServer } from './http/server.ts';
 import { type Artifact, readArtifact } from './import/artifact.ts';
 import { createLog, type Logger } from './log.ts';
@@ -15,6 +17,8 @@ import type { EngineHostOptions } from './scheduler/engine-host.ts';
 
 /** Orchestrators kill after 30 s as a rule: streams get the most of it. */
 const DRAIN_DEADLINE_MS = 25_000;
+/** For readers that have not taken the end of a drained stream. */
+const CLOSE_DEADLINE_MS = 2_000;
 /** A KV cache for the whole context of a long-context model would be larger than its weights. */
 const DEFAULT_MAX_SEQ = 2048;
 
@@ -40,17 +44,21 @@ async function serve(config: Config): Promise<void> {
   const engine = startEngine(base, config, log);
   let server: RunningServer | undefined;
   try {
-    server = await listen(base, { config, client: engine.client, log });
+    const text = await loadText(base.artifact.dir);
+    server = await listen(base, { config, text, client: engine.client, log });
     const isReady = await Promise.race([
       engine.client.whenReady().then(() => true),
       aborted(interrupt).then(() => false),
     ]);
-    if (isReady) announce(server.url, base.artifact.info.name, config.adapters);
+    if (isReady) {
+      const { name } = base.artifact.info;
+      terminal.out(greet({ url: server.url, name, canChat: !!text.chatTemplate, config }));
+    }
     await Promise.race([aborted(interrupt), engine.fatal]);
   } finally {
     // Refusing comes first: a drained engine makes /readyz say 503 while the port still answers.
     await engine.client.drain(DRAIN_DEADLINE_MS);
-    await server?.close(DRAIN_DEADLINE_MS);
+    await server?.close(CLOSE_DEADLINE_MS);
   }
 }
 
@@ -122,46 +130,45 @@ function startEngine(base: Base, config: Config, log: Logger): RunningEngine {
   return { client: createProcessClient({ hostOptions, log, onFatal }), fatal };
 }
 
+type Text = Pick<AppOptions, 'tokenizer' | 'chatTemplate'>;
+
+async function loadText(dir: string): Promise<Text> {
+  const [{ loadTokenizer }, { createChatTemplate }] = await Promise.all([
+    import('./tokenizer/tokenizer.ts'),
+    import('./tokenizer/chat-template.ts'),
+  ]);
+  const tokenizer = await loadTokenizer(dir);
+  return { tokenizer, chatTemplate: tokenizer && createChatTemplate(tokenizer) };
+}
+
 interface ListenOptions {
   config: Config;
+  text: Text;
   client: EngineClient;
   log: Logger;
 }
 
 /** Answers from now on, with 503 until the engine is ready. */
-async function listen(base: Base, { config, client, log }: ListenOptions): Promise<RunningServer> {
-  const [{ createApp }, { startServer }, { loadTokenizer }, { createChatTemplate }] =
-    await Promise.all([
-      import('./http/app.ts'),
-      import('./http/server.ts'),
-      import('./tokenizer/tokenizer.ts'),
-      import('./tokenizer/chat-template.ts'),
-    ]);
-  const { artifact, maxSeqLength } = base;
-  const { info } = artifact;
-  const tokenizer = await loadTokenizer(artifact.dir);
+async function listen(base: Base, options: ListenOptions): Promise<RunningServer> {
+  const { config, text, client, log } = options;
+  const [{ createApp }, { startServer }] = await Promise.all([
+    import('./http/app.ts'),
+    import('./http/server.ts'),
+  ]);
+  const { info, config: model } = base.artifact;
   const app = createApp({
     client,
     registry: createFolderRegistry(config.adapters, { base: { id: info.name, names: [] }, log }),
-    tokenizer,
-    chatTemplate: tokenizer && createChatTemplate(tokenizer),
+    ...text,
     model: {
       id: info.name,
       baseDigest: info.digest,
-      maxSeqLength,
-      vocabSize: artifact.config.vocabSize,
-      eosTokenIds: tokenizer?.eosTokenIds ?? artifact.config.eosTokenIds,
+      maxSeqLength: base.maxSeqLength,
+      vocabSize: model.vocabSize,
+      eosTokenIds: text.tokenizer?.eosTokenIds ?? model.eosTokenIds,
     },
     log,
     allowedHosts: [config.host, ...config.allowedHosts],
   });
   return startServer(app, { host: config.host, port: config.port });
-}
-
-function announce(url: string, name: string, adapters: string | undefined): void {
-  const body = '{"model":"base","messages":[{"role":"user","content":"Hello!"}]}';
-  terminal.out(`${name} is served at ${url} (documentation: ${url}/docs)
-${adapters ? `Adapters: ${adapters}\n` : ''}Try it:
-  curl ${url}/v1/chat/completions -H 'content-type: application/json' -d '${body}'
-`);
 }

@@ -6,6 +6,7 @@ import { type GgufFile, openGguf } from '../formats/gguf.ts';
 import { embeddingName, finalNorm, headName, layerTensor } from '../model/names.ts';
 import { fromFloat32, type TensorInfo, type TensorSource } from '../tensor.ts';
 import type { Checkpoint } from './checkpoint.ts';
+import { unpermuteRows } from './rotary-rows.ts';
 
 const modelTensors: Readonly<Record<string, string>> = {
   'token_embd.weight': embeddingName,
@@ -158,24 +159,4 @@ function createSource(file: GgufFile, metadata: Metadata): TensorSource {
     },
     close: () => file.close(),
   };
-}
-
-/**
- * llama.cpp rotates neighbouring rows, transformers row i with row i + half: [heads, half, 2, in] as stored becomes
- * [heads, 2, half, in].
- */
-function unpermuteRows(
-  stored: Float32Array,
-  shape: readonly number[],
-  heads: number,
-): Float32Array {
-  const [rows = 0, cols = 0] = shape;
-  const half = rows / heads / 2;
-  const values = new Float32Array(stored.length);
-  for (let row = 0; row < rows; row++) {
-    const [head, inHead] = [Math.floor(row / (2 * half)), row % (2 * half)];
-    const from = head * 2 * half + (inHead % half) * 2 + Math.floor(inHead / half);
-    values.set(stored.subarray(from * cols, (from + 1) * cols), row * cols);
-  }
-  return values;
 }

@@ -1,0 +1,26 @@
+// What a ready server prints: where it is, and a request to try.
+import type { Config } from '../config.ts';
+
+export interface Greeting {
+  url: string;
+  name: string;
+  /** Whether the base has a chat template. */
+  canChat: boolean;
+  config: Pick<Config, 'host' | 'adapters'>;
+}
+
+const LOOPBACK = /^(127\.|localhost$|::1$)/;
+
+export function greet({ url, name, canChat, config }: Greeting): string {
+  const [route, body] = canChat
+    ? ['chat/completions', '{"model":"base","messages":[{"role":"user","content":"Hello!"}]}']
+    : ['completions', '{"model":"base","prompt":[1,2,3]}'];
+  const lines = [`${name} is served at ${url} (documentation: ${url}/docs)`];
+  if (config.adapters !== undefined) lines.push(`Adapters: ${config.adapters}`);
+  if (!LOOPBACK.test(config.host)) lines.push('Whoever reaches this port may use it.');
+  lines.push(
+    'Try it:',
+    `  curl ${url}/v1/${route} -H 'content-type: application/json' -d '${body}'`,
+  );
+  return `${lines.join('\n')}\n`;
+}

@@ -1,0 +1,82 @@
+// The command from start to end: import, serve, drain, faults. On the golden two-layer llama, in its own processes.
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { after, before, test } from 'node:test';
+import { sharedPath, skipUnless } from '../shared.ts';
+import { runLorikeet, startServing } from './program.ts';
+
+const source = sharedPath('golden', 'models', 'llama-tied');
+const skip = skipUnless(source);
+const home = mkdtempSync(path.join(tmpdir(), 'lorikeet-e2e-'));
+const base = path.join(home, 'models', 'tied');
+after(() => rmSync(home, { recursive: true, force: true }));
+
+before(async () => {
+  if (!source) return;
+  const { code, error } = await runLorikeet(['import', source, '--out', base], home);
+  assert.equal(code, 0, error);
+});
+
+const completion = { model: 'base', prompt: [1, 2, 3], temperature: 0, ignore_eos: true };
+
+function post(url: string, body: Record<string, unknown>): Promise<Response> {
+  return fetch(`${url}/v1/completions`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+  });
+}
+
+test('import prints its result as JSON where it is asked to', { skip }, async () => {
+  const out = path.join(home, 'flat');
+  const args = ['import', source!, '--out', out, '--double-quantization', 'false', '--json'];
+  const { code, out: json } = await runLorikeet(args, home);
+  assert.equal(code, 0);
+  const { directory, name, doubleQuantization } = JSON.parse(json);
+  assert.deepEqual([directory, name, doubleQuantization], [out, 'llama-tied', false]);
+});
+
+test('an imported base is served by its name, and SIGTERM ends with 0', { skip }, async () => {
+  const server = await startServing(['--model', 'tied'], home);
+  assert.equal((await fetch(`${server.url}/health`)).status, 200);
+  const response = await post(server.url, { ...completion, max_tokens: 4 });
+  assert.equal(response.status, 200);
+  const { usage } = (await response.json()) as { usage: { completion_tokens: number } };
+  assert.equal(usage.completion_tokens, 4);
+  assert.equal(await server.stop(), 0);
+});
+
+test('a stream under way is finished before SIGTERM ends the server', { skip }, async () => {
+  const server = await startServing(['--model', 'tied'], home);
+  const response = await post(server.url, { ...completion, max_tokens: 100, stream: true });
+  const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+  let text = (await reader.read()).value ?? '';
+  const stopped = server.stop();
+  for (let part = await reader.read(); !part.done; part = await reader.read()) text += part.value;
+  assert.match(text, /"finish_reason":"length"/);
+  assert.match(text, /data: \[DONE\]\n\n$/);
+  assert.equal(await stopped, 0);
+});
+
+test('a port in use is a failure that ends every process', { skip }, async () => {
+  const first = await startServing(['--model', 'tied'], home);
+  const { port } = new URL(first.url);
+  const second = await runLorikeet(['serve', '--model', 'tied', '--port', port], home);
+  assert.equal(second.code, 1);
+  assert.match(second.error, /EADDRINUSE/);
+  assert.equal(await first.stop(), 0);
+});
+
+test('settings that do not fit the model exit with 78', { skip }, async () => {
+  const args = ['serve', '--port', '0', '--model', 'tied', '--max-seq', '1000000'];
+  const { code, error } = await runLorikeet(args, home);
+  assert.equal(code, 78, error);
+});
+
+test('a model that does not exist exits with 78', async () => {
+  const { code, error } = await runLorikeet(['serve', '--model', 'nowhere'], home);
+  assert.equal(code, 78);
+  assert.match(error, /^lorikeet: --model: /);
+});

@@ -1,0 +1,65 @@
+// Runs the command as a user does: a child process, its output, its exit code. Each test has a data folder of its own.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import path from 'node:path';
+
+const COMMAND = path.resolve('bin/lorikeet.mjs');
+
+export interface Outcome {
+  code: number | null;
+  out: string;
+  error: string;
+}
+
+/** Runs one command to its end. */
+export async function runLorikeet(args: readonly string[], home: string): Promise<Outcome> {
+  const { child, output } = spawnLorikeet(args, home);
+  const [code] = (await once(child, 'close')) as [number | null];
+  return { code, ...output };
+}
+
+export interface Serving {
+  readonly url: string;
+  readonly child: ChildProcess;
+  readonly output: { out: string; error: string };
+  /** SIGTERM; resolves with the exit code. */
+  stop(): Promise<number | null>;
+}
+
+/** Starts `lorikeet serve` on a port of the system's choice; resolves when it says where it is. */
+export async function startServing(args: readonly string[], home: string): Promise<Serving> {
+  const { child, output } = spawnLorikeet(['serve', '--port', '0', ...args], home);
+  const closed = once(child, 'close') as Promise<[number | null]>;
+  const url = await new Promise<string>((resolve, reject) => {
+    child.stdout!.on('data', () => {
+      const found = / is served at (\S+)/.exec(output.out);
+      if (found) resolve(found[1]!);
+    });
+    closed.then(() => reject(new Error(`ended before it was ready: ${output.error}`)), reject);
+  });
+  return {
+    url,
+    child,
+    output,
+    async stop() {
+      child.kill('SIGTERM');
+      return (await closed)[0];
+    },
+  };
+}
+
+function spawnLorikeet(args: readonly string[], home: string) {
+  const env = { ...process.env, LORIKEET_HOME: home, HF_HUB_OFFLINE: '1' };
+  const child = spawn(process.execPath, [COMMAND, ...args], {
+    env,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const output = { out: '', error: '' };
+  child.stdout.on('data', (chunk) => {
+    output.out += chunk;
+  });
+  child.stderr.on('data', (chunk) => {
+    output.error += chunk;
+  });
+  return { child, output };
+}
