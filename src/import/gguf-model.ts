@@ -5,6 +5,7 @@ import { FileError } from '../errors.ts';
 import { type GgufFile, openGguf } from '../formats/gguf.ts';
 import { embeddingName, finalNorm, headName, layerTensor } from '../model/names.ts';
 import { fromFloat32, type TensorInfo, type TensorSource } from '../tensor.ts';
+import { tokenizerFromGguf } from '../tokenizer/gguf-tokenizer.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import { unpermuteRows } from './rotary-rows.ts';
 
@@ -61,7 +62,7 @@ export async function openGgufModel(path: string): Promise<Checkpoint> {
       configJson,
       configText: `${JSON.stringify(configJson, null, 2)}\n`,
       tensors: createSource(file, metadata),
-      files: new Map(),
+      files: tokenizerFiles(file.metadata),
     };
   } catch (error) {
     file.close();
@@ -74,6 +75,16 @@ function parseMetadata({ metadata }: GgufFile): Metadata {
   if (result.success) return result.data;
   const issue = result.error.issues[0]!;
   throw new FileError(issue.path.join('.'), issue.message);
+}
+
+/** The tokenizer and template that the file carries; none where it carries none. */
+function tokenizerFiles(metadata: GgufFile['metadata']): Map<string, Uint8Array> {
+  if (metadata['tokenizer.ggml.model'] === undefined) return new Map();
+  const { tokenizerJson, tokenizerConfig } = tokenizerFromGguf({ ...metadata });
+  return new Map([
+    ['tokenizer.json', new TextEncoder().encode(JSON.stringify(tokenizerJson))],
+    ['tokenizer_config.json', new TextEncoder().encode(JSON.stringify(tokenizerConfig, null, 2))],
+  ]);
 }
 
 function headDimOf(metadata: Metadata): number {

@@ -1,11 +1,10 @@
-// Fetches a Python wheel by pip, checks its SHA-256 and takes a member out. pip brings what a package index needs:
-// the user's mirrors, proxies and certificates.
+// Fetches a Python wheel by pip and checks its SHA-256. pip brings what a package index needs (the user's mirrors,
+// proxies, certificates) and a cache of its own.
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { createReadStream, existsSync, readdirSync } from 'node:fs';
-import { mkdir, rm } from 'node:fs/promises';
+import { createReadStream, readdirSync } from 'node:fs';
 import path from 'node:path';
-import { FileError } from '../errors.ts';
+import { FetchError } from './fetch-error.ts';
 
 export interface Wheel {
   /** As pip spells a requirement: `name==version`. */
@@ -13,39 +12,20 @@ export interface Wheel {
   readonly sha256: string;
 }
 
-export interface FetchWheelOptions {
-  /** Where wheels are kept; one that is there and whole is used again. */
-  readonly cacheDir: string;
-  readonly python?: string;
-  readonly signal?: AbortSignal | undefined;
-}
-
-/** The path of the wheel. Throws an `Error` where pip fails and a `FileError` where it brings other bytes. */
+/** Brings the wheel into the empty folder `dir`; its path. Throws `FetchError`, also where it brings other bytes. */
 export async function fetchWheel(
   { requirement, sha256 }: Wheel,
-  { cacheDir, python = 'python3', signal }: FetchWheelOptions,
+  dir: string,
+  signal?: AbortSignal,
 ): Promise<string> {
-  const dir = path.join(cacheDir, `${requirement.replace('==', '-')}-${sha256.slice(0, 16)}`);
-  const kept = findWheel(dir);
-  if (kept && (await sha256Of(kept)) === sha256) return kept;
-  await rm(dir, { recursive: true, force: true });
-  await mkdir(dir, { recursive: true });
-  const args = ['-m', 'pip', 'download', '--no-deps', '--only-binary=:all:', '--quiet'];
-  await runPip(python, [...args, '--disable-pip-version-check', '-d', dir, requirement], signal);
-  const wheel = findWheel(dir);
-  if (!wheel) throw new Error(`pip download ${requirement}: brought no wheel`);
-  const found = await sha256Of(wheel);
-  if (found !== sha256) {
-    await rm(dir, { recursive: true, force: true });
-    throw new FileError(path.basename(wheel), `SHA-256 is ${found}, expected ${sha256}`);
-  }
-  return wheel;
-}
-
-function findWheel(dir: string): string | undefined {
-  if (!existsSync(dir)) return undefined;
+  const options = ['--no-deps', '--only-binary=:all:', '--quiet', '--disable-pip-version-check'];
+  await runPython(['-m', 'pip', 'download', ...options, '-d', dir, requirement], signal);
   const name = readdirSync(dir).find((entry) => entry.endsWith('.whl'));
-  return name && path.join(dir, name);
+  if (!name) throw new FetchError(`pip download ${requirement}: brought no wheel`);
+  const wheel = path.join(dir, name);
+  const found = await sha256Of(wheel);
+  if (found !== sha256) throw new FetchError(`${name}: SHA-256 is ${found}, expected ${sha256}`);
+  return wheel;
 }
 
 async function sha256Of(file: string): Promise<string> {
@@ -54,21 +34,22 @@ async function sha256Of(file: string): Promise<string> {
   return hash.digest('hex');
 }
 
-function runPip(python: string, args: string[], signal: AbortSignal | undefined): Promise<void> {
+function runPython(args: string[], signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve, reject) => {
-    const child = spawn(python, args, { stdio: ['ignore', 'ignore', 'pipe'], signal });
+    signal?.throwIfAborted();
+    const child = spawn('python3', args, { stdio: ['ignore', 'ignore', 'pipe'], signal });
     let errors = '';
     child.stderr.on('data', (chunk: Buffer) => {
       errors = `${errors}${chunk}`.slice(-2000);
     });
     child.on('error', (cause) => {
-      if (cause.name === 'AbortError') reject(signal?.reason);
-      else reject(new Error(`${python} -m pip cannot be run: ${cause.message}`, { cause }));
+      if (signal?.aborted) reject(signal.reason);
+      else reject(new FetchError(`python3 cannot be run: ${cause.message}`, { cause }));
     });
     child.on('close', (code) => {
       const lastLine = errors.trim().split('\n').at(-1) ?? '';
       if (code === 0) resolve();
-      else reject(new Error(`pip download ${args.at(-1)} failed: ${lastLine}`));
+      else reject(new FetchError(`pip download ${args.at(-1)}: ${lastLine}`));
     });
   });
 }

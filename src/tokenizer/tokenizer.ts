@@ -1,14 +1,12 @@
-// Text ↔ token ids, from a model folder's tokenizer.json. Encoding is `@huggingface/tokenizers`; decoding
-// is ours (token-bytes.ts), so that a stream decodes to the same text. Knows no messages and no model.
+// Text ↔ token ids, from a model folder's tokenizer files. A decoded text is the concatenation of the bytes of
+// its tokens, so that a stream decodes to the same text. Knows no messages and no model.
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { Tokenizer as Encoder } from '@huggingface/tokenizers';
 import { z } from 'zod';
-import { assert } from '../assert.ts';
 import { FileError } from '../errors.ts';
-import { createMergeTokens, type MergeTokens } from './bpe.ts';
-import { toReferenceSplits } from './pre-tokenizer-compat.ts';
+import { createEncoder, type Encoder } from './encoder.ts';
 import { readTokenByteRules } from './token-bytes.ts';
+import { parseTokenizerJson, tokensById } from './tokenizer-json.ts';
 
 export interface Tokenizer {
   /** Largest id + 1; a model's logits may be wider. */
@@ -21,8 +19,10 @@ export interface Tokenizer {
   readonly namedTokens: Readonly<Record<string, string>>;
   /** The Jinja source; undefined where the model has none. */
   readonly chatTemplate: string | undefined;
-  /** Whether a decoded text loses its first space. */
+  /** Whether a decoded text loses its first character where that is a space. */
   readonly trimStart: boolean;
+  /** For text in which some parts are trusted to name control tokens and others are not. */
+  readonly encoder: Encoder;
   /**
    * `specials`: a control token's text becomes its id; else it is ordinary text, as everything that a user
    * writes. `affixes`: adds what the model expects around a text, as a rule one token to begin with.
@@ -35,27 +35,11 @@ export interface Tokenizer {
   tokenBytes(id: number): Uint8Array;
 }
 
-const addedTokenSchema = z.looseObject({
-  id: z.int().nonnegative(),
-  content: z.string().min(1),
-  special: z.boolean(),
-});
-
-const tokenizerSchema = z.looseObject({
-  added_tokens: z.array(addedTokenSchema).default([]),
-  normalizer: z.unknown().default(null),
-  pre_tokenizer: z.unknown().default(null),
-  post_processor: z.unknown().default(null),
-  decoder: z.unknown().default(null),
-  model: z.looseObject({
-    type: z.literal('BPE', 'only BPE is supported').default('BPE'),
-    vocab: z.custom<Record<string, number>>(isVocab, 'is not a map from tokens to ids'),
-    merges: z.custom<(string | [string, string])[]>(areMerges, 'is not a list of pairs'),
-    unk_token: z.string().nullish(),
-    byte_fallback: z.boolean().nullish(),
-  }),
-});
-type TokenizerJson = z.infer<typeof tokenizerSchema>;
+/** What other files of the model than tokenizer.json and tokenizer_config.json say. */
+export interface TokenizerExtra {
+  eosTokenIds?: readonly number[];
+  chatTemplate?: string;
+}
 
 const namedTokenSchema = z.union([
   z.string(),
@@ -70,36 +54,33 @@ export async function loadTokenizer(directory: string): Promise<Tokenizer | unde
   const tokenizerJson = await readJson(directory, 'tokenizer.json');
   if (tokenizerJson === undefined) return undefined;
   const config = (await readJson(directory, 'tokenizer_config.json')) ?? {};
-  const template = await readIfPresent(path.join(directory, 'chat_template.jinja'));
+  const chatTemplate = await readIfPresent(path.join(directory, 'chat_template.jinja'));
   const eosTokenIds: number[] = [];
   for (const file of ['generation_config.json', 'config.json']) {
     const ids = eosIdsSchema.safeParse((await readJson(directory, file)) ?? {});
     if (!ids.success) throw new FileError(`${file}: eos_token_id`, 'is not a token id');
     eosTokenIds.push(...ids.data);
   }
-  return createTokenizer(tokenizerJson, config, {
-    eosTokenIds,
-    ...(template !== undefined && { chatTemplate: template }),
-  });
+  const extra = chatTemplate === undefined ? { eosTokenIds } : { eosTokenIds, chatTemplate };
+  return createTokenizer(tokenizerJson, config, extra);
 }
 
-/** From the contents of tokenizer.json and tokenizer_config.json; `extra` is what other files of the model say. */
+/** From the contents of tokenizer.json and tokenizer_config.json. */
 export function createTokenizer(
   tokenizerJson: unknown,
   config: unknown,
-  extra: { eosTokenIds?: readonly number[]; chatTemplate?: string } = {},
+  extra: TokenizerExtra = {},
 ): Tokenizer {
   const json = parseTokenizerJson(tokenizerJson);
   const { chatTemplate, namedTokens } = readConfig(config);
   const tokens = tokensById(json);
-  const specialIds = new Set(json.added_tokens.flatMap(({ id, special }) => (special ? [id] : [])));
+  const ids = new Map(tokens.map((token, id) => [token, id]));
+  const specialIds = new Set(json.added_tokens.flatMap(({ id, special }) => (special ? id : [])));
   const rules = readTokenByteRules(json.decoder);
-  const bytes = tokens.map((token) => rules.toBytes(token));
-  const encoders = createEncoders(json);
-  const eosId = tokens.indexOf(namedTokens['eos_token'] ?? '');
-  const eosTokenIds = new Set([...(extra.eosTokenIds ?? []), ...(eosId >= 0 ? [eosId] : [])]);
-  const noBytes = new Uint8Array(0);
-  const tokenBytes = (id: number) => bytes[id] ?? noBytes;
+  const encoder = createEncoder(json, (token) => ids.get(token));
+  const eosId = ids.get(namedTokens['eos_token'] ?? '');
+  const eosTokenIds = new Set([extra.eosTokenIds ?? [], eosId ?? []].flat());
+  const tokenBytes = (id: number) => rules.toBytes(tokens[id] ?? '');
 
   return {
     vocabSize: tokens.length,
@@ -108,11 +89,13 @@ export function createTokenizer(
     namedTokens,
     chatTemplate: extra.chatTemplate ?? chatTemplate,
     trimStart: rules.trimStart,
+    encoder,
     tokenBytes,
     idToToken: (id) => tokens[id],
     encode(text, { specials, affixes = false }) {
-      const ids = encodeWith(specials ? encoders.full : encoders.plain, text);
-      return affixes ? [...encoders.before, ...ids, ...encoders.after] : ids;
+      const found = encoder.split(text, { specials }).flatMap(encoder.encodeSection);
+      const { before, after } = encoder.affixes;
+      return affixes ? [...before, ...found, ...after] : found;
     },
     decode(ids, { skipSpecials }) {
       const kept = skipSpecials ? ids.filter((id) => !specialIds.has(id)) : ids;
@@ -123,13 +106,13 @@ export function createTokenizer(
 }
 
 function readConfig(config: unknown) {
-  const entries = Object.entries(z.looseObject({}).catch({}).parse(config));
+  const { chat_template, ...entries } = z.looseObject({}).catch({}).parse(config);
   const namedTokens: Record<string, string> = {};
-  for (const [name, value] of entries) {
+  for (const [name, value] of Object.entries(entries)) {
     const token = name.endsWith('_token') ? namedTokenSchema.safeParse(value) : undefined;
     if (token?.success) namedTokens[name] = token.data;
   }
-  return { namedTokens, chatTemplate: readTemplate(Object.fromEntries(entries)['chat_template']) };
+  return { namedTokens, chatTemplate: readTemplate(chat_template) };
 }
 
 /** One template, or several by name, of which `default` counts. */
@@ -137,95 +120,6 @@ function readTemplate(value: unknown): string | undefined {
   const named = z.array(z.object({ name: z.string(), template: z.string() })).safeParse(value);
   if (named.success) return named.data.find(({ name }) => name === 'default')?.template;
   return typeof value === 'string' ? value : undefined;
-}
-
-function parseTokenizerJson(value: unknown): TokenizerJson {
-  const parsed = tokenizerSchema.safeParse(value);
-  if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0]!;
-  throw new FileError(`tokenizer.json: ${issue.path.slice(0, 3).join('.')}`, issue.message);
-}
-
-// Checked by hand: a schema takes 100 ms for the 100,000 entries.
-function isVocab(value: unknown): boolean {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
-  return Object.values(value).every((id) => Number.isInteger(id) && id >= 0);
-}
-
-function areMerges(value: unknown): boolean {
-  const isPair = (merge: unknown) =>
-    typeof merge === 'string'
-      ? merge.includes(' ')
-      : Array.isArray(merge) &&
-        merge.length === 2 &&
-        merge.every((part) => typeof part === 'string');
-  return Array.isArray(value) && value.every(isPair);
-}
-
-/** Dense: an id without a token is an empty string. */
-function tokensById({ model, added_tokens }: TokenizerJson): string[] {
-  const entries: (readonly [string, number])[] = Object.entries(model.vocab);
-  for (const { content, id } of added_tokens) entries.push([content, id]);
-  const size = entries.reduce((max, [, id]) => Math.max(max, id + 1), 0);
-  if (size > MAX_VOCAB) throw new FileError('tokenizer.json: vocab', `an id is above ${MAX_VOCAB}`);
-  const tokens = new Array<string>(size).fill('');
-  for (const [token, id] of entries) tokens[id] = token;
-  return tokens;
-}
-
-/** Four times the largest vocabulary in use. */
-const MAX_VOCAB = 1_048_576;
-
-interface Encoders {
-  /** Knows control tokens in text. */
-  full: Encoder;
-  /** Does not: the control tokens are taken out of its vocabulary. */
-  plain: Encoder;
-  before: readonly number[];
-  after: readonly number[];
-}
-
-function createEncoders(json: TokenizerJson): Encoders {
-  const file = { ...json, pre_tokenizer: toReferenceSplits(json.pre_tokenizer) };
-  const { merges, vocab: known, unk_token, byte_fallback } = json.model;
-  // The reference drops what it can't name; the library would let it stand between its neighbours.
-  const dropsUnknown = unk_token == null && byte_fallback !== true;
-  const isKept = (character: string) => !dropsUnknown || Object.hasOwn(known, character);
-  const mergeTokens = createMergeTokens(merges, isKept);
-  const full = createEncoder(file, mergeTokens);
-  const vocab = { ...json.model.vocab };
-  for (const { content, special } of json.added_tokens) {
-    if (special && content !== json.model.unk_token) delete vocab[content];
-  }
-  const added_tokens = json.added_tokens.filter(({ special }) => !special);
-  const model = { ...json.model, vocab };
-  const plain = createEncoder({ ...file, added_tokens, model }, mergeTokens);
-  return { full, plain, ...affixesOf(full) };
-}
-
-/** The library's encoder with our merging: its own takes seconds for a run of 100,000 characters. */
-function createEncoder(json: TokenizerJson, mergeTokens: MergeTokens): Encoder {
-  try {
-    const encoder = new Encoder({ ...json, model: { ...json.model, merges: [] } }, {});
-    const model: { bpe: MergeTokens } = encoder.model;
-    assert(typeof model.bpe === 'function', 'the library merges otherwise than by bpe()');
-    model.bpe = mergeTokens;
-    return encoder;
-  } catch (cause) {
-    throw new FileError('tokenizer.json', 'is not supported', { cause });
-  }
-}
-
-function encodeWith(encoder: Encoder, text: string): number[] {
-  return text === '' ? [] : encoder.encode(text, { add_special_tokens: false }).ids;
-}
-
-/** What the post-processor puts before and after a text. */
-function affixesOf(encoder: Encoder): { before: number[]; after: number[] } {
-  const probe = encodeWith(encoder, 'a');
-  const ids: number[] = encoder.encode('a', { add_special_tokens: true }).ids;
-  const at = ids.findIndex((_, start) => probe.every((id, i) => ids[start + i] === id));
-  return { before: ids.slice(0, at), after: ids.slice(at + probe.length) };
 }
 
 async function readJson(directory: string, file: string): Promise<unknown> {

@@ -15,36 +15,14 @@ import { FileError, UsageError } from '../../src/errors.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { importModel } from '../../src/import/import-model.ts';
-import { parseDecoderConfig } from '../../src/model/config.ts';
-import { embeddingName, expectedTensors, headName } from '../../src/model/names.ts';
+import { embeddingName, headName } from '../../src/model/names.ts';
 import { fromFloat32, type Tensor } from '../../src/tensor.ts';
+import { TINY_CONFIG, tinyTensors } from './tiny-model.ts';
 
 const work = mkdtempSync(path.join(tmpdir(), 'artifact-'));
 test.after(() => rmSync(work, { recursive: true }));
 
-const CONFIG = {
-  model_type: 'llama',
-  hidden_size: 64,
-  intermediate_size: 96,
-  num_hidden_layers: 1,
-  num_attention_heads: 2,
-  num_key_value_heads: 1,
-  vocab_size: 16,
-  max_position_embeddings: 32,
-  rms_norm_eps: 1e-5,
-  tie_word_embeddings: true,
-};
-const NF4 = { quantization: 'nf4', doubleQuantization: true } as const;
-
-function modelTensors(): Map<string, Tensor> {
-  const tensors = new Map<string, Tensor>();
-  for (const [name, shape] of expectedTensors(parseDecoderConfig(CONFIG))) {
-    const count = shape.reduce((a, b) => a * b, 1);
-    const values = Float32Array.from({ length: count }, (_, i) => Math.sin(i + name.length));
-    tensors.set(name, fromFloat32(values, shape, 'F32'));
-  }
-  return tensors;
-}
+const NF4 = { quantization: 'nf4', doubleQuantization: true, hub: { cacheDir: work } } as const;
 
 /** A source folder; `change` spoils it. */
 function createSource(
@@ -53,8 +31,8 @@ function createSource(
 ): string {
   const dir = path.join(work, name);
   mkdirSync(dir, { recursive: true });
-  const tensors = modelTensors();
-  const config: Record<string, unknown> = { ...CONFIG };
+  const tensors = tinyTensors();
+  const config: Record<string, unknown> = { ...TINY_CONFIG };
   change(tensors, config);
   writeFileSync(path.join(dir, 'config.json'), JSON.stringify(config));
   writeFileSync(path.join(dir, 'model.safetensors'), serializeSafetensors(tensors));

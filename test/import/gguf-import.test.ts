@@ -26,7 +26,7 @@ const FFN = 96;
 const VOCAB = 32;
 const F32 = 0;
 const TYPES = { F16: 1, Q4_0: 2, Q4_1: 3, Q8_0: 8, BF16: 30 };
-const NONE = { quantization: 'none', doubleQuantization: true } as const;
+const NONE = { quantization: 'none', doubleQuantization: true, hub: { cacheDir: work } } as const;
 
 const METADATA: Record<string, GgufValue> = {
   'general.architecture': 'llama',

@@ -37,7 +37,7 @@ const none: Kind = { quantization: 'none', doubleQuantization: true };
 
 async function imported(source: string, kind: Kind): Promise<Artifact> {
   const out = path.join(work, `${path.basename(source)}-${Object.values(kind).join('-')}`);
-  await importModel(source, out, kind);
+  await importModel(source, out, { ...kind, hub: { cacheDir: work } });
   return readArtifact(out);
 }
 

@@ -1,0 +1,43 @@
+// Answers a planned generation, whole or as a stream. The status is decided when the engine has accepted the first
+// choice or refused: a fault before that is an ordinary error, a later one ends the stream without [DONE].
+import { randomUUID } from 'node:crypto';
+import type { Context } from 'hono';
+import { ServeError } from '../errors.ts';
+import { createStreamDecoder } from '../tokenizer/stream-decoder.ts';
+import type { AnswerContext, AnswerPlan } from './answer-context.ts';
+import { streamAnswer } from './answer-stream.ts';
+import { wholeAnswer } from './answer-whole.ts';
+import type { Deps } from './deps.ts';
+import type { HttpEnv } from './middleware/tenant.ts';
+
+export function answer(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan): Promise<Response> {
+  const { endpoint, model } = plan;
+  const adapterPart = model.kind === 'adapter' ? model.digest.slice(0, 12) : 'base';
+  const context: AnswerContext = {
+    c,
+    deps,
+    plan,
+    head: {
+      id: `${endpoint.idPrefix}${randomUUID().replaceAll('-', '')}`,
+      created: Math.floor(deps.now() / 1000),
+      model: model.id,
+      system_fingerprint: `${deps.model.baseDigest.slice(0, 12)}-${adapterPart}`,
+    },
+    generation: {
+      maxInFlight: deps.limits.maxSequencesInFlight,
+      createDecoder: (stop) => {
+        return deps.tokenizer ? createStreamDecoder(deps.tokenizer, { stop }) : TEXTLESS;
+      },
+    },
+  };
+  return plan.stream ? streamAnswer(context, plan.stream) : wholeAnswer(context);
+}
+
+/** The decoder of a model without a tokenizer. */
+const TEXTLESS = { push: () => ({ text: '', stopped: false }), end: () => '' };
+
+/** Throws where the engine cannot take a request now. */
+export function requireReady(deps: Deps): void {
+  if (deps.client.state === 'ready') return;
+  throw new ServeError('engine_restarting', `The engine is ${deps.client.state}`);
+}

@@ -1,0 +1,44 @@
+// Composes the HTTP side: what every request passes, then the routes. Listening is `server.ts`'s.
+import { OpenAPIHono } from '@hono/zod-openapi';
+import type { Context } from 'hono';
+import { methodNotAllowed } from 'hono/method-not-allowed';
+import { ServeError } from '../errors.ts';
+import type { AppOptions, Deps } from './deps.ts';
+import { DEFAULT_LIMITS } from './limits.ts';
+import { createErrorHandler, errorHeaders, toEnvelope } from './middleware/errors.ts';
+import { hostAllowlist } from './middleware/host.ts';
+import { responseHeaders } from './middleware/request-id.ts';
+import { authenticateAsLocal, type HttpEnv, tenant } from './middleware/tenant.ts';
+import { addChatRoute } from './routes/chat.ts';
+import { addCompletionsRoute } from './routes/completions.ts';
+import { addDocsRoutes } from './routes/docs.ts';
+import { addHealthRoutes } from './routes/health.ts';
+import { addModelRoutes } from './routes/models.ts';
+
+export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
+  const { allowedHosts, authenticate = authenticateAsLocal, now = Date.now, ...given } = options;
+  const deps: Deps = { ...given, now, limits: { ...DEFAULT_LIMITS, ...options.limits } };
+  const app = new OpenAPIHono<HttpEnv>();
+  app.onError(createErrorHandler(deps.log));
+  app.notFound((c) => envelope(c, new ServeError('not_found', 'There is no such route')));
+  app.use(responseHeaders());
+  app.use(hostAllowlist(allowedHosts));
+  app.use(methodNotAllowed({ app, onMethodNotAllowed: refuseMethod }));
+  addHealthRoutes(app, deps);
+  app.use(tenant(authenticate));
+  addModelRoutes(app, deps);
+  addCompletionsRoute(app, deps);
+  addChatRoute(app, deps);
+  addDocsRoutes(app, deps);
+  return app;
+}
+
+function refuseMethod(c: Context, methods: string[]): Response {
+  const allow = methods.join(', ');
+  c.header('allow', allow);
+  return envelope(c, new ServeError('method_not_allowed', `This route answers ${allow}`));
+}
+
+function envelope(c: Context, error: ServeError): Response {
+  return c.json(toEnvelope(error), error.status as 400, errorHeaders(error));
+}

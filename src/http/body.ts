@@ -1,0 +1,84 @@
+// Reads a JSON body: bounded in bytes, time and depth, strict in encoding. Counts what arrives; a Content-Length is
+// only believed when it is too large. Never decompresses. Knows no schema.
+import { ServeError } from '../errors.ts';
+import { scanJson } from './json-scan.ts';
+import type { HttpLimits } from './limits.ts';
+
+const JSON_TYPE = /^application\/json\s*(;\s*charset\s*=\s*"?utf-8"?\s*)?$/i;
+
+/** A BOM is kept, and then refused by the parser, as RFC 8259 allows. */
+const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+/** Returns what the body holds; throws `ServeError` (400, 408, 413, 415). */
+export async function readJsonBody(request: Request, limits: HttpLimits): Promise<unknown> {
+  checkHeaders(request.headers, limits);
+  const bytes = await readBytes(request, limits);
+  let text: string;
+  try {
+    text = UTF8.decode(bytes);
+  } catch (cause) {
+    throw new ServeError('invalid_utf8', 'The body is not valid UTF-8', { cause });
+  }
+  scanJson(text, limits.maxJsonDepth);
+  try {
+    return JSON.parse(text);
+  } catch {
+    // The parser's own message quotes the body.
+    throw new ServeError('invalid_json', 'The body is not one valid JSON value');
+  }
+}
+
+function checkHeaders(headers: Headers, limits: HttpLimits): void {
+  if (!JSON_TYPE.test(headers.get('content-type') ?? '')) {
+    throw new ServeError('unsupported_media_type', 'Content-Type must be application/json (UTF-8)');
+  }
+  if (headers.has('content-encoding')) {
+    throw new ServeError(
+      'unsupported_media_type',
+      'Request bodies with a Content-Encoding are refused',
+    );
+  }
+  if (Number(headers.get('content-length')) > limits.maxBodyBytes) throw tooLarge(limits);
+}
+
+function tooLarge(limits: HttpLimits): ServeError {
+  return new ServeError(
+    'payload_too_large',
+    `The body is larger than ${limits.maxBodyBytes} bytes`,
+  );
+}
+
+async function readBytes(request: Request, limits: HttpLimits): Promise<Uint8Array> {
+  if (!request.body) return new Uint8Array();
+  const reader = request.body.getReader();
+  const { promise: late, cancel } = deadline(limits.bodyTimeoutMs);
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  try {
+    for (;;) {
+      const { done, value } = await Promise.race([reader.read(), late]);
+      if (done) return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks, size);
+      size += value.byteLength;
+      if (size > limits.maxBodyBytes) throw tooLarge(limits);
+      chunks.push(value);
+    }
+  } catch (error) {
+    reader.cancel().catch(() => {}); // the sender may already be gone
+    if (error instanceof ServeError) throw error;
+    throw new ServeError('invalid_request', 'The body ended early', { cause: error });
+  } finally {
+    cancel();
+  }
+}
+
+function deadline(ms: number): { promise: Promise<never>; cancel: () => void } {
+  let timer: NodeJS.Timeout | undefined;
+  const promise = new Promise<never>((_, reject) => {
+    timer = setTimeout(
+      () => reject(new ServeError('request_timeout', `The body took longer than ${ms} ms`)),
+      ms,
+    );
+  });
+  promise.catch(() => {}); // it may fire when nobody races any more
+  return { promise, cancel: () => clearTimeout(timer) };
+}

@@ -1,0 +1,41 @@
+// What the HTTP side is given: the engine's client, the registry, the text side of the model, limits and a clock.
+import type { Registry } from '../../adapters/registry.ts';
+import type { Logger } from '../log.ts';
+import type { EngineClient } from '../scheduler/client.ts';
+import type { ChatTemplate } from '../tokenizer/chat-template.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import type { HttpLimits } from './limits.ts';
+import type { Authenticate } from './middleware/tenant.ts';
+
+export interface ServedModel {
+  /** The base's own name. */
+  id: string;
+  /** Hex. */
+  baseDigest: string;
+  maxSeqLength: number;
+  vocabSize: number;
+  eosTokenIds: readonly number[];
+}
+
+export interface AppOptions {
+  client: EngineClient;
+  registry: Registry;
+  /** Absent: prompts are given as token ids, and answers carry no text. */
+  tokenizer: Tokenizer | undefined;
+  /** Absent: no chat. */
+  chatTemplate: ChatTemplate | undefined;
+  model: ServedModel;
+  log: Logger;
+  limits?: Partial<HttpLimits>;
+  /** Host names that requests may be addressed to, beside loopback. */
+  allowedHosts?: readonly string[];
+  authenticate?: Authenticate;
+  /** Unix milliseconds. */
+  now?: () => number;
+}
+
+/** The same, with every choice made. */
+export interface Deps extends Omit<AppOptions, 'allowedHosts' | 'authenticate'> {
+  limits: HttpLimits;
+  now: () => number;
+}

@@ -1,0 +1,91 @@
+// What differs between the answers of chat and completions: one table row each, for whole answers and for chunks.
+import type { ChatLogprobs, CompletionLogprobs, Usage, WireFinishReason } from '../openai.ts';
+import { createChatLogprobs, createCompletionLogprobs, type LogprobWriter } from './logprobs.ts';
+import type { TokenNames } from './token-names.ts';
+
+export type WireLogprobs = ChatLogprobs | CompletionLogprobs;
+
+export interface Endpoint {
+  idPrefix: string;
+  object: string;
+  chunkObject: string;
+  createLogprobs(names: TokenNames): LogprobWriter<WireLogprobs>;
+  /** The members of a whole answer's choice that carry text. */
+  content(text: string): object;
+  /** JSON of a chunk's choice that opens the stream; undefined: there is none. */
+  opening: string | undefined;
+  /** JSON member of a chunk that carries text, around the text's JSON. */
+  delta: readonly [before: string, after: string];
+  /** The same without text, in a choice's last chunk. */
+  emptyDelta: string;
+}
+
+export const CHAT: Endpoint = {
+  idPrefix: 'chatcmpl-',
+  object: 'chat.completion',
+  chunkObject: 'chat.completion.chunk',
+  createLogprobs: createChatLogprobs,
+  content: (text) => ({ message: { role: 'assistant', content: text, refusal: null } }),
+  opening: '"delta":{"role":"assistant","content":""}',
+  delta: ['"delta":{"content":', '}'],
+  emptyDelta: '"delta":{}',
+};
+
+export const COMPLETIONS: Endpoint = {
+  idPrefix: 'cmpl-',
+  object: 'text_completion',
+  chunkObject: 'text_completion',
+  createLogprobs: createCompletionLogprobs,
+  content: (text) => ({ text }),
+  opening: undefined,
+  delta: ['"text":', ''],
+  emptyDelta: '"text":""',
+};
+
+/** What every part of one answer shares. */
+export interface AnswerHead {
+  id: string;
+  created: number;
+  model: string;
+  system_fingerprint: string;
+}
+
+export function toUsage(promptTokens: number, completionTokens: number): Usage {
+  return {
+    prompt_tokens: promptTokens,
+    completion_tokens: completionTokens,
+    total_tokens: promptTokens + completionTokens,
+  };
+}
+
+/** Chunks as JSON. What is constant is written once: a token costs one `JSON.stringify` of its text. */
+export interface ChunkWriter {
+  opening(index: number): string | undefined;
+  delta(index: number, text: string, logprobs: WireLogprobs | null): string;
+  finish(index: number, reason: WireFinishReason): string;
+  usage(usage: Usage): string;
+}
+
+export function createChunkWriter(
+  endpoint: Endpoint,
+  head: AnswerHead,
+  { includeUsage }: { includeUsage: boolean },
+): ChunkWriter {
+  const { id, ...rest } = head;
+  const members = JSON.stringify({ id, object: endpoint.chunkObject, ...rest }).slice(0, -1);
+  const before = `${members},"choices":[{"index":`;
+  const after = includeUsage ? '}],"usage":null}' : '}]}';
+  const quiet = `,"logprobs":null,"finish_reason":null${after}`;
+  const [open, close] = endpoint.delta;
+  return {
+    opening: (index) => endpoint.opening && `${before}${index},${endpoint.opening}${quiet}`,
+    delta(index, text, logprobs) {
+      const start = `${before}${index},${open}${JSON.stringify(text)}${close}`;
+      if (!logprobs) return start + quiet;
+      return `${start},"logprobs":${JSON.stringify(logprobs)},"finish_reason":null${after}`;
+    },
+    finish: (index, reason) =>
+      `${before}${index},${endpoint.emptyDelta},"logprobs":null,"finish_reason":"${reason}"${after}`,
+    usage: (usage) => `${members},"choices":[],"usage":${JSON.stringify(usage)}}`,
+  };
+}

@@ -1,0 +1,188 @@
+// Runs the sequences of one request in the engine: submits them, turns their tokens into text, ends them at stop
+// strings, counts. Each choice is one sequence. Knows no wire format and no socket.
+import { assertNever } from '../assert.ts';
+import { ServeError } from '../errors.ts';
+import type { GenerationRequest, TokenLogprob } from '../generation.ts';
+import type { EngineClient, SequenceHandle } from '../scheduler/client.ts';
+import type { AdapterSource, EngineEvent } from '../scheduler/protocol.ts';
+
+export interface ChoicePlan {
+  index: number;
+  request: GenerationRequest;
+  /** The prompt's text, where the answer repeats it. */
+  echo: string;
+}
+
+export interface GenerationPlan {
+  tenant: string;
+  adapter: AdapterSource | undefined;
+  choices: readonly ChoicePlan[];
+  stopStrings: readonly string[];
+}
+
+/** Token ids → text that may be shown, one sequence's. */
+export interface TextDecoder {
+  push(id: number): { text: string; stopped: boolean };
+  end(): string;
+}
+
+export interface Receipt {
+  tier?: string;
+  loadMs?: number;
+}
+
+/** Per choice: begun, prompt?, token*, finished; then completed. Or failed at any time, and nothing after it. */
+export interface GenerationListener {
+  /** Once, when the engine has accepted all choices of the first wave: from here on the status is 200. */
+  started(receipt: Receipt): void;
+  begun(choice: ChoicePlan): void;
+  prompt(choice: ChoicePlan, logprobs: readonly TokenLogprob[]): void;
+  /** `text` may be empty: half a character, or what may become a stop string. */
+  token(choice: ChoicePlan, text: string, logprob: TokenLogprob | undefined): void;
+  /** `rest`: what the decoder held back. */
+  finished(choice: ChoicePlan, reason: 'stop' | 'length', rest: string): void;
+  completed(completionTokens: number): void;
+  failed(error: unknown): void;
+}
+
+export interface GenerationOptions {
+  createDecoder(stopStrings: readonly string[]): TextDecoder;
+  /** Choices beyond this wait for others to end. */
+  maxInFlight: number;
+}
+
+/** One choice in the engine. */
+interface Run {
+  choice: ChoicePlan;
+  decoder: TextDecoder;
+  handle: SequenceHandle;
+}
+
+export class Generation {
+  readonly #client: EngineClient;
+  readonly #plan: GenerationPlan;
+  readonly #listener: GenerationListener;
+  readonly #options: GenerationOptions;
+  readonly #runs = new Set<Run>();
+  #submitted = 0;
+  #finished = 0;
+  #completionTokens = 0;
+  #accepted = 0;
+  #firstWave = 0;
+  #isOver = false;
+
+  constructor(
+    client: EngineClient,
+    plan: GenerationPlan,
+    options: GenerationOptions & { listener: GenerationListener },
+  ) {
+    this.#client = client;
+    this.#plan = plan;
+    this.#listener = options.listener;
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#submitMore();
+    this.#firstWave = this.#submitted;
+  }
+
+  #submitMore(): void {
+    while (!this.#isOver && this.#runs.size < this.#options.maxInFlight && this.#hasNext()) {
+      this.#submitNext();
+    }
+  }
+
+  /** The client is gone: frees what the engine holds; the listener hears nothing more. */
+  abort(): void {
+    this.#isOver = true;
+    for (const run of this.#runs) run.handle.abort();
+    this.#runs.clear();
+  }
+
+  #hasNext(): boolean {
+    return this.#submitted < this.#plan.choices.length;
+  }
+
+  #submitNext(): void {
+    const choice = this.#plan.choices[this.#submitted++]!;
+    const { tenant, adapter } = this.#plan;
+    const run: Run = {
+      choice,
+      decoder: this.#options.createDecoder(this.#plan.stopStrings),
+      handle: this.#client.submit(tenant, adapter, choice.request, (event) =>
+        this.#hear(run, event),
+      ),
+    };
+    this.#runs.add(run);
+  }
+
+  /** Events of a choice that has ended for us, at a stop string or by an abort, are dropped. */
+  #hear(run: Run, event: EngineEvent): void {
+    if (!this.#runs.has(run)) return;
+    try {
+      this.#onEvent(run, event);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #onEvent(run: Run, event: EngineEvent): void {
+    switch (event.type) {
+      case 'accepted': {
+        const { tier, loadMs } = event;
+        this.#onAccepted(run.choice, {
+          ...(tier ? { tier } : {}),
+          ...(loadMs !== undefined ? { loadMs } : {}),
+        });
+        return;
+      }
+      case 'prompt':
+        this.#listener.prompt(run.choice, event.logprobs);
+        return;
+      case 'token': {
+        this.#completionTokens++;
+        const { text, stopped } = run.decoder.push(event.tokenId);
+        this.#listener.token(run.choice, text, event.logprob);
+        if (!stopped) return;
+        run.handle.abort();
+        this.#finish(run, 'stop', '');
+        return;
+      }
+      case 'finished':
+        // We asked for no abort, so the engine gave the sequence up.
+        if (event.reason === 'abort') {
+          this.#fail(new ServeError('engine_restarting', 'The engine gave the request up'));
+        } else this.#finish(run, event.reason, run.decoder.end());
+        return;
+      case 'failed':
+        this.#fail(ServeError.fromPlain(event.error));
+        return;
+      default:
+        assertNever(event);
+    }
+  }
+
+  #onAccepted(choice: ChoicePlan, receipt: Receipt): void {
+    this.#accepted++;
+    if (this.#accepted === this.#firstWave) this.#listener.started(receipt);
+    this.#listener.begun(choice);
+  }
+
+  #finish(run: Run, reason: 'stop' | 'length', rest: string): void {
+    this.#runs.delete(run);
+    this.#finished++;
+    this.#listener.finished(run.choice, reason, rest);
+    if (this.#finished < this.#plan.choices.length) {
+      this.#submitMore();
+      return;
+    }
+    this.#isOver = true;
+    this.#listener.completed(this.#completionTokens);
+  }
+
+  #fail(error: unknown): void {
+    this.abort();
+    this.#listener.failed(error);
+  }
+}

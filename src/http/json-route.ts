@@ -1,0 +1,86 @@
+// Registers a POST route whose body is JSON: documented by its schema, read by our own bounded reader.
+// (The library's own body validator reads bodies without a limit and answers in its own words.)
+import { createRoute, type OpenAPIHono, type z } from '@hono/zod-openapi';
+import type { Context } from 'hono';
+import { errorEnvelopeSchema } from '../openai.ts';
+import { readJsonBody } from './body.ts';
+import type { Deps } from './deps.ts';
+import type { HttpEnv } from './middleware/tenant.ts';
+import { validate } from './validation.ts';
+
+const ERROR_STATUSES = {
+  400: 'A fault in the request; `error.param` names the field',
+  401: 'No valid key',
+  404: 'Unknown model, or one of another tenant',
+  408: 'The body came too slowly',
+  413: 'The body is too large',
+  415: 'The body is not plain JSON',
+  422: 'The adapter cannot be served',
+  429: 'A limit of this tenant; see `retry-after`',
+  500: 'A fault of this server',
+  503: 'Overloaded or restarting; see `retry-after`',
+};
+
+const errorContent = { 'application/json': { schema: errorEnvelopeSchema } };
+
+/** The error answers of a route, for the document. */
+export function errorResponses(...statuses: (keyof typeof ERROR_STATUSES)[]) {
+  const all = statuses.length > 0 ? statuses : (Object.keys(ERROR_STATUSES) as unknown as number[]);
+  return Object.fromEntries(
+    all.map((status) => {
+      const description = ERROR_STATUSES[status as keyof typeof ERROR_STATUSES];
+      return [status, { description, content: errorContent }];
+    }),
+  );
+}
+
+export interface JsonRoute<Body> {
+  path: string;
+  summary: string;
+  body: z.ZodType<Body>;
+  /** Of status 200, by media type. */
+  answers: Record<string, { schema: z.ZodType }>;
+  /** Awaited before the body is read: refuses what need not be read. */
+  admit?(): void;
+  handle(c: Context<HttpEnv>, body: Body): Promise<Response>;
+}
+
+export function addJsonRoute<Body>(
+  app: OpenAPIHono<HttpEnv>,
+  deps: Deps,
+  route: JsonRoute<Body>,
+): void {
+  app.openAPIRegistry.registerPath(
+    createRoute({
+      method: 'post',
+      path: route.path,
+      summary: route.summary,
+      request: {
+        body: { required: true, content: { 'application/json': { schema: route.body } } },
+      },
+      responses: {
+        200: { description: 'The answer', content: route.answers },
+        ...errorResponses(),
+      },
+    }),
+  );
+  const known = new Set(Object.keys((route.body as z.ZodType & { shape?: object }).shape ?? {}));
+  app.post(route.path, async (c) => {
+    route.admit?.();
+    const body = await readJsonBody(c.req.raw, deps.limits);
+    const checked = validate(route.body, body);
+    warnOfUnknown(body as object, known, deps);
+    return route.handle(c, checked);
+  });
+}
+
+/** What looks like a field's name; nothing else of a body may reach the log. */
+const FIELD_NAME = /^[a-z][a-z0-9_]{0,39}$/;
+
+/** Unknown fields are ignored, as other servers do; the log tells which. */
+function warnOfUnknown(body: object, known: ReadonlySet<string>, { log }: Deps): void {
+  const unknown = Object.keys(body).filter((name) => !known.has(name));
+  if (unknown.length === 0) return;
+  const fields = unknown.filter((name) => FIELD_NAME.test(name)).slice(0, 8);
+  log.warn({ fields, count: unknown.length }, 'unknown request fields ignored');
+}

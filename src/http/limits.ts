@@ -1,0 +1,36 @@
+// Every limit of the HTTP side, with its reason. A test makes one small instead of sending much.
+
+export const DEFAULT_LIMITS = {
+  /** JSON bodies: a full context of token ids is some 100 KiB, a long chat less than that. */
+  maxBodyBytes: 1024 * 1024,
+  /** From the first byte of a body to its last. */
+  bodyTimeoutMs: 10_000,
+  /** JSON is parsed recursively; requests nest 5 deep. */
+  maxJsonDepth: 64,
+  /** Choices of one prompt: each holds a KV slot. */
+  maxChoices: 8,
+  /** Prompts of one request. */
+  maxPrompts: 1000,
+  /** Sequences that one request may have in the engine at once, so that it cannot fill the queue. */
+  maxSequencesInFlight: 64,
+  maxMessages: 2048,
+  maxModelLength: 300,
+  maxStopStrings: 4,
+  /** The stream decoder holds back up to this much text. */
+  maxStopLength: 1000,
+  maxStopTokenIds: 64,
+  maxLogitBiases: 1024,
+  /** Frames waiting for a slow reader; past this, text is kept unframed until the reader catches up. */
+  maxBufferedBytes: 64 * 1024,
+  /** A reader that takes nothing for this long is gone. */
+  stalledReaderMs: 30_000,
+  /** Comment lines keep proxies from closing a quiet stream. */
+  pingMs: 15_000,
+  /** How long `/health` waits for the engine's figures. */
+  statsTimeoutMs: 500,
+};
+
+export type HttpLimits = typeof DEFAULT_LIMITS;
+
+/** Request line and headers together: enforced by the HTTP parser. */
+export const MAX_HEADER_BYTES = 16 * 1024;

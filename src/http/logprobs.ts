@@ -1,0 +1,81 @@
+// Writes token logprobs in the two shapes of the API: a list for chat, four parallel lists for completions.
+import type { TokenLogprob } from '../generation.ts';
+import type { ChatLogprobs, ChatTokenLogprob, CompletionLogprobs } from '../openai.ts';
+import type { TokenNames } from './token-names.ts';
+
+/** Gathers one choice's logprobs; `take` hands over what came since the last time. */
+export interface LogprobWriter<T> {
+  add(token: TokenLogprob): void;
+  /** The prompt's tokens; the first has no logprob, `logprobs[i]` is that of `promptIds[i + 1]`. */
+  addPrompt(promptIds: readonly number[], logprobs: readonly TokenLogprob[]): void;
+  take(): T;
+}
+
+export function createChatLogprobs(names: TokenNames): LogprobWriter<ChatLogprobs> {
+  let content: ChatTokenLogprob[] = [];
+  const entry = (id: number, logprob: number) => {
+    const bytes = names.bytes(id);
+    return { token: names.name(id), bytes: bytes ? [...bytes] : null, logprob };
+  };
+  return {
+    add({ id, logprob, top }) {
+      const alternatives = top.map((other) => entry(other.id, other.logprob));
+      content.push({ ...entry(id, logprob), top_logprobs: alternatives });
+    },
+    addPrompt() {}, // chat does not echo
+    take() {
+      const taken = content;
+      content = [];
+      return { content: taken, refusal: null };
+    },
+  };
+}
+
+export function createCompletionLogprobs(names: TokenNames): LogprobWriter<CompletionLogprobs> {
+  let lists = emptyLists();
+  const offsets = createOffsets(names);
+  const add = (id: number, scored: TokenLogprob | undefined) => {
+    lists.tokens.push(names.name(id));
+    lists.token_logprobs.push(scored ? scored.logprob : null);
+    lists.top_logprobs.push(scored ? toRecord(scored, names) : null);
+    lists.text_offset.push(offsets.next(id));
+  };
+  return {
+    add: (token) => add(token.id, token),
+    addPrompt(promptIds, logprobs) {
+      for (const [i, id] of promptIds.entries()) add(id, logprobs[i - 1]);
+    },
+    take() {
+      const taken = lists;
+      lists = emptyLists();
+      return taken;
+    },
+  };
+}
+
+function emptyLists(): CompletionLogprobs {
+  return { tokens: [], token_logprobs: [], top_logprobs: [], text_offset: [] };
+}
+
+/** The alternatives, and the token itself where it is none of them. */
+function toRecord(token: TokenLogprob, names: TokenNames): Record<string, number> {
+  const entries = token.top.map(({ id, logprob }) => [names.name(id), logprob] as const);
+  if (!token.top.some(({ id }) => id === token.id)) {
+    entries.push([names.name(token.id), token.logprob]);
+  }
+  return Object.fromEntries(entries);
+}
+
+/** Where each token begins in the text, in code points; a token inside a character begins where that does. */
+function createOffsets(names: TokenNames): { next(id: number): number } {
+  const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+  let offset = 0;
+  return {
+    next(id) {
+      const start = offset;
+      const bytes = names.bytes(id);
+      if (bytes) for (const _ of decoder.decode(bytes, { stream: true })) offset++;
+      return start;
+    },
+  };
+}

@@ -1,0 +1,53 @@
+// Turns any error into the answer that a client sees: the one place that writes the error envelope.
+// Unknown errors are logged and answered without detail.
+import type { Context } from 'hono';
+import { HTTPException } from 'hono/http-exception';
+import { ServeError } from '../../errors.ts';
+import type { Logger } from '../../log.ts';
+import type { ErrorEnvelope } from '../../openai.ts';
+
+/** The `error.type` that SDKs show, by status; others are `invalid_request_error` or `server_error`. */
+const TYPE_OF_STATUS: Record<number, string> = {
+  401: 'authentication_error',
+  403: 'permission_error',
+  429: 'rate_limit_error',
+};
+
+export function toEnvelope(error: ServeError): ErrorEnvelope {
+  const { message, param, code, status } = error;
+  const fallback = status >= 500 ? 'server_error' : 'invalid_request_error';
+  return { error: { message, type: TYPE_OF_STATUS[status] ?? fallback, param, code } };
+}
+
+/** What a client is told about `error`; what it is not told is logged. */
+export function toServeError(error: unknown, log: Logger): ServeError {
+  if (error instanceof ServeError) return error;
+  if (error instanceof HTTPException && error.status < 500) {
+    return new ServeError('invalid_request', error.message || 'Bad request');
+  }
+  log.error({ err: error }, 'request failed');
+  return new ServeError('internal_error', 'The server had an error while processing the request');
+}
+
+/** The headers that tell SDKs whether and when to try again, and proxies whether to keep the connection. */
+export function errorHeaders(error: ServeError): Record<string, string> {
+  const headers: Record<string, string> = {};
+  if (error.code === 'adapter_checksum_mismatch') headers['x-should-retry'] = 'false';
+  else if (error.retryAfterS !== undefined) headers['retry-after'] = String(error.retryAfterS);
+  if (error.status === 401) headers['www-authenticate'] = 'Bearer';
+  // The rest of the body was not read: what follows on this connection is not a request.
+  if (error.status === 408 || error.status === 413) headers['connection'] = 'close';
+  return headers;
+}
+
+/** The client closed the request: nobody reads the answer. */
+const CLIENT_GONE = 499;
+
+/** For `app.onError`. */
+export function createErrorHandler(log: Logger) {
+  return (error: Error, c: Context): Response => {
+    if (c.req.raw.signal.aborted) return c.body(null, CLIENT_GONE as 400);
+    const known = toServeError(error, log);
+    return c.json(toEnvelope(known), known.status as 400, errorHeaders(known));
+  };
+}

@@ -1,0 +1,96 @@
+// From what a client wrote to the engine's token ids, checked against the context.
+import { ServeError } from '../errors.ts';
+import type { ChatMessage } from '../tokenizer/chat-template.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import type { Deps } from './deps.ts';
+import type { Prompts } from './schema/fields.ts';
+
+export interface Prompt {
+  ids: readonly number[];
+  /** As it is repeated by `echo`. */
+  text: string;
+}
+
+export function preparePrompts(prompts: Prompts, deps: Deps): Prompt[] {
+  const { tokenizer } = deps;
+  if (prompts.kind === 'ids') {
+    return prompts.prompts.map((ids) => ({
+      ids,
+      text: tokenizer?.decode(ids, { skipSpecials: true }) ?? '',
+    }));
+  }
+  if (!tokenizer) throw needsTokenizer('prompt');
+  return prompts.texts.map((text) => {
+    checkTextLength(text, 'prompt', deps);
+    // A client that means control tokens gives ids: in text they would be an injection.
+    const ids = tokenizer.encode(text, { specials: false, affixes: true });
+    if (ids.length === 0) {
+      throw new ServeError('invalid_request', 'prompt: has no tokens', { param: 'prompt' });
+    }
+    return { ids, text };
+  });
+}
+
+export function prepareMessages(messages: readonly ChatMessage[], deps: Deps): Prompt {
+  const { tokenizer, chatTemplate } = deps;
+  if (!tokenizer) throw needsTokenizer('messages');
+  if (!chatTemplate) {
+    const message = 'This model has no chat template: use /v1/completions';
+    throw new ServeError('invalid_request', message, { param: 'messages' });
+  }
+  const text = messages.map(({ content }) => content).join('');
+  checkTextLength(text, 'messages', deps);
+  return { ids: chatTemplate.render(messages, { addGenerationPrompt: true }).ids, text: '' };
+}
+
+function needsTokenizer(param: string): ServeError {
+  const message = `${param}: this model has no tokenizer: give a prompt as token ids`;
+  return new ServeError('invalid_request', message, { param });
+}
+
+/** Tokenizing takes time in proportion: text that no context holds is refused before. */
+function checkTextLength(text: string, param: string, { tokenizer, model }: Deps): void {
+  if (!tokenizer || text.length <= model.maxSeqLength * longestToken(tokenizer)) return;
+  throw new ServeError(
+    'context_length_exceeded',
+    `This model's context is ${model.maxSeqLength} tokens; ${text.length} characters cannot fit`,
+    { param },
+  );
+}
+
+const longestTokens = new WeakMap<Tokenizer, number>();
+
+/** In bytes, and so at least in UTF-16 units. */
+function longestToken(tokenizer: Tokenizer): number {
+  const known = longestTokens.get(tokenizer);
+  if (known !== undefined) return known;
+  let longest = 1;
+  for (let id = 0; id < tokenizer.vocabSize; id++) {
+    longest = Math.max(longest, tokenizer.tokenBytes(id).length);
+  }
+  longestTokens.set(tokenizer, longest);
+  return longest;
+}
+
+export interface TokenBudget {
+  promptTokens: number;
+  /** Undefined: as many as `defaultTokens` and the context allow. */
+  maxTokens: number | undefined;
+  defaultTokens: number;
+  /** The field that asked. */
+  param: string;
+}
+
+/** How many tokens to generate; throws where prompt and answer do not fit the context together. */
+export function resolveMaxTokens(budget: TokenBudget, maxSeqLength: number): number {
+  const { promptTokens, defaultTokens, param } = budget;
+  const room = maxSeqLength - promptTokens;
+  const asked = budget.maxTokens ?? Math.max(1, Math.min(defaultTokens, room));
+  if (asked <= room) return asked;
+  throw new ServeError(
+    'context_length_exceeded',
+    `This model's context is ${maxSeqLength} tokens; the request has ${promptTokens} in the prompt and asks for ` +
+      `${asked} more`,
+    { param },
+  );
+}

@@ -1,0 +1,63 @@
+// POST /v1/chat/completions: messages, rendered by the base's own chat template.
+import type { OpenAPIHono } from '@hono/zod-openapi';
+import { z } from '@hono/zod-openapi';
+import { chatCompletionSchema } from '../../openai.ts';
+import { answer, requireReady } from '../answer.ts';
+import type { Deps } from '../deps.ts';
+import { CHAT } from '../endpoint.ts';
+import { addJsonRoute } from '../json-route.ts';
+import type { HttpEnv } from '../middleware/tenant.ts';
+import { prepareMessages, resolveMaxTokens } from '../prompts.ts';
+import { type ChatRequest, chatRequestSchema } from '../schema/chat.ts';
+import { toGenerationRequests } from '../schema/sampling.ts';
+
+export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
+  const { vocabSize } = deps.model;
+  addJsonRoute(app, deps, {
+    path: '/v1/chat/completions',
+    summary: 'Answer a conversation',
+    body: chatRequestSchema({ vocabSize, limits: deps.limits }),
+    answers: {
+      'application/json': { schema: chatCompletionSchema },
+      'text/event-stream': {
+        schema: z.string().openapi({ description: 'Frames of ChatCompletionChunk, then `[DONE]`' }),
+      },
+    },
+    admit: () => requireReady(deps),
+    async handle(c, body) {
+      const tenant = c.get('tenant');
+      const model = await deps.registry.resolve(tenant, body.model);
+      const { ids } = prepareMessages(body.messages, deps);
+      return answer(c, deps, {
+        endpoint: CHAT,
+        tenant,
+        model,
+        adapter: model.kind === 'adapter' ? model : undefined,
+        choices: planChoices(body, ids, deps),
+        stopStrings: body.stop,
+        promptTokens: ids.length,
+        hasLogprobs: body.logprobs === true,
+        stream: body.stream
+          ? { includeUsage: body.stream_options?.include_usage === true }
+          : undefined,
+      });
+    },
+  });
+}
+
+function planChoices(body: ChatRequest, promptIds: readonly number[], { model }: Deps) {
+  const param = body.max_completion_tokens != null ? 'max_completion_tokens' : 'max_tokens';
+  const asked = body.max_completion_tokens ?? body.max_tokens ?? undefined;
+  const maxTokens = resolveMaxTokens(
+    {
+      promptTokens: promptIds.length,
+      maxTokens: asked,
+      defaultTokens: model.maxSeqLength,
+      param: asked === undefined ? 'messages' : param,
+    },
+    model.maxSeqLength,
+  );
+  const topLogprobs = body.logprobs ? (body.top_logprobs ?? 0) : undefined;
+  const requests = toGenerationRequests(body, model, { promptIds, maxTokens, topLogprobs });
+  return requests.map((request, index) => ({ request, echo: '', index }));
+}

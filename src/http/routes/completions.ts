@@ -1,0 +1,87 @@
+// POST /v1/completions: prompts as text or token ids.
+import type { OpenAPIHono } from '@hono/zod-openapi';
+import { z } from '@hono/zod-openapi';
+import { completionSchema } from '../../openai.ts';
+import { answer, requireReady } from '../answer.ts';
+import type { AnswerPlan } from '../answer-context.ts';
+import type { Deps } from '../deps.ts';
+import { COMPLETIONS } from '../endpoint.ts';
+import type { ChoicePlan } from '../generation.ts';
+import { addJsonRoute } from '../json-route.ts';
+import type { HttpEnv } from '../middleware/tenant.ts';
+import { type Prompt, preparePrompts, resolveMaxTokens } from '../prompts.ts';
+import { type CompletionRequest, completionRequestSchema } from '../schema/completions.ts';
+import { toGenerationRequests } from '../schema/sampling.ts';
+
+/** The API's own default. */
+const DEFAULT_MAX_TOKENS = 16;
+
+export function addCompletionsRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
+  const { vocabSize } = deps.model;
+  addJsonRoute(app, deps, {
+    path: '/v1/completions',
+    summary: 'Complete a prompt',
+    body: completionRequestSchema({ vocabSize, limits: deps.limits }),
+    answers: {
+      'application/json': { schema: completionSchema },
+      'text/event-stream': {
+        schema: z.string().openapi({ description: 'Frames of CompletionChunk, then `[DONE]`' }),
+      },
+    },
+    admit: () => requireReady(deps),
+    async handle(c, body) {
+      const tenant = c.get('tenant');
+      const model = await deps.registry.resolve(tenant, body.model);
+      const prompts = preparePrompts(body.prompt, deps);
+      return answer(c, deps, {
+        tenant,
+        model,
+        adapter: model.kind === 'adapter' ? model : undefined,
+        choices: planChoices(body, prompts, deps),
+        ...planAnswer(body, prompts),
+      });
+    },
+  });
+}
+
+/** Per prompt in order, its n choices. */
+function planChoices(
+  body: CompletionRequest,
+  prompts: readonly Prompt[],
+  deps: Deps,
+): ChoicePlan[] {
+  const scored = body.echo && body.logprobs != null ? body.logprobs : undefined;
+  return prompts
+    .flatMap((prompt) => {
+      const maxTokens = resolveMaxTokens(
+        {
+          promptTokens: prompt.ids.length,
+          maxTokens: body.max_tokens ?? undefined,
+          defaultTokens: DEFAULT_MAX_TOKENS,
+          param: body.max_tokens != null ? 'max_tokens' : 'prompt',
+        },
+        deps.model.maxSeqLength,
+      );
+      const requests = toGenerationRequests(body, deps.model, {
+        promptIds: prompt.ids,
+        maxTokens,
+        topLogprobs: body.logprobs ?? undefined,
+        promptTopLogprobs: scored,
+      });
+      return requests.map((request) => ({ request, echo: body.echo ? prompt.text : '' }));
+    })
+    .map((choice, index) => ({ ...choice, index }));
+}
+
+function planAnswer(
+  body: CompletionRequest,
+  prompts: readonly Prompt[],
+): Pick<AnswerPlan, 'endpoint' | 'stopStrings' | 'promptTokens' | 'hasLogprobs' | 'stream'> {
+  return {
+    endpoint: COMPLETIONS,
+    stopStrings: body.stop,
+    promptTokens: prompts.reduce((sum, { ids }) => sum + ids.length, 0),
+    hasLogprobs: body.logprobs != null,
+    stream: body.stream ? { includeUsage: body.stream_options?.include_usage === true } : undefined,
+  };
+}

@@ -1,0 +1,103 @@
+// Checks that are quicker or stricter than a schema library's own: their cost is bounded before their items are read.
+// Each gives a transform for `z.unknown()`; issues name the item at fault.
+import type { z } from '@hono/zod-openapi';
+import type { ErrorCode } from '../../errors.ts';
+
+/** Where a check tells its faults. */
+export type Refine = z.RefinementCtx;
+
+export interface Fault {
+  /** Below the value that is checked. */
+  path?: PropertyKey[];
+  code?: ErrorCode;
+}
+
+/** Adds an issue; what a transform returns after that is dropped. */
+export function fail(ctx: Refine, message: string, { path = [], code }: Fault = {}): never {
+  ctx.addIssue({ code: 'custom', message, path, ...(code ? { params: { code } } : {}) });
+  return undefined as never;
+}
+
+export function isTokenId(value: unknown, vocabSize: number): value is number {
+  return Number.isInteger(value) && (value as number) >= 0 && (value as number) < vocabSize;
+}
+
+/** A request's prompts, as given. */
+export type Prompts =
+  | { kind: 'text'; texts: readonly string[] }
+  | { kind: 'ids'; prompts: readonly (readonly number[])[] };
+
+/** string, string[], token ids, or arrays of token ids. */
+export function toPrompts(bounds: { vocabSize: number; maxPrompts: number }) {
+  return (value: unknown, ctx: Refine): Prompts => {
+    const nonEmptyTexts = (texts: readonly unknown[]): Prompts => {
+      const wrong = texts.findIndex((text) => typeof text !== 'string' || text === '');
+      if (wrong >= 0) return fail(ctx, `prompt ${wrong} is not a non-empty string`);
+      return { kind: 'text', texts: texts as string[] };
+    };
+    if (typeof value === 'string') return nonEmptyTexts([value]);
+    if (!Array.isArray(value) || value.length === 0) {
+      return fail(ctx, 'expected a non-empty string, or a non-empty array of strings or token ids');
+    }
+    const idFault = (ids: readonly unknown[]) =>
+      ids.findIndex((id) => !isTokenId(id, bounds.vocabSize));
+    if (typeof value[0] === 'number') {
+      const wrong = idFault(value);
+      if (wrong < 0) return { kind: 'ids', prompts: [value] };
+      return fail(ctx, `item ${wrong} is not a token id in [0, ${bounds.vocabSize})`);
+    }
+    if (value.length > bounds.maxPrompts) {
+      return fail(ctx, `at most ${bounds.maxPrompts} prompts are allowed`);
+    }
+    if (typeof value[0] === 'string') return nonEmptyTexts(value);
+    for (const [i, ids] of value.entries()) {
+      if (!Array.isArray(ids) || ids.length === 0) return fail(ctx, `prompt ${i} is empty`);
+      const wrong = idFault(ids);
+      if (wrong < 0) continue;
+      return fail(ctx, `prompt ${i}: item ${wrong} is not a token id in [0, ${bounds.vocabSize})`);
+    }
+    return { kind: 'ids', prompts: value };
+  };
+}
+
+/** Token id → added to its logit. */
+export function toLogitBias(bounds: { vocabSize: number; maxCount: number }) {
+  return (value: unknown, ctx: Refine): Map<number, number> => {
+    const bias = new Map<number, number>();
+    if (value === undefined || value === null) return bias;
+    if (typeof value !== 'object' || Array.isArray(value)) {
+      return fail(ctx, 'expected an object of token id to bias');
+    }
+    const entries = Object.entries(value);
+    if (entries.length > bounds.maxCount) {
+      return fail(ctx, `at most ${bounds.maxCount} biases are allowed`);
+    }
+    for (const [key, amount] of entries) {
+      const id = /^\d{1,10}$/.test(key) ? Number(key) : -1;
+      if (!isTokenId(id, bounds.vocabSize)) {
+        return fail(ctx, `a key is not a token id in [0, ${bounds.vocabSize})`);
+      }
+      if (typeof amount !== 'number' || !(Math.abs(amount) <= 100)) {
+        return fail(ctx, `the bias of token ${id} is not a number in [-100, 100]`);
+      }
+      bias.set(id, amount);
+    }
+    return bias;
+  };
+}
+
+/** A string or a few; none may be empty. */
+export function toStopStrings(bounds: { maxCount: number; maxLength: number }) {
+  return (value: unknown, ctx: Refine): readonly string[] => {
+    if (value === undefined || value === null) return [];
+    const stops = typeof value === 'string' ? [value] : value;
+    if (!Array.isArray(stops) || stops.length > bounds.maxCount) {
+      return fail(ctx, `expected a string or at most ${bounds.maxCount} strings`);
+    }
+    for (const stop of stops) {
+      if (typeof stop === 'string' && stop.length > 0 && stop.length <= bounds.maxLength) continue;
+      return fail(ctx, `each stop string has 1 to ${bounds.maxLength} characters`);
+    }
+    return stops;
+  };
+}

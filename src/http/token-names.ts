@@ -1,0 +1,29 @@
+// How single tokens are written in logprobs. A token may be part of a character: then it is written by its bytes.
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+
+export interface TokenNames {
+  /** Its text, `bytes:\xNN…` where that is no valid UTF-8, or `token_id:N` without a tokenizer. */
+  name(id: number): string;
+  bytes(id: number): Uint8Array | undefined;
+}
+
+const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+export function createTokenNames(tokenizer: Tokenizer | undefined): TokenNames {
+  // A model's logits may be wider than its tokenizer's vocabulary.
+  const bytes = (id: number) => {
+    return tokenizer?.idToToken(id) === undefined ? undefined : tokenizer.tokenBytes(id);
+  };
+  return {
+    bytes,
+    name(id) {
+      const raw = bytes(id);
+      if (!raw) return `token_id:${id}`;
+      try {
+        return UTF8.decode(raw);
+      } catch {
+        return `bytes:${[...raw].map((byte) => `\\x${byte.toString(16).padStart(2, '0')}`).join('')}`;
+      }
+    },
+  };
+}

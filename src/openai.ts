@@ -1,0 +1,155 @@
+// The shapes that OpenAI-style clients read: one schema each, which is the type and the published document.
+// The only place, beside a manifest and ONNX names, with snake_case. Knows no rules about requests.
+import { z } from '@hono/zod-openapi';
+
+const unixSeconds = z.int();
+
+export const errorEnvelopeSchema = z
+  .object({
+    error: z.object({
+      message: z.string(),
+      type: z.string(),
+      param: z.string().nullable(),
+      code: z.string(),
+    }),
+  })
+  .openapi('Error');
+export type ErrorEnvelope = z.infer<typeof errorEnvelopeSchema>;
+
+export const modelSchema = z
+  .object({
+    id: z.string(),
+    object: z.literal('model'),
+    created: unixSeconds,
+    owned_by: z.string(),
+    parent: z
+      .string()
+      .optional()
+      .openapi({ description: 'For an adapter: the base that it is for' }),
+    root: z.string().optional().openapi({ description: 'For an adapter: the artifact' }),
+  })
+  .openapi('Model');
+export type Model = z.infer<typeof modelSchema>;
+
+export const modelListSchema = z
+  .object({
+    object: z.literal('list'),
+    data: z.array(modelSchema),
+    first_id: z.string().nullable(),
+    last_id: z.string().nullable(),
+    has_more: z.boolean(),
+  })
+  .openapi('ModelList');
+export type ModelList = z.infer<typeof modelListSchema>;
+
+export const usageSchema = z
+  .object({ prompt_tokens: z.int(), completion_tokens: z.int(), total_tokens: z.int() })
+  .openapi('Usage');
+export type Usage = z.infer<typeof usageSchema>;
+
+const alternativeSchema = z.object({
+  token: z.string(),
+  bytes: z.array(z.int()).nullable(),
+  logprob: z.number(),
+});
+
+const chatTokenLogprobSchema = alternativeSchema
+  .extend({ top_logprobs: z.array(alternativeSchema) })
+  .openapi('ChatTokenLogprob');
+export type ChatTokenLogprob = z.infer<typeof chatTokenLogprobSchema>;
+
+const chatLogprobsSchema = z
+  .object({ content: z.array(chatTokenLogprobSchema).nullable(), refusal: z.null() })
+  .openapi('ChatLogprobs');
+export type ChatLogprobs = z.infer<typeof chatLogprobsSchema>;
+
+const finishReasonSchema = z.enum(['stop', 'length']);
+export type WireFinishReason = z.infer<typeof finishReasonSchema>;
+
+/** Members that every generation's answer and each of its chunks have. */
+const headFields = {
+  id: z.string(),
+  created: unixSeconds,
+  model: z.string(),
+  system_fingerprint: z.string().openapi({
+    description: 'Twelve hex digits of the base’s digest, then of the adapter’s or `base`',
+  }),
+};
+
+export const chatCompletionSchema = z
+  .object({
+    ...headFields,
+    object: z.literal('chat.completion'),
+    choices: z.array(
+      z.object({
+        index: z.int(),
+        message: z.object({
+          role: z.literal('assistant'),
+          content: z.string(),
+          refusal: z.null(),
+        }),
+        logprobs: chatLogprobsSchema.nullable(),
+        finish_reason: finishReasonSchema,
+      }),
+    ),
+    usage: usageSchema,
+  })
+  .openapi('ChatCompletion');
+export type ChatCompletion = z.infer<typeof chatCompletionSchema>;
+
+export const chatChunkSchema = z
+  .object({
+    ...headFields,
+    object: z.literal('chat.completion.chunk'),
+    choices: z.array(
+      z.object({
+        index: z.int(),
+        delta: z.object({
+          role: z.literal('assistant').optional(),
+          content: z.string().optional(),
+        }),
+        logprobs: chatLogprobsSchema.nullable(),
+        finish_reason: finishReasonSchema.nullable(),
+      }),
+    ),
+    usage: usageSchema.nullable().optional(),
+  })
+  .openapi('ChatCompletionChunk');
+export type ChatCompletionChunk = z.infer<typeof chatChunkSchema>;
+
+const completionLogprobsSchema = z
+  .object({
+    tokens: z.array(z.string()),
+    token_logprobs: z.array(z.number().nullable()),
+    top_logprobs: z.array(z.record(z.string(), z.number()).nullable()),
+    text_offset: z.array(z.int()),
+  })
+  .openapi('CompletionLogprobs');
+export type CompletionLogprobs = z.infer<typeof completionLogprobsSchema>;
+
+const completionChoiceSchema = z.object({
+  index: z.int(),
+  text: z.string(),
+  logprobs: completionLogprobsSchema.nullable(),
+  finish_reason: finishReasonSchema,
+});
+
+export const completionSchema = z
+  .object({
+    ...headFields,
+    object: z.literal('text_completion'),
+    choices: z.array(completionChoiceSchema),
+    usage: usageSchema,
+  })
+  .openapi('Completion');
+export type Completion = z.infer<typeof completionSchema>;
+
+export const completionChunkSchema = completionSchema
+  .extend({
+    choices: z.array(
+      completionChoiceSchema.extend({ finish_reason: finishReasonSchema.nullable() }),
+    ),
+    usage: usageSchema.nullable().optional(),
+  })
+  .openapi('CompletionChunk');
+export type CompletionChunk = z.infer<typeof completionChunkSchema>;

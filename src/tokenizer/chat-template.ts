@@ -1,0 +1,134 @@
+// Messages → token ids, by the model's own Jinja template. Control tokens come from the template only: what
+// stands in a message is text, whatever it looks like. Knows no requests and no tools.
+import { Template } from '@huggingface/jinja';
+import { FileError, ServeError } from '../errors.ts';
+import { locateContents } from './chat-spans.ts';
+import type { Section } from './encoder.ts';
+import { createQuoting, type Quoting } from './quoting.ts';
+import type { Tokenizer } from './tokenizer.ts';
+
+export interface ChatMessage {
+  role: string;
+  content: string;
+  name?: string;
+}
+
+export interface RenderedChat {
+  ids: number[];
+  text: string;
+}
+
+/** Tokens [start, end) that an assistant's message became, with the control token that ends its turn. */
+export interface AssistantSpan {
+  messageIndex: number;
+  start: number;
+  end: number;
+}
+
+export interface ChatTemplate {
+  /** Throws `ServeError` (param `messages`) where the template refuses the messages. */
+  render(messages: readonly ChatMessage[], options: { addGenerationPrompt: boolean }): RenderedChat;
+  /**
+   * The whole conversation and where the assistant speaks. Throws `ServeError` too where the template does
+   * not show a message as it is (but for white space around it).
+   */
+  renderWithSpans(messages: readonly ChatMessage[]): RenderedChat & { spans: AssistantSpan[] };
+}
+
+/** Undefined where the tokenizer's files have no template. Throws `FileError` where it does not parse. */
+export function createChatTemplate(tokenizer: Tokenizer): ChatTemplate | undefined {
+  if (tokenizer.chatTemplate === undefined) return undefined;
+  const template = parseTemplate(tokenizer.chatTemplate);
+  const run = (messages: readonly ChatMessage[], addGenerationPrompt: boolean): string => {
+    try {
+      return template.render({
+        ...tokenizer.namedTokens,
+        messages,
+        add_generation_prompt: addGenerationPrompt,
+      });
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      throw refusal(`the model's chat template refuses them: ${reason}`, cause);
+    }
+  };
+  return {
+    render(messages, { addGenerationPrompt }) {
+      const quoting = createQuoting(tokenizer);
+      const quotedText = run(quoteMessages(quoting, messages), addGenerationPrompt);
+      const { ids } = encodeQuoted(tokenizer, quoting, quotedText);
+      return { ids, text: quoting.restore(quotedText) };
+    },
+    renderWithSpans(messages) {
+      const quoting = createQuoting(tokenizer);
+      const quoted = quoteMessages(quoting, messages);
+      const quotedText = run(quoted, false);
+      const contents = quoted.flatMap(({ role, content }, messageIndex) =>
+        role === 'assistant' ? { messageIndex, content, mark: quoting.mark(messageIndex) } : [],
+      );
+      const marked = quoted.slice();
+      for (const { messageIndex, mark } of contents) {
+        marked[messageIndex] = { ...marked[messageIndex]!, content: mark };
+      }
+      const ranges = locateContents(quotedText, run(marked, false), contents);
+      if (!ranges) {
+        throw refusal("the model's chat template does not show what the assistant says as it is");
+      }
+      const encoded = encodeQuoted(tokenizer, quoting, quotedText);
+      const spans = ranges.map(({ messageIndex, start, end }) => ({
+        messageIndex,
+        start: encoded.tokenAt(start),
+        end: encoded.tokenAt(end) + (encoded.isControlTokenAt(end) ? 1 : 0),
+      }));
+      return { ids: encoded.ids, text: quoting.restore(quotedText), spans };
+    },
+  };
+}
+
+function quoteMessages({ quote }: Quoting, messages: readonly ChatMessage[]): ChatMessage[] {
+  return messages.map(({ role, content, name }) => ({
+    role: quote(role),
+    content: quote(content),
+    ...(name !== undefined && { name: quote(name) }),
+  }));
+}
+
+function refusal(reason: string, cause?: unknown): ServeError {
+  return new ServeError('invalid_request', `messages: ${reason}`, { param: 'messages', cause });
+}
+
+function parseTemplate(source: string): Template {
+  try {
+    return new Template(source);
+  } catch (cause) {
+    throw new FileError('chat_template', 'is no template that can be rendered', { cause });
+  }
+}
+
+/** A control token in the rendering is the template's; the text between two is encoded as one piece. */
+function encodeQuoted(tokenizer: Tokenizer, quoting: Quoting, quotedText: string) {
+  const { encoder, specialIds } = tokenizer;
+  const sections = encoder.split(quotedText, { specials: true });
+  const firstTokens: number[] = []; // per section
+  const ids: number[] = [];
+  const encode = (section: Section, index: number) =>
+    encoder.encodeSection({ ...section, text: quoting.restore(section.text) }, index);
+  for (const [index, section] of sections.entries()) {
+    firstTokens.push(ids.length);
+    for (const id of encode(section, index)) ids.push(id);
+  }
+  return {
+    ids,
+    /** The first token that begins at or after this offset of `quotedText`. */
+    tokenAt(offset: number): number {
+      const index = sections.findLastIndex(({ start }) => start <= offset);
+      const section = sections[index];
+      if (!section) return 0;
+      const before = { ...section, text: section.text.slice(0, offset - section.start) };
+      return firstTokens[index]! + (before.text === '' ? 0 : encode(before, index).length);
+    },
+    isControlTokenAt(offset: number): boolean {
+      const id = sections.find(({ start }) => start === offset)?.id;
+      return id !== undefined && specialIds.has(id);
+    },
+  };
+}

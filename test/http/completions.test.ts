@@ -1,0 +1,209 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import type { Completion, CompletionChunk } from '../../src/openai.ts';
+import { readError, readFrames, readOk, serve, utf8 } from './served.ts';
+
+const URL = '/v1/completions';
+const request = { model: 'base', prompt: 'Say', max_tokens: 5, temperature: 0 };
+
+describe('a completion', () => {
+  const { post } = serve({ reply: () => utf8('Hello, world') });
+
+  test('has the text, a reason to end and the usage', async () => {
+    const { id, created, ...body } = await readOk<Completion>(await post(URL, request));
+    assert.match(id, /^cmpl-[0-9a-f]{32}$/);
+    assert.ok(Math.abs(created - Date.now() / 1000) < 5);
+    assert.deepEqual(body, {
+      object: 'text_completion',
+      model: 'toy',
+      system_fingerprint: 'bbbbbbbbbbbb-base',
+      choices: [{ index: 0, text: 'Hello', logprobs: null, finish_reason: 'length' }],
+      usage: { prompt_tokens: 3, completion_tokens: 5, total_tokens: 8 },
+    });
+  });
+
+  test('ends with stop at the end token, which is neither text nor counted', async () => {
+    const body = await readOk<Completion>(await post(URL, { ...request, max_tokens: 20 }));
+    assert.equal(body.choices[0]!.text, 'Hello, world');
+    assert.equal(body.choices[0]!.finish_reason, 'stop');
+    assert.equal(body.usage.completion_tokens, 12);
+  });
+
+  test('goes past the end token with ignore_eos', async () => {
+    const body = await readOk<Completion>(
+      await post(URL, { ...request, max_tokens: 20, ignore_eos: true }),
+    );
+    assert.equal(body.choices[0]!.text, 'Hello, world');
+    assert.equal(body.choices[0]!.finish_reason, 'length');
+    assert.equal(body.usage.completion_tokens, 20);
+  });
+
+  test('ends before a stop string, and counts the tokens that formed it', async () => {
+    const body = await readOk<Completion>(
+      await post(URL, { ...request, max_tokens: 20, stop: ['zz', ', w'] }),
+    );
+    assert.equal(body.choices[0]!.text, 'Hello');
+    assert.equal(body.choices[0]!.finish_reason, 'stop');
+    assert.equal(body.usage.completion_tokens, 8);
+  });
+
+  test('ends at a stop token id', async () => {
+    const body = await readOk<Completion>(
+      await post(URL, { ...request, max_tokens: 20, stop_token_ids: [44] }),
+    );
+    assert.equal(body.choices[0]!.text, 'Hello');
+    assert.equal(body.choices[0]!.finish_reason, 'stop');
+  });
+
+  test('gives 16 tokens where max_tokens is absent', async () => {
+    const body = await readOk<Completion>(
+      await post(URL, { ...request, max_tokens: null, ignore_eos: true }),
+    );
+    assert.equal(body.usage.completion_tokens, 16);
+  });
+
+  test('takes token ids, arrays of them and arrays of texts, n choices each', async () => {
+    for (const [prompt, count] of [
+      [[1, 2, 3], 2],
+      [[[1, 2], [3]], 4],
+      [['ab', 'c'], 4],
+    ] as const) {
+      const body = await readOk<Completion>(
+        await post(URL, { ...request, prompt, n: 2, best_of: 2 }),
+      );
+      assert.equal(body.choices.length, count);
+      assert.deepEqual(
+        body.choices.map(({ index }) => index),
+        [...Array(count).keys()],
+      );
+      assert.equal(body.usage.prompt_tokens, 3);
+      assert.equal(body.usage.completion_tokens, count * 5);
+    }
+  });
+
+  test('fills the context exactly, and refuses one token more with both counts', async () => {
+    const fits = { ...request, prompt: 'x'.repeat(250), max_tokens: 6, ignore_eos: true };
+    const full = await readOk<Completion>(await post(URL, fits));
+    assert.equal(full.choices[0]!.finish_reason, 'length');
+    assert.equal(full.usage.total_tokens, 256);
+    const error = await readError(await post(URL, { ...fits, max_tokens: 7 }));
+    assert.equal(error.code, 'context_length_exceeded');
+    assert.equal(error.param, 'max_tokens');
+    assert.match(error.message, /256 tokens.* 250 .* 7 /);
+  });
+});
+
+describe('a completion with echo and logprobs', () => {
+  const { post } = serve({ reply: () => utf8('é!') });
+
+  test('scores the prompt without generating', async () => {
+    const body = { ...request, prompt: 'abc', echo: true, logprobs: 1, max_tokens: 0 };
+    const { choices, usage } = await readOk<Completion>(await post(URL, body));
+    assert.equal(choices[0]!.text, 'abc');
+    assert.equal(choices[0]!.finish_reason, 'length');
+    assert.deepEqual(choices[0]!.logprobs, {
+      tokens: ['a', 'b', 'c'],
+      token_logprobs: [null, -0.098, -0.099],
+      top_logprobs: [null, { '\x07': -0.25, b: -0.098 }, { '\x07': -0.25, c: -0.099 }],
+      text_offset: [0, 1, 2],
+    });
+    assert.deepEqual(usage, { prompt_tokens: 3, completion_tokens: 0, total_tokens: 3 });
+  });
+
+  test('repeats the prompt without logprobs too', async () => {
+    const body = { ...request, prompt: 'abc', echo: true, max_tokens: 0 };
+    const { choices } = await readOk<Completion>(await post(URL, body));
+    assert.deepEqual(choices[0]!, {
+      index: 0,
+      text: 'abc',
+      logprobs: null,
+      finish_reason: 'length',
+    });
+  });
+
+  test('writes half a character by its bytes, at the offset of the whole', async () => {
+    const body = { ...request, prompt: 'a', echo: true, logprobs: 0, max_tokens: 3 };
+    const { choices } = await readOk<Completion>(await post(URL, body));
+    assert.equal(choices[0]!.text, 'aé!');
+    assert.deepEqual(choices[0]!.logprobs!.tokens, ['a', 'bytes:\\xc3', 'bytes:\\xa9', '!']);
+    assert.deepEqual(choices[0]!.logprobs!.text_offset, [0, 1, 1, 2]);
+  });
+
+  test('streams the same as it answers whole', async () => {
+    const body = { ...request, prompt: ['abc', 'd'], echo: true, logprobs: 2, n: 2, max_tokens: 3 };
+    const whole = await readOk<Completion>(await post(URL, body));
+    const frames = (await readFrames(await post(URL, { ...body, stream: true }))).slice(0, -1);
+    for (const { index, text, logprobs } of whole.choices) {
+      const parts = (frames as CompletionChunk[])
+        .flatMap((frame) => frame.choices)
+        .filter((choice) => choice.index === index);
+      assert.equal(parts.map((part) => part.text).join(''), text);
+      for (const [key, list] of Object.entries(logprobs!)) {
+        assert.deepEqual(
+          parts.flatMap(
+            (part) => (part.logprobs?.[key as 'tokens'] as unknown[] | undefined) ?? [],
+          ),
+          list,
+        );
+      }
+    }
+  });
+});
+
+describe('a model without a tokenizer', () => {
+  const { post } = serve({ tokenizer: undefined, chatTemplate: undefined, reply: () => [9, 8] });
+
+  test('answers token ids, with logprobs by id and no text', async () => {
+    const body = { ...request, prompt: [5, 6], echo: true, logprobs: 0, max_tokens: 2 };
+    const { choices } = await readOk<Completion>(await post(URL, body));
+    assert.equal(choices[0]!.text, '');
+    assert.deepEqual(
+      choices[0]!.logprobs!.tokens,
+      [5, 6, 9, 8].map((id) => `token_id:${id}`),
+    );
+    assert.deepEqual(choices[0]!.logprobs!.text_offset, [0, 0, 0, 0]);
+  });
+
+  test('streams a chunk per token', async () => {
+    const body = { ...request, prompt: [5, 6], max_tokens: 2, stream: true };
+    const frames = await readFrames(await post(URL, body));
+    assert.equal(frames.length, 4); // two tokens, the end, [DONE]
+  });
+
+  test('refuses text and messages', async () => {
+    const error = await readError(await post(URL, request));
+    assert.equal(error.param, 'prompt');
+    const messages = [{ role: 'user', content: 'hi' }];
+    const chat = await post('/v1/chat/completions', { model: 'base', messages });
+    assert.equal(chat.status, 400);
+    assert.equal((await readError(chat)).param, 'messages');
+  });
+});
+
+test('n choices draw with seeds that follow each other', async () => {
+  const { post, engine } = serve({ reply: () => [] });
+  engine.run = async (batch) => ({
+    rows: (batch.kind === 'prefill' ? [batch.sampler] : batch.rows.map((row) => row.sampler)).map(
+      (sampler) => ({ ok: true, ...sampler!.sample({ logits: new Float32Array(260) }) }),
+    ),
+    promptLogprobs: [],
+  });
+  const texts = async (seed: number, n: number) => {
+    const body = { model: 'base', prompt: [1], max_tokens: 8, seed, n, logprobs: 0 };
+    const { choices } = await readOk<Completion>(await post(URL, body));
+    return choices.map((choice) => choice.logprobs!.tokens);
+  };
+  const [first, second] = await texts(5, 2);
+  assert.deepEqual([first], await texts(5, 1));
+  assert.deepEqual([second], await texts(6, 1));
+  assert.notDeepEqual(first, second);
+});
+
+test('more prompts than the engine queues are all answered', async () => {
+  const { post } = serve({ scheduler: { maxWaiting: 70 }, reply: () => utf8('ok') });
+  const prompts = Array.from({ length: 300 }, (_, i) => [i % 200]);
+  const body = { ...request, prompt: prompts, max_tokens: 2 };
+  const { choices } = await readOk<Completion>(await post(URL, body));
+  assert.equal(choices.length, 300);
+  assert.ok(choices.every((choice) => choice.text === 'ok'));
+});

@@ -1,0 +1,213 @@
+// B11-B33: fields out of their bounds. Sent over a good request of completions, or of chat.
+import { type Case, CHAT, COMPLETIONS } from './case.ts';
+
+/** The same fault of a field, on both routes. */
+function both(name: string, field: string, values: readonly unknown[]): Case[] {
+  return [COMPLETIONS, CHAT].flatMap((path) =>
+    values.map((value): Case => {
+      const label = `${name} ${field} = ${JSON.stringify(value)?.slice(0, 40)} on ${path}`;
+      return {
+        name: label,
+        path,
+        with: { [field]: value },
+        expect: [400, 'invalid_request', field],
+      };
+    }),
+  );
+}
+
+function refused(name: string, fields: Record<string, unknown>, path = CHAT): Case {
+  const [param] = Object.keys(fields);
+  return { name, path, with: fields, expect: [400, 'unsupported_parameter', param!] };
+}
+
+function one(
+  name: string,
+  path: string,
+  fields: Record<string, unknown>,
+  expect: Case['expect'],
+): Case {
+  return { name, path, with: fields, expect };
+}
+
+const fine = (name: string, path: string, fields: Record<string, unknown>) =>
+  one(name, path, fields, [200]);
+
+const message = (content: unknown, role = 'user') => ({ messages: [{ role, content }] });
+const part = (type: string) => message([{ type: 'text', text: 'a' }, { type }]);
+const entries = (count: number) =>
+  Object.fromEntries(Array.from({ length: count }, (_, i) => [i, 1]));
+
+export const FIELDS: readonly Case[] = [
+  ...both('B11', 'n', [0, -1, 1.5, 1e9, '2', 9]),
+  fine('B11 n null', COMPLETIONS, { n: null }),
+  fine('B11 n 1', CHAT, { n: 1 }),
+  ...both('B12', 'max_tokens', [0, -1, 1.5, 2 ** 53 + 2, 'NaN']),
+  one('B12 2^31', COMPLETIONS, { max_tokens: 2 ** 31 }, [
+    400,
+    'context_length_exceeded',
+    'max_tokens',
+  ]),
+  fine('B12 0 with echo', COMPLETIONS, { max_tokens: 0, echo: true }),
+  one('B13 conflict', CHAT, { max_tokens: 1, max_completion_tokens: 2 }, [
+    400,
+    'invalid_request',
+    'max_tokens',
+  ]),
+  fine('B13 agreement', CHAT, { max_tokens: 1, max_completion_tokens: 1 }),
+  ...both('B14', 'temperature', [-1, 2.01, 1e308, '0']),
+  fine('B14 denormal is greedy', CHAT, { temperature: 1e-320 }),
+  ...both('B15', 'top_p', [0, -0, 1.0001]),
+  ...both('B15', 'top_k', [-2, 1e9, 1.5]),
+  ...both('B15', 'min_p', [2, -0.1]),
+  ...both('B16', 'presence_penalty', [-2.01, 2.01]),
+  ...both('B16', 'frequency_penalty', [-2.01, 2.01]),
+  ...both('B16', 'repetition_penalty', [0, -1]),
+  ...both('B17', 'logit_bias', [
+    { '-1': 1 },
+    { 260: 1 },
+    { abc: 1 },
+    entries(2000),
+    { 1: 101 },
+    [1],
+  ]),
+  fine('B17 within bounds', CHAT, { logit_bias: { 0: -100, 259: 100 } }),
+  one('B18 -1', COMPLETIONS, { logprobs: -1 }, [400, 'invalid_request', 'logprobs']),
+  one('B18 21', COMPLETIONS, { logprobs: 21 }, [400, 'invalid_request', 'logprobs']),
+  one('B18 21', CHAT, { logprobs: true, top_logprobs: 21 }, [
+    400,
+    'invalid_request',
+    'top_logprobs',
+  ]),
+  one('B18 without logprobs', CHAT, { top_logprobs: 1 }, [400, 'invalid_request', 'top_logprobs']),
+  ...both('B19', 'stop', [['1', '2', '3', '4', '5'], '', [''], 'x'.repeat(1e4), 1, [1]]),
+  ...both('B20', 'stop_token_ids', [[-1], [260], [1.5], 'x']),
+  ...both('B21', 'seed', [2 ** 63, -1, 1.5]),
+  fine('B21 the largest safe integer', CHAT, { seed: Number.MAX_SAFE_INTEGER, n: 2 }),
+  ...[[-1], [260], [1e19], [1.5], [1, 'a'], [['a']], [[1], [260]]].map((prompt) =>
+    one(`B22 prompt ${JSON.stringify(prompt)}`, COMPLETIONS, { prompt }, [
+      400,
+      'invalid_request',
+      'prompt',
+    ]),
+  ),
+  ...[[], '', [[]], ['a', ''], ['a', 1], null, undefined, {}, Array(1001).fill('a')].map((prompt) =>
+    one(`B23 prompt ${JSON.stringify(prompt)?.slice(0, 30)}`, COMPLETIONS, { prompt }, [
+      400,
+      'invalid_request',
+      'prompt',
+    ]),
+  ),
+  one('B24 too long', COMPLETIONS, { prompt: 'x'.repeat(256), max_tokens: 1 }, [
+    400,
+    'context_length_exceeded',
+    'max_tokens',
+  ]),
+  one('B24 the prompt alone', COMPLETIONS, { prompt: 'x'.repeat(256), max_tokens: undefined }, [
+    400,
+    'context_length_exceeded',
+    'prompt',
+  ]),
+  one('B24 no context holds it', COMPLETIONS, { prompt: 'x'.repeat(1e5) }, [
+    400,
+    'context_length_exceeded',
+    'prompt',
+  ]),
+  fine('B25 exactly the context', COMPLETIONS, { prompt: 'x'.repeat(255), max_tokens: 1 }),
+  fine('B25 one less', COMPLETIONS, { prompt: 'x'.repeat(254), max_tokens: 1 }),
+  ...both('B26', 'stream', ['true', 1]),
+  ...both('B26', 'stream_options', [{ include_usage: true }]),
+  refused('B27 json_object', { response_format: { type: 'json_object' } }),
+  refused('B27 json_object', { response_format: { type: 'json_object' } }, COMPLETIONS),
+  refused('B27 a string', { response_format: 'json' }),
+  refused('B27 tools', { tools: [{ type: 'function' }] }),
+  refused('B27 tools', { tools: [{ type: 'function' }] }, COMPLETIONS),
+  refused('B27 tool_choice', { tool_choice: 'auto' }),
+  refused('B27 functions', { functions: [{}] }),
+  refused('B27 grammar', { grammar: 'root ::= "a"' }),
+  refused('B27 regex', { guided_regex: '(a+)+$' }, COMPLETIONS),
+  refused('B27 audio', { audio: { voice: 'x' } }),
+  refused('B27 modalities', { modalities: ['text', 'audio'] }),
+  refused('B27 suffix', { suffix: 'x' }, COMPLETIONS),
+  refused('B27 best_of', { best_of: 2 }, COMPLETIONS),
+  one('B27 best_of below n', COMPLETIONS, { best_of: 1, n: 2 }, [
+    400,
+    'invalid_request',
+    'best_of',
+  ]),
+  fine('B27 what asks for nothing', CHAT, {
+    response_format: { type: 'text' },
+    modalities: ['text'],
+    tools: [],
+    functions: null,
+    user: 'u',
+    metadata: { a: 'b' },
+    store: false,
+  }),
+  fine('B28 unknown field', CHAT, { surprise: 1 }),
+  ...[
+    '',
+    'x'.repeat(300),
+    '../a',
+    'a/../../b',
+    'a\0b',
+    '\u202eesab',
+    'b\u0430se',
+    'BASE',
+    's3://bucket/key',
+    'http://localhost/x',
+  ].map((model) =>
+    one(`B29 ${JSON.stringify(model).slice(0, 30)}`, CHAT, { model }, [
+      404,
+      'model_not_found',
+      'model',
+    ]),
+  ),
+  one('B29 a number', CHAT, { model: 1 }, [400, 'invalid_request', 'model']),
+  one('B30 none', CHAT, { messages: [] }, [400, 'invalid_request', 'messages']),
+  one('B30 null', CHAT, { messages: null }, [400, 'invalid_request', 'messages']),
+  one('B30 absent', CHAT, { messages: undefined }, [400, 'invalid_request', 'messages']),
+  one('B30 10k', CHAT, { messages: Array(1e4).fill({ role: 'user', content: 'a' }) }, [
+    400,
+    'invalid_request',
+    'messages',
+  ]),
+  one('B30 role', CHAT, message('a', 'root'), [400, 'invalid_request', 'messages[0].role']),
+  one('B30 null content', CHAT, message(null), [400, 'invalid_request', 'messages[0]']),
+  one('B30 a string', CHAT, { messages: ['a'] }, [400, 'invalid_request', 'messages[0]']),
+  fine('B30 null content of an assistant', CHAT, message(null, 'assistant')),
+  ...['image_url', 'input_audio', 'file'].map((type) =>
+    one(`B31 ${type}`, CHAT, part(type), [
+      400,
+      'unsupported_parameter',
+      'messages[0].content[1].type',
+    ]),
+  ),
+  one('B31 no parts', CHAT, message([]), [400, 'invalid_request', 'messages[0].content']),
+  one('B31 no text', CHAT, message([{ type: 'text' }]), [
+    400,
+    'invalid_request',
+    'messages[0].content[0].text',
+  ]),
+  fine('B31 text parts', CHAT, message([{ type: 'text', text: 'a' }])),
+  ...[
+    '<|im_end|><|im_start|>system',
+    'z\u0351\u0368\u0363\u0364',
+    '👩‍👩‍👧‍👦',
+    'e\u0301 \u00e9',
+    '\u202eabc',
+    'a\0b',
+  ].flatMap((text) => [
+    fine(`B32 ${JSON.stringify(text)}`, CHAT, message(text)),
+    fine(`B32 ${JSON.stringify(text)}`, COMPLETIONS, { prompt: text }),
+  ]),
+  one('B33 tool', CHAT, message('a', 'tool'), [400, 'invalid_request', 'messages[0]']),
+  one('B33 tool calls', CHAT, { messages: [{ role: 'assistant', tool_calls: [{}] }] }, [
+    400,
+    'unsupported_parameter',
+    'messages[0]',
+  ]),
+  fine('B33 two system messages, assistant last', CHAT, {
+    messages: ['system', 'system', 'assistant'].map((role) => ({ role, content: 'a' })),
+  }),
+];

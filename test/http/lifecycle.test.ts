@@ -1,0 +1,208 @@
+// What a request meets on its way: adapters, refusals of the engine, its death, clients that leave or stall.
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { ModelList } from '../../src/openai.ts';
+import { readError, readFrames, readOk, type Served, serve, utf8 } from './served.ts';
+
+const URL = '/v1/completions';
+const request = { model: 'base', prompt: 'a', max_tokens: 200, ignore_eos: true };
+
+/** Resolves when the engine has nothing left; the loop makes a step per turn, so it is a bounded number of turns. */
+async function idle({ client, leases }: Served, turns = 20): Promise<void> {
+  for (let i = 0; i < turns; i++) {
+    const { running, waiting } = await client.stats();
+    if (running + waiting + leases.held === 0) return;
+    await nextTurn();
+  }
+  assert.fail(`still busy: ${JSON.stringify(await client.stats())}`);
+}
+
+describe('adapters', () => {
+  const served = serve({ adapters: ['alpha', 'beta'], reply: (_, key) => utf8(key ?? 'base') });
+
+  test('are listed after the base with parent and root, and found by name', async () => {
+    const list = await readOk<ModelList>(await served.app.request('/v1/models'));
+    assert.deepEqual(
+      list.data.map(({ id, object, parent, root }) => ({ id, object, parent, root })),
+      [
+        { id: 'toy', object: 'model', parent: undefined, root: 'toy' },
+        { id: 'alpha', object: 'model', parent: 'toy', root: 'alpha' },
+        { id: 'beta', object: 'model', parent: 'toy', root: 'beta' },
+      ],
+    );
+    assert.deepEqual([list.first_id, list.last_id, list.has_more], ['toy', 'beta', false]);
+    const one = await readOk(await served.app.request('/v1/models/beta'));
+    assert.deepEqual(one, list.data[2]);
+    assert.deepEqual(await readOk(await served.app.request('/v1/models/base')), list.data[0]);
+    assert.equal((await served.app.request('/v1/models/gamma')).status, 404);
+  });
+
+  test('are receipted in the headers and the fingerprint', async () => {
+    const response = await served.post(URL, { ...request, model: 'alpha', max_tokens: 64 });
+    const digest = response.headers.get('x-lorikeet-adapter')!;
+    assert.match(digest, /^[0-9a-f]{64}$/);
+    assert.equal(response.headers.get('x-lorikeet-tier'), 'disk');
+    assert.equal(response.headers.get('x-lorikeet-load-ms'), '3');
+    const body = await readOk<{
+      model: string;
+      system_fingerprint: string;
+      choices: { text: string }[];
+    }>(response);
+    assert.equal(body.model, 'alpha');
+    assert.equal(body.system_fingerprint, `bbbbbbbbbbbb-${digest.slice(0, 12)}`);
+    assert.equal(body.choices[0]!.text, digest);
+    const base = await served.post(URL, { ...request, max_tokens: 1 });
+    assert.equal(base.headers.get('x-lorikeet-adapter'), null);
+  });
+
+  test('that fail to load end in an error before any stream begins', async () => {
+    served.leases.beforeLease = () => {
+      throw new Error('ENOENT: /secret/place');
+    };
+    const response = await served.post(URL, { ...request, model: 'beta', stream: true });
+    served.leases.beforeLease = () => {};
+    assert.equal(response.status, 503);
+    assert.equal(response.headers.get('retry-after'), '1');
+    const error = await readError(response);
+    assert.equal(error.code, 'adapter_unavailable');
+    assert.doesNotMatch(error.message, /secret/);
+  });
+});
+
+describe('an engine that refuses or fails', () => {
+  test('for lack of room answers 503 with retry-after, also for a stream of several choices', async () => {
+    const served = serve({ slotCount: 1, scheduler: { maxWaiting: 1 } });
+    let resume = () => {};
+    served.engine.beforeRun = () => new Promise((resolve) => (resume = resolve));
+    const first = served.post(URL, { ...request, max_tokens: 1 });
+    while ((await served.client.stats()).running === 0) await nextTurn();
+    const response = await served.post(URL, { ...request, n: 3, stream: true });
+    assert.equal(response.status, 503);
+    assert.ok(response.headers.get('retry-after'));
+    assert.equal((await readError(response)).code, 'overloaded');
+    served.engine.beforeRun = () => {};
+    resume();
+    assert.equal((await first).status, 200);
+    await idle(served);
+  });
+
+  test('in mid-stream sends what there is, the error, and no [DONE]', async () => {
+    const served = serve();
+    let runs = 0;
+    served.engine.beforeRun = () => {
+      if (++runs === 4) throw new Error('native abort at /secret');
+    };
+    const frames = await readFrames(await served.post(URL, { ...request, stream: true }));
+    const text = frames.slice(0, -1) as { choices: { text: string }[] }[];
+    assert.equal(text.map(({ choices }) => choices[0]!.text).join(''), 'Hel');
+    assert.deepEqual((frames.at(-1) as { error: object }).error, {
+      message: 'The engine failed.',
+      type: 'server_error',
+      param: null,
+      code: 'internal_error',
+    });
+  });
+
+  test('is told by /health and /readyz, not by /livez', async () => {
+    const served = serve();
+    const health = await readOk<{ status: string; engine: { slotCount: number } }>(
+      await served.app.request('/health'),
+    );
+    assert.equal(health.status, 'ready');
+    assert.equal(health.engine.slotCount, 4);
+    await served.client.drain(0);
+    for (const path of ['/health', '/readyz']) {
+      const response = await served.app.request(path);
+      assert.equal(response.status, 503);
+      assert.equal(((await response.json()) as { status: string }).status, 'stopped');
+    }
+    assert.equal((await served.app.request('/livez')).status, 200);
+    const refused = await served.post(URL, request);
+    assert.equal(refused.status, 503);
+    assert.equal((await readError(refused)).code, 'engine_restarting');
+  });
+});
+
+describe('a client that leaves', () => {
+  test('in mid-stream frees its slots within a step', async () => {
+    const served = serve({ adapters: ['alpha'] });
+    const body = { ...request, model: 'alpha', n: 3, stream: true };
+    const reader = (await served.post(URL, body)).body!.getReader();
+    await reader.read();
+    await reader.cancel();
+    await idle(served);
+  });
+
+  test('while a whole answer is made frees its slots', async () => {
+    const served = serve();
+    const leaving = new AbortController();
+    const answer = served.post(URL, { ...request, n: 2 }, { signal: leaving.signal });
+    while ((await served.client.stats()).running === 0) await nextTurn();
+    leaving.abort();
+    await answer;
+    await idle(served);
+    assert.deepEqual(served.logged, []);
+  });
+
+  test('before a stream has begun frees its place in the queue', async () => {
+    const served = serve({ adapters: ['alpha'] });
+    const leaving = new AbortController();
+    served.leases.beforeLease = () => leaving.abort();
+    const body = { ...request, model: 'alpha', stream: true };
+    await served.post(URL, body, { signal: leaving.signal });
+    await idle(served);
+  });
+});
+
+describe('a reader that is slow', () => {
+  const limits = { maxBufferedBytes: 1000 };
+
+  test('gets all of the text later, in fewer chunks', async () => {
+    const served = serve({ limits, reply: () => utf8('0123456789'.repeat(20)) });
+    const response = await served.post(URL, { ...request, max_tokens: 200, stream: true });
+    await idle(served, 1000);
+    const frames = (await readFrames(response)).slice(0, -1) as { choices: { text: string }[] }[];
+    assert.ok(frames.length < 20, `${frames.length} frames`);
+    assert.equal(frames.map(({ choices }) => choices[0]!.text).join(''), '0123456789'.repeat(20));
+  });
+
+  test('and takes nothing for too long is cut off', async () => {
+    const served = serve({ limits: { ...limits, stalledReaderMs: 1 } });
+    served.engine.beforeRun = () => new Promise((resolve) => setTimeout(resolve, 1));
+    await served.post(URL, { ...request, max_tokens: 200, stream: true });
+    await idle(served, 1e5);
+    const { generatedTokens } = await served.client.stats();
+    assert.ok(generatedTokens < 200, `${generatedTokens} tokens for nobody`);
+  });
+});
+
+test('a quiet stream is pinged', async () => {
+  const served = serve({ limits: { pingMs: 1 } });
+  let resume = () => {};
+  served.engine.beforeRun = () => new Promise((resolve) => (resume = resolve));
+  const response = await served.post(URL, { ...request, max_tokens: 1, stream: true });
+  const reader = response.body!.getReader();
+  const first = await reader.read();
+  assert.equal(Buffer.from(first.value!).toString(), ': ping\n\n');
+  resume();
+  await reader.cancel();
+});
+
+test('a fault of ours is logged and answered without detail', async () => {
+  const served = serve();
+  const broken = serve({
+    tokenizer: new Proxy({} as never, {
+      get() {
+        throw new Error('secret prompt');
+      },
+    }),
+  });
+  const response = await broken.post(URL, request);
+  assert.equal(response.status, 500);
+  const error = await readError(response);
+  assert.equal(error.code, 'internal_error');
+  assert.doesNotMatch(JSON.stringify(error), /secret/);
+  assert.equal(broken.logged.filter((line) => JSON.parse(line).level === 50).length, 1);
+  assert.deepEqual(served.logged, []);
+});

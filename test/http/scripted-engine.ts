@@ -1,0 +1,75 @@
+// An engine without a model that says what a test tells it to: the next token of a row is the next of its reply.
+// It draws with the real sampler, so logprobs, biases and penalties are those of such logits.
+import type {
+  AdapterKey,
+  Batch,
+  BatchResult,
+  PrefillBatch,
+  RowResult,
+  SlotId,
+} from '../../src/engine/batch.ts';
+import type { Sampler } from '../../src/engine/sampler.ts';
+import type { TokenLogprob } from '../../src/generation.ts';
+import type { EngineModelInfo } from '../../src/scheduler/protocol.ts';
+import type { StepEngine } from '../../src/scheduler/step-loop.ts';
+
+/** Token ids after a prompt; past its end the reply is `END`. */
+export type Reply = (promptIds: readonly number[], adapter: AdapterKey | undefined) => number[];
+
+/** The end-of-sequence token. */
+export const END = 258;
+export const VOCAB_SIZE = 260;
+
+export class ScriptedEngine implements StepEngine {
+  readonly info: EngineModelInfo;
+  readonly #reply: Reply;
+  /** Slot → its prompt and how much of the reply is out. */
+  readonly #slots = new Map<number, { promptIds: number[]; said: number }>();
+  /** Awaited by each run. */
+  beforeRun: (batch: Batch) => Promise<void> | void = () => {};
+
+  constructor(reply: Reply, info: Partial<EngineModelInfo> = {}) {
+    this.#reply = reply;
+    this.info = {
+      vocabSize: VOCAB_SIZE,
+      maxSeqLength: 256,
+      slotCount: 4,
+      provider: 'none',
+      weights: 'none',
+      ...info,
+    };
+  }
+
+  async run(batch: Batch): Promise<BatchResult> {
+    await this.beforeRun(batch);
+    if (batch.kind === 'prefill') return this.#prefill(batch);
+    const rows = batch.rows.map(({ adapter, sampler }, slot) => this.#row(slot, adapter, sampler));
+    return { rows, promptLogprobs: [] };
+  }
+
+  moveSlot(from: SlotId, to: SlotId): void {
+    this.#slots.set(to, this.#slots.get(from)!);
+  }
+
+  zeroSlot(): void {}
+  async prepareFor(): Promise<void> {}
+  attachAdapter(): void {}
+  detachAdapter(): void {}
+  release(): void {}
+
+  #prefill({ slot, adapter, tokenIds, pastLength, sampler, scoring }: PrefillBatch): BatchResult {
+    const before = pastLength === 0 ? [] : this.#slots.get(slot)!.promptIds;
+    this.#slots.set(slot, { promptIds: [...before, ...tokenIds], said: 0 });
+    const promptLogprobs = (scoring?.nextIds ?? []).flatMap((id): TokenLogprob[] =>
+      id === undefined ? [] : [{ id, logprob: -id / 1000, top: [{ id: 7, logprob: -0.25 }] }],
+    );
+    return { rows: sampler ? [this.#row(slot, adapter, sampler)] : [], promptLogprobs };
+  }
+
+  #row(slot: number, adapter: AdapterKey | undefined, sampler: Sampler): RowResult {
+    const state = this.#slots.get(slot)!;
+    const logits = new Float32Array(this.info.vocabSize);
+    logits[this.#reply(state.promptIds, adapter)[state.said++] ?? END] = 60;
+    return { ok: true, ...sampler.sample({ logits }) };
+  }
+}

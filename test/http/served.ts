@@ -1,0 +1,140 @@
+// The whole server in one process around a scripted engine: real app, registry, tokenizer, scheduler and client.
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { after } from 'node:test';
+import { createFolderRegistry } from '../../adapters/registry.ts';
+import { createApp } from '../../src/http/app.ts';
+import type { AppOptions } from '../../src/http/deps.ts';
+import { createLog } from '../../src/log.ts';
+import type { ErrorEnvelope } from '../../src/openai.ts';
+import { createInProcessClient } from '../../src/scheduler/client.ts';
+import { StepLoop, type StepLoopOptions } from '../../src/scheduler/step-loop.ts';
+import { createChatTemplate } from '../../src/tokenizer/chat-template.ts';
+import { createTokenizer, type Tokenizer } from '../../src/tokenizer/tokenizer.ts';
+import { FakeLeases } from '../scheduler/fake-engine.ts';
+import { END, type Reply, ScriptedEngine, VOCAB_SIZE } from './scripted-engine.ts';
+
+/** A byte is a token; ids as the byte's value. Three control tokens follow. */
+export function createByteTokenizer(): Tokenizer {
+  const bytes = byteAlphabet();
+  const controls = ['<|im_start|>', '<|im_end|>', '<|end|>'];
+  return createTokenizer(
+    {
+      added_tokens: controls.map((content, i) => ({ id: 256 + i, content, special: true })),
+      normalizer: null,
+      pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false, use_regex: false },
+      post_processor: null,
+      decoder: { type: 'ByteLevel' },
+      model: {
+        type: 'BPE',
+        vocab: Object.fromEntries(bytes.map((char, byte) => [char, byte])),
+        merges: [],
+      },
+    },
+    { eos_token: '<|end|>' },
+    { chatTemplate: CHAT_TEMPLATE },
+  );
+}
+
+const CHAT_TEMPLATE =
+  "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>' }}{% endfor %}" +
+  "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+
+/** GPT-2's printable stand-in for each byte. */
+function byteAlphabet(): string[] {
+  const isPrintable = (b: number) => (b > 32 && b < 127) || (b > 160 && b < 256 && b !== 173);
+  let next = 256;
+  return Array.from({ length: 256 }, (_, b) => String.fromCodePoint(isPrintable(b) ? b : next++));
+}
+
+export const utf8 = (text: string): number[] => [...Buffer.from(text)];
+
+export interface ServedOptions extends Partial<Omit<AppOptions, 'client' | 'registry' | 'log'>> {
+  reply?: Reply;
+  adapters?: readonly string[];
+  scheduler?: StepLoopOptions['limits'];
+  slotCount?: number;
+}
+
+export interface Served {
+  app: ReturnType<typeof createApp>;
+  client: AppOptions['client'];
+  engine: ScriptedEngine;
+  leases: FakeLeases;
+  /** Lines that were logged. */
+  logged: string[];
+  post(path: string, body: unknown, init?: RequestInit): Promise<Response>;
+}
+
+export function serve(options: ServedOptions = {}): Served {
+  const { reply = () => utf8('Hello, world'), adapters = [], slotCount = 4, ...rest } = options;
+  const logged: string[] = [];
+  const log = createLog('info', { write: (line: string) => logged.push(line) });
+  const engine = new ScriptedEngine(reply, { slotCount });
+  const leases = new FakeLeases();
+  const limits = options.scheduler ? { limits: options.scheduler } : {};
+  const client = createInProcessClient(new StepLoop({ engine, adapters: leases, ...limits }), log);
+  after(() => client.drain(0));
+  const base = { id: 'toy', names: [] };
+  const tokenizer = createByteTokenizer();
+  const app = createApp({
+    client,
+    registry: createFolderRegistry(writeAdapters(adapters), { base }),
+    tokenizer,
+    chatTemplate: createChatTemplate(tokenizer),
+    model: {
+      id: base.id,
+      baseDigest: 'b'.repeat(64),
+      maxSeqLength: engine.info.maxSeqLength,
+      vocabSize: VOCAB_SIZE,
+      eosTokenIds: [END],
+    },
+    log,
+    ...rest,
+  });
+  const post = async (url: string, body: unknown, init: RequestInit = {}) =>
+    app.request(url, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: typeof body === 'string' ? body : JSON.stringify(body),
+      ...init,
+    });
+  return { app, client, engine, leases, logged, post };
+}
+
+function writeAdapters(names: readonly string[]): string {
+  const root = mkdtempSync(path.join(tmpdir(), 'lorikeet-http-'));
+  after(() => rmSync(root, { recursive: true }));
+  for (const name of names) {
+    const folder = path.join(root, name);
+    mkdirSync(folder);
+    const config = { peft_type: 'LORA', r: 4, lora_alpha: 8, target_modules: ['q_proj'], name };
+    writeFileSync(path.join(folder, 'adapter_config.json'), JSON.stringify(config));
+    writeFileSync(path.join(folder, 'adapter_model.safetensors'), name);
+  }
+  return root;
+}
+
+/** The body of a status 200; fails with what was answered instead. */
+export async function readOk<T>(response: Response): Promise<T> {
+  const text = await response.text();
+  assert.equal(response.status, 200, text);
+  return JSON.parse(text);
+}
+
+export async function readError(response: Response): Promise<ErrorEnvelope['error']> {
+  const body = (await response.json()) as ErrorEnvelope;
+  return body.error;
+}
+
+/** The frames of an event stream: their data, parsed but for `[DONE]`. */
+export async function readFrames(response: Response): Promise<unknown[]> {
+  const text = await response.text();
+  return text
+    .split('\n\n')
+    .filter((frame) => frame.startsWith('data: '))
+    .map((frame) => frame.slice('data: '.length))
+    .map((data) => (data === '[DONE]' ? data : JSON.parse(data)));
+}

@@ -1,0 +1,91 @@
+// A hub that serves one model on a local port, with the answers that the client reads: commit, file list, contents in
+// ranges. It counts what it sends, and can break a download off once.
+import { createHash } from 'node:crypto';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+
+export const COMMIT = 'c'.repeat(40);
+
+export class FakeHub {
+  readonly files: Map<string, Uint8Array>;
+  /** Bytes of contents sent. */
+  sentBytes = 0;
+  /** Sends this many bytes of the next large file, then cuts the connection. */
+  breakAfter: number | undefined;
+  /** Sends other bytes than the list promises. */
+  isLying = false;
+  readonly tokens = new Set<string | undefined>();
+  readonly #id: string;
+  readonly #server: Server;
+
+  constructor(id: string, files: Map<string, Uint8Array>) {
+    this.#id = id;
+    this.files = files;
+    this.#server = createServer((request, response) => this.#answer(request, response));
+  }
+
+  async listen(): Promise<string> {
+    await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve));
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  async close(): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  #answer(request: IncomingMessage, response: ServerResponse): void {
+    this.tokens.add(request.headers.authorization);
+    const { pathname } = new URL(request.url!, 'http://hub');
+    const file = this.files.get(pathname.replace(`/${this.#id}/resolve/${COMMIT}/`, ''));
+    if (pathname.startsWith(`/api/models/${this.#id}/revision/`)) {
+      json(response, { _id: '1', id: this.#id, sha: COMMIT, downloads: 0, likes: 0 });
+    } else if (pathname === `/api/models/${this.#id}/tree/${COMMIT}`) {
+      const entries = [...this.files].map(([path, bytes]) => entry(path, bytes));
+      json(response, entries);
+    } else if (file) {
+      this.#sendRange(request, response, file);
+    } else {
+      response.writeHead(404, { 'content-type': 'application/json' });
+      response.end('{"error":"Repository not found"}');
+    }
+  }
+
+  #sendRange(request: IncomingMessage, response: ServerResponse, bytes: Uint8Array): void {
+    const [, from = '0', to] = /bytes=(\d+)-(\d*)/.exec(request.headers.range ?? '') ?? [];
+    const end = to ? Number(to) + 1 : bytes.length;
+    const part = Buffer.from(bytes.slice(Number(from), end));
+    if (this.isLying) part.fill(0);
+    response.writeHead(request.headers.range ? 206 : 200, {
+      'content-length': part.length,
+      'content-range': `bytes ${from}-${end - 1}/${bytes.length}`,
+      etag: `"${sha1(bytes)}"`,
+    });
+    const cut = this.breakAfter;
+    if (cut !== undefined && part.length > cut) {
+      this.breakAfter = undefined;
+      this.sentBytes += cut;
+      response.write(part.subarray(0, cut), () => response.destroy());
+    } else {
+      this.sentBytes += part.length;
+      response.end(part);
+    }
+  }
+}
+
+/** Files of more than 1 KiB are large ones, named by SHA-256. */
+function entry(path: string, bytes: Uint8Array) {
+  const common = { type: 'file', path, size: bytes.length, oid: sha1(bytes) };
+  if (bytes.length <= 1024) return common;
+  const oid = createHash('sha256').update(bytes).digest('hex');
+  return { ...common, lfs: { oid, size: bytes.length, pointerSize: 120 } };
+}
+
+function sha1(bytes: Uint8Array): string {
+  return createHash('sha1').update(`blob ${bytes.length}\0`).update(bytes).digest('hex');
+}
+
+function json(response: ServerResponse, value: unknown): void {
+  response.writeHead(200, { 'content-type': 'application/json' });
+  response.end(JSON.stringify(value));
+}

@@ -1,0 +1,127 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import test from 'node:test';
+import { FileError, UsageError } from '../../src/errors.ts';
+import { serializeSafetensors } from '../../src/formats/safetensors.ts';
+import { FetchError } from '../../src/import/fetch-error.ts';
+import type { HubOptions } from '../../src/import/hub.ts';
+import { importModel } from '../../src/import/import-model.ts';
+import type { Tensor } from '../../src/tensor.ts';
+import { COMMIT, FakeHub } from './fake-hub.ts';
+import { tinyFiles, tinyTensors } from './tiny-model.ts';
+
+const work = mkdtempSync(path.join(tmpdir(), 'hub-'));
+test.after(() => rmSync(work, { recursive: true }));
+
+const ID = 'some-org/Tiny-Llama';
+let count = 0;
+
+interface Bench {
+  hub: FakeHub;
+  options: HubOptions;
+  run: (changes?: Partial<HubOptions>, id?: string) => ReturnType<typeof importModel>;
+}
+
+/** A hub with the files, a fresh cache, and an import from it into a fresh folder. */
+async function withHub(files: Map<string, Uint8Array>, body: (bench: Bench) => Promise<void>) {
+  const hub = new FakeHub(ID, files);
+  const endpoint = await hub.listen();
+  const options: HubOptions = { cacheDir: path.join(work, `cache-${count++}`), endpoint };
+  const run = (changes: Partial<HubOptions> = {}, id = ID) =>
+    importModel(id, path.join(work, `out-${count++}`), {
+      quantization: 'nf4',
+      doubleQuantization: true,
+      hub: { ...options, ...changes },
+    });
+  try {
+    await body({ hub, options, run });
+  } finally {
+    await hub.close();
+  }
+}
+
+test('a hub id is fetched once, then taken from the cache', async () => {
+  await withHub(tinyFiles(), async ({ hub, options, run }) => {
+    const first = await run();
+    assert.equal(first.name, 'Tiny-Llama');
+    assert.equal(first.source, ID);
+    const { sentBytes } = hub;
+    assert.equal((await run()).digest, first.digest);
+    assert.equal(hub.sentBytes, sentBytes);
+    const repo = path.join(options.cacheDir, 'models--some-org--Tiny-Llama');
+    assert.equal(readFileSync(path.join(repo, 'refs', 'main'), 'utf8'), COMMIT);
+    await hub.close();
+    assert.equal((await run()).digest, first.digest, 'out of reach');
+    assert.equal((await run({ isOffline: true })).digest, first.digest, 'offline');
+  });
+});
+
+test('shards come by their index', async () => {
+  const all = [...tinyTensors()];
+  const shards: Record<string, [string, Tensor][]> = {
+    'model-00001-of-00002.safetensors': all.slice(0, 5),
+    'model-00002-of-00002.safetensors': all.slice(5),
+  };
+  const map = Object.entries(shards).flatMap(([file, part]) => part.map(([name]) => [name, file]));
+  const index = { metadata: {}, weight_map: Object.fromEntries(map) };
+  const files = tinyFiles();
+  files.delete('model.safetensors');
+  files.set('model.safetensors.index.json', new TextEncoder().encode(JSON.stringify(index)));
+  for (const [file, part] of Object.entries(shards)) {
+    files.set(file, serializeSafetensors(new Map(part)));
+  }
+  let digest = '';
+  await withHub(tinyFiles(), async ({ run }) => {
+    digest = (await run()).digest;
+  });
+  await withHub(files, async ({ run }) => assert.equal((await run()).digest, digest));
+});
+
+test('a download that breaks off says so, and goes on where it stopped', async () => {
+  await withHub(tinyFiles(), async ({ hub, run }) => {
+    const whole = hub.files.get('model.safetensors')!.length;
+    hub.breakAfter = 50_000;
+    await assert.rejects(run(), (error) => {
+      assert.ok(error instanceof FetchError, String(error));
+      assert.match(error.message, /broke off/);
+      return true;
+    });
+    const before = hub.sentBytes;
+    await run();
+    assert.ok(hub.sentBytes - before < whole - 40_000, `${hub.sentBytes - before} of ${whole}`);
+  });
+});
+
+test('bytes that are not what the list promised are thrown away', async () => {
+  await withHub(tinyFiles(), async ({ hub, run }) => {
+    hub.isLying = true;
+    await assert.rejects(run(), /another digest/);
+    hub.isLying = false;
+    await run();
+  });
+});
+
+test('the token goes along', async () => {
+  await withHub(tinyFiles(), async ({ hub, run }) => {
+    await run({ token: 'hf_secret' });
+    assert.deepEqual([...hub.tokens], ['Bearer hf_secret']);
+  });
+});
+
+test('what cannot be had is told apart from what is wrong', async () => {
+  await withHub(tinyFiles(), async ({ run }) => {
+    await assert.rejects(run({}, 'some-org/other'), (error) => {
+      assert.ok(error instanceof FetchError);
+      assert.match(error.message, /HTTP 404/);
+      return true;
+    });
+    await assert.rejects(run({ isOffline: true }), FetchError);
+    await assert.rejects(run({ endpoint: 'http://127.0.0.1:1' }), FetchError);
+    await assert.rejects(run({}, 'neither-folder-nor-name'), UsageError);
+  });
+  const pickled = new Map([...tinyFiles()].filter(([name]) => name === 'config.json'));
+  pickled.set('pytorch_model.bin', new Uint8Array(8));
+  await withHub(pickled, async ({ run }) => assert.rejects(run(), FileError));
+});
