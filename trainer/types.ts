@@ -55,7 +55,7 @@ export interface TrainModel {
   /** Which masks the next `accumulate` draws: optimizer step and micro-batch within it, both from 0. */
   setDropoutStep(step: number, microBatch: number): void;
   /** Frees the sessions; the parameters stay readable. */
-  release(): void;
+  release(): Promise<void>;
 }
 
 export type TrainMethod = 'qlora' | 'lora' | 'full';
@@ -64,8 +64,8 @@ export type TrainMethod = 'qlora' | 'lora' | 'full';
 export interface LoraSettings {
   /** By module name, e.g. `model.layers.0.self_attn.q_proj`. */
   readonly modules: ReadonlyMap<string, { readonly rank: number; readonly scaling: number }>;
-  /** First values by PEFT tensor name (`base_model.model.….lora_A.weight`); absent: drawn from the seed. */
-  readonly init: ReadonlyMap<string, Tensor> | undefined;
+  /** First values by PEFT tensor name (`base_model.model.….lora_A.weight`). */
+  readonly init: ReadonlyMap<string, Tensor>;
 }
 
 export interface TrainModelOptions {

@@ -92,9 +92,20 @@ export function dequantizeNf4(
   absmax: Float32Array,
   count: number,
 ): Float32Array {
+  const values = new Float32Array(count);
+  dequantizeNf4Into(values, packed, absmax);
+  return values;
+}
+
+/** The same into memory of the caller's. */
+export function dequantizeNf4Into(
+  values: Float32Array,
+  packed: Uint8Array,
+  absmax: Float32Array,
+): void {
+  const count = values.length;
   assert(packed.length === Math.ceil(count / 2), 'dequantizeNf4: two codes a byte');
   assert(absmax.length === Math.ceil(count / NF4_BLOCK), 'dequantizeNf4: one absmax a block');
-  const values = new Float32Array(count);
   const scaled = new Float32Array(16);
   for (let block = 0, start = 0; block < absmax.length; block++, start += NF4_BLOCK) {
     const end = Math.min(start + NF4_BLOCK, count);
@@ -107,7 +118,6 @@ export function dequantizeNf4(
     }
     if (i < end) values[i] = scaled[packed[i >> 1]! >> 4]!;
   }
-  return values;
 }
 
 function codeOf(value: number, inverse: number): number {

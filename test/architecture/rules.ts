@@ -46,7 +46,7 @@ export const LAYERS: readonly Layer[] = [
   {
     name: 'trainer',
     files: /^trainer\//,
-    may: ['ort', 'adapter files', 'store', 'model', ...FORMATS],
+    may: ['ort', 'adapter files', 'store', 'import', 'model', ...FORMATS],
   },
   {
     name: 'engine',
