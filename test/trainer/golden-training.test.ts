@@ -13,9 +13,9 @@ import { createTrainModel } from '../../trainer/model.ts';
 import { createAdamW } from '../../trainer/optim/adamw.ts';
 import { clipFactor, globalNorm } from '../../trainer/optim/clip.ts';
 import type { LoraSettings, MicroBatch, TrainMethod, TrainModel } from '../../trainer/types.ts';
+import { worstDifference } from '../engine/runner.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
-import { worstDifference } from './compare.ts';
 
 const golden = sharedPath('golden');
 const skip = skipUnless(golden);
