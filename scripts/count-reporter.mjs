@@ -1,7 +1,8 @@
 // A reporter of node's test runner that writes one line: "passed failed skipped". A file that dies counts as failed.
+// The runner takes a reporter as the default export.
 
 /** @param {AsyncIterable<{type: string, data: any}>} source */
-export async function* countTests(source) {
+export default async function* countTests(source) {
   const counts = { pass: 0, fail: 0, skip: 0 };
   for await (const { type, data } of source) {
     if (type !== 'test:pass' && type !== 'test:fail') continue;
@@ -13,6 +14,3 @@ export async function* countTests(source) {
   }
   yield `${counts.pass} ${counts.fail} ${counts.skip}\n`;
 }
-
-// Node's test runner takes a reporter module's default export.
-export default countTests;

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // Runs node's test runner over every *.test.ts below a folder: Node 20 expands no globs and finds no .ts by itself.
 // `test` leaves out test/e2e and test/bench, which have their own commands. An empty list fails.
-// TEST_COUNTS=FILE: also appends "passed failed skipped" there, for a caller that sums over runs.
+// TEST_COUNTS=FILE: also writes "passed failed skipped" there, for a caller that sums over runs.
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import path from 'node:path';

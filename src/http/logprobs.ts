@@ -73,7 +73,7 @@ function createOffsets(names: TokenNames): { next(id: number): number } {
   return {
     next(id) {
       const start = offset;
-      const bytes = names.bytes(id);
+      const bytes = names.isInText(id) ? names.bytes(id) : undefined;
       if (bytes) for (const _ of decoder.decode(bytes, { stream: true })) offset++;
       return start;
     },

@@ -1,7 +1,6 @@
 // From what a client wrote to the engine's token ids, checked against the context.
 import { ServeError } from '../errors.ts';
 import type { ChatMessage } from '../tokenizer/chat-template.ts';
-import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { Deps } from './deps.ts';
 import type { Prompts } from './schema/fields.ts';
 
@@ -48,28 +47,15 @@ function needsTokenizer(param: string): ServeError {
   return new ServeError('invalid_request', message, { param });
 }
 
-/** Tokenizing takes time in proportion: text that no context holds is refused before. */
-function checkTextLength(text: string, param: string, { tokenizer, model }: Deps): void {
-  if (!tokenizer || text.length <= model.maxSeqLength * longestToken(tokenizer)) return;
+/** Tokenizing holds up the event loop in proportion to the text: what is far over the context is refused before. */
+function checkTextLength(text: string, param: string, { model, limits }: Deps): void {
+  const most = model.maxSeqLength * limits.maxCharsPerToken;
+  if (text.length <= most) return;
   throw new ServeError(
     'context_length_exceeded',
-    `This model's context is ${model.maxSeqLength} tokens; ${text.length} characters cannot fit`,
+    `This model's context is ${model.maxSeqLength} tokens; ${text.length} characters are over the limit of ${most}`,
     { param },
   );
-}
-
-const longestTokens = new WeakMap<Tokenizer, number>();
-
-/** In bytes, and so at least in UTF-16 units. */
-function longestToken(tokenizer: Tokenizer): number {
-  const known = longestTokens.get(tokenizer);
-  if (known !== undefined) return known;
-  let longest = 1;
-  for (let id = 0; id < tokenizer.vocabSize; id++) {
-    longest = Math.max(longest, tokenizer.tokenBytes(id).length);
-  }
-  longestTokens.set(tokenizer, longest);
-  return longest;
 }
 
 export interface TokenBudget {

@@ -52,13 +52,14 @@ export async function startServer(
     listener,
   );
   server.on('clientError', refuseConnection);
+  const close = createCloser(server);
   await listen(server, host, port);
   const bound = server.address() as AddressInfo;
   const name = bound.family === 'IPv6' ? `[${bound.address}]` : bound.address;
   return {
     url: `http://${name}:${bound.port}`,
     port: bound.port,
-    close: (deadlineMs) => close(server, deadlineMs),
+    close,
   };
 }
 
@@ -72,19 +73,26 @@ function listen(server: Server, host: string, port: number): Promise<void> {
   });
 }
 
-function close(server: Server, deadlineMs: number): Promise<void> {
-  return new Promise((resolve) => {
-    const deadline = setTimeout(() => server.closeAllConnections(), deadlineMs);
-    // Answers that are under way tell their clients not to send another request here.
-    server.prependListener('request', (_request: IncomingMessage, response) => {
-      response.setHeader('connection', 'close');
+/** The function that closes the server. Idle connections would hold it open until their clients leave. */
+function createCloser(server: Server): (deadlineMs: number) => Promise<void> {
+  let isClosing = false;
+  server.prependListener('request', (_request: IncomingMessage, response) => {
+    if (isClosing) response.setHeader('connection', 'close');
+    response.once('close', () => {
+      if (isClosing) setImmediate(() => server.closeIdleConnections());
     });
-    server.close(() => {
-      clearTimeout(deadline);
-      resolve();
-    });
-    server.closeIdleConnections();
   });
+  return (deadlineMs) => {
+    isClosing = true;
+    return new Promise((resolve) => {
+      const deadline = setTimeout(() => server.closeAllConnections(), deadlineMs);
+      server.close(() => {
+        clearTimeout(deadline);
+        resolve();
+      });
+      server.closeIdleConnections();
+    });
+  };
 }
 
 function refusal(error: ServeError): Response {

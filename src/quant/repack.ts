@@ -11,7 +11,7 @@ export interface Int8Blocks {
   readonly scales: Float32Array;
 }
 
-export const INT8_ZERO_POINT = 128;
+const INT8_ZERO_POINT = 128;
 
 /** Levels per unit of the codebook: the scale with the least squared rounding error of its 16 values. */
 const CODEBOOK_LEVELS = 112.03;

@@ -1,5 +1,6 @@
 // `npm run bench`: lorikeet against llama-server on this machine, taking turns, medians over the rounds.
-// Environment: LLAMA_SERVER (its binary), LLAMA_MODEL (the same base as GGUF); what is missing is skipped and said.
+// Environment: LLAMA_SERVER (its binary), LLAMA_MODEL (the same base as GGUF), LLAMA_ARGS (more arguments, such as
+// --no-repack on a host that reports AMX and forbids it). What is missing is skipped and said.
 // Arguments: --model NAME|DIR  --rounds N  --tokens N  --json FILE
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
@@ -11,7 +12,7 @@ import type { DecoderConfig } from '../../src/model/config.ts';
 import { sharedPath } from '../shared.ts';
 import { ALL_R16, QV_R8, writeAdapters, writeLlamaAdapters } from './adapters.ts';
 import { measureEngineRate } from './engine-rate.ts';
-import { type ColdStart, figuresOf } from './figures.ts';
+import { type ColdStart, figuresOf, type Measured } from './figures.ts';
 import {
   type LoadOptions,
   type LoadResult,
@@ -57,46 +58,43 @@ async function main(): Promise<void> {
   const { dir, decoder } = openModel(options.model);
   const qv = writeAdapters(scratch, decoder, { shape: QV_R8, count: SLOTS });
   const all = writeAdapters(scratch, decoder, { shape: ALL_R16, count: SLOTS });
-  const args = [
-    '--model',
-    dir,
-    '--adapters',
-    scratch,
-    '--slots',
-    `${SLOTS}`,
-    '--max-seq',
-    `${MAX_SEQ}`,
-  ];
+  const flags = { model: dir, adapters: scratch, slots: SLOTS, 'max-seq': MAX_SEQ };
   // Thirty-two wide adapters and as many narrow ones at once.
-  args.push('--adapter-cache', '2GiB');
+  const args = Object.entries({ ...flags, 'adapter-cache': '2GiB' }).map(
+    ([name, value]) => `--${name}=${value}`,
+  );
   const coldStarts = await measureColdStarts(args);
-  const ours = await startLorikeet(args);
-  const llama = await tryStartLlama(decoder);
+  const rounds = await measureRounds(args, decoder, listCases(qv, all));
+  const engineRate = await measureEngineRate({ dir, slots: SLOTS, maxSeq: MAX_SEQ, tokens });
+  print(figuresOf({ ...rounds, coldStarts, engineRate }));
+}
+
+/** Both servers are up all the time; an idle one uses no processor. */
+async function measureRounds(
+  args: readonly string[],
+  decoder: DecoderConfig,
+  cases: readonly Case[],
+): Promise<Pick<Measured, 'results' | 'prefill' | 'rss'>> {
   const results = new Map<string, LoadResult[]>();
   const prefill = { ours: [] as number[], llama: [] as number[] };
-  let rss: { ours: number; llama: number | undefined };
+  const ours = await startLorikeet(args);
+  let llama: Server | undefined;
   try {
-    const cases = listCases(qv, all);
+    llama = await tryStartLlama(decoder);
     for (let round = 0; round < rounds; round++) {
-      for (const { id, load, llama: llamaLoad } of cases) {
+      for (const { id, load, llama: other } of cases) {
         await note(results, `ours ${id}`, { url: ours.url, tokens, ...load });
-        if (!llama || !llamaLoad) continue;
-        await note(results, `llama ${id}`, {
-          url: llama.url,
-          tokens,
-          streams: load.streams,
-          ...llamaLoad,
-        });
+        if (!llama || !other) continue;
+        const { streams } = load;
+        await note(results, `llama ${id}`, { url: llama.url, tokens, streams, ...other });
       }
       prefill.ours.push(await measurePrefill(ours.url, round));
       if (llama) prefill.llama.push(await measurePrefill(llama.url, round));
     }
-    rss = { ours: ours.rssMb(), llama: llama?.rssMb() };
+    return { results, prefill, rss: { ours: ours.rssMb(), llama: llama?.rssMb() } };
   } finally {
     await Promise.all([ours.stop(), llama?.stop()]);
   }
-  const engineRate = await measureEngineRate({ dir, slots: SLOTS, maxSeq: MAX_SEQ, tokens });
-  print(figuresOf({ results, prefill, rss, coldStarts, engineRate }));
 }
 
 function openModel(model: string): { dir: string; decoder: DecoderConfig } {
@@ -147,15 +145,19 @@ async function measureColdStarts(args: readonly string[]): Promise<ColdStart[]> 
   const starts: ColdStart[] = [];
   for (let i = 0; i <= COLD_STARTS; i++) {
     const server = await startLorikeet(args);
-    const firstTokenMs = server.readyMs + (await measureFirstToken(server.url));
-    await server.stop();
-    if (i > 0) starts.push({ readyMs: server.readyMs, firstTokenMs });
+    try {
+      const firstTokenMs = server.readyMs + (await measureFirstToken(server.url));
+      if (i > 0) starts.push({ readyMs: server.readyMs, firstTokenMs });
+    } finally {
+      await server.stop();
+    }
   }
   return starts;
 }
 
 async function tryStartLlama(decoder: DecoderConfig): Promise<Server | undefined> {
-  const { LLAMA_SERVER: binary, LLAMA_MODEL: model } = process.env;
+  const { LLAMA_SERVER: binary, LLAMA_MODEL: model, LLAMA_ARGS = '' } = process.env;
+  const extraArgs = LLAMA_ARGS.split(' ').filter(Boolean);
   if (!binary || !model) {
     say('skipped: llama-server (LLAMA_SERVER and LLAMA_MODEL are not both set)');
     return undefined;
@@ -163,7 +165,7 @@ async function tryStartLlama(decoder: DecoderConfig): Promise<Server | undefined
   const folder = path.join(scratch, '.llama');
   const loras = writeLlamaAdapters(folder, decoder, { shape: ALL_R16, count: 4 });
   const threads = availableParallelism();
-  return startLlama({ binary, model, slots: SLOTS, maxSeq: MAX_SEQ, threads, loras });
+  return startLlama({ binary, model, slots: SLOTS, maxSeq: MAX_SEQ, threads, loras, extraArgs });
 }
 
 function print(figures: readonly Figure[]): void {

@@ -28,15 +28,17 @@ export interface LlamaOptions {
   maxSeq: number;
   threads: number;
   loras: readonly string[];
+  extraArgs: readonly string[];
 }
 
 export function startLlama(options: LlamaOptions): Promise<Server> {
-  const { binary, model, slots, maxSeq, threads, loras } = options;
+  const { binary, model, slots, maxSeq, threads, loras, extraArgs } = options;
   return start((port) => [
     binary,
     ...['--host', '127.0.0.1', '--port', port, '-m', model, '--no-ui'],
     ...['-np', String(slots), '-c', String(slots * maxSeq), '-t', String(threads)],
     ...(loras.length > 0 ? ['--lora', loras.join(','), '--lora-init-without-apply'] : []),
+    ...extraArgs,
   ]);
 }
 
@@ -67,7 +69,8 @@ async function start(commandLine: (port: string) => string[]): Promise<Server> {
 async function untilReady(url: string, child: ChildProcess): Promise<void> {
   const deadline = performance.now() + READY_TIMEOUT_MS;
   while (performance.now() < deadline) {
-    if (child.exitCode !== null) throw new Error(`ended with ${child.exitCode}`);
+    const end = child.exitCode ?? child.signalCode;
+    if (end !== null) throw new Error(`ended with ${end}`);
     const response = await fetch(`${url}/health`).catch(() => undefined);
     if (response?.ok) return;
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));

@@ -129,6 +129,14 @@ describe('a completion with echo and logprobs', () => {
     assert.deepEqual(choices[0]!.logprobs!.text_offset, [0, 1, 1, 2]);
   });
 
+  test('names control tokens, which are no part of the text', async () => {
+    const body = { ...request, prompt: [256, 97], echo: true, logprobs: 0, max_tokens: 0 };
+    const { choices } = await readOk<Completion>(await post(URL, body));
+    assert.equal(choices[0]!.text, 'a');
+    assert.deepEqual(choices[0]!.logprobs!.tokens, ['<|im_start|>', 'a']);
+    assert.deepEqual(choices[0]!.logprobs!.text_offset, [0, 0]);
+  });
+
   test('streams the same as it answers whole', async () => {
     const body = { ...request, prompt: ['abc', 'd'], echo: true, logprobs: 2, n: 2, max_tokens: 3 };
     const whole = await readOk<Completion>(await post(URL, body));

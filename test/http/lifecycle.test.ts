@@ -3,20 +3,10 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ModelList } from '../../src/openai.ts';
-import { readError, readFrames, readOk, type Served, serve, utf8 } from './served.ts';
+import { idle, readError, readFrames, readOk, serve, utf8 } from './served.ts';
 
 const URL = '/v1/completions';
 const request = { model: 'base', prompt: 'a', max_tokens: 200, ignore_eos: true };
-
-/** Resolves when the engine has nothing left; the loop makes a step per turn, so it is a bounded number of turns. */
-async function idle({ client, leases }: Served, turns = 20): Promise<void> {
-  for (let i = 0; i < turns; i++) {
-    const { running, waiting } = await client.stats();
-    if (running + waiting + leases.held === 0) return;
-    await nextTurn();
-  }
-  assert.fail(`still busy: ${JSON.stringify(await client.stats())}`);
-}
 
 describe('adapters', () => {
   const served = serve({ adapters: ['alpha', 'beta'], reply: (_, key) => utf8(key ?? 'base') });

@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createFolderRegistry } from '../../adapters/registry.ts';
 import { createApp } from '../../src/http/app.ts';
 import type { AppOptions } from '../../src/http/deps.ts';
@@ -17,7 +18,7 @@ import { FakeLeases } from '../scheduler/fake-engine.ts';
 import { END, type Reply, ScriptedEngine, VOCAB_SIZE } from './scripted-engine.ts';
 
 /** A byte is a token; ids as the byte's value. Three control tokens follow. */
-export function createByteTokenizer(): Tokenizer {
+function createByteTokenizer(): Tokenizer {
   const bytes = byteAlphabet();
   const controls = ['<|im_start|>', '<|im_end|>', '<|end|>'];
   return createTokenizer(
@@ -115,6 +116,16 @@ function writeAdapters(names: readonly string[]): string {
     writeFileSync(path.join(folder, 'adapter_model.safetensors'), name);
   }
   return root;
+}
+
+/** Resolves when the engine has nothing left; the loop makes a step per turn, so it is a bounded number of turns. */
+export async function idle({ client, leases }: Served, turns = 20): Promise<void> {
+  for (let i = 0; i < turns; i++) {
+    const { running, waiting } = await client.stats();
+    if (running + waiting + leases.held === 0) return;
+    await nextTurn();
+  }
+  assert.fail(`still busy: ${JSON.stringify(await client.stats())}`);
 }
 
 /** The body of a status 200; fails with what was answered instead. */

@@ -35,8 +35,9 @@ export function errorHeaders(error: ServeError): Record<string, string> {
   if (error.code === 'adapter_checksum_mismatch') headers['x-should-retry'] = 'false';
   else if (error.retryAfterS !== undefined) headers['retry-after'] = String(error.retryAfterS);
   if (error.status === 401) headers['www-authenticate'] = 'Bearer';
-  // The rest of the body was not read: what follows on this connection is not a request.
-  if (error.status === 408 || error.status === 413) headers['connection'] = 'close';
+  // The rest of the body may never come. (That of one too large is read and dropped, or the sender, still
+  // writing, would see a reset instead of the answer.)
+  if (error.status === 408) headers['connection'] = 'close';
   return headers;
 }
 

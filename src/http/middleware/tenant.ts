@@ -2,7 +2,7 @@
 // Without a keys file there is one tenant, and whatever key a client sends is accepted.
 import type { HonoRequest, MiddlewareHandler } from 'hono';
 
-export const LOCAL_TENANT = 'local';
+const LOCAL_TENANT = 'local';
 
 export type Authenticate = (request: HonoRequest) => string;
 

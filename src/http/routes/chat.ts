@@ -1,18 +1,20 @@
 // POST /v1/chat/completions: messages, rendered by the base's own chat template.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { z } from '@hono/zod-openapi';
-import { chatCompletionSchema } from '../../openai.ts';
+import { chatChunkSchema, chatCompletionSchema } from '../../openai.ts';
 import { answer, requireReady } from '../answer.ts';
 import type { Deps } from '../deps.ts';
 import { CHAT } from '../endpoint.ts';
 import { addJsonRoute } from '../json-route.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
 import { prepareMessages, resolveMaxTokens } from '../prompts.ts';
-import { type ChatRequest, chatRequestSchema } from '../schema/chat.ts';
+import { type ChatRequest, chatMessageSchema, chatRequestSchema } from '../schema/chat.ts';
 import { toGenerationRequests } from '../schema/sampling.ts';
 
 export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
   const { vocabSize } = deps.model;
+  app.openAPIRegistry.register('ChatMessage', chatMessageSchema);
+  app.openAPIRegistry.register('ChatCompletionChunk', chatChunkSchema);
   addJsonRoute(app, deps, {
     path: '/v1/chat/completions',
     summary: 'Answer a conversation',

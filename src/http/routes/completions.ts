@@ -1,7 +1,7 @@
 // POST /v1/completions: prompts as text or token ids.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { z } from '@hono/zod-openapi';
-import { completionSchema } from '../../openai.ts';
+import { completionChunkSchema, completionSchema } from '../../openai.ts';
 import { answer, requireReady } from '../answer.ts';
 import type { AnswerPlan } from '../answer-context.ts';
 import type { Deps } from '../deps.ts';
@@ -18,6 +18,7 @@ const DEFAULT_MAX_TOKENS = 16;
 
 export function addCompletionsRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
   const { vocabSize } = deps.model;
+  app.openAPIRegistry.register('CompletionChunk', completionChunkSchema);
   addJsonRoute(app, deps, {
     path: '/v1/completions',
     summary: 'Complete a prompt',

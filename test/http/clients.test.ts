@@ -1,0 +1,107 @@
+// Clients that people really use, unchanged, against a listening server.
+import assert from 'node:assert/strict';
+import { after, describe, test } from 'node:test';
+import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
+import { generateText, streamText } from 'ai';
+import OpenAI from 'openai';
+import { startServer } from '../../src/http/server.ts';
+import { idle, serve, utf8 } from './served.ts';
+
+const served = serve({ adapters: ['alpha'], reply: () => utf8('Hello, world') });
+const server = await startServer(served.app, { host: '127.0.0.1', port: 0 });
+after(() => server.close(0));
+const baseURL = `${server.url}/v1`;
+const messages = [{ role: 'user' as const, content: 'Hi' }];
+
+describe('the official client', () => {
+  const client = new OpenAI({ baseURL, apiKey: 'anything', maxRetries: 0 });
+
+  test('lists and retrieves models', async () => {
+    const ids = [];
+    for await (const model of client.models.list()) ids.push(model.id);
+    assert.deepEqual(ids, ['toy', 'alpha']);
+    assert.equal((await client.models.retrieve('alpha')).owned_by, 'lorikeet');
+  });
+
+  test('completes', async () => {
+    const { choices, usage } = await client.completions.create({ model: 'base', prompt: 'a' });
+    assert.equal(choices[0]!.text, 'Hello, world');
+    assert.equal(usage!.completion_tokens, 12);
+  });
+
+  test('chats, and streams with its helper', async () => {
+    const answer = await client.chat.completions.create({ model: 'alpha', messages });
+    assert.equal(answer.choices[0]!.message.content, 'Hello, world');
+    const stream = client.chat.completions.stream({
+      model: 'alpha',
+      messages,
+      stream_options: { include_usage: true },
+    });
+    assert.equal(await stream.finalContent(), 'Hello, world');
+    assert.equal((await stream.totalUsage()).completion_tokens, 12);
+  });
+
+  test('throws its own error classes with code, param and request id', async () => {
+    const failing = client.chat.completions.create({ model: 'no-such', messages });
+    await assert.rejects(failing, (error) => {
+      assert.ok(error instanceof OpenAI.NotFoundError);
+      assert.equal(error.code, 'model_not_found');
+      assert.equal(error.param, 'model');
+      assert.match(error.requestID!, /^req_/);
+      return true;
+    });
+    await assert.rejects(
+      client.chat.completions.create({ model: 'base', messages, temperature: 3 }),
+      OpenAI.BadRequestError,
+    );
+  });
+
+  test('throws where a stream fails, after the tokens that came', async () => {
+    let runs = 0;
+    served.engine.beforeRun = () => {
+      if (++runs === 6) throw new Error('abort');
+    };
+    const stream = await client.completions.create({ model: 'base', prompt: 'a', stream: true });
+    let text = '';
+    await assert.rejects(async () => {
+      for await (const chunk of stream) text += chunk.choices[0]!.text;
+    }, OpenAI.APIError);
+    served.engine.beforeRun = () => {};
+    assert.equal(text, 'Hello');
+  });
+
+  test('that aborts a stream frees the slot', async () => {
+    const stream = await client.completions.create({
+      model: 'base',
+      prompt: 'a',
+      max_tokens: 200,
+      stream: true,
+      ...{ ignore_eos: true },
+    });
+    for await (const _ of stream) break;
+    await idle(served, 150);
+  });
+});
+
+describe('the ai package', () => {
+  const provider = createOpenAICompatible({ name: 'lorikeet', baseURL, includeUsage: true });
+
+  test('generates text', async () => {
+    const { text, finishReason, usage } = await generateText({
+      model: provider('alpha'),
+      messages,
+    });
+    assert.equal(text, 'Hello, world');
+    assert.equal(finishReason, 'stop');
+    assert.equal(usage.outputTokens, 12);
+  });
+
+  test('streams text', async () => {
+    const result = streamText({ model: provider('base'), system: 'Be brief', messages });
+    const deltas = [];
+    for await (const delta of result.textStream) deltas.push(delta);
+    assert.equal(deltas.join(''), 'Hello, world');
+    assert.equal(deltas.length, 12);
+    assert.equal((await result.usage).outputTokens, 12);
+  });
+});

@@ -1,0 +1,105 @@
+// The published document is complete and consistent, and its pages load nothing from elsewhere.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { readOk, serve } from './served.ts';
+
+const { app } = serve();
+
+interface Operation {
+  summary?: string;
+  parameters?: { name: string; in: string }[];
+  requestBody?: { content: Record<string, { schema: { $ref: string } }> };
+  responses: Record<string, { description: string }>;
+}
+
+interface Document {
+  openapi: string;
+  info: { title: string; version: string };
+  paths: Record<string, Record<string, Operation>>;
+  components: { schemas: Record<string, { properties?: object; required?: string[] }> };
+}
+
+const document = await readOk<Document>(await app.request('/openapi.json'));
+
+test('the document is OpenAPI 3.1 and names every route of the API', () => {
+  assert.equal(document.openapi, '3.1.0');
+  const isPage = (path: string) =>
+    path === '/' || path === '/openapi.json' || path.startsWith('/docs');
+  const served = app.routes
+    .filter(({ method, path }) => method !== 'ALL' && !isPage(path))
+    .map(({ method, path }) => `${method} ${path.replace(/:(\w+)/g, '{$1}')}`);
+  const documented = Object.entries(document.paths).flatMap(([path, operations]) =>
+    Object.keys(operations).map((method) => `${method.toUpperCase()} ${path}`),
+  );
+  assert.deepEqual(documented.sort(), [...new Set(served)].sort());
+});
+
+test('every operation has a summary, answers with descriptions, and its path parameters', () => {
+  for (const [path, operations] of Object.entries(document.paths)) {
+    for (const operation of Object.values(operations)) {
+      assert.ok(operation.summary, path);
+      const responses = Object.values(operation.responses);
+      assert.ok(responses.length > 0 && responses.every(({ description }) => description), path);
+      const inPath = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name);
+      const declared = (operation.parameters ?? []).filter((p) => p.in === 'path');
+      assert.deepEqual(
+        declared.map(({ name }) => name),
+        inPath,
+      );
+    }
+  }
+});
+
+test('every reference resolves', () => {
+  const refs = [...JSON.stringify(document).matchAll(/"\$ref":"([^"]+)"/g)].map(([, ref]) => ref!);
+  assert.ok(refs.length > 10);
+  for (const ref of refs) {
+    const name = /^#\/components\/schemas\/(\w+)$/.exec(ref)?.[1];
+    assert.ok(name && document.components.schemas[name], ref);
+  }
+});
+
+test('requests name what is required and every field of the contract', () => {
+  const { ChatCompletionRequest: chat, CompletionRequest: completion } =
+    document.components.schemas;
+  assert.deepEqual(chat!.required, ['model', 'messages']);
+  assert.deepEqual(completion!.required, ['model', 'prompt']);
+  for (const field of [
+    'temperature',
+    'logit_bias',
+    'stop',
+    'seed',
+    'stream_options',
+    'ignore_eos',
+  ]) {
+    assert.ok(field in chat!.properties! && field in completion!.properties!, field);
+  }
+});
+
+test('its browser and the landing page load from this server only', async () => {
+  for (const path of ['/', '/docs']) {
+    const page = await app.request(path);
+    assert.equal(page.status, 200);
+    assert.match(page.headers.get('content-security-policy')!, /^default-src 'none'/);
+    const html = await page.text();
+    assert.doesNotMatch(html, /(src|href)="(https?:)?\/\//);
+    for (const [, asset] of html.matchAll(/(?:src|href)="(\/docs\/[^"]+)"/g)) {
+      const response = await app.request(asset!);
+      assert.equal(response.status, 200, asset);
+      assert.match(response.headers.get('content-type')!, /^text\/(css|javascript)/);
+    }
+  }
+  assert.equal((await app.request('/docs/package.json')).status, 404);
+});
+
+test('every response has secure headers, an id, and no permission for other origins', async () => {
+  const headers = { origin: 'https://evil.example', 'x-request-id': 'mine-1' };
+  for (const path of ['/livez', '/v1/models', '/nothing']) {
+    const response = await app.request(path, { headers });
+    assert.equal(response.headers.get('x-request-id'), 'mine-1');
+    assert.equal(response.headers.get('x-content-type-options'), 'nosniff');
+    assert.equal(response.headers.get('access-control-allow-origin'), null);
+  }
+  const odd = await app.request('/livez', { headers: { 'x-request-id': 'a b"<' } });
+  assert.match(odd.headers.get('x-request-id')!, /^req_/);
+});

@@ -1,0 +1,128 @@
+// What only a socket shows: the parser's limits, slow and lying senders, and an orderly end.
+import assert from 'node:assert/strict';
+import { connect } from 'node:net';
+import { after, describe, test } from 'node:test';
+import { startServer } from '../../src/http/server.ts';
+import { idle, type Served, serve, utf8 } from './served.ts';
+
+async function listen(served: Served, headersTimeoutMs = 10_000) {
+  const server = await startServer(served.app, { host: '127.0.0.1', port: 0, headersTimeoutMs });
+  after(() => server.close(0));
+  return server;
+}
+
+/** Writes the parts, and gives what comes back until an answer is whole or the server closes. */
+function exchange(port: number, ...parts: string[]): Promise<string> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1');
+    let received = '';
+    socket.on('error', () => {}); // the server may cut us off in mid-write
+    socket.on('close', () => resolve(received));
+    socket.on('data', (data) => {
+      received += data;
+      if (received.endsWith('}}')) socket.destroy();
+    });
+    for (const part of parts) socket.write(part);
+  });
+}
+
+const post = (...headers: string[]) =>
+  `${['POST /v1/completions HTTP/1.1', 'Host: localhost', 'Content-Type: application/json', ...headers].join('\r\n')}\r\n\r\n`;
+
+const bodyOf = (response: string) => JSON.parse(response.slice(response.indexOf('{')));
+
+const limited = await listen(serve({ limits: { bodyTimeoutMs: 50 } }), 100);
+
+describe('a listening server', () => {
+  test('tells where it listens', async () => {
+    assert.match(limited.url, /^http:\/\/127\.0\.0\.1:\d+$/);
+    assert.equal((await fetch(`${limited.url}/livez`)).status, 200);
+  });
+
+  const REFUSALS: readonly [name: string, status: number, code: string, ...parts: string[]][] = [
+    ['headers of 64 KiB', 431, 'header_too_large', post(`X-Big: ${'x'.repeat(65_536)}`)],
+    [
+      'a Content-Length beside chunks',
+      400,
+      'invalid_request',
+      post('Content-Length: 5', 'Transfer-Encoding: chunked'),
+    ],
+    ['a bad chunk', 400, 'invalid_request', post('Transfer-Encoding: chunked'), 'zz\r\n'],
+    ['a line break in a header', 400, 'invalid_request', post('X-A: b\rc')],
+    ['a NUL in a header', 400, 'invalid_request', post('X-A: b\0c')],
+    ['no Host', 400, '', 'GET /livez HTTP/1.1\r\nConnection: close\r\n\r\n'],
+    [
+      'a Host that is none',
+      400,
+      'invalid_request',
+      'GET /livez HTTP/1.1\r\nHost: a b\r\nConnection: close\r\n\r\n',
+    ],
+    [
+      'another Host',
+      400,
+      'invalid_request',
+      'GET /livez HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n',
+    ],
+    ['a body announced as 5 MiB', 413, 'payload_too_large', post('Content-Length: 5242880')],
+    [
+      'a body of 5 MiB in chunks',
+      413,
+      'payload_too_large',
+      post('Transfer-Encoding: chunked'),
+      `500000\r\n${'x'.repeat(5_242_880)}\r\n0\r\n\r\n`,
+    ],
+    ['a body that never comes', 408, 'request_timeout', post('Content-Length: 10'), '{'],
+    [
+      'headers that never end',
+      408,
+      'request_timeout',
+      'POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n',
+    ],
+  ];
+  for (const [name, status, code, ...parts] of REFUSALS) {
+    test(`answers ${name} with ${status}`, async () => {
+      const response = await exchange(limited.port, ...parts);
+      assert.match(response, new RegExp(`^HTTP/1.1 ${status} `));
+      if (code === '') return; // the parser's own answer
+      assert.equal(bodyOf(response).error.code, code);
+      assert.match(response, /x-request-id: req_/);
+    });
+  }
+});
+
+describe('a server that is closed', () => {
+  test('lets a stream finish and refuses new connections', async () => {
+    const served = serve({ reply: () => utf8('Hello') });
+    let resume = () => {};
+    const stuck = new Promise<void>((resolve) => {
+      resume = resolve;
+    });
+    served.engine.beforeRun = () => stuck;
+    const server = await listen(served);
+    const body = JSON.stringify({ model: 'base', prompt: 'a', stream: true });
+    const headers = { 'content-type': 'application/json' };
+    const response = await fetch(`${server.url}/v1/completions`, { method: 'POST', headers, body });
+    const closed = server.close(60_000);
+    await assert.rejects(fetch(`${server.url}/livez`));
+    resume();
+    assert.match(await response.text(), /\[DONE\]\n\n$/);
+    await closed;
+  });
+
+  test('cuts what is left at the deadline', async () => {
+    const served = serve();
+    let resume = () => {};
+    const stuck = new Promise<void>((resolve) => {
+      resume = resolve;
+    });
+    served.engine.beforeRun = () => stuck;
+    const server = await listen(served);
+    const body = JSON.stringify({ model: 'base', prompt: 'a', stream: true });
+    const headers = { 'content-type': 'application/json' };
+    const response = await fetch(`${server.url}/v1/completions`, { method: 'POST', headers, body });
+    await server.close(1);
+    await assert.rejects(response.text());
+    resume();
+    await idle(served);
+  });
+});

@@ -1,0 +1,145 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import test from 'node:test';
+import { FileError } from '../../src/errors.ts';
+import {
+  openSafetensors,
+  parseSafetensors,
+  serializeSafetensors,
+} from '../../src/formats/safetensors.ts';
+import { readArtifact, readLinear } from '../../src/import/artifact.ts';
+import { importModel } from '../../src/import/import-model.ts';
+import type { Tensor } from '../../src/tensor.ts';
+import { tinyFiles, tinyTensors } from './tiny-model.ts';
+
+const work = mkdtempSync(path.join(tmpdir(), 'checkpoint-'));
+test.after(() => rmSync(work, { recursive: true }));
+
+const NF4 = { quantization: 'nf4', doubleQuantization: true } as const;
+const LINEAR = 'model.layers.0.mlp.up_proj';
+const STATE = `${LINEAR}.weight.quant_state.bitsandbytes__nf4`;
+let count = 0;
+
+function createFolder(files: Map<string, Uint8Array>): string {
+  const dir = path.join(work, `folder-${count++}`);
+  mkdirSync(dir);
+  for (const [name, bytes] of files) writeFileSync(path.join(dir, name), bytes);
+  return dir;
+}
+
+const text = (value: string) => new TextEncoder().encode(value);
+const indexFile = 'model.safetensors.index.json';
+const withIndex = (index: string, shards: Record<string, Map<string, Tensor>> = {}) => {
+  const files = tinyFiles();
+  files.delete('model.safetensors');
+  files.set(indexFile, text(index));
+  for (const [name, tensors] of Object.entries(shards))
+    files.set(name, serializeSafetensors(tensors));
+  return files;
+};
+const mapOf = (...names: string[]) =>
+  JSON.stringify({ weight_map: Object.fromEntries(names.map((name, i) => [`t${i}`, name])) });
+
+const folders: Record<string, [field: string, files: Map<string, Uint8Array>]> = {
+  'a folder without config.json': ['config.json', new Map([...tinyFiles()].slice(1))],
+  'a folder without weights': ['model.safetensors', new Map([...tinyFiles()].slice(0, 1))],
+  'a config.json that is no JSON': ['config.json', tinyFiles().set('config.json', text('{'))],
+  'a config.json that is a list': ['config.json', tinyFiles().set('config.json', text('[]'))],
+  'a config.json that is not UTF-8': [
+    'config.json',
+    tinyFiles().set('config.json', Uint8Array.of(255)),
+  ],
+  'an index without a map': [indexFile, withIndex('{}')],
+  'an index that climbs folders': [indexFile, withIndex(mapOf('../secret.safetensors'))],
+  'an index that names no safetensors': [indexFile, withIndex(mapOf('pytorch_model.bin'))],
+  'a shard that is absent': ['a.safetensors', withIndex(mapOf('a.safetensors'))],
+  'a tensor in two shards': [
+    'model.norm.weight',
+    withIndex(mapOf('a.safetensors', 'b.safetensors'), {
+      'a.safetensors': tinyTensors(),
+      'b.safetensors': new Map([...tinyTensors()].filter(([name]) => name === 'model.norm.weight')),
+    }),
+  ],
+  'weights that are no safetensors': [
+    'header',
+    tinyFiles().set('model.safetensors', text('PK'.repeat(99))),
+  ],
+};
+
+for (const [what, [field, files]] of Object.entries(folders)) {
+  test(`${what} is refused by name`, async () => {
+    const out = path.join(work, `out-${count++}`);
+    await assert.rejects(importModel(createFolder(files), out, NF4), (error) => {
+      assert.ok(error instanceof FileError, String(error));
+      assert.equal(error.field, field);
+      return true;
+    });
+  });
+}
+
+/** An artifact whose tensors `change` spoils. */
+async function spoiledArtifact(change: (tensors: Map<string, Tensor>) => void): Promise<string> {
+  const out = path.join(work, `out-${count++}`);
+  await importModel(createFolder(tinyFiles()), out, NF4);
+  const file = path.join(out, 'model.safetensors');
+  const source = openSafetensors(file);
+  const tensors = new Map([...source.infos.keys()].map((name) => [name, source.read(name)]));
+  source.close();
+  change(tensors);
+  writeFileSync(file, serializeSafetensors(tensors));
+  return out;
+}
+
+const state = (changes: object) => (tensors: Map<string, Tensor>) => {
+  const json = JSON.parse(new TextDecoder().decode(tensors.get(STATE)!.data)) as object;
+  const data = text(JSON.stringify({ ...json, ...changes }));
+  tensors.set(STATE, { dtype: 'U8', shape: [data.length], data });
+};
+const cut = (name: string) => (tensors: Map<string, Tensor>) => {
+  const { dtype, shape, data } = tensors.get(name)!;
+  const half = Math.floor(shape[0]! / 2);
+  const bytes = (data.length / shape[0]!) * half;
+  tensors.set(name, { dtype, shape: [half, ...shape.slice(1)], data: data.subarray(0, bytes) });
+};
+const spoiled: Record<string, (tensors: Map<string, Tensor>) => void> = {
+  'another block size': state({ blocksize: 128 }),
+  'another codebook by name': state({ quant_type: 'fp4' }),
+  'a shape that is not the model’s': state({ shape: [64, 96] }),
+  'a state that is no JSON': (tensors) =>
+    tensors.set(STATE, { dtype: 'U8', shape: [1], data: text('x') }),
+  'codes that are cut short': cut(`${LINEAR}.weight`),
+  'scales that are cut short': cut(`${LINEAR}.weight.absmax`),
+  'a nested map that is cut short': cut(`${LINEAR}.weight.nested_quant_map`),
+  'a codebook of other values': (tensors) =>
+    tensors.get(`${LINEAR}.weight.quant_map`)!.data.fill(0),
+  'scales that are missing': (tensors) => tensors.delete(`${LINEAR}.weight.nested_absmax`),
+};
+
+for (const [what, change] of Object.entries(spoiled)) {
+  test(`quantized weights with ${what} are refused`, async () => {
+    const out = await spoiledArtifact(change);
+    assert.throws(() => {
+      const artifact = readArtifact(out);
+      try {
+        readLinear(artifact, LINEAR);
+      } finally {
+        artifact.tensors.close();
+      }
+    }, FileError);
+  });
+}
+
+test('a folder that is no artifact is refused by the file that it lacks', () => {
+  assert.throws(() => readArtifact(createFolder(tinyFiles())), /lorikeet\.json: is absent/);
+});
+
+test('the file of an artifact has its tensors aligned', async () => {
+  const out = path.join(work, `out-${count++}`);
+  await importModel(createFolder(tinyFiles()), out, NF4);
+  const bytes = new Uint8Array(readFileSync(path.join(out, 'model.safetensors')));
+  for (const [name, { dtype, data }] of parseSafetensors(bytes).tensors) {
+    if (dtype === 'F32') assert.equal((data.byteOffset - bytes.byteOffset) % 4, 0, name);
+  }
+});
