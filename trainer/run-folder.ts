@@ -18,13 +18,10 @@ const LOCK_WAIT_MS = 10_000;
 const LOCK_POLL_MS = 100;
 
 export type EventType =
-  | 'created'
-  | 'validated'
   | 'planned'
   | 'started'
   | 'resumed'
   | 'warn'
-  | 'validation'
   | 'checkpoint'
   | 'paused'
   | 'published'
@@ -41,6 +38,8 @@ export interface RunEvent {
 
 export interface RunFolder {
   readonly dir: string;
+  /** Whether this process has begun the run. */
+  readonly isNew: boolean;
   readonly adapterDir: string;
   /** Of a `full` run. */
   readonly modelDir: string;
@@ -68,7 +67,7 @@ export async function createRunFolder(dir: string, job: TrainJob): Promise<RunFo
   await mkdir(dir, { recursive: true });
   await lock(dir);
   await writeFileDurably(path.join(dir, JOB_FILE), `${JSON.stringify(job, null, 2)}\n`);
-  return runFolder(dir);
+  return runFolder(dir, true);
 }
 
 /** A run to go on with. @throws UsageError where the folder holds none, ConfigError where another process has it */
@@ -77,15 +76,16 @@ export async function openRunFolder(dir: string): Promise<{ folder: RunFolder; j
     throw new UsageError(`--resume: ${dir} holds no run (no ${JOB_FILE})`);
   });
   await lock(dir);
-  return { folder: runFolder(dir), job: parseJob(JSON.parse(text)) };
+  return { folder: runFolder(dir, false), job: parseJob(JSON.parse(text)) };
 }
 
-function runFolder(dir: string): RunFolder {
+function runFolder(dir: string, isNew: boolean): RunFolder {
   const file = (name: string) => path.join(dir, name);
   let metrics: StepMetrics[] = [];
   const nowS = () => Date.now() / 1000;
   return {
     dir,
+    isNew,
     adapterDir: file('adapter'),
     modelDir: file('model'),
     checkpointsDir: file('checkpoints'),
