@@ -2,7 +2,7 @@
 // that compute gradients. The result is a plain ONNX graph. Knows no operator: those are rows of `rules.ts`.
 import { assert } from '../../src/assert.ts';
 import type { GraphBuilder, GraphNode, Value } from '../../src/onnx/graph-builder.ts';
-import { gradientRules, type RuleContext } from './rules.ts';
+import { gradientRules, type Rule, type RuleContext } from './rules.ts';
 import { dimsOf, type Shapes } from './shapes.ts';
 
 export interface BackwardRequest {
@@ -11,6 +11,8 @@ export interface BackwardRequest {
   readonly wanted: readonly Value[];
   /** Value → a gradient of earlier runs that this one is added to. */
   readonly accumulated?: ReadonlyMap<Value, Value>;
+  /** Value → the rule for the node that computes it, instead of its operator's. */
+  readonly ownRules?: ReadonlyMap<Value, Rule>;
 }
 
 /**
@@ -22,7 +24,7 @@ export function appendBackward(
   shapes: Shapes,
   request: BackwardRequest,
 ): ReadonlyMap<Value, Value> {
-  const { seeds, wanted, accumulated = new Map() } = request;
+  const { seeds, wanted, accumulated = new Map(), ownRules } = request;
   const forward = [...g.nodes];
   const dependent = dependents(forward, wanted);
   const gradients = new Map<string, Value>([...accumulated, ...seeds]);
@@ -30,7 +32,7 @@ export function appendBackward(
     if (!node.outputs.some((name) => dependent.has(name))) continue;
     const dy = gradients.get(node.outputs[0]!);
     if (!dy) continue;
-    const rule = gradientRules[node.opType];
+    const rule = ownRules?.get(node.outputs[0] as Value) ?? gradientRules[node.opType];
     assert(rule, `autodiff: the operator ${node.opType} has no gradient rule`);
     rule(contextOf(g, node, { dy, shapes, dependent, gradients }));
   }
@@ -67,17 +69,15 @@ function contextOf(g: GraphBuilder, node: GraphNode, walk: Walk): RuleContext {
     g,
     node,
     dy,
-    needs: (input) => dependent.has(node.inputs[input] ?? ''),
+    needs: (value) => dependent.has(value),
     dims: (value) => dimsOf(shapes, value),
-    add(input, gradient) {
-      const name = node.inputs[input]!;
-      const sum = gradients.get(name);
-      gradients.set(name, sum ? g.node('Add', [sum, gradient]) : gradient);
+    add(value, gradient) {
+      const sum = gradients.get(value);
+      gradients.set(value, sum ? g.node('Add', [sum, gradient]) : gradient);
     },
-    addGemm(input, a, b, attributes) {
-      const name = node.inputs[input]!;
-      const sum = gradients.get(name);
-      gradients.set(name, g.node('Gemm', sum ? [a, b, sum] : [a, b], attributes));
+    addGemm(value, factors, attributes) {
+      const sum = gradients.get(value);
+      gradients.set(value, g.node('Gemm', sum ? [...factors, sum] : factors, attributes));
     },
   };
 }

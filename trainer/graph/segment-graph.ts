@@ -97,7 +97,8 @@ function blocks({
     residual = decoderBlock(lowering, block, residual);
   });
   const output = g.node('Add', [residual.sum, residual.delta]);
-  return { builder: g, hidden, output, declared: lowering.declared };
+  const { declared, ownRules } = lowering;
+  return { builder: g, hidden, output, declared, ownRules };
 }
 
 function forwardGraph(spec: SegmentSpec, kept: readonly KeptValue[]): GraphBuilder {
@@ -109,7 +110,7 @@ function forwardGraph(spec: SegmentSpec, kept: readonly KeptValue[]): GraphBuild
 
 /** Blocks and gradients in one graph. */
 function jointGraph(spec: SegmentSpec) {
-  const { builder, hidden, output, declared } = blocks(spec);
+  const { builder, hidden, output, declared, ownRules } = blocks(spec);
   const trained = builder.inputs.filter(({ name }) => spec.isTrained(name));
   const shapes = inferShapes(builder, declared);
   const dims = ['tokens', spec.config.hiddenSize];
@@ -124,6 +125,7 @@ function jointGraph(spec: SegmentSpec) {
     seeds: new Map([[output, outputGradient]]),
     wanted: [hidden, ...accumulated.keys()],
     accumulated,
+    ownRules,
   });
   const inputGradient = gradients.get(hidden);
   assert(inputGradient, 'a block passes gradients on');
@@ -136,7 +138,8 @@ function keptValues(g: GraphBuilder, shapes: Shapes, gradients: readonly string[
   const dear = new Set(
     g.nodes.filter(({ opType }) => KEPT_OPERATORS.has(opType)).map(({ outputs }) => outputs[0]!),
   );
-  const kept = [...dear].filter((name) => shapes.has(name));
+  // Of the forward part, and of a size that follows the batch: not a weight that was put together.
+  const kept = [...dear].filter((name) => shapes.get(name)?.some((dim) => typeof dim === 'string'));
   const given = new Set(kept);
   const read = new Set(keepNeeded(g.nodes, gradients, given).flatMap(({ inputs }) => inputs));
   return kept.filter((name) => read.has(name)).map((name) => ({ name, dims: shapes.get(name)! }));

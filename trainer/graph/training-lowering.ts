@@ -14,6 +14,8 @@ import {
 } from '../../src/model/target-modules.ts';
 import { type Dims, GraphBuilder, MICROSOFT, type Value } from '../../src/onnx/graph-builder.ts';
 
+import { lowRankRule, type Rule } from '../autodiff/rules.ts';
+
 /** The adapted linears of one block. */
 export type BlockAdapter = ReadonlyMap<
   TargetName,
@@ -60,6 +62,8 @@ export class TrainingLowering implements BlockLowering {
   readonly g = new GraphBuilder();
   /** Shapes that follow from the batch and not from the graph. */
   readonly declared = new Map<Value, Dims>();
+  /** For `appendBackward`. */
+  readonly ownRules = new Map<Value, Rule>();
   readonly #config: DecoderConfig;
   readonly #adapters: readonly BlockAdapter[];
   readonly #dropout: boolean;
@@ -126,21 +130,27 @@ export class TrainingLowering implements BlockLowering {
     const { inFeatures, outFeatures } = TARGET_MODULES[target];
     const [cols, rows] = [inFeatures(this.#config), outFeatures(this.#config)];
     const weight = this.#weight(weightName(layer, target), [rows, cols]);
-    const inputs = [x, weight];
-    if (hasBias(this.#config, target)) inputs.push(this.#weight(biasName(layer, target), [rows]));
-    const base = this.g.node('Gemm', inputs, { transB: 1 });
+    const bias = hasBias(this.#config, target)
+      ? [this.#weight(biasName(layer, target), [rows])]
+      : [];
     const lora = this.#adapters[layer]!.get(target);
-    if (!lora) return base;
-    const { rank, scaling } = lora;
+    if (!lora) return this.g.node('Gemm', [x, weight, ...bias], { transB: 1 });
     const module = moduleName(layer, target);
     const names = loraNames(module);
-    const a = this.#weight(names.a, [rank, cols]);
-    const b = this.#weight(names.b, [rows, rank]);
-    const mask =
-      this.#dropout && this.g.input(module + INPUT_SUFFIX.mask, 'float32', ['tokens', cols]);
-    const dropped = mask ? this.g.node('Mul', [x, mask]) : x;
+    const a = this.#weight(names.a, [lora.rank, cols]);
+    const b = this.#weight(names.b, [rows, lora.rank]);
+    const alpha = { float: lora.scaling };
+    if (!this.#dropout) {
+      // One product with W + scaling * B A: forming that costs less than a pass of B's output over all tokens.
+      const merged = this.g.node('Gemm', [b, a, weight], { alpha }); // [out, in]
+      const y = this.g.node('Gemm', [x, merged, ...bias], { transB: 1 });
+      this.ownRules.set(y, lowRankRule({ x, a, b, scaling: lora.scaling }));
+      return y;
+    }
+    const base = this.g.node('Gemm', [x, weight, ...bias], { transB: 1 });
+    const mask = this.g.input(module + INPUT_SUFFIX.mask, 'float32', ['tokens', cols]);
+    const dropped = this.g.node('Mul', [x, mask]);
     const narrow = this.g.node('Gemm', [dropped, a], { transB: 1 }); // [tokens, r]
-    const alpha = { float: scaling };
     return this.g.node('Gemm', [narrow, b, base], { transB: 1, alpha });
   }
 

@@ -6,6 +6,7 @@ import { createSession } from '../../../src/ort/session.ts';
 import { hostTensor, type OrtTensor } from '../../../src/ort/tensor.ts';
 import { elementCount } from '../../../src/tensor.ts';
 import { appendBackward } from '../../../trainer/autodiff/backward.ts';
+import type { Rule } from '../../../trainer/autodiff/rules.ts';
 import { inferShapes } from '../../../trainer/autodiff/shapes.ts';
 import { seededRandom } from '../../fixtures.ts';
 
@@ -14,13 +15,16 @@ export interface GraphCase {
   readonly inputs: Readonly<Record<string, readonly number[]>>;
   /** Inputs without a gradient, with their values. */
   readonly fixed?: Readonly<Record<string, OrtTensor>>;
-  /** y of these inputs; `declare` tells shapes that cannot be inferred. */
-  build(
-    g: GraphBuilder,
-    input: (name: string) => Value,
-    declare: (value: Value, dims: Dims) => void,
-  ): Value;
+  /** y of these inputs. */
+  build(g: GraphBuilder, input: (name: string) => Value, notes: Notes): Value;
   readonly output: readonly number[];
+}
+
+/** What a graph's maker tells the walk. */
+export interface Notes {
+  /** A shape that cannot be inferred. */
+  declare(value: Value, dims: Dims): void;
+  setRule(value: Value, rule: Rule): void;
 }
 
 export interface Gradients {
@@ -68,19 +72,19 @@ function buildBoth(graphCase: GraphCase, wanted: readonly string[]) {
     for (const [name, { type, shape }] of Object.entries(graphCase.fixed ?? {})) {
       g.input(name, type, shape);
     }
-    const y = graphCase.build(
-      g,
-      (name) => name as Value,
-      (value, dims) => declared.set(value, dims),
-    );
-    return { g, y, declared };
+    const ownRules = new Map<Value, Rule>();
+    const y = graphCase.build(g, (name) => name as Value, {
+      declare: (value, dims) => declared.set(value, dims),
+      setRule: (value, rule) => ownRules.set(value, rule),
+    });
+    return { g, y, declared, ownRules };
   };
   const forward = construct();
   forward.g.output(forward.y, 'float32', graphCase.output);
-  const { g, y, declared } = construct();
+  const { g, y, declared, ownRules } = construct();
   const shapes = inferShapes(g, declared);
   const seed = g.input('seed', 'float32', graphCase.output);
-  const request = { seeds: new Map([[y, seed]]), wanted: wanted as Value[] };
+  const request = { seeds: new Map([[y, seed]]), wanted: wanted as Value[], ownRules };
   const gradients = appendBackward(g, shapes, request);
   // A gradient may be the seed itself, for two inputs at once: each output gets a name of its own.
   const names = wanted.map((name) => g.node('Identity', [gradients.get(name as Value)!]));

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MICROSOFT, type Value } from '../../../src/onnx/graph-builder.ts';
 import { hostTensor } from '../../../src/ort/tensor.ts';
-import { gradientRules } from '../../../trainer/autodiff/rules.ts';
+import { gradientRules, lowRankRule } from '../../../trainer/autodiff/rules.ts';
 import { worstDifference } from '../../engine/runner.ts';
 import { type GraphCase, gradientsOf } from './finite-differences.ts';
 
@@ -113,7 +113,7 @@ const CASES: Record<keyof typeof gradientRules, Record<string, GraphCase>> = {
     'to a matrix': {
       inputs: { x: [2, 3, 4] },
       output: [6, 4],
-      build: (g, input, declare) => {
+      build: (g, input, { declare }) => {
         const y: Value = g.node('Reshape', [input('x'), g.int64([-1, 4])]);
         declare(y, [6, 4]);
         return y;
@@ -128,6 +128,26 @@ const CASES: Record<keyof typeof gradientRules, Record<string, GraphCase>> = {
     },
   },
 };
+
+test('a merged low-rank update has the gradients of the sum of its two products', async () => {
+  const shapes = { x: [5, 4], w: [6, 4], a: [2, 4], b: [6, 2] };
+  const scaling = 1.5;
+  const merged = await gradientsOf({
+    inputs: { x: shapes.x, a: shapes.a, b: shapes.b },
+    fixed: { w: hostTensor('float32', shapes.w, new Float32Array(24).fill(0.3)) },
+    output: [5, 6],
+    build: (g, input, { setRule }) => {
+      const [x, a, b] = [input('x'), input('a'), input('b')];
+      const weight = g.node('Gemm', [b, a, input('w')], { alpha: { float: scaling } });
+      const y = g.node('Gemm', [x, weight], { transB: 1 });
+      setRule(y, lowRankRule({ x, a, b, scaling }));
+      return y;
+    },
+  });
+  for (const { analytic, numeric } of merged.values()) {
+    assert.ok(worstDifference(analytic, numeric) < LIMIT);
+  }
+});
 
 test('every rule has a case', () => {
   assert.deepEqual(Object.keys(CASES).sort(), Object.keys(gradientRules).sort());
