@@ -1,5 +1,5 @@
 // The base model's weights in memory, as the graphs want them: float32 tensors under the graph's own names. NF4 codes
-// stay packed; the linears of the segment at work are unpacked into one scratch that all segments share.
+// stay packed; the linears of the segment at work are unpacked into a scratch, those of the next one meanwhile into a second.
 import { type Artifact, readLinear } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { expectedTensors } from '../../src/model/names.ts';
@@ -20,12 +20,21 @@ interface Packed {
   readonly cols: number;
 }
 
+/** Unpacked linears of one segment, by their names in its graph. */
+interface Scratch {
+  firstLayer: number;
+  readonly tensors: Map<string, OrtTensor<'float32'>>;
+}
+
 export class BaseWeights {
   readonly #dense = new Map<string, OrtTensor<'float32'>>();
   readonly #packed = new Map<string, Packed>();
-  readonly #scratch = new Map<string, OrtTensor<'float32'>>();
   readonly #blocksPerSegment: number;
-  #loaded = -1;
+  /** Of the segment at work and of the next one, the one loaded last in front. */
+  readonly #scratches: [Scratch, Scratch] = [
+    { firstLayer: -1, tensors: new Map() },
+    { firstLayer: -1, tensors: new Map() },
+  ];
 
   constructor(artifact: Artifact, blocksPerSegment: number) {
     const { config, tensors } = artifact;
@@ -49,34 +58,41 @@ export class BaseWeights {
     return this.#dense.get(name);
   }
 
-  /** Unpacks the linears of the segment that begins with this layer. */
+  /**
+   * Unpacks the linears of the segment that begins with this layer. Those of the segment that was loaded before it stay:
+   * a graph may be running on them.
+   */
   load(firstLayer: number): void {
-    if (this.#packed.size === 0 || this.#loaded === firstLayer) return;
-    this.#loaded = firstLayer;
+    const [last, other] = this.#scratches;
+    if (this.#packed.size === 0 || last.firstLayer === firstLayer) return;
+    this.#scratches.reverse();
+    if (other.firstLayer === firstLayer) return;
+    other.firstLayer = firstLayer;
     for (let block = 0; block < this.#blocksPerSegment; block++) {
       for (const target of TARGET_NAMES) {
-        const local = `${moduleName(block, target)}.weight`;
         const linear = this.#packed.get(`${moduleName(firstLayer + block, target)}.weight`);
         if (!linear) continue;
-        const { data } = this.#scratchFor(local, linear);
+        const { data } = scratchTensor(other, `${moduleName(block, target)}.weight`, linear);
         dequantizeNf4Into(data, linear.packed, linear.absmax);
       }
     }
   }
 
-  /** A weight of the loaded segment, by its name in the segment's graph (layers count from the segment's first). */
+  /** A weight of a loaded segment, by its name in the segment's graph (layers count from the segment's first). */
   bound(local: string, firstLayer: number): OrtTensor | undefined {
-    return this.#dense.get(shiftLayer(local, firstLayer)) ?? this.#scratch.get(local);
+    const scratch = this.#scratches.find((loaded) => loaded.firstLayer === firstLayer);
+    return this.#dense.get(shiftLayer(local, firstLayer)) ?? scratch?.tensors.get(local);
   }
+}
 
-  #scratchFor(local: string, { rows, cols }: Packed): OrtTensor<'float32'> {
-    let tensor = this.#scratch.get(local);
-    if (!tensor) {
-      tensor = hostTensor('float32', [rows, cols]);
-      this.#scratch.set(local, tensor);
-    }
-    return tensor;
-  }
+function scratchTensor(
+  { tensors }: Scratch,
+  name: string,
+  { rows, cols }: Packed,
+): OrtTensor<'float32'> {
+  const tensor = tensors.get(name) ?? hostTensor('float32', [rows, cols]);
+  tensors.set(name, tensor);
+  return tensor;
 }
 
 /** Weight name → module, of every linear of every layer. */

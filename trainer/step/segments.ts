@@ -76,11 +76,13 @@ export class Segments {
     for (const segment of this.#segments) {
       const { graphs } = segment.graphs;
       const run = await this.#run(segment, 'forward', graphs.forward);
-      await run.run(this.#inputs(segment, batch), (name) =>
+      const done = run.run(this.#inputs(segment, batch), (name) =>
         name === graphs.output
           ? this.hidden(batch, segment.index + 1)
           : this.#kept(segment, batch, name),
       );
+      this.#loadMeanwhile(segment.index + 1);
+      await done;
     }
     return this.hidden(batch, this.#segments.length);
   }
@@ -91,10 +93,12 @@ export class Segments {
       const from = this.hidden(batch, segment.index % 2);
       const run = await this.#run(segment, 'evaluate', segment.graphs.evaluation.forward);
       const inputs = this.#inputs(segment, batch);
-      await run.run(
+      const done = run.run(
         (name, dims) => (name === SEGMENT.hidden ? from : inputs(name, dims)),
         () => this.hidden(batch, (segment.index + 1) % 2),
       );
+      this.#loadMeanwhile(segment.index + 1);
+      await done;
     }
     return this.hidden(batch, this.#segments.length % 2);
   }
@@ -114,11 +118,13 @@ export class Segments {
       const output = this.#gradient(batch, segment.index);
       const weightOf = new Map([...graphs.gradients].map(([weight, name]) => [name, weight]));
       const from = gradient;
-      await run.run(
+      const done = run.run(
         (name, dims) => (name === SEGMENT.outputGradient ? from : inputs(name, dims)),
         (name) =>
           name === graphs.inputGradient ? output : this.#grad(segment, weightOf.get(name)!),
       );
+      this.#loadMeanwhile(segment.index - 1);
+      await done;
       gradient = output;
     }
     return gradient;
@@ -145,6 +151,12 @@ export class Segments {
     this.#options.base.load(firstLayer);
     graphs.runs[kind] ??= createGraphRun(graph, this.#options.settings);
     return graphs.runs[kind];
+  }
+
+  /** Unpacks the weights of the segment that comes next, while this thread has nothing to do but wait. */
+  #loadMeanwhile(index: number): void {
+    const segment = this.#segments[index];
+    if (segment) this.#options.base.load(segment.firstLayer);
   }
 
   #inputs(segment: Segment, batch: BatchShape): TensorByName {
