@@ -43,7 +43,12 @@ const tokensSchema = z
   .strictObject({
     input_ids: z.array(tokenId).min(1, 'is empty'),
     /** Unshifted, as transformers takes them. */
-    labels: z.array(z.union([z.literal(-100), tokenId], 'is neither a token id nor -100')),
+    labels: z.array(
+      z
+        .number()
+        .int()
+        .refine((label) => label >= 0 || label === -100, 'is neither a token id nor -100'),
+    ),
   })
   .refine((row) => row.input_ids.length === row.labels.length, {
     path: ['labels'],
@@ -88,7 +93,7 @@ function check<T>(schema: z.ZodType<T>, json: unknown): T {
   if (issue.code === 'unrecognized_keys') {
     throw new RowError(`${fieldName([...issue.path, issue.keys[0]!])}: is no known key`);
   }
-  const missing = issue.code === 'invalid_type' && issue.input === undefined;
+  const missing = issue.code !== 'custom' && issue.input === undefined;
   throw new RowError(`${fieldName(issue.path)}: ${missing ? 'is missing' : issue.message}`);
 }
 

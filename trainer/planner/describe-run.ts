@@ -23,7 +23,7 @@ export interface RunPlan {
 }
 
 /** Of the matrix product's best speed, what a step reaches with everything around it. */
-const EFFICIENCY = 0.6;
+const EFFICIENCY = 0.45;
 
 /** @param flopsPerSecond of this machine */
 export function describeRun(

@@ -30,14 +30,19 @@ export interface RunMemory {
 
 const FLOAT = 4;
 /** Node, ONNX Runtime and the graphs' sessions. */
-const RUNTIME_BYTES = 190e6;
+const RUNTIME_BYTES = 150e6;
+/** What the tokenizer keeps per token of the vocabulary. */
+const TOKENIZER_BYTES = 2700;
 /** Rows of the loss head's chunk, and how many arrays of logits are alive in one. */
 const HEAD_ROWS = 256;
-const HEAD_COPIES = 4;
-/** Arrays of a block that are alive at the peak of its backward pass, per width. */
-const HIDDEN_COPIES = 12;
-const FFN_COPIES = 8;
-const ATTENTION_COPIES = 4;
+const HEAD_COPIES = 5;
+/** Arrays that are alive at the peak of a block's backward pass, by their width; the runtime's arena rounds up. */
+const HIDDEN_COPIES = 16;
+const FFN_COPIES = 16;
+const ATTENTION_COPIES = 10;
+/** Arrays that a block keeps for its backward pass where nothing is recomputed. */
+const KEPT_HIDDEN = 3.5;
+const KEPT_FFN = 2;
 
 export function memoryOfRun(config: DecoderConfig, run: RunShape): RunMemory {
   const { hiddenSize, intermediateSize, headCount, vocabSize, layerCount } = config;
@@ -55,15 +60,19 @@ export function memoryOfRun(config: DecoderConfig, run: RunShape): RunMemory {
   const training = FLOAT * run.trained * (run.method === 'full' ? 3 : 4);
   const segments = Math.ceil(layerCount / run.blocksPerSegment);
   const block =
-    run.batchTokens *
-    (HIDDEN_COPIES * hiddenSize +
-      FFN_COPIES * intermediateSize +
-      ATTENTION_COPIES * headCount * run.length);
-  const kept = run.recompute ? run.blocksPerSegment : layerCount;
+    HIDDEN_COPIES * hiddenSize +
+    FFN_COPIES * intermediateSize +
+    ATTENTION_COPIES * headCount * run.length;
+  const kept = KEPT_HIDDEN * hiddenSize + KEPT_FFN * intermediateSize;
+  const perToken =
+    (segments + 3) * hiddenSize +
+    run.blocksPerSegment * block +
+    (run.recompute ? 0 : layerCount * kept);
   const head = HEAD_COPIES * Math.min(HEAD_ROWS, run.targets) * vocabSize;
-  const activations = FLOAT * ((segments + 3) * run.batchTokens * hiddenSize + kept * block + head);
-  const total = weights + training + activations + RUNTIME_BYTES;
-  return { weights, training, activations, runtime: RUNTIME_BYTES, total };
+  const activations = FLOAT * (run.batchTokens * perToken + head);
+  const runtime = RUNTIME_BYTES + TOKENIZER_BYTES * vocabSize;
+  const total = weights + training + activations + runtime;
+  return { weights, training, activations, runtime, total };
 }
 
 /** Multiply-adds count as two. Forward, backward through activations, and forward again where recomputed. */
