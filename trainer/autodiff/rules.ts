@@ -108,7 +108,7 @@ export const gradientRules: Readonly<Record<string, Rule>> = {
   },
 
   Reshape: (c) => {
-    c.add(inputOf(c, 0), c.g.node('Reshape', [c.dy, c.g.node('Shape', [inputOf(c, 0)])]));
+    c.add(inputOf(c, 0), c.g.node('Reshape', [c.dy, shapeOf(c, inputOf(c, 0))]));
   },
 
   Transpose: (c) => {
@@ -180,6 +180,21 @@ function sumTo(c: RuleContext, input: Value, gradient: Value): Value {
     `autodiff: ${c.node.opType} repeats [${to}]`,
   );
   return c.g.node('ReduceSum', [gradient, c.g.int64(axes)], { keepdims: 0 });
+}
+
+/**
+ * The shape of a Reshape's input for the way back. Written down where one dimension at most is unknown: a graph that
+ * reads the input for its shape alone would have to keep it.
+ */
+function shapeOf(c: RuleContext, input: Value): Value {
+  const to = c.dims(input);
+  const from = c.dims(outputOf(c, 0));
+  // 0 takes the dimension at this place of what is reshaped, -1 what is left.
+  const shape = to.map((dim, axis) =>
+    typeof dim === 'number' ? dim : dim === from[axis] ? 0 : -1,
+  );
+  const isWritten = shape.filter((dim) => dim === -1).length <= 1;
+  return isWritten ? c.g.int64(shape) : c.g.node('Shape', [input]);
 }
 
 function inputOf(c: RuleContext, index: number): Value {

@@ -4,6 +4,7 @@ import type { DecoderConfig } from '../../src/model/config.ts';
 import { embeddingName, finalNorm, headName } from '../../src/model/names.ts';
 import { GraphBuilder, type Value } from '../../src/onnx/graph-builder.ts';
 import { appendBackward } from '../autodiff/backward.ts';
+import type { Rule } from '../autodiff/rules.ts';
 import { inferShapes } from '../autodiff/shapes.ts';
 import { INPUT_SUFFIX, rmsNorm } from './training-lowering.ts';
 
@@ -42,26 +43,41 @@ export function headGraph(config: DecoderConfig, isTrained: (name: string) => bo
   const shapes = inferShapes(g, new Map());
   const { targets, probabilities } = addLoss(g, logits);
   const weights = g.input(HEAD.weights, 'float32', ['chunk', 1]);
-  // d(logits) = weight * (p - onehot(target)) [C, V]
-  const scaled = g.node('Mul', [probabilities, weights]);
-  const minus = g.node('Neg', [weights]);
-  const scatter = { axis: 1, reduction: 'add' };
-  const logitGradient = g.node('ScatterElements', [scaled, targets, minus], scatter);
-
   const trained = head.weights.filter(({ name }) => isTrained(name));
   const accumulated = new Map(
     trained.map(({ name, dims }) => [name, g.input(name + INPUT_SUFFIX.gradient, 'float32', dims)]),
   );
   const gradients = appendBackward(g, shapes, {
-    seeds: new Map([[logits, logitGradient]]),
+    seeds: new Map([[logits, probabilities]]),
     wanted: [hidden, ...accumulated.keys()],
     accumulated,
+    ownRules: new Map([[logits, crossEntropyRule(targets, weights)]]),
   });
   const hiddenGradient = gradients.get(hidden)!;
   g.output(hiddenGradient, 'float32', ['chunk', config.hiddenSize]);
   for (const { name, dims } of trained) g.output(gradients.get(name)!, 'float32', dims);
   const byWeight = new Map(trained.map(({ name }) => [name as string, gradients.get(name)!]));
   return { bytes: g.toBytes(), hiddenGradient, gradients: byWeight };
+}
+
+/**
+ * For the logits' Gemm(x, W, transB), given p = softmax(logits) [C, V] as dy: d(logits) = w * (p - onehot(target)).
+ * Weights and targets come in where rows are narrow: dx = w * (p W - W[target]); d(logits) itself, a copy of p, is
+ * only formed where W is trained.
+ */
+function crossEntropyRule(targets: Value, weights: Value): Rule {
+  return ({ g, node, dy: p, needs, add, addGemm }) => {
+    const [x, w] = node.inputs as [Value, Value];
+    const ids = g.node('Reshape', [targets, g.int64([-1])]);
+    const targetRows = g.node('Gather', [w, ids], { axis: 0 }); // [C, D]
+    const narrow = g.node('Sub', [g.node('Gemm', [p, w]), targetRows]);
+    add(x, g.node('Mul', [narrow, weights]));
+    if (!needs(w)) return;
+    const minusOne = g.node('Expand', [g.float(-1), g.node('Shape', [targets])]);
+    const scatter = { axis: 1, reduction: 'add' };
+    const unweighted = g.node('ScatterElements', [p, targets, minusOne], scatter); // [C, V]
+    addGemm(w, [unweighted, g.node('Mul', [x, weights])], { transA: 1 });
+  };
 }
 
 /** The loss alone: for evaluation. */

@@ -46,8 +46,11 @@ export interface SegmentGraphs {
   readonly kept: readonly KeptValue[];
 }
 
-/** What is worth keeping: products are dear to compute again, all else is cheap. */
-const KEPT_OPERATORS = new Set(['Gemm', 'MatMul']);
+/**
+ * What is worth keeping: products and attention weights are dear to compute again, all else is cheap. Transposed heads
+ * are kept in place of the products they come from, which saves turning and transposing them again.
+ */
+const KEPT_OPERATORS = new Set(['Gemm', 'MatMul', 'Softmax', 'Transpose']);
 
 /** Forward and backward of a segment, as two ONNX models. */
 export function segmentGraphs(spec: SegmentSpec): SegmentGraphs {
