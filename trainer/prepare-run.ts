@@ -112,7 +112,8 @@ function hashConfig(
   baseDigest: string,
   datasets: readonly (Dataset | undefined)[],
 ): string {
-  const hash = createHash('sha256').update(JSON.stringify(job)).update(baseDigest);
+  const settings = Object.entries(job).sort(([a], [b]) => (a < b ? -1 : 1));
+  const hash = createHash('sha256').update(JSON.stringify(settings)).update(baseDigest);
   for (const dataset of datasets) {
     hash.update('rows');
     for (const print of dataset?.fingerprints ?? []) hash.update(print);

@@ -30,7 +30,7 @@ export interface RunMemory {
 
 const FLOAT = 4;
 /** Node, ONNX Runtime and the graphs' sessions. */
-const RUNTIME_BYTES = 150e6;
+const RUNTIME_BYTES = 175e6;
 /** What the tokenizer keeps per token of the vocabulary. */
 const TOKENIZER_BYTES = 2700;
 /** Rows of the loss head's chunk, and how many arrays of logits are alive in one. */
