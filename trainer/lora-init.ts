@@ -3,13 +3,9 @@
 import type { DecoderConfig } from '../src/model/config.ts';
 import { moduleName, TARGET_MODULES, TARGET_NAMES } from '../src/model/target-modules.ts';
 import { fromFloat32, type Tensor } from '../src/tensor.ts';
+import { loraNames } from './graph/training-lowering.ts';
 import { createRandom, streamSeed } from './random.ts';
 import type { LoraSettings } from './types.ts';
-
-/** PEFT's name of one of an adapter's tensors. */
-export function loraTensorName(module: string, factor: 'A' | 'B'): string {
-  return `base_model.model.${module}.lora_${factor}.weight`;
-}
 
 /** A [rank, in] and B [out, rank] of every module, by PEFT's names. */
 export function drawAdapter(
@@ -25,11 +21,11 @@ export function drawAdapter(
       if (rank === undefined) continue;
       const inFeatures = TARGET_MODULES[target].inFeatures(model);
       const outFeatures = TARGET_MODULES[target].outFeatures(model);
-      const name = loraTensorName(module, 'A');
-      const a = uniform(rank * inFeatures, 1 / Math.sqrt(inFeatures), streamSeed(seed, name));
-      tensors.set(name, fromFloat32(a, [rank, inFeatures], 'F32'));
+      const names = loraNames(module);
+      const a = uniform(rank * inFeatures, 1 / Math.sqrt(inFeatures), streamSeed(seed, names.a));
+      tensors.set(names.a, fromFloat32(a, [rank, inFeatures], 'F32'));
       const b = new Float32Array(outFeatures * rank);
-      tensors.set(loraTensorName(module, 'B'), fromFloat32(b, [outFeatures, rank], 'F32'));
+      tensors.set(names.b, fromFloat32(b, [outFeatures, rank], 'F32'));
     }
   }
   return tensors;

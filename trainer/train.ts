@@ -151,7 +151,7 @@ function refuseNonFinite(step: number, { loss, weight }: LossSums, gradNorm: num
   if (Number.isFinite(loss) && Number.isFinite(gradNorm)) return;
   const what = Number.isFinite(loss) ? 'gradient' : 'loss';
   throw new TrainError(
-    `step ${step}: the ${what} is not finite; lower learningRate, or go on from a checkpoint with other settings`,
+    `step ${step}: the ${what} is not finite; begin again with a lower learningRate or a longer warm-up`,
   );
 }
 

@@ -17,8 +17,8 @@ export interface MethodMemory {
 
 /** NF4 codes and one fp32 scale per block of 64; double quantization takes 4.127. */
 const NF4_BITS = 4.5;
-/** Published figures count a few percent of the weights for activations of a batch with checkpointing. */
-const ACTIVATION_SHARE = 0.04;
+/** Published figures count little more than this of the 16-bit weights for a small batch with checkpointing. */
+const ACTIVATION_SHARE = 0.02;
 const MIN_ACTIVATION_BYTES = 0.25e9;
 
 export function memoryByMethod(size: ModelSize, rank: number): MethodMemory[] {
@@ -56,7 +56,7 @@ export function memoryByMethod(size: ModelSize, rank: number): MethodMemory[] {
         [`adapter of rank ${rank} with gradients and Adam, fp32`, adapterBytes],
         ['activations, about', activations / 2],
       ],
-      `the base alone takes ${gb(packed + unpacked)}; the rest is the 1 to 4 GB that one adds`,
+      `the base alone takes ${gb(packed + unpacked)}; longer batches take more`,
     ),
   ];
 }
@@ -100,16 +100,17 @@ export function recommend(
   size: ModelSize,
   options: { memory: number; trainedTokens: number | undefined },
 ): Recommendation {
-  const { memory, trainedTokens = 0 } = options;
-  const wanted = (BITS_PER_TOKEN * trainedTokens) / (BITS_PER_PARAMETER * size.loraPerRank);
+  const { memory, trainedTokens } = options;
+  const wanted = (BITS_PER_TOKEN * (trainedTokens ?? 0)) / (BITS_PER_PARAMETER * size.loraPerRank);
   const rank = Math.min(
     LARGEST_RANK,
     Math.max(DEFAULT_RANK, 2 ** Math.ceil(Math.log2(wanted || 1))),
   );
+  const rows = trainedTokens === undefined ? 'small data teaches' : 'the rows teach';
   const byRank =
     wanted > DEFAULT_RANK
       ? `${trainedTokens} trained tokens want about rank ${Math.ceil(wanted)}`
-      : `rank ${DEFAULT_RANK} on all linears holds more than the rows teach`;
+      : `rank ${DEFAULT_RANK} on all linears holds more than ${rows}`;
   const [, lora, qlora] = memoryByMethod(size, rank);
   const usable = USABLE_SHARE * memory;
   if (lora!.total <= usable / 4) {
