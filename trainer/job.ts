@@ -105,11 +105,13 @@ export const ADAPTER_KEYS = [
 
 /** Checks the JSON of a job file. @throws ConfigError with one line per fault, each naming its key. */
 export function parseJob(json: unknown): TrainJob {
-  const result = jobSchema.safeParse(json);
+  const result = jobSchema.safeParse(json, { reportInput: true });
   const faults = (result.error?.issues ?? []).flatMap((issue) =>
     issue.code === 'unrecognized_keys'
       ? issue.keys.map((key) => `${key}: is no key of a job`)
-      : [`${issue.path.join('.') || 'job'}: ${issue.message}`],
+      : [
+          `${issue.path.join('.') || 'job'}: ${issue.input === undefined ? 'is missing' : issue.message}`,
+        ],
   );
   if (result.data) faults.push(...contradictions(result.data));
   if (!result.success || faults.length > 0) throw new ConfigError(faults);

@@ -30,7 +30,7 @@ test('a job needs a model and data only', () => {
   assert.equal(job.batchSize, 8);
   assert.deepEqual(job.betas, [0.9, 0.999]);
   assert.equal(job.recompute, true);
-  assert.deepEqual(faultsOf({}).length, 2);
+  assert.deepEqual(faultsOf({}), ['model: is missing', 'data: is missing']);
 });
 
 test('an unknown key is refused by its name', () => {

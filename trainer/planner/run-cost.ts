@@ -40,6 +40,8 @@ const HEAD_COPIES = 5;
 const HIDDEN_COPIES = 16;
 const FFN_COPIES = 16;
 const ATTENTION_COPIES = 10;
+/** What a further block of the same graph adds, as a share of the first. */
+const FURTHER_BLOCK = 0.65;
 /** Arrays that a block keeps for its backward pass where nothing is recomputed. */
 const KEPT_HIDDEN = 3.5;
 const KEPT_FFN = 2;
@@ -66,7 +68,7 @@ export function memoryOfRun(config: DecoderConfig, run: RunShape): RunMemory {
   const kept = KEPT_HIDDEN * hiddenSize + KEPT_FFN * intermediateSize;
   const perToken =
     (segments + 3) * hiddenSize +
-    run.blocksPerSegment * block +
+    (1 + FURTHER_BLOCK * (run.blocksPerSegment - 1)) * block +
     (run.recompute ? 0 : layerCount * kept);
   const head = HEAD_COPIES * Math.min(HEAD_ROWS, run.targets) * vocabSize;
   const activations = FLOAT * (run.batchTokens * perToken + head);
