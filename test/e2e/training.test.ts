@@ -9,7 +9,7 @@ import { setTimeout } from 'node:timers/promises';
 import { parseSafetensors } from '../../src/formats/safetensors.ts';
 import { seededRandom, temporaryFolder } from '../fixtures.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
-import { runLorikeet, spawnLorikeet } from './program.ts';
+import { runLorikeet, spawnLorikeet, startServing } from './program.ts';
 
 const golden = sharedPath('golden');
 const TOY = path.resolve('models/toy');
@@ -21,15 +21,15 @@ function readLines(file: string): Record<string, unknown>[] {
 }
 
 /** Rows of letters that follow each other in a fixed order: something to learn. */
-function writeRows(dir: string, count = 24): string {
+function writeRows(dir: string): string {
   const random = seededRandom(11);
-  const rows = Array.from({ length: count }, () => {
+  const rows = Array.from({ length: 24 }, () => {
     const start = Math.floor(40 * (random() + 1));
     const ids = Array.from({ length: 8 + (start % 5) }, (_, t) => 10 + ((start + 7 * t) % 80));
     return JSON.stringify({ input_ids: ids, labels: ids });
   });
   const file = path.join(dir, 'rows.jsonl');
-  writeFileSync(file, rows.join('\n'));
+  writeFileSync(file, `${rows.join('\n')}\n`);
   return file;
 }
 
@@ -193,4 +193,32 @@ test('wrong settings end with 78, wrong rows with 1, wrong folders with 2, and n
   writeFileSync(path.join(run, 'mine'), '');
   assert.equal((await outcome({})).code, 2);
   assert.equal((await runLorikeet(['train', '--resume', run], dir)).code, 2);
+});
+
+test("the published adapter is served with the trainer's own validation loss", async (t) => {
+  const dir = temporaryFolder(t);
+  const rows = writeRows(dir);
+  const job = writeJob(dir, { name: 'letters', validation: rows, maxSteps: 5, evalEvery: 5 });
+  const run = path.join(dir, 'run');
+  assert.equal((await runLorikeet(['train', job, '--out', run], dir)).code, 0);
+  const { validationLoss } = readLines(path.join(run, 'metrics.jsonl')).at(-1)!;
+  const adapters = path.join(dir, 'adapters');
+  const flags = ['--model', TOY, '--adapters', adapters, '--weights', 'f32'];
+  const server = await startServing(flags, dir);
+  t.after(() => server.stop());
+  const logprobs: number[] = [];
+  for (const { input_ids } of readLines(rows)) {
+    const body = { model: 'letters', prompt: input_ids, max_tokens: 0, echo: true, logprobs: 0 };
+    const response = await fetch(`${server.url}/v1/completions`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+    });
+    const { choices } = (await response.json()) as {
+      choices: [{ logprobs: { token_logprobs: number[] } }];
+    };
+    logprobs.push(...choices[0].logprobs.token_logprobs.slice(1));
+  }
+  const served = -logprobs.reduce((sum, value) => sum + value, 0) / logprobs.length;
+  assert.ok(Math.abs(served - Number(validationLoss)) < 1e-4, `${served} ${validationLoss}`);
 });
