@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // Runs node's test runner over every *.test.ts below a folder: Node 20 expands no globs and finds no .ts by itself.
-// `test` leaves out test/e2e and test/bench, which have their own commands. An empty list fails.
+// `test` leaves out test/e2e and test/bench, which have their own commands; one file may be named instead of a folder.
+// An empty list fails.
 // TEST_COUNTS=FILE: also writes "passed failed skipped" there, for a caller that sums over runs.
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
@@ -8,7 +9,8 @@ import path from 'node:path';
 
 const [folder = 'test', ...args] = process.argv.slice(2);
 const separate = ['test/e2e', 'test/bench'];
-const files = readdirSync(folder, { recursive: true })
+const named = folder.endsWith('.test.ts');
+const files = (named ? [''] : readdirSync(folder, { recursive: true }))
   .map((name) => path.join(folder, name))
   .filter((file) => file.endsWith('.test.ts'))
   .filter((file) => separate.every((s) => folder.startsWith(s) || !file.startsWith(s + path.sep)))

@@ -1,5 +1,6 @@
 // The composition root: wires configuration, base, engine process and HTTP together, and ends them in order.
 // Everything heavy is imported by the command that needs it, after the engine process has been forked.
+import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { createFolderRegistry } from '../adapters/registry.ts';
 import { greet } from './cli/greeting.ts';
@@ -11,6 +12,7 @@ import type { AppOptions } from './http/deps.ts';
 import type { RunningServer } from './http/server.ts';
 import { type Artifact, readArtifact } from './import/artifact.ts';
 import { createLog, type Logger } from './log.ts';
+import { slotPositions } from './model/config.ts';
 import { createProcessClient, type EngineClient } from './scheduler/client.ts';
 import type { EngineHostOptions } from './scheduler/engine-host.ts';
 import type { TrainerRequest } from './training.ts';
@@ -19,8 +21,6 @@ import type { TrainerRequest } from './training.ts';
 const DRAIN_DEADLINE_MS = 25_000;
 /** For readers that have not taken the end of a drained stream. */
 const CLOSE_DEADLINE_MS = 2_000;
-/** A KV cache for the whole context of a long-context model would be larger than its weights. */
-const DEFAULT_MAX_SEQ = 2048;
 
 const commands: Commands = { serve, import: importCommand, trainer };
 const terminal = {
@@ -57,10 +57,13 @@ async function serve(config: Config): Promise<void> {
     ]);
     if (isReady) {
       const { name } = base.artifact.info;
-      terminal.out(greet({ url: server.url, name, canChat: !!text.chatTemplate, config }));
+      const hasAdapters = existsSync(config.adapters ?? '');
+      const canChat = !!text.chatTemplate;
+      terminal.out(greet({ url: server.url, name, canChat, hasAdapters, config }));
     }
     await Promise.race([aborted(interrupt), engine.fatal]);
   } finally {
+    server?.retire();
     // Refusing comes first: a drained engine makes /readyz say 503 while the port still answers.
     await engine.client.drain(DRAIN_DEADLINE_MS);
     await server?.close(CLOSE_DEADLINE_MS);
@@ -88,9 +91,7 @@ async function prepareBase(config: Config, signal: AbortSignal): Promise<Base> {
       onProgress: (done, total) => progress.update('prepare', done, total),
     });
     progress.end();
-    const { maxPositions } = artifact.config;
-    const maxSeqLength = config.maxSeq ?? Math.min(maxPositions, DEFAULT_MAX_SEQ);
-    return { artifact, servingDir, maxSeqLength };
+    return { artifact, servingDir, maxSeqLength: slotPositions(artifact.config, config.maxSeq) };
   } finally {
     artifact.tensors.close();
   }

@@ -11,7 +11,7 @@ import type { WeightsMode } from '../src/model/serving-weights.ts';
 import { TARGET_MODULES, type TargetName } from '../src/model/target-modules.ts';
 import { elementCount, fromFloat32, type Tensor } from '../src/tensor.ts';
 
-export const TINY_CONFIG = {
+const TINY_CONFIG = {
   model_type: 'llama',
   hidden_size: 64,
   intermediate_size: 128,

@@ -6,17 +6,21 @@ export interface Greeting {
   name: string;
   /** Whether the base has a chat template. */
   canChat: boolean;
+  /** Whether the folder of adapters is there; it may come later. */
+  hasAdapters: boolean;
   config: Pick<Config, 'host' | 'adapters'>;
 }
 
 const LOOPBACK = /^(127\.|localhost$|::1$)/;
 
-export function greet({ url, name, canChat, config }: Greeting): string {
+export function greet({ url, name, canChat, hasAdapters, config }: Greeting): string {
   const [route, body] = canChat
     ? ['chat/completions', '{"model":"base","messages":[{"role":"user","content":"Hello!"}]}']
     : ['completions', '{"model":"base","prompt":[1,2,3]}'];
   const lines = [`${name} is served at ${url} (documentation: ${url}/docs)`];
-  if (config.adapters !== undefined) lines.push(`Adapters: ${config.adapters}`);
+  if (config.adapters !== undefined) {
+    lines.push(`Adapters: ${config.adapters}${hasAdapters ? '' : ' (not there yet)'}`);
+  }
   if (!LOOPBACK.test(config.host)) lines.push('Whoever reaches this port may use it.');
   lines.push(
     'Try it:',

@@ -3,49 +3,57 @@
 // without an adapter. Attaching and detaching happen between runs.
 import type { AdapterWeights, LoraPair } from '../../adapters/weights.ts';
 import { assert } from '../assert.ts';
+import { ServeError } from '../errors.ts';
 import type { DecoderConfig } from '../model/config.ts';
 import { adaptedTargets, type LoraLayout } from '../model/lora-graph.ts';
-import { SITE_NAMES, type Site, TARGET_MODULES, type TargetName } from '../model/target-modules.ts';
+import type { TargetName } from '../model/target-modules.ts';
 import { hostTensor, type OrtTensor } from '../ort/tensor.ts';
 import { ZERO_SLOT } from './adapter-groups.ts';
 import type { AdapterKey } from './batch.ts';
 import { coveringTargets } from './lora-profiles.ts';
+import {
+  formOf,
+  isSameForm,
+  type OperandId,
+  type SlotForm,
+  slotBytes,
+  slotShapes,
+} from './slot-form.ts';
 
-type FloatTensor = OrtTensor<'float32'>;
+/** A named operand over a range of slots: A [slots, in, R * k], or B [slots, R, out]. */
+export interface AdapterOperand extends OperandId {
+  readonly tensor: OrtTensor<'float32'>;
+}
 
-/** A named operand over a range of slots. */
-export interface AdapterOperand {
-  /** A site's fused A [slots, in, R * k], or a target's B [slots, R, out]. */
-  readonly tensor: FloatTensor;
-  readonly layer: number;
-  readonly of: { readonly a: Site } | { readonly b: TargetName };
+export interface AdapterSlotsOptions {
+  /** Adapters that can be attached at once. */
+  readonly capacity: number;
+  /** Of the slots in use: every slot is as wide as the widest adapter needs. */
+  readonly capacityBytes: number;
 }
 
 /** Detached adapters of a larger rank leave slots that are too wide; so many runs later they are narrowed. */
 const RUNS_BEFORE_NARROWING = 64;
-const SMALLEST_RANK = 4;
 
 export class AdapterSlots {
   readonly #config: DecoderConfig;
-  readonly #capacity: number;
+  readonly #options: AdapterSlotsOptions;
   /** Index = slot; slot 0 is the zero slot. */
   readonly #attached: (AdapterWeights | undefined)[] = [undefined];
   #operands: AdapterOperand[] = [];
-  #rank = 0;
-  #targets: readonly TargetName[] = [];
+  #form: SlotForm = { rank: 0, targets: [] };
   #tooWideRuns = 0;
   #views = new Map<string, readonly AdapterOperand[]>();
   #version = 0;
 
-  /** `capacity`: adapters that can be attached at once. */
-  constructor(config: DecoderConfig, capacity: number) {
+  constructor(config: DecoderConfig, options: AdapterSlotsOptions) {
     this.#config = config;
-    this.#capacity = capacity;
+    this.#options = options;
   }
 
   /** The linears that the operands cover; a graph's layout must be of the same. */
   get targets(): readonly TargetName[] {
-    return this.#targets;
+    return this.#form.targets;
   }
 
   /** Slots in use, the zero slot included. */
@@ -69,14 +77,24 @@ export class AdapterSlots {
     return slot;
   }
 
+  /**
+   * Throws `ServeError` where the slots would take more memory than they may: `adapter_invalid` where this
+   * adapter alone does, else `overloaded`. What throws attaches nothing and changes nothing.
+   */
   attach(weights: AdapterWeights): void {
     assert(!this.keys().includes(weights.digest), 'an adapter is attached once');
-    assert(this.#attached.length <= this.#capacity, 'an adapter slot is free');
+    assert(this.#attached.length <= this.#options.capacity, 'an adapter slot is free');
+    const least = formOf([...this.#adapters(), weights]);
+    const widest = {
+      rank: Math.max(this.#form.rank, least.rank),
+      targets: coveringTargets([...this.#form.targets, ...least.targets]),
+    };
+    const count = this.#attached.length + 1;
+    const form = this.#fits(widest, count) ? widest : least;
+    if (!this.#fits(form, count)) throw this.#noRoom(weights);
+    if (!isSameForm(form, this.#form)) this.#rebuild(form);
     this.#attached.push(weights);
-    const rank = Math.max(this.#rank, rankBucket(weights.rank));
-    const targets = coveringTargets([...this.#targets, ...weights.targets]);
-    if (rank > this.#rank || targets.length > this.#targets.length) this.#rebuild(rank, targets);
-    else this.#place(this.#attached.length - 1);
+    this.#place(this.#attached.length - 1);
   }
 
   /** Frees a slot; the last one moves into it. */
@@ -90,13 +108,10 @@ export class AdapterSlots {
 
   /** To be called once per run: narrows slots that have been too wide for long. */
   noteRun(): void {
-    const attached = this.#attached.slice(1) as AdapterWeights[];
-    if (attached.length === 0) return;
-    const rank = rankBucket(Math.max(...attached.map((weights) => weights.rank)));
-    const targets = coveringTargets(attached.flatMap((weights) => weights.targets));
-    const isTooWide = rank < this.#rank || targets.length < this.#targets.length;
-    this.#tooWideRuns = isTooWide ? this.#tooWideRuns + 1 : 0;
-    if (this.#tooWideRuns >= RUNS_BEFORE_NARROWING) this.#rebuild(rank, targets);
+    if (this.#attached.length === 1) return;
+    const least = formOf(this.#adapters());
+    this.#tooWideRuns = isSameForm(least, this.#form) ? 0 : this.#tooWideRuns + 1;
+    if (this.#tooWideRuns >= RUNS_BEFORE_NARROWING) this.#rebuild(least);
   }
 
   /** The operands over `count` slots from `first` on. */
@@ -113,36 +128,40 @@ export class AdapterSlots {
     return views;
   }
 
-  #rebuild(rank: number, targets: readonly TargetName[]): void {
-    this.#rank = rank;
-    this.#targets = targets;
+  #adapters(): AdapterWeights[] {
+    return this.#attached.slice(1) as AdapterWeights[];
+  }
+
+  #fits(form: SlotForm, count: number): boolean {
+    return count * slotBytes(this.#config, form) <= this.#options.capacityBytes;
+  }
+
+  #noRoom(weights: AdapterWeights): ServeError {
+    const { rank } = weights;
+    return this.#fits(formOf([weights]), 2) // the zero slot and its own
+      ? new ServeError('overloaded', `adapters in use leave no room for one of rank ${rank}`)
+      : new ServeError('adapter_invalid', `adapter refused: rank ${rank} takes too much memory`);
+  }
+
+  /** Makes the operands anew, with what is attached. */
+  #rebuild(form: SlotForm): void {
+    const slots = this.#options.capacity + 1;
+    // Pages of slots that were never taken are never touched.
+    this.#operands = Array.from(slotShapes(this.#config, form), ({ shape, ...id }) => ({
+      ...id,
+      tensor: hostTensor('float32', [slots, ...shape]),
+    }));
+    this.#form = form;
     this.#tooWideRuns = 0;
     this.#version++;
     this.#views = new Map();
-    this.#operands = [];
-    const layout: LoraLayout = { kind: 'grouped', targets };
-    const slots = this.#capacity + 1;
-    for (let layer = 0; layer < this.#config.layerCount; layer++) {
-      for (const site of SITE_NAMES) {
-        const adapted = adaptedTargets(layout, site);
-        if (adapted.length === 0) continue;
-        const { inFeatures } = TARGET_MODULES[adapted[0]!];
-        const aShape = [slots, inFeatures(this.#config), rank * adapted.length];
-        // Pages of slots that were never taken are never touched.
-        this.#operands.push({ tensor: hostTensor('float32', aShape), layer, of: { a: site } });
-        for (const target of adapted) {
-          const bShape = [slots, rank, TARGET_MODULES[target].outFeatures(this.#config)];
-          this.#operands.push({ tensor: hostTensor('float32', bShape), layer, of: { b: target } });
-        }
-      }
-    }
     for (let slot = 1; slot < this.#attached.length; slot++) this.#place(slot);
   }
 
   /** Writes a slot whole: what the adapter does not adapt, and ranks that it lacks, are zeros. */
   #place(slot: number): void {
     const weights = this.#attached[slot]!;
-    const layout: LoraLayout = { kind: 'grouped', targets: this.#targets };
+    const layout: LoraLayout = { kind: 'grouped', targets: this.#form.targets };
     for (const { tensor, layer, of } of this.#operands) {
       const [, rows, cols] = tensor.shape as [number, number, number];
       const into = tensor.data.subarray(slot * rows * cols, (slot + 1) * rows * cols);
@@ -158,11 +177,6 @@ export class AdapterSlots {
       }
     }
   }
-}
-
-/** Powers of two, so that adapters of like rank share operands and a new rank seldom means new ones. */
-function rankBucket(rank: number): number {
-  return Math.max(SMALLEST_RANK, 2 ** Math.ceil(Math.log2(rank)));
 }
 
 /** B [rank, out] → [R, out]: the first rows, zeros after them. */

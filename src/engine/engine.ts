@@ -1,5 +1,6 @@
 // Runs one batch on the model: a prompt's chunk, or one token for each running sequence.
 // Knows token ids, KV slots and adapter digests; never text, tenants, queues or files of adapters.
+import os from 'node:os';
 import type { AdapterWeights } from '../../adapters/weights.ts';
 import { ConfigError } from '../errors.ts';
 import type { TokenLogprob } from '../generation.ts';
@@ -20,16 +21,18 @@ import { KvCache } from './kv-cache.ts';
 import { isFiniteRow, type LogitsRow, scoreToken } from './logits.ts';
 import { coveringTargets } from './lora-profiles.ts';
 import { type LoraInput, ModelRunner } from './model-run.ts';
-import { LogitsNarrower } from './narrow.ts';
 import type { Sampler } from './sampler.ts';
 import { openServingFolder } from './serving-folder.ts';
+
+/** Of the machine's memory: the base, the cache and, while slots are widened, the old ones need the rest. */
+const ADAPTER_SLOTS_SHARE = 0.5;
 
 export interface EngineOptions {
   /** A folder that `ensureServingFiles` made. */
   readonly servingDir: string;
   readonly slotCount: number;
-  /** Absent: the model's own, at most `DEFAULT_MAX_SEQ`. */
-  readonly maxSeqLength?: number;
+  /** Positions of a slot; at most the model's own. */
+  readonly maxSeqLength: number;
   readonly runtime?: RuntimeOptions;
 }
 
@@ -41,9 +44,6 @@ export interface EngineInfo {
   readonly weights: string;
 }
 
-/** A cache for the whole context of a long-context model would be larger than its weights. */
-export const DEFAULT_MAX_SEQ = 2048;
-
 interface EngineParts {
   readonly config: DecoderConfig;
   readonly info: EngineInfo;
@@ -51,7 +51,6 @@ interface EngineParts {
   readonly cache: KvCache;
   readonly slots: AdapterSlots;
   readonly runner: ModelRunner;
-  readonly narrower: LogitsNarrower;
 }
 
 export class Engine {
@@ -60,19 +59,18 @@ export class Engine {
   readonly config: DecoderConfig;
   readonly #parts: EngineParts;
 
+  /** Throws `ConfigError` where the machine cannot hold the cache, `FileError` for a bad folder. */
   static async create(options: EngineOptions): Promise<Engine> {
-    const { servingDir, slotCount, runtime = {} } = options;
+    const { servingDir, slotCount, maxSeqLength, runtime = {} } = options;
     const model = openServingFolder(servingDir);
     const { config } = model;
-    const maxSeqLength = checkedMaxSeq(config, options.maxSeqLength);
+    checkMemory(KvCache.byteSize(config, slotCount, maxSeqLength), options);
     const sessions = new GraphSessions(model, maxSeqLength, runtime);
     const cache = new KvCache(config, slotCount, maxSeqLength);
-    const slots = new AdapterSlots(config, slotCount);
+    const capacityBytes = os.totalmem() * ADAPTER_SLOTS_SHARE;
+    const slots = new AdapterSlots(config, { capacity: slotCount, capacityBytes });
     const runner = new ModelRunner({ config, sessions, cache, slots });
-    const [narrower] = await Promise.all([
-      LogitsNarrower.create(config.vocabSize, runtime),
-      runner.prepare({ kind: 'none' }),
-    ]);
+    await runner.prepare({ kind: 'none' });
     const info = {
       vocabSize: config.vocabSize,
       maxSeqLength,
@@ -80,7 +78,7 @@ export class Engine {
       provider: runtime.provider ?? 'cpu',
       weights: model.weights,
     };
-    return new Engine({ config, info, sessions, cache, slots, runner, narrower });
+    return new Engine({ config, info, sessions, cache, slots, runner });
   }
 
   private constructor(parts: EngineParts) {
@@ -96,6 +94,7 @@ export class Engine {
     await this.#parts.runner.prepare({ kind: 'grouped', targets });
   }
 
+  /** Throws `ServeError` where there is no memory for it beside the others; they stay as they are. */
   attachAdapter(weights: AdapterWeights): void {
     this.#parts.slots.attach(weights);
   }
@@ -129,7 +128,7 @@ export class Engine {
     const { tokenIds, scoring, sampler, slot, pastLength } = batch;
     const last = tokenIds.length - 1;
     const adapterSlot = this.#parts.slots.slotOf(batch.adapter);
-    const logits = await this.#parts.runner.run({
+    const rows = await this.#parts.runner.run({
       tokenIds,
       firstSlot: slot,
       pastLengths: [pastLength],
@@ -137,7 +136,6 @@ export class Engine {
       lora: adapterSlot === ZERO_SLOT ? { kind: 'none' } : { kind: 'single', slot: adapterSlot },
     });
     if (!scoring && !sampler) return { rows: [], promptLogprobs: [] };
-    const rows = await this.#parts.narrower.narrow(logits);
     if (!rows.every(isFiniteRow)) {
       this.zeroSlot(slot);
       return { rows: [{ ok: false, reason: 'non_finite' }], promptLogprobs: [] };
@@ -156,8 +154,7 @@ export class Engine {
       logitRows: rows.map((_, row) => row),
       lora: this.#loraOf(rows.map((row) => row.adapter)),
     });
-    const narrowed = await this.#parts.narrower.narrow(logits);
-    const results = narrowed.map((row, i): RowResult => {
+    const results = logits.map((row, i): RowResult => {
       if (isFiniteRow(row)) return sampled(rows[i]!.sampler, row);
       this.zeroSlot(i as SlotId);
       return { ok: false, reason: 'non_finite' };
@@ -190,8 +187,13 @@ function scorePrompt(
   return scores;
 }
 
-function checkedMaxSeq(config: DecoderConfig, asked: number | undefined): number {
-  if (asked === undefined) return Math.min(config.maxPositions, DEFAULT_MAX_SEQ);
-  if (asked <= config.maxPositions) return asked;
-  throw new ConfigError([`max-seq: ${asked} is more than the model's ${config.maxPositions}`]);
+/** The cache grows into its memory as sequences do: what cannot fit is refused before anyone depends on it. */
+function checkMemory(cacheBytes: number, { slotCount, maxSeqLength }: EngineOptions): void {
+  const machineBytes = os.totalmem();
+  if (cacheBytes <= machineBytes) return;
+  const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
+  throw new ConfigError([
+    `--slots, --max-seq: a KV cache of ${slotCount} x ${maxSeqLength} positions takes up to ` +
+      `${gib(cacheBytes)}, this machine has ${gib(machineBytes)}`,
+  ]);
 }

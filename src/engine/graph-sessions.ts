@@ -25,6 +25,7 @@ export class GraphSessions {
     this.#runtime = runtime;
   }
 
+  /** Rejects with `OrtError`, as where memory is short. */
   get(lora: LoraLayout): Promise<Session> {
     const id = layoutId(lora);
     let session = this.#sessions.get(id);
@@ -36,6 +37,7 @@ export class GraphSessions {
         prepacked: this.#prepacked,
       });
       this.#sessions.set(id, session);
+      session.catch(() => this.#sessions.delete(id)); // the next to ask tries again
     }
     return session;
   }

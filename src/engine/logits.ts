@@ -1,6 +1,7 @@
 // One row of logits as the engine hands it over, its largest entries, and log-probabilities from it.
 // Knows nothing of sampling parameters.
 import type { TokenLogprob } from '../generation.ts';
+import { NARROW_WIDTH } from '../model/narrow-graph.ts';
 
 /** The largest logits of a row, as a graph finds them. */
 export interface TopLogits {
@@ -18,9 +19,6 @@ export interface LogitsRow {
   top?: TopLogits;
 }
 
-/** Entries that narrowing keeps: enough for top_k up to 64 and for 20 reported alternatives. */
-export const TOP_COUNT = 64;
-
 /**
  * Whether the row can be sampled: no NaN, no +Inf, something above -Inf.
  * A NaN or an Inf anywhere shows in the log-sum-exp, so a narrowed row costs one comparison.
@@ -35,9 +33,9 @@ export function isFiniteRow(row: LogitsRow): boolean {
   return max > Number.NEGATIVE_INFINITY;
 }
 
-/** The row's `TOP_COUNT` largest logits; without the log-sum-exp, which costs an exponential each. */
+/** The row's `NARROW_WIDTH` largest logits; without the log-sum-exp, which costs an exponential each. */
 export function selectTop(logits: Float32Array): Omit<TopLogits, 'logSumExp'> {
-  const size = Math.min(TOP_COUNT, logits.length);
+  const size = Math.min(NARROW_WIDTH, logits.length);
   const values = new Float32Array(size).fill(Number.NEGATIVE_INFINITY);
   const ids = new Int32Array(size);
   let count = 0;

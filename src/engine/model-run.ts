@@ -5,11 +5,13 @@ import { LORA_INPUTS, type LoraLayout } from '../model/lora-graph.ts';
 import { ropeTables } from '../model/rope.ts';
 import { SERVING } from '../model/serving-graph.ts';
 import type { Binding } from '../ort/binding.ts';
-import { hostTensor, type OrtTensor, type OrtType } from '../ort/tensor.ts';
+import { hostTensor, type OrtTensor } from '../ort/tensor.ts';
 import type { GroupPlan } from './adapter-groups.ts';
 import type { AdapterSlots } from './adapter-slots.ts';
 import { type GraphSessions, layoutId } from './graph-sessions.ts';
 import type { KvCache } from './kv-cache.ts';
+import type { LogitsRow } from './logits.ts';
+import { GrowingTensor, LogitsOutputs } from './run-tensors.ts';
 
 /** One run: B sequences in neighbouring slots, S new tokens each. */
 export interface ModelInput {
@@ -40,6 +42,8 @@ export class ModelRunner {
   readonly #cache: KvCache;
   readonly #slots: AdapterSlots;
   readonly #bound = new Map<string, BoundGraph>();
+  /** That of the adapter slots that may be bound. */
+  #slotsVersion = 0;
   readonly #inputs = {
     inputIds: new GrowingTensor('int64'),
     batchShape: new GrowingTensor('int64'),
@@ -50,7 +54,7 @@ export class ModelRunner {
     rowPlaces: new GrowingTensor('int64'),
     groupShape: new GrowingTensor('int64'),
   };
-  readonly #logits: GrowingTensor<'float32'>;
+  readonly #outputs: LogitsOutputs;
 
   readonly #rope: { cos: OrtTensor; sin: OrtTensor };
 
@@ -59,7 +63,7 @@ export class ModelRunner {
     this.#sessions = parts.sessions;
     this.#cache = cache;
     this.#slots = parts.slots;
-    this.#logits = new GrowingTensor('float32', config.vocabSize);
+    this.#outputs = new LogitsOutputs(config.vocabSize);
     const { cos, sin } = ropeTables(config, cache.maxSeqLength);
     const shape = [cache.maxSeqLength, config.headDim / 2];
     this.#rope = { cos: hostTensor('float32', shape, cos), sin: hostTensor('float32', shape, sin) };
@@ -70,17 +74,18 @@ export class ModelRunner {
     await this.#boundGraph(layout);
   }
 
-  /** The logits [L, V] of the rows asked; valid until the next run. */
-  async run(input: ModelInput): Promise<OrtTensor<'float32'>> {
+  /** The logits of the rows asked, in their order: views of memory that the next run overwrites. */
+  async run(input: ModelInput): Promise<LogitsRow[]> {
+    this.#letGoOfStaleSlots();
     const graph = await this.#boundGraph(this.#layout(input.lora));
     this.#bindTokens(graph, input);
     const { firstSlot, pastLengths, lora } = input;
     this.#bindCache(graph, firstSlot, pastLengths.length);
     if (lora.kind !== 'none') this.#bindAdapters(graph, lora);
-    const logits = this.#logits.at(input.logitRows.length);
-    graph.bindOutput(SERVING.logits, logits);
+    const outputs = this.#outputs.at(input.logitRows.length);
+    for (const [name, tensor] of outputs) graph.bindOutput(name, tensor);
     await graph.binding.run();
-    return logits;
+    return this.#outputs.rows(input.logitRows.length);
   }
 
   #layout({ kind }: LoraInput): LoraLayout {
@@ -89,15 +94,29 @@ export class ModelRunner {
 
   async #boundGraph(layout: LoraLayout): Promise<BoundGraph> {
     const id = layoutId(layout);
-    let graph = this.#bound.get(id);
-    if (!graph) {
-      const session = await this.#sessions.get(layout);
-      graph = new BoundGraph(session.createBinding());
-      graph.bindInput(SERVING.cos, this.#rope.cos);
-      graph.bindInput(SERVING.sin, this.#rope.sin);
-      this.#bound.set(id, graph);
-    }
+    const known = this.#bound.get(id);
+    if (known) return known;
+    const session = await this.#sessions.get(layout);
+    const madeMeanwhile = this.#bound.get(id);
+    if (madeMeanwhile) return madeMeanwhile;
+    const graph = new BoundGraph(session.createBinding());
+    graph.bindInput(SERVING.cos, this.#rope.cos);
+    graph.bindInput(SERVING.sin, this.#rope.sin);
+    this.#bound.set(id, graph);
     return graph;
+  }
+
+  /** Slots that were made anew: a graph that is not run again soon would keep the old ones in memory. */
+  #letGoOfStaleSlots(): void {
+    const { version } = this.#slots;
+    if (version === this.#slotsVersion) return;
+    this.#slotsVersion = version;
+    const none = layoutId({ kind: 'none' });
+    for (const [id, graph] of this.#bound) {
+      if (id === none) continue;
+      graph.binding.release();
+      this.#bound.delete(id);
+    }
   }
 
   #bindTokens(graph: BoundGraph, { tokenIds, pastLengths, logitRows }: ModelInput): void {
@@ -162,48 +181,5 @@ class BoundGraph {
     if (this.#tensors.get(name) === tensor) return;
     this.binding.bindOutput(name, tensor);
     this.#tensors.set(name, tensor);
-  }
-}
-
-/** A small operand whose first dimension changes from run to run: one memory, a view per size. */
-class GrowingTensor<T extends OrtType> {
-  readonly #type: T;
-  readonly #width: number | undefined;
-  #capacity = 0;
-  #whole: OrtTensor<T> | undefined;
-  #views = new Map<number, OrtTensor<T>>();
-
-  /** [n], or [n, width]. */
-  constructor(type: T, width?: number) {
-    this.#type = type;
-    this.#width = width;
-  }
-
-  /** The tensor of `count` rows; its contents are what was last written. */
-  at(count: number): OrtTensor<T> {
-    if (count > this.#capacity) {
-      this.#capacity = Math.max(count, this.#capacity * 2);
-      this.#whole = hostTensor(this.#type, this.#shape(this.#capacity));
-      this.#views = new Map();
-    }
-    let view = this.#views.get(count);
-    if (!view) {
-      view = this.#whole!.view(this.#shape(count));
-      this.#views.set(count, view);
-    }
-    return view;
-  }
-
-  fill(values: readonly number[]): OrtTensor<T> {
-    const tensor = this.at(values.length);
-    const { data } = tensor;
-    if (data instanceof BigInt64Array)
-      for (let i = 0; i < values.length; i++) data[i] = BigInt(values[i]!);
-    else data.set(values);
-    return tensor;
-  }
-
-  #shape(count: number): number[] {
-    return this.#width === undefined ? [count] : [count, this.#width];
   }
 }

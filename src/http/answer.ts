@@ -39,5 +39,8 @@ const TEXTLESS = { push: () => ({ text: '', stopped: false }), end: () => '' };
 /** Throws where the engine cannot take a request now. */
 export function requireReady(deps: Deps): void {
   if (deps.client.state === 'ready') return;
+  if (deps.client.state === 'stopped') {
+    throw new ServeError('overloaded', 'The server is shutting down');
+  }
   throw new ServeError('engine_restarting', `The engine is ${deps.client.state}`);
 }

@@ -19,7 +19,7 @@ export async function readJsonBody(request: Request, limits: HttpLimits): Promis
   } catch (cause) {
     throw new ServeError('invalid_utf8', 'The body is not valid UTF-8', { cause });
   }
-  scanJson(text, limits.maxJsonDepth);
+  scanJson(text, limits);
   try {
     return JSON.parse(text);
   } catch {

@@ -1,6 +1,6 @@
 // A linear look at JSON text before it is parsed: what `JSON.parse` would accept, and we do not.
 // Knows no schema; malformed text is left to the parser, which gives the error.
-import { ServeError } from '../errors.ts';
+import { type ErrorCode, ServeError } from '../errors.ts';
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
@@ -11,32 +11,43 @@ const CLOSE_BRACKET = 0x5d;
 const COMMA = 0x2c;
 const LOWER_U = 0x75;
 
+export interface JsonBounds {
+  maxJsonDepth: number;
+  /** Of all objects together; an empty one counts as one. */
+  maxJsonMembers: number;
+}
+
 /**
- * Refuses nesting deeper than `maxDepth` (the parser recurses), a member named twice in the outermost object
- * (readers differ in which one counts), and `\u` escapes that are half of a surrogate pair.
+ * Refuses nesting deeper than `maxJsonDepth` (the parser recurses), more than `maxJsonMembers` members (each key is a
+ * string of its own), a member named twice in the outermost object (readers differ in which one counts), and `\u`
+ * escapes that are half of a surrogate pair.
  */
-export function scanJson(text: string, maxDepth: number): void {
-  const isObject = /^\s*\{/.test(text);
-  let depth = 0;
+export function scanJson(text: string, { maxJsonDepth, maxJsonMembers }: JsonBounds): void {
+  const outer = new OuterKeys();
+  /** Whether what is open, from the outermost in, is an object. */
+  const open: boolean[] = [];
+  let members = 0;
   let atKey = false;
-  const keys = new Set<string>();
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i);
     if (code === QUOTE) {
       const end = skipString(text, i);
-      if (depth === 1 && atKey) addKey(keys, text.slice(i, end + 1));
+      if (open.length === 1 && atKey) outer.add(text.slice(i, end + 1));
       atKey = false;
       i = end;
-    } else if (code === OPEN_BRACE || code === OPEN_BRACKET) {
-      if (++depth > maxDepth) {
-        throw new ServeError('invalid_json', `JSON is nested deeper than ${maxDepth} levels`);
-      }
-      atKey = code === OPEN_BRACE;
-    } else if (code === CLOSE_BRACE || code === CLOSE_BRACKET) {
-      depth--;
-    } else if (code === COMMA) {
-      atKey = isObject && depth === 1;
+      continue;
     }
+    if (code === OPEN_BRACE || code === OPEN_BRACKET) {
+      open.push(code === OPEN_BRACE);
+      if (open.length > maxJsonDepth)
+        throw outer.fault('invalid_json', `JSON is nested deeper than ${maxJsonDepth} levels`);
+    } else if (code === CLOSE_BRACE || code === CLOSE_BRACKET) {
+      open.pop();
+      continue;
+    } else if (code !== COMMA) continue;
+    atKey = open.at(-1) === true;
+    if (atKey && ++members > maxJsonMembers)
+      throw outer.fault('invalid_request', `The body has more than ${maxJsonMembers} members`);
   }
 }
 
@@ -68,17 +79,26 @@ function hex4(text: string, i: number): number {
   return Number.parseInt(text.slice(i, i + 4), 16);
 }
 
-function addKey(keys: Set<string>, quoted: string): void {
-  let key: string;
-  try {
-    key = JSON.parse(quoted);
-  } catch {
-    return; // malformed: the parser says so
+/** The names of the outermost object's members so far; the last one is where the scan is. */
+class OuterKeys {
+  readonly #keys = new Set<string>();
+  #last: string | undefined;
+
+  add(quoted: string): void {
+    let key: string;
+    try {
+      key = JSON.parse(quoted);
+    } catch {
+      return; // malformed: the parser says so
+    }
+    this.#last = key;
+    if (this.#keys.has(key))
+      throw this.fault('invalid_json', 'A member of the request is given twice');
+    this.#keys.add(key);
   }
-  if (keys.has(key)) {
-    throw new ServeError('invalid_json', 'A member of the request is given twice', {
-      param: key.slice(0, 64),
-    });
+
+  fault(code: ErrorCode, message: string): ServeError {
+    const param = this.#last?.slice(0, 64);
+    return new ServeError(code, message, param ? { param } : {});
   }
-  keys.add(key);
 }

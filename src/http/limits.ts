@@ -7,8 +7,12 @@ export const DEFAULT_LIMITS = {
   bodyTimeoutMs: 10_000,
   /** Text per token of the context: prose has 4 to 5, tables of spaces 10. Tokenizing 32,768 takes 40 ms. */
   maxCharsPerToken: 16,
+  /** Text of several prompts that is tokenized in one turn of the event loop; a single prompt may be longer. */
+  maxCharsPerTurn: 8192,
   /** JSON is parsed recursively; requests nest 5 deep. */
   maxJsonDepth: 64,
+  /** Members of all objects of a body: 1 MiB of short keys hold the loop up for 0.3 s. The longest chat has 14,000. */
+  maxJsonMembers: 16_384,
   /** Choices of one prompt: each holds a KV slot. */
   maxChoices: 8,
   /** Prompts of one request. */

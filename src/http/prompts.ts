@@ -1,4 +1,5 @@
 // From what a client wrote to the engine's token ids, checked against the context.
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ServeError } from '../errors.ts';
 import type { ChatMessage } from '../tokenizer/chat-template.ts';
 import type { Deps } from './deps.ts';
@@ -10,24 +11,42 @@ export interface Prompt {
   text: string;
 }
 
-export function preparePrompts(prompts: Prompts, deps: Deps): Prompt[] {
-  const { tokenizer } = deps;
+/**
+ * All prompts as token ids. `checkFit` throws for a prompt of so many tokens that does not fit the context: the first
+ * one ends the work. Between prompts others get their turn, since tokenizing holds the event loop up.
+ */
+export async function preparePrompts(
+  prompts: Prompts,
+  deps: Deps,
+  checkFit: (promptTokens: number) => void,
+): Promise<Prompt[]> {
+  const { tokenizer, limits } = deps;
   if (prompts.kind === 'ids') {
+    for (const { length } of prompts.prompts) checkFit(length);
     return prompts.prompts.map((ids) => ({
       ids,
       text: tokenizer?.decode(ids, { skipSpecials: true }) ?? '',
     }));
   }
   if (!tokenizer) throw needsTokenizer('prompt');
-  return prompts.texts.map((text) => {
-    checkTextLength(text, 'prompt', deps);
+  for (const text of prompts.texts) checkTextLength(text, 'prompt', deps);
+  const prepared: Prompt[] = [];
+  let charsInTurn = 0;
+  for (const text of prompts.texts) {
+    charsInTurn += text.length;
+    if (charsInTurn > limits.maxCharsPerTurn) {
+      await nextTurn();
+      charsInTurn = text.length;
+    }
     // A client that means control tokens gives ids: in text they would be an injection.
     const ids = tokenizer.encode(text, { specials: false, affixes: true });
     if (ids.length === 0) {
       throw new ServeError('invalid_request', 'prompt: has no tokens', { param: 'prompt' });
     }
-    return { ids, text };
-  });
+    checkFit(ids.length);
+    prepared.push({ ids, text });
+  }
+  return prepared;
 }
 
 export function prepareMessages(messages: readonly ChatMessage[], deps: Deps): Prompt {

@@ -2,7 +2,7 @@
 // streams finish. Knows no route.
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
-import { getRequestListener } from '@hono/node-server';
+import { getRequestListener, type HttpBindings } from '@hono/node-server';
 import { ServeError } from '../errors.ts';
 import { MAX_HEADER_BYTES } from './limits.ts';
 import { toEnvelope } from './middleware/errors.ts';
@@ -24,6 +24,8 @@ export interface ServerOptions {
 export interface RunningServer {
   url: string;
   port: number;
+  /** Goes on answering, but each answer ends its connection: clients that keep theirs look for another server. */
+  retire(): void;
   /** Accepts nothing new, lets answers finish until the deadline, then cuts them. Resolves when all are closed. */
   close(deadlineMs: number): Promise<void>;
 }
@@ -38,12 +40,17 @@ export async function startServer(
   app: FetchApp,
   { host, port, headersTimeoutMs = 10_000 }: ServerOptions,
 ): Promise<RunningServer> {
-  const listener = getRequestListener(app.fetch, {
+  const answer: FetchApp['fetch'] = (request, env) =>
+    hasDotSegments((env as HttpBindings).incoming.url)
+      ? refusal(new ServeError('not_found', 'There is no such route'))
+      : app.fetch(request, env);
+  const listener = getRequestListener(answer, {
     errorHandler: () => refusal(new ServeError('invalid_request', 'Bad request target or Host')),
   });
   const server = createServer(
     {
       maxHeaderSize: MAX_HEADER_BYTES,
+      requireHostHeader: false, // the listener refuses it, with an envelope and an id
       headersTimeout: headersTimeoutMs,
       requestTimeout: REQUEST_TIMEOUT_MS,
       keepAliveTimeout: KEEP_ALIVE_MS,
@@ -52,14 +59,14 @@ export async function startServer(
     listener,
   );
   server.on('clientError', refuseConnection);
-  const close = createCloser(server);
+  const end = createEnd(server);
   await listen(server, host, port);
   const bound = server.address() as AddressInfo;
   const name = bound.family === 'IPv6' ? `[${bound.address}]` : bound.address;
   return {
     url: `http://${name}:${bound.port}`,
     port: bound.port,
-    close,
+    ...end,
   };
 }
 
@@ -73,18 +80,23 @@ function listen(server: Server, host: string, port: number): Promise<void> {
   });
 }
 
-/** The function that closes the server. Idle connections would hold it open until their clients leave. */
-function createCloser(server: Server): (deadlineMs: number) => Promise<void> {
+/** How the server ends. Idle connections would hold it open until their clients leave. */
+function createEnd(server: Server): Pick<RunningServer, 'retire' | 'close'> {
+  let isRetired = false;
   let isClosing = false;
   server.prependListener('request', (_request: IncomingMessage, response) => {
-    if (isClosing) response.setHeader('connection', 'close');
+    if (isRetired) response.setHeader('connection', 'close');
     response.once('close', () => {
       if (isClosing) setImmediate(() => server.closeIdleConnections());
     });
   });
-  return (deadlineMs) => {
+  const retire = () => {
+    isRetired = true;
+  };
+  const close = (deadlineMs: number) => {
+    retire();
     isClosing = true;
-    return new Promise((resolve) => {
+    return new Promise<void>((resolve) => {
       const deadline = setTimeout(() => server.closeAllConnections(), deadlineMs);
       server.close(() => {
         clearTimeout(deadline);
@@ -93,6 +105,12 @@ function createCloser(server: Server): (deadlineMs: number) => Promise<void> {
       server.closeIdleConnections();
     });
   };
+  return { retire, close };
+}
+
+/** `.` and `..`, escaped or not, in a target's path: URL parsers resolve them, so that a proxy may see another path. */
+function hasDotSegments(target = ''): boolean {
+  return /^[^?#]*\/(?:\.|%2e){1,2}(?:[/?#]|$)/i.test(target);
 }
 
 function refusal(error: ServeError): Response {

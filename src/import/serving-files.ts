@@ -4,7 +4,6 @@ import { existsSync } from 'node:fs';
 import { type FileHandle, mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { assert } from '../assert.ts';
-
 import { biasName, embeddingName, headName } from '../model/names.ts';
 import {
   embeddingMatrix,
@@ -29,6 +28,8 @@ import { type Artifact, type LinearWeights, readLinear } from './artifact.ts';
 
 /** The runtime wants weights on a cache line; the mapping itself starts on a page. */
 const ALIGNMENT = 64;
+/** One call writes at most 2^31-1 bytes, and a full disk may take fewer than it is given. */
+const MAX_IO_BYTES = 1 << 30;
 
 export interface ServingFilesOptions {
   weights: WeightsMode;
@@ -105,7 +106,11 @@ class TensorWriter {
   }
 
   async write(tensor: ServingTensor, bytes: Uint8Array): Promise<void> {
-    await this.#handle.write(bytes, 0, bytes.length, this.#offset);
+    for (let done = 0; done < bytes.length; ) {
+      const length = Math.min(bytes.length - done, MAX_IO_BYTES);
+      const { bytesWritten } = await this.#handle.write(bytes, done, length, this.#offset + done);
+      done += bytesWritten;
+    }
     this.written.push({ ...tensor, offset: this.#offset });
     this.#offset = Math.ceil((this.#offset + bytes.length) / ALIGNMENT) * ALIGNMENT;
     this.#onProgress?.(this.written.length, this.#total);

@@ -55,13 +55,29 @@ export async function writeArtifact(
   await mkdir(building, { recursive: true });
   try {
     const info = await fillFolder(checkpoint, building, options);
-    await rm(outDir, { recursive: true, force: true });
-    await rename(building, outDir);
+    await replaceFolder(outDir, building);
     return info;
   } catch (error) {
     await rm(building, { recursive: true, force: true });
     throw error;
   }
+}
+
+/** What is there goes only once the new folder stands in its place. */
+async function replaceFolder(outDir: string, building: string): Promise<void> {
+  if (!existsSync(outDir)) {
+    await rename(building, outDir);
+    return;
+  }
+  const former = `${building}-former`;
+  await rename(outDir, former);
+  try {
+    await rename(building, outDir);
+  } catch (error) {
+    await rename(former, outDir);
+    throw error;
+  }
+  await rm(former, { recursive: true });
 }
 
 /** Refuses a folder that may hold something else, before any work is done. */

@@ -1,7 +1,7 @@
 // A decoder's shape, from transformers' `config.json` (both the older and the newer form of its keys).
 // A family is a row of FAMILIES; what no row describes is refused by name.
 import { z } from 'zod';
-import { FileError } from '../errors.ts';
+import { ConfigError, FileError } from '../errors.ts';
 
 /** Frequencies of the rotary embedding. */
 export type Rope =
@@ -183,4 +183,14 @@ function parseRope(raw: RawConfig): Rope {
         `"${type}" is not supported (supported: default, linear, llama3)`,
       );
   }
+}
+
+/** A cache for the whole context of a long-context model would be larger than its weights. */
+const DEFAULT_MAX_SEQ = 2048;
+
+/** Positions of a KV slot: as asked, else the model's own up to a default. Throws `ConfigError`. */
+export function slotPositions({ maxPositions }: DecoderConfig, asked: number | undefined): number {
+  if (asked === undefined) return Math.min(maxPositions, DEFAULT_MAX_SEQ);
+  if (asked <= maxPositions) return asked;
+  throw new ConfigError([`--max-seq: ${asked} is more than the model's ${maxPositions} positions`]);
 }

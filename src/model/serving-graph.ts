@@ -5,6 +5,7 @@ import type { DecoderConfig } from './config.ts';
 import { type DecoderLowering, decoder, type Projection, type Residual } from './decoder.ts';
 import { LoraGraph, type LoraLayout } from './lora-graph.ts';
 import { layerTensor } from './names.ts';
+import { narrowLogits } from './narrow-graph.ts';
 import {
   BLOCK_SIZE,
   embeddingMatrix,
@@ -26,7 +27,7 @@ export interface ServingGraphOptions {
   readonly lora: LoraLayout;
 }
 
-/** Names of a serving graph's inputs and outputs (LoRA's: `LORA_INPUTS`). */
+/** Names of a serving graph's inputs and outputs (see also `LORA_INPUTS` and `NARROW`). */
 export const SERVING = {
   /** int64 [T] */
   inputIds: 'input_ids',
@@ -55,8 +56,9 @@ export function servingGraph(options: ServingGraphOptions): Uint8Array {
   const hidden = decoder(ops, config);
   const rows = ops.g.node('Gather', [hidden, ops.logitRows], { axis: 0 }); // [L, D]
   const head = headMatrix(config, weights);
-  ops.matmul(rows, head, undefined, SERVING.logits);
-  ops.g.output(SERVING.logits as Value, 'float32', ['logit_rows', config.vocabSize]);
+  const logits = ops.matmul(rows, head, undefined, SERVING.logits);
+  ops.g.output(logits, 'float32', ['logit_rows', config.vocabSize]);
+  narrowLogits(ops.g, logits, config.vocabSize);
   return ops.g.toBytes();
 }
 

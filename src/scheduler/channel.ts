@@ -20,5 +20,6 @@ export interface ChannelHandlers {
   onMessage(message: FromEngine): void;
   /** The engine and all that it held is gone. */
   onLost(): void;
+  /** Whether a sequence waits for a step; one whose adapter is being loaded does not. */
   isWaiting(): boolean;
 }

@@ -12,6 +12,7 @@ import type {
   EngineStats,
   FromEngine,
   SequenceId,
+  ToEngine,
 } from './protocol.ts';
 import type { StepLoop } from './step-loop.ts';
 import { Supervisor, type SupervisorOptions } from './supervisor.ts';
@@ -72,6 +73,8 @@ class ChannelClient implements EngineClient {
   readonly #log: Logger;
   /** Of the sequences that have not ended. */
   readonly #listeners = new Map<SequenceId, EngineListener>();
+  /** Those of them that are not accepted yet: their adapters are being loaded, which is no step's work. */
+  readonly #loading = new Set<SequenceId>();
   #lastId = 0;
   /** Of this engine; a gap means that events are lost. */
   #lastStep = 0;
@@ -82,7 +85,7 @@ class ChannelClient implements EngineClient {
     this.#channel = connect({
       onMessage: (message) => this.#receive(message),
       onLost: () => this.#onLost(),
-      isWaiting: () => this.#listeners.size > 0,
+      isWaiting: () => this.#listeners.size > this.#loading.size,
     });
   }
 
@@ -107,9 +110,10 @@ class ChannelClient implements EngineClient {
     this.#lastId++;
     const id = this.#lastId as SequenceId;
     this.#listeners.set(id, listener);
+    if (adapter) this.#loading.add(id);
     const isRefused = this.state !== 'ready';
     if (isRefused) queueMicrotask(() => this.#fail(id));
-    else this.#channel.send({ type: 'submit', id, tenant, ...(adapter && { adapter }), request });
+    else this.#channel.send(toSubmit({ id, tenant, request }, adapter));
     return {
       id,
       abort: () => {
@@ -164,6 +168,7 @@ class ChannelClient implements EngineClient {
   #deliver(event: EngineEvent): void {
     const listener = this.#listeners.get(event.id);
     if (!listener) return;
+    this.#loading.delete(event.id); // the first event accepts, or ends
     if (event.type === 'finished' || event.type === 'failed') this.#listeners.delete(event.id);
     try {
       listener(event);
@@ -171,4 +176,14 @@ class ChannelClient implements EngineClient {
       this.#log.error({ err: error, id: event.id }, 'a listener of engine events failed');
     }
   }
+}
+
+/** Nothing else that the caller's object may hold, such as a name, goes to the engine. */
+function toSubmit(
+  rest: { id: SequenceId; tenant: string; request: GenerationRequest },
+  adapter: AdapterSource | undefined,
+): ToEngine {
+  if (!adapter) return { type: 'submit', ...rest };
+  const { digest, directory } = adapter;
+  return { type: 'submit', ...rest, adapter: { digest, directory } };
 }

@@ -10,8 +10,14 @@ export interface SlotMove {
   readonly length: number;
 }
 
-/** Gives each sequence that lives past the prefix a hole in it; `rows[i]` owns slot i afterwards. */
-export function compactSlots(running: readonly Sequence[]): {
+/**
+ * Gives each running sequence that lives past the prefix a hole in it; `rows[i]` owns slot i afterwards, and an
+ * unfinished prefill the slot after the last row.
+ */
+export function compactSlots(
+  running: readonly Sequence[],
+  prefilling: readonly Sequence[],
+): {
   rows: Sequence[];
   moves: SlotMove[];
 } {
@@ -22,12 +28,17 @@ export function compactSlots(running: readonly Sequence[]): {
     else outside.push(sequence);
   }
   const moves: SlotMove[] = [];
+  const move = (sequence: Sequence, to: number) => {
+    moves.push({ from: sequence.slot!, to: to as SlotId, length: sequence.pastLength });
+    sequence.slot = to as SlotId;
+  };
   for (const [i, row] of rows.entries()) {
     if (row) continue;
-    const sequence = outside.pop()!; // as many outside as there are holes
-    moves.push({ from: sequence.slot!, to: i as SlotId, length: sequence.pastLength });
-    sequence.slot = i as SlotId;
-    rows[i] = sequence;
+    rows[i] = outside.pop()!; // as many outside as there are holes
+    move(rows[i]!, i);
   }
+  prefilling.forEach((sequence, i) => {
+    if (sequence.slot !== rows.length + i) move(sequence, rows.length + i);
+  });
   return { rows: rows as Sequence[], moves };
 }

@@ -31,19 +31,24 @@ export interface SchedulerOptions {
   maxSeqLength: number;
   /** Accepted sequences beyond the slots; more are refused, so that nobody waits without end. */
   maxWaiting?: number;
-  /** Prompt tokens of one step: what the running rows wait for between two of their tokens. */
+  /** Prompt tokens of one step, of one prompt or of several: what the running rows wait for between two tokens. */
   prefillChunk?: number;
   /** Distinct adapters that run at once; by default as many as slots, which is no limit. */
   maxActiveAdapters?: number;
 }
 
-/** What the engine does next: moves, detach, attach, prefill, decode, in this order. */
+/** A prompt's chunk, and the adapter that is to be attached for it. */
+export interface StepPrefill {
+  readonly attach: AdapterKey | undefined;
+  readonly batch: PrefillBatch;
+}
+
+/** What the engine does next: moves, detach, prefills in order, decode. */
 export interface Step {
   readonly moves: readonly SlotMove[];
   readonly detach: readonly AdapterKey[];
-  /** Always the prefill's adapter. */
-  readonly attach: AdapterKey | undefined;
-  readonly prefill: PrefillBatch | undefined;
+  /** Together at most `prefillChunk` tokens; only the last may leave its prompt unfinished. */
+  readonly prefills: readonly StepPrefill[];
   readonly decode: DecodeBatch | undefined;
 }
 
@@ -52,7 +57,7 @@ export type RunOutcome = { readonly result: BatchResult } | { readonly error: Se
 
 /** An outcome for each batch of the step. A prefill that failed left its `attach` undone. */
 export interface StepOutcome {
-  readonly prefill: RunOutcome | undefined;
+  readonly prefills: readonly RunOutcome[];
   readonly decode: RunOutcome | undefined;
 }
 
@@ -75,7 +80,8 @@ export class Scheduler {
   readonly #attached = new Set<AdapterKey>();
   /** Row i owns slot i, except between a settle and the next step. */
   #running: Sequence[] = [];
-  #prefilling: Sequence | undefined;
+  /** Own the slots after the running rows, in order. Between steps at most one, unfinished. */
+  #prefilling: Sequence[] = [];
   #inFlight: Step | undefined;
   #totals = { steps: 0, promptTokens: 0, generatedTokens: 0, nonFiniteRows: 0 };
 
@@ -127,15 +133,14 @@ export class Scheduler {
   /** The next step, or undefined where nothing is to run. It must be settled before the next. */
   next(): Step | undefined {
     assert(!this.#inFlight, 'one step at a time');
-    const { rows, moves } = compactSlots(this.#running);
+    const { rows, moves } = compactSlots(this.#running, this.#prefilling);
     this.#running = rows;
-    this.#prefilling ??= this.#admit();
-    if (!this.#prefilling && rows.length === 0) return undefined;
-    const { attach, detach } = this.#switchAdapters();
-    const prefill =
-      this.#prefilling && toPrefillBatch(this.#prefilling, this.#options.prefillChunk);
+    const batches = this.#prefillBatches();
+    if (batches.length === 0 && rows.length === 0) return undefined;
+    const detach = this.#detachUnused();
+    const prefills = batches.map((batch) => ({ attach: this.#attach(batch.adapter), batch }));
     const decode = rows.length > 0 ? decodeBatch(rows) : undefined;
-    this.#inFlight = { moves, detach, attach, prefill, decode };
+    this.#inFlight = { moves, detach, prefills, decode };
     return this.#inFlight;
   }
 
@@ -145,10 +150,11 @@ export class Scheduler {
     this.#inFlight = undefined;
     this.#totals.steps++;
     const decoded = this.#running;
-    return [
-      ...(step.prefill ? this.#settlePrefill(step, outcome.prefill) : []),
-      ...(step.decode ? this.#settleDecode(decoded, outcome.decode) : []),
-    ];
+    const prefilled = this.#prefilling;
+    const started = step.prefills.flatMap((prefill, i) =>
+      this.#settlePrefill(prefilled[i]!, prefill, outcome.prefills[i]),
+    );
+    return [...started, ...(step.decode ? this.#settleDecode(decoded, outcome.decode) : [])];
   }
 
   isLive(id: SequenceId): boolean {
@@ -179,42 +185,65 @@ export class Scheduler {
     };
   }
 
-  /** The first in order takes the slot after the running rows; only one is prefilled at a time. */
+  /** Chunks of prompts up to the step's budget: first the unfinished one, then newly admitted ones. */
+  #prefillBatches(): PrefillBatch[] {
+    const batches: PrefillBatch[] = [];
+    for (let budget = this.#options.prefillChunk; budget > 0; ) {
+      const sequence = this.#prefilling[batches.length] ?? this.#admit();
+      if (!sequence) break;
+      const batch = toPrefillBatch(sequence, budget);
+      batches.push(batch);
+      budget -= batch.tokenIds.length;
+      // Charged at once: the next place of this step may be another tenant's.
+      this.#queue.chargePrompt(sequence.tenant, batch.tokenIds.length);
+    }
+    return batches;
+  }
+
+  /** The first in order takes the next free slot. */
   #admit(): Sequence | undefined {
-    if (this.#running.length >= this.#options.slotCount) return undefined;
+    const started = [...this.#running, ...this.#prefilling];
+    if (started.length >= this.#options.slotCount) return undefined;
     const find = this.#queue.find.bind(this.#queue);
-    const sequence = this.#turns.choose(find, this.#running);
+    const sequence = this.#turns.choose(find, started);
     if (!sequence) return undefined;
     this.#queue.remove(sequence);
     sequence.state = 'prefilling';
-    sequence.slot = this.#running.length as SlotId;
+    sequence.slot = started.length as SlotId;
+    this.#prefilling = [...this.#prefilling, sequence];
     return sequence;
   }
 
   /** What was attached stays until a step comes that does not use it: the next request may. */
-  #switchAdapters(): { attach: AdapterKey | undefined; detach: AdapterKey[] } {
-    const used = new Set(this.#running.map(({ adapter }) => adapter));
-    const own = this.#prefilling?.adapter;
-    const detach = [...this.#attached].filter((key) => key !== own && !used.has(key));
-    for (const key of detach) this.#attached.delete(key);
-    if (own === undefined || this.#attached.has(own)) return { attach: undefined, detach };
-    this.#attached.add(own);
-    return { attach: own, detach };
+  #detachUnused(): AdapterKey[] {
+    const used = new Set([...this.#running, ...this.#prefilling].map(({ adapter }) => adapter));
+    const unused = [...this.#attached].filter((key) => !used.has(key));
+    for (const key of unused) this.#attached.delete(key);
+    return unused;
   }
 
-  #settlePrefill(step: Step, outcome: RunOutcome | undefined): EngineEvent[] {
-    const sequence = this.#prefilling;
-    assert(sequence && step.prefill && outcome, 'a prefill has a sequence and an outcome');
+  /** The adapter itself where it has to be attached first. */
+  #attach(adapter: AdapterKey | undefined): AdapterKey | undefined {
+    if (adapter === undefined || this.#attached.has(adapter)) return undefined;
+    this.#attached.add(adapter);
+    return adapter;
+  }
+
+  #settlePrefill(
+    sequence: Sequence,
+    { attach, batch }: StepPrefill,
+    outcome: RunOutcome | undefined,
+  ): EngineEvent[] {
+    assert(outcome, 'a prefill has an outcome');
     if ('error' in outcome) {
-      if (step.attach !== undefined) this.#attached.delete(step.attach);
+      if (attach !== undefined) this.#attached.delete(attach);
       return this.#conclude(sequence, failure(sequence, outcome.error));
     }
-    const { tokenIds } = step.prefill;
+    const { tokenIds } = batch;
     const { rows, promptLogprobs } = outcome.result;
     sequence.pastLength += tokenIds.length;
     sequence.promptLogprobs.push(...promptLogprobs);
     this.#totals.promptTokens += tokenIds.length;
-    this.#queue.chargePrompt(sequence.tenant, tokenIds.length);
     if (sequence.ending) return this.#conclude(sequence, []);
     const [row] = rows;
     const { promptIds } = sequence.request;
@@ -230,7 +259,7 @@ export class Scheduler {
     }
     if (row) events.push(...this.#applyRow(sequence, row));
     else events.push({ type: 'finished', id, reason: 'length' });
-    this.#prefilling = undefined;
+    this.#prefilling = this.#prefilling.filter((other) => other !== sequence);
     sequence.state = 'running';
     this.#running = [...this.#running, sequence];
     return events;
@@ -273,7 +302,7 @@ export class Scheduler {
     const concluded = sequence.ending ? [sequence.ending] : events;
     if (!isTerminal(concluded.at(-1))) return concluded;
     if (sequence.state === 'waiting') this.#queue.remove(sequence);
-    if (sequence === this.#prefilling) this.#prefilling = undefined;
+    this.#prefilling = this.#prefilling.filter((other) => other !== sequence);
     this.#running = this.#running.filter((other) => other !== sequence);
     this.#live.delete(sequence.id);
     sequence.state = 'finished';

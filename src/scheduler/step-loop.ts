@@ -5,6 +5,7 @@ import { assertNever } from '../assert.ts';
 import type { AdapterKey, Batch, BatchResult, SlotId } from '../engine/batch.ts';
 import { createSampler } from '../engine/sampler.ts';
 import { ServeError } from '../errors.ts';
+import { LoadWaits } from './load-waits.ts';
 import type {
   AdapterSource,
   CacheTier,
@@ -15,7 +16,13 @@ import type {
   SequenceId,
   ToEngine,
 } from './protocol.ts';
-import { type RunOutcome, Scheduler, type SchedulerOptions, type Step } from './scheduler.ts';
+import {
+  type RunOutcome,
+  Scheduler,
+  type SchedulerOptions,
+  type Step,
+  type StepPrefill,
+} from './scheduler.ts';
 import { createSequence, isTerminal } from './sequence.ts';
 
 /** What the loop needs of an engine. */
@@ -34,8 +41,11 @@ export interface StepEngine {
 
 /** What the loop needs of an adapter cache. */
 export interface AdapterLeases {
-  /** Rejects with a `ServeError` that says what is wrong with the adapter, or with what the disk said. */
-  lease(source: AdapterSource): Promise<AdapterLease>;
+  /**
+   * Rejects with a `ServeError` that says what is wrong with the adapter, with what the disk said, or with the
+   * signal's reason.
+   */
+  lease(source: AdapterSource, options: { signal: AbortSignal }): Promise<AdapterLease>;
   /** Digests of what is loaded. */
   resident(): string[];
   stats(): { readonly idleBytes: number; readonly leasedBytes: number };
@@ -61,6 +71,7 @@ export class StepLoop {
   readonly #adapters: AdapterLeases;
   readonly #scheduler: Scheduler;
   readonly #leases = new Map<SequenceId, AdapterLease>();
+  readonly #waits = new LoadWaits();
   #post: (message: FromEngine) => void = () => {};
   #stepNumber = 0;
   #isDraining = false;
@@ -130,10 +141,11 @@ export class StepLoop {
     else this.#publish([{ type: 'accepted', id }]);
   }
 
-  /** Never rejects. The lease ends with the sequence, which may have ended meanwhile. */
+  /** Never rejects. Wait and lease end with the sequence, which may have ended meanwhile. */
   async #load(id: SequenceId, source: AdapterSource): Promise<void> {
     try {
-      const lease = await this.#adapters.lease(source);
+      const lease = await this.#adapters.lease(source, { signal: this.#waits.start(id) });
+      this.#waits.end(id);
       if (!this.#scheduler.isLive(id)) {
         lease.release();
         return;
@@ -146,7 +158,9 @@ export class StepLoop {
       this.#publish([{ type: 'accepted', id, tier: isAttached ? 'slot' : tier, loadMs }]);
       this.#scheduler.adapterReady(id);
     } catch (error) {
-      this.#publish(this.#scheduler.fail(id, toAdapterError(error)));
+      if (this.#scheduler.isLive(id)) {
+        this.#publish(this.#scheduler.fail(id, this.#toAdapterError(error)));
+      }
     }
     this.#wake();
   }
@@ -154,13 +168,14 @@ export class StepLoop {
   async #runStep(step: Step): Promise<EngineEvent[]> {
     for (const { from, to, length } of step.moves) await this.#engine.moveSlot(from, to, length);
     for (const key of step.detach) await this.#engine.detachAdapter(key);
-    const prefill = step.prefill && (await this.#runPrefill(step.prefill, step.attach));
+    const prefills: RunOutcome[] = [];
+    for (const prefill of step.prefills) prefills.push(await this.#runPrefill(prefill));
     const decode = step.decode && (await this.#runBatch(step.decode));
-    return this.#scheduler.settle(step, { prefill, decode });
+    return this.#scheduler.settle(step, { prefills, decode });
   }
 
   /** Where it fails, the adapter is not attached afterwards. */
-  async #runPrefill(batch: Batch, attach: AdapterKey | undefined): Promise<RunOutcome> {
+  async #runPrefill({ batch, attach }: StepPrefill): Promise<RunOutcome> {
     if (attach === undefined) return this.#runBatch(batch);
     try {
       await this.#engine.attachAdapter(this.#leasedWeights(attach));
@@ -213,6 +228,7 @@ export class StepLoop {
     this.#post({ type: 'step', step: this.#stepNumber, ran, events });
     for (const event of events) {
       if (!isTerminal(event)) continue;
+      this.#waits.end(event.id);
       this.#leases.get(event.id)?.release();
       this.#leases.delete(event.id);
     }
@@ -237,15 +253,20 @@ export class StepLoop {
 
   #toServeError(error: unknown): ServeError {
     if (error instanceof ServeError) return error;
-    const reason = error instanceof Error ? (error.stack ?? error.message) : String(error);
-    this.#post({ type: 'log', level: 'error', message: 'the engine failed', fields: { reason } });
+    this.#logError('the engine failed', error);
     return new ServeError('internal_error', 'The engine failed.', { cause: error });
   }
-}
 
-function toAdapterError(error: unknown): ServeError {
-  if (error instanceof ServeError) return error;
-  return new ServeError('adapter_unavailable', 'The adapter could not be loaded.');
+  #toAdapterError(error: unknown): ServeError {
+    if (error instanceof ServeError) return error;
+    this.#logError('an adapter could not be made ready', error);
+    return new ServeError('adapter_unavailable', 'The adapter could not be loaded.');
+  }
+
+  #logError(message: string, error: unknown): void {
+    const reason = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    this.#post({ type: 'log', level: 'error', message, fields: { reason } });
+  }
 }
 
 function shuttingDown(): ServeError {

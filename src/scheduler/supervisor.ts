@@ -127,7 +127,8 @@ export class Supervisor implements EngineChannel {
         break;
       default:
         this.#handlers.onMessage(message);
-        if (message.type === 'step' && (message.ran || !this.#handlers.isWaiting())) this.#watch();
+        if (message.type !== 'step') break;
+        if (message.ran || !this.#watchdog || !this.#handlers.isWaiting()) this.#watch();
     }
   }
 

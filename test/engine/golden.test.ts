@@ -12,7 +12,7 @@ import { ensureServingFiles } from '../../src/import/serving-files.ts';
 import { toFloat32 } from '../../src/tensor.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
-import { createRunner, worstDifference } from './runner.ts';
+import { createRunner, runLogits, worstDifference } from './runner.ts';
 
 const LIMIT = 2e-4;
 const models = sharedPath('golden', 'models');
@@ -63,7 +63,7 @@ for (const model of names(models).filter((name) => /^(llama|mistral|qwen)/.test(
       )) {
         const logitRows = ids.map((_, row) => row);
         const input = { tokenIds: ids, firstSlot: 1, pastLengths: [0], logitRows };
-        const { data } = await runner.run({ ...input, lora: { kind: 'none' } });
+        const data = await runLogits(runner, { ...input, lora: { kind: 'none' } });
         assert.ok(worstDifference(data, logits) < LIMIT);
       }
     });
@@ -86,7 +86,7 @@ for (const model of names(models).filter((name) => /^(llama|mistral|qwen)/.test(
           pastLengths: [past],
           lora: { kind: 'none' },
         } as const;
-        const { data } = await runner.run({ ...input, logitRows: [tokenIds.length - 1] });
+        const data = await runLogits(runner, { ...input, logitRows: [tokenIds.length - 1] });
         assert.equal(data.length, config.vocabSize);
         got.push(data.indexOf(Math.max(...data)));
       }
@@ -120,7 +120,7 @@ for (const name of supported) {
     for (const { ids, logits } of readCases(file, 'logits_nf4_dq')) {
       const logitRows = ids.map((_, row) => row);
       const input = { tokenIds: ids, firstSlot: 0, pastLengths: [0], logitRows };
-      const { data } = await served.runner.run({ ...input, lora: { kind: 'single', slot: 1 } });
+      const data = await runLogits(served.runner, { ...input, lora: { kind: 'single', slot: 1 } });
       assert.ok(worstDifference(data, logits) < LIMIT);
     }
   });
@@ -141,7 +141,7 @@ test("a mixed batch gives each row peft's logits", { skip }, async (t) => {
   const plan = planGroups(rowSlots, served.slots.usedSlots);
   const { vocabSize } = served.config;
   for (let position = 0; position < mine[0]!.ids.length; position++) {
-    const { data } = await served.runner.run({
+    const data = await runLogits(served.runner, {
       tokenIds: mine.map(({ ids }) => ids[position]!),
       firstSlot: 0,
       pastLengths: mine.map(() => position),

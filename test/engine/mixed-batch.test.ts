@@ -203,3 +203,11 @@ test('a scored prompt gives the log-probability of each next token', async (t) =
     assert.ok(Math.abs(top[0]!.logprob - (Math.max(...row) - logSum)) < 2e-4);
   });
 });
+
+test('a cache that the machine cannot hold is refused with the figures', async (t) => {
+  const servingDir = await servingFolder(t, tinyModel(), 'f32');
+  await assert.rejects(
+    Engine.create({ servingDir, slotCount: 1_000_000_000, maxSeqLength: 128 }),
+    /KV cache of 1000000000 x 128 positions takes up to [\d.]+ GiB, this machine has [\d.]+ GiB/,
+  );
+});

@@ -4,7 +4,7 @@ import type { TestContext } from 'node:test';
 import { AdapterSlots } from '../../src/engine/adapter-slots.ts';
 import { GraphSessions } from '../../src/engine/graph-sessions.ts';
 import { KvCache } from '../../src/engine/kv-cache.ts';
-import { ModelRunner } from '../../src/engine/model-run.ts';
+import { type ModelInput, ModelRunner } from '../../src/engine/model-run.ts';
 import { openServingFolder } from '../../src/engine/serving-folder.ts';
 
 export function createRunner(
@@ -15,10 +15,16 @@ export function createRunner(
   const served = openServingFolder(servingDir);
   const { config } = served;
   const cache = new KvCache(config, slotCount, maxSeqLength);
-  const slots = new AdapterSlots(config, slotCount);
+  const slots = new AdapterSlots(config, { capacity: slotCount, capacityBytes: 2 ** 30 });
   const sessions = new GraphSessions(served, maxSeqLength, {});
   t.after(() => sessions.release());
   return { config, slots, runner: new ModelRunner({ config, sessions, cache, slots }) };
+}
+
+/** The logits [L * V] of the rows that the input asks. */
+export async function runLogits(runner: ModelRunner, input: ModelInput): Promise<Float32Array> {
+  const rows = await runner.run(input);
+  return Float32Array.from(rows.flatMap(({ logits }) => [...logits]));
 }
 
 export function worstDifference(got: Float32Array, want: ArrayLike<number>): number {

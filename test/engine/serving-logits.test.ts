@@ -3,7 +3,7 @@ import { type TestContext, test } from 'node:test';
 import { TARGET_NAMES } from '../../src/model/target-modules.ts';
 import { servingFolder, type TinyModel, tinyAdapter, tinyModel } from '../fixtures.ts';
 import { plainLogits } from '../model/plain-decoder.ts';
-import { createRunner, worstDifference } from './runner.ts';
+import { createRunner, runLogits, worstDifference } from './runner.ts';
 
 const TOKENS = [5, 17, 3, 90, 41, 8, 8, 63, 22, 71, 1, 30];
 
@@ -37,7 +37,7 @@ for (const [name, changes] of families) {
           const tokenIds = TOKENS.slice(past, past + chunk);
           const logitRows = tokenIds.map((_, i) => i);
           const input = { tokenIds, firstSlot: 1, pastLengths: [past], logitRows, lora };
-          const { data } = await runner.run(input);
+          const data = await runLogits(runner, input);
           assert.ok(worstDifference(data, want.slice(past, past + chunk).flat()) < 2e-4);
         }
       }
@@ -55,6 +55,6 @@ test('a chunk that asks one row gets the logits of that row', async (t) => {
     pastLengths: [0],
     lora: { kind: 'none' },
   } as const;
-  const { data } = await runner.run({ ...input, logitRows: [4] });
+  const data = await runLogits(runner, { ...input, logitRows: [4] });
   assert.ok(worstDifference(data, want[4]!) < 2e-4);
 });

@@ -1,10 +1,23 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Completion, CompletionChunk } from '../../src/openai.ts';
-import { readError, readFrames, readOk, serve, utf8 } from './served.ts';
+import type { Tokenizer } from '../../src/tokenizer/tokenizer.ts';
+import { createByteTokenizer, readError, readFrames, readOk, serve, utf8 } from './served.ts';
 
 const URL = '/v1/completions';
 const request = { model: 'base', prompt: 'Say', max_tokens: 5, temperature: 0 };
+
+function countingTokenizer(onEncode: () => void): Tokenizer {
+  const tokenizer = createByteTokenizer();
+  return {
+    ...tokenizer,
+    encode(...args) {
+      onEncode();
+      return tokenizer.encode(...args);
+    },
+  };
+}
 
 describe('a completion', () => {
   const { post } = serve({ reply: () => utf8('Hello, world') });
@@ -95,6 +108,30 @@ describe('a completion', () => {
 
 describe('a completion with echo and logprobs', () => {
   const { post } = serve({ reply: () => utf8('é!') });
+
+  test('of many prompts tokenizes none after the first that does not fit', async () => {
+    let encoded = 0;
+    const { post } = serve({ tokenizer: countingTokenizer(() => encoded++) });
+    const body = { ...request, prompt: ['a', 'b'.repeat(300), ...Array(50).fill('c'.repeat(300))] };
+    const error = await readError(await post(URL, body));
+    assert.equal(error.code, 'context_length_exceeded');
+    assert.equal(encoded, 2);
+  });
+
+  test('lets others have their turn while it tokenizes many prompts', async () => {
+    const seen: string[] = [];
+    const { post } = serve({
+      tokenizer: countingTokenizer(() => seen.push('encode')),
+      limits: { maxCharsPerTurn: 100 },
+    });
+    const answer = post(URL, { ...request, max_tokens: 1, prompt: Array(8).fill('a'.repeat(100)) });
+    while (seen.filter((what) => what === 'encode').length < 8) {
+      await nextTurn();
+      seen.push('other');
+    }
+    await readOk(await answer);
+    assert.ok(seen.slice(seen.indexOf('encode')).filter((what) => what === 'other').length >= 7);
+  });
 
   test('scores the prompt without generating', async () => {
     const body = { ...request, prompt: 'abc', echo: true, logprobs: 1, max_tokens: 0 };

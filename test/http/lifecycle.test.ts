@@ -110,7 +110,7 @@ describe('an engine that refuses or fails', () => {
     assert.equal((await served.app.request('/livez')).status, 200);
     const refused = await served.post(URL, request);
     assert.equal(refused.status, 503);
-    assert.equal((await readError(refused)).code, 'engine_restarting');
+    assert.equal((await readError(refused)).code, 'overloaded'); // as what waited is told
   });
 });
 

@@ -18,7 +18,7 @@ import { FakeLeases } from '../scheduler/fake-engine.ts';
 import { END, type Reply, ScriptedEngine, VOCAB_SIZE } from './scripted-engine.ts';
 
 /** A byte is a token; ids as the byte's value. Three control tokens follow. */
-function createByteTokenizer(): Tokenizer {
+export function createByteTokenizer(): Tokenizer {
   const bytes = byteAlphabet();
   const controls = ['<|im_start|>', '<|im_end|>', '<|end|>'];
   return createTokenizer(

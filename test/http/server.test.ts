@@ -1,7 +1,9 @@
 // What only a socket shows: the parser's limits, slow and lying senders, and an orderly end.
 import assert from 'node:assert/strict';
+import { Agent, get } from 'node:http';
 import { connect } from 'node:net';
 import { after, describe, test } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { startServer } from '../../src/http/server.ts';
 import { idle, type Served, serve, utf8 } from './served.ts';
 
@@ -31,6 +33,16 @@ const post = (...headers: string[]) =>
 
 const bodyOf = (response: string) => JSON.parse(response.slice(response.indexOf('{')));
 
+/** Whether /livez was answered over a connection that the agent had kept. */
+function isReused(agent: Agent, url: string): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const request = get(`${url}/livez`, { agent }, (response) => {
+      response.resume().on('end', () => resolve(request.reusedSocket));
+    });
+    request.on('error', reject);
+  });
+}
+
 const limited = await listen(serve({ limits: { bodyTimeoutMs: 50 } }), 100);
 
 describe('a listening server', () => {
@@ -50,19 +62,21 @@ describe('a listening server', () => {
     ['a bad chunk', 400, 'invalid_request', post('Transfer-Encoding: chunked'), 'zz\r\n'],
     ['a line break in a header', 400, 'invalid_request', post('X-A: b\rc')],
     ['a NUL in a header', 400, 'invalid_request', post('X-A: b\0c')],
-    ['no Host', 400, '', 'GET /livez HTTP/1.1\r\nConnection: close\r\n\r\n'],
+    ['no Host', 400, 'invalid_request', 'GET /livez HTTP/1.1\r\nConnection: close\r\n\r\n'],
+    ['dot segments', 404, 'not_found', 'GET /v1/../livez HTTP/1.1\r\nHost: localhost\r\n\r\n'],
+    [
+      'escaped dot segments',
+      404,
+      'not_found',
+      'GET /v1/%2e%2E/livez?a HTTP/1.1\r\nHost: localhost\r\n\r\n',
+    ],
     [
       'a Host that is none',
       400,
       'invalid_request',
       'GET /livez HTTP/1.1\r\nHost: a b\r\nConnection: close\r\n\r\n',
     ],
-    [
-      'another Host',
-      400,
-      'invalid_request',
-      'GET /livez HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n',
-    ],
+    ['another Host', 400, 'invalid_request', 'GET /livez HTTP/1.1\r\nHost: evil.example\r\n\r\n'],
     ['a body announced as 5 MiB', 413, 'payload_too_large', post('Content-Length: 5242880')],
     [
       'a body of 5 MiB in chunks',
@@ -83,11 +97,36 @@ describe('a listening server', () => {
     test(`answers ${name} with ${status}`, async () => {
       const response = await exchange(limited.port, ...parts);
       assert.match(response, new RegExp(`^HTTP/1.1 ${status} `));
-      if (code === '') return; // the parser's own answer
       assert.equal(bodyOf(response).error.code, code);
       assert.match(response, /x-request-id: req_/);
+      if (status !== 413) assert.match(response, /connection: close/i);
     });
   }
+
+  test('takes dots in a query as they are', async () => {
+    assert.equal((await fetch(`${limited.url}/livez?a=/../b`)).status, 200);
+  });
+});
+
+describe('a server that is retired', () => {
+  test('still answers, and ends each connection with its answer', async () => {
+    const server = await listen(serve());
+    const ask = async () => (await fetch(`${server.url}/livez`)).headers.get('connection');
+    assert.equal(await ask(), 'keep-alive');
+    server.retire();
+    assert.equal(await ask(), 'close');
+  });
+
+  test('answers a connection that was idle when another ended', async () => {
+    const server = await listen(serve());
+    const agent = new Agent({ keepAlive: true });
+    after(() => agent.destroy());
+    assert.equal(await isReused(agent, server.url), false);
+    server.retire();
+    assert.equal((await fetch(`${server.url}/livez`)).status, 200);
+    for (let turn = 0; turn < 5; turn++) await nextTurn(); // were it closed, the agent would know
+    assert.equal(await isReused(agent, server.url), true);
+  });
 });
 
 describe('a server that is closed', () => {

@@ -152,6 +152,8 @@ test('a folder with other content is refused, an artifact of the same source rep
   const artifact = readArtifact(out);
   assert.equal(artifact.info.quantization, 'none');
   artifact.tensors.close();
+  const left = readdirSync(work).filter((name) => name.startsWith('out-twice'));
+  assert.deepEqual(left, ['out-twice']);
   await assert.rejects(importModel(createSource('another'), out, NF4), UsageError);
   const foreign = path.join(work, 'foreign');
   mkdirSync(foreign);

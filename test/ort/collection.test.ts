@@ -96,6 +96,7 @@ for (const ending of ['at the end of the program', 'by process.exit during a run
     const args = [...process.execArgv.filter((arg) => !arg.startsWith('--test')), script, ending];
     const child = spawnSync(process.execPath, args, { encoding: 'utf8', timeout: 60_000 });
     assert.deepEqual([child.status, child.signal, child.stdout], [0, null, 'ran\n'], child.stderr);
-    assert.equal(child.stderr, ''); // quiet from start to end
+    // Quiet, but for the runtime's own line where the run was still ending when the process did.
+    assert.match(child.stderr, /^(.*terminate flag being set to true.*\n)?$/);
   });
 }

@@ -41,6 +41,18 @@ test('a sequence sees accepted, its tokens, and one end', async () => {
   await client.drain(1000);
 });
 
+test('of an adapter the engine gets the digest and the folder, never a name', async () => {
+  const leases = new FakeLeases();
+  const seen: AdapterSource[] = [];
+  leases.beforeLease = (asked) => void seen.push(asked);
+  const loop = new StepLoop({ engine: new FakeEngine(), adapters: leases });
+  const client = createInProcessClient(loop, silent);
+  const resolved = { kind: 'adapter', id: 'tone', ...source('a') };
+  await generate(client, resolved);
+  assert.deepEqual(seen, [source('a')]);
+  await client.drain(1000);
+});
+
 test('a listener is never called before submit has answered', async () => {
   const client = createClient();
   let answered = false;

@@ -142,14 +142,24 @@ export class FakeEngine implements StepEngine {
   }
 }
 
-/** Leases of any digest but `missing`; counts those that are held. */
+/** Leases of any digest but `missing`; counts those that are held or waited for. */
 export class FakeLeases implements AdapterLeases {
   held = 0;
+  waiting = 0;
   /** Awaited before a lease is given. */
   beforeLease: (source: AdapterSource) => Promise<void> | void = () => {};
 
-  async lease(source: AdapterSource): Promise<AdapterLease> {
-    await this.beforeLease(source);
+  async lease(source: AdapterSource, { signal }: { signal: AbortSignal }): Promise<AdapterLease> {
+    const aborted = new Promise<never>((_, reject) => {
+      signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+    });
+    aborted.catch(() => {}); // nobody may be left to hear of it
+    this.waiting++;
+    try {
+      await Promise.race([this.beforeLease(source), aborted]);
+    } finally {
+      this.waiting--;
+    }
     if (source.digest === 'missing') throw new Error('ENOENT: no such folder');
     this.held++;
     const weights = { digest: source.digest, rank: 1, targets: [], layers: [], byteSize: 10 };

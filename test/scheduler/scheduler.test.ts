@@ -54,10 +54,12 @@ class Bench {
   run(step: Step): void {
     for (const { from, to, length } of step.moves) this.engine.moveSlot(from, to, length);
     for (const key of step.detach) this.engine.detachAdapter(key);
-    if (step.attach !== undefined) this.engine.attachAdapter({ digest: step.attach });
-    const prefill = step.prefill && { result: this.engine.runNow(step.prefill) };
+    const prefills = step.prefills.map(({ attach, batch }) => {
+      if (attach !== undefined) this.engine.attachAdapter({ digest: attach });
+      return { result: this.engine.runNow(batch) };
+    });
     const decode = step.decode && { result: this.engine.runNow(step.decode) };
-    this.events.push(...this.scheduler.settle(step, { prefill, decode }));
+    this.events.push(...this.scheduler.settle(step, { prefills, decode }));
   }
 
   runAll(): Step[] {
@@ -82,7 +84,7 @@ test('a prompt is prefilled in chunks, back to back while nothing runs', () => {
   const id = bench.submit(request([1, 2, 3, 4, 5, 6, 7, 8, 9], { maxTokens: 3 }));
   const steps = bench.runAll();
   assert.deepEqual(
-    steps.map(({ prefill, decode }) => [prefill?.tokenIds.length, decode?.rows.length]),
+    steps.map(({ prefills, decode }) => [prefills[0]?.batch.tokenIds.length, decode?.rows.length]),
     [
       [4, undefined],
       [4, undefined],
@@ -92,11 +94,38 @@ test('a prompt is prefilled in chunks, back to back while nothing runs', () => {
     ],
   );
   assert.deepEqual(
-    steps.map(({ prefill }) => prefill?.sampler !== undefined),
+    steps.map(({ prefills }) => prefills[0]?.batch.sampler !== undefined),
     [false, false, true, false, false],
   );
   assert.equal(bench.ending(id), 'length');
   assert.equal(bench.tokens(id).length, 3);
+});
+
+test('several short prompts share the budget of a step, and only the last may be left unfinished', () => {
+  const bench = new Bench({ prefillChunk: 6 });
+  const ids = [[1, 2], [3, 4], [5, 6, 7], [8]].map((prompt) =>
+    bench.submit(request(prompt, { maxTokens: 2 })),
+  );
+  const first = bench.step()!;
+  assert.deepEqual(
+    first.prefills.map(({ batch }) => [batch.slot, batch.tokenIds.length]),
+    [
+      [0, 2],
+      [1, 2],
+      [2, 2],
+    ],
+  );
+  const second = bench.step()!;
+  assert.deepEqual(
+    second.prefills.map(({ batch }) => [batch.slot, batch.tokenIds.length]),
+    [
+      [2, 1],
+      [3, 1],
+    ],
+  );
+  assert.equal(second.decode?.rows.length, 2);
+  bench.runAll();
+  for (const id of ids) assert.equal(bench.ending(id), 'length');
 });
 
 test('running rows get a token in each step in which another prompt is prefilled', () => {
@@ -106,7 +135,7 @@ test('running rows get a token in each step in which another prompt is prefilled
   bench.submit(request([1, 2, 3, 4, 5], { maxTokens: 2 }));
   const shapes = [1, 2, 3, 4].map(() => {
     const step = bench.step()!;
-    return [step.prefill?.tokenIds.length, step.decode?.rows.length];
+    return [step.prefills[0]?.batch.tokenIds.length, step.decode?.rows.length];
   });
   assert.deepEqual(shapes, [
     [2, 1],
@@ -122,7 +151,7 @@ test('the last running row moves into the slot of one that finished', () => {
   const others = [2, 3].map((prompt) => bench.submit(request([prompt], { maxTokens: 12 })));
   const steps = bench.runAll();
   const moves = steps.flatMap((step) => step.moves);
-  assert.deepEqual(moves[0], { from: 2, to: 0, length: 1 });
+  assert.deepEqual(moves[0], { from: 2, to: 0, length: 3 });
   assert.equal(bench.tokens(first).length, 3);
   for (const [i, id] of others.entries()) {
     assert.deepEqual(
@@ -171,7 +200,9 @@ test('an adapter is attached with its first sequence and stays until a step does
   bench.submitReady(one, { adapter: 'a' });
   bench.submitReady(one, { adapter: 'a' });
   bench.submitReady(one, { adapter: 'b' });
-  const switches = bench.runAll().map(({ attach, detach }) => [attach, ...detach]);
+  const switches = bench
+    .runAll()
+    .map(({ prefills, detach }) => [...prefills.map(({ attach }) => attach), ...detach]);
   assert.deepEqual(switches, [['a'], [undefined], ['b', 'a']]);
 });
 
@@ -203,8 +234,8 @@ test('a run that throws fails its own rows, and the next step starts clean', () 
   const step = bench.scheduler.next()!;
   const error = new ServeError('internal_error', 'The engine failed.');
   bench.engine.attachAdapter({ digest: 'a' });
-  const prefill = { result: bench.engine.runNow(step.prefill!) };
-  bench.events.push(...bench.scheduler.settle(step, { prefill, decode: { error } }));
+  const prefills = [{ result: bench.engine.runNow(step.prefills[0]!.batch) }];
+  bench.events.push(...bench.scheduler.settle(step, { prefills, decode: { error } }));
   for (const id of rows) assert.equal(bench.ending(id), 'internal_error');
   bench.runAll();
   assert.deepEqual(bench.tokens(joining), referenceTokens(request([3], { maxTokens: 3 }), 'a'));
@@ -215,11 +246,11 @@ test('a failed prefill leaves its adapter detached', () => {
   const error = new ServeError('internal_error', 'The engine failed.');
   const failed = bench.submitReady(request([1]), { adapter: 'a' });
   const step = bench.scheduler.next()!;
-  assert.equal(step.attach, 'a');
-  bench.events.push(...bench.scheduler.settle(step, { prefill: { error }, decode: undefined }));
+  assert.equal(step.prefills[0]!.attach, 'a');
+  bench.events.push(...bench.scheduler.settle(step, { prefills: [{ error }], decode: undefined }));
   assert.equal(bench.ending(failed), 'internal_error');
   bench.submitReady(request([2]), { adapter: 'a' });
-  assert.equal(bench.step()!.attach, 'a');
+  assert.equal(bench.step()!.prefills[0]!.attach, 'a');
 });
 
 test('an abort takes effect at once between steps, and when the step settles within one', () => {

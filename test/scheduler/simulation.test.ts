@@ -37,10 +37,10 @@ class ForgetsMoves extends Scheduler {
 class SkipsAPromptToken extends Scheduler {
   override next(): Step | undefined {
     const step = super.next();
-    const prefill = step?.prefill;
-    if (prefill && prefill.tokenIds.length > 1) {
-      const tokenIds = [...prefill.tokenIds.slice(0, -1), 0];
-      Object.assign(step, { prefill: { ...prefill, tokenIds } });
+    const prefill = step?.prefills[0];
+    if (prefill && prefill.batch.tokenIds.length > 1) {
+      const tokenIds = [...prefill.batch.tokenIds.slice(0, -1), 0];
+      Object.assign(prefill, { batch: { ...prefill.batch, tokenIds } });
     }
     return step;
   }

@@ -69,9 +69,7 @@ export class Simulation {
   readonly #served = new Map<string, number>();
   /** Pair of backlogged tenants → the difference in service when they both became so. */
   readonly #unfairness = new Map<string, number>();
-  #inFlight:
-    | { step: Step; prefill: BatchResult | undefined; decode: BatchResult | undefined }
-    | undefined;
+  #inFlight: { step: Step; prefills: BatchResult[]; decode: BatchResult | undefined } | undefined;
   #lastId = 0;
 
   /** Where fewer adapters than slots may run, a slot or a tenant may have to wait for another's end. */
@@ -159,21 +157,23 @@ export class Simulation {
     if (!step) return;
     for (const { from, to, length } of step.moves) this.#engine.moveSlot(from, to, length);
     for (const key of step.detach) this.#engine.detachAdapter(key);
-    if (step.attach !== undefined) this.#engine.attachAdapter({ digest: step.attach });
+    const prefills = step.prefills.map(({ attach, batch }) => {
+      if (attach !== undefined) this.#engine.attachAdapter({ digest: attach });
+      return this.#engine.runNow(batch);
+    });
     const isWithin = this.#engine.attached.size <= this.#maxActiveAdapters;
     check(isWithin, 'I06', 'more adapters are attached than may run');
-    const prefill = step.prefill && this.#engine.runNow(step.prefill);
     const decode = step.decode && this.#engine.runNow(step.decode);
-    this.#inFlight = { step, prefill, decode };
+    this.#inFlight = { step, prefills, decode };
     this.#checkOwners(step);
   }
 
   #settle(decodeError?: ServeError): void {
-    const { step, prefill, decode } = this.#inFlight!;
+    const { step, prefills, decode } = this.#inFlight!;
     this.#inFlight = undefined;
     this.#recordService(step, decode);
     const events = this.#scheduler.settle(step, {
-      prefill: prefill && { result: prefill },
+      prefills: prefills.map((result) => ({ result })),
       decode: decode && (decodeError ? { error: decodeError } : { result: decode }),
     });
     this.#record(events);
@@ -193,7 +193,7 @@ export class Simulation {
     }
   }
 
-  /** I03: owners are distinct, a decode batch is the prefix, the prefill lies behind it. */
+  /** I03: owners are distinct, a decode batch is the prefix, the prefills lie behind it. */
   #checkSlots(step: Step | undefined): void {
     const owners = [...this.#tracked.values()].filter(
       ({ sequence }) => sequence.slot !== undefined,
@@ -213,32 +213,39 @@ export class Simulation {
       'I03',
       'the rows are no prefix',
     );
-    check(!step?.prefill || step.prefill.slot >= rows, 'I03', 'the prefill is among the rows');
+    const prefills = step?.prefills ?? [];
+    const isBehind = prefills.every(({ batch }) => batch.slot >= rows);
+    check(isBehind, 'I03', 'a prefill is among the rows');
+    const tokens = prefills.reduce((sum, { batch }) => sum + batch.tokenIds.length, 0);
+    check(tokens <= SIM_OPTIONS.prefillChunk, 'I14', 'a step prefills more than its budget');
   }
 
   /** I03: what lies in a slot is its owner's; prompts start with a number of their own. */
   #checkOwners(step: Step): void {
     for (const { sequence } of this.#tracked.values()) {
       if (sequence.slot === undefined) continue;
-      if (sequence.state === 'prefilling' && step.prefill?.slot !== sequence.slot) continue;
+      if (sequence.state === 'prefilling' && !prefillOf(step, sequence.slot)) continue;
       const [first] = this.#engine.slots[sequence.slot]!;
       check(first === sequence.request.promptIds[0], 'I03', 'a slot holds another sequence');
     }
   }
 
-  /** I14: work conserving, one prompt at a time. */
+  /** I14: work conserving, within the step's budget of prompt tokens. */
   #checkIdleSlots(step: Step | undefined): void {
     if (this.#maxActiveAdapters < SIM_OPTIONS.slotCount) return;
     const waits = [...this.#tracked.values()].some(({ sequence }) => sequence.state === 'waiting');
-    const isFull = step?.decode?.rows.length === SIM_OPTIONS.slotCount;
-    check(!waits || step?.prefill || isFull, 'I14', 'a slot is idle while somebody waits for it');
+    const prefills = step?.prefills ?? [];
+    const isFull = (step?.decode?.rows.length ?? 0) + prefills.length === SIM_OPTIONS.slotCount;
+    const tokens = prefills.reduce((sum, { batch }) => sum + batch.tokenIds.length, 0);
+    const isSpent = tokens === SIM_OPTIONS.prefillChunk;
+    check(!waits || isSpent || isFull, 'I14', 'a slot is idle while somebody waits for it');
   }
 
   #recordService(step: Step, decode: BatchResult | undefined): void {
     for (const { sequence, tenant } of this.#tracked.values()) {
       const { slot, state } = sequence;
       if (slot === undefined) continue;
-      const prompt = step.prefill?.slot === slot ? step.prefill.tokenIds.length : 0;
+      const prompt = prefillOf(step, slot)?.batch.tokenIds.length ?? 0;
       const generated = state === 'running' && decode?.rows[slot]?.ok ? 1 : 0;
       this.#served.set(tenant, (this.#served.get(tenant) ?? 0) + prompt + 2 * generated);
     }
@@ -280,6 +287,10 @@ export class Simulation {
     const tracked = this.#tracked.get(live[pick % live.length]!);
     if (tracked) act(tracked);
   }
+}
+
+function prefillOf(step: Step, slot: number) {
+  return step.prefills.find(({ batch }) => batch.slot === slot);
 }
 
 function shortBaseRequest(tenant: Submission['tenant']): Submission {

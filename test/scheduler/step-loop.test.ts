@@ -133,14 +133,48 @@ test('a sequence is told where its adapter came from, and the lease ends with it
   await bench.drain();
 });
 
-test('a lease that comes after the abort is given back at once', async () => {
+test('an abort ends the wait for the adapter', async () => {
+  const bench = new Bench();
+  bench.leases.beforeLease = () => new Promise(() => {});
+  const id = bench.submit(long, source('a'));
+  assert.equal(bench.leases.waiting, 1);
+  bench.loop.handle({ type: 'abort', id });
+  assert.deepEqual(bench.eventsOf(id), [{ type: 'finished', id, reason: 'abort' }]);
+  await bench.drain();
+  assert.deepEqual([bench.leases.waiting, bench.leases.held], [0, 0]);
+  assert.equal(bench.eventsOf(id).length, 1);
+});
+
+test('a lease that crosses the abort is given back at once', async () => {
   const bench = new Bench();
   const { open, opened } = gate();
   bench.leases.beforeLease = () => opened;
   const id = bench.submit(long, source('a'));
-  bench.loop.handle({ type: 'abort', id });
-  assert.deepEqual(bench.eventsOf(id), [{ type: 'finished', id, reason: 'abort' }]);
   open();
+  await opened;
+  bench.loop.handle({ type: 'abort', id });
+  await bench.drain();
+  assert.equal(bench.leases.held, 0);
+});
+
+test('an adapter that takes too long to load fails its sequence', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const bench = new Bench();
+  bench.leases.beforeLease = () => new Promise(() => {});
+  const id = bench.submit(long, source('a'));
+  t.mock.timers.tick(60_000);
+  const end = await bench.endOf(id);
+  assert.equal(end.type === 'failed' && end.error.code, 'adapter_unavailable');
+  await bench.drain();
+});
+
+test('an adapter that the engine cannot get ready for fails its sequence, and the log says why', async () => {
+  const bench = new Bench();
+  bench.engine.prepareFor = () => Promise.reject(new Error('no memory for a session'));
+  const end = await bench.endOf(bench.submit(long, source('a')));
+  assert.equal(end.type === 'failed' && end.error.code, 'adapter_unavailable');
+  const log = bench.messages.filter(({ type }) => type === 'log');
+  assert.match(JSON.stringify(log), /no memory for a session/);
   await bench.drain();
   assert.equal(bench.leases.held, 0);
 });

@@ -13,6 +13,7 @@ export function hostAllowlist(allowedHosts: readonly string[] = []): MiddlewareH
     const host = c.req.header('host') ?? new URL(c.req.url).host;
     const name = HOST.exec(host.toLowerCase())?.[1];
     if (name === undefined || !allowed.has(name)) {
+      c.header('connection', 'close'); // whoever sent this sends more of it
       throw new ServeError('invalid_request', 'The Host header names another server');
     }
     await next();

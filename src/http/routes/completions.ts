@@ -33,7 +33,8 @@ export function addCompletionsRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void
     async handle(c, body) {
       const tenant = c.get('tenant');
       const model = await deps.registry.resolve(tenant, body.model);
-      const prompts = preparePrompts(body.prompt, deps);
+      const budget = (promptTokens: number) => budgetFor(promptTokens, body, deps);
+      const prompts = await preparePrompts(body.prompt, deps, budget);
       return answer(c, deps, {
         tenant,
         model,
@@ -45,6 +46,19 @@ export function addCompletionsRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void
   });
 }
 
+/** How many tokens a prompt of so many may generate; throws where they do not fit the context. */
+function budgetFor(promptTokens: number, body: CompletionRequest, { model }: Deps): number {
+  return resolveMaxTokens(
+    {
+      promptTokens,
+      maxTokens: body.max_tokens ?? undefined,
+      defaultTokens: DEFAULT_MAX_TOKENS,
+      param: body.max_tokens != null ? 'max_tokens' : 'prompt',
+    },
+    model.maxSeqLength,
+  );
+}
+
 /** Per prompt in order, its n choices. */
 function planChoices(
   body: CompletionRequest,
@@ -54,18 +68,9 @@ function planChoices(
   const scored = body.echo && body.logprobs != null ? body.logprobs : undefined;
   return prompts
     .flatMap((prompt) => {
-      const maxTokens = resolveMaxTokens(
-        {
-          promptTokens: prompt.ids.length,
-          maxTokens: body.max_tokens ?? undefined,
-          defaultTokens: DEFAULT_MAX_TOKENS,
-          param: body.max_tokens != null ? 'max_tokens' : 'prompt',
-        },
-        deps.model.maxSeqLength,
-      );
       const requests = toGenerationRequests(body, deps.model, {
         promptIds: prompt.ids,
-        maxTokens,
+        maxTokens: budgetFor(prompt.ids.length, body, deps),
         topLogprobs: body.logprobs ?? undefined,
         promptTopLogprobs: scored,
       });

@@ -51,7 +51,9 @@ export function toPrompts(bounds: { vocabSize: number; maxPrompts: number }) {
     }
     if (typeof value[0] === 'string') return nonEmptyTexts(value);
     for (const [i, ids] of value.entries()) {
-      if (!Array.isArray(ids) || ids.length === 0) return fail(ctx, `prompt ${i} is empty`);
+      if (!Array.isArray(ids) || ids.length === 0) {
+        return fail(ctx, `prompt ${i} is not a non-empty array of token ids`);
+      }
       const wrong = idFault(ids);
       if (wrong < 0) continue;
       return fail(ctx, `prompt ${i}: item ${wrong} is not a token id in [0, ${bounds.vocabSize})`);

@@ -24,9 +24,19 @@ export const TRANSPORT: readonly Case[] = [
   { name: 'B03 depth 100k', raw: '['.repeat(1e5), expect: [400, 'invalid_json'] },
   { name: 'B03 depth 65', raw: `{"a":${'['.repeat(64)}`, expect: [400, 'invalid_json'] },
   {
-    name: 'B03 1e5 keys, bad model',
+    name: 'B03 1e5 keys',
     raw: `{${manyKeys}}`,
-    expect: [400, 'invalid_request', 'model'],
+    expect: [400, 'invalid_request'],
+  },
+  {
+    name: 'B03 1e5 keys in a field',
+    raw: `{"metadata":{${manyKeys}},${good.slice(1)}`,
+    expect: [400, 'invalid_request', 'metadata'],
+  },
+  {
+    name: 'B03 1e5 objects',
+    raw: `{"messages":[${Array(1e5).fill('{}').join(',')}]}`,
+    expect: [400, 'invalid_request', 'messages'],
   },
   { name: 'B03 over 1 MiB', raw: 'x'.repeat(2 ** 20 + 1), expect: [413, 'payload_too_large'] },
   { name: 'B04 stray byte', raw: inPrompt([0xff]), expect: [400, 'invalid_utf8'] },

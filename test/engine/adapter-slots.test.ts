@@ -1,0 +1,90 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
+import { AdapterSlots } from '../../src/engine/adapter-slots.ts';
+import { GraphSessions } from '../../src/engine/graph-sessions.ts';
+import type { ModelInput } from '../../src/engine/model-run.ts';
+import { openServingFolder } from '../../src/engine/serving-folder.ts';
+import { TARGET_NAMES, type TargetName } from '../../src/model/target-modules.ts';
+import { servingFolder, tinyAdapter, tinyModel } from '../fixtures.ts';
+import { createRunner, runLogits, worstDifference } from './runner.ts';
+
+const model = tinyModel();
+const adapter = (seed: number, rank: number, targets: readonly TargetName[] = TARGET_NAMES) =>
+  tinyAdapter(model.config, { seed, rank, targets });
+
+/** Bytes of one slot of this rank, all linears covered. */
+const SLOT_BYTES_PER_RANK =
+  4 * 2 * (64 + 64 + 32 + 32 + 3 * 64 + (64 + 64) + (2 * 64 + 2 * 128) + (128 + 64));
+
+test('an adapter that would make all slots too large is refused, and the others stay', () => {
+  const capacityBytes = 3 * 8 * SLOT_BYTES_PER_RANK;
+  const slots = new AdapterSlots(model.config, { capacity: 4, capacityBytes });
+  slots.attach(adapter(1, 8));
+  const before = slots.range(1, 1).map(({ tensor }) => tensor.data.slice());
+  assert.throws(() => slots.attach(adapter(2, 16)), { code: 'adapter_invalid' });
+  slots.attach(adapter(3, 8));
+  assert.throws(() => slots.attach(adapter(4, 8)), { code: 'overloaded' });
+  assert.deepEqual(slots.keys(), [adapter(1, 8).digest, adapter(3, 8).digest]);
+  assert.deepEqual(
+    slots.range(1, 1).map(({ tensor }) => tensor.data.slice()),
+    before,
+  );
+});
+
+test('slots left wide by a detached adapter are narrowed where that makes room', () => {
+  const capacityBytes = 2 * 16 * SLOT_BYTES_PER_RANK;
+  const slots = new AdapterSlots(model.config, { capacity: 4, capacityBytes });
+  const wide = adapter(1, 16);
+  slots.attach(wide);
+  slots.detach(wide.digest);
+  for (const seed of [2, 3, 4]) slots.attach(adapter(seed, 4));
+  assert.equal(slots.usedSlots, 4);
+});
+
+test('where memory cannot be had, nothing is attached', () => {
+  const slots = new AdapterSlots(model.config, { capacity: 2 ** 40, capacityBytes: 2 ** 50 });
+  for (let attempt = 0; attempt < 2; attempt++) {
+    assert.throws(() => slots.attach(adapter(1, 8)), /shape|allocation/i);
+    assert.deepEqual(slots.keys(), []);
+  }
+});
+
+const prompt: Omit<ModelInput, 'lora'> = {
+  tokenIds: [4, 30, 9],
+  firstSlot: 0,
+  pastLengths: [0],
+  logitRows: [2],
+};
+
+test('slots that are made anew leave no old ones in memory', {
+  skip: globalThis.gc ? false : 'needs --expose-gc',
+}, async (t) => {
+  const servingDir = await servingFolder(t, model, 'f32');
+  const { slots, runner } = createRunner(t, servingDir, { slotCount: 2, maxSeqLength: 16 });
+  slots.attach(adapter(1, 4, ['q_proj', 'v_proj']));
+  const lora = { kind: 'single', slot: 1 } as const;
+  const before = await runLogits(runner, { ...prompt, lora });
+  const old = new WeakRef(slots.range(1, 1)[0]!.tensor.data.buffer);
+  slots.attach(adapter(2, 8));
+  const after = await runLogits(runner, { ...prompt, lora });
+  assert.ok(worstDifference(after, before) < 1e-4);
+  // Tensors first, then what their finalizers let go of; a look at the reference would keep it for its turn.
+  for (let turn = 0; turn < 5; turn++) {
+    await setImmediate();
+    globalThis.gc?.();
+  }
+  assert.ok(old.deref() === undefined);
+});
+
+test('a session that could not be made is tried again', async (t) => {
+  const served = openServingFolder(await servingFolder(t, model, 'f32'));
+  const tensors = new Map(served.tensors);
+  const sessions = new GraphSessions({ ...served, tensors }, 16, {});
+  t.after(() => sessions.release());
+  const [name, tensor] = [...tensors][0]!;
+  tensors.delete(name);
+  await assert.rejects(sessions.get({ kind: 'none' }));
+  tensors.set(name, tensor);
+  await sessions.get({ kind: 'none' });
+});
