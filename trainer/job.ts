@@ -92,7 +92,7 @@ const jobSchema = z.strictObject({
 export type TrainJob = z.infer<typeof jobSchema>;
 
 /** Keys that describe an adapter: they have no meaning for `full`. */
-export const ADAPTER_KEYS = [
+const ADAPTER_KEYS = [
   'rank',
   'alpha',
   'targets',

@@ -7,7 +7,7 @@ import { moduleName, TARGET_NAMES } from '../../src/model/target-modules.ts';
 import { type Tensor, toFloat32 } from '../../src/tensor.ts';
 import { loraNames } from '../../trainer/graph/training-lowering.ts';
 import type { LoraSettings } from '../../trainer/types.ts';
-import { createRunner, worstDifference } from '../engine/runner.ts';
+import { createRunner, runLogits, worstDifference } from '../engine/runner.ts';
 import { servingFolder, tinyModel } from '../fixtures.ts';
 import { batchOf, lora, trainModel } from './tiny-training.ts';
 
@@ -27,7 +27,7 @@ for (const [name, changes] of FAMILIES) {
     const folder = await servingFolder(t, tiny, 'f32');
     const { runner, slots } = createRunner(t, folder, { slotCount: 2, maxSeqLength: 32 });
     const settings = lora(config);
-    slots.attach(served(config, settings));
+    slots.attach(toEngineLayout(config, settings));
     const batch = batchOf(config, [14]);
     for (const [adapter, use] of [
       [undefined, { kind: 'none' }],
@@ -37,14 +37,14 @@ for (const [name, changes] of FAMILIES) {
       const tokenIds = [...batch.inputIds];
       const logitRows = tokenIds.map((_, i) => i);
       const input = { tokenIds, firstSlot: 0, pastLengths: [0], logitRows, lora: use };
-      const { data } = await runner.run(input);
-      assert.ok(worstDifference(data, logits) < 1e-4);
+      const served = await runLogits(runner, input);
+      assert.ok(worstDifference(served, logits) < 1e-4);
     }
   });
 }
 
 /** The same adapter in the engine's layout: A and B transposed, the scaling in B. */
-function served(config: DecoderConfig, { modules, init }: LoraSettings): AdapterWeights {
+function toEngineLayout(config: DecoderConfig, { modules, init }: LoraSettings): AdapterWeights {
   const layers = Array.from({ length: config.layerCount }, (_, layer) => {
     const pairs = TARGET_NAMES.map((target) => {
       const module = moduleName(layer, target);

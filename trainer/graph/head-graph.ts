@@ -32,7 +32,7 @@ export interface HeadGraph {
 }
 
 /** The matrix that the head multiplies with: the embedding where they are tied. */
-export function headWeightName(config: DecoderConfig): string {
+function headWeightName(config: DecoderConfig): string {
   return config.tiedEmbeddings ? embeddingName : headName;
 }
 
