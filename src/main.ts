@@ -2,12 +2,11 @@
 // Everything heavy is imported by the command that needs it, after the engine process has been forked.
 import { existsSync } from 'node:fs';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { createFolderRegistry } from '../adapters/registry.ts';
-import { findBaseModel } from './cli/base-model.ts';
 import { greet } from './cli/greeting.ts';
 import { aborted, listenForInterrupt } from './cli/interrupt.ts';
 import { type Commands, type ImportRequest, runCommandLine } from './cli/program.ts';
+import type { TrainerOptions } from './cli/training-commands.ts';
 import type { Config } from './config.ts';
 import type { AppOptions } from './http/deps.ts';
 import type { RunningServer } from './http/server.ts';
@@ -16,13 +15,14 @@ import { createLog, type Logger } from './log.ts';
 import { slotPositions } from './model/config.ts';
 import { createProcessClient, type EngineClient } from './scheduler/client.ts';
 import type { EngineHostOptions } from './scheduler/engine-host.ts';
+import type { TrainerRequest } from './training.ts';
 
 /** Orchestrators kill after 30 s as a rule: streams get the most of it. */
 const DRAIN_DEADLINE_MS = 25_000;
 /** For readers that have not taken the end of a drained stream. */
 const CLOSE_DEADLINE_MS = 2_000;
 
-const commands: Commands = { serve, import: importCommand };
+const commands: Commands = { serve, import: importCommand, trainer };
 const terminal = {
   out: (text: string) => void process.stdout.write(text),
   error: (text: string) => void process.stderr.write(text),
@@ -35,6 +35,11 @@ async function importCommand(request: ImportRequest, config: Config): Promise<vo
   const result = { directory: path.resolve(request.outDir), ...info };
   const text = `${result.name} is in ${result.directory}\nServe it: lorikeet serve --model ${request.outDir}`;
   terminal.out(`${request.isJson ? JSON.stringify(result) : text}\n`);
+}
+
+async function trainer(request: TrainerRequest, options: TrainerOptions): Promise<number> {
+  const { runTrainerProcess } = await import('./cli/trainer-process.ts');
+  return runTrainerProcess(request, { ...options, terminal });
 }
 
 async function serve(config: Config): Promise<void> {
@@ -73,7 +78,9 @@ interface Base {
 
 /** The base's artifact and its serving files, both made where they are not there yet. */
 async function prepareBase(config: Config, signal: AbortSignal): Promise<Base> {
-  const artifact = readArtifact(await chooseBase(config, signal));
+  const { chooseBase } = await import('./cli/choose-base.ts');
+  const notify = (text: string) => terminal.error(`${text}\n`);
+  const artifact = readArtifact(await chooseBase(config.model, { config, signal, notify }));
   try {
     const { ensureServingFiles } = await import('./import/serving-files.ts');
     const { createProgress } = await import('./cli/progress.ts');
@@ -88,22 +95,6 @@ async function prepareBase(config: Config, signal: AbortSignal): Promise<Base> {
   } finally {
     artifact.tensors.close();
   }
-}
-
-async function chooseBase(config: Config, signal: AbortSignal): Promise<string> {
-  const { CATALOGUE_NAMES } = await import('./import/catalogue.ts');
-  return findBaseModel(config.model, {
-    modelsDir: path.join(config.home, 'models'),
-    toyDir: path.dirname(fileURLToPath(import.meta.resolve('#models/toy/lorikeet.json'))),
-    catalogue: CATALOGUE_NAMES,
-    notify: (text) => terminal.error(`${text}\n`),
-    async importModel(source, outDir) {
-      const { importWithProgress } = await import('./cli/import-command.ts');
-      terminal.error(`Fetching ${source}; this happens once.\n`);
-      const quantization = { quantization: 'nf4', doubleQuantization: true } as const;
-      await importWithProgress({ source, outDir, ...quantization, config, signal });
-    },
-  });
 }
 
 interface RunningEngine {

@@ -2,11 +2,11 @@
 // the commands are arguments.
 import { Command, CommanderError, Option } from 'commander';
 import { type Config, type Flags, listSettings, loadConfig, redactConfig } from '../config.ts';
-import { ConfigError, FileError, ServeError, UsageError } from '../errors.ts';
+import { ConfigError } from '../errors.ts';
+import type { TrainerRequest } from '../training.ts';
 import { VERSION } from '../version.ts';
-
-/** Exit codes: 1 failed, 2 wrong command line, 78 wrong setting (EX_CONFIG of sysexits.h). */
-const EXIT = { ok: 0, failed: 1, usage: 2, config: 78 } as const;
+import { EXIT, reportError, type Terminal } from './report-error.ts';
+import { addTraining, type TrainerOptions } from './training-commands.ts';
 
 export interface ImportRequest {
   source: string;
@@ -20,11 +20,8 @@ export interface ImportRequest {
 export interface Commands {
   serve(config: Config): Promise<void>;
   import(request: ImportRequest, config: Config): Promise<void>;
-}
-
-export interface Terminal {
-  out(text: string): void;
-  error(text: string): void;
+  /** train, plan and merge; resolves with the exit code of the trainer's process. */
+  trainer(request: TrainerRequest, options: TrainerOptions): Promise<number>;
 }
 
 const SECRET_FLAG = /^--?(?:[\w-]*-)?(?:token|secret|password|api-?key|credential)s?(?:=|$)/i;
@@ -41,10 +38,15 @@ export async function runCommandLine(
 ): Promise<number> {
   try {
     refuseSecrets(args);
-    await createProgram(commands, terminal).parseAsync(args, { from: 'user' });
-    return EXIT.ok;
+    let exitCode: number = EXIT.ok;
+    const program = createProgram(commands, terminal);
+    addTraining(program, async (request, options) => {
+      exitCode = await commands.trainer(request, options);
+    });
+    await program.parseAsync(args, { from: 'user' });
+    return exitCode;
   } catch (error) {
-    return reportError(error, terminal);
+    return exitCodeOf(error, terminal);
   }
 }
 
@@ -138,23 +140,10 @@ function refuseSecrets(args: readonly string[]): void {
   );
 }
 
-function reportError(error: unknown, terminal: Terminal): number {
-  // Commander has printed its own message, or the help or version that was asked for.
+/** Commander has printed its own message, or the help or version that was asked for. */
+function exitCodeOf(error: unknown, terminal: Terminal): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
-  if (error instanceof ConfigError) {
-    for (const fault of error.faults) terminal.error(`lorikeet: ${fault}\n`);
-    return EXIT.config;
-  }
-  const isExpected = error instanceof FileError || error instanceof ServeError;
-  if (error instanceof UsageError || isExpected) {
-    terminal.error(`lorikeet: ${error.message}\n`);
-    return isExpected ? EXIT.failed : EXIT.usage;
-  }
-  // Anything else is either the system's (its message is enough) or ours (its stack is needed).
-  const isSystem = error instanceof Error && 'code' in error;
-  const text = error instanceof Error ? (isSystem ? error.message : error.stack) : String(error);
-  terminal.error(`lorikeet: ${text}\n`);
-  return EXIT.failed;
+  return reportError(error, terminal);
 }
 
 function environmentHelp(): string {

@@ -2,8 +2,8 @@
 import { Presets, SingleBar } from 'cli-progress';
 
 export interface Progress {
-  /** `total` 0: unknown. Units are the caller's; a new phase ends the one before. */
-  update(phase: string, done: number, total: number): void;
+  /** `total` 0: unknown. Units are the caller's; a new phase ends the one before. `detail` stands behind the bar. */
+  update(phase: string, done: number, total: number, detail?: string): void;
   /** Ends the current phase; the next update begins a new one. */
   end(): void;
 }
@@ -22,16 +22,17 @@ function createBar(stream: ProgressStream): Progress {
     current = undefined;
   };
   return {
-    update(phase, done, total) {
+    update(phase, done, total, detail = '') {
       if (current?.phase !== phase) {
         end();
-        const format = '{phase} {bar} {percentage}% | {duration_formatted}';
+        const format =
+          '{phase} {bar} {percentage}% | {duration_formatted}, {eta_formatted} left {detail}';
         const bar = new SingleBar({ format, stream, hideCursor: true }, Presets.shades_classic);
-        bar.start(total, done, { phase });
+        bar.start(total, done, { phase, detail });
         current = { phase, bar };
       }
       current.bar.setTotal(total);
-      current.bar.update(done);
+      current.bar.update(done, { detail });
     },
     end,
   };
@@ -40,11 +41,12 @@ function createBar(stream: ProgressStream): Progress {
 function createLines(stream: ProgressStream): Progress {
   let current: { phase: string; quarter: number } | undefined;
   return {
-    update(phase, done, total) {
+    update(phase, done, total, detail = '') {
       const quarter = total > 0 ? Math.floor((4 * done) / total) : 0;
       if (current?.phase === phase && quarter <= current.quarter) return;
       current = { phase, quarter };
-      stream.write(total > 0 ? `${phase}: ${quarter * 25} %\n` : `${phase}\n`);
+      stream.write(total > 0 ? `${phase}: ${quarter * 25} % ${detail}`.trimEnd() : phase);
+      stream.write('\n');
     },
     end() {
       current = undefined;

@@ -19,10 +19,8 @@ export type Projection =
   | { readonly packed: Value; readonly parts?: undefined }
   | { readonly parts: readonly Value[]; readonly packed?: undefined };
 
-/** What a graph must be able to express. T = tokens of the run, D = hidden size. */
-export interface DecoderLowering {
-  /** Token ids → embeddings [T, D]. */
-  embed(): Value;
+/** What a graph must be able to express of one block. T = tokens of the run, D = hidden size. */
+export interface BlockLowering {
   /** Adds the pending delta, then RMS norm with the named weight: the new sum and the normalized [T, D]. */
   norm(residual: Residual, weight: string): { sum: Value; normalized: Value };
   /** All linears of a site on x [T, in]. */
@@ -33,8 +31,14 @@ export interface DecoderLowering {
   gatedSilu(gateUp: Projection): Value;
 }
 
+/** And of the whole decoder. */
+export interface DecoderLowering extends BlockLowering {
+  /** Token ids → embeddings [T, D]. */
+  embed(): Value;
+}
+
 /** One block: pre-norm attention, pre-norm gated feed-forward. */
-export function decoderBlock(ops: DecoderLowering, layer: number, input: Residual): Residual {
+export function decoderBlock(ops: BlockLowering, layer: number, input: Residual): Residual {
   const attention = ops.norm(input, layerTensor(layer, 'input_layernorm'));
   const qkv = ops.linear(attention.normalized, layer, 'attention_in');
   const mixed = ops.attention(qkv, layer);

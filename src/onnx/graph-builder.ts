@@ -129,12 +129,14 @@ export class GraphBuilder {
   /** The serialized ModelProto. */
   toBytes(): Uint8Array {
     const externals = [...this.externals.values()].map(toExternal);
+    const read = new Set(this.nodes.flatMap(({ inputs }) => inputs));
+    const constants = [...this.#constants].filter(([name]) => read.has(name));
     const graph = create(GraphProtoSchema, {
       name: 'lorikeet',
       node: this.nodes.map(toNodeProto),
       input: this.inputs.map(toValueInfo),
       output: this.outputs.map(toValueInfo),
-      initializer: [...this.#constants.values(), ...externals],
+      initializer: [...constants.map(([, tensor]) => tensor), ...externals],
     });
     const model = create(ModelProtoSchema, {
       irVersion: IR_VERSION,

@@ -48,6 +48,12 @@ const CODE_OF_CELL = Uint8Array.from({ length: 2 * CELLS + 1 }, (_, cell) => {
   return UPPER_BOUNDS.findIndex((bound) => edge <= bound);
 });
 
+/** [256, 2]: what the two codes of a byte stand for, unscaled. */
+const VALUES_OF_BYTE = Float32Array.from(
+  { length: 512 },
+  (_, i) => NF4_CODEBOOK[i % 2 === 0 ? i >> 5 : (i >> 1) & 15]!,
+);
+
 /** Quantizes a flattened matrix. */
 export function quantizeNf4(values: Float32Array): Nf4 {
   const absmax = blockAbsmax(values);
@@ -92,22 +98,31 @@ export function dequantizeNf4(
   absmax: Float32Array,
   count: number,
 ): Float32Array {
+  const values = new Float32Array(count);
+  dequantizeNf4Into(values, packed, absmax);
+  return values;
+}
+
+/** The same into memory of the caller's. */
+export function dequantizeNf4Into(
+  values: Float32Array,
+  packed: Uint8Array,
+  absmax: Float32Array,
+): void {
+  const count = values.length;
   assert(packed.length === Math.ceil(count / 2), 'dequantizeNf4: two codes a byte');
   assert(absmax.length === Math.ceil(count / NF4_BLOCK), 'dequantizeNf4: one absmax a block');
-  const values = new Float32Array(count);
-  const scaled = new Float32Array(16);
   for (let block = 0, start = 0; block < absmax.length; block++, start += NF4_BLOCK) {
     const end = Math.min(start + NF4_BLOCK, count);
-    for (let code = 0; code < 16; code++) scaled[code] = NF4_CODEBOOK[code]! * absmax[block]!;
+    const scale = absmax[block]!;
     let i = start;
     for (; i + 1 < end; i += 2) {
-      const byte = packed[i >> 1]!;
-      values[i] = scaled[byte >> 4]!;
-      values[i + 1] = scaled[byte & 15]!;
+      const pair = packed[i >> 1]! << 1;
+      values[i] = VALUES_OF_BYTE[pair]! * scale;
+      values[i + 1] = VALUES_OF_BYTE[pair + 1]! * scale;
     }
-    if (i < end) values[i] = scaled[packed[i >> 1]! >> 4]!;
+    if (i < end) values[i] = VALUES_OF_BYTE[packed[i >> 1]! << 1]! * scale;
   }
-  return values;
 }
 
 function codeOf(value: number, inverse: number): number {

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { type ImportRequest, runCommandLine } from '../../src/cli/program.ts';
 import type { Config } from '../../src/config.ts';
 import { ConfigError, FileError } from '../../src/errors.ts';
+import type { TrainerRequest } from '../../src/training.ts';
 
 interface Outcome {
   code: number;
@@ -11,10 +12,11 @@ interface Outcome {
   error: string;
   served: Config[];
   imported: ImportRequest[];
+  trained: TrainerRequest[];
 }
 
 async function run(args: string[], failure?: Error): Promise<Outcome> {
-  const outcome: Outcome = { code: -1, out: '', error: '', served: [], imported: [] };
+  const outcome: Outcome = { code: -1, out: '', error: '', served: [], imported: [], trained: [] };
   const commands = {
     async serve(config: Config) {
       if (failure) throw failure;
@@ -23,6 +25,10 @@ async function run(args: string[], failure?: Error): Promise<Outcome> {
     async import(request: ImportRequest) {
       if (failure) throw failure;
       outcome.imported.push(request);
+    },
+    async trainer(request: TrainerRequest) {
+      outcome.trained.push(request);
+      return 3;
     },
   };
   outcome.code = await runCommandLine(args, commands, {
@@ -126,4 +132,54 @@ test('--version, --help and --print-config print to standard output and exit 0',
   const shown = await run(['serve', '--print-config', '--slots', '3']);
   assert.equal(shown.served.length, 0);
   assert.equal(JSON.parse(shown.out).slots, 3);
+});
+
+test("a job's flags become its keys, each in its kind, and the trainer's exit code is ours", async () => {
+  const flags = ['--rank', '8', '--targets', 'q_proj,v_proj', '--shuffle', 'false'];
+  const more = ['--layers', '0,1', '--learning-rate', '1e-3', '--name', 'zen'];
+  const { code, trained } = await run(['train', 'job.json', '--out', 'dir', ...flags, ...more]);
+  assert.equal(code, 3);
+  const overrides = {
+    name: 'zen',
+    rank: 8,
+    targets: ['q_proj', 'v_proj'],
+    layers: [0, 1],
+    learningRate: 1e-3,
+    shuffle: false,
+  };
+  const job = { file: 'job.json', overrides };
+  assert.deepEqual(trained, [{ command: 'train', job, outDir: 'dir' }]);
+});
+
+test('targets are a word, names or a regular expression', async () => {
+  for (const [text, expected] of [
+    ['all-linear', 'all-linear'],
+    ['q_proj', ['q_proj']],
+    ['.*[qv]_proj', '.*[qv]_proj'],
+  ] as const) {
+    const { trained } = await run(['train', '--targets', text]);
+    const [request] = trained;
+    assert.ok(request?.command === 'train');
+    assert.deepEqual(request.job.overrides, { targets: expected });
+  }
+});
+
+test('a run is resumed without other settings', async () => {
+  const { trained } = await run(['train', '--resume', 'dir']);
+  assert.deepEqual(trained, [{ command: 'resume', runDir: 'dir' }]);
+  const { code, error } = await run(['train', '--resume', 'dir', '--rank', '8']);
+  assert.equal(code, 2);
+  assert.match(error, /--resume: goes on with the settings of its run/);
+});
+
+test('plan takes sizes of memory, merge its three folders', async () => {
+  const { trained } = await run(['plan', '--size', '7B', '--memory', '24GiB', '--json']);
+  assert.equal((trained[0] as { memory?: number }).memory, 24 * 2 ** 30);
+  const merge = ['merge', '--model', 'base', '--adapter', 'zen', '--out', 'dir'];
+  const merged = await run(merge);
+  assert.deepEqual(merged.trained, [
+    { command: 'merge', model: 'base', adapter: 'zen', outDir: 'dir', dtype: undefined },
+  ]);
+  assert.equal((await run(merge.slice(0, 5))).code, 2);
+  assert.equal((await run(['plan', '--memory', 'much'])).code, 2);
 });

@@ -48,7 +48,7 @@ export async function startServing(args: readonly string[], home: string): Promi
   };
 }
 
-function spawnLorikeet(args: readonly string[], home: string) {
+export function spawnLorikeet(args: readonly string[], home: string) {
   const env = { ...process.env, LORIKEET_HOME: home, HF_HUB_OFFLINE: '1' };
   const child = spawn(process.execPath, [COMMAND, ...args], {
     env,

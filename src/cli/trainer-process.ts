@@ -1,0 +1,60 @@
+// The trainer as a child process: its requests, its messages on the terminal, its end. The child does the work; this
+// process shows it and passes on that it shall pause.
+import { fork } from 'node:child_process';
+import type { PauseMessage, TrainerMessage, TrainerRequest } from '../training.ts';
+import { listenForInterrupt } from './interrupt.ts';
+import { createLossPlot } from './loss-plot.ts';
+import { createProgress, type Progress } from './progress.ts';
+import type { Terminal } from './report-error.ts';
+
+export interface TrainerProcessOptions {
+  readonly isWatched: boolean;
+  readonly terminal: Terminal;
+}
+
+/** Resolves with the child's exit code. The first SIGINT or SIGTERM asks it to pause. */
+export function runTrainerProcess(
+  request: TrainerRequest,
+  { isWatched, terminal }: TrainerProcessOptions,
+): Promise<number> {
+  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+  const entry = new URL(`../../trainer/main.${extension}`, import.meta.url);
+  const child = fork(entry, [JSON.stringify(request)], {
+    execArgv: extension === 'ts' ? ['--import', import.meta.resolve('tsx')] : [],
+  });
+  process.once('exit', () => child.kill('SIGKILL')); // a run that is cut off goes on from its checkpoint
+  listenForInterrupt().addEventListener('abort', () => {
+    if (child.connected) child.send({ type: 'pause' } satisfies PauseMessage);
+  });
+  const show = createDisplay(isWatched, terminal);
+  child.on('message', (message) => show(message as TrainerMessage));
+  return new Promise((resolve, reject) => {
+    child.on('error', reject);
+    // After the last message, unlike `exit`. A child that a signal ended has no code: it failed.
+    child.on('close', (code) => resolve(code ?? 1));
+  });
+}
+
+function createDisplay(isWatched: boolean, terminal: Terminal): (message: TrainerMessage) => void {
+  const progress: Progress = createProgress(process.stderr);
+  const plot = isWatched ? createLossPlot(process.stderr) : undefined;
+  return (message) => {
+    if (message.type === 'step') {
+      if (plot) plot.add(message);
+      else progress.update('train', message.step, message.totalSteps, describe(message));
+      if (message.step === message.totalSteps) progress.end();
+      return;
+    }
+    progress.end();
+    if (message.type === 'note') terminal.error(`${message.text}\n`);
+    else terminal.out(`${message.text}\n`);
+  };
+}
+
+function describe({
+  loss,
+  learningRate,
+  tokensPerSecond,
+}: TrainerMessage & { type: 'step' }): string {
+  return `loss ${loss.toFixed(4)} | rate ${learningRate.toExponential(1)} | ${Math.round(tokensPerSecond)} tokens/s`;
+}

@@ -1,0 +1,182 @@
+// The commands of the trainer: train, plan and merge. Flags become keys of a job; what the keys may say is the
+// trainer's own schema, so that a file and a flag are refused alike.
+import { type Command, Option } from 'commander';
+import { UsageError } from '../errors.ts';
+import type { JobSource, TrainerRequest } from '../training.ts';
+
+export interface TrainerOptions {
+  /** Draws the loss curve. */
+  readonly isWatched: boolean;
+}
+
+type RunTrainer = (request: TrainerRequest, options: TrainerOptions) => Promise<void>;
+
+type Kind = 'text' | 'number' | 'boolean' | 'names' | 'numbers';
+
+/** Job key → its flag's kind and help. */
+const JOB_FLAGS = {
+  model: ['text', 'folder or name of an imported model'],
+  data: ['text', 'JSONL file: messages, prompt and completion, text, or input_ids and labels'],
+  validation: ['text', 'JSONL file of which nothing is learned'],
+  validationSplit: ['number', 'share of the rows kept for validation (default: 0)'],
+  name: ['text', "the adapter's name: published for the server when the run has succeeded"],
+  method: ['text', 'qlora, lora or full (default: qlora on an NF4 base, else lora)'],
+  rank: ['number', "the adapter's rank (default: 16)"],
+  alpha: ['number', 'its scaling is alpha / rank (default: twice the rank)'],
+  targets: ['names', 'all-linear, names such as q_proj,v_proj, or a regex (default: all-linear)'],
+  layers: ['numbers', 'adapted blocks, from 0 (default: all)'],
+  rslora: ['boolean', 'scale by alpha / sqrt(rank)'],
+  dropout: ['number', "share of the adapters' inputs that is dropped (default: 0)"],
+  initAdapter: ['text', 'PEFT folder to start from; brings its own settings'],
+  learningRate: ['number', "the peak (default: by the model's width)"],
+  schedule: ['text', 'cosine, linear or constant (default: cosine)'],
+  warmupSteps: ['number', 'steps until the peak (default: 3 % of all)'],
+  epochs: ['number', 'passes over the rows (default: 3)'],
+  maxSteps: ['number', 'optimizer steps; wins over epochs'],
+  batchSize: ['number', 'sequences of a micro-batch (default: 8)'],
+  gradAccumulation: ['number', 'micro-batches of a step (default: 1)'],
+  maxLength: ['number', 'tokens of the longest example; the rest is cut off (default: 1024)'],
+  packing: ['boolean', 'several examples in one sequence (default: false)'],
+  shuffle: ['boolean', "false: rows in the file's order (default: true)"],
+  seed: ['number', 'the same seed gives the same bytes (default: 0)'],
+  weightDecay: ['number', 'not on norms and biases (default: 0)'],
+  maxGradNorm: ['number', "limit of the gradient's norm (default: 1)"],
+  evalEvery: ['number', 'steps between validations (default: an epoch)'],
+  patience: ['number', 'validations without a better one that end the run (default: none)'],
+  checkpointEvery: ['number', 'steps between checkpoints (default: a tenth of the run)'],
+  recompute: ['boolean', 'less memory for a third more time (default: true)'],
+  blocksPerSegment: ['number', 'decoder blocks per graph (default: 1)'],
+  threads: ['number', 'threads (default: one per core)'],
+} as const satisfies Record<string, readonly [Kind, string]>;
+
+export function addTraining(program: Command, run: RunTrainer): void {
+  addTrain(program, run);
+  addPlan(program, run);
+  addMerge(program, run);
+}
+
+function addTrain(program: Command, run: RunTrainer): void {
+  const train = program
+    .command('train')
+    .description('train an adapter (or a whole model) from a JSONL file')
+    .argument('[job]', 'a JSON file of settings; flags win over it')
+    .option('--out <dir>', 'the run folder (default: a new one in LORIKEET_HOME/jobs)')
+    .option('--resume <dir>', 'go on with the run in this folder')
+    .option('--watch', 'draw the loss curve in the terminal');
+  addJobFlags(train);
+  train.addHelpText('after', TRAIN_EXAMPLES);
+  train.action(async (file: string | undefined, options: Record<string, string | true>) => {
+    const job = readJobSource(file, options);
+    const isWatched = options['watch'] === true;
+    const { resume, out } = options as { resume?: string; out?: string };
+    if (resume !== undefined) {
+      if (file !== undefined || out !== undefined || Object.keys(job.overrides).length > 0) {
+        throw new UsageError('--resume: goes on with the settings of its run, without others');
+      }
+      return run({ command: 'resume', runDir: resume }, { isWatched });
+    }
+    return run({ command: 'train', job, outDir: out }, { isWatched });
+  });
+}
+
+function addPlan(program: Command, run: RunTrainer): void {
+  const plan = program
+    .command('plan')
+    .description('memory and time of full training, LoRA and QLoRA, and which one fits')
+    .argument('[job]', 'a JSON file of settings; flags win over it')
+    .option('--size <parameters>', 'a model of this size, such as 7B, instead of one that is here')
+    .option('--config <file>', "a model's config.json, instead of one that is here")
+    .option('--memory <bytes>', "such as 24G (default: this machine's)")
+    .option('--json', 'print the result as JSON');
+  addJobFlags(plan);
+  plan.addHelpText('after', PLAN_EXAMPLES);
+  plan.action(async (file: string | undefined, options: Record<string, string | true>) => {
+    const { size, config, memory } = options as Record<string, string | undefined>;
+    const request: TrainerRequest = {
+      command: 'plan',
+      job: readJobSource(file, options),
+      size,
+      configFile: config,
+      memory: memory === undefined ? undefined : parseBytes(memory),
+      isJson: options['json'] === true,
+    };
+    return run(request, { isWatched: false });
+  });
+}
+
+function addMerge(program: Command, run: RunTrainer): void {
+  program
+    .command('merge')
+    .description('add an adapter to its base: a whole model as a Hugging Face folder')
+    .requiredOption('--model <model>', 'folder or name of the imported base')
+    .requiredOption('--adapter <dir>', 'a PEFT folder')
+    .requiredOption('--out <dir>', 'the folder to write')
+    .option('--dtype <dtype>', "bf16, fp16 or fp32 (default: the base's own)")
+    .addHelpText('after', MERGE_EXAMPLES)
+    .action(async (options: Record<string, string | undefined>) => {
+      const { model = '', adapter = '', out = '', dtype } = options;
+      return run({ command: 'merge', model, adapter, outDir: out, dtype }, { isWatched: false });
+    });
+}
+
+function addJobFlags(command: Command): void {
+  for (const [key, [, help]] of Object.entries(JOB_FLAGS)) {
+    const flag = key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+    command.addOption(new Option(`--${flag} <value>`, help));
+  }
+}
+
+function readJobSource(
+  file: string | undefined,
+  options: Readonly<Record<string, string | true>>,
+): JobSource {
+  const overrides: Record<string, unknown> = {};
+  for (const [key, [kind]] of Object.entries(JOB_FLAGS)) {
+    const value = options[key];
+    if (typeof value === 'string') overrides[key] = parseValue(value, kind);
+  }
+  return { file, overrides };
+}
+
+/** A text that is not of its kind stays a text: the schema says what is wrong with it. */
+function parseValue(value: string, kind: Kind): unknown {
+  const asNumber = (text: string) => (/^[+-]?[\d.]/.test(text) ? Number(text) : text);
+  switch (kind) {
+    case 'number':
+      return asNumber(value);
+    case 'boolean':
+      return value === 'true' ? true : value === 'false' ? false : value;
+    case 'numbers':
+      return value.split(',').map(asNumber);
+    case 'names':
+      return value !== 'all-linear' && /^[\w.,]+$/.test(value) ? value.split(',') : value;
+    case 'text':
+      return value;
+  }
+}
+
+function parseBytes(text: string): number {
+  const found = /^(\d{1,12}(?:\.\d+)?)([KMGT]?)(?:i?B)?$/.exec(text);
+  if (!found) throw new UsageError('--memory: must be a size such as 16G');
+  return Number(found[1]) * 1024 ** ' KMGT'.indexOf(found[2] || ' ');
+}
+
+const TRAIN_EXAMPLES = `
+Examples:
+  lorikeet train --model smollm2-135m-instruct --data moods.jsonl --name zen
+  lorikeet train job.json --out ./run --rank 32 --watch
+  lorikeet train --resume ./run
+`;
+
+const PLAN_EXAMPLES = `
+Examples:
+  lorikeet plan --size 7B
+  lorikeet plan --model smollm2-135m-instruct --data moods.jsonl --batch-size 16
+  lorikeet plan --config ./config.json --memory 24G
+`;
+
+const MERGE_EXAMPLES = `
+Examples:
+  lorikeet merge --model ./base --adapter ./run/adapter --out ./merged
+  lorikeet merge --model ./base --adapter ./run/adapter --out ./merged --dtype fp16
+`;

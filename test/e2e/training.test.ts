@@ -1,0 +1,224 @@
+// `lorikeet train` as its users run it: peft's curve, a folder that is served, stops and kills at any time, refusals.
+import assert from 'node:assert/strict';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
+import { parseSafetensors } from '../../src/formats/safetensors.ts';
+import { seededRandom, temporaryFolder } from '../fixtures.ts';
+import { sharedPath, skipUnless } from '../shared.ts';
+import { runLorikeet, spawnLorikeet, startServing } from './program.ts';
+
+const golden = sharedPath('golden');
+const TOY = path.resolve('models/toy');
+
+function readLines(file: string): Record<string, unknown>[] {
+  if (!existsSync(file)) return [];
+  const lines = readFileSync(file, 'utf8').split('\n').slice(0, -1);
+  return lines.map((line) => JSON.parse(line));
+}
+
+/** Rows of letters that follow each other in a fixed order: something to learn. */
+function writeRows(dir: string): string {
+  const random = seededRandom(11);
+  const rows = Array.from({ length: 24 }, () => {
+    const start = Math.floor(40 * (random() + 1));
+    const ids = Array.from({ length: 8 + (start % 5) }, (_, t) => 10 + ((start + 7 * t) % 80));
+    return JSON.stringify({ input_ids: ids, labels: ids });
+  });
+  const file = path.join(dir, 'rows.jsonl');
+  writeFileSync(file, `${rows.join('\n')}\n`);
+  return file;
+}
+
+function writeJob(dir: string, job: object): string {
+  const file = path.join(dir, 'job.json');
+  const base = { model: TOY, data: writeRows(dir), rank: 4, batchSize: 4, learningRate: 1e-2 };
+  writeFileSync(file, JSON.stringify({ ...base, epochs: 5, checkpointEvery: 3, ...job }));
+  return file;
+}
+
+const adapterBytes = (run: string) =>
+  readFileSync(path.join(run, 'adapter/adapter_model.safetensors'));
+
+/** Resolves when the run has done so many steps, or has ended. */
+async function reached(run: string, steps: number, child: ChildProcess): Promise<void> {
+  const isRunning = () => child.exitCode === null && child.signalCode === null;
+  const done = () => readLines(path.join(run, 'metrics.jsonl')).length;
+  while (isRunning() && done() < steps) await setTimeout(2);
+}
+
+test("a run follows peft's losses and gradient norms", { skip: skipUnless(golden) }, async (t) => {
+  const dir = temporaryFolder(t);
+  const base = path.join(dir, 'base');
+  const imported = ['import', path.join(golden!, 'models/llama-tied'), '--out', base];
+  assert.equal((await runLorikeet(imported, dir)).code, 0);
+  const folder = path.join(golden!, 'train/qlora-all');
+  const { settings, log } = JSON.parse(readFileSync(path.join(folder, 'log.json'), 'utf8'));
+  const job = {
+    model: base,
+    data: writeGoldenRows(dir),
+    method: 'qlora',
+    shuffle: false,
+    batchSize: 3,
+    gradAccumulation: settings.gradient_accumulation,
+    maxSteps: log.length,
+    learningRate: settings.learning_rate,
+    warmupSteps: settings.warmup_steps,
+    weightDecay: settings.weight_decay,
+    initAdapter: path.join(folder, 'initial'),
+    checkpointEvery: 10,
+  };
+  writeFileSync(path.join(dir, 'job.json'), JSON.stringify(job));
+  const run = path.join(dir, 'run');
+  const { code, error } = await runLorikeet(
+    ['train', path.join(dir, 'job.json'), '--out', run],
+    dir,
+  );
+  assert.equal(code, 0, error);
+  const metrics = readLines(path.join(run, 'metrics.jsonl'));
+  for (const [i, expected] of log.entries()) {
+    const { loss, gradNorm } = metrics[i] as { loss: number; gradNorm: number };
+    assert.ok(Math.abs(loss - expected.loss) < 1e-4, `step ${i + 1}: ${loss}`);
+    assert.ok(Math.abs(gradNorm / expected.grad_norm - 1) < 1e-4, `step ${i + 1}: ${gradNorm}`);
+  }
+  const [plan, last] = [
+    readLines(path.join(run, 'events.jsonl'))[0]!,
+    readLines(path.join(run, 'events.jsonl')).at(-1)!,
+  ];
+  assert.equal(last['type'], 'succeeded');
+  const planned = (plan['data'] as { memory: { total: number } }).memory.total;
+  const { peakBytes } = last['data'] as { peakBytes: number };
+  assert.ok(Math.abs(planned / peakBytes - 1) < 0.2, `planned ${planned}, took ${peakBytes}`);
+});
+
+function writeGoldenRows(dir: string): string {
+  const { tensors } = parseSafetensors(
+    readFileSync(path.join(golden!, 'train/batches.safetensors')),
+  );
+  const [windows, batch, length] = tensors.get('input_ids')!.shape as [number, number, number];
+  const valuesOf = (name: string) =>
+    Array.from(new BigInt64Array(new Uint8Array(tensors.get(name)!.data).buffer), Number);
+  const [ids, labels, mask] = ['input_ids', 'labels', 'attention_mask'].map(valuesOf);
+  const rows = Array.from({ length: windows * batch }, (_, row) => {
+    const at = row * length;
+    const end = at + mask!.slice(at, at + length).reduce((sum, value) => sum + value, 0);
+    return JSON.stringify({ input_ids: ids!.slice(at, end), labels: labels!.slice(at, end) });
+  });
+  const file = path.join(dir, 'golden.jsonl');
+  writeFileSync(file, rows.join('\n'));
+  return file;
+}
+
+test('a run killed at random steps goes on to the same bytes', async (t) => {
+  const dir = temporaryFolder(t);
+  const job = writeJob(dir, { dropout: 0.1, packing: true, gradAccumulation: 2, epochs: 12 });
+  const whole = path.join(dir, 'whole');
+  assert.equal((await runLorikeet(['train', job, '--out', whole], dir)).code, 0);
+  const steps = readLines(path.join(whole, 'metrics.jsonl')).length;
+  const random = seededRandom(Date.now());
+  const run = path.join(dir, 'killed');
+  for (let kill = 0; kill < 10; kill++) {
+    const args = kill === 0 ? ['train', job, '--out', run] : ['train', '--resume', run];
+    const { child } = spawnLorikeet(args, dir);
+    const closed = once(child, 'exit');
+    const target = Math.min(steps - 1, 1 + Math.floor(((random() + 1) / 2) * steps));
+    await reached(run, target, child);
+    child.kill('SIGKILL');
+    await closed;
+  }
+  const { code, error } = await runLorikeet(['train', '--resume', run], dir);
+  assert.equal(code, 0, error);
+  assert.ok(adapterBytes(run).equals(adapterBytes(whole)));
+  assert.equal(readLines(path.join(run, 'metrics.jsonl')).length, steps);
+});
+
+test('SIGTERM writes a checkpoint, says paused and ends well; the run goes on from there', async (t) => {
+  const dir = temporaryFolder(t);
+  const job = writeJob(dir, { epochs: 200, checkpointEvery: 100_000 });
+  const run = path.join(dir, 'run');
+  const { child } = spawnLorikeet(['train', job, '--out', run], dir);
+  await reached(run, 3, child);
+  child.kill('SIGTERM');
+  const [code] = await once(child, 'close');
+  assert.equal(code, 0);
+  const last = readLines(path.join(run, 'events.jsonl')).at(-1)!;
+  assert.equal(last['type'], 'paused');
+  const done = readLines(path.join(run, 'metrics.jsonl')).length;
+  assert.deepEqual(readdirSync(path.join(run, 'checkpoints')), [`step-${done}`]);
+  assert.ok(!existsSync(path.join(run, 'lock')));
+});
+
+test('an adapter with a name is published, and a full model is a folder to import', async (t) => {
+  const dir = temporaryFolder(t);
+  const plain = path.join(dir, 'plain');
+  await runLorikeet(['import', TOY, '--out', plain, '--quantization', 'none'], dir);
+  const job = writeJob(dir, { name: 'letters', validationSplit: 0.2, maxSteps: 6, evalEvery: 2 });
+  const run = path.join(dir, 'run');
+  const { code, out } = await runLorikeet(['train', job, '--out', run], dir);
+  assert.equal(code, 0);
+  assert.match(out, /its name: letters/);
+  const published = path.join(dir, 'adapters/letters/adapter_model.safetensors');
+  assert.ok(readFileSync(published).equals(adapterBytes(run)));
+  assert.ok(readLines(path.join(run, 'metrics.jsonl')).some((row) => 'validationLoss' in row));
+  const full = path.join(dir, 'full');
+  const fullJob = path.join(dir, 'full.json');
+  const data = path.join(dir, 'rows.jsonl');
+  writeFileSync(fullJob, JSON.stringify({ model: plain, data, method: 'full', maxSteps: 2 }));
+  assert.equal((await runLorikeet(['train', fullJob, '--out', full], dir)).code, 0);
+  assert.ok(!existsSync(path.join(full, 'adapter')));
+  const again = ['import', path.join(full, 'model'), '--out', path.join(dir, 'again')];
+  assert.equal((await runLorikeet(again, dir)).code, 0);
+});
+
+test('wrong settings end with 78, wrong rows with 1, wrong folders with 2, and nothing is left', async (t) => {
+  const dir = temporaryFolder(t);
+  const run = path.join(dir, 'run');
+  const outcome = async (job: object, out = run) =>
+    runLorikeet(['train', writeJob(dir, job), '--out', out], dir);
+  const method = await outcome({ method: 'full', rank: undefined });
+  assert.equal(method.code, 78);
+  assert.match(method.error, /needs an unquantized base.*lorikeet import/);
+  const keys = await outcome({ rang: 4, epochs: 1e6 });
+  assert.equal(keys.code, 78);
+  assert.deepEqual(keys.error.split('\n').filter((line) => /rang|epochs/.test(line)).length, 2);
+  writeFileSync(path.join(dir, 'bad.jsonl'), '{"text":"a"}\n{"text":}\n');
+  const rows = await outcome({ data: path.join(dir, 'bad.jsonl') });
+  assert.equal(rows.code, 1);
+  assert.match(rows.error, /line 2: is not JSON/);
+  assert.ok(!existsSync(run));
+  mkdirSync(run);
+  writeFileSync(path.join(run, 'mine'), '');
+  assert.equal((await outcome({})).code, 2);
+  assert.equal((await runLorikeet(['train', '--resume', run], dir)).code, 2);
+});
+
+test("the published adapter is served with the trainer's own validation loss", async (t) => {
+  const dir = temporaryFolder(t);
+  const rows = writeRows(dir);
+  const job = writeJob(dir, { name: 'letters', validation: rows, maxSteps: 5, evalEvery: 5 });
+  const run = path.join(dir, 'run');
+  assert.equal((await runLorikeet(['train', job, '--out', run], dir)).code, 0);
+  const { validationLoss } = readLines(path.join(run, 'metrics.jsonl')).at(-1)!;
+  const adapters = path.join(dir, 'adapters');
+  const flags = ['--model', TOY, '--adapters', adapters, '--weights', 'f32'];
+  const server = await startServing(flags, dir);
+  t.after(() => server.stop());
+  const logprobs: number[] = [];
+  for (const { input_ids } of readLines(rows)) {
+    const body = { model: 'letters', prompt: input_ids, max_tokens: 0, echo: true, logprobs: 0 };
+    const response = await fetch(`${server.url}/v1/completions`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+    });
+    const { choices } = (await response.json()) as {
+      choices: [{ logprobs: { token_logprobs: number[] } }];
+    };
+    logprobs.push(...choices[0].logprobs.token_logprobs.slice(1));
+  }
+  const served = -logprobs.reduce((sum, value) => sum + value, 0) / logprobs.length;
+  assert.ok(Math.abs(served - Number(validationLoss)) < 1e-4, `${served} ${validationLoss}`);
+});

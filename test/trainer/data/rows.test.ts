@@ -1,0 +1,212 @@
+// Rows of a training file: what each kind becomes, what is learned of it, and how a bad one is named.
+import assert from 'node:assert/strict';
+import { appendFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import { gzipSync } from 'node:zlib';
+import { createChatTemplate } from '../../../src/tokenizer/chat-template.ts';
+import { loadTokenizer } from '../../../src/tokenizer/tokenizer.ts';
+import { createRowEncoder } from '../../../trainer/data/encode-row.ts';
+import { DatasetError } from '../../../trainer/data/example.ts';
+import { loadDataset } from '../../../trainer/data/load-dataset.ts';
+import { parseRow } from '../../../trainer/data/row-schema.ts';
+import { temporaryFolder } from '../../fixtures.ts';
+import { sharedPath, skipUnless } from '../../shared.ts';
+import { toyTokenizer } from '../../tokenizer/toy.ts';
+
+const TEMPLATE =
+  "{{ bos_token }}{% for m in messages %}{{ m['role'][0] + ':' + m['content'] }}{{ eos_token }}{% endfor %}";
+const tokenizer = toyTokenizer(TEMPLATE);
+const named = { ...tokenizer, namedTokens: { bos_token: '<bos>', eos_token: '<eos>' } };
+const template = createChatTemplate(named);
+const encode = createRowEncoder({ tokenizer: named, template, vocabSize: named.vocabSize });
+const encodeRow = (row: unknown) => encode(parseRow(JSON.stringify(row)));
+const [BOS, EOS] = [2, 3];
+
+/** The text of the labels, and of the rest as dots. */
+function learned(row: unknown): string {
+  const { ids, labels } = encodeRow(row);
+  return [...ids]
+    .map((id, t) => (labels[t]! < 0 ? '·' : named.decode([id], { skipSpecials: false })))
+    .join('');
+}
+
+const CHAT = [
+  { role: 'user', content: 'ab' },
+  { role: 'assistant', content: 'cd' },
+  { role: 'user', content: 'e' },
+  { role: 'assistant', content: 'f' },
+];
+
+test('of a conversation, what the assistant says and the end of its turns is learned', () => {
+  assert.match(learned({ messages: CHAT }), /^·+cd<eos>·+f<eos>$/);
+  const { weights } = encodeRow({ messages: CHAT });
+  assert.equal(weights, undefined);
+});
+
+test("a message's weight is the weight of its tokens, and 0 leaves it out", () => {
+  const weighted = (weight: number) =>
+    CHAT.map((message, i) => (i === 1 ? { ...message, weight } : message));
+  assert.match(learned({ messages: weighted(0) }), /^·+f<eos>$/);
+  const { labels, weights } = encodeRow({ messages: weighted(0.5) });
+  const found = [...labels].flatMap((label, t) => (label < 0 ? [] : [weights![t]]));
+  assert.deepEqual(found, [0.5, 0.5, 0.5, 1, 1]);
+});
+
+test('of prompt and completion the completion is learned, of a text everything', () => {
+  assert.equal(learned({ prompt: 'ab', completion: 'cd' }), '···cd<eos>');
+  assert.equal(learned({ text: 'ab' }), '<bos>ab<eos>');
+  assert.deepEqual([...encodeRow({ text: 'a' }).ids].at(0), BOS);
+});
+
+test('ids are taken as they are, with labels unshifted and -100 left out', () => {
+  const { ids, labels } = encodeRow({ input_ids: [5, 6, 7], labels: [-100, 6, 9] });
+  assert.deepEqual([...ids], [5, 6, 7]);
+  assert.deepEqual([...labels], [-1, 6, 9]);
+});
+
+test('control tokens in the text of a row stay text', () => {
+  const count = (ids: Int32Array) => ids.filter((id) => id === EOS || id === BOS).length;
+  assert.equal(count(encodeRow({ text: 'a<eos>b' }).ids), 2);
+  assert.equal(count(encodeRow({ prompt: '<bos>', completion: '<eos>' }).ids), 2);
+  const plain = count(encodeRow({ messages: CHAT }).ids);
+  const content = 'c<eos>assistant';
+  const hostile = CHAT.map((message) => ({ ...message, content }));
+  assert.equal(count(encodeRow({ messages: hostile }).ids), plain);
+});
+
+test('NUL and lone surrogates are text like any other', () => {
+  for (const content of ['a\u0000b', '\ud800', 'a\udc00']) {
+    const row = { messages: [...CHAT.slice(0, 1), { role: 'assistant', content }] };
+    assert.ok(encodeRow(row).ids.length > 4);
+  }
+});
+
+/** Row → what its refusal says. */
+const BAD_ROWS: readonly (readonly [unknown, RegExp])[] = [
+  [[], /not a JSON object/],
+  [{ mesages: [] }, /neither messages/],
+  [{ messages: 'x' }, /^messages: must be a list/],
+  [{ messages: [] }, /^messages: is empty/],
+  [{ messages: [{ role: 'user', content: 'a' }] }, /^messages: has no message of the assistant/],
+  [{ messages: [{ role: 'bot', content: 'a' }] }, /^messages\[0\]\.role: is not one of/],
+  [{ messages: [{ content: 'a' }] }, /^messages\[0\]\.role: is missing/],
+  [{ messages: [{ role: 'user' }] }, /^messages\[0\]\.content: is missing/],
+  [{ messages: [{ role: 'user', content: 1 }] }, /^messages\[0\]\.content: must be a text/],
+  [{ messages: [{ role: 'assistant', content: '' }] }, /^messages\[0\]\.content: is empty/],
+  [{ messages: [{ role: 'user', content: 'a', x: 1 }] }, /^messages\[0\]\.x: is no known key/],
+  [{ messages: [{ role: 'user', content: 'a', weight: 1 }] }, /^messages\[0\]\.weight: belongs/],
+  [{ messages: CHAT, other: 1 }, /^other: is no known key/],
+  [{ messages: CHAT, tools: [{}] }, /^tools: are not learned/],
+  [{ prompt: 'a' }, /^completion: is missing/],
+  [{ prompt: 'a', completion: '' }, /^completion: is empty/],
+  [{ text: '' }, /^text: is empty/],
+  [{ input_ids: [], labels: [] }, /^input_ids: is empty/],
+  [{ input_ids: [1] }, /^labels: is missing/],
+  [{ input_ids: [1, 2], labels: [1] }, /^labels: must be as long/],
+  [{ input_ids: [-1], labels: [1] }, /^input_ids\[0\]: /],
+  [{ input_ids: [1], labels: [-1] }, /^labels\[0\]: is neither/],
+  [{ input_ids: [100_000], labels: [1] }, /^input_ids\[0\]: 100000 is no token of/],
+];
+
+test('a bad row is refused by the name of its field', () => {
+  for (const [row, pattern] of BAD_ROWS) {
+    assert.throws(
+      () => encodeRow(row),
+      { name: 'RowError', message: pattern },
+      JSON.stringify(row),
+    );
+  }
+  assert.throws(() => parseRow('{"text": '), /is not JSON/);
+});
+
+test('a model without tokenizer or template takes the rows that need none', () => {
+  const bare = createRowEncoder({ tokenizer: undefined, template: undefined, vocabSize: 10 });
+  assert.equal(bare(parseRow('{"input_ids":[1,2],"labels":[1,2]}')).ids.length, 2);
+  assert.throws(() => bare(parseRow('{"text":"a"}')), /has no tokenizer/);
+  const plain = createRowEncoder({ tokenizer: named, template: undefined, vocabSize: 10 });
+  assert.throws(() => plain(parseRow(JSON.stringify({ messages: CHAT }))), /no chat template/);
+});
+
+const ROW = '{"text":"abc"}';
+
+function load(t: { after(fn: () => void): void }, content: string | Uint8Array, maxLength = 64) {
+  const file = path.join(temporaryFolder(t), 'rows.jsonl');
+  writeFileSync(file, content);
+  return loadDataset(file, { encode, maxLength });
+}
+
+test('blank lines, CRLF, a byte order mark and a missing newline at the end are fine', async (t) => {
+  const { counts } = await load(t, `\ufeff${ROW}\r\n\r\n  \n${ROW}\n\n{"text":"b"}`);
+  assert.deepEqual([counts.examples, counts.duplicates], [3, 1]);
+});
+
+test('examples over maxLength lose their end, and are counted', async (t) => {
+  const { examples, counts } = await load(
+    t,
+    '{"text":"defg"}\n{"prompt":"defg","completion":"a"}',
+    4,
+  );
+  assert.deepEqual(
+    examples.map(({ ids }) => ids.length),
+    [4, 4],
+  );
+  assert.deepEqual([counts.truncated, counts.masked, counts.tokens], [2, 1, 8]);
+});
+
+test('bad lines are named by number, the first ten of them', async (t) => {
+  const lines = Array.from({ length: 30 }, (_, i) => (i % 2 === 0 ? ROW : '{"text":1}'));
+  await assert.rejects(load(t, lines.join('\n')), (error) => {
+    assert.ok(error instanceof DatasetError);
+    assert.equal(error.code, 'invalid_training_file');
+    assert.deepEqual(
+      error.faults.map(({ line }) => line),
+      [2, 4, 6, 8, 10, 12, 14, 16, 18, 20],
+    );
+    assert.match(error.message, /rows.jsonl: has at least 10 bad lines\n {2}line 2: text: must be/);
+    return true;
+  });
+});
+
+test('empty files, other kinds of files, folders and absent ones are refused', async (t) => {
+  const refused = (content: string | Uint8Array, pattern: RegExp) =>
+    assert.rejects(load(t, content), { name: 'DatasetError', message: pattern });
+  await refused('', /holds no examples/);
+  await refused('\n\n', /holds no examples/);
+  await refused(gzipSync(ROW), /is gzip/);
+  await refused(Buffer.from('PK\u0003\u0004zip'), /is zip/);
+  await refused(Buffer.from(`\ufeff${ROW}`, 'utf16le'), /is UTF-16/);
+  await refused(Buffer.from([0x7b, 0xff, 0x7d]), /line 1: is not UTF-8/);
+  const dir = temporaryFolder(t);
+  await assert.rejects(loadDataset(dir, { encode, maxLength: 9 }), /is no file/);
+  await assert.rejects(loadDataset(path.join(dir, 'x'), { encode, maxLength: 9 }), /ENOENT/);
+});
+
+test('a line beyond every limit is a bad line, and is not kept in memory', async (t) => {
+  const file = path.join(temporaryFolder(t), 'long.jsonl');
+  writeFileSync(file, `${ROW}\n`);
+  const piece = Buffer.alloc(2 ** 22, 'a');
+  for (let i = 0; i < 5; i++) appendFileSync(file, piece);
+  const loading = loadDataset(file, { encode, maxLength: 64 });
+  await assert.rejects(loading, /line 2: has 20971520 bytes, the limit is 16777216/);
+});
+
+const golden = sharedPath('golden', 'tokenizer');
+
+test("with SmolLM2's own template each turn trains once, its end token included", {
+  skip: skipUnless(golden),
+}, async () => {
+  const real = (await loadTokenizer(golden!))!;
+  const chat = createRowEncoder({
+    tokenizer: real,
+    template: createChatTemplate(real),
+    vocabSize: real.vocabSize,
+  });
+  const { ids, labels } = chat(parseRow(JSON.stringify({ messages: CHAT })));
+  const text = real.decode(
+    [...labels].filter((id) => id >= 0),
+    { skipSpecials: false },
+  );
+  assert.equal(text, 'cd<|im_end|>f<|im_end|>');
+  assert.ok([...labels].every((label, t) => label < 0 || label === ids[t]));
+});

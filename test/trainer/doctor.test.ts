@@ -1,0 +1,139 @@
+// Every warning: a run in which it speaks, with cause and cure, and one in which it is silent.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { describeExamples } from '../../trainer/data/load-dataset.ts';
+import { examineCurves, examineData, type RunContext } from '../../trainer/doctor.ts';
+import type { StepMetrics } from '../../trainer/metrics.ts';
+import { temporaryFolder } from '../fixtures.ts';
+import { linearModel } from './linear-model.ts';
+import { dataset, runDir, runLinear } from './runs.ts';
+
+function curve(losses: readonly number[], validations: Record<number, number> = {}): StepMetrics[] {
+  return losses.map((loss, i) => ({
+    step: i + 1,
+    loss,
+    gradNorm: 1,
+    learningRate: 1e-3,
+    tokens: 100,
+    tokensPerSecond: 100,
+    tokenAccuracy: 0.5,
+    ...(validations[i + 1] !== undefined && { validationLoss: validations[i + 1]! }),
+  }));
+}
+
+function codesOf(losses: readonly number[], change: Partial<RunContext> = {}, validations = {}) {
+  const rows = curve(losses, validations);
+  const context = {
+    vocabSize: 49_152,
+    totalSteps: rows.length,
+    peakRate: 1e-3,
+    rank: 16,
+    ...change,
+  };
+  const warnings = examineCurves(rows, context);
+  for (const { cause, cure } of warnings) assert.ok(cause.length > 10 && cure.length > 10);
+  return warnings.map(({ code }) => code);
+}
+
+const steps = (count: number, loss: (step: number) => number) =>
+  Array.from({ length: count }, (_, step) => loss(step));
+/** As runs on real rows look: a fall that slows down, with noise. */
+const healthy = steps(60, (s) => 1.5 + 2 * Math.exp(-s / 15) + 0.2 * Math.sin(7 * s));
+
+test('a healthy run is left in peace', () => {
+  assert.deepEqual(codesOf(healthy), []);
+  assert.deepEqual(codesOf(healthy, { rank: 4 }), []);
+  assert.deepEqual(codesOf(healthy.slice(0, 1)), []);
+});
+
+test('a first loss near guessing speaks of template or base; a usual one is silent', () => {
+  assert.deepEqual(codesOf([9.5, 9]), ['template_mismatch']);
+  assert.deepEqual(codesOf([5.8, 5]), []); // single-word answers of an instruct model
+});
+
+test('a loss that rises speaks of the rate; noise is silent', () => {
+  const diverging = steps(40, (s) => (s < 20 ? 3 - 0.05 * s : 2 + 0.1 * (s - 20)));
+  assert.ok(codesOf(diverging).includes('rate_too_high'));
+  const noisy = steps(40, (s) => 3 - 0.03 * s + 0.4 * Math.sin(5 * s));
+  assert.deepEqual(codesOf(noisy), []);
+});
+
+test('a loss that has not moved at the end speaks of the rate; one that fell, or goes on, is silent', () => {
+  const flat = steps(40, (s) => 3 + 0.1 * Math.sin(3 * s));
+  assert.deepEqual(codesOf(flat), ['rate_too_low']);
+  assert.deepEqual(codesOf(flat, { totalSteps: 80 }), []);
+  assert.deepEqual(codesOf(healthy), []);
+});
+
+test('a high plateau at a small rank speaks of the rank; an ample rank, or a low one, is silent', () => {
+  const plateau = steps(80, (s) => 2 + 1.5 * Math.exp(-s / 5));
+  assert.deepEqual(codesOf(plateau, { rank: 2 }), ['rank_too_small']);
+  assert.deepEqual(codesOf(plateau, { rank: 16 }), []);
+  assert.deepEqual(codesOf(plateau, { rank: undefined }), []);
+  assert.deepEqual(
+    codesOf(
+      plateau.map((loss) => loss - 1.9),
+      { rank: 2 },
+    ),
+    [],
+  );
+});
+
+test('a validation that rises while training falls speaks of overfitting; one that falls is silent', () => {
+  const falling = steps(40, (s) => 3 - 0.06 * s);
+  const rising = { 10: 2.6, 20: 2.4, 30: 2.5, 40: 2.7 };
+  assert.deepEqual(codesOf(falling, {}, rising), ['overfitting']);
+  assert.deepEqual(codesOf(falling, {}, { 10: 2.6, 20: 2.4, 30: 2.41, 40: 2.4 }), []);
+});
+
+test('rows with nothing to learn speak; rows that all teach are silent', () => {
+  const rows = dataset(20);
+  assert.deepEqual(examineData(rows, dataset(5, 77)), []);
+  const masked = rows.examples.map((example, i) =>
+    i < 3 ? { ...example, labels: example.labels.map(() => -1) } : example,
+  );
+  const [warning] = examineData(describeExamples(masked, 0), undefined);
+  assert.equal(warning?.code, 'nothing_to_learn');
+  assert.match(warning!.cause, /^3 of 20 examples/);
+});
+
+test('few rows, and rows that repeat others, speak; many different ones are silent', () => {
+  assert.deepEqual(
+    examineData(dataset(9), undefined).map(({ code }) => code),
+    ['few_examples'],
+  );
+  const rows = dataset(20);
+  const repeated = describeExamples([...rows.examples, ...rows.examples.slice(0, 4)], 0);
+  assert.deepEqual(
+    examineData(repeated, undefined).map(({ code }) => code),
+    ['duplicates'],
+  );
+  const once = describeExamples([...rows.examples, rows.examples[0]!], 0);
+  assert.deepEqual(examineData(once, undefined), []);
+});
+
+test('validation rows that are trained on speak; disjoint ones are silent', () => {
+  const rows = dataset(20);
+  const leaked = describeExamples(rows.examples.slice(3, 6), 0);
+  const [warning] = examineData(rows, leaked);
+  assert.equal(warning?.code, 'validation_leak');
+  assert.match(warning!.cause, /^3 of 3 validation examples/);
+  assert.deepEqual(examineData(rows, dataset(3, 99)), []);
+});
+
+test('a run gives each warning once, also when it was resumed', async (t) => {
+  const dir = runDir(temporaryFolder(t), 'run');
+  const inner = linearModel();
+  const guessing = {
+    ...inner,
+    accumulate: async (batch: Parameters<typeof inner.accumulate>[0]) => {
+      const sums = await inner.accumulate(batch);
+      return { ...sums, loss: sums.weight * 3 };
+    },
+  };
+  const job = { epochs: 2, checkpointEvery: 1 };
+  const first = await runLinear(dir, { job, model: guessing, stopAfter: 3 });
+  assert.deepEqual(first.warnings, ['template_mismatch']);
+  const resumed = await runLinear(dir, { job, model: guessing });
+  assert.deepEqual(resumed.warnings, []);
+});

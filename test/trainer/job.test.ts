@@ -1,0 +1,220 @@
+// What a job may say: every fault by the name of its key, and what is left open settled by model and data.
+import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import { ConfigError } from '../../src/errors.ts';
+import { serializeSafetensors } from '../../src/formats/safetensors.ts';
+import { toFloat32 } from '../../src/tensor.ts';
+import { parseJob } from '../../trainer/job.ts';
+import { planAdapter } from '../../trainer/lora-settings.ts';
+import { writeAdapter } from '../../trainer/peft-writer.ts';
+import { settle, settleMaxLength, settleMethod } from '../../trainer/settings.ts';
+import { temporaryFolder, tinyModel } from '../fixtures.ts';
+
+const BASE = { model: 'm', data: 'd.jsonl' };
+const { config, artifact } = tinyModel();
+
+function faultsOf(json: unknown): readonly string[] {
+  try {
+    parseJob(json);
+  } catch (error) {
+    if (error instanceof ConfigError) return error.faults;
+    throw error;
+  }
+  return [];
+}
+
+test('a job needs a model and data only', () => {
+  const job = parseJob(BASE);
+  assert.equal(job.batchSize, 8);
+  assert.deepEqual(job.betas, [0.9, 0.999]);
+  assert.equal(job.recompute, true);
+  assert.deepEqual(faultsOf({}), ['model: is missing', 'data: is missing']);
+});
+
+test('an unknown key is refused by its name', () => {
+  assert.deepEqual(faultsOf({ ...BASE, learning_rate: 1 }), ['learning_rate: is no key of a job']);
+  assert.deepEqual(faultsOf([]).length, 1);
+});
+
+test('values out of bounds are refused by the name of their key', () => {
+  const bad: Record<string, unknown[]> = {
+    learningRate: [0, -1, Number.NaN, Number.POSITIVE_INFINITY, '1e-3', 2],
+    epochs: [0, 1e6, 1.5],
+    batchSize: [0, -1, 2.5],
+    seed: [0.5, -1, 2 ** 31],
+    name: ['../x', 'a/b', '', '..', 'x'.repeat(64)],
+    rank: [0, -1, 1.5, 513],
+    alpha: [0, -2],
+    dropout: [1, -0.1],
+    schedule: ['cubic'],
+    method: ['dora'],
+    maxLength: [1],
+    validationSplit: [0.6, -1],
+    betas: [[0.9], [0.9, 1]],
+    layers: [[-1], []],
+    gradAccumulation: [0],
+    shuffle: ['no'],
+  };
+  for (const [key, values] of Object.entries(bad)) {
+    for (const value of values) {
+      const faults = faultsOf({ ...BASE, [key]: value });
+      assert.equal(faults.length, 1, `${key}: ${JSON.stringify(value)}`);
+      assert.ok(faults[0]!.startsWith(key), faults[0]);
+    }
+  }
+});
+
+test('keys that contradict each other are refused', () => {
+  assert.deepEqual(faultsOf({ ...BASE, method: 'full', rank: 4, name: 'x' }).length, 2);
+  assert.match(faultsOf({ ...BASE, validation: 'v', validationSplit: 0.1 })[0]!, /validationSplit/);
+});
+
+test('an adapter is on all linears at rank 16 and alpha 32, with A uniform and B zero', async () => {
+  const { lora, peft } = await planAdapter(parseJob(BASE), config);
+  assert.equal(lora.modules.size, 14);
+  assert.deepEqual(lora.modules.get('model.layers.1.mlp.up_proj'), { rank: 16, scaling: 2 });
+  assert.equal((peft.target_modules as string[]).length, 7);
+  const key = 'base_model.model.model.layers.0.mlp.down_proj.lora_A.weight';
+  const a = toFloat32(lora.init.get(key)!);
+  assert.deepEqual(lora.init.get(key)!.shape, [16, 128]);
+  const bound = 1 / Math.sqrt(128);
+  assert.ok(a.every((value) => Math.abs(value) <= bound));
+  const variance = a.reduce((sum, value) => sum + value * value, 0) / a.length;
+  assert.ok(Math.abs(variance / (bound ** 2 / 3) - 1) < 0.1); // of a uniform distribution
+  const b = lora.init.get(key.replace('_A.', '_B.'))!;
+  assert.ok(toFloat32(b).every((value) => value === 0));
+});
+
+test('the first values follow from the seed', async () => {
+  const bytes = async (seed: number) => {
+    const { lora } = await planAdapter(parseJob({ ...BASE, seed }), config);
+    return Buffer.from(serializeSafetensors(lora.init)).toString('hex');
+  };
+  assert.equal(await bytes(1), await bytes(1));
+  assert.notEqual(await bytes(1), await bytes(2));
+});
+
+test('names, a regular expression, patterns, layers and rsLoRA say which modules and how', async () => {
+  const modulesOf = async (job: object) =>
+    (await planAdapter(parseJob({ ...BASE, ...job }), config)).lora.modules;
+  const named = await modulesOf({ targets: ['q_proj', 'v_proj'], layers: [1], rank: 4 });
+  assert.deepEqual(
+    [...named.keys()],
+    ['model.layers.1.self_attn.q_proj', 'model.layers.1.self_attn.v_proj'],
+  );
+  const matched = await modulesOf({ targets: '.*\\.0\\..*(gate|up)_proj' });
+  assert.deepEqual(
+    [...matched.keys()],
+    ['model.layers.0.mlp.gate_proj', 'model.layers.0.mlp.up_proj'],
+  );
+  const patterned = await modulesOf({
+    rank: 4,
+    rslora: true,
+    rankPattern: { 'layers.0.self_attn.q_proj': 16 },
+    alphaPattern: { q_proj: 32 },
+  });
+  assert.deepEqual(patterned.get('model.layers.0.self_attn.q_proj'), { rank: 16, scaling: 8 });
+  assert.deepEqual(patterned.get('model.layers.1.self_attn.q_proj'), { rank: 4, scaling: 16 });
+  assert.deepEqual(patterned.get('model.layers.1.self_attn.k_proj'), { rank: 4, scaling: 4 });
+});
+
+test('targets that match nothing, and a pattern that is none, are refused by key', async () => {
+  const refused = (job: object, pattern: RegExp) =>
+    assert.rejects(planAdapter(parseJob({ ...BASE, ...job }), config), (error) => {
+      assert.ok(error instanceof ConfigError);
+      assert.match(error.message, pattern);
+      return true;
+    });
+  await refused({ targets: ['nothing'] }, /^targets: no module of the model matches/);
+  await refused({ targets: 'q_proj' }, /^targets: no module/);
+  await refused({ targets: '(' }, /^targets: /);
+  await refused({ targets: '.*q_proj', layers: [0] }, /^layers: /);
+  await refused({ rankPattern: { '(': 4 } }, /^rankPattern: /);
+  await refused({ rank: 1, alpha: 1000 }, /^alpha: /);
+});
+
+test('a started adapter brings its settings; keys that say otherwise are refused', async (t) => {
+  const dir = path.join(temporaryFolder(t), 'adapter');
+  const first = await planAdapter(
+    parseJob({ ...BASE, rank: 4, targets: ['q_proj', 'v_proj'], rslora: true, layers: [1] }),
+    config,
+  );
+  const parameters = [...first.lora.init].map(([name, tensor]) => ({
+    name,
+    shape: tensor.shape,
+    data: toFloat32(tensor).map((value) => value + 1),
+  }));
+  await writeAdapter(dir, { parameters, peft: first.peft, baseName: 'tiny' });
+  const same = { rank: 4, alpha: 8, targets: ['v_proj', 'q_proj'], rslora: true, layers: [1] };
+  for (const job of [{}, same]) {
+    const { lora, peft } = await planAdapter(
+      parseJob({ ...BASE, ...job, initAdapter: dir }),
+      config,
+    );
+    assert.deepEqual([...lora.modules], [...first.lora.modules]);
+    assert.deepEqual(toFloat32(lora.init.get(parameters[0]!.name)!), parameters[0]!.data);
+    assert.equal(peft.r, 4);
+  }
+  const other = { rank: 8, targets: 'all-linear', rslora: false, layers: [0], alpha: 9 };
+  for (const [key, value] of Object.entries(other)) {
+    const job = parseJob({ ...BASE, initAdapter: dir, [key]: value });
+    await assert.rejects(
+      planAdapter(job, config),
+      new RegExp(`^ConfigError: ${key}: .* contradicts`),
+    );
+  }
+});
+
+test('an adapter to start from that is none is refused', async (t) => {
+  const dir = temporaryFolder(t);
+  const job = parseJob({ ...BASE, initAdapter: dir });
+  await assert.rejects(planAdapter(job, config), /initAdapter: .*adapter_config.json/);
+  mkdirSync(path.join(dir, 'x'));
+  writeFileSync(path.join(dir, 'adapter_config.json'), '{"peft_type":"IA3"}');
+  writeFileSync(path.join(dir, 'adapter_model.safetensors'), '');
+  await assert.rejects(planAdapter(job, config), /initAdapter: .*peft_type/);
+});
+
+test('a method needs its kind of base, and the refusal names the import', () => {
+  const dense = artifact.info;
+  const nf4 = { ...dense, quantization: 'nf4' } as typeof dense;
+  assert.equal(settleMethod(parseJob(BASE), dense), 'lora');
+  assert.equal(settleMethod(parseJob(BASE), nf4), 'qlora');
+  const refusal = (method: string, info: typeof dense) => () =>
+    settleMethod(parseJob({ ...BASE, method }), info);
+  assert.throws(refusal('qlora', dense), /lorikeet import tiny --out DIR --quantization nf4/);
+  assert.throws(refusal('lora', nf4), /lorikeet import tiny --out DIR --quantization none/);
+  assert.throws(refusal('full', nf4), /needs an unquantized base/);
+});
+
+test('what a job leaves open is settled by model and rows', () => {
+  const options = {
+    method: 'qlora',
+    maxLength: 64,
+    stepsPerEpoch: 50,
+    hasValidation: true,
+  } as const;
+  const settings = settle(parseJob(BASE), config, options);
+  assert.equal(settings.totalSteps, 150);
+  assert.equal(settings.schedule.warmupSteps, 4);
+  assert.equal(settings.evalEvery, 50);
+  assert.equal(settings.checkpointEvery, 15);
+  const asked = settle(parseJob({ ...BASE, maxSteps: 7, learningRate: 1e-3 }), config, options);
+  assert.equal(asked.totalSteps, 7);
+  assert.equal(asked.schedule.peak, 1e-3);
+  assert.equal(settleMaxLength(parseJob(BASE), config), 128);
+  assert.throws(() => settleMaxLength(parseJob({ ...BASE, maxLength: 129 }), config), /maxLength/);
+});
+
+test('the rate of SmolLM2-135M is the documented one', () => {
+  const options = {
+    method: 'qlora',
+    maxLength: 64,
+    stepsPerEpoch: 1,
+    hasValidation: false,
+  } as const;
+  const settings = settle(parseJob(BASE), { ...config, hiddenSize: 576 }, options);
+  assert.equal(settings.schedule.peak, 1.3e-3);
+});

@@ -1,0 +1,64 @@
+// Train = serve: the training graphs and the serving graph are lowerings of one decoder, with the same logits.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { AdapterWeights } from '../../adapters/weights.ts';
+import type { DecoderConfig } from '../../src/model/config.ts';
+import { moduleName, TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { type Tensor, toFloat32 } from '../../src/tensor.ts';
+import { loraNames } from '../../trainer/graph/training-lowering.ts';
+import type { LoraSettings } from '../../trainer/types.ts';
+import { createRunner, runLogits, worstDifference } from '../engine/runner.ts';
+import { servingFolder, tinyModel } from '../fixtures.ts';
+import { batchOf, lora, trainModel } from './tiny-training.ts';
+
+const FAMILIES: [string, Record<string, unknown>][] = [
+  ['llama', {}],
+  ['llama with a head of its own', { tie_word_embeddings: false }],
+  ['llama with scaled rotary embedding', { rope_scaling: { type: 'linear', factor: 4 } }],
+  ['mistral', { model_type: 'mistral', sliding_window: 5 }],
+  ['qwen2', { model_type: 'qwen2' }],
+  ['qwen3', { model_type: 'qwen3', head_dim: 32 }],
+];
+
+for (const [name, changes] of FAMILIES) {
+  test(`${name}: training logits equal serving logits, with and without an adapter`, async (t) => {
+    const tiny = tinyModel(changes);
+    const { config } = tiny;
+    const folder = await servingFolder(t, tiny, 'f32');
+    const { runner, slots } = createRunner(t, folder, { slotCount: 2, maxSeqLength: 32 });
+    const settings = lora(config);
+    slots.attach(toEngineLayout(config, settings));
+    const batch = batchOf(config, [14]);
+    for (const [adapter, use] of [
+      [undefined, { kind: 'none' }],
+      [settings, { kind: 'single', slot: 1 }],
+    ] as const) {
+      const logits = await trainModel(t, tiny, { adapter }).logits(batch);
+      const tokenIds = [...batch.inputIds];
+      const logitRows = tokenIds.map((_, i) => i);
+      const input = { tokenIds, firstSlot: 0, pastLengths: [0], logitRows, lora: use };
+      const served = await runLogits(runner, input);
+      assert.ok(worstDifference(served, logits) < 1e-4);
+    }
+  });
+}
+
+/** The same adapter in the engine's layout: A and B transposed, the scaling in B. */
+function toEngineLayout(config: DecoderConfig, { modules, init }: LoraSettings): AdapterWeights {
+  const layers = Array.from({ length: config.layerCount }, (_, layer) => {
+    const pairs = TARGET_NAMES.map((target) => {
+      const module = moduleName(layer, target);
+      const { rank, scaling } = modules.get(module)!;
+      const [a, b] = Object.values(loraNames(module)).map((name) => init.get(name)!);
+      return [target, { rank, a: transposed(a!, 1), b: transposed(b!, scaling) }];
+    });
+    return Object.fromEntries(pairs);
+  });
+  return { digest: 'tiny', rank: 4, targets: TARGET_NAMES, layers, byteSize: 0 };
+}
+
+function transposed(tensor: Tensor, scale: number): Float32Array {
+  const [rows, cols] = tensor.shape as [number, number];
+  const values = toFloat32(tensor);
+  return values.map((_, i) => scale * values[(i % rows) * cols + Math.floor(i / rows)]!);
+}

@@ -1,0 +1,103 @@
+// The planner's figures against the published ones, and its recommendation.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseDecoderConfig } from '../../src/model/config.ts';
+import { sizeOfConfig, sizeOfText } from '../../trainer/planner/model-size.ts';
+import { matrixSaving, memoryByMethod, recommend } from '../../trainer/planner/published.ts';
+import { flopsOfTokens, memoryOfRun } from '../../trainer/planner/run-cost.ts';
+
+const SMOLLM2 = parseDecoderConfig({
+  model_type: 'llama',
+  hidden_size: 576,
+  intermediate_size: 1536,
+  num_hidden_layers: 30,
+  num_attention_heads: 9,
+  num_key_value_heads: 3,
+  vocab_size: 49_152,
+  max_position_embeddings: 8192,
+  rms_norm_eps: 1e-5,
+  tie_word_embeddings: true,
+});
+
+function totals(size: string, rank = 16) {
+  const byMethod = memoryByMethod(sizeOfText(size), rank);
+  return Object.fromEntries(byMethod.map(({ method, total, lines }) => [method, { total, lines }]));
+}
+
+test('full training of 70B takes three 16-bit copies, 420 GB, and fp32 moments 840', () => {
+  const { full } = totals('70B');
+  assert.equal(full!.total, 420e9);
+  assert.deepEqual(
+    full!.lines.map(({ bytes }) => bytes),
+    [140e9, 140e9, 140e9],
+  );
+  assert.match(memoryByMethod(sizeOfText('70B'), 16)[0]!.note, /560 GB instead of 140 GB: 840 GB/);
+});
+
+test('QLoRA of 7B takes about 4 GB, of 70B about 40 GB and 1 to 4 more', () => {
+  const base = (size: string) => {
+    const { lines } = totals(size)['qlora']!;
+    return lines[0]!.bytes + lines[1]!.bytes;
+  };
+  assert.ok(Math.abs(base('7B') - 4e9) < 0.4e9, String(base('7B')));
+  assert.ok(Math.abs(base('70B') - 40e9) < 1.5e9, String(base('70B')));
+  const more = totals('70B')['qlora']!.total - base('70B');
+  assert.ok(more > 1e9 && more < 7e9, String(more));
+  const less = totals('7B')['qlora']!.total - base('7B');
+  assert.ok(less > 0.5e9 && less < 4e9, String(less));
+});
+
+test('rank 8 trains 65 K of the 16.8 M weights of a 4096 x 4096 matrix: 256 times fewer', () => {
+  assert.deepEqual(matrixSaving(4096, 8), { weights: 16_777_216, trained: 65_536, factor: 256 });
+});
+
+test('SmolLM2-135M has 305,280 adapter parameters per unit of rank', () => {
+  const size = sizeOfConfig(SMOLLM2);
+  assert.equal(size.loraPerRank, 305_280);
+  assert.equal(size.parameters, 134_515_008);
+});
+
+test('sizes in words are read, others refused', () => {
+  assert.equal(sizeOfText('135M').parameters, 135e6);
+  assert.equal(sizeOfText('1.5b').parameters, 1.5e9);
+  for (const text of ['', '7', '7K', 'B', '-7B']) assert.throws(() => sizeOfText(text), /--size/);
+});
+
+test('LoRA is recommended where the base has room, QLoRA where it has not, with a rank for the rows', () => {
+  const small = recommend(sizeOfConfig(SMOLLM2), { memory: 16e9, trainedTokens: 25_000 });
+  assert.deepEqual([small.method, small.rank], ['lora', 16]);
+  assert.equal(recommend(sizeOfText('7B'), { memory: 24e9, trainedTokens: 0 }).method, 'qlora');
+  const many = recommend(sizeOfConfig(SMOLLM2), { memory: 16e9, trainedTokens: 20_000_000 });
+  assert.equal(many.rank, 64);
+  assert.match(many.reason, /want about rank 33/);
+});
+
+test('memory of a run grows with what it holds', () => {
+  const run = {
+    method: 'qlora',
+    trained: 4_884_480,
+    batchTokens: 1280,
+    length: 160,
+    targets: 80,
+    recompute: true,
+    blocksPerSegment: 1,
+  } as const;
+  const base = memoryOfRun(SMOLLM2, run).total;
+  const more = (change: Partial<Parameters<typeof memoryOfRun>[1]>) =>
+    memoryOfRun(SMOLLM2, { ...run, ...change }).total > base;
+  assert.ok(more({ batchTokens: 2560 }));
+  assert.ok(more({ recompute: false }));
+  assert.ok(more({ targets: 160 }));
+  assert.ok(more({ method: 'lora' }));
+  assert.ok(more({ method: 'full', trained: 134_515_008 }));
+  assert.ok(more({ blocksPerSegment: 5 }));
+});
+
+test('work grows with tokens, and head and recomputation count', () => {
+  const run = { method: 'qlora', recompute: true, trained: 4_884_480 } as const;
+  const flops = (change: object, targets = 0) =>
+    flopsOfTokens(SMOLLM2, { ...run, ...change }, { tokens: 100, targets });
+  assert.ok(flops({}) > flops({ recompute: false }));
+  assert.ok(flops({}, 100) > flops({}));
+  assert.ok(flops({ method: 'full' }) > flops({}));
+});

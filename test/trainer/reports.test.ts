@@ -1,0 +1,101 @@
+// What a run leaves to read: TensorBoard's events, the result table, the picture, the terminal's curve.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import { drawLoss } from '../../src/cli/loss-plot.ts';
+import {
+  parseMetrics,
+  type StepMetrics,
+  serializeMetrics,
+  toResultCsv,
+} from '../../trainer/metrics.ts';
+import { plotSvg } from '../../trainer/plot-svg.ts';
+import { crc32c, EVENT_FILE } from '../../trainer/tensorboard.ts';
+import { temporaryFolder } from '../fixtures.ts';
+import { dataset, runDir, runLinear } from './runs.ts';
+
+const row = (step: number, loss: number, validationLoss?: number): StepMetrics => ({
+  step,
+  loss,
+  gradNorm: 1,
+  learningRate: 1e-3,
+  tokens: 10,
+  tokensPerSecond: 100,
+  tokenAccuracy: 0.25,
+  ...(validationLoss !== undefined && { validationLoss, validationTokenAccuracy: 0.5 }),
+});
+const ROWS = [row(1, 3), row(2, 2.5, 2.75), row(3, 2)];
+
+test('CRC-32C is the Castagnoli polynomial', () => {
+  assert.equal(crc32c(Buffer.from('123456789')), 0xe3069283);
+  assert.equal(crc32c(new Uint8Array(32)), 0x8a9136aa); // RFC 3720, B.4
+});
+
+/** Frames of a TFRecord file, each CRC checked. */
+function readRecords(bytes: Buffer): Buffer[] {
+  const unmask = (masked: number) => {
+    const rotated = (masked - 0xa282ead8) >>> 0;
+    return ((rotated >>> 17) | (rotated << 15)) >>> 0;
+  };
+  const records: Buffer[] = [];
+  for (let at = 0; at < bytes.length; ) {
+    const length = Number(bytes.readBigUInt64LE(at));
+    assert.equal(unmask(bytes.readUInt32LE(at + 8)), crc32c(bytes.subarray(at, at + 8)));
+    const data = bytes.subarray(at + 12, at + 12 + length);
+    assert.equal(unmask(bytes.readUInt32LE(at + 12 + length)), crc32c(data));
+    records.push(data);
+    at += 16 + length;
+  }
+  return records;
+}
+
+test("a run's event file holds its version and one event per step", async (t) => {
+  const dir = runDir(temporaryFolder(t), 'run');
+  const { metrics, folder } = await runLinear(dir, { rows: dataset(6), job: { epochs: 2 } });
+  const records = readRecords(readFileSync(path.join(dir, EVENT_FILE)));
+  assert.match(records[0]!.toString('latin1'), /brain\.Event:2$/);
+  assert.equal(records.length, 1 + metrics.length);
+  for (const [i, { loss }] of metrics.entries()) {
+    const event = records[i + 1]!;
+    const at = event.indexOf('train/loss') + 'train/loss'.length;
+    assert.equal(event[at], 0x15); // field 2, 32 bits
+    assert.equal(event.readFloatLE(at + 1), Math.fround(loss));
+    assert.deepEqual([event[9], event[10]], [0x10, i + 1]); // field 2: the step
+  }
+  await folder.writeReports('a <b>');
+  assert.match(readFileSync(path.join(dir, 'plot.svg'), 'utf8'), /a &lt;b&gt;/);
+  assert.equal(readFileSync(path.join(dir, 'result.csv'), 'utf8').split('\n').length, 8);
+});
+
+test("the result table has OpenAI's header, and empty cells where nothing was evaluated", () => {
+  assert.equal(
+    toResultCsv(ROWS.slice(0, 2)),
+    'step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy\n1,3,0.25,,\n2,2.5,0.25,2.75,0.5\n',
+  );
+});
+
+test('metrics come back from their lines up to a step, without a torn end', () => {
+  const text = serializeMetrics(ROWS);
+  assert.deepEqual(parseMetrics(text, 3), ROWS);
+  assert.deepEqual(parseMetrics(text, 1), ROWS.slice(0, 1));
+  assert.deepEqual(parseMetrics(text.slice(0, -9), 9), ROWS.slice(0, 2));
+  assert.deepEqual(parseMetrics('', 3), []);
+});
+
+test('the picture has a curve per loss, and stands for one step too', () => {
+  const svg = plotSvg(ROWS, 'zen');
+  assert.equal(svg.match(/<polyline/g)?.length, 3);
+  assert.equal(svg.match(/<circle/g)?.length, 1);
+  assert.doesNotMatch(plotSvg(ROWS.slice(0, 1), 'zen'), /NaN|Infinity/);
+});
+
+test('the curve in the terminal falls from its first line to its last', () => {
+  const steps = ROWS.map((metrics) => ({ type: 'step' as const, totalSteps: 3, ...metrics }));
+  const lines = drawLoss(steps).split('\n');
+  assert.match(lines[0]!, /^ {4}3\.000 ┤·/);
+  assert.match(lines[3]!, /o/);
+  assert.match(lines[11]!, /^ {4}2\.000 ┤ +·$/);
+  assert.match(lines[12]!, /step 3\/3, loss 2\.0000, 100 tokens\/s/);
+  assert.ok(!drawLoss(steps.slice(0, 1)).includes('NaN'));
+});

@@ -1,0 +1,89 @@
+// A run that was stopped, killed or torn goes on to the same bytes as one that never was.
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import type { TrainModel } from '../../trainer/types.ts';
+import { temporaryFolder } from '../fixtures.ts';
+import { dataset, runDir, runLinear } from './runs.ts';
+
+const JOB = { epochs: 3, checkpointEvery: 4, weightDecay: 0.01, gradAccumulation: 2, seed: 3 };
+
+function bytesOf(model: TrainModel): string {
+  return model.parameters.map(({ data }) => Buffer.from(data.buffer).toString('hex')).join();
+}
+
+/** Of the metrics, what does not depend on the clock. */
+function curve(rows: readonly object[]): object[] {
+  return rows.map((row) => ({ ...row, tokensPerSecond: 0 }));
+}
+
+test('the same seed gives the same bytes, another seed others', async (t) => {
+  const root = temporaryFolder(t);
+  const first = await runLinear(runDir(root, 'a'), { job: JOB });
+  const again = await runLinear(runDir(root, 'b'), { job: JOB });
+  const other = await runLinear(runDir(root, 'c'), { job: { ...JOB, seed: 4 } });
+  assert.equal(bytesOf(first.model), bytesOf(again.model));
+  assert.notEqual(bytesOf(first.model), bytesOf(other.model));
+});
+
+test('a run killed after any step goes on to the same bytes and the same curve', async (t) => {
+  const root = temporaryFolder(t);
+  const whole = await runLinear(runDir(root, 'whole'), { job: JOB });
+  for (let killAfter = 1; killAfter < whole.metrics.length; killAfter++) {
+    const dir = runDir(root, `killed-${killAfter}`);
+    await assert.rejects(runLinear(dir, { job: JOB, killAfter }), /killed/);
+    const resumed = await runLinear(dir, { job: JOB });
+    assert.equal(resumed.outcome, 'succeeded');
+    assert.equal(bytesOf(resumed.model), bytesOf(whole.model), `killed after step ${killAfter}`);
+    assert.deepEqual(curve(resumed.metrics), curve(whole.metrics));
+  }
+});
+
+test('a run that is asked to stop writes a checkpoint of its last step and goes on from there', async (t) => {
+  const root = temporaryFolder(t);
+  const whole = await runLinear(runDir(root, 'whole'), { job: JOB });
+  const dir = runDir(root, 'stopped');
+  const stopped = await runLinear(dir, { job: JOB, stopAfter: 6 });
+  assert.equal(stopped.outcome, 'paused');
+  assert.equal(stopped.events.at(-1), 'checkpoint: Checkpoint created at step 6');
+  const resumed = await runLinear(dir, { job: JOB });
+  assert.equal(resumed.events[0], 'resumed: Going on after step 6');
+  assert.equal(bytesOf(resumed.model), bytesOf(whole.model));
+});
+
+test('a torn or altered checkpoint counts as absent', async (t) => {
+  const root = temporaryFolder(t);
+  const whole = await runLinear(runDir(root, 'whole'), { job: JOB });
+  for (const damage of ['torn', 'altered', 'half'] as const) {
+    const dir = runDir(root, damage);
+    await runLinear(dir, { job: JOB, stopAfter: 6 });
+    const file = path.join(dir, 'checkpoints/step-6/state.safetensors');
+    const bytes = readFileSync(file);
+    if (damage === 'torn') truncateSync(file, bytes.length - 1);
+    if (damage === 'altered') writeFileSync(file, bytes.fill(7, bytes.length - 9));
+    if (damage === 'half') rmSync(path.join(dir, 'checkpoints/step-6/state.sha256'));
+    const resumed = await runLinear(dir, { job: JOB });
+    assert.equal(resumed.events[0], 'resumed: Going on after step 4', damage);
+    assert.equal(bytesOf(resumed.model), bytesOf(whole.model), damage);
+  }
+});
+
+test('a checkpoint of other rows is refused', async (t) => {
+  const dir = runDir(temporaryFolder(t), 'run');
+  await runLinear(dir, { job: JOB, stopAfter: 4 });
+  const file = path.join(dir, 'checkpoints/step-4/state.safetensors');
+  const { createHash } = await import('node:crypto');
+  const altered = readFileSync(file, 'latin1').replace('\\"hash\\"', '\\"hush\\"');
+  writeFileSync(file, altered, 'latin1');
+  const hash = createHash('sha256').update(readFileSync(file)).digest('hex');
+  writeFileSync(path.join(dir, 'checkpoints/step-4/state.sha256'), hash);
+  await assert.rejects(runLinear(dir, { job: JOB }), /has changed since/);
+});
+
+test('the three newest checkpoints stay, and nothing half written', async (t) => {
+  const dir = runDir(temporaryFolder(t), 'run');
+  await runLinear(dir, { job: { ...JOB, checkpointEvery: 1 }, rows: dataset(20) });
+  const names = readdirSync(path.join(dir, 'checkpoints')).sort();
+  assert.deepEqual(names, ['step-13', 'step-14', 'step-15']);
+});

@@ -1,0 +1,112 @@
+// Runs of the linear model in temporary folders, for the loop's tests.
+import path from 'node:path';
+import type { RunState } from '../../trainer/checkpoint.ts';
+import { planEpoch } from '../../trainer/data/epoch-plan.ts';
+import type { Example } from '../../trainer/data/example.ts';
+import { type Dataset, describeExamples } from '../../trainer/data/load-dataset.ts';
+import { parseJob } from '../../trainer/job.ts';
+import type { StepMetrics } from '../../trainer/metrics.ts';
+import { createRunFolder, openRunFolder, type RunFolder } from '../../trainer/run-folder.ts';
+import { orderOf, settle } from '../../trainer/settings.ts';
+import { type Outcome, train } from '../../trainer/train.ts';
+import type { TrainModel } from '../../trainer/types.ts';
+import { seededRandom, tinyModel } from '../fixtures.ts';
+import { LINEAR_VOCAB, linearModel } from './linear-model.ts';
+
+/** Rows of a few tokens each; the first token is not learned. */
+export function dataset(count: number, seed = 5): Dataset {
+  const random = seededRandom(seed);
+  const examples = Array.from({ length: count }, (): Example => {
+    const length = 3 + Math.floor(4 * (random() + 1));
+    const ids = new Int32Array(length).map(() => Math.floor((LINEAR_VOCAB / 2) * (random() + 1)));
+    return { ids, labels: ids.map((id, t) => (t < 2 ? -1 : id)), weights: undefined };
+  });
+  return describeExamples(examples, 0);
+}
+
+export interface LinearRun {
+  outcome: Outcome;
+  folder: RunFolder;
+  metrics: readonly StepMetrics[];
+  model: TrainModel;
+  events: string[];
+  warnings: string[];
+}
+
+export interface LinearRunOptions {
+  job?: Record<string, unknown>;
+  rows?: Dataset;
+  validation?: Dataset;
+  model?: TrainModel;
+  /** Ends the run as SIGTERM does, after this step. */
+  stopAfter?: number;
+  /** Ends the run as SIGKILL does: throws after this step's metrics. */
+  killAfter?: number;
+  saveResult?: (model: TrainModel, folder: RunFolder) => Promise<void>;
+}
+
+/** Goes on where the folder holds a run. */
+export async function runLinear(dir: string, options: LinearRunOptions = {}): Promise<LinearRun> {
+  const job = parseJob({ model: 'm', data: 'd', batchSize: 2, learningRate: 0.05, ...options.job });
+  const rows = options.rows ?? dataset(12);
+  const model = options.model ?? linearModel();
+  const folder = await createRunFolder(dir, job).catch(
+    async () => (await openRunFolder(dir)).folder,
+  );
+  const lengths = rows.examples.map(({ ids }) => ids.length);
+  const settings = settle(job, tinyModel().config, {
+    method: 'lora',
+    maxLength: 64,
+    stepsPerEpoch: planEpoch(lengths, 0, orderOf(job, 64)).length,
+    hasValidation: options.validation !== undefined,
+  });
+  const controller = new AbortController();
+  const events: string[] = [];
+  const warnings: string[] = [];
+  const onStep = ({ step }: StepMetrics, _: RunState) => {
+    if (step === options.stopAfter) controller.abort();
+    if (step === options.killAfter) throw new Error('killed');
+  };
+  try {
+    const outcome = await train(
+      {
+        model,
+        settings,
+        optimizer: {
+          betas: job.betas,
+          epsilon: job.epsilon,
+          weightDecay: job.weightDecay,
+          maxGradNorm: job.maxGradNorm,
+        },
+        patience: job.patience,
+        train: rows,
+        validation: options.validation,
+        folder,
+        context: {
+          vocabSize: LINEAR_VOCAB,
+          totalSteps: settings.totalSteps,
+          peakRate: 1,
+          rank: 16,
+        },
+        configHash: 'hash',
+        saveResult: async () => options.saveResult?.(model, folder),
+      },
+      {
+        signal: controller.signal,
+        onStep,
+        async onEvent(type, message, data) {
+          events.push(`${type}: ${message}`);
+          if (type === 'warn') warnings.push(String(data?.['code']));
+        },
+      },
+    );
+    return { outcome, folder, metrics: folder.metrics, model, events, warnings };
+  } finally {
+    await folder.close();
+  }
+}
+
+/** A folder for one run below another one. */
+export function runDir(root: string, name: string): string {
+  return path.join(root, name);
+}

@@ -1,0 +1,126 @@
+// A tiny model in training, its batches and its adapters, all from seeds.
+import type { TestContext } from 'node:test';
+import type { DecoderConfig } from '../../src/model/config.ts';
+import {
+  moduleName,
+  TARGET_MODULES,
+  TARGET_NAMES,
+  type TargetName,
+} from '../../src/model/target-modules.ts';
+import { fromFloat32, type Tensor } from '../../src/tensor.ts';
+import { loraNames } from '../../trainer/graph/training-lowering.ts';
+import { createTrainModel } from '../../trainer/model.ts';
+import type { LoraSettings, LossSums, MicroBatch, TrainModelOptions } from '../../trainer/types.ts';
+import { seededRandom, type TinyModel } from '../fixtures.ts';
+
+export function trainModel(
+  t: TestContext,
+  { artifact }: TinyModel,
+  options: Partial<TrainModelOptions> = {},
+) {
+  const model = createTrainModel(artifact, {
+    method: options.adapter ? 'lora' : 'full',
+    adapter: undefined,
+    ...{ dropout: 0, recompute: true, blocksPerSegment: 1, threads: 1, seed: 5 },
+    ...options,
+  });
+  t.after(() => model.release());
+  return model;
+}
+
+/** An adapter with visible weights in A and in B; the targets of a layer by a function. */
+export function lora(
+  config: DecoderConfig,
+  targetsOf: (layer: number) => readonly TargetName[] = () => TARGET_NAMES,
+): LoraSettings {
+  const random = seededRandom(3);
+  const modules = new Map<string, { rank: number; scaling: number }>();
+  const init = new Map<string, Tensor>();
+  const fill = (name: string, shape: [number, number]) => {
+    const values = new Float32Array(shape[0] * shape[1]).map(() => 0.2 * random());
+    init.set(name, fromFloat32(values, shape, 'F32'));
+  };
+  for (let layer = 0; layer < config.layerCount; layer++) {
+    for (const target of targetsOf(layer)) {
+      const { inFeatures, outFeatures } = TARGET_MODULES[target];
+      const rank = target === 'down_proj' ? 3 : 4;
+      const module = moduleName(layer, target);
+      modules.set(module, { rank, scaling: target === 'q_proj' ? 1.5 : 2 });
+      const { a, b } = loraNames(module);
+      fill(a, [rank, inFeatures(config)]);
+      fill(b, [outFeatures(config), rank]);
+    }
+  }
+  return { modules, init };
+}
+
+/** Examples of these lengths, one a row, padded to the longest; every fourth target does not count. */
+export function batchOf(config: DecoderConfig, lengths: readonly number[], seed = 1): MicroBatch {
+  return padRows(examples(config, lengths, seed).map((example) => [example]));
+}
+
+export interface Example {
+  readonly ids: readonly number[];
+  readonly targets: readonly number[];
+  readonly weights: readonly number[];
+}
+
+export function examples(config: DecoderConfig, lengths: readonly number[], seed = 1): Example[] {
+  const random = seededRandom(seed);
+  const draw = () => Math.floor(((random() + 1) / 2) * config.vocabSize);
+  return lengths.map((length) => {
+    const ids = Array.from({ length }, draw);
+    const targets = ids.map((_, i) => (i + 1 < length && i % 4 !== 3 ? ids[i + 1]! : -1));
+    return { ids, targets, weights: ids.map((_, i) => (i % 3 === 0 ? 0.5 : 1)) };
+  });
+}
+
+/** A micro-batch whose rows hold these examples one after the other. */
+export function padRows(packed: readonly (readonly Example[])[]): MicroBatch {
+  const length = Math.max(...packed.map((row) => row.reduce((sum, e) => sum + e.ids.length, 0)));
+  const size = packed.length * length;
+  const batch = {
+    rows: packed.length,
+    length,
+    inputIds: new Int32Array(size),
+    positions: new Int32Array(size),
+    segments: new Int32Array(size).fill(-1),
+    targets: new Int32Array(size).fill(-1),
+    weights: new Float32Array(size),
+  };
+  for (const [row, rowExamples] of packed.entries()) {
+    let at = row * length;
+    for (const [segment, { ids, targets, weights }] of rowExamples.entries()) {
+      for (let i = 0; i < ids.length; i++, at++) {
+        batch.inputIds[at] = ids[i]!;
+        batch.positions[at] = i;
+        batch.segments[at] = segment;
+        batch.targets[at] = targets[i]!;
+        batch.weights[at] = weights[i]!;
+      }
+    }
+  }
+  return batch;
+}
+
+type Model = ReturnType<typeof trainModel>;
+
+/** The summed loss and the gradients of some micro-batches, from zero. */
+export async function gradientsOf(
+  model: Model,
+  batches: readonly MicroBatch[],
+): Promise<{ sums: LossSums; gradients: ReadonlyMap<string, Float32Array> }> {
+  for (const { grad } of model.parameters) grad.fill(0);
+  const sums = { loss: 0, weight: 0, count: 0, hits: 0 };
+  for (const batch of batches) {
+    const { loss, weight, count, hits } = await model.accumulate(batch);
+    sums.loss += loss;
+    sums.weight += weight;
+    sums.count += count;
+    sums.hits += hits;
+  }
+  return {
+    sums,
+    gradients: new Map(model.parameters.map(({ name, grad }) => [name, grad.slice()])),
+  };
+}

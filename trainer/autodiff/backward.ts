@@ -1,0 +1,99 @@
+// Reverse-mode differentiation of a graph under construction: one walk over its nodes, last first, appends the nodes
+// that compute gradients. The result is a plain ONNX graph. Knows no operator: those are rows of `rules.ts`.
+import { assert } from '../../src/assert.ts';
+import type { GraphBuilder, GraphNode, Value } from '../../src/onnx/graph-builder.ts';
+import { gradientRules, type Rule, type RuleContext } from './rules.ts';
+import { dimsOf, type Shapes } from './shapes.ts';
+
+export interface BackwardRequest {
+  /** Value → d(loss)/d(value) where it is known: the loss's own end. */
+  readonly seeds: ReadonlyMap<Value, Value>;
+  readonly wanted: readonly Value[];
+  /** Value → a gradient of earlier runs that this one is added to. */
+  readonly accumulated?: ReadonlyMap<Value, Value>;
+  /** Value → the rule for the node that computes it, instead of its operator's. */
+  readonly ownRules?: ReadonlyMap<Value, Rule>;
+}
+
+/**
+ * Appends the gradients of `wanted` to the graph and returns their values. Asserts that the seeds depend on each of
+ * them, and names an operator on the way that has no rule.
+ */
+export function appendBackward(
+  g: GraphBuilder,
+  shapes: Shapes,
+  request: BackwardRequest,
+): ReadonlyMap<Value, Value> {
+  const { seeds, wanted, accumulated = new Map(), ownRules } = request;
+  const forward = [...g.nodes];
+  const dependent = dependents(forward, wanted);
+  const gradients = new Map<string, Value>([...accumulated, ...seeds]);
+  for (const node of forward.reverse()) {
+    if (!node.outputs.some((name) => dependent.has(name))) continue;
+    const dy = gradients.get(node.outputs[0]!);
+    if (!dy) continue;
+    const rule = ownRules?.get(node.outputs[0] as Value) ?? gradientRules[node.opType];
+    assert(rule, `autodiff: the operator ${node.opType} has no gradient rule`);
+    rule(contextOf(g, node, { dy, shapes, dependent, gradients }));
+  }
+  return new Map(
+    wanted.map((value) => {
+      const gradient = gradients.get(value);
+      const isReached = gradient && gradient !== accumulated.get(value);
+      assert(isReached, `autodiff: nothing of the loss depends on ${value}`);
+      return [value, gradient];
+    }),
+  );
+}
+
+/** The values through which a change of the wanted ones spreads, themselves included. */
+function dependents(nodes: readonly GraphNode[], wanted: readonly Value[]): Set<string> {
+  const spread = new Set<string>(wanted);
+  for (const { inputs, outputs } of nodes) {
+    if (!inputs.some((name) => spread.has(name))) continue;
+    for (const name of outputs) spread.add(name);
+  }
+  return spread;
+}
+
+interface Walk {
+  readonly dy: Value;
+  readonly shapes: Shapes;
+  readonly dependent: ReadonlySet<string>;
+  readonly gradients: Map<string, Value>;
+}
+
+function contextOf(g: GraphBuilder, node: GraphNode, walk: Walk): RuleContext {
+  const { dy, shapes, dependent, gradients } = walk;
+  return {
+    g,
+    node,
+    dy,
+    needs: (value) => dependent.has(value),
+    dims: (value) => dimsOf(shapes, value),
+    add(value, gradient) {
+      const sum = gradients.get(value);
+      gradients.set(value, sum ? g.node('Add', [sum, gradient]) : gradient);
+    },
+    addGemm(value, factors, attributes) {
+      const sum = gradients.get(value);
+      gradients.set(value, g.node('Gemm', sum ? [...factors, sum] : factors, attributes));
+    },
+  };
+}
+
+/** Drops the nodes that no output needs. `given` values come from outside: what computes them is dropped too. */
+export function keepNeeded(
+  nodes: readonly GraphNode[],
+  outputs: readonly string[],
+  given: ReadonlySet<string> = new Set(),
+): GraphNode[] {
+  const needed = new Set(outputs.filter((name) => !given.has(name)));
+  const kept: GraphNode[] = [];
+  for (const node of [...nodes].reverse()) {
+    if (!node.outputs.some((name) => needed.has(name))) continue;
+    kept.push(node);
+    for (const name of node.inputs) if (!given.has(name)) needed.add(name);
+  }
+  return kept.reverse();
+}

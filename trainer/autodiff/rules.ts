@@ -1,0 +1,217 @@
+// The gradient rules: op type → nodes that compute the gradients of its inputs from those of its outputs. Knows single
+// operators; the walk over a graph is `backward.ts`.
+import { assert } from '../../src/assert.ts';
+import {
+  type Attribute,
+  type Dims,
+  type GraphBuilder,
+  type GraphNode,
+  MICROSOFT,
+  type Value,
+} from '../../src/onnx/graph-builder.ts';
+import { sameDims } from './shapes.ts';
+
+/** What a rule sees of its node, and where it puts gradients. d = derivative of the loss. */
+export interface RuleContext {
+  readonly g: GraphBuilder;
+  readonly node: GraphNode;
+  /** d(first output), of that output's shape. Rules exist for operators with one differentiable output. */
+  readonly dy: Value;
+  /** Whether anybody asks for d(value). */
+  needs(value: Value): boolean;
+  dims(value: Value): Dims;
+  /** Adds to d(value). */
+  add(value: Value, gradient: Value): void;
+  /** The same of a product alpha * op(a) op(b) of matrices, which adds in the product's own pass. */
+  addGemm(value: Value, factors: Factors, attributes: Record<string, Attribute>): void;
+}
+
+type Factors = readonly [Value, Value];
+
+export type Rule = (context: RuleContext) => void;
+
+export const gradientRules: Readonly<Record<string, Rule>> = {
+  /** y = a + b */
+  Add: (c) => {
+    for (const input of [0, 1]) {
+      const value = inputOf(c, input);
+      if (c.needs(value)) c.add(value, sumTo(c, value, c.dy));
+    }
+  },
+
+  /** y = a * b: da = dy * b */
+  Mul: (c) => {
+    for (const input of [0, 1]) {
+      const value = inputOf(c, input);
+      if (!c.needs(value)) continue;
+      c.add(value, sumTo(c, value, c.g.node('Mul', [c.dy, inputOf(c, 1 - input)])));
+    }
+  },
+
+  /** y = alpha * op(a) op(b) + c, all matrices (c may be a row that is added to each) */
+  Gemm: (c) => {
+    assert((c.node.attributes['beta'] ?? 1) === 1, 'autodiff: Gemm with another beta than 1');
+    productGradients(c, c.addGemm);
+    const added = c.node.inputs[2] as Value | undefined;
+    if (added && c.needs(added)) c.add(added, sumTo(c, added, c.dy));
+  },
+
+  /** y = a b, batched */
+  MatMul: (c) => batchedProduct(c),
+
+  /** y = alpha * op(a) op(b), batched (com.microsoft) */
+  FusedMatMul: (c) => batchedProduct(c),
+
+  /** y = x * sigmoid(x) (com.microsoft, alpha 1): dx = dy * (s + y (1 - s)) */
+  QuickGelu: (c) => {
+    assert(floatAttribute(c.node, 'alpha', 1.702) === 1, 'autodiff: QuickGelu with alpha 1 only');
+    const { g } = c;
+    const s = g.node('Sigmoid', [inputOf(c, 0)]);
+    const rest = g.node('Mul', [outputOf(c, 0), g.node('Sub', [g.float(1), s])]);
+    c.add(inputOf(c, 0), g.node('Mul', [c.dy, g.node('Add', [s, rest])]));
+  },
+
+  /**
+   * y = x * inv * w, inv = 1 / sqrt(mean(x²) + eps), the second output:
+   * dx = inv * (dy w) - x * inv³ * mean(dy w x); dw = sum over rows of dy * x * inv
+   */
+  SimplifiedLayerNormalization: (c) => {
+    const { g, dy } = c;
+    const x = inputOf(c, 0);
+    const inv = outputOf(c, 1); // [..., 1]
+    if (c.needs(x)) {
+      const scaled = g.node('Mul', [dy, inputOf(c, 1)]);
+      const axes = g.int64([-1]);
+      const mean = g.node('ReduceMean', [g.node('Mul', [scaled, x]), axes], { keepdims: 1 });
+      const cubed = g.node('Mul', [g.node('Mul', [inv, inv]), inv]);
+      const along = g.node('Mul', [x, g.node('Mul', [cubed, mean])]);
+      c.add(x, g.node('Sub', [g.node('Mul', [scaled, inv]), along]));
+    }
+    const w = inputOf(c, 1);
+    if (c.needs(w)) c.add(w, sumTo(c, w, g.node('Mul', [dy, g.node('Mul', [x, inv])])));
+  },
+
+  /** A rotation (com.microsoft): the gradient turns back, by the negative angle. */
+  RotaryEmbedding: (c) => {
+    const [positions, cos, sin] = [1, 2, 3].map((input) => inputOf(c, input));
+    const inputs = [c.dy, positions, cos, c.g.node('Neg', [sin])];
+    c.add(inputOf(c, 0), c.g.node('RotaryEmbedding', inputs, { ...c.node.attributes }, MICROSOFT));
+  },
+
+  /** y = softmax(x) over the last axis: dx = y * (dy - sum(dy * y)) */
+  Softmax: (c) => {
+    assert(c.node.attributes['axis'] === -1, 'autodiff: Softmax over the last axis only');
+    const { g } = c;
+    const y = outputOf(c, 0);
+    const sum = g.node('ReduceSum', [g.node('Mul', [c.dy, y]), g.int64([-1])], { keepdims: 1 });
+    c.add(inputOf(c, 0), g.node('Mul', [y, g.node('Sub', [c.dy, sum])]));
+  },
+
+  Reshape: (c) => {
+    c.add(inputOf(c, 0), c.g.node('Reshape', [c.dy, shapeOf(c, inputOf(c, 0))]));
+  },
+
+  Transpose: (c) => {
+    const perm = c.node.attributes['perm'] as readonly number[];
+    const inverse = perm.map((_, axis) => perm.indexOf(axis));
+    c.add(inputOf(c, 0), c.g.node('Transpose', [c.dy], { perm: inverse }));
+  },
+};
+
+/** d(op(a)) = alpha * dy op(b)ᵀ and d(op(b)) = alpha * op(a)ᵀ dy, each turned back where op transposes. */
+function productGradients(c: RuleContext, add: RuleContext['addGemm']): void {
+  const { attributes } = c.node;
+  const [a, b] = [inputOf(c, 0), inputOf(c, 1)];
+  const [transA, transB] = [attributes['transA'] ? 1 : 0, attributes['transB'] ? 1 : 0];
+  const alpha = { float: floatAttribute(c.node, 'alpha', 1) };
+  if (c.needs(a)) {
+    if (transA) add(a, [b, c.dy], { transA: transB, transB: 1, alpha });
+    else add(a, [c.dy, b], { transA: 0, transB: 1 - transB, alpha });
+  }
+  if (c.needs(b)) {
+    if (transB) add(b, [c.dy, a], { transA: 1, transB: transA, alpha });
+    else add(b, [a, c.dy], { transA: 1 - transA, transB: 0, alpha });
+  }
+}
+
+/** The parts of y = x (W + scaling * B A)ᵀ: x [tokens, in], A [r, in], B [out, r]. */
+export interface LowRankLinear {
+  readonly x: Value;
+  readonly a: Value;
+  readonly b: Value;
+  readonly scaling: number;
+}
+
+/**
+ * For a Gemm(x, W + scaling * B A, transB) whose W is frozen: dA and dB through the narrow products, which never form
+ * d(W) [out, in]. dB = scaling * dyᵀ (x Aᵀ), dA = scaling * (dy B)ᵀ x.
+ */
+export function lowRankRule({ x, a, b, scaling }: LowRankLinear): Rule {
+  return (c) => {
+    if (c.needs(x)) c.addGemm(x, [c.dy, inputOf(c, 1)], {});
+    const alpha = { float: scaling };
+    const narrow = c.g.node('Gemm', [x, a], { transB: 1 }); // [tokens, r]
+    c.addGemm(b, [c.dy, narrow], { transA: 1, alpha });
+    const narrowGradient = c.g.node('Gemm', [c.dy, b], { alpha }); // [tokens, r]
+    c.addGemm(a, [narrowGradient, x], { transA: 1 });
+  };
+}
+
+function batchedProduct(c: RuleContext): void {
+  const batches = [0, 1].map((input) => c.dims(inputOf(c, input)).slice(0, -2));
+  const isPlain = sameDims(batches[0]!, batches[1]!);
+  assert(isPlain, `autodiff: ${c.node.opType} that broadcasts [${batches[0]}] and [${batches[1]}]`);
+  productGradients(c, (value, factors, flags) => {
+    c.add(value, c.g.node('FusedMatMul', factors, flags, MICROSOFT));
+  });
+}
+
+/** Sums a gradient of the output's shape over the axes along which the input was repeated. */
+function sumTo(c: RuleContext, input: Value, gradient: Value): Value {
+  const from = c.dims(outputOf(c, 0));
+  const to = c.dims(input);
+  const missing = from.length - to.length;
+  const axes = from
+    .map((_, axis) => axis)
+    .filter((axis) => axis < missing || to[axis - missing] !== from[axis]);
+  if (axes.length === 0) return gradient;
+  assert(
+    axes.every((axis) => axis < missing),
+    `autodiff: ${c.node.opType} repeats [${to}]`,
+  );
+  return c.g.node('ReduceSum', [gradient, c.g.int64(axes)], { keepdims: 0 });
+}
+
+/**
+ * The shape of a Reshape's input for the way back. Written down where one dimension at most is unknown: a graph that
+ * reads the input for its shape alone would have to keep it.
+ */
+function shapeOf(c: RuleContext, input: Value): Value {
+  const to = c.dims(input);
+  const from = c.dims(outputOf(c, 0));
+  // 0 takes the dimension at this place of what is reshaped, -1 what is left.
+  const shape = to.map((dim, axis) =>
+    typeof dim === 'number' ? dim : dim === from[axis] ? 0 : -1,
+  );
+  const isWritten = shape.filter((dim) => dim === -1).length <= 1;
+  return isWritten ? c.g.int64(shape) : c.g.node('Shape', [input]);
+}
+
+function inputOf(c: RuleContext, index: number): Value {
+  const name = c.node.inputs[index];
+  assert(name, `autodiff: ${c.node.opType} without its input ${index}`);
+  return name as Value;
+}
+
+function outputOf(c: RuleContext, index: number): Value {
+  const name = c.node.outputs[index];
+  assert(name, `autodiff: the gradient of ${c.node.opType} needs its output ${index}`);
+  return name as Value;
+}
+
+function floatAttribute(node: GraphNode, name: string, otherwise: number): number {
+  const value = node.attributes[name];
+  if (value === undefined) return otherwise;
+  assert(typeof value === 'object' && 'float' in value, `autodiff: ${node.opType}.${name}`);
+  return value.float;
+}

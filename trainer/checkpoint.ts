@@ -1,0 +1,140 @@
+// Checkpoints: everything that a run needs to go on as if it had never stopped, in one safetensors file with its
+// SHA-256 beside it. A torn or altered one counts as absent.
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { z } from 'zod';
+import { assert } from '../src/assert.ts';
+import { ConfigError } from '../src/errors.ts';
+import { memorySource, openSafetensors, writeSafetensors } from '../src/formats/safetensors.ts';
+import { fromFloat32, type Tensor, toFloat32 } from '../src/tensor.ts';
+import { replaceFolder } from './durable-files.ts';
+import type { Moments } from './optim/adamw.ts';
+import type { Parameter } from './types.ts';
+
+const stateSchema = z.object({
+  /** Steps done. */
+  step: z.number().int().min(0),
+  /** Where the next step's rows begin. */
+  cursor: z.object({ epoch: z.number().int(), window: z.number().int() }),
+  /** Every random number follows from it and from step, epoch and names. */
+  seed: z.number().int(),
+  best: z.object({ step: z.number().int(), validationLoss: z.number() }).nullable(),
+  /** Validations since the best one. */
+  staleValidations: z.number().int(),
+  /** Codes of the warnings given so far. */
+  warned: z.array(z.string()),
+  /** Over job, base and data: a checkpoint of another run is not taken. */
+  configHash: z.string(),
+});
+
+export type RunState = z.infer<typeof stateSchema>;
+
+/** What a checkpoint restores in place. */
+export interface Trained {
+  readonly parameters: readonly Parameter[];
+  /** By parameter. */
+  readonly moments: readonly Moments[];
+}
+
+const TENSORS_FILE = 'state.safetensors';
+const HASH_FILE = 'state.sha256';
+/** The newest; older ones are removed. */
+const KEPT_CHECKPOINTS = 3;
+
+/** Writes `step-N`; once this resolves, it survives a crash. */
+export async function saveCheckpoint(
+  checkpointsDir: string,
+  state: RunState,
+  trained: Trained,
+): Promise<void> {
+  const target = path.join(checkpointsDir, `step-${state.step}`);
+  const building = `${target}.tmp-${process.pid}`;
+  await rm(building, { recursive: true, force: true });
+  await mkdir(building, { recursive: true });
+  const file = path.join(building, TENSORS_FILE);
+  const tensors = new Map<string, Tensor>();
+  for (const { name, shape, data } of arraysOf(trained)) {
+    tensors.set(name, fromFloat32(data, shape, 'F32'));
+  }
+  const metadata = { state: JSON.stringify(state) };
+  await writeSafetensors(file, memorySource(tensors), { metadata });
+  await writeFile(path.join(building, HASH_FILE), `${await hashFile(file)}\n`, { flush: true });
+  await replaceFolder(building, target);
+  await removeOld(checkpointsDir);
+}
+
+/**
+ * Restores the newest whole checkpoint in place; undefined where there is none.
+ * @throws ConfigError where it belongs to another job, base or data
+ */
+export async function loadCheckpoint(
+  checkpointsDir: string,
+  trained: Trained,
+  configHash: string,
+): Promise<RunState | undefined> {
+  for (const step of (await listSteps(checkpointsDir)).reverse()) {
+    const folder = path.join(checkpointsDir, `step-${step}`);
+    if (!(await isWhole(folder))) continue;
+    const source = openSafetensors(path.join(folder, TENSORS_FILE));
+    try {
+      const state = stateSchema.parse(JSON.parse(source.metadata['state'] ?? ''));
+      if (state.configHash !== configHash) {
+        throw new ConfigError([
+          `${folder}: the job, its data or its base has changed since; begin a new run`,
+        ]);
+      }
+      for (const { name, data } of arraysOf(trained)) {
+        const values = toFloat32(source.read(name));
+        assert(values.length === data.length, `checkpoint: ${name} has another size`);
+        data.set(values);
+      }
+      return state;
+    } finally {
+      source.close();
+    }
+  }
+  return undefined;
+}
+
+function arraysOf({ parameters, moments }: Trained) {
+  return parameters.flatMap(({ name, shape, data }, i) => [
+    { name, shape, data },
+    { name: `adam.first.${name}`, shape, data: moments[i]!.first },
+    { name: `adam.second.${name}`, shape, data: moments[i]!.second },
+  ]);
+}
+
+/** Ascending. */
+async function listSteps(checkpointsDir: string): Promise<number[]> {
+  const names = await readdir(checkpointsDir).catch(() => []);
+  return names
+    .flatMap((name) => /^step-(\d+)$/.exec(name)?.[1] ?? [])
+    .map(Number)
+    .sort((a, b) => a - b);
+}
+
+async function isWhole(folder: string): Promise<boolean> {
+  try {
+    const expected = await readFile(path.join(folder, HASH_FILE), 'utf8');
+    return (await hashFile(path.join(folder, TENSORS_FILE))) === expected.trim();
+  } catch {
+    return false;
+  }
+}
+
+async function hashFile(file: string): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(file)) hash.update(chunk);
+  return hash.digest('hex');
+}
+
+/** Also what a killed process left half written. */
+async function removeOld(checkpointsDir: string): Promise<void> {
+  const steps = await listSteps(checkpointsDir);
+  const kept = new Set(steps.slice(-KEPT_CHECKPOINTS).map((step) => `step-${step}`));
+  for (const name of await readdir(checkpointsDir)) {
+    if (!kept.has(name)) await rm(path.join(checkpointsDir, name), { recursive: true });
+  }
+}

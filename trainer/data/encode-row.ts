@@ -1,0 +1,105 @@
+// A row of a training file → token ids and what is learned of them. Text of a row never becomes a control token:
+// those come from the model's template, or end an example.
+import { ServeError } from '../../src/errors.ts';
+import type { ChatTemplate } from '../../src/tokenizer/chat-template.ts';
+import type { Tokenizer } from '../../src/tokenizer/tokenizer.ts';
+import type { Example } from './example.ts';
+import { type ChatRow, type Row, RowError } from './row-schema.ts';
+
+export type RowEncoder = (row: Row) => Example;
+
+export interface RowEncoderOptions {
+  /** Absent: only rows of token ids can be encoded. */
+  readonly tokenizer: Tokenizer | undefined;
+  readonly template: ChatTemplate | undefined;
+  /** Of the model: ids are below it. */
+  readonly vocabSize: number;
+}
+
+/** The encoder throws `RowError` for rows that this model cannot take. */
+export function createRowEncoder({
+  tokenizer,
+  template,
+  vocabSize,
+}: RowEncoderOptions): RowEncoder {
+  const needTokenizer = (): Tokenizer => {
+    if (tokenizer) return tokenizer;
+    throw new RowError('the model has no tokenizer: rows must be input_ids and labels');
+  };
+  const endIds = tokenizer ? endOfText(tokenizer) : [];
+  return (row) => {
+    switch (row.kind) {
+      case 'chat': {
+        needTokenizer();
+        if (!template) throw new RowError('messages: the model has no chat template');
+        return encodeChat(row, template);
+      }
+      case 'completion': {
+        const { encode } = needTokenizer();
+        const prompt = encode(row.prompt, { specials: false, affixes: true });
+        const completion = encode(row.completion, { specials: false });
+        return learnFrom([...prompt, ...completion, ...endIds], prompt.length);
+      }
+      case 'text': {
+        const ids = needTokenizer().encode(row.text, { specials: false, affixes: true });
+        return learnFrom([...ids, ...endIds], 0);
+      }
+      case 'tokens': {
+        refuseForeignIds(row, vocabSize);
+        const labels = Int32Array.from(row.labels, (label) => Math.max(label, -1));
+        return { ids: Int32Array.from(row.input_ids), labels, weights: undefined };
+      }
+    }
+  };
+}
+
+/** The token that ends an example that has no template: the tokenizer's end of sequence. */
+function endOfText(tokenizer: Tokenizer): readonly number[] {
+  const token = tokenizer.namedTokens['eos_token'];
+  if (token !== undefined) return tokenizer.encode(token, { specials: true });
+  return tokenizer.eosTokenIds.slice(0, 1);
+}
+
+/** Everything from a position on is learned. */
+function learnFrom(tokens: readonly number[], start: number): Example {
+  const ids = Int32Array.from(tokens);
+  return { ids, labels: ids.map((id, t) => (t < start ? -1 : id)), weights: undefined };
+}
+
+/** What the assistant says, and the token that ends its turn, with the weight of the message. */
+function encodeChat({ messages }: ChatRow, template: ChatTemplate): Example {
+  const turns = messages.map(({ role, content, name }) => ({
+    role: role === 'developer' ? 'system' : role,
+    content,
+    ...(name !== undefined && { name }),
+  }));
+  let rendered: ReturnType<ChatTemplate['renderWithSpans']>;
+  try {
+    rendered = template.renderWithSpans(turns);
+  } catch (error) {
+    throw error instanceof ServeError ? new RowError(error.message) : error;
+  }
+  const ids = Int32Array.from(rendered.ids);
+  const labels = new Int32Array(ids.length).fill(-1);
+  const weights = new Float32Array(ids.length);
+  for (const { messageIndex, start, end } of rendered.spans) {
+    const weight = messages[messageIndex]!.weight ?? 1;
+    if (weight === 0) continue;
+    labels.set(ids.subarray(start, end), start);
+    weights.fill(weight, start, end);
+  }
+  const isPlain = weights.every((weight, t) => weight === (labels[t]! < 0 ? 0 : 1));
+  return { ids, labels, weights: isPlain ? undefined : weights };
+}
+
+function refuseForeignIds(
+  row: { input_ids: readonly number[]; labels: readonly number[] },
+  vocabSize: number,
+): void {
+  for (const field of ['input_ids', 'labels'] as const) {
+    const index = row[field].findIndex((id) => id >= vocabSize);
+    if (index >= 0) {
+      throw new RowError(`${field}[${index}]: ${row[field][index]} is no token of ${vocabSize}`);
+    }
+  }
+}

@@ -1,0 +1,61 @@
+// A training example as token ids, and what is counted over many of them.
+import { createHash } from 'node:crypto';
+import { FileError } from '../../src/errors.ts';
+
+/** T tokens and what is learned of them. */
+export interface Example {
+  /** [T] */
+  readonly ids: Int32Array;
+  /** [T]: what stands at a position, -1 where it is not learned. Nothing predicts position 0. */
+  readonly labels: Int32Array;
+  /** [T]: loss weight of each label; absent: 1. */
+  readonly weights: Float32Array | undefined;
+}
+
+/** Tokens of which something is learned. */
+export function countTrained({ labels, weights }: Example): number {
+  let trained = 0;
+  for (let t = 1; t < labels.length; t++) {
+    if (labels[t]! >= 0 && (weights?.[t] ?? 1) > 0) trained++;
+  }
+  return trained;
+}
+
+/** Keeps the first `maxLength` tokens. */
+export function truncate(example: Example, maxLength: number): Example {
+  if (example.ids.length <= maxLength) return example;
+  return {
+    ids: example.ids.slice(0, maxLength),
+    labels: example.labels.slice(0, maxLength),
+    weights: example.weights?.slice(0, maxLength),
+  };
+}
+
+/** Equal for equal examples, for others it differs. */
+export function fingerprint({ ids, labels, weights }: Example): string {
+  const hash = createHash('sha1');
+  for (const array of [ids, labels, weights]) {
+    if (array) hash.update(new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
+  }
+  return hash.digest('base64');
+}
+
+export interface RowFault {
+  /** From 1. */
+  readonly line: number;
+  /** The field at fault and what is wrong with it. */
+  readonly message: string;
+}
+
+/** A file of examples that cannot be trained on: OpenAI's `invalid_training_file`. */
+export class DatasetError extends FileError {
+  override name = 'DatasetError';
+  readonly code = 'invalid_training_file';
+  readonly faults: readonly RowFault[];
+
+  constructor(file: string, message: string, faults: readonly RowFault[] = []) {
+    const lines = faults.map((fault) => `\n  line ${fault.line}: ${fault.message}`);
+    super(file, `${message}${lines.join('')}`);
+    this.faults = faults;
+  }
+}

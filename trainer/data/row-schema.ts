@@ -1,0 +1,107 @@
+// What a row of a training file may say: four kinds, told apart by their keys. Every fault names its field.
+import { z } from 'zod';
+
+/** OpenAI's roles; `function` and what belongs to tools is not learned by this build. */
+const ROLES = ['system', 'developer', 'user', 'assistant', 'tool'] as const;
+
+const messageSchema = z
+  .strictObject({
+    role: z.enum(ROLES, `is not one of ${ROLES.join(', ')}`),
+    content: z.string('must be a text'),
+    name: z.string().optional(),
+    weight: z.number().min(0).max(1000).optional(),
+  })
+  .refine(({ role, weight }) => weight === undefined || role === 'assistant', {
+    path: ['weight'],
+    message: 'belongs to messages of the assistant',
+  })
+  .refine(({ role, content }) => role !== 'assistant' || content !== '', {
+    path: ['content'],
+    message: 'is empty: there is nothing to learn',
+  });
+
+const chatSchema = z.strictObject({
+  messages: z
+    .array(messageSchema, 'must be a list of messages')
+    .min(1, 'is empty')
+    .refine((messages) => messages.some(({ role }) => role === 'assistant'), {
+      message: 'has no message of the assistant',
+    }),
+  tools: z.array(z.unknown()).max(0, 'are not learned by this build').optional(),
+  parallel_tool_calls: z.boolean().optional(),
+});
+
+const completionSchema = z.strictObject({
+  prompt: z.string('must be a text'),
+  completion: z.string('must be a text').min(1, 'is empty: there is nothing to learn'),
+});
+
+const textSchema = z.strictObject({ text: z.string('must be a text').min(1, 'is empty') });
+
+const tokenId = z.number().int().min(0);
+const tokensSchema = z
+  .strictObject({
+    input_ids: z.array(tokenId).min(1, 'is empty'),
+    /** Unshifted, as transformers takes them. */
+    labels: z.array(
+      z
+        .number()
+        .int()
+        .refine((label) => label >= 0 || label === -100, 'is neither a token id nor -100'),
+    ),
+  })
+  .refine((row) => row.input_ids.length === row.labels.length, {
+    path: ['labels'],
+    message: 'must be as long as input_ids',
+  });
+
+export type ChatRow = z.infer<typeof chatSchema>;
+
+export type Row =
+  | ({ kind: 'chat' } & ChatRow)
+  | ({ kind: 'completion' } & z.infer<typeof completionSchema>)
+  | ({ kind: 'text' } & z.infer<typeof textSchema>)
+  | ({ kind: 'tokens' } & z.infer<typeof tokensSchema>);
+
+/** A row that cannot be used: the message names the field. */
+export class RowError extends Error {
+  override name = 'RowError';
+}
+
+/** @throws RowError naming the first field at fault */
+export function parseRow(line: string): Row {
+  let json: unknown;
+  try {
+    json = JSON.parse(line);
+  } catch {
+    throw new RowError('is not JSON');
+  }
+  if (typeof json !== 'object' || json === null || Array.isArray(json)) {
+    throw new RowError('is not a JSON object');
+  }
+  if ('messages' in json) return { kind: 'chat', ...check(chatSchema, json) };
+  if ('prompt' in json) return { kind: 'completion', ...check(completionSchema, json) };
+  if ('text' in json) return { kind: 'text', ...check(textSchema, json) };
+  if ('input_ids' in json) return { kind: 'tokens', ...check(tokensSchema, json) };
+  throw new RowError('has neither messages, prompt and completion, text nor input_ids and labels');
+}
+
+function check<T>(schema: z.ZodType<T>, json: unknown): T {
+  const result = schema.safeParse(json, { reportInput: true });
+  if (result.success) return result.data;
+  const issue = result.error.issues[0]!;
+  if (issue.code === 'unrecognized_keys') {
+    throw new RowError(`${fieldName([...issue.path, issue.keys[0]!])}: is no known key`);
+  }
+  const missing = issue.code !== 'custom' && issue.input === undefined;
+  throw new RowError(`${fieldName(issue.path)}: ${missing ? 'is missing' : issue.message}`);
+}
+
+/** `messages[2].role` */
+function fieldName(path: readonly PropertyKey[]): string {
+  return path
+    .map((part, i) =>
+      typeof part === 'number' ? `[${part}]` : `${i === 0 ? '' : '.'}${String(part)}`,
+    )
+    .join('');
+}

@@ -1,0 +1,170 @@
+// Reads a run's data and curves and says what is wrong with it: cause and cure. Pure; it changes nothing in the run.
+import type { Dataset } from './data/load-dataset.ts';
+import type { StepMetrics } from './metrics.ts';
+
+export type WarningCode =
+  | 'few_examples'
+  | 'nothing_to_learn'
+  | 'duplicates'
+  | 'validation_leak'
+  | 'template_mismatch'
+  | 'rate_too_high'
+  | 'rate_too_low'
+  | 'rank_too_small'
+  | 'overfitting';
+
+export interface Warning {
+  readonly code: WarningCode;
+  readonly cause: string;
+  readonly cure: string;
+}
+
+/** What the curves are judged against. */
+export interface RunContext {
+  readonly vocabSize: number;
+  readonly totalSteps: number;
+  readonly peakRate: number;
+  /** The smallest rank of the adapter; undefined for `full`. */
+  readonly rank: number | undefined;
+}
+
+/** OpenAI's API takes no fewer. */
+const MIN_EXAMPLES = 10;
+/** Steps whose mean stands for a place of the curve. */
+const SPAN = 5;
+/** A curve shorter than this has no shape. */
+const MIN_STEPS = 4 * SPAN;
+/** Above this share of ln(vocabulary) the model guesses: an instruct model on its own template is far below. */
+const GUESSING_SHARE = 0.75;
+/** Rank from which capacity is hardly the limit of small data. */
+const AMPLE_RANK = 16;
+/** Share of examples that repeat others. */
+const MANY_DUPLICATES = 0.05;
+
+/** What the rows say before anything is trained. */
+export function examineData(train: Dataset, validation: Dataset | undefined): Warning[] {
+  const { examples, masked, duplicates } = train.counts;
+  const warnings: Warning[] = [];
+  const add = (code: WarningCode, cause: string, cure: string) =>
+    warnings.push({ code, cause, cure });
+  if (masked > 0) {
+    const cause = `${masked} of ${examples} examples have nothing to learn: every label is masked or was cut off`;
+    add('nothing_to_learn', cause, 'raise maxLength, or check weights and labels of these rows');
+  }
+  if (examples < MIN_EXAMPLES) {
+    const cure = 'collect more, or expect the run to learn them by heart';
+    add('few_examples', `there are ${examples} examples, fewer than ${MIN_EXAMPLES}`, cure);
+  }
+  if (duplicates > MANY_DUPLICATES * examples) {
+    const cause = `${duplicates} of ${examples} examples are the same as others`;
+    add('duplicates', cause, 'remove them, or they count that many times');
+  }
+  const known = new Set(train.fingerprints);
+  const leaked = (validation?.fingerprints ?? []).filter((print) => known.has(print)).length;
+  if (leaked > 0) {
+    const cause = `${leaked} of ${validation?.counts.examples} validation examples are trained on too: the validation loss looks better than it is`;
+    add('validation_leak', cause, 'take them out of one of the two');
+  }
+  return warnings;
+}
+
+/** What the curves say so far; `rows` are all steps until now. */
+export function examineCurves(rows: readonly StepMetrics[], context: RunContext): Warning[] {
+  const checks = [templateMismatch, rateTooHigh, rateTooLow, rankTooSmall, overfitting];
+  return checks.flatMap((check) => check(rows, context) ?? []);
+}
+
+type Check = (rows: readonly StepMetrics[], context: RunContext) => Warning | undefined;
+
+/** The first loss is the base's own (a new adapter changes nothing yet). */
+const templateMismatch: Check = (rows, { vocabSize }) => {
+  const first = rows[0]?.loss ?? 0;
+  const guessing = Math.log(vocabSize);
+  if (first < GUESSING_SHARE * guessing) return undefined;
+  return {
+    code: 'template_mismatch',
+    cause: `the first loss is ${show(first)}; guessing among ${vocabSize} tokens gives ${show(guessing)}`,
+    cure: 'the rows do not look like what the base has seen: check its chat template and tokenizer, or that it is the right base',
+  };
+};
+
+const rateTooHigh: Check = (rows, { peakRate }) => {
+  if (rows.length < 2 * SPAN) return undefined;
+  const means = movingMeans(rows);
+  const lowest = Math.min(...means.slice(0, -1));
+  const now = means.at(-1)!;
+  if (now < 1.25 * lowest + 0.25) return undefined;
+  return {
+    code: 'rate_too_high',
+    cause: `the loss has risen from ${show(lowest)} to ${show(now)}`,
+    cure: `lower learningRate (${peakRate}) to a third, or warm up longer`,
+  };
+};
+
+const rateTooLow: Check = (rows, { totalSteps, peakRate }) => {
+  if (rows.length < totalSteps || rows.length < MIN_STEPS) return undefined;
+  const [first, last] = ends(rows);
+  if (Math.abs(first - last) > 0.02 * first) return undefined;
+  return {
+    code: 'rate_too_low',
+    cause: `${rows.length} steps have moved the loss from ${show(first)} to ${show(last)} only`,
+    cure: `raise learningRate (${peakRate}) three- to tenfold, or train for more steps`,
+  };
+};
+
+const rankTooSmall: Check = (rows, { totalSteps, rank }) => {
+  if (rank === undefined || rank >= AMPLE_RANK) return undefined;
+  if (rows.length < totalSteps || rows.length < 2 * MIN_STEPS) return undefined;
+  const [first, last] = ends(rows);
+  const middle = mean(rows.slice(Math.floor(rows.length / 2) - SPAN, Math.floor(rows.length / 2)));
+  const hasLearned = first - middle > 0.1 * first;
+  const isFlat = Math.abs(middle - last) < 0.02 * middle;
+  if (!hasLearned || !isFlat || last < 1) return undefined;
+  return {
+    code: 'rank_too_small',
+    cause: `the loss has stayed near ${show(last)} for half of the run at rank ${rank}`,
+    cure: `double the rank, or adapt all linears (targets: all-linear)`,
+  };
+};
+
+const overfitting: Check = (rows) => {
+  const validated = rows.filter(({ validationLoss }) => validationLoss !== undefined);
+  if (validated.length < 3) return undefined;
+  const best = validated.reduce((a, b) => (b.validationLoss! < a.validationLoss! ? b : a));
+  const now = validated.at(-1)!;
+  const isWorse = now.validationLoss! > 1.03 * best.validationLoss!;
+  if (!isWorse || lossAround(rows, now.step) >= lossAround(rows, best.step)) return undefined;
+  return {
+    code: 'overfitting',
+    cause: `the validation loss was ${show(best.validationLoss!)} at step ${best.step} and is ${show(now.validationLoss!)}, while the training loss falls`,
+    cure: `stop earlier (patience), or use fewer epochs, more data or dropout; the adapter of step ${best.step} is the one that is kept`,
+  };
+};
+
+/** Means of SPAN losses in a row. */
+function movingMeans(rows: readonly StepMetrics[]): number[] {
+  const means: number[] = [];
+  let sum = 0;
+  for (const [i, { loss }] of rows.entries()) {
+    sum += loss - (i >= SPAN ? rows[i - SPAN]!.loss : 0);
+    if (i >= SPAN - 1) means.push(sum / SPAN);
+  }
+  return means;
+}
+
+function lossAround(rows: readonly StepMetrics[], step: number): number {
+  const end = rows.findIndex((row) => row.step === step) + 1;
+  return mean(rows.slice(Math.max(0, end - SPAN), end));
+}
+
+function ends(rows: readonly StepMetrics[]): [first: number, last: number] {
+  return [mean(rows.slice(0, SPAN)), mean(rows.slice(-SPAN))];
+}
+
+function mean(rows: readonly StepMetrics[]): number {
+  return rows.reduce((sum, { loss }) => sum + loss, 0) / rows.length;
+}
+
+function show(value: number): string {
+  return value.toPrecision(3);
+}

@@ -1,0 +1,43 @@
+// Files and folders that a reader sees whole or not at all, also after a crash: written under another name, synced,
+// then renamed.
+import { open, rename, rm } from 'node:fs/promises';
+import path from 'node:path';
+
+/** Replaces a file. */
+export async function writeFileDurably(file: string, data: string | Uint8Array): Promise<void> {
+  const temporary = `${file}.tmp-${process.pid}`;
+  const handle = await open(temporary, 'w');
+  try {
+    await handle.writeFile(data);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await rename(temporary, file);
+  await syncFolder(path.dirname(file));
+}
+
+/** Replaces a folder by one that was built beside it. */
+export async function replaceFolder(built: string, target: string): Promise<void> {
+  const old = `${target}.old-${process.pid}`;
+  await syncFolder(built);
+  const hadOne = await rename(target, old).then(
+    () => true,
+    (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return false;
+      throw error;
+    },
+  );
+  await rename(built, target);
+  await syncFolder(path.dirname(target));
+  if (hadOne) await rm(old, { recursive: true });
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

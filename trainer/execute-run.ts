@@ -1,0 +1,147 @@
+// One prepared run from its first step (or its last checkpoint) to its result in the run folder, told as events.
+import { cp, mkdir, rm } from 'node:fs/promises';
+import path from 'node:path';
+import { memorySource } from '../src/formats/safetensors.ts';
+import type { Artifact } from '../src/import/artifact.ts';
+import { fromFloat32 } from '../src/tensor.ts';
+import { DatasetError } from './data/example.ts';
+import { replaceFolder } from './durable-files.ts';
+import { createTrainModel } from './model.ts';
+import { writeModel } from './model-writer.ts';
+import { writeAdapter } from './peft-writer.ts';
+import type { PreparedRun } from './prepare-run.ts';
+import type { EventType, RunFolder } from './run-folder.ts';
+import { type Outcome, type TrainHooks, train } from './train.ts';
+import type { TrainModel } from './types.ts';
+
+export interface ExecuteOptions {
+  readonly artifact: Artifact;
+  readonly folder: RunFolder;
+  readonly signal: AbortSignal;
+  readonly onStep: TrainHooks['onStep'];
+  /** Events as they are written. */
+  onEvent(type: EventType, message: string): void;
+  /** Where the server finds adapters by name. */
+  readonly adaptersDir: string;
+}
+
+/** Resolves when the run has ended or was asked to; a failure is an event, too. */
+export async function executeRun(prepared: PreparedRun, options: ExecuteOptions): Promise<Outcome> {
+  const { folder } = options;
+  const tell: TrainHooks['onEvent'] = async (type, message, data) => {
+    const level = type === 'failed' ? 'error' : type === 'warn' ? 'warn' : 'info';
+    await folder.addEvent({ type, level, message, ...(data && { data }) });
+    options.onEvent(type, message);
+  };
+  let model: TrainModel | undefined;
+  try {
+    model = createModel(prepared, options.artifact);
+    await tell('started', 'Fine-tuning job started');
+    if (folder.isNew) {
+      for (const { code, cause, cure } of prepared.warnings) {
+        await tell('warn', `${cause}; ${cure}`, { code, cause, cure });
+      }
+    }
+    const outcome = await runLoop(prepared, model, { ...options, tell });
+    const title = prepared.job.name ?? options.artifact.info.name;
+    await folder.writeReports(title);
+    if (outcome === 'succeeded') await finish(prepared, options, tell);
+    else await tell('paused', `Paused; go on by: lorikeet train --resume ${folder.dir}`);
+    return outcome;
+  } catch (error) {
+    const code = error instanceof DatasetError ? error.code : 'training_failed';
+    const message = error instanceof Error ? error.message : String(error);
+    await tell('failed', message, { code });
+    throw error;
+  } finally {
+    await model?.release();
+  }
+}
+
+function createModel({ job, settings, adapter }: PreparedRun, artifact: Artifact): TrainModel {
+  return createTrainModel(artifact, {
+    method: settings.method,
+    adapter: adapter?.lora,
+    dropout: job.dropout,
+    recompute: job.recompute,
+    blocksPerSegment: job.blocksPerSegment,
+    threads: job.threads,
+    seed: job.seed,
+  });
+}
+
+function runLoop(
+  prepared: PreparedRun,
+  model: TrainModel,
+  options: ExecuteOptions & { tell: TrainHooks['onEvent'] },
+): Promise<Outcome> {
+  const { job, settings, adapter, train: rows, validation, configHash } = prepared;
+  const { artifact, folder, signal, onStep, tell } = options;
+  const ranks = [...(adapter?.lora.modules.values() ?? [])].map(({ rank }) => rank);
+  const run = {
+    model,
+    settings,
+    optimizer: {
+      betas: job.betas,
+      epsilon: job.epsilon,
+      weightDecay: job.weightDecay,
+      maxGradNorm: job.maxGradNorm,
+    },
+    patience: job.patience,
+    train: rows,
+    validation,
+    folder,
+    context: {
+      vocabSize: artifact.config.vocabSize,
+      totalSteps: settings.totalSteps,
+      peakRate: settings.schedule.peak,
+      rank: ranks.length > 0 ? Math.min(...ranks) : undefined,
+    },
+    configHash,
+    saveResult: () => saveResult(prepared, model, options),
+  };
+  return train(run, { signal, onStep, onEvent: tell });
+}
+
+/** The adapter, or the whole model of a `full` run. */
+async function saveResult(
+  { adapter }: PreparedRun,
+  { parameters }: TrainModel,
+  { artifact, folder }: ExecuteOptions,
+): Promise<void> {
+  if (adapter) {
+    const baseName = artifact.info.source;
+    return writeAdapter(folder.adapterDir, { parameters, peft: adapter.peft, baseName });
+  }
+  const tensors = new Map(
+    parameters.map(({ name, shape, data }) => [name, fromFloat32(data, shape, 'F32')]),
+  );
+  return writeModel(folder.modelDir, {
+    baseDir: artifact.dir,
+    tensors: memorySource(tensors),
+    dtype: 'F32',
+  });
+}
+
+async function finish(
+  { job, adapter }: PreparedRun,
+  { folder, adaptersDir }: ExecuteOptions,
+  tell: TrainHooks['onEvent'],
+): Promise<void> {
+  if (job.name !== undefined && adapter) {
+    const target = path.join(adaptersDir, job.name);
+    await publishFolder(folder.adapterDir, target);
+    await tell('published', `New adapter ${job.name} in ${target}`);
+  }
+  const peakBytes = process.resourceUsage().maxRSS * 1024;
+  await tell('succeeded', 'The job has successfully completed', { peakBytes });
+}
+
+/** A copy that readers of the folder see whole or not at all. */
+async function publishFolder(from: string, target: string): Promise<void> {
+  const building = `${path.dirname(target)}/.${path.basename(target)}.tmp-${process.pid}`;
+  await mkdir(path.dirname(target), { recursive: true });
+  await rm(building, { recursive: true, force: true });
+  await cp(from, building, { recursive: true });
+  await replaceFolder(building, target);
+}

@@ -1,0 +1,134 @@
+// The loss head over one chunk of token rows: last norm, logits, weighted cross entropy, and in the same graph the
+// gradient back to the hidden rows, so that the logits live nowhere else. C = rows of the chunk, V = vocabulary.
+import type { DecoderConfig } from '../../src/model/config.ts';
+import { embeddingName, finalNorm, headName } from '../../src/model/names.ts';
+import { GraphBuilder, type Value } from '../../src/onnx/graph-builder.ts';
+import { appendBackward } from '../autodiff/backward.ts';
+import type { Rule } from '../autodiff/rules.ts';
+import { inferShapes } from '../autodiff/shapes.ts';
+import { INPUT_SUFFIX, rmsNorm } from './training-lowering.ts';
+
+export const HEAD = {
+  /** float32 [C, D]: rows of the residual stream that predict something */
+  hidden: 'hidden_rows',
+  /** int64 [C, 1] */
+  targets: 'targets',
+  /** float32 [C, 1]: loss weights */
+  weights: 'target_weights',
+  /** float32 [C, 1]: -log p(target), unweighted */
+  loss: 'token_loss',
+  /** float32 [C, 1]: the target's logit less the largest; 0 is a hit */
+  margin: 'margin',
+  /** float32 [C, V], of the logits graph */
+  logits: 'logits',
+} as const;
+
+export interface HeadGraph {
+  readonly bytes: Uint8Array;
+  /** float32 [C, D]: d(sum of weight * loss)/d(hidden rows) */
+  readonly hiddenGradient: string;
+  /** Trained weight → the output with its gradient: the one before plus this run's. */
+  readonly gradients: ReadonlyMap<string, string>;
+}
+
+/** The matrix that the head multiplies with: the embedding where they are tied. */
+function headWeightName(config: DecoderConfig): string {
+  return config.tiedEmbeddings ? embeddingName : headName;
+}
+
+/** Loss and gradients. */
+export function headGraph(config: DecoderConfig, isTrained: (name: string) => boolean): HeadGraph {
+  const head = logitsOf(config);
+  const { g, hidden, logits } = head;
+  const shapes = inferShapes(g, new Map());
+  const { targets, probabilities } = addLoss(g, logits);
+  const weights = g.input(HEAD.weights, 'float32', ['chunk', 1]);
+  const trained = head.weights.filter(({ name }) => isTrained(name));
+  const accumulated = new Map(
+    trained.map(({ name, dims }) => [name, g.input(name + INPUT_SUFFIX.gradient, 'float32', dims)]),
+  );
+  const gradients = appendBackward(g, shapes, {
+    seeds: new Map([[logits, probabilities]]),
+    wanted: [hidden, ...accumulated.keys()],
+    accumulated,
+    ownRules: new Map([[logits, crossEntropyRule(targets, weights)]]),
+  });
+  const hiddenGradient = gradients.get(hidden)!;
+  g.output(hiddenGradient, 'float32', ['chunk', config.hiddenSize]);
+  for (const { name, dims } of trained) g.output(gradients.get(name)!, 'float32', dims);
+  const byWeight = new Map(trained.map(({ name }) => [name as string, gradients.get(name)!]));
+  return { bytes: g.toBytes(), hiddenGradient, gradients: byWeight };
+}
+
+/**
+ * For the logits' Gemm(x, W, transB), given p = softmax(logits) [C, V] as dy: d(logits) = w * (p - onehot(target)).
+ * Weights and targets come in where rows are narrow: dx = w * (p W - W[target]); d(logits) itself, a copy of p, is
+ * only formed where W is trained.
+ */
+function crossEntropyRule(targets: Value, weights: Value): Rule {
+  return ({ g, node, dy: p, needs, add, addGemm }) => {
+    const [x, w] = node.inputs as [Value, Value];
+    const ids = g.node('Reshape', [targets, g.int64([-1])]);
+    const targetRows = g.node('Gather', [w, ids], { axis: 0 }); // [C, D]
+    const narrow = g.node('Sub', [g.node('Gemm', [p, w]), targetRows]);
+    add(x, g.node('Mul', [narrow, weights]));
+    if (!needs(w)) return;
+    const minusOne = g.node('Expand', [g.float(-1), g.node('Shape', [targets])]);
+    const scatter = { axis: 1, reduction: 'add' };
+    const unweighted = g.node('ScatterElements', [p, targets, minusOne], scatter); // [C, V]
+    addGemm(w, [unweighted, g.node('Mul', [x, weights])], { transA: 1 });
+  };
+}
+
+/** The loss alone: for evaluation. */
+export function headLossGraph(config: DecoderConfig): Uint8Array {
+  const { g, logits } = logitsOf(config);
+  addLoss(g, logits);
+  return g.toBytes();
+}
+
+/** The logits alone. */
+export function headLogitsGraph(config: DecoderConfig): Uint8Array {
+  const { g, logits } = logitsOf(config);
+  g.output(logits, 'float32', ['chunk', config.vocabSize]);
+  return g.toBytes();
+}
+
+function logitsOf(config: DecoderConfig) {
+  const { hiddenSize, vocabSize } = config;
+  const g = new GraphBuilder();
+  const hidden = g.input(HEAD.hidden, 'float32', ['chunk', hiddenSize]);
+  const weight = (name: string, dims: readonly number[]) => ({
+    name: g.input(name, 'float32', dims),
+    dims,
+  });
+  const gamma = weight(finalNorm, [hiddenSize]);
+  const head = weight(headWeightName(config), [vocabSize, hiddenSize]);
+  const normalized = rmsNorm(g, hidden, gamma.name, config);
+  const [logits] = g.nodeWithOutputs(
+    'Gemm',
+    [normalized, head.name],
+    { transB: 1 },
+    { outputs: [HEAD.logits] },
+  );
+  return { g, hidden, logits: logits!, weights: [gamma, head] };
+}
+
+/**
+ * log Z = largest logit - log(largest probability): exact where p(target) itself would underflow.
+ */
+function addLoss(g: GraphBuilder, logits: Value): { targets: Value; probabilities: Value } {
+  const targets = g.input(HEAD.targets, 'int64', ['chunk', 1]);
+  const probabilities = g.node('Softmax', [logits], { axis: -1 }); // [C, V]
+  const largest = (x: Value) => g.node('ReduceMax', [x, g.int64([-1])], { keepdims: 1 }); // [C, 1]
+  const largestLogit = largest(logits);
+  const logZ = g.node('Sub', [largestLogit, g.node('Log', [largest(probabilities)])]);
+  const targetLogit = g.node('GatherElements', [logits, targets], { axis: 1 });
+  const named = (name: string, inputs: Value[]) => {
+    const [value] = g.nodeWithOutputs('Sub', inputs, {}, { outputs: [name] });
+    g.output(value!, 'float32', ['chunk', 1]);
+  };
+  named(HEAD.loss, [logZ, targetLogit]);
+  named(HEAD.margin, [targetLogit, largestLogit]);
+  return { targets, probabilities };
+}

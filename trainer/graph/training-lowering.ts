@@ -1,0 +1,220 @@
+// Lowers decoder blocks to a training graph: every weight is an input of the graph (so that one graph serves all layers),
+// attention is spelled out in operators that have gradient rules, LoRA is applied to the linears that have it.
+// N rows (sequences) x T positions = tokens; D hidden; H heads, KV key heads, G = H / KV; hd head size; r rank.
+
+import type { DecoderConfig } from '../../src/model/config.ts';
+import type { BlockLowering, Projection, Residual } from '../../src/model/decoder.ts';
+import { biasName, hasBias, layerTensor, weightName } from '../../src/model/names.ts';
+import {
+  moduleName,
+  SITES,
+  type Site,
+  TARGET_MODULES,
+  type TargetName,
+} from '../../src/model/target-modules.ts';
+import { type Dims, GraphBuilder, MICROSOFT, type Value } from '../../src/onnx/graph-builder.ts';
+
+import { lowRankRule, type Rule } from '../autodiff/rules.ts';
+
+/** The adapted linears of one block. */
+export type BlockAdapter = ReadonlyMap<
+  TargetName,
+  { readonly rank: number; readonly scaling: number }
+>;
+
+/** PEFT's names of a module's two matrices: A [r, in], B [out, r]. */
+export function loraNames(module: string): { a: string; b: string } {
+  const prefix = `base_model.model.${module}`;
+  return { a: `${prefix}.lora_A.weight`, b: `${prefix}.lora_B.weight` };
+}
+
+/** Inputs that come in kinds, named after what they belong to. */
+export const INPUT_SUFFIX = {
+  /** A module's dropout mask: float32 [tokens, in], 0 or 1 / (1 - p) */
+  mask: '.dropout_mask',
+  /** A trained weight's gradient before the run: float32 of its shape */
+  gradient: '.grad',
+} as const;
+
+/** Names of what every block reads about the batch. */
+export const BATCH_INPUTS = {
+  /** int64 [3] = [N, T, -1] */
+  shape: 'batch_shape',
+  /** int64 [N, T] */
+  positions: 'position_ids',
+  /** float32 [N, 1, G*T, T]: 0 where a query may see a key, else -Infinity; the T queries once per head of a group */
+  attentionMask: 'attention_mask',
+  /** float32 [positions, hd / 2] */
+  cos: 'rope_cos',
+  sin: 'rope_sin',
+} as const;
+
+export interface LoweringOptions {
+  readonly config: DecoderConfig;
+  /** By block of the graph. */
+  readonly adapters: readonly BlockAdapter[];
+  /** Whether LoRA's inputs are multiplied with masks. */
+  readonly dropout: boolean;
+}
+
+/** Layers are numbered from the graph's first block: the names of its inputs hold for any place in the model. */
+export class TrainingLowering implements BlockLowering {
+  readonly g = new GraphBuilder();
+  /** Shapes that follow from the batch and not from the graph. */
+  readonly declared = new Map<Value, Dims>();
+  /** For `appendBackward`. */
+  readonly ownRules = new Map<Value, Rule>();
+  readonly #config: DecoderConfig;
+  readonly #adapters: readonly BlockAdapter[];
+  readonly #dropout: boolean;
+  readonly #batch: Readonly<Record<keyof typeof BATCH_INPUTS, Value>>;
+  readonly #weights = new Map<string, Value>();
+
+  constructor({ config, adapters, dropout }: LoweringOptions) {
+    const g = this.g;
+    this.#config = config;
+    this.#adapters = adapters;
+    this.#dropout = dropout;
+    const table = ['positions', config.headDim / 2];
+    this.#batch = {
+      shape: g.input(BATCH_INPUTS.shape, 'int64', [3]),
+      positions: g.input(BATCH_INPUTS.positions, 'int64', ['rows', 'length']),
+      attentionMask: g.input(BATCH_INPUTS.attentionMask, 'float32', [
+        'rows',
+        1,
+        'queries',
+        'length',
+      ]),
+      cos: g.input(BATCH_INPUTS.cos, 'float32', table),
+      sin: g.input(BATCH_INPUTS.sin, 'float32', table),
+    };
+  }
+
+  norm({ sum, delta }: Residual, weight: string): { sum: Value; normalized: Value } {
+    const added = delta ? this.g.node('Add', [sum, delta]) : sum; // [tokens, D]
+    const gamma = this.#weight(weight, [this.#config.hiddenSize]);
+    return { sum: added, normalized: rmsNorm(this.g, added, gamma, this.#config) };
+  }
+
+  linear(x: Value, layer: number, site: Site): Projection {
+    return { parts: SITES[site].map((target) => this.#linear(x, layer, target)) };
+  }
+
+  attention(qkv: Projection, layer: number): Value {
+    const { headCount, kvHeadCount, headDim, qkNorm } = this.#config;
+    const { g } = this;
+    const [q, k, v] = qkv.parts!;
+    const normed = (x: Value, heads: number, name: string) =>
+      qkNorm ? this.#headNorm(x, heads, layerTensor(layer, `self_attn.${name}`)) : x;
+    const query = this.#toHeads(this.#rotate(normed(q!, headCount, 'q_norm'), headCount), 'q');
+    const key = this.#toHeads(this.#rotate(normed(k!, kvHeadCount, 'k_norm'), kvHeadCount), 'kv');
+    const value = this.#toHeads(this.#toBatch(v!, kvHeadCount), 'kv');
+    const alpha = { float: 1 / Math.sqrt(headDim) };
+    const scores = g.node('FusedMatMul', [query, key], { transB: 1, alpha }, MICROSOFT); // [N, KV, G*T, T]
+    const masked = g.node('Add', [scores, this.#batch.attentionMask]);
+    const mixed = g.node('MatMul', [g.node('Softmax', [masked], { axis: -1 }), value]); // [N, KV, G*T, hd]
+    const split = this.#reshape(mixed, [0, headCount, -1, headDim], HEADS(headCount, headDim));
+    const merged = g.node('Transpose', [split], { perm: [0, 2, 1, 3] }); // [N, T, H, hd]
+    const width = headCount * headDim;
+    return this.#reshape(merged, [-1, width], ['tokens', width]);
+  }
+
+  gatedSilu(gateUp: Projection): Value {
+    const [gate, up] = gateUp.parts!;
+    const silu = this.g.node('QuickGelu', [gate], { alpha: { float: 1 } }, MICROSOFT);
+    return this.g.node('Mul', [silu, up]);
+  }
+
+  /** x Wᵀ (+ bias) (+ scaling * (mask * x) Aᵀ Bᵀ): [tokens, out]. */
+  #linear(x: Value, layer: number, target: TargetName): Value {
+    const { inFeatures, outFeatures } = TARGET_MODULES[target];
+    const [cols, rows] = [inFeatures(this.#config), outFeatures(this.#config)];
+    const weight = this.#weight(weightName(layer, target), [rows, cols]);
+    const bias = hasBias(this.#config, target)
+      ? [this.#weight(biasName(layer, target), [rows])]
+      : [];
+    const lora = this.#adapters[layer]!.get(target);
+    if (!lora) return this.g.node('Gemm', [x, weight, ...bias], { transB: 1 });
+    const module = moduleName(layer, target);
+    const names = loraNames(module);
+    const a = this.#weight(names.a, [lora.rank, cols]);
+    const b = this.#weight(names.b, [rows, lora.rank]);
+    const alpha = { float: lora.scaling };
+    if (!this.#dropout) {
+      // One product with W + scaling * B A: forming that costs less than a pass of B's output over all tokens.
+      const merged = this.g.node('Gemm', [b, a, weight], { alpha }); // [out, in]
+      const y = this.g.node('Gemm', [x, merged, ...bias], { transB: 1 });
+      this.ownRules.set(y, lowRankRule({ x, a, b, scaling: lora.scaling }));
+      return y;
+    }
+    const base = this.g.node('Gemm', [x, weight, ...bias], { transB: 1 });
+    const mask = this.g.input(module + INPUT_SUFFIX.mask, 'float32', ['tokens', cols]);
+    const dropped = this.g.node('Mul', [x, mask]);
+    const narrow = this.g.node('Gemm', [dropped, a], { transB: 1 }); // [tokens, r]
+    return this.g.node('Gemm', [narrow, b, base], { transB: 1, alpha });
+  }
+
+  /** RMS norm of each head: [tokens, heads*hd]. */
+  #headNorm(x: Value, heads: number, weight: string): Value {
+    const { headDim } = this.#config;
+    const gamma = this.#weight(weight, [headDim]);
+    const split = this.#reshape(x, [-1, headDim], ['tokens*heads', headDim]);
+    const width = heads * headDim;
+    return this.#reshape(
+      rmsNorm(this.g, split, gamma, this.#config),
+      [-1, width],
+      ['tokens', width],
+    );
+  }
+
+  /** Rotary embedding: [tokens, heads*hd] → [N, T, heads*hd]. */
+  #rotate(x: Value, heads: number): Value {
+    const { positions, cos, sin } = this.#batch;
+    const inputs = [this.#toBatch(x, heads), positions, cos, sin];
+    return this.g.node('RotaryEmbedding', inputs, { num_heads: heads }, MICROSOFT);
+  }
+
+  #toBatch(x: Value, heads: number): Value {
+    const batched = this.g.node('Reshape', [x, this.#batch.shape]);
+    this.declared.set(batched, ['rows', 'length', heads * this.#config.headDim]);
+    return batched;
+  }
+
+  /** [N, T, heads*hd] → [N, KV, T, hd]; the queries of the G heads that share a key head follow each other. */
+  #toHeads(x: Value, kind: 'q' | 'kv'): Value {
+    const { headCount, kvHeadCount, headDim } = this.#config;
+    const heads = kind === 'q' ? headCount : kvHeadCount;
+    const split = this.#reshape(x, [0, 0, heads, headDim], ['rows', 'length', heads, headDim]);
+    const byHead = this.g.node('Transpose', [split], { perm: [0, 2, 1, 3] }); // [N, heads, T, hd]
+    if (kind === 'kv') return byHead;
+    const dims = ['rows', kvHeadCount, 'queries', headDim];
+    return this.#reshape(byHead, [0, kvHeadCount, -1, headDim], dims);
+  }
+
+  #reshape(x: Value, shape: readonly number[], dims: Dims): Value {
+    const reshaped = this.g.node('Reshape', [x, this.g.int64(shape)]);
+    this.declared.set(reshaped, dims);
+    return reshaped;
+  }
+
+  #weight(name: string, dims: readonly number[]): Value {
+    let value = this.#weights.get(name);
+    value ??= this.g.input(name, 'float32', dims);
+    this.#weights.set(name, value);
+    return value;
+  }
+}
+
+const HEADS = (heads: number, headDim: number): Dims => ['rows', heads, 'length', headDim];
+
+/** x [.., width] over the last axis; keeps 1 / root mean square for the gradient. */
+export function rmsNorm(
+  g: GraphBuilder,
+  x: Value,
+  gamma: Value,
+  { rmsNormEps }: DecoderConfig,
+): Value {
+  const attributes = { axis: -1, epsilon: { float: rmsNormEps }, stash_type: 1 };
+  const outputs = [true, true];
+  return g.nodeWithOutputs('SimplifiedLayerNormalization', [x, gamma], attributes, { outputs })[0]!;
+}

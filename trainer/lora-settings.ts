@@ -1,0 +1,154 @@
+// What a job says about its adapter → the `adapter_config.json` of peft that means it → rank and scaling per module.
+// The way through peft's file makes training and serving read the same settings with the same code.
+import { readAdapterFiles } from '../adapters/files.ts';
+import { parseAdapter } from '../adapters/peft.ts';
+import { parseAdapterConfig } from '../adapters/peft-config.ts';
+import { ConfigError, ServeError } from '../src/errors.ts';
+import { ADAPTER_LIMITS, parseSafetensors } from '../src/formats/safetensors.ts';
+import type { DecoderConfig } from '../src/model/config.ts';
+import { moduleName, TARGET_NAMES } from '../src/model/target-modules.ts';
+import type { TrainJob } from './job.ts';
+import { drawAdapter } from './lora-init.ts';
+import type { LoraSettings } from './types.ts';
+
+/** The fields of peft's configuration that describe a plain LoRA adapter. */
+export interface PeftSettings {
+  r: number;
+  lora_alpha: number;
+  use_rslora: boolean;
+  target_modules: string | readonly string[];
+  exclude_modules: string | readonly string[] | null;
+  rank_pattern: Readonly<Record<string, number>>;
+  alpha_pattern: Readonly<Record<string, number>>;
+  layers_to_transform: number | readonly number[] | null;
+  layers_pattern: string | readonly string[] | null;
+  lora_dropout: number;
+}
+
+export interface AdapterPlan {
+  readonly peft: PeftSettings;
+  readonly lora: LoraSettings;
+}
+
+const DEFAULT_RANK = 16;
+
+/** Job key ↔ field of peft's file. */
+const FIELDS = {
+  rank: 'r',
+  alpha: 'lora_alpha',
+  rslora: 'use_rslora',
+  targets: 'target_modules',
+  rankPattern: 'rank_pattern',
+  alphaPattern: 'alpha_pattern',
+  layers: 'layers_to_transform',
+} as const satisfies Partial<Record<keyof TrainJob, keyof PeftSettings>>;
+
+/**
+ * The adapter that a job trains on this model, with its first values.
+ * @throws ConfigError naming the job's key, also where one contradicts `initAdapter`
+ */
+export async function planAdapter(job: TrainJob, model: DecoderConfig): Promise<AdapterPlan> {
+  if (job.initAdapter !== undefined) return continueAdapter(job, job.initAdapter, model);
+  const rank = job.rank ?? DEFAULT_RANK;
+  const peft: PeftSettings = {
+    r: rank,
+    lora_alpha: job.alpha ?? 2 * rank,
+    use_rslora: job.rslora ?? false,
+    target_modules: listTargets(job.targets ?? 'all-linear'),
+    exclude_modules: null,
+    rank_pattern: job.rankPattern ?? {},
+    alpha_pattern: job.alphaPattern ?? {},
+    layers_to_transform: job.layers ?? null,
+    layers_pattern: null,
+    lora_dropout: job.dropout,
+  };
+  const modules = resolveModules(peft, model);
+  return { peft, lora: { modules, init: drawAdapter(modules, model, job.seed) } };
+}
+
+/** As peft stores it: the resolved list, not the word for it. */
+function listTargets(targets: string | readonly string[]): string | readonly string[] {
+  return targets === 'all-linear' ? TARGET_NAMES : targets;
+}
+
+/** By module name, in the model's order. */
+function resolveModules(peft: PeftSettings, model: DecoderConfig): LoraSettings['modules'] {
+  const modules = new Map<string, { rank: number; scaling: number }>();
+  try {
+    const bytes = Buffer.from(JSON.stringify({ peft_type: 'LORA', ...peft }));
+    const config = parseAdapterConfig(bytes);
+    for (let layer = 0; layer < model.layerCount; layer++) {
+      for (const target of TARGET_NAMES) {
+        const module = moduleName(layer, target);
+        if (config.isTargeted(module)) modules.set(module, config.settingOf(module));
+      }
+    }
+  } catch (error) {
+    throw error instanceof ServeError ? asJobFault(error) : error;
+  }
+  if (modules.size > 0) return modules;
+  const example = moduleName(0, 'q_proj');
+  throw new ConfigError([
+    `targets: no module of the model matches; a list names endings (${TARGET_NAMES.join(', ')}), a text is a regular expression for whole names such as ${example}`,
+  ]);
+}
+
+function asJobFault(error: ServeError): ConfigError {
+  const key = Object.entries(FIELDS).find(([, field]) => field === error.param)?.[0];
+  return new ConfigError([
+    `${key ?? 'initAdapter'}: ${error.message.replace(/^adapter refused: (\w+: )?/, '')}`,
+  ]);
+}
+
+async function continueAdapter(
+  job: TrainJob,
+  directory: string,
+  model: DecoderConfig,
+): Promise<AdapterPlan> {
+  try {
+    const files = await readAdapterFiles(directory);
+    await parseAdapter(files, model); // refuses what does not fit the model, tensor by tensor
+    const peft = readSettings(JSON.parse(Buffer.from(files.configBytes).toString('utf8')), job);
+    refuseContradictions(job, peft);
+    const init = parseSafetensors(files.weightsBytes, ADAPTER_LIMITS).tensors;
+    return { peft, lora: { modules: resolveModules(peft, model), init } };
+  } catch (error) {
+    if (!(error instanceof ServeError)) throw error;
+    throw new ConfigError([`initAdapter: ${error.message}`]);
+  }
+}
+
+/** The file has passed `parseAdapter`: its fields have their types. */
+function readSettings(json: Partial<PeftSettings>, job: TrainJob): PeftSettings {
+  return {
+    r: json.r!,
+    lora_alpha: json.lora_alpha!,
+    use_rslora: json.use_rslora ?? false,
+    target_modules: listTargets(json.target_modules ?? ['q_proj', 'v_proj']),
+    exclude_modules: json.exclude_modules ?? null,
+    rank_pattern: json.rank_pattern ?? {},
+    alpha_pattern: json.alpha_pattern ?? {},
+    layers_to_transform: json.layers_to_transform ?? null,
+    layers_pattern: json.layers_pattern ?? null,
+    lora_dropout: job.dropout,
+  };
+}
+
+function refuseContradictions(job: TrainJob, peft: PeftSettings): void {
+  const faults = (Object.keys(FIELDS) as (keyof typeof FIELDS)[]).flatMap((key) => {
+    const asked = key === 'targets' && job.targets ? listTargets(job.targets) : job[key];
+    const found = peft[FIELDS[key]];
+    if (asked === undefined || canonical(asked) === canonical(found)) return [];
+    return [
+      `${key}: ${JSON.stringify(job[key])} contradicts initAdapter's ${JSON.stringify(found)}`,
+    ];
+  });
+  if (faults.length > 0) throw new ConfigError(faults);
+}
+
+/** Lists are sets here, and a number is a list of one. */
+function canonical(value: unknown): string {
+  if (typeof value === 'number') return canonical([value]);
+  if (Array.isArray(value)) return JSON.stringify([...value].sort());
+  return JSON.stringify(value);
+}

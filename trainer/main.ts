@@ -1,0 +1,170 @@
+// The trainer's program: one request, given as its argument, from start to exit code. Beside a command line it talks in
+// messages and pauses when told to; alone it talks in text. Wires the parts together; the work is theirs.
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { chooseBase } from '../src/cli/choose-base.ts';
+import { EXIT, reportError } from '../src/cli/report-error.ts';
+import { type Config, loadConfig } from '../src/config.ts';
+import { ConfigError, FileError, UsageError } from '../src/errors.ts';
+import { type Artifact, readArtifact } from '../src/import/artifact.ts';
+import type { JobSource, MergeRequest, TrainerMessage, TrainerRequest } from '../src/training.ts';
+import { executeRun } from './execute-run.ts';
+import { parseJob, type TrainJob } from './job.ts';
+import { mergeModel, parseDtype } from './merge.ts';
+import { makePlan, planRun } from './plan-command.ts';
+import { type PreparedRun, prepareRun } from './prepare-run.ts';
+import { createRunFolder, openRunFolder, type RunFolder } from './run-folder.ts';
+import { TrainError } from './train.ts';
+
+const terminal = {
+  out: (text: string) => void process.stdout.write(text),
+  error: (text: string) => void process.stderr.write(text),
+};
+const pause = new AbortController();
+const requestPause = () => pause.abort(new DOMException('asked to pause', 'AbortError'));
+/** Without its command line a run would go on unseen; its checkpoints let another one take it up. */
+const abandon = () => process.exit(EXIT.failed);
+
+process.on('SIGTERM', requestPause).on('SIGINT', requestPause);
+process.on('message', requestPause).on('disconnect', abandon);
+try {
+  await handle(JSON.parse(process.argv[2] ?? 'null'), loadConfig());
+} catch (error) {
+  process.exitCode = fail(error);
+}
+process.off('disconnect', abandon);
+if (process.connected) process.disconnect();
+
+function fail(error: unknown): number {
+  if (!(error instanceof TrainError)) return reportError(error, terminal);
+  terminal.error(`lorikeet: ${error.message}\n`);
+  return EXIT.failed;
+}
+
+function send(message: TrainerMessage): void {
+  if (process.send) process.send(message);
+  else if (message.type === 'note') terminal.error(`${message.text}\n`);
+  else if (message.type === 'result') terminal.out(`${message.text}\n`);
+}
+
+async function handle(request: TrainerRequest, config: Config): Promise<void> {
+  switch (request.command) {
+    case 'train':
+      return startRun(request.job, request.outDir, config);
+    case 'resume':
+      return resumeRun(request.runDir, config);
+    case 'plan': {
+      const findModel = (requested: string) => findBase(requested, config);
+      const plan = await makePlan(request, { json: readJob(request.job), findModel });
+      return send({ type: 'result', text: request.isJson ? JSON.stringify(plan.json) : plan.text });
+    }
+    case 'merge':
+      return merge(request, config);
+  }
+}
+
+function findBase(requested: string, config: Config): Promise<string> {
+  const notify = (text: string) => send({ type: 'note', text });
+  if (requested === '') throw new ConfigError(['model: is missing']);
+  return chooseBase(requested, { config, signal: pause.signal, notify });
+}
+
+function readJob({ file, overrides }: JobSource): Record<string, unknown> {
+  if (file === undefined) return { ...overrides };
+  let json: unknown;
+  try {
+    json = JSON.parse(readFileSync(file, 'utf8'));
+  } catch (cause) {
+    throw new FileError(file, 'cannot be read as JSON', { cause });
+  }
+  if (typeof json !== 'object' || json === null || Array.isArray(json)) {
+    throw new ConfigError([`${file}: is not a JSON object`]);
+  }
+  return { ...json, ...overrides };
+}
+
+async function startRun(source: JobSource, out: string | undefined, config: Config): Promise<void> {
+  const job = parseJob(readJob(source));
+  const dir = path.resolve(out ?? defaultRunDir(job, config));
+  const artifact = readArtifact(await findBase(job.model, config));
+  try {
+    const prepared = await prepareRun(job, artifact);
+    const plan = await planRun(prepared, artifact);
+    send({ type: 'note', text: plan.text });
+    const folder = await createRunFolder(dir, prepared.job);
+    const message = 'Files validated, run planned';
+    await folder.addEvent({ type: 'planned', level: 'info', message, data: { ...plan.run } });
+    await run(prepared, { artifact, folder, config });
+  } finally {
+    artifact.tensors.close();
+  }
+}
+
+async function resumeRun(dir: string, config: Config): Promise<void> {
+  const { folder, job } = await openRunFolder(path.resolve(dir));
+  const artifact = readArtifact(await findBase(job.model, config));
+  try {
+    await run(await prepareRun(job, artifact), { artifact, folder, config });
+  } finally {
+    artifact.tensors.close();
+    await folder.close();
+  }
+}
+
+interface RunParts {
+  readonly artifact: Artifact;
+  readonly folder: RunFolder;
+  readonly config: Config;
+}
+
+async function run(prepared: PreparedRun, { artifact, folder, config }: RunParts): Promise<void> {
+  const { totalSteps } = prepared.settings;
+  const adaptersDir = config.adapters ?? path.join(config.home, 'adapters');
+  try {
+    const outcome = await executeRun(prepared, {
+      artifact,
+      folder,
+      signal: pause.signal,
+      adaptersDir,
+      onStep: (metrics) => send({ type: 'step', totalSteps, ...metrics }),
+      onEvent(type, message) {
+        if (type === 'warn') send({ type: 'note', text: `warning: ${message}` });
+        if (type === 'paused' || type === 'published') send({ type: 'note', text: message });
+      },
+    });
+    if (outcome === 'succeeded')
+      send({ type: 'result', text: closing(prepared, folder, adaptersDir) });
+  } finally {
+    await folder.close();
+  }
+}
+
+function closing({ job, adapter }: PreparedRun, folder: RunFolder, adaptersDir: string): string {
+  if (!adapter) {
+    return `The model is in ${folder.modelDir}\nServe it: lorikeet import ${folder.modelDir} --out DIR, lorikeet serve --model DIR`;
+  }
+  if (job.name === undefined) return `The adapter is in ${folder.adapterDir}`;
+  return `The adapter is in ${folder.adapterDir}\nServe it: lorikeet serve --model ${job.model} --adapters ${adaptersDir} (its name: ${job.name})`;
+}
+
+function defaultRunDir({ name = 'run' }: TrainJob, { home }: Config): string {
+  const time = new Date().toISOString().replaceAll(':', '').slice(0, 17);
+  return path.join(home, 'jobs', `${name}-${time}`);
+}
+
+async function merge(request: MergeRequest, config: Config): Promise<void> {
+  const dtype = parseDtype(request.dtype);
+  const outDir = path.resolve(request.outDir);
+  if (existsSync(outDir) && readdirSync(outDir).length > 0) {
+    throw new UsageError(`--out: ${outDir} is not empty`);
+  }
+  const artifact = readArtifact(await findBase(request.model, config));
+  try {
+    await mergeModel(artifact, path.resolve(request.adapter), { outDir, dtype });
+  } finally {
+    artifact.tensors.close();
+  }
+  const packed = artifact.info.quantization === 'nf4';
+  const note = packed ? ' (on the dequantized NF4 weights; import it without quantization)' : '';
+  send({ type: 'result', text: `The merged model is in ${outDir}${note}` });
+}

@@ -1,0 +1,126 @@
+// A base with an adapter added to its weights, W + B A, as a whole model in 16 or 32 bits. Never as NF4: the grid of 16
+// values is coarser than what an adapter changes, so packing again would round most of it away.
+import { readAdapterFiles } from '../adapters/files.ts';
+import { parseAdapter } from '../adapters/peft.ts';
+import type { AdapterWeights, LoraPair } from '../adapters/weights.ts';
+import { ConfigError } from '../src/errors.ts';
+import type { WritableTensors } from '../src/formats/safetensors.ts';
+import { type Artifact, readLinear } from '../src/import/artifact.ts';
+import { embeddingName, expectedTensors, weightName } from '../src/model/names.ts';
+import { TARGET_NAMES } from '../src/model/target-modules.ts';
+import { dequantizeNf4 } from '../src/quant/nf4.ts';
+import {
+  type FloatDType,
+  fromFloat32,
+  type Tensor,
+  type TensorInfo,
+  toFloat32,
+} from '../src/tensor.ts';
+import { writeModel } from './model-writer.ts';
+
+const DTYPES: Readonly<Record<string, FloatDType>> = {
+  bf16: 'BF16',
+  bfloat16: 'BF16',
+  fp16: 'F16',
+  float16: 'F16',
+  fp32: 'F32',
+  float32: 'F32',
+};
+
+/** @throws ConfigError where it is none of bf16, fp16 and fp32; NF4 is told why not */
+export function parseDtype(text: string | undefined): FloatDType | undefined {
+  if (text === undefined) return undefined;
+  const dtype = DTYPES[text.toLowerCase()];
+  if (dtype) return dtype;
+  const isPacked = /nf4|4.?bit|int8|8.?bit/i.test(text);
+  throw new ConfigError([
+    isPacked
+      ? `--dtype: an adapter is never merged into ${text}: quantizing W + BA again rounds away most of what BA changed; merge into bf16, or serve base and adapter as they are`
+      : `--dtype: must be bf16, fp16 or fp32`,
+  ]);
+}
+
+/**
+ * Writes the merged model to `outDir`; tensors are made one at a time.
+ * @param dtype absent: each tensor keeps the base's own (of NF4 linears, that of the embedding)
+ * @throws ServeError where the adapter does not fit the base
+ */
+export async function mergeModel(
+  artifact: Artifact,
+  adapterDir: string,
+  { outDir, dtype }: { outDir: string; dtype: FloatDType | undefined },
+): Promise<void> {
+  const adapter = await parseAdapter(await readAdapterFiles(adapterDir), artifact.config);
+  const tensors = mergedTensors(artifact, adapter, dtype);
+  const linears = tensors.infos.get(weightName(0, 'q_proj'))!.dtype as FloatDType;
+  await writeModel(outDir, { baseDir: artifact.dir, tensors, dtype: linears });
+}
+
+function mergedTensors(
+  artifact: Artifact,
+  adapter: AdapterWeights,
+  dtype: FloatDType | undefined,
+): WritableTensors {
+  const { config, tensors } = artifact;
+  const pairs = new Map<string, LoraPair | undefined>();
+  for (let layer = 0; layer < config.layerCount; layer++) {
+    for (const target of TARGET_NAMES) {
+      pairs.set(weightName(layer, target), adapter.layers[layer]?.[target]);
+    }
+  }
+  const infos = new Map<string, TensorInfo>();
+  for (const [name, shape] of expectedTensors(config)) {
+    const own = tensors.infos.get(name)!.dtype;
+    const unpacked = own === 'U8' ? tensors.infos.get(embeddingName)!.dtype : own;
+    infos.set(name, { dtype: dtype ?? unpacked, shape });
+  }
+  return {
+    infos,
+    read(name) {
+      const info = infos.get(name)!;
+      if (pairs.has(name)) return mergedLinear(artifact, name, { pair: pairs.get(name), info });
+      const tensor = tensors.read(name);
+      return tensor.dtype === info.dtype ? tensor : convert(toFloat32(tensor), info);
+    },
+  };
+}
+
+function mergedLinear(
+  artifact: Artifact,
+  name: string,
+  { pair, info }: { pair: LoraPair | undefined; info: TensorInfo },
+): Tensor {
+  const linear = readLinear(artifact, name.slice(0, -'.weight'.length));
+  const { rows, cols } = linear; // [out, in]
+  const values =
+    linear.kind === 'dense'
+      ? linear.values
+      : dequantizeNf4(linear.packed, linear.absmax, rows * cols);
+  if (pair) addProduct(values, pair, { rows, cols });
+  return convert(values, info);
+}
+
+/** W [out, in] += (A [in, r] B [r, out]) transposed; the scaling is in B. */
+function addProduct(
+  values: Float32Array,
+  { rank, a, b }: LoraPair,
+  { rows, cols }: { rows: number; cols: number },
+): void {
+  const factors = new Float32Array(rank * cols); // [r, in]: read along its rows below
+  for (let i = 0; i < cols; i++) {
+    for (let k = 0; k < rank; k++) factors[k * cols + i] = a[i * rank + k]!;
+  }
+  const delta = new Float32Array(cols);
+  for (let row = 0; row < rows; row++) {
+    delta.fill(0);
+    for (let k = 0; k < rank; k++) {
+      const scale = b[k * rows + row]!;
+      for (let i = 0, from = k * cols; i < cols; i++) delta[i]! += scale * factors[from + i]!;
+    }
+    for (let i = 0, to = row * cols; i < cols; i++) values[to + i]! += delta[i]!;
+  }
+}
+
+function convert(values: Float32Array, { shape, dtype }: TensorInfo): Tensor {
+  return fromFloat32(values, shape, dtype as FloatDType);
+}

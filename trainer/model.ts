@@ -1,0 +1,88 @@
+// A model in training: embeds a micro-batch, runs it through the segments and the loss head, and back. Knows the order of
+// a step; graphs, memory and weights are below, batches and the optimizer's steps above.
+import { assert } from '../src/assert.ts';
+import type { Artifact } from '../src/import/artifact.ts';
+import { embeddingName } from '../src/model/names.ts';
+import { TARGET_MODULES, TARGET_NAMES } from '../src/model/target-modules.ts';
+import type { BlockAdapter } from './graph/training-lowering.ts';
+import { BaseWeights } from './step/base-weights.ts';
+import { BatchInputs } from './step/batch-inputs.ts';
+import { DropoutMasks } from './step/dropout-masks.ts';
+import { accumulateEmbedding, embed } from './step/embedding.ts';
+import { LossHead } from './step/loss-head.ts';
+import { blockAdapter, fullParameters, loraParameters } from './step/parameters.ts';
+import { type BatchShape, Segments } from './step/segments.ts';
+import { Workspace } from './step/workspace.ts';
+import type { MicroBatch, TrainModel, TrainModelOptions } from './types.ts';
+
+/** A `TrainModel` that also shows its logits: for tests against other definitions of the model. */
+export interface InspectableModel extends TrainModel {
+  /** Logits [N*T, V] without dropout. */
+  logits(batch: MicroBatch): Promise<Float32Array>;
+}
+
+/**
+ * Reads the artifact's weights into memory and prepares its graphs; the artifact may be closed afterwards.
+ * @throws FileError where the adapter's first values do not fit its settings
+ */
+export function createTrainModel(artifact: Artifact, options: TrainModelOptions): InspectableModel {
+  const { config } = artifact;
+  const { method, adapter, dropout, recompute, blocksPerSegment, threads, seed } = options;
+  assert((method === 'full') === (adapter === undefined), `${method}: an adapter is for LoRA`);
+  const workspace = new Workspace();
+  const base = new BaseWeights(artifact, blocksPerSegment);
+  const trained = adapter ? loraParameters(config, adapter) : fullParameters(config, base);
+  const adapters: BlockAdapter[] = Array.from({ length: config.layerCount }, (_, layer) =>
+    adapter ? blockAdapter(adapter, layer) : new Map(),
+  );
+  const masks = dropout > 0 ? new DropoutMasks({ rate: dropout, seed }, workspace) : undefined;
+  const inputs = new BatchInputs(config, workspace);
+  const shared = { config, settings: { threads }, workspace, trained };
+  const segments = new Segments({ ...shared, base, adapters, masks, recompute, blocksPerSegment });
+  const head = new LossHead({ ...shared, weight: (name) => base.dense(name) });
+  const table = base.dense(embeddingName)!.data;
+  const tableGradient = trained.get(embeddingName)?.grad.data;
+  const widest = Math.max(...TARGET_NAMES.map((name) => TARGET_MODULES[name].inFeatures(config)));
+  let dropoutStep = { step: 0, microBatch: 0 };
+
+  /** Binds the batch's inputs and embeds its tokens. */
+  function begin(batch: MicroBatch): BatchShape {
+    const shape = { rows: batch.rows, length: batch.length, inputs: inputs.fill(batch) };
+    embed(batch.inputIds, table, segments.hidden(shape, 0).data);
+    return shape;
+  }
+
+  return {
+    parameters: Array.from(trained.values(), ({ parameter }) => parameter),
+
+    setDropoutStep(step, microBatch) {
+      dropoutStep = { step, microBatch };
+    },
+
+    async accumulate(batch) {
+      const shape = begin(batch);
+      const { step, microBatch } = dropoutStep;
+      masks?.draw(step, microBatch, batch.rows * batch.length * widest);
+      const hidden = await segments.forward(shape);
+      const sums = await head.accumulate(batch, hidden, segments.lastGradient(shape));
+      const gradient = await segments.backward(shape);
+      if (tableGradient) accumulateEmbedding(batch.inputIds, gradient.data, tableGradient);
+      return sums;
+    },
+
+    async evaluate(batch) {
+      return head.evaluate(batch, await segments.evaluate(begin(batch)));
+    },
+
+    async logits(batch) {
+      return head.logits(await segments.evaluate(begin(batch)));
+    },
+
+    async release() {
+      await segments.release();
+      await head.release();
+      inputs.release();
+      workspace.release();
+    },
+  };
+}

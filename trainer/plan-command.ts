@@ -1,0 +1,100 @@
+// `lorikeet plan`: what full training, LoRA and QLoRA of a model take, which one fits, and for a job what its run takes.
+
+import { readFileSync } from 'node:fs';
+import os from 'node:os';
+import { FileError } from '../src/errors.ts';
+import { type Artifact, readArtifact } from '../src/import/artifact.ts';
+import { parseDecoderConfig } from '../src/model/config.ts';
+import type { PlanRequest } from '../src/training.ts';
+import { parseJob, type TrainJob } from './job.ts';
+import { describeRun, planText, type RunPlan } from './planner/describe-run.ts';
+import { measureFlops } from './planner/measure-speed.ts';
+import { type ModelSize, sizeOfConfig, sizeOfText } from './planner/model-size.ts';
+import { gb, matrixSaving, memoryByMethod, recommend } from './planner/published.ts';
+import { type PreparedRun, prepareRun } from './prepare-run.ts';
+
+export interface PlanSources {
+  /** Keys of the job's file with the flags over them. */
+  readonly json: Readonly<Record<string, unknown>>;
+  /** The folder of a model that is named. */
+  findModel(requested: string): Promise<string>;
+}
+
+export interface Plan {
+  readonly text: string;
+  readonly json: Record<string, unknown>;
+}
+
+const DEFAULT_RANK = 16;
+
+/** @throws UsageError, ConfigError or FileError naming what is wrong with the request */
+export async function makePlan(request: PlanRequest, sources: PlanSources): Promise<Plan> {
+  const memory = request.memory ?? os.totalmem();
+  if (request.size !== undefined) return planSize(sizeOfText(request.size), { memory, ...sources });
+  if (request.configFile !== undefined) {
+    const config = parseDecoderConfig(readConfig(request.configFile));
+    return planSize(sizeOfConfig(config), { memory, ...sources });
+  }
+  const artifact = readArtifact(await sources.findModel(String(sources.json['model'] ?? '')));
+  try {
+    const size = sizeOfConfig(artifact.config);
+    if (sources.json['data'] === undefined) return planSize(size, { memory, ...sources });
+    return await planJob(parseJob(sources.json), artifact, memory);
+  } finally {
+    artifact.tensors.close();
+  }
+}
+
+function readConfig(file: string): unknown {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8'));
+  } catch (cause) {
+    throw new FileError(file, 'cannot be read as JSON', { cause });
+  }
+}
+
+function planSize(
+  size: ModelSize,
+  options: { memory: number; json: Readonly<Record<string, unknown>>; trainedTokens?: number },
+): Plan {
+  const { memory, trainedTokens } = options;
+  const rank = typeof options.json['rank'] === 'number' ? options.json['rank'] : DEFAULT_RANK;
+  const methods = memoryByMethod(size, rank);
+  const saving = matrixSaving(size.hidden, rank);
+  const recommendation = recommend(size, { memory, trainedTokens });
+  const blocks = methods.map(({ method, lines, total, note }) =>
+    [
+      `${method.padEnd(6)} ${gb(total)}`,
+      ...lines.map(({ what, bytes }) => `  ${gb(bytes).padStart(8)}  ${what}`),
+      `  (${note})`,
+    ].join('\n'),
+  );
+  const text = [
+    `${(size.parameters / 1e9).toPrecision(3)} billion parameters, memory by method:`,
+    ...blocks,
+    `A ${size.hidden} x ${size.hidden} matrix has ${(saving.weights / 1e6).toFixed(1)} M weights; rank ${rank} trains ${(saving.trained / 1e3).toFixed(1)} K: ${Math.round(saving.factor)} times fewer.`,
+    `Recommended: ${recommendation.method}, rank ${recommendation.rank} (${recommendation.reason}).`,
+  ].join('\n\n');
+  return { text, json: { size, memory, methods, matrix: saving, recommendation } };
+}
+
+async function planJob(job: TrainJob, artifact: Artifact, memory: number): Promise<Plan> {
+  const prepared = await prepareRun(job, artifact);
+  const { run, text } = await planRun(prepared, artifact);
+  const { trainedTokens } = run;
+  const bySize = planSize(sizeOfConfig(artifact.config), {
+    memory,
+    json: { ...job },
+    trainedTokens,
+  });
+  return { text: `${text}\n\n${bySize.text}`, json: { run, ...bySize.json } };
+}
+
+/** What one run takes on this machine, whose speed is tried for it. */
+export async function planRun(
+  prepared: PreparedRun,
+  artifact: Artifact,
+): Promise<{ run: RunPlan; text: string }> {
+  const run = describeRun(prepared, artifact, await measureFlops(prepared.job.threads));
+  return { run, text: planText(run, prepared, artifact) };
+}

@@ -1,0 +1,130 @@
+// What a run will do, before it begins: rows, steps, adapter, memory and time, as numbers and as lines to read.
+import type { Artifact } from '../../src/import/artifact.ts';
+import { expectedTensors } from '../../src/model/names.ts';
+import { elementCount } from '../../src/tensor.ts';
+import { planEpoch } from '../data/epoch-plan.ts';
+import { countTrained } from '../data/example.ts';
+import type { PreparedRun } from '../prepare-run.ts';
+import { gb } from './published.ts';
+import { flopsOfTokens, memoryOfRun, type RunMemory, type RunShape } from './run-cost.ts';
+
+export interface RunPlan {
+  readonly examples: number;
+  readonly validationExamples: number;
+  readonly tokens: number;
+  readonly trainedTokens: number;
+  readonly truncated: number;
+  readonly maskedShare: number;
+  readonly duplicates: number;
+  readonly trainedParameters: number;
+  readonly totalSteps: number;
+  readonly memory: RunMemory;
+  readonly seconds: number;
+}
+
+/** Of the matrix product's best speed, what a step reaches with everything around it. */
+const EFFICIENCY = 0.45;
+
+/** @param flopsPerSecond of this machine */
+export function describeRun(
+  prepared: PreparedRun,
+  { config }: Artifact,
+  flopsPerSecond: number,
+): RunPlan {
+  const { train, validation, settings, adapter, job } = prepared;
+  const { counts } = train;
+  const trained = adapter
+    ? [...adapter.lora.init.values()].reduce((sum, { shape }) => sum + elementCount(shape), 0)
+    : [...expectedTensors(config).values()].reduce((sum, shape) => sum + elementCount(shape), 0);
+  const { recompute, blocksPerSegment } = job;
+  const shape = { method: settings.method, trained, recompute, blocksPerSegment };
+  const epoch = epochShape(prepared);
+  const epochs = settings.totalSteps / settings.stepsPerEpoch;
+  const work = flopsOfTokens(config, shape, { tokens: epoch.positions, targets: epoch.targets });
+  return {
+    examples: train.examples.length,
+    validationExamples: validation?.examples.length ?? 0,
+    tokens: counts.tokens,
+    trainedTokens: counts.trainedTokens,
+    truncated: counts.truncated,
+    maskedShare: 1 - counts.trainedTokens / counts.tokens,
+    duplicates: counts.duplicates,
+    trainedParameters: trained,
+    totalSteps: settings.totalSteps,
+    memory: memoryOfRun(config, { ...shape, ...epoch.largest }),
+    seconds: (epochs * work) / (EFFICIENCY * flopsPerSecond),
+  };
+}
+
+/** Positions of one epoch with padding, and the micro-batch that takes most memory. */
+function epochShape({ train, settings }: PreparedRun) {
+  const lengths = train.examples.map(({ ids }) => ids.length);
+  let positions = 0;
+  let targets = 0;
+  let largest: Pick<RunShape, 'batchTokens' | 'length' | 'targets'> = {
+    batchTokens: 0,
+    length: 0,
+    targets: 0,
+  };
+  for (const plan of planEpoch(lengths, 0, settings.order).flat()) {
+    const rows = plan.map((row) => row.reduce((sum, index) => sum + lengths[index]!, 0));
+    const length = Math.max(...rows);
+    const counted = plan.flat().reduce((sum, i) => sum + countTrained(train.examples[i]!), 0);
+    positions += rows.length * length;
+    targets += counted;
+    if (rows.length * length > largest.batchTokens) {
+      largest = { batchTokens: rows.length * length, length, targets: counted };
+    }
+  }
+  return { positions, targets, largest };
+}
+
+/** The plan as lines. */
+export function planText(plan: RunPlan, prepared: PreparedRun, artifact: Artifact): string {
+  const { settings, adapter, job } = prepared;
+  const number = (value: number) => value.toLocaleString('en-US');
+  const ranks = [...new Set([...(adapter?.lora.modules.values() ?? [])].map(({ rank }) => rank))];
+  const { batchSize, gradAccumulation } = settings.order;
+  const window = gradAccumulation > 1 ? `${gradAccumulation} x ${batchSize}` : `${batchSize}`;
+  const validation =
+    plan.validationExamples > 0 ? `, ${plan.validationExamples} for validation` : '';
+  const { memory } = plan;
+  return [
+    [
+      'Base',
+      `${artifact.info.name} (${artifact.info.quantization === 'nf4' ? 'NF4' : 'unquantized'})`,
+    ],
+    ['Rows', `${number(plan.examples)} examples${validation}, ${plan.duplicates} duplicates`],
+    [
+      'Tokens',
+      `${number(plan.tokens)}; learned: ${number(plan.trainedTokens)} (masked: ${Math.round(100 * plan.maskedShare)} %); cut at ${settings.order.maxLength}: ${plan.truncated} examples`,
+    ],
+    [
+      'Method',
+      adapter
+        ? `${settings.method}, rank ${ranks.join(', ')} on ${adapter.lora.modules.size} linears`
+        : 'full',
+    ],
+    [
+      'Trained',
+      `${number(plan.trainedParameters)} parameters, peak rate ${settings.schedule.peak}, ${job.schedule}`,
+    ],
+    [
+      'Steps',
+      `${number(plan.totalSteps)} of ${window} sequences, ${number(settings.stepsPerEpoch)} per epoch`,
+    ],
+    [
+      'Memory',
+      `about ${gb(memory.total)} (weights ${gb(memory.weights)}, training ${gb(memory.training)}, activations ${gb(memory.activations)})`,
+    ],
+    ['Time', `about ${duration(plan.seconds)}`],
+  ]
+    .map(([name, text]) => `${name!.padEnd(8)} ${text}`)
+    .join('\n');
+}
+
+function duration(seconds: number): string {
+  if (seconds < 90) return `${Math.ceil(seconds)} s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  return `${(seconds / 3600).toPrecision(2)} h`;
+}

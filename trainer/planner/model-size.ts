@@ -1,0 +1,80 @@
+// How large a model is, from its configuration, or from a number of parameters alone.
+import { UsageError } from '../../src/errors.ts';
+import type { DecoderConfig } from '../../src/model/config.ts';
+import { expectedTensors } from '../../src/model/names.ts';
+import { TARGET_MODULES, TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { elementCount } from '../../src/tensor.ts';
+
+export interface ModelSize {
+  readonly parameters: number;
+  /** Weights of the decoder blocks' linears: what NF4 packs. */
+  readonly linearWeights: number;
+  readonly layers: number;
+  readonly hidden: number;
+  /** LoRA parameters per unit of rank, on all linears. */
+  readonly loraPerRank: number;
+}
+
+export function sizeOfConfig(config: DecoderConfig): ModelSize {
+  const { layerCount: layers, hiddenSize: hidden } = config;
+  const shapes = TARGET_NAMES.map((name) => {
+    const { inFeatures, outFeatures } = TARGET_MODULES[name];
+    return [inFeatures(config), outFeatures(config)] as const;
+  });
+  const all = [...expectedTensors(config).values()].map(elementCount);
+  return {
+    parameters: sum(all),
+    linearWeights: layers * sum(shapes.map(([input, output]) => input * output)),
+    layers,
+    hidden,
+    loraPerRank: layers * sum(shapes.map(([input, output]) => input + output)),
+  };
+}
+
+/** Shapes of known models: layers, hidden, feed-forward, key and value width, vocabulary (embedding and head). */
+const KNOWN_SHAPES: readonly (readonly [number, number, number, number, number])[] = [
+  [30, 576, 1536, 192, 49_152 / 2], // SmolLM2-135M; tied, as are those below 3B: one table
+  [32, 960, 2560, 320, 49_152 / 2],
+  [24, 896, 4864, 128, 151_936 / 2],
+  [16, 2048, 8192, 512, 128_256 / 2],
+  [28, 3072, 8192, 1024, 128_256 / 2],
+  [32, 4096, 11_008, 4096, 32_000], // Llama 2 7B
+  [32, 4096, 14_336, 1024, 128_256],
+  [40, 5120, 13_824, 5120, 32_000],
+  [64, 5120, 27_648, 1024, 152_064],
+  [80, 8192, 28_672, 1024, 32_000], // Llama 2 70B
+];
+
+/** `7B`, `135M`: the known shape nearest in size, scaled to the number. @throws UsageError for another text */
+export function sizeOfText(text: string): ModelSize {
+  const found = /^(\d{1,6}(?:\.\d{1,3})?)([MBT])$/i.exec(text);
+  if (!found) throw new UsageError('--size: must be a number of parameters such as 135M or 7B');
+  const scale = { M: 1e6, B: 1e9, T: 1e12 }[found[2]!.toUpperCase() as 'M' | 'B' | 'T'];
+  const parameters = Number(found[1]) * scale;
+  const distance = (size: ModelSize) => Math.abs(Math.log(size.parameters / parameters));
+  const nearest = KNOWN_SHAPES.map(sizeOfShape).reduce((a, b) =>
+    distance(b) < distance(a) ? b : a,
+  );
+  const ratio = parameters / nearest.parameters;
+  return {
+    ...nearest,
+    parameters,
+    linearWeights: nearest.linearWeights * ratio,
+    loraPerRank: nearest.loraPerRank * Math.sqrt(ratio),
+  };
+}
+
+function sizeOfShape([layers, hidden, ffn, kv, vocabulary]: (typeof KNOWN_SHAPES)[number]) {
+  const linearWeights = layers * (2 * hidden * hidden + 2 * hidden * kv + 3 * hidden * ffn);
+  return {
+    parameters: linearWeights + 2 * vocabulary * hidden,
+    linearWeights,
+    layers,
+    hidden,
+    loraPerRank: layers * (4 * hidden + 2 * (hidden + kv) + 3 * (hidden + ffn)),
+  };
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}

@@ -1,0 +1,135 @@
+// Memory of full training, LoRA and QLoRA by a model's size, counted as the literature counts it: 16-bit weights on an
+// accelerator. What a run takes on this machine is `run-cost.ts`.
+import type { ModelSize } from './model-size.ts';
+
+export interface MemoryLine {
+  readonly what: string;
+  readonly bytes: number;
+}
+
+export interface MethodMemory {
+  readonly method: 'full' | 'lora' | 'qlora';
+  readonly lines: readonly MemoryLine[];
+  readonly total: number;
+  /** What is not in the total, and why one may have to add it. */
+  readonly note: string;
+}
+
+/** NF4 codes and one fp32 scale per block of 64; double quantization takes 4.127. */
+const NF4_BITS = 4.5;
+/** Published figures count little more than this of the 16-bit weights for a small batch with checkpointing. */
+const ACTIVATION_SHARE = 0.02;
+const MIN_ACTIVATION_BYTES = 0.25e9;
+
+export function memoryByMethod(size: ModelSize, rank: number): MethodMemory[] {
+  const { parameters, linearWeights } = size;
+  const adapter = rank * size.loraPerRank;
+  const adapterBytes = 16 * adapter; // fp32 value, gradient, two moments
+  const activations = Math.max(MIN_ACTIVATION_BYTES, ACTIVATION_SHARE * 2 * parameters);
+  const fp32Moments = 8 * parameters;
+  const packed = (linearWeights * NF4_BITS) / 8;
+  const unpacked = 2 * (parameters - linearWeights);
+  return [
+    method(
+      'full',
+      [
+        ['weights, 16 bits', 2 * parameters],
+        ['gradients, 16 bits', 2 * parameters],
+        ['Adam, counted as one more 16-bit copy (two 8-bit moments)', 2 * parameters],
+      ],
+      `fp32 moments take ${gb(fp32Moments)} instead of ${gb(2 * parameters)}: ${gb(4 * parameters + fp32Moments)} in all; activations come on top`,
+    ),
+    method(
+      'lora',
+      [
+        ['weights, 16 bits, frozen', 2 * parameters],
+        [`adapter of rank ${rank} with gradients and Adam, fp32`, adapterBytes],
+        ['activations, about', activations],
+      ],
+      'no gradients and no Adam for the base',
+    ),
+    method(
+      'qlora',
+      [
+        [`linear weights, NF4 at ${NF4_BITS} bits`, packed],
+        ['embedding and head, 16 bits', unpacked],
+        [`adapter of rank ${rank} with gradients and Adam, fp32`, adapterBytes],
+        ['activations, about', activations / 2],
+      ],
+      `the base alone takes ${gb(packed + unpacked)}; longer batches take more`,
+    ),
+  ];
+}
+
+function method(
+  name: MethodMemory['method'],
+  lines: readonly (readonly [string, number])[],
+  note: string,
+): MethodMemory {
+  return {
+    method: name,
+    lines: lines.map(([what, bytes]) => ({ what, bytes })),
+    total: lines.reduce((sum, [, bytes]) => sum + bytes, 0),
+    note,
+  };
+}
+
+/** What a rank saves on the model's square matrices. */
+export function matrixSaving(hidden: number, rank: number) {
+  const weights = hidden * hidden;
+  const trained = 2 * hidden * rank;
+  return { weights, trained, factor: weights / trained };
+}
+
+export interface Recommendation {
+  readonly method: MethodMemory['method'];
+  readonly rank: number;
+  readonly reason: string;
+}
+
+/** Bits that a LoRA parameter stores, and that a trained token teaches ("LoRA Without Regret"). */
+const BITS_PER_PARAMETER = 2;
+const BITS_PER_TOKEN = 1;
+const DEFAULT_RANK = 16;
+const LARGEST_RANK = 64;
+/** The rest is for the system and for activations of long batches. */
+const USABLE_SHARE = 0.8;
+
+/** The method that fits, and a rank with room for what the rows teach. */
+export function recommend(
+  size: ModelSize,
+  options: { memory: number; trainedTokens: number | undefined },
+): Recommendation {
+  const { memory, trainedTokens } = options;
+  const wanted = (BITS_PER_TOKEN * (trainedTokens ?? 0)) / (BITS_PER_PARAMETER * size.loraPerRank);
+  const rank = Math.min(
+    LARGEST_RANK,
+    Math.max(DEFAULT_RANK, 2 ** Math.ceil(Math.log2(wanted || 1))),
+  );
+  const rows = trainedTokens === undefined ? 'small data teaches' : 'the rows teach';
+  const byRank =
+    wanted > DEFAULT_RANK
+      ? `${trainedTokens} trained tokens want about rank ${Math.ceil(wanted)}`
+      : `rank ${DEFAULT_RANK} on all linears holds more than ${rows}`;
+  const [, lora, qlora] = memoryByMethod(size, rank);
+  const usable = USABLE_SHARE * memory;
+  if (lora!.total <= usable / 4) {
+    return {
+      method: 'lora',
+      rank,
+      reason: `${gb(lora!.total)} of ${gb(memory)}: the 16-bit base fits with room, so nothing is lost to quantization; ${byRank}`,
+    };
+  }
+  const fits = qlora!.total <= usable ? 'fits' : 'comes nearest, yet is too much';
+  return {
+    method: 'qlora',
+    rank,
+    reason: `${gb(qlora!.total)} of ${gb(memory)} ${fits}; LoRA on a 16-bit base takes ${gb(lora!.total)}; ${byRank}`,
+  };
+}
+
+/** Decimal gigabytes, as the literature counts. */
+export function gb(bytes: number): string {
+  const value = bytes / 1e9;
+  return `${value >= 100 ? Math.round(value) : value.toPrecision(2)} GB`;
+}

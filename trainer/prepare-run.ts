@@ -1,0 +1,122 @@
+// From a job to everything that a run needs: base, method, rows, adapter, settings. All faults of a job are found here,
+// before anything is written or trained.
+import { createHash } from 'node:crypto';
+import path from 'node:path';
+import type { Artifact } from '../src/import/artifact.ts';
+import { createChatTemplate } from '../src/tokenizer/chat-template.ts';
+import { loadTokenizer } from '../src/tokenizer/tokenizer.ts';
+import { createRowEncoder } from './data/encode-row.ts';
+import { planEpoch } from './data/epoch-plan.ts';
+import { DatasetError } from './data/example.ts';
+import { type Dataset, loadDataset } from './data/load-dataset.ts';
+import { dropMasked, splitDataset } from './data/split.ts';
+import { examineData, type Warning } from './doctor.ts';
+import type { TrainJob } from './job.ts';
+import { type AdapterPlan, planAdapter } from './lora-settings.ts';
+import { orderOf, type RunSettings, settle, settleMaxLength, settleMethod } from './settings.ts';
+
+export interface PreparedRun {
+  /** With every setting that the job left open. */
+  readonly job: TrainJob;
+  readonly settings: RunSettings;
+  /** Undefined for `full`. */
+  readonly adapter: AdapterPlan | undefined;
+  readonly train: Dataset;
+  readonly validation: Dataset | undefined;
+  readonly warnings: readonly Warning[];
+  /** Over job, base and rows: what a checkpoint belongs to. */
+  readonly configHash: string;
+}
+
+/** @throws ConfigError, DatasetError or FileError: what is wrong with the job, its rows or its base */
+export async function prepareRun(job: TrainJob, artifact: Artifact): Promise<PreparedRun> {
+  const { config, info } = artifact;
+  const method = settleMethod(job, info);
+  const maxLength = settleMaxLength(job, config);
+  const adapter = method === 'full' ? undefined : await planAdapter(job, config);
+  const rows = await loadRows(job, artifact, maxLength);
+  const train = job.shuffle ? dropMasked(rows.train) : rows.train;
+  const lengths = train.examples.map(({ ids }) => ids.length);
+  const settings = settle(job, config, {
+    method,
+    maxLength,
+    stepsPerEpoch: planEpoch(lengths, 0, orderOf(job, maxLength)).length,
+    hasValidation: rows.validation !== undefined,
+  });
+  const settled = settleJob(job, settings, artifact);
+  return {
+    job: settled,
+    settings,
+    adapter,
+    train,
+    validation: rows.validation,
+    warnings: examineData(rows.train, rows.validation),
+    configHash: hashConfig(settled, info.digest, [train, rows.validation]),
+  };
+}
+
+interface Rows {
+  readonly train: Dataset;
+  readonly validation: Dataset | undefined;
+}
+
+async function loadRows(
+  job: TrainJob,
+  { dir, config }: Artifact,
+  maxLength: number,
+): Promise<Rows> {
+  const tokenizer = await loadTokenizer(dir);
+  const template = tokenizer && createChatTemplate(tokenizer);
+  const encode = createRowEncoder({ tokenizer, template, vocabSize: config.vocabSize });
+  const all = await loadDataset(job.data, { encode, maxLength });
+  const split = splitDataset(all, job.validationSplit, job.seed);
+  const file = job.validation;
+  const rows: Rows = split ?? {
+    train: all,
+    validation: file === undefined ? undefined : await loadDataset(file, { encode, maxLength }),
+  };
+  refuseMasked(job.data, rows.train);
+  if (rows.validation) refuseMasked(job.validation ?? job.data, rows.validation);
+  return rows;
+}
+
+/** A loss over nothing is no number. */
+function refuseMasked(file: string, { counts }: Dataset): void {
+  if (counts.trainedTokens > 0) return;
+  const why = 'every label is masked, has weight 0 or was cut off by maxLength';
+  throw new DatasetError(path.basename(file), `has nothing to learn from: ${why}`);
+}
+
+/** Absolute paths and no open defaults, so that the run's own file repeats it anywhere. */
+function settleJob(job: TrainJob, settings: RunSettings, artifact: Artifact): TrainJob {
+  const { method, schedule, evalEvery, checkpointEvery, order } = settings;
+  const { validation, initAdapter } = job;
+  return {
+    ...job,
+    model: path.resolve(artifact.dir),
+    data: path.resolve(job.data),
+    ...(validation !== undefined && { validation: path.resolve(validation) }),
+    ...(initAdapter !== undefined && { initAdapter: path.resolve(initAdapter) }),
+    method,
+    maxLength: order.maxLength,
+    learningRate: schedule.peak,
+    warmupSteps: schedule.warmupSteps,
+    ...(evalEvery !== undefined && { evalEvery }),
+    checkpointEvery,
+  };
+}
+
+/** Paths do not count, contents do. */
+function hashConfig(
+  { model: _model, data: _data, validation: _validation, initAdapter: _init, ...job }: TrainJob,
+  baseDigest: string,
+  datasets: readonly (Dataset | undefined)[],
+): string {
+  const settings = Object.entries(job).sort(([a], [b]) => (a < b ? -1 : 1));
+  const hash = createHash('sha256').update(JSON.stringify(settings)).update(baseDigest);
+  for (const dataset of datasets) {
+    hash.update('rows');
+    for (const print of dataset?.fingerprints ?? []) hash.update(print);
+  }
+  return hash.digest('hex');
+}

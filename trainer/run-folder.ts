@@ -1,0 +1,150 @@
+// The folder of one run: what is written while it goes on, and what a resumed run finds. Knows no model and no
+// optimizer. One process at a time works in it.
+import { existsSync } from 'node:fs';
+import { appendFile, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { ConfigError, UsageError } from '../src/errors.ts';
+import { writeFileDurably } from './durable-files.ts';
+import { parseJob, type TrainJob } from './job.ts';
+import { parseMetrics, type StepMetrics, serializeMetrics, toResultCsv } from './metrics.ts';
+import { plotSvg } from './plot-svg.ts';
+import { EVENT_FILE, fileVersionRecord, stepRecord } from './tensorboard.ts';
+
+const JOB_FILE = 'job.json';
+const LOCK_FILE = 'lock';
+/** A process that was killed is gone within this; one that runs stays. */
+const LOCK_WAIT_MS = 10_000;
+const LOCK_POLL_MS = 100;
+
+export type EventType =
+  | 'planned'
+  | 'started'
+  | 'resumed'
+  | 'warn'
+  | 'checkpoint'
+  | 'paused'
+  | 'published'
+  | 'succeeded'
+  | 'failed';
+
+/** One line of `events.jsonl`, without its time. */
+export interface RunEvent {
+  readonly type: EventType;
+  readonly level: 'info' | 'warn' | 'error';
+  readonly message: string;
+  readonly data?: Readonly<Record<string, unknown>>;
+}
+
+export interface RunFolder {
+  readonly dir: string;
+  /** Whether this process has begun the run. */
+  readonly isNew: boolean;
+  readonly adapterDir: string;
+  /** Of a `full` run. */
+  readonly modelDir: string;
+  readonly checkpointsDir: string;
+  /** Of the steps so far, oldest first. */
+  readonly metrics: readonly StepMetrics[];
+  /** Keeps the metrics up to a step, as after a resume from its checkpoint, and begins the other files anew. */
+  rewind(step: number): Promise<void>;
+  addMetrics(row: StepMetrics): Promise<void>;
+  addEvent(event: RunEvent): Promise<void>;
+  /** Writes `result.csv` and `plot.svg`. */
+  writeReports(title: string): Promise<void>;
+  /** Lets other processes in. */
+  close(): Promise<void>;
+}
+
+/** A new run's folder, with its job. @throws UsageError where the folder holds something */
+export async function createRunFolder(dir: string, job: TrainJob): Promise<RunFolder> {
+  if (existsSync(dir) && (await readdir(dir)).length > 0) {
+    const cure = existsSync(path.join(dir, JOB_FILE))
+      ? `holds a run; go on with it by: lorikeet train --resume ${dir}`
+      : 'is not empty';
+    throw new UsageError(`--out: ${dir} ${cure}`);
+  }
+  await mkdir(dir, { recursive: true });
+  await lock(dir);
+  await writeFileDurably(path.join(dir, JOB_FILE), `${JSON.stringify(job, null, 2)}\n`);
+  return runFolder(dir, true);
+}
+
+/** A run to go on with. @throws UsageError where the folder holds none, ConfigError where another process has it */
+export async function openRunFolder(dir: string): Promise<{ folder: RunFolder; job: TrainJob }> {
+  const text = await readFile(path.join(dir, JOB_FILE), 'utf8').catch(() => {
+    throw new UsageError(`--resume: ${dir} holds no run (no ${JOB_FILE})`);
+  });
+  await lock(dir);
+  return { folder: runFolder(dir, false), job: parseJob(JSON.parse(text)) };
+}
+
+function runFolder(dir: string, isNew: boolean): RunFolder {
+  const file = (name: string) => path.join(dir, name);
+  let metrics: StepMetrics[] = [];
+  const nowS = () => Date.now() / 1000;
+  return {
+    dir,
+    isNew,
+    adapterDir: file('adapter'),
+    modelDir: file('model'),
+    checkpointsDir: file('checkpoints'),
+    get metrics() {
+      return metrics;
+    },
+    async rewind(step) {
+      const text = await readFile(file('metrics.jsonl'), 'utf8').catch(() => '');
+      metrics = parseMetrics(text, step);
+      await writeFileDurably(file('metrics.jsonl'), serializeMetrics(metrics));
+      const records = metrics.map((row) => stepRecord(row, nowS()));
+      await writeFile(file(EVENT_FILE), Buffer.concat([fileVersionRecord(nowS()), ...records]));
+    },
+    async addMetrics(row) {
+      metrics.push(row);
+      await appendFile(file('metrics.jsonl'), serializeMetrics([row]));
+      await appendFile(file(EVENT_FILE), stepRecord(row, nowS()));
+    },
+    async addEvent(event) {
+      const line = { time: new Date().toISOString(), ...event };
+      await appendFile(file('events.jsonl'), `${JSON.stringify(line)}\n`);
+    },
+    async writeReports(title) {
+      await writeFileDurably(file('result.csv'), toResultCsv(metrics));
+      if (metrics.length > 0) await writeFileDurably(file('plot.svg'), plotSvg(metrics, title));
+    },
+    async close() {
+      await rm(file(LOCK_FILE), { force: true });
+    },
+  };
+}
+
+/** Takes the folder; waits for a process that has just been killed, refuses beside one that runs. */
+async function lock(dir: string): Promise<void> {
+  const file = path.join(dir, LOCK_FILE);
+  const deadlineMs = performance.now() + LOCK_WAIT_MS;
+  while (true) {
+    const isTaken = await writeFile(file, String(process.pid), { flag: 'wx' }).then(
+      () => false,
+      (error: NodeJS.ErrnoException) => {
+        if (error.code === 'EEXIST') return true;
+        throw error;
+      },
+    );
+    if (!isTaken) return;
+    const holder = Number(await readFile(file, 'utf8').catch(() => ''));
+    if (holder === process.pid || !isAlive(holder)) await rm(file, { force: true });
+    else if (performance.now() > deadlineMs) {
+      throw new ConfigError([`${dir}: process ${holder} works on this run (${LOCK_FILE})`]);
+    } else await setTimeout(LOCK_POLL_MS);
+  }
+}
+
+function isAlive(pid: number): boolean {
+  if (!(pid > 0)) return false;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}

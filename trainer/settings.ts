@@ -1,0 +1,87 @@
+// What a job leaves open, settled by the model and the data: method, lengths, rate, counts of steps. Pure.
+import { ConfigError } from '../src/errors.ts';
+import type { ArtifactInfo } from '../src/import/artifact.ts';
+import type { DecoderConfig } from '../src/model/config.ts';
+import type { OrderOptions } from './data/epoch-plan.ts';
+import type { TrainJob } from './job.ts';
+import type { Schedule } from './optim/schedule.ts';
+import type { TrainMethod } from './types.ts';
+
+/** Every number that a run needs, besides the data. */
+export interface RunSettings {
+  readonly method: TrainMethod;
+  readonly order: OrderOptions;
+  readonly schedule: Schedule;
+  /** Windows of one epoch. */
+  readonly stepsPerEpoch: number;
+  readonly totalSteps: number;
+  /** Undefined without validation rows. */
+  readonly evalEvery: number | undefined;
+  readonly checkpointEvery: number;
+}
+
+/** TRL's default: most examples fit, and a batch of 8 stays below 2 GB of activations for a small model. */
+const DEFAULT_MAX_LENGTH = 1024;
+/** Checkpoints of a run whose job does not say. */
+const DEFAULT_CHECKPOINTS = 10;
+const DEFAULT_WARMUP_SHARE = 0.03;
+
+/** @throws ConfigError naming the import that makes the base which the method needs */
+export function settleMethod(job: TrainJob, info: ArtifactInfo): TrainMethod {
+  const isNf4 = info.quantization === 'nf4';
+  const method = job.method ?? (isNf4 ? 'qlora' : 'lora');
+  if ((method === 'qlora') === isNf4) return method;
+  const needed = method === 'qlora' ? 'nf4' : 'none';
+  const [needs, is] = isNf4 ? ['an unquantized base', 'NF4'] : ['an NF4 base', 'not quantized'];
+  throw new ConfigError([
+    `method: ${method} needs ${needs}, ${info.name} is ${is}; make one by: lorikeet import ${info.source} --out DIR --quantization ${needed}`,
+  ]);
+}
+
+/** @throws ConfigError where the job asks for more than the model has positions */
+export function settleMaxLength(job: TrainJob, model: DecoderConfig): number {
+  const { maxLength = Math.min(DEFAULT_MAX_LENGTH, model.maxPositions) } = job;
+  if (maxLength <= model.maxPositions) return maxLength;
+  throw new ConfigError([`maxLength: the model has ${model.maxPositions} positions`]);
+}
+
+/** Thinking Machines' guess (tinker-cookbook): wide models want smaller rates; LoRA ten times that of full training. */
+function defaultLearningRate(method: TrainMethod, model: DecoderConfig): number {
+  const exponent = model.family.startsWith('qwen') ? 0.0775 : 0.781;
+  const rate = 5e-5 * (2000 / model.hiddenSize) ** exponent * (method === 'full' ? 1 : 10);
+  return Number(rate.toPrecision(2));
+}
+
+export interface SettleOptions {
+  readonly method: TrainMethod;
+  readonly maxLength: number;
+  readonly stepsPerEpoch: number;
+  readonly hasValidation: boolean;
+}
+
+export function settle(
+  job: TrainJob,
+  model: DecoderConfig,
+  { method, maxLength, stepsPerEpoch, hasValidation }: SettleOptions,
+): RunSettings {
+  const totalSteps = job.maxSteps ?? job.epochs * stepsPerEpoch;
+  return {
+    method,
+    order: orderOf(job, maxLength),
+    schedule: {
+      name: job.schedule,
+      peak: job.learningRate ?? defaultLearningRate(method, model),
+      warmupSteps: job.warmupSteps ?? Math.floor(DEFAULT_WARMUP_SHARE * totalSteps),
+      totalSteps,
+    },
+    stepsPerEpoch,
+    totalSteps,
+    evalEvery: hasValidation ? (job.evalEvery ?? stepsPerEpoch) : undefined,
+    checkpointEvery: job.checkpointEvery ?? Math.ceil(totalSteps / DEFAULT_CHECKPOINTS),
+  };
+}
+
+export function orderOf(job: TrainJob, maxLength: number): OrderOptions {
+  const { seed, shuffle, packing, batchSize, gradAccumulation } = job;
+  return { seed, shuffle, packing, maxLength, batchSize, gradAccumulation };
+}

@@ -1,0 +1,108 @@
+// The base model's weights in memory, as the graphs want them: float32 tensors under the graph's own names. NF4 codes
+// stay packed; the linears of the segment at work are unpacked into a scratch, those of the next one meanwhile into a second.
+import { type Artifact, readLinear } from '../../src/import/artifact.ts';
+import type { DecoderConfig } from '../../src/model/config.ts';
+import { expectedTensors } from '../../src/model/names.ts';
+import { moduleName, TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { hostTensor, type OrtTensor } from '../../src/ort/tensor.ts';
+import { dequantizeNf4Into } from '../../src/quant/nf4.ts';
+import { toFloat32 } from '../../src/tensor.ts';
+
+/** A tensor's name with its layer counted from another layer; names without a layer stay. */
+export function shiftLayer(name: string, by: number): string {
+  return name.replace(/\blayers\.(\d+)\./, (_, layer: string) => `layers.${Number(layer) + by}.`);
+}
+
+interface Packed {
+  readonly packed: Uint8Array;
+  readonly absmax: Float32Array;
+  readonly rows: number;
+  readonly cols: number;
+}
+
+/** Unpacked linears of one segment, by their names in its graph. */
+interface Scratch {
+  firstLayer: number;
+  readonly tensors: Map<string, OrtTensor<'float32'>>;
+}
+
+export class BaseWeights {
+  readonly #dense = new Map<string, OrtTensor<'float32'>>();
+  readonly #packed = new Map<string, Packed>();
+  readonly #blocksPerSegment: number;
+  /** Of the segment at work and of the next one, the one loaded last in front. */
+  readonly #scratches: [Scratch, Scratch] = [
+    { firstLayer: -1, tensors: new Map() },
+    { firstLayer: -1, tensors: new Map() },
+  ];
+
+  constructor(artifact: Artifact, blocksPerSegment: number) {
+    const { config, tensors } = artifact;
+    this.#blocksPerSegment = blocksPerSegment;
+    const linears = linearNames(config);
+    for (const [name, shape] of expectedTensors(config)) {
+      const module = linears.get(name);
+      const linear = module ? readLinear(artifact, module) : undefined;
+      if (linear?.kind === 'nf4') {
+        const { packed, absmax, rows, cols } = linear;
+        this.#packed.set(name, { packed: packed.slice(), absmax, rows, cols });
+      } else {
+        const values = linear ? linear.values : toFloat32(tensors.read(name));
+        this.#dense.set(name, hostTensor('float32', shape, values as Float32Array<ArrayBuffer>));
+      }
+    }
+  }
+
+  /** A weight that is held in float32, by the checkpoint's name. */
+  dense(name: string): OrtTensor<'float32'> | undefined {
+    return this.#dense.get(name);
+  }
+
+  /**
+   * Unpacks the linears of the segment that begins with this layer. Those of the segment that was loaded before it stay:
+   * a graph may be running on them.
+   */
+  load(firstLayer: number): void {
+    const [last, other] = this.#scratches;
+    if (this.#packed.size === 0 || last.firstLayer === firstLayer) return;
+    this.#scratches.reverse();
+    if (other.firstLayer === firstLayer) return;
+    other.firstLayer = firstLayer;
+    for (let block = 0; block < this.#blocksPerSegment; block++) {
+      for (const target of TARGET_NAMES) {
+        const linear = this.#packed.get(`${moduleName(firstLayer + block, target)}.weight`);
+        if (!linear) continue;
+        const { data } = scratchTensor(other, `${moduleName(block, target)}.weight`, linear);
+        dequantizeNf4Into(data, linear.packed, linear.absmax);
+      }
+    }
+  }
+
+  /** A weight of a loaded segment, by its name in the segment's graph (layers count from the segment's first). */
+  bound(local: string, firstLayer: number): OrtTensor | undefined {
+    const scratch = this.#scratches.find((loaded) => loaded.firstLayer === firstLayer);
+    return this.#dense.get(shiftLayer(local, firstLayer)) ?? scratch?.tensors.get(local);
+  }
+}
+
+function scratchTensor(
+  { tensors }: Scratch,
+  name: string,
+  { rows, cols }: Packed,
+): OrtTensor<'float32'> {
+  const tensor = tensors.get(name) ?? hostTensor('float32', [rows, cols]);
+  tensors.set(name, tensor);
+  return tensor;
+}
+
+/** Weight name → module, of every linear of every layer. */
+function linearNames(config: DecoderConfig): ReadonlyMap<string, string> {
+  const names = new Map<string, string>();
+  for (let layer = 0; layer < config.layerCount; layer++) {
+    for (const target of TARGET_NAMES) {
+      const module = moduleName(layer, target);
+      names.set(`${module}.weight`, module);
+    }
+  }
+  return names;
+}

@@ -1,0 +1,182 @@
+// Loss, hits and the gradient of the last hidden states, chunk by chunk: only rows that predict something are looked
+// at, and the logits of one chunk are the largest tensor of a step.
+import type { DecoderConfig } from '../../src/model/config.ts';
+import type { OrtTensor } from '../../src/ort/tensor.ts';
+import {
+  HEAD,
+  type HeadGraph,
+  headGraph,
+  headLogitsGraph,
+  headLossGraph,
+} from '../graph/head-graph.ts';
+import { INPUT_SUFFIX } from '../graph/training-lowering.ts';
+import type { LossSums, MicroBatch } from '../types.ts';
+import {
+  createGraphRun,
+  type GraphRun,
+  type SessionSettings,
+  type TensorByName,
+} from './graph-run.ts';
+import type { TrainedTensors } from './parameters.ts';
+import type { Workspace } from './workspace.ts';
+
+/** Rows of a chunk: enough for matrix products at full speed; the logits of a vocabulary of 49,152 take 50 MB. */
+const CHUNK_ROWS = 256;
+
+export interface LossHeadOptions {
+  readonly config: DecoderConfig;
+  readonly settings: SessionSettings;
+  readonly workspace: Workspace;
+  readonly weight: TensorByName;
+  readonly trained: TrainedTensors;
+}
+
+export class LossHead {
+  readonly #options: LossHeadOptions;
+  readonly #graph: HeadGraph;
+  #training: Promise<GraphRun> | undefined;
+  #evaluation: Promise<GraphRun> | undefined;
+  #logits: Promise<GraphRun> | undefined;
+
+  constructor(options: LossHeadOptions) {
+    this.#options = options;
+    this.#graph = headGraph(options.config, (name) => options.trained.has(name));
+  }
+
+  /** Loss of the hidden states [tokens, D]; fills `gradient` of the same shape. */
+  async accumulate(
+    batch: MicroBatch,
+    hidden: OrtTensor<'float32'>,
+    gradient: OrtTensor<'float32'>,
+  ): Promise<LossSums> {
+    const { settings, workspace, trained, config } = this.#options;
+    this.#training ??= createGraphRun(this.#graph.bytes, settings);
+    const graph = await this.#training;
+    const gradOf = new Map(
+      [...this.#graph.gradients].map(([name, output]) => [output, trained.get(name)!.grad]),
+    );
+    const into = gradient.data.fill(0);
+    return this.#overChunks(batch, hidden, async (chunk) => {
+      const shape = [chunk.rows.length, config.hiddenSize];
+      const rowGradient = workspace.tensor('head.gradient', 'float32', shape);
+      await graph.run(chunk.input, (name, dims) =>
+        name === this.#graph.hiddenGradient
+          ? rowGradient
+          : (gradOf.get(name) ?? chunk.output(name, dims)),
+      );
+      scatterRows(rowGradient.data, chunk.rows, into);
+    });
+  }
+
+  async evaluate(batch: MicroBatch, hidden: OrtTensor<'float32'>): Promise<LossSums> {
+    this.#evaluation ??= createGraphRun(
+      headLossGraph(this.#options.config),
+      this.#options.settings,
+    );
+    const graph = await this.#evaluation;
+    return this.#overChunks(batch, hidden, (chunk) => graph.run(chunk.input, chunk.output));
+  }
+
+  /** Logits [tokens, V] of all positions, in fresh memory. */
+  async logits(hidden: OrtTensor<'float32'>): Promise<Float32Array> {
+    const { config, settings, workspace, weight } = this.#options;
+    this.#logits ??= createGraphRun(headLogitsGraph(config), settings);
+    const graph = await this.#logits;
+    const shape = [hidden.shape[0]!, config.vocabSize];
+    const logits = workspace.tensor('head.all_logits', 'float32', shape);
+    await graph.run(
+      (name, dims) => (name === HEAD.hidden ? hidden : weight(name, dims)),
+      () => logits,
+    );
+    return logits.data.slice();
+  }
+
+  async #overChunks(
+    { targets, weights }: MicroBatch,
+    hidden: OrtTensor<'float32'>,
+    run: (chunk: Chunk) => Promise<void>,
+  ): Promise<LossSums> {
+    const sums = { loss: 0, weight: 0, count: 0, hits: 0 };
+    const counting = countingRows(targets, weights);
+    for (let start = 0; start < counting.length; start += CHUNK_ROWS) {
+      const rows = counting.subarray(start, start + CHUNK_ROWS);
+      const chunk = this.#chunk(rows, hidden.data, { targets, weights });
+      await run(chunk);
+      for (let i = 0; i < rows.length; i++) {
+        const weight = weights[rows[i]!]!;
+        sums.loss += weight * chunk.loss.data[i]!;
+        sums.weight += weight;
+        if (chunk.margin.data[i] === 0) sums.hits++;
+      }
+      sums.count += rows.length;
+    }
+    return sums;
+  }
+
+  #chunk(
+    rows: Int32Array,
+    hidden: Float32Array,
+    { targets, weights }: Pick<MicroBatch, 'targets' | 'weights'>,
+  ): Chunk {
+    const { workspace, weight, trained, config } = this.#options;
+    const count = rows.length;
+    const rowTensor = workspace.tensor(HEAD.hidden, 'float32', [count, config.hiddenSize]);
+    const targetTensor = workspace.tensor(HEAD.targets, 'int64', [count, 1]);
+    const weightTensor = workspace.tensor(HEAD.weights, 'float32', [count, 1]);
+    gatherRows(hidden, rows, rowTensor.data);
+    targetTensor.data.set(BigInt64Array.from(rows, (row) => BigInt(targets[row]!)));
+    weightTensor.data.set(Float32Array.from(rows, (row) => weights[row]!));
+    const loss = workspace.tensor(HEAD.loss, 'float32', [count, 1]);
+    const margin = workspace.tensor(HEAD.margin, 'float32', [count, 1]);
+    const inputs = new Map<string, OrtTensor>([
+      [HEAD.hidden, rowTensor],
+      [HEAD.targets, targetTensor],
+      [HEAD.weights, weightTensor],
+    ]);
+    for (const [name, { grad }] of trained) inputs.set(name + INPUT_SUFFIX.gradient, grad);
+    return {
+      rows,
+      loss,
+      margin,
+      input: (name, dims) => inputs.get(name) ?? weight(name, dims),
+      output: (name) => (name === HEAD.loss ? loss : margin),
+    };
+  }
+
+  async release(): Promise<void> {
+    for (const run of [this.#training, this.#evaluation, this.#logits]) (await run)?.release();
+  }
+}
+
+interface Chunk {
+  readonly rows: Int32Array;
+  readonly loss: OrtTensor<'float32'>;
+  readonly margin: OrtTensor<'float32'>;
+  readonly input: TensorByName;
+  readonly output: TensorByName;
+}
+
+/** The positions whose target counts. */
+function countingRows(targets: Int32Array, weights: Float32Array): Int32Array {
+  const rows = new Int32Array(targets.length);
+  let count = 0;
+  for (let row = 0; row < targets.length; row++) {
+    if (targets[row]! >= 0 && weights[row]! > 0) rows[count++] = row;
+  }
+  return rows.subarray(0, count);
+}
+
+/** Rows of `from` one after the other. */
+function gatherRows(from: Float32Array, rows: Int32Array, into: Float32Array): void {
+  const width = into.length / rows.length;
+  for (const [i, row] of rows.entries()) {
+    into.set(from.subarray(row * width, (row + 1) * width), i * width);
+  }
+}
+
+function scatterRows(from: Float32Array, rows: Int32Array, into: Float32Array): void {
+  const width = from.length / rows.length;
+  for (const [i, row] of rows.entries()) {
+    into.set(from.subarray(i * width, (i + 1) * width), row * width);
+  }
+}

@@ -1,0 +1,234 @@
+// The decoder's blocks, run segment by segment: which graph serves which layers, and which tensor stands for each of its
+// names. Forward keeps the input of every segment (and what else the backward graph reads), backward goes the way back.
+import { assert } from '../../src/assert.ts';
+import type { DecoderConfig } from '../../src/model/config.ts';
+import { embeddingName } from '../../src/model/names.ts';
+import type { Dims } from '../../src/onnx/graph-builder.ts';
+import type { OrtTensor } from '../../src/ort/tensor.ts';
+import {
+  evaluationGraph,
+  SEGMENT,
+  type SegmentGraphs,
+  type SegmentSpec,
+  segmentGraphs,
+} from '../graph/segment-graph.ts';
+import { type BlockAdapter, INPUT_SUFFIX } from '../graph/training-lowering.ts';
+import { type BaseWeights, shiftLayer } from './base-weights.ts';
+import type { DropoutMasks } from './dropout-masks.ts';
+import {
+  createGraphRun,
+  type GraphRun,
+  type SessionSettings,
+  type TensorByName,
+} from './graph-run.ts';
+import type { TrainedTensors } from './parameters.ts';
+import type { Workspace } from './workspace.ts';
+
+export interface SegmentsOptions {
+  readonly config: DecoderConfig;
+  readonly settings: SessionSettings;
+  readonly workspace: Workspace;
+  readonly base: BaseWeights;
+  readonly trained: TrainedTensors;
+  /** What LoRA adapts, by layer. */
+  readonly adapters: readonly BlockAdapter[];
+  /** Absent: no dropout. */
+  readonly masks: DropoutMasks | undefined;
+  readonly recompute: boolean;
+  readonly blocksPerSegment: number;
+}
+
+/** The shape of a batch, and what all blocks read about it. */
+export interface BatchShape {
+  readonly rows: number;
+  readonly length: number;
+  readonly inputs: ReadonlyMap<string, OrtTensor>;
+}
+
+interface Segment {
+  readonly index: number;
+  readonly firstLayer: number;
+  readonly graphs: GraphSet;
+}
+
+/** The sessions of all segments that look alike; each is made when it is first needed. */
+interface GraphSet {
+  readonly graphs: SegmentGraphs;
+  readonly evaluation: ReturnType<typeof evaluationGraph>;
+  readonly runs: Partial<Record<'forward' | 'backward' | 'evaluate', Promise<GraphRun>>>;
+}
+
+export class Segments {
+  readonly #options: SegmentsOptions;
+  readonly #segments: readonly Segment[];
+  /** The first segment that has, or comes after, something to train. */
+  readonly #firstTrained: number;
+
+  constructor(options: SegmentsOptions) {
+    this.#options = options;
+    this.#segments = createSegments(options);
+    const first = this.#segments.findIndex(({ graphs }) => graphs.graphs.gradients.size > 0);
+    this.#firstTrained = options.trained.has(embeddingName) ? 0 : first;
+  }
+
+  /** hidden(0) → the last hidden states [tokens, D], everything kept for `backward`. */
+  async forward(batch: BatchShape): Promise<OrtTensor<'float32'>> {
+    for (const segment of this.#segments) {
+      const { graphs } = segment.graphs;
+      const run = await this.#run(segment, 'forward', graphs.forward);
+      const done = run.run(this.#inputs(segment, batch), (name) =>
+        name === graphs.output
+          ? this.hidden(batch, segment.index + 1)
+          : this.#kept(segment, batch, name),
+      );
+      this.#loadMeanwhile(segment.index + 1);
+      await done;
+    }
+    return this.hidden(batch, this.#segments.length);
+  }
+
+  /** The same without dropout, keeping nothing. */
+  async evaluate(batch: BatchShape): Promise<OrtTensor<'float32'>> {
+    for (const segment of this.#segments) {
+      const from = this.hidden(batch, segment.index % 2);
+      const run = await this.#run(segment, 'evaluate', segment.graphs.evaluation.forward);
+      const inputs = this.#inputs(segment, batch);
+      const done = run.run(
+        (name, dims) => (name === SEGMENT.hidden ? from : inputs(name, dims)),
+        () => this.hidden(batch, (segment.index + 1) % 2),
+      );
+      this.#loadMeanwhile(segment.index + 1);
+      await done;
+    }
+    return this.hidden(batch, this.#segments.length % 2);
+  }
+
+  /** Where `backward` expects d(last hidden states) [tokens, D]. */
+  lastGradient(batch: BatchShape): OrtTensor<'float32'> {
+    return this.#gradient(batch, this.#segments.length);
+  }
+
+  /** d(last hidden states) → d(first ones), where something before them is trained; adds the parameters' gradients. */
+  async backward(batch: BatchShape): Promise<OrtTensor<'float32'>> {
+    let gradient = this.lastGradient(batch);
+    for (const segment of this.#segments.slice(this.#firstTrained).reverse()) {
+      const { graphs } = segment.graphs;
+      const run = await this.#run(segment, 'backward', graphs.backward);
+      const inputs = this.#inputs(segment, batch);
+      const output = this.#gradient(batch, segment.index);
+      const weightOf = new Map([...graphs.gradients].map(([weight, name]) => [name, weight]));
+      const from = gradient;
+      const done = run.run(
+        (name, dims) => (name === SEGMENT.outputGradient ? from : inputs(name, dims)),
+        (name) =>
+          name === graphs.inputGradient ? output : this.#grad(segment, weightOf.get(name)!),
+      );
+      this.#loadMeanwhile(segment.index - 1);
+      await done;
+      gradient = output;
+    }
+    return gradient;
+  }
+
+  /** The hidden states [tokens, D] before a segment. */
+  hidden({ rows, length }: BatchShape, segment: number): OrtTensor<'float32'> {
+    const shape = [rows * length, this.#options.config.hiddenSize];
+    return this.#options.workspace.tensor(`hidden.${segment}`, 'float32', shape);
+  }
+
+  /** d(hidden states before a segment): two buffers take turns. */
+  #gradient({ rows, length }: BatchShape, segment: number): OrtTensor<'float32'> {
+    const shape = [rows * length, this.#options.config.hiddenSize];
+    return this.#options.workspace.tensor(`gradient.${segment % 2}`, 'float32', shape);
+  }
+
+  /** Unpacks the segment's weights and makes its session at first use. */
+  async #run(
+    { firstLayer, graphs }: Segment,
+    kind: 'forward' | 'backward' | 'evaluate',
+    graph: Uint8Array,
+  ): Promise<GraphRun> {
+    this.#options.base.load(firstLayer);
+    graphs.runs[kind] ??= createGraphRun(graph, this.#options.settings);
+    return graphs.runs[kind];
+  }
+
+  /** Unpacks the weights of the segment that comes next, while this thread has nothing to do but wait. */
+  #loadMeanwhile(index: number): void {
+    const segment = this.#segments[index];
+    if (segment) this.#options.base.load(segment.firstLayer);
+  }
+
+  #inputs(segment: Segment, batch: BatchShape): TensorByName {
+    const { base, trained, masks } = this.#options;
+    const { firstLayer, index } = segment;
+    return (name, dims) => {
+      if (name === SEGMENT.hidden) return this.hidden(batch, index);
+      const global = shiftLayer(name, firstLayer);
+      const known = batch.inputs.get(name) ?? trained.get(global)?.value;
+      if (known) return known;
+      if (name.endsWith(INPUT_SUFFIX.gradient)) {
+        return trained.get(global.slice(0, -INPUT_SUFFIX.gradient.length))?.grad;
+      }
+      if (name.endsWith(INPUT_SUFFIX.mask)) return masks?.mask(global, this.#sizes(dims, batch));
+      return base.bound(name, firstLayer) ?? this.#kept(segment, batch, name);
+    };
+  }
+
+  #grad({ firstLayer }: Segment, name: string): OrtTensor | undefined {
+    return this.#options.trained.get(shiftLayer(name, firstLayer))?.grad;
+  }
+
+  /** A value that the segment's forward graph leaves for its backward graph. */
+  #kept({ index, graphs }: Segment, batch: BatchShape, name: string): OrtTensor | undefined {
+    const kept = graphs.graphs.kept.find((value) => value.name === name);
+    if (!kept) return undefined;
+    const shape = this.#sizes(kept.dims, batch);
+    return this.#options.workspace.tensor(`kept.${index}.${name}`, 'float32', shape);
+  }
+
+  #sizes(dims: Dims, { rows, length }: BatchShape): number[] {
+    const { headCount, kvHeadCount } = this.#options.config;
+    const tokens = rows * length;
+    const queries = (headCount / kvHeadCount) * length;
+    const sizes: Readonly<Record<string, number>> = { rows, length, tokens, queries };
+    return dims.map((dim) => {
+      const size = typeof dim === 'number' ? dim : sizes[dim];
+      assert(size !== undefined, `no size is known for ${dim}`);
+      return size;
+    });
+  }
+
+  async release(): Promise<void> {
+    for (const { runs } of new Set(this.#segments.map(({ graphs }) => graphs))) {
+      for (const run of Object.values(runs)) (await run).release();
+    }
+  }
+}
+
+function createSegments(options: SegmentsOptions): Segment[] {
+  const { config, adapters, blocksPerSegment, masks, recompute, trained } = options;
+  const sets = new Map<string, GraphSet>();
+  const segments: Segment[] = [];
+  for (let firstLayer = 0; firstLayer < config.layerCount; firstLayer += blocksPerSegment) {
+    const own = adapters.slice(firstLayer, firstLayer + blocksPerSegment);
+    const key = JSON.stringify(own.map((adapter) => [...adapter]));
+    let graphs = sets.get(key);
+    if (!graphs) {
+      graphs = createGraphSet({
+        config,
+        adapters: own,
+        dropout: masks !== undefined,
+        recompute,
+        isTrained: (name) => trained.has(shiftLayer(name, firstLayer)),
+      });
+      sets.set(key, graphs);
+    }
+    segments.push({ index: segments.length, firstLayer, graphs });
+  }
+  return segments;
+}
+
+function createGraphSet(spec: SegmentSpec): GraphSet {
+  return { graphs: segmentGraphs(spec), evaluation: evaluationGraph(spec), runs: {} };
+}
