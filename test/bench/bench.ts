@@ -43,7 +43,7 @@ if (!loadScript) throw new Error('the load generator is absent (LORIKEET_SHARED)
 interface Case {
   readonly id: string;
   readonly load: Omit<LoadOptions, 'url' | 'tokens' | 'llamaIds'>;
-  /** Absent: measured on lorikeet alone. */
+  /** Absent: measured on lorikeet alone. Without ids: on the server that has no adapters loaded. */
   readonly llama?: Pick<LoadOptions, 'llamaIds'>;
 }
 
@@ -69,7 +69,7 @@ async function main(): Promise<void> {
   print(figuresOf({ ...rounds, coldStarts, engineRate }));
 }
 
-/** Both servers are up all the time; an idle one uses no processor. */
+/** All servers are up all the time; an idle one uses no processor. */
 async function measureRounds(
   args: readonly string[],
   decoder: DecoderConfig,
@@ -78,7 +78,7 @@ async function measureRounds(
   const results = new Map<string, LoadResult[]>();
   const prefill = { ours: [] as number[], llama: [] as number[] };
   const ours = await startLorikeet(args);
-  let llama: Server | undefined;
+  let llama: LlamaServers | undefined;
   try {
     llama = await tryStartLlama(decoder);
     for (let round = 0; round < rounds; round++) {
@@ -86,14 +86,15 @@ async function measureRounds(
         await note(results, `ours ${id}`, { url: ours.url, tokens, ...load });
         if (!llama || !other) continue;
         const { streams } = load;
-        await note(results, `llama ${id}`, { url: llama.url, tokens, streams, ...other });
+        const { url } = other.llamaIds ? llama.withAdapters : llama.bare;
+        await note(results, `llama ${id}`, { url, tokens, streams, ...other });
       }
       prefill.ours.push(await measurePrefill(ours.url, round));
-      if (llama) prefill.llama.push(await measurePrefill(llama.url, round));
+      if (llama) prefill.llama.push(await measurePrefill(llama.bare.url, round));
     }
-    return { results, prefill, rss: { ours: ours.rssMb(), llama: llama?.rssMb() } };
+    return { results, prefill, rss: { ours: ours.rssMb(), llama: llama?.withAdapters.rssMb() } };
   } finally {
-    await Promise.all([ours.stop(), llama?.stop()]);
+    await Promise.all([ours.stop(), llama?.bare.stop(), llama?.withAdapters.stop()]);
   }
 }
 
@@ -155,7 +156,13 @@ async function measureColdStarts(args: readonly string[]): Promise<ColdStart[]> 
   return starts;
 }
 
-async function tryStartLlama(decoder: DecoderConfig): Promise<Server | undefined> {
+/** Loaded adapters slow llama-server down for requests of the base too: those go to a server without any. */
+interface LlamaServers {
+  readonly bare: Server;
+  readonly withAdapters: Server;
+}
+
+async function tryStartLlama(decoder: DecoderConfig): Promise<LlamaServers | undefined> {
   const { LLAMA_SERVER: binary, LLAMA_MODEL: model, LLAMA_ARGS = '' } = process.env;
   const extraArgs = LLAMA_ARGS.split(' ').filter(Boolean);
   if (!binary || !model) {
@@ -165,7 +172,9 @@ async function tryStartLlama(decoder: DecoderConfig): Promise<Server | undefined
   const folder = path.join(scratch, '.llama');
   const loras = writeLlamaAdapters(folder, decoder, { shape: ALL_R16, count: 4 });
   const threads = availableParallelism();
-  return startLlama({ binary, model, slots: SLOTS, maxSeq: MAX_SEQ, threads, loras, extraArgs });
+  const shared = { binary, model, slots: SLOTS, maxSeq: MAX_SEQ, threads, extraArgs };
+  const bare = await startLlama({ ...shared, loras: [] });
+  return { bare, withAdapters: await startLlama({ ...shared, loras }) };
 }
 
 function print(figures: readonly Figure[]): void {

@@ -37,6 +37,8 @@ export function startLlama(options: LlamaOptions): Promise<Server> {
     binary,
     ...['--host', '127.0.0.1', '--port', port, '-m', model, '--no-ui'],
     ...['-np', String(slots), '-c', String(slots * maxSeq), '-t', String(threads)],
+    // The rounds repeat their prompts: a cache of them would be measured in place of the work.
+    '--no-cache-prompt',
     ...(loras.length > 0 ? ['--lora', loras.join(','), '--lora-init-without-apply'] : []),
     ...extraArgs,
   ]);
