@@ -4,6 +4,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { FileError, ServeError } from '../src/errors.ts';
 import { ADAPTER_LIMITS, parseSafetensors } from '../src/formats/safetensors.ts';
 import type { DecoderConfig } from '../src/model/config.ts';
+import { loraNames } from '../src/model/names.ts';
 import {
   moduleName,
   TARGET_MODULES,
@@ -27,7 +28,6 @@ export interface AdapterBytes {
 /** Trained weights stay below 10; above this an activation may overflow, and the adapter is broken anyway. */
 const MAX_WEIGHT = 1e3;
 
-const KEY_PREFIX = 'base_model.model.';
 /** Modules that peft can adapt and this build cannot. */
 const UNSUPPORTED_MODULES = ['lm_head', 'model.embed_tokens'];
 
@@ -100,7 +100,8 @@ function refuseUnusedTensors(
 ): void {
   const moduleOfKey = new Map<string, string>();
   for (const module of allModules(model)) {
-    moduleOfKey.set(tensorKey(module, 'A'), module).set(tensorKey(module, 'B'), module);
+    const { a, b } = loraNames(module);
+    moduleOfKey.set(a, module).set(b, module);
   }
   for (const key of tensors.keys()) {
     const module = moduleOfKey.get(key);
@@ -133,19 +134,14 @@ function parseLayer(
     const { rank, scaling } = config.settingOf(module);
     const inFeatures = TARGET_MODULES[target].inFeatures(model);
     const outFeatures = TARGET_MODULES[target].outFeatures(model);
-    const read = (factor: 'A' | 'B', shape: readonly [number, number], scale: number) => {
-      const key = tensorKey(module, factor);
-      return transpose(key, expectTensor(tensors, key, shape), scale);
-    };
-    const a = read('A', [rank, inFeatures], 1); // [r, in] -> [in, r]
-    const b = read('B', [outFeatures, rank], scaling); // [out, r] -> [r, out]
+    const read = (key: string, shape: readonly [number, number], scale: number) =>
+      transpose(key, expectTensor(tensors, key, shape), scale);
+    const keys = loraNames(module);
+    const a = read(keys.a, [rank, inFeatures], 1); // [r, in] -> [in, r]
+    const b = read(keys.b, [outFeatures, rank], scaling); // [out, r] -> [r, out]
     pairs[target] = { rank, a, b };
   }
   return pairs;
-}
-
-function tensorKey(module: string, factor: 'A' | 'B'): string {
-  return `${KEY_PREFIX}${module}.lora_${factor}.weight`;
 }
 
 function expectTensor(

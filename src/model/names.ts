@@ -1,4 +1,4 @@
-// The names and shapes of a decoder's tensors in transformers' checkpoints.
+// The names and shapes of a decoder's tensors in transformers' checkpoints, and the names of LoRA's in peft's.
 import type { DecoderConfig } from './config.ts';
 import { moduleName, TARGET_MODULES, TARGET_NAMES, type TargetName } from './target-modules.ts';
 
@@ -17,6 +17,12 @@ export function weightName(layer: number, target: TargetName): string {
 
 export function biasName(layer: number, target: TargetName): string {
   return `${moduleName(layer, target)}.bias`;
+}
+
+/** PEFT's names of a module's two matrices: A [rank, in], B [out, rank]. */
+export function loraNames(module: string): { readonly a: string; readonly b: string } {
+  const prefix = `base_model.model.${module}`;
+  return { a: `${prefix}.lora_A.weight`, b: `${prefix}.lora_B.weight` };
 }
 
 /** Whether a family's linear carries a bias. */

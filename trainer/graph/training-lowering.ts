@@ -4,7 +4,7 @@
 
 import type { DecoderConfig } from '../../src/model/config.ts';
 import type { BlockLowering, Projection, Residual } from '../../src/model/decoder.ts';
-import { biasName, hasBias, layerTensor, weightName } from '../../src/model/names.ts';
+import { biasName, hasBias, layerTensor, loraNames, weightName } from '../../src/model/names.ts';
 import {
   moduleName,
   SITES,
@@ -21,12 +21,6 @@ export type BlockAdapter = ReadonlyMap<
   TargetName,
   { readonly rank: number; readonly scaling: number }
 >;
-
-/** PEFT's names of a module's two matrices: A [r, in], B [out, r]. */
-export function loraNames(module: string): { a: string; b: string } {
-  const prefix = `base_model.model.${module}`;
-  return { a: `${prefix}.lora_A.weight`, b: `${prefix}.lora_B.weight` };
-}
 
 /** Inputs that come in kinds, named after what they belong to. */
 export const INPUT_SUFFIX = {

@@ -2,11 +2,11 @@
 import { assert } from '../../src/assert.ts';
 import { FileError } from '../../src/errors.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
-import { expectedTensors } from '../../src/model/names.ts';
+import { expectedTensors, loraNames } from '../../src/model/names.ts';
 import { moduleName, TARGET_MODULES, TARGET_NAMES } from '../../src/model/target-modules.ts';
 import { hostTensor, type OrtTensor } from '../../src/ort/tensor.ts';
 import { type Tensor, toFloat32 } from '../../src/tensor.ts';
-import { type BlockAdapter, loraNames } from '../graph/training-lowering.ts';
+import type { BlockAdapter } from '../graph/training-lowering.ts';
 import type { LoraSettings, Parameter } from '../types.ts';
 import type { BaseWeights } from './base-weights.ts';
 
