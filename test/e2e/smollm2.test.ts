@@ -5,10 +5,17 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { WeightsMode } from '../../src/model/serving-weights.ts';
 import type { EngineClient } from '../../src/scheduler/client.ts';
-import { createChatTemplate } from '../../src/tokenizer/chat-template.ts';
 import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { sharedPath } from '../shared.ts';
-import { fetchBase, generate, score, serve, trainedAdapter } from './served.ts';
+import {
+  exactMatch,
+  fetchBase,
+  generate,
+  heldOut,
+  score,
+  serve,
+  trainedAdapter,
+} from './served.ts';
 
 const base = await fetchBase();
 const adapters = sharedPath('adapters');
@@ -34,26 +41,12 @@ function recorded(name: string): Recorded[] {
   return readJson(adapters!, name, 'outputs.json').items;
 }
 
-/** A held-out file as prompt ids and completion ids (`<|im_end|>` included), tokenized apart as in training. */
-async function heldOut(file: string, count: number) {
-  const tokenizer = (await loadTokenizer(dir))!;
-  const template = createChatTemplate(tokenizer)!;
-  const lines = readFileSync(path.join(data!, file), 'utf8').trim().split('\n').slice(0, count);
-  return lines.map((line) => {
-    const { messages } = JSON.parse(line);
-    const { ids } = template.render(messages.slice(0, -1), { addGenerationPrompt: true });
-    const answer: string = messages.at(-1).content;
-    const answerIds = [...tokenizer.encode(answer, { specials: false }), 2];
-    return { prompt: ids, answer, answerIds };
-  });
-}
-
 async function heldOutNll(client: EngineClient, name: string, file: string, count: number) {
   const adapter = await trainedAdapter(name);
-  const rows = await heldOut(file, count);
+  const rows = await heldOut(dir, path.join(data!, file), count);
   const scores = await Promise.all(
-    rows.map(({ prompt, answerIds }) =>
-      score(client, adapter, [...prompt, ...answerIds], prompt.length),
+    rows.map(({ promptIds, answerIds }) =>
+      score(client, adapter, [...promptIds, ...answerIds], promptIds.length),
     ),
   );
   return -mean(scores.flat());
@@ -103,17 +96,12 @@ test('int8 keeps the task metrics within 2 % of the recorded ones', { skip }, as
     t.diagnostic(`${name}: NLL ${nll.toFixed(4)}, recorded ${want}`);
     assert.ok(nll <= want * 1.02);
   }
-  const tokenizer = (await loadTokenizer(dir))!;
+  const glosses = await heldOut(dir, path.join(data!, 'wordnet/test.jsonl'), 200);
   const adapter = await trainedAdapter('wordnet');
-  const answers = await Promise.all(
-    (await heldOut('wordnet/test.jsonl', 200)).map(async ({ prompt, answer }) => {
-      const { tokenIds } = await generate(client, adapter, { promptIds: prompt, maxTokens: 8 });
-      return tokenizer.decode(tokenIds, { skipSpecials: true }) === answer ? 1 : 0;
-    }),
-  );
+  const share = await exactMatch(client, adapter, { dir, rows: glosses });
   const want: number = readJson(adapters!, 'wordnet', 'metrics.json').after.exact_match;
-  t.diagnostic(`wordnet: exact match ${mean(answers)}, recorded ${want}`);
-  assert.ok(mean(answers) >= want * 0.98);
+  t.diagnostic(`wordnet: exact match ${share}, recorded ${want}`);
+  assert.ok(share >= want * 0.98);
 });
 
 /** 32 requests over the base and all adapters: each one's tokens in a mixed batch, then alone. */
