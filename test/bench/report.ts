@@ -4,7 +4,7 @@ export interface Figure {
   readonly metric: string;
   readonly unit: string;
   readonly ours: number | undefined;
-  /** llama-server's, or our own base's where the target compares with that. */
+  /** The peer's, or our own base's where the target compares with that. */
   readonly other: number | undefined;
   readonly ratio: number | undefined;
   readonly target: string;

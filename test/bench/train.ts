@@ -1,0 +1,143 @@
+// `npm run bench:train`: lorikeet's trainer against torch + peft on this machine, taking turns, medians over the rounds.
+// Environment: LORIKEET_PYTHON (a Python that has torch, transformers and peft), LORIKEET_HOME (where the bases lie; they
+// are imported there if absent). What is missing is skipped and said.
+// Arguments: --method lora|qlora  --rounds N  --steps N  --json FILE
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+import { loadConfig } from '../../src/config.ts';
+import { importModel } from '../../src/import/import-model.ts';
+import { sharedPath } from '../shared.ts';
+import { type Figure, type Target, toFigure, toMarkdown } from './report.ts';
+import {
+  measureLorikeet,
+  measurePeft,
+  type PeftOptions,
+  type TrainCase,
+  type TrainResult,
+} from './trainers.ts';
+
+const MODEL = 'smollm2-135m-instruct-q4';
+/** Where only answers count, peft computes the logits of all positions. */
+const CHATS = ['wordnet', 'moods/zen'];
+const CHAT_TARGET: Target = { kind: 'ratio', bound: 'at least', limit: 1.3 };
+/** Where all tokens count: of speed and of memory, with recomputation and without. */
+const TARGETS = {
+  recomputed: { speed: 1.1, memory: 0.45 },
+  kept: { speed: 0.95, memory: 0.6 },
+} as const;
+
+const { values: options } = parseArgs({
+  options: {
+    method: { type: 'string', default: 'lora' },
+    rounds: { type: 'string', default: '3' },
+    steps: { type: 'string', default: '3' },
+    json: { type: 'string' },
+  },
+});
+const method = options.method === 'qlora' ? 'qlora' : 'lora';
+const steps = Number(options.steps);
+const { LORIKEET_PYTHON: python } = process.env;
+// Lorikeet refuses settings that it does not know.
+delete process.env['LORIKEET_PYTHON'];
+
+interface Case {
+  readonly title: string;
+  readonly load: TrainCase;
+  readonly speed: Target;
+  readonly memory?: Target;
+}
+
+interface Results {
+  readonly ours: TrainResult[];
+  readonly peft: TrainResult[];
+}
+
+const scratch = mkdtempSync(path.join(tmpdir(), 'lorikeet-bench-'));
+try {
+  await main();
+} finally {
+  rmSync(scratch, { recursive: true, force: true });
+}
+
+async function main(): Promise<void> {
+  const baseDir = await importBase('none');
+  const modelDir = method === 'lora' ? baseDir : await importBase('nf4');
+  const peft = findPeft(baseDir);
+  const measured = listCases().map((one) => ({ ...one, ours: [], peft: [] }) as Case & Results);
+  for (let round = 0; round < Number(options.rounds); round++) {
+    for (const { title, load, ours, peft: theirs } of measured) {
+      ours.push(await note(`ours, ${title}`, measureLorikeet(modelDir, load, scratch)));
+      if (peft) theirs.push(await note(`peft, ${title}`, measurePeft(peft, load)));
+    }
+  }
+  const figures = measured.flatMap(figuresOf);
+  process.stdout.write(`${toMarkdown(figures)}\n`);
+  if (options.json) writeFileSync(options.json, `${JSON.stringify(figures, null, 2)}\n`);
+}
+
+async function importBase(quantization: 'none' | 'nf4'): Promise<string> {
+  const name = quantization === 'none' ? `${MODEL}-unquantized` : MODEL;
+  const dir = path.join(loadConfig().home, 'models', name);
+  if (existsSync(dir)) return dir;
+  say(`importing ${name}`);
+  await importModel(MODEL, dir, { quantization, doubleQuantization: true });
+  return dir;
+}
+
+function findPeft(baseDir: string): PeftOptions | undefined {
+  const script = sharedPath('bench', 'baseline_peft.py');
+  if (python && script) return { python, script, baseDir };
+  const missing = python ? 'baseline_peft.py is absent (LORIKEET_SHARED)' : 'no LORIKEET_PYTHON';
+  say(`skipped: peft (${missing})`);
+  return undefined;
+}
+
+function listCases(): Case[] {
+  const ways = [
+    { recompute: true, words: 'recomputed', limits: TARGETS.recomputed },
+    { recompute: false, words: 'kept', limits: TARGETS.kept },
+  ];
+  const whole = ways.map(({ recompute, words, limits }) => ({
+    title: `all tokens, activations ${words}`,
+    load: { method, recompute, steps } as const,
+    speed: { kind: 'ratio', bound: 'at least', limit: limits.speed } as const,
+    memory: { kind: 'ratio', bound: 'at most', limit: limits.memory } as const,
+  }));
+  const chats = CHATS.flatMap((folder) => {
+    const chat = sharedPath('data', folder, 'train.jsonl');
+    if (!chat) say(`skipped: data/${folder} is absent (LORIKEET_SHARED)`);
+    if (!chat) return [];
+    return ways.map(({ recompute, words }) => ({
+      title: `answers of ${folder}, activations ${words}`,
+      load: { method, recompute, chat, steps } as const,
+      speed: CHAT_TARGET,
+    }));
+  });
+  return [...whole, ...chats];
+}
+
+async function note(title: string, measuring: Promise<TrainResult>): Promise<TrainResult> {
+  const result = await measuring;
+  say(`${title}: ${result.tokensPerS.toFixed(0)} tok/s, ${result.peakMb.toFixed(0)} MiB`);
+  return result;
+}
+
+function figuresOf({ title, speed, memory, ours, peft }: Case & Results): Figure[] {
+  const sides = (value: (result: TrainResult) => number) => ({
+    ours: ours.map(value),
+    other: peft.map(value),
+  });
+  return [
+    toFigure(title, 'tok/s', { ...sides(({ tokensPerS }) => tokensPerS), target: speed }),
+    toFigure(`${title}: peak memory`, 'MiB', {
+      ...sides(({ peakMb }) => peakMb),
+      ...(memory && { target: memory }),
+    }),
+  ];
+}
+
+function say(text: string): void {
+  process.stderr.write(`${text}\n`);
+}
