@@ -1,15 +1,10 @@
 // Loaded adapters in memory, by digest: loaded once however many ask, kept while leased, evicted by age when idle.
 // It knows no names, tenants or files: whoever asks for a digest has been authorized, and the loader is an argument.
 import { LRUCache } from 'lru-cache';
+import type { AdapterSource } from '../src/adapter-source.ts';
 import { assert } from '../src/assert.ts';
 import { ServeError } from '../src/errors.ts';
 import type { AdapterWeights } from './weights.ts';
-
-export interface AdapterSource {
-  readonly digest: string;
-  /** A local PEFT folder. */
-  readonly directory: string;
-}
 
 /** Keeps weights resident until it is released; releasing twice is harmless. */
 export interface Lease extends Disposable {

@@ -5,20 +5,11 @@ import { readdir } from 'node:fs/promises';
 import { LRUCache } from 'lru-cache';
 import { ServeError } from '../src/errors.ts';
 import type { Logger } from '../src/log.ts';
+import { SHARED_OWNER, type Tenant } from '../src/tenant.ts';
 import { digestAdapterFiles } from './files.ts';
 import { type AdapterFolder, findFolder, folderNames } from './folders.ts';
 import { parseAdapterConfig } from './peft-config.ts';
-
-export type ResolvedModel =
-  | { readonly kind: 'base'; readonly id: string }
-  | {
-      readonly kind: 'adapter';
-      /** The name it was asked for by. */
-      readonly id: string;
-      /** The identity of its content, for caches and receipts. */
-      readonly digest: string;
-      readonly directory: string;
-    };
+import type { ResolvedAdapter, ResolvedModel } from './resolved.ts';
 
 export interface ModelEntry {
   readonly id: string;
@@ -31,9 +22,9 @@ export interface ModelEntry {
 
 export interface Registry {
   /** Throws `ServeError`: the same `model_not_found` for every miss, `adapter_invalid`, `adapter_unavailable`. */
-  resolve(tenant: string, model: string): Promise<ResolvedModel>;
+  resolve(tenant: Tenant, model: string): Promise<ResolvedModel>;
   /** What this tenant may name: the base first, then adapters by name. */
-  list(tenant: string): Promise<ModelEntry[]>;
+  list(tenant: Tenant): Promise<ModelEntry[]>;
 }
 
 interface BaseModel {
@@ -135,7 +126,7 @@ export function createFolderRegistry(
         const folder = await find(model);
         if (!folder) throw modelNotFound();
         const digest = await identify(model, folder);
-        if (digest) return { kind: 'adapter', id: model, digest, directory: folder.directory };
+        if (digest) return toResolved(model, digest, folder);
       }
       throw new ServeError('adapter_unavailable', 'adapter unavailable: it is being replaced');
     },
@@ -151,6 +142,17 @@ export function createFolderRegistry(
       });
       return [{ id: base.id, created: toSeconds(startedMs), root: base.id }, ...entries];
     },
+  };
+}
+
+/** A folder that an operator put there is everybody's. */
+function toResolved(name: string, digest: string, { directory }: AdapterFolder): ResolvedAdapter {
+  const place = { kind: 'folder', directory } as const;
+  return {
+    kind: 'adapter',
+    id: name,
+    digest,
+    parts: [{ owner: SHARED_OWNER, name, digest, weight: 1, place }],
   };
 }
 

@@ -120,7 +120,7 @@ test('every layer but the future ones has files', () => {
   assert.deepEqual(
     empty
       .map(({ name }) => name)
-      .filter((name) => !['trainer', 'store', 'registry'].includes(name)),
+      .filter((name) => !['repository', 'tenants', 'telemetry'].includes(name)),
     [],
   );
 });

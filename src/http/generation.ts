@@ -1,10 +1,11 @@
 // Runs the sequences of one request in the engine: submits them, turns their tokens into text, ends them at stop
 // strings, counts. Each choice is one sequence. Knows no wire format and no socket.
+import type { AdapterSource } from '../adapter-source.ts';
 import { assertNever } from '../assert.ts';
 import { ServeError } from '../errors.ts';
 import type { GenerationRequest, TokenLogprob } from '../generation.ts';
 import type { EngineClient, SequenceHandle } from '../scheduler/client.ts';
-import type { AdapterSource, EngineEvent } from '../scheduler/protocol.ts';
+import type { EngineEvent } from '../scheduler/protocol.ts';
 
 export interface ChoicePlan {
   index: number;

@@ -1,18 +1,17 @@
 // The server's side of the engine: submit, and events come. Each sequence gets exactly one terminal
 // event, whatever happens to the engine. Knows no HTTP and no text; does not know how the engine runs.
+import type { AdapterSource } from '../adapter-source.ts';
 import { ServeError } from '../errors.ts';
 import type { GenerationRequest } from '../generation.ts';
 import type { Logger } from '../log.ts';
 import type { ChannelHandlers, EngineChannel, EngineState } from './channel.ts';
 import { InProcessChannel } from './in-process-channel.ts';
 import type {
-  AdapterSource,
   EngineEvent,
   EngineModelInfo,
   EngineStats,
   FromEngine,
   SequenceId,
-  ToEngine,
 } from './protocol.ts';
 import type { StepLoop } from './step-loop.ts';
 import { Supervisor, type SupervisorOptions } from './supervisor.ts';
@@ -113,7 +112,7 @@ class ChannelClient implements EngineClient {
     if (adapter) this.#loading.add(id);
     const isRefused = this.state !== 'ready';
     if (isRefused) queueMicrotask(() => this.#fail(id));
-    else this.#channel.send(toSubmit({ id, tenant, request }, adapter));
+    else this.#channel.send({ type: 'submit', id, tenant, request, ...(adapter && { adapter }) });
     return {
       id,
       abort: () => {
@@ -176,14 +175,4 @@ class ChannelClient implements EngineClient {
       this.#log.error({ err: error, id: event.id }, 'a listener of engine events failed');
     }
   }
-}
-
-/** Nothing else that the caller's object may hold, such as a name, goes to the engine. */
-function toSubmit(
-  rest: { id: SequenceId; tenant: string; request: GenerationRequest },
-  adapter: AdapterSource | undefined,
-): ToEngine {
-  if (!adapter) return { type: 'submit', ...rest };
-  const { digest, directory } = adapter;
-  return { type: 'submit', ...rest, adapter: { digest, directory } };
 }

@@ -1,16 +1,10 @@
 // Messages between the server process and the engine process: plain data, token ids and digests only.
+import type { AdapterSource } from '../adapter-source.ts';
 import type { PlainError } from '../errors.ts';
 import type { FinishReason, GenerationRequest, TokenLogprob } from '../generation.ts';
 
 /** Unique for the life of the server process. */
 export type SequenceId = number & { readonly __sequence: true };
-
-/** Where the engine process finds an adapter's files; the digest is its identity. */
-export interface AdapterSource {
-  digest: string;
-  /** A local PEFT folder. */
-  directory: string;
-}
 
 export type CacheTier = 'slot' | 'ram' | 'disk';
 

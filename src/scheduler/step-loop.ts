@@ -1,13 +1,13 @@
 // The engine process's loop: messages in, steps on the engine, events out. Owns the adapters' leases.
 // Knows neither how messages travel (a channel or a function call) nor how a batch is chosen or run.
 import type { AdapterWeights } from '../../adapters/weights.ts';
+import type { AdapterSource } from '../adapter-source.ts';
 import { assertNever } from '../assert.ts';
 import type { AdapterKey, Batch, BatchResult, SlotId } from '../engine/batch.ts';
 import { createSampler } from '../engine/sampler.ts';
 import { ServeError } from '../errors.ts';
 import { LoadWaits } from './load-waits.ts';
 import type {
-  AdapterSource,
   CacheTier,
   EngineEvent,
   EngineModelInfo,

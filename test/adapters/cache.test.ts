@@ -2,11 +2,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import fc from 'fast-check';
-import { AdapterCache, type AdapterSource, type Lease } from '../../adapters/cache.ts';
+import { AdapterCache, type Lease } from '../../adapters/cache.ts';
 import type { AdapterWeights } from '../../adapters/weights.ts';
+import type { AdapterSource } from '../../src/adapter-source.ts';
 import { ServeError } from '../../src/errors.ts';
+import { plainSource } from './sources.ts';
 
-const source = (digest: string): AdapterSource => ({ digest, directory: `/adapters/${digest}` });
+const source = (digest: string) => plainSource(digest);
 
 function weightsOf(digest: string, byteSize = 10): AdapterWeights {
   return { digest, rank: 1, targets: [], layers: [], byteSize };

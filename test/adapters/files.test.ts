@@ -10,6 +10,7 @@ import { digestAdapterFiles, readAdapterFiles } from '../../adapters/files.ts';
 import { createAdapterLoader } from '../../adapters/load.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import { configBytes, MODEL, sampleTensors } from './sample.ts';
+import { plainSource } from './sources.ts';
 
 const WEIGHTS = serializeSafetensors(sampleTensors());
 const CONFIG_FILE = 'adapter_config.json';
@@ -102,8 +103,8 @@ test('a loader gives weights only for the content that was asked for', async (t)
   const folder = folderWith(t, { [CONFIG_FILE]: configBytes(), [WEIGHTS_FILE]: WEIGHTS });
   const load = createAdapterLoader(MODEL);
   const digest = adapterDigest(configBytes(), WEIGHTS);
-  assert.equal((await load({ digest, directory: folder })).digest, digest);
+  assert.equal((await load(plainSource(digest, folder))).digest, digest);
   writeFileSync(path.join(folder, CONFIG_FILE), 'something else');
   const mismatch = { code: 'adapter_checksum_mismatch', status: 503 };
-  await assert.rejects(load({ digest, directory: folder }), mismatch);
+  await assert.rejects(load(plainSource(digest, folder)), mismatch);
 });

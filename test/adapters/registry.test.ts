@@ -13,8 +13,10 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { adapterDigest } from '../../adapters/digest.ts';
 import { createFolderRegistry } from '../../adapters/registry.ts';
+import { toSource } from '../../adapters/tiers/local-adapters.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import { createLog } from '../../src/log.ts';
+import { LOCAL_TENANT } from '../../src/tenant.ts';
 import { configBytes, sampleTensors } from './sample.ts';
 
 const WEIGHTS = serializeSafetensors(sampleTensors());
@@ -29,7 +31,7 @@ function setUp(t: TestContext, now = () => Date.now() + LATER_MS) {
   const log = createLog('info', { write: (line) => void lines.push(JSON.parse(line)) });
   const base = { id: 'sample', names: ['sample-alias'] };
   const registry = createFolderRegistry(root, { base, log, now });
-  return { root, lines, registry, resolve: (name: string) => registry.resolve('tenant', name) };
+  return { root, lines, registry, resolve: (name: string) => registry.resolve(LOCAL_TENANT, name) };
 }
 
 function publish(root: string, name: string, config = configBytes(), weights = WEIGHTS): string {
@@ -48,7 +50,7 @@ test('a folder is a model by its name, and its digest covers both files', async 
   const second = await resolve('second');
   assert.ok(first.kind === 'adapter' && second.kind === 'adapter');
   assert.equal(first.digest, adapterDigest(configBytes(), WEIGHTS));
-  assert.equal(path.basename(first.directory), 'First_v1.0');
+  assert.equal(path.basename(toSource(first).parts[0]!.directory), 'First_v1.0');
   assert.notEqual(first.digest, second.digest);
 });
 
@@ -59,12 +61,12 @@ test('the base answers to its names, whatever folders there are', async (t) => {
     assert.deepEqual(await resolve(name), { kind: 'base', id: 'sample' });
   }
   assert.deepEqual(
-    (await registry.list('tenant')).map((entry) => entry.id),
+    (await registry.list(LOCAL_TENANT)).map((entry) => entry.id),
     ['sample'],
   );
   const bare = createFolderRegistry(undefined, { base: { id: 'sample', names: [] } });
-  assert.deepEqual(await bare.resolve('tenant', 'base'), { kind: 'base', id: 'sample' });
-  await assert.rejects(bare.resolve('tenant', 'other'), MISS);
+  assert.deepEqual(await bare.resolve(LOCAL_TENANT, 'base'), { kind: 'base', id: 'sample' });
+  await assert.rejects(bare.resolve(LOCAL_TENANT, 'other'), MISS);
 });
 
 test('every miss has the same body', async (t) => {
@@ -132,7 +134,7 @@ test('folders are added, changed and removed without a restart', async (t) => {
   rmSync(folder, { recursive: true });
   await assert.rejects(resolve('a'), MISS);
   assert.deepEqual(
-    (await registry.list('tenant')).map((entry) => entry.id),
+    (await registry.list(LOCAL_TENANT)).map((entry) => entry.id),
     ['sample'],
   );
 });
@@ -202,7 +204,7 @@ test('a folder that does not fit is refused when it is asked for, with one log l
   for (const now of [Date.now, undefined]) {
     const { root, lines, registry, resolve } = setUp(t, now);
     const folder = publish(root, 'bad', configBytes({ use_dora: true }));
-    assert.equal((await registry.list('tenant')).length, 2);
+    assert.equal((await registry.list(LOCAL_TENANT)).length, 2);
     assert.deepEqual(lines, []);
     for (let i = 0; i < 3; i++)
       await assert.rejects(resolve('bad'), { status: 422, param: 'use_dora' });
@@ -218,7 +220,7 @@ test('the list gives each adapter its base and its age', async (t) => {
   const folder = publish(root, 'b');
   publish(root, 'a');
   utimesSync(path.join(folder, 'adapter_config.json'), 1234, 1234);
-  const entries = await registry.list('tenant');
+  const entries = await registry.list(LOCAL_TENANT);
   assert.deepEqual(
     entries.map((entry) => entry.id),
     ['sample', 'a', 'b'],

@@ -20,6 +20,7 @@ import { createAdamW } from '../../trainer/optim/adamw.ts';
 import { clipFactor, globalNorm } from '../../trainer/optim/clip.ts';
 import { writeAdapter } from '../../trainer/peft-writer.ts';
 import type { TrainModel } from '../../trainer/types.ts';
+import { plainSource } from '../adapters/sources.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { sharedPath } from '../shared.ts';
 import { exactMatch, fetchBase, heldOut, serve } from './served.ts';
@@ -186,7 +187,7 @@ test("wordnet's whole run follows peft's, and its adapter answers as well", { sk
   const { digest } = await digestAdapterFiles(directory);
   const client = await serve(t, dir, 'f32');
   const rows = await heldOut(dir, path.join(data!, 'wordnet/test.jsonl'), 200);
-  const share = await exactMatch(client, { directory, digest }, { dir, rows });
+  const share = await exactMatch(client, plainSource(digest, directory), { dir, rows });
   const want = recorded.after.exact_match!;
   t.diagnostic(`exact match ${share}, recorded ${want}`);
   assert.ok(share >= want - 0.03, `exact match ${share}, recorded ${want}`);

@@ -4,6 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
 import { digestAdapterFiles } from '../../adapters/files.ts';
+import type { AdapterSource } from '../../src/adapter-source.ts';
 import { type GenerationRequest, GREEDY, type TokenLogprob } from '../../src/generation.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { importModel } from '../../src/import/import-model.ts';
@@ -12,14 +13,15 @@ import { createLog } from '../../src/log.ts';
 import type { WeightsMode } from '../../src/model/serving-weights.ts';
 import { createInProcessClient, type EngineClient } from '../../src/scheduler/client.ts';
 import { createEngineHost } from '../../src/scheduler/engine-host.ts';
-import type { AdapterSource } from '../../src/scheduler/protocol.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { createChatTemplate } from '../../src/tokenizer/chat-template.ts';
 import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
+import { plainSource } from '../adapters/sources.ts';
 import { sharedPath } from '../shared.ts';
 
 const NAME = 'smollm2-135m-instruct-q4';
-const home = process.env['LORIKEET_E2E_HOME'] ?? path.join(os.tmpdir(), 'lorikeet-e2e');
+/** What is fetched once and kept between runs. */
+export const home = process.env['LORIKEET_E2E_HOME'] ?? path.join(os.tmpdir(), 'lorikeet-e2e');
 
 /** The imported base's folder, or why it can't be had (no pip, no registry). */
 export async function fetchBase(): Promise<{ dir: string } | { reason: string }> {
@@ -58,7 +60,7 @@ export async function serve(
 /** One of the adapters trained with peft. */
 export async function trainedAdapter(name: string): Promise<AdapterSource> {
   const directory = sharedPath('adapters', name)!;
-  return { directory, digest: (await digestAdapterFiles(directory)).digest };
+  return plainSource((await digestAdapterFiles(directory)).digest, directory);
 }
 
 export interface HeldOut {

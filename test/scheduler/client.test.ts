@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { AdapterSource } from '../../src/adapter-source.ts';
 import { createLog } from '../../src/log.ts';
 import { createInProcessClient, type EngineClient } from '../../src/scheduler/client.ts';
-import type { AdapterSource, EngineEvent } from '../../src/scheduler/protocol.ts';
+import type { EngineEvent } from '../../src/scheduler/protocol.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { FakeEngine, FakeLeases, referenceTokens, request, source } from './fake-engine.ts';
@@ -38,18 +39,6 @@ test('a sequence sees accepted, its tokens, and one end', async () => {
   );
   const tokens = events.flatMap((event) => (event.type === 'token' ? [event.tokenId] : []));
   assert.deepEqual(tokens, referenceTokens(of, 'a'));
-  await client.drain(1000);
-});
-
-test('of an adapter the engine gets the digest and the folder, never a name', async () => {
-  const leases = new FakeLeases();
-  const seen: AdapterSource[] = [];
-  leases.beforeLease = (asked) => void seen.push(asked);
-  const loop = new StepLoop({ engine: new FakeEngine(), adapters: leases });
-  const client = createInProcessClient(loop, silent);
-  const resolved = { kind: 'adapter', id: 'tone', ...source('a') };
-  await generate(client, resolved);
-  assert.deepEqual(seen, [source('a')]);
   await client.drain(1000);
 });
 

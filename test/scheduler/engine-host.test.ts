@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { CONFIG_FILE, digestAdapterFiles, WEIGHTS_FILE } from '../../adapters/files.ts';
+import type { AdapterSource } from '../../src/adapter-source.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import type { GenerationRequest } from '../../src/generation.ts';
 import { createLog } from '../../src/log.ts';
@@ -14,10 +15,11 @@ import {
   type EngineClient,
 } from '../../src/scheduler/client.ts';
 import { createEngineHost } from '../../src/scheduler/engine-host.ts';
-import type { AdapterSource, EngineEvent } from '../../src/scheduler/protocol.ts';
+import type { EngineEvent } from '../../src/scheduler/protocol.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { CONFIG, filled, json, keyOf } from '../adapters/sample.ts';
+import { plainSource } from '../adapters/sources.ts';
 import { seededRandom, servingFolder, temporaryFolder, tinyModel } from '../fixtures.ts';
 import { request } from './fake-engine.ts';
 
@@ -48,7 +50,7 @@ async function adapterFolder(t: TestContext, config: DecoderConfig, seed: number
   writeFileSync(path.join(directory, CONFIG_FILE), json(CONFIG));
   writeFileSync(path.join(directory, WEIGHTS_FILE), serializeSafetensors(tensors));
   const { digest } = await digestAdapterFiles(directory);
-  return { digest, directory } satisfies AdapterSource;
+  return plainSource(digest, directory);
 }
 
 function generate(client: EngineClient, adapter: AdapterSource | undefined, of: GenerationRequest) {
@@ -94,8 +96,8 @@ test('a folder that holds another adapter than it was asked for fails its sequen
   const lines: unknown[] = [];
   const host = await createEngineHost(await hostOptions(t), (line) => lines.push(line));
   const client = createInProcessClient(new StepLoop(host), log);
-  const { directory } = await adapterFolder(t, model.config, 1);
-  const stale = { digest: 'f'.repeat(64), directory };
+  const source = await adapterFolder(t, model.config, 1);
+  const stale = plainSource('f'.repeat(64), source.parts[0]!.directory);
   const [failed, good] = await Promise.all([
     generate(client, stale, request([1, 2])),
     generate(client, undefined, request([1, 2])),

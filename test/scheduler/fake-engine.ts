@@ -1,6 +1,7 @@
 // An engine without a model: the next token is a hash of what its KV slot holds and of the adapter.
 // A row that reads another's slot, misses a token or runs with another adapter gives other tokens.
 import type { AdapterWeights } from '../../adapters/weights.ts';
+import type { AdapterSource } from '../../src/adapter-source.ts';
 import type {
   AdapterKey,
   Batch,
@@ -10,7 +11,7 @@ import type {
   SlotId,
 } from '../../src/engine/batch.ts';
 import { type GenerationRequest, GREEDY, type TokenLogprob } from '../../src/generation.ts';
-import type { AdapterSource, EngineModelInfo } from '../../src/scheduler/protocol.ts';
+import type { EngineModelInfo } from '../../src/scheduler/protocol.ts';
 import type { AdapterLease, AdapterLeases, StepEngine } from '../../src/scheduler/step-loop.ts';
 
 const VOCAB_SIZE = 50;
@@ -175,6 +176,4 @@ export class FakeLeases implements AdapterLeases {
   }
 }
 
-export function source(digest: string): AdapterSource {
-  return { digest, directory: `/adapters/${digest}` };
-}
+export { plainSource as source } from '../adapters/sources.ts';

@@ -1,13 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { AdapterSource } from '../../src/adapter-source.ts';
 import type { Batch } from '../../src/engine/batch.ts';
 import type { GenerationRequest } from '../../src/generation.ts';
-import type {
-  AdapterSource,
-  EngineEvent,
-  FromEngine,
-  SequenceId,
-} from '../../src/scheduler/protocol.ts';
+import type { EngineEvent, FromEngine, SequenceId } from '../../src/scheduler/protocol.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
 import { StepLoop, type StepLoopOptions } from '../../src/scheduler/step-loop.ts';
 import { FakeEngine, FakeLeases, referenceTokens, request, source } from './fake-engine.ts';

@@ -1,17 +1,17 @@
 // Who is asking: the one place that turns a request's credentials into a tenant.
 // Without a keys file there is one tenant, and whatever key a client sends is accepted.
 import type { HonoRequest, MiddlewareHandler } from 'hono';
+import { LOCAL_TENANT, type Tenant } from '../../tenant.ts';
 
-const LOCAL_TENANT = 'local';
-
-export type Authenticate = (request: HonoRequest) => string;
+/** Throws `ServeError` (401) where the credentials are nobody's. */
+export type Authenticate = (request: HonoRequest) => Tenant;
 
 /** What the routes find in `c.var`. */
 export interface HttpEnv {
-  Variables: { tenant: string };
+  Variables: { tenant: Tenant };
 }
 
-export function authenticateAsLocal(): string {
+export function authenticateAsLocal(): Tenant {
   return LOCAL_TENANT;
 }
 

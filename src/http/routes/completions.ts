@@ -1,6 +1,7 @@
 // POST /v1/completions: prompts as text or token ids.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { z } from '@hono/zod-openapi';
+import { toSource } from '../../../adapters/tiers/local-adapters.ts';
 import { completionChunkSchema, completionSchema } from '../../openai.ts';
 import { answer, requireReady } from '../answer.ts';
 import type { AnswerPlan } from '../answer-context.ts';
@@ -36,9 +37,9 @@ export function addCompletionsRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void
       const budget = (promptTokens: number) => budgetFor(promptTokens, body, deps);
       const prompts = await preparePrompts(body.prompt, deps, budget);
       return answer(c, deps, {
-        tenant,
+        tenant: tenant.id,
         model,
-        adapter: model.kind === 'adapter' ? model : undefined,
+        adapter: model.kind === 'adapter' ? toSource(model) : undefined,
         choices: planChoices(body, prompts, deps),
         ...planAnswer(body, prompts),
       });

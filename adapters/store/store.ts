@@ -1,0 +1,83 @@
+// An object store as publication needs it: whole objects under string keys, written on a condition, listed by prefix.
+// Drivers: memory, fs, s3; one conformance suite holds them to this file. It knows no adapters and no tenants.
+
+/** Changes whenever the object does; compare for equality only. */
+export type Etag = string;
+
+export interface ObjectInfo {
+  readonly key: string;
+  readonly byteSize: number;
+  readonly etag: Etag;
+  /** Unix milliseconds, by the store's clock. */
+  readonly modifiedMs: number;
+}
+
+export interface StoredObject extends ObjectInfo {
+  /** Once; rejects with `StoreError`. Ending the iteration early frees the connection. */
+  readonly body: AsyncIterable<Uint8Array>;
+}
+
+export interface PutCondition {
+  /** Only where there is no object of this key. */
+  readonly ifAbsent?: true;
+  /** Only where the object is still this one. */
+  readonly ifMatch?: Etag;
+}
+
+export interface StoreCall {
+  /** Ends the call; it rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
+}
+
+/** What is put: bytes in memory, or a local file. */
+export type PutSource = Uint8Array | { readonly file: string };
+
+export interface ListOptions extends StoreCall {
+  /** Stops at this separator after the prefix: what is beyond it is given as a `folder`. */
+  readonly delimiter?: '/';
+  /** Keys after this one only. */
+  readonly after?: string;
+}
+
+export type ListEntry =
+  | ({ readonly kind: 'object' } & ObjectInfo)
+  /** A common prefix, its delimiter included. */
+  | { readonly kind: 'folder'; readonly key: string };
+
+/**
+ * Every call rejects with `StoreError` and nothing else but a signal's reason. What was put is read by the next call.
+ * Keys are segments of `[A-Za-z0-9._-]` joined by `/`; no segment is `.` or `..`.
+ */
+export interface ObjectStore {
+  /** For people: `memory`, a folder, `s3://bucket/prefix`. Never a credential. */
+  readonly label: string;
+  /** Undefined where there is no such object. */
+  get(key: string, call?: StoreCall): Promise<StoredObject | undefined>;
+  head(key: string, call?: StoreCall): Promise<ObjectInfo | undefined>;
+  /** Whole or not at all. Rejects with kind `conflict` where the condition does not hold. */
+  put(key: string, source: PutSource, options?: PutCondition & StoreCall): Promise<ObjectInfo>;
+  /** Without effect where there is no such object. */
+  delete(key: string, call?: StoreCall): Promise<void>;
+  /** In the order of keys by UTF-8 bytes, all pages. */
+  list(prefix: string, options?: ListOptions): AsyncIterable<ListEntry>;
+}
+
+export type StoreErrorKind =
+  /** The condition of a `put` does not hold (412), or somebody else writes at this moment (409): read again. */
+  | 'conflict'
+  /** The credentials are refused: trying again cannot help until somebody acts. */
+  | 'denied'
+  /** The network, the disk or the service failed; it may work later. */
+  | 'unavailable'
+  /** The bucket or folder is not there, or a key is malformed. */
+  | 'invalid';
+
+export class StoreError extends Error {
+  override name = 'StoreError';
+  readonly kind: StoreErrorKind;
+
+  constructor(kind: StoreErrorKind, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.kind = kind;
+  }
+}

@@ -1,0 +1,32 @@
+// Who is asking: the owner of adapters, files, jobs and limits. Plain data; keys and how they are checked are elsewhere.
+
+export interface Tenant {
+  /** `TENANT_PATTERN`. */
+  readonly id: string;
+  /** May use the admin routes. */
+  readonly isAdmin: boolean;
+  /** What `default` means to this tenant, in any form of a model's name; absent: the base. */
+  readonly defaultModel?: string;
+  /** Names of adapters that it may use, with `*` for any run of characters; absent: its own and the shared ones. */
+  readonly allowedAdapters?: readonly string[];
+  /** Its share of the engine relative to others', above 0. */
+  readonly weight: number;
+  readonly limits: TenantLimits;
+}
+
+/** Absent: unlimited. */
+export interface TenantLimits {
+  readonly requestsPerMinute?: number;
+  /** Prompt tokens and the tokens that a request may generate. */
+  readonly tokensPerMinute?: number;
+  readonly concurrentRequests?: number;
+}
+
+/** Also the first level of keys in a store, so it holds no separator and cannot lead out of it. */
+export const TENANT_PATTERN = /^(?!.*\.\.)[a-z0-9][a-z0-9._-]{0,62}$/;
+
+/** Owns what everybody may name; nobody's key belongs to it. */
+export const SHARED_OWNER = 'shared';
+
+/** The only one where there is no keys file. */
+export const LOCAL_TENANT: Tenant = { id: 'local', isAdmin: false, weight: 1, limits: {} };

@@ -1,0 +1,7 @@
+// Adapters as the engine process is told of them, for tests without a registry.
+import type { AdapterSource } from '../../src/adapter-source.ts';
+
+/** One folder whose identity is its content's digest. */
+export function plainSource(digest: string, directory = `/adapters/${digest}`): AdapterSource {
+  return { digest, owner: 'test', parts: [{ digest, directory, weight: 1 }] };
+}
