@@ -49,7 +49,9 @@ export async function startServing(args: readonly string[], home: string): Promi
 }
 
 export function spawnLorikeet(args: readonly string[], home: string) {
-  const env = { ...process.env, LORIKEET_HOME: home, HF_HUB_OFFLINE: '1' };
+  // Of the caller's settings none counts, the tests' own (LORIKEET_PYTHON) included.
+  const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('LORIKEET_'));
+  const env = { ...Object.fromEntries(inherited), LORIKEET_HOME: home, HF_HUB_OFFLINE: '1' };
   const child = spawn(process.execPath, [COMMAND, ...args], {
     env,
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -10,28 +10,10 @@ import { parseSafetensors } from '../../src/formats/safetensors.ts';
 import { seededRandom, temporaryFolder } from '../fixtures.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
 import { runLorikeet, spawnLorikeet, startServing } from './program.ts';
+import { readLines, writeRows } from './rows.ts';
 
 const golden = sharedPath('golden');
 const TOY = path.resolve('models/toy');
-
-function readLines(file: string): Record<string, unknown>[] {
-  if (!existsSync(file)) return [];
-  const lines = readFileSync(file, 'utf8').split('\n').slice(0, -1);
-  return lines.map((line) => JSON.parse(line));
-}
-
-/** Rows of letters that follow each other in a fixed order: something to learn. */
-function writeRows(dir: string): string {
-  const random = seededRandom(11);
-  const rows = Array.from({ length: 24 }, () => {
-    const start = Math.floor(40 * (random() + 1));
-    const ids = Array.from({ length: 8 + (start % 5) }, (_, t) => 10 + ((start + 7 * t) % 80));
-    return JSON.stringify({ input_ids: ids, labels: ids });
-  });
-  const file = path.join(dir, 'rows.jsonl');
-  writeFileSync(file, `${rows.join('\n')}\n`);
-  return file;
-}
 
 function writeJob(dir: string, job: object): string {
   const file = path.join(dir, 'job.json');

@@ -1,0 +1,21 @@
+// The Python of the tests that compare with transformers, peft and llama.cpp: LORIKEET_PYTHON, else the system's.
+import { spawnSync } from 'node:child_process';
+
+const python = process.env['LORIKEET_PYTHON'] ?? 'python3';
+
+/** For `skip`: why Python cannot import these modules here, or false. */
+export function skipWithout(...modules: string[]): string | false {
+  const probe = spawnSync(python, ['-c', `import ${modules.join(', ')}`]);
+  if (probe.status === 0) return false;
+  return `${python} has not all of ${modules.join(', ')} (LORIKEET_PYTHON names another)`;
+}
+
+/** Runs Python to its end; what it printed. */
+export function runPython(args: readonly string[]): {
+  status: number | null;
+  out: string;
+  error: string;
+} {
+  const { status, stdout, stderr, error } = spawnSync(python, args, { encoding: 'utf8' });
+  return { status, out: stdout ?? '', error: stderr ?? String(error) };
+}

@@ -1,0 +1,28 @@
+// Rows to train on without a tokenizer, and the lines of a run's files.
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { seededRandom } from '../fixtures.ts';
+
+/** Ids that follow each other in a fixed order, below 90: something to learn, for every base. */
+export function letterRows(): number[][] {
+  const random = seededRandom(11);
+  return Array.from({ length: 24 }, () => {
+    const start = Math.floor(40 * (random() + 1));
+    return Array.from({ length: 8 + (start % 5) }, (_, t) => 10 + ((start + 7 * t) % 80));
+  });
+}
+
+/** The same as a file; its path. */
+export function writeRows(dir: string): string {
+  const lines = letterRows().map((ids) => JSON.stringify({ input_ids: ids, labels: ids }));
+  const file = path.join(dir, 'rows.jsonl');
+  writeFileSync(file, `${lines.join('\n')}\n`);
+  return file;
+}
+
+/** The whole lines of a JSONL file; none where it is not there. */
+export function readLines(file: string): Record<string, unknown>[] {
+  if (!existsSync(file)) return [];
+  const lines = readFileSync(file, 'utf8').split('\n').slice(0, -1);
+  return lines.map((line) => JSON.parse(line));
+}
