@@ -3,6 +3,7 @@ import { cp, mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { memorySource } from '../src/formats/safetensors.ts';
 import type { Artifact } from '../src/import/artifact.ts';
+import type { DecoderConfig } from '../src/model/config.ts';
 import { fromFloat32 } from '../src/tensor.ts';
 import { DatasetError } from './data/example.ts';
 import { replaceFolder } from './durable-files.ts';
@@ -11,7 +12,7 @@ import { writeModel } from './model-writer.ts';
 import { writeAdapter } from './peft-writer.ts';
 import type { PreparedRun } from './prepare-run.ts';
 import type { EventType, RunFolder } from './run-folder.ts';
-import { type Outcome, type TrainHooks, train } from './train.ts';
+import { type Outcome, type TrainHooks, type TrainRun, train } from './train.ts';
 import type { TrainModel } from './types.ts';
 
 export interface ExecuteOptions {
@@ -27,7 +28,7 @@ export interface ExecuteOptions {
 
 /** Resolves when the run has ended or was asked to; a failure is an event, too. */
 export async function executeRun(prepared: PreparedRun, options: ExecuteOptions): Promise<Outcome> {
-  const { folder } = options;
+  const { artifact, folder, signal, onStep } = options;
   const tell: TrainHooks['onEvent'] = async (type, message, data) => {
     const level = type === 'failed' ? 'error' : type === 'warn' ? 'warn' : 'info';
     await folder.addEvent({ type, level, message, ...(data && { data }) });
@@ -35,15 +36,22 @@ export async function executeRun(prepared: PreparedRun, options: ExecuteOptions)
   };
   let model: TrainModel | undefined;
   try {
-    model = createModel(prepared, options.artifact);
+    model = createModel(prepared, artifact);
     await tell('started', 'Fine-tuning job started');
     if (folder.isNew) {
       for (const { code, cause, cure } of prepared.warnings) {
         await tell('warn', `${cause}; ${cure}`, { code, cause, cure });
       }
     }
-    const outcome = await runLoop(prepared, model, { ...options, tell });
-    const title = prepared.job.name ?? options.artifact.info.name;
+    const trained = model;
+    const run = {
+      ...toTrainRun(prepared, artifact.config),
+      model: trained,
+      folder,
+      saveResult: () => writeResult(prepared, trained, options),
+    };
+    const outcome = await train(run, { signal, onStep, onEvent: tell });
+    const title = prepared.job.name ?? artifact.info.name;
     await folder.writeReports(title);
     if (outcome === 'succeeded') await finish(prepared, options, tell);
     else await tell('paused', `Paused; go on by: lorikeet train --resume ${folder.dir}`);
@@ -70,41 +78,31 @@ function createModel({ job, settings, adapter }: PreparedRun, artifact: Artifact
   });
 }
 
-function runLoop(
-  prepared: PreparedRun,
-  model: TrainModel,
-  options: ExecuteOptions & { tell: TrainHooks['onEvent'] },
-): Promise<Outcome> {
-  const { job, settings, adapter, train: rows, validation, configHash } = prepared;
-  const { artifact, folder, signal, onStep, tell } = options;
+/** What the loop needs of a prepared run, beside the model and its folder. */
+export function toTrainRun(
+  { job, settings, adapter, train, validation, configHash }: PreparedRun,
+  { vocabSize }: DecoderConfig,
+): Omit<TrainRun, 'model' | 'folder' | 'saveResult'> {
   const ranks = [...(adapter?.lora.modules.values() ?? [])].map(({ rank }) => rank);
-  const run = {
-    model,
+  const { betas, epsilon, weightDecay, maxGradNorm } = job;
+  return {
     settings,
-    optimizer: {
-      betas: job.betas,
-      epsilon: job.epsilon,
-      weightDecay: job.weightDecay,
-      maxGradNorm: job.maxGradNorm,
-    },
+    optimizer: { betas, epsilon, weightDecay, maxGradNorm },
     patience: job.patience,
-    train: rows,
+    train,
     validation,
-    folder,
     context: {
-      vocabSize: artifact.config.vocabSize,
+      vocabSize,
       totalSteps: settings.totalSteps,
       peakRate: settings.schedule.peak,
       rank: ranks.length > 0 ? Math.min(...ranks) : undefined,
     },
     configHash,
-    saveResult: () => saveResult(prepared, model, options),
   };
-  return train(run, { signal, onStep, onEvent: tell });
 }
 
 /** The adapter, or the whole model of a `full` run. */
-async function saveResult(
+async function writeResult(
   { adapter }: PreparedRun,
   { parameters }: TrainModel,
   { artifact, folder }: ExecuteOptions,

@@ -14,6 +14,7 @@ import { examineData, type Warning } from './doctor.ts';
 import type { TrainJob } from './job.ts';
 import { type AdapterPlan, planAdapter } from './lora-settings.ts';
 import { orderOf, type RunSettings, settle, settleMaxLength, settleMethod } from './settings.ts';
+import type { TrainMethod } from './types.ts';
 
 export interface PreparedRun {
   /** With every setting that the job left open. */
@@ -30,14 +31,29 @@ export interface PreparedRun {
 
 /** @throws ConfigError, DatasetError or FileError: what is wrong with the job, its rows or its base */
 export async function prepareRun(job: TrainJob, artifact: Artifact): Promise<PreparedRun> {
-  const { config, info } = artifact;
-  const method = settleMethod(job, info);
-  const maxLength = settleMaxLength(job, config);
-  const adapter = method === 'full' ? undefined : await planAdapter(job, config);
+  const method = settleMethod(job, artifact.info);
+  const maxLength = settleMaxLength(job, artifact.config);
+  const adapter = method === 'full' ? undefined : await planAdapter(job, artifact.config);
   const rows = await loadRows(job, artifact, maxLength);
+  return prepareRows(job, artifact, { method, maxLength, adapter, rows });
+}
+
+export interface RunParts {
+  readonly method: TrainMethod;
+  readonly maxLength: number;
+  readonly adapter: AdapterPlan | undefined;
+  readonly rows: Rows;
+}
+
+/** The same with rows that are in memory. Pure. */
+export function prepareRows(
+  job: TrainJob,
+  artifact: Artifact,
+  { method, maxLength, adapter, rows }: RunParts,
+): PreparedRun {
   const train = job.shuffle ? dropMasked(rows.train) : rows.train;
   const lengths = train.examples.map(({ ids }) => ids.length);
-  const settings = settle(job, config, {
+  const settings = settle(job, artifact.config, {
     method,
     maxLength,
     stepsPerEpoch: planEpoch(lengths, 0, orderOf(job, maxLength)).length,
@@ -51,11 +67,11 @@ export async function prepareRun(job: TrainJob, artifact: Artifact): Promise<Pre
     train,
     validation: rows.validation,
     warnings: examineData(rows.train, rows.validation),
-    configHash: hashConfig(settled, info.digest, [train, rows.validation]),
+    configHash: hashConfig(settled, artifact.info.digest, [train, rows.validation]),
   };
 }
 
-interface Rows {
+export interface Rows {
   readonly train: Dataset;
   readonly validation: Dataset | undefined;
 }

@@ -1,13 +1,13 @@
 // Runs of the linear model in temporary folders, for the loop's tests.
 import path from 'node:path';
 import type { RunState } from '../../trainer/checkpoint.ts';
-import { planEpoch } from '../../trainer/data/epoch-plan.ts';
 import type { Example } from '../../trainer/data/example.ts';
 import { type Dataset, describeExamples } from '../../trainer/data/load-dataset.ts';
+import { toTrainRun } from '../../trainer/execute-run.ts';
 import { parseJob } from '../../trainer/job.ts';
 import type { StepMetrics } from '../../trainer/metrics.ts';
+import { prepareRows } from '../../trainer/prepare-run.ts';
 import { createRunFolder, openRunFolder, type RunFolder } from '../../trainer/run-folder.ts';
-import { orderOf, settle } from '../../trainer/settings.ts';
 import { type Outcome, train } from '../../trainer/train.ts';
 import type { TrainModel } from '../../trainer/types.ts';
 import { seededRandom, tinyModel } from '../fixtures.ts';
@@ -53,12 +53,11 @@ export async function runLinear(dir: string, options: LinearRunOptions = {}): Pr
   const folder = await createRunFolder(dir, job).catch(
     async () => (await openRunFolder(dir)).folder,
   );
-  const lengths = rows.examples.map(({ ids }) => ids.length);
-  const settings = settle(job, tinyModel().config, {
-    method: 'lora',
-    maxLength: 64,
-    stepsPerEpoch: planEpoch(lengths, 0, orderOf(job, 64)).length,
-    hasValidation: options.validation !== undefined,
+  const { artifact, config } = tinyModel(); // for its settings: what is trained is the model above
+  const { validation } = options;
+  const prepared = prepareRows(job, artifact, {
+    ...{ method: 'lora', maxLength: 64, adapter: undefined },
+    rows: { train: rows, validation },
   });
   const controller = new AbortController();
   const events: string[] = [];
@@ -70,25 +69,9 @@ export async function runLinear(dir: string, options: LinearRunOptions = {}): Pr
   try {
     const outcome = await train(
       {
+        ...toTrainRun(prepared, { ...config, vocabSize: LINEAR_VOCAB }),
         model,
-        settings,
-        optimizer: {
-          betas: job.betas,
-          epsilon: job.epsilon,
-          weightDecay: job.weightDecay,
-          maxGradNorm: job.maxGradNorm,
-        },
-        patience: job.patience,
-        train: rows,
-        validation: options.validation,
         folder,
-        context: {
-          vocabSize: LINEAR_VOCAB,
-          totalSteps: settings.totalSteps,
-          peakRate: 1,
-          rank: 16,
-        },
-        configHash: 'hash',
         saveResult: async () => options.saveResult?.(model, folder),
       },
       {
