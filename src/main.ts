@@ -3,6 +3,7 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { createFolderRegistry } from '../adapters/registry.ts';
+import { createLocalAdapters } from '../adapters/tiers/local-adapters.ts';
 import { greet } from './cli/greeting.ts';
 import { aborted, listenForInterrupt } from './cli/interrupt.ts';
 import { type Commands, type ImportRequest, runCommandLine } from './cli/program.ts';
@@ -151,6 +152,7 @@ async function listen(base: Base, options: ListenOptions): Promise<RunningServer
   const app = createApp({
     client,
     registry: createFolderRegistry(config.adapters, { base: { id: info.name, names: [] }, log }),
+    localAdapters: createLocalAdapters(),
     ...text,
     model: {
       id: info.name,

@@ -7,7 +7,7 @@ import type { AnswerHead, Endpoint } from './endpoint.ts';
 import type { GenerationOptions, GenerationPlan, Receipt } from './generation.ts';
 import type { HttpEnv } from './middleware/tenant.ts';
 
-export interface AnswerPlan extends GenerationPlan {
+export interface AnswerPlan extends Omit<GenerationPlan, 'adapter'> {
   endpoint: Endpoint;
   model: ResolvedModel;
   /** Of all prompts, each once. */
@@ -20,7 +20,7 @@ export interface AnswerPlan extends GenerationPlan {
 export interface AnswerContext {
   c: Context<HttpEnv>;
   deps: Deps;
-  plan: AnswerPlan;
+  plan: AnswerPlan & GenerationPlan;
   head: AnswerHead;
   generation: GenerationOptions;
 }

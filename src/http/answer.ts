@@ -10,13 +10,16 @@ import { wholeAnswer } from './answer-whole.ts';
 import type { Deps } from './deps.ts';
 import type { HttpEnv } from './middleware/tenant.ts';
 
-export function answer(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan): Promise<Response> {
+export async function answer(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan): Promise<Response> {
   const { endpoint, model } = plan;
+  const { signal } = c.req.raw;
+  const adapter =
+    model.kind === 'adapter' ? await deps.localAdapters.acquire(model, { signal }) : undefined;
   const adapterPart = model.kind === 'adapter' ? model.digest.slice(0, 12) : 'base';
   const context: AnswerContext = {
     c,
     deps,
-    plan,
+    plan: { ...plan, adapter },
     head: {
       id: `${endpoint.idPrefix}${randomUUID().replaceAll('-', '')}`,
       created: Math.floor(deps.now() / 1000),

@@ -1,5 +1,6 @@
 // What the HTTP side is given: the engine's client, the registry, the text side of the model, limits and a clock.
 import type { Registry } from '../../adapters/registry.ts';
+import type { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
 import type { Logger } from '../log.ts';
 import type { EngineClient } from '../scheduler/client.ts';
 import type { ChatTemplate } from '../tokenizer/chat-template.ts';
@@ -20,6 +21,7 @@ export interface ServedModel {
 export interface AppOptions {
   client: EngineClient;
   registry: Registry;
+  localAdapters: LocalAdapters;
   /** Absent: prompts are given as token ids, and answers carry no text. */
   tokenizer: Tokenizer | undefined;
   /** Absent: no chat. */

@@ -1,6 +1,6 @@
 // Runs the sequences of one request in the engine: submits them, turns their tokens into text, ends them at stop
 // strings, counts. Each choice is one sequence. Knows no wire format and no socket.
-import type { AdapterSource } from '../adapter-source.ts';
+import type { LocalLease } from '../../adapters/tiers/local-adapters.ts';
 import { assertNever } from '../assert.ts';
 import { ServeError } from '../errors.ts';
 import type { GenerationRequest, TokenLogprob } from '../generation.ts';
@@ -16,7 +16,8 @@ export interface ChoicePlan {
 
 export interface GenerationPlan {
   tenant: string;
-  adapter: AdapterSource | undefined;
+  /** Released when the generation is over: a choice of a later wave may need the files again. */
+  adapter: LocalLease | undefined;
   choices: readonly ChoicePlan[];
   stopStrings: readonly string[];
 }
@@ -96,7 +97,7 @@ export class Generation {
 
   /** The client is gone: frees what the engine holds; the listener hears nothing more. */
   abort(): void {
-    this.#isOver = true;
+    this.#end();
     for (const run of this.#runs) run.handle.abort();
     this.#runs.clear();
   }
@@ -111,7 +112,7 @@ export class Generation {
     const run: Run = {
       choice,
       decoder: this.#options.createDecoder(this.#plan.stopStrings),
-      handle: this.#client.submit(tenant, adapter, choice.request, (event) =>
+      handle: this.#client.submit(tenant, adapter?.source, choice.request, (event) =>
         this.#hear(run, event),
       ),
     };
@@ -131,11 +132,7 @@ export class Generation {
   #onEvent(run: Run, event: EngineEvent): void {
     switch (event.type) {
       case 'accepted': {
-        const { tier, loadMs } = event;
-        this.#onAccepted(run.choice, {
-          ...(tier ? { tier } : {}),
-          ...(loadMs !== undefined ? { loadMs } : {}),
-        });
+        this.#onAccepted(run.choice, this.#receipt(event));
         return;
       }
       case 'prompt':
@@ -164,6 +161,16 @@ export class Generation {
     }
   }
 
+  /** Where the adapter came from, over both processes. */
+  #receipt({ tier, loadMs = 0 }: Extract<EngineEvent, { type: 'accepted' }>): Receipt {
+    const { adapter } = this.#plan;
+    if (!adapter || tier === undefined) return {};
+    return {
+      tier: adapter.tier === 'store' ? 'store' : tier,
+      loadMs: adapter.loadMs + loadMs,
+    };
+  }
+
   #onAccepted(choice: ChoicePlan, receipt: Receipt): void {
     this.#accepted++;
     if (this.#accepted === this.#firstWave) this.#listener.started(receipt);
@@ -178,8 +185,13 @@ export class Generation {
       this.#submitMore();
       return;
     }
-    this.#isOver = true;
+    this.#end();
     this.#listener.completed(this.#completionTokens);
+  }
+
+  #end(): void {
+    this.#isOver = true;
+    this.#plan.adapter?.release();
   }
 
   #fail(error: unknown): void {

@@ -13,7 +13,6 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { adapterDigest } from '../../adapters/digest.ts';
 import { createFolderRegistry } from '../../adapters/registry.ts';
-import { toSource } from '../../adapters/tiers/local-adapters.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import { createLog } from '../../src/log.ts';
 import { LOCAL_TENANT } from '../../src/tenant.ts';
@@ -50,7 +49,9 @@ test('a folder is a model by its name, and its digest covers both files', async 
   const second = await resolve('second');
   assert.ok(first.kind === 'adapter' && second.kind === 'adapter');
   assert.equal(first.digest, adapterDigest(configBytes(), WEIGHTS));
-  assert.equal(path.basename(toSource(first).parts[0]!.directory), 'First_v1.0');
+  const [part] = first.parts;
+  assert.ok(part?.place.kind === 'folder');
+  assert.equal(path.basename(part.place.directory), 'First_v1.0');
   assert.notEqual(first.digest, second.digest);
 });
 

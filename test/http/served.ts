@@ -6,6 +6,7 @@ import path from 'node:path';
 import { after } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createFolderRegistry } from '../../adapters/registry.ts';
+import { createLocalAdapters } from '../../adapters/tiers/local-adapters.ts';
 import { createApp } from '../../src/http/app.ts';
 import type { AppOptions } from '../../src/http/deps.ts';
 import { createLog } from '../../src/log.ts';
@@ -83,6 +84,7 @@ export function serve(options: ServedOptions = {}): Served {
   const app = createApp({
     client,
     registry: createFolderRegistry(writeAdapters(adapters), { base }),
+    localAdapters: createLocalAdapters(),
     tokenizer,
     chatTemplate: createChatTemplate(tokenizer),
     model: {

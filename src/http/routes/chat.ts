@@ -1,7 +1,6 @@
 // POST /v1/chat/completions: messages, rendered by the base's own chat template.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { z } from '@hono/zod-openapi';
-import { toSource } from '../../../adapters/tiers/local-adapters.ts';
 import { chatChunkSchema, chatCompletionSchema } from '../../openai.ts';
 import { answer, requireReady } from '../answer.ts';
 import type { Deps } from '../deps.ts';
@@ -35,7 +34,6 @@ export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
         endpoint: CHAT,
         tenant: tenant.id,
         model,
-        adapter: model.kind === 'adapter' ? toSource(model) : undefined,
         choices: planChoices(body, ids, deps),
         stopStrings: body.stop,
         promptTokens: ids.length,

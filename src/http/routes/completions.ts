@@ -1,7 +1,6 @@
 // POST /v1/completions: prompts as text or token ids.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { z } from '@hono/zod-openapi';
-import { toSource } from '../../../adapters/tiers/local-adapters.ts';
 import { completionChunkSchema, completionSchema } from '../../openai.ts';
 import { answer, requireReady } from '../answer.ts';
 import type { AnswerPlan } from '../answer-context.ts';
@@ -39,7 +38,6 @@ export function addCompletionsRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void
       return answer(c, deps, {
         tenant: tenant.id,
         model,
-        adapter: model.kind === 'adapter' ? toSource(model) : undefined,
         choices: planChoices(body, prompts, deps),
         ...planAnswer(body, prompts),
       });
