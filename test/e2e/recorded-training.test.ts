@@ -15,7 +15,7 @@ import { loadDataset } from '../../trainer/data/load-dataset.ts';
 import { assembleBatch } from '../../trainer/data/micro-batch.ts';
 import { parseJob, type TrainJob } from '../../trainer/job.ts';
 import { type AdapterPlan, planAdapter } from '../../trainer/lora-settings.ts';
-import { createTrainModel } from '../../trainer/model.ts';
+import { createTrainModel, type InspectableModel } from '../../trainer/model.ts';
 import { createAdamW } from '../../trainer/optim/adamw.ts';
 import { clipFactor, globalNorm } from '../../trainer/optim/clip.ts';
 import { writeAdapter } from '../../trainer/peft-writer.ts';
@@ -23,11 +23,14 @@ import type { TrainModel } from '../../trainer/types.ts';
 import { plainSource } from '../adapters/sources.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { sharedPath } from '../shared.ts';
-import { exactMatch, fetchBase, heldOut, serve } from './served.ts';
+import { argmaxOver } from '../trainer/teacher-forced.ts';
+import { exactMatch, fetchBase, generate, heldOut, serve } from './served.ts';
 import { drawAsPeft } from './torch-random.ts';
 
 /** Losses follow the recorded ones within 1 %; below 1 nat, where rounding is amplified as much, within 0.01 nats. */
 const LOSS_TOLERANCE = 0.01;
+/** Serving and training sum in other orders: logits differ by about 1e-4. */
+const NEAR_TIE = 1e-3;
 const EVALUATION_LENGTH = 512;
 const EVALUATION_BATCH = 8;
 
@@ -145,6 +148,25 @@ async function assertAsGood(
   }
 }
 
+/** Greedy answers of the trained adapter as served, against the trainer's own largest logits. */
+async function assertServedAsEvaluated(
+  t: TestContext,
+  { artifact, plan }: Run,
+  model: InspectableModel,
+): Promise<void> {
+  const directory = path.join(temporaryFolder(t), 'trained');
+  const { parameters } = model;
+  await writeAdapter(directory, { parameters, peft: plan.peft, baseName: artifact.info.source });
+  const { digest } = await digestAdapterFiles(directory);
+  const client = await serve(t, dir, 'f32');
+  const adapter = plainSource(digest, directory);
+  for (const { promptIds } of await heldOut(dir, path.join(data!, 'moods/zen/test.jsonl'), 8)) {
+    const { tokenIds } = await generate(client, adapter, { promptIds, maxTokens: 48 });
+    const evaluated = await argmaxOver(model, { promptIds, tokenIds }, NEAR_TIE);
+    assert.deepEqual(evaluated, tokenIds);
+  }
+}
+
 test("peft's first values follow from its seed", { skip }, async () => {
   const { artifact, plan } = await planRun(readRecorded('zen'));
   artifact.tensors.close();
@@ -166,6 +188,7 @@ test("zen's whole run follows peft's", { skip }, async (t) => {
   const { model, curve } = await repeatRun(run, recorded, examples);
   assertFollows(t, curve);
   await assertAsGood(t, { model, artifact, folder: 'moods/zen' }, recorded);
+  await assertServedAsEvaluated(t, run, model);
   await model.release();
   artifact.tensors.close();
 });

@@ -1,4 +1,4 @@
-// Rows to train on without a tokenizer, and the lines of a run's files.
+// Rows to train on without a tokenizer, what a server makes of them, and the lines of a run's files.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { seededRandom } from '../fixtures.ts';
@@ -25,4 +25,21 @@ export function readLines(file: string): Record<string, unknown>[] {
   if (!existsSync(file)) return [];
   const lines = readFileSync(file, 'utf8').split('\n').slice(0, -1);
   return lines.map((line) => JSON.parse(line));
+}
+
+/** The mean loss of the rows' tokens from the second on, by the server's own log-probabilities. */
+export async function servedLoss(url: string, model: string): Promise<number> {
+  const logprobs: number[] = [];
+  for (const prompt of letterRows()) {
+    const response = await fetch(`${url}/v1/completions`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ model, prompt, max_tokens: 0, echo: true, logprobs: 0 }),
+    });
+    const { choices } = (await response.json()) as {
+      choices: [{ logprobs: { token_logprobs: number[] } }];
+    };
+    logprobs.push(...choices[0].logprobs.token_logprobs.slice(1));
+  }
+  return -logprobs.reduce((sum, value) => sum + value, 0) / logprobs.length;
 }

@@ -1,4 +1,4 @@
-// `lorikeet train` as its users run it: peft's curve, a folder that is served, stops and kills at any time, refusals.
+// `lorikeet train` as its users run it: a folder that is served, stops and kills at any time, refusals.
 import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -6,13 +6,10 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import path from 'node:path';
 import { test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
-import { parseSafetensors } from '../../src/formats/safetensors.ts';
 import { seededRandom, temporaryFolder } from '../fixtures.ts';
-import { sharedPath, skipUnless } from '../shared.ts';
 import { runLorikeet, spawnLorikeet, startServing } from './program.ts';
-import { readLines, writeRows } from './rows.ts';
+import { readLines, servedLoss, writeRows } from './rows.ts';
 
-const golden = sharedPath('golden');
 const TOY = path.resolve('models/toy');
 
 function writeJob(dir: string, job: object): string {
@@ -30,68 +27,6 @@ async function reached(run: string, steps: number, child: ChildProcess): Promise
   const isRunning = () => child.exitCode === null && child.signalCode === null;
   const done = () => readLines(path.join(run, 'metrics.jsonl')).length;
   while (isRunning() && done() < steps) await setTimeout(2);
-}
-
-test("a run follows peft's losses and gradient norms", { skip: skipUnless(golden) }, async (t) => {
-  const dir = temporaryFolder(t);
-  const base = path.join(dir, 'base');
-  const imported = ['import', path.join(golden!, 'models/llama-tied'), '--out', base];
-  assert.equal((await runLorikeet(imported, dir)).code, 0);
-  const folder = path.join(golden!, 'train/qlora-all');
-  const { settings, log } = JSON.parse(readFileSync(path.join(folder, 'log.json'), 'utf8'));
-  const job = {
-    model: base,
-    data: writeGoldenRows(dir),
-    method: 'qlora',
-    shuffle: false,
-    batchSize: 3,
-    gradAccumulation: settings.gradient_accumulation,
-    maxSteps: log.length,
-    learningRate: settings.learning_rate,
-    warmupSteps: settings.warmup_steps,
-    weightDecay: settings.weight_decay,
-    initAdapter: path.join(folder, 'initial'),
-    checkpointEvery: 10,
-  };
-  writeFileSync(path.join(dir, 'job.json'), JSON.stringify(job));
-  const run = path.join(dir, 'run');
-  const { code, error } = await runLorikeet(
-    ['train', path.join(dir, 'job.json'), '--out', run],
-    dir,
-  );
-  assert.equal(code, 0, error);
-  const metrics = readLines(path.join(run, 'metrics.jsonl'));
-  for (const [i, expected] of log.entries()) {
-    const { loss, gradNorm } = metrics[i] as { loss: number; gradNorm: number };
-    assert.ok(Math.abs(loss - expected.loss) < 1e-4, `step ${i + 1}: ${loss}`);
-    assert.ok(Math.abs(gradNorm / expected.grad_norm - 1) < 1e-4, `step ${i + 1}: ${gradNorm}`);
-  }
-  const [plan, last] = [
-    readLines(path.join(run, 'events.jsonl'))[0]!,
-    readLines(path.join(run, 'events.jsonl')).at(-1)!,
-  ];
-  assert.equal(last['type'], 'succeeded');
-  const planned = (plan['data'] as { memory: { total: number } }).memory.total;
-  const { peakBytes } = last['data'] as { peakBytes: number };
-  assert.ok(Math.abs(planned / peakBytes - 1) < 0.2, `planned ${planned}, took ${peakBytes}`);
-});
-
-function writeGoldenRows(dir: string): string {
-  const { tensors } = parseSafetensors(
-    readFileSync(path.join(golden!, 'train/batches.safetensors')),
-  );
-  const [windows, batch, length] = tensors.get('input_ids')!.shape as [number, number, number];
-  const valuesOf = (name: string) =>
-    Array.from(new BigInt64Array(new Uint8Array(tensors.get(name)!.data).buffer), Number);
-  const [ids, labels, mask] = ['input_ids', 'labels', 'attention_mask'].map(valuesOf);
-  const rows = Array.from({ length: windows * batch }, (_, row) => {
-    const at = row * length;
-    const end = at + mask!.slice(at, at + length).reduce((sum, value) => sum + value, 0);
-    return JSON.stringify({ input_ids: ids!.slice(at, end), labels: labels!.slice(at, end) });
-  });
-  const file = path.join(dir, 'golden.jsonl');
-  writeFileSync(file, rows.join('\n'));
-  return file;
 }
 
 test('a run killed at random steps goes on to the same bytes', async (t) => {
@@ -188,19 +123,6 @@ test("the published adapter is served with the trainer's own validation loss", a
   const flags = ['--model', TOY, '--adapters', adapters, '--weights', 'f32'];
   const server = await startServing(flags, dir);
   t.after(() => server.stop());
-  const logprobs: number[] = [];
-  for (const { input_ids } of readLines(rows)) {
-    const body = { model: 'letters', prompt: input_ids, max_tokens: 0, echo: true, logprobs: 0 };
-    const response = await fetch(`${server.url}/v1/completions`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify(body),
-    });
-    const { choices } = (await response.json()) as {
-      choices: [{ logprobs: { token_logprobs: number[] } }];
-    };
-    logprobs.push(...choices[0].logprobs.token_logprobs.slice(1));
-  }
-  const served = -logprobs.reduce((sum, value) => sum + value, 0) / logprobs.length;
+  const served = await servedLoss(server.url, 'letters');
   assert.ok(Math.abs(served - Number(validationLoss)) < 1e-4, `${served} ${validationLoss}`);
 });
