@@ -9,6 +9,7 @@ const UNITS: Record<string, number> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 3
 
 const text = z.string().regex(/^\P{Cc}*$/u, 'holds a control character (a CRLF file?)');
 const folder = text.transform((value) => path.resolve(value));
+const yes = z.string().transform((value) => /^(1|true|yes|on)$/i.test(value));
 
 /** A whole number from `min` to `max`, written in digits only; `shownMin` is what a fault says. */
 function integer(min: number, max: number, shownMin = min) {
@@ -71,6 +72,23 @@ const SETTINGS = {
       .transform((value) => value.split(',').map((name) => name.trim()))
       .pipe(z.array(z.string().min(1, 'holds an empty name')))
       .default([]),
+  },
+  keys: {
+    env: 'LORIKEET_KEYS',
+    flag: '--keys',
+    help: 'file of tenants and API keys (default: LORIKEET_HOME/keys.json where it exists)',
+    schema: folder.optional(),
+  },
+  keyPepper: {
+    env: 'LORIKEET_KEY_PEPPER',
+    help: 'secret that keys are hashed with beside themselves; keys made with another are invalid',
+    schema: text.optional(),
+    isSecret: true,
+  },
+  allowOpen: {
+    env: 'LORIKEET_ALLOW_OPEN',
+    help: '1: without a keys file, serve whoever reaches --host even where that is not loopback',
+    schema: yes.default(false),
   },
   weights: {
     env: 'LORIKEET_WEIGHTS',
@@ -141,10 +159,7 @@ const SETTINGS = {
   hfOffline: {
     env: 'HF_HUB_OFFLINE',
     help: '1: never ask the hub',
-    schema: z
-      .string()
-      .transform((value) => /^(1|true|yes|on)$/i.test(value))
-      .default(false),
+    schema: yes.default(false),
   },
 } as const satisfies Record<string, Setting>;
 

@@ -30,3 +30,22 @@ export const SHARED_OWNER = 'shared';
 
 /** The only one where there is no keys file. */
 export const LOCAL_TENANT: Tenant = { id: 'local', isAdmin: false, weight: 1, limits: {} };
+
+/** Whether the tenant's patterns let it name an adapter (its name alone, without version and alias). */
+export function mayUseAdapter({ allowedAdapters }: Tenant, name: string): boolean {
+  return allowedAdapters?.some((pattern) => matches(pattern.split('*'), name)) ?? true;
+}
+
+/** Whether the parts lie in `text` in order, the first at its start and the last at its end; linear in `text`. */
+function matches([first = '', ...rest]: readonly string[], text: string): boolean {
+  const last = rest.pop();
+  if (last === undefined) return text === first;
+  if (!text.startsWith(first)) return false;
+  let from = first.length;
+  for (const part of rest) {
+    const at = text.indexOf(part, from);
+    if (at < 0) return false;
+    from = at + part.length;
+  }
+  return text.length - last.length >= from && text.endsWith(last);
+}

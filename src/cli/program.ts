@@ -5,6 +5,7 @@ import { type Config, type Flags, listSettings, loadConfig, redactConfig } from 
 import { ConfigError } from '../errors.ts';
 import type { TrainerRequest } from '../training.ts';
 import { VERSION } from '../version.ts';
+import { addKeys } from './keys-commands.ts';
 import { EXIT, reportError, type Terminal } from './report-error.ts';
 import { addTraining, type TrainerOptions } from './training-commands.ts';
 
@@ -63,6 +64,7 @@ function createProgram(commands: Commands, terminal: Terminal): Command {
     });
   addServe(program, commands, terminal);
   addImport(program, commands);
+  addKeys(program, terminal);
   return program;
 }
 
@@ -157,7 +159,7 @@ const SERVE_EXAMPLES = `
 Examples:
   lorikeet serve
   lorikeet serve --model ./my-base --adapters ./adapters --port 9000
-  lorikeet serve --host 0.0.0.0 --slots 64 --max-seq 4096
+  lorikeet serve --host 0.0.0.0 --keys ./keys.json --slots 64
 `;
 
 const IMPORT_EXAMPLES = `

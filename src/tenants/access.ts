@@ -1,0 +1,81 @@
+// Who may use this server: the holders of keys, or, on loopback or where the operator says so, everybody. Decided once
+// at start; a start that would open the server to a network by accident is refused. Knows no HTTP beyond one header.
+import { BlockList, isIP } from 'node:net';
+import type { Config } from '../config.ts';
+import { ConfigError, FileError, ServeError } from '../errors.ts';
+import type { Logger } from '../log.ts';
+import { LOCAL_TENANT, type Tenant } from '../tenant.ts';
+import { createKeyDigest } from './api-key.ts';
+import { keysPath } from './keys-file.ts';
+import { WatchedKeys } from './watched-keys.ts';
+
+/** An `Authorization` header → its tenant; throws `ServeError` (401) where it is nobody's. */
+export type Authenticate = (authorization: string | undefined) => Tenant;
+
+export interface Access {
+  readonly authenticate: Authenticate;
+  readonly hasKeys: boolean;
+  close(): void;
+}
+
+const LOOPBACK = new BlockList();
+LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4');
+LOOPBACK.addAddress('::1', 'ipv6');
+
+const BEARER = /^Bearer +([^ ]+) *$/i;
+
+type AccessSettings = Pick<Config, 'keys' | 'keyPepper' | 'home' | 'host' | 'allowOpen'>;
+
+/** @throws ConfigError where the keys file is faulty, or the server would be open to a network. */
+export async function openAccess(settings: AccessSettings, log: Logger): Promise<Access> {
+  const { host, allowOpen, keyPepper } = settings;
+  const file = keysPath(settings);
+  const keys = await openKeys(file, keyPepper, log);
+  if (keys) {
+    return {
+      authenticate: createAuthenticate(keys),
+      hasKeys: true,
+      close: () => keys.close(),
+    };
+  }
+  if (settings.keys !== undefined) {
+    throw new ConfigError([`--keys: there is no ${file} (lorikeet keys create makes it)`]);
+  }
+  if (!isLoopback(host) && !allowOpen) {
+    throw new ConfigError([
+      `--host: ${host} is reached from other machines, and without a keys file whoever reaches it may use it: ` +
+        'create one (lorikeet keys create --tenant NAME), or set LORIKEET_ALLOW_OPEN=1',
+    ]);
+  }
+  return { authenticate: authenticateAsLocal, hasKeys: false, close() {} };
+}
+
+/** Without keys there is one tenant, and whatever key a client sends is accepted. */
+export function authenticateAsLocal(): Tenant {
+  return LOCAL_TENANT;
+}
+
+export function createAuthenticate(keys: Pick<WatchedKeys, 'find'>): Authenticate {
+  return (authorization) => {
+    const tenant = keys.find(BEARER.exec(authorization ?? '')?.[1] ?? '');
+    if (tenant) return tenant;
+    const message = 'No valid API key: send one as `Authorization: Bearer KEY`';
+    throw new ServeError('invalid_api_key', message);
+  };
+}
+
+function isLoopback(host: string): boolean {
+  if (host === 'localhost') return true;
+  const family = isIP(host);
+  return family !== 0 && LOOPBACK.check(host, family === 4 ? 'ipv4' : 'ipv6');
+}
+
+async function openKeys(file: string, pepper: string | undefined, log: Logger) {
+  try {
+    return await WatchedKeys.open(file, { digest: createKeyDigest(pepper), log });
+  } catch (error) {
+    const isExpected = error instanceof FileError || (error as NodeJS.ErrnoException).code;
+    if (isExpected) throw new ConfigError([`${file}: ${(error as Error).message}`]);
+    throw error;
+  }
+}

@@ -1,0 +1,36 @@
+// A key → its tenant, in memory. Whether a key's id exists does not show in the time that a refusal takes.
+import { randomBytes, timingSafeEqual } from 'node:crypto';
+import type { Tenant } from '../tenant.ts';
+import { type KeyDigest, keyIdOf } from './api-key.ts';
+import { type KeysFile, tenantOf } from './keys-file.ts';
+
+interface Entry {
+  readonly hash: Buffer;
+  readonly tenant: Tenant | undefined;
+}
+
+/** What a key of no known id is compared with. */
+const NOBODY: Entry = { hash: randomBytes(32), tenant: undefined };
+
+export class KeyRing {
+  readonly #entries: ReadonlyMap<string, Entry>;
+  readonly #digest: KeyDigest;
+
+  constructor(file: KeysFile, digest: KeyDigest) {
+    this.#digest = digest;
+    this.#entries = new Map(
+      file.keys.map((entry) => {
+        const hash = Buffer.from(entry.sha256, 'hex');
+        return [entry.id, { hash, tenant: tenantOf(file, entry) }];
+      }),
+    );
+  }
+
+  /** Whose key this is. */
+  find(key: string): Tenant | undefined {
+    const id = keyIdOf(key);
+    if (id === undefined) return undefined;
+    const { hash, tenant } = this.#entries.get(id) ?? NOBODY;
+    return timingSafeEqual(this.#digest(key), hash) ? tenant : undefined;
+  }
+}

@@ -1,0 +1,128 @@
+// lorikeet keys: made, listed, revoked; what is printed once and what never.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { describe, test } from 'node:test';
+import { type Commands, runCommandLine } from '../../src/cli/program.ts';
+import { createKeyDigest } from '../../src/tenants/api-key.ts';
+import { KeyRing } from '../../src/tenants/key-ring.ts';
+import { parseKeysFile } from '../../src/tenants/keys-file.ts';
+import { scratchFolder } from '../tenants/keys.ts';
+
+const unused = () => Promise.reject(new Error('another command ran'));
+const commands = { serve: unused, import: unused, trainer: unused } as unknown as Commands;
+
+async function keys(file: string, ...args: string[]) {
+  const outcome = { code: -1, out: '', error: '' };
+  outcome.code = await runCommandLine(['keys', ...args, '--keys', file], commands, {
+    out: (text) => {
+      outcome.out += text;
+    },
+    error: (text) => {
+      outcome.error += text;
+    },
+  });
+  return outcome;
+}
+
+const newFile = () => path.join(scratchFolder(), 'keys.json');
+const readKeys = (file: string) => parseKeysFile(readFileSync(file, 'utf8'));
+const find = (file: string, key: string) =>
+  new KeyRing(readKeys(file), createKeyDigest(undefined)).find(key);
+
+describe('lorikeet keys', () => {
+  test('create prints the key alone to standard output, and the file finds its tenant by it', async () => {
+    const file = newFile();
+    const { code, out, error } = await keys(file, 'create', '--tenant', 'acme');
+    assert.equal(code, 0);
+    assert.match(out, /^lorikeet_[0-9a-f]{12}_[\w-]{43}\n$/);
+    assert.match(error, /not shown again/);
+    assert.equal(find(file, out.trim())?.id, 'acme');
+    assert.ok(!readFileSync(file, 'utf8').includes(out.trim().slice(22)));
+  });
+
+  test('create keeps what the file says of a tenant', async () => {
+    const file = newFile();
+    const limits = { requestsPerMinute: 7 };
+    const tenants = { acme: { weight: 3, limits, defaultModel: 'zen' } };
+    writeFileSync(file, JSON.stringify({ version: 1, tenants, keys: [] }));
+    const { out } = await keys(file, 'create', '--tenant', 'acme', '--admin');
+    assert.deepEqual(find(file, out.trim()), { id: 'acme', isAdmin: true, ...tenants.acme });
+  });
+
+  test('list shows all but secrets and hashes', async () => {
+    const file = newFile();
+    const made = [];
+    for (const args of [['--name', 'laptop'], ['--admin']]) {
+      const { out } = await keys(file, 'create', '--tenant', 'acme', '--json', ...args);
+      made.push(JSON.parse(out));
+    }
+    const [table, json] = [await keys(file, 'list'), await keys(file, 'list', '--json')];
+    const [first, second] = made;
+    assert.match(table.out, new RegExp(`^ID .*\n${first.id}  acme .*laptop\n${second.id} .*admin`));
+    const listed = JSON.parse(json.out);
+    assert.deepEqual(
+      listed,
+      made.map(({ key: _, file: __, ...shown }) => shown),
+    );
+    for (const { key, id } of made) {
+      assert.ok(!(table.out + json.out).includes(key.slice(22)));
+      const { sha256 } = readKeys(file).keys.find((entry) => entry.id === id)!;
+      assert.ok(!(table.out + json.out).includes(sha256));
+    }
+  });
+
+  test('an empty list is a heading, or an empty array', async () => {
+    assert.match((await keys(newFile(), 'list')).out, /^ID .*\n$/);
+    assert.equal((await keys(newFile(), 'list', '--json')).out, '[]\n');
+  });
+
+  test('revoke takes one key back and leaves the others', async () => {
+    const file = newFile();
+    const [one, two] = [
+      (await keys(file, 'create', '--tenant', 'acme')).out.trim(),
+      (await keys(file, 'create', '--tenant', 'acme')).out.trim(),
+    ];
+    const [, id] = one.split('_');
+    assert.equal((await keys(file, 'revoke', id!)).out, `revoked ${id}\n`);
+    assert.equal(find(file, one), undefined);
+    assert.equal(find(file, two)?.id, 'acme');
+    const again = await keys(file, 'revoke', id!);
+    assert.equal(again.code, 2);
+    assert.match(again.error, /there is no key /);
+  });
+
+  for (const args of [
+    ['create'],
+    ['create', '--tenant', '../up'],
+    ['create', '--tenant', 'shared'],
+    ['create', '--tenant', 'Acme'],
+    ['revoke'],
+    ['forge'],
+  ]) {
+    test(`keys ${args.join(' ')} is a wrong command line: exit 2`, async () => {
+      assert.equal((await keys(newFile(), ...args)).code, 2);
+    });
+  }
+
+  test('a faulty file is left as it is', async () => {
+    const file = newFile();
+    writeFileSync(file, '{"version":1}');
+    const { code, error } = await keys(file, 'create', '--tenant', 'acme');
+    assert.equal(code, 1);
+    assert.match(error, /keys file: tenants: /);
+    assert.equal(readFileSync(file, 'utf8'), '{"version":1}');
+  });
+
+  test('the program itself keeps them in the data folder, hashed with the pepper of the environment', () => {
+    const home = scratchFolder();
+    const env = { ...process.env, LORIKEET_HOME: home, LORIKEET_KEY_PEPPER: 'salt' };
+    const command = [path.resolve('bin/lorikeet.mjs'), 'keys', 'create', '--tenant', 'acme'];
+    const { stdout, status } = spawnSync(process.execPath, command, { env, encoding: 'utf8' });
+    assert.equal(status, 0);
+    const file = readKeys(path.join(home, 'keys.json'));
+    assert.equal(new KeyRing(file, createKeyDigest('salt')).find(stdout.trim())?.id, 'acme');
+    assert.equal(new KeyRing(file, createKeyDigest(undefined)).find(stdout.trim()), undefined);
+  });
+});
