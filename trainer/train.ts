@@ -5,7 +5,7 @@
 import { loadCheckpoint, type RunState, saveCheckpoint } from './checkpoint.ts';
 import { type MicroBatchPlan, planEpoch, type WindowPlan } from './data/epoch-plan.ts';
 import type { Dataset } from './data/load-dataset.ts';
-import { assembleBatch } from './data/micro-batch.ts';
+import { assembleTightBatch } from './data/micro-batch.ts';
 import { examineCurves, type RunContext } from './doctor.ts';
 import type { StepMetrics, Validation } from './metrics.ts';
 import { type AdamWOptions, createAdamW } from './optim/adamw.ts';
@@ -125,7 +125,7 @@ async function trainStep(
   let tokens = 0;
   for (const [index, plan] of window.entries()) {
     model.setDropoutStep(step, index);
-    add(sums, await model.accumulate(assembleBatch(train.examples, plan)));
+    add(sums, await model.accumulate(assembleTightBatch(train.examples, plan)));
     tokens += countTokens(train, plan);
   }
   const loss = sums.loss / sums.weight;
@@ -180,7 +180,7 @@ async function validate({ model, validation, settings }: TrainRun): Promise<Part
   const sums = { loss: 0, weight: 0, count: 0, hits: 0 };
   for (let start = 0; start < order.length; start += batchSize) {
     const plan = order.slice(start, start + batchSize).map((index) => [index]);
-    add(sums, await model.evaluate(assembleBatch(examples, plan)));
+    add(sums, await model.evaluate(assembleTightBatch(examples, plan)));
   }
   return {
     validationLoss: sums.loss / sums.weight,

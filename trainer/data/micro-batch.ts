@@ -3,14 +3,46 @@
 import type { MicroBatch } from '../types.ts';
 import type { MicroBatchPlan } from './epoch-plan.ts';
 import type { Example } from './example.ts';
+import { balanceRows } from './packing.ts';
 
 /** [N, T] with T the longest row. Targets of an example's last position, of padding and of masked labels are -1. */
 export function assembleBatch(examples: readonly Example[], plan: MicroBatchPlan): MicroBatch {
-  const rows = plan.length;
-  const length = Math.max(...plan.map((row) => rowLength(examples, row)));
-  const count = rows * length;
+  return fillRows(plan.map((row) => row.map((index) => placed(examples[index]!))));
+}
+
+/**
+ * The same losses for less work: no position is computed after the one that predicts an example's last label, and
+ * short examples share a row where that is cheaper than padding them.
+ */
+export function assembleTightBatch(examples: readonly Example[], plan: MicroBatchPlan): MicroBatch {
+  const all = plan.flat().map((index) => placed(examples[index]!, learnedLength(examples[index]!)));
+  const rows = balanceRows(all.map(({ length }) => length));
+  return fillRows(rows.map((row) => row.map((index) => all[index]!)));
+}
+
+/** Positions from the first to the one that predicts the last label that counts; at least one. */
+export function learnedLength({ labels, weights }: Example): number {
+  let last = labels.length - 1;
+  while (last > 1 && !(labels[last]! >= 0 && (weights?.[last] ?? 1) > 0)) last--;
+  return Math.max(last, 1);
+}
+
+/** The first `length` positions of an example. */
+interface Placed {
+  readonly example: Example;
+  readonly length: number;
+}
+
+function placed(example: Example, length = example.ids.length): Placed {
+  return { example, length };
+}
+
+function fillRows(rows: readonly (readonly Placed[])[]): MicroBatch {
+  const lengths = rows.map((row) => row.reduce((sum, { length }) => sum + length, 0));
+  const length = Math.max(...lengths);
+  const count = rows.length * length;
   const batch = {
-    rows,
+    rows: rows.length,
     length,
     inputIds: new Int32Array(count),
     positions: new Int32Array(count),
@@ -18,29 +50,24 @@ export function assembleBatch(examples: readonly Example[], plan: MicroBatchPlan
     targets: new Int32Array(count).fill(-1),
     weights: new Float32Array(count),
   };
-  for (const [r, row] of plan.entries()) {
+  for (const [r, row] of rows.entries()) {
     let at = r * length;
-    for (const [segment, index] of row.entries()) {
-      const example = examples[index]!;
-      place(batch, example, { at, segment });
-      at += example.ids.length;
+    for (const [segment, one] of row.entries()) {
+      place(batch, one, { at, segment });
+      at += one.length;
     }
   }
   return batch;
 }
 
-function rowLength(examples: readonly Example[], row: readonly number[]): number {
-  return row.reduce((sum, index) => sum + examples[index]!.ids.length, 0);
-}
-
 function place(
   batch: MicroBatch,
-  { ids, labels, weights }: Example,
+  { example: { ids, labels, weights }, length }: Placed,
   { at, segment }: { at: number; segment: number },
 ): void {
-  batch.inputIds.set(ids, at);
-  batch.segments.fill(segment, at, at + ids.length);
-  for (let t = 0; t < ids.length; t++) {
+  batch.inputIds.set(ids.subarray(0, length), at);
+  batch.segments.fill(segment, at, at + length);
+  for (let t = 0; t < length; t++) {
     batch.positions[at + t] = t;
     const weight = weights?.[t + 1] ?? 1;
     if (t + 1 === ids.length || labels[t + 1]! < 0 || weight === 0) continue;

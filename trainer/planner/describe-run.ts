@@ -4,6 +4,8 @@ import { expectedTensors } from '../../src/model/names.ts';
 import { elementCount } from '../../src/tensor.ts';
 import { planEpoch } from '../data/epoch-plan.ts';
 import { countTrained } from '../data/example.ts';
+import { learnedLength } from '../data/micro-batch.ts';
+import { balanceRows } from '../data/packing.ts';
 import type { PreparedRun } from '../prepare-run.ts';
 import { gb } from './published.ts';
 import { flopsOfTokens, memoryOfRun, type RunMemory, type RunShape } from './run-cost.ts';
@@ -59,6 +61,7 @@ export function describeRun(
 /** Positions of one epoch with padding, and the micro-batch that takes most memory. */
 function epochShape({ train, settings }: PreparedRun) {
   const lengths = train.examples.map(({ ids }) => ids.length);
+  const computed = train.examples.map(learnedLength);
   let positions = 0;
   let targets = 0;
   let largest: Pick<RunShape, 'batchTokens' | 'length' | 'targets'> = {
@@ -67,7 +70,8 @@ function epochShape({ train, settings }: PreparedRun) {
     targets: 0,
   };
   for (const plan of planEpoch(lengths, 0, settings.order).flat()) {
-    const rows = plan.map((row) => row.reduce((sum, index) => sum + lengths[index]!, 0));
+    const ofBatch = plan.flat().map((index) => computed[index]!);
+    const rows = balanceRows(ofBatch).map((row) => row.reduce((sum, i) => sum + ofBatch[i]!, 0));
     const length = Math.max(...rows);
     const counted = plan.flat().reduce((sum, i) => sum + countTrained(train.examples[i]!), 0);
     positions += rows.length * length;

@@ -3,9 +3,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { planEpoch } from '../../../trainer/data/epoch-plan.ts';
 import type { Example } from '../../../trainer/data/example.ts';
-import { assembleBatch } from '../../../trainer/data/micro-batch.ts';
-import { packInOrder, packLongestFirst } from '../../../trainer/data/packing.ts';
+import { assembleBatch, assembleTightBatch } from '../../../trainer/data/micro-batch.ts';
+import { balanceRows, packInOrder, packLongestFirst } from '../../../trainer/data/packing.ts';
 import { splitDataset } from '../../../trainer/data/split.ts';
+import type { MicroBatch } from '../../../trainer/types.ts';
 import { seededRandom } from '../../fixtures.ts';
 import { dataset } from '../runs.ts';
 
@@ -133,6 +134,60 @@ test('a batch pads, restarts positions, marks segments and shifts targets once',
     [1, 1, 0, 1, 0],
     [0, 0.5, 0, 0, 0],
   ]);
+});
+
+test('a tight batch has the targets of a padded one in their contexts, and less to compute', () => {
+  const draw = seededRandom(9);
+  const examples = Array.from({ length: 12 }, (_, i) => {
+    const ids = Array.from({ length: 3 + 2 * i }, () => Math.floor(50 * (draw() + 1)));
+    const labels = ids.map((id, t) => (t % 3 === 0 && t < ids.length - 2 ? id : -1));
+    return example(ids, labels, i % 2 === 0 ? undefined : Array(ids.length).fill(0.5));
+  });
+  const plan = [[0], [11, 1], [2], [3, 4, 5], [6], [7], [8], [9, 10]];
+  const padded = assembleBatch(examples, plan);
+  const tight = assembleTightBatch(examples, plan);
+  assert.deepEqual(contextsOf(tight), contextsOf(padded));
+  const tokens = tight.segments.filter((segment) => segment >= 0).length;
+  assert.ok(
+    tokens < padded.segments.filter((segment) => segment >= 0).length - 2 * examples.length,
+  );
+  assert.ok(tight.rows * tight.length < 1.1 * tokens);
+});
+
+/** Each target with its weight and the ids that it is predicted from, sorted. */
+function contextsOf({ rows, length, ...batch }: MicroBatch): string[] {
+  const contexts: string[] = [];
+  for (let at = 0; at < rows * length; at++) {
+    if (batch.targets[at]! < 0) continue;
+    const start = at - batch.positions[at]!;
+    assert.ok(Math.floor(start / length) === Math.floor(at / length));
+    assert.ok(batch.segments.subarray(start, at).every((s) => s === batch.segments[at]));
+    const ids = batch.inputIds.slice(start, at + 1);
+    contexts.push(`${ids.join()} -> ${batch.targets[at]} * ${batch.weights[at]}`);
+  }
+  return contexts.sort();
+}
+
+test('an example of which nothing counts takes one position', () => {
+  const batch = assembleTightBatch(
+    [example([1, 2, 3], [-1, -1, -1]), example([5], [5])],
+    [[0], [1]],
+  );
+  assert.equal(batch.segments.filter((segment) => segment >= 0).length, 2);
+  assert.ok(batch.targets.every((target) => target === -1));
+});
+
+test('examples share rows where padding costs more than attention over longer rows', () => {
+  const counts = (lengths: number[]) => balanceRows(lengths).map((row) => row.length);
+  assert.deepEqual(counts(Array(8).fill(160)), Array(8).fill(1));
+  assert.deepEqual(counts([100, 50, 50]), [1, 2]);
+  assert.deepEqual(counts([3000, 2000, 2000, 2000]), [1, 1, 1, 1]);
+  assert.deepEqual(
+    balanceRows(LENGTHS)
+      .flat()
+      .sort((a, b) => a - b),
+    ALL,
+  );
 });
 
 test('a split takes its share, the same for the same seed, and leaves the rest in order', () => {
