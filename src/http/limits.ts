@@ -20,7 +20,6 @@ export const DEFAULT_LIMITS = {
   /** Sequences that one request may have in the engine at once, so that it cannot fill the queue. */
   maxSequencesInFlight: 64,
   maxMessages: 2048,
-  maxModelLength: 300,
   maxStopStrings: 4,
   /** The stream decoder holds back up to this much text. */
   maxStopLength: 1000,

@@ -74,7 +74,7 @@ const MALFORMED = [
   ['ft:', 'ft:a', 'ft:a:b', 'ft:a:b:c', 'ft:a:b:c:', 'ft::b:c:d', 'ft:a::c:d', 'ft:a:b:../c:d'],
   ['ft:a:b:c/d:e', 'ft:a:b:c:d/', 'ft:a:b::', 'ft:a:b::.x'],
   [`ft:a:b:c:${'j'.repeat(60)}:ckpt-step-1`, `ft:a:b:${X256.slice(0, 64)}:d`, 'ft:a:b:c:d@1'],
-  ['+', 'a+', '+a', 'a++b', 'a+b+c+d+e', '*a', 'a*', 'a*b', '1*', '1**a', '1*1*a', '0.5'],
+  ['+', 'a+', '+a', 'a++b', 'a+b+c+d+e', '*a', 'a*', 'a*b', '1*', '1**a', '1*1*a', '0.5*'],
   ['5*a', '-4.01*a', '4.000001*a', '1e1*a', 'NaN*a', 'Infinity*a', '+1*a', '0x1*a', ' 1*a'],
   ['1.*a', '1.0000001*a', '1,5*a', '--1*a', '٣*a', '1000*a', `${'a+'.repeat(3)}${X256}`],
 ].flat();
