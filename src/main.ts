@@ -16,6 +16,7 @@ import { createLog, type Logger } from './log.ts';
 import { slotPositions } from './model/config.ts';
 import { createProcessClient, type EngineClient } from './scheduler/client.ts';
 import type { EngineHostOptions } from './scheduler/engine-host.ts';
+import { type Access, openAccess } from './tenants/access.ts';
 import type { TrainerRequest } from './training.ts';
 
 /** Orchestrators kill after 30 s as a rule: streams get the most of it. */
@@ -46,12 +47,13 @@ async function trainer(request: TrainerRequest, options: TrainerOptions): Promis
 async function serve(config: Config): Promise<void> {
   const interrupt = listenForInterrupt();
   const log = createLog(config.logLevel);
+  const access = await openAccess(config, log);
   const base = await prepareBase(config, interrupt);
   const engine = startEngine(base, config, log);
   let server: RunningServer | undefined;
   try {
     const text = await loadText(base.artifact.dir);
-    server = await listen(base, { config, text, client: engine.client, log });
+    server = await listen(base, { config, text, client: engine.client, access, log });
     const isReady = await Promise.race([
       engine.client.whenReady().then(() => true),
       aborted(interrupt).then(() => false),
@@ -68,6 +70,7 @@ async function serve(config: Config): Promise<void> {
     // Refusing comes first: a drained engine makes /readyz say 503 while the port still answers.
     await engine.client.drain(DRAIN_DEADLINE_MS);
     await server?.close(CLOSE_DEADLINE_MS);
+    access.close();
   }
 }
 
@@ -138,12 +141,13 @@ interface ListenOptions {
   config: Config;
   text: Text;
   client: EngineClient;
+  access: Access;
   log: Logger;
 }
 
 /** Answers from now on, with 503 until the engine is ready. */
 async function listen(base: Base, options: ListenOptions): Promise<RunningServer> {
-  const { config, text, client, log } = options;
+  const { config, text, client, access, log } = options;
   const [{ createApp }, { startServer }] = await Promise.all([
     import('./http/app.ts'),
     import('./http/server.ts'),
@@ -162,6 +166,7 @@ async function listen(base: Base, options: ListenOptions): Promise<RunningServer
       eosTokenIds: text.tokenizer?.eosTokenIds ?? model.eosTokenIds,
     },
     log,
+    authenticate: access.authenticate,
     allowedHosts: [config.host, ...config.allowedHosts],
   });
   return startServer(app, { host: config.host, port: config.port });

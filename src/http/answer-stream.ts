@@ -5,7 +5,7 @@ import { type ChunkWriter, createChunkWriter, toUsage, type WireLogprobs } from 
 import { Generation, type GenerationListener } from './generation.ts';
 import type { LogprobWriter } from './logprobs.ts';
 import { toEnvelope, toServeError } from './middleware/errors.ts';
-import { EventStream } from './sse.ts';
+import { EVENT_STREAM, EventStream } from './sse.ts';
 import { createTokenNames } from './token-names.ts';
 
 /** What of one choice is not sent yet. */
@@ -68,7 +68,7 @@ export function streamAnswer(
 
 function eventStreamResponse({ c }: AnswerContext, body: ReadableStream<Uint8Array>): Response {
   return c.body(body, 200, {
-    'content-type': 'text/event-stream; charset=utf-8',
+    'content-type': EVENT_STREAM,
     'cache-control': 'no-cache, no-transform',
     'x-accel-buffering': 'no', // nginx would hold chunks back
   });

@@ -8,11 +8,12 @@ import type { AnswerContext, AnswerPlan } from './answer-context.ts';
 import { streamAnswer } from './answer-stream.ts';
 import { wholeAnswer } from './answer-whole.ts';
 import type { Deps } from './deps.ts';
-import type { HttpEnv } from './middleware/tenant.ts';
+import { type HttpEnv, reserveTokens } from './middleware/tenant.ts';
 
 export async function answer(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan): Promise<Response> {
   const { endpoint, model } = plan;
   const { signal } = c.req.raw;
+  const ticket = reserveTokens(c, mostTokens(plan)); // before anything is fetched for it
   const adapter =
     model.kind === 'adapter' ? await deps.localAdapters.acquire(model, { signal }) : undefined;
   const adapterPart = model.kind === 'adapter' ? model.digest.slice(0, 12) : 'base';
@@ -28,12 +29,18 @@ export async function answer(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan):
     },
     generation: {
       maxInFlight: deps.limits.maxSequencesInFlight,
+      onEnd: (completionTokens) => ticket.end(plan.promptTokens + completionTokens),
       createDecoder: (stop) => {
         return deps.tokenizer ? createStreamDecoder(deps.tokenizer, { stop }) : TEXTLESS;
       },
     },
   };
   return plan.stream ? streamAnswer(context, plan.stream) : wholeAnswer(context);
+}
+
+/** What the answer's usage may come to. */
+function mostTokens({ promptTokens, choices }: AnswerPlan): number {
+  return choices.reduce((sum, { request }) => sum + request.maxTokens, promptTokens);
 }
 
 /** The decoder of a model without a tokenizer. */

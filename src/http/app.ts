@@ -3,12 +3,14 @@ import { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { methodNotAllowed } from 'hono/method-not-allowed';
 import { ServeError } from '../errors.ts';
+import { authenticateAsLocal } from '../tenants/access.ts';
+import { RateLimits } from '../tenants/rate-limits.ts';
 import type { AppOptions, Deps } from './deps.ts';
 import { DEFAULT_LIMITS } from './limits.ts';
 import { createErrorHandler, errorHeaders, toEnvelope } from './middleware/errors.ts';
 import { hostAllowlist } from './middleware/host.ts';
 import { responseHeaders } from './middleware/request-id.ts';
-import { authenticateAsLocal, type HttpEnv, tenant } from './middleware/tenant.ts';
+import { type HttpEnv, limitRate, tenant } from './middleware/tenant.ts';
 import { addChatRoute } from './routes/chat.ts';
 import { addCompletionsRoute } from './routes/completions.ts';
 import { addDocsRoutes } from './routes/docs.ts';
@@ -17,15 +19,17 @@ import { addModelRoutes } from './routes/models.ts';
 
 export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   const { allowedHosts, authenticate = authenticateAsLocal, now = Date.now, ...given } = options;
+  const rateLimits = options.rateLimits ?? new RateLimits(() => performance.now());
   const deps: Deps = { ...given, now, limits: { ...DEFAULT_LIMITS, ...options.limits } };
   const app = new OpenAPIHono<HttpEnv>();
   app.onError(createErrorHandler(deps.log));
   app.notFound((c) => envelope(c, new ServeError('not_found', 'There is no such route')));
   app.use(responseHeaders());
   app.use(hostAllowlist(allowedHosts));
-  app.use(methodNotAllowed({ app, onMethodNotAllowed: refuseMethod }));
-  addHealthRoutes(app, deps);
+  addHealthRoutes(app, deps); // what comes after needs a key, unknown paths and methods too
   app.use(tenant(authenticate));
+  app.use(limitRate(rateLimits));
+  app.use(methodNotAllowed({ app, onMethodNotAllowed: refuseMethod }));
   addModelRoutes(app, deps);
   addCompletionsRoute(app, deps);
   addChatRoute(app, deps);

@@ -3,10 +3,11 @@ import type { Registry } from '../../adapters/registry.ts';
 import type { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
 import type { Logger } from '../log.ts';
 import type { EngineClient } from '../scheduler/client.ts';
+import type { Authenticate } from '../tenants/access.ts';
+import type { RateLimits } from '../tenants/rate-limits.ts';
 import type { ChatTemplate } from '../tokenizer/chat-template.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { HttpLimits } from './limits.ts';
-import type { Authenticate } from './middleware/tenant.ts';
 
 export interface ServedModel {
   /** The base's own name. */
@@ -32,12 +33,13 @@ export interface AppOptions {
   /** Host names that requests may be addressed to, beside loopback. */
   allowedHosts?: readonly string[];
   authenticate?: Authenticate;
+  rateLimits?: RateLimits;
   /** Unix milliseconds. */
   now?: () => number;
 }
 
 /** The same, with every choice made. */
-export interface Deps extends Omit<AppOptions, 'allowedHosts' | 'authenticate'> {
+export interface Deps extends Omit<AppOptions, 'allowedHosts' | 'authenticate' | 'rateLimits'> {
   limits: HttpLimits;
   now: () => number;
 }

@@ -51,6 +51,8 @@ export interface GenerationOptions {
   createDecoder(stopStrings: readonly string[]): TextDecoder;
   /** Choices beyond this wait for others to end. */
   maxInFlight: number;
+  /** Once, whatever the end: nothing more will be generated. */
+  onEnd(completionTokens: number): void;
 }
 
 /** One choice in the engine. */
@@ -190,8 +192,10 @@ export class Generation {
   }
 
   #end(): void {
+    if (this.#isOver) return;
     this.#isOver = true;
     this.#plan.adapter?.release();
+    this.#options.onEnd(this.#completionTokens);
   }
 
   #fail(error: unknown): void {

@@ -13,6 +13,9 @@ export interface EventStreamOptions {
   disconnect(): void;
 }
 
+/** The content type of a stream's response. */
+export const EVENT_STREAM = 'text/event-stream; charset=utf-8';
+
 const PING = Buffer.from(': ping\n\n');
 
 export class EventStream {

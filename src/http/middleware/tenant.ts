@@ -1,23 +1,51 @@
-// Who is asking: the one place that turns a request's credentials into a tenant.
-// Without a keys file there is one tenant, and whatever key a client sends is accepted.
-import type { HonoRequest, MiddlewareHandler } from 'hono';
-import { LOCAL_TENANT, type Tenant } from '../../tenant.ts';
-
-/** Throws `ServeError` (401) where the credentials are nobody's. */
-export type Authenticate = (request: HonoRequest) => Tenant;
+// Who is asking, and what of its limits is left: each request becomes a tenant's or is refused, and the answer shows
+// the tenant's limits. Without a keys file there is one tenant.
+import type { Context, MiddlewareHandler } from 'hono';
+import type { Tenant } from '../../tenant.ts';
+import type { Authenticate } from '../../tenants/access.ts';
+import type { RateLimits, Ticket } from '../../tenants/rate-limits.ts';
+import { EVENT_STREAM } from '../sse.ts';
 
 /** What the routes find in `c.var`. */
 export interface HttpEnv {
-  Variables: { tenant: Tenant };
-}
-
-export function authenticateAsLocal(): Tenant {
-  return LOCAL_TENANT;
+  Variables: { tenant: Tenant; ticket: Ticket };
 }
 
 export function tenant(authenticate: Authenticate): MiddlewareHandler<HttpEnv> {
   return async function tenant(c, next) {
-    c.set('tenant', authenticate(c.req));
+    c.set('tenant', authenticate(c.req.header('authorization')));
     await next();
   };
+}
+
+/** A request counts until its answer is made; one that is streamed until its generation has ended. */
+export function limitRate(limits: RateLimits): MiddlewareHandler<HttpEnv> {
+  return async function limitRate(c, next) {
+    const tenant = c.get('tenant');
+    try {
+      c.set('ticket', limits.begin(tenant));
+    } finally {
+      setHeaders(c, limits.headers(tenant));
+    }
+    try {
+      await next();
+    } finally {
+      if (c.res.headers.get('content-type') !== EVENT_STREAM) c.get('ticket').end();
+    }
+  };
+}
+
+/** Reserves what a generation may use; throws `ServeError` where that is over the limit. */
+export function reserveTokens(c: Context<HttpEnv>, tokens: number): Ticket {
+  const ticket = c.get('ticket');
+  try {
+    ticket.reserve(tokens);
+  } finally {
+    setHeaders(c, ticket.headers());
+  }
+  return ticket;
+}
+
+function setHeaders(c: Context, headers: Record<string, string>): void {
+  for (const [name, value] of Object.entries(headers)) c.header(name, value);
 }
