@@ -1,0 +1,113 @@
+{{- define "lorikeet.name" -}}
+{{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 52 | trimSuffix "-" }}
+{{- else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 52 | trimSuffix "-" }}{{ end }}
+{{- end }}
+
+{{- define "lorikeet.selector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "lorikeet.labels" -}}
+{{ include "lorikeet.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{- define "lorikeet.serviceAccount" -}}
+{{ .Values.serviceAccount.name | default (include "lorikeet.name" .) }}
+{{- end }}
+
+{{- define "lorikeet.image" -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end }}
+
+{{/* Settings of the server as a container's environment. Secrets come from secrets, never from here. */}}
+{{- define "lorikeet.env" -}}
+- { name: HOST, value: "0.0.0.0" }
+- { name: LORIKEET_HOME, value: /data }
+- { name: LORIKEET_STORE, value: {{ .Values.store.url | quote }} }
+- { name: LORIKEET_S3_PATH_STYLE, value: {{ .Values.store.pathStyle | quote }} }
+- { name: LORIKEET_S3_CHECKSUMS, value: {{ .Values.store.checksums | quote }} }
+- { name: AWS_REGION, value: {{ .Values.store.region | quote }} }
+{{- with .Values.store.endpoint }}
+- { name: AWS_ENDPOINT_URL_S3, value: {{ . | quote }} }
+{{- end }}
+- { name: LORIKEET_KEYS, value: /etc/lorikeet/keys.json }
+{{- with .Values.base.model }}
+- { name: LORIKEET_MODEL, value: {{ . | quote }} }
+{{- else }}
+{{- if .Values.base.baked }}
+- { name: LORIKEET_MODEL, value: /data/models/base }
+{{- end }}
+{{- end }}
+- { name: LORIKEET_WEIGHTS, value: {{ .Values.engine.weights | quote }} }
+- { name: LORIKEET_SLOTS, value: {{ .Values.engine.slots | quote }} }
+- { name: LORIKEET_MAX_SEQ, value: {{ .Values.engine.maxSeq | quote }} }
+- { name: LORIKEET_ADAPTER_CACHE, value: {{ .Values.engine.adapterCache | quote }} }
+{{- if .Values.engine.threads }}
+- { name: LORIKEET_THREADS, value: {{ .Values.engine.threads | quote }} }
+{{- end }}
+{{- range $name, $value := .Values.env }}
+- { name: {{ $name }}, value: {{ $value | quote }} }
+{{- end }}
+{{- end }}
+
+{{/* The server's container; `port` differs, as Knative chooses its own. */}}
+{{- define "lorikeet.container" -}}
+image: {{ include "lorikeet.image" . }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+env:
+  {{- include "lorikeet.env" . | nindent 2 }}
+{{- with .Values.store.credentialsSecret }}
+envFrom:
+  - secretRef: { name: {{ . }} }
+{{- end }}
+ports:
+  - name: {{ ternary "http1" "http" (eq .Values.mode "knative") }}
+    containerPort: 8080
+readinessProbe:
+  httpGet: { path: /readyz, port: 8080 }
+  periodSeconds: 2
+livenessProbe:
+  httpGet: { path: /livez, port: 8080 }
+  periodSeconds: 10
+  failureThreshold: 3
+resources:
+  {{- toYaml .Values.resources | nindent 2 }}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  runAsNonRoot: true
+  runAsUser: 1000
+  capabilities: { drop: [ALL] }
+  seccompProfile: { type: RuntimeDefault }
+volumeMounts:
+  - { name: keys, mountPath: /etc/lorikeet, readOnly: true }
+  - { name: tmp, mountPath: /tmp }
+  {{- if .Values.base.baked }}
+  - { name: data, mountPath: /data/cache/adapters, subPath: adapters }
+  - { name: data, mountPath: /data/jobs, subPath: jobs }
+  {{- else }}
+  - { name: data, mountPath: /data }
+  {{- end }}
+{{- end }}
+
+{{- define "lorikeet.volumes" -}}
+- name: keys
+  secret: { secretName: {{ .Values.keysSecret }} }
+- name: tmp
+  emptyDir: {}
+- name: data
+  {{- if .Values.data.storageClass }}
+  ephemeral:
+    volumeClaimTemplate:
+      spec:
+        accessModes: [ReadWriteOnce]
+        storageClassName: {{ .Values.data.storageClass }}
+        resources: { requests: { storage: {{ .Values.data.size }} } }
+  {{- else }}
+  emptyDir: { sizeLimit: {{ .Values.data.size }} }
+  {{- end }}
+{{- end }}

@@ -1,0 +1,166 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { pathToFileURL } from 'node:url';
+import { parseAllDocuments } from 'yaml';
+import { findTool, runTool, type Verdict } from './tools.ts';
+
+const CHART = 'infra/helm/lorikeet';
+/** The oldest version that the chart says it works on is 1.27; the validator's newest schemas are stricter. */
+const KUBERNETES = '1.33';
+const VALUES = [undefined, ...readdirSync(CHART).filter((file) => /^values-.*\.yaml$/.test(file))];
+
+interface Manifest {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly metadata: { readonly name: string };
+  readonly spec: Record<string, unknown>;
+}
+
+/** The tools that a test needs, or undefined after it was skipped. */
+function tools<N extends Parameters<typeof findTool>[0]>(t: TestContext, ...names: N[]) {
+  const found = names.map((name) => [name, findTool(name)] as const);
+  const missing = found.flatMap(([, tool]) => ('reason' in tool ? [tool.reason] : []));
+  if (missing.length === 0) {
+    return Object.fromEntries(
+      found.map(([name, tool]) => [name, (tool as { file: string }).file]),
+    ) as Record<N, string>;
+  }
+  t.skip(missing.join('; '));
+  return undefined;
+}
+
+function render(helm: string, values: string | undefined): Manifest[] {
+  const args = values === undefined ? [] : ['--values', path.join(CHART, values)];
+  const { code, output } = runTool(helm, [
+    ...['template', 'release', CHART, '--kube-version', KUBERNETES, '--namespace', 'space'],
+    ...args,
+  ]);
+  assert.equal(code, 0, output);
+  return parse(output);
+}
+
+function parse(text: string): Manifest[] {
+  return parseAllDocuments(text).flatMap((document) => document.toJS() ?? []);
+}
+
+/** Strictly, an unknown field is a fault. */
+function validate(validator: string, manifests: readonly unknown[]): Verdict {
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'manifests-'));
+  const file = path.join(folder, 'all.yaml');
+  try {
+    writeFileSync(file, manifests.map((manifest) => JSON.stringify(manifest)).join('\n---\n'));
+    return runTool(validator, ['--strict', '--quiet', '--no-warn', file]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** The pod of a Knative service as that of a Deployment, for which there are schemas. */
+function asDeployment({ metadata, spec }: Manifest): object {
+  const { template } = spec as { template: { spec: Record<string, unknown> } };
+  const { containerConcurrency: _1, timeoutSeconds: _2, ...pod } = template.spec;
+  const labels = { app: metadata.name };
+  return {
+    apiVersion: 'apps/v1',
+    kind: 'Deployment',
+    metadata,
+    spec: {
+      selector: { matchLabels: labels },
+      template: { metadata: { labels }, spec: pod },
+    },
+  };
+}
+
+const isKnative = ({ apiVersion, kind }: Manifest) =>
+  kind === 'Service' && apiVersion.startsWith('serving.knative.dev/');
+
+for (const values of VALUES) {
+  test(`the chart is valid with ${values ?? 'its own values'}`, (t) => {
+    const found = tools(t, 'helm', 'kubernetes-validate');
+    if (!found) return;
+    const args = values === undefined ? [] : ['--values', path.join(CHART, values)];
+    const lint = runTool(found.helm, ['lint', '--strict', CHART, ...args]);
+    assert.equal(lint.code, 0, lint.output);
+    const manifests = render(found.helm, values);
+    const plain = manifests.map((manifest) =>
+      isKnative(manifest) ? asDeployment(manifest) : manifest,
+    );
+    const { code, output } = validate(found['kubernetes-validate'], plain);
+    assert.equal(code, 0, output);
+  });
+}
+
+test('a misspelt field of a pod is found', (t) => {
+  const found = tools(t, 'helm', 'kubernetes-validate');
+  if (!found) return;
+  const text = JSON.stringify(render(found.helm, 'values-gke.yaml').find(isKnative));
+  const wrong = asDeployment(JSON.parse(text.replace('"image":', '"imag":')));
+  const { code, output } = validate(found['kubernetes-validate'], [wrong]);
+  assert.notEqual(code, 0);
+  assert.match(output, /imag/);
+});
+
+test('a value that the chart does not know is refused', (t) => {
+  const found = tools(t, 'helm');
+  if (!found) return;
+  const { code, output } = runTool(found.helm, [
+    ...['template', 'release', CHART, '--kube-version', KUBERNETES],
+    ...['--set', 'engine.slot=3'],
+  ]);
+  assert.notEqual(code, 0);
+  assert.match(output, /slot/);
+});
+
+test('custom resources obey the schemas of their projects', async (t) => {
+  const found = tools(t, 'helm', 'kubernetes-models');
+  if (!found) return;
+  const manifests = VALUES.flatMap((values) => render(found.helm, values)).filter(
+    ({ apiVersion }) =>
+      /^(keda\.sh|serving\.knative\.dev|monitoring\.coreos\.com)\//.test(apiVersion),
+  );
+  const kinds = new Set(manifests.map(({ kind }) => kind));
+  assert.deepEqual([...kinds].sort(), ['ScaledObject', 'Service', 'ServiceMonitor']);
+  for (const manifest of manifests) {
+    const Model = await customResource(found['kubernetes-models'], manifest);
+    new Model(manifest).validate();
+  }
+});
+
+type Model = new (manifest: object) => { validate(): void };
+
+async function customResource(kedaFolder: string, { apiVersion, kind }: Manifest): Promise<Model> {
+  const group = apiVersion.split('/')[0]!;
+  const packages: Record<string, string> = {
+    'keda.sh': 'keda',
+    'serving.knative.dev': 'knative',
+    'monitoring.coreos.com': 'prometheus-operator',
+  };
+  const folder = path.join(path.dirname(kedaFolder), packages[group]!);
+  const file = path.join(folder, apiVersion, `${kind}.js`);
+  return (await import(pathToFileURL(file).href))[kind];
+}
+
+test('plain manifests for KServe, Kueue and Cloud Run hold valid pods', (t) => {
+  const found = tools(t, 'kubernetes-validate');
+  if (!found) return;
+  const read = (file: string) => parse(readFileSync(`infra/${file}`, 'utf8'));
+  const [runtime, service] = read('kserve/serving-runtime.yaml');
+  const { containers, volumes } = runtime!.spec;
+  const asPod = {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name: 'pod' },
+    spec: { containers, volumes },
+  };
+  const cloudRun = read('cloud-run/service.yaml').map(asDeployment);
+  const { code, output } = validate(found['kubernetes-validate'], [asPod, ...cloudRun]);
+  assert.equal(code, 0, output);
+  const predictor = service!.spec['predictor'] as { model: { runtime: string } };
+  assert.equal(predictor.model.runtime, runtime!.metadata.name);
+  const queues = read('kueue/queues.yaml');
+  const [, cluster, local] = queues;
+  assert.equal(local!.spec['clusterQueue'], cluster!.metadata.name);
+});
