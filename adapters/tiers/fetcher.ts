@@ -1,0 +1,209 @@
+// Reads published adapters from the store, with patience that ends: deadlines, few tries, a breaker, a short memory of
+// failures. Where the bytes go is an argument. It knows no requests and no engine.
+import { LRUCache } from 'lru-cache';
+import { ServeError } from '../../src/errors.ts';
+import type { Logger } from '../../src/log.ts';
+import { keys, type VersionManifest } from '../manifest.ts';
+import { type ObjectStore, StoreError } from '../store/store.ts';
+import { Breaker, backoffMs, RetryBudget } from './breaker.ts';
+import { type Clock, deadline, sleep, systemClock, unlessAborted } from './clock.ts';
+import { CorruptContent, type OpenFile } from './disk.ts';
+import { FetchQueue } from './fetch-queue.ts';
+
+export interface FetcherOptions {
+  readonly store: Pick<ObjectStore, 'get' | 'label'>;
+  readonly log: Pick<Logger, 'warn' | 'error'>;
+  readonly clock?: Clock;
+  /** In [0, 1). */
+  readonly random?: () => number;
+  readonly deadlines?: Partial<FetchDeadlines>;
+}
+
+export interface FetchDeadlines {
+  /** Until the store's first answer. */
+  readonly firstByteMs: number;
+  /** Between two pieces of a body. */
+  readonly idleMs: number;
+  /** For a fetch, all its tries together. */
+  readonly totalMs: number;
+}
+
+/** S3 answers in 200 ms; the largest adapter (2 GiB) comes in 40 s at 50 MB/s. */
+const DEADLINES: FetchDeadlines = { firstByteMs: 4_000, idleMs: 5_000, totalMs: 60_000 };
+
+type FaultKind = 'unavailable' | 'denied' | 'invalid' | 'missing' | 'corrupt';
+
+interface FaultRule {
+  readonly maxTries: number;
+  /** Whoever asks again sooner gets the same answer. */
+  readonly rememberMs: number;
+  readonly code: 'adapter_unavailable' | 'adapter_checksum_mismatch';
+  /** What a person is alerted by: a retry cannot help. */
+  readonly alert?: string;
+}
+
+const FAULTS: Record<FaultKind, FaultRule> = {
+  unavailable: { maxTries: 3, rememberMs: 1_000, code: 'adapter_unavailable' },
+  denied: { maxTries: 1, rememberMs: 5_000, code: 'adapter_unavailable', alert: 's3_auth' },
+  invalid: { maxTries: 1, rememberMs: 5_000, code: 'adapter_unavailable', alert: 'store_invalid' },
+  missing: {
+    maxTries: 1,
+    rememberMs: 5_000,
+    code: 'adapter_unavailable',
+    alert: 'dangling_pointer',
+  },
+  corrupt: {
+    maxTries: 2,
+    rememberMs: 30_000,
+    code: 'adapter_checksum_mismatch',
+    alert: 'corrupt_object',
+  },
+};
+const MAX_REMEMBERED = 1_000;
+
+/** A manifest names a file that is not there. */
+class MissingObject extends Error {
+  override name = 'MissingObject';
+}
+
+export class Fetcher {
+  readonly #options: Required<Omit<FetcherOptions, 'deadlines'>>;
+  readonly #deadlines: FetchDeadlines;
+  readonly #queue = new FetchQueue();
+  readonly #breaker = new Breaker();
+  readonly #budget = new RetryBudget();
+  readonly #failures: LRUCache<string, ServeError>;
+  readonly #closed = new AbortController();
+
+  constructor({ deadlines, ...options }: FetcherOptions) {
+    this.#options = { clock: systemClock, random: Math.random, ...options };
+    this.#deadlines = { ...DEADLINES, ...deadlines };
+    this.#failures = new LRUCache({
+      max: MAX_REMEMBERED,
+      ttl: FAULTS.unavailable.rememberMs,
+      ttlResolution: 0,
+      perf: this.#options.clock,
+    });
+  }
+
+  /** Under way or waiting. */
+  get size(): number {
+    return this.#queue.size;
+  }
+
+  /**
+   * Gives `write` the version's files when its turn comes; more than once where a try fails. Rejects with `ServeError`,
+   * or with what `write` itself throws. Whoever asks is `owner`.
+   */
+  async fetch(
+    owner: string,
+    manifest: VersionManifest,
+    write: (open: OpenFile) => Promise<void>,
+  ): Promise<void> {
+    const id = `${owner}/${manifest.digest}`;
+    const known = this.#failures.get(id);
+    if (known) throw known;
+    this.#refuseInPause();
+    try {
+      await this.#queue.run(owner, () => this.#tries(manifest, write));
+    } catch (error) {
+      throw this.#toRefusal(id, error);
+    }
+  }
+
+  /** Ends what is under way. */
+  close(): void {
+    this.#closed.abort(new ServeError('overloaded', 'The server is shutting down.'));
+  }
+
+  async #tries(manifest: VersionManifest, write: (open: OpenFile) => Promise<void>): Promise<void> {
+    const { clock, random } = this.#options;
+    const { totalMs } = this.#deadlines;
+    const late = new StoreError('unavailable', `no adapter within ${totalMs} ms`);
+    using total = deadline(clock, { ms: totalMs, reason: late, parent: this.#closed.signal });
+    this.#budget.firstTry();
+    for (let attempt = 1; ; attempt++) {
+      this.#refuseInPause();
+      this.#breaker.asks(clock.now());
+      try {
+        await write((name) => this.#read(manifest, name, total.signal));
+        this.#breaker.succeeded();
+        return;
+      } catch (error) {
+        const kind = kindOf(error);
+        if (kind === 'unavailable') this.#breaker.failed(clock.now());
+        else this.#breaker.succeeded();
+        const isLast = !kind || attempt >= FAULTS[kind].maxTries || total.signal.aborted;
+        if (isLast || !this.#budget.take()) throw error;
+        await sleep(clock, backoffMs(attempt, random), total.signal);
+      }
+    }
+  }
+
+  /** The body of one file, with a deadline for the first answer and between its pieces. */
+  async *#read(
+    manifest: VersionManifest,
+    name: keyof VersionManifest['files'],
+    total: AbortSignal,
+  ): AsyncGenerator<Uint8Array> {
+    const { store, clock } = this.#options;
+    const key = keys.versionFile(manifest, name);
+    const { firstByteMs, idleMs } = this.#deadlines;
+    const late = (ms: number) => new StoreError('unavailable', `no byte of ${name} for ${ms} ms`);
+    using wait = deadline(clock, { ms: firstByteMs, reason: late(firstByteMs), parent: total });
+    const { signal } = wait;
+    const object = await unlessAborted(store.get(key, { signal }), signal);
+    if (!object) throw new MissingObject(`${name} is not in the store`);
+    const body = object.body[Symbol.asyncIterator]();
+    let isDone = false;
+    try {
+      while (true) {
+        wait.restart(idleMs, late(idleMs));
+        const next = await unlessAborted(body.next(), signal);
+        wait.stop(); // what the reader does with it is no silence of the store's
+        isDone = next.done === true;
+        if (isDone) return;
+        yield next.value;
+      }
+    } finally {
+      // Not awaited: a body that hangs is ended by the signal, not by waiting for its next piece.
+      if (!isDone) void body.return?.()?.catch(() => {});
+    }
+  }
+
+  #refuseInPause(): void {
+    const pauseMs = this.#breaker.pauseMs(this.#options.clock.now());
+    if (pauseMs === 0) return;
+    const retryAfterS = Math.ceil(pauseMs / 1000);
+    throw new ServeError('adapter_unavailable', MESSAGES.adapter_unavailable, { retryAfterS });
+  }
+
+  /** What a client is told, remembered and logged; the reason is for the log only. */
+  #toRefusal(id: string, error: unknown): unknown {
+    const kind = kindOf(error);
+    if (!kind) return error;
+    const { log, store } = this.#options;
+    const { code, rememberMs, alert } = FAULTS[kind];
+    const refusal = new ServeError(code, MESSAGES[code], { cause: error });
+    this.#failures.set(id, refusal, { ttl: rememberMs });
+    const fields = { adapter: id, store: store.label, reason: (error as Error).message };
+    if (alert) log.error({ ...fields, alert }, 'adapter not fetched');
+    else log.warn(fields, 'adapter not fetched');
+    return refusal;
+  }
+}
+
+const MESSAGES = {
+  adapter_unavailable: 'The adapter cannot be fetched now.',
+  adapter_checksum_mismatch: 'The stored adapter is not what was published.',
+} as const;
+
+/** Undefined for what is no fault of the store's: it is passed on. */
+function kindOf(error: unknown): FaultKind | undefined {
+  if (error instanceof StoreError) {
+    return error.kind === 'conflict' ? 'unavailable' : error.kind;
+  }
+  if (error instanceof MissingObject) return 'missing';
+  if (error instanceof CorruptContent) return 'corrupt';
+  return undefined;
+}
