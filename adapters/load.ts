@@ -8,7 +8,7 @@ import { parseAdapter } from './peft.ts';
 import type { AdapterWeights } from './weights.ts';
 
 /**
- * Loads adapters for one model. Throws `ServeError`: what `readAdapterFiles` and `parseAdapter` throw, and
+ * Loads adapters for one model. Throws `ServeError`: what `parseAdapter` throws, `adapter_unavailable`, and
  * `adapter_checksum_mismatch` where the folder no longer holds the content that was asked for.
  */
 export function createAdapterLoader(
@@ -27,12 +27,15 @@ async function loadPart(
   { digest, directory }: AdapterSourcePart,
   model: DecoderConfig,
 ): Promise<AdapterWeights> {
-  const files = await readAdapterFiles(directory);
-  if (files.digest !== digest) {
-    throw new ServeError(
-      'adapter_checksum_mismatch',
-      'the adapter is no longer what it was when the request named it',
-    );
-  }
+  const files = await readAdapterFiles(directory).catch((error) => {
+    // Whoever gave the digest has read the folder: a fault of its files is a change since then.
+    throw error instanceof ServeError && error.status === 422 ? changed(error) : error;
+  });
+  if (files.digest !== digest) throw changed();
   return parseAdapter(files, model);
+}
+
+function changed(cause?: unknown): ServeError {
+  const message = 'the adapter is no longer what it was when the request named it';
+  return new ServeError('adapter_checksum_mismatch', message, { cause });
 }

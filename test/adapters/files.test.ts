@@ -107,4 +107,6 @@ test('a loader gives weights only for the content that was asked for', async (t)
   writeFileSync(path.join(folder, CONFIG_FILE), 'something else');
   const mismatch = { code: 'adapter_checksum_mismatch', status: 503 };
   await assert.rejects(load(plainSource(digest, folder)), mismatch);
+  rmSync(path.join(folder, WEIGHTS_FILE)); // as where another process evicted it
+  await assert.rejects(load(plainSource(digest, folder)), mismatch);
 });
