@@ -37,6 +37,9 @@ export interface AdapterCacheStats {
   readonly hits: number;
   readonly misses: number;
   readonly evictions: number;
+  /** Loads that ended, by how. */
+  readonly loaded: number;
+  readonly failed: number;
 }
 
 /** An adapter that was refused is not read again for this long. */
@@ -75,6 +78,8 @@ export class AdapterCache {
   #hits = 0;
   #misses = 0;
   #evictions = 0;
+  #loaded = 0;
+  #failed = 0;
 
   constructor(options: AdapterCacheOptions) {
     this.#options = options;
@@ -122,6 +127,8 @@ export class AdapterCache {
       hits: this.#hits,
       misses: this.#misses,
       evictions: this.#evictions,
+      loaded: this.#loaded,
+      failed: this.#failed,
     };
   }
 
@@ -161,11 +168,13 @@ export class AdapterCache {
       this.#makeRoom(weights.byteSize);
       const entry: Entry = { weights, leaseCount: 0 };
       const loadMs = this.#now() - startMs;
+      this.#loaded++;
       // In the same turn, so that nothing is evicted between its load and its leases.
       for (const { resolve } of waiters)
         resolve(this.#createLease(entry, { tier: 'disk', loadMs }));
       if (waiters.size === 0) this.#idle.set(source.digest, entry);
     } catch (error) {
+      this.#failed++;
       const isPermanent = error instanceof ServeError && error.status === 422;
       if (isPermanent) this.#refusals.set(source.digest, error);
       this.#options.onFailure?.(source, error);

@@ -138,6 +138,8 @@ export class Generation {
         return;
       }
       case 'prompt':
+      case 'admitted':
+        return;
         this.#listener.prompt(run.choice, event.logprobs);
         return;
       case 'token': {

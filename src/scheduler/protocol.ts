@@ -49,11 +49,13 @@ export interface EngineModelInfo {
   weights: string;
 }
 
-/** A sequence sees: accepted, prompt?, token*, then exactly one of finished or failed. */
+/** A sequence sees: accepted, admitted, prompt?, token*, then exactly one of finished or failed. */
 export type EngineEvent =
   | { type: 'accepted'; id: SequenceId; tier?: CacheTier; loadMs?: number }
   | { type: 'prompt'; id: SequenceId; logprobs: TokenLogprob[] }
   | { type: 'token'; id: SequenceId; tokenId: number; logprob?: TokenLogprob }
+  /** It owns a KV slot, and its prefill begins. */
+  | { type: 'admitted'; id: SequenceId }
   | { type: 'finished'; id: SequenceId; reason: FinishReason }
   | { type: 'failed'; id: SequenceId; error: PlainError };
 
@@ -70,3 +72,24 @@ export interface EngineStats {
   residentAdapters: string[];
   adapterCacheBytes: number;
 }
+  /** Distinct adapters that may run at once. */
+  maxActiveAdapters: number;
+  /** Digests of the adapters in slots. */
+  attachedAdapters: string[];
+  /** Digests of the adapters of sequences without a KV slot. */
+  waitingAdapters: string[];
+  adapterCache: AdapterCacheFigures;
+  /** Of the engine process. */
+  residentMemoryBytes: number;
+}
+
+/** Adapters in memory; totals since the process began. */
+export interface AdapterCacheFigures {
+  bytes: number;
+  adapters: number;
+  hits: number;
+  misses: number;
+  evictions: number;
+  /** Loads that ended, by how. */
+  loaded: number;
+  failed: number;

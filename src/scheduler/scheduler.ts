@@ -49,6 +49,8 @@ export interface Step {
   readonly detach: readonly AdapterKey[];
   /** Together at most `prefillChunk` tokens; only the last may leave its prompt unfinished. */
   readonly prefills: readonly StepPrefill[];
+  /** Sequences whose prefill begins. */
+  readonly admitted: readonly SequenceId[];
   readonly decode: DecodeBatch | undefined;
 }
 
@@ -73,6 +75,9 @@ export interface SchedulerStats {
 
 export class Scheduler {
   readonly #options: Required<SchedulerOptions>;
+  maxActiveAdapters: number;
+  attachedAdapters: AdapterKey[];
+  waitingAdapters: AdapterKey[];
   readonly #queue = new FairQueue();
   readonly #turns: AdapterTurns;
   /** Every sequence that was submitted and has not ended. */
@@ -140,7 +145,7 @@ export class Scheduler {
     const detach = this.#detachUnused();
     const prefills = batches.map((batch) => ({ attach: this.#attach(batch.adapter), batch }));
     const decode = rows.length > 0 ? decodeBatch(rows) : undefined;
-    this.#inFlight = { moves, detach, prefills, decode };
+    this.#inFlight = { admitted, moves, detach, prefills, decode };
     return this.#inFlight;
   }
 
@@ -149,6 +154,7 @@ export class Scheduler {
     assert(step === this.#inFlight, 'the step in flight is settled, once');
     this.#inFlight = undefined;
     this.#totals.steps++;
+    const admitted = this.#prefilling.slice(known).map(({ id }) => id);
     const decoded = this.#running;
     const prefilled = this.#prefilling;
     const started = step.prefills.flatMap((prefill, i) =>
@@ -174,9 +180,10 @@ export class Scheduler {
 
   stats(): SchedulerStats {
     const { slotCount, maxSeqLength } = this.#options;
-    const waiting = this.ids('waiting').length;
-    let positions = 0;
-    for (const { pastLength } of this.#live.values()) positions += pastLength;
+    const live = [...this.#live.values()];
+    const waiting = live.filter(({ slot }) => slot === undefined);
+    const waitingAdapters = new Set(waiting.flatMap(({ adapter }) => adapter ?? []));
+    const positions = live.reduce((sum, { pastLength }) => sum + pastLength, 0);
     return {
       ...this.#totals,
       running: this.#live.size - waiting,
@@ -195,6 +202,9 @@ export class Scheduler {
       batches.push(batch);
       budget -= batch.tokenIds.length;
       // Charged at once: the next place of this step may be another tenant's.
+      maxActiveAdapters: this.#options.maxActiveAdapters,
+      attachedAdapters: [...this.#attached],
+      waitingAdapters: [...waitingAdapters],
       this.#queue.chargePrompt(sequence.tenant, batch.tokenIds.length);
     }
     return batches;

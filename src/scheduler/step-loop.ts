@@ -8,6 +8,7 @@ import { createSampler } from '../engine/sampler.ts';
 import { ServeError } from '../errors.ts';
 import { LoadWaits } from './load-waits.ts';
 import type {
+  AdapterCacheFigures,
   CacheTier,
   EngineEvent,
   EngineModelInfo,
@@ -48,8 +49,13 @@ export interface AdapterLeases {
   lease(source: AdapterSource, options: { signal: AbortSignal }): Promise<AdapterLease>;
   /** Digests of what is loaded. */
   resident(): string[];
-  stats(): { readonly idleBytes: number; readonly leasedBytes: number };
+  stats(): AdapterLeasesStats;
 }
+
+export type AdapterLeasesStats = Readonly<
+  Omit<AdapterCacheFigures, 'bytes' | 'adapters'> &
+    Record<'idleBytes' | 'leasedBytes' | 'idleCount' | 'leasedCount', number>
+>;
 
 export interface AdapterLease {
   readonly weights: AdapterWeights;
@@ -166,6 +172,7 @@ export class StepLoop {
   }
 
   async #runStep(step: Step): Promise<EngineEvent[]> {
+    this.#publish(step.admitted.map((id) => ({ type: 'admitted', id })));
     for (const { from, to, length } of step.moves) await this.#engine.moveSlot(from, to, length);
     for (const key of step.detach) await this.#engine.detachAdapter(key);
     const prefills: RunOutcome[] = [];
@@ -235,12 +242,15 @@ export class StepLoop {
   }
 
   #stats(): EngineStats {
-    const { idleBytes, leasedBytes } = this.#adapters.stats();
+    const { idleBytes, leasedBytes, idleCount, leasedCount, ...totals } = this.#adapters.stats();
+    const bytes = idleBytes + leasedBytes;
     return {
       ...this.#scheduler.stats(),
       slotCount: this.#engine.info.slotCount,
       residentAdapters: this.#adapters.resident(),
-      adapterCacheBytes: idleBytes + leasedBytes,
+      adapterCacheBytes: bytes,
+      adapterCache: { ...totals, bytes, adapters: idleCount + leasedCount },
+      residentMemoryBytes: process.memoryUsage.rss(),
     };
   }
 

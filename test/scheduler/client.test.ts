@@ -29,13 +29,13 @@ function generate(
   });
 }
 
-test('a sequence sees accepted, its tokens, and one end', async () => {
+test('a sequence sees accepted, admitted, its tokens, and one end', async () => {
   const client = createClient();
   const of = request([1, 2], { maxTokens: 5 });
   const events = await generate(client, source('a'), of);
   assert.deepEqual(
     events.map(({ type }) => type),
-    ['accepted', 'token', 'token', 'token', 'token', 'token', 'finished'],
+    ['accepted', 'admitted', 'token', 'token', 'token', 'token', 'token', 'finished'],
   );
   const tokens = events.flatMap((event) => (event.type === 'token' ? [event.tokenId] : []));
   assert.deepEqual(tokens, referenceTokens(of, 'a'));

@@ -172,7 +172,14 @@ export class FakeLeases implements AdapterLeases {
   }
 
   stats() {
-    return { idleBytes: 0, leasedBytes: 10 * this.held };
+    const totals = { hits: 0, misses: 0, evictions: 0, loaded: 0, failed: 0 };
+    return {
+      ...totals,
+      idleBytes: 0,
+      idleCount: 0,
+      leasedBytes: 10 * this.held,
+      leasedCount: this.held,
+    };
   }
 }
 
