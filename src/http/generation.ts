@@ -137,9 +137,9 @@ export class Generation {
         this.#onAccepted(run.choice, this.#receipt(event));
         return;
       }
-      case 'prompt':
       case 'admitted':
         return;
+      case 'prompt':
         this.#listener.prompt(run.choice, event.logprobs);
         return;
       case 'token': {

@@ -52,10 +52,10 @@ export interface EngineModelInfo {
 /** A sequence sees: accepted, admitted, prompt?, token*, then exactly one of finished or failed. */
 export type EngineEvent =
   | { type: 'accepted'; id: SequenceId; tier?: CacheTier; loadMs?: number }
-  | { type: 'prompt'; id: SequenceId; logprobs: TokenLogprob[] }
-  | { type: 'token'; id: SequenceId; tokenId: number; logprob?: TokenLogprob }
   /** It owns a KV slot, and its prefill begins. */
   | { type: 'admitted'; id: SequenceId }
+  | { type: 'prompt'; id: SequenceId; logprobs: TokenLogprob[] }
+  | { type: 'token'; id: SequenceId; tokenId: number; logprob?: TokenLogprob }
   | { type: 'finished'; id: SequenceId; reason: FinishReason }
   | { type: 'failed'; id: SequenceId; error: PlainError };
 
@@ -71,7 +71,6 @@ export interface EngineStats {
   nonFiniteRows: number;
   residentAdapters: string[];
   adapterCacheBytes: number;
-}
   /** Distinct adapters that may run at once. */
   maxActiveAdapters: number;
   /** Digests of the adapters in slots. */
@@ -93,3 +92,4 @@ export interface AdapterCacheFigures {
   /** Loads that ended, by how. */
   loaded: number;
   failed: number;
+}

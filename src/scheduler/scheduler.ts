@@ -45,12 +45,12 @@ export interface StepPrefill {
 
 /** What the engine does next: moves, detach, prefills in order, decode. */
 export interface Step {
+  /** Sequences whose prefill begins. */
+  readonly admitted: readonly SequenceId[];
   readonly moves: readonly SlotMove[];
   readonly detach: readonly AdapterKey[];
   /** Together at most `prefillChunk` tokens; only the last may leave its prompt unfinished. */
   readonly prefills: readonly StepPrefill[];
-  /** Sequences whose prefill begins. */
-  readonly admitted: readonly SequenceId[];
   readonly decode: DecodeBatch | undefined;
 }
 
@@ -71,13 +71,13 @@ export interface SchedulerStats {
   promptTokens: number;
   generatedTokens: number;
   nonFiniteRows: number;
+  maxActiveAdapters: number;
+  attachedAdapters: AdapterKey[];
+  waitingAdapters: AdapterKey[];
 }
 
 export class Scheduler {
   readonly #options: Required<SchedulerOptions>;
-  maxActiveAdapters: number;
-  attachedAdapters: AdapterKey[];
-  waitingAdapters: AdapterKey[];
   readonly #queue = new FairQueue();
   readonly #turns: AdapterTurns;
   /** Every sequence that was submitted and has not ended. */
@@ -141,6 +141,7 @@ export class Scheduler {
     const { rows, moves } = compactSlots(this.#running, this.#prefilling);
     this.#running = rows;
     const batches = this.#prefillBatches();
+    const admitted = this.#prefilling.slice(known).map(({ id }) => id);
     if (batches.length === 0 && rows.length === 0) return undefined;
     const detach = this.#detachUnused();
     const prefills = batches.map((batch) => ({ attach: this.#attach(batch.adapter), batch }));
@@ -154,7 +155,6 @@ export class Scheduler {
     assert(step === this.#inFlight, 'the step in flight is settled, once');
     this.#inFlight = undefined;
     this.#totals.steps++;
-    const admitted = this.#prefilling.slice(known).map(({ id }) => id);
     const decoded = this.#running;
     const prefilled = this.#prefilling;
     const started = step.prefills.flatMap((prefill, i) =>
@@ -189,6 +189,9 @@ export class Scheduler {
       running: this.#live.size - waiting,
       waiting,
       kvUsage: positions / (slotCount * maxSeqLength),
+      maxActiveAdapters: this.#options.maxActiveAdapters,
+      attachedAdapters: [...this.#attached],
+      waitingAdapters: [...waitingAdapters],
     };
   }
 
@@ -202,9 +205,6 @@ export class Scheduler {
       batches.push(batch);
       budget -= batch.tokenIds.length;
       // Charged at once: the next place of this step may be another tenant's.
-      maxActiveAdapters: this.#options.maxActiveAdapters,
-      attachedAdapters: [...this.#attached],
-      waitingAdapters: [...waitingAdapters],
       this.#queue.chargePrompt(sequence.tenant, batch.tokenIds.length);
     }
     return batches;
