@@ -140,6 +140,7 @@ export class Scheduler {
     assert(!this.#inFlight, 'one step at a time');
     const { rows, moves } = compactSlots(this.#running, this.#prefilling);
     this.#running = rows;
+    const known = this.#prefilling.length;
     const batches = this.#prefillBatches();
     const admitted = this.#prefilling.slice(known).map(({ id }) => id);
     if (batches.length === 0 && rows.length === 0) return undefined;
