@@ -14,6 +14,9 @@ export interface Tenant {
   readonly limits: TenantLimits;
 }
 
+/** What fair queues need to know of a tenant. */
+export type TenantShare = Pick<Tenant, 'id' | 'weight'>;
+
 /** Absent: unlimited. */
 export interface TenantLimits {
   readonly requestsPerMinute?: number;

@@ -6,6 +6,7 @@ import { ServeError } from '../errors.ts';
 import type { GenerationRequest, TokenLogprob } from '../generation.ts';
 import type { EngineClient, SequenceHandle } from '../scheduler/client.ts';
 import type { EngineEvent } from '../scheduler/protocol.ts';
+import type { TenantShare } from '../tenant.ts';
 
 export interface ChoicePlan {
   index: number;
@@ -15,7 +16,7 @@ export interface ChoicePlan {
 }
 
 export interface GenerationPlan {
-  tenant: string;
+  tenant: TenantShare;
   /** Released when the generation is over: a choice of a later wave may need the files again. */
   adapter: LocalLease | undefined;
   choices: readonly ChoicePlan[];
@@ -51,7 +52,7 @@ export interface GenerationOptions {
   createDecoder(stopStrings: readonly string[]): TextDecoder;
   /** Choices beyond this wait for others to end. */
   maxInFlight: number;
-  /** Once, whatever the end: nothing more will be generated. */
+  /** Once, whatever the end: nothing more will be generated. Not where the engine accepted nothing. */
   onEnd(completionTokens: number): void;
 }
 
@@ -197,7 +198,7 @@ export class Generation {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#plan.adapter?.release();
-    this.#options.onEnd(this.#completionTokens);
+    if (this.#accepted > 0) this.#options.onEnd(this.#completionTokens);
   }
 
   #fail(error: unknown): void {

@@ -4,6 +4,7 @@ import type { AdapterSource } from '../adapter-source.ts';
 import { ServeError } from '../errors.ts';
 import type { GenerationRequest } from '../generation.ts';
 import type { Logger } from '../log.ts';
+import type { TenantShare } from '../tenant.ts';
 import type { ChannelHandlers, EngineChannel, EngineState } from './channel.ts';
 import { InProcessChannel } from './in-process-channel.ts';
 import type {
@@ -35,7 +36,7 @@ export interface EngineClient {
    * never after a terminal event. Without `adapter` the base runs.
    */
   submit(
-    tenant: string,
+    tenant: TenantShare,
     adapter: AdapterSource | undefined,
     request: GenerationRequest,
     listener: EngineListener,
@@ -101,7 +102,7 @@ class ChannelClient implements EngineClient {
   }
 
   submit(
-    tenant: string,
+    { id: tenant, weight }: TenantShare,
     adapter: AdapterSource | undefined,
     request: GenerationRequest,
     listener: EngineListener,
@@ -112,7 +113,10 @@ class ChannelClient implements EngineClient {
     if (adapter) this.#loading.add(id);
     const isRefused = this.state !== 'ready';
     if (isRefused) queueMicrotask(() => this.#fail(id));
-    else this.#channel.send({ type: 'submit', id, tenant, request, ...(adapter && { adapter }) });
+    else {
+      const of = { tenant, weight, ...(adapter && { adapter }) };
+      this.#channel.send({ type: 'submit', id, ...of, request });
+    }
     return {
       id,
       abort: () => {

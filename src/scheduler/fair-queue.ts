@@ -1,14 +1,14 @@
-// The sequences that could run, fair between tenants by the tokens served to them: the virtual token
-// counter of arXiv 2401.00588. First in, first out within a tenant. Knows no slots and no time.
+// The sequences that could run, fair between tenants by the tokens served to them in proportion to their weights: the
+// virtual token counter of arXiv 2401.00588. First in, first out within a tenant. Knows no slots and no time.
 import { assert } from '../assert.ts';
 import type { Sequence } from './sequence.ts';
 
-/** What a served token costs its tenant: a generated one takes a step, a prompt one a share of a chunk. */
-const PROMPT_TOKEN_WEIGHT = 1;
-const GENERATED_TOKEN_WEIGHT = 2;
+/** What a served token costs a tenant of weight 1: a generated one takes a step, a prompt one a share of a chunk. */
+const PROMPT_TOKEN_COST = 1;
+const GENERATED_TOKEN_COST = 2;
 
 export class FairQueue {
-  /** Tenant → weighted tokens served. One entry for each tenant ever seen: as many as there are keys. */
+  /** Tenant → cost of the tokens served, over its weight. One entry for each tenant ever seen: as many as there are keys. */
   readonly #served = new Map<string, number>();
   /** Tenants with something waiting, and what. */
   readonly #waiting = new Map<string, Sequence[]>();
@@ -45,12 +45,16 @@ export class FairQueue {
     return undefined;
   }
 
-  chargePrompt(tenant: string, tokens: number): void {
-    this.#served.set(tenant, this.#servedTo(tenant) + PROMPT_TOKEN_WEIGHT * tokens);
+  chargePrompt(sequence: Sequence, tokens: number): void {
+    this.#charge(sequence, PROMPT_TOKEN_COST * tokens);
   }
 
-  chargeGenerated(tenant: string, tokens: number): void {
-    this.#served.set(tenant, this.#servedTo(tenant) + GENERATED_TOKEN_WEIGHT * tokens);
+  chargeGenerated(sequence: Sequence, tokens: number): void {
+    this.#charge(sequence, GENERATED_TOKEN_COST * tokens);
+  }
+
+  #charge({ tenant, weight }: Sequence, cost: number): void {
+    this.#served.set(tenant, this.#servedTo(tenant) + cost / weight);
   }
 
   /** A tenant that was idle starts here, so that it saved nothing up by being idle. */

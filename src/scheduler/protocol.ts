@@ -14,6 +14,8 @@ export type ToEngine =
       id: SequenceId;
       /** Fairness is between these. */
       tenant: string;
+      /** Its share relative to others'. */
+      weight: number;
       adapter?: AdapterSource;
       request: GenerationRequest;
     }

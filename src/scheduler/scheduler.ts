@@ -24,6 +24,8 @@ import {
   toPrefillBatch,
 } from './sequence.ts';
 
+const DEFAULT_MAX_WAITING = 256;
+
 export interface SchedulerOptions {
   /** KV slots: sequences that are prefilled or run at once. */
   slotCount: number;
@@ -31,6 +33,8 @@ export interface SchedulerOptions {
   maxSeqLength: number;
   /** Accepted sequences beyond the slots; more are refused, so that nobody waits without end. */
   maxWaiting?: number;
+  /** The same for one tenant, so that it cannot fill the queue; by default `maxWaiting`. */
+  maxWaitingPerTenant?: number;
   /** Prompt tokens of one step, of one prompt or of several: what the running rows wait for between two tokens. */
   prefillChunk?: number;
   /** Distinct adapters that run at once; by default as many as slots, which is no limit. */
@@ -82,6 +86,8 @@ export class Scheduler {
   readonly #turns: AdapterTurns;
   /** Every sequence that was submitted and has not ended. */
   readonly #live = new Map<SequenceId, Sequence>();
+  /** Tenant → how many of them are its. */
+  readonly #liveOf = new Map<string, number>();
   readonly #attached = new Set<AdapterKey>();
   /** Row i owns slot i, except between a settle and the next step. */
   #running: Sequence[] = [];
@@ -92,7 +98,8 @@ export class Scheduler {
 
   constructor(options: SchedulerOptions) {
     this.#options = {
-      maxWaiting: 256,
+      maxWaiting: DEFAULT_MAX_WAITING,
+      maxWaitingPerTenant: options.maxWaiting ?? DEFAULT_MAX_WAITING,
       prefillChunk: 256,
       maxActiveAdapters: options.slotCount,
       ...options,
@@ -100,9 +107,9 @@ export class Scheduler {
     this.#turns = new AdapterTurns(this.#options.maxActiveAdapters);
   }
 
-  /** Throws `ServeError` `overloaded` where slots and queue are full. */
+  /** Throws `ServeError`: `overloaded` where slots and queue are full, `rate_limit_exceeded` where by its own tenant. */
   submit(sequence: Sequence): void {
-    const { slotCount, maxSeqLength, maxWaiting } = this.#options;
+    const { slotCount, maxSeqLength, maxWaiting, maxWaitingPerTenant } = this.#options;
     const { promptIds, maxTokens } = sequence.request;
     assert(promptIds.length > 0, 'a prompt has tokens');
     assert(promptIds.length + maxTokens <= maxSeqLength, 'prompt and maxTokens fit into a slot');
@@ -110,7 +117,12 @@ export class Scheduler {
     if (this.#live.size >= slotCount + maxWaiting) {
       throw new ServeError('overloaded', 'The server is at its limit of waiting requests.');
     }
+    const own = this.#liveOf.get(sequence.tenant) ?? 0;
+    if (own >= slotCount + maxWaitingPerTenant) {
+      throw new ServeError('rate_limit_exceeded', 'Too many of your requests are waiting already.');
+    }
     this.#live.set(sequence.id, sequence);
+    this.#liveOf.set(sequence.tenant, own + 1);
     if (sequence.state === 'waiting') this.#queue.push(sequence);
   }
 
@@ -187,8 +199,8 @@ export class Scheduler {
     const positions = live.reduce((sum, { pastLength }) => sum + pastLength, 0);
     return {
       ...this.#totals,
-      running: this.#live.size - waiting,
-      waiting,
+      running: live.length - waiting.length,
+      waiting: waiting.length,
       kvUsage: positions / (slotCount * maxSeqLength),
       maxActiveAdapters: this.#options.maxActiveAdapters,
       attachedAdapters: [...this.#attached],
@@ -206,7 +218,7 @@ export class Scheduler {
       batches.push(batch);
       budget -= batch.tokenIds.length;
       // Charged at once: the next place of this step may be another tenant's.
-      this.#queue.chargePrompt(sequence.tenant, batch.tokenIds.length);
+      this.#queue.chargePrompt(sequence, batch.tokenIds.length);
     }
     return batches;
   }
@@ -291,7 +303,7 @@ export class Scheduler {
   #applyRow(sequence: Sequence, row: RowResult): EngineEvent[] {
     if (row.ok) {
       this.#totals.generatedTokens++;
-      this.#queue.chargeGenerated(sequence.tenant, 1);
+      this.#queue.chargeGenerated(sequence, 1);
     } else {
       this.#totals.nonFiniteRows++;
     }
@@ -308,6 +320,13 @@ export class Scheduler {
     return this.#conclude(sequence, [event]);
   }
 
+  #forget({ id, tenant }: Sequence): void {
+    this.#live.delete(id);
+    const left = this.#liveOf.get(tenant)! - 1;
+    if (left > 0) this.#liveOf.set(tenant, left);
+    else this.#liveOf.delete(tenant);
+  }
+
   /** Frees what the sequence holds where its events end it; an ending takes the events' place. */
   #conclude(sequence: Sequence, events: EngineEvent[]): EngineEvent[] {
     const concluded = sequence.ending ? [sequence.ending] : events;
@@ -315,7 +334,7 @@ export class Scheduler {
     if (sequence.state === 'waiting') this.#queue.remove(sequence);
     this.#prefilling = this.#prefilling.filter((other) => other !== sequence);
     this.#running = this.#running.filter((other) => other !== sequence);
-    this.#live.delete(sequence.id);
+    this.#forget(sequence);
     sequence.state = 'finished';
     sequence.slot = undefined;
     return concluded;

@@ -15,6 +15,8 @@ export type TerminalEvent = Extract<EngineEvent, { type: 'finished' | 'failed' }
 export interface Sequence {
   readonly id: SequenceId;
   readonly tenant: string;
+  /** The tenant's share when it was submitted. */
+  readonly weight: number;
   /** undefined = the base. */
   readonly adapter: AdapterKey | undefined;
   readonly request: GenerationRequest;
@@ -33,7 +35,10 @@ export interface Sequence {
   ending: TerminalEvent | undefined;
 }
 
-export type SequenceInit = Pick<Sequence, 'id' | 'tenant' | 'adapter' | 'request' | 'sampler'>;
+export type SequenceInit = Pick<
+  Sequence,
+  'id' | 'tenant' | 'weight' | 'adapter' | 'request' | 'sampler'
+>;
 
 /** A sequence with an adapter starts as `loading`, one of the base as `waiting`. */
 export function createSequence(init: SequenceInit): Sequence {

@@ -67,7 +67,7 @@ export interface AdapterLease {
 export interface StepLoopOptions {
   engine: StepEngine;
   adapters: AdapterLeases;
-  limits?: Pick<SchedulerOptions, 'maxWaiting' | 'prefillChunk' | 'maxActiveAdapters'>;
+  limits?: Omit<SchedulerOptions, 'slotCount' | 'maxSeqLength'>;
 }
 
 type SubmitMessage = Extract<ToEngine, { type: 'submit' }>;
@@ -132,12 +132,12 @@ export class StepLoop {
     this.#wake();
   }
 
-  #submit({ id, tenant, adapter, request }: SubmitMessage): void {
+  #submit({ id, tenant, weight, adapter, request }: SubmitMessage): void {
     try {
       if (this.#isDraining) throw shuttingDown();
       const { vocabSize } = this.#engine.info;
       const sampler = createSampler(request.sampling, { promptIds: request.promptIds, vocabSize });
-      const init = { id, tenant, adapter: adapter?.digest, request, sampler };
+      const init = { id, tenant, weight, adapter: adapter?.digest, request, sampler };
       this.#scheduler.submit(createSequence(init));
     } catch (error) {
       this.#publish([{ type: 'failed', id, error: this.#toServeError(error).toPlain() }]);

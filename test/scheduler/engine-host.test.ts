@@ -18,6 +18,7 @@ import { createEngineHost } from '../../src/scheduler/engine-host.ts';
 import type { EngineEvent } from '../../src/scheduler/protocol.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
+import { LOCAL_TENANT } from '../../src/tenant.ts';
 import { CONFIG, filled, json, keyOf } from '../adapters/sample.ts';
 import { plainSource } from '../adapters/sources.ts';
 import { seededRandom, servingFolder, temporaryFolder, tinyModel } from '../fixtures.ts';
@@ -56,7 +57,7 @@ async function adapterFolder(t: TestContext, config: DecoderConfig, seed: number
 function generate(client: EngineClient, adapter: AdapterSource | undefined, of: GenerationRequest) {
   const events: EngineEvent[] = [];
   return new Promise<EngineEvent[]>((resolve) => {
-    client.submit('t', adapter, of, (event) => {
+    client.submit(LOCAL_TENANT, adapter, of, (event) => {
       events.push(event);
       if (isTerminal(event)) resolve(events);
     });

@@ -11,6 +11,7 @@ import {
 } from '../../src/scheduler/client.ts';
 import type { EngineEvent } from '../../src/scheduler/protocol.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
+import { LOCAL_TENANT } from '../../src/tenant.ts';
 import { referenceTokens, request, source } from './fake-engine.ts';
 
 const entry = new URL('./fixtures/fake-engine-process.ts', import.meta.url);
@@ -65,7 +66,7 @@ function generate(client: EngineClient, of = long, adapter = source('a')): Strea
   const accepted = seen('accepted');
   const started = seen('token');
   const ended = new Promise<EngineEvent>((resolve) => {
-    client.submit('t', adapter, of, (event) => {
+    client.submit(LOCAL_TENANT, adapter, of, (event) => {
       events.push(event);
       waiters.get(event.type)?.();
       if (isTerminal(event)) resolve(event);

@@ -31,10 +31,10 @@ class Bench {
 
   submit(
     request: GenerationRequest,
-    { tenant = 't', adapter = undefined as string | undefined } = {},
+    { tenant = 't', weight = 1, adapter = undefined as string | undefined } = {},
   ) {
     const id = ++this.#lastId as SequenceId;
-    this.scheduler.submit(createSequence({ id, tenant, adapter, request, sampler }));
+    this.scheduler.submit(createSequence({ id, tenant, weight, adapter, request, sampler }));
     return id;
   }
 
@@ -309,4 +309,30 @@ test('with one adapter at a time, an endless stream of one adapter does not star
     assert.ok(bench.engine.attached.size <= 1);
   }
   assert.equal(bench.ending(other), 'length');
+});
+
+test('backlogged tenants are served in proportion to their weights', () => {
+  const bench = new Bench({ slotCount: 4, maxWaiting: 1000 });
+  const one = request([1, 2], { maxTokens: 3 });
+  const owners = new Map<SequenceId, 'light' | 'heavy'>();
+  for (let i = 0; i < 400; i++) {
+    owners.set(bench.submit(one, { tenant: 'light', weight: 0.5 }), 'light');
+    owners.set(bench.submit(one, { tenant: 'heavy', weight: 2 }), 'heavy');
+  }
+  for (let i = 0; i < 300; i++) bench.step();
+  const count = { light: 0, heavy: 0 };
+  for (const { id, type } of bench.events) if (type === 'token') count[owners.get(id)!]++;
+  const ratio = count.heavy / count.light;
+  assert.ok(ratio > 3.9 && ratio < 4.1, `${count.heavy} to ${count.light}`);
+});
+
+test("a tenant that fills its own queue is told that it is its limit, and takes nobody's place", () => {
+  const bench = new Bench({ slotCount: 1, maxWaiting: 4, maxWaitingPerTenant: 2 });
+  const one = request([1], { maxTokens: 1 });
+  for (let i = 0; i < 3; i++) bench.submit(one, { tenant: 'a' });
+  assert.throws(() => bench.submit(one, { tenant: 'a' }), { code: 'rate_limit_exceeded' });
+  for (let i = 0; i < 2; i++) bench.submit(one, { tenant: 'b' });
+  assert.throws(() => bench.submit(one, { tenant: 'b' }), { code: 'overloaded' });
+  bench.step();
+  bench.submit(one, { tenant: 'a' });
 });

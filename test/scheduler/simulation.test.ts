@@ -80,6 +80,7 @@ class KeepsASlotFree extends Scheduler {
       ...SIM_OPTIONS,
       slotCount: SIM_OPTIONS.slotCount - 1,
       maxWaiting: SIM_OPTIONS.maxWaiting + 1,
+      maxWaitingPerTenant: SIM_OPTIONS.maxWaitingPerTenant + 1,
     });
   }
 }
@@ -87,6 +88,18 @@ class KeepsASlotFree extends Scheduler {
 class TakesTooMany extends Scheduler {
   constructor() {
     super({ ...SIM_OPTIONS, maxWaiting: SIM_OPTIONS.maxWaiting + 1 });
+  }
+}
+
+class TakesTooManyOfATenant extends Scheduler {
+  constructor() {
+    super({ ...SIM_OPTIONS, maxWaitingPerTenant: SIM_OPTIONS.maxWaitingPerTenant + 1 });
+  }
+}
+
+class IgnoresWeights extends Scheduler {
+  override submit(sequence: Sequence): void {
+    super.submit(Object.assign(sequence, { weight: 1 }));
   }
 }
 
@@ -110,8 +123,10 @@ const SEEDED_BUGS: readonly [invariant: string, bug: () => Scheduler][] = [
   ['I08', () => new LosesEnds(SIM_OPTIONS)],
   ['I09', () => new LosesTheLastToken(SIM_OPTIONS)],
   ['I13', () => new KnowsOneTenant(SIM_OPTIONS)],
+  ['I13', () => new IgnoresWeights(SIM_OPTIONS)],
   ['I14', () => new KeepsASlotFree()],
   ['I16', () => new TakesTooMany()],
+  ['I16', () => new TakesTooManyOfATenant()],
   ['I21', () => new AbortsLate(SIM_OPTIONS)],
 ];
 

@@ -17,10 +17,13 @@ export const SIM_OPTIONS: Required<Omit<SchedulerOptions, 'maxActiveAdapters'>> 
   slotCount: 3,
   maxSeqLength: MAX_PROMPT + MAX_TOKENS,
   maxWaiting: 24,
+  maxWaitingPerTenant: 16,
   prefillChunk: 5,
 };
 
-/** How far two backlogged tenants' service may lie apart: threats.md I13, with w_p = 1 and w_q = 2. */
+const WEIGHTS = { a: 1, b: 8, c: 2 };
+
+/** How far two backlogged tenants' service over weight may lie apart: I13, with w_p = 1, w_q = 2, weights from 1 up. */
 const MAX_UNFAIRNESS = 2 * Math.max(MAX_PROMPT, 2 * SIM_OPTIONS.slotCount * MAX_TOKENS);
 
 const submission = fc.record({
@@ -57,7 +60,7 @@ const sampler: Sampler = { sample: () => ({ id: 0 }) };
 
 interface Tracked {
   readonly sequence: Sequence;
-  readonly tenant: string;
+  readonly tenant: Submission['tenant'];
   readonly events: EngineEvent[];
   abortedAt: 'no' | 'asked' | 'due';
 }
@@ -111,6 +114,7 @@ export class Simulation {
   }
 
   #submit({ tenant, adapter, promptLength, maxTokens, stops, scores }: Submission): void {
+    const weight = WEIGHTS[tenant];
     const id = ++this.#lastId as SequenceId;
     const promptIds = Array.from({ length: promptLength }, (_, i) => id * 1000 + i);
     const request: GenerationRequest = {
@@ -120,16 +124,20 @@ export class Simulation {
       sampling: GREEDY,
       ...(scores && { promptTopLogprobs: 0 }),
     };
-    const sequence = createSequence({ id, tenant, adapter, request, sampler });
-    const isFull = this.#live().length >= SIM_OPTIONS.slotCount + SIM_OPTIONS.maxWaiting;
+    const sequence = createSequence({ id, tenant, weight, adapter, request, sampler });
+    const { slotCount, maxWaiting, maxWaitingPerTenant } = SIM_OPTIONS;
+    const isFull = this.#live().length >= slotCount + maxWaiting;
+    const isFullOfOwn = this.#live(tenant).length >= slotCount + maxWaitingPerTenant;
     try {
       this.#scheduler.submit(sequence);
     } catch (error) {
-      check(error instanceof ServeError && error.code === 'overloaded', 'I16', String(error));
-      check(isFull, 'I16', 'refused with room left');
+      const code = isFull ? 'overloaded' : 'rate_limit_exceeded';
+      check(error instanceof ServeError && error.code === code, 'I16', String(error));
+      check(isFull || isFullOfOwn, 'I16', 'refused with room left');
       return;
     }
     check(!isFull, 'I16', 'accepted beyond the limit');
+    check(!isFullOfOwn, 'I16', "accepted beyond the tenant's limit");
     this.#tracked.set(id, { sequence, tenant, events: [], abortedAt: 'no' });
   }
 
@@ -247,7 +255,8 @@ export class Simulation {
       if (slot === undefined) continue;
       const prompt = prefillOf(step, slot)?.batch.tokenIds.length ?? 0;
       const generated = state === 'running' && decode?.rows[slot]?.ok ? 1 : 0;
-      this.#served.set(tenant, (this.#served.get(tenant) ?? 0) + prompt + 2 * generated);
+      const service = (prompt + 2 * generated) / WEIGHTS[tenant];
+      this.#served.set(tenant, (this.#served.get(tenant) ?? 0) + service);
     }
   }
 
@@ -276,9 +285,9 @@ export class Simulation {
     }
   }
 
-  #live(): SequenceId[] {
+  #live(of?: string): SequenceId[] {
     return [...this.#tracked.values()]
-      .filter(({ events }) => !isTerminal(events.at(-1)))
+      .filter(({ tenant, events }) => !isTerminal(events.at(-1)) && (of ?? tenant) === tenant)
       .map(({ sequence }) => sequence.id);
   }
 

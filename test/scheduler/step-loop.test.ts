@@ -28,7 +28,14 @@ class Bench {
 
   submit(request: GenerationRequest, adapter?: AdapterSource): SequenceId {
     const id = ++this.#lastId as SequenceId;
-    this.loop.handle({ type: 'submit', id, tenant: 't', ...(adapter && { adapter }), request });
+    this.loop.handle({
+      type: 'submit',
+      id,
+      tenant: 't',
+      weight: 1,
+      ...(adapter && { adapter }),
+      request,
+    });
     return id;
   }
 

@@ -3,6 +3,7 @@ import { type TestContext, test } from 'node:test';
 import { createLog } from '../../src/log.ts';
 import { createProcessClient, type EngineClient } from '../../src/scheduler/client.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
+import { LOCAL_TENANT } from '../../src/tenant.ts';
 import { request, source } from './fake-engine.ts';
 
 /** First prompt token that the fixture takes as an order to hang. */
@@ -24,7 +25,7 @@ async function start(t: TestContext): Promise<EngineClient> {
 test('the watchdog leaves a process alone whose last work ended without a step', async (t) => {
   const client = await start(t);
   await new Promise<void>((resolve) => {
-    const handle = client.submit('t', source('slow'), request([1]), (event) => {
+    const handle = client.submit(LOCAL_TENANT, source('slow'), request([1]), (event) => {
       if (isTerminal(event)) resolve();
     });
     handle.abort();
@@ -36,11 +37,11 @@ test('the watchdog leaves a process alone whose last work ended without a step',
 
 test('the watchdog leaves a process alone that loads an adapter, until a step is due', async (t) => {
   const client = await start(t);
-  client.submit('t', source('slow'), request([1]), () => {});
+  client.submit(LOCAL_TENANT, source('slow'), request([1]), () => {});
   t.mock.timers.tick(60_000);
   assert.equal(client.state, 'ready');
   await new Promise<void>((resolve) => {
-    client.submit('t', source('a'), request([HANG]), (event) => {
+    client.submit(LOCAL_TENANT, source('a'), request([HANG]), (event) => {
       if (event.type === 'accepted') resolve();
     });
   });

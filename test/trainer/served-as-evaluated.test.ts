@@ -1,5 +1,6 @@
 // Train = serve: what the published adapter answers greedily is what the trainer's own evaluation of it says, token by
 // token.
+
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -9,6 +10,7 @@ import { createLog } from '../../src/log.ts';
 import { createInProcessClient, type EngineClient } from '../../src/scheduler/client.ts';
 import { createEngineHost } from '../../src/scheduler/engine-host.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
+import { LOCAL_TENANT } from '../../src/tenant.ts';
 import type { Example } from '../../trainer/data/example.ts';
 import { describeExamples } from '../../trainer/data/load-dataset.ts';
 import { executeRun } from '../../trainer/execute-run.ts';
@@ -76,7 +78,7 @@ function answer(
 ): Promise<Continuation> {
   const tokenIds: number[] = [];
   return new Promise((resolve, reject) => {
-    client.submit('t', adapter, request(promptIds, { maxTokens: 24 }), (event) => {
+    client.submit(LOCAL_TENANT, adapter, request(promptIds, { maxTokens: 24 }), (event) => {
       if (event.type === 'token') tokenIds.push(event.tokenId);
       else if (event.type === 'finished') resolve({ promptIds, tokenIds });
       else if (event.type === 'failed') reject(new Error(event.error.message));

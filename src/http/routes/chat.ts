@@ -32,7 +32,7 @@ export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
       const { ids } = prepareMessages(body.messages, deps);
       return answer(c, deps, {
         endpoint: CHAT,
-        tenant: tenant.id,
+        tenant,
         model,
         choices: planChoices(body, ids, deps),
         stopStrings: body.stop,

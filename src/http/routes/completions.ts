@@ -36,7 +36,7 @@ export function addCompletionsRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void
       const budget = (promptTokens: number) => budgetFor(promptTokens, body, deps);
       const prompts = await preparePrompts(body.prompt, deps, budget);
       return answer(c, deps, {
-        tenant: tenant.id,
+        tenant,
         model,
         choices: planChoices(body, prompts, deps),
         ...planAnswer(body, prompts),
