@@ -26,14 +26,24 @@ export async function folderNames(root: string): Promise<string[]> {
   return names.filter((name) => NAME_PATTERN.test(name)).sort();
 }
 
+/** The adapter folder of that name below the root; throws as `findFolderAt`. */
+export async function findFolder(root: string, name: string): Promise<AdapterFolder | undefined> {
+  return NAME_PATTERN.test(name) ? findFolderAt(root, name) : undefined;
+}
+
 /**
- * The adapter folder of that name: below the root, links followed, with a configuration; else undefined.
+ * The adapter folder at a path: below the root, links followed, with a configuration; else undefined.
  * Throws `ServeError` (503) where the file system fails.
  */
-export async function findFolder(root: string, name: string): Promise<AdapterFolder | undefined> {
-  if (!NAME_PATTERN.test(name)) return undefined;
+export async function findFolderAt(
+  root: string,
+  place: string,
+): Promise<AdapterFolder | undefined> {
   try {
-    const [top, directory] = await Promise.all([realpath(root), realpath(path.join(root, name))]);
+    const [top, directory] = await Promise.all([
+      realpath(root),
+      realpath(path.resolve(root, place)),
+    ]);
     if (!directory.startsWith(top + path.sep)) return undefined;
     const [config, weights] = await Promise.all([
       stat(path.join(directory, CONFIG_FILE), { bigint: true }),

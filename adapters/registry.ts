@@ -1,15 +1,16 @@
-// Names → what they stand for: the base, or an adapter's digest and where its files lie. This registry serves a
-// folder of PEFT folders to one tenant; it looks at a folder when it is asked for, so it needs no restart and no
-// watcher. It knows no weights: whether an adapter's tensors fit the model is found when they are loaded.
-import { readdir } from 'node:fs/promises';
-import { LRUCache } from 'lru-cache';
+// Names → what they stand for, for one tenant: the base, or the adapters whose names it may use, by content. Composes
+// the places where adapters are found; knows neither folders nor stores, and no weights: whether tensors fit the
+// model is found when they are loaded.
 import { ServeError } from '../src/errors.ts';
-import type { Logger } from '../src/log.ts';
-import { SHARED_OWNER, type Tenant } from '../src/tenant.ts';
-import { digestAdapterFiles } from './files.ts';
-import { type AdapterFolder, findFolder, folderNames } from './folders.ts';
-import { parseAdapterConfig } from './peft-config.ts';
-import type { ResolvedAdapter, ResolvedModel } from './resolved.ts';
+import { mayUseAdapter, SHARED_OWNER, type Tenant } from '../src/tenant.ts';
+import { type AdapterName, type NamedTerm, parseModelName } from './model-name.ts';
+import {
+  type AdapterPart,
+  contentDigest,
+  pinnedName,
+  type ResolvedAdapter,
+  type ResolvedModel,
+} from './resolved.ts';
 
 export interface ModelEntry {
   readonly id: string;
@@ -17,143 +18,211 @@ export interface ModelEntry {
   readonly created: number;
   /** An adapter's base; absent for the base itself. */
   readonly parent?: string;
+  /** What it stands for now: of a published name, its version. */
   readonly root: string;
+  /** Whose it is; absent for the base. */
+  readonly owner?: string;
 }
 
+export interface ResolveChoice {
+  /** Requests with equal text get the same version of an alias that is split. */
+  readonly sticky?: string;
+}
+
+/** All throw `ServeError`: the same `model_not_found` for every miss. */
 export interface Registry {
-  /** Throws `ServeError`: the same `model_not_found` for every miss, `adapter_invalid`, `adapter_unavailable`. */
-  resolve(tenant: Tenant, model: string): Promise<ResolvedModel>;
+  /** Also throws `adapter_invalid`, `base_mismatch`, `adapter_unavailable`. */
+  resolve(tenant: Tenant, model: string, choice?: ResolveChoice): Promise<ResolvedModel>;
+  /** One model in any form of its name; throws as `resolve`. */
+  describe(tenant: Tenant, model: string): Promise<ModelEntry>;
   /** What this tenant may name: the base first, then adapters by name. */
   list(tenant: Tenant): Promise<ModelEntry[]>;
+  /** Removes what the tenant itself has published: a name, one version, or one alias. */
+  remove(tenant: Tenant, model: string): Promise<void>;
 }
 
-interface BaseModel {
+/** Where adapters are found by name. Whoever asks may use the owner's adapters of that name. */
+export interface AdapterFinder {
+  /** Undefined: there is none. */
+  find(
+    owner: string,
+    adapter: AdapterName,
+    choice: ResolveChoice,
+  ): Promise<FoundAdapter | undefined>;
+  /** What is found by a name alone. */
+  list(owner: string): Promise<ListedAdapter[]>;
+}
+
+export interface ListedAdapter {
+  readonly name: string;
+  readonly owner: string;
+  /** What the name stands for now (`pinnedName`). */
+  readonly root: string;
+  /** Unix seconds. */
+  readonly created: number;
+  /** Of the base that it was made for, where that is known. */
+  readonly baseDigest?: string;
+}
+
+export interface FoundAdapter {
+  readonly part: Omit<AdapterPart, 'weight'>;
+  /** Unix seconds. */
+  readonly created: number;
+}
+
+/** A finder whose adapters can be removed by their owner. */
+export interface AdapterArchive extends AdapterFinder {
+  /** What the name stands for: all of it, a version, or an alias. False: there is none. */
+  remove(owner: string, adapter: AdapterName | string): Promise<boolean>;
+}
+
+export interface BaseModel {
   readonly id: string;
   /** Its other names. */
   readonly names: readonly string[];
+  /** Of its artifact, hex. */
+  readonly digest: string;
 }
 
-export interface FolderRegistryOptions {
+export interface RegistryOptions {
   readonly base: BaseModel;
-  readonly log?: Logger;
+  /** What this machine's operator gives to everybody, first come first found. */
+  readonly local?: readonly AdapterFinder[];
+  readonly store?: AdapterArchive;
   /** Unix milliseconds. */
   readonly now?: () => number;
 }
 
-/** They mean the base, whatever folders there are. */
-const BASE_NAMES = ['base', 'default'];
-/** Folders that are remembered and listed; more are served, and hashed again when they were forgotten. */
-const MAX_FOLDERS = 10_000;
-/** How often a folder that changes while it is hashed is tried again at once. */
-const MAX_TRIES = 3;
-/**
- * A file written twice within one tick of its clock (4 ms on Linux, 2 s on FAT) may keep its size and its times,
- * so a digest taken sooner after a change serves its own request only.
- */
-const SETTLING_MS = 2000;
-/** Shipped by training scripts beside an adapter; never read: the base's own are used. */
-const IGNORED_FILES = ['tokenizer.json', 'added_tokens.json', 'chat_template.jinja'];
-
-interface Known {
-  readonly signature: string;
-  /** The digest, or undefined where the files changed meanwhile; rejects with the refusal. */
-  readonly digest: Promise<string | undefined>;
-  /** `final` holds as long as the signature does. */
-  state: 'pending' | 'provisional' | 'final';
+interface Asked {
+  /** `default` replaced by what it means. */
+  readonly id: string;
+  /** None: the base. */
+  readonly terms: readonly NamedTerm[];
 }
 
-/** A registry over the folders below `root`, each a model's name; without a root there is only the base. */
-export function createFolderRegistry(
-  root: string | undefined,
-  { base, log, now = Date.now }: FolderRegistryOptions,
-): Registry {
-  const known = new LRUCache<string, Known>({ max: MAX_FOLDERS });
-  const startedMs = now();
-  const baseNames = new Set([...BASE_NAMES, base.id, ...base.names]);
-  const find = async (name: string) => (root === undefined ? undefined : findFolder(root, name));
+export function createRegistry(options: RegistryOptions): Registry {
+  return new ComposedRegistry(options);
+}
 
-  function identify(name: string, folder: AdapterFolder): Promise<string | undefined> {
-    const { signature, changedMs } = folder;
-    const remembered = known.get(name);
-    const isSame = remembered?.signature === signature;
-    if (isSame && remembered.state !== 'provisional') return remembered.digest;
-    const settledState = now() - changedMs > SETTLING_MS ? 'final' : 'provisional';
-    const digest = inspect(name, folder, isSame ? undefined : log);
-    const entry: Known = { signature, digest, state: 'pending' };
-    known.set(name, entry);
-    digest.then(
-      (found) => {
-        entry.state = found === undefined ? 'provisional' : settledState;
-      },
-      (error) => {
-        entry.state = isRefusal(error) ? settledState : 'provisional';
-      },
+class ComposedRegistry implements Registry {
+  readonly #base: BaseModel;
+  readonly #baseNames: ReadonlySet<string>;
+  readonly #local: readonly AdapterFinder[];
+  readonly #store: AdapterArchive | undefined;
+  readonly #startedS: number;
+
+  constructor({ base, local = [], store, now = Date.now }: RegistryOptions) {
+    this.#base = base;
+    this.#baseNames = new Set(['base', base.id, ...base.names]);
+    this.#local = local;
+    this.#store = store;
+    this.#startedS = Math.floor(now() / 1000);
+  }
+
+  async resolve(tenant: Tenant, model: string, choice: ResolveChoice = {}): Promise<ResolvedModel> {
+    const { id, terms } = this.#read(tenant, model);
+    if (terms.length === 0) return { kind: 'base', id: this.#base.id };
+    return toResolved(id, terms, await this.#findAll(tenant, terms, choice));
+  }
+
+  async describe(tenant: Tenant, model: string): Promise<ModelEntry> {
+    const { id, terms } = this.#read(tenant, model);
+    if (terms.length === 0) return this.#baseEntry();
+    const found = await this.#findAll(tenant, terms, {});
+    const { parts } = toResolved(id, terms, found);
+    const created = Math.max(...found.map((one) => one.created));
+    const { owner } = parts[0]!;
+    return { id, created, parent: this.#base.id, root: pinnedName(parts), owner };
+  }
+
+  async list(tenant: Tenant): Promise<ModelEntry[]> {
+    const lists = await Promise.all(
+      this.#places(tenant).map(({ finder, owner }) => finder.list(owner)),
     );
-    return digest;
-  }
-
-  /** Hashes a folder that is new or has changed, and says once in the log what its owner may want to know. */
-  async function inspect(
-    name: string,
-    folder: AdapterFolder,
-    log: Logger | undefined,
-  ): Promise<string | undefined> {
-    try {
-      const { digest, configBytes } = await digestAdapterFiles(folder.directory);
-      const { baseModel } = parseAdapterConfig(configBytes);
-      if ((await find(name))?.signature !== folder.signature) return undefined;
-      warnOfOtherBase(name, baseModel, log);
-      const ignored = (await readdir(folder.directory)).filter((f) => IGNORED_FILES.includes(f));
-      if (ignored.length > 0) log?.warn({ adapter: name, ignored }, 'adapter ships files not used');
-      return digest;
-    } catch (error) {
-      if ((await find(name))?.signature !== folder.signature) return undefined;
-      log?.warn({ adapter: name, reason: (error as Error).message }, 'adapter refused');
-      throw error;
-    }
-  }
-
-  function warnOfOtherBase(name: string, baseModel: string | undefined, log: Logger | undefined) {
-    const trainedOn = baseModel?.split(/[\\/]/).findLast((part) => part !== '');
-    if (trainedOn === undefined || baseNames.has(trainedOn)) return;
-    log?.warn({ adapter: name, trainedOn, base: base.id }, 'adapter names another base model');
-  }
-
-  return {
-    async resolve(_tenant, model) {
-      if (baseNames.has(model)) return { kind: 'base', id: base.id };
-      for (let attempt = 0; attempt < MAX_TRIES; attempt++) {
-        const folder = await find(model);
-        if (!folder) throw modelNotFound();
-        const digest = await identify(model, folder);
-        if (digest) return toResolved(model, digest, folder);
-      }
-      throw new ServeError('adapter_unavailable', 'adapter unavailable: it is being replaced');
-    },
-
-    async list(_tenant) {
-      const names = root === undefined ? [] : await folderNames(root);
-      const ids = names.filter((name) => !baseNames.has(name)).slice(0, MAX_FOLDERS);
-      const folders = await Promise.all(ids.map((id) => find(id).catch(() => undefined)));
-      const entries = ids.flatMap((id, i): ModelEntry[] => {
-        const created = folders[i]?.createdMs;
-        if (created === undefined) return [];
-        return [{ id, created: toSeconds(created), parent: base.id, root: id }];
+    const byName = new Map<string, ListedAdapter>();
+    for (const one of lists.flat()) if (!byName.has(one.name)) byName.set(one.name, one);
+    const entries = [...byName.values()]
+      .filter(({ name }) => !this.#baseNames.has(name) && mayUseAdapter(tenant, name))
+      .filter(({ name, baseDigest }) => parseModelName(name) && this.#fits(baseDigest))
+      .map(({ name, created, root, owner }): ModelEntry => {
+        return { id: name, created, parent: this.#base.id, root, owner };
       });
-      return [{ id: base.id, created: toSeconds(startedMs), root: base.id }, ...entries];
-    },
-  };
+    return [this.#baseEntry(), ...entries.sort((a, b) => (a.id < b.id ? -1 : 1))];
+  }
+
+  async remove(tenant: Tenant, model: string): Promise<void> {
+    const { terms } = this.#read(tenant, model);
+    const [only] = terms;
+    if (terms.length !== 1 || only!.weight !== 1) throw modelNotFound();
+    const { adapter } = only!;
+    if (!this.#store || this.#ownerOf(tenant, adapter) !== tenant.id) throw modelNotFound();
+    const isName = model === adapter.name;
+    if (!(await this.#store.remove(tenant.id, isName ? model : adapter))) throw modelNotFound();
+  }
+
+  #read(tenant: Tenant, model: string): Asked {
+    const isBase = (name: string) => this.#baseNames.has(name);
+    const id = model === 'default' ? (tenant.defaultModel ?? this.#base.id) : model;
+    const named = isBase(id) ? undefined : parseModelName(id);
+    if (isBase(id) || named?.kind === 'default') return { id: this.#base.id, terms: [] };
+    if (named?.kind !== 'adapters') throw modelNotFound();
+    return { id, terms: named.terms };
+  }
+
+  #findAll(tenant: Tenant, terms: readonly NamedTerm[], choice: ResolveChoice) {
+    return Promise.all(terms.map(({ adapter }) => this.#find(tenant, adapter, choice)));
+  }
+
+  /** What is foreign is not even looked for, so that it cannot be told from what is not there. */
+  async #find(tenant: Tenant, adapter: AdapterName, choice: ResolveChoice): Promise<FoundAdapter> {
+    const only = this.#ownerOf(tenant, adapter);
+    for (const { finder, owner } of this.#places(tenant)) {
+      if (only !== undefined && only !== owner) continue;
+      const found = mayUseAdapter(tenant, adapter.name)
+        ? await finder.find(owner, adapter, choice)
+        : undefined;
+      if (!found) continue;
+      const { place } = found.part;
+      if (place.kind === 'version' && !this.#fits(place.manifest.base_digest)) throw baseMismatch();
+      return found;
+    }
+    throw modelNotFound();
+  }
+
+  /** In the order in which names win. */
+  #places(tenant: Tenant): { finder: AdapterFinder; owner: string }[] {
+    const store = this.#store ? [this.#store] : [];
+    return [
+      ...store.map((finder) => ({ finder, owner: tenant.id })),
+      ...[...this.#local, ...store].map((finder) => ({ finder, owner: SHARED_OWNER })),
+    ];
+  }
+
+  /** Whose adapter an `ft:` name asks for; undefined where a name does not say; throws where it is another's. */
+  #ownerOf(tenant: Tenant, { origin }: AdapterName): string | undefined {
+    if (!origin) return undefined;
+    const isOwn = origin.tenant === tenant.id || origin.tenant === SHARED_OWNER;
+    if (!isOwn || !this.#baseNames.has(origin.base)) throw modelNotFound();
+    return origin.tenant;
+  }
+
+  /** Where nobody said, its tensors' shapes decide when they are loaded. */
+  #fits(baseDigest: string | undefined): boolean {
+    return baseDigest === undefined || baseDigest === this.#base.digest;
+  }
+
+  #baseEntry(): ModelEntry {
+    return { id: this.#base.id, created: this.#startedS, root: this.#base.id };
+  }
 }
 
-/** A folder that an operator put there is everybody's. */
-function toResolved(name: string, digest: string, { directory }: AdapterFolder): ResolvedAdapter {
-  const place = { kind: 'folder', directory } as const;
-  return {
-    kind: 'adapter',
-    id: name,
-    digest,
-    parts: [{ owner: SHARED_OWNER, name, digest, weight: 1, place }],
-  };
+function toResolved(
+  id: string,
+  terms: readonly NamedTerm[],
+  found: readonly FoundAdapter[],
+): ResolvedAdapter {
+  const parts = found.map(({ part }, i) => ({ ...part, weight: terms[i]!.weight }));
+  return { kind: 'adapter', id, digest: contentDigest(parts), parts };
 }
 
 /** One body for all misses: unknown, malformed, foreign. */
@@ -162,10 +231,7 @@ function modelNotFound(): ServeError {
   return new ServeError('model_not_found', message, { param: 'model' });
 }
 
-function isRefusal(error: unknown): boolean {
-  return error instanceof ServeError && error.status === 422;
-}
-
-function toSeconds(milliseconds: number): number {
-  return Math.floor(milliseconds / 1000);
+function baseMismatch(): ServeError {
+  const message = 'The adapter was made for another base model than the one that is served.';
+  return new ServeError('base_mismatch', message, { param: 'model' });
 }

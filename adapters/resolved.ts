@@ -47,3 +47,16 @@ export function contentDigest(parts: readonly AdapterPart[]): string {
   for (const { digest, weight } of parts) hash.update(`${digest}\0${weight}\n`);
   return hash.digest('hex');
 }
+
+/**
+ * The model name that leads to these very weights again, whatever aliases do: `zen@3`, `zen@3+0.5*tone@1`.
+ * A folder has no versions: its name is all there is.
+ */
+export function pinnedName(parts: readonly AdapterPart[]): string {
+  return parts
+    .map(({ name, weight, place }) => {
+      const version = place.kind === 'version' ? `@${place.manifest.version}` : '';
+      return `${weight === 1 ? '' : `${weight}*`}${name}${version}`;
+    })
+    .join('+');
+}

@@ -2,7 +2,8 @@
 // Everything heavy is imported by the command that needs it, after the engine process has been forked.
 import { existsSync } from 'node:fs';
 import path from 'node:path';
-import { createFolderRegistry } from '../adapters/registry.ts';
+import { createFolderAdapters } from '../adapters/folder-registry.ts';
+import { createRegistry } from '../adapters/registry.ts';
 import { createLocalAdapters } from '../adapters/tiers/local-adapters.ts';
 import { greet } from './cli/greeting.ts';
 import { aborted, listenForInterrupt } from './cli/interrupt.ts';
@@ -155,7 +156,10 @@ async function listen(base: Base, options: ListenOptions): Promise<RunningServer
   const { info, config: model } = base.artifact;
   const app = createApp({
     client,
-    registry: createFolderRegistry(config.adapters, { base: { id: info.name, names: [] }, log }),
+    registry: createRegistry({
+      base: { id: info.name, names: [], digest: info.digest },
+      local: [createFolderAdapters(config.adapters, { baseNames: [info.name], log })],
+    }),
     localAdapters: createLocalAdapters(),
     ...text,
     model: {

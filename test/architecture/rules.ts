@@ -94,7 +94,7 @@ export const LAYERS: readonly Layer[] = [
   },
   {
     name: 'registry',
-    files: /^adapters\/(cache|eviction|[\w-]*registry|model-name)\.ts$/,
+    files: /^adapters\/(cache|eviction|[\w-]*registry)\.ts$/,
     may: ['repository', 'adapter files', 'store'],
   },
   { name: 'tiers', files: /^adapters\/tiers\//, may: ['repository', 'adapter files', 'store'] },

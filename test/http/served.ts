@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { createFolderRegistry } from '../../adapters/registry.ts';
+import { createFolderAdapters } from '../../adapters/folder-registry.ts';
+import { createRegistry } from '../../adapters/registry.ts';
 import { createLocalAdapters } from '../../adapters/tiers/local-adapters.ts';
 import { createApp } from '../../src/http/app.ts';
 import type { AppOptions } from '../../src/http/deps.ts';
@@ -79,17 +80,20 @@ export function serve(options: ServedOptions = {}): Served {
   const limits = options.scheduler ? { limits: options.scheduler } : {};
   const client = createInProcessClient(new StepLoop({ engine, adapters: leases, ...limits }), log);
   after(() => client.drain(0));
-  const base = { id: 'toy', names: [] };
+  const base = { id: 'toy', names: [], digest: 'b'.repeat(64) };
   const tokenizer = createByteTokenizer();
   const app = createApp({
     client,
-    registry: createFolderRegistry(writeAdapters(adapters), { base }),
+    registry: createRegistry({
+      base,
+      local: [createFolderAdapters(writeAdapters(adapters), { baseNames: ['toy'] })],
+    }),
     localAdapters: createLocalAdapters(),
     tokenizer,
     chatTemplate: createChatTemplate(tokenizer),
     model: {
       id: base.id,
-      baseDigest: 'b'.repeat(64),
+      baseDigest: base.digest,
       maxSeqLength: engine.info.maxSeqLength,
       vocabSize: VOCAB_SIZE,
       eosTokenIds: [END],

@@ -12,13 +12,15 @@ import os from 'node:os';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { adapterDigest } from '../../adapters/digest.ts';
-import { createFolderRegistry } from '../../adapters/registry.ts';
+import { createFolderAdapters } from '../../adapters/folder-registry.ts';
+import { createRegistry } from '../../adapters/registry.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import { createLog } from '../../src/log.ts';
 import { LOCAL_TENANT } from '../../src/tenant.ts';
 import { configBytes, sampleTensors } from './sample.ts';
 
 const WEIGHTS = serializeSafetensors(sampleTensors());
+const BASE = { id: 'sample', names: ['sample-alias'], digest: 'b'.repeat(64) };
 const MISS = { code: 'model_not_found', status: 404, param: 'model' };
 const LATER_MS = 3_600_000;
 
@@ -28,8 +30,8 @@ function setUp(t: TestContext, now = () => Date.now() + LATER_MS) {
   t.after(() => rmSync(root, { recursive: true }));
   const lines: Record<string, unknown>[] = [];
   const log = createLog('info', { write: (line) => void lines.push(JSON.parse(line)) });
-  const base = { id: 'sample', names: ['sample-alias'] };
-  const registry = createFolderRegistry(root, { base, log, now });
+  const local = [createFolderAdapters(root, { baseNames: ['sample', 'sample-alias'], log, now })];
+  const registry = createRegistry({ base: BASE, local, now });
   return { root, lines, registry, resolve: (name: string) => registry.resolve(LOCAL_TENANT, name) };
 }
 
@@ -65,7 +67,8 @@ test('the base answers to its names, whatever folders there are', async (t) => {
     (await registry.list(LOCAL_TENANT)).map((entry) => entry.id),
     ['sample'],
   );
-  const bare = createFolderRegistry(undefined, { base: { id: 'sample', names: [] } });
+  const local = [createFolderAdapters(undefined, { baseNames: ['sample'] })];
+  const bare = createRegistry({ base: BASE, local });
   assert.deepEqual(await bare.resolve(LOCAL_TENANT, 'base'), { kind: 'base', id: 'sample' });
   await assert.rejects(bare.resolve(LOCAL_TENANT, 'other'), MISS);
 });
@@ -226,6 +229,12 @@ test('the list gives each adapter its base and its age', async (t) => {
     entries.map((entry) => entry.id),
     ['sample', 'a', 'b'],
   );
-  assert.deepEqual(entries[2], { id: 'b', created: 1234, parent: 'sample', root: 'b' });
+  assert.deepEqual(entries[2], {
+    id: 'b',
+    created: 1234,
+    parent: 'sample',
+    root: 'b',
+    owner: 'shared',
+  });
   assert.equal(entries[0]?.parent, undefined);
 });

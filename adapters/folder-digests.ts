@@ -1,0 +1,125 @@
+// Which content an adapter folder has, remembered for as long as its files do not change. Hashing is shared by whoever
+// asks at once, and what its owner may want to know is said once in the log. It knows no tenants and no requests.
+import { readdir } from 'node:fs/promises';
+import { LRUCache } from 'lru-cache';
+import { ServeError } from '../src/errors.ts';
+import type { Logger } from '../src/log.ts';
+import { digestAdapterFiles } from './files.ts';
+import type { AdapterFolder } from './folders.ts';
+import { parseAdapterConfig } from './peft-config.ts';
+
+export interface FolderDigestsOptions {
+  /** Names of the base that is served: an adapter that names another is warned of. */
+  readonly baseNames: readonly string[];
+  readonly log?: Logger;
+  /** Unix milliseconds. */
+  readonly now?: () => number;
+}
+
+export interface FolderWithDigest extends AdapterFolder {
+  readonly digest: string;
+}
+
+export interface FolderDigests {
+  /**
+   * The folder that `look` finds, with its digest; undefined where it finds none. Throws `ServeError`:
+   * `adapter_invalid`, or `adapter_unavailable` where the folder is being replaced.
+   */
+  identify(
+    name: string,
+    look: () => Promise<AdapterFolder | undefined>,
+  ): Promise<FolderWithDigest | undefined>;
+}
+
+/** Folders that are remembered; more are served, and hashed again when they were forgotten. */
+const MAX_FOLDERS = 10_000;
+/** How often a folder that changes while it is hashed is tried again at once. */
+const MAX_TRIES = 3;
+/**
+ * A file written twice within one tick of its clock (4 ms on Linux, 2 s on FAT) may keep its size and its times,
+ * so a digest taken sooner after a change serves its own request only.
+ */
+const SETTLING_MS = 2000;
+/** Shipped by training scripts beside an adapter; never read: the base's own are used. */
+const IGNORED_FILES = ['tokenizer.json', 'added_tokens.json', 'chat_template.jinja'];
+
+interface Known {
+  readonly signature: string;
+  /** The digest, or undefined where the files changed meanwhile; rejects with the refusal. */
+  readonly digest: Promise<string | undefined>;
+  /** `final` holds as long as the signature does. */
+  state: 'pending' | 'provisional' | 'final';
+}
+
+type Look = () => Promise<AdapterFolder | undefined>;
+
+export function createFolderDigests({
+  baseNames,
+  log,
+  now = Date.now,
+}: FolderDigestsOptions): FolderDigests {
+  const known = new LRUCache<string, Known>({ max: MAX_FOLDERS });
+
+  function digestOf(name: string, folder: AdapterFolder, look: Look): Promise<string | undefined> {
+    const { signature, changedMs } = folder;
+    const remembered = known.get(name);
+    const isSame = remembered?.signature === signature;
+    if (isSame && remembered.state !== 'provisional') return remembered.digest;
+    const settledState = now() - changedMs > SETTLING_MS ? 'final' : 'provisional';
+    const digest = inspect(name, folder, { look, log: isSame ? undefined : log });
+    const entry: Known = { signature, digest, state: 'pending' };
+    known.set(name, entry);
+    digest.then(
+      (found) => {
+        entry.state = found === undefined ? 'provisional' : settledState;
+      },
+      (error) => {
+        entry.state = isRefusal(error) ? settledState : 'provisional';
+      },
+    );
+    return digest;
+  }
+
+  /** Hashes a folder that is new or has changed. */
+  async function inspect(
+    name: string,
+    folder: AdapterFolder,
+    { look, log }: { look: Look; log: Logger | undefined },
+  ): Promise<string | undefined> {
+    try {
+      const { digest, configBytes } = await digestAdapterFiles(folder.directory);
+      const { baseModel } = parseAdapterConfig(configBytes);
+      if ((await look())?.signature !== folder.signature) return undefined;
+      warnOfOtherBase(name, baseModel, log);
+      const ignored = (await readdir(folder.directory)).filter((f) => IGNORED_FILES.includes(f));
+      if (ignored.length > 0) log?.warn({ adapter: name, ignored }, 'adapter ships files not used');
+      return digest;
+    } catch (error) {
+      if ((await look())?.signature !== folder.signature) return undefined;
+      log?.warn({ adapter: name, reason: (error as Error).message }, 'adapter refused');
+      throw error;
+    }
+  }
+
+  function warnOfOtherBase(name: string, baseModel: string | undefined, log: Logger | undefined) {
+    const trainedOn = baseModel?.split(/[\\/]/).findLast((part) => part !== '');
+    if (trainedOn === undefined || baseNames.includes(trainedOn)) return;
+    log?.warn({ adapter: name, trainedOn, base: baseNames[0] }, 'adapter names another base model');
+  }
+
+  return {
+    async identify(name, look) {
+      for (let attempt = 0; attempt < MAX_TRIES; attempt++) {
+        const folder = await look();
+        if (!folder) return undefined;
+        const digest = await digestOf(name, folder, look);
+        if (digest) return { ...folder, digest };
+      }
+      throw new ServeError('adapter_unavailable', 'adapter unavailable: it is being replaced');
+    },
+  };
+}
+
+function isRefusal(error: unknown): boolean {
+  return error instanceof ServeError && error.status === 422;
+}

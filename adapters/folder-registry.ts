@@ -1,0 +1,120 @@
+// Adapters by name in local folders: those below a root, looked at when they are asked for, so that it needs no restart
+// and no watcher; and those that an operator has loaded by path. They are everybody's, and they have no versions.
+import { ServeError } from '../src/errors.ts';
+import { SHARED_OWNER } from '../src/tenant.ts';
+import { createFolderDigests, type FolderDigestsOptions } from './folder-digests.ts';
+import { type AdapterFolder, findFolder, findFolderAt, folderNames } from './folders.ts';
+import { LATEST } from './manifest.ts';
+import { type AdapterName, parseModelName } from './model-name.ts';
+import type { AdapterFinder, FoundAdapter, ListedAdapter } from './registry.ts';
+
+/** What is listed, and names that are loaded: more are a mistake of whoever made them. */
+const MAX_FOLDERS = 10_000;
+
+/** The folders below `root`, each a name; without a root there are none. */
+export function createFolderAdapters(
+  root: string | undefined,
+  options: FolderDigestsOptions,
+): AdapterFinder {
+  const finder = createFinder(options, async (name) =>
+    root === undefined ? undefined : findFolder(root, name),
+  );
+  return {
+    find: finder.find,
+    list: async () => finder.list(root === undefined ? [] : await folderNames(root)),
+  };
+}
+
+/** Folders that an operator has loaded by path, until the server ends. */
+export interface LoadedAdapters extends AdapterFinder {
+  has(name: string): boolean;
+  /** Serves the folder at `place`, absolute or below the root, from now on. Throws `ServeError` (400, 404, 422, 503). */
+  load(name: string, place: string): Promise<FoundAdapter>;
+  /** False: no such name was loaded. */
+  unload(name: string): boolean;
+}
+
+/** Only folders below `root` may be loaded. */
+export function createLoadedAdapters(root: string, options: FolderDigestsOptions): LoadedAdapters {
+  const places = new Map<string, string>();
+  const lookAt = (place: string) => findFolderAt(root, place);
+  const finder = createFinder(options, async (name) => {
+    const place = places.get(name);
+    return place === undefined ? undefined : lookAt(place);
+  });
+  return {
+    find: finder.find,
+    list: () => finder.list([...places.keys()]),
+    has: (name) => places.has(name),
+    unload: (name) => places.delete(name),
+    async load(name, place) {
+      if (options.baseNames.includes(name) || !isFreeName(name)) {
+        throw new ServeError('invalid_request', 'lora_name: is no name of an adapter', {
+          param: 'lora_name',
+        });
+      }
+      if (places.size >= MAX_FOLDERS) {
+        throw new ServeError('overloaded', `${MAX_FOLDERS} adapters are loaded by path already`);
+      }
+      const before = places.get(name);
+      places.set(name, place);
+      try {
+        const found = await finder.find(SHARED_OWNER, latest(name));
+        if (found) return found;
+        const message = 'lora_path: there is no adapter in that folder';
+        throw new ServeError('not_found', message, { param: 'lora_path' });
+      } catch (error) {
+        if (before === undefined) places.delete(name);
+        else places.set(name, before);
+        throw error;
+      }
+    },
+  };
+}
+
+function createFinder(
+  options: FolderDigestsOptions,
+  look: (name: string) => Promise<AdapterFolder | undefined>,
+) {
+  const digests = createFolderDigests(options);
+  return {
+    async find(_owner: string, { name, selector }: AdapterName): Promise<FoundAdapter | undefined> {
+      if (selector.kind === 'version' || selector.alias !== LATEST) return undefined;
+      const folder = await digests.identify(name, () => look(name));
+      return folder && toFound(name, folder);
+    },
+
+    /** Without looking into them. */
+    async list(names: readonly string[]): Promise<ListedAdapter[]> {
+      const listed = names.slice(0, MAX_FOLDERS);
+      const folders = await Promise.all(listed.map((name) => look(name).catch(() => undefined)));
+      return folders.flatMap((folder, i) => {
+        const name = listed[i]!;
+        const owner = SHARED_OWNER;
+        return folder ? [{ name, owner, root: name, created: createdS(folder) }] : [];
+      });
+    },
+  };
+}
+
+function toFound(name: string, folder: AdapterFolder & { digest: string }): FoundAdapter {
+  const { directory, digest } = folder;
+  return {
+    part: { owner: SHARED_OWNER, name, digest, place: { kind: 'folder', directory } },
+    created: createdS(folder),
+  };
+}
+
+function createdS({ createdMs }: AdapterFolder): number {
+  return Math.floor(createdMs / 1000);
+}
+
+function latest(name: string): AdapterName {
+  return { name, selector: { kind: 'alias', alias: LATEST } };
+}
+
+/** Whether requests can say it. */
+function isFreeName(name: string): boolean {
+  const model = parseModelName(name);
+  return model?.kind === 'adapters' && model.terms[0]!.adapter.name === name;
+}

@@ -1,0 +1,253 @@
+// Adapters by name in a store: aliases as they were at most a poll time ago, versions as they were published. A known
+// name goes on being served while the store fails. It authorizes nobody: it looks where it is told to.
+import { ServeError } from '../src/errors.ts';
+import type { Logger } from '../src/log.ts';
+import { chooseVersion } from './canary.ts';
+import {
+  type Aliases,
+  type AliasPointer,
+  LATEST,
+  NAME_PATTERN,
+  type VersionManifest,
+} from './manifest.ts';
+import type { AdapterName } from './model-name.ts';
+import { type PollCall, PolledCache } from './polled-cache.ts';
+import type { AdapterArchive, FoundAdapter, ListedAdapter, ResolveChoice } from './registry.ts';
+import type { AdapterRepository } from './repository/repository.ts';
+import { pinnedName } from './resolved.ts';
+
+export interface StoreRegistryOptions {
+  /** How old an alias may be. */
+  readonly pollMs: number;
+  /**
+   * Makes a version ready that an alias in use has moved to, before requests are sent to it; never longer than the
+   * poll time allows. Rejections are dropped: the first request for it will say what is wrong.
+   */
+  warm?(part: FoundAdapter['part']): Promise<void>;
+  readonly log?: Logger;
+  /** Monotonic milliseconds. */
+  readonly now?: () => number;
+}
+
+/** A store that has not answered by then counts as failed. */
+const READ_TIMEOUT_MS = 5_000;
+/** A list may be this old: it costs two reads for each name. */
+const LIST_AGE_MS = 30_000;
+/** Names that are listed: the reads of more would take a minute from a store 50 ms away. */
+const MAX_LISTED = 10_000;
+const PARALLEL_READS = 16;
+
+export class StoreAdapters implements AdapterArchive {
+  readonly #repository: AdapterRepository;
+  readonly #options: StoreRegistryOptions;
+  readonly #aliases: PolledCache<Aliases>;
+  readonly #manifests: PolledCache<VersionManifest>;
+  readonly #names: PolledCache<string[]>;
+  #isFailing = false;
+
+  constructor(repository: AdapterRepository, options: StoreRegistryOptions) {
+    const { pollMs, now = () => performance.now() } = options;
+    this.#repository = repository;
+    this.#options = options;
+    const polled = {
+      pollMs,
+      now,
+      onFailure: (_key: string, error: unknown) => this.#onFailure(error),
+    };
+    this.#aliases = new PolledCache({
+      ...polled,
+      read: (key, known, call) => this.#readAliases(key, known, call),
+    });
+    this.#manifests = new PolledCache({ ...polled, read: (key) => this.#readManifest(key) });
+    this.#names = new PolledCache({
+      ...polled,
+      read: (owner) => this.#reading((call) => repository.listNames(owner, call)),
+    });
+  }
+
+  async find(
+    owner: string,
+    { name, selector }: AdapterName,
+    { sticky = '' }: ResolveChoice,
+  ): Promise<FoundAdapter | undefined> {
+    if (!NAME_PATTERN.test(name)) return undefined;
+    const key = `${owner}/${name}`;
+    if (selector.kind === 'version') {
+      const manifest = await this.#manifests.get(`${key}/${selector.version}`);
+      return manifest && toFound(manifest);
+    }
+    const { alias } = selector;
+    const pointer = pointerOf(await this.#aliases.get(key), alias);
+    if (!pointer) return undefined;
+    const version = chooseVersion(pointer, `${key}:${alias}`, sticky);
+    return toFound(await this.#manifestOf(`${key}/${version}`), alias);
+  }
+
+  async list(owner: string): Promise<ListedAdapter[]> {
+    const names = (await this.#names.get(owner)) ?? [];
+    const listed = await mapInParallel(names.slice(0, MAX_LISTED), (name) =>
+      this.#listOne(`${owner}/${name}`),
+    );
+    return listed.filter((one) => one !== undefined);
+  }
+
+  /** What `ft:` names is a fine-tuned model: its version goes with it, unless another alias leads there. */
+  async remove(owner: string, adapter: AdapterName | string): Promise<boolean> {
+    const repository = this.#repository;
+    const of = { tenant: owner, name: typeof adapter === 'string' ? adapter : adapter.name };
+    this.#forget(owner, of.name);
+    try {
+      if (typeof adapter === 'string') {
+        if (!(await repository.listNames(owner)).includes(adapter)) return false;
+        await repository.removeName(of);
+        return true;
+      }
+      const { selector, origin } = adapter;
+      if (selector.kind === 'version') {
+        if (!(await repository.readManifest(owner, of.name, selector.version))) return false;
+        await repository.removeVersion(of, selector.version);
+        return true;
+      }
+      const before = (await repository.readAliases(owner, of.name))?.aliases;
+      const pointer = pointerOf(before, selector.alias);
+      if (!pointer) return false;
+      const { aliases } = await repository.moveAlias(of, selector.alias, undefined);
+      const reached = new Set(Object.values(aliases).flatMap(versionsOf));
+      const unreached = versionsOf(pointer).filter((version) => !reached.has(version));
+      if (origin) for (const version of unreached) await repository.removeVersion(of, version);
+      return true;
+    } finally {
+      this.#forget(owner, of.name);
+    }
+  }
+
+  async #readAliases(
+    key: string,
+    known: Aliases | undefined,
+    { slackMs }: PollCall,
+  ): Promise<Aliases | undefined> {
+    const [owner, name] = key.split('/') as [string, string];
+    const read = await this.#reading((call) => this.#repository.readAliases(owner, name, call));
+    const next = read?.aliases;
+    if (known && next && slackMs > 0) await within(slackMs, this.#warm(key, known, next));
+    return next;
+  }
+
+  /** Readies the versions that have come to aliases whose versions before were used here. */
+  async #warm(key: string, before: Aliases, after: Aliases): Promise<void> {
+    const { warm } = this.#options;
+    if (!warm) return;
+    const versions = Object.entries(after.aliases).flatMap(([alias, pointer]) => {
+      const old = versionsOf(pointerOf(before, alias));
+      const isUsed = old.some((version) => this.#manifests.peek(`${key}/${version}`)?.value);
+      return isUsed ? versionsOf(pointer).filter((version) => !old.includes(version)) : [];
+    });
+    await Promise.allSettled(
+      [...new Set(versions)].map(async (version) =>
+        warm(toFound(await this.#manifestOf(`${key}/${version}`)).part),
+      ),
+    );
+  }
+
+  #readManifest(key: string): Promise<VersionManifest | undefined> {
+    const [owner, name, version] = key.split('/') as [string, string, string];
+    return this.#reading((call) =>
+      this.#repository.readManifest(owner, name, Number(version), call),
+    );
+  }
+
+  /** A version that an alias leads to: it cannot be removed meanwhile, so it is read once. */
+  async #manifestOf(key: string): Promise<VersionManifest> {
+    const isKnown = this.#manifests.peek(key)?.value !== undefined;
+    const manifest = await this.#manifests.get(key, isKnown ? Number.POSITIVE_INFINITY : undefined);
+    if (manifest) return manifest;
+    this.#options.log?.error({ alert: 'adapter_dangling', version: key }, 'an alias leads nowhere');
+    throw new ServeError('adapter_unavailable', 'adapter unavailable: its version is missing');
+  }
+
+  async #listOne(key: string): Promise<ListedAdapter | undefined> {
+    try {
+      const pointer = pointerOf(await this.#aliases.get(key, LIST_AGE_MS), LATEST);
+      if (!pointer) return undefined;
+      const manifest = await this.#manifestOf(`${key}/${chooseVersion(pointer, key, '')}`);
+      const { tenant: owner, name, created_at: created, base_digest: baseDigest } = manifest;
+      const root = pinnedName([{ ...toFound(manifest).part, weight: 1 }]);
+      return { name, owner, root, created, ...(baseDigest !== undefined && { baseDigest }) };
+    } catch {
+      return undefined; // a fault of one is no reason to hide the others; it is in the log
+    }
+  }
+
+  async #reading<T>(read: (call: { signal: AbortSignal }) => Promise<T>): Promise<T> {
+    try {
+      const result = await read({ signal: AbortSignal.timeout(READ_TIMEOUT_MS) });
+      if (this.#isFailing) this.#options.log?.warn('the adapter store is read again');
+      this.#isFailing = false;
+      return result;
+    } catch (cause) {
+      if (cause instanceof ServeError) throw cause;
+      const message = 'adapter unavailable: the store did not answer';
+      throw new ServeError('adapter_unavailable', message, { cause });
+    }
+  }
+
+  /** Once for each time that the store begins to fail. */
+  #onFailure(error: unknown): void {
+    if (this.#isFailing) return;
+    this.#isFailing = true;
+    const { message, cause } = error as Error;
+    const reason = cause instanceof Error ? cause.message : message;
+    this.#options.log?.error(
+      { alert: 'adapter_store', reason },
+      'the adapter store cannot be read',
+    );
+  }
+
+  #forget(owner: string, name: string): void {
+    this.#names.forget(owner);
+    this.#aliases.forget(`${owner}/${name}`);
+    this.#manifests.forgetAll(`${owner}/${name}/`);
+  }
+}
+
+function toFound(manifest: VersionManifest, alias?: string): FoundAdapter {
+  const { tenant: owner, name, digest, created_at: created } = manifest;
+  const place = { kind: 'version', manifest, ...(alias !== undefined && { alias }) } as const;
+  return { part: { owner, name, digest, place }, created };
+}
+
+/** Own properties only: an alias may be called `constructor`. */
+function pointerOf(aliases: Aliases | undefined, alias: string): AliasPointer | undefined {
+  return aliases && Object.hasOwn(aliases.aliases, alias) ? aliases.aliases[alias] : undefined;
+}
+
+function versionsOf(pointer: AliasPointer | undefined): number[] {
+  if (!pointer) return [];
+  return 'version' in pointer ? [pointer.version] : pointer.split.map(({ version }) => version);
+}
+
+/** Resolves with the promise or when time is up; rejects with the promise. */
+async function within(ms: number, promise: Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+/** In order; at most so many at once. */
+async function mapInParallel<T, R>(
+  items: readonly T[],
+  map: (item: T) => Promise<R>,
+): Promise<R[]> {
+  const results: R[] = new Array(items.length);
+  let next = 0;
+  const work = async () => {
+    while (next < items.length) {
+      const i = next++;
+      results[i] = await map(items[i]!);
+    }
+  };
+  await Promise.all(Array.from({ length: PARALLEL_READS }, work));
+  return results;
+}
