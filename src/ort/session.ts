@@ -29,6 +29,11 @@ export interface SessionOptions {
   initializers?: ReadonlyMap<string, OrtTensor>;
   /** Where weights in a kernel's own layout are kept, so that sessions with the same initializers share them. */
   prepacked?: PrepackedWeights;
+  /**
+   * Whether runs take their memory from one arena of the process, for sessions that run one after another: it grows to
+   * what the largest takes, not to what all take together. Default: an arena for each session.
+   */
+  sharesArena?: boolean;
   /** Entries of onnxruntime_session_options_config_keys.h. */
   config?: Readonly<Record<string, string>>;
 }
@@ -140,6 +145,7 @@ function creator(model: Uint8Array | string, prepacked: PrepackedWeights | undef
 
 function applyOptions(pointer: bigint, options: SessionOptions): void {
   const { provider = 'cpu', optimization = 'all', intraOpThreads, allowSpinning } = options;
+  if (options.sharesArena) shareArena(pointer);
   ortCall('SetSessionGraphOptimizationLevel', pointer, OPTIMIZATION_LEVELS[optimization]);
   if (intraOpThreads !== undefined) ortCall('SetIntraOpNumThreads', pointer, intraOpThreads);
   const spinning =
@@ -154,6 +160,23 @@ function applyOptions(pointer: bigint, options: SessionOptions): void {
     ortCall('SessionOptionsAppendExecutionProvider', pointer, 'WebGPU', null, null, 0);
   }
   if (provider === 'cuda') appendCuda(pointer);
+}
+
+let hasSharedArena = false;
+
+/** `OrtArenaAllocator`, `OrtMemTypeDefault` */
+const CPU_ARENA = [1, 0] as const;
+
+function shareArena(pointer: bigint): void {
+  if (!hasSharedArena) {
+    const info = ortGet('CreateCpuMemoryInfo', ...CPU_ARENA);
+    ortCall('CreateAndRegisterAllocator', ortEnv(), info, null);
+    ortVoid('ReleaseMemoryInfo', info);
+    hasSharedArena = true;
+  }
+  ortCall('AddSessionConfigEntry', pointer, 'session.use_env_allocators', '1');
+  // A pattern is one block for all of a run: each graph's would be another one.
+  ortCall('DisableMemPattern', pointer);
 }
 
 /**

@@ -50,6 +50,22 @@ test('a matmul equals its plain twin, asynchronous and synchronous, at several s
   }
 });
 
+test('sessions that share an arena compute what others do, one after another', async () => {
+  const a = wholeNumbers(5 * 64, 1);
+  const b = wholeNumbers(64 * 48, 2);
+  using first = await createSession(matmulModel(64, 48), { sharesArena: true });
+  using second = await createSession(matmulModel(64, 48), { sharesArena: true });
+  for (const session of [first, second, first]) {
+    using binding = session.createBinding();
+    const y = hostTensor('float32', [5, 48]);
+    binding.bindInput('A', hostTensor('float32', [5, 64], a));
+    binding.bindInput('B', hostTensor('float32', [64, 48], b));
+    binding.bindOutput('Y', y);
+    await binding.run();
+    assert.deepEqual(y.data, matmul(a, b, 64));
+  }
+});
+
 test('every element type goes in and out unchanged', async () => {
   const codes = {
     float32: 1,

@@ -49,6 +49,7 @@ export async function createGraphRun(
   const session = await createSession(graph, {
     ...(threads === undefined ? {} : { intraOpThreads: threads }),
     allowSpinning: false,
+    sharesArena: true,
     // Masked attention weights underflow on their way to 0: Softmax takes a third of the time without denormals.
     config: { 'session.set_denormal_as_zero': '1' },
   });
