@@ -26,9 +26,18 @@ export interface MergeRequest {
   readonly dtype: string | undefined;
 }
 
+/** Where a run that has a name publishes its adapter; absent: where the server looks by default. */
+export interface Publishing {
+  readonly adaptersDir: string | undefined;
+}
+
 export type TrainerRequest =
-  | { readonly command: 'train'; readonly job: JobSource; readonly outDir: string | undefined }
-  | { readonly command: 'resume'; readonly runDir: string }
+  | ({
+      readonly command: 'train';
+      readonly job: JobSource;
+      readonly outDir: string | undefined;
+    } & Publishing)
+  | ({ readonly command: 'resume'; readonly runDir: string } & Publishing)
   | ({ readonly command: 'plan'; readonly isJson: boolean } & PlanRequest)
   | ({ readonly command: 'merge' } & MergeRequest);
 

@@ -2,6 +2,7 @@
 // the model decides (method, rate, lengths, counts of steps) is settled in `settings.ts`.
 import { z } from 'zod';
 import { ConfigError } from '../src/errors.ts';
+import { faultText } from './fault-text.ts';
 
 /** Beyond this a full weight is smaller for most layers; the server loads no more either. */
 const MAX_RANK = 512;
@@ -37,7 +38,12 @@ const jobSchema = z.strictObject({
   rank: count(MAX_RANK).optional(),
   alpha: alpha.optional(),
   /** `all-linear`, a regular expression for whole module names, or a list of their endings. */
-  targets: z.union([text, z.array(text).min(1).max(64)]).optional(),
+  targets: z
+    .union(
+      [text, z.array(text).min(1).max(64)],
+      'must be all-linear, names or a regular expression',
+    )
+    .optional(),
   rslora: z.boolean().optional(),
   rankPattern: pattern(z.number().int().min(1).max(MAX_RANK)).optional(),
   alphaPattern: pattern(alpha).optional(),
@@ -103,15 +109,16 @@ const ADAPTER_KEYS = [
   'initAdapter',
 ] as const satisfies readonly (keyof TrainJob)[];
 
+/** Keys that say something about validation rows: without these nothing would come of them. */
+const VALIDATION_KEYS = ['evalEvery', 'patience'] as const satisfies readonly (keyof TrainJob)[];
+
 /** Checks the JSON of a job file. @throws ConfigError with one line per fault, each naming its key. */
 export function parseJob(json: unknown): TrainJob {
-  const result = jobSchema.safeParse(json, { reportInput: true });
+  const result = jobSchema.safeParse(json, { error: faultText });
   const faults = (result.error?.issues ?? []).flatMap((issue) =>
     issue.code === 'unrecognized_keys'
       ? issue.keys.map((key) => `${key}: is no key of a job`)
-      : [
-          `${issue.path.join('.') || 'job'}: ${issue.input === undefined ? 'is missing' : issue.message}`,
-        ],
+      : [`${issue.path.join('.') || 'job'}: ${issue.message}`],
   );
   if (result.data) faults.push(...contradictions(result.data));
   if (!result.success || faults.length > 0) throw new ConfigError(faults);
@@ -122,6 +129,11 @@ function contradictions(job: TrainJob): string[] {
   const faults: string[] = [];
   if (job.validation !== undefined && job.validationSplit > 0) {
     faults.push('validationSplit: contradicts validation, which names a file');
+  }
+  if (job.validation === undefined && job.validationSplit === 0) {
+    for (const key of VALIDATION_KEYS) {
+      if (job[key] !== undefined) faults.push(`${key}: needs validation or validationSplit`);
+    }
   }
   if (job.method === 'full') {
     for (const key of ADAPTER_KEYS) {

@@ -49,6 +49,7 @@ const FIELDS = {
  */
 export async function planAdapter(job: TrainJob, model: DecoderConfig): Promise<AdapterPlan> {
   if (job.initAdapter !== undefined) return continueAdapter(job, job.initAdapter, model);
+  refuseForeignLayers(job, model);
   const rank = job.rank ?? DEFAULT_RANK;
   const peft: PeftSettings = {
     r: rank,
@@ -64,6 +65,14 @@ export async function planAdapter(job: TrainJob, model: DecoderConfig): Promise<
   };
   const modules = resolveModules(peft, model);
   return { peft, lora: { modules, init: drawAdapter(modules, model, job.seed) } };
+}
+
+function refuseForeignLayers({ layers = [] }: TrainJob, { layerCount }: DecoderConfig): void {
+  const foreign = layers.filter((layer) => layer >= layerCount);
+  if (foreign.length === 0) return;
+  throw new ConfigError([
+    `layers: the model has blocks 0 to ${layerCount - 1}, not ${foreign.join(', ')}`,
+  ]);
 }
 
 /** As peft stores it: the resolved list, not the word for it. */

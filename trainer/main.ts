@@ -1,25 +1,34 @@
 // The trainer's program: one request, given as its argument, from start to exit code. Beside a command line it talks in
 // messages and pauses when told to; alone it talks in text. Wires the parts together; the work is theirs.
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { chooseBase } from '../src/cli/choose-base.ts';
 import { EXIT, reportError } from '../src/cli/report-error.ts';
-import { type Config, loadConfig } from '../src/config.ts';
-import { ConfigError, FileError, UsageError } from '../src/errors.ts';
+import { type Config, type Flags, loadConfig } from '../src/config.ts';
+import { ConfigError, UsageError } from '../src/errors.ts';
 import { type Artifact, readArtifact } from '../src/import/artifact.ts';
-import type { JobSource, MergeRequest, TrainerMessage, TrainerRequest } from '../src/training.ts';
+import type { MergeRequest, TrainerMessage, TrainerRequest } from '../src/training.ts';
 import { executeRun } from './execute-run.ts';
 import { parseJob, type TrainJob } from './job.ts';
 import { mergeModel, parseDtype } from './merge.ts';
 import { makePlan, planRun } from './plan-command.ts';
 import { type PreparedRun, prepareRun } from './prepare-run.ts';
-import { createRunFolder, openRunFolder, type RunFolder } from './run-folder.ts';
+import { readJob } from './read-job.ts';
+import {
+  createRunFolder,
+  type EventType,
+  openRunFolder,
+  type RunFolder,
+  refuseUsedFolder,
+} from './run-folder.ts';
 import { TrainError } from './train.ts';
 
 const terminal = {
   out: (text: string) => void process.stdout.write(text),
   error: (text: string) => void process.stderr.write(text),
 };
+/** Events that the one who waits is told of; metrics and results are told in their own messages. */
+const NOTED: ReadonlySet<EventType> = new Set(['resumed', 'paused', 'published']);
 const pause = new AbortController();
 const requestPause = () => pause.abort(new DOMException('asked to pause', 'AbortError'));
 /** Without its command line a run would go on unseen; its checkpoints let another one take it up. */
@@ -28,7 +37,8 @@ const abandon = () => process.exit(EXIT.failed);
 process.on('SIGTERM', requestPause).on('SIGINT', requestPause);
 process.on('message', requestPause).on('disconnect', abandon);
 try {
-  await handle(JSON.parse(process.argv[2] ?? 'null'), loadConfig());
+  const request: TrainerRequest = JSON.parse(process.argv[2] ?? 'null');
+  await handle(request, loadConfig(flagsOf(request)));
 } catch (error) {
   process.exitCode = fail(error);
 }
@@ -41,6 +51,12 @@ function fail(error: unknown): number {
   return EXIT.failed;
 }
 
+/** What the command line says over the environment. */
+function flagsOf(request: TrainerRequest): Flags {
+  const adapters = 'adaptersDir' in request ? request.adaptersDir : undefined;
+  return adapters === undefined ? {} : { adapters };
+}
+
 function send(message: TrainerMessage): void {
   if (process.send) process.send(message);
   else if (message.type === 'note') terminal.error(`${message.text}\n`);
@@ -50,7 +66,7 @@ function send(message: TrainerMessage): void {
 async function handle(request: TrainerRequest, config: Config): Promise<void> {
   switch (request.command) {
     case 'train':
-      return startRun(request.job, request.outDir, config);
+      return startRun(request, config);
     case 'resume':
       return resumeRun(request.runDir, config);
     case 'plan': {
@@ -69,28 +85,17 @@ function findBase(requested: string, config: Config): Promise<string> {
   return chooseBase(requested, { config, signal: pause.signal, notify });
 }
 
-function readJob({ file, overrides }: JobSource): Record<string, unknown> {
-  if (file === undefined) return { ...overrides };
-  let json: unknown;
-  try {
-    json = JSON.parse(readFileSync(file, 'utf8'));
-  } catch (cause) {
-    throw new FileError(file, 'cannot be read as JSON', { cause });
-  }
-  if (typeof json !== 'object' || json === null || Array.isArray(json)) {
-    throw new ConfigError([`${file}: is not a JSON object`]);
-  }
-  return { ...json, ...overrides };
-}
+type StartRequest = TrainerRequest & { command: 'train' };
 
-async function startRun(source: JobSource, out: string | undefined, config: Config): Promise<void> {
-  const job = parseJob(readJob(source));
-  const dir = path.resolve(out ?? defaultRunDir(job, config));
+async function startRun(request: StartRequest, config: Config): Promise<void> {
+  const job = parseJob(readJob(request.job));
+  const dir = path.resolve(request.outDir ?? defaultRunDir(job, config));
+  await refuseUsedFolder(dir); // before the rows are read: that may take a while
   const artifact = readArtifact(await findBase(job.model, config));
   try {
     const prepared = await prepareRun(job, artifact);
     const plan = await planRun(prepared, artifact);
-    send({ type: 'note', text: plan.text });
+    send({ type: 'note', text: `${plan.text}\nFolder   ${dir}` });
     const folder = await createRunFolder(dir, prepared.job);
     const message = 'Files validated, run planned';
     await folder.addEvent({ type: 'planned', level: 'info', message, data: { ...plan.run } });
@@ -129,7 +134,7 @@ async function run(prepared: PreparedRun, { artifact, folder, config }: RunParts
       onStep: (metrics) => send({ type: 'step', totalSteps, ...metrics }),
       onEvent(type, message) {
         if (type === 'warn') send({ type: 'note', text: `warning: ${message}` });
-        if (type === 'paused' || type === 'published') send({ type: 'note', text: message });
+        if (NOTED.has(type)) send({ type: 'note', text: message });
       },
     });
     if (outcome === 'succeeded')

@@ -56,14 +56,18 @@ export interface RunFolder {
   close(): Promise<void>;
 }
 
+/** @throws UsageError where the folder of a new run holds something */
+export async function refuseUsedFolder(dir: string): Promise<void> {
+  if (!existsSync(dir) || (await readdir(dir)).length === 0) return;
+  const cure = existsSync(path.join(dir, JOB_FILE))
+    ? `holds a run; go on with it by: lorikeet train --resume ${dir}`
+    : 'is not empty';
+  throw new UsageError(`--out: ${dir} ${cure}`);
+}
+
 /** A new run's folder, with its job. @throws UsageError where the folder holds something */
 export async function createRunFolder(dir: string, job: TrainJob): Promise<RunFolder> {
-  if (existsSync(dir) && (await readdir(dir)).length > 0) {
-    const cure = existsSync(path.join(dir, JOB_FILE))
-      ? `holds a run; go on with it by: lorikeet train --resume ${dir}`
-      : 'is not empty';
-    throw new UsageError(`--out: ${dir} ${cure}`);
-  }
+  await refuseUsedFolder(dir);
   await mkdir(dir, { recursive: true });
   await lock(dir);
   await writeFileDurably(path.join(dir, JOB_FILE), `${JSON.stringify(job, null, 2)}\n`);

@@ -7,28 +7,34 @@ const HEIGHT = 12;
 const MARKS = { train: '·', validation: 'o' };
 
 export interface LossPlot {
-  add(step: StepMessage): void;
+  /** @param detail stands below the curve */
+  add(step: StepMessage, detail: string): void;
+  /** What is drawn stays, and something else is written below it. */
+  leave(): void;
 }
 
 export function createLossPlot(stream: ProgressStream): LossPlot {
   const steps: StepMessage[] = [];
   let drawnLines = 0;
   return {
-    add(step) {
+    add(step, detail) {
       steps.push(step);
       const quarter = Math.max(1, Math.floor(step.totalSteps / 4));
       const isDue = stream.isTTY || step.step % quarter === 0 || step.step === step.totalSteps;
       if (!isDue) return;
-      const text = drawLoss(steps);
+      const text = drawLoss(steps, detail);
       // Back to the first line of the last drawing, and clear from there.
       stream.write(stream.isTTY && drawnLines > 0 ? `\x1b[${drawnLines}A\x1b[J${text}` : text);
       drawnLines = text.split('\n').length - 1;
+    },
+    leave() {
+      drawnLines = 0;
     },
   };
 }
 
 /** The curve as lines of text: `·` training, `o` validation. */
-export function drawLoss(steps: readonly StepMessage[]): string {
+export function drawLoss(steps: readonly StepMessage[], detail: string): string {
   const last = steps.at(-1)!;
   const losses = steps.flatMap(({ loss, validationLoss }) => [loss, validationLoss ?? loss]);
   const [low, high] = [Math.min(...losses), Math.max(...losses)];
@@ -46,7 +52,6 @@ export function drawLoss(steps: readonly StepMessage[]): string {
     const value = high - (row / (HEIGHT - 1)) * (high - low);
     return `${value.toFixed(3).padStart(9)} ┤${cells.join('').trimEnd()}`;
   });
-  const { step, totalSteps, loss, tokensPerSecond } = last;
-  const status = `step ${step}/${totalSteps}, loss ${loss.toFixed(4)}, ${Math.round(tokensPerSecond)} tokens/s`;
+  const status = `step ${last.step}/${last.totalSteps} | ${detail}`;
   return `${rows.join('\n')}\n${' '.repeat(11)}${status}\n`;
 }

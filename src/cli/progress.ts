@@ -1,5 +1,5 @@
 // Shows the progress of long work: a bar on a terminal, a line per quarter where there is none (a log, a pipe).
-import { Presets, SingleBar } from 'cli-progress';
+import cliProgress, { type Options, type SingleBar } from 'cli-progress';
 
 export interface Progress {
   /** `total` 0: unknown. Units are the caller's; a new phase ends the one before. `detail` stands behind the bar. */
@@ -15,6 +15,10 @@ export function createProgress(stream: ProgressStream): Progress {
   return stream.isTTY ? createBar(stream) : createLines(stream);
 }
 
+/** Before the first two updates there is no speed, and no time left: the library would say `NFs`. */
+const formatTime: NonNullable<Options['formatTime']> = (seconds, options, roundTo) =>
+  Number.isFinite(Number(seconds)) ? cliProgress.Format.TimeFormat(seconds, options, roundTo) : '?';
+
 function createBar(stream: ProgressStream): Progress {
   let current: { phase: string; bar: SingleBar } | undefined;
   const end = () => {
@@ -27,7 +31,10 @@ function createBar(stream: ProgressStream): Progress {
         end();
         const format =
           '{phase} {bar} {percentage}% | {duration_formatted}, {eta_formatted} left {detail}';
-        const bar = new SingleBar({ format, stream, hideCursor: true }, Presets.shades_classic);
+        const bar = new cliProgress.SingleBar(
+          { format, formatTime, stream, hideCursor: true },
+          cliProgress.Presets.shades_classic,
+        );
         bar.start(total, done, { phase, detail });
         current = { phase, bar };
       }

@@ -1,7 +1,7 @@
 // The trainer as a child process: its requests, its messages on the terminal, its end. The child does the work; this
 // process shows it and passes on that it shall pause.
 import { fork } from 'node:child_process';
-import type { PauseMessage, TrainerMessage, TrainerRequest } from '../training.ts';
+import type { PauseMessage, StepMessage, TrainerMessage, TrainerRequest } from '../training.ts';
 import { listenForInterrupt } from './interrupt.ts';
 import { createLossPlot } from './loss-plot.ts';
 import { createProgress, type Progress } from './progress.ts';
@@ -38,23 +38,29 @@ export function runTrainerProcess(
 function createDisplay(isWatched: boolean, terminal: Terminal): (message: TrainerMessage) => void {
   const progress: Progress = createProgress(process.stderr);
   const plot = isWatched ? createLossPlot(process.stderr) : undefined;
+  let validationLoss: number | undefined;
   return (message) => {
     if (message.type === 'step') {
-      if (plot) plot.add(message);
-      else progress.update('train', message.step, message.totalSteps, describe(message));
+      validationLoss = message.validationLoss ?? validationLoss;
+      const detail = describeStep(message, validationLoss);
+      if (plot) plot.add(message, detail);
+      else progress.update('train', message.step, message.totalSteps, detail);
       if (message.step === message.totalSteps) progress.end();
       return;
     }
     progress.end();
+    plot?.leave();
     if (message.type === 'note') terminal.error(`${message.text}\n`);
     else terminal.out(`${message.text}\n`);
   };
 }
 
-function describe({
-  loss,
-  learningRate,
-  tokensPerSecond,
-}: TrainerMessage & { type: 'step' }): string {
-  return `loss ${loss.toFixed(4)} | rate ${learningRate.toExponential(1)} | ${Math.round(tokensPerSecond)} tokens/s`;
+/** @param validationLoss the last one */
+export function describeStep(
+  { loss, learningRate, tokensPerSecond }: StepMessage,
+  validationLoss: number | undefined,
+): string {
+  const validation =
+    validationLoss === undefined ? '' : ` | validation ${validationLoss.toFixed(4)}`;
+  return `loss ${loss.toFixed(4)}${validation} | rate ${learningRate.toExponential(1)} | ${Math.round(tokensPerSecond)} tokens/s`;
 }

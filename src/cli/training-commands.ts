@@ -49,6 +49,15 @@ const JOB_FLAGS = {
   threads: ['number', 'threads (default: one per core)'],
 } as const satisfies Record<string, readonly [Kind, string]>;
 
+/** A switch is on where it stands alone. */
+const PLACEHOLDERS: Readonly<Record<Kind, string>> = {
+  text: '<text>',
+  number: '<number>',
+  boolean: '[true|false]',
+  names: '<names>',
+  numbers: '<numbers>',
+};
+
 export function addTraining(program: Command, run: RunTrainer): void {
   addTrain(program, run);
   addPlan(program, run);
@@ -62,20 +71,24 @@ function addTrain(program: Command, run: RunTrainer): void {
     .argument('[job]', 'a JSON file of settings; flags win over it')
     .option('--out <dir>', 'the run folder (default: a new one in LORIKEET_HOME/jobs)')
     .option('--resume <dir>', 'go on with the run in this folder')
+    .option(
+      '--adapters <dir>',
+      'where a named adapter is published (default: LORIKEET_ADAPTERS, else adapters/ in LORIKEET_HOME)',
+    )
     .option('--watch', 'draw the loss curve in the terminal');
   addJobFlags(train);
   train.addHelpText('after', TRAIN_EXAMPLES);
   train.action(async (file: string | undefined, options: Record<string, string | true>) => {
     const job = readJobSource(file, options);
     const isWatched = options['watch'] === true;
-    const { resume, out } = options as { resume?: string; out?: string };
+    const { resume, out, adapters } = options as Record<string, string | undefined>;
     if (resume !== undefined) {
       if (file !== undefined || out !== undefined || Object.keys(job.overrides).length > 0) {
         throw new UsageError('--resume: goes on with the settings of its run, without others');
       }
-      return run({ command: 'resume', runDir: resume }, { isWatched });
+      return run({ command: 'resume', runDir: resume, adaptersDir: adapters }, { isWatched });
     }
-    return run({ command: 'train', job, outDir: out }, { isWatched });
+    return run({ command: 'train', job, outDir: out, adaptersDir: adapters }, { isWatched });
   });
 }
 
@@ -120,9 +133,9 @@ function addMerge(program: Command, run: RunTrainer): void {
 }
 
 function addJobFlags(command: Command): void {
-  for (const [key, [, help]] of Object.entries(JOB_FLAGS)) {
+  for (const [key, [kind, help]] of Object.entries(JOB_FLAGS)) {
     const flag = key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-    command.addOption(new Option(`--${flag} <value>`, help));
+    command.addOption(new Option(`--${flag} ${PLACEHOLDERS[kind]}`, help));
   }
 }
 
@@ -133,7 +146,7 @@ function readJobSource(
   const overrides: Record<string, unknown> = {};
   for (const [key, [kind]] of Object.entries(JOB_FLAGS)) {
     const value = options[key];
-    if (typeof value === 'string') overrides[key] = parseValue(value, kind);
+    if (value !== undefined) overrides[key] = value === true ? true : parseValue(value, kind);
   }
   return { file, overrides };
 }

@@ -148,7 +148,14 @@ test("a job's flags become its keys, each in its kind, and the trainer's exit co
     shuffle: false,
   };
   const job = { file: 'job.json', overrides };
-  assert.deepEqual(trained, [{ command: 'train', job, outDir: 'dir' }]);
+  assert.deepEqual(trained, [{ command: 'train', job, outDir: 'dir', adaptersDir: undefined }]);
+});
+
+test('a switch that stands alone is on, and what is no number stays a text for the schema', async () => {
+  const { trained } = await run(['train', '--packing', '--rslora', 'no', '--rank', 'four']);
+  const [request] = trained;
+  assert.ok(request?.command === 'train');
+  assert.deepEqual(request.job.overrides, { packing: true, rslora: 'no', rank: 'four' });
 });
 
 test('targets are a word, names or a regular expression', async () => {
@@ -165,8 +172,8 @@ test('targets are a word, names or a regular expression', async () => {
 });
 
 test('a run is resumed without other settings', async () => {
-  const { trained } = await run(['train', '--resume', 'dir']);
-  assert.deepEqual(trained, [{ command: 'resume', runDir: 'dir' }]);
+  const { trained } = await run(['train', '--resume', 'dir', '--adapters', 'there']);
+  assert.deepEqual(trained, [{ command: 'resume', runDir: 'dir', adaptersDir: 'there' }]);
   const { code, error } = await run(['train', '--resume', 'dir', '--rank', '8']);
   assert.equal(code, 2);
   assert.match(error, /--resume: goes on with the settings of its run/);

@@ -66,7 +66,33 @@ test('values out of bounds are refused by the name of their key', () => {
   }
 });
 
+test('a fault says what a value must be', () => {
+  const bad: readonly (readonly [key: string, value: unknown, fault: string])[] = [
+    ['rank', 0, 'rank: must be at least 1'],
+    ['rank', 1.5, 'rank: must be a whole number'],
+    ['rank', 'four', 'rank: must be a number'],
+    ['learningRate', 0, 'learningRate: must be above 0'],
+    ['learningRate', 'fast', 'learningRate: must be a number'],
+    ['dropout', 1, 'dropout: must be below 1'],
+    ['epochs', 1e6, 'epochs: must be at most 1000'],
+    ['shuffle', 'no', 'shuffle: must be true or false'],
+    ['method', 'dora', 'method: must be qlora, lora or full'],
+    ['betas', [0.9], 'betas: must have at least 2 entries'],
+    ['layers', [], 'layers: is empty'],
+    ['data', '', 'data: is empty'],
+    ['targets', 7, 'targets: must be all-linear, names or a regular expression'],
+    ['rankPattern', 3, 'rankPattern: must be an object'],
+  ];
+  for (const [key, value, fault] of bad) {
+    assert.deepEqual(faultsOf({ ...BASE, [key]: value }), [fault]);
+  }
+});
+
 test('keys that contradict each other are refused', () => {
+  assert.deepEqual(faultsOf({ ...BASE, patience: 2, evalEvery: 5 }), [
+    'evalEvery: needs validation or validationSplit',
+    'patience: needs validation or validationSplit',
+  ]);
   assert.deepEqual(faultsOf({ ...BASE, method: 'full', rank: 4, name: 'x' }).length, 2);
   assert.match(faultsOf({ ...BASE, validation: 'v', validationSplit: 0.1 })[0]!, /validationSplit/);
 });
@@ -133,6 +159,7 @@ test('targets that match nothing, and a pattern that is none, are refused by key
   await refused({ targets: '.*q_proj', layers: [0] }, /^layers: /);
   await refused({ rankPattern: { '(': 4 } }, /^rankPattern: /);
   await refused({ rank: 1, alpha: 1000 }, /^alpha: /);
+  await refused({ layers: [1, 2, 9] }, /^layers: the model has blocks 0 to 1, not 2, 9$/);
 });
 
 test('a started adapter brings its settings; keys that say otherwise are refused', async (t) => {

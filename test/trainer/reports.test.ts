@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
+import { PassThrough } from 'node:stream';
 import { test } from 'node:test';
-import { drawLoss } from '../../src/cli/loss-plot.ts';
+import { createLossPlot, drawLoss } from '../../src/cli/loss-plot.ts';
 import {
   parseMetrics,
   type StepMetrics,
@@ -92,10 +93,24 @@ test('the picture has a curve per loss, and stands for one step too', () => {
 
 test('the curve in the terminal falls from its first line to its last', () => {
   const steps = ROWS.map((metrics) => ({ type: 'step' as const, totalSteps: 3, ...metrics }));
-  const lines = drawLoss(steps).split('\n');
+  const lines = drawLoss(steps, 'loss 2.0000').split('\n');
   assert.match(lines[0]!, /^ {4}3\.000 ┤·/);
   assert.match(lines[3]!, /o/);
   assert.match(lines[11]!, /^ {4}2\.000 ┤ +·$/);
-  assert.match(lines[12]!, /step 3\/3, loss 2\.0000, 100 tokens\/s/);
-  assert.ok(!drawLoss(steps.slice(0, 1)).includes('NaN'));
+  assert.match(lines[12]!, /^ {11}step 3\/3 \| loss 2\.0000$/);
+  assert.ok(!drawLoss(steps.slice(0, 1), '').includes('NaN'));
+});
+
+test('a curve is drawn over the last one, but not over what was written since', () => {
+  const stream = Object.assign(new PassThrough(), { isTTY: true });
+  const plot = createLossPlot(stream);
+  const step = (row: StepMetrics) => ({ type: 'step' as const, totalSteps: 3, ...row });
+  const drawn = () => String(stream.read());
+  plot.add(step(ROWS[0]!), '');
+  assert.doesNotMatch(drawn(), /\x1b/);
+  plot.add(step(ROWS[1]!), '');
+  assert.ok(drawn().startsWith('\x1b[13A\x1b[J'));
+  plot.leave();
+  plot.add(step(ROWS[2]!), '');
+  assert.doesNotMatch(drawn(), /\x1b/);
 });

@@ -47,14 +47,18 @@ export interface LinearRunOptions {
 
 /** Goes on where the folder holds a run. */
 export async function runLinear(dir: string, options: LinearRunOptions = {}): Promise<LinearRun> {
-  const job = parseJob({ model: 'm', data: 'd', batchSize: 2, learningRate: 0.05, ...options.job });
+  const { validation } = options;
+  const job = parseJob({
+    ...{ model: 'm', data: 'd', batchSize: 2, learningRate: 0.05 },
+    ...(validation && { validation: 'v' }),
+    ...options.job,
+  });
   const rows = options.rows ?? dataset(12);
   const model = options.model ?? linearModel();
   const folder = await createRunFolder(dir, job).catch(
     async () => (await openRunFolder(dir)).folder,
   );
   const { artifact, config } = tinyModel(); // for its settings: what is trained is the model above
-  const { validation } = options;
   const prepared = prepareRows(job, artifact, {
     ...{ method: 'lora', maxLength: 64, adapter: undefined },
     rows: { train: rows, validation },

@@ -1,5 +1,6 @@
 // What a row of a training file may say: four kinds, told apart by their keys. Every fault names its field.
 import { z } from 'zod';
+import { faultText } from '../fault-text.ts';
 
 /** OpenAI's roles; `function` and what belongs to tools is not learned by this build. */
 const ROLES = ['system', 'developer', 'user', 'assistant', 'tool'] as const;
@@ -87,7 +88,7 @@ export function parseRow(line: string): Row {
 }
 
 function check<T>(schema: z.ZodType<T>, json: unknown): T {
-  const result = schema.safeParse(json, { reportInput: true });
+  const result = schema.safeParse(json, { reportInput: true, error: faultText });
   if (result.success) return result.data;
   const issue = result.error.issues[0]!;
   if (issue.code === 'unrecognized_keys') {

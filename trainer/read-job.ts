@@ -1,0 +1,22 @@
+// The job that a command line asks for: its file's keys, and what flags say over them. Not checked yet.
+import { readFileSync } from 'node:fs';
+import { ConfigError, FileError } from '../src/errors.ts';
+import type { JobSource } from '../src/training.ts';
+
+/** @throws FileError where the file is none of JSON, ConfigError where it is no object */
+export function readJob({ file, overrides }: JobSource): Record<string, unknown> {
+  if (file === undefined) return { ...overrides };
+  const json = parse(file, readFileSync(file, 'utf8'));
+  if (typeof json !== 'object' || json === null || Array.isArray(json)) {
+    throw new ConfigError([`${file}: is not a JSON object`]);
+  }
+  return { ...json, ...overrides };
+}
+
+function parse(file: string, text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new FileError(file, 'is no JSON of settings (rows are named by --data)', { cause });
+  }
+}
