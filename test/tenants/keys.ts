@@ -26,7 +26,7 @@ export function makeKey(tenant: string, admin = false): MadeKey {
   return { text, entry: { id, tenant, admin, created: '2026-11-25T04:00:00Z', sha256 } };
 }
 
-type TenantSettings = KeysFile['tenants'][string];
+export type TenantSettings = KeysFile['tenants'][string];
 
 /** A file of these keys; a tenant without settings has the defaults. */
 export function keysFileOf(

@@ -1,0 +1,150 @@
+// With a keys file nothing but health is answered without a key (T36, B10, T43), and what is answered says nothing.
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { makeKey } from '../tenants/keys.ts';
+import { serveKeyed } from './keyed.ts';
+import { readError, readFrames, readOk } from './served.ts';
+
+const PUBLIC = ['/health', '/livez', '/readyz'];
+const { app, keys, setKeys, ask, logged } = serveKeyed({ tenants: { acme: {} } });
+const acme = keys['acme']!;
+
+/** Path parameters filled in. */
+const routes = app.routes
+  .filter(({ method }) => method !== 'ALL')
+  .map(({ method, path }) => ({ method, path: path.replaceAll(/:\w+(\{[^}]*\})?/g, 'x') }));
+
+describe('without a key', () => {
+  test('the walk is over all routes', () => {
+    const paths = new Set(routes.map(({ path }) => path));
+    for (const path of [...PUBLIC, '/', '/openapi.json', '/docs', '/v1/models', '/v1/models/x']) {
+      assert.ok(paths.has(path), path);
+    }
+    assert.ok(routes.length >= 12);
+  });
+
+  for (const { method, path } of routes) {
+    const isPublic = PUBLIC.includes(path);
+    test(`${method} ${path} is ${isPublic ? 'answered' : 'refused'}`, async () => {
+      const response = await app.request(path, { method });
+      if (isPublic) {
+        assert.equal(response.status, 200);
+        return;
+      }
+      assert.equal(response.status, 401);
+      assert.equal(response.headers.get('www-authenticate'), 'Bearer');
+      assert.match(response.headers.get('x-request-id') ?? '', /^req_/);
+      assert.equal((await readError(response)).code, 'invalid_api_key');
+    });
+  }
+
+  const TRICKS: readonly [method: string, path: string][] = [
+    ['GET', '//v1/models'],
+    ['GET', '/v1//models'],
+    ['GET', '/v1/models/'],
+    ['GET', '/v1/%2e%2e/v1/models'],
+    ['GET', '/health/../v1/models'],
+    ['GET', '/health%2f..%2fv1%2fmodels'],
+    ['GET', '/health/x'],
+    ['GET', '/health;/v1/models'],
+    ['GET', '/V1/models'],
+    ['GET', '/v1/models?x=/health'],
+    ['GET', '/v1/models#/health'],
+    ['GET', '/nowhere'],
+    ['HEAD', '/v1/models'],
+    ['OPTIONS', '/v1/models'],
+    ['DELETE', '/v1/models/x'],
+    ['PUT', '/v1/completions'],
+    ['POST', '/health'],
+    ['PROPFIND', '/livez'],
+  ];
+  for (const [method, path] of TRICKS) {
+    test(`${method} ${path} is refused before it is looked at`, async () => {
+      const response = await app.request(path, { method });
+      assert.equal(response.status, 401);
+      assert.equal(response.headers.get('allow'), null);
+      const cors = [...response.headers.keys()].filter((name) => name.startsWith('access-control'));
+      assert.deepEqual(cors, []);
+    });
+  }
+
+  test('another method of a header does not change the route', async () => {
+    const headers = { 'x-http-method-override': 'GET', 'x-original-url': '/health' };
+    const response = await app.request('/v1/models', { method: 'POST', headers });
+    assert.equal(response.status, 401);
+  });
+});
+
+describe('B10: a wrong key', () => {
+  const base64 = Buffer.from(`acme:${acme.text}`).toString('base64');
+  const WRONG: Record<string, string | undefined> = {
+    none: undefined,
+    empty: '',
+    'an empty Bearer': 'Bearer ',
+    'Basic with the right key': `Basic ${base64}`,
+    'the right key without a scheme': acme.text,
+    'the right key in upper case': `Bearer ${acme.text.toUpperCase()}`,
+    'the right key twice': `Bearer ${acme.text}, Bearer ${acme.text}`,
+    'a key of nobody': `Bearer ${makeKey('acme').text}`,
+    'a key of 1 MiB': `Bearer ${'x'.repeat(2 ** 20)}`,
+    'bytes above ASCII': `Bearer l\u00f6r\u00efkeet_${'\u00ff'.repeat(20)}`,
+  };
+  const bodies = new Set<string>();
+  for (const [what, authorization] of Object.entries(WRONG)) {
+    test(`${what} is 401 with www-authenticate`, async () => {
+      const headers = authorization === undefined ? {} : { authorization };
+      const response = await app.request('/v1/models', { headers });
+      assert.equal(response.status, 401);
+      assert.equal(response.headers.get('www-authenticate'), 'Bearer');
+      bodies.add(await response.text());
+    });
+  }
+
+  test('has one answer, whatever is wrong, and none of it is logged', () => {
+    assert.equal(bodies.size, 1);
+    const { error } = JSON.parse([...bodies][0]!);
+    assert.deepEqual([error.type, error.code], ['authentication_error', 'invalid_api_key']);
+    assert.ok(logged.every((line) => !line.includes('lorikeet_')));
+  });
+
+  test('is refused before the body is read', async () => {
+    const response = await app.request('/v1/completions', {
+      method: 'POST',
+      headers: { 'content-type': 'text/xml' },
+      body: '<',
+    });
+    assert.equal(response.status, 401);
+  });
+});
+
+describe('with a key', () => {
+  test('all is answered as without a keys file', async () => {
+    assert.equal((await ask('acme', '/v1/models')).status, 200);
+    assert.equal((await ask('acme', '/nowhere')).status, 404);
+    const wrongMethod = await ask('acme', '/v1/models', {});
+    assert.equal(wrongMethod.status, 405);
+    assert.equal(wrongMethod.headers.get('allow'), 'GET, HEAD');
+    const body = { model: 'base', prompt: 'a', max_tokens: 2 };
+    await readOk(await ask('acme', '/v1/completions', body));
+  });
+
+  test('there is no CORS: a web page of elsewhere reads nothing', async () => {
+    const headers = { authorization: `Bearer ${acme.text}`, origin: 'https://evil.example' };
+    for (const method of ['GET', 'OPTIONS']) {
+      const response = await app.request('/v1/models', { method, headers });
+      const cors = [...response.headers.keys()].filter((name) => name.startsWith('access-control'));
+      assert.deepEqual(cors, []);
+    }
+  });
+
+  test('F34: a stream whose key is revoked ends normally, the next request is refused', async () => {
+    const body = { model: 'base', prompt: 'a', max_tokens: 30, stream: true };
+    const response = await ask('acme', '/v1/completions', body);
+    setKeys([]);
+    const frames = await readFrames(response);
+    assert.equal(frames.at(-1), '[DONE]');
+    assert.equal((await ask('acme', '/v1/models')).status, 401);
+    setKeys([acme]);
+    assert.equal((await ask('acme', '/v1/models')).status, 200);
+  });
+});

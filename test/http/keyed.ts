@@ -1,0 +1,43 @@
+// A served app with a keys file: tenants by name, and requests in their names.
+
+import { createAuthenticate } from '../../src/tenants/access.ts';
+import { createKeyDigest } from '../../src/tenants/api-key.ts';
+import { KeyRing } from '../../src/tenants/key-ring.ts';
+import { keysFileOf, type MadeKey, makeKey, type TenantSettings } from '../tenants/keys.ts';
+import { type Served, type ServedOptions, serve } from './served.ts';
+
+export interface Keyed extends Served {
+  readonly keys: Record<string, MadeKey>;
+  /** From now on these keys alone are valid. */
+  setKeys(keys: readonly MadeKey[]): void;
+  /** GET, or POST where there is a body, with the tenant's key. */
+  ask(tenant: string, path: string, body?: unknown, init?: RequestInit): Promise<Response>;
+}
+
+export interface KeyedOptions extends ServedOptions {
+  tenants: Record<string, Partial<TenantSettings>>;
+  /** Those whose key may use the admin routes. */
+  admins?: readonly string[];
+}
+
+export function serveKeyed({ tenants, admins = [], ...options }: KeyedOptions): Keyed {
+  const made = Object.keys(tenants).map((name) => makeKey(name, admins.includes(name)));
+  const keys = Object.fromEntries(made.map((key) => [key.entry.tenant, key]));
+  const ringOf = (valid: readonly MadeKey[]) =>
+    new KeyRing(keysFileOf(valid, tenants), createKeyDigest(undefined));
+  let ring = ringOf(made);
+  const authenticate = createAuthenticate({ find: (key) => ring.find(key) });
+  const served = serve({ ...options, authenticate });
+  const ask: Keyed['ask'] = async (tenant, path, body, init = {}) => {
+    const headers = {
+      authorization: `Bearer ${keys[tenant]!.text}`,
+      'content-type': 'application/json',
+    };
+    const sent = body === undefined ? {} : { method: 'POST', body: JSON.stringify(body) };
+    return served.app.request(path, { headers, ...sent, ...init });
+  };
+  const setKeys = (valid: readonly MadeKey[]) => {
+    ring = ringOf(valid);
+  };
+  return { ...served, keys, setKeys, ask };
+}
