@@ -1,9 +1,10 @@
-// Loaded adapters in memory, by digest: loaded once however many ask, kept while leased, evicted by age when idle.
-// It knows no names, tenants or files: whoever asks for a digest has been authorized, and the loader is an argument.
+// Loaded adapters in memory, by digest: loaded once however many ask, kept while leased, evicted by cost when idle.
+// It knows no names and no files: whoever asks for a digest has been authorized, and the loader is an argument.
 import { LRUCache } from 'lru-cache';
 import type { AdapterSource } from '../src/adapter-source.ts';
 import { assert } from '../src/assert.ts';
 import { ServeError } from '../src/errors.ts';
+import { type Evictable, EvictionOrder } from './eviction.ts';
 import type { AdapterWeights } from './weights.ts';
 
 /** Keeps weights resident until it is released; releasing twice is harmless. */
@@ -47,8 +48,10 @@ const REFUSAL_TTL_MS = 30_000;
 const MAX_REFUSALS = 1000;
 /** Loads share two cores with the engine; each holds its file and its weights in memory. */
 const MAX_PARALLEL_LOADS = 2;
+/** An owner that asked for nothing for so long has no share of the room that is kept for it. */
+const SHARE_LAPSES_MS = 600_000;
 
-interface Entry {
+interface Entry extends Evictable {
   readonly weights: AdapterWeights;
   leaseCount: number;
 }
@@ -66,15 +69,21 @@ interface Waiter {
 export class AdapterCache {
   readonly #options: AdapterCacheOptions;
   readonly #now: () => number;
-  /** Entries without a lease, the least recently released first to go. */
-  readonly #idle: LRUCache<string, Entry>;
+  /** Entries without a lease, in the order of their release. */
+  readonly #idle = new Map<string, Entry>();
   readonly #leased = new Map<string, Entry>();
+  readonly #order = new EvictionOrder();
+  /** Owner → when it last asked. One entry for each owner ever seen: as many as there are tenants. */
+  readonly #askedMs = new Map<string, number>();
+  /** Loads that found no room: called when there may be some. */
+  #roomWaiters: (() => void)[] = [];
   readonly #loads = new Map<string, Load>();
   /** Loads that wait for a place among the parallel ones, oldest first. */
   readonly #queue: Load[] = [];
   readonly #refusals: LRUCache<string, ServeError>;
   #runningLoads = 0;
   #leasedBytes = 0;
+  #idleBytes = 0;
   #hits = 0;
   #misses = 0;
   #evictions = 0;
@@ -84,10 +93,6 @@ export class AdapterCache {
   constructor(options: AdapterCacheOptions) {
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
-    this.#idle = new LRUCache({
-      maxSize: options.capacityBytes,
-      sizeCalculation: (entry) => entry.weights.byteSize,
-    });
     this.#refusals = new LRUCache({
       max: MAX_REFUSALS,
       ttl: REFUSAL_TTL_MS,
@@ -98,11 +103,12 @@ export class AdapterCache {
 
   /**
    * Weights that stay until the lease is released. An abort ends this wait only: the load goes on for the others.
-   * Throws what the loader throws, `overloaded` where leased weights leave no room, or the signal's reason.
+   * Where leased weights leave no room it waits for theirs. Throws what the loader throws, or the signal's reason.
    */
   async lease(source: AdapterSource, { signal }: { signal?: AbortSignal } = {}): Promise<Lease> {
     signal?.throwIfAborted();
-    const { digest } = source;
+    const { digest, owner } = source;
+    this.#askedMs.set(owner, this.#now());
     const entry = this.#leased.get(digest) ?? this.#idle.get(digest);
     if (entry) {
       this.#hits++;
@@ -117,9 +123,20 @@ export class AdapterCache {
     return lease;
   }
 
+  /** Loads beforehand what is expected to be asked for; until `keepWarmMs` are over the others go first. */
+  async prefetch(
+    source: AdapterSource,
+    { keepWarmMs = 0 }: { keepWarmMs?: number } = {},
+  ): Promise<Pick<Lease, 'tier' | 'loadMs'>> {
+    const { tier, loadMs, release } = await this.lease(source);
+    this.#leased.get(source.digest)!.warmUntilMs = this.#now() + keepWarmMs;
+    release();
+    return { tier, loadMs };
+  }
+
   stats(): AdapterCacheStats {
     return {
-      idleBytes: this.#idle.calculatedSize,
+      idleBytes: this.#idleBytes,
       leasedBytes: this.#leasedBytes,
       idleCount: this.#idle.size,
       leasedCount: this.#leased.size,
@@ -165,14 +182,17 @@ export class AdapterCache {
     try {
       const weights = await this.#options.loadAdapter(source);
       assert(weights.digest === source.digest, 'the loader gave weights of another digest');
-      this.#makeRoom(weights.byteSize);
-      const entry: Entry = { weights, leaseCount: 0 };
       const loadMs = this.#now() - startMs;
+      while (!this.#makeRoom(source.owner, weights.byteSize)) {
+        await new Promise<void>((resolve) => this.#roomWaiters.push(resolve));
+        if (waiters.size === 0) return; // all gave up meanwhile
+      }
+      const entry = createEntry(source, weights, loadMs);
       this.#loaded++;
       // In the same turn, so that nothing is evicted between its load and its leases.
       for (const { resolve } of waiters)
         resolve(this.#createLease(entry, { tier: 'disk', loadMs }));
-      if (waiters.size === 0) this.#idle.set(source.digest, entry);
+      if (waiters.size === 0) this.#keepIdle(entry);
     } catch (error) {
       this.#failed++;
       const isPermanent = error instanceof ServeError && error.status === 422;
@@ -188,8 +208,9 @@ export class AdapterCache {
 
   #createLease(entry: Entry, found: Pick<Lease, 'tier' | 'loadMs'>): Lease {
     const { weights } = entry;
+    this.#order.use(entry);
     if (entry.leaseCount++ === 0) {
-      this.#idle.delete(weights.digest);
+      if (this.#idle.delete(weights.digest)) this.#idleBytes -= weights.byteSize;
       this.#leased.set(weights.digest, entry);
       this.#leasedBytes += weights.byteSize;
     }
@@ -207,11 +228,19 @@ export class AdapterCache {
     const { digest, byteSize } = entry.weights;
     this.#leased.delete(digest);
     this.#leasedBytes -= byteSize;
-    this.#idle.set(digest, entry);
+    this.#keepIdle(entry);
+    const waiters = this.#roomWaiters;
+    this.#roomWaiters = [];
+    for (const retry of waiters) retry();
   }
 
-  /** Evicts idle weights until so many bytes fit beside the rest. */
-  #makeRoom(byteSize: number): void {
+  #keepIdle(entry: Entry): void {
+    this.#idle.set(entry.weights.digest, entry);
+    this.#idleBytes += entry.byteSize;
+  }
+
+  /** Evicts idle weights until so many bytes fit beside the rest; false where leased ones leave no room. */
+  #makeRoom(owner: string, byteSize: number): boolean {
     const { capacityBytes } = this.#options;
     if (byteSize > capacityBytes) {
       throw new ServeError(
@@ -219,15 +248,38 @@ export class AdapterCache {
         `adapter refused: it takes ${byteSize} bytes in memory, the cache holds ${capacityBytes}`,
       );
     }
-    if (this.#leasedBytes + byteSize > capacityBytes) {
-      throw new ServeError('overloaded', 'adapters in use leave no room for another');
-    }
-    while (this.#leasedBytes + this.#idle.calculatedSize + byteSize > capacityBytes) {
-      const evicted = this.#idle.pop();
+    if (this.#leasedBytes + byteSize > capacityBytes) return false;
+    while (this.#leasedBytes + this.#idleBytes + byteSize > capacityBytes) {
+      const bytesByOwner = this.#bytesOfActiveOwners({ owner, byteSize });
+      const pressure = { bytesByOwner, capacityBytes, nowMs: this.#now() };
+      const evicted = this.#order.choose(this.#idle.values(), pressure);
       assert(evicted, 'idle weights take room, yet there are none');
+      this.#idle.delete(evicted.weights.digest);
+      this.#idleBytes -= evicted.byteSize;
       this.#evictions++;
     }
+    return true;
   }
+
+  #bytesOfActiveOwners(newcomer: Pick<Entry, 'owner' | 'byteSize'>): Map<string, number> {
+    const bytes = new Map<string, number>();
+    const sinceMs = this.#now() - SHARE_LAPSES_MS;
+    for (const { owner, byteSize } of [
+      ...this.#leased.values(),
+      ...this.#idle.values(),
+      newcomer,
+    ]) {
+      if (this.#askedMs.get(owner)! < sinceMs) continue;
+      bytes.set(owner, (bytes.get(owner) ?? 0) + byteSize);
+    }
+    return bytes;
+  }
+}
+
+function createEntry(source: AdapterSource, weights: AdapterWeights, loadMs: number): Entry {
+  const { byteSize } = weights;
+  const { owner } = source;
+  return { weights, owner, byteSize, loadMs, uses: 0, value: 0, warmUntilMs: 0, leaseCount: 0 };
 }
 
 /** Joins those who wait for a load until it ends or the signal aborts. */

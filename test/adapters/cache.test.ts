@@ -122,14 +122,86 @@ test('a leased adapter is never evicted', async () => {
   assert.equal(cache.stats().leasedCount, 0, 'a second release changes nothing');
 });
 
-test('leases that fill the cache leave no room: overloaded, until one is released', async () => {
+test('where leases fill the cache the next one waits until one is released', async () => {
   const { cache } = createPlainCache(20);
   const held = await Promise.all([cache.lease(source('a')), cache.lease(source('b'))]);
-  await assert.rejects(cache.lease(source('c')), { code: 'overloaded', status: 503 });
+  let isLoaded = false;
+  const waiting = cache.lease(source('c')).finally(() => {
+    isLoaded = true;
+  });
+  await nextTurn();
+  assert.equal(isLoaded, false);
   held[0]?.release();
-  using lease = await cache.lease(source('c'));
+  using lease = await waiting;
   assert.equal(lease.weights.digest, 'c');
   assert.deepEqual(cache.resident().sort(), ['b', 'c']);
+});
+
+test('two that wait for the same room get it one after the other', async () => {
+  const { cache } = createPlainCache(10);
+  const held = await cache.lease(source('a'));
+  const waiting = ['b', 'c'].map((digest) => cache.lease(source(digest)));
+  await nextTurn();
+  held.release();
+  const first = await Promise.race(waiting);
+  await nextTurn();
+  assert.equal(cache.stats().leasedBytes, 10);
+  first.release();
+  const leases = await Promise.all(waiting);
+  assert.deepEqual(cache.resident(), [leases[1]!.weights.digest]);
+});
+
+test('one that gives up while it waits for room leaves nothing behind', async () => {
+  const { cache } = createPlainCache(10);
+  const held = await cache.lease(source('a'));
+  const controller = new AbortController();
+  const waiting = cache.lease(source('b'), { signal: controller.signal });
+  await nextTurn();
+  controller.abort(new Error('gone'));
+  await assert.rejects(waiting, { message: 'gone' });
+  held.release();
+  await nextTurn();
+  assert.equal(cache.stats().loading, 0);
+  assert.deepEqual(cache.resident(), ['a']);
+});
+
+test('what is kept warm outlives what is asked for more often, until its time is over', async () => {
+  let nowMs = 0;
+  const loadAdapter = async ({ digest }: AdapterSource) => weightsOf(digest);
+  const cache = new AdapterCache({ capacityBytes: 20, now: () => nowMs, loadAdapter });
+  const { tier } = await cache.prefetch(source('warm'), { keepWarmMs: 1000 });
+  assert.equal(tier, 'disk');
+  const use = async (digest: string) => (await cache.lease(source(digest))).release();
+  for (const digest of ['a', 'a', 'a', 'b']) await use(digest);
+  assert.deepEqual(cache.resident().sort(), ['b', 'warm']);
+  nowMs = 1001;
+  for (const digest of ['b', 'a']) await use(digest);
+  assert.deepEqual(cache.resident().sort(), ['a', 'b']);
+});
+
+test("one owner's two hundred adapters never evict another's within its share", async () => {
+  let nowMs = 0;
+  const loaded: string[] = [];
+  const cache = new AdapterCache({
+    capacityBytes: 80,
+    now: () => nowMs,
+    loadAdapter: async ({ digest }) => {
+      loaded.push(digest);
+      return weightsOf(digest);
+    },
+  });
+  const use = async (digest: string, owner: string) =>
+    (await cache.lease({ ...source(digest), owner })).release();
+  await use('beta-1', 'beta');
+  for (let i = 0; i < 400; i++) {
+    nowMs += 100;
+    for (let uses = 0; uses < 3; uses++) await use(`acme-${i % 200}`, 'acme');
+  }
+  assert.ok(cache.resident().includes('beta-1'));
+  assert.equal(cache.resident().length, 8, "the rest of beta's share is used");
+  nowMs += 600_000;
+  for (let i = 0; i < 20; i++) await use(`acme-${i}`, 'acme');
+  assert.ok(!cache.resident().includes('beta-1'), 'a share lapses');
 });
 
 test('an adapter larger than the whole cache is refused for good', async () => {
@@ -182,33 +254,53 @@ test('weights of another digest than the one asked for are never handed out', as
   assert.deepEqual(cache.resident(), []);
 });
 
-/** The plain twin: idle digests in order of release, leased ones apart, all of size 1. */
+interface PlainEntry {
+  digest: string;
+  uses: number;
+  value: number;
+}
+
+/** The plain twin: value = age + uses over size, the least valued idle one goes; all of size 1. */
 class PlainCache {
-  idle: string[] = [];
-  leased: string[] = [];
+  idle: PlainEntry[] = [];
+  leased: PlainEntry[] = [];
+  age = 0;
   readonly capacity: number;
   constructor(capacity: number) {
     this.capacity = capacity;
   }
   /** Whether there was room. */
   lease(digest: string): boolean {
-    const isResident = this.idle.includes(digest) || this.leased.includes(digest);
-    if (!isResident && new Set(this.leased).size >= this.capacity) return false;
-    this.idle = this.idle.filter((other) => other !== digest);
-    this.leased.push(digest);
-    while (this.idle.length + new Set(this.leased).size > this.capacity) this.idle.shift();
+    const known = [...this.idle, ...this.leased].find((entry) => entry.digest === digest);
+    if (!known && new Set(this.leased).size >= this.capacity) return false;
+    const entry = known ?? { digest, uses: 0, value: 0 };
+    const residents = new Set([...this.idle, ...this.leased]);
+    if (!known && residents.size >= this.capacity) {
+      const victim = this.idle.reduce((least, one) => (one.value < least.value ? one : least));
+      this.age = Math.max(this.age, victim.value);
+      this.idle = this.idle.filter((other) => other !== victim);
+    }
+    entry.uses++;
+    entry.value = this.age + entry.uses;
+    this.idle = this.idle.filter((other) => other !== entry);
+    this.leased.push(entry);
     return true;
   }
   release(digest: string): void {
-    this.leased.splice(this.leased.indexOf(digest), 1);
-    if (!this.leased.includes(digest)) this.idle.push(digest);
+    const at = this.leased.findIndex((entry) => entry.digest === digest);
+    const [entry] = this.leased.splice(at, 1);
+    if (!this.leased.includes(entry!)) this.idle.push(entry!);
+  }
+  resident(): string[] {
+    return [...new Set([...this.idle, ...this.leased])].map(({ digest }) => digest).sort();
   }
 }
 
 test('eviction follows a plain twin over random leases and releases', async () => {
   const step = fc.record({ digest: fc.integer({ min: 0, max: 7 }), isRelease: fc.boolean() });
   const run = async (steps: { digest: number; isRelease: boolean }[]) => {
-    const { cache } = createPlainCache(4, 1);
+    const loadAdapter = async ({ digest }: AdapterSource) => weightsOf(digest, 1);
+    const cache = new AdapterCache({ capacityBytes: 4, now: () => 0, loadAdapter });
     const plain = new PlainCache(4);
     const leases: Lease[] = [];
     for (const { digest, isRelease } of steps) {
@@ -216,14 +308,10 @@ test('eviction follows a plain twin over random leases and releases', async () =
       if (lease) {
         lease.release();
         plain.release(lease.weights.digest);
-      } else {
-        const name = String(digest);
-        const got = await cache.lease(source(name)).catch(() => undefined);
-        assert.equal(got !== undefined, plain.lease(name));
-        if (got) leases.push(got);
+      } else if (plain.lease(String(digest))) {
+        leases.push(await cache.lease(source(String(digest))));
       }
-      const resident = [...plain.idle, ...new Set(plain.leased)];
-      assert.deepEqual(cache.resident().sort(), resident.sort());
+      assert.deepEqual(cache.resident().sort(), plain.resident());
     }
   };
   await fc.assert(fc.asyncProperty(fc.array(step, { maxLength: 60 }), run), { numRuns: 200 });
