@@ -114,6 +114,12 @@ const SETTINGS = {
     help: 'requests that wait for a slot before one is refused (default: 256)',
     schema: integer(1, 100_000).default(256),
   },
+  maxWaitingPerTenant: {
+    env: 'LORIKEET_MAX_WAITING_PER_TENANT',
+    flag: '--max-waiting-per-tenant',
+    help: 'the same for one tenant (default: with a keys file half of --max-waiting, else all)',
+    schema: integer(1, 100_000).optional(),
+  },
   prefillChunk: {
     env: 'LORIKEET_PREFILL_CHUNK',
     flag: '--prefill-chunk',

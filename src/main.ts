@@ -50,7 +50,7 @@ async function serve(config: Config): Promise<void> {
   const log = createLog(config.logLevel);
   const access = await openAccess(config, log);
   const base = await prepareBase(config, interrupt);
-  const engine = startEngine(base, config, log);
+  const engine = startEngine(base, { config, access, log });
   let server: RunningServer | undefined;
   try {
     const text = await loadText(base.artifact.dir);
@@ -108,7 +108,16 @@ interface RunningEngine {
   fatal: Promise<never>;
 }
 
-function startEngine(base: Base, config: Config, log: Logger): RunningEngine {
+interface EngineSettings {
+  config: Config;
+  access: Access;
+  log: Logger;
+}
+
+function startEngine(base: Base, { config, access, log }: EngineSettings): RunningEngine {
+  const { maxWaiting, prefillChunk } = config;
+  // Nobody is to fill the queue alone, but where nobody else can come.
+  const fairShare = access.hasKeys ? Math.ceil(maxWaiting / 2) : maxWaiting;
   const hostOptions: EngineHostOptions = {
     engine: {
       servingDir: base.servingDir,
@@ -117,7 +126,11 @@ function startEngine(base: Base, config: Config, log: Logger): RunningEngine {
       ...(config.threads && { runtime: { intraOpThreads: config.threads } }),
     },
     adapterCacheBytes: config.adapterCacheBytes,
-    limits: { maxWaiting: config.maxWaiting, prefillChunk: config.prefillChunk },
+    limits: {
+      maxWaiting,
+      maxWaitingPerTenant: config.maxWaitingPerTenant ?? fairShare,
+      prefillChunk,
+    },
   };
   let onFatal: (error: Error) => void = () => {};
   const fatal = new Promise<never>((_, reject) => {
