@@ -121,6 +121,30 @@ test('validation rows that are trained on speak; disjoint ones are silent', () =
   assert.deepEqual(examineData(rows, dataset(3, 99)), []);
 });
 
+/** Peak rate and batch → the warnings of a whole run, beside that its random base guesses. */
+const RUNS: readonly (readonly [learningRate: number, batchSize: number, codes: string[]])[] = [
+  [0.01, 8, []],
+  [0.01, 2, []], // windows of two rows differ by a fifth: that is no rise
+  [1e-7, 8, ['rate_too_low']],
+  [1e-7, 2, ['rate_too_low']],
+  [1, 2, ['overfitting', 'rate_too_high']],
+  [0.05, 8, ['overfitting']],
+];
+
+test('whole runs are warned of what their rate does to them, and a fitting one is left in peace', async (t) => {
+  const root = temporaryFolder(t);
+  for (const [learningRate, batchSize, codes] of RUNS) {
+    const settings = { schedule: 'constant', warmupSteps: 0, epochs: 10 };
+    const { warnings } = await runLinear(runDir(root, `${learningRate}-${batchSize}`), {
+      rows: dataset(32),
+      validation: dataset(8, 9),
+      job: { ...settings, learningRate, batchSize },
+    });
+    const found = warnings.filter((code) => code !== 'template_mismatch').sort();
+    assert.deepEqual(found, codes, `rate ${learningRate}, batch ${batchSize}`);
+  }
+});
+
 test('a run gives each warning once, also when it was resumed', async (t) => {
   const dir = runDir(temporaryFolder(t), 'run');
   const inner = linearModel();
