@@ -2,32 +2,45 @@
 import { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { methodNotAllowed } from 'hono/method-not-allowed';
+import type { LocalAdaptersStats } from '../../adapters/tiers/local-adapters.ts';
 import { ServeError } from '../errors.ts';
+import { Telemetry } from '../telemetry/telemetry.ts';
 import { authenticateAsLocal } from '../tenants/access.ts';
 import { RateLimits } from '../tenants/rate-limits.ts';
 import type { AppOptions, Deps } from './deps.ts';
+import { statsWithin } from './engine-stats.ts';
 import { DEFAULT_LIMITS } from './limits.ts';
 import { createErrorHandler, errorHeaders, toEnvelope } from './middleware/errors.ts';
 import { hostAllowlist } from './middleware/host.ts';
 import { responseHeaders } from './middleware/request-id.ts';
+import { observeHttp } from './middleware/telemetry.ts';
 import { type HttpEnv, limitRate, tenant } from './middleware/tenant.ts';
 import { addChatRoute } from './routes/chat.ts';
 import { addCompletionsRoute } from './routes/completions.ts';
 import { addDocsRoutes } from './routes/docs.ts';
 import { addHealthRoutes } from './routes/health.ts';
+import { addMetricsRoute } from './routes/metrics.ts';
 import { addModelRoutes } from './routes/models.ts';
 
 export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   const { allowedHosts, authenticate = authenticateAsLocal, now = Date.now, ...given } = options;
+  const { hasOpenMetrics = options.authenticate === undefined } = options;
   const rateLimits = options.rateLimits ?? new RateLimits(() => performance.now());
-  const deps: Deps = { ...given, now, limits: { ...DEFAULT_LIMITS, ...options.limits } };
+  const limits = { ...DEFAULT_LIMITS, ...options.limits };
+  const telemetry = options.telemetry ?? new Telemetry(options.model);
+  const deps: Deps = { ...given, now, limits, telemetry };
+  telemetry.watchEngine(() => statsWithin(deps.client, limits.statsTimeoutMs));
+  telemetry.watchDisk(() => diskFigures(deps.localAdapters.stats()));
   const app = new OpenAPIHono<HttpEnv>();
   app.onError(createErrorHandler(deps.log));
   app.notFound((c) => envelope(c, new ServeError('not_found', 'There is no such route')));
+  app.use(observeHttp(telemetry));
   app.use(responseHeaders());
   app.use(hostAllowlist(allowedHosts));
   addHealthRoutes(app, deps); // what comes after needs a key, unknown paths and methods too
+  if (hasOpenMetrics) addMetricsRoute(app, deps, 'open');
   app.use(tenant(authenticate));
+  if (!hasOpenMetrics) addMetricsRoute(app, deps, 'admin');
   app.use(limitRate(rateLimits));
   app.use(methodNotAllowed({ app, onMethodNotAllowed: refuseMethod }));
   addModelRoutes(app, deps);
@@ -35,6 +48,12 @@ export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   addChatRoute(app, deps);
   addDocsRoutes(app, deps);
   return app;
+}
+
+/** Whatever was not on the disk was fetched, or could not be. */
+function diskFigures({ diskBytes, diskCount, fetched, failed, ...rest }: LocalAdaptersStats) {
+  const misses = fetched + failed;
+  return { ...rest, bytes: diskBytes, adapters: diskCount, misses, loaded: fetched, failed };
 }
 
 function refuseMethod(c: Context, methods: string[]): Response {

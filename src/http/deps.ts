@@ -3,6 +3,7 @@ import type { Registry } from '../../adapters/registry.ts';
 import type { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
 import type { Logger } from '../log.ts';
 import type { EngineClient } from '../scheduler/client.ts';
+import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { Authenticate } from '../tenants/access.ts';
 import type { RateLimits } from '../tenants/rate-limits.ts';
 import type { ChatTemplate } from '../tokenizer/chat-template.ts';
@@ -34,6 +35,9 @@ export interface AppOptions {
   allowedHosts?: readonly string[];
   authenticate?: Authenticate;
   rateLimits?: RateLimits;
+  telemetry?: Telemetry;
+  /** Whether /metrics is shown without an admin key; by default where there are no keys. */
+  hasOpenMetrics?: boolean;
   /** Unix milliseconds. */
   now?: () => number;
 }
@@ -41,5 +45,6 @@ export interface AppOptions {
 /** The same, with every choice made. */
 export interface Deps extends Omit<AppOptions, 'allowedHosts' | 'authenticate' | 'rateLimits'> {
   limits: HttpLimits;
+  telemetry: Telemetry;
   now: () => number;
 }

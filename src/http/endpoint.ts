@@ -1,11 +1,13 @@
 // What differs between the answers of chat and completions: one table row each, for whole answers and for chunks.
 import type { ChatLogprobs, CompletionLogprobs, Usage, WireFinishReason } from '../openai.ts';
+import type { GenAiOperation } from '../telemetry/gen-ai.ts';
 import { createChatLogprobs, createCompletionLogprobs, type LogprobWriter } from './logprobs.ts';
 import type { TokenNames } from './token-names.ts';
 
 export type WireLogprobs = ChatLogprobs | CompletionLogprobs;
 
 export interface Endpoint {
+  operation: GenAiOperation;
   idPrefix: string;
   object: string;
   chunkObject: string;
@@ -21,6 +23,7 @@ export interface Endpoint {
 }
 
 export const CHAT: Endpoint = {
+  operation: 'chat',
   idPrefix: 'chatcmpl-',
   object: 'chat.completion',
   chunkObject: 'chat.completion.chunk',
@@ -32,6 +35,7 @@ export const CHAT: Endpoint = {
 };
 
 export const COMPLETIONS: Endpoint = {
+  operation: 'text_completion',
   idPrefix: 'cmpl-',
   object: 'text_completion',
   chunkObject: 'text_completion',

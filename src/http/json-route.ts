@@ -11,6 +11,7 @@ import { validate } from './validation.ts';
 const ERROR_STATUSES = {
   400: 'A fault in the request; `error.param` names the field',
   401: 'No valid key',
+  403: 'Not for this key',
   404: 'Unknown model, or one of another tenant',
   408: 'The body came too slowly',
   413: 'The body is too large',

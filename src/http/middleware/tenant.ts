@@ -1,6 +1,7 @@
 // Who is asking, and what of its limits is left: each request becomes a tenant's or is refused, and the answer shows
 // the tenant's limits. Without a keys file there is one tenant.
 import type { Context, MiddlewareHandler } from 'hono';
+import type { Exchange } from '../../telemetry/exchange.ts';
 import type { Tenant } from '../../tenant.ts';
 import type { Authenticate } from '../../tenants/access.ts';
 import type { RateLimits, Ticket } from '../../tenants/rate-limits.ts';
@@ -8,7 +9,7 @@ import { EVENT_STREAM } from '../sse.ts';
 
 /** What the routes find in `c.var`. */
 export interface HttpEnv {
-  Variables: { tenant: Tenant; ticket: Ticket };
+  Variables: { tenant: Tenant; ticket: Ticket; exchange: Exchange; requestId: string };
 }
 
 export function tenant(authenticate: Authenticate): MiddlewareHandler<HttpEnv> {

@@ -1,9 +1,9 @@
 // Whether the server can serve: /livez says that the process answers, /readyz that the engine does, /health both and
 // figures. None waits for a step of the engine longer than a named moment.
 import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
-import type { EngineClient } from '../../scheduler/client.ts';
 import { VERSION } from '../../version.ts';
 import type { Deps } from '../deps.ts';
+import { statsWithin } from '../engine-stats.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
 
 const healthSchema = z
@@ -51,7 +51,8 @@ const liveRoute = createRoute({
 export function addHealthRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
   const { client, model, limits } = deps;
   app.openapi(healthRoute, async (c) => {
-    const engine = await statsWithin(client, limits.statsTimeoutMs);
+    const stats = await statsWithin(client, limits.statsTimeoutMs);
+    const engine = stats ? { ...stats } : null;
     const body = { status: client.state, version: VERSION, model: model.id, engine };
     return client.state === 'ready' ? c.json(body, 200) : c.json(body, 503, { 'retry-after': '1' });
   });
@@ -61,19 +62,4 @@ export function addHealthRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
     return c.json({ status }, 503, { 'retry-after': '1' });
   });
   app.openapi(liveRoute, (c) => c.json({ status: 'live' }, 200));
-}
-
-/** The engine's figures, or null where it has none in time: between two steps it answers at once. */
-async function statsWithin(client: EngineClient, timeoutMs: number) {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<null>((resolve) => {
-    timer = setTimeout(resolve, timeoutMs, null);
-  });
-  const stats = client.stats().then(
-    (figures) => ({ ...figures }),
-    () => null, // not ready; the status says so
-  );
-  const first = await Promise.race([stats, late]);
-  clearTimeout(timer);
-  return first;
 }

@@ -1,0 +1,112 @@
+// The values of all instruments, in memory: a map of series each. Plain state without a clock; the readers (the text of
+// /metrics, OTLP) take snapshots. Knows neither where values come from nor how they are shown.
+import { assert } from '../assert.ts';
+import {
+  type CounterId,
+  type HistogramId,
+  INSTRUMENTS,
+  type Instrument,
+  type InstrumentId,
+  type LabelsOf,
+  type SettableId,
+} from './instruments.ts';
+
+/** Of a histogram: how many values were in each bucket, the last beyond all bounds. */
+export interface Distribution {
+  readonly counts: number[];
+  sum: number;
+  count: number;
+}
+
+export interface Series {
+  /** In the order of the instrument's labels. */
+  readonly labelValues: readonly string[];
+  /** Of counters and gauges. */
+  value: number;
+  /** Of histograms. */
+  readonly distribution: Distribution | undefined;
+}
+
+export interface Family {
+  readonly instrument: Instrument;
+  readonly series: readonly Series[];
+}
+
+type Labels = Readonly<Record<string, string>>;
+const IDS = Object.keys(INSTRUMENTS) as InstrumentId[];
+
+export class Metrics {
+  readonly #families = new Map(IDS.map((id) => [id, new Map<string, Series>()]));
+  readonly #collectors: (() => void | Promise<void>)[] = [];
+
+  add<I extends CounterId>(id: I, labels: LabelsOf<I>, amount = 1): void {
+    this.#series(id, labels).value += amount;
+  }
+
+  observe<I extends HistogramId>(id: I, labels: LabelsOf<I>, value: number): void {
+    const { distribution } = this.#series(id, labels);
+    assert(distribution, 'a histogram has distributions');
+    const { buckets } = INSTRUMENTS[id];
+    const bucket = buckets.findIndex((bound) => value <= bound);
+    distribution.counts[bucket < 0 ? buckets.length : bucket]!++;
+    distribution.sum += value;
+    distribution.count++;
+  }
+
+  set<I extends SettableId>(id: I, labels: LabelsOf<I>, value: number): void {
+    this.#series(id, labels).value = value;
+  }
+
+  /** As `set`, and it is the instrument's only series: for what its labels say. */
+  setOnly<I extends SettableId>(id: I, labels: LabelsOf<I>, value: number): void {
+    this.#families.get(id)!.clear();
+    this.set(id, labels, value);
+  }
+
+  /** Forgets the series that carry these values of these labels. */
+  drop(labels: Labels): void {
+    const wanted = Object.entries(labels);
+    for (const id of IDS) {
+      const names: readonly string[] = INSTRUMENTS[id].labels;
+      const places = wanted.map(([name, value]) => [names.indexOf(name), value] as const);
+      if (places.some(([place]) => place < 0)) continue;
+      const family = this.#families.get(id)!;
+      for (const [key, { labelValues }] of family) {
+        if (places.every(([place, value]) => labelValues[place] === value)) family.delete(key);
+      }
+    }
+  }
+
+  /** `collect` sets what is only looked at when somebody asks. */
+  onCollect(collect: () => void | Promise<void>): void {
+    this.#collectors.push(collect);
+  }
+
+  /** All instruments that have a value. */
+  async snapshot(): Promise<Family[]> {
+    await Promise.all(this.#collectors.map((collect) => collect()));
+    return IDS.map((id) => ({
+      instrument: INSTRUMENTS[id],
+      series: [...this.#families.get(id)!.values()],
+    })).filter(({ series }) => series.length > 0);
+  }
+
+  #series(id: InstrumentId, labels: Labels): Series {
+    const instrument: Instrument = INSTRUMENTS[id];
+    const labelValues = instrument.labels.map((name) => labels[name]!);
+    const key = labelValues.join('\0');
+    const family = this.#families.get(id)!;
+    let series = family.get(key);
+    if (!series) {
+      const { buckets } = instrument;
+      const distribution = buckets && {
+        counts: new Array<number>(buckets.length + 1).fill(0),
+        sum: 0,
+        count: 0,
+      };
+      series = { labelValues, value: 0, distribution };
+      family.set(key, series);
+    }
+    return series;
+  }
+}
