@@ -31,6 +31,10 @@ export const modelSchema = z
   .openapi('Model');
 export type Model = z.infer<typeof modelSchema>;
 
+export const deletedModelSchema = z
+  .object({ id: z.string(), object: z.literal('model'), deleted: z.literal(true) })
+  .openapi('DeletedModel');
+
 export const modelListSchema = z
   .object({
     object: z.literal('list'),

@@ -20,7 +20,7 @@ describe('the official client', () => {
     const ids = [];
     for await (const model of client.models.list()) ids.push(model.id);
     assert.deepEqual(ids, ['toy', 'alpha']);
-    assert.equal((await client.models.retrieve('alpha')).owned_by, 'lorikeet');
+    assert.equal((await client.models.retrieve('alpha')).owned_by, 'shared');
   });
 
   test('completes', async () => {

@@ -1,8 +1,7 @@
-// GET /v1/models and /v1/models/{id}: the base and the adapters that this tenant may name.
+// /v1/models and /v1/models/{id}: the base and the adapters that this tenant may name, and the end of its own.
 import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
 import type { ModelEntry } from '../../../adapters/registry.ts';
-import { ServeError } from '../../errors.ts';
-import { type Model, modelListSchema, modelSchema } from '../../openai.ts';
+import { deletedModelSchema, type Model, modelListSchema, modelSchema } from '../../openai.ts';
 import type { Deps } from '../deps.ts';
 import { errorResponses } from '../json-route.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
@@ -20,14 +19,30 @@ const listRoute = createRoute({
   },
 });
 
+const request = { params: z.object({ id: z.string() }) };
+
 const getRoute = createRoute({
   method: 'get',
   path: '/v1/models/{id}',
-  summary: 'Get one model',
-  request: { params: z.object({ id: z.string() }) },
+  summary: 'Get one model, in any form of its name',
+  request,
   responses: {
     200: { description: 'The model', content: { 'application/json': { schema: modelSchema } } },
-    ...errorResponses(401, 404, 422, 500),
+    ...errorResponses(401, 404, 422, 500, 503),
+  },
+});
+
+const deleteRoute = createRoute({
+  method: 'delete',
+  path: '/v1/models/{id}',
+  summary: 'Remove an adapter of your own: a name with all its versions, one version, or one alias',
+  request,
+  responses: {
+    200: {
+      description: 'It is removed; requests that use it end as usual',
+      content: { 'application/json': { schema: deletedModelSchema } },
+    },
+    ...errorResponses(400, 401, 404, 500, 503),
   },
 });
 
@@ -39,20 +54,22 @@ export function addModelRoutes(app: OpenAPIHono<HttpEnv>, { registry }: Deps): v
     return c.json({ object: 'list' as const, data, first_id, last_id, has_more: false }, 200);
   });
   app.openapi(getRoute, async (c) => {
-    const tenant = c.get('tenant');
-    const { id } = await registry.resolve(tenant, c.req.valid('param').id);
-    const entry = (await registry.list(tenant)).find((listed) => listed.id === id);
-    if (!entry) throw new ServeError('model_not_found', 'The model was just removed');
+    const entry = await registry.describe(c.get('tenant'), c.req.valid('param').id);
     return c.json(toModel(entry), 200);
+  });
+  app.openapi(deleteRoute, async (c) => {
+    const { id } = c.req.valid('param');
+    await registry.remove(c.get('tenant'), id);
+    return c.json({ id, object: 'model' as const, deleted: true as const }, 200);
   });
 }
 
-function toModel({ id, created, parent, root }: ModelEntry): Model {
+function toModel({ id, created, parent, root, owner = 'lorikeet' }: ModelEntry): Model {
   return {
     id,
     object: 'model',
     created,
-    owned_by: 'lorikeet',
+    owned_by: owner,
     ...(parent !== undefined ? { parent } : {}),
     ...(root !== undefined ? { root } : {}),
   };
