@@ -1,4 +1,5 @@
-// A key → its tenant, in memory. Whether a key's id exists does not show in the time that a refusal takes.
+// A key → its tenant, in memory. Where a wrong key differs from the right one does not show in the time that its
+// refusal takes; that an id exists, which is no secret, at most in what the processor had in its caches.
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import type { Tenant } from '../tenant.ts';
 import { type KeyDigest, keyIdOf } from './api-key.ts';

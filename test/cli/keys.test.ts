@@ -115,6 +115,14 @@ describe('lorikeet keys', () => {
     assert.equal(readFileSync(file, 'utf8'), '{"version":1}');
   });
 
+  test('the program itself does not open a server to a network without keys: exit 78', () => {
+    const env = { ...process.env, LORIKEET_HOME: scratchFolder() };
+    const command = [path.resolve('bin/lorikeet.mjs'), 'serve', '--host', '0.0.0.0'];
+    const { stderr, status } = spawnSync(process.execPath, command, { env, encoding: 'utf8' });
+    assert.equal(status, 78);
+    assert.match(stderr, /^lorikeet: --host: 0\.0\.0\.0 is reached from other machines, .*\n$/);
+  });
+
   test('the program itself keeps them in the data folder, hashed with the pepper of the environment', () => {
     const home = scratchFolder();
     const env = { ...process.env, LORIKEET_HOME: home, LORIKEET_KEY_PEPPER: 'salt' };
