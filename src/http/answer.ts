@@ -4,38 +4,67 @@ import { randomUUID } from 'node:crypto';
 import type { Context } from 'hono';
 import { ServeError } from '../errors.ts';
 import { createStreamDecoder } from '../tokenizer/stream-decoder.ts';
-import type { AnswerContext, AnswerPlan } from './answer-context.ts';
+import { type AnswerContext, type AnswerPlan, logUsage } from './answer-context.ts';
 import { streamAnswer } from './answer-stream.ts';
 import { wholeAnswer } from './answer-whole.ts';
 import type { Deps } from './deps.ts';
 import { type HttpEnv, reserveTokens } from './middleware/tenant.ts';
+import { observeAnswer } from './observe-answer.ts';
 
+/** Files of an adapter that changed or went since they were verified are acquired once more. */
 export async function answer(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan): Promise<Response> {
+  reserveTokens(c, mostTokens(plan)); // before anything is fetched for it
+  try {
+    return await answerOnce(c, deps, plan);
+  } catch (error) {
+    if (!hasChanged(error)) throw error;
+    return answerOnce(c, deps, plan);
+  }
+}
+
+async function answerOnce(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan): Promise<Response> {
   const { endpoint, model } = plan;
   const { signal } = c.req.raw;
-  const ticket = reserveTokens(c, mostTokens(plan)); // before anything is fetched for it
+  const id = `${endpoint.idPrefix}${randomUUID().replaceAll('-', '')}`;
+  const observer = observeAnswer(c, deps, plan, id);
   const adapter =
-    model.kind === 'adapter' ? await deps.localAdapters.acquire(model, { signal }) : undefined;
+    model.kind === 'adapter'
+      ? await observer.acquire(() => deps.localAdapters.acquire(model, { signal }), signal)
+      : undefined;
   const adapterPart = model.kind === 'adapter' ? model.digest.slice(0, 12) : 'base';
   const context: AnswerContext = {
     c,
     deps,
     plan: { ...plan, adapter },
     head: {
-      id: `${endpoint.idPrefix}${randomUUID().replaceAll('-', '')}`,
+      id,
       created: Math.floor(deps.now() / 1000),
       model: model.id,
       system_fingerprint: `${deps.model.baseDigest.slice(0, 12)}-${adapterPart}`,
     },
     generation: {
       maxInFlight: deps.limits.maxSequencesInFlight,
-      onEnd: (completionTokens) => ticket.end(plan.promptTokens + completionTokens),
+      observer,
+      onEnd(completionTokens, receipt) {
+        c.get('ticket').end(plan.promptTokens + completionTokens);
+        logUsage(context, completionTokens, receipt);
+      },
       createDecoder: (stop) => {
         return deps.tokenizer ? createStreamDecoder(deps.tokenizer, { stop }) : TEXTLESS;
       },
     },
   };
-  return plan.stream ? streamAnswer(context, plan.stream) : wholeAnswer(context);
+  try {
+    return await (plan.stream ? streamAnswer(context, plan.stream) : wholeAnswer(context));
+  } catch (error) {
+    if (hasChanged(error)) adapter?.distrust();
+    adapter?.release(); // a fault before the generation began
+    throw error;
+  }
+}
+
+function hasChanged(error: unknown): boolean {
+  return error instanceof ServeError && error.code === 'adapter_checksum_mismatch';
 }
 
 /** What the answer's usage may come to. */

@@ -6,6 +6,7 @@ import { ServeError } from '../errors.ts';
 import type { GenerationRequest, TokenLogprob } from '../generation.ts';
 import type { EngineClient, SequenceHandle } from '../scheduler/client.ts';
 import type { EngineEvent } from '../scheduler/protocol.ts';
+import type { GenerationObserver } from '../telemetry/request-observer.ts';
 import type { TenantShare } from '../tenant.ts';
 
 export interface ChoicePlan {
@@ -17,7 +18,7 @@ export interface ChoicePlan {
 
 export interface GenerationPlan {
   tenant: TenantShare;
-  /** Released when the generation is over: a choice of a later wave may need the files again. */
+  /** Released once the engine has accepted every choice, or the generation is over. */
   adapter: LocalLease | undefined;
   choices: readonly ChoicePlan[];
   stopStrings: readonly string[];
@@ -52,8 +53,9 @@ export interface GenerationOptions {
   createDecoder(stopStrings: readonly string[]): TextDecoder;
   /** Choices beyond this wait for others to end. */
   maxInFlight: number;
+  observer: GenerationObserver;
   /** Once, whatever the end: nothing more will be generated. Not where the engine accepted nothing. */
-  onEnd(completionTokens: number): void;
+  onEnd(completionTokens: number, receipt: Receipt): void;
 }
 
 /** One choice in the engine. */
@@ -74,6 +76,7 @@ export class Generation {
   #completionTokens = 0;
   #accepted = 0;
   #firstWave = 0;
+  #receipt: Receipt = {};
   #isOver = false;
 
   constructor(
@@ -100,6 +103,11 @@ export class Generation {
 
   /** The client is gone: frees what the engine holds; the listener hears nothing more. */
   abort(): void {
+    if (!this.#isOver) this.#options.observer.abandoned();
+    this.#stop();
+  }
+
+  #stop(): void {
     this.#end();
     for (const run of this.#runs) run.handle.abort();
     this.#runs.clear();
@@ -112,6 +120,7 @@ export class Generation {
   #submitNext(): void {
     const choice = this.#plan.choices[this.#submitted++]!;
     const { tenant, adapter } = this.#plan;
+    this.#options.observer.submitted(choice.index);
     const run: Run = {
       choice,
       decoder: this.#options.createDecoder(this.#plan.stopStrings),
@@ -133,18 +142,23 @@ export class Generation {
   }
 
   #onEvent(run: Run, event: EngineEvent): void {
+    const { observer } = this.#options;
     switch (event.type) {
       case 'accepted': {
-        this.#onAccepted(run.choice, this.#receipt(event));
+        const receipt = toReceipt(this.#plan.adapter, event);
+        observer.accepted(run.choice.index, receipt);
+        this.#onAccepted(run.choice, receipt);
         return;
       }
       case 'admitted':
+        observer.admitted(run.choice.index);
         return;
       case 'prompt':
         this.#listener.prompt(run.choice, event.logprobs);
         return;
       case 'token': {
         this.#completionTokens++;
+        observer.token(run.choice.index);
         const { text, stopped } = run.decoder.push(event.tokenId);
         this.#listener.token(run.choice, text, event.logprob);
         if (!stopped) return;
@@ -166,30 +180,25 @@ export class Generation {
     }
   }
 
-  /** Where the adapter came from, over both processes. */
-  #receipt({ tier, loadMs = 0 }: Extract<EngineEvent, { type: 'accepted' }>): Receipt {
-    const { adapter } = this.#plan;
-    if (!adapter || tier === undefined) return {};
-    return {
-      tier: adapter.tier === 'store' ? 'store' : tier,
-      loadMs: adapter.loadMs + loadMs,
-    };
-  }
-
   #onAccepted(choice: ChoicePlan, receipt: Receipt): void {
+    const { adapter, choices } = this.#plan;
+    if (this.#accepted === 0) this.#receipt = receipt;
     this.#accepted++;
-    if (this.#accepted === this.#firstWave) this.#listener.started(receipt);
+    if (this.#accepted === choices.length) adapter?.release();
+    if (this.#accepted === this.#firstWave) this.#listener.started(this.#receipt);
     this.#listener.begun(choice);
   }
 
   #finish(run: Run, reason: 'stop' | 'length', rest: string): void {
     this.#runs.delete(run);
     this.#finished++;
+    this.#options.observer.finished(run.choice.index, reason);
     this.#listener.finished(run.choice, reason, rest);
     if (this.#finished < this.#plan.choices.length) {
       this.#submitMore();
       return;
     }
+    this.#options.observer.completed();
     this.#end();
     this.#listener.completed(this.#completionTokens);
   }
@@ -198,11 +207,20 @@ export class Generation {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#plan.adapter?.release();
-    if (this.#accepted > 0) this.#options.onEnd(this.#completionTokens);
+    if (this.#accepted > 0) this.#options.onEnd(this.#completionTokens, this.#receipt);
   }
 
   #fail(error: unknown): void {
-    this.abort();
+    if (!this.#isOver) this.#options.observer.failed(error);
+    this.#stop();
     this.#listener.failed(error);
   }
+}
+
+type Accepted = Extract<EngineEvent, { type: 'accepted' }>;
+
+/** Where the adapter came from, over both processes. */
+function toReceipt(adapter: LocalLease | undefined, { tier, loadMs = 0 }: Accepted): Receipt {
+  if (!adapter || tier === undefined) return {};
+  return { tier: adapter.tier === 'store' ? 'store' : tier, loadMs: adapter.loadMs + loadMs };
 }

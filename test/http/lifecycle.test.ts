@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { adapterIdentity } from '../../adapters/resolved.ts';
 import type { ModelList } from '../../src/openai.ts';
+import { SHARED_OWNER } from '../../src/tenant.ts';
 import { idle, readError, readFrames, readOk, serve, utf8 } from './served.ts';
 
 const URL = '/v1/completions';
@@ -41,7 +43,9 @@ describe('adapters', () => {
     }>(response);
     assert.equal(body.model, 'alpha');
     assert.equal(body.system_fingerprint, `bbbbbbbbbbbb-${digest.slice(0, 12)}`);
-    assert.equal(body.choices[0]!.text, digest);
+    const part = { owner: SHARED_OWNER, name: 'alpha', digest, weight: 1 };
+    const place = { kind: 'folder', directory: '' } as const;
+    assert.equal(body.choices[0]!.text, adapterIdentity([{ ...part, place }]));
     const base = await served.post(URL, { ...request, max_tokens: 1 });
     assert.equal(base.headers.get('x-lorikeet-adapter'), null);
   });
@@ -132,7 +136,10 @@ describe('a client that leaves', () => {
     leaving.abort();
     await answer;
     await idle(served);
-    assert.deepEqual(served.logged, []);
+    assert.deepEqual(
+      served.logged.map((line) => JSON.parse(line).msg),
+      ['usage'],
+    );
   });
 
   test('before a stream has begun frees its place in the queue', async () => {

@@ -2,6 +2,7 @@
 // A client's own id is echoed where it is well formed.
 import { randomUUID } from 'node:crypto';
 import type { MiddlewareHandler } from 'hono';
+import type { HttpEnv } from './tenant.ts';
 
 const WELL_FORMED = /^[A-Za-z0-9._:-]{1,128}$/;
 
@@ -16,9 +17,11 @@ export function toRequestId(own: string | undefined): string {
   return own !== undefined && WELL_FORMED.test(own) ? own : `req_${randomUUID()}`;
 }
 
-export function responseHeaders(): MiddlewareHandler {
+export function responseHeaders(): MiddlewareHandler<HttpEnv> {
   return async function responseHeaders(c, next) {
-    c.header('x-request-id', toRequestId(c.req.header('x-request-id')));
+    const requestId = toRequestId(c.req.header('x-request-id'));
+    c.set('requestId', requestId);
+    c.header('x-request-id', requestId);
     for (const [name, value] of Object.entries(SECURE_HEADERS)) c.header(name, value);
     await next();
   };

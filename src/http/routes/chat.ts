@@ -8,6 +8,7 @@ import { CHAT } from '../endpoint.ts';
 import { addJsonRoute } from '../json-route.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
 import { prepareMessages, resolveMaxTokens } from '../prompts.ts';
+import { resolveModel } from '../resolve-model.ts';
 import { type ChatRequest, chatMessageSchema, chatRequestSchema } from '../schema/chat.ts';
 import { toGenerationRequests } from '../schema/sampling.ts';
 
@@ -28,7 +29,7 @@ export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
     admit: () => requireReady(deps),
     async handle(c, body) {
       const tenant = c.get('tenant');
-      const model = await deps.registry.resolve(tenant, body.model);
+      const model = await resolveModel(c, deps, body);
       const { ids } = prepareMessages(body.messages, deps);
       return answer(c, deps, {
         endpoint: CHAT,

@@ -10,6 +10,7 @@ import type { ChoicePlan } from '../generation.ts';
 import { addJsonRoute } from '../json-route.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
 import { type Prompt, preparePrompts, resolveMaxTokens } from '../prompts.ts';
+import { resolveModel } from '../resolve-model.ts';
 import { type CompletionRequest, completionRequestSchema } from '../schema/completions.ts';
 import { toGenerationRequests } from '../schema/sampling.ts';
 
@@ -32,7 +33,7 @@ export function addCompletionsRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void
     admit: () => requireReady(deps),
     async handle(c, body) {
       const tenant = c.get('tenant');
-      const model = await deps.registry.resolve(tenant, body.model);
+      const model = await resolveModel(c, deps, body);
       const budget = (promptTokens: number) => budgetFor(promptTokens, body, deps);
       const prompts = await preparePrompts(body.prompt, deps, budget);
       return answer(c, deps, {
