@@ -183,7 +183,7 @@ async function listen(base: Base, options: ListenOptions): Promise<RunningServer
       eosTokenIds: text.tokenizer?.eosTokenIds ?? model.eosTokenIds,
     },
     log,
-    authenticate: access.authenticate,
+    ...(access.hasKeys && { authenticate: access.authenticate }),
     allowedHosts: [config.host, ...config.allowedHosts],
   });
   return startServer(app, { host: config.host, port: config.port });
