@@ -12,11 +12,18 @@ export interface ObjectInfo {
   readonly modifiedMs: number;
 }
 
+/** What a put knows of the object: when the store dates it, only a read tells. */
+export type WrittenObject = Omit<ObjectInfo, 'modifiedMs'>;
+
 export interface StoredObject extends ObjectInfo {
-  /** Once; rejects with `StoreError`. Ending the iteration early frees the connection. */
+  /**
+   * Once; rejects with `StoreError`. Ending the iteration early frees the connection or file; whoever has no use for
+   * the body leaves a loop over it at once.
+   */
   readonly body: AsyncIterable<Uint8Array>;
 }
 
+/** At most one of them. */
 export interface PutCondition {
   /** Only where there is no object of this key. */
   readonly ifAbsent?: true;
@@ -29,13 +36,13 @@ export interface StoreCall {
   readonly signal?: AbortSignal;
 }
 
-/** What is put: bytes in memory, or a local file. */
+/** What is put: bytes in memory, or a local file that nobody changes meanwhile. */
 export type PutSource = Uint8Array | { readonly file: string };
 
 export interface ListOptions extends StoreCall {
   /** Stops at this separator after the prefix: what is beyond it is given as a `folder`. */
   readonly delimiter?: '/';
-  /** Keys after this one only. */
+  /** Entries whose key is after this one only: the key of the last entry of a list continues it. */
   readonly after?: string;
 }
 
@@ -46,7 +53,8 @@ export type ListEntry =
 
 /**
  * Every call rejects with `StoreError` and nothing else but a signal's reason. What was put is read by the next call.
- * Keys are segments of `[A-Za-z0-9._-]` joined by `/`; no segment is `.` or `..`.
+ * Keys are segments of `[A-Za-z0-9._-]` joined by `/`; no segment is `.` or `..` or longer than 255, no key longer than
+ * 1024. A key is not also the folder of another one: stores on a file system refuse that as `invalid`.
  */
 export interface ObjectStore {
   /** For people: `memory`, a folder, `s3://bucket/prefix`. Never a credential. */
@@ -55,7 +63,7 @@ export interface ObjectStore {
   get(key: string, call?: StoreCall): Promise<StoredObject | undefined>;
   head(key: string, call?: StoreCall): Promise<ObjectInfo | undefined>;
   /** Whole or not at all. Rejects with kind `conflict` where the condition does not hold. */
-  put(key: string, source: PutSource, options?: PutCondition & StoreCall): Promise<ObjectInfo>;
+  put(key: string, source: PutSource, options?: PutCondition & StoreCall): Promise<WrittenObject>;
   /** Without effect where there is no such object. */
   delete(key: string, call?: StoreCall): Promise<void>;
   /** In the order of keys by UTF-8 bytes, all pages. */
@@ -63,13 +71,16 @@ export interface ObjectStore {
 }
 
 export type StoreErrorKind =
-  /** The condition of a `put` does not hold (412), or somebody else writes at this moment (409): read again. */
+  /**
+   * The condition of a `put` does not hold (412), or somebody else writes at this moment (409): read again. What is
+   * found may be one's own: a driver sends again where an answer was lost.
+   */
   | 'conflict'
   /** The credentials are refused: trying again cannot help until somebody acts. */
   | 'denied'
   /** The network, the disk or the service failed; it may work later. */
   | 'unavailable'
-  /** The bucket or folder is not there, or a key is malformed. */
+  /** The bucket or folder is not there, a key is malformed, or the service cannot do it: a mistake of ours or a setting. */
   | 'invalid';
 
 export class StoreError extends Error {

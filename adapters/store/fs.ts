@@ -1,0 +1,282 @@
+// A store in a folder, safe for several processes: an object is a file, its key the path below the folder, so a version
+// is a plain folder that other programs open. A file is written beside, synced and then renamed or linked into place.
+// It knows nothing of what is in the files.
+import { createHash, randomUUID } from 'node:crypto';
+import type { BigIntStats } from 'node:fs';
+import { constants, createReadStream } from 'node:fs';
+import { type FileHandle, link, mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { assert } from '../../src/assert.ts';
+import { codeOf, onDisk } from './disk-error.ts';
+import {
+  foldersBelow,
+  lstatIfAny,
+  removeEmpty,
+  removeOlder,
+  syncFolder,
+  walk,
+} from './fs-folders.ts';
+import { withKeyLock } from './key-lock.ts';
+import { checkKey, checkPrefix } from './keys.ts';
+import {
+  type ListEntry,
+  type ListOptions,
+  type ObjectInfo,
+  type ObjectStore,
+  type PutCondition,
+  type PutSource,
+  type StoreCall,
+  type StoredObject,
+  StoreError,
+  type WrittenObject,
+} from './store.ts';
+
+/** Of a read or a copy: large enough for a disk, small enough for many at once. */
+const CHUNK_BYTES = 256 * 2 ** 10;
+/** Files being written, and locks. No key has a `~`, so none is listed or read. */
+const OWN_FOLDER = '~lorikeet';
+/** No file is written for that long: what is older was left by a process that died. */
+const LEFTOVER_MS = 24 * 3_600_000;
+/** Each try makes the folders again that a delete found empty meanwhile. */
+const MAX_PLACE_TRIES = 8;
+
+/** @param folder must be there: one that is not mounted is no empty store */
+export function createFsStore(folder: string): ObjectStore {
+  return new FsStore(path.resolve(folder));
+}
+
+class FsStore implements ObjectStore {
+  readonly label: string;
+  readonly #root: string;
+  #swept: Promise<void> | undefined;
+
+  constructor(root: string) {
+    this.label = root;
+    this.#root = root;
+  }
+
+  get(key: string, { signal }: StoreCall = {}): Promise<StoredObject | undefined> {
+    return onDisk(key, signal, async () => {
+      const { file, stats } = await this.#find(key);
+      if (!stats?.isFile()) return;
+      const handle = await openIfAny(file);
+      if (!handle) return;
+      const opened = await handle.stat({ bigint: true });
+      const info = infoOf(key, opened);
+      return { ...info, body: bodyOf(handle, info, signal) };
+    });
+  }
+
+  head(key: string, { signal }: StoreCall = {}): Promise<ObjectInfo | undefined> {
+    return onDisk(key, signal, async () => {
+      const { stats } = await this.#find(key);
+      return stats?.isFile() ? infoOf(key, stats) : undefined;
+    });
+  }
+
+  put(
+    key: string,
+    source: PutSource,
+    { signal, ...condition }: PutCondition & StoreCall = {},
+  ): Promise<WrittenObject> {
+    assert(!condition.ifAbsent || condition.ifMatch === undefined, 'a put has one condition');
+    return onDisk(key, signal, async () => {
+      const { file, stats } = await this.#find(key);
+      if (stats?.isDirectory()) throw new StoreError('invalid', `${key} is a folder`);
+      const written = await this.#newFile();
+      try {
+        const info = infoOf(key, await writeSynced(written, source, signal));
+        signal?.throwIfAborted();
+        await this.#place(key, { written, file }, { signal, ...condition });
+        return { key, byteSize: info.byteSize, etag: info.etag };
+      } finally {
+        await rm(written, { force: true });
+      }
+    });
+  }
+
+  delete(key: string, { signal }: StoreCall = {}): Promise<void> {
+    return onDisk(key, signal, async () => {
+      const { file, stats } = await this.#find(key);
+      if (!stats?.isFile()) return;
+      await withKeyLock(this.#lockFile(key), signal, async (assertHeld) => {
+        assertHeld();
+        await rm(file, { force: true });
+      });
+      await syncFolder(path.dirname(file)).catch(ignoreAbsence);
+      await removeEmpty(this.#root, path.dirname(file));
+    });
+  }
+
+  async *list(
+    prefix: string,
+    { signal, delimiter, after = '' }: ListOptions = {},
+  ): AsyncIterable<ListEntry> {
+    checkPrefix(prefix);
+    const base = prefix.slice(0, prefix.lastIndexOf('/') + 1);
+    const begin = prefix.slice(base.length);
+    const { file: folder } = await onDisk(prefix, signal, () => this.#look(base));
+    const found = walk(folder, { base, begin, after, isFlat: delimiter !== undefined });
+    for (;;) {
+      const { value, done } = await onDisk(prefix, signal, () => found.next());
+      if (done) return;
+      if (value.kind === 'folder') yield { kind: 'folder', key: value.key };
+      else {
+        const stats = await onDisk(prefix, signal, () => lstatIfAny(value.file));
+        if (stats?.isFile()) yield { kind: 'object', ...infoOf(value.key, stats) };
+      }
+    }
+  }
+
+  /** Puts a written file in its place, where the condition holds at that instant. */
+  async #place(
+    key: string,
+    { written, file }: { readonly written: string; readonly file: string },
+    { signal, ifAbsent, ifMatch }: PutCondition & { readonly signal: AbortSignal | undefined },
+  ): Promise<void> {
+    const conflict = new StoreError('conflict', `${key} is another one by now`);
+    const step = ifAbsent
+      ? () =>
+          link(written, file).catch((error: unknown) => {
+            throw codeOf(error) === 'EEXIST' ? conflict : error;
+          })
+      : () =>
+          withKeyLock(this.#lockFile(key), signal, async (assertHeld) => {
+            const current = ifMatch === undefined ? undefined : await lstatIfAny(file);
+            if (ifMatch !== undefined && (!current || etagOf(current) !== ifMatch)) throw conflict;
+            assertHeld();
+            await rename(written, file);
+          });
+    const folder = path.dirname(file);
+    const made = await inFolder(folder, step);
+    const toSync = made ? [...foldersBelow(this.#root, folder), this.#root] : [folder];
+    for (const one of toSync) await syncFolder(one).catch(ignoreAbsence);
+  }
+
+  async #find(key: string): Promise<{ file: string; stats: BigIntStats | undefined }> {
+    checkKey(key);
+    return this.#look(key);
+  }
+
+  /** Where a checked key or folder lies; whatever way of links leads there is refused. */
+  async #look(key: string): Promise<{ file: string; stats: BigIntStats | undefined }> {
+    let file = this.#root;
+    let stats: BigIntStats | undefined;
+    for (const segment of key.split('/').filter(Boolean)) {
+      file = path.join(file, segment);
+      stats = await lstatIfAny(file);
+      if (stats?.isSymbolicLink()) throw new StoreError('invalid', `${key} leads over a link`);
+      if (!stats) break;
+    }
+    if (!stats) await this.#assertRoot();
+    return { file: path.join(this.#root, ...key.split('/')), stats };
+  }
+
+  async #assertRoot(): Promise<void> {
+    const stats = await stat(this.#root).catch(ignoreAbsence);
+    if (!stats?.isDirectory()) {
+      throw new StoreError('invalid', `the store's folder ${this.#root} does not exist`);
+    }
+  }
+
+  async #newFile(): Promise<string> {
+    const folder = path.join(this.#root, OWN_FOLDER, 'new');
+    await mkdir(folder, { recursive: true });
+    this.#swept ??= removeOlder(folder, LEFTOVER_MS);
+    await this.#swept;
+    return path.join(folder, randomUUID());
+  }
+
+  #lockFile(key: string): string {
+    // A key is longer than a file's name may be.
+    const name = createHash('sha256').update(key).digest('hex');
+    return path.join(this.#root, OWN_FOLDER, 'locks', name);
+  }
+}
+
+/** Runs a step that needs a folder; the first folder that had to be made for it, if any. */
+async function inFolder(folder: string, step: () => Promise<void>): Promise<string | undefined> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      const made = await mkdir(folder, { recursive: true });
+      await step();
+      return made;
+    } catch (error) {
+      if (codeOf(error) !== 'ENOENT' || tries === MAX_PLACE_TRIES) throw error;
+    }
+  }
+}
+
+async function writeSynced(
+  file: string,
+  source: PutSource,
+  signal: AbortSignal | undefined,
+): Promise<BigIntStats> {
+  const handle = await open(file, 'wx');
+  try {
+    for await (const chunk of chunksOf(source, signal)) await handle.writeFile(chunk);
+    // The system's own times step by 4 ms: too coarse to tell an object from its successor in the same place.
+    const seconds = (performance.timeOrigin + performance.now()) / 1000;
+    await handle.utimes(seconds, seconds);
+    await handle.sync();
+    return await handle.stat({ bigint: true });
+  } finally {
+    await handle.close();
+  }
+}
+
+async function* chunksOf(
+  source: PutSource,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array> {
+  if (source instanceof Uint8Array) yield source;
+  else yield* createReadStream(source.file, { highWaterMark: CHUNK_BYTES, signal });
+}
+
+async function openIfAny(file: string): Promise<FileHandle | undefined> {
+  try {
+    return await open(file, constants.O_RDONLY | constants.O_NOFOLLOW);
+  } catch (error) {
+    return ignoreAbsence(error);
+  }
+}
+
+async function* bodyOf(
+  handle: FileHandle,
+  { key, byteSize }: ObjectInfo,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array> {
+  try {
+    let position = 0;
+    for (;;) {
+      const buffer = new Uint8Array(Math.min(CHUNK_BYTES, byteSize - position + 1));
+      const { bytesRead } = await onDisk(key, signal, () =>
+        handle.read(buffer, 0, buffer.byteLength, position),
+      );
+      position += bytesRead;
+      // Nobody who writes by this driver changes a file in place.
+      const isWhole = position === byteSize;
+      if (position > byteSize || (bytesRead === 0 && !isWhole)) {
+        throw new StoreError('unavailable', `${key} changed while it was read`);
+      }
+      if (bytesRead === 0) return;
+      yield buffer.subarray(0, bytesRead);
+    }
+  } finally {
+    await handle.close();
+  }
+}
+
+function infoOf(key: string, stats: BigIntStats): ObjectInfo {
+  const byteSize = Number(stats.size);
+  return { key, byteSize, etag: etagOf(stats), modifiedMs: Number(stats.mtimeMs) };
+}
+
+/** A new object is a new file; where it gets the number of a removed one, its time differs. */
+function etagOf({ ino, mtimeNs, size }: BigIntStats): string {
+  return [ino, mtimeNs, size].map((number) => number.toString(36)).join('-');
+}
+
+function ignoreAbsence(error: unknown): undefined {
+  if (!['ENOENT', 'ENOTDIR'].includes(codeOf(error))) throw error;
+}
