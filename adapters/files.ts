@@ -12,9 +12,9 @@ export const WEIGHTS_FILE = 'adapter_model.safetensors';
 const PICKLE_FILE = 'adapter_model.bin';
 
 /** peft's own are 1 KB; a rank per module (EVA) makes 50 KB. */
-const MAX_CONFIG_BYTES = 1024 * 1024;
+export const MAX_CONFIG_BYTES = 1024 * 1024;
 /** Rank 64 on all linears of an 8-billion-parameter model in float32 takes 0.7 GB. */
-const MAX_WEIGHTS_BYTES = 2 ** 31;
+export const MAX_WEIGHTS_BYTES = 2 ** 31;
 /** Hashed between two turns of the event loop: under a millisecond. */
 const CHUNK_BYTES = 1024 * 1024;
 

@@ -3,8 +3,18 @@
 import { z } from 'zod';
 import { TENANT_PATTERN } from '../src/tenant.ts';
 
-/** As in `name@version` and `name:alias`: no `@`, `:`, `+`, `*` or `/`, which separate the parts of a model's name. */
-export const NAME_PATTERN = /^(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9._-]{0,62}$/;
+/**
+ * As in `name@version` and `name:alias`: no `@`, `:`, `+`, `*` or `/`, which separate the parts of a model's name.
+ * Aliases are keys of a JSON object, where `__proto__` is no key like others.
+ */
+export const NAME_PATTERN = /^(?!.*\.\.)(?!__proto__$)[A-Za-z0-9_][A-Za-z0-9._-]{0,62}$/;
+
+/** A manifest of 4,096 targets and generous metrics is 100 KB; what is longer was not written by this program. */
+export const MAX_MANIFEST_BYTES = 1024 * 1024;
+/** The largest that the schema allows is 60 KB. */
+export const MAX_ALIASES_BYTES = 128 * 1024;
+/** More than any release process names; each is read with every poll. */
+const MAX_ALIASES = 64;
 
 const digest = z.string().regex(/^[0-9a-f]{64}$/);
 const name = z.string().regex(NAME_PATTERN);
@@ -35,18 +45,59 @@ export const manifestSchema = z.object({
 
 export type VersionManifest = z.infer<typeof manifestSchema>;
 
+/** In a manifest's place: the version was removed or never finished, and its number is not used again. */
+export const tombstoneSchema = z.strictObject({
+  schema: z.literal(1),
+  /** Unix seconds. */
+  removed_at: z.int(),
+});
+
+/** Every manifest is longer, every tombstone shorter: a listing tells them apart. */
+export const MAX_TOMBSTONE_BYTES = 128;
+
+/** `publishing.json`: who took a version's number. */
+export const claimSchema = z.object({
+  schema: z.literal(1),
+  publication_id: z.string().min(1).max(256),
+  /** Of what is being published. */
+  digest,
+  /** Unix seconds. */
+  started_at: z.int(),
+});
+
+export type Claim = z.infer<typeof claimSchema>;
+
 /** One alias: a version, or shares of several that add up to 100. */
-const pointerSchema = z.union([
+export const pointerSchema = z.union([
   z.object({ version: z.int().positive() }),
   z.object({
     split: z
       .array(z.object({ version: z.int().positive(), percent: z.number().positive().max(100) }))
       .min(2)
-      .max(4),
+      .max(4)
+      .refine((shares) => sumOf(shares) === 100, 'the shares do not add up to 100')
+      .refine(
+        (shares) => new Set(shares.map(({ version }) => version)).size === shares.length,
+        'a version has two shares',
+      ),
   }),
 ]);
 
 export type AliasPointer = z.infer<typeof pointerSchema>;
+
+/** In thousandths, so that 33.3 + 33.3 + 33.4 is 100. */
+function sumOf(shares: readonly { readonly percent: number }[]): number {
+  return shares.reduce((sum, { percent }) => sum + Math.round(percent * 1000), 0) / 1000;
+}
+
+/** The versions that a pointer leads to. */
+export function versionsOf(pointer: AliasPointer): number[] {
+  return 'version' in pointer ? [pointer.version] : pointer.split.map(({ version }) => version);
+}
+
+const pointers = z
+  .record(name, pointerSchema)
+  .refine((all) => Object.keys(all).length <= MAX_ALIASES, `more than ${MAX_ALIASES} aliases`);
 
 /** `alias.json` of a name: all its aliases, moved by compare-and-swap. */
 export const aliasesSchema = z.object({
@@ -55,12 +106,19 @@ export const aliasesSchema = z.object({
   name,
   /** Grows by one with every change: a reader never goes back. */
   revision: z.int().positive(),
-  aliases: z.record(name, pointerSchema),
+  aliases: pointers,
   /** What each alias stood for before its last change, for a rollback. */
-  previous: z.record(name, pointerSchema).default({}),
+  previous: pointers.default({}),
+  /** Versions that are being removed: no alias may be led to them any more. */
+  removing: z.array(z.int().positive()).default([]),
 });
 
 export type Aliases = z.infer<typeof aliasesSchema>;
+
+/** What an alias stands for; a name such as `constructor` finds nothing by accident. */
+export function pointerOf(aliases: Aliases['aliases'], alias: string): AliasPointer | undefined {
+  return Object.hasOwn(aliases, alias) ? aliases[alias] : undefined;
+}
 
 /** Where a name without version or alias leads. */
 export const LATEST = 'latest';

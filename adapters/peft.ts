@@ -26,7 +26,7 @@ export interface AdapterBytes {
 }
 
 /** Trained weights stay below 10; above this an activation may overflow, and the adapter is broken anyway. */
-const MAX_WEIGHT = 1e3;
+export const MAX_WEIGHT = 1e3;
 
 /** Modules that peft can adapt and this build cannot. */
 const UNSUPPORTED_MODULES = ['lm_head', 'model.embed_tokens'];
@@ -170,7 +170,8 @@ function transpose(key: string, tensor: Tensor, scale: number): Float32Array {
   return out;
 }
 
-function nonFinite(key: string, value: number): ServeError {
+/** The refusal of a weight that is not a number or over the limit. */
+export function nonFinite(key: string, value: number): ServeError {
   const message = `adapter refused: ${key}: a weight of ${value} (limit ${MAX_WEIGHT}, scaling included)`;
   return new ServeError('adapter_non_finite', message, { param: key });
 }

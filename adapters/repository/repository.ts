@@ -1,45 +1,30 @@
 // Published adapters in a store: versions that never change, and the aliases that lead to them. It knows neither who may
 // use an adapter nor what a server has loaded.
-import type { Aliases, AliasPointer, VersionManifest } from '../manifest.ts';
-import type { Etag, StoreCall, StoredObject } from '../store/store.ts';
-
-/** Whose adapter, and what it is called. */
-export interface AdapterName {
-  readonly tenant: string;
-  readonly name: string;
-}
-
-export interface PublishOptions {
-  /** Of the base's artifact that it was made for; absent: unknown. */
-  readonly baseDigest?: string;
-  /** The job that made it. */
-  readonly job?: string;
-  /** Whatever was measured. */
-  readonly metrics?: Readonly<Record<string, unknown>>;
-  /** Beside `latest`, led to this version. */
-  readonly aliases?: readonly string[];
-  /** A publication that is tried again under the same one, also by another process, ends with one version. */
-  readonly publicationId?: string;
-  /** Of the two files, as they are written. */
-  readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
-  readonly signal?: AbortSignal;
-}
-
-export interface GarbageOptions {
-  /** Unix milliseconds. */
-  readonly now: number;
-  /** What is younger stays. */
-  readonly graceMs: number;
-  readonly signal?: AbortSignal;
-}
-
-export interface Garbage {
-  /** Publications that were never finished. */
-  readonly unfinished: number;
-  /** Removed versions whose files went. */
-  readonly removed: number;
-  readonly bytes: number;
-}
+import { ServeError } from '../../src/errors.ts';
+import type { Logger } from '../../src/log.ts';
+import { TENANT_PATTERN } from '../../src/tenant.ts';
+import {
+  type Aliases,
+  type AliasPointer,
+  keys,
+  NAME_PATTERN,
+  type VersionManifest,
+} from '../manifest.ts';
+import {
+  type Etag,
+  type ObjectStore,
+  type StoreCall,
+  type StoredObject,
+  StoreError,
+} from '../store/store.ts';
+import { moveAlias, rollbackAlias } from './aliases.ts';
+import type { DocumentStore } from './documents.ts';
+import type { AdapterName, Garbage, GarbageOptions, PublishOptions } from './options.ts';
+import { jitteredPause, type Pause } from './pause.ts';
+import { AliasPointers } from './pointers.ts';
+import { adoptFolder, publishFolder } from './publish.ts';
+import { collectGarbage, removeName, removeVersion } from './removal.ts';
+import { listNames, listVersions, readManifest } from './versions.ts';
 
 /**
  * Every call rejects with `ServeError` (`adapter_unavailable` where the store fails or holds what nobody published,
@@ -96,3 +81,109 @@ export interface AdapterRepository {
     call?: StoreCall,
   ): Promise<StoredObject>;
 }
+
+export interface RepositoryOptions {
+  readonly log?: Pick<Logger, 'warn' | 'error'>;
+  /** Unix milliseconds. */
+  readonly now?: () => number;
+  /** Between two tries of the loser of a race. */
+  readonly pause?: Pause;
+}
+
+export function createAdapterRepository(
+  store: ObjectStore,
+  { log, now = Date.now, pause = jitteredPause }: RepositoryOptions = {},
+): AdapterRepository {
+  const documents = { store, log };
+  const pointers = new AliasPointers(documents, pause);
+  const parts = { documents, pointers, pause, now };
+  const refusing = createRefusing(store, log);
+  return {
+    label: store.label,
+    publish: refusing((to, { directory }, options = {}) => {
+      for (const alias of options.aliases ?? []) checkAlias(alias);
+      return publishFolder(parts, { ...checkName(to), directory }, options);
+    }),
+    adopt: refusing((of, call = {}) => adoptFolder(parts, { ...of, ...checkName(of) }, call)),
+    readAliases: refusing(async (tenant, name, call) =>
+      isName(tenant, name) ? pointers.read({ tenant, name }, call) : undefined,
+    ),
+    readManifest: refusing(async (tenant, name, version, call) =>
+      isName(tenant, name) ? readManifest(documents, { tenant, name, version }, call) : undefined,
+    ),
+    listNames: refusing(async (tenant, call) =>
+      TENANT_PATTERN.test(tenant) ? listNames(documents, tenant, call) : [],
+    ),
+    listVersions: refusing(async (tenant, name, call) =>
+      isName(tenant, name) ? listVersions(documents, { tenant, name }, call) : [],
+    ),
+    moveAlias: refusing((of, alias, pointer, call = {}) =>
+      moveAlias(parts, { ...checkName(of), alias: checkAlias(alias) }, pointer, call),
+    ),
+    rollback: refusing((of, alias, call = {}) =>
+      rollbackAlias(parts, { ...checkName(of), alias: checkAlias(alias) }, call),
+    ),
+    removeVersion: refusing((of, version, call = {}) =>
+      removeVersion(parts, { ...checkName(of), version }, call),
+    ),
+    removeName: refusing((of, call = {}) => removeName(parts, checkName(of), call)),
+    collectGarbage: refusing((options) => collectGarbage(parts, options)),
+    openFile: refusing((manifest, file, call) => openFile(documents, manifest, file, call)),
+  };
+}
+
+/** Nobody can have published under another one. */
+function isName(tenant: string, name: string): boolean {
+  return TENANT_PATTERN.test(tenant) && NAME_PATTERN.test(name);
+}
+
+function checkName({ tenant, name }: AdapterName): AdapterName {
+  if (!TENANT_PATTERN.test(tenant)) throw badName('tenant', 'lower-case letters');
+  if (!NAME_PATTERN.test(name)) throw badName('name', 'letters');
+  return { tenant, name };
+}
+
+function checkAlias(alias: string): string {
+  if (!NAME_PATTERN.test(alias)) throw badName('alias', 'letters');
+  return alias;
+}
+
+function badName(param: string, letters: string): ServeError {
+  const rule = `up to 63 ${letters}, digits, '.', '_' and '-', without '..', a ${letters.replace(/s$/, '')} or digit first`;
+  return new ServeError('invalid_request', `The ${param} must be ${rule}.`, { param });
+}
+
+async function openFile(
+  { store, log }: DocumentStore,
+  manifest: VersionManifest,
+  file: keyof VersionManifest['files'],
+  call?: StoreCall,
+): Promise<StoredObject> {
+  const key = keys.versionFile(manifest, file);
+  const object = await store.get(key, call);
+  if (object) return object;
+  log?.error({ alert: 'dangling_pointer', store: store.label, key }, 'a published file is missing');
+  throw new ServeError('adapter_unavailable', `${file} is not in the store.`, {
+    cause: new StoreError('invalid', `${key}: is missing`),
+  });
+}
+
+/** What a caller is told of a store that fails; the reason stays in the log and in `cause`. */
+function createRefusing({ label }: ObjectStore, log: RepositoryOptions['log']) {
+  return <A extends unknown[], R>(work: (...args: A) => Promise<R>) =>
+    async (...args: A): Promise<R> => {
+      try {
+        return await work(...args);
+      } catch (error) {
+        if (!(error instanceof StoreError)) throw error;
+        const fields = { store: label, kind: error.kind, reason: error.message };
+        if (error.kind === 'unavailable') log?.warn(fields, 'the store failed');
+        else log?.error({ ...fields, alert: ALERTS[error.kind] }, 'the store failed');
+        const message = 'The adapter store does not answer.';
+        throw new ServeError('adapter_unavailable', message, { cause: error });
+      }
+    };
+}
+
+/** What a person must look at: trying again does not help. */
+const ALERTS = { denied: 's3_auth', invalid: 'store_invalid', conflict: 'store_conflict' } as const;

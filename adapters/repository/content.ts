@@ -1,0 +1,70 @@
+// The two files of an adapter that is about to be a version, in memory: what is described is what will be written.
+// Where they come from is for others.
+import { createHash } from 'node:crypto';
+import { adapterDigest } from '../digest.ts';
+import { CONFIG_FILE, WEIGHTS_FILE } from '../files.ts';
+import { type AdapterSummary, inspectAdapter } from '../inspect.ts';
+import { type Claim, manifestSchema, type VersionManifest } from '../manifest.ts';
+import type { AdapterName, PublishOptions } from './options.ts';
+
+export interface Content {
+  readonly bytes: Readonly<Record<keyof VersionManifest['files'], Uint8Array>>;
+  readonly digest: string;
+  readonly summary: AdapterSummary;
+}
+
+/** Throws `ServeError` as `inspectAdapter` where it is no adapter. */
+export async function describeContent(
+  configBytes: Uint8Array,
+  weightsBytes: Uint8Array,
+): Promise<Content> {
+  return {
+    bytes: { [CONFIG_FILE]: configBytes, [WEIGHTS_FILE]: weightsBytes },
+    digest: adapterDigest(configBytes, weightsBytes),
+    summary: await inspectAdapter({ configBytes, weightsBytes }),
+  };
+}
+
+export function toManifest(
+  of: AdapterName & { readonly version: number },
+  content: Content,
+  { baseDigest, job, metrics, createdMs }: PublishOptions & { readonly createdMs: number },
+): VersionManifest {
+  const fileOf = (bytes: Uint8Array) => ({
+    sha256: createHash('sha256').update(bytes).digest('hex'),
+    byteSize: bytes.length,
+  });
+  return manifestSchema.parse({
+    schema: 1,
+    tenant: of.tenant,
+    name: of.name,
+    version: of.version,
+    digest: content.digest,
+    files: {
+      [CONFIG_FILE]: fileOf(content.bytes[CONFIG_FILE]),
+      [WEIGHTS_FILE]: fileOf(content.bytes[WEIGHTS_FILE]),
+    },
+    ...(baseDigest !== undefined && { base_digest: baseDigest }),
+    created_at: toSeconds(createdMs),
+    rank: content.summary.rank,
+    targets: content.summary.targets,
+    ...(job !== undefined && { job }),
+    ...(metrics && { metrics }),
+  });
+}
+
+export function toClaim(publicationId: string, { digest }: Content, startedMs: number): Claim {
+  return { schema: 1, publication_id: publicationId, digest, started_at: toSeconds(startedMs) };
+}
+
+/**
+ * The id of publishing a content: to publish it again is no new version. Another base is another publication.
+ * @param digest of the adapter, as `adapters/digest.ts` defines it
+ */
+export function contentPublication(digest: string, baseDigest: string | undefined): string {
+  return `content-${digest}-${baseDigest ?? 'any'}`;
+}
+
+function toSeconds(milliseconds: number): number {
+  return Math.floor(milliseconds / 1000);
+}

@@ -1,0 +1,163 @@
+// One publication: a claim takes the version's number, the files follow, the manifest makes them a version, the aliases
+// lead to it. Ended anywhere, it leaves nothing that a reader sees half; begun again under the same id, it goes on.
+import { randomUUID } from 'node:crypto';
+import { ServeError } from '../../src/errors.ts';
+import {
+  CONFIG_FILE,
+  MAX_CONFIG_BYTES,
+  MAX_WEIGHTS_BYTES,
+  readAdapterFiles,
+  WEIGHTS_FILE,
+} from '../files.ts';
+import {
+  keys,
+  LATEST,
+  MANIFEST_FILE,
+  MAX_MANIFEST_BYTES,
+  type VersionManifest,
+} from '../manifest.ts';
+import { invalidAdapter } from '../refusal.ts';
+import { type StoreCall, StoreError } from '../store/store.ts';
+import { withPublished } from './alias-changes.ts';
+import { type ClaimParts, claimNumber, claimOnce, isUncertain } from './claims.ts';
+import { type Content, describeContent, toClaim, toManifest } from './content.ts';
+import { collect, serializeDocument } from './documents.ts';
+import type { AdapterName, PublishOptions } from './options.ts';
+import type { AliasPointers } from './pointers.ts';
+import { readClaim, readCommit, readManifest, type VersionName } from './versions.ts';
+
+export interface PublishParts extends ClaimParts {
+  readonly pointers: AliasPointers;
+}
+
+/** Of a manifest whose place somebody else is about to take. */
+const MAX_COMMIT_TRIES = 10;
+
+export async function publishFolder(
+  parts: PublishParts,
+  to: AdapterName & { readonly directory: string },
+  options: PublishOptions,
+): Promise<VersionManifest> {
+  const { publicationId, aliases = [], signal } = options;
+  const call = signal ? { signal } : {};
+  const { configBytes, weightsBytes } = await readAdapterFiles(to.directory);
+  const content = await describeContent(configBytes, weightsBytes);
+  const claim = toClaim(publicationId ?? randomUUID(), content, parts.now());
+  const take = publicationId === undefined ? claimNumber : claimOnce;
+  const claimed = await take(parts, to, claim, call);
+  const manifest =
+    claimed.manifest ??
+    (await writeVersion(parts, { ...to, version: claimed.version }, content, options));
+  await leadAliases(parts, manifest, [LATEST, ...aliases], call);
+  return manifest;
+}
+
+/** Makes a version of files that were put under a number by hand. */
+export async function adoptFolder(
+  parts: PublishParts,
+  of: VersionName,
+  call: StoreCall,
+): Promise<VersionManifest> {
+  const { documents } = parts;
+  const [claim, commit] = await Promise.all([
+    readClaim(documents, of, call),
+    readCommit(documents, of, call),
+  ]);
+  if (commit?.kind === 'manifest') return commit.manifest;
+  if (claim || commit) {
+    const message = `${of.name}@${of.version} was ${commit ? 'removed' : 'begun by a publication'}: put the files under another number.`;
+    throw new ServeError('invalid_request', message, { param: 'version' });
+  }
+  const read = async (file: keyof VersionManifest['files'], maxBytes: number) => {
+    const object = await documents.store.get(keys.versionFile(of, file), call);
+    if (!object) throw invalidAdapter(file, `is not in ${of.tenant}/${of.name}/${of.version}/`);
+    const bytes = await collect(object.body, maxBytes);
+    if (!bytes) throw invalidAdapter(file, `is longer than ${maxBytes} bytes`);
+    return bytes;
+  };
+  const content = await describeContent(
+    await read(CONFIG_FILE, MAX_CONFIG_BYTES),
+    await read(WEIGHTS_FILE, MAX_WEIGHTS_BYTES),
+  );
+  const manifest = await commitVersion(parts, of, content, call);
+  await leadAliases(parts, manifest, [LATEST], call);
+  return manifest;
+}
+
+async function writeVersion(
+  parts: PublishParts,
+  of: VersionName,
+  content: Content,
+  { onProgress, ...options }: PublishOptions,
+): Promise<VersionManifest> {
+  const { store } = parts.documents;
+  const call = options.signal ? { signal: options.signal } : {};
+  const totalBytes = content.bytes[CONFIG_FILE].length + content.bytes[WEIGHTS_FILE].length;
+  let doneBytes = 0;
+  onProgress?.(doneBytes, totalBytes);
+  for (const file of [CONFIG_FILE, WEIGHTS_FILE] as const) {
+    await store.put(keys.versionFile(of, file), content.bytes[file], call);
+    doneBytes += content.bytes[file].length;
+    onProgress?.(doneBytes, totalBytes);
+  }
+  return commitVersion(parts, of, content, options);
+}
+
+/** From here on there is a version. */
+async function commitVersion(
+  { documents, pause, now }: PublishParts,
+  of: VersionName,
+  content: Content,
+  options: PublishOptions,
+): Promise<VersionManifest> {
+  const call = options.signal ? { signal: options.signal } : {};
+  const manifest = toManifest(of, content, { ...options, createdMs: now() });
+  const bytes = serializeDocument(manifest);
+  if (bytes.length > MAX_MANIFEST_BYTES) {
+    const message = `The metrics take ${bytes.length} bytes, the limit is ${MAX_MANIFEST_BYTES}.`;
+    throw new ServeError('invalid_request', message, { param: 'metrics' });
+  }
+  const key = keys.versionFile(of, MANIFEST_FILE);
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await documents.store.put(key, bytes, { ifAbsent: true, ...call });
+      return manifest;
+    } catch (error) {
+      if (!isUncertain(error)) throw error;
+      const found = await readCommit(documents, of, call);
+      if (found?.kind === 'manifest') return found.manifest;
+      if (found) throw collected();
+      if (error.kind === 'unavailable' || attempt === MAX_COMMIT_TRIES) throw error;
+      await pause(attempt, call.signal);
+    }
+  }
+}
+
+function collected(): ServeError {
+  const message = 'This publication was given up as unfinished: publish again.';
+  return new ServeError('invalid_request', message);
+}
+
+/** Resolves when a reader sees them. */
+async function leadAliases(
+  { documents, pointers }: PublishParts,
+  manifest: VersionManifest,
+  aliases: readonly string[],
+  call: StoreCall,
+): Promise<void> {
+  const written = await pointers.change(
+    manifest,
+    async (now) => {
+      const next = withPublished(now, aliases, manifest.version);
+      // Somebody may have removed the version in the meantime.
+      return next === now || (await readManifest(documents, manifest, call)) ? next : now;
+    },
+    call,
+  );
+  if (written.revision === 0) return;
+  const seen = await pointers.read(manifest, call);
+  if (seen && seen.aliases.revision >= written.revision) return;
+  throw new ServeError('adapter_unavailable', 'The adapter store does not keep what it is given.', {
+    cause: new StoreError('invalid', 'conditional writes are not kept'),
+  });
+}

@@ -1,0 +1,151 @@
+// Versions that go. Removing is a tombstone in the manifest's place; the files stay for the grace, in which a server
+// that has just read the manifest fetches them, and go when garbage is collected.
+//
+// What stays: every published version until it is removed, however many there are, and whatever an alias leads to, which
+// cannot be removed. What goes: the files of removed versions, and publications that were begun and never finished, both
+// once they are older than the grace. Files that were put there by hand are nobody's garbage. Servers write no leases:
+// they run adapters from copies on their own disk, and a fetch ends within a minute, where the grace is a day.
+import { ServeError } from '../../src/errors.ts';
+import { CLAIM_FILE, keys, MANIFEST_FILE } from '../manifest.ts';
+import type { ObjectInfo, StoreCall } from '../store/store.ts';
+import { reaches, withoutAll, withRemoved, withRemoving } from './alias-changes.ts';
+import { mapBounded } from './bounded.ts';
+import type { DocumentStore } from './documents.ts';
+import type { AdapterName, Garbage, GarbageOptions } from './options.ts';
+import type { AliasPointers } from './pointers.ts';
+import {
+  isTombstoneSize,
+  parseVersionKey,
+  readCommit,
+  readManifest,
+  takenNumbers,
+  type VersionName,
+  writeTombstone,
+} from './versions.ts';
+
+export interface RemovalParts {
+  readonly documents: DocumentStore;
+  readonly pointers: AliasPointers;
+  /** Unix milliseconds. */
+  readonly now: () => number;
+}
+
+export async function removeVersion(
+  parts: RemovalParts,
+  of: VersionName,
+  call: StoreCall,
+): Promise<void> {
+  const { documents, pointers } = parts;
+  if (!(await readManifest(documents, of, call))) throw noVersion(of);
+  // First nobody can lead an alias to it any more, then it goes: no alias ever leads to a removed version.
+  await pointers.change(of, (now) => withRemoving(now, [of.version]), call);
+  await bury(parts, of, call);
+  await pointers.change(of, (now) => withRemoved(now, [of.version]), call);
+}
+
+export async function removeName(
+  parts: RemovalParts,
+  of: AdapterName,
+  call: StoreCall,
+): Promise<void> {
+  const { documents, pointers } = parts;
+  const numbers = await takenNumbers(documents, of, call);
+  const commits = await mapBounded(numbers, (version) =>
+    readCommit(documents, { ...of, version }, call),
+  );
+  const versions = numbers.filter((_, i) => commits[i]?.kind === 'manifest');
+  if (versions.length === 0) throw noName(of);
+  await pointers.change(of, (now) => withoutAll(now, versions), call);
+  await mapBounded(versions, (version) => bury(parts, { ...of, version }, call));
+  await pointers.change(of, (now) => withRemoved(now, versions), call);
+}
+
+async function bury({ documents, now }: RemovalParts, of: VersionName, call: StoreCall) {
+  await writeTombstone(documents, of, { nowMs: now(), isManifestKept: false, ...call });
+}
+
+export function noVersion(of: VersionName): ServeError {
+  return new ServeError('not_found', `${of.name} has no version ${of.version}.`);
+}
+
+export function noName(of: AdapterName): ServeError {
+  return new ServeError('not_found', `There is no adapter ${of.name}.`);
+}
+
+/** Objects of one version, as they are listed one after the other. */
+interface VersionObjects {
+  readonly of: VersionName;
+  readonly objects: (ObjectInfo & { readonly file: string })[];
+}
+
+export async function collectGarbage(
+  parts: RemovalParts,
+  { now, graceMs, signal }: GarbageOptions,
+): Promise<Garbage> {
+  const call = signal ? { signal } : {};
+  const total = { unfinished: 0, removed: 0, bytes: 0 };
+  for await (const version of listObjects(parts.documents, call)) {
+    const kind = kindOf(version, now - graceMs);
+    if (!kind) continue;
+    const bytes = await collectVersion(parts, { ...version, kind }, call);
+    if (bytes === undefined) continue;
+    total[kind]++;
+    total.bytes += bytes;
+  }
+  return total;
+}
+
+/** What a version's objects are, as far as a listing tells; undefined: nothing to collect. */
+function kindOf(
+  { objects }: VersionObjects,
+  beforeMs: number,
+): 'unfinished' | 'removed' | undefined {
+  const commit = objects.find(({ file }) => file === MANIFEST_FILE);
+  if (commit) {
+    const isGone = isTombstoneSize(commit.byteSize) && commit.modifiedMs < beforeMs;
+    return isGone && objects.length > 1 ? 'removed' : undefined;
+  }
+  const isClaimed = objects.some(({ file }) => file === CLAIM_FILE);
+  const isOld = objects.every(({ modifiedMs }) => modifiedMs < beforeMs);
+  return isClaimed && isOld ? 'unfinished' : undefined;
+}
+
+/** Deletes all but the tombstone; answers the bytes, or undefined where the version turned out to be in use. */
+async function collectVersion(
+  { documents, pointers, now }: RemovalParts,
+  { of, objects, kind }: VersionObjects & { readonly kind: 'unfinished' | 'removed' },
+  call: StoreCall,
+): Promise<number | undefined> {
+  const found = await pointers.read(of, call);
+  if (found && reaches(found.aliases, of.version)) return undefined;
+  if (kind === 'removed') {
+    if ((await readCommit(documents, of, call))?.kind !== 'tombstone') return undefined;
+  } else {
+    // Its publisher may be about to go on: of a manifest and a tombstone, the first one stays.
+    const options = { nowMs: now(), isManifestKept: true, ...call };
+    if (!(await writeTombstone(documents, of, options))) return undefined;
+  }
+  const garbage = objects.filter(({ file }) => file !== MANIFEST_FILE);
+  await mapBounded(garbage, ({ key }) => documents.store.delete(key, call));
+  return garbage.reduce((sum, { byteSize }) => sum + byteSize, 0);
+}
+
+/** Keys come in order, so the objects of a version come together. */
+async function* listObjects(
+  { store }: DocumentStore,
+  call: StoreCall,
+): AsyncGenerator<VersionObjects> {
+  let current: (VersionObjects & { folder: string }) | undefined;
+  for await (const entry of store.list('', call)) {
+    const parsed = entry.kind === 'object' ? parseVersionKey(entry.key) : undefined;
+    if (entry.kind !== 'object' || !parsed) continue;
+    const { file, ...of } = parsed;
+    const folder = keys.versionFile(of, '');
+    if (current?.folder !== folder) {
+      if (current) yield current;
+      current = { folder, of, objects: [] };
+    }
+    current.objects.push({ ...entry, file });
+  }
+  if (current) yield current;
+}

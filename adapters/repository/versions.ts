@@ -1,0 +1,176 @@
+// The versions of a name: which numbers are taken, which of them are versions, and what their manifests say. A number's
+// folder holds a claim while it is published, a manifest once it is, and a tombstone in the manifest's place when it is
+// removed; so no number ever stands for two contents. It moves no aliases.
+import { z } from 'zod';
+import {
+  CLAIM_FILE,
+  type Claim,
+  claimSchema,
+  keys,
+  MANIFEST_FILE,
+  MAX_MANIFEST_BYTES,
+  MAX_TOMBSTONE_BYTES,
+  manifestSchema,
+  NAME_PATTERN,
+  tombstoneSchema,
+  type VersionManifest,
+} from '../manifest.ts';
+import { type ObjectInfo, type StoreCall, StoreError } from '../store/store.ts';
+import { mapBounded } from './bounded.ts';
+import { type DocumentStore, ifSound, readDocument, serializeDocument } from './documents.ts';
+import type { AdapterName } from './options.ts';
+
+export interface VersionName extends AdapterName {
+  readonly version: number;
+}
+
+/** A folder of another name is no version. */
+const NUMBER_PATTERN = /^[1-9]\d{0,8}$/;
+const MAX_CLAIM_BYTES = 4096;
+
+/** In a manifest's place. */
+export type CommitState =
+  | { readonly kind: 'manifest'; readonly manifest: VersionManifest }
+  | { readonly kind: 'tombstone' };
+
+/** The key's version, or undefined where it is no object of a version's folder. */
+export function parseVersionKey(key: string): (VersionName & { file: string }) | undefined {
+  const [tenant, name, number, file, ...rest] = key.split('/');
+  if (!tenant || !name || !number || !file || rest.length > 0) return undefined;
+  if (!NUMBER_PATTERN.test(number) || !NAME_PATTERN.test(name)) return undefined;
+  return { tenant, name, version: Number(number), file };
+}
+
+/** Every number that is taken, be it by a version or not; ascending. */
+export async function takenNumbers(
+  { store }: DocumentStore,
+  { tenant, name }: AdapterName,
+  call?: StoreCall,
+): Promise<number[]> {
+  const prefix = keys.name(tenant, name);
+  const numbers: number[] = [];
+  for await (const entry of store.list(prefix, { ...call, delimiter: '/' })) {
+    const folder = entry.key.slice(prefix.length, -1);
+    if (entry.kind === 'folder' && NUMBER_PATTERN.test(folder)) numbers.push(Number(folder));
+  }
+  return numbers.sort((a, b) => a - b);
+}
+
+/** Sorted; those with a version. One that leads nowhere is being published, or was removed. */
+export async function listNames(
+  documents: DocumentStore,
+  tenant: string,
+  call?: StoreCall,
+): Promise<string[]> {
+  const prefix = keys.tenant(tenant);
+  const names: string[] = [];
+  for await (const entry of documents.store.list(prefix, { ...call, delimiter: '/' })) {
+    const name = entry.key.slice(prefix.length, -1);
+    if (entry.kind === 'folder' && NAME_PATTERN.test(name)) names.push(name);
+  }
+  const haveVersions = await mapBounded(names, (name) =>
+    hasVersion(documents, { tenant, name }, call),
+  );
+  return names.filter((_, i) => haveVersions[i]).sort();
+}
+
+/** By a listing alone: a manifest is longer than a tombstone. */
+async function hasVersion(
+  { store }: DocumentStore,
+  { tenant, name }: AdapterName,
+  call?: StoreCall,
+): Promise<boolean> {
+  for await (const entry of store.list(keys.name(tenant, name), call)) {
+    const file = entry.kind === 'object' && parseVersionKey(entry.key)?.file;
+    if (file === MANIFEST_FILE && !isTombstoneSize((entry as ObjectInfo).byteSize)) return true;
+  }
+  return false;
+}
+
+/** Undefined: nothing was committed under this number. */
+export async function readCommit(
+  documents: DocumentStore,
+  of: VersionName,
+  call?: StoreCall,
+): Promise<CommitState | undefined> {
+  const found = await readDocument(documents, keys.versionFile(of, MANIFEST_FILE), {
+    schema: z.union([tombstoneSchema, manifestSchema]),
+    maxBytes: MAX_MANIFEST_BYTES,
+    faultOf: (value) => ('removed_at' in value ? undefined : foreignFault(value, of)),
+    signal: call?.signal,
+  });
+  if (!found) return undefined;
+  const { value } = found;
+  return 'removed_at' in value ? { kind: 'tombstone' } : { kind: 'manifest', manifest: value };
+}
+
+/** A manifest that was copied from elsewhere says whose it is. */
+function foreignFault(manifest: VersionManifest, of: VersionName): string | undefined {
+  const isOwn =
+    manifest.tenant === of.tenant && manifest.name === of.name && manifest.version === of.version;
+  if (isOwn) return undefined;
+  return `is the manifest of ${manifest.tenant}/${manifest.name}/${manifest.version}`;
+}
+
+export async function readManifest(
+  documents: DocumentStore,
+  of: VersionName,
+  call?: StoreCall,
+): Promise<VersionManifest | undefined> {
+  const state = await readCommit(documents, of, call);
+  return state?.kind === 'manifest' ? state.manifest : undefined;
+}
+
+/** Ascending. One that is damaged is in the log and not among them: the others are still of use. */
+export async function listVersions(
+  documents: DocumentStore,
+  of: AdapterName,
+  call?: StoreCall,
+): Promise<VersionManifest[]> {
+  const numbers = await takenNumbers(documents, of, call);
+  const manifests = await mapBounded(numbers, (version) =>
+    ifSound(readManifest(documents, { ...of, version }, call)),
+  );
+  return manifests.filter((manifest) => manifest !== undefined);
+}
+
+export async function readClaim(
+  documents: DocumentStore,
+  of: VersionName,
+  call?: StoreCall,
+): Promise<Claim | undefined> {
+  const kind = { schema: claimSchema, maxBytes: MAX_CLAIM_BYTES };
+  const key = keys.versionFile(of, CLAIM_FILE);
+  return (await readDocument(documents, key, { ...kind, signal: call?.signal }))?.value;
+}
+
+/**
+ * Ends a number for good: whoever publishes under it finds the tombstone where the manifest would go.
+ * @returns false where a manifest is there and `isManifestKept`
+ */
+export async function writeTombstone(
+  { store }: DocumentStore,
+  of: VersionName,
+  options: StoreCall & { readonly nowMs: number; readonly isManifestKept: boolean },
+): Promise<boolean> {
+  const { nowMs, isManifestKept, signal } = options;
+  const bytes = serializeTombstone(nowMs);
+  const call = signal ? { signal } : {};
+  try {
+    const condition = isManifestKept ? { ifAbsent: true as const } : {};
+    await store.put(keys.versionFile(of, MANIFEST_FILE), bytes, { ...condition, ...call });
+    return true;
+  } catch (error) {
+    if (error instanceof StoreError && error.kind === 'conflict') return false;
+    throw error;
+  }
+}
+
+function serializeTombstone(nowMs: number): Uint8Array {
+  return serializeDocument({ schema: 1, removed_at: Math.floor(nowMs / 1000) });
+}
+
+/** Whether an object in a manifest's place is too short to be one. */
+export function isTombstoneSize(byteSize: number): boolean {
+  return byteSize <= MAX_TOMBSTONE_BYTES;
+}

@@ -1,0 +1,192 @@
+// What a publication writes, and what it answers.
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import { adapterDigest } from '../../../adapters/digest.ts';
+import { contentPublication } from '../../../adapters/repository/content.ts';
+import { ServeError } from '../../../src/errors.ts';
+import { temporaryFolder } from '../../fixtures.ts';
+import { adapterFiles, countedStore, keysOf, shelf, writeAdapter, ZEN } from './shelf.ts';
+
+test('a version is a plain PEFT folder whose manifest says what is in it', async (t) => {
+  const { repository, adapter, store } = shelf(t, { now: () => 1_700_000_000_999 });
+  const metrics = { validation_loss: 1.25 };
+  const directory = adapter(1);
+  const baseDigest = 'b'.repeat(64);
+  const published = await repository.publish(ZEN, { directory }, { baseDigest, metrics, job: 'j' });
+  const { config, weights } = adapterFiles(1);
+  const file = (bytes: Uint8Array) => ({
+    sha256: createHash('sha256').update(bytes).digest('hex'),
+    byteSize: bytes.length,
+  });
+  assert.deepEqual(published, {
+    schema: 1,
+    ...ZEN,
+    version: 1,
+    digest: adapterDigest(config, weights),
+    files: { 'adapter_config.json': file(config), 'adapter_model.safetensors': file(weights) },
+    base_digest: baseDigest,
+    created_at: 1_700_000_000,
+    rank: 2,
+    targets: ['q_proj', 'v_proj'],
+    job: 'j',
+    metrics,
+  });
+  assert.deepEqual(await repository.readManifest('acme', 'zen', 1), published);
+  assert.deepEqual(await keysOf(store), [
+    'acme/zen/1/adapter_config.json',
+    'acme/zen/1/adapter_model.safetensors',
+    'acme/zen/1/manifest.json',
+    'acme/zen/1/publishing.json',
+    'acme/zen/alias.json',
+  ]);
+});
+
+test('the claim comes first, the manifest after the files, the aliases last', async (t) => {
+  const { store, open, adapter } = shelf(t);
+  const counted = countedStore(store);
+  await open(counted).publish(ZEN, { directory: adapter(1) }, { aliases: ['stable'] });
+  assert.deepEqual(
+    counted.calls.filter((call) => call.startsWith('put')),
+    [
+      'put acme/zen/1/publishing.json',
+      'put acme/zen/1/adapter_config.json',
+      'put acme/zen/1/adapter_model.safetensors',
+      'put acme/zen/1/manifest.json',
+      'put acme/zen/alias.json',
+    ],
+  );
+});
+
+test('versions count up, aliases follow, and what they led to before is kept', async (t) => {
+  const { repository, adapter } = shelf(t);
+  await repository.publish(ZEN, { directory: adapter(1) }, { aliases: ['stable'] });
+  await repository.publish(ZEN, { directory: adapter(2) });
+  const { aliases } = (await repository.readAliases('acme', 'zen'))!;
+  assert.deepEqual(aliases.aliases, { latest: { version: 2 }, stable: { version: 1 } });
+  assert.deepEqual(aliases.previous, { latest: { version: 1 } });
+  const versions = await repository.listVersions('acme', 'zen');
+  assert.deepEqual(
+    versions.map(({ version }) => version),
+    [1, 2],
+  );
+});
+
+test('progress tells the bytes of both files', async (t) => {
+  const { repository, adapter } = shelf(t);
+  const told: [number, number][] = [];
+  const onProgress = (done: number, total: number) => void told.push([done, total]);
+  await repository.publish(ZEN, { directory: adapter(1) }, { onProgress });
+  const { config, weights } = adapterFiles(1);
+  const total = config.length + weights.length;
+  assert.deepEqual(told, [
+    [0, total],
+    [config.length, total],
+    [total, total],
+  ]);
+});
+
+test('a publication id brings one version, however often it is published under', async (t) => {
+  const { open, adapter } = shelf(t);
+  const options = { publicationId: 'job-7', aliases: ['stable'] };
+  const first = await open().publish(ZEN, { directory: adapter(1) }, options);
+  await open().publish(ZEN, { directory: adapter(2) });
+  const again = await open().publish(ZEN, { directory: adapter(1) }, options);
+  assert.deepEqual(again, first);
+  const { aliases } = (await open().readAliases('acme', 'zen'))!;
+  assert.deepEqual(aliases.aliases, { latest: { version: 2 }, stable: { version: 1 } });
+  await assert.rejects(open().publish(ZEN, { directory: adapter(3) }, options), {
+    code: 'invalid_request',
+    param: 'publication_id',
+  });
+});
+
+test('a second try of a publication takes back no rollback', async (t) => {
+  const { repository, adapter } = shelf(t);
+  await repository.publish(ZEN, { directory: adapter(1) });
+  await repository.publish(ZEN, { directory: adapter(2) }, { publicationId: 'second' });
+  await repository.rollback(ZEN, 'latest');
+  await repository.publish(ZEN, { directory: adapter(2) }, { publicationId: 'second' });
+  const { aliases } = (await repository.readAliases('acme', 'zen'))!;
+  assert.deepEqual(aliases.aliases, { latest: { version: 1 } });
+});
+
+test('the id of a content is of its digest and base', () => {
+  const digest = 'd'.repeat(64);
+  const ids = [undefined, 'a'.repeat(64), 'b'.repeat(64)].map((b) => contentPublication(digest, b));
+  assert.equal(new Set(ids).size, 3);
+});
+
+test('names are tenants of each other: the same name of another tenant is another adapter', async (t) => {
+  const { repository, adapter } = shelf(t);
+  await repository.publish(ZEN, { directory: adapter(1) });
+  const other = { tenant: 'other', name: 'zen' };
+  assert.equal((await repository.publish(other, { directory: adapter(2) })).version, 1);
+  assert.deepEqual(await repository.listNames('acme'), ['zen']);
+  assert.deepEqual(await repository.listNames('acm'), []);
+  assert.deepEqual(await repository.listNames('../acme'), []);
+});
+
+for (const [what, to] of Object.entries({
+  'a name that leads out': { tenant: 'acme', name: '../zen' },
+  'a name with a separator': { tenant: 'acme', name: 'zen@3' },
+  'a name that is no key': { tenant: 'acme', name: '__proto__' },
+  'a tenant with a separator': { tenant: 'acme/other', name: 'zen' },
+})) {
+  test(`${what} is refused and reads as absent`, async (t) => {
+    const { repository, adapter, store } = shelf(t);
+    await assert.rejects(repository.publish(to, { directory: adapter(1) }), {
+      code: 'invalid_request',
+    });
+    assert.deepEqual(await keysOf(store), []);
+    assert.equal(await repository.readAliases(to.tenant, to.name), undefined);
+    assert.equal(await repository.readManifest(to.tenant, to.name, 1), undefined);
+    assert.deepEqual(await repository.listVersions(to.tenant, to.name), []);
+  });
+}
+
+test('what is no adapter is refused before anything is written', async (t) => {
+  const { repository, store } = shelf(t);
+  const directory = path.join(temporaryFolder(t), 'page');
+  mkdirSync(directory);
+  writeFileSync(path.join(directory, 'adapter_config.json'), '<html>');
+  writeFileSync(path.join(directory, 'adapter_model.safetensors'), '<html>');
+  const refusal = (error: unknown) => error instanceof ServeError && error.status === 422;
+  await assert.rejects(repository.publish(ZEN, { directory }), refusal);
+  assert.deepEqual(await keysOf(store), []);
+});
+
+test('an abandoned publication ends with its reason', async (t) => {
+  const { store, open, adapter } = shelf(t);
+  const controller = new AbortController();
+  const counted = countedStore(store, (_, call) => {
+    if (call.endsWith('adapter_model.safetensors')) controller.abort(new Error('enough'));
+    return undefined;
+  });
+  const { signal } = controller;
+  const publishing = open(counted).publish(ZEN, { directory: adapter(1) }, { signal });
+  await assert.rejects(publishing, /enough/);
+  assert.deepEqual(await open().listNames('acme'), []);
+});
+
+test('files that were put there by hand become a version when they are adopted', async (t) => {
+  const { store, repository, open, adapter } = shelf(t);
+  await repository.publish(ZEN, { directory: adapter(1) });
+  const { config, weights } = adapterFiles(2);
+  await store.put('acme/zen/7/adapter_config.json', config);
+  const seven = { ...ZEN, version: 7 };
+  await assert.rejects(repository.adopt(seven), { param: 'adapter_model.safetensors' });
+  await store.put('acme/zen/7/adapter_model.safetensors', weights);
+  assert.equal(await repository.readManifest('acme', 'zen', 7), undefined);
+  const adopted = await repository.adopt(seven);
+  assert.equal(adopted.digest, adapterDigest(config, weights));
+  assert.deepEqual(await open().readManifest('acme', 'zen', 7), adopted);
+  assert.deepEqual(await repository.adopt(seven), adopted);
+  const { aliases } = (await open().readAliases('acme', 'zen'))!;
+  assert.deepEqual(aliases.aliases['latest'], { version: 7 });
+  const root = temporaryFolder(t);
+  const next = await repository.publish(ZEN, { directory: writeAdapter(root, 3) });
+  assert.equal(next.version, 8);
+});

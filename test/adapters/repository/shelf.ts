@@ -1,0 +1,101 @@
+// Adapters to publish, and a store whose n-th call goes wrong, for the tests of the repository.
+import { mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import type { TestContext } from 'node:test';
+import {
+  type AdapterRepository,
+  createAdapterRepository,
+  type RepositoryOptions,
+} from '../../../adapters/repository/repository.ts';
+import { createMemoryStore } from '../../../adapters/store/memory.ts';
+import { type ObjectStore, StoreError } from '../../../adapters/store/store.ts';
+import { serializeSafetensors } from '../../../src/formats/safetensors.ts';
+import { temporaryFolder } from '../../fixtures.ts';
+import { configBytes, sampleTensors } from '../sample.ts';
+
+export const ZEN = { tenant: 'acme', name: 'zen' };
+
+/** Writes a PEFT folder whose weights are told by `seed`. */
+export function writeAdapter(root: string, seed: number): string {
+  const directory = path.join(root, `adapter-${seed}`);
+  mkdirSync(directory, { recursive: true });
+  const { config, weights } = adapterFiles(seed);
+  writeFileSync(path.join(directory, 'adapter_config.json'), config);
+  writeFileSync(path.join(directory, 'adapter_model.safetensors'), weights);
+  return directory;
+}
+
+export function adapterFiles(seed: number): { config: Uint8Array; weights: Uint8Array } {
+  const tensors = sampleTensors({ value: (i) => ((i + seed) % 13) / 16 + seed / 1024 });
+  return { config: configBytes(), weights: serializeSafetensors(tensors) };
+}
+
+/** A repository over a store in memory, and folders to publish from. */
+export function shelf(t: TestContext, options: RepositoryOptions = {}) {
+  const root = temporaryFolder(t);
+  const store = createMemoryStore();
+  const open = (over: ObjectStore = store): AdapterRepository =>
+    createAdapterRepository(over, { pause: async () => {}, ...options });
+  return { store, open, repository: open(), adapter: (seed: number) => writeAdapter(root, seed) };
+}
+
+/** What becomes of a call: done or not, and what its caller learns. */
+export type Fault = { readonly isDone: boolean; readonly error: StoreError };
+
+export const FAULTS = {
+  'fails before it is done': {
+    isDone: false,
+    error: new StoreError('unavailable', 'reset before it was sent'),
+  },
+  'is done and then fails': {
+    isDone: true,
+    error: new StoreError('unavailable', 'time was up'),
+  },
+  'is refused, as somebody else writes (409)': {
+    isDone: false,
+    error: new StoreError('conflict', 'ConditionalRequestConflict'),
+  },
+  'is done, and tried again by the client (412)': {
+    isDone: true,
+    error: new StoreError('conflict', 'PreconditionFailed'),
+  },
+} as const satisfies Record<string, Fault>;
+
+export interface CountedStore extends ObjectStore {
+  /** So far. */
+  readonly calls: readonly string[];
+}
+
+/** Counts calls, and asks `faultOf` about each one; `n` counts from 1. */
+export function countedStore(
+  store: ObjectStore,
+  faultOf: (n: number, call: string) => Fault | undefined = () => undefined,
+): CountedStore {
+  const calls: string[] = [];
+  const around = async <T>(call: string, work: () => Promise<T>): Promise<T> => {
+    calls.push(call);
+    const fault = faultOf(calls.length, call);
+    if (!fault) return work();
+    if (fault.isDone) await work();
+    throw fault.error;
+  };
+  return {
+    calls,
+    label: store.label,
+    get: (key, call) => around(`get ${key}`, () => store.get(key, call)),
+    head: (key, call) => around(`head ${key}`, () => store.head(key, call)),
+    put: (key, source, options) => around(`put ${key}`, () => store.put(key, source, options)),
+    delete: (key, call) => around(`delete ${key}`, () => store.delete(key, call)),
+    async *list(prefix, options) {
+      await around(`list ${prefix}`, async () => {});
+      yield* store.list(prefix, options);
+    },
+  };
+}
+
+/** Every key of the store. */
+export async function keysOf(store: ObjectStore): Promise<string[]> {
+  const keys: string[] = [];
+  for await (const { key } of store.list('')) keys.push(key);
+  return keys;
+}
