@@ -103,9 +103,21 @@ export class AdapterCache {
 
   /**
    * Weights that stay until the lease is released. An abort ends this wait only: the load goes on for the others.
-   * Where leased weights leave no room it waits for theirs. Throws what the loader throws, or the signal's reason.
+   * Where leased weights leave no room it waits for theirs. `keepWarmMs`: others are evicted before it for so long.
+   * Throws what the loader throws, or the signal's reason.
    */
-  async lease(source: AdapterSource, { signal }: { signal?: AbortSignal } = {}): Promise<Lease> {
+  async lease(
+    source: AdapterSource,
+    { signal, keepWarmMs }: { signal?: AbortSignal; keepWarmMs?: number } = {},
+  ): Promise<Lease> {
+    const lease = await this.#lease(source, signal);
+    if (keepWarmMs !== undefined) {
+      this.#leased.get(source.digest)!.warmUntilMs = this.#now() + keepWarmMs;
+    }
+    return lease;
+  }
+
+  async #lease(source: AdapterSource, signal: AbortSignal | undefined): Promise<Lease> {
     signal?.throwIfAborted();
     const { digest, owner } = source;
     this.#askedMs.set(owner, this.#now());
@@ -121,17 +133,6 @@ export class AdapterCache {
     const lease = waitIn(load.waiters, signal);
     this.#startLoads();
     return lease;
-  }
-
-  /** Loads beforehand what is expected to be asked for; until `keepWarmMs` are over the others go first. */
-  async prefetch(
-    source: AdapterSource,
-    { keepWarmMs = 0 }: { keepWarmMs?: number } = {},
-  ): Promise<Pick<Lease, 'tier' | 'loadMs'>> {
-    const { tier, loadMs, release } = await this.lease(source);
-    this.#leased.get(source.digest)!.warmUntilMs = this.#now() + keepWarmMs;
-    release();
-    return { tier, loadMs };
   }
 
   stats(): AdapterCacheStats {

@@ -20,6 +20,7 @@ const STATUS_OF_CODE = {
   adapter_invalid: 422,
   adapter_non_finite: 422,
   base_mismatch: 422,
+  request_refused: 422,
   rate_limit_exceeded: 429,
   internal_error: 500,
   overloaded: 503,

@@ -16,7 +16,7 @@ const ERROR_STATUSES = {
   408: 'The body came too slowly',
   413: 'The body is too large',
   415: 'The body is not plain JSON',
-  422: 'The adapter cannot be served',
+  422: 'The adapter cannot be served, or the engine crashed with this request',
   429: 'A limit of this tenant; see `retry-after`',
   500: 'A fault of this server',
   503: 'Overloaded or restarting; see `retry-after`',

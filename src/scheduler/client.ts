@@ -12,8 +12,11 @@ import type {
   EngineModelInfo,
   EngineStats,
   FromEngine,
+  Prefetched,
+  PrefetchId,
   SequenceId,
 } from './protocol.ts';
+import { Quarantine, type Suspect } from './quarantine.ts';
 import type { StepLoop } from './step-loop.ts';
 import { Supervisor, type SupervisorOptions } from './supervisor.ts';
 
@@ -41,6 +44,11 @@ export interface EngineClient {
     request: GenerationRequest,
     listener: EngineListener,
   ): SequenceHandle;
+  /**
+   * Loads an adapter before it is asked for; others are evicted before it until `keepWarmMs` are over (0: no longer
+   * than any). Rejects with `ServeError`: what is wrong with the adapter, or `engine_restarting`.
+   */
+  prefetch(adapter: AdapterSource, options?: { keepWarmMs?: number }): Promise<Prefetched>;
   /** Rejects with `ServeError` `engine_restarting` where the engine is not ready. */
   stats(): Promise<EngineStats>;
   /** Refuses what waits, lets what runs end until the deadline, and ends the engine. */
@@ -63,29 +71,38 @@ export function createInProcessClient(loop: StepLoop, log: Logger): EngineClient
   return new ChannelClient((handlers) => new InProcessChannel(loop, log, handlers), log);
 }
 
-interface StatsWaiter {
-  resolve: (stats: EngineStats) => void;
+interface Waiter<T> {
+  resolve: (value: T) => void;
   reject: (error: ServeError) => void;
+}
+
+/** A sequence that has not ended. */
+interface Live extends Suspect {
+  readonly listener: EngineListener;
+  /** `loading`: its adapter is being loaded, which is no step's work; `joining`: in a slot, without a token yet. */
+  phase: 'loading' | 'waiting' | 'joining' | 'running';
 }
 
 class ChannelClient implements EngineClient {
   readonly #channel: EngineChannel;
   readonly #log: Logger;
-  /** Of the sequences that have not ended. */
-  readonly #listeners = new Map<SequenceId, EngineListener>();
-  /** Those of them that are not accepted yet: their adapters are being loaded, which is no step's work. */
-  readonly #loading = new Set<SequenceId>();
+  readonly #quarantine = new Quarantine();
+  readonly #live = new Map<SequenceId, Live>();
+  /** How many of them are `loading`. */
+  #loadingCount = 0;
   #lastId = 0;
   /** Of this engine; a gap means that events are lost. */
   #lastStep = 0;
-  #statsWaiters: StatsWaiter[] = [];
+  #statsWaiters: Waiter<EngineStats>[] = [];
+  #lastPrefetch = 0;
+  readonly #prefetches = new Map<PrefetchId, Waiter<Prefetched>>();
 
   constructor(connect: (handlers: ChannelHandlers) => EngineChannel, log: Logger) {
     this.#log = log;
     this.#channel = connect({
       onMessage: (message) => this.#receive(message),
       onLost: () => this.#onLost(),
-      isWaiting: () => this.#listeners.size > this.#loading.size,
+      isWaiting: () => this.#live.size > this.#loadingCount,
     });
   }
 
@@ -109,10 +126,12 @@ class ChannelClient implements EngineClient {
   ): SequenceHandle {
     this.#lastId++;
     const id = this.#lastId as SequenceId;
-    this.#listeners.set(id, listener);
-    if (adapter) this.#loading.add(id);
-    const isRefused = this.state !== 'ready';
-    if (isRefused) queueMicrotask(() => this.#fail(id));
+    const suspect: Suspect = { adapter: adapter?.digest, request };
+    this.#live.set(id, { ...suspect, listener, phase: adapter ? 'loading' : 'waiting' });
+    if (adapter) this.#loadingCount++;
+    const refusal =
+      this.state === 'ready' ? this.#quarantine.refusal(suspect) : this.#unavailable();
+    if (refusal) queueMicrotask(() => this.#fail(id, refusal));
     else {
       const of = { tenant, weight, ...(adapter && { adapter }) };
       this.#channel.send({ type: 'submit', id, ...of, request });
@@ -120,7 +139,7 @@ class ChannelClient implements EngineClient {
     return {
       id,
       abort: () => {
-        if (!isRefused && this.#listeners.has(id)) this.#channel.send({ type: 'abort', id });
+        if (!refusal && this.#live.has(id)) this.#channel.send({ type: 'abort', id });
       },
     };
   }
@@ -134,12 +153,27 @@ class ChannelClient implements EngineClient {
     return stats;
   }
 
+  prefetch(
+    adapter: AdapterSource,
+    { keepWarmMs = 0 }: { keepWarmMs?: number } = {},
+  ): Promise<Prefetched> {
+    if (this.state !== 'ready') return Promise.reject(this.#unavailable());
+    this.#lastPrefetch++;
+    const id = this.#lastPrefetch as PrefetchId;
+    const prefetched = new Promise<Prefetched>((resolve, reject) => {
+      this.#prefetches.set(id, { resolve, reject });
+    });
+    this.#channel.send({ type: 'prefetch', id, adapter, keepWarmMs });
+    return prefetched;
+  }
+
   drain(deadlineMs: number): Promise<void> {
     return this.#channel.drain(deadlineMs);
   }
 
   #receive(message: FromEngine): void {
     if (message.type === 'stats') this.#statsWaiters.shift()?.resolve(message.stats);
+    if (message.type === 'prefetched') this.#onPrefetched(message);
     if (message.type !== 'step') return;
     if (message.step !== this.#lastStep + 1) {
       this.#channel.distrust(`step ${message.step} came after step ${this.#lastStep}`);
@@ -149,16 +183,32 @@ class ChannelClient implements EngineClient {
     for (const event of message.events) this.#deliver(event);
   }
 
-  #onLost(): void {
-    this.#lastStep = 0;
-    const waiters = this.#statsWaiters;
-    this.#statsWaiters = [];
-    for (const { reject } of waiters) reject(this.#unavailable());
-    for (const id of [...this.#listeners.keys()]) this.#fail(id);
+  #onPrefetched({ id, outcome }: Extract<FromEngine, { type: 'prefetched' }>): void {
+    const waiter = this.#prefetches.get(id);
+    this.#prefetches.delete(id);
+    if ('error' in outcome) waiter?.reject(ServeError.fromPlain(outcome.error));
+    else waiter?.resolve(outcome);
   }
 
-  #fail(id: SequenceId): void {
-    this.#deliver({ type: 'failed', id, error: this.#unavailable().toPlain() });
+  #onLost(): void {
+    this.#lastStep = 0;
+    if (this.state === 'restarting') this.#blame();
+    const waiters = [...this.#statsWaiters, ...this.#prefetches.values()];
+    this.#statsWaiters = [];
+    this.#prefetches.clear();
+    for (const { reject } of waiters) reject(this.#unavailable());
+    for (const id of [...this.#live.keys()]) this.#fail(id, this.#unavailable());
+  }
+
+  #blame(): void {
+    const inEngine = [...this.#live.values()].filter(({ phase }) => phase !== 'waiting');
+    this.#quarantine.crashed(
+      inEngine.map(({ phase, ...suspect }) => ({ ...suspect, isNew: phase !== 'running' })),
+    );
+  }
+
+  #fail(id: SequenceId, error: ServeError): void {
+    this.#deliver({ type: 'failed', id, error: error.toPlain() });
   }
 
   #unavailable(): ServeError {
@@ -169,14 +219,30 @@ class ChannelClient implements EngineClient {
 
   /** A listener that throws must not cost the others their events. */
   #deliver(event: EngineEvent): void {
-    const listener = this.#listeners.get(event.id);
-    if (!listener) return;
-    this.#loading.delete(event.id); // the first event accepts, or ends
-    if (event.type === 'finished' || event.type === 'failed') this.#listeners.delete(event.id);
+    const live = this.#live.get(event.id);
+    if (!live) return;
+    this.#follow(live, event);
     try {
-      listener(event);
+      live.listener(event);
     } catch (error) {
       this.#log.error({ err: error, id: event.id }, 'a listener of engine events failed');
     }
   }
+  #follow(live: Live, event: EngineEvent): void {
+    if (live.phase === 'loading') this.#loadingCount--; // the first event accepts, or ends
+    if (event.type === 'finished' || event.type === 'failed') {
+      this.#live.delete(event.id);
+      const isServed = event.type === 'finished' && live.phase === 'running';
+      if (isServed && live.adapter !== undefined) this.#quarantine.served(live.adapter);
+    } else {
+      live.phase = PHASE_AFTER[event.type];
+    }
+  }
 }
+
+const PHASE_AFTER = {
+  accepted: 'waiting',
+  admitted: 'joining',
+  prompt: 'joining',
+  token: 'running',
+} as const;

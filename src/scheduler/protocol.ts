@@ -6,6 +6,9 @@ import type { FinishReason, GenerationRequest, TokenLogprob } from '../generatio
 /** Unique for the life of the server process. */
 export type SequenceId = number & { readonly __sequence: true };
 
+/** The same for prefetches. */
+export type PrefetchId = number & { readonly __prefetch: true };
+
 export type CacheTier = 'slot' | 'ram' | 'disk';
 
 export type ToEngine =
@@ -20,6 +23,8 @@ export type ToEngine =
       request: GenerationRequest;
     }
   | { type: 'abort'; id: SequenceId }
+  /** Loads an adapter beforehand; others are evicted before it until `keepWarmMs` are over. */
+  | { type: 'prefetch'; id: PrefetchId; adapter: AdapterSource; keepWarmMs: number }
   | { type: 'stats' }
   /** Ends the process once all sequences have ended, or after the deadline. */
   | { type: 'drain'; deadlineMs: number };
@@ -33,8 +38,17 @@ export type FromEngine =
    * the engine ended, be it without events, which is what the watchdog takes as progress.
    */
   | { type: 'step'; step: number; ran: boolean; events: EngineEvent[] }
+  | { type: 'prefetched'; id: PrefetchId; outcome: PrefetchOutcome }
   | { type: 'stats'; stats: EngineStats }
   | EngineLogLine;
+
+/** Where an adapter was found, and what its load took. */
+export interface Prefetched {
+  tier: CacheTier;
+  loadMs: number;
+}
+
+export type PrefetchOutcome = Prefetched | { error: PlainError };
 
 export interface EngineLogLine {
   type: 'log';

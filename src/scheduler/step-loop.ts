@@ -14,6 +14,7 @@ import type {
   EngineModelInfo,
   EngineStats,
   FromEngine,
+  PrefetchOutcome,
   SequenceId,
   ToEngine,
 } from './protocol.ts';
@@ -46,7 +47,7 @@ export interface AdapterLeases {
    * Rejects with a `ServeError` that says what is wrong with the adapter, with what the disk said, or with the
    * signal's reason.
    */
-  lease(source: AdapterSource, options: { signal: AbortSignal }): Promise<AdapterLease>;
+  lease(source: AdapterSource, options: LeaseOptions): Promise<AdapterLease>;
   /** Digests of what is loaded. */
   resident(): string[];
   stats(): AdapterLeasesStats;
@@ -56,6 +57,12 @@ export type AdapterLeasesStats = Readonly<
   Omit<AdapterCacheFigures, 'bytes' | 'adapters'> &
     Record<'idleBytes' | 'leasedBytes' | 'idleCount' | 'leasedCount', number>
 >;
+
+export interface LeaseOptions {
+  readonly signal?: AbortSignal;
+  /** Others are evicted before it for so long. */
+  readonly keepWarmMs?: number;
+}
 
 export interface AdapterLease {
   readonly weights: AdapterWeights;
@@ -71,6 +78,7 @@ export interface StepLoopOptions {
 }
 
 type SubmitMessage = Extract<ToEngine, { type: 'submit' }>;
+type PrefetchMessage = Extract<ToEngine, { type: 'prefetch' }>;
 
 export class StepLoop {
   readonly #engine: StepEngine;
@@ -119,6 +127,9 @@ export class StepLoop {
         break;
       case 'abort':
         this.#publish(this.#scheduler.abort(message.id));
+        break;
+      case 'prefetch':
+        void this.#prefetch(message);
         break;
       case 'stats':
         this.#post({ type: 'stats', stats: this.#stats() });
@@ -169,6 +180,23 @@ export class StepLoop {
       }
     }
     this.#wake();
+  }
+
+  /** Never rejects: whoever asked is told. */
+  async #prefetch({ id, adapter, keepWarmMs }: PrefetchMessage): Promise<void> {
+    const post = (outcome: PrefetchOutcome) => this.#post({ type: 'prefetched', id, outcome });
+    try {
+      const lease = await this.#adapters.lease(adapter, { keepWarmMs });
+      try {
+        await this.#engine.prepareFor(lease.weights);
+      } finally {
+        lease.release();
+      }
+      const { tier, loadMs } = lease;
+      post({ tier: this.#scheduler.isAttached(adapter.digest) ? 'slot' : tier, loadMs });
+    } catch (error) {
+      post({ error: this.#toAdapterError(error).toPlain() });
+    }
   }
 
   async #runStep(step: Step): Promise<EngineEvent[]> {

@@ -56,6 +56,14 @@ test('a listener is never called before submit has answered', async () => {
   await client.drain(1000);
 });
 
+test('a prefetch says where the adapter was and what its load took, or why there is none', async () => {
+  const client = createClient();
+  assert.deepEqual(await client.prefetch(source('a')), { tier: 'disk', loadMs: 3 });
+  await assert.rejects(client.prefetch(source('missing')), { code: 'adapter_unavailable' });
+  await client.drain(1000);
+  await assert.rejects(client.prefetch(source('a')), { code: 'overloaded' });
+});
+
 test('an abort ends the sequence once, and after the end does nothing', async () => {
   const client = createClient();
   const ends: EngineEvent[] = [];

@@ -126,6 +126,23 @@ describe('the engine process', { concurrency: 3 }, () => {
     assert.match(log.join(''), /a bug in the engine process/);
   });
 
+  test('a request that crashed the engine twice is refused, and its neighbours are served', async (t) => {
+    const { client } = start(t);
+    const crash = request([CRASH]);
+    for (let crashes = 0; crashes < 2; crashes++) {
+      await client.whenReady();
+      const neighbour = generate(client, long, source('b'));
+      await neighbour.started;
+      const culprit = generate(client, crash, source('a'));
+      for (const { ended } of [neighbour, culprit]) {
+        assert.equal(errorCode(await ended), 'engine_restarting');
+      }
+    }
+    await client.whenReady();
+    assert.equal(errorCode(await generate(client, crash, source('a')).ended), 'adapter_invalid');
+    assert.equal((await generate(client, long, source('b')).ended).type, 'finished');
+  });
+
   test('the watchdog kills a process that makes no step while work waits', async (t) => {
     const { client, log } = start(t, { stepBudgetMs: 700, restartDelaysMs: [0, NEVER_MS] });
     for (const fault of [HANG, WEDGE]) {

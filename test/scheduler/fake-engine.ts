@@ -12,7 +12,12 @@ import type {
 } from '../../src/engine/batch.ts';
 import { type GenerationRequest, GREEDY, type TokenLogprob } from '../../src/generation.ts';
 import type { EngineModelInfo } from '../../src/scheduler/protocol.ts';
-import type { AdapterLease, AdapterLeases, StepEngine } from '../../src/scheduler/step-loop.ts';
+import type {
+  AdapterLease,
+  AdapterLeases,
+  LeaseOptions,
+  StepEngine,
+} from '../../src/scheduler/step-loop.ts';
 
 const VOCAB_SIZE = 50;
 /** An adapter whose rows are never finite. */
@@ -150,9 +155,9 @@ export class FakeLeases implements AdapterLeases {
   /** Awaited before a lease is given. */
   beforeLease: (source: AdapterSource) => Promise<void> | void = () => {};
 
-  async lease(source: AdapterSource, { signal }: { signal: AbortSignal }): Promise<AdapterLease> {
+  async lease(source: AdapterSource, { signal }: LeaseOptions): Promise<AdapterLease> {
     const aborted = new Promise<never>((_, reject) => {
-      signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+      signal?.addEventListener('abort', () => reject(signal.reason), { once: true });
     });
     aborted.catch(() => {}); // nobody may be left to hear of it
     this.waiting++;

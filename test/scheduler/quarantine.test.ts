@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type InFlight, Quarantine } from '../../src/scheduler/quarantine.ts';
+import { request } from './fake-engine.ts';
+
+const suspect = (adapter: string | undefined, prompt: number, isNew = true): InFlight => ({
+  adapter,
+  request: request([prompt]),
+  isNew,
+});
+
+function code(quarantine: Quarantine, of: InFlight): string | undefined {
+  return quarantine.refusal(of)?.code;
+}
+
+test('what joined before two crashes is refused, by adapter and by request', () => {
+  const quarantine = new Quarantine();
+  quarantine.crashed([suspect('a', 1), suspect(undefined, 2)]);
+  assert.equal(code(quarantine, suspect('a', 1)), undefined);
+  quarantine.crashed([suspect('a', 3), suspect(undefined, 2)]);
+  assert.equal(code(quarantine, suspect('a', 9)), 'adapter_invalid');
+  assert.equal(code(quarantine, suspect(undefined, 2)), 'request_refused');
+  assert.equal(quarantine.refusal(suspect('a', 9))?.status, 422);
+});
+
+test('the base is never refused, only a request to it', () => {
+  const quarantine = new Quarantine();
+  for (const prompt of [1, 2, 3]) quarantine.crashed([suspect(undefined, prompt)]);
+  assert.equal(code(quarantine, suspect(undefined, 4)), undefined);
+});
+
+test('what was running is not blamed where something joined, and is where nothing did', () => {
+  const quarantine = new Quarantine();
+  for (let crashes = 0; crashes < 2; crashes++) {
+    quarantine.crashed([suspect('old', 1, false), suspect('new', 2)]);
+  }
+  assert.equal(code(quarantine, suspect('old', 1)), undefined);
+  assert.equal(code(quarantine, suspect('new', 2)), 'adapter_invalid');
+  for (let crashes = 0; crashes < 2; crashes++) quarantine.crashed([suspect('old', 1, false)]);
+  assert.equal(code(quarantine, suspect('old', 1)), 'adapter_invalid');
+});
+
+test('an adapter that was served to an end is not blamed for a request with it', () => {
+  const quarantine = new Quarantine();
+  for (let crashes = 0; crashes < 2; crashes++) {
+    quarantine.served('a');
+    quarantine.crashed([suspect('a', 1)]);
+  }
+  assert.equal(code(quarantine, suspect('a', 1)), 'request_refused');
+  assert.equal(code(quarantine, suspect('a', 2)), undefined);
+});
+
+test('a refusal lapses', () => {
+  let nowMs = 0;
+  const quarantine = new Quarantine(() => nowMs);
+  nowMs = 1;
+  for (let crashes = 0; crashes < 2; crashes++) quarantine.crashed([suspect('a', 1)]);
+  nowMs += 599_000;
+  assert.equal(code(quarantine, suspect('a', 1)), 'adapter_invalid');
+  nowMs += 2_000;
+  assert.equal(code(quarantine, suspect('a', 1)), undefined);
+});
+
+test('requests that differ in a parameter are others', () => {
+  const quarantine = new Quarantine();
+  const biased = suspect(undefined, 1);
+  const request = {
+    ...biased.request,
+    sampling: { ...biased.request.sampling, logitBias: new Map([[1, 5]]) },
+  };
+  for (let crashes = 0; crashes < 2; crashes++) quarantine.crashed([{ ...biased, request }]);
+  assert.equal(code(quarantine, { ...biased, request }), 'request_refused');
+  assert.equal(code(quarantine, biased), undefined);
+});
