@@ -8,8 +8,6 @@ export interface PolledCacheOptions<T extends object> {
   read(key: string, known: T | undefined, call: PollCall): Promise<T | undefined>;
   /** How old an answer may be. */
   readonly pollMs: number;
-  /** A known value is served all the same; called once for each read that fails. */
-  onFailure?(key: string, error: unknown): void;
   /** Monotonic milliseconds. */
   readonly now?: () => number;
 }
@@ -117,7 +115,6 @@ export class PolledCache<T extends object> {
         this.#flights.delete(key);
         const untilMs = this.#now() + this.#options.pollMs / 2;
         this.#failures.set(key, { error, untilMs });
-        this.#options.onFailure?.(key, error);
       }
       throw error;
     }

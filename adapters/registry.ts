@@ -155,7 +155,8 @@ class ComposedRegistry implements Registry {
     const [only] = terms;
     if (terms.length !== 1 || only!.weight !== 1) throw modelNotFound();
     const { adapter } = only!;
-    if (!this.#store || this.#ownerOf(tenant, adapter) !== tenant.id) throw modelNotFound();
+    const owner = this.#ownerOf(tenant, adapter) ?? tenant.id;
+    if (!this.#store || owner !== tenant.id) throw modelNotFound();
     const isName = model === adapter.name;
     if (!(await this.#store.remove(tenant.id, isName ? model : adapter))) throw modelNotFound();
   }

@@ -5,10 +5,11 @@ import type { Logger } from '../src/log.ts';
 import { chooseVersion } from './canary.ts';
 import {
   type Aliases,
-  type AliasPointer,
   LATEST,
   NAME_PATTERN,
+  pointerOf,
   type VersionManifest,
+  versionsOf,
 } from './manifest.ts';
 import type { AdapterName } from './model-name.ts';
 import { type PollCall, PolledCache } from './polled-cache.ts';
@@ -43,17 +44,12 @@ export class StoreAdapters implements AdapterArchive {
   readonly #aliases: PolledCache<Aliases>;
   readonly #manifests: PolledCache<VersionManifest>;
   readonly #names: PolledCache<string[]>;
-  #isFailing = false;
 
   constructor(repository: AdapterRepository, options: StoreRegistryOptions) {
     const { pollMs, now = () => performance.now() } = options;
     this.#repository = repository;
     this.#options = options;
-    const polled = {
-      pollMs,
-      now,
-      onFailure: (_key: string, error: unknown) => this.#onFailure(error),
-    };
+    const polled = { pollMs, now };
     this.#aliases = new PolledCache({
       ...polled,
       read: (key, known, call) => this.#readAliases(key, known, call),
@@ -77,7 +73,7 @@ export class StoreAdapters implements AdapterArchive {
       return manifest && toFound(manifest);
     }
     const { alias } = selector;
-    const pointer = pointerOf(await this.#aliases.get(key), alias);
+    const pointer = pointerOf((await this.#aliases.get(key))?.aliases ?? {}, alias);
     if (!pointer) return undefined;
     const version = chooseVersion(pointer, `${key}:${alias}`, sticky);
     return toFound(await this.#manifestOf(`${key}/${version}`), alias);
@@ -108,8 +104,8 @@ export class StoreAdapters implements AdapterArchive {
         await repository.removeVersion(of, selector.version);
         return true;
       }
-      const before = (await repository.readAliases(owner, of.name))?.aliases;
-      const pointer = pointerOf(before, selector.alias);
+      const before = await repository.readAliases(owner, of.name);
+      const pointer = pointerOf(before?.aliases.aliases ?? {}, selector.alias);
       if (!pointer) return false;
       const { aliases } = await repository.moveAlias(of, selector.alias, undefined);
       const reached = new Set(Object.values(aliases).flatMap(versionsOf));
@@ -138,7 +134,8 @@ export class StoreAdapters implements AdapterArchive {
     const { warm } = this.#options;
     if (!warm) return;
     const versions = Object.entries(after.aliases).flatMap(([alias, pointer]) => {
-      const old = versionsOf(pointerOf(before, alias));
+      const known = pointerOf(before.aliases, alias);
+      const old = known ? versionsOf(known) : [];
       const isUsed = old.some((version) => this.#manifests.peek(`${key}/${version}`)?.value);
       return isUsed ? versionsOf(pointer).filter((version) => !old.includes(version)) : [];
     });
@@ -161,13 +158,13 @@ export class StoreAdapters implements AdapterArchive {
     const isKnown = this.#manifests.peek(key)?.value !== undefined;
     const manifest = await this.#manifests.get(key, isKnown ? Number.POSITIVE_INFINITY : undefined);
     if (manifest) return manifest;
-    this.#options.log?.error({ alert: 'adapter_dangling', version: key }, 'an alias leads nowhere');
+    this.#options.log?.error({ alert: 'dangling_pointer', version: key }, 'an alias leads nowhere');
     throw new ServeError('adapter_unavailable', 'adapter unavailable: its version is missing');
   }
 
   async #listOne(key: string): Promise<ListedAdapter | undefined> {
     try {
-      const pointer = pointerOf(await this.#aliases.get(key, LIST_AGE_MS), LATEST);
+      const pointer = pointerOf((await this.#aliases.get(key, LIST_AGE_MS))?.aliases ?? {}, LATEST);
       if (!pointer) return undefined;
       const manifest = await this.#manifestOf(`${key}/${chooseVersion(pointer, key, '')}`);
       const { tenant: owner, name, created_at: created, base_digest: baseDigest } = manifest;
@@ -178,29 +175,16 @@ export class StoreAdapters implements AdapterArchive {
     }
   }
 
+  /** What the store itself says is in the repository's log. */
   async #reading<T>(read: (call: { signal: AbortSignal }) => Promise<T>): Promise<T> {
     try {
-      const result = await read({ signal: AbortSignal.timeout(READ_TIMEOUT_MS) });
-      if (this.#isFailing) this.#options.log?.warn('the adapter store is read again');
-      this.#isFailing = false;
-      return result;
+      return await read({ signal: AbortSignal.timeout(READ_TIMEOUT_MS) });
     } catch (cause) {
       if (cause instanceof ServeError) throw cause;
-      const message = 'adapter unavailable: the store did not answer';
+      this.#options.log?.warn({ timeoutMs: READ_TIMEOUT_MS }, 'the adapter store did not answer');
+      const message = 'adapter unavailable: the store did not answer in time';
       throw new ServeError('adapter_unavailable', message, { cause });
     }
-  }
-
-  /** Once for each time that the store begins to fail. */
-  #onFailure(error: unknown): void {
-    if (this.#isFailing) return;
-    this.#isFailing = true;
-    const { message, cause } = error as Error;
-    const reason = cause instanceof Error ? cause.message : message;
-    this.#options.log?.error(
-      { alert: 'adapter_store', reason },
-      'the adapter store cannot be read',
-    );
   }
 
   #forget(owner: string, name: string): void {
@@ -214,16 +198,6 @@ function toFound(manifest: VersionManifest, alias?: string): FoundAdapter {
   const { tenant: owner, name, digest, created_at: created } = manifest;
   const place = { kind: 'version', manifest, ...(alias !== undefined && { alias }) } as const;
   return { part: { owner, name, digest, place }, created };
-}
-
-/** Own properties only: an alias may be called `constructor`. */
-function pointerOf(aliases: Aliases | undefined, alias: string): AliasPointer | undefined {
-  return aliases && Object.hasOwn(aliases.aliases, alias) ? aliases.aliases[alias] : undefined;
-}
-
-function versionsOf(pointer: AliasPointer | undefined): number[] {
-  if (!pointer) return [];
-  return 'version' in pointer ? [pointer.version] : pointer.split.map(({ version }) => version);
 }
 
 /** Resolves with the promise or when time is up; rejects with the promise. */

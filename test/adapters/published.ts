@@ -1,0 +1,70 @@
+// Published adapters for tests: a repository over a memory store that counts its reads and can be made to fail, and
+// PEFT folders that differ in their content.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { after } from 'node:test';
+import { createAdapterRepository } from '../../adapters/repository/repository.ts';
+import { createMemoryStore } from '../../adapters/store/memory.ts';
+import { type ObjectStore, StoreError } from '../../adapters/store/store.ts';
+import { serializeSafetensors } from '../../src/formats/safetensors.ts';
+import { configBytes, sampleTensors } from './sample.ts';
+
+export interface WatchedStore extends ObjectStore {
+  /** Keys that were read, in order. */
+  readonly reads: string[];
+  /** Awaited before each read of an object or a list; may throw. */
+  beforeRead: (key: string) => Promise<void> | void;
+}
+
+export function watchStore(inner: ObjectStore = createMemoryStore()): WatchedStore {
+  const reads: string[] = [];
+  const watched: WatchedStore = {
+    label: inner.label,
+    reads,
+    beforeRead: () => {},
+    head: (key, call) => inner.head(key, call),
+    put: (key, source, options) => inner.put(key, source, options),
+    delete: (key, call) => inner.delete(key, call),
+    async get(key, call) {
+      reads.push(key);
+      await watched.beforeRead(key);
+      return inner.get(key, call);
+    },
+    async *list(prefix, options) {
+      reads.push(prefix);
+      await watched.beforeRead(prefix);
+      yield* inner.list(prefix, options);
+    },
+  };
+  return watched;
+}
+
+export function storeIsDown(): never {
+  throw new StoreError('unavailable', 'the test says so');
+}
+
+export function createPublished(store: WatchedStore = watchStore()) {
+  const repository = createAdapterRepository(store);
+  let count = 0;
+  return {
+    store,
+    repository,
+    /** Another content each time; answers the new version's digest. */
+    async publish(tenant: string, name: string, options = {}): Promise<string> {
+      const directory = sampleFolder({ lora_alpha: ++count });
+      const manifest = await repository.publish({ tenant, name }, { directory }, options);
+      return manifest.digest;
+    },
+  };
+}
+
+/** A PEFT folder for the sample model. */
+export function sampleFolder(config: Record<string, unknown> = {}): string {
+  const directory = mkdtempSync(path.join(os.tmpdir(), 'lorikeet-adapter-'));
+  after(() => rmSync(directory, { recursive: true, force: true }));
+  writeFileSync(path.join(directory, 'adapter_config.json'), configBytes(config));
+  const weights = serializeSafetensors(sampleTensors());
+  writeFileSync(path.join(directory, 'adapter_model.safetensors'), weights);
+  return directory;
+}

@@ -1,0 +1,460 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { describe, test } from 'node:test';
+import { createFolderAdapters } from '../../adapters/folder-registry.ts';
+import { createRegistry } from '../../adapters/registry.ts';
+import { StoreAdapters, type StoreRegistryOptions } from '../../adapters/store-registry.ts';
+import { LOCAL_TENANT, type Tenant } from '../../src/tenant.ts';
+import { createPublished, storeIsDown, watchStore } from './published.ts';
+import { configBytes } from './sample.ts';
+
+const POLL_MS = 2000;
+const BASE = { id: 'toy', names: [], digest: 'b'.repeat(64) };
+const MISS = { code: 'model_not_found', status: 404, param: 'model' };
+const tenant = (id: string, rest: Partial<Tenant> = {}): Tenant => ({
+  ...LOCAL_TENANT,
+  id,
+  ...rest,
+});
+const acme = tenant('acme');
+const settle = () => new Promise((resolve) => setImmediate(resolve));
+
+/** Publisher and server have a repository each over one store, as two processes would. */
+function setUp(options: Partial<StoreRegistryOptions> & { folder?: string } = {}) {
+  const clock = { nowMs: 0 };
+  const publisher = createPublished();
+  const store = watchStore(publisher.store);
+  const { repository } = createPublished(store);
+  const adapters = new StoreAdapters(repository, {
+    pollMs: POLL_MS,
+    now: () => clock.nowMs,
+    ...options,
+  });
+  const local = options.folder
+    ? [createFolderAdapters(options.folder, { baseNames: ['toy'] })]
+    : [];
+  const registry = createRegistry({ base: BASE, local, store: adapters });
+  const resolve = async (of: Tenant, model: string, sticky = '') => {
+    const found = await registry.resolve(of, model, { sticky });
+    assert.ok(found.kind === 'adapter', `${model} is the base`);
+    return found;
+  };
+  return { ...publisher, reading: store, registry, resolve, clock };
+}
+
+const at = (tenantId: string, name: string) => ({ tenant: tenantId, name });
+
+describe('a published name', () => {
+  test('is found in all forms, by content', async () => {
+    const { publish, repository, resolve } = setUp();
+    const first = await publish('acme', 'zen', {
+      aliases: ['stable', 'ftjob-1', 'ftjob-1.ckpt-step-5'],
+    });
+    const second = await publish('acme', 'zen');
+    await publish('acme', 'ftjob-2', { aliases: ['ftjob-2'] });
+    const digests = {
+      zen: second,
+      'zen:latest': second,
+      'zen@2': second,
+      'zen@1': first,
+      'zen:stable': first,
+      'ft:toy:acme:zen:ftjob-1': first,
+      'ft:toy:acme:zen:ftjob-1:ckpt-step-5': first,
+    };
+    for (const [model, digest] of Object.entries(digests)) {
+      const found = await resolve(acme, model);
+      assert.equal(found.digest, digest, model);
+      assert.equal(found.id, model);
+      assert.equal(found.parts[0]!.owner, 'acme');
+    }
+    assert.equal((await resolve(acme, 'ft:toy:acme::ftjob-2')).parts[0]!.name, 'ftjob-2');
+    await repository.rollback(at('acme', 'zen'), 'latest');
+  });
+
+  test('is a miss by what it does not have', async () => {
+    const { publish, registry } = setUp();
+    await publish('acme', 'zen', { aliases: ['ftjob-1'] });
+    for (const model of [
+      'zen@2',
+      'zen:stable',
+      'zen:constructor',
+      'zen:__proto__',
+      'Zen',
+      'ft:other:acme:zen:ftjob-1',
+      'ft:toy:other:zen:ftjob-1',
+      'ft:toy:shared:zen:ftjob-1',
+      'ft:toy:acme:zen:ftjob-2',
+      'zen+none',
+    ]) {
+      await assert.rejects(registry.resolve(acme, model), MISS, model);
+    }
+  });
+
+  test('is part of a composition, each term with its weight', async () => {
+    const { publish, resolve } = setUp();
+    const a = await publish('acme', 'a');
+    const b = await publish('shared', 'b');
+    const found = await resolve(acme, 'a+-0.5*b');
+    assert.deepEqual(
+      found.parts.map(({ owner, digest, weight }) => ({ owner, digest, weight })),
+      [
+        { owner: 'acme', digest: a, weight: 1 },
+        { owner: 'shared', digest: b, weight: -0.5 },
+      ],
+    );
+    assert.notEqual(found.digest, (await resolve(acme, 'a+0.5*b')).digest);
+    assert.equal((await resolve(acme, '1*a')).digest, a);
+  });
+
+  test('of another base is refused, one that does not say is not', async () => {
+    const { publish, registry, resolve } = setUp();
+    await publish('acme', 'other', { baseDigest: 'c'.repeat(64) });
+    await publish('acme', 'same', { baseDigest: BASE.digest });
+    await publish('acme', 'unsaid');
+    const mismatch = { code: 'base_mismatch', status: 422 };
+    await assert.rejects(registry.resolve(acme, 'other'), mismatch);
+    await assert.rejects(registry.resolve(acme, 'same+other'), mismatch);
+    await resolve(acme, 'same+unsaid');
+    const ids = (await registry.list(acme)).map(({ id }) => id);
+    assert.deepEqual(ids, ['toy', 'same', 'unsaid']);
+  });
+
+  test('is what `default` means to its tenant', async () => {
+    const { publish, registry, resolve } = setUp();
+    const digest = await publish('acme', 'zen', { aliases: ['stable'] });
+    const having = tenant('acme', { defaultModel: 'zen:stable' });
+    assert.equal((await resolve(having, 'default')).digest, digest);
+    assert.equal((await resolve(having, 'default')).id, 'zen:stable');
+    const base = { kind: 'base', id: 'toy' };
+    assert.deepEqual(await registry.resolve(acme, 'default'), base);
+    for (const defaultModel of ['base', 'toy', 'default']) {
+      assert.deepEqual(await registry.resolve(tenant('acme', { defaultModel }), 'default'), base);
+    }
+    const lost = tenant('acme', { defaultModel: 'gone' });
+    await assert.rejects(registry.resolve(lost, 'default'), MISS);
+  });
+});
+
+describe('tenants', () => {
+  test('with equal names get their own, and what is shared where they have none', async () => {
+    const { publish, resolve } = setUp();
+    const own = await publish('acme', 'zen');
+    const shared = await publish('shared', 'zen');
+    const theirs = await publish('umbrella', 'zen');
+    assert.equal((await resolve(acme, 'zen')).digest, own);
+    assert.equal((await resolve(tenant('umbrella'), 'zen')).digest, theirs);
+    const other = await resolve(tenant('other'), 'zen');
+    assert.equal(other.digest, shared);
+    assert.equal(other.parts[0]!.owner, 'shared');
+  });
+
+  test('cannot tell the foreign from the unknown, by body or by what is read', async () => {
+    const { publish, registry, reading } = setUp();
+    const digest = await publish('umbrella', 'secret', { aliases: ['stable', 'ftjob-1'] });
+    await registry.resolve(tenant('umbrella'), 'secret'); // it is warm
+    const guesses = [
+      'secret',
+      'secret@1',
+      'secret:stable',
+      'ft:toy:umbrella:secret:ftjob-1',
+      'secret+0.5*secret',
+    ];
+    const unknown = guesses.map((guess) => guess.replaceAll('secret', 'qwerty'));
+    const odd = [
+      'umbrella/secret',
+      '../umbrella/secret',
+      digest,
+      `secret@${digest}`,
+      'ft:toy:umbrella::secret',
+    ];
+    const seen = async (model: string) => {
+      reading.reads.length = 0;
+      const error = await registry.resolve(acme, model).then(
+        () => assert.fail(`${model} was found`),
+        (fault) => JSON.stringify({ ...fault, message: fault.message }),
+      );
+      assert.ok(
+        reading.reads.every((key) => !key.startsWith('umbrella')),
+        model,
+      );
+      return { error, reads: reading.reads.map((key) => key.replaceAll('qwerty', 'secret')) };
+    };
+    for (const [i, guess] of guesses.entries()) {
+      assert.deepEqual(await seen(guess), await seen(unknown[i]!), guess);
+      assert.deepEqual(await seen(guess), await seen(unknown[i]!), `${guess} again`);
+    }
+    for (const model of odd) assert.equal((await seen(model)).error, (await seen('qwerty')).error);
+  });
+
+  test('with a list of allowed adapters get and see no others', async () => {
+    const { publish, registry } = setUp();
+    for (const name of ['zen', 'tone-a', 'tone-b', 'tune']) await publish('acme', name);
+    await publish('shared', 'tone-c');
+    await publish('shared', 'other');
+    const limited = tenant('acme', { allowedAdapters: ['zen', 'tone-*'] });
+    const ids = (await registry.list(limited)).map(({ id }) => id);
+    assert.deepEqual(ids, ['toy', 'tone-a', 'tone-b', 'tone-c', 'zen']);
+    for (const id of ids) await registry.resolve(limited, id);
+    for (const model of ['tune', 'other', 'tune@1', 'zen+tune', 'tonea']) {
+      await assert.rejects(registry.resolve(limited, model), MISS, model);
+    }
+    const none = tenant('acme', { allowedAdapters: [] });
+    assert.deepEqual(
+      (await registry.list(none)).map(({ id }) => id),
+      ['toy'],
+    );
+  });
+
+  test('find a local folder before what is shared in the store, after their own', async (t) => {
+    const folder = mkdtempSync(path.join(os.tmpdir(), 'lorikeet-folder-'));
+    t.after(() => rmSync(folder, { recursive: true }));
+    for (const name of ['zen', 'tone', 'only']) {
+      mkdirSync(path.join(folder, name));
+      writeFileSync(path.join(folder, name, 'adapter_config.json'), configBytes());
+      writeFileSync(path.join(folder, name, 'adapter_model.safetensors'), 'weights');
+    }
+    const { publish, registry, resolve } = setUp({ folder });
+    const own = await publish('acme', 'zen');
+    await publish('shared', 'tone', { aliases: ['stable'] });
+    const kindOf = async (model: string) => (await resolve(acme, model)).parts[0]!.place.kind;
+    assert.equal((await resolve(acme, 'zen')).digest, own);
+    assert.deepEqual(
+      await Promise.all(['zen', 'tone', 'tone:stable', 'tone@1', 'only'].map(kindOf)),
+      ['version', 'folder', 'version', 'version', 'folder'],
+    );
+    await assert.rejects(registry.resolve(acme, 'only@1'), MISS);
+    const list = (await registry.list(acme)).slice(1);
+    assert.deepEqual(
+      list.map(({ id, root, owner, parent }) => [id, root, owner, parent]),
+      [
+        ['only', 'only', 'shared', 'toy'],
+        ['tone', 'tone', 'shared', 'toy'],
+        ['zen', 'zen@1', 'acme', 'toy'],
+      ],
+    );
+  });
+});
+
+describe('an alias', () => {
+  test('that moved is seen by every server after the poll time, and read once until then', async () => {
+    const { publish, resolve, clock, reading } = setUp();
+    const old = await publish('acme', 'zen');
+    for (let i = 0; i < 10; i++) assert.equal((await resolve(acme, 'zen')).digest, old);
+    assert.deepEqual(reading.reads, ['acme/zen/alias.json', 'acme/zen/1/manifest.json']);
+    const next = await publish('acme', 'zen');
+    clock.nowMs = POLL_MS / 2;
+    assert.equal((await resolve(acme, 'zen')).digest, old);
+    clock.nowMs = POLL_MS + 1;
+    assert.equal((await resolve(acme, 'zen')).digest, next);
+  });
+
+  test('that was rolled back is seen as any other change', async () => {
+    const { publish, repository, resolve, clock } = setUp();
+    const old = await publish('acme', 'zen');
+    await publish('acme', 'zen');
+    await resolve(acme, 'zen');
+    await repository.rollback(at('acme', 'zen'), 'latest');
+    clock.nowMs = POLL_MS + 1;
+    const found = await resolve(acme, 'zen');
+    assert.equal(found.digest, old);
+    const { place } = found.parts[0]!;
+    assert.ok(place.kind === 'version' && place.alias === 'latest');
+  });
+
+  test('never goes back on one server, whatever the store answers', async () => {
+    const { publish, store, reading, resolve, clock } = setUp();
+    await publish('acme', 'zen');
+    const stale = await bytesOf(store, 'acme/zen/alias.json');
+    const next = await publish('acme', 'zen');
+    assert.equal((await resolve(acme, 'zen')).digest, next);
+    await store.put('acme/zen/alias.json', stale);
+    for (let i = 0; i < 5; i++) {
+      clock.nowMs += POLL_MS + 1;
+      assert.equal((await resolve(acme, 'zen')).digest, next);
+    }
+    assert.ok(reading.reads.filter((key) => key.endsWith('alias.json')).length > 5);
+  });
+
+  test('goes on being served while the store is down, and unknown names wait for it', async () => {
+    const { publish, registry, reading, resolve, clock } = setUp();
+    const digest = await publish('acme', 'zen');
+    await publish('acme', 'cold');
+    await resolve(acme, 'zen');
+    reading.beforeRead = storeIsDown;
+    for (let minute = 0; minute < 10; minute++) {
+      clock.nowMs += 60_000;
+      assert.equal((await resolve(acme, 'zen')).digest, digest);
+      await settle();
+    }
+    const down = { code: 'adapter_unavailable', status: 503 };
+    await assert.rejects(registry.resolve(acme, 'cold'), down);
+    reading.beforeRead = () => {};
+    clock.nowMs += POLL_MS;
+    await resolve(acme, 'cold');
+  });
+
+  test('that leads nowhere is our fault, not a miss', async () => {
+    const { publish, store, registry } = setUp();
+    await publish('acme', 'zen');
+    await store.delete('acme/zen/1/manifest.json');
+    const fault = { code: 'adapter_unavailable', status: 503 };
+    await assert.rejects(registry.resolve(acme, 'zen'), fault);
+  });
+
+  test('whose file is damaged or of another tenant is our fault, and others are served', async () => {
+    const { publish, store, registry, resolve } = setUp();
+    await publish('acme', 'zen');
+    const digest = await publish('acme', 'tone');
+    await publish('umbrella', 'zen');
+    const foreign = await bytesOf(store, 'umbrella/zen/alias.json');
+    const fault = { code: 'adapter_unavailable', status: 503 };
+    for (const bytes of [Buffer.from(''), Buffer.from('<html>'), foreign, Buffer.alloc(1e6, ' ')]) {
+      await store.put('acme/zen/alias.json', bytes);
+      const registryAnew = setUpOver(store);
+      await assert.rejects(registryAnew.resolve(acme, 'zen'), fault);
+    }
+    await assert.rejects(registry.resolve(acme, 'zen'), fault);
+    assert.equal((await resolve(acme, 'tone')).digest, digest);
+  });
+});
+
+describe('a split alias', () => {
+  test('gives each user one version, and shares within a binomial bound', async () => {
+    const { publish, repository, resolve } = setUp();
+    const stable = await publish('acme', 'zen');
+    const canary = await publish('acme', 'zen');
+    const split = [
+      { version: 1, percent: 80 },
+      { version: 2, percent: 20 },
+    ];
+    await repository.moveAlias(at('acme', 'zen'), 'prod', { split });
+    const users = Array.from({ length: 2000 }, (_, i) => `user-${i}`);
+    const digests = await Promise.all(
+      users.map(async (user) => (await resolve(acme, 'zen:prod', user)).digest),
+    );
+    const again = await Promise.all(
+      users.map(async (user) => (await resolve(acme, 'zen:prod', user)).digest),
+    );
+    assert.deepEqual(again, digests);
+    const count = digests.filter((digest) => digest === canary).length;
+    assert.equal(digests.filter((digest) => digest === stable).length, users.length - count);
+    assert.ok(Math.abs(count - 400) <= 5 * Math.sqrt(2000 * 0.2 * 0.8), `${count} of 2000`);
+  });
+});
+
+describe('a new version', () => {
+  test('is made ready before requests are sent to it, within the poll time', async () => {
+    const readied: string[] = [];
+    let finish = () => {};
+    const { publish, resolve, clock } = setUp({
+      warm: ({ digest }) => {
+        readied.push(digest);
+        return new Promise((resolve) => (finish = resolve));
+      },
+    });
+    const old = await publish('acme', 'zen');
+    await resolve(acme, 'zen');
+    const next = await publish('acme', 'zen');
+    clock.nowMs = POLL_MS / 2 + 1;
+    assert.equal((await resolve(acme, 'zen')).digest, old);
+    while (readied.length === 0) await settle();
+    assert.deepEqual(readied, [next]);
+    assert.equal((await resolve(acme, 'zen')).digest, old);
+    finish();
+    await settle();
+    assert.equal((await resolve(acme, 'zen')).digest, next);
+  });
+
+  test('of a name that nobody here has used is not fetched', async () => {
+    const readied: string[] = [];
+    const { publish, registry, clock } = setUp({
+      warm: async ({ digest }) => void readied.push(digest),
+    });
+    await publish('acme', 'zen', { aliases: ['stable'] });
+    await registry.resolve(acme, 'zen@1').catch(() => {});
+    await registry.resolve(acme, 'zen:none').catch(() => {});
+    await publish('acme', 'tone');
+    await publish('acme', 'tone');
+    clock.nowMs = POLL_MS / 2 + 1;
+    await registry.resolve(acme, 'tone:none').catch(() => {});
+    await settle();
+    assert.deepEqual(readied, []);
+  });
+});
+
+describe('removing', () => {
+  test('a name, a version or an alias of one’s own is seen at once', async () => {
+    const { publish, registry, resolve } = setUp();
+    await publish('acme', 'zen', { aliases: ['stable'] });
+    const second = await publish('acme', 'zen', { aliases: ['stable'] });
+    for (const model of ['zen', 'zen@1', 'zen:stable']) await resolve(acme, model);
+    await registry.remove(acme, 'zen@1');
+    await assert.rejects(registry.resolve(acme, 'zen@1'), MISS);
+    await registry.remove(acme, 'zen:stable');
+    await assert.rejects(registry.resolve(acme, 'zen:stable'), MISS);
+    assert.equal((await resolve(acme, 'zen')).digest, second);
+    await registry.remove(acme, 'zen');
+    for (const model of ['zen', 'zen@2']) await assert.rejects(registry.resolve(acme, model), MISS);
+    assert.deepEqual(
+      (await registry.list(acme)).map(({ id }) => id),
+      ['toy'],
+    );
+  });
+
+  test('a fine-tuned model takes its version along, unless another alias leads there', async () => {
+    const { publish, registry, resolve } = setUp();
+    await publish('acme', 'zen', { aliases: ['ftjob-1'] });
+    await publish('acme', 'zen', { aliases: ['ftjob-2'] });
+    await registry.remove(acme, 'ft:toy:acme:zen:ftjob-1');
+    await assert.rejects(registry.resolve(acme, 'zen@1'), MISS);
+    await registry.remove(acme, 'ft:toy:acme:zen:ftjob-2');
+    await assert.rejects(registry.resolve(acme, 'ft:toy:acme:zen:ftjob-2'), MISS);
+    await resolve(acme, 'zen@2');
+  });
+
+  test('what is another’s, shared, unknown, the base or a composition is the same miss', async () => {
+    const { publish, registry, resolve } = setUp();
+    await publish('umbrella', 'zen', { aliases: ['ftjob-1'] });
+    await publish('shared', 'tone', { aliases: ['ftjob-1'] });
+    await publish('acme', 'a');
+    for (const model of [
+      ...['zen', 'zen@1', 'zen:latest', 'ft:toy:umbrella:zen:ftjob-1'],
+      ...['tone', 'tone@1', 'ft:toy:shared:tone:ftjob-1'],
+      ...['none', 'a@2', 'a:none', 'base', 'toy', 'default', 'a+a', '0.5*a', '../a'],
+    ]) {
+      await assert.rejects(registry.remove(acme, model), MISS, model);
+    }
+    await resolve(tenant('umbrella'), 'zen');
+    await resolve(acme, 'tone');
+    await resolve(acme, 'a');
+  });
+});
+
+test('one model is described in any form of its name', async () => {
+  const { publish, registry } = setUp();
+  await publish('acme', 'zen', { aliases: ['stable'] });
+  await publish('shared', 'tone');
+  const { created, ...entry } = await registry.describe(acme, 'zen:stable+0.5*tone');
+  assert.ok(Number.isInteger(created));
+  assert.deepEqual(entry, {
+    id: 'zen:stable+0.5*tone',
+    parent: 'toy',
+    root: 'zen@1+0.5*tone@1',
+    owner: 'acme',
+  });
+  assert.equal((await registry.describe(acme, 'base')).id, 'toy');
+  await assert.rejects(registry.describe(acme, 'none'), MISS);
+});
+
+function setUpOver(store: Parameters<typeof createPublished>[0]) {
+  const { repository } = createPublished(store);
+  return createRegistry({ base: BASE, store: new StoreAdapters(repository, { pollMs: POLL_MS }) });
+}
+
+async function bytesOf(store: ReturnType<typeof watchStore>, key: string): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of (await store.get(key))!.body) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}
