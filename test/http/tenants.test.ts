@@ -1,0 +1,247 @@
+// What one tenant can learn of another's adapters, or do to them: nothing (T03, T09, I10). The real way of a name, from
+// the key to the files on the disk, over a store in memory whose calls are counted.
+import assert from 'node:assert/strict';
+import path from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import type { VersionManifest } from '../../adapters/manifest.ts';
+import { createRegistry } from '../../adapters/registry.ts';
+import { createAdapterRepository } from '../../adapters/repository/repository.ts';
+import { adapterIdentity } from '../../adapters/resolved.ts';
+import { createMemoryStore } from '../../adapters/store/memory.ts';
+import type { ObjectStore } from '../../adapters/store/store.ts';
+import { StoreAdapters } from '../../adapters/store-registry.ts';
+import { DiskTier } from '../../adapters/tiers/disk.ts';
+import { Fetcher } from '../../adapters/tiers/fetcher.ts';
+import { createLocalAdapters } from '../../adapters/tiers/local-adapters.ts';
+import { createLog } from '../../src/log.ts';
+import type { ModelList } from '../../src/openai.ts';
+import { writeAdapter } from '../adapters/repository/shelf.ts';
+import { temporaryFolder } from '../fixtures.ts';
+import { type Keyed, serveKeyed } from './keyed.ts';
+import { readError, readOk, utf8 } from './served.ts';
+
+const folder = temporaryFolder({ after });
+const BASE = { id: 'toy', names: [], digest: 'b'.repeat(64) };
+
+/** The store, and the keys that it was asked for. */
+function watched(store: ObjectStore, asked: string[]): ObjectStore {
+  return new Proxy(store, {
+    get(target, name) {
+      const member = Reflect.get(target, name);
+      if (typeof member !== 'function') return member;
+      return (...args: unknown[]) => {
+        asked.push(`${String(name)} ${args[0]}`);
+        return Reflect.apply(member, target, args);
+      };
+    },
+  });
+}
+
+const asked: string[] = [];
+const store = watched(createMemoryStore(), asked);
+const repository = createAdapterRepository(store);
+const log = createLog('silent');
+const disk = new DiskTier({ root: path.join(folder, 'disk'), capacityBytes: 2 ** 30 });
+const localAdapters = createLocalAdapters({ fetcher: new Fetcher({ store, log }), places: [disk] });
+after(() => localAdapters.close());
+const registry = createRegistry({
+  base: BASE,
+  store: new StoreAdapters(repository, { pollMs: 60_000 }),
+});
+const served: Keyed = serveKeyed({
+  tenants: {
+    acme: { defaultModel: 'secret:stable' },
+    bravo: { defaultModel: 'zen' },
+    narrow: { allowedAdapters: ['z*'] },
+    ops: {},
+  },
+  admins: ['ops'],
+  registry,
+  localAdapters,
+  reply: (_, key) => utf8(key ?? 'base'),
+});
+const { ask } = served;
+
+const versions: Record<string, VersionManifest> = {};
+let seed = 0;
+async function publish(tenant: string, name: string, aliases: string[] = []): Promise<void> {
+  const directory = writeAdapter(folder, ++seed);
+  const options = { aliases, baseDigest: BASE.digest };
+  versions[`${tenant}/${name}`] = await repository.publish(
+    { tenant, name },
+    { directory },
+    options,
+  );
+}
+
+const COMPLETIONS = '/v1/completions';
+const CHAT = '/v1/chat/completions';
+
+/** Every way to say a model's name. */
+const WAYS: Record<string, (tenant: string, model: string) => Promise<Response>> = {
+  completion: (tenant, model) => ask(tenant, COMPLETIONS, { model, prompt: 'a', max_tokens: 64 }),
+  stream: (tenant, model) =>
+    ask(tenant, COMPLETIONS, { model, prompt: 'a', max_tokens: 64, stream: true }),
+  chat: (tenant, model) =>
+    ask(tenant, CHAT, { model, messages: [{ role: 'user', content: 'a' }], max_tokens: 64 }),
+  description: (tenant, model) => ask(tenant, `/v1/models/${encodeURIComponent(model)}`),
+  removal: (tenant, model) =>
+    ask(tenant, `/v1/models/${encodeURIComponent(model)}`, undefined, {
+      method: 'DELETE',
+      headers: { authorization: `Bearer ${served.keys[tenant]!.text}` },
+    }),
+};
+
+/** All that a client sees of an answer, but its id. */
+async function seen(response: Response): Promise<unknown> {
+  const headers = [...response.headers].filter(([name]) => name !== 'x-request-id');
+  return { status: response.status, headers, body: await response.text() };
+}
+
+before(async () => {
+  await publish('acme', 'zen');
+  await publish('acme', 'secret', ['stable', 'job-1']);
+  await publish('bravo', 'zen');
+  await publish('narrow', 'zen');
+  await publish('shared', 'greeter');
+  // Warm in every cache that there is.
+  for (const model of ['zen', 'secret', 'secret@1', 'secret:stable', 'ft:toy:acme:secret:job-1']) {
+    for (const way of ['completion', 'description']) {
+      assert.equal((await WAYS[way]!('acme', model)).status, 200, model);
+    }
+  }
+});
+
+describe('two tenants with an adapter of the same name', () => {
+  for (const tenant of ['acme', 'bravo', 'narrow']) {
+    test(`give ${tenant} its own`, async () => {
+      const { digest, name } = versions[`${tenant}/zen`]!;
+      const response = await WAYS['completion']!(tenant, 'zen');
+      assert.equal(response.headers.get('x-lorikeet-adapter'), digest);
+      const { choices } = await readOk<{ choices: { text: string }[] }>(response);
+      const place = { kind: 'folder', directory: '' } as const;
+      const identity = adapterIdentity([{ owner: tenant, name, digest, weight: 1, place }]);
+      assert.equal(choices[0]!.text, identity);
+    });
+  }
+
+  test('have each its own default', async () => {
+    for (const [tenant, name] of [
+      ['acme', 'secret'],
+      ['bravo', 'zen'],
+    ] as const) {
+      const response = await WAYS['completion']!(tenant, 'default');
+      const { digest } = versions[`${tenant}/${name}`]!;
+      assert.equal(response.headers.get('x-lorikeet-adapter'), digest);
+    }
+    const base = await WAYS['completion']!('narrow', 'default');
+    assert.equal(base.headers.get('x-lorikeet-adapter'), null);
+  });
+});
+
+describe("another tenant's adapter", () => {
+  const digest = () => versions['acme/secret']!.digest;
+  const GUESSES: readonly (() => string)[] = [
+    ...['secret', 'secret@1', 'secret@2', 'secret:latest', 'secret:stable', 'secret:job-1'],
+    ...['ft:toy:acme:secret:job-1', 'ft:toy:acme::secret', 'ft:toy:bravo:secret:job-1'],
+    ...['ft:toy:acme:secret:job-1:ckpt-step-1', 'ft:base:acme:secret:job-1', 'ft:toy:acme:zen:x'],
+    ...['acme/secret', 'acme:secret', 'acme@secret', '../acme/secret', 'bravo/../acme/secret'],
+    ...['..%2facme%2fsecret', 'acme\\secret', '/acme/secret', './secret', 'secret/', 'secret/1'],
+    ...['SECRET', 'Secret', ' secret', 'secret ', 'secret\0', 'secret%00', 's\u0435cret', 'ѕecret'],
+    ...[
+      'zen+secret',
+      '0.5*secret',
+      'zen+0*secret',
+      'secret+secret',
+      'zen+0.5*ft:toy:acme:secret:job-1',
+    ],
+    ...[
+      'sec',
+      'secre',
+      'secret*',
+      '*',
+      'secret-2',
+      'constructor',
+      '__proto__',
+      '',
+      'x'.repeat(300),
+    ],
+    ...['s3://bucket/acme/secret', 'file:///acme/secret', 'http://127.0.0.1/secret'],
+  ].map((text) => () => text);
+  const all = [...GUESSES, digest, () => digest().slice(0, 12), () => `secret@${digest()}`];
+
+  for (const [way, say] of Object.entries(WAYS)) {
+    test(`is, in a ${way}, as unknown as one that never was`, async () => {
+      const unknown = await seen(await say('bravo', 'never-was'));
+      assert.equal((unknown as { status: number }).status, 404);
+      for (const guess of all) {
+        const model = guess();
+        if (model === '' && way !== 'completion') continue; // another route
+        assert.deepEqual(await seen(await say('bravo', model)), unknown, JSON.stringify(model));
+      }
+    });
+  }
+
+  test('is still there for its owner after all that', async () => {
+    assert.equal((await WAYS['completion']!('acme', 'secret@1')).status, 200);
+  });
+
+  test('is not looked for, so that its answer takes no other time than that of an unknown name', async () => {
+    const trace = async (model: string) => {
+      asked.length = 0;
+      const { fetching, hits } = localAdapters.stats();
+      await seen(await WAYS['completion']!('bravo', model));
+      assert.deepEqual(
+        localAdapters.stats().hits + localAdapters.stats().fetching,
+        hits + fetching,
+      );
+      return asked.map((call) => call.replaceAll(model, '…'));
+    };
+    await publish('acme', 'hidden');
+    assert.equal((await WAYS['completion']!('acme', 'hidden')).status, 200);
+    const [unknown, foreign] = [await trace('missing'), await trace('hidden')];
+    assert.ok(unknown.length > 0);
+    assert.deepEqual(foreign, unknown);
+    assert.ok(foreign.every((call) => !call.includes('acme')));
+    const isQuiet = await trace('ft:toy:acme:hidden:job-1');
+    assert.deepEqual(isQuiet, await trace('ft:toy:nobody:hidden:job-1'));
+  });
+
+  test('is in no list', async () => {
+    const ids = async (tenant: string) => {
+      const { data } = await readOk<ModelList>(await ask(tenant, '/v1/models'));
+      return data.map(({ id, owned_by: owner }) => `${owner}/${id}`);
+    };
+    assert.deepEqual(await ids('bravo'), ['lorikeet/toy', 'shared/greeter', 'bravo/zen']);
+    assert.deepEqual(await ids('narrow'), ['lorikeet/toy', 'narrow/zen']);
+    assert.deepEqual(await ids('ops'), ['lorikeet/toy', 'shared/greeter']);
+  });
+});
+
+describe('what is shared', () => {
+  test('is for whoever is allowed its name; to others it is unknown', async () => {
+    assert.equal((await WAYS['completion']!('bravo', 'greeter')).status, 200);
+    for (const model of ['greeter', 'greeter@1', 'zen+greeter', 'ft:toy:shared:greeter:latest']) {
+      const unknown = await seen(await WAYS['completion']!('narrow', 'never-was'));
+      assert.deepEqual(await seen(await WAYS['completion']!('narrow', model)), unknown);
+    }
+  });
+
+  test('is removed by nobody but its operator', async () => {
+    for (const model of ['greeter', 'greeter@1', 'greeter:latest']) {
+      const unknown = await seen(await WAYS['removal']!('bravo', 'never-was'));
+      assert.deepEqual(await seen(await WAYS['removal']!('bravo', model)), unknown);
+    }
+    assert.equal((await WAYS['completion']!('bravo', 'greeter')).status, 200);
+  });
+});
+
+describe('an admin key', () => {
+  test('opens the admin routes, and no adapters of others', async () => {
+    assert.equal((await ask('ops', '/metrics')).status, 200);
+    const refused = await ask('bravo', '/metrics');
+    assert.equal(refused.status, 403);
+    assert.equal((await readError(refused)).code, 'forbidden');
+    assert.equal((await WAYS['completion']!('ops', 'secret')).status, 404);
+  });
+});
