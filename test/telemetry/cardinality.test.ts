@@ -1,0 +1,87 @@
+// Whatever tenants and adapters come, the number of series stays bounded.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Telemetry } from '../../src/telemetry/telemetry.ts';
+import { facts } from './facts.ts';
+import { parsePrometheusText } from './prometheus-parser.ts';
+
+const base = { id: 'toy', baseDigest: 'b'.repeat(64), maxSeqLength: 256 };
+
+function answerOne(telemetry: Telemetry, tenant: string, name: string): void {
+  const adapter = { key: `${tenant}-${name}`, owner: tenant, name };
+  const observer = telemetry.observe(telemetry.begin(undefined), facts({ tenant, adapter }));
+  observer.submitted(0);
+  observer.accepted(0, { tier: 'ram', loadMs: 0 });
+  observer.admitted(0);
+  for (let i = 0; i < 3; i++) observer.token(0);
+  observer.finished(0, 'stop');
+  observer.completed();
+}
+
+async function seriesOf(telemetry: Telemetry): Promise<number> {
+  const families = parsePrometheusText(await telemetry.text());
+  return [...families.values()].reduce((sum, { samples }) => sum + samples.length, 0);
+}
+
+test('ten thousand adapters of a thousand tenants have no more series than a few', async () => {
+  const telemetry = new Telemetry({ ...base, maxShown: 8 });
+  for (let i = 0; i < 8; i++) answerOne(telemetry, `tenant-${i}`, `adapter-${i}`);
+  answerOne(telemetry, 'tenant-x', 'adapter-x');
+  const few = await seriesOf(telemetry);
+  for (let i = 0; i < 10_000; i++) answerOne(telemetry, `tenant-${i % 1000}`, `adapter-${i}`);
+  assert.ok((await seriesOf(telemetry)) <= few);
+});
+
+test('whoever is not shown is counted as other', async () => {
+  const telemetry = new Telemetry({ ...base, maxShown: 1 });
+  for (const tenant of ['a', 'b', 'c']) answerOne(telemetry, tenant, 'x');
+  const families = parsePrometheusText(await telemetry.text());
+  assert.deepEqual(
+    families.get('lorikeet_adapter_requests_total')!.samples.map(({ labels, value }) => ({
+      ...labels,
+      value,
+    })),
+    [
+      { tenant: 'a', adapter: 'x', outcome: 'ok', value: 1 },
+      { tenant: 'other', adapter: 'other', outcome: 'ok', value: 2 },
+    ],
+  );
+});
+
+test('names of attached adapters are the last ones that they were asked for by', async () => {
+  const telemetry = new Telemetry(base);
+  const adapter = { key: 'k', owner: 'local', name: 'zen' };
+  for (const requestModel of ['zen@1', 'zen@2', 'zen:a', 'zen:b', 'zen', 'zen,quiet', 'zen:a']) {
+    telemetry.observe(telemetry.begin(undefined), facts({ requestModel, adapter }));
+  }
+  telemetry.watchEngine(async () => figures(['k', 'unknown']));
+  const families = parsePrometheusText(await telemetry.text());
+  const [sample] = families.get('vllm:lora_requests_info')!.samples;
+  assert.equal(sample!.labels['running_lora_adapters'], 'zen,zen:a,zen:b,zen@2');
+});
+
+function figures(attachedAdapters: string[]) {
+  return {
+    running: 0,
+    waiting: 0,
+    slotCount: 4,
+    kvUsage: 0,
+    steps: 0,
+    promptTokens: 0,
+    generatedTokens: 0,
+    nonFiniteRows: 0,
+    maxActiveAdapters: 4,
+    attachedAdapters,
+    waitingAdapters: [],
+    residentMemoryBytes: 1,
+    adapterCache: {
+      bytes: 0,
+      adapters: 0,
+      hits: 0,
+      misses: 0,
+      evictions: 0,
+      loaded: 0,
+      failed: 0,
+    },
+  };
+}

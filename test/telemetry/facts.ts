@@ -1,0 +1,24 @@
+// What telemetry is told of a request, with the fields that a test is not about filled in.
+import type { GenerationFacts } from '../../src/telemetry/telemetry.ts';
+
+export function facts(changes: Partial<GenerationFacts> = {}): GenerationFacts {
+  return {
+    operation: 'chat',
+    tenant: 'local',
+    requestModel: 'toy',
+    responseModel: 'toy',
+    promptTokens: 7,
+    responseId: 'chatcmpl-1',
+    isStream: false,
+    choiceCount: 1,
+    sampling: {
+      maxTokens: 5,
+      temperature: 1,
+      topP: 1,
+      topK: 0,
+      frequencyPenalty: 0,
+      presencePenalty: 0,
+    },
+    ...changes,
+  };
+}
