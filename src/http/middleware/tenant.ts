@@ -37,14 +37,13 @@ export function limitRate(limits: RateLimits): MiddlewareHandler<HttpEnv> {
 }
 
 /** Reserves what a generation may use; throws `ServeError` where that is over the limit. */
-export function reserveTokens(c: Context<HttpEnv>, tokens: number): Ticket {
+export function reserveTokens(c: Context<HttpEnv>, tokens: number): void {
   const ticket = c.get('ticket');
   try {
     ticket.reserve(tokens);
   } finally {
     setHeaders(c, ticket.headers());
   }
-  return ticket;
 }
 
 function setHeaders(c: Context, headers: Record<string, string>): void {
