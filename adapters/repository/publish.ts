@@ -28,6 +28,8 @@ import { readClaim, readCommit, readManifest, type VersionName } from './version
 
 export interface PublishParts extends ClaimParts {
   readonly pointers: AliasPointers;
+  /** Unix milliseconds. */
+  readonly now: () => number;
 }
 
 /** Of a manifest whose place somebody else is about to take. */

@@ -93,6 +93,41 @@ export function countedStore(
   };
 }
 
+/** Before the n-th call, somebody else does all of `work`. */
+export function meetingStore(
+  store: ObjectStore,
+  n: number,
+  work: () => Promise<void>,
+): ObjectStore {
+  let calls = 0;
+  const meet = async () => {
+    if (++calls === n) await work();
+  };
+  return {
+    label: store.label,
+    async get(key, call) {
+      await meet();
+      return store.get(key, call);
+    },
+    async head(key, call) {
+      await meet();
+      return store.head(key, call);
+    },
+    async put(key, source, options) {
+      await meet();
+      return store.put(key, source, options);
+    },
+    async delete(key, call) {
+      await meet();
+      return store.delete(key, call);
+    },
+    async *list(prefix, options) {
+      await meet();
+      yield* store.list(prefix, options);
+    },
+  };
+}
+
 /** Every key of the store. */
 export async function keysOf(store: ObjectStore): Promise<string[]> {
   const keys: string[] = [];

@@ -1,0 +1,81 @@
+// What an adapter's files say without a model, and which faults are seen without one.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { inspectAdapter } from '../../adapters/inspect.ts';
+import { serializeSafetensors } from '../../src/formats/safetensors.ts';
+import type { Tensor } from '../../src/tensor.ts';
+import { configBytes, filled, keyOf, parseSample, sampleTensors } from './sample.ts';
+
+const inspect = (changes: Record<string, unknown>, tensors: ReadonlyMap<string, Tensor>) =>
+  inspectAdapter({
+    configBytes: configBytes(changes),
+    weightsBytes: serializeSafetensors(tensors),
+  });
+
+test('rank, targets and modules are those that the loader finds with the model', async () => {
+  const tensors = sampleTensors({
+    targets: ['q_proj', 'v_proj', 'down_proj'],
+    layers: [0, 2],
+    rankOf: (_, target) => (target === 'down_proj' ? 4 : 2),
+  });
+  const changes = {
+    target_modules: ['v_proj', 'q_proj', 'down_proj'],
+    layers_to_transform: [0, 2],
+    rank_pattern: { down_proj: 4 },
+  };
+  const found = await inspect(changes, tensors);
+  const loaded = await parseSample(changes, tensors);
+  assert.deepEqual(found, {
+    rank: loaded.rank,
+    targets: loaded.targets,
+    moduleCount: 6,
+    baseModel: 'sample',
+  });
+});
+
+const without = (key: string) => new Map([...sampleTensors()].filter(([name]) => name !== key));
+const including = (key: string, tensor: Tensor) => new Map([...sampleTensors(), [key, tensor]]);
+const A = keyOf(0, 'q_proj', 'A');
+const B = keyOf(0, 'q_proj', 'B');
+
+for (const [what, changes, tensors, param, code = 'adapter_invalid'] of [
+  ['a lone A', {}, without(B), B],
+  ['a lone B', {}, without(A), A],
+  ['another rank', { r: 4 }, sampleTensors(), A],
+  ['a module that is not targeted', { target_modules: ['v_proj'] }, sampleTensors(), A],
+  [
+    'a head',
+    {},
+    including(
+      'base_model.model.lm_head.lora_A.weight',
+      filled([2, 8], 'F32', () => 0),
+    ),
+    'base_model.model.lm_head.lora_A.weight',
+  ],
+  ['nothing', {}, new Map(), 'adapter_model.safetensors'],
+  [
+    'no number',
+    {},
+    including(
+      A,
+      filled([2, 8], 'F32', () => Number.NaN),
+    ),
+    A,
+    'adapter_non_finite',
+  ],
+  [
+    'a huge scaled weight',
+    { lora_alpha: 100 },
+    including(
+      B,
+      filled([12, 2], 'F32', () => 30),
+    ),
+    B,
+    'adapter_non_finite',
+  ],
+  ['DoRA', { use_dora: true }, sampleTensors(), 'use_dora'],
+] as const) {
+  test(`${what} is refused without a model`, async () => {
+    await assert.rejects(inspect(changes, tensors), { code, param });
+  });
+}

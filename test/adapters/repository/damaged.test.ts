@@ -1,0 +1,125 @@
+// Pointers and manifests that are not what was written: refused with a line in the log, never half believed.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createLog } from '../../../src/log.ts';
+import { shelf, ZEN } from './shelf.ts';
+
+function logged(t: Parameters<typeof shelf>[0]) {
+  const lines: Record<string, unknown>[] = [];
+  const log = createLog('debug', { write: (line) => void lines.push(JSON.parse(line)) });
+  return { lines, ...shelf(t, { log }) };
+}
+
+const text = (value: string) => new TextEncoder().encode(value);
+const ALIASES = {
+  schema: 1,
+  tenant: 'acme',
+  name: 'zen',
+  revision: 5,
+  aliases: { latest: { version: 1 } },
+};
+
+const BAD_ALIASES: Record<string, Uint8Array> = {
+  empty: text(''),
+  'an HTML page': text('<!doctype html><html>503</html>'),
+  '10 MiB': new Uint8Array(10 * 2 ** 20).fill(0x20),
+  'no UTF-8': Uint8Array.of(0x7b, 0xff, 0x7d),
+  'of another schema': text(JSON.stringify({ ...ALIASES, schema: 2 })),
+  'an array': text(JSON.stringify([ALIASES])),
+  'without a revision': text(JSON.stringify({ ...ALIASES, revision: undefined })),
+  "another tenant's": text(JSON.stringify({ ...ALIASES, tenant: 'evil' })),
+  'of another name': text(JSON.stringify({ ...ALIASES, name: 'other' })),
+  'with a version of text': text(
+    JSON.stringify({ ...ALIASES, aliases: { latest: { version: '1' } } }),
+  ),
+  'with an alias that is no name': text(
+    JSON.stringify({ ...ALIASES, aliases: { '../x': { version: 1 } } }),
+  ),
+  'with shares of 90': text(
+    JSON.stringify({
+      ...ALIASES,
+      aliases: {
+        latest: {
+          split: [
+            { version: 1, percent: 50 },
+            { version: 2, percent: 40 },
+          ],
+        },
+      },
+    }),
+  ),
+};
+
+for (const [what, bytes] of Object.entries(BAD_ALIASES)) {
+  test(`an alias file that is ${what} is refused, and said in the log`, async (t) => {
+    const { repository, store, adapter, lines } = logged(t);
+    await repository.publish(ZEN, { directory: adapter(1) });
+    await store.put('acme/zen/alias.json', bytes);
+    for (let i = 0; i < 2; i++) {
+      await assert.rejects(repository.readAliases('acme', 'zen'), { code: 'adapter_unavailable' });
+    }
+    const alerts = lines.filter(({ alert }) => alert === 'store_damaged');
+    assert.equal(alerts.length, 2);
+    assert.equal(alerts[0]!['key'], 'acme/zen/alias.json');
+    await assert.rejects(repository.moveAlias(ZEN, 'a', { version: 1 }), {
+      code: 'adapter_unavailable',
+    });
+  });
+}
+
+test("a manifest that is another's, damaged or cut is refused, and the other versions are listed", async (t) => {
+  const { repository, store, adapter, lines } = logged(t);
+  const first = await repository.publish(ZEN, { directory: adapter(1) });
+  const second = await repository.publish(ZEN, { directory: adapter(2) });
+  const whole = JSON.stringify(second);
+  for (const bad of [
+    '',
+    '<html>',
+    whole.slice(0, 100),
+    JSON.stringify({ ...second, schema: 9 }),
+    JSON.stringify({ ...second, tenant: 'other' }),
+    JSON.stringify({ ...second, version: 1 }),
+    JSON.stringify({ ...second, digest: 'd' }),
+    JSON.stringify({ ...second, files: { ...second.files, 'adapter_config.json': {} } }),
+    JSON.stringify({ schema: 1, removed_at: 'yesterday' }),
+  ]) {
+    lines.length = 0;
+    await store.put('acme/zen/2/manifest.json', text(bad));
+    await assert.rejects(repository.readManifest('acme', 'zen', 2), {
+      code: 'adapter_unavailable',
+    });
+    assert.equal(lines.length, 1, bad);
+    assert.deepEqual(await repository.listVersions('acme', 'zen'), [first]);
+  }
+});
+
+test('a reader never goes back to an older state, another one starts where the store is', async (t) => {
+  const { repository, open, store, adapter, lines } = logged(t);
+  await repository.publish(ZEN, { directory: adapter(1) });
+  const older = { ...(await repository.readAliases('acme', 'zen'))!.aliases };
+  await repository.publish(ZEN, { directory: adapter(2) });
+  const newer = await repository.readAliases('acme', 'zen');
+  await store.put('acme/zen/alias.json', text(JSON.stringify(older)));
+  assert.deepEqual(await repository.readAliases('acme', 'zen'), newer);
+  assert.equal(lines.at(-1)!['found'], 1);
+  assert.equal(lines.at(-1)!['seen'], 2);
+  assert.deepEqual((await open().readAliases('acme', 'zen'))!.aliases, older);
+});
+
+test('a file that a manifest names and the store has not is an alert', async (t) => {
+  const { repository, store, adapter, lines } = logged(t);
+  const manifest = await repository.publish(ZEN, { directory: adapter(1) });
+  await store.delete('acme/zen/1/adapter_model.safetensors');
+  await assert.rejects(repository.openFile(manifest, 'adapter_model.safetensors'), {
+    code: 'adapter_unavailable',
+  });
+  assert.equal(lines[0]!['alert'], 'dangling_pointer');
+});
+
+test('a damaged claim of another publication stops nobody', async (t) => {
+  const { repository, store, adapter } = logged(t);
+  await store.put('acme/zen/1/publishing.json', text('<html>'));
+  const options = { publicationId: 'job' };
+  const published = await repository.publish(ZEN, { directory: adapter(1) }, options);
+  assert.equal(published.version, 2);
+});
