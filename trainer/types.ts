@@ -76,6 +76,8 @@ export interface TrainModelOptions {
   readonly dropout: number;
   /** Recompute each block in the backward pass instead of keeping its activations. */
   readonly recompute: boolean;
+  /** Of activations that a recomputing step keeps all the same; default: a share of what it holds anyway. */
+  readonly keptBytes?: number;
   /** Decoder blocks per graph. */
   readonly blocksPerSegment: number;
   /** Threads inside one operator; undefined: one per core. */

@@ -3,6 +3,7 @@
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { expectedTensors } from '../../src/model/names.ts';
 import { elementCount } from '../../src/tensor.ts';
+import { KEPT_SHARE } from '../step/kept-values.ts';
 import type { TrainMethod } from '../types.ts';
 import { sizeOfConfig } from './model-size.ts';
 
@@ -35,14 +36,14 @@ const RUNTIME_BYTES = 175e6;
 const TOKENIZER_BYTES = 2700;
 /** Rows of the loss head's chunk, and how many arrays of logits are alive in one. */
 const HEAD_ROWS = 256;
-const HEAD_COPIES = 5;
-/** Arrays that are alive at the peak of a block's backward pass, by their width; the runtime's arena rounds up. */
-const HIDDEN_COPIES = 16;
-const FFN_COPIES = 16;
-const ATTENTION_COPIES = 10;
+const HEAD_COPIES = 2;
+/** Arrays that are alive at the peak of a block's backward pass, by their width. */
+const HIDDEN_COPIES = 8;
+const FFN_COPIES = 6;
+const ATTENTION_COPIES = 4;
 /** What a further block of the same graph adds, as a share of the first. */
 const FURTHER_BLOCK = 0.65;
-/** Arrays that a block keeps for its backward pass where nothing is recomputed. */
+/** Arrays that a block keeps for its backward pass where it is not recomputed, and its attention weights. */
 const KEPT_HIDDEN = 3.5;
 const KEPT_FFN = 2;
 
@@ -55,9 +56,8 @@ export function memoryOfRun(config: DecoderConfig, run: RunShape): RunMemory {
   );
   const isPacked = run.method === 'qlora';
   const unpacked = (FLOAT * linearWeights * run.blocksPerSegment) / layers;
-  const weights = isPacked
-    ? FLOAT * (all - linearWeights) + (4.5 / 8) * linearWeights + unpacked
-    : FLOAT * all;
+  const held = isPacked ? FLOAT * (all - linearWeights) + (4.5 / 8) * linearWeights : FLOAT * all;
+  const weights = held + (isPacked ? unpacked : 0);
   // Value (a full run's are the weights), gradient, two moments.
   const training = FLOAT * run.trained * (run.method === 'full' ? 3 : 4);
   const segments = Math.ceil(layerCount / run.blocksPerSegment);
@@ -65,13 +65,16 @@ export function memoryOfRun(config: DecoderConfig, run: RunShape): RunMemory {
     HIDDEN_COPIES * hiddenSize +
     FFN_COPIES * intermediateSize +
     ATTENTION_COPIES * headCount * run.length;
-  const kept = KEPT_HIDDEN * hiddenSize + KEPT_FFN * intermediateSize;
-  const perToken =
-    (segments + 3) * hiddenSize +
-    (1 + FURTHER_BLOCK * (run.blocksPerSegment - 1)) * block +
-    (run.recompute ? 0 : layerCount * kept);
+  const working = run.batchTokens * (1 + FURTHER_BLOCK * (run.blocksPerSegment - 1)) * block;
   const head = HEAD_COPIES * Math.min(HEAD_ROWS, run.targets) * vocabSize;
-  const activations = FLOAT * (run.batchTokens * perToken + head);
+  const between = run.batchTokens * (segments + 3) * hiddenSize;
+  const keptOfBlock =
+    KEPT_HIDDEN * hiddenSize + KEPT_FFN * intermediateSize + headCount * run.length;
+  const keptOfAll = FLOAT * run.batchTokens * layerCount * keptOfBlock;
+  const limit = KEPT_SHARE * (held + 3 * FLOAT * run.trained);
+  const kept = run.recompute ? Math.min(limit, keptOfAll) : keptOfAll;
+  // Blocks and head take turns in one arena.
+  const activations = FLOAT * (between + Math.max(working, head)) + kept;
   const runtime = RUNTIME_BYTES + TOKENIZER_BYTES * vocabSize;
   const total = weights + training + activations + runtime;
   return { weights, training, activations, runtime, total };

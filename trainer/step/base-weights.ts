@@ -53,6 +53,15 @@ export class BaseWeights {
     }
   }
 
+  /** What the weights take, without what is unpacked of them. */
+  get byteLength(): number {
+    const dense = Array.from(this.#dense.values(), ({ data }) => data.byteLength);
+    const packed = Array.from(this.#packed.values(), ({ packed, absmax }) => {
+      return packed.byteLength + absmax.byteLength;
+    });
+    return [...dense, ...packed].reduce((sum, bytes) => sum + bytes, 0);
+  }
+
   /** A weight that is held in float32, by the checkpoint's name. */
   dense(name: string): OrtTensor<'float32'> | undefined {
     return this.#dense.get(name);

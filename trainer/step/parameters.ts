@@ -53,6 +53,12 @@ export function loraParameters(config: DecoderConfig, settings: LoraSettings): T
   return trained;
 }
 
+/** Bytes of the trained tensors' gradients and of the optimizer's two moments. */
+export function trainingBytes(trained: TrainedTensors): number {
+  const values = Array.from(trained.values(), ({ value }) => value.data.byteLength);
+  return 3 * values.reduce((sum, bytes) => sum + bytes, 0);
+}
+
 /** The adapted linears of one layer, in the order in which a block uses them. */
 export function blockAdapter({ modules }: LoraSettings, layer: number): BlockAdapter {
   return new Map(

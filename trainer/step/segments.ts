@@ -1,5 +1,6 @@
 // The decoder's blocks, run segment by segment: which graph serves which layers, and which tensor stands for each of its
-// names. Forward keeps the input of every segment (and what else the backward graph reads), backward goes the way back.
+// names. Forward keeps the input of every segment and, of as many as there is room for, what the backward graph reads;
+// backward goes the way back and computes the others again.
 import { assert } from '../../src/assert.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { embeddingName } from '../../src/model/names.ts';
@@ -21,6 +22,7 @@ import {
   type SessionSettings,
   type TensorByName,
 } from './graph-run.ts';
+import { KeptValues, type SegmentValues } from './kept-values.ts';
 import type { TrainedTensors } from './parameters.ts';
 import type { Workspace } from './workspace.ts';
 
@@ -34,7 +36,8 @@ export interface SegmentsOptions {
   readonly adapters: readonly BlockAdapter[];
   /** Absent: no dropout. */
   readonly masks: DropoutMasks | undefined;
-  readonly recompute: boolean;
+  /** Of what forward may keep for backward, the segments' inputs apart. */
+  readonly keptBytes: number;
   readonly blocksPerSegment: number;
 }
 
@@ -51,11 +54,17 @@ interface Segment {
   readonly graphs: GraphSet;
 }
 
-/** The sessions of all segments that look alike; each is made when it is first needed. */
+/** The graphs of all segments that look alike. */
 interface GraphSet {
-  readonly graphs: SegmentGraphs;
-  readonly evaluation: ReturnType<typeof evaluationGraph>;
-  readonly runs: Partial<Record<'forward' | 'backward' | 'evaluate', Promise<GraphRun>>>;
+  readonly recomputing: Runnable<SegmentGraphs>;
+  readonly keeping: Runnable<SegmentGraphs>;
+  readonly evaluation: Runnable<ReturnType<typeof evaluationGraph>>;
+}
+
+/** Graphs and their sessions, each made when it is first needed. */
+interface Runnable<Graphs> {
+  readonly graphs: Graphs;
+  readonly runs: Partial<Record<'forward' | 'backward', Promise<GraphRun>>>;
 }
 
 export class Segments {
@@ -63,23 +72,28 @@ export class Segments {
   readonly #segments: readonly Segment[];
   /** The first segment that has, or comes after, something to train. */
   readonly #firstTrained: number;
+  readonly #kept: KeptValues;
 
   constructor(options: SegmentsOptions) {
     this.#options = options;
     this.#segments = createSegments(options);
-    const first = this.#segments.findIndex(({ graphs }) => graphs.graphs.gradients.size > 0);
+    const first = this.#segments.findIndex(
+      ({ graphs }) => graphs.recomputing.graphs.gradients.size > 0,
+    );
     this.#firstTrained = options.trained.has(embeddingName) ? 0 : first;
+    this.#kept = new KeptValues(options.workspace, options.keptBytes);
   }
 
   /** hidden(0) → the last hidden states [tokens, D], everything kept for `backward`. */
   async forward(batch: BatchShape): Promise<OrtTensor<'float32'>> {
+    this.#arrangeKept(batch);
     for (const segment of this.#segments) {
-      const { graphs } = segment.graphs;
-      const run = await this.#run(segment, 'forward', graphs.forward);
+      const training = this.#trainingGraphs(segment);
+      const run = await this.#run(segment, training, 'forward');
       const done = run.run(this.#inputs(segment, batch), (name) =>
-        name === graphs.output
+        name === training.graphs.output
           ? this.hidden(batch, segment.index + 1)
-          : this.#kept(segment, batch, name),
+          : this.#kept.value(segment.index, name),
       );
       this.#loadMeanwhile(segment.index + 1);
       await done;
@@ -91,7 +105,7 @@ export class Segments {
   async evaluate(batch: BatchShape): Promise<OrtTensor<'float32'>> {
     for (const segment of this.#segments) {
       const from = this.hidden(batch, segment.index % 2);
-      const run = await this.#run(segment, 'evaluate', segment.graphs.evaluation.forward);
+      const run = await this.#run(segment, segment.graphs.evaluation, 'forward');
       const inputs = this.#inputs(segment, batch);
       const done = run.run(
         (name, dims) => (name === SEGMENT.hidden ? from : inputs(name, dims)),
@@ -112,8 +126,9 @@ export class Segments {
   async backward(batch: BatchShape): Promise<OrtTensor<'float32'>> {
     let gradient = this.lastGradient(batch);
     for (const segment of this.#segments.slice(this.#firstTrained).reverse()) {
-      const { graphs } = segment.graphs;
-      const run = await this.#run(segment, 'backward', graphs.backward);
+      const training = this.#trainingGraphs(segment);
+      const { graphs } = training;
+      const run = await this.#run(segment, training, 'backward');
       const inputs = this.#inputs(segment, batch);
       const output = this.#gradient(batch, segment.index);
       const weightOf = new Map([...graphs.gradients].map(([weight, name]) => [name, weight]));
@@ -143,14 +158,14 @@ export class Segments {
   }
 
   /** Unpacks the segment's weights and makes its session at first use. */
-  async #run(
-    { firstLayer, graphs }: Segment,
-    kind: 'forward' | 'backward' | 'evaluate',
-    graph: Uint8Array,
+  async #run<Kind extends 'forward' | 'backward'>(
+    { firstLayer }: Segment,
+    { graphs, runs }: Runnable<Readonly<Record<Kind, Uint8Array>>>,
+    kind: Kind,
   ): Promise<GraphRun> {
     this.#options.base.load(firstLayer);
-    graphs.runs[kind] ??= createGraphRun(graph, this.#options.settings);
-    return graphs.runs[kind];
+    runs[kind] ??= createGraphRun(graphs[kind], this.#options.settings);
+    return runs[kind];
   }
 
   /** Unpacks the weights of the segment that comes next, while this thread has nothing to do but wait. */
@@ -171,7 +186,7 @@ export class Segments {
         return trained.get(global.slice(0, -INPUT_SUFFIX.gradient.length))?.grad;
       }
       if (name.endsWith(INPUT_SUFFIX.mask)) return masks?.mask(global, this.#sizes(dims, batch));
-      return base.bound(name, firstLayer) ?? this.#kept(segment, batch, name);
+      return base.bound(name, firstLayer) ?? this.#kept.value(index, name);
     };
   }
 
@@ -179,12 +194,18 @@ export class Segments {
     return this.#options.trained.get(shiftLayer(name, firstLayer))?.grad;
   }
 
-  /** A value that the segment's forward graph leaves for its backward graph. */
-  #kept({ index, graphs }: Segment, batch: BatchShape, name: string): OrtTensor | undefined {
-    const kept = graphs.graphs.kept.find((value) => value.name === name);
-    if (!kept) return undefined;
-    const shape = this.#sizes(kept.dims, batch);
-    return this.#options.workspace.tensor(`kept.${index}.${name}`, 'float32', shape);
+  #trainingGraphs({ index, graphs }: Segment): Runnable<SegmentGraphs> {
+    return this.#kept.has(index) ? graphs.keeping : graphs.recomputing;
+  }
+
+  #arrangeKept(batch: BatchShape): void {
+    const trained = this.#segments.slice(this.#firstTrained);
+    const valuesOf = ({ graphs }: Segment): SegmentValues =>
+      new Map(graphs.keeping.graphs.kept.map(({ name, dims }) => [name, this.#sizes(dims, batch)]));
+    this.#kept.arrange(
+      `${batch.rows} x ${batch.length}`,
+      new Map(trained.map((segment) => [segment.index, valuesOf(segment)])),
+    );
   }
 
   #sizes(dims: Dims, { rows, length }: BatchShape): number[] {
@@ -200,14 +221,17 @@ export class Segments {
   }
 
   async release(): Promise<void> {
-    for (const { runs } of new Set(this.#segments.map(({ graphs }) => graphs))) {
-      for (const run of Object.values(runs)) (await run).release();
+    this.#kept.release();
+    for (const set of new Set(this.#segments.map(({ graphs }) => graphs))) {
+      for (const { runs } of [set.recomputing, set.keeping, set.evaluation]) {
+        for (const run of Object.values(runs)) (await run).release();
+      }
     }
   }
 }
 
 function createSegments(options: SegmentsOptions): Segment[] {
-  const { config, adapters, blocksPerSegment, masks, recompute, trained } = options;
+  const { config, adapters, blocksPerSegment, masks, trained } = options;
   const sets = new Map<string, GraphSet>();
   const segments: Segment[] = [];
   for (let firstLayer = 0; firstLayer < config.layerCount; firstLayer += blocksPerSegment) {
@@ -219,7 +243,6 @@ function createSegments(options: SegmentsOptions): Segment[] {
         config,
         adapters: own,
         dropout: masks !== undefined,
-        recompute,
         isTrained: (name) => trained.has(shiftLayer(name, firstLayer)),
       });
       sets.set(key, graphs);
@@ -229,6 +252,11 @@ function createSegments(options: SegmentsOptions): Segment[] {
   return segments;
 }
 
-function createGraphSet(spec: SegmentSpec): GraphSet {
-  return { graphs: segmentGraphs(spec), evaluation: evaluationGraph(spec), runs: {} };
+function createGraphSet(spec: Omit<SegmentSpec, 'recompute'>): GraphSet {
+  const training = (recompute: boolean) => ({ ...spec, recompute });
+  return {
+    recomputing: { graphs: segmentGraphs(training(true)), runs: {} },
+    keeping: { graphs: segmentGraphs(training(false)), runs: {} },
+    evaluation: { graphs: evaluationGraph(spec), runs: {} },
+  };
 }
