@@ -63,7 +63,9 @@ async function serve(config: Config): Promise<void> {
       const { name } = base.artifact.info;
       const hasAdapters = existsSync(config.adapters ?? '');
       const canChat = !!text.chatTemplate;
-      terminal.out(greet({ url: server.url, name, canChat, hasAdapters, config }));
+      terminal.out(
+        greet({ url: server.url, name, canChat, hasAdapters, access: access.kind, config }),
+      );
     }
     await Promise.race([aborted(interrupt), engine.fatal]);
   } finally {
@@ -117,7 +119,7 @@ interface EngineSettings {
 function startEngine(base: Base, { config, access, log }: EngineSettings): RunningEngine {
   const { maxWaiting, prefillChunk } = config;
   // Nobody is to fill the queue alone, but where nobody else can come.
-  const fairShare = access.hasKeys ? Math.ceil(maxWaiting / 2) : maxWaiting;
+  const fairShare = access.kind === 'keys' ? Math.ceil(maxWaiting / 2) : maxWaiting;
   const hostOptions: EngineHostOptions = {
     engine: {
       servingDir: base.servingDir,
@@ -183,7 +185,7 @@ async function listen(base: Base, options: ListenOptions): Promise<RunningServer
       eosTokenIds: text.tokenizer?.eosTokenIds ?? model.eosTokenIds,
     },
     log,
-    ...(access.hasKeys && { authenticate: access.authenticate }),
+    ...(access.kind === 'keys' && { authenticate: access.authenticate }),
     allowedHosts: [config.host, ...config.allowedHosts],
   });
   return startServer(app, { host: config.host, port: config.port });

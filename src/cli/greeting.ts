@@ -1,5 +1,6 @@
 // What a ready server prints: where it is, and a request to try.
 import type { Config } from '../config.ts';
+import type { Access } from '../tenants/access.ts';
 
 export interface Greeting {
   url: string;
@@ -8,12 +9,11 @@ export interface Greeting {
   canChat: boolean;
   /** Whether the folder of adapters is there; it may come later. */
   hasAdapters: boolean;
-  config: Pick<Config, 'host' | 'adapters'>;
+  access: Access['kind'];
+  config: Pick<Config, 'adapters'>;
 }
 
-const LOOPBACK = /^(127\.|localhost$|::1$)/;
-
-export function greet({ url, name, canChat, hasAdapters, config }: Greeting): string {
+export function greet({ url, name, canChat, hasAdapters, access, config }: Greeting): string {
   const [route, body] = canChat
     ? ['chat/completions', '{"model":"base","messages":[{"role":"user","content":"Hello!"}]}']
     : ['completions', '{"model":"base","prompt":[1,2,3]}'];
@@ -21,10 +21,11 @@ export function greet({ url, name, canChat, hasAdapters, config }: Greeting): st
   if (config.adapters !== undefined) {
     lines.push(`Adapters: ${config.adapters}${hasAdapters ? '' : ' (not there yet)'}`);
   }
-  if (!LOOPBACK.test(config.host)) lines.push('Whoever reaches this port may use it.');
+  if (access === 'open') lines.push('Whoever reaches this port may use it.');
+  const key = access === 'keys' ? ' -H "authorization: Bearer $KEY"' : '';
   lines.push(
     'Try it:',
-    `  curl ${url}/v1/${route} -H 'content-type: application/json' -d '${body}'`,
+    `  curl ${url}/v1/${route}${key} -H 'content-type: application/json' -d '${body}'`,
   );
   return `${lines.join('\n')}\n`;
 }

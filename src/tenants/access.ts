@@ -13,8 +13,9 @@ import { WatchedKeys } from './watched-keys.ts';
 export type Authenticate = (authorization: string | undefined) => Tenant;
 
 export interface Access {
+  /** Who is served: holders of keys, this machine, or whoever reaches the address. */
+  readonly kind: 'keys' | 'local' | 'open';
   readonly authenticate: Authenticate;
-  readonly hasKeys: boolean;
   close(): void;
 }
 
@@ -32,22 +33,20 @@ export async function openAccess(settings: AccessSettings, log: Logger): Promise
   const file = keysPath(settings);
   const keys = await openKeys(file, keyPepper, log);
   if (keys) {
-    return {
-      authenticate: createAuthenticate(keys),
-      hasKeys: true,
-      close: () => keys.close(),
-    };
+    return { kind: 'keys', authenticate: createAuthenticate(keys), close: () => keys.close() };
   }
   if (settings.keys !== undefined) {
     throw new ConfigError([`--keys: there is no ${file} (lorikeet keys create makes it)`]);
   }
-  if (!isLoopback(host) && !allowOpen) {
+  const isLocal = isLoopback(host);
+  if (!isLocal && !allowOpen) {
     throw new ConfigError([
       `--host: ${host} is reached from other machines, and without a keys file whoever reaches it may use it: ` +
         'create one (lorikeet keys create --tenant NAME), or set LORIKEET_ALLOW_OPEN=1',
     ]);
   }
-  return { authenticate: authenticateAsLocal, hasKeys: false, close() {} };
+  const kind = isLocal ? 'local' : 'open';
+  return { kind, authenticate: authenticateAsLocal, close() {} };
 }
 
 /** Without keys there is one tenant, and whatever key a client sends is accepted. */

@@ -4,22 +4,20 @@ import { test } from 'node:test';
 import { greet } from '../../src/cli/greeting.ts';
 
 const url = 'http://127.0.0.1:8080';
+const ready = { url, name: 'a-base', canChat: true, hasAdapters: true, access: 'local' } as const;
 
 test('a ready server names its URL and a request that its base can answer', () => {
-  const config = { host: '127.0.0.1', adapters: undefined };
-  const chat = greet({ url, name: 'a-base', canChat: true, hasAdapters: true, config });
+  const config = { adapters: undefined };
+  const chat = greet({ ...ready, config });
   assert.match(chat, /a-base is served at http:\/\/127\.0\.0\.1:8080/);
   assert.match(chat, /curl http:\/\/127\.0\.0\.1:8080\/v1\/chat\/completions .*"messages"/);
-  assert.match(
-    greet({ url, name: 'a-base', canChat: false, hasAdapters: true, config }),
-    /\/v1\/completions .*"prompt"/,
-  );
+  assert.match(greet({ ...ready, canChat: false, config }), /\/v1\/completions .*"prompt"/);
   assert.doesNotMatch(chat, /Whoever|Adapters/);
 });
 
 test('an adapters folder that is not there is told, since a wrong path looks like an empty folder', () => {
-  const config = { host: '127.0.0.1', adapters: '/srv/adapter' };
-  const greeting = { url, name: 'a-base', canChat: true, config };
+  const config = { adapters: '/srv/adapter' };
+  const greeting = { ...ready, config };
   assert.match(
     greet({ ...greeting, hasAdapters: false }),
     /Adapters: \/srv\/adapter \(not there yet\)/,
@@ -27,9 +25,17 @@ test('an adapters folder that is not there is told, since a wrong path looks lik
   assert.doesNotMatch(greet({ ...greeting, hasAdapters: true }), /not there/);
 });
 
-test('beyond loopback it says who may use it', () => {
-  const config = { host: '0.0.0.0', adapters: '/srv/adapters' };
-  const text = greet({ url, name: 'a-base', canChat: true, hasAdapters: true, config });
+test('where it is open to others it says who may use it', () => {
+  const config = { adapters: '/srv/adapters' };
+  const text = greet({ ...ready, access: 'open', config });
   assert.match(text, /Whoever reaches this port/);
   assert.match(text, /Adapters: \/srv\/adapters/);
+});
+
+test('with a keys file its request carries a key', () => {
+  const config = { adapters: undefined };
+  const text = greet({ ...ready, access: 'keys', config });
+  assert.match(text, /curl \S+ -H "authorization: Bearer \$KEY" /);
+  assert.doesNotMatch(text, /Whoever/);
+  assert.doesNotMatch(greet({ ...ready, config }), /authorization/);
 });

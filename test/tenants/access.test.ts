@@ -33,7 +33,7 @@ async function withKeys(given = {}) {
 for (const host of ['127.0.0.1', '127.9.9.9', '::1', 'localhost']) {
   test(`without keys everybody on ${host} is the local tenant`, async () => {
     const access = await openAccess(settings({ host }), log);
-    assert.equal(access.hasKeys, false);
+    assert.equal(access.kind, 'local');
     assert.equal(access.authenticate(undefined).id, 'local');
     assert.equal(access.authenticate('Bearer anything').isAdmin, false);
   });
@@ -46,13 +46,14 @@ for (const host of ['0.0.0.0', '::', '10.0.0.1', 'example.org', '::ffff:10.0.0.1
       assert.match(error.message, /lorikeet keys create .* or set LORIKEET_ALLOW_OPEN=1/);
       return true;
     });
-    assert.equal((await openAccess(settings({ host, allowOpen: true }), log)).hasKeys, false);
+    const allowed = await openAccess(settings({ host, allowOpen: true }), log);
+    assert.equal(allowed.kind, 'open');
   });
 }
 
 test('the keys file of the data folder is used where it exists, on any address', async () => {
   const access = await withKeys({ host: '0.0.0.0' });
-  assert.equal(access.hasKeys, true);
+  assert.equal(access.kind, 'keys');
   assert.equal(access.authenticate(`Bearer ${key.text}`).id, 'acme');
 });
 
