@@ -1,0 +1,161 @@
+// A real S3 server for tests: versitygw over a temporary folder, in its own process, built once by Go and kept in the
+// cache of the end-to-end tests.
+//
+//   const skip = await prepareS3Server();              // builds it (once, 100 s on 2 cores) or says why it can't be had
+//   test('…', { skip }, async (t) => {
+//     const server = await startS3Server(t);           // empty, with one bucket; ends with the test
+//     const store = createS3Store({ bucket: server.bucket, prefix: '' }, { …, connection: server });
+//   });
+//
+// Its credentials are checked: others get 403. `environment` is what a child process needs to find it.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { temporaryFolder } from '../fixtures.ts';
+import { home } from './served.ts';
+
+const MODULE = 'github.com/versity/versitygw/cmd/versitygw@v1.8.0';
+const BINARY = path.join(home, 'bin', 'versitygw-1.8.0');
+const CREDENTIALS = { accessKeyId: 'lorikeet-test', secretAccessKey: 'not-a-secret-of-anybody' };
+const REGION = 'us-east-1';
+const START_TIMEOUT_MS = 20_000;
+
+export interface S3Server {
+  /** `http://127.0.0.1:port` */
+  readonly endpoint: string;
+  readonly region: string;
+  readonly credentials: { readonly accessKeyId: string; readonly secretAccessKey: string };
+  readonly bucket: string;
+  /** Where its objects lie as files, to look at and to damage. */
+  readonly folder: string;
+  /** The AWS_* variables that lead a process here. */
+  readonly environment: Readonly<Record<string, string>>;
+  /** SIGKILL, as a machine that is lost; what it confirmed is kept. */
+  kill(): Promise<void>;
+  /** After `kill`: on the same port, with the same objects. */
+  restart(): Promise<void>;
+}
+
+/** For `skip`: false once the server's program is there, else why it can't be had. */
+export async function prepareS3Server(): Promise<string | false> {
+  if (existsSync(BINARY)) return false;
+  mkdirSync(path.dirname(BINARY), { recursive: true });
+  // Beside it, so that a rename puts it in place; test files that start at once wait for one build.
+  const target = mkdtempSync(`${BINARY}.tmp-`);
+  try {
+    const build = ['go', 'install', '-p', '2', '-ldflags=-s -w', MODULE];
+    const args = ['-n', '19', 'flock', `${BINARY}.lock`, ...build];
+    const fault = await run('nice', existsSync('/usr/bin/flock') ? args : build.slice(), target);
+    if (existsSync(BINARY)) return false;
+    if (fault) return `versitygw can't be built: ${fault}`;
+    renameSync(path.join(target, 'versitygw'), BINARY);
+    return false;
+  } finally {
+    rmSync(target, { recursive: true });
+  }
+}
+
+export async function startS3Server(t: { after(fn: () => unknown): void }): Promise<S3Server> {
+  const folder = temporaryFolder(t);
+  const bucket = 'adapters';
+  mkdirSync(path.join(folder, bucket));
+  const port = await freePort();
+  const endpoint = `http://127.0.0.1:${port}`;
+  let child = await start(folder, port);
+  const kill = async (): Promise<void> => {
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+  };
+  t.after(kill);
+  return {
+    endpoint,
+    region: REGION,
+    credentials: CREDENTIALS,
+    bucket,
+    folder,
+    environment: environmentOf(endpoint),
+    kill,
+    async restart() {
+      child = await start(folder, port);
+    },
+  };
+}
+
+/** Of a process that shall use this endpoint, the server's or a proxy's before it. */
+export function environmentOf(endpoint: string): Record<string, string> {
+  return {
+    AWS_ENDPOINT_URL_S3: endpoint,
+    AWS_ACCESS_KEY_ID: CREDENTIALS.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: CREDENTIALS.secretAccessKey,
+    AWS_REGION: REGION,
+    // Else a machine's own files and its metadata service are asked too.
+    AWS_CONFIG_FILE: '/dev/null',
+    AWS_SHARED_CREDENTIALS_FILE: '/dev/null',
+    AWS_EC2_METADATA_DISABLED: 'true',
+  };
+}
+
+async function start(folder: string, port: number): Promise<ChildProcess> {
+  const args = ['--port', `127.0.0.1:${port}`, '--quiet', '--keep-alive', 'posix', folder];
+  const env = {
+    ROOT_ACCESS_KEY: CREDENTIALS.accessKeyId,
+    ROOT_SECRET_KEY: CREDENTIALS.secretAccessKey,
+  };
+  const child = spawn(BINARY, args, { env, stdio: ['ignore', 'ignore', 'pipe'] });
+  let output = '';
+  child.stderr.on('data', (chunk) => {
+    output += chunk;
+  });
+  const deadlineMs = Date.now() + START_TIMEOUT_MS;
+  while (!(await answers(port))) {
+    if (child.exitCode !== null) throw new Error(`versitygw ended at once: ${output}`);
+    if (Date.now() > deadlineMs) throw new Error(`versitygw does not answer: ${output}`);
+    await delay(20);
+  }
+  return child;
+}
+
+async function answers(port: number): Promise<boolean> {
+  try {
+    await (await fetch(`http://127.0.0.1:${port}/`)).arrayBuffer();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  server.close();
+  await once(server, 'close');
+  if (address === null || typeof address === 'string') throw new Error('no port');
+  return address.port;
+}
+
+/** Runs a command that builds into a folder; its last words where it fails. */
+async function run(
+  command: string,
+  args: readonly string[],
+  target: string,
+): Promise<string | undefined> {
+  const child = spawn(command, args, {
+    env: { ...process.env, GOBIN: target },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  let output = '';
+  child.stderr.on('data', (chunk) => {
+    output += chunk;
+  });
+  try {
+    const [code] = await once(child, 'close');
+    return code === 0 ? undefined : output.trim().split('\n').at(-1) || `exit code ${code}`;
+  } catch (error) {
+    return String(error);
+  }
+}
