@@ -28,6 +28,10 @@ const byteSize = z
   .transform((value) => Number.parseInt(value, 10) * UNITS[/[KMG]/.exec(value)?.[0] ?? '']!)
   .pipe(z.number().min(2 ** 20, 'must be at least 1M'));
 
+/** Such a URL may hold credentials. */
+const otlpUrl = z.url({ protocol: /^https?$/, error: 'must be an http or https URL' }).optional();
+const otlpOrNone = z.enum(['otlp', 'none'], 'must be otlp or none').optional();
+
 interface Setting {
   /** Its environment variable. */
   readonly env: string;
@@ -165,6 +169,50 @@ const SETTINGS = {
   hfOffline: {
     env: 'HF_HUB_OFFLINE',
     help: '1: never ask the hub',
+    schema: yes.default(false),
+  },
+  metricsOpen: {
+    env: 'LORIKEET_METRICS_OPEN',
+    help: '1: /metrics, which names tenants and adapters, is shown without an admin key',
+    schema: yes.default(false),
+  },
+  // Whether OpenTelemetry is loaded; it reads these and all other OTEL_* variables itself.
+  otlpEndpoint: {
+    env: 'OTEL_EXPORTER_OTLP_ENDPOINT',
+    help: "the collector that traces and metrics are sent to; all other OTEL_* variables are OpenTelemetry's own",
+    schema: otlpUrl,
+    isSecret: true,
+  },
+  otlpTracesEndpoint: {
+    env: 'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT',
+    help: 'the same for traces',
+    schema: otlpUrl,
+    isSecret: true,
+  },
+  otlpMetricsEndpoint: {
+    env: 'OTEL_EXPORTER_OTLP_METRICS_ENDPOINT',
+    help: 'the same for metrics',
+    schema: otlpUrl,
+    isSecret: true,
+  },
+  otlpProtocol: {
+    env: 'OTEL_EXPORTER_OTLP_PROTOCOL',
+    help: 'http/protobuf, the only one',
+    schema: z.literal('http/protobuf', 'must be http/protobuf').optional(),
+  },
+  tracesExporter: {
+    env: 'OTEL_TRACES_EXPORTER',
+    help: 'otlp or none (default: otlp where an endpoint is set)',
+    schema: otlpOrNone,
+  },
+  metricsExporter: {
+    env: 'OTEL_METRICS_EXPORTER',
+    help: 'otlp or none (default: otlp where an endpoint is set); /metrics is always there',
+    schema: otlpOrNone,
+  },
+  otelDisabled: {
+    env: 'OTEL_SDK_DISABLED',
+    help: 'true: nothing is sent to a collector',
     schema: yes.default(false),
   },
 } as const satisfies Record<string, Setting>;

@@ -3,6 +3,12 @@ import { type DestinationStream, type Logger, pino } from 'pino';
 
 export type { Logger };
 
-export function createLog(level: string, destination?: DestinationStream): Logger {
-  return pino({ level, base: null }, destination ?? pino.destination({ dest: 2, sync: true }));
+/** `fields` are added to every line: what is known where it is written. */
+export function createLog(
+  level: string,
+  destination?: DestinationStream,
+  fields?: () => object,
+): Logger {
+  const options = { level, base: null, ...(fields && { mixin: fields }) };
+  return pino(options, destination ?? pino.destination({ dest: 2, sync: true }));
 }

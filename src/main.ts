@@ -17,6 +17,8 @@ import { createLog, type Logger } from './log.ts';
 import { slotPositions } from './model/config.ts';
 import { createProcessClient, type EngineClient } from './scheduler/client.ts';
 import type { EngineHostOptions } from './scheduler/engine-host.ts';
+import { chooseExports } from './telemetry/export-choice.ts';
+import type { Exports } from './telemetry/otel/open.ts';
 import { type Access, openAccess } from './tenants/access.ts';
 import type { TrainerRequest } from './training.ts';
 
@@ -47,14 +49,16 @@ async function trainer(request: TrainerRequest, options: TrainerOptions): Promis
 
 async function serve(config: Config): Promise<void> {
   const interrupt = listenForInterrupt();
-  const log = createLog(config.logLevel);
+  let exports: Exports | undefined;
+  const log = createLog(config.logLevel, undefined, () => exports?.tracing?.logFields() ?? {});
   const access = await openAccess(config, log);
   const base = await prepareBase(config, interrupt);
   const engine = startEngine(base, { config, access, log });
   let server: RunningServer | undefined;
   try {
+    exports = await openExports(config, log);
     const text = await loadText(base.artifact.dir);
-    server = await listen(base, { config, text, client: engine.client, access, log });
+    server = await listen(base, { config, text, client: engine.client, access, exports, log });
     const isReady = await Promise.race([
       engine.client.whenReady().then(() => true),
       aborted(interrupt).then(() => false),
@@ -73,6 +77,7 @@ async function serve(config: Config): Promise<void> {
     // Refusing comes first: a drained engine makes /readyz say 503 while the port still answers.
     await engine.client.drain(DRAIN_DEADLINE_MS);
     await server?.close(CLOSE_DEADLINE_MS);
+    await exports?.close();
     access.close();
   }
 }
@@ -153,22 +158,41 @@ async function loadText(dir: string): Promise<Text> {
   return { tokenizer, chatTemplate: tokenizer && createChatTemplate(tokenizer) };
 }
 
+async function openExports(config: Config, log: Logger): Promise<Exports | undefined> {
+  const choice = chooseExports(config);
+  if (!choice) return undefined;
+  const otel = await import('./telemetry/otel/open.ts');
+  return otel.openExports(choice, log);
+}
+
 interface ListenOptions {
   config: Config;
   text: Text;
   client: EngineClient;
   access: Access;
+  exports: Exports | undefined;
   log: Logger;
 }
 
 /** Answers from now on, with 503 until the engine is ready. */
 async function listen(base: Base, options: ListenOptions): Promise<RunningServer> {
-  const { config, text, client, access, log } = options;
-  const [{ createApp }, { startServer }] = await Promise.all([
+  const { config, text, client, access, exports, log } = options;
+  const [{ createApp }, { startServer }, { Telemetry }] = await Promise.all([
     import('./http/app.ts'),
     import('./http/server.ts'),
+    import('./telemetry/telemetry.ts'),
   ]);
   const { info, config: model } = base.artifact;
+  const served = {
+    id: info.name,
+    baseDigest: info.digest,
+    maxSeqLength: base.maxSeqLength,
+    vocabSize: model.vocabSize,
+    eosTokenIds: text.tokenizer?.eosTokenIds ?? model.eosTokenIds,
+  };
+  const tracing = exports?.tracing;
+  const telemetry = new Telemetry({ ...served, ...(tracing && { tracing }) });
+  exports?.send(telemetry.metrics);
   const app = createApp({
     client,
     registry: createRegistry({
@@ -177,13 +201,9 @@ async function listen(base: Base, options: ListenOptions): Promise<RunningServer
     }),
     localAdapters: createLocalAdapters(),
     ...text,
-    model: {
-      id: info.name,
-      baseDigest: info.digest,
-      maxSeqLength: base.maxSeqLength,
-      vocabSize: model.vocabSize,
-      eosTokenIds: text.tokenizer?.eosTokenIds ?? model.eosTokenIds,
-    },
+    model: served,
+    telemetry,
+    ...(config.metricsOpen && { hasOpenMetrics: true }),
     log,
     ...(access.kind === 'keys' && { authenticate: access.authenticate }),
     allowedHosts: [config.host, ...config.allowedHosts],

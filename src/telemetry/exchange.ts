@@ -7,10 +7,17 @@ export class Exchange {
   readonly startMs: number;
   readonly span: TraceSpan | undefined;
   #holders = 0;
+  #isNamed = false;
 
   constructor(startMs: number, span: TraceSpan | undefined) {
     this.startMs = startMs;
     this.span = span;
+  }
+
+  /** The first name stays: who answers knows better than who routes. */
+  nameSpan(name: string): void {
+    if (!this.#isNamed) this.span?.setName(name);
+    this.#isNamed = true;
   }
 
   hold(): void {

@@ -55,7 +55,6 @@ export class RequestTrace {
     this.#span = span;
     this.#request = request;
     this.#startMs = startMs;
-    span.setName(`${request.operation} ${request.requestModel}`);
     span.setAttributes(requestAttributes(request));
   }
 

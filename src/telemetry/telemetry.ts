@@ -99,6 +99,7 @@ export class Telemetry {
     const { adapter } = facts;
     if (adapter) this.#names.remember(adapter.key, facts.requestModel);
     const { span, startMs } = exchange;
+    exchange.nameSpan(`${facts.operation} ${facts.requestModel}`);
     exchange.hold();
     return new RequestObserver({
       metrics: this.metrics,

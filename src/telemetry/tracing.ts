@@ -1,4 +1,4 @@
-// What is asked of a tracing library: spans of requests, and which one is current. Implemented by `otel-tracing.ts`,
+// What is asked of a tracing library: spans of requests, and which one is current. Implemented in `otel/`,
 // which is loaded only where somebody collects traces.
 
 export type SpanAttributes = Readonly<

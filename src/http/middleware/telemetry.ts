@@ -32,6 +32,7 @@ export function observeHttp(telemetry: Telemetry): MiddlewareHandler<HttpEnv> {
       const code = c.error instanceof ServeError ? c.error.code : '';
       const { status } = c.res;
       telemetry.countResponse({ method, route, status: String(status), code });
+      exchange.nameSpan(`${method} ${route}`);
       exchange.span?.setAttributes({ 'http.route': route, 'http.response.status_code': status });
       if (status >= 500) exchange.span?.setFailed(code || String(status));
       exchange.release();
