@@ -38,6 +38,8 @@ const RUNS_BEFORE_NARROWING = 64;
 export class AdapterSlots {
   readonly #config: DecoderConfig;
   readonly #options: AdapterSlotsOptions;
+  /** Bytes of a slot by form, as there are few: asked for at every turn of a waiting adapter. */
+  readonly #slotBytes = new Map<string, number>();
   /** Index = slot; slot 0 is the zero slot. */
   readonly #attached: (AdapterWeights | undefined)[] = [undefined];
   #operands: AdapterOperand[] = [];
@@ -75,6 +77,11 @@ export class AdapterSlots {
     const slot = this.#attached.findIndex((weights) => weights?.digest === key);
     assert(slot > 0, 'the adapter is attached');
     return slot;
+  }
+
+  /** Whether these, and nothing else, could be attached at once. */
+  canHold(adapters: readonly AdapterWeights[]): boolean {
+    return this.#fits(formOf(adapters), adapters.length + 1);
   }
 
   /**
@@ -133,12 +140,15 @@ export class AdapterSlots {
   }
 
   #fits(form: SlotForm, count: number): boolean {
-    return count * slotBytes(this.#config, form) <= this.#options.capacityBytes;
+    const id = `${form.rank}:${form.targets.length}`;
+    const bytes = this.#slotBytes.get(id) ?? slotBytes(this.#config, form);
+    this.#slotBytes.set(id, bytes);
+    return count * bytes <= this.#options.capacityBytes;
   }
 
   #noRoom(weights: AdapterWeights): ServeError {
     const { rank } = weights;
-    return this.#fits(formOf([weights]), 2) // the zero slot and its own
+    return this.canHold([weights])
       ? new ServeError('overloaded', `adapters in use leave no room for one of rank ${rank}`)
       : new ServeError('adapter_invalid', `adapter refused: rank ${rank} takes too much memory`);
   }

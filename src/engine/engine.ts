@@ -94,6 +94,10 @@ export class Engine {
     await this.#parts.runner.prepare({ kind: 'grouped', targets });
   }
 
+  canAttach(adapters: readonly AdapterWeights[]): boolean {
+    return this.#parts.slots.canHold(adapters);
+  }
+
   /** Throws `ServeError` where there is no memory for it beside the others; they stay as they are. */
   attachAdapter(weights: AdapterWeights): void {
     this.#parts.slots.attach(weights);

@@ -1,5 +1,6 @@
-// Bounds how many distinct adapters run at once, without starving one that is not among them: the
-// first in line that finds no room names an active adapter that takes no new rows until it is done.
+// Bounds which distinct adapters run at once, by number and by the room that they take, without starving one that is
+// not among them: the first in line that finds no room names an active adapter that takes no new rows until it is
+// done, and then another one, until there is room.
 // Knows no order of tenants: the queue brings the sequences in order.
 import type { AdapterKey } from '../engine/batch.ts';
 import type { Sequence } from './sequence.ts';
@@ -10,12 +11,21 @@ interface Turn {
   readonly draining: AdapterKey;
 }
 
+/** Which adapters may run at once. */
+export interface AdapterRoom {
+  readonly maxActive: number;
+  /** Whether these can be attached together; whoever wants to run alone is let through, fit or not. */
+  canAttach(adapters: readonly AdapterKey[]): boolean;
+}
+
+type Active = ReadonlyMap<AdapterKey, number>;
+
 export class AdapterTurns {
-  readonly #maxActive: number;
+  readonly #room: AdapterRoom;
   #turn: Turn | undefined;
 
-  constructor(maxActive: number) {
-    this.#maxActive = maxActive;
+  constructor(room: AdapterRoom) {
+    this.#room = room;
   }
 
   /**
@@ -29,23 +39,25 @@ export class AdapterTurns {
     const active = remainingTokensByAdapter(running);
     this.#endTurn(find, active);
     const first = find(() => true);
-    if (first?.adapter !== undefined && !active.has(first.adapter) && this.#isFull(active)) {
-      this.#turn ??= { adapter: first.adapter, draining: soonestDone(active) };
+    const wanted = this.#turn?.adapter ?? first?.adapter;
+    if (wanted !== undefined && !active.has(wanted) && !this.#hasRoom(wanted, active)) {
+      const isDraining = this.#turn && active.has(this.#turn.draining);
+      if (!isDraining) this.#turn = { adapter: wanted, draining: soonestDone(active) };
     }
     return find((sequence) => this.#isAdmissible(sequence, active));
   }
 
-  #isAdmissible({ adapter }: Sequence, active: ReadonlyMap<AdapterKey, number>): boolean {
+  #isAdmissible({ adapter }: Sequence, active: Active): boolean {
     if (adapter === undefined) return true;
     if (active.has(adapter)) return adapter !== this.#turn?.draining;
-    if (this.#isFull(active)) return false;
-    return this.#turn === undefined || this.#turn.adapter === adapter;
+    if (this.#turn !== undefined && this.#turn.adapter !== adapter) return false;
+    return this.#hasRoom(adapter, active);
   }
 
   /** A turn ends when its adapter got its place, or when nobody waits for it any more. */
   #endTurn(
     find: (isAdmissible: (sequence: Sequence) => boolean) => Sequence | undefined,
-    active: ReadonlyMap<AdapterKey, number>,
+    active: Active,
   ): void {
     const adapter = this.#turn?.adapter;
     if (adapter === undefined) return;
@@ -54,8 +66,10 @@ export class AdapterTurns {
     }
   }
 
-  #isFull(active: ReadonlyMap<AdapterKey, number>): boolean {
-    return active.size >= this.#maxActive;
+  #hasRoom(adapter: AdapterKey, active: Active): boolean {
+    if (active.size === 0) return true;
+    if (active.size >= this.#room.maxActive) return false;
+    return this.#room.canAttach([...active.keys(), adapter]);
   }
 }
 
@@ -70,7 +84,7 @@ function remainingTokensByAdapter(running: readonly Sequence[]): Map<AdapterKey,
   return remaining;
 }
 
-function soonestDone(active: ReadonlyMap<AdapterKey, number>): AdapterKey {
+function soonestDone(active: Active): AdapterKey {
   const [first] = [...active].sort(([, a], [, b]) => a - b);
   return first![0];
 }

@@ -39,6 +39,8 @@ export interface SchedulerOptions {
   prefillChunk?: number;
   /** Distinct adapters that run at once; by default as many as slots, which is no limit. */
   maxActiveAdapters?: number;
+  /** Whether these adapters' weights can be attached together; by default always. Quick and without effect. */
+  canAttach?: (adapters: readonly AdapterKey[]) => boolean;
 }
 
 /** A prompt's chunk, and the adapter that is to be attached for it. */
@@ -102,9 +104,11 @@ export class Scheduler {
       maxWaitingPerTenant: options.maxWaiting ?? DEFAULT_MAX_WAITING,
       prefillChunk: 256,
       maxActiveAdapters: options.slotCount,
+      canAttach: () => true,
       ...options,
     };
-    this.#turns = new AdapterTurns(this.#options.maxActiveAdapters);
+    const { maxActiveAdapters: maxActive, canAttach } = this.#options;
+    this.#turns = new AdapterTurns({ maxActive, canAttach });
   }
 
   /** Throws `ServeError`: `overloaded` where slots and queue are full, `rate_limit_exceeded` where by its own tenant. */

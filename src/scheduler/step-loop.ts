@@ -36,6 +36,8 @@ export interface StepEngine {
   zeroSlot(slot: SlotId): void | Promise<void>;
   /** Does beforehand, beside the steps, what attaching would make a step wait for. */
   prepareFor(weights: AdapterWeights): Promise<void>;
+  /** Whether these, and nothing else, can be attached at once. */
+  canAttach(adapters: readonly AdapterWeights[]): boolean;
   attachAdapter(weights: AdapterWeights): void | Promise<void>;
   detachAdapter(key: AdapterKey): void | Promise<void>;
   release(): void | Promise<void>;
@@ -74,7 +76,7 @@ export interface AdapterLease {
 export interface StepLoopOptions {
   engine: StepEngine;
   adapters: AdapterLeases;
-  limits?: Omit<SchedulerOptions, 'slotCount' | 'maxSeqLength'>;
+  limits?: Omit<SchedulerOptions, 'slotCount' | 'maxSeqLength' | 'canAttach'>;
 }
 
 type SubmitMessage = Extract<ToEngine, { type: 'submit' }>;
@@ -96,7 +98,9 @@ export class StepLoop {
     this.#engine = engine;
     this.#adapters = adapters;
     const { slotCount, maxSeqLength } = engine.info;
-    this.#scheduler = new Scheduler({ slotCount, maxSeqLength, ...limits });
+    const canAttach = (keys: readonly AdapterKey[]) =>
+      engine.canAttach(keys.map((key) => this.#leasedWeights(key)));
+    this.#scheduler = new Scheduler({ slotCount, maxSeqLength, canAttach, ...limits });
   }
 
   get model(): EngineModelInfo {

@@ -24,6 +24,8 @@ test('an adapter that would make all slots too large is refused, and the others 
   const before = slots.range(1, 1).map(({ tensor }) => tensor.data.slice());
   assert.throws(() => slots.attach(adapter(2, 16)), { code: 'adapter_invalid' });
   slots.attach(adapter(3, 8));
+  assert.equal(slots.canHold([1, 3, 4].map((seed) => adapter(seed, 8))), false);
+  assert.equal(slots.canHold([1, 3].map((seed) => adapter(seed, 8))), true);
   assert.throws(() => slots.attach(adapter(4, 8)), { code: 'overloaded' });
   assert.deepEqual(slots.keys(), [adapter(1, 8).digest, adapter(3, 8).digest]);
   assert.deepEqual(

@@ -53,6 +53,9 @@ export class ScriptedEngine implements StepEngine {
 
   zeroSlot(): void {}
   async prepareFor(): Promise<void> {}
+  canAttach(): boolean {
+    return true;
+  }
   attachAdapter(): void {}
   detachAdapter(): void {}
   release(): void {}

@@ -73,6 +73,7 @@ export class FakeEngine implements StepEngine {
   /** Awaited by each run before it starts. */
   beforeRun: (batch: Batch) => Promise<void> | void = () => {};
   isReleased = false;
+  maxRanks = Number.POSITIVE_INFINITY;
 
   constructor(info: Partial<EngineModelInfo> = {}) {
     this.info = {
@@ -109,6 +110,11 @@ export class FakeEngine implements StepEngine {
   }
 
   async prepareFor(): Promise<void> {}
+
+  /** By the sum of the ranks, as the engine by bytes. */
+  canAttach(adapters: readonly Pick<AdapterWeights, 'rank'>[]): boolean {
+    return adapters.reduce((sum, { rank }) => sum + rank, 0) <= this.maxRanks;
+  }
 
   attachAdapter({ digest }: Pick<AdapterWeights, 'digest'>): void {
     if (this.attached.has(digest)) throw new Error(`${digest} is attached already`);

@@ -311,6 +311,38 @@ test('with one adapter at a time, an endless stream of one adapter does not star
   assert.equal(bench.ending(other), 'length');
 });
 
+test('an adapter that fits beside none of those that run waits for as many as its room takes, not for all', () => {
+  const sizes: Record<string, number> = { a: 1, b: 1, c: 1, wide: 2 };
+  const canAttach = (keys: readonly string[]) =>
+    keys.reduce((sum, key) => sum + sizes[key]!, 0) <= 3;
+  const bench = new Bench({ slotCount: 4, canAttach });
+  const short = request([1], { maxTokens: 4 });
+  const submit = (adapter: string) => bench.submitReady(short, { tenant: adapter, adapter });
+  for (const adapter of ['a', 'b', 'c']) submit(adapter);
+  bench.step();
+  const wide = submit('wide');
+  const base = bench.submit(short, { tenant: 'base' });
+  let steps = 0;
+  for (; bench.ending(wide) === undefined && steps < 40; steps++) {
+    for (const adapter of ['a', 'b', 'c']) submit(adapter);
+    bench.step();
+    assert.ok(canAttach([...bench.engine.attached]));
+  }
+  assert.equal(bench.ending(wide), 'length');
+  assert.equal(bench.ending(base), 'length', 'the base waits for no adapter');
+  assert.ok(steps <= 16, `${steps} steps: two adapters drained, at most four tokens each`);
+});
+
+test('an adapter that has no room even alone is let through to be refused', () => {
+  const bench = new Bench({ canAttach: () => false });
+  const alone = bench.submitReady(request([1], { maxTokens: 1 }), { adapter: 'huge' });
+  assert.deepEqual(
+    bench.step()!.prefills.map(({ attach }) => attach),
+    ['huge'],
+  );
+  assert.equal(bench.ending(alone), 'length');
+});
+
 test('backlogged tenants are served in proportion to their weights', () => {
   const bench = new Bench({ slotCount: 4, maxWaiting: 1000 });
   const one = request([1, 2], { maxTokens: 3 });

@@ -22,7 +22,17 @@ test('invariants I01, I03, I07, I08, I09, I13, I14, I16 and I21 hold under rando
 test('they hold too, and everything ends, where only one or two adapters may run at once', () => {
   const random = fc.property(operations, fc.constantFrom(1, 2), (all, maxActiveAdapters) => {
     const scheduler = new Scheduler({ ...SIM_OPTIONS, maxActiveAdapters });
-    new Simulation(scheduler, maxActiveAdapters).run(all);
+    new Simulation(scheduler, { maxActiveAdapters }).run(all);
+  });
+  fc.assert(random, SEEDS);
+});
+
+test('they hold too, and everything ends, where adapters have no room together', () => {
+  const sizes: Record<string, number> = { x: 1, y: 2, z: 3 };
+  const canAttach = (adapters: readonly string[]) =>
+    adapters.reduce((sum, adapter) => sum + (sizes[adapter] ?? 1), 0) <= 3;
+  const random = fc.property(operations, (all) => {
+    new Simulation(new Scheduler({ ...SIM_OPTIONS, canAttach }), { canAttach }).run(all);
   });
   fc.assert(random, SEEDS);
 });

@@ -13,7 +13,9 @@ import { FakeEngine, POISON, referencePromptLogprobs, referenceTokens } from './
 const MAX_PROMPT = 12;
 const MAX_TOKENS = 8;
 
-export const SIM_OPTIONS: Required<Omit<SchedulerOptions, 'maxActiveAdapters'>> = {
+type AdapterLimits = Pick<SchedulerOptions, 'maxActiveAdapters' | 'canAttach'>;
+
+export const SIM_OPTIONS: Required<Omit<SchedulerOptions, keyof AdapterLimits>> = {
   slotCount: 3,
   maxSeqLength: MAX_PROMPT + MAX_TOKENS,
   maxWaiting: 24,
@@ -76,11 +78,12 @@ export class Simulation {
   #lastId = 0;
 
   /** Where fewer adapters than slots may run, a slot or a tenant may have to wait for another's end. */
-  readonly #maxActiveAdapters: number;
+  readonly #limits: AdapterLimits;
 
-  constructor(scheduler: Scheduler, maxActiveAdapters = SIM_OPTIONS.slotCount) {
+  /** `limits`: those of the scheduler, where it has any. */
+  constructor(scheduler: Scheduler, limits: AdapterLimits = {}) {
     this.#scheduler = scheduler;
-    this.#maxActiveAdapters = maxActiveAdapters;
+    this.#limits = limits;
   }
 
   run(all: readonly Operation[]): void {
@@ -169,8 +172,7 @@ export class Simulation {
       if (attach !== undefined) this.#engine.attachAdapter({ digest: attach });
       return this.#engine.runNow(batch);
     });
-    const isWithin = this.#engine.attached.size <= this.#maxActiveAdapters;
-    check(isWithin, 'I06', 'more adapters are attached than may run');
+    this.#checkAttached();
     const decode = step.decode && this.#engine.runNow(step.decode);
     this.#inFlight = { step, prefills, decode };
     this.#checkOwners(step);
@@ -228,6 +230,19 @@ export class Simulation {
     check(tokens <= SIM_OPTIONS.prefillChunk, 'I14', 'a step prefills more than its budget');
   }
 
+  #checkAttached(): void {
+    const attached = [...this.#engine.attached];
+    const { maxActiveAdapters = SIM_OPTIONS.slotCount, canAttach = () => true } = this.#limits;
+    check(attached.length <= maxActiveAdapters, 'I06', 'more adapters are attached than may run');
+    const fits = attached.length <= 1 || canAttach(attached);
+    check(fits, 'I06', 'adapters are attached that have no room together');
+  }
+
+  /** Who waits for an adapter's turn waits longer than those bounds say. */
+  #hasLimits(): boolean {
+    return Object.keys(this.#limits).length > 0;
+  }
+
   /** I03: what lies in a slot is its owner's; prompts start with a number of their own. */
   #checkOwners(step: Step): void {
     for (const { sequence } of this.#tracked.values()) {
@@ -240,7 +255,7 @@ export class Simulation {
 
   /** I14: work conserving, within the step's budget of prompt tokens. */
   #checkIdleSlots(step: Step | undefined): void {
-    if (this.#maxActiveAdapters < SIM_OPTIONS.slotCount) return;
+    if (this.#hasLimits()) return;
     const waits = [...this.#tracked.values()].some(({ sequence }) => sequence.state === 'waiting');
     const prefills = step?.prefills ?? [];
     const isFull = (step?.decode?.rows.length ?? 0) + prefills.length === SIM_OPTIONS.slotCount;
@@ -262,7 +277,7 @@ export class Simulation {
 
   /** I13, over every interval in which two tenants have something admissible waiting. */
   #checkFairness(): void {
-    if (this.#maxActiveAdapters < SIM_OPTIONS.slotCount) return;
+    if (this.#hasLimits()) return;
     const backlogged = new Set<string>();
     for (const { sequence, tenant } of this.#tracked.values()) {
       if (sequence.state === 'waiting') backlogged.add(tenant);
