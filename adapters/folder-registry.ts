@@ -2,7 +2,11 @@
 // and no watcher; and those that an operator has loaded by path. They are everybody's, and they have no versions.
 import { ServeError } from '../src/errors.ts';
 import { SHARED_OWNER } from '../src/tenant.ts';
-import { createFolderDigests, type FolderDigestsOptions } from './folder-digests.ts';
+import {
+  createFolderDigests,
+  type FolderDigests,
+  type FolderDigestsOptions,
+} from './folder-digests.ts';
 import { type AdapterFolder, findFolder, findFolderAt, folderNames } from './folders.ts';
 import { LATEST } from './manifest.ts';
 import { type AdapterName, parseModelName } from './model-name.ts';
@@ -16,7 +20,7 @@ export function createFolderAdapters(
   root: string | undefined,
   options: FolderDigestsOptions,
 ): AdapterFinder {
-  const finder = createFinder(options, async (name) =>
+  const finder = createFinder(createFolderDigests(options), async (name) =>
     root === undefined ? undefined : findFolder(root, name),
   );
   return {
@@ -28,8 +32,15 @@ export function createFolderAdapters(
 /** Folders that an operator has loaded by path, until the server ends. */
 export interface LoadedAdapters extends AdapterFinder {
   has(name: string): boolean;
-  /** Serves the folder at `place`, absolute or below the root, from now on. Throws `ServeError` (400, 404, 422, 503). */
-  load(name: string, place: string): Promise<FoundAdapter>;
+  /**
+   * Serves the folder at `place`, absolute or below the root, from now on, once `check` has seen what is in it.
+   * Throws `ServeError` (400, 404, 422, 503), or what `check` throws.
+   */
+  load(
+    name: string,
+    place: string,
+    check?: (found: FoundAdapter) => Promise<unknown>,
+  ): Promise<void>;
   /** False: no such name was loaded. */
   unload(name: string): boolean;
 }
@@ -38,7 +49,8 @@ export interface LoadedAdapters extends AdapterFinder {
 export function createLoadedAdapters(root: string, options: FolderDigestsOptions): LoadedAdapters {
   const places = new Map<string, string>();
   const lookAt = (place: string) => findFolderAt(root, place);
-  const finder = createFinder(options, async (name) => {
+  const digests = createFolderDigests(options);
+  const finder = createFinder(digests, async (name) => {
     const place = places.get(name);
     return place === undefined ? undefined : lookAt(place);
   });
@@ -47,7 +59,7 @@ export function createLoadedAdapters(root: string, options: FolderDigestsOptions
     list: () => finder.list([...places.keys()]),
     has: (name) => places.has(name),
     unload: (name) => places.delete(name),
-    async load(name, place) {
+    async load(name, place, check) {
       if (options.baseNames.includes(name) || !isFreeName(name)) {
         throw new ServeError('invalid_request', 'lora_name: is no name of an adapter', {
           param: 'lora_name',
@@ -56,27 +68,21 @@ export function createLoadedAdapters(root: string, options: FolderDigestsOptions
       if (places.size >= MAX_FOLDERS) {
         throw new ServeError('overloaded', `${MAX_FOLDERS} adapters are loaded by path already`);
       }
-      const before = places.get(name);
-      places.set(name, place);
-      try {
-        const found = await finder.find(SHARED_OWNER, latest(name));
-        if (found) return found;
-        const message = 'lora_path: there is no adapter in that folder';
+      const folder = await digests.identify(name, () => lookAt(place));
+      if (!folder) {
+        const message = 'lora_path: there is no adapter folder that may be loaded';
         throw new ServeError('not_found', message, { param: 'lora_path' });
-      } catch (error) {
-        if (before === undefined) places.delete(name);
-        else places.set(name, before);
-        throw error;
       }
+      await check?.(toFound(name, folder));
+      places.set(name, place);
     },
   };
 }
 
 function createFinder(
-  options: FolderDigestsOptions,
+  digests: FolderDigests,
   look: (name: string) => Promise<AdapterFolder | undefined>,
 ) {
-  const digests = createFolderDigests(options);
   return {
     async find(_owner: string, { name, selector }: AdapterName): Promise<FoundAdapter | undefined> {
       if (selector.kind === 'version' || selector.alias !== LATEST) return undefined;
@@ -107,10 +113,6 @@ function toFound(name: string, folder: AdapterFolder & { digest: string }): Foun
 
 function createdS({ createdMs }: AdapterFolder): number {
   return Math.floor(createdMs / 1000);
-}
-
-function latest(name: string): AdapterName {
-  return { name, selector: { kind: 'alias', alias: LATEST } };
 }
 
 /** Whether requests can say it. */

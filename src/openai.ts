@@ -35,6 +35,18 @@ export const deletedModelSchema = z
   .object({ id: z.string(), object: z.literal('model'), deleted: z.literal(true) })
   .openapi('DeletedModel');
 
+export const prefetchSchema = z
+  .object({
+    id: z.string(),
+    object: z.literal('adapter.prefetch'),
+    adapter: z.string().openapi({ description: 'Its digest' }),
+    root: z.string().openapi({ description: 'A model name that leads to these weights again' }),
+    tier: z.string().openapi({ description: 'Where it was found: slot, ram, disk or store' }),
+    load_ms: z.int(),
+    keep_warm_until: unixSeconds.nullable(),
+  })
+  .openapi('Prefetch');
+
 export const modelListSchema = z
   .object({
     object: z.literal('list'),

@@ -15,6 +15,8 @@ import { hostAllowlist } from './middleware/host.ts';
 import { responseHeaders } from './middleware/request-id.ts';
 import { observeHttp } from './middleware/telemetry.ts';
 import { type HttpEnv, limitRate, tenant } from './middleware/tenant.ts';
+import { addAdapterRoutes } from './routes/adapters.ts';
+import { addAdminRoutes } from './routes/admin.ts';
 import { addChatRoute } from './routes/chat.ts';
 import { addCompletionsRoute } from './routes/completions.ts';
 import { addDocsRoutes } from './routes/docs.ts';
@@ -46,6 +48,8 @@ export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   addModelRoutes(app, deps);
   addCompletionsRoute(app, deps);
   addChatRoute(app, deps);
+  addAdapterRoutes(app, deps);
+  if (options.loaded) addAdminRoutes(app, deps, options.loaded);
   addDocsRoutes(app, deps);
   return app;
 }

@@ -1,4 +1,5 @@
 // What the HTTP side is given: the engine's client, the registry, the text side of the model, limits and a clock.
+import type { LoadedAdapters } from '../../adapters/folder-registry.ts';
 import type { Registry } from '../../adapters/registry.ts';
 import type { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
 import type { Logger } from '../log.ts';
@@ -24,6 +25,8 @@ export interface AppOptions {
   client: EngineClient;
   registry: Registry;
   localAdapters: LocalAdapters;
+  /** Names that admin keys may load by path; absent: there are no such routes. */
+  loaded?: LoadedAdapters;
   /** Absent: prompts are given as token ids, and answers carry no text. */
   tokenizer: Tokenizer | undefined;
   /** Absent: no chat. */

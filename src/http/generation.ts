@@ -5,7 +5,7 @@ import { assertNever } from '../assert.ts';
 import { ServeError } from '../errors.ts';
 import type { GenerationRequest, TokenLogprob } from '../generation.ts';
 import type { EngineClient, SequenceHandle } from '../scheduler/client.ts';
-import type { EngineEvent } from '../scheduler/protocol.ts';
+import type { EngineEvent, Prefetched } from '../scheduler/protocol.ts';
 import type { GenerationObserver } from '../telemetry/request-observer.ts';
 import type { TenantShare } from '../tenant.ts';
 
@@ -64,6 +64,8 @@ interface Run {
   decoder: TextDecoder;
   handle: SequenceHandle;
 }
+
+type Accepted = Extract<EngineEvent, { type: 'accepted' }>;
 
 export class Generation {
   readonly #client: EngineClient;
@@ -217,10 +219,11 @@ export class Generation {
   }
 }
 
-type Accepted = Extract<EngineEvent, { type: 'accepted' }>;
-
 /** Where the adapter came from, over both processes. */
-function toReceipt(adapter: LocalLease | undefined, { tier, loadMs = 0 }: Accepted): Receipt {
+export function toReceipt(
+  adapter: Pick<LocalLease, 'tier' | 'loadMs'> | undefined,
+  { tier, loadMs = 0 }: Pick<Prefetched, 'tier' | 'loadMs'> | Accepted,
+): Receipt {
   if (!adapter || tier === undefined) return {};
   return { tier: adapter.tier === 'store' ? 'store' : tier, loadMs: adapter.loadMs + loadMs };
 }

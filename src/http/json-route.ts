@@ -36,13 +36,17 @@ export function errorResponses(...statuses: (keyof typeof ERROR_STATUSES)[]) {
 }
 
 export interface JsonRoute<Body> {
+  /** A parameter is `{name}`. */
   path: string;
+  params?: z.ZodObject;
   summary: string;
   body: z.ZodType<Body>;
+  /** Whether no body means `{}`. */
+  isBodyOptional?: true;
   /** Of status 200, by media type. */
   answers: Record<string, { schema: z.ZodType }>;
-  /** Awaited before the body is read: refuses what need not be read. */
-  admit?(): void;
+  /** Before the body is read: refuses what need not be read. */
+  admit?(c: Context<HttpEnv>): void;
   handle(c: Context<HttpEnv>, body: Body): Promise<Response>;
 }
 
@@ -51,28 +55,34 @@ export function addJsonRoute<Body>(
   deps: Deps,
   route: JsonRoute<Body>,
 ): void {
-  app.openAPIRegistry.registerPath(
-    createRoute({
-      method: 'post',
-      path: route.path,
-      summary: route.summary,
-      request: {
-        body: { required: true, content: { 'application/json': { schema: route.body } } },
-      },
-      responses: {
-        200: { description: 'The answer', content: route.answers },
-        ...errorResponses(),
-      },
-    }),
-  );
+  const { params, isBodyOptional } = route;
+  const content = { 'application/json': { schema: route.body } };
+  const described = createRoute({
+    method: 'post',
+    path: route.path,
+    summary: route.summary,
+    request: { body: { required: !isBodyOptional, content }, ...(params && { params }) },
+    responses: {
+      200: { description: 'The answer', content: route.answers },
+      ...errorResponses(),
+    },
+  });
+  app.openAPIRegistry.registerPath(described);
   const known = new Set(Object.keys((route.body as z.ZodType & { shape?: object }).shape ?? {}));
-  app.post(route.path, async (c) => {
-    route.admit?.();
-    const body = await readJsonBody(c.req.raw, deps.limits);
+  app.post(described.getRoutingPath(), async (c) => {
+    route.admit?.(c);
+    const isAbsent = isBodyOptional && !hasBody(c.req.raw.headers);
+    const body = isAbsent ? {} : await readJsonBody(c.req.raw, deps.limits);
     const checked = validate(route.body, body);
     warnOfUnknown(body as object, known, deps);
     return route.handle(c, checked);
   });
+}
+
+/** By the headers: a body that is not there looks like an empty one that has not come yet. */
+function hasBody(headers: Headers): boolean {
+  if (headers.has('content-type') || headers.has('transfer-encoding')) return true;
+  return (headers.get('content-length') ?? '0') !== '0';
 }
 
 /** What looks like a field's name; nothing else of a body may reach the log. */

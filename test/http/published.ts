@@ -1,0 +1,99 @@
+// A server over published adapters, whole but for the engine: real repository, registry, fetcher and disk tier over a
+// memory or folder store that a test can watch. Several may share a store, as several machines do.
+import { mkdtempSync, rmSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { after } from 'node:test';
+import { createRegistry } from '../../adapters/registry.ts';
+import { adapterIdentity } from '../../adapters/resolved.ts';
+import { StoreAdapters } from '../../adapters/store-registry.ts';
+import { DiskTier } from '../../adapters/tiers/disk.ts';
+import { Fetcher } from '../../adapters/tiers/fetcher.ts';
+import { createLocalAdapters, type LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
+import { prefetchAdapter } from '../../src/http/prefetch.ts';
+import { createLog } from '../../src/log.ts';
+import { createPublished, type WatchedStore, watchStore } from '../adapters/published.ts';
+import { type Served, type ServedOptions, serve, utf8 } from './served.ts';
+
+export const POLL_MS = 2000;
+const BASE = { id: 'toy', names: [], digest: 'b'.repeat(64) };
+
+export interface ServedPublished extends Served {
+  publish: ReturnType<typeof createPublished>['publish'];
+  repository: ReturnType<typeof createPublished>['repository'];
+  /** What this server reads of the store. */
+  store: WatchedStore;
+  clock: { nowMs: number };
+  leased: { readonly held: number; readonly total: number };
+}
+
+/** The engine says the identity of the adapter that each token was made with, over and over. */
+export function servePublished(
+  inner: WatchedStore = watchStore(),
+  options: ServedOptions = {},
+): ServedPublished {
+  const store = watchStore(inner);
+  const { repository } = createPublished(store);
+  const clock = { nowMs: 0 };
+  const log = createLog('silent');
+  const counted = countLeases(
+    createLocalAdapters({
+      fetcher: new Fetcher({ store, log }),
+      places: [new DiskTier({ root: temporaryFolder(), capacityBytes: 2 ** 20 })],
+    }),
+  );
+  const { localAdapters } = counted;
+  const adapters = new StoreAdapters(repository, {
+    pollMs: POLL_MS,
+    now: () => clock.nowMs,
+    async warm(part) {
+      const { name: id, digest } = part;
+      const parts = [{ ...part, weight: 1 }];
+      await prefetchAdapter(
+        { localAdapters, client: served.client },
+        { kind: 'adapter', id, digest, parts },
+      );
+    },
+  });
+  const served: Served = serve({
+    registry: createRegistry({ base: BASE, store: adapters }),
+    localAdapters,
+    reply: (_, key) => utf8((key ?? 'base').repeat(20)),
+    ...options,
+  });
+  const { publish } = createPublished(inner);
+  return { ...served, publish, repository, store, clock, leased: counted.leased };
+}
+
+/** What the engine says for a version of a tenant's. */
+export function sayingOf(owner: string, digest: string): string {
+  const place = { kind: 'folder', directory: '' } as const;
+  return adapterIdentity([{ owner, name: '', digest, weight: 1, place }]);
+}
+
+function countLeases(inner: LocalAdapters) {
+  const leased = { held: 0, total: 0 };
+  const localAdapters: LocalAdapters = {
+    stats: () => inner.stats(),
+    close: () => inner.close(),
+    async acquire(adapter, options) {
+      const lease = await inner.acquire(adapter, options);
+      leased.held++;
+      leased.total++;
+      let isHeld = true;
+      const release = () => {
+        if (isHeld) leased.held--;
+        isHeld = false;
+        lease.release();
+      };
+      return { ...lease, release, [Symbol.dispose]: release };
+    },
+  };
+  return { leased, localAdapters };
+}
+
+function temporaryFolder(): string {
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'lorikeet-disk-'));
+  after(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
