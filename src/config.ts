@@ -28,6 +28,14 @@ const byteSize = z
   .transform((value) => Number.parseInt(value, 10) * UNITS[/[KMG]/.exec(value)?.[0] ?? '']!)
   .pipe(z.number().min(2 ** 20, 'must be at least 1M'));
 
+/** Any other URL is a mistake, not a folder's name. */
+const storePlace = text
+  .regex(
+    /^(?:memory:|s3:\/\/[a-z\d][a-z\d.-]{1,61}[a-z\d](?:\/(?!\.\.?(?:\/|$))[\w.-]+)*\/?|(?!\w+:).*)$/,
+    'must be a folder, s3://bucket/prefix or memory:',
+  )
+  .transform((value) => (/^(?:memory:|s3:\/\/)/.test(value) ? value : path.resolve(value)));
+
 /** Such a URL may hold credentials. */
 const otlpUrl = z.url({ protocol: /^https?$/, error: 'must be an http or https URL' }).optional();
 const otlpOrNone = z.enum(['otlp', 'none'], 'must be otlp or none').optional();
@@ -55,6 +63,24 @@ const SETTINGS = {
     flag: '--adapters',
     help: 'folder of PEFT folders; each folder name is a model name',
     schema: folder.optional(),
+  },
+  store: {
+    env: 'LORIKEET_STORE',
+    flag: '--store',
+    help: 'where published adapters are: a folder, s3://bucket/prefix (AWS_* say how) or memory: (default: store in LORIKEET_HOME)',
+    schema: storePlace.optional(),
+  },
+  s3PathStyle: {
+    env: 'LORIKEET_S3_PATH_STYLE',
+    help: '1: the bucket is in the path, not in the host name, as most services but AWS want it',
+    schema: yes.default(false),
+  },
+  s3Checksums: {
+    env: 'LORIKEET_S3_CHECKSUMS',
+    help: 'when_supported, or when_required for services that refuse CRC32 (default: when_supported)',
+    schema: z
+      .enum(['when_supported', 'when_required'], 'must be when_supported or when_required')
+      .default('when_supported'),
   },
   host: {
     env: 'HOST',
@@ -142,9 +168,21 @@ const SETTINGS = {
     help: 'memory for loaded adapters, such as 512M or 2GiB (default: 1GiB)',
     schema: byteSize.default(2 ** 30),
   },
+  adapterDiskBytes: {
+    env: 'LORIKEET_ADAPTER_DISK',
+    flag: '--adapter-disk',
+    help: "disk for a store's adapters, below LORIKEET_HOME/cache (default: 10GiB)",
+    schema: byteSize.default(10 * 2 ** 30),
+  },
+  adapterSlots: {
+    env: 'LORIKEET_ADAPTER_SLOTS',
+    flag: '--adapter-slots',
+    help: 'distinct adapters that run at once (default: as many as sequences)',
+    schema: integer(1, 1024).optional(),
+  },
   home: {
     env: 'LORIKEET_HOME',
-    help: 'folder of models/, adapters/, cache/ and jobs/ (default: lorikeet in the XDG data folder)',
+    help: 'folder of models/, adapters/, store/, cache/ and jobs/ (default: lorikeet in the XDG data folder)',
     schema: folder,
   },
   logLevel: {

@@ -137,6 +137,7 @@ function startEngine(base: Base, { config, access, log }: EngineSettings): Runni
       maxWaiting,
       maxWaitingPerTenant: config.maxWaitingPerTenant ?? fairShare,
       prefillChunk,
+      ...(config.adapterSlots && { maxActiveAdapters: config.adapterSlots }),
     },
   };
   let onFatal: (error: Error) => void = () => {};

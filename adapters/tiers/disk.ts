@@ -28,6 +28,8 @@ export type DiskFiles = Pick<
 export interface DiskTierOptions {
   readonly root: string;
   readonly capacityBytes: number;
+  /** Removed by `close`. */
+  readonly isTemporary?: boolean;
   /** Unix milliseconds: orders what was used last, also between processes. */
   readonly now?: () => number;
   readonly files?: DiskFiles;
@@ -72,7 +74,7 @@ export class DiskTier {
   #lastRoom: Promise<unknown> = Promise.resolve();
 
   constructor(options: DiskTierOptions) {
-    this.#options = { now: Date.now, files: nodeFiles, ...options };
+    this.#options = { isTemporary: false, now: Date.now, files: nodeFiles, ...options };
   }
 
   directory({ owner, digest }: Pick<DiskItem, 'owner' | 'digest'>): string {
@@ -137,6 +139,11 @@ export class DiskTier {
       this.#incomingBytes -= byteSize;
       await this.#options.files.rm(incoming, { recursive: true, force: true }).catch(() => {});
     }
+  }
+
+  async close(): Promise<void> {
+    const { isTemporary, root, files } = this.#options;
+    if (isTemporary) await files.rm(root, { recursive: true, force: true });
   }
 
   stats(): { bytes: number; count: number; evictions: number } {

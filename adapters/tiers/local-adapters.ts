@@ -17,8 +17,8 @@ export interface LocalAdapters {
    */
   acquire(adapter: ResolvedAdapter, options?: { signal?: AbortSignal }): Promise<LocalLease>;
   stats(): LocalAdaptersStats;
-  /** Ends every fetch. */
-  close(): void;
+  /** Ends every fetch, and removes what is temporary. */
+  close(): Promise<void>;
 }
 
 /** Keeps the files where they are until it is released; releasing twice is harmless. */
@@ -126,8 +126,9 @@ class TieredAdapters implements LocalAdapters {
     };
   }
 
-  close(): void {
+  async close(): Promise<void> {
     this.#fetcher?.close();
+    await Promise.all(this.#places.map((place) => place.close()));
   }
 
   /** Held from here on, so that nothing is evicted between its arrival and its use. */

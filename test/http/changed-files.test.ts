@@ -1,0 +1,58 @@
+// Files of an adapter that change between their verification and the engine's reading.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createLocalAdapters, type LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
+import { ServeError } from '../../src/errors.ts';
+import { idle, readError, readOk, serve } from './served.ts';
+
+function countingAdapters() {
+  const counts = { acquired: 0, distrusted: 0, released: 0 };
+  const inner = createLocalAdapters();
+  const localAdapters: LocalAdapters = {
+    ...inner,
+    stats: () => inner.stats(),
+    close: () => inner.close(),
+    async acquire(adapter, options) {
+      counts.acquired++;
+      const lease = await inner.acquire(adapter, options);
+      let isReleased = false;
+      const release = () => {
+        if (!isReleased) counts.released++;
+        isReleased = true;
+      };
+      return { ...lease, distrust: () => void counts.distrusted++, release };
+    },
+  };
+  return { counts, localAdapters };
+}
+
+const mismatch = () => new ServeError('adapter_checksum_mismatch', 'changed');
+
+for (const stream of [false, true]) {
+  test(`are acquired once more, and the client sees nothing of it (stream: ${stream})`, async () => {
+    const { counts, localAdapters } = countingAdapters();
+    const served = serve({ adapters: ['alpha'], localAdapters });
+    let loads = 0;
+    served.leases.beforeLease = () => {
+      if (++loads === 1) throw mismatch();
+    };
+    const response = await served.post('/v1/completions', { model: 'alpha', prompt: 'a', stream });
+    assert.equal(response.status, 200);
+    await (stream ? response.text() : readOk(response));
+    await idle(served);
+    assert.deepEqual(counts, { acquired: 2, distrusted: 1, released: 2 });
+  });
+}
+
+test('that stay wrong are refused, and the client is told not to try again', async () => {
+  const { counts, localAdapters } = countingAdapters();
+  const served = serve({ adapters: ['alpha'], localAdapters });
+  served.leases.beforeLease = () => {
+    throw mismatch();
+  };
+  const response = await served.post('/v1/completions', { model: 'alpha', prompt: 'a' });
+  assert.equal(response.status, 503);
+  assert.equal(response.headers.get('x-should-retry'), 'false');
+  assert.equal((await readError(response)).code, 'adapter_checksum_mismatch');
+  assert.deepEqual(counts, { acquired: 2, distrusted: 2, released: 2 });
+});
