@@ -13,6 +13,8 @@ const KIND_OF_NAME: Readonly<Record<string, StoreErrorKind>> = {
   TokenProviderError: 'denied',
   ExpiredToken: 'denied',
   InvalidToken: 'denied',
+  // Of versitygw, with 404, where S3 says InvalidAccessKeyId.
+  XAdminUserNotFound: 'denied',
   RequestTimeout: 'unavailable',
 };
 

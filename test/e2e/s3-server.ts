@@ -7,7 +7,8 @@
 //     const store = createS3Store({ bucket: server.bucket, prefix: '' }, { …, connection: server });
 //   });
 //
-// Its credentials are checked: others get 403. `environment` is what a child process needs to find it.
+// Its credentials are checked: others get 403. `environmentOf(endpoint)` is what a child process needs to find it, or a
+// proxy before it.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
@@ -31,8 +32,6 @@ export interface S3Server {
   readonly bucket: string;
   /** Where its objects lie as files, to look at and to damage. */
   readonly folder: string;
-  /** The AWS_* variables that lead a process here. */
-  readonly environment: Readonly<Record<string, string>>;
   /** SIGKILL, as a machine that is lost; what it confirmed is kept. */
   kill(): Promise<void>;
   /** After `kill`: on the same port, with the same objects. */
@@ -77,7 +76,6 @@ export async function startS3Server(t: { after(fn: () => unknown): void }): Prom
     credentials: CREDENTIALS,
     bucket,
     folder,
-    environment: environmentOf(endpoint),
     kill,
     async restart() {
       child = await start(folder, port);
@@ -85,7 +83,7 @@ export async function startS3Server(t: { after(fn: () => unknown): void }): Prom
   };
 }
 
-/** Of a process that shall use this endpoint, the server's or a proxy's before it. */
+/** The AWS_* variables that lead a process to this endpoint. */
 export function environmentOf(endpoint: string): Record<string, string> {
   return {
     AWS_ENDPOINT_URL_S3: endpoint,
