@@ -1,12 +1,15 @@
 // With a keys file nothing but health is answered without a key (T36, B10, T43), and what is answered says nothing.
 import assert from 'node:assert/strict';
+import { tmpdir } from 'node:os';
 import { describe, test } from 'node:test';
+import { createLoadedAdapters } from '../../adapters/folder-registry.ts';
 import { makeKey } from '../tenants/keys.ts';
 import { serveKeyed } from './keyed.ts';
 import { readError, readFrames, readOk } from './served.ts';
 
 const PUBLIC = ['/health', '/livez', '/readyz'];
-const { app, keys, setKeys, ask, logged } = serveKeyed({ tenants: { acme: {} } });
+const loaded = createLoadedAdapters(tmpdir(), { baseNames: [] });
+const { app, keys, setKeys, ask, logged } = serveKeyed({ tenants: { acme: {} }, loaded });
 const acme = keys['acme']!;
 
 /** Path parameters filled in. */
@@ -17,7 +20,8 @@ const routes = app.routes
 describe('without a key', () => {
   test('the walk is over all routes', () => {
     const paths = new Set(routes.map(({ path }) => path));
-    for (const path of [...PUBLIC, '/', '/openapi.json', '/docs', '/v1/models', '/v1/models/x']) {
+    const some = ['/', '/openapi.json', '/docs', '/metrics', '/v1/models', '/v1/models/x'];
+    for (const path of [...PUBLIC, ...some, '/v1/load_lora_adapter', '/v1/adapters/x/prefetch']) {
       assert.ok(paths.has(path), path);
     }
     assert.ok(routes.length >= 12);

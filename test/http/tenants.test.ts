@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { createLoadedAdapters } from '../../adapters/folder-registry.ts';
 import type { VersionManifest } from '../../adapters/manifest.ts';
 import { createRegistry } from '../../adapters/registry.ts';
 import { createAdapterRepository } from '../../adapters/repository/repository.ts';
@@ -44,8 +45,10 @@ const log = createLog('silent');
 const disk = new DiskTier({ root: path.join(folder, 'disk'), capacityBytes: 2 ** 30 });
 const localAdapters = createLocalAdapters({ fetcher: new Fetcher({ store, log }), places: [disk] });
 after(() => localAdapters.close());
+const loaded = createLoadedAdapters(folder, { baseNames: [BASE.id] });
 const registry = createRegistry({
   base: BASE,
+  local: [loaded],
   store: new StoreAdapters(repository, { pollMs: 60_000 }),
 });
 const served: Keyed = serveKeyed({
@@ -58,6 +61,7 @@ const served: Keyed = serveKeyed({
   admins: ['ops'],
   registry,
   localAdapters,
+  loaded,
   reply: (_, key) => utf8(key ?? 'base'),
 });
 const { ask } = served;
@@ -84,6 +88,8 @@ const WAYS: Record<string, (tenant: string, model: string) => Promise<Response>>
     ask(tenant, COMPLETIONS, { model, prompt: 'a', max_tokens: 64, stream: true }),
   chat: (tenant, model) =>
     ask(tenant, CHAT, { model, messages: [{ role: 'user', content: 'a' }], max_tokens: 64 }),
+  prefetch: (tenant, model) =>
+    ask(tenant, `/v1/adapters/${encodeURIComponent(model)}/prefetch`, {}),
   description: (tenant, model) => ask(tenant, `/v1/models/${encodeURIComponent(model)}`),
   removal: (tenant, model) =>
     ask(tenant, `/v1/models/${encodeURIComponent(model)}`, undefined, {
@@ -237,11 +243,44 @@ describe('what is shared', () => {
 });
 
 describe('an admin key', () => {
-  test('opens the admin routes, and no adapters of others', async () => {
+  const load = (tenant: string, name: string) => {
+    const body = { lora_name: name, lora_path: writeAdapter(folder, ++seed) };
+    return ask(tenant, '/v1/load_lora_adapter', body);
+  };
+
+  test('opens the admin routes, which are closed to others whatever they ask', async () => {
+    const isForbidden = async (response: Response) => {
+      assert.equal(response.status, 403);
+      assert.equal((await readError(response)).code, 'forbidden');
+    };
     assert.equal((await ask('ops', '/metrics')).status, 200);
-    const refused = await ask('bravo', '/metrics');
-    assert.equal(refused.status, 403);
-    assert.equal((await readError(refused)).code, 'forbidden');
-    assert.equal((await WAYS['completion']!('ops', 'secret')).status, 404);
+    await isForbidden(await ask('bravo', '/metrics'));
+    await isForbidden(await load('bravo', 'mine'));
+    for (const path of ['/v1/load_lora_adapter', '/v1/unload_lora_adapter']) {
+      for (const name of ['secret', 'never-was']) {
+        await isForbidden(await ask('bravo', path, { lora_name: name }));
+      }
+      await isForbidden(await ask('bravo', path, undefined, { method: 'POST', body: '<' }));
+    }
+  });
+
+  test('opens no adapters of others', async () => {
+    for (const model of ['secret', 'ft:toy:acme:secret:job-1']) {
+      assert.equal((await WAYS['completion']!('ops', model)).status, 404);
+    }
+  });
+
+  test("loads a folder for everybody, but in no place of a tenant's own name", async () => {
+    const before = await WAYS['completion']!('acme', 'zen');
+    assert.equal((await load('ops', 'zen')).status, 200);
+    const digestOf = async (tenant: string) => {
+      const response = await WAYS['completion']!(tenant, 'zen');
+      assert.equal(response.status, 200);
+      return response.headers.get('x-lorikeet-adapter');
+    };
+    assert.equal(await digestOf('acme'), before.headers.get('x-lorikeet-adapter'));
+    assert.notEqual(await digestOf('ops'), await digestOf('acme'));
+    await ask('ops', '/v1/unload_lora_adapter', { lora_name: 'zen' });
+    assert.equal((await WAYS['completion']!('ops', 'zen')).status, 404);
   });
 });

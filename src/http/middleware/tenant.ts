@@ -1,6 +1,7 @@
 // Who is asking, and what of its limits is left: each request becomes a tenant's or is refused, and the answer shows
 // the tenant's limits. Without a keys file there is one tenant.
 import type { Context, MiddlewareHandler } from 'hono';
+import { ServeError } from '../../errors.ts';
 import type { Exchange } from '../../telemetry/exchange.ts';
 import type { Tenant } from '../../tenant.ts';
 import type { Authenticate } from '../../tenants/access.ts';
@@ -17,6 +18,11 @@ export function tenant(authenticate: Authenticate): MiddlewareHandler<HttpEnv> {
     c.set('tenant', authenticate(c.req.header('authorization')));
     await next();
   };
+}
+
+/** Throws `ServeError` (403) where the key is no admin's. */
+export function requireAdmin(c: Context<HttpEnv>): void {
+  if (!c.get('tenant').isAdmin) throw new ServeError('forbidden', 'This route is for admin keys');
 }
 
 /** A request counts until its answer is made; one that is streamed until its generation has ended. */

@@ -8,7 +8,7 @@ import { ServeError } from '../../errors.ts';
 import { requireReady } from '../answer.ts';
 import type { Deps } from '../deps.ts';
 import { addJsonRoute } from '../json-route.ts';
-import type { HttpEnv } from '../middleware/tenant.ts';
+import { type HttpEnv, requireAdmin } from '../middleware/tenant.ts';
 import { prefetchAdapter } from '../prefetch.ts';
 
 const MAX_PATH_LENGTH = 4096;
@@ -41,7 +41,7 @@ export function addAdminRoutes(
   loaded: LoadedAdapters,
 ): void {
   const admit = (c: Context<HttpEnv>) => {
-    if (!c.get('tenant').isAdmin) throw new ServeError('forbidden', 'This route is for admin keys');
+    requireAdmin(c);
     requireReady(deps);
   };
   /** What does not fit is refused now, not at the first request. */

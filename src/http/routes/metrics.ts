@@ -1,10 +1,9 @@
 // GET /metrics, for Prometheus and for routers: an operator's page, as it names the tenants and adapters of all.
 import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
-import { ServeError } from '../../errors.ts';
 import { PROMETHEUS_CONTENT_TYPE } from '../../telemetry/prometheus-text.ts';
 import type { Deps } from '../deps.ts';
 import { errorResponses } from '../json-route.ts';
-import type { HttpEnv } from '../middleware/tenant.ts';
+import { type HttpEnv, requireAdmin } from '../middleware/tenant.ts';
 
 const route = createRoute({
   method: 'get',
@@ -26,9 +25,7 @@ export function addMetricsRoute(
   access: 'open' | 'admin',
 ): void {
   app.openapi(route, async (c) => {
-    if (access === 'admin' && !c.get('tenant').isAdmin) {
-      throw new ServeError('forbidden', 'Metrics are for admin keys');
-    }
+    if (access === 'admin') requireAdmin(c);
     const headers = { 'content-type': PROMETHEUS_CONTENT_TYPE, 'cache-control': 'no-store' };
     return c.text(await telemetry.text(), 200, headers);
   });
