@@ -168,6 +168,17 @@ const SETTINGS = {
     help: 'memory for loaded adapters, such as 512M or 2GiB (default: 1GiB)',
     schema: byteSize.default(2 ** 30),
   },
+  aliasPollMs: {
+    env: 'LORIKEET_ALIAS_POLL_MS',
+    help: 'how old an alias may be, in milliseconds: from then on every server sees one that moved (default: 2000)',
+    schema: integer(100, 3_600_000).default(2000),
+  },
+  loadableAdapters: {
+    env: 'LORIKEET_LOADABLE_ADAPTERS',
+    flag: '--loadable-adapters',
+    help: 'folder below which admin keys may load adapters by path, as with vLLM (default: none may)',
+    schema: folder.optional(),
+  },
   adapterDiskBytes: {
     env: 'LORIKEET_ADAPTER_DISK',
     flag: '--adapter-disk',

@@ -2,12 +2,11 @@
 // Everything heavy is imported by the command that needs it, after the engine process has been forked.
 import { existsSync } from 'node:fs';
 import path from 'node:path';
-import { createFolderAdapters } from '../adapters/folder-registry.ts';
-import { createRegistry } from '../adapters/registry.ts';
-import { createLocalAdapters } from '../adapters/tiers/local-adapters.ts';
 import { greet } from './cli/greeting.ts';
+import type { ImportRequest } from './cli/import-command.ts';
 import { aborted, listenForInterrupt } from './cli/interrupt.ts';
-import { type Commands, type ImportRequest, runCommandLine } from './cli/program.ts';
+import { type Commands, runCommandLine } from './cli/program.ts';
+import type { ServingAdapters } from './cli/serving-adapters.ts';
 import type { TrainerOptions } from './cli/training-commands.ts';
 import type { Config } from './config.ts';
 import type { AppOptions } from './http/deps.ts';
@@ -26,6 +25,8 @@ import type { TrainerRequest } from './training.ts';
 const DRAIN_DEADLINE_MS = 25_000;
 /** For readers that have not taken the end of a drained stream. */
 const CLOSE_DEADLINE_MS = 2_000;
+/** For whatever else ends the process, where only a collector that does not answer still holds it. */
+const EXIT_MS = 200;
 
 const commands: Commands = { serve, import: importCommand, trainer };
 const terminal = {
@@ -55,10 +56,13 @@ async function serve(config: Config): Promise<void> {
   const base = await prepareBase(config, interrupt);
   const engine = startEngine(base, { config, access, log });
   let server: RunningServer | undefined;
+  let adapters: ServingAdapters | undefined;
   try {
     exports = await openExports(config, log);
     const text = await loadText(base.artifact.dir);
-    server = await listen(base, { config, text, client: engine.client, access, exports, log });
+    adapters = await openAdapters(base, { config, client: engine.client, log });
+    const { client } = engine;
+    server = await listen(base, { config, text, client, adapters, access, exports, log });
     const isReady = await Promise.race([
       engine.client.whenReady().then(() => true),
       aborted(interrupt).then(() => false),
@@ -74,10 +78,13 @@ async function serve(config: Config): Promise<void> {
     await Promise.race([aborted(interrupt), engine.fatal]);
   } finally {
     server?.retire();
+    // Who waits for an adapter is refused, as who waits for a slot.
+    const closed = adapters?.localAdapters.close();
     // Refusing comes first: a drained engine makes /readyz say 503 while the port still answers.
     await engine.client.drain(DRAIN_DEADLINE_MS);
     await server?.close(CLOSE_DEADLINE_MS);
-    await exports?.close();
+    await closed;
+    if ((await exports?.close()) === 'late') setTimeout(() => process.exit(), EXIT_MS).unref();
     access.close();
   }
 }
@@ -166,8 +173,18 @@ async function openExports(config: Config, log: Logger): Promise<Exports | undef
   return otel.openExports(choice, log);
 }
 
+async function openAdapters(
+  { artifact: { info } }: Base,
+  { config, ...options }: { config: Config; client: EngineClient; log: Logger },
+): Promise<ServingAdapters> {
+  const { openServingAdapters } = await import('./cli/serving-adapters.ts');
+  const base = { id: info.name, names: [], digest: info.digest };
+  return openServingAdapters(config, { base, ...options });
+}
+
 interface ListenOptions {
   config: Config;
+  adapters: ServingAdapters;
   text: Text;
   client: EngineClient;
   access: Access;
@@ -177,7 +194,7 @@ interface ListenOptions {
 
 /** Answers from now on, with 503 until the engine is ready. */
 async function listen(base: Base, options: ListenOptions): Promise<RunningServer> {
-  const { config, text, client, access, exports, log } = options;
+  const { config, text, client, adapters, access, exports, log } = options;
   const [{ createApp }, { startServer }, { Telemetry }] = await Promise.all([
     import('./http/app.ts'),
     import('./http/server.ts'),
@@ -196,11 +213,7 @@ async function listen(base: Base, options: ListenOptions): Promise<RunningServer
   exports?.send(telemetry.metrics);
   const app = createApp({
     client,
-    registry: createRegistry({
-      base: { id: info.name, names: [], digest: info.digest },
-      local: [createFolderAdapters(config.adapters, { baseNames: [info.name], log })],
-    }),
-    localAdapters: createLocalAdapters(),
+    ...adapters,
     ...text,
     model: served,
     telemetry,
