@@ -1,0 +1,51 @@
+// What a server needs of adapters, composed: where names are found (the store, local folders, folders loaded by path),
+// and how their files come to this machine. Opens the store without asking it anything: a server starts without it.
+import path from 'node:path';
+import { createFolderAdapters, createLoadedAdapters } from '../../adapters/folder-registry.ts';
+import { type BaseModel, createRegistry } from '../../adapters/registry.ts';
+import { createAdapterRepository } from '../../adapters/repository/repository.ts';
+import { openStore } from '../../adapters/store/open-store.ts';
+import { StoreAdapters } from '../../adapters/store-registry.ts';
+import { openLocalAdapters } from '../../adapters/tiers/open-local-adapters.ts';
+import type { Config } from '../config.ts';
+import type { AppOptions } from '../http/deps.ts';
+import { prefetchAdapter } from '../http/prefetch.ts';
+import type { Logger } from '../log.ts';
+import type { EngineClient } from '../scheduler/client.ts';
+
+export type ServingAdapters = Pick<AppOptions, 'registry' | 'localAdapters' | 'loaded'>;
+
+export interface ServingAdaptersOptions {
+  readonly base: BaseModel;
+  readonly client: EngineClient;
+  readonly log: Logger;
+}
+
+export async function openServingAdapters(
+  config: Config,
+  { base, client, log }: ServingAdaptersOptions,
+): Promise<ServingAdapters> {
+  const store = await openStore(config);
+  const cacheDir = path.join(config.home, 'cache');
+  const { adapterDiskBytes: diskBytes, aliasPollMs: pollMs } = config;
+  const localAdapters = openLocalAdapters({ store, cacheDir, diskBytes, log });
+  const published = new StoreAdapters(createAdapterRepository(store, { log }), {
+    pollMs,
+    log,
+    async warm(part) {
+      const { name: id, digest } = part;
+      const parts = [{ ...part, weight: 1 }];
+      await prefetchAdapter({ localAdapters, client }, { kind: 'adapter', id, digest, parts });
+    },
+  });
+  const folders = { baseNames: [base.id, ...base.names], log };
+  const loaded = config.loadableAdapters
+    ? createLoadedAdapters(config.loadableAdapters, folders)
+    : undefined;
+  const local = [...(loaded ? [loaded] : []), createFolderAdapters(config.adapters, folders)];
+  return {
+    registry: createRegistry({ base, local, store: published }),
+    localAdapters,
+    ...(loaded && { loaded }),
+  };
+}
