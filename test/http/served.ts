@@ -54,7 +54,7 @@ function byteAlphabet(): string[] {
 
 export const utf8 = (text: string): number[] => [...Buffer.from(text)];
 
-export interface ServedOptions extends Partial<Omit<AppOptions, 'client' | 'log'>> {
+export interface ServedOptions extends Partial<Omit<AppOptions, 'client'>> {
   reply?: Reply;
   adapters?: readonly string[];
   scheduler?: StepLoopOptions['limits'];

@@ -19,19 +19,20 @@ import { exportMetrics, type MetricExport } from './metric-export.ts';
 import { createTracing } from './spans.ts';
 
 /** A collector that does not answer holds up no end of a server for longer. */
-const SHUTDOWN_MS = 2_000;
+const CLOSE_MS = 2_000;
 
 export interface Exports {
   readonly tracing: Tracing | undefined;
   /** From now on the metrics are sent, where they are asked for. */
   send(metrics: Metrics): void;
-  /** Sends what is not sent yet, if that is quick. Never rejects. */
-  close(): Promise<void>;
+  /** Sends what is not sent yet, if that is quick; else its last tries go on, and hold the process. Never rejects. */
+  close(): Promise<'sent' | 'late'>;
 }
 
 export interface ExportChoice {
   readonly traces: boolean;
   readonly metrics: boolean;
+  readonly closeMs?: number;
 }
 
 export function openExports(choice: ExportChoice, log: Logger): Exports {
@@ -45,13 +46,17 @@ export function openExports(choice: ExportChoice, log: Logger): Exports {
       if (choice.metrics) metricExport = exportMetrics(metrics, new OTLPMetricExporter(), resource);
     },
     async close() {
-      const closing = Promise.allSettled([tracing?.shutdown(), metricExport?.shutdown()]);
+      const closing = Promise.allSettled([tracing?.shutdown(), metricExport?.shutdown()]).then(
+        () => 'sent' as const,
+      );
       let timer: NodeJS.Timeout | undefined;
-      const late = new Promise((resolve) => {
-        timer = setTimeout(resolve, SHUTDOWN_MS);
+      const late = new Promise<'late'>((resolve) => {
+        timer = setTimeout(resolve, choice.closeMs ?? CLOSE_MS, 'late');
       });
-      await Promise.race([closing, late]);
+      const first = await Promise.race([closing, late]);
+      if (first === 'late') log.warn('telemetry export: the last figures and spans were not sent');
       clearTimeout(timer);
+      return first;
     },
   };
 }
@@ -65,7 +70,7 @@ function describeService(): Resource {
 
 /** A collector that is down is a line of our log, not of standard output. */
 function logDiagnostics(log: Logger): void {
-  const warn = (reason: string) => log.warn({ reason }, 'telemetry export');
+  const warn = (reason: string) => log.warn({ reason }, 'telemetry export failed');
   const quiet = () => {};
   const logger = { error: warn, warn, info: quiet, debug: quiet, verbose: quiet };
   diag.setLogger(logger, { logLevel: DiagLogLevel.WARN, suppressOverrideMessage: true });
