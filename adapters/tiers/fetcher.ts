@@ -28,10 +28,10 @@ export interface FetchDeadlines {
   readonly totalMs: number;
 }
 
-/** S3 answers in 200 ms; the largest adapter (2 GiB) comes in 40 s at 50 MB/s. */
-const DEADLINES: FetchDeadlines = { firstByteMs: 4_000, idleMs: 5_000, totalMs: 60_000 };
+/** S3 answers in 200 ms, or at its client's second try; the largest adapter (2 GiB) comes in 40 s at 50 MB/s. */
+const DEADLINES: FetchDeadlines = { firstByteMs: 10_000, idleMs: 5_000, totalMs: 60_000 };
 
-type FaultKind = 'unavailable' | 'denied' | 'invalid' | 'missing' | 'corrupt';
+type FaultKind = 'unavailable' | 'interrupted' | 'denied' | 'invalid' | 'missing' | 'corrupt';
 
 interface FaultRule {
   readonly maxTries: number;
@@ -43,7 +43,9 @@ interface FaultRule {
 }
 
 const FAULTS: Record<FaultKind, FaultRule> = {
-  unavailable: { maxTries: 3, rememberMs: 1_000, code: 'adapter_unavailable' },
+  /** A store tries again by itself where that may help (S3's client: three times); a body that breaks off is ours. */
+  unavailable: { maxTries: 1, rememberMs: 1_000, code: 'adapter_unavailable' },
+  interrupted: { maxTries: 3, rememberMs: 1_000, code: 'adapter_unavailable' },
   denied: { maxTries: 1, rememberMs: 5_000, code: 'adapter_unavailable', alert: 's3_auth' },
   invalid: { maxTries: 1, rememberMs: 5_000, code: 'adapter_unavailable', alert: 'store_invalid' },
   missing: {
@@ -64,6 +66,11 @@ const MAX_REMEMBERED = 1_000;
 /** A manifest names a file that is not there. */
 class MissingObject extends Error {
   override name = 'MissingObject';
+}
+
+/** The store answered, then its body failed. */
+class InterruptedBody extends Error {
+  override name = 'InterruptedBody';
 }
 
 export class Fetcher {
@@ -131,7 +138,8 @@ export class Fetcher {
         return;
       } catch (error) {
         const kind = kindOf(error);
-        if (kind === 'unavailable') this.#breaker.failed(clock.now());
+        const isDown = kind === 'unavailable' || kind === 'interrupted';
+        if (isDown) this.#breaker.failed(clock.now());
         else this.#breaker.succeeded();
         const isLast = !kind || attempt >= FAULTS[kind].maxTries || total.signal.aborted;
         if (isLast || !this.#budget.take()) throw error;
@@ -159,7 +167,7 @@ export class Fetcher {
     try {
       while (true) {
         wait.restart(idleMs, late(idleMs));
-        const next = await unlessAborted(body.next(), signal);
+        const next = await unlessAborted(body.next(), signal).catch(interrupted);
         wait.stop(); // what the reader does with it is no silence of the store's
         isDone = next.done === true;
         if (isDone) return;
@@ -198,11 +206,17 @@ const MESSAGES = {
   adapter_checksum_mismatch: 'The stored adapter is not what was published.',
 } as const;
 
+function interrupted(cause: unknown): never {
+  if (!(cause instanceof StoreError)) throw cause;
+  throw new InterruptedBody(cause.message, { cause });
+}
+
 /** Undefined for what is no fault of the store's: it is passed on. */
 function kindOf(error: unknown): FaultKind | undefined {
   if (error instanceof StoreError) {
     return error.kind === 'conflict' ? 'unavailable' : error.kind;
   }
+  if (error instanceof InterruptedBody) return 'interrupted';
   if (error instanceof MissingObject) return 'missing';
   if (error instanceof CorruptContent) return 'corrupt';
   return undefined;
