@@ -9,6 +9,9 @@ import { TENANT_PATTERN } from '../src/tenant.ts';
  */
 export const NAME_PATTERN = /^(?!.*\.\.)(?!__proto__$)[A-Za-z0-9_][A-Za-z0-9._-]{0,62}$/;
 
+/** As a model they mean something else than an adapter: nothing is published under them. */
+export const RESERVED_NAMES: ReadonlySet<string> = new Set(['base', 'default', 'ft']);
+
 /** A manifest of 4,096 targets and generous metrics is 100 KB; what is longer was not written by this program. */
 export const MAX_MANIFEST_BYTES = 1024 * 1024;
 /** The largest that the schema allows is 60 KB. */
@@ -122,7 +125,7 @@ export function pointerOf(aliases: Aliases['aliases'], alias: string): AliasPoin
 
 /** Where a name without version or alias leads. */
 export const LATEST = 'latest';
-export const ALIAS_FILE = 'alias.json';
+const ALIAS_FILE = 'alias.json';
 export const MANIFEST_FILE = 'manifest.json';
 /** Written first, on condition that it is absent: whoever wrote it owns the version's number. */
 export const CLAIM_FILE = 'publishing.json';

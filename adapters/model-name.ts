@@ -1,6 +1,6 @@
 // What a request's `model` may say, as a value: the base, the tenant's default, or terms that name adapters. A pure
 // reader of text: it knows no tenants, no store, and not what the base is called.
-import { LATEST, NAME_PATTERN } from './manifest.ts';
+import { LATEST, NAME_PATTERN, RESERVED_NAMES } from './manifest.ts';
 
 /** A version by number, or what an alias stands for now. */
 export type Selector =
@@ -32,8 +32,6 @@ const MAX_LENGTH = 300;
 const MAX_TERMS = 4;
 /** Beyond it an update drowns the base; sums of useful mixtures stay far below. */
 const MAX_WEIGHT = 4;
-/** They mean something else than an adapter, whatever is published under them. */
-const RESERVED_NAMES: ReadonlySet<string> = new Set(['base', 'default', 'ft']);
 
 /** A folder's name may be as long as a file system allows; a published one is checked by `NAME_PATTERN`. */
 const SEGMENT = /^(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$/;

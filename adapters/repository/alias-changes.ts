@@ -41,7 +41,8 @@ export function withRemoving(now: Aliases, versions: readonly number[]): Aliases
   const isGoing = (pointer: AliasPointer) => versionsOf(pointer).some((v) => versions.includes(v));
   const users = Object.entries(now.aliases).flatMap(([alias, to]) => (isGoing(to) ? [alias] : []));
   if (users.length > 0) {
-    const message = `${users.join(', ')} of ${now.name} leads to it: lead it elsewhere first.`;
+    const which = versions.map((version) => `${now.name}@${version}`).join(', ');
+    const message = `${which} is in use: lead ${users.join(', ')} elsewhere first.`;
     throw new ServeError('invalid_request', message, { param: 'version' });
   }
   if (versions.every((version) => now.removing.includes(version))) return now;

@@ -68,7 +68,7 @@ export function noVersion(of: VersionName): ServeError {
   return new ServeError('not_found', `${of.name} has no version ${of.version}.`);
 }
 
-export function noName(of: AdapterName): ServeError {
+function noName(of: AdapterName): ServeError {
   return new ServeError('not_found', `There is no adapter ${of.name}.`);
 }
 

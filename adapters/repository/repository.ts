@@ -8,6 +8,7 @@ import {
   type AliasPointer,
   keys,
   NAME_PATTERN,
+  RESERVED_NAMES,
   type VersionManifest,
 } from '../manifest.ts';
 import {
@@ -102,9 +103,9 @@ export function createAdapterRepository(
     label: store.label,
     publish: refusing((to, { directory }, options = {}) => {
       for (const alias of options.aliases ?? []) checkAlias(alias);
-      return publishFolder(parts, { ...checkName(to), directory }, options);
+      return publishFolder(parts, { ...checkNewName(to), directory }, options);
     }),
-    adopt: refusing((of, call = {}) => adoptFolder(parts, { ...of, ...checkName(of) }, call)),
+    adopt: refusing((of, call = {}) => adoptFolder(parts, { ...of, ...checkNewName(of) }, call)),
     readAliases: refusing(async (tenant, name, call) =>
       isName(tenant, name) ? pointers.read({ tenant, name }, call) : undefined,
     ),
@@ -141,6 +142,12 @@ function checkName({ tenant, name }: AdapterName): AdapterName {
   if (!TENANT_PATTERN.test(tenant)) throw badName('tenant', 'lower-case letters');
   if (!NAME_PATTERN.test(name)) throw badName('name', 'letters');
   return { tenant, name };
+}
+
+function checkNewName(to: AdapterName): AdapterName {
+  if (!RESERVED_NAMES.has(to.name)) return checkName(to);
+  const message = `As a model, '${to.name}' means something else: take another name.`;
+  throw new ServeError('invalid_request', message, { param: 'name' });
 }
 
 function checkAlias(alias: string): string {

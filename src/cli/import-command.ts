@@ -2,8 +2,16 @@
 import path from 'node:path';
 import type { Config } from '../config.ts';
 import { importModel } from '../import/import-model.ts';
-import type { ImportRequest } from './program.ts';
 import { createProgress } from './progress.ts';
+
+/** What the command line asks for. */
+export interface ImportRequest {
+  source: string;
+  outDir: string;
+  quantization: 'nf4' | 'none';
+  doubleQuantization: boolean;
+  isJson: boolean;
+}
 
 export interface ImportSettings extends Omit<ImportRequest, 'isJson'> {
   config: Config;

@@ -3,9 +3,13 @@
 /** By convention: 128 and the signal's number. */
 const EXIT_CODES = { SIGINT: 130, SIGTERM: 143 } as const;
 
-/** The signal is aborted, with an `AbortError`, when the process is asked to end. */
+let listening: AbortController | undefined;
+
+/** The signal is aborted, with an `AbortError`, when the process is asked to end: one signal, however often it is asked for. */
 export function listenForInterrupt(): AbortSignal {
+  if (listening) return listening.signal;
   const controller = new AbortController();
+  listening = controller;
   for (const name of ['SIGINT', 'SIGTERM'] as const) {
     process.on(name, () => {
       if (controller.signal.aborted) process.exit(EXIT_CODES[name]);

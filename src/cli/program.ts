@@ -5,17 +5,11 @@ import { type Config, type Flags, listSettings, loadConfig, redactConfig } from 
 import { ConfigError } from '../errors.ts';
 import type { TrainerRequest } from '../training.ts';
 import { VERSION } from '../version.ts';
+import { addAdapters } from './adapter-commands.ts';
+import type { ImportRequest } from './import-command.ts';
 import { addKeys } from './keys-commands.ts';
 import { EXIT, reportError, type Terminal } from './report-error.ts';
 import { addTraining, type TrainerOptions } from './training-commands.ts';
-
-export interface ImportRequest {
-  source: string;
-  outDir: string;
-  quantization: 'nf4' | 'none';
-  doubleQuantization: boolean;
-  isJson: boolean;
-}
 
 /** What the commands do; each resolves once it is done. */
 export interface Commands {
@@ -64,6 +58,7 @@ function createProgram(commands: Commands, terminal: Terminal): Command {
     });
   addServe(program, commands, terminal);
   addImport(program, commands);
+  addAdapters(program, terminal);
   addKeys(program, terminal);
   return program;
 }

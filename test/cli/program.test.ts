@@ -1,7 +1,8 @@
 // Command lines: what reaches the commands, and the exit code and text of each wrong one.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type ImportRequest, runCommandLine } from '../../src/cli/program.ts';
+import type { ImportRequest } from '../../src/cli/import-command.ts';
+import { runCommandLine } from '../../src/cli/program.ts';
 import type { Config } from '../../src/config.ts';
 import { ConfigError, FileError } from '../../src/errors.ts';
 import type { TrainerRequest } from '../../src/training.ts';

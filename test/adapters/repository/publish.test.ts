@@ -147,6 +147,15 @@ for (const [what, to] of Object.entries({
   });
 }
 
+for (const name of ['base', 'default', 'ft']) {
+  test(`nothing is published under the name ${name}`, async (t) => {
+    const { repository, adapter } = shelf(t);
+    await assert.rejects(repository.publish({ ...ZEN, name }, { directory: adapter(1) }), {
+      param: 'name',
+    });
+  });
+}
+
 test('what is no adapter is refused before anything is written', async (t) => {
   const { repository, store } = shelf(t);
   const directory = path.join(temporaryFolder(t), 'page');

@@ -1,0 +1,52 @@
+// A version's two files as they were published: every byte is checked against the manifest. In memory; where they go is
+// for others.
+import { createHash } from 'node:crypto';
+import { ServeError } from '../../src/errors.ts';
+import { adapterDigest } from '../digest.ts';
+import type { AdapterFiles } from '../files.ts';
+import { CONFIG_FILE, WEIGHTS_FILE } from '../files.ts';
+import type { VersionManifest } from '../manifest.ts';
+import type { StoreCall } from '../store/store.ts';
+import type { AdapterRepository } from './repository.ts';
+
+export interface FetchOptions extends StoreCall {
+  readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
+}
+
+/** Rejects with `ServeError`: `adapter_checksum_mismatch` naming the file, or `adapter_unavailable`. */
+export async function fetchVersion(
+  repository: Pick<AdapterRepository, 'openFile'>,
+  manifest: VersionManifest,
+  { onProgress, ...call }: FetchOptions = {},
+): Promise<AdapterFiles> {
+  const totalBytes = manifest.files[CONFIG_FILE].byteSize + manifest.files[WEIGHTS_FILE].byteSize;
+  let doneBytes = 0;
+  const read = async (file: keyof VersionManifest['files']) => {
+    const { byteSize, sha256 } = manifest.files[file];
+    const bytes = new Uint8Array(byteSize);
+    let filled = 0;
+    const { body } = await repository.openFile(manifest, file, call);
+    for await (const chunk of body) {
+      if (filled + chunk.length > byteSize)
+        throw mismatch(file, `is longer than ${byteSize} bytes`);
+      bytes.set(chunk, filled);
+      filled += chunk.length;
+      doneBytes += chunk.length;
+      onProgress?.(doneBytes, totalBytes);
+    }
+    if (filled < byteSize) throw mismatch(file, `ends after ${filled} of ${byteSize} bytes`);
+    const found = createHash('sha256').update(bytes).digest('hex');
+    if (found !== sha256) throw mismatch(file, `has the SHA-256 ${found}, not ${sha256}`);
+    return bytes;
+  };
+  const configBytes = await read(CONFIG_FILE);
+  const weightsBytes = await read(WEIGHTS_FILE);
+  const digest = adapterDigest(configBytes, weightsBytes);
+  if (digest !== manifest.digest) throw mismatch('manifest.json', 'has the digest of others');
+  return { configBytes, weightsBytes, digest };
+}
+
+function mismatch(file: string, fault: string): ServeError {
+  const message = `The stored adapter is not what was published: ${file} ${fault}.`;
+  return new ServeError('adapter_checksum_mismatch', message, { param: file });
+}

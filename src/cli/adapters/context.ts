@@ -1,0 +1,165 @@
+// What every command about published adapters works with, and what its user is told when it fails.
+
+import { Writable } from 'node:stream';
+import { pointerOf, type VersionManifest, versionsOf } from '../../../adapters/manifest.ts';
+import { parseModelName, type Selector } from '../../../adapters/model-name.ts';
+import type { AdapterRepository } from '../../../adapters/repository/repository.ts';
+import { StoreError, type StoreErrorKind } from '../../../adapters/store/store.ts';
+import { type Config, loadConfig } from '../../config.ts';
+import { ServeError, UsageError } from '../../errors.ts';
+import { listenForInterrupt } from '../interrupt.ts';
+import { openRepository } from '../open-repository.ts';
+import { createProgress, type Progress, type ProgressStream } from '../progress.ts';
+import type { Terminal } from '../report-error.ts';
+
+/** Flags that all of them take. */
+export interface CommonOptions {
+  readonly store?: string;
+  readonly tenant: string;
+  readonly json?: true;
+}
+
+export interface AdapterContext {
+  readonly config: Config;
+  readonly repository: AdapterRepository;
+  readonly tenant: string;
+  readonly terminal: Terminal;
+  readonly progress: Progress;
+  readonly signal: AbortSignal;
+  /** One result: as JSON, or as the text. */
+  answer(json: unknown, text: string): void;
+}
+
+export async function withRepository(
+  { store, tenant, json }: CommonOptions,
+  terminal: Terminal,
+  work: (context: AdapterContext) => Promise<void>,
+): Promise<void> {
+  const config = loadConfig(store === undefined ? {} : { store });
+  const repository = await openRepository(config);
+  const progress = createProgress(progressStream(terminal));
+  try {
+    await work({
+      config,
+      repository,
+      tenant,
+      terminal,
+      progress,
+      signal: listenForInterrupt(),
+      answer: (value, text) => terminal.out(`${json ? JSON.stringify(value) : text}\n`),
+    });
+  } catch (error) {
+    throw explain(error, repository.label);
+  } finally {
+    progress.end();
+  }
+}
+
+/** A bar needs the terminal itself; lines go where the command's other lines go. */
+function progressStream(terminal: Terminal): ProgressStream {
+  if (process.stderr.isTTY) return process.stderr;
+  return new Writable({
+    write(text, _encoding, done) {
+      terminal.error(String(text));
+      done();
+    },
+  });
+}
+
+/** An adapter as it is named on the command line. */
+export interface NamedAdapter {
+  readonly name: string;
+  readonly selector: Selector;
+}
+
+/** `name`, `name@version` or `name:alias`. */
+export function parseReference(text: string): NamedAdapter {
+  const parsed = parseModelName(text);
+  const [term, ...others] = parsed?.kind === 'adapters' ? parsed.terms : [];
+  if (!term || others.length > 0 || term.weight !== 1) {
+    throw new UsageError(`${text}: must be NAME, NAME@VERSION or NAME:ALIAS`);
+  }
+  return term.adapter;
+}
+
+/** The one version that the reference stands for. */
+export async function findVersion(
+  { repository, tenant, signal }: AdapterContext,
+  reference: string,
+): Promise<VersionManifest> {
+  const { name, selector } = parseReference(reference);
+  const version =
+    selector.kind === 'version'
+      ? selector.version
+      : await versionOfAlias({ repository, tenant, signal }, name, selector.alias);
+  const manifest = await repository.readManifest(tenant, name, version, { signal });
+  if (manifest) return manifest;
+  const versions = await repository.listVersions(tenant, name, { signal });
+  if (versions.length === 0) throw await noAdapter({ repository, tenant }, name);
+  const list = versions.map((other) => other.version).join(', ');
+  throw new ServeError('not_found', `${name} has no version ${version}; it has ${list}`);
+}
+
+async function versionOfAlias(
+  { repository, tenant, signal }: Pick<AdapterContext, 'repository' | 'tenant' | 'signal'>,
+  name: string,
+  alias: string,
+): Promise<number> {
+  const found = await repository.readAliases(tenant, name, { signal });
+  const aliases = found?.aliases.aliases ?? {};
+  const pointer = pointerOf(aliases, alias);
+  const [version, ...others] = pointer ? versionsOf(pointer) : [];
+  if (version === undefined) {
+    const names = Object.keys(aliases);
+    if (names.length === 0) throw await noAdapter({ repository, tenant }, name);
+    throw new ServeError('not_found', `${name} has no alias ${alias}; it has ${names.join(', ')}`);
+  }
+  if (others.length === 0) return version;
+  const choices = [version, ...others].map((number) => `${name}@${number}`).join(' or ');
+  throw new UsageError(`${name}:${alias} is split between versions: name one, ${choices}`);
+}
+
+/** With the names that there are: a typing error is the usual reason. */
+export async function noAdapter(
+  { repository, tenant }: Pick<AdapterContext, 'repository' | 'tenant'>,
+  name: string,
+): Promise<ServeError> {
+  const names = await repository.listNames(tenant);
+  const others =
+    names.length > 0
+      ? `it has ${names.slice(0, 20).join(', ')}`
+      : 'it has none; lorikeet adapters push';
+  return new ServeError(
+    'not_found',
+    `tenant ${tenant} has no adapter ${name} in ${repository.label}; ${others}`,
+  );
+}
+
+/** What to do about a store that fails, by kind: for a bucket, and for a folder. */
+const ADVICE: Record<StoreErrorKind, readonly [string, string]> = {
+  denied: [
+    'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE) of somebody who may use it',
+    'see that you may read and write it',
+  ],
+  unavailable: [
+    'see that it is up and that AWS_ENDPOINT_URL and AWS_REGION lead to it, then run the command again: it goes on where it was',
+    'see that its disk is there and has room, then run the command again: it goes on where it was',
+  ],
+  invalid: [
+    'see that the bucket exists and that LORIKEET_STORE or --store names it',
+    'see that the folder exists and that LORIKEET_STORE or --store names it',
+  ],
+  conflict: [
+    'somebody else changes the same adapter: run the command again',
+    'somebody else changes the same adapter: run the command again',
+  ],
+};
+
+/** The reason behind an answer that is meant for clients of a server, and what helps. */
+function explain(error: unknown, label: string): unknown {
+  if (!(error instanceof ServeError) || !(error.cause instanceof StoreError)) return error;
+  const { kind, message } = error.cause;
+  const advice = ADVICE[kind][label.startsWith('s3:') ? 0 : 1];
+  const where = message.includes(label) ? '' : `${label}: `;
+  return new ServeError(error.code, `${where}${message}\n  ${advice}`, { cause: error });
+}

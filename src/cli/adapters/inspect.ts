@@ -1,0 +1,52 @@
+// lorikeet adapters inspect and verify: what a version's manifest says, and whether its files are that.
+import { inspectAdapter } from '../../../adapters/inspect.ts';
+import type { VersionManifest } from '../../../adapters/manifest.ts';
+import { fetchVersion } from '../../../adapters/repository/fetch.ts';
+import { formatBytes, formatTime } from '../table.ts';
+import { type AdapterContext, findVersion } from './context.ts';
+
+/** By the manifest alone. */
+export async function inspect(context: AdapterContext, reference: string): Promise<void> {
+  const manifest = await findVersion(context, reference);
+  context.answer(manifest, describe(manifest));
+}
+
+function describe(manifest: VersionManifest): string {
+  const { name, version, rank, targets, digest, job, metrics } = manifest;
+  const rows: [string, string][] = [
+    ['adapter', `${name}@${version}`],
+    ['published', `${formatTime(manifest.created_at)} UTC`],
+    ['rank', `${rank}`],
+    ['targets', targets.join(' ')],
+    ['digest', digest],
+    ['base', manifest.base_digest ?? 'not recorded'],
+    ...Object.entries(manifest.files).map(([file, { byteSize, sha256 }]): [string, string] => [
+      file,
+      `${formatBytes(byteSize)}, SHA-256 ${sha256}`,
+    ]),
+    ...(job === undefined ? [] : [['job', job] as [string, string]]),
+    ...Object.entries(metrics ?? {}).map(([key, value]): [string, string] => [
+      key,
+      JSON.stringify(value),
+    ]),
+  ];
+  const width = Math.max(...rows.map(([key]) => key.length));
+  return rows.map(([key, value]) => `${key.padEnd(width)}  ${value}`).join('\n');
+}
+
+/** By every byte. */
+export async function verify(context: AdapterContext, reference: string): Promise<void> {
+  const { repository, signal, progress } = context;
+  const manifest = await findVersion(context, reference);
+  const files = await fetchVersion(repository, manifest, {
+    signal,
+    onProgress: (done, total) => progress.update('verify', done, total, formatBytes(total)),
+  });
+  progress.end();
+  const { moduleCount } = await inspectAdapter(files);
+  const { name, version, digest } = manifest;
+  context.answer(
+    { verified: true, name, version, digest },
+    `${name}@${version} is what was published: ${moduleCount} linears, digest ${digest}`,
+  );
+}

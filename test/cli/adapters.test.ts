@@ -1,0 +1,163 @@
+// lorikeet adapters: every command on a store in a folder, what it answers and how it refuses.
+import assert from 'node:assert/strict';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { type Commands, runCommandLine } from '../../src/cli/program.ts';
+import { writeAdapter } from '../adapters/repository/shelf.ts';
+import { temporaryFolder } from '../fixtures.ts';
+
+const unused = () => Promise.reject(new Error('another command ran'));
+const commands = { serve: unused, import: unused, trainer: unused } as unknown as Commands;
+
+/** A folder with a store in it, and the command on that. */
+function shop(t: TestContext) {
+  const home = temporaryFolder(t);
+  const store = path.join(home, 'store');
+  mkdirSync(store);
+  async function run(line: string) {
+    const outcome = { code: -1, out: '', error: '' };
+    const place = line.includes('--store') ? [] : ['--store', store];
+    const args = ['adapters', ...line.split(' '), ...place];
+    outcome.code = await runCommandLine(args, commands, {
+      out: (text) => {
+        outcome.out += text;
+      },
+      error: (text) => {
+        outcome.error += text;
+      },
+    });
+    return outcome;
+  }
+  return { home, store, run, adapter: (seed: number) => writeAdapter(home, seed) };
+}
+
+test('an adapter is pushed, listed, inspected, verified and pulled again, the same bytes', async (t) => {
+  const { home, adapter, run } = shop(t);
+  const directory = adapter(1);
+  const pushed = await run(`push ${directory} --name zen --alias stable`);
+  assert.equal(pushed.code, 0, pushed.error);
+  assert.match(pushed.out, /^zen@1 is published \(rank 2, q_proj v_proj, /);
+  assert.match(pushed.out, /model "zen" or "zen:latest" or "zen:stable"/);
+  assert.match(pushed.error, /^push: 100 % /m);
+  const [listed, versions, inspected, verified, pulled] = await Promise.all([
+    run('ls'),
+    run('ls zen --json'),
+    run('inspect zen:stable --json'),
+    run('verify zen'),
+    run(`pull zen@1 --out ${path.join(home, 'copy')}`),
+  ]);
+  assert.match(listed.out, /^zen {2}.* latest → 1, stable → 1$/m);
+  const { aliases } = JSON.parse(versions.out);
+  assert.deepEqual(aliases, { latest: { version: 1 }, stable: { version: 1 } });
+  const manifest = JSON.parse(inspected.out);
+  assert.equal(manifest.version, 1);
+  assert.match(verified.out, /^zen@1 is what was published: 6 linears/);
+  assert.equal(pulled.code, 0, pulled.error);
+  assert.deepEqual(readdirSync(path.join(home, 'copy')).sort(), [
+    'adapter_config.json',
+    'adapter_model.safetensors',
+    'manifest.json',
+  ]);
+  for (const file of ['adapter_config.json', 'adapter_model.safetensors']) {
+    const bytes = readFileSync(path.join(home, 'copy', file));
+    assert.ok(bytes.equals(readFileSync(path.join(directory, file))));
+  }
+});
+
+test('aliases are split, rolled back and removed; versions go and their files after them', async (t) => {
+  const { adapter, run } = shop(t);
+  await run(`push ${adapter(1)} --name zen`);
+  const second = JSON.parse((await run(`push ${adapter(2)} --name zen --json`)).out);
+  assert.deepEqual([second.published, second.version], [true, 2]);
+  const again = JSON.parse((await run(`push ${adapter(1)} --name zen --json`)).out);
+  assert.deepEqual([again.published, again.version], [false, 1]);
+  const split = await run('alias zen stable --split 90:1,10:2 --json');
+  assert.deepEqual(JSON.parse(split.out).pointer.split, [
+    { percent: 90, version: 1 },
+    { percent: 10, version: 2 },
+  ]);
+  const ambiguous = await run('inspect zen:stable');
+  assert.equal(ambiguous.code, 2);
+  assert.match(ambiguous.error, /zen@1 or zen@2/);
+  await run('alias zen stable 2');
+  assert.match((await run('alias zen stable --rollback')).out, /leads to 90 % 1, 10 % 2/);
+  const used = await run('rm zen@2 --yes');
+  assert.equal(used.code, 1);
+  assert.match(used.error, /zen@2 is in use: lead latest, stable elsewhere/);
+  assert.equal((await run('rm zen:stable --yes')).code, 0);
+  assert.equal((await run('rm zen@1')).code, 2);
+  assert.equal((await run('rm zen@1 --yes')).code, 0);
+  assert.match((await run('ls zen')).out, /^zen@2 /m);
+  assert.match((await run('gc')).out, /0 removed versions, 0 unfinished/);
+  assert.match((await run('gc --grace 0')).out, /1 removed versions/);
+});
+
+test('a wrong line ends with 2, an absence with 1, a wrong setting with 78, each with what to do', async (t) => {
+  const { home, adapter, run } = shop(t);
+  await run(`push ${adapter(1)} --name zen`);
+  const cases: [string, number, RegExp][] = [
+    ['inspect zne', 1, /no adapter zne .*it has zen/],
+    ['inspect zen@7', 1, /zen has no version 7; it has 1/],
+    ['inspect zen:gold', 1, /no alias gold; it has latest/],
+    ['inspect ../zen', 2, /must be NAME, NAME@VERSION or NAME:ALIAS/],
+    ['alias zen stable', 2, /needs one of VERSION, --split and --rollback/],
+    ['alias zen stable --split 50:1,40:1', 2, /shares are 90 %/],
+    ['alias zen stable 9', 1, /no version 9/],
+    ['gc --grace soon', 2, /hours/],
+    [`push ${adapter(1)} --name base`, 1, /take another name/],
+    [`push ${adapter(1)} --name zen --base ${home}`, 78, /no imported model/],
+    [`push ${path.join(home, 'nothing')} --name zen`, 1, /adapter_config.json: is missing/],
+    [`pull zen --out ${home}`, 2, /is not empty/],
+    [
+      `ls --store ${path.join(home, 'nowhere')}`,
+      1,
+      /nowhere does not exist\n {2}see that the folder exists/,
+    ],
+  ];
+  const outcomes = await Promise.all(cases.map(([line]) => run(line)));
+  for (const [i, [line, code, pattern]] of cases.entries()) {
+    assert.equal(outcomes[i]!.code, code, `${line}: ${outcomes[i]!.error}`);
+    assert.match(outcomes[i]!.error, pattern, line);
+  }
+});
+
+test('with --base an adapter is checked against the base, and bound to it', async (t) => {
+  const { adapter, run } = shop(t);
+  const { code, error } = await run(`push ${adapter(1)} --name zen --base models/toy`);
+  assert.equal(code, 1);
+  assert.match(error, /shape \[2,8\], expected/);
+  assert.match((await run('ls')).out, /has no adapters/);
+});
+
+test('verify names the file that is not what was published', async (t) => {
+  const { home, adapter, run } = shop(t);
+  await run(`push ${adapter(1)} --name zen`);
+  const file = path.join(home, 'store/local/zen/1/adapter_model.safetensors');
+  const bytes = readFileSync(file);
+  for (const [bad, pattern] of [
+    [bytes.subarray(0, -1), /ends after/],
+    [Buffer.concat([bytes, bytes]), /is longer than/],
+    [Buffer.from(bytes).fill(1, bytes.length - 1), /has the SHA-256/],
+  ] as const) {
+    writeFileSync(file, bad);
+    const { code, error } = await run('verify zen');
+    assert.equal(code, 1);
+    assert.match(error, /adapter_model.safetensors/);
+    assert.match(error, pattern);
+  }
+});
+
+test('files that lie in the store by hand are adopted', async (t) => {
+  const { store, adapter, run } = shop(t);
+  const folder = path.join(store, 'local/zen/4');
+  mkdirSync(folder, { recursive: true });
+  const directory = adapter(1);
+  for (const file of readdirSync(directory)) {
+    writeFileSync(path.join(folder, file), readFileSync(path.join(directory, file)));
+  }
+  assert.match((await run('ls')).out, /has no adapters/);
+  assert.equal((await run('adopt zen')).code, 2);
+  assert.match((await run('adopt zen@4')).out, /zen@4 is published \(rank 2\)/);
+  assert.match((await run('ls zen')).out, /^zen@4 .* latest$/m);
+});
