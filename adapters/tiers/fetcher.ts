@@ -98,6 +98,11 @@ export class Fetcher {
     return this.#queue.size;
   }
 
+  /** Whether the breaker is open: nobody asks, as the store does not answer. */
+  get isPaused(): boolean {
+    return this.#breaker.pauseMs(this.#options.clock.now()) > 0;
+  }
+
   /**
    * Gives `write` the version's files when its turn comes; more than once where a try fails. Rejects with `ServeError`,
    * or with what `write` itself throws. Whoever asks is `owner`.

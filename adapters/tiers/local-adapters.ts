@@ -40,6 +40,8 @@ export interface LocalAdaptersStats {
   readonly evictions: number;
   /** Under way or waiting for their turn. */
   readonly fetching: number;
+  /** Nothing is fetched for a while, as the store does not answer. */
+  readonly isPaused: boolean;
   /** Versions asked for: found on the disk, fetched, or neither. */
   readonly hits: number;
   readonly fetched: number;
@@ -122,6 +124,7 @@ class TieredAdapters implements LocalAdapters {
       diskCount: sum(places.map(({ count }) => count)),
       evictions: sum(places.map(({ evictions }) => evictions)),
       fetching: this.#fetcher?.size ?? 0,
+      isPaused: this.#fetcher?.isPaused ?? false,
       ...this.#counts,
     };
   }

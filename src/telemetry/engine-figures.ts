@@ -63,6 +63,12 @@ export class AdapterNames {
   }
 }
 
+/** Of the disk tier, and of the store behind it. */
+export interface DiskFigures extends TierFigures {
+  readonly fetching: number;
+  readonly isPaused: boolean;
+}
+
 /** Sets the engine's instruments; without figures, those of an engine that does not answer. */
 export class EngineMetrics {
   readonly #metrics: Metrics;
@@ -120,7 +126,13 @@ export class EngineMetrics {
   }
 }
 
-export function setTier(metrics: Metrics, tier: 'ram' | 'disk', figures: TierFigures): void {
+export function setDisk(metrics: Metrics, figures: DiskFigures): void {
+  setTier(metrics, 'disk', figures);
+  metrics.set('fetches', {}, figures.fetching);
+  metrics.set('storePaused', {}, figures.isPaused ? 1 : 0);
+}
+
+function setTier(metrics: Metrics, tier: 'ram' | 'disk', figures: TierFigures): void {
   metrics.set('cacheBytes', { tier }, figures.bytes);
   metrics.set('cacheAdapters', { tier }, figures.adapters);
   metrics.set('cacheHits', { tier }, figures.hits);

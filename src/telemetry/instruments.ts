@@ -231,6 +231,18 @@ export const INSTRUMENTS = {
     'Adapters in a tier (slot: attached to the engine).',
     TIER,
   ),
+  fetches: gauge(
+    'lorikeet_adapter_fetches',
+    '{adapter}',
+    'Adapters that are being fetched from the store, or wait for it.',
+    NONE,
+  ),
+  storePaused: gauge(
+    'lorikeet_store_breaker_open',
+    '1',
+    'Whether the store is not asked for a while, as it does not answer.',
+    NONE,
+  ),
   loadDuration: histogram(
     'lorikeet_adapter_load_duration_seconds',
     's',

@@ -3,10 +3,10 @@
 import { VERSION } from '../version.ts';
 import {
   AdapterNames,
+  type DiskFigures,
   type EngineFigures,
   EngineMetrics,
-  setTier,
-  type TierFigures,
+  setDisk,
 } from './engine-figures.ts';
 import { Exchange } from './exchange.ts';
 import { GEN_AI } from './gen-ai.ts';
@@ -123,8 +123,8 @@ export class Telemetry {
     this.metrics.onCollect(async () => engine.set(await read(), nowS()));
   }
 
-  watchDisk(read: () => TierFigures): void {
-    this.metrics.onCollect(() => setTier(this.metrics, 'disk', read()));
+  watchDisk(read: () => DiskFigures): void {
+    this.metrics.onCollect(() => setDisk(this.metrics, read()));
   }
 
   /** For Prometheus. */
