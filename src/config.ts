@@ -109,6 +109,12 @@ const SETTINGS = {
     help: 'file of tenants and API keys (default: LORIKEET_HOME/keys.json where it exists)',
     schema: folder.optional(),
   },
+  keysJson: {
+    env: 'LORIKEET_KEYS_JSON',
+    help: 'the text of a keys file, where there is no file system for one; holds until the server ends',
+    schema: z.string().optional(),
+    isSecret: true,
+  },
   keyPepper: {
     env: 'LORIKEET_KEY_PEPPER',
     help: 'secret that keys are hashed with beside themselves; keys made with another are invalid',

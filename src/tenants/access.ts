@@ -6,8 +6,9 @@ import { ConfigError, FileError, ServeError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { LOCAL_TENANT, type Tenant } from '../tenant.ts';
 import { createKeyDigest } from './api-key.ts';
-import { keysPath } from './keys-file.ts';
-import { WatchedKeys } from './watched-keys.ts';
+import { KeyRing } from './key-ring.ts';
+import { keysPath, parseKeysFile } from './keys-file.ts';
+import { WatchedKeys, type WatchedKeysOptions } from './watched-keys.ts';
 
 /** An `Authorization` header → its tenant; throws `ServeError` (401) where it is nobody's. */
 export type Authenticate = (authorization: string | undefined) => Tenant;
@@ -25,18 +26,22 @@ LOOPBACK.addAddress('::1', 'ipv6');
 
 const BEARER = /^Bearer +([^ ]+) *$/i;
 
-type AccessSettings = Pick<Config, 'keys' | 'keyPepper' | 'home' | 'host' | 'allowOpen'>;
+type AccessSettings = Pick<
+  Config,
+  'keys' | 'keysJson' | 'keyPepper' | 'home' | 'host' | 'allowOpen'
+>;
+
+interface OpenKeys {
+  find(key: string): Tenant | undefined;
+  close(): void;
+}
 
 /** @throws ConfigError where the keys file is faulty, or the server would be open to a network. */
 export async function openAccess(settings: AccessSettings, log: Logger): Promise<Access> {
-  const { host, allowOpen, keyPepper } = settings;
-  const file = keysPath(settings);
-  const keys = await openKeys(file, keyPepper, log);
+  const { host, allowOpen } = settings;
+  const keys = await openKeys(settings, log);
   if (keys) {
     return { kind: 'keys', authenticate: createAuthenticate(keys), close: () => keys.close() };
-  }
-  if (settings.keys !== undefined) {
-    throw new ConfigError([`--keys: there is no ${file} (lorikeet keys create makes it)`]);
   }
   const isLocal = isLoopback(host);
   if (!isLocal && !allowOpen) {
@@ -54,7 +59,7 @@ export function authenticateAsLocal(): Tenant {
   return LOCAL_TENANT;
 }
 
-export function createAuthenticate(keys: Pick<WatchedKeys, 'find'>): Authenticate {
+export function createAuthenticate(keys: Pick<OpenKeys, 'find'>): Authenticate {
   return (authorization) => {
     const tenant = keys.find(BEARER.exec(authorization ?? '')?.[1] ?? '');
     if (tenant) return tenant;
@@ -69,12 +74,33 @@ function isLoopback(host: string): boolean {
   return family !== 0 && LOOPBACK.check(host, family === 4 ? 'ipv4' : 'ipv6');
 }
 
-async function openKeys(file: string, pepper: string | undefined, log: Logger) {
-  try {
-    return await WatchedKeys.open(file, { digest: createKeyDigest(pepper), log });
-  } catch (error) {
-    const isExpected = error instanceof FileError || (error as NodeJS.ErrnoException).code;
-    if (isExpected) throw new ConfigError([`${file}: ${(error as Error).message}`]);
-    throw error;
+/** Undefined: there are none. */
+async function openKeys(settings: AccessSettings, log: Logger): Promise<OpenKeys | undefined> {
+  const { keysJson, keyPepper } = settings;
+  const digest = createKeyDigest(keyPepper);
+  if (keysJson === undefined) return openFile(settings, { digest, log });
+  if (settings.keys !== undefined) {
+    throw new ConfigError(['LORIKEET_KEYS_JSON: --keys names a file already']);
   }
+  try {
+    const ring = new KeyRing(parseKeysFile(keysJson), digest);
+    return { find: (key) => ring.find(key), close() {} };
+  } catch (error) {
+    throw toConfigError('LORIKEET_KEYS_JSON', error);
+  }
+}
+
+async function openFile(settings: AccessSettings, options: WatchedKeysOptions) {
+  const file = keysPath(settings);
+  const keys = await WatchedKeys.open(file, options).catch((error) => {
+    throw toConfigError(file, error);
+  });
+  if (keys || settings.keys === undefined) return keys;
+  throw new ConfigError([`--keys: there is no ${file} (lorikeet keys create makes it)`]);
+}
+
+/** A faulty file, or one that cannot be read, is the operator's; anything else is ours. */
+function toConfigError(where: string, error: unknown): unknown {
+  const isExpected = error instanceof FileError || (error as NodeJS.ErrnoException).code;
+  return isExpected ? new ConfigError([`${where}: ${(error as Error).message}`]) : error;
 }

@@ -12,7 +12,13 @@ const log = createLog('silent');
 const key = makeKey('acme');
 
 function settings(given: Partial<Parameters<typeof openAccess>[0]> = {}) {
-  const base = { keys: undefined, keyPepper: undefined, host: '127.0.0.1', allowOpen: false };
+  const base = {
+    keys: undefined,
+    keysJson: undefined,
+    keyPepper: undefined,
+    host: '127.0.0.1',
+    allowOpen: false,
+  };
   return { ...base, home: scratchFolder(), ...given };
 }
 
@@ -65,6 +71,20 @@ test('a keys file that was named and is not there, or is faulty, is a wrong sett
   writeFileSync(file, '{}');
   await assert.rejects(openAccess(settings({ keys: file }), log), { name: 'ConfigError' });
   await assert.rejects(openAccess(settings({ keys: home }), log), { name: 'ConfigError' });
+});
+
+test('the environment may hold the keys, on any address, but not beside a file that is named', async () => {
+  const keysJson = JSON.stringify(keysFileOf([key]));
+  const access = await openAccess(settings({ keysJson, host: '0.0.0.0' }), log);
+  assert.equal(access.kind, 'keys');
+  assert.equal(access.authenticate(`Bearer ${key.text}`).id, 'acme');
+  const both = settings({ keysJson, keys: '/etc/keys.json' });
+  await assert.rejects(openAccess(both, log), { name: 'ConfigError' });
+  const secret = `{"version":1,"keys":"${key.text}"`;
+  await assert.rejects(openAccess(settings({ keysJson: secret }), log), {
+    name: 'ConfigError',
+    message: 'LORIKEET_KEYS_JSON: keys file: is no JSON',
+  });
 });
 
 test('another pepper makes every key invalid', async () => {
