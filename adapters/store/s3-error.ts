@@ -9,6 +9,8 @@ const KIND_OF_NAME: Readonly<Record<string, StoreErrorKind>> = {
   NoSuchBucket: 'invalid',
   InvalidBucketName: 'invalid',
   AuthorizationHeaderMalformed: 'invalid',
+  // Of the address that AWS_ENDPOINT_URL has.
+  ERR_INVALID_URL: 'invalid',
   CredentialsProviderError: 'denied',
   TokenProviderError: 'denied',
   ExpiredToken: 'denied',
@@ -41,12 +43,13 @@ interface ServiceError {
 
 /** @param what the object or folder, for people: `s3://bucket/key` */
 export function toStoreError(what: string, cause: unknown): StoreError {
-  const { name = '', code, message } = cause as ServiceError;
-  if (message === 'Region is missing') {
+  const { name = '', code = '', message = '' } = cause as ServiceError;
+  if (/^Region (is missing|not accepted)/.test(message)) {
     return new StoreError('invalid', 'set AWS_REGION (us-east-1, where a service has none)');
   }
   const status = statusOf(cause);
-  const kind = KIND_OF_NAME[name] ?? KIND_OF_STATUS[status ?? 0] ?? 'unavailable';
+  const kind =
+    KIND_OF_NAME[name] ?? KIND_OF_NAME[code] ?? KIND_OF_STATUS[status ?? 0] ?? 'unavailable';
   const said = [name === 'Error' ? undefined : name, code, status].filter(Boolean).join(' ');
   return new StoreError(kind, `${what}: ${said || 'no answer'}`, { cause });
 }

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { after, type TestContext, test } from 'node:test';
 import { createS3Store, type S3StoreOptions } from '../../adapters/store/s3.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import {
@@ -24,15 +24,20 @@ const OPTIONS = { isPathStyle: true, checksums: 'when_supported' } as const;
 /** Short enough for a test, long enough for a busy machine. */
 const DEADLINES = { connectMs: 2_000, firstByteMs: 600, idleMs: 400 };
 
+/** Of the suite, which asks for an empty store each time: a prefix of its own is one. */
+const shared = skip ? undefined : await startS3Server({ after });
+let opened = 0;
+
 for (const checksums of ['when_supported', 'when_required'] as const) {
   storeConformance({
     name: `s3, checksums ${checksums}`,
     skip,
     largeBytes: 20 * 2 ** 20,
-    async open(t) {
-      const connection = await startS3Server(t);
-      const place = { bucket: connection.bucket, prefix: 'some/prefix' };
-      return createS3Store(place, { ...OPTIONS, checksums, connection });
+    async open() {
+      assert(shared);
+      opened += 1;
+      const place = { bucket: shared.bucket, prefix: `some/prefix-${opened}` };
+      return createS3Store(place, { ...OPTIONS, checksums, connection: shared });
     },
   });
 }
@@ -127,7 +132,7 @@ test('two clients that race over the parts of a large object: one wins', { skip 
 test('a large object is put and read in bounded memory', { skip }, async (t) => {
   const server = await startS3Server(t);
   const store = openWith(server);
-  const byteSize = 192 * 2 ** 20;
+  const byteSize = 128 * 2 ** 20;
   const file = await largeFile(t, byteSize);
   let highest = 0;
   const watch = setInterval(() => {
@@ -259,6 +264,27 @@ for (const fault of [
   });
 }
 
+test('credentials that expired are denied at the first try', { skip }, async (t) => {
+  const { proxy, store } = await startFaulty(t);
+  proxy.script = () => ({ kind: 'status', status: 400, code: 'ExpiredToken' });
+  await assert.rejects(store.get('a'), ofKind('denied'));
+  assert.equal(proxy.requests.length, 1);
+});
+
+test('credentials that end soon are asked for again', { skip }, async (t) => {
+  const server = await startS3Server(t);
+  let asked = 0;
+  const credentials = async () => {
+    asked += 1;
+    return { ...server.credentials, expiration: new Date(Date.now() + 60_000) };
+  };
+  const store = openWith(server, { credentials });
+  await store.put('a', bytesOf('one'));
+  const before = asked;
+  assert.equal(await readText(store, 'a'), 'one');
+  assert(asked > before);
+});
+
 test('403 is denied at the first try', { skip }, async (t) => {
   const { proxy, store } = await startFaulty(t);
   proxy.script = () => ({ kind: 'status', status: 403 });
@@ -302,20 +328,38 @@ test('parts that were completed without an answer are there, and at most a confl
   assert.equal((await direct.head('large'))?.byteSize, 17 * 2 ** 20);
 });
 
+/** Sets variables for one test, once in it. */
+function setEnvironment(t: TestContext, values: Readonly<Record<string, string>>): void {
+  const before = { ...process.env };
+  Object.assign(process.env, values);
+  t.after(() => {
+    for (const name of Object.keys(values)) {
+      if (before[name] === undefined) delete process.env[name];
+      else process.env[name] = before[name];
+    }
+  });
+}
+
 test('the environment alone leads to the server', { skip }, async (t) => {
   const server = await startS3Server(t);
-  for (const [name, value] of Object.entries(environmentOf(server.endpoint))) {
-    const before = process.env[name];
-    process.env[name] = value;
-    t.after(() => {
-      if (before === undefined) delete process.env[name];
-      else process.env[name] = before;
-    });
-  }
+  setEnvironment(t, environmentOf(server.endpoint));
   const store = createS3Store({ bucket: server.bucket, prefix: '' }, OPTIONS);
   await store.put('a', bytesOf('one'));
   assert.equal(fs.readFileSync(path.join(server.folder, server.bucket, 'a'), 'utf8'), 'one');
 });
+
+for (const [what, kind, change] of [
+  ['no credentials', 'denied', { AWS_ACCESS_KEY_ID: '', AWS_SECRET_ACCESS_KEY: '' }],
+  ['no region', 'invalid', { AWS_REGION: '' }],
+  ['an endpoint that is no URL', 'invalid', { AWS_ENDPOINT_URL_S3: 'no address' }],
+] as const) {
+  test(`an environment with ${what} is ${kind} for every call`, { skip }, async (t) => {
+    setEnvironment(t, { ...environmentOf('http://127.0.0.1:9'), ...change });
+    const store = createS3Store({ bucket: 'adapters', prefix: '' }, OPTIONS);
+    await rejectsEverywhere(store, kind);
+    if (what === 'no region') await assert.rejects(store.get('a'), /AWS_REGION/);
+  });
+}
 
 async function readWhole(store: ObjectStore): Promise<Buffer> {
   const found = await store.get('a');
