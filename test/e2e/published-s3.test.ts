@@ -1,0 +1,187 @@
+// Publishing to a real S3 server: publishers that are killed at each of their calls or at any moment, publishers that
+// race, and the command as its users run it.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { after, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fetchVersion } from '../../adapters/repository/fetch.ts';
+import {
+  type AdapterRepository,
+  createAdapterRepository,
+} from '../../adapters/repository/repository.ts';
+import { createS3Store } from '../../adapters/store/s3.ts';
+import { writeAdapter } from '../adapters/repository/shelf.ts';
+import { seededRandom, temporaryFolder } from '../fixtures.ts';
+import { environmentOf, prepareS3Server, startS3Server } from './s3-server.ts';
+
+const skip = await prepareS3Server();
+const server = skip ? undefined : await startS3Server({ after });
+const ZEN = { tenant: 'local', name: 'zen' };
+let shelves = 0;
+
+/** A prefix of its own, a repository on it, and processes that publish there. */
+function openShelf(t: { after(fn: () => unknown): void }) {
+  assert(server);
+  const prefix = `shelf-${++shelves}`;
+  const home = temporaryFolder(t);
+  const store = createS3Store(
+    { bucket: server.bucket, prefix },
+    { isPathStyle: true, checksums: 'when_supported', connection: server },
+  );
+  const env = {
+    PATH: process.env['PATH'],
+    ...environmentOf(server.endpoint),
+    LORIKEET_HOME: home,
+    LORIKEET_STORE: `s3://${server.bucket}/${prefix}`,
+    LORIKEET_S3_PATH_STYLE: 'true',
+  };
+  const start = (...args: string[]) => {
+    const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    const output = { out: '', error: '' };
+    child.stdout.on('data', (chunk) => {
+      output.out += chunk;
+    });
+    child.stderr.on('data', (chunk) => {
+      output.error += chunk;
+    });
+    const closed = once(child, 'close') as Promise<[number | null, string | null]>;
+    return { child, output, closed };
+  };
+  return {
+    home,
+    repository: createAdapterRepository(store),
+    publish: (...args: string[]) => start('--import', 'tsx', 'test/e2e/publisher.ts', ...args),
+    lorikeet: (...args: string[]) => start('bin/lorikeet.mjs', 'adapters', ...args),
+  };
+}
+
+/** The version that `latest` leads to; whatever is published is whole. */
+async function readLatest(reader: AdapterRepository): Promise<number> {
+  for (const manifest of await reader.listVersions('local', 'zen')) {
+    await fetchVersion(reader, manifest);
+  }
+  const { aliases } = (await reader.readAliases('local', 'zen'))!;
+  const pointer = aliases.aliases['latest']!;
+  assert.ok('version' in pointer);
+  assert.ok(await reader.readManifest('local', 'zen', pointer.version));
+  return pointer.version;
+}
+
+test('killed with SIGKILL before and after each of its calls, a publication leaves the old or the new and goes on', {
+  skip,
+}, async (t) => {
+  const { repository, home, publish } = openShelf(t);
+  await repository.publish(ZEN, { directory: writeAdapter(home, 1) });
+  const counting = publish(writeAdapter(home, 2), 'whole');
+  assert.deepEqual(await counting.closed, [0, null], counting.output.error);
+  const calls = Number(counting.output.out);
+  assert.ok(calls >= 8, `${calls} calls`);
+  let version = 2;
+  for (let n = 1; n <= calls; n++) {
+    for (const moment of ['before', 'after']) {
+      const directory = writeAdapter(home, 10 * n + (moment === 'after' ? 5 : 0));
+      const id = `${moment} ${n}`;
+      const { closed } = publish(directory, id, `${n}`, moment);
+      assert.deepEqual(await closed, [null, 'SIGKILL'], id);
+      const found = await readLatest(repository);
+      assert.ok(found === version || found === version + 1, `${id}: ${found}`);
+      const manifest = await repository.publish(ZEN, { directory }, { publicationId: id });
+      assert.equal(await readLatest(repository), manifest.version, id);
+      version = manifest.version;
+    }
+  }
+  const versions = await repository.listVersions('local', 'zen');
+  assert.equal(versions.length, 2 + 2 * calls);
+  assert.equal(new Set(versions.map(({ digest }) => digest)).size, versions.length);
+});
+
+test('a push that is killed at any moment goes on when it is run again, and readers see no half', {
+  skip,
+}, async (t) => {
+  const { repository, home, lorikeet } = openShelf(t);
+  await repository.publish(ZEN, { directory: writeAdapter(home, 1) });
+  const random = seededRandom(7);
+  const directory = writeAdapter(home, 2);
+  const push = () => lorikeet('push', directory, '--name', 'zen');
+  const startedMs = Date.now();
+  const whole = lorikeet('push', writeAdapter(home, 3), '--name', 'other');
+  assert.deepEqual(await whole.closed, [0, null], whole.output.error);
+  const wholeMs = Date.now() - startedMs;
+  for (let i = 0; i < 8; i++) {
+    const { child, closed } = push();
+    await delay(wholeMs * (0.5 + (random() + 1) / 4));
+    child.kill('SIGKILL');
+    await closed;
+    assert.ok((await readLatest(repository)) <= 2);
+  }
+  const { closed, output } = push();
+  assert.deepEqual(await closed, [0, null], output.error);
+  assert.equal(await readLatest(repository), 2);
+  assert.equal((await repository.listVersions('local', 'zen')).length, 2);
+});
+
+test('ten processes that publish at once bring ten versions, none lost', { skip }, async (t) => {
+  const { repository, home, publish } = openShelf(t);
+  const runs = Array.from({ length: 10 }, (_, i) =>
+    publish(writeAdapter(home, i + 1), `publication ${i}`),
+  );
+  for (const { closed, output } of runs) assert.deepEqual(await closed, [0, null], output.error);
+  const versions = await repository.listVersions('local', 'zen');
+  assert.deepEqual(
+    versions.map(({ version }) => version),
+    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+  );
+  assert.equal(new Set(versions.map(({ digest }) => digest)).size, 10);
+  assert.equal(await readLatest(repository), 10);
+});
+
+test('the command publishes to a bucket and pulls the same bytes from it', { skip }, async (t) => {
+  const { home, lorikeet } = openShelf(t);
+  const directory = writeAdapter(home, 1);
+  const copy = path.join(home, 'copy');
+  for (const [args, pattern] of [
+    [['push', directory, '--name', 'zen'], /^zen@1 is published/],
+    [['ls'], /^zen {2}.*latest → 1$/m],
+    [['verify', 'zen'], /is what was published/],
+    [['pull', 'zen', '--out', copy], /zen@1 is in/],
+    [['rm', 'zen', '--yes'], /is removed/],
+    [['gc', '--grace', '0'], /1 removed versions/],
+  ] as const) {
+    const { closed, output } = lorikeet(...args);
+    assert.deepEqual(await closed, [0, null], output.error);
+    assert.match(output.out, pattern);
+  }
+  for (const file of ['adapter_config.json', 'adapter_model.safetensors']) {
+    const bytes = readFileSync(path.join(copy, file));
+    assert.ok(bytes.equals(readFileSync(path.join(directory, file))));
+  }
+});
+
+test('a bucket that is not there, and credentials that are refused, are told with what to do', {
+  skip,
+}, async (t) => {
+  const { lorikeet } = openShelf(t);
+  const absent = lorikeet('ls', '--store', 's3://no-such-bucket/x');
+  assert.deepEqual(await absent.closed, [1, null]);
+  assert.match(absent.output.error, /no-such-bucket[\s\S]*LORIKEET_STORE or --store/);
+  assert(server);
+  const env = {
+    PATH: process.env['PATH'],
+    ...environmentOf(server.endpoint),
+    AWS_SECRET_ACCESS_KEY: 'wrong',
+    LORIKEET_HOME: temporaryFolder(t),
+    LORIKEET_S3_PATH_STYLE: 'true',
+  };
+  const args = ['bin/lorikeet.mjs', 'adapters', 'ls', '--store', `s3://${server.bucket}`];
+  const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'ignore', 'pipe'] });
+  let error = '';
+  child.stderr.on('data', (chunk) => {
+    error += chunk;
+  });
+  assert.deepEqual(await once(child, 'close'), [1, null]);
+  assert.match(error, /set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY/);
+  assert.doesNotMatch(error, /wrong/);
+});
