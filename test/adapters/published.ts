@@ -52,7 +52,7 @@ export function createPublished(store: WatchedStore = watchStore()) {
     repository,
     /** Another content each time; answers the new version's digest. */
     async publish(tenant: string, name: string, options = {}): Promise<string> {
-      const directory = sampleFolder({ lora_alpha: ++count });
+      const directory = sampleFolder({ revision: `${++count}` });
       const manifest = await repository.publish({ tenant, name }, { directory }, options);
       return manifest.digest;
     },

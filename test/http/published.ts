@@ -25,6 +25,8 @@ export interface ServedPublished extends Served {
   store: WatchedStore;
   clock: { nowMs: number };
   leased: { readonly held: number; readonly total: number };
+  /** Fetches under way. */
+  fetching(): number;
 }
 
 /** The engine says the identity of the adapter that each token was made with, over and over. */
@@ -62,7 +64,8 @@ export function servePublished(
     ...options,
   });
   const { publish } = createPublished(inner);
-  return { ...served, publish, repository, store, clock, leased: counted.leased };
+  const fetching = () => localAdapters.stats().fetching;
+  return { ...served, publish, repository, store, clock, leased: counted.leased, fetching };
 }
 
 /** What the engine says for a version of a tenant's. */

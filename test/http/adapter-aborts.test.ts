@@ -1,0 +1,70 @@
+// Clients that leave while their adapter is looked up, fetched, loaded or run: nothing is held afterwards.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import fc from 'fast-check';
+import { servePublished } from './published.ts';
+import { idle } from './served.ts';
+
+const URL = '/v1/completions';
+
+interface Visit {
+  adapter: number;
+  stream: boolean;
+  choices: number;
+  startsAt: number;
+  /** Undefined: it stays to the end. */
+  leavesAfter: number | undefined;
+}
+
+/** So many turns of the event loop. */
+async function pass(turns: number): Promise<void> {
+  for (let turn = 0; turn < turns; turn++) await nextTurn();
+}
+
+const visits: fc.Arbitrary<Visit> = fc.record({
+  adapter: fc.integer({ min: 1, max: 3 }),
+  stream: fc.boolean(),
+  choices: fc.integer({ min: 1, max: 3 }),
+  startsAt: fc.integer({ min: 0, max: 20 }),
+  leavesAfter: fc.option(fc.integer({ min: 0, max: 60 }), { nil: undefined }),
+});
+
+test('whenever a client leaves, no lease, slot or fetch is left, and the others are answered', async () => {
+  const served = servePublished(undefined, { slotCount: 4, scheduler: { maxWaiting: 1000 } });
+  const storeTurns = { count: 0 };
+  served.store.beforeRead = () => pass(storeTurns.count);
+  let cold = 0;
+
+  const visit = async (one: Visit, name: string): Promise<number | 'left'> => {
+    await pass(one.startsAt);
+    const leaving = new AbortController();
+    if (one.leavesAfter !== undefined) void pass(one.leavesAfter).then(() => leaving.abort());
+    const body = { model: name, prompt: 'a', max_tokens: 8, n: one.choices, stream: one.stream };
+    try {
+      const response = await served.post(URL, body, { signal: leaving.signal });
+      await response.text();
+      return leaving.signal.aborted ? 'left' : response.status;
+    } catch (error) {
+      assert.ok(leaving.signal.aborted, String(error));
+      return 'left';
+    }
+  };
+
+  const clients = fc.array(visits, { minLength: 1, maxLength: 6 });
+  await fc.assert(
+    fc.asyncProperty(clients, fc.integer({ min: 0, max: 8 }), async (all, turns) => {
+      const names = [0, 1, 2].map((i) => `cold-${cold}-${i}`);
+      cold++;
+      for (const name of names) await served.publish('local', name);
+      storeTurns.count = turns;
+      const answers = await Promise.all(all.map((one) => visit(one, names[one.adapter - 1]!)));
+      const stayed = answers.filter((_, i) => all[i]!.leavesAfter === undefined);
+      assert.ok(stayed.every((status) => status === 200));
+      await idle(served, 500);
+      while (served.fetching() > 0) await nextTurn();
+      assert.equal(served.leased.held, 0);
+    }),
+    { numRuns: 40 },
+  );
+});
