@@ -32,9 +32,14 @@ const visits: fc.Arbitrary<Visit> = fc.record({
 
 test('whenever a client leaves, no lease, slot or fetch is left, and the others are answered', async () => {
   const served = servePublished(undefined, { slotCount: 4, scheduler: { maxWaiting: 1000 } });
-  const storeTurns = { count: 0 };
-  served.store.beforeRead = () => pass(storeTurns.count);
-  let cold = 0;
+  const slow = { store: 0, engine: 0 };
+  served.store.beforeRead = () => pass(slow.store);
+  served.leases.beforeLease = () => pass(slow.engine);
+  for (const name of ['warm-1', 'warm-2']) {
+    await served.publish('local', name);
+    await served.post(URL, { model: name, prompt: 'a' });
+  }
+  let count = 0;
 
   const visit = async (one: Visit, name: string): Promise<number | 'left'> => {
     await pass(one.startsAt);
@@ -51,13 +56,14 @@ test('whenever a client leaves, no lease, slot or fetch is left, and the others 
     }
   };
 
+  const turns = fc.integer({ min: 0, max: 8 });
   const clients = fc.array(visits, { minLength: 1, maxLength: 6 });
   await fc.assert(
-    fc.asyncProperty(clients, fc.integer({ min: 0, max: 8 }), async (all, turns) => {
-      const names = [0, 1, 2].map((i) => `cold-${cold}-${i}`);
-      cold++;
-      for (const name of names) await served.publish('local', name);
-      storeTurns.count = turns;
+    fc.asyncProperty(clients, turns, turns, async (all, store, engine) => {
+      const cold = `cold-${++count}`;
+      await served.publish('local', cold);
+      const names = ['warm-1', 'warm-2', cold];
+      Object.assign(slow, { store, engine });
       const answers = await Promise.all(all.map((one) => visit(one, names[one.adapter - 1]!)));
       const stayed = answers.filter((_, i) => all[i]!.leavesAfter === undefined);
       assert.ok(stayed.every((status) => status === 200));
