@@ -6,6 +6,7 @@ import { loadCheckpoint, type RunState, saveCheckpoint } from './checkpoint.ts';
 import { type MicroBatchPlan, planEpoch, type WindowPlan } from './data/epoch-plan.ts';
 import type { Dataset } from './data/load-dataset.ts';
 import { assembleTightBatch } from './data/micro-batch.ts';
+import { planValidation } from './data/validation-plan.ts';
 import { examineCurves, type RunContext } from './doctor.ts';
 import type { StepMetrics, Validation } from './metrics.ts';
 import { type AdamWOptions, createAdamW } from './optim/adamw.ts';
@@ -174,12 +175,8 @@ async function validate({ model, validation, settings }: TrainRun): Promise<Part
   if (!validation) return {};
   const { examples } = validation;
   const lengths = examples.map(({ ids }) => ids.length);
-  // Sorted by length, so that little is padding; the sum does not depend on the order of rows.
-  const order = lengths.map((_, index) => index).sort((a, b) => lengths[a]! - lengths[b]!);
-  const { batchSize } = settings.order;
   const sums = { loss: 0, weight: 0, count: 0, hits: 0 };
-  for (let start = 0; start < order.length; start += batchSize) {
-    const plan = order.slice(start, start + batchSize).map((index) => [index]);
+  for (const plan of planValidation(lengths, settings.order.batchSize)) {
     add(sums, await model.evaluate(assembleTightBatch(examples, plan)));
   }
   return {

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { parseDecoderConfig } from '../../src/model/config.ts';
 import { sizeOfConfig, sizeOfText } from '../../trainer/planner/model-size.ts';
 import { matrixSaving, memoryByMethod, recommend } from '../../trainer/planner/published.ts';
-import { flopsOfTokens, memoryOfRun } from '../../trainer/planner/run-cost.ts';
+import { flopsOfEvaluation, flopsOfTraining, memoryOfRun } from '../../trainer/planner/run-cost.ts';
 
 const SMOLLM2 = parseDecoderConfig({
   model_type: 'llama',
@@ -81,6 +81,7 @@ test('memory of a run grows with what it holds', () => {
     targets: 80,
     recompute: true,
     blocksPerSegment: 1,
+    evaluation: undefined,
   } as const;
   const base = memoryOfRun(SMOLLM2, run).total;
   const more = (change: Partial<Parameters<typeof memoryOfRun>[1]>) =>
@@ -91,13 +92,17 @@ test('memory of a run grows with what it holds', () => {
   assert.ok(more({ method: 'lora' }));
   assert.ok(more({ method: 'full', trained: 134_515_008 }));
   assert.ok(more({ blocksPerSegment: 5 }));
+  assert.ok(more({ evaluation: { batchTokens: 4096, length: 512, targets: 80 } }));
+  assert.ok(!more({ evaluation: { batchTokens: 320, length: 160, targets: 80 } })); // in what training leaves
 });
 
 test('work grows with tokens, and head and recomputation count', () => {
   const run = { method: 'qlora', recompute: true, trained: 4_884_480 } as const;
   const flops = (change: object, targets = 0) =>
-    flopsOfTokens(SMOLLM2, { ...run, ...change }, { tokens: 100, targets });
+    flopsOfTraining(SMOLLM2, { ...run, ...change }, { positions: 100, targets });
   assert.ok(flops({}) > flops({ recompute: false }));
   assert.ok(flops({}, 100) > flops({}));
   assert.ok(flops({ method: 'full' }) > flops({}));
+  const evaluation = flopsOfEvaluation(SMOLLM2, { positions: 100, targets: 100 });
+  assert.ok(evaluation > 0 && evaluation < flops({ recompute: false }, 100) / 1.5);
 });

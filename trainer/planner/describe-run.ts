@@ -2,13 +2,20 @@
 import type { Artifact } from '../../src/import/artifact.ts';
 import { expectedTensors } from '../../src/model/names.ts';
 import { elementCount } from '../../src/tensor.ts';
-import { planEpoch } from '../data/epoch-plan.ts';
-import { countTrained } from '../data/example.ts';
+import { type MicroBatchPlan, planEpoch } from '../data/epoch-plan.ts';
+import { countTrained, type Example } from '../data/example.ts';
 import { learnedLength } from '../data/micro-batch.ts';
 import { balanceRows } from '../data/packing.ts';
+import { planValidation } from '../data/validation-plan.ts';
 import type { PreparedRun } from '../prepare-run.ts';
 import { gb } from './published.ts';
-import { flopsOfTokens, memoryOfRun, type RunMemory, type RunShape } from './run-cost.ts';
+import {
+  type BatchSize,
+  flopsOfEvaluation,
+  flopsOfTraining,
+  memoryOfRun,
+  type RunMemory,
+} from './run-cost.ts';
 
 export interface RunPlan {
   readonly examples: number;
@@ -40,9 +47,12 @@ export function describeRun(
     : [...expectedTensors(config).values()].reduce((sum, shape) => sum + elementCount(shape), 0);
   const { recompute, blocksPerSegment } = job;
   const shape = { method: settings.method, trained, recompute, blocksPerSegment };
-  const epoch = epochShape(prepared);
-  const epochs = settings.totalSteps / settings.stepsPerEpoch;
-  const work = flopsOfTokens(config, shape, { tokens: epoch.positions, targets: epoch.targets });
+  const epoch = epochWork(prepared);
+  const evaluation = validationWork(prepared);
+  const { totalSteps, stepsPerEpoch, evalEvery = Number.POSITIVE_INFINITY } = settings;
+  const flops =
+    (totalSteps / stepsPerEpoch) * flopsOfTraining(config, shape, epoch) +
+    Math.ceil(totalSteps / evalEvery) * flopsOfEvaluation(config, evaluation);
   return {
     examples: train.examples.length,
     validationExamples: validation?.examples.length ?? 0,
@@ -52,35 +62,57 @@ export function describeRun(
     maskedShare: 1 - counts.trainedTokens / counts.tokens,
     duplicates: counts.duplicates,
     trainedParameters: trained,
-    totalSteps: settings.totalSteps,
-    memory: memoryOfRun(config, { ...shape, ...epoch.largest }),
-    seconds: (epochs * work) / (EFFICIENCY * flopsPerSecond),
+    totalSteps,
+    memory: memoryOfRun(config, {
+      ...shape,
+      ...epoch.largest,
+      evaluation: validation && evaluation.largest,
+    }),
+    seconds: flops / (EFFICIENCY * flopsPerSecond),
   };
 }
 
-/** Positions of one epoch with padding, and the micro-batch that takes most memory. */
-function epochShape({ train, settings }: PreparedRun) {
-  const lengths = train.examples.map(({ ids }) => ids.length);
-  const computed = train.examples.map(learnedLength);
-  let positions = 0;
-  let targets = 0;
-  let largest: Pick<RunShape, 'batchTokens' | 'length' | 'targets'> = {
-    batchTokens: 0,
-    length: 0,
-    targets: 0,
-  };
-  for (const plan of planEpoch(lengths, 0, settings.order).flat()) {
-    const ofBatch = plan.flat().map((index) => computed[index]!);
-    const rows = balanceRows(ofBatch).map((row) => row.reduce((sum, i) => sum + ofBatch[i]!, 0));
+/** What all micro-batches hold together, and the one that takes most memory. */
+interface Work {
+  readonly positions: number;
+  readonly targets: number;
+  readonly largest: BatchSize;
+}
+
+const NOTHING: Work = {
+  positions: 0,
+  targets: 0,
+  largest: { batchTokens: 0, length: 0, targets: 0 },
+};
+
+/** Positions with padding, as `assembleTightBatch` lays rows out. */
+function workOf(examples: readonly Example[], plans: readonly MicroBatchPlan[]): Work {
+  return plans.reduce(({ positions, targets, largest }, plan) => {
+    const own = plan.flat().map((index) => examples[index]!);
+    const lengths = own.map(learnedLength);
+    const rows = balanceRows(lengths).map((row) => row.reduce((sum, i) => sum + lengths[i]!, 0));
     const length = Math.max(...rows);
-    const counted = plan.flat().reduce((sum, i) => sum + countTrained(train.examples[i]!), 0);
-    positions += rows.length * length;
-    targets += counted;
-    if (rows.length * length > largest.batchTokens) {
-      largest = { batchTokens: rows.length * length, length, targets: counted };
-    }
-  }
-  return { positions, targets, largest };
+    const batchTokens = rows.length * length;
+    const counted = own.reduce((sum, example) => sum + countTrained(example), 0);
+    return {
+      positions: positions + batchTokens,
+      targets: targets + counted,
+      largest:
+        batchTokens > largest.batchTokens ? { batchTokens, length, targets: counted } : largest,
+    };
+  }, NOTHING);
+}
+
+function epochWork({ train: { examples }, settings }: PreparedRun): Work {
+  const lengths = examples.map(({ ids }) => ids.length);
+  return workOf(examples, planEpoch(lengths, 0, settings.order).flat());
+}
+
+/** Of one validation. */
+function validationWork({ validation, settings }: PreparedRun): Work {
+  if (!validation) return NOTHING;
+  const lengths = validation.examples.map(({ ids }) => ids.length);
+  return workOf(validation.examples, planValidation(lengths, settings.order.batchSize));
 }
 
 /** The plan as lines. */
