@@ -1,5 +1,5 @@
-// The two files of an adapter that is about to be a version, in memory: what is described is what will be written.
-// Where they come from is for others.
+// What is known of an adapter that is about to be a version, once both of its files were read whole. Where they come from
+// and where they go is for others.
 import { createHash } from 'node:crypto';
 import { adapterDigest } from '../digest.ts';
 import { CONFIG_FILE, WEIGHTS_FILE } from '../files.ts';
@@ -8,7 +8,7 @@ import { type Claim, manifestSchema, type VersionManifest } from '../manifest.ts
 import type { AdapterName, PublishOptions } from './options.ts';
 
 export interface Content {
-  readonly bytes: Readonly<Record<keyof VersionManifest['files'], Uint8Array>>;
+  readonly files: VersionManifest['files'];
   readonly digest: string;
   readonly summary: AdapterSummary;
 }
@@ -19,7 +19,7 @@ export async function describeContent(
   weightsBytes: Uint8Array,
 ): Promise<Content> {
   return {
-    bytes: { [CONFIG_FILE]: configBytes, [WEIGHTS_FILE]: weightsBytes },
+    files: { [CONFIG_FILE]: fileOf(configBytes), [WEIGHTS_FILE]: fileOf(weightsBytes) },
     digest: adapterDigest(configBytes, weightsBytes),
     summary: await inspectAdapter({ configBytes, weightsBytes }),
   };
@@ -30,20 +30,13 @@ export function toManifest(
   content: Content,
   { baseDigest, job, metrics, createdMs }: PublishOptions & { readonly createdMs: number },
 ): VersionManifest {
-  const fileOf = (bytes: Uint8Array) => ({
-    sha256: createHash('sha256').update(bytes).digest('hex'),
-    byteSize: bytes.length,
-  });
   return manifestSchema.parse({
     schema: 1,
     tenant: of.tenant,
     name: of.name,
     version: of.version,
     digest: content.digest,
-    files: {
-      [CONFIG_FILE]: fileOf(content.bytes[CONFIG_FILE]),
-      [WEIGHTS_FILE]: fileOf(content.bytes[WEIGHTS_FILE]),
-    },
+    files: content.files,
     ...(baseDigest !== undefined && { base_digest: baseDigest }),
     created_at: toSeconds(createdMs),
     rank: content.summary.rank,
@@ -63,6 +56,10 @@ export function toClaim(publicationId: string, { digest }: Content, startedMs: n
  */
 export function contentPublication(digest: string, baseDigest: string | undefined): string {
   return `content-${digest}-${baseDigest ?? 'any'}`;
+}
+
+function fileOf(bytes: Uint8Array) {
+  return { sha256: createHash('sha256').update(bytes).digest('hex'), byteSize: bytes.length };
 }
 
 function toSeconds(milliseconds: number): number {

@@ -1,9 +1,11 @@
 // One publication: a claim takes the version's number, the files follow, the manifest makes them a version, the aliases
 // lead to it. Ended anywhere, it leaves nothing that a reader sees half; begun again under the same id, it goes on.
 import { randomUUID } from 'node:crypto';
+import path from 'node:path';
 import { ServeError } from '../../src/errors.ts';
 import {
   CONFIG_FILE,
+  digestAdapterFiles,
   MAX_CONFIG_BYTES,
   MAX_WEIGHTS_BYTES,
   readAdapterFiles,
@@ -32,26 +34,33 @@ export interface PublishParts extends ClaimParts {
   readonly now: () => number;
 }
 
+interface FolderTarget extends AdapterName {
+  readonly directory: string;
+}
+
+const FILES = [CONFIG_FILE, WEIGHTS_FILE] as const;
 /** Of a manifest whose place somebody else is about to take. */
 const MAX_COMMIT_TRIES = 10;
 
 export async function publishFolder(
   parts: PublishParts,
-  to: AdapterName & { readonly directory: string },
+  to: FolderTarget,
   options: PublishOptions,
 ): Promise<VersionManifest> {
   const { publicationId, aliases = [], signal } = options;
   const call = signal ? { signal } : {};
-  const { configBytes, weightsBytes } = await readAdapterFiles(to.directory);
-  const content = await describeContent(configBytes, weightsBytes);
+  const content = await describeFolder(to.directory);
   const claim = toClaim(publicationId ?? randomUUID(), content, parts.now());
   const take = publicationId === undefined ? claimNumber : claimOnce;
-  const claimed = await take(parts, to, claim, call);
-  const manifest =
-    claimed.manifest ??
-    (await writeVersion(parts, { ...to, version: claimed.version }, content, options));
+  const { version, manifest: earlier } = await take(parts, to, claim, call);
+  const manifest = earlier ?? (await writeVersion(parts, { ...to, version }, content, options));
   await leadAliases(parts, manifest, [LATEST, ...aliases], call);
   return manifest;
+}
+
+async function describeFolder(directory: string): Promise<Content> {
+  const { configBytes, weightsBytes } = await readAdapterFiles(directory);
+  return describeContent(configBytes, weightsBytes);
 }
 
 /** Makes a version of files that were put under a number by hand. */
@@ -88,20 +97,27 @@ export async function adoptFolder(
 
 async function writeVersion(
   parts: PublishParts,
-  of: VersionName,
+  of: FolderTarget & VersionName,
   content: Content,
   { onProgress, ...options }: PublishOptions,
 ): Promise<VersionManifest> {
-  const { store } = parts.documents;
   const call = options.signal ? { signal: options.signal } : {};
-  const totalBytes = content.bytes[CONFIG_FILE].length + content.bytes[WEIGHTS_FILE].length;
+  const sizes = FILES.map((file) => content.files[file].byteSize);
+  const totalBytes = sizes.reduce((sum, byteSize) => sum + byteSize, 0);
   let doneBytes = 0;
-  onProgress?.(doneBytes, totalBytes);
-  for (const file of [CONFIG_FILE, WEIGHTS_FILE] as const) {
-    await store.put(keys.versionFile(of, file), content.bytes[file], call);
-    doneBytes += content.bytes[file].length;
-    onProgress?.(doneBytes, totalBytes);
+  const tell = (moreBytes: number) => onProgress?.(doneBytes + moreBytes, totalBytes);
+  tell(0);
+  for (const [i, file] of FILES.entries()) {
+    const source = { file: path.join(of.directory, file) };
+    const target = keys.versionFile(of, file);
+    await parts.documents.store.put(target, source, { onProgress: tell, ...call });
+    doneBytes += sizes[i]!;
+    tell(0);
   }
+  // Sent as they lie there, and not from memory: large ones go in parts.
+  const { digest } = await digestAdapterFiles(of.directory);
+  if (digest !== content.digest)
+    throw invalidAdapter(WEIGHTS_FILE, 'changed while it was published');
   return commitVersion(parts, of, content, options);
 }
 

@@ -25,7 +25,7 @@ import {
   type ListOptions,
   type ObjectInfo,
   type ObjectStore,
-  type PutCondition,
+  type PutOptions,
   type PutSource,
   type StoreCall,
   type StoredObject,
@@ -59,6 +59,11 @@ export interface S3StoreOptions {
 }
 
 const DEADLINES: S3Deadlines = { connectMs: 3_000, firstByteMs: 5_000, idleMs: 5_000 };
+
+interface PutProgress {
+  readonly signal: AbortSignal | undefined;
+  readonly onProgress: PutOptions['onProgress'];
+}
 
 export interface S3Place {
   readonly bucket: string;
@@ -126,7 +131,7 @@ class S3Store implements ObjectStore {
   put(
     key: string,
     source: PutSource,
-    { signal, ifAbsent, ifMatch }: PutCondition & StoreCall = {},
+    { signal, ifAbsent, ifMatch, onProgress }: PutOptions = {},
   ): Promise<WrittenObject> {
     assert(!ifAbsent || ifMatch === undefined, 'a put has one condition');
     return this.#call(key, signal, async () => {
@@ -138,7 +143,7 @@ class S3Store implements ObjectStore {
       const byteSize = await sizeOf(source, signal);
       const written = await (source instanceof Uint8Array || byteSize <= PART_BYTES
         ? this.#putWhole(target, await readSource(source, signal), signal)
-        : this.#putParts(target, source.file, signal)
+        : this.#putParts(target, source.file, { signal, onProgress })
       ).catch((error: unknown) => {
         // The condition names an object, and it is no more.
         throw isAbsent(error) ? new StoreError('conflict', `${key} is gone`) : error;
@@ -187,12 +192,13 @@ class S3Store implements ObjectStore {
   }
 
   /** Parts of a put that fails or is aborted are removed; those of a killed process by the bucket's rules only. */
-  async #putParts(target: Target, file: string, signal: AbortSignal | undefined) {
+  async #putParts(target: Target, file: string, { signal, onProgress }: PutProgress) {
     signal?.throwIfAborted();
     const body = createReadStream(file, { highWaterMark: 2 ** 20 });
     const params = { ...target, Body: body };
     const parts = { partSize: PART_BYTES, queueSize: PARTS_AT_ONCE };
     const upload = new Upload({ client: this.#client, params, ...parts });
+    upload.on('httpUploadProgress', ({ loaded = 0 }) => onProgress?.(loaded));
     const abort = (): void => void upload.abort();
     signal?.addEventListener('abort', abort);
     try {

@@ -36,6 +36,11 @@ export interface StoreCall {
   readonly signal?: AbortSignal;
 }
 
+export interface PutOptions extends PutCondition, StoreCall {
+  /** Bytes that arrived so far, of a source that goes in several parts. */
+  readonly onProgress?: (sentBytes: number) => void;
+}
+
 /** What is put: bytes in memory, or a local file that nobody changes meanwhile. */
 export type PutSource = Uint8Array | { readonly file: string };
 
@@ -63,7 +68,7 @@ export interface ObjectStore {
   get(key: string, call?: StoreCall): Promise<StoredObject | undefined>;
   head(key: string, call?: StoreCall): Promise<ObjectInfo | undefined>;
   /** Whole or not at all. Rejects with kind `conflict` where the condition does not hold. */
-  put(key: string, source: PutSource, options?: PutCondition & StoreCall): Promise<WrittenObject>;
+  put(key: string, source: PutSource, options?: PutOptions): Promise<WrittenObject>;
   /** Without effect where there is no such object. */
   delete(key: string, call?: StoreCall): Promise<void>;
   /** In the order of keys by UTF-8 bytes, all pages. */

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -52,6 +52,7 @@ function openShelf(t: { after(fn: () => unknown): void }) {
   };
   return {
     home,
+    store,
     repository: createAdapterRepository(store),
     publish: (...args: string[]) => start('--import', 'tsx', 'test/e2e/publisher.ts', ...args),
     lorikeet: (...args: string[]) => start('bin/lorikeet.mjs', 'adapters', ...args),
@@ -121,6 +122,20 @@ test('a push that is killed at any moment goes on when it is run again, and read
   assert.deepEqual(await closed, [0, null], output.error);
   assert.equal(await readLatest(repository), 2);
   assert.equal((await repository.listVersions('local', 'zen')).length, 2);
+});
+
+test('a large file tells its progress part by part', { skip }, async (t) => {
+  const { home, store } = openShelf(t);
+  const file = path.join(home, 'large');
+  writeFileSync(file, Buffer.alloc(20 * 2 ** 20, 7));
+  const told: number[] = [];
+  await store.put('large', { file }, { onProgress: (sentBytes) => told.push(sentBytes) });
+  assert.ok(told.length >= 3);
+  assert.deepEqual(
+    told,
+    told.toSorted((a, b) => a - b),
+  );
+  assert.equal(told.at(-1), 20 * 2 ** 20);
 });
 
 test('ten processes that publish at once bring ten versions, none lost', { skip }, async (t) => {

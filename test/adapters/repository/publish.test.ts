@@ -167,6 +167,19 @@ test('what is no adapter is refused before anything is written', async (t) => {
   assert.deepEqual(await keysOf(store), []);
 });
 
+test('a folder that changes while it is published is no version', async (t) => {
+  const { store, open, adapter } = shelf(t);
+  const directory = adapter(1);
+  const counted = countedStore(store, (_, call) => {
+    const { weights } = adapterFiles(2);
+    const isNext = call.endsWith('adapter_model.safetensors');
+    if (isNext) writeFileSync(path.join(directory, 'adapter_model.safetensors'), weights);
+    return undefined;
+  });
+  await assert.rejects(open(counted).publish(ZEN, { directory }), { code: 'adapter_invalid' });
+  assert.deepEqual(await open().listNames('acme'), []);
+});
+
 test('an abandoned publication ends with its reason', async (t) => {
   const { store, open, adapter } = shelf(t);
   const controller = new AbortController();
