@@ -15,7 +15,6 @@ export interface RequestFacts {
 
 /** How the request is shown in labels. */
 export interface RequestLabels {
-  readonly modelName: string;
   readonly tenant: string;
   /** Absent: the base. */
   readonly adapter: { readonly tenant: string; readonly adapter: string } | undefined;
@@ -56,7 +55,9 @@ interface Progress {
 export interface RequestObserverOptions {
   readonly metrics: Metrics;
   readonly facts: RequestFacts;
-  readonly labels: RequestLabels;
+  readonly modelName: string;
+  /** Asked once, at the end: what is shown by name may have changed since the begin. */
+  toLabels(): RequestLabels;
   readonly trace: RequestTrace | undefined;
   /** When the request came. */
   readonly startMs: number;
@@ -157,7 +158,8 @@ export class RequestObserver implements GenerationObserver {
 
   completed(): void {
     const { metrics, facts, startMs, now } = this.#options;
-    const labels = this.#genAi;
+    const shown = this.#options.toLabels();
+    const labels = this.#genAi(shown);
     const endMs = now();
     const tokens = this.#tokens;
     if (this.#firstTokenMs !== undefined) {
@@ -170,7 +172,7 @@ export class RequestObserver implements GenerationObserver {
     const type = GEN_AI.tokenType;
     metrics.observe('genAiTokens', { ...labels, [type]: 'input' }, facts.promptTokens);
     metrics.observe('genAiTokens', { ...labels, [type]: 'output' }, tokens);
-    this.#end('ok', endMs);
+    this.#end('ok', endMs, shown);
   }
 
   failed(error: unknown): void {
@@ -186,12 +188,12 @@ export class RequestObserver implements GenerationObserver {
     this.#end('aborted', this.#options.now());
   }
 
-  #end(outcome: string, endMs: number): void {
-    const { metrics, facts, labels, trace, startMs } = this.#options;
+  #end(outcome: string, endMs: number, shown = this.#options.toLabels()): void {
+    const { metrics, facts, trace, startMs } = this.#options;
     for (const [index, progress] of this.#live) this.#close(index, progress, endMs);
     const error = { [GEN_AI.errorType]: outcome === 'ok' ? '' : outcome };
-    metrics.observe('genAiDuration', { ...this.#genAi, ...error }, (endMs - startMs) / 1000);
-    const { tenant, adapter } = labels;
+    metrics.observe('genAiDuration', { ...this.#genAi(shown), ...error }, (endMs - startMs) / 1000);
+    const { tenant, adapter } = shown;
     metrics.add('tenantRequests', { tenant, outcome });
     metrics.add('tenantTokens', { tenant, type: 'input' }, facts.promptTokens);
     metrics.add('tenantTokens', { tenant, type: 'output' }, this.#tokens);
@@ -216,15 +218,14 @@ export class RequestObserver implements GenerationObserver {
   }
 
   get #model() {
-    return { model_name: this.#options.labels.modelName };
+    return { model_name: this.#options.modelName };
   }
 
-  get #genAi() {
-    const { facts, labels } = this.#options;
+  #genAi({ requestModel }: RequestLabels) {
     return {
-      [GEN_AI.operation]: facts.operation,
+      [GEN_AI.operation]: this.#options.facts.operation,
       [GEN_AI.provider]: PROVIDER,
-      [GEN_AI.requestModel]: labels.requestModel,
+      [GEN_AI.requestModel]: requestModel,
     };
   }
 }

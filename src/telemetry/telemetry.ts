@@ -104,7 +104,8 @@ export class Telemetry {
     return new RequestObserver({
       metrics: this.metrics,
       facts,
-      labels: this.#labels(facts),
+      modelName: this.#options.id,
+      toLabels: () => this.#labels(facts),
       trace: span && new RequestTrace(span, facts, startMs),
       startMs,
       now: this.#now,
@@ -133,9 +134,8 @@ export class Telemetry {
   }
 
   #labels({ tenant, adapter }: GenerationFacts) {
-    const modelName = this.#options.id;
-    const labels = { modelName, tenant: this.#tenants.use(tenant) };
-    if (!adapter) return { ...labels, adapter: undefined, requestModel: modelName };
+    const labels = { tenant: this.#tenants.use(tenant) };
+    if (!adapter) return { ...labels, adapter: undefined, requestModel: this.#options.id };
     const { owner, name } = adapter;
     const isShown = this.#adapters.use(`${owner}${SEPARATOR}${name}`) !== OTHER;
     const shown = isShown ? { tenant: owner, adapter: name } : { tenant: OTHER, adapter: OTHER };

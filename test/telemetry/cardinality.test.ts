@@ -18,6 +18,19 @@ function answerOne(telemetry: Telemetry, tenant: string, name: string): void {
   observer.completed();
 }
 
+test('requests that end after their adapter made room for others leave no series', async () => {
+  const telemetry = new Telemetry({ ...base, maxShown: 2 });
+  const begun = Array.from({ length: 200 }, (_, i) => {
+    const adapter = { key: `${i}`, owner: `tenant-${i}`, name: `adapter-${i}` };
+    return telemetry.observe(telemetry.begin(undefined), facts({ tenant: adapter.owner, adapter }));
+  });
+  for (let i = 0; i < 100; i++) answerOne(telemetry, 'busy', 'one');
+  for (const observer of begun) observer.completed();
+  const families = parsePrometheusText(await telemetry.text());
+  const shown = families.get('lorikeet_adapter_requests_total')!.samples;
+  assert.equal(new Set(shown.map(({ labels }) => labels['adapter'])).size, 3); // and `other`
+});
+
 async function seriesOf(telemetry: Telemetry): Promise<number> {
   const families = parsePrometheusText(await telemetry.text());
   return [...families.values()].reduce((sum, { samples }) => sum + samples.length, 0);

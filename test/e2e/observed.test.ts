@@ -1,0 +1,198 @@
+// A server in its own processes as operators watch it: Prometheus's own tools over /metrics, the alerts and the
+// dashboard, and a collector for OTLP.
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { readArtifact } from '../../src/import/artifact.ts';
+import { QV_R8, writeAdapters } from '../bench/adapters.ts';
+import { emptyPod, scrape } from '../telemetry/endpoint-picker.ts';
+import { ALERTS, dashboardQueries } from '../telemetry/infra-files.ts';
+import { type OtlpReceiver, startOtlpReceiver } from '../telemetry/otlp-receiver.ts';
+import { type Serving, startServing } from './program.ts';
+
+const TOY = path.resolve('models/toy');
+const POLL_MS = 200;
+const home = mkdtempSync(path.join(tmpdir(), 'lorikeet-observed-'));
+const skipPromtool = missing('promtool');
+const skipPrometheus = missing('prometheus');
+
+let server: Serving;
+let receiver: OtlpReceiver;
+
+function missing(tool: string): string | false {
+  const { error } = spawnSync(tool, ['--version']);
+  return error ? `${tool} is not installed (Debian: apt-get install prometheus)` : false;
+}
+
+before(async () => {
+  receiver = await startOtlpReceiver();
+  process.env['OTEL_EXPORTER_OTLP_ENDPOINT'] = receiver.url;
+  const { config } = readArtifact(TOY);
+  const adapters = path.join(home, 'local');
+  writeAdapters(adapters, config, { shape: QV_R8, count: 2 });
+  server = await startServing(['--model', TOY, '--adapters', adapters], home);
+  for (const model of ['qv-r8-0', 'qv-r8-1', 'qv-r8-0', 'base', 'nobody']) {
+    const response = await fetch(`${server.url}/v1/completions`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ model, prompt: 'A bird', max_tokens: 8, ignore_eos: true }),
+    });
+    await response.text();
+    assert.equal(response.status, model === 'nobody' ? 404 : 200);
+  }
+});
+
+after(async () => {
+  server.child.kill('SIGKILL'); // where a test has not ended it
+  await receiver.close();
+  rmSync(home, { recursive: true, force: true });
+});
+
+const readMetrics = async () => (await fetch(`${server.url}/metrics`)).text();
+
+test('promtool finds no fault in /metrics but the colons of routers', {
+  skip: skipPromtool,
+}, async () => {
+  const { stderr } = spawnSync('promtool', ['check', 'metrics'], {
+    input: await readMetrics(),
+    encoding: 'utf8',
+  });
+  const faults = stderr.split('\n').filter((line) => line !== '');
+  assert.deepEqual(
+    faults.filter((line) => !/^vllm:\S+ metric names should not contain ':'$/.test(line)),
+    [],
+  );
+});
+
+test('promtool finds the alerts sound, and they fire when they are to', {
+  skip: skipPromtool,
+}, () => {
+  for (const args of [
+    ['check', 'config', 'prometheus.yaml'],
+    ['test', 'rules', 'alerts.test.yaml'],
+  ]) {
+    const { status, stdout, stderr } = spawnSync('promtool', args, {
+      cwd: path.dirname(ALERTS),
+      encoding: 'utf8',
+    });
+    assert.equal(status, 0, stdout + stderr);
+  }
+});
+
+test('a router sees the adapters in slots, and counts come from the engine process', async () => {
+  const text = await readMetrics();
+  const pod = scrape(text, emptyPod());
+  assert.deepEqual(
+    [...pod.activeModels].filter((name) => !/^qv-r8-[01]$/.test(name)),
+    [],
+  );
+  assert.match(text, /^vllm:generation_tokens_total\{model_name="[^"]+"\} 32$/m);
+  assert.match(text, /^lorikeet_adapter_cache_hits_total\{tier="ram"\} 1$/m);
+  assert.match(text, /^lorikeet_adapter_cache_misses_total\{tier="ram"\} 2$/m);
+  assert.match(text, /^lorikeet_adapter_load_duration_seconds_count\{tier="(ram|slot)"\} 1$/m);
+  assert.match(text, /^lorikeet_engine_resident_memory_bytes \d{7,}$/m);
+});
+
+test('Prometheus scrapes it; every alert is evaluated and every panel answered', {
+  skip: skipPrometheus,
+}, async () => {
+  const prometheus = await startPrometheus();
+  try {
+    const ask = async (api: string): Promise<Answer> =>
+      (await fetch(`${prometheus.url}/api/v1/${api}`)).json() as Promise<Answer>;
+    const value = async (expr: string) =>
+      (await ask(`query?query=${encodeURIComponent(expr)}`)).data.result;
+    await until(async () => (await value('lorikeet_engine_ready'))[0]?.value[1] === '1');
+    const rules = async () => (await ask('rules')).data.groups[0]!.rules;
+    await until(async () => (await rules()).every((rule) => rule.health !== 'unknown'));
+    for (const rule of await rules()) {
+      assert.equal(rule.health, 'ok', `${rule.name}: ${rule.lastError}`);
+    }
+    for (const { title, expr } of dashboardQueries()) {
+      const answer = await ask(`query?query=${encodeURIComponent(expr)}`);
+      assert.equal(answer.status, 'success', `${title}: ${expr}: ${answer.error}`);
+    }
+  } finally {
+    await prometheus.stop();
+  }
+});
+
+test('a collector has the spans and the metrics when the server has ended', async () => {
+  assert.equal(await server.stop(), 0, server.output.error);
+  const roots = receiver.spans.filter(({ parentSpanId }) => parentSpanId === '');
+  const names = roots.map(({ name }) => name).filter((name) => name.includes('qv-r8-0'));
+  assert.deepEqual(names, ['text_completion qv-r8-0', 'text_completion qv-r8-0']);
+  const [first] = roots.filter(({ name }) => name.endsWith('qv-r8-1'));
+  const children = receiver.spans.filter(({ parentSpanId }) => parentSpanId === first!.spanId);
+  assert.deepEqual(
+    children.map(({ name }) => name),
+    ['adapter files', 'adapter', 'queue', 'prefill', 'decode'],
+  );
+  assert.ok(receiver.metrics.some(({ name }) => name === 'gen_ai.server.request.duration'));
+  for (const body of receiver.bodies) assert.ok(!body.includes('A bird'));
+});
+
+interface Answer {
+  status: string;
+  error?: string;
+  data: { result: { value: [number, string] }[]; groups: { rules: Rule[] }[] };
+}
+
+interface Rule {
+  name: string;
+  health: string;
+  lastError?: string;
+}
+
+async function startPrometheus(): Promise<{ url: string; stop(): Promise<void> }> {
+  const config = path.join(home, 'prometheus.json'); // JSON is YAML
+  const target = new URL(server.url).host;
+  writeFileSync(
+    config,
+    JSON.stringify({
+      global: { scrape_interval: '1s', evaluation_interval: '1s' },
+      rule_files: [path.resolve(ALERTS)],
+      scrape_configs: [{ job_name: 'lorikeet', static_configs: [{ targets: [target] }] }],
+    }),
+  );
+  const port = await freePort();
+  const child: ChildProcess = spawn(
+    'prometheus',
+    [
+      `--config.file=${config}`,
+      `--storage.tsdb.path=${path.join(home, 'tsdb')}`,
+      `--web.listen-address=127.0.0.1:${port}`,
+    ],
+    { stdio: 'ignore' },
+  );
+  return {
+    url: `http://127.0.0.1:${port}`,
+    async stop() {
+      child.kill('SIGTERM');
+      await once(child, 'exit');
+    },
+  };
+}
+
+async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, '127.0.0.1');
+  await once(probe, 'listening');
+  const { port } = probe.address() as AddressInfo;
+  probe.close();
+  return port;
+}
+
+/** Until it holds; another process decides when. */
+async function until(holds: () => Promise<boolean>): Promise<void> {
+  for (let tries = 0; tries < 30_000 / POLL_MS; tries++) {
+    if (await holds().catch(() => false)) return;
+    await sleep(POLL_MS);
+  }
+  assert.fail('it never came about');
+}
