@@ -1,4 +1,5 @@
-// What the command line and the trainer's process say to each other. Plain data.
+// What those who start the trainer's process (the command line, a server's job runner) and that process say to each
+// other. Plain data.
 
 /** A job file and what flags say over it, keys as in the file. */
 export interface JobSource {
@@ -31,13 +32,27 @@ export interface Publishing {
   readonly adaptersDir: string | undefined;
 }
 
+/** What an adapter has to pass before it is published; absent: the gates' own limits. */
+export interface GateSettings {
+  /** Nats by which the validation loss must lie below the base's. */
+  readonly margin?: number;
+  /** Nats per token by which the loss on the fixed text may rise. */
+  readonly maxForgetting?: number;
+}
+
+/** Absent: the adapter is kept as it is. */
+interface Gated {
+  readonly gate?: GateSettings;
+}
+
 export type TrainerRequest =
   | ({
       readonly command: 'train';
       readonly job: JobSource;
       readonly outDir: string | undefined;
-    } & Publishing)
-  | ({ readonly command: 'resume'; readonly runDir: string } & Publishing)
+    } & Publishing &
+      Gated)
+  | ({ readonly command: 'resume'; readonly runDir: string } & Publishing & Gated)
   | ({ readonly command: 'plan'; readonly isJson: boolean } & PlanRequest)
   | ({ readonly command: 'merge' } & MergeRequest);
 
@@ -54,12 +69,124 @@ export interface StepMessage {
   readonly loss: number;
   readonly learningRate: number;
   readonly tokensPerSecond: number;
+  /** Share of trained tokens that the largest logit got right. */
+  readonly tokenAccuracy: number;
+  /** Of the whole split; where this step was followed by a validation. */
   readonly validationLoss?: number;
+  readonly validationTokenAccuracy?: number;
+}
+
+/** A line of the run's `events.jsonl`, as it is written. */
+export interface EventMessage {
+  readonly type: 'event';
+  readonly level: 'info' | 'warn' | 'error';
+  /** What happened (`started`, `resumed`, `checkpoint`, `paused`, …); of a warning, which one. */
+  readonly code: string;
+  readonly message: string;
+  readonly data?: Readonly<Record<string, unknown>>;
+}
+
+/** The adapter as it is after a step, at the end of each epoch; a run that goes on tells its steps again. */
+export interface SnapshotMessage {
+  readonly type: 'snapshot';
+  readonly step: number;
+  /** A PEFT folder that stays as it is until three newer ones are there. */
+  readonly directory: string;
+  readonly metrics: SnapshotMetrics;
+}
+
+/** What was measured of a step: nats per trained token and shares of right tokens. */
+export interface SnapshotMetrics {
+  readonly trainLoss: number;
+  readonly trainTokenAccuracy: number;
+  readonly validationLoss?: number;
+  readonly validationTokenAccuracy?: number;
+}
+
+export interface GateVerdict {
+  readonly gate: string;
+  readonly passed: boolean;
+  readonly value: number;
+  readonly limit: number;
+}
+
+/** What is known of an adapter before it is published: figures by name, and whether it may be. */
+export interface EvaluationCard {
+  readonly gates: readonly GateVerdict[];
+  readonly [figure: string]: unknown;
+}
+
+/** Why a run cannot begin or go on. */
+export interface Fault {
+  /** `invalid_training_file`, `invalid_n_examples`, `non_finite_loss`, `gate_failed`, … */
+  readonly code: string;
+  readonly message: string;
+  /** The job's field at fault, as the API calls it. */
+  readonly param: string | null;
+  /** Of the file, from 1; the first ten. */
+  readonly lines?: readonly number[];
+}
+
+/** What the run left, after it has succeeded and passed its gates. */
+export interface TrainedMessage {
+  readonly type: 'trained';
+  /** A PEFT folder. */
+  readonly directory: string;
+  /** The result table. */
+  readonly resultFile: string;
+  readonly totalSteps: number;
+  /** Tokens of all steps, those before a resume too. */
+  readonly trainedTokens: number;
+}
+
+/** An example of the first batch: its text, and which parts of it are learned. */
+export interface PlannedExample {
+  readonly text: string;
+  /** Half-open, in UTF-16 units of the text, in order and without gaps. */
+  readonly spans: readonly {
+    readonly start: number;
+    readonly end: number;
+    readonly isLearned: boolean;
+  }[];
+}
+
+/** What a job will do, before it begins. */
+export interface JobPlan {
+  readonly method: string;
+  readonly examples: number;
+  readonly validationExamples: number;
+  /** Of one epoch. */
+  readonly tokens: number;
+  readonly trainedTokens: number;
+  /** Share of the tokens that nothing is learned of. */
+  readonly maskedShare: number;
+  /** Examples that lose their end. */
+  readonly truncated: number;
+  readonly maxLength: number;
+  readonly duplicates: number;
+  readonly trainedParameters: number;
+  readonly totalSteps: number;
+  readonly stepsPerEpoch: number;
+  /** The peak. */
+  readonly learningRate: number;
+  readonly memoryBytes: number;
+  readonly seconds: number;
+  readonly warnings: readonly { readonly code: string; readonly message: string }[];
+  readonly firstBatch: readonly PlannedExample[];
 }
 
 /** From the trainer. */
 export type TrainerMessage =
   | StepMessage
+  | EventMessage
+  | SnapshotMessage
+  /** At the end, whatever the gates say. */
+  | { readonly type: 'card'; readonly card: EvaluationCard }
+  | TrainedMessage
+  /** The last message of a run that failed or cannot begin. */
+  | ({ readonly type: 'fault' } & Fault)
+  /** Of a job, before the `result` of the command `plan`. */
+  | { readonly type: 'plan'; readonly plan: JobPlan }
   /** For the reader, as it happens. */
   | { readonly type: 'note'; readonly text: string }
   /** What the command was run for. */

@@ -68,6 +68,8 @@ const jobSchema = z.strictObject({
   maxSteps: count(MAX_STEPS).optional(),
   /** The peak; default: by the model's width. */
   learningRate: z.number().positive().max(MAX_RATE).optional(),
+  /** Of the peak, however it is chosen; what no rate of use reaches ends in the run's own checks. */
+  learningRateMultiplier: z.number().positive().default(1),
   schedule: z.enum(['cosine', 'linear', 'constant']).default('cosine'),
   /** Default: 3 % of the steps. */
   warmupSteps: z.number().int().min(0).max(MAX_STEPS).optional(),

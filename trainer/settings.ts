@@ -70,7 +70,7 @@ export function settle(
     order: orderOf(job, maxLength),
     schedule: {
       name: job.schedule,
-      peak: job.learningRate ?? defaultLearningRate(method, model),
+      peak: job.learningRateMultiplier * (job.learningRate ?? defaultLearningRate(method, model)),
       warmupSteps: job.warmupSteps ?? Math.floor(DEFAULT_WARMUP_SHARE * totalSteps),
       totalSteps,
     },

@@ -48,6 +48,7 @@ function createDisplay(isWatched: boolean, terminal: Terminal): (message: Traine
       if (message.step === message.totalSteps) progress.end();
       return;
     }
+    if (message.type !== 'note' && message.type !== 'result') return; // for programs
     progress.end();
     plot?.leave();
     if (message.type === 'note') terminal.error(`${message.text}\n`);

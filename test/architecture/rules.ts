@@ -12,6 +12,7 @@ const FORMATS = ['onnx', 'quant', 'tokenizer', 'formats'] as const;
 const PROGRAM = [
   'cli',
   'http',
+  'jobs',
   'scheduler',
   'scheduler client',
   'engine',
@@ -35,6 +36,7 @@ export const LAYERS: readonly Layer[] = [
     name: 'http',
     files: /^src\/http\//,
     may: [
+      'jobs',
       'scheduler client',
       'registry',
       'tiers',
@@ -45,6 +47,12 @@ export const LAYERS: readonly Layer[] = [
       'telemetry',
       'tokenizer',
     ],
+  },
+  {
+    // Talks to the trainer by messages only: its program is a process of its own.
+    name: 'jobs',
+    files: /^src\/jobs\//,
+    may: ['repository', 'adapter files', 'store', 'tenants'],
   },
   {
     // All that the server process sees of the engine; behind it begins the scheduler.
