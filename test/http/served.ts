@@ -74,7 +74,7 @@ export interface Served {
 export function serve(options: ServedOptions = {}): Served {
   const { reply = () => utf8('Hello, world'), adapters = [], slotCount = 4, ...rest } = options;
   const logged: string[] = [];
-  const log = createLog('info', { write: (line: string) => logged.push(line) });
+  const log = createLog('trace', { write: (line: string) => logged.push(line) });
   const engine = new ScriptedEngine(reply, { slotCount });
   const leases = new FakeLeases();
   const limits = options.scheduler ? { limits: options.scheduler } : {};

@@ -1,0 +1,90 @@
+// What is said stays between a client and the model: it is in no line of the log, whatever goes wrong.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ServeError } from '../../src/errors.ts';
+import { servePublished } from './published.ts';
+import { idle, utf8 } from './served.ts';
+
+const CANARY = 'c4n4ry';
+const said = (part: string) => `${CANARY}-${part}`;
+
+const COMPLETIONS = '/v1/completions';
+const CHAT = '/v1/chat/completions';
+const PREFETCH = '/v1/adapters/zen/prefetch';
+
+const completion = (rest: object = {}) => ({
+  model: 'zen',
+  prompt: said('prompt'),
+  max_tokens: 3,
+  stop: [said('stop')],
+  user: said('user'),
+  prompt_cache_key: said('conversation'),
+  safety_identifier: said('identifier'),
+  metadata: { key: said('metadata') },
+  ...rest,
+});
+
+const chat = (rest: object = {}) => {
+  const { prompt, ...others } = completion();
+  return { ...others, messages: [{ role: 'user', content: said('message') }], ...rest };
+};
+
+const REQUESTS: [path: string, body: unknown][] = [
+  [COMPLETIONS, completion()],
+  [COMPLETIONS, completion({ stream: true, echo: true, logprobs: 2 })],
+  [COMPLETIONS, completion({ model: said('model') })],
+  [COMPLETIONS, completion({ model: `zen:${said('alias')}` })],
+  [COMPLETIONS, completion({ model: 'zen+0.5*tone' })],
+  [COMPLETIONS, completion({ prompt: said('long').repeat(2000) })],
+  [COMPLETIONS, completion({ temperature: said('temperature') })],
+  [COMPLETIONS, completion({ [said('field')]: said('value'), unknown_field: said('value') })],
+  [COMPLETIONS, completion({ tools: [said('tool')] })],
+  [COMPLETIONS, `{"prompt": "${said('truncated')}`],
+  [COMPLETIONS, completion({ model: 'broken' })],
+  [COMPLETIONS, completion({ model: 'lost' })],
+  [CHAT, chat()],
+  [CHAT, chat({ stream: true, n: 3 })],
+  [CHAT, chat({ messages: [{ role: said('role'), content: said('message') }] })],
+  [CHAT, chat({ messages: [{ role: 'user', content: [{ type: said('type') }] }] })],
+  [PREFETCH, { keep_warm_until: said('until') }],
+  [`/v1/adapters/${said('name')}/prefetch`, {}],
+];
+
+test('nothing that a request says is logged, be it served, refused or failed', async () => {
+  const served = servePublished(undefined, { reply: () => utf8(said('answer').repeat(9)) });
+  for (const name of ['zen', 'tone', 'broken', 'lost']) await served.publish('local', name);
+  await served.store.delete('local/lost/1/adapter_model.safetensors');
+  served.leases.beforeLease = ({ parts }) => {
+    const isBroken = parts.length === 1 && parts[0]!.directory.includes(broken);
+    if (isBroken) throw new ServeError('adapter_invalid', 'rank', { param: 'r' });
+  };
+  const { repository } = served;
+  const broken = (await repository.readManifest('local', 'broken', 1))!.digest;
+  const headers = { 'content-type': 'application/json', authorization: `Bearer ${said('key')}` };
+  const statuses = new Set<number>();
+  for (const [path, body] of REQUESTS) {
+    const response = await served.post(path, body, { headers });
+    await response.text();
+    statuses.add(response.status);
+  }
+  const leaving = new AbortController();
+  const gone = served.post(COMPLETIONS, completion({ max_tokens: 200 }), {
+    headers,
+    signal: leaving.signal,
+  });
+  leaving.abort();
+  await gone.catch(() => {});
+  let runs = 0;
+  served.engine.beforeRun = () => {
+    if (++runs === 3) throw new Error('a step fails');
+  };
+  await (await served.post(COMPLETIONS, completion({ stream: true }), { headers })).text();
+  served.engine.beforeRun = () => {};
+  await idle(served, 200);
+  assert.deepEqual([...statuses].sort(), [200, 400, 404, 422, 503]);
+  assert.ok(served.logged.some((line) => JSON.parse(line).msg === 'usage'));
+  assert.deepEqual(
+    served.logged.filter((line) => line.includes(CANARY)),
+    [],
+  );
+});
