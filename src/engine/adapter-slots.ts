@@ -1,29 +1,18 @@
 // Adapter slots: the weights of the attached adapters as operands of batched matmuls, one slot each, taken from
 // the front without gaps so that a range of slots is an operand without a copy. Slot 0 is zeros, for rows
-// without an adapter. Attaching and detaching happen between runs.
-import type { AdapterWeights, LoraPair } from '../../adapters/weights.ts';
+// without an adapter. Attaching and detaching happen between runs; the copying that they need happens beside the
+// runs where it was asked for beforehand, in slots that no run reads.
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { AdapterWeights } from '../../adapters/weights.ts';
 import { assert } from '../assert.ts';
 import { ServeError } from '../errors.ts';
 import type { DecoderConfig } from '../model/config.ts';
-import { adaptedTargets, type LoraLayout } from '../model/lora-graph.ts';
 import type { TargetName } from '../model/target-modules.ts';
-import { hostTensor, type OrtTensor } from '../ort/tensor.ts';
 import { ZERO_SLOT } from './adapter-groups.ts';
 import type { AdapterKey } from './batch.ts';
 import { coveringTargets } from './lora-profiles.ts';
-import {
-  formOf,
-  isSameForm,
-  type OperandId,
-  type SlotForm,
-  slotBytes,
-  slotShapes,
-} from './slot-form.ts';
-
-/** A named operand over a range of slots: A [slots, in, R * k], or B [slots, R, out]. */
-export interface AdapterOperand extends OperandId {
-  readonly tensor: OrtTensor<'float32'>;
-}
+import { type AdapterOperand, allocateOperands, SlotBlock } from './slot-block.ts';
+import { formOf, isSameForm, type SlotForm, slotBytes } from './slot-form.ts';
 
 export interface AdapterSlotsOptions {
   /** Adapters that can be attached at once. */
@@ -34,6 +23,8 @@ export interface AdapterSlotsOptions {
 
 /** Detached adapters of a larger rank leave slots that are too wide; so many runs later they are narrowed. */
 const RUNS_BEFORE_NARROWING = 64;
+/** Copied between two turns of the event loop: under a millisecond. */
+const PIECE_BYTES = 2 ** 18;
 
 export class AdapterSlots {
   readonly #config: DecoderConfig;
@@ -42,8 +33,16 @@ export class AdapterSlots {
   readonly #slotBytes = new Map<string, number>();
   /** Index = slot; slot 0 is the zero slot. */
   readonly #attached: (AdapterWeights | undefined)[] = [undefined];
-  #operands: AdapterOperand[] = [];
-  #form: SlotForm = { rank: 0, targets: [] };
+  #block: SlotBlock;
+  /** Of another form, being filled beside the runs to take the place of `#block`. */
+  #next: SlotBlock | undefined;
+  /** Runs since it was begun: it is let go of where nobody came to use it. */
+  #nextRuns = 0;
+  #isNarrowing = false;
+  /** The slot that is being written beside the runs. Whoever needs it takes it away. */
+  #writing: { readonly block: SlotBlock; readonly slot: number } | undefined;
+  /** Preparations go one after the other. */
+  #lastPreparation: Promise<void> = Promise.resolve();
   #tooWideRuns = 0;
   #views = new Map<string, readonly AdapterOperand[]>();
   #version = 0;
@@ -51,11 +50,12 @@ export class AdapterSlots {
   constructor(config: DecoderConfig, options: AdapterSlotsOptions) {
     this.#config = config;
     this.#options = options;
+    this.#block = new SlotBlock({ rank: 0, targets: [] }, []);
   }
 
   /** The linears that the operands cover; a graph's layout must be of the same. */
   get targets(): readonly TargetName[] {
-    return this.#form.targets;
+    return this.#block.form.targets;
   }
 
   /** Slots in use, the zero slot included. */
@@ -91,34 +91,40 @@ export class AdapterSlots {
   attach(weights: AdapterWeights): void {
     assert(!this.keys().includes(weights.digest), 'an adapter is attached once');
     assert(this.#attached.length <= this.#options.capacity, 'an adapter slot is free');
-    const least = formOf([...this.#adapters(), weights]);
-    const widest = {
-      rank: Math.max(this.#form.rank, least.rank),
-      targets: coveringTargets([...this.#form.targets, ...least.targets]),
-    };
-    const count = this.#attached.length + 1;
-    const form = this.#fits(widest, count) ? widest : least;
-    if (!this.#fits(form, count)) throw this.#noRoom(weights);
-    if (!isSameForm(form, this.#form)) this.#rebuild(form);
+    const form = this.#formWith(weights);
+    if (!form) throw this.#noRoom(weights);
+    if (!isSameForm(form, this.#block.form)) this.#changeForm(form);
+    this.#fill(this.#attached.length, weights);
     this.#attached.push(weights);
-    this.#place(this.#attached.length - 1);
+  }
+
+  /**
+   * Copies beside the runs what attaching this adapter would copy between them. What was detached or attached
+   * meanwhile is made good when it is attached. Without effect where there is no room or no memory.
+   */
+  prepare(weights: AdapterWeights): Promise<void> {
+    return this.#beside(() => this.#prepare(weights));
   }
 
   /** Frees a slot; the last one moves into it. */
   detach(key: AdapterKey): void {
     const slot = this.slotOf(key);
-    const last = this.#attached.pop();
+    const last = this.#attached.pop()!;
     if (slot === this.#attached.length) return;
     this.#attached[slot] = last;
-    this.#place(slot);
+    this.#block.move(this.#attached.length, slot);
   }
 
-  /** To be called once per run: narrows slots that have been too wide for long. */
+  /** To be called once per run: narrows slots that have been too wide for long, when narrow ones are ready. */
   noteRun(): void {
+    if (this.#next && ++this.#nextRuns > RUNS_BEFORE_NARROWING) this.#next = undefined;
     if (this.#attached.length === 1) return;
     const least = formOf(this.#adapters());
-    this.#tooWideRuns = isSameForm(least, this.#form) ? 0 : this.#tooWideRuns + 1;
-    if (this.#tooWideRuns >= RUNS_BEFORE_NARROWING) this.#rebuild(least);
+    this.#tooWideRuns = isSameForm(least, this.#block.form) ? 0 : this.#tooWideRuns + 1;
+    if (this.#tooWideRuns < RUNS_BEFORE_NARROWING) return;
+    const isReady = this.#next && isSameForm(this.#next.form, least) && this.#isCopied(this.#next);
+    if (isReady) this.#changeForm(least);
+    else if (!this.#isNarrowing) void this.#narrow(least);
   }
 
   /** The operands over `count` slots from `first` on. */
@@ -126,7 +132,7 @@ export class AdapterSlots {
     const id = `${first}+${count}`;
     const known = this.#views.get(id);
     if (known) return known;
-    const views = this.#operands.map((operand) => {
+    const views = this.#block.operands.map((operand) => {
       const [, rows, cols] = operand.tensor.shape as [number, number, number];
       const tensor = operand.tensor.view([count, rows, cols], first * rows * cols);
       return { ...operand, tensor };
@@ -153,57 +159,120 @@ export class AdapterSlots {
       : new ServeError('adapter_invalid', `adapter refused: rank ${rank} takes too much memory`);
   }
 
-  /** Makes the operands anew, with what is attached. */
-  #rebuild(form: SlotForm): void {
-    const slots = this.#options.capacity + 1;
-    // Pages of slots that were never taken are never touched.
-    this.#operands = Array.from(slotShapes(this.#config, form), ({ shape, ...id }) => ({
-      ...id,
-      tensor: hostTensor('float32', [slots, ...shape]),
-    }));
-    this.#form = form;
+  /** As wide as now and as this adapter needs, or no wider than needed where that is too much; undefined: no room. */
+  #formWith(weights: AdapterWeights): SlotForm | undefined {
+    const { form } = this.#block;
+    const least = formOf([...this.#adapters(), weights]);
+    const widest = {
+      rank: Math.max(form.rank, least.rank),
+      targets: coveringTargets([...form.targets, ...least.targets]),
+    };
+    return [widest, least].find((one) => this.#fits(one, this.#attached.length + 1));
+  }
+
+  async #prepare(weights: AdapterWeights): Promise<void> {
+    if (this.#attached.some((attached) => attached?.digest === weights.digest)) return;
+    const form = this.#formWith(weights);
+    if (!form) return;
+    const block = await this.#blockOf(form);
+    if (block.find(weights, this.#attached.length) !== undefined) return;
+    const slot = this.#freeSlot(block);
+    if (slot !== undefined) await this.#writeBeside(block, slot, weights);
+  }
+
+  /** The block of that form: as it is, or one with what is attached now. */
+  async #blockOf(form: SlotForm): Promise<SlotBlock> {
+    if (isSameForm(form, this.#block.form)) return this.#block;
+    const isBegun = this.#next && isSameForm(this.#next.form, form);
+    const next = isBegun ? this.#next! : await this.#createBlockBeside(form);
+    this.#next = next;
+    this.#nextRuns = 0;
+    for (let slot = 1; slot < this.#attached.length; slot++) {
+      const weights = this.#attached[slot]!;
+      if (!next.holds(slot, weights)) await this.#writeBeside(next, slot, weights);
+    }
+    return next;
+  }
+
+  async #narrow(form: SlotForm): Promise<void> {
+    this.#isNarrowing = true;
+    await this.#beside(() => this.#blockOf(form));
+    this.#isNarrowing = false;
+  }
+
+  /** After what is being prepared. What fails here fails again, and is told, when it is attached. */
+  #beside(preparation: () => Promise<unknown>): Promise<void> {
+    const done = () => {};
+    this.#lastPreparation = this.#lastPreparation.then(preparation).then(done, done);
+    return this.#lastPreparation;
+  }
+
+  /** Beyond those in use: one that holds nothing, else the last that memory allows. */
+  #freeSlot(block: SlotBlock): number | undefined {
+    let last: number | undefined;
+    for (let slot = this.#attached.length; slot <= this.#options.capacity; slot++) {
+      if (!this.#fits(block.form, slot + 1)) break;
+      if (block.isEmpty(slot)) return slot;
+      last = slot;
+    }
+    return last;
+  }
+
+  async #writeBeside(block: SlotBlock, slot: number, weights: AdapterWeights): Promise<void> {
+    const writing = { block, slot };
+    this.#writing = writing;
+    let bytes = 0;
+    for (const written of block.writing(slot, weights)) {
+      bytes += written;
+      if (bytes < PIECE_BYTES) continue;
+      bytes = 0;
+      await nextTurn();
+      if (this.#writing !== writing) return;
+    }
+    this.#writing = undefined;
+  }
+
+  /** Makes a slot hold the adapter, now: with what was prepared, or by copying it. */
+  #fill(slot: number, weights: AdapterWeights): void {
+    const block = this.#block;
+    if (block.holds(slot, weights)) return;
+    if (this.#writing?.block === block && this.#writing.slot === slot) this.#writing = undefined;
+    const prepared = block.find(weights, slot + 1);
+    if (prepared === undefined) block.write(slot, weights);
+    else block.move(prepared, slot);
+  }
+
+  /** The slots of the next form take the place of those now; what is not copied yet is. */
+  #changeForm(form: SlotForm): void {
+    const isPrepared = this.#next && isSameForm(this.#next.form, form);
+    this.#block = isPrepared ? this.#next! : this.#createBlock(form);
+    this.#next = undefined;
     this.#tooWideRuns = 0;
     this.#version++;
     this.#views = new Map();
-    for (let slot = 1; slot < this.#attached.length; slot++) this.#place(slot);
-  }
-
-  /** Writes a slot whole: what the adapter does not adapt, and ranks that it lacks, are zeros. */
-  #place(slot: number): void {
-    const weights = this.#attached[slot]!;
-    const layout: LoraLayout = { kind: 'grouped', targets: this.#form.targets };
-    for (const { tensor, layer, of } of this.#operands) {
-      const [, rows, cols] = tensor.shape as [number, number, number];
-      const into = tensor.data.subarray(slot * rows * cols, (slot + 1) * rows * cols);
-      const pairs = weights.layers[layer]!;
-      if ('b' in of) placeB(into, pairs[of.b]);
-      else {
-        const adapted = adaptedTargets(layout, of.a);
-        placeA(
-          into,
-          cols,
-          adapted.map((target) => pairs[target]),
-        );
-      }
+    for (let slot = 1; slot < this.#attached.length; slot++) {
+      this.#fill(slot, this.#attached[slot]!);
     }
   }
-}
 
-/** B [rank, out] → [R, out]: the first rows, zeros after them. */
-function placeB(into: Float32Array, pair: LoraPair | undefined): void {
-  if (pair) into.set(pair.b);
-  into.fill(0, pair?.b.length ?? 0);
-}
+  #isCopied(block: SlotBlock): boolean {
+    return this.#attached.every((weights, slot) => !weights || block.holds(slot, weights));
+  }
 
-/** The A [in, rank] of k targets → [in, R * k]: columns side by side, zeros after each. */
-function placeA(into: Float32Array, cols: number, pairs: readonly (LoraPair | undefined)[]): void {
-  const width = cols / pairs.length;
-  if (pairs.some((pair) => pair?.rank !== width)) into.fill(0);
-  pairs.forEach((pair, k) => {
-    if (!pair) return;
-    const { a, rank } = pair;
-    for (let from = 0, to = k * width; from < a.length; to += cols - rank) {
-      for (let i = 0; i < rank; i++) into[to++] = a[from++]!;
+  #allocate(form: SlotForm): Generator<AdapterOperand> {
+    return allocateOperands(this.#config, form, this.#options.capacity + 1);
+  }
+
+  async #createBlockBeside(form: SlotForm): Promise<SlotBlock> {
+    const operands: AdapterOperand[] = [];
+    for (const operand of this.#allocate(form)) {
+      operands.push(operand);
+      await nextTurn();
     }
-  });
+    return new SlotBlock(form, operands);
+  }
+
+  #createBlock(form: SlotForm): SlotBlock {
+    return new SlotBlock(form, [...this.#allocate(form)]);
+  }
 }

@@ -87,11 +87,12 @@ export class Engine {
     this.config = parts.config;
   }
 
-  /** Makes the sessions that this adapter's rows will need, so that its first run does not wait for them. */
+  /** Makes the sessions and copies the weights that this adapter's first run would wait for. */
   async prepareFor(weights: AdapterWeights): Promise<void> {
     const targets = coveringTargets([...this.#parts.slots.targets, ...weights.targets]);
     await this.#parts.runner.prepare({ kind: 'single', targets });
     await this.#parts.runner.prepare({ kind: 'grouped', targets });
+    await this.#parts.slots.prepare(weights);
   }
 
   canAttach(adapters: readonly AdapterWeights[]): boolean {

@@ -1,0 +1,131 @@
+// What is copied into adapter slots beside the runs: attached slots hold what they would hold without it.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import fc from 'fast-check';
+import type { AdapterWeights } from '../../adapters/weights.ts';
+import { AdapterSlots } from '../../src/engine/adapter-slots.ts';
+import { adaptedTargets } from '../../src/model/lora-graph.ts';
+import { TARGET_NAMES, type TargetName } from '../../src/model/target-modules.ts';
+import { tinyAdapter, tinyModel } from '../fixtures.ts';
+
+const { config } = tinyModel();
+const adapter = (seed: number, rank: number, targets: readonly TargetName[] = TARGET_NAMES) =>
+  tinyAdapter(config, { seed, rank, targets });
+
+const ADAPTERS = [
+  adapter(1, 4),
+  adapter(2, 4, ['q_proj', 'v_proj']),
+  adapter(3, 8),
+  adapter(4, 16, ['q_proj', 'v_proj']),
+  adapter(5, 3),
+];
+
+/** The plain twin: what a slot of this form holds of the adapter, number by number. */
+function expected(slots: AdapterSlots, weights: AdapterWeights): number[][] {
+  return slots.range(0, 1).map(({ tensor, layer, of }) => {
+    const [, rows, cols] = tensor.shape as [number, number, number];
+    const pairs = weights.layers[layer]!;
+    const at = (row: number, col: number): number => {
+      if ('b' in of) return pairs[of.b]?.b[row * cols + col] ?? 0; // rows past its rank lie past its end
+      const targets = adaptedTargets({ kind: 'grouped', targets: slots.targets }, of.a);
+      const width = cols / targets.length;
+      const pair = pairs[targets[Math.floor(col / width)]!];
+      const column = col % width;
+      return pair && column < pair.rank ? pair.a[row * pair.rank + column]! : 0;
+    };
+    return Array.from({ length: rows * cols }, (_, i) => at(Math.floor(i / cols), i % cols));
+  });
+}
+
+function assertSlots(slots: AdapterSlots): void {
+  for (const weights of ADAPTERS) {
+    if (!slots.keys().includes(weights.digest)) continue;
+    const held = slots.range(slots.slotOf(weights.digest), 1);
+    const wanted = expected(slots, weights);
+    for (const [i, { tensor }] of held.entries()) {
+      assert.deepEqual([...tensor.data], wanted[i], `${weights.digest}, operand ${i}`);
+    }
+  }
+  for (const { tensor } of slots.range(0, 1)) assert.ok(tensor.data.every((value) => value === 0));
+}
+
+const operation = fc.oneof(
+  fc.record({ type: fc.constant('prepare' as const), pick: fc.nat(4) }),
+  fc.record({ type: fc.constant('toggle' as const), pick: fc.nat(4) }),
+  fc.record({ type: fc.constant('turns' as const), pick: fc.integer({ min: 1, max: 30 }) }),
+  fc.record({ type: fc.constant('runs' as const), pick: fc.integer({ min: 1, max: 80 }) }),
+);
+
+test('attached slots hold their adapters, and slot 0 zeros, whatever is prepared beside', async () => {
+  const run = async (operations: { type: string; pick: number }[]) => {
+    const slots = new AdapterSlots(config, { capacity: 4, capacityBytes: 2 ** 40 });
+    const preparations: Promise<void>[] = [];
+    for (const { type, pick } of operations) {
+      const weights = ADAPTERS[pick % ADAPTERS.length]!;
+      if (type === 'prepare') preparations.push(slots.prepare(weights));
+      if (type === 'turns') for (let i = 0; i < pick; i++) await nextTurn();
+      if (type === 'runs') for (let i = 0; i < pick; i++) slots.noteRun();
+      if (type !== 'toggle') continue;
+      if (slots.keys().includes(weights.digest)) slots.detach(weights.digest);
+      else if (slots.usedSlots <= 4) slots.attach(weights);
+      assertSlots(slots);
+    }
+    await Promise.all(preparations);
+    assertSlots(slots);
+  };
+  const property = fc.asyncProperty(fc.array(operation, { maxLength: 30 }), run);
+  await fc.assert(property, { numRuns: 60, seed: 7 });
+});
+
+/** Changes an adapter's numbers, so that a later copy of it would differ. */
+function spoil(weights: AdapterWeights): void {
+  for (const layer of weights.layers) {
+    for (const pair of Object.values(layer)) pair.a.fill(7);
+  }
+}
+
+const holdsSeven = (slots: AdapterSlots, { digest }: AdapterWeights) =>
+  slots.range(slots.slotOf(digest), 1).some(({ tensor }) => tensor.data.includes(7));
+
+for (const [what, second] of [
+  ['of the same form', adapter(12, 4)],
+  ['that makes all slots wider', adapter(12, 16)],
+] as const) {
+  test(`an adapter ${what} is not copied again when it is attached, and neither are the others`, async () => {
+    const slots = new AdapterSlots(config, { capacity: 4, capacityBytes: 2 ** 40 });
+    const first = adapter(11, 4);
+    slots.attach(first);
+    await slots.prepare(second);
+    for (const weights of [first, second]) spoil(weights);
+    slots.attach(second);
+    assert.deepEqual([holdsSeven(slots, first), holdsSeven(slots, second)], [false, false]);
+  });
+}
+
+test('slots that have been too wide are narrowed once narrow ones are ready', async () => {
+  const slots = new AdapterSlots(config, { capacity: 4, capacityBytes: 2 ** 40 });
+  const [narrow, wide] = [adapter(11, 4), adapter(12, 16)];
+  for (const weights of [narrow, wide]) slots.attach(weights);
+  slots.detach(wide.digest);
+  const { version } = slots;
+  for (let run = 0; run < 100; run++) slots.noteRun();
+  assert.equal(slots.version, version, 'not while a run would wait for it');
+  while (slots.version === version) {
+    await nextTurn();
+    slots.noteRun();
+  }
+  const [, , cols] = slots.range(1, 1)[0]!.tensor.shape as [number, number, number];
+  assert.equal(cols, 3 * 4, 'q, k and v of rank 4');
+});
+
+test('prepared slots of another form are let go of where nobody comes to use them', async () => {
+  const slots = new AdapterSlots(config, { capacity: 4, capacityBytes: 2 ** 40 });
+  const [first, second] = [adapter(11, 4), adapter(12, 16)];
+  slots.attach(first);
+  await slots.prepare(second);
+  for (let run = 0; run < 70; run++) slots.noteRun();
+  spoil(second);
+  slots.attach(second);
+  assert.ok(holdsSeven(slots, second), 'it was copied anew');
+});
