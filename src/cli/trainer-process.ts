@@ -57,7 +57,7 @@ function createDisplay(isWatched: boolean, terminal: Terminal): (message: Traine
 }
 
 /** @param validationLoss the last one */
-export function describeStep(
+function describeStep(
   { loss, learningRate, tokensPerSecond }: StepMessage,
   validationLoss: number | undefined,
 ): string {
