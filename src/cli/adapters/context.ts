@@ -4,9 +4,9 @@ import { Writable } from 'node:stream';
 import { pointerOf, type VersionManifest, versionsOf } from '../../../adapters/manifest.ts';
 import { parseModelName, type Selector } from '../../../adapters/model-name.ts';
 import type { AdapterRepository } from '../../../adapters/repository/repository.ts';
-import { StoreError, type StoreErrorKind } from '../../../adapters/store/store.ts';
 import { type Config, loadConfig } from '../../config.ts';
 import { ServeError, UsageError } from '../../errors.ts';
+import { explainStore } from '../explain-store.ts';
 import { listenForInterrupt } from '../interrupt.ts';
 import { openRepository } from '../open-repository.ts';
 import { createProgress, type Progress, type ProgressStream } from '../progress.ts';
@@ -49,7 +49,7 @@ export async function withRepository(
       answer: (value, text) => terminal.out(`${json ? JSON.stringify(value) : text}\n`),
     });
   } catch (error) {
-    throw explain(error, repository.label);
+    throw explainStore(error, repository.label);
   } finally {
     progress.end();
   }
@@ -133,33 +133,4 @@ export async function noAdapter(
     'not_found',
     `tenant ${tenant} has no adapter ${name} in ${repository.label}; ${others}`,
   );
-}
-
-/** What to do about a store that fails, by kind: for a bucket, and for a folder. */
-const ADVICE: Record<StoreErrorKind, readonly [string, string]> = {
-  denied: [
-    'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE) of somebody who may use it',
-    'see that you may read and write it',
-  ],
-  unavailable: [
-    'see that it is up and that AWS_ENDPOINT_URL and AWS_REGION lead to it, then run the command again: it goes on where it was',
-    'see that its disk is there and has room, then run the command again: it goes on where it was',
-  ],
-  invalid: [
-    'see that the bucket exists and that LORIKEET_STORE or --store names it',
-    'see that the folder exists and that LORIKEET_STORE or --store names it',
-  ],
-  conflict: [
-    'somebody else changes the same adapter: run the command again',
-    'somebody else changes the same adapter: run the command again',
-  ],
-};
-
-/** The reason behind an answer that is meant for clients of a server, and what helps. */
-function explain(error: unknown, label: string): unknown {
-  if (!(error instanceof ServeError) || !(error.cause instanceof StoreError)) return error;
-  const { kind, message } = error.cause;
-  const advice = ADVICE[kind][label.startsWith('s3:') ? 0 : 1];
-  const where = message.includes(label) ? '' : `${label}: `;
-  return new ServeError(error.code, `${where}${message}\n  ${advice}`, { cause: error });
 }
