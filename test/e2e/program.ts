@@ -27,8 +27,12 @@ export interface Serving {
 }
 
 /** Starts `lorikeet serve` on a port of the system's choice; resolves when it says where it is. */
-export async function startServing(args: readonly string[], home: string): Promise<Serving> {
-  const { child, output } = spawnLorikeet(['serve', '--port', '0', ...args], home);
+export async function startServing(
+  args: readonly string[],
+  home: string,
+  environment: Environment = {},
+): Promise<Serving> {
+  const { child, output } = spawnLorikeet(['serve', '--port', '0', ...args], home, environment);
   const closed = once(child, 'close') as Promise<[number | null]>;
   const url = await new Promise<string>((resolve, reject) => {
     child.stdout!.on('data', () => {
@@ -48,10 +52,17 @@ export async function startServing(args: readonly string[], home: string): Promi
   };
 }
 
-export function spawnLorikeet(args: readonly string[], home: string) {
+type Environment = Readonly<Record<string, string>>;
+
+export function spawnLorikeet(
+  args: readonly string[],
+  home: string,
+  environment: Environment = {},
+) {
   // Of the caller's settings none counts, the tests' own (LORIKEET_PYTHON) included.
   const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('LORIKEET_'));
-  const env = { ...Object.fromEntries(inherited), LORIKEET_HOME: home, HF_HUB_OFFLINE: '1' };
+  const own = { LORIKEET_HOME: home, HF_HUB_OFFLINE: '1', ...environment };
+  const env = { ...Object.fromEntries(inherited), ...own };
   const child = spawn(process.execPath, [COMMAND, ...args], {
     env,
     stdio: ['ignore', 'pipe', 'pipe'],

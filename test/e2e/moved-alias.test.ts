@@ -1,0 +1,136 @@
+// Two servers on one bucket while an alias moves under fifty streams: the whole program, a real S3 server, real engines.
+import assert from 'node:assert/strict';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { after, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { createAdapterRepository } from '../../adapters/repository/repository.ts';
+import { createS3Store } from '../../adapters/store/s3.ts';
+import { serializeSafetensors } from '../../src/formats/safetensors.ts';
+import { parseDecoderConfig } from '../../src/model/config.ts';
+import { TARGET_MODULES, type TargetName } from '../../src/model/target-modules.ts';
+import { filled, keyOf } from '../adapters/sample.ts';
+import { seededRandom, temporaryFolder } from '../fixtures.ts';
+import { startServing } from './program.ts';
+import { environmentOf, prepareS3Server, startS3Server } from './s3-server.ts';
+
+const skip = await prepareS3Server();
+const server = skip ? undefined : await startS3Server({ after });
+const POLL_MS = 500;
+const ZEN = { tenant: 'local', name: 'zen' };
+const RANK = 4;
+const TARGETS: TargetName[] = ['q_proj', 'v_proj'];
+const toy = parseDecoderConfig(JSON.parse(readFileSync('models/toy/config.json', 'utf8')));
+
+/** An adapter that changes what the toy says. */
+function writeToyAdapter(directory: string, seed: number): string {
+  mkdirSync(directory, { recursive: true });
+  const random = seededRandom(seed);
+  const draw = (shape: [number, number]) => filled(shape, 'F32', () => (random() - 0.5) / 2);
+  const tensors = Array.from({ length: toy.layerCount }, (_, layer) =>
+    TARGETS.flatMap((target) => {
+      const { inFeatures, outFeatures } = TARGET_MODULES[target];
+      return [
+        [keyOf(layer, target, 'A'), draw([RANK, inFeatures(toy)])],
+        [keyOf(layer, target, 'B'), draw([outFeatures(toy), RANK])],
+      ] as const;
+    }),
+  ).flat();
+  const config = { peft_type: 'LORA', r: RANK, lora_alpha: 16, target_modules: TARGETS };
+  writeFileSync(path.join(directory, 'adapter_config.json'), JSON.stringify(config));
+  const weights = serializeSafetensors(new Map(tensors));
+  writeFileSync(path.join(directory, 'adapter_model.safetensors'), weights);
+  return directory;
+}
+
+interface Answer {
+  readonly version: string | null;
+  readonly tier: string | null;
+  readonly text: string;
+}
+
+async function complete(url: string, model: string, rest: object = {}): Promise<Answer> {
+  const response = await fetch(`${url}/v1/completions`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({
+      model,
+      prompt: 'Once upon a time',
+      max_tokens: 60,
+      temperature: 0,
+      ignore_eos: true,
+      stream: true,
+      ...rest,
+    }),
+  });
+  const frames = (await response.text())
+    .split('\n\n')
+    .filter((frame) => frame.startsWith('data: {'));
+  assert.equal(response.status, 200, frames[0]);
+  const { headers } = response;
+  return {
+    version: headers.get('x-lorikeet-version'),
+    tier: headers.get('x-lorikeet-tier'),
+    text: frames.map((frame) => JSON.parse(frame.slice(6)).choices[0].text).join(''),
+  };
+}
+
+test('an alias that moves under fifty streams of two servers: each stream is of one version, then all of the new', {
+  skip,
+}, async (t) => {
+  assert(server);
+  const folder = temporaryFolder(t);
+  const connection = server;
+  const options = { isPathStyle: true, checksums: 'when_supported', connection } as const;
+  const store = createS3Store({ bucket: server.bucket, prefix: 'moved' }, options);
+  const repository = createAdapterRepository(store);
+  for (const seed of [1, 2]) {
+    const directory = writeToyAdapter(path.join(folder, `${seed}`), seed);
+    await repository.publish(ZEN, { directory });
+  }
+  await repository.moveAlias(ZEN, 'prod', { version: 1 });
+  const environment = {
+    ...environmentOf(server.endpoint),
+    LORIKEET_STORE: `s3://${server.bucket}/moved`,
+    LORIKEET_S3_PATH_STYLE: '1',
+    LORIKEET_ALIAS_POLL_MS: `${POLL_MS}`,
+  };
+  const servers = await Promise.all(
+    ['a', 'b'].map((name) => {
+      const args = ['--model', 'models/toy', '--weights', 'f32', '--slots', '8', '--threads', '1'];
+      return startServing(args, path.join(folder, name), environment);
+    }),
+  );
+  t.after(() => Promise.all(servers.map((one) => one.stop())));
+  const urls = servers.map(({ url }) => url);
+  const atOnce = (count: number) =>
+    Promise.all(Array.from({ length: count }, (_, i) => complete(urls[i % 2]!, 'zen:prod')));
+
+  const golden = new Map<string | null, string>();
+  for (const model of ['zen@1', 'zen@2']) golden.set(model, (await complete(urls[0]!, model)).text);
+  assert.notEqual(golden.get('zen@1'), golden.get('zen@2'));
+  const assertGolden = (answers: Answer[], versions: string[]) => {
+    for (const { version, text } of answers) {
+      assert.ok(versions.includes(version!), `${version}`);
+      assert.equal(text, golden.get(version), version!);
+    }
+  };
+
+  assertGolden(await atOnce(10), ['zen@1']);
+  const during = atOnce(50);
+  await repository.moveAlias(ZEN, 'prod', { version: 2 });
+  const more = atOnce(10);
+  await delay(POLL_MS);
+  const moved = await atOnce(10);
+  assertGolden([...(await during), ...(await more)], ['zen@1', 'zen@2']);
+  assertGolden(moved, ['zen@2']);
+
+  await repository.rollback(ZEN, 'prod');
+  await delay(POLL_MS);
+  const rolledBack = await atOnce(10);
+  assertGolden(rolledBack, ['zen@1']);
+  assert.ok(
+    rolledBack.every(({ tier }) => tier !== 'store'),
+    'the version before was warm',
+  );
+});
