@@ -31,7 +31,7 @@ export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
   const telemetry = options.telemetry ?? new Telemetry(options.model);
   const deps: Deps = { ...given, now, limits, telemetry };
-  telemetry.watchEngine(() => statsWithin(deps.client, limits.statsTimeoutMs));
+  telemetry.watchEngine(() => readEngine(deps));
   telemetry.watchDisk(() => diskFigures(deps.localAdapters.stats()));
   const app = new OpenAPIHono<HttpEnv>();
   app.onError(createErrorHandler(deps.log));
@@ -52,6 +52,11 @@ export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   if (options.loaded) addAdminRoutes(app, deps, options.loaded);
   addDocsRoutes(app, deps);
   return app;
+}
+
+async function readEngine({ client, limits }: Deps) {
+  const figures = await statsWithin(client, limits.statsTimeoutMs);
+  return { isReady: client.state === 'ready', figures };
 }
 
 /** Whatever was not on the disk was fetched, or could not be. */

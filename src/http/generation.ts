@@ -137,7 +137,7 @@ export class Generation {
   #hear(run: Run, event: EngineEvent): void {
     if (!this.#runs.has(run)) return;
     try {
-      this.#onEvent(run, event);
+      this.#options.observer.within(() => this.#onEvent(run, event));
     } catch (error) {
       this.#fail(error);
     }

@@ -22,6 +22,13 @@ export interface EngineFigures {
   readonly adapterCache: TierFigures;
 }
 
+/** What the engine says of itself, when it is asked. */
+export interface EngineReading {
+  readonly isReady: boolean;
+  /** Undefined where it did not answer in time. */
+  readonly figures: EngineFigures | undefined;
+}
+
 /** Of one tier of the adapters' caches; totals since its process began. */
 export interface TierFigures {
   readonly bytes: number;
@@ -43,6 +50,8 @@ export interface ServedFacts {
 const MAX_KEYS = 4096;
 /** Name, version and alias of one adapter may be asked for in turn. */
 const MAX_NAMES_PER_KEY = 4;
+
+const NO_LOAD = { running: 0, waiting: 0, kvUsage: 0 };
 
 export class AdapterNames {
   readonly #names = new LRUCache<string, Set<string>>({ max: MAX_KEYS });
@@ -69,7 +78,7 @@ export interface DiskFigures extends TierFigures {
   readonly isPaused: boolean;
 }
 
-/** Sets the engine's instruments; without figures, those of an engine that does not answer. */
+/** Sets the engine's instruments. An engine that is busy keeps its last figures; one that restarts has no load. */
 export class EngineMetrics {
   readonly #metrics: Metrics;
   readonly #facts: ServedFacts;
@@ -84,14 +93,17 @@ export class EngineMetrics {
     this.#changedS = nowS;
   }
 
-  set(figures: EngineFigures | undefined, nowS: number): void {
+  set({ isReady, figures }: EngineReading, nowS: number): void {
     const metrics = this.#metrics;
-    metrics.set('engineReady', {}, figures ? 1 : 0);
+    metrics.set('engineReady', {}, isReady ? 1 : 0);
+    const load = isReady ? figures : NO_LOAD;
     const model = { model_name: this.#facts.id };
-    metrics.set('requestsRunning', model, figures?.running ?? 0);
-    metrics.set('requestsWaiting', model, figures?.waiting ?? 0);
-    metrics.set('kvCacheUsage', model, figures?.kvUsage ?? 0);
-    if (!figures) return; // totals stay at what was last known
+    if (load) {
+      metrics.set('requestsRunning', model, load.running);
+      metrics.set('requestsWaiting', model, load.waiting);
+      metrics.set('kvCacheUsage', model, load.kvUsage);
+    }
+    if (!figures) return;
     metrics.set('promptTokens', model, figures.promptTokens);
     metrics.set('generationTokens', model, figures.generatedTokens);
     metrics.set('steps', {}, figures.steps);

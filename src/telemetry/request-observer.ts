@@ -29,6 +29,8 @@ export interface Receipt {
 
 /** The events of a request's sequences, by the index of their choice; then one of completed, failed or abandoned. */
 export interface GenerationObserver {
+  /** Runs what an event leads to, so that its log lines carry the request's trace. */
+  within(act: () => void): void;
   submitted(index: number): void;
   accepted(index: number, receipt: Receipt): void;
   /** Its prefill begins. */
@@ -63,6 +65,8 @@ export interface RequestObserverOptions {
   readonly startMs: number;
   /** Monotonic milliseconds. */
   readonly now: () => number;
+  /** Runs `act` so that its log lines carry the request's trace. */
+  within(act: () => void): void;
   /** Once. */
   onEnd(): void;
 }
@@ -97,6 +101,10 @@ export class RequestObserver implements GenerationObserver {
       else this.failed(error);
       throw error;
     }
+  }
+
+  within(act: () => void): void {
+    this.#options.within(act);
   }
 
   submitted(index: number): void {

@@ -67,7 +67,8 @@ export class RequestTrace {
   /** The sequence has ended; what it did not reach has no span, what it was at ends here. */
   sequence(index: number, times: SequenceTimes, endMs: number): void {
     if (index >= MAX_TRACED_SEQUENCES) return;
-    for (const child of phases(times, endMs)) {
+    const hasAdapter = this.#request.adapterDigest !== undefined;
+    for (const child of phases(times, endMs, hasAdapter)) {
       const attributes = { 'lorikeet.choice.index': index, ...child.attributes };
       this.#span.addChild({ ...child, attributes });
     }
@@ -86,30 +87,29 @@ export class RequestTrace {
   }
 }
 
-function phases(times: SequenceTimes, endMs: number): ChildSpan[] {
-  const { submittedMs, acceptedMs, receipt, admittedMs, firstTokenMs, tokens } = times;
-  const spans: ChildSpan[] = [];
-  if (receipt?.tier !== undefined || acceptedMs === undefined) {
-    const attributes: SpanAttributes = {
-      ...(receipt?.tier !== undefined ? { 'lorikeet.adapter.tier': receipt.tier } : {}),
-      ...(receipt?.loadMs !== undefined ? { 'lorikeet.adapter.load_ms': receipt.loadMs } : {}),
-    };
-    const isFailed = acceptedMs === undefined;
-    spans.push({
-      name: 'adapter',
-      startMs: submittedMs,
-      endMs: acceptedMs ?? endMs,
-      attributes,
-      isFailed,
-    });
-  }
-  if (acceptedMs === undefined) return spans;
-  spans.push({ name: 'queue', startMs: acceptedMs, endMs: admittedMs ?? endMs });
-  if (admittedMs === undefined) return spans;
-  spans.push({ name: 'prefill', startMs: admittedMs, endMs: firstTokenMs ?? endMs });
-  if (firstTokenMs === undefined) return spans;
-  const attributes = { [GEN_AI.outputTokens]: tokens };
-  return [...spans, { name: 'decode', startMs: firstTokenMs, endMs, attributes }];
+/** Each begins where the one before it ends; the last one that was reached ends with the sequence. */
+function phases(times: SequenceTimes, endMs: number, hasAdapter: boolean): ChildSpan[] {
+  const { submittedMs, acceptedMs, admittedMs, firstTokenMs, tokens } = times;
+  const adapter = { name: 'adapter', startMs: submittedMs, attributes: receiptAttributes(times) };
+  const decode = {
+    name: 'decode',
+    startMs: firstTokenMs,
+    attributes: { [GEN_AI.outputTokens]: tokens },
+  };
+  const reached = [
+    ...(hasAdapter ? [adapter] : []),
+    { name: 'queue', startMs: hasAdapter ? acceptedMs : submittedMs },
+    { name: 'prefill', startMs: admittedMs },
+    decode,
+  ].flatMap(({ startMs, ...rest }) => (startMs === undefined ? [] : [{ ...rest, startMs }]));
+  return reached.map((phase, i) => ({ ...phase, endMs: reached[i + 1]?.startMs ?? endMs }));
+}
+
+function receiptAttributes({ receipt }: SequenceTimes): SpanAttributes {
+  return {
+    ...(receipt?.tier !== undefined ? { 'lorikeet.adapter.tier': receipt.tier } : {}),
+    ...(receipt?.loadMs !== undefined ? { 'lorikeet.adapter.load_ms': receipt.loadMs } : {}),
+  };
 }
 
 function requestAttributes(request: TracedRequest): SpanAttributes {

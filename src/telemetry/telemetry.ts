@@ -4,8 +4,8 @@ import { VERSION } from '../version.ts';
 import {
   AdapterNames,
   type DiskFigures,
-  type EngineFigures,
   EngineMetrics,
+  type EngineReading,
   setDisk,
 } from './engine-figures.ts';
 import { Exchange } from './exchange.ts';
@@ -109,6 +109,7 @@ export class Telemetry {
       trace: span && new RequestTrace(span, facts, startMs),
       startMs,
       now: this.#now,
+      within: (act) => this.within(exchange, act),
       onEnd: () => exchange.release(),
     });
   }
@@ -118,7 +119,7 @@ export class Telemetry {
   }
 
   /** `read` is asked whenever metrics are. */
-  watchEngine(read: () => Promise<EngineFigures | undefined>): void {
+  watchEngine(read: () => Promise<EngineReading>): void {
     const nowS = () => this.#unixNow() / 1000;
     const engine = new EngineMetrics(this.metrics, this.#options, this.#names, nowS());
     this.metrics.onCollect(async () => engine.set(await read(), nowS()));

@@ -22,7 +22,6 @@ export interface ChildSpan {
   readonly startMs: number;
   readonly endMs: number;
   readonly attributes?: SpanAttributes;
-  readonly isFailed?: boolean;
 }
 
 export interface Tracing {

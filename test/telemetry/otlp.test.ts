@@ -176,9 +176,11 @@ describe('a collector, beside spans,', () => {
   });
 
   test('finds the log lines of a request by its trace', () => {
-    const line = traced.lines.find(({ msg }) => msg === 'unknown request fields ignored');
-    assert.equal(line?.['trace_id'], TRACE);
-    assert.equal(line?.['span_id'], root().spanId);
+    for (const message of ['unknown request fields ignored', 'usage']) {
+      const line = traced.lines.find(({ msg }) => msg === message);
+      assert.equal(line?.['trace_id'], TRACE, message);
+      assert.equal(line?.['span_id'], root().spanId, message);
+    }
   });
 });
 

@@ -76,11 +76,9 @@ class OtelSpan implements TraceSpan {
     this.#span.setStatus({ code: SpanStatusCode.ERROR });
   }
 
-  addChild({ name, startMs, endMs, attributes = {}, isFailed = false }: ChildSpan): void {
+  addChild({ name, startMs, endMs, attributes = {} }: ChildSpan): void {
     const options = { startTime: toUnixMs(startMs), attributes: toAttributes(attributes) };
-    const span = this.#tracer.startSpan(name, options, this.#context);
-    if (isFailed) span.setStatus({ code: SpanStatusCode.ERROR });
-    span.end(toUnixMs(endMs));
+    this.#tracer.startSpan(name, options, this.#context).end(toUnixMs(endMs));
   }
 
   end(): void {

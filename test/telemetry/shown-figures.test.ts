@@ -1,6 +1,7 @@
-// Whatever tenants and adapters come, the number of series stays bounded.
+// What is shown: bounded in series whatever tenants and adapters come, and true of an engine that is busy or away.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { EngineReading } from '../../src/telemetry/engine-figures.ts';
 import { Telemetry } from '../../src/telemetry/telemetry.ts';
 import { facts } from './facts.ts';
 import { parsePrometheusText } from './prometheus-parser.ts';
@@ -67,10 +68,35 @@ test('names of attached adapters are the last ones that they were asked for by',
   for (const requestModel of ['zen@1', 'zen@2', 'zen:a', 'zen:b', 'zen', 'zen,quiet', 'zen:a']) {
     telemetry.observe(telemetry.begin(undefined), facts({ requestModel, adapter }));
   }
-  telemetry.watchEngine(async () => figures(['k', 'unknown']));
+  telemetry.watchEngine(async () => ({ isReady: true, figures: figures(['k', 'unknown']) }));
   const families = parsePrometheusText(await telemetry.text());
   const [sample] = families.get('vllm:lora_requests_info')!.samples;
   assert.equal(sample!.labels['running_lora_adapters'], 'zen,zen:a,zen:b,zen@2');
+});
+
+test('a busy engine keeps its last figures, one that restarts has no load', async () => {
+  const telemetry = new Telemetry(base);
+  const readings: EngineReading[] = [
+    { isReady: true, figures: { ...figures([]), running: 3, steps: 7 } },
+    { isReady: true, figures: undefined },
+    { isReady: false, figures: undefined },
+  ];
+  telemetry.watchEngine(async () => readings.shift()!);
+  const shown = [];
+  for (let i = 0; i < 3; i++) {
+    const families = parsePrometheusText(await telemetry.text());
+    const names = [
+      'lorikeet_engine_ready',
+      'vllm:num_requests_running',
+      'lorikeet_engine_steps_total',
+    ];
+    shown.push(names.map((name) => families.get(name)!.samples[0]!.value));
+  }
+  assert.deepEqual(shown, [
+    [1, 3, 7],
+    [1, 3, 7],
+    [0, 0, 7],
+  ]);
 });
 
 function figures(attachedAdapters: string[]) {
