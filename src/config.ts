@@ -11,6 +11,11 @@ const text = z.string().regex(/^\P{Cc}*$/u, 'holds a control character (a CRLF f
 const folder = text.transform((value) => path.resolve(value));
 const yes = z.string().transform((value) => /^(1|true|yes|on)$/i.test(value));
 
+/** Comma separated. */
+const nameList = text
+  .transform((value) => value.split(',').map((name) => name.trim()))
+  .pipe(z.array(z.string().min(1, 'holds an empty name')));
+
 /** A whole number from `min` to `max`, written in digits only; `shownMin` is what a fault says. */
 function integer(min: number, max: number, shownMin = min) {
   const message = `must be a whole number from ${shownMin} to ${max}`;
@@ -98,10 +103,7 @@ const SETTINGS = {
     env: 'LORIKEET_ALLOWED_HOSTS',
     flag: '--allowed-hosts',
     help: 'names, comma separated, that requests may be addressed to beside loopback and --host',
-    schema: text
-      .transform((value) => value.split(',').map((name) => name.trim()))
-      .pipe(z.array(z.string().min(1, 'holds an empty name')))
-      .default([]),
+    schema: nameList.default([]),
   },
   keys: {
     env: 'LORIKEET_KEYS',
@@ -184,6 +186,12 @@ const SETTINGS = {
     flag: '--loadable-adapters',
     help: 'folder below which admin keys may load adapters by path, as with vLLM (default: none may)',
     schema: folder.optional(),
+  },
+  preload: {
+    env: 'LORIKEET_PRELOAD',
+    flag: '--preload',
+    help: 'adapters, comma separated, to load at the start and to evict last: NAME, or TENANT/NAME',
+    schema: nameList.default([]),
   },
   adapterDiskBytes: {
     env: 'LORIKEET_ADAPTER_DISK',

@@ -5,6 +5,7 @@ import path from 'node:path';
 import { greet } from './cli/greeting.ts';
 import type { ImportRequest } from './cli/import-command.ts';
 import { aborted, listenForInterrupt } from './cli/interrupt.ts';
+import type { PreloadDeps } from './cli/preload.ts';
 import { type Commands, runCommandLine } from './cli/program.ts';
 import type { ServingAdapters } from './cli/serving-adapters.ts';
 import type { TrainerOptions } from './cli/training-commands.ts';
@@ -74,6 +75,7 @@ async function serve(config: Config): Promise<void> {
       terminal.out(
         greet({ url: server.url, name, canChat, hasAdapters, access: access.kind, config }),
       );
+      await preload(config.preload, { ...adapters, client, log });
     }
     await Promise.race([aborted(interrupt), engine.fatal]);
   } finally {
@@ -180,6 +182,12 @@ async function openAdapters(
   const { openServingAdapters } = await import('./cli/serving-adapters.ts');
   const base = { id: info.name, names: [], digest: info.digest };
   return openServingAdapters(config, { base, ...options });
+}
+
+async function preload(names: readonly string[], deps: PreloadDeps): Promise<void> {
+  if (names.length === 0) return;
+  const { preloadAdapters } = await import('./cli/preload.ts');
+  void preloadAdapters(names, deps); // the server is ready without them
 }
 
 interface ListenOptions {

@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import { createFolderAdapters } from '../../adapters/folder-registry.ts';
+import { createRegistry } from '../../adapters/registry.ts';
+import { createLocalAdapters } from '../../adapters/tiers/local-adapters.ts';
+import { preloadAdapters } from '../../src/cli/preload.ts';
+import { createLog } from '../../src/log.ts';
+import { createInProcessClient } from '../../src/scheduler/client.ts';
+import { type LeaseOptions, StepLoop } from '../../src/scheduler/step-loop.ts';
+import { configBytes } from '../adapters/sample.ts';
+import { temporaryFolder } from '../fixtures.ts';
+import { FakeEngine, FakeLeases } from '../scheduler/fake-engine.ts';
+
+class RecordingLeases extends FakeLeases {
+  readonly kept: (number | undefined)[] = [];
+  override lease(...[source, options]: Parameters<FakeLeases['lease']>) {
+    this.kept.push((options as LeaseOptions).keepWarmMs);
+    return super.lease(source, options);
+  }
+}
+
+test('adapters are loaded and kept; one that fails is told in the log and holds up none', async (t) => {
+  const root = temporaryFolder(t);
+  for (const name of ['zen', 'legal']) {
+    const folder = path.join(root, name);
+    mkdirSync(folder);
+    writeFileSync(path.join(folder, 'adapter_config.json'), configBytes());
+    writeFileSync(path.join(folder, 'adapter_model.safetensors'), name);
+  }
+  const lines: string[] = [];
+  const log = createLog('info', { write: (line: string) => lines.push(line) });
+  const leases = new RecordingLeases();
+  const client = createInProcessClient(
+    new StepLoop({ engine: new FakeEngine(), adapters: leases }),
+    log,
+  );
+  t.after(() => client.drain(0));
+  const base = { id: 'toy', names: [], digest: 'b'.repeat(64) };
+  const local = [createFolderAdapters(root, { baseNames: ['toy'] })];
+  const deps = {
+    registry: createRegistry({ base, local }),
+    localAdapters: createLocalAdapters(),
+    client,
+    log,
+  };
+  await preloadAdapters(['missing', 'zen', 'acme/legal', 'base'], deps);
+  assert.deepEqual(leases.kept, [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY]);
+  assert.equal(leases.held, 0, 'kept without a lease: a sequence may need the room');
+  const told = lines
+    .map((line) => JSON.parse(line))
+    .map(({ adapter, msg }) => `${adapter}: ${msg}`);
+  assert.deepEqual(told.sort(), [
+    'acme/legal: adapter preloaded',
+    'missing: adapter not preloaded',
+    'zen: adapter preloaded',
+  ]);
+});
