@@ -10,6 +10,8 @@ import type { HttpEnv } from './middleware/tenant.ts';
 export interface AnswerPlan extends Omit<GenerationPlan, 'adapter'> {
   endpoint: Endpoint;
   model: ResolvedModel;
+  /** What the same name stands for now. */
+  resolveAgain(): Promise<ResolvedModel>;
   /** Of all prompts, each once. */
   promptTokens: number;
   hasLogprobs: boolean;

@@ -11,14 +11,14 @@ import type { Deps } from './deps.ts';
 import { type HttpEnv, reserveTokens } from './middleware/tenant.ts';
 import { observeAnswer } from './observe-answer.ts';
 
-/** Files of an adapter that changed or went since they were verified are acquired once more. */
+/** Where an adapter's files changed or went since they were looked at, they are looked at once more. */
 export async function answer(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan): Promise<Response> {
   reserveTokens(c, mostTokens(plan)); // before anything is fetched for it
   try {
     return await answerOnce(c, deps, plan);
   } catch (error) {
     if (!hasChanged(error)) throw error;
-    return answerOnce(c, deps, plan);
+    return answerOnce(c, deps, { ...plan, model: await plan.resolveAgain() });
   }
 }
 

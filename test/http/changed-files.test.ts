@@ -1,5 +1,7 @@
 // Files of an adapter that change between their verification and the engine's reading.
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { test } from 'node:test';
 import { createLocalAdapters, type LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
 import { ServeError } from '../../src/errors.ts';
@@ -55,4 +57,20 @@ test('that stay wrong are refused, and the client is told not to try again', asy
   assert.equal(response.headers.get('x-should-retry'), 'false');
   assert.equal((await readError(response)).code, 'adapter_checksum_mismatch');
   assert.deepEqual(counts, { acquired: 2, distrusted: 2, released: 2 });
+});
+
+test('of a folder that is replaced are those of the new content', async () => {
+  const served = serve({ adapters: ['alpha'] });
+  const seen: string[] = [];
+  served.leases.beforeLease = ({ parts: [part] }) => {
+    seen.push(part!.digest);
+    if (seen.length > 1) return;
+    writeFileSync(path.join(part!.directory, 'adapter_model.safetensors'), 'other weights');
+    throw mismatch();
+  };
+  const response = await served.post('/v1/completions', { model: 'alpha', prompt: 'a' });
+  await readOk(response);
+  assert.equal(seen.length, 2);
+  assert.notEqual(seen[0], seen[1]);
+  assert.equal(response.headers.get('x-lorikeet-adapter'), seen[1]);
 });

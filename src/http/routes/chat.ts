@@ -29,12 +29,14 @@ export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
     admit: () => requireReady(deps),
     async handle(c, body) {
       const tenant = c.get('tenant');
-      const model = await resolveModel(c, deps, body);
+      const resolve = () => resolveModel(c, deps, body);
+      const model = await resolve();
       const { ids } = prepareMessages(body.messages, deps);
       return answer(c, deps, {
         endpoint: CHAT,
         tenant,
         model,
+        resolveAgain: resolve,
         choices: planChoices(body, ids, deps),
         stopStrings: body.stop,
         promptTokens: ids.length,

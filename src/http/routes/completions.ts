@@ -33,12 +33,14 @@ export function addCompletionsRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void
     admit: () => requireReady(deps),
     async handle(c, body) {
       const tenant = c.get('tenant');
-      const model = await resolveModel(c, deps, body);
+      const resolve = () => resolveModel(c, deps, body);
+      const model = await resolve();
       const budget = (promptTokens: number) => budgetFor(promptTokens, body, deps);
       const prompts = await preparePrompts(body.prompt, deps, budget);
       return answer(c, deps, {
         tenant,
         model,
+        resolveAgain: resolve,
         choices: planChoices(body, prompts, deps),
         ...planAnswer(body, prompts),
       });
