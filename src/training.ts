@@ -27,7 +27,7 @@ export interface MergeRequest {
   readonly dtype: string | undefined;
 }
 
-/** Where a run that has a name publishes its adapter; absent: where the server looks by default. */
+/** Into which folder a run that has a name publishes its adapter; absent: into the store. */
 export interface Publishing {
   readonly adaptersDir: string | undefined;
 }

@@ -1,16 +1,15 @@
 // One prepared run from its first step (or its last checkpoint) to its result in the run folder, told as events.
-import { cp, mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { memorySource } from '../src/formats/safetensors.ts';
 import type { Artifact } from '../src/import/artifact.ts';
 import type { DecoderConfig } from '../src/model/config.ts';
 import { fromFloat32 } from '../src/tensor.ts';
 import { DatasetError } from './data/example.ts';
-import { replaceFolder } from './durable-files.ts';
 import { createTrainModel } from './model.ts';
 import { writeModel } from './model-writer.ts';
 import { writeAdapter } from './peft-writer.ts';
 import type { PreparedRun } from './prepare-run.ts';
+import type { Publisher } from './publish.ts';
 import type { EventType, RunFolder } from './run-folder.ts';
 import { type Outcome, type TrainHooks, type TrainRun, train } from './train.ts';
 import type { TrainModel } from './types.ts';
@@ -22,8 +21,8 @@ export interface ExecuteOptions {
   readonly onStep: TrainHooks['onStep'];
   /** Events as they are written. */
   onEvent(type: EventType, message: string): void;
-  /** Where the server finds adapters by name. */
-  readonly adaptersDir: string;
+  /** Of a run with a name. */
+  readonly publisher: Publisher | undefined;
 }
 
 /** Resolves when the run has ended or was asked to; a failure is an event, too. */
@@ -123,23 +122,18 @@ async function writeResult(
 
 async function finish(
   { job, adapter }: PreparedRun,
-  { folder, adaptersDir }: ExecuteOptions,
+  { folder, publisher }: ExecuteOptions,
   tell: TrainHooks['onEvent'],
 ): Promise<void> {
-  if (job.name !== undefined && adapter) {
-    const target = path.join(adaptersDir, job.name);
-    await publishFolder(folder.adapterDir, target);
-    await tell('published', `New adapter ${job.name} in ${target}`);
+  if (job.name !== undefined && adapter && publisher) {
+    const message = await publisher.publish({
+      name: job.name,
+      directory: folder.adapterDir,
+      job: path.basename(folder.dir),
+      metrics: folder.metrics,
+    });
+    await tell('published', message);
   }
   const peakBytes = process.resourceUsage().maxRSS * 1024;
   await tell('succeeded', 'The job has successfully completed', { peakBytes });
-}
-
-/** A copy that readers of the folder see whole or not at all. */
-async function publishFolder(from: string, target: string): Promise<void> {
-  const building = `${path.dirname(target)}/.${path.basename(target)}.tmp-${process.pid}`;
-  await mkdir(path.dirname(target), { recursive: true });
-  await rm(building, { recursive: true, force: true });
-  await cp(from, building, { recursive: true });
-  await replaceFolder(building, target);
 }

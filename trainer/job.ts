@@ -1,6 +1,7 @@
 // A training job as its file states it: one schema with every key, its bounds and its default. Knows no model: what
 // the model decides (method, rate, lengths, counts of steps) is settled in `settings.ts`.
 import { z } from 'zod';
+import { NAME_PATTERN, RESERVED_NAMES } from '../adapters/manifest.ts';
 import { ConfigError } from '../src/errors.ts';
 import { faultText } from './fault-text.ts';
 
@@ -87,7 +88,8 @@ const jobSchema = z.strictObject({
   /** The adapter's name for the server: published when the run has succeeded. */
   name: z
     .string()
-    .regex(/^(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9._-]{0,62}$/, 'must be 1 to 63 of A-Z a-z 0-9 . _ -')
+    .regex(NAME_PATTERN, 'must be 1 to 63 of A-Z a-z 0-9 . _ -')
+    .refine((name) => !RESERVED_NAMES.has(name), 'means something else as a model')
     .optional(),
   /** Keep block inputs only and compute the rest again for the gradient: less memory, a third more time. */
   recompute: z.boolean().default(true),

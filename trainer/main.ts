@@ -3,16 +3,25 @@
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { chooseBase } from '../src/cli/choose-base.ts';
+import { explainStore } from '../src/cli/explain-store.ts';
+import { openRepository } from '../src/cli/open-repository.ts';
 import { EXIT, reportError } from '../src/cli/report-error.ts';
 import { type Config, type Flags, loadConfig } from '../src/config.ts';
-import { ConfigError, UsageError } from '../src/errors.ts';
+import { ConfigError, ServeError, UsageError } from '../src/errors.ts';
 import { type Artifact, readArtifact } from '../src/import/artifact.ts';
+import { LOCAL_TENANT } from '../src/tenant.ts';
 import type { MergeRequest, TrainerMessage, TrainerRequest } from '../src/training.ts';
 import { executeRun } from './execute-run.ts';
 import { parseJob, type TrainJob } from './job.ts';
 import { mergeModel, parseDtype } from './merge.ts';
 import { makePlan, planRun } from './plan-command.ts';
 import { type PreparedRun, prepareRun } from './prepare-run.ts';
+import {
+  createFolderPublisher,
+  createStorePublisher,
+  type FinishedAdapter,
+  type Publisher,
+} from './publish.ts';
 import { readJob } from './read-job.ts';
 import {
   createRunFolder,
@@ -96,10 +105,11 @@ async function startRun(request: StartRequest, config: Config): Promise<void> {
     const prepared = await prepareRun(job, artifact);
     const plan = await planRun(prepared, artifact);
     send({ type: 'note', text: `${plan.text}\nFolder   ${dir}` });
+    const publisher = await openPublisher(prepared, artifact, config);
     const folder = await createRunFolder(dir, prepared.job);
     const message = 'Files validated, run planned';
     await folder.addEvent({ type: 'planned', level: 'info', message, data: { ...plan.run } });
-    await run(prepared, { artifact, folder, config });
+    await run(prepared, { artifact, folder, publisher });
   } finally {
     artifact.tensors.close();
   }
@@ -109,7 +119,9 @@ async function resumeRun(dir: string, config: Config): Promise<void> {
   const { folder, job } = await openRunFolder(path.resolve(dir));
   const artifact = readArtifact(await findBase(job.model, config));
   try {
-    await run(await prepareRun(job, artifact), { artifact, folder, config });
+    const prepared = await prepareRun(job, artifact);
+    const publisher = await openPublisher(prepared, artifact, config);
+    await run(prepared, { artifact, folder, publisher });
   } finally {
     artifact.tensors.close();
     await folder.close();
@@ -119,18 +131,50 @@ async function resumeRun(dir: string, config: Config): Promise<void> {
 interface RunParts {
   readonly artifact: Artifact;
   readonly folder: RunFolder;
-  readonly config: Config;
+  readonly publisher: Publisher | undefined;
 }
 
-async function run(prepared: PreparedRun, { artifact, folder, config }: RunParts): Promise<void> {
+/** Of a run with a name: into the store, or into the folder that was named. That it answers is seen before the run. */
+async function openPublisher(
+  { job }: PreparedRun,
+  artifact: Artifact,
+  config: Config,
+): Promise<Publisher | undefined> {
+  if (job.name === undefined) return undefined;
+  if (config.adapters !== undefined) return createFolderPublisher(config.adapters);
+  const tenant = LOCAL_TENANT.id;
+  const repository = await openRepository(config);
+  await repository.readAliases(tenant, job.name).catch((error) => {
+    throw explainStore(error, repository.label);
+  });
+  const store = createStorePublisher(repository, { tenant, baseDigest: artifact.info.digest });
+  return {
+    ...store,
+    publish: (adapter) =>
+      store.publish(adapter).catch((error) => {
+        throw unpublished(adapter, explainStore(error, repository.label));
+      }),
+  };
+}
+
+/** The run was not in vain. */
+function unpublished({ directory, name }: FinishedAdapter, error: unknown): unknown {
+  if (!(error instanceof ServeError)) return error;
+  const cure = `It is trained, in ${directory}. Publish it by: lorikeet adapters push ${directory} --name ${name}`;
+  return new ServeError(error.code, `${error.message}\n  ${cure}`, { cause: error });
+}
+
+async function run(
+  prepared: PreparedRun,
+  { artifact, folder, publisher }: RunParts,
+): Promise<void> {
   const { totalSteps } = prepared.settings;
-  const adaptersDir = config.adapters ?? path.join(config.home, 'adapters');
   try {
     const outcome = await executeRun(prepared, {
       artifact,
       folder,
       signal: pause.signal,
-      adaptersDir,
+      publisher,
       onStep: (metrics) => send({ type: 'step', totalSteps, ...metrics }),
       onEvent(type, message) {
         if (type === 'warn') send({ type: 'note', text: `warning: ${message}` });
@@ -138,18 +182,22 @@ async function run(prepared: PreparedRun, { artifact, folder, config }: RunParts
       },
     });
     if (outcome === 'succeeded')
-      send({ type: 'result', text: closing(prepared, folder, adaptersDir) });
+      send({ type: 'result', text: closing(prepared, folder, publisher) });
   } finally {
     await folder.close();
   }
 }
 
-function closing({ job, adapter }: PreparedRun, folder: RunFolder, adaptersDir: string): string {
+function closing(
+  { job, adapter }: PreparedRun,
+  folder: RunFolder,
+  publisher: Publisher | undefined,
+): string {
   if (!adapter) {
     return `The model is in ${folder.modelDir}\nServe it: lorikeet import ${folder.modelDir} --out DIR, lorikeet serve --model DIR`;
   }
-  if (job.name === undefined) return `The adapter is in ${folder.adapterDir}`;
-  return `The adapter is in ${folder.adapterDir}\nServe it: lorikeet serve --model ${job.model} --adapters ${adaptersDir} (its name: ${job.name})`;
+  if (!publisher) return `The adapter is in ${folder.adapterDir}`;
+  return `The adapter is in ${folder.adapterDir}\nServe it: lorikeet serve --model ${job.model}${publisher.serveFlag} (its name: ${job.name})`;
 }
 
 function defaultRunDir({ name = 'run' }: TrainJob, { home }: Config): string {

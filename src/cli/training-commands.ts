@@ -73,7 +73,7 @@ function addTrain(program: Command, run: RunTrainer): void {
     .option('--resume <dir>', 'go on with the run in this folder')
     .option(
       '--adapters <dir>',
-      'where a named adapter is published (default: LORIKEET_ADAPTERS, else adapters/ in LORIKEET_HOME)',
+      'a folder to publish a named adapter into, instead of the store [LORIKEET_ADAPTERS]',
     )
     .option('--watch', 'draw the loss curve in the terminal');
   addJobFlags(train);

@@ -12,8 +12,12 @@ export interface Outcome {
 }
 
 /** Runs one command to its end. */
-export async function runLorikeet(args: readonly string[], home: string): Promise<Outcome> {
-  const { child, output } = spawnLorikeet(args, home);
+export async function runLorikeet(
+  args: readonly string[],
+  home: string,
+  environment: Environment = {},
+): Promise<Outcome> {
+  const { child, output } = spawnLorikeet(args, home, environment);
   const [code] = (await once(child, 'close')) as [number | null];
   return { code, ...output };
 }

@@ -77,8 +77,15 @@ test('an adapter with a name is published, and a full model is a folder to impor
   const { code, out } = await runLorikeet(['train', job, '--out', run], dir);
   assert.equal(code, 0);
   assert.match(out, /its name: letters/);
-  const published = path.join(dir, 'adapters/letters/adapter_model.safetensors');
+  const published = path.join(dir, 'store/local/letters/1/adapter_model.safetensors');
   assert.ok(readFileSync(published).equals(adapterBytes(run)));
+  const resumed = await runLorikeet(['train', '--resume', run], dir);
+  assert.match(resumed.error, /New adapter letters@1 in /);
+  const adapters = path.join(dir, 'adapters');
+  const folder = await runLorikeet(['train', '--resume', run, '--adapters', adapters], dir);
+  assert.equal(folder.code, 0, folder.error);
+  const copied = path.join(adapters, 'letters/adapter_model.safetensors');
+  assert.ok(readFileSync(copied).equals(adapterBytes(run)));
   assert.ok(readLines(path.join(run, 'metrics.jsonl')).some((row) => 'validationLoss' in row));
   const full = path.join(dir, 'full');
   const fullJob = path.join(dir, 'full.json');
@@ -112,6 +119,19 @@ test('wrong settings end with 78, wrong rows with 1, wrong folders with 2, and n
   assert.equal((await runLorikeet(['train', '--resume', run], dir)).code, 2);
 });
 
+test('a run whose store is not there ends before it begins', async (t) => {
+  const dir = temporaryFolder(t);
+  const run = path.join(dir, 'run');
+  const args = ['train', writeJob(dir, { name: 'letters' }), '--out', run];
+  const { code, error } = await runLorikeet(args, dir, { LORIKEET_STORE: path.join(dir, 'none') });
+  assert.equal(code, 1);
+  assert.match(error, /none does not exist[\s\S]*LORIKEET_STORE/);
+  assert.ok(!existsSync(run));
+  const base = await runLorikeet(['train', writeJob(dir, { name: 'base' }), '--out', run], dir);
+  assert.equal(base.code, 78);
+  assert.match(base.error, /name: .*means something else/);
+});
+
 test("the published adapter is served with the trainer's own validation loss", async (t) => {
   const dir = temporaryFolder(t);
   const rows = writeRows(dir);
@@ -119,8 +139,7 @@ test("the published adapter is served with the trainer's own validation loss", a
   const run = path.join(dir, 'run');
   assert.equal((await runLorikeet(['train', job, '--out', run], dir)).code, 0);
   const { validationLoss } = readLines(path.join(run, 'metrics.jsonl')).at(-1)!;
-  const adapters = path.join(dir, 'adapters');
-  const flags = ['--model', TOY, '--adapters', adapters, '--weights', 'f32'];
+  const flags = ['--model', TOY, '--weights', 'f32'];
   const server = await startServing(flags, dir);
   t.after(() => server.stop());
   const served = await servedLoss(server.url, 'letters');

@@ -17,6 +17,7 @@ import { executeRun } from '../../trainer/execute-run.ts';
 import { parseJob } from '../../trainer/job.ts';
 import { planAdapter } from '../../trainer/lora-settings.ts';
 import { prepareRows } from '../../trainer/prepare-run.ts';
+import { createFolderPublisher } from '../../trainer/publish.ts';
 import { createRunFolder } from '../../trainer/run-folder.ts';
 import { plainSource } from '../adapters/sources.ts';
 import {
@@ -54,7 +55,8 @@ async function publish(t: TestContext, { artifact, config }: TinyModel): Promise
   const folder = await createRunFolder(path.join(dir, 'run'), job);
   const adaptersDir = path.join(dir, 'adapters');
   const outcome = await executeRun(prepareRows(job, artifact, parts), {
-    ...{ artifact, folder, adaptersDir, signal: new AbortController().signal },
+    ...{ artifact, folder, signal: new AbortController().signal },
+    publisher: createFolderPublisher(adaptersDir),
     ...{ onStep() {}, onEvent() {} },
   });
   await folder.close();

@@ -1,0 +1,50 @@
+// Where a finished adapter goes: versions in a store, folders by name.
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import type { StepMetrics } from '../../trainer/metrics.ts';
+import { createFolderPublisher, createStorePublisher } from '../../trainer/publish.ts';
+import { shelf, writeAdapter } from '../adapters/repository/shelf.ts';
+import { temporaryFolder } from '../fixtures.ts';
+
+const BASE = 'b'.repeat(64);
+const step = (number: number, validationLoss?: number): StepMetrics => ({
+  ...{ step: number, loss: 3 - number / 10, gradNorm: 1, learningRate: 1e-3 },
+  ...{ tokens: 10, tokensPerSecond: 1, tokenAccuracy: 0.5 },
+  ...(validationLoss !== undefined && { validationLoss, validationTokenAccuracy: 0.5 }),
+});
+const METRICS = [step(1), step(2, 2.5), step(3, 2.75)];
+
+test('in a store a run is the next version of its name, with its base and figures', async (t) => {
+  const { repository, adapter } = shelf(t);
+  const publisher = createStorePublisher(repository, { tenant: 'local', baseDigest: BASE });
+  const finished = (seed: number) => ({
+    ...{ name: 'zen', job: `zen-${seed}`, metrics: METRICS },
+    directory: adapter(seed),
+  });
+  assert.equal(await publisher.publish(finished(1)), 'New adapter zen@1 in memory');
+  assert.equal(await publisher.publish(finished(2)), 'New adapter zen@2 in memory');
+  assert.equal(await publisher.publish(finished(2)), 'New adapter zen@2 in memory');
+  const manifest = (await repository.readManifest('local', 'zen', 2))!;
+  assert.equal(manifest.base_digest, BASE);
+  assert.equal(manifest.job, 'zen-2');
+  assert.deepEqual(manifest.metrics, { steps: 3, train_loss: 2.7, validation_loss: 2.5 });
+  const { aliases } = (await repository.readAliases('local', 'zen'))!;
+  assert.deepEqual(aliases.aliases, { latest: { version: 2 } });
+});
+
+test('in a folder a run replaces the adapter of its name, and leaves nothing beside it', async (t) => {
+  const root = temporaryFolder(t);
+  const adaptersDir = path.join(root, 'adapters');
+  const publisher = createFolderPublisher(adaptersDir);
+  for (const seed of [1, 2]) {
+    const directory = writeAdapter(root, seed);
+    await publisher.publish({ name: 'zen', directory, job: 'j', metrics: [] });
+    assert.deepEqual(readdirSync(adaptersDir), ['zen']);
+    const file = 'adapter_model.safetensors';
+    const bytes = readFileSync(path.join(adaptersDir, 'zen', file));
+    assert.ok(bytes.equals(readFileSync(path.join(directory, file))));
+  }
+  assert.equal(publisher.serveFlag, ` --adapters ${adaptersDir}`);
+});
