@@ -117,7 +117,7 @@ export class Fetcher {
     if (known) throw known;
     this.#refuseInPause();
     try {
-      await this.#queue.run(owner, () => this.#tries(manifest, write));
+      await this.#queue.run(owner, () => this.#ask(manifest, write));
     } catch (error) {
       throw this.#toRefusal(id, error);
     }
@@ -128,6 +128,22 @@ export class Fetcher {
     this.#closed.abort(new ServeError('overloaded', 'The server is shutting down.'));
   }
 
+  /** Tries, and tells the breaker how it went: once, as all tries are about one object. */
+  async #ask(manifest: VersionManifest, write: (open: OpenFile) => Promise<void>): Promise<void> {
+    const { clock } = this.#options;
+    this.#refuseInPause();
+    this.#breaker.asks(clock.now());
+    try {
+      await this.#tries(manifest, write);
+      this.#breaker.succeeded();
+    } catch (error) {
+      const kind = kindOf(error);
+      if (kind === 'unavailable' || kind === 'interrupted') this.#breaker.failed(clock.now());
+      else this.#breaker.succeeded();
+      throw error;
+    }
+  }
+
   async #tries(manifest: VersionManifest, write: (open: OpenFile) => Promise<void>): Promise<void> {
     const { clock, random } = this.#options;
     const { totalMs } = this.#deadlines;
@@ -135,17 +151,11 @@ export class Fetcher {
     using total = deadline(clock, { ms: totalMs, reason: late, parent: this.#closed.signal });
     this.#budget.firstTry();
     for (let attempt = 1; ; attempt++) {
-      this.#refuseInPause();
-      this.#breaker.asks(clock.now());
       try {
         await write((name) => this.#read(manifest, name, total.signal));
-        this.#breaker.succeeded();
         return;
       } catch (error) {
         const kind = kindOf(error);
-        const isDown = kind === 'unavailable' || kind === 'interrupted';
-        if (isDown) this.#breaker.failed(clock.now());
-        else this.#breaker.succeeded();
         const isLast = !kind || attempt >= FAULTS[kind].maxTries || total.signal.aborted;
         if (isLast || !this.#budget.take()) throw error;
         await sleep(clock, backoffMs(attempt, random), total.signal);

@@ -1,47 +1,19 @@
 // Two servers on one bucket while an alias moves under fifty streams: the whole program, a real S3 server, real engines.
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { createAdapterRepository } from '../../adapters/repository/repository.ts';
 import { createS3Store } from '../../adapters/store/s3.ts';
-import { serializeSafetensors } from '../../src/formats/safetensors.ts';
-import { parseDecoderConfig } from '../../src/model/config.ts';
-import { TARGET_MODULES, type TargetName } from '../../src/model/target-modules.ts';
-import { filled, keyOf } from '../adapters/sample.ts';
-import { seededRandom, temporaryFolder } from '../fixtures.ts';
+import { temporaryFolder } from '../fixtures.ts';
 import { startServing } from './program.ts';
 import { environmentOf, prepareS3Server, startS3Server } from './s3-server.ts';
+import { writeToyAdapter } from './toy-adapter.ts';
 
 const skip = await prepareS3Server();
 const server = skip ? undefined : await startS3Server({ after });
 const POLL_MS = 500;
 const ZEN = { tenant: 'local', name: 'zen' };
-const RANK = 4;
-const TARGETS: TargetName[] = ['q_proj', 'v_proj'];
-const toy = parseDecoderConfig(JSON.parse(readFileSync('models/toy/config.json', 'utf8')));
-
-/** An adapter that changes what the toy says. */
-function writeToyAdapter(directory: string, seed: number): string {
-  mkdirSync(directory, { recursive: true });
-  const random = seededRandom(seed);
-  const draw = (shape: [number, number]) => filled(shape, 'F32', () => (random() - 0.5) / 2);
-  const tensors = Array.from({ length: toy.layerCount }, (_, layer) =>
-    TARGETS.flatMap((target) => {
-      const { inFeatures, outFeatures } = TARGET_MODULES[target];
-      return [
-        [keyOf(layer, target, 'A'), draw([RANK, inFeatures(toy)])],
-        [keyOf(layer, target, 'B'), draw([outFeatures(toy), RANK])],
-      ] as const;
-    }),
-  ).flat();
-  const config = { peft_type: 'LORA', r: RANK, lora_alpha: 16, target_modules: TARGETS };
-  writeFileSync(path.join(directory, 'adapter_config.json'), JSON.stringify(config));
-  const weights = serializeSafetensors(new Map(tensors));
-  writeFileSync(path.join(directory, 'adapter_model.safetensors'), weights);
-  return directory;
-}
 
 interface Answer {
   readonly version: string | null;
