@@ -102,7 +102,7 @@ const SETTINGS = {
   allowedHosts: {
     env: 'LORIKEET_ALLOWED_HOSTS',
     flag: '--allowed-hosts',
-    help: 'names, comma separated, that requests may be addressed to beside loopback and --host',
+    help: 'names, comma separated, that requests may be addressed to beside localhost, --host and addresses',
     schema: nameList.default([]),
   },
   keys: {

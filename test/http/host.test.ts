@@ -1,0 +1,33 @@
+// Which hosts a request may be addressed to: addresses, loopback and what the operator names; no other name (B09).
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { serve } from './served.ts';
+
+const { app } = serve({ allowedHosts: ['api.example'] });
+const statusFor = async (host: string) =>
+  (await app.request('/livez', { headers: { host } })).status;
+
+test('an address is taken, as probes and scrapers of a cluster ask by it', async () => {
+  for (const host of ['127.0.0.1', '10.42.0.17:8080', '[::1]:8080', '[fd00::2]']) {
+    assert.equal(await statusFor(host), 200, host);
+  }
+});
+
+test('a name is taken where the operator named it', async () => {
+  for (const host of ['localhost:8080', 'api.example', 'API.example:443']) {
+    assert.equal(await statusFor(host), 200, host);
+  }
+});
+
+test('any other name is refused, also one that looks like an address', async () => {
+  for (const host of [
+    'evil.example',
+    '10.0.0.1.evil.example',
+    '127.1',
+    '0x7f.0.0.1',
+    '[evil]',
+    '',
+  ]) {
+    assert.equal(await statusFor(host), 400, host);
+  }
+});
