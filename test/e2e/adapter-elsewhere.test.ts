@@ -40,10 +40,12 @@ async function publish(
   const imported = ['import', source!, '--out', base, '--quantization', quantization];
   assert.equal((await runLorikeet(imported, home)).code, 0);
   const steps = ['--max-steps', '8', '--learning-rate', '0.02', '--warmup-steps', '0'];
-  const args = ['train', '--model', base, '--data', writeRows(home), '--name', 'letters', ...steps];
-  const { code, error } = await runLorikeet([...args, ...flags], home);
+  const args = ['train', '--model', base, '--data', writeRows(home), '--name', 'letters'];
+  const adapters = path.join(home, 'adapters');
+  const all = [...args, ...steps, '--adapters', adapters, ...flags];
+  const { code, error } = await runLorikeet(all, home);
   assert.equal(code, 0, error);
-  return { base, adapter: path.join(home, 'adapters', 'letters') };
+  return { base, adapter: path.join(adapters, 'letters') };
 }
 
 /** Logits [T * V] of each row as served with exact weights. */
