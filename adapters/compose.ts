@@ -1,4 +1,5 @@
 // Several adapters as one: the sum of their weighted updates is their concatenation on the rank axis, exactly.
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { TargetName } from '../src/model/target-modules.ts';
 import type { AdapterWeights, LoraPair } from './weights.ts';
 
@@ -7,15 +8,20 @@ export interface WeightedAdapter {
   readonly weight: number;
 }
 
-/** The same as adding each one's update times its weight. A single one of weight 1 is given back as it is. */
-export function composeAdapters(terms: readonly WeightedAdapter[]): AdapterWeights {
+/**
+ * The same as adding each one's update times its weight. A single one of weight 1 is given back as it is. Yields to the
+ * event loop after each layer.
+ */
+export async function composeAdapters(terms: readonly WeightedAdapter[]): Promise<AdapterWeights> {
   const [first] = terms;
   if (terms.length === 1 && first!.weight === 1) return first!.weights;
-  const layers = first!.weights.layers.map((_, layer) => {
+  const layers: Partial<Record<TargetName, LoraPair>>[] = [];
+  for (const layer of first!.weights.layers.keys()) {
     const targets = new Set(terms.flatMap(({ weights }) => targetsOf(weights, layer)));
     const pairs = [...targets].map((target) => [target, concatenate(terms, layer, target)]);
-    return Object.fromEntries(pairs) as Partial<Record<TargetName, LoraPair>>;
-  });
+    layers.push(Object.fromEntries(pairs));
+    await nextTurn();
+  }
   const pairs = layers.flatMap((layer) => Object.values(layer));
   return {
     digest: first!.weights.digest,

@@ -19,7 +19,7 @@ export function createAdapterLoader(
     for (const part of parts) {
       loaded.push({ weights: await loadPart(part, model), weight: part.weight });
     }
-    return { ...composeAdapters(loaded), digest };
+    return { ...(await composeAdapters(loaded)), digest };
   };
 }
 

@@ -37,11 +37,11 @@ function update({ rank, a, b }: LoraPair, inSize: number, outSize: number): numb
 
 const size = { inSize: 3, outSize: 5 };
 
-test("a composition's update is the sum of its terms' weighted updates, exactly", () => {
+test("a composition's update is the sum of its terms' weighted updates, exactly", async () => {
   const q1 = pair(2, { ...size, seed: 1 });
   const q2 = pair(3, { ...size, seed: 2 });
   const v2 = pair(1, { ...size, seed: 3 });
-  const composed = composeAdapters([
+  const composed = await composeAdapters([
     { weights: adapter([{ q_proj: q1 }, {}]), weight: 1 },
     { weights: adapter([{ q_proj: q2, v_proj: v2 }, { v_proj: v2 }]), weight: 0.5 },
   ]);
@@ -57,7 +57,7 @@ test("a composition's update is the sum of its terms' weighted updates, exactly"
   assert.equal(composed.byteSize, 4 * (5 * 8 + 1 * 8 + 1 * 8));
 });
 
-test('one adapter of weight 1 is itself', () => {
+test('one adapter of weight 1 is itself', async () => {
   const weights = adapter([{ q_proj: pair(2, { ...size, seed: 1 }) }]);
-  assert.equal(composeAdapters([{ weights, weight: 1 }]), weights);
+  assert.equal(await composeAdapters([{ weights, weight: 1 }]), weights);
 });
