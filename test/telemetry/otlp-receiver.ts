@@ -35,15 +35,20 @@ export interface OtlpReceiver {
   readonly bodies: Buffer[];
   /** Headers of the last request. */
   headers: Record<string, unknown>;
+  /** From now on it takes requests, and that is all. */
+  stopAnswering(): void;
+  /** Twice is once. */
   close(): Promise<void>;
 }
 
 export async function startOtlpReceiver(): Promise<OtlpReceiver> {
   const receiver = { spans: [], metrics: [], resources: [], bodies: [], headers: {} } as Omit<
     OtlpReceiver,
-    'url' | 'close'
+    'url' | 'close' | 'stopAnswering'
   >;
+  let isSilent = false;
   const server = createServer(async (request, response) => {
+    if (isSilent) return;
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk);
     const body = Buffer.concat(chunks);
@@ -63,7 +68,11 @@ export async function startOtlpReceiver(): Promise<OtlpReceiver> {
   await once(server, 'listening');
   return Object.assign(receiver, {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    stopAnswering() {
+      isSilent = true;
+    },
     async close() {
+      if (!server.listening) return;
       server.closeAllConnections();
       server.close();
       await once(server, 'close');

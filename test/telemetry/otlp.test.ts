@@ -184,17 +184,26 @@ describe('a collector, beside spans,', () => {
   });
 });
 
-describe('a collector that is away', () => {
-  test('costs a line of the log, and neither an answer nor the end', async () => {
-    process.env['OTEL_EXPORTER_OTLP_TIMEOUT'] = '200';
-    const { served, receiver, exports, lines } = await startTraced(100);
-    await receiver.close();
-    const messages = [{ role: 'user', content: 'Hi' }];
-    const response = await served.post(URL, { model: 'base', messages, max_tokens: 3 });
-    assert.equal(response.status, 200);
-    await exports.close();
-    assert.ok(lines.some(({ msg }) => String(msg).startsWith('telemetry export')));
-  });
+describe('a collector that', () => {
+  for (const [how, disturb] of [
+    ['is away', (receiver: OtlpReceiver) => receiver.close()],
+    ['never answers', (receiver: OtlpReceiver) => receiver.stopAnswering()],
+  ] as const) {
+    test(`${how} costs a line of the log, and neither an answer nor the end`, async (t) => {
+      process.env['OTEL_EXPORTER_OTLP_TIMEOUT'] = '200';
+      process.env['OTEL_BSP_SCHEDULE_DELAY'] = '10';
+      const { served, receiver, exports, lines } = await startTraced(100);
+      t.after(() => receiver.close());
+      await disturb(receiver);
+      const messages = [{ role: 'user', content: 'Hi' }];
+      for (let i = 0; i < 10; i++) {
+        const response = await served.post(URL, { model: 'base', messages, max_tokens: 3 });
+        assert.equal(response.status, 200);
+      }
+      await exports.close();
+      assert.ok(lines.some(({ msg }) => String(msg).startsWith('telemetry export')));
+    });
+  }
 });
 
 test('nothing is sent unless a variable asks for it', () => {
