@@ -41,7 +41,7 @@ COPY --from=app /usr/local/bin/node /usr/local/bin/node
 COPY --from=cuda-libraries /app /app
 COPY --from=base --chown=1000:1000 /data /data
 WORKDIR /app
-ENV NODE_ENV=production HOST=0.0.0.0 PORT=8080 LORIKEET_HOME=/data LORIKEET_PROVIDER=cuda
+ENV NODE_ENV=production HOST=0.0.0.0 PORT=8080 LORIKEET_HOME=/data
 USER 1000:1000
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \

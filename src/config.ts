@@ -105,6 +105,15 @@ const SETTINGS = {
     help: 'names, comma separated, that requests may be addressed to beside localhost, --host and addresses',
     schema: nameList.default([]),
   },
+  basePath: {
+    env: 'LORIKEET_BASE_PATH',
+    flag: '--base-path',
+    help: 'prefix that a gateway leaves on paths, such as /openai; routes answer with and without it',
+    schema: z
+      .string()
+      .regex(/^(\/[A-Za-z0-9._-]+)+$/, 'must be a path such as /openai')
+      .optional(),
+  },
   keys: {
     env: 'LORIKEET_KEYS',
     flag: '--keys',

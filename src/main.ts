@@ -229,6 +229,7 @@ async function listen(base: Base, options: ListenOptions): Promise<RunningServer
     log,
     ...(access.kind === 'keys' && { authenticate: access.authenticate }),
     allowedHosts: [config.host, ...config.allowedHosts],
+    basePath: config.basePath,
   });
   return startServer(app, { host: config.host, port: config.port });
 }

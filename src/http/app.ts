@@ -7,6 +7,7 @@ import { ServeError } from '../errors.ts';
 import { Telemetry } from '../telemetry/telemetry.ts';
 import { authenticateAsLocal } from '../tenants/access.ts';
 import { RateLimits } from '../tenants/rate-limits.ts';
+import { pathBelow } from './base-path.ts';
 import type { AppOptions, Deps } from './deps.ts';
 import { statsWithin } from './engine-stats.ts';
 import { DEFAULT_LIMITS } from './limits.ts';
@@ -33,7 +34,7 @@ export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   const deps: Deps = { ...given, now, limits, telemetry };
   telemetry.watchEngine(() => readEngine(deps));
   telemetry.watchDisk(() => diskFigures(deps.localAdapters.stats()));
-  const app = new OpenAPIHono<HttpEnv>();
+  const app = new OpenAPIHono<HttpEnv>({ getPath: pathBelow(options.basePath ?? '') });
   app.onError(createErrorHandler(deps.log));
   app.notFound((c) => envelope(c, new ServeError('not_found', 'There is no such route')));
   app.use(observeHttp(telemetry));

@@ -34,6 +34,8 @@ export interface AppOptions {
   model: ServedModel;
   log: Logger;
   limits?: Partial<HttpLimits>;
+  /** Routes answer below it, too, such as `/openai`. */
+  basePath?: string | undefined;
   /** Host names that requests may be addressed to, beside loopback. */
   allowedHosts?: readonly string[];
   authenticate?: Authenticate;

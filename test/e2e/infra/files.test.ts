@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
+import { listSettings } from '../../../src/config.ts';
 import { findTool, runTool } from './tools.ts';
 
 const infraFiles = readdirSync('infra', { recursive: true, withFileTypes: true })
@@ -20,6 +21,15 @@ test('the Lambda template passes cfn-lint', (t) => {
   if ('reason' in tool) return t.skip(tool.reason);
   const { code, output } = runTool(tool.file, ['infra/aws-lambda/template.yaml']);
   assert.equal(code, 0, output);
+});
+
+test('every setting that these files give the server is one', () => {
+  const known = new Set(listSettings().map(({ env }) => env));
+  for (const file of [...infraFiles, 'Dockerfile']) {
+    for (const [name] of readFileSync(file, 'utf8').matchAll(/\bLORIKEET_[A-Z0-9_]+\b/g)) {
+      assert.ok(known.has(name), `${file}: ${name}`);
+    }
+  }
 });
 
 test('bucket policies name no more than objects and their listing', () => {
