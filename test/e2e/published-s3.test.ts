@@ -54,7 +54,8 @@ function openShelf(t: { after(fn: () => unknown): void }) {
     home,
     store,
     repository: createAdapterRepository(store),
-    publish: (...args: string[]) => start('--import', 'tsx', 'test/e2e/publish-program.ts', ...args),
+    publish: (...args: string[]) =>
+      start('--import', 'tsx', 'test/e2e/publish-program.ts', ...args),
     lorikeet: (...args: string[]) => start('bin/lorikeet.mjs', 'adapters', ...args),
   };
 }
