@@ -47,15 +47,18 @@ export const prefetchSchema = z
   })
   .openapi('Prefetch');
 
-export const modelListSchema = z
-  .object({
+/** A page; the next one is asked for `after` its last id, while there is more. */
+function listOf<Item extends z.ZodType>(item: Item) {
+  return z.object({
     object: z.literal('list'),
-    data: z.array(modelSchema),
+    data: z.array(item),
     first_id: z.string().nullable(),
     last_id: z.string().nullable(),
     has_more: z.boolean(),
-  })
-  .openapi('ModelList');
+  });
+}
+
+export const modelListSchema = listOf(modelSchema).openapi('ModelList');
 export type ModelList = z.infer<typeof modelListSchema>;
 
 export const usageSchema = z
@@ -169,3 +172,23 @@ export const completionChunkSchema = completionSchema
   })
   .openapi('CompletionChunk');
 export type CompletionChunk = z.infer<typeof completionChunkSchema>;
+
+export const fileObjectSchema = z
+  .object({
+    id: z.string(),
+    object: z.literal('file'),
+    bytes: z.int(),
+    created_at: unixSeconds,
+    expires_at: unixSeconds.optional(),
+    filename: z.string(),
+    purpose: z.enum(['fine-tune', 'fine-tune-results']),
+    status: z.literal('processed').openapi({ description: 'Clients wait for it; a job checks' }),
+  })
+  .openapi('File');
+export type FileObject = z.infer<typeof fileObjectSchema>;
+
+export const fileListSchema = listOf(fileObjectSchema).openapi('FileList');
+
+export const deletedFileSchema = z
+  .object({ id: z.string(), object: z.literal('file'), deleted: z.literal(true) })
+  .openapi('DeletedFile');

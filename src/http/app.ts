@@ -21,6 +21,7 @@ import { addAdminRoutes } from './routes/admin.ts';
 import { addChatRoute } from './routes/chat.ts';
 import { addCompletionsRoute } from './routes/completions.ts';
 import { addDocsRoutes } from './routes/docs.ts';
+import { addFileRoutes } from './routes/files.ts';
 import { addHealthRoutes } from './routes/health.ts';
 import { addMetricsRoute } from './routes/metrics.ts';
 import { addModelRoutes } from './routes/models.ts';
@@ -51,6 +52,7 @@ export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   addChatRoute(app, deps);
   addAdapterRoutes(app, deps);
   if (options.loaded) addAdminRoutes(app, deps, options.loaded);
+  if (options.jobs) addFileRoutes(app, options.jobs);
   addDocsRoutes(app, deps);
   return app;
 }

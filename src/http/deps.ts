@@ -2,6 +2,7 @@
 import type { LoadedAdapters } from '../../adapters/folder-registry.ts';
 import type { Registry } from '../../adapters/registry.ts';
 import type { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
+import type { Files } from '../jobs/files.ts';
 import type { Logger } from '../log.ts';
 import type { EngineClient } from '../scheduler/client.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
@@ -10,6 +11,7 @@ import type { RateLimits } from '../tenants/rate-limits.ts';
 import type { ChatTemplate } from '../tokenizer/chat-template.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { HttpLimits } from './limits.ts';
+import type { UploadOptions } from './upload.ts';
 
 export interface ServedModel {
   /** The base's own name. */
@@ -21,12 +23,20 @@ export interface ServedModel {
   eosTokenIds: readonly number[];
 }
 
+/** Training on this server. */
+export interface JobsSide {
+  readonly files: Files;
+  readonly uploads: UploadOptions;
+}
+
 export interface AppOptions {
   client: EngineClient;
   registry: Registry;
   localAdapters: LocalAdapters;
   /** Names that admin keys may load by path; absent: there are no such routes. */
   loaded?: LoadedAdapters;
+  /** Absent: there are no such routes. */
+  jobs?: JobsSide;
   /** Absent: prompts are given as token ids, and answers carry no text. */
   tokenizer: Tokenizer | undefined;
   /** Absent: no chat. */

@@ -30,8 +30,8 @@ export interface RunningServer {
   close(deadlineMs: number): Promise<void>;
 }
 
-/** A request with its body: bodies have their own shorter deadline, this is the parser's last word. */
-const REQUEST_TIMEOUT_MS = 60_000;
+/** A request with its body, an upload of 512 MiB at 1 MiB/s: bodies have their own deadlines, this is the last word. */
+const REQUEST_TIMEOUT_MS = 600_000;
 /** Longer than the usual proxy's idle timeout, so that the proxy closes first. */
 const KEEP_ALIVE_MS = 65_000;
 

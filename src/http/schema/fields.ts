@@ -1,6 +1,6 @@
 // Checks that are quicker or stricter than a schema library's own: their cost is bounded before their items are read.
 // Each gives a transform for `z.unknown()`; issues name the item at fault.
-import type { z } from '@hono/zod-openapi';
+import { z } from '@hono/zod-openapi';
 import type { ErrorCode } from '../../errors.ts';
 
 /** Where a check tells its faults. */
@@ -102,4 +102,14 @@ export function toStopStrings(bounds: { maxCount: number; maxLength: number }) {
     }
     return stops;
   };
+}
+
+/** A whole number as queries and forms write it. */
+export function integerText(min: number, max: number) {
+  const message = `must be a whole number from ${min} to ${max}`;
+  return z
+    .string()
+    .regex(/^\d{1,15}$/, message)
+    .transform(Number)
+    .pipe(z.number().min(min, message).max(max, message));
 }

@@ -1,0 +1,197 @@
+// Reads a multipart body with one file: the file goes to a temporary folder as it comes, so that memory does not grow
+// with it. Bounded in bytes, fields and time. What the fields mean is the route's.
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { createWriteStream } from 'node:fs';
+import { mkdir, open, rm } from 'node:fs/promises';
+import path from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { Busboy, type BusboyFileStream, type BusboyInstance } from '@fastify/busboy';
+import { ServeError } from '../errors.ts';
+
+export interface UploadOptions {
+  /** Where the file is kept until the call ends. */
+  readonly directory: string;
+  readonly maxFileBytes: number;
+  /** Between two pieces of the body. */
+  readonly idleTimeoutMs: number;
+}
+
+export interface Upload {
+  /** Other parts of the form, by name. */
+  readonly fields: ReadonlyMap<string, string>;
+  readonly file: UploadedFile | undefined;
+}
+
+export interface UploadedFile {
+  readonly path: string;
+  readonly filename: string;
+  readonly byteSize: number;
+}
+
+const FORM_TYPE = /^multipart\/form-data\s*;/i;
+/** Boundaries, part headers and fields beside the file. */
+const MAX_OVERHEAD_BYTES = 64 * 1024;
+/** `file`, `purpose` and `expires_after` have five parts; whoever sends more gets an answer, too. */
+const MAX_FIELDS = 16;
+const MAX_FIELD_BYTES = 1024;
+const MAX_HEADER_BYTES = 8192;
+/** Names of files in file systems have 255 bytes. */
+const MAX_FILENAME_LENGTH = 255;
+
+/** Runs `use` on what was uploaded; the file is gone when it ends. Throws `ServeError` (400, 408, 413, 415). */
+export async function withUpload<T>(
+  request: Request,
+  options: UploadOptions,
+  use: (upload: Upload) => Promise<T>,
+): Promise<T> {
+  checkHeaders(request.headers, options);
+  await mkdir(options.directory, { recursive: true });
+  const file = path.join(options.directory, `upload-${randomUUID()}`);
+  try {
+    return await use(await readForm(request, file, options));
+  } finally {
+    await rm(file, { force: true });
+  }
+}
+
+function checkHeaders(headers: Headers, { maxFileBytes }: UploadOptions): void {
+  if (!FORM_TYPE.test(headers.get('content-type') ?? '')) {
+    throw new ServeError('unsupported_media_type', 'Content-Type must be multipart/form-data');
+  }
+  if (headers.has('content-encoding')) {
+    const message = 'Request bodies with a Content-Encoding are refused';
+    throw new ServeError('unsupported_media_type', message);
+  }
+  if (Number(headers.get('content-length')) > maxFileBytes + MAX_OVERHEAD_BYTES) {
+    throw tooLarge(maxFileBytes);
+  }
+}
+
+async function readForm(request: Request, file: string, options: UploadOptions): Promise<Upload> {
+  const parser = createParser(request, options);
+  const fields = new Map<string, string>();
+  let uploaded: Promise<UploadedFile> | undefined;
+  parser.on('field', (name, value) => void fields.set(name, value));
+  parser.on('file', (name, stream, filename) => {
+    if (name !== 'file') {
+      stream.resume();
+      return;
+    }
+    uploaded = writeFile(stream, file, { filename, maxFileBytes: options.maxFileBytes });
+    uploaded.catch(() => stream.resume());
+  });
+  await feed(request, parser, options);
+  return { fields, file: await uploaded };
+}
+
+function createParser(request: Request, { maxFileBytes }: UploadOptions): BusboyInstance {
+  const limits = {
+    fileSize: maxFileBytes,
+    files: 1,
+    fields: MAX_FIELDS,
+    fieldSize: MAX_FIELD_BYTES,
+    headerSize: MAX_HEADER_BYTES,
+  };
+  try {
+    const headers = { 'content-type': request.headers.get('content-type')! };
+    return new Busboy({ headers, limits });
+  } catch (cause) {
+    throw malformed(cause);
+  }
+}
+
+/** Resolves when the form is read to its end. */
+async function feed(
+  request: Request,
+  parser: BusboyInstance,
+  { idleTimeoutMs, maxFileBytes }: UploadOptions,
+): Promise<void> {
+  const end = new AbortController();
+  const failed = once(parser, 'error', { signal: end.signal }).then(([cause]) => {
+    throw malformed(cause);
+  });
+  const finished = once(parser, 'finish', { signal: end.signal });
+  for (const promise of [failed, finished]) promise.catch(() => {});
+  const reader = request.body?.getReader();
+  let byteSize = 0;
+  try {
+    for (;;) {
+      const next = reader?.read() ?? { done: true as const, value: undefined };
+      const { done, value } = await inTime(Promise.race([next, failed]), idleTimeoutMs);
+      if (done) break;
+      byteSize += value.byteLength;
+      if (byteSize > maxFileBytes + MAX_OVERHEAD_BYTES) throw tooLarge(maxFileBytes);
+      if (!parser.write(value)) {
+        await Promise.race([once(parser, 'drain', { signal: end.signal }), failed]);
+      }
+    }
+    parser.end();
+    await Promise.race([finished, failed]);
+  } catch (error) {
+    reader?.cancel().catch(() => {}); // the sender may already be gone
+    parser.destroy();
+    if (error instanceof ServeError) throw error;
+    throw new ServeError('invalid_request', 'The body ended early', { cause: error });
+  } finally {
+    end.abort();
+  }
+}
+
+async function inTime<T>(promise: Promise<T>, ms: number): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    const error = new ServeError('request_timeout', `Nothing of the body came for ${ms} ms`);
+    timer = setTimeout(() => reject(error), ms);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+async function writeFile(
+  stream: BusboyFileStream,
+  file: string,
+  { filename, maxFileBytes }: { filename: string | undefined; maxFileBytes: number },
+): Promise<UploadedFile> {
+  await pipeline(stream, createWriteStream(file));
+  if (stream.truncated) throw tooLarge(maxFileBytes);
+  await refuseBinary(file);
+  const name = (filename ?? '').replace(/\p{C}/gu, '').slice(0, MAX_FILENAME_LENGTH);
+  return { path: file, filename: name || 'file', byteSize: stream.bytesRead };
+}
+
+/** Where in a file what stands that no text of ours begins with. */
+const BINARY_STARTS = [
+  ['gzip', 0, [0x1f, 0x8b]],
+  ['zip', 0, [0x50, 0x4b, 0x03, 0x04]],
+  ['zip', 0, [0x50, 0x4b, 0x05, 0x06]],
+  ['tar', 257, [0x75, 0x73, 0x74, 0x61, 0x72]],
+  ['UTF-16', 0, [0xff, 0xfe]],
+  ['UTF-16', 0, [0xfe, 0xff]],
+  ['UTF-16', 0, [0x7b, 0x00]],
+  ['UTF-16', 0, [0x00, 0x7b]],
+] as const;
+const START_BYTES = 512;
+
+async function refuseBinary(file: string): Promise<void> {
+  const handle = await open(file);
+  try {
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(START_BYTES), 0, START_BYTES, 0);
+    const start = buffer.subarray(0, bytesRead);
+    for (const [kind, offset, bytes] of BINARY_STARTS) {
+      if (!start.subarray(offset, offset + bytes.length).equals(Buffer.from(bytes))) continue;
+      const message = `file: is ${kind}; expected JSON lines in UTF-8, not compressed`;
+      throw new ServeError('invalid_request', message, { param: 'file' });
+    }
+  } finally {
+    await handle.close();
+  }
+}
+
+function tooLarge(maxBytes: number): ServeError {
+  const message = `The file is larger than ${maxBytes} bytes`;
+  return new ServeError('payload_too_large', message, { param: 'file' });
+}
+
+function malformed(cause: unknown): ServeError {
+  return new ServeError('invalid_request', 'The body is no valid multipart form', { cause });
+}

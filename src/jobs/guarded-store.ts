@@ -1,0 +1,47 @@
+// A store as files and jobs use it: what a client may be told of its failures is a `ServeError`; a condition that does
+// not hold stays a `StoreError`, for those who write again.
+import {
+  type ListEntry,
+  type ListOptions,
+  type ObjectStore,
+  StoreError,
+} from '../../adapters/store/store.ts';
+import { ServeError } from '../errors.ts';
+import type { Logger } from '../log.ts';
+
+/** Rejects with `ServeError` (`store_unavailable`), `StoreError` of kind `conflict`, or a signal's reason. */
+export function guardStore(store: ObjectStore, log: Pick<Logger, 'error' | 'warn'>): ObjectStore {
+  const refuse = (error: unknown): unknown => {
+    if (!(error instanceof StoreError) || error.kind === 'conflict') return error;
+    const fields = { store: store.label, kind: error.kind, reason: error.message };
+    if (error.kind === 'unavailable') log.warn(fields, 'the store failed');
+    else log.error({ ...fields, alert: 'store_invalid' }, 'the store failed');
+    return new ServeError('store_unavailable', 'The store does not answer.', { cause: error });
+  };
+  const guarded = async <T>(work: Promise<T>): Promise<T> => {
+    try {
+      return await work;
+    } catch (error) {
+      throw refuse(error);
+    }
+  };
+  async function* guardedIteration<T>(items: AsyncIterable<T>): AsyncGenerator<T> {
+    try {
+      yield* items;
+    } catch (error) {
+      throw refuse(error);
+    }
+  }
+  return {
+    label: store.label,
+    async get(key, call) {
+      const object = await guarded(store.get(key, call));
+      return object && { ...object, body: guardedIteration(object.body) };
+    },
+    head: (key, call) => guarded(store.head(key, call)),
+    put: (key, source, options) => guarded(store.put(key, source, options)),
+    delete: (key, call) => guarded(store.delete(key, call)),
+    list: (prefix: string, options?: ListOptions): AsyncIterable<ListEntry> =>
+      guardedIteration(store.list(prefix, options)),
+  };
+}

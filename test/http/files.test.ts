@@ -1,0 +1,247 @@
+// The Files API: what is uploaded comes back as it was, belongs to its tenant, and is bounded.
+import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import { after, describe, test } from 'node:test';
+import { gzipSync } from 'node:zlib';
+import OpenAI, { toFile } from 'openai';
+import { createMemoryStore } from '../../adapters/store/memory.ts';
+import { startServer } from '../../src/http/server.ts';
+import type { FileObject } from '../../src/openai.ts';
+import { serveKeyed } from './keyed.ts';
+import { readError, readOk, serve } from './served.ts';
+import { type FilesSideOptions, filesSide } from './with-jobs.ts';
+
+const LINES = '{"messages":[{"role":"user","content":"Zwölf ☃"}]}\n';
+
+function form(content: string | Uint8Array, fields: Record<string, string> = {}): FormData {
+  const body = new FormData();
+  for (const [name, value] of Object.entries({ purpose: 'fine-tune', ...fields })) {
+    body.append(name, value);
+  }
+  body.append('file', new Blob([content as Uint8Array<ArrayBuffer>]), 'rows.jsonl');
+  return body;
+}
+
+function serveFiles(options: FilesSideOptions = {}) {
+  const jobs = filesSide(options);
+  const { app } = serve({ jobs });
+  const upload = async (body: RequestInit['body'], init: RequestInit = {}) =>
+    app.request('/v1/files', { method: 'POST', body: body ?? null, ...init });
+  return { app, upload, directory: jobs.uploads.directory };
+}
+
+describe('the official client', () => {
+  test('uploads, lists, reads and deletes a file', async () => {
+    const { app } = serveFiles();
+    const server = await startServer(app, { host: '127.0.0.1', port: 0 });
+    after(() => server.close(0));
+    const client = new OpenAI({ apiKey: 'any', baseURL: `${server.url}/v1`, maxRetries: 0 });
+    const made = await client.files.create({
+      file: await toFile(Buffer.from(LINES), 'rows.jsonl'),
+      purpose: 'fine-tune',
+      expires_after: { anchor: 'created_at', seconds: 3600 },
+    });
+    assert.match(made.id, /^file-[0-9a-f]{24}$/);
+    const { id, created_at } = made;
+    assert.deepEqual(made, {
+      id,
+      object: 'file',
+      bytes: Buffer.byteLength(LINES),
+      created_at,
+      expires_at: created_at + 3600,
+      filename: 'rows.jsonl',
+      purpose: 'fine-tune',
+      status: 'processed',
+    });
+    assert.deepEqual(await client.files.waitForProcessing(id), made);
+    assert.deepEqual(await client.files.retrieve(id), made);
+    assert.equal(await (await client.files.content(id)).text(), LINES);
+    const listed = [];
+    for await (const file of client.files.list({ limit: 1 })) listed.push(file);
+    assert.deepEqual(listed, [made]);
+    assert.deepEqual(await client.files.delete(id), { id, object: 'file', deleted: true });
+    await assert.rejects(client.files.retrieve(id), OpenAI.NotFoundError);
+    await assert.rejects(client.files.content(id), OpenAI.NotFoundError);
+  });
+
+  test('pages through files in both orders, by purpose', async () => {
+    const { app, upload } = serveFiles();
+    const ids: string[] = [];
+    for (let i = 0; i < 5; i++) {
+      ids.push((await readOk<FileObject>(await upload(form(LINES)))).id);
+    }
+    const server = await startServer(app, { host: '127.0.0.1', port: 0 });
+    after(() => server.close(0));
+    const client = new OpenAI({ apiKey: 'any', baseURL: `${server.url}/v1`, maxRetries: 0 });
+    const all = async (query: OpenAI.FileListParams) => {
+      const found: string[] = [];
+      for await (const { id } of client.files.list(query)) found.push(id);
+      return found;
+    };
+    assert.deepEqual(await all({ limit: 2, order: 'asc' }), ids);
+    assert.deepEqual(await all({ limit: 2 }), ids.toReversed());
+    assert.deepEqual(await all({ limit: 2, purpose: 'fine-tune' }), ids.toReversed());
+    assert.deepEqual(await all({ purpose: 'batch' }), []);
+  });
+});
+
+describe('an upload', () => {
+  const LIMIT = 1000;
+  const refused: [string, FormData, number, string, string | null][] = [
+    ['gzip', form(gzipSync(LINES)), 400, 'invalid_request', 'file'],
+    ['zip', form(Buffer.from('PK\x03\x04rest', 'latin1')), 400, 'invalid_request', 'file'],
+    ['UTF-16', form(Buffer.from(`\ufeff${LINES}`, 'utf16le')), 400, 'invalid_request', 'file'],
+    ['UTF-16 without a mark', form(Buffer.from(LINES, 'utf16le')), 400, 'invalid_request', 'file'],
+    ['tar', form(Buffer.from(`${'a'.repeat(257)}ustar`)), 400, 'invalid_request', 'file'],
+    ['too large', form('x'.repeat(LIMIT + 1)), 413, 'payload_too_large', 'file'],
+    ['another purpose', form(LINES, { purpose: 'vision' }), 400, 'invalid_request', 'purpose'],
+    [
+      'an expiry of a minute',
+      form(LINES, { 'expires_after[anchor]': 'created_at', 'expires_after[seconds]': '60' }),
+      400,
+      'invalid_request',
+      'expires_after[seconds]',
+    ],
+  ];
+  for (const [what, body, status, code, param] of refused) {
+    test(`is refused: ${what}`, async () => {
+      const { upload, directory } = serveFiles({ maxFileBytes: LIMIT });
+      const response = await upload(body);
+      const error = await readError(response);
+      assert.deepEqual([response.status, error.code, error.param], [status, code, param]);
+      assert.deepEqual(readdirSync(directory), [], 'nothing is left behind');
+    });
+  }
+
+  test('is refused without a file, as another type, compressed, or cut off', async () => {
+    const { upload } = serveFiles();
+    const empty = new FormData();
+    empty.append('purpose', 'fine-tune');
+    assert.equal((await readError(await upload(empty))).param, 'file');
+    const json = await upload('{}', { headers: { 'content-type': 'application/json' } });
+    assert.equal(json.status, 415);
+    const headers = { 'content-type': 'multipart/form-data; boundary=x' };
+    const gzipped = await upload('x', { headers: { ...headers, 'content-encoding': 'gzip' } });
+    assert.equal(gzipped.status, 415);
+    const cut = '--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n{"a":';
+    const part = await upload(cut, { headers });
+    assert.deepEqual([part.status, (await readError(part)).code], [400, 'invalid_request']);
+    const bare = await upload('x', { headers: { 'content-type': 'multipart/form-data' } });
+    assert.equal(bare.status, 415);
+    const noBoundary = await upload('x', {
+      headers: { 'content-type': 'multipart/form-data; a=b' },
+    });
+    assert.equal(noBoundary.status, 400);
+  });
+
+  test('is refused by its length before it is read, and where nothing of it comes', async () => {
+    const { upload } = serveFiles({ maxFileBytes: LIMIT, idleTimeoutMs: 20 });
+    const headers = { 'content-type': 'multipart/form-data; boundary=x' };
+    const long = await upload('', { headers: { ...headers, 'content-length': '999999999' } });
+    assert.equal(long.status, 413);
+    const body = new ReadableStream({ start() {} });
+    const silent = await upload(body, { headers, duplex: 'half' } as RequestInit);
+    assert.equal(silent.status, 408);
+  });
+
+  test('may be empty, hold anything else, and have a name like a path', async () => {
+    const { upload } = serveFiles();
+    for (const content of ['', '\ufeff{}\r\n\r\n', 'no JSON at all']) {
+      assert.equal((await upload(form(content))).status, 200, content);
+    }
+    const body = new FormData();
+    body.append('file', new Blob([LINES]), '../../etc/passwd');
+    body.append('purpose', 'fine-tune');
+    assert.equal((await readOk<FileObject>(await upload(body))).filename, 'passwd');
+  });
+
+  test('of a tenant with as many files as it may have is refused until one is deleted', async () => {
+    const { app, upload } = serveFiles({ maxFiles: 1 });
+    const { id } = await readOk<FileObject>(await upload(form(LINES)));
+    assert.equal((await upload(form(LINES))).status, 400);
+    await app.request(`/v1/files/${id}`, { method: 'DELETE' });
+    assert.equal((await upload(form(LINES))).status, 200);
+  });
+
+  test('does not grow memory with its size', async () => {
+    const { upload, directory } = serveFiles({ maxFileBytes: 2 ** 30, store: forgetfulStore() });
+    const piece = new Uint8Array(2 ** 20).fill(0x61);
+    const head =
+      '--x\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nfine-tune\r\n--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n';
+    async function* body() {
+      yield Buffer.from(head);
+      for (let i = 0; i < 128; i++) yield piece;
+      yield Buffer.from('\r\n--x--\r\n');
+    }
+    globalThis.gc?.();
+    let peak = 0;
+    const watch = setInterval(() => {
+      peak = Math.max(peak, process.memoryUsage().arrayBuffers);
+    }, 5);
+    const before = process.memoryUsage().arrayBuffers;
+    const response = await upload(ReadableStream.from(body()), {
+      headers: { 'content-type': 'multipart/form-data; boundary=x' },
+      duplex: 'half',
+    } as RequestInit);
+    clearInterval(watch);
+    assert.equal((await readOk<FileObject>(response)).bytes, 128 * 2 ** 20);
+    assert.ok(peak - before < 48 * 2 ** 20, `${(peak - before) / 2 ** 20} MiB`);
+    assert.deepEqual(readdirSync(directory), []);
+  });
+});
+
+/** Takes contents without keeping them: what is measured is the way there. */
+function forgetfulStore() {
+  const inner = createMemoryStore();
+  return {
+    ...inner,
+    label: inner.label,
+    get: inner.get.bind(inner),
+    head: inner.head.bind(inner),
+    delete: inner.delete.bind(inner),
+    list: inner.list.bind(inner),
+    put: (key: string, source: Parameters<typeof inner.put>[1], options = {}) =>
+      inner.put(key, source instanceof Uint8Array ? source : new Uint8Array(), options),
+  };
+}
+
+test('a file of another tenant is as unknown: the same answer on every route', async () => {
+  const jobs = filesSide();
+  const { ask } = serveKeyed({ tenants: { acme: {}, umbrella: {} }, jobs });
+  const { id } = await jobs.files.create('acme', {
+    source: Buffer.from(LINES),
+    byteSize: LINES.length,
+    filename: 'a',
+    purpose: 'fine-tune',
+  });
+  const unknown = `file-${'0'.repeat(24)}`;
+  for (const [method, end] of [
+    ['GET', ''],
+    ['GET', '/content'],
+    ['DELETE', ''],
+  ] as const) {
+    const [foreign, missing] = await Promise.all(
+      [id, unknown].map(async (one) => {
+        const response = await ask('umbrella', `/v1/files/${one}${end}`, undefined, { method });
+        return [response.status, (await response.text()).replace(one, 'ID')];
+      }),
+    );
+    assert.deepEqual(foreign, missing);
+    assert.equal(foreign![0], 404);
+  }
+  assert.equal((await ask('acme', `/v1/files/${id}`)).status, 200);
+  assert.deepEqual((await readOk<{ data: [] }>(await ask('umbrella', '/v1/files'))).data, []);
+});
+
+test('an expired file is gone', async () => {
+  let nowMs = 1_700_000_000_000;
+  const store = createMemoryStore();
+  const { upload, app } = serveFiles({ store, now: () => nowMs });
+  const fields = { 'expires_after[anchor]': 'created_at', 'expires_after[seconds]': '3600' };
+  const { id } = await readOk<FileObject>(await upload(form(LINES, fields)));
+  nowMs += 3_599_000;
+  assert.equal((await app.request(`/v1/files/${id}`)).status, 200);
+  nowMs += 1000;
+  assert.equal((await app.request(`/v1/files/${id}`)).status, 404);
+  for await (const { key } of store.list('')) assert.fail(`${key} is left`);
+});
