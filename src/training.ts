@@ -16,6 +16,8 @@ export interface PlanRequest {
   readonly configFile: string | undefined;
   /** Bytes; absent: this machine's. */
   readonly memory: number | undefined;
+  /** A job with fewer rows is refused; absent: it is warned. */
+  readonly minExamples?: number;
 }
 
 export interface MergeRequest {
@@ -40,9 +42,22 @@ export interface GateSettings {
   readonly maxForgetting?: number;
 }
 
-/** Absent: the adapter is kept as it is. */
+/** False or absent: the adapter is measured all the same, and what it does not pass is warned of. */
 interface Gated {
-  readonly gate?: GateSettings;
+  readonly gate?: GateSettings | false;
+}
+
+/** The evaluation card of an adapter that is there. */
+export interface EvalRequest {
+  readonly model: string;
+  /** A PEFT folder, or a published adapter: `name`, `name@version` or `name:alias`. */
+  readonly adapter: string;
+  /** Whose published adapter. */
+  readonly tenant: string;
+  /** JSONL rows that it has not learned from; absent: it is measured without. */
+  readonly data: string | undefined;
+  readonly gate: GateSettings;
+  readonly isJson: boolean;
 }
 
 export type TrainerRequest =
@@ -54,7 +69,8 @@ export type TrainerRequest =
       Gated)
   | ({ readonly command: 'resume'; readonly runDir: string } & Publishing & Gated)
   | ({ readonly command: 'plan'; readonly isJson: boolean } & PlanRequest)
-  | ({ readonly command: 'merge' } & MergeRequest);
+  | ({ readonly command: 'merge' } & MergeRequest)
+  | ({ readonly command: 'eval' } & EvalRequest);
 
 /** To the trainer: end after this step, with a checkpoint. */
 export interface PauseMessage {
@@ -104,15 +120,18 @@ export interface SnapshotMetrics {
 }
 
 export interface GateVerdict {
+  /** `finite`, `weights`, `applied`, `validation`, `generation` or `forgetting`. */
   readonly gate: string;
   readonly passed: boolean;
   readonly value: number;
   readonly limit: number;
 }
 
-/** What is known of an adapter before it is published: figures by name, and whether it may be. */
+/** What is known of an adapter before it is published: figures in a manifest's spelling, and whether it may be. */
 export interface EvaluationCard {
   readonly gates: readonly GateVerdict[];
+  /** Gates that there was nothing to measure with. */
+  readonly skipped: readonly { readonly gate: string; readonly reason: string }[];
   readonly [figure: string]: unknown;
 }
 
