@@ -15,7 +15,7 @@ const listRoute = createRoute({
       description: 'The base first, then adapters by name',
       content: { 'application/json': { schema: modelListSchema } },
     },
-    ...errorResponses(401, 500),
+    ...errorResponses(401, 500, 503),
   },
 });
 
