@@ -11,7 +11,9 @@ import { ConfigError, ServeError, UsageError } from '../src/errors.ts';
 import { type Artifact, readArtifact } from '../src/import/artifact.ts';
 import { LOCAL_TENANT } from '../src/tenant.ts';
 import type { MergeRequest, TrainerMessage, TrainerRequest } from '../src/training.ts';
+import { GateError } from './evaluation/gate-error.ts';
 import { executeRun } from './execute-run.ts';
+import { toFault } from './fault.ts';
 import { parseJob, type TrainJob } from './job.ts';
 import { mergeModel, parseDtype } from './merge.ts';
 import { makePlan, planRun } from './plan-command.ts';
@@ -42,6 +44,8 @@ const pause = new AbortController();
 const requestPause = () => pause.abort(new DOMException('asked to pause', 'AbortError'));
 /** Without its command line a run would go on unseen; its checkpoints let another one take it up. */
 const abandon = () => process.exit(EXIT.failed);
+/** Messages leave in order: when this resolves, all have left. */
+let lastSent: Promise<unknown> = Promise.resolve();
 
 process.on('SIGTERM', requestPause).on('SIGINT', requestPause);
 process.on('message', requestPause).on('disconnect', abandon);
@@ -52,10 +56,14 @@ try {
   process.exitCode = fail(error);
 }
 process.off('disconnect', abandon);
+await lastSent;
 if (process.connected) process.disconnect();
 
 function fail(error: unknown): number {
-  if (!(error instanceof TrainError)) return reportError(error, terminal);
+  send({ type: 'fault', ...toFault(error) });
+  if (!(error instanceof TrainError || error instanceof GateError)) {
+    return reportError(error, terminal);
+  }
   terminal.error(`lorikeet: ${error.message}\n`);
   return EXIT.failed;
 }
@@ -67,8 +75,9 @@ function flagsOf(request: TrainerRequest): Flags {
 }
 
 function send(message: TrainerMessage): void {
-  if (process.send) process.send(message);
-  else if (message.type === 'note') terminal.error(`${message.text}\n`);
+  if (process.send) {
+    lastSent = new Promise((resolve) => process.send!(message, undefined, undefined, resolve));
+  } else if (message.type === 'note') terminal.error(`${message.text}\n`);
   else if (message.type === 'result') terminal.out(`${message.text}\n`);
 }
 
@@ -81,6 +90,7 @@ async function handle(request: TrainerRequest, config: Config): Promise<void> {
     case 'plan': {
       const findModel = (requested: string) => findBase(requested, config);
       const plan = await makePlan(request, { json: readJob(request.job), findModel });
+      if (plan.job) send({ type: 'plan', plan: plan.job });
       return send({ type: 'result', text: request.isJson ? JSON.stringify(plan.json) : plan.text });
     }
     case 'merge':

@@ -5,13 +5,14 @@ import os from 'node:os';
 import { FileError } from '../src/errors.ts';
 import { type Artifact, readArtifact } from '../src/import/artifact.ts';
 import { parseDecoderConfig } from '../src/model/config.ts';
-import type { PlanRequest } from '../src/training.ts';
+import type { JobPlan, PlanRequest } from '../src/training.ts';
 import { parseJob, type TrainJob } from './job.ts';
 import { describeRun, planText, type RunPlan } from './planner/describe-run.ts';
+import { toJobPlan } from './planner/job-plan.ts';
 import { measureFlops } from './planner/measure-speed.ts';
 import { type ModelSize, sizeOfConfig, sizeOfText } from './planner/model-size.ts';
 import { gb, matrixSaving, memoryByMethod, recommend } from './planner/published.ts';
-import { type PreparedRun, prepareRun } from './prepare-run.ts';
+import { type PreparedRun, type PrepareOptions, prepareRun } from './prepare-run.ts';
 
 export interface PlanSources {
   /** Keys of the job's file with the flags over them. */
@@ -23,6 +24,8 @@ export interface PlanSources {
 export interface Plan {
   readonly text: string;
   readonly json: Record<string, unknown>;
+  /** Of a job. */
+  readonly job?: JobPlan;
 }
 
 const DEFAULT_RANK = 16;
@@ -39,7 +42,8 @@ export async function makePlan(request: PlanRequest, sources: PlanSources): Prom
   try {
     const size = sizeOfConfig(artifact.config);
     if (sources.json['data'] === undefined) return planSize(size, { memory, ...sources });
-    return await planJob(parseJob(sources.json), artifact, memory);
+    const { minExamples } = request;
+    return await planJob(parseJob(sources.json), artifact, { memory, minExamples });
   } finally {
     artifact.tensors.close();
   }
@@ -78,8 +82,12 @@ function planSize(
   return { text, json: { size, memory, methods, matrix: saving, recommendation } };
 }
 
-async function planJob(job: TrainJob, artifact: Artifact, memory: number): Promise<Plan> {
-  const prepared = await prepareRun(job, artifact);
+async function planJob(
+  job: TrainJob,
+  artifact: Artifact,
+  { memory, ...options }: PrepareOptions & { readonly memory: number },
+): Promise<Plan> {
+  const prepared = await prepareRun(job, artifact, options);
   const { run, text } = await planRun(prepared, artifact);
   const { trainedTokens } = run;
   const bySize = planSize(sizeOfConfig(artifact.config), {
@@ -87,7 +95,12 @@ async function planJob(job: TrainJob, artifact: Artifact, memory: number): Promi
     json: { ...job },
     trainedTokens,
   });
-  return { text: `${text}\n\n${bySize.text}`, json: { run, ...bySize.json } };
+  const jobPlan = toJobPlan(prepared, run);
+  return {
+    text: `${text}\n\n${bySize.text}`,
+    json: { run: { ...run, firstBatch: jobPlan.firstBatch }, ...bySize.json },
+    job: jobPlan,
+  };
 }
 
 /** What one run takes on this machine, whose speed is tried for it. */

@@ -3,12 +3,11 @@
 import { createHash } from 'node:crypto';
 import path from 'node:path';
 import type { Artifact } from '../src/import/artifact.ts';
-import { createChatTemplate } from '../src/tokenizer/chat-template.ts';
-import { loadTokenizer } from '../src/tokenizer/tokenizer.ts';
 import { createRowEncoder } from './data/encode-row.ts';
 import { planEpoch } from './data/epoch-plan.ts';
 import { DatasetError } from './data/example.ts';
-import { type Dataset, loadDataset } from './data/load-dataset.ts';
+import { type Language, loadLanguage } from './data/language.ts';
+import { type Dataset, type LoadOptions, loadDataset } from './data/load-dataset.ts';
 import { dropMasked, splitDataset } from './data/split.ts';
 import { examineData, type Warning } from './doctor.ts';
 import type { TrainJob } from './job.ts';
@@ -24,18 +23,30 @@ export interface PreparedRun {
   readonly adapter: AdapterPlan | undefined;
   readonly train: Dataset;
   readonly validation: Dataset | undefined;
+  /** Absent: the model has no tokenizer. */
+  readonly language: Language | undefined;
   readonly warnings: readonly Warning[];
   /** Over job, base and rows: what a checkpoint belongs to. */
   readonly configHash: string;
 }
 
+export interface PrepareOptions {
+  /** Of the training file; fewer are refused. Absent: warned of. */
+  readonly minExamples?: number | undefined;
+}
+
 /** @throws ConfigError, DatasetError or FileError: what is wrong with the job, its rows or its base */
-export async function prepareRun(job: TrainJob, artifact: Artifact): Promise<PreparedRun> {
+export async function prepareRun(
+  job: TrainJob,
+  artifact: Artifact,
+  { minExamples = 1 }: PrepareOptions = {},
+): Promise<PreparedRun> {
   const method = settleMethod(job, artifact.info);
   const maxLength = settleMaxLength(job, artifact.config);
   const adapter = method === 'full' ? undefined : await planAdapter(job, artifact.config);
-  const rows = await loadRows(job, artifact, maxLength);
-  return prepareRows(job, artifact, { method, maxLength, adapter, rows });
+  const language = await loadLanguage(artifact.dir);
+  const rows = await loadRows(job, artifact, { language, maxLength, minExamples });
+  return prepareRows(job, artifact, { method, maxLength, adapter, rows, language });
 }
 
 export interface RunParts {
@@ -43,13 +54,14 @@ export interface RunParts {
   readonly maxLength: number;
   readonly adapter: AdapterPlan | undefined;
   readonly rows: Rows;
+  readonly language?: Language | undefined;
 }
 
 /** The same with rows that are in memory. Pure. */
 export function prepareRows(
   job: TrainJob,
   artifact: Artifact,
-  { method, maxLength, adapter, rows }: RunParts,
+  { method, maxLength, adapter, rows, language }: RunParts,
 ): PreparedRun {
   const train = job.shuffle ? dropMasked(rows.train) : rows.train;
   const lengths = train.examples.map(({ ids }) => ids.length);
@@ -66,6 +78,7 @@ export function prepareRows(
     adapter,
     train,
     validation: rows.validation,
+    language,
     warnings: examineData(rows.train, rows.validation),
     configHash: hashConfig(settled, artifact.info.digest, [train, rows.validation]),
   };
@@ -76,24 +89,48 @@ export interface Rows {
   readonly validation: Dataset | undefined;
 }
 
+interface LoadRowsOptions {
+  readonly language: Language | undefined;
+  readonly maxLength: number;
+  readonly minExamples: number;
+}
+
 async function loadRows(
   job: TrainJob,
-  { dir, config }: Artifact,
-  maxLength: number,
+  { config }: Artifact,
+  { language, maxLength, minExamples }: LoadRowsOptions,
 ): Promise<Rows> {
-  const tokenizer = await loadTokenizer(dir);
-  const template = tokenizer && createChatTemplate(tokenizer);
-  const encode = createRowEncoder({ tokenizer, template, vocabSize: config.vocabSize });
+  const encode = createRowEncoder({ ...language, vocabSize: config.vocabSize });
   const all = await loadDataset(job.data, { encode, maxLength });
-  const split = splitDataset(all, job.validationSplit, job.seed);
-  const file = job.validation;
-  const rows: Rows = split ?? {
+  refuseFew(job.data, all, minExamples);
+  const rows = splitDataset(all, job.validationSplit, job.seed) ?? {
     train: all,
-    validation: file === undefined ? undefined : await loadDataset(file, { encode, maxLength }),
+    validation: await loadValidation(job.validation, { encode, maxLength }),
   };
   refuseMasked(job.data, rows.train);
-  if (rows.validation) refuseMasked(job.validation ?? job.data, rows.validation);
+  if (rows.validation && job.validation === undefined) refuseMasked(job.data, rows.validation);
   return rows;
+}
+
+async function loadValidation(
+  file: string | undefined,
+  options: LoadOptions,
+): Promise<Dataset | undefined> {
+  if (file === undefined) return undefined;
+  try {
+    const dataset = await loadDataset(file, options);
+    refuseMasked(file, dataset);
+    return dataset;
+  } catch (error) {
+    throw error instanceof DatasetError ? error.ofValidation() : error;
+  }
+}
+
+/** In OpenAI's words. */
+function refuseFew(file: string, { counts }: Dataset, minExamples: number): void {
+  if (counts.examples >= minExamples) return;
+  const detail = `has ${counts.examples} example(s), but must have at least ${minExamples} examples`;
+  throw new DatasetError(path.basename(file), detail, { code: 'invalid_n_examples' });
 }
 
 /** A loss over nothing is no number. */

@@ -42,6 +42,12 @@ export type Outcome = 'succeeded' | 'paused';
 /** A run cannot go on; what it has learned before is in its checkpoints. */
 export class TrainError extends Error {
   override name = 'TrainError';
+  readonly code: 'non_finite_loss' | 'nothing_to_learn';
+
+  constructor(code: TrainError['code'], message: string) {
+    super(message);
+    this.code = code;
+  }
 }
 
 /** How often the curves are looked at, at least. */
@@ -148,10 +154,13 @@ async function trainStep(
 }
 
 function refuseNonFinite(step: number, { loss, weight }: LossSums, gradNorm: number): void {
-  if (weight === 0) throw new TrainError(`step ${step}: its rows have nothing to learn`);
+  if (weight === 0) {
+    throw new TrainError('nothing_to_learn', `step ${step}: its rows have nothing to learn`);
+  }
   if (Number.isFinite(loss) && Number.isFinite(gradNorm)) return;
   const what = Number.isFinite(loss) ? 'gradient' : 'loss';
   throw new TrainError(
+    'non_finite_loss',
     `step ${step}: the ${what} is not finite; begin again with a lower learningRate or a longer warm-up`,
   );
 }

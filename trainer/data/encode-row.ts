@@ -10,8 +10,8 @@ export type RowEncoder = (row: Row) => Example;
 
 export interface RowEncoderOptions {
   /** Absent: only rows of token ids can be encoded. */
-  readonly tokenizer: Tokenizer | undefined;
-  readonly template: ChatTemplate | undefined;
+  readonly tokenizer?: Tokenizer | undefined;
+  readonly template?: ChatTemplate | undefined;
   /** Of the model: ids are below it. */
   readonly vocabSize: number;
 }

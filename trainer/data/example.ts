@@ -47,15 +47,38 @@ export interface RowFault {
   readonly message: string;
 }
 
-/** A file of examples that cannot be trained on: OpenAI's `invalid_training_file`. */
+/** The job's files of examples, as OpenAI's API calls them. */
+export type DatasetParam = 'training_file' | 'validation_file';
+
+export interface DatasetErrorOptions {
+  /** The first of them; none where it is the whole file. */
+  readonly faults?: readonly RowFault[];
+  readonly code?: 'invalid_training_file' | 'invalid_n_examples';
+  readonly param?: DatasetParam;
+}
+
+/** A file of examples that cannot be trained on, with OpenAI's code. */
 export class DatasetError extends FileError {
   override name = 'DatasetError';
-  readonly code = 'invalid_training_file';
+  readonly code: NonNullable<DatasetErrorOptions['code']>;
+  readonly param: DatasetParam;
+  /** What is wrong with the file: a predicate. */
+  readonly detail: string;
   readonly faults: readonly RowFault[];
 
-  constructor(file: string, message: string, faults: readonly RowFault[] = []) {
+  constructor(file: string, detail: string, options: DatasetErrorOptions = {}) {
+    const { faults = [], code = 'invalid_training_file', param = 'training_file' } = options;
     const lines = faults.map((fault) => `\n  line ${fault.line}: ${fault.message}`);
-    super(file, `${message}${lines.join('')}`);
+    super(file, `${detail}${lines.join('')}`);
+    this.code = code;
+    this.param = param;
+    this.detail = detail;
     this.faults = faults;
+  }
+
+  /** The same of the validation file: what reads a file does not know which one it is. */
+  ofValidation(): DatasetError {
+    const { faults, code } = this;
+    return new DatasetError(this.field, this.detail, { faults, code, param: 'validation_file' });
   }
 }

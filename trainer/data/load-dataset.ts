@@ -67,7 +67,7 @@ export async function loadDataset(
       throw new DatasetError(name, `holds more than ${limit}`);
     }
   }
-  if (faults.length > 0) throw new DatasetError(name, describe(faults), faults);
+  if (faults.length > 0) throw new DatasetError(name, describe(faults), { faults });
   if (examples.length === 0) throw new DatasetError(name, 'holds no examples');
   return describeExamples(examples, truncated);
 }

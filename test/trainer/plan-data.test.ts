@@ -1,0 +1,150 @@
+// A job's plan and a job's faults as programs get them.
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { ConfigError } from '../../src/errors.ts';
+import { readArtifact } from '../../src/import/artifact.ts';
+import type { JobPlan, PlannedExample } from '../../src/training.ts';
+import { loadLanguage } from '../../trainer/data/language.ts';
+import { toFault } from '../../trainer/fault.ts';
+import { parseJob } from '../../trainer/job.ts';
+import { makePlan } from '../../trainer/plan-command.ts';
+import { showExample } from '../../trainer/planner/show-examples.ts';
+import { type PrepareOptions, prepareRun } from '../../trainer/prepare-run.ts';
+import { temporaryFolder } from '../fixtures.ts';
+
+const TOY = path.resolve('models/toy');
+
+function rows(t: TestContext, lines: readonly (object | string)[]): string {
+  const file = path.join(temporaryFolder(t), 'rows.jsonl');
+  const text = lines.map((line) => (typeof line === 'string' ? line : JSON.stringify(line)));
+  writeFileSync(file, text.join('\n'));
+  return file;
+}
+
+const chat = (...contents: string[]) => ({
+  messages: contents.map((content, i) => ({ role: i % 2 === 0 ? 'user' : 'assistant', content })),
+});
+
+async function planOf(json: Record<string, unknown>): Promise<JobPlan> {
+  const request = { job: { file: undefined, overrides: {} }, size: undefined };
+  const sources = { json: { model: TOY, ...json }, findModel: async (name: string) => name };
+  const plan = await makePlan({ ...request, configFile: undefined, memory: undefined }, sources);
+  return plan.job!;
+}
+
+const learned = ({ text, spans }: PlannedExample) =>
+  spans.filter(({ isLearned }) => isLearned).map(({ start, end }) => text.slice(start, end));
+
+test('a plan counts what will be trained, and shows the first batch with what is learned of it', async (t) => {
+  const data = rows(t, [
+    chat('What is the sky?', 'It is blue.', 'And the sea?', 'So is it.'),
+    { prompt: 'one two', completion: ' three' },
+    { text: 'a text' },
+  ]);
+  const plan = await planOf({ data, shuffle: false, batchSize: 4, epochs: 2, maxLength: 64 });
+  const shown = plan.firstBatch.map(learned);
+  assert.deepEqual(
+    shown.slice(0, 2).map((texts) => texts.map((text) => text.replace(/<\/?\w+>|\n/g, '').trim())),
+    [['It is blue.', 'So is it.'], ['three']],
+  );
+  assert.ok(shown[2]!.join('').includes('text'));
+  for (const { text, spans } of plan.firstBatch) {
+    assert.equal(spans.map(({ start, end }) => text.slice(start, end)).join(''), text);
+    assert.ok(spans.every(({ start }, i) => start === (i === 0 ? 0 : spans[i - 1]!.end)));
+    assert.ok(!spans[0]!.isLearned, 'nothing predicts the first token');
+  }
+  assert.equal(plan.examples, 3);
+  assert.equal(plan.totalSteps, 2);
+  assert.equal(plan.maskedShare, 1 - plan.trainedTokens / plan.tokens);
+  assert.ok(plan.memoryBytes > 1e8 && plan.seconds > 0);
+  assert.deepEqual(
+    plan.warnings.map(({ code }) => code),
+    ['few_examples'],
+  );
+});
+
+test('the text of an example is that of its tokens, wherever a character is cut', async () => {
+  const language = (await loadLanguage(TOY))!;
+  const { tokenizer } = language;
+  const written = 'naïve 🙂 – 東京\uFEFF!';
+  const ids = Int32Array.from(tokenizer.encode(written, { specials: false }));
+  const whole = Buffer.concat(Array.from(ids, (id) => tokenizer.tokenBytes(id)));
+  const expected = new TextDecoder('utf-8', { ignoreBOM: true }).decode(whole);
+  for (let cut = 1; cut < ids.length; cut++) {
+    const labels = ids.map((id, t) => (t < cut ? -1 : id));
+    const { text, spans } = showExample({ ids, labels, weights: undefined }, language);
+    assert.equal(text, expected);
+    assert.equal(spans.at(-1)!.end, text.length);
+  }
+  const weights = new Float32Array(ids.length);
+  const masked = showExample({ ids, labels: ids, weights }, language);
+  assert.deepEqual(learned(masked), []);
+  const numbers = { ids: Int32Array.of(5, 17, 6), labels: Int32Array.of(-1, 17, -1) };
+  assert.deepEqual(showExample({ ...numbers, weights: undefined }, undefined), {
+    text: '5 17 6 ',
+    spans: [
+      { start: 0, end: 2, isLearned: false },
+      { start: 2, end: 5, isLearned: true },
+      { start: 5, end: 7, isLearned: false },
+    ],
+  });
+});
+
+async function faultOf(job: Record<string, unknown>, options?: PrepareOptions) {
+  const artifact = readArtifact(TOY);
+  try {
+    await prepareRun(parseJob({ model: TOY, ...job }), artifact, options);
+  } catch (error) {
+    return toFault(error);
+  } finally {
+    artifact.tensors.close();
+  }
+  return undefined;
+}
+
+test('bad lines are data: code, field, the first ten line numbers', async (t) => {
+  const good = chat('a', 'b');
+  const bad = [good, '', '{"text":}', { messages: [{ role: 'clown', content: 'a' }] }];
+  assert.deepEqual(await faultOf({ data: rows(t, bad) }), {
+    code: 'invalid_training_file',
+    message:
+      'The job failed due to an invalid training file. Line 3: is not JSON. Line 4: messages[0].role: is not one of system, developer, user, assistant, tool.',
+    param: 'training_file',
+    lines: [3, 4],
+  });
+  const many = await faultOf({
+    data: rows(t, [good]),
+    validation: rows(t, Array(30).fill('[')),
+  });
+  assert.equal(many!.code, 'invalid_training_file');
+  assert.equal(many!.param, 'validation_file');
+  assert.deepEqual(many!.lines, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+  const masked = { messages: [{ role: 'assistant', content: 'a', weight: 0 }] };
+  const nothing = await faultOf({ data: rows(t, [good]), validation: rows(t, [masked]) });
+  assert.match(
+    nothing!.message,
+    /^The job failed due to an invalid validation file\. It has nothing/,
+  );
+  assert.equal(nothing!.param, 'validation_file');
+});
+
+test('a least number of examples is the request’s, in OpenAI’s words', async (t) => {
+  const data = rows(t, [chat('a', 'b'), chat('c', 'd'), chat('e', 'f')]);
+  assert.deepEqual(await faultOf({ data }, { minExamples: 10 }), {
+    code: 'invalid_n_examples',
+    message: 'Training file has 3 example(s), but must have at least 10 examples',
+    param: 'training_file',
+  });
+  assert.equal(await faultOf({ data }, { minExamples: 3 }), undefined);
+  assert.equal(await faultOf({ data }), undefined);
+});
+
+test("a setting's fault names the field as the API calls it", () => {
+  const paramOf = (fault: string) => toFault(new ConfigError([fault])).param;
+  assert.equal(paramOf('batchSize: must be at least 1'), 'batch_size');
+  assert.equal(paramOf('rankPattern.q_proj: must be a number'), 'rankPattern');
+  assert.equal(paramOf('data: is missing'), 'training_file');
+  assert.equal(paramOf('something without a key'), null);
+});

@@ -1,0 +1,58 @@
+// A failure of the trainer as data: a stable code, words for the one who made the job, and the job's field at fault as
+// OpenAI's API calls it.
+import { ConfigError, FileError, ServeError, UsageError } from '../src/errors.ts';
+import type { Fault } from '../src/training.ts';
+import { DatasetError } from './data/example.ts';
+import { GateError } from './evaluation/gate-error.ts';
+import { TrainError } from './train.ts';
+
+/** Of a job's keys, those that have another name there. */
+const PARAMS: Readonly<Record<string, string>> = {
+  data: 'training_file',
+  validation: 'validation_file',
+  initAdapter: 'model',
+  epochs: 'n_epochs',
+  batchSize: 'batch_size',
+  gradAccumulation: 'batch_size',
+  learningRateMultiplier: 'learning_rate_multiplier',
+  name: 'suffix',
+};
+
+export function toFault(error: unknown): Fault {
+  if (error instanceof DatasetError) return datasetFault(error);
+  if (error instanceof TrainError || error instanceof GateError) {
+    return { code: error.code, message: error.message, param: null };
+  }
+  if (error instanceof ServeError) return error.toPlain();
+  if (error instanceof ConfigError || error instanceof UsageError) {
+    const key = /^(\w+)(?:\.\w+)*: /.exec(error.message)?.[1];
+    const param = key === undefined ? null : (PARAMS[key] ?? key);
+    return { code: 'invalid_request', message: error.message, param };
+  }
+  if (error instanceof FileError) {
+    return { code: 'invalid_request', message: error.message, param: null };
+  }
+  const message = error instanceof Error ? error.message : String(error);
+  return { code: 'training_failed', message, param: null };
+}
+
+/** As OpenAI says it. The file's own name means nothing to whoever uploaded it. */
+function datasetFault({ code, param, detail, faults }: DatasetError): Fault {
+  const kind = param === 'training_file' ? 'training' : 'validation';
+  if (code === 'invalid_n_examples') {
+    return {
+      code,
+      message: `${kind === 'training' ? 'Training' : 'Validation'} file ${detail}`,
+      param,
+    };
+  }
+  const what = `The job failed due to an invalid ${kind} file.`;
+  if (faults.length === 0) return { code, message: `${what} It ${detail}.`, param };
+  const lines = faults.map(({ line, message }) => `Line ${line}: ${message}.`);
+  return {
+    code,
+    message: [what, ...lines].join(' '),
+    param,
+    lines: faults.map(({ line }) => line),
+  };
+}

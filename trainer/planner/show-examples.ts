@@ -1,0 +1,43 @@
+// Examples as text, with what is learned of them marked: decoded from the token ids and labels that are trained on, so
+// that it shows what the model will see.
+import type { PlannedExample } from '../../src/training.ts';
+import type { Example } from '../data/example.ts';
+import type { Language } from '../data/language.ts';
+
+type Span = PlannedExample['spans'][number];
+
+/** Without a tokenizer, ids stand for themselves. */
+export function showExample(example: Example, language: Language | undefined): PlannedExample {
+  const bytesOf = (id: number) =>
+    language ? language.tokenizer.tokenBytes(id) : Buffer.from(`${id} `);
+  // A character whose bytes are parted by a span's end belongs to the span that completes it.
+  const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+  const runs = learnedRuns(example);
+  const spans: Span[] = [];
+  let text = '';
+  for (const [i, { from, to, isLearned }] of runs.entries()) {
+    const bytes = Buffer.concat(Array.from(example.ids.subarray(from, to), bytesOf));
+    const start = text.length;
+    text += decoder.decode(bytes, { stream: i + 1 < runs.length });
+    if (text.length > start) spans.push({ start, end: text.length, isLearned });
+  }
+  return { text, spans };
+}
+
+/** Tokens [from, to) that are all learned, or all not. */
+interface Run {
+  readonly from: number;
+  readonly to: number;
+  readonly isLearned: boolean;
+}
+
+function learnedRuns({ ids, labels, weights }: Example): Run[] {
+  // Nothing predicts position 0.
+  const isLearned = (t: number) => t > 0 && labels[t]! >= 0 && (weights?.[t] ?? 1) > 0;
+  const runs: Run[] = [];
+  for (let from = 0, to = 1; from < ids.length; from = to, to++) {
+    while (to < ids.length && isLearned(to) === isLearned(from)) to++;
+    runs.push({ from, to, isLearned: isLearned(from) });
+  }
+  return runs;
+}
