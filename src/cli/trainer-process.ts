@@ -1,6 +1,6 @@
 // The trainer as a child process: its requests, its messages on the terminal, its end. The child does the work; this
 // process shows it and passes on that it shall pause.
-import { fork } from 'node:child_process';
+import { forkTrainer } from '../jobs/fork-trainer.ts';
 import type { PauseMessage, StepMessage, TrainerMessage, TrainerRequest } from '../training.ts';
 import { listenForInterrupt } from './interrupt.ts';
 import { createLossPlot } from './loss-plot.ts';
@@ -17,12 +17,7 @@ export function runTrainerProcess(
   request: TrainerRequest,
   { isWatched, terminal }: TrainerProcessOptions,
 ): Promise<number> {
-  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-  const entry = new URL(`../../trainer/main.${extension}`, import.meta.url);
-  const child = fork(entry, [JSON.stringify(request)], {
-    execArgv: extension === 'ts' ? ['--import', import.meta.resolve('tsx')] : [],
-  });
-  process.once('exit', () => child.kill('SIGKILL')); // a run that is cut off goes on from its checkpoint
+  const child = forkTrainer(request);
   listenForInterrupt().addEventListener('abort', () => {
     if (child.connected) child.send({ type: 'pause' } satisfies PauseMessage);
   });
