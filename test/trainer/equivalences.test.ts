@@ -56,9 +56,9 @@ for (const method of ['lora', 'full'] as const) {
     const recomputed = await gradientsOf(trainModel(t, tiny, { adapter, keptBytes: 0 }), batches);
     const kept = await gradientsOf(trainModel(t, tiny, { adapter, recompute: false }), batches);
     assertSame(kept, recomputed, 1e-6);
-    // Room for one or two of the first batch's three segments, and for all of the second's.
-    const some = await gradientsOf(trainModel(t, tiny, { adapter, keptBytes: 40_000 }), batches);
-    assertSame(some, recomputed, 1e-6);
+    // Room for one or two of three segments.
+    const some = await gradientsOf(trainModel(t, tiny, { adapter, keptBytes: 120_000 }), batches);
+    assert.deepEqual(some, recomputed);
   });
 
   test(`${method}: two blocks in a graph give what one gives, also where one is left`, async (t) => {
