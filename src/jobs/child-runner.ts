@@ -23,6 +23,8 @@ export interface ChildRunnerOptions {
 
 /** Half of the way to the end: it yields to the engine wherever both want a core, and is not starved beside other work. */
 const NICENESS = 10;
+/** OpenAI's. */
+const MIN_EXAMPLES = 10;
 /** Of what the trainer says on standard error, for the log. */
 const MAX_STDERR_CHARS = 4096;
 
@@ -37,6 +39,7 @@ export function createChildRunner(options: ChildRunnerOptions): JobRunner {
         configFile: undefined,
         memory: undefined,
         isJson: true,
+        minExamples: MIN_EXAMPLES,
       };
       return plan(new TrainerChild(request, jobId, options), signal);
     },

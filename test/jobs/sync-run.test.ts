@@ -1,0 +1,236 @@
+// A run's checkpoint goes through a store to another machine whole, or counts as absent; a run that is at work meanwhile
+// is saved at a checkpoint of its own.
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { createMemoryStore } from '../../adapters/store/memory.ts';
+import { type ObjectStore, StoreError } from '../../adapters/store/store.ts';
+import { createRunArchive } from '../../src/jobs/sync-run.ts';
+import { temporaryFolder } from '../fixtures.ts';
+
+const PREFIX = 'local/.jobs/ftjob-1/run/';
+const call = { signal: new AbortController().signal };
+
+/** A run folder as the trainer leaves it after a step's checkpoint. */
+function writeRun(dir: string, step: number): void {
+  const checkpoint = path.join(dir, 'checkpoints', `step-${step}`);
+  mkdirSync(checkpoint, { recursive: true });
+  mkdirSync(path.join(dir, 'adapter'), { recursive: true });
+  const state = Buffer.from(`state of step ${step}`);
+  writeFileSync(path.join(checkpoint, 'state.safetensors'), state);
+  const hash = createHash('sha256').update(state).digest('hex');
+  writeFileSync(path.join(checkpoint, 'state.sha256'), `${hash}\n`);
+  writeFileSync(path.join(dir, 'job.json'), '{"epochs":3}');
+  writeFileSync(path.join(dir, 'metrics.jsonl'), '{"step":1}\n'.repeat(step));
+  writeFileSync(path.join(dir, 'events.jsonl'), '{"type":"started"}\n');
+  writeFileSync(path.join(dir, 'adapter/adapter_config.json'), '{"r":4}');
+  writeFileSync(path.join(dir, 'adapter/adapter_model.safetensors'), `adapter of step ${step}`);
+  writeFileSync(path.join(dir, 'lock'), '1');
+  writeFileSync(path.join(dir, 'events.out.tfevents.1.lorikeet'), 'records');
+}
+
+function filesOf(dir: string): Record<string, string> {
+  const entries = readdirSync(dir, { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => entry.isFile());
+  return Object.fromEntries(
+    files
+      .map((entry) => path.join(entry.parentPath, entry.name))
+      .map((file): [string, string] => [path.relative(dir, file), readFileSync(file, 'utf8')])
+      .sort(),
+  );
+}
+
+async function keysOf(store: ObjectStore): Promise<string[]> {
+  const keys: string[] = [];
+  for await (const { key } of store.list('')) keys.push(key);
+  return keys;
+}
+
+function setUp(t: TestContext, store = createMemoryStore()) {
+  const root = temporaryFolder(t);
+  const archive = createRunArchive(store, PREFIX);
+  return {
+    store,
+    archive,
+    here: path.join(root, 'here', 'run'),
+    there: path.join(root, 'there/x/run'),
+  };
+}
+
+/** Fails the nth change of the store, and all that follow, as a machine that is gone. */
+function endsAfter(store: ObjectStore, changes: number): ObjectStore {
+  let left = changes;
+  const guard = async <T>(change: () => Promise<T>): Promise<T> => {
+    if (left-- <= 0) throw new StoreError('unavailable', 'gone');
+    return change();
+  };
+  return {
+    ...bound(store),
+    put: (key, source, options) => guard(() => store.put(key, source, options)),
+    delete: (key, options) => guard(() => store.delete(key, options)),
+  };
+}
+
+function bound(store: ObjectStore): ObjectStore {
+  return {
+    label: store.label,
+    get: (key, options) => store.get(key, options),
+    head: (key, options) => store.head(key, options),
+    put: (key, source, options) => store.put(key, source, options),
+    delete: (key, options) => store.delete(key, options),
+    list: (prefix, options) => store.list(prefix, options),
+  };
+}
+
+test('what a run needs to go on is on the other machine, and nothing else', async (t) => {
+  const { archive, here, there } = setUp(t);
+  writeRun(here, 2);
+  writeRun(here, 4);
+  await archive.save(here, call);
+  assert.ok(await archive.restore(there, call));
+  const files = Object.keys(filesOf(there));
+  assert.deepEqual(files, [
+    'adapter/adapter_config.json',
+    'adapter/adapter_model.safetensors',
+    'checkpoints/step-4/state.safetensors',
+    'checkpoints/step-4/state.sha256',
+    'events.jsonl',
+    'job.json',
+    'metrics.jsonl',
+  ]);
+  const sent = filesOf(here);
+  for (const [name, text] of Object.entries(filesOf(there))) assert.equal(text, sent[name]);
+  assert.deepEqual(readdirSync(path.dirname(here)), ['run']);
+  assert.deepEqual(readdirSync(path.dirname(there)), ['run']);
+});
+
+test('where nothing was saved there is nothing to go on with', async (t) => {
+  const { archive, here, there } = setUp(t);
+  assert.equal(await archive.restore(there, call), false);
+  assert.ok(!existsSync(there));
+  mkdirSync(here, { recursive: true });
+  writeFileSync(path.join(here, 'job.json'), '{}');
+  await archive.save(here, call);
+  assert.equal(await archive.restore(there, call), false);
+});
+
+test('a newer save takes the place of the one before, and leaves one set of objects', async (t) => {
+  const { store, archive, here, there } = setUp(t);
+  writeRun(here, 2);
+  await archive.save(here, call);
+  const first = await keysOf(store);
+  writeRun(here, 4);
+  await archive.save(here, call);
+  assert.equal((await keysOf(store)).length, first.length);
+  writeRun(there, 1);
+  assert.ok(await archive.restore(there, call));
+  assert.equal(filesOf(there)['adapter/adapter_model.safetensors'], 'adapter of step 4');
+  assert.ok(!existsSync(path.join(there, 'checkpoints/step-1')));
+});
+
+test('an older checkpoint does not take the place of a newer one', async (t) => {
+  const { archive, here, there } = setUp(t);
+  writeRun(here, 2);
+  writeRun(there, 4);
+  await archive.save(there, call);
+  await archive.save(here, call);
+  assert.ok(await archive.restore(here, call));
+  assert.deepEqual(readdirSync(path.join(here, 'checkpoints')), ['step-4']);
+});
+
+test('a checkpoint that is torn or altered here is not saved; the one before is', async (t) => {
+  const { archive, here, there } = setUp(t);
+  writeRun(here, 2);
+  writeRun(here, 4);
+  writeRun(here, 6);
+  writeFileSync(path.join(here, 'checkpoints/step-6/state.safetensors'), 'torn');
+  rmSync(path.join(here, 'checkpoints/step-4/state.sha256'));
+  await archive.save(here, call);
+  assert.ok(await archive.restore(there, call));
+  assert.deepEqual(readdirSync(path.join(there, 'checkpoints')), ['step-2']);
+});
+
+test('a save that ends anywhere leaves the one before, and the next one takes its place', async (t) => {
+  for (let changes = 0; ; changes++) {
+    const { store, archive, here, there } = setUp(t);
+    writeRun(here, 2);
+    await archive.save(here, call);
+    writeRun(here, 4);
+    const dying = createRunArchive(endsAfter(store, changes), PREFIX);
+    const hasEnded = await dying.save(here, call).then(
+      () => false,
+      () => true,
+    );
+    assert.ok(await archive.restore(there, call));
+    const [checkpoint] = readdirSync(path.join(there, 'checkpoints'));
+    const expected = changes < 8 ? 'step-2' : 'step-4'; // seven files, then what leads to them
+    assert.equal(checkpoint, expected, `after ${changes} changes`);
+    writeRun(here, 6);
+    await archive.save(here, call);
+    assert.ok(await archive.restore(there, call));
+    assert.deepEqual(readdirSync(path.join(there, 'checkpoints')), ['step-6']);
+    if (!hasEnded) break;
+  }
+});
+
+test('an object that is not what was saved makes the save absent, whichever it is', async (t) => {
+  const { store, archive, here, there } = setUp(t);
+  writeRun(here, 2);
+  await archive.save(here, call);
+  for (const key of await keysOf(store)) {
+    const object = await store.get(key);
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of object!.body) chunks.push(chunk);
+    const bytes = Buffer.concat(chunks);
+    const damaged = Buffer.from(bytes);
+    damaged[0]! ^= 1;
+    for (const damage of [damaged, bytes.subarray(1), undefined]) {
+      await (damage ? store.put(key, damage) : store.delete(key));
+      assert.equal(await archive.restore(there, call), false, key);
+      assert.ok(!existsSync(there));
+    }
+    await store.put(key, bytes);
+  }
+  assert.ok(await archive.restore(there, call));
+});
+
+test('names that lead out of the folder are not believed', async (t) => {
+  const { store, archive, here, there } = setUp(t);
+  writeRun(here, 2);
+  await archive.save(here, call);
+  const key = `${PREFIX}newest.json`;
+  const object = await store.get(key);
+  let text = '';
+  for await (const chunk of object!.body) text += Buffer.from(chunk).toString();
+  await store.put(key, Buffer.from(text.replace('"job.json"', '"../job.json"')));
+  assert.equal(await archive.restore(there, call), false);
+});
+
+test('of two that save at once the newer one stays, whole', async (t) => {
+  const { store, archive, here, there } = setUp(t);
+  writeRun(here, 2);
+  writeRun(there, 4);
+  await Promise.all([archive.save(here, call), createRunArchive(store, PREFIX).save(there, call)]);
+  assert.ok(await archive.restore(here, call));
+  assert.deepEqual(readdirSync(path.join(here, 'checkpoints')), ['step-4']);
+  assert.equal((await keysOf(store)).length, 8);
+});
+
+test('what is removed leaves no object', async (t) => {
+  const { store, archive, here, there } = setUp(t);
+  writeRun(here, 2);
+  await archive.save(here, call);
+  await archive.remove();
+  assert.deepEqual(await keysOf(store), []);
+  assert.equal(await archive.restore(there, call), false);
+});
+
+test('an abort ends a save with its reason', async (t) => {
+  const { archive, here } = setUp(t);
+  writeRun(here, 2);
+  const reason = new Error('the job is not ours any more');
+  await assert.rejects(archive.save(here, { signal: AbortSignal.abort(reason) }), reason);
+  assert.deepEqual(readdirSync(path.dirname(here)), ['run']);
+});
