@@ -1,7 +1,7 @@
 // Writes metrics in Prometheus's text format, version 0.0.4.
 // (OpenTelemetry's exporter turns the `:` of vLLM's names into `_`, by which no router finds them.)
 import { toPrometheusLabel, toPrometheusName } from './instruments.ts';
-import type { Family, Series } from './metrics.ts';
+import type { Distribution, Family } from './metrics.ts';
 
 export const PROMETHEUS_CONTENT_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 
@@ -11,41 +11,37 @@ export function writePrometheusText(families: readonly Family[]): string {
 
 function writeFamily({ instrument, series }: Family): string {
   const name = toPrometheusName(instrument);
-  const labels = instrument.labels.map(toPrometheusLabel);
-  const lines = [
-    `# HELP ${name} ${escapeHelp(instrument.help)}`,
-    `# TYPE ${name} ${instrument.kind}`,
-  ];
-  for (const one of series) {
-    const pairs = labels.map((label, i) => `${label}="${escapeLabel(one.labelValues[i]!)}"`);
-    if (one.distribution) lines.push(...writeHistogram(name, pairs, instrument.buckets!, one));
-    else lines.push(`${name}${braces(pairs)} ${one.value}`);
+  const { kind, help, buckets = [] } = instrument;
+  const openings = instrument.labels.map((label) => `${toPrometheusLabel(label)}="`);
+  const bounds = [...buckets.map(String), '+Inf'];
+  let text = `# HELP ${name} ${escapeHelp(help)}\n# TYPE ${name} ${kind}\n`;
+  for (const { labelValues, value, distribution } of series) {
+    const pairs = labelValues.map((label, i) => `${openings[i]}${escapeLabel(label)}"`).join(',');
+    if (distribution) text += writeHistogram(name, pairs, bounds, distribution);
+    else text += `${name}${braces(pairs)} ${value}\n`;
   }
-  return `${lines.join('\n')}\n`;
+  return text;
 }
 
 /** Buckets are cumulative in the text. */
 function writeHistogram(
   name: string,
-  pairs: readonly string[],
-  bounds: readonly number[],
-  { distribution }: Series,
-): string[] {
-  const { counts, sum, count } = distribution!;
+  pairs: string,
+  bounds: readonly string[],
+  { counts, sum, count }: Distribution,
+): string {
+  const opening = `${name}_bucket{${pairs}${pairs === '' ? '' : ','}le="`;
+  let text = '';
   let total = 0;
-  const buckets = [...bounds, '+Inf'].map((bound, i) => {
+  for (const [i, bound] of bounds.entries()) {
     total += counts[i]!;
-    return `${name}_bucket${braces([...pairs, `le="${bound}"`])} ${total}`;
-  });
-  return [
-    ...buckets,
-    `${name}_sum${braces(pairs)} ${sum}`,
-    `${name}_count${braces(pairs)} ${count}`,
-  ];
+    text += `${opening}${bound}"} ${total}\n`;
+  }
+  return `${text}${name}_sum${braces(pairs)} ${sum}\n${name}_count${braces(pairs)} ${count}\n`;
 }
 
-function braces(pairs: readonly string[]): string {
-  return pairs.length === 0 ? '' : `{${pairs.join(',')}}`;
+function braces(pairs: string): string {
+  return pairs === '' ? '' : `{${pairs}}`;
 }
 
 function escapeHelp(text: string): string {
@@ -53,5 +49,5 @@ function escapeHelp(text: string): string {
 }
 
 function escapeLabel(text: string): string {
-  return escapeHelp(text).replaceAll('"', '\\"');
+  return /["\\\n]/.test(text) ? escapeHelp(text).replaceAll('"', '\\"') : text;
 }
