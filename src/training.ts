@@ -37,9 +37,9 @@ export interface Publishing {
 /** What an adapter has to pass before it is published; absent: the gates' own limits. */
 export interface GateSettings {
   /** Nats by which the validation loss must lie below the base's. */
-  readonly margin?: number;
+  readonly margin?: number | undefined;
   /** Nats per token by which the loss on the fixed text may rise. */
-  readonly maxForgetting?: number;
+  readonly maxForgetting?: number | undefined;
 }
 
 /** False or absent: the adapter is measured all the same, and what it does not pass is warned of. */

@@ -2,7 +2,7 @@
 // SHA-256 beside it. A torn or altered one counts as absent.
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { assert } from '../src/assert.ts';
@@ -11,6 +11,7 @@ import { memorySource, openSafetensors, writeSafetensors } from '../src/formats/
 import { fromFloat32, type Tensor, toFloat32 } from '../src/tensor.ts';
 import { replaceFolder } from './durable-files.ts';
 import type { Moments } from './optim/adamw.ts';
+import { keepSteps, listSteps, stepFolder } from './step-folders.ts';
 import type { Parameter } from './types.ts';
 
 const stateSchema = z.object({
@@ -21,6 +22,11 @@ const stateSchema = z.object({
   /** Every random number follows from it and from step, epoch and names. */
   seed: z.number().int(),
   best: z.object({ step: z.number().int(), validationLoss: z.number() }).nullable(),
+  /** Of the base without the adapter; null where there is nothing to compare. */
+  base: z
+    .object({ validationLoss: z.number(), validationTokenAccuracy: z.number() })
+    .nullable()
+    .default(null),
   /** Validations since the best one. */
   staleValidations: z.number().int(),
   /** Codes of the warnings given so far. */
@@ -49,7 +55,7 @@ export async function saveCheckpoint(
   state: RunState,
   trained: Trained,
 ): Promise<void> {
-  const target = path.join(checkpointsDir, `step-${state.step}`);
+  const target = stepFolder(checkpointsDir, state.step);
   const building = `${target}.tmp-${process.pid}`;
   await rm(building, { recursive: true, force: true });
   await mkdir(building, { recursive: true });
@@ -62,7 +68,8 @@ export async function saveCheckpoint(
   await writeSafetensors(file, memorySource(tensors), { metadata });
   await writeFile(path.join(building, HASH_FILE), `${await hashFile(file)}\n`, { flush: true });
   await replaceFolder(building, target);
-  await removeOld(checkpointsDir);
+  const steps = await listSteps(checkpointsDir);
+  await keepSteps(checkpointsDir, steps.slice(-KEPT_CHECKPOINTS));
 }
 
 /**
@@ -75,7 +82,7 @@ export async function loadCheckpoint(
   configHash: string,
 ): Promise<RunState | undefined> {
   for (const step of (await listSteps(checkpointsDir)).reverse()) {
-    const folder = path.join(checkpointsDir, `step-${step}`);
+    const folder = stepFolder(checkpointsDir, step);
     if (!(await isWhole(folder))) continue;
     const source = openSafetensors(path.join(folder, TENSORS_FILE));
     try {
@@ -106,15 +113,6 @@ function arraysOf({ parameters, moments }: Trained) {
   ]);
 }
 
-/** Ascending. */
-async function listSteps(checkpointsDir: string): Promise<number[]> {
-  const names = await readdir(checkpointsDir).catch(() => []);
-  return names
-    .flatMap((name) => /^step-(\d+)$/.exec(name)?.[1] ?? [])
-    .map(Number)
-    .sort((a, b) => a - b);
-}
-
 async function isWhole(folder: string): Promise<boolean> {
   try {
     const expected = await readFile(path.join(folder, HASH_FILE), 'utf8');
@@ -128,13 +126,4 @@ async function hashFile(file: string): Promise<string> {
   const hash = createHash('sha256');
   for await (const chunk of createReadStream(file)) hash.update(chunk);
   return hash.digest('hex');
-}
-
-/** Also what a killed process left half written. */
-async function removeOld(checkpointsDir: string): Promise<void> {
-  const steps = await listSteps(checkpointsDir);
-  const kept = new Set(steps.slice(-KEPT_CHECKPOINTS).map((step) => `step-${step}`));
-  for (const name of await readdir(checkpointsDir)) {
-    if (!kept.has(name)) await rm(path.join(checkpointsDir, name), { recursive: true });
-  }
 }

@@ -1,39 +1,43 @@
-// One prepared run from its first step (or its last checkpoint) to its result in the run folder, told as events.
+// One prepared run from its first step (or its last checkpoint) to its result in the run folder, measured and, with a
+// name, published; told as messages.
 import path from 'node:path';
 import { memorySource } from '../src/formats/safetensors.ts';
 import type { Artifact } from '../src/import/artifact.ts';
 import type { DecoderConfig } from '../src/model/config.ts';
 import { fromFloat32 } from '../src/tensor.ts';
-import { DatasetError } from './data/example.ts';
+import type { EvaluationCard, GateSettings, TrainerMessage } from '../src/training.ts';
+import type { RunState } from './checkpoint.ts';
+import { evaluateRun } from './evaluate-run.ts';
+import { GateError } from './evaluation/gate-error.ts';
+import { sayFailures } from './evaluation/gates.ts';
+import { toFault } from './fault.ts';
+import type { StepMetrics } from './metrics.ts';
 import { createTrainModel } from './model.ts';
 import { writeModel } from './model-writer.ts';
 import { writeAdapter } from './peft-writer.ts';
 import type { PreparedRun } from './prepare-run.ts';
 import type { Publisher } from './publish.ts';
-import type { EventType, RunFolder } from './run-folder.ts';
+import type { RunFolder } from './run-folder.ts';
+import { createSnapshots, type Snapshots } from './snapshots.ts';
 import { type Outcome, type TrainHooks, type TrainRun, train } from './train.ts';
-import type { TrainModel } from './types.ts';
+import type { ProbedModel } from './types.ts';
 
 export interface ExecuteOptions {
   readonly artifact: Artifact;
   readonly folder: RunFolder;
   readonly signal: AbortSignal;
-  readonly onStep: TrainHooks['onStep'];
-  /** Events as they are written. */
-  onEvent(type: EventType, message: string): void;
+  /** False: what does not pass is warned of. */
+  readonly gate: GateSettings | false;
   /** Of a run with a name. */
   readonly publisher: Publisher | undefined;
+  send(message: TrainerMessage): void;
 }
 
-/** Resolves when the run has ended or was asked to; a failure is an event, too. */
+/** Resolves when the run has ended or was asked to; a failure is an event, too. @throws GateError, TrainError */
 export async function executeRun(prepared: PreparedRun, options: ExecuteOptions): Promise<Outcome> {
-  const { artifact, folder, signal, onStep } = options;
-  const tell: TrainHooks['onEvent'] = async (type, message, data) => {
-    const level = type === 'failed' ? 'error' : type === 'warn' ? 'warn' : 'info';
-    await folder.addEvent({ type, level, message, ...(data && { data }) });
-    options.onEvent(type, message);
-  };
-  let model: TrainModel | undefined;
+  const { artifact, folder, signal } = options;
+  const tell = createTeller(options);
+  let model: ProbedModel | undefined;
   try {
     model = createModel(prepared, artifact);
     await tell('started', 'Fine-tuning job started');
@@ -42,22 +46,18 @@ export async function executeRun(prepared: PreparedRun, options: ExecuteOptions)
         await tell('warn', `${cause}; ${cure}`, { code, cause, cure });
       }
     }
-    const trained = model;
-    const run = {
-      ...toTrainRun(prepared, artifact.config),
-      model: trained,
-      folder,
-      saveResult: () => writeResult(prepared, trained, options),
-    };
-    const outcome = await train(run, { signal, onStep, onEvent: tell });
-    const title = prepared.job.name ?? artifact.info.name;
-    await folder.writeReports(title);
-    if (outcome === 'succeeded') await finish(prepared, options, tell);
+    const run = toRun(prepared, model, options);
+    const { outcome, state } = await train(run, {
+      signal,
+      onEvent: tell,
+      ...reportsOf(run, options),
+    });
+    await folder.writeReports(prepared.job.name ?? artifact.info.name);
+    if (outcome === 'succeeded') await finish(prepared, { model, state, tell, ...options });
     else await tell('paused', `Paused; go on by: lorikeet train --resume ${folder.dir}`);
     return outcome;
   } catch (error) {
-    const code = error instanceof DatasetError ? error.code : 'training_failed';
-    const message = error instanceof Error ? error.message : String(error);
+    const { code, message } = toFault(error);
     await tell('failed', message, { code });
     throw error;
   } finally {
@@ -65,7 +65,18 @@ export async function executeRun(prepared: PreparedRun, options: ExecuteOptions)
   }
 }
 
-function createModel({ job, settings, adapter }: PreparedRun, artifact: Artifact): TrainModel {
+/** Events go to the folder first. */
+function createTeller({ folder, send }: ExecuteOptions): TrainHooks['onEvent'] {
+  return async (type, message, data) => {
+    const level = type === 'failed' ? 'error' : type === 'warn' ? 'warn' : 'info';
+    const known = data && { data };
+    await folder.addEvent({ type, level, message, ...known });
+    const code = type === 'warn' ? String(data?.['code']) : type;
+    send({ type: 'event', level, code, message, ...known });
+  };
+}
+
+function createModel({ job, settings, adapter }: PreparedRun, artifact: Artifact): ProbedModel {
   return createTrainModel(artifact, {
     method: settings.method,
     adapter: adapter?.lora,
@@ -77,11 +88,26 @@ function createModel({ job, settings, adapter }: PreparedRun, artifact: Artifact
   });
 }
 
+function toRun(prepared: PreparedRun, model: ProbedModel, options: ExecuteOptions): TrainRun {
+  const { artifact, folder } = options;
+  const { parameters } = model;
+  const { adapter } = prepared;
+  const written = adapter && { parameters, peft: adapter.peft, baseName: artifact.info.source };
+  return {
+    ...toTrainRun(prepared, artifact.config),
+    model,
+    folder,
+    snapshots: written && createSnapshots(folder.snapshotsDir, written),
+    saveResult: () =>
+      written ? writeAdapter(folder.adapterDir, written) : writeWholeModel(model, options),
+  };
+}
+
 /** What the loop needs of a prepared run, beside the model and its folder. */
 export function toTrainRun(
   { job, settings, adapter, train, validation, configHash }: PreparedRun,
   { vocabSize }: DecoderConfig,
-): Omit<TrainRun, 'model' | 'folder' | 'saveResult'> {
+): Omit<TrainRun, 'model' | 'folder' | 'snapshots' | 'saveResult'> {
   const ranks = [...(adapter?.lora.modules.values() ?? [])].map(({ rank }) => rank);
   const { betas, epsilon, weightDecay, maxGradNorm } = job;
   return {
@@ -100,16 +126,11 @@ export function toTrainRun(
   };
 }
 
-/** The adapter, or the whole model of a `full` run. */
-async function writeResult(
-  { adapter }: PreparedRun,
-  { parameters }: TrainModel,
+/** The result of a `full` run. */
+function writeWholeModel(
+  { parameters }: ProbedModel,
   { artifact, folder }: ExecuteOptions,
 ): Promise<void> {
-  if (adapter) {
-    const baseName = artifact.info.source;
-    return writeAdapter(folder.adapterDir, { parameters, peft: adapter.peft, baseName });
-  }
   const tensors = new Map(
     parameters.map(({ name, shape, data }) => [name, fromFloat32(data, shape, 'F32')]),
   );
@@ -120,20 +141,78 @@ async function writeResult(
   });
 }
 
-async function finish(
-  { job, adapter }: PreparedRun,
-  { folder, publisher }: ExecuteOptions,
-  tell: TrainHooks['onEvent'],
-): Promise<void> {
-  if (job.name !== undefined && adapter && publisher) {
-    const message = await publisher.publish({
-      name: job.name,
-      directory: folder.adapterDir,
-      job: path.basename(folder.dir),
-      metrics: folder.metrics,
-    });
-    await tell('published', message);
-  }
+function reportsOf(
+  { settings: { totalSteps }, snapshots }: TrainRun,
+  { send }: ExecuteOptions,
+): Pick<TrainHooks, 'onStep' | 'onSnapshot'> {
+  return {
+    onStep: (metrics) => send({ type: 'step', totalSteps, ...metrics }),
+    onSnapshot: (metrics) => sendSnapshot(metrics, { snapshots: snapshots!, send }),
+  };
+}
+
+function sendSnapshot(
+  { step, loss, tokenAccuracy, validationLoss, validationTokenAccuracy }: StepMetrics,
+  { snapshots, send }: Pick<ExecuteOptions, 'send'> & { readonly snapshots: Snapshots },
+): void {
+  send({
+    type: 'snapshot',
+    step,
+    directory: snapshots.directory(step),
+    metrics: {
+      trainLoss: loss,
+      trainTokenAccuracy: tokenAccuracy,
+      ...(validationLoss !== undefined && { validationLoss }),
+      ...(validationTokenAccuracy !== undefined && { validationTokenAccuracy }),
+    },
+  });
+}
+
+interface Finished extends ExecuteOptions {
+  readonly model: ProbedModel;
+  readonly state: RunState;
+  readonly tell: TrainHooks['onEvent'];
+}
+
+async function finish(prepared: PreparedRun, finished: Finished): Promise<void> {
+  const { folder, tell, send } = finished;
+  const card = prepared.adapter && (await passGates(prepared, finished));
+  await publish(prepared, card, finished);
   const peakBytes = process.resourceUsage().maxRSS * 1024;
   await tell('succeeded', 'The job has successfully completed', { peakBytes });
+  send({
+    type: 'trained',
+    directory: prepared.adapter ? folder.adapterDir : folder.modelDir,
+    resultFile: folder.resultFile,
+    totalSteps: folder.metrics.length,
+    trainedTokens: folder.metrics.reduce((sum, { tokens }) => sum + tokens, 0),
+  });
+}
+
+/** @throws GateError where the gates are not just for information */
+async function passGates(prepared: PreparedRun, finished: Finished): Promise<EvaluationCard> {
+  const { gate, tell, send } = finished;
+  const card = await evaluateRun(prepared, finished);
+  send({ type: 'card', card });
+  await tell('evaluated', 'The adapter is evaluated', { ...card });
+  const failures = sayFailures(card);
+  if (failures.length > 0 && gate) throw new GateError(failures.join('; '), card);
+  for (const message of failures) await tell('warn', message, { code: 'gate_failed' });
+  return card;
+}
+
+async function publish(
+  { job }: PreparedRun,
+  card: EvaluationCard | undefined,
+  { folder, publisher, tell }: Finished,
+): Promise<void> {
+  if (job.name === undefined || !card || !publisher) return;
+  const message = await publisher.publish({
+    name: job.name,
+    directory: folder.adapterDir,
+    job: path.basename(folder.dir),
+    metrics: folder.metrics,
+    evaluation: card,
+  });
+  await tell('published', message);
 }

@@ -10,7 +10,12 @@ import { type Config, type Flags, loadConfig } from '../src/config.ts';
 import { ConfigError, ServeError, UsageError } from '../src/errors.ts';
 import { type Artifact, readArtifact } from '../src/import/artifact.ts';
 import { LOCAL_TENANT } from '../src/tenant.ts';
-import type { MergeRequest, TrainerMessage, TrainerRequest } from '../src/training.ts';
+import type {
+  GateSettings,
+  MergeRequest,
+  TrainerMessage,
+  TrainerRequest,
+} from '../src/training.ts';
 import { GateError } from './evaluation/gate-error.ts';
 import { executeRun } from './execute-run.ts';
 import { toFault } from './fault.ts';
@@ -25,13 +30,7 @@ import {
   type Publisher,
 } from './publish.ts';
 import { readJob } from './read-job.ts';
-import {
-  createRunFolder,
-  type EventType,
-  openRunFolder,
-  type RunFolder,
-  refuseUsedFolder,
-} from './run-folder.ts';
+import { createRunFolder, openRunFolder, type RunFolder, refuseUsedFolder } from './run-folder.ts';
 import { TrainError } from './train.ts';
 
 const terminal = {
@@ -39,7 +38,7 @@ const terminal = {
   error: (text: string) => void process.stderr.write(text),
 };
 /** Events that the one who waits is told of; metrics and results are told in their own messages. */
-const NOTED: ReadonlySet<EventType> = new Set(['resumed', 'paused', 'published']);
+const NOTED: ReadonlySet<string> = new Set(['resumed', 'paused', 'published']);
 const pause = new AbortController();
 const requestPause = () => pause.abort(new DOMException('asked to pause', 'AbortError'));
 /** Without its command line a run would go on unseen; its checkpoints let another one take it up. */
@@ -86,7 +85,7 @@ async function handle(request: TrainerRequest, config: Config): Promise<void> {
     case 'train':
       return startRun(request, config);
     case 'resume':
-      return resumeRun(request.runDir, config);
+      return resumeRun(request, config);
     case 'plan': {
       const findModel = (requested: string) => findBase(requested, config);
       const plan = await makePlan(request, { json: readJob(request.job), findModel });
@@ -95,6 +94,8 @@ async function handle(request: TrainerRequest, config: Config): Promise<void> {
     }
     case 'merge':
       return merge(request, config);
+    case 'eval':
+      throw new UsageError('eval: not yet');
   }
 }
 
@@ -106,7 +107,10 @@ function findBase(requested: string, config: Config): Promise<string> {
 
 type StartRequest = TrainerRequest & { command: 'train' };
 
+type ResumeRequest = TrainerRequest & { command: 'resume' };
+
 async function startRun(request: StartRequest, config: Config): Promise<void> {
+  const { gate = false } = request;
   const job = parseJob(readJob(request.job));
   const dir = path.resolve(request.outDir ?? defaultRunDir(job, config));
   await refuseUsedFolder(dir); // before the rows are read: that may take a while
@@ -119,19 +123,19 @@ async function startRun(request: StartRequest, config: Config): Promise<void> {
     const folder = await createRunFolder(dir, prepared.job);
     const message = 'Files validated, run planned';
     await folder.addEvent({ type: 'planned', level: 'info', message, data: { ...plan.run } });
-    await run(prepared, { artifact, folder, publisher });
+    await run(prepared, { artifact, folder, publisher, gate });
   } finally {
     artifact.tensors.close();
   }
 }
 
-async function resumeRun(dir: string, config: Config): Promise<void> {
-  const { folder, job } = await openRunFolder(path.resolve(dir));
+async function resumeRun({ runDir, gate = false }: ResumeRequest, config: Config): Promise<void> {
+  const { folder, job } = await openRunFolder(path.resolve(runDir));
   const artifact = readArtifact(await findBase(job.model, config));
   try {
     const prepared = await prepareRun(job, artifact);
     const publisher = await openPublisher(prepared, artifact, config);
-    await run(prepared, { artifact, folder, publisher });
+    await run(prepared, { artifact, folder, publisher, gate });
   } finally {
     artifact.tensors.close();
     await folder.close();
@@ -142,6 +146,7 @@ interface RunParts {
   readonly artifact: Artifact;
   readonly folder: RunFolder;
   readonly publisher: Publisher | undefined;
+  readonly gate: GateSettings | false;
 }
 
 /** Of a run with a name: into the store, or into the folder that was named. That it answers is seen before the run. */
@@ -174,28 +179,23 @@ function unpublished({ directory, name }: FinishedAdapter, error: unknown): unkn
   return new ServeError(error.code, `${error.message}\n  ${cure}`, { cause: error });
 }
 
-async function run(
-  prepared: PreparedRun,
-  { artifact, folder, publisher }: RunParts,
-): Promise<void> {
-  const { totalSteps } = prepared.settings;
+async function run(prepared: PreparedRun, parts: RunParts): Promise<void> {
+  const { folder, publisher } = parts;
   try {
-    const outcome = await executeRun(prepared, {
-      artifact,
-      folder,
-      signal: pause.signal,
-      publisher,
-      onStep: (metrics) => send({ type: 'step', totalSteps, ...metrics }),
-      onEvent(type, message) {
-        if (type === 'warn') send({ type: 'note', text: `warning: ${message}` });
-        if (NOTED.has(type)) send({ type: 'note', text: message });
-      },
-    });
+    const outcome = await executeRun(prepared, { ...parts, signal: pause.signal, send: tell });
     if (outcome === 'succeeded')
       send({ type: 'result', text: closing(prepared, folder, publisher) });
   } finally {
     await folder.close();
   }
+}
+
+/** To programs as it is, and what people are told of it. */
+function tell(message: TrainerMessage): void {
+  send(message);
+  if (message.type !== 'event') return;
+  if (message.level === 'warn') send({ type: 'note', text: `warning: ${message.message}` });
+  if (NOTED.has(message.code)) send({ type: 'note', text: message.message });
 }
 
 function closing(

@@ -14,10 +14,10 @@ import { LossHead } from './step/loss-head.ts';
 import { blockAdapter, fullParameters, loraParameters, trainingBytes } from './step/parameters.ts';
 import { type BatchShape, Segments } from './step/segments.ts';
 import { Workspace } from './step/workspace.ts';
-import type { MicroBatch, TrainModel, TrainModelOptions } from './types.ts';
+import type { MicroBatch, ProbedModel, TrainModelOptions } from './types.ts';
 
-/** A `TrainModel` that also shows its logits: for tests against other definitions of the model. */
-export interface InspectableModel extends TrainModel {
+/** Also shows its logits: for tests against other definitions of the model. */
+export interface InspectableModel extends ProbedModel {
   /** Logits [N*T, V] without dropout. */
   logits(batch: MicroBatch): Promise<Float32Array>;
 }
@@ -75,6 +75,14 @@ export function createTrainModel(artifact: Artifact, options: TrainModelOptions)
 
     async evaluate(batch) {
       return head.evaluate(batch, await segments.evaluate(begin(batch)));
+    },
+
+    async score(batch) {
+      return head.score(batch, await segments.evaluate(begin(batch)));
+    },
+
+    async predict(batch) {
+      return head.predict(batch, await segments.evaluate(begin(batch)));
     },
 
     async logits(batch) {

@@ -5,6 +5,7 @@ import path from 'node:path';
 import { digestAdapterFiles } from '../adapters/files.ts';
 import { contentPublication } from '../adapters/repository/content.ts';
 import type { AdapterRepository } from '../adapters/repository/repository.ts';
+import type { EvaluationCard } from '../src/training.ts';
 import { replaceFolder } from './durable-files.ts';
 import type { StepMetrics } from './metrics.ts';
 
@@ -16,6 +17,7 @@ export interface FinishedAdapter {
   readonly job: string;
   /** Of its steps, oldest first. */
   readonly metrics: readonly StepMetrics[];
+  readonly evaluation: EvaluationCard;
 }
 
 export interface Publisher {
@@ -44,7 +46,7 @@ export function createStorePublisher(
 ): Publisher {
   return {
     serveFlag: '',
-    async publish({ name, directory, job, metrics }) {
+    async publish({ name, directory, job, metrics, evaluation }) {
       const { digest } = await digestAdapterFiles(directory);
       const { version } = await repository.publish(
         { tenant, name },
@@ -52,7 +54,7 @@ export function createStorePublisher(
         {
           baseDigest,
           job,
-          metrics: summarize(metrics),
+          metrics: { ...summarize(metrics), evaluation },
           publicationId: contentPublication(digest, baseDigest),
         },
       );

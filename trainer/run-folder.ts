@@ -23,6 +23,7 @@ export type EventType =
   | 'resumed'
   | 'warn'
   | 'checkpoint'
+  | 'evaluated'
   | 'paused'
   | 'published'
   | 'succeeded'
@@ -44,13 +45,16 @@ export interface RunFolder {
   /** Of a `full` run. */
   readonly modelDir: string;
   readonly checkpointsDir: string;
+  readonly snapshotsDir: string;
+  /** OpenAI's table. */
+  readonly resultFile: string;
   /** Of the steps so far, oldest first. */
   readonly metrics: readonly StepMetrics[];
   /** Keeps the metrics up to a step, as after a resume from its checkpoint, and begins the other files anew. */
   rewind(step: number): Promise<void>;
   addMetrics(row: StepMetrics): Promise<void>;
   addEvent(event: RunEvent): Promise<void>;
-  /** Writes `result.csv` and `plot.svg`. */
+  /** Writes `resultFile` and `plot.svg`. */
   writeReports(title: string): Promise<void>;
   /** Lets other processes in. */
   close(): Promise<void>;
@@ -93,6 +97,8 @@ function runFolder(dir: string, isNew: boolean): RunFolder {
     adapterDir: file('adapter'),
     modelDir: file('model'),
     checkpointsDir: file('checkpoints'),
+    snapshotsDir: file('snapshots'),
+    resultFile: file('result.csv'),
     get metrics() {
       return metrics;
     },

@@ -6,14 +6,16 @@ import { loadCheckpoint, type RunState, saveCheckpoint } from './checkpoint.ts';
 import { type MicroBatchPlan, planEpoch, type WindowPlan } from './data/epoch-plan.ts';
 import type { Dataset } from './data/load-dataset.ts';
 import { assembleTightBatch } from './data/micro-batch.ts';
-import { planValidation } from './data/validation-plan.ts';
 import { examineCurves, type RunContext } from './doctor.ts';
+import { addSums, validate } from './evaluation/validate.ts';
+import { withoutAdapter } from './evaluation/without-adapter.ts';
 import type { StepMetrics, Validation } from './metrics.ts';
 import { type AdamWOptions, createAdamW } from './optim/adamw.ts';
 import { clipFactor, globalNorm } from './optim/clip.ts';
 import { learningRateAt } from './optim/schedule.ts';
 import type { EventType, RunFolder } from './run-folder.ts';
 import type { RunSettings } from './settings.ts';
+import type { Snapshots } from './snapshots.ts';
 import type { LossSums, TrainModel } from './types.ts';
 
 export interface TrainRun {
@@ -26,6 +28,8 @@ export interface TrainRun {
   readonly folder: RunFolder;
   readonly context: RunContext;
   readonly configHash: string;
+  /** Of an adapter; a `full` run has none, and no base to compare with. */
+  readonly snapshots: Snapshots | undefined;
   /** Writes the trained weights where the run's result lies. */
   saveResult(): Promise<void>;
 }
@@ -34,10 +38,17 @@ export interface TrainHooks {
   /** Aborted: the run ends after the step that it is in, with a checkpoint. */
   readonly signal: AbortSignal;
   onStep(metrics: StepMetrics, state: RunState): void;
+  /** After the step of a snapshot, and again where a run goes on that has it. */
+  onSnapshot(metrics: StepMetrics): void;
   onEvent(type: EventType, message: string, data?: Record<string, unknown>): Promise<void>;
 }
 
 export type Outcome = 'succeeded' | 'paused';
+
+export interface TrainEnd {
+  readonly outcome: Outcome;
+  readonly state: RunState;
+}
 
 /** A run cannot go on; what it has learned before is in its checkpoints. */
 export class TrainError extends Error {
@@ -54,14 +65,16 @@ export class TrainError extends Error {
 const EXAMINATIONS = 100;
 
 /** Trains until the end, the abort, or patience's end. @throws TrainError where a loss is not finite */
-export async function train(run: TrainRun, hooks: TrainHooks): Promise<Outcome> {
-  const { model, settings, folder } = run;
+export async function train(run: TrainRun, hooks: TrainHooks): Promise<TrainEnd> {
+  const { model, settings, folder, snapshots } = run;
   const optimizer = createAdamW(model.parameters, run.optimizer);
   const trained = { parameters: model.parameters, moments: optimizer.moments };
   const found = await loadCheckpoint(folder.checkpointsDir, trained, run.configHash);
   let state = found ?? firstState(run);
   await folder.rewind(state.step);
   if (found) await hooks.onEvent('resumed', `Going on after step ${found.step}`);
+  await retellSnapshots(run, hooks);
+  state = await compareBase(run, state, hooks);
   let savedStep = state.step;
   const save = async () => {
     await saveCheckpoint(folder.checkpointsDir, state, trained);
@@ -72,7 +85,7 @@ export async function train(run: TrainRun, hooks: TrainHooks): Promise<Outcome> 
   while (!isDone(run, state)) {
     if (hooks.signal.aborted) {
       if (savedStep !== state.step || state.step === 0) await save();
-      return 'paused';
+      return { outcome: 'paused', state };
     }
     const metrics = await trainStep(run, state.step, windows(state.step), optimizer.step);
     state = advance(run, state, metrics);
@@ -80,10 +93,33 @@ export async function train(run: TrainRun, hooks: TrainHooks): Promise<Outcome> 
     await folder.addMetrics(metrics);
     state = await giveWarnings(run, state, hooks);
     hooks.onStep(metrics, state);
+    if (snapshots && (state.step % settings.stepsPerEpoch === 0 || isDone(run, state))) {
+      await snapshots.save(state.step); // before the checkpoint: who goes on from there has it
+      hooks.onSnapshot(metrics);
+    }
     if (state.step % settings.checkpointEvery === 0 || isDone(run, state)) await save();
   }
   if (state.best === null) await run.saveResult();
-  return 'succeeded';
+  return { outcome: 'succeeded', state };
+}
+
+/** Whoever was told before may not have heard it. */
+async function retellSnapshots({ snapshots, folder }: TrainRun, hooks: TrainHooks): Promise<void> {
+  const steps = new Set(await snapshots?.steps());
+  for (const row of folder.metrics) if (steps.has(row.step)) hooks.onSnapshot(row);
+}
+
+/** What the adapter has to be better than. */
+async function compareBase(run: TrainRun, state: RunState, hooks: TrainHooks): Promise<RunState> {
+  const { model, validation, settings, snapshots } = run;
+  if (!validation || !snapshots || state.base) return state;
+  const base = await withoutAdapter(model.parameters, () =>
+    validate(model, validation, settings.order.batchSize),
+  );
+  refuseNonFinite(0, base.validationLoss, "base's validation loss");
+  const message = `Validation loss of the base: ${base.validationLoss.toFixed(4)}`;
+  await hooks.onEvent('evaluated', message, { ...base });
+  return { ...state, base };
 }
 
 function firstState({ settings, configHash }: TrainRun): RunState {
@@ -92,6 +128,7 @@ function firstState({ settings, configHash }: TrainRun): RunState {
     cursor: { epoch: 0, window: 0 },
     seed: settings.order.seed,
     best: null,
+    base: null,
     staleValidations: 0,
     warned: [],
     configHash,
@@ -132,12 +169,14 @@ async function trainStep(
   let tokens = 0;
   for (const [index, plan] of window.entries()) {
     model.setDropoutStep(step, index);
-    add(sums, await model.accumulate(assembleTightBatch(train.examples, plan)));
+    addSums(sums, await model.accumulate(assembleTightBatch(train.examples, plan)));
     tokens += countTokens(train, plan);
   }
   const loss = sums.loss / sums.weight;
   const gradNorm = globalNorm(model.parameters.map(({ grad }) => grad)) / sums.weight;
-  refuseNonFinite(step + 1, sums, gradNorm);
+  refuseNothing(step + 1, sums);
+  refuseNonFinite(step + 1, loss, 'loss');
+  refuseNonFinite(step + 1, gradNorm, 'gradient');
   const learningRate = learningRateAt(step, settings.schedule);
   update(step + 1, learningRate, clipFactor(gradNorm, optimizer.maxGradNorm) / sums.weight);
   const seconds = (performance.now() - startMs) / 1000;
@@ -149,27 +188,31 @@ async function trainStep(
     tokens,
     tokensPerSecond: tokens / seconds,
     tokenAccuracy: sums.hits / sums.count,
-    ...(isValidationDue(settings, step + 1) && (await validate(run))),
+    ...(isValidationDue(settings, step + 1) && (await validateStep(run, step + 1))),
   };
 }
 
-function refuseNonFinite(step: number, { loss, weight }: LossSums, gradNorm: number): void {
-  if (weight === 0) {
-    throw new TrainError('nothing_to_learn', `step ${step}: its rows have nothing to learn`);
-  }
-  if (Number.isFinite(loss) && Number.isFinite(gradNorm)) return;
-  const what = Number.isFinite(loss) ? 'gradient' : 'loss';
+async function validateStep(
+  { model, validation, settings }: TrainRun,
+  step: number,
+): Promise<Partial<Validation>> {
+  if (!validation) return {};
+  const validated = await validate(model, validation, settings.order.batchSize);
+  refuseNonFinite(step, validated.validationLoss, 'validation loss');
+  return validated;
+}
+
+function refuseNothing(step: number, { weight }: LossSums): void {
+  if (weight > 0) return;
+  throw new TrainError('nothing_to_learn', `step ${step}: its rows have nothing to learn`);
+}
+
+function refuseNonFinite(step: number, value: number, what: string): void {
+  if (Number.isFinite(value)) return;
   throw new TrainError(
     'non_finite_loss',
     `step ${step}: the ${what} is not finite; begin again with a lower learningRate or a longer warm-up`,
   );
-}
-
-function add(sums: { -readonly [K in keyof LossSums]: number }, more: LossSums): void {
-  sums.loss += more.loss;
-  sums.weight += more.weight;
-  sums.count += more.count;
-  sums.hits += more.hits;
 }
 
 function countTokens({ examples }: Dataset, plan: MicroBatchPlan): number {
@@ -178,20 +221,6 @@ function countTokens({ examples }: Dataset, plan: MicroBatchPlan): number {
 
 function isValidationDue({ evalEvery, totalSteps }: RunSettings, step: number): boolean {
   return evalEvery !== undefined && (step % evalEvery === 0 || step === totalSteps);
-}
-
-async function validate({ model, validation, settings }: TrainRun): Promise<Partial<Validation>> {
-  if (!validation) return {};
-  const { examples } = validation;
-  const lengths = examples.map(({ ids }) => ids.length);
-  const sums = { loss: 0, weight: 0, count: 0, hits: 0 };
-  for (const plan of planValidation(lengths, settings.order.batchSize)) {
-    add(sums, await model.evaluate(assembleTightBatch(examples, plan)));
-  }
-  return {
-    validationLoss: sums.loss / sums.weight,
-    validationTokenAccuracy: sums.hits / sums.count,
-  };
 }
 
 function advance(

@@ -58,6 +58,14 @@ export interface TrainModel {
   release(): Promise<void>;
 }
 
+/** A model that also tells about single tokens: what an adapter is looked at by. Without dropout. */
+export interface ProbedModel extends TrainModel {
+  /** Log-probabilities of the targets that count, in the batch's order. */
+  score(batch: MicroBatch): Promise<number[]>;
+  /** The likeliest token after each row's last one: [N]. */
+  predict(batch: MicroBatch): Promise<number[]>;
+}
+
 export type TrainMethod = 'qlora' | 'lora' | 'full';
 
 /** An adapter to train, resolved per module. */

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
+import type { EvaluationCard } from '../../src/training.ts';
 import type { StepMetrics } from '../../trainer/metrics.ts';
 import { createFolderPublisher, createStorePublisher } from '../../trainer/publish.ts';
 import { shelf, writeAdapter } from '../adapters/repository/shelf.ts';
@@ -14,13 +15,18 @@ const step = (number: number, validationLoss?: number): StepMetrics => ({
   ...{ tokens: 10, tokensPerSecond: 1, tokenAccuracy: 0.5 },
   ...(validationLoss !== undefined && { validationLoss, validationTokenAccuracy: 0.5 }),
 });
+const CARD: EvaluationCard = {
+  gates: [{ gate: 'finite', passed: true, value: 0, limit: 0 }],
+  skipped: [{ gate: 'validation', reason: 'there are no validation rows' }],
+  largest_weight: 0.5,
+};
 const METRICS = [step(1), step(2, 2.5), step(3, 2.75)];
 
 test('in a store a run is the next version of its name, with its base and figures', async (t) => {
   const { repository, adapter } = shelf(t);
   const publisher = createStorePublisher(repository, { tenant: 'local', baseDigest: BASE });
   const finished = (seed: number) => ({
-    ...{ name: 'zen', job: `zen-${seed}`, metrics: METRICS },
+    ...{ name: 'zen', job: `zen-${seed}`, metrics: METRICS, evaluation: CARD },
     directory: adapter(seed),
   });
   assert.equal(await publisher.publish(finished(1)), 'New adapter zen@1 in memory');
@@ -29,7 +35,10 @@ test('in a store a run is the next version of its name, with its base and figure
   const manifest = (await repository.readManifest('local', 'zen', 2))!;
   assert.equal(manifest.base_digest, BASE);
   assert.equal(manifest.job, 'zen-2');
-  assert.deepEqual(manifest.metrics, { steps: 3, train_loss: 2.7, validation_loss: 2.5 });
+  assert.deepEqual(manifest.metrics, {
+    ...{ steps: 3, train_loss: 2.7, validation_loss: 2.5 },
+    evaluation: CARD,
+  });
   const { aliases } = (await repository.readAliases('local', 'zen'))!;
   assert.deepEqual(aliases.aliases, { latest: { version: 2 } });
 });
@@ -40,7 +49,7 @@ test('in a folder a run replaces the adapter of its name, and leaves nothing bes
   const publisher = createFolderPublisher(adaptersDir);
   for (const seed of [1, 2]) {
     const directory = writeAdapter(root, seed);
-    await publisher.publish({ name: 'zen', directory, job: 'j', metrics: [] });
+    await publisher.publish({ name: 'zen', directory, job: 'j', metrics: [], evaluation: CARD });
     assert.deepEqual(readdirSync(adaptersDir), ['zen']);
     const file = 'adapter_model.safetensors';
     const bytes = readFileSync(path.join(adaptersDir, 'zen', file));

@@ -71,16 +71,18 @@ export async function runLinear(dir: string, options: LinearRunOptions = {}): Pr
     if (step === options.killAfter) throw new Error('killed');
   };
   try {
-    const outcome = await train(
+    const { outcome } = await train(
       {
         ...toTrainRun(prepared, { ...config, vocabSize: LINEAR_VOCAB }),
         model,
         folder,
+        snapshots: undefined,
         saveResult: async () => options.saveResult?.(model, folder),
       },
       {
         signal: controller.signal,
         onStep,
+        onSnapshot() {},
         async onEvent(type, message, data) {
           events.push(`${type}: ${message}`);
           if (type === 'warn') warnings.push(String(data?.['code']));

@@ -57,7 +57,7 @@ async function publish(t: TestContext, { artifact, config }: TinyModel): Promise
   const outcome = await executeRun(prepareRows(job, artifact, parts), {
     ...{ artifact, folder, signal: new AbortController().signal },
     publisher: createFolderPublisher(adaptersDir),
-    ...{ onStep() {}, onEvent() {} },
+    ...{ gate: {}, send() {} },
   });
   await folder.close();
   assert.equal(outcome, 'succeeded');

@@ -68,13 +68,45 @@ export class LossHead {
     });
   }
 
-  async evaluate(batch: MicroBatch, hidden: OrtTensor<'float32'>): Promise<LossSums> {
+  evaluate(batch: MicroBatch, hidden: OrtTensor<'float32'>): Promise<LossSums> {
+    return this.#evaluate(batch, hidden);
+  }
+
+  /** Log-probabilities of the targets that count. */
+  async score(batch: MicroBatch, hidden: OrtTensor<'float32'>): Promise<number[]> {
+    const scores: number[] = [];
+    await this.#evaluate(batch, hidden, (losses) => {
+      for (const loss of losses) scores.push(-loss);
+    });
+    return scores;
+  }
+
+  async #evaluate(
+    batch: MicroBatch,
+    hidden: OrtTensor<'float32'>,
+    onLosses?: (losses: Float32Array) => void,
+  ): Promise<LossSums> {
     this.#evaluation ??= createGraphRun(
       headLossGraph(this.#options.config),
       this.#options.settings,
     );
     const graph = await this.#evaluation;
-    return this.#overChunks(batch, hidden, (chunk) => graph.run(chunk.input, chunk.output));
+    return this.#overChunks(batch, hidden, async (chunk) => {
+      await graph.run(chunk.input, chunk.output);
+      onLosses?.(chunk.loss.data.subarray(0, chunk.rows.length));
+    });
+  }
+
+  /** The token with the largest logit after each row's last one. */
+  async predict(batch: MicroBatch, hidden: OrtTensor<'float32'>): Promise<number[]> {
+    const { config, workspace } = this.#options;
+    const shape = [batch.rows, config.hiddenSize];
+    const last = workspace.tensor('head.last_rows', 'float32', shape);
+    gatherRows(hidden.data, lastPositions(batch), last.data);
+    const logits = await this.logits(last);
+    return Array.from({ length: batch.rows }, (_, row) =>
+      indexOfLargest(logits.subarray(row * config.vocabSize, (row + 1) * config.vocabSize)),
+    );
   }
 
   /** Logits [tokens, V] of all positions, in fresh memory. */
@@ -164,6 +196,21 @@ function countingRows(targets: Int32Array, weights: Float32Array): Int32Array {
     if (targets[row]! >= 0 && weights[row]! > 0) rows[count++] = row;
   }
   return rows.subarray(0, count);
+}
+
+/** Of each row, where its last token stands: [N]. */
+function lastPositions({ rows, length, segments }: MicroBatch): Int32Array {
+  return Int32Array.from({ length: rows }, (_, row) => {
+    let last = (row + 1) * length - 1;
+    while (segments[last] === -1) last--;
+    return last;
+  });
+}
+
+function indexOfLargest(values: Float32Array): number {
+  let best = 0;
+  for (let i = 1; i < values.length; i++) if (values[i]! > values[best]!) best = i;
+  return best;
 }
 
 /** Rows of `from` one after the other. */

@@ -1,0 +1,64 @@
+// The evaluation card of what a run has left in its folder: the adapter's file is read back, so that it is measured as it
+// will be served.
+import { readAdapterFiles } from '../adapters/files.ts';
+import { assert } from '../src/assert.ts';
+import { ADAPTER_LIMITS, parseSafetensors } from '../src/formats/safetensors.ts';
+import type { Artifact } from '../src/import/artifact.ts';
+import { toFloat32 } from '../src/tensor.ts';
+import type { EvaluationCard, GateSettings } from '../src/training.ts';
+import type { RunState } from './checkpoint.ts';
+import { evaluateAdapter } from './evaluation/card.ts';
+import type { Validation } from './metrics.ts';
+import type { PreparedRun } from './prepare-run.ts';
+import type { RunFolder } from './run-folder.ts';
+import type { Parameter, ProbedModel } from './types.ts';
+
+export interface EvaluateRunOptions {
+  /** As the last step left it; afterwards it holds the adapter of the folder. */
+  readonly model: ProbedModel;
+  readonly artifact: Artifact;
+  readonly folder: RunFolder;
+  readonly state: RunState;
+  readonly gate: GateSettings | false;
+}
+
+export async function evaluateRun(
+  { adapter, settings, train, validation, language }: PreparedRun,
+  { model, artifact, folder, state, gate }: EvaluateRunOptions,
+): Promise<EvaluationCard> {
+  await readBack(folder.adapterDir, model.parameters);
+  return evaluateAdapter(
+    {
+      model,
+      modules: adapter!.lora.modules,
+      language,
+      maxPositions: artifact.config.maxPositions,
+      batchSize: settings.order.batchSize,
+      validation,
+      examples: (validation ?? train).examples,
+      known: knownOf(state, folder),
+    },
+    gate || {},
+  );
+}
+
+async function readBack(dir: string, parameters: readonly Parameter[]): Promise<void> {
+  const { weightsBytes } = await readAdapterFiles(dir);
+  const { tensors } = parseSafetensors(weightsBytes, ADAPTER_LIMITS);
+  for (const { name, data } of parameters) {
+    const tensor = tensors.get(name);
+    assert(tensor, `the run's adapter has no ${name}`);
+    data.set(toFloat32(tensor));
+  }
+}
+
+/** What the run's own validations have measured of the adapter that it kept. */
+function knownOf(
+  { base, best }: RunState,
+  { metrics }: RunFolder,
+): { base: Validation; adapter: Validation } | undefined {
+  const row = metrics.find(({ step }) => step === best?.step);
+  if (!base || row?.validationLoss === undefined) return undefined;
+  const { validationLoss, validationTokenAccuracy = 0 } = row;
+  return { base, adapter: { validationLoss, validationTokenAccuracy } };
+}

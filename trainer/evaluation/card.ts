@@ -1,0 +1,156 @@
+// The evaluation card of an adapter: what it changes, what it gains on validation rows, what it forgets, whether it still
+// speaks; and by these figures the gates' verdicts. It knows a model in training, no files and no runs.
+import type { EvaluationCard, GateSettings } from '../../src/training.ts';
+import type { Example } from '../data/example.ts';
+import type { Language } from '../data/language.ts';
+import type { Dataset } from '../data/load-dataset.ts';
+import { assembleTightBatch } from '../data/micro-batch.ts';
+import { planValidation } from '../data/validation-plan.ts';
+import type { Validation } from '../metrics.ts';
+import type { LoraSettings, ProbedModel } from '../types.ts';
+import { areInBounds, type Compared, type Figures, judge } from './gates.ts';
+import { generate, isDegenerate, promptOf } from './generate.ts';
+import { PROBE_TEXT } from './probe-text.ts';
+import { validate } from './validate.ts';
+import { withoutAdapter } from './without-adapter.ts';
+
+export interface Subject {
+  /** With the adapter's weights in its parameters. */
+  readonly model: ProbedModel;
+  readonly modules: LoraSettings['modules'];
+  readonly language: Language | undefined;
+  readonly maxPositions: number;
+  readonly batchSize: number;
+  readonly validation: Dataset | undefined;
+  /** What it is tried on; the fixed text where there are none. */
+  readonly examples: readonly Example[];
+  /** What is known already. */
+  readonly known?: { readonly base: Validation; readonly adapter: Validation } | undefined;
+}
+
+/** Of the examples, those that single tokens are looked at of: a few hundred tokens tell. */
+const PROBE_EXAMPLES = 8;
+const PROMPTS = 3;
+
+/** Resolves with the model's weights as they were. */
+export async function evaluateAdapter(
+  subject: Subject,
+  settings: GateSettings,
+): Promise<EvaluationCard> {
+  const weights = measureWeights(subject);
+  if (!areInBounds(weights)) {
+    const unmeasured = { change: undefined, validation: undefined, degenerate: undefined };
+    return toCard({ ...weights, ...unmeasured, text: undefined }, settings, undefined);
+  }
+  const validated = await compareValidation(subject);
+  const text = textExample(subject);
+  const onRows = await compareScores(subject, subject.examples.slice(0, PROBE_EXAMPLES));
+  const onText = await compareScores(subject, text ? [text] : []);
+  const losses = [validated?.adapter.validationLoss, onRows?.adapter, onText?.adapter];
+  const figures: Figures = {
+    ...weights,
+    nonFinite: losses.filter((loss) => loss !== undefined && !Number.isFinite(loss)).length,
+    change: (onRows ?? onText)?.change,
+    validation: validated && {
+      base: validated.base.validationLoss,
+      adapter: validated.adapter.validationLoss,
+    },
+    degenerate: await countDegenerate(subject, text),
+    text: onText,
+  };
+  return toCard(figures, settings, validated?.adapter);
+}
+
+function toCard(
+  figures: Figures,
+  settings: GateSettings,
+  validation: Validation | undefined,
+): EvaluationCard {
+  const { largestWeight, change, text } = figures;
+  return {
+    ...judge(figures, settings),
+    largest_weight: largestWeight,
+    ...(change !== undefined && { log_prob_change: change }),
+    ...(figures.validation && {
+      base_validation_loss: figures.validation.base,
+      validation_loss: figures.validation.adapter,
+      validation_token_accuracy: validation?.validationTokenAccuracy,
+    }),
+    ...(text && { base_text_loss: text.base, text_loss: text.adapter }),
+  };
+}
+
+function measureWeights({ model, modules }: Subject): Pick<Figures, 'nonFinite' | 'largestWeight'> {
+  let [nonFinite, largestWeight] = [0, 0];
+  for (const { name, data } of model.parameters) {
+    const [, module, factor] = /^base_model\.model\.(.+)\.lora_([AB])\.weight$/.exec(name)!;
+    const scale = factor === 'B' ? modules.get(module!)!.scaling : 1;
+    for (const value of data) {
+      const size = Math.abs(value * scale);
+      if (!Number.isFinite(size)) nonFinite++;
+      else if (size > largestWeight) largestWeight = size;
+    }
+  }
+  return { nonFinite, largestWeight };
+}
+
+async function compareValidation(subject: Subject) {
+  const { model, validation, batchSize, known } = subject;
+  if (known || !validation) return known;
+  const adapter = await validate(model, validation, batchSize);
+  const base = await withoutAdapter(model.parameters, () => validate(model, validation, batchSize));
+  return { base, adapter };
+}
+
+/** Mean losses with and without the adapter, and how far single tokens move. */
+async function compareScores(
+  { model, batchSize }: Subject,
+  examples: readonly Example[],
+): Promise<(Compared & { readonly change: number }) | undefined> {
+  if (examples.length === 0) return undefined;
+  const adapter = await scoreAll(model, examples, batchSize);
+  const base = await withoutAdapter(model.parameters, () => scoreAll(model, examples, batchSize));
+  const mean = (values: readonly number[]) =>
+    values.reduce((sum, value) => sum + value, 0) / values.length;
+  return {
+    base: -mean(base),
+    adapter: -mean(adapter),
+    change: mean(adapter.map((value, i) => Math.abs(value - base[i]!))),
+  };
+}
+
+/** Log-probabilities of all tokens that are learned of, always in the same order. */
+async function scoreAll(
+  model: ProbedModel,
+  examples: readonly Example[],
+  batchSize: number,
+): Promise<number[]> {
+  const lengths = examples.map(({ ids }) => ids.length);
+  const scores: number[] = [];
+  for (const plan of planValidation(lengths, batchSize)) {
+    scores.push(...(await model.score(assembleTightBatch(examples, plan))));
+  }
+  return scores;
+}
+
+function textExample({ language, maxPositions }: Subject): Example | undefined {
+  if (!language) return undefined;
+  const tokens = language.tokenizer.encode(PROBE_TEXT, { specials: false, affixes: true });
+  const ids = Int32Array.from(tokens.slice(0, maxPositions));
+  return { ids, labels: ids, weights: undefined };
+}
+
+/** Answers that the adapter has spoiled. */
+async function countDegenerate(
+  { model, language, examples, maxPositions }: Subject,
+  text: Example | undefined,
+): Promise<number | undefined> {
+  const asked = examples.length > 0 ? examples.slice(0, PROMPTS) : text ? [text] : [];
+  if (asked.length === 0) return undefined;
+  const options = { stopIds: language?.tokenizer.eosTokenIds ?? [], maxPositions };
+  const answers = await generate(model, asked.map(promptOf), options);
+  const spoiled = asked.filter((_, i) => isDegenerate(answers[i]!, language)).map(promptOf);
+  if (spoiled.length === 0) return 0;
+  const ofBase = await withoutAdapter(model.parameters, () => generate(model, spoiled, options));
+  return ofBase.filter((answer) => !isDegenerate(answer, language)).length;
+}
