@@ -84,6 +84,14 @@ class ChildRun implements RunningJob {
     this.#child?.kill();
   }
 
+  leave(): void {
+    this.pause();
+  }
+
+  drop(): void {
+    this.cancel();
+  }
+
   #isCancelled(): boolean {
     return this.#askedEnd === 'cancelled';
   }

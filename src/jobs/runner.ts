@@ -14,6 +14,10 @@ export interface JobWork {
   readonly gate: GateSettings;
   /** Whether `runDir` holds a run to go on with. */
   readonly isResume: boolean;
+  /** Of the lease that the run is begun under: a later one is higher. */
+  readonly token: number;
+  /** At the run's peak, as it was planned. */
+  readonly memoryBytes?: number | undefined;
 }
 
 export interface JobHooks {
@@ -24,6 +28,8 @@ export interface JobHooks {
 /** How a run ended, told after its last message has been handled. */
 export type RunEnd =
   | { readonly kind: 'succeeded' | 'paused' | 'cancelled' }
+  /** It has not: it goes on elsewhere, and who starts the job next hears all of it again. */
+  | { readonly kind: 'left' }
   /** The trainer said why: trying again would end the same way. */
   | { readonly kind: 'failed'; readonly error: Fault }
   /** The trainer is gone without a word (killed, out of memory, its machine): its checkpoint is good. */
@@ -34,6 +40,10 @@ export interface RunningJob {
   pause(): void;
   /** Ends at once: `cancelled`. What the run folder holds is of no use any more. */
   cancel(): void;
+  /** For a server that ends: a process of its own ends as by `pause`, one elsewhere is left at work: `left`. */
+  leave(): void;
+  /** For a server that the job was taken from: a process of its own ends at once, all else stays as it is. */
+  drop(): void;
   /** Does not reject. */
   readonly ended: Promise<RunEnd>;
 }

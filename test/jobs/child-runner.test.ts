@@ -24,7 +24,7 @@ function runner(options: Partial<ChildRunnerOptions> = {}) {
 
 function workOf(t: TestContext, script: Script, changes: Partial<JobWork> = {}): JobWork {
   const runDir = path.join(temporaryFolder(t), 'run');
-  const work = { jobId: 'ftjob-1', tenant: 'local', runDir, gate: { margin: 0.1 } };
+  const work = { jobId: 'ftjob-1', tenant: 'local', token: 1, runDir, gate: { margin: 0.1 } };
   return { ...work, job: { script }, isResume: false, ...changes };
 }
 
