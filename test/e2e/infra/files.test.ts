@@ -23,6 +23,13 @@ test('the Lambda template passes cfn-lint', (t) => {
   assert.equal(code, 0, output);
 });
 
+test('the balancer takes its configuration as it is', (t) => {
+  const tool = findTool('haproxy');
+  if ('reason' in tool) return t.skip(tool.reason);
+  const { code, output } = runTool(tool.file, ['-c', '-f', 'infra/haproxy/haproxy.cfg']);
+  assert.equal(code, 0, output);
+});
+
 test('every setting that these files give the server is one', () => {
   const known = new Set(listSettings().map(({ env }) => env));
   for (const file of [...infraFiles, 'Dockerfile']) {

@@ -6,21 +6,28 @@ import path from 'node:path';
 
 const CACHE = process.env['LORIKEET_E2E_HOME'] ?? path.join(os.tmpdir(), 'lorikeet-e2e');
 const FOLDER = path.join(CACHE, 'infra-tools');
-const VENV = path.join(FOLDER, 'python', 'bin');
+/** Another process may be installing something else. */
+const APT = ['-o', 'DPkg::Lock::Timeout=120', 'install', '--yes', '--no-install-recommends'];
 
 interface Tool {
   readonly file: string;
   install(): void;
 }
 
+/** Each in an environment of its own: test files that start at once install side by side. */
 function pythonTool(name: string, requirement: string): Tool {
+  const folder = path.join(FOLDER, `python-${name}`);
   return {
-    file: path.join(VENV, name),
+    file: path.join(folder, 'bin', name),
     install() {
-      if (!existsSync(path.join(VENV, 'pip'))) run('python3', ['-m', 'venv', path.dirname(VENV)]);
-      run(path.join(VENV, 'pip'), ['install', '--quiet', requirement]);
+      run('python3', ['-m', 'venv', folder]);
+      run(path.join(folder, 'bin', 'pip'), ['install', '--quiet', requirement]);
     },
   };
+}
+
+function debianTool(file: string, name = path.basename(file)): Tool {
+  return { file, install: () => run('apt-get', [...APT, name]) };
 }
 
 const TOOLS = {
@@ -34,13 +41,8 @@ const TOOLS = {
       run('go', ['install', '-p', '2', 'helm.sh/helm/v3/cmd/helm@v3.22.0'], env);
     },
   },
-  /** Debian's package `prometheus`. */
-  promtool: {
-    file: '/usr/bin/promtool',
-    install() {
-      run('apt-get', ['install', '--yes', '--no-install-recommends', 'prometheus']);
-    },
-  },
+  promtool: debianTool('/usr/bin/promtool', 'prometheus'),
+  haproxy: debianTool('/usr/sbin/haproxy'),
   /** Schemas of custom resources; their own packages want a newer Node than we do, so they are no dependency. */
   'kubernetes-models': {
     file: path.join(FOLDER, 'npm', 'node_modules', '@kubernetes-models', 'keda'),

@@ -1,0 +1,94 @@
+// Several servers on one bucket behind a balancer, each of which may be killed and started again at its own address.
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import path from 'node:path';
+import { createAdapterRepository } from '../../adapters/repository/repository.ts';
+import { createS3Store } from '../../adapters/store/s3.ts';
+import { temporaryFolder } from '../fixtures.ts';
+import { startBalancer } from './balancer.ts';
+import { type Serving, startServing } from './program.ts';
+import { environmentOf, type S3Server } from './s3-server.ts';
+
+export interface Fleet {
+  /** Of the balancer. */
+  readonly url: string;
+  /** Of one replica. */
+  urlOf(replica: number): string;
+  /** As the rest of the world sees the bucket. */
+  readonly repository: ReturnType<typeof createAdapterRepository>;
+  readonly environment: Readonly<Record<string, string>>;
+  readonly folder: string;
+  /** Resolves with the exit code once the replica is gone. One that is starting is awaited first. */
+  end(replica: number, signal: 'SIGTERM' | 'SIGKILL'): Promise<number | null>;
+  /** Resolves once the replica is ready. */
+  start(replica: number): Promise<void>;
+}
+
+export interface FleetOptions {
+  readonly count: number;
+  /** Of the bucket: the fleet's own. */
+  readonly prefix: string;
+  readonly args: readonly string[];
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
+export async function startFleet(
+  t: { after(fn: () => unknown): void },
+  server: S3Server,
+  options: FleetOptions,
+): Promise<Fleet> {
+  const { count, prefix, args } = options;
+  const folder = temporaryFolder(t);
+  const environment = {
+    ...environmentOf(server.endpoint),
+    LORIKEET_STORE: `s3://${server.bucket}/${prefix}`,
+    LORIKEET_S3_PATH_STYLE: '1',
+    ...options.environment,
+  };
+  // A loopback address of its own, so that no connection of anybody takes a replica's port while it is away.
+  const hosts = Array.from({ length: count }, (_, i) => `127.0.0.${11 + i}`);
+  const ports = await Promise.all(hosts.map(freePort));
+  const running: Promise<Serving>[] = [];
+  const start = async (i: number) => {
+    const place = ['--host', hosts[i]!, '--port', `${ports[i]}`];
+    running[i] = startServing([...args, ...place], path.join(folder, `${i}`), environment);
+    await running[i];
+  };
+  const end: Fleet['end'] = async (i, signal) => {
+    const { child } = await running[i]!;
+    if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
+    const exited = once(child, 'exit');
+    child.kill(signal);
+    return (await exited)[0];
+  };
+  t.after(() => Promise.allSettled(running.map((_, i) => end(i, 'SIGKILL'))));
+  await Promise.all(hosts.map((_, i) => start(i)));
+  const addresses = hosts.map((host, i) => `${host}:${ports[i]}`);
+  const connection = {
+    isPathStyle: true,
+    checksums: 'when_supported',
+    connection: server,
+  } as const;
+  return {
+    url: await startBalancer(t, await freePort('127.0.0.1'), addresses),
+    urlOf: (i) => `http://${addresses[i]}`,
+    repository: createAdapterRepository(
+      createS3Store({ bucket: server.bucket, prefix }, connection),
+    ),
+    environment,
+    folder,
+    end,
+    start,
+  };
+}
+
+async function freePort(host: string): Promise<number> {
+  const server = createServer().listen(0, host);
+  await once(server, 'listening');
+  const address = server.address();
+  assert(address !== null && typeof address === 'object');
+  server.close();
+  await once(server, 'close');
+  return address.port;
+}

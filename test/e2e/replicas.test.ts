@@ -1,0 +1,259 @@
+// Three servers on one bucket, without a coordinator, behind HAProxy: they are ended and killed under load, and every
+// request that was accepted ends, with the text that it has on a machine where nothing happens.
+import assert from 'node:assert/strict';
+import path from 'node:path';
+import { after, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import OpenAI from 'openai';
+import { seededRandom } from '../fixtures.ts';
+import { skipWithoutBalancer } from './balancer.ts';
+import { type Fleet, startFleet } from './fleet.ts';
+import { runLorikeet } from './program.ts';
+import { prepareS3Server, startS3Server } from './s3-server.ts';
+import { writeToyAdapter } from './toy-adapter.ts';
+
+const skip = skipWithoutBalancer() || (await prepareS3Server());
+const server = skip ? undefined : await startS3Server({ after });
+const REPLICAS = 3;
+const POLL_MS = 500;
+/** A request that takes longer on a toy has not ended. */
+const REQUEST_TIMEOUT_MS = 60_000;
+const ARGS = ['--model', 'models/toy', '--weights', 'f32', '--slots', '4', '--threads', '1'];
+const ZEN = { tenant: 'local', name: 'zen' };
+const TONE = { tenant: 'local', name: 'tone' };
+const MODELS = ['base', 'zen:prod', 'tone', 'zen@1'];
+
+/** With zen@1, zen@2, zen:prod at zen@1, and tone@1; and what each says where nothing happens. */
+async function openFleet(t: { after(fn: () => unknown): void }, prefix: string) {
+  assert(server);
+  const environment = { LORIKEET_ALIAS_POLL_MS: `${POLL_MS}` };
+  const fleet = await startFleet(t, server, { count: REPLICAS, prefix, args: ARGS, environment });
+  const publish = async (ref: typeof ZEN, seed: number) => {
+    const directory = writeToyAdapter(path.join(fleet.folder, `adapter-${seed}`), seed);
+    await fleet.repository.publish(ref, { directory });
+  };
+  await publish(ZEN, 1);
+  await publish(ZEN, 2);
+  await publish(TONE, 3);
+  await fleet.repository.moveAlias(ZEN, 'prod', { version: 1 });
+  const golden = new Map<string, string>();
+  for (const model of ['base', 'zen@1', 'zen@2', 'tone@1']) {
+    golden.set(model, (await ask(fleet.url, { model })).text);
+  }
+  assert.equal(new Set(golden.values()).size, golden.size);
+  return { fleet, golden };
+}
+
+interface Answer {
+  /** The version that answered, or `base`. */
+  readonly version: string;
+  readonly text: string;
+}
+
+const request = (model: string) => ({
+  model,
+  prompt: 'Once upon a time',
+  max_tokens: 40,
+  temperature: 0,
+});
+
+/** One try, by a client that knows nothing of retries. */
+async function ask(
+  url: string,
+  { model, isStream = false }: { model: string; isStream?: boolean },
+): Promise<Answer> {
+  const response = await fetch(`${url}/v1/completions`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ ...request(model), ignore_eos: true, stream: isStream }),
+    signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
+  });
+  const body = await response.text();
+  assert.equal(response.status, 200, body);
+  const version = response.headers.get('x-lorikeet-version') ?? 'base';
+  if (!isStream) return { version, text: JSON.parse(body).choices[0].text };
+  assert.ok(body.endsWith('data: [DONE]\n\n'), body.slice(-200));
+  const frames = body.split('\n\n').filter((frame) => frame.startsWith('data: {'));
+  const text = frames.map((frame) => JSON.parse(frame.slice(6)).choices[0].text).join('');
+  return { version, text };
+}
+
+/** Workers that ask again as soon as they have an answer; `after` waits for so many more of them. */
+function startLoad(askers: readonly ((n: number) => Promise<Answer>)[]) {
+  const answers: Answer[] = [];
+  let isOver = false;
+  let wake = () => {};
+  const workers = askers.map(async (asker) => {
+    for (let n = 0; !isOver; n++) {
+      answers.push(await asker(n));
+      wake();
+    }
+  });
+  const failed = Promise.all(workers);
+  return {
+    async after(count: number): Promise<void> {
+      const end = answers.length + count;
+      while (answers.length < end) {
+        const next = new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+        await Promise.race([next, failed]);
+      }
+    },
+    async end(): Promise<readonly Answer[]> {
+      isOver = true;
+      await failed;
+      return answers;
+    },
+  };
+}
+
+function assertGolden(answers: readonly Answer[], golden: ReadonlyMap<string, string>): void {
+  for (const { version, text } of answers) assert.equal(text, golden.get(version), version);
+}
+
+test('replicas that are restarted one after the other cost a client that never retries nothing', {
+  skip,
+}, async (t) => {
+  const { fleet, golden } = await openFleet(t, 'rolling');
+  const load = startLoad(
+    Array.from({ length: 9 }, (_, i) => (n: number) => {
+      const model = MODELS[(i + n) % MODELS.length]!;
+      return ask(fleet.url, { model, isStream: i % 2 === 0 });
+    }),
+  );
+  for (let replica = 0; replica < REPLICAS; replica++) {
+    await load.after(20);
+    assert.equal(await fleet.end(replica, 'SIGTERM'), 0);
+    await load.after(20);
+    await fleet.start(replica);
+  }
+  const answers = await load.end();
+  assertGolden(answers, golden);
+  assert.ok(answers.length > 120);
+});
+
+test('replicas that are killed at random: a retrying client loses nothing, and a broken stream says that it is', {
+  skip,
+}, async (t) => {
+  const { fleet, golden } = await openFleet(t, 'killed');
+  const client = new OpenAI({
+    baseURL: `${fleet.url}/v1`,
+    apiKey: 'none',
+    maxRetries: 10,
+    timeout: REQUEST_TIMEOUT_MS,
+  });
+  const whole = (n: number) => askOfficially(client, MODELS[n % MODELS.length]!);
+  let brokenStreams = 0;
+  const streaming = async (n: number): Promise<Answer> => {
+    for (;;) {
+      try {
+        return await streamOfficially(client, MODELS[n % MODELS.length]!);
+      } catch (error) {
+        assert.ok(!(error instanceof assert.AssertionError), error as Error);
+        assert.notEqual((error as Error).name, 'TimeoutError');
+        brokenStreams++;
+      }
+    }
+  };
+  const load = startLoad([whole, whole, whole, whole, streaming, streaming, streaming, streaming]);
+  await moveThings(fleet, (count) => load.after(count));
+  const answers = await load.end();
+  assertGolden(answers, golden);
+  t.diagnostic(`${answers.length} answers, ${brokenStreams} streams broken and asked for again`);
+
+  await delay(POLL_MS);
+  for (let replica = 0; replica < REPLICAS; replica++) {
+    const url = fleet.urlOf(replica);
+    const [zen, late] = [await ask(url, { model: 'zen:prod' }), await ask(url, { model: 'late' })];
+    assert.deepEqual([zen.version, late.version], ['zen@2', 'late@1'], url);
+    assert.equal(zen.text, golden.get('zen@2'));
+    const metrics = await (await fetch(`${url}/metrics`)).text();
+    assert.match(metrics, /^vllm:num_requests_running\{[^}]*\} 0$/m, 'nothing runs for nobody');
+  }
+});
+
+/** Kills, ends and starts, an alias that moves and an adapter that is published: between answers, not by the clock. */
+async function moveThings(fleet: Fleet, answers: (count: number) => Promise<void>) {
+  const random = seededRandom(11);
+  const draw = (count: number) => Math.floor(((random() + 1) / 2) * count);
+  const starting: Promise<void>[] = [];
+  for (let event = 0; event < 12; event++) {
+    await answers(1 + draw(12));
+    const replica = draw(REPLICAS);
+    const signal = draw(3) === 0 ? 'SIGTERM' : 'SIGKILL';
+    const code = await fleet.end(replica, signal);
+    assert.equal(code, signal === 'SIGTERM' ? 0 : null);
+    starting.push(fleet.start(replica));
+    if (event === 4) await fleet.repository.moveAlias(ZEN, 'prod', { version: 2 });
+    if (event === 6) {
+      const directory = writeToyAdapter(path.join(fleet.folder, 'late'), 9);
+      const args = ['adapters', 'push', directory, '--name', 'late'];
+      const { code, error } = await runLorikeet(args, fleet.folder, fleet.environment);
+      assert.equal(code, 0, error);
+    }
+  }
+  await Promise.all(starting);
+  await answers(12);
+}
+
+async function askOfficially(client: OpenAI, model: string): Promise<Answer> {
+  const body = { ...request(model), ignore_eos: true };
+  const { data, response } = await client.completions.create(body).withResponse();
+  const version = response.headers.get('x-lorikeet-version') ?? 'base';
+  return { version, text: data.choices[0]!.text };
+}
+
+/** Rejects where the stream is not whole; one that ends as if it were, and is not, is an assertion's error. */
+async function streamOfficially(client: OpenAI, model: string): Promise<Answer> {
+  const body = { ...request(model), ignore_eos: true, stream: true } as const;
+  const { data, response } = await client.completions.create(body).withResponse();
+  const version = response.headers.get('x-lorikeet-version') ?? 'base';
+  let text = '';
+  let reason: string | null = null;
+  for await (const { choices } of data) {
+    text += choices[0]!.text;
+    reason = choices[0]!.finish_reason ?? reason;
+  }
+  assert.equal(reason, 'length', `a stream of ${model} that is broken ends as if it were whole`);
+  return { version, text };
+}
+
+test('requests for one adapter meet at one replica, and who leaves the balancer leaves the engine', {
+  skip,
+}, async (t) => {
+  const { fleet } = await openFleet(t, 'calm');
+  for (let n = 0; n < 30; n++) await ask(fleet.url, { model: 'tone@1' });
+  const served = (outcome: string) =>
+    fromEach(
+      fleet,
+      new RegExp(`^lorikeet_adapter_requests_total\\{.*"tone".*"${outcome}"\\} (\\d+)$`, 'm'),
+    );
+  const busiest = Math.max(...(await served('ok')));
+  // All but those that came while the balancer still counted the one before.
+  assert.ok(busiest >= 25, `${busiest} of 31`);
+
+  const leave = new AbortController();
+  const body = JSON.stringify({ ...request('tone@1'), max_tokens: 100, n: 8, ignore_eos: true });
+  const headers = { 'content-type': 'application/json' };
+  const post = { method: 'POST', headers, body, signal: leave.signal };
+  const left = assert.rejects(fetch(`${fleet.url}/v1/completions`, post), { name: 'AbortError' });
+  const running = () => fromEach(fleet, /^vllm:num_requests_running\{.*\} (\d+)$/m);
+  while (Math.max(...(await running())) === 0) await delay(10);
+  leave.abort();
+  await left;
+  const deadline = AbortSignal.timeout(10_000);
+  while (Math.max(...(await served('aborted'))) === 0)
+    await delay(10, undefined, { signal: deadline });
+});
+
+/** A figure of each replica; 0 where it has none. */
+async function fromEach(fleet: Fleet, pattern: RegExp): Promise<number[]> {
+  const replicas = Array.from({ length: REPLICAS }, (_, i) => fleet.urlOf(i));
+  return Promise.all(
+    replicas.map(async (url) => {
+      const metrics = await (await fetch(`${url}/metrics`)).text();
+      return Number(pattern.exec(metrics)?.[1] ?? 0);
+    }),
+  );
+}
