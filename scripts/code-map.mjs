@@ -7,7 +7,7 @@ const updated = document.replace(
   /^(\| `((?:src|adapters|trainer|bin|scripts)\/[^`]*|adapters\/|trainer\/)` \|[^|\n]*\|)[^|\n]*\|$/gm,
   (row, start, folder) => {
     if (!existsSync(folder)) return row;
-    const files = readdirSync(folder).filter((name) => /\.(ts|mjs)$/.test(name));
+    const files = readdirSync(folder).filter((name) => /\.(ts|mjs)$|^[a-z-]+\.js$/.test(name));
     const shown = files.filter((name) => !name.endsWith('.d.ts')).sort();
     return `${start} ${shown.join(', ')} |`;
   },

@@ -44,6 +44,8 @@ const RULES: readonly Rule[] = [
       [source('src/http/app.ts', "import { Scheduler } from '../scheduler/scheduler.ts';")],
       [source('trainer/train.ts', "export { app } from '../src/http/app.ts';")],
       [source('src/errors.ts', "import '../adapters/weights.ts';")],
+      [source('src/pages/api.js', "import { ServeError } from '../errors.ts';")],
+      [source('src/http/app.ts', "import { el } from '../pages/dom.js';")],
       [source('src/utils/text.ts', '')],
     ],
   },

@@ -20,11 +20,12 @@ import { addAdapterRoutes } from './routes/adapters.ts';
 import { addAdminRoutes } from './routes/admin.ts';
 import { addChatRoute } from './routes/chat.ts';
 import { addCompletionsRoute } from './routes/completions.ts';
-import { addDocsRoutes } from './routes/docs.ts';
+import { addDocumentRoute } from './routes/document.ts';
 import { addFileRoutes } from './routes/files.ts';
 import { addHealthRoutes } from './routes/health.ts';
 import { addMetricsRoute } from './routes/metrics.ts';
 import { addModelRoutes } from './routes/models.ts';
+import { addPageRoutes } from './routes/pages.ts';
 
 export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   const { allowedHosts, authenticate = authenticateAsLocal, now = Date.now, ...given } = options;
@@ -41,7 +42,8 @@ export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   app.use(observeHttp(telemetry));
   app.use(responseHeaders());
   app.use(hostAllowlist(allowedHosts));
-  addHealthRoutes(app, deps); // what comes after needs a key, unknown paths and methods too
+  addHealthRoutes(app, deps);
+  addPageRoutes(app); // what comes after needs a key, unknown paths and methods too
   if (hasOpenMetrics) addMetricsRoute(app, deps, 'open');
   app.use(tenant(authenticate));
   if (!hasOpenMetrics) addMetricsRoute(app, deps, 'admin');
@@ -53,7 +55,7 @@ export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   addAdapterRoutes(app, deps);
   if (options.loaded) addAdminRoutes(app, deps, options.loaded);
   if (options.jobs) addFileRoutes(app, options.jobs);
-  addDocsRoutes(app, deps);
+  addDocumentRoute(app);
   return app;
 }
 

@@ -30,7 +30,7 @@ export function stripComments(text: string): string {
   return text.replace(token, (found) => (found.startsWith('/') ? '' : found));
 }
 
-/** Every TypeScript source below the folders, generated files left out. */
+/** Every source below the folders: TypeScript, and the pages' modules, which browsers take as they are. */
 export function readSources(folders: readonly string[]): SourceFile[] {
   return folders
     .flatMap((folder) =>
@@ -38,7 +38,7 @@ export function readSources(folders: readonly string[]): SourceFile[] {
         path.posix.join(folder, name.replaceAll(path.sep, '/')),
       ),
     )
-    .filter((file) => file.endsWith('.ts') && !file.endsWith('.d.ts'))
+    .filter((file) => /\.ts$|^src\/pages\/.*\.js$/.test(file) && !file.endsWith('.d.ts'))
     .sort()
     .map((file) => ({ path: file, text: readFileSync(file, 'utf8') }));
 }

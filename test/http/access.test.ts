@@ -1,4 +1,4 @@
-// With a keys file nothing but health is answered without a key (T36, B10, T43), and what is answered says nothing.
+// With a keys file nothing but health and the pages' own files is answered without a key (T36, B10, T43), and what is answered says nothing.
 import assert from 'node:assert/strict';
 import { tmpdir } from 'node:os';
 import { describe, test } from 'node:test';
@@ -7,7 +7,7 @@ import { makeKey } from '../tenants/keys.ts';
 import { serveKeyed } from './keyed.ts';
 import { readError, readFrames, readOk } from './served.ts';
 
-const PUBLIC = ['/health', '/livez', '/readyz'];
+const PUBLIC = ['/health', '/livez', '/readyz', '/', '/docs'];
 const loaded = createLoadedAdapters(tmpdir(), { baseNames: [] });
 const { app, keys, setKeys, ask, logged } = serveKeyed({ tenants: { acme: {} }, loaded });
 const acme = keys['acme']!;
@@ -20,7 +20,7 @@ const routes = app.routes
 describe('without a key', () => {
   test('the walk is over all routes', () => {
     const paths = new Set(routes.map(({ path }) => path));
-    const some = ['/', '/openapi.json', '/docs', '/metrics', '/v1/models', '/v1/models/x'];
+    const some = ['/openapi.json', '/metrics', '/v1/models', '/v1/models/x'];
     for (const path of [...PUBLIC, ...some, '/v1/load_lora_adapter', '/v1/adapters/x/prefetch']) {
       assert.ok(paths.has(path), path);
     }

@@ -1,4 +1,4 @@
-// The published document is complete and consistent, and its pages load nothing from elsewhere.
+// The published document is complete and consistent.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { readOk, serve } from './served.ts';
@@ -24,7 +24,8 @@ const document = await readOk<Document>(await app.request('/openapi.json'));
 test('the document is OpenAPI 3.1 and names every route of the API', () => {
   assert.equal(document.openapi, '3.1.0');
   const isPage = (path: string) =>
-    path === '/' || path === '/openapi.json' || path.startsWith('/docs');
+    ['/', '/fine-tuning', '/status', '/docs', '/openapi.json'].includes(path) ||
+    path.startsWith('/pages/');
   const served = app.routes
     .filter(({ method, path }) => method !== 'ALL' && !isPage(path))
     .map(({ method, path }) => `${method} ${path.replace(/:(\w+)/g, '{$1}')}`);
@@ -74,22 +75,6 @@ test('requests name what is required and every field of the contract', () => {
   ]) {
     assert.ok(field in chat!.properties! && field in completion!.properties!, field);
   }
-});
-
-test('its browser and the landing page load from this server only', async () => {
-  for (const path of ['/', '/docs']) {
-    const page = await app.request(path);
-    assert.equal(page.status, 200);
-    assert.match(page.headers.get('content-security-policy')!, /^default-src 'none'/);
-    const html = await page.text();
-    assert.doesNotMatch(html, /(src|href)="(https?:)?\/\//);
-    for (const [, asset] of html.matchAll(/(?:src|href)="(\/docs\/[^"]+)"/g)) {
-      const response = await app.request(asset!);
-      assert.equal(response.status, 200, asset);
-      assert.match(response.headers.get('content-type')!, /^text\/(css|javascript)/);
-    }
-  }
-  assert.equal((await app.request('/docs/package.json')).status, 404);
 });
 
 test('every response has secure headers, an id, and no permission for other origins', async () => {

@@ -1,0 +1,59 @@
+// The pages' files, read once from their folder beside the code: what is served is a closed set of names, so that no
+// path of a request ever reaches the disk. Knows no routes.
+import { createHash } from 'node:crypto';
+import { readdir, readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export interface PageFile {
+  readonly bytes: Buffer;
+  readonly type: string;
+  /** Strong, of the bytes. */
+  readonly etag: string;
+}
+
+const FOLDER = fileURLToPath(new URL('../pages/', import.meta.url));
+
+const TYPES: Readonly<Record<string, string>> = {
+  '.css': 'text/css; charset=utf-8',
+  '.js': 'text/javascript; charset=utf-8',
+  '.svg': 'image/svg+xml',
+};
+
+/** Served name → package, and its file beside the one that the package's name leads to. */
+const FROM_PACKAGES: Readonly<Record<string, readonly [name: string, file: string]>> = {
+  'uplot.js': ['uplot', 'uPlot.esm.js'],
+  'uplot.css': ['uplot', 'uPlot.min.css'],
+  'swagger-ui.js': ['swagger-ui-dist', 'swagger-ui-bundle.js'],
+  'swagger-ui.css': ['swagger-ui-dist', 'swagger-ui.css'],
+};
+
+/** Served name → file; of a page's markup, only its text. */
+export async function readPageFiles(): Promise<ReadonlyMap<string, PageFile>> {
+  const { resolve } = createRequire(import.meta.url);
+  const own = (await readdir(FOLDER))
+    .filter((name) => path.extname(name) in TYPES)
+    .map((name) => [name, path.join(FOLDER, name)] as const);
+  const others = Object.entries(FROM_PACKAGES).map(
+    ([name, [from, file]]) => [name, path.join(path.dirname(resolve(from)), file)] as const,
+  );
+  return new Map(
+    await Promise.all(
+      [...own, ...others].map(
+        async ([name, file]) =>
+          [name, toPageFile(await readFile(file), TYPES[path.extname(name)]!)] as const,
+      ),
+    ),
+  );
+}
+
+export function toPageFile(bytes: Buffer, type: string): PageFile {
+  const digest = createHash('sha256').update(bytes).digest('base64url');
+  return { bytes, type, etag: `"${digest.slice(0, 22)}"` };
+}
+
+/** The text of a page's markup. */
+export function readMarkup(name: string): Promise<string> {
+  return readFile(path.join(FOLDER, `${name}.html`), 'utf8');
+}

@@ -1,0 +1,87 @@
+// Calls to this server's API, below whatever path it is served: in the reader's name, with its errors as errors.
+import { askForKey, keyHeaders } from './key.js';
+
+/** What the server said of a request that it refused, or that it did not answer. */
+export class ApiError extends Error {
+  /**
+   * @param {string} message
+   * @param {{ status?: number, code?: string, param?: string | null }} facts
+   */
+  constructor(message, { status = 0, code = '', param = null } = {}) {
+    super(message);
+    this.name = 'ApiError';
+    /** 0: there was no answer. */
+    this.status = status;
+    this.code = code;
+    this.param = param;
+  }
+}
+
+/**
+ * @typedef {object} Call
+ * @property {string} [method]
+ * @property {unknown} [json] a body
+ * @property {FormData} [form] a body
+ * @property {AbortSignal | undefined} [signal]
+ * @property {boolean} [isQuiet] whether a missing key is an error and no question
+ */
+
+/**
+ * An answer of status 200; a missing key is asked for and the call made again.
+ * @param {string} path such as `v1/models`
+ * @param {Call} [call]
+ * @returns {Promise<Response>}
+ * @throws {ApiError}
+ */
+export async function request(path, call = {}) {
+  const { json, form, signal, isQuiet = false } = call;
+  const hasBody = json !== undefined || form !== undefined;
+  const response = await fetch(path, {
+    method: call.method ?? (hasBody ? 'POST' : 'GET'),
+    headers: {
+      ...keyHeaders(),
+      ...(json !== undefined && { 'content-type': 'application/json' }),
+    },
+    ...(hasBody && { body: form ?? JSON.stringify(json) }),
+    ...(signal && { signal }),
+    cache: 'no-store',
+  }).catch((error) => {
+    if (signal?.aborted) throw error;
+    throw new ApiError('The server does not answer.');
+  });
+  if (response.ok) return response;
+  const error = await toError(response);
+  if (response.status === 401 && !isQuiet && (await askForKey())) return request(path, call);
+  throw error;
+}
+
+/**
+ * @template T
+ * @param {string} path
+ * @param {Call} [call]
+ * @returns {Promise<T>}
+ */
+export async function requestJson(path, call) {
+  return (await request(path, call)).json();
+}
+
+/** @param {Response} response */
+async function toError(response) {
+  const { status } = response;
+  try {
+    const { error } = await response.json();
+    return new ApiError(error.message, { status, code: error.code, param: error.param });
+  } catch {
+    return new ApiError(`The server answered with status ${status}.`, { status });
+  }
+}
+
+/** An error as the reader sees it. @param {unknown} error */
+export function errorText(error) {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** @param {unknown} error */
+export function isAbort(error) {
+  return error instanceof DOMException && error.name === 'AbortError';
+}

@@ -1,0 +1,77 @@
+// Numbers and times as people read them. Pure.
+
+const NUMBER = new Intl.NumberFormat('en');
+const ONE_DIGIT = new Intl.NumberFormat('en', { maximumFractionDigits: 1 });
+const COMPACT = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 });
+
+/** @param {number} n */
+export function count(n) {
+  return NUMBER.format(n);
+}
+
+/** Three digits or so: 12.3K. @param {number} n */
+export function compact(n) {
+  return n < 10_000 ? ONE_DIGIT.format(n) : COMPACT.format(n);
+}
+
+/**
+ * @param {number} n
+ * @param {string} one its word
+ * @param {string} [many]
+ */
+export function counted(n, one, many = `${one}s`) {
+  return `${count(n)} ${n === 1 ? one : many}`;
+}
+
+/** @param {number} bytes */
+export function size(bytes) {
+  const units = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB'];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit++;
+  }
+  return `${unit === 0 ? count(value) : ONE_DIGIT.format(value)} ${units[unit]}`;
+}
+
+/** @param {number} share 0 to 1 */
+export function percent(share) {
+  return `${ONE_DIGIT.format(share * 100)} %`;
+}
+
+/** Two units at most. @param {number} seconds */
+export function duration(seconds) {
+  if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
+  if (seconds < 60) return `${ONE_DIGIT.format(seconds)} s`;
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 60) {
+    const rest = Math.floor(seconds % 60);
+    return minutes < 10 && rest > 0
+      ? `${Math.floor(seconds / 60)} min ${rest} s`
+      : `${minutes} min`;
+  }
+  if (minutes < 60 * 48) return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+  return `${Math.round(minutes / 60 / 24)} days`;
+}
+
+/** Four significant digits, such as of a loss. @param {number} n */
+export function figure(n) {
+  if (n === 0) return '0';
+  return Math.abs(n) >= 1e-3 && Math.abs(n) < 1e5
+    ? String(Number(n.toPrecision(4)))
+    : n.toExponential(2);
+}
+
+/** The reader's time of day. @param {number} unixS */
+export function timeOfDay(unixS) {
+  return new Date(unixS * 1000).toLocaleTimeString();
+}
+
+/** @param {number} unixS */
+export function dateAndTime(unixS) {
+  return new Date(unixS * 1000).toLocaleString(undefined, {
+    dateStyle: 'medium',
+    timeStyle: 'short',
+  });
+}

@@ -1,0 +1,99 @@
+// A chat request as code that people can run: curl, TypeScript, Python. Pure; a key is never part
+// of it: the clients take it from OPENAI_API_KEY.
+
+/**
+ * @typedef {object} Snippet
+ * @property {string} url of the API, ending in `/v1`
+ * @property {boolean} hasKeys whether the server answers to keys only
+ * @property {Readonly<Record<string, unknown>>} body of the request
+ */
+
+/** What OpenAI's clients have no parameter for. */
+const OURS = new Set(['top_k', 'min_p', 'repetition_penalty']);
+
+/** @type {Readonly<Record<string, (snippet: Snippet) => string>>} */
+export const LANGUAGES = { curl: toCurl, TypeScript: toTypeScript, Python: toPython };
+
+/** @param {Snippet} snippet */
+export function toCurl({ url, hasKeys, body }) {
+  const quoted = JSON.stringify(body, null, 2).replaceAll("'", `'\\''`);
+  return [
+    `curl ${shellQuoted(`${url}/chat/completions`)} \\`,
+    ...(hasKeys ? ['  -H "authorization: Bearer $OPENAI_API_KEY" \\'] : []),
+    "  -H 'content-type: application/json' \\",
+    `  -d '${quoted}'`,
+  ].join('\n');
+}
+
+/** @param {Snippet} snippet */
+export function toTypeScript({ url, hasKeys, body }) {
+  const key = hasKeys ? '' : ", apiKey: 'none'";
+  const members = Object.entries(body).flatMap(([name, value]) => [
+    ...(OURS.has(name) ? ["  // @ts-expect-error: not one of OpenAI's"] : []),
+    `  ${name}: ${indented(JSON.stringify(value, null, 2), '  ')},`,
+  ]);
+  return [
+    "import OpenAI from 'openai';",
+    '',
+    `const client = new OpenAI({ baseURL: ${JSON.stringify(url)}${key} });`,
+    'const answer = await client.chat.completions.create({',
+    ...members,
+    '});',
+    'console.log(answer.choices[0].message.content);',
+  ].join('\n');
+}
+
+/** @param {Snippet} snippet */
+export function toPython({ url, hasKeys, body }) {
+  const key = hasKeys ? '' : ', api_key="none"';
+  const entries = Object.entries(body);
+  const ours = entries.filter(([name]) => OURS.has(name));
+  const members = entries
+    .filter(([name]) => !OURS.has(name))
+    .map(([name, value]) => `    ${name}=${indented(pythonOf(value), '    ')},`);
+  if (ours.length > 0) {
+    members.push(`    extra_body=${indented(pythonOf(Object.fromEntries(ours)), '    ')},`);
+  }
+  return [
+    'from openai import OpenAI',
+    '',
+    `client = OpenAI(base_url=${JSON.stringify(url)}${key})`,
+    'answer = client.chat.completions.create(',
+    ...members,
+    ')',
+    'print(answer.choices[0].message.content)',
+  ].join('\n');
+}
+
+/**
+ * A literal of Python. JSON's strings are Python's, but for halves of surrogate pairs, which no text has.
+ * @param {unknown} value
+ * @returns {string}
+ */
+function pythonOf(value) {
+  if (value === null) return 'None';
+  if (typeof value === 'boolean') return value ? 'True' : 'False';
+  if (Array.isArray(value)) return listOf('[]', value.map(pythonOf));
+  if (typeof value !== 'object') return JSON.stringify(value);
+  return listOf(
+    '{}',
+    Object.entries(value).map(([name, v]) => `${JSON.stringify(name)}: ${pythonOf(v)}`),
+  );
+}
+
+/** @param {string} brackets @param {readonly string[]} items */
+function listOf(brackets, items) {
+  if (items.length === 0) return brackets;
+  const lines = items.map((item) => `\n    ${indented(item, '    ')},`);
+  return `${brackets[0]}${lines.join('')}\n${brackets[1]}`;
+}
+
+/** @param {string} text @param {string} by */
+function indented(text, by) {
+  return text.replaceAll('\n', `\n${by}`);
+}
+
+/** @param {string} text */
+function shellQuoted(text) {
+  return /^[\w:/.@%+=-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+}

@@ -1,0 +1,127 @@
+// The pages' route: complete with this server, new after an upgrade, and no way to any other file.
+import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import { test } from 'node:test';
+import { serveKeyed } from './keyed.ts';
+import { serve } from './served.ts';
+
+const { app } = serve();
+const PATHS = ['/', '/docs'];
+
+/** Where a page's markup leads, as a browser resolves it. */
+async function references(path: string, of = app): Promise<string[]> {
+  const html = await (await of.request(path)).text();
+  return [...html.matchAll(/(?:src|href)="([^"#]+)"/g)].map(
+    ([, target]) => new URL(target!, `http://localhost${path}`).pathname,
+  );
+}
+
+/** The modules that a script leads to, itself included. */
+async function modulesOf(path: string, found = new Set<string>()): Promise<Set<string>> {
+  if (found.has(path)) return found;
+  found.add(path);
+  const response = await app.request(path);
+  assert.equal(response.status, 200, path);
+  assert.match(response.headers.get('content-type')!, /^text\/javascript/, path);
+  if (path.endsWith('/swagger-ui.js')) return found; // no module, one file
+  for (const [, target] of (await response.text()).matchAll(/\bfrom '(\.\/[^']+)'/g)) {
+    await modulesOf(new URL(target!, `http://localhost${path}`).pathname, found);
+  }
+  return found;
+}
+
+test('every page is complete: all that it leads to is served by this server', async () => {
+  const reached = new Set<string>();
+  for (const path of PATHS) {
+    const page = await app.request(path);
+    assert.equal(page.status, 200);
+    assert.match(page.headers.get('content-type')!, /^text\/html/);
+    for (const target of await references(path)) {
+      reached.add(target);
+      if (target.endsWith('.js')) for (const module of await modulesOf(target)) reached.add(module);
+      else assert.equal((await app.request(target)).status, 200, target);
+    }
+  }
+  const own = readdirSync('src/pages').filter((name) => /\.(js|css|svg)$/.test(name));
+  assert.ok(own.length > 10);
+  for (const name of own) assert.ok(reached.has(`/pages/${name}`), `${name} is of no page`);
+});
+
+test('a page allows no script and no style but files of this server, and no text as markup', async () => {
+  for (const path of PATHS) {
+    const page = await app.request(path);
+    const policy = page.headers.get('content-security-policy')!;
+    assert.match(policy, /^default-src 'none'; script-src 'self';/);
+    for (const part of ["connect-src 'self'", "frame-ancestors 'none'", "base-uri 'none'"]) {
+      assert.ok(policy.includes(part), part);
+    }
+    assert.ok(path === '/docs' || /style-src 'self';.*require-trusted-types-for/.test(policy));
+    const html = await page.text();
+    assert.doesNotMatch(html, /<style|\sstyle=|<script(?! [^>]*src=)|\son\w+=|\{\{|https?:/);
+  }
+});
+
+test('what a browser has is asked for by its tag, and answered with 304', async () => {
+  for (const path of [...PATHS, '/pages/style.css', '/pages/playground.js']) {
+    const first = await app.request(path);
+    assert.equal(first.headers.get('cache-control'), 'no-cache');
+    const etag = first.headers.get('etag')!;
+    assert.match(etag, /^"[\w-]{22}"$/);
+    for (const tag of [etag, `W/${etag}`, `"other", ${etag}`, '*']) {
+      const again = await app.request(path, { headers: { 'if-none-match': tag } });
+      assert.equal(again.status, 304, tag);
+      assert.equal(again.headers.get('etag'), etag);
+      assert.equal(await again.text(), '');
+    }
+    const other = await app.request(path, { headers: { 'if-none-match': '"other"' } });
+    assert.equal(other.status, 200);
+  }
+});
+
+test('no path leads to another file', async () => {
+  const tricks = [
+    ...['', 'layout.html', 'playground.html', 'none.js', 'toString', '__proto__', '.', 'STYLE.CSS'],
+    ...['../http/app.ts', '..%2fhttp%2fapp.ts', '..%5cstyle.css', '%2e%2e/main.ts', './style.css/'],
+    ...[
+      'style.css%00.js',
+      '/style.css',
+      '%2fetc%2fpasswd',
+      'style.css/style.css',
+      'swagger-ui.js/x',
+    ],
+  ];
+  for (const trick of tricks) {
+    const response = await app.request(`/pages/${trick}`);
+    assert.equal(response.status, 404, trick);
+    assert.match(response.headers.get('content-type')!, /^application\/json/);
+  }
+});
+
+test('other methods are refused', async () => {
+  for (const path of ['/', '/pages/style.css']) {
+    const response = await app.request(path, { method: 'POST' });
+    assert.equal(response.status, 405);
+    assert.equal(response.headers.get('allow'), 'GET, HEAD');
+  }
+});
+
+test('where keys are, pages need none, and unknown files say no more than any other path', async () => {
+  const keyed = serveKeyed({ tenants: { acme: {} } });
+  for (const path of [...PATHS, '/pages/style.css']) {
+    assert.equal((await keyed.app.request(path)).status, 200, path);
+  }
+  for (const path of ['/pages/none.js', '/pages/', '/openapi.json']) {
+    assert.equal((await keyed.app.request(path)).status, 401, path);
+  }
+});
+
+test('below a base path a page and its files are as without it', async () => {
+  const below = serve({ basePath: '/openai' }).app;
+  for (const path of PATHS) {
+    const page = await below.request(`/openai${path}`);
+    assert.equal(await page.text(), await (await below.request(path)).text());
+    const targets = await references(`/openai${path}`, below);
+    assert.ok(targets.length > 4);
+    for (const target of targets) assert.match(target, /^\/openai\//);
+  }
+});
