@@ -14,10 +14,10 @@ export const RESERVED_NAMES: ReadonlySet<string> = new Set(['base', 'default', '
 
 /** A manifest of 4,096 targets and generous metrics is 100 KB; what is longer was not written by this program. */
 export const MAX_MANIFEST_BYTES = 1024 * 1024;
-/** The largest that the schema allows is 60 KB. */
-export const MAX_ALIASES_BYTES = 128 * 1024;
-/** More than any release process names; each is read with every poll. */
-const MAX_ALIASES = 64;
+/** The largest that the schema allows, with two pointers of 200 bytes to each alias. */
+export const MAX_ALIASES_BYTES = 512 * 1024;
+/** Each training job of a name keeps one, and its checkpoints three; all are read with every poll. */
+export const MAX_ALIASES = 1000;
 
 const digest = z.string().regex(/^[0-9a-f]{64}$/);
 const name = z.string().regex(NAME_PATTERN);

@@ -63,7 +63,7 @@ export class StoreAdapters implements AdapterArchive {
 
   async find(
     owner: string,
-    { name, selector }: AdapterName,
+    { name, selector, origin }: AdapterName,
     { sticky = '' }: ResolveChoice,
   ): Promise<FoundAdapter | undefined> {
     if (!NAME_PATTERN.test(name)) return undefined;
@@ -73,10 +73,17 @@ export class StoreAdapters implements AdapterArchive {
       return manifest && toFound(manifest);
     }
     const { alias } = selector;
-    const pointer = pointerOf((await this.#aliases.get(key))?.aliases ?? {}, alias);
+    const pointer = await this.#pointerOf(key, alias, origin !== undefined);
     if (!pointer) return undefined;
     const version = chooseVersion(pointer, `${key}:${alias}`, sticky);
     return toFound(await this.#manifestOf(`${key}/${version}`), alias);
+  }
+
+  /** A fine-tuned model that is not known here was maybe published elsewhere a moment ago: it is looked for again. */
+  async #pointerOf(key: string, alias: string, isFineTuned: boolean) {
+    const known = pointerOf((await this.#aliases.get(key))?.aliases ?? {}, alias);
+    if (known || !isFineTuned) return known;
+    return pointerOf((await this.#aliases.get(key, 0))?.aliases ?? {}, alias);
   }
 
   async list(owner: string): Promise<ListedAdapter[]> {
@@ -91,7 +98,7 @@ export class StoreAdapters implements AdapterArchive {
   async remove(owner: string, adapter: AdapterName | string): Promise<boolean> {
     const repository = this.#repository;
     const of = { tenant: owner, name: typeof adapter === 'string' ? adapter : adapter.name };
-    this.#forget(owner, of.name);
+    this.forget(owner, of.name);
     try {
       if (typeof adapter === 'string') {
         if (!(await repository.listNames(owner)).includes(adapter)) return false;
@@ -113,7 +120,7 @@ export class StoreAdapters implements AdapterArchive {
       if (origin) for (const version of unreached) await repository.removeVersion(of, version);
       return true;
     } finally {
-      this.#forget(owner, of.name);
+      this.forget(owner, of.name);
     }
   }
 
@@ -187,7 +194,8 @@ export class StoreAdapters implements AdapterArchive {
     }
   }
 
-  #forget(owner: string, name: string): void {
+  /** Somebody here has published or removed versions of the name: the next request reads it again. */
+  forget(owner: string, name: string): void {
     this.#names.forget(owner);
     this.#aliases.forget(`${owner}/${name}`);
     this.#manifests.forgetAll(`${owner}/${name}/`);

@@ -208,6 +208,33 @@ const SETTINGS = {
     help: "disk for a store's adapters, below LORIKEET_HOME/cache (default: 10GiB)",
     schema: byteSize.default(10 * 2 ** 30),
   },
+  training: {
+    env: 'LORIKEET_TRAINING',
+    flag: '--training',
+    help: 'fine-tuning jobs that train at once beside the engine; 0: jobs wait for another server (default: 1)',
+    schema: integer(0, 64).default(1),
+  },
+  trainThreads: {
+    env: 'LORIKEET_TRAIN_THREADS',
+    flag: '--train-threads',
+    help: "a job's threads (default: half of the cores)",
+    schema: integer(1, 1024).optional(),
+  },
+  maxJobs: {
+    env: 'LORIKEET_MAX_JOBS',
+    help: "a tenant's fine-tuning jobs that are not over (default: 20)",
+    schema: integer(1, 10_000).default(20),
+  },
+  maxFiles: {
+    env: 'LORIKEET_MAX_FILES',
+    help: "a tenant's uploaded files (default: 1000)",
+    schema: integer(1, 100_000).default(1000),
+  },
+  maxFileBytes: {
+    env: 'LORIKEET_MAX_FILE',
+    help: 'the largest upload, such as 512M or 2GiB (default: 512MiB)',
+    schema: byteSize.default(512 * 2 ** 20),
+  },
   adapterSlots: {
     env: 'LORIKEET_ADAPTER_SLOTS',
     flag: '--adapter-slots',

@@ -8,6 +8,7 @@ import { aborted, listenForInterrupt } from './cli/interrupt.ts';
 import type { PreloadDeps } from './cli/preload.ts';
 import { type Commands, runCommandLine } from './cli/program.ts';
 import type { ServingAdapters } from './cli/serving-adapters.ts';
+import type { ServingJobs } from './cli/serving-jobs.ts';
 import type { TrainerOptions } from './cli/training-commands.ts';
 import type { Config } from './config.ts';
 import type { AppOptions } from './http/deps.ts';
@@ -24,6 +25,8 @@ import type { TrainerRequest } from './training.ts';
 
 /** Orchestrators kill after 30 s as a rule: streams get the most of it. */
 const DRAIN_DEADLINE_MS = 25_000;
+/** For trainers to end their step and write a checkpoint; a longer step is done again. */
+const CHECKPOINT_DEADLINE_MS = 20_000;
 /** For readers that have not taken the end of a drained stream. */
 const CLOSE_DEADLINE_MS = 2_000;
 /** For whatever else ends the process, where only a collector that does not answer still holds it. */
@@ -58,12 +61,14 @@ async function serve(config: Config): Promise<void> {
   const engine = startEngine(base, { config, access, log });
   let server: RunningServer | undefined;
   let adapters: ServingAdapters | undefined;
+  let jobs: ServingJobs | undefined;
   try {
     exports = await openExports(config, log);
     const text = await loadText(base.artifact.dir);
     adapters = await openAdapters(base, { config, client: engine.client, log });
+    jobs = await openJobs(base, { config, adapters, log });
     const { client } = engine;
-    server = await listen(base, { config, text, client, adapters, access, exports, log });
+    server = await listen(base, { config, text, client, adapters, jobs, access, exports, log });
     const isReady = await Promise.race([
       engine.client.whenReady().then(() => true),
       aborted(interrupt).then(() => false),
@@ -75,17 +80,21 @@ async function serve(config: Config): Promise<void> {
       terminal.out(
         greet({ url: server.url, name, canChat, hasAdapters, access: access.kind, config }),
       );
-      await preload(config.preload, { ...adapters, client, log });
+      jobs.worker.start();
+      await preload(config.preload, { ...adapters.side, client, log });
     }
     await Promise.race([aborted(interrupt), engine.fatal]);
   } finally {
     server?.retire();
     // Who waits for an adapter is refused, as who waits for a slot.
-    const closed = adapters?.localAdapters.close();
+    const closed = [
+      adapters?.side.localAdapters.close(),
+      jobs?.worker.close(CHECKPOINT_DEADLINE_MS),
+    ];
     // Refusing comes first: a drained engine makes /readyz say 503 while the port still answers.
     await engine.client.drain(DRAIN_DEADLINE_MS);
     await server?.close(CLOSE_DEADLINE_MS);
-    await closed;
+    await Promise.all(closed);
     if ((await exports?.close()) === 'late') setTimeout(() => process.exit(), EXIT_MS).unref();
     access.close();
   }
@@ -184,6 +193,15 @@ async function openAdapters(
   return openServingAdapters(config, { base, ...options });
 }
 
+async function openJobs(
+  { artifact }: Base,
+  { config, adapters, log }: { config: Config; adapters: ServingAdapters; log: Logger },
+): Promise<ServingJobs> {
+  const { openServingJobs } = await import('./cli/serving-jobs.ts');
+  const { store, repository, forget: onPublished } = adapters;
+  return openServingJobs(config, { artifact, store, repository, onPublished, log });
+}
+
 async function preload(names: readonly string[], deps: PreloadDeps): Promise<void> {
   if (names.length === 0) return;
   const { preloadAdapters } = await import('./cli/preload.ts');
@@ -193,6 +211,7 @@ async function preload(names: readonly string[], deps: PreloadDeps): Promise<voi
 interface ListenOptions {
   config: Config;
   adapters: ServingAdapters;
+  jobs: ServingJobs;
   text: Text;
   client: EngineClient;
   access: Access;
@@ -202,7 +221,7 @@ interface ListenOptions {
 
 /** Answers from now on, with 503 until the engine is ready. */
 async function listen(base: Base, options: ListenOptions): Promise<RunningServer> {
-  const { config, text, client, adapters, access, exports, log } = options;
+  const { config, text, client, adapters, jobs, access, exports, log } = options;
   const [{ createApp }, { startServer }, { Telemetry }] = await Promise.all([
     import('./http/app.ts'),
     import('./http/server.ts'),
@@ -221,7 +240,8 @@ async function listen(base: Base, options: ListenOptions): Promise<RunningServer
   exports?.send(telemetry.metrics);
   const app = createApp({
     client,
-    ...adapters,
+    ...adapters.side,
+    jobs: jobs.side,
     ...text,
     model: served,
     telemetry,

@@ -192,3 +192,126 @@ export const fileListSchema = listOf(fileObjectSchema).openapi('FileList');
 export const deletedFileSchema = z
   .object({ id: z.string(), object: z.literal('file'), deleted: z.literal(true) })
   .openapi('DeletedFile');
+
+const hyperparameter = z.union([z.literal('auto'), z.number()]);
+
+const hyperparametersSchema = z.object({
+  n_epochs: hyperparameter,
+  batch_size: hyperparameter,
+  learning_rate_multiplier: hyperparameter,
+});
+export type JobHyperparameters = z.infer<typeof hyperparametersSchema>;
+
+export const fineTuningJobSchema = z
+  .object({
+    id: z.string(),
+    object: z.literal('fine_tuning.job'),
+    created_at: unixSeconds,
+    finished_at: unixSeconds.nullable(),
+    estimated_finish: unixSeconds.nullable(),
+    model: z.string(),
+    fine_tuned_model: z.string().nullable(),
+    organization_id: z.string(),
+    status: z.enum([
+      'validating_files',
+      'queued',
+      'running',
+      'paused',
+      'succeeded',
+      'failed',
+      'cancelled',
+    ]),
+    hyperparameters: hyperparametersSchema.openapi({
+      description: 'Numbers in the place of `auto` once the files are validated',
+    }),
+    method: z.object({
+      type: z.literal('supervised'),
+      supervised: z.object({ hyperparameters: hyperparametersSchema }),
+    }),
+    training_file: z.string(),
+    validation_file: z.string().nullable(),
+    result_files: z.array(z.string()),
+    trained_tokens: z.int().nullable(),
+    seed: z.int(),
+    error: z
+      .object({ code: z.string(), message: z.string(), param: z.string().nullable() })
+      .nullable(),
+    integrations: z.array(z.unknown()),
+    metadata: z.record(z.string(), z.string()).nullable(),
+    user_provided_suffix: z.string().nullable(),
+    lorikeet: z
+      .record(z.string(), z.unknown())
+      .openapi({ description: 'The settings of this server’s own, plan, progress and evaluation' }),
+  })
+  .openapi('FineTuningJob');
+export type FineTuningJob = z.infer<typeof fineTuningJobSchema>;
+
+export const fineTuningJobListSchema = listOf(fineTuningJobSchema).openapi('FineTuningJobList');
+
+const fineTuningEventSchema = z
+  .object({
+    object: z.literal('fine_tuning.job.event'),
+    id: z.string(),
+    created_at: unixSeconds,
+    level: z.enum(['info', 'warn', 'error']),
+    message: z.string(),
+    type: z.enum(['message', 'metrics']),
+    data: z.record(z.string(), z.unknown()),
+  })
+  .openapi('FineTuningJobEvent');
+export type FineTuningJobEvent = z.infer<typeof fineTuningEventSchema>;
+
+export const fineTuningEventListSchema =
+  listOf(fineTuningEventSchema).openapi('FineTuningJobEventList');
+
+const fineTuningCheckpointSchema = z
+  .object({
+    object: z.literal('fine_tuning.job.checkpoint'),
+    id: z.string(),
+    created_at: unixSeconds,
+    fine_tuned_model_checkpoint: z.string(),
+    fine_tuning_job_id: z.string(),
+    step_number: z.int(),
+    metrics: z.record(z.string(), z.number()),
+  })
+  .openapi('FineTuningJobCheckpoint');
+export type FineTuningJobCheckpoint = z.infer<typeof fineTuningCheckpointSchema>;
+
+export const fineTuningCheckpointListSchema = listOf(fineTuningCheckpointSchema).openapi(
+  'FineTuningJobCheckpointList',
+);
+
+export const fineTuningPlanSchema = z
+  .object({
+    object: z.literal('fine_tuning.job.plan'),
+    model: z.string(),
+    training_file: z.string(),
+    validation_file: z.string().nullable(),
+    method: z.string(),
+    hyperparameters: hyperparametersSchema,
+    examples: z.int(),
+    validation_examples: z.int(),
+    tokens: z.int().openapi({ description: 'Of one epoch' }),
+    trained_tokens: z.int().openapi({ description: 'Of them, those that are learned' }),
+    masked_share: z.number(),
+    truncated: z.int().openapi({ description: 'Examples that lose their end' }),
+    max_length: z.int(),
+    duplicates: z.int(),
+    trained_parameters: z.int(),
+    total_steps: z.int(),
+    steps_per_epoch: z.int(),
+    learning_rate: z.number().openapi({ description: 'The peak' }),
+    memory_bytes: z.number(),
+    seconds: z.number(),
+    warnings: z.array(z.object({ code: z.string(), message: z.string() })),
+    first_batch: z
+      .array(
+        z.object({
+          text: z.string(),
+          spans: z.array(z.object({ start: z.int(), end: z.int(), is_learned: z.boolean() })),
+        }),
+      )
+      .openapi({ description: 'Its examples, and which parts of them are learned' }),
+  })
+  .openapi('FineTuningJobPlan');
+export type FineTuningPlan = z.infer<typeof fineTuningPlanSchema>;

@@ -15,6 +15,13 @@ export interface PublishOptions {
   readonly metrics?: Readonly<Record<string, unknown>>;
   /** Beside `latest`, led to this version. */
   readonly aliases?: readonly string[];
+  /** `latest` stays where it is: the version is reached by its other aliases. */
+  readonly isAside?: true;
+  /**
+   * Awaited between reading what aliases are and moving them, maybe more than once: whoever has lost the right to
+   * publish rejects. What another has written since makes the move read, and ask, again.
+   */
+  readonly confirm?: () => Promise<void>;
   /** A publication that is tried again under the same one, also by another process, ends with one version. */
   readonly publicationId?: string;
   /** Of the two files, as they are written. */

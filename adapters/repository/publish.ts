@@ -47,14 +47,15 @@ export async function publishFolder(
   to: FolderTarget,
   options: PublishOptions,
 ): Promise<VersionManifest> {
-  const { publicationId, aliases = [], signal } = options;
+  const { publicationId, aliases = [], isAside, signal, confirm } = options;
   const call = signal ? { signal } : {};
   const content = await describeFolder(to.directory);
   const claim = toClaim(publicationId ?? randomUUID(), content, parts.now());
   const take = publicationId === undefined ? claimNumber : claimOnce;
   const { version, manifest: earlier } = await take(parts, to, claim, call);
   const manifest = earlier ?? (await writeVersion(parts, { ...to, version }, content, options));
-  await leadAliases(parts, manifest, [LATEST, ...aliases], call);
+  const led = isAside ? aliases : [LATEST, ...aliases];
+  await leadAliases(parts, manifest, led, { ...call, ...(confirm && { confirm }) });
   return manifest;
 }
 
@@ -161,11 +162,12 @@ async function leadAliases(
   { documents, pointers }: PublishParts,
   manifest: VersionManifest,
   aliases: readonly string[],
-  call: StoreCall,
+  { confirm, ...call }: StoreCall & Pick<PublishOptions, 'confirm'>,
 ): Promise<void> {
   const written = await pointers.change(
     manifest,
     async (now) => {
+      await confirm?.();
       const next = withPublished(now, aliases, manifest.version);
       // Somebody may have removed the version in the meantime.
       return next === now || (await readManifest(documents, manifest, call)) ? next : now;

@@ -3,8 +3,12 @@
 import path from 'node:path';
 import { createFolderAdapters, createLoadedAdapters } from '../../adapters/folder-registry.ts';
 import { type BaseModel, createRegistry } from '../../adapters/registry.ts';
-import { createAdapterRepository } from '../../adapters/repository/repository.ts';
+import {
+  type AdapterRepository,
+  createAdapterRepository,
+} from '../../adapters/repository/repository.ts';
 import { openStore } from '../../adapters/store/open-store.ts';
+import type { ObjectStore } from '../../adapters/store/store.ts';
 import { StoreAdapters } from '../../adapters/store-registry.ts';
 import { openLocalAdapters } from '../../adapters/tiers/open-local-adapters.ts';
 import type { Config } from '../config.ts';
@@ -13,7 +17,13 @@ import { prefetchAdapter } from '../http/prefetch.ts';
 import type { Logger } from '../log.ts';
 import type { EngineClient } from '../scheduler/client.ts';
 
-export type ServingAdapters = Pick<AppOptions, 'registry' | 'localAdapters' | 'loaded'>;
+export interface ServingAdapters {
+  readonly side: Pick<AppOptions, 'registry' | 'localAdapters' | 'loaded'>;
+  readonly store: ObjectStore;
+  readonly repository: AdapterRepository;
+  /** This server has published a version of the name: what it knew of it is old. */
+  readonly forget: (tenant: string, name: string) => void;
+}
 
 export interface ServingAdaptersOptions {
   readonly base: BaseModel;
@@ -29,7 +39,8 @@ export async function openServingAdapters(
   const cacheDir = path.join(config.home, 'cache');
   const { adapterDiskBytes: diskBytes, aliasPollMs: pollMs } = config;
   const localAdapters = openLocalAdapters({ store, cacheDir, diskBytes, log });
-  const published = new StoreAdapters(createAdapterRepository(store, { log }), {
+  const repository = createAdapterRepository(store, { log });
+  const published = new StoreAdapters(repository, {
     pollMs,
     log,
     async warm(part) {
@@ -44,8 +55,13 @@ export async function openServingAdapters(
     : undefined;
   const local = [...(loaded ? [loaded] : []), createFolderAdapters(config.adapters, folders)];
   return {
-    registry: createRegistry({ base, local, store: published }),
-    localAdapters,
-    ...(loaded && { loaded }),
+    side: {
+      registry: createRegistry({ base, local, store: published }),
+      localAdapters,
+      ...(loaded && { loaded }),
+    },
+    store,
+    repository,
+    forget: (tenant, name) => published.forget(tenant, name),
   };
 }

@@ -8,7 +8,7 @@ import { Telemetry } from '../telemetry/telemetry.ts';
 import { authenticateAsLocal } from '../tenants/access.ts';
 import { RateLimits } from '../tenants/rate-limits.ts';
 import { pathBelow } from './base-path.ts';
-import type { AppOptions, Deps } from './deps.ts';
+import type { AppOptions, Deps, JobsSide } from './deps.ts';
 import { statsWithin } from './engine-stats.ts';
 import { DEFAULT_LIMITS } from './limits.ts';
 import { createErrorHandler, errorHeaders, toEnvelope } from './middleware/errors.ts';
@@ -22,6 +22,8 @@ import { addChatRoute } from './routes/chat.ts';
 import { addCompletionsRoute } from './routes/completions.ts';
 import { addDocumentRoute } from './routes/document.ts';
 import { addFileRoutes } from './routes/files.ts';
+import { addFineTuningRoutes } from './routes/fine-tuning.ts';
+import { addFineTuningJobRoutes } from './routes/fine-tuning-job.ts';
 import { addHealthRoutes } from './routes/health.ts';
 import { addMetricsRoute } from './routes/metrics.ts';
 import { addModelRoutes } from './routes/models.ts';
@@ -54,9 +56,15 @@ export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   addChatRoute(app, deps);
   addAdapterRoutes(app, deps);
   if (options.loaded) addAdminRoutes(app, deps, options.loaded);
-  if (options.jobs) addFileRoutes(app, options.jobs);
+  if (options.jobs) addJobRoutes(app, deps, options.jobs);
   addDocumentRoute(app);
   return app;
+}
+
+function addJobRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps, jobs: JobsSide): void {
+  addFileRoutes(app, jobs);
+  addFineTuningRoutes(app, deps, jobs);
+  addFineTuningJobRoutes(app, jobs);
 }
 
 async function readEngine({ client, limits }: Deps) {

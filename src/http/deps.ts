@@ -2,7 +2,9 @@
 import type { LoadedAdapters } from '../../adapters/folder-registry.ts';
 import type { Registry } from '../../adapters/registry.ts';
 import type { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
+import type { DryRuns } from '../jobs/dry-runs.ts';
 import type { Files } from '../jobs/files.ts';
+import type { JobService } from '../jobs/job-service.ts';
 import type { Logger } from '../log.ts';
 import type { EngineClient } from '../scheduler/client.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
@@ -27,6 +29,10 @@ export interface ServedModel {
 export interface JobsSide {
   readonly files: Files;
   readonly uploads: UploadOptions;
+  readonly service: JobService;
+  readonly dryRuns: DryRuns;
+  /** How the served base can be trained. */
+  readonly method: 'qlora' | 'lora';
 }
 
 export interface AppOptions {

@@ -67,18 +67,18 @@ export class Records<T extends Marked> {
   }
 
   /**
-   * Applies a change to the newest state until it holds; `undefined` from it leaves everything as it is. What the
-   * change throws ends it. @returns the state after it; undefined where there is no record
+   * Applies a change to the newest state until it holds, which may take several calls of it; `undefined` from it leaves
+   * everything as it is. What the change throws ends it. @returns the state after it; undefined where there is no record
    */
   async change(
     key: string,
-    change: (now: T) => Unmarked<T> | undefined,
+    change: (now: T) => Unmarked<T> | undefined | Promise<Unmarked<T> | undefined>,
     call?: StoreCall,
   ): Promise<T | undefined> {
     for (let attempt = 1; attempt <= MAX_TRIES; attempt++) {
       const found = await this.read(key, call);
       if (!found) return undefined;
-      const changed = change(found.value);
+      const changed = await change(found.value);
       if (changed === undefined) return found.value;
       const next = { ...changed, mark: randomUUID() } as unknown as T;
       const condition = { ifMatch: found.etag, ...call };

@@ -1,0 +1,57 @@
+// What a server needs to train: files and jobs in its store, the runner of its trainers, and where their folders lie.
+
+import { randomUUID } from 'node:crypto';
+import path from 'node:path';
+import type { AdapterRepository } from '../../adapters/repository/repository.ts';
+import type { ObjectStore } from '../../adapters/store/store.ts';
+import type { Config } from '../config.ts';
+import type { JobsSide } from '../http/deps.ts';
+import type { Artifact } from '../import/artifact.ts';
+import { createChildRunner } from '../jobs/child-runner.ts';
+import { createJobs } from '../jobs/jobs.ts';
+import { createOwner, hasEnded } from '../jobs/lease.ts';
+import type { JobWorker } from '../jobs/worker.ts';
+import type { Logger } from '../log.ts';
+
+export interface ServingJobs {
+  readonly side: JobsSide;
+  readonly worker: JobWorker;
+}
+
+export interface ServingJobsOptions {
+  readonly artifact: Artifact;
+  readonly store: ObjectStore;
+  readonly repository: AdapterRepository;
+  /** A version of this name is new. */
+  readonly onPublished: (tenant: string, name: string) => void;
+  readonly log: Logger;
+}
+
+/** Of an upload: a client that sends nothing for longer is gone. */
+const UPLOAD_IDLE_MS = 30_000;
+
+export function openServingJobs(config: Config, options: ServingJobsOptions): ServingJobs {
+  const { artifact, store, repository, onPublished, log } = options;
+  const { info, dir } = artifact;
+  const cacheDir = path.join(config.home, 'cache');
+  const { maxFileBytes, maxFiles, maxJobs: maxActive, training: maxTraining } = config;
+  const { files, service, dryRuns, worker } = createJobs({
+    store,
+    repository,
+    runner: createChildRunner({ log, threads: config.trainThreads }),
+    isRunElsewhere: false,
+    base: { name: info.name, digest: info.digest, dir: path.resolve(dir) },
+    root: path.join(cacheDir, 'jobs'),
+    limits: { maxFiles, maxActive, maxTraining },
+    log,
+    owner: { name: createOwner(randomUUID()), isGone: hasEnded },
+    onPublished,
+  });
+  const uploads = {
+    directory: path.join(cacheDir, 'uploads'),
+    maxFileBytes,
+    idleTimeoutMs: UPLOAD_IDLE_MS,
+  };
+  const method = info.quantization === 'nf4' ? 'qlora' : 'lora';
+  return { side: { files, uploads, service, dryRuns, method }, worker };
+}

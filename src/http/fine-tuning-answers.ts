@@ -1,0 +1,134 @@
+// Jobs, events, checkpoints and plans as OpenAI's clients read them. Pure.
+
+import type { JobCheckpoint, JobEvent, JobRecord, JobRequest } from '../jobs/job.ts';
+import { checkpointId, eventId } from '../jobs/job-service.ts';
+import { checkpointModel, fineTunedModel } from '../jobs/names.ts';
+import { checkpointMetrics } from '../jobs/told-run.ts';
+import { resolveHyperparameters } from '../jobs/trainer-job.ts';
+import type {
+  FineTuningJob,
+  FineTuningJobCheckpoint,
+  FineTuningJobEvent,
+  FineTuningPlan,
+  JobHyperparameters,
+} from '../openai.ts';
+import type { JobPlan } from '../training.ts';
+
+const toSeconds = (ms: number) => Math.floor(ms / 1000);
+
+export function toJob(job: JobRecord): FineTuningJob {
+  const { request, result, progress } = job;
+  const hyperparameters = toHyperparameters(request, job.plan !== undefined);
+  const { estimatedFinishMs } = progress ?? {};
+  const isRunning = job.status === 'running' && estimatedFinishMs !== undefined;
+  return {
+    id: job.id,
+    object: 'fine_tuning.job',
+    created_at: toSeconds(job.createdMs),
+    finished_at: job.finishedMs === undefined ? null : toSeconds(job.finishedMs),
+    estimated_finish: isRunning ? toSeconds(estimatedFinishMs) : null,
+    model: request.model,
+    fine_tuned_model: result ? fineTunedModel(job) : null,
+    organization_id: job.tenant,
+    status: job.status,
+    hyperparameters,
+    method: { type: 'supervised', supervised: { hyperparameters } },
+    training_file: request.trainingFile,
+    validation_file: request.validationFile ?? null,
+    result_files: result?.resultFiles ?? [],
+    trained_tokens: result?.trainedTokens ?? null,
+    seed: request.seed,
+    error: job.error ?? null,
+    integrations: [],
+    metadata: request.metadata ?? null,
+    user_provided_suffix: request.suffix ?? null,
+    lorikeet: toExtension(job),
+  };
+}
+
+/** What OpenAI's object has no fields for. */
+function toExtension({ name, request, plan, progress, card, result }: JobRecord) {
+  const { gate, ...settings } = request.settings;
+  return {
+    ...settings,
+    ...(gate && {
+      gate: {
+        ...(gate.margin !== undefined && { margin: gate.margin }),
+        ...(gate.maxForgetting !== undefined && { max_forgetting: gate.maxForgetting }),
+      },
+    }),
+    adapter: name,
+    ...(result && { version: result.version, digest: result.digest }),
+    ...(progress && { step: progress.step, total_steps: progress.totalSteps }),
+    ...(plan && { planned_seconds: plan.seconds, planned_memory_bytes: plan.memoryBytes }),
+    ...(card && { evaluation: card }),
+  };
+}
+
+/** @param isResolved whether `auto` is shown as the number that it stands for */
+function toHyperparameters(request: JobRequest, isResolved: boolean): JobHyperparameters {
+  const { hyperparameters } = request;
+  const shown = isResolved ? resolveHyperparameters(hyperparameters) : hyperparameters;
+  return {
+    n_epochs: shown.nEpochs,
+    batch_size: shown.batchSize,
+    learning_rate_multiplier: shown.learningRateMultiplier,
+  };
+}
+
+export function toEvent(job: JobRecord, event: JobEvent): FineTuningJobEvent {
+  return {
+    object: 'fine_tuning.job.event',
+    id: eventId(job, event.seq),
+    created_at: toSeconds(event.atMs),
+    level: event.level,
+    message: event.message,
+    type: event.type,
+    data: event.data ?? {},
+  };
+}
+
+/** One that became the result has the result's name. */
+export function toCheckpoint(job: JobRecord, checkpoint: JobCheckpoint): FineTuningJobCheckpoint {
+  const { step, digest, createdMs, metrics } = checkpoint;
+  const isResult = job.result?.digest === digest;
+  return {
+    object: 'fine_tuning.job.checkpoint',
+    id: checkpointId(job, step),
+    created_at: toSeconds(createdMs),
+    fine_tuned_model_checkpoint: isResult ? fineTunedModel(job) : checkpointModel(job, step),
+    fine_tuning_job_id: job.id,
+    step_number: step,
+    metrics: checkpointMetrics(step, metrics),
+  };
+}
+
+export function toPlan(request: JobRequest, plan: JobPlan): FineTuningPlan {
+  return {
+    object: 'fine_tuning.job.plan',
+    model: request.model,
+    training_file: request.trainingFile,
+    validation_file: request.validationFile ?? null,
+    method: plan.method,
+    hyperparameters: toHyperparameters(request, true),
+    examples: plan.examples,
+    validation_examples: plan.validationExamples,
+    tokens: plan.tokens,
+    trained_tokens: plan.trainedTokens,
+    masked_share: plan.maskedShare,
+    truncated: plan.truncated,
+    max_length: plan.maxLength,
+    duplicates: plan.duplicates,
+    trained_parameters: plan.trainedParameters,
+    total_steps: plan.totalSteps,
+    steps_per_epoch: plan.stepsPerEpoch,
+    learning_rate: plan.learningRate,
+    memory_bytes: plan.memoryBytes,
+    seconds: plan.seconds,
+    warnings: plan.warnings.map(({ code, message }) => ({ code, message })),
+    first_batch: plan.firstBatch.map(({ text, spans }) => ({
+      text,
+      spans: spans.map(({ start, end, isLearned }) => ({ start, end, is_learned: isLearned })),
+    })),
+  };
+}

@@ -1,0 +1,72 @@
+// What a trainer says, as a job's events: pure. Texts and figures are those of OpenAI's API.
+import type { EventMessage, SnapshotMetrics, StepMessage } from '../training.ts';
+import { type JobRecord, type JobState, type NewEvent, told, withEvents } from './job.ts';
+
+/** `Step 3/300: training loss=0.15, validation loss=0.27` */
+export function stepEvent(message: StepMessage): NewEvent {
+  const { step, totalSteps, loss, tokenAccuracy, validationLoss, validationTokenAccuracy } =
+    message;
+  const validation =
+    validationLoss === undefined ? '' : `, full validation loss=${validationLoss.toFixed(2)}`;
+  const figures = {
+    step,
+    total_steps: totalSteps,
+    train_loss: loss,
+    train_mean_token_accuracy: tokenAccuracy,
+    full_valid_loss: validationLoss,
+    full_valid_mean_token_accuracy: validationTokenAccuracy,
+    learning_rate: message.learningRate,
+    tokens_per_second: message.tokensPerSecond,
+  };
+  const data = Object.fromEntries(
+    Object.entries(figures).filter(([, value]) => value !== undefined),
+  );
+  const text = `Step ${step}/${totalSteps}: training loss=${loss.toFixed(2)}${validation}`;
+  return { level: 'info', message: text, type: 'metrics', data };
+}
+
+/** Undefined: the job says so itself. */
+export function runEvent({ level, code, message, data }: EventMessage): NewEvent | undefined {
+  if (level === 'info' && code !== 'resumed') return undefined;
+  if (code === 'failed') return undefined;
+  return told(message, { level, data: { ...data, code } });
+}
+
+/** What a run has told since it was last written down; steps that were told before, by whoever, are not told again. */
+export function withTold(
+  job: JobRecord,
+  { steps, events }: { steps: readonly StepMessage[]; events: readonly NewEvent[] },
+  { nowMs, estimatedFinishMs }: { nowMs: number; estimatedFinishMs: number | undefined },
+): JobState | undefined {
+  const toldStep = job.progress?.step ?? 0;
+  const fresh = steps.filter(({ step }) => step > toldStep);
+  const all = [...events, ...fresh.map(stepEvent)];
+  const last = fresh.at(-1);
+  if (all.length === 0 && estimatedFinishMs === undefined) return undefined;
+  const totalSteps = last?.totalSteps ?? job.progress?.totalSteps;
+  const progress =
+    totalSteps === undefined
+      ? {}
+      : {
+          progress: {
+            step: last?.step ?? toldStep,
+            totalSteps,
+            ...(estimatedFinishMs !== undefined && { estimatedFinishMs }),
+          },
+        };
+  return withEvents({ ...job, ...progress }, all, nowMs);
+}
+
+/** The keys of OpenAI's checkpoint metrics that were measured. */
+export function checkpointMetrics(step: number, metrics: SnapshotMetrics): Record<string, number> {
+  const { trainLoss, trainTokenAccuracy, validationLoss, validationTokenAccuracy } = metrics;
+  return {
+    step,
+    train_loss: trainLoss,
+    train_mean_token_accuracy: trainTokenAccuracy,
+    ...(validationLoss !== undefined && { full_valid_loss: validationLoss }),
+    ...(validationTokenAccuracy !== undefined && {
+      full_valid_mean_token_accuracy: validationTokenAccuracy,
+    }),
+  };
+}

@@ -1,0 +1,345 @@
+// A job's run under a lease: the trainer is started (or goes on), what it says becomes events and published
+// checkpoints, its result is published and only then the job has succeeded. Whoever loses the lease stops its trainer
+// and writes nothing more. It knows neither processes nor HTTP.
+import { readFile } from 'node:fs/promises';
+import { ServeError } from '../errors.ts';
+import type { Logger } from '../log.ts';
+import type {
+  EvaluationCard,
+  Fault,
+  SnapshotMessage,
+  StepMessage,
+  TrainedMessage,
+  TrainerMessage,
+} from '../training.ts';
+import type { Files } from './files.ts';
+import { type HeldJob, LeaseLost } from './held-job.ts';
+import {
+  advance,
+  type JobRecord,
+  type JobState,
+  type NewEvent,
+  told,
+  withCheckpoint,
+  withEvents,
+} from './job.ts';
+import { countLoss } from './lost-trainer.ts';
+import { checkpointModel, fineTunedModel, shortId } from './names.ts';
+import type { Publication, Right } from './publication.ts';
+import type { JobRunner, RunArchive, RunEnd, RunningJob } from './runner.ts';
+import { checkpointMetrics, runEvent, withTold } from './told-run.ts';
+import type { JobWork } from './worker.ts';
+import { InputFault, type Workspace } from './workspace.ts';
+
+export interface TrainingParts {
+  readonly runner: JobRunner;
+  readonly files: Files;
+  readonly publication: Publication;
+  readonly workspace: Workspace;
+  readonly archive: RunArchive;
+  readonly log: Pick<Logger, 'warn' | 'error'>;
+  /** Unix milliseconds. */
+  readonly now: () => number;
+  /** Between two writings of what the trainer says. */
+  readonly flushMs: number;
+  /** Between two renewals of the lease. */
+  readonly renewMs: number;
+}
+
+/** Steps of a small model come by the hundred: more than this are written down before more are taken. */
+const MAX_BUFFERED = 100;
+
+export class TrainingRun implements JobWork {
+  readonly #held: HeldJob;
+  readonly #parts: TrainingParts;
+  #running: RunningJob | undefined;
+  #isPutBack = false;
+  #steps: StepMessage[] = [];
+  #events: NewEvent[] = [];
+  #card: EvaluationCard | undefined;
+  #trained: TrainedMessage | undefined;
+  /** The first step of this run, for the estimate of its end. */
+  #first: { step: number; atMs: number } | undefined;
+  #estimatedFinishMs: number | undefined;
+  #writing: Promise<void> = Promise.resolve();
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(held: HeldJob, parts: TrainingParts) {
+    this.#held = held;
+    this.#parts = parts;
+    held.lost.addEventListener('abort', () => this.#running?.drop());
+  }
+
+  /** Resolves when this server has no part in the job any more. Rejects as the store does. */
+  async work(): Promise<void> {
+    const { runner, workspace, archive, now } = this.#parts;
+    const { lost } = this.#held;
+    const renewal = setInterval(() => void this.look(), this.#parts.renewMs);
+    try {
+      const job = await workspace.prepare(this.#held.job, lost);
+      const isResume = await workspace.restoreRun(archive, lost);
+      const isFirst = this.#held.job.status === 'queued' && !this.#held.job.progress;
+      const events = isFirst ? [told('Fine-tuning job started')] : [];
+      await this.#held.change((state) => {
+        const started = advance(state, 'start', { nowMs: now(), events });
+        return started && { ...started, isPublishing: false };
+      });
+      if (this.#held.job.status !== 'running') return await this.#held.release();
+      const { id: jobId, tenant, token, request, plan } = this.#held.job;
+      const { gate = {} } = request.settings;
+      const { runDir } = workspace;
+      const hooks = { onMessage: (message: TrainerMessage) => this.#hear(message) };
+      this.#running = runner.start(
+        { jobId, tenant, token, memoryBytes: plan?.memoryBytes, runDir, job, gate, isResume },
+        hooks,
+      );
+      this.#obey();
+      await this.#settle(await this.#running.ended);
+    } catch (error) {
+      if (error instanceof InputFault) await this.#fail(error.fault);
+      else if (!(error instanceof LeaseLost)) throw error;
+    } finally {
+      clearInterval(renewal);
+      clearTimeout(this.#timer);
+      this.#running?.drop();
+    }
+  }
+
+  /** For whoever goes on with it. */
+  putBack(): void {
+    this.#isPutBack = true;
+    this.#running?.leave();
+  }
+
+  /** Does not wait for the trainer's checkpoint. */
+  abandon(): void {
+    this.#isPutBack = true;
+    this.#running?.drop();
+  }
+
+  /** Renews the lease, writes down what was told, and does what the job's record asks for. Does not reject. */
+  async look(): Promise<void> {
+    try {
+      await this.#flush();
+    } catch (error) {
+      if (!(error instanceof LeaseLost)) this.#parts.log.warn({ err: error }, 'job not written');
+    }
+  }
+
+  async #hear(message: TrainerMessage): Promise<void> {
+    if (this.#held.lost.aborted) return;
+    try {
+      if (message.type === 'step') await this.#hearStep(message);
+      if (message.type === 'snapshot') await this.#publishCheckpoint(message);
+      if (message.type === 'card') this.#card = message.card;
+      if (message.type === 'trained') this.#trained = message;
+      if (message.type !== 'event') return;
+      const event = runEvent(message);
+      if (event) this.#tell(event);
+      if (message.code === 'checkpoint') await this.#archive();
+    } catch (error) {
+      if (!(error instanceof LeaseLost)) this.#parts.log.warn({ err: error }, 'job not written');
+    }
+  }
+
+  async #hearStep(message: StepMessage): Promise<void> {
+    const atMs = this.#parts.now();
+    const { step, totalSteps } = message;
+    this.#first ??= { step, atMs };
+    if (step > this.#first.step) {
+      const stepMs = (atMs - this.#first.atMs) / (step - this.#first.step);
+      this.#estimatedFinishMs = Math.round(atMs + stepMs * (totalSteps - step));
+    }
+    this.#steps.push(message);
+    if (this.#steps.length >= MAX_BUFFERED) await this.look();
+    else this.#flushSoon();
+  }
+
+  #tell(event: NewEvent): void {
+    this.#events.push(event);
+    this.#flushSoon();
+  }
+
+  #flushSoon(): void {
+    this.#timer ??= setTimeout(() => void this.look(), this.#parts.flushMs);
+  }
+
+  /** One at a time. */
+  #flush(also?: (job: JobState) => JobState | undefined): Promise<void> {
+    const next = this.#writing.catch(() => {}).then(() => this.#write(also));
+    this.#writing = next;
+    return next;
+  }
+
+  async #write(also: (job: JobState) => JobState | undefined = () => undefined): Promise<void> {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const steps = this.#steps;
+    const events = this.#events;
+    const estimatedFinishMs = this.#estimatedFinishMs;
+    await this.#held.change((job) => {
+      const nowMs = this.#parts.now();
+      const next = withTold(job, { steps, events }, { nowMs, estimatedFinishMs });
+      return also(next ?? job) ?? next;
+    });
+    // What was told meanwhile stays.
+    this.#steps = this.#steps.slice(steps.length);
+    this.#events = this.#events.slice(events.length);
+    this.#obey();
+  }
+
+  /** What clients have asked for since. One that was paused and resumed between two looks is begun again, too. */
+  #obey(): void {
+    const { status } = this.#held.job;
+    if (status === 'cancelled') this.#running?.cancel();
+    if (status === 'paused' || status === 'queued') this.#running?.pause();
+    else if (this.#isPutBack) this.#running?.leave();
+  }
+
+  async #archive(): Promise<void> {
+    const { archive, workspace } = this.#parts;
+    try {
+      await archive.save(workspace.runDir, { signal: this.#held.lost });
+    } catch (error) {
+      this.#parts.log.warn({ err: error, job: this.#held.job.id }, 'checkpoint not archived');
+    }
+  }
+
+  async #publishCheckpoint(snapshot: SnapshotMessage): Promise<void> {
+    const { publication, now } = this.#parts;
+    const { step, metrics } = snapshot;
+    const { job } = this.#held;
+    const isKnown = job.checkpoints.some((known) => known.step >= step);
+    if (isKnown) return; // told before the run was cut off
+    try {
+      const { version, digest } = await publication.checkpoint(job, snapshot, this.#right());
+      const checkpoint = { step, version, digest, createdMs: now(), metrics };
+      const text = `Checkpoint created at step ${step} with Snapshot ID: ${checkpointModel(job, step)}`;
+      const event = told(text, { data: checkpointMetrics(step, metrics) });
+      await this.#flush((now) =>
+        withEvents(withCheckpoint(now, checkpoint), [event], checkpoint.createdMs),
+      );
+      await publication.trim(this.#held.job);
+    } catch (error) {
+      if (error instanceof LeaseLost) throw error;
+      this.#parts.log.warn({ err: error, job: job.id, step }, 'checkpoint not published');
+      const reason = error instanceof ServeError ? `: ${error.message}` : '';
+      const text = `The checkpoint of step ${step} was not published${reason}`;
+      this.#tell(told(text, { level: 'warn', data: { step } }));
+    }
+  }
+
+  #right(): Right {
+    return { token: this.#held.token, confirm: () => this.#confirm() };
+  }
+
+  /** Just before an alias moves: the lease is this one, and nobody has ended the job. */
+  async #confirm(): Promise<void> {
+    await this.#held.change();
+    if (this.#held.job.status !== 'running') throw new LeaseLost('the job was ended');
+  }
+
+  async #settle(end: RunEnd): Promise<void> {
+    const { log } = this.#parts;
+    const { id } = this.#held.job;
+    if (this.#held.lost.aborted) return log.warn({ job: id }, 'lost the lease of a job');
+    await this.#flush();
+    const { status } = this.#held.job;
+    if (status !== 'running') return this.#leave();
+    if (end.kind === 'succeeded') return this.#succeed();
+    if (end.kind === 'failed') return this.#fail(end.error);
+    if (end.kind === 'lost' && !this.#isPutBack) return this.#countLoss(end.error);
+    if (end.kind === 'left') return this.#held.release();
+    if (end.kind === 'paused') await this.#archive();
+    const why = this.#isPutBack ? 'The server is shutting down' : 'The trainer was stopped';
+    await this.#release('putBack', [told(`${why}, moving job to queued state`)]);
+  }
+
+  /** Cancelled, or paused and maybe resumed since: the record says so already. */
+  async #leave(): Promise<void> {
+    if (this.#held.job.status !== 'cancelled') await this.#archive();
+    await this.#held.release();
+  }
+
+  async #countLoss(fault: Fault): Promise<void> {
+    const { isOver, event, losses } = countLoss(this.#held.job, fault);
+    if (isOver) return this.#fail(fault);
+    await this.#release('putBack', [event], { losses });
+  }
+
+  async #fail({ code, message, param }: Fault): Promise<void> {
+    const event = told(message, { level: 'error', data: { code } });
+    await this.#release('fail', [event], {
+      error: { code, message, param },
+      ...(this.#card && { card: this.#card }),
+    });
+  }
+
+  async #release(
+    action: 'putBack' | 'fail' | 'succeed',
+    events: readonly NewEvent[],
+    facts: Partial<JobState> = {},
+  ): Promise<void> {
+    const nowMs = this.#parts.now();
+    await this.#held.release((now) => {
+      const next = advance(now, action, { nowMs, events });
+      return next && { ...next, ...facts };
+    });
+  }
+
+  async #succeed(): Promise<void> {
+    const trained = this.#trained;
+    if (!trained) {
+      const message = 'The trainer ended without a result.';
+      return this.#fail({ code: 'training_failed', message, param: null });
+    }
+    await this.#flush((job) => ({ ...job, isPublishing: true }));
+    if (this.#held.job.status !== 'running') return this.#leave();
+    const { publication } = this.#parts;
+    const { job } = this.#held;
+    const { directory, totalSteps, trainedTokens } = trained;
+    const metrics = { steps: totalSteps, ...(this.#card && { evaluation: this.#card }) };
+    try {
+      const { version, digest } = await publication.result(
+        job,
+        { directory, metrics },
+        this.#right(),
+      );
+      const resultFiles = [await this.#saveTable(job, trained)];
+      const model = fineTunedModel(job);
+      await this.#release(
+        'succeed',
+        [
+          told(`New fine-tuned model created: ${model}`, { data: { model, version } }),
+          told('The job has successfully completed'),
+        ],
+        {
+          result: { version, digest, trainedTokens, resultFiles },
+          ...(this.#card && { card: this.#card }),
+        },
+      );
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+      const { code, message, param } = error;
+      await this.#fail({ code, message, param });
+    }
+  }
+
+  /** Under an id that follows from the job's: a second try leads to the same file. */
+  async #saveTable({ id, tenant }: JobRecord, { resultFile }: TrainedMessage): Promise<string> {
+    const bytes = await readFile(resultFile);
+    const meta = await this.#parts.files.create(tenant, {
+      id: `file-${shortId(id)}`,
+      source: bytes,
+      byteSize: bytes.length,
+      filename: 'step_metrics.csv',
+      purpose: 'fine-tune-results',
+    });
+    return meta.id;
+  }
+}
+
+/** What is published is at fault; anything else may work later. */
+function isRefusal(error: unknown): error is ServeError {
+  return error instanceof ServeError && error.status < 500;
+}

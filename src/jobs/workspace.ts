@@ -1,0 +1,146 @@
+// A job's folder on this machine: the files that its trainer reads, and its run. Everything in it can be made again
+// from the store.
+import { randomUUID } from 'node:crypto';
+import { createWriteStream, existsSync } from 'node:fs';
+import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { fetchVersion } from '../../adapters/repository/fetch.ts';
+import type { AdapterRepository } from '../../adapters/repository/repository.ts';
+import { ServeError } from '../errors.ts';
+import type { Fault } from '../training.ts';
+import type { Files } from './files.ts';
+import type { JobRequest } from './job.ts';
+import { JOB_ID } from './names.ts';
+import { holdsRun } from './relocate-run.ts';
+import type { RunArchive, TrainerJob } from './runner.ts';
+import { type JobInputs, toTrainerJob } from './trainer-job.ts';
+
+export interface WorkspaceOptions {
+  /** Folders of jobs. */
+  readonly root: string;
+  /** The base's folder. */
+  readonly baseDir: string;
+  readonly files: Files;
+  readonly repository: AdapterRepository;
+  /** Whether runs go on without this server, in the folder that they began in. */
+  readonly isRunElsewhere: boolean;
+}
+
+/** What a job needs is not there: the job is at fault. */
+export class InputFault extends Error {
+  override name = 'InputFault';
+  readonly fault: Fault;
+
+  constructor(fault: Fault) {
+    super(fault.message);
+    this.fault = fault;
+  }
+}
+
+const RUN_PREFIX = 'run-';
+
+export type Asked = { readonly tenant: string; readonly request: JobRequest };
+
+export class Workspace {
+  readonly #options: WorkspaceOptions;
+  readonly #dir: string;
+  /** Each lease has its own where it can: whoever had the job before may not have noticed yet. */
+  readonly runDir: string;
+
+  /** @param token of the lease */
+  constructor(
+    { id, token }: { readonly id: string; readonly token: number },
+    options: WorkspaceOptions,
+  ) {
+    this.#options = options;
+    this.#dir = path.join(options.root, id);
+    const run = options.isRunElsewhere ? 'run' : `${RUN_PREFIX}${token}`;
+    this.runDir = path.join(this.#dir, run);
+  }
+
+  /** Brings what the job reads to this machine; rejects with `InputFault` where something is gone. */
+  async prepare({ tenant, request }: Asked, signal: AbortSignal): Promise<TrainerJob> {
+    await mkdir(this.#dir, { recursive: true });
+    const fetchFile = (param: string, id: string) => this.#fetchFile({ tenant, id, param }, signal);
+    const { trainingFile, validationFile, initAdapter } = request;
+    const inputs: JobInputs = {
+      model: this.#options.baseDir,
+      data: await fetchFile('training_file', trainingFile),
+      ...(validationFile !== undefined && {
+        validation: await fetchFile('validation_file', validationFile),
+      }),
+      ...(initAdapter && { initAdapter: await this.#fetchAdapter(initAdapter, signal) }),
+    };
+    return toTrainerJob(request, inputs);
+  }
+
+  /** Whether there is a run to go on with: the archive's, or one that has gone on. Folders of earlier leases go. */
+  async restoreRun(archive: RunArchive, signal: AbortSignal): Promise<boolean> {
+    if (holdsRun(this.runDir)) return true;
+    for (const name of await readdir(this.#dir)) {
+      if (!name.startsWith(RUN_PREFIX)) continue;
+      await rm(path.join(this.#dir, name), { recursive: true, force: true });
+    }
+    return archive.restore(this.runDir, { signal });
+  }
+
+  async remove(): Promise<void> {
+    await rm(this.#dir, { recursive: true, force: true });
+  }
+
+  async #fetchFile(
+    { tenant, id, param }: { tenant: string; id: string; param: string },
+    signal: AbortSignal,
+  ): Promise<string> {
+    const target = path.join(this.#dir, `${id}.jsonl`);
+    if (existsSync(target)) return target; // whole: it was renamed
+    const part = `${target}.part-${randomUUID()}`;
+    try {
+      const { body } = await this.#options.files.open(tenant, id, { signal });
+      await pipeline(body, createWriteStream(part), { signal });
+      await rename(part, target);
+      return target;
+    } catch (error) {
+      await rm(part, { force: true });
+      if (!(error instanceof ServeError) || error.code !== 'not_found') throw error;
+      const message = `The file ${id} is not there any more.`;
+      throw new InputFault({ code: 'invalid_training_file', message, param });
+    }
+  }
+
+  async #fetchAdapter(
+    { tenant, name, version }: NonNullable<JobRequest['initAdapter']>,
+    signal: AbortSignal,
+  ): Promise<string> {
+    const { repository } = this.#options;
+    const manifest = await repository.readManifest(tenant, name, version, { signal });
+    if (!manifest) {
+      const message = `The model to start from, ${name}@${version}, is not there any more.`;
+      throw new InputFault({ code: 'model_not_found', message, param: 'model' });
+    }
+    const target = path.join(this.#dir, 'init');
+    const { configBytes, weightsBytes } = await fetchVersion(repository, manifest, { signal });
+    await mkdir(target, { recursive: true });
+    await writeFile(path.join(target, 'adapter_config.json'), configBytes);
+    await writeFile(path.join(target, 'adapter_model.safetensors'), weightsBytes);
+    return target;
+  }
+}
+
+/**
+ * Removes the folders of jobs that are over, whoever ended them.
+ * @param listActive is asked after the folders were listed: of each job that is not over by then there is a mark
+ */
+export async function sweepWorkspaces(
+  root: string,
+  listActive: () => Promise<ReadonlySet<string>>,
+): Promise<void> {
+  const names = await readdir(root).catch(() => []);
+  const ids = names.filter((name) => JOB_ID.test(name));
+  if (ids.length === 0) return;
+  const active = await listActive();
+  for (const id of ids) {
+    if (!active.has(id)) await rm(path.join(root, id), { recursive: true, force: true });
+  }
+}
