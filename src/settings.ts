@@ -1,0 +1,284 @@
+// Every setting of a run: a table. How it is read is the config's; knows no environment.
+import { z } from 'zod';
+import {
+  byteSize,
+  folder,
+  integer,
+  nameList,
+  otlpOrNone,
+  otlpUrl,
+  storePlace,
+  text,
+  yes,
+} from './setting-values.ts';
+
+export interface Setting {
+  /** Its environment variable. */
+  readonly env: string;
+  /** Its flag; absent: environment only, as every secret is (a command line is public on its machine). */
+  readonly flag?: string;
+  readonly help: string;
+  readonly schema: z.ZodType;
+  readonly isSecret?: true;
+}
+
+/** Every setting: a row. */
+export const SETTINGS = {
+  model: {
+    env: 'LORIKEET_MODEL',
+    flag: '--model',
+    help: 'folder or name of an imported model (default: SmolLM2-135M-Instruct, fetched the first time)',
+    schema: text.optional(),
+  },
+  adapters: {
+    env: 'LORIKEET_ADAPTERS',
+    flag: '--adapters',
+    help: 'folder of PEFT folders; each folder name is a model name',
+    schema: folder.optional(),
+  },
+  store: {
+    env: 'LORIKEET_STORE',
+    flag: '--store',
+    help: 'where published adapters are: a folder, s3://bucket/prefix (AWS_* say how) or memory: (default: store in LORIKEET_HOME)',
+    schema: storePlace.optional(),
+  },
+  s3PathStyle: {
+    env: 'LORIKEET_S3_PATH_STYLE',
+    help: '1: the bucket is in the path, not in the host name, as most services but AWS want it',
+    schema: yes.default(false),
+  },
+  s3Checksums: {
+    env: 'LORIKEET_S3_CHECKSUMS',
+    help: 'when_supported, or when_required for services that refuse CRC32 (default: when_supported)',
+    schema: z
+      .enum(['when_supported', 'when_required'], 'must be when_supported or when_required')
+      .default('when_supported'),
+  },
+  host: {
+    env: 'HOST',
+    flag: '--host',
+    help: 'address to listen on (default: 127.0.0.1)',
+    schema: text.default('127.0.0.1'),
+  },
+  port: {
+    env: 'PORT',
+    flag: '--port',
+    help: 'port to listen on (default: 8080); as a flag 0 lets the system choose',
+    schema: integer(0, 65_535, 1).default(8080),
+  },
+  allowedHosts: {
+    env: 'LORIKEET_ALLOWED_HOSTS',
+    flag: '--allowed-hosts',
+    help: 'names, comma separated, that requests may be addressed to beside localhost, --host and addresses',
+    schema: nameList.default([]),
+  },
+  basePath: {
+    env: 'LORIKEET_BASE_PATH',
+    flag: '--base-path',
+    help: 'prefix that a gateway leaves on paths, such as /openai; routes answer with and without it',
+    schema: z
+      .string()
+      .regex(/^(\/[A-Za-z0-9._-]+)+$/, 'must be a path such as /openai')
+      .optional(),
+  },
+  keys: {
+    env: 'LORIKEET_KEYS',
+    flag: '--keys',
+    help: 'file of tenants and API keys (default: LORIKEET_HOME/keys.json where it exists)',
+    schema: folder.optional(),
+  },
+  keysJson: {
+    env: 'LORIKEET_KEYS_JSON',
+    help: 'the text of a keys file, where there is no file system for one; holds until the server ends',
+    schema: z.string().optional(),
+    isSecret: true,
+  },
+  keyPepper: {
+    env: 'LORIKEET_KEY_PEPPER',
+    help: 'secret that keys are hashed with beside themselves; keys made with another are invalid',
+    schema: text.optional(),
+    isSecret: true,
+  },
+  allowOpen: {
+    env: 'LORIKEET_ALLOW_OPEN',
+    help: '1: without a keys file, serve whoever reaches --host even where that is not loopback',
+    schema: yes.default(false),
+  },
+  weights: {
+    env: 'LORIKEET_WEIGHTS',
+    flag: '--weights',
+    help: 'int8, nf4 (least memory, slow) or f32 (exact reference) (default: int8)',
+    schema: z.enum(['int8', 'nf4', 'f32'], 'must be int8, nf4 or f32').default('int8'),
+  },
+  slots: {
+    env: 'LORIKEET_SLOTS',
+    flag: '--slots',
+    help: 'sequences that run at once (default: 32)',
+    schema: integer(1, 1024).default(32),
+  },
+  maxSeq: {
+    env: 'LORIKEET_MAX_SEQ',
+    flag: '--max-seq',
+    help: "tokens of the longest sequence (default: the smaller of the model's and 2048)",
+    schema: integer(16, 1_048_576).optional(),
+  },
+  maxWaiting: {
+    env: 'LORIKEET_MAX_WAITING',
+    flag: '--max-waiting',
+    help: 'requests that wait for a slot before one is refused (default: 256)',
+    schema: integer(1, 100_000).default(256),
+  },
+  maxWaitingPerTenant: {
+    env: 'LORIKEET_MAX_WAITING_PER_TENANT',
+    flag: '--max-waiting-per-tenant',
+    help: 'the same for one tenant (default: with a keys file half of --max-waiting, else all)',
+    schema: integer(1, 100_000).optional(),
+  },
+  prefillChunk: {
+    env: 'LORIKEET_PREFILL_CHUNK',
+    flag: '--prefill-chunk',
+    help: 'prompt tokens of one step; fewer keep running streams smooth (default: 256)',
+    schema: integer(16, 8192).default(256),
+  },
+  threads: {
+    env: 'LORIKEET_THREADS',
+    flag: '--threads',
+    help: "the engine's threads (default: one for each core)",
+    schema: integer(1, 1024).optional(),
+  },
+  adapterCacheBytes: {
+    env: 'LORIKEET_ADAPTER_CACHE',
+    flag: '--adapter-cache',
+    help: 'memory for loaded adapters, such as 512M or 2GiB (default: 1GiB)',
+    schema: byteSize.default(2 ** 30),
+  },
+  aliasPollMs: {
+    env: 'LORIKEET_ALIAS_POLL_MS',
+    help: 'how old an alias may be, in milliseconds: from then on every server sees one that moved (default: 2000)',
+    schema: integer(100, 3_600_000).default(2000),
+  },
+  loadableAdapters: {
+    env: 'LORIKEET_LOADABLE_ADAPTERS',
+    flag: '--loadable-adapters',
+    help: 'folder below which admin keys may load adapters by path, as with vLLM (default: none may)',
+    schema: folder.optional(),
+  },
+  preload: {
+    env: 'LORIKEET_PRELOAD',
+    flag: '--preload',
+    help: 'adapters, comma separated, to load at the start and to evict last: NAME, or TENANT/NAME',
+    schema: nameList.default([]),
+  },
+  adapterDiskBytes: {
+    env: 'LORIKEET_ADAPTER_DISK',
+    flag: '--adapter-disk',
+    help: "disk for a store's adapters, below LORIKEET_HOME/cache (default: 10GiB)",
+    schema: byteSize.default(10 * 2 ** 30),
+  },
+  training: {
+    env: 'LORIKEET_TRAINING',
+    flag: '--training',
+    help: 'fine-tuning jobs that train at once beside the engine; 0: jobs wait for another server (default: 1)',
+    schema: integer(0, 64).default(1),
+  },
+  trainThreads: {
+    env: 'LORIKEET_TRAIN_THREADS',
+    flag: '--train-threads',
+    help: "a job's threads (default: half of the cores)",
+    schema: integer(1, 1024).optional(),
+  },
+  maxJobs: {
+    env: 'LORIKEET_MAX_JOBS',
+    help: "a tenant's fine-tuning jobs that are not over (default: 20)",
+    schema: integer(1, 10_000).default(20),
+  },
+  maxFiles: {
+    env: 'LORIKEET_MAX_FILES',
+    help: "a tenant's uploaded files (default: 1000)",
+    schema: integer(1, 100_000).default(1000),
+  },
+  maxFileBytes: {
+    env: 'LORIKEET_MAX_FILE',
+    help: 'the largest upload, such as 512M or 2GiB (default: 512MiB)',
+    schema: byteSize.default(512 * 2 ** 20),
+  },
+  adapterSlots: {
+    env: 'LORIKEET_ADAPTER_SLOTS',
+    flag: '--adapter-slots',
+    help: 'distinct adapters that run at once (default: as many as sequences)',
+    schema: integer(1, 1024).optional(),
+  },
+  home: {
+    env: 'LORIKEET_HOME',
+    help: 'folder of models/, adapters/, store/, cache/ and jobs/ (default: lorikeet in the XDG data folder)',
+    schema: folder,
+  },
+  logLevel: {
+    env: 'LOG_LEVEL',
+    help: 'silent, fatal, error, warn, info, debug or trace (default: warn)',
+    schema: z
+      .enum(['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'], 'is no log level')
+      .default('warn'),
+  },
+  hfHome: { env: 'HF_HOME', help: "the hub's cache folder", schema: folder },
+  hfToken: {
+    env: 'HF_TOKEN',
+    help: 'token for the hub',
+    schema: text.optional(),
+    isSecret: true,
+  },
+  hfEndpoint: {
+    env: 'HF_ENDPOINT',
+    help: "the hub's address (default: https://huggingface.co)",
+    schema: z.url({ protocol: /^https?$/, error: 'must be an http or https URL' }).optional(),
+  },
+  hfOffline: {
+    env: 'HF_HUB_OFFLINE',
+    help: '1: never ask the hub',
+    schema: yes.default(false),
+  },
+  metricsOpen: {
+    env: 'LORIKEET_METRICS_OPEN',
+    help: '1: /metrics, which names tenants and adapters, is shown without an admin key',
+    schema: yes.default(false),
+  },
+  // Whether OpenTelemetry is loaded; it reads these and all other OTEL_* variables itself.
+  otlpEndpoint: {
+    env: 'OTEL_EXPORTER_OTLP_ENDPOINT',
+    help: "the collector that traces and metrics are sent to; all other OTEL_* variables are OpenTelemetry's own",
+    schema: otlpUrl,
+    isSecret: true,
+  },
+  otlpTracesEndpoint: {
+    env: 'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT',
+    help: 'the same for traces',
+    schema: otlpUrl,
+    isSecret: true,
+  },
+  otlpMetricsEndpoint: {
+    env: 'OTEL_EXPORTER_OTLP_METRICS_ENDPOINT',
+    help: 'the same for metrics',
+    schema: otlpUrl,
+    isSecret: true,
+  },
+  otlpProtocol: {
+    env: 'OTEL_EXPORTER_OTLP_PROTOCOL',
+    help: 'http/protobuf, the only one',
+    schema: z.literal('http/protobuf', 'must be http/protobuf').optional(),
+  },
+  tracesExporter: {
+    env: 'OTEL_TRACES_EXPORTER',
+    help: 'otlp or none (default: otlp where an endpoint is set)',
+    schema: otlpOrNone,
+  },
+  metricsExporter: {
+    env: 'OTEL_METRICS_EXPORTER',
+    help: 'otlp or none (default: otlp where an endpoint is set); /metrics is always there',
+    schema: otlpOrNone,
+  },
+  otelDisabled: {
+    env: 'OTEL_SDK_DISABLED',
+    help: 'true: nothing is sent to a collector',
+    schema: yes.default(false),
+  },
+} as const satisfies Record<string, Setting>;
