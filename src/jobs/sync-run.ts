@@ -1,8 +1,8 @@
 // A run's newest checkpoint in a store, so that another machine can go on with it. One save is a set of objects under
 // names of its own and, last, the one object that leads to them: a save that was cut off leads to nothing, and whatever
 // is not byte for byte what was saved counts as absent. Knows no jobs and nothing of what is inside the files.
-import { createHash, randomUUID } from 'node:crypto';
-import { mkdir, mkdtemp, open, readdir, rename, rm } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { mapBounded } from '../../adapters/repository/bounded.ts';
@@ -14,10 +14,9 @@ import {
   StoreError,
 } from '../../adapters/store/store.ts';
 import type { RunArchive } from './runner.ts';
-import { hashFile, stageRun } from './stage-run.ts';
+import { stageRun } from './stage-run.ts';
+import { describeFiles, fetchFile, storedFileSchema } from './stored-files.ts';
 
-/** As of a checkpoint's file: two levels, no way out of the folder. */
-const FILE_NAME = /^(?:[\w-][\w.-]*\/){0,2}[\w-][\w.-]*$/;
 /** A run leaves a dozen files. */
 const MAX_FILES = 100;
 const MAX_INDEX_BYTES = 64 * 1024;
@@ -30,19 +29,10 @@ const indexSchema = z.object({
   step: z.int().min(0),
   /** The folder of this save's objects. */
   save: z.uuid(),
-  files: z
-    .array(
-      z.object({
-        name: z.string().regex(FILE_NAME),
-        sha256: z.string().regex(/^[0-9a-f]{64}$/),
-        byteSize: z.int().min(0),
-      }),
-    )
-    .max(MAX_FILES),
+  files: z.array(storedFileSchema).max(MAX_FILES),
 });
 
 type RunIndex = z.infer<typeof indexSchema>;
-type ArchivedFile = RunIndex['files'][number];
 
 interface FoundIndex {
   readonly value: RunIndex | undefined;
@@ -87,7 +77,9 @@ class StoredRun implements RunArchive {
     const building = await mkdtemp(`${runDir}.restoring-`);
     try {
       for (const file of index.files) {
-        if (!(await this.#fetch(index.save, file, building, call))) return false;
+        const key = this.#keyOf(index.save, file.name);
+        const target = path.join(building, file.name);
+        if (!(await fetchFile(this.#store, key, { file, target, call }))) return false;
       }
       await rm(runDir, { recursive: true, force: true });
       await rename(building, runDir);
@@ -139,31 +131,6 @@ class StoredRun implements RunArchive {
     const bytes = await collect(object.body, MAX_INDEX_BYTES);
     return { value: parseIndex(bytes), etag: object.etag };
   }
-
-  /** Whether the object is what was saved. */
-  async #fetch(
-    save: string,
-    { name, sha256, byteSize }: ArchivedFile,
-    dir: string,
-    call: StoreCall,
-  ): Promise<boolean> {
-    const object = await this.#store.get(this.#keyOf(save, name), call);
-    if (object?.byteSize !== byteSize) return false;
-    const target = path.join(dir, name);
-    await mkdir(path.dirname(target), { recursive: true });
-    const file = await open(target, 'w');
-    const hash = createHash('sha256');
-    try {
-      for await (const chunk of object.body) {
-        hash.update(chunk);
-        await file.writeFile(chunk);
-      }
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    return hash.digest('hex') === sha256;
-  }
 }
 
 /** One that is damaged leads nowhere, so that any is newer. */
@@ -177,12 +144,4 @@ function parseIndex(bytes: Uint8Array | undefined): RunIndex | undefined {
   } catch {
     return undefined;
   }
-}
-
-async function describeFiles(dir: string): Promise<ArchivedFile[]> {
-  const entries = await readdir(dir, { recursive: true, withFileTypes: true });
-  const files = entries
-    .filter((entry) => entry.isFile())
-    .map((entry) => path.relative(dir, path.join(entry.parentPath, entry.name)));
-  return mapBounded(files, async (name) => ({ name, ...(await hashFile(path.join(dir, name))) }));
 }

@@ -1,0 +1,52 @@
+// Local files as objects: what they are, and back again, byte for byte or not at all. Knows no jobs and no runs.
+import { createHash } from 'node:crypto';
+import { mkdir, open, readdir } from 'node:fs/promises';
+import path from 'node:path';
+import { z } from 'zod';
+import { mapBounded } from '../../adapters/repository/bounded.ts';
+import type { ObjectStore, StoreCall } from '../../adapters/store/store.ts';
+import { hashFile } from './stage-run.ts';
+
+/** As of a checkpoint's file: two levels, no way out of the folder. */
+const FILE_NAME = /^(?:[\w-][\w.-]*\/){0,2}[\w-][\w.-]*$/;
+
+export const storedFileSchema = z.object({
+  /** Within its folder. */
+  name: z.string().regex(FILE_NAME),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  byteSize: z.int().min(0),
+});
+
+export type StoredFile = z.infer<typeof storedFileSchema>;
+
+/** All of a folder. */
+export async function describeFiles(dir: string): Promise<StoredFile[]> {
+  const entries = await readdir(dir, { recursive: true, withFileTypes: true });
+  const files = entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => path.relative(dir, path.join(entry.parentPath, entry.name)));
+  return mapBounded(files, async (name) => ({ name, ...(await hashFile(path.join(dir, name))) }));
+}
+
+/** Writes the object to a file, whose folder it makes. @returns whether the object is there and is what was put */
+export async function fetchFile(
+  store: ObjectStore,
+  key: string,
+  { file, target, call }: { file: StoredFile; target: string; call: StoreCall },
+): Promise<boolean> {
+  const object = await store.get(key, call);
+  if (object?.byteSize !== file.byteSize) return false;
+  await mkdir(path.dirname(target), { recursive: true });
+  const output = await open(target, 'w');
+  const hash = createHash('sha256');
+  try {
+    for await (const chunk of object.body) {
+      hash.update(chunk);
+      await output.writeFile(chunk);
+    }
+    await output.sync();
+  } finally {
+    await output.close();
+  }
+  return hash.digest('hex') === file.sha256;
+}
