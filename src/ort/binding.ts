@@ -2,8 +2,10 @@
 // tensor away from native code; knows nothing of what the graph computes.
 import { assert } from '../assert.ts';
 import { Handle, releaseWhenForgotten } from './handle.ts';
+import { hasDeviceMemory } from './providers.ts';
 import { RunOptions } from './run-options.ts';
 import { ortCall, ortCallAsync, ortGet, ortVoid } from './runtime.ts';
+import type { Session } from './session.ts';
 import type { OrtTensor } from './tensor.ts';
 import { checkAgainst, type ValueInfo } from './value-info.ts';
 
@@ -19,13 +21,15 @@ export class Binding {
   readonly #handle: Handle;
   readonly #inputs: ReadonlyMap<string, ValueInfo>;
   readonly #outputs: ReadonlyMap<string, ValueInfo>;
+  readonly #isOnDevice: boolean;
   readonly #boundInputs = new Map<string, unknown>();
   readonly #boundOutputs = new Map<string, unknown>();
   #isRunning = false;
 
   /** For `Session.createBinding`. */
-  constructor(session: Handle, inputs: readonly ValueInfo[], outputs: readonly ValueInfo[]) {
+  constructor({ handle: session, provider, inputs, outputs }: Session) {
     this.#session = session;
+    this.#isOnDevice = hasDeviceMemory(provider);
     this.#inputs = new Map(inputs.map((info) => [info.name, info]));
     this.#outputs = new Map(outputs.map((info) => [info.name, info]));
     this.#handle = new Handle('binding', ortGet('CreateIoBinding', session.pointer), {
@@ -52,14 +56,24 @@ export class Binding {
     this.#boundOutputs.set(name, tensor.memoryOwner);
   }
 
+  /** Whether runs read a bound tensor where it is, not as it was when it was bound. */
+  readsInPlace(tensor: OrtTensor): boolean {
+    return tensor.isOnDevice || !this.#isOnDevice;
+  }
+
   #bind(call: 'BindInput' | 'BindOutput', info: ValueInfo, tensor: OrtTensor): void {
     const pointer = this.#idlePointer();
     checkAgainst(info, tensor);
     ortCall(call, pointer, info.name, tensor.pointer);
   }
 
-  /** Runs on a thread of the pool; the event loop stays free. Rejects with `OrtError`. */
+  /**
+   * Runs on a thread of the pool; the event loop stays free. Rejects with `OrtError`. On a device's provider it
+   * runs on this thread: copies to the device and frees of its memory, which begin on this thread, are not to meet
+   * a run, and what all sessions of the device share has no lock (WebGPU).
+   */
   async run(options?: RunOptions): Promise<void> {
+    if (this.#isOnDevice) return this.runSync(options);
     const run = this.#start(options);
     try {
       await ortCallAsync('RunWithBinding', ...run.pointers);

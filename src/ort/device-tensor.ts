@@ -1,20 +1,29 @@
-// Tensors in a device's memory, by the allocator of a session. Knows the names that providers give their memory.
+// Tensors in a device's memory, by the allocator of a session.
 import { assert } from '../assert.ts';
+import type { Provider } from '../provider.ts';
 import { Handle, releaseWhenForgotten } from './handle.ts';
+import { NATIVE_PROVIDERS } from './providers.ts';
 import { ortGet, ortVoid } from './runtime.ts';
-import type { Provider, Session } from './session.ts';
-import { checkShape, dimsOf, OrtTensor, type OrtType, typeCode } from './tensor.ts';
+import type { Session } from './session.ts';
+import {
+  bytesOf,
+  checkShape,
+  dimsOf,
+  type OrtTensor,
+  type OrtType,
+  tensorOver,
+  typeCode,
+} from './tensor.ts';
 
-/** Provider → its memory's name for `CreateMemoryInfo`. */
-const MEMORY_NAMES: Partial<Record<Provider, string>> = { webgpu: 'WebGPU_Buf', cuda: 'Cuda' };
 /** `OrtAllocatorType` and `OrtMemType`. */
 const DEVICE_ALLOCATOR = 0;
 const DEFAULT_MEMORY = 0;
 
 /**
  * A tensor that stays on the session's device, e.g. a cache that is input and output of every run. Its content is
- * undefined at first; it has no `data` and no `view`. The session's native memory lives until the collector has
- * found the last of its device tensors. Asserts that the session's provider is a device.
+ * undefined at first; it has no `data`, and its views begin at its first element. Its memory is freed when the
+ * collector has found that nobody refers to it, views and bindings included, or by `releaseMemory`. Asserts that the
+ * session's provider is a device.
  */
 export function deviceTensor<T extends OrtType>(
   session: Session,
@@ -22,25 +31,37 @@ export function deviceTensor<T extends OrtType>(
   shape: readonly number[],
 ): OrtTensor<T> {
   checkShape(shape);
-  const memoryName = MEMORY_NAMES[session.provider];
-  assert(memoryName, `device tensor: the provider ${session.provider} has no device memory`);
-  const info = ortGet('CreateMemoryInfo', memoryName, DEVICE_ALLOCATOR, 0, DEFAULT_MEMORY);
+  const info = memoryInfo(session.provider);
+  const allocator = new Handle(
+    'device allocator',
+    ortGet('CreateAllocator', session.handle.pointer, info),
+    { free: (pointer) => ortVoid('ReleaseAllocator', pointer), parents: [session.handle] },
+  );
   try {
-    const allocator = new Handle(
-      'device allocator',
-      ortGet('CreateAllocator', session.handle.pointer, info),
-      { free: (pointer) => ortVoid('ReleaseAllocator', pointer), parents: [session.handle] },
-    );
-    // A bound tensor is freed by its last binding, through the allocator: only the collector knows when.
-    const owner = {};
-    releaseWhenForgotten(owner, allocator);
     const args = [allocator.pointer, dimsOf(shape), shape.length, typeCode(type)];
-    const handle = new Handle('device tensor', ortGet('CreateTensorAsOrtValue', ...args), {
+    const handle = new Handle('device memory', ortGet('CreateTensorAsOrtValue', ...args), {
       free: (pointer) => ortVoid('ReleaseValue', pointer),
-      kept: owner,
+      parents: [allocator],
     });
-    return new OrtTensor({ type, shape: [...shape] }, handle);
+    const owner = {}; // whoever may touch the memory refers to it
+    releaseWhenForgotten(owner, handle);
+    const address = ortGet('GetTensorMutableData', handle.pointer);
+    const memory = { owner, address, byteLength: bytesOf(type, shape), device: { info, handle } };
+    return tensorOver(type, shape, { memory, byteOffset: 0 });
   } finally {
-    ortVoid('ReleaseMemoryInfo', info);
+    allocator.release(); // the memory holds it
   }
+}
+
+const infos = new Map<Provider, bigint>();
+
+/** `OrtMemoryInfo *` of a provider's memory. */
+function memoryInfo(provider: Provider): bigint {
+  const { memoryName } = NATIVE_PROVIDERS[provider];
+  assert(memoryName, `device tensor: the provider ${provider} has no device memory`);
+  const info =
+    infos.get(provider) ??
+    ortGet('CreateMemoryInfo', memoryName, DEVICE_ALLOCATOR, 0, DEFAULT_MEMORY);
+  infos.set(provider, info);
+  return info;
 }

@@ -1,17 +1,19 @@
 // Sessions: a graph made ready to run, with weights that several sessions may share. Knows providers and
 // options; runs happen through bindings.
 import { assert } from '../assert.ts';
+import type { Provider } from '../provider.ts';
 import { Binding } from './binding.ts';
 import type { CValue } from './ffi.ts';
 import { Handle, releaseWhenForgotten } from './handle.ts';
+import { hasDeviceMemory, NATIVE_PROVIDERS } from './providers.ts';
 import { ortCall, ortCallAsync, ortEnv, ortGet, ortVoid } from './runtime.ts';
 import type { OrtTensor } from './tensor.ts';
 import { readValueInfos, type ValueInfo } from './value-info.ts';
 
 /** `GraphOptimizationLevel` */
 const OPTIMIZATION_LEVELS = { none: 0, basic: 1, all: 99 } as const;
-
-export type Provider = 'cpu' | 'webgpu' | 'cuda';
+/** `OrtLoggingLevel` */
+const LOG_FATAL = 4;
 
 export interface SessionOptions {
   /** Default `cpu`. */
@@ -34,6 +36,8 @@ export interface SessionOptions {
    * what the largest takes, not to what all take together. Default: an arena for each session.
    */
   sharesArena?: boolean;
+  /** Leaves faults to the caller, who expects some, and prints none. */
+  isQuiet?: boolean;
   /** Entries of onnxruntime_session_options_config_keys.h. */
   config?: Readonly<Record<string, string>>;
 }
@@ -88,7 +92,7 @@ export class Session {
   }
 
   createBinding(): Binding {
-    return new Binding(this.handle, this.inputs, this.outputs);
+    return new Binding(this);
   }
 
   /**
@@ -104,8 +108,9 @@ export class Session {
 }
 
 /**
- * Loads a model: serialized bytes, or a file's path (external data lies beside the file). Runs off the event loop.
- * Throws `OrtError` where ONNX Runtime refuses the model.
+ * Loads a model: serialized bytes, or a file's path (external data lies beside the file). Runs off the event loop,
+ * but on a device's provider: what a device does is begun by one thread.
+ * Throws `OrtError` where ONNX Runtime refuses the model, or the provider cannot be had.
  */
 export async function createSession(
   model: Uint8Array | string,
@@ -127,12 +132,14 @@ export async function createSession(
     const source: CValue[] = typeof model === 'string' ? [model] : [model, model.byteLength];
     const containers = shared.map((handle) => handle.pointer);
     const args = [ortEnv(), ...source, settings.pointer, ...containers, cell];
-    await ortCallAsync(creator(model, prepacked), ...args);
+    const { provider = 'cpu' } = options;
+    if (hasDeviceMemory(provider)) ortCall(creator(model, prepacked), ...args);
+    else await ortCallAsync(creator(model, prepacked), ...args);
     const handle = new Handle('session', cell[0]!, {
       free: (pointer) => ortVoid('ReleaseSession', pointer),
       parents,
     });
-    return new Session(handle, options.provider ?? 'cpu');
+    return new Session(handle, provider);
   } finally {
     settings.release();
   }
@@ -156,10 +163,8 @@ function applyOptions(pointer: bigint, options: SessionOptions): void {
     ortCall('AddSessionConfigEntry', pointer, key, value);
   }
   if (options.initializers?.size) addInitializers(pointer, options.initializers);
-  if (provider === 'webgpu') {
-    ortCall('SessionOptionsAppendExecutionProvider', pointer, 'WebGPU', null, null, 0);
-  }
-  if (provider === 'cuda') appendCuda(pointer);
+  if (options.isQuiet) ortCall('SetSessionLogSeverityLevel', pointer, LOG_FATAL);
+  NATIVE_PROVIDERS[provider].append(pointer);
 }
 
 let hasSharedArena = false;
@@ -189,14 +194,5 @@ function addInitializers(pointer: bigint, initializers: ReadonlyMap<string, OrtT
   ortCall('AddExternalInitializers', pointer, names, values, names.length);
   for (const [name, tensor] of initializers) {
     ortCall('AddInitializer', pointer, name, tensor.pointer);
-  }
-}
-
-function appendCuda(pointer: bigint): void {
-  const cuda = ortGet('CreateCUDAProviderOptions');
-  try {
-    ortCall('SessionOptionsAppendExecutionProvider_CUDA_V2', pointer, cuda);
-  } finally {
-    ortVoid('ReleaseCUDAProviderOptions', cuda);
   }
 }

@@ -40,7 +40,7 @@ export function typeOfCode(code: number): OrtType | undefined {
   return (Object.keys(TYPES) as OrtType[]).find((type) => TYPES[type].code === code);
 }
 
-function bytesOf(type: OrtType, shape: readonly number[]): number {
+export function bytesOf(type: OrtType, shape: readonly number[]): number {
   return elementCount(shape) * TYPES[type].array.BYTES_PER_ELEMENT;
 }
 
@@ -51,6 +51,15 @@ export interface Memory {
   readonly byteLength: number;
   /** The memory itself where JavaScript may read and write it. */
   readonly buffer?: ArrayBuffer;
+  readonly device?: DeviceMemory;
+}
+
+/** A device's memory: its address may be a handle (a WGPUBuffer), to which nothing can be added. */
+export interface DeviceMemory {
+  /** `OrtMemoryInfo *`, alive as long as the process. */
+  readonly info: bigint;
+  /** Held by its owner and by the tensors over it. */
+  readonly handle: Handle;
 }
 
 /**
@@ -61,20 +70,20 @@ export class OrtTensor<T extends OrtType = OrtType> {
   readonly type: T;
   readonly shape: readonly number[];
   readonly #handle: Handle;
-  readonly #memory: Memory | undefined;
+  readonly #memory: Memory;
   readonly #byteOffset: number;
 
-  /** For the tensor makers of this folder. `memory` is undefined for a device's tensor. */
+  /** For the tensor makers of this folder. */
   constructor(
     info: { type: T; shape: readonly number[] },
     handle: Handle,
-    place?: { memory: Memory; byteOffset: number },
+    place: { memory: Memory; byteOffset: number },
   ) {
     this.type = info.type;
     this.shape = info.shape;
     this.#handle = handle;
-    this.#memory = place?.memory;
-    this.#byteOffset = place?.byteOffset ?? 0;
+    this.#memory = place.memory;
+    this.#byteOffset = place.byteOffset;
     releaseWhenForgotten(this, handle);
   }
 
@@ -94,19 +103,25 @@ export class OrtTensor<T extends OrtType = OrtType> {
     return this.#handle.kept;
   }
 
+  get isOnDevice(): boolean {
+    return this.#memory.device !== undefined;
+  }
+
   /** The elements, in place. Asserts that the tensor is in memory that JavaScript can reach. */
   get data(): TensorData[T] {
     assert(this.#handle.pointer, 'a tensor has a pointer');
-    assert(this.#memory?.buffer, 'data: the tensor is on a device or in a mapped file');
+    assert(this.#memory.buffer, 'data: the tensor is on a device or in a mapped file');
     const { array } = TYPES[this.type];
     const count = elementCount(this.shape);
     return new array(this.#memory.buffer, this.#byteOffset, count) as TensorData[T];
   }
 
-  /** A tensor over a part of the same memory, from the element `elementOffset` on. */
+  /**
+   * A tensor over a part of the same memory, from the element `elementOffset` on; on a device from its first element
+   * only.
+   */
   view(shape: readonly number[], elementOffset = 0): OrtTensor<T> {
     assert(this.#handle.pointer, 'a tensor has a pointer');
-    assert(this.#memory, 'view: the tensor is on a device');
     assert(
       Number.isSafeInteger(elementOffset) && elementOffset >= 0,
       `view: element offset ${elementOffset}`,
@@ -123,6 +138,15 @@ export class OrtTensor<T extends OrtType = OrtType> {
   /** Ends the use of the tensor; a second time does nothing. */
   release(): void {
     this.#handle.release();
+  }
+
+  /**
+   * Releases it, and a device's memory as soon as all tensors over it are released, where the collector would find
+   * out late. No binding may have one of them bound.
+   */
+  releaseMemory(): void {
+    this.release();
+    this.#memory.device?.handle.release();
   }
 
   [Symbol.dispose](): void {
@@ -166,16 +190,19 @@ export function tensorOver<T extends OrtType>(
   const byteLength = bytesOf(type, shape);
   const isInside = byteOffset >= 0 && byteOffset + byteLength <= memory.byteLength;
   assert(isInside, `tensor: ${byteLength} bytes at ${byteOffset} leave ${memory.byteLength} bytes`);
+  const { device } = memory;
+  assert(!device || byteOffset === 0, 'tensor: a view on a device begins where its memory does');
   const isAligned = byteOffset % TYPES[type].array.BYTES_PER_ELEMENT === 0;
   assert(isAligned, `tensor: ${type} at byte ${byteOffset} is not aligned`);
   const pointer = ortGet(
     'CreateTensorWithDataAsOrtValue',
-    cpuMemoryInfo(),
+    device?.info ?? cpuMemoryInfo(),
     ...[memory.address + BigInt(byteOffset), byteLength],
     ...[dimsOf(shape), shape.length, typeCode(type)],
   );
   const handle = new Handle('tensor', pointer, {
     free: (value) => ortVoid('ReleaseValue', value),
+    parents: device ? [device.handle] : [],
     kept: memory.owner,
   });
   return new OrtTensor({ type, shape: [...shape] }, handle, place);
