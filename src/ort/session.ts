@@ -116,6 +116,38 @@ export async function createSession(
   model: Uint8Array | string,
   options: SessionOptions = {},
 ): Promise<Session> {
+  if (hasDeviceMemory(options.provider ?? 'cpu')) return createSessionSync(model, options);
+  const creation = beginSession(model, options);
+  try {
+    await ortCallAsync(...creation.call);
+    return creation.session();
+  } finally {
+    creation.end();
+  }
+}
+
+/** The same, on this thread. Throws `OrtError`. */
+export function createSessionSync(
+  model: Uint8Array | string,
+  options: SessionOptions = {},
+): Session {
+  const creation = beginSession(model, options);
+  try {
+    ortCall(...creation.call);
+    return creation.session();
+  } finally {
+    creation.end();
+  }
+}
+
+interface SessionCreation {
+  readonly call: [ReturnType<typeof creator>, ...CValue[]];
+  /** After the call. */
+  session(): Session;
+  end(): void;
+}
+
+function beginSession(model: Uint8Array | string, options: SessionOptions): SessionCreation {
   const { prepacked, initializers } = options;
   const shared = prepacked ? [prepacked.handle] : [];
   // ONNX Runtime keeps the pointers of the initializers' OrtValues, not only of their memory.
@@ -126,22 +158,27 @@ export async function createSession(
     parents,
     kept: model,
   });
+  const cell = new BigUint64Array(new ArrayBuffer(8));
+  const end = () => settings.release();
   try {
     applyOptions(settings.pointer, options);
-    const cell = new BigUint64Array(new ArrayBuffer(8));
     const source: CValue[] = typeof model === 'string' ? [model] : [model, model.byteLength];
     const containers = shared.map((handle) => handle.pointer);
-    const args = [ortEnv(), ...source, settings.pointer, ...containers, cell];
-    const { provider = 'cpu' } = options;
-    if (hasDeviceMemory(provider)) ortCall(creator(model, prepacked), ...args);
-    else await ortCallAsync(creator(model, prepacked), ...args);
-    const handle = new Handle('session', cell[0]!, {
-      free: (pointer) => ortVoid('ReleaseSession', pointer),
-      parents,
-    });
-    return new Session(handle, provider);
-  } finally {
-    settings.release();
+    return {
+      call: [
+        creator(model, prepacked),
+        ...[ortEnv(), ...source, settings.pointer, ...containers, cell],
+      ],
+      session() {
+        const free = (pointer: bigint) => ortVoid('ReleaseSession', pointer);
+        const handle = new Handle('session', cell[0]!, { free, parents });
+        return new Session(handle, options.provider ?? 'cpu');
+      },
+      end,
+    };
+  } catch (error) {
+    end();
+    throw error;
   }
 }
 
