@@ -29,7 +29,7 @@ export interface MergeRequest {
   readonly dtype: string | undefined;
 }
 
-/** Into which folder a run that has a name publishes its adapter; absent: into the store. */
+/** Into which folder a run that has a name publishes its adapter; absent: as its job says, else into the store. */
 export interface Publishing {
   readonly adaptersDir: string | undefined;
 }
@@ -42,18 +42,20 @@ export interface GateSettings {
   readonly maxForgetting?: number | undefined;
 }
 
-/** False or absent: the adapter is measured all the same, and what it does not pass is warned of. */
+/** Absent: as the job says. False: the adapter is measured all the same, and what it does not pass is warned of. */
 interface Gated {
   readonly gate?: GateSettings | false;
 }
 
 /** The evaluation card of an adapter that is there. */
 export interface EvalRequest {
-  readonly model: string;
+  /** Folder or name; absent: the one that is served by default. */
+  readonly model: string | undefined;
   /** A PEFT folder, or a published adapter: `name`, `name@version` or `name:alias`. */
   readonly adapter: string;
-  /** Whose published adapter. */
+  /** Whose published adapter, and where. */
   readonly tenant: string;
+  readonly store: string | undefined;
   /** JSONL rows that it has not learned from; absent: it is measured without. */
   readonly data: string | undefined;
   readonly gate: GateSettings;
@@ -124,6 +126,8 @@ export interface GateVerdict {
   readonly gate: string;
   readonly passed: boolean;
   readonly value: number;
+  /** How the value has to stand to the limit. */
+  readonly relation: '<' | '<=' | '>';
   readonly limit: number;
 }
 

@@ -91,6 +91,10 @@ const jobSchema = z.strictObject({
     .regex(NAME_PATTERN, 'must be 1 to 63 of A-Z a-z 0-9 . _ -')
     .refine((name) => !RESERVED_NAMES.has(name), 'means something else as a model')
     .optional(),
+  /** A folder to publish a named adapter into, instead of the store. */
+  adapters: text.optional(),
+  /** Whether an adapter that does not pass its gates fails the run; else it is warned of. */
+  gate: z.boolean().default(false),
   /** Keep block inputs only and compute the rest again for the gradient: less memory, a third more time. */
   recompute: z.boolean().default(true),
   /** Decoder blocks per graph. */
@@ -139,11 +143,15 @@ function contradictions(job: TrainJob): string[] {
       if (job[key] !== undefined) faults.push(`${key}: needs validation or validationSplit`);
     }
   }
+  if (job.adapters !== undefined && job.name === undefined) {
+    faults.push('adapters: only an adapter with a name is published');
+  }
   if (job.method === 'full') {
     for (const key of ADAPTER_KEYS) {
       if (job[key] !== undefined) faults.push(`${key}: has no meaning where method is full`);
     }
     if (job.dropout > 0) faults.push('dropout: acts on adapters only, method is full');
+    if (job.gate) faults.push('gate: measures adapters, method is full');
     if (job.name !== undefined) faults.push('name: a full model is no adapter to publish');
   }
   return faults;

@@ -1,6 +1,6 @@
 // What a job says about its adapter → the `adapter_config.json` of peft that means it → rank and scaling per module.
 // The way through peft's file makes training and serving read the same settings with the same code.
-import { readAdapterFiles } from '../adapters/files.ts';
+import { type AdapterFiles, readAdapterFiles } from '../adapters/files.ts';
 import { parseAdapter } from '../adapters/peft.ts';
 import { parseAdapterConfig } from '../adapters/peft-config.ts';
 import { ConfigError, ServeError } from '../src/errors.ts';
@@ -117,18 +117,41 @@ async function continueAdapter(
   try {
     const files = await readAdapterFiles(directory);
     await parseAdapter(files, model); // refuses what does not fit the model, tensor by tensor
-    const peft = readSettings(JSON.parse(Buffer.from(files.configBytes).toString('utf8')), job);
-    refuseContradictions(job, peft);
-    const init = parseSafetensors(files.weightsBytes, ADAPTER_LIMITS).tensors;
-    return { peft, lora: { modules: resolveModules(peft, model), init } };
+    const adapter = readAdapter(files, model, job.dropout);
+    refuseContradictions(job, adapter.peft);
+    return adapter;
   } catch (error) {
     if (!(error instanceof ServeError)) throw error;
     throw new ConfigError([`initAdapter: ${error.message}`]);
   }
 }
 
+/**
+ * An adapter to look at: of what the server refuses, only weights that are no numbers or too large are let through.
+ * @throws ServeError naming the field or tensor
+ */
+export async function openAdapter(
+  files: AdapterFiles,
+  model: DecoderConfig,
+): Promise<LoraSettings> {
+  await parseAdapter(files, model).catch((error) => {
+    if (!(error instanceof ServeError && error.code === 'adapter_non_finite')) throw error;
+  });
+  return readAdapter(files, model, 0).lora;
+}
+
+function readAdapter(
+  { configBytes, weightsBytes }: AdapterFiles,
+  model: DecoderConfig,
+  dropout: number,
+): AdapterPlan {
+  const peft = readSettings(JSON.parse(Buffer.from(configBytes).toString('utf8')), dropout);
+  const init = parseSafetensors(weightsBytes, ADAPTER_LIMITS).tensors;
+  return { peft, lora: { modules: resolveModules(peft, model), init } };
+}
+
 /** The file has passed `parseAdapter`: its fields have their types. */
-function readSettings(json: Partial<PeftSettings>, job: TrainJob): PeftSettings {
+function readSettings(json: Partial<PeftSettings>, dropout: number): PeftSettings {
   return {
     r: json.r!,
     lora_alpha: json.lora_alpha!,
@@ -139,7 +162,7 @@ function readSettings(json: Partial<PeftSettings>, job: TrainJob): PeftSettings 
     alpha_pattern: json.alpha_pattern ?? {},
     layers_to_transform: json.layers_to_transform ?? null,
     layers_pattern: json.layers_pattern ?? null,
-    lora_dropout: job.dropout,
+    lora_dropout: dropout,
   };
 }
 

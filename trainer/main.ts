@@ -2,21 +2,28 @@
 // messages and pauses when told to; alone it talks in text. Wires the parts together; the work is theirs.
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
+import { CONFIG_FILE, readAdapterFiles } from '../adapters/files.ts';
+import { fetchVersion } from '../adapters/repository/fetch.ts';
+import { findVersion } from '../src/cli/adapters/context.ts';
 import { chooseBase } from '../src/cli/choose-base.ts';
 import { explainStore } from '../src/cli/explain-store.ts';
 import { openRepository } from '../src/cli/open-repository.ts';
 import { EXIT, reportError } from '../src/cli/report-error.ts';
 import { type Config, type Flags, loadConfig } from '../src/config.ts';
 import { ConfigError, ServeError, UsageError } from '../src/errors.ts';
+import { cardRows, formatRows } from '../src/evaluation-card.ts';
 import { type Artifact, readArtifact } from '../src/import/artifact.ts';
 import { LOCAL_TENANT } from '../src/tenant.ts';
 import type {
+  EvalRequest,
   GateSettings,
   MergeRequest,
   TrainerMessage,
   TrainerRequest,
 } from '../src/training.ts';
+import { evaluate, type NamedAdapterFiles } from './eval-command.ts';
 import { GateError } from './evaluation/gate-error.ts';
+import { sayFailures } from './evaluation/gates.ts';
 import { executeRun } from './execute-run.ts';
 import { toFault } from './fault.ts';
 import { parseJob, type TrainJob } from './job.ts';
@@ -69,8 +76,8 @@ function fail(error: unknown): number {
 
 /** What the command line says over the environment. */
 function flagsOf(request: TrainerRequest): Flags {
-  const adapters = 'adaptersDir' in request ? request.adaptersDir : undefined;
-  return adapters === undefined ? {} : { adapters };
+  const store = 'store' in request ? request.store : undefined;
+  return store === undefined ? {} : { store };
 }
 
 function send(message: TrainerMessage): void {
@@ -95,11 +102,11 @@ async function handle(request: TrainerRequest, config: Config): Promise<void> {
     case 'merge':
       return merge(request, config);
     case 'eval':
-      throw new UsageError('eval: not yet');
+      return evaluateOne(request, config);
   }
 }
 
-function findBase(requested: string, config: Config): Promise<string> {
+function findBase(requested: string | undefined, config: Config): Promise<string> {
   const notify = (text: string) => send({ type: 'note', text });
   if (requested === '') throw new ConfigError(['model: is missing']);
   return chooseBase(requested, { config, signal: pause.signal, notify });
@@ -110,8 +117,8 @@ type StartRequest = TrainerRequest & { command: 'train' };
 type ResumeRequest = TrainerRequest & { command: 'resume' };
 
 async function startRun(request: StartRequest, config: Config): Promise<void> {
-  const { gate = false } = request;
-  const job = parseJob(readJob(request.job));
+  const asked = parseJob(readJob(request.job));
+  const job = withPlace(asked, request.adaptersDir ?? asked.adapters ?? config.adapters);
   const dir = path.resolve(request.outDir ?? defaultRunDir(job, config));
   await refuseUsedFolder(dir); // before the rows are read: that may take a while
   const artifact = readArtifact(await findBase(job.model, config));
@@ -123,23 +130,34 @@ async function startRun(request: StartRequest, config: Config): Promise<void> {
     const folder = await createRunFolder(dir, prepared.job);
     const message = 'Files validated, run planned';
     await folder.addEvent({ type: 'planned', level: 'info', message, data: { ...plan.run } });
-    await run(prepared, { artifact, folder, publisher, gate });
+    await run(prepared, { artifact, folder, publisher, gate: gateOf(request, job) });
   } finally {
     artifact.tensors.close();
   }
 }
 
-async function resumeRun({ runDir, gate = false }: ResumeRequest, config: Config): Promise<void> {
-  const { folder, job } = await openRunFolder(path.resolve(runDir));
+/** Where a named adapter goes is the run's own: it goes there, too, when it is gone on with. */
+function withPlace(job: TrainJob, adapters: string | undefined): TrainJob {
+  if (job.name === undefined || adapters === undefined) return job;
+  return { ...job, adapters };
+}
+
+async function resumeRun(request: ResumeRequest, config: Config): Promise<void> {
+  const { folder, job: own } = await openRunFolder(path.resolve(request.runDir));
+  const job = withPlace(own, request.adaptersDir ?? own.adapters);
   const artifact = readArtifact(await findBase(job.model, config));
   try {
     const prepared = await prepareRun(job, artifact);
     const publisher = await openPublisher(prepared, artifact, config);
-    await run(prepared, { artifact, folder, publisher, gate });
+    await run(prepared, { artifact, folder, publisher, gate: gateOf(request, job) });
   } finally {
     artifact.tensors.close();
     await folder.close();
   }
+}
+
+function gateOf({ gate }: StartRequest | ResumeRequest, job: TrainJob): GateSettings | false {
+  return gate ?? (job.gate ? {} : false);
 }
 
 interface RunParts {
@@ -156,7 +174,7 @@ async function openPublisher(
   config: Config,
 ): Promise<Publisher | undefined> {
   if (job.name === undefined) return undefined;
-  if (config.adapters !== undefined) return createFolderPublisher(config.adapters);
+  if (job.adapters !== undefined) return createFolderPublisher(job.adapters);
   const tenant = LOCAL_TENANT.id;
   const repository = await openRepository(config);
   await repository.readAliases(tenant, job.name).catch((error) => {
@@ -185,6 +203,9 @@ async function run(prepared: PreparedRun, parts: RunParts): Promise<void> {
     const outcome = await executeRun(prepared, { ...parts, signal: pause.signal, send: tell });
     if (outcome === 'succeeded')
       send({ type: 'result', text: closing(prepared, folder, publisher) });
+  } catch (error) {
+    if (error instanceof GateError) send({ type: 'note', text: refusal(prepared, folder) });
+    throw error;
   } finally {
     await folder.close();
   }
@@ -193,9 +214,16 @@ async function run(prepared: PreparedRun, parts: RunParts): Promise<void> {
 /** To programs as it is, and what people are told of it. */
 function tell(message: TrainerMessage): void {
   send(message);
+  if (message.type === 'card') send({ type: 'note', text: formatRows(cardRows(message.card)) });
   if (message.type !== 'event') return;
   if (message.level === 'warn') send({ type: 'note', text: `warning: ${message.message}` });
   if (NOTED.has(message.code)) send({ type: 'note', text: message.message });
+}
+
+/** The run was not in vain. */
+function refusal({ job: { name } }: PreparedRun, { adapterDir, snapshotsDir }: RunFolder): string {
+  const published = name === undefined ? '' : 'It is not published. ';
+  return `${published}The adapter is in ${adapterDir}, the last epochs' are in ${snapshotsDir}`;
 }
 
 function closing(
@@ -213,6 +241,38 @@ function closing(
 function defaultRunDir({ name = 'run' }: TrainJob, { home }: Config): string {
   const time = new Date().toISOString().replaceAll(':', '').slice(0, 17);
   return path.join(home, 'jobs', `${name}-${time}`);
+}
+
+async function evaluateOne(request: EvalRequest, config: Config): Promise<void> {
+  const { card, text } = await evaluate(request, {
+    findModel: (requested) => findBase(requested ?? config.model, config),
+    readAdapter: () => findAdapter(request, config),
+  });
+  send({ type: 'card', card });
+  send({ type: 'result', text: request.isJson ? JSON.stringify(card) : text });
+  const failures = sayFailures(card);
+  if (failures.length > 0) throw new GateError(failures.join('; '), card);
+}
+
+/** A PEFT folder where there is one, else a published adapter. */
+async function findAdapter(
+  { adapter, tenant }: EvalRequest,
+  config: Config,
+): Promise<NamedAdapterFiles> {
+  if (adapter.includes(path.sep) || existsSync(path.join(adapter, CONFIG_FILE))) {
+    const files = await readAdapterFiles(path.resolve(adapter));
+    return { label: adapter, files, baseDigest: undefined };
+  }
+  const repository = await openRepository(config);
+  try {
+    const { signal } = pause;
+    const manifest = await findVersion({ repository, tenant, signal }, adapter);
+    const files = await fetchVersion(repository, manifest, { signal });
+    const label = `${manifest.name}@${manifest.version}`;
+    return { label, files, baseDigest: manifest.base_digest };
+  } catch (error) {
+    throw explainStore(error, repository.label);
+  }
 }
 
 async function merge(request: MergeRequest, config: Config): Promise<void> {

@@ -5,10 +5,10 @@ import path from 'node:path';
 import type { Artifact } from '../src/import/artifact.ts';
 import { createRowEncoder } from './data/encode-row.ts';
 import { planEpoch } from './data/epoch-plan.ts';
-import { DatasetError } from './data/example.ts';
 import { type Language, loadLanguage } from './data/language.ts';
-import { type Dataset, type LoadOptions, loadDataset } from './data/load-dataset.ts';
-import { dropMasked, splitDataset } from './data/split.ts';
+import type { Dataset } from './data/load-dataset.ts';
+import { loadRows, type Rows } from './data/load-rows.ts';
+import { dropMasked } from './data/split.ts';
 import { examineData, type Warning } from './doctor.ts';
 import type { TrainJob } from './job.ts';
 import { type AdapterPlan, planAdapter } from './lora-settings.ts';
@@ -45,7 +45,8 @@ export async function prepareRun(
   const maxLength = settleMaxLength(job, artifact.config);
   const adapter = method === 'full' ? undefined : await planAdapter(job, artifact.config);
   const language = await loadLanguage(artifact.dir);
-  const rows = await loadRows(job, artifact, { language, maxLength, minExamples });
+  const encode = createRowEncoder({ ...language, vocabSize: artifact.config.vocabSize });
+  const rows = await loadRows(job, { encode, maxLength, minExamples });
   return prepareRows(job, artifact, { method, maxLength, adapter, rows, language });
 }
 
@@ -84,72 +85,17 @@ export function prepareRows(
   };
 }
 
-export interface Rows {
-  readonly train: Dataset;
-  readonly validation: Dataset | undefined;
-}
-
-interface LoadRowsOptions {
-  readonly language: Language | undefined;
-  readonly maxLength: number;
-  readonly minExamples: number;
-}
-
-async function loadRows(
-  job: TrainJob,
-  { config }: Artifact,
-  { language, maxLength, minExamples }: LoadRowsOptions,
-): Promise<Rows> {
-  const encode = createRowEncoder({ ...language, vocabSize: config.vocabSize });
-  const all = await loadDataset(job.data, { encode, maxLength });
-  refuseFew(job.data, all, minExamples);
-  const rows = splitDataset(all, job.validationSplit, job.seed) ?? {
-    train: all,
-    validation: await loadValidation(job.validation, { encode, maxLength }),
-  };
-  refuseMasked(job.data, rows.train);
-  if (rows.validation && job.validation === undefined) refuseMasked(job.data, rows.validation);
-  return rows;
-}
-
-async function loadValidation(
-  file: string | undefined,
-  options: LoadOptions,
-): Promise<Dataset | undefined> {
-  if (file === undefined) return undefined;
-  try {
-    const dataset = await loadDataset(file, options);
-    refuseMasked(file, dataset);
-    return dataset;
-  } catch (error) {
-    throw error instanceof DatasetError ? error.ofValidation() : error;
-  }
-}
-
-/** In OpenAI's words. */
-function refuseFew(file: string, { counts }: Dataset, minExamples: number): void {
-  if (counts.examples >= minExamples) return;
-  const detail = `has ${counts.examples} example(s), but must have at least ${minExamples} examples`;
-  throw new DatasetError(path.basename(file), detail, { code: 'invalid_n_examples' });
-}
-
-/** A loss over nothing is no number. */
-function refuseMasked(file: string, { counts }: Dataset): void {
-  if (counts.trainedTokens > 0) return;
-  const why = 'every label is masked, has weight 0 or was cut off by maxLength';
-  throw new DatasetError(path.basename(file), `has nothing to learn from: ${why}`);
-}
-
 /** Absolute paths and no open defaults, so that the run's own file repeats it anywhere. */
 function settleJob(job: TrainJob, settings: RunSettings, artifact: Artifact): TrainJob {
   const { method, schedule, evalEvery, checkpointEvery, order } = settings;
-  const { validation, initAdapter } = job;
+  const { validation, initAdapter, adapters } = job;
   return {
     ...job,
     model: path.resolve(artifact.dir),
     data: path.resolve(job.data),
     ...(validation !== undefined && { validation: path.resolve(validation) }),
     ...(initAdapter !== undefined && { initAdapter: path.resolve(initAdapter) }),
+    ...(adapters !== undefined && { adapters: path.resolve(adapters) }),
     method,
     maxLength: order.maxLength,
     learningRate: schedule.peak,
@@ -159,13 +105,24 @@ function settleJob(job: TrainJob, settings: RunSettings, artifact: Artifact): Tr
   };
 }
 
-/** Paths do not count, contents do. */
+/** Paths do not count, contents do; nor does what happens afterwards. */
+const UNLEARNED_KEYS: ReadonlySet<string> = new Set([
+  'model',
+  'data',
+  'validation',
+  'initAdapter',
+  'adapters',
+  'gate',
+] satisfies (keyof TrainJob)[]);
+
 function hashConfig(
-  { model: _model, data: _data, validation: _validation, initAdapter: _init, ...job }: TrainJob,
+  job: TrainJob,
   baseDigest: string,
   datasets: readonly (Dataset | undefined)[],
 ): string {
-  const settings = Object.entries(job).sort(([a], [b]) => (a < b ? -1 : 1));
+  const settings = Object.entries(job)
+    .filter(([key]) => !UNLEARNED_KEYS.has(key))
+    .sort(([a], [b]) => (a < b ? -1 : 1));
   const hash = createHash('sha256').update(JSON.stringify(settings)).update(baseDigest);
   for (const dataset of datasets) {
     hash.update('rows');

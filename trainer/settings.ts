@@ -21,7 +21,7 @@ export interface RunSettings {
 }
 
 /** TRL's default: most examples fit, and a batch of 8 stays below 2 GB of activations for a small model. */
-const DEFAULT_MAX_LENGTH = 1024;
+export const MAX_DEFAULT_LENGTH = 1024;
 /** Checkpoints of a run whose job does not say. */
 const DEFAULT_CHECKPOINTS = 10;
 const DEFAULT_WARMUP_SHARE = 0.03;
@@ -40,7 +40,7 @@ export function settleMethod(job: TrainJob, info: ArtifactInfo): TrainMethod {
 
 /** @throws ConfigError where the job asks for more than the model has positions */
 export function settleMaxLength(job: TrainJob, model: DecoderConfig): number {
-  const { maxLength = Math.min(DEFAULT_MAX_LENGTH, model.maxPositions) } = job;
+  const { maxLength = Math.min(MAX_DEFAULT_LENGTH, model.maxPositions) } = job;
   if (maxLength <= model.maxPositions) return maxLength;
   throw new ConfigError([`maxLength: the model has ${model.maxPositions} positions`]);
 }

@@ -1,8 +1,9 @@
-// The commands of the trainer: train, plan and merge. Flags become keys of a job; what the keys may say is the
+// The commands of the trainer: train, plan, merge and eval. Flags become keys of a job; what the keys may say is the
 // trainer's own schema, so that a file and a flag are refused alike.
 import { type Command, Option } from 'commander';
 import { UsageError } from '../errors.ts';
 import type { JobSource, TrainerRequest } from '../training.ts';
+import { addEval } from './eval-command.ts';
 
 export interface TrainerOptions {
   /** Draws the loss curve. */
@@ -44,6 +45,7 @@ const JOB_FLAGS = {
   evalEvery: ['number', 'steps between validations (default: an epoch)'],
   patience: ['number', 'validations without a better one that end the run (default: none)'],
   checkpointEvery: ['number', 'steps between checkpoints (default: a tenth of the run)'],
+  gate: ['boolean', 'publish only what passes its evaluation (default: false, it warns)'],
   recompute: ['boolean', 'less memory for a third more time (default: true)'],
   blocksPerSegment: ['number', 'decoder blocks per graph (default: 1)'],
   threads: ['number', 'threads (default: one per core)'],
@@ -62,6 +64,7 @@ export function addTraining(program: Command, run: RunTrainer): void {
   addTrain(program, run);
   addPlan(program, run);
   addMerge(program, run);
+  addEval(program, (request) => run({ command: 'eval', ...request }, { isWatched: false }));
 }
 
 function addTrain(program: Command, run: RunTrainer): void {

@@ -16,7 +16,7 @@ const step = (number: number, validationLoss?: number): StepMetrics => ({
   ...(validationLoss !== undefined && { validationLoss, validationTokenAccuracy: 0.5 }),
 });
 const CARD: EvaluationCard = {
-  gates: [{ gate: 'finite', passed: true, value: 0, limit: 0 }],
+  gates: [{ gate: 'finite', passed: true, value: 0, relation: '<=', limit: 0 }],
   skipped: [{ gate: 'validation', reason: 'there are no validation rows' }],
   largest_weight: 0.5,
 };

@@ -1,18 +1,23 @@
 // The evaluation card of an adapter: what it changes, what it gains on validation rows, what it forgets, whether it still
 // speaks; and by these figures the gates' verdicts. It knows a model in training, no files and no runs.
 import type { EvaluationCard, GateSettings } from '../../src/training.ts';
-import type { Example } from '../data/example.ts';
+import { countTrained, type Example } from '../data/example.ts';
 import type { Language } from '../data/language.ts';
 import type { Dataset } from '../data/load-dataset.ts';
 import { assembleTightBatch } from '../data/micro-batch.ts';
 import { planValidation } from '../data/validation-plan.ts';
 import type { Validation } from '../metrics.ts';
 import type { LoraSettings, ProbedModel } from '../types.ts';
-import { areInBounds, type Compared, type Figures, judge } from './gates.ts';
+import { areInBounds, type Figures, judge } from './gates.ts';
 import { generate, isDegenerate, promptOf } from './generate.ts';
 import { PROBE_TEXT } from './probe-text.ts';
 import { validate } from './validate.ts';
 import { withoutAdapter } from './without-adapter.ts';
+
+interface Compared<T> {
+  readonly base: T;
+  readonly adapter: T;
+}
 
 export interface Subject {
   /** With the adapter's weights in its parameters. */
@@ -25,11 +30,12 @@ export interface Subject {
   /** What it is tried on; the fixed text where there are none. */
   readonly examples: readonly Example[];
   /** What is known already. */
-  readonly known?: { readonly base: Validation; readonly adapter: Validation } | undefined;
+  readonly known?: Compared<Validation> | undefined;
 }
 
 /** Of the examples, those that single tokens are looked at of: a few hundred tokens tell. */
 const PROBE_EXAMPLES = 8;
+/** Of these, the ones with the shortest questions: each token of an answer computes its question again. */
 const PROMPTS = 3;
 
 /** Resolves with the model's weights as they were. */
@@ -40,11 +46,14 @@ export async function evaluateAdapter(
   const weights = measureWeights(subject);
   if (!areInBounds(weights)) {
     const unmeasured = { change: undefined, validation: undefined, degenerate: undefined };
-    return toCard({ ...weights, ...unmeasured, text: undefined }, settings, undefined);
+    const figures = { ...weights, ...unmeasured, text: undefined };
+    return { ...judge(figures, settings), ...onlyFinite(describe(figures)) };
   }
   const validated = await compareValidation(subject);
   const text = textExample(subject);
-  const onRows = await compareScores(subject, subject.examples.slice(0, PROBE_EXAMPLES));
+  const learned = subject.examples.filter((example) => countTrained(example) > 0);
+  const probes = learned.slice(0, PROBE_EXAMPLES);
+  const onRows = await compareScores(subject, probes);
   const onText = await compareScores(subject, text ? [text] : []);
   const losses = [validated?.adapter.validationLoss, onRows?.adapter, onText?.adapter];
   const figures: Figures = {
@@ -55,29 +64,37 @@ export async function evaluateAdapter(
       base: validated.base.validationLoss,
       adapter: validated.adapter.validationLoss,
     },
-    degenerate: await countDegenerate(subject, text),
+    degenerate: await countDegenerate(subject, probes.length > 0 ? probes : text ? [text] : []),
     text: onText,
   };
-  return toCard(figures, settings, validated?.adapter);
-}
-
-function toCard(
-  figures: Figures,
-  settings: GateSettings,
-  validation: Validation | undefined,
-): EvaluationCard {
-  const { largestWeight, change, text } = figures;
+  const counts = { validation_examples: subject.validation?.examples.length };
   return {
     ...judge(figures, settings),
-    largest_weight: largestWeight,
-    ...(change !== undefined && { log_prob_change: change }),
-    ...(figures.validation && {
-      base_validation_loss: figures.validation.base,
-      validation_loss: figures.validation.adapter,
-      validation_token_accuracy: validation?.validationTokenAccuracy,
-    }),
-    ...(text && { base_text_loss: text.base, text_loss: text.adapter }),
+    ...onlyFinite({ ...counts, ...describe(figures, validated) }),
   };
+}
+
+/** In a manifest's spelling. */
+function describe(
+  { largestWeight, change, text }: Figures,
+  validated?: Compared<Validation>,
+): Record<string, number | undefined> {
+  return {
+    base_validation_loss: validated?.base.validationLoss,
+    validation_loss: validated?.adapter.validationLoss,
+    base_validation_token_accuracy: validated?.base.validationTokenAccuracy,
+    validation_token_accuracy: validated?.adapter.validationTokenAccuracy,
+    base_text_loss: text?.base,
+    text_loss: text?.adapter,
+    log_prob_change: change,
+    largest_weight: largestWeight,
+  };
+}
+
+/** JSON knows no other numbers. */
+function onlyFinite(figures: Record<string, number | undefined>): Record<string, number> {
+  const known = Object.entries(figures).filter(([, value]) => Number.isFinite(value));
+  return Object.fromEntries(known) as Record<string, number>;
 }
 
 function measureWeights({ model, modules }: Subject): Pick<Figures, 'nonFinite' | 'largestWeight'> {
@@ -94,7 +111,7 @@ function measureWeights({ model, modules }: Subject): Pick<Figures, 'nonFinite' 
   return { nonFinite, largestWeight };
 }
 
-async function compareValidation(subject: Subject) {
+async function compareValidation(subject: Subject): Promise<Compared<Validation> | undefined> {
   const { model, validation, batchSize, known } = subject;
   if (known || !validation) return known;
   const adapter = await validate(model, validation, batchSize);
@@ -106,7 +123,7 @@ async function compareValidation(subject: Subject) {
 async function compareScores(
   { model, batchSize }: Subject,
   examples: readonly Example[],
-): Promise<(Compared & { readonly change: number }) | undefined> {
+): Promise<(Compared<number> & { readonly change: number }) | undefined> {
   if (examples.length === 0) return undefined;
   const adapter = await scoreAll(model, examples, batchSize);
   const base = await withoutAdapter(model.parameters, () => scoreAll(model, examples, batchSize));
@@ -140,16 +157,17 @@ function textExample({ language, maxPositions }: Subject): Example | undefined {
   return { ids, labels: ids, weights: undefined };
 }
 
-/** Answers that the adapter has spoiled. */
+/** Answers that the adapter has spoiled; undefined where there is nothing to answer. */
 async function countDegenerate(
-  { model, language, examples, maxPositions }: Subject,
-  text: Example | undefined,
+  { model, language, maxPositions }: Subject,
+  examples: readonly Example[],
 ): Promise<number | undefined> {
-  const asked = examples.length > 0 ? examples.slice(0, PROMPTS) : text ? [text] : [];
-  if (asked.length === 0) return undefined;
+  if (examples.length === 0) return undefined;
   const options = { stopIds: language?.tokenizer.eosTokenIds ?? [], maxPositions };
-  const answers = await generate(model, asked.map(promptOf), options);
-  const spoiled = asked.filter((_, i) => isDegenerate(answers[i]!, language)).map(promptOf);
+  const prompts = examples.map(promptOf).sort((a, b) => a.length - b.length);
+  const asked = prompts.slice(0, PROMPTS);
+  const answers = await generate(model, asked, options);
+  const spoiled = asked.filter((_, i) => isDegenerate(answers[i]!, language));
   if (spoiled.length === 0) return 0;
   const ofBase = await withoutAdapter(model.parameters, () => generate(model, spoiled, options));
   return ofBase.filter((answer) => !isDegenerate(answer, language)).length;

@@ -1,5 +1,6 @@
 // What an adapter has to pass before it is published: one row per gate. Pure: figures in, verdicts out.
 import { MAX_WEIGHT } from '../../adapters/peft.ts';
+import { showFigure } from '../../src/evaluation-card.ts';
 import type { EvaluationCard, GateSettings, GateVerdict } from '../../src/training.ts';
 
 /** What was measured; absent where there was nothing to measure with. */
@@ -36,39 +37,43 @@ interface Gate {
   readonly name: string;
   /** Undefined where it was not measured. */
   readonly value: (figures: Figures) => number | undefined;
+  readonly relation: GateVerdict['relation'];
   readonly limit: (settings: GateSettings, figures: Figures) => number;
-  readonly passes: (value: number, limit: number) => boolean;
   readonly say: (value: string, limit: string) => string;
   /** Why it may not have been measured. */
   readonly needs: string;
 }
 
-const atMost = (value: number, limit: number) => value <= limit;
-const above = (value: number, limit: number) => value > limit;
-const below = (value: number, limit: number) => value < limit;
+const RELATIONS: Readonly<
+  Record<GateVerdict['relation'], (value: number, limit: number) => boolean>
+> = {
+  '<': (value, limit) => value < limit,
+  '<=': (value, limit) => value <= limit,
+  '>': (value, limit) => value > limit,
+};
 
 const GATES: readonly Gate[] = [
   {
     name: 'finite',
     value: ({ nonFinite }) => nonFinite,
+    relation: '<=',
     limit: () => 0,
-    passes: atMost,
     say: (value) => `${value} weights or losses are not finite`,
     needs: '',
   },
   {
     name: 'weights',
     value: ({ largestWeight }) => largestWeight,
+    relation: '<=',
     limit: () => MAX_WEIGHT,
-    passes: atMost,
     say: (value, limit) => `the largest weight is ${value}, the limit is ${limit}`,
     needs: '',
   },
   {
     name: 'applied',
     value: ({ change }) => change,
+    relation: '>',
     limit: () => MIN_CHANGE,
-    passes: above,
     say: (value, limit) =>
       `it moves log-probabilities by ${value} in the mean, not by more than ${limit}`,
     needs: 'there is nothing to try it on',
@@ -76,8 +81,8 @@ const GATES: readonly Gate[] = [
   {
     name: 'validation',
     value: ({ validation }) => validation?.adapter,
+    relation: '<',
     limit: ({ margin = DEFAULT_MARGIN }, { validation }) => validation!.base - margin,
-    passes: below,
     say: (value, limit) =>
       `its validation loss is ${value}, the base and the margin ask for less than ${limit}`,
     needs: 'there are no validation rows',
@@ -85,16 +90,16 @@ const GATES: readonly Gate[] = [
   {
     name: 'generation',
     value: ({ degenerate }) => degenerate,
+    relation: '<=',
     limit: () => 0,
-    passes: atMost,
     say: (value) => `${value} of its answers are empty or one token over and over`,
     needs: 'there is nothing to answer',
   },
   {
     name: 'forgetting',
     value: ({ text }) => text && text.adapter - text.base,
+    relation: '<=',
     limit: ({ maxForgetting = DEFAULT_MAX_FORGETTING }) => maxForgetting,
-    passes: atMost,
     say: (value, limit) =>
       `the loss on plain English rises by ${value} nats, the limit is ${limit}`,
     needs: 'the model has no tokenizer',
@@ -110,7 +115,7 @@ export function judge(
 ): Pick<EvaluationCard, 'gates' | 'skipped'> {
   const gates: GateVerdict[] = [];
   const skipped: { gate: string; reason: string }[] = [];
-  for (const { name, value: measure, limit: limitOf, passes, needs } of GATES) {
+  for (const { name, value: measure, relation, limit: limitOf, needs } of GATES) {
     const measured = measure(figures);
     if (measured === undefined) {
       skipped.push({ gate: name, reason: areInBounds(figures) ? needs : OUT_OF_BOUNDS });
@@ -119,12 +124,8 @@ export function judge(
     // JSON knows no infinity.
     const value = Number.isFinite(measured) ? measured : Number.MAX_VALUE;
     const limit = limitOf(settings, figures);
-    gates.push({
-      gate: name,
-      passed: Number.isFinite(measured) && passes(value, limit),
-      value,
-      limit,
-    });
+    const passed = Number.isFinite(measured) && RELATIONS[relation](value, limit);
+    gates.push({ gate: name, passed, value, relation, limit });
   }
   return { gates, skipped };
 }
@@ -144,6 +145,6 @@ export function sayFailures({ gates }: Pick<EvaluationCard, 'gates'>): string[] 
 }
 
 function sayVerdict({ gate, value, limit }: GateVerdict): string {
-  const show = (number: number) => String(Number(number.toPrecision(4)));
-  return GATES.find(({ name }) => name === gate)!.say(show(value), show(limit));
+  const { say } = GATES.find(({ name }) => name === gate)!;
+  return say(showFigure(value), showFigure(limit));
 }

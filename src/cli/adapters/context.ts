@@ -84,7 +84,7 @@ export function parseReference(text: string): NamedAdapter {
 
 /** The one version that the reference stands for. */
 export async function findVersion(
-  { repository, tenant, signal }: AdapterContext,
+  { repository, tenant, signal }: Pick<AdapterContext, 'repository' | 'tenant' | 'signal'>,
   reference: string,
 ): Promise<VersionManifest> {
   const { name, selector } = parseReference(reference);

@@ -2,6 +2,7 @@
 import { inspectAdapter } from '../../../adapters/inspect.ts';
 import type { VersionManifest } from '../../../adapters/manifest.ts';
 import { fetchVersion } from '../../../adapters/repository/fetch.ts';
+import { cardRows, formatRows, readCard } from '../../evaluation-card.ts';
 import { formatBytes, formatTime } from '../table.ts';
 import { type AdapterContext, findVersion } from './context.ts';
 
@@ -25,13 +26,15 @@ function describe(manifest: VersionManifest): string {
       `${formatBytes(byteSize)}, SHA-256 ${sha256}`,
     ]),
     ...(job === undefined ? [] : [['job', job] as [string, string]]),
-    ...Object.entries(metrics ?? {}).map(([key, value]): [string, string] => [
-      key,
-      JSON.stringify(value),
-    ]),
+    ...Object.entries(metrics ?? {}).flatMap(([key, value]) => describeMetric(key, value)),
   ];
-  const width = Math.max(...rows.map(([key]) => key.length));
-  return rows.map(([key, value]) => `${key.padEnd(width)}  ${value}`).join('\n');
+  return formatRows(rows);
+}
+
+function describeMetric(key: string, value: unknown): [string, string][] {
+  const card = readCard(value);
+  if (!card) return [[key, JSON.stringify(value)]];
+  return cardRows(card).map(([name, text], i) => [i === 0 ? key : '', `${name}: ${text}`]);
 }
 
 /** By every byte. */

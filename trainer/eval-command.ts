@@ -1,0 +1,103 @@
+// `lorikeet eval`: the evaluation card of any adapter on this base, measured as at the end of a run.
+import type { AdapterFiles } from '../adapters/files.ts';
+import { ConfigError } from '../src/errors.ts';
+import { cardRows, formatRows } from '../src/evaluation-card.ts';
+import { type Artifact, readArtifact } from '../src/import/artifact.ts';
+import type { EvalRequest, EvaluationCard } from '../src/training.ts';
+import { createRowEncoder } from './data/encode-row.ts';
+import { type Language, loadLanguage } from './data/language.ts';
+import type { Dataset } from './data/load-dataset.ts';
+import { loadValidation } from './data/load-rows.ts';
+import { evaluateAdapter } from './evaluation/card.ts';
+import { openAdapter } from './lora-settings.ts';
+import { createTrainModel } from './model.ts';
+import { MAX_DEFAULT_LENGTH } from './settings.ts';
+
+/** An adapter that was found. */
+export interface NamedAdapterFiles {
+  /** For people. */
+  readonly label: string;
+  readonly files: AdapterFiles;
+  /** Of the base that it was made for, where that is known. */
+  readonly baseDigest: string | undefined;
+}
+
+export interface EvalSources {
+  /** The folder of a model. */
+  findModel(requested: string | undefined): Promise<string>;
+  readAdapter(): Promise<NamedAdapterFiles>;
+}
+
+export interface Evaluation {
+  readonly card: EvaluationCard;
+  readonly text: string;
+}
+
+const BATCH_SIZE = 8;
+
+/** @throws ServeError where the adapter, ConfigError or DatasetError where the base or the rows are at fault */
+export async function evaluate(request: EvalRequest, sources: EvalSources): Promise<Evaluation> {
+  const adapter = await sources.readAdapter();
+  const artifact = readArtifact(await sources.findModel(request.model));
+  try {
+    refuseOtherBase(adapter, artifact);
+    const language = await loadLanguage(artifact.dir);
+    const rows = await loadRows(request.data, artifact, language);
+    const card = await measure(adapter.files, { artifact, language, rows, gate: request.gate });
+    return { card, text: describe(card, adapter, artifact) };
+  } finally {
+    artifact.tensors.close();
+  }
+}
+
+function refuseOtherBase({ label, baseDigest }: NamedAdapterFiles, { info }: Artifact): void {
+  if (baseDigest === undefined || baseDigest === info.digest) return;
+  throw new ConfigError([
+    `model: ${label} was made for the base ${baseDigest}, ${info.name} is ${info.digest}`,
+  ]);
+}
+
+function loadRows(
+  file: string | undefined,
+  { config }: Artifact,
+  language: Language | undefined,
+): Promise<Dataset> | undefined {
+  if (file === undefined) return undefined;
+  const encode = createRowEncoder({ ...language, vocabSize: config.vocabSize });
+  const maxLength = Math.min(MAX_DEFAULT_LENGTH, config.maxPositions);
+  return loadValidation(file, { encode, maxLength });
+}
+
+interface Measured extends Pick<EvalRequest, 'gate'> {
+  readonly artifact: Artifact;
+  readonly language: Language | undefined;
+  readonly rows: Dataset | undefined;
+}
+
+async function measure(
+  files: AdapterFiles,
+  { artifact, language, rows, gate }: Measured,
+): Promise<EvaluationCard> {
+  const adapter = await openAdapter(files, artifact.config);
+  const model = createTrainModel(artifact, {
+    method: artifact.info.quantization === 'nf4' ? 'qlora' : 'lora',
+    adapter,
+    dropout: 0,
+    recompute: true,
+    blocksPerSegment: 1,
+    threads: undefined,
+    seed: 0,
+  });
+  try {
+    const { modules } = adapter;
+    const { maxPositions } = artifact.config;
+    const tried = { validation: rows, examples: rows?.examples ?? [], batchSize: BATCH_SIZE };
+    return await evaluateAdapter({ model, modules, language, maxPositions, ...tried }, gate);
+  } finally {
+    await model.release();
+  }
+}
+
+function describe(card: EvaluationCard, { label }: NamedAdapterFiles, { info }: Artifact): string {
+  return formatRows([['adapter', label], ['base', info.name], ...cardRows(card)]);
+}
