@@ -141,12 +141,18 @@ describe('while the source fails', () => {
     assert.deepEqual(await cache.get('a'), { revision: 2 });
   });
 
-  test('a source that hangs is waited for once', async () => {
+  test('a source that hangs is waited for once', async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] });
     const { state, cache } = setUp();
     await cache.get('a');
     let end = (_: Value) => {};
     state.read = () => new Promise((resolve) => (end = resolve));
     state.nowMs = POLL_MS + 1;
+    const waiting = [cache.get('a'), cache.get('a')];
+    await settle();
+    assert.equal(state.reads, 2);
+    t.mock.timers.runAll();
+    assert.deepEqual(await Promise.all(waiting), [{ revision: 1 }, { revision: 1 }]);
     assert.deepEqual(await cache.get('a'), { revision: 1 });
     assert.equal(state.reads, 2);
     end({ revision: 2 });

@@ -345,7 +345,8 @@ describe('a split alias', () => {
 });
 
 describe('a new version', () => {
-  test('is made ready before requests are sent to it, within the poll time', async () => {
+  test('is made ready before requests are sent to it, within the poll time', async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] });
     const readied: string[] = [];
     let finish = () => {};
     const { publish, resolve, clock } = setUp({
@@ -363,6 +364,26 @@ describe('a new version', () => {
     assert.deepEqual(readied, [next]);
     assert.equal((await resolve(acme, 'zen')).digest, old);
     finish();
+    await settle();
+    assert.equal((await resolve(acme, 'zen')).digest, next);
+  });
+
+  test('that is not made ready within the poll time is served all the same', async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    let isAsked = false;
+    const warm = () => {
+      isAsked = true;
+      return new Promise<void>(() => {});
+    };
+    const { publish, resolve, clock } = setUp({ warm });
+    await publish('acme', 'zen');
+    await resolve(acme, 'zen');
+    const next = await publish('acme', 'zen');
+    clock.nowMs = POLL_MS / 2 + 1;
+    await resolve(acme, 'zen');
+    while (!isAsked) await settle();
+    t.mock.timers.tick(POLL_MS / 2);
+    clock.nowMs = POLL_MS;
     await settle();
     assert.equal((await resolve(acme, 'zen')).digest, next);
   });
