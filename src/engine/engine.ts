@@ -5,6 +5,7 @@ import type { AdapterWeights } from '../../adapters/weights.ts';
 import { ConfigError } from '../errors.ts';
 import type { TokenLogprob } from '../generation.ts';
 import type { DecoderConfig } from '../model/config.ts';
+import { separateLargeBlocks } from '../ort/malloc.ts';
 import { planGroups, ZERO_SLOT } from './adapter-groups.ts';
 import { AdapterSlots } from './adapter-slots.ts';
 import type {
@@ -62,6 +63,7 @@ export class Engine {
   /** Throws `ConfigError` where the machine cannot hold the cache, `FileError` for a bad folder. */
   static async create(options: EngineOptions): Promise<Engine> {
     const { servingDir, slotCount, maxSeqLength, runtime = {} } = options;
+    separateLargeBlocks();
     const model = openServingFolder(servingDir);
     const { config } = model;
     checkMemory(KvCache.byteSize(config, slotCount, maxSeqLength), options);

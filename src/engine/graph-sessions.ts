@@ -1,5 +1,5 @@
 // One session per form of the serving graph: without adapters, with one, with groups; weights are shared, so a
-// further session costs its nodes only. Made when first needed, off the event loop.
+// further session costs its nodes only (5 MB of a 135M model). Made when first needed, off the event loop.
 import type { LoraLayout } from '../model/lora-graph.ts';
 import { servingGraph } from '../model/serving-graph.ts';
 import {
@@ -34,9 +34,12 @@ export class GraphSessions {
       session = createSession(servingGraph({ ...this.#model, maxSeqLength, lora }), {
         ...this.#runtime,
         initializers: this.#model.tensors,
+        externalFolder: this.#model.folder,
         prepacked: this.#prepacked,
       });
       this.#sessions.set(id, session);
+      // What was prepacked is read from there; the rest is read again when a step needs it.
+      void session.then(() => this.#model.file.letGo()).catch(() => {});
       session.catch(() => this.#sessions.delete(id)); // the next to ask tries again
     }
     return session;

@@ -3,6 +3,7 @@
 import { assert } from '../assert.ts';
 import type { DecoderConfig } from '../model/config.ts';
 import { hostTensor, type OrtTensor } from '../ort/tensor.ts';
+import { elementCount } from '../tensor.ts';
 import type { SlotId } from './batch.ts';
 
 type FloatTensor = OrtTensor<'float32'>;
@@ -12,6 +13,9 @@ export interface KvLayer {
   readonly key: FloatTensor;
   readonly value: FloatTensor;
 }
+
+/** Fits an array's length on every Node; a slot's half of one layer may be more. */
+const MAX_BLOCK_BYTES = 2 ** 30;
 
 export class KvCache {
   readonly slotCount: number;
@@ -27,9 +31,10 @@ export class KvCache {
     this.#heads = config.kvHeadCount;
     this.#headDim = config.headDim;
     const shape = [slotCount, this.#heads, maxSeqLength, this.#headDim];
-    this.#layers = Array.from({ length: config.layerCount }, () => ({
-      key: hostTensor('float32', shape), // pages are touched only as sequences grow
-      value: hostTensor('float32', shape),
+    const halves = allocate(2 * config.layerCount, shape);
+    this.#layers = Array.from({ length: config.layerCount }, (_, layer) => ({
+      key: halves[2 * layer]!,
+      value: halves[2 * layer + 1]!,
     }));
   }
 
@@ -81,4 +86,20 @@ export class KvCache {
   get #slotElements(): number {
     return this.#heads * this.maxSeqLength * this.#headDim;
   }
+}
+
+/**
+ * Tensors of the shape, many in a block: each block that the collector hears of makes it look for garbage, a tenth of
+ * a second for the sixty of a small model. Pages are touched only as sequences grow.
+ */
+function allocate(count: number, shape: readonly number[]): FloatTensor[] {
+  const size = elementCount(shape);
+  const perBlock = Math.max(1, Math.floor(MAX_BLOCK_BYTES / (4 * size)));
+  const tensors: FloatTensor[] = [];
+  while (tensors.length < count) {
+    const inBlock = Math.min(perBlock, count - tensors.length);
+    const block = hostTensor('float32', [inBlock, ...shape]);
+    for (let i = 0; i < inBlock; i++) tensors.push(block.view(shape, i * size));
+  }
+  return tensors;
 }

@@ -10,14 +10,19 @@ import {
   WEIGHTS_FILE,
   type WeightsMode,
 } from '../model/serving-weights.ts';
-import { mapFile } from '../ort/mapped-file.ts';
+import type { FilePlace } from '../onnx/graph-builder.ts';
+import { type MappedFile, mapFile } from '../ort/mapped-file.ts';
 import type { OrtTensor } from '../ort/tensor.ts';
 
 export interface ServingModel {
   readonly config: DecoderConfig;
   readonly weights: WeightsMode;
+  readonly folder: string;
   /** By the names that the serving graph declares. */
   readonly tensors: ReadonlyMap<string, OrtTensor>;
+  /** The same for a session that maps the folder's files itself. */
+  readonly places: ReadonlyMap<string, FilePlace>;
+  readonly file: MappedFile;
 }
 
 /** Maps a folder that `ensureServingFiles` made; throws `FileError` where it is of another version. */
@@ -28,8 +33,11 @@ export function openServingFolder(dir: string): ServingModel {
   }
   const file = mapFile(path.join(dir, WEIGHTS_FILE));
   const tensors = new Map<string, OrtTensor>();
+  const places = new Map<string, FilePlace>();
   for (const { name, type, dims, offset } of layout.tensors) {
     tensors.set(name, file.tensor(type, dims, offset));
+    places.set(name, { file: WEIGHTS_FILE, offset });
   }
-  return { config: parseDecoderConfig(layout.config), weights: layout.weights, tensors };
+  const config = parseDecoderConfig(layout.config);
+  return { config, weights: layout.weights, folder: dir, tensors, places, file };
 }

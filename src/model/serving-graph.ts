@@ -1,6 +1,6 @@
 // Lowers the decoder to the serving graph: quantized matmuls, attention over a slot cache that is appended in
 // place, logits of the rows that are asked. B sequences x S new tokens = T tokens; D hidden; V vocabulary.
-import { GraphBuilder, MICROSOFT, type Value } from '../onnx/graph-builder.ts';
+import { type FilePlace, GraphBuilder, MICROSOFT, type Value } from '../onnx/graph-builder.ts';
 import type { DecoderConfig } from './config.ts';
 import { type DecoderLowering, decoder, type Projection, type Residual } from './decoder.ts';
 import { LoraGraph, type LoraLayout } from './lora-graph.ts';
@@ -25,6 +25,8 @@ export interface ServingGraphOptions {
   /** Positions of the cache and of the rotary tables. */
   readonly maxSeqLength: number;
   readonly lora: LoraLayout;
+  /** Where the weights lie, by name, for a session that reads them from their folder. */
+  readonly places?: ReadonlyMap<string, FilePlace>;
 }
 
 /** Names of a serving graph's inputs and outputs (see also `LORA_INPUTS` and `NARROW`). */
@@ -59,7 +61,7 @@ export function servingGraph(options: ServingGraphOptions): Uint8Array {
   const logits = ops.matmul(rows, head, undefined, SERVING.logits);
   ops.g.output(logits, 'float32', ['logit_rows', config.vocabSize]);
   narrowLogits(ops.g, logits, config.vocabSize);
-  return ops.g.toBytes();
+  return ops.g.toBytes(options.places);
 }
 
 class ServingLowering implements DecoderLowering {

@@ -41,6 +41,12 @@ export interface GraphValue {
   readonly dims: Dims;
 }
 
+/** A tensor's bytes in a file. */
+export interface FilePlace {
+  readonly file: string;
+  readonly offset: number;
+}
+
 interface NodeOptions {
   domain?: string;
   /** One entry per output: a name of the caller's, `true` for a fresh one, `false` for one that nobody reads. */
@@ -126,9 +132,11 @@ export class GraphBuilder {
     return names.filter((name) => name !== '') as Value[];
   }
 
-  /** The serialized ModelProto. */
-  toBytes(): Uint8Array {
-    const externals = [...this.externals.values()].map(toExternal);
+  /** The serialized ModelProto. `places`: where weights lie that the session is to read from files itself. */
+  toBytes(places: ReadonlyMap<string, FilePlace> = new Map()): Uint8Array {
+    const externals = [...this.externals.values()].map((weight) =>
+      toExternal(weight, places.get(weight.name)),
+    );
     const read = new Set(this.nodes.flatMap(({ inputs }) => inputs));
     const constants = [...this.#constants].filter(([name]) => read.has(name));
     const graph = create(GraphProtoSchema, {
@@ -208,13 +216,17 @@ function toValueInfo({ name, type, dims }: GraphValue): ValueInfoProto {
   });
 }
 
-/** Its values are handed to the session under its name; the file that the format wants named is never opened. */
-function toExternal({ name, type, dims }: GraphValue): TensorProto {
+/** Without a place its values are handed to the session; the file that the format wants named is never opened. */
+function toExternal({ name, type, dims }: GraphValue, place?: FilePlace): TensorProto {
+  const { file, offset } = place ?? { file: 'handed-in', offset: 0 };
   return create(TensorProtoSchema, {
     name,
     dataType: DATA_TYPE[type],
     dims: dims.map((d) => BigInt(d)),
     dataLocation: TensorProto_DataLocation.EXTERNAL,
-    externalData: [{ key: 'location', value: 'handed-in' }],
+    externalData: [
+      { key: 'location', value: file },
+      { key: 'offset', value: String(offset) },
+    ],
   });
 }

@@ -31,6 +31,14 @@ export class MappedFile {
     return tensorOver(type, shape, { memory: this.#memory, byteOffset });
   }
 
+  /**
+   * Takes the pages out of this process's memory; the next use brings a page back, from the system's cache as a rule.
+   * Does nothing where the file was read instead of mapped.
+   */
+  letGo(): void {
+    if (this.#memory && !this.#memory.buffer) letGoOfPages(this.#memory);
+  }
+
   /** Ends its use for new tensors; the others keep the pages. A second time does nothing. */
   release(): void {
     this.#memory = undefined;
@@ -57,6 +65,7 @@ export function mapFile(path: string): MappedFile {
 const PROT_READ = 1;
 const MAP_PRIVATE = 2;
 const MAP_FAILED = 2n ** 64n - 1n;
+const MADV_DONTNEED = 4;
 
 function mapPages(fd: number, byteLength: number, path: string): Memory {
   const { mmap, munmap } = libc();
@@ -74,15 +83,23 @@ function mapPages(fd: number, byteLength: number, path: string): Memory {
   return { owner, address, byteLength };
 }
 
-let functions: { mmap: NativeFunction; munmap: NativeFunction } | undefined;
+/** A private mapping that nobody wrote to loses nothing by it. A refusal leaves the pages where they are. */
+function letGoOfPages({ address, byteLength }: Memory): void {
+  libc().madvise.sync(address, byteLength, MADV_DONTNEED);
+}
 
-function libc(): { mmap: NativeFunction; munmap: NativeFunction } {
+type LibC = Record<'mmap' | 'munmap' | 'madvise', NativeFunction>;
+
+let functions: LibC | undefined;
+
+function libc(): LibC {
   if (!functions) {
     const library = loadLibrary(null);
     const mapArgs = ['pointer', 'size', 'int', 'int', 'int', 'int64'] as const;
     functions = {
       mmap: functionOf(library, 'mmap', mapArgs, 'pointer'),
       munmap: functionOf(library, 'munmap', ['pointer', 'size'], 'int'),
+      madvise: functionOf(library, 'madvise', ['pointer', 'size', 'int'], 'int'),
     };
   }
   return functions;
@@ -97,5 +114,5 @@ function readWhole(fd: number, byteLength: number): Memory {
     if (count === 0) throw new Error('the file became shorter while it was read');
     done += count;
   }
-  return { owner: buffer, address: addressOf(buffer), byteLength };
+  return { owner: buffer, address: addressOf(buffer), byteLength, buffer };
 }

@@ -12,6 +12,8 @@ import { readValueInfos, type ValueInfo } from './value-info.ts';
 
 /** `GraphOptimizationLevel` */
 const OPTIMIZATION_LEVELS = { none: 0, basic: 1, all: 99 } as const;
+/** `kOrtSessionOptionsModelExternalInitializersFileFolderPath` */
+const EXTERNAL_FOLDER = 'session.model_external_initializers_file_folder_path';
 /** `OrtLoggingLevel` */
 const LOG_FATAL = 4;
 
@@ -25,10 +27,13 @@ export interface SessionOptions {
   /** Default `all`. */
   optimization?: keyof typeof OPTIMIZATION_LEVELS;
   /**
-   * Values for the graph's initializers, in place: several sessions may use the same tensors. The graph declares
-   * each with its type and shape, its bytes as external data; the file that it names is never opened.
+   * Values for the graph's initializers: several sessions may use the same tensors. The graph declares each with its
+   * type and shape, its bytes as external data. Without `externalFolder` the file that it names is never opened, and
+   * each session has a copy of the values beside those that its kernels use in place.
    */
   initializers?: ReadonlyMap<string, OrtTensor>;
+  /** Folder of the files that hold the graph's external data: they are mapped, and copied by nobody. */
+  externalFolder?: string;
   /** Where weights in a kernel's own layout are kept, so that sessions with the same initializers share them. */
   prepacked?: PrepackedWeights;
   /**
@@ -196,10 +201,15 @@ function applyOptions(pointer: bigint, options: SessionOptions): void {
     allowSpinning === undefined
       ? {}
       : { 'session.intra_op.allow_spinning': allowSpinning ? '1' : '0' };
-  for (const [key, value] of Object.entries({ ...spinning, ...options.config })) {
+  const { externalFolder } = options;
+  const external = externalFolder === undefined ? {} : { [EXTERNAL_FOLDER]: externalFolder };
+  for (const [key, value] of Object.entries({ ...spinning, ...external, ...options.config })) {
     ortCall('AddSessionConfigEntry', pointer, key, value);
   }
-  if (options.initializers?.size) addInitializers(pointer, options.initializers);
+  if (options.initializers?.size) {
+    if (externalFolder === undefined) giveValues(pointer, options.initializers);
+    shareValues(pointer, options.initializers);
+  }
   if (options.isQuiet) ortCall('SetSessionLogSeverityLevel', pointer, LOG_FATAL);
   NATIVE_PROVIDERS[provider].append(pointer);
 }
@@ -221,14 +231,15 @@ function shareArena(pointer: bigint): void {
   ortCall('DisableMemPattern', pointer);
 }
 
-/**
- * Both calls are needed: the first gives the graph its values (without it the absent file is an error); the second
- * makes the kernels use them in place, and share what they prepack.
- */
-function addInitializers(pointer: bigint, initializers: ReadonlyMap<string, OrtTensor>): void {
+/** Gives the graph its values, a copy of them: without it an absent file is an error. */
+function giveValues(pointer: bigint, initializers: ReadonlyMap<string, OrtTensor>): void {
   const values = BigUint64Array.from(initializers.values(), (tensor) => tensor.pointer);
   const names = [...initializers.keys()];
   ortCall('AddExternalInitializers', pointer, names, values, names.length);
+}
+
+/** Makes the kernels use the values in place, and share what they prepack. */
+function shareValues(pointer: bigint, initializers: ReadonlyMap<string, OrtTensor>): void {
   for (const [name, tensor] of initializers) {
     ortCall('AddInitializer', pointer, name, tensor.pointer);
   }

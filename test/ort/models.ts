@@ -33,8 +33,12 @@ export function node(opType: string, input: string[], output: string[]): Node {
   return { opType, input, output };
 }
 
-/** An initializer whose bytes lie in a file that does not exist: the session's `initializers` stand in. */
-export function absentWeight(name: string, shape: readonly number[]): Initializer {
+/** An initializer whose bytes lie in a file: by default one that does not exist, `initializers` stand in. */
+export function absentWeight(
+  name: string,
+  shape: readonly number[],
+  file = 'absent.bin',
+): Initializer {
   const byteLength = shape.reduce((product, dim) => product * dim, 4);
   return {
     name,
@@ -42,7 +46,7 @@ export function absentWeight(name: string, shape: readonly number[]): Initialize
     dataType: FLOAT,
     dataLocation: TensorProto_DataLocation.EXTERNAL,
     externalData: [
-      { key: 'location', value: 'absent.bin' },
+      { key: 'location', value: file },
       { key: 'offset', value: '0' },
       { key: 'length', value: String(byteLength) },
     ],
@@ -80,13 +84,13 @@ export function matmulModel(k: number, n: number): Uint8Array {
   });
 }
 
-/** `Y = A W`, W `[k, n]` given to the session. */
-export function weightModel(k: number, n: number): Uint8Array {
+/** `Y = A W`, W `[k, n]` given to the session, or read from a file. */
+export function weightModel(k: number, n: number, file?: string): Uint8Array {
   return model({
     inputs: [value('A', ['M', k])],
     outputs: [value('Y', ['M', n])],
     nodes: [node('MatMul', ['A', 'W'], ['Y'])],
-    initializers: [absentWeight('W', [k, n])],
+    initializers: [absentWeight('W', [k, n], file)],
   });
 }
 

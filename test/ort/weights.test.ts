@@ -1,10 +1,11 @@
 // Weights given to sessions: in place, from memory or a mapped file, shared by several sessions.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'node:test';
 import { AssertionError } from '../../src/assert.ts';
+import { separateLargeBlocks } from '../../src/ort/malloc.ts';
 import { mapFile } from '../../src/ort/mapped-file.ts';
 import { OrtError } from '../../src/ort/runtime.ts';
 import { createSession, PrepackedWeights, type Session } from '../../src/ort/session.ts';
@@ -22,6 +23,16 @@ async function assertMultiplies(session: Session): Promise<void> {
   binding.bindOutput('Y', y);
   await binding.run();
   assert.deepEqual(y.data, matmul(a, weights, K));
+}
+
+/** Bytes of this process's own memory that are there after `act` and were not before. */
+async function growth(act: () => Promise<unknown>): Promise<number> {
+  const anonymous = () =>
+    1024 * Number(/^RssAnon:\s+(\d+)/m.exec(readFileSync('/proc/self/status', 'utf8'))![1]);
+  globalThis.gc?.();
+  const before = anonymous();
+  await act();
+  return anonymous() - before;
 }
 
 function withFile(bytes: Uint8Array, use: (file: string) => Promise<void>): Promise<void> {
@@ -52,6 +63,49 @@ test('two sessions share weights and what was prepacked of them, in any order of
   first.release();
   await assertMultiplies(second);
   second.release();
+});
+
+test('a session that maps its weights copies none, and a further one shares what is prepacked', {
+  skip: process.platform !== 'linux',
+}, async () => {
+  separateLargeBlocks();
+  const size = 2048; // 16 MiB
+  const large = wholeNumbers(size * size, 5);
+  await withFile(new Uint8Array(large.buffer), async (name) => {
+    const file = mapFile(name);
+    const options = {
+      initializers: new Map([['W', file.tensor('float32', [size, size], 0)]]),
+      externalFolder: path.dirname(name),
+      prepacked: new PrepackedWeights(),
+    };
+    // As a tied embedding: one reader packs it, the other one does not.
+    const graph = model({
+      inputs: [value('A', ['M', size]), value('X', [size, size])],
+      outputs: [value('Y', ['M', size]), value('Z', [size, size])],
+      nodes: [node('MatMul', ['A', 'W'], ['Y']), node('Add', ['X', 'W'], ['Z'])],
+      initializers: [absentWeight('W', [size, size], path.basename(name))],
+    });
+    const sessions: Session[] = [];
+    const create = async () => sessions.push(await createSession(graph, options));
+    assert.ok((await growth(create)) < large.byteLength * 1.5, 'one copy, which is prepacked');
+    for (const _ of [2, 3]) assert.ok((await growth(create)) < large.byteLength / 4);
+    file.letGo(); // nothing is lost by it
+    const a = hostTensor('float32', [1, size], new Float32Array(size).fill(1));
+    const y = hostTensor('float32', [1, size]);
+    const x = hostTensor('float32', [size, size]);
+    const z = hostTensor('float32', [size, size]);
+    for (const session of sessions) {
+      using binding = session.createBinding();
+      binding.bindInput('A', a);
+      binding.bindInput('X', x);
+      binding.bindOutput('Y', y);
+      binding.bindOutput('Z', z);
+      binding.runSync();
+      assert.deepEqual(y.data, matmul(a.data, large, size));
+      assert.deepEqual(z.data, large);
+    }
+    for (const session of sessions) session.release();
+  });
 });
 
 test('weights are read in place', async () => {
