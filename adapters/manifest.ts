@@ -9,6 +9,8 @@ import { TENANT_PATTERN } from '../src/tenant.ts';
  */
 export const NAME_PATTERN = /^(?!.*\.\.)(?!__proto__$)[A-Za-z0-9_][A-Za-z0-9._-]{0,62}$/;
 
+/** The last part of a fine-tuned model's name, as jobs make them: an alias of the adapter's name. */
+export const FINE_TUNED_ALIAS = /^[0-9a-f]{24}$/;
 /** As a model they mean something else than an adapter: nothing is published under them. */
 export const RESERVED_NAMES: ReadonlySet<string> = new Set(['base', 'default', 'ft']);
 

@@ -49,7 +49,7 @@ export interface AdapterFinder {
     adapter: AdapterName,
     choice: ResolveChoice,
   ): Promise<FoundAdapter | undefined>;
-  /** What is found by a name alone. */
+  /** What is found by a name alone, and the fine-tuned models of each name. */
   list(owner: string): Promise<ListedAdapter[]>;
 }
 
@@ -62,6 +62,8 @@ export interface ListedAdapter {
   readonly created: number;
   /** Of the base that it was made for, where that is known. */
   readonly baseDigest?: string;
+  /** The last part of a fine-tuned model's name: the entry is that model. */
+  readonly fineTunedId?: string;
 }
 
 export interface FoundAdapter {
@@ -139,13 +141,17 @@ class ComposedRegistry implements Registry {
     const lists = await Promise.all(
       this.#places(tenant).map(({ finder, owner }) => finder.list(owner)),
     );
-    const byName = new Map<string, ListedAdapter>();
-    for (const one of lists.flat()) if (!byName.has(one.name)) byName.set(one.name, one);
-    const entries = [...byName.values()]
+    const byId = new Map<string, ListedAdapter>();
+    for (const one of lists.flat()) {
+      const id = this.#listedId(one);
+      if (!byId.has(id)) byId.set(id, one);
+    }
+    const entries = [...byId.values()]
       .filter(({ name }) => !this.#baseNames.has(name) && mayUseAdapter(tenant, name))
       .filter(({ name, baseDigest }) => parseModelName(name) && this.#fits(baseDigest))
-      .map(({ name, created, root, owner }): ModelEntry => {
-        return { id: name, created, parent: this.#base.id, root, owner };
+      .map((one): ModelEntry => {
+        const { created, root, owner } = one;
+        return { id: this.#listedId(one), created, parent: this.#base.id, root, owner };
       });
     return [this.#baseEntry(), ...entries.sort((a, b) => (a.id < b.id ? -1 : 1))];
   }
@@ -159,6 +165,12 @@ class ComposedRegistry implements Registry {
     if (!this.#store || owner !== tenant.id) throw modelNotFound();
     const isName = model === adapter.name;
     if (!(await this.#store.remove(tenant.id, isName ? model : adapter))) throw modelNotFound();
+  }
+
+  #listedId({ name, owner, fineTunedId }: ListedAdapter): string {
+    if (fineTunedId === undefined) return name;
+    const suffix = name === fineTunedId ? '' : name;
+    return `ft:${this.#base.id}:${owner}:${suffix}:${fineTunedId}`;
   }
 
   #read(tenant: Tenant, model: string): Asked {

@@ -5,6 +5,7 @@ import type { Logger } from '../src/log.ts';
 import { chooseVersion } from './canary.ts';
 import {
   type Aliases,
+  FINE_TUNED_ALIAS,
   LATEST,
   NAME_PATTERN,
   pointerOf,
@@ -89,9 +90,9 @@ export class StoreAdapters implements AdapterArchive {
   async list(owner: string): Promise<ListedAdapter[]> {
     const names = (await this.#names.get(owner)) ?? [];
     const listed = await mapInParallel(names.slice(0, MAX_LISTED), (name) =>
-      this.#listOne(`${owner}/${name}`),
+      this.#listName(`${owner}/${name}`),
     );
-    return listed.filter((one) => one !== undefined);
+    return listed.flat();
   }
 
   /** What `ft:` names is a fine-tuned model: its version goes with it, unless another alias leads there. */
@@ -169,16 +170,20 @@ export class StoreAdapters implements AdapterArchive {
     throw new ServeError('adapter_unavailable', 'adapter unavailable: its version is missing');
   }
 
-  async #listOne(key: string): Promise<ListedAdapter | undefined> {
+  async #listName(key: string): Promise<ListedAdapter[]> {
     try {
-      const pointer = pointerOf((await this.#aliases.get(key, LIST_AGE_MS))?.aliases ?? {}, LATEST);
-      if (!pointer) return undefined;
-      const manifest = await this.#manifestOf(`${key}/${chooseVersion(pointer, key, '')}`);
-      const { tenant: owner, name, created_at: created, base_digest: baseDigest } = manifest;
-      const root = pinnedName([{ ...toFound(manifest).part, weight: 1 }]);
-      return { name, owner, root, created, ...(baseDigest !== undefined && { baseDigest }) };
+      const aliases = (await this.#aliases.get(key, LIST_AGE_MS))?.aliases ?? {};
+      const shown = Object.entries(aliases).filter(
+        ([alias]) => alias === LATEST || FINE_TUNED_ALIAS.test(alias),
+      );
+      const models: ListedAdapter[] = [];
+      for (const [alias, pointer] of shown) {
+        const manifest = await this.#manifestOf(`${key}/${chooseVersion(pointer, key, '')}`);
+        models.push(toListed(manifest, alias));
+      }
+      return models;
     } catch {
-      return undefined; // a fault of one is no reason to hide the others; it is in the log
+      return []; // a fault of one is no reason to hide the others; it is in the log
     }
   }
 
@@ -206,6 +211,14 @@ function toFound(manifest: VersionManifest, alias?: string): FoundAdapter {
   const { tenant: owner, name, digest, created_at: created } = manifest;
   const place = { kind: 'version', manifest, ...(alias !== undefined && { alias }) } as const;
   return { part: { owner, name, digest, place }, created };
+}
+
+function toListed(manifest: VersionManifest, alias: string): ListedAdapter {
+  const { tenant: owner, name, created_at: created, base_digest: baseDigest } = manifest;
+  const root = pinnedName([{ ...toFound(manifest).part, weight: 1 }]);
+  const base = baseDigest === undefined ? {} : { baseDigest };
+  const model = alias === LATEST ? {} : { fineTunedId: alias };
+  return { name, owner, root, created, ...base, ...model };
 }
 
 /** Resolves with the promise or when time is up; rejects with the promise. */

@@ -4,6 +4,7 @@ import { randomInt } from 'node:crypto';
 import { mapBounded } from '../../adapters/repository/bounded.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { ServeError } from '../errors.ts';
+import { mayUseAdapter, type Tenant } from '../tenant.ts';
 import type { Files, Page } from './files.ts';
 import { jobIdOf, type RepeatedRequest } from './idempotency.ts';
 import type { CreateId } from './ids.ts';
@@ -62,11 +63,13 @@ export class JobService {
     this.#options = options;
   }
 
-  async create(tenant: string, asked: NewJob, repeated?: RepeatedRequest): Promise<JobRecord> {
+  /** Under an `Idempotency-Key` the job that an earlier request made. */
+  async create(owner: Tenant, asked: NewJob, repeated?: RepeatedRequest): Promise<JobRecord> {
     const { store, jobs, createId, now, wake } = this.#options;
+    const { id: tenant } = owner;
     const nowMs = now();
     const newId = createId('ftjob');
-    toAdapterName(asked.suffix, newId);
+    checkName(owner, asked.suffix, newId);
     const id = repeated ? await jobIdOf(store, repeated, { tenant, jobId: newId, nowMs }) : newId;
     const known = id === newId ? undefined : await jobs.find({ tenant, id });
     if (known) return known;
@@ -181,6 +184,14 @@ export function checkpointId(job: Pick<JobRecord, 'id'>, step: number): string {
   return `ftckpt_${job.id.slice(job.id.indexOf('-') + 1)}${String(step).padStart(9, '0')}`;
 }
 
+/** Whoever may not name what comes of a job need not train it. */
+function checkName(tenant: Tenant, suffix: string | undefined, id: string): void {
+  const name = toAdapterName(suffix, id);
+  if (mayUseAdapter(tenant, name)) return;
+  const message = `suffix: this key may not use an adapter of the name ${name}`;
+  throw new ServeError('invalid_request', message, { param: 'suffix' });
+}
+
 interface NewState extends Pick<JobState, 'tenant' | 'id' | 'base' | 'request'> {
   readonly nowMs: number;
 }
@@ -200,7 +211,7 @@ function newState({ tenant, id, base, request, nowMs }: NewState): JobState {
     request,
     checkpoints: [],
     token: 0,
-    losses: 0,
+    setbacks: 0,
     eventCount: 0,
     recentEvents: [],
   };

@@ -2,6 +2,7 @@
 // record. It knows no store, no clock and no trainer.
 import { z } from 'zod';
 import { ServeError } from '../errors.ts';
+import type { Fault } from '../training.ts';
 import type { Unmarked } from './records.ts';
 
 export const JOB_STATUSES = [
@@ -133,8 +134,8 @@ export const jobSchema = z.object({
   token: z.int().min(0),
   /** Who works on it: it alone may change what comes of the work. `beat` grows while it lives. */
   lease: z.object({ owner: z.string(), token: z.int(), beat: z.int() }).optional(),
-  /** Trainers in a row that were gone without a word. */
-  losses: z.int().default(0),
+  /** In a row, without a new step between them. */
+  setbacks: z.int().default(0),
   eventCount: z.int(),
   /** The newest events, oldest first; those before them are in batches of their own. */
   recentEvents: z.array(eventSchema),
@@ -225,6 +226,14 @@ export function withEvents(job: JobState, events: readonly NewEvent[], nowMs: nu
     eventCount: job.eventCount + events.length,
     recentEvents: [...job.recentEvents, ...numbered],
   };
+}
+
+/** Failed, with the reason; undefined where it has ended already. */
+export function withFault(job: JobState, fault: Fault, nowMs: number): JobState | undefined {
+  const { code, message, param, lines } = fault;
+  const event = told(message, { level: 'error', data: { code, ...(lines && { lines }) } });
+  const failed = advance(job, 'fail', { nowMs, events: [event] });
+  return failed && { ...failed, error: { code, message, param } };
 }
 
 /** A new lease ends every one before it. */

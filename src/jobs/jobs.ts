@@ -126,6 +126,7 @@ function createWorker(parts: WorkerParts): JobWorker {
     maxTraining: limits.maxTraining,
     pollMs,
     log,
+    now,
     validate: (held) => new ValidationRun(held, { ...common, workspace: workspaceOf(held.job) }),
     train: (held) =>
       new TrainingRun(held, {

@@ -24,7 +24,7 @@ export function toAdapterName(suffix: string | undefined, jobId: string): string
     .slice(0, MAX_NAME_LENGTH);
   if (SUFFIX.test(suffix) && NAME_PATTERN.test(name) && !RESERVED_NAMES.has(name)) return name;
   const message =
-    'suffix: must be 1 to 64 characters with a letter or digit among them, without / \\ : and ..';
+    'suffix: must be 1 to 64 characters with a letter or digit among them, without / \\ : and .., and no reserved name';
   throw new ServeError('invalid_request', message, { param: 'suffix' });
 }
 

@@ -27,7 +27,7 @@ export function stepEvent(message: StepMessage): NewEvent {
 
 /** Undefined: the job says so itself. */
 export function runEvent({ level, code, message, data }: EventMessage): NewEvent | undefined {
-  if (level === 'info' && code !== 'resumed') return undefined;
+  if (level === 'info' && code !== 'resumed' && code !== 'waiting') return undefined;
   if (code === 'failed') return undefined;
   return told(message, { level, data: { ...data, code } });
 }
@@ -54,7 +54,8 @@ export function withTold(
             ...(estimatedFinishMs !== undefined && { estimatedFinishMs }),
           },
         };
-  return withEvents({ ...job, ...progress }, all, nowMs);
+  const setbacks = last ? 0 : job.setbacks;
+  return withEvents({ ...job, ...progress, setbacks }, all, nowMs);
 }
 
 /** The keys of OpenAI's checkpoint metrics that were measured. */

@@ -22,11 +22,12 @@ import {
   told,
   withCheckpoint,
   withEvents,
+  withFault,
 } from './job.ts';
-import { countLoss } from './lost-trainer.ts';
 import { checkpointModel, fineTunedModel, shortId } from './names.ts';
 import type { Publication, Right } from './publication.ts';
 import type { JobRunner, RunArchive, RunEnd, RunningJob } from './runner.ts';
+import { withSetback } from './setback.ts';
 import { checkpointMetrics, runEvent, withTold } from './told-run.ts';
 import type { JobWork } from './worker.ts';
 import { InputFault, type Workspace } from './workspace.ts';
@@ -262,21 +263,18 @@ export class TrainingRun implements JobWork {
   }
 
   async #countLoss(fault: Fault): Promise<void> {
-    const { isOver, event, losses } = countLoss(this.#held.job, fault);
-    if (isOver) return this.#fail(fault);
-    await this.#release('putBack', [event], { losses });
+    await this.#held.release((now) => withSetback(now, fault, this.#parts.now()));
   }
 
-  async #fail({ code, message, param }: Fault): Promise<void> {
-    const event = told(message, { level: 'error', data: { code } });
-    await this.#release('fail', [event], {
-      error: { code, message, param },
-      ...(this.#card && { card: this.#card }),
+  async #fail(fault: Fault): Promise<void> {
+    await this.#held.release((now) => {
+      const failed = withFault(now, fault, this.#parts.now());
+      return failed && { ...failed, ...(this.#card && { card: this.#card }) };
     });
   }
 
   async #release(
-    action: 'putBack' | 'fail' | 'succeed',
+    action: 'putBack' | 'succeed',
     events: readonly NewEvent[],
     facts: Partial<JobState> = {},
   ): Promise<void> {

@@ -1,11 +1,10 @@
 // A job's first part, under a lease: its files are read and its run is planned, in the trainer's own process. It ends
 // queued or failed; where it is cut off, another server begins it again.
 import type { Logger } from '../log.ts';
-import type { Fault } from '../training.ts';
 import { type HeldJob, LeaseLost } from './held-job.ts';
-import { advance, type JobState, type NewEvent, told, withEvents } from './job.ts';
-import { countLoss } from './lost-trainer.ts';
+import { advance, type NewEvent, told, withFault } from './job.ts';
 import type { JobRunner, PlanOutcome } from './runner.ts';
+import { withSetback } from './setback.ts';
 import type { JobWork } from './worker.ts';
 import { type Asked, InputFault, type Workspace } from './workspace.ts';
 
@@ -56,7 +55,7 @@ export class ValidationRun implements JobWork {
     } catch (error) {
       if (error instanceof LeaseLost) return;
       if (!this.#end.signal.aborted) throw error;
-      await this.#held.release();
+      await this.#letGo();
     } finally {
       clearInterval(renewal);
     }
@@ -80,33 +79,29 @@ export class ValidationRun implements JobWork {
     this.#end.abort(new DOMException('the job is not validated any more', 'AbortError'));
   }
 
+  /** As it is: cancelled, or for the next server. */
+  async #letGo(): Promise<void> {
+    try {
+      await this.#held.release();
+    } catch (error) {
+      if (!(error instanceof LeaseLost)) throw error;
+    }
+  }
+
   async #settle(outcome: PlanOutcome): Promise<void> {
-    if (outcome.kind === 'refused') return this.#fail(outcome.error);
-    if (outcome.kind === 'lost') return this.#settleLoss(outcome.error);
+    const nowMs = this.#parts.now();
+    if (outcome.kind !== 'planned') {
+      const after = outcome.kind === 'refused' ? withFault : withSetback;
+      return this.#held.release((now) => after(now, outcome.error, nowMs));
+    }
     const { firstBatch: _text, warnings, ...plan } = outcome.plan;
     const events: NewEvent[] = [
       ...warnings.map(({ code, message }) => told(message, { level: 'warn', data: { code } })),
       told('Files validated, moving job to queued state'),
     ];
     await this.#held.release((now) => {
-      const next = advance(now, 'validate', { nowMs: this.#parts.now(), events });
-      return next && { ...next, plan, losses: 0 };
-    });
-  }
-
-  async #settleLoss(fault: Fault): Promise<void> {
-    const { isOver, event, losses } = countLoss(this.#held.job, fault);
-    if (isOver) return this.#fail(fault);
-    await this.#held.release((now) => {
-      return { ...withEvents(now, [event], this.#parts.now()), losses };
-    });
-  }
-
-  async #fail({ code, message, param }: Fault): Promise<void> {
-    const events = [told(message, { level: 'error', data: { code } })];
-    await this.#held.release((now): JobState | undefined => {
-      const failed = advance(now, 'fail', { nowMs: this.#parts.now(), events });
-      return failed && { ...failed, error: { code, message, param } };
+      const next = advance(now, 'validate', { nowMs, events });
+      return next && { ...next, plan, setbacks: 0 };
     });
   }
 }

@@ -1,9 +1,11 @@
 // Finds jobs that nobody works on, claims them and sees them through; one that is over is retired. Any number of servers
 // may do so over one store. How a job is validated and trained are arguments; it knows no trainer and no HTTP.
+import { ServeError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { HeldJob, type HeldJobOptions } from './held-job.ts';
 import { hasEnded, type JobRecord } from './job.ts';
 import type { LeaseWatch } from './lease.ts';
+import { withSetback } from './setback.ts';
 
 /** A claimed job under work. */
 export interface JobWork {
@@ -29,6 +31,8 @@ export interface JobWorkerOptions {
   /** Between two looks into the store. */
   readonly pollMs: number;
   readonly log: Pick<Logger, 'warn' | 'error'>;
+  /** Unix milliseconds. */
+  readonly now: () => number;
   validate(held: HeldJob): JobWork;
   train(held: HeldJob): JobWork;
   /** Removes what nobody needs of a job that is over. */
@@ -41,7 +45,7 @@ export interface JobWorkerOptions {
 const MAX_VALIDATING = 1;
 /** Reads of the store in a second, by looks that find many jobs. */
 const READS_PER_SECOND = 10;
-/** A job whose work the store has cut off is not claimed again before. */
+/** A job whose work was cut off is not claimed again before, and each time four times that. */
 const BACKOFF_MS = 5_000;
 
 type Lane = 'validate' | 'train';
@@ -117,7 +121,10 @@ export class JobWorker {
       const all = await this.#options.held.jobs.active();
       const jobs = all.filter(({ id }) => !this.#working.has(id));
       this.#options.watch.keep(new Set(all.map(({ id }) => id)));
-      for (const job of jobs.filter(hasEnded)) await this.#options.retire(job);
+      for (const job of jobs) {
+        // Whoever works on it still has not noticed yet.
+        if (hasEnded(job) && this.#options.watch.isFree(job)) await this.#options.retire(job);
+      }
       for (const job of this.#inTurn(jobs)) await this.#offer(job);
       await this.#options.sweep();
       return all.length;
@@ -146,7 +153,8 @@ export class JobWorker {
 
   #hasRoom(lane: Lane): boolean {
     const count = [...this.#working.values()].filter((one) => one.lane === lane).length;
-    return count < (lane === 'train' ? this.#options.maxTraining : MAX_VALIDATING);
+    const { maxTraining } = this.#options;
+    return count < (lane === 'train' ? maxTraining : Math.min(MAX_VALIDATING, maxTraining));
   }
 
   #isBackingOff({ id }: JobRecord): boolean {
@@ -157,20 +165,36 @@ export class JobWorker {
     const { id, tenant } = held.job;
     this.#turns.set(tenant, this.#options.held.clock());
     const work = lane === 'train' ? this.#options.train(held) : this.#options.validate(held);
-    const ended = this.#see(work, id);
+    const ended = this.#see(work, held);
     this.#working.set(id, { lane, work, ended });
   }
 
-  async #see(work: JobWork, id: string): Promise<void> {
+  async #see(work: JobWork, held: HeldJob): Promise<void> {
+    const { id } = held.job;
     try {
       await work.work();
       this.#backoff.delete(id);
     } catch (error) {
       this.#options.log.error({ err: error, job: id }, 'work on a job was cut off');
-      this.#backoff.set(id, this.#options.held.clock() + BACKOFF_MS);
+      await this.#noteSetback(held, error);
     } finally {
       this.#working.delete(id);
       this.#scanNow();
+    }
+  }
+
+  /** Where the store takes it. A store that is away is no fault of the job's: nothing is counted then. */
+  async #noteSetback(held: HeldJob, error: unknown): Promise<void> {
+    const { now, log } = this.#options;
+    const waitMs = BACKOFF_MS * 4 ** held.job.setbacks;
+    this.#backoff.set(held.job.id, this.#options.held.clock() + waitMs);
+    const message =
+      error instanceof ServeError ? error.message : 'This server failed; its log says why.';
+    const fault = { code: 'internal_error', message, param: null };
+    try {
+      await held.release((state) => withSetback(state, fault, now()));
+    } catch (cause) {
+      log.warn({ err: cause, job: held.job.id }, 'the lease of a job was not given back');
     }
   }
 }

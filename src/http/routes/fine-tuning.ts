@@ -43,7 +43,7 @@ export function addFineTuningRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps, jobs:
       if (body.lorikeet?.dry_run) return c.json(await dryRun(c, asked, jobs));
       const key = readIdempotencyKey(c);
       const repeated = key === undefined ? undefined : { key, body: JSON.stringify(body) };
-      return c.json(toJob(await jobs.service.create(tenant.id, asked, repeated)));
+      return c.json(toJob(await jobs.service.create(tenant, asked, repeated)));
     },
   });
   addRoute(app, {

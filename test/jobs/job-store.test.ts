@@ -1,0 +1,174 @@
+// Jobs in a store: whoever races, no change and no event is lost or told twice; marks lead to every job that is not over.
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { createMemoryStore } from '../../adapters/store/memory.ts';
+import { type ObjectStore, StoreError } from '../../adapters/store/store.ts';
+import { ServeError } from '../../src/errors.ts';
+import { guardStore } from '../../src/jobs/guarded-store.ts';
+import { type JobRecord, told, withEvents } from '../../src/jobs/job.ts';
+import { JobStore } from '../../src/jobs/job-store.ts';
+import { createLog } from '../../src/log.ts';
+import { JOB, newState } from './jobs.ts';
+
+async function stored(store: ObjectStore = createMemoryStore(), now = () => 0) {
+  const jobs = new JobStore(guardStore(store, createLog('silent')), now);
+  return { store, jobs, job: await jobs.create(newState()) };
+}
+
+async function allEvents(jobs: JobStore, pageSize: number): Promise<number[]> {
+  const job = await jobs.get(JOB);
+  const seqs: number[] = [];
+  let before = job.eventCount;
+  while (true) {
+    const page = await jobs.events(job, before, pageSize);
+    if (page.length === 0) return seqs;
+    seqs.push(...page.map(({ seq }) => seq));
+    before = page.at(-1)!.seq;
+  }
+}
+
+const descending = (count: number) => Array.from({ length: count }, (_, i) => count - 1 - i);
+
+/** A store whose puts of a key take effect, but whose answers are lost. */
+function losingAnswers(inner: ObjectStore, isLost: () => boolean): ObjectStore {
+  return {
+    label: inner.label,
+    get: (key, call) => inner.get(key, call),
+    head: (key, call) => inner.head(key, call),
+    delete: (key, call) => inner.delete(key, call),
+    list: (prefix, options) => inner.list(prefix, options),
+    async put(key, source, options) {
+      const written = await inner.put(key, source, options);
+      if (key.endsWith('job.json') && isLost()) throw new StoreError('unavailable', 'no answer');
+      return written;
+    },
+  };
+}
+
+describe('events', () => {
+  for (const pageSize of [1, 7, 20, 1000]) {
+    test(`of all batches are listed newest first, in pages of ${pageSize}`, async () => {
+      const { jobs } = await stored();
+      for (let i = 0; i < 40; i++) {
+        const events = Array.from({ length: i % 13 }, (_, k) => told(`${i}.${k}`));
+        await jobs.change(JOB, (now) => withEvents(now, events, i));
+      }
+      const { eventCount, recentEvents } = await jobs.get(JOB);
+      assert.ok(eventCount > 150 && recentEvents.length <= 61);
+      assert.deepEqual(await allEvents(jobs, pageSize), descending(eventCount));
+    });
+  }
+
+  test('of many writers at once are each there once', async () => {
+    const { jobs } = await stored();
+    const writers = Array.from({ length: 8 }, async (_, writer) => {
+      for (let i = 0; i < 12; i++) {
+        await jobs.change(JOB, (now) => withEvents(now, [told(`${writer}.${i}`)], i));
+      }
+    });
+    await Promise.all(writers);
+    const job = await jobs.get(JOB);
+    assert.equal(job.eventCount, 96);
+    assert.deepEqual(await allEvents(jobs, 10), descending(96));
+    const texts = (await jobs.events(job, 96, 96)).map(({ message }) => message);
+    assert.equal(new Set(texts).size, 96);
+  });
+
+  test('whose write had no answer are told once', async () => {
+    let count = 0;
+    const store = losingAnswers(createMemoryStore(), () => ++count % 3 === 0);
+    const { jobs } = await stored(store);
+    for (let i = 0; i < 120; i++) {
+      await jobs.change(JOB, (now) => withEvents(now, [told(`${i}`)], i));
+    }
+    assert.equal((await jobs.get(JOB)).eventCount, 120);
+    assert.deepEqual(await allEvents(jobs, 50), descending(120));
+  });
+});
+
+describe('a job', () => {
+  test('is one and the same for all who create it at once', async () => {
+    const store = createMemoryStore();
+    const jobs = new JobStore(store, () => 0);
+    const made = await Promise.all(
+      Array.from({ length: 10 }, (_, i) => jobs.create(newState({ createdMs: i }))),
+    );
+    assert.equal(new Set(made.map(({ mark }) => mark)).size, 1);
+  });
+
+  test('of another tenant, one that is unknown and no id at all are the same 404', async () => {
+    const { jobs } = await stored();
+    const answers: string[] = [];
+    for (const of of [
+      { ...JOB, tenant: 'rival' },
+      { ...JOB, id: 'ftjob-0190c0ffee00aabbccddeef0' },
+    ]) {
+      await assert.rejects(jobs.get(of), (error: ServeError) => {
+        answers.push(error.message.replaceAll(of.id, 'ID'));
+        return error.status === 404;
+      });
+      await assert.rejects(
+        jobs.change(of, (now) => now),
+        (error: ServeError) => error.status === 404,
+      );
+    }
+    assert.equal(new Set(answers).size, 1);
+    for (const id of ['../acme/.jobs', '', 'ftjob-', 'ftjob-a/b', 'x'.repeat(500)]) {
+      await assert.rejects(jobs.get({ ...JOB, id }), (error: ServeError) => error.status === 404);
+    }
+  });
+
+  test('whose record is damaged is an alert, not a crash', async () => {
+    const { store, jobs } = await stored();
+    await store.put(`${JOB.tenant}/.jobs/${JOB.id}/job.json`, Buffer.from('{"schema":1}'));
+    await assert.rejects(jobs.get(JOB), (error: ServeError) => {
+      return error instanceof ServeError && error.code === 'store_unavailable';
+    });
+  });
+});
+
+describe('marks', () => {
+  test('lead to each job from its creation until it is retired', async () => {
+    const { jobs, job } = await stored();
+    const idsOf = (list: readonly JobRecord[]) => list.map(({ id }) => id);
+    assert.deepEqual(idsOf(await jobs.active()), [job.id]);
+    assert.equal(await jobs.countActive('acme'), 1);
+    assert.equal(await jobs.countActive('acm'), 0);
+    await jobs.retire(job);
+    assert.deepEqual(await jobs.active(), []);
+    assert.equal((await jobs.get(JOB)).id, job.id);
+  });
+
+  test('that a creation left alone go an hour later', async () => {
+    const store = createMemoryStore();
+    let nowMs = Date.now();
+    const jobs = new JobStore(store, () => nowMs);
+    await store.put(`.active-jobs/${JOB.id}.acme`, new Uint8Array());
+    assert.deepEqual(await jobs.active(), []);
+    assert.equal(await jobs.countActive('acme'), 1);
+    nowMs += 3_700_000;
+    await jobs.active();
+    assert.equal(await jobs.countActive('acme'), 0);
+  });
+
+  test('that are no names of jobs lead nowhere', async () => {
+    const { store, jobs, job } = await stored();
+    for (const key of ['x', 'x.y', 'ftjob-1', '..a']) {
+      await store.put(`.active-jobs/${key}`, new Uint8Array());
+    }
+    assert.deepEqual(
+      (await jobs.active()).map(({ id }) => id),
+      [job.id],
+    );
+  });
+});
+
+test('ids of a tenant are listed newest first', async () => {
+  const jobs = new JobStore(createMemoryStore(), () => 0);
+  const ids = ['ftjob-01', 'ftjob-03', 'ftjob-02'];
+  for (const id of ids) {
+    await jobs.create(newState({ id }));
+  }
+  assert.deepEqual(await jobs.ids('acme'), ['ftjob-03', 'ftjob-02', 'ftjob-01']);
+  assert.deepEqual(await jobs.ids('rival'), []);
+});

@@ -1,0 +1,215 @@
+// What may happen to a job, as functions from state to state: the table of transitions, wishes that repeat, events.
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import fc from 'fast-check';
+import { ServeError } from '../../src/errors.ts';
+import {
+  advance,
+  hasEnded,
+  JOB_STATUSES,
+  type JobAction,
+  type JobStatus,
+  nextStatus,
+  told,
+  type Wish,
+  wish,
+  withCheckpoint,
+  withEvents,
+  withFault,
+} from '../../src/jobs/job.ts';
+import { withSetback } from '../../src/jobs/setback.ts';
+import { messagesOf, newJob } from './jobs.ts';
+
+const ACTIONS: readonly JobAction[] = [
+  'validate',
+  'start',
+  'putBack',
+  'pause',
+  'resume',
+  'cancel',
+  'fail',
+  'succeed',
+];
+const ENDED: readonly JobStatus[] = ['succeeded', 'failed', 'cancelled'];
+
+/** The API's contract, written out: status → action → status. */
+const CONTRACT: Record<JobStatus, Partial<Record<JobAction, JobStatus>>> = {
+  validating_files: { validate: 'queued', cancel: 'cancelled', fail: 'failed' },
+  queued: {
+    start: 'running',
+    putBack: 'queued',
+    pause: 'paused',
+    cancel: 'cancelled',
+    fail: 'failed',
+  },
+  running: {
+    start: 'running',
+    putBack: 'queued',
+    pause: 'paused',
+    cancel: 'cancelled',
+    fail: 'failed',
+    succeed: 'succeeded',
+  },
+  paused: { resume: 'queued', cancel: 'cancelled', fail: 'failed' },
+  succeeded: {},
+  failed: {},
+  cancelled: {},
+};
+
+describe('a job', () => {
+  test('goes from status to status by the contract and in no other way', () => {
+    for (const status of JOB_STATUSES) {
+      for (const action of ACTIONS) {
+        const expected = CONTRACT[status][action];
+        assert.equal(nextStatus(status, action), expected, `${action} of ${status}`);
+        const changed = advance(newJob({ status }), action, { nowMs: 5, events: [] });
+        assert.equal(changed?.status, expected);
+        assert.equal(changed?.finishedMs, expected && ENDED.includes(expected) ? 5 : undefined);
+      }
+    }
+  });
+
+  test('ends once, whatever is done to it in whatever order', () => {
+    const actions = fc.array(fc.constantFrom(...ACTIONS), { maxLength: 30 });
+    fc.assert(
+      fc.property(actions, (taken) => {
+        let job = newJob();
+        let ends = 0;
+        for (const action of taken) {
+          const next = advance(job, action, { nowMs: 5, events: [told(action)] });
+          if (!next) continue;
+          assert.ok(!hasEnded(job), `${action} after ${job.status}`);
+          if (hasEnded(next)) ends++;
+          job = { ...next, mark: 'next' };
+        }
+        assert.equal(ends, Number(hasEnded(job)));
+        assert.deepEqual(
+          job.recentEvents.map(({ seq }) => seq),
+          job.recentEvents.map((_, i) => i),
+        );
+      }),
+    );
+  });
+
+  test('is no longer being published when it has ended', () => {
+    const job = newJob({ status: 'running', isPublishing: true });
+    assert.equal(advance(job, 'succeed', { nowMs: 1, events: [] })?.isPublishing, false);
+    assert.equal(advance(job, 'fail', { nowMs: 1, events: [] })?.isPublishing, false);
+  });
+});
+
+describe('a wish', () => {
+  const allowed: Record<Wish, readonly JobStatus[]> = {
+    cancel: ['validating_files', 'queued', 'running', 'paused'],
+    pause: ['queued', 'running'],
+    resume: ['paused'],
+  };
+  const reached: Record<Wish, readonly JobStatus[]> = {
+    cancel: ['cancelled'],
+    pause: ['paused'],
+    resume: ['queued', 'running'],
+  };
+  for (const action of ['cancel', 'pause', 'resume'] as const) {
+    test(`${action} is done, was done already, or is refused with the state's name`, () => {
+      for (const status of JOB_STATUSES) {
+        const ask = () => wish(newJob({ status }), action, 9);
+        if (allowed[action].includes(status)) {
+          const next = ask();
+          assert.ok(next);
+          assert.equal(messagesOf(next).length, 1);
+        } else if (reached[action].includes(status)) {
+          assert.equal(ask(), undefined);
+        } else {
+          assert.throws(ask, (error: ServeError) => {
+            assert.equal(error.code, 'invalid_request');
+            assert.match(error.message, new RegExp(`is ${status}: it cannot ${action}`));
+            return error instanceof ServeError;
+          });
+        }
+      }
+    });
+  }
+
+  test('is refused while the result is on its way to its alias', () => {
+    const job = newJob({ status: 'running', isPublishing: true });
+    for (const action of ['cancel', 'pause'] as const) {
+      assert.throws(() => wish(job, action, 1), /is running and being published/);
+    }
+  });
+});
+
+describe('events', () => {
+  test('are numbered on from those before them, wherever those are', () => {
+    const job = withEvents(newJob({ eventCount: 40 }), [told('one'), told('two')], 77);
+    assert.deepEqual(
+      job.recentEvents.map(({ seq, atMs, message }) => [seq, atMs, message]),
+      [
+        [40, 77, 'one'],
+        [41, 77, 'two'],
+      ],
+    );
+    assert.equal(job.eventCount, 42);
+  });
+
+  test('of a fault carry its code and lines, and the job its text', () => {
+    const fault = { code: 'invalid_training_file', message: 'bad', param: 'training_file' };
+    const failed = withFault(newJob(), { ...fault, lines: [3, 9] }, 5)!;
+    assert.deepEqual(failed.error, fault);
+    assert.deepEqual(failed.recentEvents[0]!.data, { code: fault.code, lines: [3, 9] });
+    assert.equal(failed.recentEvents[0]!.level, 'error');
+    assert.equal(withFault(newJob({ status: 'cancelled' }), fault, 5), undefined);
+  });
+});
+
+test('the three newest checkpoints are kept, each step once', () => {
+  const metrics = { trainLoss: 1, trainTokenAccuracy: 0.5 };
+  const of = (step: number, version: number) => ({
+    step,
+    version,
+    digest: `d${version}`,
+    createdMs: 1,
+    metrics,
+  });
+  let job = newJob();
+  for (const [step, version] of [
+    [10, 1],
+    [20, 2],
+    [20, 3],
+    [40, 4],
+    [30, 5],
+  ] as const) {
+    job = { ...withCheckpoint(job, of(step, version)), mark: 'next' };
+  }
+  assert.deepEqual(
+    job.checkpoints.map(({ step, version }) => [step, version]),
+    [
+      [20, 3],
+      [30, 5],
+      [40, 4],
+    ],
+  );
+});
+
+describe('a setback', () => {
+  const fault = { code: 'trainer_lost', message: 'gone', param: null };
+
+  test('puts a running job back three times and fails it then', () => {
+    let job = newJob({ status: 'running', progress: { step: 3, totalSteps: 9 } });
+    for (let count = 1; count <= 3; count++) {
+      job = { ...withSetback({ ...job, status: 'running' }, fault, 1)!, mark: 'next' };
+      assert.equal(job.status, 'queued');
+      assert.match(
+        job.recentEvents.at(-1)!.message,
+        new RegExp(`after step 3 .*try ${count} of 3`),
+      );
+    }
+    const failed = withSetback({ ...job, status: 'running' }, fault, 1)!;
+    assert.equal(failed.status, 'failed');
+    assert.deepEqual(failed.error, fault);
+  });
+
+  test('leaves a job in validation where it is, and one that has ended alone', () => {
+    assert.equal(withSetback(newJob(), fault, 1)!.status, 'validating_files');
+    for (const status of ENDED) assert.equal(withSetback(newJob({ status }), fault, 1), undefined);
+  });
+});

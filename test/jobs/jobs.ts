@@ -1,0 +1,55 @@
+// Jobs for tests: a record in its first state, and the changes that most tests make to it.
+import type { JobRecord, JobState } from '../../src/jobs/job.ts';
+import type { TrainerMessage } from '../../src/training.ts';
+
+export const JOB = { tenant: 'acme', id: 'ftjob-0190c0ffee00aabbccddeeff' } as const;
+
+export function newJob(changes: Partial<JobRecord> = {}): JobRecord {
+  return {
+    schema: 1,
+    mark: 'first',
+    ...JOB,
+    name: 'colours',
+    base: { name: 'toy', digest: 'b'.repeat(64) },
+    createdMs: 1000,
+    status: 'validating_files',
+    isPublishing: false,
+    request: {
+      model: 'toy',
+      trainingFile: 'file-1',
+      suffix: 'Colours',
+      seed: 7,
+      hyperparameters: { nEpochs: 'auto', batchSize: 'auto', learningRateMultiplier: 'auto' },
+      settings: {},
+    },
+    checkpoints: [],
+    token: 0,
+    setbacks: 0,
+    eventCount: 0,
+    recentEvents: [],
+    ...changes,
+  };
+}
+
+/** The same, to be created in a store. */
+export function newState(changes: Partial<JobRecord> = {}): JobState {
+  const { mark: _mark, ...state } = newJob(changes);
+  return state;
+}
+
+export function messagesOf({ recentEvents }: Pick<JobState, 'recentEvents'>): string[] {
+  return recentEvents.map(({ message }) => message);
+}
+
+export function step(number: number, changes: object = {}) {
+  return {
+    type: 'step',
+    step: number,
+    totalSteps: 4,
+    loss: 1.234,
+    learningRate: 0.001,
+    tokensPerSecond: 100,
+    tokenAccuracy: 0.5,
+    ...changes,
+  } as TrainerMessage & { type: 'step' };
+}

@@ -1,0 +1,126 @@
+// Who is gone: leases are believed while they beat, by the looker's own clock; who holds one that was taken finds out
+// before it changes anything.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { describe, test } from 'node:test';
+import { createMemoryStore } from '../../adapters/store/memory.ts';
+import { type ObjectStore, StoreError } from '../../adapters/store/store.ts';
+import { HeldJob, LeaseLost } from '../../src/jobs/held-job.ts';
+import { told, withEvents } from '../../src/jobs/job.ts';
+import { JobStore } from '../../src/jobs/job-store.ts';
+import { createOwner, hasEnded, LeaseWatch } from '../../src/jobs/lease.ts';
+import { JOB, messagesOf, newState } from './jobs.ts';
+
+function watchAt(isGone = (_owner: string) => false) {
+  let nowMs = 0;
+  const watch = new LeaseWatch({ now: () => nowMs, leaseMs: 30_000, isGone });
+  return { watch, wait: (ms: number) => (nowMs += ms) };
+}
+
+const lease = (beat: number, token = 1) => ({ id: JOB.id, lease: { owner: 'other', token, beat } });
+
+describe('a lease', () => {
+  test('that beats is never over', () => {
+    const { watch, wait } = watchAt();
+    for (let beat = 0; beat < 10; beat++) {
+      assert.equal(watch.isFree(lease(beat)), false);
+      wait(29_999);
+      assert.equal(watch.isFree(lease(beat)), false);
+    }
+  });
+
+  test('that has not been seen to beat for its time is over', () => {
+    const { watch, wait } = watchAt();
+    assert.equal(watch.isFree(lease(5)), false);
+    wait(30_000);
+    assert.equal(watch.isFree(lease(5)), true);
+    assert.equal(watch.isFree(lease(0, 2)), false, 'another has taken it');
+  });
+
+  test('of an owner that is known to be gone is over at once, as is none', () => {
+    assert.equal(watchAt(() => true).watch.isFree(lease(0)), true);
+    assert.equal(watchAt().watch.isFree({ id: JOB.id }), true);
+  });
+
+  test('of a process beside this one ends with the process', () => {
+    const ended = spawnSync(process.execPath, ['-e', '']).pid;
+    const [machine] = createOwner('x').split('#');
+    assert.equal(hasEnded(`${machine}#${ended}#x`), true);
+    assert.equal(hasEnded(`${machine}#${process.ppid}#x`), false);
+    assert.equal(hasEnded(`elsewhere#${ended}#x`), false);
+  });
+});
+
+async function held(store: ObjectStore = createMemoryStore()) {
+  let nowMs = 0;
+  const jobs = new JobStore(store, () => 0);
+  const options = { jobs, leaseMs: 30_000, clock: () => nowMs };
+  const job = await jobs.create(newState({ status: 'queued' }));
+  const mine = await HeldJob.claim(job, 'me', options);
+  assert.ok(mine);
+  return { jobs, mine, job, options, wait: (ms: number) => (nowMs += ms) };
+}
+
+describe('a held job', () => {
+  test('is claimed by one of many', async () => {
+    const jobs = new JobStore(createMemoryStore(), () => 0);
+    const job = await jobs.create(newState({ status: 'queued' }));
+    const options = { jobs, leaseMs: 30_000, clock: () => 0 };
+    const owners = Array.from({ length: 20 }, (_, i) => `server-${i}`);
+    const claims = await Promise.all(owners.map((owner) => HeldJob.claim(job, owner, options)));
+    const won = claims.filter((claim) => claim !== undefined);
+    assert.equal(won.length, 1);
+    assert.equal(won[0]!.token, 1);
+  });
+
+  test('that another has taken changes nothing any more, and says so', async () => {
+    const { jobs, mine, options } = await held();
+    const taken = await HeldJob.claim(mine.job, 'other', options);
+    assert.equal(taken?.token, 2);
+    const change = mine.change((now) => withEvents(now, [told('late')], 1));
+    await assert.rejects(change, LeaseLost);
+    assert.ok(mine.lost.aborted);
+    await assert.rejects(mine.release(), LeaseLost);
+    const now = await jobs.get(JOB);
+    assert.deepEqual(messagesOf(now), []);
+    assert.equal(now.lease?.owner, 'other');
+  });
+
+  test('is given up when the store has been away for the time of a lease', async () => {
+    let isDown = false;
+    const inner = createMemoryStore();
+    const store: ObjectStore = {
+      ...inner,
+      label: inner.label,
+      list: (prefix, options) => inner.list(prefix, options),
+      head: (key, call) => inner.head(key, call),
+      delete: (key, call) => inner.delete(key, call),
+      put: (key, source, options) => inner.put(key, source, options),
+      async get(key, call) {
+        if (isDown) throw new StoreError('unavailable', 'the test says so');
+        return inner.get(key, call);
+      },
+    };
+    const { mine, wait } = await held(store);
+    isDown = true;
+    wait(29_000);
+    await assert.rejects(mine.change(), StoreError);
+    assert.ok(!mine.lost.aborted);
+    wait(1_000);
+    await assert.rejects(mine.change(), StoreError);
+    assert.ok(mine.lost.aborted);
+  });
+
+  test('changes in the order that it was asked to', async () => {
+    const { jobs, mine } = await held();
+    const changes = Array.from({ length: 30 }, (_, i) =>
+      mine.change((now) => withEvents(now, [told(`${i}`)], 1)),
+    );
+    await Promise.all(changes);
+    assert.deepEqual(
+      messagesOf(await jobs.get(JOB)).map(Number),
+      Array.from({ length: 30 }, (_, i) => i),
+    );
+    assert.equal(mine.job.lease?.beat, 30);
+  });
+});
