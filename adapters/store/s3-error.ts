@@ -59,6 +59,11 @@ export function isAbsent(error: unknown): boolean {
   return ['NoSuchKey', 'NotFound'].includes((error as ServiceError).name ?? '');
 }
 
+/** Whether it is the credentials, and only their time. */
+export function isExpired(error: unknown): boolean {
+  return (error as ServiceError).name === 'ExpiredToken';
+}
+
 function statusOf(error: unknown): number | undefined {
   return (error as ServiceError).$metadata?.httpStatusCode;
 }

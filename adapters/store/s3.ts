@@ -19,7 +19,7 @@ import { Upload } from '@aws-sdk/lib-storage';
 import { assert } from '../../src/assert.ts';
 import { onDisk, readSource } from './disk-error.ts';
 import { checkKey, checkPrefix, compareKeys } from './keys.ts';
-import { isAbsent, toStoreError } from './s3-error.ts';
+import { isAbsent, isExpired, toStoreError } from './s3-error.ts';
 import {
   type ListEntry,
   type ListOptions,
@@ -105,6 +105,7 @@ class S3Store implements ObjectStore {
         throwOnRequestTimeout: true,
       },
     });
+    renewExpired(this.#client);
   }
 
   get(key: string, { signal }: StoreCall = {}): Promise<StoredObject | undefined> {
@@ -283,6 +284,22 @@ class S3Store implements ObjectStore {
   #reading(signal: AbortSignal | undefined) {
     return { requestTimeout: this.#deadlines.firstByteMs, ...abortBy(signal) };
   }
+}
+
+/** The client renews credentials before they end; those that end sooner than they said are renewed here, once a call. */
+function renewExpired(client: S3Client): void {
+  client.middlewareStack.add(
+    (next) => async (args) => {
+      try {
+        return await next(args);
+      } catch (error) {
+        if (!isExpired(error)) throw error;
+        await client.config.credentials({ forceRefresh: true });
+        return next(args);
+      }
+    },
+    { step: 'initialize', name: 'renewExpired', priority: 'high' },
+  );
 }
 
 interface Target {

@@ -88,6 +88,12 @@ test('a bucket that is not there is invalid for every call', { skip }, async (t)
   await rejectsEverywhere(openWith({ ...server, bucket: 'absent-bucket' }), 'invalid');
 });
 
+test('a host that has no address is unavailable for every call', { skip }, async (t) => {
+  const server = await startS3Server(t);
+  const store = openWith(server, { endpoint: 'http://store.invalid' });
+  await rejectsEverywhere(store, 'unavailable');
+});
+
 test('a server that is not there is unavailable for every call', { skip }, async (t) => {
   const server = await startS3Server(t);
   await server.kill();
@@ -264,11 +270,24 @@ for (const fault of [
   });
 }
 
-test('credentials that expired are denied at the first try', { skip }, async (t) => {
-  const { proxy, store } = await startFaulty(t);
-  proxy.script = () => ({ kind: 'status', status: 400, code: 'ExpiredToken' });
+test('credentials that expired are asked for again once, and denied if these have expired, too', {
+  skip,
+}, async (t) => {
+  const { server, proxy, direct } = await startFaulty(t);
+  await direct.put('a', bytesOf('one'));
+  let asked = 0;
+  const credentials = async () => {
+    asked += 1;
+    return { ...server.credentials, expiration: new Date(Date.now() + 3_600_000) };
+  };
+  const store = openWith(server, { endpoint: proxy.endpoint, credentials });
+  const expired = { kind: 'status', status: 400, code: 'ExpiredToken' } as const;
+  proxy.script = firstOnes(1, expired);
+  assert.equal(await readText(store, 'a'), 'one');
+  assert.deepEqual([asked, proxy.requests.length], [2, 2]);
+  proxy.script = () => expired;
   await assert.rejects(store.get('a'), ofKind('denied'));
-  assert.equal(proxy.requests.length, 1);
+  assert.deepEqual([asked, proxy.requests.length], [3, 4]);
 });
 
 test('credentials that end soon are asked for again', { skip }, async (t) => {
