@@ -175,8 +175,9 @@ export class TrainingRun implements JobWork {
   async #write(also: (job: JobState) => JobState | undefined = () => undefined): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    const steps = this.#steps;
-    const events = this.#events;
+    // Copies: these lists grow while they are written down.
+    const steps = [...this.#steps];
+    const events = [...this.#events];
     const estimatedFinishMs = this.#estimatedFinishMs;
     await this.#held.change((job) => {
       const nowMs = this.#parts.now();
