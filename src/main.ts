@@ -6,21 +6,23 @@ import { greet } from './cli/greeting.ts';
 import type { ImportRequest } from './cli/import-command.ts';
 import { aborted, listenForInterrupt } from './cli/interrupt.ts';
 import type { PreloadDeps } from './cli/preload.ts';
-import { type Commands, runCommandLine } from './cli/program.ts';
+import { type Commands, runCommandLine, type ServeOptions } from './cli/program.ts';
 import type { ServingAdapters } from './cli/serving-adapters.ts';
 import type { ServingJobs } from './cli/serving-jobs.ts';
 import type { TrainerOptions } from './cli/training-commands.ts';
 import type { Config } from './config.ts';
-import type { AppOptions } from './http/deps.ts';
+import type { AppOptions, ServedModel } from './http/deps.ts';
 import type { RunningServer } from './http/server.ts';
 import { type Artifact, readArtifact } from './import/artifact.ts';
 import { createLog, type Logger } from './log.ts';
 import { slotPositions } from './model/config.ts';
 import { createProcessClient, type EngineClient } from './scheduler/client.ts';
 import type { EngineHostOptions } from './scheduler/engine-host.ts';
+import { endStartPhase, startPhases } from './start-phases.ts';
 import { chooseExports } from './telemetry/export-choice.ts';
 import type { Exports } from './telemetry/otel/open.ts';
-import { type Access, openAccess } from './tenants/access.ts';
+import type { Telemetry } from './telemetry/telemetry.ts';
+import { type Access, localAccess, openAccess } from './tenants/access.ts';
 import type { TrainerRequest } from './training.ts';
 
 /** Orchestrators kill after 30 s as a rule: streams get the most of it. */
@@ -32,6 +34,7 @@ const CLOSE_DEADLINE_MS = 2_000;
 /** For whatever else ends the process, where only a collector that does not answer still holds it. */
 const EXIT_MS = 200;
 
+endStartPhase('imports');
 const commands: Commands = { serve, import: importCommand, trainer };
 const terminal = {
   out: (text: string) => void process.stdout.write(text),
@@ -52,12 +55,15 @@ async function trainer(request: TrainerRequest, options: TrainerOptions): Promis
   return runTrainerProcess(request, { ...options, terminal });
 }
 
-async function serve(config: Config): Promise<void> {
+async function serve(settings: Config, { isPrewarm }: ServeOptions): Promise<void> {
+  const config = isPrewarm ? withoutClients(settings) : settings;
   const interrupt = listenForInterrupt();
   let exports: Exports | undefined;
   const log = createLog(config.logLevel, undefined, () => exports?.tracing?.logFields() ?? {});
-  const access = await openAccess(config, log);
+  const access = isPrewarm ? localAccess() : await openAccess(config, log);
+  endStartPhase('settings');
   const base = await prepareBase(config, interrupt);
+  endStartPhase('base');
   const engine = startEngine(base, { config, access, log });
   let server: RunningServer | undefined;
   let adapters: ServingAdapters | undefined;
@@ -65,15 +71,29 @@ async function serve(config: Config): Promise<void> {
   try {
     exports = await openExports(config, log);
     const text = await loadText(base.artifact.dir);
+    endStartPhase('tokenizer');
     adapters = await openAdapters(base, { config, client: engine.client, log });
     jobs = await openJobs(base, { config, adapters, log });
+    endStartPhase('adapters');
     const { client } = engine;
-    server = await listen(base, { config, text, client, adapters, jobs, access, exports, log });
-    const isReady = await Promise.race([
-      engine.client.whenReady().then(() => true),
-      aborted(interrupt).then(() => false),
-    ]);
-    if (isReady) {
+    const served = describeBase(base, text);
+    const telemetry = await createTelemetry(served, exports);
+    const options = { config, text, client, adapters, jobs, access, telemetry, log };
+    server = await listen(served, options);
+    endStartPhase('listen');
+    const ready = await Promise.race([client.whenReady(), aborted(interrupt)]);
+    if (ready) {
+      endStartPhase('engine');
+      const phases = { server: startPhases(), engine: ready.start };
+      telemetry.started(phases);
+      log.info(phases, 'ready');
+    }
+    if (ready && isPrewarm) {
+      await answerOnce(server.url);
+      terminal.out(`${served.id} answers; what was built for it is in ${config.home}\n`);
+      return;
+    }
+    if (ready) {
       const { name } = base.artifact.info;
       const hasAdapters = existsSync(config.adapters ?? '');
       const canChat = !!text.chatTemplate;
@@ -98,6 +118,22 @@ async function serve(config: Config): Promise<void> {
     if ((await exports?.close()) === 'late') setTimeout(() => process.exit(), EXIT_MS).unref();
     access.close();
   }
+}
+
+/** A start that nobody can reach: for what it builds. */
+function withoutClients(config: Config): Config {
+  return { ...config, host: '127.0.0.1', port: 0, preload: [], otelDisabled: true };
+}
+
+/** All code of a request's way has run once, and the base is known to answer. */
+async function answerOnce(url: string): Promise<void> {
+  const response = await fetch(`${url}/v1/completions`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ model: 'base', prompt: [0], max_tokens: 2, stream: true }),
+  });
+  const answer = await response.text();
+  if (!response.ok) throw new Error(`the base does not answer: ${answer}`);
 }
 
 interface Base {
@@ -215,29 +251,39 @@ interface ListenOptions {
   text: Text;
   client: EngineClient;
   access: Access;
-  exports: Exports | undefined;
+  telemetry: Telemetry;
   log: Logger;
 }
 
-/** Answers from now on, with 503 until the engine is ready. */
-async function listen(base: Base, options: ListenOptions): Promise<RunningServer> {
-  const { config, text, client, adapters, jobs, access, exports, log } = options;
-  const [{ createApp }, { startServer }, { Telemetry }] = await Promise.all([
-    import('./http/app.ts'),
-    import('./http/server.ts'),
-    import('./telemetry/telemetry.ts'),
-  ]);
-  const { info, config: model } = base.artifact;
-  const served = {
+function describeBase({ artifact, maxSeqLength }: Base, { tokenizer }: Text): ServedModel {
+  const { info, config } = artifact;
+  return {
     id: info.name,
     baseDigest: info.digest,
-    maxSeqLength: base.maxSeqLength,
-    vocabSize: model.vocabSize,
-    eosTokenIds: text.tokenizer?.eosTokenIds ?? model.eosTokenIds,
+    maxSeqLength,
+    vocabSize: config.vocabSize,
+    eosTokenIds: tokenizer?.eosTokenIds ?? config.eosTokenIds,
   };
+}
+
+async function createTelemetry(
+  served: ServedModel,
+  exports: Exports | undefined,
+): Promise<Telemetry> {
+  const { Telemetry } = await import('./telemetry/telemetry.ts');
   const tracing = exports?.tracing;
   const telemetry = new Telemetry({ ...served, ...(tracing && { tracing }) });
   exports?.send(telemetry.metrics);
+  return telemetry;
+}
+
+/** Answers from now on, with 503 until the engine is ready. */
+async function listen(served: ServedModel, options: ListenOptions): Promise<RunningServer> {
+  const { config, text, client, adapters, jobs, access, telemetry, log } = options;
+  const [{ createApp }, { startServer }] = await Promise.all([
+    import('./http/app.ts'),
+    import('./http/server.ts'),
+  ]);
   const app = createApp({
     client,
     ...adapters.side,

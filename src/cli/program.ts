@@ -11,9 +11,14 @@ import { addKeys } from './keys-commands.ts';
 import { EXIT, reportError, type Terminal } from './report-error.ts';
 import { addTraining, type TrainerOptions } from './training-commands.ts';
 
+export interface ServeOptions {
+  /** Builds whatever a start would build, answers once, and ends. */
+  readonly isPrewarm: boolean;
+}
+
 /** What the commands do; each resolves once it is done. */
 export interface Commands {
-  serve(config: Config): Promise<void>;
+  serve(config: Config, options: ServeOptions): Promise<void>;
   import(request: ImportRequest, config: Config): Promise<void>;
   /** train, plan and merge; resolves with the exit code of the trainer's process. */
   trainer(request: TrainerRequest, options: TrainerOptions): Promise<number>;
@@ -67,6 +72,7 @@ function addServe(program: Command, commands: Commands, terminal: Terminal): voi
   const serve = program
     .command('serve')
     .description('serve the base and its adapters over HTTP')
+    .option('--prewarm', 'build what the first start would build, answer once, and exit')
     .option('--print-config', 'print the settings, secrets redacted, and exit');
   const settingOfOption = new Map<string, keyof Flags>();
   for (const { name, flag, env, help } of listSettings()) {
@@ -86,7 +92,7 @@ function addServe(program: Command, commands: Commands, terminal: Terminal): voi
     if (options['printConfig']) {
       terminal.out(`${JSON.stringify(redactConfig(config), null, 2)}\n`);
     } else {
-      await commands.serve(config);
+      await commands.serve(config, { isPrewarm: options['prewarm'] === true });
     }
   });
 }

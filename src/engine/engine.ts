@@ -6,6 +6,7 @@ import { ConfigError } from '../errors.ts';
 import type { TokenLogprob } from '../generation.ts';
 import type { DecoderConfig } from '../model/config.ts';
 import { separateLargeBlocks } from '../ort/malloc.ts';
+import { endStartPhase } from '../start-phases.ts';
 import { planGroups, ZERO_SLOT } from './adapter-groups.ts';
 import { AdapterSlots } from './adapter-slots.ts';
 import type {
@@ -65,6 +66,7 @@ export class Engine {
     const { servingDir, slotCount, maxSeqLength, runtime = {} } = options;
     separateLargeBlocks();
     const model = openServingFolder(servingDir);
+    endStartPhase('map');
     const { config } = model;
     checkMemory(KvCache.byteSize(config, slotCount, maxSeqLength), options);
     const sessions = new GraphSessions(model, maxSeqLength, runtime);
@@ -72,7 +74,9 @@ export class Engine {
     const capacityBytes = os.totalmem() * ADAPTER_SLOTS_SHARE;
     const slots = new AdapterSlots(config, { capacity: slotCount, capacityBytes });
     const runner = new ModelRunner({ config, sessions, cache, slots });
+    endStartPhase('memory');
     await runner.prepare({ kind: 'none' });
+    endStartPhase('session');
     const info = {
       vocabSize: config.vocabSize,
       maxSeqLength,

@@ -1,6 +1,7 @@
 // The engine process's end of the channel: options and messages in, messages out, and how the process
 // ends. Knows no engine: what it runs is given to it.
 import { ConfigError, FileError } from '../errors.ts';
+import { startPhases } from '../start-phases.ts';
 import type { EngineLogLine, FromEngine, ToEngine } from './protocol.ts';
 import { StepLoop, type StepLoopOptions } from './step-loop.ts';
 
@@ -17,12 +18,17 @@ export async function runEngineChild<Options>(
   process.on('disconnect', () => process.exit(0));
   process.on('uncaughtException', (error) => exitAfter(1, fatalLine(error)));
   const options = JSON.parse(process.argv[2] ?? '{}') as Options;
-  const post = (message: FromEngine) => process.send?.(message);
+  const post = (message: FromEngine) => process.send?.(withPhases(message));
   const host = await createHost(options, post).catch(refuse);
   const loop = new StepLoop(host);
   process.on('message', (message) => loop.handle(message as ToEngine));
   await loop.run(post);
   await exitAfter(0, { type: 'log', level: 'info', message: 'the engine is drained' });
+}
+
+function withPhases(message: FromEngine): FromEngine {
+  if (message.type !== 'ready') return message;
+  return { ...message, model: { ...message.model, start: startPhases() } };
 }
 
 function refuse(error: unknown): Promise<never> {

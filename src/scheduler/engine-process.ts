@@ -1,5 +1,7 @@
 // The engine process's program, forked by the supervisor.
+import { endStartPhase } from '../start-phases.ts';
 import { runEngineChild } from './engine-child.ts';
 import { createEngineHost } from './engine-host.ts';
 
+endStartPhase('imports');
 await runEngineChild(createEngineHost);

@@ -2,6 +2,7 @@
 import type { AdapterSource } from '../adapter-source.ts';
 import type { PlainError } from '../errors.ts';
 import type { FinishReason, GenerationRequest, TokenLogprob } from '../generation.ts';
+import type { StartPhases } from '../start-phases.ts';
 
 /** Unique for the life of the server process. */
 export type SequenceId = number & { readonly __sequence: true };
@@ -63,6 +64,8 @@ export interface EngineModelInfo {
   slotCount: number;
   provider: string;
   weights: string;
+  /** Of its process. */
+  start?: StartPhases;
 }
 
 /** A sequence sees: accepted, admitted, prompt?, token*, then exactly one of finished or failed. */

@@ -264,6 +264,12 @@ export const INSTRUMENTS = {
     'Memory of the engine process.',
     NONE,
   ),
+  startPhase: gauge(
+    'lorikeet_start_phase_seconds',
+    's',
+    'What a process did until it was ready (server or engine), in order.',
+    ['process', 'phase'],
+  ),
   build: gauge('lorikeet_build_info', '1', 'What runs: always 1.', [
     'version',
     'node',

@@ -1,5 +1,6 @@
 // What the HTTP side tells telemetry, and what it reads from it: the front of metrics and traces. Counting is cheap and
 // always on; traces only where a `Tracing` is given. Knows no HTTP framework and no engine.
+import type { StartPhases } from '../start-phases.ts';
 import { VERSION } from '../version.ts';
 import {
   AdapterNames,
@@ -123,6 +124,15 @@ export class Telemetry {
     const nowS = () => this.#unixNow() / 1000;
     const engine = new EngineMetrics(this.metrics, this.#options, this.#names, nowS());
     this.metrics.onCollect(async () => engine.set(await read(), nowS()));
+  }
+
+  /** The phases of both processes' starts, once the engine is ready. */
+  started(phases: { server: StartPhases; engine: StartPhases | undefined }): void {
+    for (const [process, ofProcess] of Object.entries(phases)) {
+      for (const [phase, ms] of Object.entries(ofProcess ?? {})) {
+        this.metrics.set('startPhase', { process, phase }, ms / 1000);
+      }
+    }
   }
 
   watchDisk(read: () => DiskFigures): void {

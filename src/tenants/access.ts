@@ -50,8 +50,12 @@ export async function openAccess(settings: AccessSettings, log: Logger): Promise
         'create one (lorikeet keys create --tenant NAME), or set LORIKEET_ALLOW_OPEN=1',
     ]);
   }
-  const kind = isLocal ? 'local' : 'open';
-  return { kind, authenticate: authenticateAsLocal, close() {} };
+  return isLocal ? localAccess() : { ...localAccess(), kind: 'open' };
+}
+
+/** This machine's own user. */
+export function localAccess(): Access {
+  return { kind: 'local', authenticate: authenticateAsLocal, close() {} };
 }
 
 /** Without keys there is one tenant, and whatever key a client sends is accepted. */
