@@ -18,11 +18,15 @@ export const ZERO_SLOT = 0;
 
 /**
  * Groups rows by adapter slot. `rowSlots[i]` is row i's slot, `usedSlots` how many slots are taken in all,
- * the zero slot included; they are one range from the front. A padding place repeats its group's first row
+ * the zero slot included; they are one range from the front, which begins at `lastStart` at the latest. A padding place repeats its group's first row
  * (any row where the group has none): its product is dropped.
  */
-export function planGroups(rowSlots: readonly number[], usedSlots: number): GroupPlan {
-  const first = rowSlots.includes(ZERO_SLOT) ? ZERO_SLOT : 1;
+export function planGroups(
+  rowSlots: readonly number[],
+  usedSlots: number,
+  lastStart = 1,
+): GroupPlan {
+  const first = rowSlots.includes(ZERO_SLOT) ? ZERO_SLOT : lastStart;
   const groupCount = usedSlots - first;
   const members: number[][] = Array.from({ length: groupCount }, () => []);
   rowSlots.forEach((slot, row) => {

@@ -10,8 +10,15 @@ import type { DecoderConfig } from '../model/config.ts';
 import type { TargetName } from '../model/target-modules.ts';
 import { ZERO_SLOT } from './adapter-groups.ts';
 import type { AdapterKey } from './batch.ts';
+import { HOST_MEMORY } from './host-memory.ts';
 import { coveringTargets } from './lora-profiles.ts';
-import { type AdapterOperand, allocateOperands, SlotBlock } from './slot-block.ts';
+import type { ModelMemory } from './model-memory.ts';
+import {
+  type AdapterOperand,
+  allocateOperands,
+  SlotBlock,
+  type SlotOperand,
+} from './slot-block.ts';
 import { formOf, isSameForm, type SlotForm, slotBytes } from './slot-form.ts';
 
 export interface AdapterSlotsOptions {
@@ -29,6 +36,7 @@ const PIECE_BYTES = 2 ** 18;
 export class AdapterSlots {
   readonly #config: DecoderConfig;
   readonly #options: AdapterSlotsOptions;
+  readonly #memory: ModelMemory;
   /** Bytes of a slot by form, as there are few: asked for at every turn of a waiting adapter. */
   readonly #slotBytes = new Map<string, number>();
   /** Index = slot; slot 0 is the zero slot. */
@@ -44,13 +52,19 @@ export class AdapterSlots {
   /** Preparations go one after the other. */
   #lastPreparation: Promise<void> = Promise.resolve();
   #tooWideRuns = 0;
-  #views = new Map<string, readonly AdapterOperand[]>();
   #version = 0;
+  /** Were in use: bindings may have them bound. */
+  #retired: SlotBlock[] = [];
 
-  constructor(config: DecoderConfig, options: AdapterSlotsOptions) {
+  constructor(
+    config: DecoderConfig,
+    options: AdapterSlotsOptions,
+    memory: ModelMemory = HOST_MEMORY,
+  ) {
     this.#config = config;
     this.#options = options;
-    this.#block = new SlotBlock({ rank: 0, targets: [] }, []);
+    this.#memory = memory;
+    this.#block = new SlotBlock({ rank: 0, targets: [] }, [], memory.createSlots(1));
   }
 
   /** The linears that the operands cover; a graph's layout must be of the same. */
@@ -66,6 +80,16 @@ export class AdapterSlots {
   /** Changes whenever operands are made anew: what was bound before is stale. */
   get version(): number {
     return this.#version;
+  }
+
+  /** Where a range of several slots may begin at the latest. */
+  get lastRangeStart(): number {
+    return this.#memory.rangesBegin === 'anywhere' ? 1 : ZERO_SLOT;
+  }
+
+  /** Gives back the memory of stale operands. No binding may have them bound any more. */
+  releaseStale(): void {
+    for (const block of this.#retired.splice(0)) block.release();
   }
 
   keys(): AdapterKey[] {
@@ -117,7 +141,7 @@ export class AdapterSlots {
 
   /** To be called once per run: narrows slots that have been too wide for long, when narrow ones are ready. */
   noteRun(): void {
-    if (this.#next && ++this.#nextRuns > RUNS_BEFORE_NARROWING) this.#next = undefined;
+    if (this.#next && ++this.#nextRuns > RUNS_BEFORE_NARROWING) this.#letGoOfNext();
     if (this.#attached.length === 1) return;
     const least = formOf(this.#adapters());
     this.#tooWideRuns = isSameForm(least, this.#block.form) ? 0 : this.#tooWideRuns + 1;
@@ -127,18 +151,9 @@ export class AdapterSlots {
     else if (!this.#isNarrowing) void this.#narrow(least);
   }
 
-  /** The operands over `count` slots from `first` on. */
+  /** The operands over `count` slots from `first` on: one, or several from `lastRangeStart` at the latest. */
   range(first: number, count: number): readonly AdapterOperand[] {
-    const id = `${first}+${count}`;
-    const known = this.#views.get(id);
-    if (known) return known;
-    const views = this.#block.operands.map((operand) => {
-      const [, rows, cols] = operand.tensor.shape as [number, number, number];
-      const tensor = operand.tensor.view([count, rows, cols], first * rows * cols);
-      return { ...operand, tensor };
-    });
-    this.#views.set(id, views);
-    return views;
+    return this.#block.range(first, count);
   }
 
   #adapters(): AdapterWeights[] {
@@ -185,6 +200,7 @@ export class AdapterSlots {
     if (isSameForm(form, this.#block.form)) return this.#block;
     const isBegun = this.#next && isSameForm(this.#next.form, form);
     const next = isBegun ? this.#next! : await this.#createBlockBeside(form);
+    if (this.#next !== next) this.#letGoOfNext();
     this.#next = next;
     this.#nextRuns = 0;
     for (let slot = 1; slot < this.#attached.length; slot++) {
@@ -245,11 +261,13 @@ export class AdapterSlots {
   /** The slots of the next form take the place of those now; what is not copied yet is. */
   #changeForm(form: SlotForm): void {
     const isPrepared = this.#next && isSameForm(this.#next.form, form);
-    this.#block = isPrepared ? this.#next! : this.#createBlock(form);
-    this.#next = undefined;
+    const block = isPrepared ? this.#next! : this.#createBlock(form);
+    if (isPrepared) this.#next = undefined;
+    else this.#letGoOfNext();
+    this.#retired.push(this.#block);
+    this.#block = block;
     this.#tooWideRuns = 0;
     this.#version++;
-    this.#views = new Map();
     for (let slot = 1; slot < this.#attached.length; slot++) {
       this.#fill(slot, this.#attached[slot]!);
     }
@@ -259,20 +277,25 @@ export class AdapterSlots {
     return this.#attached.every((weights, slot) => !weights || block.holds(slot, weights));
   }
 
-  #allocate(form: SlotForm): Generator<AdapterOperand> {
-    return allocateOperands(this.#config, form, this.#options.capacity + 1);
+  /** It was never bound. Whoever is writing to it stops. */
+  #letGoOfNext(): void {
+    if (this.#writing?.block === this.#next) this.#writing = undefined;
+    this.#next?.release();
+    this.#next = undefined;
   }
 
   async #createBlockBeside(form: SlotForm): Promise<SlotBlock> {
-    const operands: AdapterOperand[] = [];
-    for (const operand of this.#allocate(form)) {
+    const tensors = this.#memory.createSlots(this.#options.capacity + 1);
+    const operands: SlotOperand[] = [];
+    for (const operand of allocateOperands(this.#config, form, tensors)) {
       operands.push(operand);
       await nextTurn();
     }
-    return new SlotBlock(form, operands);
+    return new SlotBlock(form, operands, tensors);
   }
 
   #createBlock(form: SlotForm): SlotBlock {
-    return new SlotBlock(form, [...this.#allocate(form)]);
+    const tensors = this.#memory.createSlots(this.#options.capacity + 1);
+    return new SlotBlock(form, [...allocateOperands(this.#config, form, tensors)], tensors);
   }
 }

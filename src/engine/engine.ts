@@ -6,6 +6,7 @@ import { ConfigError } from '../errors.ts';
 import type { TokenLogprob } from '../generation.ts';
 import type { DecoderConfig } from '../model/config.ts';
 import { separateLargeBlocks } from '../ort/malloc.ts';
+import { PROVIDERS } from '../provider.ts';
 import { endStartPhase } from '../start-phases.ts';
 import { planGroups, ZERO_SLOT } from './adapter-groups.ts';
 import { AdapterSlots } from './adapter-slots.ts';
@@ -18,7 +19,9 @@ import type {
   RowResult,
   SlotId,
 } from './batch.ts';
+import { openDeviceMemory } from './device-memory.ts';
 import { GraphSessions, type RuntimeOptions } from './graph-sessions.ts';
+import { HOST_MEMORY } from './host-memory.ts';
 import { KvCache } from './kv-cache.ts';
 import { isFiniteRow, type LogitsRow, scoreToken } from './logits.ts';
 import { coveringTargets } from './lora-profiles.ts';
@@ -35,6 +38,8 @@ export interface EngineOptions {
   readonly slotCount: number;
   /** Positions of a slot; at most the model's own. */
   readonly maxSeqLength: number;
+  /** Adapters that can be attached at once; default: as many as sequences. */
+  readonly adapterSlotCount?: number;
   readonly runtime?: RuntimeOptions;
 }
 
@@ -61,7 +66,9 @@ export class Engine {
   readonly config: DecoderConfig;
   readonly #parts: EngineParts;
 
-  /** Throws `ConfigError` where the machine cannot hold the cache, `FileError` for a bad folder. */
+  /**
+   * Throws `ConfigError` where the machine cannot hold the cache or lacks the provider, `FileError` for a bad folder.
+   */
   static async create(options: EngineOptions): Promise<Engine> {
     const { servingDir, slotCount, maxSeqLength, runtime = {} } = options;
     separateLargeBlocks();
@@ -69,10 +76,14 @@ export class Engine {
     endStartPhase('map');
     const { config } = model;
     checkMemory(KvCache.byteSize(config, slotCount, maxSeqLength), options);
-    const sessions = new GraphSessions(model, maxSeqLength, runtime);
-    const cache = new KvCache(config, slotCount, maxSeqLength);
+    const { provider = 'cpu' } = runtime;
+    const isHost = PROVIDERS[provider].memory === 'host';
+    const memory = isHost ? HOST_MEMORY : openDeviceMemory(provider);
+    const sessions = new GraphSessions(model, maxSeqLength, { runtime, memory });
+    const cache = new KvCache(config, slotCount, maxSeqLength, memory);
     const capacityBytes = os.totalmem() * ADAPTER_SLOTS_SHARE;
-    const slots = new AdapterSlots(config, { capacity: slotCount, capacityBytes });
+    const limits = { capacity: options.adapterSlotCount ?? slotCount, capacityBytes };
+    const slots = new AdapterSlots(config, limits, memory);
     const runner = new ModelRunner({ config, sessions, cache, slots });
     endStartPhase('memory');
     await runner.prepare({ kind: 'none' });
@@ -81,7 +92,7 @@ export class Engine {
       vocabSize: config.vocabSize,
       maxSeqLength,
       slotCount,
-      provider: runtime.provider ?? 'cpu',
+      provider,
       weights: model.weights,
     };
     return new Engine({ config, info, sessions, cache, slots, runner });
@@ -179,7 +190,8 @@ export class Engine {
     if (rowSlots.every((slot) => slot === first)) {
       return first === ZERO_SLOT ? { kind: 'none' } : { kind: 'single', slot: first! };
     }
-    return { kind: 'grouped', plan: planGroups(rowSlots, this.#parts.slots.usedSlots) };
+    const { usedSlots, lastRangeStart } = this.#parts.slots;
+    return { kind: 'grouped', plan: planGroups(rowSlots, usedSlots, lastRangeStart) };
   }
 }
 

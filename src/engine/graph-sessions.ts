@@ -8,21 +8,34 @@ import {
   type Session,
   type SessionOptions,
 } from '../ort/session.ts';
+import type { OrtTensor } from '../ort/tensor.ts';
+import { HOST_MEMORY } from './host-memory.ts';
+import type { ModelMemory } from './model-memory.ts';
 import type { ServingModel } from './serving-folder.ts';
 
 export type RuntimeOptions = Pick<SessionOptions, 'provider' | 'intraOpThreads' | 'allowSpinning'>;
 
 export class GraphSessions {
+  readonly memory: ModelMemory;
+  /** What every run is to be given, by name: the weights where sessions do not hold them. */
+  readonly weightInputs: ReadonlyMap<string, OrtTensor>;
   readonly #model: ServingModel;
   readonly #maxSeqLength: number;
   readonly #runtime: RuntimeOptions;
   readonly #prepacked = new PrepackedWeights();
   readonly #sessions = new Map<string, Promise<Session>>();
 
-  constructor(model: ServingModel, maxSeqLength: number, runtime: RuntimeOptions) {
+  constructor(
+    model: ServingModel,
+    maxSeqLength: number,
+    { runtime = {}, memory = HOST_MEMORY }: { runtime?: RuntimeOptions; memory?: ModelMemory } = {},
+  ) {
     this.#model = model;
     this.#maxSeqLength = maxSeqLength;
     this.#runtime = runtime;
+    this.memory = memory;
+    const given = memory.weightsAs === 'inputs' ? [...model.tensors] : [];
+    this.weightInputs = new Map(given.map(([name, tensor]) => [name, memory.place(tensor)]));
   }
 
   /** Rejects with `OrtError`, as where memory is short. */
@@ -31,18 +44,21 @@ export class GraphSessions {
     let session = this.#sessions.get(id);
     if (!session) {
       const maxSeqLength = this.#maxSeqLength;
-      session = createSession(servingGraph({ ...this.#model, maxSeqLength, lora }), {
-        ...this.#runtime,
-        initializers: this.#model.tensors,
-        externalFolder: this.#model.folder,
-        prepacked: this.#prepacked,
-      });
+      const { float, weightsAs } = this.memory;
+      const graph = servingGraph({ ...this.#model, maxSeqLength, lora, float, weightsAs });
+      session = createSession(graph, { ...this.#runtime, ...this.#heldWeights() });
       this.#sessions.set(id, session);
       // What was prepacked is read from there; the rest is read again when a step needs it.
       void session.then(() => this.#model.file.letGo()).catch(() => {});
       session.catch(() => this.#sessions.delete(id)); // the next to ask tries again
     }
     return session;
+  }
+
+  #heldWeights(): SessionOptions {
+    if (this.memory.weightsAs === 'inputs') return {};
+    const { tensors: initializers, folder: externalFolder } = this.#model;
+    return { initializers, externalFolder, prepacked: this.#prepacked };
   }
 
   async release(): Promise<void> {

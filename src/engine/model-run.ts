@@ -60,13 +60,17 @@ export class ModelRunner {
 
   constructor(parts: RunnerParts) {
     const { config, cache } = parts;
+    const { memory } = parts.sessions;
     this.#sessions = parts.sessions;
     this.#cache = cache;
     this.#slots = parts.slots;
     this.#outputs = new LogitsOutputs(config.vocabSize);
     const { cos, sin } = ropeTables(config, cache.maxSeqLength);
     const shape = [cache.maxSeqLength, config.headDim / 2];
-    this.#rope = { cos: hostTensor('float32', shape, cos), sin: hostTensor('float32', shape, sin) };
+    this.#rope = {
+      cos: memory.place(hostTensor('float32', shape, cos)),
+      sin: memory.place(hostTensor('float32', shape, sin)),
+    };
   }
 
   /** Makes the session of a layout, so that the first run with it does not wait. */
@@ -85,6 +89,7 @@ export class ModelRunner {
     const outputs = this.#outputs.at(input.logitRows.length);
     for (const [name, tensor] of outputs) graph.bindOutput(name, tensor);
     await graph.binding.run();
+    this.#cache.keep(firstSlot, pastLengths.length);
     return this.#outputs.rows(input.logitRows.length);
   }
 
@@ -102,6 +107,7 @@ export class ModelRunner {
     const graph = new BoundGraph(session.createBinding());
     graph.bindInput(SERVING.cos, this.#rope.cos);
     graph.bindInput(SERVING.sin, this.#rope.sin);
+    for (const [name, weight] of this.#sessions.weightInputs) graph.bindInput(name, weight);
     this.#bound.set(id, graph);
     return graph;
   }
@@ -117,6 +123,7 @@ export class ModelRunner {
       graph.binding.release();
       this.#bound.delete(id);
     }
+    this.#slots.releaseStale();
   }
 
   #bindTokens(graph: BoundGraph, { tokenIds, pastLengths, logitRows }: ModelInput): void {
@@ -162,7 +169,7 @@ export class ModelRunner {
   }
 }
 
-/** A binding that remembers what is bound, so that binding the same tensor again costs a look-up. */
+/** A binding that remembers what is bound, so that binding again what runs read in place costs a look-up. */
 class BoundGraph {
   readonly binding: Binding;
   readonly #tensors = new Map<string, OrtTensor>();
@@ -172,7 +179,7 @@ class BoundGraph {
   }
 
   bindInput(name: string, tensor: OrtTensor): void {
-    if (this.#tensors.get(name) === tensor) return;
+    if (this.#tensors.get(name) === tensor && this.binding.readsInPlace(tensor)) return;
     this.binding.bindInput(name, tensor);
     this.#tensors.set(name, tensor);
   }

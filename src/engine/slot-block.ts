@@ -4,23 +4,43 @@
 import type { AdapterWeights, LoraPair } from '../../adapters/weights.ts';
 import type { DecoderConfig } from '../model/config.ts';
 import { adaptedTargets, type LoraLayout } from '../model/lora-graph.ts';
-import { hostTensor, type OrtTensor } from '../ort/tensor.ts';
+import type { OrtTensor } from '../ort/tensor.ts';
+import type { SlotTensors } from './model-memory.ts';
 import { type OperandId, type SlotForm, slotShapes } from './slot-form.ts';
 
 /** A named operand over a range of slots: A [slots, in, R * k], or B [slots, R, out]. */
 export interface AdapterOperand extends OperandId {
-  readonly tensor: OrtTensor<'float32'>;
+  readonly tensor: OrtTensor;
+}
+
+/** An operand of one slot: A [in, R * k], or B [R, out]. */
+export interface SlotOperand extends OperandId {
+  readonly shape: readonly [number, number];
 }
 
 export class SlotBlock {
   readonly form: SlotForm;
-  readonly operands: readonly AdapterOperand[];
+  readonly #operands: readonly SlotOperand[];
+  /** In the operands' order. */
+  readonly #tensors: SlotTensors;
+  readonly #ranges = new WeakMap<readonly OrtTensor[], readonly AdapterOperand[]>();
   /** Index = slot; undefined: nothing, or half of something. */
   readonly #held: (AdapterWeights | undefined)[] = [];
 
-  constructor(form: SlotForm, operands: readonly AdapterOperand[]) {
+  constructor(form: SlotForm, operands: readonly SlotOperand[], tensors: SlotTensors) {
     this.form = form;
-    this.operands = operands;
+    this.#operands = operands;
+    this.#tensors = tensors;
+  }
+
+  /** The operands over `count` slots from `first` on: good until the next call. */
+  range(first: number, count: number): readonly AdapterOperand[] {
+    const tensors = this.#tensors.range(first, count);
+    const known = this.#ranges.get(tensors);
+    if (known) return known;
+    const operands = this.#operands.map(({ layer, of }, i) => ({ layer, of, tensor: tensors[i]! }));
+    this.#ranges.set(tensors, operands);
+    return operands;
   }
 
   holds(slot: number, weights: AdapterWeights): boolean {
@@ -48,46 +68,44 @@ export class SlotBlock {
   *writing(slot: number, weights: AdapterWeights): Generator<number> {
     this.#held[slot] = undefined;
     const layout: LoraLayout = { kind: 'grouped', targets: this.form.targets };
-    for (const operand of this.operands) {
-      const { layer, of } = operand;
-      const into = slotData(operand, slot);
+    for (const [index, { layer, of, shape }] of this.#operands.entries()) {
       const pairs = weights.layers[layer]!;
-      if ('b' in of) placeB(into, pairs[of.b]);
-      else {
-        const [, , cols] = operand.tensor.shape as [number, number, number];
-        const adapted = adaptedTargets(layout, of.a);
-        placeA(
-          into,
-          cols,
-          adapted.map((target) => pairs[target]),
-        );
-      }
-      yield into.byteLength;
+      const [rows, cols] = shape;
+      this.#tensors.write(index, slot, (into) => {
+        if ('b' in of) placeB(into, pairs[of.b]);
+        else {
+          const adapted = adaptedTargets(layout, of.a);
+          const placed = adapted.map((target) => pairs[target]);
+          placeA(into, cols, placed);
+        }
+      });
+      yield 4 * rows * cols;
     }
     this.#held[slot] = weights;
   }
 
   move(from: number, to: number): void {
-    for (const operand of this.operands) slotData(operand, to).set(slotData(operand, from));
+    this.#tensors.move(from, to);
     this.#held[to] = this.#held[from];
     this.#held[from] = undefined;
   }
-}
 
-/** One by one, for so many slots, slot 0 included. Pages of slots that are never written are never touched. */
-export function* allocateOperands(
-  config: DecoderConfig,
-  form: SlotForm,
-  slotCount: number,
-): Generator<AdapterOperand> {
-  for (const { shape, ...id } of slotShapes(config, form)) {
-    yield { ...id, tensor: hostTensor('float32', [slotCount, ...shape]) };
+  /** Gives the memory back. No binding may have a range bound. */
+  release(): void {
+    this.#tensors.release();
   }
 }
 
-function slotData({ tensor }: AdapterOperand, slot: number): Float32Array {
-  const [, rows, cols] = tensor.shape as [number, number, number];
-  return tensor.data.subarray(slot * rows * cols, (slot + 1) * rows * cols);
+/** Adds the tensors of a form to `tensors`, one by one; gives what they are. */
+export function* allocateOperands(
+  config: DecoderConfig,
+  form: SlotForm,
+  tensors: SlotTensors,
+): Generator<SlotOperand> {
+  for (const operand of slotShapes(config, form)) {
+    tensors.add(operand.shape);
+    yield operand;
+  }
 }
 
 /** B [rank, out] → [R, out]: the first rows, zeros after them. */

@@ -2,6 +2,7 @@
 // Groups of rows are multiplied apart (batched matmul), so no adapter meets another's rows.
 // G = groups, m = rows per group (padded to the largest), R = the operands' rank, T = tokens of the run.
 import type { GraphBuilder, Value } from '../onnx/graph-builder.ts';
+import type { FloatType } from '../provider.ts';
 import type { DecoderConfig } from './config.ts';
 import { SITES, type Site, TARGET_MODULES, type TargetName } from './target-modules.ts';
 
@@ -21,9 +22,9 @@ export const LORA_INPUTS = {
   rowPlaces: 'lora_row_places',
   /** int64 [3] = [G, m, -1] */
   groupShape: 'lora_group_shape',
-  /** float32 [G, in, R * (adapted targets of the site)] */
+  /** float [G, in, R * (adapted targets of the site)] */
   a: (layer: number, site: Site) => `lora_a.${layer}.${site}`,
-  /** float32 [G, R, out], scaling folded in */
+  /** float [G, R, out], scaling folded in */
   b: (layer: number, target: TargetName) => `lora_b.${layer}.${target}`,
 } as const;
 
@@ -38,14 +39,17 @@ export class LoraGraph {
   readonly #g: GraphBuilder;
   readonly #config: DecoderConfig;
   readonly #layout: LoraLayout;
+  readonly #float: FloatType;
   readonly #groupRows: Value | undefined;
   readonly #rowPlaces: Value | undefined;
   readonly #groupShape: Value | undefined;
 
-  constructor(g: GraphBuilder, config: DecoderConfig, layout: LoraLayout) {
+  /** `float`: of x, the operands and the updates. */
+  constructor(g: GraphBuilder, config: DecoderConfig, layout: LoraLayout, float: FloatType) {
     this.#g = g;
     this.#config = config;
     this.#layout = layout;
+    this.#float = float;
     if (layout.kind !== 'grouped') return;
     this.#groupRows = g.input(LORA_INPUTS.groupRows, 'int64', ['places']);
     this.#rowPlaces = g.input(LORA_INPUTS.rowPlaces, 'int64', ['tokens']);
@@ -63,12 +67,12 @@ export class LoraGraph {
     const g = this.#g;
     const inFeatures = TARGET_MODULES[targets[0]!].inFeatures(this.#config);
     const fusedRank = targets.length === 1 ? 'rank' : `rank_x${targets.length}`;
-    const a = g.input(LORA_INPUTS.a(layer, site), 'float32', ['groups', inFeatures, fusedRank]);
+    const a = g.input(LORA_INPUTS.a(layer, site), this.#float, ['groups', inFeatures, fusedRank]);
     const narrow = g.node('MatMul', [this.#toGroups(x), a]); // [G, m, R*k]
     const perTarget = this.#split(narrow, targets.length); // k x [G, m, R]
     const deltas = targets.map((target, i) => {
       const out = TARGET_MODULES[target].outFeatures(this.#config);
-      const b = g.input(LORA_INPUTS.b(layer, target), 'float32', ['groups', 'rank', out]);
+      const b = g.input(LORA_INPUTS.b(layer, target), this.#float, ['groups', 'rank', out]);
       return g.node('MatMul', [perTarget[i]!, b]); // [G, m, out]
     });
     if (targets.length < SITES[site].length) {

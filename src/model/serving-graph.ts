@@ -1,6 +1,7 @@
 // Lowers the decoder to the serving graph: quantized matmuls, attention over a slot cache that is appended in
 // place, logits of the rows that are asked. B sequences x S new tokens = T tokens; D hidden; V vocabulary.
 import { type FilePlace, GraphBuilder, MICROSOFT, type Value } from '../onnx/graph-builder.ts';
+import type { FloatType } from '../provider.ts';
 import type { DecoderConfig } from './config.ts';
 import { type DecoderLowering, decoder, type Projection, type Residual } from './decoder.ts';
 import { LoraGraph, type LoraLayout } from './lora-graph.ts';
@@ -25,11 +26,18 @@ export interface ServingGraphOptions {
   /** Positions of the cache and of the rotary tables. */
   readonly maxSeqLength: number;
   readonly lora: LoraLayout;
+  /**
+   * Of the values between operators, the cache, the adapters, and what the weights' table has as float32. Default
+   * float32.
+   */
+  readonly float?: FloatType;
+  /** Whether a session holds the weights (the default), or each run is given them. */
+  readonly weightsAs?: 'initializers' | 'inputs';
   /** Where the weights lie, by name, for a session that reads them from their folder. */
   readonly places?: ReadonlyMap<string, FilePlace>;
 }
 
-/** Names of a serving graph's inputs and outputs (see also `LORA_INPUTS` and `NARROW`). */
+/** Names of a serving graph's inputs and outputs; `float` is the options' own (see also `LORA_INPUTS` and `NARROW`). */
 export const SERVING = {
   /** int64 [T] */
   inputIds: 'input_ids',
@@ -43,10 +51,10 @@ export const SERVING = {
   logitRows: 'logit_rows',
   /** float32 [L, V] */
   logits: 'logits',
-  /** float32 [B, KV, maxSeq, hd]; past and present are bound to the same memory */
+  /** float [B, KV, maxSeq, hd]; past and present are bound to the same memory */
   past: (layer: number, half: 'key' | 'value') => `past_key_values.${layer}.${half}`,
   present: (layer: number, half: 'key' | 'value') => `present.${layer}.${half}`,
-  /** float32 [maxSeq, hd / 2] */
+  /** float [maxSeq, hd / 2] */
   cos: 'rope_cos',
   sin: 'rope_sin',
 } as const;
@@ -58,7 +66,7 @@ export function servingGraph(options: ServingGraphOptions): Uint8Array {
   const hidden = decoder(ops, config);
   const rows = ops.g.node('Gather', [hidden, ops.logitRows], { axis: 0 }); // [L, D]
   const head = headMatrix(config, weights);
-  const logits = ops.matmul(rows, head, undefined, SERVING.logits);
+  const logits = ops.logits(rows, head);
   ops.g.output(logits, 'float32', ['logit_rows', config.vocabSize]);
   narrowLogits(ops.g, logits, config.vocabSize);
   return ops.g.toBytes(options.places);
@@ -69,6 +77,7 @@ class ServingLowering implements DecoderLowering {
   readonly logitRows: Value;
   readonly #options: ServingGraphOptions;
   readonly #config: DecoderConfig;
+  readonly #float: FloatType;
   readonly #inputIds: Value;
   readonly #batchShape: Value;
   readonly #seqLengths: Value;
@@ -76,21 +85,23 @@ class ServingLowering implements DecoderLowering {
   readonly #cos: Value;
   readonly #sin: Value;
   readonly #lora: LoraGraph;
+  readonly #weightInputs = new Map<string, Value>();
 
   constructor(options: ServingGraphOptions) {
-    const { config, maxSeqLength } = options;
+    const { config, maxSeqLength, float = 'float32' } = options;
     const g = this.g;
     this.#options = options;
     this.#config = config;
+    this.#float = float;
     this.#inputIds = g.input(SERVING.inputIds, 'int64', ['tokens']);
     this.#batchShape = g.input(SERVING.batchShape, 'int64', [3]);
     this.#seqLengths = g.input(SERVING.seqLengths, 'int32', ['batch']);
     this.#totalLength = g.input(SERVING.totalLength, 'int32', []);
     this.logitRows = g.input(SERVING.logitRows, 'int64', ['logit_rows']);
     const table = [maxSeqLength, config.headDim / 2];
-    this.#cos = g.input(SERVING.cos, 'float32', table);
-    this.#sin = g.input(SERVING.sin, 'float32', table);
-    this.#lora = new LoraGraph(g, config, options.lora);
+    this.#cos = g.input(SERVING.cos, float, table);
+    this.#sin = g.input(SERVING.sin, float, table);
+    this.#lora = new LoraGraph(g, config, options.lora, float);
   }
 
   embed(): Value {
@@ -99,7 +110,8 @@ class ServingLowering implements DecoderLowering {
     const rows = g.node('Gather', [this.#weight(values), this.#inputIds], { axis: 0 });
     if (!scales) return rows; // [T, D]
     const scale = g.node('Gather', [this.#weight(scales), this.#inputIds], { axis: 0 }); // [T, D/64]
-    const codes = g.node('Sub', [g.node('Cast', [rows], { to: FLOAT }), g.float(128)]);
+    const wide = g.node('Cast', [rows], { to: CAST_TO[this.#float] });
+    const codes = g.node('Sub', [wide, this.#constant(128)]);
     const scaled = g.node('Mul', [codes, g.node('Unsqueeze', [scale, g.int64([2])])]);
     return g.node('Reshape', [scaled, g.int64([-1, this.#config.hiddenSize])]);
   }
@@ -138,7 +150,7 @@ class ServingLowering implements DecoderLowering {
     const [query, key, value] = this.#queryKeyValue(qkv, layer);
     const kv = ['key', 'value'] as const;
     const cacheDims = ['batch', kvHeadCount, this.#options.maxSeqLength, headDim];
-    const past = kv.map((half) => this.g.input(SERVING.past(layer, half), 'float32', cacheDims));
+    const past = kv.map((half) => this.g.input(SERVING.past(layer, half), this.#float, cacheDims));
     const present = kv.map((half) => SERVING.present(layer, half));
     const [attended] = this.g.nodeWithOutputs(
       'GroupQueryAttention',
@@ -151,7 +163,7 @@ class ServingLowering implements DecoderLowering {
       },
       { domain: MICROSOFT, outputs: [true, ...present] },
     );
-    for (const name of present) this.g.output(name as Value, 'float32', cacheDims);
+    for (const name of present) this.g.output(name as Value, this.#float, cacheDims);
     return this.g.node('Reshape', [attended!, this.g.int64([-1, headCount * headDim])]);
   }
 
@@ -159,6 +171,14 @@ class ServingLowering implements DecoderLowering {
     const [gate, up] = this.#parts(gateUp, 'mlp_in');
     const silu = this.g.node('QuickGelu', [gate], { alpha: { float: 1 } }, MICROSOFT);
     return this.g.node('Mul', [silu, up]);
+  }
+
+  /** float32 [L, V]: they are narrowed and drawn from at full width. */
+  logits(rows: Value, head: ServingMatrix): Value {
+    if (this.#float === 'float32') return this.matmul(rows, head, undefined, SERVING.logits);
+    const options = { outputs: [SERVING.logits] };
+    const narrow = this.matmul(rows, head, undefined);
+    return this.g.nodeWithOutputs('Cast', [narrow], { to: CAST_TO.float32 }, options)[0]!;
   }
 
   /** x [T, in] times the matrix [out, in] transposed, plus the bias: [T, out]. */
@@ -225,10 +245,21 @@ class ServingLowering implements DecoderLowering {
     return this.g.nodeWithOutputs('Split', inputs, { axis: 1 }, { outputs });
   }
 
+  /** A scalar of the graph's float type. */
+  #constant(value: number): Value {
+    const wide = this.g.float(value);
+    if (this.#float === 'float32') return wide;
+    return this.g.node('Cast', [wide], { to: CAST_TO[this.#float] });
+  }
+
   #weight({ name, type, dims }: ServingTensor): Value {
-    return this.g.external(name, type, dims);
+    const held = type === 'float32' ? this.#float : type;
+    if (this.#options.weightsAs !== 'inputs') return this.g.external(name, held, dims);
+    const value = this.#weightInputs.get(name) ?? this.g.input(name, held, dims);
+    this.#weightInputs.set(name, value);
+    return value;
   }
 }
 
-/** ONNX TensorProto.DataType FLOAT. */
-const FLOAT = 1;
+/** ONNX TensorProto.DataType. */
+const CAST_TO = { float32: 1, float16: 10 } as const;

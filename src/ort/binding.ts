@@ -1,13 +1,21 @@
 // A session's inputs and outputs bound to tensors once, and run many times. Knows the checks that keep a wrong
 // tensor away from native code; knows nothing of what the graph computes.
 import { assert } from '../assert.ts';
+import type { Provider } from '../provider.ts';
 import { Handle, releaseWhenForgotten } from './handle.ts';
 import { hasDeviceMemory } from './providers.ts';
 import { RunOptions } from './run-options.ts';
 import { ortCall, ortCallAsync, ortGet, ortVoid } from './runtime.ts';
-import type { Session } from './session.ts';
 import type { OrtTensor } from './tensor.ts';
 import { checkAgainst, type ValueInfo } from './value-info.ts';
+
+/** What a binding needs of its session. */
+interface BoundSession {
+  readonly handle: Handle;
+  readonly provider: Provider;
+  readonly inputs: readonly ValueInfo[];
+  readonly outputs: readonly ValueInfo[];
+}
 
 /** Options of the runs that give none: they are never terminated. */
 let plainOptions: RunOptions | undefined;
@@ -27,7 +35,7 @@ export class Binding {
   #isRunning = false;
 
   /** For `Session.createBinding`. */
-  constructor({ handle: session, provider, inputs, outputs }: Session) {
+  constructor({ handle: session, provider, inputs, outputs }: BoundSession) {
     this.#session = session;
     this.#isOnDevice = hasDeviceMemory(provider);
     this.#inputs = new Map(inputs.map((info) => [info.name, info]));

@@ -81,12 +81,12 @@ test('slots that are made anew leave no old ones in memory', {
 
 test('a session that could not be made is tried again', async (t) => {
   const served = openServingFolder(await servingFolder(t, model, 'f32'));
-  const tensors = new Map(served.tensors);
-  const sessions = new GraphSessions({ ...served, tensors }, 16, {});
+  const places = new Map(served.places);
+  const sessions = new GraphSessions({ ...served, places }, 16);
   t.after(() => sessions.release());
-  const [name, tensor] = [...tensors][0]!;
-  tensors.delete(name);
+  const [name, place] = [...places][0]!;
+  places.delete(name); // names a file that is not there
   await assert.rejects(sessions.get({ kind: 'none' }));
-  tensors.set(name, tensor);
+  places.set(name, place);
   await sessions.get({ kind: 'none' });
 });

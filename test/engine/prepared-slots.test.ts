@@ -7,6 +7,7 @@ import type { AdapterWeights } from '../../adapters/weights.ts';
 import { AdapterSlots } from '../../src/engine/adapter-slots.ts';
 import { adaptedTargets } from '../../src/model/lora-graph.ts';
 import { TARGET_NAMES, type TargetName } from '../../src/model/target-modules.ts';
+import type { OrtTensor } from '../../src/ort/tensor.ts';
 import { tinyAdapter, tinyModel } from '../fixtures.ts';
 
 const { config } = tinyModel();
@@ -86,7 +87,9 @@ function spoil(weights: AdapterWeights): void {
 }
 
 const holdsSeven = (slots: AdapterSlots, { digest }: AdapterWeights) =>
-  slots.range(slots.slotOf(digest), 1).some(({ tensor }) => tensor.data.includes(7));
+  slots
+    .range(slots.slotOf(digest), 1)
+    .some(({ tensor }) => (tensor as OrtTensor<'float32'>).data.includes(7));
 
 for (const [what, second] of [
   ['of the same form', adapter(12, 4)],

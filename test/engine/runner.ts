@@ -16,7 +16,7 @@ export function createRunner(
   const { config } = served;
   const cache = new KvCache(config, slotCount, maxSeqLength);
   const slots = new AdapterSlots(config, { capacity: slotCount, capacityBytes: 2 ** 30 });
-  const sessions = new GraphSessions(served, maxSeqLength, {});
+  const sessions = new GraphSessions(served, maxSeqLength);
   t.after(() => sessions.release());
   return { config, slots, runner: new ModelRunner({ config, sessions, cache, slots }) };
 }
