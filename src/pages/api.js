@@ -5,15 +5,16 @@ import { askForKey, keyHeaders } from './key.js';
 export class ApiError extends Error {
   /**
    * @param {string} message
-   * @param {{ status?: number, code?: string, param?: string | null }} facts
+   * @param {{ status?: number, code?: string, param?: string | null, retryAfterS?: number }} facts
    */
-  constructor(message, { status = 0, code = '', param = null } = {}) {
+  constructor(message, { status = 0, code = '', param = null, retryAfterS = 0 } = {}) {
     super(message);
     this.name = 'ApiError';
     /** 0: there was no answer. */
     this.status = status;
     this.code = code;
     this.param = param;
+    this.retryAfterS = retryAfterS;
   }
 }
 
@@ -22,6 +23,7 @@ export class ApiError extends Error {
  * @property {string} [method]
  * @property {unknown} [json] a body
  * @property {FormData} [form] a body
+ * @property {Readonly<Record<string, string>>} [headers]
  * @property {AbortSignal | undefined} [signal]
  * @property {boolean} [isQuiet] whether a missing key is an error and no question
  */
@@ -34,11 +36,12 @@ export class ApiError extends Error {
  * @throws {ApiError}
  */
 export async function request(path, call = {}) {
-  const { json, form, signal, isQuiet = false } = call;
+  const { json, form, headers, signal, isQuiet = false } = call;
   const hasBody = json !== undefined || form !== undefined;
   const response = await fetch(path, {
     method: call.method ?? (hasBody ? 'POST' : 'GET'),
     headers: {
+      ...headers,
       ...keyHeaders(),
       ...(json !== undefined && { 'content-type': 'application/json' }),
     },
@@ -70,7 +73,13 @@ async function toError(response) {
   const { status } = response;
   try {
     const { error } = await response.json();
-    return new ApiError(error.message, { status, code: error.code, param: error.param });
+    const retryAfterS = Number(response.headers.get('retry-after') ?? 0);
+    return new ApiError(error.message, {
+      status,
+      code: error.code,
+      param: error.param,
+      retryAfterS,
+    });
   } catch {
     return new ApiError(`The server answered with status ${status}.`, { status });
   }

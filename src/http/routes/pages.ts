@@ -30,6 +30,14 @@ const DOCS_POLICY =
 
 const PAGES: readonly Page[] = [
   { path: '/', name: 'Playground', file: 'playground', policy: POLICY, styles: [] },
+  {
+    path: '/fine-tuning',
+    name: 'Fine-tuning',
+    file: 'fine-tuning',
+    policy: POLICY,
+    styles: ['uplot.css'],
+  },
+  { path: '/status', name: 'Status', file: 'status', policy: POLICY, styles: ['uplot.css'] },
   { path: '/docs', name: 'API', file: 'docs', policy: DOCS_POLICY, styles: ['swagger-ui.css'] },
 ];
 

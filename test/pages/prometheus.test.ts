@@ -1,0 +1,105 @@
+// /metrics as the status page reads it: what the server writes is read back, label for label.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import {
+  figuresOfHealth,
+  figuresOfMetrics,
+  ratesBetween,
+  spread,
+} from '../../src/pages/figures.js';
+import { parseMetrics, quantileBetween, total } from '../../src/pages/prometheus.js';
+import { readOk, serve } from '../http/served.ts';
+
+test('names, labels with escapes, and values of any form are read', () => {
+  const samples = parseMetrics(
+    [
+      '# HELP a:b_total What # it {is}="x"',
+      '# TYPE a:b_total counter',
+      'a:b_total{name="a\\"b\\\\n\\n}",other=""} 12.5 1795603171',
+      'a:b_total{name="x",other="y"} 1e3',
+      'plain +Inf',
+      'odd NaN',
+      '',
+    ].join('\n'),
+  );
+  assert.deepEqual(samples.get('a:b_total'), [
+    { labels: { name: 'a"b\\n\n}', other: '' }, value: 12.5 },
+    { labels: { name: 'x', other: 'y' }, value: 1000 },
+  ]);
+  assert.equal(total(samples, 'a:b_total'), 1012.5);
+  assert.equal(total(samples, 'a:b_total', { name: 'x' }), 1000);
+  assert.equal(total(samples, 'a:b_total', { name: 'z' }), undefined);
+  assert.equal(total(samples, 'plain'), Number.POSITIVE_INFINITY);
+  assert.ok(Number.isNaN(total(samples, 'odd')));
+});
+
+/** A histogram of these counts up to 0.1, 1 and infinity, over two series. */
+function histogram(...counts: [number, number, number]) {
+  const lines = counts.flatMap((count, i) => {
+    const le = ['0.1', '1', '+Inf'][i];
+    return [`t_bucket{m="a",le="${le}"} ${count / 2}`, `t_bucket{m="b",le="${le}"} ${count / 2}`];
+  });
+  return parseMetrics(lines.join('\n'));
+}
+
+test('quantiles are of what came between two readings, even within a bucket', () => {
+  const before = histogram(100, 100, 100);
+  const after = histogram(110, 120, 120);
+  const at = (quantile: number) => quantileBetween({ name: 't', before, after, quantile });
+  assert.equal(at(0.25), 0.05);
+  assert.equal(at(0.5), 0.1);
+  assert.equal(at(0.75)?.toFixed(6), '0.550000');
+  assert.equal(quantileBetween({ name: 't', before: after, after, quantile: 0.5 }), undefined);
+  // Above the last bound nobody knows how far.
+  const slow = histogram(0, 0, 4);
+  assert.equal(quantileBetween({ name: 't', before: undefined, after: slow, quantile: 0.5 }), 1);
+  assert.equal(quantileBetween({ name: 'none', before, after, quantile: 0.5 }), undefined);
+});
+
+test("a served request shows in the page's figures, by /metrics and by /health", async () => {
+  const { app, post } = serve({ adapters: ['zen'], slotCount: 4 });
+  const read = async () => figuresOfMetrics(await (await app.request('/metrics')).text());
+  const before = { atMs: 0, figures: await read() };
+  assert.equal(before.figures.operator!.busiest.length, 0);
+  await readOk(await post('/v1/completions', { model: 'zen', prompt: 'abcd', max_tokens: 3 }));
+  const after = { atMs: 2000, figures: await read() };
+  const { isReady, slots, running, waiting, promptTokens, generatedTokens, tiers, operator } =
+    after.figures;
+  assert.deepEqual([isReady, slots, running, waiting], [true, 4, 0, 0]);
+  assert.deepEqual([promptTokens, generatedTokens], [4, 3]);
+  assert.deepEqual(ratesBetween(before, after), { generated: 1.5, prompt: 2 });
+  assert.deepEqual(
+    tiers.map(({ name }) => name),
+    ['slot', 'ram', 'disk'],
+  );
+  const [busiest] = operator!.busiest;
+  assert.deepEqual(busiest, { adapter: 'zen', tenant: 'shared', requests: 1, input: 4, output: 3 });
+  const first = spread('vllm:time_to_first_token_seconds', before.figures.operator, operator!);
+  assert.ok(first && first.median > 0 && first.p95 >= first.median);
+  assert.ok(operator!.startedS > 1e9);
+  const health = figuresOfHealth(await readOk(await app.request('/health')));
+  const { operator: _, ...shown } = after.figures;
+  assert.deepEqual(
+    [health.slots, health.promptTokens, health.generatedTokens],
+    [shown.slots, 4, 3],
+  );
+  assert.equal(health.operator, undefined);
+});
+
+test('an engine that began anew, or is away, has no rate', () => {
+  const engine = (generatedTokens: number) =>
+    figuresOfHealth({
+      status: 'ready',
+      engine: {
+        ...{ running: 0, waiting: 0, slotCount: 4, kvUsage: 0, promptTokens: 0 },
+        ...{ generatedTokens, residentMemoryBytes: 1, attachedAdapters: [] },
+        adapterCache: { adapters: 2, bytes: 3 },
+      },
+    });
+  const reading = (atMs: number, tokens: number) => ({ atMs, figures: engine(tokens) });
+  assert.equal(ratesBetween(reading(0, 10), reading(1000, 5)), undefined);
+  assert.equal(ratesBetween(undefined, reading(1000, 5)), undefined);
+  assert.deepEqual(engine(1).tiers[1], { name: 'ram', adapters: 2, bytes: 3 });
+  const away = figuresOfHealth({ status: 'restarting', engine: null });
+  assert.deepEqual([away.isReady, away.slots, away.running], [false, 0, 0]);
+});

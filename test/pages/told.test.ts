@@ -1,0 +1,60 @@
+// A job's events as curves: whatever pages of the list they came in.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { FineTuningJobEvent } from '../../src/openai.ts';
+import { Told } from '../../src/pages/job-curves.js';
+
+function event(seq: number, more: Partial<FineTuningJobEvent> = {}): FineTuningJobEvent {
+  return {
+    object: 'fine_tuning.job.event',
+    id: `ftevent-x-${String(seq).padStart(9, '0')}`,
+    created_at: 1000,
+    level: 'info',
+    message: `event ${seq}`,
+    type: 'message',
+    data: {},
+    ...more,
+  };
+}
+
+const step = (seq: number, n: number, more: object = {}) =>
+  event(seq, { type: 'metrics', data: { step: n, train_loss: 10 / n, ...more } });
+
+test('pages of the list in any order and more than once give each step and event once', () => {
+  const events = [
+    event(0),
+    step(1, 1),
+    step(2, 2, { full_valid_loss: 4 }),
+    event(3, { level: 'warn', message: 'old', data: { code: 'overfitting' } }),
+    step(4, 10),
+    event(5, { level: 'warn', message: 'new', data: { code: 'overfitting' } }),
+    event(6, { level: 'warn', message: 'other' }),
+  ];
+  const told = new Told();
+  told.add(events.slice(4).reverse());
+  told.add(events.slice(0, 5).reverse());
+  told.add(events.slice(3, 6));
+  assert.equal(told.count, 7);
+  assert.deepEqual(told.points(['train_loss', 'full_valid_loss']), [
+    [1, 2, 10],
+    [10, 5, 1],
+    [null, 4, null],
+  ]);
+  assert.deepEqual(
+    told.events().map(({ message }) => message),
+    ['other', 'new', 'event 4', 'old', 'event 2', 'event 1', 'event 0'],
+  );
+  assert.deepEqual(
+    told.warnings().map(({ message }) => message),
+    ['other', 'new'],
+  );
+  assert.equal(told.last()?.['step'], 10);
+});
+
+test('nothing told is nothing shown, and what is no number is no point', () => {
+  const told = new Told();
+  assert.deepEqual(told.points(['train_loss']), [[], []]);
+  assert.equal(told.last(), undefined);
+  told.add([step(1, 1, { train_loss: 'NaN' }), event(2, { type: 'metrics', data: { step: 'x' } })]);
+  assert.deepEqual(told.points(['train_loss']), [[1], [null]]);
+});
