@@ -1,6 +1,7 @@
 // Several servers on one bucket behind a balancer, each of which may be killed and started again at its own address.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import path from 'node:path';
 import { createAdapterRepository } from '../../adapters/repository/repository.ts';
@@ -23,6 +24,8 @@ export interface Fleet {
   end(replica: number, signal: 'SIGTERM' | 'SIGKILL'): Promise<number | null>;
   /** Resolves once the replica is ready. */
   start(replica: number): Promise<void>;
+  /** The replica in whose processes one with this in its command line runs; -1: in none's. */
+  findProcess(text: string): Promise<number>;
 }
 
 export interface FleetOptions {
@@ -80,7 +83,29 @@ export async function startFleet(
     folder,
     end,
     start,
+    async findProcess(text) {
+      const all = await Promise.all(running);
+      return all.findIndex(({ child }) =>
+        childrenOf(child.pid!).some((pid) => commandOf(pid).includes(text)),
+      );
+    },
   };
+}
+
+function childrenOf(pid: number): number[] {
+  const list = read(`/proc/${pid}/task/${pid}/children`);
+  return list.split(' ').filter(Boolean).map(Number);
+}
+
+const commandOf = (pid: number) => read(`/proc/${pid}/cmdline`);
+
+/** Empty where the process is gone by now. */
+function read(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch {
+    return '';
+  }
 }
 
 async function freePort(host: string): Promise<number> {
