@@ -20,7 +20,7 @@ export interface ServeOptions {
 export interface Commands {
   serve(config: Config, options: ServeOptions): Promise<void>;
   import(request: ImportRequest, config: Config): Promise<void>;
-  /** train, plan and merge; resolves with the exit code of the trainer's process. */
+  /** train, plan, merge and eval; resolves with the exit code of the trainer's process. */
   trainer(request: TrainerRequest, options: TrainerOptions): Promise<number>;
 }
 
