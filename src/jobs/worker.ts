@@ -57,7 +57,7 @@ export class JobWorker {
   readonly #backoff = new Map<string, number>();
   /** Tenant → when it last had a turn here. */
   readonly #turns = new Map<string, number>();
-  #isClosed = false;
+  #isOpen = false;
   #scan: Promise<void> | undefined;
   #isScanDue = false;
   #timer: NodeJS.Timeout | undefined;
@@ -68,6 +68,7 @@ export class JobWorker {
 
   /** From now on it looks for work. */
   start(): void {
+    this.#isOpen = true;
     this.#scanNow();
   }
 
@@ -83,7 +84,7 @@ export class JobWorker {
 
   /** Claims nothing more and puts back what it works on; what is not back by the deadline is abandoned. */
   async close(deadlineMs: number): Promise<void> {
-    this.#isClosed = true;
+    this.#isOpen = false;
     clearTimeout(this.#timer);
     await this.#scan;
     const works = [...this.#working.values()];
@@ -97,7 +98,7 @@ export class JobWorker {
 
   /** One look at a time; one that was asked for during another follows it. */
   #scanNow(): void {
-    if (this.#isClosed) return;
+    if (!this.#isOpen) return;
     this.#isScanDue = true;
     if (this.#scan) return;
     clearTimeout(this.#timer);
@@ -109,7 +110,7 @@ export class JobWorker {
   }
 
   #scanLater(jobCount: number): void {
-    if (this.#isClosed) return;
+    if (!this.#isOpen) return;
     const delayMs = Math.max(this.#options.pollMs, (jobCount / READS_PER_SECOND) * 1000);
     this.#timer = setTimeout(() => this.#scanNow(), delayMs);
   }
@@ -146,7 +147,7 @@ export class JobWorker {
     if (!lane || job.base.digest !== baseDigest) return;
     // Asked of each, so that the watch sees every lease as long as it is there.
     const isFree = watch.isFree(job);
-    if (!isFree || this.#isClosed || !this.#hasRoom(lane) || this.#isBackingOff(job)) return;
+    if (!isFree || !this.#isOpen || !this.#hasRoom(lane) || this.#isBackingOff(job)) return;
     const held = await HeldJob.claim(job, owner, heldOptions);
     if (held) this.#begin(held, lane);
   }

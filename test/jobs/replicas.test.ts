@@ -1,0 +1,210 @@
+// Several servers over one store: no job runs twice, none is lost when a server ends, dies or was only slow, and a server
+// that has lost a job changes nothing of it any more.
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { createAdapterRepository } from '../../adapters/repository/repository.ts';
+import { createMemoryStore } from '../../adapters/store/memory.ts';
+import { createChildRunner } from '../../src/jobs/child-runner.ts';
+import type { JobRunner } from '../../src/jobs/runner.ts';
+import { createLog } from '../../src/log.ts';
+import { BASE, gates, openServer, startServer, until } from './simulated.ts';
+
+const entry = new URL('./simulated-trainer.mjs', import.meta.url);
+
+/** Notes which jobs were begun, and how. */
+function watched(): { runner: JobRunner; starts: string[] } {
+  const inner = createChildRunner({ log: createLog('silent'), entry });
+  const starts: string[] = [];
+  return {
+    starts,
+    runner: {
+      plan: (work, options) => inner.plan(work, options),
+      start(work, hooks) {
+        starts.push(`${work.jobId} ${work.isResume ? 'on' : 'new'}`);
+        return inner.start(work, hooks);
+      },
+    },
+  };
+}
+
+describe('several servers', () => {
+  test('run each of many jobs once', async () => {
+    const store = createMemoryStore();
+    const watches = [watched(), watched(), watched()];
+    const servers = watches.map(({ runner }) => startServer(store, { runner }));
+    const jobs = await Promise.all(
+      Array.from({ length: 6 }, (_, i) => servers[i % 3]!.create({ steps: 2 })),
+    );
+    for (const job of jobs) await servers[0]!.until(job, 'succeeded');
+    const starts = watches.flatMap((watch) => watch.starts);
+    assert.deepEqual(starts.sort(), jobs.map(({ id }) => `${id} new`).sort());
+    const versions = await createAdapterRepository(store).listVersions('acme', 'colours');
+    assert.equal(versions.length, 12, 'a checkpoint and a result of each');
+  });
+
+  test('heed wishes that another took, and publish for each other', async () => {
+    const store = createMemoryStore();
+    const trains = startServer(store);
+    const serves = openServer(store, { limits: { maxTraining: 0 } });
+    const { folder, open } = gates();
+    const job = await serves.create({ steps: 3, gates: folder });
+    await serves.until(job, 'running');
+    await serves.service.wish('acme', job.id, 'pause');
+    await until('the trainer to rest', async () => {
+      return (await serves.get(job)).lease === undefined ? true : undefined;
+    });
+    open(1, 2, 3);
+    await serves.service.wish('acme', job.id, 'resume');
+    const done = await serves.until(job, 'succeeded');
+    assert.equal(done.result?.resultFiles.length, 1);
+    assert.equal(trains.worker.workingCount, 0);
+  });
+
+  test('leave jobs of another base alone', async () => {
+    const store = createMemoryStore();
+    const other = startServer(store, { base: { ...BASE, digest: 'c'.repeat(64) } });
+    const mine = openServer(store);
+    const job = await mine.create({ steps: 1 });
+    const theirs = await other.create({ steps: 1 });
+    await other.until(theirs, 'succeeded');
+    assert.equal((await mine.get(job)).token, 0);
+    mine.worker.start();
+    await mine.until(job, 'succeeded');
+  });
+});
+
+describe('a server that ends', () => {
+  test('puts its job back with a checkpoint; another goes on to the same bytes', async () => {
+    const store = createMemoryStore();
+    const { folder, open } = gates();
+    const first = startServer(store);
+    const whole = await first.until(await first.create({ steps: 5 }), 'succeeded');
+    const job = await first.create({ steps: 5, gates: folder });
+    open(1, 2, 3);
+    await until('step 3', async () =>
+      (await first.get(job)).progress?.step === 3 ? true : undefined,
+    );
+    await first.worker.close(10_000);
+    const back = await first.get(job);
+    assert.deepEqual([back.status, back.lease, back.progress?.step], ['queued', undefined, 3]);
+    open(4, 5);
+    const { runner, starts } = watched();
+    const second = startServer(store, { runner });
+    const done = await second.until(job, 'succeeded');
+    assert.deepEqual(starts, [`${job.id} on`]);
+    assert.equal(done.result?.digest, whole.result?.digest);
+    const messages = await second.messages(job);
+    assert.ok(messages.includes('The server is shutting down, moving job to queued state'));
+    assert.ok(messages.includes('Going on after step 3'));
+    assert.equal(done.setbacks, 0);
+  });
+
+  test('puts back a job whose files it reads', async () => {
+    const store = createMemoryStore();
+    const hanging: JobRunner = {
+      plan: (_, { signal }) =>
+        new Promise((_resolve, reject) => {
+          signal.addEventListener('abort', () => reject(signal.reason));
+        }),
+      start: () => assert.fail('it was not validated'),
+    };
+    const first = startServer(store, { runner: hanging });
+    const job = await first.create({ steps: 1 });
+    await until('its claim', async () => ((await first.get(job)).lease ? true : undefined));
+    await first.worker.close(10_000);
+    const back = await first.get(job);
+    assert.deepEqual([back.status, back.lease], ['validating_files', undefined]);
+    const second = startServer(store);
+    await second.until(job, 'succeeded');
+  });
+
+  test('without time for a checkpoint leaves the job to go on from the last one', async () => {
+    const store = createMemoryStore();
+    const { folder, open } = gates();
+    const deaf: JobRunner = {
+      ...createChildRunner({ log: createLog('silent'), entry }),
+      start(work, hooks) {
+        const run = createChildRunner({ log: createLog('silent'), entry }).start(work, hooks);
+        return {
+          ...run,
+          ended: run.ended,
+          cancel: () => run.cancel(),
+          drop: () => run.drop(),
+          pause() {},
+          leave() {},
+        };
+      },
+    };
+    const first = startServer(store, { runner: deaf });
+    const job = await first.create({ steps: 6, perEpoch: 2, gates: folder });
+    open(1, 2, 3);
+    await until('step 3', async () =>
+      (await first.get(job)).progress?.step === 3 ? true : undefined,
+    );
+    await first.worker.close(0);
+    open(4, 5, 6);
+    const second = startServer(store);
+    const done = await second.until(job, 'succeeded');
+    const messages = await second.messages(job);
+    assert.ok(messages.includes('Going on after step 2'));
+    assert.equal(messages.filter((text) => text.startsWith('Step ')).length, 6);
+    assert.equal(done.checkpoints.length, 3);
+  });
+});
+
+describe('a lease', () => {
+  test('that stopped beating is taken over; its holder then changes nothing', async () => {
+    const store = createMemoryStore();
+    const whole = await (async () => {
+      const server = startServer(createMemoryStore());
+      return server.until(await server.create({ steps: 4 }), 'succeeded');
+    })();
+    const mine = gates();
+    // It never looks at its record again, as a process that is stopped: 24 days until the next renewal.
+    const stalled = { leaseMs: 30_000, renewMs: 2 ** 31 - 1, pollMs: 20, flushMs: 2 ** 31 - 1 };
+    const first = startServer(store, { timing: stalled });
+    const job = await first.create({ steps: 4, gates: mine.folder });
+    const { token } = await first.until(job, 'running');
+    let clockMs = 0;
+    const watch = watched();
+    const second = startServer(store, { clock: () => clockMs, runner: watch.runner });
+    await until('a take-over', async () => {
+      clockMs += 1_000;
+      return (await second.get(job)).token > token ? true : undefined;
+    });
+    assert.ok(clockMs >= 30_000);
+    mine.open(1, 2, 3, 4);
+    const done = await second.until(job, 'succeeded');
+    assert.equal(done.result?.digest, whole.result?.digest);
+    await until('the first to notice', async () => {
+      return first.worker.workingCount === 0 ? true : undefined;
+    });
+    const after = await second.get(job);
+    assert.deepEqual(after, done);
+    const { aliases } = (await createAdapterRepository(store).readAliases('acme', 'colours'))!
+      .aliases;
+    assert.deepEqual(aliases['latest'], { version: done.result!.version });
+    const steps = (await second.messages(job)).filter((text) => text.startsWith('Step '));
+    assert.deepEqual(
+      steps.map((text) => text.slice(5, 8)),
+      ['1/4', '2/4', '3/4', '4/4'],
+    );
+  });
+
+  test('of a server that is known to be dead is taken over at once', async () => {
+    const store = createMemoryStore();
+    const { folder, open } = gates();
+    const dead = { leaseMs: 30_000, renewMs: 2 ** 31 - 1, pollMs: 20, flushMs: 5 };
+    const first = startServer(store, {
+      timing: dead,
+      owner: { name: 'dead', isGone: () => false },
+    });
+    const job = await first.create({ steps: 2, gates: folder });
+    await first.until(job, 'running');
+    open(1, 2);
+    const owner = { name: 'heir', isGone: (name: string) => name === 'dead' };
+    const second = startServer(store, { owner, clock: () => 0 });
+    const done = await second.until(job, 'succeeded');
+    assert.ok(done.token >= 1);
+  });
+});

@@ -1,0 +1,175 @@
+// Stands in for the trainer's program where a server's jobs are tested: it keeps the run folder, messages, signals and
+// determinism of the real one, and learns nothing. What it does is told by the training file, one JSON object:
+// `steps`, `perEpoch` (a snapshot and a checkpoint after each), `plan` (fields of the plan), `refusal` (a fault, at planning),
+// `fault` (at the end), `card`, `gates` (a folder: step n waits for its file `n`), `dieAfter` (steps; once each), `diesBefore` (a step; always), `wordless`
+// (the first planning ends without a word).
+import { createHash } from 'node:crypto';
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import path from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+
+const request = JSON.parse(process.argv[2]);
+const dir = request.outDir ?? request.runDir;
+const job = request.job?.overrides ?? JSON.parse(readFileSync(path.join(dir, 'job.json'), 'utf8'));
+const told = JSON.parse(readFileSync(job.data, 'utf8'));
+const { steps = 4, perEpoch = 2 } = told;
+const send = (message) => new Promise((resolve) => process.send(message, resolve));
+const event = (code, message) => send({ type: 'event', level: 'info', code, message });
+
+let isPaused = false;
+process.on('message', () => {
+  isPaused = true;
+});
+process.on('disconnect', () => process.exit(1));
+
+/** Whether this happens for the first time: told by a file beside the data. */
+function isFirst(what) {
+  const file = `${job.data}.${what}`;
+  if (existsSync(file)) return false;
+  writeFileSync(file, '');
+  return true;
+}
+
+async function plan() {
+  if (told.wordless && isFirst('plan')) process.kill(process.pid, 'SIGKILL');
+  if (told.refusal) {
+    await send({ type: 'fault', param: null, ...told.refusal });
+    process.exit(1);
+  }
+  const planned = {
+    method: 'qlora',
+    examples: 10,
+    validationExamples: job.validation ? 5 : 0,
+    tokens: 100,
+    trainedTokens: 40,
+    maskedShare: 0.6,
+    truncated: 0,
+    maxLength: 64,
+    duplicates: 0,
+    trainedParameters: 1000,
+    totalSteps: steps,
+    stepsPerEpoch: perEpoch,
+    learningRate: 0.001,
+    memoryBytes: 2 ** 20,
+    seconds: 1,
+    warnings: [],
+    firstBatch: [{ text: 'a', spans: [{ start: 0, end: 1, isLearned: true }] }],
+    ...told.plan,
+  };
+  await send({ type: 'plan', plan: planned });
+}
+
+const numberOf = (name) => Number(/^step-(\d+)$/.exec(name)?.[1] ?? 0);
+const stepsIn = (folder) =>
+  existsSync(folder) ? readdirSync(folder).map(numberOf).filter(Boolean) : [];
+
+function writeCheckpoint(step) {
+  const folder = path.join(dir, 'checkpoints', `step-${step}`);
+  const state = `state of step ${step}`;
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(path.join(folder, 'state.safetensors'), state);
+  const sha256 = createHash('sha256').update(state).digest('hex');
+  writeFileSync(path.join(folder, 'state.sha256'), `${sha256}\n`);
+  for (const other of stepsIn(path.dirname(folder))) {
+    if (other < step - 2)
+      rmSync(path.join(dir, 'checkpoints', `step-${other}`), { recursive: true });
+  }
+  return event('checkpoint', `Checkpoint created at step ${step}`);
+}
+
+/** A PEFT folder whose weights follow from seed and step. */
+function writeAdapter(folder, step) {
+  mkdirSync(folder, { recursive: true });
+  const config = {
+    peft_type: 'LORA',
+    r: 1,
+    lora_alpha: 2,
+    bias: 'none',
+    target_modules: ['q_proj'],
+  };
+  const prefix = 'base_model.model.model.layers.0.self_attn.q_proj';
+  const header = JSON.stringify({
+    [`${prefix}.lora_A.weight`]: { dtype: 'F32', shape: [1, 4], data_offsets: [0, 16] },
+    [`${prefix}.lora_B.weight`]: { dtype: 'F32', shape: [4, 1], data_offsets: [16, 32] },
+  }).padEnd(320);
+  const size = Buffer.alloc(8);
+  size.writeBigUInt64LE(BigInt(header.length));
+  const values = Float32Array.from({ length: 8 }, (_, i) => step + job.seed / 1e6 + i / 8);
+  const bytes = Buffer.concat([size, Buffer.from(header), Buffer.from(values.buffer)]);
+  writeFileSync(path.join(folder, 'adapter_config.json'), JSON.stringify(config));
+  writeFileSync(path.join(folder, 'adapter_model.safetensors'), bytes);
+}
+
+const metricsOf = (step) => ({ trainLoss: 4 / step, trainTokenAccuracy: 1 - 1 / step });
+
+function tellSnapshot(step) {
+  const directory = path.join(dir, 'snapshots', `step-${step}`);
+  writeAdapter(directory, step);
+  return send({ type: 'snapshot', step, directory, metrics: metricsOf(step) });
+}
+
+async function run() {
+  mkdirSync(dir, { recursive: true });
+  writeFileSync(path.join(dir, 'job.json'), JSON.stringify(job));
+  const first = Math.max(0, ...stepsIn(path.join(dir, 'checkpoints')));
+  await event('started', 'Fine-tuning job started');
+  if (first > 0) await event('resumed', `Going on after step ${first}`);
+  for (let step = first + 1; step <= steps; step++) {
+    while (told.gates && !existsSync(path.join(told.gates, String(step))) && !isPaused) {
+      await setTimeout(2);
+    }
+    if (isPaused) {
+      await writeCheckpoint(step - 1);
+      return event('paused', 'Paused');
+    }
+    if (told.diesBefore === step) process.kill(process.pid, 'SIGKILL');
+    await tellStep(step);
+    if (told.dieAfter?.includes(step) && isFirst(`died-${step}`)) {
+      process.kill(process.pid, 'SIGKILL');
+    }
+    if (step % perEpoch !== 0 && step !== steps) continue;
+    await tellSnapshot(step);
+    await writeCheckpoint(step);
+  }
+  await finish();
+}
+
+async function tellStep(step) {
+  const { trainLoss: loss, trainTokenAccuracy: tokenAccuracy } = metricsOf(step);
+  appendFileSync(path.join(dir, 'metrics.jsonl'), `${JSON.stringify({ step, loss })}\n`);
+  const rates = { learningRate: 0.001, tokensPerSecond: 100 };
+  await send({ type: 'step', step, totalSteps: steps, loss, tokenAccuracy, ...rates });
+}
+
+async function finish() {
+  await send({ type: 'card', card: { gates: [], skipped: [], ...told.card } });
+  if (told.fault) {
+    await send({ type: 'fault', param: null, ...told.fault });
+    process.exit(1);
+  }
+  const directory = path.join(dir, 'adapter');
+  writeAdapter(directory, steps);
+  const resultFile = path.join(dir, 'result.csv');
+  writeFileSync(
+    resultFile,
+    'step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy\n',
+  );
+  await send({
+    type: 'trained',
+    directory,
+    resultFile,
+    totalSteps: steps,
+    trainedTokens: 40 * steps,
+  });
+}
+
+await (request.command === 'plan' ? plan() : run());
+process.disconnect();

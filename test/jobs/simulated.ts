@@ -1,0 +1,158 @@
+// A server's jobs over a store with a simulated trainer, and what tests do with them: create a job whose training file says
+// how it goes, wait for what becomes of it.
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { after } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
+import { createAdapterRepository } from '../../adapters/repository/repository.ts';
+import { createMemoryStore } from '../../adapters/store/memory.ts';
+import type { ObjectStore } from '../../adapters/store/store.ts';
+import { createChildRunner } from '../../src/jobs/child-runner.ts';
+import type { JobRecord, JobRequest, JobStatus } from '../../src/jobs/job.ts';
+import { createJobs, type Jobs, type JobsOptions } from '../../src/jobs/jobs.ts';
+import { createLog } from '../../src/log.ts';
+import { LOCAL_TENANT } from '../../src/tenant.ts';
+import type { Fault, JobPlan } from '../../src/training.ts';
+
+export const ACME = { ...LOCAL_TENANT, id: 'acme' };
+export const BASE = { name: 'toy', digest: 'b'.repeat(64), dir: path.resolve('models/toy') };
+const SIMULATED = new URL('./simulated-trainer.mjs', import.meta.url);
+const log = createLog('silent');
+/** None waits: wishes and claims are seen within a few turns of the loop. */
+const TIMING = { leaseMs: 30_000, renewMs: 20, pollMs: 20, flushMs: 5 };
+
+/** What the training file tells `simulated-trainer.mjs`. */
+export interface Told {
+  steps?: number;
+  perEpoch?: number;
+  plan?: Partial<JobPlan>;
+  refusal?: Partial<Fault>;
+  fault?: Partial<Fault>;
+  card?: Record<string, unknown>;
+  gates?: string;
+  dieAfter?: readonly number[];
+  diesBefore?: number;
+  wordless?: true;
+}
+
+export interface Server extends Jobs {
+  readonly root: string;
+  readonly published: string[];
+  create(told?: Told, changes?: Partial<JobRequest>): Promise<JobRecord>;
+  get(job: Pick<JobRecord, 'id'>): Promise<JobRecord>;
+  /** The job, once it is in this status. Fails where it ends in another, or takes too long. */
+  until(job: Pick<JobRecord, 'id'>, status: JobStatus): Promise<JobRecord>;
+  /** All events, oldest first. */
+  messages(job: Pick<JobRecord, 'id'>): Promise<string[]>;
+}
+
+export type ServerOptions = Partial<Omit<JobsOptions, 'limits'>> & {
+  limits?: Partial<JobsOptions['limits']>;
+};
+
+let serverCount = 0;
+
+export function startServer(store: ObjectStore, options: ServerOptions = {}): Server {
+  const server = openServer(store, options);
+  server.worker.start();
+  return server;
+}
+
+export function openServer(
+  store: ObjectStore = createMemoryStore(),
+  { limits, ...options }: ServerOptions = {},
+): Server {
+  const published: string[] = [];
+  const root = temporaryFolder('jobs');
+  const jobs = createJobs({
+    store,
+    repository: createAdapterRepository(store),
+    runner: createChildRunner({ log, entry: SIMULATED }),
+    isRunElsewhere: false,
+    base: BASE,
+    root,
+    limits: { maxFiles: 100, maxActive: 50, maxTraining: 1, ...limits },
+    log,
+    owner: { name: `server-${++serverCount}`, isGone: () => false },
+    onPublished: (tenant, name) => void published.push(`${tenant}/${name}`),
+    timing: TIMING,
+    ...options,
+  });
+  after(() => jobs.worker.close(0));
+  const { service, files } = jobs;
+  const get: Server['get'] = ({ id }) => service.get(ACME.id, id);
+  return {
+    ...jobs,
+    root,
+    published,
+    get,
+    async create(told = {}, changes = {}) {
+      const trainingFile = await upload(files, told);
+      return service.create(ACME, { ...request(trainingFile), ...changes });
+    },
+    async until(job, status) {
+      return until(`${job.id} to be ${status}`, async () => {
+        const now = await get(job);
+        const isOver = ['succeeded', 'failed', 'cancelled'].includes(now.status);
+        if (isOver && now.status !== status) {
+          assert.fail(
+            `${now.status}, not ${status}: ${JSON.stringify(now.error ?? now.recentEvents)}`,
+          );
+        }
+        return now.status === status ? now : undefined;
+      });
+    },
+    async messages({ id }) {
+      const { items } = await service.events(ACME.id, id, { limit: 10_000 });
+      return items.map(({ message }) => message).reverse();
+    },
+  };
+}
+
+export function request(trainingFile: string): JobRequest {
+  return {
+    model: 'toy',
+    trainingFile,
+    suffix: 'colours',
+    seed: 7,
+    hyperparameters: { nEpochs: 'auto', batchSize: 'auto', learningRateMultiplier: 'auto' },
+    settings: {},
+  };
+}
+
+export async function upload(files: Jobs['files'], told: Told, tenant = ACME.id): Promise<string> {
+  const source = Buffer.from(JSON.stringify(told));
+  const facts = { filename: 'told.jsonl', purpose: 'fine-tune' as const };
+  return (await files.create(tenant, { source, byteSize: source.length, ...facts })).id;
+}
+
+/** A folder of gates, and what opens them. */
+export function gates(): { folder: string; open(...steps: number[]): void } {
+  const folder = temporaryFolder('gates');
+  mkdirSync(folder, { recursive: true });
+  const open = (...steps: number[]) => {
+    for (const step of steps) writeFileSync(path.join(folder, String(step)), '');
+  };
+  return { folder, open };
+}
+
+const DEADLINE_MS = 20_000;
+
+/** What `find` finds, once it does. */
+export async function until<T>(what: string, find: () => Promise<T | undefined>): Promise<T> {
+  const deadlineMs = performance.now() + DEADLINE_MS;
+  while (performance.now() < deadlineMs) {
+    const found = await find();
+    if (found !== undefined) return found;
+    await setTimeout(5);
+  }
+  return assert.fail(`waited in vain for ${what}`);
+}
+
+export function temporaryFolder(what: string): string {
+  const folder = mkdtempSync(path.join(os.tmpdir(), `lorikeet-${what}-`));
+  after(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
