@@ -35,7 +35,11 @@ export async function fetchFile(
   { file, target, call }: { file: StoredFile; target: string; call: StoreCall },
 ): Promise<boolean> {
   const object = await store.get(key, call);
-  if (object?.byteSize !== file.byteSize) return false;
+  if (!object) return false;
+  if (object.byteSize !== file.byteSize) {
+    for await (const _ of object.body) break; // lets go of the connection
+    return false;
+  }
   await mkdir(path.dirname(target), { recursive: true });
   const output = await open(target, 'w');
   const hash = createHash('sha256');

@@ -9,54 +9,27 @@ import { countOomKills } from '../../src/jobs/oom-kills.ts';
 import type { JobWork, RunEnd } from '../../src/jobs/runner.ts';
 import type { TrainerMessage } from '../../src/training.ts';
 import { temporaryFolder } from '../fixtures.ts';
-
-type Script = readonly (readonly [action: string, argument?: unknown])[];
+import { hear, type Script, testRunner, workOf } from './runner-conformance.ts';
 
 const entry = new URL('./fake-trainer.mjs', import.meta.url);
 const log = { info() {}, warn() {} };
-const fault = { code: 'non_finite_loss', message: 'step 3: the loss is not finite', param: null };
-const trained = { type: 'trained', directory: '/run/adapter', resultFile: '/run/result.csv' };
-const pausedEvent = { type: 'event', level: 'info', code: 'paused', message: 'Paused' };
 
 function runner(options: Partial<ChildRunnerOptions> = {}) {
   return createChildRunner({ log, entry, ...options });
 }
 
-function workOf(t: TestContext, script: Script, changes: Partial<JobWork> = {}): JobWork {
-  const runDir = path.join(temporaryFolder(t), 'run');
-  const work = { jobId: 'ftjob-1', tenant: 'local', token: 1, runDir, gate: { margin: 0.1 } };
-  return { ...work, job: { script }, isResume: false, ...changes };
-}
-
-/** Runs a script to its end; `onMessage` may act on the run. */
-async function run(
+/** Runs a script to its end. */
+function run(
   t: TestContext,
   script: Script,
   { options = {}, ...changes }: Partial<JobWork> & { options?: Partial<ChildRunnerOptions> } = {},
 ): Promise<{ end: RunEnd; messages: TrainerMessage[] }> {
-  const messages: TrainerMessage[] = [];
-  const running = runner(options).start(workOf(t, script, changes), {
-    onMessage: (message) => void messages.push(message),
-  });
-  return { end: await running.ended, messages };
+  return hear(runner(options), workOf(t, script, changes));
 }
 
 const codeOf = (end: RunEnd) => ('error' in end ? end.error.code : undefined);
 
-test('what the trainer says last is how its run ended', async (t) => {
-  const succeeded = await run(t, [
-    ['steps', 3],
-    ['send', trained],
-  ]);
-  assert.deepEqual(succeeded.end, { kind: 'succeeded' });
-  const failed = await run(t, [
-    ['send', { type: 'fault', ...fault }],
-    ['exit', 1],
-  ]);
-  assert.deepEqual(failed.end, { kind: 'failed', error: fault });
-  const paused = await run(t, [['send', pausedEvent]]);
-  assert.deepEqual(paused.end, { kind: 'paused' });
-});
+testRunner('as a child process', () => runner());
 
 test('a trainer that is gone without a word is lost, with the way it went', async (t) => {
   const killed = await run(t, [
@@ -102,56 +75,6 @@ test('its complaints are logged, not told', async (t) => {
   assert.doesNotMatch(JSON.stringify(end), /secret/);
 });
 
-test('messages are handled one after another, and the run ends after the last', async (t) => {
-  const seen: string[] = [];
-  const running = runner().start(
-    workOf(t, [
-      ['steps', 20],
-      ['send', trained],
-    ]),
-    {
-      async onMessage(message) {
-        const name = message.type === 'step' ? `step ${message.step}` : message.type;
-        seen.push(`begin ${name}`);
-        await new Promise((resolve) => setImmediate(resolve));
-        seen.push(`end ${name}`);
-      },
-    },
-  );
-  await running.ended;
-  const names = [...Array.from({ length: 20 }, (_, i) => `step ${i + 1}`), 'trained'];
-  assert.deepEqual(
-    seen,
-    names.flatMap((name) => [`begin ${name}`, `end ${name}`]),
-  );
-});
-
-test('a pause reaches the trainer, which ends with a checkpoint', async (t) => {
-  const script: Script = [['steps', 1], ['untilPaused'], ['send', pausedEvent]];
-  const running = runner().start(workOf(t, script), {
-    onMessage: (message) => void (message.type === 'step' && running.pause()),
-  });
-  assert.deepEqual(await running.ended, { kind: 'paused' });
-});
-
-test('a cancel ends the trainer at once, whatever it is at', async (t) => {
-  const running = runner().start(workOf(t, [['steps', 1], ['forever']]), {
-    onMessage: (message) => void (message.type === 'step' && running.cancel()),
-  });
-  assert.deepEqual(await running.ended, { kind: 'cancelled' });
-});
-
-test('a pause or a cancel before there is a process starts none', async (t) => {
-  for (const [act, kind] of [
-    ['pause', 'paused'],
-    ['cancel', 'cancelled'],
-  ] as const) {
-    const running = runner().start(workOf(t, [['forever']]), { onMessage() {} });
-    running[act]();
-    assert.deepEqual(await running.ended, { kind });
-  }
-});
-
 test('the trainer stands back, on half of the cores where its job does not say', async (t) => {
   const { messages } = await run(t, [['tellNiceness'], ['tellRequest']], {
     options: { threads: 3 },
@@ -186,14 +109,15 @@ test('a folder that a killed trainer left without a run is begun anew', async (t
   assert.ok(!existsSync(path.join(runDir, 'lock')));
 });
 
-test('a plan is an answer, a refusal with its fault, or lost; an abort ends it', async (t) => {
-  const plan = (script: Script, signal = new AbortController().signal) =>
-    runner().plan(workOf(t, script), { signal });
-  const planned = await plan([['send', { type: 'plan', plan: { totalSteps: 4 } }]]);
-  assert.deepEqual(planned, { kind: 'planned', plan: { totalSteps: 4 } });
-  const refused = await plan([['send', { type: 'fault', ...fault }]]);
-  assert.deepEqual(refused, { kind: 'refused', error: fault });
-  assert.equal((await plan([['die', 'SIGKILL']])).kind, 'lost');
-  const reason = new Error('asked to');
-  await assert.rejects(plan([['forever']], AbortSignal.abort(reason)), reason);
+test('at its server’s end a trainer ends with a checkpoint, or at once where the job is another’s', async (t) => {
+  const script: Script = [['event', 'begun', ''], ['untilPaused'], ['checkpoint', 1], ['paused']];
+  const left = await hear(runner(), workOf(t, script), (message, running) => {
+    if (message.type === 'event' && message.code === 'begun') running.leave();
+  });
+  assert.deepEqual(left.end, { kind: 'paused' });
+  const dropped = await hear(runner(), workOf(t, script), (message, running) => {
+    if (message.type === 'event' && message.code === 'begun') running.drop();
+  });
+  assert.deepEqual(dropped.end, { kind: 'cancelled' });
+  assert.equal(dropped.messages.length, 1);
 });

@@ -1,11 +1,15 @@
-// Stands in for the trainer's program: does what the job's key `script` says, one entry after another. Its messages and
-// signals are the real one's.
-import { writeFileSync } from 'node:fs';
+// Stands in for the trainer's program: does what the job's key `script` says, one entry after another; a run that goes on
+// does what its `resumed` says. Its messages, files and signals are the real one's.
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 
 const request = JSON.parse(process.argv[2]);
-const { script = [] } = request.job?.overrides ?? {};
+const dir = request.outDir ?? request.runDir;
+const jobFile = path.join(dir ?? '', 'job.json');
+const job = request.job?.overrides ?? JSON.parse(readFileSync(jobFile, 'utf8'));
+const script = (request.command === 'resume' ? job.resumed : job.script) ?? [];
 const keepAlive = setInterval(() => {}, 1000);
 const abandon = () => process.exit(1);
 process.on('disconnect', abandon);
@@ -18,14 +22,47 @@ const actions = {
   },
   tellRequest: () => actions.send({ type: 'note', text: JSON.stringify(request) }),
   tellNiceness: () => actions.send({ type: 'note', text: String(os.getPriority()) }),
-  write: (name) => writeFileSync(path.join(request.outDir ?? request.runDir, name), ''),
+  /** How the run began, and with which of its inputs. */
+  tellStart: () => {
+    const read = (key) => job[key] && existsSync(job[key]) && readFileSync(job[key], 'utf8');
+    const told = { command: request.command, data: read('data'), threads: job.threads };
+    return actions.event('start', JSON.stringify(told));
+  },
+  event: (code, message) => actions.send({ type: 'event', level: 'warn', code, message }),
+  /** As the trainer's own: its file, its sum, and the job beside it. */
+  checkpoint: async (step) => {
+    const folder = path.join(dir, 'checkpoints', `step-${step}`);
+    const state = `state of step ${step}`;
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(path.join(folder, 'state.safetensors'), state);
+    const sha256 = createHash('sha256').update(state).digest('hex');
+    writeFileSync(path.join(folder, 'state.sha256'), `${sha256}\n`);
+    writeFileSync(jobFile, JSON.stringify(job));
+    await actions.send({ type: 'event', level: 'info', code: 'checkpoint', message: '' });
+  },
+  snapshot: (step) => {
+    const directory = path.join(dir, 'snapshots', `step-${step}`);
+    mkdirSync(directory, { recursive: true });
+    writeFileSync(path.join(directory, 'adapter_model.safetensors'), `adapter of step ${step}`);
+    return actions.send({ type: 'snapshot', step, directory, metrics: {} });
+  },
+  trained: async () => {
+    const directory = path.join(dir, 'adapter');
+    const resultFile = path.join(dir, 'result.csv');
+    mkdirSync(directory, { recursive: true });
+    writeFileSync(path.join(directory, 'adapter_model.safetensors'), 'adapter');
+    writeFileSync(resultFile, 'step,loss');
+    await actions.send({ type: 'card', card: { gates: [], skipped: [] } });
+    await actions.send({ type: 'trained', directory, resultFile, totalSteps: 3, trainedTokens: 9 });
+  },
+  paused: () => actions.send({ type: 'event', level: 'info', code: 'paused', message: 'Paused' }),
   complain: (text) => process.stderr.write(text),
   untilPaused: () => new Promise((resolve) => process.once('message', resolve)),
   forever: () => new Promise(() => {}),
   die: (signal) => process.kill(process.pid, signal),
   exit: (code) => process.exit(code),
 };
-for (const [action, argument] of script) await actions[action](argument);
+for (const [action, ...given] of script) await actions[action](...given);
 clearInterval(keepAlive);
 process.off('disconnect', abandon);
 process.disconnect();

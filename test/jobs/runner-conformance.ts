@@ -1,0 +1,209 @@
+// What every runner owes the service, whatever its trainer is a process of: ends as they were told, messages in order,
+// files that can be read while they are spoken of, a run that goes on from its checkpoint.
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { type TestContext, test } from 'node:test';
+import type { JobHooks, JobRunner, JobWork, RunEnd } from '../../src/jobs/runner.ts';
+import type { TrainerMessage } from '../../src/training.ts';
+import { temporaryFolder } from '../fixtures.ts';
+
+/** Entries of the fake trainer's script. */
+export type Script = readonly (readonly [action: string, ...given: unknown[]])[];
+
+/** A runner for one test, whose trainer is `fake-trainer.mjs`. */
+export type CreateRunner = (t: TestContext) => JobRunner | Promise<JobRunner>;
+
+const fault = { code: 'non_finite_loss', message: 'step 3: the loss is not finite', param: null };
+
+let tokens = 0;
+
+/** A job's work in a folder of its own, its data beside its run. Every call is under a later lease. */
+export function workOf(t: TestContext, script: Script, changes: Partial<JobWork> = {}): JobWork {
+  const dir = temporaryFolder(t);
+  const data = path.join(dir, 'file-1.jsonl');
+  writeFileSync(data, '{"text": "a row"}');
+  return {
+    jobId: 'ftjob-1',
+    tenant: 'local',
+    token: ++tokens,
+    runDir: path.join(dir, 'run'),
+    gate: { margin: 0.1 },
+    job: { model: '/here/model', data, script },
+    isResume: false,
+    ...changes,
+  };
+}
+
+/** Under the next lease. */
+export function again(work: JobWork, changes: Partial<JobWork> = {}): JobWork {
+  return { ...work, token: ++tokens, isResume: true, ...changes };
+}
+
+export async function hear(
+  runner: JobRunner,
+  work: JobWork,
+  act: (message: TrainerMessage, running: ReturnType<JobRunner['start']>) => void = () => {},
+): Promise<{ end: RunEnd; messages: TrainerMessage[] }> {
+  const messages: TrainerMessage[] = [];
+  const running = runner.start(work, {
+    onMessage(message) {
+      messages.push(message);
+      act(message, running);
+    },
+  });
+  return { end: await running.ended, messages };
+}
+
+const textOf = (messages: readonly TrainerMessage[], code: string) =>
+  messages.flatMap((told) => (told.type === 'event' && told.code === code ? told.message : []));
+
+type Body = (runner: JobRunner, t: TestContext) => Promise<void>;
+type RunnerTest = (title: string, body: Body) => void;
+
+export function testRunner(name: string, createRunner: CreateRunner): void {
+  const runnerTest: RunnerTest = (title, body) =>
+    void test(`${name}: ${title}`, async (t) => body(await createRunner(t), t));
+  testEnds(runnerTest);
+  testMessages(runnerTest);
+  testStops(runnerTest);
+}
+
+function testEnds(runnerTest: RunnerTest): void {
+  runnerTest(
+    'a run that succeeds leaves its adapter and its table to be read',
+    async (runner, t) => {
+      const work = workOf(t, [['tellStart'], ['steps', 3], ['trained']]);
+      const { end, messages } = await hear(runner, work);
+      assert.deepEqual(end, { kind: 'succeeded' });
+      const start = JSON.parse(textOf(messages, 'start')[0]!);
+      assert.deepEqual([start.command, start.data], ['train', '{"text": "a row"}']);
+      const steps = messages.flatMap((told) => (told.type === 'step' ? told.step : []));
+      assert.deepEqual(steps, [1, 2, 3]);
+      assert.deepEqual(
+        messages.slice(-2).map(({ type }) => type),
+        ['card', 'trained'],
+      );
+      const trained = messages.at(-1) as TrainerMessage & { type: 'trained' };
+      const adapter = path.join(trained.directory, 'adapter_model.safetensors');
+      assert.equal(readFileSync(adapter, 'utf8'), 'adapter');
+      assert.equal(readFileSync(trained.resultFile, 'utf8'), 'step,loss');
+    },
+  );
+
+  runnerTest('a run that fails says why', async (runner, t) => {
+    const script: Script = [
+      ['steps', 1],
+      ['send', { type: 'fault', ...fault }],
+      ['exit', 1],
+    ];
+    const { end } = await hear(runner, workOf(t, script));
+    assert.deepEqual(end, { kind: 'failed', error: fault });
+  });
+
+  runnerTest(
+    'a trainer that is killed is lost, and what it said before is heard',
+    async (runner, t) => {
+      const script: Script = [
+        ['event', 'warned', 'beware'],
+        ['die', 'SIGKILL'],
+      ];
+      const { end, messages } = await hear(runner, workOf(t, script));
+      assert.equal(end.kind, 'lost');
+      assert.match(JSON.stringify(end), /"trainer_lost"/);
+      assert.deepEqual(textOf(messages, 'warned'), ['beware']);
+    },
+  );
+}
+
+function testMessages(runnerTest: RunnerTest): void {
+  runnerTest(
+    'messages are handled one after another; the run ends after the last',
+    async (runner, t) => {
+      const seen: string[] = [];
+      const hooks: JobHooks = {
+        async onMessage(message) {
+          const told = message.type === 'step' ? `step ${message.step}` : message.type;
+          seen.push(`begin ${told}`);
+          await new Promise((resolve) => setImmediate(resolve));
+          seen.push(`end ${told}`);
+        },
+      };
+      await runner.start(workOf(t, [['steps', 20], ['trained']]), hooks).ended;
+      const names = [...Array.from({ length: 20 }, (_, i) => `step ${i + 1}`), 'card', 'trained'];
+      assert.deepEqual(
+        seen,
+        names.flatMap((told) => [`begin ${told}`, `end ${told}`]),
+      );
+    },
+  );
+
+  runnerTest('a snapshot can be read while it is told', async (runner, t) => {
+    const seen: string[] = [];
+    const script: Script = [['snapshot', 2], ['snapshot', 4], ['trained']];
+    await hear(runner, workOf(t, script), (message) => {
+      if (message.type !== 'snapshot') return;
+      const file = path.join(message.directory, 'adapter_model.safetensors');
+      seen.push(readFileSync(file, 'utf8'));
+    });
+    assert.deepEqual(seen, ['adapter of step 2', 'adapter of step 4']);
+  });
+
+  runnerTest('a checkpoint lies in the run folder when it is told', async (runner, t) => {
+    const work = workOf(t, [['checkpoint', 5], ['trained']]);
+    const seen: boolean[] = [];
+    await hear(runner, work, (message) => {
+      if (message.type !== 'event' || message.code !== 'checkpoint') return;
+      seen.push(existsSync(path.join(work.runDir, 'checkpoints/step-5/state.safetensors')));
+    });
+    assert.deepEqual(seen, [true]);
+  });
+}
+
+function testStops(runnerTest: RunnerTest): void {
+  runnerTest('a paused run goes on from its checkpoint', async (runner, t) => {
+    const resumed: Script = [['tellStart'], ['trained']];
+    const script: Script = [['checkpoint', 2], ['untilPaused'], ['checkpoint', 3], ['paused']];
+    const { job } = workOf(t, script);
+    const work = workOf(t, [], { job: { ...job, resumed } });
+    const paused = await hear(runner, work, (message, running) => {
+      if (message.type === 'event' && message.code === 'checkpoint') running.pause();
+    });
+    assert.deepEqual(paused.end, { kind: 'paused' });
+    const { end, messages } = await hear(runner, again(work));
+    assert.deepEqual(end, { kind: 'succeeded' });
+    const start = JSON.parse(textOf(messages, 'start')[0]!);
+    assert.deepEqual([start.command, start.data], ['resume', '{"text": "a row"}']);
+  });
+
+  runnerTest('a cancel ends the trainer at once, whatever it is at', async (runner, t) => {
+    const work = workOf(t, [['event', 'begun', ''], ['forever']]);
+    const { end } = await hear(runner, work, (message, running) => {
+      if (message.type === 'event' && message.code === 'begun') running.cancel();
+    });
+    assert.deepEqual(end, { kind: 'cancelled' });
+  });
+
+  for (const [act, kind] of [
+    ['pause', 'paused'],
+    ['cancel', 'cancelled'],
+  ] as const) {
+    runnerTest(`a ${act} before there is a trainer starts none`, async (runner, t) => {
+      const running = runner.start(workOf(t, [['forever']]), { onMessage() {} });
+      running[act]();
+      assert.deepEqual(await running.ended, { kind });
+    });
+  }
+
+  runnerTest('a plan is an answer, a refusal with its fault, or lost', async (runner, t) => {
+    const plan = (script: Script, signal = new AbortController().signal) =>
+      runner.plan(workOf(t, script), { signal });
+    const planned = await plan([['send', { type: 'plan', plan: { totalSteps: 4 } }]]);
+    assert.deepEqual(planned, { kind: 'planned', plan: { totalSteps: 4 } });
+    const refused = await plan([['send', { type: 'fault', ...fault }]]);
+    assert.deepEqual(refused, { kind: 'refused', error: fault });
+    assert.equal((await plan([['die', 'SIGKILL']])).kind, 'lost');
+    const reason = new Error('asked to');
+    await assert.rejects(plan([['forever']], AbortSignal.abort(reason)), reason);
+  });
+}
