@@ -4,6 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { z } from 'zod';
 import { ConfigError } from './errors.ts';
+import { PROVIDERS } from './provider.ts';
 import { SETTINGS, type Setting } from './settings.ts';
 
 export type SettingName = keyof typeof SETTINGS;
@@ -15,7 +16,9 @@ const schema = z.object(
   },
 );
 
-export type Config = Readonly<z.infer<typeof schema>>;
+type Settings = z.infer<typeof schema>;
+/** The settings in force; where no form of the weights is asked for, it is the provider's first. */
+export type Config = Readonly<Settings & { weights: NonNullable<Settings['weights']> }>;
 /** What the command line gave, by setting. */
 export type Flags = Partial<Record<SettingName, string>>;
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -46,8 +49,14 @@ export function loadConfig(flags: Flags = {}, env: Environment = process.env): C
   if (result.data?.port === 0 && flags.port === undefined) {
     faults.push(`${SETTINGS.port.env}: must be a whole number from 1 to 65535`);
   }
+  const { provider = 'cpu', weights: asked } = result.data ?? {};
+  const forms: readonly Config['weights'][] = PROVIDERS[provider].weights;
+  const weights = asked ?? forms[0]!;
+  if (!forms.includes(weights)) {
+    faults.push(`${sources.get('weights')}: ${provider} serves ${forms.join(' and ')} only`);
+  }
   if (!result.success || faults.length > 0) throw new ConfigError([...new Set(faults)]);
-  return Object.freeze(result.data);
+  return Object.freeze({ ...result.data, weights });
 }
 
 /** The settings as they may be shown: secrets replaced. */

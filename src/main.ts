@@ -184,7 +184,11 @@ function startEngine(base: Base, { config, access, log }: EngineSettings): Runni
       servingDir: base.servingDir,
       slotCount: config.slots,
       maxSeqLength: base.maxSeqLength,
-      ...(config.threads && { runtime: { intraOpThreads: config.threads } }),
+      ...(config.adapterSlots && { adapterSlotCount: config.adapterSlots }),
+      runtime: {
+        provider: config.provider,
+        ...(config.threads && { intraOpThreads: config.threads }),
+      },
     },
     adapterCacheBytes: config.adapterCacheBytes,
     limits: {

@@ -2,8 +2,8 @@
 // runtime (its name, its memory's name, how it is asked for) is src/ort's.
 
 interface ProviderRow {
-  /** The form of the base's weights where none is asked for. */
-  readonly weights: 'int8' | 'nf4' | 'f32';
+  /** Forms of the base's weights that it has operators for; the first where none is asked for. */
+  readonly weights: readonly ('int8' | 'nf4' | 'f32')[];
   /** Where weights, cache and adapter slots live. */
   readonly memory: 'host' | 'device';
   /** What values between operators are; the first that the device can compute with. */
@@ -14,19 +14,19 @@ interface ProviderRow {
 
 export const PROVIDERS = {
   cpu: {
-    weights: 'int8',
+    weights: ['int8', 'nf4', 'f32'],
     memory: 'host',
     floats: ['float32'],
     advice: 'reinstall lorikeet',
   },
   webgpu: {
-    weights: 'int8', // its 4-bit operator knows no NF4
+    weights: ['int8', 'f32'], // its 4-bit operator knows no NF4
     memory: 'device',
     floats: ['float16', 'float32'],
     advice: 'it needs a GPU with a Vulkan, Metal or D3D12 driver; or --provider cpu',
   },
   cuda: {
-    weights: 'nf4',
+    weights: ['nf4', 'int8', 'f32'],
     memory: 'device',
     floats: ['float16'], // its attention has no 32-bit kernel
     advice:

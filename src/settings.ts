@@ -1,5 +1,6 @@
 // Every setting of a run: a table. How it is read is the config's; knows no environment.
 import { z } from 'zod';
+import { PROVIDER_NAMES } from './provider.ts';
 import {
   byteSize,
   folder,
@@ -104,11 +105,17 @@ export const SETTINGS = {
     help: '1: without a keys file, serve whoever reaches --host even where that is not loopback',
     schema: yes.default(false),
   },
+  provider: {
+    env: 'LORIKEET_PROVIDER',
+    flag: '--provider',
+    help: 'what the base runs on: cpu, webgpu or cuda (default: cpu)',
+    schema: z.enum(PROVIDER_NAMES, `must be ${PROVIDER_NAMES.join(', ')}`).default('cpu'),
+  },
   weights: {
     env: 'LORIKEET_WEIGHTS',
     flag: '--weights',
-    help: 'int8, nf4 (least memory, slow) or f32 (exact reference) (default: int8)',
-    schema: z.enum(['int8', 'nf4', 'f32'], 'must be int8, nf4 or f32').default('int8'),
+    help: 'int8, nf4 (least memory; slow on a CPU) or f32 (exact reference) (default: int8, with cuda nf4)',
+    schema: z.enum(['int8', 'nf4', 'f32'], 'must be int8, nf4 or f32').optional(),
   },
   slots: {
     env: 'LORIKEET_SLOTS',

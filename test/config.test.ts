@@ -52,6 +52,13 @@ test('sizes take units', () => {
   assert.equal(bytes('2GiB'), 2 ** 31);
 });
 
+test('the form of the weights is the first that the provider serves, or the one that is asked for', () => {
+  assert.equal(loadConfig({}, HOME).weights, 'int8');
+  assert.equal(loadConfig({ provider: 'webgpu' }, HOME).weights, 'int8');
+  assert.equal(loadConfig({ provider: 'cuda' }, HOME).weights, 'nf4');
+  assert.equal(loadConfig({ provider: 'cuda', weights: 'f32' }, HOME).weights, 'f32');
+});
+
 const NAMED_FAULTS: [string, Environment, RegExp][] = [
   ['a port with letters', { PORT: '8080x' }, /^PORT: must be a whole number/],
   ['port 0 from the environment', { PORT: '0' }, /^PORT: must be a whole number from 1/],
@@ -61,6 +68,12 @@ const NAMED_FAULTS: [string, Environment, RegExp][] = [
   ['an unknown variable of ours', { LORIKEET_PROT: '1' }, /^LORIKEET_PROT: is no setting/],
   ['a carriage return', { HOST: '127.0.0.1\r' }, /^HOST: holds a control character/],
   ['an unknown weights mode', { LORIKEET_WEIGHTS: 'fp8' }, /^LORIKEET_WEIGHTS: must be int8/],
+  ['an unknown provider', { LORIKEET_PROVIDER: 'tpu' }, /^LORIKEET_PROVIDER: must be cpu, webgpu/],
+  [
+    'a form of weights that the provider lacks',
+    { LORIKEET_PROVIDER: 'webgpu', LORIKEET_WEIGHTS: 'nf4' },
+    /^LORIKEET_WEIGHTS: webgpu serves int8 and f32 only$/,
+  ],
   ['an endpoint that is no URL', { HF_ENDPOINT: 'hub' }, /^HF_ENDPOINT: must be an http/],
   ['an unknown log level', { LOG_LEVEL: 'loud' }, /^LOG_LEVEL: /],
 ];

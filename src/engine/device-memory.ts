@@ -28,7 +28,8 @@ export function openDeviceMemory(provider: Provider): ModelMemory {
       fault = error;
     }
   }
-  const reason = (fault as OrtError).message.trim().replace(/\s+/g, ' ');
+  // What precedes is the place in the runtime's sources.
+  const reason = (fault as OrtError).message.trim().replace(/^.* was false\. /s, '');
   throw new ConfigError([`--provider: ${provider} cannot be had here: ${advice} (${reason})`]);
 }
 
