@@ -119,7 +119,7 @@ export class Fetcher {
     try {
       await this.#queue.run(owner, () => this.#ask(manifest, write));
     } catch (error) {
-      throw this.#toRefusal(id, error);
+      throw this.#toRefusal(id, manifest, error);
     }
   }
 
@@ -202,14 +202,21 @@ export class Fetcher {
   }
 
   /** What a client is told, remembered and logged; the reason is for the log only. */
-  #toRefusal(id: string, error: unknown): unknown {
+  #toRefusal(id: string, manifest: VersionManifest, error: unknown): unknown {
     const kind = kindOf(error);
     if (!kind) return error;
     const { log, store } = this.#options;
     const { code, rememberMs, alert } = FAULTS[kind];
     const refusal = new ServeError(code, MESSAGES[code], { cause: error });
     this.#failures.set(id, refusal, { ttl: rememberMs });
-    const fields = { adapter: id, store: store.label, reason: (error as Error).message };
+    const { tenant, name, version } = manifest;
+    const reason = (error as Error).message;
+    const fields = {
+      adapter: id,
+      version: `${tenant}/${name}/${version}`,
+      store: store.label,
+      reason,
+    };
     if (alert) log.error({ ...fields, alert }, 'adapter not fetched');
     else log.warn(fields, 'adapter not fetched');
     return refusal;
