@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Evictable, EvictionOrder } from '../../adapters/eviction.ts';
-import { seededRandom } from '../fixtures.ts';
+import { PlainLru, zipfTrace } from './traces.ts';
 
 interface Model {
   readonly byteSize: number;
@@ -10,22 +10,6 @@ interface Model {
 }
 
 const REQUESTS = 20_000;
-
-/** Indices of models by Zipf's law with exponent 1; from `shiftAt` on other models are the popular ones. */
-function zipfTrace(count: number, { shiftAt = Number.POSITIVE_INFINITY, seed = 1 } = {}): number[] {
-  const random = seededRandom(seed);
-  const bounds: number[] = [];
-  let sum = 0;
-  for (let rank = 1; rank <= count; rank++) {
-    sum += 1 / rank;
-    bounds.push(sum);
-  }
-  return Array.from({ length: REQUESTS }, (_, i) => {
-    const at = ((random() + 1) / 2) * sum;
-    const rank = bounds.findIndex((bound) => at < bound);
-    return i < shiftAt ? rank : (rank + count / 2) % count;
-  });
-}
 
 interface Outcome {
   hitRatio: number;
@@ -45,25 +29,6 @@ function replay(
     else loadMs += models[model]!.loadMs;
   }
   return { hitRatio: hits / trace.length, loadMs };
-}
-
-/** The twin: the one used longest ago goes. */
-class PlainLru {
-  readonly #resident: number[] = [];
-  readonly #models: readonly Model[];
-  readonly #capacityBytes: number;
-  constructor(models: readonly Model[], capacityBytes: number) {
-    this.#models = models;
-    this.#capacityBytes = capacityBytes;
-  }
-  access(model: number): boolean {
-    const at = this.#resident.indexOf(model);
-    if (at >= 0) this.#resident.splice(at, 1);
-    this.#resident.push(model);
-    const bytes = () => this.#resident.reduce((sum, one) => sum + this.#models[one]!.byteSize, 0);
-    while (bytes() > this.#capacityBytes) this.#resident.shift();
-    return at >= 0;
-  }
 }
 
 class ByCost {
@@ -116,8 +81,9 @@ for (const { name, models, capacityBytes } of [
   for (const shiftAt of [undefined, REQUESTS / 2]) {
     const when = shiftAt ? 'whose popularity shifts' : 'of constant popularity';
     test(`${name}: at most 2 points of hits below offline LRU on a Zipf trace ${when}`, (t) => {
-      const trace = zipfTrace(200, shiftAt ? { shiftAt } : {});
-      const lru = replay(trace, models, new PlainLru(models, capacityBytes));
+      const trace = zipfTrace(200, { requests: REQUESTS, ...(shiftAt && { shiftAt }) });
+      const byteSizes = models.map(({ byteSize }) => byteSize);
+      const lru = replay(trace, models, new PlainLru(byteSizes, capacityBytes));
       const cost = replay(trace, models, new ByCost(models, capacityBytes));
       t.diagnostic(`hits: ${cost.hitRatio.toFixed(3)}, LRU ${lru.hitRatio.toFixed(3)}`);
       assert.ok(cost.hitRatio >= lru.hitRatio - 0.02);

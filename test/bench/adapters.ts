@@ -18,11 +18,11 @@ export interface AdapterShape {
 export const QV_R8: AdapterShape = { label: 'qv-r8', rank: 8, targets: ['q_proj', 'v_proj'] };
 export const ALL_R16: AdapterShape = { label: 'all-r16', rank: 16, targets: TARGET_NAMES };
 
-/** Writes `count` PEFT folders below `root`; answers their names. */
+/** Writes `count` PEFT folders below `root`, each of other weights, counted from `seed`; answers their names. */
 export function writeAdapters(
   root: string,
   config: DecoderConfig,
-  { shape, count }: { shape: AdapterShape; count: number },
+  { shape, count, seed = 1 }: { shape: AdapterShape; count: number; seed?: number },
 ): string[] {
   return Array.from({ length: count }, (_, i) => {
     const name = `${shape.label}-${i}`;
@@ -36,7 +36,7 @@ export function writeAdapters(
       target_modules: shape.targets,
     };
     writeFileSync(path.join(folder, 'adapter_config.json'), JSON.stringify(peftConfig));
-    const tensors = randomWeights(config, shape, i + 1);
+    const tensors = randomWeights(config, shape, seed + i);
     const named = new Map(
       [...tensors].map(([key, tensor]) => [`base_model.model.${key}.weight`, tensor]),
     );
