@@ -28,10 +28,16 @@ export interface Encoder {
 interface LibraryParts {
   normalizer: ((text: string) => string) | null;
   pre_tokenizer: ((text: string, options: { section_index: number }) => string[]) | null;
-  model: ((preTokens: string[]) => string[]) & { bpe: MergeTokens };
+  model: ((preTokens: string[]) => string[]) & { bpe: MergeTokens; tokens_to_ids: Vocabulary };
   post_processor:
     | ((tokens: string[], pair: null, addSpecial: boolean) => { tokens: string[] })
     | null;
+}
+
+/** What the library asks of its map from tokens to ids. */
+interface Vocabulary {
+  has(token: string): boolean;
+  get(token: string): number | undefined;
 }
 
 /** `idOf` knows every token of the vocabulary, the added ones too. */
@@ -39,7 +45,7 @@ export function createEncoder(
   json: TokenizerJson,
   idOf: (token: string) => number | undefined,
 ): Encoder {
-  const parts = createLibraryParts(json);
+  const parts = createLibraryParts(json, ordinaryTokens(json, idOf));
   const splitAll = createSplitter(json.added_tokens);
   const splitOrdinary = createSplitter(json.added_tokens.filter(({ special }) => !special));
   const unknownId = json.model.unk_token == null ? undefined : idOf(json.model.unk_token);
@@ -58,13 +64,26 @@ export function createEncoder(
   };
 }
 
-/** Without control tokens in its vocabulary: no text becomes one. */
-function createLibraryParts(json: TokenizerJson): LibraryParts {
+/** The model's own tokens without control tokens: no text becomes one. */
+function ordinaryTokens(
+  { model, added_tokens }: TokenizerJson,
+  idOf: (token: string) => number | undefined,
+): Vocabulary {
+  const withheld = new Set(
+    added_tokens
+      .filter(({ content, special }) => special || !Object.hasOwn(model.vocab, content))
+      .map(({ content }) => content),
+  );
+  withheld.delete(model.unk_token ?? '');
+  const get = (token: string) => (withheld.has(token) ? undefined : idOf(token));
+  return { get, has: (token) => get(token) !== undefined };
+}
+
+function createLibraryParts(json: TokenizerJson, vocabulary: Vocabulary): LibraryParts {
   const { merges, unk_token, byte_fallback } = json.model;
-  const vocab = { ...json.model.vocab };
-  for (const { content, special } of json.added_tokens) {
-    if (special && content !== unk_token) delete vocab[content];
-  }
+  // Its own maps of the vocabulary would take longer than all else here.
+  const unknownId = unk_token == null ? undefined : json.model.vocab[unk_token];
+  const vocab = unknownId === undefined ? {} : { [unk_token!]: unknownId };
   const model = { ...json.model, vocab, merges: [] };
   let parts: LibraryParts;
   try {
@@ -77,7 +96,8 @@ function createLibraryParts(json: TokenizerJson): LibraryParts {
   // characters that it can't name, where the library lets them stand between their neighbours.
   assert(typeof parts.model.bpe === 'function', 'the library merges otherwise than by bpe()');
   const dropsUnknown = unk_token == null && byte_fallback !== true;
-  const isKept = (character: string) => !dropsUnknown || Object.hasOwn(vocab, character);
+  const isKept = (character: string) => !dropsUnknown || vocabulary.has(character);
+  parts.model.tokens_to_ids = vocabulary;
   parts.model.bpe = createMergeTokens(merges, isKept);
   return parts;
 }
