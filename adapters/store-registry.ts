@@ -17,6 +17,7 @@ import { type PollCall, PolledCache } from './polled-cache.ts';
 import type { AdapterArchive, FoundAdapter, ListedAdapter, ResolveChoice } from './registry.ts';
 import type { AdapterRepository } from './repository/repository.ts';
 import { pinnedName } from './resolved.ts';
+import { StoreError } from './store/store.ts';
 
 export interface StoreRegistryOptions {
   /** How old an alias may be. */
@@ -33,11 +34,21 @@ export interface StoreRegistryOptions {
 
 /** A store that has not answered by then counts as failed. */
 const READ_TIMEOUT_MS = 5_000;
+/** For the names of an owner, each of which takes a read: 5000 of them from a store 50 ms away. */
+const NAMES_TIMEOUT_MS = 20_000;
 /** A list may be this old: it costs two reads for each name. */
 const LIST_AGE_MS = 30_000;
 /** Names that are listed: the reads of more would take a minute from a store 50 ms away. */
 const MAX_LISTED = 10_000;
 const PARALLEL_READS = 16;
+
+/** What one list has met so far. */
+interface ListCall {
+  /** Grows without bounds once an answer was older than that: a list is many reads, and the store is not waited for twice. */
+  maxAgeMs: number;
+  /** That the store did not answer for a name that was never read. */
+  outage?: unknown;
+}
 
 export class StoreAdapters implements AdapterArchive {
   readonly #repository: AdapterRepository;
@@ -45,9 +56,11 @@ export class StoreAdapters implements AdapterArchive {
   readonly #aliases: PolledCache<Aliases>;
   readonly #manifests: PolledCache<VersionManifest>;
   readonly #names: PolledCache<string[]>;
+  readonly #now: () => number;
 
   constructor(repository: AdapterRepository, options: StoreRegistryOptions) {
     const { pollMs, now = () => performance.now() } = options;
+    this.#now = now;
     this.#repository = repository;
     this.#options = options;
     const polled = { pollMs, now };
@@ -58,7 +71,7 @@ export class StoreAdapters implements AdapterArchive {
     this.#manifests = new PolledCache({ ...polled, read: (key) => this.#readManifest(key) });
     this.#names = new PolledCache({
       ...polled,
-      read: (owner) => this.#reading((call) => repository.listNames(owner, call)),
+      read: (owner) => this.#reading((call) => repository.listNames(owner, call), NAMES_TIMEOUT_MS),
     });
   }
 
@@ -87,12 +100,16 @@ export class StoreAdapters implements AdapterArchive {
     return pointerOf((await this.#aliases.get(key, 0))?.aliases ?? {}, alias);
   }
 
+  /** While the store does not answer: what was read before. Rejects where that is nothing, though there are names. */
   async list(owner: string): Promise<ListedAdapter[]> {
     const names = (await this.#names.get(owner)) ?? [];
+    const call: ListCall = { maxAgeMs: LIST_AGE_MS };
     const listed = await mapInParallel(names.slice(0, MAX_LISTED), (name) =>
-      this.#listName(`${owner}/${name}`),
+      this.#listName(`${owner}/${name}`, call),
     );
-    return listed.flat();
+    const models = listed.flat();
+    if (models.length === 0 && call.outage) throw call.outage;
+    return models;
   }
 
   /** What `ft:` names is a fine-tuned model: its version goes with it, unless another alias leads there. */
@@ -170,9 +187,11 @@ export class StoreAdapters implements AdapterArchive {
     throw new ServeError('adapter_unavailable', 'adapter unavailable: its version is missing');
   }
 
-  async #listName(key: string): Promise<ListedAdapter[]> {
+  async #listName(key: string, call: ListCall): Promise<ListedAdapter[]> {
     try {
-      const aliases = (await this.#aliases.get(key, LIST_AGE_MS))?.aliases ?? {};
+      const aliases = (await this.#aliases.get(key, call.maxAgeMs))?.aliases ?? {};
+      const { readMs = 0 } = this.#aliases.peek(key) ?? {};
+      if (this.#now() - readMs > LIST_AGE_MS) call.maxAgeMs = Number.POSITIVE_INFINITY;
       const shown = Object.entries(aliases).filter(
         ([alias]) => alias === LATEST || FINE_TUNED_ALIAS.test(alias),
       );
@@ -182,18 +201,22 @@ export class StoreAdapters implements AdapterArchive {
         models.push(toListed(manifest, alias));
       }
       return models;
-    } catch {
+    } catch (error) {
+      if (isOutage(error)) call.outage = error;
       return []; // a fault of one is no reason to hide the others; it is in the log
     }
   }
 
   /** What the store itself says is in the repository's log. */
-  async #reading<T>(read: (call: { signal: AbortSignal }) => Promise<T>): Promise<T> {
+  async #reading<T>(
+    read: (call: { signal: AbortSignal }) => Promise<T>,
+    timeoutMs = READ_TIMEOUT_MS,
+  ): Promise<T> {
     try {
-      return await read({ signal: AbortSignal.timeout(READ_TIMEOUT_MS) });
+      return await read({ signal: AbortSignal.timeout(timeoutMs) });
     } catch (cause) {
       if (cause instanceof ServeError) throw cause;
-      this.#options.log?.warn({ timeoutMs: READ_TIMEOUT_MS }, 'the adapter store did not answer');
+      this.#options.log?.warn({ timeoutMs }, 'the adapter store did not answer');
       const message = 'adapter unavailable: the store did not answer in time';
       throw new ServeError('adapter_unavailable', message, { cause });
     }
@@ -219,6 +242,13 @@ function toListed(manifest: VersionManifest, alias: string): ListedAdapter {
   const base = baseDigest === undefined ? {} : { baseDigest };
   const model = alias === LATEST ? {} : { fineTunedId: alias };
   return { name, owner, root, created, ...base, ...model };
+}
+
+/** The store did not answer; what it answered may be damaged or missing. */
+function isOutage(error: unknown): boolean {
+  const { cause } = error as Error;
+  if (cause instanceof StoreError) return cause.kind === 'unavailable';
+  return cause instanceof DOMException && cause.name === 'TimeoutError';
 }
 
 /** Resolves with the promise or when time is up; rejects with the promise. */

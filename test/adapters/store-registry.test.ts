@@ -320,6 +320,59 @@ describe('an alias', () => {
   });
 });
 
+describe('a list of names', () => {
+  test('is given as it was read before while the store is down, also where it hangs', async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    const { publish, registry, reading, clock } = setUp();
+    for (let i = 0; i < 40; i++) await publish('acme', `zen-${i}`);
+    const before = await registry.list(acme);
+    assert.equal(before.length, 41);
+    reading.beforeRead = storeIsDown;
+    for (let minute = 0; minute < 3; minute++) {
+      clock.nowMs += 60_000;
+      assert.deepEqual(await registry.list(acme), before);
+      await settle();
+    }
+    reading.beforeRead = () => new Promise(() => {});
+    clock.nowMs += 60_000;
+    let listed: unknown;
+    void registry.list(acme).then((models) => {
+      listed = models;
+    });
+    // Its names are waited for, then the first of its aliases, and no others.
+    for (let waits = 0; waits < 2; waits++) {
+      for (let turn = 0; turn < 100; turn++) await settle();
+      assert.equal(listed, undefined);
+      t.mock.timers.runAll();
+    }
+    for (let turn = 0; turn < 100; turn++) await settle();
+    assert.deepEqual(listed, before);
+  });
+
+  test('that was never read is no empty list while the store is down', async () => {
+    const { publish, registry, reading, clock } = setUp();
+    await publish('acme', 'zen');
+    const down = { code: 'adapter_unavailable', status: 503 };
+    reading.beforeRead = storeIsDown;
+    await assert.rejects(registry.list(acme), down);
+    reading.beforeRead = (key) => {
+      if (key.endsWith('alias.json')) storeIsDown(); // the store goes after its names were read
+    };
+    clock.nowMs += POLL_MS;
+    await assert.rejects(registry.list(acme), down);
+    reading.beforeRead = () => {};
+    clock.nowMs += POLL_MS;
+    assert.equal((await registry.list(acme)).length, 2);
+    await publish('acme', 'tone');
+    reading.beforeRead = (key) => {
+      if (key.endsWith('tone/alias.json')) storeIsDown();
+    };
+    clock.nowMs += POLL_MS;
+    const ids = (await registry.list(acme)).map(({ id }) => id);
+    assert.deepEqual(ids, ['toy', 'zen'], 'what is known is listed');
+  });
+});
+
 describe('a split alias', () => {
   test('gives each user one version, and shares within a binomial bound', async () => {
     const { publish, repository, resolve } = setUp();
