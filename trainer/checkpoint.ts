@@ -22,11 +22,15 @@ const stateSchema = z.object({
   /** Every random number follows from it and from step, epoch and names. */
   seed: z.number().int(),
   best: z.object({ step: z.number().int(), validationLoss: z.number() }).nullable(),
-  /** Of the base without the adapter; null where there is nothing to compare. */
+  /** Of the base without the adapter; null where there is none, or none yet. */
   base: z
-    .object({ validationLoss: z.number(), validationTokenAccuracy: z.number() })
-    .nullable()
-    .default(null),
+    .object({
+      validation: z
+        .object({ validationLoss: z.number(), validationTokenAccuracy: z.number() })
+        .nullable(),
+      textLoss: z.number().nullable(),
+    })
+    .nullable(),
   /** Validations since the best one. */
   staleValidations: z.number().int(),
   /** Codes of the warnings given so far. */

@@ -58,7 +58,7 @@ function knownOf(
   { metrics }: RunFolder,
 ): { base: Validation; adapter: Validation } | undefined {
   const row = metrics.find(({ step }) => step === best?.step);
-  if (!base || row?.validationLoss === undefined) return undefined;
+  if (!base?.validation || row?.validationLoss === undefined) return undefined;
   const { validationLoss, validationTokenAccuracy = 0 } = row;
-  return { base, adapter: { validationLoss, validationTokenAccuracy } };
+  return { base: base.validation, adapter: { validationLoss, validationTokenAccuracy } };
 }

@@ -10,6 +10,7 @@ import type { RunState } from './checkpoint.ts';
 import { evaluateRun } from './evaluate-run.ts';
 import { GateError } from './evaluation/gate-error.ts';
 import { sayFailures } from './evaluation/gates.ts';
+import { probeExample } from './evaluation/probe-text.ts';
 import { toFault } from './fault.ts';
 import type { StepMetrics } from './metrics.ts';
 import { createTrainModel } from './model.ts';
@@ -105,8 +106,8 @@ function toRun(prepared: PreparedRun, model: ProbedModel, options: ExecuteOption
 
 /** What the loop needs of a prepared run, beside the model and its folder. */
 export function toTrainRun(
-  { job, settings, adapter, train, validation, configHash }: PreparedRun,
-  { vocabSize }: DecoderConfig,
+  { job, settings, adapter, train, validation, language, configHash }: PreparedRun,
+  { vocabSize, maxPositions }: DecoderConfig,
 ): Omit<TrainRun, 'model' | 'folder' | 'snapshots' | 'saveResult'> {
   const ranks = [...(adapter?.lora.modules.values() ?? [])].map(({ rank }) => rank);
   const { betas, epsilon, weightDecay, maxGradNorm } = job;
@@ -116,6 +117,7 @@ export function toTrainRun(
     patience: job.patience,
     train,
     validation,
+    text: language && probeExample(language, maxPositions),
     context: {
       vocabSize,
       totalSteps: settings.totalSteps,

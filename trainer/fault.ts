@@ -4,7 +4,7 @@ import { ConfigError, FileError, ServeError, UsageError } from '../src/errors.ts
 import type { Fault } from '../src/training.ts';
 import { DatasetError } from './data/example.ts';
 import { GateError } from './evaluation/gate-error.ts';
-import { TrainError } from './train.ts';
+import { TrainError } from './train-error.ts';
 
 /** Of a job's keys, those that have another name there. */
 const PARAMS: Readonly<Record<string, string>> = {

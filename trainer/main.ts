@@ -38,7 +38,7 @@ import {
 } from './publish.ts';
 import { readJob } from './read-job.ts';
 import { createRunFolder, openRunFolder, type RunFolder, refuseUsedFolder } from './run-folder.ts';
-import { TrainError } from './train.ts';
+import { TrainError } from './train-error.ts';
 
 const terminal = {
   out: (text: string) => void process.stdout.write(text),

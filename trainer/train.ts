@@ -3,30 +3,23 @@
 // nor how rows came to be.
 
 import { loadCheckpoint, type RunState, saveCheckpoint } from './checkpoint.ts';
-import { type MicroBatchPlan, planEpoch, type WindowPlan } from './data/epoch-plan.ts';
-import type { Dataset } from './data/load-dataset.ts';
-import { assembleTightBatch } from './data/micro-batch.ts';
+import { planEpoch, type WindowPlan } from './data/epoch-plan.ts';
+import type { Example } from './data/example.ts';
 import { examineCurves, type RunContext } from './doctor.ts';
-import { addSums, validate } from './evaluation/validate.ts';
-import { withoutAdapter } from './evaluation/without-adapter.ts';
-import type { StepMetrics, Validation } from './metrics.ts';
-import { type AdamWOptions, createAdamW } from './optim/adamw.ts';
-import { clipFactor, globalNorm } from './optim/clip.ts';
-import { learningRateAt } from './optim/schedule.ts';
+import { measureBase } from './evaluation/base-losses.ts';
+import type { StepMetrics } from './metrics.ts';
+import { createAdamW } from './optim/adamw.ts';
 import type { EventType, RunFolder } from './run-folder.ts';
-import type { RunSettings } from './settings.ts';
 import type { Snapshots } from './snapshots.ts';
-import type { LossSums, TrainModel } from './types.ts';
+import { TrainError } from './train-error.ts';
+import { type StepRun, trainStep } from './train-step.ts';
 
-export interface TrainRun {
-  readonly model: TrainModel;
-  readonly settings: RunSettings;
-  readonly optimizer: AdamWOptions & { readonly maxGradNorm: number };
+export interface TrainRun extends StepRun {
   readonly patience: number | undefined;
-  readonly train: Dataset;
-  readonly validation: Dataset | undefined;
+  /** The fixed text that the base is tried on; undefined where the model has no tokenizer. */
+  readonly text: Example | undefined;
   readonly folder: RunFolder;
-  readonly context: RunContext;
+  readonly context: Omit<RunContext, 'baseTextLoss'>;
   readonly configHash: string;
   /** Of an adapter; a `full` run has none, and no base to compare with. */
   readonly snapshots: Snapshots | undefined;
@@ -48,17 +41,6 @@ export type Outcome = 'succeeded' | 'paused';
 export interface TrainEnd {
   readonly outcome: Outcome;
   readonly state: RunState;
-}
-
-/** A run cannot go on; what it has learned before is in its checkpoints. */
-export class TrainError extends Error {
-  override name = 'TrainError';
-  readonly code: 'non_finite_loss' | 'nothing_to_learn';
-
-  constructor(code: TrainError['code'], message: string) {
-    super(message);
-    this.code = code;
-  }
 }
 
 /** How often the curves are looked at, at least. */
@@ -109,17 +91,25 @@ async function retellSnapshots({ snapshots, folder }: TrainRun, hooks: TrainHook
   for (const row of folder.metrics) if (steps.has(row.step)) hooks.onSnapshot(row);
 }
 
-/** What the adapter has to be better than. */
+/** What the adapter is compared with. */
 async function compareBase(run: TrainRun, state: RunState, hooks: TrainHooks): Promise<RunState> {
-  const { model, validation, settings, snapshots } = run;
-  if (!validation || !snapshots || state.base) return state;
-  const base = await withoutAdapter(model.parameters, () =>
-    validate(model, validation, settings.order.batchSize),
-  );
-  refuseNonFinite(0, base.validationLoss, "base's validation loss");
-  const message = `Validation loss of the base: ${base.validationLoss.toFixed(4)}`;
-  await hooks.onEvent('evaluated', message, { ...base });
+  const { model, validation, text, settings, snapshots } = run;
+  if (!snapshots || state.base) return state;
+  const base = await measureBase(model, { validation, text, batchSize: settings.order.batchSize });
+  refuseBroken([base.validation?.validationLoss, base.textLoss]);
+  if (base.validation) {
+    const message = `Validation loss of the base: ${base.validation.validationLoss.toFixed(4)}`;
+    await hooks.onEvent('evaluated', message, { ...base.validation });
+  }
   return { ...state, base };
+}
+
+function refuseBroken(losses: readonly (number | null | undefined)[]): void {
+  if (losses.every((loss) => Number.isFinite(loss ?? 0))) return;
+  throw new TrainError(
+    'non_finite_loss',
+    'the loss of the base itself is not finite: it is broken',
+  );
 }
 
 function firstState({ settings, configHash }: TrainRun): RunState {
@@ -155,74 +145,6 @@ function createWindows({ train, settings }: TrainRun): (step: number) => WindowP
   };
 }
 
-/** One optimizer step, and the validation that is due after it. */
-async function trainStep(
-  run: TrainRun,
-  step: number,
-  window: WindowPlan,
-  update: (step: number, learningRate: number, gradScale: number) => void,
-): Promise<StepMetrics> {
-  const { model, settings, optimizer, train } = run;
-  const startMs = performance.now();
-  for (const { grad } of model.parameters) grad.fill(0);
-  const sums = { loss: 0, weight: 0, count: 0, hits: 0 };
-  let tokens = 0;
-  for (const [index, plan] of window.entries()) {
-    model.setDropoutStep(step, index);
-    addSums(sums, await model.accumulate(assembleTightBatch(train.examples, plan)));
-    tokens += countTokens(train, plan);
-  }
-  const loss = sums.loss / sums.weight;
-  const gradNorm = globalNorm(model.parameters.map(({ grad }) => grad)) / sums.weight;
-  refuseNothing(step + 1, sums);
-  refuseNonFinite(step + 1, loss, 'loss');
-  refuseNonFinite(step + 1, gradNorm, 'gradient');
-  const learningRate = learningRateAt(step, settings.schedule);
-  update(step + 1, learningRate, clipFactor(gradNorm, optimizer.maxGradNorm) / sums.weight);
-  const seconds = (performance.now() - startMs) / 1000;
-  return {
-    step: step + 1,
-    loss,
-    gradNorm,
-    learningRate,
-    tokens,
-    tokensPerSecond: tokens / seconds,
-    tokenAccuracy: sums.hits / sums.count,
-    ...(isValidationDue(settings, step + 1) && (await validateStep(run, step + 1))),
-  };
-}
-
-async function validateStep(
-  { model, validation, settings }: TrainRun,
-  step: number,
-): Promise<Partial<Validation>> {
-  if (!validation) return {};
-  const validated = await validate(model, validation, settings.order.batchSize);
-  refuseNonFinite(step, validated.validationLoss, 'validation loss');
-  return validated;
-}
-
-function refuseNothing(step: number, { weight }: LossSums): void {
-  if (weight > 0) return;
-  throw new TrainError('nothing_to_learn', `step ${step}: its rows have nothing to learn`);
-}
-
-function refuseNonFinite(step: number, value: number, what: string): void {
-  if (Number.isFinite(value)) return;
-  throw new TrainError(
-    'non_finite_loss',
-    `step ${step}: the ${what} is not finite; begin again with a lower learningRate or a longer warm-up`,
-  );
-}
-
-function countTokens({ examples }: Dataset, plan: MicroBatchPlan): number {
-  return plan.flat().reduce((sum, index) => sum + examples[index]!.ids.length, 0);
-}
-
-function isValidationDue({ evalEvery, totalSteps }: RunSettings, step: number): boolean {
-  return evalEvery !== undefined && (step % evalEvery === 0 || step === totalSteps);
-}
-
 function advance(
   { settings, validation }: TrainRun,
   state: RunState,
@@ -251,7 +173,8 @@ async function giveWarnings(run: TrainRun, state: RunState, hooks: TrainHooks): 
     state.step === totalSteps ||
     state.step % Math.ceil(totalSteps / EXAMINATIONS) === 0;
   if (!isDue) return state;
-  const warnings = examineCurves(run.folder.metrics, run.context).filter(
+  const context = { ...run.context, baseTextLoss: state.base?.textLoss ?? undefined };
+  const warnings = examineCurves(run.folder.metrics, context).filter(
     ({ code }) => !state.warned.includes(code),
   );
   for (const { code, cause, cure } of warnings) {

@@ -28,6 +28,7 @@ function codesOf(losses: readonly number[], change: Partial<RunContext> = {}, va
     totalSteps: rows.length,
     peakRate: 1e-3,
     rank: 16,
+    baseTextLoss: undefined,
     ...change,
   };
   const warnings = examineCurves(rows, context);
@@ -49,6 +50,24 @@ test('a healthy run is left in peace', () => {
 test('a first loss near guessing speaks of template or base; a usual one is silent', () => {
   assert.deepEqual(codesOf([9.5, 9]), ['template_mismatch']);
   assert.deepEqual(codesOf([5.8, 5]), []); // single-word answers of an instruct model
+});
+
+test('beside what the base makes of plain English, a first loss far above speaks sooner', () => {
+  const smol = { baseTextLoss: 3.77 };
+  assert.deepEqual(codesOf([5.8, 5], smol), []); // single words
+  assert.deepEqual(codesOf([3.7, 3], smol), []); // chats
+  assert.deepEqual(codesOf([7.78, 7], smol), ['template_mismatch']); // single words without a template
+  assert.deepEqual(codesOf([7.78, 7]), []);
+  assert.deepEqual(codesOf([9.5, 9], smol), ['template_mismatch']);
+  assert.deepEqual(codesOf([4.8, 4], { baseTextLoss: 2 }), ['template_mismatch']); // of a better base
+});
+
+test('a base that guesses on plain English is the fault itself', () => {
+  const [warning] = examineCurves(curve([3, 2]), {
+    ...{ vocabSize: 49_152, totalSteps: 2, peakRate: 1e-3, rank: 16, baseTextLoss: 10.5 },
+  });
+  assert.equal(warning?.code, 'template_mismatch');
+  assert.match(warning.cause, /^the base has a loss of 10\.5 on plain English/);
 });
 
 test('a loss that rises speaks of the rate; noise is silent', () => {

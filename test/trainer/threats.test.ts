@@ -34,6 +34,7 @@ async function answer(data: string, flags: readonly string[] = []): Promise<Answ
     async serve() {},
     async import() {},
     async keys() {},
+    trainerPod: async () => 0,
     async trainer(request: Parameters<Parameters<typeof runCommandLine>[1]['trainer']>[0]) {
       assert.ok(request.command === 'train');
       try {

@@ -10,7 +10,7 @@ import type { Validation } from '../metrics.ts';
 import type { LoraSettings, ProbedModel } from '../types.ts';
 import { areInBounds, type Figures, judge } from './gates.ts';
 import { generate, isDegenerate, promptOf } from './generate.ts';
-import { PROBE_TEXT } from './probe-text.ts';
+import { probeExample } from './probe-text.ts';
 import { validate } from './validate.ts';
 import { withoutAdapter } from './without-adapter.ts';
 
@@ -49,8 +49,9 @@ export async function evaluateAdapter(
     const figures = { ...weights, ...unmeasured, text: undefined };
     return { ...judge(figures, settings), ...onlyFinite(describe(figures)) };
   }
+  const { language, maxPositions } = subject;
   const validated = await compareValidation(subject);
-  const text = textExample(subject);
+  const text = language && probeExample(language, maxPositions);
   const learned = subject.examples.filter((example) => countTrained(example) > 0);
   const probes = learned.slice(0, PROBE_EXAMPLES);
   const onRows = await compareScores(subject, probes);
@@ -148,13 +149,6 @@ async function scoreAll(
     scores.push(...(await model.score(assembleTightBatch(examples, plan))));
   }
   return scores;
-}
-
-function textExample({ language, maxPositions }: Subject): Example | undefined {
-  if (!language) return undefined;
-  const tokens = language.tokenizer.encode(PROBE_TEXT, { specials: false, affixes: true });
-  const ids = Int32Array.from(tokens.slice(0, maxPositions));
-  return { ids, labels: ids, weights: undefined };
 }
 
 /** Answers that the adapter has spoiled; undefined where there is nothing to answer. */

@@ -1,0 +1,90 @@
+// One optimizer step: the gradients of a window, their norm, the update, and the validation that is due. It knows no folder
+// and no state of a run.
+import type { MicroBatchPlan, WindowPlan } from './data/epoch-plan.ts';
+import type { Dataset } from './data/load-dataset.ts';
+import { assembleTightBatch } from './data/micro-batch.ts';
+import { addSums, validate } from './evaluation/validate.ts';
+import type { StepMetrics, Validation } from './metrics.ts';
+import type { AdamWOptions } from './optim/adamw.ts';
+import { clipFactor, globalNorm } from './optim/clip.ts';
+import { learningRateAt } from './optim/schedule.ts';
+import type { RunSettings } from './settings.ts';
+import { TrainError } from './train-error.ts';
+import type { LossSums, TrainModel } from './types.ts';
+
+/** What a step is computed from, besides its window. */
+export interface StepRun {
+  readonly model: TrainModel;
+  readonly settings: RunSettings;
+  readonly optimizer: AdamWOptions & { readonly maxGradNorm: number };
+  readonly train: Dataset;
+  readonly validation: Dataset | undefined;
+}
+
+/** One optimizer step, and the validation that is due after it. */
+export async function trainStep(
+  run: StepRun,
+  step: number,
+  window: WindowPlan,
+  update: (step: number, learningRate: number, gradScale: number) => void,
+): Promise<StepMetrics> {
+  const { model, settings, optimizer, train } = run;
+  const startMs = performance.now();
+  for (const { grad } of model.parameters) grad.fill(0);
+  const sums = { loss: 0, weight: 0, count: 0, hits: 0 };
+  let tokens = 0;
+  for (const [index, plan] of window.entries()) {
+    model.setDropoutStep(step, index);
+    addSums(sums, await model.accumulate(assembleTightBatch(train.examples, plan)));
+    tokens += countTokens(train, plan);
+  }
+  const loss = sums.loss / sums.weight;
+  const gradNorm = globalNorm(model.parameters.map(({ grad }) => grad)) / sums.weight;
+  refuseNothing(step + 1, sums);
+  refuseNonFinite(step + 1, loss, 'loss');
+  refuseNonFinite(step + 1, gradNorm, 'gradient');
+  const learningRate = learningRateAt(step, settings.schedule);
+  update(step + 1, learningRate, clipFactor(gradNorm, optimizer.maxGradNorm) / sums.weight);
+  const seconds = (performance.now() - startMs) / 1000;
+  return {
+    step: step + 1,
+    loss,
+    gradNorm,
+    learningRate,
+    tokens,
+    tokensPerSecond: tokens / seconds,
+    tokenAccuracy: sums.hits / sums.count,
+    ...(isValidationDue(settings, step + 1) && (await validateStep(run, step + 1))),
+  };
+}
+
+async function validateStep(
+  { model, validation, settings }: StepRun,
+  step: number,
+): Promise<Partial<Validation>> {
+  if (!validation) return {};
+  const validated = await validate(model, validation, settings.order.batchSize);
+  refuseNonFinite(step, validated.validationLoss, 'validation loss');
+  return validated;
+}
+
+function refuseNothing(step: number, { weight }: LossSums): void {
+  if (weight > 0) return;
+  throw new TrainError('nothing_to_learn', `step ${step}: its rows have nothing to learn`);
+}
+
+export function refuseNonFinite(step: number, value: number, what: string): void {
+  if (Number.isFinite(value)) return;
+  throw new TrainError(
+    'non_finite_loss',
+    `step ${step}: the ${what} is not finite; begin again with a lower learningRate or a longer warm-up`,
+  );
+}
+
+function countTokens({ examples }: Dataset, plan: MicroBatchPlan): number {
+  return plan.flat().reduce((sum, index) => sum + examples[index]!.ids.length, 0);
+}
+
+function isValidationDue({ evalEvery, totalSteps }: RunSettings, step: number): boolean {
+  return evalEvery !== undefined && (step % evalEvery === 0 || step === totalSteps);
+}
