@@ -35,7 +35,7 @@ const CLOSE_DEADLINE_MS = 2_000;
 const EXIT_MS = 200;
 
 endStartPhase('imports');
-const commands: Commands = { serve, import: importCommand, trainer };
+const commands: Commands = { serve, import: importCommand, trainer, trainerPod };
 const terminal = {
   out: (text: string) => void process.stdout.write(text),
   error: (text: string) => void process.stderr.write(text),
@@ -53,6 +53,11 @@ async function importCommand(request: ImportRequest, config: Config): Promise<vo
 async function trainer(request: TrainerRequest, options: TrainerOptions): Promise<number> {
   const { runTrainerProcess } = await import('./cli/trainer-process.ts');
   return runTrainerProcess(request, { ...options, terminal });
+}
+
+async function trainerPod(attempt: string, config: Config): Promise<number> {
+  const { runTrainerPod } = await import('./cli/trainer-pod.ts');
+  return runTrainerPod(attempt, config);
 }
 
 async function serve(settings: Config, { isPrewarm }: ServeOptions): Promise<void> {

@@ -194,6 +194,27 @@ export const SETTINGS = {
     help: "a job's threads (default: half of the cores)",
     schema: integer(1, 1024).optional(),
   },
+  trainRunner: {
+    env: 'LORIKEET_TRAIN_RUNNER',
+    flag: '--train-runner',
+    help: 'what trains: process, beside the engine, or kubernetes, a Job of the cluster for each (default: process)',
+    schema: z.enum(['process', 'kubernetes'], 'must be process or kubernetes').default('process'),
+  },
+  trainPod: {
+    env: 'LORIKEET_TRAIN_POD',
+    flag: '--train-pod',
+    help: "with kubernetes, a file: the trainers' pod, as JSON, as in spec.template of a Job",
+    schema: folder.optional(),
+  },
+  trainQueue: {
+    env: 'LORIKEET_TRAIN_QUEUE',
+    flag: '--train-queue',
+    help: "with kubernetes, Kueue's LocalQueue that admits trainers (default: they start at once)",
+    schema: z
+      .string()
+      .regex(/^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/, 'must be the name of a LocalQueue')
+      .optional(),
+  },
   maxJobs: {
     env: 'LORIKEET_MAX_JOBS',
     help: "a tenant's fine-tuning jobs that are not over (default: 20)",

@@ -22,6 +22,8 @@ export interface Commands {
   import(request: ImportRequest, config: Config): Promise<void>;
   /** train, plan, merge and eval; resolves with the exit code of the trainer's process. */
   trainer(request: TrainerRequest, options: TrainerOptions): Promise<number>;
+  /** A pod's attempt at a job; resolves with its exit code. */
+  trainerPod(attempt: string, config: Config): Promise<number>;
 }
 
 const SECRET_FLAG = /^--?(?:[\w-]*-)?(?:token|secret|password|api-?key|credential)s?(?:=|$)/i;
@@ -43,6 +45,13 @@ export async function runCommandLine(
     addTraining(program, async (request, options) => {
       exitCode = await commands.trainer(request, options);
     });
+    // For clusters, not for people: the runner's Jobs name it.
+    program
+      .command('train-job', { hidden: true })
+      .argument('<attempt>')
+      .action(async (attempt: string) => {
+        exitCode = await commands.trainerPod(attempt, loadConfig());
+      });
     await program.parseAsync(args, { from: 'user' });
     return exitCode;
   } catch (error) {

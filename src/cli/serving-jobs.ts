@@ -7,11 +7,11 @@ import type { ObjectStore } from '../../adapters/store/store.ts';
 import type { Config } from '../config.ts';
 import type { JobsSide } from '../http/deps.ts';
 import type { Artifact } from '../import/artifact.ts';
-import { createChildRunner } from '../jobs/child-runner.ts';
 import { createJobs } from '../jobs/jobs.ts';
 import { createOwner, hasEnded } from '../jobs/lease.ts';
 import type { JobWorker } from '../jobs/worker.ts';
 import type { Logger } from '../log.ts';
+import { openRunner } from './open-runner.ts';
 
 export interface ServingJobs {
   readonly side: JobsSide;
@@ -30,7 +30,10 @@ export interface ServingJobsOptions {
 /** Of an upload: a client that sends nothing for longer is gone. */
 const UPLOAD_IDLE_MS = 30_000;
 
-export function openServingJobs(config: Config, options: ServingJobsOptions): ServingJobs {
+export async function openServingJobs(
+  config: Config,
+  options: ServingJobsOptions,
+): Promise<ServingJobs> {
   const { artifact, store, repository, onPublished, log } = options;
   const { info, dir } = artifact;
   const cacheDir = path.join(config.home, 'cache');
@@ -38,7 +41,7 @@ export function openServingJobs(config: Config, options: ServingJobsOptions): Se
   const { files, service, dryRuns, worker } = createJobs({
     store,
     repository,
-    runner: createChildRunner({ log, threads: config.trainThreads }),
+    runner: await openRunner(config, { store, baseDigest: info.digest, log }),
     isRunElsewhere: false,
     base: { name: info.name, digest: info.digest, dir: path.resolve(dir) },
     root: path.join(cacheDir, 'jobs'),

@@ -14,10 +14,12 @@ interface Outcome {
   served: Config[];
   imported: ImportRequest[];
   trained: TrainerRequest[];
+  attempts: string[];
 }
 
 async function run(args: string[], failure?: Error): Promise<Outcome> {
-  const outcome: Outcome = { code: -1, out: '', error: '', served: [], imported: [], trained: [] };
+  const nothing = { served: [], imported: [], trained: [], attempts: [] };
+  const outcome: Outcome = { code: -1, out: '', error: '', ...nothing };
   const commands = {
     async serve(config: Config) {
       if (failure) throw failure;
@@ -30,6 +32,10 @@ async function run(args: string[], failure?: Error): Promise<Outcome> {
     async trainer(request: TrainerRequest) {
       outcome.trained.push(request);
       return 3;
+    },
+    async trainerPod(attempt: string) {
+      outcome.attempts.push(attempt);
+      return 143;
     },
   };
   outcome.code = await runCommandLine(args, commands, {
@@ -190,4 +196,10 @@ test('plan takes sizes of memory, merge its three folders', async () => {
   ]);
   assert.equal((await run(merge.slice(0, 5))).code, 2);
   assert.equal((await run(['plan', '--memory', 'much'])).code, 2);
+});
+
+test('a pod’s attempt ends with the pod’s exit code; people are not told of the command', async () => {
+  const { code, attempts } = await run(['train-job', 'acme/.jobs/ftjob-1/run/pods/000000001/']);
+  assert.deepEqual([code, attempts.length], [143, 1]);
+  assert.doesNotMatch((await run(['--help'])).out, /train-job/);
 });

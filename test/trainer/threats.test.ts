@@ -1,7 +1,7 @@
 // Rows and settings that are wrong, odd or hostile (B59 to B65 of the project's list of threats): what a command line
 // answers to each. Everything up to the first step, in this process.
 import assert from 'node:assert/strict';
-import { truncateSync, writeFileSync } from 'node:fs';
+import { appendFileSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
@@ -177,6 +177,20 @@ test('B60 a line of 256 MB is a bad line, and memory stays flat', async (t) => {
   const grown = process.memoryUsage().rss - before;
   assert.equal(code, 1);
   assert.match(error, /line 2: has 2684\d{5} bytes, the limit is 16777216/);
+  assert.ok(grown < 100e6, `${grown} bytes more`);
+});
+
+test('B60 a bad line before hundreds of thousands of good ones is named, and memory stays flat', async (t) => {
+  const file = write(t, '{"text":}\n');
+  const good = '{"input_ids":[5,6,7,8],"labels":[5,6,7,8]}\n'.repeat(10_000);
+  for (let part = 0; part < 20; part++) appendFileSync(file, good);
+  appendFileSync(file, '[]\n');
+  gc!();
+  const before = process.memoryUsage().rss;
+  const { code, error } = await answer(file);
+  const grown = process.memoryUsage().rss - before;
+  assert.equal(code, 1);
+  assert.match(error, /has 2 bad lines\n {2}line 1: is not JSON\n {2}line 200002: /);
   assert.ok(grown < 100e6, `${grown} bytes more`);
 });
 

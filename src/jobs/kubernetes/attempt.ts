@@ -85,6 +85,11 @@ const DIGITS = 9;
 
 const numbered = (number: number) => String(number).padStart(DIGITS, '0');
 
+/** What a pod is told. */
+export function isAttemptPrefix(text: string): boolean {
+  return /^[\w.-]+\/\.jobs\/ftjob-[A-Za-z0-9]+\/run\/pods\/\d{9}\/$/.test(text);
+}
+
 const attemptsPrefix = (of: JobName) => `${runPrefix(of)}pods/`;
 /** By content: attempts of a job share them. */
 export const inputKey = (of: JobName, sha256: string): string => `${runPrefix(of)}inputs/${sha256}`;

@@ -1,7 +1,6 @@
 // Runs a server's jobs as Kubernetes Jobs, one for each attempt. Server and pod talk through the store, so that a
 // server may go and another one come while the pod trains; only the server publishes. Plans stay beside the server:
 // they compute no gradients, and their answer is waited for.
-import path from 'node:path';
 import type { ObjectStore } from '../../../adapters/store/store.ts';
 import { ServeError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
@@ -125,10 +124,7 @@ class KubernetesRun implements RunningJob {
     const opened = await this.#persist(() => this.#open());
     if (opened === 'taken') return { kind: 'left' };
     if (!opened) return { kind: 'paused' };
-    const reader = new MessageReader(
-      opened.attempt,
-      path.join(path.dirname(this.#work.runDir), 'heard'),
-    );
+    const reader = new MessageReader(opened.attempt, `${this.#work.runDir}.heard`);
     let lookedMs = Number.NEGATIVE_INFINITY;
     let isDeleted = false;
     let isOver = false;

@@ -1,0 +1,49 @@
+// The runner of a server's trainers, as the settings say. What only a cluster needs is loaded where there is one.
+import { readFile } from 'node:fs/promises';
+import type { ObjectStore } from '../../adapters/store/store.ts';
+import type { Config } from '../config.ts';
+import { ConfigError } from '../errors.ts';
+import { createChildRunner } from '../jobs/child-runner.ts';
+import { guardStore } from '../jobs/guarded-store.ts';
+import type { JobRunner } from '../jobs/runner.ts';
+import type { Logger } from '../log.ts';
+
+export interface OpenRunnerOptions {
+  readonly store: ObjectStore;
+  readonly baseDigest: string;
+  readonly log: Logger;
+}
+
+export async function openRunner(
+  config: Config,
+  { store, baseDigest, log }: OpenRunnerOptions,
+): Promise<JobRunner> {
+  const beside = createChildRunner({ log, threads: config.trainThreads });
+  if (config.trainRunner === 'process') return beside;
+  const [{ ApiClient }, { findCluster }, { createKubernetesRunner }, { parseTrainerTemplate }] =
+    await Promise.all([
+      import('../jobs/kubernetes/api-client.ts'),
+      import('../jobs/kubernetes/in-cluster.ts'),
+      import('../jobs/kubernetes/kubernetes-runner.ts'),
+      import('../jobs/kubernetes/trainer-manifest.ts'),
+    ]);
+  const template = parseTrainerTemplate(await readPod(config.trainPod), 'LORIKEET_TRAIN_POD');
+  return createKubernetesRunner({
+    store: guardStore(store, log),
+    api: new ApiClient(await findCluster()),
+    planner: beside,
+    template,
+    queue: config.trainQueue,
+    baseDigest,
+    log,
+  });
+}
+
+function readPod(file: string | undefined): Promise<string> {
+  if (file === undefined) {
+    throw new ConfigError(['LORIKEET_TRAIN_POD: is missing; the kubernetes runner needs it']);
+  }
+  return readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    throw new ConfigError([`LORIKEET_TRAIN_POD: ${file}: ${error.message}`]);
+  });
+}

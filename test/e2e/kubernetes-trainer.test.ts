@@ -1,0 +1,160 @@
+// A trainer's pod as a cluster starts it: the real program on the toy base, over a store in a folder. Whatever happens
+// to it, its result has the bytes of a run beside the server.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { createFsStore } from '../../adapters/store/fs.ts';
+import { readArtifact } from '../../src/import/artifact.ts';
+import { createChildRunner } from '../../src/jobs/child-runner.ts';
+import { guardStore } from '../../src/jobs/guarded-store.ts';
+import { ApiClient } from '../../src/jobs/kubernetes/api-client.ts';
+import { createKubernetesRunner } from '../../src/jobs/kubernetes/kubernetes-runner.ts';
+import type { JobRunner, JobWork, RunEnd, RunningJob } from '../../src/jobs/runner.ts';
+import { createRunArchive } from '../../src/jobs/sync-run.ts';
+import type { TrainerMessage } from '../../src/training.ts';
+import { temporaryFolder } from '../fixtures.ts';
+import { FakeCluster } from '../jobs/kubernetes/fake-cluster.ts';
+import { type ProcessPod, processKubelet } from '../jobs/kubernetes/kubelet.ts';
+import { writeRows } from './rows.ts';
+
+const TOY = path.resolve('models/toy');
+const COMMAND = path.resolve('bin/lorikeet.mjs');
+const log = { info() {}, warn() {}, error() {} };
+
+async function startCluster(t: TestContext) {
+  const folder = temporaryFolder(t);
+  const store = guardStore(createFsStore(folder), log);
+  const pods: ProcessPod[] = [];
+  const cluster = await FakeCluster.start(t, { kubelet: processKubelet((pod) => pods.push(pod)) });
+  const api = new ApiClient(
+    { url: cluster.url, namespace: 'space', readToken: async () => cluster.token },
+    { firstPauseMs: 1 },
+  );
+  t.after(() => api.close());
+  const { info, tensors } = readArtifact(TOY);
+  tensors.close();
+  const settings = { LORIKEET_HOME: temporaryFolder(t), LORIKEET_STORE: folder };
+  const env = Object.entries({ ...settings, LORIKEET_MODEL: TOY, LOG_LEVEL: 'error' });
+  const container = {
+    image: 'lorikeet',
+    command: [process.execPath, COMMAND],
+    env: env.map(([name, value]) => ({ name, value })),
+    resources: { requests: { cpu: 1 } },
+  };
+  const runner = createKubernetesRunner({
+    store,
+    api,
+    planner: createChildRunner({ log }),
+    template: { spec: { containers: [container] } },
+    queue: 'training',
+    baseDigest: info.digest,
+    log,
+    pollMs: 20,
+    lookMs: 100,
+  });
+  return { cluster, runner, pods, archive: createRunArchive(store, 'local/.jobs/ftjob-1/run/') };
+}
+
+let tokens = 0;
+
+function workOf(t: TestContext, job: object = {}): JobWork {
+  const dir = temporaryFolder(t);
+  const settings = { rank: 4, batchSize: 4, learningRate: 1e-2, epochs: 6, checkpointEvery: 5 };
+  const validation = { data: writeRows(dir), validation: writeRows(temporaryFolder(t)) };
+  return {
+    jobId: 'ftjob-1',
+    tenant: 'local',
+    token: ++tokens,
+    runDir: path.join(dir, 'run'),
+    gate: { margin: 0, maxForgetting: 100 },
+    job: { model: TOY, seed: 3, threads: 1, ...validation, ...settings, ...job },
+    isResume: false,
+  };
+}
+
+interface Told {
+  readonly end: RunEnd;
+  readonly messages: TrainerMessage[];
+  readonly adapter: Buffer | undefined;
+}
+
+async function run(
+  runner: JobRunner,
+  work: JobWork,
+  act: (message: TrainerMessage, running: RunningJob) => void | Promise<void> = () => {},
+): Promise<Told> {
+  const messages: TrainerMessage[] = [];
+  let adapter: Buffer | undefined;
+  const running = runner.start(work, {
+    async onMessage(message) {
+      messages.push(message);
+      if (message.type === 'trained') {
+        adapter = readFileSync(path.join(message.directory, 'adapter_model.safetensors'));
+      }
+      await act(message, running);
+    },
+  });
+  return { end: await running.ended, messages, adapter };
+}
+
+const stepsOf = (messages: readonly TrainerMessage[]) =>
+  messages.flatMap((told) => (told.type === 'step' ? told.step : []));
+
+test('a pod’s adapter has the bytes of a run beside the server, and all is told', async (t) => {
+  const { runner } = await startCluster(t);
+  const far = await run(runner, workOf(t));
+  const near = await run(createChildRunner({ log }), workOf(t));
+  assert.deepEqual(far.end, near.end, JSON.stringify(far.messages.at(-1)));
+  assert.equal(far.end.kind, 'succeeded');
+  assert.ok(far.adapter?.equals(near.adapter!));
+  assert.deepEqual(stepsOf(far.messages), stepsOf(near.messages));
+  const kinds = (told: Told) =>
+    new Set(told.messages.map(({ type }) => type).filter((type) => type !== 'note'));
+  kinds(near).delete('result');
+  for (const kind of ['step', 'event', 'snapshot', 'card', 'trained'] as const) {
+    assert.ok(kinds(far).has(kind), kind);
+  }
+});
+
+test('pods that are preempted, killed and paused leave the bytes as they are', async (t) => {
+  const { cluster, runner, pods, archive } = await startCluster(t);
+  const call = { signal: new AbortController().signal };
+  const near = await run(createChildRunner({ log }), workOf(t));
+  let work = workOf(t);
+  const isCheckpoint = (message: TrainerMessage) =>
+    message.type === 'event' && message.code === 'checkpoint';
+  // As the service does: each checkpoint goes into the job's own archive.
+  const killed = await run(runner, work, async (message) => {
+    if (!isCheckpoint(message)) return;
+    await archive.save(work.runDir, call);
+    pods.at(-1)!.kill('SIGKILL');
+  });
+  assert.equal(killed.end.kind, 'lost');
+  assert.match(JSON.stringify(killed.end), /out_of_memory/);
+
+  work = { ...work, token: ++tokens, isResume: true };
+  let isPreempted = false;
+  const paused = await run(runner, work, async (message, running) => {
+    if (message.type === 'event' && message.code === 'resumed' && !isPreempted) {
+      isPreempted = true;
+      const [name] = [...cluster.jobs].at(-1)!;
+      void cluster.preempt(name).then(() => cluster.admit(name));
+    } else if (message.type === 'event' && message.code === 'resumed') running.pause();
+    if (isCheckpoint(message)) await archive.save(work.runDir, call);
+  });
+  assert.equal(paused.end.kind, 'paused');
+
+  work = { ...work, token: ++tokens };
+  const done = await run(runner, work);
+  assert.equal(done.end.kind, 'succeeded', JSON.stringify(done.end));
+  assert.ok(done.adapter?.equals(near.adapter!));
+});
+
+test('a job that is at fault fails with the trainer’s own words', async (t) => {
+  const { runner } = await startCluster(t);
+  const far = await run(runner, workOf(t, { rank: 0 }));
+  const near = await run(createChildRunner({ log }), workOf(t, { rank: 0 }));
+  assert.equal(far.end.kind, 'failed');
+  assert.deepEqual(far.end, near.end);
+});
