@@ -67,6 +67,11 @@ export class PolledCache<T extends object> {
     return (this.peek(key) ?? answer).value;
   }
 
+  /** As it is now, whatever is remembered. One read at a time: who asks during one gets its answer. */
+  renew(key: string): Promise<T | undefined> {
+    return this.#refresh(key, 0).outcome;
+  }
+
   /** What is remembered, however old. */
   peek(key: string): Answer<T> | undefined {
     return this.#values.get(key) ?? this.#misses.get(key);

@@ -97,7 +97,7 @@ export class StoreAdapters implements AdapterArchive {
   async #pointerOf(key: string, alias: string, isFineTuned: boolean) {
     const known = pointerOf((await this.#aliases.get(key))?.aliases ?? {}, alias);
     if (known || !isFineTuned) return known;
-    return pointerOf((await this.#aliases.get(key, 0))?.aliases ?? {}, alias);
+    return pointerOf((await this.#aliases.renew(key))?.aliases ?? {}, alias);
   }
 
   /** While the store does not answer: what was read before. Rejects where that is nothing, though there are names. */

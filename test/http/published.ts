@@ -27,6 +27,8 @@ export interface ServedPublished extends Served {
   leased: { readonly held: number; readonly total: number };
   /** Fetches under way. */
   fetching(): number;
+  /** Somebody here has published a version of this name. */
+  forget(tenant: string, name: string): void;
 }
 
 /** The engine says the identity of the adapter that each token was made with, over and over. */
@@ -65,7 +67,9 @@ export function servePublished(
   });
   const { publish } = createPublished(inner);
   const fetching = () => localAdapters.stats().fetching;
-  return { ...served, publish, repository, store, clock, leased: counted.leased, fetching };
+  const forget = (tenant: string, name: string) => adapters.forget(tenant, name);
+  const { leased } = counted;
+  return { ...served, publish, repository, store, clock, leased, fetching, forget };
 }
 
 /** What the engine says for a version of a tenant's. */

@@ -102,7 +102,7 @@ function writeAdapter(folder, step) {
   }).padEnd(320);
   const size = Buffer.alloc(8);
   size.writeBigUInt64LE(BigInt(header.length));
-  const values = Float32Array.from({ length: 8 }, (_, i) => step + job.seed / 1e6 + i / 8);
+  const values = Float32Array.from({ length: 8 }, (_, i) => step + (job.seed % 100) / 100 + i / 8);
   const bytes = Buffer.concat([size, Buffer.from(header), Buffer.from(values.buffer)]);
   writeFileSync(path.join(folder, 'adapter_config.json'), JSON.stringify(config));
   writeFileSync(path.join(folder, 'adapter_model.safetensors'), bytes);

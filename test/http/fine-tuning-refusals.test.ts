@@ -1,0 +1,312 @@
+// What the fine-tuning API refuses, with status, code and field: bad bodies, what is not built, others' jobs and files,
+// keys that were used before, and too much.
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import type { FineTuningJob } from '../../src/openai.ts';
+import { ACME, openServer, upload } from '../jobs/simulated.ts';
+import { serveKeyed } from './keyed.ts';
+import { readError, readOk } from './served.ts';
+import { serveJobs, toSide } from './with-jobs.ts';
+
+const JOBS = '/v1/fine_tuning/jobs';
+const LOCAL = 'local';
+
+async function served(options: Parameters<typeof serveJobs>[0] = {}) {
+  const all = serveJobs({ adapters: ['folder'], ...options });
+  const training_file = await upload(all.jobs.files, {}, LOCAL);
+  const create = (body: object, init: RequestInit = {}) =>
+    all.post(JOBS, { model: 'toy', training_file, ...body }, init);
+  return { ...all, training_file, create };
+}
+
+const long = (length: number) => 'x'.repeat(length);
+const supervised = (hyperparameters: object) => ({
+  method: { type: 'supervised', supervised: { hyperparameters } },
+});
+
+/** Body → code and field. */
+const BAD: [body: object, code: string, param: string][] = [
+  [{ model: undefined }, 'invalid_request', 'model'],
+  [{ model: '' }, 'model_not_found', 'model'],
+  [{ model: 'gpt-4o-mini' }, 'model_not_found', 'model'],
+  [{ model: 'ft:toy:rival:colours:abc' }, 'model_not_found', 'model'],
+  [{ model: 7 }, 'invalid_request', 'model'],
+  [{ training_file: undefined }, 'invalid_request', 'training_file'],
+  [{ training_file: 'file-none' }, 'not_found', 'training_file'],
+  [{ training_file: '../acme/.files/x' }, 'not_found', 'training_file'],
+  [{ validation_file: 'file-none' }, 'not_found', 'validation_file'],
+  [{ suffix: '' }, 'invalid_request', 'suffix'],
+  [{ suffix: long(65) }, 'invalid_request', 'suffix'],
+  [{ suffix: '../x' }, 'invalid_request', 'suffix'],
+  [{ suffix: 'a/b' }, 'invalid_request', 'suffix'],
+  [{ suffix: 'a\\b' }, 'invalid_request', 'suffix'],
+  [{ suffix: 'a:b' }, 'invalid_request', 'suffix'],
+  [{ suffix: 'a\u0000b' }, 'invalid_request', 'suffix'],
+  [{ suffix: '---' }, 'invalid_request', 'suffix'],
+  [{ suffix: 'base' }, 'invalid_request', 'suffix'],
+  [{ suffix: 3 }, 'invalid_request', 'suffix'],
+  [{ seed: -1 }, 'invalid_request', 'seed'],
+  [{ seed: 1.5 }, 'invalid_request', 'seed'],
+  [{ seed: 2 ** 31 }, 'invalid_request', 'seed'],
+  [{ metadata: { a: 1 } }, 'invalid_request', 'metadata.a'],
+  [{ metadata: { [long(65)]: 'a' } }, 'invalid_request', 'metadata'],
+  [{ metadata: { a: long(513) } }, 'invalid_request', 'metadata'],
+  [
+    { metadata: Object.fromEntries(Array.from({ length: 17 }, (_, i) => [`k${i}`, ''])) },
+    'invalid_request',
+    'metadata',
+  ],
+  [{ hyperparameters: { n_epochs: 0 } }, 'invalid_request', 'hyperparameters.n_epochs'],
+  [{ hyperparameters: { n_epochs: 1e6 } }, 'invalid_request', 'hyperparameters.n_epochs'],
+  [{ hyperparameters: { n_epochs: 1.5 } }, 'invalid_request', 'hyperparameters.n_epochs'],
+  [{ hyperparameters: { n_epochs: 'all' } }, 'invalid_request', 'hyperparameters.n_epochs'],
+  [{ hyperparameters: { batch_size: 0 } }, 'invalid_request', 'hyperparameters.batch_size'],
+  [{ hyperparameters: { batch_size: 257 } }, 'invalid_request', 'hyperparameters.batch_size'],
+  ...[0, -1, 'NaN', '1'].map((rate): [object, string, string] => [
+    { hyperparameters: { learning_rate_multiplier: rate } },
+    'invalid_request',
+    'hyperparameters.learning_rate_multiplier',
+  ]),
+  [supervised({ n_epochs: 51 }), 'invalid_request', 'method.supervised.hyperparameters.n_epochs'],
+  [
+    { ...supervised({ n_epochs: 1 }), hyperparameters: { n_epochs: 2 } },
+    'invalid_request',
+    'hyperparameters',
+  ],
+  [{ method: { type: 'dpo' } }, 'unsupported_parameter', 'method.type'],
+  [{ method: { type: 'reinforcement' } }, 'unsupported_parameter', 'method.type'],
+  [{ method: { type: 'magic' } }, 'invalid_request', 'method.type'],
+  [{ method: {} }, 'invalid_request', 'method.type'],
+  [
+    { integrations: [{ type: 'wandb', wandb: { project: 'p' } }] },
+    'unsupported_parameter',
+    'integrations',
+  ],
+  [{ lorikeet: { method: 'full' } }, 'unsupported_parameter', 'lorikeet.method'],
+  [{ lorikeet: { method: 'dora' } }, 'unsupported_parameter', 'lorikeet.method'],
+  [{ lorikeet: { method: 'lora' } }, 'unsupported_parameter', 'lorikeet.method'],
+  [{ lorikeet: { method: 'x' } }, 'invalid_request', 'lorikeet.method'],
+  [{ lorikeet: { rank: 0 } }, 'invalid_request', 'lorikeet.rank'],
+  [{ lorikeet: { rank: 513 } }, 'invalid_request', 'lorikeet.rank'],
+  [{ lorikeet: { alpha: 0 } }, 'invalid_request', 'lorikeet.alpha'],
+  [{ lorikeet: { dropout: 1 } }, 'invalid_request', 'lorikeet.dropout'],
+  [{ lorikeet: { targets: [] } }, 'invalid_request', 'lorikeet.targets'],
+  [{ lorikeet: { gate: { margin: 'x' } } }, 'invalid_request', 'lorikeet.gate.margin'],
+  [{ lorikeet: { gate: { limit: 1 } } }, 'invalid_request', 'lorikeet.gate'],
+  [{ lorikeet: { ranks: 4 } }, 'invalid_request', 'lorikeet'],
+  [{ lorikeet: { dry_run: 'yes' } }, 'invalid_request', 'lorikeet.dry_run'],
+];
+
+describe('a job’s body', () => {
+  test('is refused with the code and the field at fault, before anything is made', async () => {
+    const { create, jobs } = await served();
+    for (const [body, code, param] of BAD) {
+      const response = await create(body);
+      const error = await readError(response);
+      const shown = JSON.stringify(body).slice(0, 80);
+      assert.deepEqual([error.code, error.param], [code, param], `${shown}: ${error.message}`);
+      assert.equal(response.status, code.endsWith('not_found') ? 404 : 400);
+    }
+    assert.deepEqual((await jobs.service.list(LOCAL, { limit: 10 })).items, []);
+  });
+
+  test('may leave out or null whatever is optional', async () => {
+    const { create } = await served();
+    const nulls = {
+      suffix: null,
+      seed: null,
+      validation_file: null,
+      metadata: null,
+      method: null,
+      hyperparameters: null,
+      integrations: null,
+      lorikeet: null,
+    };
+    for (const body of [
+      {},
+      nulls,
+      { integrations: [] },
+      { hyperparameters: { batch_size: null } },
+    ]) {
+      const job = await readOk<FineTuningJob>(await create(body));
+      assert.ok(job.seed >= 0 && job.seed < 2 ** 31);
+      assert.equal(job.user_provided_suffix, null);
+      const auto = { n_epochs: 'auto', batch_size: 'auto', learning_rate_multiplier: 'auto' };
+      assert.deepEqual(job.hyperparameters, auto);
+    }
+  });
+
+  test('may name the base in each of its ways, and one published adapter', async () => {
+    const { create, publish } = await served();
+    await publish(LOCAL, 'zen');
+    for (const model of ['toy', 'base', 'default']) {
+      assert.equal((await readOk<FineTuningJob>(await create({ model }))).model, 'toy');
+    }
+    for (const model of ['zen', 'zen@1', 'zen:latest']) {
+      assert.equal((await readOk<FineTuningJob>(await create({ model }))).model, model);
+    }
+    for (const model of ['zen+zen', '0.5*zen']) {
+      const error = await readError(await create({ model }));
+      assert.deepEqual([error.code, error.param], ['invalid_request', 'model']);
+    }
+  });
+});
+
+test('what is not built says so', async () => {
+  const { app } = await served();
+  const permissions = '/v1/fine_tuning/checkpoints/ft:toy:local::abc:ckpt-step-1/permissions';
+  for (const [method, path] of [
+    ['POST', permissions],
+    ['GET', permissions],
+    ['DELETE', `${permissions}/cp_1`],
+    ['POST', '/v1/fine_tuning/alpha/graders/run'],
+    ['POST', '/v1/fine_tuning/alpha/graders/validate'],
+  ] as const) {
+    const response = await app.request(path, { method });
+    assert.equal(response.status, 400);
+    assert.equal((await readError(response)).code, 'unsupported_parameter');
+  }
+});
+
+describe('a dry run', () => {
+  test('of bad files is refused with the fault', async () => {
+    const { create, jobs } = await served();
+    const refusal = {
+      code: 'invalid_n_examples',
+      message: 'Training file has 3 example(s), but must have at least 10 examples',
+      param: 'training_file',
+    };
+    const training_file = await upload(jobs.files, { refusal }, LOCAL);
+    const response = await create({ training_file, lorikeet: { dry_run: true } });
+    assert.equal(response.status, 400);
+    const { code, message, param } = await readError(response);
+    assert.deepEqual({ code, message, param }, refusal);
+  });
+
+  test('whose trainer was killed is our fault, and may be tried again', async () => {
+    const { create, jobs } = await served();
+    const training_file = await upload(jobs.files, { wordless: true }, LOCAL);
+    const response = await create({ training_file, lorikeet: { dry_run: true } });
+    assert.equal(response.status, 503);
+    assert.ok(response.headers.get('retry-after'));
+  });
+
+  test('beyond those that are under way is refused', async () => {
+    const { create } = await served();
+    const all = await Promise.all([1, 2, 3, 4].map(() => create({ lorikeet: { dry_run: true } })));
+    assert.deepEqual(all.map(({ status }) => status).sort(), [200, 200, 503, 503]);
+  });
+});
+
+describe('an Idempotency-Key', () => {
+  const keyed = (key: string) => ({
+    headers: { 'content-type': 'application/json', 'idempotency-key': key },
+  });
+  const idOf = async (response: Response) => (await readOk<FineTuningJob>(response)).id;
+
+  test('leads to the job of the first request, also of many at once', async () => {
+    const { create, jobs } = await served();
+    const all = await Promise.all(Array.from({ length: 6 }, () => create({ seed: 1 }, keyed('k'))));
+    const ids = new Set(await Promise.all(all.map(idOf)));
+    assert.equal(ids.size, 1);
+    assert.notEqual(await idOf(await create({ seed: 1 }, keyed('other'))), [...ids][0]);
+    assert.equal((await jobs.service.list(LOCAL, { limit: 10 })).items.length, 2);
+  });
+
+  test('of another request is refused; a day later it is free', async () => {
+    let nowMs = Date.now();
+    const { create } = await served({ server: { now: () => nowMs } });
+    const first = await idOf(await create({ seed: 1 }, keyed('k')));
+    const response = await create({ seed: 2 }, keyed('k'));
+    assert.equal(response.status, 422);
+    assert.equal((await readError(response)).code, 'idempotency_key_reused');
+    nowMs += 24 * 3600 * 1000 + 1;
+    assert.notEqual(await idOf(await create({ seed: 2 }, keyed('k'))), first);
+  });
+
+  test('that is too long is refused', async () => {
+    const { create } = await served();
+    const error = await readError(await create({}, keyed(long(256))));
+    assert.deepEqual([error.code, error.param], ['invalid_request', 'Idempotency-Key']);
+  });
+});
+
+test('a tenant with its full number of jobs is told to wait', async () => {
+  const { create } = await served({ server: { limits: { maxActive: 1 } } });
+  assert.equal((await create({})).status, 200);
+  const response = await create({});
+  assert.equal(response.status, 429);
+  assert.equal(response.headers.get('retry-after'), '60');
+  assert.equal((await readError(response)).code, 'rate_limit_exceeded');
+});
+
+describe('a tenant', () => {
+  async function tenants() {
+    const jobs = openServer();
+    const keyed = serveKeyed({
+      tenants: { acme: {}, rival: {}, narrow: { allowedAdapters: ['paint-*'] } },
+      admins: ['rival'],
+      jobs: toSide(jobs),
+    });
+    const training_file = await upload(jobs.files, {}, ACME.id);
+    const body = { model: 'toy', training_file };
+    const job = await readOk<FineTuningJob>(await keyed.ask('acme', JOBS, body));
+    return { ...keyed, jobs, job, body };
+  }
+
+  test('cannot tell another’s job from one that is not there, be it an admin', async () => {
+    const { ask, job, jobs } = await tenants();
+    const unknown = `ftjob-${'0'.repeat(24)}`;
+    for (const [path, method] of [
+      ['', 'GET'],
+      ['/events', 'GET'],
+      ['/checkpoints', 'GET'],
+      ['/cancel', 'POST'],
+      ['/pause', 'POST'],
+      ['/resume', 'POST'],
+    ] as const) {
+      const answers = await Promise.all(
+        [job.id, unknown].map(async (id) => {
+          const response = await ask('rival', `${JOBS}/${id}${path}`, undefined, { method });
+          const text = (await response.text()).replaceAll(id, 'ID');
+          return [response.status, text];
+        }),
+      );
+      assert.deepEqual(answers[0], answers[1], path);
+      assert.equal(answers[0]![0], 404);
+    }
+    const { data } = await readOk<{ data: unknown[] }>(await ask('rival', JOBS));
+    assert.deepEqual(data, []);
+    assert.equal((await jobs.get(job)).status, 'validating_files');
+  });
+
+  test('cannot train on another’s file', async () => {
+    const { ask, body } = await tenants();
+    const answers = await Promise.all(
+      [body.training_file, 'file-none'].map(async (training_file) => {
+        const response = await ask('rival', JOBS, { ...body, training_file });
+        return (await response.text()).replaceAll(training_file, 'ID');
+      }),
+    );
+    assert.equal(answers[0], answers[1]);
+    assert.match(answers[0]!, /"param":"training_file"/);
+  });
+
+  test('cannot train what it may not name', async () => {
+    const { ask, jobs } = await tenants();
+    const training_file = await upload(jobs.files, {}, 'narrow');
+    const body = { model: 'toy', training_file };
+    for (const suffix of ['colours', undefined]) {
+      const error = await readError(await ask('narrow', JOBS, { ...body, suffix }));
+      assert.deepEqual([error.code, error.param], ['invalid_request', 'suffix']);
+    }
+    await readOk(await ask('narrow', JOBS, { ...body, suffix: 'Paint-red' }));
+  });
+
+  test('without a key learns nothing', async () => {
+    const { app, job } = await tenants();
+    for (const path of [JOBS, `${JOBS}/${job.id}`, `${JOBS}/${job.id}/events`]) {
+      assert.equal((await app.request(path)).status, 401);
+    }
+  });
+});

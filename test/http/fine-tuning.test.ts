@@ -1,0 +1,291 @@
+// The fine-tuning API by OpenAI's own client: shapes, pages and texts. Store, worker and processes are real; the trainer's
+// program is simulated, and the engine says which adapter it was given.
+import assert from 'node:assert/strict';
+import { after, describe, test } from 'node:test';
+import OpenAI, { toFile } from 'openai';
+import { startServer } from '../../src/http/server.ts';
+import { gates, type Told, until } from '../jobs/simulated.ts';
+import { sayingOf } from './published.ts';
+import { type ServedJobs, type ServedJobsOptions, serveJobs } from './with-jobs.ts';
+
+async function listen(options: ServedJobsOptions = {}) {
+  const served = serveJobs(options);
+  const server = await startServer(served.app, { host: '127.0.0.1', port: 0 });
+  after(() => server.close(0));
+  const client = new OpenAI({ apiKey: 'any', baseURL: `${server.url}/v1`, maxRetries: 0 });
+  const { jobs } = client.fineTuning;
+  const upload = async (told: Told = {}) =>
+    (
+      await client.files.create({
+        file: await toFile(Buffer.from(JSON.stringify(told)), 'rows.jsonl'),
+        purpose: 'fine-tune',
+      })
+    ).id;
+  const ended = (id: string, status = 'succeeded') =>
+    until(`${id} to be ${status}`, async () => {
+      const job = await jobs.retrieve(id);
+      return (job.status as string) === status ? job : undefined;
+    });
+  return { ...served, client, api: jobs, upload, ended };
+}
+
+async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const all: T[] = [];
+  for await (const item of items) all.push(item);
+  return all;
+}
+
+/** What the engine says for the adapter that this model name leads to. */
+async function sayingFor(
+  { repository }: Pick<ServedJobs, 'repository'>,
+  alias: string,
+): Promise<string> {
+  const found = await repository.readAliases('local', 'colours');
+  const pointer = found?.aliases.aliases[alias] as { version: number };
+  const manifest = await repository.readManifest('local', 'colours', pointer.version);
+  return sayingOf('local', manifest!.digest);
+}
+
+type Jobs = OpenAI['fineTuning']['jobs'];
+
+async function checkEvents(api: Jobs, id: string): Promise<void> {
+  const events = await collect(api.listEvents(id, { limit: 3 }));
+  assert.equal(events[0]!.message, 'The job has successfully completed');
+  assert.equal(events.at(-1)!.message, `Created fine-tuning job: ${id}`);
+  assert.equal(new Set(events.map((event) => event.id)).size, events.length);
+  const metrics = events.filter(({ type }) => type === 'metrics').reverse();
+  assert.deepEqual(metrics[1], {
+    object: 'fine_tuning.job.event',
+    id: metrics[1]!.id,
+    created_at: metrics[1]!.created_at,
+    level: 'info',
+    message: 'Step 2/4: training loss=2.00',
+    type: 'metrics',
+    data: {
+      step: 2,
+      total_steps: 4,
+      train_loss: 2,
+      train_mean_token_accuracy: 0.5,
+      learning_rate: 0.001,
+      tokens_per_second: 100,
+    },
+  });
+}
+
+async function checkCheckpoints(
+  api: Jobs,
+  { id, fine_tuned_model: model }: OpenAI.FineTuning.FineTuningJob,
+) {
+  const checkpoints = await collect(api.checkpoints.list(id, { limit: 1 }));
+  assert.deepEqual(
+    checkpoints.map((one) => [one.step_number, one.fine_tuned_model_checkpoint]),
+    [
+      [4, model], // the last one is the result
+      [2, `${model}:ckpt-step-2`],
+    ],
+  );
+  assert.deepEqual(checkpoints[1], {
+    object: 'fine_tuning.job.checkpoint',
+    id: checkpoints[1]!.id,
+    created_at: checkpoints[1]!.created_at,
+    fine_tuned_model_checkpoint: `${model}:ckpt-step-2`,
+    fine_tuning_job_id: id,
+    step_number: 2,
+    metrics: { step: 2, train_loss: 2, train_mean_token_accuracy: 0.5 },
+  });
+}
+
+test('the official client trains a model and talks with it', async () => {
+  const served = await listen();
+  const { client, api, upload, ended, jobs } = served;
+  jobs.worker.start();
+  const training_file = await upload({ steps: 4, perEpoch: 2 });
+  const validation_file = await upload();
+  const made = await api.create({
+    model: 'toy',
+    training_file,
+    validation_file,
+    suffix: 'Colours',
+    seed: 42,
+    metadata: { team: 'paint' },
+    method: {
+      type: 'supervised',
+      supervised: { hyperparameters: { n_epochs: 2, batch_size: 'auto' } },
+    },
+  });
+  assert.match(made.id, /^ftjob-[0-9a-f]{24}$/);
+  const asked = { n_epochs: 2, batch_size: 'auto', learning_rate_multiplier: 'auto' };
+  assert.deepEqual(made, {
+    id: made.id,
+    object: 'fine_tuning.job',
+    created_at: made.created_at,
+    finished_at: null,
+    estimated_finish: null,
+    model: 'toy',
+    fine_tuned_model: null,
+    organization_id: 'local',
+    status: 'validating_files',
+    hyperparameters: asked,
+    method: { type: 'supervised', supervised: { hyperparameters: asked } },
+    training_file,
+    validation_file,
+    result_files: [],
+    trained_tokens: null,
+    seed: 42,
+    error: null,
+    integrations: [],
+    metadata: { team: 'paint' },
+    user_provided_suffix: 'Colours',
+    lorikeet: { adapter: 'colours' },
+  });
+  const job = await ended(made.id);
+  const id = made.id.slice('ftjob-'.length);
+  const model = `ft:toy:local:colours:${id}`;
+  assert.equal(job.fine_tuned_model, model);
+  assert.equal(job.trained_tokens, 160);
+  assert.ok(job.finished_at! >= job.created_at);
+  const resolved = { n_epochs: 2, batch_size: 8, learning_rate_multiplier: 1 };
+  assert.deepEqual(job.hyperparameters, resolved);
+  assert.deepEqual(job.method?.supervised?.hyperparameters, resolved);
+
+  await checkEvents(api, made.id);
+  await checkCheckpoints(api, job);
+  const table = await (await client.files.content(job.result_files[0]!)).text();
+  assert.match(table, /^step,train_loss,/);
+  const models = (await collect(client.models.list())).map((one) => one.id);
+  assert.deepEqual(models, ['toy', 'colours', model]);
+  assert.equal((await client.models.retrieve(model)).owned_by, 'local');
+  for (const [name, alias] of [
+    [model, id],
+    [`${model}:ckpt-step-2`, `${id}.ckpt-step-2`],
+    ['colours', 'latest'],
+  ] as const) {
+    const answer = await client.chat.completions.create({
+      model: name,
+      messages: [{ role: 'user', content: 'Hello' }],
+      max_tokens: 64,
+    });
+    assert.equal(answer.choices[0]!.message.content, await sayingFor(served, alias));
+  }
+});
+
+test('a checkpoint answers while its job trains on, and another job starts from it', async () => {
+  const { client, api, upload, ended, jobs } = await listen();
+  jobs.worker.start();
+  const { folder, open } = gates();
+  const file = await upload({ steps: 4, perEpoch: 2, gates: folder });
+  const made = await api.create({ model: 'toy', training_file: file, suffix: 'colours' });
+  open(1, 2);
+  const [checkpoint] = await until('a checkpoint', async () => {
+    const { data } = await api.checkpoints.list(made.id);
+    return data.length > 0 ? data : undefined;
+  });
+  const model = checkpoint!.fine_tuned_model_checkpoint;
+  assert.match(model, /:ckpt-step-2$/);
+  const hello = [{ role: 'user' as const, content: 'Hello' }];
+  const answer = await client.chat.completions.create({ model, messages: hello, max_tokens: 2 });
+  assert.equal(answer.model, model);
+  assert.equal((await api.retrieve(made.id)).status, 'running');
+  await assert.rejects(
+    client.chat.completions.create({ model: 'colours', messages: hello }),
+    OpenAI.NotFoundError,
+    'what is not ready is not the name’s latest',
+  );
+  const next = await api.create({ model, training_file: await upload({ steps: 1 }) });
+  assert.equal(next.model, model);
+  open(3, 4);
+  await ended(made.id);
+  const job = await ended(next.id);
+  assert.equal(job.fine_tuned_model, `ft:toy:local::${next.id.slice('ftjob-'.length)}`);
+});
+
+test('pause, resume and cancel answer with the job, however often', async () => {
+  const { api, upload, ended, jobs } = await listen();
+  jobs.worker.start();
+  const file = await upload({ steps: 9, gates: gates().folder });
+  const { id } = await api.create({ model: 'toy', training_file: file });
+  await ended(id, 'running');
+  for (const _ of [1, 2]) assert.equal((await api.pause(id)).status as string, 'paused');
+  for (const _ of [1, 2]) assert.match((await api.resume(id)).status, /^(queued|running)$/);
+  for (const _ of [1, 2]) assert.equal((await api.cancel(id)).status, 'cancelled');
+  await assert.rejects(api.resume(id), (error: InstanceType<typeof OpenAI.BadRequestError>) => {
+    assert.equal(error.code, 'invalid_request');
+    assert.match(error.message, /is cancelled: it cannot resume/);
+    return error instanceof OpenAI.BadRequestError;
+  });
+  const events = await collect(api.listEvents(id));
+  const texts = events.map(({ message }) => message);
+  assert.equal(texts.filter((text) => text === 'Fine-tuning job paused').length, 1);
+  assert.equal(texts[0], 'Fine-tuning job cancelled');
+});
+
+describe('lists', () => {
+  test('of jobs are paged newest first, and found by metadata', async () => {
+    const { api, upload } = await listen();
+    const training_file = await upload();
+    const ids: string[] = [];
+    for (const team of ['a', 'b', undefined, 'a']) {
+      const metadata = team === undefined ? null : { team, kind: 'x y' };
+      ids.unshift((await api.create({ model: 'toy', training_file, metadata })).id);
+    }
+    const found = async (query: OpenAI.FineTuning.JobListParams) =>
+      (await collect(api.list(query))).map(({ id }) => id);
+    assert.deepEqual(await found({ limit: 1 }), ids);
+    assert.deepEqual(await found({ limit: 3 }), ids);
+    assert.deepEqual(await found({ metadata: { team: 'a' } }), [ids[0], ids[3]]);
+    assert.deepEqual(await found({ limit: 1, metadata: { kind: 'x y', team: 'b' } }), [ids[2]]);
+    assert.deepEqual(await found({ metadata: { team: 'z' } }), []);
+    assert.deepEqual(await found({ metadata: null }), [ids[1]]);
+  });
+
+  test('refuse what is no cursor and no limit', async () => {
+    const { app, api, upload } = await listen();
+    const { id } = await api.create({ model: 'toy', training_file: await upload() });
+    for (const [query, param] of [
+      ['limit=0', 'limit'],
+      ['limit=101', 'limit'],
+      ['limit=x', 'limit'],
+      ['after=nonsense', 'after'],
+    ]) {
+      const response = await app.request(`/v1/fine_tuning/jobs/${id}/events?${query}`);
+      const { error } = (await response.json()) as { error: { param: string } };
+      assert.deepEqual([response.status, error.param], [400, param], query);
+    }
+  });
+});
+
+test('a dry run answers the plan and makes no job', async () => {
+  const { api, app, upload } = await listen();
+  const training_file = await upload({ plan: { truncated: 2 } });
+  const body = { model: 'base', training_file, lorikeet: { dry_run: true, rank: 4 } };
+  const response = await app.request('/v1/fine_tuning/jobs', {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+  });
+  assert.deepEqual(await response.json(), {
+    object: 'fine_tuning.job.plan',
+    model: 'toy',
+    training_file,
+    validation_file: null,
+    method: 'qlora',
+    hyperparameters: { n_epochs: 3, batch_size: 8, learning_rate_multiplier: 1 },
+    examples: 10,
+    validation_examples: 0,
+    tokens: 100,
+    trained_tokens: 40,
+    masked_share: 0.6,
+    truncated: 2,
+    max_length: 64,
+    duplicates: 0,
+    trained_parameters: 1000,
+    total_steps: 4,
+    steps_per_epoch: 2,
+    learning_rate: 0.001,
+    memory_bytes: 2 ** 20,
+    seconds: 1,
+    warnings: [],
+    first_batch: [{ text: 'a', spans: [{ start: 0, end: 1, is_learned: true }] }],
+  });
+  assert.deepEqual((await api.list()).data, []);
+});
