@@ -5,11 +5,9 @@ import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { build } from 'esbuild';
+import { NOT_BUNDLED } from './not-bundled.mjs';
 
 const { out } = parseArgs({ options: { out: { type: 'string', default: 'dist' } } }).values;
-
-/** Native code, files that are served as they are, and pino, which finds its own files beside itself. */
-const NOT_BUNDLED = ['koffi', 'onnxruntime-node', 'swagger-ui-dist', 'uplot', 'pino', 'tsx'];
 
 /**
  * Programs and pages are found beside the module that names them: in a bundle each module goes on saying where it would
@@ -42,7 +40,8 @@ const { metafile } = await build({
   target: 'node20.19',
   // Packages' ES modules, of which only what is used is taken.
   mainFields: ['module', 'main'],
-  external: NOT_BUNDLED,
+  // tsx runs sources.
+  external: [...NOT_BUNDLED, 'tsx'],
   plugins: [ownAddresses],
   // CommonJS packages in an ES module ask for Node's own modules.
   banner: {

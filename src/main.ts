@@ -13,7 +13,8 @@ import type { TrainerOptions } from './cli/training-commands.ts';
 import type { Config } from './config.ts';
 import type { AppOptions, ServedModel } from './http/deps.ts';
 import type { RunningServer } from './http/server.ts';
-import { type Artifact, readArtifact } from './import/artifact.ts';
+import { type ArtifactDescription, describeArtifact, readArtifact } from './import/artifact.ts';
+import { isBuilt, type ServingCache, servingFolder } from './import/serving-cache.ts';
 import { createLog, type Logger } from './log.ts';
 import { slotPositions } from './model/config.ts';
 import { createProcessClient, type EngineClient } from './scheduler/client.ts';
@@ -142,7 +143,7 @@ async function answerOnce(url: string): Promise<void> {
 }
 
 interface Base {
-  artifact: Artifact;
+  artifact: ArtifactDescription;
   servingDir: string;
   maxSeqLength: number;
 }
@@ -151,18 +152,25 @@ interface Base {
 async function prepareBase(config: Config, signal: AbortSignal): Promise<Base> {
   const { chooseBase } = await import('./cli/choose-base.ts');
   const notify = (text: string) => terminal.error(`${text}\n`);
-  const artifact = readArtifact(await chooseBase(config.model, { config, signal, notify }));
+  const dir = await chooseBase(config.model, { config, signal, notify });
+  const artifact = describeArtifact(dir);
+  const cache = { weights: config.weights, cacheDir: path.join(config.home, 'cache') };
+  const servingDir = servingFolder(artifact.info.digest, cache);
+  if (!isBuilt(servingDir)) await buildServingFiles(dir, cache);
+  return { artifact, servingDir, maxSeqLength: slotPositions(artifact.config, config.maxSeq) };
+}
+
+async function buildServingFiles(dir: string, cache: ServingCache): Promise<void> {
+  const [{ ensureServingFiles }, { createProgress }] = await Promise.all([
+    import('./import/serving-files.ts'),
+    import('./cli/progress.ts'),
+  ]);
+  const artifact = readArtifact(dir);
   try {
-    const { ensureServingFiles } = await import('./import/serving-files.ts');
-    const { createProgress } = await import('./cli/progress.ts');
     const progress = createProgress(process.stderr);
-    const servingDir = await ensureServingFiles(artifact, {
-      weights: config.weights,
-      cacheDir: path.join(config.home, 'cache'),
-      onProgress: (done, total) => progress.update('prepare', done, total),
-    });
+    const onProgress = (done: number, total: number) => progress.update('prepare', done, total);
+    await ensureServingFiles(artifact, { ...cache, onProgress });
     progress.end();
-    return { artifact, servingDir, maxSeqLength: slotPositions(artifact.config, config.maxSeq) };
   } finally {
     artifact.tensors.close();
   }

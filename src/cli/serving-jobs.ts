@@ -6,7 +6,7 @@ import type { AdapterRepository } from '../../adapters/repository/repository.ts'
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import type { Config } from '../config.ts';
 import type { JobsSide } from '../http/deps.ts';
-import type { Artifact } from '../import/artifact.ts';
+import type { ArtifactDescription } from '../import/artifact.ts';
 import { createJobs } from '../jobs/jobs.ts';
 import { createOwner, hasEnded } from '../jobs/lease.ts';
 import type { JobWorker } from '../jobs/worker.ts';
@@ -19,7 +19,7 @@ export interface ServingJobs {
 }
 
 export interface ServingJobsOptions {
-  readonly artifact: Artifact;
+  readonly artifact: ArtifactDescription;
   readonly store: ObjectStore;
   readonly repository: AdapterRepository;
   /** A version of this name is new. */

@@ -6,7 +6,7 @@ import { type DecoderConfig, parseDecoderConfig } from '../model/config.ts';
 import { type TensorSource, toFloat32 } from '../tensor.ts';
 import { isNf4, readNf4 } from './bitsandbytes.ts';
 import { checkTensors } from './checkpoint.ts';
-import { openFolder, readJson } from './folder.ts';
+import { CONFIG_FILE, openFolder, readJson } from './folder.ts';
 
 export const INFO_FILE = 'lorikeet.json';
 export const FORMAT_VERSION = 1;
@@ -34,11 +34,15 @@ const infoSchema = z.discriminatedUnion('quantization', [
 
 export type ArtifactInfo = z.infer<typeof infoSchema>;
 
-export interface Artifact {
+/** What an artifact says of itself. */
+export interface ArtifactDescription {
   readonly dir: string;
   readonly info: ArtifactInfo;
   readonly configJson: Readonly<Record<string, unknown>>;
   readonly config: DecoderConfig;
+}
+
+export interface Artifact extends ArtifactDescription {
   /** The caller closes it. */
   readonly tensors: TensorSource;
 }
@@ -67,6 +71,13 @@ export function readArtifactInfo(dir: string): ArtifactInfo {
   if (result.success) return result.data;
   const issue = result.error.issues[0]!;
   throw new FileError(INFO_FILE, `${issue.path.join('.')}: ${issue.message}`);
+}
+
+/** Reads no tensor: enough where the serving files are built. Throws `FileError`. */
+export function describeArtifact(dir: string): ArtifactDescription {
+  const info = readArtifactInfo(dir);
+  const configJson = readJson(dir, CONFIG_FILE);
+  return { dir, info, configJson, config: parseDecoderConfig(configJson) };
 }
 
 /** Opens an artifact and checks that it holds every tensor of its model; throws `FileError`. */

@@ -1,6 +1,5 @@
 // Builds what the engine maps at start: one file of weights in their run-time form and its table of contents.
 // Made once per (base digest, weights mode, layout version) in the cache folder; knows no graph.
-import { existsSync } from 'node:fs';
 import { type FileHandle, mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { assert } from '../assert.ts';
@@ -25,15 +24,14 @@ import { dequantizeNf4, quantizeNf4 } from '../quant/nf4.ts';
 import { quantizeInt8Rows, repackInt8 } from '../quant/repack.ts';
 import { toFloat32 } from '../tensor.ts';
 import { type Artifact, type LinearWeights, readLinear } from './artifact.ts';
+import { isBuilt, type ServingCache, servingFolder } from './serving-cache.ts';
 
 /** The runtime wants weights on a cache line; the mapping itself starts on a page. */
 const ALIGNMENT = 64;
 /** One call writes at most 2^31-1 bytes, and a full disk may take fewer than it is given. */
 const MAX_IO_BYTES = 1 << 30;
 
-export interface ServingFilesOptions {
-  weights: WeightsMode;
-  cacheDir: string;
+export interface ServingFilesOptions extends ServingCache {
   onProgress?: (done: number, total: number) => void;
 }
 
@@ -43,8 +41,8 @@ export async function ensureServingFiles(
   { weights, cacheDir, onProgress }: ServingFilesOptions,
 ): Promise<string> {
   const { digest } = artifact.info;
-  const dir = path.join(cacheDir, `${digest.slice(0, 16)}-${weights}-v${LAYOUT_VERSION}`);
-  if (existsSync(path.join(dir, LAYOUT_FILE))) return dir;
+  const dir = servingFolder(digest, { weights, cacheDir });
+  if (isBuilt(dir)) return dir;
   const building = `${dir}.tmp-${process.pid}`;
   await rm(building, { recursive: true, force: true });
   await mkdir(building, { recursive: true });
@@ -66,7 +64,7 @@ export async function ensureServingFiles(
     await rename(building, dir);
   } catch (error) {
     await rm(building, { recursive: true, force: true });
-    if (existsSync(path.join(dir, LAYOUT_FILE))) return dir; // another process was faster
+    if (isBuilt(dir)) return dir; // another process was faster
     throw error;
   }
   return dir;

@@ -1,0 +1,19 @@
+// Where an artifact's serving files lie in the cache folder, and whether they are there. Builds none.
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { LAYOUT_FILE, LAYOUT_VERSION, type WeightsMode } from '../model/serving-weights.ts';
+
+export interface ServingCache {
+  readonly weights: WeightsMode;
+  readonly cacheDir: string;
+}
+
+/** By the base's digest. */
+export function servingFolder(digest: string, { weights, cacheDir }: ServingCache): string {
+  return path.join(cacheDir, `${digest.slice(0, 16)}-${weights}-v${LAYOUT_VERSION}`);
+}
+
+/** The table of contents is written last, and the folder renamed into place as a whole. */
+export function isBuilt(folder: string): boolean {
+  return existsSync(path.join(folder, LAYOUT_FILE));
+}
