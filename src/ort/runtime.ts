@@ -38,7 +38,7 @@ const LOG_WARNINGS = 2;
 
 interface Runtime {
   readonly version: string;
-  readonly functions: Readonly<Record<OrtFunction, NativeFunction>>;
+  readonly functions: Record<OrtFunction, NativeFunction>;
   /** `OrtEnv *`, alive as long as the process. */
   readonly env: bigint;
 }
@@ -59,6 +59,11 @@ export function runtimeVersion(): string {
 /** The process's one `OrtEnv *`. */
 export function ortEnv(): bigint {
   return runtime().env;
+}
+
+/** The functions, each to be replaced by whoever has to play a part of the runtime that is not there: for tests. */
+export function ortFunctions(): Record<OrtFunction, NativeFunction> {
+  return runtime().functions;
 }
 
 /** Calls a function that answers with a status. Throws `OrtError`. */

@@ -2,21 +2,39 @@
 import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
 import { AdapterSlots } from '../../src/engine/adapter-slots.ts';
+import { openDeviceMemory } from '../../src/engine/device-memory.ts';
 import { GraphSessions } from '../../src/engine/graph-sessions.ts';
+import { HOST_MEMORY } from '../../src/engine/host-memory.ts';
 import { KvCache } from '../../src/engine/kv-cache.ts';
+import type { ModelMemory } from '../../src/engine/model-memory.ts';
 import { type ModelInput, ModelRunner } from '../../src/engine/model-run.ts';
-import { openServingFolder } from '../../src/engine/serving-folder.ts';
+import { openServingFolder, type ServingModel } from '../../src/engine/serving-folder.ts';
+import type { Provider } from '../../src/provider.ts';
 
-export function createRunner(
+export interface RunnerOptions {
+  slotCount: number;
+  maxSeqLength: number;
+  /** Default `cpu`. */
+  provider?: Provider;
+}
+
+export function createRunner(t: TestContext, servingDir: string, options: RunnerOptions) {
+  const { provider = 'cpu' } = options;
+  const memory = provider === 'cpu' ? HOST_MEMORY : openDeviceMemory(provider);
+  return runnerOf(t, openServingFolder(servingDir), { ...options, provider, memory });
+}
+
+export function runnerOf(
   t: TestContext,
-  servingDir: string,
-  { slotCount, maxSeqLength }: { slotCount: number; maxSeqLength: number },
+  served: ServingModel,
+  options: RunnerOptions & { memory: ModelMemory },
 ) {
-  const served = openServingFolder(servingDir);
+  const { slotCount, maxSeqLength, provider = 'cpu', memory } = options;
   const { config } = served;
-  const cache = new KvCache(config, slotCount, maxSeqLength);
-  const slots = new AdapterSlots(config, { capacity: slotCount, capacityBytes: 2 ** 30 });
-  const sessions = new GraphSessions(served, maxSeqLength);
+  const cache = new KvCache(config, slotCount, maxSeqLength, memory);
+  const limits = { capacity: slotCount, capacityBytes: 2 ** 30 };
+  const slots = new AdapterSlots(config, limits, memory);
+  const sessions = new GraphSessions(served, maxSeqLength, { runtime: { provider }, memory });
   t.after(() => sessions.release());
   return { config, slots, runner: new ModelRunner({ config, sessions, cache, slots }) };
 }

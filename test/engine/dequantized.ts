@@ -1,0 +1,69 @@
+// The plain twin of quantized matmuls: a served model's own weights as float32 matrices, for runs that multiply them
+// as they are.
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import type { TestContext } from 'node:test';
+import { HOST_MEMORY } from '../../src/engine/host-memory.ts';
+import type { ServingModel } from '../../src/engine/serving-folder.ts';
+import {
+  BLOCK_SIZE,
+  embeddingMatrix,
+  headMatrix,
+  type ServingMatrix,
+  type ServingTensor,
+  siteMatrix,
+  WEIGHTS_FILE,
+} from '../../src/model/serving-weights.ts';
+import { SITE_NAMES } from '../../src/model/target-modules.ts';
+import { hostTensor, type OrtTensor } from '../../src/ort/tensor.ts';
+import { dequantizeNf4 } from '../../src/quant/nf4.ts';
+import { elementCount } from '../../src/tensor.ts';
+import { type RunnerOptions, runnerOf } from './runner.ts';
+
+/** A runner on the CPU, in float32, on the values that the model's quantized weights stand for. */
+export function dequantizedRunner(t: TestContext, served: ServingModel, options: RunnerOptions) {
+  const memory = { ...HOST_MEMORY, weightsAs: 'inputs' } as const;
+  return runnerOf(
+    t,
+    { ...served, weights: 'f32', tensors: dequantized(served) },
+    { ...options, memory },
+  );
+}
+
+function dequantized(served: ServingModel): Map<string, OrtTensor> {
+  const { config, weights: mode, places } = served;
+  const file = readFileSync(path.join(served.folder, WEIGHTS_FILE));
+  const bytesOf = ({ name, dims, type }: ServingTensor) => {
+    const { offset } = places.get(name)!;
+    return Uint8Array.from(
+      file.subarray(offset, offset + elementCount(dims) * (type === 'float32' ? 4 : 1)),
+    );
+  };
+  const floatsOf = (tensor: ServingTensor) => new Float32Array(bytesOf(tensor).buffer);
+  const values = (matrix: ServingMatrix): Float32Array<ArrayBuffer> => {
+    const count = matrix.rows * matrix.cols;
+    if (!matrix.scales) return floatsOf(matrix.values);
+    const scales = floatsOf(matrix.scales);
+    const codes = bytesOf(matrix.values);
+    if (matrix.form === 'nf4') return Float32Array.from(dequantizeNf4(codes, scales, count));
+    return Float32Array.from(
+      codes,
+      (code, i) => Math.fround(code - 128) * scales[Math.floor(i / BLOCK_SIZE)]!,
+    );
+  };
+  const tensors = new Map(served.tensors);
+  const place = (from: ServingMatrix, to: ServingMatrix) =>
+    tensors.set(to.values.name, hostTensor('float32', [to.rows, to.cols], values(from)));
+  place(embeddingMatrix(config, mode), embeddingMatrix(config, 'f32'));
+  place(headMatrix(config, mode), headMatrix(config, 'f32'));
+  for (let layer = 0; layer < config.layerCount; layer++) {
+    for (const site of SITE_NAMES) {
+      place(siteMatrix(config, mode, layer, site), siteMatrix(config, 'f32', layer, site));
+    }
+  }
+  const declared = new Map<string, OrtTensor>();
+  for (const [name, tensor] of tensors) {
+    if (!/\.(q8|nf4|scales|absmax)$/.test(name)) declared.set(name, tensor);
+  }
+  return declared;
+}

@@ -1,0 +1,247 @@
+// What every engine does, whatever it runs on: a suite over providers, compared with the plain decoder.
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import type { AdapterWeights } from '../../adapters/weights.ts';
+import type { DecodeRow, SlotId } from '../../src/engine/batch.ts';
+import { Engine } from '../../src/engine/engine.ts';
+import type { LogitsRow } from '../../src/engine/logits.ts';
+import { TARGET_NAMES } from '../../src/model/target-modules.ts';
+import type { Provider } from '../../src/provider.ts';
+import {
+  seededRandom,
+  servingFolder,
+  type TinyModel,
+  tinyAdapter,
+  tinyModel,
+} from '../fixtures.ts';
+import { plainLogits } from '../model/plain-decoder.ts';
+
+/** What an engine is made to run on. */
+export interface Platform {
+  readonly provider: Provider;
+  /** How far its logits may be from the plain decoder's; twice as far once adapters have come and gone. */
+  readonly limit: number;
+  readonly skip?: string | false;
+  /** Before each engine. */
+  prepare?(t: TestContext): void;
+}
+
+interface Tools {
+  engineOf(t: TestContext, model: TinyModel): Promise<Engine>;
+  readonly limit: number;
+}
+
+type Case = (t: TestContext, tools: Tools) => Promise<void>;
+
+/** Declares the suite's tests, with float32 weights. */
+export function engineSuite(
+  name: string,
+  { provider, limit, skip = false, prepare }: Platform,
+): void {
+  const engineOf = async (t: TestContext, model: TinyModel) => {
+    prepare?.(t);
+    const servingDir = await servingFolder(t, model, 'f32');
+    const runtime = { provider };
+    const engine = await Engine.create({ servingDir, slotCount: 6, maxSeqLength: 32, runtime });
+    t.after(() => engine.release());
+    return engine;
+  };
+  for (const [title, run] of Object.entries(CASES)) {
+    test(`${name}: ${title}`, { skip }, (t) => run(t, { engineOf, limit }));
+  }
+}
+
+/** A sampler that keeps the logits it is shown. */
+function recorder() {
+  const seen: Float32Array[] = [];
+  const sample = (row: LogitsRow) => {
+    seen.push(row.logits.slice());
+    return { id: 0 };
+  };
+  return { seen, sample };
+}
+
+interface Sequence {
+  prompt: readonly number[];
+  adapter: AdapterWeights | undefined;
+}
+
+/** Prefills each sequence into its slot, then decodes `next` for all of them in one batch: the logits by row. */
+async function decodeTogether(engine: Engine, sequences: readonly Sequence[], next: number) {
+  const recorders = sequences.map(recorder);
+  for (const [slot, { prompt, adapter }] of sequences.entries()) {
+    await engine.run({
+      kind: 'prefill',
+      slot: slot as SlotId,
+      adapter: adapter?.digest,
+      tokenIds: prompt,
+      pastLength: 0,
+      sampler: undefined,
+      scoring: undefined,
+    });
+  }
+  const rows = sequences.map(
+    ({ prompt, adapter }, i): DecodeRow => ({
+      adapter: adapter?.digest,
+      tokenId: next,
+      pastLength: prompt.length,
+      sampler: recorders[i]!,
+    }),
+  );
+  const result = await engine.run({ kind: 'decode', rows });
+  return { logits: recorders.map(({ seen }) => seen[0]), result };
+}
+
+const isolates =
+  (value: number): Case =>
+  async (t, { engineOf }) => {
+    const model = tinyModel();
+    const engine = await engineOf(t, model);
+    const good = tinyAdapter(model.config, { seed: 1, rank: 8, targets: TARGET_NAMES });
+    const harmless = tinyAdapter(model.config, { seed: 2, rank: 8, targets: TARGET_NAMES });
+    const bad = tinyAdapter(model.config, { seed: 3, rank: 8, targets: TARGET_NAMES });
+    for (const layer of bad.layers) for (const pair of Object.values(layer)) pair.a.fill(value);
+    for (const adapter of [good, harmless]) engine.attachAdapter(adapter);
+    const others = [
+      { prompt: [3, 4], adapter: good },
+      { prompt: [5, 6], adapter: undefined },
+    ];
+    const control = await decodeTogether(
+      engine,
+      [...others, { prompt: [7, 8], adapter: harmless }],
+      9,
+    );
+    engine.detachAdapter(harmless.digest);
+    engine.attachAdapter(bad);
+    const poisoned = await decodeTogether(engine, [...others, { prompt: [7, 8], adapter: bad }], 9);
+    assert.deepEqual(poisoned.logits.slice(0, 2), control.logits.slice(0, 2));
+    assert.deepEqual(poisoned.result.rows[2], { ok: false, reason: 'non_finite' });
+    engine.detachAdapter(bad.digest);
+    const after = await decodeTogether(engine, [...others, { prompt: [7, 8], adapter: good }], 9);
+    assert.equal(after.result.rows[2]!.ok, true, 'the slot is clean for its next owner');
+  };
+
+const CASES: Record<string, Case> = {
+  'an adapter of NaN ends its own row and leaves the others bit-equal': isolates(Number.NaN),
+  'an adapter of infinities ends its own row and leaves the others bit-equal': isolates(
+    Number.POSITIVE_INFINITY,
+  ),
+  'an adapter of 1e38 ends its own row and leaves the others bit-equal': isolates(1e38),
+  'each row of a mixed batch gets the logits that the plain decoder gives it alone': async (
+    t,
+    { engineOf, limit },
+  ) => {
+    const model = tinyModel();
+    const engine = await engineOf(t, model);
+    const adapters = [
+      tinyAdapter(model.config, { seed: 1, rank: 8, targets: TARGET_NAMES }),
+      tinyAdapter(model.config, { seed: 2, rank: 3, targets: ['q_proj', 'v_proj'] }),
+      tinyAdapter(model.config, { seed: 3, rank: 17, targets: ['down_proj'], layers: [1] }),
+    ];
+    for (const adapter of adapters) engine.attachAdapter(adapter);
+    const use = [0, undefined, 1, 0, 2, undefined];
+    const sequences = use.map((index, i) => ({
+      prompt: [4 + i, 30, 9 + 2 * i].slice(0, 1 + (i % 3)),
+      adapter: index === undefined ? undefined : adapters[index],
+    }));
+    const { logits } = await decodeTogether(engine, sequences, 11);
+    sequences.forEach(({ prompt, adapter }, row) => {
+      const want = plainLogits(model.config, model.weights, [...prompt, 11], adapter).at(-1)!;
+      const worst = Math.max(...want.map((v, i) => Math.abs(v - logits[row]![i]!)));
+      assert.ok(worst < limit, `row ${row} is off by ${worst}`);
+    });
+  },
+
+  'logits are bit-equal when only the neighbours hold something else': async (t, { engineOf }) => {
+    const model = tinyModel();
+    const engine = await engineOf(t, model);
+    const [mine, a, b] = [1, 2, 3].map((seed) =>
+      tinyAdapter(model.config, { seed, rank: 8, targets: TARGET_NAMES }),
+    );
+    for (const adapter of [mine!, a!]) engine.attachAdapter(adapter);
+    const me = { prompt: [7, 8, 9], adapter: mine };
+    const first = await decodeTogether(engine, [{ prompt: [1, 2], adapter: a }, me], 5);
+    engine.detachAdapter(a!.digest);
+    engine.attachAdapter(b!);
+    const second = await decodeTogether(engine, [{ prompt: [60, 61], adapter: b }, me], 5);
+    assert.deepEqual(second.logits[1], first.logits[1]);
+    assert.notDeepEqual(second.logits[0], first.logits[0]);
+  },
+
+  'a freed slot full of old values does not show in the next sequence': async (t, { engineOf }) => {
+    const model = tinyModel();
+    const engine = await engineOf(t, model);
+    const fresh = await decodeTogether(engine, [{ prompt: [3, 4], adapter: undefined }], 9);
+    await decodeTogether(engine, [{ prompt: [50, 51, 52, 53, 54, 55], adapter: undefined }], 60);
+    const reused = await decodeTogether(engine, [{ prompt: [3, 4], adapter: undefined }], 9);
+    assert.deepEqual(reused.logits, fresh.logits);
+  },
+
+  'rows keep their adapters while others are attached, detached and slots are rebuilt': async (
+    t,
+    { engineOf, limit },
+  ) => {
+    const model = tinyModel();
+    const engine = await engineOf(t, model);
+    const random = seededRandom(5);
+    const attached: AdapterWeights[] = [];
+    for (let round = 0; round < 12; round++) {
+      const seed = 100 + round;
+      const rank = 1 + Math.floor(20 * Math.abs(random()));
+      const targets = random() > 0 ? TARGET_NAMES : (['q_proj', 'v_proj'] as const);
+      if (attached.length === 4) {
+        const [gone] = attached.splice(Math.floor(4 * Math.abs(random())), 1);
+        engine.detachAdapter(gone!.digest);
+      }
+      attached.push(tinyAdapter(model.config, { seed, rank, targets }));
+      engine.attachAdapter(attached.at(-1)!);
+      const sequences = attached.map((adapter, i) => ({ prompt: [10 + i, 20], adapter }));
+      const { logits } = await decodeTogether(engine, sequences, 33);
+      sequences.forEach(({ prompt, adapter }, row) => {
+        const want = plainLogits(model.config, model.weights, [...prompt, 33], adapter).at(-1)!;
+        const worst = Math.max(...want.map((v, i) => Math.abs(v - logits[row]![i]!)));
+        assert.ok(worst < 2 * limit, `round ${round} row ${row} is off by ${worst}`);
+      });
+    }
+  },
+
+  'a sequence goes on unchanged after its slot is moved': async (t, { engineOf }) => {
+    const model = tinyModel();
+    const engine = await engineOf(t, model);
+    const me = { prompt: [7, 8, 9], adapter: undefined };
+    const { logits } = await decodeTogether(engine, [{ prompt: [1], adapter: undefined }, me], 5);
+    engine.moveSlot(1 as SlotId, 0 as SlotId, 3);
+    const { seen, sample } = recorder();
+    const row = { adapter: undefined, tokenId: 5, pastLength: 3, sampler: { sample } };
+    await engine.run({ kind: 'decode', rows: [row, row] });
+    assert.deepEqual(seen[0], logits[1]);
+  },
+
+  'a scored prompt gives the log-probability of each next token': async (
+    t,
+    { engineOf, limit },
+  ) => {
+    const model = tinyModel();
+    const engine = await engineOf(t, model);
+    const prompt = [3, 9, 27, 81];
+    const { promptLogprobs } = await engine.run({
+      kind: 'prefill',
+      slot: 0 as SlotId,
+      adapter: undefined,
+      tokenIds: prompt,
+      pastLength: 0,
+      sampler: undefined,
+      scoring: { nextIds: [9, 27, 81, undefined], topLogprobs: 2 },
+    });
+    const rows = plainLogits(model.config, model.weights, prompt);
+    assert.equal(promptLogprobs.length, 3);
+    promptLogprobs.forEach(({ id, logprob, top }, i) => {
+      const row = rows[i]!;
+      const logSum = Math.log(row.reduce((sum, v) => sum + Math.exp(v), 0));
+      assert.equal(id, prompt[i + 1]);
+      assert.ok(Math.abs(logprob - (row[id]! - logSum)) < limit);
+      assert.equal(top.length, 2);
+      assert.ok(Math.abs(top[0]!.logprob - (Math.max(...row) - logSum)) < limit);
+    });
+  },
+};

@@ -1,0 +1,80 @@
+// Quantized weights in a device's memory, with the CPU as the device: CUDA's own graphs, NF4 and float16, on the CPU's
+// kernels for the same operators.
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { openServingFolder } from '../../src/engine/serving-folder.ts';
+import type { WeightsMode } from '../../src/model/serving-weights.ts';
+import { TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { servingFolder, tinyAdapter, tinyModel } from '../fixtures.ts';
+import { playDevice } from '../ort/played-device.ts';
+import { dequantizedRunner } from './dequantized.ts';
+import { createRunner, runLogits, worstDifference } from './runner.ts';
+
+const TOKENS = [5, 17, 3, 90, 41, 8, 8, 63, 22, 71, 1, 30];
+const SIZE = { slotCount: 3, maxSeqLength: 32 };
+const families = [
+  ['llama', {}],
+  ['a feed-forward that is no multiple of 64', { intermediate_size: 200 }],
+  ['a head of its own', { tie_word_embeddings: false }],
+  ['qwen2 with biases', { model_type: 'qwen2' }],
+  ['qwen3 with head norms', { model_type: 'qwen3', head_dim: 32 }],
+] as const;
+
+/** By run: a prompt's chunk without and with the adapter, then a decode step of both together. */
+async function runAll({ runner, slots, config }: ReturnType<typeof createRunner>) {
+  slots.attach(tinyAdapter(config, { seed: 7, rank: 3, targets: TARGET_NAMES }));
+  const results: Float32Array[] = [];
+  for (const [firstSlot, lora] of [
+    [0, { kind: 'none' }],
+    [1, { kind: 'single', slot: 1 }],
+  ] as const) {
+    const logitRows = TOKENS.map((_, i) => i);
+    const input = { tokenIds: TOKENS, firstSlot, pastLengths: [0], logitRows, lora };
+    results.push(await runLogits(runner, input));
+  }
+  const plan = { first: 0, groupCount: 2, rowsPerGroup: 1, groupRows: [0, 1], rowPlaces: [0, 1] };
+  results.push(
+    await runLogits(runner, {
+      tokenIds: [9, 9],
+      firstSlot: 0,
+      pastLengths: [TOKENS.length, TOKENS.length],
+      logitRows: [0, 1],
+      lora: { kind: 'grouped', plan },
+    }),
+  );
+  return results;
+}
+
+interface Case {
+  readonly provider: 'webgpu' | 'cuda';
+  readonly weights: WeightsMode;
+  readonly lacksFloat16: boolean;
+  readonly limit: number;
+}
+
+const cases: [string, Case][] = [
+  // Served by nobody: what is left of the difference without half precision.
+  ['NF4, float32', { provider: 'webgpu', weights: 'nf4', lacksFloat16: true, limit: 2e-4 }],
+  ['NF4, float16', { provider: 'cuda', weights: 'nf4', lacksFloat16: false, limit: 5e-2 }],
+  ['int8, float32', { provider: 'webgpu', weights: 'int8', lacksFloat16: true, limit: 2e-4 }],
+  ['int8, float16', { provider: 'webgpu', weights: 'int8', lacksFloat16: false, limit: 5e-2 }],
+];
+
+async function compare(t: TestContext, changes: object, options: Case): Promise<void> {
+  const { provider, weights, limit } = options;
+  const servingDir = await servingFolder(t, tinyModel({ ...changes }), weights);
+  const wanted = await runAll(dequantizedRunner(t, openServingFolder(servingDir), SIZE));
+  playDevice(t, provider, options);
+  const got = await runAll(createRunner(t, servingDir, { ...SIZE, provider }));
+  for (const [i, logits] of got.entries()) {
+    const worst = worstDifference(logits, wanted[i]!);
+    assert.ok(worst < limit, `run ${i} is off by ${worst}`);
+  }
+}
+
+for (const [form, options] of cases) {
+  for (const [family, changes] of families) {
+    test(`${form}, ${family}: logits are those of the weights multiplied plainly`, (t) =>
+      compare(t, changes, options));
+  }
+}
