@@ -1,0 +1,162 @@
+// `lorikeet serve` with a store in a real S3 server, a proxy between them that breaks requests, and streams of an adapter
+// that is here, which go on all the time.
+//
+//   const stage = await startStage(t);                 // `resident` is published and was asked for
+//   await stage.publish('cold');                       // past the proxy
+//   stage.proxy.script = …;
+//   const { status, tier, code } = await stage.ask('cold');
+//   await stage.stopStreams();                         // fails where one of them ended early or said something else
+import assert from 'node:assert/strict';
+import path from 'node:path';
+import type { TestContext } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import {
+  type AdapterRepository,
+  createAdapterRepository,
+} from '../../adapters/repository/repository.ts';
+import { createS3Store } from '../../adapters/store/s3.ts';
+import type { ObjectStore } from '../../adapters/store/store.ts';
+import { temporaryFolder } from '../fixtures.ts';
+import { type FaultProxy, startFaultProxy } from './fault-proxy.ts';
+import { type Serving, startServing } from './program.ts';
+import { environmentOf, type S3Server, startS3Server } from './s3-server.ts';
+import { writeToyAdapter } from './toy-adapter.ts';
+
+const STREAMS = 3;
+const STREAM_TOKENS = 60;
+/** For what must come, on a machine of any speed. */
+const PATIENCE_MS = 60_000;
+
+export interface Asked {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly tier: string | null;
+  readonly version: string | null;
+  /** Absent: it was answered. */
+  readonly code?: string;
+  readonly text: string;
+}
+
+export interface Stage {
+  readonly s3: S3Server;
+  readonly proxy: FaultProxy;
+  readonly serving: Serving;
+  /** Past the proxy. */
+  readonly store: ObjectStore;
+  readonly repository: AdapterRepository;
+  /** Over the same bucket, by way of another proxy. */
+  openRepository(endpoint: string): AdapterRepository;
+  /** A PEFT folder with other weights each time. */
+  write(): string;
+  /** The name's next version, in the tenant `local`. */
+  publish(name: string): Promise<void>;
+  ask(model: string): Promise<Asked>;
+  /** Another server on the same store, with nothing on its disk. */
+  startAnother(): Promise<Serving>;
+  askAt(serving: Serving, model: string): Promise<Asked>;
+  /** Asserts that each stream ended as it should and with the same text. */
+  stopStreams(): Promise<void>;
+}
+
+export async function startStage(
+  t: TestContext,
+  settings: Record<string, string> = {},
+): Promise<Stage> {
+  const s3 = await startS3Server(t);
+  const proxy = await startFaultProxy(t, s3.endpoint);
+  const folder = temporaryFolder(t);
+  const open = (endpoint: string) =>
+    createS3Store(
+      { bucket: s3.bucket, prefix: '' },
+      { isPathStyle: true, checksums: 'when_supported', connection: { ...s3, endpoint } },
+    );
+  const store = open(s3.endpoint);
+  const repository = createAdapterRepository(store);
+  let written = 0;
+  const write = () => writeToyAdapter(path.join(folder, `source-${++written}`), written);
+  const publish = async (name: string) => {
+    await repository.publish({ tenant: 'local', name }, { directory: write() });
+  };
+  let started = 0;
+  const start = async () => {
+    const args = ['--model', 'models/toy', '--weights', 'f32', '--slots', '8', '--threads', '1'];
+    const serving = await startServing(args, path.join(folder, `home-${++started}`), {
+      ...environmentOf(proxy.endpoint),
+      LORIKEET_STORE: `s3://${s3.bucket}`,
+      LORIKEET_S3_PATH_STYLE: '1',
+      ...settings,
+    });
+    t.after(() => serving.stop());
+    return serving;
+  };
+  await publish('resident');
+  const serving = await start();
+  const ask = (model: string) => complete(serving.url, model);
+  const { text } = await ask('resident');
+  const streams = keepStreaming(serving.url, text);
+  return {
+    ...{ s3, proxy, serving, store, repository, write, publish, ask },
+    openRepository: (endpoint) => createAdapterRepository(open(endpoint)),
+    startAnother: start,
+    askAt: ({ url }, model) => complete(url, model),
+    stopStreams: () => streams.stop(),
+  };
+}
+
+async function complete(url: string, model: string, rest: object = {}): Promise<Asked> {
+  const response = await fetch(`${url}/v1/completions`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({
+      ...{ model, prompt: 'Once upon a time', max_tokens: STREAM_TOKENS },
+      ...{ temperature: 0, ignore_eos: true, ...rest },
+    }),
+  });
+  const { status, headers } = response;
+  const [tier, version] = [headers.get('x-lorikeet-tier'), headers.get('x-lorikeet-version')];
+  const body = await response.text();
+  const seen = { status, headers, tier, version };
+  if (status !== 200) {
+    const { code, message } = JSON.parse(body).error;
+    return { ...seen, code, text: message };
+  }
+  if (!('stream' in rest)) return { ...seen, text: JSON.parse(body).choices[0].text };
+  assert.match(body, /data: \[DONE\]\n\n$/, 'a stream was cut');
+  const frames = body.split('\n\n').filter((frame) => frame.startsWith('data: {'));
+  const text = frames.map((frame) => JSON.parse(frame.slice(6)).choices[0].text).join('');
+  return { ...seen, text };
+}
+
+function keepStreaming(url: string, expected: string): { stop(): Promise<void> } {
+  let isOver = false;
+  let count = 0;
+  const stream = async () => {
+    while (!isOver) {
+      const { status, tier, text } = await complete(url, 'resident', { stream: true });
+      assert.deepEqual([status, text], [200, expected]);
+      assert.notEqual(tier, 'store');
+      count++;
+    }
+  };
+  const all = Promise.all(Array.from({ length: STREAMS }, stream));
+  all.catch(() => {}); // told by `stop`
+  return {
+    async stop() {
+      isOver = true;
+      await all;
+      assert.ok(count > STREAMS, `${count} streams ended`);
+    },
+  };
+}
+
+/** What another process writes or does comes a moment later. */
+export async function eventually(
+  holds: () => boolean | Promise<boolean>,
+  what: string,
+): Promise<void> {
+  const endMs = performance.now() + PATIENCE_MS;
+  while (!(await holds())) {
+    assert.ok(performance.now() < endMs, `in vain: ${what}`);
+    await delay(20);
+  }
+}
