@@ -39,7 +39,7 @@ const { values: options } = parseArgs({
     model: { type: 'string' },
     only: { type: 'string' },
     adapters: { type: 'string', default: '200' },
-    requests: { type: 'string', default: '1000' },
+    requests: { type: 'string', default: '800' },
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '8' },
   },

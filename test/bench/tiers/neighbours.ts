@@ -31,7 +31,8 @@ const GUEST_TOKENS = 8;
 export async function measureNeighbours(shelf: Shelf, options: NeighbourOptions): Promise<Gaps> {
   const { rounds, residents, inMemory, cold } = options;
   const gaps: Gaps = { attached: [], ram: [], store: [] };
-  const server = await shelf.serve({ slots: 8, 'adapter-slots': 8 });
+  // Of a machine with two cores one is left to the store and to this process, which are elsewhere in earnest.
+  const server = await shelf.serve({ slots: 8, 'adapter-slots': 8, threads: 1 });
   try {
     for (const { name } of [...residents, ...inMemory]) {
       await stream(server.url, { model: name, maxTokens: 2 });
