@@ -17,7 +17,10 @@ export function greet({ url, name, canChat, hasAdapters, access, config }: Greet
   const [route, body] = canChat
     ? ['chat/completions', '{"model":"base","messages":[{"role":"user","content":"Hello!"}]}']
     : ['completions', '{"model":"base","prompt":[1,2,3]}'];
-  const lines = [`${name} is served at ${url} (documentation: ${url}/docs)`];
+  const lines = [
+    `${name} is served at ${url}`,
+    `In a browser that is a playground, fine-tuning and status; the API is at ${url}/docs`,
+  ];
   if (config.adapters !== undefined) {
     lines.push(`Adapters: ${config.adapters}${hasAdapters ? '' : ' (not there yet)'}`);
   }

@@ -54,7 +54,7 @@ function tryRow(model, { name, job, isFirst }) {
       {
         className: isFirst ? 'button' : 'button small',
         href: `./?${query}`,
-        'aria-label': `Try ${name}`,
+        'aria-label': `Try it: ${name}`,
       },
       'Try it',
     ),

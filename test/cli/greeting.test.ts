@@ -9,7 +9,8 @@ const ready = { url, name: 'a-base', canChat: true, hasAdapters: true, access: '
 test('a ready server names its URL and a request that its base can answer', () => {
   const config = { adapters: undefined };
   const chat = greet({ ...ready, config });
-  assert.match(chat, /a-base is served at http:\/\/127\.0\.0\.1:8080/);
+  assert.match(chat, /^a-base is served at http:\/\/127\.0\.0\.1:8080\n/);
+  assert.match(chat, /browser .* playground.* API is at http:\/\/127\.0\.0\.1:8080\/docs\n/);
   assert.match(chat, /curl http:\/\/127\.0\.0\.1:8080\/v1\/chat\/completions .*"messages"/);
   assert.match(greet({ ...ready, canChat: false, config }), /\/v1\/completions .*"prompt"/);
   assert.doesNotMatch(chat, /Whoever|Adapters/);

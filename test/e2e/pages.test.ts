@@ -1,0 +1,426 @@
+// The pages in a real browser, on the toy base: what somebody does there from an empty start to a trained adapter's
+// answer, with a mouse, with keys alone, on a phone, in light and dark.
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { after, before, type TestContext, test } from 'node:test';
+import { promisify } from 'node:util';
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
+import {
+  accessFaults,
+  launchBrowser,
+  openPage,
+  overhang,
+  PHONE,
+  skipWithoutBrowser,
+  tabTo,
+} from './browser.ts';
+import { runLorikeet, type Serving, startServing } from './program.ts';
+import { writeToyAdapter } from './toy-adapter.ts';
+
+const TOY = path.resolve('models/toy');
+const home = mkdtempSync(path.join(tmpdir(), 'lorikeet-pages-'));
+after(() => rmSync(home, { recursive: true, force: true }));
+
+/** Of the toy's jobs: an epoch has ten steps. */
+const ROWS = Array.from({ length: 40 }, (_, i) =>
+  JSON.stringify({
+    messages: [
+      { role: 'user', content: `Number ${i}?` },
+      { role: 'assistant', content: i % 2 ? 'odd' : 'even' },
+    ],
+  }),
+);
+
+function file(name: string, lines: readonly string[]) {
+  const buffer = Buffer.from(`${lines.join('\n')}\n`);
+  return { name, mimeType: 'application/jsonl', buffer };
+}
+
+const skip = skipWithoutBrowser;
+let browser: Browser;
+let server: Serving;
+before(async () => {
+  if (skip) return;
+  const adapters = path.join(home, 'adapters');
+  writeToyAdapter(path.join(adapters, 'parrot'), 1);
+  writeToyAdapter(path.join(adapters, 'zebra'), 2);
+  const args = ['--model', TOY, '--adapters', adapters, '--slots', '4', '--weights', 'f32'];
+  [browser, server] = await Promise.all([launchBrowser(), startServing(args, home)]);
+});
+after(async () => {
+  await browser?.close();
+  assert.equal(await server?.stop(), 0);
+});
+
+const open = async (t: TestContext, where: string, options?: BrowserContextOptions) =>
+  openPage(t, browser, `${server.url}${where}`, options);
+
+test('the greeting names them', { skip }, () => {
+  assert.ok(server.output.out.includes(`${server.url}/`));
+  assert.match(server.output.out, /[Pp]layground/);
+});
+
+test('a message is answered by an adapter and its base, side by side and piece by piece', {
+  skip,
+}, async (t) => {
+  const { page } = await open(t, '/');
+  await page.locator('#chosen', { hasText: 'parrot beside toy' }).waitFor({ state: 'attached' });
+  await countPieces(page);
+  await chat(page, 'Hello');
+  const answers = page.locator('.answer');
+  assert.equal(await answers.count(), 2);
+  const [first, second] = await answers.locator('.text').allTextContents();
+  assert.ok(first && second && first !== second);
+  assert.deepEqual(await answers.locator('h3').allTextContents(), ['parrot', 'toy']);
+  for (const facts of await answers.locator('.facts').allTextContents()) {
+    assert.match(facts, /\d+ tokens/);
+  }
+  assert.ok((await page.evaluate<number>('pieces')) > 20);
+  // The second turn holds the first.
+  await chat(page, 'And then?');
+  assert.equal(await page.locator('.turn').count(), 2);
+  assert.match((await readCode(page, 'curl')) ?? '', /"role": "assistant"/);
+  await page.locator('#close-button').click();
+  await page.locator('#clear-button').click();
+  assert.equal(await page.locator('.turn').count(), 0);
+});
+
+test('two answers stand beside each other, and below each other on a phone', {
+  skip,
+}, async (t) => {
+  for (const [options, isBeside] of [
+    [{}, true],
+    [PHONE, false],
+  ] as const) {
+    const { page } = await open(t, '/', options);
+    await chat(page, 'Hello');
+    const boxes = await Promise.all(
+      [0, 1].map((i) => page.locator('.answer').nth(i).boundingBox()),
+    );
+    assert.equal(boxes[0]!.y === boxes[1]!.y, isBeside);
+  }
+});
+
+test('models are picked from the list of the API, and others are typed', { skip }, async (t) => {
+  const { page } = await open(t, '/');
+  await page.locator('#chosen', { hasText: 'toy' }).waitFor({ state: 'attached' });
+  await page.locator('#model').click();
+  const options = page.locator('#model-list [role=option] span');
+  assert.deepEqual(await options.allTextContents(), ['toy', 'parrot', 'zebra']);
+  await page.locator('#model').fill('ZEB');
+  assert.deepEqual(await options.allTextContents(), ['zebra']);
+  await options.first().click();
+  assert.equal(await page.locator('#model').inputValue(), 'zebra');
+  assert.equal(new URL(page.url()).searchParams.get('model'), 'zebra');
+  await page.reload();
+  assert.equal(await page.locator('#model').inputValue(), 'zebra');
+  await page.locator('#beside').fill('');
+  await page.locator('#model').fill('parrot:1 nobody');
+  await page.locator('#prompt').click();
+  await chat(page, 'Hello');
+  const alert = page.locator('.answer [role=alert]');
+  assert.match((await alert.textContent()) ?? '', /does not exist/);
+  assert.equal(await page.locator('.answer').count(), 1);
+});
+
+test('what is running is stopped, by the button and by Escape', { skip }, async (t) => {
+  const { page } = await open(t, '/?model=parrot');
+  await page.route('**/v1/chat/completions', () => {}); // the answer never comes
+  for (const stop of ['button', 'Escape']) {
+    await page.locator('#prompt').fill('Hello');
+    await page.locator('#send-button').click();
+    await page.locator('.answer[aria-busy]').waitFor();
+    const aborted = page.waitForEvent('requestfailed');
+    if (stop === 'button') await page.locator('#stop-button').click();
+    else await page.keyboard.press('Escape');
+    await aborted;
+    await page.locator('#send-button').waitFor();
+    assert.equal(await page.locator('.answer .facts').last().textContent(), 'stopped');
+  }
+});
+
+test('the code is what is on the page; copied, it runs', { skip }, async (t) => {
+  const { page, context } = await open(t, '/?model=parrot');
+  await context.grantPermissions(['clipboard-read', 'clipboard-write']);
+  await page.locator('#prompt').fill("It's a test");
+  await page.locator('#max_tokens').fill('5');
+  const python = await readCode(page, 'Python');
+  assert.match(python, /model="parrot",/);
+  assert.match(python, /max_tokens=5,/);
+  await page.keyboard.press('ArrowLeft');
+  const typescript = await page.locator('#code').textContent();
+  assert.match(typescript ?? '', /import OpenAI/);
+  await page.keyboard.press('ArrowLeft');
+  await page.locator('#copy-button').click();
+  await page.locator('#copied', { hasText: 'Copied' }).waitFor();
+  const copied = await page.evaluate<string>('navigator.clipboard.readText()');
+  assert.equal(copied, await page.locator('#code').textContent());
+  const { stdout } = await promisify(execFile)('bash', ['-c', copied]);
+  assert.equal(JSON.parse(stdout).usage.completion_tokens, 5);
+});
+
+test('all of it is done with keys alone', { skip }, async (t) => {
+  const { page } = await open(t, '/');
+  await page.locator('#chosen', { hasText: 'toy' }).waitFor({ state: 'attached' });
+  await page.keyboard.press('Tab');
+  assert.equal(await page.evaluate('document.activeElement.className'), 'skip');
+  await page.keyboard.press('Enter');
+  assert.equal(await page.evaluate('document.activeElement.id'), 'main');
+  await tabTo(page, 'model');
+  await page.keyboard.press('ArrowDown');
+  await page.keyboard.press('ArrowDown');
+  await page.keyboard.press('Enter');
+  assert.equal(await page.locator('#model').inputValue(), 'zebra');
+  await page.evaluate('document.activeElement.blur()');
+  await tabTo(page, 'prompt');
+  await page.keyboard.type('Hello');
+  await page.keyboard.press('Shift+Enter');
+  await page.keyboard.type('there');
+  await page.keyboard.press('Enter');
+  await page.locator('#send-button').waitFor();
+  assert.equal(await page.locator('.said').textContent(), 'Hello\nthere');
+  assert.equal(await page.evaluate('document.activeElement.id'), 'prompt');
+  await page.keyboard.press('Shift+Tab');
+  await page.keyboard.press('Shift+Tab');
+  await page.keyboard.press('Enter');
+  await page.locator('#code-dialog').waitFor();
+  await page.keyboard.press('Escape');
+  await page.locator('#code-dialog').waitFor({ state: 'hidden' });
+  assert.equal(await page.evaluate('document.activeElement.id'), 'code-button');
+});
+
+test('a file is dropped, mended, planned and trained, and what came of it answers', {
+  skip,
+}, async (t) => {
+  const { page } = await open(t, '/fine-tuning');
+  const bad = [...ROWS.slice(0, 12), '{"messages": []}', ...ROWS.slice(12, 20), 'no JSON'];
+  await drop(page, '#training-drop', bad.join('\n'));
+  const lines = page.locator('.bad-lines li');
+  await lines.nth(1).waitFor();
+  assert.deepEqual(await lines.locator('strong').allTextContents(), ['Line 13', 'Line 22']);
+  assert.deepEqual(await lines.locator('pre').allTextContents(), ['{"messages": []}', 'no JSON']);
+  assert.ok(await page.locator('#start-button').isDisabled());
+
+  await page.locator('#training-file').setInputFiles(file('numbers.jsonl', ROWS));
+  await page.locator('#start-button:enabled').waitFor();
+  await page.locator('#validation-file').setInputFiles(file('more.jsonl', ROWS.slice(0, 8)));
+  await page.locator('#plan dd', { hasText: '8 examples' }).waitFor();
+  await page.locator('#suffix').fill('Numbers');
+  await page.locator('summary', { hasText: 'How it is trained' }).click();
+  await page.locator('#batch_size').fill('4');
+  await page.locator('#n_epochs').fill('2');
+  await page.locator('#n_epochs').blur();
+  await page.locator('#plan dd', { hasText: '20, 10 an epoch' }).waitFor();
+  assert.match((await page.locator('#plan .warning').allTextContents()).join(), /trained on too/);
+  assert.deepEqual(
+    (await page.locator('#plan pre mark').allTextContents()).map((text) => text.trim()),
+    (await page.locator('#plan pre').allTextContents()).map((text) => /odd|even/.exec(text)?.[0]),
+  );
+  await page.locator('#start-button').click();
+  await page.locator('#job-name .succeeded, #job-name .failed').waitFor({ timeout: 120_000 });
+  assert.deepEqual(await page.locator('#job-problems .problem').allTextContents(), []);
+  assert.match((await page.locator('#job-name').textContent()) ?? '', /Numbers\s*succeeded/);
+  const label = await page.locator('#loss-chart [role=img]').getAttribute('aria-label');
+  assert.match(label ?? '', /step 20, training loss [\d.]+/);
+  assert.ok(await page.locator('#loss-chart canvas').isVisible());
+  const events = await page.locator('#events li').allTextContents();
+  assert.match(events[0]!, /The job has successfully completed/);
+  assert.equal(events.filter((text) => /Step \d+\/20/.test(text)).length, 20);
+  assert.ok((await page.locator('#gates .passed').count()) >= 3);
+  await page.locator('#job-facts', { hasText: 'numbers.jsonl' }).waitFor();
+  const [table] = await Promise.all([
+    page.waitForEvent('download'),
+    page.locator('#results button').click(),
+  ]);
+  assert.match(table.suggestedFilename(), /\.csv$/);
+
+  await page.locator('#results a').first().click();
+  assert.match(await page.locator('#model').inputValue(), /^ft:toy:local:numbers:/);
+  await chat(page, 'Number 3?');
+  assert.equal(await page.locator('.answer .facts', { hasText: 'token' }).count(), 2);
+});
+
+test('a job is paused, resumed and ended; its list and the status say so', { skip }, async (t) => {
+  const { page } = await open(t, '/fine-tuning');
+  await page.locator('#training-file').setInputFiles(file('long.jsonl', ROWS));
+  await page.locator('summary', { hasText: 'How it is trained' }).click();
+  await page.locator('#n_epochs').fill('50');
+  await page.locator('#batch_size').fill('1');
+  await page.locator('#batch_size').blur();
+  await page.locator('#plan dd', { hasText: '2,000, 40 an epoch' }).waitFor();
+  await page.locator('#start-button:enabled').click();
+  await page
+    .locator('#events li', { hasText: /Step \d+/ })
+    .first()
+    .waitFor({ timeout: 60_000 });
+  await page.locator('#job-progress progress').waitFor();
+  await page.locator('#job-actions button', { hasText: 'Pause' }).click();
+  await page.locator('#job-name .paused').waitFor();
+  await page.locator('#job-actions button', { hasText: 'Resume' }).click();
+  await page.locator('#job-name .running').waitFor({ timeout: 60_000 });
+  // Checkpoints are there while it runs.
+  await page.locator('#results a').first().waitFor({ timeout: 60_000 });
+  page.once('dialog', (dialog) => dialog.accept());
+  await page.locator('#job-actions button', { hasText: 'Cancel' }).click();
+  await page.locator('#job-name .cancelled').waitFor();
+  assert.equal(await page.locator('#job-actions button').count(), 0);
+  const id = new URL(page.url()).hash.slice(1);
+  await page.locator('a', { hasText: 'All jobs' }).click();
+  const row = page.locator('#jobs tr', { hasText: id });
+  assert.match((await row.textContent()) ?? '', /cancelled/);
+  await page.goto(`${server.url}/status`);
+  await page.locator('#jobs tr', { hasText: id }).locator('.cancelled').waitFor();
+  await page.locator('#jobs a', { hasText: id }).click();
+  await page.locator('#job-name .cancelled').waitFor();
+});
+
+test('the status counts what is asked of the server while one looks', { skip }, async (t) => {
+  const { page } = await open(t, '/status');
+  const tile = (name: string) =>
+    page.locator('#tiles > div', { has: page.locator('dt', { hasText: name }) });
+  await tile('Slots in use').locator('dd', { hasText: '0 of 4' }).waitFor();
+  const body = { model: 'zebra', prompt: 'Hello', max_tokens: 50, ignore_eos: true };
+  await fetch(`${server.url}/v1/completions`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+  });
+  await page.locator('#rate [role=img][aria-label*="generated"]').waitFor();
+  await tile('First token').locator('dd', { hasText: 'ms' }).first().waitFor();
+  await page.locator('#busiest tr', { hasText: 'zebra' }).waitFor();
+  assert.match(
+    (await page.locator('#tiers').textContent()) ?? '',
+    /In slots.*In memory.*On the disk/s,
+  );
+  assert.equal(await page.locator('#state').evaluate((e) => e.textContent?.split(',')[0]), 'Ready');
+});
+
+/** Page → what brings all of its parts to sight. */
+const STATES: Record<string, (page: Page) => Promise<void>> = {
+  '/': async (page) => {
+    await page.locator('#chosen', { hasText: 'toy' }).waitFor({ state: 'attached' });
+    await page.locator('summary', { hasText: 'More parameters' }).evaluate((e) => e.parentElement);
+    await page.evaluate("for (const d of document.querySelectorAll('details')) d.open = true");
+    await chat(page, `Hello ${'a'.repeat(80)}`);
+    await page.locator('#model').click();
+  },
+  '/#code': async (page) => {
+    await readCode(page, 'TypeScript');
+  },
+  '/fine-tuning': async (page) => {
+    await page.evaluate("for (const d of document.querySelectorAll('details')) d.open = true");
+    await page.locator('#training-file').setInputFiles(file('rows.jsonl', ROWS));
+    await page.locator('#plan mark').first().waitFor();
+    await page.locator('#jobs tbody tr').first().waitFor();
+  },
+  '/fine-tuning#bad': async (page) => {
+    await page
+      .locator('#training-file')
+      .setInputFiles(file('bad.jsonl', ['x'.repeat(300), ...ROWS]));
+    await page.locator('.bad-lines li').first().waitFor();
+  },
+  '/fine-tuning#job': async (page) => {
+    await page.locator('#jobs tr', { hasText: 'Numbers' }).locator('a').click();
+    await page.locator('#results a').first().waitFor();
+    await page.locator('#gates li').first().waitFor();
+  },
+  '/status': async (page) => {
+    await page.locator('#tiers tbody tr').first().waitFor();
+    await page.locator('#jobs tbody tr').first().waitFor();
+  },
+};
+for (const [where, show] of Object.entries(STATES)) {
+  for (const colorScheme of ['light', 'dark'] as const) {
+    test(`axe finds nothing serious on ${where} in ${colorScheme}`, { skip }, async (t) => {
+      const { page } = await open(t, where, { colorScheme });
+      await show(page);
+      assert.deepEqual(await accessFaults(page), []);
+    });
+  }
+  test(`${where} fits a phone`, { skip }, async (t) => {
+    const { page } = await open(t, where, PHONE);
+    await show(page);
+    assert.equal(await overhang(page), 0);
+  });
+}
+
+test('with keys a page asks for one, keeps it for its tab, and works below a base path', {
+  skip,
+}, async (t) => {
+  const keyedHome = path.join(home, 'keyed');
+  const create = ['keys', 'create', '--tenant', 'acme', '--json'];
+  const { out } = await runLorikeet(create, keyedHome);
+  const { key } = JSON.parse(out);
+  const keyed = await startServing(['--model', TOY, '--slots', '2'], keyedHome, {
+    LORIKEET_BASE_PATH: '/openai',
+  });
+  t.after(() => keyed.stop());
+  const { page } = await openPage(t, browser, `${keyed.url}/openai/`);
+  const dialog = page.locator('#key-dialog');
+  await dialog.waitFor();
+  assert.ok(await page.locator('#key-problem').isHidden());
+  await page.keyboard.type('wrong');
+  await page.keyboard.press('Enter');
+  await page.locator('#key-problem').waitFor();
+  assert.deepEqual(await accessFaults(page), []);
+  await page.locator('#key-input').fill(key);
+  await page.keyboard.press('Enter');
+  await dialog.waitFor({ state: 'hidden' });
+  await page.locator('#chosen', { hasText: 'toy' }).waitFor({ state: 'attached' });
+  await chat(page, 'Hello');
+  assert.equal(await page.locator('.answer .facts', { hasText: 'token' }).count(), 1);
+  const code = await readCode(page, 'curl');
+  assert.ok(code.includes('$OPENAI_API_KEY') && !code.includes(key));
+  await page.keyboard.press('Escape');
+  assert.equal(await page.evaluate('localStorage.length + document.cookie.length'), 0);
+  for (const [name, path] of [
+    ['Fine-tuning', 'fine-tuning'],
+    ['Status', 'status'],
+    ['API', 'docs'],
+  ]) {
+    await page.locator('nav a', { hasText: name! }).click();
+    assert.equal(page.url(), `${keyed.url}/openai/${path}`);
+    if (name === 'Fine-tuning') await page.locator('#jobs-help', { hasText: 'none yet' }).waitFor();
+    if (name === 'Status') await page.locator('#more').waitFor();
+    if (name === 'Status') await page.locator('#tiles dd', { hasText: '0 of 2' }).waitFor();
+  }
+  await page.locator('.opblock-summary', { hasText: '/v1/chat/completions' }).first().waitFor();
+  assert.ok(!(keyed.output.out + keyed.output.error).includes(key));
+});
+
+/** Sends, and waits for the end of the answers. */
+async function chat(page: Page, text: string): Promise<void> {
+  await page.evaluate("document.getElementById('max_tokens').value = '24'"); // of a context of 128
+  await page.locator('#prompt').fill(text);
+  await page.locator('#prompt').press('Enter');
+  await page.locator('#send-button').waitFor();
+  await page.locator('.turn').last().locator('.answer:not([aria-busy])').first().waitFor();
+}
+
+async function readCode(page: Page, language: string): Promise<string> {
+  await page.locator('#code-button').click();
+  await page.locator('#code-tabs button', { hasText: language }).click();
+  return (await page.locator('#code').textContent()) ?? '';
+}
+
+/** From now on `pieces` counts how often text is added to an answer. */
+async function countPieces(page: Page): Promise<void> {
+  await page.evaluate(`
+    globalThis.pieces = 0;
+    new MutationObserver((records) => { pieces += records.length; })
+      .observe(document.getElementById('turns'), { characterData: true, subtree: true });
+  `);
+}
+
+/** As a hand does it, but for the hand. */
+async function drop(page: Page, selector: string, text: string): Promise<void> {
+  const dataTransfer = await page.evaluateHandle(`(() => {
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([${JSON.stringify(text)}], 'dropped.jsonl'));
+    return transfer;
+  })()`);
+  await page.dispatchEvent(selector, 'drop', { dataTransfer });
+}
