@@ -42,7 +42,6 @@ export async function openServingJobs(
     store,
     repository,
     runner: await openRunner(config, { store, baseDigest: info.digest, log }),
-    isRunElsewhere: false,
     base: { name: info.name, digest: info.digest, dir: path.resolve(dir) },
     root: path.join(cacheDir, 'jobs'),
     limits: { maxFiles, maxActive, maxTraining },

@@ -23,8 +23,6 @@ export interface JobsOptions {
   readonly store: ObjectStore;
   readonly repository: AdapterRepository;
   readonly runner: JobRunner;
-  /** Whether the runner's runs go on without this server. */
-  readonly isRunElsewhere: boolean;
   readonly base: JobRecord['base'] & { readonly dir: string };
   /** Folders of jobs on this machine. */
   readonly root: string;
@@ -77,13 +75,13 @@ export interface Jobs {
 }
 
 export function createJobs(options: JobsOptions): Jobs {
-  const { now = Date.now, runner, repository, base, root, limits, log, isRunElsewhere } = options;
+  const { now = Date.now, runner, repository, base, root, limits, log } = options;
   const store = guardStore(options.store, log);
   const createId = createIds(now);
   const { maxFiles, maxActive } = limits;
   const files = new Files({ store, createId, now, maxFiles });
   const jobs = new JobStore(store, now);
-  const workspaces = { root, baseDir: base.dir, files, repository, isRunElsewhere };
+  const workspaces = { root, baseDir: base.dir, files, repository };
   const parts = { ...options, store, jobs, files, workspaces, now };
   const worker = createWorker(parts);
   return {

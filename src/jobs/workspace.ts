@@ -12,7 +12,6 @@ import type { Fault } from '../training.ts';
 import type { Files } from './files.ts';
 import type { JobRequest } from './job.ts';
 import { JOB_ID } from './names.ts';
-import { holdsRun } from './relocate-run.ts';
 import type { RunArchive, TrainerJob } from './runner.ts';
 import { type JobInputs, toTrainerJob } from './trainer-job.ts';
 
@@ -23,8 +22,6 @@ export interface WorkspaceOptions {
   readonly baseDir: string;
   readonly files: Files;
   readonly repository: AdapterRepository;
-  /** Whether runs go on without this server, in the folder that they began in. */
-  readonly isRunElsewhere: boolean;
 }
 
 /** What a job needs is not there: the job is at fault. */
@@ -45,7 +42,7 @@ export type Asked = { readonly tenant: string; readonly request: JobRequest };
 export class Workspace {
   readonly #options: WorkspaceOptions;
   readonly #dir: string;
-  /** Each lease has its own where it can: whoever had the job before may not have noticed yet. */
+  /** Each lease has its own: whoever had the job before may not have noticed yet. */
   readonly runDir: string;
 
   /** @param token of the lease */
@@ -55,8 +52,7 @@ export class Workspace {
   ) {
     this.#options = options;
     this.#dir = path.join(options.root, id);
-    const run = options.isRunElsewhere ? 'run' : `${RUN_PREFIX}${token}`;
-    this.runDir = path.join(this.#dir, run);
+    this.runDir = path.join(this.#dir, `${RUN_PREFIX}${token}`);
   }
 
   /** Brings what the job reads to this machine; rejects with `InputFault` where something is gone. */
@@ -75,9 +71,8 @@ export class Workspace {
     return toTrainerJob(request, inputs);
   }
 
-  /** Whether there is a run to go on with: the archive's, or one that has gone on. Folders of earlier leases go. */
+  /** Whether the archive has a run to go on with. Folders of earlier leases go. */
   async restoreRun(archive: RunArchive, signal: AbortSignal): Promise<boolean> {
-    if (holdsRun(this.runDir)) return true;
     for (const name of await readdir(this.#dir)) {
       if (!name.startsWith(RUN_PREFIX)) continue;
       await rm(path.join(this.#dir, name), { recursive: true, force: true });

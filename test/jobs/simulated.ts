@@ -70,7 +70,6 @@ export function openServer(
     store,
     repository: createAdapterRepository(store),
     runner: createChildRunner({ log, entry: SIMULATED }),
-    isRunElsewhere: false,
     base: BASE,
     root,
     limits: { maxFiles: 100, maxActive: 50, maxTraining: 1, ...limits },
