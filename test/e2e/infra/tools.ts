@@ -43,6 +43,7 @@ const TOOLS = {
   },
   promtool: debianTool('/usr/bin/promtool', 'prometheus'),
   haproxy: debianTool('/usr/sbin/haproxy'),
+  debootstrap: debianTool('/usr/sbin/debootstrap'),
   /** Schemas of custom resources; their own packages want a newer Node than we do, so they are no dependency. */
   'kubernetes-models': {
     file: path.join(FOLDER, 'npm', 'node_modules', '@kubernetes-models', 'keda'),
