@@ -88,7 +88,8 @@ volumeMounts:
   - { name: tmp, mountPath: /tmp }
   {{- if .Values.base.baked }}
   - { name: data, mountPath: /data/cache/adapters, subPath: adapters }
-  - { name: data, mountPath: /data/jobs, subPath: jobs }
+  - { name: data, mountPath: /data/cache/jobs, subPath: jobs }
+  - { name: data, mountPath: /data/cache/uploads, subPath: uploads }
   {{- else }}
   - { name: data, mountPath: /data }
   {{- end }}
