@@ -38,7 +38,7 @@ export interface LoadOptions {
 }
 
 const MAX_REPORTED = 10;
-/** Examples are kept in memory, about 400 bytes apart from their tokens. */
+/** Examples are kept in memory, about 700 bytes apart from their tokens. */
 const MAX_EXAMPLES = 1_000_000;
 /** 8 bytes each in memory. */
 const MAX_TOKENS = 2 ** 28;
