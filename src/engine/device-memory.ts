@@ -7,6 +7,7 @@ import { createSessionSync } from '../ort/session.ts';
 import { hostTensor, type OrtTensor } from '../ort/tensor.ts';
 import { type FloatType, PROVIDERS, type Provider } from '../provider.ts';
 import { elementCount } from '../tensor.ts';
+import { longestRun } from './attention-check.ts';
 import { DeviceGraphs } from './device-graphs.ts';
 import { DeviceSlots } from './device-slots.ts';
 import type { ModelMemory } from './model-memory.ts';
@@ -22,7 +23,7 @@ export function openDeviceMemory(provider: Provider): ModelMemory {
   for (const float of floats) {
     try {
       probe(provider, float);
-      return deviceMemory(new DeviceGraphs(provider, float));
+      return deviceMemory(new DeviceGraphs(provider, float), longestRun(provider, float));
     } catch (error) {
       if (!(error instanceof OrtError)) throw error;
       fault = error;
@@ -33,11 +34,12 @@ export function openDeviceMemory(provider: Provider): ModelMemory {
   throw new ConfigError([`--provider: ${provider} cannot be had here: ${advice} (${reason})`]);
 }
 
-function deviceMemory(graphs: DeviceGraphs): ModelMemory {
+function deviceMemory(graphs: DeviceGraphs, tokens: number): ModelMemory {
   return {
     float: graphs.float,
     weightsAs: 'inputs',
     rangesBegin: 'at zero',
+    longestRun: tokens,
     place: (tensor) => place(graphs, tensor),
     createSlots: (slotCount) => new DeviceSlots(graphs, slotCount),
   };

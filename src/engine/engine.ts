@@ -25,7 +25,8 @@ import { HOST_MEMORY } from './host-memory.ts';
 import { KvCache } from './kv-cache.ts';
 import { isFiniteRow, type LogitsRow, scoreToken } from './logits.ts';
 import { coveringTargets } from './lora-profiles.ts';
-import { type LoraInput, ModelRunner } from './model-run.ts';
+import type { LoraInput } from './model-input.ts';
+import { ModelRunner } from './model-run.ts';
 import type { Sampler } from './sampler.ts';
 import { openServingFolder } from './serving-folder.ts';
 

@@ -7,6 +7,7 @@ export const HOST_MEMORY: ModelMemory = {
   float: 'float32',
   weightsAs: 'initializers',
   rangesBegin: 'anywhere',
+  longestRun: Number.POSITIVE_INFINITY,
   place: (tensor) => tensor,
   createSlots: (slotCount) => new HostSlots(slotCount),
 };

@@ -11,6 +11,8 @@ export interface ModelMemory {
   readonly weightsAs: 'initializers' | 'inputs';
   /** The first slot of a range of several: any, or 0 where views begin at the start. */
   readonly rangesBegin: 'anywhere' | 'at zero';
+  /** How many tokens of one sequence a run may have. */
+  readonly longestRun: number;
   /** A tensor where runs read it; float32 becomes `float`. The tensor itself where that is what it is. */
   place(tensor: OrtTensor): OrtTensor;
   /** Without tensors at first. */

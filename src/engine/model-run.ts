@@ -6,29 +6,13 @@ import { ropeTables } from '../model/rope.ts';
 import { SERVING } from '../model/serving-graph.ts';
 import type { Binding } from '../ort/binding.ts';
 import { hostTensor, type OrtTensor } from '../ort/tensor.ts';
-import type { GroupPlan } from './adapter-groups.ts';
 import type { AdapterSlots } from './adapter-slots.ts';
 import { type GraphSessions, layoutId } from './graph-sessions.ts';
 import type { KvCache } from './kv-cache.ts';
 import type { LogitsRow } from './logits.ts';
+import type { LoraInput, ModelInput } from './model-input.ts';
+import { copyRow, splitRun } from './pieces.ts';
 import { GrowingTensor, LogitsOutputs } from './run-tensors.ts';
-
-/** One run: B sequences in neighbouring slots, S new tokens each. */
-export interface ModelInput {
-  /** [B * S] */
-  readonly tokenIds: readonly number[];
-  readonly firstSlot: number;
-  /** [B]: tokens that each sequence has in the cache already. */
-  readonly pastLengths: readonly number[];
-  /** Token rows whose logits are wanted. */
-  readonly logitRows: readonly number[];
-  readonly lora: LoraInput;
-}
-
-export type LoraInput =
-  | { readonly kind: 'none' }
-  | { readonly kind: 'single'; readonly slot: number }
-  | { readonly kind: 'grouped'; readonly plan: GroupPlan };
 
 export interface RunnerParts {
   readonly config: DecoderConfig;
@@ -80,6 +64,23 @@ export class ModelRunner {
 
   /** The logits of the rows asked, in their order: views of memory that the next run overwrites. */
   async run(input: ModelInput): Promise<LogitsRow[]> {
+    const { longestRun } = this.#sessions.memory;
+    const isShort = input.tokenIds.length <= longestRun * input.pastLengths.length;
+    return isShort ? this.#runWhole(input) : this.#runInPieces(input, longestRun);
+  }
+
+  async #runInPieces(input: ModelInput, longest: number): Promise<LogitsRow[]> {
+    const found = new Map<number, LogitsRow>();
+    for (const piece of splitRun(input, longest)) {
+      const logits = await this.#runWhole(piece.input);
+      piece.rows.forEach((row, i) => {
+        found.set(row, copyRow(logits[i]!));
+      });
+    }
+    return input.logitRows.map((row) => found.get(row)!);
+  }
+
+  async #runWhole(input: ModelInput): Promise<LogitsRow[]> {
     this.#letGoOfStaleSlots();
     const graph = await this.#boundGraph(this.#layout(input.lora));
     this.#bindTokens(graph, input);

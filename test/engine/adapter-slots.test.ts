@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { AdapterSlots } from '../../src/engine/adapter-slots.ts';
 import { GraphSessions } from '../../src/engine/graph-sessions.ts';
-import type { ModelInput } from '../../src/engine/model-run.ts';
+import type { ModelInput } from '../../src/engine/model-input.ts';
 import { openServingFolder } from '../../src/engine/serving-folder.ts';
 import { TARGET_NAMES, type TargetName } from '../../src/model/target-modules.ts';
 import { servingFolder, tinyAdapter, tinyModel } from '../fixtures.ts';

@@ -6,8 +6,9 @@ import { openDeviceMemory } from '../../src/engine/device-memory.ts';
 import { GraphSessions } from '../../src/engine/graph-sessions.ts';
 import { HOST_MEMORY } from '../../src/engine/host-memory.ts';
 import { KvCache } from '../../src/engine/kv-cache.ts';
+import type { ModelInput } from '../../src/engine/model-input.ts';
 import type { ModelMemory } from '../../src/engine/model-memory.ts';
-import { type ModelInput, ModelRunner } from '../../src/engine/model-run.ts';
+import { ModelRunner } from '../../src/engine/model-run.ts';
 import { openServingFolder, type ServingModel } from '../../src/engine/serving-folder.ts';
 import type { Provider } from '../../src/provider.ts';
 
