@@ -1,0 +1,207 @@
+// transformers' and peft's own logits, on any provider: every supported model and adapter, float32 weights.
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { parseAdapter } from '../../adapters/peft.ts';
+import { planGroups } from '../../src/engine/adapter-groups.ts';
+import { BASE_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
+import { readArtifact } from '../../src/import/artifact.ts';
+import { importModel } from '../../src/import/import-model.ts';
+import { ensureServingFiles } from '../../src/import/serving-files.ts';
+import type { Provider } from '../../src/provider.ts';
+import { toFloat32 } from '../../src/tensor.ts';
+import { temporaryFolder } from '../fixtures.ts';
+import { sharedPath, skipUnless } from '../shared.ts';
+import { createRunner, runLogits, worstDifference } from './runner.ts';
+
+const LIMIT = 2e-4;
+const models = sharedPath('golden', 'models');
+const adapters = sharedPath('golden', 'adapters');
+const names = (folder: string | undefined) => (folder ? readdirSync(folder) : []);
+
+type Quantization = { quantization: 'none' | 'nf4'; doubleQuantization: boolean };
+const DOUBLE: Quantization = { quantization: 'nf4', doubleQuantization: true };
+
+export interface Form {
+  readonly name: string;
+  readonly quantization: Quantization;
+  readonly file: string;
+  /** Of the logits. */
+  readonly key: string;
+}
+
+export const UNQUANTIZED: Form = {
+  name: 'unquantized',
+  quantization: { quantization: 'none', doubleQuantization: false },
+  file: 'cases',
+  key: 'logits',
+};
+
+const FORMS: readonly Form[] = [
+  UNQUANTIZED,
+  {
+    name: 'NF4',
+    quantization: { quantization: 'nf4', doubleQuantization: false },
+    file: 'cases-nf4',
+    key: 'logits_nf4',
+  },
+  { name: 'double-quantized NF4', quantization: DOUBLE, file: 'cases-nf4', key: 'logits_nf4_dq' },
+];
+
+const UNSUPPORTED = ['dora', 'embed', 'save-lm-head', 'qwen2-bias', 'phi3-fused'];
+const supported = names(adapters).filter(
+  (name) => !name.includes('.') && !UNSUPPORTED.includes(name),
+);
+
+export interface GoldenOptions {
+  readonly provider: Provider;
+  readonly skip?: string | false;
+  /** The forms of the base that are run; default: all. */
+  readonly forms?: readonly Form[];
+}
+
+/** Declares a test per model and form, per model's greedy ids and per adapter, and one of a mixed batch. */
+export function goldenSuite(name: string, { provider, skip, forms = FORMS }: GoldenOptions): void {
+  const options = { skip: skipUnless(models) || skip || false };
+  const golden = goldenOn(provider);
+  for (const model of names(models).filter((one) => /^(llama|mistral|qwen)/.test(one))) {
+    for (const form of forms) {
+      test(`${name}, ${model}, ${form.name}: logits are transformers'`, options, (t) =>
+        testLogits(t, golden, { model, form }),
+      );
+    }
+    test(`${name}, ${model}: greedy ids are transformers'`, options, (t) =>
+      testGreedy(t, golden, model),
+    );
+  }
+  for (const adapter of supported) {
+    test(`${name}, adapter ${adapter}: logits are peft's`, options, (t) =>
+      testAdapter(t, golden, adapter),
+    );
+  }
+  test(`${name}: a mixed batch gives each row peft's logits`, options, (t) => testMixed(t, golden));
+}
+
+async function testLogits(
+  t: TestContext,
+  golden: Golden,
+  { model, form: { quantization, file, key } }: { model: string; form: Form },
+): Promise<void> {
+  const { runner } = await golden(t, model, quantization);
+  for (const { ids, logits } of readCases(path.join(models!, model, `${file}.safetensors`), key)) {
+    const logitRows = ids.map((_, row) => row);
+    const input = { tokenIds: ids, firstSlot: 1, pastLengths: [0], logitRows };
+    const data = await runLogits(runner, { ...input, lora: { kind: 'none' } });
+    const worst = worstDifference(data, logits);
+    assert.ok(worst < LIMIT, `${ids.length} tokens are off by ${worst}`);
+  }
+}
+
+async function testGreedy(t: TestContext, golden: Golden, model: string): Promise<void> {
+  const { runner, config } = await golden(t, model, UNQUANTIZED.quantization);
+  const { cases } = JSON.parse(readFileSync(path.join(models!, model, 'greedy.json'), 'utf8'));
+  for (const { prompt, ids } of cases as { prompt: number[]; ids: number[] }[]) {
+    const got: number[] = [];
+    let tokenIds = prompt;
+    for (let past = 0; got.length < ids.length; past += tokenIds.length, tokenIds = got.slice(-1)) {
+      const input = {
+        tokenIds,
+        firstSlot: 0,
+        pastLengths: [past],
+        lora: { kind: 'none' },
+      } as const;
+      const data = await runLogits(runner, { ...input, logitRows: [tokenIds.length - 1] });
+      assert.equal(data.length, config.vocabSize);
+      got.push(data.indexOf(Math.max(...data)));
+    }
+    assert.deepEqual(got, ids);
+  }
+}
+
+async function testAdapter(t: TestContext, golden: Golden, name: string): Promise<void> {
+  const config = JSON.parse(
+    readFileSync(path.join(adapters!, name, 'adapter_config.json'), 'utf8'),
+  );
+  const served = await golden(t, config.base_model_name_or_path, DOUBLE);
+  served.slots.attach(await goldenAdapter(name, served));
+  const file = path.join(adapters!, name, 'cases.safetensors');
+  for (const { ids, logits } of readCases(file, 'logits_nf4_dq')) {
+    const logitRows = ids.map((_, row) => row);
+    const input = { tokenIds: ids, firstSlot: 0, pastLengths: [0], logitRows };
+    const data = await runLogits(served.runner, { ...input, lora: { kind: 'single', slot: 1 } });
+    const worst = worstDifference(data, logits);
+    assert.ok(worst < LIMIT, `${ids.length} tokens are off by ${worst}`);
+  }
+}
+
+async function testMixed(t: TestContext, golden: Golden): Promise<void> {
+  const { rows } = JSON.parse(readFileSync(path.join(adapters!, 'mixed.json'), 'utf8'));
+  const cases = readCases(path.join(adapters!, 'mixed.safetensors'), 'logits_nf4_dq');
+  const mine = (rows as (string | null)[])
+    .map((name, i) => ({ name: name ?? undefined, ...cases[i]! }))
+    .filter(({ name }) => name === undefined || supported.includes(name));
+  assert.ok(mine.length >= 8);
+  const served = await golden(t, 'llama-tied', DOUBLE, mine.length);
+  for (const name of new Set(mine.map((row) => row.name))) {
+    if (name !== undefined) served.slots.attach(await goldenAdapter(name, served));
+  }
+  const rowSlots = mine.map(({ name }) => served.slots.slotOf(name));
+  const plan = planGroups(rowSlots, served.slots.usedSlots);
+  const { vocabSize } = served.config;
+  for (let position = 0; position < mine[0]!.ids.length; position++) {
+    const data = await runLogits(served.runner, {
+      tokenIds: mine.map(({ ids }) => ids[position]!),
+      firstSlot: 0,
+      pastLengths: mine.map(() => position),
+      logitRows: mine.map((_, row) => row),
+      lora: { kind: 'grouped', plan },
+    });
+    mine.forEach(({ logits }, row) => {
+      const got = data.subarray(row * vocabSize, (row + 1) * vocabSize);
+      const want = logits.subarray(position * vocabSize, (position + 1) * vocabSize);
+      assert.ok(worstDifference(got, want) < LIMIT, `row ${row} at ${position}`);
+    });
+  }
+}
+type Golden = (
+  t: TestContext,
+  model: string,
+  quantization: Quantization,
+  slotCount?: number,
+) => Promise<ReturnType<typeof createRunner>>;
+
+const goldenOn =
+  (provider: Provider): Golden =>
+  async (t, model, quantization, slotCount = 2) => {
+    const dir = path.join(temporaryFolder(t), 'artifact');
+    await importModel(path.join(models!, model), dir, quantization);
+    const artifact = readArtifact(dir);
+    t.after(() => artifact.tensors.close());
+    const cacheDir = temporaryFolder(t);
+    const servingDir = await ensureServingFiles(artifact, { weights: 'f32', cacheDir });
+    return createRunner(t, servingDir, { slotCount, maxSeqLength: 128, provider });
+  };
+
+/** `input_ids` [B][T] and the logits under a key, by row [T * V]. */
+function readCases(file: string, key: string) {
+  const { tensors } = parseSafetensors(readFileSync(file), BASE_LIMITS);
+  const ids = tensors.get('input_ids')!;
+  const [batch, length] = ids.shape as [number, number];
+  const flat = Array.from(new BigInt64Array(new Uint8Array(ids.data).buffer), Number);
+  const logits = toFloat32(tensors.get(key)!);
+  const rowSize = logits.length / batch;
+  return Array.from({ length: batch }, (_, row) => ({
+    ids: flat.slice(row * length, (row + 1) * length),
+    logits: logits.subarray(row * rowSize, (row + 1) * rowSize),
+  }));
+}
+
+async function goldenAdapter(name: string, runner: ReturnType<typeof createRunner>) {
+  const read = (file: string) => readFileSync(path.join(adapters!, name, file));
+  const files = {
+    configBytes: read('adapter_config.json'),
+    weightsBytes: read('adapter_model.safetensors'),
+  };
+  return parseAdapter({ ...files, digest: name }, runner.config);
+}
