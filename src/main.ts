@@ -79,11 +79,11 @@ async function serve(settings: Config, { isPrewarm }: ServeOptions): Promise<voi
     const text = await loadText(base.artifact.dir);
     endStartPhase('tokenizer');
     adapters = await openAdapters(base, { config, client: engine.client, log });
-    jobs = await openJobs(base, { config, adapters, log });
-    endStartPhase('adapters');
-    const { client } = engine;
     const served = describeBase(base, text);
     const telemetry = await createTelemetry(served, exports);
+    jobs = await openJobs(base, { config, adapters, telemetry, log });
+    endStartPhase('adapters');
+    const { client } = engine;
     const options = { config, text, client, adapters, jobs, access, telemetry, log };
     server = await listen(served, options);
     endStartPhase('listen');
@@ -248,11 +248,12 @@ async function openAdapters(
 
 async function openJobs(
   { artifact }: Base,
-  { config, adapters, log }: { config: Config; adapters: ServingAdapters; log: Logger },
+  options: { config: Config; adapters: ServingAdapters; telemetry: Telemetry; log: Logger },
 ): Promise<ServingJobs> {
+  const { config, adapters, telemetry, log } = options;
   const { openServingJobs } = await import('./cli/serving-jobs.ts');
   const { store, repository, forget: onPublished } = adapters;
-  return openServingJobs(config, { artifact, store, repository, onPublished, log });
+  return openServingJobs(config, { artifact, store, repository, onPublished, telemetry, log });
 }
 
 async function preload(names: readonly string[], deps: PreloadDeps): Promise<void> {

@@ -11,6 +11,7 @@ import { createJobs } from '../jobs/jobs.ts';
 import { createOwner, hasEnded } from '../jobs/lease.ts';
 import type { JobWorker } from '../jobs/worker.ts';
 import type { Logger } from '../log.ts';
+import type { Telemetry } from '../telemetry/telemetry.ts';
 import { openRunner } from './open-runner.ts';
 
 export interface ServingJobs {
@@ -24,6 +25,7 @@ export interface ServingJobsOptions {
   readonly repository: AdapterRepository;
   /** A version of this name is new. */
   readonly onPublished: (tenant: string, name: string) => void;
+  readonly telemetry: Pick<Telemetry, 'observeRun'>;
   readonly log: Logger;
 }
 
@@ -34,7 +36,7 @@ export async function openServingJobs(
   config: Config,
   options: ServingJobsOptions,
 ): Promise<ServingJobs> {
-  const { artifact, store, repository, onPublished, log } = options;
+  const { artifact, store, repository, onPublished, telemetry, log } = options;
   const { info, dir } = artifact;
   const cacheDir = path.join(config.home, 'cache');
   const { maxFileBytes, maxFiles, maxJobs: maxActive, training: maxTraining } = config;
@@ -48,6 +50,7 @@ export async function openServingJobs(
     log,
     owner: { name: createOwner(randomUUID()), isGone: hasEnded },
     onPublished,
+    observe: ({ id, tenant, token: attempt }) => telemetry.observeRun({ id, tenant, attempt }),
   });
   const uploads = {
     directory: path.join(cacheDir, 'uploads'),

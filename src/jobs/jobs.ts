@@ -12,6 +12,7 @@ import { JobService } from './job-service.ts';
 import { JobStore, runPrefix } from './job-store.ts';
 import { LEASE_MS, LeaseWatch } from './lease.ts';
 import { Publication } from './publication.ts';
+import type { RunObserver } from './run-observer.ts';
 import type { JobRunner } from './runner.ts';
 import { createRunArchive } from './sync-run.ts';
 import { TrainingRun } from './training-run.ts';
@@ -31,6 +32,8 @@ export interface JobsOptions {
   readonly owner: LeaseOwner;
   /** A version of this name is new in the store. */
   readonly onPublished: (tenant: string, name: string) => void;
+  /** Asked for each run; undefined: nobody is told. */
+  readonly observe?: (job: JobRecord) => RunObserver | undefined;
   readonly timing?: Partial<JobTiming>;
   /** Unix milliseconds. */
   readonly now?: () => number;
@@ -134,6 +137,7 @@ function createWorker(parts: WorkerParts): JobWorker {
         workspace: workspaceOf(held.job),
         archive: archiveOf(held.job),
         flushMs,
+        observer: parts.observe?.(held.job),
       }),
     async retire(job) {
       await archiveOf(job).remove();

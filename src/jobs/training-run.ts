@@ -26,6 +26,7 @@ import {
 } from './job.ts';
 import { checkpointModel, fineTunedModel, shortId } from './names.ts';
 import type { Publication, Right } from './publication.ts';
+import { type RunObserver, UNOBSERVED } from './run-observer.ts';
 import type { JobRunner, RunArchive, RunEnd, RunningJob } from './runner.ts';
 import { withSetback } from './setback.ts';
 import { checkpointMetrics, runEvent, withTold } from './told-run.ts';
@@ -45,6 +46,7 @@ export interface TrainingParts {
   readonly flushMs: number;
   /** Between two renewals of the lease. */
   readonly renewMs: number;
+  readonly observer: RunObserver | undefined;
 }
 
 /** Steps of a small model come by the hundred: more than this are written down before more are taken. */
@@ -53,6 +55,7 @@ const MAX_BUFFERED = 100;
 export class TrainingRun implements JobWork {
   readonly #held: HeldJob;
   readonly #parts: TrainingParts;
+  readonly #observer: RunObserver;
   #running: RunningJob | undefined;
   #isPutBack = false;
   #steps: StepMessage[] = [];
@@ -68,6 +71,7 @@ export class TrainingRun implements JobWork {
   constructor(held: HeldJob, parts: TrainingParts) {
     this.#held = held;
     this.#parts = parts;
+    this.#observer = parts.observer ?? UNOBSERVED;
     held.lost.addEventListener('abort', () => this.#running?.drop());
   }
 
@@ -77,8 +81,10 @@ export class TrainingRun implements JobWork {
     const { lost } = this.#held;
     const renewal = setInterval(() => void this.look(), this.#parts.renewMs);
     try {
-      const job = await workspace.prepare(this.#held.job, lost);
-      const isResume = await workspace.restoreRun(archive, lost);
+      const { job, isResume } = await this.#observer.during('prepare', async () => ({
+        job: await workspace.prepare(this.#held.job, lost),
+        isResume: await workspace.restoreRun(archive, lost),
+      }));
       const isFirst = this.#held.job.status === 'queued' && !this.#held.job.progress;
       const events = isFirst ? [told('Fine-tuning job started')] : [];
       await this.#held.change((state) => {
@@ -94,6 +100,7 @@ export class TrainingRun implements JobWork {
         { jobId, tenant, token, memoryBytes: plan?.memoryBytes, runDir, job, gate, isResume },
         hooks,
       );
+      this.#observer.trainingBegan();
       this.#obey();
       await this.#settle(await this.#running.ended);
     } catch (error) {
@@ -103,7 +110,14 @@ export class TrainingRun implements JobWork {
       clearInterval(renewal);
       clearTimeout(this.#timer);
       this.#running?.drop();
+      this.#tellEnd();
     }
+  }
+
+  #tellEnd(): void {
+    const { job, lost } = this.#held;
+    const error = lost.aborted ? 'lease_lost' : job.error?.code;
+    this.#observer.ended(job.status, error);
   }
 
   /** For whoever goes on with it. */
@@ -131,7 +145,7 @@ export class TrainingRun implements JobWork {
     if (this.#held.lost.aborted) return;
     try {
       if (message.type === 'step') await this.#hearStep(message);
-      if (message.type === 'snapshot') await this.#publishCheckpoint(message);
+      if (message.type === 'snapshot') await this.#endEpoch(message);
       if (message.type === 'card') this.#card = message.card;
       if (message.type === 'trained') this.#trained = message;
       if (message.type !== 'event') return;
@@ -201,10 +215,17 @@ export class TrainingRun implements JobWork {
   async #archive(): Promise<void> {
     const { archive, workspace } = this.#parts;
     try {
-      await archive.save(workspace.runDir, { signal: this.#held.lost });
+      await this.#observer.during('archive', () =>
+        archive.save(workspace.runDir, { signal: this.#held.lost }),
+      );
     } catch (error) {
       this.#parts.log.warn({ err: error, job: this.#held.job.id }, 'checkpoint not archived');
     }
+  }
+
+  async #endEpoch(snapshot: SnapshotMessage): Promise<void> {
+    await this.#observer.during('checkpoint', () => this.#publishCheckpoint(snapshot));
+    this.#observer.epochEnded(snapshot.step);
   }
 
   async #publishCheckpoint(snapshot: SnapshotMessage): Promise<void> {
@@ -299,10 +320,8 @@ export class TrainingRun implements JobWork {
     const { directory, totalSteps, trainedTokens } = trained;
     const metrics = { steps: totalSteps, ...(this.#card && { evaluation: this.#card }) };
     try {
-      const { version, digest } = await publication.result(
-        job,
-        { directory, metrics },
-        this.#right(),
+      const { version, digest } = await this.#observer.during('publish', () =>
+        publication.result(job, { directory, metrics }, this.#right()),
       );
       const resultFiles = [await this.#saveTable(job, trained)];
       const model = fineTunedModel(job);

@@ -12,6 +12,7 @@ import {
 import { Exchange } from './exchange.ts';
 import { GEN_AI } from './gen-ai.ts';
 import type { LabelsOf } from './instruments.ts';
+import { JobTrace, type TracedRun } from './job-trace.ts';
 import { Metrics } from './metrics.ts';
 import { watchProcess } from './process-figures.ts';
 import { writePrometheusText } from './prometheus-text.ts';
@@ -113,6 +114,12 @@ export class Telemetry {
       within: (act) => this.within(exchange, act),
       onEnd: () => exchange.release(),
     });
+  }
+
+  /** Undefined where nobody collects traces. */
+  observeRun(run: TracedRun): JobTrace | undefined {
+    const { tracing } = this.#options;
+    return tracing && new JobTrace(tracing, run);
   }
 
   countResponse(labels: LabelsOf<'httpResponses'>): void {

@@ -11,6 +11,8 @@ export interface TraceSpan {
   setAttributes(attributes: SpanAttributes): void;
   /** `code`: of the error that the client sees. */
   setFailed(code: string): void;
+  /** A span of what begins now, within this one; who asked for it ends it. */
+  startChild(name: string, attributes: SpanAttributes): TraceSpan;
   /** A span of what was done within this one, from its begin to its end. */
   addChild(child: ChildSpan): void;
   end(): void;
@@ -31,6 +33,8 @@ export interface Tracing {
     attributes: SpanAttributes,
     header: (name: string) => string | undefined,
   ): TraceSpan;
+  /** The span of work that nobody's request is waiting for. */
+  root(name: string, attributes: SpanAttributes): TraceSpan;
   /** Runs `act` with the span as the current one. */
   within<T>(span: TraceSpan, act: () => T): T;
   /** The ids of the current span, as fields of a log line. */

@@ -11,6 +11,9 @@ class Recorder implements TraceSpan {
   failed: string | undefined;
   setName() {}
   end() {}
+  startChild() {
+    return new Recorder();
+  }
   setAttributes(attributes: Record<string, unknown>) {
     Object.assign(this.attributes, attributes);
   }

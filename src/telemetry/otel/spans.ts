@@ -38,6 +38,10 @@ export function createTracing(exporter: SpanExporter, resource: Resource): Traci
       const options = { kind: SpanKind.SERVER, attributes: toAttributes(attributes) };
       return new OtelSpan(tracer, tracer.startSpan(name, options, parent));
     },
+    root(name, attributes) {
+      const options = { attributes: toAttributes(attributes) };
+      return new OtelSpan(tracer, tracer.startSpan(name, options, ROOT_CONTEXT));
+    },
     within: (span, act) => current.run(span, act),
     logFields() {
       const span = current.getStore();
@@ -74,6 +78,11 @@ class OtelSpan implements TraceSpan {
   setFailed(code: string): void {
     this.#span.setAttribute('error.type', code);
     this.#span.setStatus({ code: SpanStatusCode.ERROR });
+  }
+
+  startChild(name: string, attributes: SpanAttributes): TraceSpan {
+    const options = { attributes: toAttributes(attributes) };
+    return new OtelSpan(this.#tracer, this.#tracer.startSpan(name, options, this.#context));
   }
 
   addChild({ name, startMs, endMs, attributes = {} }: ChildSpan): void {
