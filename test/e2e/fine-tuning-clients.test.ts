@@ -16,7 +16,7 @@ const run = promisify(execFile);
 const EXAMPLE = path.resolve('examples/train-then-serve');
 /** Of rows answered exactly. */
 const WANTED = 0.75;
-const STEPS = 80;
+const STEPS = 60;
 
 const base = await fetchBase();
 const python = await pythonWith(path.join(EXAMPLE, 'requirements.txt'));
