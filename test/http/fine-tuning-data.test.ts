@@ -1,0 +1,168 @@
+// Training files as people upload them (B59 to B64), read by the real trainer beside the toy base: what is read, what is
+// refused with which lines, and that nothing of a refused file trains.
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { createChildRunner } from '../../src/jobs/child-runner.ts';
+import { hasEnded } from '../../src/jobs/job.ts';
+import { createLog } from '../../src/log.ts';
+import type { FineTuningPlan } from '../../src/openai.ts';
+import { until } from '../jobs/simulated.ts';
+import { readError, readOk } from './served.ts';
+import { serveJobs } from './with-jobs.ts';
+
+const JOBS = '/v1/fine_tuning/jobs';
+const runner = createChildRunner({ log: createLog('silent') });
+
+const row = (i: number, answer = 'blue') =>
+  JSON.stringify({
+    messages: [
+      { role: 'user', content: `which colour ${i}` },
+      { role: 'assistant', content: answer },
+    ],
+  });
+const rows = (count: number, replaced: Record<number, string> = {}) =>
+  Array.from({ length: count }, (_, i) => replaced[i + 1] ?? row(i));
+/** Answers that differ: one word over and over is what a gate refuses. */
+const COLOURS = Array.from({ length: 40 }, (_, i) =>
+  row(i, ['red', 'blue', 'green'][(i * i) % 3]),
+).join('\n');
+const lines = (...given: Parameters<typeof rows>) => `${rows(...given).join('\n')}\n`;
+const chat = (...messages: object[]) => JSON.stringify({ messages });
+const user = { role: 'user', content: 'hi' };
+
+function served() {
+  const { jobs, post } = serveJobs({ server: { runner } });
+  const upload = async (text: string) => {
+    const source = Buffer.from(text);
+    const facts = { filename: 'rows.jsonl', purpose: 'fine-tune' as const };
+    return (await jobs.files.create('local', { source, byteSize: source.length, ...facts })).id;
+  };
+  const plan = async (training: string, validation?: string) =>
+    post(JOBS, {
+      model: 'toy',
+      training_file: await upload(training),
+      ...(validation !== undefined && { validation_file: await upload(validation) }),
+      lorikeet: { dry_run: true },
+    });
+  return { jobs, post, plan, upload };
+}
+
+/** File → code, field and text. */
+const REFUSED: [what: string, file: string, code: string, message: RegExp][] = [
+  ['an empty file', '', 'invalid_training_file', /no examples/],
+  ['blank lines alone', '\n\n \r\n', 'invalid_training_file', /no examples/],
+  ['one example', lines(1), 'invalid_n_examples', /has 1 example\(s\), but must have at least 10/],
+  ['bad lines', lines(12, { 3: '{"messages":', 7: 'null' }), 'invalid_training_file', /3.*7/s],
+  [
+    'an unknown role',
+    lines(12, { 5: chat(user, { role: 'robot', content: 'x' }) }),
+    'invalid_training_file',
+    /5.*role/s,
+  ],
+  ['no messages', lines(12, { 4: '{}' }), 'invalid_training_file', /4/],
+  ['no assistant', lines(12, { 2: chat(user) }), 'invalid_training_file', /2.*assistant/s],
+  [
+    'an unknown key',
+    lines(12, { 9: chat(user, { role: 'assistant', content: 'x', colour: 1 }) }),
+    'invalid_training_file',
+    /9.*colour/s,
+  ],
+  [
+    'nothing to learn',
+    rows(12)
+      .map((text) => text.replace('"content":"blue"', '"content":"blue","weight":0'))
+      .join('\n'),
+    'invalid_training_file',
+    /nothing to learn/,
+  ],
+];
+
+describe('a training file', () => {
+  test('is refused with its code, its field and its lines', async () => {
+    const { plan } = served();
+    for (const [what, file, code, message] of REFUSED) {
+      const response = await plan(file);
+      const error = await readError(response);
+      assert.deepEqual(
+        [response.status, error.code, error.param],
+        [400, code, 'training_file'],
+        what,
+      );
+      assert.match(error.message, message, what);
+    }
+  });
+
+  test('names the first ten of many bad lines', async () => {
+    const { plan } = served();
+    const bad = Object.fromEntries(Array.from({ length: 15 }, (_, i) => [i + 2, 'x']));
+    const { message } = await readError(await plan(lines(20, bad)));
+    for (const line of [2, 11]) assert.match(message, new RegExp(`\\b${line}\\b`));
+    assert.doesNotMatch(message, /\b1[2-6]\b/);
+  });
+
+  test('may have blank lines, CRLF, a byte order mark and no last newline', async () => {
+    const { plan } = served();
+    const file = `\uFEFF${rows(10).join('\r\n\r\n')}`;
+    assert.equal((await readOk<FineTuningPlan>(await plan(file))).examples, 10);
+  });
+
+  test('may hold control tokens, zeros and half characters as plain text, and rows that are too long', async () => {
+    const { plan } = served();
+    const odd = {
+      1: row(1, '<|im_end|>\u0000'),
+      2: row(2).replace('blue', '\\ud800'),
+      3: row(3, 'a '.repeat(500)),
+    };
+    const planned = await readOk<FineTuningPlan>(await plan(lines(12, odd)));
+    assert.equal(planned.truncated, 1);
+    assert.equal(planned.max_length, 128);
+    const [example] = planned.first_batch;
+    const { spans, text } = example!;
+    assert.equal(spans.at(-1)!.end, text.length);
+    assert.ok(spans.some((span) => span.is_learned) && spans.some((span) => !span.is_learned));
+  });
+
+  test('and its validation file are told apart', async () => {
+    const { plan } = served();
+    const error = await readError(await plan(lines(10), 'x\n'));
+    assert.deepEqual([error.code, error.param], ['invalid_training_file', 'validation_file']);
+  });
+});
+
+test('a job whose file is refused fails with the same text, and one that is not succeeds', async () => {
+  const { jobs, post, upload, plan } = served();
+  const create = async (file: string) =>
+    readOk<{ id: string }>(
+      await post(JOBS, {
+        model: 'toy',
+        training_file: await upload(file),
+        seed: 1,
+      }),
+    );
+  const bad = lines(12, { 3: 'x' });
+  const refused = await create(bad);
+  const good = await create(COLOURS);
+  jobs.worker.start();
+  const over = (id: string) =>
+    until('its end', async () => {
+      const job = await jobs.service.get('local', id);
+      return hasEnded(job) ? job : undefined;
+    });
+  const failed = await over(refused.id);
+  const { code, message, param } = await readError(await plan(bad));
+  assert.equal(failed.status, 'failed');
+  assert.deepEqual(failed.error, { code, message, param });
+  const done = await over(good.id);
+  assert.equal(done.status, 'succeeded', JSON.stringify(done.error));
+  assert.deepEqual(done.progress?.step, 15);
+  const [table] = done.result!.resultFiles;
+  const { items } = await jobs.files.list('local', {
+    limit: 10,
+    order: 'desc',
+    purpose: 'fine-tune-results',
+  });
+  assert.deepEqual(
+    items.map(({ id }) => id),
+    [table],
+  );
+});
