@@ -19,7 +19,7 @@ export const MAX_MANIFEST_BYTES = 1024 * 1024;
 /** The largest that the schema allows, with two pointers of 200 bytes to each alias. */
 export const MAX_ALIASES_BYTES = 512 * 1024;
 /** Each training job of a name keeps one, and its checkpoints three; all are read with every poll. */
-export const MAX_ALIASES = 1000;
+const MAX_ALIASES = 1000;
 
 const digest = z.string().regex(/^[0-9a-f]{64}$/);
 const name = z.string().regex(NAME_PATTERN);

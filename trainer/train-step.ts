@@ -73,7 +73,7 @@ function refuseNothing(step: number, { weight }: LossSums): void {
   throw new TrainError('nothing_to_learn', `step ${step}: its rows have nothing to learn`);
 }
 
-export function refuseNonFinite(step: number, value: number, what: string): void {
+function refuseNonFinite(step: number, value: number, what: string): void {
   if (Number.isFinite(value)) return;
   throw new TrainError(
     'non_finite_loss',

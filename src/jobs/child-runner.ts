@@ -112,7 +112,7 @@ class ChildRun implements RunningJob {
 }
 
 /** What a message says about the end, if it does. */
-export function endToldBy(message: TrainerMessage): RunEnd | undefined {
+function endToldBy(message: TrainerMessage): RunEnd | undefined {
   if (message.type === 'fault') return { kind: 'failed', error: toFault(message) };
   if (message.type === 'trained') return { kind: 'succeeded' };
   return message.type === 'event' && message.code === 'paused' ? { kind: 'paused' } : undefined;

@@ -40,16 +40,3 @@ export function newState(changes: Partial<JobRecord> = {}): JobState {
 export function messagesOf({ recentEvents }: Pick<JobState, 'recentEvents'>): string[] {
   return recentEvents.map(({ message }) => message);
 }
-
-export function step(number: number, changes: object = {}) {
-  return {
-    type: 'step',
-    step: number,
-    totalSteps: 4,
-    loss: 1.234,
-    learningRate: 0.001,
-    tokensPerSecond: 100,
-    tokenAccuracy: 0.5,
-    ...changes,
-  } as TrainerMessage & { type: 'step' };
-}

@@ -3,7 +3,7 @@ import { z } from '@hono/zod-openapi';
 import { integerText } from './fields.ts';
 
 /** OpenAI's others are for features that are not here. */
-export const UPLOAD_PURPOSE = 'fine-tune';
+const UPLOAD_PURPOSE = 'fine-tune';
 
 const HOUR_S = 3600;
 const MAX_EXPIRY_S = 30 * 24 * HOUR_S;
