@@ -17,7 +17,7 @@ import { engineSuite } from '../engine/engine-suite.ts';
 import { goldenSuite, UNQUANTIZED } from '../engine/golden-suite.ts';
 import { createRunner, runLogits, worstDifference } from '../engine/runner.ts';
 import { servingFolder, temporaryFolder, tinyAdapter, tinyModel } from '../fixtures.ts';
-import { startServing } from './program.ts';
+import { runLorikeet, startServing } from './program.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
 /** Where Debian's chromium has it. */
@@ -129,4 +129,19 @@ test('a server on WebGPU answers chats as the CPU does, base and adapters at onc
   const onDevice = await answers(t, 'webgpu', adapters);
   assert.deepEqual(onDevice, await answers(t, 'cpu', adapters));
   assert.equal(new Set(onDevice).size, 3, 'the adapters say something of their own');
+});
+
+const byVulkan = process.platform === 'linux' ? false : 'the driver is not chosen by Vulkan';
+
+test('a server ends with 78 where there is no driver, and says why', {
+  skip: byVulkan,
+}, async (t) => {
+  const args = ['serve', '--port', '0', '--model', 'models/toy', '--provider', 'webgpu'];
+  const noDriver = { VK_ICD_FILENAMES: path.join(temporaryFolder(t), 'absent.json') };
+  const { code, error } = await runLorikeet(args, temporaryFolder(t), noDriver);
+  assert.equal(code, 78);
+  assert.match(
+    error,
+    /--provider: webgpu cannot be had here: it needs a GPU .*--provider cpu \(.+\)/,
+  );
 });
