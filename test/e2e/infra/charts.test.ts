@@ -5,6 +5,11 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { parseAllDocuments } from 'yaml';
+import { loadConfig } from '../../../src/config.ts';
+import {
+  parseTrainerTemplate,
+  trainerManifest,
+} from '../../../src/jobs/kubernetes/trainer-manifest.ts';
 import { findTool, runTool, type Verdict } from './tools.ts';
 
 const CHART = 'infra/helm/lorikeet';
@@ -91,6 +96,56 @@ for (const values of VALUES) {
     const { code, output } = validate(found['kubernetes-validate'], plain);
     assert.equal(code, 0, output);
   });
+}
+
+for (const values of VALUES.filter((file) => file !== undefined)) {
+  test(`the Job that a server makes of the trainers' pod is valid with ${values}`, (t) => {
+    const found = tools(t, 'helm', 'kubernetes-validate');
+    if (!found) return;
+    const manifests = render(found.helm, values);
+    const job = trainerJob(manifests);
+    const { code, output } = validate(found['kubernetes-validate'], [job]);
+    assert.equal(code, 0, output);
+    const { serviceAccountName, containers } = job.spec.template.spec;
+    const accounts = manifests.filter(({ kind }) => kind === 'ServiceAccount');
+    assert.ok(accounts.some(({ metadata }) => metadata.name === serviceAccountName));
+    // As the program reads them: each is a setting, and no secret is among them.
+    const env = Object.fromEntries(containers[0]!.env.map(({ name, value }) => [name, value]));
+    assert.equal(loadConfig({}, env).store, env['LORIKEET_STORE']);
+    assert.ok(!JSON.stringify(job).includes('keys'));
+  });
+}
+
+test('a misspelt field of the trainers’ pod is found', (t) => {
+  const found = tools(t, 'helm', 'kubernetes-validate');
+  if (!found) return;
+  const text = JSON.stringify(trainerJob(render(found.helm, 'values-kind.yaml')));
+  const wrong = JSON.parse(text.replace('"onPodConditions":', '"onPodCondition":'));
+  assert.notEqual(validate(found['kubernetes-validate'], [wrong]).code, 0);
+});
+
+interface TrainerJob {
+  readonly spec: {
+    readonly template: {
+      readonly spec: {
+        readonly serviceAccountName: string;
+        readonly containers: readonly {
+          readonly env: readonly { readonly name: string; readonly value: string }[];
+        }[];
+      };
+    };
+  };
+}
+
+/** As the runner makes it, of what the chart gives the server. */
+function trainerJob(manifests: readonly Manifest[]): TrainerJob {
+  const config = manifests.find(({ kind }) => kind === 'ConfigMap') as Manifest & {
+    readonly data: Readonly<Record<string, string>>;
+  };
+  const template = parseTrainerTemplate(config.data['pod.json']!, 'pod.json');
+  const prefix = 'acme/.jobs/ftjob-1/run/pods/000000001/';
+  const work = { tenant: 'acme', jobId: 'ftjob-1', number: 1, prefix, memoryBytes: 2 ** 32 };
+  return trainerManifest(work, { template, queue: 'training' }) as TrainerJob;
 }
 
 test('a misspelt field of a pod is found', (t) => {

@@ -23,9 +23,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}
 
-{{/* Settings of the server as a container's environment. Secrets come from secrets, never from here. */}}
-{{- define "lorikeet.env" -}}
-- { name: HOST, value: "0.0.0.0" }
+{{/* What the server and its trainers share: the store, and the base. Secrets come from secrets, never from here. */}}
+{{- define "lorikeet.sharedEnv" -}}
 - { name: LORIKEET_HOME, value: /data }
 - { name: LORIKEET_STORE, value: {{ .Values.store.url | quote }} }
 - { name: LORIKEET_S3_PATH_STYLE, value: {{ .Values.store.pathStyle | quote }} }
@@ -34,7 +33,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- with .Values.store.endpoint }}
 - { name: AWS_ENDPOINT_URL_S3, value: {{ . | quote }} }
 {{- end }}
-- { name: LORIKEET_KEYS, value: /etc/lorikeet/keys.json }
 {{- with .Values.base.model }}
 - { name: LORIKEET_MODEL, value: {{ . | quote }} }
 {{- else }}
@@ -42,6 +40,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - { name: LORIKEET_MODEL, value: /data/models/base }
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{/* Settings of the server as a container's environment. */}}
+{{- define "lorikeet.env" -}}
+{{ include "lorikeet.sharedEnv" . }}
+- { name: HOST, value: "0.0.0.0" }
+- { name: LORIKEET_KEYS, value: /etc/lorikeet/keys.json }
 - { name: LORIKEET_WEIGHTS, value: {{ .Values.engine.weights | quote }} }
 - { name: LORIKEET_SLOTS, value: {{ .Values.engine.slots | quote }} }
 - { name: LORIKEET_MAX_SEQ, value: {{ .Values.engine.maxSeq | quote }} }
@@ -49,9 +54,26 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if .Values.engine.threads }}
 - { name: LORIKEET_THREADS, value: {{ .Values.engine.threads | quote }} }
 {{- end }}
+- { name: LORIKEET_TRAINING, value: {{ .Values.jobs.parallel | quote }} }
+{{- if eq .Values.jobs.runner "kubernetes" }}
+- { name: LORIKEET_TRAIN_RUNNER, value: kubernetes }
+- { name: LORIKEET_TRAIN_POD, value: /etc/lorikeet-trainer/pod.json }
+{{- with .Values.jobs.queue }}
+- { name: LORIKEET_TRAIN_QUEUE, value: {{ . | quote }} }
+{{- end }}
+{{- end }}
 {{- range $name, $value := .Values.env }}
 - { name: {{ $name }}, value: {{ $value | quote }} }
 {{- end }}
+{{- end }}
+
+{{- define "lorikeet.securityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+runAsNonRoot: true
+runAsUser: 1000
+capabilities: { drop: [ALL] }
+seccompProfile: { type: RuntimeDefault }
 {{- end }}
 
 {{/* The server's container; `port` differs, as Knative chooses its own. */}}
@@ -77,14 +99,12 @@ livenessProbe:
 resources:
   {{- toYaml .Values.resources | nindent 2 }}
 securityContext:
-  allowPrivilegeEscalation: false
-  readOnlyRootFilesystem: true
-  runAsNonRoot: true
-  runAsUser: 1000
-  capabilities: { drop: [ALL] }
-  seccompProfile: { type: RuntimeDefault }
+  {{- include "lorikeet.securityContext" . | nindent 2 }}
 volumeMounts:
   - { name: keys, mountPath: /etc/lorikeet, readOnly: true }
+  {{- if eq .Values.jobs.runner "kubernetes" }}
+  - { name: trainer, mountPath: /etc/lorikeet-trainer, readOnly: true }
+  {{- end }}
   - { name: tmp, mountPath: /tmp }
   {{- if .Values.base.baked }}
   - { name: data, mountPath: /data/cache/adapters, subPath: adapters }
@@ -98,6 +118,10 @@ volumeMounts:
 {{- define "lorikeet.volumes" -}}
 - name: keys
   secret: { secretName: {{ .Values.keysSecret }} }
+{{- if eq .Values.jobs.runner "kubernetes" }}
+- name: trainer
+  configMap: { name: {{ include "lorikeet.name" . }}-trainer }
+{{- end }}
 - name: tmp
   emptyDir: {}
 - name: data
@@ -111,4 +135,76 @@ volumeMounts:
   {{- else }}
   emptyDir: { sizeLimit: {{ .Values.data.size }} }
   {{- end }}
+{{- end }}
+
+{{- define "lorikeet.trainerAccount" -}}
+{{ .Values.jobs.serviceAccount.name | default (printf "%s-trainer" (include "lorikeet.name" .)) }}
+{{- end }}
+
+{{/* Not the server's: its service must not send requests to trainers. */}}
+{{- define "lorikeet.trainerLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}-trainer
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{/* The pod of every trainer; name, arguments and memory are the server's to fill in. */}}
+{{- define "lorikeet.trainerPod" -}}
+metadata:
+  labels:
+    {{- include "lorikeet.trainerLabels" . | nindent 4 }}
+    {{- with .Values.jobs.podLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- with .Values.jobs.podAnnotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  serviceAccountName: {{ include "lorikeet.trainerAccount" . }}
+  # It has no business with the cluster's API.
+  automountServiceAccountToken: false
+  enableServiceLinks: false
+  terminationGracePeriodSeconds: {{ .Values.jobs.terminationGracePeriodSeconds }}
+  securityContext: { fsGroup: 1000 }
+  {{- with .Values.imagePullSecrets }}
+  imagePullSecrets:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.jobs.nodeSelector }}
+  nodeSelector:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.jobs.tolerations }}
+  tolerations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  containers:
+    - name: trainer
+      image: {{ include "lorikeet.image" . }}
+      imagePullPolicy: {{ .Values.image.pullPolicy }}
+      env:
+        {{- include "lorikeet.sharedEnv" . | nindent 8 }}
+        {{- range $name, $value := .Values.jobs.env }}
+        - { name: {{ $name }}, value: {{ $value | quote }} }
+        {{- end }}
+      {{- with .Values.jobs.credentialsSecret | default .Values.store.credentialsSecret }}
+      envFrom:
+        - secretRef: { name: {{ . }} }
+      {{- end }}
+      resources:
+        {{- toYaml .Values.jobs.resources | nindent 8 }}
+      securityContext:
+        {{- include "lorikeet.securityContext" . | nindent 8 }}
+      volumeMounts:
+        - { name: tmp, mountPath: /tmp }
+        {{- if .Values.base.baked }}
+        - { name: data, mountPath: /data/jobs, subPath: jobs }
+        {{- else }}
+        - { name: data, mountPath: /data }
+        {{- end }}
+  volumes:
+    - name: tmp
+      emptyDir: {}
+    - name: data
+      emptyDir: { sizeLimit: {{ .Values.jobs.dataSize }} }
 {{- end }}
