@@ -36,6 +36,8 @@ export interface S3Server {
   kill(): Promise<void>;
   /** After `kill`: on the same port, with the same objects. */
   restart(): Promise<void>;
+  /** Somebody who may do nothing until a policy of the bucket says so. */
+  addUser(name: string): Promise<S3Server['credentials']>;
 }
 
 /** For `skip`: false once the server's program is there, else why it can't be had. */
@@ -80,15 +82,25 @@ export async function startS3Server(t: { after(fn: () => unknown): void }): Prom
     async restart() {
       child = await start(folder, port);
     },
+    async addUser(name) {
+      const { accessKeyId, secretAccessKey } = CREDENTIALS;
+      const own = { accessKeyId: name, secretAccessKey: `secret-of-${name}` };
+      const root = ['--access', accessKeyId, '--secret', secretAccessKey];
+      const user = ['--access', name, '--secret', own.secretAccessKey, '--role', 'user'];
+      const args = ['admin', ...root, '--region', REGION, '--endpoint-url', endpoint];
+      const fault = await run(BINARY, [...args, 'create-user', ...user], folder);
+      if (fault) throw new Error(`versitygw makes no user: ${fault}`);
+      return own;
+    },
   };
 }
 
-/** The AWS_* variables that lead a process to this endpoint. */
-export function environmentOf(endpoint: string): Record<string, string> {
+/** The AWS_* variables that lead a process to this endpoint, as the bucket's owner or as somebody else. */
+export function environmentOf(endpoint: string, user = CREDENTIALS): Record<string, string> {
   return {
     AWS_ENDPOINT_URL_S3: endpoint,
-    AWS_ACCESS_KEY_ID: CREDENTIALS.accessKeyId,
-    AWS_SECRET_ACCESS_KEY: CREDENTIALS.secretAccessKey,
+    AWS_ACCESS_KEY_ID: user.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: user.secretAccessKey,
     AWS_REGION: REGION,
     // Else a machine's own files and its metadata service are asked too.
     AWS_CONFIG_FILE: '/dev/null',
@@ -98,7 +110,10 @@ export function environmentOf(endpoint: string): Record<string, string> {
 }
 
 async function start(folder: string, port: number): Promise<ChildProcess> {
-  const args = ['--port', `127.0.0.1:${port}`, '--quiet', '--keep-alive', 'posix', folder];
+  const users = path.join(folder, '.users');
+  mkdirSync(users, { recursive: true });
+  const listen = ['--port', `127.0.0.1:${port}`, '--quiet', '--keep-alive'];
+  const args = [...listen, '--iam-dir', users, 'posix', folder];
   const env = {
     ROOT_ACCESS_KEY: CREDENTIALS.accessKeyId,
     ROOT_SECRET_KEY: CREDENTIALS.secretAccessKey,

@@ -45,7 +45,9 @@ test('bucket policies name no more than objects and their listing', () => {
     const { Statement } = JSON.parse(readFileSync(file, 'utf8'));
     for (const { Action, Resource } of Statement) {
       for (const action of Action) assert.match(action, allowed, file);
-      for (const resource of Resource) assert.match(resource, /^arn:aws:s3:::BUCKET(\/\*)?$/, file);
+      for (const resource of Resource) {
+        assert.match(resource, /^arn:aws:s3:::BUCKET(\/PREFIX\/[\w./*-]+)?$/, file);
+      }
     }
   }
 });
