@@ -3,7 +3,7 @@ import type { EventMessage, SnapshotMetrics, StepMessage } from '../training.ts'
 import { type JobRecord, type JobState, type NewEvent, told, withEvents } from './job.ts';
 
 /** `Step 3/300: training loss=0.15, validation loss=0.27` */
-function stepEvent(message: StepMessage): NewEvent {
+export function stepEvent(message: StepMessage): NewEvent {
   const { step, totalSteps, loss, tokenAccuracy, validationLoss, validationTokenAccuracy } =
     message;
   const validation =

@@ -50,7 +50,7 @@ export function toTrainerJob(request: JobRequest, inputs: JobInputs): TrainerJob
 }
 
 /** The product is the batch. */
-function splitBatch(size: number): { batchSize: number; gradAccumulation: number } {
+export function splitBatch(size: number): { batchSize: number; gradAccumulation: number } {
   if (size <= MAX_MICRO_BATCH) return { batchSize: size, gradAccumulation: 1 };
   let batchSize = MAX_MICRO_BATCH;
   while (size % batchSize !== 0) batchSize--;

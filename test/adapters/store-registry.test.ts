@@ -121,6 +121,28 @@ describe('a published name', () => {
     assert.deepEqual(ids, ['toy', 'same', 'unsaid']);
   });
 
+  test('lists its fine-tuned models by their whole names, and no other alias', async () => {
+    const { publish, registry, resolve, clock } = setUp();
+    const job = '0190c0ffee00aabbccddeeff';
+    await publish('acme', 'zen', { aliases: [`${job}.ckpt-step-5`], isAside: true });
+    assert.deepEqual((await registry.list(acme)).slice(1), [], 'a checkpoint alone');
+    const digest = await publish('acme', job, { aliases: [job, 'stable'] });
+    clock.nowMs += POLL_MS + 1;
+    const list = (await registry.list(acme)).map(({ id }) => id);
+    assert.deepEqual(list, ['toy', job, `ft:toy:acme::${job}`]);
+    assert.equal((await resolve(acme, `ft:toy:acme::${job}`)).digest, digest);
+  });
+
+  test('of a fine-tuned model is found as soon as another server has published it', async () => {
+    const { publish, registry, resolve } = setUp();
+    await publish('acme', 'zen');
+    await resolve(acme, 'zen');
+    const model = 'ft:toy:acme:zen:0190c0ffee00aabbccddeeff';
+    await assert.rejects(registry.resolve(acme, model), MISS);
+    const digest = await publish('acme', 'zen', { aliases: ['0190c0ffee00aabbccddeeff'] });
+    assert.equal((await resolve(acme, model)).digest, digest, 'within the poll time');
+  });
+
   test('is what `default` means to its tenant', async () => {
     const { publish, registry, resolve } = setUp();
     const digest = await publish('acme', 'zen', { aliases: ['stable'] });

@@ -47,34 +47,25 @@ function served() {
   return { jobs, post, plan, upload };
 }
 
-/** File → code, field and text. */
+/** Each of another kind, and what is said of it. */
+const BAD_LINES: [line: number, text: string, said: RegExp][] = [
+  [2, '{"messages":', /JSON/],
+  [3, 'null', /object/],
+  [4, '{}', /messages/],
+  [5, chat(user), /assistant/],
+  [6, chat(user, { role: 'robot', content: 'x' }), /role/],
+  [7, chat(user, { role: 'assistant', content: 'x', colour: 1 }), /colour/],
+];
+
+const masked = rows(12)
+  .map((text) => text.replace('"content":"blue"', '"content":"blue","weight":0'))
+  .join('\n');
+
+/** File → code and text. */
 const REFUSED: [what: string, file: string, code: string, message: RegExp][] = [
-  ['an empty file', '', 'invalid_training_file', /no examples/],
   ['blank lines alone', '\n\n \r\n', 'invalid_training_file', /no examples/],
   ['one example', lines(1), 'invalid_n_examples', /has 1 example\(s\), but must have at least 10/],
-  ['bad lines', lines(12, { 3: '{"messages":', 7: 'null' }), 'invalid_training_file', /3.*7/s],
-  [
-    'an unknown role',
-    lines(12, { 5: chat(user, { role: 'robot', content: 'x' }) }),
-    'invalid_training_file',
-    /5.*role/s,
-  ],
-  ['no messages', lines(12, { 4: '{}' }), 'invalid_training_file', /4/],
-  ['no assistant', lines(12, { 2: chat(user) }), 'invalid_training_file', /2.*assistant/s],
-  [
-    'an unknown key',
-    lines(12, { 9: chat(user, { role: 'assistant', content: 'x', colour: 1 }) }),
-    'invalid_training_file',
-    /9.*colour/s,
-  ],
-  [
-    'nothing to learn',
-    rows(12)
-      .map((text) => text.replace('"content":"blue"', '"content":"blue","weight":0'))
-      .join('\n'),
-    'invalid_training_file',
-    /nothing to learn/,
-  ],
+  ['nothing to learn', masked, 'invalid_training_file', /nothing to learn/],
 ];
 
 describe('a training file', () => {
@@ -89,6 +80,17 @@ describe('a training file', () => {
         what,
       );
       assert.match(error.message, message, what);
+    }
+  });
+
+  test('says of each bad line what is wrong with it', async () => {
+    const { plan } = served();
+    const bad = Object.fromEntries(BAD_LINES.map(([line, text]) => [line, text]));
+    const { code, message } = await readError(await plan(lines(20, bad)));
+    assert.equal(code, 'invalid_training_file');
+    for (const [line, , said] of BAD_LINES) {
+      const [, about] = new RegExp(`Line ${line}: (.*?)(?= Line \\d+:|$)`, 's').exec(message) ?? [];
+      assert.match(about ?? message, said, `line ${line}`);
     }
   });
 

@@ -1,5 +1,6 @@
 // Jobs for tests: a record in its first state, and the changes that most tests make to it.
 import type { JobRecord, JobState } from '../../src/jobs/job.ts';
+import type { StepMessage } from '../../src/training.ts';
 
 export const JOB = { tenant: 'acme', id: 'ftjob-0190c0ffee00aabbccddeeff' } as const;
 
@@ -38,4 +39,18 @@ export function newState(changes: Partial<JobRecord> = {}): JobState {
 
 export function messagesOf({ recentEvents }: Pick<JobState, 'recentEvents'>): string[] {
   return recentEvents.map(({ message }) => message);
+}
+
+/** A step's message, of four. */
+export function step(number: number, changes: Partial<StepMessage> = {}): StepMessage {
+  return {
+    type: 'step',
+    step: number,
+    totalSteps: 4,
+    loss: 1.234,
+    learningRate: 0.001,
+    tokensPerSecond: 100,
+    tokenAccuracy: 0.5,
+    ...changes,
+  };
 }

@@ -1,0 +1,56 @@
+// What a trainer says, as a job's events: OpenAI's words and figures, each step once.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { checkpointMetrics, stepEvent, withTold } from '../../src/jobs/told-run.ts';
+import { messagesOf, newJob, step } from './jobs.ts';
+
+const at = { nowMs: 5, estimatedFinishMs: undefined };
+
+test('a step tells its losses, those of a validation where there was one', () => {
+  assert.equal(stepEvent(step(2)).message, 'Step 2/4: training loss=1.23');
+  const validated = stepEvent(step(4, { validationLoss: 0.4, validationTokenAccuracy: 0.75 }));
+  assert.equal(validated.message, 'Step 4/4: training loss=1.23, full validation loss=0.40');
+  assert.deepEqual(validated.data, {
+    step: 4,
+    total_steps: 4,
+    train_loss: 1.234,
+    train_mean_token_accuracy: 0.5,
+    full_valid_loss: 0.4,
+    full_valid_mean_token_accuracy: 0.75,
+    learning_rate: 0.001,
+    tokens_per_second: 100,
+  });
+});
+
+test('steps that were told before are not told again, and those that are new end a row of setbacks', () => {
+  const job = newJob({ status: 'running', setbacks: 2, progress: { step: 2, totalSteps: 4 } });
+  const again = withTold(job, { steps: [step(1), step(2)], events: [] }, at);
+  assert.equal(again, undefined);
+  const next = withTold(job, { steps: [step(2), step(3)], events: [] }, at)!;
+  assert.deepEqual(messagesOf(next), ['Step 3/4: training loss=1.23']);
+  assert.deepEqual([next.progress, next.setbacks], [{ step: 3, totalSteps: 4 }, 0]);
+});
+
+test('an estimate alone is written down, and changes nothing else', () => {
+  const job = newJob({ status: 'running', setbacks: 1, progress: { step: 2, totalSteps: 4 } });
+  const next = withTold(job, { steps: [], events: [] }, { nowMs: 5, estimatedFinishMs: 99 })!;
+  assert.deepEqual(next.progress, { step: 2, totalSteps: 4, estimatedFinishMs: 99 });
+  assert.deepEqual([next.setbacks, next.recentEvents], [1, []]);
+});
+
+test('a checkpoint has the figures that were measured', () => {
+  const train = { trainLoss: 1, trainTokenAccuracy: 0.5 };
+  assert.deepEqual(checkpointMetrics(8, train), {
+    step: 8,
+    train_loss: 1,
+    train_mean_token_accuracy: 0.5,
+  });
+  const both = { ...train, validationLoss: 2, validationTokenAccuracy: 0.25 };
+  assert.deepEqual(checkpointMetrics(8, both), {
+    step: 8,
+    train_loss: 1,
+    train_mean_token_accuracy: 0.5,
+    full_valid_loss: 2,
+    full_valid_mean_token_accuracy: 0.25,
+  });
+});
