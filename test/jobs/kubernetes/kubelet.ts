@@ -4,9 +4,8 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
-import { createFsStore } from '../../../adapters/store/fs.ts';
+import type { ObjectStore } from '../../../adapters/store/store.ts';
 import { createChildRunner } from '../../../src/jobs/child-runner.ts';
-import { guardStore } from '../../../src/jobs/guarded-store.ts';
 import { Attempt } from '../../../src/jobs/kubernetes/attempt.ts';
 import { POD_EXIT, runPod } from '../../../src/jobs/kubernetes/run-pod.ts';
 import type { JobRunner } from '../../../src/jobs/runner.ts';
@@ -14,17 +13,23 @@ import { temporaryFolder } from '../../fixtures.ts';
 import type { Kubelet } from './fake-cluster.ts';
 
 export const BASE_DIGEST = 'base-digest';
-const entry = new URL('../fake-trainer.mjs', import.meta.url);
+const FAKE = new URL('../fake-trainer.mjs', import.meta.url);
 const log = { info() {}, warn() {}, error() {} };
 
 export interface PodPlace {
-  /** The store's folder. */
-  readonly store: string;
+  /** Guarded. */
+  readonly store: ObjectStore;
+  /** Of the base that pods find. */
   readonly digest?: string;
+  /** The trainers' program. */
+  readonly entry?: URL;
 }
 
 /** Pods that run beside the test, their trainers as child processes of it. */
-export function nearKubelet(t: TestContext, { store, digest = BASE_DIGEST }: PodPlace): Kubelet {
+export function nearKubelet(
+  t: Pick<TestContext, 'after'>,
+  { store, digest = BASE_DIGEST, entry = FAKE }: PodPlace,
+): Kubelet {
   const child = createChildRunner({ log, entry });
   const start: JobRunner['start'] = (work, hooks) => {
     const running = child.start(work, hooks);
@@ -36,7 +41,7 @@ export function nearKubelet(t: TestContext, { store, digest = BASE_DIGEST }: Pod
     if (command !== 'train-job' || !prefix) throw new Error('no attempt is named');
     const stop = new AbortController();
     const work = runPod({
-      attempt: new Attempt(guardStore(createFsStore(store), log), prefix),
+      attempt: new Attempt(store, prefix),
       dir: path.join(temporaryFolder(t), 'pod'),
       findBase: async () => ({ dir: '/there/model', digest }),
       runner: { start },

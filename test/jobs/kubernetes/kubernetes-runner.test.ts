@@ -37,7 +37,7 @@ interface Setting {
 async function setUp(t: TestContext, place: { digest?: string } = {}): Promise<Setting> {
   const folder = temporaryFolder(t);
   const store = guardStore(createFsStore(folder), log);
-  const kubelet = nearKubelet(t, { store: folder, ...place });
+  const kubelet = nearKubelet(t, { store, ...place });
   const cluster = await FakeCluster.start(t, { kubelet });
   const api = new ApiClient(
     { url: cluster.url, namespace: 'space', readToken: async () => cluster.token },
@@ -200,7 +200,7 @@ test('a server under an older lease leaves the job alone', async (t) => {
 });
 
 test('of two pods of one attempt the one that is overtaken stops without a word', async (t) => {
-  const { cluster, runner, store, folder } = await setUp(t);
+  const { cluster, runner, store } = await setUp(t);
   const script: Script = [
     ['event', 'begun', ''],
     ['untilPaused'],
@@ -211,7 +211,7 @@ test('of two pods of one attempt the one that is overtaken stops without a word'
   await told;
   const { manifest, pod } = await cluster.until(() => true);
   // The first is cut off from the rest of the cluster, but not from the store.
-  const other = nearKubelet(t, { store: folder })(manifest.spec.template);
+  const other = nearKubelet(t, { store })(manifest.spec.template);
   const [number] = await attemptNumbers(store, job, {});
   const attempt = Attempt.of(store, job, number!);
   while ((await attempt.lastBatch()) < 2) await new Promise((resolve) => setImmediate(resolve));
