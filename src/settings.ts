@@ -70,7 +70,7 @@ export const SETTINGS = {
   allowedHosts: {
     env: 'LORIKEET_ALLOWED_HOSTS',
     flag: '--allowed-hosts',
-    help: 'names, comma separated, that requests may be addressed to beside localhost, --host and addresses',
+    help: 'names, comma separated, that requests may be addressed to beside localhost, --host and addresses; *.example.org are all below it, * are all',
     schema: nameList.default([]),
   },
   basePath: {

@@ -31,3 +31,19 @@ test('any other name is refused, also one that looks like an address', async () 
     assert.equal(await statusFor(host), 400, host);
   }
 });
+
+test('a star stands for all names below one, and alone for all well-formed ones', async () => {
+  const allowing = (host: string) => serve({ allowedHosts: [host] }).app;
+  const statusAt = async (app: typeof below, host: string) =>
+    (await app.request('/livez', { headers: { host } })).status;
+  const below = allowing('*.example.org');
+  for (const host of ['api.example.org', 'a.b.EXAMPLE.org:443']) {
+    assert.equal(await statusAt(below, host), 200, host);
+  }
+  for (const host of ['example.org', 'evilexample.org', 'example.org.evil', '.example.org.']) {
+    assert.equal(await statusAt(below, host), 400, host);
+  }
+  const all = allowing('*');
+  assert.equal(await statusAt(all, 'anything.example'), 200);
+  for (const host of ['*', 'a/b', 'a b', '']) assert.equal(await statusAt(all, host), 400, host);
+});

@@ -39,6 +39,14 @@ test('every setting that these files give the server is one', () => {
   }
 });
 
+test('wherever keys are needed and a platform gives the host its name, all names are taken', () => {
+  for (const file of infraFiles) {
+    const text = readFileSync(file, 'utf8');
+    if (!/LORIKEET_KEYS(_JSON)?\b/.test(text) || file.endsWith('NOTES.txt')) continue;
+    assert.match(text, /LORIKEET_ALLOWED_HOSTS/, file);
+  }
+});
+
 test('bucket policies name no more than objects and their listing', () => {
   const allowed = /^s3:(ListBucket|GetObject|PutObject|DeleteObject|AbortMultipartUpload)$/;
   for (const file of infraFiles.filter((name) => /s3\/policy-.*\.json$/.test(name))) {

@@ -47,6 +47,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{ include "lorikeet.sharedEnv" . }}
 - { name: HOST, value: "0.0.0.0" }
 - { name: LORIKEET_KEYS, value: /etc/lorikeet/keys.json }
+- { name: LORIKEET_ALLOWED_HOSTS, value: {{ join "," .Values.allowedHosts | quote }} }
 - { name: LORIKEET_WEIGHTS, value: {{ .Values.engine.weights | quote }} }
 - { name: LORIKEET_SLOTS, value: {{ .Values.engine.slots | quote }} }
 - { name: LORIKEET_MAX_SEQ, value: {{ .Values.engine.maxSeq | quote }} }
