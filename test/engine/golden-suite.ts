@@ -90,7 +90,6 @@ async function testLogits(
 ): Promise<void> {
   const { runner } = await golden(t, model, quantization);
   for (const { ids, logits } of readCases(path.join(models!, model, `${file}.safetensors`), key)) {
-    }
     const logitRows = ids.map((_, row) => row);
     const input = { tokenIds: ids, firstSlot: 1, pastLengths: [0], logitRows };
     const data = await runLogits(runner, { ...input, lora: { kind: 'none' } });
