@@ -9,6 +9,7 @@ import { addAdapters } from './adapter-commands.ts';
 import type { ImportRequest } from './import-command.ts';
 import { addKeys } from './keys-commands.ts';
 import { EXIT, reportError, type Terminal } from './report-error.ts';
+import { addSize } from './size-command.ts';
 import { addTraining, type TrainerOptions } from './training-commands.ts';
 
 export interface ServeOptions {
@@ -74,6 +75,7 @@ function createProgram(commands: Commands, terminal: Terminal): Command {
   addImport(program, commands);
   addAdapters(program, terminal);
   addKeys(program, terminal);
+  addSize(program, terminal);
   return program;
 }
 

@@ -22,7 +22,7 @@ export interface SlotForm {
 const SMALLEST_RANK = 4;
 
 /** The smallest form for these adapters. */
-export function formOf(adapters: readonly AdapterWeights[]): SlotForm {
+export function formOf(adapters: readonly Pick<AdapterWeights, 'rank' | 'targets'>[]): SlotForm {
   return {
     rank: rankBucket(Math.max(...adapters.map(({ rank }) => rank))),
     targets: coveringTargets(adapters.flatMap(({ targets }) => targets)),

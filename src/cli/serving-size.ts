@@ -1,0 +1,152 @@
+// What serving a base takes of memory and disk with given settings, before anything runs: by the tables
+// that the engine allocates by. What its processes take beside that is measured, and said so.
+import { existsSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { type Flags, loadConfig } from '../config.ts';
+import { KvCache } from '../engine/kv-cache.ts';
+import { formOf, slotBytes } from '../engine/slot-form.ts';
+import { ConfigError, UsageError } from '../errors.ts';
+import { type DecoderConfig, parseDecoderConfig, slotPositions } from '../model/config.ts';
+import { servingTensors, type WeightsMode } from '../model/serving-weights.ts';
+import { TARGET_MODULES, TARGET_NAMES, type TargetName } from '../model/target-modules.ts';
+import { elementCount } from '../tensor.ts';
+import type { Terminal } from './report-error.ts';
+import { formatBytes, formatTable } from './table.ts';
+
+export interface SizeQuestion {
+  readonly weights: WeightsMode;
+  readonly slots: number;
+  readonly maxSeq: number;
+  readonly rank: number;
+  readonly targets: readonly TargetName[];
+}
+
+/** Bytes. */
+export interface ServingSize {
+  /** Mapped from the serving files. */
+  readonly base: number;
+  readonly cacheToken: number;
+  /** A sequence of the greatest length. */
+  readonly cacheSlot: number;
+  /** All sequences at their greatest length. */
+  readonly cache: number;
+  /** An adapter in memory, and in the files of peft (float32). */
+  readonly adapter: number;
+  /** The same attached, with its rank's operands: beside the one above, while it runs. */
+  readonly attached: number;
+}
+
+/** Flags, as they were given. */
+export interface SizeOptions {
+  model?: string;
+  config?: string;
+  weights?: string;
+  slots?: string;
+  maxSeq?: string;
+  rank: string;
+  targets?: string;
+  json?: true;
+}
+
+const ELEMENT_BYTES = { uint8: 1, float32: 4 } as const;
+/** The greatest that is served. */
+const MAX_RANK = 512;
+
+export function servingSize(config: DecoderConfig, asked: SizeQuestion): ServingSize {
+  const { weights, slots, maxSeq, rank, targets } = asked;
+  const adapterParameters = targets
+    .map((target) => TARGET_MODULES[target])
+    .reduce(
+      (sum, { inFeatures, outFeatures }) => sum + inFeatures(config) + outFeatures(config),
+      0,
+    );
+  return {
+    base: servingTensors(config, weights)
+      .map(({ type, dims }) => elementCount(dims) * ELEMENT_BYTES[type as 'uint8' | 'float32'])
+      .reduce((sum, bytes) => sum + bytes, 0),
+    cacheToken: KvCache.byteSize(config, 1, 1),
+    cacheSlot: KvCache.byteSize(config, 1, maxSeq),
+    cache: KvCache.byteSize(config, slots, maxSeq),
+    adapter: 4 * rank * config.layerCount * adapterParameters,
+    attached: slotBytes(config, formOf([{ rank, targets }])),
+  };
+}
+
+export function printSize(options: SizeOptions, terminal: Terminal): void {
+  const flags: Flags = {};
+  for (const name of ['model', 'weights', 'slots', 'maxSeq'] as const) {
+    const value = options[name];
+    if (value !== undefined) flags[name] = value;
+  }
+  const settings = loadConfig(flags);
+  const config = readConfig(options.config ?? configOf(settings));
+  const asked: SizeQuestion = {
+    weights: settings.weights,
+    slots: settings.slots,
+    maxSeq: slotPositions(config, settings.maxSeq),
+    rank: parseRank(options.rank),
+    targets: parseTargets(options.targets),
+  };
+  const size = servingSize(config, asked);
+  terminal.out(`${options.json ? JSON.stringify({ ...asked, ...size }) : describe(size, asked)}\n`);
+}
+
+function describe(
+  size: ServingSize,
+  { weights, slots, maxSeq, rank, targets }: SizeQuestion,
+): string {
+  const which = targets.length === TARGET_NAMES.length ? 'all linears' : targets.join(', ');
+  return formatTable([
+    ['what', 'bytes', ''],
+    [
+      `base, ${weights}`,
+      formatBytes(size.base),
+      'on disk, mapped, and packed once for the processor',
+    ],
+    ['cache, a token', formatBytes(size.cacheToken), ''],
+    [`cache, a sequence of ${maxSeq}`, formatBytes(size.cacheSlot), 'taken as the sequence grows'],
+    [`cache, ${slots} of them`, formatBytes(size.cache), 'at the most'],
+    [
+      `adapter, rank ${rank}, ${which}`,
+      formatBytes(size.adapter),
+      'in --adapter-cache, and on disk as float32',
+    ],
+    [
+      'the same, while it runs',
+      formatBytes(size.attached),
+      'beside that, for each adapter slot in use',
+    ],
+  ]);
+}
+
+/** The imported model's own; a name is one of those in the data folder. */
+function configOf({ model, home }: { model?: string | undefined; home: string }): string {
+  if (model === undefined) {
+    throw new UsageError('--model or --config has to say which model is meant');
+  }
+  const folder = existsSync(model) ? model : path.join(home, 'models', model);
+  return path.join(folder, 'config.json');
+}
+
+function readConfig(file: string): DecoderConfig {
+  try {
+    return parseDecoderConfig(JSON.parse(readFileSync(file, 'utf8')));
+  } catch (error) {
+    throw new ConfigError([`${file}: ${(error as Error).message}`]);
+  }
+}
+
+function parseRank(text: string): number {
+  const rank = /^\d{1,3}$/.test(text) ? Number(text) : 0;
+  if (rank >= 1 && rank <= MAX_RANK) return rank;
+  throw new UsageError(`--rank: must be a whole number from 1 to ${MAX_RANK}`);
+}
+
+function parseTargets(text: string | undefined): TargetName[] {
+  if (text === undefined) return [...TARGET_NAMES];
+  return text.split(',').map((name) => {
+    const target = TARGET_NAMES.find((one) => one === name.trim());
+    if (target) return target;
+    throw new UsageError(`--targets: ${name} is none of ${TARGET_NAMES.join(', ')}`);
+  });
+}

@@ -1,0 +1,89 @@
+import assert from 'node:assert/strict';
+import { readFileSync, statSync } from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import { servingSize } from '../../src/cli/serving-size.ts';
+import { parseDecoderConfig } from '../../src/model/config.ts';
+import { TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { runLorikeet } from '../e2e/program.ts';
+import { servingFolder, temporaryFolder, tinyAdapter, tinyModel } from '../fixtures.ts';
+
+const SMOLLM2 = {
+  model_type: 'llama',
+  hidden_size: 576,
+  intermediate_size: 1536,
+  num_hidden_layers: 30,
+  num_attention_heads: 9,
+  num_key_value_heads: 3,
+  vocab_size: 49152,
+  max_position_embeddings: 8192,
+  rms_norm_eps: 1e-5,
+  tie_word_embeddings: true,
+};
+const ASKED = {
+  weights: 'int8',
+  slots: 32,
+  maxSeq: 2048,
+  rank: 16,
+  targets: TARGET_NAMES,
+} as const;
+
+test('the base is what its serving files hold, in every mode', async (t) => {
+  const model = tinyModel();
+  for (const weights of ['int8', 'nf4', 'f32'] as const) {
+    const { base } = servingSize(model.config, { ...ASKED, weights });
+    const file = path.join(await servingFolder(t, model, weights), 'weights.bin');
+    const onDisk = statSync(file).size;
+    // Tensors begin at multiples of 64 bytes.
+    assert.ok(base <= onDisk && onDisk < base + 64 * 100, `${weights}: ${base} of ${onDisk}`);
+  }
+});
+
+test('an adapter is the bytes of its float32 values, whatever its rank and targets', () => {
+  const { config } = tinyModel();
+  for (const [rank, targets] of [
+    [3, ['q_proj', 'v_proj']],
+    [16, TARGET_NAMES],
+  ] as const) {
+    const { layers } = tinyAdapter(config, { seed: 1, rank, targets });
+    const bytes = layers
+      .flatMap((layer) => Object.values(layer))
+      .reduce((sum, { a, b }) => sum + a.byteLength + b.byteLength, 0);
+    const size = servingSize(config, { ...ASKED, rank, targets });
+    assert.equal(size.adapter, bytes);
+    assert.ok(size.attached >= bytes);
+  }
+});
+
+test('the figures of docs/operations.md are those of SmolLM2-135M', () => {
+  const size = servingSize(parseDecoderConfig(SMOLLM2), ASKED);
+  const text = readFileSync('docs/operations.md', 'utf8');
+  for (const [bytes, shown] of [
+    [size.base, '143.0 MB'],
+    [size.cacheToken, '46.1 kB'],
+    [size.cacheSlot, '94.4 MB'],
+    [size.adapter, '19.5 MB'],
+  ] as const) {
+    assert.match(shown, new RegExp(`^${(bytes / 10 ** (bytes < 1e6 ? 3 : 6)).toFixed(1)} `));
+    assert.ok(text.includes(shown), shown);
+  }
+});
+
+test('it answers for a config.json alone, and names the flag at fault', async (t) => {
+  const run = (...args: string[]) => runLorikeet(['size', ...args], temporaryFolder(t));
+  const toy = await run('--config', 'models/toy/config.json', '--json', '--slots', '2');
+  assert.equal(toy.code, 0, toy.error);
+  const { cache, cacheSlot } = JSON.parse(toy.out);
+  assert.equal(cache, 2 * cacheSlot);
+  for (const [args, code, pattern] of [
+    [[], 2, /--model or --config/],
+    [['--model', 'nowhere'], 78, /nowhere.*config\.json/],
+    [['--model', 'models/toy', '--rank', '513'], 2, /--rank/],
+    [['--model', 'models/toy', '--targets', 'q_proj,lm_head'], 2, /lm_head/],
+    [['--model', 'models/toy', '--slots', 'many'], 78, /--slots/],
+  ] as const) {
+    const { code: found, error } = await run(...args);
+    assert.equal(found, code, error);
+    assert.match(error, pattern);
+  }
+});

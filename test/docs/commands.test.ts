@@ -1,0 +1,74 @@
+// Commands that the documents show are commands, and their flags are flags.
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import { type Commands, runCommandLine } from '../../src/cli/program.ts';
+
+const FILES = [
+  'README.md',
+  ...readdirSync('docs')
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => path.join('docs', name)),
+];
+
+/** Words of the command, and its flags. */
+interface Shown {
+  readonly words: readonly string[];
+  readonly flags: readonly string[];
+}
+
+function shownIn(file: string): Shown[] {
+  const blocks = readFileSync(file, 'utf8').matchAll(/^```sh\n([\s\S]*?)^```/gm);
+  return Array.from(blocks, ([, block]) => block!.replaceAll(/\\\n/g, ' ').split('\n'))
+    .flat()
+    .flatMap((line) => {
+      const [, rest] = /^(?:[A-Z_]+=\S+ )*(?:npx )?lorikeet (.*)$/.exec(line) ?? [];
+      if (rest === undefined) return [];
+      const parts = rest.replace(/\s+#.*$/, '').split(/\s+/);
+      const words = parts.slice(0, parts.findIndex((part) => !/^[a-z]+$/.test(part)) >>> 0);
+      return [{ words, flags: parts.filter((part) => part.startsWith('--')) }];
+    });
+}
+
+const unused = () => Promise.reject(new Error('help runs nothing'));
+const commands = new Proxy({}, { get: () => unused }) as Commands;
+
+async function helpOf(words: readonly string[]): Promise<string> {
+  let text = '';
+  const out = (part: string) => {
+    text += part;
+  };
+  assert.equal(await runCommandLine([...words, '--help'], commands, { out, error: out }), 0, text);
+  return text;
+}
+
+test('commands are found in the documents', () => {
+  const count = FILES.map((file) => shownIn(file).length).reduce((sum, n) => sum + n, 0);
+  assert.ok(count > 40, `${count}`);
+});
+
+for (const file of FILES) {
+  test(`${file} shows commands and flags that there are`, async () => {
+    for (const { words, flags } of shownIn(file)) {
+      const isGroup = words[0] === 'adapters' || words[0] === 'keys';
+      const command = words.slice(0, isGroup ? 2 : 1);
+      const help = await helpOf(command);
+      assert.match(help, new RegExp(`^Usage: lorikeet ${command.join(' ')}`), command.join(' '));
+      for (const flag of flags) {
+        assert.ok(help.includes(flag.split('=')[0]!), `${command.join(' ')} ${flag}`);
+      }
+    }
+  });
+}
+
+test('links of the documents lead to files', () => {
+  for (const file of FILES) {
+    for (const [, target] of readFileSync(file, 'utf8').matchAll(/\]\((?!https?:|#)([^)#]+)/g)) {
+      const place = path.join(path.dirname(file), target!);
+      assert.doesNotThrow(() => readdirSync(path.dirname(place)), `${file}: ${target}`);
+      const found = readdirSync(path.dirname(place)).includes(path.basename(place));
+      assert.ok(found, `${file}: ${target}`);
+    }
+  }
+});

@@ -1,0 +1,56 @@
+// Backup and restore as docs/operations.md tells it, on a folder store: a copy that is taken in two passes while versions
+// are published is whole, and what was lost is served again from it.
+import assert from 'node:assert/strict';
+import { cpSync, mkdirSync, rmSync } from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import { temporaryFolder } from '../fixtures.ts';
+import { runLorikeet, startServing } from './program.ts';
+import { writeToyAdapter } from './toy-adapter.ts';
+
+test('a store that is lost comes back from its copy, and so does a version that was removed', async (t) => {
+  const folder = temporaryFolder(t);
+  const [store, backup] = [path.join(folder, 'store'), path.join(folder, 'backup')];
+  mkdirSync(store);
+  const adapters = async (at: string, ...args: string[]) => {
+    const { code, out, error } = await runLorikeet(['adapters', ...args, '--store', at], folder);
+    assert.equal(code, 0, `${args.join(' ')}: ${error}`);
+    return out;
+  };
+  const push = (seed: number) => {
+    const directory = writeToyAdapter(path.join(folder, `adapter-${seed}`), seed);
+    return adapters(store, 'push', directory, '--name', 'zen', '--alias', 'stable');
+  };
+  const copy = (from: string, to: string) => cpSync(from, to, { recursive: true });
+
+  await push(1);
+  const publishing = push(2);
+  copy(store, backup);
+  await publishing;
+  copy(store, backup);
+  await adapters(backup, 'verify', 'zen');
+  assert.match(await adapters(backup, 'ls', 'zen'), /2/);
+
+  // Removed by mistake: the manifest is in the backup, the files are still there.
+  await adapters(store, 'rm', 'zen:stable', '--yes');
+  await adapters(store, 'alias', 'zen', 'latest', '1');
+  await adapters(store, 'rm', 'zen@2', '--yes');
+  const manifest = 'local/zen/2/manifest.json';
+  cpSync(path.join(backup, manifest), path.join(store, manifest));
+  await adapters(store, 'verify', 'zen@2');
+  await adapters(store, 'alias', 'zen', 'stable', '2');
+
+  rmSync(store, { recursive: true });
+  mkdirSync(store);
+  copy(backup, store);
+  const args = ['--model', 'models/toy', '--slots', '2', '--threads', '1', '--store', store];
+  const serving = await startServing(args, folder);
+  t.after(() => serving.stop());
+  const response = await fetch(`${serving.url}/v1/completions`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ model: 'zen:stable', prompt: 'Once', max_tokens: 2 }),
+  });
+  assert.equal(response.status, 200, await response.text());
+  assert.equal(response.headers.get('x-lorikeet-version'), 'zen@2');
+});
