@@ -36,12 +36,17 @@ COPY --from=build /app/dist dist
 FROM app AS base
 ARG BASE
 ARG WEIGHTS
-ENV LORIKEET_HOME=/data LORIKEET_WEIGHTS=${WEIGHTS}
+ENV LORIKEET_HOME=/data LORIKEET_WEIGHTS=${WEIGHTS} NODE_COMPILE_CACHE=/data/cache/node
 # The folders that volumes are mounted at belong to the server's user.
-RUN mkdir -p /data/models /data/cache/adapters /data/cache/jobs /data/cache/uploads \
+RUN mkdir -p /data/models /data/jobs /data/cache/adapters /data/cache/jobs /data/cache/uploads \
   && if [ -n "${BASE}" ]; then \
-    node bin/lorikeet.mjs import "${BASE}" --out /data/models/base \
-    && LORIKEET_MODEL=/data/models/base node bin/lorikeet.mjs serve --prewarm; \
+    node bin/lorikeet.mjs import "${BASE}" --out /data/models/base; \
+  fi \
+  && chown -R 1000:1000 /data
+# Node keeps a cache of compiled code for each user.
+USER 1000:1000
+RUN if [ -n "${BASE}" ]; then \
+    LORIKEET_MODEL=/data/models/base node bin/lorikeet.mjs serve --prewarm; \
   fi
 
 FROM build AS cuda-libraries
@@ -59,7 +64,7 @@ COPY --from=cuda-libraries /app/node_modules/onnxruntime-node/bin/napi-v6/linux/
 COPY --from=base --chown=1000:1000 /data /data
 WORKDIR /app
 ENV NODE_ENV=production HOST=0.0.0.0 PORT=8080 LORIKEET_HOME=/data LORIKEET_WEIGHTS=${WEIGHTS} \
-  LORIKEET_MODEL=${BASE:+/data/models/base}
+  LORIKEET_MODEL=${BASE:+/data/models/base} NODE_COMPILE_CACHE=/data/cache/node
 USER 1000:1000
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
@@ -72,7 +77,7 @@ ARG BASE
 ARG WEIGHTS
 COPY --from=base --chown=1000:1000 /data /data
 ENV NODE_ENV=production HOST=0.0.0.0 PORT=8080 LORIKEET_HOME=/data LORIKEET_WEIGHTS=${WEIGHTS} \
-  LORIKEET_MODEL=${BASE:+/data/models/base}
+  LORIKEET_MODEL=${BASE:+/data/models/base} NODE_COMPILE_CACHE=/data/cache/node
 USER 1000:1000
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \

@@ -198,10 +198,11 @@ test('it is healthy, answers and trains from the base that is baked in, and ends
   assert.equal(code, 0, output);
 });
 
-/** What the chart mounts where the base is baked in, as folders of the server's user. */
+/** What the chart mounts into the server where the base is baked in, as folders of the server's user. */
 function volumes(): Map<string, string> {
   const chart = readFileSync('infra/helm/lorikeet/templates/_helpers.tpl', 'utf8');
-  const mounts = [...chart.matchAll(/mountPath: (\S+), subPath: (\w+)/g)];
+  const [server] = chart.split('define "lorikeet.trainerPod"');
+  const mounts = [...server!.matchAll(/mountPath: (\S+), subPath: (\w+)/g)];
   assert.ok(mounts.length > 0);
   return new Map(
     mounts.map(([, mountPath, name]) => {
