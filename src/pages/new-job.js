@@ -97,7 +97,7 @@ class NewJob {
     await this.#ask('Reading every line, and planning …', async (signal) => {
       const { lorikeet, ...body } = this.#body(training);
       const json = { ...body, lorikeet: { ...lorikeet, dry_run: true } };
-      showPlan(byId('plan'), await requestJson('v1/fine_tuning/jobs', { json, signal }));
+      showPlan(byId('plan'), await planPatiently({ json, signal }));
       byId('start-button', HTMLButtonElement).disabled = false;
     });
   }
@@ -157,6 +157,24 @@ class NewJob {
       ...(suffix !== '' && { suffix }),
       ...readHyperparameters(),
     };
+  }
+}
+
+/** The server plans few at once, and those that changes have made out of date end a moment later. */
+const PLAN_TRIES = 20;
+const PLAN_RETRY_MS = 1000;
+
+/** @param {{ json: unknown, signal: AbortSignal }} call @returns {Promise<import('../openai.ts').FineTuningPlan>} */
+async function planPatiently(call) {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await requestJson('v1/fine_tuning/jobs', call);
+    } catch (error) {
+      const isBusy = error instanceof ApiError && error.code === 'overloaded';
+      if (!isBusy || tries === PLAN_TRIES) throw error;
+      await new Promise((resolve) => setTimeout(resolve, PLAN_RETRY_MS));
+      call.signal.throwIfAborted();
+    }
   }
 }
 
