@@ -202,7 +202,7 @@ test('it is healthy, answers and trains from the base that is baked in, and ends
 function volumes(): Map<string, string> {
   const chart = readFileSync('infra/helm/lorikeet/templates/_helpers.tpl', 'utf8');
   const [server] = chart.split('define "lorikeet.trainerPod"');
-  const mounts = [...server!.matchAll(/mountPath: (\S+), subPath: (\w+)/g)];
+  const mounts = [...server!.matchAll(/mountPath: (\/data\/cache\/\S+), subPath: (\w+)/g)];
   assert.ok(mounts.length > 0);
   return new Map(
     mounts.map(([, mountPath, name]) => {
