@@ -148,6 +148,24 @@ function trainerJob(manifests: readonly Manifest[]): TrainerJob {
   return trainerManifest(work, { template, queue: 'training' }) as TrainerJob;
 }
 
+test('the network lets in what answers: the server, or the proxy that Knative puts before it', (t) => {
+  const found = tools(t, 'helm');
+  if (!found) return;
+  for (const [values, port] of [
+    ['values-kind.yaml', 8080],
+    ['values-gke.yaml', 8012],
+  ] as const) {
+    const policies: Manifest[] = render(found.helm, values).filter(
+      ({ kind }) => kind === 'NetworkPolicy',
+    );
+    const ports: number[] = policies
+      .flatMap(({ spec }) => (spec['ingress'] ?? []) as { ports: { port: number }[] }[])
+      .flatMap((rule) => rule.ports.map((one) => one.port));
+    assert.ok(ports.includes(port), `${values}: ${ports}`);
+    assert.equal(ports.includes(8080), port === 8080);
+  }
+});
+
 test('a misspelt field of a pod is found', (t) => {
   const found = tools(t, 'helm', 'kubernetes-validate');
   if (!found) return;
