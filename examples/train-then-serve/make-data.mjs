@@ -19,7 +19,7 @@ const CLASSES = new Map([
 const NAMES = [...CLASSES.values()];
 const SYSTEM = `Answer with one word: ${NAMES.slice(0, -1).join(', ')} or ${NAMES.at(-1)}.`;
 /** Rows of each class. */
-const SPLITS = { train: 60, validation: 8, test: 25 };
+const SPLITS = { train: 40, validation: 8, test: 25 };
 const MAX_CHARACTERS = 160;
 
 const text = await readFile(path.join(wordnet.path, 'data.noun'), 'latin1');

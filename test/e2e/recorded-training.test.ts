@@ -179,7 +179,11 @@ test("peft's first values follow from its seed", { skip }, async () => {
   }
 });
 
-test("zen's whole run follows peft's", { skip }, async (t) => {
+/** Of the two whole runs the longer one, minutes on two cores. */
+const skipLong =
+  skip || (process.env['LORIKEET_E2E_LONG'] ? false : 'LORIKEET_E2E_LONG is not set');
+
+test("zen's whole run follows peft's", { skip: skipLong }, async (t) => {
   const recorded = readRecorded('zen');
   const run = await planRun(recorded);
   const { artifact } = run;
