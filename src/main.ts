@@ -2,6 +2,7 @@
 // Everything heavy is imported by the command that needs it, after the engine process has been forked.
 import { existsSync } from 'node:fs';
 import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { greet } from './cli/greeting.ts';
 import type { ImportRequest } from './cli/import-command.ts';
 import { aborted, listenForInterrupt } from './cli/interrupt.ts';
@@ -74,6 +75,8 @@ async function serve(settings: Config, { isPrewarm }: ServeOptions): Promise<voi
   let server: RunningServer | undefined;
   let adapters: ServingAdapters | undefined;
   let jobs: ServingJobs | undefined;
+  /** Aborted from when on no more requests are wished for. */
+  const leaving = new AbortController();
   try {
     exports = await openExports(config, log);
     const text = await loadText(base.artifact.dir);
@@ -85,7 +88,7 @@ async function serve(settings: Config, { isPrewarm }: ServeOptions): Promise<voi
     endStartPhase('adapters');
     const { client } = engine;
     const options = { config, text, client, adapters, jobs, access, telemetry, log };
-    server = await listen(served, options);
+    server = await listen(served, { ...options, leaving: leaving.signal });
     endStartPhase('listen');
     const ready = await Promise.race([client.whenReady(), aborted(interrupt)]);
     if (ready) {
@@ -110,6 +113,9 @@ async function serve(settings: Config, { isPrewarm }: ServeOptions): Promise<voi
       await preload(config.preload, { ...adapters.side, client, log });
     }
     await Promise.race([aborted(interrupt), engine.fatal]);
+    leaving.abort();
+    server.retire();
+    await Promise.race([delay(config.drainDelayMs), engine.fatal]);
   } finally {
     server?.retire();
     // Who waits for an adapter is refused, as who waits for a slot.
@@ -270,6 +276,7 @@ interface ListenOptions {
   client: EngineClient;
   access: Access;
   telemetry: Telemetry;
+  leaving: AbortSignal;
   log: Logger;
 }
 
@@ -314,6 +321,7 @@ async function listen(served: ServedModel, options: ListenOptions): Promise<Runn
     ...(access.kind === 'keys' && { authenticate: access.authenticate }),
     allowedHosts: [config.host, ...config.allowedHosts],
     basePath: config.basePath,
+    leaving: options.leaving,
   });
   return startServer(app, { host: config.host, port: config.port });
 }

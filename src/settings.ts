@@ -105,6 +105,11 @@ export const SETTINGS = {
     help: '1: without a keys file, serve whoever reaches --host even where that is not loopback',
     schema: yes.default(false),
   },
+  drainDelayMs: {
+    env: 'LORIKEET_DRAIN_DELAY_MS',
+    help: 'after SIGTERM, how long requests are taken while /readyz says 503 already, in milliseconds: until a balancer has looked (default: 0)',
+    schema: integer(0, 60_000).default(0),
+  },
   provider: {
     env: 'LORIKEET_PROVIDER',
     flag: '--provider',

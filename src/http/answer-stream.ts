@@ -17,7 +17,7 @@ interface Pending {
   hasLogprobs: boolean;
 }
 
-/** Resolves with the response once the engine accepted; rejects where it refused or the client left before. */
+/** Resolves with the response once the engine begins; rejects where it refused or the client left before. */
 export function streamAnswer(
   context: AnswerContext,
   { includeUsage }: { includeUsage: boolean },
@@ -41,8 +41,11 @@ export function streamAnswer(
     const listener: GenerationListener = {
       ...sender.listener,
       started(receipt) {
-        signal.removeEventListener('abort', onAbort); // from here on the stream's own end tells
         setReceipt(c, plan.model, receipt);
+      },
+      // Not before: whoever still waits when the server ends gets a status that balancers and clients repeat.
+      admitted() {
+        signal.removeEventListener('abort', onAbort); // from here on the stream's own end tells
         resolve(eventStreamResponse(context, stream.body));
       },
       completed(completionTokens) {

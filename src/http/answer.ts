@@ -1,5 +1,5 @@
-// Answers a planned generation, whole or as a stream. The status is decided when the engine has accepted the first
-// choice or refused: a fault before that is an ordinary error, a later one ends the stream without [DONE].
+// Answers a planned generation, whole or as a stream. The status of a stream is decided when the engine has begun with the
+// first choice or refused: a fault before that is an ordinary error, a later one ends the stream without [DONE].
 import { randomUUID } from 'node:crypto';
 import type { Context } from 'hono';
 import { ServeError } from '../errors.ts';

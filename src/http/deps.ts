@@ -59,6 +59,8 @@ export interface AppOptions {
   telemetry?: Telemetry;
   /** Whether /metrics is shown without an admin key; by default where there are no keys. */
   hasOpenMetrics?: boolean;
+  /** Aborted: /readyz says 503, though requests are still answered, so that balancers look elsewhere. */
+  leaving?: AbortSignal;
   /** Unix milliseconds. */
   now?: () => number;
 }

@@ -40,6 +40,8 @@ export interface GenerationListener {
   /** Once, when the engine has accepted all choices of the first wave: from here on the status is 200. */
   started(receipt: Receipt): void;
   begun(choice: ChoicePlan): void;
+  /** Once, after `started`: a choice has a slot, and a server that ends lets it finish. */
+  admitted?(): void;
   prompt(choice: ChoicePlan, logprobs: readonly TokenLogprob[]): void;
   /** `text` may be empty: half a character, or what may become a stop string. */
   token(choice: ChoicePlan, text: string, logprob: TokenLogprob | undefined): void;
@@ -79,6 +81,7 @@ export class Generation {
   #accepted = 0;
   #firstWave = 0;
   #receipt: Receipt = {};
+  #isAdmitted = false;
   #isOver = false;
 
   constructor(
@@ -154,6 +157,10 @@ export class Generation {
       }
       case 'admitted':
         observer.admitted(run.choice.index);
+        if (!this.#isAdmitted) {
+          this.#isAdmitted = true;
+          this.#tellAdmitted();
+        }
         return;
       case 'prompt':
         this.#listener.prompt(run.choice, event.logprobs);
@@ -187,8 +194,16 @@ export class Generation {
     if (this.#accepted === 0) this.#receipt = receipt;
     this.#accepted++;
     if (this.#accepted === choices.length) adapter?.release();
-    if (this.#accepted === this.#firstWave) this.#listener.started(this.#receipt);
+    if (this.#accepted === this.#firstWave) {
+      this.#listener.started(this.#receipt);
+      this.#tellAdmitted();
+    }
     this.#listener.begun(choice);
+  }
+
+  /** Of a first wave's choices one may run before another one is accepted. */
+  #tellAdmitted(): void {
+    if (this.#isAdmitted && this.#accepted >= this.#firstWave) this.#listener.admitted?.();
   }
 
   #finish(run: Run, reason: 'stop' | 'length', rest: string): void {

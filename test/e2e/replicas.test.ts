@@ -26,7 +26,11 @@ const MODELS = ['base', 'zen:prod', 'tone', 'zen@1'];
 /** With zen@1, zen@2, zen:prod at zen@1, and tone@1; and what each says where nothing happens. */
 async function openFleet(t: { after(fn: () => unknown): void }, prefix: string) {
   assert(server);
-  const environment = { LORIKEET_ALIAS_POLL_MS: `${POLL_MS}` };
+  const environment = {
+    LORIKEET_ALIAS_POLL_MS: `${POLL_MS}`,
+    // The balancer looks every 500 ms.
+    LORIKEET_DRAIN_DELAY_MS: '1500',
+  };
   const fleet = await startFleet(t, server, { count: REPLICAS, prefix, args: ARGS, environment });
   const publish = async (ref: typeof ZEN, seed: number) => {
     const directory = writeToyAdapter(path.join(fleet.folder, `adapter-${seed}`), seed);

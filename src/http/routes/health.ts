@@ -49,7 +49,7 @@ const liveRoute = createRoute({
 });
 
 export function addHealthRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
-  const { client, model, limits } = deps;
+  const { client, model, limits, leaving } = deps;
   app.openapi(healthRoute, async (c) => {
     const stats = await statsWithin(client, limits.statsTimeoutMs);
     const engine = stats ? { ...stats } : null;
@@ -57,7 +57,7 @@ export function addHealthRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
     return client.state === 'ready' ? c.json(body, 200) : c.json(body, 503, { 'retry-after': '1' });
   });
   app.openapi(readyRoute, (c) => {
-    const status = client.state;
+    const status = leaving?.aborted ? 'leaving' : client.state;
     if (status === 'ready') return c.json({ status }, 200);
     return c.json({ status }, 503, { 'retry-after': '1' });
   });
