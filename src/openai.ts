@@ -1,6 +1,7 @@
 // The shapes that OpenAI-style clients read: one schema each, which is the type and the published document.
 // The only place, beside a manifest and ONNX names, with snake_case. Knows no rules about requests.
 import { z } from '@hono/zod-openapi';
+import { JOB_STATUSES } from './job-status.ts';
 
 const unixSeconds = z.int();
 
@@ -212,15 +213,7 @@ export const fineTuningJobSchema = z
     model: z.string(),
     fine_tuned_model: z.string().nullable(),
     organization_id: z.string(),
-    status: z.enum([
-      'validating_files',
-      'queued',
-      'running',
-      'paused',
-      'succeeded',
-      'failed',
-      'cancelled',
-    ]),
+    status: z.enum(JOB_STATUSES),
     hyperparameters: hyperparametersSchema.openapi({
       description: 'Numbers in the place of `auto` once the files are validated',
     }),

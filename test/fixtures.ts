@@ -72,6 +72,20 @@ export function tinyModel(changes: Record<string, unknown> = {}, seed = 1): Tiny
   return { config, artifact, weights: (name) => values.get(name)! };
 }
 
+/** SmolLM2-135M's config.json: a real shape where no weights are needed. */
+export const SMOLLM2 = {
+  model_type: 'llama',
+  hidden_size: 576,
+  intermediate_size: 1536,
+  num_hidden_layers: 30,
+  num_attention_heads: 9,
+  num_key_value_heads: 3,
+  vocab_size: 49_152,
+  max_position_embeddings: 8192,
+  rms_norm_eps: 1e-5,
+  tie_word_embeddings: true,
+};
+
 /** A temporary folder that is gone when the test ends. */
 export function temporaryFolder(t: { after(fn: () => void): void }): string {
   const dir = mkdtempSync(path.join(os.tmpdir(), 'lorikeet-test-'));

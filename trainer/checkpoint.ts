@@ -1,13 +1,12 @@
 // Checkpoints: everything that a run needs to go on as if it had never stopped, in one safetensors file with its
 // SHA-256 beside it. A torn or altered one counts as absent.
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { assert } from '../src/assert.ts';
 import { ConfigError } from '../src/errors.ts';
 import { memorySource, openSafetensors, writeSafetensors } from '../src/formats/safetensors.ts';
+import { hashFile } from '../src/hash-file.ts';
 import { fromFloat32, type Tensor, toFloat32 } from '../src/tensor.ts';
 import { replaceFolder } from './durable-files.ts';
 import type { Moments } from './optim/adamw.ts';
@@ -70,7 +69,8 @@ export async function saveCheckpoint(
   }
   const metadata = { state: JSON.stringify(state) };
   await writeSafetensors(file, memorySource(tensors), { metadata });
-  await writeFile(path.join(building, HASH_FILE), `${await hashFile(file)}\n`, { flush: true });
+  const { sha256 } = await hashFile(file);
+  await writeFile(path.join(building, HASH_FILE), `${sha256}\n`, { flush: true });
   await replaceFolder(building, target);
   const steps = await listSteps(checkpointsDir);
   await keepSteps(checkpointsDir, steps.slice(-KEPT_CHECKPOINTS));
@@ -120,14 +120,8 @@ function arraysOf({ parameters, moments }: Trained) {
 async function isWhole(folder: string): Promise<boolean> {
   try {
     const expected = await readFile(path.join(folder, HASH_FILE), 'utf8');
-    return (await hashFile(path.join(folder, TENSORS_FILE))) === expected.trim();
+    return (await hashFile(path.join(folder, TENSORS_FILE))).sha256 === expected.trim();
   } catch {
     return false;
   }
-}
-
-async function hashFile(file: string): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const chunk of createReadStream(file)) hash.update(chunk);
-  return hash.digest('hex');
 }

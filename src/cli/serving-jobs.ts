@@ -8,7 +8,7 @@ import type { Config } from '../config.ts';
 import type { JobsSide } from '../http/deps.ts';
 import type { ArtifactDescription } from '../import/artifact.ts';
 import { createJobs } from '../jobs/jobs.ts';
-import { createOwner, hasEnded } from '../jobs/lease.ts';
+import { createOwner, isOwnerGone } from '../jobs/lease.ts';
 import type { JobWorker } from '../jobs/worker.ts';
 import type { Logger } from '../log.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
@@ -48,7 +48,7 @@ export async function openServingJobs(
     root: path.join(cacheDir, 'jobs'),
     limits: { maxFiles, maxActive, maxTraining },
     log,
-    owner: { name: createOwner(randomUUID()), isGone: hasEnded },
+    owner: { name: createOwner(randomUUID()), isGone: isOwnerGone },
     onPublished,
     observe: ({ id, tenant, token: attempt }) => telemetry.observeRun({ id, tenant, attempt }),
   });

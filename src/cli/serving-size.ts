@@ -8,7 +8,7 @@ import { formOf, slotBytes } from '../engine/slot-form.ts';
 import { ConfigError, UsageError } from '../errors.ts';
 import { type DecoderConfig, parseDecoderConfig, slotPositions } from '../model/config.ts';
 import { servingTensors, type WeightsMode } from '../model/serving-weights.ts';
-import { TARGET_MODULES, TARGET_NAMES, type TargetName } from '../model/target-modules.ts';
+import { loraPerRank, TARGET_NAMES, type TargetName } from '../model/target-modules.ts';
 import { elementCount } from '../tensor.ts';
 import type { Terminal } from './report-error.ts';
 import { formatBytes, formatTable } from './table.ts';
@@ -54,12 +54,6 @@ const MAX_RANK = 512;
 
 export function servingSize(config: DecoderConfig, asked: SizeQuestion): ServingSize {
   const { weights, slots, maxSeq, rank, targets } = asked;
-  const adapterParameters = targets
-    .map((target) => TARGET_MODULES[target])
-    .reduce(
-      (sum, { inFeatures, outFeatures }) => sum + inFeatures(config) + outFeatures(config),
-      0,
-    );
   return {
     base: servingTensors(config, weights)
       .map(({ type, dims }) => elementCount(dims) * ELEMENT_BYTES[type as 'uint8' | 'float32'])
@@ -67,7 +61,7 @@ export function servingSize(config: DecoderConfig, asked: SizeQuestion): Serving
     cacheToken: KvCache.byteSize(config, 1, 1),
     cacheSlot: KvCache.byteSize(config, 1, maxSeq),
     cache: KvCache.byteSize(config, slots, maxSeq),
-    adapter: 4 * rank * config.layerCount * adapterParameters,
+    adapter: ELEMENT_BYTES.float32 * rank * loraPerRank(config, targets),
     attached: slotBytes(config, formOf([{ rank, targets }])),
   };
 }

@@ -1,9 +1,9 @@
 // Fetches a Python wheel by pip and checks its SHA-256. pip brings what a package index needs (the user's mirrors,
 // proxies, certificates) and a cache of its own.
 import { spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { createReadStream, readdirSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import path from 'node:path';
+import { hashFile } from '../hash-file.ts';
 import { FetchError } from './fetch-error.ts';
 
 export interface Wheel {
@@ -23,15 +23,9 @@ export async function fetchWheel(
   const name = readdirSync(dir).find((entry) => entry.endsWith('.whl'));
   if (!name) throw new FetchError(`pip download ${requirement}: brought no wheel`);
   const wheel = path.join(dir, name);
-  const found = await sha256Of(wheel);
+  const { sha256: found } = await hashFile(wheel);
   if (found !== sha256) throw new FetchError(`${name}: SHA-256 is ${found}, expected ${sha256}`);
   return wheel;
-}
-
-async function sha256Of(file: string): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const chunk of createReadStream(file)) hash.update(chunk as Buffer);
-  return hash.digest('hex');
 }
 
 function runPython(args: string[], signal: AbortSignal | undefined): Promise<void> {

@@ -20,7 +20,7 @@ import {
   withEvents,
 } from './job.ts';
 import type { JobStore } from './job-store.ts';
-import { toAdapterName } from './names.ts';
+import { shortId, toAdapterName } from './names.ts';
 
 export type NewJob = Omit<JobRequest, 'seed'> & { readonly seed?: number | undefined };
 
@@ -177,11 +177,11 @@ export class JobService {
 }
 
 export function eventId(job: Pick<JobRecord, 'id'>, seq: number): string {
-  return `ftevent-${job.id.slice(job.id.indexOf('-') + 1)}-${String(seq).padStart(9, '0')}`;
+  return `ftevent-${shortId(job.id)}-${String(seq).padStart(9, '0')}`;
 }
 
 export function checkpointId(job: Pick<JobRecord, 'id'>, step: number): string {
-  return `ftckpt_${job.id.slice(job.id.indexOf('-') + 1)}${String(step).padStart(9, '0')}`;
+  return `ftckpt_${shortId(job.id)}${String(step).padStart(9, '0')}`;
 }
 
 /** Whoever may not name what comes of a job need not train it. */

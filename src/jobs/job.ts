@@ -2,19 +2,9 @@
 // record. It knows no store, no clock and no trainer.
 import { z } from 'zod';
 import { ServeError } from '../errors.ts';
+import { JOB_STATUSES, type JobStatus } from '../job-status.ts';
 import type { Fault } from '../training.ts';
 import type { Unmarked } from './records.ts';
-
-export const JOB_STATUSES = [
-  'validating_files',
-  'queued',
-  'running',
-  'paused',
-  'succeeded',
-  'failed',
-  'cancelled',
-] as const;
-export type JobStatus = (typeof JOB_STATUSES)[number];
 
 const unixMs = z.int();
 const auto = <T extends z.ZodType>(value: T) => z.union([z.literal('auto'), value]);

@@ -47,7 +47,7 @@ export function createOwner(nonce: string): string {
 }
 
 /** For `isGone`: whether the owner was a process beside this one that has ended. */
-export function hasEnded(owner: string): boolean {
+export function isOwnerGone(owner: string): boolean {
   const [where, pid] = owner.split(SEPARATOR);
   if (where !== machine()) return false;
   if (Number(pid) === process.pid) return true; // this process knows its own leases

@@ -1,10 +1,9 @@
 // Sets aside what a run needs to go on, as it is at one moment, while its trainer works on. Knows the run folder as the
 // trainer writes it, and no store.
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { copyFile, link, mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import { hashFile } from '../hash-file.ts';
 
 const ADAPTER_DIR = 'adapter';
 const CHECKPOINTS_DIR = 'checkpoints';
@@ -86,14 +85,4 @@ async function stageFolder(from: string, to: string): Promise<void> {
 
 function isMissing(error: unknown): boolean {
   return (error as NodeJS.ErrnoException).code === 'ENOENT';
-}
-
-export async function hashFile(file: string): Promise<{ sha256: string; byteSize: number }> {
-  const hash = createHash('sha256');
-  let byteSize = 0;
-  for await (const chunk of createReadStream(file)) {
-    hash.update(chunk);
-    byteSize += chunk.length;
-  }
-  return { sha256: hash.digest('hex'), byteSize };
 }

@@ -4,30 +4,26 @@ import { type JobRecord, type JobState, type NewEvent, told, withEvents } from '
 
 /** `Step 3/300: training loss=0.15, validation loss=0.27` */
 export function stepEvent(message: StepMessage): NewEvent {
-  const { step, totalSteps, loss, tokenAccuracy, validationLoss, validationTokenAccuracy } =
-    message;
+  const { step, totalSteps, loss, tokenAccuracy, validationLoss } = message;
   const validation =
     validationLoss === undefined ? '' : `, full validation loss=${validationLoss.toFixed(2)}`;
-  const figures = {
-    step,
+  const measured = { ...message, trainLoss: loss, trainTokenAccuracy: tokenAccuracy };
+  const data = {
+    ...checkpointMetrics(step, measured),
     total_steps: totalSteps,
-    train_loss: loss,
-    train_mean_token_accuracy: tokenAccuracy,
-    full_valid_loss: validationLoss,
-    full_valid_mean_token_accuracy: validationTokenAccuracy,
     learning_rate: message.learningRate,
     tokens_per_second: message.tokensPerSecond,
   };
-  const data = Object.fromEntries(
-    Object.entries(figures).filter(([, value]) => value !== undefined),
-  );
   const text = `Step ${step}/${totalSteps}: training loss=${loss.toFixed(2)}${validation}`;
   return { level: 'info', message: text, type: 'metrics', data };
 }
 
+/** Of what is no warning. */
+const TOLD_CODES: ReadonlySet<string> = new Set(['resumed', 'waiting']);
+
 /** Undefined: the job says so itself. */
 export function runEvent({ level, code, message, data }: EventMessage): NewEvent | undefined {
-  if (level === 'info' && code !== 'resumed' && code !== 'waiting') return undefined;
+  if (level === 'info' && !TOLD_CODES.has(code)) return undefined;
   if (code === 'failed') return undefined;
   return told(message, { level, data: { ...data, code } });
 }
@@ -58,7 +54,7 @@ export function withTold(
   return withEvents({ ...job, ...progress, setbacks }, all, nowMs);
 }
 
-/** The keys of OpenAI's checkpoint metrics that were measured. */
+/** The keys of OpenAI's metrics that were measured. */
 export function checkpointMetrics(step: number, metrics: SnapshotMetrics): Record<string, number> {
   const { trainLoss, trainTokenAccuracy, validationLoss, validationTokenAccuracy } = metrics;
   return {

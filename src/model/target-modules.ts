@@ -54,6 +54,14 @@ function targetsOf(site: Site): TargetName[] {
   return TARGET_NAMES.filter((name) => TARGET_MODULES[name].site === site);
 }
 
+/** Parameters of a LoRA adapter of rank 1 on these linears of every layer. */
+export function loraPerRank(config: DecoderConfig, targets: readonly TargetName[]): number {
+  const perLayer = targets
+    .map((target) => TARGET_MODULES[target])
+    .map(({ inFeatures, outFeatures }) => inFeatures(config) + outFeatures(config));
+  return config.layerCount * perLayer.reduce((sum, size) => sum + size, 0);
+}
+
 /** `model.layers.3.self_attn.q_proj`: the module's name in transformers' checkpoints. */
 export function moduleName(layer: number, target: TargetName): string {
   return `model.layers.${layer}.${TARGET_MODULES[target].path}`;

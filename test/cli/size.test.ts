@@ -6,20 +6,8 @@ import { servingSize } from '../../src/cli/serving-size.ts';
 import { parseDecoderConfig } from '../../src/model/config.ts';
 import { TARGET_NAMES } from '../../src/model/target-modules.ts';
 import { runLorikeet } from '../e2e/program.ts';
-import { servingFolder, temporaryFolder, tinyAdapter, tinyModel } from '../fixtures.ts';
+import { SMOLLM2, servingFolder, temporaryFolder, tinyAdapter, tinyModel } from '../fixtures.ts';
 
-const SMOLLM2 = {
-  model_type: 'llama',
-  hidden_size: 576,
-  intermediate_size: 1536,
-  num_hidden_layers: 30,
-  num_attention_heads: 9,
-  num_key_value_heads: 3,
-  vocab_size: 49152,
-  max_position_embeddings: 8192,
-  rms_norm_eps: 1e-5,
-  tie_word_embeddings: true,
-};
 const ASKED = {
   weights: 'int8',
   slots: 32,

@@ -1,12 +1,11 @@
 // Several servers on one bucket behind a balancer, each of which may be killed and started again at its own address.
-import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import path from 'node:path';
 import { createAdapterRepository } from '../../adapters/repository/repository.ts';
 import { createS3Store } from '../../adapters/store/s3.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { freePort } from '../free-port.ts';
 import { startBalancer } from './balancer.ts';
 import { type Serving, startServing } from './program.ts';
 import { environmentOf, type S3Server } from './s3-server.ts';
@@ -51,7 +50,7 @@ export async function startFleet(
   };
   // A loopback address of its own, so that no connection of anybody takes a replica's port while it is away.
   const hosts = Array.from({ length: count }, (_, i) => `127.0.0.${11 + i}`);
-  const ports = await Promise.all(hosts.map(freePort));
+  const ports = await Promise.all(hosts.map((host) => freePort(host)));
   const running: Promise<Serving>[] = [];
   const start = async (i: number) => {
     const place = ['--host', hosts[i]!, '--port', `${ports[i]}`];
@@ -74,7 +73,7 @@ export async function startFleet(
     connection: server,
   } as const;
   return {
-    url: await startBalancer(t, await freePort('127.0.0.1'), addresses),
+    url: await startBalancer(t, await freePort(), addresses),
     urlOf: (i) => `http://${addresses[i]}`,
     repository: createAdapterRepository(
       createS3Store({ bucket: server.bucket, prefix }, connection),
@@ -106,14 +105,4 @@ function read(file: string): string {
   } catch {
     return '';
   }
-}
-
-async function freePort(host: string): Promise<number> {
-  const server = createServer().listen(0, host);
-  await once(server, 'listening');
-  const address = server.address();
-  assert(address !== null && typeof address === 'object');
-  server.close();
-  await once(server, 'close');
-  return address.port;
 }

@@ -4,13 +4,13 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { QV_R8, writeAdapters } from '../bench/adapters.ts';
+import { freePort } from '../free-port.ts';
 import { emptyPod, loraAffinity, scrape } from '../telemetry/endpoint-picker.ts';
 import { ALERTS, dashboardQueries } from '../telemetry/infra-files.ts';
 import { type OtlpReceiver, startOtlpReceiver } from '../telemetry/otlp-receiver.ts';
@@ -205,14 +205,6 @@ async function startPrometheus(): Promise<{ url: string; stop(): Promise<void> }
       await once(child, 'exit');
     },
   };
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address() as AddressInfo;
-  probe.close();
-  return port;
 }
 
 /** Until it holds; another process decides when. */

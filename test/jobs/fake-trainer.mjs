@@ -1,9 +1,9 @@
 // Stands in for the trainer's program: does what the job's key `script` says, one entry after another; a run that goes on
 // does what its `resumed` says. Its messages, files and signals are the real one's.
-import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { writeState } from './trainer-state.mjs';
 
 const request = JSON.parse(process.argv[2]);
 const dir = request.outDir ?? request.runDir;
@@ -31,12 +31,7 @@ const actions = {
   event: (code, message) => actions.send({ type: 'event', level: 'warn', code, message }),
   /** As the trainer's own: its file, its sum, and the job beside it. */
   checkpoint: async (step) => {
-    const folder = path.join(dir, 'checkpoints', `step-${step}`);
-    const state = `state of step ${step}`;
-    mkdirSync(folder, { recursive: true });
-    writeFileSync(path.join(folder, 'state.safetensors'), state);
-    const sha256 = createHash('sha256').update(state).digest('hex');
-    writeFileSync(path.join(folder, 'state.sha256'), `${sha256}\n`);
+    writeState(dir, step);
     writeFileSync(jobFile, JSON.stringify(job));
     await actions.send({ type: 'event', level: 'info', code: 'checkpoint', message: '' });
   },

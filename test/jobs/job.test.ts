@@ -3,12 +3,11 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { ServeError } from '../../src/errors.ts';
+import { JOB_STATUSES, type JobStatus } from '../../src/job-status.ts';
 import {
   advance,
   hasEnded,
-  JOB_STATUSES,
   type JobAction,
-  type JobStatus,
   nextStatus,
   told,
   type Wish,

@@ -8,7 +8,7 @@ import { type ObjectStore, StoreError } from '../../adapters/store/store.ts';
 import { HeldJob, LeaseLost } from '../../src/jobs/held-job.ts';
 import { told, withEvents } from '../../src/jobs/job.ts';
 import { JobStore } from '../../src/jobs/job-store.ts';
-import { createOwner, hasEnded, LeaseWatch } from '../../src/jobs/lease.ts';
+import { createOwner, isOwnerGone, LeaseWatch } from '../../src/jobs/lease.ts';
 import { JOB, messagesOf, newState } from './jobs.ts';
 
 function watchAt(isGone = (_owner: string) => false) {
@@ -45,9 +45,9 @@ describe('a lease', () => {
   test('of a process beside this one ends with the process', () => {
     const ended = spawnSync(process.execPath, ['-e', '']).pid;
     const [machine] = createOwner('x').split('#');
-    assert.equal(hasEnded(`${machine}#${ended}#x`), true);
-    assert.equal(hasEnded(`${machine}#${process.ppid}#x`), false);
-    assert.equal(hasEnded(`elsewhere#${ended}#x`), false);
+    assert.equal(isOwnerGone(`${machine}#${ended}#x`), true);
+    assert.equal(isOwnerGone(`${machine}#${process.ppid}#x`), false);
+    assert.equal(isOwnerGone(`elsewhere#${ended}#x`), false);
   });
 });
 

@@ -3,7 +3,6 @@
 // `steps`, `perEpoch` (a snapshot and a checkpoint after each), `plan` (fields of the plan), `refusal` (a fault, at planning),
 // `fault` (at the end), `card`, `gates` (a folder: step n waits for its file `n`), `dieAfter` (steps; once each), `diesBefore` (a step; always), `wordless`
 // (the first planning ends without a word).
-import { createHash } from 'node:crypto';
 import {
   appendFileSync,
   existsSync,
@@ -15,6 +14,7 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import { writeState } from './trainer-state.mjs';
 
 const request = JSON.parse(process.argv[2]);
 const dir = request.outDir ?? request.runDir;
@@ -72,13 +72,8 @@ const stepsIn = (folder) =>
   existsSync(folder) ? readdirSync(folder).map(numberOf).filter(Boolean) : [];
 
 function writeCheckpoint(step) {
-  const folder = path.join(dir, 'checkpoints', `step-${step}`);
-  const state = `state of step ${step}`;
-  mkdirSync(folder, { recursive: true });
-  writeFileSync(path.join(folder, 'state.safetensors'), state);
-  const sha256 = createHash('sha256').update(state).digest('hex');
-  writeFileSync(path.join(folder, 'state.sha256'), `${sha256}\n`);
-  for (const other of stepsIn(path.dirname(folder))) {
+  writeState(dir, step);
+  for (const other of stepsIn(path.join(dir, 'checkpoints'))) {
     if (other < step - 2)
       rmSync(path.join(dir, 'checkpoints', `step-${other}`), { recursive: true });
   }

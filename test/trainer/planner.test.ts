@@ -5,19 +5,9 @@ import { parseDecoderConfig } from '../../src/model/config.ts';
 import { sizeOfConfig, sizeOfText } from '../../trainer/planner/model-size.ts';
 import { matrixSaving, memoryByMethod, recommend } from '../../trainer/planner/published.ts';
 import { flopsOfEvaluation, flopsOfTraining, memoryOfRun } from '../../trainer/planner/run-cost.ts';
+import { SMOLLM2 } from '../fixtures.ts';
 
-const SMOLLM2 = parseDecoderConfig({
-  model_type: 'llama',
-  hidden_size: 576,
-  intermediate_size: 1536,
-  num_hidden_layers: 30,
-  num_attention_heads: 9,
-  num_key_value_heads: 3,
-  vocab_size: 49_152,
-  max_position_embeddings: 8192,
-  rms_norm_eps: 1e-5,
-  tie_word_embeddings: true,
-});
+const CONFIG = parseDecoderConfig(SMOLLM2);
 
 function totals(size: string, rank = 16) {
   const byMethod = memoryByMethod(sizeOfText(size), rank);
@@ -52,7 +42,7 @@ test('rank 8 trains 65 K of the 16.8 M weights of a 4096 x 4096 matrix: 256 time
 });
 
 test('SmolLM2-135M has 305,280 adapter parameters per unit of rank', () => {
-  const size = sizeOfConfig(SMOLLM2);
+  const size = sizeOfConfig(CONFIG);
   assert.equal(size.loraPerRank, 305_280);
   assert.equal(size.parameters, 134_515_008);
 });
@@ -64,10 +54,10 @@ test('sizes in words are read, others refused', () => {
 });
 
 test('LoRA is recommended where the base has room, QLoRA where it has not, with a rank for the rows', () => {
-  const small = recommend(sizeOfConfig(SMOLLM2), { memory: 16e9, trainedTokens: 25_000 });
+  const small = recommend(sizeOfConfig(CONFIG), { memory: 16e9, trainedTokens: 25_000 });
   assert.deepEqual([small.method, small.rank], ['lora', 16]);
   assert.equal(recommend(sizeOfText('7B'), { memory: 24e9, trainedTokens: 0 }).method, 'qlora');
-  const many = recommend(sizeOfConfig(SMOLLM2), { memory: 16e9, trainedTokens: 20_000_000 });
+  const many = recommend(sizeOfConfig(CONFIG), { memory: 16e9, trainedTokens: 20_000_000 });
   assert.equal(many.rank, 64);
   assert.match(many.reason, /want about rank 33/);
 });
@@ -83,9 +73,9 @@ test('memory of a run grows with what it holds', () => {
     blocksPerSegment: 1,
     evaluation: undefined,
   } as const;
-  const base = memoryOfRun(SMOLLM2, run).total;
+  const base = memoryOfRun(CONFIG, run).total;
   const more = (change: Partial<Parameters<typeof memoryOfRun>[1]>) =>
-    memoryOfRun(SMOLLM2, { ...run, ...change }).total > base;
+    memoryOfRun(CONFIG, { ...run, ...change }).total > base;
   assert.ok(more({ batchTokens: 1280 }));
   assert.ok(more({ recompute: false }));
   assert.ok(more({ targets: 256 })); // the head's chunk above a block's peak
@@ -99,10 +89,10 @@ test('memory of a run grows with what it holds', () => {
 test('work grows with tokens, and head and recomputation count', () => {
   const run = { method: 'qlora', recompute: true, trained: 4_884_480 } as const;
   const flops = (change: object, targets = 0) =>
-    flopsOfTraining(SMOLLM2, { ...run, ...change }, { positions: 100, targets });
+    flopsOfTraining(CONFIG, { ...run, ...change }, { positions: 100, targets });
   assert.ok(flops({}) > flops({ recompute: false }));
   assert.ok(flops({}, 100) > flops({}));
   assert.ok(flops({ method: 'full' }) > flops({}));
-  const evaluation = flopsOfEvaluation(SMOLLM2, { positions: 100, targets: 100 });
+  const evaluation = flopsOfEvaluation(CONFIG, { positions: 100, targets: 100 });
   assert.ok(evaluation > 0 && evaluation < flops({ recompute: false }, 100) / 1.5);
 });

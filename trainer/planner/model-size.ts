@@ -2,7 +2,7 @@
 import { UsageError } from '../../src/errors.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { expectedTensors } from '../../src/model/names.ts';
-import { TARGET_MODULES, TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { loraPerRank, TARGET_MODULES, TARGET_NAMES } from '../../src/model/target-modules.ts';
 import { elementCount } from '../../src/tensor.ts';
 
 export interface ModelSize {
@@ -27,7 +27,7 @@ export function sizeOfConfig(config: DecoderConfig): ModelSize {
     linearWeights: layers * sum(shapes.map(([input, output]) => input * output)),
     layers,
     hidden,
-    loraPerRank: layers * sum(shapes.map(([input, output]) => input + output)),
+    loraPerRank: loraPerRank(config, TARGET_NAMES),
   };
 }
 

@@ -5,10 +5,10 @@ import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { mapBounded } from '../../../adapters/repository/bounded.ts';
+import { hashFile } from '../../hash-file.ts';
 import type { Logger } from '../../log.ts';
 import type { TrainerMessage } from '../../training.ts';
 import type { RunArchive, RunEnd } from '../runner.ts';
-import { hashFile } from '../stage-run.ts';
 import { describeFiles, type StoredFile } from '../stored-files.ts';
 import { type Attempt, type Batch, PATH_KEYS, type Told } from './attempt.ts';
 

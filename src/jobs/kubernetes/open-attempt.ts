@@ -3,10 +3,10 @@
 import path from 'node:path';
 import { mapBounded } from '../../../adapters/repository/bounded.ts';
 import type { ObjectStore, StoreCall } from '../../../adapters/store/store.ts';
+import { hashFile } from '../../hash-file.ts';
 import type { Logger } from '../../log.ts';
 import { holdsRun } from '../relocate-run.ts';
 import type { JobWork } from '../runner.ts';
-import { hashFile } from '../stage-run.ts';
 import { describeFiles, type StoredFile } from '../stored-files.ts';
 import {
   Attempt,

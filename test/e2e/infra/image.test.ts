@@ -2,7 +2,6 @@
 // of them started as such an engine would: as process 1, not root, on a root folder that may not be written.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { once } from 'node:events';
 import {
   chownSync,
   cpSync,
@@ -14,13 +13,13 @@ import {
   realpathSync,
   rmSync,
 } from 'node:fs';
-import { createServer } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import OpenAI, { toFile } from 'openai';
 import { NOT_BUNDLED } from '../../../scripts/not-bundled.mjs';
+import { freePort } from '../../free-port.ts';
 import { createBuilder, type Image } from './image/build.ts';
 import { outcomeOf, runInside, skipWithoutChroot, startInside } from './image/chroot.ts';
 import { parseDockerfile } from './image/dockerfile.ts';
@@ -231,14 +230,4 @@ async function trainAndAsk(client: OpenAI): Promise<void> {
   assert.equal(job.status, 'succeeded', job.error?.message);
   const request = { model: job.fine_tuned_model!, prompt: 'Number 3 is', max_tokens: 4 };
   assert.equal((await client.completions.create(request)).choices.length, 1);
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  assert(address !== null && typeof address === 'object');
-  server.close();
-  await once(server, 'close');
-  return address.port;
 }
