@@ -8,7 +8,6 @@ import type {
   EvaluationCard,
   Fault,
   SnapshotMessage,
-  StepMessage,
   TrainedMessage,
   TrainerMessage,
 } from '../training.ts';
@@ -26,10 +25,11 @@ import {
 } from './job.ts';
 import { checkpointModel, fineTunedModel, shortId } from './names.ts';
 import type { Publication, Right } from './publication.ts';
+import { RunJournal } from './run-journal.ts';
 import { type RunObserver, UNOBSERVED } from './run-observer.ts';
 import type { JobRunner, RunArchive, RunEnd, RunningJob } from './runner.ts';
 import { withSetback } from './setback.ts';
-import { checkpointMetrics, runEvent, withTold } from './told-run.ts';
+import { checkpointMetrics, runEvent } from './told-run.ts';
 import type { JobWork } from './worker.ts';
 import { InputFault, type Workspace } from './workspace.ts';
 
@@ -49,28 +49,20 @@ export interface TrainingParts {
   readonly observer: RunObserver | undefined;
 }
 
-/** Steps of a small model come by the hundred: more than this are written down before more are taken. */
-const MAX_BUFFERED = 100;
-
 export class TrainingRun implements JobWork {
   readonly #held: HeldJob;
+  readonly #journal: RunJournal;
   readonly #parts: TrainingParts;
   readonly #observer: RunObserver;
   #running: RunningJob | undefined;
   #isPutBack = false;
-  #steps: StepMessage[] = [];
-  #events: NewEvent[] = [];
   #card: EvaluationCard | undefined;
   #trained: TrainedMessage | undefined;
-  /** The first step of this run, for the estimate of its end. */
-  #first: { step: number; atMs: number } | undefined;
-  #estimatedFinishMs: number | undefined;
-  #writing: Promise<void> = Promise.resolve();
-  #timer: NodeJS.Timeout | undefined;
 
   constructor(held: HeldJob, parts: TrainingParts) {
     this.#held = held;
     this.#parts = parts;
+    this.#journal = new RunJournal(held, { ...parts, onWritten: () => this.#obey() });
     this.#observer = parts.observer ?? UNOBSERVED;
     held.lost.addEventListener('abort', () => this.#running?.drop());
   }
@@ -108,7 +100,7 @@ export class TrainingRun implements JobWork {
       else if (!(error instanceof LeaseLost)) throw error;
     } finally {
       clearInterval(renewal);
-      clearTimeout(this.#timer);
+      this.#journal.close();
       this.#running?.drop();
       this.#tellEnd();
     }
@@ -133,75 +125,24 @@ export class TrainingRun implements JobWork {
   }
 
   /** Renews the lease, writes down what was told, and does what the job's record asks for. Does not reject. */
-  async look(): Promise<void> {
-    try {
-      await this.#flush();
-    } catch (error) {
-      if (!(error instanceof LeaseLost)) this.#parts.log.warn({ err: error }, 'job not written');
-    }
+  look(): Promise<void> {
+    return this.#journal.tryWrite();
   }
 
   async #hear(message: TrainerMessage): Promise<void> {
     if (this.#held.lost.aborted) return;
     try {
-      if (message.type === 'step') await this.#hearStep(message);
+      if (message.type === 'step') await this.#journal.addStep(message);
       if (message.type === 'snapshot') await this.#endEpoch(message);
       if (message.type === 'card') this.#card = message.card;
       if (message.type === 'trained') this.#trained = message;
       if (message.type !== 'event') return;
       const event = runEvent(message);
-      if (event) this.#tell(event);
+      if (event) this.#journal.tell(event);
       if (message.code === 'checkpoint') await this.#archive();
     } catch (error) {
       if (!(error instanceof LeaseLost)) this.#parts.log.warn({ err: error }, 'job not written');
     }
-  }
-
-  async #hearStep(message: StepMessage): Promise<void> {
-    const atMs = this.#parts.now();
-    const { step, totalSteps } = message;
-    this.#first ??= { step, atMs };
-    if (step > this.#first.step) {
-      const stepMs = (atMs - this.#first.atMs) / (step - this.#first.step);
-      this.#estimatedFinishMs = Math.round(atMs + stepMs * (totalSteps - step));
-    }
-    this.#steps.push(message);
-    if (this.#steps.length >= MAX_BUFFERED) await this.look();
-    else this.#flushSoon();
-  }
-
-  #tell(event: NewEvent): void {
-    this.#events.push(event);
-    this.#flushSoon();
-  }
-
-  #flushSoon(): void {
-    this.#timer ??= setTimeout(() => void this.look(), this.#parts.flushMs);
-  }
-
-  /** One at a time. */
-  #flush(also?: (job: JobState) => JobState | undefined): Promise<void> {
-    const next = this.#writing.catch(() => {}).then(() => this.#write(also));
-    this.#writing = next;
-    return next;
-  }
-
-  async #write(also: (job: JobState) => JobState | undefined = () => undefined): Promise<void> {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    // Copies: these lists grow while they are written down.
-    const steps = [...this.#steps];
-    const events = [...this.#events];
-    const estimatedFinishMs = this.#estimatedFinishMs;
-    await this.#held.change((job) => {
-      const nowMs = this.#parts.now();
-      const next = withTold(job, { steps, events }, { nowMs, estimatedFinishMs });
-      return also(next ?? job) ?? next;
-    });
-    // What was told meanwhile stays.
-    this.#steps = this.#steps.slice(steps.length);
-    this.#events = this.#events.slice(events.length);
-    this.#obey();
   }
 
   /** What clients have asked for since. One that was paused and resumed between two looks is begun again, too. */
@@ -239,7 +180,7 @@ export class TrainingRun implements JobWork {
       const checkpoint = { step, version, digest, createdMs: now(), metrics };
       const text = `Checkpoint created at step ${step} with Snapshot ID: ${checkpointModel(job, step)}`;
       const event = told(text, { data: checkpointMetrics(step, metrics) });
-      await this.#flush((now) =>
+      await this.#journal.write((now) =>
         withEvents(withCheckpoint(now, checkpoint), [event], checkpoint.createdMs),
       );
       await publication.trim(this.#held.job);
@@ -248,7 +189,7 @@ export class TrainingRun implements JobWork {
       this.#parts.log.warn({ err: error, job: job.id, step }, 'checkpoint not published');
       const reason = error instanceof ServeError ? `: ${error.message}` : '';
       const text = `The checkpoint of step ${step} was not published${reason}`;
-      this.#tell(told(text, { level: 'warn', data: { step } }));
+      this.#journal.tell(told(text, { level: 'warn', data: { step } }));
     }
   }
 
@@ -266,7 +207,7 @@ export class TrainingRun implements JobWork {
     const { log } = this.#parts;
     const { id } = this.#held.job;
     if (this.#held.lost.aborted) return log.warn({ job: id }, 'lost the lease of a job');
-    await this.#flush();
+    await this.#journal.write();
     const { status } = this.#held.job;
     if (status !== 'running') return this.#leave();
     if (end.kind === 'succeeded') return this.#succeed();
@@ -313,7 +254,7 @@ export class TrainingRun implements JobWork {
       const message = 'The trainer ended without a result.';
       return this.#fail({ code: 'training_failed', message, param: null });
     }
-    await this.#flush((job) => ({ ...job, isPublishing: true }));
+    await this.#journal.write((job) => ({ ...job, isPublishing: true }));
     if (this.#held.job.status !== 'running') return this.#leave();
     const { publication } = this.#parts;
     const { job } = this.#held;
