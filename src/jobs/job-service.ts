@@ -210,6 +210,7 @@ function newState({ tenant, id, base, request, nowMs }: NewState): JobState {
     isPublishing: false,
     request,
     checkpoints: [],
+    dropped: [],
     token: 0,
     setbacks: 0,
     eventCount: 0,

@@ -109,6 +109,8 @@ export const jobSchema = z.object({
     .optional(),
   /** The newest three, the oldest first. */
   checkpoints: z.array(checkpointSchema),
+  /** Versions that others have replaced since: to be removed, whoever gets to it. */
+  dropped: z.array(z.object({ step: z.int(), version: z.int() })).default([]),
   /** Evaluation of the result, and what the gates say of it. */
   card: z.record(z.string(), z.unknown()).optional(),
   error: faultSchema.optional(),
@@ -247,5 +249,15 @@ const MAX_CHECKPOINTS = 3;
 export function withCheckpoint(job: JobState, checkpoint: JobCheckpoint): JobState {
   const others = job.checkpoints.filter(({ step }) => step !== checkpoint.step);
   const all = [...others, checkpoint].sort((a, b) => a.step - b.step);
-  return { ...job, checkpoints: all.slice(-MAX_CHECKPOINTS) };
+  const checkpoints = all.slice(-MAX_CHECKPOINTS);
+  const kept = new Set(checkpoints.map(({ version }) => version));
+  const gone = [...job.checkpoints, checkpoint].filter(({ version }) => !kept.has(version));
+  const dropped = [...job.dropped, ...gone.map(({ step, version }) => ({ step, version }))];
+  return { ...job, checkpoints, dropped };
+}
+
+/** These have been removed. */
+export function withoutDropped(job: JobState, removed: JobState['dropped']): JobState {
+  const versions = new Set(removed.map(({ version }) => version));
+  return { ...job, dropped: job.dropped.filter(({ version }) => !versions.has(version)) };
 }

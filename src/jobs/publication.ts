@@ -1,7 +1,6 @@
 // What a job publishes: checkpoints beside the name's `latest`, and the result under it; and the end of checkpoints that
 // newer ones replace. Publishing the same again leads to the same versions, so it may be cut off anywhere.
-import type { VersionManifest } from '../../adapters/manifest.ts';
-import { versionsOf } from '../../adapters/manifest.ts';
+import { type Aliases, type VersionManifest, versionsOf } from '../../adapters/manifest.ts';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import { ServeError } from '../errors.ts';
 import type { SnapshotMessage } from '../training.ts';
@@ -50,27 +49,43 @@ export class Publication {
   async result(job: JobRecord, result: Result, right: Right): Promise<VersionManifest> {
     const alias = shortId(job.id);
     const manifest = await this.#publish(job, result, { id: job.id, aliases: [alias], right });
-    const seen = await this.#options.repository.readAliases(job.tenant, job.name);
-    const pointer = seen?.aliases.aliases[alias];
+    const pointer = (await this.#readAliases(job))[alias];
     if (pointer && versionsOf(pointer).includes(manifest.version)) return manifest;
     const message = `The alias of ${job.id} does not lead to version ${manifest.version}.`;
     throw new ServeError('adapter_unavailable', message);
   }
 
-  /** Removes the job's published checkpoints that are not among those of its record. */
+  /** Removes the versions that the job's record gives up. Cut off anywhere, it can be done again. */
   async trim(job: JobRecord): Promise<void> {
-    const { repository } = this.#options;
-    const found = await repository.readAliases(job.tenant, job.name);
-    const kept = new Set(job.checkpoints.map(({ step }) => checkpointAlias(job.id, step)));
-    const prefix = `${shortId(job.id)}.ckpt-step-`;
-    for (const [alias, pointer] of Object.entries(found?.aliases.aliases ?? {})) {
-      if (!alias.startsWith(prefix) || kept.has(alias)) continue;
-      const { aliases } = await repository.moveAlias(job, alias, undefined);
-      const reached = new Set(Object.values(aliases).flatMap(versionsOf));
-      for (const version of versionsOf(pointer)) {
-        if (!reached.has(version)) await repository.removeVersion(job, version);
-      }
+    for (const { step, version } of job.dropped) {
+      await this.#leave(job, checkpointAlias(job.id, step), version);
+      await this.#removeUnreached(job, version);
     }
+  }
+
+  /** The alias of a step may lead to a newer version of it. */
+  async #leave(job: JobRecord, alias: string, version: number): Promise<void> {
+    const found = await this.#readAliases(job);
+    const pointer = found[alias];
+    if (!pointer || !versionsOf(pointer).includes(version)) return;
+    await this.#options.repository.moveAlias(job, alias, undefined);
+  }
+
+  /** Somebody may have led an alias of their own to it. */
+  async #removeUnreached(job: JobRecord, version: number): Promise<void> {
+    const pointers = Object.values(await this.#readAliases(job));
+    if (pointers.flatMap(versionsOf).includes(version)) return;
+    try {
+      await this.#options.repository.removeVersion(job, version);
+    } catch (error) {
+      const isGone = error instanceof ServeError && error.code === 'not_found';
+      if (!isGone) throw error;
+    }
+  }
+
+  async #readAliases({ tenant, name }: JobRecord): Promise<Aliases['aliases']> {
+    const found = await this.#options.repository.readAliases(tenant, name);
+    return found?.aliases.aliases ?? {};
   }
 
   async #publish(

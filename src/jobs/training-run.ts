@@ -22,6 +22,7 @@ import {
   withCheckpoint,
   withEvents,
   withFault,
+  withoutDropped,
 } from './job.ts';
 import { checkpointModel, fineTunedModel, shortId } from './names.ts';
 import type { Publication, Right } from './publication.ts';
@@ -165,7 +166,10 @@ export class TrainingRun implements JobWork {
   }
 
   async #endEpoch(snapshot: SnapshotMessage): Promise<void> {
-    await this.#observer.during('checkpoint', () => this.#publishCheckpoint(snapshot));
+    await this.#observer.during('checkpoint', async () => {
+      await this.#publishCheckpoint(snapshot);
+      await this.#trim();
+    });
     this.#observer.epochEnded(snapshot.step);
   }
 
@@ -183,13 +187,25 @@ export class TrainingRun implements JobWork {
       await this.#journal.write((now) =>
         withEvents(withCheckpoint(now, checkpoint), [event], checkpoint.createdMs),
       );
-      await publication.trim(this.#held.job);
     } catch (error) {
       if (error instanceof LeaseLost) throw error;
       this.#parts.log.warn({ err: error, job: job.id, step }, 'checkpoint not published');
       const reason = error instanceof ServeError ? `: ${error.message}` : '';
       const text = `The checkpoint of step ${step} was not published${reason}`;
       this.#journal.tell(told(text, { level: 'warn', data: { step } }));
+    }
+  }
+
+  /** Of checkpoints that newer ones replace. What fails is tried again at the next epoch's end, or the run's. */
+  async #trim(): Promise<void> {
+    const { job } = this.#held;
+    if (job.dropped.length === 0) return;
+    try {
+      await this.#parts.publication.trim(job);
+      await this.#journal.write((now) => withoutDropped(now, job.dropped));
+    } catch (error) {
+      if (error instanceof LeaseLost) throw error;
+      this.#parts.log.warn({ err: error, job: job.id }, 'old checkpoints not removed');
     }
   }
 
@@ -258,6 +274,7 @@ export class TrainingRun implements JobWork {
     if (this.#held.job.status !== 'running') return this.#leave();
     const { publication } = this.#parts;
     const { job } = this.#held;
+    await this.#trim();
     const { directory, totalSteps, trainedTokens } = trained;
     const metrics = { steps: totalSteps, ...(this.#card && { evaluation: this.#card }) };
     try {

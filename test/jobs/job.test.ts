@@ -187,6 +187,10 @@ test('the three newest checkpoints are kept, each step once', () => {
       [40, 4],
     ],
   );
+  assert.deepEqual(job.dropped, [
+    { step: 20, version: 2 },
+    { step: 10, version: 1 },
+  ]);
 });
 
 describe('a setback', () => {

@@ -23,6 +23,7 @@ export function newJob(changes: Partial<JobRecord> = {}): JobRecord {
       settings: {},
     },
     checkpoints: [],
+    dropped: [],
     token: 0,
     setbacks: 0,
     eventCount: 0,
