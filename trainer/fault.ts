@@ -37,7 +37,7 @@ export function toFault(error: unknown): Fault {
 }
 
 /** As OpenAI says it. The file's own name means nothing to whoever uploaded it. */
-function datasetFault({ code, param, detail, faults }: DatasetError): Fault {
+function datasetFault({ code, param, detail, faults, badLines }: DatasetError): Fault {
   const kind = param === 'training_file' ? 'training' : 'validation';
   if (code === 'invalid_n_examples') {
     return {
@@ -51,7 +51,7 @@ function datasetFault({ code, param, detail, faults }: DatasetError): Fault {
   const lines = faults.map(({ line, message }) => `Line ${line}: ${message}.`);
   return {
     code,
-    message: [what, ...lines].join(' '),
+    message: [what, ...(badLines > faults.length ? [`It ${detail}:`] : []), ...lines].join(' '),
     param,
     lines: faults.map(({ line }) => line),
   };

@@ -134,6 +134,7 @@ export async function showFacts(job) {
   /** @type {(readonly [name: string, value: unknown])[]} */
   const facts = [
     ['Job', job.id],
+    ['Adapter', lorikeet['adapter']],
     ['Starts from', job.model],
     ['Training file', fileName(job.training_file)],
     ['Validation file', fileName(job.validation_file)],

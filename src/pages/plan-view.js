@@ -4,6 +4,9 @@ import { count, counted, duration, figure, percent, size } from './format.js';
 
 /** @typedef {import('../openai.ts').FineTuningPlan} Plan */
 
+/** @type {Readonly<Record<string, string>>} */
+const METHODS = { qlora: 'QLoRA', lora: 'LoRA', full: 'Full fine-tuning' };
+
 /** A batch may have 256 examples: these tell enough. */
 const MAX_EXAMPLES = 4;
 
@@ -15,7 +18,7 @@ export function showPlan(place, plan) {
     el(
       'p',
       { className: 'lead' },
-      `${counted(plan.examples, 'example')}, all lines are well-formed. `,
+      `${counted(plan.examples, 'example')}, all lines valid. `,
       el('strong', {}, `About ${duration(plan.seconds)}`),
       ` and ${size(plan.memory_bytes)} of memory.`,
     ),
@@ -24,16 +27,16 @@ export function showPlan(place, plan) {
       { className: 'pairs' },
       ...toFigures(plan).flatMap(([name, text]) => pair(name, text)),
     ),
-    warnings.length > 0 && el('h3', {}, 'Look at this first'),
+    warnings.length > 0 && el('h3', {}, 'Before you start'),
     ...warnings.map(({ message }) => el('p', { className: 'warning' }, message)),
-    examples.length > 0 && el('h3', {}, 'What is learned of the first examples'),
+    examples.length > 0 && el('h3', {}, 'What the model learns from the first examples'),
     ...examples.slice(0, MAX_EXAMPLES).map(toExample),
     examples.length > 0 &&
       el(
         'p',
         { className: 'help' },
         el('mark', {}, 'Marked'),
-        ' is what the model learns to write; the rest it only reads.',
+        ' tokens are trained on; the rest is context.',
       ),
   );
   showMarks(place);
@@ -51,17 +54,21 @@ function showMarks(place) {
 function toFigures(plan) {
   const { truncated, duplicates, validation_examples: validation } = plan;
   return [
-    ['Steps', `${count(plan.total_steps)}, ${count(plan.steps_per_epoch)} an epoch`],
-    ['Tokens', `${count(plan.tokens)} an epoch, ${percent(1 - plan.masked_share)} of them learned`],
-    ['Longest allowed', counted(plan.max_length, 'token')],
-    ...(truncated > 0
-      ? [/** @type {const} */ (['Cut at the end', counted(truncated, 'example')])]
-      : []),
+    ['Steps', `${count(plan.total_steps)}, ${count(plan.steps_per_epoch)} per epoch`],
+    [
+      'Tokens',
+      `${count(plan.tokens)} per epoch, ${percent(1 - plan.masked_share)} of them trained on`,
+    ],
+    ['Max length', counted(plan.max_length, 'token')],
+    ...(truncated > 0 ? [/** @type {const} */ (['Truncated', counted(truncated, 'example')])] : []),
     ...(duplicates > 0
-      ? [/** @type {const} */ (['Repeated', counted(duplicates, 'example')])]
+      ? [/** @type {const} */ (['Duplicates', counted(duplicates, 'example')])]
       : []),
     ['Validation', validation > 0 ? counted(validation, 'example') : 'none'],
-    ['Method', `${plan.method}, ${count(plan.trained_parameters)} parameters`],
+    [
+      'Method',
+      `${METHODS[plan.method] ?? plan.method}, ${count(plan.trained_parameters)} trainable parameters`,
+    ],
     ['Learning rate', `${figure(plan.learning_rate)} at its peak`],
   ];
 }
@@ -106,6 +113,6 @@ export function showFault(place, { message, lines }) {
           ),
         ),
       ),
-    lines.length > 0 && el('p', { className: 'help' }, 'Mend them, and choose the file again.'),
+    lines.length > 0 && el('p', { className: 'help' }, 'Correct the file and choose it again.'),
   );
 }

@@ -209,11 +209,11 @@ test('a file is dropped, mended, planned and trained, and what came of it answer
   await page.locator('#validation-file').setInputFiles(file('more.jsonl', ROWS.slice(0, 8)));
   await page.locator('#plan dd', { hasText: '8 examples' }).waitFor();
   await page.locator('#suffix').fill('Numbers');
-  await page.locator('summary', { hasText: 'How it is trained' }).click();
+  await page.locator('summary', { hasText: 'Hyperparameters' }).click();
   await page.locator('#batch_size').fill('4');
   await page.locator('#n_epochs').fill('2');
   await page.locator('#n_epochs').blur();
-  await page.locator('#plan dd', { hasText: '20, 10 an epoch' }).waitFor();
+  await page.locator('#plan dd', { hasText: '20, 10 per epoch' }).waitFor();
   assert.match((await page.locator('#plan .warning').allTextContents()).join(), /trained on too/);
   assert.deepEqual(
     (await page.locator('#plan pre mark').allTextContents()).map((text) => text.trim()),
@@ -246,11 +246,11 @@ test('a file is dropped, mended, planned and trained, and what came of it answer
 test('a job is paused, resumed and ended; its list and the status say so', { skip }, async (t) => {
   const { page } = await open(t, '/fine-tuning');
   await page.locator('#training-file').setInputFiles(file('long.jsonl', ROWS));
-  await page.locator('summary', { hasText: 'How it is trained' }).click();
+  await page.locator('summary', { hasText: 'Hyperparameters' }).click();
   await page.locator('#n_epochs').fill('50');
   await page.locator('#batch_size').fill('1');
   await page.locator('#batch_size').blur();
-  await page.locator('#plan dd', { hasText: '2,000, 40 an epoch' }).waitFor();
+  await page.locator('#plan dd', { hasText: '2,000, 40 per epoch' }).waitFor();
   await page.locator('#start-button:enabled').click();
   await page
     .locator('#events li', { hasText: /Step \d+/ })

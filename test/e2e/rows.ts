@@ -43,3 +43,15 @@ export async function servedLoss(url: string, model: string): Promise<number> {
   }
   return -logprobs.reduce((sum, value) => sum + value, 0) / logprobs.length;
 }
+
+/** Lines of a chat file that the toy base can be trained on. */
+export function numberRows(count: number): string[] {
+  return Array.from({ length: count }, (_, i) =>
+    JSON.stringify({
+      messages: [
+        { role: 'user', content: `Number ${i}?` },
+        { role: 'assistant', content: i % 2 ? 'odd' : 'even' },
+      ],
+    }),
+  );
+}

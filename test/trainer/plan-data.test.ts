@@ -119,6 +119,7 @@ test('bad lines are data: code, field, the first ten line numbers', async (t) =>
     validation: rows(t, Array(30).fill('[')),
   });
   assert.equal(many!.code, 'invalid_training_file');
+  assert.match(many!.message, /validation file. It has 30 bad lines; the first 10: Line 1: /);
   assert.equal(many!.param, 'validation_file');
   assert.deepEqual(many!.lines, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
   const masked = { messages: [{ role: 'assistant', content: 'a', weight: 0 }] };

@@ -51,6 +51,8 @@ export interface RowFault {
 export type DatasetParam = 'training_file' | 'validation_file';
 
 export interface DatasetErrorOptions {
+  /** Absent: those of `faults`. */
+  readonly badLines?: number;
   /** The first of them; none where it is the whole file. */
   readonly faults?: readonly RowFault[];
   readonly code?: 'invalid_training_file' | 'invalid_n_examples';
@@ -65,20 +67,25 @@ export class DatasetError extends FileError {
   /** What is wrong with the file: a predicate. */
   readonly detail: string;
   readonly faults: readonly RowFault[];
+  /** Of the whole file: `faults` holds the first of them. */
+  readonly badLines: number;
 
   constructor(file: string, detail: string, options: DatasetErrorOptions = {}) {
     const { faults = [], code = 'invalid_training_file', param = 'training_file' } = options;
+    const { badLines = faults.length } = options;
     const lines = faults.map((fault) => `\n  line ${fault.line}: ${fault.message}`);
     super(file, `${detail}${lines.join('')}`);
     this.code = code;
     this.param = param;
     this.detail = detail;
     this.faults = faults;
+    this.badLines = badLines;
   }
 
   /** The same of the validation file: what reads a file does not know which one it is. */
   ofValidation(): DatasetError {
-    const { faults, code } = this;
-    return new DatasetError(this.field, this.detail, { faults, code, param: 'validation_file' });
+    const { faults, badLines, code } = this;
+    const options = { faults, badLines, code, param: 'validation_file' } as const;
+    return new DatasetError(this.field, this.detail, options);
   }
 }

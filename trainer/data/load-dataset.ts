@@ -1,4 +1,4 @@
-// A training file → examples and counts. All bad rows are found before anything is trained: the first ten are named.
+// A training file → examples and counts. All bad rows are counted before anything is trained, and the first ten are named.
 import path from 'node:path';
 import type { RowEncoder } from './encode-row.ts';
 import {
@@ -50,14 +50,17 @@ export async function loadDataset(
 ): Promise<Dataset> {
   const name = path.basename(file);
   const faults: RowFault[] = [];
+  let badLines = 0;
   const examples: Example[] = [];
   let truncated = 0;
   let tokens = 0;
   for await (const line of readLines(file)) {
     const whole = encodeLine(line, encode);
-    if (typeof whole === 'string') faults.push({ line: line.number, message: whole });
-    if (faults.length === MAX_REPORTED) break;
-    if (typeof whole === 'string' || faults.length > 0) continue;
+    if (typeof whole === 'string') {
+      badLines++;
+      if (faults.length < MAX_REPORTED) faults.push({ line: line.number, message: whole });
+    }
+    if (typeof whole === 'string' || badLines > 0) continue;
     const example = truncate(whole, maxLength);
     if (example !== whole) truncated++;
     tokens += example.ids.length;
@@ -67,7 +70,7 @@ export async function loadDataset(
       throw new DatasetError(name, `holds more than ${limit}`);
     }
   }
-  if (faults.length > 0) throw new DatasetError(name, describe(faults), { faults });
+  if (badLines > 0) throw new DatasetError(name, describe(badLines), { faults, badLines });
   if (examples.length === 0) throw new DatasetError(name, 'holds no examples');
   return describeExamples(examples, truncated);
 }
@@ -101,8 +104,8 @@ function encodeLine({ text, fault }: Line, encode: RowEncoder): Example | string
   }
 }
 
-function describe(faults: readonly RowFault[]): string {
-  if (faults.length === 1) return 'has a bad line';
-  const atLeast = faults.length === MAX_REPORTED ? 'at least ' : '';
-  return `has ${atLeast}${faults.length} bad lines`;
+function describe(badLines: number): string {
+  if (badLines === 1) return 'has a bad line';
+  const shown = badLines > MAX_REPORTED ? `; the first ${MAX_REPORTED}` : '';
+  return `has ${badLines} bad lines${shown}`;
 }

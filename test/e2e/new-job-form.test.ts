@@ -1,0 +1,170 @@
+// The form of a new fine-tuning job where the network is slow and the server dies: Start is enabled only when what the
+// page says is what it sends.
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { after, before, type TestContext, test } from 'node:test';
+import type { Browser, Page } from 'playwright-core';
+import { freePort } from '../free-port.ts';
+import { launchBrowser, openPage, skipWithoutBrowser as skip } from './browser.ts';
+import { type Serving, startServing } from './program.ts';
+import { numberRows } from './rows.ts';
+
+const home = mkdtempSync(path.join(tmpdir(), 'lorikeet-form-'));
+after(() => rmSync(home, { recursive: true, force: true }));
+/** Of one slow answer. */
+const SLOW_MS = 3_000;
+
+const args = ['--model', path.resolve('models/toy'), '--slots', '2', '--weights', 'f32'];
+let browser: Browser;
+let server: Serving;
+before(async () => {
+  if (skip) return;
+  [browser, server] = await Promise.all([launchBrowser(), startServing(args, home)]);
+});
+after(async () => {
+  await browser?.close();
+  assert.equal(await server?.stop(), 0);
+});
+
+function file(name: string, lines: readonly string[]) {
+  return { name, mimeType: 'application/jsonl', buffer: Buffer.from(`${lines.join('\n')}\n`) };
+}
+
+async function openForm(t: TestContext, url = server.url) {
+  const { page } = await openPage(t, browser, `${url}/fine-tuning`);
+  await page.locator('summary', { hasText: 'Hyperparameters' }).click();
+  return page;
+}
+
+/** Every upload takes so long. */
+async function slowUploads(page: Page): Promise<void> {
+  await page.route('**/v1/files', async (route) => {
+    if (route.request().method() === 'POST') await page.waitForTimeout(SLOW_MS);
+    await route.continue();
+  });
+}
+
+/** Presses Start and returns the body that is sent. */
+async function start(page: Page) {
+  const sent = page.waitForRequest(
+    (request) => request.url().endsWith('/fine_tuning/jobs') && request.method() === 'POST',
+  );
+  await page.locator('#start-button:enabled').click();
+  return (await sent).postDataJSON();
+}
+
+/** Ends what a test has started. */
+async function cancelJob(page: Page): Promise<void> {
+  await page.waitForURL(/#ftjob-/);
+  const id = new URL(page.url()).hash.slice(1);
+  await page.request.post(`${new URL(page.url()).origin}/v1/fine_tuning/jobs/${id}/cancel`);
+}
+
+test('changing a setting while the validation file uploads loses neither', { skip }, async (t) => {
+  const page = await openForm(t);
+  await page.locator('#training-file').setInputFiles(file('train.jsonl', numberRows(40)));
+  await page.locator('#start-button:enabled').waitFor();
+  await slowUploads(page);
+  await page.locator('#validation-file').setInputFiles(file('held-out.jsonl', numberRows(8)));
+  await page.locator('#n_epochs').fill('2');
+  await page.locator('#n_epochs').blur();
+  assert.ok(await page.locator('#start-button').isDisabled());
+  await page.locator('#plan dd', { hasText: '8 examples' }).waitFor({ timeout: 20_000 });
+  const body = await start(page);
+  assert.match(body.validation_file, /^file-/);
+  assert.equal(body.method.supervised.hyperparameters.n_epochs, 2);
+  await cancelJob(page);
+});
+
+test('both files are uploaded at once, and the plan is of both', { skip }, async (t) => {
+  const page = await openForm(t);
+  await slowUploads(page);
+  await page.locator('#training-file').setInputFiles(file('train.jsonl', numberRows(40)));
+  await page.locator('#validation-file').setInputFiles(file('held-out.jsonl', numberRows(8)));
+  await page.locator('#training-drop', { hasText: 'uploading' }).waitFor();
+  await page.locator('#plan dd', { hasText: '8 examples' }).waitFor({ timeout: 20_000 });
+  assert.match((await page.locator('#training-drop').textContent()) ?? '', /uploaded/);
+  assert.ok(await page.locator('#start-button').isEnabled());
+  // Taken out again, it is neither in the plan nor sent.
+  await page.locator('#validation-drop button').click();
+  assert.ok(await page.locator('#start-button').isDisabled());
+  await page.locator('#plan dd', { hasText: 'none' }).waitFor();
+  const body = await start(page);
+  assert.equal(body.validation_file, undefined);
+  await cancelJob(page);
+});
+
+test('Start waits for the plan of what is typed', { skip }, async (t) => {
+  const page = await openForm(t);
+  await page.locator('#training-file').setInputFiles(file('train.jsonl', numberRows(40)));
+  await page.locator('#start-button:enabled').waitFor();
+  await page.locator('#n_epochs').pressSequentially('4');
+  assert.ok(await page.locator('#start-button').isDisabled());
+  await page.locator('#plan dd', { hasText: '20, 5 per epoch' }).waitFor();
+  await page.locator('#n_epochs').fill('-1');
+  await page.locator('#plan .problem', { hasText: 'Epochs' }).waitFor();
+  assert.ok(await page.locator('#start-button').isDisabled());
+});
+
+test('an upload that the server does not live to see is tried again', { skip }, async (t) => {
+  const port = await freePort();
+  const ownHome = path.join(home, 'dies');
+  const own = await startServing([...args, '--port', String(port)], ownHome);
+  const page = await openForm(t, own.url);
+  await page.locator('#training-file').setInputFiles(file('train.jsonl', numberRows(40)));
+  await page.locator('#start-button:enabled').waitFor();
+  own.child.kill('SIGKILL');
+  await page.locator('#validation-file').setInputFiles(file('held-out.jsonl', numberRows(8)));
+  const problem = page.locator('#plan [role=alert]', {
+    hasText: 'held-out.jsonl was not uploaded',
+  });
+  await problem.waitFor();
+  assert.ok(await page.locator('#start-button').isDisabled());
+  const again = await startServing([...args, '--port', String(port)], ownHome);
+  t.after(() => again.stop());
+  await page.locator('#plan button', { hasText: 'Try again' }).click();
+  await page.locator('#plan dd', { hasText: '8 examples' }).waitFor({ timeout: 20_000 });
+  assert.ok(await page.locator('#start-button').isEnabled());
+});
+
+test('a name is shown as the name that it becomes', { skip }, async (t) => {
+  const page = await openForm(t);
+  await page.locator('#training-file').setInputFiles(file('train.jsonl', numberRows(40)));
+  await page.locator('#start-button:enabled').waitFor();
+  const suffix = page.locator('#suffix');
+  await suffix.fill('My Model (v2)');
+  await page.locator('#suffix-help', { hasText: 'my-model-v2-' }).waitFor();
+  assert.ok(await page.locator('#start-button').isEnabled());
+  await suffix.fill('a/b');
+  assert.ok(await page.locator('#start-button').isDisabled());
+  assert.equal(await suffix.getAttribute('aria-invalid'), 'true');
+  await suffix.fill('My Model (v2)');
+  await start(page);
+  await page.locator('#job-facts', { hasText: 'my-model-v2-' }).waitFor();
+  await cancelJob(page);
+});
+
+test('500 bad lines are 500, and the first ten are shown', { skip }, async (t) => {
+  const page = await openForm(t);
+  const bad = Array.from({ length: 500 }, (_, i) => `{"bad": ${i}}`);
+  await page.locator('#training-file').setInputFiles(file('bad.jsonl', bad));
+  await page.locator('.bad-lines li').nth(9).waitFor();
+  assert.match((await page.locator('#plan .problem').textContent()) ?? '', /500 bad lines/);
+  assert.equal(await page.locator('.bad-lines li').count(), 10);
+});
+
+test('a file that is dropped beside the zone does nothing', { skip }, async (t) => {
+  const page = await openForm(t);
+  for (const type of ['dragover', 'drop']) {
+    const isLeft = await page.evaluate(`(() => {
+      const dataTransfer = new DataTransfer();
+      dataTransfer.items.add(new File(['x'], 'stray.jsonl'));
+      const event = new DragEvent('${type}', { dataTransfer, bubbles: true, cancelable: true });
+      return document.querySelector('h1').dispatchEvent(event);
+    })()`);
+    assert.equal(isLeft, false, `${type}: the browser would open the file`);
+  }
+  assert.equal(await page.locator('.drop.full').count(), 0);
+});
