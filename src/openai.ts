@@ -32,6 +32,18 @@ export const modelSchema = z
   .openapi('Model');
 export type Model = z.infer<typeof modelSchema>;
 
+export const meSchema = z
+  .object({
+    object: z.literal('tenant'),
+    id: z.string().openapi({ description: 'The tenant that the key belongs to' }),
+    is_admin: z.boolean().openapi({ description: 'Whether the key may use the admin routes' }),
+    needs_key: z
+      .boolean()
+      .openapi({ description: 'Whether this server refuses requests without a key' }),
+  })
+  .openapi('Me');
+export type Me = z.infer<typeof meSchema>;
+
 export const deletedModelSchema = z
   .object({ id: z.string(), object: z.literal('model'), deleted: z.literal(true) })
   .openapi('DeletedModel');

@@ -25,6 +25,7 @@ import { addFileRoutes } from './routes/files.ts';
 import { addFineTuningRoutes } from './routes/fine-tuning.ts';
 import { addFineTuningJobRoutes } from './routes/fine-tuning-job.ts';
 import { addHealthRoutes } from './routes/health.ts';
+import { addMeRoute } from './routes/me.ts';
 import { addMetricsRoute } from './routes/metrics.ts';
 import { addModelRoutes } from './routes/models.ts';
 import { addPageRoutes } from './routes/pages.ts';
@@ -49,6 +50,7 @@ export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   if (hasOpenMetrics) addMetricsRoute(app, deps, 'open');
   app.use(tenant(authenticate));
   if (!hasOpenMetrics) addMetricsRoute(app, deps, 'admin');
+  addMeRoute(app, { needsKey: options.authenticate !== undefined }); // a tenant at its limit may ask, too
   app.use(limitRate(rateLimits));
   app.use(methodNotAllowed({ app, onMethodNotAllowed: refuseMethod }));
   addModelRoutes(app, deps);

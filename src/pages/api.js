@@ -1,5 +1,6 @@
-// Calls to this server's API, below whatever path it is served: in the reader's name, with its errors as errors.
-import { askForKey, keyHeaders } from './key.js';
+// Calls to this server's API, below whatever path it is served: with the reader's key, and with its errors as errors.
+import { askForKey } from './account.js';
+import { keyHeaders } from './key.js';
 
 /** What the server said of a request that it refused, or that it did not answer. */
 export class ApiError extends Error {
@@ -25,11 +26,12 @@ export class ApiError extends Error {
  * @property {FormData} [form] a body
  * @property {Readonly<Record<string, string>>} [headers]
  * @property {AbortSignal | undefined} [signal]
- * @property {boolean} [isQuiet] whether a missing key is an error and no question
+ * @property {boolean} [isQuiet] whether a missing key is an error and opens no dialog
  */
 
 /**
- * An answer of status 200; a missing key is asked for and the call made again.
+ * Returns the answer if its status is 2xx. If the server wants a key, asks the reader for one and calls again; somebody
+ * who closed that dialog is asked again only by what they do, not by what a page reads (GET) by itself.
  * @param {string} path such as `v1/models`
  * @param {Call} [call]
  * @returns {Promise<Response>}
@@ -38,8 +40,9 @@ export class ApiError extends Error {
 export async function request(path, call = {}) {
   const { json, form, headers, signal, isQuiet = false } = call;
   const hasBody = json !== undefined || form !== undefined;
+  const method = call.method ?? (hasBody ? 'POST' : 'GET');
   const response = await fetch(path, {
-    method: call.method ?? (hasBody ? 'POST' : 'GET'),
+    method,
     headers: {
       ...headers,
       ...keyHeaders(),
@@ -54,7 +57,8 @@ export async function request(path, call = {}) {
   });
   if (response.ok) return response;
   const error = await toError(response);
-  if (response.status === 401 && !isQuiet && (await askForKey())) return request(path, call);
+  if (response.status !== 401 || isQuiet) throw error;
+  if (await askForKey({ isUserAction: method !== 'GET' })) return request(path, call);
   throw error;
 }
 

@@ -1,9 +1,9 @@
 // Swagger UI over the API's document, in the reader's name.
-import { apiKey, askForKey, keyHeaders, watchKeyButton } from './key.js';
+import { askForKey } from './account.js';
+import { apiKey, keyHeaders } from './key.js';
 
-watchKeyButton();
 const probe = await fetch('openapi.json', { headers: keyHeaders() });
-if (probe.status !== 401 || (await askForKey())) {
+if (probe.status !== 401 || (await askForKey({ isUserAction: false }))) {
   Reflect.get(
     globalThis,
     'SwaggerUIBundle',

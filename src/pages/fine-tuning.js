@@ -4,7 +4,6 @@ import { byId, el, say } from './dom.js';
 import { dateAndTime } from './format.js';
 import { jobName, progressText, statusWord } from './job-facts.js';
 import { watchJob } from './job-view.js';
-import { watchKeyButton } from './key.js';
 import { createNewJob } from './new-job.js';
 import { poll } from './poll.js';
 import { createTable } from './table.js';
@@ -26,7 +25,6 @@ const showJobs = createTable(byId('jobs'), {
   ],
 });
 
-watchKeyButton();
 createNewJob((id) => {
   location.hash = id;
 });

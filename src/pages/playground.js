@@ -3,7 +3,7 @@ import { errorText, requestJson } from './api.js';
 import { createCodeDialog } from './code-dialog.js';
 import { Combobox } from './combobox.js';
 import { byId, el, fill } from './dom.js';
-import { apiKey, watchKeyButton } from './key.js';
+import { apiKey } from './key.js';
 import { Lane } from './lane.js';
 import { readParameters, showParameters } from './parameters.js';
 
@@ -32,7 +32,6 @@ const beside = new Combobox({
 fill(byId('model-field'), ...model.parts);
 fill(byId('beside-field'), ...beside.parts);
 showParameters();
-watchKeyButton();
 // Beside the conversation there is room for it; above it, it would be in the way.
 byId('settings', HTMLDetailsElement).open = matchMedia('(min-width: 60rem)').matches;
 listen();
@@ -99,7 +98,7 @@ function showChosen() {
 async function send() {
   const said = prompt.value.trim();
   if (said === '' || running) return;
-  const names = [model.value, beside.value].filter((name, i) => i === 0 || name !== '');
+  const names = [model.value || 'base', ...(beside.value === '' ? [] : [beside.value])];
   const lanes = names.map((name) => new Lane(name));
   const bodies = lanes.map((_, i) => toBody(i, said, turns));
   const turn = { said, lanes };

@@ -5,7 +5,6 @@ import { byId, el, fill, say } from './dom.js';
 import { figuresOfHealth, figuresOfMetrics, ratesBetween, spread } from './figures.js';
 import { compact, count, counted, dateAndTime, duration, percent, size } from './format.js';
 import { jobName, progressText, statusWord } from './job-facts.js';
-import { watchKeyButton } from './key.js';
 import { poll } from './poll.js';
 import { createTable } from './table.js';
 
@@ -57,7 +56,6 @@ const showJobs = createTable(byId('jobs'), {
   columns: [{ name: 'Job' }, { name: 'Status' }, { name: 'Progress' }, { name: 'Created' }],
 });
 
-watchKeyButton();
 poll(EVERY_MS, refresh);
 poll(JOBS_EVERY_MS, refreshJobs);
 

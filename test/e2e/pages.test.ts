@@ -359,14 +359,14 @@ test('with keys a page asks for one, keeps it for its tab, and works below a bas
   });
   t.after(() => keyed.stop());
   const { page } = await openPage(t, browser, `${keyed.url}/openai/`);
-  const dialog = page.locator('#key-dialog');
+  const dialog = page.locator('#account-dialog');
   await dialog.waitFor();
-  assert.ok(await page.locator('#key-problem').isHidden());
+  assert.ok(await page.locator('#account-problem').isHidden());
   await page.keyboard.type('wrong');
   await page.keyboard.press('Enter');
-  await page.locator('#key-problem').waitFor();
+  await page.locator('#account-problem').waitFor();
   assert.deepEqual(await accessFaults(page), []);
-  await page.locator('#key-input').fill(key);
+  await page.locator('#account-key').fill(key);
   await page.keyboard.press('Enter');
   await dialog.waitFor({ state: 'hidden' });
   await page.locator('#chosen', { hasText: 'toy' }).waitFor({ state: 'attached' });
@@ -379,7 +379,7 @@ test('with keys a page asks for one, keeps it for its tab, and works below a bas
   for (const [name, path] of [
     ['Fine-tuning', 'fine-tuning'],
     ['Status', 'status'],
-    ['API', 'docs'],
+    ['API docs', 'docs'],
   ]) {
     await page.locator('nav a', { hasText: name! }).click();
     assert.equal(page.url(), `${keyed.url}/openai/${path}`);

@@ -38,7 +38,13 @@ const PAGES: readonly Page[] = [
     styles: ['uplot.css'],
   },
   { path: '/status', name: 'Status', file: 'status', policy: POLICY, styles: ['uplot.css'] },
-  { path: '/docs', name: 'API', file: 'docs', policy: DOCS_POLICY, styles: ['swagger-ui.css'] },
+  {
+    path: '/docs',
+    name: 'API docs',
+    file: 'docs',
+    policy: DOCS_POLICY,
+    styles: ['swagger-ui.css'],
+  },
 ];
 
 interface Site {

@@ -1,0 +1,161 @@
+// The account control in the header of every page, in a real browser on a server with keys: sign in, who am I, change,
+// sign out; a dialog that was closed stays closed, and a key that the server rejects is not kept.
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { after, before, type TestContext, test } from 'node:test';
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
+import { accessFaults, launchBrowser, openPage, PHONE, skipWithoutBrowser } from './browser.ts';
+import { runLorikeet, type Serving, startServing } from './program.ts';
+
+const PAGES = ['/', '/fine-tuning', '/status', '/docs'];
+const home = mkdtempSync(path.join(tmpdir(), 'lorikeet-account-'));
+after(() => rmSync(home, { recursive: true, force: true }));
+
+const skip = skipWithoutBrowser;
+let browser: Browser;
+let server: Serving;
+const keys: Record<string, { id: string; key: string }> = {};
+before(async () => {
+  if (skip) return;
+  for (const tenant of ['acme', 'globex', 'gone']) {
+    const { out } = await runLorikeet(['keys', 'create', '--tenant', tenant, '--json'], home);
+    keys[tenant] = JSON.parse(out);
+  }
+  const args = ['--model', path.resolve('models/toy'), '--slots', '2'];
+  [browser, server] = await Promise.all([launchBrowser(), startServing(args, home)]);
+});
+after(async () => {
+  await browser?.close();
+  assert.equal(await server?.stop(), 0);
+});
+
+const open = async (t: TestContext, where: string, options?: BrowserContextOptions) =>
+  openPage(t, browser, `${server.url}${where}`, options);
+
+const stored = (page: Page) =>
+  page.evaluate<Record<string, string>>('({ ...sessionStorage, ...localStorage })');
+
+async function signIn(page: Page, key: string): Promise<void> {
+  await page.locator('#account-key').fill(key);
+  await page.locator('#account-submit').click();
+}
+
+/** The button names the reader. */
+async function waitForName(page: Page, name: string): Promise<void> {
+  await page.locator('#account-name', { hasText: new RegExp(`^${name}$`) }).waitFor();
+}
+
+test('every page signs in, says who one is, and signs out with everything that it stored', {
+  skip,
+}, async (t) => {
+  for (const where of PAGES) {
+    const { page } = await open(t, where);
+    await waitForName(page, 'Sign in');
+    // A page that asks for nothing by itself has the button only.
+    if (where === '/status') await page.locator('#account-button').click();
+    await page.locator('#account-dialog').waitFor();
+    await signIn(page, keys['acme']!.key);
+    await page.locator('#account-dialog').waitFor({ state: 'hidden' });
+    await waitForName(page, 'acme');
+    await page.evaluate("sessionStorage.setItem('lorikeet.other', 'what a page keeps')");
+    await page.locator('#account-button').click();
+    await page.locator('#account-identity', { hasText: 'signed in as acme.' }).waitFor();
+    await page.locator('#account-sign-out').click();
+    await waitForName(page, 'Sign in');
+    assert.deepEqual(await stored(page), {}, where);
+  }
+});
+
+test('a dialog that was closed stays closed, whatever the page asks by itself', {
+  skip,
+}, async (t) => {
+  const { page } = await open(t, '/pages/icon.svg');
+  await page.clock.install();
+  await page.goto(`${server.url}/fine-tuning`);
+  await page.locator('#account-dialog').waitFor();
+  await page.locator('#account-close').click();
+  await page.locator('#jobs-help', { hasText: 'key' }).waitFor();
+  for (let i = 0; i < 3; i++) {
+    const asked = page.waitForResponse(/fine_tuning\/jobs/);
+    await page.clock.fastForward(6_000);
+    assert.equal((await asked).status(), 401);
+    await page.clock.runFor(50);
+    assert.equal(await page.locator('#account-dialog').isVisible(), false);
+  }
+  await page.locator('#account-button').click();
+  await signIn(page, keys['acme']!.key);
+  await page.locator('#jobs-help', { hasText: 'none yet' }).waitFor();
+});
+
+test('what the reader does asks again for the key, and goes on with it', { skip }, async (t) => {
+  const { page } = await open(t, '/');
+  await page.locator('#account-dialog').waitFor();
+  await page.locator('#account-close').click();
+  await page.locator('#prompt').fill('Hello');
+  await page.locator('#prompt').press('Enter');
+  await page.locator('#account-dialog').waitFor();
+  await signIn(page, keys['acme']!.key);
+  await page.locator('.answer .facts', { hasText: 'token' }).waitFor();
+});
+
+test('a rejected key is not kept, and one that no header can hold is named', {
+  skip,
+}, async (t) => {
+  const { page } = await open(t, '/');
+  const problem = page.locator('#account-problem');
+  for (const [key, words] of [
+    ['wrong', /does not know this key/],
+    ['lorikeet_schlüssel', /contains “ü”/],
+    ['ключ', /contains “к”/],
+    ['two words', /contains a space/],
+  ] as const) {
+    await signIn(page, key);
+    await problem.filter({ hasText: words }).waitFor();
+    assert.deepEqual(await stored(page), {});
+  }
+  await page.route('**/v1/me', (route) => route.abort());
+  await signIn(page, 'lorikeet_x');
+  await problem.filter({ hasText: 'does not answer' }).waitFor();
+});
+
+test("another tenant's key clears what the tenant before it left", { skip }, async (t) => {
+  const { page } = await open(t, '/');
+  await signIn(page, keys['acme']!.key);
+  await waitForName(page, 'acme');
+  await page.evaluate("sessionStorage.setItem('lorikeet.other', 'of acme')");
+  await page.locator('#account-button').click();
+  assert.match((await page.locator('#account-submit').textContent()) ?? '', /Change key/);
+  await signIn(page, keys['globex']!.key);
+  await waitForName(page, 'globex');
+  assert.ok(!Object.values(await stored(page)).includes('of acme'));
+});
+
+test('a key that is revoked while a page is open is dropped, and another one asked for', {
+  skip,
+}, async (t) => {
+  const { page } = await open(t, '/fine-tuning');
+  await signIn(page, keys['gone']!.key);
+  await waitForName(page, 'gone');
+  const { code } = await runLorikeet(['keys', 'revoke', keys['gone']!.id], home);
+  assert.equal(code, 0);
+  await page.locator('#account-problem', { hasText: 'no longer accepts' }).waitFor();
+  assert.equal((await stored(page))['lorikeet.key'], undefined);
+  await waitForName(page, 'Sign in');
+});
+
+for (const colorScheme of ['light', 'dark'] as const) {
+  test(`axe finds nothing serious in the dialog, signed in and out, in ${colorScheme}`, {
+    skip,
+  }, async (t) => {
+    const { page } = await open(t, '/', { colorScheme, ...PHONE });
+    await signIn(page, 'wrong');
+    await page.locator('#account-problem').waitFor();
+    assert.deepEqual(await accessFaults(page), []);
+    await signIn(page, keys['acme']!.key);
+    await waitForName(page, 'acme');
+    await page.locator('#account-button').click();
+    assert.deepEqual(await accessFaults(page), []);
+  });
+}

@@ -1,0 +1,34 @@
+// GET /v1/me: whose key a request carries.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { serveKeyed } from './keyed.ts';
+import { readOk, serve } from './served.ts';
+
+test('a key is told its tenant and whether it is an admin key', async () => {
+  const keyed = serveKeyed({ tenants: { acme: {}, ops: {} }, admins: ['ops'] });
+  for (const [tenant, isAdmin] of [
+    ['acme', false],
+    ['ops', true],
+  ] as const) {
+    assert.deepEqual(await readOk(await keyed.ask(tenant, '/v1/me')), {
+      object: 'tenant',
+      id: tenant,
+      is_admin: isAdmin,
+      needs_key: true,
+    });
+  }
+  assert.equal((await keyed.app.request('/v1/me')).status, 401);
+});
+
+test('a server without keys says that it needs none', async () => {
+  const expected = { object: 'tenant', id: 'local', is_admin: false, needs_key: false };
+  assert.deepEqual(await readOk(await serve().app.request('/v1/me')), expected);
+});
+
+test('a tenant at its limit of requests is still told who it is, and asking counts for nothing', async () => {
+  const keyed = serveKeyed({ tenants: { acme: { limits: { requestsPerMinute: 1 } } } });
+  for (let i = 0; i < 3; i++) assert.equal((await keyed.ask('acme', '/v1/me')).status, 200);
+  assert.equal((await keyed.ask('acme', '/v1/models')).status, 200);
+  assert.equal((await keyed.ask('acme', '/v1/models')).status, 429);
+  assert.equal((await keyed.ask('acme', '/v1/me')).status, 200);
+});
