@@ -12,6 +12,7 @@ import {
   fileLengthFaults,
   fileMapFaults,
   headerFaults,
+  keptRejectionFaults,
   LAYERS,
   layerFaults,
   reExportFaults,
@@ -100,6 +101,38 @@ const RULES: readonly Rule[] = [
     holds: 'every file opens with what it does',
     faults: headerFaults,
     broken: [[source('src/a.ts', 'const a = 1;\n')]],
+  },
+  {
+    holds: 'no promise that was rejected is kept for later callers',
+    faults: keptRejectionFaults,
+    broken: [
+      [
+        source(
+          'src/a.ts',
+          'class A {\n  #swept: Promise<void> | undefined;\n  f() { this.#swept ??= sweep(); }\n}',
+        ),
+      ],
+      [source('src/a.ts', 'let site: Promise<Site> | undefined;\nsite ??= readSite();')],
+      [source('src/a.ts', 'let site;\nsite ??= readSite();\nasync function readSite() {}')],
+      [
+        source(
+          'src/a.ts',
+          "runs: Partial<Record<'a' | 'b', Promise<Run>>>;\nruns[kind] ??= create(kind);",
+        ),
+      ],
+      [
+        source(
+          'src/pages/a.js',
+          '/** @type {Promise<number> | undefined} */\nlet a;\na ??= ask();',
+        ),
+      ],
+      [
+        source(
+          'src/a.ts',
+          'const flights = new Map<string, Promise<Found>>();\nflights.set(key, find(key));',
+        ),
+      ],
+    ],
   },
 ];
 

@@ -7,6 +7,7 @@ import { constants, createReadStream } from 'node:fs';
 import { type FileHandle, link, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { assert } from '../../src/assert.ts';
+import { lazy } from '../../src/lazy.ts';
 import { codeOf, onDisk } from './disk-error.ts';
 import {
   foldersBelow,
@@ -48,11 +49,14 @@ export function createFsStore(folder: string): ObjectStore {
 class FsStore implements ObjectStore {
   readonly label: string;
   readonly #root: string;
-  #swept: Promise<void> | undefined;
+  /** Holds the files that are being written. */
+  readonly #newFolder: string;
+  readonly #removeLeftovers = lazy(() => removeOlder(this.#newFolder, LEFTOVER_MS));
 
   constructor(root: string) {
     this.label = root;
     this.#root = root;
+    this.#newFolder = path.join(root, OWN_FOLDER, 'new');
   }
 
   get(key: string, { signal }: StoreCall = {}): Promise<StoredObject | undefined> {
@@ -180,11 +184,10 @@ class FsStore implements ObjectStore {
   }
 
   async #newFile(): Promise<string> {
-    const folder = path.join(this.#root, OWN_FOLDER, 'new');
-    await mkdir(folder, { recursive: true });
-    this.#swept ??= removeOlder(folder, LEFTOVER_MS);
-    await this.#swept;
-    return path.join(folder, randomUUID());
+    await mkdir(this.#newFolder, { recursive: true });
+    // Leftovers cost only disk space: a write does not fail because of them, and the next one tries again.
+    await this.#removeLeftovers.get().catch(() => {});
+    return path.join(this.#newFolder, randomUUID());
   }
 
   #lockFile(key: string): string {

@@ -239,6 +239,31 @@ export function fileMapFaults(document: string, paths: readonly string[]): strin
   ];
 }
 
+/** Names that hold promises: fields, variables, values of maps; also those that JSDoc types. */
+const HOLDS_PROMISE =
+  /([#\w]+)\??: [^;=()]*\bPromise<|@type \{[^}]*\bPromise<[^\n]*\n\s*(?:let|const) (\w+)/g;
+const ASSIGNED_ONCE = /([#\w]+)(?:\[[^\]]*\])? \?\?=\s*(?:this\.)?([#\w]+)[^;]*;/g;
+
+/**
+ * A promise that is kept for later callers must not be kept once it has rejected: `lazy` sees to that, and so does a
+ * `.finally` that forgets it. A map of promises has somebody who deletes from it.
+ */
+export function keptRejectionFaults(files: readonly SourceFile[]): string[] {
+  return files.flatMap((file) => {
+    const text = code(file);
+    const held = [...file.text.matchAll(HOLDS_PROMISE)].map(([, typed, inDoc]) => typed ?? inDoc!);
+    const isAsync = (name: string) => new RegExp(`\\basync (?:function )?${name}\\(`).test(text);
+    const once = [...text.matchAll(ASSIGNED_ONCE)]
+      .filter(([, name, made]) => held.includes(name!) || isAsync(made!))
+      .filter(([statement]) => !statement.includes('.finally('))
+      .map(([, name]) => `${file.path}: ${name} keeps a promise that may reject`);
+    const maps = [...text.matchAll(/([#\w]+) = new Map<[^=(]*\bPromise<[^=(]*>\(/g)]
+      .filter(([, name]) => !text.includes(`${name}.delete(`))
+      .map(([, name]) => `${file.path}: nothing is deleted from ${name}`);
+    return [...once, ...maps];
+  });
+}
+
 function layerOf(path: string): Layer | undefined {
   return LAYERS.find((layer) => layer.files.test(path));
 }

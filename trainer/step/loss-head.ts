@@ -1,5 +1,6 @@
 // Loss, hits and the gradient of the last hidden states, chunk by chunk: only rows that predict something are looked
 // at, and the logits of one chunk are the largest tensor of a step.
+import { type Lazy, lazy } from '../../src/lazy.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import type { OrtTensor } from '../../src/ort/tensor.ts';
 import {
@@ -34,13 +35,17 @@ export interface LossHeadOptions {
 export class LossHead {
   readonly #options: LossHeadOptions;
   readonly #graph: HeadGraph;
-  #training: Promise<GraphRun> | undefined;
-  #evaluation: Promise<GraphRun> | undefined;
-  #logits: Promise<GraphRun> | undefined;
+  readonly #training: Lazy<GraphRun>;
+  readonly #evaluation: Lazy<GraphRun>;
+  readonly #logits: Lazy<GraphRun>;
 
   constructor(options: LossHeadOptions) {
     this.#options = options;
-    this.#graph = headGraph(options.config, (name) => options.trained.has(name));
+    const { config, settings, trained } = options;
+    this.#graph = headGraph(config, (name) => trained.has(name));
+    this.#training = lazy(() => createGraphRun(this.#graph.bytes, settings));
+    this.#evaluation = lazy(() => createGraphRun(headLossGraph(config), settings));
+    this.#logits = lazy(() => createGraphRun(headLogitsGraph(config), settings));
   }
 
   /** Loss of the hidden states [tokens, D]; fills `gradient` of the same shape. */
@@ -49,9 +54,8 @@ export class LossHead {
     hidden: OrtTensor<'float32'>,
     gradient: OrtTensor<'float32'>,
   ): Promise<LossSums> {
-    const { settings, workspace, trained, config } = this.#options;
-    this.#training ??= createGraphRun(this.#graph.bytes, settings);
-    const graph = await this.#training;
+    const { workspace, trained, config } = this.#options;
+    const graph = await this.#training.get();
     const gradOf = new Map(
       [...this.#graph.gradients].map(([name, output]) => [output, trained.get(name)!.grad]),
     );
@@ -86,11 +90,7 @@ export class LossHead {
     hidden: OrtTensor<'float32'>,
     onLosses?: (losses: Float32Array) => void,
   ): Promise<LossSums> {
-    this.#evaluation ??= createGraphRun(
-      headLossGraph(this.#options.config),
-      this.#options.settings,
-    );
-    const graph = await this.#evaluation;
+    const graph = await this.#evaluation.get();
     return this.#overChunks(batch, hidden, async (chunk) => {
       await graph.run(chunk.input, chunk.output);
       onLosses?.(chunk.loss.data.subarray(0, chunk.rows.length));
@@ -111,9 +111,8 @@ export class LossHead {
 
   /** Logits [tokens, V] of all positions, in fresh memory. */
   async logits(hidden: OrtTensor<'float32'>): Promise<Float32Array> {
-    const { config, settings, workspace, weight } = this.#options;
-    this.#logits ??= createGraphRun(headLogitsGraph(config), settings);
-    const graph = await this.#logits;
+    const { config, workspace, weight } = this.#options;
+    const graph = await this.#logits.get();
     const shape = [hidden.shape[0]!, config.vocabSize];
     const logits = workspace.tensor('head.all_logits', 'float32', shape);
     await graph.run(
@@ -176,7 +175,9 @@ export class LossHead {
   }
 
   async release(): Promise<void> {
-    for (const run of [this.#training, this.#evaluation, this.#logits]) (await run)?.release();
+    for (const run of [this.#training, this.#evaluation, this.#logits]) {
+      (await run.peek())?.release();
+    }
   }
 }
 

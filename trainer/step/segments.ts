@@ -2,6 +2,7 @@
 // names. Forward keeps the input of every segment and, of as many as there is room for, what the backward graph reads;
 // backward goes the way back and computes the others again.
 import { assert } from '../../src/assert.ts';
+import { type Lazy, lazy } from '../../src/lazy.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { embeddingName } from '../../src/model/names.ts';
 import type { Dims } from '../../src/onnx/graph-builder.ts';
@@ -64,7 +65,7 @@ interface GraphSet {
 /** Graphs and their sessions, each made when it is first needed. */
 interface Runnable<Graphs> {
   readonly graphs: Graphs;
-  readonly runs: Partial<Record<'forward' | 'backward', Promise<GraphRun>>>;
+  readonly runs: Partial<Record<'forward' | 'backward', Lazy<GraphRun>>>;
 }
 
 export class Segments {
@@ -164,8 +165,8 @@ export class Segments {
     kind: Kind,
   ): Promise<GraphRun> {
     this.#options.base.load(firstLayer);
-    runs[kind] ??= createGraphRun(graphs[kind], this.#options.settings);
-    return runs[kind];
+    runs[kind] ??= lazy(() => createGraphRun(graphs[kind], this.#options.settings));
+    return runs[kind].get();
   }
 
   /** Unpacks the weights of the segment that comes next, while this thread has nothing to do but wait. */
@@ -224,7 +225,7 @@ export class Segments {
     this.#kept.release();
     for (const set of new Set(this.#segments.map(({ graphs }) => graphs))) {
       for (const { runs } of [set.recomputing, set.keeping, set.evaluation]) {
-        for (const run of Object.values(runs)) (await run).release();
+        for (const run of Object.values(runs)) (await run.peek())?.release();
       }
     }
   }

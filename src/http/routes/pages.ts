@@ -4,6 +4,7 @@
 // work below any base path.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
+import { lazy } from '../../lazy.ts';
 import { VERSION } from '../../version.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
 import { type PageFile, readMarkup, readPageFiles, toPageFile } from '../page-files.ts';
@@ -55,20 +56,16 @@ interface Site {
 
 /** To be added before requests need a key. */
 export function addPageRoutes(app: OpenAPIHono<HttpEnv>): void {
-  let site: Promise<Site> | undefined; // nothing is read at start
-  const load = () => {
-    site ??= readSite();
-    return site;
-  };
+  const site = lazy(readSite); // nothing is read at start
   for (const { path, policy } of PAGES) {
     app.get(path, async (c) => {
       c.header('content-security-policy', policy);
       c.header('cross-origin-opener-policy', 'same-origin');
-      return answer(c, (await load()).pages.get(path)!);
+      return answer(c, (await site.get()).pages.get(path)!);
     });
   }
   app.get('/pages/:file', async (c, next) => {
-    const file = (await load()).files.get(c.req.param('file'));
+    const file = (await site.get()).files.get(c.req.param('file'));
     return file ? answer(c, file) : next();
   });
 }

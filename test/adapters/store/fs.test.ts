@@ -126,6 +126,16 @@ test('a process that is killed while it writes leaves nothing that is listed', a
   assert.deepEqual(fs.readdirSync(path.join(folder, '~lorikeet/new')), []);
 });
 
+test('a leftover that cannot be removed fails no write', async (t) => {
+  const folder = temporaryFolder(t);
+  const foreign = path.join(folder, '~lorikeet/new/folder');
+  fs.mkdirSync(foreign, { recursive: true });
+  fs.utimesSync(foreign, 0, 0);
+  const store = createFsStore(folder);
+  await store.put('key', bytesOf('x'));
+  assert.equal(await readText(store, 'key'), 'x');
+});
+
 test('links lead nowhere: refused by every call, left out of lists', async (t) => {
   const folder = temporaryFolder(t);
   const outside = temporaryFolder(t);

@@ -1,0 +1,32 @@
+// A process that runs out of file descriptors for a moment: uses a store and a page while it has none, and again after.
+// Prints what became of each as JSON. Its descriptors are limited by whoever starts it.
+import { closeSync, openSync } from 'node:fs';
+import { OpenAPIHono } from '@hono/zod-openapi';
+import { createFsStore } from '../adapters/store/fs.ts';
+import { addPageRoutes } from '../src/http/routes/pages.ts';
+
+const store = createFsStore(process.argv[2]!);
+const app = new OpenAPIHono();
+addPageRoutes(app);
+
+async function use(): Promise<{ put: string; page: number }> {
+  const put = await store.put('tenant/key', new Uint8Array(1)).then(
+    () => 'written',
+    (error) => error.message,
+  );
+  return { put, page: (await app.request('/')).status };
+}
+
+function takeDescriptors(): number[] {
+  const taken: number[] = [];
+  try {
+    for (;;) taken.push(openSync('/dev/null', 'r'));
+  } catch {
+    return taken;
+  }
+}
+
+const taken = takeDescriptors();
+const starved = await use();
+for (const descriptor of taken) closeSync(descriptor);
+console.log(JSON.stringify({ starved, after: await use() }));
