@@ -11,8 +11,8 @@ export const WEIGHTS_FILE = 'adapter_model.safetensors';
 /** What older versions of peft wrote: a pickle, which runs code when it is read. */
 const PICKLE_FILE = 'adapter_model.bin';
 
-/** peft's own are 1 KB; a rank per module (EVA) makes 50 KB. */
-export const MAX_CONFIG_BYTES = 1024 * 1024;
+/** peft's own are 1 KB; a rank for each module of a small model (EVA) makes 15 KB, of a large one 50 KB. */
+export const MAX_CONFIG_BYTES = 64 * 1024;
 /** Rank 64 on all linears of an 8-billion-parameter model in float32 takes 0.7 GB. */
 export const MAX_WEIGHTS_BYTES = 2 ** 31;
 /** Hashed between two turns of the event loop: under a millisecond. */

@@ -88,7 +88,7 @@ export function createFolderDigests({
   ): Promise<string | undefined> {
     try {
       const { digest, configBytes } = await digestAdapterFiles(folder.directory);
-      const { baseModel } = parseAdapterConfig(configBytes);
+      const { baseModel } = await parseAdapterConfig(configBytes, []);
       if ((await look())?.signature !== folder.signature) return undefined;
       warnOfOtherBase(name, baseModel, log);
       const ignored = (await readdir(folder.directory)).filter((f) => IGNORED_FILES.includes(f));

@@ -31,8 +31,9 @@ const TARGET_OF_PATH = new Map<string, TargetName>(
 export async function inspectAdapter(
   bytes: Pick<AdapterBytes, 'configBytes' | 'weightsBytes'>,
 ): Promise<AdapterSummary> {
-  const config = parseAdapterConfig(bytes.configBytes);
   const tensors = parseTensors(bytes.weightsBytes);
+  const modules = [...tensors.keys()].flatMap((key) => KEY_PATTERN.exec(key)?.[1] ?? []);
+  const config = await parseAdapterConfig(bytes.configBytes, [...new Set(modules)]);
   const targetOfModule = new Map<string, TargetName>();
   for (const key of tensors.keys()) {
     const [, module, path] = KEY_PATTERN.exec(key) ?? [];

@@ -2,7 +2,7 @@
 // What this build cannot serve exactly is refused by the name of its field. It reads no tensors and runs nothing.
 import { z } from 'zod';
 import { TARGET_NAMES } from '../src/model/target-modules.ts';
-import { type ModuleMatcher, nameList, PatternCompiler } from './module-pattern.ts';
+import { type ModuleMatcher, nameList, PatternSet } from './module-pattern.ts';
 import { invalidAdapter, show } from './refusal.ts';
 
 interface LoraSetting {
@@ -87,22 +87,29 @@ const configSchema = z.object({
 
 type RawConfig = z.infer<typeof configSchema>;
 
-/** Parses the bytes of an `adapter_config.json`; throws `ServeError` (422) with the field at fault as `param`. */
-export function parseAdapterConfig(bytes: Uint8Array): AdapterConfig {
+/**
+ * Parses the bytes of an `adapter_config.json`, for the modules that will be asked about: regular expressions are
+ * matched against their names in a worker, plain names are compared when they are asked for.
+ * Throws `ServeError` (422) with the field at fault as `param`, such as `r` or `rank_pattern[3]`.
+ */
+export async function parseAdapterConfig(
+  bytes: Uint8Array,
+  moduleNames: readonly string[],
+): Promise<AdapterConfig> {
   const json = parseObject(bytes);
   refuseUnsupported(json);
   const result = configSchema.safeParse(json);
   if (!result.success) {
     const issue = result.error.issues[0]!;
-    throw invalidAdapter(String(issue.path[0] ?? FILE), issue.message);
+    const { message } = issue.code === 'invalid_key' ? issue.issues[0]! : issue;
+    throw invalidAdapter(placeOf(issue.path, json), message);
   }
   const raw = result.data;
-  const patterns = new PatternCompiler();
-  return {
-    baseModel: raw.base_model_name_or_path ?? undefined,
-    isTargeted: createTargetMatcher(raw, patterns),
-    settingOf: createSettings(raw, patterns),
-  };
+  const patterns = new PatternSet();
+  const isTargeted = createTargetMatcher(raw, patterns);
+  const settingOf = createSettings(raw, patterns);
+  await patterns.evaluate(moduleNames);
+  return { baseModel: raw.base_model_name_or_path ?? undefined, isTargeted, settingOf };
 }
 
 function parseObject(bytes: Uint8Array): Record<string, unknown> {
@@ -116,6 +123,14 @@ function parseObject(bytes: Uint8Array): Record<string, unknown> {
     throw invalidAdapter(FILE, 'is not a JSON object');
   }
   return json as Record<string, unknown>;
+}
+
+/** `r`, or an entry by its position: keys may be long. */
+function placeOf([field, entry]: readonly PropertyKey[], json: Record<string, unknown>): string {
+  if (field === undefined) return FILE;
+  if (entry === undefined) return String(field);
+  const index = Object.keys(json[String(field)] as object).indexOf(String(entry));
+  return `${String(field)}[${index}]`;
 }
 
 function refuseUnsupported(json: Record<string, unknown>): void {
@@ -152,7 +167,7 @@ function isPlainDecoder(mapping: unknown): boolean {
 }
 
 /** `exclude_modules` wins over `target_modules`; the layers count only for names found by their ending. */
-function createTargetMatcher(raw: RawConfig, patterns: PatternCompiler): ModuleMatcher {
+function createTargetMatcher(raw: RawConfig, patterns: PatternSet): ModuleMatcher {
   const isExcluded = raw.exclude_modules
     ? createMatcher('exclude_modules', raw.exclude_modules, patterns)
     : () => false;
@@ -174,12 +189,12 @@ function createTargetMatcher(raw: RawConfig, patterns: PatternCompiler): ModuleM
 function createMatcher(
   field: string,
   value: string | readonly string[],
-  patterns: PatternCompiler,
+  patterns: PatternSet,
 ): ModuleMatcher {
   return typeof value === 'string' ? patterns.fullMatch(field, value) : nameList(value);
 }
 
-function createLayerMatcher(raw: RawConfig, patterns: PatternCompiler): ModuleMatcher {
+function createLayerMatcher(raw: RawConfig, patterns: PatternSet): ModuleMatcher {
   const layers = [raw.layers_to_transform ?? []].flat();
   const layerPatterns = [raw.layers_pattern ?? []].flat();
   if (layers.length === 0) {
@@ -193,7 +208,7 @@ function createLayerMatcher(raw: RawConfig, patterns: PatternCompiler): ModuleMa
   const indexers =
     layerPatterns.length === 0
       ? [firstNumberedSegment]
-      : layerPatterns.map((pattern) => patterns.layerIndex('layers_pattern', pattern));
+      : layerPatterns.map((pattern, i) => patterns.layerIndex(`layers_pattern[${i}]`, pattern));
   return (moduleName) => {
     for (const indexOf of indexers) {
       const index = indexOf(moduleName);
@@ -210,15 +225,12 @@ function firstNumberedSegment(moduleName: string): number | undefined {
 }
 
 /** The first key that matches wins; rank and alpha are looked up independently of each other. */
-function createSettings(
-  raw: RawConfig,
-  patterns: PatternCompiler,
-): (moduleName: string) => LoraSetting {
+function createSettings(raw: RawConfig, patterns: PatternSet): (moduleName: string) => LoraSetting {
   const lookup = (field: 'rank_pattern' | 'alpha_pattern', otherwise: number) => {
     const entries = Object.entries(raw[field] ?? {});
     if (entries.length > MAX_ENTRIES) throw invalidAdapter(field, `over ${MAX_ENTRIES} entries`);
-    const rules = entries.map(([key, value]) => ({
-      matches: patterns.suffixMatch(field, key),
+    const rules = entries.map(([key, value], i) => ({
+      matches: patterns.suffixMatch(`${field}[${i}]`, key),
       value,
     }));
     return (module: string) => rules.find((rule) => rule.matches(module))?.value ?? otherwise;

@@ -49,7 +49,8 @@ export async function parseAdapter(
   bytes: AdapterBytes,
   model: DecoderConfig,
 ): Promise<AdapterWeights> {
-  const config = parseAdapterConfig(bytes.configBytes);
+  const modules = [...allModules(model), ...UNSUPPORTED_MODULES];
+  const config = await parseAdapterConfig(bytes.configBytes, modules);
   const tensors = parseTensors(bytes.weightsBytes);
   const targeted = targetedModules(config, model);
   refuseUnusedTensors(tensors, targeted, model);

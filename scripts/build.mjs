@@ -29,7 +29,12 @@ const ownAddresses = {
 rmSync(out, { recursive: true, force: true });
 const { metafile } = await build({
   absWorkingDir: process.cwd(),
-  entryPoints: ['src/main.ts', 'src/scheduler/engine-process.ts', 'trainer/main.ts'],
+  entryPoints: [
+    'src/main.ts',
+    'src/scheduler/engine-process.ts',
+    'adapters/pattern-worker.ts',
+    'trainer/main.ts',
+  ],
   outdir: out,
   outbase: '.',
   chunkNames: 'chunks/[name]-[hash]',

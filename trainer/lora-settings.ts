@@ -63,7 +63,7 @@ export async function planAdapter(job: TrainJob, model: DecoderConfig): Promise<
     layers_pattern: null,
     lora_dropout: job.dropout,
   };
-  const modules = resolveModules(peft, model);
+  const modules = await resolveModules(peft, model);
   return { peft, lora: { modules, init: drawAdapter(modules, model, job.seed) } };
 }
 
@@ -81,16 +81,18 @@ function listTargets(targets: string | readonly string[]): string | readonly str
 }
 
 /** By module name, in the model's order. */
-function resolveModules(peft: PeftSettings, model: DecoderConfig): LoraSettings['modules'] {
+async function resolveModules(
+  peft: PeftSettings,
+  model: DecoderConfig,
+): Promise<LoraSettings['modules']> {
   const modules = new Map<string, { rank: number; scaling: number }>();
+  const layers = Array.from({ length: model.layerCount }, (_, layer) => layer);
+  const names = layers.flatMap((layer) => TARGET_NAMES.map((target) => moduleName(layer, target)));
   try {
     const bytes = Buffer.from(JSON.stringify({ peft_type: 'LORA', ...peft }));
-    const config = parseAdapterConfig(bytes);
-    for (let layer = 0; layer < model.layerCount; layer++) {
-      for (const target of TARGET_NAMES) {
-        const module = moduleName(layer, target);
-        if (config.isTargeted(module)) modules.set(module, config.settingOf(module));
-      }
+    const config = await parseAdapterConfig(bytes, names);
+    for (const module of names) {
+      if (config.isTargeted(module)) modules.set(module, config.settingOf(module));
     }
   } catch (error) {
     throw error instanceof ServeError ? asJobFault(error) : error;
@@ -103,10 +105,10 @@ function resolveModules(peft: PeftSettings, model: DecoderConfig): LoraSettings[
 }
 
 function asJobFault(error: ServeError): ConfigError {
-  const key = Object.entries(FIELDS).find(([, field]) => field === error.param)?.[0];
-  return new ConfigError([
-    `${key ?? 'initAdapter'}: ${error.message.replace(/^adapter refused: (\w+: )?/, '')}`,
-  ]);
+  const [, field, place = ''] = /^(\w+)(\[\d+\])?$/.exec(error.param ?? '') ?? [];
+  const key = Object.entries(FIELDS).find(([, name]) => name === field)?.[0];
+  const reason = error.message.replace(/^adapter refused: ([\w[\]]+: )?/, '');
+  return new ConfigError([`${key ? `${key}${place}` : 'initAdapter'}: ${reason}`]);
 }
 
 async function continueAdapter(
@@ -117,7 +119,7 @@ async function continueAdapter(
   try {
     const files = await readAdapterFiles(directory);
     await parseAdapter(files, model); // refuses what does not fit the model, tensor by tensor
-    const adapter = readAdapter(files, model, job.dropout);
+    const adapter = await readAdapter(files, model, job.dropout);
     refuseContradictions(job, adapter.peft);
     return adapter;
   } catch (error) {
@@ -137,17 +139,17 @@ export async function openAdapter(
   await parseAdapter(files, model).catch((error) => {
     if (!(error instanceof ServeError && error.code === 'adapter_non_finite')) throw error;
   });
-  return readAdapter(files, model, 0).lora;
+  return (await readAdapter(files, model, 0)).lora;
 }
 
-function readAdapter(
+async function readAdapter(
   { configBytes, weightsBytes }: AdapterFiles,
   model: DecoderConfig,
   dropout: number,
-): AdapterPlan {
+): Promise<AdapterPlan> {
   const peft = readSettings(JSON.parse(Buffer.from(configBytes).toString('utf8')), dropout);
   const init = parseSafetensors(weightsBytes, ADAPTER_LIMITS).tensors;
-  return { peft, lora: { modules: resolveModules(peft, model), init } };
+  return { peft, lora: { modules: await resolveModules(peft, model), init } };
 }
 
 /** The file has passed `parseAdapter`: its fields have their types. */

@@ -43,7 +43,7 @@ for (const [name, { method, quantization }] of Object.entries(CASES)) {
   test(`${name}: thirty steps are those of the reference`, { skip }, async (t) => {
     const folder = path.join(golden!, 'train', name);
     const { settings, decayed, log } = readJson(folder, 'log.json') as Log;
-    const adapter = method === 'full' ? undefined : readAdapter(path.join(folder, 'initial'));
+    const adapter = method === 'full' ? undefined : await readAdapter(path.join(folder, 'initial'));
     const model = await openModel(t, { method, quantization, adapter });
     const { parameters } = model;
     assert.deepEqual(
@@ -115,14 +115,13 @@ async function openModel(
   return model;
 }
 
-function readAdapter(folder: string): LoraSettings {
-  const config = parseAdapterConfig(readFileSync(path.join(folder, 'adapter_config.json')));
+async function readAdapter(folder: string): Promise<LoraSettings> {
+  const names = [0, 1].flatMap((layer) => TARGET_NAMES.map((target) => moduleName(layer, target)));
+  const bytes = readFileSync(path.join(folder, 'adapter_config.json'));
+  const config = await parseAdapterConfig(bytes, names);
   const modules = new Map<string, { rank: number; scaling: number }>();
-  for (const layer of [0, 1]) {
-    for (const target of TARGET_NAMES) {
-      const name = moduleName(layer, target);
-      if (config.isTargeted(name)) modules.set(name, config.settingOf(name));
-    }
+  for (const name of names) {
+    if (config.isTargeted(name)) modules.set(name, config.settingOf(name));
   }
   return { modules, init: readTensors(folder, 'adapter_model.safetensors') };
 }
