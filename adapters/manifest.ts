@@ -11,6 +11,8 @@ export const NAME_PATTERN = /^(?!.*\.\.)(?!__proto__$)[A-Za-z0-9_][A-Za-z0-9._-]
 
 /** The last part of a fine-tuned model's name, as jobs make them: an alias of the adapter's name. */
 export const FINE_TUNED_ALIAS = /^[0-9a-f]{24}$/;
+/** Ends the alias of a job's checkpoint. */
+export const CHECKPOINT_ALIAS = /\.ckpt-step-\d+$/;
 /** As a model they mean something else than an adapter: nothing is published under them. */
 export const RESERVED_NAMES: ReadonlySet<string> = new Set(['base', 'default', 'ft']);
 

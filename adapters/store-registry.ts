@@ -112,7 +112,7 @@ export class StoreAdapters implements AdapterArchive {
     return models;
   }
 
-  /** What `ft:` names is a fine-tuned model: its version goes with it, unless another alias leads there. */
+  /** An `ft:` name is a fine-tuned model: its versions go with it, and `latest` goes back to the version before. */
   async remove(owner: string, adapter: AdapterName | string): Promise<boolean> {
     const repository = this.#repository;
     const of = { tenant: owner, name: typeof adapter === 'string' ? adapter : adapter.name };
@@ -129,13 +129,10 @@ export class StoreAdapters implements AdapterArchive {
         await repository.removeVersion(of, selector.version);
         return true;
       }
+      if (origin) return await repository.removeModel(of, selector.alias);
       const before = await repository.readAliases(owner, of.name);
-      const pointer = pointerOf(before?.aliases.aliases ?? {}, selector.alias);
-      if (!pointer) return false;
-      const { aliases } = await repository.moveAlias(of, selector.alias, undefined);
-      const reached = new Set(Object.values(aliases).flatMap(versionsOf));
-      const unreached = versionsOf(pointer).filter((version) => !reached.has(version));
-      if (origin) for (const version of unreached) await repository.removeVersion(of, version);
+      if (!pointerOf(before?.aliases.aliases ?? {}, selector.alias)) return false;
+      await repository.moveAlias(of, selector.alias, undefined);
       return true;
     } finally {
       this.forget(owner, of.name);

@@ -3,10 +3,11 @@
 import { closeSync, openSync } from 'node:fs';
 import { OpenAPIHono } from '@hono/zod-openapi';
 import { createFsStore } from '../adapters/store/fs.ts';
+import type { HttpEnv } from '../src/http/middleware/tenant.ts';
 import { addPageRoutes } from '../src/http/routes/pages.ts';
 
 const store = createFsStore(process.argv[2]!);
-const app = new OpenAPIHono();
+const app = new OpenAPIHono<HttpEnv>();
 addPageRoutes(app);
 
 async function use(): Promise<{ put: string; page: number }> {
@@ -29,4 +30,4 @@ function takeDescriptors(): number[] {
 const taken = takeDescriptors();
 const starved = await use();
 for (const descriptor of taken) closeSync(descriptor);
-console.log(JSON.stringify({ starved, after: await use() }));
+process.stdout.write(`${JSON.stringify({ starved, after: await use() })}\n`);

@@ -1,6 +1,13 @@
 // What the aliases of a name are after each kind of change: pure, and without effect on a state that already is so.
 import { ServeError } from '../../src/errors.ts';
-import { type Aliases, type AliasPointer, pointerOf, versionsOf } from '../manifest.ts';
+import {
+  type Aliases,
+  type AliasPointer,
+  CHECKPOINT_ALIAS,
+  LATEST,
+  pointerOf,
+  versionsOf,
+} from '../manifest.ts';
 
 /** The alias leads there; what it led to before is kept for a rollback. */
 export function withPointer(now: Aliases, alias: string, pointer: AliasPointer): Aliases {
@@ -51,6 +58,32 @@ export function withRemoving(now: Aliases, versions: readonly number[]): Aliases
   );
   const removing = [...new Set([...now.removing, ...versions])];
   return { ...now, previous, removing };
+}
+
+/** The aliases of a fine-tuned model: its own, and those of its checkpoints. */
+export function modelAliases({ aliases }: Aliases, alias: string): string[] {
+  const isCheckpoint = (one: string) => one.startsWith(`${alias}.`) && CHECKPOINT_ALIAS.test(one);
+  return Object.keys(aliases).filter((one) => one === alias || isCheckpoint(one));
+}
+
+/**
+ * The aliases of a name without a fine-tuned model, whose versions are `going`. `latest` leads to `fallback` if it led
+ * to one of them, and goes if there is no fallback. Throws `ServeError` (400) if an alias that somebody moved by hand
+ * leads to one of them.
+ */
+export function withoutModel(
+  now: Aliases,
+  alias: string,
+  { going, fallback }: { going: readonly number[]; fallback: number | undefined },
+): Aliases {
+  let next = now;
+  for (const own of modelAliases(now, alias)) next = withoutPointer(next, own);
+  const latest = pointerOf(next.aliases, LATEST);
+  if (latest && 'version' in latest && going.includes(latest.version)) {
+    next = withoutPointer(next, LATEST);
+    if (fallback !== undefined) next = withPointer(next, LATEST, { version: fallback });
+  }
+  return withRemoving(next, going);
 }
 
 export function withRemoved(now: Aliases, versions: readonly number[]): Aliases {

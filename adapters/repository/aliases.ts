@@ -10,7 +10,7 @@ import {
 import type { StoreCall } from '../store/store.ts';
 import { isSamePointer, withoutPointer, withPointer } from './alias-changes.ts';
 import type { DocumentStore } from './documents.ts';
-import type { AdapterName } from './options.ts';
+import type { AliasName } from './options.ts';
 import type { AliasPointers } from './pointers.ts';
 import { noVersion } from './removal.ts';
 import { readManifest } from './versions.ts';
@@ -18,10 +18,6 @@ import { readManifest } from './versions.ts';
 interface AliasParts {
   readonly documents: DocumentStore;
   readonly pointers: AliasPointers;
-}
-
-export interface AliasName extends AdapterName {
-  readonly alias: string;
 }
 
 /** `undefined` removes the alias. */

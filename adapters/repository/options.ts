@@ -6,6 +6,10 @@ export interface AdapterName {
   readonly name: string;
 }
 
+export interface AliasName extends AdapterName {
+  readonly alias: string;
+}
+
 export interface PublishOptions {
   /** Of the base's artifact that it was made for; absent: unknown. */
   readonly baseDigest?: string;

@@ -6,15 +6,32 @@
 // once they are older than the grace. Files that were put there by hand are nobody's garbage. Servers write no leases:
 // they run adapters from copies on their own disk, and a fetch ends within a minute, where the grace is a day.
 import { ServeError } from '../../src/errors.ts';
-import { CLAIM_FILE, keys, MANIFEST_FILE } from '../manifest.ts';
+import {
+  type Aliases,
+  CHECKPOINT_ALIAS,
+  CLAIM_FILE,
+  keys,
+  LATEST,
+  MANIFEST_FILE,
+  pointerOf,
+  versionsOf,
+} from '../manifest.ts';
 import type { ObjectInfo, StoreCall } from '../store/store.ts';
-import { reaches, withoutAll, withRemoved, withRemoving } from './alias-changes.ts';
+import {
+  modelAliases,
+  reaches,
+  withoutAll,
+  withoutModel,
+  withRemoved,
+  withRemoving,
+} from './alias-changes.ts';
 import { mapBounded } from './bounded.ts';
 import type { DocumentStore } from './documents.ts';
-import type { AdapterName, Garbage, GarbageOptions } from './options.ts';
+import type { AdapterName, AliasName, Garbage, GarbageOptions } from './options.ts';
 import type { AliasPointers } from './pointers.ts';
 import {
   isTombstoneSize,
+  listVersions,
   parseVersionKey,
   readCommit,
   readManifest,
@@ -58,6 +75,53 @@ export async function removeName(
   await pointers.change(of, (now) => withoutAll(now, versions), call);
   await mapBounded(versions, (version) => bury(parts, { ...of, version }, call));
   await pointers.change(of, (now) => withRemoved(now, versions), call);
+}
+
+/**
+ * Removes a fine-tuned model: the alias of its job (or of one checkpoint), the versions that the alias and the job's
+ * checkpoints lead to, and every way there. `latest` goes back to the version before. Resolves with false if there is
+ * no such alias. Throws `ServeError` (400) if somebody has led another alias to one of the versions.
+ */
+export async function removeModel(
+  parts: RemovalParts,
+  of: AliasName,
+  call: StoreCall,
+): Promise<boolean> {
+  const { documents, pointers } = parts;
+  let isFound = false;
+  const after = await pointers.change(
+    of,
+    async (now) => {
+      const own = modelAliases(now, of.alias);
+      if (!own.includes(of.alias)) return now;
+      isFound = true;
+      const going = [...new Set(own.flatMap((alias) => versionsOf(now.aliases[alias]!)))];
+      const fallback = await findFallback(documents, now, going, { of, call });
+      return withoutModel(now, of.alias, { going, fallback });
+    },
+    call,
+  );
+  // Also what an earlier removal has begun and not finished: nothing else leads there any more.
+  await mapBounded(after.removing, (version) => bury(parts, { ...of, version }, call));
+  await pointers.change(of, (now) => withRemoved(now, after.removing), call);
+  return isFound;
+}
+
+/** Where `latest` leads without these versions: where it led before, else to the newest that is no checkpoint. */
+async function findFallback(
+  documents: DocumentStore,
+  now: Aliases,
+  going: readonly number[],
+  { of, call }: { of: AdapterName; call: StoreCall },
+): Promise<number | undefined> {
+  const before = pointerOf(now.previous, LATEST);
+  if (before && 'version' in before && !going.includes(before.version)) return before.version;
+  const aside = Object.entries(now.aliases).flatMap(([alias, pointer]) =>
+    CHECKPOINT_ALIAS.test(alias) ? versionsOf(pointer) : [],
+  );
+  const excluded = new Set([...going, ...aside, ...now.removing]);
+  const left = await listVersions(documents, of, call);
+  return left.findLast(({ version }) => !excluded.has(version))?.version;
 }
 
 async function bury({ documents, now }: RemovalParts, of: VersionName, call: StoreCall) {

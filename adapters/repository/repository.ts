@@ -24,7 +24,7 @@ import type { AdapterName, Garbage, GarbageOptions, PublishOptions } from './opt
 import { jitteredPause, type Pause } from './pause.ts';
 import { AliasPointers } from './pointers.ts';
 import { adoptFolder, publishFolder } from './publish.ts';
-import { collectGarbage, removeName, removeVersion } from './removal.ts';
+import { collectGarbage, removeModel, removeName, removeVersion } from './removal.ts';
 import { listNames, listVersions, readManifest } from './versions.ts';
 
 /**
@@ -73,6 +73,12 @@ export interface AdapterRepository {
   rollback(of: AdapterName, alias: string, call?: StoreCall): Promise<Aliases>;
   /** Refused while an alias leads to it. Its number is never used again; its files stay until they are collected. */
   removeVersion(of: AdapterName, version: number, call?: StoreCall): Promise<void>;
+  /**
+   * Removes a fine-tuned model by the alias of its job or of a checkpoint: its versions, and every way that leads there.
+   * `latest` goes back to the version before. Refused if somebody has led another alias there. Resolves with false if
+   * there is no such alias.
+   */
+  removeModel(of: AdapterName, alias: string, call?: StoreCall): Promise<boolean>;
   /** Its aliases and all its versions. */
   removeName(of: AdapterName, call?: StoreCall): Promise<void>;
   collectGarbage(options: GarbageOptions): Promise<Garbage>;
@@ -126,6 +132,9 @@ export function createAdapterRepository(
     ),
     removeVersion: refusing((of, version, call = {}) =>
       removeVersion(parts, { ...checkName(of), version }, call),
+    ),
+    removeModel: refusing((of, alias, call = {}) =>
+      removeModel(parts, { ...checkName(of), alias: checkAlias(alias) }, call),
     ),
     removeName: refusing((of, call = {}) => removeName(parts, checkName(of), call)),
     collectGarbage: refusing((options) => collectGarbage(parts, options)),

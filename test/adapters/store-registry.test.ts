@@ -499,15 +499,43 @@ describe('removing', () => {
     );
   });
 
-  test('a fine-tuned model takes its version along, unless another alias leads there', async () => {
+  test('a fine-tuned model takes its versions and every name for them along', async () => {
     const { publish, registry, resolve } = setUp();
-    await publish('acme', 'zen', { aliases: ['ftjob-1'] });
+    const first = await publish('acme', 'zen', { aliases: ['ftjob-1'] });
+    const checkpoint = { aliases: ['ftjob-2.ckpt-step-4'], isAside: true };
+    await publish('acme', 'zen', checkpoint);
     await publish('acme', 'zen', { aliases: ['ftjob-2'] });
+    const model = 'ft:toy:acme:zen:ftjob-2';
+    const names = [model, `${model}:ckpt-step-4`, 'zen:ftjob-2', 'zen@2', 'zen@3'];
+    for (const name of [...names, 'zen']) await resolve(acme, name);
+    await registry.remove(acme, model);
+    for (const name of names) await assert.rejects(registry.resolve(acme, name), MISS, name);
+    assert.equal((await resolve(acme, 'zen')).digest, first, 'latest is the version before');
     await registry.remove(acme, 'ft:toy:acme:zen:ftjob-1');
+    for (const name of ['zen', 'zen@1']) await assert.rejects(registry.resolve(acme, name), MISS);
+    await assert.rejects(registry.remove(acme, model), MISS);
+  });
+
+  test('a checkpoint goes alone', async () => {
+    const { publish, registry, resolve } = setUp();
+    await publish('acme', 'zen', { aliases: ['ftjob-1.ckpt-step-4'], isAside: true });
+    const result = await publish('acme', 'zen', { aliases: ['ftjob-1'] });
+    await registry.remove(acme, 'ft:toy:acme:zen:ftjob-1:ckpt-step-4');
     await assert.rejects(registry.resolve(acme, 'zen@1'), MISS);
-    await registry.remove(acme, 'ft:toy:acme:zen:ftjob-2');
-    await assert.rejects(registry.resolve(acme, 'ft:toy:acme:zen:ftjob-2'), MISS);
-    await resolve(acme, 'zen@2');
+    for (const name of ['zen', 'zen@2', 'ft:toy:acme:zen:ftjob-1']) {
+      assert.equal((await resolve(acme, name)).digest, result);
+    }
+  });
+
+  test('a fine-tuned model that an alias of somebody’s own leads to stays, and the alias is named', async () => {
+    const { publish, registry, resolve, repository } = setUp();
+    await publish('acme', 'zen', { aliases: ['ftjob-1'] });
+    await repository.moveAlias({ tenant: 'acme', name: 'zen' }, 'stable', { version: 1 });
+    await assert.rejects(
+      registry.remove(acme, 'ft:toy:acme:zen:ftjob-1'),
+      /zen@1 is in use: lead stable elsewhere first/,
+    );
+    for (const name of ['zen', 'zen:stable', 'ft:toy:acme:zen:ftjob-1']) await resolve(acme, name);
   });
 
   test('what is another’s, shared, unknown, the base or a composition is the same miss', async () => {

@@ -169,6 +169,42 @@ test('the official client trains a model and talks with it', async () => {
   }
 });
 
+test('a deleted model answers under none of its names', async () => {
+  const { client, api, upload, ended, jobs } = await listen();
+  jobs.worker.start();
+  const train = async () => {
+    const training_file = await upload({ steps: 4, perEpoch: 2 });
+    return ended((await api.create({ model: 'toy', training_file, suffix: 'codes' })).id);
+  };
+  const before = await train();
+  const job = await train();
+  const model = job.fine_tuned_model!;
+  assert.deepEqual(await client.models.delete(model), {
+    id: model,
+    object: 'model',
+    deleted: true,
+  });
+  const ask = (name: string) =>
+    client.chat.completions.create({
+      model: name,
+      messages: [{ role: 'user', content: 'Hello' }],
+      max_tokens: 2,
+    });
+  const id = job.id.slice('ftjob-'.length);
+  for (const name of [model, `${model}:ckpt-step-2`, `${model}:ckpt-step-4`, `codes:${id}`]) {
+    await assert.rejects(ask(name), OpenAI.NotFoundError, name);
+  }
+  const listed = (await collect(client.models.list())).map((one) => one.id);
+  assert.deepEqual(listed, ['toy', 'codes', before.fine_tuned_model]);
+  const { root } = (await client.models.retrieve('codes')) as unknown as { root: string };
+  const kept = (await api.retrieve(before.id)) as unknown as { lorikeet: { version: number } };
+  assert.equal(root, `codes@${kept.lorikeet.version}`, 'the name is the model before');
+  await assert.rejects(client.models.delete(model), OpenAI.NotFoundError);
+  await client.models.delete(before.fine_tuned_model!);
+  await assert.rejects(ask('codes'), OpenAI.NotFoundError);
+  assert.equal((await api.retrieve(job.id)).fine_tuned_model, model, 'the job is still told of');
+});
+
 test('a checkpoint answers while its job trains on, and another job starts from it', async () => {
   const { client, api, upload, ended, jobs } = await listen();
   jobs.worker.start();
