@@ -22,7 +22,6 @@ const STATUS_OF_CODE = {
   adapter_invalid: 422,
   adapter_non_finite: 422,
   base_mismatch: 422,
-  request_refused: 422,
   idempotency_key_reused: 422,
   rate_limit_exceeded: 429,
   internal_error: 500,
@@ -31,6 +30,7 @@ const STATUS_OF_CODE = {
   store_unavailable: 503,
   adapter_checksum_mismatch: 503,
   engine_restarting: 503,
+  quarantined: 503,
 } as const;
 
 export type ErrorCode = keyof typeof STATUS_OF_CODE;
@@ -62,11 +62,16 @@ export class ServeError extends Error {
 
   /** Plain data, to cross the process boundary. */
   toPlain(): PlainError {
-    return { code: this.code, message: this.message, param: this.param };
+    const { code, message, param, retryAfterS } = this;
+    return { code, message, param, ...(retryAfterS !== undefined && { retryAfterS }) };
   }
 
   static fromPlain(plain: PlainError): ServeError {
-    return new ServeError(plain.code, plain.message, plain.param ? { param: plain.param } : {});
+    const { code, message, param, retryAfterS } = plain;
+    return new ServeError(code, message, {
+      ...(param !== null && { param }),
+      ...(retryAfterS !== undefined && { retryAfterS }),
+    });
   }
 }
 
@@ -74,6 +79,7 @@ export interface PlainError {
   code: ErrorCode;
   message: string;
   param: string | null;
+  retryAfterS?: number;
 }
 
 /** A file that is bad for ever: reading it again cannot help. `field` is the tensor, key or offset at fault. */

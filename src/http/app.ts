@@ -29,6 +29,7 @@ import { addMeRoute } from './routes/me.ts';
 import { addMetricsRoute } from './routes/metrics.ts';
 import { addModelRoutes } from './routes/models.ts';
 import { addPageRoutes } from './routes/pages.ts';
+import { addQuarantineRoutes } from './routes/quarantine.ts';
 
 export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   const { allowedHosts, authenticate = authenticateAsLocal, now = Date.now, ...given } = options;
@@ -57,6 +58,7 @@ export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   addCompletionsRoute(app, deps);
   addChatRoute(app, deps);
   addAdapterRoutes(app, deps);
+  addQuarantineRoutes(app, deps, { isOpen: options.authenticate === undefined });
   if (options.loaded) addAdminRoutes(app, deps, options.loaded);
   if (options.jobs) addJobRoutes(app, deps, options.jobs);
   addDocumentRoute(app);
@@ -71,7 +73,7 @@ function addJobRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps, jobs: JobsSide): vo
 
 async function readEngine({ client, limits }: Deps) {
   const figures = await statsWithin(client, limits.statsTimeoutMs);
-  return { isReady: client.state === 'ready', figures };
+  return { isReady: client.state === 'ready' && client.isProgressing, figures };
 }
 
 /** Whatever was not on the disk was fetched, or could not be. */

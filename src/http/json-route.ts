@@ -16,10 +16,10 @@ const ERROR_STATUSES = {
   408: 'The body came too slowly',
   413: 'The body is too large',
   415: 'The body is not plain JSON',
-  422: 'The adapter cannot be served, or the engine crashed with this request',
+  422: 'The adapter cannot be served',
   429: 'A limit of this tenant; see `retry-after`',
   500: 'A fault of this server',
-  503: 'Overloaded or restarting; see `retry-after`',
+  503: 'Overloaded, restarting, or the engine crashed with this adapter or request; see `retry-after`',
 };
 
 const errorContent = { 'application/json': { schema: errorEnvelopeSchema } };

@@ -7,6 +7,8 @@ export interface EngineChannel {
   readonly state: EngineState;
   /** Known once the engine was ready. */
   readonly model: EngineModelInfo | undefined;
+  /** False while a ready engine is stopped, or its step takes far longer than its steps do. */
+  readonly isProgressing: boolean;
   /** Once it is ready (again); rejects where it is stopped. */
   whenReady(): Promise<EngineModelInfo>;
   send(message: ToEngine): void;
@@ -20,6 +22,8 @@ export interface ChannelHandlers {
   onMessage(message: FromEngine): void;
   /** The engine and all that it held is gone. */
   onLost(): void;
+  /** After `onLost`: how the engine ended is known, and it was its own doing. */
+  onCrashed(): void;
   /** Whether a sequence waits for a step; one whose adapter is being loaded does not. */
   isWaiting(): boolean;
 }

@@ -16,7 +16,7 @@ import type {
   PrefetchId,
   SequenceId,
 } from './protocol.ts';
-import { Quarantine, type Suspect } from './quarantine.ts';
+import { type InFlight, Quarantine, type Suspect } from './quarantine.ts';
 import type { StepLoop } from './step-loop.ts';
 import { Supervisor, type SupervisorOptions } from './supervisor.ts';
 
@@ -32,6 +32,10 @@ export interface EngineClient {
   readonly state: EngineState;
   /** Known once the engine was ready. */
   readonly model: EngineModelInfo | undefined;
+  /** False while a ready engine is stopped, or its step takes far longer than its steps do. */
+  readonly isProgressing: boolean;
+  /** What is refused because the engine crashed with it. */
+  readonly quarantine: Pick<Quarantine, 'list' | 'release' | 'clear'>;
   /** Resolves once the engine is ready (again); rejects where it refused its options or is stopped. */
   whenReady(): Promise<EngineModelInfo>;
   /**
@@ -79,18 +83,27 @@ interface Waiter<T> {
 /** A sequence that has not ended. */
 interface Live extends Suspect {
   readonly listener: EngineListener;
-  /** `loading`: its adapter is being loaded, which is no step's work; `joining`: in a slot, without a token yet. */
-  phase: 'loading' | 'waiting' | 'joining' | 'running';
+  phase: Phase;
 }
+
+/**
+ * `loading`: its adapter is being loaded, which is no step's work; `joining`: in a slot, without a token yet;
+ * `prefilled`: no step has decoded it yet.
+ */
+type Phase = 'loading' | 'waiting' | 'joining' | 'prefilled' | 'running';
 
 class ChannelClient implements EngineClient {
   readonly #channel: EngineChannel;
   readonly #log: Logger;
-  readonly #quarantine = new Quarantine();
+  readonly quarantine = new Quarantine();
   readonly #live = new Map<SequenceId, Live>();
   /** How many of them are `loading`. */
   #loadingCount = 0;
   #lastId = 0;
+  /** The sequences of the engine's run; none while it is idle. */
+  #runningIds: readonly SequenceId[] = [];
+  /** What may have brought down the engine that was lost. */
+  #suspects: readonly InFlight[] = [];
   /** Of this engine; a gap means that events are lost. */
   #lastStep = 0;
   #statsWaiters: Waiter<EngineStats>[] = [];
@@ -102,6 +115,7 @@ class ChannelClient implements EngineClient {
     this.#channel = connect({
       onMessage: (message) => this.#receive(message),
       onLost: () => this.#onLost(),
+      onCrashed: () => this.quarantine.crashed(this.#suspects),
       isWaiting: () => this.#live.size > this.#loadingCount,
     });
   }
@@ -112,6 +126,10 @@ class ChannelClient implements EngineClient {
 
   get model(): EngineModelInfo | undefined {
     return this.#channel.model;
+  }
+
+  get isProgressing(): boolean {
+    return this.#channel.isProgressing;
   }
 
   whenReady(): Promise<EngineModelInfo> {
@@ -129,8 +147,7 @@ class ChannelClient implements EngineClient {
     const suspect: Suspect = { adapter: adapter?.digest, request };
     this.#live.set(id, { ...suspect, listener, phase: adapter ? 'loading' : 'waiting' });
     if (adapter) this.#loadingCount++;
-    const refusal =
-      this.state === 'ready' ? this.#quarantine.refusal(suspect) : this.#unavailable();
+    const refusal = this.state === 'ready' ? this.quarantine.refusal(suspect) : this.#unavailable();
     if (refusal) queueMicrotask(() => this.#fail(id, refusal));
     else {
       const of = { tenant, weight, ...(adapter && { adapter }) };
@@ -174,6 +191,7 @@ class ChannelClient implements EngineClient {
   #receive(message: FromEngine): void {
     if (message.type === 'stats') this.#statsWaiters.shift()?.resolve(message.stats);
     if (message.type === 'prefetched') this.#onPrefetched(message);
+    if (message.type === 'running') this.#runningIds = message.ids;
     if (message.type !== 'step') return;
     if (message.step !== this.#lastStep + 1) {
       this.#channel.distrust(`step ${message.step} came after step ${this.#lastStep}`);
@@ -192,7 +210,8 @@ class ChannelClient implements EngineClient {
 
   #onLost(): void {
     this.#lastStep = 0;
-    if (this.state === 'restarting') this.#blame();
+    this.#suspects = this.#inFailingStep();
+    this.#runningIds = [];
     const waiters = [...this.#statsWaiters, ...this.#prefetches.values()];
     this.#statsWaiters = [];
     this.#prefetches.clear();
@@ -200,11 +219,14 @@ class ChannelClient implements EngineClient {
     for (const id of [...this.#live.keys()]) this.#fail(id, this.#unavailable());
   }
 
-  #blame(): void {
-    const inEngine = [...this.#live.values()].filter(({ phase }) => phase !== 'waiting');
-    this.#quarantine.crashed(
-      inEngine.map(({ phase, ...suspect }) => ({ ...suspect, isNew: phase !== 'running' })),
-    );
+  /** The run's sequences. If the engine was idle, only the loading of an adapter can have failed. */
+  #inFailingStep(): InFlight[] {
+    const inRun = new Set(this.#runningIds);
+    const isInStep = (id: SequenceId, { phase }: Live) =>
+      inRun.size > 0 ? inRun.has(id) : phase === 'loading';
+    return [...this.#live]
+      .filter(([id, live]) => isInStep(id, live))
+      .map(([, { adapter, request, phase }]) => ({ adapter, request, isNew: phase !== 'running' }));
   }
 
   #fail(id: SequenceId, error: ServeError): void {
@@ -228,21 +250,17 @@ class ChannelClient implements EngineClient {
       this.#log.error({ err: error, id: event.id }, 'a listener of engine events failed');
     }
   }
+
   #follow(live: Live, event: EngineEvent): void {
     if (live.phase === 'loading') this.#loadingCount--; // the first event accepts, or ends
     if (event.type === 'finished' || event.type === 'failed') {
       this.#live.delete(event.id);
       const isServed = event.type === 'finished' && live.phase === 'running';
-      if (isServed && live.adapter !== undefined) this.#quarantine.served(live.adapter);
+      if (isServed && live.adapter !== undefined) this.quarantine.served(live.adapter);
+    } else if (event.type === 'token') {
+      live.phase = live.phase === 'joining' ? 'prefilled' : 'running';
     } else {
-      live.phase = PHASE_AFTER[event.type];
+      live.phase = event.type === 'accepted' ? 'waiting' : 'joining';
     }
   }
 }
-
-const PHASE_AFTER = {
-  accepted: 'waiting',
-  admitted: 'joining',
-  prompt: 'joining',
-  token: 'running',
-} as const;

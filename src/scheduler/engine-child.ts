@@ -2,6 +2,7 @@
 // ends. Knows no engine: what it runs is given to it.
 import { ConfigError, FileError } from '../errors.ts';
 import { startPhases } from '../start-phases.ts';
+import { startHeartbeat } from './heartbeat.ts';
 import type { EngineLogLine, FromEngine, ToEngine } from './protocol.ts';
 import { StepLoop, type StepLoopOptions } from './step-loop.ts';
 
@@ -18,10 +19,12 @@ export async function runEngineChild<Options>(
   process.on('disconnect', () => process.exit(0));
   process.on('uncaughtException', (error) => exitAfter(1, fatalLine(error)));
   const options = JSON.parse(process.argv[2] ?? '{}') as Options;
+  const heartbeatFd = process.argv[3];
   const post = (message: FromEngine) => process.send?.(withPhases(message));
   const host = await createHost(options, post).catch(refuse);
   const loop = new StepLoop(host);
   process.on('message', (message) => loop.handle(message as ToEngine));
+  if (heartbeatFd !== undefined) startHeartbeat(Number(heartbeatFd));
   await loop.run(post);
   await exitAfter(0, { type: 'log', level: 'info', message: 'the engine is drained' });
 }

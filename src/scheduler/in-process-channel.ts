@@ -33,6 +33,11 @@ export class InProcessChannel implements EngineChannel {
     return this.#loop.model;
   }
 
+  /** Whoever asks runs in the same loop. */
+  get isProgressing(): boolean {
+    return true;
+  }
+
   async whenReady(): Promise<EngineModelInfo> {
     if (this.#state === 'ready') return this.model;
     throw new ServeError('overloaded', 'The server is shutting down.');

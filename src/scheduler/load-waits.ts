@@ -1,6 +1,7 @@
 // How long sequences wait for their adapters: until the load ends, the sequence does, or time is up.
 // Knows no adapters and no loads.
 import { ServeError } from '../errors.ts';
+import { setLoopTimeout } from './loop-timeout.ts';
 import type { SequenceId } from './protocol.ts';
 
 /** The largest adapter (2 GiB) comes from a slow disk in 40 s; one that hangs must not hold requests for ever. */
@@ -8,7 +9,7 @@ const LOAD_DEADLINE_MS = 60_000;
 
 interface Wait {
   readonly controller: AbortController;
-  readonly deadline: NodeJS.Timeout;
+  cancelDeadline(): void;
 }
 
 export class LoadWaits {
@@ -18,8 +19,8 @@ export class LoadWaits {
   start(id: SequenceId): AbortSignal {
     const controller = new AbortController();
     const late = new ServeError('adapter_unavailable', 'The adapter took too long to load.');
-    const deadline = setTimeout(() => controller.abort(late), LOAD_DEADLINE_MS);
-    this.#waits.set(id, { controller, deadline });
+    const cancelDeadline = setLoopTimeout(() => controller.abort(late), LOAD_DEADLINE_MS);
+    this.#waits.set(id, { controller, cancelDeadline });
     return controller.signal;
   }
 
@@ -28,7 +29,7 @@ export class LoadWaits {
     const wait = this.#waits.get(id);
     if (!wait) return;
     this.#waits.delete(id);
-    clearTimeout(wait.deadline);
+    wait.cancelDeadline();
     wait.controller.abort();
   }
 }

@@ -39,6 +39,8 @@ export type FromEngine =
    * the engine ended, be it without events, which is what the watchdog takes as progress.
    */
   | { type: 'step'; step: number; ran: boolean; events: EngineEvent[] }
+  /** The sequences of the run that begins, if they are others than in the run before; none: the engine is idle. */
+  | { type: 'running'; ids: readonly SequenceId[] }
   | { type: 'prefetched'; id: PrefetchId; outcome: PrefetchOutcome }
   | { type: 'stats'; stats: EngineStats }
   | EngineLogLine;

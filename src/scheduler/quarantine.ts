@@ -1,5 +1,5 @@
-// What may have brought the engine down: adapters and requests that were in flight at two crashes are refused for a
-// while, so that one of them cannot end the server with a third. Pure but for its memory; knows no process.
+// Refuses for a while what was in the failing step at two crashes, so that it cannot end the server with a third.
+// Only crashes that the engine process caused itself are reported here. Knows no process.
 import { createHash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { ServeError } from '../errors.ts';
@@ -11,9 +11,18 @@ export interface Suspect {
   readonly request: GenerationRequest;
 }
 
-/** In the engine when it crashed; `isNew`: it had not generated a token yet. */
+/** A sequence of the step that failed; `isNew`: no step had decoded it before. */
 export interface InFlight extends Suspect {
   readonly isNew: boolean;
+}
+
+/** An adapter or a request that is refused. */
+export interface Quarantined {
+  readonly id: string;
+  readonly kind: 'adapter' | 'request';
+  readonly crashes: number;
+  /** Seconds until it is admitted again. */
+  readonly remainingS: number;
 }
 
 const CRASHES_TO_REFUSE = 2;
@@ -23,7 +32,7 @@ const REFUSED_FOR_MS = 600_000;
 const MAX_SUSPECTS = 4_096;
 
 export class Quarantine {
-  /** Adapter or request → the crashes that it was in flight at. */
+  /** Id → the crashes that it was in flight at. */
   readonly #crashes: LRUCache<string, number>;
   /** Adapters that this engine has served to an end: they do not bring it down by themselves. */
   readonly #proven = new LRUCache<string, true>({ max: MAX_SUSPECTS });
@@ -38,15 +47,15 @@ export class Quarantine {
     });
   }
 
-  /** Undefined: nothing speaks against it. */
-  refusal({ adapter, request }: Suspect): ServeError | undefined {
+  /** Why it is refused; undefined if it is not. */
+  refusal(suspect: Suspect): ServeError | undefined {
     if (this.#crashes.size === 0) return undefined;
-    if (adapter !== undefined && this.#isRefused(adapterKey(adapter))) {
-      const message = 'adapter refused: the engine has crashed with it twice';
-      return new ServeError('adapter_invalid', message, { param: 'model' });
+    const { adapter } = suspect;
+    if (adapter !== undefined && this.#isRefused(adapterId(adapter))) {
+      return this.#refuse(adapterId(adapter), 'this adapter', { param: 'model' });
     }
-    if (!this.#isRefused(requestKey({ adapter, request }))) return undefined;
-    return new ServeError('request_refused', 'The engine has crashed with this request twice.');
+    const id = requestId(suspect);
+    return this.#isRefused(id) ? this.#refuse(id, 'this request') : undefined;
   }
 
   /** A sequence of this adapter was served to its end. */
@@ -54,32 +63,70 @@ export class Quarantine {
     this.#proven.set(adapter, true);
   }
 
-  /** What joined last is suspected, and the others only where nothing did. */
-  crashed(inFlight: readonly InFlight[]): void {
-    const joined = inFlight.filter(({ isNew }) => isNew);
-    const keys = new Set<string>();
-    for (const suspect of joined.length > 0 ? joined : inFlight) {
-      keys.add(requestKey(suspect));
+  /** Suspects the sequences that were new to the failing step, or all of them if none was. */
+  crashed(inStep: readonly InFlight[]): void {
+    const joined = inStep.filter(({ isNew }) => isNew);
+    const ids = new Set<string>();
+    for (const suspect of joined.length > 0 ? joined : inStep) {
+      ids.add(requestId(suspect));
       const { adapter } = suspect;
-      if (adapter !== undefined && !this.#proven.has(adapter)) keys.add(adapterKey(adapter));
+      if (adapter !== undefined && !this.#proven.has(adapter)) ids.add(adapterId(adapter));
     }
-    for (const key of keys) this.#crashes.set(key, (this.#crashes.get(key) ?? 0) + 1);
+    for (const id of ids) this.#crashes.set(id, (this.#crashes.get(id) ?? 0) + 1);
     this.#proven.clear();
   }
 
-  #isRefused(key: string): boolean {
-    return (this.#crashes.get(key) ?? 0) >= CRASHES_TO_REFUSE;
+  /** Everything that is refused now. */
+  list(): Quarantined[] {
+    return [...this.#crashes.keys()]
+      .filter((id) => this.#isRefused(id))
+      .map((id) => ({
+        id,
+        kind: id.startsWith(ADAPTER) ? 'adapter' : 'request',
+        crashes: this.#crashes.get(id)!,
+        remainingS: this.#remainingS(id),
+      }));
+  }
+
+  /** Admits one adapter or request again. Returns whether it was refused. */
+  release(id: string): boolean {
+    const wasRefused = this.#isRefused(id);
+    this.#crashes.delete(id);
+    return wasRefused;
+  }
+
+  /** Admits everything again, and forgets all suspicions. */
+  clear(): void {
+    this.#crashes.clear();
+  }
+
+  #isRefused(id: string): boolean {
+    return (this.#crashes.get(id) ?? 0) >= CRASHES_TO_REFUSE;
+  }
+
+  #remainingS(id: string): number {
+    return Math.ceil(this.#crashes.getRemainingTTL(id) / 1000);
+  }
+
+  #refuse(id: string, what: string, at: { param?: string } = {}): ServeError {
+    const retryAfterS = this.#remainingS(id);
+    const message =
+      `The engine crashed twice while it ran ${what}, so ${what} is refused for another ` +
+      `${retryAfterS} s. An operator can admit it earlier (DELETE /v1/quarantine/${id}).`;
+    return new ServeError('quarantined', message, { ...at, retryAfterS });
   }
 }
 
-function adapterKey(digest: string): string {
-  return `adapter ${digest}`;
+const ADAPTER = 'adapter-';
+
+function adapterId(digest: string): string {
+  return `${ADAPTER}${digest}`;
 }
 
 /** Prompt, parameters and adapter; who asks does not matter. */
-function requestKey({ adapter, request }: Suspect): string {
+function requestId({ adapter, request }: Suspect): string {
   const { sampling, ...rest } = request;
   const logitBias = [...(sampling.logitBias ?? [])];
   const plain = JSON.stringify([adapter, rest, { ...sampling, logitBias }]);
-  return `request ${createHash('sha256').update(plain).digest('hex')}`;
+  return `request-${createHash('sha256').update(plain).digest('hex')}`;
 }

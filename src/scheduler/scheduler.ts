@@ -45,6 +45,7 @@ export interface SchedulerOptions {
 
 /** A prompt's chunk, and the adapter that is to be attached for it. */
 export interface StepPrefill {
+  readonly id: SequenceId;
   readonly attach: AdapterKey | undefined;
   readonly batch: PrefillBatch;
 }
@@ -58,6 +59,8 @@ export interface Step {
   /** Together at most `prefillChunk` tokens; only the last may leave its prompt unfinished. */
   readonly prefills: readonly StepPrefill[];
   readonly decode: DecodeBatch | undefined;
+  /** The sequences of `decode`, by row. */
+  readonly decodeIds: readonly SequenceId[];
 }
 
 /** A run's result, or why it threw. */
@@ -161,9 +164,12 @@ export class Scheduler {
     const admitted = this.#prefilling.slice(known).map(({ id }) => id);
     if (batches.length === 0 && rows.length === 0) return undefined;
     const detach = this.#detachUnused();
-    const prefills = batches.map((batch) => ({ attach: this.#attach(batch.adapter), batch }));
+    const prefills = batches.map((batch, i) => {
+      return { id: this.#prefilling[i]!.id, attach: this.#attach(batch.adapter), batch };
+    });
     const decode = rows.length > 0 ? decodeBatch(rows) : undefined;
-    this.#inFlight = { admitted, moves, detach, prefills, decode };
+    const decodeIds = rows.map(({ id }) => id);
+    this.#inFlight = { admitted, moves, detach, prefills, decode, decodeIds };
     return this.#inFlight;
   }
 

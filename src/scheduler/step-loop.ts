@@ -90,6 +90,8 @@ export class StepLoop {
   readonly #waits = new LoadWaits();
   #post: (message: FromEngine) => void = () => {};
   #stepNumber = 0;
+  /** The sequences of the last run. */
+  #lastRun: readonly SequenceId[] = [];
   #isDraining = false;
   #deadline: NodeJS.Timeout | undefined;
   #wake: () => void = () => {};
@@ -117,7 +119,7 @@ export class StepLoop {
     while (!this.#isDrained()) {
       const step = this.#scheduler.next();
       if (step) this.#publish(await this.#runStep(step), { ran: true });
-      else await this.#somethingNew();
+      else await this.#idle();
       await nextTurn();
     }
     clearTimeout(this.#deadline);
@@ -209,25 +211,27 @@ export class StepLoop {
     for (const key of step.detach) await this.#engine.detachAdapter(key);
     const prefills: RunOutcome[] = [];
     for (const prefill of step.prefills) prefills.push(await this.#runPrefill(prefill));
-    const decode = step.decode && (await this.#runBatch(step.decode));
+    const decode = step.decode && (await this.#runBatch(step.decode, step.decodeIds));
     return this.#scheduler.settle(step, { prefills, decode });
   }
 
   /** Where it fails, the adapter is not attached afterwards. */
-  async #runPrefill({ batch, attach }: StepPrefill): Promise<RunOutcome> {
-    if (attach === undefined) return this.#runBatch(batch);
+  async #runPrefill({ id, batch, attach }: StepPrefill): Promise<RunOutcome> {
+    if (attach === undefined) return this.#runBatch(batch, [id]);
+    this.#announceRun([id]); // attaching may fail as badly as running
     try {
       await this.#engine.attachAdapter(this.#leasedWeights(attach));
     } catch (error) {
       return { error: this.#toServeError(error) };
     }
-    const outcome = await this.#runBatch(batch);
+    const outcome = await this.#runBatch(batch, [id]);
     if ('error' in outcome) await this.#engine.detachAdapter(attach);
     return outcome;
   }
 
   /** A run that threw may have left anything in its slots: they are zeroed before anyone else's turn. */
-  async #runBatch(batch: Batch): Promise<RunOutcome> {
+  async #runBatch(batch: Batch, ids: readonly SequenceId[]): Promise<RunOutcome> {
+    this.#announceRun(ids);
     try {
       return { result: await this.#engine.run(batch) };
     } catch (error) {
@@ -235,6 +239,14 @@ export class StepLoop {
       for (const slot of slots) await this.#engine.zeroSlot(slot as SlotId);
       return { error: this.#toServeError(error) };
     }
+  }
+
+  /** If the process dies in this run, the server knows whose it was. */
+  #announceRun(ids: readonly SequenceId[]): void {
+    const last = this.#lastRun;
+    if (ids.length === last.length && ids.every((id, i) => id === last[i])) return;
+    this.#lastRun = ids;
+    this.#post({ type: 'running', ids });
   }
 
   #leasedWeights(key: AdapterKey): AdapterWeights {
@@ -287,7 +299,8 @@ export class StepLoop {
   }
 
   /** Resolves at the next message or loaded adapter. */
-  #somethingNew(): Promise<void> {
+  #idle(): Promise<void> {
+    this.#announceRun([]);
     return new Promise((resolve) => {
       this.#wake = resolve;
     });

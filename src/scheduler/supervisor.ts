@@ -4,7 +4,11 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { ConfigError, ServeError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { ChannelHandlers, EngineChannel, EngineState } from './channel.ts';
+import { HEARTBEAT_FD } from './heartbeat.ts';
+import { setLoopTimeout } from './loop-timeout.ts';
+import { describeEnd, isOwnFault, type ProcessEnd, processEnd } from './process-end.ts';
 import type { EngineModelInfo, FromEngine, ToEngine } from './protocol.ts';
+import { Watchdog } from './watchdog.ts';
 
 /** Three crashes in five minutes are no accident: a keeper above this process sees the exit code. */
 const CRASHES_TO_GIVE_UP = 3;
@@ -24,6 +28,8 @@ export interface SupervisorOptions {
   onFatal: (error: Error) => void;
   /** How long a step may take while work waits, before the process is killed. */
   stepBudgetMs?: number;
+  /** How long a ready process may give no sign of life, before it is killed. */
+  silenceBudgetMs?: number;
   restartDelaysMs?: readonly number[];
 }
 
@@ -37,11 +43,19 @@ export class Supervisor implements EngineChannel {
   /** The process that counts: messages of any other are ignored. */
   #child: ChildProcess | undefined;
   #crashTimes: number[] = [];
-  #watchdog: NodeJS.Timeout | undefined;
+  /** Of a ready process. */
+  #watchdog: Watchdog | undefined;
+  /** The process was killed because a step did not end. */
+  #stuckChild: ChildProcess | undefined;
   #restart: NodeJS.Timeout | undefined;
 
   constructor(options: SupervisorOptions, handlers: ChannelHandlers) {
-    this.#options = { stepBudgetMs: 60_000, restartDelaysMs: RESTART_DELAYS_MS, ...options };
+    this.#options = {
+      stepBudgetMs: 60_000,
+      silenceBudgetMs: 15_000,
+      restartDelaysMs: RESTART_DELAYS_MS,
+      ...options,
+    };
     this.#handlers = handlers;
     this.#start();
   }
@@ -54,6 +68,10 @@ export class Supervisor implements EngineChannel {
     return this.#model;
   }
 
+  get isProgressing(): boolean {
+    return this.#watchdog?.isProgressing ?? true;
+  }
+
   whenReady(): Promise<EngineModelInfo> {
     return this.#ready.promise;
   }
@@ -61,7 +79,6 @@ export class Supervisor implements EngineChannel {
   /** Lost where there is no process: `onLost` has answered, or will. */
   send(message: ToEngine): void {
     this.#child?.send(message, () => {}); // a failed send is followed by the channel's end
-    if (!this.#watchdog) this.#watch();
   }
 
   /** The process cannot be trusted any more: killed at once, started anew. */
@@ -83,8 +100,8 @@ export class Supervisor implements EngineChannel {
       this.#ended.resolve();
     } else if (wasReady) {
       child.send({ type: 'drain', deadlineMs } satisfies ToEngine, () => {});
-      const kill = setTimeout(() => child.kill('SIGKILL'), deadlineMs + DRAIN_GRACE_MS);
-      void this.#ended.promise.then(() => clearTimeout(kill));
+      const cancelKill = setLoopTimeout(() => child.kill('SIGKILL'), deadlineMs + DRAIN_GRACE_MS);
+      void this.#ended.promise.then(cancelKill);
     } else {
       child.kill('SIGKILL');
     }
@@ -93,19 +110,25 @@ export class Supervisor implements EngineChannel {
 
   #start(): void {
     const { entry, hostOptions } = this.#options;
-    const child = fork(entry, [JSON.stringify(hostOptions)], {
+    const child = fork(entry, [JSON.stringify(hostOptions), String(HEARTBEAT_FD)], {
       execArgv: entry.pathname.endsWith('.ts') ? ['--import', import.meta.resolve('tsx')] : [],
       serialization: 'advanced',
-      stdio: ['ignore', 2, 2, 'ipc'], // what native code prints is no answer of ours
+      // What native code prints is no answer of ours. The last is HEARTBEAT_FD.
+      stdio: ['ignore', 2, 2, 'ipc', 'pipe'],
     });
     this.#child = child;
+    child.stdio[HEARTBEAT_FD]
+      ?.on('error', () => {})
+      .on('data', () => {
+        if (this.#child === child) this.#watchdog?.beat();
+      });
     child.on('message', (message) => {
       if (this.#child === child) this.#receive(message as FromEngine);
     });
     child.once('disconnect', () => this.#lose(child));
     const killWithServer = () => child.kill('SIGKILL'); // stuck, it does not see the channel close
     process.once('exit', killWithServer);
-    void ended(child).then((how) => {
+    void processEnd(child).then((how) => {
       process.off('exit', killWithServer);
       this.#onEnded(child, how);
     });
@@ -117,6 +140,7 @@ export class Supervisor implements EngineChannel {
         if (this.#state === 'stopped') break;
         this.#model = message.model;
         this.#state = 'ready';
+        this.#watch();
         this.#ready.resolve(message.model);
         break;
       case 'refused':
@@ -127,26 +151,29 @@ export class Supervisor implements EngineChannel {
         break;
       default:
         this.#handlers.onMessage(message);
-        if (message.type !== 'step') break;
-        if (message.ran || !this.#watchdog || !this.#handlers.isWaiting()) this.#watch();
+        if (message.type === 'step' && message.ran) this.#watchdog?.stepped();
     }
   }
 
-  /** Starts the step's time anew, where anything waits for a step. */
   #watch(): void {
-    clearTimeout(this.#watchdog);
-    this.#watchdog = undefined;
-    if (!this.#child || !this.#handlers.isWaiting()) return;
-    const { stepBudgetMs } = this.#options;
-    const bark = () => this.distrust(`no step within ${stepBudgetMs} ms while work waits`);
-    this.#watchdog = setTimeout(bark, stepBudgetMs);
+    const { stepBudgetMs, silenceBudgetMs } = this.#options;
+    this.#watchdog = new Watchdog({
+      stepBudgetMs,
+      silenceBudgetMs,
+      isWaiting: this.#handlers.isWaiting,
+      onStuck: () => {
+        this.#stuckChild = this.#child;
+        this.distrust(`no step within ${stepBudgetMs} ms while work waits`);
+      },
+      onSilent: () => this.distrust(`no sign of life within ${silenceBudgetMs} ms`),
+    });
   }
 
   /** Every message of the process that will ever count has been read. */
   #lose(child: ChildProcess): void {
     if (this.#child !== child) return;
     this.#child = undefined;
-    clearTimeout(this.#watchdog);
+    this.#watchdog?.stop();
     this.#watchdog = undefined;
     if (this.#state === 'ready') {
       this.#state = 'restarting';
@@ -156,17 +183,21 @@ export class Supervisor implements EngineChannel {
     if (this.#state !== 'stopped') child.kill('SIGKILL'); // without a channel it is of no use
   }
 
-  #onEnded(child: ChildProcess, how: string): void {
+  #onEnded(child: ChildProcess, how: ProcessEnd): void {
     this.#lose(child);
     if (this.#state === 'stopped') {
       this.#ended.resolve();
       return;
     }
+    if (this.#stuckChild === child || isOwnFault(how)) this.#handlers.onCrashed();
     const now = performance.now();
     this.#crashTimes = this.#crashTimes.filter((time) => now - time < CRASH_WINDOW_MS);
     this.#crashTimes.push(now);
     const crashes = this.#crashTimes.length;
-    this.#options.log.error({ pid: child.pid, crashes }, `engine process ended: ${how}`);
+    this.#options.log.error(
+      { pid: child.pid, crashes },
+      `engine process ended: ${describeEnd(how)}`,
+    );
     if (crashes >= CRASHES_TO_GIVE_UP) {
       this.#giveUp(new ServeError('engine_restarting', `The engine crashed ${crashes} times.`));
       return;
@@ -185,24 +216,6 @@ export class Supervisor implements EngineChannel {
     this.#state = 'stopped';
     this.#ready.reject(error);
   }
-}
-
-/** Resolves when the process has exited and its last message is read (or it never started). */
-function ended(child: ChildProcess): Promise<string> {
-  return new Promise((resolve) => {
-    let how: string | undefined;
-    const resolveIfOver = () => {
-      if (how !== undefined && !child.connected) resolve(how);
-    };
-    child.on('error', (error) => {
-      if (child.pid === undefined) resolve(error.message);
-    });
-    child.once('exit', (code, signal) => {
-      how = signal ?? `exit code ${code}`;
-      resolveIfOver();
-    });
-    child.once('disconnect', resolveIfOver);
-  });
 }
 
 interface Resolvers<T> {

@@ -226,7 +226,7 @@ describe('a model without a tokenizer', () => {
   });
 });
 
-test('n choices draw with seeds that follow each other', async () => {
+test('the first of n choices has the seed itself, and the others seeds of their own', async () => {
   const { post, engine } = serve({ reply: () => [] });
   engine.run = async (batch) => ({
     rows: (batch.kind === 'prefill' ? [batch.sampler] : batch.rows.map((row) => row.sampler)).map(
@@ -237,12 +237,15 @@ test('n choices draw with seeds that follow each other', async () => {
   const texts = async (seed: number, n: number) => {
     const body = { model: 'base', prompt: [1], max_tokens: 8, seed, n, logprobs: 0 };
     const { choices } = await readOk<Completion>(await post(URL, body));
-    return choices.map((choice) => choice.logprobs!.tokens);
+    return choices.map((choice) => choice.logprobs!.tokens.join());
   };
-  const [first, second] = await texts(5, 2);
-  assert.deepEqual([first], await texts(5, 1));
-  assert.deepEqual([second], await texts(6, 1));
-  assert.notDeepEqual(first, second);
+  for (const seed of [5, 2 ** 53 - 2, Number.MAX_SAFE_INTEGER]) {
+    const choices = await texts(seed, 8);
+    assert.deepEqual(choices.slice(0, 1), await texts(seed, 1));
+    assert.deepEqual(choices, await texts(seed, 8));
+    assert.equal(new Set(choices).size, 8, `equal choices with seed ${seed}`);
+  }
+  assert.notDeepEqual(await texts(Number.MAX_SAFE_INTEGER, 1), await texts(0, 1));
 });
 
 test('more prompts than the engine queues are all answered', async () => {

@@ -1,91 +1,25 @@
 import assert from 'node:assert/strict';
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
-import { describe, type TestContext, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { ConfigError } from '../../src/errors.ts';
-import { createLog } from '../../src/log.ts';
-import {
-  createProcessClient,
-  type EngineClient,
-  type ProcessClientOptions,
-} from '../../src/scheduler/client.ts';
-import type { EngineEvent } from '../../src/scheduler/protocol.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
-import { LOCAL_TENANT } from '../../src/tenant.ts';
-import { referenceTokens, request, source } from './fake-engine.ts';
-
-const entry = new URL('./fixtures/fake-engine-process.ts', import.meta.url);
-
-/** First prompt tokens that the fixture takes as an order to fail. */
-const [CRASH, HANG, WEDGE, GAP, THROW] = [901, 902, 903, 904, 905] as const;
-
-/** A restart that no test waits for. */
-const NEVER_MS = 60_000;
-
-const long = request([1, 2], { maxTokens: 60 });
-
-interface Bench {
-  client: EngineClient;
-  log: string[];
-  fatal: Promise<Error>;
-}
-
-/** A client of a forked engine, drained when the test ends. */
-function start(t: TestContext, options: Partial<ProcessClientOptions> = {}): Bench {
-  const log: string[] = [];
-  let client: EngineClient | undefined;
-  const fatal = new Promise<Error>((resolve) => {
-    client = createProcessClient({
-      entry,
-      hostOptions: {},
-      log: createLog('info', { write: (line) => log.push(line) }),
-      onFatal: resolve,
-      restartDelaysMs: [0, 0],
-      ...options,
-    });
-  });
-  t.after(() => client!.drain(0));
-  return { client: client!, log, fatal };
-}
-
-interface Stream {
-  events: EngineEvent[];
-  accepted: Promise<void>;
-  /** The first token has come. */
-  started: Promise<void>;
-  ended: Promise<EngineEvent>;
-}
-
-function generate(client: EngineClient, of = long, adapter = source('a')): Stream {
-  const events: EngineEvent[] = [];
-  const waiters = new Map<EngineEvent['type'], () => void>();
-  const seen = (type: EngineEvent['type']) =>
-    new Promise<void>((resolve) => {
-      waiters.set(type, resolve);
-    });
-  const accepted = seen('accepted');
-  const started = seen('token');
-  const ended = new Promise<EngineEvent>((resolve) => {
-    client.submit(LOCAL_TENANT, adapter, of, (event) => {
-      events.push(event);
-      waiters.get(event.type)?.();
-      if (isTerminal(event)) resolve(event);
-    });
-  });
-  return { events, accepted, started, ended };
-}
-
-function tokensOf({ events }: Stream): number[] {
-  return events.flatMap((event) => (event.type === 'token' ? [event.tokenId] : []));
-}
-
-function errorCode(end: EngineEvent): string | undefined {
-  return end.type === 'failed' ? end.error.code : undefined;
-}
-
-function pidOf(client: EngineClient): number {
-  return Number(client.model!.provider.replace('pid ', ''));
-}
+import { referenceTokens, request } from './fake-engine.ts';
+import {
+  CRASH,
+  entry,
+  errorCode,
+  GAP,
+  generate,
+  HANG,
+  long,
+  NEVER_MS,
+  pidOf,
+  start,
+  THROW,
+  tokensOf,
+  WEDGE,
+} from './process-bench.ts';
 
 // Mostly waiting for processes to start: several at once.
 describe('the engine process', { concurrency: 3 }, () => {
@@ -120,27 +54,10 @@ describe('the engine process', { concurrency: 3 }, () => {
     assert.notEqual(pidOf(client), firstPid);
     assert.equal((await generate(client).ended).type, 'finished');
     for (const { events } of streams) assert.equal(events.filter(isTerminal).length, 1);
-    assert.match(log.join(''), /engine process ended: SIGKILL/);
+    assert.match(log.join(''), /engine process ended: SIGABRT/);
     assert.equal(errorCode(await generate(client, request([THROW])).ended), 'engine_restarting');
     await client.drain(0);
     assert.match(log.join(''), /a bug in the engine process/);
-  });
-
-  test('a request that crashed the engine twice is refused, and its neighbours are served', async (t) => {
-    const { client } = start(t);
-    const crash = request([CRASH]);
-    for (let crashes = 0; crashes < 2; crashes++) {
-      await client.whenReady();
-      const neighbour = generate(client, long, source('b'));
-      await neighbour.started;
-      const culprit = generate(client, crash, source('a'));
-      for (const { ended } of [neighbour, culprit]) {
-        assert.equal(errorCode(await ended), 'engine_restarting');
-      }
-    }
-    await client.whenReady();
-    assert.equal(errorCode(await generate(client, crash, source('a')).ended), 'adapter_invalid');
-    assert.equal((await generate(client, long, source('b')).ended).type, 'finished');
   });
 
   test('the watchdog kills a process that makes no step while work waits', async (t) => {

@@ -14,13 +14,14 @@ function code(quarantine: Quarantine, of: InFlight): string | undefined {
 }
 
 test('what joined before two crashes is refused, by adapter and by request', () => {
-  const quarantine = new Quarantine();
+  const quarantine = new Quarantine(() => 1);
   quarantine.crashed([suspect('a', 1), suspect(undefined, 2)]);
   assert.equal(code(quarantine, suspect('a', 1)), undefined);
   quarantine.crashed([suspect('a', 3), suspect(undefined, 2)]);
-  assert.equal(code(quarantine, suspect('a', 9)), 'adapter_invalid');
-  assert.equal(code(quarantine, suspect(undefined, 2)), 'request_refused');
-  assert.equal(quarantine.refusal(suspect('a', 9))?.status, 422);
+  assert.equal(code(quarantine, suspect('a', 9)), 'quarantined');
+  assert.equal(code(quarantine, suspect(undefined, 2)), 'quarantined');
+  assert.equal(quarantine.refusal(suspect('a', 9))?.status, 503);
+  assert.equal(quarantine.refusal(suspect('a', 9))?.retryAfterS, 600);
 });
 
 test('the base is never refused, only a request to it', () => {
@@ -35,9 +36,9 @@ test('what was running is not blamed where something joined, and is where nothin
     quarantine.crashed([suspect('old', 1, false), suspect('new', 2)]);
   }
   assert.equal(code(quarantine, suspect('old', 1)), undefined);
-  assert.equal(code(quarantine, suspect('new', 2)), 'adapter_invalid');
+  assert.equal(code(quarantine, suspect('new', 2)), 'quarantined');
   for (let crashes = 0; crashes < 2; crashes++) quarantine.crashed([suspect('old', 1, false)]);
-  assert.equal(code(quarantine, suspect('old', 1)), 'adapter_invalid');
+  assert.equal(code(quarantine, suspect('old', 1)), 'quarantined');
 });
 
 test('an adapter that was served to an end is not blamed for a request with it', () => {
@@ -46,7 +47,7 @@ test('an adapter that was served to an end is not blamed for a request with it',
     quarantine.served('a');
     quarantine.crashed([suspect('a', 1)]);
   }
-  assert.equal(code(quarantine, suspect('a', 1)), 'request_refused');
+  assert.equal(code(quarantine, suspect('a', 1)), 'quarantined');
   assert.equal(code(quarantine, suspect('a', 2)), undefined);
 });
 
@@ -56,7 +57,7 @@ test('a refusal lapses', () => {
   nowMs = 1;
   for (let crashes = 0; crashes < 2; crashes++) quarantine.crashed([suspect('a', 1)]);
   nowMs += 599_000;
-  assert.equal(code(quarantine, suspect('a', 1)), 'adapter_invalid');
+  assert.equal(code(quarantine, suspect('a', 1)), 'quarantined');
   nowMs += 2_000;
   assert.equal(code(quarantine, suspect('a', 1)), undefined);
 });
@@ -69,6 +70,14 @@ test('requests that differ in a parameter are others', () => {
     sampling: { ...biased.request.sampling, logitBias: new Map([[1, 5]]) },
   };
   for (let crashes = 0; crashes < 2; crashes++) quarantine.crashed([{ ...biased, request }]);
-  assert.equal(code(quarantine, { ...biased, request }), 'request_refused');
+  assert.equal(code(quarantine, { ...biased, request }), 'quarantined');
   assert.equal(code(quarantine, biased), undefined);
+});
+
+test('what was in one of two failing steps only is admitted', () => {
+  const quarantine = new Quarantine();
+  quarantine.crashed([suspect('a', 1), suspect('b', 2)]);
+  quarantine.crashed([suspect('a', 1), suspect('c', 3)]);
+  assert.equal(code(quarantine, suspect('a', 1)), 'quarantined');
+  for (const digest of ['b', 'c']) assert.equal(code(quarantine, suspect(digest, 4)), undefined);
 });

@@ -165,7 +165,7 @@ test('an adapter that takes too long to load fails its sequence', async (t) => {
   const bench = new Bench();
   bench.leases.beforeLease = () => new Promise(() => {});
   const id = bench.submit(long, source('a'));
-  t.mock.timers.tick(60_000);
+  for (let tick = 0; tick < 20; tick++) t.mock.timers.tick(3_000);
   const end = await bench.endOf(id);
   assert.equal(end.type === 'failed' && end.error.code, 'adapter_unavailable');
   await bench.drain();

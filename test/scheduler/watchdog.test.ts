@@ -1,50 +1,103 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { createLog } from '../../src/log.ts';
-import { createProcessClient, type EngineClient } from '../../src/scheduler/client.ts';
-import { isTerminal } from '../../src/scheduler/sequence.ts';
-import { LOCAL_TENANT } from '../../src/tenant.ts';
-import { request, source } from './fake-engine.ts';
+import { setLoopTimeout } from '../../src/scheduler/loop-timeout.ts';
+import { Watchdog } from '../../src/scheduler/watchdog.ts';
 
-/** First prompt token that the fixture takes as an order to hang. */
-const HANG = 902;
-
-async function start(t: TestContext): Promise<EngineClient> {
-  t.mock.timers.enable({ apis: ['setTimeout'] });
-  const client = createProcessClient({
-    entry: new URL('./fixtures/fake-engine-process.ts', import.meta.url),
-    hostOptions: {},
-    log: createLog('silent'),
-    onFatal: assert.ifError,
-  });
-  t.after(() => client.drain(0));
-  await client.whenReady();
-  return client;
+interface Bench {
+  watchdog: Watchdog;
+  calls: string[];
+  /** Whether a sequence waits for a step. */
+  work: { waits: boolean };
+  /** Time passes, while the process beats or does not. */
+  pass(ms: number, options?: { beats: boolean }): void;
 }
 
-test('the watchdog leaves a process alone whose last work ended without a step', async (t) => {
-  const client = await start(t);
-  await new Promise<void>((resolve) => {
-    const handle = client.submit(LOCAL_TENANT, source('slow'), request([1]), (event) => {
-      if (isTerminal(event)) resolve();
-    });
-    handle.abort();
+const TICK_MS = 250;
+
+function start(t: TestContext): Bench {
+  t.mock.timers.enable({ apis: ['setInterval', 'setTimeout'] });
+  const calls: string[] = [];
+  const work = { waits: true };
+  const watchdog = new Watchdog({
+    stepBudgetMs: 60_000,
+    silenceBudgetMs: 15_000,
+    isWaiting: () => work.waits,
+    onStuck: () => calls.push('stuck'),
+    onSilent: () => calls.push('silent'),
   });
-  t.mock.timers.tick(60_000);
-  assert.equal(client.state, 'ready');
-  assert.equal((await client.stats()).waiting, 0);
+  t.after(() => watchdog.stop());
+  const pass = (ms: number, { beats } = { beats: true }) => {
+    for (let passed = 0; passed < ms; passed += TICK_MS) {
+      if (beats) watchdog.beat();
+      t.mock.timers.tick(TICK_MS);
+    }
+  };
+  return { watchdog, calls, work, pass };
+}
+
+test('a step that does not end is a stall after 4 s and stuck after its budget', (t) => {
+  const { watchdog, calls, pass } = start(t);
+  pass(3_750);
+  assert.ok(watchdog.isProgressing);
+  pass(250);
+  assert.ok(!watchdog.isProgressing);
+  pass(55_750);
+  assert.deepEqual(calls, []);
+  pass(250);
+  assert.deepEqual(calls, ['stuck']);
 });
 
-test('the watchdog leaves a process alone that loads an adapter, until a step is due', async (t) => {
-  const client = await start(t);
-  client.submit(LOCAL_TENANT, source('slow'), request([1]), () => {});
-  t.mock.timers.tick(60_000);
-  assert.equal(client.state, 'ready');
-  await new Promise<void>((resolve) => {
-    client.submit(LOCAL_TENANT, source('a'), request([HANG]), (event) => {
-      if (event.type === 'accepted') resolve();
-    });
-  });
-  t.mock.timers.tick(60_000);
-  assert.equal(client.state, 'restarting');
+test('steps that are long with this engine are no stall', (t) => {
+  const { watchdog, pass } = start(t);
+  pass(3_000);
+  watchdog.stepped();
+  pass(29_750);
+  assert.ok(watchdog.isProgressing);
+  pass(250);
+  assert.ok(!watchdog.isProgressing);
+  watchdog.stepped();
+  assert.ok(watchdog.isProgressing);
+});
+
+test('no step is missed while nothing waits for one', (t) => {
+  const { watchdog, calls, work, pass } = start(t);
+  work.waits = false;
+  pass(120_000);
+  assert.ok(watchdog.isProgressing);
+  work.waits = true;
+  pass(3_750);
+  assert.ok(watchdog.isProgressing);
+  assert.deepEqual(calls, []);
+});
+
+test('a process without heartbeats is a stall after 4 s and silent after its budget, idle or not', (t) => {
+  const { watchdog, calls, work, pass } = start(t);
+  work.waits = false;
+  pass(3_750, { beats: false });
+  assert.ok(watchdog.isProgressing);
+  pass(250, { beats: false });
+  assert.ok(!watchdog.isProgressing);
+  watchdog.beat();
+  assert.ok(watchdog.isProgressing);
+  pass(15_000, { beats: false });
+  assert.deepEqual(calls, ['silent']);
+});
+
+test("a timeout counts its own loop's time, in twenty parts", (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  let calls = 0;
+  const passTicks = (count: number) => {
+    for (let tick = 0; tick < count; tick++) t.mock.timers.tick(50);
+  };
+  setLoopTimeout(() => calls++, 1_000);
+  t.mock.timers.tick(66_000); // a pause: every timer that is due fires once
+  passTicks(18);
+  assert.equal(calls, 0);
+  passTicks(1);
+  assert.equal(calls, 1);
+  const cancel = setLoopTimeout(() => calls++, 1_000);
+  passTicks(10);
+  cancel();
+  passTicks(20);
+  assert.equal(calls, 1);
 });

@@ -1,6 +1,7 @@
 // Whether the server can serve: /livez says that the process answers, /readyz that the engine does, /health both and
 // figures. None waits for a step of the engine longer than a named moment.
 import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
+import type { EngineClient } from '../../scheduler/client.ts';
 import { VERSION } from '../../version.ts';
 import type { Deps } from '../deps.ts';
 import { statsWithin } from '../engine-stats.ts';
@@ -8,7 +9,7 @@ import type { HttpEnv } from '../middleware/tenant.ts';
 
 const healthSchema = z
   .object({
-    status: z.enum(['starting', 'ready', 'restarting', 'stopped']),
+    status: z.enum(['starting', 'ready', 'stalled', 'restarting', 'stopped']),
     version: z.string(),
     model: z.string(),
     engine: z
@@ -27,7 +28,10 @@ const healthRoute = createRoute({
   summary: 'State and figures of the engine',
   responses: {
     200: { description: 'Requests are served', content: json(healthSchema) },
-    503: { description: 'The engine starts, restarts or has stopped', content: json(healthSchema) },
+    503: {
+      description: 'The engine starts, restarts, makes no progress or has stopped',
+      content: json(healthSchema),
+    },
   },
 });
 
@@ -53,13 +57,19 @@ export function addHealthRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
   app.openapi(healthRoute, async (c) => {
     const stats = await statsWithin(client, limits.statsTimeoutMs);
     const engine = stats ? { ...stats } : null;
-    const body = { status: client.state, version: VERSION, model: model.id, engine };
-    return client.state === 'ready' ? c.json(body, 200) : c.json(body, 503, { 'retry-after': '1' });
+    const status = engineStatus(client);
+    const body = { status, version: VERSION, model: model.id, engine };
+    return status === 'ready' ? c.json(body, 200) : c.json(body, 503, { 'retry-after': '1' });
   });
   app.openapi(readyRoute, (c) => {
-    const status = leaving?.aborted ? 'leaving' : client.state;
+    const status = leaving?.aborted ? 'leaving' : engineStatus(client);
     if (status === 'ready') return c.json({ status }, 200);
     return c.json({ status }, 503, { 'retry-after': '1' });
   });
   app.openapi(liveRoute, (c) => c.json({ status: 'live' }, 200));
+}
+
+/** `stalled`: the process is stopped, or a step takes far longer than steps do. Requests are still queued. */
+function engineStatus({ state, isProgressing }: EngineClient): EngineClient['state'] | 'stalled' {
+  return state === 'ready' && !isProgressing ? 'stalled' : state;
 }

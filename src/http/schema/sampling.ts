@@ -1,5 +1,6 @@
 // The fields that chat and completions share, with their bounds, and what they mean to the engine.
 // Bounds are checked before anything is tokenized.
+import { createHash } from 'node:crypto';
 import { z } from '@hono/zod-openapi';
 import type { GenerationRequest, SamplingParams } from '../../generation.ts';
 import type { HttpLimits } from '../limits.ts';
@@ -175,8 +176,12 @@ export function toGenerationRequests(
   }));
 }
 
+const SEED_BYTES = 6;
+
+/** The first choice has the seed itself; the others have hashes of it and of their index, 48 bits. */
 function seedOfChoice(seed: number, choice: number): number {
-  return (seed + choice) % Number.MAX_SAFE_INTEGER;
+  if (choice === 0) return seed;
+  return createHash('sha256').update(`${seed} ${choice}`).digest().readUIntBE(0, SEED_BYTES);
 }
 
 function toSamplingParams(body: SamplingFields, topLogprobs: number | undefined): SamplingParams {
