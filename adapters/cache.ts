@@ -5,6 +5,7 @@ import type { AdapterSource } from '../src/adapter-source.ts';
 import { assert } from '../src/assert.ts';
 import { ServeError } from '../src/errors.ts';
 import { type Evictable, EvictionOrder } from './eviction.ts';
+import type { OpenedAdapter } from './load.ts';
 import type { AdapterWeights } from './weights.ts';
 
 /** Keeps weights resident until it is released; releasing twice is harmless. */
@@ -18,10 +19,13 @@ export interface Lease extends Disposable {
 }
 
 export interface AdapterCacheOptions {
-  /** For idle and leased weights together. */
+  /** For idle and leased weights, and those that are being loaded, together. */
   readonly capacityBytes: number;
-  /** Rejects with a `ServeError` of status 422 where the adapter is bad for ever. */
-  loadAdapter(source: AdapterSource): Promise<AdapterWeights>;
+  /**
+   * Finds out how large the adapter is; its room is reserved before it is loaded. This and the load reject with a
+   * `ServeError` of status 422 if the adapter is bad for ever.
+   */
+  openAdapter(source: AdapterSource): Promise<OpenedAdapter>;
   /** Called once for each load that fails. */
   onFailure?(source: AdapterSource, error: unknown): void;
   readonly maxParallelLoads?: number;
@@ -31,6 +35,7 @@ export interface AdapterCacheOptions {
 
 export interface AdapterCacheStats {
   readonly idleBytes: number;
+  /** Reserved by loads under way included. */
   readonly leasedBytes: number;
   readonly idleCount: number;
   readonly leasedCount: number;
@@ -59,6 +64,10 @@ interface Entry extends Evictable {
 interface Load {
   readonly source: AdapterSource;
   readonly waiters: Set<Waiter>;
+  /** Its size is known. */
+  opened?: OpenedAdapter;
+  /** Bytes of `capacityBytes` that are kept for it. */
+  reservedBytes: number;
 }
 
 interface Waiter {
@@ -75,14 +84,15 @@ export class AdapterCache {
   readonly #order = new EvictionOrder();
   /** Owner → when it last asked. One entry for each owner ever seen: as many as there are tenants. */
   readonly #askedMs = new Map<string, number>();
-  /** Loads that found no room: called when there may be some. */
-  #roomWaiters: (() => void)[] = [];
+  /** Loads that found no room, oldest first: they are tried again when there may be some. */
+  #parked: Load[] = [];
   readonly #loads = new Map<string, Load>();
   /** Loads that wait for a place among the parallel ones, oldest first. */
   readonly #queue: Load[] = [];
   readonly #refusals: LRUCache<string, ServeError>;
   #runningLoads = 0;
   #leasedBytes = 0;
+  #reservedBytes = 0;
   #idleBytes = 0;
   #hits = 0;
   #misses = 0;
@@ -103,7 +113,7 @@ export class AdapterCache {
 
   /**
    * Weights that stay until the lease is released. An abort ends this wait only: the load goes on for the others.
-   * Where leased weights leave no room it waits for theirs. `keepWarmMs`: others are evicted before it for so long.
+   * If leased weights leave no room it waits for theirs, before anything is loaded. `keepWarmMs`: others are evicted before it for so long.
    * Throws what the loader throws, or the signal's reason.
    */
   async lease(
@@ -138,7 +148,7 @@ export class AdapterCache {
   stats(): AdapterCacheStats {
     return {
       idleBytes: this.#idleBytes,
-      leasedBytes: this.#leasedBytes,
+      leasedBytes: this.#leasedBytes + this.#reservedBytes,
       idleCount: this.#idle.size,
       leasedCount: this.#leased.size,
       loading: this.#loads.size,
@@ -156,7 +166,7 @@ export class AdapterCache {
   }
 
   #enqueue(source: AdapterSource): Load {
-    const load: Load = { source, waiters: new Set() };
+    const load: Load = { source, waiters: new Set(), reservedBytes: 0 };
     this.#loads.set(source.digest, load);
     this.#queue.push(load);
     return load;
@@ -176,18 +186,23 @@ export class AdapterCache {
     }
   }
 
-  /** Never rejects: the outcome goes to the waiters. */
+  /** Never rejects: the outcome goes to the waiters, or the load is parked. */
   async #run(load: Load): Promise<void> {
     const { source, waiters } = load;
     const startMs = this.#now();
+    let isParked = false;
     try {
-      const weights = await this.#options.loadAdapter(source);
+      load.opened ??= await this.#options.openAdapter(source);
+      isParked = !this.#reserve(load, load.opened.byteSize);
+      if (isParked) return;
+      const weights = await load.opened.load();
       assert(weights.digest === source.digest, 'the loader gave weights of another digest');
+      assert(
+        weights.byteSize <= load.reservedBytes,
+        'the weights are no larger than they were said',
+      );
       const loadMs = this.#now() - startMs;
-      while (!this.#makeRoom(source.owner, weights.byteSize)) {
-        await new Promise<void>((resolve) => this.#roomWaiters.push(resolve));
-        if (waiters.size === 0) return; // all gave up meanwhile
-      }
+      this.#unreserve(load);
       const entry = createEntry(source, weights, loadMs);
       this.#loaded++;
       // In the same turn, so that nothing is evicted between its load and its leases.
@@ -201,10 +216,32 @@ export class AdapterCache {
       this.#options.onFailure?.(source, error);
       for (const { reject } of waiters) reject(error);
     } finally {
-      this.#loads.delete(source.digest);
+      this.#unreserve(load);
+      if (isParked) this.#parked.push(load);
+      else this.#loads.delete(source.digest);
       this.#runningLoads--;
+      if (!isParked) this.#unpark();
       this.#startLoads();
     }
+  }
+
+  /** Keeps room for a load that is about to begin; false if leased weights and other loads leave none. */
+  #reserve(load: Load, byteSize: number): boolean {
+    if (!this.#makeRoom(load.source.owner, byteSize)) return false;
+    load.reservedBytes = byteSize;
+    this.#reservedBytes += byteSize;
+    return true;
+  }
+
+  #unreserve(load: Load): void {
+    this.#reservedBytes -= load.reservedBytes;
+    load.reservedBytes = 0;
+  }
+
+  /** There may be room now. */
+  #unpark(): void {
+    this.#queue.unshift(...this.#parked);
+    this.#parked = [];
   }
 
   #createLease(entry: Entry, found: Pick<Lease, 'tier' | 'loadMs'>): Lease {
@@ -230,9 +267,8 @@ export class AdapterCache {
     this.#leased.delete(digest);
     this.#leasedBytes -= byteSize;
     this.#keepIdle(entry);
-    const waiters = this.#roomWaiters;
-    this.#roomWaiters = [];
-    for (const retry of waiters) retry();
+    this.#unpark();
+    this.#startLoads();
   }
 
   #keepIdle(entry: Entry): void {
@@ -240,7 +276,7 @@ export class AdapterCache {
     this.#idleBytes += entry.byteSize;
   }
 
-  /** Evicts idle weights until so many bytes fit beside the rest; false where leased ones leave no room. */
+  /** Evicts idle weights until so many bytes fit beside the rest; false if what cannot be evicted leaves no room. */
   #makeRoom(owner: string, byteSize: number): boolean {
     const { capacityBytes } = this.#options;
     if (byteSize > capacityBytes) {
@@ -249,8 +285,9 @@ export class AdapterCache {
         `adapter refused: it takes ${byteSize} bytes in memory, the cache holds ${capacityBytes}`,
       );
     }
-    if (this.#leasedBytes + byteSize > capacityBytes) return false;
-    while (this.#leasedBytes + this.#idleBytes + byteSize > capacityBytes) {
+    const neededBytes = this.#leasedBytes + this.#reservedBytes + byteSize;
+    if (neededBytes > capacityBytes) return false;
+    while (neededBytes + this.#idleBytes > capacityBytes) {
       const bytesByOwner = this.#bytesOfActiveOwners({ owner, byteSize });
       const pressure = { bytesByOwner, capacityBytes, nowMs: this.#now() };
       const evicted = this.#order.choose(this.#idle.values(), pressure);
@@ -265,9 +302,13 @@ export class AdapterCache {
   #bytesOfActiveOwners(newcomer: Pick<Entry, 'owner' | 'byteSize'>): Map<string, number> {
     const bytes = new Map<string, number>();
     const sinceMs = this.#now() - SHARE_LAPSES_MS;
+    const loads = Array.from(this.#loads.values(), ({ source, reservedBytes }) => {
+      return { owner: source.owner, byteSize: reservedBytes };
+    });
     for (const { owner, byteSize } of [
       ...this.#leased.values(),
       ...this.#idle.values(),
+      ...loads,
       newcomer,
     ]) {
       if (this.#askedMs.get(owner)! < sinceMs) continue;

@@ -1,65 +1,45 @@
-// Several adapters as one: the sum of their weighted updates is their concatenation on the rank axis, exactly.
-import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { TargetName } from '../src/model/target-modules.ts';
-import type { AdapterWeights, LoraPair } from './weights.ts';
+// Several adapters as one: the sum of their weighted updates is their concatenation on the rank axis, exactly. Each is
+// read straight into its columns, so that a composition takes its own memory and one file's.
+import type { DecoderConfig } from '../src/model/config.ts';
+import { moduleName } from '../src/model/target-modules.ts';
+import { createPair, emptyLayers, type PairShape, type PlacedAdapter, toWeights } from './peft.ts';
+import type { AdapterWeights } from './weights.ts';
 
-export interface WeightedAdapter {
-  readonly weights: AdapterWeights;
-  readonly weight: number;
-}
+export class Composition {
+  readonly #ranks: ReadonlyMap<string, number>;
+  readonly #layers: ReturnType<typeof emptyLayers>;
+  /** Columns that are taken, by module. */
+  readonly #columns = new Map<string, number>();
 
-/**
- * The same as adding each one's update times its weight. A single one of weight 1 is given back as it is. Yields to the
- * event loop after each layer.
- */
-export async function composeAdapters(terms: readonly WeightedAdapter[]): Promise<AdapterWeights> {
-  const [first] = terms;
-  if (terms.length === 1 && first!.weight === 1) return first!.weights;
-  const layers: Partial<Record<TargetName, LoraPair>>[] = [];
-  for (const layer of first!.weights.layers.keys()) {
-    const targets = new Set(terms.flatMap(({ weights }) => targetsOf(weights, layer)));
-    const pairs = [...targets].map((target) => [target, concatenate(terms, layer, target)]);
-    layers.push(Object.fromEntries(pairs));
-    await nextTurn();
-  }
-  const pairs = layers.flatMap((layer) => Object.values(layer));
-  return {
-    digest: first!.weights.digest,
-    rank: Math.max(...pairs.map(({ rank }) => rank)),
-    targets: [...new Set(terms.flatMap(({ weights }) => weights.targets))],
-    layers,
-    byteSize: pairs.reduce((bytes, { a, b }) => bytes + a.byteLength + b.byteLength, 0),
-  };
-}
-
-function targetsOf(weights: AdapterWeights, layer: number): TargetName[] {
-  return Object.keys(weights.layers[layer]!) as TargetName[];
-}
-
-function concatenate(
-  terms: readonly WeightedAdapter[],
-  layer: number,
-  target: TargetName,
-): LoraPair {
-  const present = terms.flatMap(({ weights, weight }) => {
-    const pair = weights.layers[layer]![target];
-    return pair ? [{ pair, weight }] : [];
-  });
-  const rank = present.reduce((sum, { pair }) => sum + pair.rank, 0);
-  const inSize = present[0]!.pair.a.length / present[0]!.pair.rank;
-  const outSize = present[0]!.pair.b.length / present[0]!.pair.rank;
-  const a = new Float32Array(inSize * rank); // [in, rank]
-  const b = new Float32Array(rank * outSize); // [rank, out]
-  let column = 0;
-  for (const { pair, weight } of present) {
-    for (let row = 0; row < inSize; row++) {
-      a.set(pair.a.subarray(row * pair.rank, (row + 1) * pair.rank), row * rank + column);
+  /** @param terms each one's ranks by module name */
+  constructor(model: DecoderConfig, terms: readonly ReadonlyMap<string, number>[]) {
+    const ranks = new Map<string, number>();
+    for (const [module, rank] of terms.flatMap((term) => [...term])) {
+      ranks.set(module, (ranks.get(module) ?? 0) + rank);
     }
-    b.set(
-      pair.b.map((value) => value * weight),
-      column * outSize,
-    );
-    column += pair.rank;
+    this.#ranks = ranks;
+    this.#layers = emptyLayers(model);
   }
-  return { rank, a, b };
+
+  /** Where the next term is written. Its ranks must be those that were promised, or it throws `RangeError`. */
+  term(weight: number): PlacedAdapter {
+    return {
+      weight,
+      place: (layer, target, shape: PairShape) => {
+        const module = moduleName(layer, target);
+        const column = this.#columns.get(module) ?? 0;
+        const rank = this.#ranks.get(module) ?? 0;
+        if (column + shape.rank > rank) throw new RangeError(`${module}: more than rank ${rank}`);
+        this.#columns.set(module, column + shape.rank);
+        const pair = this.#layers[layer]![target] ?? createPair({ ...shape, rank });
+        this.#layers[layer]![target] = pair;
+        return { pair, column };
+      },
+    };
+  }
+
+  /** To be called once every term was written. */
+  weights(digest: string): AdapterWeights {
+    return toWeights(digest, this.#layers);
+  }
 }

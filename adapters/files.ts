@@ -4,6 +4,7 @@ import { constants, type FileHandle, open, realpath } from 'node:fs/promises';
 import path from 'node:path';
 import { ServeError } from '../src/errors.ts';
 import { createAdapterHasher } from './digest.ts';
+import { readHeader, type WeightsSize } from './header.ts';
 import { invalidAdapter } from './refusal.ts';
 
 export const CONFIG_FILE = 'adapter_config.json';
@@ -36,6 +37,25 @@ export function digestAdapterFiles(
   directory: string,
 ): Promise<Pick<AdapterFiles, 'configBytes' | 'digest'>> {
   return scan(directory, { start: () => {}, chunk: () => {} });
+}
+
+/** What the weights will take, by the header of their file alone. Throws as `readAdapterFiles`. */
+export async function measureAdapterFiles(directory: string): Promise<WeightsSize> {
+  const file = await openInside(directory, WEIGHTS_FILE);
+  try {
+    const fileBytes = await checkedSize(file, { name: WEIGHTS_FILE, maxBytes: MAX_WEIGHTS_BYTES });
+    return await readHeader(fileBytes, async (position, length) => {
+      const buffer = new Uint8Array(length);
+      const { bytesRead } = await file.read(buffer, 0, length, position);
+      return buffer.subarray(0, bytesRead);
+    });
+  } catch (error) {
+    throw error instanceof ServeError
+      ? error
+      : unavailable(`${WEIGHTS_FILE} cannot be read`, error);
+  } finally {
+    await file.close();
+  }
 }
 
 interface Sink {
@@ -93,15 +113,11 @@ async function readFile(
 ): Promise<void> {
   const file = await openInside(directory, name);
   try {
-    const stats = await file.stat();
-    if (!stats.isFile()) throw invalidAdapter(name, 'is not a regular file');
-    if (stats.size > maxBytes) {
-      throw invalidAdapter(name, `${stats.size} bytes, the limit is ${maxBytes}`);
-    }
-    sink.start(stats.size);
-    const buffer = new Uint8Array(Math.min(stats.size, CHUNK_BYTES));
-    for (let position = 0; position < stats.size; ) {
-      const length = Math.min(buffer.length, stats.size - position);
+    const size = await checkedSize(file, { name, maxBytes });
+    sink.start(size);
+    const buffer = new Uint8Array(Math.min(size, CHUNK_BYTES));
+    for (let position = 0; position < size; ) {
+      const length = Math.min(buffer.length, size - position);
       const { bytesRead } = await file.read(buffer, 0, length, position);
       if (bytesRead === 0) throw unavailable(`${name} became shorter while it was read`);
       sink.chunk(buffer.subarray(0, bytesRead));
@@ -112,6 +128,13 @@ async function readFile(
   } finally {
     await file.close();
   }
+}
+
+async function checkedSize(file: FileHandle, { name, maxBytes }: BoundedFile): Promise<number> {
+  const stats = await file.stat();
+  if (!stats.isFile()) throw invalidAdapter(name, 'is not a regular file');
+  if (stats.size <= maxBytes) return stats.size;
+  throw invalidAdapter(name, `${stats.size} bytes, the limit is ${maxBytes}`);
 }
 
 /** Opens a file below the folder; `O_NONBLOCK`, so that a pipe of that name blocks nobody. */

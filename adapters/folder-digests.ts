@@ -4,7 +4,7 @@ import { readdir } from 'node:fs/promises';
 import { LRUCache } from 'lru-cache';
 import { ServeError } from '../src/errors.ts';
 import type { Logger } from '../src/log.ts';
-import { digestAdapterFiles } from './files.ts';
+import { digestAdapterFiles, measureAdapterFiles } from './files.ts';
 import type { AdapterFolder } from './folders.ts';
 import { parseAdapterConfig } from './peft-config.ts';
 
@@ -16,9 +16,14 @@ export interface FolderDigestsOptions {
   readonly now?: () => number;
 }
 
-export interface FolderWithDigest extends AdapterFolder {
+/** What is known of a folder's content once it was read. */
+interface FolderContent {
   readonly digest: string;
+  /** The largest of its modules. */
+  readonly rank: number;
 }
+
+export type FolderWithDigest = AdapterFolder & FolderContent;
 
 export interface FolderDigests {
   /**
@@ -45,8 +50,8 @@ const IGNORED_FILES = ['tokenizer.json', 'added_tokens.json', 'chat_template.jin
 
 interface Known {
   readonly signature: string;
-  /** The digest, or undefined where the files changed meanwhile; rejects with the refusal. */
-  readonly digest: Promise<string | undefined>;
+  /** Undefined if the files changed meanwhile; rejects with the refusal. */
+  readonly content: Promise<FolderContent | undefined>;
   /** `final` holds as long as the signature does. */
   state: 'pending' | 'provisional' | 'final';
 }
@@ -60,16 +65,20 @@ export function createFolderDigests({
 }: FolderDigestsOptions): FolderDigests {
   const known = new LRUCache<string, Known>({ max: MAX_FOLDERS });
 
-  function digestOf(name: string, folder: AdapterFolder, look: Look): Promise<string | undefined> {
+  function contentOf(
+    name: string,
+    folder: AdapterFolder,
+    look: Look,
+  ): Promise<FolderContent | undefined> {
     const { signature, changedMs } = folder;
     const remembered = known.get(name);
     const isSame = remembered?.signature === signature;
-    if (isSame && remembered.state !== 'provisional') return remembered.digest;
+    if (isSame && remembered.state !== 'provisional') return remembered.content;
     const settledState = now() - changedMs > SETTLING_MS ? 'final' : 'provisional';
-    const digest = inspect(name, folder, { look, log: isSame ? undefined : log });
-    const entry: Known = { signature, digest, state: 'pending' };
+    const content = inspect(name, folder, { look, log: isSame ? undefined : log });
+    const entry: Known = { signature, content, state: 'pending' };
     known.set(name, entry);
-    digest.then(
+    content.then(
       (found) => {
         entry.state = found === undefined ? 'provisional' : settledState;
       },
@@ -77,7 +86,7 @@ export function createFolderDigests({
         entry.state = isRefusal(error) ? settledState : 'provisional';
       },
     );
-    return digest;
+    return content;
   }
 
   /** Hashes a folder that is new or has changed. */
@@ -85,15 +94,16 @@ export function createFolderDigests({
     name: string,
     folder: AdapterFolder,
     { look, log }: { look: Look; log: Logger | undefined },
-  ): Promise<string | undefined> {
+  ): Promise<FolderContent | undefined> {
     try {
       const { digest, configBytes } = await digestAdapterFiles(folder.directory);
+      const { rank } = await measureAdapterFiles(folder.directory);
       const { baseModel } = await parseAdapterConfig(configBytes, []);
       if ((await look())?.signature !== folder.signature) return undefined;
       warnOfOtherBase(name, baseModel, log);
       const ignored = (await readdir(folder.directory)).filter((f) => IGNORED_FILES.includes(f));
       if (ignored.length > 0) log?.warn({ adapter: name, ignored }, 'adapter ships files not used');
-      return digest;
+      return { digest, rank };
     } catch (error) {
       if ((await look())?.signature !== folder.signature) return undefined;
       log?.warn({ adapter: name, reason: (error as Error).message }, 'adapter refused');
@@ -112,8 +122,8 @@ export function createFolderDigests({
       for (let attempt = 0; attempt < MAX_TRIES; attempt++) {
         const folder = await look();
         if (!folder) return undefined;
-        const digest = await digestOf(name, folder, look);
-        if (digest) return { ...folder, digest };
+        const content = await contentOf(name, folder, look);
+        if (content) return { ...folder, ...content };
       }
       throw new ServeError('adapter_unavailable', 'adapter unavailable: it is being replaced');
     },

@@ -6,6 +6,7 @@ import {
   createFolderDigests,
   type FolderDigests,
   type FolderDigestsOptions,
+  type FolderWithDigest,
 } from './folder-digests.ts';
 import { type AdapterFolder, findFolder, findFolderAt, folderNames } from './folders.ts';
 import { LATEST } from './manifest.ts';
@@ -103,10 +104,10 @@ function createFinder(
   };
 }
 
-function toFound(name: string, folder: AdapterFolder & { digest: string }): FoundAdapter {
-  const { directory, digest } = folder;
+function toFound(name: string, folder: FolderWithDigest): FoundAdapter {
+  const { directory, digest, rank } = folder;
   return {
-    part: { owner: SHARED_OWNER, name, digest, place: { kind: 'folder', directory } },
+    part: { owner: SHARED_OWNER, name, digest, place: { kind: 'folder', directory, rank } },
     created: createdS(folder),
   };
 }

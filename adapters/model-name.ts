@@ -31,7 +31,7 @@ const MAX_LENGTH = 300;
 /** Ranks add up: each term of the largest rank would double what a step multiplies. */
 const MAX_TERMS = 4;
 /** Beyond it an update drowns the base; sums of useful mixtures stay far below. */
-const MAX_WEIGHT = 4;
+export const MAX_WEIGHT = 4;
 
 /** A folder's name may be as long as a file system allows; a published one is checked by `NAME_PATTERN`. */
 const SEGMENT = /^(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$/;
@@ -58,6 +58,11 @@ function parseTerm(text: string): NamedTerm | undefined {
   if (!adapter || !WEIGHT.test(factor)) return undefined;
   const weight = Number(factor) + 0; // no negative zero
   return Math.abs(weight) <= MAX_WEIGHT ? { adapter, weight } : undefined;
+}
+
+/** To the digits that a name can say. */
+export function roundWeight(weight: number): number {
+  return Math.round(weight * 1e6) / 1e6 + 0; // no negative zero
 }
 
 function parseAdapter(text: string): AdapterName | undefined {

@@ -21,7 +21,7 @@ export interface AdapterConfig {
 }
 
 /** Sanity, not memory: beyond this a full weight is smaller for most layers. */
-const MAX_RANK = 512;
+export const MAX_RANK = 512;
 /** Usual values are 0.25 to 16; a larger one turns rounding noise into text. */
 const MAX_SCALING = 64;
 /** Twice the linears of a 126-layer model. */

@@ -11,7 +11,7 @@ import {
   TARGET_NAMES,
   type TargetName,
 } from '../src/model/target-modules.ts';
-import { type Tensor, toFloat32 } from '../src/tensor.ts';
+import { DTYPE_BYTES, type Tensor, toFloat32 } from '../src/tensor.ts';
 import { type AdapterConfig, parseAdapterConfig } from './peft-config.ts';
 import { invalidAdapter } from './refusal.ts';
 import type { AdapterWeights, LoraPair } from './weights.ts';
@@ -41,14 +41,55 @@ const REASONS: readonly (readonly [RegExp, string])[] = [
   [/\.token_adapter\./, 'trainable tokens are not supported'],
 ];
 
+/** Where a module's factors are written: A to columns of [in, R] from `column` on, B to rows of [R, out]. */
+export interface PairPlace {
+  readonly pair: LoraPair;
+  readonly column: number;
+}
+
+export interface PlacedAdapter {
+  /** Multiplies the adapter's update. */
+  readonly weight: number;
+  /** Called once for each module, before its values are read. */
+  place(layer: number, target: TargetName, shape: PairShape): PairPlace;
+}
+
+/** A is [inSize, rank], B [rank, outSize]. */
+export interface PairShape {
+  readonly rank: number;
+  readonly inSize: number;
+  readonly outSize: number;
+}
+
+/** Elements that are transposed between two turns of the event loop: about a millisecond. */
+const PIECE_ELEMENTS = 2 ** 17;
+
 /**
- * Parses and checks an adapter for one model, yielding to the event loop after each layer.
+ * Parses and checks an adapter for one model, in pieces between which the event loop turns.
  * Throws `ServeError`: `adapter_invalid` or `adapter_non_finite`, the field or tensor at fault as `param`.
  */
 export async function parseAdapter(
   bytes: AdapterBytes,
   model: DecoderConfig,
 ): Promise<AdapterWeights> {
+  const layers = emptyLayers(model);
+  await placeAdapter(bytes, model, {
+    weight: 1,
+    place(layer, target, shape) {
+      const pair = createPair(shape);
+      layers[layer]![target] = pair;
+      return { pair, column: 0 };
+    },
+  });
+  return toWeights(bytes.digest, layers);
+}
+
+/** The same, to places that the caller chooses. What was written before an error is of no use. */
+export async function placeAdapter(
+  bytes: AdapterBytes,
+  model: DecoderConfig,
+  placed: PlacedAdapter,
+): Promise<void> {
   const modules = [...allModules(model), ...UNSUPPORTED_MODULES];
   const config = await parseAdapterConfig(bytes.configBytes, modules);
   const tensors = parseTensors(bytes.weightsBytes);
@@ -58,14 +99,31 @@ export async function parseAdapter(
     if (config.isTargeted(module)) throw invalidAdapter(module, 'cannot be adapted by this build');
   }
   if (targeted.size === 0) throw invalidAdapter('target_modules', 'no module of the model matches');
-  const layers: Partial<Record<TargetName, LoraPair>>[] = [];
   for (let layer = 0; layer < model.layerCount; layer++) {
-    layers.push(parseLayer(layer, { tensors, targeted, config, model }));
+    for (const target of TARGET_NAMES) {
+      if (!targeted.has(moduleName(layer, target))) continue;
+      await placeModule(layer, target, { tensors, config, model, placed });
+    }
     await nextTurn();
   }
+}
+
+export type MutableLayers = Partial<Record<TargetName, LoraPair>>[];
+
+export function emptyLayers({ layerCount }: DecoderConfig): MutableLayers {
+  return Array.from({ length: layerCount }, () => ({}));
+}
+
+/** Zeros of that shape. */
+export function createPair({ rank, inSize, outSize }: PairShape): LoraPair {
+  return { rank, a: new Float32Array(inSize * rank), b: new Float32Array(rank * outSize) };
+}
+
+/** An adapter of these layers, at least one of which has a pair. */
+export function toWeights(digest: string, layers: AdapterWeights['layers']): AdapterWeights {
   const pairs = layers.flatMap((layer) => Object.values(layer));
   return {
-    digest: bytes.digest,
+    digest,
     rank: Math.max(...pairs.map((pair) => pair.rank)),
     targets: TARGET_NAMES.filter((target) => layers.some((layer) => layer[target])),
     layers,
@@ -116,33 +174,30 @@ function refuseUnusedTensors(
   }
 }
 
-interface LayerSource {
+interface ModuleSource {
   readonly tensors: ReadonlyMap<string, Tensor>;
-  /** Module names. */
-  readonly targeted: ReadonlySet<string>;
   readonly config: AdapterConfig;
   readonly model: DecoderConfig;
+  readonly placed: PlacedAdapter;
 }
 
-function parseLayer(
+async function placeModule(
   layer: number,
-  { tensors, targeted, config, model }: LayerSource,
-): Partial<Record<TargetName, LoraPair>> {
-  const pairs: Partial<Record<TargetName, LoraPair>> = {};
-  for (const target of TARGET_NAMES) {
-    const module = moduleName(layer, target);
-    if (!targeted.has(module)) continue;
-    const { rank, scaling } = config.settingOf(module);
-    const inFeatures = TARGET_MODULES[target].inFeatures(model);
-    const outFeatures = TARGET_MODULES[target].outFeatures(model);
-    const read = (key: string, shape: readonly [number, number], scale: number) =>
-      transpose(key, expectTensor(tensors, key, shape), scale);
-    const keys = loraNames(module);
-    const a = read(keys.a, [rank, inFeatures], 1); // [r, in] -> [in, r]
-    const b = read(keys.b, [outFeatures, rank], scaling); // [out, r] -> [r, out]
-    pairs[target] = { rank, a, b };
-  }
-  return pairs;
+  target: TargetName,
+  { tensors, config, model, placed }: ModuleSource,
+): Promise<void> {
+  const module = moduleName(layer, target);
+  const { rank, scaling } = config.settingOf(module);
+  const inSize = TARGET_MODULES[target].inFeatures(model);
+  const outSize = TARGET_MODULES[target].outFeatures(model);
+  const keys = loraNames(module);
+  const tensorA = expectTensor(tensors, keys.a, [rank, inSize]);
+  const tensorB = expectTensor(tensors, keys.b, [outSize, rank]);
+  const { pair, column } = placed.place(layer, target, { rank, inSize, outSize });
+  const a = { into: pair.a, start: column, stride: pair.rank, scaling: 1, weight: 1 }; // [r, in] -> [in, R]
+  await transpose(keys.a, tensorA, a);
+  const b = { into: pair.b, start: column * outSize, stride: outSize }; // [out, r] -> [R, out]
+  await transpose(keys.b, tensorB, { ...b, scaling, weight: placed.weight });
 }
 
 function expectTensor(
@@ -157,18 +212,39 @@ function expectTensor(
   throw invalidAdapter(key, `shape [${tensor.shape}], expected [${shape}]`);
 }
 
-/** [rows, columns] -> [columns, rows] times `scale`, in float32; checked as the engine will see it. */
-function transpose(key: string, tensor: Tensor, scale: number): Float32Array {
-  const [rows, columns] = tensor.shape as [number, number];
-  const values = toFloat32(tensor);
-  const out = new Float32Array(values.length);
-  for (let column = 0, to = 0; column < columns; column++) {
-    for (let row = 0; row < rows; row++, to++) {
-      out[to] = values[row * columns + column]! * scale;
-      if (!(Math.abs(out[to]!) <= MAX_WEIGHT)) throw nonFinite(key, out[to]!); // NaN fails too
+interface TransposeTo {
+  readonly into: Float32Array;
+  /** Where element [0, 0] goes. */
+  readonly start: number;
+  /** From a column's element to the next column's. */
+  readonly stride: number;
+  readonly scaling: number;
+  readonly weight: number;
+}
+
+/** [rows, columns] -> [columns, rows] times the scaling, in float32, checked as the engine will see it; then weighted. */
+async function transpose(
+  key: string,
+  { dtype, shape, data }: Tensor,
+  { into, start, stride, scaling, weight }: TransposeTo,
+): Promise<void> {
+  const [rows, columns] = shape as [number, number];
+  const rowBytes = columns * DTYPE_BYTES[dtype];
+  const rowsOfPiece = Math.max(1, Math.floor(PIECE_ELEMENTS / columns));
+  for (let first = 0; first < rows; first += rowsOfPiece) {
+    const count = Math.min(rowsOfPiece, rows - first);
+    const piece = data.subarray(first * rowBytes, (first + count) * rowBytes);
+    const values = toFloat32({ dtype, shape: [count, columns], data: piece });
+    for (let column = 0; column < columns; column++) {
+      const to = start + column * stride + first;
+      for (let row = 0; row < count; row++) {
+        const value = Math.fround(values[row * columns + column]! * scaling);
+        if (!(Math.abs(value) <= MAX_WEIGHT)) throw nonFinite(key, value); // NaN fails too
+        into[to + row] = value * weight;
+      }
     }
+    if (count === rowsOfPiece) await nextTurn();
   }
-  return out;
 }
 
 /** The refusal of a weight that is not a number or over the limit. */

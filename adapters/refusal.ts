@@ -12,6 +12,18 @@ export function invalidAdapter(field: string, message: string, cause?: unknown):
   });
 }
 
+/**
+ * Throws `ServeError` (422) if the ranks of an adapter's terms, one or several, add up to more than is allowed.
+ * A composition multiplies as much as one adapter of all its ranks.
+ */
+export function refuseRank(ranks: readonly number[], maxRank: number): void {
+  const sum = ranks.reduce((total, rank) => total + rank, 0);
+  if (sum <= maxRank) return;
+  const what = ranks.length === 1 ? `rank ${sum}` : `ranks ${ranks.join(' + ')} = ${sum}`;
+  const message = `adapter refused: ${what}, the limit is ${maxRank} (--max-adapter-rank)`;
+  throw new ServeError('adapter_invalid', message, { param: 'model' });
+}
+
 /** A value from a file, fit for a message. */
 export function show(value: unknown): string {
   const text = JSON.stringify(value) ?? String(value);

@@ -3,13 +3,22 @@
 // model is found when they are loaded.
 import { ServeError } from '../src/errors.ts';
 import { mayUseAdapter, SHARED_OWNER, type Tenant } from '../src/tenant.ts';
-import { type AdapterName, type NamedTerm, parseModelName } from './model-name.ts';
+import {
+  type AdapterName,
+  MAX_WEIGHT,
+  type NamedTerm,
+  parseModelName,
+  roundWeight,
+} from './model-name.ts';
+import { MAX_RANK } from './peft-config.ts';
+import { refuseRank } from './refusal.ts';
 import {
   type AdapterPart,
   contentDigest,
   pinnedName,
   type ResolvedAdapter,
   type ResolvedModel,
+  rankOf,
 } from './resolved.ts';
 
 export interface ModelEntry {
@@ -91,6 +100,8 @@ export interface RegistryOptions {
   /** What this machine's operator gives to everybody, first come first found. */
   readonly local?: readonly AdapterFinder[];
   readonly store?: AdapterArchive;
+  /** Of an adapter, and of a composition's terms together; default: the most that a file may have. */
+  readonly maxRank?: number;
   /** Unix milliseconds. */
   readonly now?: () => number;
 }
@@ -111,20 +122,25 @@ class ComposedRegistry implements Registry {
   readonly #baseNames: ReadonlySet<string>;
   readonly #local: readonly AdapterFinder[];
   readonly #store: AdapterArchive | undefined;
+  readonly #maxRank: number;
   readonly #startedS: number;
 
-  constructor({ base, local = [], store, now = Date.now }: RegistryOptions) {
+  constructor(options: RegistryOptions) {
+    const { base, local = [], store, maxRank = MAX_RANK, now = Date.now } = options;
     this.#base = base;
     this.#baseNames = new Set(['base', base.id, ...base.names]);
     this.#local = local;
     this.#store = store;
+    this.#maxRank = maxRank;
     this.#startedS = Math.floor(now() / 1000);
   }
 
   async resolve(tenant: Tenant, model: string, choice: ResolveChoice = {}): Promise<ResolvedModel> {
     const { id, terms } = this.#read(tenant, model);
     if (terms.length === 0) return { kind: 'base', id: this.#base.id };
-    return toResolved(id, terms, await this.#findAll(tenant, terms, choice));
+    const resolved = toResolved(id, terms, await this.#findAll(tenant, terms, choice));
+    refuseRank(resolved.parts.map(rankOf), this.#maxRank);
+    return resolved;
   }
 
   async describe(tenant: Tenant, model: string): Promise<ModelEntry> {
@@ -234,8 +250,29 @@ function toResolved(
   terms: readonly NamedTerm[],
   found: readonly FoundAdapter[],
 ): ResolvedAdapter {
-  const parts = found.map(({ part }, i) => ({ ...part, weight: terms[i]!.weight }));
+  const parts = addEqual(found.map(({ part }, i) => ({ ...part, weight: terms[i]!.weight })));
   return { kind: 'adapter', id, digest: contentDigest(parts), parts };
+}
+
+/**
+ * Terms of the same owner and content are one term with the sum of their weights, in the place of the first:
+ * `zen+0.5*zen` is `1.5*zen`. A sum of 0 stays: it is loaded and changes nothing, as `0*zen` does.
+ */
+function addEqual(parts: readonly AdapterPart[]): AdapterPart[] {
+  const byContent = new Map<string, AdapterPart>();
+  for (const part of parts) {
+    const key = `${part.owner}/${part.digest}`;
+    const weight = roundWeight((byContent.get(key)?.weight ?? 0) + part.weight);
+    byContent.set(key, { ...(byContent.get(key) ?? part), weight });
+  }
+  return [...byContent.values()].map(withinWeights);
+}
+
+function withinWeights(part: AdapterPart): AdapterPart {
+  const { name, weight } = part;
+  if (Math.abs(weight) <= MAX_WEIGHT) return part;
+  const message = `model: the weights of ${name} add up to ${weight}, the limit is ${MAX_WEIGHT}`;
+  throw new ServeError('invalid_request', message, { param: 'model' });
 }
 
 /** One body for all misses: unknown, malformed, foreign. */

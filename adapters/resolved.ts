@@ -27,8 +27,8 @@ export interface AdapterPart {
 }
 
 export type AdapterPlace =
-  /** A local PEFT folder that somebody else keeps. */
-  | { readonly kind: 'folder'; readonly directory: string }
+  /** A local PEFT folder that somebody else keeps; `rank` is the largest of its modules. */
+  | { readonly kind: 'folder'; readonly directory: string; readonly rank: number }
   /** A published version; `alias` by which it was found, if by one. */
   | { readonly kind: 'version'; readonly manifest: VersionManifest; readonly alias?: string };
 
@@ -37,6 +37,11 @@ export function adapterIdentity(parts: readonly AdapterPart[]): string {
   const hash = createHash('sha256');
   for (const { owner, digest, weight } of parts) hash.update(`${owner}\0${digest}\0${weight}\n`);
   return hash.digest('hex');
+}
+
+/** The largest rank of the part's modules, as far as it is known before its files are here. */
+export function rankOf({ place }: Pick<AdapterPart, 'place'>): number {
+  return place.kind === 'folder' ? place.rank : place.manifest.rank;
 }
 
 /** The digest that a receipt shows. */

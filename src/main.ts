@@ -210,6 +210,7 @@ function startEngine(base: Base, { config, access, log }: EngineSettings): Runni
       },
     },
     adapterCacheBytes: config.adapterCacheBytes,
+    maxAdapterRank: config.maxAdapterRank,
     limits: {
       maxWaiting,
       maxWaitingPerTenant: config.maxWaitingPerTenant ?? fairShare,

@@ -164,6 +164,12 @@ export const SETTINGS = {
     help: 'memory for loaded adapters, such as 512M or 2GiB (default: 1GiB)',
     schema: byteSize.default(2 ** 30),
   },
+  maxAdapterRank: {
+    env: 'LORIKEET_MAX_ADAPTER_RANK',
+    flag: '--max-adapter-rank',
+    help: 'largest rank of an adapter, and of the ranks of a composition together; larger ones are refused before they are loaded (default: 512)',
+    schema: integer(1, 512).default(512),
+  },
   aliasPollMs: {
     env: 'LORIKEET_ALIAS_POLL_MS',
     help: 'how old an alias may be, in milliseconds: from then on every server sees one that moved (default: 2000)',
@@ -192,6 +198,12 @@ export const SETTINGS = {
     flag: '--training',
     help: 'fine-tuning jobs that train at once beside the engine; 0: jobs wait for another server (default: 1)',
     schema: integer(0, 64).default(1),
+  },
+  maxJobRank: {
+    env: 'LORIKEET_MAX_JOB_RANK',
+    flag: '--max-job-rank',
+    help: 'largest rank that a fine-tuning job over the API may ask for (default: 64)',
+    schema: integer(16, 512).default(64),
   },
   trainThreads: {
     env: 'LORIKEET_TRAIN_THREADS',

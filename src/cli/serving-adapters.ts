@@ -56,7 +56,12 @@ export async function openServingAdapters(
   const local = [...(loaded ? [loaded] : []), createFolderAdapters(config.adapters, folders)];
   return {
     side: {
-      registry: createRegistry({ base, local, store: published }),
+      registry: createRegistry({
+        base,
+        local,
+        store: published,
+        maxRank: config.maxAdapterRank,
+      }),
       localAdapters,
       ...(loaded && { loaded }),
     },

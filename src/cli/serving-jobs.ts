@@ -58,5 +58,6 @@ export async function openServingJobs(
     idleTimeoutMs: UPLOAD_IDLE_MS,
   };
   const method = info.quantization === 'nf4' ? 'qlora' : 'lora';
-  return { side: { files, uploads, service, dryRuns, method }, worker };
+  const { maxJobRank: maxRank } = config;
+  return { side: { files, uploads, service, dryRuns, method, maxRank }, worker };
 }

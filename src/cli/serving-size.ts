@@ -2,6 +2,7 @@
 // that the engine allocates by. What its processes take beside that is measured, and said so.
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
+import { MAX_RANK } from '../../adapters/peft-config.ts';
 import { type Flags, loadConfig } from '../config.ts';
 import { KvCache } from '../engine/kv-cache.ts';
 import { formOf, slotBytes } from '../engine/slot-form.ts';
@@ -49,9 +50,6 @@ export interface SizeOptions {
 }
 
 const ELEMENT_BYTES = { uint8: 1, float32: 4 } as const;
-/** The greatest that is served. */
-const MAX_RANK = 512;
-
 export function servingSize(config: DecoderConfig, asked: SizeQuestion): ServingSize {
   const { weights, slots, maxSeq, rank, targets } = asked;
   return {

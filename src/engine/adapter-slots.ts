@@ -104,7 +104,7 @@ export class AdapterSlots {
   }
 
   /** Whether these, and nothing else, could be attached at once. */
-  canHold(adapters: readonly AdapterWeights[]): boolean {
+  canHold(adapters: readonly Pick<AdapterWeights, 'rank' | 'targets'>[]): boolean {
     return this.#fits(formOf(adapters), adapters.length + 1);
   }
 

@@ -113,7 +113,7 @@ export class Engine {
     await this.#parts.slots.prepare(weights);
   }
 
-  canAttach(adapters: readonly AdapterWeights[]): boolean {
+  canAttach(adapters: readonly Pick<AdapterWeights, 'rank' | 'targets'>[]): boolean {
     return this.#parts.slots.canHold(adapters);
   }
 

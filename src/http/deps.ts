@@ -33,6 +33,8 @@ export interface JobsSide {
   readonly dryRuns: DryRuns;
   /** How the served base can be trained. */
   readonly method: 'qlora' | 'lora';
+  /** Of a job's adapter. */
+  readonly maxRank: number;
 }
 
 export interface AppOptions {

@@ -2,6 +2,7 @@
 // engine process and in a test's own process.
 import { AdapterCache } from '../../adapters/cache.ts';
 import { createAdapterLoader } from '../../adapters/load.ts';
+import { MAX_RANK } from '../../adapters/peft-config.ts';
 import { Engine, type EngineOptions } from '../engine/engine.ts';
 import type { EngineLogLine } from './protocol.ts';
 import type { StepLoopOptions } from './step-loop.ts';
@@ -11,18 +12,28 @@ export interface EngineHostOptions {
   readonly engine: EngineOptions;
   /** For adapters in memory, leased or idle. */
   readonly adapterCacheBytes: number;
+  /** Of an adapter, and of a composition's terms together; default: the most that a file may have. */
+  readonly maxAdapterRank?: number;
   readonly limits?: NonNullable<StepLoopOptions['limits']>;
 }
 
 /** Throws `ConfigError` or `FileError` where the options do not fit the model or the machine. */
 export async function createEngineHost(
-  { engine: engineOptions, adapterCacheBytes, limits = {} }: EngineHostOptions,
+  {
+    engine: engineOptions,
+    adapterCacheBytes,
+    maxAdapterRank = MAX_RANK,
+    limits = {},
+  }: EngineHostOptions,
   log: (line: EngineLogLine) => void,
 ): Promise<StepLoopOptions> {
   const engine = await Engine.create(engineOptions);
   const adapters = new AdapterCache({
     capacityBytes: adapterCacheBytes,
-    loadAdapter: createAdapterLoader(engine.config),
+    openAdapter: createAdapterLoader(engine.config, {
+      maxRank: maxAdapterRank,
+      canHold: (size) => engine.canAttach([size]),
+    }),
     onFailure: ({ digest }, error) => {
       const fields = { digest, reason: error instanceof Error ? error.message : String(error) };
       log({ type: 'log', level: 'warn', message: 'adapter not loaded', fields });

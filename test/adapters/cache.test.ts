@@ -14,18 +14,26 @@ function weightsOf(digest: string, byteSize = 10): AdapterWeights {
   return { digest, rank: 1, targets: [], layers: [], byteSize };
 }
 
+/** How adapters are opened by a loader that knows their size when it has them. */
+function opening(loadAdapter: (source: AdapterSource) => Promise<AdapterWeights>) {
+  return async (source: AdapterSource) => {
+    const weights = await loadAdapter(source);
+    return { byteSize: weights.byteSize, load: async () => weights };
+  };
+}
+
 /** A loader whose loads end when the test says so. */
 function createGate() {
   const started: string[] = [];
   const open = new Map<string, { resolve(w: AdapterWeights): void; reject(e: unknown): void }>();
   return {
     started,
-    loadAdapter({ digest }: AdapterSource) {
+    openAdapter: opening(({ digest }) => {
       started.push(digest);
       return new Promise<AdapterWeights>((resolve, reject) =>
         open.set(digest, { resolve, reject }),
       );
-    },
+    }),
     finish: (digest: string, byteSize = 10) =>
       open.get(digest)!.resolve(weightsOf(digest, byteSize)),
     fail: (digest: string, error: unknown) => open.get(digest)!.reject(error),
@@ -36,10 +44,10 @@ function createPlainCache(capacityBytes: number, byteSize = 10) {
   const loaded: string[] = [];
   const cache = new AdapterCache({
     capacityBytes,
-    loadAdapter: async ({ digest }) => {
+    openAdapter: opening(async ({ digest }) => {
       loaded.push(digest);
       return weightsOf(digest, byteSize);
-    },
+    }),
   });
   return { cache, loaded };
 }
@@ -151,6 +159,64 @@ test('two that wait for the same room get it one after the other', async () => {
   assert.deepEqual(cache.resident(), [leases[1]!.weights.digest]);
 });
 
+/** Opens adapters of given sizes at once; their loads end when the test says so. */
+function createSizedLoads(sizes: Readonly<Record<string, number>>) {
+  const loading = new Map<string, (weights: AdapterWeights) => void>();
+  return {
+    loading: () => [...loading.keys()],
+    finish(digest: string) {
+      loading.get(digest)!(weightsOf(digest, sizes[digest]));
+      loading.delete(digest);
+    },
+    openAdapter: async ({ digest }: AdapterSource) => ({
+      byteSize: sizes[digest]!,
+      load: () => new Promise<AdapterWeights>((resolve) => loading.set(digest, resolve)),
+    }),
+  };
+}
+
+test('an adapter that is larger than the cache is refused before it is loaded', async () => {
+  const loads = createSizedLoads({ large: 101 });
+  const cache = new AdapterCache({ capacityBytes: 100, ...loads });
+  await assert.rejects(cache.lease(source('large')), { status: 422, message: /101 bytes/ });
+  assert.deepEqual(loads.loading(), []);
+});
+
+test('loads under way keep their room: what does not fit beside them is not begun', async () => {
+  const loads = createSizedLoads({ first: 60, second: 60, small: 30 });
+  const cache = new AdapterCache({ capacityBytes: 100, ...loads });
+  const [first, second] = ['first', 'second'].map((digest) => cache.lease(source(digest)));
+  await nextTurn();
+  assert.deepEqual(loads.loading(), ['first']);
+  assert.equal(cache.stats().leasedBytes, 60);
+  const small = cache.lease(source('small')); // not held up by the one that waits for room
+  await nextTurn();
+  assert.deepEqual(loads.loading(), ['first', 'small']);
+  loads.finish('small');
+  (await small).release();
+  loads.finish('first');
+  const lease = await first!;
+  await nextTurn();
+  assert.deepEqual(loads.loading(), []);
+  lease.release();
+  await nextTurn();
+  assert.deepEqual(loads.loading(), ['second']);
+  loads.finish('second');
+  (await second!).release();
+  assert.ok(cache.resident().includes('second'));
+});
+
+test('a load that fails gives its room back', async () => {
+  const cache = new AdapterCache({
+    capacityBytes: 100,
+    openAdapter: async () => ({ byteSize: 100, load: () => Promise.reject(new Error('no disk')) }),
+  });
+  for (const digest of ['a', 'b']) {
+    await assert.rejects(cache.lease(source(digest)), { message: 'no disk' });
+    assert.equal(cache.stats().leasedBytes, 0);
+  }
+});
+
 test('one that gives up while it waits for room leaves nothing behind', async () => {
   const { cache } = createPlainCache(10);
   const held = await cache.lease(source('a'));
@@ -167,8 +233,8 @@ test('one that gives up while it waits for room leaves nothing behind', async ()
 
 test('what is kept warm outlives what is asked for more often, until its time is over', async () => {
   let nowMs = 0;
-  const loadAdapter = async ({ digest }: AdapterSource) => weightsOf(digest);
-  const cache = new AdapterCache({ capacityBytes: 20, now: () => nowMs, loadAdapter });
+  const openAdapter = opening(async ({ digest }) => weightsOf(digest));
+  const cache = new AdapterCache({ capacityBytes: 20, now: () => nowMs, openAdapter });
   (await cache.lease(source('warm'), { keepWarmMs: 1000 })).release();
   const use = async (digest: string) => (await cache.lease(source(digest))).release();
   for (const digest of ['a', 'a', 'a', 'b']) await use(digest);
@@ -184,10 +250,10 @@ test("one owner's two hundred adapters never evict another's within its share", 
   const cache = new AdapterCache({
     capacityBytes: 80,
     now: () => nowMs,
-    loadAdapter: async ({ digest }) => {
+    openAdapter: opening(async ({ digest }) => {
       loaded.push(digest);
       return weightsOf(digest);
-    },
+    }),
   });
   const use = async (digest: string, owner: string) =>
     (await cache.lease({ ...source(digest), owner })).release();
@@ -218,7 +284,7 @@ test('a refusal is remembered for a while, a failure is not', async () => {
     capacityBytes: 100,
     now: () => nowMs,
     onFailure: (_, failure) => failures.push(failure),
-    loadAdapter: async () => {
+    openAdapter: async () => {
       loads++;
       throw error;
     },
@@ -248,7 +314,10 @@ test('a failed load fails each of its waiters', async () => {
 });
 
 test('weights of another digest than the one asked for are never handed out', async () => {
-  const cache = new AdapterCache({ capacityBytes: 9, loadAdapter: async () => weightsOf('b', 1) });
+  const cache = new AdapterCache({
+    capacityBytes: 9,
+    openAdapter: opening(async () => weightsOf('b', 1)),
+  });
   await assert.rejects(cache.lease(source('a')), { name: 'AssertionError' });
   assert.deepEqual(cache.resident(), []);
 });
@@ -298,8 +367,8 @@ class PlainCache {
 test('eviction follows a plain twin over random leases and releases', async () => {
   const step = fc.record({ digest: fc.integer({ min: 0, max: 7 }), isRelease: fc.boolean() });
   const run = async (steps: { digest: number; isRelease: boolean }[]) => {
-    const loadAdapter = async ({ digest }: AdapterSource) => weightsOf(digest, 1);
-    const cache = new AdapterCache({ capacityBytes: 4, now: () => 0, loadAdapter });
+    const openAdapter = opening(async ({ digest }) => weightsOf(digest, 1));
+    const cache = new AdapterCache({ capacityBytes: 4, now: () => 0, openAdapter });
     const plain = new PlainCache(4);
     const leases: Lease[] = [];
     for (const { digest, isRelease } of steps) {

@@ -1,63 +1,108 @@
+// A composition is the sum of its terms' updates, and what it takes is known before anything is loaded.
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
-import { composeAdapters } from '../../adapters/compose.ts';
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { adapterDigest } from '../../adapters/digest.ts';
+import { CONFIG_FILE, WEIGHTS_FILE } from '../../adapters/files.ts';
+import { createAdapterLoader, type LoadLimits } from '../../adapters/load.ts';
 import type { AdapterWeights, LoraPair } from '../../adapters/weights.ts';
+import type { AdapterSourcePart } from '../../src/adapter-source.ts';
+import { serializeSafetensors } from '../../src/formats/safetensors.ts';
+import { TARGET_MODULES, type TargetName } from '../../src/model/target-modules.ts';
+import { temporaryFolder } from '../fixtures.ts';
+import { configBytes, MODEL, type SampleOptions, sampleTensors } from './sample.ts';
 
-/** Powers of two times small integers: sums and products are exact in float32. */
-function pair(
-  rank: number,
-  { inSize, outSize, seed }: { inSize: number; outSize: number; seed: number },
-): LoraPair {
-  const fill = (length: number, by: number) =>
-    Float32Array.from({ length }, (_, i) => (((i * 7 + seed * by) % 9) - 4) / 4);
-  return { rank, a: fill(inSize * rank, 3), b: fill(rank * outSize, 5) };
-}
-
-function adapter(layers: AdapterWeights['layers']): AdapterWeights {
-  const pairs = layers.flatMap((layer) => Object.values(layer));
-  const targets = [...new Set(layers.flatMap((layer) => Object.keys(layer)))];
-  return {
-    digest: 'd',
-    rank: Math.max(...pairs.map(({ rank }) => rank)),
-    targets: targets as AdapterWeights['targets'],
-    layers,
-    byteSize: pairs.reduce((sum, { a, b }) => sum + a.byteLength + b.byteLength, 0),
+/** A folder whose adapter has small multiples of 1/4 for values: sums and products are exact in float32. */
+function writeAdapter(
+  t: TestContext,
+  { seed, rank = 2, ...options }: SampleOptions & { seed: number; rank?: number },
+): Omit<AdapterSourcePart, 'weight'> {
+  const directory = temporaryFolder(t);
+  const { targets = ['q_proj', 'v_proj'] } = options;
+  const value = (i: number) => (((i * 7 + seed) % 9) - 4) / 4;
+  const tensors = sampleTensors({ value, rankOf: () => rank, ...options, targets });
+  const files = {
+    config: configBytes({ r: rank, lora_alpha: 2 * rank, target_modules: targets }),
+    weights: serializeSafetensors(tensors),
   };
+  writeFileSync(path.join(directory, CONFIG_FILE), files.config);
+  writeFileSync(path.join(directory, WEIGHTS_FILE), files.weights);
+  return { directory, digest: adapterDigest(files.config, files.weights) };
 }
 
-/** a b, [in, out]: the update's matrix, the plain way. */
-function update({ rank, a, b }: LoraPair, inSize: number, outSize: number): number[] {
+const LIMITS: LoadLimits = { maxRank: 8, canHold: () => true };
+
+function open(parts: readonly AdapterSourcePart[], limits: LoadLimits = LIMITS) {
+  return createAdapterLoader(MODEL, limits)({ digest: 'd', owner: 'local', parts });
+}
+
+/** a b, [in, out]: the update's matrix, the plain way; zeros where there is none. */
+function update({ layers }: AdapterWeights, layer: number, target: TargetName): number[] {
+  const inSize = TARGET_MODULES[target].inFeatures(MODEL);
+  const outSize = TARGET_MODULES[target].outFeatures(MODEL);
   const product = new Array<number>(inSize * outSize).fill(0);
+  const pair: LoraPair | undefined = layers[layer]![target];
+  if (!pair) return product;
   for (let i = 0; i < inSize; i++)
     for (let o = 0; o < outSize; o++)
-      for (let r = 0; r < rank; r++)
-        product[i * outSize + o]! += a[i * rank + r]! * b[r * outSize + o]!;
+      for (let r = 0; r < pair.rank; r++)
+        product[i * outSize + o]! += pair.a[i * pair.rank + r]! * pair.b[r * outSize + o]!;
   return product;
 }
 
-const size = { inSize: 3, outSize: 5 };
-
-test("a composition's update is the sum of its terms' weighted updates, exactly", async () => {
-  const q1 = pair(2, { ...size, seed: 1 });
-  const q2 = pair(3, { ...size, seed: 2 });
-  const v2 = pair(1, { ...size, seed: 3 });
-  const composed = await composeAdapters([
-    { weights: adapter([{ q_proj: q1 }, {}]), weight: 1 },
-    { weights: adapter([{ q_proj: q2, v_proj: v2 }, { v_proj: v2 }]), weight: 0.5 },
+test("a composition's update is the sum of its terms' weighted updates, exactly", async (t) => {
+  const one = writeAdapter(t, { seed: 1 });
+  const other = writeAdapter(t, { seed: 2, rank: 3, targets: ['v_proj', 'down_proj'] });
+  const alone = async (part: typeof one) => (await open([{ ...part, weight: 1 }])).load();
+  const [first, second] = [await alone(one), await alone(other)];
+  const opened = await open([
+    { ...one, weight: 1 },
+    { ...other, weight: -0.5 },
   ]);
-  const plainOf = (p: LoraPair) => update(p, size.inSize, size.outSize);
-  const sum = plainOf(q1).map((value, i) => value + 0.5 * plainOf(q2)[i]!);
-  assert.deepEqual(plainOf(composed.layers[0]!.q_proj!), sum);
-  const half = plainOf(v2).map((value) => 0.5 * value);
-  assert.deepEqual(plainOf(composed.layers[0]!.v_proj!), half);
-  assert.deepEqual(plainOf(composed.layers[1]!.v_proj!), half);
-  assert.equal(composed.layers[1]!.q_proj, undefined);
+  const composed = await opened.load();
+  for (let layer = 0; layer < MODEL.layerCount; layer++) {
+    for (const target of ['q_proj', 'v_proj', 'down_proj', 'k_proj'] as const) {
+      const sum = update(first, layer, target).map(
+        (value, i) => value - 0.5 * update(second, layer, target)[i]!,
+      );
+      assert.deepEqual(update(composed, layer, target), sum, `${layer} ${target}`);
+    }
+  }
   assert.equal(composed.rank, 5);
-  assert.deepEqual([...composed.targets].sort(), ['q_proj', 'v_proj']);
-  assert.equal(composed.byteSize, 4 * (5 * 8 + 1 * 8 + 1 * 8));
+  assert.deepEqual(composed.targets, ['q_proj', 'v_proj', 'down_proj']);
+  assert.equal(composed.byteSize, first.byteSize + second.byteSize);
+  assert.equal(opened.byteSize, composed.byteSize);
 });
 
-test('one adapter of weight 1 is itself', async () => {
-  const weights = adapter([{ q_proj: pair(2, { ...size, seed: 1 }) }]);
-  assert.equal(await composeAdapters([{ weights, weight: 1 }]), weights);
+test('one adapter with a weight is that many times its update', async (t) => {
+  const part = writeAdapter(t, { seed: 3 });
+  const plain = await (await open([{ ...part, weight: 1 }])).load();
+  const scaled = await (await open([{ ...part, weight: 1.5 }])).load();
+  const expected = update(plain, 1, 'q_proj').map((value) => 1.5 * value);
+  assert.deepEqual(update(scaled, 1, 'q_proj'), expected);
+  assert.equal(scaled.rank, plain.rank);
+});
+
+test('ranks that add up to more than the limit are refused by the headers alone', async (t) => {
+  const parts = [1, 2, 3].map((seed) => ({ ...writeAdapter(t, { seed, rank: 3 }), weight: 1 }));
+  assert.equal((await open(parts.slice(0, 2))).byteSize > 0, true);
+  const refused = {
+    status: 422,
+    code: 'adapter_invalid',
+    message: /ranks 3 \+ 3 \+ 3 = 9, the limit is 8/,
+  };
+  await assert.rejects(open(parts), refused);
+  await assert.rejects(open(parts.slice(0, 1), { ...LIMITS, maxRank: 2 }), { message: /rank 3/ });
+});
+
+test('what adapter slots cannot hold is refused by the headers alone', async (t) => {
+  const asked: unknown[] = [];
+  const canHold: LoadLimits['canHold'] = ({ rank, targets }) => {
+    asked.push([rank, targets]);
+    return false;
+  };
+  const part = { ...writeAdapter(t, { seed: 1, rank: 3 }), weight: 1 };
+  await assert.rejects(open([part, part], { ...LIMITS, canHold }), { status: 422 });
+  assert.deepEqual(asked, [[6, ['q_proj', 'v_proj']]]);
 });

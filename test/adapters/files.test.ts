@@ -8,6 +8,7 @@ import { type TestContext, test } from 'node:test';
 import { adapterDigest } from '../../adapters/digest.ts';
 import { digestAdapterFiles, readAdapterFiles } from '../../adapters/files.ts';
 import { createAdapterLoader } from '../../adapters/load.ts';
+import type { AdapterSource } from '../../src/adapter-source.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import { configBytes, MODEL, sampleTensors } from './sample.ts';
 import { plainSource } from './sources.ts';
@@ -101,7 +102,8 @@ test('a link inside the folder is followed, one out of it is refused', async (t)
 
 test('a loader gives weights only for the content that was asked for', async (t) => {
   const folder = folderWith(t, { [CONFIG_FILE]: configBytes(), [WEIGHTS_FILE]: WEIGHTS });
-  const load = createAdapterLoader(MODEL);
+  const open = createAdapterLoader(MODEL, { maxRank: 512, canHold: () => true });
+  const load = async (source: AdapterSource) => (await open(source)).load();
   const digest = adapterDigest(configBytes(), WEIGHTS);
   assert.equal((await load(plainSource(digest, folder))).digest, digest);
   writeFileSync(path.join(folder, CONFIG_FILE), 'something else');

@@ -14,6 +14,7 @@ import { type TestContext, test } from 'node:test';
 import { adapterDigest } from '../../adapters/digest.ts';
 import { createFolderAdapters } from '../../adapters/folder-registry.ts';
 import { createRegistry } from '../../adapters/registry.ts';
+import { pinnedName } from '../../adapters/resolved.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import { createLog } from '../../src/log.ts';
 import { LOCAL_TENANT } from '../../src/tenant.ts';
@@ -71,6 +72,42 @@ test('the base answers to its names, whatever folders there are', async (t) => {
   const bare = createRegistry({ base: BASE, local });
   assert.deepEqual(await bare.resolve(LOCAL_TENANT, 'base'), { kind: 'base', id: 'sample' });
   await assert.rejects(bare.resolve(LOCAL_TENANT, 'other'), MISS);
+});
+
+test('terms of the same content are one term with the sum of their weights', async (t) => {
+  const { root, resolve } = setUp(t);
+  for (const name of ['a', 'copy']) publish(root, name);
+  publish(root, 'b', configBytes({ lora_alpha: 2 }));
+  const termsOf = async (model: string) => {
+    const resolved = await resolve(model);
+    assert.ok(resolved.kind === 'adapter');
+    assert.equal(resolved.id, model);
+    return pinnedName(resolved.parts);
+  };
+  assert.equal(await termsOf('a+0.5*a'), '1.5*a');
+  assert.equal(await termsOf('a+b+0.1*copy+0.2*a'), '1.3*a+b');
+  assert.equal(await termsOf('0.5*a+0.5*a'), 'a');
+  assert.equal(await termsOf('0.1*a+0.2*a+-0.3*a'), '0*a');
+  assert.equal(await termsOf('4*a+a+-2*a'), '3*a'); // no order of the terms is refused
+  assert.deepEqual(await resolve('0.5*a+0.5*a'), { ...(await resolve('a')), id: '0.5*a+0.5*a' });
+  const tooMuch = { status: 400, param: 'model', message: /weights of a add up to 5/ };
+  await assert.rejects(resolve('4*a+a'), tooMuch);
+});
+
+test('ranks over the limit are refused before anything is loaded', async (t) => {
+  const { root } = setUp(t);
+  const local = [createFolderAdapters(root, { baseNames: [] })];
+  const registry = createRegistry({ base: BASE, local, maxRank: 5 });
+  const resolve = (model: string) => registry.resolve(LOCAL_TENANT, model);
+  const tensors = (rank: number) => serializeSafetensors(sampleTensors({ rankOf: () => rank }));
+  for (const rank of [2, 3, 6]) publish(root, `r${rank}`, configBytes({ r: rank }), tensors(rank));
+  await resolve('r2+r3');
+  await resolve('r3+0.5*r3'); // one adapter of rank 3
+  const refused = { status: 422, code: 'adapter_invalid', param: 'model' };
+  await assert.rejects(resolve('r6'), { ...refused, message: /rank 6, the limit is 5/ });
+  await assert.rejects(resolve('r2+r3+2*b'), { status: 404 });
+  publish(root, 'other', configBytes({ r: 2, lora_alpha: 1 }));
+  await assert.rejects(resolve('r2+r3+other'), { ...refused, message: /2 \+ 3 \+ 2 = 7/ });
 });
 
 test('every miss has the same body', async (t) => {

@@ -96,6 +96,11 @@ export function filled(
   return fromFloat32(values, shape, dtype);
 }
 
+/** A file of weights that differs from those of other names. */
+export function weightsNamed(name: string): Uint8Array {
+  return serializeSafetensors(sampleTensors(), { name });
+}
+
 export function adapterBytes(config: Uint8Array, weights: Uint8Array): AdapterBytes {
   return {
     configBytes: config,

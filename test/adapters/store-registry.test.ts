@@ -8,7 +8,7 @@ import { createRegistry } from '../../adapters/registry.ts';
 import { StoreAdapters, type StoreRegistryOptions } from '../../adapters/store-registry.ts';
 import { LOCAL_TENANT, type Tenant } from '../../src/tenant.ts';
 import { createPublished, storeIsDown, watchStore } from './published.ts';
-import { configBytes } from './sample.ts';
+import { configBytes, weightsNamed } from './sample.ts';
 
 const POLL_MS = 2000;
 const BASE = { id: 'toy', names: [], digest: 'b'.repeat(64) };
@@ -235,7 +235,7 @@ describe('tenants', () => {
     for (const name of ['zen', 'tone', 'only']) {
       mkdirSync(path.join(folder, name));
       writeFileSync(path.join(folder, name, 'adapter_config.json'), configBytes());
-      writeFileSync(path.join(folder, name, 'adapter_model.safetensors'), 'weights');
+      writeFileSync(path.join(folder, name, 'adapter_model.safetensors'), weightsNamed(name));
     }
     const { publish, registry, resolve } = setUp({ folder });
     const own = await publish('acme', 'zen');

@@ -9,7 +9,7 @@ import { preloadAdapters } from '../../src/cli/preload.ts';
 import { createLog } from '../../src/log.ts';
 import { createInProcessClient } from '../../src/scheduler/client.ts';
 import { type LeaseOptions, StepLoop } from '../../src/scheduler/step-loop.ts';
-import { configBytes } from '../adapters/sample.ts';
+import { configBytes, weightsNamed } from '../adapters/sample.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { FakeEngine, FakeLeases } from '../scheduler/fake-engine.ts';
 
@@ -27,7 +27,7 @@ test('adapters are loaded and kept; one that fails is told in the log and holds 
     const folder = path.join(root, name);
     mkdirSync(folder);
     writeFileSync(path.join(folder, 'adapter_config.json'), configBytes());
-    writeFileSync(path.join(folder, 'adapter_model.safetensors'), name);
+    writeFileSync(path.join(folder, 'adapter_model.safetensors'), weightsNamed(name));
   }
   const lines: string[] = [];
   const log = createLog('info', { write: (line: string) => lines.push(line) });

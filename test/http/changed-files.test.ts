@@ -1,10 +1,12 @@
 // Files of an adapter that change between their verification and the engine's reading.
+
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { createLocalAdapters, type LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
 import { ServeError } from '../../src/errors.ts';
+import { weightsNamed } from '../adapters/sample.ts';
 import { idle, readError, readOk, serve } from './served.ts';
 
 function countingAdapters() {
@@ -65,7 +67,7 @@ test('of a folder that is replaced are those of the new content', async () => {
   served.leases.beforeLease = ({ parts: [part] }) => {
     seen.push(part!.digest);
     if (seen.length > 1) return;
-    writeFileSync(path.join(part!.directory, 'adapter_model.safetensors'), 'other weights');
+    writeFileSync(path.join(part!.directory, 'adapter_model.safetensors'), weightsNamed('other'));
     throw mismatch();
   };
   const response = await served.post('/v1/completions', { model: 'alpha', prompt: 'a' });

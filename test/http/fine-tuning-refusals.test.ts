@@ -88,6 +88,7 @@ const BAD: [body: object, code: string, param: string][] = [
   [{ lorikeet: { method: 'x' } }, 'invalid_request', 'lorikeet.method'],
   [{ lorikeet: { rank: 0 } }, 'invalid_request', 'lorikeet.rank'],
   [{ lorikeet: { rank: 513 } }, 'invalid_request', 'lorikeet.rank'],
+  [{ lorikeet: { rank: 65 } }, 'invalid_request', 'lorikeet.rank'], // --max-job-rank
   [{ lorikeet: { alpha: 0 } }, 'invalid_request', 'lorikeet.alpha'],
   [{ lorikeet: { dropout: 1 } }, 'invalid_request', 'lorikeet.dropout'],
   [{ lorikeet: { targets: [] } }, 'invalid_request', 'lorikeet.targets'],

@@ -74,7 +74,7 @@ export function servePublished(
 
 /** What the engine says for a version of a tenant's. */
 export function sayingOf(owner: string, digest: string): string {
-  const place = { kind: 'folder', directory: '' } as const;
+  const place = { kind: 'folder', directory: '', rank: 1 } as const;
   return adapterIdentity([{ owner, name: '', digest, weight: 1, place }]);
 }
 

@@ -1,4 +1,5 @@
 // The whole server in one process around a scripted engine: real app, registry, tokenizer, scheduler and client.
+
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -16,6 +17,7 @@ import { createInProcessClient } from '../../src/scheduler/client.ts';
 import { StepLoop, type StepLoopOptions } from '../../src/scheduler/step-loop.ts';
 import { createChatTemplate } from '../../src/tokenizer/chat-template.ts';
 import { createTokenizer, type Tokenizer } from '../../src/tokenizer/tokenizer.ts';
+import { weightsNamed } from '../adapters/sample.ts';
 import { FakeLeases } from '../scheduler/fake-engine.ts';
 import { END, type Reply, ScriptedEngine, VOCAB_SIZE } from './scripted-engine.ts';
 
@@ -119,7 +121,7 @@ function writeAdapters(names: readonly string[]): string {
     mkdirSync(folder);
     const config = { peft_type: 'LORA', r: 4, lora_alpha: 8, target_modules: ['q_proj'], name };
     writeFileSync(path.join(folder, 'adapter_config.json'), JSON.stringify(config));
-    writeFileSync(path.join(folder, 'adapter_model.safetensors'), name);
+    writeFileSync(path.join(folder, 'adapter_model.safetensors'), weightsNamed(name));
   }
   return root;
 }

@@ -125,7 +125,7 @@ describe('two tenants with an adapter of the same name', () => {
       const response = await WAYS['completion']!(tenant, 'zen');
       assert.equal(response.headers.get('x-lorikeet-adapter'), digest);
       const { choices } = await readOk<{ choices: { text: string }[] }>(response);
-      const place = { kind: 'folder', directory: '' } as const;
+      const place = { kind: 'folder', directory: '', rank: 1 } as const;
       const identity = adapterIdentity([{ owner: tenant, name, digest, weight: 1, place }]);
       assert.equal(choices[0]!.text, identity);
     });

@@ -27,7 +27,7 @@ export function toSide(
   { maxFileBytes = 2 ** 20, idleTimeoutMs = 10_000 }: FilesSideOptions = {},
 ): JobsSide {
   const uploads = { directory: temporaryFolder('uploads'), maxFileBytes, idleTimeoutMs };
-  return { files, uploads, service, dryRuns, method: 'qlora' };
+  return { files, uploads, service, dryRuns, method: 'qlora', maxRank: 64 };
 }
 
 export interface ServedJobs extends ServedPublished {

@@ -1,7 +1,7 @@
 // /v1/fine_tuning/jobs: creating jobs, or only planning them, and listing them.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
-import type { ResolvedModel } from '../../../adapters/resolved.ts';
+import { type ResolvedModel, rankOf } from '../../../adapters/resolved.ts';
 import { ServeError } from '../../errors.ts';
 import type { JobRequest, JobSettings } from '../../jobs/job.ts';
 import type { NewJob } from '../../jobs/job-service.ts';
@@ -39,6 +39,7 @@ export function addFineTuningRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps, jobs:
       const { tenant } = c.var;
       checkMethod(body.lorikeet, jobs);
       const model = await deps.registry.resolve(tenant, body.model);
+      checkRank(body, model, jobs);
       const asked = toNewJob(body, model);
       if (body.lorikeet?.dry_run) return c.json(await dryRun(c, asked, jobs));
       const key = readIdempotencyKey(c);
@@ -80,6 +81,16 @@ function checkMethod(extension: Extension | null | undefined, { method }: JobsSi
   if (!extension?.method || extension.method === method) return;
   const message = `lorikeet.method: the served base allows ${method}`;
   throw new ServeError('unsupported_parameter', message, { param: 'lorikeet.method' });
+}
+
+/** A job that goes on with an adapter trains that adapter's rank. */
+function checkRank({ lorikeet }: CreateJobBody, model: ResolvedModel, { maxRank }: JobsSide): void {
+  const continued = model.kind === 'adapter' ? Math.max(...model.parts.map(rankOf)) : 0;
+  const [param, rank] =
+    continued > maxRank ? ['model', continued] : ['lorikeet.rank', lorikeet?.rank ?? 0];
+  if (rank <= maxRank) return;
+  const message = `${param}: rank ${rank}, jobs may have up to ${maxRank} here (--max-job-rank)`;
+  throw new ServeError('invalid_request', message, { param });
 }
 
 function toNewJob(body: CreateJobBody, model: ResolvedModel): NewJob {

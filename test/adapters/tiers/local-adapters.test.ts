@@ -98,7 +98,7 @@ test('two owners of the same content each fetch it for themselves', async (t) =>
 test('a composition brings all its parts, and local folders are named as they are', async (t) => {
   const { store, local, root } = setUp(t);
   const adapter = toResolved(store.add(publishedVersion('a')), store.add(publishedVersion('b')));
-  const folder = { kind: 'folder', directory: root } as const;
+  const folder = { kind: 'folder', directory: root, rank: 1 } as const;
   const mixed: ResolvedAdapter = {
     ...adapter,
     parts: [...adapter.parts, { ...adapter.parts[0]!, weight: 0.5, place: folder }],
