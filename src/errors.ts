@@ -12,12 +12,14 @@ const STATUS_OF_CODE = {
   invalid_n_examples: 400,
   invalid_api_key: 401,
   forbidden: 403,
+  origin_not_allowed: 403,
   not_found: 404,
   model_not_found: 404,
   method_not_allowed: 405,
   request_timeout: 408,
   payload_too_large: 413,
   unsupported_media_type: 415,
+  expectation_failed: 417,
   header_too_large: 431,
   adapter_invalid: 422,
   adapter_non_finite: 422,
@@ -31,6 +33,7 @@ const STATUS_OF_CODE = {
   adapter_checksum_mismatch: 503,
   engine_restarting: 503,
   quarantined: 503,
+  insufficient_storage: 507,
 } as const;
 
 export type ErrorCode = keyof typeof STATUS_OF_CODE;

@@ -324,5 +324,6 @@ async function listen(served: ServedModel, options: ListenOptions): Promise<Runn
     basePath: config.basePath,
     leaving: options.leaving,
   });
-  return startServer(app, { host: config.host, port: config.port });
+  const { host, port, maxConnections, maxConnectionsPerAddress: maxPerAddress } = config;
+  return startServer(app, { host, port, connections: { maxConnections, maxPerAddress }, log });
 }

@@ -73,6 +73,18 @@ export const SETTINGS = {
     help: 'names, comma separated, that requests may be addressed to beside localhost, --host and addresses; *.example.org are all below it, * are all',
     schema: nameList.default([]),
   },
+  maxConnections: {
+    env: 'LORIKEET_MAX_CONNECTIONS',
+    flag: '--max-connections',
+    help: 'open connections; at the limit idle ones make room, and if none is idle, new ones get 503 (default: 1024, at most half of the descriptors that the process may have)',
+    schema: integer(1, 1_000_000).optional(),
+  },
+  maxConnectionsPerAddress: {
+    env: 'LORIKEET_MAX_CONNECTIONS_PER_ADDRESS',
+    flag: '--max-connections-per-address',
+    help: 'open connections from one IPv4 address or IPv6 /64 network (default: half of --max-connections; behind a single load balancer give both the same number)',
+    schema: integer(1, 1_000_000).optional(),
+  },
   basePath: {
     env: 'LORIKEET_BASE_PATH',
     flag: '--base-path',

@@ -1,12 +1,27 @@
-// Listens: an app on Node's HTTP server, with the limits that only the parser can enforce, and an end that lets
+// Listens: an app on Node's HTTP server, with the limits that only the transport can enforce, and an end that lets
 // streams finish. Knows no route.
-import { createServer, type IncomingMessage, type Server } from 'node:http';
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { getRequestListener, type HttpBindings } from '@hono/node-server';
 import { ServeError } from '../errors.ts';
+import type { Logger } from '../log.ts';
+import {
+  boundConnections,
+  type ConnectionLimits,
+  toConnectionLimits,
+  type WantedLimits,
+} from './connections.ts';
+import { FRAGMENTED, MeasuredMessage } from './fragments.ts';
 import { MAX_HEADER_BYTES } from './limits.ts';
 import { toEnvelope } from './middleware/errors.ts';
 import { toRequestId } from './middleware/request-id.ts';
+import { createSocketRefusal, type SocketRefusal, toParserRefusal } from './socket-refusal.ts';
 
 /** What an app is to a server. */
 export interface FetchApp {
@@ -19,6 +34,8 @@ export interface ServerOptions {
   port: number;
   /** From a connection's (or a request's) first byte to the end of its headers. */
   headersTimeoutMs?: number;
+  connections?: WantedLimits;
+  log?: Pick<Logger, 'warn'>;
 }
 
 export interface RunningServer {
@@ -35,20 +52,16 @@ const REQUEST_TIMEOUT_MS = 600_000;
 /** Longer than the usual proxy's idle timeout, so that the proxy closes first. */
 const KEEP_ALIVE_MS = 65_000;
 
-/** Rejects where the address cannot be had. */
-export async function startServer(
-  app: FetchApp,
-  { host, port, headersTimeoutMs = 10_000 }: ServerOptions,
-): Promise<RunningServer> {
-  const answer: FetchApp['fetch'] = (request, env) =>
-    hasDotSegments((env as HttpBindings).incoming.url)
-      ? refusal(new ServeError('not_found', 'There is no such route'))
-      : app.fetch(request, env);
-  const listener = getRequestListener(answer, {
-    errorHandler: () => refusal(new ServeError('invalid_request', 'Bad request target or Host')),
-  });
+/** A refused connection is logged once in this time, whatever comes. */
+const REFUSAL_LOG_MS = 60_000;
+
+/** Serves the app. Rejects if the address cannot be had. */
+export async function startServer(app: FetchApp, options: ServerOptions): Promise<RunningServer> {
+  const { host, port, headersTimeoutMs = 10_000, log } = options;
+  const refusal = createSocketRefusal();
   const server = createServer(
     {
+      IncomingMessage: MeasuredMessage,
       maxHeaderSize: MAX_HEADER_BYTES,
       requireHostHeader: false, // the listener refuses it, with an envelope and an id
       headersTimeout: headersTimeoutMs,
@@ -56,9 +69,18 @@ export async function startServer(
       keepAliveTimeout: KEEP_ALIVE_MS,
       connectionsCheckingInterval: Math.min(headersTimeoutMs, 5_000),
     },
-    listener,
+    createListener(app, refusal),
   );
-  server.on('clientError', refuseConnection);
+  refuseOnSocket(server, refusal);
+  const limits = toConnectionLimits(options.connections);
+  const warnFull = createFullWarning(limits, log);
+  boundConnections(server, limits, {
+    onRefused(socket) {
+      warnFull();
+      const message = 'The server has no free connection. Try again later.';
+      refusal.refuse(socket, new ServeError('overloaded', message));
+    },
+  });
   const end = createEnd(server);
   await listen(server, host, port);
   const bound = server.address() as AddressInfo;
@@ -67,6 +89,52 @@ export async function startServer(
     url: `http://${name}:${bound.port}`,
     port: bound.port,
     ...end,
+  };
+}
+
+function createListener(app: FetchApp, { refuse, isRefused }: SocketRefusal): RequestListener {
+  const answer: FetchApp['fetch'] = (request, env) =>
+    hasDotSegments((env as HttpBindings).incoming.url)
+      ? toRefusal(new ServeError('not_found', 'There is no such route'))
+      : app.fetch(request, env);
+  const listener = getRequestListener(answer, {
+    errorHandler: () => toRefusal(new ServeError('invalid_request', 'Bad request target or Host')),
+  });
+  return (request, response) => {
+    if (isRefused(request.socket)) return;
+    request.once(FRAGMENTED, (error: ServeError) => {
+      if (response.headersSent) request.socket.destroy();
+      else refuse(request.socket, error);
+    });
+    void listener(request, response);
+  };
+}
+
+/** Answers what never becomes a request for the app. */
+function refuseOnSocket(server: Server, { refuse }: SocketRefusal): void {
+  server.on('clientError', (error: Error & { code?: string }, socket: Socket) => {
+    if (error.code === 'ECONNRESET') socket.destroy();
+    else refuse(socket, toParserRefusal(error.code));
+  });
+  server.on('connect', (_request, socket) => {
+    refuse(socket, new ServeError('method_not_allowed', 'This server is no proxy'));
+  });
+  server.on('checkExpectation', ({ socket }: IncomingMessage, _response: ServerResponse) => {
+    const message = 'Expect: only 100-continue is supported';
+    refuse(socket, new ServeError('expectation_failed', message));
+  });
+}
+
+function createFullWarning(limits: ConnectionLimits, log: ServerOptions['log']): () => void {
+  let quietUntilMs = Number.NEGATIVE_INFINITY;
+  return () => {
+    const nowMs = performance.now();
+    if (nowMs < quietUntilMs) return;
+    quietUntilMs = nowMs + REFUSAL_LOG_MS;
+    log?.warn(
+      limits,
+      'Connections were closed or refused for being too many. See --max-connections and --max-connections-per-address.',
+    );
   };
 }
 
@@ -113,39 +181,9 @@ function hasDotSegments(target = ''): boolean {
   return /^[^?#]*\/(?:\.|%2e){1,2}(?:[/?#]|$)/i.test(target);
 }
 
-function refusal(error: ServeError): Response {
+function toRefusal(error: ServeError): Response {
   return Response.json(toEnvelope(error), {
     status: error.status,
     headers: { 'x-request-id': toRequestId(undefined), connection: 'close' },
   });
-}
-
-/** What the parser refuses has no request to answer by: the answer is written to the socket. */
-function refuseConnection(error: Error & { code?: string }, socket: Socket): void {
-  if (!socket.writable || error.code === 'ECONNRESET') {
-    socket.destroy();
-    return;
-  }
-  const { status, body } = toRefusal(error.code);
-  const head = [
-    `HTTP/1.1 ${status}`,
-    'Content-Type: application/json',
-    `Content-Length: ${Buffer.byteLength(body)}`,
-    `x-request-id: ${toRequestId(undefined)}`,
-    'Connection: close',
-  ];
-  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);
-}
-
-function toRefusal(code: string | undefined): { status: string; body: string } {
-  const [error, reason] =
-    code === 'HPE_HEADER_OVERFLOW'
-      ? [
-          new ServeError('header_too_large', `Headers are over ${MAX_HEADER_BYTES} bytes`),
-          'Request Header Fields Too Large',
-        ]
-      : code === 'ERR_HTTP_REQUEST_TIMEOUT'
-        ? [new ServeError('request_timeout', 'The request came too slowly'), 'Request Timeout']
-        : [new ServeError('invalid_request', 'The request is not valid HTTP'), 'Bad Request'];
-  return { status: `${error.status} ${reason}`, body: JSON.stringify(toEnvelope(error)) };
 }

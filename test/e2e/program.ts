@@ -35,8 +35,10 @@ export async function startServing(
   args: readonly string[],
   home: string,
   environment: Environment = {},
+  launcher: Launcher = [],
 ): Promise<Serving> {
-  const { child, output } = spawnLorikeet(['serve', '--port', '0', ...args], home, environment);
+  const command = ['serve', '--port', '0', ...args];
+  const { child, output } = spawnLorikeet(command, home, environment, launcher);
   const closed = once(child, 'close') as Promise<[number | null]>;
   const url = await new Promise<string>((resolve, reject) => {
     child.stdout!.on('data', () => {
@@ -57,17 +59,21 @@ export async function startServing(
 }
 
 type Environment = Readonly<Record<string, string>>;
+/** A command that runs the one after it, such as `prlimit --nofile=256`. It must replace itself by it (exec). */
+type Launcher = readonly string[];
 
 export function spawnLorikeet(
   args: readonly string[],
   home: string,
   environment: Environment = {},
+  launcher: Launcher = [],
 ) {
   // Of the caller's settings none counts, the tests' own (LORIKEET_PYTHON) included.
   const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('LORIKEET_'));
   const own = { LORIKEET_HOME: home, HF_HUB_OFFLINE: '1', ...environment };
   const env = { ...Object.fromEntries(inherited), ...own };
-  const child = spawn(process.execPath, [COMMAND, ...args], {
+  const [program, ...rest] = [...launcher, process.execPath, COMMAND, ...args];
+  const child = spawn(program!, rest, {
     env,
     stdio: ['ignore', 'pipe', 'pipe'],
   });

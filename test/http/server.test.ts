@@ -1,5 +1,6 @@
 // What only a socket shows: the parser's limits, slow and lying senders, and an orderly end.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { Agent, get } from 'node:http';
 import { connect } from 'node:net';
 import { after, describe, test } from 'node:test';
@@ -78,6 +79,25 @@ describe('a listening server', () => {
       'invalid_request',
       'GET /livez HTTP/1.1\r\nHost: a b\r\nConnection: close\r\n\r\n',
     ],
+    [
+      'an unknown expectation',
+      417,
+      'expectation_failed',
+      'GET /livez HTTP/1.1\r\nHost: localhost\r\nExpect: foo\r\n\r\n',
+    ],
+    [
+      'CONNECT',
+      405,
+      'method_not_allowed',
+      'CONNECT example.org:443 HTTP/1.1\r\nHost: example.org\r\n\r\n',
+    ],
+    [
+      'a body in chunks of one byte',
+      400,
+      'invalid_request',
+      post('Transfer-Encoding: chunked'),
+      `${'1\r\nx\r\n'.repeat(20_000)}0\r\n\r\n`,
+    ],
     ['another Host', 400, 'invalid_request', 'GET /livez HTTP/1.1\r\nHost: evil.example\r\n\r\n'],
     ['a body announced as 5 MiB', 413, 'payload_too_large', post('Content-Length: 5242880')],
     [
@@ -111,6 +131,30 @@ describe('a listening server', () => {
   test('takes dots in a query as they are', async () => {
     assert.equal((await fetch(`${limited.url}/livez?a=/../b`)).status, 200);
   });
+});
+
+describe('a client that never closes its side', () => {
+  for (const text of ['', 'GET', 'no HTTP\r\n\r\n', 'CONNECT a:1 HTTP/1.1\r\n\r\n']) {
+    test(`loses its connection soon after it was refused: ${JSON.stringify(text)}`, async () => {
+      const { port } = await listen(serve(), 100);
+      const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+      let answer = '';
+      socket.setEncoding('utf8').on('data', (part) => {
+        answer += part;
+      });
+      const cut = once(socket, 'error', { signal: AbortSignal.timeout(20_000) });
+      socket.write(text);
+      await once(socket, 'end');
+      assert.match(answer, /^HTTP\/1\.1 4\d\d /);
+      // Only a socket that is gone on the other side answers a byte with a reset.
+      const knock = setInterval(() => socket.write('x'), 20);
+      const [error] = await cut.finally(() => {
+        clearInterval(knock);
+        socket.destroy();
+      });
+      assert.match(error.code, /^(EPIPE|ECONNRESET)$/);
+    });
+  }
 });
 
 describe('a server that is retired', () => {

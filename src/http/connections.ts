@@ -1,0 +1,149 @@
+// Bounds a server's open connections, in all and for each client address, so that nobody can take every file
+// descriptor. Idle connections make room for new ones; only when every connection has a request in progress is a new
+// one refused. Knows sockets and when requests begin and end; writes no answer.
+import { readFileSync } from 'node:fs';
+import type { IncomingMessage, Server } from 'node:http';
+import { isIPv6, type Socket } from 'node:net';
+
+export interface ConnectionLimits {
+  readonly maxConnections: number;
+  /** Connections from one IPv4 address, or from one IPv6 network of 64 bits. */
+  readonly maxPerAddress: number;
+}
+
+export interface ConnectionEvents {
+  /** Closes a connection that has no answer yet, with one that says that the server is full. */
+  onRefused(socket: Socket): void;
+}
+
+/** Undefined: the default. */
+export type WantedLimits = { readonly [K in keyof ConnectionLimits]?: number | undefined };
+
+/** Enough for 288 requests that run or wait by default, and for the idle connections of several load balancers. */
+const DEFAULT_MAX_CONNECTIONS = 1024;
+
+/**
+ * Fills in the limits that were not set. By default connections take at most half of the process's descriptors, and one
+ * address at most half of the connections: with the default of 1024 that is more than the engine admits (32 running and
+ * 256 waiting requests), so a load balancer that is the only peer meets the engine's limit before this one.
+ */
+export function toConnectionLimits(
+  wanted: WantedLimits = {},
+  descriptorLimit = readDescriptorLimit(),
+): ConnectionLimits {
+  const affordable = Math.max(1, Math.floor(descriptorLimit / 2));
+  const maxConnections = wanted.maxConnections ?? Math.min(DEFAULT_MAX_CONNECTIONS, affordable);
+  const maxPerAddress = wanted.maxPerAddress ?? Math.ceil(maxConnections / 2);
+  return { maxConnections, maxPerAddress: Math.min(maxPerAddress, maxConnections) };
+}
+
+/** Returns how many files and sockets this process may have open; `Infinity` if the system does not say. */
+export function readDescriptorLimit(): number {
+  try {
+    const limits = readFileSync('/proc/self/limits', 'utf8');
+    return Number(/^Max open files\s+(\d+)/m.exec(limits)?.[1] ?? Number.POSITIVE_INFINITY);
+  } catch {
+    return Number.POSITIVE_INFINITY; // not Linux; Node raises the soft limit itself
+  }
+}
+
+interface Connection {
+  readonly peer: Peer;
+  /** Above 1 if the client pipelines. */
+  requestsInFlight: number;
+  hasServed: boolean;
+}
+
+interface Peer {
+  readonly address: string;
+  count: number;
+  /** The one that has been idle for longest is first. */
+  readonly idle: Set<Socket>;
+}
+
+/** Keeps the server's connections within the limits. To be called before the server listens. */
+export function boundConnections(
+  server: Server,
+  { maxConnections, maxPerAddress }: ConnectionLimits,
+  { onRefused }: ConnectionEvents,
+): void {
+  const connections = new Map<Socket, Connection>();
+  const peers = new Map<string, Peer>();
+
+  const remove = (socket: Socket) => {
+    const peer = connections.get(socket)?.peer;
+    if (!peer || !connections.delete(socket)) return;
+    peer.idle.delete(socket);
+    peer.count--;
+    if (peer.count === 0) peers.delete(peer.address);
+  };
+  /** Whether there was an idle connection to close. */
+  const closeIdle = (peer: Peer | undefined): boolean => {
+    const [oldest] = peer?.idle ?? [];
+    if (!oldest) return false;
+    const { hasServed } = connections.get(oldest)!;
+    remove(oldest);
+    // A client with an idle connection expects it to be closed some day; one that has not had an answer gets one.
+    if (hasServed) oldest.destroy();
+    else onRefused(oldest);
+    return true;
+  };
+
+  server.on('connection', (socket: Socket) => {
+    const address = toPeerAddress(socket.remoteAddress);
+    const known = peers.get(address);
+    const isFull = connections.size >= maxConnections;
+    const isPeerFull = (known?.count ?? 0) >= maxPerAddress;
+    if (
+      (isPeerFull && !closeIdle(known)) ||
+      (!isPeerFull && isFull && !closeIdle(mostIdle(peers)))
+    ) {
+      onRefused(socket);
+      return;
+    }
+    const peer = peers.get(address) ?? { address, count: 0, idle: new Set() };
+    peers.set(address, peer);
+    peer.count++;
+    peer.idle.add(socket);
+    connections.set(socket, { peer, requestsInFlight: 0, hasServed: false });
+    socket.once('close', () => remove(socket));
+  });
+
+  server.prependListener('request', ({ socket }: IncomingMessage, response) => {
+    const connection = connections.get(socket);
+    if (!connection) return;
+    connection.requestsInFlight++;
+    connection.peer.idle.delete(socket);
+    response.once('close', () => {
+      connection.hasServed = true;
+      connection.requestsInFlight--;
+      if (connection.requestsInFlight === 0 && connections.has(socket)) {
+        connection.peer.idle.add(socket);
+      }
+    });
+  });
+}
+
+/** The peer with the most idle connections: whoever opened many makes room before whoever opened one. */
+function mostIdle(peers: ReadonlyMap<string, Peer>): Peer | undefined {
+  let most: Peer | undefined;
+  for (const peer of peers.values()) {
+    if (peer.idle.size > (most?.idle.size ?? 0)) most = peer;
+  }
+  return most;
+}
+
+/** The address that connections are counted by. Whoever has one IPv6 address usually has its network of 64 bits. */
+export function toPeerAddress(address = ''): string {
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
+  if (mapped !== undefined || !isIPv6(address)) return mapped ?? address;
+  const [left = '', right] = address.replace(/%.*$/, '').split('::');
+  const leading = left === '' ? [] : left.split(':');
+  const trailing = right ? right.split(':') : [];
+  const zeros = right === undefined ? 0 : 8 - leading.length - trailing.length;
+  const groups = [...leading, ...Array<string>(zeros).fill('0'), ...trailing];
+  return `${groups
+    .slice(0, 4)
+    .map((group) => Number.parseInt(group, 16).toString(16))
+    .join(':')}::/64`;
+}

@@ -1,0 +1,152 @@
+// A server's open connections are bounded: idle ones make room, busy ones are left alone, the refused get an answer.
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import { text } from 'node:stream/consumers';
+import { after, describe, test } from 'node:test';
+import {
+  type ConnectionLimits,
+  readDescriptorLimit,
+  toConnectionLimits,
+  toPeerAddress,
+} from '../../src/http/connections.ts';
+import { startServer } from '../../src/http/server.ts';
+import { createLog } from '../../src/log.ts';
+import { idle, serve } from './served.ts';
+
+const LIVE = 'GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n';
+
+async function listen(connections: Partial<ConnectionLimits>) {
+  const served = serve();
+  const logged: string[] = [];
+  const log = createLog('warn', { write: (line: string) => logged.push(line) });
+  const server = await startServer(served.app, { host: '127.0.0.1', port: 0, connections, log });
+  after(() => server.close(0));
+  /** From another address of this machine where one is named. */
+  const open = async (localAddress = '127.0.0.1') => {
+    const socket = connect({ port: server.port, host: '127.0.0.1', localAddress });
+    socket.on('error', () => {}); // the server may cut it
+    after(() => socket.destroy());
+    await once(socket, 'connect');
+    return socket;
+  };
+  return { ...served, server, open, logged };
+}
+
+/** Sends a request and waits for its answer; the connection stays. */
+async function ask(socket: Socket): Promise<string> {
+  socket.write(LIVE);
+  const [answer] = await once(socket, 'data');
+  return String(answer);
+}
+
+/** Whatever comes until the server closes. */
+function refusalOf(socket: Socket): Promise<string> {
+  return text(socket).finally(() => socket.destroy());
+}
+
+/** A request whose answer waits until it is released. */
+async function occupy({ engine }: ReturnType<typeof serve>, socket: Socket) {
+  let release = () => {};
+  const isRunning = new Promise<void>((resolve) => {
+    engine.beforeRun = () => {
+      resolve();
+      return new Promise<void>((go) => {
+        release = go;
+      });
+    };
+  });
+  const body = JSON.stringify({ model: 'base', prompt: 'a' });
+  const head = `POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${body.length}`;
+  socket.write(`${head}\r\n\r\n${body}`);
+  await isRunning;
+  return () => {
+    engine.beforeRun = () => Promise.resolve();
+    release();
+  };
+}
+
+describe('a server with as many connections as it may have', () => {
+  test('closes the one that has been silent for longest, with an answer', async () => {
+    const { open, logged } = await listen({ maxConnections: 2, maxPerAddress: 2 });
+    const silent = await open();
+    const second = await open();
+    await ask(second);
+    const refused = refusalOf(silent);
+    assert.match(await ask(await open()), /^HTTP\/1\.1 200 /);
+    const answer = await refused;
+    assert.match(answer, /^HTTP\/1\.1 503 /);
+    assert.match(answer, /\r\nretry-after: \d+\r\n/);
+    assert.equal(JSON.parse(answer.slice(answer.indexOf('{'))).error.code, 'overloaded');
+    assert.match(logged.join(), /--max-connections/);
+  });
+
+  test('closes an idle connection that was served before without a word', async () => {
+    const { open } = await listen({ maxConnections: 1, maxPerAddress: 1 });
+    const first = await open();
+    await ask(first);
+    const rest = refusalOf(first);
+    assert.match(await ask(await open()), /^HTTP\/1\.1 200 /);
+    assert.equal(await rest, '');
+  });
+
+  test('never closes one with a request in progress: a new one gets 503 with retry-after', async () => {
+    const served = await listen({ maxConnections: 1, maxPerAddress: 1 });
+    const busy = await served.open();
+    const release = await occupy(served, busy);
+    const refused = await served.open();
+    refused.write(LIVE);
+    const answer = await refusalOf(refused);
+    assert.match(answer, /^HTTP\/1\.1 503 [\s\S]*\r\nretry-after: /);
+    release();
+    const [finished] = await once(busy, 'data');
+    assert.match(String(finished), /^HTTP\/1\.1 200 /);
+    assert.match(await ask(await served.open()), /^HTTP\/1\.1 200 /, 'it is idle again');
+    await idle(served);
+  });
+
+  test('takes room from the address that holds the most', async () => {
+    const { open } = await listen({ maxConnections: 3, maxPerAddress: 3 });
+    const modest = await open('127.0.0.2');
+    const greedy = await open('127.0.0.3');
+    await open('127.0.0.3');
+    const refused = refusalOf(greedy);
+    assert.match(await ask(await open('127.0.0.4')), /^HTTP\/1\.1 200 /);
+    assert.match(await refused, /^HTTP\/1\.1 503 /);
+    assert.match(await ask(modest), /^HTTP\/1\.1 200 /, 'the older one of another address stays');
+  });
+});
+
+test('an address with all its connections in use is refused, others are served', async () => {
+  const served = await listen({ maxConnections: 10, maxPerAddress: 1 });
+  const release = await occupy(served, await served.open('127.0.0.2'));
+  assert.match(await refusalOf(await served.open('127.0.0.2')), /^HTTP\/1\.1 503 /);
+  assert.match(await ask(await served.open('127.0.0.3')), /^HTTP\/1\.1 200 /);
+  release();
+  await idle(served);
+});
+
+test('limits follow from the descriptors of the process where they are not set', () => {
+  assert.deepEqual(toConnectionLimits({}, 20_000), { maxConnections: 1024, maxPerAddress: 512 });
+  assert.deepEqual(toConnectionLimits({}, 256), { maxConnections: 128, maxPerAddress: 64 });
+  assert.deepEqual(toConnectionLimits({ maxConnections: 9 }, 256), {
+    maxConnections: 9,
+    maxPerAddress: 5,
+  });
+  assert.deepEqual(toConnectionLimits({ maxPerAddress: 5000 }, 20_000), {
+    maxConnections: 1024,
+    maxPerAddress: 1024,
+  });
+  assert.ok(readDescriptorLimit() > 0);
+});
+
+test('an IPv6 network counts as one address, and a mapped IPv4 address as itself', () => {
+  const addresses = ['10.0.0.1', '::ffff:10.0.0.1', '2001:db8::1', '2001:db8::ffff:0:1', '::1'];
+  assert.deepEqual(addresses.map(toPeerAddress), [
+    '10.0.0.1',
+    '10.0.0.1',
+    '2001:db8:0:0::/64',
+    '2001:db8:0:0::/64',
+    '0:0:0:0::/64',
+  ]);
+});
