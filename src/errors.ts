@@ -78,6 +78,23 @@ export class ServeError extends Error {
   }
 }
 
+/** Whether a full disk, or a used-up quota, is the error or among its causes. */
+export function isDiskFull(error: unknown): boolean {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if (DISK_FULL.has((cause as NodeJS.ErrnoException).code ?? '')) return true;
+  }
+  return false;
+}
+
+const DISK_FULL: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT']);
+
+/** The answer to a client whose request does not fit the disk (507). */
+export function diskFullError(cause: unknown): ServeError {
+  const message =
+    "The server's disk is full. Delete files that are not needed, or tell its operator.";
+  return new ServeError('insufficient_storage', message, { cause });
+}
+
 export interface PlainError {
   code: ErrorCode;
   message: string;

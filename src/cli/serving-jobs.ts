@@ -6,6 +6,7 @@ import type { AdapterRepository } from '../../adapters/repository/repository.ts'
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import type { Config } from '../config.ts';
 import type { JobsSide } from '../http/deps.ts';
+import { openUploadFolder } from '../http/upload-folder.ts';
 import type { ArtifactDescription } from '../import/artifact.ts';
 import { createJobs } from '../jobs/jobs.ts';
 import { createOwner, isOwnerGone } from '../jobs/lease.ts';
@@ -40,6 +41,7 @@ export async function openServingJobs(
   const { info, dir } = artifact;
   const cacheDir = path.join(config.home, 'cache');
   const { maxFileBytes, maxFiles, maxJobs: maxActive, training: maxTraining } = config;
+  const owner = createOwner(randomUUID());
   const { files, service, dryRuns, worker } = createJobs({
     store,
     repository,
@@ -48,12 +50,13 @@ export async function openServingJobs(
     root: path.join(cacheDir, 'jobs'),
     limits: { maxFiles, maxActive, maxTraining },
     log,
-    owner: { name: createOwner(randomUUID()), isGone: isOwnerGone },
+    owner: { name: owner, isGone: isOwnerGone },
     onPublished,
     observe: ({ id, tenant, token: attempt }) => telemetry.observeRun({ id, tenant, attempt }),
   });
+  const uploadFolder = { owner, isGone: isOwnerGone, log };
   const uploads = {
-    directory: path.join(cacheDir, 'uploads'),
+    directory: await openUploadFolder(path.join(cacheDir, 'uploads'), uploadFolder),
     maxFileBytes,
     idleTimeoutMs: UPLOAD_IDLE_MS,
   };

@@ -20,6 +20,7 @@ const ERROR_STATUSES = {
   429: 'A limit of this tenant; see `retry-after`',
   500: 'A fault of this server',
   503: 'Overloaded, restarting, or the engine crashed with this adapter or request; see `retry-after`',
+  507: "The server's disk is full",
 };
 
 const errorContent = { 'application/json': { schema: errorEnvelopeSchema } };

@@ -7,7 +7,7 @@ import { mkdir, open, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { Busboy, type BusboyFileStream, type BusboyInstance } from '@fastify/busboy';
-import { ServeError } from '../errors.ts';
+import { diskFullError, isDiskFull, ServeError } from '../errors.ts';
 
 export interface UploadOptions {
   /** Where the file is kept until the call ends. */
@@ -39,17 +39,22 @@ const MAX_HEADER_BYTES = 8192;
 /** Names of files in file systems have 255 bytes. */
 const MAX_FILENAME_LENGTH = 255;
 
-/** Runs `use` on what was uploaded; the file is gone when it ends. Throws `ServeError` (400, 408, 413, 415). */
+/**
+ * Runs `use` on the upload and removes its file when that ends. Throws `ServeError` (400, 408, 413, 415, or 507 if the
+ * disk is full).
+ */
 export async function withUpload<T>(
   request: Request,
   options: UploadOptions,
   use: (upload: Upload) => Promise<T>,
 ): Promise<T> {
   checkHeaders(request.headers, options);
-  await mkdir(options.directory, { recursive: true });
   const file = path.join(options.directory, `upload-${randomUUID()}`);
   try {
+    await mkdir(options.directory, { recursive: true });
     return await use(await readForm(request, file, options));
+  } catch (error) {
+    throw isDiskFull(error) && !(error instanceof ServeError) ? diskFullError(error) : error;
   } finally {
     await rm(file, { force: true });
   }
@@ -70,19 +75,30 @@ function checkHeaders(headers: Headers, { maxFileBytes }: UploadOptions): void {
 
 async function readForm(request: Request, file: string, options: UploadOptions): Promise<Upload> {
   const parser = createParser(request, options);
+  const stop = new AbortController();
   const fields = new Map<string, string>();
   let uploaded: Promise<UploadedFile> | undefined;
+  parser.on('error', (cause) => stop.abort(malformed(cause)));
   parser.on('field', (name, value) => void fields.set(name, value));
   parser.on('file', (name, stream, filename) => {
     if (name !== 'file') {
       stream.resume();
       return;
     }
-    uploaded = writeFile(stream, file, { filename, maxFileBytes: options.maxFileBytes });
-    uploaded.catch(() => stream.resume());
+    const { maxFileBytes } = options;
+    uploaded = writeFile(stream, file, { filename, maxFileBytes, signal: stop.signal });
+    // Once the file cannot be written nobody takes the parser's output: it would wait for ever.
+    uploaded.catch((error) => stop.abort(error));
   });
-  await feed(request, parser, options);
-  return { fields, file: await uploaded };
+  request.signal.addEventListener('abort', () => stop.abort(endedEarly(request.signal.reason)));
+  try {
+    await feed(request, parser, { ...options, signal: stop.signal });
+    return { fields, file: await uploaded };
+  } catch (error) {
+    stop.abort(error);
+    await uploaded?.catch(() => {}); // its file is removed next: nobody may still write it
+    throw error;
+  }
 }
 
 function createParser(request: Request, { maxFileBytes }: UploadOptions): BusboyInstance {
@@ -101,41 +117,51 @@ function createParser(request: Request, { maxFileBytes }: UploadOptions): Busboy
   }
 }
 
+interface FeedOptions extends UploadOptions {
+  /** Aborted, with a reason to throw, if the rest of the body is of no use. */
+  readonly signal: AbortSignal;
+}
+
 /** Resolves when the form is read to its end. */
 async function feed(
   request: Request,
   parser: BusboyInstance,
-  { idleTimeoutMs, maxFileBytes }: UploadOptions,
+  { idleTimeoutMs, maxFileBytes, signal }: FeedOptions,
 ): Promise<void> {
-  const end = new AbortController();
-  const failed = once(parser, 'error', { signal: end.signal }).then(([cause]) => {
-    throw malformed(cause);
+  const over = new AbortController();
+  const within = { signal: over.signal };
+  const stopped = new Promise<never>((_, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), within);
   });
-  const finished = once(parser, 'finish', { signal: end.signal });
-  for (const promise of [failed, finished]) promise.catch(() => {});
+  const finished = once(parser, 'finish', within);
+  for (const promise of [stopped, finished]) promise.catch(() => {});
   const reader = request.body?.getReader();
+  const read = () =>
+    reader?.read().catch((cause) => {
+      throw endedEarly(cause);
+    }) ?? { done: true as const, value: undefined };
   let byteSize = 0;
   try {
     for (;;) {
-      const next = reader?.read() ?? { done: true as const, value: undefined };
-      const { done, value } = await inTime(Promise.race([next, failed]), idleTimeoutMs);
+      const { done, value } = await inTime(Promise.race([read(), stopped]), idleTimeoutMs);
       if (done) break;
       byteSize += value.byteLength;
       if (byteSize > maxFileBytes + MAX_OVERHEAD_BYTES) throw tooLarge(maxFileBytes);
-      if (!parser.write(value)) {
-        await Promise.race([once(parser, 'drain', { signal: end.signal }), failed]);
-      }
+      if (!parser.write(value)) await Promise.race([once(parser, 'drain', within), stopped]);
     }
     parser.end();
-    await Promise.race([finished, failed]);
+    await Promise.race([finished, stopped]);
   } catch (error) {
     reader?.cancel().catch(() => {}); // the sender may already be gone
     parser.destroy();
-    if (error instanceof ServeError) throw error;
-    throw new ServeError('invalid_request', 'The body ended early', { cause: error });
+    throw error;
   } finally {
-    end.abort();
+    over.abort();
   }
+}
+
+function endedEarly(cause: unknown): ServeError {
+  return new ServeError('invalid_request', 'The body ended early', { cause });
 }
 
 async function inTime<T>(promise: Promise<T>, ms: number): Promise<T> {
@@ -147,12 +173,18 @@ async function inTime<T>(promise: Promise<T>, ms: number): Promise<T> {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
+interface WriteOptions {
+  readonly filename: string | undefined;
+  readonly maxFileBytes: number;
+  readonly signal: AbortSignal;
+}
+
 async function writeFile(
   stream: BusboyFileStream,
   file: string,
-  { filename, maxFileBytes }: { filename: string | undefined; maxFileBytes: number },
+  { filename, maxFileBytes, signal }: WriteOptions,
 ): Promise<UploadedFile> {
-  await pipeline(stream, createWriteStream(file));
+  await pipeline(stream, createWriteStream(file), { signal });
   if (stream.truncated) throw tooLarge(maxFileBytes);
   await refuseBinary(file);
   const name = (filename ?? '').replace(/\p{C}/gu, '').slice(0, MAX_FILENAME_LENGTH);

@@ -6,13 +6,14 @@ import {
   type ObjectStore,
   StoreError,
 } from '../../adapters/store/store.ts';
-import { ServeError } from '../errors.ts';
+import { diskFullError, isDiskFull, ServeError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 
-/** Rejects with `ServeError` (`store_unavailable`), `StoreError` of kind `conflict`, or a signal's reason. */
+/** Rejects with `ServeError` (`store_unavailable`, `insufficient_storage`), `StoreError` of kind `conflict`, or a signal's reason. */
 export function guardStore(store: ObjectStore, log: Pick<Logger, 'error' | 'warn'>): ObjectStore {
   const refuse = (error: unknown): unknown => {
     if (!(error instanceof StoreError) || error.kind === 'conflict') return error;
+    if (isDiskFull(error)) return diskFullError(error);
     const fields = { store: store.label, kind: error.kind, reason: error.message };
     if (error.kind === 'unavailable') log.warn(fields, 'the store failed');
     else log.error({ ...fields, alert: 'store_invalid' }, 'the store failed');

@@ -21,7 +21,12 @@ export function toEnvelope(error: ServeError): ErrorEnvelope {
 
 /** What a client is told about `error`; what it is not told is logged. */
 export function toServeError(error: unknown, log: Logger): ServeError {
-  if (error instanceof ServeError) return error;
+  if (error instanceof ServeError) {
+    if (error.code === 'insufficient_storage') {
+      log.error({ err: error.cause, alert: 'disk_full' }, 'the disk is full');
+    }
+    return error;
+  }
   if (error instanceof HTTPException && error.status < 500) {
     return new ServeError('invalid_request', error.message || 'Bad request');
   }
@@ -29,10 +34,16 @@ export function toServeError(error: unknown, log: Logger): ServeError {
   return new ServeError('internal_error', 'The server had an error while processing the request');
 }
 
+/** Server errors that SDKs would repeat at once, though only a person can help. */
+const NEVER_RETRIED: ReadonlySet<string> = new Set([
+  'adapter_checksum_mismatch',
+  'insufficient_storage',
+]);
+
 /** The headers that tell SDKs whether and when to try again, and proxies whether to keep the connection. */
 export function errorHeaders(error: ServeError): Record<string, string> {
   const headers: Record<string, string> = {};
-  if (error.code === 'adapter_checksum_mismatch') headers['x-should-retry'] = 'false';
+  if (NEVER_RETRIED.has(error.code)) headers['x-should-retry'] = 'false';
   else if (error.retryAfterS !== undefined) headers['retry-after'] = String(error.retryAfterS);
   if (error.status === 401) headers['www-authenticate'] = 'Bearer';
   // The rest of the body may never come. (That of one too large is read and dropped, or the sender, still

@@ -81,7 +81,7 @@ function addUploadRoute(app: OpenAPIHono<HttpEnv>, { files, uploads }: FilesSide
         description: 'The file',
         content: { 'application/json': { schema: fileObjectSchema } },
       },
-      ...errorResponses(400, 401, 408, 413, 415, 503),
+      ...errorResponses(400, 401, 408, 413, 415, 503, 507),
     },
   });
   app.openAPIRegistry.registerPath(described);

@@ -1,0 +1,116 @@
+// Uploads on a disk that is full, to a client that leaves, and beside a kill: the real program on a small tmpfs.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { type ClientRequest, request } from 'node:http';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { after, before, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { ErrorEnvelope } from '../../src/openai.ts';
+import { type Serving, startServing } from './program.ts';
+
+const isRoot = process.getuid?.() === 0 && process.platform === 'linux';
+const skip = isRoot ? false : 'only root may mount a tmpfs, on Linux';
+
+const DISK_BYTES = 2 ** 20;
+/** The answer must not wait for anything. The machine may be busy. */
+const ANSWER_DEADLINE_MS = 1000;
+const DEADLINE_MS = 20_000;
+
+const home = mkdtempSync(path.join(tmpdir(), 'lorikeet-full-'));
+const uploads = path.join(home, 'cache', 'uploads');
+let server: Serving;
+
+before(async () => {
+  if (skip) return;
+  mkdirSync(uploads, { recursive: true });
+  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${DISK_BYTES}`, 'tmpfs', uploads]);
+  server = await start();
+});
+after(async () => {
+  await server?.stop();
+  if (!skip) execFileSync('umount', [uploads]);
+  rmSync(home, { recursive: true, force: true });
+});
+
+function start(): Promise<Serving> {
+  return startServing(['--model', path.resolve('models/toy')], home);
+}
+
+function upload(byteSize: number): Promise<Response> {
+  const body = new FormData();
+  body.set('purpose', 'fine-tune');
+  body.set('file', new Blob(['x'.repeat(byteSize)]), 'rows.jsonl');
+  return fetch(`${server.url}/v1/files`, { method: 'POST', body });
+}
+
+const HEAD =
+  '--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\nContent-Type: text/plain\r\n\r\n';
+
+/** An upload whose end does not come. */
+function begin(): ClientRequest {
+  const outgoing = request(`${server.url}/v1/files`, {
+    method: 'POST',
+    headers: { 'content-type': 'multipart/form-data; boundary=x' },
+  });
+  outgoing.on('error', () => {}); // the server is killed
+  outgoing.write(HEAD + 'x'.repeat(100_000));
+  return outgoing;
+}
+
+function leftovers(): string[] {
+  return readdirSync(uploads, { recursive: true, encoding: 'utf8' }).filter((name) =>
+    path.basename(name).startsWith('upload-'),
+  );
+}
+
+async function until(what: string, isSo: () => boolean): Promise<void> {
+  const deadlineMs = performance.now() + DEADLINE_MS;
+  while (!isSo()) {
+    assert.ok(performance.now() < deadlineMs, `waited in vain for ${what}`);
+    await delay(20);
+  }
+}
+
+test('an upload on a full disk is answered with 507 at once, and leaves nothing', {
+  skip,
+}, async () => {
+  assert.equal((await upload(1000)).status, 200);
+  const startMs = performance.now();
+  const response = await upload(16 * DISK_BYTES);
+  const tookMs = performance.now() - startMs;
+  const { error } = (await response.json()) as ErrorEnvelope;
+  assert.deepEqual([response.status, error.code], [507, 'insufficient_storage']);
+  assert.equal(response.headers.get('x-should-retry'), 'false');
+  assert.ok(tookMs < ANSWER_DEADLINE_MS, `${tookMs} ms`);
+  assert.deepEqual(leftovers(), []);
+  assert.equal((await upload(1000)).status, 200, 'there is room again');
+  assert.match(server.output.error, /disk_full/, 'the operator is told');
+});
+
+test('the file of a client that leaves is removed', { skip }, async () => {
+  const outgoing = begin();
+  await until('the upload', () => leftovers().length === 1);
+  outgoing.destroy();
+  await until('its removal', () => leftovers().length === 0);
+});
+
+test('what a killed server leaves is removed by the next one, what another writes is not', {
+  skip,
+}, async () => {
+  begin();
+  await until('the upload', () => leftovers().length === 1);
+  server.child.kill('SIGKILL');
+  await until('the end', () => server.child.signalCode !== null);
+  assert.equal(leftovers().length, 1);
+  server = await start();
+  assert.equal(leftovers().length, 0);
+  const outgoing = begin();
+  await until('the upload', () => leftovers().length === 1);
+  const other = await start();
+  assert.equal(leftovers().length, 1);
+  assert.equal(await other.stop(), 0);
+  outgoing.destroy();
+  await until('its removal', () => leftovers().length === 0);
+});
