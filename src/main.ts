@@ -321,6 +321,7 @@ async function listen(served: ServedModel, options: ListenOptions): Promise<Runn
     log,
     ...(access.kind === 'keys' && { authenticate: access.authenticate }),
     allowedHosts: [config.host, ...config.allowedHosts],
+    allowedOrigins: config.allowedOrigins,
     basePath: config.basePath,
     leaving: options.leaving,
   });

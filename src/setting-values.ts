@@ -13,6 +13,19 @@ export const nameList = text
   .transform((value) => value.split(',').map((name) => name.trim()))
   .pipe(z.array(z.string().min(1, 'holds an empty name')));
 
+const ORIGIN =
+  'must be origins such as https://app.example.org, without a path, or *; null is nobody';
+
+/** Comma separated, as browsers write them: `scheme://host[:port]` in lower case, without the scheme's own port. */
+export const originList = nameList
+  .transform((origins) => origins.map(toOrigin))
+  .pipe(z.array(z.string().regex(/^(?:\*|[a-z][a-z0-9+.-]*:\/\/[^/?#*@\s]+)$/, ORIGIN)));
+
+function toOrigin(text: string): string {
+  const url = /^https?:\/\/[^/?#@]+$/i.test(text) && URL.canParse(text) ? new URL(text) : undefined;
+  return url?.origin ?? text;
+}
+
 /** A whole number from `min` to `max`, written in digits only; `shownMin` is what a fault says. */
 export function integer(min: number, max: number, shownMin = min) {
   const message = `must be a whole number from ${shownMin} to ${max}`;

@@ -6,6 +6,7 @@ import {
   folder,
   integer,
   nameList,
+  originList,
   otlpOrNone,
   otlpUrl,
   storePlace,
@@ -72,6 +73,12 @@ export const SETTINGS = {
     flag: '--allowed-hosts',
     help: 'names, comma separated, that requests may be addressed to beside localhost, --host and addresses; *.example.org are all below it, * are all',
     schema: nameList.default([]),
+  },
+  allowedOrigins: {
+    env: 'LORIKEET_ALLOWED_ORIGINS',
+    flag: '--allowed-origins',
+    help: 'origins of web pages, comma separated, that may use the API from a browser, such as https://app.example.org; *, with a keys file only, is every origin (default: none but its own pages)',
+    schema: originList.default([]),
   },
   maxConnections: {
     env: 'LORIKEET_MAX_CONNECTIONS',

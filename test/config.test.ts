@@ -52,6 +52,29 @@ test('sizes take units', () => {
   assert.equal(bytes('2GiB'), 2 ** 31);
 });
 
+test('origins are written as browsers write them', () => {
+  const origins = (value: string) => loadConfig({ allowedOrigins: value }, HOME).allowedOrigins;
+  assert.deepEqual(origins('https://App.example:443, http://localhost:3000,tauri://localhost'), [
+    'https://app.example',
+    'http://localhost:3000',
+    'tauri://localhost',
+  ]);
+  assert.deepEqual(origins('*'), ['*']);
+  for (const value of [
+    'null',
+    'app.example',
+    'https://a.example/',
+    'https://*.example',
+    'https://u@a',
+  ]) {
+    assert.match(
+      faultsOf({}, { allowedOrigins: value }).join(),
+      /^--allowed-origins: must be origins/,
+      value,
+    );
+  }
+});
+
 test('the form of the weights is the first that the provider serves, or the one that is asked for', () => {
   assert.equal(loadConfig({}, HOME).weights, 'int8');
   assert.equal(loadConfig({ provider: 'webgpu' }, HOME).weights, 'int8');

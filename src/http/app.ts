@@ -13,6 +13,7 @@ import { statsWithin } from './engine-stats.ts';
 import { DEFAULT_LIMITS } from './limits.ts';
 import { createErrorHandler, errorHeaders, toEnvelope } from './middleware/errors.ts';
 import { hostAllowlist } from './middleware/host.ts';
+import { createOriginCheck, refuseForeignOrigins, shareWithOrigins } from './middleware/origin.ts';
 import { responseHeaders } from './middleware/request-id.ts';
 import { observeHttp } from './middleware/telemetry.ts';
 import { type HttpEnv, limitRate, tenant } from './middleware/tenant.ts';
@@ -32,7 +33,8 @@ import { addPageRoutes } from './routes/pages.ts';
 import { addQuarantineRoutes } from './routes/quarantine.ts';
 
 export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
-  const { allowedHosts, authenticate = authenticateAsLocal, now = Date.now, ...given } = options;
+  const { allowedHosts, allowedOrigins, ...rest } = options;
+  const { authenticate = authenticateAsLocal, now = Date.now, ...given } = rest;
   const { hasOpenMetrics = options.authenticate === undefined } = options;
   const rateLimits = options.rateLimits ?? new RateLimits(() => performance.now());
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
@@ -46,7 +48,10 @@ export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   app.use(observeHttp(telemetry));
   app.use(responseHeaders());
   app.use(hostAllowlist(allowedHosts));
-  addHealthRoutes(app, deps);
+  const isAllowedOrigin = createOriginCheck(allowedOrigins ?? []);
+  if (allowedOrigins?.length) app.use(shareWithOrigins(isAllowedOrigin));
+  if (!options.authenticate) app.use(refuseForeignOrigins(isAllowedOrigin));
+  addHealthRoutes(app, deps, options.authenticate);
   addPageRoutes(app); // what comes after needs a key, unknown paths and methods too
   if (hasOpenMetrics) addMetricsRoute(app, deps, 'open');
   app.use(tenant(authenticate));

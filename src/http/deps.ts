@@ -56,6 +56,8 @@ export interface AppOptions {
   basePath?: string | undefined;
   /** Host names that requests may be addressed to, beside loopback. */
   allowedHosts?: readonly string[];
+  /** Origins of web pages that may use the API from a browser, such as `https://app.example`; `*` is every origin. */
+  allowedOrigins?: readonly string[];
   authenticate?: Authenticate;
   rateLimits?: RateLimits;
   telemetry?: Telemetry;
@@ -68,7 +70,8 @@ export interface AppOptions {
 }
 
 /** The same, with every choice made. */
-export interface Deps extends Omit<AppOptions, 'allowedHosts' | 'authenticate' | 'rateLimits'> {
+export interface Deps
+  extends Omit<AppOptions, 'allowedHosts' | 'allowedOrigins' | 'authenticate' | 'rateLimits'> {
   limits: HttpLimits;
   telemetry: Telemetry;
   now: () => number;

@@ -28,7 +28,7 @@ const BEARER = /^Bearer +([^ ]+) *$/i;
 
 type AccessSettings = Pick<
   Config,
-  'keys' | 'keysJson' | 'keyPepper' | 'home' | 'host' | 'allowOpen'
+  'keys' | 'keysJson' | 'keyPepper' | 'home' | 'host' | 'allowOpen' | 'allowedOrigins'
 >;
 
 interface OpenKeys {
@@ -38,10 +38,16 @@ interface OpenKeys {
 
 /** @throws ConfigError where the keys file is faulty, or the server would be open to a network. */
 export async function openAccess(settings: AccessSettings, log: Logger): Promise<Access> {
-  const { host, allowOpen } = settings;
+  const { host, allowOpen, allowedOrigins } = settings;
   const keys = await openKeys(settings, log);
   if (keys) {
     return { kind: 'keys', authenticate: createAuthenticate(keys), close: () => keys.close() };
+  }
+  if (allowedOrigins.includes('*')) {
+    throw new ConfigError([
+      '--allowed-origins: without a keys file, * would let every web page that is open on this machine use the server: ' +
+        'list the origins, or create a keys file (lorikeet keys create --tenant NAME)',
+    ]);
   }
   const isLocal = isLoopback(host);
   if (!isLocal && !allowOpen) {

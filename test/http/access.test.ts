@@ -5,7 +5,7 @@ import { describe, test } from 'node:test';
 import { createLoadedAdapters } from '../../adapters/folder-registry.ts';
 import { makeKey } from '../tenants/keys.ts';
 import { serveKeyed } from './keyed.ts';
-import { readError, readFrames, readOk } from './served.ts';
+import { readError, readFrames, readOk, serve } from './served.ts';
 
 const PUBLIC = ['/health', '/livez', '/readyz', '/', '/fine-tuning', '/status', '/docs'];
 const loaded = createLoadedAdapters(tmpdir(), { baseNames: [] });
@@ -150,5 +150,28 @@ describe('with a key', () => {
     assert.equal((await ask('acme', '/v1/models')).status, 401);
     setKeys([acme]);
     assert.equal((await ask('acme', '/v1/models')).status, 200);
+  });
+});
+
+describe('/health', () => {
+  const health = async (authorization?: string) => {
+    const headers: Record<string, string> = authorization ? { authorization } : {};
+    const response = await app.request('/health', { headers });
+    return readOk<{ status: string; load: string; engine: object | null }>(response);
+  };
+
+  test('tells whoever asks that the server is ready and not what its tenants do', async () => {
+    for (const authorization of [undefined, 'Bearer wrong', `Bearer ${acme.text}x`]) {
+      const { status, load, engine, ...rest } = await health(authorization);
+      assert.deepEqual([status, load, engine], ['ready', 'idle', null]);
+      assert.deepEqual(Object.keys(rest), ['version', 'model']);
+    }
+  });
+
+  test('has exact figures for the holder of a key, and for everybody where there are no keys', async () => {
+    const { engine } = await health(`Bearer ${acme.text}`);
+    assert.ok(engine && 'generatedTokens' in engine && 'attachedAdapters' in engine);
+    const open = await readOk<{ engine: object | null }>(await serve().app.request('/health'));
+    assert.ok(open.engine && 'generatedTokens' in open.engine);
   });
 });

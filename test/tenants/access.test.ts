@@ -18,6 +18,7 @@ function settings(given: Partial<Parameters<typeof openAccess>[0]> = {}) {
     keyPepper: undefined,
     host: '127.0.0.1',
     allowOpen: false,
+    allowedOrigins: [],
   };
   return { ...base, home: scratchFolder(), ...given };
 }
@@ -56,6 +57,18 @@ for (const host of ['0.0.0.0', '::', '10.0.0.1', 'example.org', '::ffff:10.0.0.1
     assert.equal(allowed.kind, 'open');
   });
 }
+
+test('every web page may use the server only where it asks for keys', async () => {
+  const allowedOrigins = ['*'];
+  await assert.rejects(openAccess(settings({ allowedOrigins }), log), (error) => {
+    assert.ok(error instanceof ConfigError);
+    assert.match(error.message, /^--allowed-origins: /);
+    return true;
+  });
+  assert.equal((await withKeys({ allowedOrigins })).kind, 'keys');
+  const listed = await openAccess(settings({ allowedOrigins: ['https://a.example'] }), log);
+  assert.equal(listed.kind, 'local');
+});
 
 test('the keys file of the data folder is used where it exists, on any address', async () => {
   const access = await withKeys({ host: '0.0.0.0' });

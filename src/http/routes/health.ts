@@ -1,7 +1,10 @@
 // Whether the server can serve: /livez says that the process answers, /readyz that the engine does, /health both and
-// figures. None waits for a step of the engine longer than a named moment.
+// figures. None waits for a step of the engine longer than a named moment. Exact figures tell what tenants do, so with a
+// keys file they need a key; without one whoever asks is the operator, or the operator opened the server to everybody.
 import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
 import type { EngineClient } from '../../scheduler/client.ts';
+import type { EngineStats } from '../../scheduler/protocol.ts';
+import type { Authenticate } from '../../tenants/access.ts';
 import { VERSION } from '../../version.ts';
 import type { Deps } from '../deps.ts';
 import { statsWithin } from '../engine-stats.ts';
@@ -12,10 +15,18 @@ const healthSchema = z
     status: z.enum(['starting', 'ready', 'stalled', 'restarting', 'stopped']),
     version: z.string(),
     model: z.string(),
+    load: z
+      .enum(['idle', 'busy', 'full'])
+      .nullable()
+      .openapi({ description: 'full: requests wait; null if the engine does not say' }),
     engine: z
       .looseObject({})
       .nullable()
-      .openapi({ type: 'object', description: 'Figures; null while the engine has none to give' }),
+      .openapi({
+        type: 'object',
+        description:
+          'Exact figures; null while the engine has none to give, and for requests without a valid key if keys are needed',
+      }),
   })
   .openapi('Health');
 
@@ -52,13 +63,20 @@ const liveRoute = createRoute({
   responses: { 200: { description: 'Yes', content: json(statusSchema) } },
 });
 
-export function addHealthRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
+/** @param authenticate absent: no keys are needed */
+export function addHealthRoutes(
+  app: OpenAPIHono<HttpEnv>,
+  deps: Deps,
+  authenticate: Authenticate | undefined,
+): void {
   const { client, model, limits, leaving } = deps;
   app.openapi(healthRoute, async (c) => {
     const stats = await statsWithin(client, limits.statsTimeoutMs);
-    const engine = stats ? { ...stats } : null;
+    const isShown = !authenticate || hasKey(authenticate, c.req.header('authorization'));
+    const engine = stats && isShown ? { ...stats } : null;
+    const load = stats ? loadOf(stats) : null;
     const status = engineStatus(client);
-    const body = { status, version: VERSION, model: model.id, engine };
+    const body = { status, version: VERSION, model: model.id, load, engine };
     return status === 'ready' ? c.json(body, 200) : c.json(body, 503, { 'retry-after': '1' });
   });
   app.openapi(readyRoute, (c) => {
@@ -72,4 +90,18 @@ export function addHealthRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
 /** `stalled`: the process is stopped, or a step takes far longer than steps do. Requests are still queued. */
 function engineStatus({ state, isProgressing }: EngineClient): EngineClient['state'] | 'stalled' {
   return state === 'ready' && !isProgressing ? 'stalled' : state;
+}
+
+function loadOf({ running, waiting }: EngineStats): 'idle' | 'busy' | 'full' {
+  if (waiting > 0) return 'full';
+  return running > 0 ? 'busy' : 'idle';
+}
+
+function hasKey(authenticate: Authenticate, authorization: string | undefined): boolean {
+  try {
+    authenticate(authorization);
+    return true;
+  } catch {
+    return false; // whoever watches the server without a key still learns whether it is ready
+  }
 }
