@@ -19,14 +19,11 @@ const healthSchema = z
       .enum(['idle', 'busy', 'full'])
       .nullable()
       .openapi({ description: 'full: requests wait; null if the engine does not say' }),
-    engine: z
-      .looseObject({})
-      .nullable()
-      .openapi({
-        type: 'object',
-        description:
-          'Exact figures; null while the engine has none to give, and for requests without a valid key if keys are needed',
-      }),
+    engine: z.looseObject({}).nullable().openapi({
+      type: 'object',
+      description:
+        'Exact figures; null while the engine has none to give, and for requests without a valid key if keys are needed',
+    }),
   })
   .openapi('Health');
 
