@@ -23,6 +23,7 @@ const TYPES: Readonly<Record<string, string>> = {
 
 /** Served name → package, and its file beside the one that the package's name leads to. */
 const FROM_PACKAGES: Readonly<Record<string, readonly [name: string, file: string]>> = {
+  'marked.js': ['marked', 'marked.esm.js'],
   'uplot.js': ['uplot', 'uPlot.esm.js'],
   'uplot.css': ['uplot', 'uPlot.min.css'],
   'swagger-ui.js': ['swagger-ui-dist', 'swagger-ui-bundle.js'],

@@ -24,7 +24,7 @@ button.addEventListener('click', async () => {
 byId('account-close').addEventListener('click', () => dialog.close());
 byId('account-sign-out').addEventListener('click', () => {
   signOut();
-  location.reload();
+  location.replace(location.pathname); // the address may hold settings of the tenant
 });
 form.addEventListener('submit', (event) => {
   event.preventDefault();
@@ -133,6 +133,7 @@ async function signIn(key) {
     me = found;
     showButton(found.id);
     dialog.close();
+    dispatchEvent(new Event('signin'));
     // What the page shows is the other tenant's.
     if (isOther) location.reload();
   } catch (error) {

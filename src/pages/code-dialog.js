@@ -1,4 +1,5 @@
 // The dialog that shows a request as code, and copies it.
+import { copyText } from './clipboard.js';
 import { byId, say } from './dom.js';
 import { LANGUAGES } from './snippets.js';
 import { createTabs } from './tabs.js';
@@ -19,21 +20,12 @@ export function createCodeDialog(read) {
   });
   byId('close-button').addEventListener('click', () => dialog.close());
   byId('copy-button').addEventListener('click', async () => {
-    say(byId('copied'), (await copy(code)) ? 'Copied' : 'Marked: copy it with your keyboard');
+    const isCopied = await copyText(code.textContent ?? '');
+    if (!isCopied) getSelection()?.selectAllChildren(code);
+    say(byId('copied'), isCopied ? 'Copied' : 'Selected: copy it with your keyboard');
   });
   return () => {
     tabs.select(language);
     dialog.showModal();
   };
-}
-
-/** Browsers let pages write to the clipboard only where they trust the address. @param {HTMLElement} element */
-async function copy(element) {
-  try {
-    await navigator.clipboard.writeText(element.textContent ?? '');
-    return true;
-  } catch {
-    getSelection()?.selectAllChildren(element);
-    return false;
-  }
 }

@@ -66,8 +66,10 @@ export function dropKey() {
   sessionStorage.removeItem(KEY);
 }
 
-/** Removes the key and everything else that the pages stored in this tab. */
+/** Removes the key and everything else that the pages stored in this tab. A page that stores something listens for
+ * `signout`, to store nothing more. */
 export function signOut() {
+  dispatchEvent(new Event('signout'));
   const names = Array.from({ length: sessionStorage.length }, (_, i) => sessionStorage.key(i));
   for (const name of names) if (name?.startsWith(PREFIX)) sessionStorage.removeItem(name);
 }

@@ -1,103 +1,169 @@
-// One model's answer to one turn: its stream, its text as it comes, and what is known of it in the end.
+// One model's answer to one turn, on the page: its stream as it comes, and what is known of it in the end.
 import { errorText, isAbort, request } from './api.js';
-import { el, say } from './dom.js';
+import { copyButton } from './clipboard.js';
+import { el, fill, say } from './dom.js';
 import { counted, duration } from './format.js';
+import { MarkdownView } from './markdown.js';
 import { readFrames } from './sse.js';
+import { createTokenView } from './token-view.js';
 
-/** @typedef {{ role: 'system' | 'user' | 'assistant', content: string }} Message */
+/** @typedef {import('./chat.js').Answer} Answer */
 
 /** @type {Readonly<Record<string, string>>} */
-const TIERS = { slot: 'its slot', ram: 'memory', disk: 'disk', store: 'the store' };
+const TIERS = { slot: 'an adapter slot', ram: 'memory', disk: 'disk', store: 'the store' };
 /** @type {Readonly<Record<string, string>>} */
-const ENDS = { stop: 'ended by itself', length: 'cut at the limit' };
+const FINISH_REASONS = { stop: 'finished', length: 'reached max tokens' };
 
 export class Lane {
-  /** As far as it came. */
-  text = '';
+  /** @type {AbortController | undefined} */
+  #running;
   #box;
-  #text;
-  #facts;
-  /** @type {string[]} */
-  #known = [];
+  #text = el('div', { className: 'text' });
+  #problem = el('p', { className: 'problem', role: 'alert', hidden: true });
+  #facts = el('p', { className: 'facts' });
+  #actions = el('div', { className: 'row' });
+  #onRetry;
+  /** A frame of the browser that will show what came. */
+  #frame = 0;
+  /** @type {(text: string) => void} */
+  #show = () => {};
 
-  /** @param {string} model */
-  constructor(model) {
-    this.model = model;
-    this.#text = el('div', { className: 'text' });
-    this.#facts = el('p', { className: 'facts' });
+  /**
+   * @param {Answer} answer changed while it streams
+   * @param {{ isPlain: boolean, onRetry: () => void }} options
+   */
+  constructor(answer, { isPlain, onRetry }) {
+    this.answer = answer;
+    this.#onRetry = onRetry;
     this.#box = el(
       'article',
-      { className: 'answer', 'aria-label': `Answer of ${model}` },
-      el('h3', {}, model),
+      { className: 'answer', 'aria-label': `Answer of ${answer.model}` },
+      el('div', { className: 'answer-head' }, el('h3', {}, answer.model), this.#actions),
       this.#text,
+      this.#problem,
       this.#facts,
     );
+    this.setPlain(isPlain);
+    this.#showState();
   }
 
   get element() {
     return this.#box;
   }
 
-  /**
-   * Streams the answer; what goes wrong is shown in its place. Resolves at the end, stopped or not.
-   * @param {Readonly<Record<string, unknown>>} body
-   * @param {AbortSignal} signal
-   */
-  async run(body, signal) {
-    this.#box.setAttribute('aria-busy', 'true');
-    try {
-      await this.#stream(body, signal);
-    } catch (error) {
-      if (isAbort(error)) this.#known.push('stopped');
-      else this.#box.append(el('p', { className: 'problem', role: 'alert' }, errorText(error)));
-    } finally {
-      this.#box.removeAttribute('aria-busy');
-      say(this.#facts, this.#known.join(' · '));
-    }
+  /** Shows the text as it is, or as Markdown. @param {boolean} isPlain */
+  setPlain(isPlain) {
+    fill(this.#text);
+    this.#text.classList.toggle('plain', isPlain);
+    const markdown = new MarkdownView(this.#text);
+    this.#show = isPlain ? (text) => say(this.#text, text) : (text) => markdown.show(text);
+    this.#show(this.answer.text);
   }
 
-  /** @param {Readonly<Record<string, unknown>>} body @param {AbortSignal} signal */
+  stop() {
+    this.#running?.abort();
+  }
+
+  /** Streams the answer. Resolves at its end, however it ended. @param {Readonly<Record<string, unknown>>} body */
+  async run(body) {
+    const { answer } = this;
+    Object.assign(answer, { text: '', state: 'running', facts: [], problem: '', logprobs: [] });
+    this.#running = new AbortController();
+    this.#show('');
+    this.#showState();
+    try {
+      const facts = await this.#stream(body, this.#running.signal);
+      Object.assign(answer, { state: 'done', facts });
+    } catch (error) {
+      if (isAbort(error)) Object.assign(answer, { state: 'stopped', facts: ['stopped'] });
+      else Object.assign(answer, { state: 'failed', problem: errorText(error) });
+    }
+    cancelAnimationFrame(this.#frame);
+    this.#show(answer.text);
+    this.#showState();
+  }
+
+  /** @param {Readonly<Record<string, unknown>>} body @param {AbortSignal} signal @returns {Promise<string[]>} facts */
   async #stream(body, signal) {
-    const json = {
-      ...body,
-      model: this.model,
-      stream: true,
-      stream_options: { include_usage: true },
-    };
+    const { answer } = this;
+    const stream = { stream: true, stream_options: { include_usage: true } };
+    const json = { ...body, model: answer.model, ...stream };
     const startMs = performance.now();
     const response = await request('v1/chat/completions', { json, signal });
-    this.#known.push(...origin(response.headers));
-    const stream = /** @type {ReadableStream<Uint8Array>} */ (response.body);
-    const node = document.createTextNode('');
-    this.#text.append(node);
     let firstMs = 0;
     let reason = '';
-    for await (const { choices, usage } of readFrames(stream)) {
+    let tokens = 0;
+    for await (const { choices, usage } of readFrames(/** @type {any} */ (response.body))) {
       const piece = choices[0]?.delta.content;
       if (piece) {
         firstMs ||= performance.now();
-        this.text += piece;
-        node.appendData(piece);
+        answer.text += piece;
+        this.#showSoon();
       }
+      answer.logprobs.push(...(choices[0]?.logprobs?.content ?? []));
       reason = choices[0]?.finish_reason ?? reason;
-      if (usage) this.#tell(usage.completion_tokens, { startMs, firstMs });
+      tokens = usage?.completion_tokens ?? tokens;
     }
-    this.#known.push(ENDS[reason] ?? reason);
+    const seconds = (performance.now() - firstMs) / 1000;
+    return [
+      counted(tokens, 'token'),
+      ...(firstMs === 0 ? [] : [`first token after ${duration((firstMs - startMs) / 1000)}`]),
+      ...(tokens > 1 && firstMs > 0 ? [`${Math.round((tokens - 1) / seconds)} tokens/s`] : []),
+      FINISH_REASONS[reason] ?? reason,
+      ...originOf(response.headers),
+    ];
   }
 
-  /** @param {number} tokens @param {{ startMs: number, firstMs: number }} times */
-  #tell(tokens, { startMs, firstMs }) {
-    this.#known.push(counted(tokens, 'token'));
-    if (firstMs === 0) return;
-    this.#known.push(`first after ${duration((firstMs - startMs) / 1000)}`);
-    const seconds = (performance.now() - firstMs) / 1000;
-    if (tokens > 1 && seconds > 0)
-      this.#known.push(`${Math.round((tokens - 1) / seconds)} tokens/s`);
+  /** Once a frame: tokens can come faster than anybody reads. */
+  #showSoon() {
+    cancelAnimationFrame(this.#frame);
+    this.#frame = requestAnimationFrame(() => this.#show(this.answer.text));
+  }
+
+  #showState() {
+    const { state, text, problem, facts, logprobs } = this.answer;
+    if (state === 'running') this.#box.setAttribute('aria-busy', 'true');
+    else this.#box.removeAttribute('aria-busy');
+    this.#box.classList.toggle('failed', state === 'failed');
+    this.#problem.hidden = problem === '';
+    say(this.#problem, problem);
+    const isEmpty = state === 'done' && text === '';
+    say(this.#facts, [...(isEmpty ? ['an empty answer'] : []), ...facts].join(' · '));
+    fill(
+      this.#actions,
+      state === 'running' && this.#button('Stop', () => this.stop()),
+      state === 'failed' && this.#button('Retry', this.#onRetry),
+      logprobs.length > 0 && state !== 'running' && this.#tokensButton(),
+      text !== '' && state !== 'running' && copyButton(() => this.answer.text, 'the answer'),
+    );
+  }
+
+  /** @param {string} label @param {() => void} onclick */
+  #button(label, onclick) {
+    const name = `${label}: ${this.answer.model}`;
+    return el(
+      'button',
+      { type: 'button', className: 'quiet small', 'aria-label': name, onclick },
+      label,
+    );
+  }
+
+  /** Shows the tokens in place of the text, and the text again. */
+  #tokensButton() {
+    const button = this.#button('Tokens', () => {
+      const isShown = this.#text.nextElementSibling?.className === 'token-view';
+      if (isShown) this.#text.nextElementSibling?.remove();
+      else this.#text.after(createTokenView(this.answer.logprobs));
+      this.#text.hidden = !isShown;
+      button.setAttribute('aria-pressed', String(!isShown));
+    });
+    button.setAttribute('aria-pressed', 'false');
+    return button;
   }
 }
 
 /** Which version answered, and where it was found. @param {Headers} headers */
-function origin(headers) {
+function originOf(headers) {
   const version = headers.get('x-lorikeet-version');
   const tier = headers.get('x-lorikeet-tier');
   return [...(version ? [version] : []), ...(tier ? [`adapter from ${TIERS[tier] ?? tier}`] : [])];

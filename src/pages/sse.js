@@ -1,5 +1,7 @@
 // Frames of an event stream, as OpenAI-style servers send them: `data: JSON`, and `data: [DONE]` at the end. Pure.
-import { ApiError } from './api.js';
+import { ApiError, isAbort } from './api.js';
+
+const BROKEN_OFF = 'The connection to the server broke off before the end of the answer.';
 
 /**
  * What each frame says, parsed.
@@ -14,7 +16,7 @@ export async function* readFrames(body) {
   let isWhole = false;
   try {
     while (true) {
-      const { done, value } = await reader.read();
+      const { done, value } = await reader.read().catch(toApiError);
       if (done) break;
       const lines = (rest + decoder.decode(value, { stream: true })).split('\n');
       rest = /** @type {string} */ (lines.pop());
@@ -30,8 +32,14 @@ export async function* readFrames(body) {
         yield frame;
       }
     }
-    if (!isWhole) throw new ApiError('The answer broke off.');
+    if (!isWhole) throw new ApiError(BROKEN_OFF);
   } finally {
     await reader.cancel().catch(() => {});
   }
+}
+
+/** Browsers have words of their own for a lost connection; an abort stays one. @param {unknown} error @returns {never} */
+function toApiError(error) {
+  if (isAbort(error)) throw error;
+  throw new ApiError(BROKEN_OFF);
 }

@@ -81,6 +81,18 @@ export async function tabTo(page: Page, id: string): Promise<void> {
   assert.fail(`#${id} is not reached by Tab`);
 }
 
+/** From now on every answer comes this much later. */
+export async function slowDown(page: Page, latencyMs: number): Promise<void> {
+  const session = await page.context().newCDPSession(page);
+  await session.send('Network.enable');
+  await session.send('Network.emulateNetworkConditions', {
+    offline: false,
+    latency: latencyMs,
+    downloadThroughput: -1,
+    uploadThroughput: -1,
+  });
+}
+
 /** How many pixels the page is wider than its window. */
 export function overhang(page: Page): Promise<number> {
   return page.evaluate('document.documentElement.scrollWidth - innerWidth');

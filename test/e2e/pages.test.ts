@@ -1,12 +1,10 @@
 // The pages in a real browser, on the toy base: what somebody does there from an empty start to a trained adapter's
 // answer, with a mouse, with keys alone, on a phone, in light and dark.
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, type TestContext, test } from 'node:test';
-import { promisify } from 'node:util';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import {
   accessFaults,
@@ -15,8 +13,8 @@ import {
   overhang,
   PHONE,
   skipWithoutBrowser,
-  tabTo,
 } from './browser.ts';
+import { chat, readCode } from './playground-page.ts';
 import { runLorikeet, type Serving, startServing } from './program.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
@@ -61,135 +59,6 @@ const open = async (t: TestContext, where: string, options?: BrowserContextOptio
 test('the greeting names them', { skip }, () => {
   assert.ok(server.output.out.includes(`${server.url}/`));
   assert.match(server.output.out, /[Pp]layground/);
-});
-
-test('a message is answered by an adapter and its base, side by side and piece by piece', {
-  skip,
-}, async (t) => {
-  const { page } = await open(t, '/');
-  await page.locator('#chosen', { hasText: 'parrot beside toy' }).waitFor({ state: 'attached' });
-  await countPieces(page);
-  await chat(page, 'Hello');
-  const answers = page.locator('.answer');
-  assert.equal(await answers.count(), 2);
-  const [first, second] = await answers.locator('.text').allTextContents();
-  assert.ok(first && second && first !== second);
-  assert.deepEqual(await answers.locator('h3').allTextContents(), ['parrot', 'toy']);
-  for (const facts of await answers.locator('.facts').allTextContents()) {
-    assert.match(facts, /\d+ tokens/);
-  }
-  assert.ok((await page.evaluate<number>('pieces')) > 20);
-  // The second turn holds the first.
-  await chat(page, 'And then?');
-  assert.equal(await page.locator('.turn').count(), 2);
-  assert.match((await readCode(page, 'curl')) ?? '', /"role": "assistant"/);
-  await page.locator('#close-button').click();
-  await page.locator('#clear-button').click();
-  assert.equal(await page.locator('.turn').count(), 0);
-});
-
-test('two answers stand beside each other, and below each other on a phone', {
-  skip,
-}, async (t) => {
-  for (const [options, isBeside] of [
-    [{}, true],
-    [PHONE, false],
-  ] as const) {
-    const { page } = await open(t, '/', options);
-    await chat(page, 'Hello');
-    const boxes = await Promise.all(
-      [0, 1].map((i) => page.locator('.answer').nth(i).boundingBox()),
-    );
-    assert.equal(boxes[0]!.y === boxes[1]!.y, isBeside);
-  }
-});
-
-test('models are picked from the list of the API, and others are typed', { skip }, async (t) => {
-  const { page } = await open(t, '/');
-  await page.locator('#chosen', { hasText: 'toy' }).waitFor({ state: 'attached' });
-  await page.locator('#model').click();
-  const options = page.locator('#model-list [role=option] span');
-  assert.deepEqual(await options.allTextContents(), ['toy', 'parrot', 'zebra']);
-  await page.locator('#model').fill('ZEB');
-  assert.deepEqual(await options.allTextContents(), ['zebra']);
-  await options.first().click();
-  assert.equal(await page.locator('#model').inputValue(), 'zebra');
-  assert.equal(new URL(page.url()).searchParams.get('model'), 'zebra');
-  await page.reload();
-  assert.equal(await page.locator('#model').inputValue(), 'zebra');
-  await page.locator('#beside').fill('');
-  await page.locator('#model').fill('parrot:1 nobody');
-  await page.locator('#prompt').click();
-  await chat(page, 'Hello');
-  const alert = page.locator('.answer [role=alert]');
-  assert.match((await alert.textContent()) ?? '', /does not exist/);
-  assert.equal(await page.locator('.answer').count(), 1);
-});
-
-test('what is running is stopped, by the button and by Escape', { skip }, async (t) => {
-  const { page } = await open(t, '/?model=parrot');
-  await page.route('**/v1/chat/completions', () => {}); // the answer never comes
-  for (const stop of ['button', 'Escape']) {
-    await page.locator('#prompt').fill('Hello');
-    await page.locator('#send-button').click();
-    await page.locator('.answer[aria-busy]').waitFor();
-    const aborted = page.waitForEvent('requestfailed');
-    if (stop === 'button') await page.locator('#stop-button').click();
-    else await page.keyboard.press('Escape');
-    await aborted;
-    await page.locator('#send-button').waitFor();
-    assert.equal(await page.locator('.answer .facts').last().textContent(), 'stopped');
-  }
-});
-
-test('the code is what is on the page; copied, it runs', { skip }, async (t) => {
-  const { page, context } = await open(t, '/?model=parrot');
-  await context.grantPermissions(['clipboard-read', 'clipboard-write']);
-  await page.locator('#prompt').fill("It's a test");
-  await page.locator('#max_tokens').fill('5');
-  const python = await readCode(page, 'Python');
-  assert.match(python, /model="parrot",/);
-  assert.match(python, /max_tokens=5,/);
-  await page.keyboard.press('ArrowLeft');
-  const typescript = await page.locator('#code').textContent();
-  assert.match(typescript ?? '', /import OpenAI/);
-  await page.keyboard.press('ArrowLeft');
-  await page.locator('#copy-button').click();
-  await page.locator('#copied', { hasText: 'Copied' }).waitFor();
-  const copied = await page.evaluate<string>('navigator.clipboard.readText()');
-  assert.equal(copied, await page.locator('#code').textContent());
-  const { stdout } = await promisify(execFile)('bash', ['-c', copied]);
-  assert.equal(JSON.parse(stdout).usage.completion_tokens, 5);
-});
-
-test('all of it is done with keys alone', { skip }, async (t) => {
-  const { page } = await open(t, '/');
-  await page.locator('#chosen', { hasText: 'toy' }).waitFor({ state: 'attached' });
-  await page.keyboard.press('Tab');
-  assert.equal(await page.evaluate('document.activeElement.className'), 'skip');
-  await page.keyboard.press('Enter');
-  assert.equal(await page.evaluate('document.activeElement.id'), 'main');
-  await tabTo(page, 'model');
-  await page.keyboard.press('ArrowDown');
-  await page.keyboard.press('ArrowDown');
-  await page.keyboard.press('Enter');
-  assert.equal(await page.locator('#model').inputValue(), 'zebra');
-  await page.evaluate('document.activeElement.blur()');
-  await tabTo(page, 'prompt');
-  await page.keyboard.type('Hello');
-  await page.keyboard.press('Shift+Enter');
-  await page.keyboard.type('there');
-  await page.keyboard.press('Enter');
-  await page.locator('#send-button').waitFor();
-  assert.equal(await page.locator('.said').textContent(), 'Hello\nthere');
-  assert.equal(await page.evaluate('document.activeElement.id'), 'prompt');
-  await page.keyboard.press('Shift+Tab');
-  await page.keyboard.press('Shift+Tab');
-  await page.keyboard.press('Enter');
-  await page.locator('#code-dialog').waitFor();
-  await page.keyboard.press('Escape');
-  await page.locator('#code-dialog').waitFor({ state: 'hidden' });
-  assert.equal(await page.evaluate('document.activeElement.id'), 'code-button');
 });
 
 test('a file is dropped, mended, planned and trained, and what came of it answers', {
@@ -300,16 +169,6 @@ test('the status counts what is asked of the server while one looks', { skip }, 
 
 /** Page → what brings all of its parts to sight. */
 const STATES: Record<string, (page: Page) => Promise<void>> = {
-  '/': async (page) => {
-    await page.locator('#chosen', { hasText: 'toy' }).waitFor({ state: 'attached' });
-    await page.locator('summary', { hasText: 'More parameters' }).evaluate((e) => e.parentElement);
-    await page.evaluate("for (const d of document.querySelectorAll('details')) d.open = true");
-    await chat(page, `Hello ${'a'.repeat(80)}`);
-    await page.locator('#model').click();
-  },
-  '/#code': async (page) => {
-    await readCode(page, 'TypeScript');
-  },
   '/fine-tuning': async (page) => {
     await page.evaluate("for (const d of document.querySelectorAll('details')) d.open = true");
     await page.locator('#training-file').setInputFiles(file('rows.jsonl', ROWS));
@@ -390,30 +249,6 @@ test('with keys a page asks for one, keeps it for its tab, and works below a bas
   await page.locator('.opblock-summary', { hasText: '/v1/chat/completions' }).first().waitFor();
   assert.ok(!(keyed.output.out + keyed.output.error).includes(key));
 });
-
-/** Sends, and waits for the end of the answers. */
-async function chat(page: Page, text: string): Promise<void> {
-  await page.evaluate("document.getElementById('max_tokens').value = '24'"); // of a context of 128
-  await page.locator('#prompt').fill(text);
-  await page.locator('#prompt').press('Enter');
-  await page.locator('#send-button').waitFor();
-  await page.locator('.turn').last().locator('.answer:not([aria-busy])').first().waitFor();
-}
-
-async function readCode(page: Page, language: string): Promise<string> {
-  await page.locator('#code-button').click();
-  await page.locator('#code-tabs button', { hasText: language }).click();
-  return (await page.locator('#code').textContent()) ?? '';
-}
-
-/** From now on `pieces` counts how often text is added to an answer. */
-async function countPieces(page: Page): Promise<void> {
-  await page.evaluate(`
-    globalThis.pieces = 0;
-    new MutationObserver((records) => { pieces += records.length; })
-      .observe(document.getElementById('turns'), { characterData: true, subtree: true });
-  `);
-}
 
 /** As a hand does it, but for the hand. */
 async function drop(page: Page, selector: string, text: string): Promise<void> {

@@ -1,0 +1,2 @@
+// What the server serves as marked.js is the package's own file.
+export { lexer } from 'marked';

@@ -1,0 +1,75 @@
+// The tokens of an answer with their probabilities: each is coloured by how likely it was, and shows its alternatives.
+import { el, fill } from './dom.js';
+import { percent } from './format.js';
+
+/** @typedef {import('./chat.js').TokenLogprob} TokenLogprob */
+
+/**
+ * A row of tokens: one is in the tab order, arrows go to the others.
+ * @param {readonly TokenLogprob[]} tokens
+ */
+export function createTokenView(tokens) {
+  const detail = el('div', { className: 'alternatives', 'aria-live': 'polite' });
+  const buttons = tokens.map((token, i) =>
+    el(
+      'button',
+      {
+        type: 'button',
+        className: `token ${levelOf(token)}`,
+        tabIndex: i === 0 ? 0 : -1,
+        onclick: () => select(i),
+        onfocus: () => select(i),
+      },
+      visible(token.token),
+    ),
+  );
+  const row = el('div', { className: 'tokens', role: 'group', 'aria-label': 'Tokens' }, ...buttons);
+  row.addEventListener('keydown', (event) => {
+    const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (by === undefined) return;
+    const at = buttons.indexOf(/** @type {HTMLButtonElement} */ (document.activeElement));
+    buttons[at + by]?.focus();
+    event.preventDefault();
+  });
+
+  /** @param {number} index */
+  function select(index) {
+    for (const [i, button] of buttons.entries()) {
+      button.tabIndex = i === index ? 0 : -1;
+      button.setAttribute('aria-pressed', String(i === index));
+    }
+    const token = tokens[index];
+    if (token) fill(detail, ...alternativesOf(token));
+  }
+
+  fill(detail, el('p', { className: 'help' }, 'Choose a token to see what else was likely there.'));
+  return el('div', { className: 'token-view' }, row, detail);
+}
+
+/** @param {TokenLogprob} token */
+function alternativesOf({ token, logprob, top_logprobs: top }) {
+  const isListed = top.some((one) => one.token === token);
+  const rows = [...(isListed ? [] : [{ token, logprob }]), ...top];
+  return rows.map((one) => {
+    const share = Math.exp(one.logprob);
+    return el(
+      'p',
+      { className: one.token === token ? 'chosen' : '' },
+      el('code', {}, visible(one.token)),
+      el('meter', { max: 1, value: share, 'aria-hidden': 'true' }),
+      el('span', {}, percent(share)),
+    );
+  });
+}
+
+/** @param {TokenLogprob} token */
+function levelOf({ logprob }) {
+  const share = Math.exp(logprob);
+  if (share >= 0.9) return 'sure';
+  return share >= 0.5 ? 'likely' : 'unsure';
+}
+
+/** @param {string} token */
+function visible(token) {
+  return token.replaceAll('\n', '↵').replaceAll('\t', '⇥') || '∅';
+}

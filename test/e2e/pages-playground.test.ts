@@ -1,0 +1,565 @@
+// The playground in a real browser, on the toy base: chats that go well, turns that fail, and what a reader does with
+// them, on a fast and a slow network and with a server that dies.
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { after, before, type TestContext, test } from 'node:test';
+import { promisify } from 'node:util';
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
+import {
+  accessFaults,
+  launchBrowser,
+  openPage,
+  overhang,
+  PHONE,
+  skipWithoutBrowser,
+  slowDown,
+  tabTo,
+} from './browser.ts';
+import { chat, readCode, scriptAnswers, sentBodies, until } from './playground-page.ts';
+import { type Serving, startServing } from './program.ts';
+import { writeToyAdapter } from './toy-adapter.ts';
+
+const home = mkdtempSync(path.join(tmpdir(), 'lorikeet-playground-'));
+after(() => rmSync(home, { recursive: true, force: true }));
+
+const adapters = path.join(home, 'adapters');
+const ARGS = ['--model', path.resolve('models/toy'), '--slots', '4', '--weights', 'f32'];
+const skip = skipWithoutBrowser;
+let browser: Browser;
+let server: Serving;
+before(async () => {
+  if (skip) return;
+  writeToyAdapter(path.join(adapters, 'parrot'), 1);
+  writeToyAdapter(path.join(adapters, 'zebra'), 2);
+  [browser, server] = await Promise.all([
+    launchBrowser(),
+    startServing([...ARGS, '--adapters', adapters], home),
+  ]);
+});
+after(async () => {
+  await browser?.close();
+  assert.equal(await server?.stop(), 0);
+});
+
+const open = async (t: TestContext, where: string, options?: BrowserContextOptions) =>
+  openPage(t, browser, `${server.url}${where}`, options);
+
+const models = (page: Page) =>
+  page.locator('#models input').evaluateAll((inputs) => inputs.map((i) => (i as never)['value']));
+
+test('it opens with an adapter and its base side by side, and three prompts to click', {
+  skip,
+}, async (t) => {
+  const { page } = await open(t, '/');
+  await page.locator('#chosen', { hasText: 'parrot, toy' }).waitFor({ state: 'attached' });
+  assert.equal(await page.evaluate('document.activeElement.id'), 'prompt');
+  assert.equal(await page.locator('.example').count(), 3);
+  const bodies = sentBodies(page);
+  await page.locator('.example').first().click();
+  await page.locator('#send-button').waitFor();
+  assert.deepEqual(await page.locator('.answer h3').allTextContents(), ['parrot', 'toy']);
+  const [first, second] = await page.locator('.answer .text').allTextContents();
+  assert.ok(first && second && first !== second);
+  for (const facts of await page.locator('.answer .facts').allTextContents()) {
+    assert.match(facts, /\d+ tokens · first token after .* · \d+ tokens\/s/);
+  }
+  // Nothing was set: nothing is sent, and the model's own defaults hold.
+  assert.deepEqual(Object.keys(bodies[0]!).sort(), [
+    'messages',
+    'model',
+    'stream',
+    'stream_options',
+  ]);
+  assert.equal(await page.evaluate('document.activeElement.id'), 'prompt');
+});
+
+test("the fields show the model's own defaults, and only what is set is sent", {
+  skip,
+}, async (t) => {
+  const { page } = await open(t, '/pages/icon.svg');
+  await page.route('**/v1/models/zebra', async (route) => {
+    const generation_config = { temperature: 0.2, top_p: 0.9, max_tokens: 64 };
+    await route.fulfill({ json: { id: 'zebra', object: 'model', generation_config } });
+  });
+  await page.goto(`${server.url}/?model=zebra`);
+  const placeholder = (id: string) => page.locator(`#${id}`).getAttribute('placeholder');
+  await page.locator('#temperature[placeholder="0.2"]').waitFor();
+  assert.equal(await placeholder('top_p'), '0.9');
+  assert.equal(await placeholder('max_tokens'), '64');
+  assert.equal(await placeholder('repetition_penalty'), '1');
+  await page.locator('#model').fill('parrot');
+  await page.locator('#model').blur();
+  await page.locator('#temperature[placeholder="1"]').waitFor();
+  const bodies = sentBodies(page);
+  await page.locator('#temperature').fill('0');
+  await chat(page, 'Hello');
+  const { temperature, top_p, max_tokens } = bodies[0] as Record<string, number>;
+  assert.deepEqual([temperature, top_p, max_tokens], [0, undefined, 24]);
+});
+
+test('a turn that failed leaves the history, and its text returns', { skip }, async (t) => {
+  const { page } = await open(t, '/?model=toy');
+  await chat(page, 'Hello');
+  const tooLong = 'word '.repeat(200).trim(); // of a context of 128
+  await chat(page, tooLong);
+  assert.match((await page.locator('.turn .problem').last().textContent()) ?? '', /context|tokens/);
+  assert.equal(await page.locator('#prompt').inputValue(), tooLong);
+  await page.locator('.turn.failed').waitFor();
+  const bodies = sentBodies(page);
+  await chat(page, 'Again');
+  assert.equal(await page.locator('.turn').count(), 2);
+  assert.equal(await page.locator('.turn.failed').count(), 0);
+  assert.deepEqual(
+    bodies[0]!.messages.map(({ role }) => role),
+    ['user', 'assistant', 'user'],
+  );
+  assert.ok(bodies[0]!.messages.every(({ content }) => content !== '' && content !== tooLong));
+});
+
+test('where one of two models fails, its lane forgets the turn and the other remembers it', {
+  skip,
+}, async (t) => {
+  const { page } = await open(t, '/?model=toy&beside=nobody');
+  await chat(page, 'Hello');
+  assert.match(
+    (await page.locator('.answer.failed .problem').textContent()) ?? '',
+    /does not exist/,
+  );
+  assert.equal(await page.locator('#prompt').inputValue(), ''); // the turn stands
+  const bodies = sentBodies(page);
+  await chat(page, 'Again');
+  const roles = Object.fromEntries(
+    bodies.map(({ model, messages }) => [model, messages.map(({ role }) => role)]),
+  );
+  assert.deepEqual(roles, { toy: ['user', 'assistant', 'user'], nobody: ['user'] });
+});
+
+test('a turn is retried, edited and deleted, and what was removed comes back', {
+  skip,
+}, async (t) => {
+  const { page } = await open(t, '/?model=toy');
+  const said = () => page.locator('.said').allTextContents();
+  for (const text of ['One', 'Two', 'Three']) await chat(page, text);
+  await page.locator('.turn').nth(2).getByRole('button', { name: 'Retry' }).click();
+  await page.locator('#send-button').waitFor();
+  assert.deepEqual(await said(), ['One', 'Two', 'Three']);
+
+  const bodies = sentBodies(page);
+  await page.locator('.turn').nth(1).hover();
+  await page.locator('.turn').nth(1).getByRole('button', { name: 'Edit' }).click();
+  await page.keyboard.type(' and a half');
+  await page.keyboard.press('Enter');
+  await page.locator('.said', { hasText: 'Two and a half' }).waitFor();
+  await page.locator('#send-button').waitFor();
+  assert.deepEqual(await said(), ['One', 'Two and a half']);
+  assert.deepEqual(
+    bodies
+      .at(-1)!
+      .messages.filter(({ role }) => role === 'user')
+      .map(({ content }) => content),
+    ['One', 'Two and a half'],
+  );
+  await page.locator('#undo-button').click();
+  assert.deepEqual(await said(), ['One', 'Two', 'Three']);
+
+  await page.locator('.turn').first().hover();
+  await page.locator('.turn').first().getByRole('button', { name: 'Delete' }).click();
+  assert.deepEqual(await said(), ['Two', 'Three']);
+  assert.equal(await page.evaluate('document.activeElement.id'), 'prompt');
+  await page.locator('#undo-button').click();
+  assert.deepEqual(await said(), ['One', 'Two', 'Three']);
+});
+
+test('a lane is stopped alone, and all of them by the button or by Escape', {
+  skip,
+}, async (t) => {
+  const { page } = await open(t, '/?model=parrot&beside=zebra&beside=toy');
+  await page.route('**/v1/chat/completions', async (route) => {
+    if (route.request().postDataJSON().model === 'toy') await route.continue();
+    // The others never answer.
+  });
+  await page.locator('#max_tokens').fill('24');
+  const send = async () => {
+    await page.locator('#prompt').fill('Hello');
+    await page.locator('#prompt').press('Enter');
+    await page.locator('.turn').last().locator('.facts', { hasText: 'token' }).waitFor();
+  };
+  await send();
+  await page.getByRole('button', { name: 'Stop: zebra' }).click();
+  const answer = (name: string) => page.locator(`.answer[aria-label="Answer of ${name}"]`).last();
+  await answer('zebra').locator('.facts', { hasText: 'stopped' }).waitFor();
+  assert.equal(await answer('parrot').getAttribute('aria-busy'), 'true');
+  await page.locator('#stop-button').click();
+  await answer('parrot').locator('.facts', { hasText: 'stopped' }).waitFor();
+  await page.locator('#send-button').waitFor();
+  await send();
+  await page.keyboard.press('Escape');
+  await page.locator('#send-button').waitFor();
+  assert.equal(await page.locator('.facts', { hasText: 'stopped' }).count(), 4);
+});
+
+test('up to four models answer side by side; fields are added and removed', {
+  skip,
+}, async (t) => {
+  const { page } = await open(t, '/?model=parrot');
+  for (const name of ['zebra', 'toy', 'base']) {
+    await page.locator('#add-model').click();
+    await page.keyboard.type(name);
+    await page.keyboard.press('Tab');
+  }
+  assert.ok(await page.locator('#add-model').isHidden());
+  assert.deepEqual(new URL(page.url()).searchParams.getAll('beside'), ['zebra', 'toy', 'base']);
+  await chat(page, 'Hello');
+  assert.deepEqual(await page.locator('.answer h3').allTextContents(), [
+    'parrot',
+    'zebra',
+    'toy',
+    'base',
+  ]);
+  await page.getByRole('button', { name: 'Remove model 3' }).click();
+  assert.deepEqual(await models(page), ['parrot', 'zebra', 'base']);
+  await page.reload();
+  assert.deepEqual(await models(page), ['parrot', 'zebra', 'base']);
+});
+
+test('models are picked from the list of the API, and others are typed', { skip }, async (t) => {
+  const { page } = await open(t, '/');
+  await page.locator('#chosen', { hasText: 'toy' }).waitFor({ state: 'attached' });
+  await page.locator('#model').click();
+  const options = page.locator('#model-list [role=option] span');
+  assert.deepEqual(await options.allTextContents(), ['toy', 'parrot', 'zebra']);
+  await page.locator('#model').fill('ZEB');
+  assert.deepEqual(await options.allTextContents(), ['zebra']);
+  await options.first().click();
+  assert.equal(await page.locator('#model').inputValue(), 'zebra');
+  assert.equal(new URL(page.url()).searchParams.get('model'), 'zebra');
+});
+
+test('the chat survives a reload and other pages, is exported, cleared and brought back', {
+  skip,
+}, async (t) => {
+  const { page } = await open(t, '/?model=toy');
+  await page.locator('#system').fill('Be brief.');
+  await chat(page, 'One');
+  await chat(page, 'Two');
+  await page.locator('#prompt').fill('not sent');
+  const shown = await page.locator('.answer .text').allTextContents();
+  await page.reload();
+  await page.locator('.answer').nth(1).waitFor();
+  assert.deepEqual(await page.locator('.answer .text').allTextContents(), shown);
+  await page.locator('nav a', { hasText: 'Status' }).click();
+  await page.locator('nav a', { hasText: 'Playground' }).click();
+  await page.locator('.answer').nth(1).waitFor();
+  assert.deepEqual(await page.locator('.answer .text').allTextContents(), shown);
+  assert.deepEqual(await models(page), ['toy']);
+  assert.equal(await page.locator('#system').inputValue(), 'Be brief.');
+  assert.equal(await page.locator('#prompt').inputValue(), 'not sent');
+
+  const [file] = await Promise.all([
+    page.waitForEvent('download'),
+    page.locator('#export-button').click(),
+  ]);
+  const { chats } = JSON.parse(readFileSync(await file.path(), 'utf8'));
+  assert.equal(chats[0].model, 'toy');
+  assert.deepEqual(
+    chats[0].messages.map(({ role }: { role: string }) => role),
+    ['system', 'user', 'assistant', 'user', 'assistant'],
+  );
+
+  await page.locator('#clear-button').click();
+  assert.equal(await page.locator('.turn').count(), 0);
+  await page.locator('#undo-button').click();
+  assert.deepEqual(await page.locator('.answer .text').allTextContents(), shown);
+  await page.locator('#clear-button').click();
+  await page.reload();
+  assert.equal(await page.locator('.turn').count(), 0);
+});
+
+test('a link carries models, settings and the prompt, and sends no server what was typed', {
+  skip,
+}, async (t) => {
+  const { page, context } = await open(t, '/?model=parrot&beside=toy');
+  await context.grantPermissions(['clipboard-read', 'clipboard-write']);
+  await page.locator('#preset').selectOption('Balanced');
+  await page.locator('#max_tokens').fill('7');
+  await page.locator('#system').fill('Answer & rhyme.');
+  await page.locator('#prompt').fill('Why #1?');
+  await page.locator('#link-button').click();
+  await page.locator('#link-button', { hasText: 'Link copied' }).waitFor();
+  const link = await page.evaluate<string>('navigator.clipboard.readText()');
+
+  const other = await context.newPage();
+  const asked: string[] = [];
+  other.on('request', (request) => asked.push(request.url()));
+  await other.goto(link);
+  await other.locator('#chosen', { hasText: 'parrot, toy' }).waitFor({ state: 'attached' });
+  const value = (id: string) => other.locator(`#${id}`).inputValue();
+  assert.deepEqual(await models(other), ['parrot', 'toy']);
+  assert.deepEqual(
+    await Promise.all(
+      ['temperature', 'top_p', 'max_tokens', 'preset', 'system', 'prompt'].map(value),
+    ),
+    ['0.7', '0.9', '7', 'Balanced', 'Answer & rhyme.', 'Why #1?'],
+  );
+  assert.ok(asked.every((url) => !/rhyme|Why/.test(url.split('#')[0]!)));
+});
+
+test('a link to other models begins a chat of its own, and the one before comes back', {
+  skip,
+}, async (t) => {
+  const { page } = await open(t, '/?model=toy');
+  await chat(page, 'Hello');
+  await page.goto(`${server.url}/?model=zebra&beside=toy`);
+  assert.equal(await page.locator('.turn').count(), 0);
+  await page.locator('#undo-button').click();
+  assert.equal(await page.locator('.said').textContent(), 'Hello');
+});
+
+test('tokens are shown with their probabilities when they are asked for', { skip }, async (t) => {
+  const { page } = await open(t, '/?model=toy');
+  await chat(page, 'Hello');
+  assert.equal(await page.getByRole('button', { name: 'Tokens: toy' }).count(), 0);
+  await page.locator('#logprobs').check();
+  await chat(page, 'Hello');
+  const last = page.locator('.answer').last();
+  const text = await last.locator('.text').textContent();
+  await last.getByRole('button', { name: 'Tokens: toy' }).click();
+  assert.equal(await last.locator('.token').count(), 24);
+  assert.ok(await last.locator('.text').isHidden());
+  await last.locator('.token').first().click();
+  await page.keyboard.press('ArrowRight');
+  assert.equal(await last.locator('.token[aria-pressed=true]').count(), 1);
+  assert.ok((await last.locator('.alternatives p').count()) >= 5);
+  assert.match((await last.locator('.alternatives .chosen').textContent()) ?? '', /[\d.]+ %/);
+  assert.deepEqual(await accessFaults(page), []);
+  await last.getByRole('button', { name: 'Tokens: toy' }).click();
+  assert.equal(await last.locator('.text').textContent(), text);
+});
+
+const ANSWER = `# Title
+
+Some **bold**, \`a < b &amp; c\` and <img src=x onerror="globalThis.hacked = 1"> &lt;b&gt;.
+
+\`\`\`python
+print("<b>")
+\`\`\`
+
+| a | b |
+|---|---|
+| 1 | 2 |
+
+- [x] done
+- [link](https://example.org/) and [bad](javascript:globalThis.hacked=1)
+
+![picture](https://example.org/a.png)
+
+<script>globalThis.hacked = 1</script>
+`;
+
+test('Markdown is shown as such, whatever else is in it stays text, and code is copied', {
+  skip,
+}, async (t) => {
+  const { page, context } = await open(t, '/?model=toy');
+  await context.grantPermissions(['clipboard-read', 'clipboard-write']);
+  const answers = await scriptAnswers(page);
+  await page.locator('#prompt').fill('Hello');
+  await page.locator('#prompt').press('Enter');
+  for (let i = 0; i < ANSWER.length; i += 7) await answers.push(ANSWER.slice(i, i + 7));
+  await answers.finish();
+  await page.locator('#send-button').waitFor();
+  const text = page.locator('.answer .text');
+  assert.equal(await text.locator('h4').textContent(), 'Title');
+  assert.equal(await text.locator('p code').first().textContent(), 'a < b &amp; c');
+  assert.equal(await text.locator('td').count(), 2);
+  assert.equal(await text.locator('li').count(), 2);
+  assert.deepEqual(
+    await text.locator('a').evaluateAll((links) => links.map((a) => a.getAttribute('href'))),
+    ['https://example.org/', 'https://example.org/a.png'],
+  );
+  assert.equal(await text.locator('img, script').count(), 0);
+  const shown = (await text.textContent()) ?? '';
+  assert.ok(shown.includes('<img src=x onerror') && shown.includes('<script>'));
+  assert.ok(shown.includes('<b>.'));
+  assert.equal(await page.evaluate('globalThis.hacked'), undefined);
+  await text.getByRole('button', { name: 'Copy the code' }).click();
+  await text.locator('button', { hasText: 'Copied' }).waitFor();
+  assert.equal(await page.evaluate('navigator.clipboard.readText()'), 'print("<b>")');
+  assert.deepEqual(await accessFaults(page), []);
+  await page.locator('#plain').check();
+  assert.equal(await text.textContent(), ANSWER);
+});
+
+test('the stream is followed only while the reader is at its end', { skip }, async (t) => {
+  const { page } = await open(t, '/?model=toy', { viewport: { width: 700, height: 500 } });
+  const answers = await scriptAnswers(page);
+  await page.locator('#prompt').fill('Hello');
+  await page.locator('#prompt').press('Enter');
+  const grow = async () => {
+    const before = await page.evaluate<number>('document.documentElement.scrollHeight');
+    await answers.push('a line\n\n'.repeat(10));
+    await until(page, `document.documentElement.scrollHeight > ${before}`);
+  };
+  const isAtEnd = 'document.documentElement.scrollHeight - innerHeight - scrollY <= 1';
+  for (let i = 0; i < 3; i++) {
+    await grow();
+    await until(page, isAtEnd);
+  }
+  await page.mouse.move(300, 200);
+  await page.mouse.wheel(0, -200);
+  await page.locator('#end-button').waitFor();
+  const y = await page.evaluate<number>('scrollY');
+  for (let i = 0; i < 3; i++) await grow();
+  assert.equal(await page.evaluate('scrollY'), y);
+  await page.locator('#end-button').click();
+  await until(page, isAtEnd);
+  await grow();
+  await until(page, isAtEnd);
+  await answers.finish();
+  await page.locator('#send-button').waitFor();
+});
+
+test('the code is what is on the page; copied, it runs', { skip }, async (t) => {
+  const { page, context } = await open(t, '/?model=parrot');
+  await context.grantPermissions(['clipboard-read', 'clipboard-write']);
+  await page.locator('#prompt').fill("It's a test");
+  await page.locator('#max_tokens').fill('5');
+  assert.match(await readCode(page, 'Python'), /model="parrot",/);
+  await page.keyboard.press('ArrowLeft');
+  assert.match((await page.locator('#code').textContent()) ?? '', /import OpenAI/);
+  await page.keyboard.press('ArrowLeft');
+  await page.locator('#copy-button').click();
+  await page.locator('#copied', { hasText: 'Copied' }).waitFor();
+  const copied = await page.evaluate<string>('navigator.clipboard.readText()');
+  assert.equal(copied, await page.locator('#code').textContent());
+  const { stdout } = await promisify(execFile)('bash', ['-c', copied]);
+  assert.equal(JSON.parse(stdout).usage.completion_tokens, 5);
+});
+
+test('all of it is done with keys alone', { skip }, async (t) => {
+  const { page } = await open(t, '/');
+  await page.locator('#chosen', { hasText: 'toy' }).waitFor({ state: 'attached' });
+  await tabTo(page, 'model');
+  await page.keyboard.press('ArrowDown');
+  await page.keyboard.press('ArrowDown');
+  await page.keyboard.press('Enter');
+  assert.equal(await page.locator('#model').inputValue(), 'zebra');
+  await page.evaluate('document.activeElement.blur()');
+  await tabTo(page, 'prompt');
+  await page.keyboard.type('Hello');
+  await page.keyboard.press('Shift+Enter');
+  await page.keyboard.type('there');
+  await page.keyboard.press('Enter');
+  await page.locator('#stop-button').waitFor({ state: 'hidden' });
+  await page.locator('.answer .facts', { hasText: 'token' }).first().waitFor();
+  assert.equal(await page.locator('.said').textContent(), 'Hello\nthere');
+  await page.locator('#send-button').waitFor();
+  assert.equal(await page.evaluate('document.activeElement.id'), 'prompt');
+});
+
+test('on a network of 3 s latency the first prompt waits for the models, and nothing typed is lost', {
+  skip,
+}, async (t) => {
+  const { page } = await open(t, '/pages/icon.svg');
+  await slowDown(page, 3_000);
+  await page.goto(`${server.url}/`);
+  await page.locator('.example').first().waitFor({ state: 'attached' });
+  await page.locator('#prompt').fill('Hello');
+  await page.locator('#prompt').press('Enter');
+  await page.locator('#stop-button').waitFor();
+  await page.locator('.answer .facts', { hasText: 'token' }).nth(1).waitFor();
+  assert.deepEqual(await page.locator('.answer h3').allTextContents(), ['parrot', 'toy']);
+  assert.equal(await page.locator('.turn').count(), 1);
+});
+
+test('a server that dies in the middle costs no text, and the chat goes on when it is back', {
+  skip,
+}, async (t) => {
+  const args = [...ARGS, '--adapters', adapters];
+  let mortal = await startServing(args, path.join(home, 'mortal'));
+  const { port } = new URL(mortal.url);
+  const { page } = await openPage(t, browser, `${mortal.url}/?model=toy`);
+  await chat(page, 'One');
+  // As long as it lasts: the answer is still coming when the server goes.
+  mortal.child.kill('SIGSTOP');
+  await page.locator('#prompt').fill('Two');
+  await page.locator('#prompt').press('Enter');
+  await page.locator('.answer[aria-busy]').waitFor();
+  const closed = once(mortal.child, 'close');
+  mortal.child.kill('SIGKILL');
+  await closed;
+  await page.locator('.turn.failed .problem', { hasText: /broke off|does not answer/ }).waitFor();
+  assert.equal(await page.locator('#prompt').inputValue(), 'Two');
+  await page.getByRole('button', { name: 'Retry: toy' }).click();
+  await page.locator('.turn.failed .problem', { hasText: 'does not answer' }).waitFor();
+
+  mortal = await startServing([...args, '--port', port], path.join(home, 'mortal'));
+  t.after(() => mortal.stop());
+  const bodies = sentBodies(page);
+  await page.getByRole('button', { name: 'Retry: toy' }).click();
+  await page.locator('.turn').last().locator('.facts', { hasText: 'token' }).waitFor();
+  assert.equal(await page.locator('.turn.failed').count(), 0);
+  assert.deepEqual(
+    bodies[0]!.messages.map(({ role }) => role),
+    ['user', 'assistant', 'user'],
+  );
+});
+
+test('two answers stand beside each other, and below each other on a phone', {
+  skip,
+}, async (t) => {
+  for (const [options, isBeside] of [
+    [{}, true],
+    [PHONE, false],
+  ] as const) {
+    const { page } = await open(t, '/', options);
+    await page.locator('#chosen', { hasText: 'parrot, toy' }).waitFor({ state: 'attached' });
+    await chat(page, 'Hello');
+    const boxes = await Promise.all(
+      [0, 1].map((i) => page.locator('.answer').nth(i).boundingBox()),
+    );
+    assert.equal(boxes[0]!.y === boxes[1]!.y, isBeside);
+  }
+});
+
+/** What there is to look at on the page, by name. */
+const STATES: Record<string, (page: Page) => Promise<void>> = {
+  'an empty chat': async (page) => {
+    await page.locator('.example').first().waitFor();
+  },
+  'a chat with every setting open': async (page) => {
+    await chat(page, `Hello ${'a'.repeat(80)}`);
+    await page.evaluate("for (const d of document.querySelectorAll('details')) d.open = true");
+    await page.locator('#model').click();
+  },
+  'a failed turn': async (page) => {
+    await chat(page, 'word '.repeat(200));
+    await page.locator('.turn.failed').waitFor();
+  },
+  'a prompt that is edited': async (page) => {
+    await chat(page, 'Hello');
+    await page.getByRole('button', { name: 'Edit' }).click();
+  },
+  'the code': async (page) => {
+    await readCode(page, 'TypeScript');
+  },
+};
+for (const [name, show] of Object.entries(STATES)) {
+  for (const colorScheme of ['light', 'dark'] as const) {
+    test(`axe finds nothing serious in ${name}, ${colorScheme}`, { skip }, async (t) => {
+      const { page } = await open(t, '/', { colorScheme });
+      await page.locator('#chosen', { hasText: 'toy' }).waitFor({ state: 'attached' });
+      await show(page);
+      assert.deepEqual(await accessFaults(page), []);
+    });
+  }
+  test(`${name} fits a phone`, { skip }, async (t) => {
+    const { page } = await open(t, '/', PHONE);
+    await page.locator('#chosen', { hasText: 'toy' }).waitFor({ state: 'attached' });
+    await show(page);
+    assert.equal(await overhang(page), 0);
+  });
+}
