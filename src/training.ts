@@ -74,6 +74,21 @@ export type TrainerRequest =
   | ({ readonly command: 'merge' } & MergeRequest)
   | ({ readonly command: 'eval' } & EvalRequest);
 
+/**
+ * Bounds of a job's `targets`: a list of module names, or one regular expression. Both end up in adapter_config.json,
+ * which the server reads up to 64 KiB, with expressions of up to 2,048 characters.
+ */
+export const TARGET_LIMITS = { names: 64, nameLength: 256, patternLength: 2048 } as const;
+
+/**
+ * To the trainer, first of all: what it is to do. It goes through the channel, because arguments have a limit (128 KiB
+ * each on Linux) and are shown to every user of the machine.
+ */
+export interface RequestMessage {
+  readonly type: 'request';
+  readonly request: TrainerRequest;
+}
+
 /** To the trainer: end after this step, with a checkpoint. */
 export interface PauseMessage {
   readonly type: 'pause';

@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import { NAME_PATTERN, RESERVED_NAMES } from '../adapters/manifest.ts';
 import { ConfigError } from '../src/errors.ts';
+import { TARGET_LIMITS } from '../src/training.ts';
 import { faultText } from './fault-text.ts';
 
 /** Beyond this a full weight is smaller for most layers; the server loads no more either. */
@@ -41,7 +42,10 @@ const jobSchema = z.strictObject({
   /** `all-linear`, a regular expression for whole module names, or a list of their endings. */
   targets: z
     .union(
-      [text, z.array(text).min(1).max(64)],
+      [
+        z.string().min(1).max(TARGET_LIMITS.patternLength),
+        z.array(z.string().min(1).max(TARGET_LIMITS.nameLength)).min(1).max(TARGET_LIMITS.names),
+      ],
       'must be all-linear, names or a regular expression',
     )
     .optional(),

@@ -1,5 +1,5 @@
-// The trainer's program: one request, given as its argument, from start to exit code. Beside a command line it talks in
-// messages and pauses when told to; alone it talks in text. Wires the parts together; the work is theirs.
+// The trainer's program: one request, the first message of its parent, from start to exit code. It answers in messages and
+// pauses when it is told to. Wires the parts together; the work is theirs.
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { CONFIG_FILE, readAdapterFiles } from '../adapters/files.ts';
@@ -18,6 +18,8 @@ import type {
   EvalRequest,
   GateSettings,
   MergeRequest,
+  PauseMessage,
+  RequestMessage,
   TrainerMessage,
   TrainerRequest,
 } from '../src/training.ts';
@@ -53,10 +55,9 @@ const abandon = () => process.exit(EXIT.failed);
 /** Messages leave in order: when this resolves, all have left. */
 let lastSent: Promise<unknown> = Promise.resolve();
 
-process.on('SIGTERM', requestPause).on('SIGINT', requestPause);
-process.on('message', requestPause).on('disconnect', abandon);
+process.on('SIGTERM', requestPause).on('SIGINT', requestPause).on('disconnect', abandon);
 try {
-  const request: TrainerRequest = JSON.parse(process.argv[2] ?? 'null');
+  const request = await receiveRequest();
   await handle(request, loadConfig(flagsOf(request)));
 } catch (error) {
   process.exitCode = fail(error);
@@ -64,6 +65,17 @@ try {
 process.off('disconnect', abandon);
 await lastSent;
 if (process.connected) process.disconnect();
+
+/** One listener for both kinds: a pause may come right behind the request. */
+function receiveRequest(): Promise<TrainerRequest> {
+  if (!process.send) throw new UsageError('The trainer is started by lorikeet train.');
+  return new Promise((resolve) => {
+    process.on('message', (message: RequestMessage | PauseMessage) => {
+      if (message.type === 'request') resolve(message.request);
+      else requestPause();
+    });
+  });
+}
 
 function fail(error: unknown): number {
   send({ type: 'fault', ...toFault(error) });
@@ -81,10 +93,8 @@ function flagsOf(request: TrainerRequest): Flags {
 }
 
 function send(message: TrainerMessage): void {
-  if (process.send) {
-    lastSent = new Promise((resolve) => process.send!(message, undefined, undefined, resolve));
-  } else if (message.type === 'note') terminal.error(`${message.text}\n`);
-  else if (message.type === 'result') terminal.out(`${message.text}\n`);
+  if (!process.send) return;
+  lastSent = new Promise((resolve) => process.send!(message, undefined, undefined, resolve));
 }
 
 async function handle(request: TrainerRequest, config: Config): Promise<void> {

@@ -2,7 +2,7 @@
 // messages. Knows no jobs.
 import { type ChildProcess, fork } from 'node:child_process';
 import os from 'node:os';
-import type { TrainerRequest } from '../training.ts';
+import type { RequestMessage, TrainerRequest } from '../training.ts';
 
 export interface ForkOptions {
   /** 0 to 19: how far it stands back behind other processes. */
@@ -21,10 +21,12 @@ export function forkTrainer(
   request: TrainerRequest,
   { niceness = 0, stderr = 'inherit', entry = TRAINER }: ForkOptions = {},
 ): ChildProcess {
-  const child = fork(entry, [JSON.stringify(request)], {
+  const child = fork(entry, [], {
     execArgv: entry.pathname.endsWith('.ts') ? ['--import', import.meta.resolve('tsx')] : [],
     stdio: ['inherit', 'inherit', stderr, 'ipc'],
   });
+  // A child that cannot start, or dies at once, says so by its own events.
+  child.send({ type: 'request', request } satisfies RequestMessage, () => {});
   // Before it has any other thread: they inherit it.
   if (niceness > 0 && child.pid !== undefined) setNiceness(child.pid, niceness);
   const kill = () => child.kill('SIGKILL'); // a run that is cut off goes on from its checkpoint

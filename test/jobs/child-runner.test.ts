@@ -45,6 +45,16 @@ test('a trainer that is gone without a word is lost, with the way it went', asyn
   assert.match(JSON.stringify(quiet.end), /"lost".*exit code 0/);
 });
 
+test('settings of any size reach the trainer', async (t) => {
+  const targets = Array.from({ length: 64 }, () => 'x'.repeat(4096));
+  const { end, messages } = await run(t, [['tellRequest']], {
+    job: { script: [['tellRequest']], targets },
+  });
+  const [note] = messages;
+  assert.ok(note?.type === 'note', JSON.stringify(end));
+  assert.deepEqual(JSON.parse(note.text).job.overrides.targets, targets);
+});
+
 test('a trainer that the kernel killed for lack of memory is said to be', async (t) => {
   const counts = [4, 5];
   const options = { countOomKills: () => counts.shift() };

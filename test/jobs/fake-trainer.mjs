@@ -5,7 +5,16 @@ import os from 'node:os';
 import path from 'node:path';
 import { writeState } from './trainer-state.mjs';
 
-const request = JSON.parse(process.argv[2]);
+let request;
+const paused = new Promise((pause) => {
+  request = new Promise((resolve) => {
+    process.on('message', (message) => {
+      if (message.type === 'request') resolve(message.request);
+      else pause();
+    });
+  });
+});
+request = await request;
 const dir = request.outDir ?? request.runDir;
 const jobFile = path.join(dir ?? '', 'job.json');
 const job = request.job?.overrides ?? JSON.parse(readFileSync(jobFile, 'utf8'));
@@ -52,7 +61,7 @@ const actions = {
   },
   paused: () => actions.send({ type: 'event', level: 'info', code: 'paused', message: 'Paused' }),
   complain: (text) => process.stderr.write(text),
-  untilPaused: () => new Promise((resolve) => process.once('message', resolve)),
+  untilPaused: () => paused,
   forever: () => new Promise(() => {}),
   die: (signal) => process.kill(process.pid, signal),
   exit: (code) => process.exit(code),

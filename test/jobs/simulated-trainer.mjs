@@ -16,7 +16,13 @@ import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { writeState } from './trainer-state.mjs';
 
-const request = JSON.parse(process.argv[2]);
+let isPaused = false;
+const request = await new Promise((resolve) => {
+  process.on('message', (message) => {
+    if (message.type === 'request') resolve(message.request);
+    else isPaused = true;
+  });
+});
 const dir = request.outDir ?? request.runDir;
 const job = request.job?.overrides ?? JSON.parse(readFileSync(path.join(dir, 'job.json'), 'utf8'));
 const told = JSON.parse(readFileSync(job.data, 'utf8'));
@@ -24,10 +30,6 @@ const { steps = 4, perEpoch = 2 } = told;
 const send = (message) => new Promise((resolve) => process.send(message, resolve));
 const event = (code, message) => send({ type: 'event', level: 'info', code, message });
 
-let isPaused = false;
-process.on('message', () => {
-  isPaused = true;
-});
 process.on('disconnect', () => process.exit(1));
 
 /** Whether this happens for the first time: told by a file beside the data. */

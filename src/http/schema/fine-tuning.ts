@@ -1,6 +1,7 @@
 // What requests of the fine-tuning API may say. What is not built is refused by name, and nothing is ignored that would
 // change the result.
 import { z } from '@hono/zod-openapi';
+import { TARGET_LIMITS } from '../../training.ts';
 import { fail, integerText, type Refine } from './fields.ts';
 
 const UNSUPPORTED = 'unsupported_parameter';
@@ -13,8 +14,7 @@ const MAX_EPOCHS = 50;
 const MAX_BATCH = 256;
 /** The trainer's. */
 const MAX_RANK = 512;
-const MAX_TARGETS = 64;
-const MAX_TARGET_LENGTH = 4096;
+const TARGETS_RULE = `must be all-linear, a regular expression of up to ${TARGET_LIMITS.patternLength} characters, or a list of up to ${TARGET_LIMITS.names} module names of up to ${TARGET_LIMITS.nameLength}`;
 /** Pages of OpenAI's lists. */
 const MAX_LIMIT = 100;
 
@@ -86,10 +86,13 @@ const extensionSchema = z
     targets: z
       .union(
         [
-          z.string().min(1).max(MAX_TARGET_LENGTH),
-          z.array(z.string().min(1).max(MAX_TARGET_LENGTH)).min(1).max(MAX_TARGETS),
+          z.string().min(1).max(TARGET_LIMITS.patternLength),
+          z
+            .array(z.string().min(1).max(TARGET_LIMITS.nameLength))
+            .min(1)
+            .max(TARGET_LIMITS.names),
         ],
-        { error: 'must be all-linear, a regular expression or a list of module names' },
+        { error: TARGETS_RULE },
       )
       .optional(),
     rslora: z.boolean().optional(),
