@@ -6,7 +6,7 @@ import type { ObjectStore } from '../../adapters/store/store.ts';
 import { ServeError } from '../errors.ts';
 import { mayUseAdapter, type Tenant } from '../tenant.ts';
 import type { Files, Page } from './files.ts';
-import { jobIdOf, type RepeatedRequest } from './idempotency.ts';
+import { KeyUses, type RepeatedRequest } from './idempotency.ts';
 import type { CreateId } from './ids.ts';
 import {
   type JobCheckpoint,
@@ -58,28 +58,50 @@ const EVENT_ID = /^ftevent-([A-Za-z0-9]{1,64})-(\d{1,9})$/;
 
 export class JobService {
   readonly #options: JobServiceOptions;
+  readonly #keyUses: KeyUses;
 
   constructor(options: JobServiceOptions) {
+    const { store, jobs, now } = options;
     this.#options = options;
+    const hasJob = async (tenant: string, id: string) => Boolean(await jobs.find({ tenant, id }));
+    this.#keyUses = new KeyUses({ store, hasJob, now });
   }
 
   /** Under an `Idempotency-Key` the job that an earlier request made. */
   async create(owner: Tenant, asked: NewJob, repeated?: RepeatedRequest): Promise<JobRecord> {
-    const { store, jobs, createId, now, wake } = this.#options;
     const { id: tenant } = owner;
-    const nowMs = now();
-    const newId = createId('ftjob');
-    checkName(owner, asked.suffix, newId);
-    const id = repeated ? await jobIdOf(store, repeated, { tenant, jobId: newId, nowMs }) : newId;
-    const known = id === newId ? undefined : await jobs.find({ tenant, id });
+    const known = await this.#findRepeated(tenant, repeated);
     if (known) return known;
-    await this.checkFiles(tenant, asked);
-    await this.#checkCount(tenant);
-    const { base } = this.#options;
+    try {
+      await this.check(owner, asked);
+      await this.#checkCount(tenant);
+    } catch (error) {
+      // Its twin may have been faster: then that one's job is what there are too many of.
+      const twin = await this.#findRepeated(tenant, repeated);
+      if (twin) return twin;
+      throw error;
+    }
+    const { jobs, base, createId, now, wake } = this.#options;
+    const newId = createId('ftjob');
+    const id = repeated ? await this.#keyUses.take(tenant, repeated, newId) : newId;
     const request = this.settle(asked);
-    const job = await jobs.create(newState({ tenant, id, base, request, nowMs }));
+    const job = await jobs.create(newState({ tenant, id, base, request, nowMs: now() }));
     wake(id);
     return job;
+  }
+
+  async #findRepeated(
+    tenant: string,
+    repeated: RepeatedRequest | undefined,
+  ): Promise<JobRecord | undefined> {
+    const id = repeated && (await this.#keyUses.find(tenant, repeated));
+    return id === undefined ? undefined : this.#options.jobs.find({ tenant, id });
+  }
+
+  /** Throws `ServeError` if the name or a file is not for this tenant, or no job could be made of it. */
+  async check(owner: Tenant, asked: NewJob): Promise<void> {
+    checkName(owner, asked.suffix, this.#options.createId('ftjob'));
+    await this.#checkFiles(owner.id, asked);
   }
 
   /** With what was left open. */
@@ -88,7 +110,7 @@ export class JobService {
   }
 
   /** Throws `ServeError` where a file is not there or not for this. */
-  async checkFiles(
+  async #checkFiles(
     tenant: string,
     { trainingFile, validationFile }: Pick<NewJob, 'trainingFile' | 'validationFile'>,
   ): Promise<void> {

@@ -2,6 +2,8 @@
 // keys that were used before, and too much.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { createMemoryStore } from '../../adapters/store/memory.ts';
+import { type ObjectStore, StoreError } from '../../adapters/store/store.ts';
 import type { FineTuningJob } from '../../src/openai.ts';
 import { ACME, openServer, upload } from '../jobs/simulated.ts';
 import { serveKeyed } from './keyed.ts';
@@ -92,6 +94,9 @@ const BAD: [body: object, code: string, param: string][] = [
   [{ lorikeet: { alpha: 0 } }, 'invalid_request', 'lorikeet.alpha'],
   [{ lorikeet: { dropout: 1 } }, 'invalid_request', 'lorikeet.dropout'],
   [{ lorikeet: { targets: [] } }, 'invalid_request', 'lorikeet.targets'],
+  [{ lorikeet: { targets: [long(257)] } }, 'invalid_request', 'lorikeet.targets[0]'],
+  [{ lorikeet: { targets: long(2049) } }, 'invalid_request', 'lorikeet.targets'],
+  [{ lorikeet: { targets: Array(65).fill('q_proj') } }, 'invalid_request', 'lorikeet.targets'],
   [{ lorikeet: { gate: { margin: 'x' } } }, 'invalid_request', 'lorikeet.gate.margin'],
   [{ lorikeet: { gate: { limit: 1 } } }, 'invalid_request', 'lorikeet.gate'],
   [{ lorikeet: { ranks: 4 } }, 'invalid_request', 'lorikeet'],
@@ -170,6 +175,16 @@ test('what is not built says so', async () => {
 });
 
 describe('a dry run', () => {
+  test('refuses what a job would be refused for', async () => {
+    const { create } = await served();
+    for (const [body, code, param] of BAD) {
+      const response = await create({ lorikeet: { dry_run: true }, ...body });
+      if ('lorikeet' in body) continue; // replaces the wish for a dry run
+      const error = await readError(response);
+      assert.deepEqual([error.code, error.param], [code, param], JSON.stringify(body));
+    }
+  });
+
   test('of bad files is refused with the fault', async () => {
     const { create, jobs } = await served();
     const refusal = {
@@ -223,6 +238,64 @@ describe('an Idempotency-Key', () => {
     assert.equal((await readError(response)).code, 'idempotency_key_reused');
     nowMs += 24 * 3600 * 1000 + 1;
     assert.notEqual(await idOf(await create({ seed: 2 }, keyed('k'))), first);
+  });
+
+  test('is free after a request that failed', async () => {
+    const { create } = await served({ server: { limits: { maxActive: 1 } } });
+    const missing = await create({ training_file: 'file-none' }, keyed('k'));
+    assert.equal(missing.status, 404);
+    const first = await idOf(await create({ seed: 1 }, keyed('k')));
+    const crowded = await create({ seed: 2 }, keyed('other'));
+    assert.equal(crowded.status, 429);
+    assert.equal((await create({ seed: 3 }, keyed('other'))).status, 429, 'and not 422');
+    assert.equal(
+      await idOf(await create({ seed: 1 }, keyed('k'))),
+      first,
+      'though there is no room',
+    );
+  });
+
+  test('whose job could not be written is free for another request a minute later', async () => {
+    let nowMs = Date.now();
+    const inner = createMemoryStore();
+    let isFull = true;
+    const put: ObjectStore['put'] = async (key, ...rest) => {
+      if (isFull && key.endsWith('/job.json')) throw new StoreError('denied', 'the test says so');
+      return inner.put(key, ...rest);
+    };
+    const store: ObjectStore = {
+      label: 'memory',
+      get: (key, call) => inner.get(key, call),
+      head: (key, call) => inner.head(key, call),
+      delete: (key, call) => inner.delete(key, call),
+      list: (prefix, options) => inner.list(prefix, options),
+      put,
+    };
+    const { create } = await served({ store, server: { now: () => nowMs } });
+    assert.equal((await create({ seed: 1 }, keyed('k'))).status, 503);
+    isFull = false;
+    const busy = await create({ seed: 2 }, keyed('k'));
+    assert.equal(busy.status, 503, 'the first may still be on its way');
+    nowMs += 61_000;
+    const made = await idOf(await create({ seed: 2 }, keyed('k')));
+    assert.equal((await create({ seed: 1 }, keyed('k'))).status, 422);
+    assert.equal(await idOf(await create({ seed: 2 }, keyed('k'))), made);
+  });
+
+  test('is removed from the store when it has expired', async () => {
+    let nowMs = Date.now();
+    const store = createMemoryStore();
+    const { create } = await served({ store, server: { now: () => nowMs } });
+    const uses = async () => {
+      const keys: string[] = [];
+      for await (const { key } of store.list(`${LOCAL}/.idempotency/`)) keys.push(key);
+      return keys.length;
+    };
+    for (const key of ['a', 'b', 'c']) await idOf(await create({}, keyed(key)));
+    assert.equal(await uses(), 3);
+    nowMs += 24 * 3600 * 1000 + 60_000;
+    await idOf(await create({}, keyed('d')));
+    assert.equal(await uses(), 1);
   });
 
   test('that is too long is refused', async () => {

@@ -63,10 +63,11 @@ export function addFineTuningRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps, jobs:
 }
 
 async function dryRun(c: Context<HttpEnv>, asked: NewJob, { service, dryRuns }: JobsSide) {
-  const tenant = c.var.tenant.id;
-  await service.checkFiles(tenant, asked);
+  const { tenant } = c.var;
+  await service.check(tenant, asked);
   const request: JobRequest = service.settle(asked);
-  return toPlan(request, await dryRuns.plan({ tenant, request }, c.req.raw.signal));
+  const plan = await dryRuns.plan({ tenant: tenant.id, request }, c.req.raw.signal);
+  return toPlan(request, plan);
 }
 
 function readIdempotencyKey(c: Context): string | undefined {

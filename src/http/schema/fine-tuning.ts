@@ -87,10 +87,7 @@ const extensionSchema = z
       .union(
         [
           z.string().min(1).max(TARGET_LIMITS.patternLength),
-          z
-            .array(z.string().min(1).max(TARGET_LIMITS.nameLength))
-            .min(1)
-            .max(TARGET_LIMITS.names),
+          z.array(z.string().min(1).max(TARGET_LIMITS.nameLength)).min(1).max(TARGET_LIMITS.names),
         ],
         { error: TARGETS_RULE },
       )
