@@ -1,6 +1,7 @@
 // What is written beside a published adapter: a version's manifest, and the pointers of a name. Schemas and key
 // layout; it reads and writes no store.
 import { z } from 'zod';
+import { generationConfigSchema } from '../src/generation-config.ts';
 import { TENANT_PATTERN } from '../src/tenant.ts';
 
 /**
@@ -48,6 +49,8 @@ export const manifestSchema = z.object({
   job: z.string().optional(),
   /** Whatever was measured: evaluation card, training figures. */
   metrics: z.record(z.string(), z.unknown()).optional(),
+  /** Its own sampling defaults, from the generation_config.json beside its files. */
+  generation_config: generationConfigSchema.optional(),
 });
 
 export type VersionManifest = z.infer<typeof manifestSchema>;

@@ -82,7 +82,7 @@ async function serve(settings: Config, { isPrewarm }: ServeOptions): Promise<voi
     const text = await loadText(base.artifact.dir);
     endStartPhase('tokenizer');
     adapters = await openAdapters(base, { config, client: engine.client, log });
-    const served = describeBase(base, text);
+    const served = await describeBase(base, text, config.generationConfig);
     const telemetry = await createTelemetry(served, exports);
     jobs = await openJobs(base, { config, adapters, telemetry, log });
     endStartPhase('adapters');
@@ -281,7 +281,12 @@ interface ListenOptions {
   log: Logger;
 }
 
-function describeBase({ artifact, maxSeqLength }: Base, { tokenizer }: Text): ServedModel {
+async function describeBase(
+  { artifact, maxSeqLength }: Base,
+  { tokenizer }: Text,
+  setting: string,
+): Promise<ServedModel> {
+  const { baseGenerationConfig } = await import('./cli/base-generation-config.ts');
   const { info, config } = artifact;
   return {
     id: info.name,
@@ -289,6 +294,7 @@ function describeBase({ artifact, maxSeqLength }: Base, { tokenizer }: Text): Se
     maxSeqLength,
     vocabSize: config.vocabSize,
     eosTokenIds: tokenizer?.eosTokenIds ?? config.eosTokenIds,
+    generationConfig: await baseGenerationConfig(setting, artifact),
   };
 }
 

@@ -1,6 +1,7 @@
 // The shapes that OpenAI-style clients read: one schema each, which is the type and the published document.
 // The only place, beside a manifest and ONNX names, with snake_case. Knows no rules about requests.
 import { z } from '@hono/zod-openapi';
+import { generationConfigSchema } from './generation-config.ts';
 import { JOB_STATUSES } from './job-status.ts';
 
 const unixSeconds = z.int();
@@ -28,6 +29,9 @@ export const modelSchema = z
       .optional()
       .openapi({ description: 'For an adapter: the base that it is for' }),
     root: z.string().optional().openapi({ description: 'For an adapter: the artifact' }),
+    generation_config: generationConfigSchema
+      .optional()
+      .openapi({ description: 'One model only: its sampling defaults, those that are set' }),
   })
   .openapi('Model');
 export type Model = z.infer<typeof modelSchema>;

@@ -141,6 +141,12 @@ export const SETTINGS = {
     help: 'int8, nf4 (least memory; slow on a CPU) or f32 (exact reference) (default: int8, with cuda nf4)',
     schema: z.enum(['int8', 'nf4', 'f32'], 'must be int8, nf4 or f32').optional(),
   },
+  generationConfig: {
+    env: 'LORIKEET_GENERATION_CONFIG',
+    flag: '--generation-config',
+    help: "sampling defaults, as with vLLM: auto, the base's own; vllm, none; or a folder with a generation_config.json (default: auto)",
+    schema: text.default('auto'),
+  },
   slots: {
     env: 'LORIKEET_SLOTS',
     flag: '--slots',

@@ -55,7 +55,7 @@ export function createStorePublisher(
           baseDigest,
           job,
           metrics: { ...summarize(metrics), evaluation },
-          publicationId: contentPublication(digest, baseDigest),
+          publicationId: contentPublication(digest, { baseDigest }),
         },
       );
       return `New adapter ${name}@${version} in ${repository.label}`;

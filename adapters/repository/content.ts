@@ -28,7 +28,13 @@ export async function describeContent(
 export function toManifest(
   of: AdapterName & { readonly version: number },
   content: Content,
-  { baseDigest, job, metrics, createdMs }: PublishOptions & { readonly createdMs: number },
+  {
+    baseDigest,
+    job,
+    metrics,
+    generationConfig,
+    createdMs,
+  }: PublishOptions & { readonly createdMs: number },
 ): VersionManifest {
   return manifestSchema.parse({
     schema: 1,
@@ -43,6 +49,7 @@ export function toManifest(
     targets: content.summary.targets,
     ...(job !== undefined && { job }),
     ...(metrics && { metrics }),
+    ...(generationConfig && { generation_config: generationConfig }),
   });
 }
 
@@ -51,11 +58,18 @@ export function toClaim(publicationId: string, { digest }: Content, startedMs: n
 }
 
 /**
- * The id of publishing a content: to publish it again is no new version. Another base is another publication.
+ * The id of publishing a content: to publish it again is no new version. With another base or other sampling defaults
+ * it is another publication.
  * @param digest of the adapter, as `adapters/digest.ts` defines it
  */
-export function contentPublication(digest: string, baseDigest: string | undefined): string {
-  return `content-${digest}-${baseDigest ?? 'any'}`;
+export function contentPublication(
+  digest: string,
+  { baseDigest, generationConfig }: Pick<PublishOptions, 'baseDigest' | 'generationConfig'>,
+): string {
+  const id = `content-${digest}-${baseDigest ?? 'any'}`;
+  if (!generationConfig) return id;
+  const plain = JSON.stringify(Object.entries(generationConfig).sort());
+  return `${id}-${createHash('sha256').update(plain).digest('hex').slice(0, 16)}`;
 }
 
 function fileOf(bytes: Uint8Array) {

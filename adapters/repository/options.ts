@@ -1,4 +1,5 @@
 // What the calls of a repository take and answer, for its parts and its callers.
+import type { GenerationConfig } from '../../src/generation-config.ts';
 
 /** Whose adapter, and what it is called. */
 export interface AdapterName {
@@ -17,6 +18,8 @@ export interface PublishOptions {
   readonly job?: string;
   /** Whatever was measured. */
   readonly metrics?: Readonly<Record<string, unknown>>;
+  /** The adapter's own sampling defaults. */
+  readonly generationConfig?: GenerationConfig;
   /** Beside `latest`, led to this version. */
   readonly aliases?: readonly string[];
   /** `latest` stays where it is: the version is reached by its other aliases. */

@@ -2,6 +2,7 @@
 import type { LoadedAdapters } from '../../adapters/folder-registry.ts';
 import type { Registry } from '../../adapters/registry.ts';
 import type { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
+import type { GenerationConfig } from '../generation-config.ts';
 import type { DryRuns } from '../jobs/dry-runs.ts';
 import type { Files } from '../jobs/files.ts';
 import type { JobService } from '../jobs/job-service.ts';
@@ -23,6 +24,8 @@ export interface ServedModel {
   maxSeqLength: number;
   vocabSize: number;
   eosTokenIds: readonly number[];
+  /** Sampling defaults; absent: OpenAI's. */
+  generationConfig?: GenerationConfig;
 }
 
 /** Training on this server. */

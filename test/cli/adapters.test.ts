@@ -65,6 +65,25 @@ test('an adapter is pushed, listed, inspected, verified and pulled again, the sa
   }
 });
 
+test('sampling defaults beside the files travel in the manifest, and others are another version', async (t) => {
+  const { adapter, run } = shop(t);
+  const directory = adapter(1);
+  const file = path.join(directory, 'generation_config.json');
+  writeFileSync(file, '{"temperature": 0, "transformers_version": "4.40.0"}');
+  const push = async () => JSON.parse((await run(`push ${directory} --name zen --json`)).out);
+  const first = await push();
+  assert.deepEqual(first.generation_config, { temperature: 0 });
+  assert.equal((await push()).published, false);
+  writeFileSync(file, '{"temperature": 0.5}');
+  const { published, version, digest } = await push();
+  assert.deepEqual([published, version, digest], [true, 2, first.digest]);
+  writeFileSync(file, '{"temperature": -1}');
+  assert.match(
+    (await run(`push ${directory} --name zen`)).error,
+    /generation_config\.json: temperature/,
+  );
+});
+
 test('aliases are split, rolled back and removed; versions go and their files after them', async (t) => {
   const { adapter, run } = shop(t);
   await run(`push ${adapter(1)} --name zen`);

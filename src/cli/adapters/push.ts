@@ -1,6 +1,7 @@
 // lorikeet adapters push: a PEFT folder becomes a version in the store.
 import path from 'node:path';
 import { readAdapterFiles } from '../../../adapters/files.ts';
+import { readFolderGenerationConfig } from '../../../adapters/generation-config.ts';
 import { LATEST, type VersionManifest } from '../../../adapters/manifest.ts';
 import { parseAdapter } from '../../../adapters/peft.ts';
 import { contentPublication } from '../../../adapters/repository/content.ts';
@@ -24,14 +25,19 @@ export async function push(
   const directory = path.resolve(folder);
   const files = await readAdapterFiles(directory);
   const baseDigest = base === undefined ? undefined : await checkOnBase(context, files, base);
+  const generationConfig = await readFolderGenerationConfig(directory);
+  const states = {
+    ...(baseDigest && { baseDigest }),
+    ...(generationConfig && { generationConfig }),
+  };
   const before = await repository.listVersions(tenant, name, { signal });
   const published = await repository.publish(
     { tenant, name },
     { directory },
     {
       aliases,
-      ...(baseDigest && { baseDigest }),
-      publicationId: contentPublication(files.digest, baseDigest),
+      ...states,
+      publicationId: contentPublication(files.digest, states),
       onProgress: (done, total) => progress.update('push', done, total, formatBytes(total)),
       signal,
     },

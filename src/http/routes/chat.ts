@@ -9,6 +9,7 @@ import { addJsonRoute } from '../json-route.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
 import { prepareMessages, resolveMaxTokens } from '../prompts.ts';
 import { resolveModel } from '../resolve-model.ts';
+import { generationConfigOf, withSamplingDefaults } from '../sampling-defaults.ts';
 import { type ChatRequest, chatMessageSchema, chatRequestSchema } from '../schema/chat.ts';
 import { toGenerationRequests } from '../schema/sampling.ts';
 
@@ -27,17 +28,19 @@ export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
       },
     },
     admit: () => requireReady(deps),
-    async handle(c, body) {
+    async handle(c, given) {
       const tenant = c.get('tenant');
-      const resolve = () => resolveModel(c, deps, body);
+      const resolve = () => resolveModel(c, deps, given);
       const model = await resolve();
+      const defaults = await generationConfigOf(deps, model);
+      const body = withSamplingDefaults(given, defaults);
       const { ids } = prepareMessages(body.messages, deps);
       return answer(c, deps, {
         endpoint: CHAT,
         tenant,
         model,
         resolveAgain: resolve,
-        choices: planChoices(body, ids, deps),
+        choices: planChoices(body, ids, deps, defaults.max_tokens),
         stopStrings: body.stop,
         promptTokens: ids.length,
         hasLogprobs: body.logprobs === true,
@@ -49,14 +52,20 @@ export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
   });
 }
 
-function planChoices(body: ChatRequest, promptIds: readonly number[], { model }: Deps) {
+/** @param defaultTokens where the body does not say how many tokens; without it the context is the limit */
+function planChoices(
+  body: ChatRequest,
+  promptIds: readonly number[],
+  { model }: Deps,
+  defaultTokens = model.maxSeqLength,
+) {
   const param = body.max_completion_tokens != null ? 'max_completion_tokens' : 'max_tokens';
   const asked = body.max_completion_tokens ?? body.max_tokens ?? undefined;
   const maxTokens = resolveMaxTokens(
     {
       promptTokens: promptIds.length,
       maxTokens: asked,
-      defaultTokens: model.maxSeqLength,
+      defaultTokens,
       param: asked === undefined ? 'messages' : param,
     },
     model.maxSeqLength,

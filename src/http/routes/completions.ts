@@ -11,6 +11,7 @@ import { addJsonRoute } from '../json-route.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
 import { type Prompt, preparePrompts, resolveMaxTokens } from '../prompts.ts';
 import { resolveModel } from '../resolve-model.ts';
+import { generationConfigOf, withSamplingDefaults } from '../sampling-defaults.ts';
 import { type CompletionRequest, completionRequestSchema } from '../schema/completions.ts';
 import { toGenerationRequests } from '../schema/sampling.ts';
 
@@ -31,10 +32,11 @@ export function addCompletionsRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void
       },
     },
     admit: () => requireReady(deps),
-    async handle(c, body) {
+    async handle(c, given) {
       const tenant = c.get('tenant');
-      const resolve = () => resolveModel(c, deps, body);
+      const resolve = () => resolveModel(c, deps, given);
       const model = await resolve();
+      const body = withSamplingDefaults(given, await generationConfigOf(deps, model));
       const budget = (promptTokens: number) => budgetFor(promptTokens, body, deps);
       const prompts = await preparePrompts(body.prompt, deps, budget);
       return answer(c, deps, {

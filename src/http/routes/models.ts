@@ -5,6 +5,7 @@ import { deletedModelSchema, type Model, modelListSchema, modelSchema } from '..
 import type { Deps } from '../deps.ts';
 import { errorResponses } from '../json-route.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
+import { generationConfigOf } from '../sampling-defaults.ts';
 
 const listRoute = createRoute({
   method: 'get',
@@ -46,7 +47,8 @@ const deleteRoute = createRoute({
   },
 });
 
-export function addModelRoutes(app: OpenAPIHono<HttpEnv>, { registry }: Deps): void {
+export function addModelRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
+  const { registry } = deps;
   app.openapi(listRoute, async (c) => {
     const data = (await registry.list(c.get('tenant'))).map(toModel);
     const first_id = data[0]?.id ?? null;
@@ -54,8 +56,12 @@ export function addModelRoutes(app: OpenAPIHono<HttpEnv>, { registry }: Deps): v
     return c.json({ object: 'list' as const, data, first_id, last_id, has_more: false }, 200);
   });
   app.openapi(getRoute, async (c) => {
-    const entry = await registry.describe(c.get('tenant'), c.req.valid('param').id);
-    return c.json(toModel(entry), 200);
+    const { id } = c.req.valid('param');
+    const tenant = c.get('tenant');
+    const entry = await registry.describe(tenant, id);
+    const resolved = await registry.resolve(tenant, id);
+    const generation_config = await generationConfigOf(deps, resolved);
+    return c.json({ ...toModel(entry), generation_config }, 200);
   });
   app.openapi(deleteRoute, async (c) => {
     const { id } = c.req.valid('param');

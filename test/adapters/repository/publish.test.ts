@@ -113,10 +113,17 @@ test('a second try of a publication takes back no rollback', async (t) => {
   assert.deepEqual(aliases.aliases, { latest: { version: 1 } });
 });
 
-test('the id of a content is of its digest and base', () => {
+test('the id of a content is of its digest, base and sampling defaults', () => {
   const digest = 'd'.repeat(64);
-  const ids = [undefined, 'a'.repeat(64), 'b'.repeat(64)].map((b) => contentPublication(digest, b));
-  assert.equal(new Set(ids).size, 3);
+  const baseDigest = 'a'.repeat(64);
+  const ids = [
+    {},
+    { baseDigest },
+    { baseDigest: 'b'.repeat(64) },
+    { baseDigest, generationConfig: { top_p: 0.9 } },
+    { baseDigest, generationConfig: { top_p: 0.8 } },
+  ].map((states) => contentPublication(digest, states));
+  assert.equal(new Set(ids).size, 5);
 });
 
 test('names are tenants of each other: the same name of another tenant is another adapter', async (t) => {
