@@ -31,4 +31,9 @@ export class MeasuredMessage extends IncomingMessage {
     this.emit(FRAGMENTED, new ServeError('invalid_request', message));
     return false;
   }
+
+  /** Called when the body's reader wants more. The rest of a body that was refused stays in the kernel. */
+  override _read(byteSize: number): void {
+    if (!this.#isFragmented) super._read(byteSize);
+  }
 }
