@@ -10,6 +10,7 @@ export interface StreamRequest {
   readonly maxTokens: number;
   /** Another prompt for another number. */
   readonly seed?: number;
+  readonly key?: string;
 }
 
 export interface Streamed {
@@ -25,7 +26,7 @@ const PROMPT_WORDS = 24;
 
 /** Throws where the answer is no stream that ends as it should. */
 export async function stream(url: string, asked: StreamRequest): Promise<Streamed> {
-  const { model, maxTokens, seed = 0 } = asked;
+  const { model, maxTokens, seed = 0, key } = asked;
   const prompt = Array.from(
     { length: PROMPT_WORDS },
     (_, i) => WORDS[(seed * 7 + i * 5 + ((seed * i) >> 2)) % WORDS.length],
@@ -38,7 +39,10 @@ export async function stream(url: string, asked: StreamRequest): Promise<Streame
   const outgoing = request(`${url}/v1/completions`, {
     method: 'POST',
     agent,
-    headers: { 'content-type': 'application/json' },
+    headers: {
+      'content-type': 'application/json',
+      ...(key !== undefined && { authorization: `Bearer ${key}` }),
+    },
   });
   outgoing.end(body);
   const [response] = (await once(outgoing, 'response')) as [IncomingMessage];
