@@ -165,6 +165,13 @@ export interface Fault {
   readonly lines?: readonly number[];
 }
 
+/** The run's disk is full: it goes on from its checkpoint once there is room. */
+export const DISK_FULL_FAULT = {
+  code: 'disk_full',
+  message: 'The disk of the run is full.',
+  param: null,
+} as const satisfies Fault;
+
 /** What the run left, after it has succeeded and passed its gates. */
 export interface TrainedMessage {
   readonly type: 'trained';

@@ -1,7 +1,7 @@
 // A failure of the trainer as data: a stable code, words for the one who made the job, and the job's field at fault as
 // OpenAI's API calls it.
-import { ConfigError, FileError, ServeError, UsageError } from '../src/errors.ts';
-import type { Fault } from '../src/training.ts';
+import { ConfigError, FileError, isDiskFull, ServeError, UsageError } from '../src/errors.ts';
+import { DISK_FULL_FAULT, type Fault } from '../src/training.ts';
 import { DatasetError } from './data/example.ts';
 import { GateError } from './evaluation/gate-error.ts';
 import { TrainError } from './train-error.ts';
@@ -19,6 +19,7 @@ const PARAMS: Readonly<Record<string, string>> = {
 };
 
 export function toFault(error: unknown): Fault {
+  if (isDiskFull(error)) return DISK_FULL_FAULT;
   if (error instanceof DatasetError) return datasetFault(error);
   if (error instanceof TrainError || error instanceof GateError) {
     return { code: error.code, message: error.message, param: null };

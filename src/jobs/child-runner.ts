@@ -3,8 +3,16 @@
 import type { ChildProcess } from 'node:child_process';
 import { rm } from 'node:fs/promises';
 import os from 'node:os';
+import { isDiskFull } from '../errors.ts';
 import type { Logger } from '../log.ts';
-import type { Fault, JobPlan, PauseMessage, TrainerMessage, TrainerRequest } from '../training.ts';
+import {
+  DISK_FULL_FAULT,
+  type Fault,
+  type JobPlan,
+  type PauseMessage,
+  type TrainerMessage,
+  type TrainerRequest,
+} from '../training.ts';
 import { forkTrainer } from './fork-trainer.ts';
 import { MessageQueue } from './message-queue.ts';
 import { countOomKills } from './oom-kills.ts';
@@ -60,7 +68,7 @@ async function plan(child: TrainerChild, signal: AbortSignal): Promise<PlanOutco
   });
   signal.removeEventListener('abort', kill);
   signal.throwIfAborted();
-  if (fault) return { kind: 'refused', error: fault };
+  if (fault) return { kind: isMachines(fault) ? 'lost' : 'refused', error: fault };
   if (planned) return { kind: 'planned', plan: planned };
   return { kind: 'lost', error: death };
 }
@@ -113,7 +121,9 @@ class ChildRun implements RunningJob {
 
 /** What a message says about the end, if it does. */
 function endToldBy(message: TrainerMessage): RunEnd | undefined {
-  if (message.type === 'fault') return { kind: 'failed', error: toFault(message) };
+  if (message.type === 'fault') {
+    return { kind: isMachines(message) ? 'lost' : 'failed', error: toFault(message) };
+  }
   if (message.type === 'trained') return { kind: 'succeeded' };
   return message.type === 'event' && message.code === 'paused' ? { kind: 'paused' } : undefined;
 }
@@ -132,12 +142,18 @@ async function prepare(work: JobWork): Promise<TrainerRequest> {
 }
 
 function toLost(error: unknown): RunEnd {
+  if (isDiskFull(error)) return { kind: 'lost', error: DISK_FULL_FAULT };
   const reason = error instanceof Error ? error.message : String(error);
   return { kind: 'lost', error: lost('trainer_lost', `The run folder cannot be used: ${reason}`) };
 }
 
 function toFault({ type: _, ...fault }: TrainerMessage & { type: 'fault' }): Fault {
   return fault;
+}
+
+/** Whether the machine is at fault, so that the run can go on from its checkpoint. */
+function isMachines({ code }: Pick<Fault, 'code'>): boolean {
+  return code === DISK_FULL_FAULT.code;
 }
 
 function lost(code: string, message: string): Fault {

@@ -66,9 +66,17 @@ export interface JobTiming {
   readonly pollMs: number;
   /** Between two writings of what a trainer says. */
   readonly flushMs: number;
+  /** Between two tries of a job for which the disk has no room. */
+  readonly diskRetryMs: number;
 }
 
-const TIMING: JobTiming = { leaseMs: LEASE_MS, renewMs: 3_000, pollMs: 3_000, flushMs: 500 };
+const TIMING: JobTiming = {
+  leaseMs: LEASE_MS,
+  renewMs: 3_000,
+  pollMs: 3_000,
+  flushMs: 500,
+  diskRetryMs: 30_000,
+};
 
 export interface Jobs {
   readonly files: Files;
@@ -114,7 +122,7 @@ interface WorkerParts extends JobsOptions {
 function createWorker(parts: WorkerParts): JobWorker {
   const { store, repository, runner, base, limits, log, owner, jobs, files, now } = parts;
   const { clock = () => performance.now(), onPublished } = parts;
-  const { leaseMs, renewMs, pollMs, flushMs } = { ...TIMING, ...parts.timing };
+  const { leaseMs, renewMs, pollMs, flushMs, diskRetryMs } = { ...TIMING, ...parts.timing };
   const publication = new Publication({ repository, baseDigest: base.digest, onPublished });
   const archiveOf = (job: JobRecord) => createRunArchive(store, runPrefix(job));
   const workspaceOf = (job: JobRecord) => new Workspace(job, parts.workspaces);
@@ -126,6 +134,7 @@ function createWorker(parts: WorkerParts): JobWorker {
     baseDigest: base.digest,
     maxTraining: limits.maxTraining,
     pollMs,
+    diskRetryMs,
     log,
     now,
     validate: (held) => new ValidationRun(held, { ...common, workspace: workspaceOf(held.job) }),

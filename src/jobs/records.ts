@@ -10,7 +10,7 @@ import {
   type StoreCall,
   StoreError,
 } from '../../adapters/store/store.ts';
-import { ServeError } from '../errors.ts';
+import { isDiskFull, ServeError } from '../errors.ts';
 
 export interface RecordKind<T> {
   readonly schema: z.ZodType<T>;
@@ -30,6 +30,8 @@ export interface Found<T> {
 
 /** Of a change that meets another one each time: a few servers and a client meet less often. */
 const MAX_TRIES = 30;
+/** Of a store that fails: a second write tells whether it was one lost answer. */
+const MAX_UNANSWERED = 3;
 const FIRST_PAUSE_MS = 5;
 const LONGEST_PAUSE_MS = 320;
 
@@ -75,6 +77,10 @@ export class Records<T extends Marked> {
     change: (now: T) => Unmarked<T> | undefined | Promise<Unmarked<T> | undefined>,
     call?: StoreCall,
   ): Promise<T | undefined> {
+    let unanswered = 0;
+    const onUnanswered = (error: ServeError) => {
+      if (++unanswered === MAX_UNANSWERED) throw error;
+    };
     for (let attempt = 1; attempt <= MAX_TRIES; attempt++) {
       const found = await this.read(key, call);
       if (!found) return undefined;
@@ -82,7 +88,7 @@ export class Records<T extends Marked> {
       if (changed === undefined) return found.value;
       const next = { ...changed, mark: randomUUID() } as unknown as T;
       const condition = { ifMatch: found.etag, ...call };
-      if (await this.#put(key, next, condition)) return next;
+      if (await this.#put(key, next, { ...condition, onUnanswered })) return next;
       if ((await this.read(key, call))?.value.mark === next.mark) return next;
       const boundMs = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** attempt);
       await setTimeout(Math.random() * boundMs);
@@ -95,7 +101,14 @@ export class Records<T extends Marked> {
   async #put(
     key: string,
     value: T,
-    options: StoreCall & { readonly ifMatch?: Etag; readonly ifAbsent?: true },
+    {
+      onUnanswered,
+      ...options
+    }: StoreCall & {
+      readonly ifMatch?: Etag;
+      readonly ifAbsent?: true;
+      readonly onUnanswered?: (error: ServeError) => void;
+    },
   ): Promise<boolean> {
     const bytes = serializeDocument(value);
     if (bytes.length > this.#kind.maxBytes) throw new RangeError(`${key} is too large to be read`);
@@ -104,8 +117,9 @@ export class Records<T extends Marked> {
       return true;
     } catch (error) {
       if (error instanceof StoreError) return false;
-      if (error instanceof ServeError && isUnanswered(error)) return false;
-      throw error;
+      if (!(error instanceof ServeError) || !isUnanswered(error)) throw error;
+      onUnanswered?.(error);
+      return false;
     }
   }
 
@@ -120,6 +134,8 @@ export class Records<T extends Marked> {
   }
 }
 
-function isUnanswered({ cause }: ServeError): boolean {
-  return cause instanceof StoreError && cause.kind === 'unavailable';
+/** Whether the write may have been done all the same. A full disk has taken nothing. */
+function isUnanswered(error: ServeError): boolean {
+  const { cause } = error;
+  return cause instanceof StoreError && cause.kind === 'unavailable' && !isDiskFull(error);
 }

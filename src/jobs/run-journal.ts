@@ -29,6 +29,8 @@ export class RunJournal {
   #estimatedFinishMs: number | undefined;
   #writing: Promise<void> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
+  /** Whether the last try to write failed. */
+  #isFailing = false;
 
   constructor(held: HeldJob, options: RunJournalOptions) {
     this.#held = held;
@@ -65,8 +67,12 @@ export class RunJournal {
   async tryWrite(): Promise<void> {
     try {
       await this.write();
+      this.#isFailing = false;
     } catch (error) {
-      if (!(error instanceof LeaseLost)) this.#options.log.warn({ err: error }, 'job not written');
+      if (error instanceof LeaseLost) return;
+      // Tried again every few seconds: a store that is away for an hour is one line, not a thousand.
+      if (!this.#isFailing) this.#options.log.warn({ err: error }, 'job not written');
+      this.#isFailing = true;
     }
   }
 

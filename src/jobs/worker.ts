@@ -1,11 +1,12 @@
 // Finds jobs that nobody works on, claims them and sees them through; one that is over is retired. Any number of servers
 // may do so over one store. How a job is validated and trained are arguments; it knows no trainer and no HTTP.
-import { ServeError } from '../errors.ts';
+import { isDiskFull, ServeError } from '../errors.ts';
 import type { Logger } from '../log.ts';
+import { DISK_FULL_FAULT } from '../training.ts';
 import { HeldJob, type HeldJobOptions } from './held-job.ts';
 import { hasEnded, type JobRecord } from './job.ts';
 import type { LeaseWatch } from './lease.ts';
-import { withSetback } from './setback.ts';
+import { isWaitingForDisk, withSetback } from './setback.ts';
 
 /** A claimed job under work. */
 export interface JobWork {
@@ -30,6 +31,8 @@ export interface JobWorkerOptions {
   readonly maxTraining: number;
   /** Between two looks into the store. */
   readonly pollMs: number;
+  /** Between two tries of a job for which the disk has no room. */
+  readonly diskRetryMs: number;
   readonly log: Pick<Logger, 'warn' | 'error'>;
   /** Unix milliseconds. */
   readonly now: () => number;
@@ -162,6 +165,10 @@ export class JobWorker {
     return this.#options.held.clock() < (this.#backoff.get(id) ?? Number.NEGATIVE_INFINITY);
   }
 
+  #backOff(id: string, waitMs: number): void {
+    this.#backoff.set(id, this.#options.held.clock() + waitMs);
+  }
+
   #begin(held: HeldJob, lane: Lane): void {
     const { id, tenant } = held.job;
     this.#turns.set(tenant, this.#options.held.clock());
@@ -174,7 +181,8 @@ export class JobWorker {
     const { id } = held.job;
     try {
       await work.work();
-      this.#backoff.delete(id);
+      if (isWaitingForDisk(held.job)) this.#backOff(id, this.#options.diskRetryMs);
+      else this.#backoff.delete(id);
     } catch (error) {
       this.#options.log.error({ err: error, job: id }, 'work on a job was cut off');
       await this.#noteSetback(held, error);
@@ -187,11 +195,12 @@ export class JobWorker {
   /** Where the store takes it. A store that is away is no fault of the job's: nothing is counted then. */
   async #noteSetback(held: HeldJob, error: unknown): Promise<void> {
     const { now, log } = this.#options;
-    const waitMs = BACKOFF_MS * 4 ** held.job.setbacks;
-    this.#backoff.set(held.job.id, this.#options.held.clock() + waitMs);
+    const isFull = isDiskFull(error);
+    const waitMs = isFull ? this.#options.diskRetryMs : BACKOFF_MS * 4 ** held.job.setbacks;
+    this.#backOff(held.job.id, waitMs);
     const message =
       error instanceof ServeError ? error.message : 'This server failed; its log says why.';
-    const fault = { code: 'internal_error', message, param: null };
+    const fault = isFull ? DISK_FULL_FAULT : { code: 'internal_error', message, param: null };
     try {
       await held.release((state) => withSetback(state, fault, now()));
     } catch (cause) {

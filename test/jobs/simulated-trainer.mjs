@@ -2,7 +2,7 @@
 // determinism of the real one, and learns nothing. What it does is told by the training file, one JSON object:
 // `steps`, `perEpoch` (a snapshot and a checkpoint after each), `plan` (fields of the plan), `refusal` (a fault, at planning),
 // `fault` (at the end), `card`, `gates` (a folder: step n waits for its file `n`), `dieAfter` (steps; once each), `diesBefore` (a step; always), `wordless`
-// (the first planning ends without a word).
+// (the first planning ends without a word), `needsRoom` (a file: until it is there, the disk is full after the first epoch).
 import {
   appendFileSync,
   existsSync,
@@ -126,6 +126,10 @@ async function run() {
     if (isPaused) {
       await writeCheckpoint(step - 1);
       return event('paused', 'Paused');
+    }
+    if (step > perEpoch && told.needsRoom && !existsSync(told.needsRoom)) {
+      await send({ type: 'fault', code: 'disk_full', message: 'full', param: null });
+      process.exit(1);
     }
     if (told.diesBefore === step) process.kill(process.pid, 'SIGKILL');
     await tellStep(step);

@@ -22,7 +22,7 @@ export const BASE = { name: 'toy', digest: 'b'.repeat(64), dir: path.resolve('mo
 const SIMULATED = new URL('./simulated-trainer.mjs', import.meta.url);
 const log = createLog('silent');
 /** None waits: wishes and claims are seen within a few turns of the loop. */
-const TIMING = { leaseMs: 30_000, renewMs: 20, pollMs: 20, flushMs: 5 };
+const TIMING = { leaseMs: 30_000, renewMs: 20, pollMs: 20, flushMs: 5, diskRetryMs: 50 };
 
 /** What the training file tells `simulated-trainer.mjs`. */
 export interface Told {
@@ -36,6 +36,7 @@ export interface Told {
   dieAfter?: readonly number[];
   diesBefore?: number;
   wordless?: true;
+  needsRoom?: string;
 }
 
 export interface Server extends Jobs {
