@@ -238,7 +238,7 @@ async function* chunksOf(
 
 async function openIfAny(file: string): Promise<FileHandle | undefined> {
   try {
-    return await open(file, constants.O_RDONLY | constants.O_NOFOLLOW);
+    return await open(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
     return ignoreAbsence(error);
   }

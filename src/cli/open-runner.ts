@@ -1,5 +1,4 @@
 // The runner of a server's trainers, as the settings say. What only a cluster needs is loaded where there is one.
-import { readFile } from 'node:fs/promises';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import type { Config } from '../config.ts';
 import { ConfigError } from '../errors.ts';
@@ -7,6 +6,7 @@ import { createChildRunner } from '../jobs/child-runner.ts';
 import { guardStore } from '../jobs/guarded-store.ts';
 import type { JobRunner } from '../jobs/runner.ts';
 import type { Logger } from '../log.ts';
+import { readRegular } from '../regular-file.ts';
 
 export interface OpenRunnerOptions {
   readonly store: ObjectStore;
@@ -27,7 +27,7 @@ export async function openRunner(
       import('../jobs/kubernetes/kubernetes-runner.ts'),
       import('../jobs/kubernetes/trainer-manifest.ts'),
     ]);
-  const template = parseTrainerTemplate(await readPod(config.trainPod), 'LORIKEET_TRAIN_POD');
+  const template = parseTrainerTemplate(readPod(config.trainPod), 'LORIKEET_TRAIN_POD');
   return createKubernetesRunner({
     store: guardStore(store, log),
     api: new ApiClient(await findCluster()),
@@ -39,11 +39,13 @@ export async function openRunner(
   });
 }
 
-function readPod(file: string | undefined): Promise<string> {
+function readPod(file: string | undefined): string {
   if (file === undefined) {
     throw new ConfigError(['LORIKEET_TRAIN_POD: is missing; the kubernetes runner needs it']);
   }
-  return readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    throw new ConfigError([`LORIKEET_TRAIN_POD: ${file}: ${error.message}`]);
-  });
+  try {
+    return readRegular(file).toString();
+  } catch (error) {
+    throw new ConfigError([`LORIKEET_TRAIN_POD: ${file}: ${(error as Error).message}`]);
+  }
 }

@@ -1,8 +1,9 @@
 // Opens a GGUF file: its metadata, and its tensors widened to fp32 one at a time. The header is read by
 // @huggingface/gguf, which bounds counts and lengths; where tensors lie is checked here. It knows no model.
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, readSync } from 'node:fs';
 import { gguf } from '@huggingface/gguf';
 import { FileError } from '../errors.ts';
+import { checkRegular, openRegular } from '../regular-file.ts';
 import { elementCount } from '../tensor.ts';
 import { BLOCK_FORMATS, type BlockFormat } from './gguf-blocks.ts';
 import { shorten } from './header-json.ts';
@@ -27,7 +28,7 @@ interface Place {
 /** Opens the file; throws `FileError` naming the tensor or `header`. */
 export async function openGguf(path: string): Promise<GgufFile> {
   const { metadata, tensorInfos, tensorDataOffset } = await readHeader(path);
-  const file = openSync(path, 'r');
+  const file = openRegular(path);
   try {
     const fileBytes = fstatSync(file).size;
     const places = new Map<string, Place>();
@@ -54,6 +55,7 @@ export async function openGguf(path: string): Promise<GgufFile> {
 }
 
 async function readHeader(path: string): ReturnType<typeof gguf> {
+  checkRegular(path);
   try {
     return await gguf(path, { allowLocalFile: true });
   } catch (cause) {

@@ -1,9 +1,10 @@
 // Reads and writes safetensors files: bytes <-> named tensors. Every fault of a file is a `FileError`, found in the
 // header before anything is allocated for the data. It knows no model and no adapter.
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, readSync } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
 import { assert } from '../assert.ts';
 import { FileError } from '../errors.ts';
+import { openRegular } from '../regular-file.ts';
 import {
   DTYPE_BYTES,
   elementCount,
@@ -53,7 +54,7 @@ export function openSafetensors(
   path: string,
   limits: SafetensorsLimits = BASE_LIMITS,
 ): TensorSource & { readonly metadata: Record<string, string> } {
-  const file = openSync(path, 'r');
+  const file = openRegular(path);
   let header: SafetensorsHeader;
   try {
     const fileBytes = fstatSync(file).size;

@@ -1,8 +1,9 @@
 // Reads the members of a zip file (a Python wheel, a numpy archive): stored and deflated ones, found through the
 // central directory. No zip64, no encryption, no writing.
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, readSync } from 'node:fs';
 import { inflateRawSync } from 'node:zlib';
 import { FileError } from '../errors.ts';
+import { openRegular } from '../regular-file.ts';
 
 /** A member is held in memory whole; the largest that is wanted is a model of 98 MB. */
 const MAX_MEMBER_BYTES = 2 ** 30;
@@ -31,7 +32,7 @@ export interface ZipFile {
 
 /** Opens a zip file; throws `FileError` where it is none. */
 export function openZip(path: string): ZipFile {
-  const file = openSync(path, 'r');
+  const file = openRegular(path);
   try {
     const members = readDirectory(file);
     return {

@@ -1,9 +1,10 @@
 // Opens a Hugging Face folder: config.json, safetensors in one file or in shards, tokenizer files.
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
 import { FileError } from '../errors.ts';
 import { openSafetensors } from '../formats/safetensors.ts';
+import { readRegular } from '../regular-file.ts';
 import type { TensorInfo, TensorSource } from '../tensor.ts';
 import { type Checkpoint, COMPANION_FILES } from './checkpoint.ts';
 
@@ -111,7 +112,5 @@ function parseObject(name: string, text: string): Record<string, unknown> {
 }
 
 function readSmallFile(dir: string, name: string): Uint8Array {
-  const { size } = statSync(path.join(dir, name));
-  if (size > MAX_FILE_BYTES) throw new FileError(name, `${size} bytes, limit ${MAX_FILE_BYTES}`);
-  return readFileSync(path.join(dir, name));
+  return readRegular(path.join(dir, name), MAX_FILE_BYTES);
 }

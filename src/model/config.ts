@@ -56,6 +56,8 @@ const FAMILIES = {
 export type FamilyName = keyof typeof FAMILIES;
 
 const positive = z.number().int().positive();
+/** A bound far above every known model (a 1T one has 61 layers of width 7168), and far below what exhausts memory. */
+const upTo = (max: number) => positive.max(max, `is not from 1 to ${max}`);
 const tokenId = z.number().int().nonnegative();
 
 const ropeSchema = z.looseObject({
@@ -71,14 +73,14 @@ const ropeSchema = z.looseObject({
 const configSchema = z.looseObject({
   model_type: z.string(),
   hidden_act: z.string().default('silu'),
-  hidden_size: positive,
-  intermediate_size: positive,
-  num_hidden_layers: positive,
-  num_attention_heads: positive,
-  num_key_value_heads: positive.nullish(),
-  head_dim: positive.nullish(),
-  vocab_size: positive,
-  max_position_embeddings: positive,
+  hidden_size: upTo(2 ** 17),
+  intermediate_size: upTo(2 ** 20),
+  num_hidden_layers: upTo(1024),
+  num_attention_heads: upTo(4096),
+  num_key_value_heads: upTo(4096).nullish(),
+  head_dim: upTo(4096).nullish(),
+  vocab_size: upTo(2 ** 22),
+  max_position_embeddings: upTo(2 ** 30),
   rms_norm_eps: z.number().positive(),
   rope_theta: z.number().positive().optional(),
   rope_scaling: ropeSchema.nullish(),

@@ -1,8 +1,9 @@
 // A file's bytes as memory of tensors, read-only and without a copy. Knows the C library's `mmap`; knows nothing
 // of the file's format.
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, readSync } from 'node:fs';
 import { getSystemErrorMap } from 'node:util';
 import { assert } from '../assert.ts';
+import { openRegular } from '../regular-file.ts';
 import { addressOf, functionOf, lastErrno, loadLibrary, type NativeFunction } from './ffi.ts';
 import { Handle, releaseWhenForgotten } from './handle.ts';
 import { type Memory, type OrtTensor, type OrtType, tensorOver } from './tensor.ts';
@@ -51,7 +52,7 @@ export class MappedFile {
 
 /** Maps a file, or reads it whole where there is no `mmap`. Throws Node's or the system's error. */
 export function mapFile(path: string): MappedFile {
-  const fd = openSync(path, 'r');
+  const fd = openRegular(path);
   try {
     const byteLength = fstatSync(fd).size;
     const canMap = process.platform !== 'win32' && byteLength > 0; // mmap refuses an empty range

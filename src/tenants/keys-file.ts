@@ -100,8 +100,9 @@ export function tenantOf({ tenants }: KeysFile, { tenant, admin }: KeyEntry): Te
 /** The file's text; undefined where there is none. */
 export async function readKeysText(file: string): Promise<string | undefined> {
   try {
-    const { size } = await stat(file);
-    if (size > MAX_FILE_BYTES) throw new FileError('keys file', `is over ${MAX_FILE_BYTES} bytes`);
+    const stats = await stat(file);
+    if (!stats.isFile()) throw new FileError('keys file', 'is not a regular file');
+    if (stats.size > MAX_FILE_BYTES) throw new FileError('keys file', `is over ${MAX_FILE_BYTES} bytes`);
     return await readFile(file, 'utf8');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;

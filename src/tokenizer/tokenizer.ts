@@ -1,9 +1,9 @@
 // Text ↔ token ids, from a model folder's tokenizer files. A decoded text is the concatenation of the bytes of
 // its tokens, so that a stream decodes to the same text. Knows no messages and no model.
-import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { FileError } from '../errors.ts';
+import { readRegular } from '../regular-file.ts';
 import { createEncoder, type Encoder } from './encoder.ts';
 import { readTokenByteRules } from './token-bytes.ts';
 import { parseTokenizerJson, tokensById } from './tokenizer-json.ts';
@@ -134,7 +134,7 @@ async function readJson(directory: string, file: string): Promise<unknown> {
 
 async function readIfPresent(file: string): Promise<string | undefined> {
   try {
-    return await readFile(file, 'utf8');
+    return readRegular(file).toString();
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;

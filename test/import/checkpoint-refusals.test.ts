@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -9,8 +10,11 @@ import {
   parseSafetensors,
   serializeSafetensors,
 } from '../../src/formats/safetensors.ts';
+import { openZip } from '../../src/formats/zip.ts';
+import { hashFile } from '../../src/hash-file.ts';
 import { readArtifact, readLinear } from '../../src/import/artifact.ts';
 import { importModel } from '../../src/import/import-model.ts';
+import { mapFile } from '../../src/ort/mapped-file.ts';
 import type { Tensor } from '../../src/tensor.ts';
 import { tinyFiles, tinyTensors } from './tiny-model.ts';
 
@@ -142,4 +146,42 @@ test('the file of an artifact has its tensors aligned', async () => {
   for (const [name, { dtype, data }] of parseSafetensors(bytes).tensors) {
     if (dtype === 'F32') assert.equal((data.byteOffset - bytes.byteOffset) % 4, 0, name);
   }
+});
+
+test('a size in config.json beyond every model is refused at once, by its name', async () => {
+  for (const field of ['num_hidden_layers', 'hidden_size', 'vocab_size', 'intermediate_size']) {
+    const config = JSON.parse(new TextDecoder().decode(tinyFiles().get('config.json')));
+    const folder = createFolder(
+      tinyFiles().set('config.json', text(JSON.stringify({ ...config, [field]: 1e9 }))),
+    );
+    const start = performance.now();
+    await assert.rejects(
+      importModel(folder, path.join(work, `out-${count++}`), NF4),
+      new RegExp(`${field}: .*from 1 to \\d+`),
+    );
+    assert.ok(performance.now() - start < 5000, 'before anything is allocated');
+  }
+});
+
+test('a pipe in the place of any file is refused, and nobody waits for its writer', async (t) => {
+  const hasMkfifo = spawnSync('mkfifo', ['--version']).status === 0;
+  if (!hasMkfifo) return t.skip('there is no mkfifo');
+  const pipes = ['config.json', 'model.safetensors', 'tokenizer.json'];
+  for (const name of pipes) {
+    const files = tinyFiles();
+    files.delete(name);
+    const folder = createFolder(files);
+    assert.equal(spawnSync('mkfifo', [path.join(folder, name)]).status, 0);
+    const out = path.join(work, `out-${count++}`);
+    const fault = new RegExp(`${name}: is not a regular file`);
+    await assert.rejects(importModel(folder, out, NF4), fault);
+  }
+  const pipe = path.join(work, 'pipe.gguf');
+  assert.equal(spawnSync('mkfifo', [pipe]).status, 0);
+  const out = path.join(work, `out-${count++}`);
+  await assert.rejects(importModel(pipe, out, NF4), /pipe\.gguf: is not a regular file/);
+  assert.throws(() => openSafetensors(pipe), FileError);
+  assert.throws(() => openZip(pipe), FileError);
+  assert.throws(() => mapFile(pipe), FileError);
+  await assert.rejects(hashFile(pipe), FileError);
 });

@@ -1,6 +1,6 @@
 // The lines of a JSONL file, streamed: memory stays at one line however large the file is. Blank lines, CRLF, a byte
 // order mark and a missing last newline are fine; what is no UTF-8 text at all is refused before it is read.
-import { createReadStream } from 'node:fs';
+import { constants, createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
 import path from 'node:path';
 import { DatasetError } from './example.ts';
@@ -72,9 +72,11 @@ function toLine(number: number, parts: readonly Buffer[], byteLength: number): L
 
 async function refuseForeign(file: string): Promise<void> {
   const name = path.basename(file);
-  const handle = await open(file).catch((error: NodeJS.ErrnoException) => {
-    throw new DatasetError(name, `cannot be read (${error.code ?? error.message})`);
-  });
+  const handle = await open(file, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)).catch(
+    (error: NodeJS.ErrnoException) => {
+      throw new DatasetError(name, `cannot be read (${error.code ?? error.message})`);
+    },
+  );
   try {
     if (!(await handle.stat()).isFile()) throw new DatasetError(name, 'is no file');
     const start = Buffer.alloc(4);
