@@ -11,6 +11,7 @@ import { addKeys } from './keys-commands.ts';
 import { EXIT, reportError, type Terminal } from './report-error.ts';
 import { addSize } from './size-command.ts';
 import { addTraining, type TrainerOptions } from './training-commands.ts';
+import { addVerify } from './verify-command.ts';
 
 export interface ServeOptions {
   /** Builds whatever a start would build, answers once, and ends. */
@@ -45,6 +46,9 @@ export async function runCommandLine(
     const program = createProgram(commands, terminal);
     addTraining(program, async (request, options) => {
       exitCode = await commands.trainer(request, options);
+    });
+    addVerify(program, terminal, (code) => {
+      exitCode = code;
     });
     // For clusters, not for people: the runner's Jobs name it.
     program

@@ -1,5 +1,4 @@
 // The serving folder, opened: the model's shape and its weights as mapped tensors.
-import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { FileError } from '../errors.ts';
 import { type DecoderConfig, parseDecoderConfig } from '../model/config.ts';
@@ -7,12 +6,14 @@ import {
   LAYOUT_FILE,
   LAYOUT_VERSION,
   type ServingLayout,
+  tensorBytes,
   WEIGHTS_FILE,
   type WeightsMode,
 } from '../model/serving-weights.ts';
 import type { FilePlace } from '../onnx/graph-builder.ts';
 import { type MappedFile, mapFile } from '../ort/mapped-file.ts';
 import type { OrtTensor } from '../ort/tensor.ts';
+import { readRegular } from '../regular-file.ts';
 
 export interface ServingModel {
   readonly config: DecoderConfig;
@@ -25,19 +26,30 @@ export interface ServingModel {
   readonly file: MappedFile;
 }
 
-/** Maps a folder that `ensureServingFiles` made; throws `FileError` where it is of another version. */
+/** Maps a folder that `ensureServingFiles` made; throws `FileError` if it is of another version or incomplete. */
 export function openServingFolder(dir: string): ServingModel {
-  const layout = JSON.parse(readFileSync(path.join(dir, LAYOUT_FILE), 'utf8')) as ServingLayout;
-  if (layout.version !== LAYOUT_VERSION) {
-    throw new FileError(LAYOUT_FILE, `version ${layout.version} is not ${LAYOUT_VERSION}`);
-  }
+  const layout = readLayout(dir);
   const file = mapFile(path.join(dir, WEIGHTS_FILE));
   const tensors = new Map<string, OrtTensor>();
   const places = new Map<string, FilePlace>();
   for (const { name, type, dims, offset } of layout.tensors) {
+    if (offset + tensorBytes({ name, type, dims }) > file.byteLength) {
+      throw new FileError(WEIGHTS_FILE, `ends at ${file.byteLength} bytes, within ${name}`);
+    }
     tensors.set(name, file.tensor(type, dims, offset));
     places.set(name, { file: WEIGHTS_FILE, offset });
   }
   const config = parseDecoderConfig(layout.config);
   return { config, weights: layout.weights, folder: dir, tensors, places, file };
+}
+
+function readLayout(dir: string): ServingLayout {
+  let layout: ServingLayout;
+  try {
+    layout = JSON.parse(readRegular(path.join(dir, LAYOUT_FILE)).toString());
+  } catch (cause) {
+    throw new FileError(LAYOUT_FILE, 'cannot be read as JSON', { cause });
+  }
+  if (layout.version === LAYOUT_VERSION) return layout;
+  throw new FileError(LAYOUT_FILE, `version ${layout.version} is not ${LAYOUT_VERSION}`);
 }

@@ -1,5 +1,6 @@
 // Builds what the engine maps at start: one file of weights in their run-time form and its table of contents.
 // Made once per (base digest, weights mode, layout version) in the cache folder; knows no graph.
+import { createHash } from 'node:crypto';
 import { type FileHandle, mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { assert } from '../assert.ts';
@@ -25,6 +26,7 @@ import { quantizeInt8Rows, repackInt8 } from '../quant/repack.ts';
 import { toFloat32 } from '../tensor.ts';
 import { type Artifact, type LinearWeights, readLinear } from './artifact.ts';
 import { isBuilt, type ServingCache, servingFolder } from './serving-cache.ts';
+import { recordChecksums } from './serving-checksums.ts';
 
 /** The runtime wants weights on a cache line; the mapping itself starts on a page. */
 const ALIGNMENT = 64;
@@ -35,24 +37,33 @@ export interface ServingFilesOptions extends ServingCache {
   onProgress?: (done: number, total: number) => void;
 }
 
-/** The folder with the artifact's serving files, built where it is not there yet. */
+/** Returns the folder with the artifact's serving files, and builds it if it is not there yet. */
 export async function ensureServingFiles(
   artifact: Artifact,
-  { weights, cacheDir, onProgress }: ServingFilesOptions,
+  options: ServingFilesOptions,
 ): Promise<string> {
+  const dir = servingFolder(artifact.info.digest, options);
+  if (!isBuilt(dir)) await buildServingFiles(artifact, options);
+  return dir;
+}
+
+/**
+ * Builds the artifact's serving files, checks what was written, and puts the folder in the place of the one that is
+ * there. Engines that have the old files mapped keep them.
+ */
+export async function buildServingFiles(
+  artifact: Artifact,
+  options: ServingFilesOptions,
+): Promise<void> {
+  const { weights, onProgress } = options;
   const { digest } = artifact.info;
-  const dir = servingFolder(digest, { weights, cacheDir });
-  if (isBuilt(dir)) return dir;
+  const dir = servingFolder(digest, options);
   const building = `${dir}.tmp-${process.pid}`;
   await rm(building, { recursive: true, force: true });
   await mkdir(building, { recursive: true });
   try {
-    const tensors = await writeWeights(
-      artifact,
-      weights,
-      path.join(building, WEIGHTS_FILE),
-      onProgress,
-    );
+    const file = path.join(building, WEIGHTS_FILE);
+    const { tensors, sha256 } = await writeWeights(artifact, { mode: weights, file, onProgress });
     const layout: ServingLayout = {
       version: LAYOUT_VERSION,
       baseDigest: digest,
@@ -61,21 +72,35 @@ export async function ensureServingFiles(
       tensors,
     };
     await writeFile(path.join(building, LAYOUT_FILE), JSON.stringify(layout));
+    await recordChecksums(building, sha256);
+    await replaceFolder(dir, building);
+  } finally {
+    await rm(building, { recursive: true, force: true });
+  }
+}
+
+/** Another process may do the same: its folder is as good as this one. */
+async function replaceFolder(dir: string, building: string): Promise<void> {
+  const former = `${building}-former`;
+  await rename(dir, former).catch(() => {}); // there was none
+  try {
     await rename(building, dir);
   } catch (error) {
-    await rm(building, { recursive: true, force: true });
-    if (isBuilt(dir)) return dir; // another process was faster
-    throw error;
+    if (!isBuilt(dir)) throw error;
   }
-  return dir;
+  await rm(former, { recursive: true, force: true });
+}
+
+interface WriteOptions {
+  readonly mode: WeightsMode;
+  readonly file: string;
+  readonly onProgress: ServingFilesOptions['onProgress'];
 }
 
 async function writeWeights(
   artifact: Artifact,
-  mode: WeightsMode,
-  file: string,
-  onProgress: ServingFilesOptions['onProgress'],
-): Promise<ServingLayout['tensors']> {
+  { mode, file, onProgress }: WriteOptions,
+): Promise<{ tensors: ServingLayout['tensors']; sha256: string }> {
   const wanted = servingTensors(artifact.config, mode);
   const handle = await open(file, 'w');
   try {
@@ -84,7 +109,7 @@ async function writeWeights(
       await writer.write(tensor, bytes);
     await handle.sync();
     assert(writer.written.length === wanted.length, 'a serving tensor was left out');
-    return writer.written;
+    return { tensors: writer.written, sha256: writer.digest() };
   } finally {
     await handle.close();
   }
@@ -95,7 +120,11 @@ class TensorWriter {
   readonly #handle: FileHandle;
   readonly #total: number;
   readonly #onProgress: ServingFilesOptions['onProgress'];
+  readonly #hash = createHash('sha256');
+  /** Where the next tensor begins. */
   #offset = 0;
+  /** Where the last one ended. */
+  #end = 0;
 
   constructor(handle: FileHandle, total: number, onProgress: ServingFilesOptions['onProgress']) {
     this.#handle = handle;
@@ -104,14 +133,21 @@ class TensorWriter {
   }
 
   async write(tensor: ServingTensor, bytes: Uint8Array): Promise<void> {
+    this.#hash.update(new Uint8Array(this.#offset - this.#end)).update(bytes);
     for (let done = 0; done < bytes.length; ) {
       const length = Math.min(bytes.length - done, MAX_IO_BYTES);
       const { bytesWritten } = await this.#handle.write(bytes, done, length, this.#offset + done);
       done += bytesWritten;
     }
     this.written.push({ ...tensor, offset: this.#offset });
-    this.#offset = Math.ceil((this.#offset + bytes.length) / ALIGNMENT) * ALIGNMENT;
+    this.#end = this.#offset + bytes.length;
+    this.#offset = Math.ceil(this.#end / ALIGNMENT) * ALIGNMENT;
     this.#onProgress?.(this.written.length, this.#total);
+  }
+
+  /** SHA-256 of the file so far, hex; nothing is written after it. */
+  digest(): string {
+    return this.#hash.digest('hex');
   }
 }
 

@@ -1,5 +1,4 @@
 // Writes an artifact folder from a checkpoint: all of it under a temporary name, then one rename. It knows no sources.
-import { createHash } from 'node:crypto';
 import { existsSync, readdirSync } from 'node:fs';
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -17,6 +16,7 @@ import {
   type TensorSource,
 } from '../tensor.ts';
 import { type ArtifactInfo, FORMAT_VERSION, INFO_FILE, readArtifactInfo } from './artifact.ts';
+import { ArtifactDigest } from './artifact-digest.ts';
 import { isDoubleQuantized, isNf4, quantizationConfig } from './bitsandbytes.ts';
 import { type Checkpoint, checkTensors, isLinearWeight } from './checkpoint.ts';
 import { CONFIG_FILE, WEIGHTS_FILE } from './folder.ts';
@@ -99,19 +99,19 @@ async function fillFolder(
   refuseForeignQuantization(checkpoint.configJson);
   const names = [...checkTensors(checkpoint.tensors, config).keys()];
   const packing = findPacking(checkpoint.tensors, names, options);
-  const digests = new Map<string, string>();
+  const digest = new ArtifactDigest();
   await writeSafetensors(
     path.join(dir, WEIGHTS_FILE),
-    digested(await createView(checkpoint.tensors, names, packing, options), digests, options),
+    digested(await createView(checkpoint.tensors, names, packing, options), digest, options),
     { metadata: { format: 'pt' }, signal: options.signal },
   );
   const configBytes = new TextEncoder().encode(outputConfig(checkpoint, packing));
   const files = new Map(checkpoint.files).set(CONFIG_FILE, configBytes);
   for (const [name, bytes] of files) {
     await writeFile(path.join(dir, name), bytes);
-    digests.set(`file ${name}`, sha256(bytes));
+    digest.addFile(name, bytes);
   }
-  const info = artifactInfo(options, packing, combineDigests(digests));
+  const info = artifactInfo(options, packing, digest.hex());
   await writeFile(path.join(dir, INFO_FILE), `${JSON.stringify(info, null, 2)}\n`);
   return info;
 }
@@ -161,10 +161,10 @@ async function createView(
   });
 }
 
-/** The view, noting each tensor's digest and the bytes written as it is read. */
+/** The view, which digests each tensor and reports progress as it is read. */
 function digested(
   view: WritableTensors,
-  digests: Map<string, string>,
+  digest: ArtifactDigest,
   { onProgress }: ArtifactOptions,
 ): WritableTensors {
   const total = [...view.infos.values()].reduce((sum, info) => sum + byteLength(info), 0);
@@ -173,9 +173,8 @@ function digested(
     infos: view.infos,
     read(name) {
       const tensor = view.read(name);
-      const { dtype, shape, data } = tensor;
-      digests.set(`tensor ${name} ${dtype} ${shape.join('x')}`, sha256(data));
-      done += data.length;
+      digest.addTensor(name, tensor);
+      done += tensor.data.length;
       onProgress?.({ phase: 'write', done, total });
       return tensor;
     },
@@ -224,14 +223,4 @@ function refuseForeignQuantization(configJson: Readonly<Record<string, unknown>>
 
 function byteLength({ dtype, shape }: TensorInfo): number {
   return elementCount(shape) * DTYPE_BYTES[dtype];
-}
-
-/** One digest over all parts, whatever order they were written in. */
-function combineDigests(digests: ReadonlyMap<string, string>): string {
-  const lines = [...digests].map(([part, digest]) => `${part} ${digest}\n`).sort();
-  return sha256(new TextEncoder().encode(lines.join('')));
-}
-
-function sha256(bytes: Uint8Array): string {
-  return createHash('sha256').update(bytes).digest('hex');
 }

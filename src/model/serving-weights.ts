@@ -1,6 +1,8 @@
 // Which weight tensors a serving graph reads, by name, type and shape: the one table behind the graph, the
 // file that `lorikeet` builds from an artifact, and the session that is handed its mapped pages.
+import { assert } from '../assert.ts';
 import type { ElementType } from '../onnx/graph-builder.ts';
+import { elementCount } from '../tensor.ts';
 import type { DecoderConfig } from './config.ts';
 import { expectedTensors, hasBias } from './names.ts';
 import { SITE_NAMES, SITES, type Site, TARGET_MODULES } from './target-modules.ts';
@@ -134,6 +136,15 @@ export function servingTensors(config: DecoderConfig, mode: WeightsMode): Servin
   normVectors(config).forEach(add);
   addMatrix(headMatrix(config, mode));
   return [...tensors.values()];
+}
+
+const ELEMENT_BYTES: Partial<Record<ElementType, number>> = { uint8: 1, float32: 4 };
+
+/** Bytes of a tensor of the weights file. */
+export function tensorBytes({ type, dims }: ServingTensor): number {
+  const bytes = ELEMENT_BYTES[type];
+  assert(bytes, `a serving tensor is not ${type}`);
+  return bytes * elementCount(dims);
 }
 
 /** Raised whenever the bytes of the weights file change meaning: older caches are built anew. */

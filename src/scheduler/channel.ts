@@ -14,6 +14,8 @@ export interface EngineChannel {
   send(message: ToEngine): void;
   /** Its messages make no sense: the engine is ended, and started anew where that is possible. */
   distrust(reason: string): void;
+  /** Ends the engine, whose requests fail, and starts another where that is possible. This counts as no crash. */
+  restart(reason: string): void;
   /** Resolves once the engine has ended. */
   drain(deadlineMs: number): Promise<void>;
 }

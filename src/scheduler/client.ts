@@ -55,6 +55,8 @@ export interface EngineClient {
   prefetch(adapter: AdapterSource, options?: { keepWarmMs?: number }): Promise<Prefetched>;
   /** Rejects with `ServeError` `engine_restarting` where the engine is not ready. */
   stats(): Promise<EngineStats>;
+  /** Ends the engine and starts another: what runs and waits fails with `engine_restarting`. */
+  restart(reason: string): void;
   /** Refuses what waits, lets what runs end until the deadline, and ends the engine. */
   drain(deadlineMs: number): Promise<void>;
 }
@@ -182,6 +184,10 @@ class ChannelClient implements EngineClient {
     });
     this.#channel.send({ type: 'prefetch', id, adapter, keepWarmMs });
     return prefetched;
+  }
+
+  restart(reason: string): void {
+    this.#channel.restart(reason);
   }
 
   drain(deadlineMs: number): Promise<void> {

@@ -53,6 +53,10 @@ export class InProcessChannel implements EngineChannel {
     this.#stop();
   }
 
+  restart(reason: string): void {
+    this.distrust(reason);
+  }
+
   async drain(deadlineMs: number): Promise<void> {
     this.send({ type: 'drain', deadlineMs });
     await this.#ended;

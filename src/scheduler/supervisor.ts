@@ -31,6 +31,8 @@ export interface SupervisorOptions {
   /** How long a ready process may give no sign of life, before it is killed. */
   silenceBudgetMs?: number;
   restartDelaysMs?: readonly number[];
+  /** Runs before every start but the first. A rejection is final: the supervisor gives up with it. */
+  prepareRestart?: () => Promise<void>;
 }
 
 export class Supervisor implements EngineChannel {
@@ -42,6 +44,8 @@ export class Supervisor implements EngineChannel {
   #model: EngineModelInfo | undefined;
   /** The process that counts: messages of any other are ignored. */
   #child: ChildProcess | undefined;
+  /** Ended by `restart`: that is no crash. */
+  #replaced: ChildProcess | undefined;
   #crashTimes: number[] = [];
   /** Of a ready process. */
   #watchdog: Watchdog | undefined;
@@ -54,6 +58,7 @@ export class Supervisor implements EngineChannel {
       stepBudgetMs: 60_000,
       silenceBudgetMs: 15_000,
       restartDelaysMs: RESTART_DELAYS_MS,
+      prepareRestart: async () => {},
       ...options,
     };
     this.#handlers = handlers;
@@ -86,6 +91,16 @@ export class Supervisor implements EngineChannel {
     const child = this.#child;
     if (!child) return;
     this.#options.log.error({ pid: child.pid }, `engine process killed: ${reason}`);
+    child.kill('SIGKILL');
+    this.#lose(child);
+  }
+
+  /** Ends the process, whose requests fail, and starts another after `prepareRestart`. */
+  restart(reason: string): void {
+    const child = this.#child;
+    if (!child) return; // another is about to be started
+    this.#options.log.warn({ pid: child.pid }, `engine process replaced: ${reason}`);
+    this.#replaced = child;
     child.kill('SIGKILL');
     this.#lose(child);
   }
@@ -189,6 +204,10 @@ export class Supervisor implements EngineChannel {
       this.#ended.resolve();
       return;
     }
+    if (this.#replaced === child) {
+      void this.#startAgain();
+      return;
+    }
     if (this.#stuckChild === child || isOwnFault(how)) this.#handlers.onCrashed();
     const now = performance.now();
     this.#crashTimes = this.#crashTimes.filter((time) => now - time < CRASH_WINDOW_MS);
@@ -202,7 +221,18 @@ export class Supervisor implements EngineChannel {
       this.#giveUp(new ServeError('engine_restarting', `The engine crashed ${crashes} times.`));
       return;
     }
-    this.#restart = setTimeout(() => this.#start(), this.#options.restartDelaysMs[crashes - 1]);
+    const delayMs = this.#options.restartDelaysMs[crashes - 1];
+    this.#restart = setTimeout(() => void this.#startAgain(), delayMs);
+  }
+
+  async #startAgain(): Promise<void> {
+    try {
+      await this.#options.prepareRestart();
+    } catch (error) {
+      if (this.#state !== 'stopped') this.#giveUp(error as Error);
+      return;
+    }
+    if (this.#state !== 'stopped') this.#start();
   }
 
   #giveUp(error: Error): void {
