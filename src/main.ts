@@ -10,14 +10,15 @@ import type { PreloadDeps } from './cli/preload.ts';
 import { type Commands, runCommandLine, type ServeOptions } from './cli/program.ts';
 import type { ServingAdapters } from './cli/serving-adapters.ts';
 import type { ServingJobs } from './cli/serving-jobs.ts';
+import { ServingWeights } from './cli/serving-weights.ts';
 import type { TrainerOptions } from './cli/training-commands.ts';
 import type { Config } from './config.ts';
+import { type MemoryPlan, planMemory } from './engine/memory-budget.ts';
 import type { AppOptions, ServedModel } from './http/deps.ts';
 import type { RunningServer } from './http/server.ts';
-import { type ArtifactDescription, describeArtifact, readArtifact } from './import/artifact.ts';
-import { isBuilt, type ServingCache, servingFolder } from './import/serving-cache.ts';
+import { type ArtifactDescription, describeArtifact } from './import/artifact.ts';
 import { createLog, type Logger } from './log.ts';
-import { slotPositions } from './model/config.ts';
+import { type MemoryBudget, memoryLimit } from './memory-limit.ts';
 import { createProcessClient, type EngineClient } from './scheduler/client.ts';
 import type { EngineHostOptions } from './scheduler/engine-host.ts';
 import { endStartPhase, startPhases } from './start-phases.ts';
@@ -87,7 +88,8 @@ async function serve(settings: Config, { isPrewarm }: ServeOptions): Promise<voi
     jobs = await openJobs(base, { config, adapters, telemetry, log });
     endStartPhase('adapters');
     const { client } = engine;
-    const options = { config, text, client, adapters, jobs, access, telemetry, log };
+    const memory = base.plan.budget;
+    const options = { config, text, client, adapters, jobs, access, telemetry, log, memory };
     server = await listen(served, { ...options, leaving: leaving.signal });
     endStartPhase('listen');
     const ready = await Promise.race([client.whenReady(), aborted(interrupt)]);
@@ -110,6 +112,7 @@ async function serve(settings: Config, { isPrewarm }: ServeOptions): Promise<voi
         greet({ url: server.url, name, canChat, hasAdapters, access: access.kind, config }),
       );
       jobs.worker.start();
+      void checkWeights(base.weights, client, { signal: leaving.signal, log });
       await preload(config.preload, { ...adapters.side, client, log });
     }
     await Promise.race([aborted(interrupt), engine.fatal]);
@@ -117,6 +120,7 @@ async function serve(settings: Config, { isPrewarm }: ServeOptions): Promise<voi
     server.retire();
     await Promise.race([delay(config.drainDelayMs), engine.fatal]);
   } finally {
+    leaving.abort();
     server?.retire();
     // Who waits for an adapter is refused, as who waits for a slot.
     const closed = [
@@ -150,36 +154,38 @@ async function answerOnce(url: string): Promise<void> {
 
 interface Base {
   artifact: ArtifactDescription;
-  servingDir: string;
-  maxSeqLength: number;
+  weights: ServingWeights;
+  plan: MemoryPlan;
 }
 
-/** The base's artifact and its serving files, both made where they are not there yet. */
+/** The base's artifact and its serving files, both made if they are not there yet. */
 async function prepareBase(config: Config, signal: AbortSignal): Promise<Base> {
   const { chooseBase } = await import('./cli/choose-base.ts');
   const notify = (text: string) => terminal.error(`${text}\n`);
   const dir = await chooseBase(config.model, { config, signal, notify });
   const artifact = describeArtifact(dir);
-  const cache = { weights: config.weights, cacheDir: path.join(config.home, 'cache') };
-  const servingDir = servingFolder(artifact.info.digest, cache);
-  if (!isBuilt(servingDir)) await buildServingFiles(dir, cache);
-  return { artifact, servingDir, maxSeqLength: slotPositions(artifact.config, config.maxSeq) };
+  const plan = planMemory(artifact.config, config, memoryLimit());
+  if (plan.reduced) notify(plan.reduced);
+  const weights = new ServingWeights({
+    artifactDir: dir,
+    digest: artifact.info.digest,
+    weights: config.weights,
+    cacheDir: path.join(config.home, 'cache'),
+    warn: notify,
+  });
+  await weights.ensure();
+  return { artifact, weights, plan };
 }
 
-async function buildServingFiles(dir: string, cache: ServingCache): Promise<void> {
-  const [{ ensureServingFiles }, { createProgress }] = await Promise.all([
-    import('./import/serving-files.ts'),
-    import('./cli/progress.ts'),
-  ]);
-  const artifact = readArtifact(dir);
-  try {
-    const progress = createProgress(process.stderr);
-    const onProgress = (done: number, total: number) => progress.update('prepare', done, total);
-    await ensureServingFiles(artifact, { ...cache, onProgress });
-    progress.end();
-  } finally {
-    artifact.tensors.close();
-  }
+/** Damaged weights are served no longer: the engine is replaced, and its files are rebuilt before it starts again. */
+async function checkWeights(
+  weights: ServingWeights,
+  client: EngineClient,
+  { signal, log }: { signal: AbortSignal; log: Logger },
+): Promise<void> {
+  const damage = await weights.checkAll(signal).catch(() => undefined); // rejects only if it is aborted
+  if (damage) client.restart(damage);
+  else log.debug({ folder: weights.dir }, 'the serving files are sound');
 }
 
 interface RunningEngine {
@@ -196,20 +202,22 @@ interface EngineSettings {
 
 function startEngine(base: Base, { config, access, log }: EngineSettings): RunningEngine {
   const { maxWaiting, prefillChunk } = config;
+  const { weights, plan } = base;
   // Nobody is to fill the queue alone, but where nobody else can come.
   const fairShare = access.kind === 'keys' ? Math.ceil(maxWaiting / 2) : maxWaiting;
   const hostOptions: EngineHostOptions = {
     engine: {
-      servingDir: base.servingDir,
-      slotCount: config.slots,
-      maxSeqLength: base.maxSeqLength,
+      servingDir: weights.dir,
+      slotCount: plan.slots,
+      maxSeqLength: plan.maxSeqLength,
+      adapterSlotBytes: plan.adapterSlotBytes,
       ...(config.adapterSlots && { adapterSlotCount: config.adapterSlots }),
       runtime: {
         provider: config.provider,
         ...(config.threads && { intraOpThreads: config.threads }),
       },
     },
-    adapterCacheBytes: config.adapterCacheBytes,
+    adapterCacheBytes: plan.adapterCacheBytes,
     maxAdapterRank: config.maxAdapterRank,
     limits: {
       maxWaiting,
@@ -222,8 +230,9 @@ function startEngine(base: Base, { config, access, log }: EngineSettings): Runni
   const fatal = new Promise<never>((_, reject) => {
     onFatal = reject;
   });
+  const prepareRestart = () => weights.ensure();
   fatal.catch(() => {}); // whoever waits is told; nobody may wait yet
-  return { client: createProcessClient({ hostOptions, log, onFatal }), fatal };
+  return { client: createProcessClient({ hostOptions, log, onFatal, prepareRestart }), fatal };
 }
 
 type Text = Pick<AppOptions, 'tokenizer' | 'chatTemplate'>;
@@ -277,12 +286,13 @@ interface ListenOptions {
   client: EngineClient;
   access: Access;
   telemetry: Telemetry;
+  memory: MemoryBudget;
   leaving: AbortSignal;
   log: Logger;
 }
 
 async function describeBase(
-  { artifact, maxSeqLength }: Base,
+  { artifact, plan }: Base,
   { tokenizer }: Text,
   setting: string,
 ): Promise<ServedModel> {
@@ -291,7 +301,7 @@ async function describeBase(
   return {
     id: info.name,
     baseDigest: info.digest,
-    maxSeqLength,
+    maxSeqLength: plan.maxSeqLength,
     vocabSize: config.vocabSize,
     eosTokenIds: tokenizer?.eosTokenIds ?? config.eosTokenIds,
     generationConfig: await baseGenerationConfig(setting, artifact),
@@ -330,6 +340,7 @@ async function listen(served: ServedModel, options: ListenOptions): Promise<Runn
     allowedOrigins: config.allowedOrigins,
     basePath: config.basePath,
     leaving: options.leaving,
+    memory: options.memory,
   });
   const { host, port, maxConnections, maxConnectionsPerAddress: maxPerAddress } = config;
   return startServer(app, { host, port, connections: { maxConnections, maxPerAddress }, log });

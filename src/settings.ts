@@ -150,13 +150,13 @@ export const SETTINGS = {
   slots: {
     env: 'LORIKEET_SLOTS',
     flag: '--slots',
-    help: 'sequences that run at once (default: 32)',
-    schema: integer(1, 1024).default(32),
+    help: 'sequences that run at once (default: 32, or as many as fit the memory limit)',
+    schema: integer(1, 1024).optional(),
   },
   maxSeq: {
     env: 'LORIKEET_MAX_SEQ',
     flag: '--max-seq',
-    help: "tokens of the longest sequence (default: the smaller of the model's and 2048)",
+    help: "tokens of the longest sequence (default: the smaller of the model's and 2048, or what fits the memory limit)",
     schema: integer(16, 1_048_576).optional(),
   },
   maxWaiting: {
@@ -186,8 +186,8 @@ export const SETTINGS = {
   adapterCacheBytes: {
     env: 'LORIKEET_ADAPTER_CACHE',
     flag: '--adapter-cache',
-    help: 'memory for loaded adapters, such as 512M or 2GiB (default: 1GiB)',
-    schema: byteSize.default(2 ** 30),
+    help: 'memory for loaded adapters, such as 512M or 2GiB (default: 1GiB, or what fits the memory limit)',
+    schema: byteSize.optional(),
   },
   maxAdapterRank: {
     env: 'LORIKEET_MAX_ADAPTER_RANK',

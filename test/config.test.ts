@@ -21,7 +21,7 @@ test('an empty environment gives the documented defaults', () => {
   const config = loadConfig({}, HOME);
   assert.equal(config.host, '127.0.0.1');
   assert.equal(config.port, 8080);
-  assert.equal(config.slots, 32);
+  assert.equal(config.slots, undefined);
   assert.equal(config.maxWaiting, 256);
   assert.equal(config.model, undefined);
   assert.equal(config.maxSeq, undefined);

@@ -1,10 +1,10 @@
 // `lorikeet plan`: what full training, LoRA and QLoRA of a model take, which one fits, and for a job what its run takes.
 
-import { readFileSync } from 'node:fs';
-import os from 'node:os';
 import { FileError } from '../src/errors.ts';
 import { type Artifact, readArtifact } from '../src/import/artifact.ts';
+import { memoryLimit } from '../src/memory-limit.ts';
 import { parseDecoderConfig } from '../src/model/config.ts';
+import { readRegular } from '../src/regular-file.ts';
 import type { JobPlan, PlanRequest } from '../src/training.ts';
 import { parseJob, type TrainJob } from './job.ts';
 import { describeRun, planText, type RunPlan } from './planner/describe-run.ts';
@@ -32,7 +32,7 @@ const DEFAULT_RANK = 16;
 
 /** @throws UsageError, ConfigError or FileError naming what is wrong with the request */
 export async function makePlan(request: PlanRequest, sources: PlanSources): Promise<Plan> {
-  const memory = request.memory ?? os.totalmem();
+  const memory = request.memory ?? memoryLimit().bytes;
   if (request.size !== undefined) return planSize(sizeOfText(request.size), { memory, ...sources });
   if (request.configFile !== undefined) {
     const config = parseDecoderConfig(readConfig(request.configFile));
@@ -51,7 +51,7 @@ export async function makePlan(request: PlanRequest, sources: PlanSources): Prom
 
 function readConfig(file: string): unknown {
   try {
-    return JSON.parse(readFileSync(file, 'utf8'));
+    return JSON.parse(readRegular(file).toString());
   } catch (cause) {
     throw new FileError(file, 'cannot be read as JSON', { cause });
   }

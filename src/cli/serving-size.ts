@@ -1,16 +1,18 @@
 // What serving a base takes of memory and disk with given settings, before anything runs: by the tables
 // that the engine allocates by. What its processes take beside that is measured, and said so.
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { MAX_RANK } from '../../adapters/peft-config.ts';
 import { type Flags, loadConfig } from '../config.ts';
 import { KvCache } from '../engine/kv-cache.ts';
+import { baseBytes, type MemoryPlan, planMemory } from '../engine/memory-budget.ts';
 import { formOf, slotBytes } from '../engine/slot-form.ts';
 import { ConfigError, UsageError } from '../errors.ts';
-import { type DecoderConfig, parseDecoderConfig, slotPositions } from '../model/config.ts';
-import { servingTensors, type WeightsMode } from '../model/serving-weights.ts';
+import { memoryLimit } from '../memory-limit.ts';
+import { type DecoderConfig, parseDecoderConfig } from '../model/config.ts';
+import type { WeightsMode } from '../model/serving-weights.ts';
 import { loraPerRank, TARGET_NAMES, type TargetName } from '../model/target-modules.ts';
-import { elementCount } from '../tensor.ts';
+import { readRegular } from '../regular-file.ts';
 import type { Terminal } from './report-error.ts';
 import { formatBytes, formatTable } from './table.ts';
 
@@ -49,17 +51,15 @@ export interface SizeOptions {
   json?: true;
 }
 
-const ELEMENT_BYTES = { uint8: 1, float32: 4 } as const;
+const FLOAT32_BYTES = 4;
 export function servingSize(config: DecoderConfig, asked: SizeQuestion): ServingSize {
   const { weights, slots, maxSeq, rank, targets } = asked;
   return {
-    base: servingTensors(config, weights)
-      .map(({ type, dims }) => elementCount(dims) * ELEMENT_BYTES[type as 'uint8' | 'float32'])
-      .reduce((sum, bytes) => sum + bytes, 0),
+    base: baseBytes(config, weights),
     cacheToken: KvCache.byteSize(config, 1, 1),
     cacheSlot: KvCache.byteSize(config, 1, maxSeq),
     cache: KvCache.byteSize(config, slots, maxSeq),
-    adapter: ELEMENT_BYTES.float32 * rank * loraPerRank(config, targets),
+    adapter: FLOAT32_BYTES * rank * loraPerRank(config, targets),
     attached: slotBytes(config, formOf([{ rank, targets }])),
   };
 }
@@ -72,15 +72,18 @@ export function printSize(options: SizeOptions, terminal: Terminal): void {
   }
   const settings = loadConfig(flags);
   const config = readConfig(options.config ?? configOf(settings));
+  const plan = planMemory(config, settings, memoryLimit());
   const asked: SizeQuestion = {
     weights: settings.weights,
-    slots: settings.slots,
-    maxSeq: slotPositions(config, settings.maxSeq),
+    slots: plan.slots,
+    maxSeq: plan.maxSeqLength,
     rank: parseRank(options.rank),
     targets: parseTargets(options.targets),
   };
   const size = servingSize(config, asked);
-  terminal.out(`${options.json ? JSON.stringify({ ...asked, ...size }) : describe(size, asked)}\n`);
+  const { budget } = plan;
+  const json = () => JSON.stringify({ ...asked, ...size, memory: budget });
+  terminal.out(`${options.json ? json() : `${describe(size, asked)}\n${describeBudget(plan)}`}\n`);
 }
 
 function describe(
@@ -111,6 +114,26 @@ function describe(
   ]);
 }
 
+function describeBudget({
+  budget: { limit, totalBytes, parts },
+  adapterCacheBytes,
+}: MemoryPlan): string {
+  const processes = parts.server + parts.engine + parts.tokenizer + parts.activations;
+  return formatTable([
+    ['a server with these settings', 'bytes', ''],
+    ['base', formatBytes(parts.base), ''],
+    ['processes', formatBytes(processes), 'server, engine, tokenizer, activations: measured'],
+    ['cache', formatBytes(parts.kvCache), ''],
+    [
+      'adapters',
+      formatBytes(adapterCacheBytes + parts.adapterSlots),
+      'in the cache and in slots, at the most',
+    ],
+    ['total', formatBytes(totalBytes), 'at the most'],
+    ['limit', formatBytes(limit.bytes), limit.source],
+  ]);
+}
+
 /** The imported model's own; a name is one of those in the data folder. */
 function configOf({ model, home }: { model?: string | undefined; home: string }): string {
   if (model === undefined) {
@@ -122,7 +145,7 @@ function configOf({ model, home }: { model?: string | undefined; home: string })
 
 function readConfig(file: string): DecoderConfig {
   try {
-    return parseDecoderConfig(JSON.parse(readFileSync(file, 'utf8')));
+    return parseDecoderConfig(JSON.parse(readRegular(file).toString()));
   } catch (error) {
     throw new ConfigError([`${file}: ${(error as Error).message}`]);
   }

@@ -1,9 +1,9 @@
 // Runs one batch on the model: a prompt's chunk, or one token for each running sequence.
 // Knows token ids, KV slots and adapter digests; never text, tenants, queues or files of adapters.
-import os from 'node:os';
 import type { AdapterWeights } from '../../adapters/weights.ts';
 import { ConfigError } from '../errors.ts';
 import type { TokenLogprob } from '../generation.ts';
+import { memoryLimit } from '../memory-limit.ts';
 import type { DecoderConfig } from '../model/config.ts';
 import { separateLargeBlocks } from '../ort/malloc.ts';
 import { PROVIDERS } from '../provider.ts';
@@ -30,7 +30,7 @@ import { ModelRunner } from './model-run.ts';
 import type { Sampler } from './sampler.ts';
 import { openServingFolder } from './serving-folder.ts';
 
-/** Of the machine's memory: the base, the cache and, while slots are widened, the old ones need the rest. */
+/** Of the memory limit: the base, the cache and, while slots are widened, the old ones need the rest. */
 const ADAPTER_SLOTS_SHARE = 0.5;
 
 export interface EngineOptions {
@@ -41,6 +41,8 @@ export interface EngineOptions {
   readonly maxSeqLength: number;
   /** Adapters that can be attached at once; default: as many as sequences. */
   readonly adapterSlotCount?: number;
+  /** For the adapter slots in use; default: half of the memory limit. */
+  readonly adapterSlotBytes?: number;
   readonly runtime?: RuntimeOptions;
 }
 
@@ -82,7 +84,7 @@ export class Engine {
     const memory = isHost ? HOST_MEMORY : openDeviceMemory(provider);
     const sessions = new GraphSessions(model, maxSeqLength, { runtime, memory });
     const cache = new KvCache(config, slotCount, maxSeqLength, memory);
-    const capacityBytes = os.totalmem() * ADAPTER_SLOTS_SHARE;
+    const capacityBytes = options.adapterSlotBytes ?? memoryLimit().bytes * ADAPTER_SLOTS_SHARE;
     const limits = { capacity: options.adapterSlotCount ?? slotCount, capacityBytes };
     const slots = new AdapterSlots(config, limits, memory);
     const runner = new ModelRunner({ config, sessions, cache, slots });
@@ -213,11 +215,11 @@ function scorePrompt(
 
 /** The cache grows into its memory as sequences do: what cannot fit is refused before anyone depends on it. */
 function checkMemory(cacheBytes: number, { slotCount, maxSeqLength }: EngineOptions): void {
-  const machineBytes = os.totalmem();
-  if (cacheBytes <= machineBytes) return;
+  const { bytes, source } = memoryLimit();
+  if (cacheBytes <= bytes) return;
   const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
   throw new ConfigError([
     `--slots, --max-seq: a KV cache of ${slotCount} x ${maxSeqLength} positions takes up to ` +
-      `${gib(cacheBytes)}, this machine has ${gib(machineBytes)}`,
+      `${gib(cacheBytes)}, the memory limit is ${gib(bytes)} (${source})`,
   ]);
 }

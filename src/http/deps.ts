@@ -7,6 +7,7 @@ import type { DryRuns } from '../jobs/dry-runs.ts';
 import type { Files } from '../jobs/files.ts';
 import type { JobService } from '../jobs/job-service.ts';
 import type { Logger } from '../log.ts';
+import type { MemoryBudget } from '../memory-limit.ts';
 import type { EngineClient } from '../scheduler/client.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { Authenticate } from '../tenants/access.ts';
@@ -64,6 +65,8 @@ export interface AppOptions {
   authenticate?: Authenticate;
   rateLimits?: RateLimits;
   telemetry?: Telemetry;
+  /** Shown by /health. */
+  memory?: MemoryBudget;
   /** Whether /metrics is shown without an admin key; by default where there are no keys. */
   hasOpenMetrics?: boolean;
   /** Aborted: /readyz says 503, though requests are still answered, so that balancers look elsewhere. */

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import { FileError } from '../errors.ts';
+import { GENERATION_CONFIG_FILE } from '../generation-config.ts';
 import type { Tensor } from '../tensor.ts';
 import { readArtifactInfo } from './artifact.ts';
 import { CONFIG_FILE, openFolder, WEIGHTS_FILE } from './folder.ts';
@@ -44,7 +45,12 @@ export async function verifyArtifact(dir: string, signal?: AbortSignal): Promise
     tensors.close();
   }
   found.addFile(CONFIG_FILE, new TextEncoder().encode(configText));
-  for (const [name, bytes] of files) found.addFile(name, bytes);
+  for (const [name, bytes] of files)
+    if (name !== GENERATION_CONFIG_FILE) found.addFile(name, bytes);
+  if (found.hex() === digest) return;
+  // Sampling defaults count if they came with the model; an operator may have added them later.
+  const defaults = files.get(GENERATION_CONFIG_FILE);
+  if (defaults) found.addFile(GENERATION_CONFIG_FILE, defaults);
   if (found.hex() === digest) return;
   throw new FileError(
     `${dir}/${WEIGHTS_FILE}`,

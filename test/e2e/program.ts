@@ -16,8 +16,9 @@ export async function runLorikeet(
   args: readonly string[],
   home: string,
   environment: Environment = {},
+  launcher: Launcher = [],
 ): Promise<Outcome> {
-  const { child, output } = spawnLorikeet(args, home, environment);
+  const { child, output } = spawnLorikeet(args, home, environment, launcher);
   const [code] = (await once(child, 'close')) as [number | null];
   return { code, ...output };
 }

@@ -24,6 +24,11 @@ const healthSchema = z
       description:
         'Exact figures; null while the engine has none to give, and for requests without a valid key if keys are needed',
     }),
+    memory: z.looseObject({}).optional().openapi({
+      type: 'object',
+      description:
+        'The memory budget in bytes: the limit, the total that may be taken, and its parts; absent if exact figures are',
+    }),
   })
   .openapi('Health');
 
@@ -73,7 +78,8 @@ export function addHealthRoutes(
     const engine = stats && isShown ? { ...stats } : null;
     const load = stats ? loadOf(stats) : null;
     const status = engineStatus(client);
-    const body = { status, version: VERSION, model: model.id, load, engine };
+    const memory = deps.memory && isShown && { memory: { ...deps.memory } };
+    const body = { status, version: VERSION, model: model.id, load, engine, ...memory };
     return status === 'ready' ? c.json(body, 200) : c.json(body, 503, { 'retry-after': '1' });
   });
   app.openapi(readyRoute, (c) => {

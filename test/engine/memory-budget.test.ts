@@ -1,0 +1,69 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type MemoryWishes, planMemory } from '../../src/engine/memory-budget.ts';
+import { ConfigError } from '../../src/errors.ts';
+import { parseDecoderConfig } from '../../src/model/config.ts';
+import { SMOLLM2 } from '../fixtures.ts';
+
+const config = parseDecoderConfig(SMOLLM2);
+const DEFAULTS: MemoryWishes = { provider: 'cpu', weights: 'int8', prefillChunk: 256 };
+
+const plan = (bytes: number, wishes: Partial<MemoryWishes> = {}) =>
+  planMemory(config, { ...DEFAULTS, ...wishes }, { bytes, source: 'test' });
+
+test('with much memory the defaults hold, and nothing is said', () => {
+  const { slots, maxSeqLength, adapterCacheBytes, reduced } = plan(32e9);
+  assert.deepEqual(
+    { slots, maxSeqLength, adapterCacheBytes, reduced },
+    { slots: 32, maxSeqLength: 2048, adapterCacheBytes: 2 ** 30, reduced: undefined },
+  );
+});
+
+test('the parts add up to the total, which stays within the limit at every size that is served', () => {
+  let before = 0;
+  for (let bytes = 700e6; bytes < 16e9; bytes *= 1.1) {
+    const { slots, maxSeqLength, budget, adapterCacheBytes } = plan(bytes);
+    const parts = Object.values(budget.parts).reduce((sum: number, part: number) => sum + part, 0);
+    assert.equal(budget.totalBytes, parts);
+    assert.ok(budget.totalBytes <= bytes, `${budget.totalBytes} of ${bytes}`);
+    assert.equal(budget.parts.kvCache, 2 * 30 * 3 * 64 * 4 * slots * maxSeqLength);
+    assert.ok(adapterCacheBytes > 0);
+    assert.ok(slots * maxSeqLength >= before, 'more memory never serves less');
+    before = slots * maxSeqLength;
+  }
+});
+
+test('900 MB serve fewer and shorter sequences, and the reason is said', () => {
+  const { slots, maxSeqLength, reduced } = plan(900e6);
+  assert.ok(slots >= 4 && slots < 32 && maxSeqLength < 2048, `${slots} x ${maxSeqLength}`);
+  assert.match(reduced!, /--slots \d+ --max-seq \d+ instead of 32 and 2048: .* 859 MiB \(test\)/);
+});
+
+test('200 MB serve nothing, and the refusal has the figures', () => {
+  assert.throws(
+    () => plan(200e6),
+    (error) =>
+      error instanceof ConfigError &&
+      /serving takes \d+ MiB .* 191 MiB \(test\) .*base 137 MiB, tokenizer 48 MiB/.test(
+        error.message,
+      ),
+  );
+});
+
+test('what the operator asked for is kept or refused, never reduced', () => {
+  assert.throws(() => plan(900e6, { slots: 32, maxSeq: 2048 }), /KV cache of 32 x 2048 positions/);
+  assert.throws(() => plan(900e6, { adapterCacheBytes: 2 ** 30 }), ConfigError);
+  const shorter = plan(900e6, { slots: 16 });
+  assert.equal(shorter.slots, 16);
+  assert.ok(shorter.maxSeqLength < 2048);
+  const fewer = plan(900e6, { maxSeq: 2048 });
+  assert.equal(fewer.maxSeqLength, 2048);
+  assert.ok(fewer.slots < 4);
+  const cached = plan(4e9, { adapterCacheBytes: 3e8 });
+  assert.equal(cached.adapterCacheBytes, 3e8);
+});
+
+test("a device's memory is not the host's: the base and the cache count nothing", () => {
+  const { slots, budget } = plan(900e6, { provider: 'cuda' });
+  assert.deepEqual([slots, budget.parts.base, budget.parts.kvCache], [32, 0, 0]);
+});
