@@ -1,5 +1,6 @@
 // Published adapters in a store: versions that never change, and the aliases that lead to them. It knows neither who may
 // use an adapter nor what a server has loaded.
+
 import { ServeError } from '../../src/errors.ts';
 import type { Logger } from '../../src/log.ts';
 import { TENANT_PATTERN } from '../../src/tenant.ts';
@@ -11,6 +12,7 @@ import {
   RESERVED_NAMES,
   type VersionManifest,
 } from '../manifest.ts';
+import { logStoreFailure } from '../store/failure-log.ts';
 import {
   type Etag,
   type ObjectStore,
@@ -185,21 +187,16 @@ async function openFile(
 }
 
 /** What a caller is told of a store that fails; the reason stays in the log and in `cause`. */
-function createRefusing({ label }: ObjectStore, log: RepositoryOptions['log']) {
+function createRefusing(store: ObjectStore, log: RepositoryOptions['log']) {
   return <A extends unknown[], R>(work: (...args: A) => Promise<R>) =>
     async (...args: A): Promise<R> => {
       try {
         return await work(...args);
       } catch (error) {
         if (!(error instanceof StoreError)) throw error;
-        const fields = { store: label, kind: error.kind, reason: error.message };
-        if (error.kind === 'unavailable') log?.warn(fields, 'the store failed');
-        else log?.error({ ...fields, alert: ALERTS[error.kind] }, 'the store failed');
+        logStoreFailure(log, store, error);
         const message = 'The adapter store does not answer.';
         throw new ServeError('adapter_unavailable', message, { cause: error });
       }
     };
 }
-
-/** What a person must look at: trying again does not help. */
-const ALERTS = { denied: 's3_auth', invalid: 'store_invalid', conflict: 'store_conflict' } as const;

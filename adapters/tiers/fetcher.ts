@@ -4,6 +4,7 @@ import { LRUCache } from 'lru-cache';
 import { ServeError } from '../../src/errors.ts';
 import type { Logger } from '../../src/log.ts';
 import { keys, type VersionManifest } from '../manifest.ts';
+import { STORE_ALERTS } from '../store/failure-log.ts';
 import { type ObjectStore, StoreError } from '../store/store.ts';
 import { Breaker, backoffMs, RetryBudget } from './breaker.ts';
 import { type Clock, deadline, sleep, systemClock, unlessAborted } from './clock.ts';
@@ -46,8 +47,18 @@ const FAULTS: Record<FaultKind, FaultRule> = {
   /** A store tries again by itself where that may help (S3's client: three times); a body that breaks off is ours. */
   unavailable: { maxTries: 1, rememberMs: 1_000, code: 'adapter_unavailable' },
   interrupted: { maxTries: 3, rememberMs: 1_000, code: 'adapter_unavailable' },
-  denied: { maxTries: 1, rememberMs: 5_000, code: 'adapter_unavailable', alert: 's3_auth' },
-  invalid: { maxTries: 1, rememberMs: 5_000, code: 'adapter_unavailable', alert: 'store_invalid' },
+  denied: {
+    maxTries: 1,
+    rememberMs: 5_000,
+    code: 'adapter_unavailable',
+    alert: STORE_ALERTS.denied,
+  },
+  invalid: {
+    maxTries: 1,
+    rememberMs: 5_000,
+    code: 'adapter_unavailable',
+    alert: STORE_ALERTS.invalid,
+  },
   missing: {
     maxTries: 1,
     rememberMs: 5_000,

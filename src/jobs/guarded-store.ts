@@ -1,5 +1,6 @@
 // A store as files and jobs use it: what a client may be told of its failures is a `ServeError`; a condition that does
 // not hold stays a `StoreError`, for those who write again.
+import { logStoreFailure } from '../../adapters/store/failure-log.ts';
 import {
   type ListEntry,
   type ListOptions,
@@ -14,9 +15,7 @@ export function guardStore(store: ObjectStore, log: Pick<Logger, 'error' | 'warn
   const refuse = (error: unknown): unknown => {
     if (!(error instanceof StoreError) || error.kind === 'conflict') return error;
     if (isDiskFull(error)) return diskFullError(error);
-    const fields = { store: store.label, kind: error.kind, reason: error.message };
-    if (error.kind === 'unavailable') log.warn(fields, 'the store failed');
-    else log.error({ ...fields, alert: 'store_invalid' }, 'the store failed');
+    logStoreFailure(log, store, error);
     return new ServeError('store_unavailable', 'The store does not answer.', { cause: error });
   };
   const guarded = async <T>(work: Promise<T>): Promise<T> => {
