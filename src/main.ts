@@ -336,6 +336,7 @@ async function listen(served: ServedModel, options: ListenOptions): Promise<Runn
     ...(config.metricsOpen && { hasOpenMetrics: true }),
     log,
     ...(access.kind === 'keys' && { authenticate: access.authenticate }),
+    ...(access.kind === 'local' && { hasOpenAdmin: true }),
     allowedHosts: [config.host, ...config.allowedHosts],
     allowedOrigins: config.allowedOrigins,
     basePath: config.basePath,

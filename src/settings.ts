@@ -203,7 +203,7 @@ export const SETTINGS = {
   loadableAdapters: {
     env: 'LORIKEET_LOADABLE_ADAPTERS',
     flag: '--loadable-adapters',
-    help: 'folder below which admin keys may load adapters by path, as with vLLM (default: none may)',
+    help: 'folder below which admin keys, or anyone on loopback without a keys file, may load adapters by path, as with vLLM (default: none may)',
     schema: folder.optional(),
   },
   preload: {

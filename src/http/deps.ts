@@ -69,6 +69,8 @@ export interface AppOptions {
   memory?: MemoryBudget;
   /** Whether /metrics is shown without an admin key; by default where there are no keys. */
   hasOpenMetrics?: boolean;
+  /** Whoever asks is this machine's own user, and needs no admin key. */
+  hasOpenAdmin?: boolean;
   /** Aborted: /readyz says 503, though requests are still answered, so that balancers look elsewhere. */
   leaving?: AbortSignal;
   /** Unix milliseconds. */

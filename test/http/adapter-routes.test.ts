@@ -164,7 +164,7 @@ describe('DELETE', () => {
 });
 
 describe('loading by path', () => {
-  function setUp({ isAdmin = true } = {}) {
+  function setUp({ isAdmin = true, hasOpenAdmin = false } = {}) {
     const root = mkdtempSync(path.join(os.tmpdir(), 'lorikeet-load-'));
     after(() => rmSync(root, { recursive: true }));
     const put = (name: string, config = {}) => {
@@ -178,7 +178,7 @@ describe('loading by path', () => {
     const served = serve({
       registry: createRegistry({ base, local }),
       loaded,
-      authenticate: () => ({ ...LOCAL_TENANT, isAdmin }),
+      ...(hasOpenAdmin ? { hasOpenAdmin } : { authenticate: () => ({ ...LOCAL_TENANT, isAdmin }) }),
     });
     const send = async (verb: 'load' | 'unload', body: unknown) => {
       const response = await served.post(`/v1/${verb}_lora_adapter`, body);
@@ -266,6 +266,14 @@ describe('loading by path', () => {
     assert.deepEqual(await load('zen', 'good'), [422, 'adapter_invalid', 'r']);
     assert.equal(await digestOf('zen'), 404);
     await idle({ ...served, leases });
+  });
+
+  test("is for this machine's own user where no keys are needed", async () => {
+    const { put, load, unload, digestOf } = setUp({ hasOpenAdmin: true });
+    put('one');
+    assert.equal((await load('zen', 'one'))[0], 200);
+    assert.match(String(await digestOf('zen')), /^[0-9a-f]{64}$/);
+    assert.equal((await unload('zen'))[0], 200);
   });
 
   test('is for admin keys only, and not there unless a folder is configured', async () => {

@@ -1,5 +1,5 @@
 // vLLM's /v1/load_lora_adapter and /v1/unload_lora_adapter: an operator's, who gives a path below one folder. They are
-// there only where that folder is configured, and answer only to admin keys.
+// there only if that folder is configured. They answer to admin keys, and to anyone on loopback without a keys file.
 import { type OpenAPIHono, z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import type { LoadedAdapters } from '../../../adapters/folder-registry.ts';
@@ -41,7 +41,7 @@ export function addAdminRoutes(
   loaded: LoadedAdapters,
 ): void {
   const admit = (c: Context<HttpEnv>) => {
-    requireAdmin(c);
+    if (!deps.hasOpenAdmin) requireAdmin(c);
     requireReady(deps);
   };
   /** What does not fit is refused now, not at the first request. */
