@@ -1,5 +1,5 @@
 // The two files of a PEFT folder, read within bounds and hashed on the way. Nothing else in the folder is opened,
-// no link leads out of it, and what the files mean is for others.
+// no link leads out of it (but to the blobs of a model in Hugging Face's cache), and what the files mean is for others.
 import { constants, type FileHandle, open, realpath } from 'node:fs/promises';
 import path from 'node:path';
 import { ServeError } from '../src/errors.ts';
@@ -37,6 +37,13 @@ export function digestAdapterFiles(
   directory: string,
 ): Promise<Pick<AdapterFiles, 'configBytes' | 'digest'>> {
   return scan(directory, { start: () => {}, chunk: () => {} });
+}
+
+/** The bytes of the configuration alone. Throws as `readAdapterFiles`. */
+export async function readAdapterConfig(directory: string): Promise<Uint8Array> {
+  const config = createBufferSink();
+  await readFile(directory, { name: CONFIG_FILE, maxBytes: MAX_CONFIG_BYTES }, config);
+  return config.bytes();
 }
 
 /** What the weights will take, by the header of their file alone. Throws as `readAdapterFiles`. */
@@ -142,7 +149,7 @@ async function openInside(directory: string, name: string): Promise<FileHandle> 
   const full = path.join(directory, name);
   try {
     const [folder, target] = await Promise.all([realpath(directory), realpath(full)]);
-    if (!target.startsWith(folder + path.sep)) {
+    if (!isWithin(folder, target) && !isBlobOf(folder, target)) {
       throw invalidAdapter(name, 'is a link out of its folder');
     }
     return await open(target, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
@@ -156,6 +163,17 @@ async function openInside(directory: string, name: string): Promise<FileHandle> 
     if (hasPickle) throw invalidAdapter(PICKLE_FILE, 'is a pickle; only safetensors are read');
     throw invalidAdapter(name, 'is missing');
   }
+}
+
+function isWithin(folder: string, target: string): boolean {
+  return target.startsWith(folder + path.sep);
+}
+
+/** In Hugging Face's cache a model's `snapshots/REVISION` holds links to its `blobs`. */
+function isBlobOf(folder: string, target: string): boolean {
+  const snapshots = path.dirname(folder);
+  if (path.basename(snapshots) !== 'snapshots') return false;
+  return isWithin(path.join(path.dirname(snapshots), 'blobs'), target);
 }
 
 /** Whether an I/O error says that a path leads nowhere. */

@@ -4,7 +4,7 @@ import { readdir } from 'node:fs/promises';
 import { LRUCache } from 'lru-cache';
 import { ServeError } from '../src/errors.ts';
 import type { Logger } from '../src/log.ts';
-import { digestAdapterFiles, measureAdapterFiles } from './files.ts';
+import { digestAdapterFiles, measureAdapterFiles, readAdapterConfig } from './files.ts';
 import type { AdapterFolder } from './folders.ts';
 import { parseAdapterConfig } from './peft-config.ts';
 
@@ -34,6 +34,23 @@ export interface FolderDigests {
     name: string,
     look: () => Promise<AdapterFolder | undefined>,
   ): Promise<FolderWithDigest | undefined>;
+  /**
+   * Why the folder cannot be served, as far as its configuration and the header of its weights tell: nothing is hashed.
+   * Remembered for as long as its files do not change.
+   */
+  refusalOf(name: string, folder: AdapterFolder): Promise<ServeError | undefined>;
+}
+
+/** Reads the configuration and the header of the weights. */
+export async function findRefusal(directory: string): Promise<ServeError | undefined> {
+  try {
+    await parseAdapterConfig(await readAdapterConfig(directory), []);
+    await measureAdapterFiles(directory);
+    return undefined;
+  } catch (error) {
+    if (error instanceof ServeError) return error;
+    throw error;
+  }
 }
 
 /** Folders that are remembered; more are served, and hashed again when they were forgotten. */
@@ -64,6 +81,9 @@ export function createFolderDigests({
   now = Date.now,
 }: FolderDigestsOptions): FolderDigests {
   const known = new LRUCache<string, Known>({ max: MAX_FOLDERS });
+  const looked = new LRUCache<string, { signature: string; refusal: ServeError | undefined }>({
+    max: MAX_FOLDERS,
+  });
 
   function contentOf(
     name: string,
@@ -118,6 +138,15 @@ export function createFolderDigests({
   }
 
   return {
+    async refusalOf(name, { directory, signature }) {
+      const before = looked.get(name);
+      if (before?.signature === signature) return before.refusal;
+      const refusal = await findRefusal(directory);
+      if (refusal?.status === 503) return refusal; // it may be another time
+      looked.set(name, { signature, refusal });
+      return refusal;
+    },
+
     async identify(name, look) {
       for (let attempt = 0; attempt < MAX_TRIES; attempt++) {
         const folder = await look();

@@ -7,12 +7,16 @@ import {
   type FolderDigests,
   type FolderDigestsOptions,
   type FolderWithDigest,
+  findRefusal,
 } from './folder-digests.ts';
 import { type AdapterFolder, findFolder, findFolderAt, folderNames } from './folders.ts';
 import { LATEST } from './manifest.ts';
 import { type AdapterName, parseModelName } from './model-name.ts';
 import type { AdapterFinder, FoundAdapter, ListedAdapter } from './registry.ts';
+import { mapBounded } from './repository/bounded.ts';
 
+const NO_MODEL_NAME =
+  'its name is no model name: it must start with a letter, digit or _ and go on with these, . and -';
 /** What is listed, and names that are loaded: more are a mistake of whoever made them. */
 const MAX_FOLDERS = 10_000;
 
@@ -28,6 +32,21 @@ export function createFolderAdapters(
     find: finder.find,
     list: async () => finder.list(root === undefined ? [] : await folderNames(root)),
   };
+}
+
+/** What lies below `root` and cannot be served, each with the reason. */
+export async function findRefusedFolders(
+  root: string,
+): Promise<{ readonly name: string; readonly reason: string }[]> {
+  const names = (await folderNames(root, 'any')).slice(0, MAX_FOLDERS);
+  const refused = await mapBounded(names, async (name) => {
+    const folder = await findFolderAt(root, name).catch(() => undefined);
+    if (!folder) return [];
+    if (!isFreeName(name)) return [{ name, reason: NO_MODEL_NAME }];
+    const refusal = await findRefusal(folder.directory);
+    return refusal ? [{ name, reason: refusal.message }] : [];
+  });
+  return refused.flat();
 }
 
 /** Folders that an operator has loaded by path, until the server ends. */
@@ -91,15 +110,14 @@ function createFinder(
       return folder && toFound(name, folder);
     },
 
-    /** Without looking into them. */
+    /** What can be served, as far as configurations and headers tell. */
     async list(names: readonly string[]): Promise<ListedAdapter[]> {
-      const listed = names.slice(0, MAX_FOLDERS);
-      const folders = await Promise.all(listed.map((name) => look(name).catch(() => undefined)));
-      return folders.flatMap((folder, i) => {
-        const name = listed[i]!;
-        const owner = SHARED_OWNER;
-        return folder ? [{ name, owner, root: name, created: createdS(folder) }] : [];
+      const found = await mapBounded(names.slice(0, MAX_FOLDERS), async (name) => {
+        const folder = await look(name).catch(() => undefined);
+        if (!folder || (await digests.refusalOf(name, folder))) return [];
+        return [{ name, owner: SHARED_OWNER, root: name, created: createdS(folder) }];
       });
+      return found.flat();
     },
   };
 }

@@ -17,13 +17,17 @@ export interface AdapterFolder {
 /** A file system's limit for one name; `..` and hidden folders are no names. */
 const NAME_PATTERN = /^(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$/;
 
-/** Names below the root that may be adapters, sorted; empty where there is no root. */
-export async function folderNames(root: string): Promise<string[]> {
+/** Names below the root that may be adapters, or any that are not hidden, sorted; empty if there is no root. */
+export async function folderNames(
+  root: string,
+  which: 'valid' | 'any' = 'valid',
+): Promise<string[]> {
   const names = await readdir(root).catch((error) => {
     if (isAbsence(error)) return [];
     throw error;
   });
-  return names.filter((name) => NAME_PATTERN.test(name)).sort();
+  const pattern = which === 'valid' ? NAME_PATTERN : /^[^.]/;
+  return names.filter((name) => pattern.test(name)).sort();
 }
 
 /** The adapter folder of that name below the root; throws as `findFolderAt`. */

@@ -1,7 +1,11 @@
 // What a server needs of adapters, composed: where names are found (the store, local folders, folders loaded by path),
 // and how their files come to this machine. Opens the store without asking it anything: a server starts without it.
 import path from 'node:path';
-import { createFolderAdapters, createLoadedAdapters } from '../../adapters/folder-registry.ts';
+import {
+  createFolderAdapters,
+  createLoadedAdapters,
+  findRefusedFolders,
+} from '../../adapters/folder-registry.ts';
 import { type BaseModel, createRegistry } from '../../adapters/registry.ts';
 import {
   type AdapterRepository,
@@ -54,6 +58,7 @@ export async function openServingAdapters(
     ? createLoadedAdapters(config.loadableAdapters, folders)
     : undefined;
   const local = [...(loaded ? [loaded] : []), createFolderAdapters(config.adapters, folders)];
+  void warnOfRefused(config.adapters, log);
   return {
     side: {
       registry: createRegistry({
@@ -69,4 +74,11 @@ export async function openServingAdapters(
     repository,
     forget: (tenant, name) => published.forget(tenant, name),
   };
+}
+
+/** Said once at the start: a folder that does not become a model is mostly a mistake. */
+async function warnOfRefused(root: string | undefined, log: Logger): Promise<void> {
+  if (root === undefined) return;
+  const refused = await findRefusedFolders(root).catch(() => []); // requests will be told
+  for (const fields of refused) log.warn(fields, 'adapter folder not served');
 }

@@ -10,6 +10,7 @@ import { digestAdapterFiles, readAdapterFiles } from '../../adapters/files.ts';
 import { createAdapterLoader } from '../../adapters/load.ts';
 import type { AdapterSource } from '../../src/adapter-source.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
+import { temporaryFolder } from '../fixtures.ts';
 import { configBytes, MODEL, sampleTensors } from './sample.ts';
 import { plainSource } from './sources.ts';
 
@@ -97,6 +98,25 @@ test('a link inside the folder is followed, one out of it is refused', async (t)
     symlinkSync(target, path.join(folder, WEIGHTS_FILE));
     await assert.rejects(readAdapterFiles(folder), { status: 422, param: WEIGHTS_FILE });
     rmSync(path.join(folder, WEIGHTS_FILE));
+  }
+});
+
+test("the links of Hugging Face's cache are followed to the blobs of the same model only", async (t) => {
+  const top = temporaryFolder(t);
+  const snapshot = path.join(top, 'models--acme--zen', 'snapshots', '0a1b');
+  mkdirSync(snapshot, { recursive: true });
+  for (const model of ['models--acme--zen', 'models--evil--x']) {
+    mkdirSync(path.join(top, model, 'blobs'), { recursive: true });
+    writeFileSync(path.join(top, model, 'blobs', 'c0ffee'), WEIGHTS);
+  }
+  writeFileSync(path.join(snapshot, CONFIG_FILE), configBytes());
+  const link = path.join(snapshot, WEIGHTS_FILE);
+  symlinkSync('../../blobs/c0ffee', link);
+  assert.equal((await readAdapterFiles(snapshot)).weightsBytes.length, WEIGHTS.length);
+  for (const target of ['../../../models--evil--x/blobs/c0ffee', '../../refs', '/etc/passwd']) {
+    rmSync(link);
+    symlinkSync(target, link);
+    await assert.rejects(readAdapterFiles(snapshot), { status: 422, param: WEIGHTS_FILE }, target);
   }
 });
 

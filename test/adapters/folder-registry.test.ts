@@ -12,7 +12,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { adapterDigest } from '../../adapters/digest.ts';
-import { createFolderAdapters } from '../../adapters/folder-registry.ts';
+import { createFolderAdapters, findRefusedFolders } from '../../adapters/folder-registry.ts';
 import { createRegistry } from '../../adapters/registry.ts';
 import { pinnedName } from '../../adapters/resolved.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
@@ -108,6 +108,27 @@ test('ranks over the limit are refused before anything is loaded', async (t) => 
   await assert.rejects(resolve('r2+r3+2*b'), { status: 404 });
   publish(root, 'other', configBytes({ r: 2, lora_alpha: 1 }));
   await assert.rejects(resolve('r2+r3+other'), { ...refused, message: /2 \+ 3 \+ 2 = 7/ });
+});
+
+test('what cannot be served is not listed, and its reason can be asked for', async (t) => {
+  const { root, registry } = setUp(t);
+  publish(root, 'good');
+  publish(root, 'dora', configBytes({ use_dora: true }));
+  publish(root, 'html', configBytes(), new TextEncoder().encode('<html>not found</html>'));
+  publish(root, 'spaced name');
+  const list = async () => (await registry.list(LOCAL_TENANT)).map(({ id }) => id);
+  assert.deepEqual(await list(), ['sample', 'good']);
+  assert.deepEqual(await list(), ['sample', 'good']);
+  const refused = await findRefusedFolders(root);
+  assert.deepEqual(
+    refused.map(({ name }) => name),
+    ['dora', 'html', 'spaced name'],
+  );
+  for (const [i, reason] of [/use_dora/, /header/, /no model name/].entries()) {
+    assert.match(refused[i]!.reason, reason);
+  }
+  publish(root, 'dora');
+  assert.deepEqual(await list(), ['sample', 'dora', 'good']);
 });
 
 test('every miss has the same body', async (t) => {
@@ -245,7 +266,7 @@ test('a folder that does not fit is refused when it is asked for, with one log l
   for (const now of [Date.now, undefined]) {
     const { root, lines, registry, resolve } = setUp(t, now);
     const folder = publish(root, 'bad', configBytes({ use_dora: true }));
-    assert.equal((await registry.list(LOCAL_TENANT)).length, 2);
+    assert.equal((await registry.list(LOCAL_TENANT)).length, 1);
     assert.deepEqual(lines, []);
     for (let i = 0; i < 3; i++)
       await assert.rejects(resolve('bad'), { status: 422, param: 'use_dora' });

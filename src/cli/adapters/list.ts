@@ -1,4 +1,6 @@
 // lorikeet adapters ls: the adapters of a tenant, or the versions of one of them.
+import path from 'node:path';
+import { findRefusedFolders } from '../../../adapters/folder-registry.ts';
 import { type Aliases, LATEST, pointerOf, versionsOf } from '../../../adapters/manifest.ts';
 import { mapBounded } from '../../../adapters/repository/bounded.ts';
 import { formatBytes, formatTable, formatTime } from '../table.ts';
@@ -9,7 +11,8 @@ export async function list(context: AdapterContext, name: string | undefined): P
   return name === undefined ? listNames(context) : listVersions(context, name);
 }
 
-async function listNames({ repository, tenant, signal, answer }: AdapterContext): Promise<void> {
+async function listNames(context: AdapterContext): Promise<void> {
+  const { repository, tenant, signal, answer } = context;
   const names = await repository.listNames(tenant, { signal });
   const rows = await mapBounded(names, async (name) => {
     const versions = await repository.listVersions(tenant, name, { signal });
@@ -32,6 +35,16 @@ async function listNames({ repository, tenant, signal, answer }: AdapterContext)
   const heading = ['NAME', 'VERSIONS', 'RANK', 'PUBLISHED', 'ALIASES'];
   const none = `tenant ${tenant} has no adapters in ${repository.label}\nPublish one: lorikeet adapters push DIR --name NAME`;
   answer(rows, rows.length > 0 ? formatTable([heading, ...table]) : none);
+  await tellRefused(context);
+}
+
+/** The folders of --adapters that a server does not list. Not on stdout, which may be read by a program. */
+async function tellRefused({ config, terminal }: AdapterContext): Promise<void> {
+  const { adapters: root } = config;
+  if (root === undefined) return;
+  for (const { name, reason } of await findRefusedFolders(root)) {
+    terminal.error(`${path.join(root, name)} is not served: ${reason}\n`);
+  }
 }
 
 async function listVersions(context: AdapterContext, name: string): Promise<void> {
