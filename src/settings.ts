@@ -267,6 +267,11 @@ export const SETTINGS = {
     help: "a tenant's uploaded files (default: 1000)",
     schema: integer(1, 100_000).default(1000),
   },
+  maxFilesBytes: {
+    env: 'LORIKEET_MAX_FILES_SIZE',
+    help: "a tenant's uploaded files together, such as 512M or 10GiB (default: 10GiB)",
+    schema: byteSize.default(10 * 2 ** 30),
+  },
   maxFileBytes: {
     env: 'LORIKEET_MAX_FILE',
     help: 'the largest upload, such as 512M or 2GiB (default: 512MiB)',

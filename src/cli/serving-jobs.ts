@@ -40,7 +40,8 @@ export async function openServingJobs(
   const { artifact, store, repository, onPublished, telemetry, log } = options;
   const { info, dir } = artifact;
   const cacheDir = path.join(config.home, 'cache');
-  const { maxFileBytes, maxFiles, maxJobs: maxActive, training: maxTraining } = config;
+  const { maxFileBytes, maxFiles, maxFilesBytes } = config;
+  const { maxJobs: maxActive, training: maxTraining } = config;
   const owner = createOwner(randomUUID());
   const { files, service, dryRuns, worker } = createJobs({
     store,
@@ -48,7 +49,7 @@ export async function openServingJobs(
     runner: await openRunner(config, { store, baseDigest: info.digest, log }),
     base: { name: info.name, digest: info.digest, dir: path.resolve(dir) },
     root: path.join(cacheDir, 'jobs'),
-    limits: { maxFiles, maxActive, maxTraining },
+    limits: { maxFiles, maxFilesBytes, maxActive, maxTraining },
     log,
     owner: { name: owner, isGone: isOwnerGone },
     onPublished,

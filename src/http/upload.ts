@@ -186,12 +186,12 @@ async function writeFile(
 ): Promise<UploadedFile> {
   await pipeline(stream, createWriteStream(file), { signal });
   if (stream.truncated) throw tooLarge(maxFileBytes);
-  await refuseBinary(file);
+  await checkStart(file);
   const name = (filename ?? '').replace(/\p{C}/gu, '').slice(0, MAX_FILENAME_LENGTH);
   return { path: file, filename: name || 'file', byteSize: stream.bytesRead };
 }
 
-/** Where in a file what stands that no text of ours begins with. */
+/** Magic bytes of other formats, by offset. */
 const BINARY_STARTS = [
   ['gzip', 0, [0x1f, 0x8b]],
   ['zip', 0, [0x50, 0x4b, 0x03, 0x04]],
@@ -202,21 +202,46 @@ const BINARY_STARTS = [
   ['UTF-16', 0, [0x7b, 0x00]],
   ['UTF-16', 0, [0x00, 0x7b]],
 ] as const;
-const START_BYTES = 512;
+/** Holds the first line of nearly every training file; the job checks them all. */
+const START_BYTES = 64 * 1024;
 
-async function refuseBinary(file: string): Promise<void> {
+/** Throws `ServeError` (400) if the file is empty or of another format, or its first line is no JSON object. */
+async function checkStart(file: string): Promise<void> {
   const handle = await open(file);
   try {
     const { buffer, bytesRead } = await handle.read(Buffer.alloc(START_BYTES), 0, START_BYTES, 0);
     const start = buffer.subarray(0, bytesRead);
     for (const [kind, offset, bytes] of BINARY_STARTS) {
       if (!start.subarray(offset, offset + bytes.length).equals(Buffer.from(bytes))) continue;
-      const message = `file: is ${kind}; expected JSON lines in UTF-8, not compressed`;
-      throw new ServeError('invalid_request', message, { param: 'file' });
+      throw badFile(`is ${kind}; expected JSON lines in UTF-8, not compressed`);
     }
+    checkFirstLine(start.toString('utf8'), bytesRead < START_BYTES);
   } finally {
     await handle.close();
   }
+}
+
+/** @param isWhole whether the text is all of the file */
+function checkFirstLine(text: string, isWhole: boolean): void {
+  const lines = text.replace(/^\ufeff/, '').split('\n');
+  const index = lines.findIndex((line) => line.trim() !== '');
+  if (index < 0 && isWhole) throw badFile('is empty; expected JSON lines');
+  const isLineWhole = index >= 0 && (isWhole || index < lines.length - 1);
+  if (!isLineWhole || isJsonObject(lines[index]!)) return;
+  throw badFile(`line ${index + 1} is not a JSON object; expected JSON lines, one object a line`);
+}
+
+function isJsonObject(text: string): boolean {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null && !Array.isArray(value);
+  } catch {
+    return false;
+  }
+}
+
+function badFile(detail: string): ServeError {
+  return new ServeError('invalid_request', `file: ${detail}`, { param: 'file' });
 }
 
 function tooLarge(maxBytes: number): ServeError {

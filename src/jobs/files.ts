@@ -58,6 +58,8 @@ export interface FilesOptions {
   readonly now: () => number;
   /** Of one tenant. */
   readonly maxFiles: number;
+  /** Of one tenant's files together, results of jobs included. */
+  readonly maxBytes: number;
 }
 
 const FILE_ID = /^file-[A-Za-z0-9]{1,64}$/;
@@ -81,7 +83,7 @@ export class Files {
   async create(tenant: string, file: NewFile, call?: StoreCall): Promise<FileMeta> {
     const { store, createId, now } = this.#options;
     const { source, byteSize, filename, purpose, expiresAfterMs } = file;
-    if (purpose === 'fine-tune') await this.#checkCount(tenant, call);
+    if (purpose === 'fine-tune') await this.#checkRoom(tenant, byteSize, call);
     const id = file.id ?? createId('file');
     await store.put(keyOf(tenant, id, 'content'), source, call);
     const createdMs = now();
@@ -156,12 +158,30 @@ export class Files {
     return ids;
   }
 
-  async #checkCount(tenant: string, call?: StoreCall): Promise<void> {
-    const { maxFiles } = this.#options;
-    if ((await this.#ids(tenant, call)).length < maxFiles) return;
-    const message = `There are ${maxFiles} files already: delete some first.`;
-    throw new ServeError('invalid_request', message, { param: 'file' });
+  /** Uploads at the same moment may each see room for one. */
+  async #checkRoom(tenant: string, byteSize: number, call?: StoreCall): Promise<void> {
+    const { maxFiles, maxBytes } = this.#options;
+    const prefix = `${tenant}/.files/`;
+    const ids = new Set<string>();
+    let bytes = 0;
+    for await (const entry of this.#options.store.list(prefix, call)) {
+      if (entry.kind !== 'object') continue;
+      ids.add(entry.key.slice(prefix.length).split('/')[0]!);
+      bytes += entry.byteSize;
+    }
+    if (ids.size >= maxFiles) {
+      throw noRoom(`You have ${ids.size} files, and the limit is ${maxFiles}.`);
+    }
+    if (bytes + byteSize > maxBytes) {
+      const used = `Your files use ${bytes} of ${maxBytes} bytes`;
+      throw noRoom(`${used}, which leaves no room for ${byteSize} more.`);
+    }
   }
+}
+
+function noRoom(reason: string): ServeError {
+  const message = `${reason} Delete files that you no longer need.`;
+  return new ServeError('invalid_request', message, { param: 'file' });
 }
 
 /** For a message: it may be anything. */

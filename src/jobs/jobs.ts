@@ -44,6 +44,8 @@ export interface JobsOptions {
 export interface JobLimits {
   /** Files of one tenant. */
   readonly maxFiles: number;
+  /** Bytes of one tenant's files. */
+  readonly maxFilesBytes: number;
   /** Jobs of one tenant that are not over. */
   readonly maxActive: number;
   /** Jobs that train at once on this server; 0: others train. */
@@ -89,8 +91,8 @@ export function createJobs(options: JobsOptions): Jobs {
   const { now = Date.now, runner, repository, base, root, limits, log } = options;
   const store = guardStore(options.store, log);
   const createId = createIds(now);
-  const { maxFiles, maxActive } = limits;
-  const files = new Files({ store, createId, now, maxFiles });
+  const { maxFiles, maxFilesBytes: maxBytes, maxActive } = limits;
+  const files = new Files({ store, createId, now, maxFiles, maxBytes });
   const jobs = new JobStore(store, now);
   const workspaces = { root, baseDir: base.dir, files, repository };
   const parts = { ...options, store, jobs, files, workspaces, now };

@@ -144,25 +144,6 @@ describe('an upload', () => {
     assert.equal(silent.status, 408);
   });
 
-  test('may be empty, hold anything else, and have a name like a path', async () => {
-    const { upload } = serveFiles();
-    for (const content of ['', '\ufeff{}\r\n\r\n', 'no JSON at all']) {
-      assert.equal((await upload(form(content))).status, 200, content);
-    }
-    const body = new FormData();
-    body.append('file', new Blob([LINES]), '../../etc/passwd');
-    body.append('purpose', 'fine-tune');
-    assert.equal((await readOk<FileObject>(await upload(body))).filename, 'passwd');
-  });
-
-  test('of a tenant with as many files as it may have is refused until one is deleted', async () => {
-    const { app, upload } = serveFiles({ maxFiles: 1 });
-    const { id } = await readOk<FileObject>(await upload(form(LINES)));
-    assert.equal((await upload(form(LINES))).status, 400);
-    await app.request(`/v1/files/${id}`, { method: 'DELETE' });
-    assert.equal((await upload(form(LINES))).status, 200);
-  });
-
   test('does not grow memory with its size', async () => {
     const { upload, directory } = serveFiles({ maxFileBytes: 2 ** 30, store: forgetfulStore() });
     const piece = new Uint8Array(2 ** 20).fill(0x61);
@@ -187,6 +168,58 @@ describe('an upload', () => {
     assert.equal((await readOk<FileObject>(response)).bytes, 128 * 2 ** 20);
     assert.ok(peak - before < 48 * 2 ** 20, `${(peak - before) / 2 ** 20} MiB`);
     assert.deepEqual(readdirSync(directory), []);
+  });
+});
+
+describe('an uploaded file', () => {
+  test('that is no JSON lines is refused with the line', async () => {
+    const { upload } = serveFiles();
+    for (const [content, reason] of [
+      ['', 'is empty'],
+      ['\n \r\n', 'is empty'],
+      ['no JSON at all', 'line 1 is not a JSON object'],
+      ['\n\n[1]\n{}', 'line 3 is not a JSON object'],
+      ['[\n{"prompt": "a"}\n]', 'line 1 is not a JSON object'],
+      ['prompt,completion\na,b\n', 'line 1 is not a JSON object'],
+    ] as const) {
+      const response = await upload(form(content));
+      const { message, param } = await readError(response);
+      assert.deepEqual([response.status, param], [400, 'file'], content);
+      assert.ok(message.startsWith(`file: ${reason}; expected JSON lines`), message);
+    }
+  });
+
+  test('may have a byte order mark, blank lines and any object, and a name like a path', async () => {
+    const { upload } = serveFiles();
+    const long = JSON.stringify({ prompt: 'x'.repeat(100_000) });
+    for (const content of ['\ufeff{}\r\n\r\n', '\n{}', long]) {
+      assert.equal((await upload(form(content))).status, 200, content);
+    }
+    const body = new FormData();
+    body.append('file', new Blob([LINES]), '../../etc/passwd');
+    body.append('purpose', 'fine-tune');
+    assert.equal((await readOk<FileObject>(await upload(body))).filename, 'passwd');
+  });
+
+  test('of a tenant with as many files as it may have is refused until one is deleted', async () => {
+    const { app, upload } = serveFiles({ maxFiles: 1 });
+    const { id } = await readOk<FileObject>(await upload(form(LINES)));
+    assert.equal((await upload(form(LINES))).status, 400);
+    await app.request(`/v1/files/${id}`, { method: 'DELETE' });
+    assert.equal((await upload(form(LINES))).status, 200);
+  });
+
+  test('of a tenant whose files use all of their bytes is refused until one is deleted', async () => {
+    const { app, upload } = serveFiles({ maxFilesBytes: 10_000 });
+    const large = `${JSON.stringify({ prompt: 'x'.repeat(6000) })}\n`;
+    const { id } = await readOk<FileObject>(await upload(form(large)));
+    const response = await upload(form(large));
+    const { message, param } = await readError(response);
+    assert.deepEqual([response.status, param], [400, 'file']);
+    assert.match(message, /^Your files use \d+ of 10000 bytes, which leaves no room for 6014 more/);
+    assert.equal((await upload(form(LINES))).status, 200, 'a small one has room');
+    await app.request(`/v1/files/${id}`, { method: 'DELETE' });
+    assert.equal((await upload(form(large))).status, 200);
   });
 });
 

@@ -14,11 +14,19 @@ export interface FilesSideOptions {
   now?: () => number;
   maxFileBytes?: number;
   maxFiles?: number;
+  maxFilesBytes?: number;
   idleTimeoutMs?: number;
 }
 
-export function filesSide({ store, now, maxFiles = 100, ...bounds }: FilesSideOptions = {}) {
-  const jobs = openServer(store, { limits: { maxFiles }, ...(now && { now }) });
+export function filesSide({
+  store,
+  now,
+  maxFiles = 100,
+  maxFilesBytes = 2 ** 30,
+  ...bounds
+}: FilesSideOptions = {}) {
+  const limits = { maxFiles, maxFilesBytes };
+  const jobs = openServer(store, { limits, ...(now && { now }) });
   return toSide(jobs, bounds);
 }
 

@@ -74,7 +74,7 @@ export function openServer(
     runner: createChildRunner({ log, entry: SIMULATED }),
     base: BASE,
     root,
-    limits: { maxFiles: 100, maxActive: 50, maxTraining: 1, ...limits },
+    limits: { maxFiles: 100, maxFilesBytes: 2 ** 30, maxActive: 50, maxTraining: 1, ...limits },
     log,
     owner: { name: `server-${++serverCount}`, isGone: () => false },
     onPublished: (tenant, name) => void published.push(`${tenant}/${name}`),
