@@ -1,7 +1,7 @@
 // What only a socket shows: the parser's limits, slow and lying senders, and an orderly end.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { Agent, get } from 'node:http';
+import { Agent, get, request } from 'node:http';
 import { connect } from 'node:net';
 import { after, describe, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -125,6 +125,26 @@ describe('a listening server', () => {
       assert.equal(bodyOf(response).error.code, code);
       assert.match(response, /x-request-id: req_/);
       if (status !== 413) assert.match(response, /connection: close/i);
+    });
+  }
+
+  const body = JSON.stringify({ model: 'base', prompt: 'a', max_tokens: 1 });
+  const CHUNKED: readonly [name: string, byteSize: number, chunkBytes: number][] = [
+    ['a body of 1,000 chunks of one byte', 1000, 1],
+    ['a body of 512 KiB in chunks of 256 bytes', 2 ** 19, 256],
+  ];
+  for (const [name, byteSize, chunkBytes] of CHUNKED) {
+    test(`takes ${name}`, async () => {
+      const headers = { 'content-type': 'application/json' };
+      const outgoing = request(`${limited.url}/v1/completions`, { method: 'POST', headers });
+      const padded = body.padEnd(byteSize);
+      for (let at = 0; at < byteSize; at += chunkBytes) {
+        outgoing.write(padded.slice(at, at + chunkBytes));
+      }
+      outgoing.end();
+      const [response] = await once(outgoing, 'response');
+      response.resume();
+      assert.equal(response.statusCode, 200);
     });
   }
 
