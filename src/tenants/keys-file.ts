@@ -102,7 +102,8 @@ export async function readKeysText(file: string): Promise<string | undefined> {
   try {
     const stats = await stat(file);
     if (!stats.isFile()) throw new FileError('keys file', 'is not a regular file');
-    if (stats.size > MAX_FILE_BYTES) throw new FileError('keys file', `is over ${MAX_FILE_BYTES} bytes`);
+    if (stats.size > MAX_FILE_BYTES)
+      throw new FileError('keys file', `is over ${MAX_FILE_BYTES} bytes`);
     return await readFile(file, 'utf8');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;

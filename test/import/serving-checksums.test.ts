@@ -1,0 +1,70 @@
+import assert from 'node:assert/strict';
+import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { isBuilt } from '../../src/import/serving-cache.ts';
+import { discardChecksums, findFault, findQuickFault } from '../../src/import/serving-checksums.ts';
+import { buildServingFiles, ensureServingFiles } from '../../src/import/serving-files.ts';
+import { temporaryFolder, tinyModel } from '../fixtures.ts';
+
+/** A file of 3 MB, of which the sample reads 1. */
+const model = tinyModel({ vocab_size: 40_000, tie_word_embeddings: true });
+
+function build(t: TestContext) {
+  const options = { weights: 'int8', cacheDir: temporaryFolder(t) } as const;
+  return ensureServingFiles(model.artifact, options).then((dir) => ({ dir, options }));
+}
+
+function flip(file: string, position: number): void {
+  const bytes = readFileSync(file);
+  bytes[position]! ^= 1;
+  writeFileSync(file, bytes);
+}
+
+test('a folder as it was built has no fault', async (t) => {
+  const { dir } = await build(t);
+  assert.equal(findQuickFault(dir), undefined);
+  assert.equal(await findFault(dir), undefined);
+});
+
+test('one flipped bit of the weights is found in full, and in the sample if it lies there', async (t) => {
+  const { dir } = await build(t);
+  const file = path.join(dir, 'weights.bin');
+  const fault = { file: 'weights.bin', reason: 'its SHA-256 differs' };
+  flip(file, 12_000);
+  assert.equal(findQuickFault(dir), undefined);
+  assert.deepEqual(await findFault(dir, { bytesPerSecond: 1e9 }), fault);
+  flip(file, 12_000);
+  assert.equal(await findFault(dir), undefined);
+  for (const position of [0, readFileSync(file).length - 1]) {
+    flip(file, position);
+    assert.equal(findQuickFault(dir)?.file, 'weights.bin');
+    flip(file, position);
+  }
+});
+
+test('a truncated, missing or unreadable file is named at once', async (t) => {
+  const { dir, options } = await build(t);
+  const at = (name: string) => path.join(dir, name);
+  const damages: Record<string, () => void> = {
+    'weights.bin': () => truncateSync(at('weights.bin'), 100),
+    'layout.json': () => flip(at('layout.json'), 5),
+    'checksums.json': () => writeFileSync(at('checksums.json'), '{}'),
+  };
+  for (const [file, damage] of Object.entries(damages)) {
+    damage();
+    assert.equal(findQuickFault(dir)?.file, file);
+    assert.equal((await findFault(dir))?.file, file);
+    await buildServingFiles(model.artifact, options);
+    assert.equal(findQuickFault(dir), undefined);
+  }
+  rmSync(at('weights.bin'));
+  assert.match(findQuickFault(dir)!.reason, /ENOENT/);
+});
+
+test('a folder without checksums counts as unfinished', async (t) => {
+  const { dir } = await build(t);
+  assert.ok(isBuilt(dir));
+  await discardChecksums(dir);
+  assert.ok(!isBuilt(dir));
+});
