@@ -8,6 +8,7 @@ const STATUS_OF_CODE = {
   invalid_utf8: 400,
   context_length_exceeded: 400,
   unsupported_parameter: 400,
+  unknown_parameter: 400,
   invalid_training_file: 400,
   invalid_n_examples: 400,
   invalid_api_key: 401,

@@ -18,14 +18,22 @@ export interface SamplingParams {
   seed?: number;
   /** Alternatives to report for each token, 0..20; absent: no logprobs at all. */
   topLogprobs?: number;
+  /** Only these tokens are drawn; absent: all. Not empty. */
+  allowedTokenIds?: readonly number[];
+  /** Sequences of tokens, none of them empty, of which the last is not drawn where it would complete one. */
+  badWords?: readonly (readonly number[])[];
+  /** The tokens that end a generation are not drawn before so many others are. */
+  minTokens?: { count: number; endings: readonly number[] };
 }
 
 export interface GenerationRequest {
   promptIds: readonly number[];
   /** Tokens to generate; 0 only scores the prompt. */
   maxTokens: number;
-  /** Generation ends at one of these (it is not reported as a token). */
+  /** Generation ends at one of these. */
   stopTokenIds: readonly number[];
+  /** Whether the token that ends the generation is reported as a token, too. */
+  includesStopToken?: true;
   sampling: SamplingParams;
   /** Alternatives to report for each prompt token (echo), 0..20; absent: the prompt is not scored. */
   promptTopLogprobs?: number;
@@ -36,6 +44,8 @@ export interface TokenLogprob {
   id: number;
   logprob: number;
   top: readonly { id: number; logprob: number }[];
+  /** Of a prompt's token: 1 for the most likely one. */
+  rank?: number;
 }
 
 export type FinishReason = 'stop' | 'length' | 'abort';

@@ -32,6 +32,7 @@ export const modelSchema = z
     generation_config: generationConfigSchema
       .optional()
       .openapi({ description: 'One model only: its sampling defaults, those that are set' }),
+    max_model_len: z.int().openapi({ description: 'Tokens of prompt and answer together' }),
   })
   .openapi('Model');
 export type Model = z.infer<typeof modelSchema>;
@@ -102,6 +103,36 @@ export type ChatLogprobs = z.infer<typeof chatLogprobsSchema>;
 const finishReasonSchema = z.enum(['stop', 'length']);
 export type WireFinishReason = z.infer<typeof finishReasonSchema>;
 
+export const tokenizedSchema = z
+  .object({
+    count: z.int(),
+    max_model_len: z.int(),
+    tokens: z.array(z.int()),
+    token_strs: z.array(z.string()).nullable(),
+  })
+  .openapi('Tokenized');
+export type Tokenized = z.infer<typeof tokenizedSchema>;
+
+export const detokenizedSchema = z.object({ prompt: z.string() }).openapi('Detokenized');
+
+export const tokenizerInfoSchema = z
+  .looseObject({ tokenizer_class: z.string() })
+  .openapi('TokenizerInfo');
+
+const promptLogprobsSchema = z
+  .array(
+    z
+      .record(
+        z.string(),
+        z.object({ logprob: z.number(), rank: z.int(), decoded_token: z.string() }),
+      )
+      .nullable(),
+  )
+  .openapi('PromptLogprobs', {
+    description: 'Per token of the prompt, but for the first: token id to its score',
+  });
+export type PromptLogprobs = z.infer<typeof promptLogprobsSchema>;
+
 /** Members that every generation's answer and each of its chunks have. */
 const headFields = {
   id: z.string(),
@@ -128,6 +159,7 @@ export const chatCompletionSchema = z
         finish_reason: finishReasonSchema,
       }),
     ),
+    prompt_logprobs: promptLogprobsSchema.optional(),
     usage: usageSchema,
   })
   .openapi('ChatCompletion');
@@ -168,6 +200,7 @@ const completionChoiceSchema = z.object({
   text: z.string(),
   logprobs: completionLogprobsSchema.nullable(),
   finish_reason: finishReasonSchema,
+  prompt_logprobs: promptLogprobsSchema.optional(),
 });
 
 export const completionSchema = z

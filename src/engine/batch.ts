@@ -41,10 +41,13 @@ export interface DecodeRow {
 
 export type Batch = PrefillBatch | DecodeBatch;
 
-/** A row's outcome. A row whose logits are not finite ends alone; its slot has been zeroed. */
+/**
+ * A row's outcome. A row whose logits are not finite ends alone; its slot has been zeroed. So does one whose constraints
+ * leave no token to draw.
+ */
 export type RowResult =
   | { ok: true; id: number; logprob?: TokenLogprob }
-  | { ok: false; reason: 'non_finite' };
+  | { ok: false; reason: 'non_finite' | 'nothing_allowed' };
 
 export interface BatchResult {
   /** Per decode row; for a prefill one entry, or none where no sampler was given. */

@@ -23,7 +23,7 @@ import { openDeviceMemory } from './device-memory.ts';
 import { GraphSessions, type RuntimeOptions } from './graph-sessions.ts';
 import { HOST_MEMORY } from './host-memory.ts';
 import { KvCache } from './kv-cache.ts';
-import { isFiniteRow, type LogitsRow, scoreToken } from './logits.ts';
+import { isFiniteRow, type LogitsRow, rankOf, scoreToken } from './logits.ts';
 import { coveringTargets } from './lora-profiles.ts';
 import type { LoraInput } from './model-input.ts';
 import { ModelRunner } from './model-run.ts';
@@ -199,7 +199,8 @@ export class Engine {
 }
 
 function sampled(sampler: Sampler, row: LogitsRow): RowResult {
-  return { ok: true, ...sampler.sample(row) };
+  const token = sampler.sample(row);
+  return token ? { ok: true, ...token } : { ok: false, reason: 'nothing_allowed' };
 }
 
 function scorePrompt(
@@ -208,7 +209,8 @@ function scorePrompt(
 ): TokenLogprob[] {
   const scores: TokenLogprob[] = [];
   nextIds.forEach((id, i) => {
-    if (id !== undefined) scores.push(scoreToken(rows[i]!, id, topLogprobs));
+    if (id === undefined) return;
+    scores.push({ ...scoreToken(rows[i]!, id, topLogprobs), rank: rankOf(rows[i]!, id) });
   });
   return scores;
 }

@@ -67,6 +67,15 @@ export function scoreToken(row: LogitsRow, id: number, topLogprobs: number): Tok
   return { id, logprob: row.logits[id]! - logSumExp, top };
 }
 
+/** A token's place among all by their logits: 1 for the largest. */
+export function rankOf({ logits, top }: LogitsRow, id: number): number {
+  const logit = logits[id]!;
+  if (top && logit > top.values.at(-1)!) return top.values.indexOf(logit) + 1;
+  let rank = 1;
+  for (const other of logits) if (other > logit) rank++;
+  return rank;
+}
+
 function logSumExpOf(logits: Float32Array): number {
   let max = Number.NEGATIVE_INFINITY;
   for (const logit of logits) if (logit > max) max = logit;

@@ -6,6 +6,7 @@ import type { Deps } from './deps.ts';
 import type { AnswerHead, Endpoint } from './endpoint.ts';
 import type { GenerationOptions, GenerationPlan, Receipt } from './generation.ts';
 import type { HttpEnv } from './middleware/tenant.ts';
+import type { StreamPlan } from './stream-plan.ts';
 
 export interface AnswerPlan extends Omit<GenerationPlan, 'adapter'> {
   endpoint: Endpoint;
@@ -14,8 +15,17 @@ export interface AnswerPlan extends Omit<GenerationPlan, 'adapter'> {
   resolveAgain(): Promise<ResolvedModel>;
   /** Of all prompts, each once. */
   promptTokens: number;
-  hasLogprobs: boolean;
-  stream: { includeUsage: boolean } | undefined;
+  logprobs: {
+    /** Whether the answer's tokens are scored. */
+    isShown: boolean;
+    /** Whether tokens are written as `token_id:N`. */
+    byId: boolean;
+    /** Alternatives of the echoed prompt's tokens; undefined: they are not scored. */
+    echoed: number | undefined;
+    /** Alternatives in prompt_logprobs; undefined: there is none. */
+    prompt: number | undefined;
+  };
+  stream: StreamPlan | undefined;
 }
 
 /** What both ways of answering need. */

@@ -6,6 +6,7 @@ import { Generation, type GenerationListener } from './generation.ts';
 import type { LogprobWriter } from './logprobs.ts';
 import { toEnvelope, toServeError } from './middleware/errors.ts';
 import { EVENT_STREAM, EventStream } from './sse.ts';
+import type { StreamPlan } from './stream-plan.ts';
 import { createTokenNames } from './token-names.ts';
 
 /** What of one choice is not sent yet. */
@@ -15,16 +16,18 @@ interface Pending {
   isDue: boolean;
   logprobs: LogprobWriter<WireLogprobs> | undefined;
   hasLogprobs: boolean;
+  /** Generated so far, sent or not. */
+  tokens: number;
 }
 
 /** Resolves with the response once the engine begins; rejects where it refused or the client left before. */
-export function streamAnswer(
-  context: AnswerContext,
-  { includeUsage }: { includeUsage: boolean },
-): Promise<Response> {
+export function streamAnswer(context: AnswerContext, { usage }: StreamPlan): Promise<Response> {
   const { c, deps, plan, generation } = context;
   const { signal } = c.req.raw;
-  const chunks = createChunkWriter(plan.endpoint, context.head, { includeUsage });
+  const chunks = createChunkWriter(plan.endpoint, context.head, {
+    usage,
+    promptTokens: (index) => plan.choices[index]!.request.promptIds.length,
+  });
   return new Promise((resolve, reject) => {
     const stream = new EventStream({
       ...deps.limits,
@@ -49,7 +52,8 @@ export function streamAnswer(
         resolve(eventStreamResponse(context, stream.body));
       },
       completed(completionTokens) {
-        if (includeUsage) stream.send(chunks.usage(toUsage(plan.promptTokens, completionTokens)));
+        const total = toUsage(plan.promptTokens, completionTokens);
+        if (usage !== 'none') stream.send(chunks.usage(total));
         stream.send('[DONE]');
         stream.close();
       },
@@ -87,18 +91,19 @@ class ChunkSender {
     this.#stream = stream;
     this.#chunks = chunks;
     this.#isTextless = deps.tokenizer === undefined;
-    const names = createTokenNames(deps.tokenizer);
+    const names = createTokenNames(deps.tokenizer, plan.logprobs);
     this.#pending = plan.choices.map(() => ({
       text: '',
       isDue: false,
-      logprobs: plan.hasLogprobs ? plan.endpoint.createLogprobs(names) : undefined,
+      logprobs: plan.logprobs.isShown ? plan.endpoint.createLogprobs(names) : undefined,
       hasLogprobs: false,
+      tokens: 0,
     }));
   }
 
   readonly listener: Pick<GenerationListener, 'begun' | 'prompt' | 'token' | 'finished'> = {
     begun: ({ index, echo, request }) => {
-      const opening = this.#chunks.opening(index);
+      const opening = this.#chunks.opening(index, 0);
       if (opening !== undefined) this.#stream.send(opening);
       // A scored prompt is sent with its scores.
       this.#add(index, echo);
@@ -113,6 +118,7 @@ class ChunkSender {
     },
     token: ({ index }, text, logprob) => {
       const pending = this.#pending[index]!;
+      pending.tokens++;
       if (logprob && pending.logprobs) {
         pending.logprobs.add(logprob);
         pending.hasLogprobs = true;
@@ -126,7 +132,7 @@ class ChunkSender {
       this.#add(index, rest);
       pending.isDue ||= pending.hasLogprobs;
       this.#flush(index);
-      this.#stream.send(this.#chunks.finish(index, reason));
+      this.#stream.send(this.#chunks.finish(index, reason, pending.tokens));
     },
   };
 
@@ -144,7 +150,8 @@ class ChunkSender {
     const pending = this.#pending[index]!;
     if (!pending.isDue) return;
     const logprobs = pending.hasLogprobs ? pending.logprobs!.take() : null;
-    this.#stream.send(this.#chunks.delta(index, pending.text, logprobs));
+    const { text, tokens } = pending;
+    this.#stream.send(this.#chunks.delta(index, { text, logprobs, tokens }));
     pending.text = '';
     pending.isDue = false;
     pending.hasLogprobs = false;

@@ -49,8 +49,8 @@ async function answerOnce(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan): Pr
         c.get('ticket').end(plan.promptTokens + completionTokens);
         logUsage(context, completionTokens, receipt);
       },
-      createDecoder: (stop) => {
-        return deps.tokenizer ? createStreamDecoder(deps.tokenizer, { stop }) : TEXTLESS;
+      createDecoder: (end) => {
+        return deps.tokenizer ? createStreamDecoder(deps.tokenizer, end) : TEXTLESS;
       },
     },
   };

@@ -31,6 +31,7 @@ import { addMetricsRoute } from './routes/metrics.ts';
 import { addModelRoutes } from './routes/models.ts';
 import { addPageRoutes } from './routes/pages.ts';
 import { addQuarantineRoutes } from './routes/quarantine.ts';
+import { addTokenizeRoutes } from './routes/tokenize.ts';
 
 export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   const { allowedHosts, allowedOrigins, ...rest } = options;
@@ -62,6 +63,7 @@ export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   addModelRoutes(app, deps);
   addCompletionsRoute(app, deps);
   addChatRoute(app, deps);
+  addTokenizeRoutes(app, deps);
   addAdapterRoutes(app, deps);
   addQuarantineRoutes(app, deps, { isOpen: options.authenticate === undefined });
   if (options.loaded) addAdminRoutes(app, deps, options.loaded);

@@ -4,7 +4,7 @@ import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { errorResponses } from './json-route.ts';
 import type { HttpEnv } from './middleware/tenant.ts';
-import { validate } from './validation.ts';
+import { validateQuery } from './validation.ts';
 
 export interface DescribedRoute<Query> {
   readonly method: 'get' | 'post' | 'delete';
@@ -39,7 +39,6 @@ export function addRoute<Query = unknown>(
   });
   app.openAPIRegistry.registerPath(described);
   app.on(method.toUpperCase(), described.getRoutingPath(), async (c) => {
-    const checked = query ? validate(query, c.req.query()) : (undefined as Query);
-    return handle(c, checked);
+    return handle(c, validateQuery(query, c.req.query()));
   });
 }

@@ -8,6 +8,7 @@ import type { EngineClient, SequenceHandle } from '../scheduler/client.ts';
 import type { EngineEvent, Prefetched } from '../scheduler/protocol.ts';
 import type { GenerationObserver } from '../telemetry/request-observer.ts';
 import type { TenantShare } from '../tenant.ts';
+import type { StreamDecoderOptions } from '../tokenizer/stream-decoder.ts';
 
 export interface ChoicePlan {
   index: number;
@@ -21,7 +22,8 @@ export interface GenerationPlan {
   /** Released once the engine has accepted every choice, or the generation is over. */
   adapter: LocalLease | undefined;
   choices: readonly ChoicePlan[];
-  stopStrings: readonly string[];
+  /** How the text of each choice ends. */
+  textEnd: StreamDecoderOptions;
 }
 
 /** Token ids → text that may be shown, one sequence's. */
@@ -52,7 +54,7 @@ export interface GenerationListener {
 }
 
 export interface GenerationOptions {
-  createDecoder(stopStrings: readonly string[]): TextDecoder;
+  createDecoder(end: StreamDecoderOptions): TextDecoder;
   /** Choices beyond this wait for others to end. */
   maxInFlight: number;
   observer: GenerationObserver;
@@ -128,7 +130,7 @@ export class Generation {
     this.#options.observer.submitted(choice.index);
     const run: Run = {
       choice,
-      decoder: this.#options.createDecoder(this.#plan.stopStrings),
+      decoder: this.#options.createDecoder(this.#plan.textEnd),
       handle: this.#client.submit(tenant, adapter?.source, choice.request, (event) =>
         this.#hear(run, event),
       ),

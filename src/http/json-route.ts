@@ -6,7 +6,7 @@ import { errorEnvelopeSchema } from '../openai.ts';
 import { readJsonBody } from './body.ts';
 import type { Deps } from './deps.ts';
 import type { HttpEnv } from './middleware/tenant.ts';
-import { validate } from './validation.ts';
+import { validate, validateQuery } from './validation.ts';
 
 const ERROR_STATUSES = {
   400: 'A fault in the request; `error.param` names the field',
@@ -69,13 +69,12 @@ export function addJsonRoute<Body>(
     },
   });
   app.openAPIRegistry.registerPath(described);
-  const known = new Set(Object.keys((route.body as z.ZodType & { shape?: object }).shape ?? {}));
   app.post(described.getRoutingPath(), async (c) => {
     route.admit?.(c);
+    validateQuery(undefined, c.req.query());
     const isAbsent = isBodyOptional && !hasBody(c.req.raw.headers);
     const body = isAbsent ? {} : await readJsonBody(c.req.raw, deps.limits);
     const checked = validate(route.body, body);
-    warnOfUnknown(body as object, known, deps);
     return route.handle(c, checked);
   });
 }
@@ -84,15 +83,4 @@ export function addJsonRoute<Body>(
 function hasBody(headers: Headers): boolean {
   if (headers.has('content-type') || headers.has('transfer-encoding')) return true;
   return (headers.get('content-length') ?? '0') !== '0';
-}
-
-/** What looks like a field's name; nothing else of a body may reach the log. */
-const FIELD_NAME = /^[a-z][a-z0-9_]{0,39}$/;
-
-/** Unknown fields are ignored, as other servers do; the log tells which. */
-function warnOfUnknown(body: object, known: ReadonlySet<string>, { log }: Deps): void {
-  const unknown = Object.keys(body).filter((name) => !known.has(name));
-  if (unknown.length === 0) return;
-  const fields = unknown.filter((name) => FIELD_NAME.test(name)).slice(0, 8);
-  log.warn({ fields, count: unknown.length }, 'unknown request fields ignored');
 }

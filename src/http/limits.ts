@@ -13,16 +13,19 @@ export const DEFAULT_LIMITS = {
   maxJsonDepth: 64,
   /** Members of all objects of a body: 1 MiB of short keys hold the loop up for 0.3 s. The longest chat has 14,000. */
   maxJsonMembers: 16_384,
-  /** Choices of one prompt: each holds a KV slot. */
-  maxChoices: 8,
+  /** Choices of one prompt, as OpenAI's; those that find no room wait for others of their request. */
+  maxChoices: 128,
   /** Prompts of one request. */
   maxPrompts: 1000,
+  /** Prompts times choices of one request. */
+  maxSequences: 8192,
   /** Sequences that one request may have in the engine at once, so that it cannot fill the queue. */
   maxSequencesInFlight: 64,
   maxMessages: 2048,
-  maxStopStrings: 4,
-  /** The stream decoder holds back up to this much text. */
-  maxStopLength: 1000,
+  /** All stop strings: the stream decoder builds an automaton of them. */
+  maxStopBytes: 8192,
+  /** All bad words: each is tokenized twice, and compared with at every token. */
+  maxBadWordBytes: 8192,
   maxStopTokenIds: 64,
   maxLogitBiases: 1024,
   /** Frames waiting for a slow reader; past this, text is kept unframed until the reader catches up. */

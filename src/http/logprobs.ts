@@ -1,6 +1,11 @@
 // Writes token logprobs in the two shapes of the API: a list for chat, four parallel lists for completions.
 import type { TokenLogprob } from '../generation.ts';
-import type { ChatLogprobs, ChatTokenLogprob, CompletionLogprobs } from '../openai.ts';
+import type {
+  ChatLogprobs,
+  ChatTokenLogprob,
+  CompletionLogprobs,
+  PromptLogprobs,
+} from '../openai.ts';
 import type { TokenNames } from './token-names.ts';
 
 /** Gathers one choice's logprobs; `take` hands over what came since the last time. */
@@ -51,6 +56,29 @@ export function createCompletionLogprobs(names: TokenNames): LogprobWriter<Compl
       return taken;
     },
   };
+}
+
+/** The same scores with at most `count` alternatives. */
+export function withTop(logprobs: readonly TokenLogprob[], count: number): TokenLogprob[] {
+  return logprobs.map((scored) => ({ ...scored, top: scored.top.slice(0, count) }));
+}
+
+/** vLLM's prompt_logprobs: null for the first token, then each token's own score and its alternatives by id. */
+export function toPromptLogprobs(
+  logprobs: readonly TokenLogprob[],
+  names: TokenNames,
+): PromptLogprobs {
+  const entries = logprobs.map(({ id, logprob, rank = 0, top }) => {
+    const alternatives = top.map((other, i) => ({ ...other, rank: i + 1 }));
+    const all = [...alternatives, { id, logprob, rank }];
+    return Object.fromEntries(
+      all.map((token) => [
+        token.id,
+        { logprob: token.logprob, rank: token.rank, decoded_token: names.name(token.id) },
+      ]),
+    );
+  });
+  return [null, ...entries];
 }
 
 function emptyLists(): CompletionLogprobs {

@@ -11,7 +11,11 @@ export interface TokenNames {
 
 const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-export function createTokenNames(tokenizer: Tokenizer | undefined): TokenNames {
+/** `byId`: every token is written as `token_id:N`. */
+export function createTokenNames(
+  tokenizer: Tokenizer | undefined,
+  { byId }: { byId: boolean },
+): TokenNames {
   // A model's logits may be wider than its tokenizer's vocabulary.
   const bytes = (id: number) => {
     return tokenizer?.idToToken(id) === undefined ? undefined : tokenizer.tokenBytes(id);
@@ -20,7 +24,7 @@ export function createTokenNames(tokenizer: Tokenizer | undefined): TokenNames {
     bytes,
     isInText: (id) => tokenizer?.specialIds.has(id) === false,
     name(id) {
-      const raw = bytes(id);
+      const raw = byId ? undefined : bytes(id);
       if (!raw) return `token_id:${id}`;
       try {
         return UTF8.decode(raw);

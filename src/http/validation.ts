@@ -1,12 +1,17 @@
 // Checks a parsed body against its schema and turns the first fault into the error that names the field.
-import type { z } from '@hono/zod-openapi';
+import { z } from '@hono/zod-openapi';
 import { type ErrorCode, ServeError } from '../errors.ts';
 
 /** Returns the body as the schema gives it; throws `ServeError` with `param` like `messages[2].content`. */
 export function validate<T>(schema: z.ZodType<T>, body: unknown): T {
   const result = schema.safeParse(body, { reportInput: false });
   if (result.success) return result.data;
-  const issue = result.error.issues[0]!;
+  const { issues } = result.error;
+  const unknown = issues.find(({ code }) => code === 'unrecognized_keys');
+  if (unknown?.code === 'unrecognized_keys') {
+    throw unknownParameter([...unknown.path, unknown.keys[0]!]);
+  }
+  const issue = issues[0]!;
   const code =
     issue.code === 'custom' ? (issue.params?.['code'] as ErrorCode | undefined) : undefined;
   const isMissing = issue.code === 'invalid_type' && issue.message.includes('received undefined');
@@ -14,6 +19,27 @@ export function validate<T>(schema: z.ZodType<T>, body: unknown): T {
   const param = toParam(issue.path);
   if (!param) throw new ServeError(code ?? 'invalid_request', message);
   throw new ServeError(code ?? 'invalid_request', `${param}: ${message}`, { param });
+}
+
+const NO_QUERY = z.strictObject({});
+
+/** Checks a route's query parameters; without a schema it has none. Azure's clients send a version with every request. */
+export function validateQuery<T>(
+  schema: z.ZodType<T> | undefined,
+  { 'api-version': _, ...query }: Record<string, string>,
+): T {
+  return validate(schema ?? (NO_QUERY as unknown as z.ZodType<T>), query);
+}
+
+/** An error may repeat so much of a name that the client made up. */
+const MAX_NAME_LENGTH = 64;
+
+/** The refusal of a field or query parameter that there is not, in OpenAI's words. */
+function unknownParameter(path: readonly PropertyKey[]): ServeError {
+  const name = path.at(-1);
+  const shown = typeof name === 'string' ? name.slice(0, MAX_NAME_LENGTH) : name;
+  const param = toParam([...path.slice(0, -1), shown!]);
+  return new ServeError('unknown_parameter', `Unknown parameter: '${param}'.`, { param });
 }
 
 function toParam(path: readonly PropertyKey[]): string {

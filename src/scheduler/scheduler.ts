@@ -314,7 +314,7 @@ export class Scheduler {
     if (row.ok) {
       this.#totals.generatedTokens++;
       this.#queue.chargeGenerated(sequence, 1);
-    } else {
+    } else if (row.reason === 'non_finite') {
       this.#totals.nonFiniteRows++;
     }
     return applyRow(sequence, row);

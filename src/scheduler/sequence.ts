@@ -92,18 +92,29 @@ export function toDecodeRow(sequence: Sequence): DecodeRow {
 /** What the sampled token means for the sequence: its events, of which the last may be terminal. */
 export function applyRow(sequence: Sequence, row: RowResult): EngineEvent[] {
   const { id, request } = sequence;
-  if (!row.ok) return [{ type: 'failed', id, error: nonFiniteError(sequence).toPlain() }];
-  if (request.stopTokenIds.includes(row.id)) return [{ type: 'finished', id, reason: 'stop' }];
-  sequence.lastTokenId = row.id;
-  sequence.completionTokens++;
+  if (!row.ok) return [{ type: 'failed', id, error: rowError(sequence, row.reason).toPlain() }];
   const { logprob } = row;
   const token: EngineEvent = { type: 'token', id, tokenId: row.id, ...(logprob && { logprob }) };
+  if (request.stopTokenIds.includes(row.id)) {
+    const finished: EngineEvent = { type: 'finished', id, reason: 'stop' };
+    return request.includesStopToken ? [token, finished] : [finished];
+  }
+  sequence.lastTokenId = row.id;
+  sequence.completionTokens++;
   // The prompt and maxTokens fit into a slot (asserted at submit), so that this is the only limit.
   if (sequence.completionTokens < request.maxTokens) return [token];
   return [token, { type: 'finished', id, reason: 'length' }];
 }
 
-function nonFiniteError({ adapter }: Sequence): ServeError {
+function rowError(
+  { adapter }: Sequence,
+  reason: Extract<RowResult, { ok: false }>['reason'],
+): ServeError {
+  if (reason === 'nothing_allowed') {
+    const message =
+      'No token is left to generate: allowed_token_ids, bad_words and min_tokens forbid them all.';
+    return new ServeError('invalid_request', message, { param: 'allowed_token_ids' });
+  }
   return adapter === undefined
     ? new ServeError('internal_error', 'The model produced a value that is not finite.')
     : new ServeError('adapter_non_finite', 'The adapter produced a value that is not finite.');

@@ -25,9 +25,22 @@ export interface AssistantSpan {
   end: number;
 }
 
+/** Variables of a template beside the messages. */
+export type TemplateVariables = Readonly<Record<string, string | number | boolean | null>>;
+
+export interface RenderOptions {
+  addGenerationPrompt: boolean;
+  /** Cuts off what the template writes after the last message, so that an answer goes on with it. */
+  continuesFinalMessage?: boolean;
+  variables?: TemplateVariables;
+}
+
 export interface ChatTemplate {
-  /** Throws `ServeError` (param `messages`) where the template refuses the messages. */
-  render(messages: readonly ChatMessage[], options: { addGenerationPrompt: boolean }): RenderedChat;
+  /**
+   * Throws `ServeError` if the template refuses the messages (param `messages`), does not show the one to be continued, or
+   * has a name of its own among the variables (param `chat_template_kwargs`).
+   */
+  render(messages: readonly ChatMessage[], options: RenderOptions): RenderedChat;
   /**
    * The whole conversation and where the assistant speaks. Throws `ServeError` too where the template does
    * not show a message as it is (but for white space around it).
@@ -39,9 +52,14 @@ export interface ChatTemplate {
 export function createChatTemplate(tokenizer: Tokenizer): ChatTemplate | undefined {
   if (tokenizer.chatTemplate === undefined) return undefined;
   const template = parseTemplate(tokenizer.chatTemplate);
-  const run = (messages: readonly ChatMessage[], addGenerationPrompt: boolean): string => {
+  const run = (
+    messages: readonly ChatMessage[],
+    addGenerationPrompt: boolean,
+    variables: TemplateVariables = {},
+  ): string => {
     try {
       return template.render({
+        ...variables,
         ...tokenizer.namedTokens,
         messages,
         add_generation_prompt: addGenerationPrompt,
@@ -52,9 +70,13 @@ export function createChatTemplate(tokenizer: Tokenizer): ChatTemplate | undefin
     }
   };
   return {
-    render(messages, { addGenerationPrompt }) {
+    render(messages, { addGenerationPrompt, continuesFinalMessage, variables = {} }) {
       const quoting = createQuoting(tokenizer);
-      const quotedText = run(quoteMessages(quoting, messages), addGenerationPrompt);
+      const quoted = quoteMessages(quoting, messages);
+      const given = quoteVariables(quoting, variables, tokenizer.namedTokens);
+      const render = (some: readonly ChatMessage[]) => run(some, addGenerationPrompt, given);
+      let quotedText = render(quoted);
+      if (continuesFinalMessage) quotedText = cutAfterLast(quoting, quoted, { quotedText, render });
       const { ids } = encodeQuoted(tokenizer, quoting, quotedText);
       return { ids, text: quoting.restore(quotedText) };
     },
@@ -82,6 +104,58 @@ export function createChatTemplate(tokenizer: Tokenizer): ChatTemplate | undefin
       return { ids: encoded.ids, text: quoting.restore(quotedText), spans };
     },
   };
+}
+
+/** What a template or its language means by these names is not the caller's to change. */
+const RESERVED_VARIABLES = new Set([
+  'messages',
+  'add_generation_prompt',
+  'continue_final_message',
+  'chat_template',
+  'tools',
+  'documents',
+  'true',
+  'false',
+  'none',
+  'raise_exception',
+  'range',
+  'strftime_now',
+  'namespace',
+  'loop',
+]);
+
+/** Their texts quoted, as messages are: no control token comes from a request. */
+function quoteVariables(
+  { quote }: Quoting,
+  variables: TemplateVariables,
+  namedTokens: Tokenizer['namedTokens'],
+): TemplateVariables {
+  const entries = Object.entries(variables).map(([name, value]) => {
+    if (RESERVED_VARIABLES.has(name.toLowerCase()) || Object.hasOwn(namedTokens, name)) {
+      const param = `chat_template_kwargs.${name}`;
+      throw new ServeError('invalid_request', `${param}: is the template's own name`, { param });
+    }
+    return [name, typeof value === 'string' ? quote(value) : value] as const;
+  });
+  return Object.fromEntries(entries);
+}
+
+/** The rendering up to the end of the last message's content. */
+function cutAfterLast(
+  quoting: Quoting,
+  quoted: readonly ChatMessage[],
+  { quotedText, render }: { quotedText: string; render(messages: readonly ChatMessage[]): string },
+): string {
+  const messageIndex = quoted.length - 1;
+  const last = quoted[messageIndex]!;
+  const mark = quoting.mark(messageIndex);
+  const skeleton = render([...quoted.slice(0, -1), { ...last, content: mark }]);
+  const [range] =
+    locateContents(quotedText, skeleton, [{ messageIndex, content: last.content, mark }]) ?? [];
+  if (!range) {
+    throw refusal("the model's chat template does not show the last message as it is");
+  }
+  return quotedText.slice(0, range.end);
 }
 
 function quoteMessages({ quote }: Quoting, messages: readonly ChatMessage[]): ChatMessage[] {

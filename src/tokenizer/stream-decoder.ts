@@ -1,5 +1,6 @@
 // Token by token to text: characters are given out once they are whole, and text that may become a stop
 // string is held back. Time per token does not depend on the text so far. Knows no requests.
+import type { StopStrings } from './stop-strings.ts';
 import type { Tokenizer } from './tokenizer.ts';
 
 export interface StreamDecoder {
@@ -9,19 +10,29 @@ export interface StreamDecoder {
   end(): string;
 }
 
+export interface StreamDecoderOptions {
+  /** Shared by all decoders of one request. */
+  stop: StopStrings;
+  /** Whether the text ends with the stop string. */
+  includesStop?: boolean | undefined;
+  /** Stop strings that these first tokens complete are text like any other. */
+  minTokens?: number | undefined;
+}
+
 /**
- * All texts together are `decode(ids, { skipSpecials: true })`, cut before the first of the `stop` strings
- * to be completed (of several that end at one place, before the longest). Stop strings are not empty.
+ * All texts together are `decode(ids, { skipSpecials: true })`, cut at the first of the stop strings to be completed (of
+ * several that end at one place, at the longest).
  */
 export function createStreamDecoder(
   tokenizer: Pick<Tokenizer, 'tokenBytes' | 'specialIds' | 'trimStart'>,
-  options: { stop: readonly string[] },
+  { stop, includesStop = false, minTokens = 0 }: StreamDecoderOptions,
 ): StreamDecoder {
   const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
-  const matchers = options.stop.map(createMatcher);
   let mayTrim = tokenizer.trimStart;
   let held = '';
   let stopped = false;
+  let tokens = 0;
+  let state = stop.start;
 
   const trim = (text: string) => {
     if (!mayTrim || text === '') return text;
@@ -32,18 +43,20 @@ export function createStreamDecoder(
   const release = (text: string): string => {
     const all = held + text;
     for (let i = 0; i < text.length; i++) {
-      const completed = feedAll(matchers, text.charCodeAt(i));
-      if (completed === 0) continue;
+      state = stop.next(state, text.charCodeAt(i));
+      const completed = stop.completed(state);
+      if (completed === 0 || tokens <= minTokens) continue;
       stopped = true;
-      return all.slice(0, held.length + i + 1 - completed);
+      return all.slice(0, held.length + i + 1 - (includesStop ? 0 : completed));
     }
-    const open = Math.max(0, ...matchers.map((matcher) => matcher.matched));
+    const open = includesStop ? 0 : Math.min(stop.open(state), all.length);
     held = all.slice(all.length - open);
     return all.slice(0, all.length - open);
   };
 
   return {
     push(id) {
+      if (!stopped) tokens++;
       if (stopped || tokenizer.specialIds.has(id)) return { text: '', stopped };
       const text = trim(decoder.decode(tokenizer.tokenBytes(id), { stream: true }));
       return { text: release(text), stopped };
@@ -52,45 +65,6 @@ export function createStreamDecoder(
       if (stopped) return '';
       const text = release(trim(decoder.decode()));
       return stopped ? text : text + held;
-    },
-  };
-}
-
-/** Advances every matcher; returns the length of the longest stop string that this unit completes, or 0. */
-function feedAll(matchers: readonly Matcher[], unit: number): number {
-  let completed = 0;
-  for (const matcher of matchers) {
-    if (matcher.feed(unit)) completed = Math.max(completed, matcher.length);
-  }
-  return completed;
-}
-
-interface Matcher {
-  readonly length: number;
-  /** How many units of the pattern the text ends with. */
-  readonly matched: number;
-  /** Takes one UTF-16 unit; true where it completes the pattern. */
-  feed(unit: number): boolean;
-}
-
-/** Knuth, Morris and Pratt's automaton for one pattern. */
-function createMatcher(pattern: string): Matcher {
-  const fallback = new Int32Array(pattern.length + 1); // longest border of each prefix
-  for (let i = 1, border = 0; i < pattern.length; i++) {
-    while (border > 0 && pattern[i] !== pattern[border]) border = fallback[border]!;
-    if (pattern[i] === pattern[border]) border++;
-    fallback[i + 1] = border;
-  }
-  let matched = 0;
-  return {
-    length: pattern.length,
-    get matched() {
-      return matched;
-    },
-    feed(unit) {
-      while (matched > 0 && pattern.charCodeAt(matched) !== unit) matched = fallback[matched]!;
-      if (pattern.charCodeAt(matched) === unit) matched++;
-      return matched === pattern.length;
     },
   };
 }

@@ -17,6 +17,8 @@ export interface Tokenizer {
   readonly eosTokenIds: readonly number[];
   /** By their names in tokenizer_config.json (`bos_token`, `eos_token`, …), for the chat template. */
   readonly namedTokens: Readonly<Record<string, string>>;
+  /** The contents of tokenizer_config.json, with the chat template that counts and a name for the class. */
+  readonly config: Readonly<Record<string, unknown>>;
   /** The Jinja source; undefined where the model has none. */
   readonly chatTemplate: string | undefined;
   /** Whether a decoded text loses its first character where that is a space. */
@@ -72,7 +74,8 @@ export function createTokenizer(
   extra: TokenizerExtra = {},
 ): Tokenizer {
   const json = parseTokenizerJson(tokenizerJson);
-  const { chatTemplate, namedTokens } = readConfig(config);
+  const { chatTemplate: configTemplate, namedTokens, entries } = readConfig(config);
+  const chatTemplate = extra.chatTemplate ?? configTemplate;
   const tokens = tokensById(json);
   const ids = new Map(tokens.map((token, id) => [token, id]));
   const specialIds = new Set(json.added_tokens.flatMap(({ id, special }) => (special ? id : [])));
@@ -87,7 +90,12 @@ export function createTokenizer(
     specialIds,
     eosTokenIds: [...eosTokenIds],
     namedTokens,
-    chatTemplate: extra.chatTemplate ?? chatTemplate,
+    config: {
+      tokenizer_class: 'PreTrainedTokenizerFast',
+      ...entries,
+      ...(chatTemplate !== undefined && { chat_template: chatTemplate }),
+    },
+    chatTemplate,
     trimStart: rules.trimStart,
     encoder,
     tokenBytes,
@@ -112,7 +120,7 @@ function readConfig(config: unknown) {
     const token = name.endsWith('_token') ? namedTokenSchema.safeParse(value) : undefined;
     if (token?.success) namedTokens[name] = token.data;
   }
-  return { namedTokens, chatTemplate: readTemplate(chat_template) };
+  return { namedTokens, entries, chatTemplate: readTemplate(chat_template) };
 }
 
 /** One template, or several by name, of which `default` counts. */

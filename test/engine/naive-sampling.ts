@@ -16,6 +16,8 @@ export function naiveDistribution(
     if (count > 0) score -= params.frequencyPenalty * count + params.presencePenalty;
     return score + (params.logitBias.get(id) ?? 0);
   });
+  scores = scores.map((score, id) => (isForbidden(id, params, generatedIds) ? -Infinity : score));
+  if (scores.every((score) => score === -Infinity)) return scores.map(() => 0);
   if (params.temperature < 1e-6) {
     const best = scores.indexOf(Math.max(...scores));
     return scores.map((_, id) => (id === best ? 1 : 0));
@@ -35,7 +37,20 @@ export function naiveDistribution(
       return isKept;
     });
   }
-  kept = kept.filter((id) => weights[id]! >= params.minP);
+  kept = kept.filter((id) => weights[id]! >= params.minP && scores[id]! > -Infinity);
   const total = sumOf(kept);
   return scores.map((_, id) => (kept.includes(id) ? weights[id]! / total : 0));
+}
+
+/** By the definitions of allowed_token_ids, min_tokens and bad_words. */
+function isForbidden(id: number, params: SamplingParams, generatedIds: readonly number[]): boolean {
+  const { allowedTokenIds, minTokens, badWords = [] } = params;
+  if (allowedTokenIds && !allowedTokenIds.includes(id)) return true;
+  if (minTokens && generatedIds.length < minTokens.count && minTokens.endings.includes(id))
+    return true;
+  return badWords.some((word) => {
+    const before = word.slice(0, -1);
+    const last = before.length === 0 ? [] : generatedIds.slice(-before.length);
+    return word.at(-1) === id && last.join() === before.join();
+  });
 }

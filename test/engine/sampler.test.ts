@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { test } from 'node:test';
+import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { type LogitsRow, selectTop } from '../../src/engine/logits.ts';
 import { createSampler, distribution } from '../../src/engine/sampler.ts';
@@ -50,6 +50,27 @@ const someParams: fc.Arbitrary<SamplingParams> = fc.record({
   seed: fc.nat(),
 });
 
+/** Of the first tokens, which are few enough to be forbidden often; [3, 1, 3] has been generated. */
+const someConstraints: fc.Arbitrary<Partial<SamplingParams>> = fc.record(
+  {
+    allowedTokenIds: fc.oneof(
+      fc.array(fc.nat(4), { minLength: 1, maxLength: 5 }),
+      fc
+        .constantFrom(5, 64, 65, 200)
+        .map((size) => Array.from({ length: size }, (_, id) => id % 5)),
+      fc.constantFrom(
+        ...[5, 40].map((size) => Array.from({ length: size }, (_, id) => (id * 3) % 5)),
+      ),
+    ),
+    badWords: fc.array(fc.array(fc.nat(4), { minLength: 1, maxLength: 3 }), { maxLength: 4 }),
+    minTokens: fc.record({
+      count: fc.constantFrom(1, 3, 4, 8),
+      endings: fc.array(fc.nat(4), { maxLength: 3 }),
+    }),
+  },
+  { requiredKeys: [] },
+);
+
 const goldenPath = sharedPath('golden', 'sampling', 'cases.json');
 
 test('the distribution equals every golden case', { skip: skipUnless(goldenPath) }, () => {
@@ -68,7 +89,8 @@ test('the distribution equals every golden case', { skip: skipUnless(goldenPath)
 
 test('a narrowed row gives the same tokens as the whole row', () => {
   fc.assert(
-    fc.property(someRow, someParams, (logits, params) => {
+    fc.property(someRow, someParams, someConstraints, (logits, free, constraints) => {
+      const params = { ...free, ...constraints };
       const context = { promptIds: [0, 1, 2, 2], vocabSize: logits.length };
       const whole = createSampler(params, context);
       const fast = createSampler(params, context);
@@ -83,7 +105,8 @@ test('a narrowed row gives the same tokens as the whole row', () => {
 
 test('the distribution, whole or narrowed, equals a plain sort of the vocabulary', () => {
   fc.assert(
-    fc.property(someRow, someParams, (logits, params) => {
+    fc.property(someRow, someParams, someConstraints, (logits, free, constraints) => {
+      const params = { ...free, ...constraints };
       const context = { promptIds: [0, 1, 2, 2], generatedIds: [3, 1, 3] };
       const expected = naiveDistribution(logits, params, context);
       for (const row of [{ logits }, narrowed(logits)]) {
@@ -104,7 +127,7 @@ test('tokens are drawn as often as the distribution says', () => {
     const row = narrowed(logits);
     const counts = new Float64Array(300);
     const draws = 20_000;
-    for (let i = 0; i < draws; i++) counts[sampler.sample(row).id]!++;
+    for (let i = 0; i < draws; i++) counts[sampler.sample(row)!.id]!++;
     const probs = distribution(row, params, { promptIds: [], generatedIds: [] });
     for (const [id, prob] of probs.entries()) {
       const deviation = Math.sqrt(draws * prob * (1 - prob));
@@ -116,8 +139,8 @@ test('tokens are drawn as often as the distribution says', () => {
 test('greedy takes the first of several largest logits', () => {
   const logits = Float32Array.from([1, 5, 2, 5, 5]);
   const sampler = createSampler(GREEDY, { promptIds: [], vocabSize: 5 });
-  assert.equal(sampler.sample({ logits }).id, 1);
-  assert.equal(sampler.sample(narrowed(logits)).id, 1);
+  assert.equal(sampler.sample({ logits })!.id, 1);
+  assert.equal(sampler.sample(narrowed(logits))!.id, 1);
 });
 
 test('the same seed draws the same tokens, another seed and no seed draw others', () => {
@@ -125,7 +148,7 @@ test('the same seed draws the same tokens, another seed and no seed draw others'
   const draw = (seed?: number) => {
     const params = seed === undefined ? NEUTRAL : { ...NEUTRAL, seed };
     const sampler = createSampler(params, { promptIds: [], vocabSize: 1000 });
-    return Array.from({ length: 20 }, () => sampler.sample(row).id);
+    return Array.from({ length: 20 }, () => sampler.sample(row)!.id);
   };
   assert.deepEqual(draw(42), draw(42));
   assert.notDeepEqual(draw(42), draw(43));
@@ -137,7 +160,7 @@ test('frequency penalty counts generated tokens only, repetition penalty the pro
   const logits = Float32Array.from([2, 1.9, 1.8]);
   const draw = (params: Partial<SamplingParams>, promptIds: number[]) => {
     const sampler = createSampler({ ...GREEDY, ...params }, { promptIds, vocabSize: 3 });
-    return [1, 2, 3].map(() => sampler.sample({ logits }).id);
+    return [1, 2, 3].map(() => sampler.sample({ logits })!.id);
   };
   assert.deepEqual(draw({ frequencyPenalty: 1 }, [0, 0]), [0, 1, 2]);
   assert.deepEqual(draw({ repetitionPenalty: 2 }, [0]), [1, 2, 0]);
@@ -156,3 +179,57 @@ function fromGolden(params: Record<string, number> & { logit_bias?: Record<strin
     logitBias: new Map(bias.map(([id, value]) => [Number(id), value])),
   };
 }
+
+describe('constraints', () => {
+  const draw = (params: Partial<SamplingParams>, logits: number[], count = 4) => {
+    const options = { promptIds: [0, 1], vocabSize: logits.length };
+    const sampler = createSampler({ ...GREEDY, ...params }, options);
+    const row = narrowed(Float32Array.from(logits));
+    return Array.from({ length: count }, () => sampler.sample(row)?.id);
+  };
+
+  test('min_tokens holds back the endings for so many tokens', () => {
+    const minTokens = { count: 2, endings: [3, 2] };
+    assert.deepEqual(draw({ minTokens }, [0, 1, 2, 3]), [1, 1, 3, 3]);
+  });
+
+  test('a bad word lacks its last token only, and counts only what was generated', () => {
+    assert.deepEqual(draw({ badWords: [[3]] }, [0, 1, 2, 3]), [2, 2, 2, 2]);
+    assert.deepEqual(draw({ badWords: [[3, 3]] }, [0, 1, 2, 3]), [3, 2, 3, 2]);
+    assert.deepEqual(draw({ badWords: [[1, 3]] }, [0, 1, 2, 3]), [3, 3, 3, 3]); // 1 ends the prompt
+    assert.deepEqual(
+      draw(
+        {
+          badWords: [
+            [3, 2, 3],
+            [3, 3],
+          ],
+        },
+        [0, 1, 2, 3],
+      ),
+      [3, 2, 2, 3],
+    );
+  });
+
+  test('what is allowed may lie far outside the largest logits', () => {
+    const logits = Array.from({ length: 1000 }, (_, id) => -id);
+    assert.deepEqual(draw({ allowedTokenIds: [999, 998] }, logits, 2), [998, 998]);
+  });
+
+  test('where nothing is left, no token is drawn', () => {
+    assert.deepEqual(draw({ allowedTokenIds: [1], badWords: [[1, 1]] }, [0, 1, 2], 2), [
+      1,
+      undefined,
+    ]);
+    const hot = { allowedTokenIds: [1], badWords: [[1]], temperature: 1 };
+    assert.deepEqual(draw(hot, [0, 1, 2], 1), [undefined]);
+  });
+
+  test('logprobs are those of the model', () => {
+    const params = { ...GREEDY, allowedTokenIds: [0], topLogprobs: 1 };
+    const sampler = createSampler(params, { promptIds: [], vocabSize: 2 });
+    const { logprob } = sampler.sample({ logits: Float32Array.from([0, Math.log(3)]) })!;
+    assert.ok(Math.abs(logprob!.logprob - Math.log(0.25)) < 1e-6);
+    assert.equal(logprob!.top[0]!.id, 1);
+  });
+});

@@ -35,7 +35,7 @@ describe('a chat completion', () => {
   const { post } = serve({ reply: () => utf8('Hello') });
 
   test('has one message, a reason to end and the usage of the rendered prompt', async () => {
-    const answer = asOfficial(await readOk<ChatCompletion>(await post(URL, request)));
+    const answer = asOfficial(await readOk<Sent<ChatCompletion>>(await post(URL, request)));
     const prompt = 'xuser\nHix' + 'xassistant\n'; // each x is a control token
     assert.match(answer.id, /^chatcmpl-/);
     assert.equal(answer.object, 'chat.completion');

@@ -102,8 +102,12 @@ describe('a completion', () => {
     assert.equal(full.usage.total_tokens, 256);
     const error = await readError(await post(URL, { ...fits, max_tokens: 7 }));
     assert.equal(error.code, 'context_length_exceeded');
-    assert.equal(error.param, 'max_tokens');
-    assert.match(error.message, /256 tokens.* 250 .* 7 /);
+    assert.equal(error.param, 'prompt');
+    assert.equal(
+      error.message,
+      "This model's maximum context length is 256 tokens. However, you requested 257 tokens (250 in the prompt, " +
+        '7 in the completion). Please reduce the length of the prompt or completion.',
+    );
   });
 });
 
@@ -230,7 +234,7 @@ test('the first of n choices has the seed itself, and the others seeds of their 
   const { post, engine } = serve({ reply: () => [] });
   engine.run = async (batch) => ({
     rows: (batch.kind === 'prefill' ? [batch.sampler] : batch.rows.map((row) => row.sampler)).map(
-      (sampler) => ({ ok: true, ...sampler!.sample({ logits: new Float32Array(260) }) }),
+      (sampler) => ({ ok: true, ...sampler!.sample({ logits: new Float32Array(260) })! }),
     ),
     promptLogprobs: [],
   });

@@ -76,6 +76,13 @@ const BAD: [body: object, code: string, param: string][] = [
     'hyperparameters',
   ],
   [{ method: { type: 'dpo' } }, 'unsupported_parameter', 'method.type'],
+  [
+    { method: { type: 'dpo', dpo: { hyperparameters: { beta: 1 } } } },
+    'unsupported_parameter',
+    'method.type',
+  ],
+  [{ method: { type: 'supervised', dpo: { beta: 1 } } }, 'unsupported_parameter', 'method.dpo'],
+  [{ method: { type: 'supervised', x: 1 } }, 'unknown_parameter', 'method.x'],
   [{ method: { type: 'reinforcement' } }, 'unsupported_parameter', 'method.type'],
   [{ method: { type: 'magic' } }, 'invalid_request', 'method.type'],
   [{ method: {} }, 'invalid_request', 'method.type'],
@@ -98,8 +105,8 @@ const BAD: [body: object, code: string, param: string][] = [
   [{ lorikeet: { targets: long(2049) } }, 'invalid_request', 'lorikeet.targets'],
   [{ lorikeet: { targets: Array(65).fill('q_proj') } }, 'invalid_request', 'lorikeet.targets'],
   [{ lorikeet: { gate: { margin: 'x' } } }, 'invalid_request', 'lorikeet.gate.margin'],
-  [{ lorikeet: { gate: { limit: 1 } } }, 'invalid_request', 'lorikeet.gate'],
-  [{ lorikeet: { ranks: 4 } }, 'invalid_request', 'lorikeet'],
+  [{ lorikeet: { gate: { limit: 1 } } }, 'unknown_parameter', 'lorikeet.gate.limit'],
+  [{ lorikeet: { ranks: 4 } }, 'unknown_parameter', 'lorikeet.ranks'],
   [{ lorikeet: { dry_run: 'yes' } }, 'invalid_request', 'lorikeet.dry_run'],
 ];
 

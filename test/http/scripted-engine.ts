@@ -73,6 +73,7 @@ export class ScriptedEngine implements StepEngine {
     const state = this.#slots.get(slot)!;
     const logits = new Float32Array(this.info.vocabSize);
     logits[this.#reply(state.promptIds, adapter)[state.said++] ?? END] = 60;
-    return { ok: true, ...sampler.sample({ logits }) };
+    const token = sampler.sample({ logits });
+    return token ? { ok: true, ...token } : { ok: false, reason: 'nothing_allowed' };
   }
 }

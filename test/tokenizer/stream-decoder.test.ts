@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { createStopStrings } from '../../src/tokenizer/stop-strings.ts';
 import { createStreamDecoder } from '../../src/tokenizer/stream-decoder.ts';
 import { loadTokenizer, type Tokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
@@ -23,7 +24,7 @@ function decodeWithStop(tokenizer: Tokenizer, ids: readonly number[], stop: read
 }
 
 function stream(tokenizer: Tokenizer, ids: readonly number[], stop: readonly string[]) {
-  const decoder = createStreamDecoder(tokenizer, { stop });
+  const decoder = createStreamDecoder(tokenizer, { stop: createStopStrings(stop) });
   const deltas = ids.map((id) => decoder.push(id));
   return { deltas, rest: decoder.end() };
 }
@@ -51,7 +52,7 @@ test('the deltas and the rest are the decoded text, cut before the first stop st
 test('no delta shows an incomplete character', { skip: skipUnless(golden) }, () => {
   const { prefixes } = JSON.parse(readFileSync(path.join(golden!, 'strings.json'), 'utf8'));
   for (const { ids, decoded_prefixes } of prefixes) {
-    const decoder = createStreamDecoder(smol!, { stop: [] });
+    const decoder = createStreamDecoder(smol!, { stop: createStopStrings([]) });
     let text = '';
     for (const [i, id] of ids.entries()) {
       text += decoder.push(id).text;

@@ -38,9 +38,11 @@ const MIN_TEMPERATURE = 1e-6;
 /** Working memory, [V] each: shared by all sequences, for choosing a token is synchronous. */
 let scratch: Ranking = createScratch(0);
 
-export function chooseToken(choice: Choice, random: Random): number {
+/** Undefined if every token is forbidden. */
+export function chooseToken(choice: Choice, random: Random): number | undefined {
   if (isGreedy(choice)) return largest(choice);
   const head = rankHead(choice);
+  if (isNothingLeft(head)) return undefined;
   const uniform = random();
   if (!isFiltered(choice.params, choice.row.logits.length)) return drawAny(choice, head, uniform);
   const count = countKept(choice, head);
@@ -52,10 +54,12 @@ export function probabilities(choice: Choice): Float64Array {
   const vocabSize = choice.row.logits.length;
   const probs = new Float64Array(vocabSize);
   if (isGreedy(choice)) {
-    probs[largest(choice)] = 1;
+    const id = largest(choice);
+    if (id !== undefined) probs[id] = 1;
     return probs;
   }
   const head = rankHead(choice);
+  if (isNothingLeft(head)) return probs;
   const { order, weights } = head;
   if (isFiltered(choice.params, vocabSize)) {
     for (const id of order.subarray(0, countKept(choice, head))) probs[id] = weights[id]!;
@@ -71,13 +75,20 @@ function isGreedy({ params }: Choice): boolean {
   return params.temperature < MIN_TEMPERATURE;
 }
 
-/** The first largest logit after penalties and bias. */
-function largest(choice: Choice): number {
+/** No known token has a value, and no other can have one. */
+function isNothingLeft({ count, tail }: Head): boolean {
+  return count === 0 && tail === Number.NEGATIVE_INFINITY;
+}
+
+/** The first largest logit after penalties and bias; undefined if every token is forbidden. */
+function largest(choice: Choice): number | undefined {
   const { row, penalties } = choice;
-  if (row.top && penalties.size === 0) return Number(row.top.ids[0]);
+  if (row.top && penalties.isEmpty) return Number(row.top.ids[0]);
   const head = row.top && rankHead(choice);
   if (head && head.count > 0) return head.order[0]!;
-  return scratchFor(row.logits.length).values.indexOf(fillValues(choice));
+  const max = fillValues(choice);
+  if (max === Number.NEGATIVE_INFINITY) return undefined;
+  return scratchFor(row.logits.length).values.indexOf(max);
 }
 
 /** Ranks the known tokens that are above every other one: of the row's top and of what penalties touch. */
@@ -99,8 +110,8 @@ function rankHead({ row, params, penalties }: Choice): Head {
     const id = Number(top.ids[i]);
     if (!penalties.has(id)) place(id, top.values[i]!);
   }
-  if (penalties.size > 0) {
-    for (const id of penalties.ids) place(id, penalties.apply(id, logits[id]!));
+  if (!penalties.isEmpty) {
+    for (const id of penalties.ids()) place(id, penalties.apply(id, logits[id]!));
     sortRange(scratch, 0, count);
   }
   const max = values[order[0]!]!;
@@ -180,7 +191,7 @@ function weighAll(choice: Choice): { max: number; total: number } {
 function fillValues({ row: { logits }, params, penalties }: Choice): number {
   const { values } = scratchFor(logits.length);
   for (let id = 0; id < logits.length; id++) values[id] = toValue(logits[id]!, params);
-  for (const id of penalties.ids) values[id] = toValue(penalties.apply(id, logits[id]!), params);
+  for (const id of penalties.ids()) values[id] = toValue(penalties.apply(id, logits[id]!), params);
   let max = Number.NEGATIVE_INFINITY;
   for (let id = 0; id < values.length; id++) if (values[id]! > max) max = values[id]!;
   return max;

@@ -1,6 +1,8 @@
-// The parameters that change single logits: repetition, frequency and presence penalties, and the bias.
+// The parameters that change single logits: repetition, frequency and presence penalties, the bias, and what is forbidden.
 // Owns one sequence's counts. Knows nothing of temperature, filters or drawing.
 import type { SamplingParams } from '../../generation.ts';
+
+const NONE: ReadonlySet<number> = new Set();
 
 export class Penalties {
   readonly #params: SamplingParams;
@@ -8,6 +10,8 @@ export class Penalties {
   readonly #generated = new Map<number, number>();
   /** Ids in the prompt or generated; filled only where the repetition penalty needs it. */
   readonly #seen = new Set<number>();
+  /** Ids that the next draw must not give. */
+  #forbidden: ReadonlySet<number> = NONE;
   readonly #counts: boolean;
   readonly #repeats: boolean;
 
@@ -23,17 +27,24 @@ export class Penalties {
     }
   }
 
-  /** The ids whose logit may change. */
-  get ids(): IterableIterator<number> {
-    return this.#generated.keys();
+  /** Forbids tokens until the next call. */
+  forbid(ids: ReadonlySet<number>): void {
+    this.#forbidden = ids;
   }
 
-  get size(): number {
-    return this.#generated.size;
+  /** The ids whose logit may change, each once. */
+  *ids(): Generator<number> {
+    yield* this.#generated.keys();
+    for (const id of this.#forbidden) if (!this.#generated.has(id)) yield id;
+  }
+
+  /** Whether no logit changes. */
+  get isEmpty(): boolean {
+    return this.#generated.size === 0 && this.#forbidden.size === 0;
   }
 
   has(id: number): boolean {
-    return this.#generated.has(id);
+    return this.#generated.has(id) || this.#forbidden.has(id);
   }
 
   /** Counts a generated token. */
@@ -44,8 +55,9 @@ export class Penalties {
     }
   }
 
-  /** The logit after repetition penalty, then frequency and presence, then bias. */
+  /** The logit after repetition penalty, then frequency and presence, then bias; -Infinity if it is forbidden. */
   apply(id: number, logit: number): number {
+    if (this.#forbidden.has(id)) return Number.NEGATIVE_INFINITY;
     const { repetitionPenalty, frequencyPenalty, presencePenalty, logitBias } = this.#params;
     const count = this.#generated.get(id) ?? 0;
     let out = logit;

@@ -25,6 +25,7 @@ export function fillBuckets({ values, weights }: Ranking, max: number): Buckets 
   const tops = new Float64Array(BUCKET_COUNT).fill(Number.NEGATIVE_INFINITY);
   for (let id = 0; id < values.length; id++) {
     const value = values[id]!;
+    if (value === Number.NEGATIVE_INFINITY) continue; // forbidden: it has no rank
     const bucket = bucketOf(value, max);
     counts[bucket]!++;
     masses[bucket]! += weights[id]!;
@@ -47,6 +48,7 @@ export function rankBuckets(
     count += counts[bucket]!;
   }
   for (let id = 0; id < values.length; id++) {
+    if (values[id] === Number.NEGATIVE_INFINITY) continue;
     const bucket = bucketOf(values[id]!, max);
     if (bucket <= last) order[ends[bucket]!++] = id;
   }

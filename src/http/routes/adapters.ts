@@ -13,7 +13,7 @@ import { prefetchAdapter } from '../prefetch.ts';
 const MAX_KEEP_WARM_MS = 86_400_000;
 
 const bodySchema = z
-  .object({
+  .strictObject({
     keep_warm_until: z.int().nullish().openapi({
       description: 'Unix seconds, at most a day ahead: until then others are evicted first',
     }),

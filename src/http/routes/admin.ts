@@ -14,7 +14,7 @@ import { prefetchAdapter } from '../prefetch.ts';
 const MAX_PATH_LENGTH = 4096;
 
 const loadSchema = z
-  .object({
+  .strictObject({
     lora_name: z.string(),
     lora_path: z
       .string()
@@ -32,7 +32,7 @@ const loadSchema = z
   })
   .openapi('LoadLoraAdapterRequest');
 
-const unloadSchema = z.object({ lora_name: z.string() }).openapi('UnloadLoraAdapterRequest');
+const unloadSchema = z.strictObject({ lora_name: z.string() }).openapi('UnloadLoraAdapterRequest');
 const answers = { 'text/plain': { schema: z.string() } };
 
 export function addAdminRoutes(

@@ -5,13 +5,21 @@ import { chatChunkSchema, chatCompletionSchema } from '../../openai.ts';
 import { answer, requireReady } from '../answer.ts';
 import type { Deps } from '../deps.ts';
 import { CHAT } from '../endpoint.ts';
+import type { ChoicePlan } from '../generation.ts';
 import { addJsonRoute } from '../json-route.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
-import { prepareMessages, resolveMaxTokens } from '../prompts.ts';
+import {
+  prepareMessages,
+  resolveMaxTokens,
+  toBadWords,
+  toRenderOptions,
+  toTruncation,
+} from '../prompts.ts';
 import { resolveModel } from '../resolve-model.ts';
 import { generationConfigOf, withSamplingDefaults } from '../sampling-defaults.ts';
 import { type ChatRequest, chatMessageSchema, chatRequestSchema } from '../schema/chat.ts';
 import { toGenerationRequests } from '../schema/sampling.ts';
+import { toStreamPlan, toTextEnd } from '../stream-plan.ts';
 
 export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
   const { vocabSize } = deps.model;
@@ -34,19 +42,26 @@ export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
       const model = await resolve();
       const defaults = await generationConfigOf(deps, model);
       const body = withSamplingDefaults(given, defaults);
-      const { ids } = prepareMessages(body.messages, deps);
+      const asked = body.max_completion_tokens ?? body.max_tokens ?? undefined;
+      const { ids } = prepareMessages(body.messages, deps, {
+        ...toRenderOptions(body),
+        truncation: toTruncation(body, asked, deps),
+      });
       return answer(c, deps, {
         endpoint: CHAT,
         tenant,
         model,
         resolveAgain: resolve,
         choices: planChoices(body, ids, deps, defaults.max_tokens),
-        stopStrings: body.stop,
+        textEnd: toTextEnd(body),
         promptTokens: ids.length,
-        hasLogprobs: body.logprobs === true,
-        stream: body.stream
-          ? { includeUsage: body.stream_options?.include_usage === true }
-          : undefined,
+        logprobs: {
+          isShown: body.logprobs === true,
+          byId: body.return_tokens_as_token_ids ?? false,
+          echoed: undefined,
+          prompt: body.prompt_logprobs ?? undefined,
+        },
+        stream: toStreamPlan(body),
       });
     },
   });
@@ -56,21 +71,26 @@ export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
 function planChoices(
   body: ChatRequest,
   promptIds: readonly number[],
-  { model }: Deps,
-  defaultTokens = model.maxSeqLength,
-) {
-  const param = body.max_completion_tokens != null ? 'max_completion_tokens' : 'max_tokens';
-  const asked = body.max_completion_tokens ?? body.max_tokens ?? undefined;
+  deps: Deps,
+  defaultTokens = deps.model.maxSeqLength,
+): ChoicePlan[] {
+  const { model } = deps;
   const maxTokens = resolveMaxTokens(
     {
       promptTokens: promptIds.length,
-      maxTokens: asked,
+      maxTokens: body.max_completion_tokens ?? body.max_tokens ?? undefined,
       defaultTokens,
-      param: asked === undefined ? 'messages' : param,
+      param: 'messages',
     },
     model.maxSeqLength,
   );
   const topLogprobs = body.logprobs ? (body.top_logprobs ?? 0) : undefined;
-  const requests = toGenerationRequests(body, model, { promptIds, maxTokens, topLogprobs });
-  return requests.map((request, index) => ({ request, echo: '', index }));
+  const badWords = toBadWords(body.bad_words, deps);
+  const plan = { promptIds, maxTokens, topLogprobs, badWords };
+  const requests = toGenerationRequests(body, model, plan);
+  return requests.map((request, index) => {
+    const scored = index === 0 ? body.prompt_logprobs : undefined; // once for all of them
+    const scoring = scored != null ? { promptTopLogprobs: scored } : {};
+    return { request: { ...request, ...scoring }, echo: '', index };
+  });
 }

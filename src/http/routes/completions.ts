@@ -9,11 +9,18 @@ import { COMPLETIONS } from '../endpoint.ts';
 import type { ChoicePlan } from '../generation.ts';
 import { addJsonRoute } from '../json-route.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
-import { type Prompt, preparePrompts, resolveMaxTokens } from '../prompts.ts';
+import {
+  type Prompt,
+  preparePrompts,
+  resolveMaxTokens,
+  toBadWords,
+  toTruncation,
+} from '../prompts.ts';
 import { resolveModel } from '../resolve-model.ts';
 import { generationConfigOf, withSamplingDefaults } from '../sampling-defaults.ts';
 import { type CompletionRequest, completionRequestSchema } from '../schema/completions.ts';
 import { toGenerationRequests } from '../schema/sampling.ts';
+import { toStreamPlan, toTextEnd } from '../stream-plan.ts';
 
 /** The API's own default. */
 const DEFAULT_MAX_TOKENS = 16;
@@ -37,8 +44,11 @@ export function addCompletionsRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void
       const resolve = () => resolveModel(c, deps, given);
       const model = await resolve();
       const body = withSamplingDefaults(given, await generationConfigOf(deps, model));
-      const budget = (promptTokens: number) => budgetFor(promptTokens, body, deps);
-      const prompts = await preparePrompts(body.prompt, deps, budget);
+      const prompts = await preparePrompts(body.prompt, deps, {
+        addSpecialTokens: body.add_special_tokens ?? true,
+        truncation: toTruncation(body, body.max_tokens ?? DEFAULT_MAX_TOKENS, deps),
+        checkFit: (promptTokens) => budgetFor(promptTokens, body, deps),
+      });
       return answer(c, deps, {
         tenant,
         model,
@@ -57,7 +67,7 @@ function budgetFor(promptTokens: number, body: CompletionRequest, { model }: Dep
       promptTokens,
       maxTokens: body.max_tokens ?? undefined,
       defaultTokens: DEFAULT_MAX_TOKENS,
-      param: body.max_tokens != null ? 'max_tokens' : 'prompt',
+      param: 'prompt',
     },
     model.maxSeqLength,
   );
@@ -69,29 +79,41 @@ function planChoices(
   prompts: readonly Prompt[],
   deps: Deps,
 ): ChoicePlan[] {
-  const scored = body.echo && body.logprobs != null ? body.logprobs : undefined;
+  const badWords = toBadWords(body.bad_words, deps);
+  const scored = [echoedLogprobs(body), body.prompt_logprobs].filter((count) => count != null);
   return prompts
     .flatMap((prompt) => {
       const requests = toGenerationRequests(body, deps.model, {
         promptIds: prompt.ids,
         maxTokens: budgetFor(prompt.ids.length, body, deps),
         topLogprobs: body.logprobs ?? undefined,
-        promptTopLogprobs: scored,
+        promptTopLogprobs: scored.length > 0 ? Math.max(...scored) : undefined,
+        badWords,
       });
       return requests.map((request) => ({ request, echo: body.echo ? prompt.text : '' }));
     })
     .map((choice, index) => ({ ...choice, index }));
 }
 
+/** The alternatives of the echoed prompt's scores; undefined: it is not echoed, or not scored. */
+function echoedLogprobs({ echo, logprobs }: CompletionRequest): number | undefined {
+  return echo ? (logprobs ?? undefined) : undefined;
+}
+
 function planAnswer(
   body: CompletionRequest,
   prompts: readonly Prompt[],
-): Pick<AnswerPlan, 'endpoint' | 'stopStrings' | 'promptTokens' | 'hasLogprobs' | 'stream'> {
+): Pick<AnswerPlan, 'endpoint' | 'textEnd' | 'promptTokens' | 'logprobs' | 'stream'> {
   return {
     endpoint: COMPLETIONS,
-    stopStrings: body.stop,
+    textEnd: toTextEnd(body),
     promptTokens: prompts.reduce((sum, { ids }) => sum + ids.length, 0),
-    hasLogprobs: body.logprobs != null,
-    stream: body.stream ? { includeUsage: body.stream_options?.include_usage === true } : undefined,
+    logprobs: {
+      isShown: body.logprobs != null,
+      byId: body.return_tokens_as_token_ids ?? false,
+      echoed: echoedLogprobs(body),
+      prompt: body.prompt_logprobs ?? undefined,
+    },
+    stream: toStreamPlan(body),
   };
 }

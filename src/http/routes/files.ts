@@ -15,7 +15,7 @@ import { toListAnswer } from '../list-answer.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
 import { fileListSchema, uploadFieldsSchema, uploadFormSchema } from '../schema/files.ts';
 import { type Upload, withUpload } from '../upload.ts';
-import { validate } from '../validation.ts';
+import { validate, validateQuery } from '../validation.ts';
 
 type FilesSide = Pick<JobsSide, 'files' | 'uploads'>;
 
@@ -86,6 +86,7 @@ function addUploadRoute(app: OpenAPIHono<HttpEnv>, { files, uploads }: FilesSide
   });
   app.openAPIRegistry.registerPath(described);
   app.post(described.getRoutingPath(), async (c) => {
+    validateQuery(undefined, c.req.query());
     const { signal } = c.req.raw;
     const meta = await withUpload(c.req.raw, uploads, (upload) =>
       files.create(c.get('tenant').id, toNewFile(upload), { signal }),

@@ -6,6 +6,7 @@ import type { Deps } from '../deps.ts';
 import { errorResponses } from '../json-route.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
 import { generationConfigOf } from '../sampling-defaults.ts';
+import { validateQuery } from '../validation.ts';
 
 const listRoute = createRoute({
   method: 'get',
@@ -48,14 +49,17 @@ const deleteRoute = createRoute({
 });
 
 export function addModelRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
-  const { registry } = deps;
+  const { registry, model } = deps;
+  const toModel = (entry: ModelEntry) => toWireModel(entry, model.maxSeqLength);
   app.openapi(listRoute, async (c) => {
+    validateQuery(undefined, c.req.query());
     const data = (await registry.list(c.get('tenant'))).map(toModel);
     const first_id = data[0]?.id ?? null;
     const last_id = data.at(-1)?.id ?? null;
     return c.json({ object: 'list' as const, data, first_id, last_id, has_more: false }, 200);
   });
   app.openapi(getRoute, async (c) => {
+    validateQuery(undefined, c.req.query());
     const { id } = c.req.valid('param');
     const tenant = c.get('tenant');
     const entry = await registry.describe(tenant, id);
@@ -64,13 +68,17 @@ export function addModelRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
     return c.json({ ...toModel(entry), generation_config }, 200);
   });
   app.openapi(deleteRoute, async (c) => {
+    validateQuery(undefined, c.req.query());
     const { id } = c.req.valid('param');
     await registry.remove(c.get('tenant'), id);
     return c.json({ id, object: 'model' as const, deleted: true as const }, 200);
   });
 }
 
-function toModel({ id, created, parent, root, owner = 'lorikeet' }: ModelEntry): Model {
+function toWireModel(
+  { id, created, parent, root, owner = 'lorikeet' }: ModelEntry,
+  maxSeqLength: number,
+): Model {
   return {
     id,
     object: 'model',
@@ -78,5 +86,6 @@ function toModel({ id, created, parent, root, owner = 'lorikeet' }: ModelEntry):
     owned_by: owner,
     ...(parent !== undefined ? { parent } : {}),
     ...(root !== undefined ? { root } : {}),
+    max_model_len: maxSeqLength,
   };
 }

@@ -5,6 +5,7 @@ import { ServeError } from '../../errors.ts';
 import type { Deps } from '../deps.ts';
 import { errorResponses } from '../json-route.ts';
 import { type HttpEnv, requireAdmin } from '../middleware/tenant.ts';
+import { validateQuery } from '../validation.ts';
 
 const entrySchema = z
   .object({
@@ -61,6 +62,7 @@ export function addQuarantineRoutes(
   const { quarantine } = client;
   const admit = isOpen ? () => {} : requireAdmin;
   app.openapi(listRoute, (c) => {
+    validateQuery(undefined, c.req.query());
     admit(c);
     const data = quarantine.list().map(({ remainingS, ...entry }) => {
       return { object: 'quarantine' as const, ...entry, remaining_seconds: remainingS };
@@ -68,12 +70,14 @@ export function addQuarantineRoutes(
     return c.json({ object: 'list' as const, data }, 200);
   });
   app.openapi(clearRoute, (c) => {
+    validateQuery(undefined, c.req.query());
     admit(c);
     const released = quarantine.list().map(({ id }) => id);
     quarantine.clear();
     return c.json({ released }, 200);
   });
   app.openapi(releaseRoute, (c) => {
+    validateQuery(undefined, c.req.query());
     admit(c);
     const { id } = c.req.valid('param');
     if (!quarantine.release(id)) {

@@ -1,10 +1,12 @@
 // The request of `POST /v1/chat/completions`. Content is text, as one string or in parts.
 import { z } from '@hono/zod-openapi';
-import type { HttpLimits } from '../limits.ts';
+import { fieldsOf } from './field-table.ts';
 import { fail, type Refine } from './fields.ts';
-import { checkTogether, type SchemaBounds, samplingFields } from './sampling.ts';
+import { MESSAGE_FIELDS, PART_FIELDS } from './message-fields.ts';
+import { checkTogether, requestFields, type SchemaBounds } from './request-fields.ts';
 
 const UNSUPPORTED = 'unsupported_parameter';
+const PART_NAMES = new Set(Object.keys(PART_FIELDS));
 
 /** Parts are joined as they are; null is the content of an assistant that said nothing. */
 function toContent(value: unknown, ctx: Refine): string | null {
@@ -21,14 +23,19 @@ function toContent(value: unknown, ctx: Refine): string | null {
       return fail(ctx, 'only parts of type text are supported', { path, code: UNSUPPORTED });
     }
     if (typeof partText !== 'string') return fail(ctx, 'expected a string', { path: [i, 'text'] });
+    const unknown = Object.keys(part).find((name) => !PART_NAMES.has(name));
+    if (unknown !== undefined) {
+      ctx.addIssue({ code: 'unrecognized_keys', keys: [unknown], path: [i], input: part });
+      return null;
+    }
     text += partText;
   }
   return text;
 }
 
 export const chatMessageSchema = z
-  .object({
-    role: z.enum(['developer', 'system', 'user', 'assistant', 'tool']),
+  .strictObject({
+    ...fieldsOf(MESSAGE_FIELDS, 'chat'),
     content: z
       .unknown()
       .optional()
@@ -47,44 +54,30 @@ export const chatMessageSchema = z
           { type: 'null' },
         ],
       }),
-    tool_calls: z.unknown().optional(),
   })
-  .superRefine(({ role, content, tool_calls: toolCalls }, ctx) => {
+  .superRefine(({ role, content }, ctx) => {
     if (role === 'tool') fail(ctx, 'a tool message answers a tool call, and there is none');
-    else if (Array.isArray(toolCalls) && toolCalls.length > 0) {
-      fail(ctx, 'tool calls are not supported by this server', { code: UNSUPPORTED });
-    } else if (content === null && role !== 'assistant') {
+    else if (content === null && role !== 'assistant') {
       fail(ctx, 'content may be null only for the assistant');
     }
   })
-  .transform(({ role, content }) => ({
+  .transform(({ role, content, refusal, name }) => ({
     role: role === 'developer' ? ('system' as const) : (role as 'system' | 'user' | 'assistant'),
-    content: content ?? '',
+    content: content ?? refusal ?? '',
+    ...(name != null && { name }),
   }));
 
-function messagesSchema(limits: HttpLimits) {
-  // Counted before any item is looked at.
-  return z
-    .array(z.unknown())
-    .min(1)
-    .max(limits.maxMessages)
-    .pipe(z.array(chatMessageSchema))
-    .openapi({ type: 'array', items: { $ref: '#/components/schemas/ChatMessage' } });
+/** A conversation; it is counted before any of its messages is looked at. */
+export function chatMessagesSchema(bounds: SchemaBounds) {
+  return requestFields(bounds).messages.chat.pipe(z.array(chatMessageSchema));
 }
 
 export function chatRequestSchema(bounds: SchemaBounds) {
+  const fields = fieldsOf(requestFields(bounds), 'chat');
   return z
-    .object({
-      ...samplingFields(bounds),
-      messages: messagesSchema(bounds.limits),
-      max_tokens: z.int().min(1).nullish(),
-      max_completion_tokens: z
-        .int()
-        .min(1)
-        .nullish()
-        .openapi({ description: 'Default: the rest of the context' }),
-      logprobs: z.boolean().nullish(),
-      top_logprobs: z.int().min(0).max(20).nullish(),
+    .strictObject({
+      ...fields,
+      messages: chatMessagesSchema(bounds),
     })
     .superRefine((body, ctx) => {
       const { max_tokens: older, max_completion_tokens: newer } = body;
@@ -94,6 +87,11 @@ export function chatRequestSchema(bounds: SchemaBounds) {
       }
       if (body.top_logprobs != null && !body.logprobs) {
         fail(ctx, 'needs "logprobs": true', { path: ['top_logprobs'] });
+      }
+      if (body.continue_final_message && body.add_generation_prompt) {
+        fail(ctx, 'cannot be combined with add_generation_prompt', {
+          path: ['continue_final_message'],
+        });
       }
     })
     .openapi('ChatCompletionRequest');

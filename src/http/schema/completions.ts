@@ -1,38 +1,22 @@
 // The request of `POST /v1/completions`.
 import { z } from '@hono/zod-openapi';
-import { fail, toPrompts } from './fields.ts';
-import { checkTogether, type SchemaBounds, samplingFields } from './sampling.ts';
+import { fieldsOf } from './field-table.ts';
+import { fail } from './fields.ts';
+import { checkTogether, requestFields, type SchemaBounds } from './request-fields.ts';
 
 export function completionRequestSchema(bounds: SchemaBounds) {
-  const { vocabSize, limits } = bounds;
-  const ids = { type: 'array', items: { type: 'integer' } } as const;
   return z
-    .object({
-      ...samplingFields(bounds),
-      prompt: z
-        .unknown()
-        .transform(toPrompts({ vocabSize, maxPrompts: limits.maxPrompts }))
-        .openapi({
-          anyOf: [
-            { type: 'string' },
-            { type: 'array', items: { type: 'string' } },
-            ids,
-            { type: 'array', items: ids },
-          ],
-        }),
-      max_tokens: z.int().min(0).nullish().openapi({ description: 'Default 16; 0 only with echo' }),
-      best_of: z
-        .int()
-        .min(1)
-        .nullish()
-        .openapi({ description: 'Only the value of n is supported' }),
-      echo: z.boolean().nullish(),
-      logprobs: z.int().min(0).max(20).nullish(),
-    })
+    .strictObject(fieldsOf(requestFields(bounds), 'completions'))
     .superRefine((body, ctx) => {
       const { max_tokens: maxTokens, echo, best_of: bestOf } = body;
       const n = body.n ?? 1;
+      const prompts = body.prompt.kind === 'text' ? body.prompt.texts : body.prompt.prompts;
       checkTogether(body, ctx);
+      if (n * prompts.length > bounds.limits.maxSequences) {
+        fail(ctx, `n times the prompts is more than ${bounds.limits.maxSequences}`, {
+          path: ['n'],
+        });
+      }
       if (maxTokens === 0 && !echo)
         fail(ctx, 'is at least 1 without echo', { path: ['max_tokens'] });
       if (bestOf == null || bestOf === n) return;

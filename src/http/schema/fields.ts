@@ -18,7 +18,7 @@ export function fail(ctx: Refine, message: string, { path = [], code }: Fault = 
   return undefined as never;
 }
 
-export function isTokenId(value: unknown, vocabSize: number): value is number {
+function isTokenId(value: unknown, vocabSize: number): value is number {
   return Number.isInteger(value) && (value as number) >= 0 && (value as number) < vocabSize;
 }
 
@@ -88,20 +88,70 @@ export function toLogitBias(bounds: { vocabSize: number; maxCount: number }) {
   };
 }
 
-/** A string or a few; none may be empty. */
-export function toStopStrings(bounds: { maxCount: number; maxLength: number }) {
+/** A string or several, bounded in bytes together; none may be empty. Repeated ones count once. */
+export function toStopStrings({ maxBytes }: { maxBytes: number }) {
   return (value: unknown, ctx: Refine): readonly string[] => {
     if (value === undefined || value === null) return [];
-    const stops = typeof value === 'string' ? [value] : value;
-    if (!Array.isArray(stops) || stops.length > bounds.maxCount) {
-      return fail(ctx, `expected a string or at most ${bounds.maxCount} strings`);
-    }
+    const stops: unknown = typeof value === 'string' ? [value] : value;
+    if (!Array.isArray(stops)) return fail(ctx, 'expected a string or an array of strings');
+    let bytes = 0;
     for (const stop of stops) {
-      if (typeof stop === 'string' && stop.length > 0 && stop.length <= bounds.maxLength) continue;
-      return fail(ctx, `each stop string has 1 to ${bounds.maxLength} characters`);
+      if (typeof stop !== 'string' || stop === '') {
+        return fail(ctx, 'expected a string or an array of strings, none of them empty');
+      }
+      bytes += Buffer.byteLength(stop);
+      if (bytes > maxBytes) return fail(ctx, `at most ${maxBytes} bytes are allowed, all together`);
     }
-    return stops;
+    return [...new Set(stops)];
   };
+}
+
+/** Token ids; absent means none. */
+export function toTokenIds(bounds: { vocabSize: number; maxCount: number }) {
+  return (value: unknown, ctx: Refine): readonly number[] => {
+    if (value === undefined || value === null) return [];
+    if (!Array.isArray(value)) return fail(ctx, 'expected an array of token ids');
+    if (value.length > bounds.maxCount) return fail(ctx, `at most ${bounds.maxCount} are allowed`);
+    const wrong = value.findIndex((id) => !isTokenId(id, bounds.vocabSize));
+    if (wrong < 0) return value;
+    return fail(ctx, `item ${wrong} is not a token id in [0, ${bounds.vocabSize})`);
+  };
+}
+
+const MAX_TEMPLATE_ARGUMENTS = 16;
+const MAX_TEMPLATE_TEXT = 1024;
+/** A template may count up to it. */
+const MAX_TEMPLATE_NUMBER = 1024;
+const TEMPLATE_VARIABLE = /^[a-z][a-z0-9_]{0,63}$/i;
+
+/** A chat template's variable: data only, and small, for the template runs on the event loop. */
+export type TemplateArguments = Readonly<Record<string, string | number | boolean | null>>;
+
+/** Names and values of a chat template's variables. The template's own names are refused where it is rendered. */
+export function toTemplateArguments() {
+  return (value: unknown, ctx: Refine): TemplateArguments => {
+    if (value === undefined || value === null) return {};
+    if (typeof value !== 'object' || Array.isArray(value)) return fail(ctx, 'expected an object');
+    const entries = Object.entries(value);
+    if (entries.length > MAX_TEMPLATE_ARGUMENTS) {
+      return fail(ctx, `at most ${MAX_TEMPLATE_ARGUMENTS} variables are allowed`);
+    }
+    for (const [name, argument] of entries) {
+      if (!TEMPLATE_VARIABLE.test(name)) return fail(ctx, 'a key is no name of a variable');
+      if (isTemplateArgument(argument)) continue;
+      const message =
+        `expected a string of at most ${MAX_TEMPLATE_TEXT} characters, a number of at most ` +
+        `${MAX_TEMPLATE_NUMBER}, a boolean or null`;
+      return fail(ctx, message, { path: [name] });
+    }
+    return value as TemplateArguments;
+  };
+}
+
+function isTemplateArgument(value: unknown): boolean {
+  if (typeof value === 'string') return value.length <= MAX_TEMPLATE_TEXT;
+  if (typeof value === 'number') return Math.abs(value) <= MAX_TEMPLATE_NUMBER;
+  return value === null || typeof value === 'boolean';
 }
 
 /** A whole number as queries and forms write it. */

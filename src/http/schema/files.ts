@@ -15,7 +15,7 @@ const wanted = z.unknown().refine((value) => value === UPLOAD_PURPOSE, {
 });
 
 /** The form's fields, flat as they are sent. */
-export const uploadFieldsSchema = z.object({
+export const uploadFieldsSchema = z.strictObject({
   purpose: wanted,
   'expires_after[anchor]': z.literal('created_at').optional(),
   'expires_after[seconds]': integerText(HOUR_S, MAX_EXPIRY_S).optional(),
@@ -27,12 +27,15 @@ export const uploadFormSchema = z
     file: z.string().openapi({ format: 'binary', description: 'JSON lines' }),
     purpose: z.literal(UPLOAD_PURPOSE),
     expires_after: z
-      .object({ anchor: z.literal('created_at'), seconds: z.int().min(HOUR_S).max(MAX_EXPIRY_S) })
+      .strictObject({
+        anchor: z.literal('created_at'),
+        seconds: z.int().min(HOUR_S).max(MAX_EXPIRY_S),
+      })
       .optional(),
   })
   .openapi('CreateFileRequest');
 
-export const fileListSchema = z.object({
+export const fileListSchema = z.strictObject({
   purpose: z.string().max(64).optional(),
   after: z.string().max(128).optional(),
   limit: integerText(1, MAX_LIMIT).default(MAX_LIMIT),

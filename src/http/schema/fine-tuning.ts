@@ -2,6 +2,7 @@
 // change the result.
 import { z } from '@hono/zod-openapi';
 import { TARGET_LIMITS } from '../../training.ts';
+import { REFUSED } from './field-table.ts';
 import { fail, integerText, type Refine } from './fields.ts';
 
 const UNSUPPORTED = 'unsupported_parameter';
@@ -41,7 +42,7 @@ export type Hyperparameters = z.infer<typeof hyperparametersSchema>;
 const METHODS = ['supervised', 'dpo', 'reinforcement'];
 
 const methodSchema = z
-  .object({
+  .strictObject({
     type: z
       .unknown()
       .superRefine((type, ctx) => {
@@ -51,7 +52,9 @@ const methodSchema = z
         fail(ctx, 'only supervised is supported', isKnown ? { code: UNSUPPORTED } : {});
       })
       .openapi({ type: 'string', enum: ['supervised'] }),
-    supervised: z.object({ hyperparameters: hyperparametersSchema.nullish() }).nullish(),
+    supervised: z.strictObject({ hyperparameters: hyperparametersSchema.nullish() }).nullish(),
+    dpo: REFUSED,
+    reinforcement: REFUSED,
   })
   .openapi('FineTuningMethod');
 
@@ -111,7 +114,7 @@ const extensionSchema = z
 export type Extension = z.infer<typeof extensionSchema>;
 
 export const createJobSchema = z
-  .object({
+  .strictObject({
     model: z.string().openapi({ description: 'The base, or an adapter of it to start from' }),
     training_file: z.string(),
     validation_file: z.string().nullish(),
@@ -141,6 +144,13 @@ const page = (limit: number) => ({
   limit: integerText(1, MAX_LIMIT).default(limit),
 });
 
-export const jobListSchema = z.object(page(20));
-export const eventListSchema = z.object(page(20));
-export const checkpointListSchema = z.object(page(10));
+/** Pairs of `metadata[key]` are the filter's (`metadata-filter.ts`). */
+export const jobListSchema = z.looseObject(page(20)).superRefine((query, ctx) => {
+  const unknown = Object.keys(query).filter((name) => {
+    return name !== 'after' && name !== 'limit' && !name.startsWith('metadata');
+  });
+  if (unknown.length === 0) return;
+  ctx.addIssue({ code: 'unrecognized_keys', keys: unknown, input: query });
+});
+export const eventListSchema = z.strictObject(page(20));
+export const checkpointListSchema = z.strictObject(page(10));

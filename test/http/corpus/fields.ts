@@ -39,15 +39,11 @@ const entries = (count: number) =>
   Object.fromEntries(Array.from({ length: count }, (_, i) => [i, 1]));
 
 export const FIELDS: readonly Case[] = [
-  ...both('B11', 'n', [0, -1, 1.5, 1e9, '2', 9]),
+  ...both('B11', 'n', [0, -1, 1.5, 1e9, '2', 129]),
   fine('B11 n null', COMPLETIONS, { n: null }),
   fine('B11 n 1', CHAT, { n: 1 }),
   ...both('B12', 'max_tokens', [0, -1, 1.5, 2 ** 53 + 2, 'NaN']),
-  one('B12 2^31', COMPLETIONS, { max_tokens: 2 ** 31 }, [
-    400,
-    'context_length_exceeded',
-    'max_tokens',
-  ]),
+  one('B12 2^31', COMPLETIONS, { max_tokens: 2 ** 31 }, [400, 'context_length_exceeded', 'prompt']),
   fine('B12 0 with echo', COMPLETIONS, { max_tokens: 0, echo: true }),
   one('B13 conflict', CHAT, { max_tokens: 1, max_completion_tokens: 2 }, [
     400,
@@ -80,7 +76,15 @@ export const FIELDS: readonly Case[] = [
     'top_logprobs',
   ]),
   one('B18 without logprobs', CHAT, { top_logprobs: 1 }, [400, 'invalid_request', 'top_logprobs']),
-  ...both('B19', 'stop', [['1', '2', '3', '4', '5'], '', [''], 'x'.repeat(1e4), 1, [1]]),
+  fine('B19 many stop strings', CHAT, { stop: Array.from({ length: 500 }, (_, i) => `${i};`) }),
+  ...both('B19', 'stop', [
+    Array.from({ length: 2000 }, (_, i) => `stop ${i}`),
+    '',
+    [''],
+    'x'.repeat(1e4),
+    1,
+    [1],
+  ]),
   ...both('B20', 'stop_token_ids', [[-1], [260], [1.5], 'x']),
   ...both('B21', 'seed', [2 ** 63, -1, 1.5]),
   fine('B21 the largest safe integer', CHAT, { seed: Number.MAX_SAFE_INTEGER, n: 2 }),
@@ -101,7 +105,7 @@ export const FIELDS: readonly Case[] = [
   one('B24 too long', COMPLETIONS, { prompt: 'x'.repeat(256), max_tokens: 1 }, [
     400,
     'context_length_exceeded',
-    'max_tokens',
+    'prompt',
   ]),
   one('B24 the prompt alone', COMPLETIONS, { prompt: 'x'.repeat(256), max_tokens: undefined }, [
     400,
@@ -144,7 +148,29 @@ export const FIELDS: readonly Case[] = [
     metadata: { a: 'b' },
     store: false,
   }),
-  fine('B28 unknown field', CHAT, { surprise: 1 }),
+  ...[CHAT, COMPLETIONS].map((path) =>
+    one(`B28 unknown field on ${path}`, path, { surprise: 1 }, [
+      400,
+      'unknown_parameter',
+      'surprise',
+    ]),
+  ),
+  one(
+    'B28 an unknown field of a message',
+    CHAT,
+    { messages: [{ ...message('a').messages[0], x: 1 }] },
+    [400, 'unknown_parameter', 'messages[0].x'],
+  ),
+  one('B28 an unknown field of a part', CHAT, message([{ type: 'text', text: 'a', x: 1 }]), [
+    400,
+    'unknown_parameter',
+    'messages[0].content[0].x',
+  ]),
+  one('B28 an unknown stream option', CHAT, { stream: true, stream_options: { x: 1 } }, [
+    400,
+    'unknown_parameter',
+    'stream_options.x',
+  ]),
   ...[
     '',
     'x'.repeat(300),
@@ -205,7 +231,7 @@ export const FIELDS: readonly Case[] = [
   one('B33 tool calls', CHAT, { messages: [{ role: 'assistant', tool_calls: [{}] }] }, [
     400,
     'unsupported_parameter',
-    'messages[0]',
+    'messages[0].tool_calls',
   ]),
   fine('B33 two system messages, assistant last', CHAT, {
     messages: ['system', 'system', 'assistant'].map((role) => ({ role, content: 'a' })),

@@ -1,0 +1,97 @@
+// vLLM's routes for tokens, and that they agree with what generation does.
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import type { ChatCompletion, Completion, Tokenized } from '../../src/openai.ts';
+import { readError, readOk, serve, utf8 } from './served.ts';
+
+const { app, post } = serve({ adapters: ['alpha'], basePath: '/openai' });
+const START = 256;
+const END = 257;
+const messages = [{ role: 'user', content: 'Hi' }];
+const tokenize = async (body: object) => readOk<Tokenized>(await post('/tokenize', body));
+
+describe('POST /tokenize', () => {
+  test('gives the tokens that a completion of the text has', async () => {
+    const { tokens, count, max_model_len, token_strs } = await tokenize({ prompt: 'Hé <|end|>' });
+    assert.deepEqual(tokens, utf8('Hé <|end|>')); // a control token's name is text
+    assert.deepEqual([count, max_model_len, token_strs], [tokens.length, 256, null]);
+    const body = { model: 'base', prompt: 'Hé <|end|>' };
+    const { usage } = await readOk<Completion>(await post('/v1/completions', body));
+    assert.equal(usage.prompt_tokens, count);
+  });
+
+  test('gives the tokens that a chat of the messages has, and names them', async () => {
+    const { tokens, count, token_strs } = await tokenize({ messages, return_token_strs: true });
+    const turn = [START, ...utf8('user\nHi'), END];
+    assert.deepEqual(tokens, [...turn, START, ...utf8('assistant\n')]);
+    assert.equal(token_strs![0], '<|im_start|>');
+    const body = { model: 'alpha', messages };
+    const { usage } = await readOk<ChatCompletion>(await post('/v1/chat/completions', body));
+    assert.equal(usage.prompt_tokens, count);
+    const closed = await tokenize({ messages, add_generation_prompt: false });
+    assert.deepEqual(closed.tokens, turn);
+    const open = await tokenize({ messages, continue_final_message: true, model: 'alpha' });
+    assert.deepEqual(open.tokens, turn.slice(0, -1));
+  });
+
+  test('answers below the base path, too', async () => {
+    assert.equal((await post('/openai/tokenize', { prompt: 'a' })).status, 200);
+  });
+
+  for (const [body, status, param] of [
+    [{}, 400, 'prompt'],
+    [{ prompt: 'a', messages }, 400, 'prompt'],
+    [{ prompt: 1 }, 400, 'prompt'],
+    [{ prompt: 'x'.repeat(256 * 16 + 1) }, 400, 'prompt'],
+    [{ messages, add_special_tokens: true }, 400, 'add_special_tokens'],
+    [{ messages: [] }, 400, 'messages'],
+    [{ messages, tools: [{}] }, 400, 'tools'],
+    [{ prompt: 'a', model: 'no-such' }, 404, 'model'],
+    [{ messages, chat_template_kwargs: { messages: 'x' } }, 400, 'chat_template_kwargs.messages'],
+    [{ messages, chat_template_kwargs: { eos_token: 'x' } }, 400, 'chat_template_kwargs.eos_token'],
+    [{ messages, chat_template_kwargs: { range: 'x' } }, 400, 'chat_template_kwargs.range'],
+    [{ messages, chat_template_kwargs: { a: [1] } }, 400, 'chat_template_kwargs.a'],
+    [{ messages, chat_template_kwargs: { a: 1e9 } }, 400, 'chat_template_kwargs.a'],
+    [{ messages, chat_template_kwargs: { 'a.b': 1 } }, 400, 'chat_template_kwargs'],
+  ] as const) {
+    test(`refuses ${JSON.stringify(body).slice(0, 70)}`, async () => {
+      const response = await post('/tokenize', body);
+      assert.equal(response.status, status);
+      assert.equal((await readError(response)).param, param);
+    });
+  }
+});
+
+test('POST /detokenize gives the text, control tokens with it', async () => {
+  const tokens = [START, ...utf8('Hé'), END];
+  const answer = await readOk<{ prompt: string }>(await post('/detokenize', { tokens }));
+  assert.equal(answer.prompt, '<|im_start|>Hé<|im_end|>');
+  for (const wrong of [[-1], [260], [1.5], 'x', undefined, Array(256 * 16 + 1).fill(1)]) {
+    const error = await readError(await post('/detokenize', { tokens: wrong }));
+    assert.equal(error.param, 'tokens');
+  }
+});
+
+test('GET /tokenizer_info gives the configuration and the template that counts', async () => {
+  const info = await readOk<Record<string, string>>(await app.request('/tokenizer_info'));
+  assert.equal(info['tokenizer_class'], 'PreTrainedTokenizerFast');
+  assert.equal(info['eos_token'], '<|end|>');
+  assert.match(info['chat_template']!, /im_start/);
+});
+
+test('without a tokenizer there is nothing to tell', async () => {
+  const bare = serve({ tokenizer: undefined, chatTemplate: undefined });
+  assert.equal((await bare.app.request('/tokenizer_info')).status, 404);
+  assert.equal((await bare.post('/tokenize', { prompt: 'a' })).status, 400);
+  assert.equal((await bare.post('/detokenize', { tokens: [1] })).status, 404);
+});
+
+test('GET /v1/models tells the length of the context', async () => {
+  const { data } = await readOk<{ data: { max_model_len: number }[] }>(
+    await app.request('/v1/models'),
+  );
+  assert.deepEqual(
+    data.map((model) => model.max_model_len),
+    [256, 256],
+  );
+});

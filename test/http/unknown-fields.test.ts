@@ -1,0 +1,97 @@
+// No route ignores a field or a query parameter that it does not know; and whatever OpenAI's types name has a row.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { describe, test } from 'node:test';
+import { createLoadedAdapters } from '../../adapters/folder-registry.ts';
+import { DEFAULT_LIMITS } from '../../src/http/limits.ts';
+import { MESSAGE_FIELDS } from '../../src/http/schema/message-fields.ts';
+import { requestFields, STREAM_OPTION_FIELDS } from '../../src/http/schema/request-fields.ts';
+import { serveKeyed } from './keyed.ts';
+import { readError, readOk } from './served.ts';
+import { filesSide } from './with-jobs.ts';
+
+const loaded = createLoadedAdapters(tmpdir(), { baseNames: [] });
+const { ask } = serveKeyed({
+  tenants: { boss: {} },
+  admins: ['boss'],
+  jobs: filesSide(),
+  loaded,
+});
+
+interface Document {
+  paths: Record<string, Record<string, { requestBody?: { content: Record<string, unknown> } }>>;
+}
+const { paths } = await readOk<Document>(await ask('boss', '/openapi.json'));
+
+/** Probes of balancers and scrapers, which may add a parameter to get past caches. */
+const LENIENT = ['/health', '/livez', '/readyz', '/metrics'];
+const routes = Object.entries(paths)
+  .filter(([path]) => !LENIENT.includes(path))
+  .flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, { requestBody }]) => ({
+      name: `${method.toUpperCase()} ${path}`,
+      method: method.toUpperCase(),
+      url: path.replaceAll(/\{\w+\}/g, 'x'),
+      isJson: requestBody?.content['application/json'] !== undefined,
+    })),
+  );
+
+describe('every route', () => {
+  assert.ok(routes.filter(({ isJson }) => isJson).length >= 6);
+  for (const { name, url, method, isJson } of routes) {
+    test(`refuses a query parameter that it does not know: ${name}`, async () => {
+      const error = await readError(await ask('boss', `${url}?surprise=1`, undefined, { method }));
+      assert.deepEqual([error.code, error.param], ['unknown_parameter', 'surprise']);
+    });
+    if (!isJson) continue;
+    test(`refuses a field that it does not know: ${name}`, async () => {
+      const response = await ask('boss', url, { surprise: 1 });
+      assert.equal(response.status, 400);
+      assert.deepEqual(await readError(response), {
+        message: "Unknown parameter: 'surprise'.",
+        type: 'invalid_request_error',
+        param: 'surprise',
+        code: 'unknown_parameter',
+      });
+    });
+  }
+
+  test('repeats only the beginning of a long name', async () => {
+    const error = await readError(await ask('boss', '/v1/completions', { ['x'.repeat(1000)]: 1 }));
+    assert.equal(error.param, 'x'.repeat(64));
+  });
+});
+
+test("every field of OpenAI's types has a row", () => {
+  const chat = readFileSync(
+    'node_modules/openai/resources/chat/completions/completions.d.ts',
+    'utf8',
+  );
+  const completions = readFileSync('node_modules/openai/resources/completions.d.ts', 'utf8');
+  const rows = requestFields({ vocabSize: 1, limits: DEFAULT_LIMITS });
+  const tables: [string, string, object, number][] = [
+    [chat, 'ChatCompletionCreateParamsBase', rows, 30],
+    [completions, 'CompletionCreateParamsBase', rows, 15],
+    [chat, 'ChatCompletionMessage', { ...MESSAGE_FIELDS, content: 1 }, 7],
+    [chat, 'ChatCompletionAssistantMessageParam', { ...MESSAGE_FIELDS, content: 1 }, 7],
+    [chat, 'ChatCompletionToolMessageParam', { ...MESSAGE_FIELDS, content: 1 }, 3],
+    [chat, 'ChatCompletionStreamOptions', STREAM_OPTION_FIELDS, 2],
+  ];
+  for (const [source, name, table, least] of tables) {
+    const fields = fieldsOf(source, name);
+    assert.ok(fields.length >= least, `${name}: ${fields}`);
+    assert.deepEqual(
+      fields.filter((field) => !Object.hasOwn(table, field)),
+      [],
+      name,
+    );
+  }
+});
+
+/** Names of an interface's own members. */
+function fieldsOf(source: string, name: string): string[] {
+  const start = source.indexOf(`export interface ${name} {`);
+  const body = source.slice(start, source.indexOf('\n}\n', start));
+  return [...body.matchAll(/^ {4}(\w+)\??:/gm)].map(([, field]) => field!);
+}
