@@ -28,10 +28,10 @@ export function toCurl({ url, hasKeys, body }) {
 /** @param {Snippet} snippet */
 export function toTypeScript({ url, hasKeys, body }) {
   const key = hasKeys ? '' : ", apiKey: 'none'";
-  const members = Object.entries(body).flatMap(([name, value]) => [
-    ...(OURS.has(name) ? ["  // @ts-expect-error: not one of OpenAI's"] : []),
-    `  ${name}: ${indented(JSON.stringify(value, null, 2), '  ')},`,
-  ]);
+  const { openAi, ours } = split(body);
+  const members = openAi.map(([name, value]) => `  ${name}: ${literal(value, '  ')},`);
+  // Types of OpenAI's client know no further parameters; in a spread object they are not checked.
+  if (ours.length > 0) members.push(`  ...${literal(Object.fromEntries(ours), '  ')},`);
   return [
     "import OpenAI from 'openai';",
     '',
@@ -39,18 +39,17 @@ export function toTypeScript({ url, hasKeys, body }) {
     'const answer = await client.chat.completions.create({',
     ...members,
     '});',
-    'console.log(answer.choices[0].message.content);',
+    'console.log(answer.choices[0]?.message.content);',
   ].join('\n');
 }
 
 /** @param {Snippet} snippet */
 export function toPython({ url, hasKeys, body }) {
   const key = hasKeys ? '' : ', api_key="none"';
-  const entries = Object.entries(body);
-  const ours = entries.filter(([name]) => OURS.has(name));
-  const members = entries
-    .filter(([name]) => !OURS.has(name))
-    .map(([name, value]) => `    ${name}=${indented(pythonOf(value), '    ')},`);
+  const { openAi, ours } = split(body);
+  const members = openAi.map(
+    ([name, value]) => `    ${name}=${indented(pythonOf(value), '    ')},`,
+  );
   if (ours.length > 0) {
     members.push(`    extra_body=${indented(pythonOf(Object.fromEntries(ours)), '    ')},`);
   }
@@ -63,6 +62,20 @@ export function toPython({ url, hasKeys, body }) {
     ')',
     'print(answer.choices[0].message.content)',
   ].join('\n');
+}
+
+/** The parameters that OpenAI's clients have, and ours. @param {Readonly<Record<string, unknown>>} body */
+function split(body) {
+  const entries = Object.entries(body);
+  return {
+    openAi: entries.filter(([name]) => !OURS.has(name)),
+    ours: entries.filter(([name]) => OURS.has(name)),
+  };
+}
+
+/** A literal of TypeScript. @param {unknown} value @param {string} by */
+function literal(value, by) {
+  return indented(JSON.stringify(value, null, 2), by);
 }
 
 /**

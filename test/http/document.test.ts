@@ -7,14 +7,16 @@ const { app } = serve();
 
 interface Operation {
   summary?: string;
+  tags?: string[];
   parameters?: { name: string; in: string }[];
-  requestBody?: { content: Record<string, { schema: { $ref: string } }> };
+  requestBody?: { content: Record<string, { schema: { $ref: string }; example?: object }> };
   responses: Record<string, { description: string }>;
 }
 
 interface Document {
   openapi: string;
   info: { title: string; version: string };
+  tags: { name: string }[];
   paths: Record<string, Record<string, Operation>>;
   components: { schemas: Record<string, { properties?: object; required?: string[] }> };
 }
@@ -48,6 +50,28 @@ test('every operation has a summary, answers with descriptions, and its path par
         inPath,
       );
     }
+  }
+});
+
+test('every operation belongs to one declared group', () => {
+  const declared = new Set(document.tags.map(({ name }) => name));
+  for (const [path, operations] of Object.entries(document.paths)) {
+    for (const { tags } of Object.values(operations)) {
+      assert.equal(tags?.length, 1, path);
+      assert.ok(declared.has(tags![0]!), path);
+    }
+  }
+});
+
+test('the examples of generations are answered as they are', async () => {
+  for (const path of ['/v1/chat/completions', '/v1/completions']) {
+    const { example } = document.paths[path]!['post']!.requestBody!.content['application/json']!;
+    const response = await app.request(path, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(example),
+    });
+    assert.equal(response.status, 200, path);
   }
 });
 

@@ -1,16 +1,80 @@
-// The API's document. The page that shows it is one of `pages.ts`.
+// The API's document, as people read it: operations in groups, with example bodies that work as they are. The page that
+// shows it is one of `pages.ts`; what an operation takes and gives is its route's.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { VERSION } from '../../version.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
 
+/** The groups in the order of the page; the first whose paths match has the operation. */
+const TAGS: readonly { name: string; description: string; paths: RegExp }[] = [
+  {
+    name: 'Generation',
+    description: 'Chat and text completions by the base or an adapter',
+    paths: /^\/v1\/(chat\/)?completions$/,
+  },
+  { name: 'Models', description: 'The base, and adapters by name', paths: /^\/v1\/models/ },
+  { name: 'Tokenizer', description: 'Text to token ids and back', paths: /tokeniz/ },
+  {
+    name: 'Fine-tuning',
+    description: 'Jobs that train adapters',
+    paths: /^\/v1\/fine_tuning/,
+  },
+  { name: 'Files', description: 'Training data and results', paths: /^\/v1\/files/ },
+  {
+    name: 'Adapters',
+    description: 'Adapters on their way into memory',
+    paths: /adapter/,
+  },
+  { name: 'Server', description: 'Health, metrics, and whose key this is', paths: /^/ },
+];
+
+const HELLO = { role: 'user', content: 'What is the capital of France?' };
+
+/** Bodies by path. The document's reader would make one of every field, which no server accepts. */
+const EXAMPLES: Readonly<Record<string, object>> = {
+  '/v1/chat/completions': { model: 'base', messages: [HELLO], max_tokens: 64 },
+  '/v1/completions': { model: 'base', prompt: 'The capital of France is', max_tokens: 16 },
+  '/v1/fine_tuning/jobs': { model: 'base', training_file: 'file-…', suffix: 'my-adapter' },
+  '/v1/adapters/{name}/prefetch': {},
+  '/v1/load_lora_adapter': { lora_name: 'my-adapter', lora_path: '/adapters/my-adapter' },
+  '/v1/unload_lora_adapter': { lora_name: 'my-adapter' },
+  '/tokenize': { model: 'base', prompt: 'What is the capital of France?' },
+  '/detokenize': { model: 'base', tokens: [504, 5, 260] },
+};
+
+interface Operation {
+  tags?: string[];
+  requestBody?: { content?: Record<string, { example?: unknown }> };
+}
+
 export function addDocumentRoute(app: OpenAPIHono<HttpEnv>): void {
-  app.doc31('/openapi.json', {
-    openapi: '3.1.0',
-    info: {
-      title: 'lorikeet',
-      version: VERSION,
-      description: 'One base model, an adapter per request, in the shape of the OpenAI API.',
-    },
-    servers: [{ url: './' }], // relative to the document: below a base path, too
+  app.get('/openapi.json', (c) => {
+    const document = app.getOpenAPI31Document({
+      openapi: '3.1.0',
+      info: {
+        title: 'lorikeet',
+        version: VERSION,
+        description: 'One base model, an adapter per request, in the shape of the OpenAI API.',
+      },
+      servers: [{ url: './' }], // relative to the document: below a base path, too
+    });
+    const used = new Set<string>();
+    for (const [path, operations] of Object.entries(document.paths ?? {})) {
+      const { name } = TAGS.find(({ paths }) => paths.test(path))!;
+      used.add(name);
+      for (const operation of Object.values(operations)) {
+        present(operation as Operation, { name, example: EXAMPLES[path] });
+      }
+    }
+    const tags = TAGS.filter(({ name }) => used.has(name));
+    return c.json({ ...document, tags: tags.map(({ paths, ...tag }) => tag) });
   });
+}
+
+function present(
+  operation: Operation,
+  { name, example }: { name: string; example?: object | undefined },
+) {
+  operation.tags = [name];
+  const body = operation.requestBody?.content?.['application/json'];
+  if (body && example) body.example = example;
 }
