@@ -102,6 +102,8 @@ export interface RegistryOptions {
   readonly store?: AdapterArchive;
   /** Of an adapter, and of a composition's terms together; default: the most that a file may have. */
   readonly maxRank?: number;
+  /** Comes with the package; every other adapter of the same name wins. */
+  readonly bundled?: AdapterFinder;
   /** Unix milliseconds. */
   readonly now?: () => number;
 }
@@ -122,16 +124,18 @@ class ComposedRegistry implements Registry {
   readonly #baseNames: ReadonlySet<string>;
   readonly #local: readonly AdapterFinder[];
   readonly #store: AdapterArchive | undefined;
+  readonly #bundled: AdapterFinder | undefined;
   readonly #maxRank: number;
   readonly #startedS: number;
 
   constructor(options: RegistryOptions) {
-    const { base, local = [], store, maxRank = MAX_RANK, now = Date.now } = options;
+    const { base, local = [], store, bundled, maxRank = MAX_RANK, now = Date.now } = options;
     this.#base = base;
     this.#baseNames = new Set(['base', base.id, ...base.names]);
     this.#local = local;
     this.#store = store;
     this.#maxRank = maxRank;
+    this.#bundled = bundled;
     this.#startedS = Math.floor(now() / 1000);
   }
 
@@ -221,9 +225,10 @@ class ComposedRegistry implements Registry {
   /** In the order in which names win. */
   #places(tenant: Tenant): { finder: AdapterFinder; owner: string }[] {
     const store = this.#store ? [this.#store] : [];
+    const bundled = this.#bundled ? [this.#bundled] : [];
     return [
       ...store.map((finder) => ({ finder, owner: tenant.id })),
-      ...[...this.#local, ...store].map((finder) => ({ finder, owner: SHARED_OWNER })),
+      ...[...this.#local, ...store, ...bundled].map((finder) => ({ finder, owner: SHARED_OWNER })),
     ];
   }
 

@@ -3,6 +3,7 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { DEMO_NAMES, demoAdapters } from './cli/demo-adapters.ts';
 import { greet } from './cli/greeting.ts';
 import type { ImportRequest } from './cli/import-command.ts';
 import { aborted, listenForInterrupt } from './cli/interrupt.ts';
@@ -82,7 +83,7 @@ async function serve(settings: Config, { isPrewarm }: ServeOptions): Promise<voi
     exports = await openExports(config, log);
     const text = await loadText(base.artifact.dir);
     endStartPhase('tokenizer');
-    adapters = await openAdapters(base, { config, client: engine.client, log });
+    adapters = await openAdapters(base, { config, access, client: engine.client, log });
     const served = await describeBase(base, text, config.generationConfig);
     const telemetry = await createTelemetry(served, exports);
     jobs = await openJobs(base, { config, adapters, telemetry, log });
@@ -108,9 +109,9 @@ async function serve(settings: Config, { isPrewarm }: ServeOptions): Promise<voi
       const { name } = base.artifact.info;
       const hasAdapters = existsSync(config.adapters ?? '');
       const canChat = !!text.chatTemplate;
-      terminal.out(
-        greet({ url: server.url, name, canChat, hasAdapters, access: access.kind, config }),
-      );
+      const demos = demoDirOf(base.artifact, { config, access }) ? DEMO_NAMES : [];
+      const { url } = server;
+      terminal.out(greet({ url, name, canChat, hasAdapters, demos, access: access.kind, config }));
       jobs.worker.start();
       void checkWeights(base.weights, client, { signal: leaving.signal, log });
       await preload(config.preload, { ...adapters.side, client, log });
@@ -253,13 +254,24 @@ async function openExports(config: Config, log: Logger): Promise<Exports | undef
   return otel.openExports(choice, log);
 }
 
+/** Tenants with keys get what their operator gives them, and nothing else. */
+function demoDirOf(
+  { info }: ArtifactDescription,
+  { config, access }: Pick<EngineSettings, 'config' | 'access'>,
+): string | undefined {
+  if (config.noDemo || access.kind === 'keys') return undefined;
+  return demoAdapters(info.source);
+}
+
 async function openAdapters(
-  { artifact: { info } }: Base,
-  { config, ...options }: { config: Config; client: EngineClient; log: Logger },
+  { artifact }: Base,
+  { config, access, ...options }: EngineSettings & { client: EngineClient },
 ): Promise<ServingAdapters> {
   const { openServingAdapters } = await import('./cli/serving-adapters.ts');
+  const { info } = artifact;
   const base = { id: info.name, names: [], digest: info.digest };
-  return openServingAdapters(config, { base, ...options });
+  const demoDir = demoDirOf(artifact, { config, access });
+  return openServingAdapters(config, { base, demoDir, ...options });
 }
 
 async function openJobs(

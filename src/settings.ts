@@ -20,6 +20,8 @@ export interface Setting {
   /** Its flag; absent: environment only, as every secret is (a command line is public on its machine). */
   readonly flag?: string;
   readonly help: string;
+  /** The flag takes no value and means 1. */
+  readonly isSwitch?: true;
   readonly schema: z.ZodType;
   readonly isSecret?: true;
 }
@@ -37,6 +39,13 @@ export const SETTINGS = {
     flag: '--adapters',
     help: 'folder of PEFT folders; each folder name is a model name',
     schema: folder.optional(),
+  },
+  noDemo: {
+    env: 'LORIKEET_NO_DEMO',
+    flag: '--no-demo',
+    help: '1: hide the demo adapters that come with SmolLM2 if there is no keys file',
+    isSwitch: true,
+    schema: yes.default(false),
   },
   store: {
     env: 'LORIKEET_STORE',

@@ -56,6 +56,8 @@ const jobSchema = z.strictObject({
   layers: z.array(z.number().int().min(0).max(2048)).min(1).max(2048).optional(),
   /** A PEFT folder to start from. */
   initAdapter: text.optional(),
+  /** How the adapter's weights are stored; training is in 32 bits either way. Default: float32. */
+  saveDtype: z.enum(['float32', 'float16']).optional(),
   dropout: share.default(0),
   seed: z.number().int().min(0).max(MAX_SEED).default(0),
   /** False: rows in the file's order, neither mixed nor grouped by length. */
@@ -119,6 +121,7 @@ const ADAPTER_KEYS = [
   'alphaPattern',
   'layers',
   'initAdapter',
+  'saveDtype',
 ] as const satisfies readonly (keyof TrainJob)[];
 
 /** Keys that say something about validation rows: without these nothing would come of them. */

@@ -4,7 +4,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { CONFIG_FILE, WEIGHTS_FILE } from '../adapters/files.ts';
 import { memorySource, writeSafetensors } from '../src/formats/safetensors.ts';
-import { fromFloat32, type Tensor } from '../src/tensor.ts';
+import { type FloatDType, fromFloat32, type Tensor } from '../src/tensor.ts';
 import { replaceFolder, writeFileDurably } from './durable-files.ts';
 import type { PeftSettings } from './lora-settings.ts';
 import type { Parameter } from './types.ts';
@@ -12,6 +12,8 @@ import type { Parameter } from './types.ts';
 export interface AdapterToWrite {
   readonly parameters: readonly Pick<Parameter, 'name' | 'shape' | 'data'>[];
   readonly peft: PeftSettings;
+  /** Values are rounded to the nearest, ties to even. */
+  readonly dtype: FloatDType;
   /** `base_model_name_or_path`: informs only. */
   readonly baseName: string;
 }
@@ -24,7 +26,7 @@ export async function writeAdapter(dir: string, adapter: AdapterToWrite): Promis
   await writeFileDurably(path.join(building, CONFIG_FILE), serializeConfig(adapter));
   const tensors = new Map<string, Tensor>();
   for (const { name, shape, data } of adapter.parameters) {
-    tensors.set(name, fromFloat32(data, shape, 'F32'));
+    tensors.set(name, fromFloat32(data, shape, adapter.dtype));
   }
   const metadata = { format: 'pt' };
   await writeSafetensors(path.join(building, WEIGHTS_FILE), memorySource(tensors), { metadata });

@@ -9,11 +9,21 @@ export interface Greeting {
   canChat: boolean;
   /** Whether the folder of adapters is there; it may come later. */
   hasAdapters: boolean;
+  /** Names of the demo adapters that are served. */
+  demos: readonly string[];
   access: Access['kind'];
   config: Pick<Config, 'adapters'>;
 }
 
-export function greet({ url, name, canChat, hasAdapters, access, config }: Greeting): string {
+export function greet({
+  url,
+  name,
+  canChat,
+  hasAdapters,
+  demos,
+  access,
+  config,
+}: Greeting): string {
   const [route, body] = canChat
     ? ['chat/completions', '{"model":"base","messages":[{"role":"user","content":"Hello!"}]}']
     : ['completions', '{"model":"base","prompt":[1,2,3]}'];
@@ -23,6 +33,9 @@ export function greet({ url, name, canChat, hasAdapters, access, config }: Greet
   ];
   if (config.adapters !== undefined) {
     lines.push(`Adapters: ${config.adapters}${hasAdapters ? '' : ' (not there yet)'}`);
+  }
+  if (demos.length > 0) {
+    lines.push(`Demo adapters: ${demos.join(', ')} (--no-demo hides them)`);
   }
   if (access === 'open') lines.push('Whoever reaches this port may use it.');
   const key = access === 'keys' ? ' -H "authorization: Bearer $KEY"' : '';

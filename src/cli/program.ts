@@ -90,18 +90,19 @@ function addServe(program: Command, commands: Commands, terminal: Terminal): voi
     .option('--prewarm', 'build what the first start would build, answer once, and exit')
     .option('--print-config', 'print the settings, secrets redacted, and exit');
   const settingOfOption = new Map<string, keyof Flags>();
-  for (const { name, flag, env, help } of listSettings()) {
+  for (const { name, flag, env, help, isSwitch } of listSettings()) {
     if (flag === undefined) continue;
-    const option = new Option(`${flag} <value>`, `${help} [${env}]`);
+    const option = new Option(isSwitch ? flag : `${flag} <value>`, `${help} [${env}]`);
     settingOfOption.set(option.attributeName(), name);
     serve.addOption(option);
   }
   serve.addHelpText('after', () => `${environmentHelp()}${SERVE_EXAMPLES}`);
-  serve.action(async (options: Record<string, string | true>) => {
+  // A switch such as --no-demo is true while it is not given, and false when it is.
+  serve.action(async (options: Record<string, string | boolean>) => {
     const flags: Flags = {};
     for (const [attribute, value] of Object.entries(options)) {
       const name = settingOfOption.get(attribute);
-      if (name && value !== true) flags[name] = value;
+      if (name && value !== true) flags[name] = value === false ? '1' : value;
     }
     const config = loadConfig(flags);
     if (options['printConfig']) {

@@ -20,6 +20,7 @@ import type { AppOptions } from '../http/deps.ts';
 import { prefetchAdapter } from '../http/prefetch.ts';
 import type { Logger } from '../log.ts';
 import type { EngineClient } from '../scheduler/client.ts';
+import { DEMO_BASES } from './demo-adapters.ts';
 
 export interface ServingAdapters {
   readonly side: Pick<AppOptions, 'registry' | 'localAdapters' | 'loaded'>;
@@ -31,13 +32,15 @@ export interface ServingAdapters {
 
 export interface ServingAdaptersOptions {
   readonly base: BaseModel;
+  /** The folder of the demo adapters, if they are to be served. */
+  readonly demoDir: string | undefined;
   readonly client: EngineClient;
   readonly log: Logger;
 }
 
 export async function openServingAdapters(
   config: Config,
-  { base, client, log }: ServingAdaptersOptions,
+  { base, demoDir, client, log }: ServingAdaptersOptions,
 ): Promise<ServingAdapters> {
   const store = await openStore(config);
   const cacheDir = path.join(config.home, 'cache');
@@ -66,6 +69,7 @@ export async function openServingAdapters(
         local,
         store: published,
         maxRank: config.maxAdapterRank,
+        ...(demoDir && { bundled: createFolderAdapters(demoDir, { baseNames: DEMO_BASES, log }) }),
       }),
       localAdapters,
       ...(loaded && { loaded }),

@@ -29,6 +29,7 @@ const JOB_FLAGS = {
   rslora: ['boolean', 'scale by alpha / sqrt(rank)'],
   dropout: ['number', "share of the adapters' inputs that is dropped (default: 0)"],
   initAdapter: ['text', 'PEFT folder to start from; brings its own settings'],
+  saveDtype: ['text', 'float32 or float16: how the weights are stored (default: float32)'],
   learningRate: ['number', "the peak (default: by the model's width)"],
   schedule: ['text', 'cosine, linear or constant (default: cosine)'],
   warmupSteps: ['number', 'steps until the peak (default: 3 % of all)'],

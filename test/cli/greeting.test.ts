@@ -1,10 +1,13 @@
 // What a ready server prints: a request that its base can answer, and a warning where others can reach it.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { greet } from '../../src/cli/greeting.ts';
+import { type Greeting, greet } from '../../src/cli/greeting.ts';
 
 const url = 'http://127.0.0.1:8080';
-const ready = { url, name: 'a-base', canChat: true, hasAdapters: true, access: 'local' } as const;
+const ready: Omit<Greeting, 'config'> = {
+  ...{ url, name: 'a-base', canChat: true, hasAdapters: true },
+  ...{ demos: [], access: 'local' },
+};
 
 test('a ready server names its URL and a request that its base can answer', () => {
   const config = { adapters: undefined };
@@ -39,4 +42,11 @@ test('with a keys file its request carries a key', () => {
   assert.match(text, /curl \S+ -H "authorization: Bearer \$KEY" /);
   assert.doesNotMatch(text, /Whoever/);
   assert.doesNotMatch(greet({ ...ready, config }), /authorization/);
+});
+
+test('demo adapters are named, with the flag that hides them', () => {
+  const config = { adapters: undefined };
+  const text = greet({ ...ready, demos: ['intent', 'zen'], config });
+  assert.match(text, /^Demo adapters: intent, zen \(--no-demo hides them\)$/m);
+  assert.doesNotMatch(greet({ ...ready, config }), /[Dd]emo/);
 });

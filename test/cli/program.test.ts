@@ -57,6 +57,14 @@ test('flags of serve reach its settings', async () => {
   assert.equal(served[0]?.weights, 'f32');
 });
 
+test('a switch takes no value', async () => {
+  const { code, served } = await run(['serve', '--no-demo']);
+  assert.equal(code, 0);
+  assert.equal(served[0]?.noDemo, true);
+  assert.equal((await run(['serve'])).served[0]?.noDemo, false);
+  assert.equal((await run(['serve', '--no-demo=1'])).code, 2);
+});
+
 test('import quantizes to NF4 with double quantization by default', async () => {
   const { imported } = await run(['import', 'some/model', '--out', 'x']);
   assert.deepEqual(imported, [

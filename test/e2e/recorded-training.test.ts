@@ -156,7 +156,12 @@ async function assertServedAsEvaluated(
 ): Promise<void> {
   const directory = path.join(temporaryFolder(t), 'trained');
   const { parameters } = model;
-  await writeAdapter(directory, { parameters, peft: plan.peft, baseName: artifact.info.source });
+  await writeAdapter(directory, {
+    parameters,
+    peft: plan.peft,
+    baseName: artifact.info.source,
+    dtype: 'F32',
+  });
   const { digest } = await digestAdapterFiles(directory);
   const client = await serve(t, dir, 'f32');
   const adapter = plainSource(digest, directory);
@@ -208,7 +213,12 @@ test("wordnet's whole run follows peft's, and its adapter answers as well", { sk
   await assertAsGood(t, { model, artifact, folder: 'wordnet' }, recorded);
   const directory = path.join(temporaryFolder(t), 'wordnet');
   const { parameters } = model;
-  await writeAdapter(directory, { parameters, peft: plan.peft, baseName: artifact.info.source });
+  await writeAdapter(directory, {
+    parameters,
+    peft: plan.peft,
+    baseName: artifact.info.source,
+    dtype: 'F32',
+  });
   await model.release();
   artifact.tensors.close();
   const { digest } = await digestAdapterFiles(directory);

@@ -173,7 +173,7 @@ test('a started adapter brings its settings; keys that say otherwise are refused
     shape: tensor.shape,
     data: toFloat32(tensor).map((value) => value + 1),
   }));
-  await writeAdapter(dir, { parameters, peft: first.peft, baseName: 'tiny' });
+  await writeAdapter(dir, { parameters, peft: first.peft, baseName: 'tiny', dtype: 'F32' });
   const same = { rank: 4, alpha: 8, targets: ['v_proj', 'q_proj'], rslora: true, layers: [1] };
   for (const job of [{}, same]) {
     const { lora, peft } = await planAdapter(

@@ -66,7 +66,7 @@ test('what is there stays as it is, and what a kill left half written goes', asy
     ...{ layers_to_transform: null, layers_pattern: null },
   };
   const snapshots = createSnapshots(dir, {
-    ...{ parameters: [{ name, shape: [1, 2], data }], peft, baseName: 'base' },
+    ...{ parameters: [{ name, shape: [1, 2], data }], peft, baseName: 'base', dtype: 'F32' },
   });
   assert.deepEqual(await snapshots.steps(), []);
   await snapshots.save(3);
