@@ -3,6 +3,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
+import { ConfigError } from '../errors.ts';
 import { ORT_API, ORT_API_VERSION, type OrtFunction } from './api.ts';
 import {
   type CValue,
@@ -100,7 +101,7 @@ function check(functions: Runtime['functions'], status: CValue): void {
 
 function load(): Runtime {
   const { file, version: expected } = locateLibrary();
-  const library = loadLibrary(file);
+  const library = openLibrary(file);
   const base = functionOf(library, 'OrtGetApiBase', [], 'pointer').sync() as bigint;
   // OrtApiBase: { GetApi, GetVersionString }
   const getVersion = functionAt(pointerAt(base, 1), [], 'pointer');
@@ -127,11 +128,36 @@ function bindTable(table: bigint): Runtime['functions'] {
   return Object.fromEntries(entries) as Runtime['functions'];
 }
 
-/** The library inside the onnxruntime-node package. Its layout is no contract: a clear error where it differs. */
+/** @throws ConfigError with the system's reason, such as another C library than the one it was built for */
+function openLibrary(file: string): ReturnType<typeof loadLibrary> {
+  try {
+    return loadLibrary(file);
+  } catch (error) {
+    throw new ConfigError([
+      `ONNX Runtime cannot be loaded: ${(error as Error).message}. On Linux its library needs glibc: use an image such as node:24-slim, not Alpine.`,
+    ]);
+  }
+}
+
+/** The package's root. @throws ConfigError if it is not installed */
+function locatePackage(): string {
+  try {
+    // The package exports its entry only: dist/index.js, one folder below the root.
+    const entry = createRequire(import.meta.url).resolve('onnxruntime-node');
+    return path.dirname(path.dirname(entry));
+  } catch {
+    throw new ConfigError([
+      'The package onnxruntime-node is not installed. Run npm install again.',
+    ]);
+  }
+}
+
+/**
+ * The library inside the onnxruntime-node package, whose layout is no contract.
+ * @throws ConfigError if it is missing
+ */
 function locateLibrary(): { file: string; version: string } {
-  const require = createRequire(import.meta.url);
-  // The package exports its entry only: dist/index.js, one folder below the root.
-  const root = path.dirname(path.dirname(require.resolve('onnxruntime-node')));
+  const root = locatePackage();
   const { version } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'));
   const { platform, arch } = process;
   const names: Partial<Record<NodeJS.Platform, string>> = {
@@ -141,9 +167,9 @@ function locateLibrary(): { file: string; version: string } {
   const name = names[platform] ?? 'libonnxruntime.so.1';
   const file = path.join(root, 'bin', 'napi-v6', platform, arch, name);
   if (!existsSync(file)) {
-    throw new Error(
-      `onnxruntime-node ${version} has no ONNX Runtime for ${platform} ${arch}: ${file} is absent`,
-    );
+    throw new ConfigError([
+      `onnxruntime-node ${version} has no library for ${platform} ${arch}: ${file} is missing. If this system is Linux or Windows (x64, arm64) or macOS (arm64), install the package again; others are not supported.`,
+    ]);
   }
   return { file, version };
 }
