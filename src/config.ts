@@ -23,8 +23,13 @@ export type Config = Readonly<Settings & { weights: NonNullable<Settings['weight
 export type Flags = Partial<Record<SettingName, string>>;
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** The tests' own variable; every other unknown LORIKEET_ name is a fault. */
-const FOREIGN_VARIABLES = new Set(['LORIKEET_SHARED']);
+/** Variables of the tests and benchmarks, which start the program; every other unknown LORIKEET_ name is a fault. */
+export const TEST_VARIABLES: ReadonlySet<string> = new Set([
+  'LORIKEET_E2E_HOME',
+  'LORIKEET_E2E_LONG',
+  'LORIKEET_PYTHON',
+  'LORIKEET_SHARED',
+]);
 
 /**
  * Reads and checks the settings.
@@ -78,8 +83,8 @@ function unknownVariables(env: Environment): string[] {
   const known = new Set<string>(NAMES.map((name) => SETTINGS[name].env));
   return Object.keys(env)
     .filter((key) => key.startsWith('LORIKEET_'))
-    .filter((key) => !known.has(key) && !FOREIGN_VARIABLES.has(key))
-    .map((key) => `${key}: is no setting`);
+    .filter((key) => !known.has(key) && !TEST_VARIABLES.has(key))
+    .map((key) => `${key}: unknown setting; lorikeet serve --help lists them`);
 }
 
 /** Where data and the hub's cache lie by the XDG base directory specification. */

@@ -4,6 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { type Commands, runCommandLine } from '../../src/cli/program.ts';
+import { listSettings, TEST_VARIABLES } from '../../src/config.ts';
 
 const FILES = [
   'README.md',
@@ -11,6 +12,22 @@ const FILES = [
     .filter((name) => name.endsWith('.md'))
     .map((name) => path.join('docs', name)),
 ];
+
+/** Flags of npm, Docker, llama-server and the benchmarks. */
+const OTHER_PROGRAMS = new Set([
+  '--ignore-scripts',
+  '--build-arg',
+  '--no-repack',
+  '--against',
+  '--streams',
+  '--rounds',
+  '--only',
+  '--test',
+  '--import',
+  '--expose-gc',
+  '--target',
+  '--node',
+]);
 
 /** Words of the command, and its flags. */
 interface Shown {
@@ -61,6 +78,43 @@ for (const file of FILES) {
     }
   });
 }
+
+test('npm scripts that the documents name are scripts', () => {
+  const { scripts } = JSON.parse(readFileSync('package.json', 'utf8'));
+  let count = 0;
+  for (const file of [...FILES, 'CONTRIBUTING.md', 'CHANGELOG.md', 'ARCHITECTURE.md']) {
+    for (const [, name] of readFileSync(file, 'utf8').matchAll(/npm run ([a-z0-9:]+)/g)) {
+      assert.ok(Object.hasOwn(scripts, name!), `${file}: npm run ${name}`);
+      count++;
+    }
+  }
+  assert.ok(count > 5);
+});
+
+test('flags and variables that the documents mention in passing are there', async () => {
+  const settings = listSettings();
+  const known = new Set(settings.flatMap(({ env, flag }) => [env, flag ?? env]));
+  for (const name of TEST_VARIABLES) known.add(name);
+  const groups = ['adapters', 'keys'];
+  for (const command of ['serve', 'import', 'train', 'plan', 'merge', 'eval', 'size', ...groups]) {
+    const help = await helpOf([command]);
+    for (const [flag] of help.matchAll(/--[a-z][a-z0-9-]*/g)) known.add(flag);
+    if (!groups.includes(command)) continue;
+    for (const [, name] of help.matchAll(/^ {2}([a-z]+) /gm)) {
+      for (const [flag] of (await helpOf([command, name!])).matchAll(/--[a-z][a-z0-9-]*/g))
+        known.add(flag);
+    }
+  }
+  for (const file of [...FILES, 'CONTRIBUTING.md']) {
+    const text = readFileSync(file, 'utf8').replaceAll(/^```[\s\S]*?^```/gm, '');
+    const unknown = [...text.matchAll(/`([^`\n]+)`/g)]
+      .flatMap(
+        ([, code]) => code!.match(/(?<![\w-])(--[a-z][a-z0-9-]*|LORIKEET_[A-Z0-9_]+)/g) ?? [],
+      )
+      .filter((name) => !known.has(name) && !OTHER_PROGRAMS.has(name));
+    assert.deepEqual(unknown, [], file);
+  }
+});
 
 test('links of the documents lead to files', () => {
   for (const file of FILES) {
