@@ -84,6 +84,14 @@ async function make(name: string, { rows, heldOut, job }: Demo): Promise<void> {
   const command = ['bin/lorikeet.mjs', 'train', '--model', 'smollm2-135m-instruct-q4', ...flags];
   execFileSync(process.execPath, command, { stdio: 'inherit' });
   cpSync(path.join(run, 'adapter'), path.join(OUT, name), { recursive: true });
+  nameBase(path.join(OUT, name, 'adapter_config.json'));
+}
+
+/** Other programs look for the base by this name. */
+function nameBase(file: string): void {
+  const config = JSON.parse(readFileSync(file, 'utf8'));
+  const named = { ...config, base_model_name_or_path: 'HuggingFaceTB/SmolLM2-135M-Instruct' };
+  writeFileSync(file, `${JSON.stringify(named, null, 2)}\n`);
 }
 
 async function moodRows(folder: string): Promise<Row[]> {

@@ -131,6 +131,26 @@ test('what cannot be served is not listed, and its reason can be asked for', asy
   assert.deepEqual(await list(), ['sample', 'dora', 'good']);
 });
 
+test('an adapter that comes with the package is served until somebody uses its name', async (t) => {
+  const { root } = setUp(t);
+  const own = mkdtempSync(path.join(os.tmpdir(), 'own-'));
+  t.after(() => rmSync(own, { recursive: true }));
+  publish(root, 'zen');
+  const find = (folder: string) => createFolderAdapters(folder, { baseNames: ['sample'] });
+  const registry = createRegistry({ base: BASE, local: [find(own)], bundled: find(root) });
+  const folderOf = async () => {
+    const found = await registry.resolve(LOCAL_TENANT, 'zen');
+    const place = found.kind === 'adapter' ? found.parts[0]?.place : undefined;
+    return place?.kind === 'folder' ? path.dirname(place.directory) : undefined;
+  };
+  const names = async () => (await registry.list(LOCAL_TENANT)).map(({ id }) => id);
+  assert.equal(await folderOf(), root);
+  assert.deepEqual(await names(), ['sample', 'zen']);
+  publish(own, 'zen', configBytes({ lora_alpha: 2 }));
+  assert.equal(await folderOf(), own);
+  assert.deepEqual(await names(), ['sample', 'zen']);
+});
+
 test('every miss has the same body', async (t) => {
   const { root, resolve } = setUp(t);
   publish(root, 'real');
