@@ -163,43 +163,44 @@ describe('DELETE', () => {
   });
 });
 
-describe('loading by path', () => {
-  function setUp({ isAdmin = true, hasOpenAdmin = false } = {}) {
-    const root = mkdtempSync(path.join(os.tmpdir(), 'lorikeet-load-'));
-    after(() => rmSync(root, { recursive: true }));
-    const put = (name: string, config = {}) => {
-      cpSync(sampleFolder(config), path.join(root, name), { recursive: true });
-      return path.join(root, name);
-    };
-    const options = { baseNames: ['toy'], now: () => Date.now() + HOUR_MS };
-    const loaded = createLoadedAdapters(root, options);
-    const local = [loaded, createFolderAdapters(undefined, options)];
-    const base = { id: 'toy', names: [], digest: 'b'.repeat(64) };
-    const served = serve({
-      registry: createRegistry({ base, local }),
-      loaded,
-      ...(hasOpenAdmin ? { hasOpenAdmin } : { authenticate: () => ({ ...LOCAL_TENANT, isAdmin }) }),
-    });
-    const send = async (verb: 'load' | 'unload', body: unknown) => {
-      const response = await served.post(`/v1/${verb}_lora_adapter`, body);
-      const text = await response.text();
-      if (response.ok) return [response.status, text];
-      const { code, param } = JSON.parse(text).error;
-      return [response.status, code, param];
-    };
-    const load = (name: string, place: string, rest = {}) =>
-      send('load', { lora_name: name, lora_path: place, ...rest });
-    const unload = (name: string) => send('unload', { lora_name: name });
-    const digestOf = async (model: string) => {
-      const response = await served.post(COMPLETIONS, ask(model));
-      await response.arrayBuffer();
-      return response.headers.get('x-lorikeet-adapter') ?? response.status;
-    };
-    return { ...served, root, put, load, unload, digestOf };
-  }
+/** A server whose operator loads adapters below `root`. */
+function loading({ isAdmin = true, hasOpenAdmin = false } = {}) {
+  const root = mkdtempSync(path.join(os.tmpdir(), 'lorikeet-load-'));
+  after(() => rmSync(root, { recursive: true }));
+  const put = (name: string, config = {}) => {
+    cpSync(sampleFolder(config), path.join(root, name), { recursive: true });
+    return path.join(root, name);
+  };
+  const options = { baseNames: ['toy'], now: () => Date.now() + HOUR_MS };
+  const loaded = createLoadedAdapters(root, options);
+  const local = [loaded, createFolderAdapters(undefined, options)];
+  const base = { id: 'toy', names: [], digest: 'b'.repeat(64) };
+  const served = serve({
+    registry: createRegistry({ base, local }),
+    loaded,
+    ...(hasOpenAdmin ? { hasOpenAdmin } : { authenticate: () => ({ ...LOCAL_TENANT, isAdmin }) }),
+  });
+  const send = async (verb: 'load' | 'unload', body: unknown) => {
+    const response = await served.post(`/v1/${verb}_lora_adapter`, body);
+    const text = await response.text();
+    if (response.ok) return [response.status, text];
+    const { code, param } = JSON.parse(text).error;
+    return [response.status, code, param];
+  };
+  const load = (name: string, place: string, rest = {}) =>
+    send('load', { lora_name: name, lora_path: place, ...rest });
+  const unload = (name: string) => send('unload', { lora_name: name });
+  const digestOf = async (model: string) => {
+    const response = await served.post(COMPLETIONS, ask(model));
+    await response.arrayBuffer();
+    return response.headers.get('x-lorikeet-adapter') ?? response.status;
+  };
+  return { ...served, root, put, load, unload, digestOf };
+}
 
+describe('loading by path', () => {
   test('serves a folder at once, by absolute or relative path, until it is unloaded', async () => {
-    const { app, put, load, unload, digestOf } = setUp();
+    const { app, put, load, unload, digestOf } = loading();
     const place = put('one');
     put('two', { lora_alpha: 8 });
     assert.equal(await digestOf('zen'), 404);
@@ -223,7 +224,7 @@ describe('loading by path', () => {
   });
 
   test('opens nothing outside the folder, and no bad one', async () => {
-    const { root, leases, put, load, digestOf, ...served } = setUp();
+    const { root, leases, put, load, digestOf, ...served } = loading();
     const outside = sampleFolder();
     symlinkSync(outside, path.join(root, 'link'));
     mkdirSync(path.join(root, 'empty'));
@@ -269,7 +270,7 @@ describe('loading by path', () => {
   });
 
   test("is for this machine's own user where no keys are needed", async () => {
-    const { put, load, unload, digestOf } = setUp({ hasOpenAdmin: true });
+    const { put, load, unload, digestOf } = loading({ hasOpenAdmin: true });
     put('one');
     assert.equal((await load('zen', 'one'))[0], 200);
     assert.match(String(await digestOf('zen')), /^[0-9a-f]{64}$/);
@@ -277,7 +278,7 @@ describe('loading by path', () => {
   });
 
   test('is for admin keys only, and not there unless a folder is configured', async () => {
-    const guest = setUp({ isAdmin: false });
+    const guest = loading({ isAdmin: false });
     guest.put('one');
     assert.deepEqual(await guest.load('zen', 'one'), [403, 'forbidden', null]);
     assert.deepEqual(await guest.unload('zen'), [403, 'forbidden', null]);
