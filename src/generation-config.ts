@@ -46,7 +46,7 @@ export async function readGenerationConfig(
 }
 
 /** @throws FileError that names the field */
-export function parseGenerationConfig(text: string): GenerationConfig {
+function parseGenerationConfig(text: string): GenerationConfig {
   const result = fileSchema.safeParse(withoutNulls(text));
   if (!result.success) {
     const issue = result.error.issues[0]!;

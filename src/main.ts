@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { DEMO_NAMES, demoAdapters } from './cli/demo-adapters.ts';
+import { demoFolder, demoNames } from './cli/demo-adapters.ts';
 import { greet } from './cli/greeting.ts';
 import type { ImportRequest } from './cli/import-command.ts';
 import { aborted, listenForInterrupt } from './cli/interrupt.ts';
@@ -109,7 +109,8 @@ async function serve(settings: Config, { isPrewarm }: ServeOptions): Promise<voi
       const { name } = base.artifact.info;
       const hasAdapters = existsSync(config.adapters ?? '');
       const canChat = !!text.chatTemplate;
-      const demos = demoDirOf(base.artifact, { config, access }) ? DEMO_NAMES : [];
+      const demoDir = demoDirOf(base.artifact, { config, access });
+      const demos = demoDir === undefined ? [] : demoNames(demoDir);
       const { url } = server;
       terminal.out(greet({ url, name, canChat, hasAdapters, demos, access: access.kind, config }));
       jobs.worker.start();
@@ -260,7 +261,7 @@ function demoDirOf(
   { config, access }: Pick<EngineSettings, 'config' | 'access'>,
 ): string | undefined {
   if (config.noDemo || access.kind === 'keys') return undefined;
-  return demoAdapters(info.source);
+  return demoFolder(info.source);
 }
 
 async function openAdapters(

@@ -141,10 +141,10 @@ function openLibrary(file: string): ReturnType<typeof loadLibrary> {
 
 /** The package's root. @throws ConfigError if it is not installed */
 function locatePackage(): string {
+  const require = createRequire(import.meta.url);
   try {
     // The package exports its entry only: dist/index.js, one folder below the root.
-    const entry = createRequire(import.meta.url).resolve('onnxruntime-node');
-    return path.dirname(path.dirname(entry));
+    return path.dirname(path.dirname(require.resolve('onnxruntime-node')));
   } catch {
     throw new ConfigError([
       'The package onnxruntime-node is not installed. Run npm install again.',
