@@ -23,12 +23,12 @@ const GENERAL = [
 
 /** Whether there are prompts made for this model. @param {string} model a name in any form */
 export function hasExamples(model) {
-  return nameOf(model) in BY_ADAPTER;
+  return Object.hasOwn(BY_ADAPTER, nameOf(model));
 }
 
 /** @param {readonly string[]} models the first that has prompts of its own decides */
 export function examplesFor(models) {
-  const name = models.map(nameOf).find((one) => one in BY_ADAPTER);
+  const name = models.map(nameOf).find((one) => Object.hasOwn(BY_ADAPTER, one));
   return name === undefined ? GENERAL : /** @type {readonly string[]} */ (BY_ADAPTER[name]);
 }
 

@@ -1,0 +1,60 @@
+// What of a chat a model is sent: its own usable answers, and nothing of turns that failed.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type Answer, hasFailed, newAnswer, toMessages } from '../../src/pages/chat.js';
+import { examplesFor, hasExamples } from '../../src/pages/examples.js';
+import { parseAddress, toAddress } from '../../src/pages/link.js';
+
+const answer = (model: string, text: string, state: Answer['state'] = 'done'): Answer => ({
+  ...newAnswer(model),
+  text,
+  state,
+});
+const contents = (...args: Parameters<typeof toMessages>) =>
+  toMessages(...args).map(({ content }) => content);
+
+test('failed and empty answers are left out with their prompts; stopped ones stay', () => {
+  const turns = [
+    { prompt: 'one', answers: [answer('a', 'A1')] },
+    { prompt: 'failed', answers: [answer('a', 'half', 'failed')] },
+    { prompt: 'empty', answers: [answer('a', '')] },
+    { prompt: 'stopped', answers: [answer('a', 'A2', 'stopped')] },
+  ];
+  const request = { lane: 0, model: 'a', system: ' ', prompt: 'next' };
+  assert.deepEqual(contents(turns, request), ['one', 'A1', 'stopped', 'A2', 'next']);
+  assert.deepEqual(contents([], { ...request, system: 'Be brief.' }), ['Be brief.', 'next']);
+  assert.deepEqual(turns.map(hasFailed), [false, true, false, false]);
+});
+
+test('a lane sees the answers of its own model, a new one those of the first lane', () => {
+  const turns = [{ prompt: 'p', answers: [answer('a', 'A'), answer('b', 'B'), answer('a', 'C')] }];
+  const seen = (lane: number, model: string) =>
+    contents(turns, { lane, model, system: '', prompt: '' })[1];
+  assert.equal(seen(0, 'a'), 'A');
+  assert.equal(seen(2, 'a'), 'C'); // the same model twice
+  assert.equal(seen(0, 'b'), 'B'); // moved to another place
+  assert.equal(seen(3, 'new'), 'A');
+});
+
+test('a link gives back what it was made of, and ignores what it does not know', () => {
+  const link = {
+    models: ['ft:toy:acme:x:1', 'base', 'a+0.5*b'],
+    system: 'Say "#1" & more',
+    prompt: 'What?\nNow',
+    parameters: { temperature: '0', stop: 'a\nb' },
+  };
+  const address = toAddress(link);
+  assert.deepEqual(parseAddress(address, ['temperature', 'stop', 'seed']), link);
+  assert.deepEqual(parseAddress(`${address}&other=1`, []).parameters, {});
+  assert.deepEqual(parseAddress('', []).models, []);
+});
+
+test('an adapter with prompts of its own decides which are offered, in any form of its name', () => {
+  for (const name of ['intent', 'intent@2', 'intent:stable', 'intent+0.5*zen']) {
+    assert.ok(hasExamples(name), name);
+    assert.deepEqual(examplesFor(['base', name]), examplesFor(['intent']));
+  }
+  assert.equal(hasExamples('intents'), false);
+  assert.equal(hasExamples('constructor'), false);
+  assert.equal(examplesFor(['base']).length, 3);
+});
