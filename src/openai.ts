@@ -245,6 +245,53 @@ export const deletedFileSchema = z
 
 const hyperparameter = z.union([z.literal('auto'), z.number()]);
 
+const sharesSchema = z
+  .array(z.object({ version: z.int(), percent: z.number() }))
+  .openapi({ description: 'One version at 100 percent, or a split' });
+
+const adapterVersionSchema = z.object({
+  version: z.int(),
+  created_at: unixSeconds,
+  digest: z.string(),
+  rank: z.int(),
+  targets: z.array(z.string()),
+  bytes: z.int().openapi({ description: 'Of its two files' }),
+  base: z
+    .enum(['served', 'other', 'unknown'])
+    .openapi({ description: 'Whether it was made for the base that this server runs' }),
+  job: z.string().nullable().openapi({ description: 'The fine-tuning job that made it' }),
+  evaluation: z
+    .record(z.string(), z.unknown())
+    .nullable()
+    .openapi({ description: 'Its evaluation card' }),
+});
+
+export const adapterSchema = z
+  .object({
+    id: z.string().openapi({ description: 'owner/name' }),
+    object: z.literal('adapter'),
+    name: z.string(),
+    owner: z.string(),
+    is_writable: z.boolean().openapi({ description: 'Whether this key may change it' }),
+    aliases: z.array(
+      z.object({
+        alias: z.string(),
+        leads_to: sharesSchema,
+        previous: sharesSchema.nullable().openapi({ description: 'Where a rollback leads' }),
+      }),
+    ),
+    versions: z.array(adapterVersionSchema).openapi({ description: 'The newest first' }),
+  })
+  .openapi('Adapter');
+export type Adapter = z.infer<typeof adapterSchema>;
+
+export const adapterListSchema = listOf(adapterSchema).openapi('AdapterList');
+export type AdapterList = z.infer<typeof adapterListSchema>;
+
+export const deletedAdapterSchema = z
+  .object({ id: z.string(), object: z.literal('adapter'), deleted: z.literal(true) })
+  .openapi('DeletedAdapter');
+
 const hyperparametersSchema = z.object({
   n_epochs: hyperparameter,
   batch_size: hyperparameter,

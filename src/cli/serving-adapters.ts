@@ -23,7 +23,7 @@ import type { EngineClient } from '../scheduler/client.ts';
 import { DEMO_BASES } from './demo-adapters.ts';
 
 export interface ServingAdapters {
-  readonly side: Pick<AppOptions, 'registry' | 'localAdapters' | 'loaded'>;
+  readonly side: Pick<AppOptions, 'registry' | 'localAdapters' | 'loaded' | 'published'>;
   readonly store: ObjectStore;
   readonly repository: AdapterRepository;
   /** This server has published a version of the name: what it knew of it is old. */
@@ -62,6 +62,7 @@ export async function openServingAdapters(
     : undefined;
   const local = [...(loaded ? [loaded] : []), createFolderAdapters(config.adapters, folders)];
   void warnOfRefused(config.adapters, log);
+  const forget = (tenant: string, name: string) => published.forget(tenant, name);
   return {
     side: {
       registry: createRegistry({
@@ -72,11 +73,12 @@ export async function openServingAdapters(
         ...(demoDir && { bundled: createFolderAdapters(demoDir, { baseNames: DEMO_BASES, log }) }),
       }),
       localAdapters,
+      published: { repository, forget },
       ...(loaded && { loaded }),
     },
     store,
     repository,
-    forget: (tenant, name) => published.forget(tenant, name),
+    forget,
   };
 }
 

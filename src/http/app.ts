@@ -30,6 +30,7 @@ import { addMeRoute } from './routes/me.ts';
 import { addMetricsRoute } from './routes/metrics.ts';
 import { addModelRoutes } from './routes/models.ts';
 import { addPageRoutes } from './routes/pages.ts';
+import { addPublishedRoutes } from './routes/published.ts';
 import { addQuarantineRoutes } from './routes/quarantine.ts';
 import { addTokenizeRoutes } from './routes/tokenize.ts';
 
@@ -66,6 +67,7 @@ export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   addTokenizeRoutes(app, deps);
   addAdapterRoutes(app, deps);
   addQuarantineRoutes(app, deps, { isOpen: options.authenticate === undefined });
+  if (options.published) addPublishedRoutes(app, deps, options.published);
   if (options.loaded) addAdminRoutes(app, deps, options.loaded);
   if (options.jobs) addJobRoutes(app, deps, options.jobs);
   addDocumentRoute(app);

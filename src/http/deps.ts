@@ -1,6 +1,7 @@
 // What the HTTP side is given: the engine's client, the registry, the text side of the model, limits and a clock.
 import type { LoadedAdapters } from '../../adapters/folder-registry.ts';
 import type { Registry } from '../../adapters/registry.ts';
+import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import type { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
 import type { GenerationConfig } from '../generation-config.ts';
 import type { DryRuns } from '../jobs/dry-runs.ts';
@@ -41,12 +42,21 @@ export interface JobsSide {
   readonly maxRank: number;
 }
 
+/** Published adapters as their owners manage them. */
+export interface PublishedSide {
+  readonly repository: AdapterRepository;
+  /** Drops what this server remembers of a name, so that its next request sees a change at once. */
+  forget(owner: string, name: string): void;
+}
+
 export interface AppOptions {
   client: EngineClient;
   registry: Registry;
   localAdapters: LocalAdapters;
   /** Names that admin keys may load by path; absent: there are no such routes. */
   loaded?: LoadedAdapters;
+  /** Absent: there are no routes to manage published adapters. */
+  published?: PublishedSide;
   /** Absent: there are no such routes. */
   jobs?: JobsSide;
   /** Absent: prompts are given as token ids, and answers carry no text. */

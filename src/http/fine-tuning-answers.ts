@@ -47,8 +47,9 @@ export function toJob(job: JobRecord): FineTuningJob {
 }
 
 /** What OpenAI's object has no fields for. */
-function toExtension({ name, request, plan, progress, card, result }: JobRecord) {
+function toExtension({ name, request, plan, progress, card, result, startedMs }: JobRecord) {
   const { gate, ...settings } = request.settings;
+  const { step, totalSteps, trainLoss, best } = progress ?? {};
   return {
     ...settings,
     ...(gate && {
@@ -59,7 +60,11 @@ function toExtension({ name, request, plan, progress, card, result }: JobRecord)
     }),
     adapter: name,
     ...(result && { version: result.version, digest: result.digest }),
-    ...(progress && { step: progress.step, total_steps: progress.totalSteps }),
+    ...(startedMs !== undefined && { started_at: toSeconds(startedMs) }),
+    ...(progress && { step, total_steps: totalSteps }),
+    ...(trainLoss !== undefined && { train_loss: trainLoss }),
+    ...(best && { valid_loss: best.validationLoss }),
+    ...(result && progress && { kept_step: best?.step ?? step }),
     ...(plan && { planned_seconds: plan.seconds, planned_memory_bytes: plan.memoryBytes }),
     ...(card && { evaluation: card }),
   };

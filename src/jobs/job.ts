@@ -98,6 +98,8 @@ export const jobSchema = z.object({
   /** What is trained: servers of another base have no part in it. */
   base: z.object({ name: z.string(), digest: z.string() }),
   createdMs: unixMs,
+  /** When a trainer was started for it the first time. */
+  startedMs: unixMs.optional(),
   finishedMs: unixMs.optional(),
   status: z.enum(JOB_STATUSES),
   /** A part of `running` that nothing interrupts: the adapter is on its way to its alias. */
@@ -105,7 +107,15 @@ export const jobSchema = z.object({
   request: requestSchema,
   plan: planSchema.optional(),
   progress: z
-    .object({ step: z.int(), totalSteps: z.int(), estimatedFinishMs: unixMs.optional() })
+    .object({
+      step: z.int(),
+      totalSteps: z.int(),
+      estimatedFinishMs: unixMs.optional(),
+      /** Of the newest step; absent in records of older versions. */
+      trainLoss: z.number().optional(),
+      /** The step with the lowest validation loss so far, the first of equals: the trainer keeps its adapter. */
+      best: z.object({ step: z.int(), validationLoss: z.number() }).optional(),
+    })
     .optional(),
   /** The newest three, the oldest first. */
   checkpoints: z.array(checkpointSchema),
@@ -184,7 +194,8 @@ export function advance(
   const status = nextStatus(job.status, action);
   if (status === undefined) return undefined;
   const end = ENDED.has(status) ? { finishedMs: nowMs, isPublishing: false } : {};
-  return withEvents({ ...job, status, ...end }, events, nowMs);
+  const start = status === 'running' ? { startedMs: job.startedMs ?? nowMs } : {};
+  return withEvents({ ...job, status, ...start, ...end }, events, nowMs);
 }
 
 const WISH_EVENTS: Record<Wish, string> = {

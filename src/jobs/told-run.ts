@@ -48,10 +48,25 @@ export function withTold(
             step: last?.step ?? toldStep,
             totalSteps,
             ...(estimatedFinishMs !== undefined && { estimatedFinishMs }),
+            ...losses(job, fresh),
           },
         };
   const setbacks = last ? 0 : job.setbacks;
   return withEvents({ ...job, ...progress, setbacks }, all, nowMs);
+}
+
+/** The newest training loss, and the step whose adapter the trainer keeps. */
+function losses(
+  { progress }: JobRecord,
+  fresh: readonly StepMessage[],
+): Pick<NonNullable<JobRecord['progress']>, 'trainLoss' | 'best'> {
+  let best = progress?.best;
+  for (const { step, validationLoss } of fresh) {
+    if (validationLoss === undefined || (best && validationLoss >= best.validationLoss)) continue;
+    best = { step, validationLoss };
+  }
+  const trainLoss = fresh.at(-1)?.loss ?? progress?.trainLoss;
+  return { ...(trainLoss !== undefined && { trainLoss }), ...(best && { best }) };
 }
 
 /** The keys of OpenAI's metrics that were measured. */

@@ -1,0 +1,216 @@
+// Published adapters over HTTP: versions, aliases, files; a tenant's own and the shared ones, and nobody else's.
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { createRegistry } from '../../adapters/registry.ts';
+import { StoreAdapters } from '../../adapters/store-registry.ts';
+import type { Adapter, AdapterList } from '../../src/openai.ts';
+import { createPublished } from '../adapters/published.ts';
+import { type KeyedOptions, serveKeyed } from './keyed.ts';
+import { readError, readOk } from './served.ts';
+
+const BASE = { id: 'toy', names: [], digest: 'b'.repeat(64) };
+const CARD = { gates: [], skipped: [], validation_loss: 0.5, base_validation_loss: 2 };
+
+function open(options: Partial<KeyedOptions> = {}) {
+  const { repository, publish } = createPublished();
+  const adapters = new StoreAdapters(repository, { pollMs: 60_000 });
+  const served = serveKeyed({
+    tenants: { acme: {}, other: {}, root: {} },
+    admins: ['root'],
+    registry: createRegistry({ base: BASE, store: adapters }),
+    published: { repository, forget: (owner, name) => adapters.forget(owner, name) },
+    ...options,
+  });
+  const get = async <T = Adapter>(tenant: string, path: string) =>
+    readOk<T>(await served.ask(tenant, `/v1/adapters${path}`));
+  const remove = (tenant: string, path: string) =>
+    served.ask(tenant, `/v1/adapters${path}`, undefined, {
+      method: 'DELETE',
+      headers: { authorization: `Bearer ${served.keys[tenant]!.text}` },
+    });
+  return { ...served, repository, publish, get, remove };
+}
+
+const aliasesOf = ({ aliases }: Adapter) =>
+  Object.fromEntries(aliases.map(({ alias, leads_to }) => [alias, leads_to]));
+const whole = (version: number) => [{ version, percent: 100 }];
+
+describe('reading', () => {
+  test('shows versions with sizes, base and card, the newest first, and where aliases lead', async () => {
+    const { publish, get } = open();
+    await publish('acme', 'zen', { aliases: ['stable'] });
+    const digest = await publish('acme', 'zen', {
+      baseDigest: BASE.digest,
+      job: 'ftjob-1',
+      metrics: { evaluation: CARD },
+    });
+    const zen = await get('acme', '/zen');
+    assert.deepEqual([zen.id, zen.owner, zen.is_writable], ['acme/zen', 'acme', true]);
+    assert.deepEqual(
+      zen.versions.map(({ version, base, job }) => [version, base, job]),
+      [
+        [2, 'served', 'ftjob-1'],
+        [1, 'unknown', null],
+      ],
+    );
+    assert.equal(zen.versions[0]!.digest, digest);
+    assert.deepEqual(zen.versions[0]!.evaluation, CARD);
+    assert.ok(zen.versions[0]!.bytes > 100);
+    assert.deepEqual(aliasesOf(zen), { latest: whole(2), stable: whole(1) });
+    assert.deepEqual(zen.aliases.find(({ alias }) => alias === 'latest')?.previous, whole(1));
+  });
+
+  test('lists own names, then shared ones, in pages and by a part of the name', async () => {
+    const { publish, get } = open();
+    for (const name of ['b', 'a', 'abc']) await publish('acme', name);
+    await publish('shared', 'all');
+    await publish('other', 'secret');
+    const list = await get<AdapterList>('acme', '');
+    assert.deepEqual(
+      list.data.map(({ id }) => id),
+      ['acme/a', 'acme/abc', 'acme/b', 'shared/all'],
+    );
+    const first = await get<AdapterList>('acme', '?limit=2');
+    assert.deepEqual([first.has_more, first.last_id], [true, 'acme/abc']);
+    const rest = await get<AdapterList>('acme', `?limit=2&after=${first.last_id}`);
+    assert.deepEqual(
+      rest.data.map(({ id }) => id),
+      ['acme/b', 'shared/all'],
+    );
+    assert.equal(rest.has_more, false);
+    const found = await get<AdapterList>('acme', '?search=A');
+    assert.deepEqual(
+      found.data.map(({ name }) => name),
+      ['a', 'abc', 'all'],
+    );
+  });
+});
+
+describe('aliases', () => {
+  test('are led to a version, split, rolled back and deleted; the next request sees it', async () => {
+    const { publish, get, ask, remove } = open();
+    for (let i = 0; i < 2; i++) await publish('acme', 'zen');
+    const root = async () =>
+      (await readOk<{ root: string }>(await ask('acme', '/v1/models/zen'))).root;
+    assert.equal(await root(), 'zen@2');
+    const latest = '/v1/adapters/zen/aliases/latest';
+    const moved = await readOk<Adapter>(await ask('acme', latest, { version: 1 }));
+    assert.deepEqual(aliasesOf(moved), { latest: whole(1) });
+    assert.equal(await root(), 'zen@1');
+    const back = await readOk<Adapter>(await ask('acme', `${latest}/rollback`, {}));
+    assert.deepEqual(aliasesOf(back), { latest: whole(2) });
+    assert.equal(await root(), 'zen@2');
+    const split = [
+      { version: 1, percent: 10 },
+      { version: 2, percent: 90 },
+    ];
+    const stable = '/v1/adapters/zen/aliases/stable';
+    assert.deepEqual(
+      aliasesOf(await readOk(await ask('acme', stable, { split })))['stable'],
+      split,
+    );
+    await readOk(await remove('acme', '/zen/aliases/stable'));
+    assert.deepEqual(Object.keys(aliasesOf(await get('acme', '/zen'))), ['latest']);
+    assert.equal((await remove('acme', '/zen/aliases/stable')).status, 404);
+  });
+
+  test('lead nowhere that is not', async () => {
+    const { publish, ask } = open();
+    await publish('acme', 'zen');
+    const path = '/v1/adapters/zen/aliases/latest';
+    assert.equal((await ask('acme', path, { version: 9 })).status, 404);
+    assert.equal((await ask('acme', path, {})).status, 400);
+    const half = [
+      { version: 1, percent: 50 },
+      { version: 1, percent: 50 },
+    ];
+    assert.equal((await readError(await ask('acme', path, { split: half }))).param, 'split');
+    assert.equal((await ask('acme', `${path}/rollback`, {})).status, 400);
+  });
+});
+
+describe('removal and download', () => {
+  test('a version goes when no alias leads to it, and a name goes whole', async () => {
+    const { publish, get, remove, ask } = open();
+    for (let i = 0; i < 2; i++) await publish('acme', 'zen');
+    assert.match((await readError(await remove('acme', '/zen/versions/2'))).message, /in use/);
+    await readOk(await remove('acme', '/zen/versions/1'));
+    assert.deepEqual(
+      (await get('acme', '/zen')).versions.map(({ version }) => version),
+      [2],
+    );
+    await readOk(await remove('acme', '/zen'));
+    assert.equal((await ask('acme', '/v1/adapters/zen')).status, 404);
+    assert.equal((await ask('acme', '/v1/models/zen')).status, 404);
+  });
+
+  test('a version downloads as its two files', async () => {
+    const { publish, ask } = open();
+    await publish('acme', 'zen');
+    const files = '/v1/adapters/zen/versions/1/files';
+    const config = await ask('acme', `${files}/adapter_config.json`);
+    assert.equal(config.status, 200);
+    assert.match(config.headers.get('content-disposition')!, /filename="adapter_config.json"/);
+    assert.equal(((await config.json()) as { peft_type: string }).peft_type, 'LORA');
+    const weights = await ask('acme', `${files}/adapter_model.safetensors`);
+    const bytes = await weights.arrayBuffer();
+    assert.equal(String(bytes.byteLength), weights.headers.get('content-length'));
+    assert.equal((await ask('acme', `${files}/manifest.json`)).status, 404);
+    assert.equal(
+      (await ask('acme', '/v1/adapters/zen/versions/x/files/adapter_config.json')).status,
+      404,
+    );
+  });
+});
+
+describe('whose they are', () => {
+  test("another tenant's adapters are as unknown to every route, to admins too", async () => {
+    const { publish, ask, remove, repository } = open();
+    await publish('acme', 'zen');
+    for (const tenant of ['other', 'root']) {
+      for (const owner of ['', '?owner=acme']) {
+        for (const path of ['', '/versions/1/files/adapter_config.json']) {
+          assert.equal((await ask(tenant, `/v1/adapters/zen${path}${owner}`)).status, 404);
+        }
+        for (const path of ['', '/versions/1', '/aliases/latest']) {
+          assert.equal((await remove(tenant, `/zen${path}${owner}`)).status, 404);
+        }
+      }
+      const body = { owner: 'acme', version: 1 };
+      assert.equal((await ask(tenant, '/v1/adapters/zen/aliases/x', body)).status, 404);
+    }
+    const found = await repository.readAliases('acme', 'zen');
+    assert.deepEqual(found?.aliases.revision, 1);
+  });
+
+  test('shared ones are read by everybody and changed with an admin key only', async () => {
+    const { publish, ask, remove, get } = open();
+    await publish('shared', 'all', { job: 'ftjob-1' });
+    const read = await get('acme', '/all?owner=shared');
+    assert.deepEqual([read.is_writable, read.versions[0]!.job], [false, null]);
+    const body = { owner: 'shared', version: 1 };
+    assert.equal((await ask('acme', '/v1/adapters/all/aliases/stable', body)).status, 403);
+    assert.equal((await ask('acme', '/v1/adapters/all/aliases/stable/rollback', body)).status, 403);
+    for (const path of ['/all', '/all/versions/1', '/all/aliases/latest']) {
+      assert.equal((await remove('acme', `${path}?owner=shared`)).status, 403);
+    }
+    const changed = await readOk<Adapter>(
+      await ask('root', '/v1/adapters/all/aliases/stable', body),
+    );
+    assert.deepEqual([changed.is_writable, changed.versions[0]!.job], [true, 'ftjob-1']);
+  });
+
+  test('a tenant that may use few adapters knows of no others', async () => {
+    const { publish, get, ask } = open({
+      tenants: { acme: { allowedAdapters: ['z*'] } },
+      admins: [],
+    });
+    await publish('acme', 'zen');
+    await publish('acme', 'tone');
+    assert.deepEqual(
+      (await get<AdapterList>('acme', '')).data.map(({ name }) => name),
+      ['zen'],
+    );
+    assert.equal((await ask('acme', '/v1/adapters/tone')).status, 404);
+  });
+});
