@@ -245,6 +245,36 @@ export const deletedFileSchema = z
 
 const hyperparameter = z.union([z.literal('auto'), z.number()]);
 
+const loadSampleSchema = z.object({
+  at: z.number().openapi({ description: 'Unix seconds' }),
+  is_ready: z.boolean(),
+  running: z.int().nullable().openapi({ description: 'Null: the engine gave no figures' }),
+  waiting: z.int().nullable(),
+  prompt_tokens: z.int().nullable().openapi({ description: 'Total since the engine started' }),
+  generated_tokens: z.int().nullable(),
+});
+
+export const metricsHistorySchema = z
+  .object({
+    object: z.literal('metrics.history'),
+    interval_s: z.number(),
+    samples: z.array(loadSampleSchema).openapi({ description: 'The last hour, the oldest first' }),
+    server: z.object({
+      version: z.string(),
+      model: z.string(),
+      provider: z.string().nullable().openapi({ description: 'Null until the engine is ready' }),
+      weights: z.string().nullable(),
+      threads: z.int().nullable().openapi({ description: "Null: the runtime's choice" }),
+      processor: z.string(),
+      cores: z.int(),
+      memory_bytes: z.int(),
+      platform: z.string(),
+      node: z.string(),
+    }),
+  })
+  .openapi('MetricsHistory');
+export type MetricsHistory = z.infer<typeof metricsHistorySchema>;
+
 const sharesSchema = z
   .array(z.object({ version: z.int(), percent: z.number() }))
   .openapi({ description: 'One version at 100 percent, or a split' });
@@ -392,6 +422,9 @@ export const fineTuningPlanSchema = z
     learning_rate: z.number().openapi({ description: 'The peak' }),
     memory_bytes: z.number(),
     seconds: z.number(),
+    seconds_range: z
+      .array(z.number())
+      .openapi({ description: 'Alone on the machine, and beside a server at work' }),
     warnings: z.array(z.object({ code: z.string(), message: z.string() })),
     first_batch: z
       .array(

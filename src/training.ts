@@ -216,6 +216,8 @@ export interface JobPlan {
   readonly learningRate: number;
   readonly memoryBytes: number;
   readonly seconds: number;
+  /** On a machine that does nothing else, and beside a server at work. */
+  readonly secondsRange: readonly [number, number];
   readonly warnings: readonly { readonly code: string; readonly message: string }[];
   readonly firstBatch: readonly PlannedExample[];
 }

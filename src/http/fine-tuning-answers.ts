@@ -66,6 +66,7 @@ function toExtension({ name, request, plan, progress, card, result, startedMs }:
     ...(best && { valid_loss: best.validationLoss }),
     ...(result && progress && { kept_step: best?.step ?? step }),
     ...(plan && { planned_seconds: plan.seconds, planned_memory_bytes: plan.memoryBytes }),
+    ...(plan?.secondsRange && { planned_seconds_range: plan.secondsRange }),
     ...(card && { evaluation: card }),
   };
 }
@@ -130,6 +131,7 @@ export function toPlan(request: JobRequest, plan: JobPlan): FineTuningPlan {
     learning_rate: plan.learningRate,
     memory_bytes: plan.memoryBytes,
     seconds: plan.seconds,
+    seconds_range: [...plan.secondsRange],
     warnings: plan.warnings.map(({ code, message }) => ({ code, message })),
     first_batch: plan.firstBatch.map(({ text, spans }) => ({
       text,

@@ -85,6 +85,7 @@ const faultSchema = z.object({
 const planSchema = z.looseObject({
   totalSteps: z.int(),
   seconds: z.number(),
+  secondsRange: z.tuple([z.number(), z.number()]).readonly().optional(),
   memoryBytes: z.number().optional(),
 });
 

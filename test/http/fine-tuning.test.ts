@@ -320,6 +320,7 @@ test('a dry run answers the plan and makes no job', async () => {
     learning_rate: 0.001,
     memory_bytes: 2 ** 20,
     seconds: 1,
+    seconds_range: [0.5, 2],
     warnings: [],
     first_batch: [{ text: 'a', spans: [{ start: 0, end: 1, is_learned: true }] }],
   });

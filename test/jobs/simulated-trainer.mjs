@@ -61,6 +61,7 @@ async function plan() {
     stepsPerEpoch: perEpoch,
     learningRate: 0.001,
     memoryBytes: 2 ** 20,
+    secondsRange: [0.5, 2],
     seconds: 1,
     warnings: [],
     firstBatch: [{ text: 'a', spans: [{ start: 0, end: 1, isLearned: true }] }],

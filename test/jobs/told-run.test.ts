@@ -28,7 +28,8 @@ test('steps that were told before are not told again, and those that are new end
   assert.equal(again, undefined);
   const next = withTold(job, { steps: [step(2), step(3)], events: [] }, at)!;
   assert.deepEqual(messagesOf(next), ['Step 3/4: training loss=1.23']);
-  assert.deepEqual([next.progress, next.setbacks], [{ step: 3, totalSteps: 4 }, 0]);
+  assert.deepEqual(next.progress, { step: 3, totalSteps: 4, trainLoss: 1.234 });
+  assert.equal(next.setbacks, 0);
 });
 
 test('an estimate alone is written down, and changes nothing else', () => {
@@ -53,4 +54,15 @@ test('a checkpoint has the figures that were measured', () => {
     full_valid_loss: 2,
     full_valid_mean_token_accuracy: 0.25,
   });
+});
+
+test('progress has the newest training loss, and the first step of the lowest validation loss', () => {
+  const job = newJob({ status: 'running', progress: { step: 1, totalSteps: 4 } });
+  const losses = [0.5, 0.4, 0.4];
+  const steps = losses.map((validationLoss, i) => step(i + 2, { loss: i, validationLoss }));
+  const first = withTold(job, { steps: steps.slice(0, 2), events: [] }, at)!;
+  assert.deepEqual(first.progress?.best, { step: 3, validationLoss: 0.4 });
+  const next = withTold({ ...first, mark: '' }, { steps: steps.slice(2), events: [] }, at)!;
+  assert.deepEqual(next.progress?.best, { step: 3, validationLoss: 0.4 });
+  assert.equal(next.progress?.trainLoss, 2);
 });

@@ -8,11 +8,13 @@ import { learnedLength } from '../data/micro-batch.ts';
 import { balanceRows } from '../data/packing.ts';
 import { planValidation } from '../data/validation-plan.ts';
 import type { PreparedRun } from '../prepare-run.ts';
+import type { Speed } from './measure-speed.ts';
 import { gb } from './published.ts';
 import {
   type BatchSize,
   flopsOfEvaluation,
   flopsOfTraining,
+  flopsOfWeights,
   memoryOfRun,
   type RunMemory,
 } from './run-cost.ts';
@@ -28,18 +30,24 @@ export interface RunPlan {
   readonly trainedParameters: number;
   readonly totalSteps: number;
   readonly memory: RunMemory;
+  /** From start to published adapter: the geometric mean of the range. */
   readonly seconds: number;
+  /** On a machine that does nothing else, and beside a server at work. */
+  readonly secondsRange: readonly [number, number];
 }
 
-/** Of the matrix product's best speed, what a step reaches with everything around it. */
-const EFFICIENCY = 0.45;
+/**
+ * What a step reaches of the speed of a matrix product. Alone it was measured; beside a busy engine, which shares its
+ * cores, a run that was estimated at 159 s by the first number took 391 s.
+ */
+const EFFICIENCY = { alone: 0.45, beside: 0.25 };
+/** Starting the trainer, opening the base, writing the adapter. */
+const START_SECONDS = [3, 15] as const;
+/** Evaluations of a few short texts around the training: the base's, the adapter's, the probes', eight answers' tokens. */
+const CLOSING_PASSES = 14;
 
-/** @param flopsPerSecond of this machine */
-export function describeRun(
-  prepared: PreparedRun,
-  { config }: Artifact,
-  flopsPerSecond: number,
-): RunPlan {
+/** @param speed of this machine */
+export function describeRun(prepared: PreparedRun, { config }: Artifact, speed: Speed): RunPlan {
   const { train, validation, settings, adapter, job } = prepared;
   const { counts } = train;
   const trained = adapter
@@ -50,9 +58,22 @@ export function describeRun(
   const epoch = epochWork(prepared);
   const evaluation = validationWork(prepared);
   const { totalSteps, stepsPerEpoch, evalEvery = Number.POSITIVE_INFINITY } = settings;
-  const flops =
-    (totalSteps / stepsPerEpoch) * flopsOfTraining(config, shape, epoch) +
-    Math.ceil(totalSteps / evalEvery) * flopsOfEvaluation(config, evaluation);
+  const epochs = totalSteps / stepsPerEpoch;
+  // One more is the base's, before the first step.
+  const validations = Math.ceil(totalSteps / evalEvery) + 1;
+  const weights = flopsOfWeights(config, {
+    method: settings.method,
+    passes: 2 * epochs * epoch.batches + validations * evaluation.batches + CLOSING_PASSES,
+  });
+  const products =
+    epochs * flopsOfTraining(config, shape, epoch) +
+    validations * flopsOfEvaluation(config, evaluation) +
+    weights.merging;
+  // Alone, weights are unpacked while the runtime works on others.
+  const secondsRange: [number, number] = [
+    START_SECONDS[0] + products / (EFFICIENCY.alone * speed.best),
+    START_SECONDS[1] + (products + weights.unpacking) / (EFFICIENCY.beside * speed.typical),
+  ];
   return {
     examples: train.examples.length,
     validationExamples: validation?.examples.length ?? 0,
@@ -68,18 +89,21 @@ export function describeRun(
       ...epoch.largest,
       evaluation: validation && evaluation.largest,
     }),
-    seconds: flops / (EFFICIENCY * flopsPerSecond),
+    seconds: Math.sqrt(secondsRange[0] * secondsRange[1]),
+    secondsRange,
   };
 }
 
 /** What all micro-batches hold together, and the one that takes most memory. */
 interface Work {
+  readonly batches: number;
   readonly positions: number;
   readonly targets: number;
   readonly largest: BatchSize;
 }
 
 const NOTHING: Work = {
+  batches: 0,
   positions: 0,
   targets: 0,
   largest: { batchTokens: 0, length: 0, targets: 0 },
@@ -87,7 +111,7 @@ const NOTHING: Work = {
 
 /** Positions with padding, as `assembleTightBatch` lays rows out. */
 function workOf(examples: readonly Example[], plans: readonly MicroBatchPlan[]): Work {
-  return plans.reduce(({ positions, targets, largest }, plan) => {
+  return plans.reduce(({ batches, positions, targets, largest }, plan) => {
     const own = plan.flat().map((index) => examples[index]!);
     const lengths = own.map(learnedLength);
     const rows = balanceRows(lengths).map((row) => row.reduce((sum, i) => sum + lengths[i]!, 0));
@@ -95,6 +119,7 @@ function workOf(examples: readonly Example[], plans: readonly MicroBatchPlan[]):
     const batchTokens = rows.length * length;
     const counted = own.reduce((sum, example) => sum + countTrained(example), 0);
     return {
+      batches: batches + 1,
       positions: positions + batchTokens,
       targets: targets + counted,
       largest:
@@ -153,7 +178,7 @@ export function planText(plan: RunPlan, prepared: PreparedRun, artifact: Artifac
       'Memory',
       `about ${gb(memory.total)} (weights ${gb(memory.weights)}, training ${gb(memory.training)}, activations ${gb(memory.activations)})`,
     ],
-    ['Time', `about ${duration(plan.seconds)}`],
+    ['Time', plan.secondsRange.map(duration).join(' to ')],
   ]
     .map(([name, text]) => `${name!.padEnd(8)} ${text}`)
     .join('\n');

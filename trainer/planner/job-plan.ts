@@ -10,7 +10,7 @@ const MAX_SHOWN = 16;
 
 export function toJobPlan(prepared: PreparedRun, run: RunPlan): JobPlan {
   const { settings, train, language, warnings } = prepared;
-  const { memory, seconds, ...counts } = run;
+  const { memory, ...counts } = run;
   const lengths = train.examples.map(({ ids }) => ids.length);
   const [firstWindow = []] = planEpoch(lengths, 0, settings.order);
   const shown = firstWindow.flat(2).slice(0, MAX_SHOWN);
@@ -21,7 +21,6 @@ export function toJobPlan(prepared: PreparedRun, run: RunPlan): JobPlan {
     stepsPerEpoch: settings.stepsPerEpoch,
     learningRate: settings.schedule.peak,
     memoryBytes: memory.total,
-    seconds,
     warnings: warnings.map(({ code, cause, cure }) => ({ code, message: `${cause}; ${cure}` })),
     firstBatch: shown.map((index) => showExample(train.examples[index]!, language)),
   };
