@@ -335,10 +335,13 @@ async function createTelemetry(
 /** Answers from now on, with 503 until the engine is ready. */
 async function listen(served: ServedModel, options: ListenOptions): Promise<RunningServer> {
   const { config, text, client, adapters, jobs, access, telemetry, log } = options;
-  const [{ createApp }, { startServer }] = await Promise.all([
+  const [{ createApp }, { startServer }, { StatsHistory }] = await Promise.all([
     import('./http/app.ts'),
     import('./http/server.ts'),
+    import('./http/stats-history.ts'),
   ]);
+  const history = new StatsHistory(client);
+  history.start();
   const app = createApp({
     client,
     ...adapters.side,
@@ -346,6 +349,8 @@ async function listen(served: ServedModel, options: ListenOptions): Promise<Runn
     ...text,
     model: served,
     telemetry,
+    history,
+    threads: config.threads,
     ...(config.metricsOpen && { hasOpenMetrics: true }),
     log,
     ...(access.kind === 'keys' && { authenticate: access.authenticate }),

@@ -16,6 +16,7 @@ import type { RateLimits } from '../tenants/rate-limits.ts';
 import type { ChatTemplate } from '../tokenizer/chat-template.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { HttpLimits } from './limits.ts';
+import type { StatsHistory } from './stats-history.ts';
 import type { UploadOptions } from './upload.ts';
 
 export interface ServedModel {
@@ -81,6 +82,10 @@ export interface AppOptions {
   hasOpenMetrics?: boolean;
   /** Whoever asks is this machine's own user, and needs no admin key. */
   hasOpenAdmin?: boolean;
+  /** Absent: the status page knows nothing of the time before it was opened. */
+  history?: StatsHistory;
+  /** Of the engine; absent: the runtime's choice. */
+  threads?: number | undefined;
   /** Aborted: /readyz says 503, though requests are still answered, so that balancers look elsewhere. */
   leaving?: AbortSignal;
   /** Unix milliseconds. */

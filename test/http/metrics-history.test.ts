@@ -1,0 +1,52 @@
+// GET /metrics/history: the last hour's load, bounded, for whom /metrics is.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { StatsHistory } from '../../src/http/stats-history.ts';
+import type { MetricsHistory } from '../../src/openai.ts';
+import { serveKeyed } from './keyed.ts';
+import { readOk, serve } from './served.ts';
+
+test('samples hold totals, oldest first, beside what the server runs on', async () => {
+  const inner = serve();
+  let nowMs = 1_000;
+  const history = new StatsHistory(inner.client, () => nowMs);
+  const { app } = serve({ history, threads: 3 });
+  await history.sample();
+  await inner.post('/v1/completions', { model: 'base', prompt: 'abc', max_tokens: 4 });
+  nowMs = 11_000;
+  await history.sample();
+  const answer = await readOk<MetricsHistory>(await app.request('/metrics/history'));
+  assert.deepEqual(
+    answer.samples.map(({ at, is_ready, generated_tokens, prompt_tokens }) => [
+      at,
+      is_ready,
+      generated_tokens,
+      prompt_tokens,
+    ]),
+    [
+      [1, true, 0, 0],
+      [11, true, 4, 3],
+    ],
+  );
+  assert.equal(answer.interval_s, 10);
+  assert.deepEqual([answer.server.model, answer.server.threads], ['toy', 3]);
+  assert.ok(answer.server.cores > 0 && answer.server.processor !== '');
+});
+
+test('an hour is remembered and no more; an engine that is gone leaves samples without figures', async () => {
+  const { client } = serve();
+  let nowMs = 0;
+  const history = new StatsHistory(client, () => nowMs);
+  for (; nowMs < 365; nowMs++) await history.sample();
+  assert.deepEqual([history.samples.length, history.samples[0]!.atMs], [360, 5]);
+  await client.drain(0);
+  await history.sample();
+  assert.deepEqual(history.samples.at(-1), { atMs: 365, isReady: false, load: undefined });
+});
+
+test('with keys it is for admins only, as /metrics is', async () => {
+  const { ask, app } = serveKeyed({ tenants: { acme: {}, root: {} }, admins: ['root'] });
+  assert.equal((await app.request('/metrics/history')).status, 401);
+  assert.equal((await ask('acme', '/metrics/history')).status, 403);
+  assert.equal((await ask('root', '/metrics/history')).status, 200);
+});
