@@ -24,6 +24,8 @@ const SECONDS = [10, 15, 30, 60, 120, 300, 600, 1800, 3600];
 export class Chart {
   #place;
   #options;
+  #ends = new AbortController();
+  #sizes;
   /** @type {uPlot | undefined} */
   #plot;
   /** @type {Points} */
@@ -38,12 +40,24 @@ export class Chart {
     this.#place = el('div', { className: 'chart', role: 'img', 'aria-label': options.name });
     place.append(this.#place);
     this.#points = /** @type {Points} */ ([[], ...options.lines.map(() => [])]);
-    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.#draw());
-    new ResizeObserver(() => {
+    const { signal } = this.#ends;
+    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.#draw(), {
+      signal,
+    });
+    this.#sizes = new ResizeObserver(() => {
       const width = this.#place.clientWidth;
       if (width > 0 && this.#plot?.width !== width) this.#plot?.setSize({ width, height: HEIGHT });
-    }).observe(this.#place);
+    });
+    this.#sizes.observe(this.#place);
     this.#draw();
+  }
+
+  /** Takes it off the page. */
+  remove() {
+    this.#ends.abort();
+    this.#sizes.disconnect();
+    this.#plot?.destroy();
+    this.#place.remove();
   }
 
   /** @param {Points} points @param {string} summary in words, for who does not see it */

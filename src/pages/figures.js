@@ -37,6 +37,7 @@ import { parseMetrics, quantileBetween, total } from './prometheus.js';
  * @property {number} fetching
  * @property {boolean} isStorePaused
  * @property {readonly Usage[]} busiest adapters
+ * @property {Usage} base what no adapter had a part in, of all tenants
  */
 
 /** @typedef {{ adapter: string, tenant: string, requests: number, input: number, output: number }} Usage */
@@ -77,6 +78,7 @@ export function figuresOfMetrics(text) {
       fetching: sum('lorikeet_adapter_fetches'),
       isStorePaused: sum('lorikeet_store_breaker_open') === 1,
       busiest: usages(samples),
+      base: baseUsage(samples),
     },
   };
 }
@@ -124,8 +126,8 @@ export function figuresOfHealth({ status, engine }) {
 
 /**
  * Between two moments; an engine that began anew has no rate yet.
- * @param {{ atMs: number, figures: Figures } | undefined} before
- * @param {{ atMs: number, figures: Figures }} after
+ * @param {{ atMs: number, figures: Pick<Figures, 'generatedTokens' | 'promptTokens'> } | undefined} before
+ * @param {{ atMs: number, figures: Pick<Figures, 'generatedTokens' | 'promptTokens'> }} after
  * @returns {Rates | undefined}
  */
 export function ratesBetween(before, after) {
@@ -174,4 +176,24 @@ function usages(samples) {
     of(labels).requests += value;
   }
   return [...found.values()].sort((a, b) => b.input + b.output - a.input - a.output);
+}
+
+/** All tenants' traffic less the adapters'. @param {import('./prometheus.js').Samples} samples @returns {Usage} */
+function baseUsage(samples) {
+  /** @param {string} name @param {Readonly<Record<string, string>>} [labels] */
+  const sum = (name, labels) => total(samples, name, labels) ?? 0;
+  const used = 'lorikeet_tenant_tokens_total';
+  const tokens = 'lorikeet_adapter_tokens_total';
+  const build = samples.get('lorikeet_build_info')?.[0]?.labels ?? {};
+  /** @param {number} n */
+  const atLeast0 = (n) => Math.max(0, n);
+  return {
+    adapter: `${build['model_name'] ?? 'base'} (base)`,
+    tenant: 'all',
+    requests: atLeast0(
+      sum('lorikeet_tenant_requests_total') - sum('lorikeet_adapter_requests_total'),
+    ),
+    input: atLeast0(sum(used, { type: 'input' }) - sum(tokens, { type: 'input' })),
+    output: atLeast0(sum(used, { type: 'output' }) - sum(tokens, { type: 'output' })),
+  };
 }

@@ -1,70 +1,54 @@
-// The fine-tuning page: a new job and the list of all, or the one job that the address names behind its `#`.
-import { ApiError, errorText, requestJson } from './api.js';
-import { byId, el, say } from './dom.js';
-import { dateAndTime } from './format.js';
-import { jobName, progressText, statusWord } from './job-facts.js';
+// The fine-tuning page: a new job and the list of all, one job, or several jobs compared, as the address says behind its
+// `#`.
+import { errorText, requestJson } from './api.js';
+import { byId, say } from './dom.js';
+import { compareJobs } from './job-comparison.js';
+import { JobList } from './job-list.js';
 import { watchJob } from './job-view.js';
 import { createNewJob } from './new-job.js';
 import { poll } from './poll.js';
-import { createTable } from './table.js';
 
 const EVERY_MS = 5_000;
-const SHOWN = 50;
+const JOB = /^#(ftjob-\w+)$/;
+const REPEATED = /^#repeat-(ftjob-\w+)$/;
+const COMPARED = /^#compare=(ftjob-\w+(?:,ftjob-\w+)+)$/;
 
 /** Ends what the page follows. */
 let stop = () => {};
 
-const showJobs = createTable(byId('jobs'), {
-  caption: 'Your fine-tuning jobs',
-  columns: [
-    { name: 'Job' },
-    { name: 'Status' },
-    { name: 'Progress' },
-    { name: 'Starts from' },
-    { name: 'Created' },
-  ],
-});
-
-createNewJob((id) => {
+const newJob = createNewJob((id) => {
   location.hash = id;
+});
+const list = new JobList((ids) => {
+  location.hash = `compare=${ids.join()}`;
 });
 addEventListener('hashchange', () => follow(true));
 follow(false);
 
-/** @param {boolean} isMoved whether the reader came from the other view: the focus follows */
+/** @param {boolean} isMoved whether the reader came from another view: the focus follows */
 function follow(isMoved) {
   stop();
-  const [, id = ''] = /^#(ftjob-\w+)$/.exec(location.hash) ?? [];
-  byId('overview').hidden = id !== '';
-  byId('job').hidden = id === '';
+  const [, id = ''] = JOB.exec(location.hash) ?? [];
+  const [, compared = ''] = COMPARED.exec(location.hash) ?? [];
+  const [, repeated = ''] = REPEATED.exec(location.hash) ?? [];
+  const view = id !== '' ? 'job' : compared !== '' ? 'comparison' : 'overview';
+  for (const name of ['job', 'comparison', 'overview']) byId(name).hidden = name !== view;
   document.title = `${id === '' ? 'Fine-tuning' : id} · lorikeet`;
-  stop = id === '' ? poll(EVERY_MS, refreshJobs) : watchJob(id);
+  if (view === 'job') stop = watchJob(id);
+  else if (view === 'comparison') stop = compareJobs(compared.split(','));
+  else stop = poll(EVERY_MS, () => list.refresh());
+  if (repeated !== '') void repeat(repeated);
   if (!isMoved) return;
-  byId(id === '' ? 'main' : 'job-name').focus();
+  byId({ job: 'job-name', comparison: 'comparison-title', overview: 'main' }[view]).focus();
   scrollTo(0, 0);
 }
 
-/** @returns {Promise<'done' | number | void>} */
-async function refreshJobs() {
+/** Fills the form with another job's files and settings. @param {string} id */
+async function repeat(id) {
   try {
-    /** @type {{ data: import('../openai.ts').FineTuningJob[] }} */
-    const { data } = await requestJson(`v1/fine_tuning/jobs?limit=${SHOWN}`);
-    byId('jobs').hidden = data.length === 0;
-    say(byId('jobs-help'), data.length === 0 ? 'There are none yet.' : '');
-    showJobs(
-      data.map((job) => [
-        el('a', { href: `#${job.id}` }, jobName(job)),
-        el('span', { className: `pill ${job.status}` }, statusWord(job)),
-        progressText(job, Date.now() / 1000),
-        job.model,
-        dateAndTime(job.created_at),
-      ]),
-    );
+    await newJob.repeat(await requestJson(`v1/fine_tuning/jobs/${id}`));
   } catch (error) {
-    byId('jobs').hidden = true;
-    const isMissing = error instanceof ApiError && error.status === 404;
-    say(byId('jobs-help'), isMissing ? 'This server does not train.' : errorText(error));
-    if (isMissing) return 'done';
-    return error instanceof ApiError ? error.retryAfterS * 1000 : undefined;
+    say(byId('start-problem'), errorText(error));
+    byId('start-problem').hidden = false;
   }
 }

@@ -55,6 +55,25 @@ export function duration(seconds) {
   return `${Math.round(minutes / 60 / 24)} days`;
 }
 
+/** Units of a range, the largest first, with what a number of them is rounded to. */
+const RANGE_UNITS = [
+  { unit: 'days', seconds: 86_400, from: 2 * 86_400, step: 0.5 },
+  { unit: 'h', seconds: 3600, from: 5400, step: 0.5 },
+  { unit: 'min', seconds: 60, from: 90, step: 1 },
+  { unit: 's', seconds: 1, from: 0, step: 5 },
+];
+
+/** Such as `4 to 7 min`; rounded outwards. @param {number} fromS @param {number} toS */
+export function durationRange(fromS, toS) {
+  const { unit, seconds, step } = /** @type {typeof RANGE_UNITS[number]} */ (
+    RANGE_UNITS.find(({ from }) => toS >= from)
+  );
+  const low = Math.max(Math.floor(fromS / seconds / step) * step, 0);
+  const high = Math.ceil(toS / seconds / step) * step;
+  if (low === 0) return `less than ${high} ${unit}`;
+  return low === high ? `${low} ${unit}` : `${low} to ${high} ${unit}`;
+}
+
 /** Four significant digits, such as of a loss. @param {number} n */
 export function figure(n) {
   if (n === 0) return '0';

@@ -49,6 +49,17 @@ export class Told {
     return this.#steps.get(Math.max(...this.#steps.keys()));
   }
 
+  /** Of one step. @param {number} step @returns {Metrics | undefined} */
+  at(step) {
+    return this.#steps.get(step);
+  }
+
+  /** Of the newest step that was followed by a validation. @returns {Metrics | undefined} */
+  lastValidated() {
+    const steps = [...this.#steps].filter(([, { full_valid_loss: loss }]) => loss !== undefined);
+    return steps.sort(([a], [b]) => b - a)[0]?.[1];
+  }
+
   /** What was warned of, each once, the newest first. */
   warnings() {
     const warned = this.events().filter(({ level }) => level === 'warn');
@@ -57,4 +68,19 @@ export class Told {
     );
     return [...newest.values()].reverse();
   }
+}
+
+/**
+ * One curve of each job over the steps of all.
+ * @param {readonly Told[]} told
+ * @param {string} key
+ * @returns {import('./chart.js').Points}
+ */
+export function overlay(told, key) {
+  const curves = told.map((one) => {
+    const [steps, values] = one.points([key]);
+    return new Map(steps.map((step, i) => [step, values?.[i] ?? null]));
+  });
+  const steps = [...new Set(curves.flatMap((curve) => [...curve.keys()]))].sort((a, b) => a - b);
+  return [steps, ...curves.map((curve) => steps.map((step) => curve.get(step) ?? null))];
 }

@@ -1,11 +1,11 @@
 // What pages say of a fine-tuning job in a line. Pure.
-import { duration, percent } from './format.js';
+import { durationRange, percent } from './format.js';
 
 /** @typedef {import('../openai.ts').FineTuningJob} Job */
 
 /** @type {Readonly<Record<Job['status'], string>>} */
 const WORDS = {
-  validating_files: 'checking',
+  validating_files: 'validating',
   queued: 'queued',
   running: 'running',
   paused: 'paused',
@@ -42,7 +42,28 @@ export function progressOf({ lorikeet }) {
 export function progressText(job, nowS) {
   const progress = progressOf(job);
   if (!progress || hasEnded(job)) return '';
-  const left = (job.estimated_finish ?? 0) - nowS;
   const share = percent(progress.step / Math.max(1, progress.totalSteps));
-  return left > 0 ? `${share}, ${duration(left)} left` : share;
+  const range = remainingRange(job, nowS);
+  return range ? `${share}, ${durationRange(...range)} left` : share;
+}
+
+/** By which the speed of the steps so far misses that of the rest, on a machine that others use, too. */
+const SPEED_SPREAD = 0.15;
+
+/** Seconds from and to. @param {Job} job @param {number} nowS @returns {[number, number] | undefined} */
+function remainingRange({ estimated_finish: finishS }, nowS) {
+  const left = (finishS ?? 0) - nowS;
+  return left > 0 ? [left * (1 - SPEED_SPREAD), left * (1 + SPEED_SPREAD)] : undefined;
+}
+
+/** What the plan said, in seconds from and to. @param {Job} job @returns {[number, number] | undefined} */
+export function plannedRange({ lorikeet }) {
+  const range = lorikeet['planned_seconds_range'];
+  return Array.isArray(range) ? [Number(range[0]), Number(range[1])] : undefined;
+}
+
+/** From the start of the training to its end, or until now; undefined before. @param {Job} job @param {number} nowS */
+export function runSeconds({ lorikeet, finished_at: finishedS }, nowS) {
+  const startedS = lorikeet['started_at'];
+  return typeof startedS === 'number' ? Math.max(0, (finishedS ?? nowS) - startedS) : undefined;
 }

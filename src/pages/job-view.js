@@ -1,19 +1,20 @@
-// One job, followed while it runs: state, curves, warnings, events, and its checkpoints to try.
+// One job, followed while it runs: outcome, curves, warnings, events, and its checkpoints to try.
 import { ApiError, errorText, requestJson } from './api.js';
 import { Chart } from './chart.js';
 import { byId, el, fill, say } from './dom.js';
 import { count, figure, percent, timeOfDay } from './format.js';
 import { Told } from './job-curves.js';
+import { showFacts, showGates } from './job-details.js';
+import { readEvents } from './job-events.js';
 import { hasEnded, jobName, progressOf, progressText, statusWord } from './job-facts.js';
-import { showFacts, showGates, showResults } from './job-results.js';
+import { shown, showOutcome } from './job-outcome.js';
+import { showResults } from './job-results.js';
 import { poll } from './poll.js';
 
 /** @typedef {import('../openai.ts').FineTuningJob} Job */
 /** @typedef {import('../openai.ts').FineTuningJobCheckpoint} Checkpoint */
 
 const EVERY_MS = 1_500;
-/** Of one list of the API. */
-const PAGE = 100;
 /** Older ones are in the API; nobody reads that far here. */
 const MAX_EVENTS = 300;
 
@@ -29,18 +30,22 @@ const LINES = [
 /** Those of the page. @type {{ loss: Chart, accuracy: Chart } | undefined} */
 let drawn;
 
-/** Shows the job until the function that it gives is called. @param {string} id */
+/** Shows the job until the function that it returns is called. @param {string} id */
 export function watchJob(id) {
   drawn ??= {
     loss: new Chart(byId('loss-chart'), { name: 'Loss by step', lines: LINES }),
     accuracy: new Chart(byId('accuracy-chart'), {
-      name: 'Share of tokens right by step',
+      name: 'Token accuracy by step',
       lines: LINES,
       format: percent,
     }),
   };
   const view = new JobView(id, drawn);
-  return poll(EVERY_MS, () => view.refresh());
+  const end = poll(EVERY_MS, () => view.refresh());
+  return () => {
+    view.leave();
+    end();
+  };
 }
 
 class JobView {
@@ -49,22 +54,39 @@ class JobView {
   #told = new Told();
   /** @type {Checkpoint[]} */
   #checkpoints = [];
-  /** How many events the checkpoints are as of. */
+  /** How many events there were when the checkpoints were read. */
   #checkpointsAt = -1;
   /** @type {Job | undefined} */
   #job;
-  /** What the reader's last wish came to, where it was refused. */
+  /** Why the reader's last action was refused. */
   #refusal = '';
+  /** The page shows something else: answers that come late are dropped. */
+  #isLeft = false;
 
   /** @param {string} id @param {{ loss: Chart, accuracy: Chart }} charts */
   constructor(id, charts) {
     this.#id = id;
     this.#charts = charts;
     say(byId('job-name'), id);
-    for (const place of ['job-actions', 'job-progress', 'job-problems', 'events', 'results'])
-      fill(byId(place));
+    const places = [
+      'job-actions',
+      'job-progress',
+      'job-problems',
+      'outcome',
+      'events',
+      'downloads',
+    ];
+    for (const place of places) fill(byId(place));
+    byId('job-actions').dataset['actions'] = '-';
+    byId('events').dataset['count'] = '';
+    byId('results').dataset['shown'] = '';
+    byId('results').hidden = true;
     byId('events').tabIndex = 0; // it scrolls
     this.#showCurves();
+  }
+
+  leave() {
+    this.#isLeft = true;
   }
 
   /** @returns {Promise<'done' | number | void>} */
@@ -73,7 +95,7 @@ class JobView {
       /** @type {Job} */
       const job = await this.#get('');
       this.#job = job;
-      await this.#readEvents();
+      await readEvents(this.#id, this.#told);
       if (this.#checkpointsAt !== this.#told.count) {
         ({ data: this.#checkpoints } = await this.#get('/checkpoints?limit=10'));
         this.#checkpointsAt = this.#told.count;
@@ -81,6 +103,7 @@ class JobView {
       this.#show(job, '');
       if (hasEnded(job)) return 'done';
     } catch (error) {
+      if (this.#isLeft) return 'done';
       if (this.#job) this.#show(this.#job, errorText(error));
       else
         fill(
@@ -97,21 +120,9 @@ class JobView {
     return requestJson(`v1/fine_tuning/jobs/${encodeURIComponent(this.#id)}${rest}`, call);
   }
 
-  /** From the newest back to those that are known. */
-  async #readEvents() {
-    let after = '';
-    while (true) {
-      /** @type {{ data: import('../openai.ts').FineTuningJobEvent[], has_more: boolean, last_id: string | null }} */
-      const page = await this.#get(`/events?limit=${PAGE}${after}`);
-      const isKnown = page.data.some(({ id }) => this.#told.has(id));
-      this.#told.add(page.data);
-      if (!page.has_more || isKnown) return;
-      after = `&after=${page.last_id}`;
-    }
-  }
-
   /** @param {Job} job @param {string} problem */
   #show(job, problem) {
+    if (this.#isLeft) return;
     fill(
       byId('job-name'),
       jobName(job),
@@ -128,9 +139,12 @@ class JobView {
       error && el('p', { className: 'problem' }, error.message),
       ...this.#told.warnings().map(({ message }) => el('p', { className: 'warning' }, message)),
     );
+    const keptStep = job.lorikeet['kept_step'];
+    const kept = typeof keptStep === 'number' ? this.#told.at(keptStep) : undefined;
+    showOutcome(job, this.#told.last(), kept ?? this.#told.lastValidated());
     this.#showCurves();
     this.#showEvents();
-    showResults(job, this.#checkpoints);
+    showResults(job, this.#checkpoints, kept);
     showGates(job);
     void showFacts(job);
   }
@@ -138,33 +152,41 @@ class JobView {
   /** @param {Job} job */
   #showActions(job) {
     const { status } = job;
-    const wishes = [
+    const actions = [
       ...(status === 'queued' || status === 'running' ? ['pause'] : []),
       ...(status === 'paused' ? ['resume'] : []),
       ...(hasEnded(job) ? [] : ['cancel']),
     ];
     const place = byId('job-actions');
-    if (place.dataset['wishes'] === wishes.join()) return; // whoever is about to press one still can
+    if (place.dataset['actions'] === actions.join()) return; // whoever is about to press one still can
     const hadFocus = place.contains(document.activeElement);
-    place.dataset['wishes'] = wishes.join();
-    fill(place, ...wishes.map((wish) => this.#button(wish)));
+    place.dataset['actions'] = actions.join();
+    fill(
+      place,
+      ...actions.map((action) => this.#button(action)),
+      el('a', { className: 'button', href: `#repeat-${this.#id}` }, 'Repeat with changes'),
+    );
     if (hadFocus) byId('job-name').focus();
   }
 
-  /** @param {string} wish */
-  #button(wish) {
-    const className = wish === 'cancel' ? 'danger' : '';
-    const label = { pause: 'Pause', resume: 'Resume', cancel: 'Cancel' }[wish];
-    return el('button', { type: 'button', className, onclick: () => void this.#wish(wish) }, label);
+  /** @param {string} action */
+  #button(action) {
+    const className = action === 'cancel' ? 'danger' : '';
+    const label = { pause: 'Pause', resume: 'Resume', cancel: 'Cancel' }[action];
+    return el(
+      'button',
+      { type: 'button', className, onclick: () => void this.#act(action) },
+      label,
+    );
   }
 
-  /** @param {string} wish */
-  async #wish(wish) {
-    if (wish === 'cancel' && !confirm('End this job? It cannot be resumed; its checkpoints stay.'))
-      return;
+  /** @param {string} action */
+  async #act(action) {
+    const question = 'Cancel this job? It cannot be resumed; its checkpoints stay.';
+    if (action === 'cancel' && !confirm(question)) return;
     try {
       this.#refusal = '';
-      this.#job = await this.#get(`/${wish}`, { method: 'POST' });
+      this.#job = await this.#get(`/${action}`, { method: 'POST' });
     } catch (error) {
       this.#refusal = errorText(error);
     }
@@ -173,14 +195,14 @@ class JobView {
 
   #showCurves() {
     const last = this.#told.last();
-    const words = last
+    const loss = last
       ? `step ${last['step']}, training loss ${shown(last['train_loss'], figure)}`
       : 'no step yet';
-    this.#charts.loss.show(this.#told.points(LOSSES), words);
-    const right = last
+    this.#charts.loss.show(this.#told.points(LOSSES), loss);
+    const accuracy = last
       ? `step ${last['step']}, ${shown(last['train_mean_token_accuracy'], percent)}`
       : 'no step yet';
-    this.#charts.accuracy.show(this.#told.points(ACCURACIES), right);
+    this.#charts.accuracy.show(this.#told.points(ACCURACIES), accuracy);
   }
 
   #showEvents() {
@@ -218,9 +240,4 @@ function showProgress(job) {
       `Step ${count(step)} of ${count(totalSteps)} · ${progressText(job, Date.now() / 1000)}`,
     ),
   );
-}
-
-/** @param {unknown} value @param {(value: number) => string} format */
-function shown(value, format) {
-  return typeof value === 'number' ? format(value) : 'unknown';
 }

@@ -1,6 +1,6 @@
 // What a job would do, or why it cannot: figures, warnings, the first examples with what is learned of them, bad lines.
 import { el, fill } from './dom.js';
-import { count, counted, duration, figure, percent, size } from './format.js';
+import { count, counted, durationRange, figure, percent, size } from './format.js';
 
 /** @typedef {import('../openai.ts').FineTuningPlan} Plan */
 
@@ -19,7 +19,7 @@ export function showPlan(place, plan) {
       'p',
       { className: 'lead' },
       `${counted(plan.examples, 'example')}, all lines valid. `,
-      el('strong', {}, `About ${duration(plan.seconds)}`),
+      el('strong', {}, timeText(plan)),
       ` and ${size(plan.memory_bytes)} of memory.`,
     ),
     el(
@@ -40,6 +40,12 @@ export function showPlan(place, plan) {
       ),
   );
   showMarks(place);
+}
+
+/** @param {Plan} plan */
+function timeText({ seconds_range: [from = 0, to = 0] }) {
+  const text = durationRange(from, to);
+  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 /** Scrolls long examples to the first thing that is learned. @param {HTMLElement} place */

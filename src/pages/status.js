@@ -1,10 +1,22 @@
-// The status page: slots, queue, speed, adapters by tier, jobs, read every two seconds while somebody looks.
+// The status page: slots, queue, speed, adapters by tier, jobs, read every two seconds while somebody looks. While the
+// server does not answer, it shows what it last knew, as old.
 import { ApiError, errorText, request, requestJson } from './api.js';
 import { Chart } from './chart.js';
 import { byId, el, fill, say } from './dom.js';
 import { figuresOfHealth, figuresOfMetrics, ratesBetween, spread } from './figures.js';
-import { compact, count, counted, dateAndTime, duration, percent, size } from './format.js';
+import {
+  compact,
+  count,
+  counted,
+  dateAndTime,
+  duration,
+  percent,
+  size,
+  timeOfDay,
+} from './format.js';
 import { jobName, progressText, statusWord } from './job-facts.js';
+import { keyHeaders } from './key.js';
+import { ratePoints, totalsOf } from './load-history.js';
 import { poll } from './poll.js';
 import { createTable } from './table.js';
 
@@ -13,42 +25,46 @@ import { createTable } from './table.js';
 
 const EVERY_MS = 2_000;
 const JOBS_EVERY_MS = 10_000;
-/** Ten minutes. */
-const MAX_READINGS = 300;
+/** An hour. */
+const MAX_READINGS = 1_800;
 /** Latencies are of this much time: shorter, and one slow request is all that they show. */
 const LATENCY_MS = 60_000;
 
 /** @type {Readonly<Record<string, string>>} */
-const TIER_NAMES = { slot: 'In slots', ram: 'In memory', disk: 'On the disk' };
+const TIER_NAMES = { slot: 'Slots', ram: 'Memory', disk: 'Disk' };
 
 /** Oldest first. @type {Reading[]} */
 const readings = [];
 /** The reader's key is no admin's. */
 let isPublicOnly = false;
+/** What the server remembers of the time before this page was opened. @type {import('./load-history.js').TotalsAt[]} */
+let remembered = [];
+/** Since when the server has not answered, in ms. @type {number | undefined} */
+let awaySinceMs;
 
 const rateChart = new Chart(byId('rate'), {
-  name: 'Tokens a second',
+  name: 'Tokens per second',
   isTime: true,
   startsAtZero: true,
   format: compact,
   lines: [
     { label: 'Generated', color: '--accent' },
-    { label: 'Read from prompts', color: '--third', isDashed: true },
+    { label: 'Prompt', color: '--third', isDashed: true },
   ],
 });
 const showTiers = createTable(byId('tiers'), {
-  caption: 'Adapters by tier',
+  caption: 'Adapter cache by tier',
   columns: [
     { name: 'Tier' },
-    ...['Adapters', 'Size', 'Found', 'Missed', 'Put out', 'Failed'].map(number),
+    ...['Adapters', 'Size', 'Hits', 'Misses', 'Evictions', 'Failures'].map(number),
   ],
 });
 const showBusiest = createTable(byId('busiest'), {
-  caption: 'Busiest adapters',
+  caption: 'Traffic by model since the server started',
   columns: [
-    { name: 'Adapter' },
-    { name: 'Owner' },
-    ...['Requests', 'Prompt tokens', 'Generated'].map(number),
+    { name: 'Model' },
+    { name: 'Tenant' },
+    ...['Requests', 'Prompt tokens', 'Generated tokens'].map(number),
   ],
 });
 const showJobs = createTable(byId('jobs'), {
@@ -62,14 +78,44 @@ poll(JOBS_EVERY_MS, refreshJobs);
 async function refresh() {
   try {
     const figures = await read();
-    readings.push({ atMs: performance.now(), figures });
+    if (awaySinceMs !== undefined || readings.length === 0) await refreshHistory();
+    awaySinceMs = undefined;
+    readings.push({ atMs: Date.now(), figures });
     if (readings.length > MAX_READINGS) readings.shift();
     byId('problem').hidden = true;
+    byId('figures').classList.remove('stale');
     show(figures);
   } catch (error) {
-    byId('problem').hidden = false;
-    say(byId('problem'), errorText(error));
+    showAway(error);
   }
+}
+
+/** Once at the start, and after the server was away: it may be another process. */
+async function refreshHistory() {
+  if (isPublicOnly) return;
+  try {
+    /** @type {import('../openai.ts').MetricsHistory} */
+    const history = await requestJson('metrics/history', { isQuiet: true });
+    remembered = totalsOf(history);
+    showServer(history.server);
+  } catch {
+    remembered = []; // the page shows what it reads itself
+  }
+}
+
+/** Nothing on the page looks current while the server does not answer. @param {unknown} error */
+function showAway(error) {
+  awaySinceMs ??= Date.now();
+  const last = readings.at(-1);
+  const since = `Not reachable since ${timeOfDay(awaySinceMs / 1000)}`;
+  say(byId('state'), since);
+  byId('state').classList.add('bad');
+  byId('figures').classList.toggle('stale', last !== undefined);
+  byId('problem').hidden = false;
+  const known = last
+    ? ` The figures below are from ${timeOfDay(last.atMs / 1000)}${last.figures.isReady ? ', when it was ready' : ''}.`
+    : '';
+  say(byId('problem'), `${errorText(error)}${known} This page keeps trying.`);
 }
 
 /** @returns {Promise<Figures>} */
@@ -83,7 +129,7 @@ async function read() {
       byId('more').hidden = false;
     }
   }
-  const response = await fetch('health', { cache: 'no-store' }).catch(() => {
+  const response = await fetch('health', { headers: keyHeaders(), cache: 'no-store' }).catch(() => {
     throw new ApiError('The server does not answer.');
   });
   return figuresOfHealth(await response.json()); // of status 503, too
@@ -93,7 +139,7 @@ async function read() {
 function show(figures) {
   const { operator } = figures;
   const up = operator ? `, up ${duration(Date.now() / 1000 - operator.startedS)}` : '';
-  say(byId('state'), figures.isReady ? `Ready${up}` : 'The engine is starting');
+  say(byId('state'), figures.isReady ? `Ready${up}` : 'Starting: the engine is not ready');
   byId('state').classList.toggle('bad', !figures.isReady);
   showTiles(figures);
   showRate();
@@ -114,27 +160,22 @@ function showTiles(figures) {
   const rates = ratesBetween(readings.at(-2), /** @type {Reading} */ (readings.at(-1)));
   const tiles = [
     tile('Slots in use', `${running} of ${slots}`, slotCells(running, slots)),
-    tile(
-      'Waiting',
-      count(waiting),
-      note(waiting === 0 ? 'nobody waits for a slot' : 'for a slot or an adapter'),
-    ),
-    tile('Generated', rates ? compact(rates.generated) : '–', note('tokens a second')),
-    tile('Read', rates ? compact(rates.prompt) : '–', note('prompt tokens a second')),
-    tile('Context in use', percent(kvUsage), note('of all positions of the slots')),
+    tile('Waiting', count(waiting), note('requests in the queue')),
+    tile('Generation', rates ? compact(rates.generated) : '–', note('tokens per second')),
+    tile('Prefill', rates ? compact(rates.prompt) : '–', note('prompt tokens per second')),
+    tile('KV cache', percent(kvUsage), note('in use')),
     tile(
       'Memory',
       size(engineBytes),
-      note(operator ? `and ${size(operator.serverBytes)} of the server` : 'of the engine'),
+      note(operator ? `engine; server ${size(operator.serverBytes)}` : 'engine'),
     ),
   ];
   if (operator) {
-    const before =
-      readings.findLast(({ atMs }) => atMs < performance.now() - LATENCY_MS) ?? readings[0];
+    const before = readings.findLast(({ atMs }) => atMs < Date.now() - LATENCY_MS) ?? readings[0];
     const since = before?.figures === figures ? undefined : before?.figures.operator;
     tiles.push(
-      latency('First token', spread('vllm:time_to_first_token_seconds', since, operator)),
-      latency('Between tokens', spread('vllm:time_per_output_token_seconds', since, operator)),
+      latency('Time to first token', spread('vllm:time_to_first_token_seconds', since, operator)),
+      latency('Inter-token latency', spread('vllm:time_per_output_token_seconds', since, operator)),
     );
   }
   fill(byId('tiles'), ...tiles);
@@ -142,8 +183,8 @@ function showTiles(figures) {
 
 /** @param {string} name @param {{ median: number, p95: number } | undefined} times */
 function latency(name, times) {
-  if (!times) return tile(name, '–', note('nothing in the last minute'));
-  return tile(name, duration(times.median), note(`1 in 20 over ${duration(times.p95)}`));
+  if (!times) return tile(name, '–', note('no requests in the last minute'));
+  return tile(name, duration(times.median), note(`median; p95 ${duration(times.p95)}`));
 }
 
 /** @param {string} name @param {string} value @param {HTMLElement} below */
@@ -167,40 +208,52 @@ function slotCells(running, slots) {
 }
 
 function showRate() {
-  const nowMs = performance.now();
-  const points = readings.map((reading, i) => {
-    const rates = ratesBetween(readings[i - 1], reading);
-    return { atS: (Date.now() - (nowMs - reading.atMs)) / 1000, rates };
-  });
-  const last = points.at(-1)?.rates;
+  const points = ratePoints(remembered, readings, Date.now());
+  const [generated, prompt] = [points[1]?.at(-1), points[2]?.at(-1)];
   rateChart.show(
-    [
-      points.map(({ atS }) => atS),
-      points.map(({ rates }) => rates?.generated ?? null),
-      points.map(({ rates }) => rates?.prompt ?? null),
-    ],
-    last ? `${compact(last.generated)} generated, ${compact(last.prompt)} read` : 'no figures yet',
+    points,
+    generated == null
+      ? 'no figures yet'
+      : `${compact(generated)} generated, ${compact(prompt ?? 0)} prompt`,
+  );
+}
+
+/** @param {import('../openai.ts').MetricsHistory['server']} server */
+function showServer({ threads, cores, ...server }) {
+  /** @type {(readonly [string, string])[]} */
+  const facts = [
+    ['Base model', server.model],
+    ['Provider', server.provider ?? 'starting'],
+    ['Weights', server.weights ?? 'starting'],
+    ['Threads', threads === null ? 'chosen by the runtime' : count(threads)],
+    ['Processor', `${server.processor}, ${counted(cores, 'core')}`],
+    ['Memory', size(server.memory_bytes)],
+    ['Platform', `${server.platform}, Node ${server.node}`],
+    ['Version', server.version],
+  ];
+  byId('server-section').hidden = false;
+  fill(
+    byId('server'),
+    ...facts.flatMap(([name, value]) => [el('dt', {}, name), el('dd', {}, value)]),
   );
 }
 
 /** @param {import('./figures.js').Operator} operator */
-function showOperator({ attached, awaited, fetching, isStorePaused, busiest }) {
+function showOperator({ attached, awaited, fetching, isStorePaused, busiest, base }) {
   const facts = [
-    attached.length > 0 && `In slots: ${attached.join(', ')}.`,
-    awaited.length > 0 && `Waited for: ${awaited.join(', ')}.`,
-    fetching > 0 && `${counted(fetching, 'adapter')} on the way from the store.`,
-    isStorePaused && 'The store does not answer: it is asked again in a while.',
+    attached.length > 0 && `Attached: ${attached.join(', ')}.`,
+    awaited.length > 0 && `Waiting to load: ${awaited.join(', ')}.`,
+    fetching > 0 && `${counted(fetching, 'adapter')} being downloaded from the store.`,
+    isStorePaused && 'The store does not answer. The server retries.',
   ];
   say(byId('attached'), facts.filter(Boolean).join(' '));
-  byId('busiest-section').hidden = busiest.length === 0;
+  byId('busiest-section').hidden = false;
   showBusiest(
-    busiest
-      .slice(0, 10)
-      .map(({ adapter, tenant, requests, input, output }) => [
-        adapter,
-        tenant,
-        ...[requests, input, output].map(count),
-      ]),
+    [base, ...busiest.slice(0, 10)].map(({ adapter, tenant, requests, input, output }) => [
+      adapter,
+      tenant,
+      ...[requests, input, output].map(count),
+    ]),
   );
 }
 
@@ -211,7 +264,7 @@ async function refreshJobs() {
     const { data } = await requestJson('v1/fine_tuning/jobs?limit=10', { isQuiet: true });
     byId('jobs-section').hidden = false;
     byId('jobs').hidden = data.length === 0;
-    say(byId('no-jobs'), data.length === 0 ? 'There are none.' : '');
+    say(byId('no-jobs'), data.length === 0 ? 'No jobs yet.' : '');
     showJobs(
       data.map((job) => [
         el('a', { href: `fine-tuning#${job.id}` }, jobName(job)),

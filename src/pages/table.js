@@ -5,7 +5,7 @@ import { el, fill } from './dom.js';
 
 /**
  * @typedef {object} Column
- * @property {string} name
+ * @property {Child} name
  * @property {boolean} [isNumber]
  */
 

@@ -21,7 +21,7 @@ const TAGS: readonly { name: string; description: string; paths: RegExp }[] = [
   { name: 'Files', description: 'Training data and results', paths: /^\/v1\/files/ },
   {
     name: 'Adapters',
-    description: 'Adapters on their way into memory',
+    description: 'Published versions and aliases, and adapters on their way into memory',
     paths: /adapter/,
   },
   { name: 'Server', description: 'Health, metrics, and whose key this is', paths: /^/ },
@@ -35,6 +35,8 @@ const EXAMPLES: Readonly<Record<string, object>> = {
   '/v1/completions': { model: 'base', prompt: 'The capital of France is', max_tokens: 16 },
   '/v1/fine_tuning/jobs': { model: 'base', training_file: 'file-…', suffix: 'my-adapter' },
   '/v1/adapters/{name}/prefetch': {},
+  '/v1/adapters/{name}/aliases/{alias}': { version: 1 },
+  '/v1/adapters/{name}/aliases/{alias}/rollback': {},
   '/v1/load_lora_adapter': { lora_name: 'my-adapter', lora_path: '/adapters/my-adapter' },
   '/v1/unload_lora_adapter': { lora_name: 'my-adapter' },
   '/tokenize': { model: 'base', prompt: 'What is the capital of France?' },

@@ -38,6 +38,7 @@ const PAGES: readonly Page[] = [
     policy: POLICY,
     styles: ['uplot.css'],
   },
+  { path: '/adapters', name: 'Adapters', file: 'adapters', policy: POLICY, styles: [] },
   { path: '/status', name: 'Status', file: 'status', policy: POLICY, styles: ['uplot.css'] },
   {
     path: '/docs',

@@ -1,0 +1,314 @@
+// One adapter on the adapters page: where its name leads, its aliases, its versions with their evaluations, who uses it.
+
+import { copyButton } from './clipboard.js';
+import { confirmed } from './confirm.js';
+import { el } from './dom.js';
+import { count, counted, dateAndTime, figure, percent, size } from './format.js';
+import { saveFile } from './save-file.js';
+
+/** @typedef {import('../openai.ts').Adapter} Adapter */
+/** @typedef {Adapter['versions'][number]} Version */
+/** @typedef {Adapter['aliases'][number]} Alias */
+/** @typedef {import('./figures.js').Usage} Usage */
+
+/**
+ * @typedef {object} CardOptions
+ * @property {readonly Usage[]} usages of this adapter, by tenant
+ * @property {(...steps: Step[]) => Promise<void>} change makes the changes in order and shows the adapter as it is then
+ * @property {(error: unknown) => void} fail shows what went wrong
+ */
+
+/** A request below the adapter's path. @typedef {{ path: string, method?: string, json?: object }} Step */
+
+/** Aliases that jobs make: a fine-tuned model and its checkpoints. */
+const MADE_BY_JOBS = /^[0-9a-f]{24}(?:\.ckpt-step-(\d+))?$/;
+const FILES = ['adapter_config.json', 'adapter_model.safetensors'];
+
+/** @param {Adapter} adapter @param {CardOptions} options */
+export function createAdapterCard(adapter, options) {
+  const { name, owner, versions, aliases, id, is_writable: isWritable } = adapter;
+  const latest = versionOf(adapter, 'latest') ?? versions[0];
+  const named = aliases.filter(({ alias }) => !MADE_BY_JOBS.test(alias));
+  return el(
+    'li',
+    { className: 'panel adapter' },
+    el(
+      'div',
+      { className: 'head' },
+      el(
+        'h2',
+        {},
+        name,
+        isWritable ? null : el('span', { className: 'pill' }, `${owner}, read only`),
+        latest?.base === 'other' &&
+          el('span', { className: 'pill paused' }, 'made for another base'),
+      ),
+      el(
+        'div',
+        { className: 'row' },
+        copyButton(() => name, `the model name ${name}`),
+        latest?.base !== 'other' && tryLink(name, name),
+        isWritable && deleteButton(adapter, options),
+      ),
+    ),
+    el('p', { className: 'lead' }, summaryOf(adapter, latest)),
+    usageLine(options.usages),
+    el('ul', { className: 'aliases' }, ...named.map((alias) => aliasRow(adapter, alias, options))),
+    el(
+      'details',
+      { id: `versions-${id}`, className: 'more' },
+      el('summary', {}, counted(versions.length, 'version')),
+      el(
+        'ul',
+        { className: 'versions' },
+        ...versions.map((version) => versionRow(adapter, version, options)),
+      ),
+    ),
+  );
+}
+
+/** An adapter in a folder of the server's machine. @param {import('../openai.ts').Model} model @param {readonly Usage[]} usages */
+export function createFolderCard({ id }, usages) {
+  return el(
+    'li',
+    { className: 'panel adapter' },
+    el(
+      'div',
+      { className: 'head' },
+      el('h2', {}, id, el('span', { className: 'pill' }, 'local folder')),
+      el(
+        'div',
+        { className: 'row' },
+        copyButton(() => id, `the model name ${id}`),
+        tryLink(id, id),
+      ),
+    ),
+    el('p', { className: 'lead' }, 'Served from the server’s adapter folder. It has no versions.'),
+    usageLine(usages),
+  );
+}
+
+/** @param {Adapter} adapter @param {string} wanted */
+function versionOf({ aliases, versions }, wanted) {
+  const leadsTo = aliases.find(({ alias }) => alias === wanted)?.leads_to[0]?.version;
+  return versions.find(({ version }) => version === leadsTo);
+}
+
+/** @param {Adapter} adapter @param {Version | undefined} latest */
+function summaryOf({ versions }, latest) {
+  const bytes = versions.reduce((sum, version) => sum + version.bytes, 0);
+  const facts = [
+    latest && `Version ${latest.version} of ${dateAndTime(latest.created_at)}`,
+    latest && `rank ${latest.rank}`,
+    versions.length > 1 ? `${size(bytes)} in all` : size(bytes),
+    latest && evaluationText(latest),
+  ];
+  return facts.filter(Boolean).join(' · ');
+}
+
+/** What its evaluation says in a few words; empty if there is none. @param {Version} version */
+function evaluationText({ evaluation }) {
+  if (!evaluation) return '';
+  const {
+    validation_token_accuracy: accuracy,
+    base_validation_token_accuracy: baseAccuracy,
+    validation_loss: loss,
+    base_validation_loss: baseLoss,
+  } = evaluation;
+  if (typeof accuracy === 'number' && typeof baseAccuracy === 'number') {
+    return `validation accuracy ${percent(baseAccuracy)} → ${percent(accuracy)}`;
+  }
+  if (typeof loss === 'number' && typeof baseLoss === 'number') {
+    return `validation loss ${figure(baseLoss)} → ${figure(loss)}`;
+  }
+  return '';
+}
+
+/** @param {readonly Usage[]} usages */
+function usageLine(usages) {
+  if (usages.length === 0) return null;
+  const tenants = usages
+    .toSorted((a, b) => b.requests - a.requests)
+    .map(({ tenant, requests }) => `${tenant} ${count(requests)}`);
+  return el('p', { className: 'help' }, `Requests since the server started: ${tenants.join(', ')}`);
+}
+
+/** @param {Adapter} adapter @param {Alias} alias @param {CardOptions} options */
+function aliasRow({ name, is_writable: isWritable }, { alias, leads_to, previous }, { change }) {
+  const path = `/aliases/${encodeURIComponent(alias)}`;
+  return el(
+    'li',
+    {},
+    el('div', {}, el('code', {}, alias), ' → ', sharesText(leads_to)),
+    isWritable &&
+      el(
+        'div',
+        { className: 'row' },
+        previous &&
+          el(
+            'button',
+            {
+              type: 'button',
+              className: 'small',
+              'aria-label': `Roll back to ${sharesText(previous)}: ${name}:${alias}`,
+              onclick: () => change({ path: `${path}/rollback` }),
+            },
+            `Roll back to ${sharesText(previous)}`,
+          ),
+        alias !== 'latest' &&
+          el(
+            'button',
+            {
+              type: 'button',
+              className: 'small danger',
+              'aria-label': `Delete alias ${name}:${alias}`,
+              onclick: () => change({ path, method: 'DELETE' }),
+            },
+            'Delete alias',
+          ),
+      ),
+  );
+}
+
+/** @param {Alias['leads_to']} shares */
+function sharesText(shares) {
+  if (shares.length === 1) return `version ${shares[0]?.version}`;
+  return shares.map(({ version, percent: share }) => `${share} % version ${version}`).join(', ');
+}
+
+/** @param {Adapter} adapter @param {Version} version @param {CardOptions} options */
+function versionRow(adapter, version, options) {
+  const { name, owner, aliases, is_writable: isWritable } = adapter;
+  const { version: number, bytes, rank, created_at: createdS, job, targets } = version;
+  const leading = aliases.filter(({ leads_to }) => leads_to.some((to) => to.version === number));
+  const named = leading.filter(({ alias }) => !MADE_BY_JOBS.test(alias));
+  const facts = [
+    dateAndTime(createdS),
+    size(bytes),
+    `rank ${rank}`,
+    counted(targets.length, 'target module'),
+    evaluationText(version),
+  ];
+  const files = `v1/adapters/${encodeURIComponent(name)}/versions/${number}/files`;
+  const download = async () => {
+    try {
+      for (const file of FILES) await saveFile(`${files}/${file}?owner=${owner}`, file);
+    } catch (error) {
+      options.fail(error);
+    }
+  };
+  return el(
+    'li',
+    {},
+    el(
+      'div',
+      {},
+      el('strong', {}, `Version ${number}`),
+      ...leading.map(aliasPill),
+      el('p', { className: 'help' }, facts.filter(Boolean).join(' · ')),
+      el(
+        'p',
+        { className: 'help' },
+        el('code', {}, version.digest.slice(0, 12)),
+        ' ',
+        jobLink(job),
+      ),
+    ),
+    el(
+      'div',
+      { className: 'row' },
+      button('Download', `Download ${name}@${number}`, download),
+      isWritable && promoteButton(adapter, number, options),
+      isWritable &&
+        button(
+          'Delete',
+          `Delete ${name}@${number}`,
+          () => removeVersion(adapter, number, options),
+          named.length > 0 ? 'An alias leads to it. Move the alias first.' : undefined,
+        ),
+    ),
+  );
+}
+
+/** @param {string | null} job */
+function jobLink(job) {
+  return job === null ? null : el('a', { href: `fine-tuning#${job}` }, 'Its job');
+}
+
+/** @param {Adapter} adapter @param {number} version @param {CardOptions} options */
+function promoteButton(adapter, version, { change }) {
+  const latest = versionOf(adapter, 'latest')?.version;
+  if (latest === version) return null;
+  return button('Promote', `Promote ${adapter.name}@${version} to latest`, () =>
+    change({ path: '/aliases/latest', json: { version } }),
+  );
+}
+
+/** @param {Alias} alias */
+function aliasPill({ alias }) {
+  const made = MADE_BY_JOBS.exec(alias);
+  if (!made) return el('span', { className: 'pill running' }, alias);
+  const step = made[1];
+  return el('span', { className: 'pill' }, step ? `checkpoint, step ${step}` : 'fine-tuned model');
+}
+
+/** The names that its job gave it go with it. @param {Adapter} adapter @param {number} version @param {CardOptions} options */
+async function removeVersion({ name, aliases }, version, { change }) {
+  const isSure = await confirmed({
+    title: `Delete ${name}@${version}?`,
+    text: 'Requests that run with it finish. If a job made it, its ft: name goes, too.',
+    action: 'Delete the version',
+  });
+  if (!isSure) return;
+  const made = aliases.filter(
+    ({ alias, leads_to }) =>
+      MADE_BY_JOBS.test(alias) && leads_to.some((to) => to.version === version),
+  );
+  await change(...made.map(({ alias }) => ({ path: `/aliases/${alias}`, method: 'DELETE' })), {
+    path: `/versions/${version}`,
+    method: 'DELETE',
+  });
+}
+
+/** @param {Adapter} adapter @param {CardOptions} options */
+function deleteButton({ name, versions, aliases }, { change }) {
+  const act = async () => {
+    const isSure = await confirmed({
+      title: `Delete ${name}?`,
+      text: `${counted(versions.length, 'version')} and ${counted(aliases.length, 'alias', 'aliases')} go with it. Requests that name it get 404.`,
+      action: 'Delete the adapter',
+    });
+    if (isSure) await change({ path: '', method: 'DELETE' });
+  };
+  return el(
+    'button',
+    { type: 'button', className: 'small danger', 'aria-label': `Delete ${name}`, onclick: act },
+    'Delete',
+  );
+}
+
+/** @param {string} model @param {string} name */
+function tryLink(model, name) {
+  const query = new URLSearchParams({ model });
+  return el(
+    'a',
+    { className: 'button small', href: `./?${query}`, 'aria-label': `Try it: ${name}` },
+    'Try it',
+  );
+}
+
+/** @param {string} text @param {string} label @param {() => void} act @param {string} [obstacle] why it cannot be pressed */
+function button(text, label, act, obstacle) {
+  return el(
+    'button',
+    {
+      type: 'button',
+      className: 'small',
+      'aria-label': label,
+      title: obstacle,
+      disabled: obstacle !== undefined,
+      onclick: act,
+    },
+    text,
+  );
+}

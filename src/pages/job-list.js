@@ -1,0 +1,158 @@
+// The list of fine-tuning jobs: kept up to date, searched, paged, and a choice of jobs to compare.
+import { ApiError, errorText, requestJson } from './api.js';
+import { byId, el, say } from './dom.js';
+import { dateAndTime, duration, figure, percent } from './format.js';
+import { jobName, progressText, runSeconds, statusWord } from './job-facts.js';
+import { evaluationOf, shown } from './job-outcome.js';
+import { createTable } from './table.js';
+
+/** @typedef {import('../openai.ts').FineTuningJob} Job */
+
+const PAGE = 20;
+/** A search reads the list this far back. */
+const MAX_SEARCHED = 1_000;
+/** Curves over each other are told apart by their colors. */
+export const MAX_COMPARED = 4;
+
+export class JobList {
+  /** Newest first. @type {Job[]} */
+  #jobs = [];
+  #hasMore = false;
+  /** Ids. @type {Set<string>} */
+  #chosen = new Set();
+  #search = byId('job-search', HTMLInputElement);
+  #compare = byId('compare-button', HTMLButtonElement);
+  #showRows = createTable(byId('jobs'), {
+    caption: 'Your fine-tuning jobs',
+    columns: [
+      { name: 'Job' },
+      { name: 'Status' },
+      { name: 'Loss', isNumber: true },
+      { name: 'Accuracy', isNumber: true },
+      { name: 'Duration', isNumber: true },
+      { name: 'Base model' },
+      { name: 'Created' },
+      { name: 'Compare' },
+    ],
+  });
+
+  /** @param {(ids: readonly string[]) => void} onCompare */
+  constructor(onCompare) {
+    this.#compare.addEventListener('click', () => onCompare([...this.#chosen]));
+    this.#search.addEventListener('input', () => void this.#find());
+    byId('more-jobs').addEventListener(
+      'click',
+      () => void this.#readMore().then(() => this.#show()),
+    );
+  }
+
+  /** Reads the newest page again. @returns {Promise<'done' | number | void>} */
+  async refresh() {
+    try {
+      const page = await this.#page('');
+      const known = new Map(page.data.map((job) => [job.id, job]));
+      const last = page.data.at(-1)?.id;
+      const at = this.#jobs.findIndex(({ id }) => id === last);
+      const older = at < 0 ? [] : this.#jobs.slice(at + 1);
+      if (older.length === 0) this.#hasMore = page.has_more;
+      this.#jobs = [...known.values(), ...older];
+      this.#show();
+    } catch (error) {
+      const isMissing = error instanceof ApiError && error.status === 404;
+      if (this.#jobs.length === 0) byId('jobs').hidden = true;
+      say(byId('jobs-help'), isMissing ? 'This server does not train.' : errorText(error));
+      if (isMissing) return 'done';
+      return error instanceof ApiError ? error.retryAfterS * 1000 : undefined;
+    }
+  }
+
+  /** @param {string} after @returns {Promise<{ data: Job[], has_more: boolean }>} */
+  #page(after) {
+    return requestJson(`v1/fine_tuning/jobs?limit=${PAGE}${after && `&after=${after}`}`);
+  }
+
+  async #readMore() {
+    const last = this.#jobs.at(-1);
+    if (!last || !this.#hasMore) return;
+    const page = await this.#page(last.id);
+    this.#jobs.push(...page.data);
+    this.#hasMore = page.has_more;
+  }
+
+  /** Reads on until something is found; the API knows no search. */
+  async #find() {
+    this.#show();
+    try {
+      while (this.#hasMore && this.#found().length === 0 && this.#jobs.length < MAX_SEARCHED) {
+        await this.#readMore();
+      }
+      this.#show();
+    } catch (error) {
+      say(byId('jobs-help'), errorText(error));
+    }
+  }
+
+  #found() {
+    const words = this.#search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    return this.#jobs.filter((job) => {
+      const text = [jobName(job), job.id, job.model, job.fine_tuned_model, statusWord(job)]
+        .join(' ')
+        .toLowerCase();
+      return words.every((word) => text.includes(word));
+    });
+  }
+
+  #show() {
+    const found = this.#found();
+    byId('jobs').hidden = found.length === 0;
+    byId('more-jobs').hidden = !this.#hasMore;
+    const none = this.#jobs.length === 0 ? 'No jobs yet.' : 'No job matches.';
+    say(byId('jobs-help'), found.length === 0 ? none : '');
+    const focused = document.activeElement?.id;
+    this.#showRows(found.map((job) => this.#row(job)));
+    if (focused?.startsWith('compare-ftjob')) document.getElementById(focused)?.focus();
+    this.#allowCompare();
+  }
+
+  #allowCompare() {
+    const { size } = this.#chosen;
+    this.#compare.disabled = size < 2 || size > MAX_COMPARED;
+    say(this.#compare, size < 2 ? 'Compare' : `Compare ${size}`);
+    this.#compare.title = size < 2 ? `Choose two to ${MAX_COMPARED} jobs` : '';
+  }
+
+  /** @param {Job} job */
+  #row(job) {
+    const nowS = Date.now() / 1000;
+    const seconds = runSeconds(job, nowS);
+    const card = evaluationOf(job);
+    const { valid_loss: validLoss, train_loss: trainLoss } = job.lorikeet;
+    const progress = progressText(job, nowS);
+    return [
+      el('a', { href: `#${job.id}` }, jobName(job)),
+      el(
+        'span',
+        {},
+        el('span', { className: `pill ${job.status}` }, statusWord(job)),
+        progress !== '' && el('small', { className: 'help' }, ` ${progress}`),
+      ),
+      shown(card['validation_loss'] ?? validLoss ?? trainLoss, figure),
+      shown(card['validation_token_accuracy'], percent),
+      seconds === undefined ? '–' : duration(seconds),
+      job.model,
+      dateAndTime(job.created_at),
+      el('input', {
+        type: 'checkbox',
+        id: `compare-${job.id}`,
+        checked: this.#chosen.has(job.id),
+        'aria-label': `Compare ${jobName(job)}`,
+        onchange: (/** @type {Event} */ event) => {
+          const { checked } = /** @type {HTMLInputElement} */ (event.target);
+          if (checked) this.#chosen.add(job.id);
+          else this.#chosen.delete(job.id);
+          this.#allowCompare();
+        },
+      }),
+    ];
+  }
+}

@@ -1,0 +1,274 @@
+// Jobs, adapters and status in a browser, on the toy base: what an owner does after a training, and what the pages show
+// while the network is slow or the server is dead.
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { after, before, type TestContext, test } from 'node:test';
+import type { Browser, Page } from 'playwright-core';
+import type { FineTuningJob } from '../../src/openai.ts';
+import { freePort } from '../free-port.ts';
+import {
+  accessFaults,
+  launchBrowser,
+  openPage,
+  overhang,
+  PHONE,
+  skipWithoutBrowser as skip,
+} from './browser.ts';
+import { type Serving, startServing } from './program.ts';
+import { numberRows } from './rows.ts';
+import { writeToyAdapter } from './toy-adapter.ts';
+
+const home = mkdtempSync(path.join(tmpdir(), 'lorikeet-console-'));
+after(() => rmSync(home, { recursive: true, force: true }));
+const args = ['--model', path.resolve('models/toy'), '--slots', '2', '--weights', 'f32'];
+/** Of one slow answer. */
+const SLOW_MS = 3_000;
+const TRAINED_MS = 180_000;
+
+let browser: Browser;
+let server: Serving;
+/** Two of one name, so that it has two versions and more. */
+let jobs: FineTuningJob[] = [];
+before(async () => {
+  if (skip) return;
+  const adapters = path.join(home, 'adapters');
+  writeToyAdapter(path.join(adapters, 'parrot'), 1);
+  const all = [...args, '--adapters', adapters];
+  [browser, server] = await Promise.all([launchBrowser(), startServing(all, home)]);
+  const [training_file, validation_file] = [await upload('train', 40), await upload('held-out', 8)];
+  const created = await Promise.all(
+    [1, 2].map((n_epochs) =>
+      post('/v1/fine_tuning/jobs', {
+        model: 'base',
+        training_file,
+        validation_file,
+        suffix: 'Numbers',
+        hyperparameters: { n_epochs, batch_size: 8 },
+      }),
+    ),
+  );
+  jobs = await Promise.all(created.map(({ id }) => ended(id)));
+  assert.deepEqual(
+    jobs.map(({ status }) => status),
+    ['succeeded', 'succeeded'],
+  );
+});
+after(async () => {
+  await browser?.close();
+  assert.equal(await server?.stop(), 0);
+});
+
+async function post(where: string, body: unknown): Promise<FineTuningJob> {
+  const headers = { 'content-type': 'application/json' };
+  const sent = { method: 'POST', headers, body: JSON.stringify(body) };
+  return (await (await fetch(`${server.url}${where}`, sent)).json()) as FineTuningJob;
+}
+
+async function upload(name: string, rows: number): Promise<string> {
+  const form = new FormData();
+  form.append('purpose', 'fine-tune');
+  form.append('file', new Blob([numberRows(rows).join('\n')]), `${name}.jsonl`);
+  const response = await fetch(`${server.url}/v1/files`, { method: 'POST', body: form });
+  return ((await response.json()) as { id: string }).id;
+}
+
+async function ended(id: string): Promise<FineTuningJob> {
+  const deadline = Date.now() + TRAINED_MS;
+  while (Date.now() < deadline) {
+    const response = await fetch(`${server.url}/v1/fine_tuning/jobs/${id}`);
+    const job = (await response.json()) as FineTuningJob;
+    if (job.finished_at !== null) return job;
+    await new Promise((resolve) => setTimeout(resolve, 250));
+  }
+  throw new Error(`${id} did not end in time`);
+}
+
+const open = async (t: TestContext, where: string, options = {}) =>
+  (await openPage(t, browser, `${server.url}${where}`, options)).page;
+
+/** Every answer of the API takes so long. */
+async function slow(page: Page): Promise<void> {
+  await page.route('**/v1/**', async (route) => {
+    await page.waitForTimeout(SLOW_MS);
+    await route.continue().catch(() => {}); // the test may have ended
+  });
+}
+
+test('a job leads with base and adapter side by side, its kept step, and a name to copy', {
+  skip,
+}, async (t) => {
+  const [, job] = jobs;
+  const { page, context } = await openPage(t, browser, `${server.url}/fine-tuning#${job!.id}`);
+  await context.grantPermissions(['clipboard-read', 'clipboard-write']);
+  const evaluation = job!.lorikeet['evaluation'] as Record<string, number>;
+  const accuracy = page.locator('#outcome .tiles > div', { hasText: 'Validation accuracy' });
+  const shown = await accuracy.locator('strong').allTextContents();
+  const percent = (share: number) => `${Number((share * 100).toFixed(1))} %`;
+  assert.deepEqual(shown, [
+    percent(evaluation['base_validation_token_accuracy']!),
+    percent(evaluation['validation_token_accuracy']!),
+  ]);
+  for (const name of ['Validation loss', 'Training loss', 'Duration']) {
+    const value = page.locator('#outcome .tiles > div', { hasText: name }).locator('dd').first();
+    assert.match((await value.textContent()) ?? '', /\d/, name);
+  }
+  const kept = page.locator('#results tr', { has: page.locator('.kept') });
+  await kept.waitFor();
+  assert.match(
+    (await kept.locator('th').textContent()) ?? '',
+    new RegExp(`^${job!.lorikeet['kept_step']}`),
+  );
+  assert.match((await kept.locator('td').nth(2).textContent()) ?? '', /^[\d.]+$/);
+  await page.locator('.model-line button', { hasText: 'Copy' }).click();
+  await page.locator('.model-line button', { hasText: 'Copied' }).waitFor();
+  assert.equal(await page.evaluate('navigator.clipboard.readText()'), job!.fine_tuned_model);
+});
+
+test('jobs are listed with their results, found by a word, and compared', { skip }, async (t) => {
+  const page = await open(t, '/fine-tuning');
+  await slow(page);
+  const rows = page.locator('#jobs tbody tr');
+  await rows.nth(1).waitFor();
+  for (const row of await rows.allTextContents()) {
+    assert.match(row, /Numbers.*succeeded[\d.]+.*%.*(s|min).*toy/);
+  }
+  await page.locator('#job-search').fill('nothing like this');
+  await page.locator('#jobs-help', { hasText: 'No job matches' }).waitFor();
+  await page.locator('#job-search').fill(jobs[0]!.id.slice(-6));
+  assert.equal(await rows.count(), 1);
+  await page.locator('#job-search').fill('');
+  for (const { id } of jobs) await page.locator(`#compare-${id}`).check();
+  await page.locator('#compare-button', { hasText: 'Compare 2' }).click();
+  await page.locator('#compared thead a').nth(1).waitFor();
+  const epochs = page.locator('#compared tr', { hasText: 'Epochs' }).locator('td');
+  assert.deepEqual((await epochs.allTextContents()).sort(), ['1', '2']);
+  await page.locator('#compared-validation [role=img][aria-label*="2 jobs"]').waitFor();
+});
+
+test('a job is repeated with changes', { skip }, async (t) => {
+  const page = await open(t, `/fine-tuning#${jobs[0]!.id}`);
+  await page.locator('#job-actions a', { hasText: 'Repeat' }).click();
+  await page.locator('#training-drop', { hasText: 'train.jsonl' }).waitFor();
+  await page.locator('#validation-drop', { hasText: 'held-out.jsonl' }).waitFor();
+  assert.equal(await page.locator('#suffix').inputValue(), 'Numbers');
+  await page.locator('summary', { hasText: 'Hyperparameters' }).click();
+  assert.equal(await page.locator('#batch_size').inputValue(), '8');
+  await page.locator('#batch_size').fill('10');
+  await page.locator('#plan dd', { hasText: '4, 4 per epoch' }).waitFor({ timeout: 60_000 });
+  const sent = page.waitForRequest((request) => request.method() === 'POST');
+  await page.locator('#start-button:enabled').click();
+  const body = (await sent).postDataJSON();
+  assert.equal(body.training_file, jobs[0]!.training_file);
+  assert.equal(body.method.supervised.hyperparameters.batch_size, 10);
+  await page.locator('#job-actions button', { hasText: 'Cancel' }).waitFor();
+  page.once('dialog', (dialog) => dialog.accept());
+  await page.locator('#job-actions button', { hasText: 'Cancel' }).click();
+  await page.locator('#job-name .cancelled').waitFor();
+});
+
+test('adapters are shown, promoted, rolled back, downloaded and deleted', { skip }, async (t) => {
+  const page = await open(t, '/adapters');
+  await slow(page);
+  await page
+    .locator('.adapter', { hasText: 'parrot' })
+    .locator('.pill', { hasText: 'local folder' })
+    .waitFor();
+  const card = page.locator('.adapter', { has: page.locator('h2', { hasText: 'numbers' }) });
+  const latest = card.locator('.aliases li', { hasText: 'latest' });
+  const before = (await latest.locator('div').first().textContent())!;
+  await card.locator('summary').click();
+  const versions = card.locator('.versions li');
+  const count = await versions.count();
+  assert.ok(count >= 2);
+  const [saved] = await Promise.all([
+    page.waitForEvent('download'),
+    versions.first().locator('button', { hasText: 'Download' }).click(),
+  ]);
+  assert.match(saved.suggestedFilename(), /^adapter_/);
+  const oldest = (await versions.last().locator('strong').textContent())!.toLowerCase();
+  await versions.last().locator('button', { hasText: 'Promote' }).click();
+  await latest.locator('div', { hasText: new RegExp(`→ ${oldest}$`) }).waitFor();
+  assert.ok(await versions.first().isVisible(), 'what was open stays open');
+  await latest.locator('button', { hasText: 'Roll back' }).click();
+  await latest.locator('div', { hasText: before }).first().waitFor();
+  // A deletion asks first.
+  await card.locator('.head button', { hasText: 'Delete' }).click();
+  await page.locator('#confirm-dialog button', { hasText: 'Keep' }).click();
+  assert.equal(await card.count(), 1);
+  await page.locator('#search').fill('no such');
+  await page.locator('#adapters-help', { hasText: 'No adapter has this' }).waitFor();
+});
+
+test('an uploaded file is deleted', { skip }, async (t) => {
+  const id = await upload('to-delete', 3);
+  const page = await open(t, '/adapters');
+  const row = page.locator('#files tr', { hasText: 'to-delete.jsonl' });
+  await row.locator('button', { hasText: 'Delete' }).click();
+  await page.locator('#confirm-yes').click();
+  await page.locator('#files-help', { hasText: 'to-delete.jsonl is deleted' }).waitFor();
+  assert.equal(await row.count(), 0);
+  assert.equal((await fetch(`${server.url}/v1/files/${id}`)).status, 404);
+});
+
+test('while the server is dead the status is what it last knew, and since when', {
+  skip,
+}, async (t) => {
+  const port = await freePort();
+  const own = [...args, '--port', String(port)];
+  const ownHome = path.join(home, 'dies');
+  const first = await startServing(own, ownHome);
+  const { page } = await openPage(t, browser, `${first.url}/status`);
+  await page.locator('#state', { hasText: 'Ready' }).waitFor();
+  await page.locator('#server dd', { hasText: 'toy' }).waitFor();
+  await page.locator('#busiest tr', { hasText: 'toy (base)' }).waitFor();
+  first.child.kill('SIGKILL');
+  await page.locator('#state.bad', { hasText: /Not reachable since \d/ }).waitFor();
+  assert.match(
+    (await page.locator('#problem').textContent()) ?? '',
+    /are from \d.*when it was ready/,
+  );
+  assert.ok(await page.locator('#figures.stale').isVisible());
+  assert.deepEqual(await accessFaults(page), []);
+  const again = await startServing(own, ownHome);
+  t.after(() => again.stop());
+  await page.locator('#state:not(.bad)', { hasText: 'Ready' }).waitFor();
+  assert.equal(await page.locator('#figures.stale').count(), 0);
+});
+
+/** Address → what brings its parts to sight. */
+const STATES: Record<string, () => { where: string; show: (page: Page) => Promise<void> }> = {
+  'a job': () => ({
+    where: `/fine-tuning#${jobs[0]!.id}`,
+    show: (page) => page.locator('#results .kept').waitFor(),
+  }),
+  'a comparison': () => ({
+    where: `/fine-tuning#compare=${jobs.map(({ id }) => id).join()}`,
+    show: (page) => page.locator('#compared tbody tr').first().waitFor(),
+  }),
+  'the adapters': () => ({
+    where: '/adapters',
+    show: async (page) => {
+      await page.locator('.adapter summary').first().click();
+      await page.locator('#files tbody tr').first().waitFor();
+    },
+  }),
+  'the status': () => ({
+    where: '/status',
+    show: (page) => page.locator('#server dd').first().waitFor(),
+  }),
+};
+for (const [name, state] of Object.entries(STATES)) {
+  test(`${name} passes axe in both themes and fits a phone`, { skip }, async (t) => {
+    const { where, show } = state();
+    for (const colorScheme of ['light', 'dark'] as const) {
+      const page = await open(t, where, { colorScheme });
+      await show(page);
+      assert.deepEqual(await accessFaults(page), [], colorScheme);
+    }
+    const phone = await open(t, where, PHONE);
+    await show(phone);
+    assert.equal(await overhang(phone), 0);
+  });
+}

@@ -1,0 +1,44 @@
+// The last hour's rates: what the server remembers and what the page has read, in one line of time.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ratePoints, totalsOf } from '../../src/pages/load-history.js';
+
+const at = (s: number, generatedTokens: number, promptTokens = 0) => ({
+  atMs: s * 1000,
+  figures: { generatedTokens, promptTokens },
+});
+
+test('rates go on from what the server remembers to what the page reads', () => {
+  const remembered = [at(0, 0), at(10, 100, 20), at(20, 100)];
+  const [times, generated, prompt] = ratePoints(
+    remembered,
+    [at(12, 140, 30), at(14, 150, 30)],
+    14_000,
+  );
+  assert.deepEqual(times, [0, 10, 12, 14]);
+  assert.deepEqual(generated, [null, 10, 20, 5]);
+  assert.deepEqual(prompt, [null, 2, 5, 0]);
+});
+
+test('an engine that was away or started again leaves a gap, and an hour is all there is', () => {
+  const away = { atMs: 10_000, figures: undefined };
+  const [, generated] = ratePoints(
+    [at(0, 0), away, at(20, 50), at(30, 10), at(40, 20)],
+    [],
+    40_000,
+  );
+  assert.deepEqual(generated, [null, null, null, null, 1]);
+  assert.deepEqual(ratePoints([at(0, 0)], [at(4000, 1)], 4_000_000)[0], [4000]);
+});
+
+test('a sample without figures is none', () => {
+  const sample = {
+    at: 5,
+    is_ready: false,
+    running: null,
+    waiting: null,
+    prompt_tokens: null,
+    generated_tokens: null,
+  };
+  assert.deepEqual(totalsOf({ samples: [sample] } as never), [{ atMs: 5000, figures: undefined }]);
+});
