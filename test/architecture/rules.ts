@@ -134,7 +134,7 @@ const SINGLE_IMPORTERS: readonly (readonly [RegExp, RegExp])[] = [
   [/^@huggingface\/(hub|gguf)/, /^src\/(import|formats)\//],
   [/^@huggingface\/(tokenizers|jinja)/, /^src\/tokenizer\//],
   // The schema library of the API's leaf comes from hono's package.
-  [/^@hono\/zod-openapi$/, /^src\/(http\/|openai\.ts$)/],
+  [/^@hono\/zod-openapi$/, /^src\/(http\/|(openai|management-api)\.ts$)/],
   [/^(hono(\/|$)|@hono\/(?!zod-openapi))/, /^src\/(http\/|main\.ts$)/],
   [/^(commander|cli-progress)$/, /^src\/cli\//],
   [/^pino$/, /^src\/log\.ts$/],
