@@ -26,7 +26,7 @@ const document = await readOk<Document>(await app.request('/openapi.json'));
 test('the document is OpenAPI 3.1 and names every route of the API', () => {
   assert.equal(document.openapi, '3.1.0');
   const isPage = (path: string) =>
-    ['/', '/fine-tuning', '/status', '/docs', '/openapi.json'].includes(path) ||
+    ['/', '/fine-tuning', '/adapters', '/status', '/docs', '/openapi.json'].includes(path) ||
     path.startsWith('/pages/');
   const served = app.routes
     .filter(({ method, path }) => method !== 'ALL' && !isPage(path))
