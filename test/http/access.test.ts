@@ -7,7 +7,16 @@ import { makeKey } from '../tenants/keys.ts';
 import { serveKeyed } from './keyed.ts';
 import { readError, readFrames, readOk, serve } from './served.ts';
 
-const PUBLIC = ['/health', '/livez', '/readyz', '/', '/fine-tuning', '/status', '/docs'];
+const PUBLIC = [
+  '/health',
+  '/livez',
+  '/readyz',
+  '/',
+  '/fine-tuning',
+  '/adapters',
+  '/status',
+  '/docs',
+];
 const loaded = createLoadedAdapters(tmpdir(), { baseNames: [] });
 const { app, keys, setKeys, ask, logged } = serveKeyed({ tenants: { acme: {} }, loaded });
 const acme = keys['acme']!;

@@ -6,7 +6,7 @@ import { serveKeyed } from './keyed.ts';
 import { serve } from './served.ts';
 
 const { app } = serve();
-const PATHS = ['/', '/fine-tuning', '/status', '/docs'];
+const PATHS = ['/', '/fine-tuning', '/adapters', '/status', '/docs'];
 
 /** Where a page's markup leads, as a browser resolves it. */
 async function references(path: string, of = app): Promise<string[]> {
