@@ -2,8 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { durationRange } from '../../src/pages/format.js';
-import { overlay } from '../../src/pages/job-curves.js';
-import { Told } from '../../src/pages/job-curves.js';
+import { overlay, Told } from '../../src/pages/job-curves.js';
 import { progressText } from '../../src/pages/job-facts.js';
 
 test('a range has one unit and is rounded outwards', () => {
