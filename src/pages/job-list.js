@@ -12,7 +12,7 @@ const PAGE = 20;
 /** A search reads the list this far back. */
 const MAX_SEARCHED = 1_000;
 /** Curves over each other are told apart by their colors. */
-export const MAX_COMPARED = 4;
+const MAX_COMPARED = 4;
 
 export class JobList {
   /** Newest first. @type {Job[]} */
