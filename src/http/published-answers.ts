@@ -6,7 +6,7 @@ import {
   type VersionManifest,
 } from '../../adapters/manifest.ts';
 import { readCard } from '../evaluation-card.ts';
-import type { Adapter } from '../openai.ts';
+import type { Adapter } from '../management-api.ts';
 
 export interface PublishedName {
   readonly owner: string;

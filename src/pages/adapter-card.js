@@ -6,7 +6,7 @@ import { el } from './dom.js';
 import { count, counted, dateAndTime, figure, percent, size } from './format.js';
 import { saveFile } from './save-file.js';
 
-/** @typedef {import('../openai.ts').Adapter} Adapter */
+/** @typedef {import('../management-api.ts').Adapter} Adapter */
 /** @typedef {Adapter['versions'][number]} Version */
 /** @typedef {Adapter['aliases'][number]} Alias */
 /** @typedef {import('./figures.js').Usage} Usage */

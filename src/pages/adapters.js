@@ -9,7 +9,7 @@ import { counted, dateAndTime, size } from './format.js';
 import { saveFile } from './save-file.js';
 import { createTable } from './table.js';
 
-/** @typedef {import('../openai.ts').Adapter} Adapter */
+/** @typedef {import('../management-api.ts').Adapter} Adapter */
 /** @typedef {import('../openai.ts').FileObject} FileObject */
 
 const PAGE = 20;

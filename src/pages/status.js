@@ -94,7 +94,7 @@ async function refresh() {
 async function refreshHistory() {
   if (isPublicOnly) return;
   try {
-    /** @type {import('../openai.ts').MetricsHistory} */
+    /** @type {import('../management-api.ts').MetricsHistory} */
     const history = await requestJson('metrics/history', { isQuiet: true });
     remembered = totalsOf(history);
     showServer(history.server);
@@ -218,7 +218,7 @@ function showRate() {
   );
 }
 
-/** @param {import('../openai.ts').MetricsHistory['server']} server */
+/** @param {import('../management-api.ts').MetricsHistory['server']} server */
 function showServer({ threads, cores, ...server }) {
   /** @type {(readonly [string, string])[]} */
   const facts = [

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { StatsHistory } from '../../src/http/stats-history.ts';
-import type { MetricsHistory } from '../../src/openai.ts';
+import type { MetricsHistory } from '../../src/management-api.ts';
 import { serveKeyed } from './keyed.ts';
 import { readOk, serve } from './served.ts';
 

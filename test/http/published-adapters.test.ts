@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { createRegistry } from '../../adapters/registry.ts';
 import { StoreAdapters } from '../../adapters/store-registry.ts';
-import type { Adapter, AdapterList } from '../../src/openai.ts';
+import type { Adapter, AdapterList } from '../../src/management-api.ts';
 import { createPublished } from '../adapters/published.ts';
 import { type KeyedOptions, serveKeyed } from './keyed.ts';
 import { readError, readOk } from './served.ts';

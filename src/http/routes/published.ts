@@ -6,7 +6,7 @@ import type { Context } from 'hono';
 import { type AliasPointer, pointerOf, type VersionManifest } from '../../../adapters/manifest.ts';
 import { mapBounded } from '../../../adapters/repository/bounded.ts';
 import { ServeError } from '../../errors.ts';
-import { adapterListSchema, adapterSchema, deletedAdapterSchema } from '../../openai.ts';
+import { adapterListSchema, adapterSchema, deletedAdapterSchema } from '../../management-api.ts';
 import { mayUseAdapter, SHARED_OWNER, type Tenant } from '../../tenant.ts';
 import type { Deps, PublishedSide } from '../deps.ts';
 import { addRoute } from '../described-route.ts';
