@@ -18,8 +18,8 @@ export type CatalogueEntry = {
 );
 
 /**
- * Temperature and top_p are its authors' (model card). Without the penalty every fifth answer to an everyday question
- * repeats itself until its limit (test/e2e/everyday-questions.test.ts).
+ * Temperature and top_p are its authors' (model card). With this penalty 84 of 100 answers to everyday questions end by
+ * themselves within 250 tokens (test/e2e/everyday-questions.test.ts).
  */
 const SMOLLM2_SAMPLING = { temperature: 0.2, top_p: 0.9, repetition_penalty: 1.1 };
 

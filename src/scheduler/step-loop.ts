@@ -6,6 +6,7 @@ import { assertNever } from '../assert.ts';
 import type { AdapterKey, Batch, BatchResult, SlotId } from '../engine/batch.ts';
 import { createSampler } from '../engine/sampler.ts';
 import { ServeError } from '../errors.ts';
+import type { GenerationRequest } from '../generation.ts';
 import { LoadWaits } from './load-waits.ts';
 import type {
   AdapterCacheFigures,
@@ -153,7 +154,10 @@ export class StepLoop {
     try {
       if (this.#isDraining) throw shuttingDown();
       const { vocabSize } = this.#engine.info;
-      const sampler = createSampler(request.sampling, { promptIds: request.promptIds, vocabSize });
+      const sampler = createSampler(request.sampling, {
+        promptIds: penalizedIds(request),
+        vocabSize,
+      });
       const init = { id, tenant, weight, adapter: adapter?.digest, request, sampler };
       this.#scheduler.submit(createSequence(init));
     } catch (error) {
@@ -322,6 +326,14 @@ export class StepLoop {
     const reason = error instanceof Error ? (error.stack ?? error.message) : String(error);
     this.#post({ type: 'log', level: 'error', message, fields: { reason } });
   }
+}
+
+/**
+ * The prompt's tokens that a repetition penalty counts. A chat's prompt holds the token that ends a turn, and to
+ * penalize that one would make every answer longer.
+ */
+function penalizedIds({ promptIds, stopTokenIds }: GenerationRequest): readonly number[] {
+  return promptIds.filter((id) => !stopTokenIds.includes(id));
 }
 
 function shuttingDown(): ServeError {

@@ -1,0 +1,154 @@
+// The real program when its engine process dies or stops, or the server itself is paused.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { after, type TestContext, test } from 'node:test';
+import { type Serving, startServing } from './program.ts';
+import { writeToyAdapter } from './toy-adapter.ts';
+
+const skip = process.platform === 'linux' ? false : 'needs ps and signals as on Linux';
+const isLong = process.env['LORIKEET_E2E_LONG'] !== undefined;
+const home = mkdtempSync(path.join(tmpdir(), 'lorikeet-faults-'));
+after(() => rmSync(home, { recursive: true, force: true }));
+/** Many times what runs at once: it outlasts what a test does meanwhile. */
+const LONG = { prompt: Array(8).fill('The'), max_tokens: 120, n: 8, stream: true };
+const NAMES = ['one', 'two', 'three'];
+for (const [i, name] of NAMES.entries()) writeToyAdapter(path.join(home, 'served', name), i + 1);
+
+async function start(t: TestContext): Promise<Serving> {
+  const args = ['--model', 'models/toy', '--adapters', path.join(home, 'served'), '--slots', '6'];
+  const server = await startServing(args, home);
+  t.after(() => server.stop());
+  return server;
+}
+
+/** The process that the server forked for its engine. */
+function enginePid({ child }: Serving): number {
+  const children = execFileSync('ps', ['-o', 'pid=,args=', '--ppid', String(child.pid)], {
+    encoding: 'utf8',
+  });
+  const line = children.split('\n').find((text) => text.includes('engine-process'));
+  assert.ok(line, children);
+  return Number.parseInt(line, 10);
+}
+
+function ask({ url }: Serving, model: string, body: object = {}): Promise<Response> {
+  return fetch(`${url}/v1/completions`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ model, prompt: 'The', max_tokens: 4, ignore_eos: true, ...body }),
+  });
+}
+
+/** A stream of which the first token has come; answers its whole text. */
+async function stream(server: Serving, model: string): Promise<{ whole: Promise<string> }> {
+  const response = await ask(server, model, LONG);
+  assert.equal(response.status, 200);
+  const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+  let text = (await reader.read()).value ?? '';
+  const rest = async () => {
+    for (let part = await reader.read(); !part.done; part = await reader.read()) text += part.value;
+    return text;
+  };
+  return { whole: rest() };
+}
+
+/** Asks until /readyz has the status; answers its body. */
+async function untilReadyzIs(
+  { url }: Serving,
+  status: number,
+  deadlineMs: number,
+): Promise<{ status: string }> {
+  const deadline = performance.now() + deadlineMs;
+  for (;;) {
+    const response = await fetch(`${url}/readyz`);
+    if (response.status === status) return response.json() as Promise<{ status: string }>;
+    await response.text();
+    assert.ok(performance.now() < deadline, `/readyz is not ${status} within ${deadlineMs} ms`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+async function quarantined({ url }: Serving): Promise<string[]> {
+  const { data } = (await (await fetch(`${url}/v1/quarantine`)).json()) as {
+    data: { kind: string }[];
+  };
+  return data.map(({ kind }) => kind).sort();
+}
+
+test('adapters that ran when the engine was killed twice are served again', { skip }, async (t) => {
+  const server = await start(t);
+  for (let kills = 0; kills < 2; kills++) {
+    const pid = enginePid(server);
+    const texts = await Promise.all(NAMES.map((name) => stream(server, name)));
+    process.kill(pid, 'SIGKILL');
+    const ended = await Promise.all(texts.map(({ whole }) => whole));
+    assert.ok(ended.some((text) => text.includes('engine_restarting')));
+    await untilReadyzIs(server, 200, 60_000);
+  }
+  assert.deepEqual(await quarantined(server), []);
+  for (const name of NAMES) assert.equal((await ask(server, name)).status, 200, name);
+});
+
+test('an adapter in two steps that ended in SIGSEGV is refused with 503 until an operator admits it', {
+  skip,
+}, async (t) => {
+  const server = await start(t);
+  for (let faults = 0; faults < 2; faults++) {
+    const pid = enginePid(server);
+    const { whole } = await stream(server, 'one');
+    process.kill(pid, 'SIGSEGV');
+    assert.match(await whole, /engine_restarting/);
+    await untilReadyzIs(server, 200, 60_000);
+  }
+  const refused = await ask(server, 'one');
+  assert.equal(refused.status, 503);
+  assert.ok(Number(refused.headers.get('retry-after')) > 500);
+  assert.match(await refused.text(), /"code":"quarantined"/);
+  assert.equal((await ask(server, 'two')).status, 200);
+  assert.deepEqual(await quarantined(server), ['adapter', 'request']);
+  const cleared = await fetch(`${server.url}/v1/quarantine`, { method: 'DELETE' });
+  assert.equal(((await cleared.json()) as { released: string[] }).released.length, 2);
+  assert.equal((await ask(server, 'one')).status, 200);
+});
+
+test('a stopped engine makes /readyz 503 within 5 s, /livez stays fast, and it goes on', {
+  skip,
+}, async (t) => {
+  const server = await start(t);
+  const pid = enginePid(server);
+  const { whole } = await stream(server, 'one');
+  process.kill(pid, 'SIGSTOP');
+  try {
+    assert.deepEqual(await untilReadyzIs(server, 503, 5_000), { status: 'stalled' });
+    const askedAt = performance.now();
+    assert.equal((await fetch(`${server.url}/livez`)).status, 200);
+    assert.ok(performance.now() - askedAt < 1_000);
+  } finally {
+    process.kill(pid, 'SIGCONT');
+  }
+  await untilReadyzIs(server, 200, 10_000);
+  assert.match(await whole, /data: \[DONE\]/);
+  assert.equal(enginePid(server), pid);
+});
+
+const tooLong = isLong ? skip : 'LORIKEET_E2E_LONG is not set';
+for (const [what, isWhole] of [
+  ['the server', false],
+  ['the server and its engine, as when a machine is suspended,', true],
+] as const) {
+  test(`a pause of ${what} for 66 s ends nothing`, { skip: tooLong }, async (t) => {
+    const server = await start(t);
+    const pid = enginePid(server);
+    const pids = [server.child.pid!, ...(isWhole ? [pid] : [])];
+    const { whole } = await stream(server, 'one');
+    for (const one of pids) process.kill(one, 'SIGSTOP');
+    await new Promise((resolve) => setTimeout(resolve, 66_000)); // the fault needs the time itself
+    for (const one of pids) process.kill(one, 'SIGCONT');
+    assert.match(await whole, /data: \[DONE\]/);
+    assert.equal(enginePid(server), pid);
+    assert.doesNotMatch(server.output.error, /killed/);
+  });
+}
