@@ -70,6 +70,22 @@ describe('the official client', () => {
     assert.equal(text, 'Hello');
   });
 
+  test('sends answers back as it keeps them, and knows what is too long', async () => {
+    const first = await client.chat.completions.create({ model: 'alpha', messages });
+    const stream = client.chat.completions.stream({ model: 'alpha', messages });
+    const streamed = await stream.finalMessage();
+    for (const said of [first.choices[0]!.message, streamed]) {
+      const turns = [...messages, said, ...messages];
+      const answer = await client.chat.completions.create({ model: 'alpha', messages: turns });
+      assert.equal(answer.choices[0]!.message.content, 'Hello, world');
+    }
+    const long = [{ role: 'user' as const, content: 'x'.repeat(300) }];
+    await assert.rejects(client.chat.completions.create({ model: 'base', messages: long }), {
+      code: 'context_length_exceeded',
+      param: 'messages',
+    });
+  });
+
   test('that aborts a stream frees the slot', async () => {
     const stream = await client.completions.create({
       model: 'base',
@@ -94,6 +110,18 @@ describe('the ai package', () => {
     assert.equal(text, 'Hello, world');
     assert.equal(finishReason, 'stop');
     assert.equal(usage.outputTokens, 12);
+  });
+
+  test('sends answers back, and knows what is too long', async () => {
+    const { response } = await generateText({ model: provider('alpha'), messages });
+    const turns = [...messages, ...response.messages, ...messages];
+    const { text } = await generateText({ model: provider('alpha'), messages: turns });
+    assert.equal(text, 'Hello, world');
+    const prompt = 'x'.repeat(300);
+    await assert.rejects(generateText({ model: provider('base'), prompt, maxRetries: 0 }), {
+      statusCode: 400,
+      message: /maximum context length is 256 tokens/,
+    });
   });
 
   test('streams text', async () => {

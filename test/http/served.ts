@@ -61,6 +61,7 @@ export interface ServedOptions extends Partial<Omit<AppOptions, 'client'>> {
   adapters?: readonly string[];
   scheduler?: StepLoopOptions['limits'];
   slotCount?: number;
+  maxSeqLength?: number;
 }
 
 export interface Served {
@@ -74,10 +75,16 @@ export interface Served {
 }
 
 export function serve(options: ServedOptions = {}): Served {
-  const { reply = () => utf8('Hello, world'), adapters = [], slotCount = 4, ...rest } = options;
+  const {
+    reply = () => utf8('Hello, world'),
+    adapters = [],
+    slotCount = 4,
+    maxSeqLength = 256,
+    ...rest
+  } = options;
   const logged: string[] = [];
   const log = createLog('trace', { write: (line: string) => logged.push(line) });
-  const engine = new ScriptedEngine(reply, { slotCount });
+  const engine = new ScriptedEngine(reply, { slotCount, maxSeqLength });
   const leases = new FakeLeases();
   const limits = options.scheduler ? { limits: options.scheduler } : {};
   const client = createInProcessClient(new StepLoop({ engine, adapters: leases, ...limits }), log);

@@ -1,0 +1,149 @@
+"""One conversation by a client of Python: a chat, a stream, a chat that sends the answers back, and one that is too long.
+
+usage: python_clients.py CLIENT BASE_URL MODEL
+Prints one line of JSON: what the client understood.
+"""
+
+import json
+import sys
+
+client_name, base_url, model = sys.argv[1:4]
+QUESTION = "Say hello"
+AGAIN = "And again"
+LONG = "word " * 600
+KEY = "anything"
+
+
+def openai_client():
+    import openai
+
+    client = openai.OpenAI(base_url=base_url, api_key=KEY, max_retries=0)
+    messages = [{"role": "user", "content": QUESTION}]
+    first = client.chat.completions.create(
+        model=model, messages=messages, n=1, parallel_tool_calls=True, user="u", store=False,
+        response_format={"type": "text"}, max_completion_tokens=50,
+    )
+    with client.chat.completions.stream(
+        model=model, messages=messages, stream_options={"include_usage": True}
+    ) as stream:
+        final = stream.get_final_completion()
+    replayed = [*messages, first.choices[0].message, {"role": "user", "content": AGAIN}]
+    dumped = [*messages, final.choices[0].message.model_dump(), {"role": "user", "content": AGAIN}]
+    second = client.chat.completions.create(model=model, messages=replayed)
+    third = client.chat.completions.create(model=model, messages=dumped)
+    try:
+        client.chat.completions.create(model=model, messages=[{"role": "user", "content": LONG}])
+        overflow = None
+    except openai.BadRequestError as error:
+        overflow = error.code
+    return {
+        "chat": first.choices[0].message.content,
+        "stream": final.choices[0].message.content,
+        "turns": [second.choices[0].message.content, third.choices[0].message.content],
+        "overflow": overflow,
+    }
+
+
+def litellm_client():
+    import litellm
+
+    litellm.suppress_debug_info = True
+    options = {"model": f"openai/{model}", "api_base": base_url, "api_key": KEY, "num_retries": 0}
+    messages = [{"role": "user", "content": QUESTION}]
+    first = litellm.completion(messages=messages, **options)
+    chunks = litellm.completion(messages=messages, stream=True, **options)
+    rebuilt = litellm.stream_chunk_builder(list(chunks), messages=messages)
+    replayed = [*messages, first.choices[0].message, {"role": "user", "content": AGAIN}]
+    dumped = [*messages, rebuilt.choices[0].message.model_dump(), {"role": "user", "content": AGAIN}]
+    turns = [litellm.completion(messages=sent, **options) for sent in (replayed, dumped)]
+    try:
+        litellm.completion(messages=[{"role": "user", "content": LONG}], **options)
+        overflow = None
+    except litellm.ContextWindowExceededError as error:
+        overflow = type(error).__name__
+    return {
+        "chat": first.choices[0].message.content,
+        "stream": rebuilt.choices[0].message.content,
+        "turns": [turn.choices[0].message.content for turn in turns],
+        "overflow": overflow,
+    }
+
+
+def langchain_client():
+    from langchain_core.exceptions import ContextOverflowError
+    from langchain_core.messages import HumanMessage
+    from langchain_openai import ChatOpenAI
+
+    chat = ChatOpenAI(model=model, base_url=base_url, api_key=KEY, max_retries=0, stream_usage=True)
+    messages = [HumanMessage(QUESTION)]
+    first = chat.invoke(messages)
+    chunks = list(chat.stream(messages))
+    whole = sum(chunks[1:], chunks[0])
+    turns = [chat.invoke([*messages, said, HumanMessage(AGAIN)]) for said in (first, whole)]
+    try:
+        chat.invoke([HumanMessage(LONG)])
+        overflow = None
+    except ContextOverflowError:
+        overflow = "ContextOverflowError"
+    return {
+        "chat": first.content,
+        "stream": whole.content,
+        "turns": [turn.content for turn in turns],
+        "overflow": overflow,
+    }
+
+
+def llama_index_client():
+    import openai
+    from llama_index.core.llms import ChatMessage
+    from llama_index.llms.openai_like import OpenAILike
+
+    llm = OpenAILike(
+        model=model, api_base=base_url, api_key=KEY, is_chat_model=True, max_retries=0,
+        context_window=2048,
+    )
+    messages = [ChatMessage(role="user", content=QUESTION)]
+    first = llm.chat(messages)
+    *_, last = llm.stream_chat(messages)
+    again = ChatMessage(role="user", content=AGAIN)
+    turns = [llm.chat([*messages, said.message, again]) for said in (first, last)]
+    try:
+        llm.chat([ChatMessage(role="user", content=LONG)])
+        overflow = None
+    except openai.BadRequestError as error:
+        overflow = error.code
+    return {
+        "chat": first.message.content,
+        "stream": last.message.content,
+        "turns": [turn.message.content for turn in turns],
+        "overflow": overflow,
+    }
+
+
+def instructor_client():
+    """Its JSON modes need constrained decoding; this one asks for JSON in words."""
+    import instructor
+    import openai
+    from pydantic import BaseModel
+
+    class Greeting(BaseModel):
+        greeting: str
+
+    client = instructor.from_openai(
+        openai.OpenAI(base_url=base_url, api_key=KEY, max_retries=0), mode=instructor.Mode.MD_JSON
+    )
+    made = client.chat.completions.create(
+        model=model, response_model=Greeting, max_retries=0,
+        messages=[{"role": "user", "content": "greet"}],
+    )
+    return {"greeting": made.greeting}
+
+
+CLIENTS = {
+    "openai": openai_client,
+    "litellm": litellm_client,
+    "langchain": langchain_client,
+    "llama-index": llama_index_client,
+    "instructor": instructor_client,
+}
+print(json.dumps(CLIENTS[client_name]()))
