@@ -13,6 +13,7 @@ import { type Config, type Flags, loadConfig } from '../src/config.ts';
 import { ConfigError, ServeError, UsageError } from '../src/errors.ts';
 import { cardRows, formatRows } from '../src/evaluation-card.ts';
 import { type Artifact, readArtifact } from '../src/import/artifact.ts';
+import { verifyArtifact } from '../src/import/artifact-digest.ts';
 import { LOCAL_TENANT } from '../src/tenant.ts';
 import type {
   EvalRequest,
@@ -122,6 +123,12 @@ function findBase(requested: string | undefined, config: Config): Promise<string
   return chooseBase(requested, { config, signal: pause.signal, notify });
 }
 
+/** A run on damaged weights would train for hours on noise. Throws `FileError`. */
+async function openVerified(dir: string): Promise<Artifact> {
+  await verifyArtifact(dir);
+  return readArtifact(dir);
+}
+
 type StartRequest = TrainerRequest & { command: 'train' };
 
 type ResumeRequest = TrainerRequest & { command: 'resume' };
@@ -131,7 +138,7 @@ async function startRun(request: StartRequest, config: Config): Promise<void> {
   const job = withPlace(asked, request.adaptersDir ?? asked.adapters ?? config.adapters);
   const dir = path.resolve(request.outDir ?? defaultRunDir(job, config));
   await refuseUsedFolder(dir); // before the rows are read: that may take a while
-  const artifact = readArtifact(await findBase(job.model, config));
+  const artifact = await openVerified(await findBase(job.model, config));
   try {
     const prepared = await prepareRun(job, artifact);
     const plan = await planRun(prepared, artifact);
@@ -155,7 +162,7 @@ function withPlace(job: TrainJob, adapters: string | undefined): TrainJob {
 async function resumeRun(request: ResumeRequest, config: Config): Promise<void> {
   const { folder, job: own } = await openRunFolder(path.resolve(request.runDir));
   const job = withPlace(own, request.adaptersDir ?? own.adapters);
-  const artifact = readArtifact(await findBase(job.model, config));
+  const artifact = await openVerified(await findBase(job.model, config));
   try {
     const prepared = await prepareRun(job, artifact);
     const publisher = await openPublisher(prepared, artifact, config);
@@ -291,7 +298,7 @@ async function merge(request: MergeRequest, config: Config): Promise<void> {
   if (existsSync(outDir) && readdirSync(outDir).length > 0) {
     throw new UsageError(`--out: ${outDir} is not empty`);
   }
-  const artifact = readArtifact(await findBase(request.model, config));
+  const artifact = await openVerified(await findBase(request.model, config));
   try {
     await mergeModel(artifact, path.resolve(request.adapter), { outDir, dtype });
   } finally {

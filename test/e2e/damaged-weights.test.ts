@@ -176,4 +176,13 @@ test('verify names damaged serving files and a damaged model; a damaged model is
   const served = await runLorikeet(['serve', '--port', '0', '--model', model], home);
   assert.equal(served.code, 1);
   assert.match(served.error, /model\.safetensors: .*Import the model again: lorikeet import/);
+  const data = path.join(home, 'rows.jsonl');
+  writeFileSync(
+    data,
+    `${JSON.stringify({ input_ids: [1, 2, 3, 4], labels: [1, 2, 3, 4] })}\n`.repeat(16),
+  );
+  const train = ['train', '--model', model, '--data', data, '--out', path.join(home, 'run')];
+  const trained = await runLorikeet(train, home);
+  assert.equal(trained.code, 1);
+  assert.match(trained.error, /Import the model again: lorikeet import/);
 });
