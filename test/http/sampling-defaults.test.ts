@@ -1,6 +1,6 @@
 // What a request means where it leaves sampling fields out: the defaults of the base or of the adapter.
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
@@ -9,6 +9,7 @@ import { createRegistry } from '../../adapters/registry.ts';
 import type { GenerationRequest } from '../../src/generation.ts';
 import type { GenerationConfig } from '../../src/generation-config.ts';
 import type { Model, ModelList } from '../../src/openai.ts';
+import { sampleFolder } from '../adapters/published.ts';
 import { readError, readOk, serve } from './served.ts';
 
 const root = mkdtempSync(path.join(tmpdir(), 'lorikeet-defaults-'));
@@ -19,10 +20,7 @@ writeAdapter('faulty', { top_p: 'much' });
 
 function writeAdapter(name: string, generationConfig?: unknown): void {
   const folder = path.join(root, name);
-  mkdirSync(folder);
-  const config = { peft_type: 'LORA', r: 4, lora_alpha: 8, target_modules: ['q_proj'], name };
-  writeFileSync(path.join(folder, 'adapter_config.json'), JSON.stringify(config));
-  writeFileSync(path.join(folder, 'adapter_model.safetensors'), name);
+  cpSync(sampleFolder({ name }), folder, { recursive: true });
   if (generationConfig === undefined) return;
   writeFileSync(path.join(folder, 'generation_config.json'), JSON.stringify(generationConfig));
 }

@@ -157,7 +157,7 @@ test('targets that match nothing, and a pattern that is none, are refused by key
   await refused({ targets: 'q_proj' }, /^targets: no module/);
   await refused({ targets: '(' }, /^targets: /);
   await refused({ targets: '.*q_proj', layers: [0] }, /^layers: /);
-  await refused({ rankPattern: { '(': 4 } }, /^rankPattern: /);
+  await refused({ rankPattern: { '(': 4 } }, /^rankPattern\[0\]: /);
   await refused({ rank: 1, alpha: 1000 }, /^alpha: /);
   await refused({ layers: [1, 2, 9] }, /^layers: the model has blocks 0 to 1, not 2, 9$/);
 });
