@@ -12,7 +12,7 @@ const MODULES = LAYERS.flatMap((layer) => TARGET_NAMES.map((name) => moduleName(
 const parse = (changes: Record<string, unknown>) =>
   parseAdapterConfig(configBytes(changes), MODULES);
 
-/** Compiling it takes 2.5 s: the size of its program is known only then. */
+/** Compiling it takes 0.7 to 2.5 s: the size of its program is known only then, unless the deadline comes first. */
 const SLOW = '((?:(a?){10}){10}){10}'.repeat(80);
 
 let workers = 0;
@@ -46,7 +46,11 @@ test('a slow expression is stopped and named, nobody waits for it, and others ar
   const startMs = performance.now();
   const slow = parse({ rank_pattern: { q_proj: 2, '(k|q)_proj': 2, [SLOW]: 4, '.*o_proj': 4 } });
   const next = parse({ target_modules: '.*\\.down_proj' });
-  await assert.rejects(slow, { status: 422, param: 'rank_pattern[2]', message: /too long/ });
+  await assert.rejects(slow, {
+    status: 422,
+    param: 'rank_pattern[2]',
+    message: /too (long|large)/,
+  });
   assert.equal(MODULES.filter((await next).isTargeted).length, 30);
   delay.disable();
   const tookMs = performance.now() - startMs;

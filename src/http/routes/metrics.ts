@@ -8,6 +8,7 @@ import type { Deps } from '../deps.ts';
 import { errorResponses } from '../json-route.ts';
 import { type HttpEnv, requireAdmin } from '../middleware/tenant.ts';
 import { describeHost, type LoadSample } from '../stats-history.ts';
+import { validateQuery } from '../validation.ts';
 
 const route = createRoute({
   method: 'get',
@@ -31,7 +32,7 @@ const historyRoute = createRoute({
       description: 'The history',
       content: { 'application/json': { schema: metricsHistorySchema } },
     },
-    ...errorResponses(401, 403, 500),
+    ...errorResponses(400, 401, 403, 500),
   },
 });
 
@@ -48,6 +49,7 @@ export function addMetricsRoute(
   });
   app.openapi(historyRoute, (c) => {
     if (access === 'admin') requireAdmin(c);
+    validateQuery(undefined, c.req.query());
     const answer: MetricsHistory = {
       object: 'metrics.history',
       interval_s: (history?.intervalMs ?? 0) / 1000,
