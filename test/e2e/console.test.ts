@@ -104,6 +104,7 @@ test('a job leads with base and adapter side by side, its kept step, and a name 
   await context.grantPermissions(['clipboard-read', 'clipboard-write']);
   const evaluation = job!.lorikeet['evaluation'] as Record<string, number>;
   const accuracy = page.locator('#outcome .tiles > div', { hasText: 'Validation accuracy' });
+  await accuracy.locator('strong').nth(1).waitFor();
   const shown = await accuracy.locator('strong').allTextContents();
   const percent = (share: number) => `${Number((share * 100).toFixed(1))} %`;
   assert.deepEqual(shown, [

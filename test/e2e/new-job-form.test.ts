@@ -71,7 +71,7 @@ test('changing a setting while the validation file uploads loses neither', { ski
   await page.locator('#n_epochs').fill('2');
   await page.locator('#n_epochs').blur();
   assert.ok(await page.locator('#start-button').isDisabled());
-  await page.locator('#plan dd', { hasText: '8 examples' }).waitFor({ timeout: 20_000 });
+  await page.locator('#plan dd', { hasText: '8 examples' }).waitFor({ timeout: 60_000 });
   const body = await start(page);
   assert.match(body.validation_file, /^file-/);
   assert.equal(body.method.supervised.hyperparameters.n_epochs, 2);
@@ -84,7 +84,7 @@ test('both files are uploaded at once, and the plan is of both', { skip }, async
   await page.locator('#training-file').setInputFiles(file('train.jsonl', numberRows(40)));
   await page.locator('#validation-file').setInputFiles(file('held-out.jsonl', numberRows(8)));
   await page.locator('#training-drop', { hasText: 'uploading' }).waitFor();
-  await page.locator('#plan dd', { hasText: '8 examples' }).waitFor({ timeout: 20_000 });
+  await page.locator('#plan dd', { hasText: '8 examples' }).waitFor({ timeout: 60_000 });
   assert.match((await page.locator('#training-drop').textContent()) ?? '', /uploaded/);
   assert.ok(await page.locator('#start-button').isEnabled());
   // Taken out again, it is neither in the plan nor sent.
@@ -125,7 +125,7 @@ test('an upload that the server does not live to see is tried again', { skip }, 
   const again = await startServing([...args, '--port', String(port)], ownHome);
   t.after(() => again.stop());
   await page.locator('#plan button', { hasText: 'Try again' }).click();
-  await page.locator('#plan dd', { hasText: '8 examples' }).waitFor({ timeout: 20_000 });
+  await page.locator('#plan dd', { hasText: '8 examples' }).waitFor({ timeout: 60_000 });
   assert.ok(await page.locator('#start-button').isEnabled());
 });
 
