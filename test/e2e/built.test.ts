@@ -55,7 +55,7 @@ test('--prewarm builds what a start needs, wherever it would listen, and ends', 
   });
   assert.equal(status, 0, stderr);
   assert.match(stdout, /^toy answers/);
-  assert.equal(servingFiles().length, 2);
+  assert.equal(servingFiles().length, 3); // weights, their layout and their checksums
 });
 
 test('--prewarm fails where the base does not start', () => {
