@@ -1,6 +1,7 @@
 // A failure of the trainer as data: a stable code, words for the one who made the job, and the job's field at fault as
 // OpenAI's API calls it.
 import { ConfigError, FileError, isDiskFull, ServeError, UsageError } from '../src/errors.ts';
+import { fileFault } from '../src/rows/file-fault.ts';
 import { DISK_FULL_FAULT, type Fault } from '../src/training.ts';
 import { DatasetError } from './data/example.ts';
 import { GateError } from './evaluation/gate-error.ts';
@@ -37,23 +38,7 @@ export function toFault(error: unknown): Fault {
   return { code: 'training_failed', message, param: null };
 }
 
-/** As OpenAI says it. The file's own name means nothing to whoever uploaded it. */
-function datasetFault({ code, param, detail, faults, badLines }: DatasetError): Fault {
-  const kind = param === 'training_file' ? 'training' : 'validation';
-  if (code === 'invalid_n_examples') {
-    return {
-      code,
-      message: `${kind === 'training' ? 'Training' : 'Validation'} file ${detail}`,
-      param,
-    };
-  }
-  const what = `The job failed due to an invalid ${kind} file.`;
-  if (faults.length === 0) return { code, message: `${what} It ${detail}.`, param };
-  const lines = faults.map(({ line, message }) => `Line ${line}: ${message}.`);
-  return {
-    code,
-    message: [what, ...(badLines > faults.length ? [`It ${detail}:`] : []), ...lines].join(' '),
-    param,
-    lines: faults.map(({ line }) => line),
-  };
+/** A server's job calls the file by its id. */
+function datasetFault({ code, param, detail, faults, badLines, field }: DatasetError): Fault {
+  return fileFault({ file: field, code, param, detail, faults, badLines });
 }

@@ -3,8 +3,8 @@
 import { z } from 'zod';
 import { NAME_PATTERN, RESERVED_NAMES } from '../adapters/manifest.ts';
 import { ConfigError } from '../src/errors.ts';
+import { faultText } from '../src/fault-text.ts';
 import { TARGET_LIMITS } from '../src/training.ts';
-import { faultText } from './fault-text.ts';
 
 /** Beyond this a full weight is smaller for most layers; the server loads no more either. */
 const MAX_RANK = 512;

@@ -13,6 +13,7 @@ import {
   type TrainerMessage,
   type TrainerRequest,
 } from '../training.ts';
+import { MIN_EXAMPLES } from './check-rows.ts';
 import { forkTrainer } from './fork-trainer.ts';
 import { MessageQueue } from './message-queue.ts';
 import { countOomKills } from './oom-kills.ts';
@@ -31,8 +32,6 @@ export interface ChildRunnerOptions {
 
 /** Half of the way to the end: it yields to the engine wherever both want a core, and is not starved beside other work. */
 const NICENESS = 10;
-/** OpenAI's. */
-const MIN_EXAMPLES = 10;
 /** Of what the trainer says on standard error, for the log. */
 const MAX_STDERR_CHARS = 4096;
 

@@ -4,8 +4,10 @@ import { randomInt } from 'node:crypto';
 import { mapBounded } from '../../adapters/repository/bounded.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { ServeError } from '../errors.ts';
+import type { DatasetParam } from '../rows/file-fault.ts';
 import { mayUseAdapter, type Tenant } from '../tenant.ts';
-import type { Files, Page } from './files.ts';
+import type { RowChecks } from './check-rows.ts';
+import type { FileMeta, Files, Page } from './files.ts';
 import { KeyUses, type RepeatedRequest } from './idempotency.ts';
 import type { CreateId } from './ids.ts';
 import {
@@ -38,6 +40,7 @@ export interface JobServiceOptions {
   readonly store: ObjectStore;
   readonly jobs: JobStore;
   readonly files: Files;
+  readonly rowChecks: RowChecks;
   /** The served base. */
   readonly base: JobRecord['base'];
   /** Of one tenant, that are not over. */
@@ -73,8 +76,8 @@ export class JobService {
     const known = await this.#findRepeated(tenant, repeated);
     if (known) return known;
     try {
-      await this.check(owner, asked);
       await this.#checkCount(tenant);
+      await this.check(owner, asked);
     } catch (error) {
       // Its twin may have been faster: then that one's job is what there are too many of.
       const twin = await this.#findRepeated(tenant, repeated);
@@ -98,7 +101,10 @@ export class JobService {
     return id === undefined ? undefined : this.#options.jobs.find({ tenant, id });
   }
 
-  /** Throws `ServeError` if the name or a file is not for this tenant, or no job could be made of it. */
+  /**
+   * Throws `ServeError` if the name or a file is not for this tenant, or if a file has wrong rows that are found in a
+   * moment.
+   */
   async check(owner: Tenant, asked: NewJob): Promise<void> {
     checkName(owner, asked.suffix, this.#options.createId('ftjob'));
     await this.#checkFiles(owner.id, asked);
@@ -109,7 +115,6 @@ export class JobService {
     return { ...rest, seed };
   }
 
-  /** Throws `ServeError` where a file is not there or not for this. */
   async #checkFiles(
     tenant: string,
     { trainingFile, validationFile }: Pick<NewJob, 'trainingFile' | 'validationFile'>,
@@ -118,16 +123,22 @@ export class JobService {
       ['training_file', trainingFile],
       ['validation_file', validationFile],
     ] as const;
+    const found: [DatasetParam, FileMeta][] = [];
     for (const [param, id] of named) {
-      if (id === undefined) continue;
-      const { purpose } = await this.#options.files.get(tenant, id).catch((error) => {
-        const isMissing = error instanceof ServeError && error.code === 'not_found';
-        throw isMissing ? new ServeError('not_found', error.message, { param }) : error;
-      });
-      if (purpose === 'fine-tune') continue;
-      const message = `${param}: its purpose is ${purpose}, not fine-tune`;
-      throw new ServeError('invalid_request', message, { param });
+      if (id !== undefined) found.push([param, await this.#findUpload(tenant, id, param)]);
     }
+    for (const [param, meta] of found) await this.#options.rowChecks.check(tenant, meta, param);
+  }
+
+  /** Throws `ServeError` if the file is not there or not for training. */
+  async #findUpload(tenant: string, id: string, param: DatasetParam): Promise<FileMeta> {
+    const meta = await this.#options.files.get(tenant, id).catch((error) => {
+      const isMissing = error instanceof ServeError && error.code === 'not_found';
+      throw isMissing ? new ServeError('not_found', error.message, { param }) : error;
+    });
+    if (meta.purpose === 'fine-tune') return meta;
+    const message = `${param}: its purpose is ${meta.purpose}, not fine-tune`;
+    throw new ServeError('invalid_request', message, { param });
   }
 
   /** Creations at the same moment may each see room for one. */

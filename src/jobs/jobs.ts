@@ -3,6 +3,7 @@ import path from 'node:path';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import type { Logger } from '../log.ts';
+import { RowChecks } from './check-rows.ts';
 import { DryRuns } from './dry-runs.ts';
 import { Files } from './files.ts';
 import { guardStore } from './guarded-store.ts';
@@ -105,6 +106,7 @@ export function createJobs(options: JobsOptions): Jobs {
       store,
       jobs,
       files,
+      rowChecks: new RowChecks({ files, clock: options.clock ?? (() => performance.now()) }),
       base: { name: base.name, digest: base.digest },
       maxActive,
       createId,

@@ -88,7 +88,8 @@ export class Workspace {
     { tenant, id, param }: { tenant: string; id: string; param: string },
     signal: AbortSignal,
   ): Promise<string> {
-    const target = path.join(this.#dir, `${id}.jsonl`);
+    // The trainer calls a file by its name: the id says more to the owner than a path.
+    const target = path.join(this.#dir, id);
     if (existsSync(target)) return target; // whole: it was renamed
     const part = `${target}.part-${randomUUID()}`;
     try {

@@ -10,7 +10,7 @@ interface Layer {
   readonly isAlone?: true;
 }
 
-const FORMATS = ['onnx', 'quant', 'tokenizer', 'formats'] as const;
+const FORMATS = ['rows', 'onnx', 'quant', 'tokenizer', 'formats'] as const;
 const PROGRAM = [
   'cli',
   'http',
@@ -56,7 +56,7 @@ export const LAYERS: readonly Layer[] = [
     // Talks to the trainer by messages only: its program is a process of its own.
     name: 'jobs',
     files: /^src\/jobs\//,
-    may: ['repository', 'adapter files', 'store', 'tenants'],
+    may: ['repository', 'adapter files', 'store', 'tenants', 'rows'],
   },
   {
     // All that the server process sees of the engine; behind it begins the scheduler.
@@ -120,6 +120,7 @@ export const LAYERS: readonly Layer[] = [
   { name: 'ort', files: /^src\/ort\//, may: [] },
   { name: 'onnx', files: /^src\/onnx\//, may: [] },
   { name: 'quant', files: /^src\/quant\//, may: [] },
+  { name: 'rows', files: /^src\/rows\//, may: [] },
   { name: 'tokenizer', files: /^src\/tokenizer\//, may: [] },
   { name: 'formats', files: /^src\/formats\//, may: [] },
   { name: 'leaf', files: /^src\/[^/]+\.ts$/, may: [] },

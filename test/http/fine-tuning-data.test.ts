@@ -64,7 +64,12 @@ const masked = rows(12)
 /** File → code and text. */
 const REFUSED: [what: string, file: string, code: string, message: RegExp][] = [
   ['blank lines alone', '\n\n \r\n', 'invalid_training_file', /no examples/],
-  ['one example', lines(1), 'invalid_n_examples', /has 1 example\(s\), but must have at least 10/],
+  [
+    'one example',
+    lines(1),
+    'invalid_n_examples',
+    /rows\.jsonl \(file-\w+\) has 1 example\(s\), but must have at least 10/,
+  ],
   ['nothing to learn', masked, 'invalid_training_file', /nothing to learn/],
 ];
 
@@ -132,7 +137,48 @@ describe('a training file', () => {
   });
 });
 
-test('a job whose file is refused fails with the same text, and one that is not succeeds', async () => {
+describe('creating a job', () => {
+  const WRONG: [what: string, file: string, said: RegExp][] = [
+    [
+      'a wrong role',
+      lines(20, { 6: chat(user, { role: 'robot', content: 'x' }) }),
+      /Line 6: .*role/,
+    ],
+    ['no messages', lines(20, { 4: '{}' }), /Line 4: .*messages/],
+    ['no assistant', lines(20, { 5: chat(user) }), /Line 5: .*assistant/],
+    ['bad JSON far down', lines(800, { 700: '{"messages":' }), /Line 700: is not JSON/],
+  ];
+
+  test('is refused at once for wrong rows, naming the file, the lines and the reasons', async () => {
+    const { post, upload, jobs } = served();
+    const good = await upload(lines(10));
+    for (const [what, file, said] of WRONG) {
+      for (const param of ['training_file', 'validation_file']) {
+        const bad = await upload(file);
+        const response = await post(JOBS, { model: 'toy', training_file: good, [param]: bad });
+        const error = await readError(response);
+        const facts = [response.status, error.code, error.param];
+        assert.deepEqual(facts, [400, 'invalid_training_file', param], what);
+        assert.match(error.message, said, what);
+        assert.ok(error.message.includes(`rows.jsonl (${bad})`), error.message);
+      }
+    }
+    assert.equal((await jobs.service.list('local', { limit: 10 })).items.length, 0);
+  });
+
+  test('is refused for fewer than ten examples, and not for few validation rows', async () => {
+    const { post, upload } = served();
+    const [three, ten] = [await upload(lines(3)), await upload(lines(10))];
+    const response = await post(JOBS, { model: 'toy', training_file: three });
+    const error = await readError(response);
+    const facts = [response.status, error.code, error.param];
+    assert.deepEqual(facts, [400, 'invalid_n_examples', 'training_file']);
+    const files = { training_file: ten, validation_file: three };
+    assert.equal((await post(JOBS, { model: 'toy', ...files })).status, 200);
+  });
+});
+
+test('a job checks what its creation left to it, naming file, line and reason; a good file succeeds', async () => {
   const { jobs, post, upload, plan } = served();
   const create = async (file: string) =>
     readOk<{ id: string }>(
@@ -142,7 +188,8 @@ test('a job whose file is refused fails with the same text, and one that is not 
         seed: 1,
       }),
     );
-  const bad = lines(12, { 3: 'x' });
+  // Longer than creation looks at.
+  const bad = lines(12, { 3: chat(user, { role: 'robot', content: 'x '.repeat(50_000) }) });
   const refused = await create(bad);
   const good = await create(COLOURS);
   jobs.worker.start();
@@ -154,7 +201,12 @@ test('a job whose file is refused fails with the same text, and one that is not 
   const failed = await over(refused.id);
   const { code, message, param } = await readError(await plan(bad));
   assert.equal(failed.status, 'failed');
-  assert.deepEqual(failed.error, { code, message, param });
+  assert.deepEqual([code, param], ['invalid_training_file', 'training_file']);
+  assert.match(message, /^The training file file-\w+ is invalid\. Line 3: messages\[1\]\.role: /);
+  assert.deepEqual(
+    [failed.error?.code, failed.error?.param, failed.error?.message.replace(/file-\w+/, '')],
+    [code, param, message.replace(/file-\w+/, '')],
+  );
   const done = await over(good.id);
   assert.equal(done.status, 'succeeded', JSON.stringify(done.error));
   assert.deepEqual(done.progress?.step, 15);

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
 import OpenAI, { toFile } from 'openai';
 import { startServer } from '../../src/http/server.ts';
-import { gates, type Told, until } from '../jobs/simulated.ts';
+import { gates, type Told, toldRows, until } from '../jobs/simulated.ts';
 import { sayingOf } from './published.ts';
 import { type ServedJobs, type ServedJobsOptions, serveJobs } from './with-jobs.ts';
 
@@ -17,7 +17,7 @@ async function listen(options: ServedJobsOptions = {}) {
   const upload = async (told: Told = {}) =>
     (
       await client.files.create({
-        file: await toFile(Buffer.from(JSON.stringify(told)), 'rows.jsonl'),
+        file: await toFile(toldRows(told), 'rows.jsonl'),
         purpose: 'fine-tune',
       })
     ).id;

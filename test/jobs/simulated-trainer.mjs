@@ -1,5 +1,5 @@
 // Stands in for the trainer's program where a server's jobs are tested: it keeps the run folder, messages, signals and
-// determinism of the real one, and learns nothing. What it does is told by the training file, one JSON object:
+// determinism of the real one, and learns nothing. What it does is told by the training file, a JSON object in the prompts of its rows:
 // `steps`, `perEpoch` (a snapshot and a checkpoint after each), `plan` (fields of the plan), `refusal` (a fault, at planning),
 // `fault` (at the end), `card`, `gates` (a folder: step n waits for its file `n`), `dieAfter` (steps; once each), `diesBefore` (a step; always), `wordless`
 // (the first planning ends without a word), `needsRoom` (a file: until it is there, the disk is full after the first epoch).
@@ -25,7 +25,8 @@ const request = await new Promise((resolve) => {
 });
 const dir = request.outDir ?? request.runDir;
 const job = request.job?.overrides ?? JSON.parse(readFileSync(path.join(dir, 'job.json'), 'utf8'));
-const told = JSON.parse(readFileSync(job.data, 'utf8'));
+const [firstRow] = readFileSync(job.data, 'utf8').split('\n');
+const told = JSON.parse(JSON.parse(firstRow).prompt);
 const { steps = 4, perEpoch = 2 } = told;
 const send = (message) => new Promise((resolve) => process.send(message, resolve));
 const event = (code, message) => send({ type: 'event', level: 'info', code, message });

@@ -112,7 +112,7 @@ test('bad lines are data: code, field, the first ten line numbers', async (t) =>
   assert.deepEqual(await faultOf({ data: rows(t, bad) }), {
     code: 'invalid_training_file',
     message:
-      'The job failed due to an invalid training file. Line 3: is not JSON. Line 4: messages[0].role: is not one of system, developer, user, assistant, tool.',
+      'The training file rows.jsonl is invalid. Line 3: is not JSON. Line 4: messages[0].role: is not one of system, developer, user, assistant, tool.',
     param: 'training_file',
     lines: [3, 4],
   });
@@ -121,15 +121,15 @@ test('bad lines are data: code, field, the first ten line numbers', async (t) =>
     validation: rows(t, Array(30).fill('[')),
   });
   assert.equal(many!.code, 'invalid_training_file');
-  assert.match(many!.message, /validation file. It has 30 bad lines; the first 10: Line 1: /);
+  assert.match(
+    many!.message,
+    /validation file \S+ is invalid. It has 30 bad lines; the first 10: Line 1: /,
+  );
   assert.equal(many!.param, 'validation_file');
   assert.deepEqual(many!.lines, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
   const masked = { messages: [{ role: 'assistant', content: 'a', weight: 0 }] };
   const nothing = await faultOf({ data: rows(t, [good]), validation: rows(t, [masked]) });
-  assert.match(
-    nothing!.message,
-    /^The job failed due to an invalid validation file\. It has nothing/,
-  );
+  assert.match(nothing!.message, /^The validation file \S+ is invalid\. It has nothing/);
   assert.equal(nothing!.param, 'validation_file');
 });
 
@@ -137,7 +137,7 @@ test('a least number of examples is the request’s, in OpenAI’s words', async
   const data = rows(t, [chat('a', 'b'), chat('c', 'd'), chat('e', 'f')]);
   assert.deepEqual(await faultOf({ data }, { minExamples: 10 }), {
     code: 'invalid_n_examples',
-    message: 'Training file has 3 example(s), but must have at least 10 examples',
+    message: 'Training file rows.jsonl has 3 example(s), but must have at least 10 examples',
     param: 'training_file',
   });
   assert.equal(await faultOf({ data }, { minExamples: 3 }), undefined);

@@ -1,6 +1,7 @@
 // A training example as token ids, and what is counted over many of them.
 import { createHash } from 'node:crypto';
 import { FileError } from '../../src/errors.ts';
+import type { DatasetParam, RowFault } from '../../src/rows/file-fault.ts';
 
 /** T tokens and what is learned of them. */
 export interface Example {
@@ -39,16 +40,6 @@ export function fingerprint({ ids, labels, weights }: Example): string {
   }
   return hash.digest('base64');
 }
-
-export interface RowFault {
-  /** From 1. */
-  readonly line: number;
-  /** The field at fault and what is wrong with it. */
-  readonly message: string;
-}
-
-/** The job's files of examples, as OpenAI's API calls them. */
-export type DatasetParam = 'training_file' | 'validation_file';
 
 export interface DatasetErrorOptions {
   /** Absent: those of `faults`. */

@@ -1,16 +1,16 @@
 // A training file → examples and counts. All bad rows are counted before anything is trained, and the first ten are named.
 import path from 'node:path';
-import type { RowEncoder } from './encode-row.ts';
 import {
-  countTrained,
-  DatasetError,
-  type Example,
-  fingerprint,
+  badLinesDetail,
+  MAX_REPORTED,
+  NO_EXAMPLES_DETAIL,
   type RowFault,
-  truncate,
-} from './example.ts';
-import { type Line, readLines } from './lines.ts';
-import { parseRow, RowError } from './row-schema.ts';
+} from '../../src/rows/file-fault.ts';
+import type { Line } from '../../src/rows/lines.ts';
+import { parseRow, RowError } from '../../src/rows/row-schema.ts';
+import type { RowEncoder } from './encode-row.ts';
+import { countTrained, DatasetError, type Example, fingerprint, truncate } from './example.ts';
+import { readLines } from './lines.ts';
 
 export interface DatasetCounts {
   readonly examples: number;
@@ -37,7 +37,6 @@ export interface LoadOptions {
   readonly maxLength: number;
 }
 
-const MAX_REPORTED = 10;
 /** Examples are kept in memory, about 700 bytes apart from their tokens. */
 const MAX_EXAMPLES = 1_000_000;
 /** 8 bytes each in memory. */
@@ -70,8 +69,8 @@ export async function loadDataset(
       throw new DatasetError(name, `holds more than ${limit}`);
     }
   }
-  if (badLines > 0) throw new DatasetError(name, describe(badLines), { faults, badLines });
-  if (examples.length === 0) throw new DatasetError(name, 'holds no examples');
+  if (badLines > 0) throw new DatasetError(name, badLinesDetail(badLines), { faults, badLines });
+  if (examples.length === 0) throw new DatasetError(name, NO_EXAMPLES_DETAIL);
   return describeExamples(examples, truncated);
 }
 
@@ -102,10 +101,4 @@ function encodeLine({ text, fault }: Line, encode: RowEncoder): Example | string
     if (error instanceof RowError) return error.message;
     throw error;
   }
-}
-
-function describe(badLines: number): string {
-  if (badLines === 1) return 'has a bad line';
-  const shown = badLines > MAX_REPORTED ? `; the first ${MAX_REPORTED}` : '';
-  return `has ${badLines} bad lines${shown}`;
 }

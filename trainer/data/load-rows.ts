@@ -1,5 +1,6 @@
 // The rows of a run: those that are learned, and those that it is measured on. What neither can use is refused.
 import path from 'node:path';
+import { tooFewDetail } from '../../src/rows/file-fault.ts';
 import { DatasetError } from './example.ts';
 import { type Dataset, type LoadOptions, loadDataset } from './load-dataset.ts';
 import { splitDataset } from './split.ts';
@@ -52,7 +53,7 @@ export async function loadValidation(file: string, options: LoadOptions): Promis
 /** In OpenAI's words. */
 function refuseFew(file: string, { counts }: Dataset, minExamples: number): void {
   if (counts.examples >= minExamples) return;
-  const detail = `has ${counts.examples} example(s), but must have at least ${minExamples} examples`;
+  const detail = tooFewDetail(counts.examples, minExamples);
   throw new DatasetError(path.basename(file), detail, { code: 'invalid_n_examples' });
 }
 

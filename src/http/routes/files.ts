@@ -74,7 +74,7 @@ function addUploadRoute(app: OpenAPIHono<HttpEnv>, { files, uploads }: FilesSide
   const described = createRoute({
     method: 'post',
     path: '/v1/files',
-    summary: 'Upload a file of JSON lines; its rows are checked by the job that uses it',
+    summary: 'Upload a file of JSON lines; its rows are checked when a job is made of it',
     request: { body: { content: { 'multipart/form-data': { schema: uploadFormSchema } } } },
     responses: {
       200: {

@@ -1,0 +1,66 @@
+// Splits a JSONL file into its lines, chunk by chunk: memory stays at one line however large the file is. Accepts blank
+// lines, CRLF, a byte order mark and a missing last newline.
+
+export interface Line {
+  /** From 1; blank lines count. */
+  readonly number: number;
+  /** Undefined if the line is too long or not UTF-8. */
+  readonly text: string | undefined;
+  readonly fault?: string;
+  readonly isTooLong?: true;
+}
+
+/** A conversation of a million characters is far beyond every context. */
+const MAX_LINE_BYTES = 16 * 2 ** 20;
+const NEWLINE = 0x0a;
+/** Drops a byte order mark. One for all lines: each has memory outside the heap. */
+const DECODER = new TextDecoder('utf-8', { fatal: true });
+
+/** Yields all lines that are not blank. A line of more than `maxLineBytes` is not kept: it has no text. */
+export async function* splitLines(
+  chunks: AsyncIterable<Uint8Array>,
+  maxLineBytes = MAX_LINE_BYTES,
+): AsyncGenerator<Line> {
+  let number = 0;
+  let parts: Uint8Array[] = [];
+  let byteLength = 0;
+  const append = (piece: Uint8Array) => {
+    byteLength += piece.length;
+    if (byteLength <= maxLineBytes) parts.push(piece);
+  };
+  const end = (): Line | undefined => {
+    const isTooLong = byteLength > maxLineBytes;
+    const line = isTooLong
+      ? tooLong(++number, byteLength, maxLineBytes)
+      : decodeLine(++number, parts);
+    parts = [];
+    byteLength = 0;
+    return line;
+  };
+  for await (const chunk of chunks) {
+    let start = 0;
+    for (let at = chunk.indexOf(NEWLINE); at >= 0; at = chunk.indexOf(NEWLINE, start)) {
+      append(chunk.subarray(start, at));
+      start = at + 1;
+      const line = end();
+      if (line) yield line;
+    }
+    append(chunk.subarray(start));
+  }
+  const last = end();
+  if (last) yield last;
+}
+
+function tooLong(number: number, byteLength: number, limit: number): Line {
+  const fault = `has ${byteLength} bytes, the limit is ${limit}`;
+  return { number, text: undefined, fault, isTooLong: true };
+}
+
+function decodeLine(number: number, parts: readonly Uint8Array[]): Line | undefined {
+  try {
+    const text = DECODER.decode(parts.length === 1 ? parts[0] : Buffer.concat(parts));
+    return text.trim() === '' ? undefined : { number, text };
+  } catch {
+    return { number, text: undefined, fault: 'is not UTF-8' };
+  }
+}

@@ -1,0 +1,42 @@
+// The check of rows at a job's creation: what it leaves to the job, and that it does not hold up the event loop.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
+import { createMemoryStore } from '../../adapters/store/memory.ts';
+import { type RowCheckLimits, RowChecks } from '../../src/jobs/check-rows.ts';
+import { openServer } from './simulated.ts';
+
+const ROW = `${JSON.stringify({ prompt: 'which colour', completion: 'blue '.repeat(20) })}\n`;
+
+async function checks(text: string, limits: Partial<RowCheckLimits> = {}) {
+  const { files } = openServer(createMemoryStore());
+  const source = Buffer.from(text);
+  const facts = { filename: 'rows.jsonl', purpose: 'fine-tune' as const };
+  const meta = await files.create('acme', { source, byteSize: source.length, ...facts });
+  const check = new RowChecks({ files, clock: () => performance.now(), limits });
+  return () => check.check('acme', meta, 'training_file');
+}
+
+test('what follows the bound of bytes is left to the job, the line that it cuts as well', async () => {
+  const check = await checks(`${ROW.repeat(2_000)}x\n`, { maxBytes: 100_000 });
+  await check();
+  const early = await checks(`x\n${ROW.repeat(2_000)}`, { maxBytes: 100_000 });
+  await assert.rejects(early(), /rows\.jsonl \(file-\w+\) is invalid\. Line 1: is not JSON/);
+});
+
+test('what is not read in time is left to the job', async () => {
+  await (await checks('x\n'.repeat(20), { timeMs: 0 }))();
+});
+
+test('large files at once leave turns of the event loop to others', async () => {
+  const check = await checks(ROW.repeat(50_000), { timeMs: 500 });
+  let isOver = false;
+  let turns = 0;
+  const others = (async () => {
+    for (; !isOver; turns++) await setImmediate();
+  })();
+  await Promise.all([check(), check(), check()]);
+  isOver = true;
+  await others;
+  assert.ok(turns > 20, `${turns} turns`);
+});
