@@ -1,6 +1,7 @@
 // Which content an adapter folder has, remembered for as long as its files do not change. Hashing is shared by whoever
 // asks at once, and what its owner may want to know is said once in the log. It knows no tenants and no requests.
-import { readdir } from 'node:fs/promises';
+import { access } from 'node:fs/promises';
+import path from 'node:path';
 import { LRUCache } from 'lru-cache';
 import { ServeError } from '../src/errors.ts';
 import type { Logger } from '../src/log.ts';
@@ -121,7 +122,7 @@ export function createFolderDigests({
       const { baseModel } = await parseAdapterConfig(configBytes, []);
       if ((await look())?.signature !== folder.signature) return undefined;
       warnOfOtherBase(name, baseModel, log);
-      const ignored = (await readdir(folder.directory)).filter((f) => IGNORED_FILES.includes(f));
+      const ignored = await ignoredFiles(folder.directory);
       if (ignored.length > 0) log?.warn({ adapter: name, ignored }, 'adapter ships files not used');
       return { digest, rank };
     } catch (error) {
@@ -157,6 +158,19 @@ export function createFolderDigests({
       throw new ServeError('adapter_unavailable', 'adapter unavailable: it is being replaced');
     },
   };
+}
+
+/** Asks for each of them: a list of the folder may be long. */
+async function ignoredFiles(directory: string): Promise<string[]> {
+  const isThere = await Promise.all(
+    IGNORED_FILES.map((name) =>
+      access(path.join(directory, name)).then(
+        () => true,
+        () => false,
+      ),
+    ),
+  );
+  return IGNORED_FILES.filter((_, i) => isThere[i]);
 }
 
 function isRefusal(error: unknown): boolean {

@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import { generationConfigSchema } from '../src/generation-config.ts';
 import { TENANT_PATTERN } from '../src/tenant.ts';
+import { CONFIG_FILE, MAX_CONFIG_BYTES, MAX_WEIGHTS_BYTES, WEIGHTS_FILE } from './files.ts';
 
 /**
  * As in `name@version` and `name:alias`: no `@`, `:`, `+`, `*` or `/`, which separate the parts of a model's name.
@@ -27,7 +28,9 @@ const MAX_ALIASES = 1000;
 const digest = z.string().regex(/^[0-9a-f]{64}$/);
 const name = z.string().regex(NAME_PATTERN);
 const owner = z.string().regex(TENANT_PATTERN);
-const fileSchema = z.object({ sha256: digest, byteSize: z.int().positive() });
+/** What no adapter that is published exceeds: readers allocate and make room by these sizes. */
+const fileOf = (maxBytes: number) =>
+  z.object({ sha256: digest, byteSize: z.int().positive().max(maxBytes) });
 
 /** `manifest.json`, written last: a version without one does not exist. snake_case, as PEFT's own files. */
 export const manifestSchema = z.object({
@@ -38,7 +41,10 @@ export const manifestSchema = z.object({
   version: z.int().positive(),
   /** The adapter's identity by content (`adapters/digest.ts`). */
   digest,
-  files: z.object({ 'adapter_config.json': fileSchema, 'adapter_model.safetensors': fileSchema }),
+  files: z.object({
+    [CONFIG_FILE]: fileOf(MAX_CONFIG_BYTES),
+    [WEIGHTS_FILE]: fileOf(MAX_WEIGHTS_BYTES),
+  }),
   /** Of the artifact that it was made for: another base of the same shape is refused. Absent: unknown. */
   base_digest: digest.optional(),
   /** Unix seconds. */

@@ -2,6 +2,7 @@
 // What this build cannot serve exactly is refused by the name of its field. It reads no tensors and runs nothing.
 import { z } from 'zod';
 import { TARGET_NAMES } from '../src/model/target-modules.ts';
+import { parseShallowJsonBytes } from '../src/shallow-json.ts';
 import { type ModuleMatcher, nameList, PatternSet } from './module-pattern.ts';
 import { invalidAdapter, show } from './refusal.ts';
 
@@ -115,7 +116,7 @@ export async function parseAdapterConfig(
 function parseObject(bytes: Uint8Array): Record<string, unknown> {
   let json: unknown;
   try {
-    json = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+    json = parseShallowJsonBytes(bytes);
   } catch (error) {
     throw invalidAdapter(FILE, 'is not JSON', error);
   }

@@ -1,9 +1,9 @@
 // Sampling defaults, as transformers' generation_config.json states them: the fields that requests may set, too.
 // Reads the file; knows no model and no request.
-import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { FileError } from './errors.ts';
+import { loadRegular } from './regular-file.ts';
 
 export const GENERATION_CONFIG_FILE = 'generation_config.json';
 /** Real ones have a few hundred bytes. */
@@ -34,15 +34,11 @@ export async function readGenerationConfig(
   directory: string,
 ): Promise<GenerationConfig | undefined> {
   const file = path.join(directory, GENERATION_CONFIG_FILE);
-  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+  const bytes = await loadRegular(file, MAX_BYTES).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined;
     throw error;
   });
-  if (text === undefined) return undefined;
-  if (text.length > MAX_BYTES) {
-    throw new FileError(GENERATION_CONFIG_FILE, `is longer than ${MAX_BYTES} bytes`);
-  }
-  return parseGenerationConfig(text);
+  return bytes && parseGenerationConfig(bytes.toString());
 }
 
 /** @throws FileError that names the field */

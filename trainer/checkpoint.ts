@@ -1,12 +1,13 @@
 // Checkpoints: everything that a run needs to go on as if it had never stopped, in one safetensors file with its
 // SHA-256 beside it. A torn or altered one counts as absent.
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { assert } from '../src/assert.ts';
 import { ConfigError } from '../src/errors.ts';
 import { memorySource, openSafetensors, writeSafetensors } from '../src/formats/safetensors.ts';
 import { hashFile } from '../src/hash-file.ts';
+import { loadRegular, SMALL_FILE_BYTES } from '../src/regular-file.ts';
 import { fromFloat32, type Tensor, toFloat32 } from '../src/tensor.ts';
 import { replaceFolder } from './durable-files.ts';
 import type { Moments } from './optim/adamw.ts';
@@ -119,8 +120,8 @@ function arraysOf({ parameters, moments }: Trained) {
 
 async function isWhole(folder: string): Promise<boolean> {
   try {
-    const expected = await readFile(path.join(folder, HASH_FILE), 'utf8');
-    return (await hashFile(path.join(folder, TENSORS_FILE))).sha256 === expected.trim();
+    const expected = await loadRegular(path.join(folder, HASH_FILE), SMALL_FILE_BYTES);
+    return (await hashFile(path.join(folder, TENSORS_FILE))).sha256 === expected.toString().trim();
   } catch {
     return false;
   }

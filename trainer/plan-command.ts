@@ -4,7 +4,7 @@ import { FileError } from '../src/errors.ts';
 import { type Artifact, readArtifact } from '../src/import/artifact.ts';
 import { memoryLimit } from '../src/memory-limit.ts';
 import { parseDecoderConfig } from '../src/model/config.ts';
-import { readRegular } from '../src/regular-file.ts';
+import { readRegular, SMALL_FILE_BYTES } from '../src/regular-file.ts';
 import type { JobPlan, PlanRequest } from '../src/training.ts';
 import { parseJob, type TrainJob } from './job.ts';
 import { describeRun, planText, type RunPlan } from './planner/describe-run.ts';
@@ -51,7 +51,7 @@ export async function makePlan(request: PlanRequest, sources: PlanSources): Prom
 
 function readConfig(file: string): unknown {
   try {
-    return JSON.parse(readRegular(file).toString());
+    return JSON.parse(readRegular(file, SMALL_FILE_BYTES).toString());
   } catch (cause) {
     throw new FileError(file, 'cannot be read as JSON', { cause });
   }

@@ -1,12 +1,12 @@
 // The job that a command line asks for: its file's keys, and what flags say over them. Not checked yet.
 import { ConfigError, FileError } from '../src/errors.ts';
-import { readRegular } from '../src/regular-file.ts';
+import { readRegular, SMALL_FILE_BYTES } from '../src/regular-file.ts';
 import type { JobSource } from '../src/training.ts';
 
 /** @throws FileError where the file is none of JSON, ConfigError where it is no object */
 export function readJob({ file, overrides }: JobSource): Record<string, unknown> {
   if (file === undefined) return { ...overrides };
-  const json = parse(file, readRegular(file).toString());
+  const json = parse(file, readRegular(file, SMALL_FILE_BYTES).toString());
   if (typeof json !== 'object' || json === null || Array.isArray(json)) {
     throw new ConfigError([`${file}: is not a JSON object`]);
   }

@@ -1,10 +1,11 @@
 // The folder of one run: what is written while it goes on, and what a resumed run finds. Knows no model and no
 // optimizer. One process at a time works in it.
 import { existsSync } from 'node:fs';
-import { appendFile, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { ConfigError, UsageError } from '../src/errors.ts';
+import { ConfigError, FileError, UsageError } from '../src/errors.ts';
+import { loadRegular, SMALL_FILE_BYTES } from '../src/regular-file.ts';
 import { writeFileDurably } from './durable-files.ts';
 import { parseJob, type TrainJob } from './job.ts';
 import { parseMetrics, type StepMetrics, serializeMetrics, toResultCsv } from './metrics.ts';
@@ -13,6 +14,8 @@ import { EVENT_FILE, fileVersionRecord, stepRecord } from './tensorboard.ts';
 
 const JOB_FILE = 'job.json';
 const LOCK_FILE = 'lock';
+/** A million steps. */
+const MAX_METRICS_BYTES = 256 * 2 ** 20;
 /** A process that was killed is gone within this; one that runs stays. */
 const LOCK_WAIT_MS = 10_000;
 const LOCK_POLL_MS = 100;
@@ -80,11 +83,12 @@ export async function createRunFolder(dir: string, job: TrainJob): Promise<RunFo
 
 /** A run to go on with. @throws UsageError where the folder holds none, ConfigError where another process has it */
 export async function openRunFolder(dir: string): Promise<{ folder: RunFolder; job: TrainJob }> {
-  const text = await readFile(path.join(dir, JOB_FILE), 'utf8').catch(() => {
+  const bytes = await loadRegular(path.join(dir, JOB_FILE), SMALL_FILE_BYTES).catch((cause) => {
+    if (cause instanceof FileError) throw cause;
     throw new UsageError(`--resume: ${dir} holds no run (no ${JOB_FILE})`);
   });
   await lock(dir);
-  return { folder: runFolder(dir, false), job: parseJob(JSON.parse(text)) };
+  return { folder: runFolder(dir, false), job: parseJob(JSON.parse(bytes.toString())) };
 }
 
 function runFolder(dir: string, isNew: boolean): RunFolder {
@@ -103,8 +107,8 @@ function runFolder(dir: string, isNew: boolean): RunFolder {
       return metrics;
     },
     async rewind(step) {
-      const text = await readFile(file('metrics.jsonl'), 'utf8').catch(() => '');
-      metrics = parseMetrics(text, step);
+      const text = await loadRegular(file('metrics.jsonl'), MAX_METRICS_BYTES).catch(orNothing);
+      metrics = parseMetrics(text.toString(), step);
       await writeFileDurably(file('metrics.jsonl'), serializeMetrics(metrics));
       const records = metrics.map((row) => stepRecord(row, nowS()));
       await writeFile(file(EVENT_FILE), Buffer.concat([fileVersionRecord(nowS()), ...records]));
@@ -141,12 +145,17 @@ async function lock(dir: string): Promise<void> {
       },
     );
     if (!isTaken) return;
-    const holder = Number(await readFile(file, 'utf8').catch(() => ''));
+    const holder = Number(await loadRegular(file, SMALL_FILE_BYTES).catch(() => ''));
     if (holder === process.pid || !isAlive(holder)) await rm(file, { force: true });
     else if (performance.now() > deadlineMs) {
       throw new ConfigError([`${dir}: process ${holder} works on this run (${LOCK_FILE})`]);
     } else await setTimeout(LOCK_POLL_MS);
   }
+}
+
+function orNothing(error: unknown): string {
+  if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
+  throw error;
 }
 
 function isAlive(pid: number): boolean {

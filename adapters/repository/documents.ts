@@ -3,6 +3,7 @@
 import type { z } from 'zod';
 import { ServeError } from '../../src/errors.ts';
 import type { Logger } from '../../src/log.ts';
+import { parseShallowJsonBytes } from '../../src/shallow-json.ts';
 import { type Etag, type ObjectStore, StoreError } from '../store/store.ts';
 
 export interface DocumentKind<T> {
@@ -78,9 +79,9 @@ export async function collect(
 function parse<T>(bytes: Uint8Array, schema: z.ZodType<T>): { value: T } | { fault: string } {
   let json: unknown;
   try {
-    json = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
-  } catch {
-    return { fault: bytes.length === 0 ? 'is empty' : 'is not JSON' };
+    json = parseShallowJsonBytes(bytes);
+  } catch (error) {
+    return { fault: bytes.length === 0 ? 'is empty' : `is not JSON (${(error as Error).message})` };
   }
   const result = schema.safeParse(json);
   if (result.success) return { value: result.data };

@@ -23,9 +23,13 @@ export async function fetchVersion(
   let doneBytes = 0;
   const read = async (file: keyof VersionManifest['files']) => {
     const { byteSize, sha256 } = manifest.files[file];
+    const { body, byteSize: storedBytes } = await repository.openFile(manifest, file, call);
+    if (storedBytes !== byteSize) {
+      for await (const _ of body) break; // lets go of the connection
+      throw mismatch(file, `has ${storedBytes} bytes, not ${byteSize}`);
+    }
     const bytes = new Uint8Array(byteSize);
     let filled = 0;
-    const { body } = await repository.openFile(manifest, file, call);
     for await (const chunk of body) {
       if (filled + chunk.length > byteSize)
         throw mismatch(file, `is longer than ${byteSize} bytes`);

@@ -198,6 +198,9 @@ export class DiskTier {
 
   async #evictFor(byteSize: number): Promise<void> {
     const { capacityBytes } = this.#options;
+    if (byteSize > capacityBytes) {
+      throw new DiskError(`${byteSize} bytes do not fit in the ${capacityBytes} of the cache`);
+    }
     const residents = await this.#io(() => this.#look());
     let used = this.#incomingBytes + byteSize;
     for (const resident of residents) used += resident.byteSize;

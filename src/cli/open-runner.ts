@@ -6,7 +6,7 @@ import { createChildRunner } from '../jobs/child-runner.ts';
 import { guardStore } from '../jobs/guarded-store.ts';
 import type { JobRunner } from '../jobs/runner.ts';
 import type { Logger } from '../log.ts';
-import { readRegular } from '../regular-file.ts';
+import { readRegular, SMALL_FILE_BYTES } from '../regular-file.ts';
 
 export interface OpenRunnerOptions {
   readonly store: ObjectStore;
@@ -44,7 +44,7 @@ function readPod(file: string | undefined): string {
     throw new ConfigError(['LORIKEET_TRAIN_POD: is missing; the kubernetes runner needs it']);
   }
   try {
-    return readRegular(file).toString();
+    return readRegular(file, SMALL_FILE_BYTES).toString();
   } catch (error) {
     throw new ConfigError([`LORIKEET_TRAIN_POD: ${file}: ${(error as Error).message}`]);
   }

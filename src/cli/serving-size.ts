@@ -12,7 +12,7 @@ import { memoryLimit } from '../memory-limit.ts';
 import { type DecoderConfig, parseDecoderConfig } from '../model/config.ts';
 import type { WeightsMode } from '../model/serving-weights.ts';
 import { loraPerRank, TARGET_NAMES, type TargetName } from '../model/target-modules.ts';
-import { readRegular } from '../regular-file.ts';
+import { readRegular, SMALL_FILE_BYTES } from '../regular-file.ts';
 import type { Terminal } from './report-error.ts';
 import { formatBytes, formatTable } from './table.ts';
 
@@ -145,7 +145,7 @@ function configOf({ model, home }: { model?: string | undefined; home: string })
 
 function readConfig(file: string): DecoderConfig {
   try {
-    return parseDecoderConfig(JSON.parse(readRegular(file).toString()));
+    return parseDecoderConfig(JSON.parse(readRegular(file, SMALL_FILE_BYTES).toString()));
   } catch (error) {
     throw new ConfigError([`${file}: ${(error as Error).message}`]);
   }

@@ -13,7 +13,7 @@ import {
 import type { FilePlace } from '../onnx/graph-builder.ts';
 import { type MappedFile, mapFile } from '../ort/mapped-file.ts';
 import type { OrtTensor } from '../ort/tensor.ts';
-import { readRegular } from '../regular-file.ts';
+import { readRegular, SMALL_FILE_BYTES } from '../regular-file.ts';
 
 export interface ServingModel {
   readonly config: DecoderConfig;
@@ -46,7 +46,7 @@ export function openServingFolder(dir: string): ServingModel {
 function readLayout(dir: string): ServingLayout {
   let layout: ServingLayout;
   try {
-    layout = JSON.parse(readRegular(path.join(dir, LAYOUT_FILE)).toString());
+    layout = JSON.parse(readRegular(path.join(dir, LAYOUT_FILE), SMALL_FILE_BYTES).toString());
   } catch (cause) {
     throw new FileError(LAYOUT_FILE, 'cannot be read as JSON', { cause });
   }

@@ -1,7 +1,7 @@
 // Fetches a model's files from the Hugging Face hub into the cache that its Python library uses too: blobs by content,
 // snapshots by commit. A download that broke off goes on where it stopped, and is checked against its digest.
 import { createHash } from 'node:crypto';
-import { createReadStream, createWriteStream, existsSync, readFileSync, statSync } from 'node:fs';
+import { createReadStream, createWriteStream, existsSync, statSync } from 'node:fs';
 import { mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { Readable } from 'node:stream';
@@ -14,6 +14,7 @@ import {
   modelInfo,
 } from '@huggingface/hub';
 import { FileError } from '../errors.ts';
+import { readRegular, SMALL_FILE_BYTES } from '../regular-file.ts';
 import { COMPANION_FILES } from './checkpoint.ts';
 import { FetchError } from './fetch-error.ts';
 import { CONFIG_FILE, INDEX_FILE, readJson, shardNames, WEIGHTS_FILE } from './folder.ts';
@@ -211,7 +212,11 @@ async function digestOf(file: string, { lfs, size }: ListFileEntry): Promise<str
 function cachedSnapshot(repoDir: string): string | undefined {
   const ref = path.join(repoDir, 'refs', 'main');
   if (!existsSync(ref)) return undefined;
-  const snapshot = path.join(repoDir, 'snapshots', readFileSync(ref, 'utf8').trim());
+  const snapshot = path.join(
+    repoDir,
+    'snapshots',
+    readRegular(ref, SMALL_FILE_BYTES).toString().trim(),
+  );
   return existsSync(path.join(snapshot, CONFIG_FILE)) ? snapshot : undefined;
 }
 

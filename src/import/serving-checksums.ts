@@ -7,7 +7,7 @@ import path from 'node:path';
 import { z } from 'zod';
 import { type HashPace, hashFile } from '../hash-file.ts';
 import { LAYOUT_FILE, WEIGHTS_FILE } from '../model/serving-weights.ts';
-import { openRegular, readRegular } from '../regular-file.ts';
+import { openRegular, readRegular, SMALL_FILE_BYTES } from '../regular-file.ts';
 
 /** Written last: a folder without it is unfinished, or was built by a version that recorded no checksums. */
 export const CHECKSUMS_FILE = 'checksums.json';
@@ -100,12 +100,12 @@ export function recordedByteSize(dir: string): number {
 }
 
 function readChecksums(dir: string): Checksums {
-  const text = readRegular(path.join(dir, CHECKSUMS_FILE)).toString();
+  const text = readRegular(path.join(dir, CHECKSUMS_FILE), SMALL_FILE_BYTES).toString();
   return checksumsSchema.parse(JSON.parse(text));
 }
 
 function hashLayout(dir: string): string {
-  const bytes = readRegular(path.join(dir, LAYOUT_FILE));
+  const bytes = readRegular(path.join(dir, LAYOUT_FILE), SMALL_FILE_BYTES);
   return createHash('sha256').update(bytes).digest('hex');
 }
 

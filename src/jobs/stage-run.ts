@@ -1,9 +1,10 @@
 // Sets aside what a run needs to go on, as it is at one moment, while its trainer works on. Knows the run folder as the
 // trainer writes it, and no store.
-import { copyFile, link, mkdir, readdir, readFile, rm } from 'node:fs/promises';
+import { copyFile, link, mkdir, readdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { hashFile } from '../hash-file.ts';
+import { loadRegular, SMALL_FILE_BYTES } from '../regular-file.ts';
 
 const ADAPTER_DIR = 'adapter';
 const CHECKPOINTS_DIR = 'checkpoints';
@@ -46,8 +47,9 @@ async function listSteps(runDir: string): Promise<number[]> {
 async function stageCheckpoint(from: string, to: string): Promise<boolean> {
   try {
     await stageFolder(from, to);
-    const expected = await readFile(path.join(to, STATE_HASH_FILE), 'utf8');
-    if ((await hashFile(path.join(to, STATE_FILE))).sha256 === expected.trim()) return true;
+    const expected = await loadRegular(path.join(to, STATE_HASH_FILE), SMALL_FILE_BYTES);
+    if ((await hashFile(path.join(to, STATE_FILE))).sha256 === expected.toString().trim())
+      return true;
   } catch (error) {
     if (!isMissing(error)) throw error;
   }

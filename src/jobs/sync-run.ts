@@ -13,6 +13,7 @@ import {
   type StoreCall,
   StoreError,
 } from '../../adapters/store/store.ts';
+import { parseShallowJsonBytes } from '../shallow-json.ts';
 import type { RunArchive } from './runner.ts';
 import { stageRun } from './stage-run.ts';
 import { describeFiles, fetchFile, storedFileSchema } from './stored-files.ts';
@@ -140,7 +141,7 @@ function isNewer(step: number, found: FoundIndex | undefined): boolean {
 
 function parseIndex(bytes: Uint8Array | undefined): RunIndex | undefined {
   try {
-    return indexSchema.parse(JSON.parse(Buffer.from(bytes ?? []).toString('utf8')));
+    return indexSchema.parse(parseShallowJsonBytes(bytes ?? new Uint8Array()));
   } catch {
     return undefined;
   }

@@ -1,7 +1,7 @@
 // A job's run under a lease: the trainer is started (or goes on), what it says becomes events and published
 // checkpoints, its result is published and only then the job has succeeded. Whoever loses the lease stops its trainer
 // and writes nothing more. It knows neither processes nor HTTP.
-import { readFile } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { ServeError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type {
@@ -303,11 +303,11 @@ export class TrainingRun implements JobWork {
 
   /** Under an id that follows from the job's: a second try leads to the same file. */
   async #saveTable({ id, tenant }: JobRecord, { resultFile }: TrainedMessage): Promise<string> {
-    const bytes = await readFile(resultFile);
+    const { size } = await stat(resultFile);
     const meta = await this.#parts.files.create(tenant, {
       id: `file-${shortId(id)}`,
-      source: bytes,
-      byteSize: bytes.length,
+      source: { file: resultFile },
+      byteSize: size,
       filename: 'step_metrics.csv',
       purpose: 'fine-tune-results',
     });

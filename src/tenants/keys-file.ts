@@ -1,11 +1,12 @@
 // The keys file: tenants with their settings, and the keys that belong to them, as hashes. Reads it strictly and
 // replaces it whole. Does not know who reads it when, nor what a key may do.
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, open, realpath, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { FileError, UsageError } from '../errors.ts';
+import { loadRegular } from '../regular-file.ts';
 import { SHARED_OWNER, TENANT_PATTERN, type Tenant } from '../tenant.ts';
 import { KEY_ID_PATTERN } from './api-key.ts';
 
@@ -97,14 +98,10 @@ export function tenantOf({ tenants }: KeysFile, { tenant, admin }: KeyEntry): Te
   return { id: tenant, isAdmin: admin, ...tenants[tenant]! };
 }
 
-/** The file's text; undefined where there is none. */
+/** The file's text; undefined if there is none. Throws `FileError` if it is too large or not a regular file. */
 export async function readKeysText(file: string): Promise<string | undefined> {
   try {
-    const stats = await stat(file);
-    if (!stats.isFile()) throw new FileError('keys file', 'is not a regular file');
-    if (stats.size > MAX_FILE_BYTES)
-      throw new FileError('keys file', `is over ${MAX_FILE_BYTES} bytes`);
-    return await readFile(file, 'utf8');
+    return (await loadRegular(file, MAX_FILE_BYTES)).toString();
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;

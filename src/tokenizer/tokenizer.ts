@@ -8,6 +8,9 @@ import { createEncoder, type Encoder } from './encoder.ts';
 import { readTokenByteRules } from './token-bytes.ts';
 import { parseTokenizerJson, tokensById } from './tokenizer-json.ts';
 
+/** The largest tokenizer.json has 35 MB. */
+const MAX_FILE_BYTES = 256 * 2 ** 20;
+
 export interface Tokenizer {
   /** Largest id + 1; a model's logits may be wider. */
   readonly vocabSize: number;
@@ -142,7 +145,7 @@ async function readJson(directory: string, file: string): Promise<unknown> {
 
 async function readIfPresent(file: string): Promise<string | undefined> {
   try {
-    return readRegular(file).toString();
+    return readRegular(file, MAX_FILE_BYTES).toString();
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;

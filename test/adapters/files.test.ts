@@ -7,6 +7,7 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { adapterDigest } from '../../adapters/digest.ts';
 import { digestAdapterFiles, readAdapterFiles } from '../../adapters/files.ts';
+import { readFolderGenerationConfig } from '../../adapters/generation-config.ts';
 import { createAdapterLoader } from '../../adapters/load.ts';
 import type { AdapterSource } from '../../src/adapter-source.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
@@ -86,6 +87,11 @@ test('a pipe in place of a file is refused and blocks nobody', {
   const folder = folderWith(t, { [CONFIG_FILE]: configBytes() });
   execFileSync('mkfifo', [path.join(folder, WEIGHTS_FILE)]);
   await assert.rejects(readAdapterFiles(folder), { status: 422, param: WEIGHTS_FILE });
+  execFileSync('mkfifo', [path.join(folder, 'generation_config.json')]);
+  await assert.rejects(readFolderGenerationConfig(folder), {
+    status: 422,
+    param: 'generation_config.json',
+  });
 });
 
 test('a link inside the folder is followed, one out of it is refused', async (t) => {

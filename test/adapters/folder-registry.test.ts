@@ -116,15 +116,17 @@ test('what cannot be served is not listed, and its reason can be asked for', asy
   publish(root, 'dora', configBytes({ use_dora: true }));
   publish(root, 'html', configBytes(), new TextEncoder().encode('<html>not found</html>'));
   publish(root, 'spaced name');
+  const deep = new TextEncoder().encode(`{"peft_type":${'['.repeat(30_000)}${']'.repeat(30_000)}}`);
+  publish(root, 'deep', deep); // parses, and then overflows whoever writes it out
   const list = async () => (await registry.list(LOCAL_TENANT)).map(({ id }) => id);
   assert.deepEqual(await list(), ['sample', 'good']);
   assert.deepEqual(await list(), ['sample', 'good']);
   const refused = await findRefusedFolders(root);
   assert.deepEqual(
     refused.map(({ name }) => name),
-    ['dora', 'html', 'spaced name'],
+    ['deep', 'dora', 'html', 'spaced name'],
   );
-  for (const [i, reason] of [/use_dora/, /header/, /no model name/].entries()) {
+  for (const [i, reason] of [/not JSON/, /use_dora/, /header/, /no model name/].entries()) {
     assert.match(refused[i]!.reason, reason);
   }
   publish(root, 'dora');

@@ -155,8 +155,8 @@ test('verify names the file that is not what was published', async (t) => {
   const file = path.join(home, 'store/local/zen/1/adapter_model.safetensors');
   const bytes = readFileSync(file);
   for (const [bad, pattern] of [
-    [bytes.subarray(0, -1), /ends after/],
-    [Buffer.concat([bytes, bytes]), /is longer than/],
+    [bytes.subarray(0, -1), /has \d+ bytes, not/],
+    [Buffer.concat([bytes, bytes]), /has \d+ bytes, not/],
     [Buffer.from(bytes).fill(1, bytes.length - 1), /has the SHA-256/],
   ] as const) {
     writeFileSync(file, bad);

@@ -1,6 +1,8 @@
 // Pointers and manifests that are not what was written: refused with a line in the log, never half believed.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { VersionManifest } from '../../../adapters/manifest.ts';
+import { fetchVersion } from '../../../adapters/repository/fetch.ts';
 import { createLog } from '../../../src/log.ts';
 import { shelf, ZEN } from './shelf.ts';
 
@@ -82,6 +84,11 @@ test("a manifest that is another's, damaged or cut is refused, and the other ver
     JSON.stringify({ ...second, digest: 'd' }),
     JSON.stringify({ ...second, files: { ...second.files, 'adapter_config.json': {} } }),
     JSON.stringify({ schema: 1, removed_at: 'yesterday' }),
+    whole.replace(
+      '"schema":1',
+      `"schema":1,"metrics":{"a":${'['.repeat(9000)}${']'.repeat(9000)}}`,
+    ),
+    JSON.stringify({ ...second, files: withWeightsSize(second, 2 ** 40) }),
   ]) {
     lines.length = 0;
     await store.put('acme/zen/2/manifest.json', text(bad));
@@ -123,3 +130,35 @@ test('a damaged claim of another publication stops nobody', async (t) => {
   const published = await repository.publish(ZEN, { directory: adapter(1) }, options);
   assert.equal(published.version, 2);
 });
+
+test('a forged size sets no allocation: it is compared with what the store holds', async (t) => {
+  const { repository, store, adapter } = logged(t);
+  const manifest = await repository.publish(ZEN, { directory: adapter(1) });
+  const forgedBytes = 2 ** 31;
+  const forged = { ...manifest, files: withWeightsSize(manifest, forgedBytes) };
+  await store.put('acme/zen/1/manifest.json', text(JSON.stringify(forged)));
+  const read = await repository.readManifest('acme', 'zen', 1);
+  const refused = { code: 'adapter_checksum_mismatch', param: 'adapter_model.safetensors' };
+  const before = process.memoryUsage().arrayBuffers;
+  let peak = 0;
+  const openFile: typeof repository.openFile = async (...args) => {
+    const object = await repository.openFile(...args);
+    return {
+      ...object,
+      body: (async function* () {
+        peak = Math.max(peak, process.memoryUsage().arrayBuffers - before);
+        yield* object.body;
+      })(),
+    };
+  };
+  await assert.rejects(fetchVersion({ openFile }, read!), {
+    ...refused,
+    message: /bytes, not 2147483648/,
+  });
+  assert.ok(peak < forgedBytes / 16, `${peak} bytes`);
+});
+
+function withWeightsSize({ files }: VersionManifest, byteSize: number) {
+  const { sha256 } = files['adapter_model.safetensors'];
+  return { ...files, 'adapter_model.safetensors': { sha256, byteSize } };
+}
