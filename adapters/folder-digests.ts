@@ -7,7 +7,7 @@ import { ServeError } from '../src/errors.ts';
 import type { Logger } from '../src/log.ts';
 import { digestAdapterFiles, measureAdapterFiles, readAdapterConfig } from './files.ts';
 import type { AdapterFolder } from './folders.ts';
-import { parseAdapterConfig } from './peft-config.ts';
+import { openAdapterConfig, parseAdapterConfig } from './peft-config.ts';
 
 export interface FolderDigestsOptions {
   /** Names of the base that is served: an adapter that names another is warned of. */
@@ -37,12 +37,12 @@ export interface FolderDigests {
   ): Promise<FolderWithDigest | undefined>;
   /**
    * Why the folder cannot be served, as far as its configuration and the header of its weights tell: nothing is hashed.
-   * Remembered for as long as its files do not change.
+   * Remembered for as long as its files do not change. A pattern that is still being compiled is no reason yet.
    */
   refusalOf(name: string, folder: AdapterFolder): Promise<ServeError | undefined>;
 }
 
-/** Reads the configuration and the header of the weights. */
+/** Reads the configuration, its patterns included, and the header of the weights. */
 export async function findRefusal(directory: string): Promise<ServeError | undefined> {
   try {
     await parseAdapterConfig(await readAdapterConfig(directory), []);
@@ -74,6 +74,12 @@ interface Known {
   state: 'pending' | 'provisional' | 'final';
 }
 
+interface Looked {
+  readonly signature: string;
+  /** Set later if only a pattern is at fault. */
+  refusal: ServeError | undefined;
+}
+
 type Look = () => Promise<AdapterFolder | undefined>;
 
 export function createFolderDigests({
@@ -82,9 +88,7 @@ export function createFolderDigests({
   now = Date.now,
 }: FolderDigestsOptions): FolderDigests {
   const known = new LRUCache<string, Known>({ max: MAX_FOLDERS });
-  const looked = new LRUCache<string, { signature: string; refusal: ServeError | undefined }>({
-    max: MAX_FOLDERS,
-  });
+  const looked = new LRUCache<string, Looked>({ max: MAX_FOLDERS });
 
   function contentOf(
     name: string,
@@ -142,10 +146,21 @@ export function createFolderDigests({
     async refusalOf(name, { directory, signature }) {
       const before = looked.get(name);
       if (before?.signature === signature) return before.refusal;
-      const refusal = await findRefusal(directory);
-      if (refusal?.status === 503) return refusal; // it may be another time
-      looked.set(name, { signature, refusal });
-      return refusal;
+      const entry: Looked = { signature, refusal: undefined };
+      try {
+        const { evaluatePatterns } = openAdapterConfig(await readAdapterConfig(directory));
+        await measureAdapterFiles(directory);
+        // Not awaited: slow ones take a second each, one after the other.
+        evaluatePatterns([]).catch((error) => {
+          if (isRefusal(error)) entry.refusal = error;
+        });
+      } catch (error) {
+        if (!(error instanceof ServeError)) throw error;
+        if (!isRefusal(error)) return error; // it may be another time
+        entry.refusal = error;
+      }
+      looked.set(name, entry);
+      return entry.refusal;
     },
 
     async identify(name, look) {
@@ -173,6 +188,6 @@ async function ignoredFiles(directory: string): Promise<string[]> {
   return IGNORED_FILES.filter((_, i) => isThere[i]);
 }
 
-function isRefusal(error: unknown): boolean {
+function isRefusal(error: unknown): error is ServeError {
   return error instanceof ServeError && error.status === 422;
 }

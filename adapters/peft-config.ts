@@ -88,6 +88,14 @@ const configSchema = z.object({
 
 type RawConfig = z.infer<typeof configSchema>;
 
+/** A configuration whose fields are checked and whose patterns are not compiled yet. */
+export interface OpenedConfig {
+  /** Its matchers answer for the modules that its patterns were evaluated for. */
+  readonly config: AdapterConfig;
+  /** Throws `ServeError` (422) with the place of a pattern that cannot be used. */
+  evaluatePatterns(moduleNames: readonly string[]): Promise<void>;
+}
+
 /**
  * Parses the bytes of an `adapter_config.json`, for the modules that will be asked about: regular expressions are
  * matched against their names in a worker, plain names are compared when they are asked for.
@@ -97,6 +105,13 @@ export async function parseAdapterConfig(
   bytes: Uint8Array,
   moduleNames: readonly string[],
 ): Promise<AdapterConfig> {
+  const { config, evaluatePatterns } = openAdapterConfig(bytes);
+  await evaluatePatterns(moduleNames);
+  return config;
+}
+
+/** The same without waiting for patterns. Throws as `parseAdapterConfig`. */
+export function openAdapterConfig(bytes: Uint8Array): OpenedConfig {
   const json = parseObject(bytes);
   refuseUnsupported(json);
   const result = configSchema.safeParse(json);
@@ -109,8 +124,8 @@ export async function parseAdapterConfig(
   const patterns = new PatternSet();
   const isTargeted = createTargetMatcher(raw, patterns);
   const settingOf = createSettings(raw, patterns);
-  await patterns.evaluate(moduleNames);
-  return { baseModel: raw.base_model_name_or_path ?? undefined, isTargeted, settingOf };
+  const config = { baseModel: raw.base_model_name_or_path ?? undefined, isTargeted, settingOf };
+  return { config, evaluatePatterns: (moduleNames) => patterns.evaluate(moduleNames) };
 }
 
 function parseObject(bytes: Uint8Array): Record<string, unknown> {

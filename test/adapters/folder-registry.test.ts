@@ -11,6 +11,7 @@ import {
 import os from 'node:os';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { adapterDigest } from '../../adapters/digest.ts';
 import { createFolderAdapters, findRefusedFolders } from '../../adapters/folder-registry.ts';
 import { createRegistry } from '../../adapters/registry.ts';
@@ -151,6 +152,24 @@ test('an adapter that comes with the package is served until somebody uses its n
   publish(own, 'zen', configBytes({ lora_alpha: 2 }));
   assert.equal(await folderOf(), own);
   assert.deepEqual(await names(), ['sample', 'zen']);
+});
+
+test('a list waits for no pattern, and leaves out what was refused for one', async (t) => {
+  const { root, registry } = setUp(t);
+  publish(root, 'good');
+  const slow = '((?:(a?){10}){10}){10}'.repeat(80); // takes longer than the deadline of a second
+  for (let i = 0; i < 4; i++) {
+    publish(root, `slow-${i}`, configBytes({ rank_pattern: { [`${slow}${i}`]: 2 } }));
+  }
+  const list = async () => (await registry.list(LOCAL_TENANT)).map(({ id }) => id);
+  const startMs = performance.now();
+  assert.equal((await list()).length, 6);
+  assert.ok(performance.now() - startMs < 1000);
+  const deadlineMs = startMs + 60_000;
+  while ((await list()).length > 2) {
+    assert.ok(performance.now() < deadlineMs, 'they are refused in the end');
+    await delay(50);
+  }
 });
 
 test('every miss has the same body', async (t) => {
