@@ -2,7 +2,7 @@
 // What this build cannot serve exactly is refused by the name of its field. It reads no tensors and runs nothing.
 import { z } from 'zod';
 import { TARGET_NAMES } from '../src/model/target-modules.ts';
-import { parseShallowJsonBytes } from '../src/shallow-json.ts';
+import { parseShallowJson } from '../src/shallow-json.ts';
 import { type ModuleMatcher, nameList, PatternSet } from './module-pattern.ts';
 import { invalidAdapter, show } from './refusal.ts';
 
@@ -131,7 +131,7 @@ export function openAdapterConfig(bytes: Uint8Array): OpenedConfig {
 function parseObject(bytes: Uint8Array): Record<string, unknown> {
   let json: unknown;
   try {
-    json = parseShallowJsonBytes(bytes);
+    json = parseShallowJson(bytes);
   } catch (error) {
     throw invalidAdapter(FILE, 'is not JSON', error);
   }

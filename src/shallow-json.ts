@@ -11,15 +11,11 @@ const CLOSE_BRACE = 0x7d;
 const OPEN_BRACKET = 0x5b;
 const CLOSE_BRACKET = 0x5d;
 
-/** Throws `SyntaxError` if the text is not JSON, or is nested deeper than 64 levels. */
-export function parseShallowJson(text: string): unknown {
+/** Throws `TypeError` if the bytes are not UTF-8, `SyntaxError` if they are not JSON or nested deeper than 64 levels. */
+export function parseShallowJson(bytes: Uint8Array): unknown {
+  const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   checkDepth(text);
   return JSON.parse(text);
-}
-
-/** The same for UTF-8; also throws `TypeError` if the bytes are not that. */
-export function parseShallowJsonBytes(bytes: Uint8Array): unknown {
-  return parseShallowJson(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
 }
 
 function checkDepth(text: string): void {

@@ -3,7 +3,7 @@
 import type { z } from 'zod';
 import { ServeError } from '../../src/errors.ts';
 import type { Logger } from '../../src/log.ts';
-import { parseShallowJsonBytes } from '../../src/shallow-json.ts';
+import { parseShallowJson } from '../../src/shallow-json.ts';
 import { type Etag, type ObjectStore, StoreError } from '../store/store.ts';
 
 export interface DocumentKind<T> {
@@ -79,7 +79,7 @@ export async function collect(
 function parse<T>(bytes: Uint8Array, schema: z.ZodType<T>): { value: T } | { fault: string } {
   let json: unknown;
   try {
-    json = parseShallowJsonBytes(bytes);
+    json = parseShallowJson(bytes);
   } catch (error) {
     return { fault: bytes.length === 0 ? 'is empty' : `is not JSON (${(error as Error).message})` };
   }

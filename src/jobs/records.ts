@@ -11,7 +11,7 @@ import {
   StoreError,
 } from '../../adapters/store/store.ts';
 import { isDiskFull, ServeError } from '../errors.ts';
-import { parseShallowJsonBytes } from '../shallow-json.ts';
+import { parseShallowJson } from '../shallow-json.ts';
 
 export interface RecordKind<T> {
   readonly schema: z.ZodType<T>;
@@ -126,7 +126,7 @@ export class Records<T extends Marked> {
 
   #parse(key: string, bytes: Uint8Array | undefined): T {
     try {
-      return this.#kind.schema.parse(parseShallowJsonBytes(bytes ?? new Uint8Array()));
+      return this.#kind.schema.parse(parseShallowJson(bytes ?? new Uint8Array()));
     } catch (cause) {
       throw new ServeError('store_unavailable', 'What the store holds of this is damaged.', {
         cause: new StoreError('invalid', `${key} is damaged`, { cause }),

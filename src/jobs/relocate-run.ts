@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { loadRegular, SMALL_FILE_BYTES } from '../regular-file.ts';
-import { parseShallowJsonBytes } from '../shallow-json.ts';
+import { parseShallowJson } from '../shallow-json.ts';
 import type { TrainerJob } from './runner.ts';
 
 const JOB_FILE = 'job.json';
@@ -19,7 +19,7 @@ export function holdsRun(runDir: string): boolean {
 export async function relocateRun(runDir: string, job: TrainerJob): Promise<void> {
   const file = path.join(runDir, JOB_FILE);
   const bytes = await loadRegular(file, SMALL_FILE_BYTES);
-  const settled = parseShallowJsonBytes(bytes) as Record<string, unknown>;
+  const settled = parseShallowJson(bytes) as Record<string, unknown>;
   for (const key of PATH_KEYS) if (key in settled) settled[key] = job[key];
   await writeFile(`${file}.tmp`, `${JSON.stringify(settled, null, 2)}\n`, { flush: true });
   await rename(`${file}.tmp`, file);

@@ -13,7 +13,7 @@ import {
   type StoreCall,
   StoreError,
 } from '../../adapters/store/store.ts';
-import { parseShallowJsonBytes } from '../shallow-json.ts';
+import { parseShallowJson } from '../shallow-json.ts';
 import type { RunArchive } from './runner.ts';
 import { stageRun } from './stage-run.ts';
 import { describeFiles, fetchFile, storedFileSchema } from './stored-files.ts';
@@ -141,7 +141,7 @@ function isNewer(step: number, found: FoundIndex | undefined): boolean {
 
 function parseIndex(bytes: Uint8Array | undefined): RunIndex | undefined {
   try {
-    return indexSchema.parse(parseShallowJsonBytes(bytes ?? new Uint8Array()));
+    return indexSchema.parse(parseShallowJson(bytes ?? new Uint8Array()));
   } catch {
     return undefined;
   }
