@@ -92,7 +92,7 @@ test('a dialog that was closed stays closed, whatever the page asks by itself', 
   }
   await page.locator('#account-button').click();
   await signIn(page, keys['acme']!.key);
-  await page.locator('#jobs-help', { hasText: 'none yet' }).waitFor();
+  await page.locator('#jobs-help', { hasText: 'No jobs yet' }).waitFor();
 });
 
 test('what the reader does asks again for the key, and goes on with it', { skip }, async (t) => {
