@@ -12,7 +12,7 @@ const TARGETS: TargetName[] = ['q_proj', 'v_proj'];
 const toy = parseDecoderConfig(JSON.parse(readFileSync('models/toy/config.json', 'utf8')));
 
 /** An adapter that changes what the toy says. */
-export function writeToyAdapter(directory: string, seed: number): string {
+export function writeToyAdapter(directory: string, seed: number, rank = RANK): string {
   mkdirSync(directory, { recursive: true });
   const random = seededRandom(seed);
   const draw = (shape: [number, number]) => filled(shape, 'F32', () => (random() - 0.5) / 2);
@@ -20,12 +20,12 @@ export function writeToyAdapter(directory: string, seed: number): string {
     TARGETS.flatMap((target) => {
       const { inFeatures, outFeatures } = TARGET_MODULES[target];
       return [
-        [keyOf(layer, target, 'A'), draw([RANK, inFeatures(toy)])],
-        [keyOf(layer, target, 'B'), draw([outFeatures(toy), RANK])],
+        [keyOf(layer, target, 'A'), draw([rank, inFeatures(toy)])],
+        [keyOf(layer, target, 'B'), draw([outFeatures(toy), rank])],
       ] as const;
     }),
   ).flat();
-  const config = { peft_type: 'LORA', r: RANK, lora_alpha: 16, target_modules: TARGETS };
+  const config = { peft_type: 'LORA', r: rank, lora_alpha: 16, target_modules: TARGETS };
   writeFileSync(path.join(directory, 'adapter_config.json'), JSON.stringify(config));
   const weights = serializeSafetensors(new Map(tensors));
   writeFileSync(path.join(directory, 'adapter_model.safetensors'), weights);
