@@ -53,6 +53,8 @@ export async function openServingJobs(
     log,
     owner: { name: owner, isGone: isOwnerGone },
     onPublished,
+    // A bucket has an operator, and its servers need no right to delete adapters.
+    collectsGarbage: !config.store?.startsWith('s3:'),
     observe: ({ id, tenant, token: attempt }) => telemetry.observeRun({ id, tenant, attempt }),
   });
   const uploadFolder = { owner, isGone: isOwnerGone, log };

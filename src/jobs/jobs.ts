@@ -33,6 +33,8 @@ export interface JobsOptions {
   readonly owner: LeaseOwner;
   /** A version of this name is new in the store. */
   readonly onPublished: (tenant: string, name: string) => void;
+  /** Whether this server collects the store's garbage, such as the files of dropped checkpoints. */
+  readonly collectsGarbage?: boolean;
   /** Asked for each run; undefined: nobody is told. */
   readonly observe?: (job: JobRecord) => RunObserver | undefined;
   readonly timing?: Partial<JobTiming>;
@@ -80,6 +82,11 @@ const TIMING: JobTiming = {
   flushMs: 500,
   diskRetryMs: 30_000,
 };
+
+/** A collection lists every version of the store. */
+const GARBAGE_INTERVAL_MS = 3_600_000;
+/** A server that has just read a manifest fetches its files within a minute. */
+const GARBAGE_GRACE_MS = 24 * 3_600_000;
 
 export interface Jobs {
   readonly files: Files;
@@ -131,6 +138,7 @@ function createWorker(parts: WorkerParts): JobWorker {
   const archiveOf = (job: JobRecord) => createRunArchive(store, runPrefix(job));
   const workspaceOf = (job: JobRecord) => new Workspace(job, parts.workspaces);
   const common = { runner, log, now, renewMs };
+  const collectGarbage = createCollector(parts);
   return new JobWorker({
     owner: owner.name,
     held: { jobs, leaseMs, clock },
@@ -157,6 +165,19 @@ function createWorker(parts: WorkerParts): JobWorker {
       await workspaceOf(job).remove();
       await jobs.retire(job);
     },
-    sweep: () => sweepWorkspaces(path.resolve(parts.root), () => jobs.activeIds()),
+    async sweep() {
+      await sweepWorkspaces(path.resolve(parts.root), () => jobs.activeIds());
+      await collectGarbage();
+    },
   });
+}
+
+/** Collects the store's garbage at the first call, and then once an hour at most. */
+function createCollector({ repository, collectsGarbage, now }: WorkerParts): () => Promise<void> {
+  let lastMs = Number.NEGATIVE_INFINITY;
+  return async () => {
+    if (!collectsGarbage || now() - lastMs < GARBAGE_INTERVAL_MS) return;
+    lastMs = now();
+    await repository.collectGarbage({ now: lastMs, graceMs: GARBAGE_GRACE_MS });
+  };
 }

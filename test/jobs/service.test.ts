@@ -3,12 +3,14 @@
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
 import { describe, test } from 'node:test';
+import { keys } from '../../adapters/manifest.ts';
 import { collect } from '../../adapters/repository/documents.ts';
 import { createAdapterRepository } from '../../adapters/repository/repository.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { ServeError } from '../../src/errors.ts';
 import { shortId } from '../../src/jobs/names.ts';
+import { sampleFolder } from '../adapters/published.ts';
 import { ACME, gates, openServer, request, startServer, until, upload } from './simulated.ts';
 
 async function keysOf(store: ObjectStore, part: string): Promise<string[]> {
@@ -270,4 +272,25 @@ describe('jobs of several tenants', () => {
     });
     assert.ok(trained.indexOf('rival') < 3, trained.join());
   });
+});
+
+test('a server collects what removed versions have left, a day later', async () => {
+  const store = createMemoryStore();
+  const repository = createAdapterRepository(store);
+  const name = { tenant: ACME.id, name: 'old' };
+  for (const revision of ['1', '2']) {
+    await repository.publish(name, { directory: sampleFolder({ revision }) });
+  }
+  await repository.removeVersion(name, 1);
+  const filesOf = async (version: number) => {
+    const key = keys.versionFile({ ...name, version }, 'adapter_model.safetensors');
+    return (await store.head(key)) ? 1 : 0;
+  };
+  assert.deepEqual([await filesOf(1), await filesOf(2)], [1, 1]);
+  const DAY_MS = 24 * 3_600_000;
+  startServer(store, { repository, now: () => Date.now() + DAY_MS + 1000, collectsGarbage: true });
+  await until('the files of the removed version to go', async () =>
+    (await filesOf(1)) === 0 ? true : undefined,
+  );
+  assert.equal(await filesOf(2), 1);
 });
