@@ -41,7 +41,8 @@ function start(): Promise<Serving> {
 function upload(byteSize: number): Promise<Response> {
   const body = new FormData();
   body.set('purpose', 'fine-tune');
-  body.set('file', new Blob(['x'.repeat(byteSize)]), 'rows.jsonl');
+  const row = '{"prompt":"a","completion":"b"}\n';
+  body.set('file', new Blob([row.repeat(byteSize / row.length)]), 'rows.jsonl');
   return fetch(`${server.url}/v1/files`, { method: 'POST', body });
 }
 
