@@ -62,6 +62,13 @@ export interface FilesOptions {
   readonly maxBytes: number;
 }
 
+/** An upload that is not over. */
+interface Upload {
+  readonly tenant: string;
+  readonly id: string;
+  readonly byteSize: number;
+}
+
 const FILE_ID = /^file-[A-Za-z0-9]{1,64}$/;
 /** Facts of a file are some 300 bytes; its name may be 1 KB of escapes. */
 const MAX_META_BYTES = 8192;
@@ -74,6 +81,8 @@ const keyOf = (tenant: string, id: string, part: 'meta.json' | 'content') =>
 export class Files {
   readonly #options: FilesOptions;
   readonly #metas: Records<FileMeta & Marked>;
+  /** In the order in which they began. */
+  readonly #underWay = new Set<Upload>();
 
   constructor(options: FilesOptions) {
     this.#options = options;
@@ -83,13 +92,20 @@ export class Files {
   async create(tenant: string, file: NewFile, call?: StoreCall): Promise<FileMeta> {
     const { store, createId, now } = this.#options;
     const { source, byteSize, filename, purpose, expiresAfterMs } = file;
-    if (purpose === 'fine-tune') await this.#checkRoom(tenant, byteSize, call);
     const id = file.id ?? createId('file');
-    await store.put(keyOf(tenant, id, 'content'), source, call);
-    const createdMs = now();
-    const expiry = expiresAfterMs === undefined ? {} : { expiresMs: createdMs + expiresAfterMs };
-    const meta = { schema: 1 as const, id, byteSize, filename, purpose, createdMs, ...expiry };
-    return (await this.#metas.create(keyOf(tenant, id, 'meta.json'), meta, call)).value;
+    const upload = { tenant, id, byteSize };
+    const earlier = [...this.#underWay].filter((other) => other.tenant === tenant);
+    this.#underWay.add(upload);
+    try {
+      if (purpose === 'fine-tune') await this.#checkRoom(upload, earlier, call);
+      await store.put(keyOf(tenant, id, 'content'), source, call);
+      const createdMs = now();
+      const expiry = expiresAfterMs === undefined ? {} : { expiresMs: createdMs + expiresAfterMs };
+      const meta = { schema: 1 as const, id, byteSize, filename, purpose, createdMs, ...expiry };
+      return (await this.#metas.create(keyOf(tenant, id, 'meta.json'), meta, call)).value;
+    } finally {
+      this.#underWay.delete(upload);
+    }
   }
 
   /** Throws `ServeError` (404), the same for what is unknown, foreign or expired. */
@@ -158,15 +174,22 @@ export class Files {
     return ids;
   }
 
-  /** Uploads at the same moment may each see room for one. */
-  async #checkRoom(tenant: string, byteSize: number, call?: StoreCall): Promise<void> {
+  /** Counts `earlier` uploads of this server that are not over; those of other servers may each see room for one. */
+  async #checkRoom(
+    { tenant, byteSize }: Upload,
+    earlier: readonly Upload[],
+    call?: StoreCall,
+  ): Promise<void> {
     const { maxFiles, maxBytes } = this.#options;
     const prefix = `${tenant}/.files/`;
-    const ids = new Set<string>();
-    let bytes = 0;
+    const ids = new Set(earlier.map(({ id }) => id));
+    const counted = new Set(ids);
+    let bytes = earlier.reduce((sum, upload) => sum + upload.byteSize, 0);
     for await (const entry of this.#options.store.list(prefix, call)) {
       if (entry.kind !== 'object') continue;
-      ids.add(entry.key.slice(prefix.length).split('/')[0]!);
+      const id = entry.key.slice(prefix.length).split('/')[0]!;
+      if (counted.has(id)) continue;
+      ids.add(id);
       bytes += entry.byteSize;
     }
     if (ids.size >= maxFiles) {

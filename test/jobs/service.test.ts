@@ -294,3 +294,18 @@ test('a server collects what removed versions have left, a day later', async () 
   );
   assert.equal(await filesOf(2), 1);
 });
+
+test('uploads at the same moment do not share the room for one of them', async () => {
+  const byteSize = 1000;
+  const limits = { maxFiles: 10, maxFilesBytes: 2500 };
+  const { files } = openServer(createMemoryStore(), { limits });
+  const create = () =>
+    files.create(ACME.id, {
+      source: new Uint8Array(byteSize),
+      ...{ byteSize, filename: 'rows.jsonl', purpose: 'fine-tune' },
+    });
+  const results = await Promise.allSettled([create(), create(), create()]);
+  const outcomes = results.map(({ status }) => status);
+  assert.deepEqual(outcomes, ['fulfilled', 'fulfilled', 'rejected']);
+  await assert.rejects(create(), { param: 'file', message: /use 2\d+ of 2500 bytes/ });
+});
