@@ -32,7 +32,7 @@ const { metafile } = await build({
   entryPoints: [
     'src/main.ts',
     'src/scheduler/engine-process.ts',
-    'adapters/pattern-worker.ts',
+    'adapters/peft/pattern-worker.ts',
     'trainer/main.ts',
   ],
   outdir: out,

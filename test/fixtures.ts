@@ -2,14 +2,14 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import type { AdapterWeights, LoraPair } from '../adapters/weights.ts';
+import type { AdapterWeights, LoraPair } from '../adapters/peft/weights.ts';
+import { elementCount, fromFloat32, type Tensor } from '../src/common/tensor.ts';
 import type { Artifact } from '../src/import/artifact.ts';
 import { ensureServingFiles } from '../src/import/serving-files.ts';
 import { type DecoderConfig, parseDecoderConfig } from '../src/model/config.ts';
 import { expectedTensors } from '../src/model/names.ts';
 import type { WeightsMode } from '../src/model/serving-weights.ts';
 import { TARGET_MODULES, type TargetName } from '../src/model/target-modules.ts';
-import { elementCount, fromFloat32, type Tensor } from '../src/tensor.ts';
 
 const TINY_CONFIG = {
   model_type: 'llama',

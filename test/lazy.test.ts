@@ -1,7 +1,7 @@
 // A value that is made once keeps a success and forgets a failure.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { lazy } from '../src/lazy.ts';
+import { lazy } from '../src/common/lazy.ts';
 
 test('callers share one value, also while it is being made', async () => {
   let made = 0;

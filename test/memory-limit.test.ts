@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
-import { memoryGroups, memoryLimit } from '../src/memory-limit.ts';
+import { memoryGroups, memoryLimit } from '../src/common/memory-limit.ts';
 import { temporaryFolder } from './fixtures.ts';
 
 const MACHINE = 64 * 2 ** 30;

@@ -3,12 +3,12 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
-import { assert } from '../src/assert.ts';
-import { ConfigError } from '../src/errors.ts';
+import { assert } from '../src/common/assert.ts';
+import { ConfigError } from '../src/common/errors.ts';
+import { hashFile } from '../src/common/hash-file.ts';
+import { loadRegular, SMALL_FILE_BYTES } from '../src/common/regular-file.ts';
+import { fromFloat32, type Tensor, toFloat32 } from '../src/common/tensor.ts';
 import { memorySource, openSafetensors, writeSafetensors } from '../src/formats/safetensors.ts';
-import { hashFile } from '../src/hash-file.ts';
-import { loadRegular, SMALL_FILE_BYTES } from '../src/regular-file.ts';
-import { fromFloat32, type Tensor, toFloat32 } from '../src/tensor.ts';
 import { replaceFolder } from './durable-files.ts';
 import type { Moments } from './optim/adamw.ts';
 import { keepSteps, listSteps, stepFolder } from './step-folders.ts';

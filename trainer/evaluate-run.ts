@@ -1,11 +1,11 @@
 // The evaluation card of what a run has left in its folder: the adapter's file is read back, so that it is measured as it
 // will be served.
-import { readAdapterFiles } from '../adapters/files.ts';
-import { assert } from '../src/assert.ts';
+import { readAdapterFiles } from '../adapters/peft/files.ts';
+import { assert } from '../src/common/assert.ts';
+import { toFloat32 } from '../src/common/tensor.ts';
+import type { EvaluationCard, GateSettings } from '../src/contracts/training.ts';
 import { ADAPTER_LIMITS, parseSafetensors } from '../src/formats/safetensors.ts';
 import type { Artifact } from '../src/import/artifact.ts';
-import { toFloat32 } from '../src/tensor.ts';
-import type { EvaluationCard, GateSettings } from '../src/training.ts';
 import type { RunState } from './checkpoint.ts';
 import { evaluateAdapter } from './evaluation/card.ts';
 import type { Validation } from './metrics.ts';

@@ -1,11 +1,11 @@
 // One prepared run from its first step (or its last checkpoint) to its result in the run folder, measured and, with a
 // name, published; told as messages.
 import path from 'node:path';
+import { fromFloat32 } from '../src/common/tensor.ts';
+import type { EvaluationCard, GateSettings, TrainerMessage } from '../src/contracts/training.ts';
 import { memorySource } from '../src/formats/safetensors.ts';
 import type { Artifact } from '../src/import/artifact.ts';
 import type { DecoderConfig } from '../src/model/config.ts';
-import { fromFloat32 } from '../src/tensor.ts';
-import type { EvaluationCard, GateSettings, TrainerMessage } from '../src/training.ts';
 import type { RunState } from './checkpoint.ts';
 import { evaluateRun } from './evaluate-run.ts';
 import { GateError } from './evaluation/gate-error.ts';

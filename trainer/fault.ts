@@ -1,8 +1,14 @@
 // A failure of the trainer as data: a stable code, words for the one who made the job, and the job's field at fault as
 // OpenAI's API calls it.
-import { ConfigError, FileError, isDiskFull, ServeError, UsageError } from '../src/errors.ts';
+import {
+  ConfigError,
+  FileError,
+  isDiskFull,
+  ServeError,
+  UsageError,
+} from '../src/common/errors.ts';
+import { DISK_FULL_FAULT, type Fault } from '../src/contracts/training.ts';
 import { fileFault } from '../src/rows/file-fault.ts';
-import { DISK_FULL_FAULT, type Fault } from '../src/training.ts';
 import { DatasetError } from './data/example.ts';
 import { GateError } from './evaluation/gate-error.ts';
 import { TrainError } from './train-error.ts';

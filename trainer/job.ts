@@ -1,10 +1,10 @@
 // A training job as its file states it: one schema with every key, its bounds and its default. Knows no model: what
 // the model decides (method, rate, lengths, counts of steps) is settled in `settings.ts`.
 import { z } from 'zod';
-import { NAME_PATTERN, RESERVED_NAMES } from '../adapters/manifest.ts';
-import { ConfigError } from '../src/errors.ts';
-import { faultText } from '../src/fault-text.ts';
-import { TARGET_LIMITS } from '../src/training.ts';
+import { NAME_PATTERN, RESERVED_NAMES } from '../adapters/repository/manifest.ts';
+import { ConfigError } from '../src/common/errors.ts';
+import { faultText } from '../src/common/fault-text.ts';
+import { TARGET_LIMITS } from '../src/contracts/training.ts';
 
 /** Beyond this a full weight is smaller for most layers; the server loads no more either. */
 const MAX_RANK = 512;

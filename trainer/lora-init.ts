@@ -1,9 +1,10 @@
 // The first values of an adapter, as peft draws them: A uniform in ±1/sqrt(in) (kaiming with a = sqrt 5), B zero.
 // Each tensor has its own stream, so that its values depend on the seed and its name only.
+
+import { fromFloat32, type Tensor } from '../src/common/tensor.ts';
 import type { DecoderConfig } from '../src/model/config.ts';
 import { loraNames } from '../src/model/names.ts';
 import { moduleName, TARGET_MODULES, TARGET_NAMES } from '../src/model/target-modules.ts';
-import { fromFloat32, type Tensor } from '../src/tensor.ts';
 import { createRandom, streamSeed } from './random.ts';
 import type { LoraSettings } from './types.ts';
 

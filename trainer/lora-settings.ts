@@ -1,9 +1,9 @@
 // What a job says about its adapter → the `adapter_config.json` of peft that means it → rank and scaling per module.
 // The way through peft's file makes training and serving read the same settings with the same code.
-import { type AdapterFiles, readAdapterFiles } from '../adapters/files.ts';
-import { parseAdapter } from '../adapters/peft.ts';
-import { parseAdapterConfig } from '../adapters/peft-config.ts';
-import { ConfigError, ServeError } from '../src/errors.ts';
+import { type AdapterFiles, readAdapterFiles } from '../adapters/peft/files.ts';
+import { parseAdapter } from '../adapters/peft/peft.ts';
+import { parseAdapterConfig } from '../adapters/peft/peft-config.ts';
+import { ConfigError, ServeError } from '../src/common/errors.ts';
 import { ADAPTER_LIMITS, parseSafetensors } from '../src/formats/safetensors.ts';
 import type { DecoderConfig } from '../src/model/config.ts';
 import { moduleName, TARGET_NAMES } from '../src/model/target-modules.ts';

@@ -2,19 +2,16 @@
 // pauses when it is told to. Wires the parts together; the work is theirs.
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
-import { CONFIG_FILE, readAdapterFiles } from '../adapters/files.ts';
+import { CONFIG_FILE, readAdapterFiles } from '../adapters/peft/files.ts';
 import { fetchVersion } from '../adapters/repository/fetch.ts';
 import { findVersion } from '../src/cli/adapters/context.ts';
 import { chooseBase } from '../src/cli/choose-base.ts';
 import { explainStore } from '../src/cli/explain-store.ts';
 import { openRepository } from '../src/cli/open-repository.ts';
 import { EXIT, reportError } from '../src/cli/report-error.ts';
-import { type Config, type Flags, loadConfig } from '../src/config.ts';
-import { ConfigError, ServeError, UsageError } from '../src/errors.ts';
-import { cardRows, formatRows } from '../src/evaluation-card.ts';
-import { type Artifact, readArtifact } from '../src/import/artifact.ts';
-import { verifyArtifact } from '../src/import/artifact-digest.ts';
-import { LOCAL_TENANT } from '../src/tenant.ts';
+import { ConfigError, ServeError, UsageError } from '../src/common/errors.ts';
+import { cardRows, formatRows } from '../src/contracts/evaluation-card.ts';
+import { LOCAL_TENANT } from '../src/contracts/tenant.ts';
 import type {
   EvalRequest,
   GateSettings,
@@ -23,7 +20,10 @@ import type {
   RequestMessage,
   TrainerMessage,
   TrainerRequest,
-} from '../src/training.ts';
+} from '../src/contracts/training.ts';
+import { type Artifact, readArtifact } from '../src/import/artifact.ts';
+import { verifyArtifact } from '../src/import/artifact-digest.ts';
+import { type Config, type Flags, loadConfig } from '../src/settings/config.ts';
 import { evaluate, type NamedAdapterFiles } from './eval-command.ts';
 import { GateError } from './evaluation/gate-error.ts';
 import { sayFailures } from './evaluation/gates.ts';

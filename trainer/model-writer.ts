@@ -2,9 +2,9 @@
 // own. Import the folder to serve it.
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import type { FloatDType } from '../src/common/tensor.ts';
 import { type WritableTensors, writeSafetensors } from '../src/formats/safetensors.ts';
 import { CONFIG_FILE, openFolder, WEIGHTS_FILE } from '../src/import/folder.ts';
-import type { FloatDType } from '../src/tensor.ts';
 import { replaceFolder } from './durable-files.ts';
 
 export interface ModelToWrite {

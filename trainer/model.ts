@@ -1,6 +1,6 @@
 // A model in training: embeds a micro-batch, runs it through the segments and the loss head, and back. Knows the order of
 // a step; graphs, memory and weights are below, batches and the optimizer's steps above.
-import { assert } from '../src/assert.ts';
+import { assert } from '../src/common/assert.ts';
 import type { Artifact } from '../src/import/artifact.ts';
 import { embeddingName } from '../src/model/names.ts';
 import { TARGET_MODULES, TARGET_NAMES } from '../src/model/target-modules.ts';

@@ -2,9 +2,9 @@
 // llama.cpp's converter open.
 import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { CONFIG_FILE, WEIGHTS_FILE } from '../adapters/files.ts';
+import { CONFIG_FILE, WEIGHTS_FILE } from '../adapters/peft/files.ts';
+import { type FloatDType, fromFloat32, type Tensor } from '../src/common/tensor.ts';
 import { memorySource, writeSafetensors } from '../src/formats/safetensors.ts';
-import { type FloatDType, fromFloat32, type Tensor } from '../src/tensor.ts';
 import { replaceFolder, writeFileDurably } from './durable-files.ts';
 import type { PeftSettings } from './lora-settings.ts';
 import type { Parameter } from './types.ts';

@@ -1,11 +1,11 @@
 // `lorikeet plan`: what full training, LoRA and QLoRA of a model take, which one fits, and for a job what its run takes.
 
-import { FileError } from '../src/errors.ts';
+import { FileError } from '../src/common/errors.ts';
+import { memoryLimit } from '../src/common/memory-limit.ts';
+import { readRegular, SMALL_FILE_BYTES } from '../src/common/regular-file.ts';
+import type { JobPlan, PlanRequest } from '../src/contracts/training.ts';
 import { type Artifact, readArtifact } from '../src/import/artifact.ts';
-import { memoryLimit } from '../src/memory-limit.ts';
 import { parseDecoderConfig } from '../src/model/config.ts';
-import { readRegular, SMALL_FILE_BYTES } from '../src/regular-file.ts';
-import type { JobPlan, PlanRequest } from '../src/training.ts';
 import { parseJob, type TrainJob } from './job.ts';
 import { describeRun, planText, type RunPlan } from './planner/describe-run.ts';
 import { toJobPlan } from './planner/job-plan.ts';

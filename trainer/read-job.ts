@@ -1,7 +1,7 @@
 // The job that a command line asks for: its file's keys, and what flags say over them. Not checked yet.
-import { ConfigError, FileError } from '../src/errors.ts';
-import { readRegular, SMALL_FILE_BYTES } from '../src/regular-file.ts';
-import type { JobSource } from '../src/training.ts';
+import { ConfigError, FileError } from '../src/common/errors.ts';
+import { readRegular, SMALL_FILE_BYTES } from '../src/common/regular-file.ts';
+import type { JobSource } from '../src/contracts/training.ts';
 
 /** @throws FileError where the file is none of JSON, ConfigError where it is no object */
 export function readJob({ file, overrides }: JobSource): Record<string, unknown> {

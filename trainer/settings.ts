@@ -1,5 +1,5 @@
 // What a job leaves open, settled by the model and the data: method, lengths, rate, counts of steps. Pure.
-import { ConfigError } from '../src/errors.ts';
+import { ConfigError } from '../src/common/errors.ts';
 import type { ArtifactInfo } from '../src/import/artifact.ts';
 import type { DecoderConfig } from '../src/model/config.ts';
 import type { OrderOptions } from './data/epoch-plan.ts';

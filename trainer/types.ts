@@ -1,6 +1,6 @@
 // The contract between what computes a step (graphs, gradients) and what drives it (data, optimizer, loop). Plain data:
 // it knows no ONNX, no files and no schedule.
-import type { Tensor } from '../src/tensor.ts';
+import type { Tensor } from '../src/common/tensor.ts';
 
 /** One micro-batch, padded: N sequences (rows) of T positions. Padding is free where it is never attended to. */
 export interface MicroBatch {

@@ -1,5 +1,5 @@
 // What the aliases of a name are after each kind of change: pure, and without effect on a state that already is so.
-import { ServeError } from '../../src/errors.ts';
+import { ServeError } from '../../src/common/errors.ts';
 import {
   type Aliases,
   type AliasPointer,
@@ -7,7 +7,7 @@ import {
   LATEST,
   pointerOf,
   versionsOf,
-} from '../manifest.ts';
+} from './manifest.ts';
 
 /** The alias leads there; what it led to before is kept for a rollback. */
 export function withPointer(now: Aliases, alias: string, pointer: AliasPointer): Aliases {

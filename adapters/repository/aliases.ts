@@ -1,15 +1,15 @@
 // Leading an alias somewhere by hand: only to versions that exist, and back again. It decides; the swap is the pointers'.
-import { ServeError } from '../../src/errors.ts';
+import { ServeError } from '../../src/common/errors.ts';
+import type { StoreCall } from '../store/store.ts';
+import { isSamePointer, withoutPointer, withPointer } from './alias-changes.ts';
+import type { DocumentStore } from './documents.ts';
 import {
   type Aliases,
   type AliasPointer,
   pointerOf,
   pointerSchema,
   versionsOf,
-} from '../manifest.ts';
-import type { StoreCall } from '../store/store.ts';
-import { isSamePointer, withoutPointer, withPointer } from './alias-changes.ts';
-import type { DocumentStore } from './documents.ts';
+} from './manifest.ts';
 import type { AliasName } from './options.ts';
 import type { AliasPointers } from './pointers.ts';
 import { noVersion } from './removal.ts';

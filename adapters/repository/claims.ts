@@ -1,10 +1,10 @@
 // Who takes a version's number: whoever writes its claim first. A publication that has an id finds the number that it
 // took before, be it by another process.
-import { ServeError } from '../../src/errors.ts';
-import { CLAIM_FILE, type Claim, keys, type VersionManifest } from '../manifest.ts';
+import { ServeError } from '../../src/common/errors.ts';
 import { type StoreCall, StoreError } from '../store/store.ts';
 import { mapBounded } from './bounded.ts';
 import { type DocumentStore, ifSound, serializeDocument } from './documents.ts';
+import { CLAIM_FILE, type Claim, keys, type VersionManifest } from './manifest.ts';
 import type { AdapterName } from './options.ts';
 import type { Pause } from './pause.ts';
 import { readClaim, readCommit, takenNumbers, type VersionName } from './versions.ts';

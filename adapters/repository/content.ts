@@ -1,10 +1,10 @@
 // What is known of an adapter that is about to be a version, once both of its files were read whole. Where they come from
 // and where they go is for others.
 import { createHash } from 'node:crypto';
-import { adapterDigest } from '../digest.ts';
-import { CONFIG_FILE, WEIGHTS_FILE } from '../files.ts';
-import { type AdapterSummary, inspectAdapter } from '../inspect.ts';
-import { type Claim, manifestSchema, type VersionManifest } from '../manifest.ts';
+import { adapterDigest } from '../peft/digest.ts';
+import { CONFIG_FILE, WEIGHTS_FILE } from '../peft/files.ts';
+import { type AdapterSummary, inspectAdapter } from '../peft/inspect.ts';
+import { type Claim, manifestSchema, type VersionManifest } from './manifest.ts';
 import type { AdapterName, PublishOptions } from './options.ts';
 
 export interface Content {
@@ -60,7 +60,7 @@ export function toClaim(publicationId: string, { digest }: Content, startedMs: n
 /**
  * The id of publishing a content: to publish it again is no new version. With another base or other sampling defaults
  * it is another publication.
- * @param digest of the adapter, as `adapters/digest.ts` defines it
+ * @param digest of the adapter, as `adapters/peft/digest.ts` defines it
  */
 export function contentPublication(
   digest: string,

@@ -1,9 +1,9 @@
 // Small JSON objects in a store, read within bounds and against a schema: what is not as it was written is refused,
 // never half believed. It knows no names and no versions.
 import type { z } from 'zod';
-import { ServeError } from '../../src/errors.ts';
-import type { Logger } from '../../src/log.ts';
-import { parseShallowJson } from '../../src/shallow-json.ts';
+import { ServeError } from '../../src/common/errors.ts';
+import type { Logger } from '../../src/common/log.ts';
+import { parseShallowJson } from '../../src/common/shallow-json.ts';
 import { type Etag, type ObjectStore, StoreError } from '../store/store.ts';
 
 export interface DocumentKind<T> {

@@ -1,12 +1,12 @@
 // A version's two files as they were published: every byte is checked against the manifest. In memory; where they go is
 // for others.
 import { createHash } from 'node:crypto';
-import { ServeError } from '../../src/errors.ts';
-import { adapterDigest } from '../digest.ts';
-import type { AdapterFiles } from '../files.ts';
-import { CONFIG_FILE, WEIGHTS_FILE } from '../files.ts';
-import type { VersionManifest } from '../manifest.ts';
+import { ServeError } from '../../src/common/errors.ts';
+import { adapterDigest } from '../peft/digest.ts';
+import type { AdapterFiles } from '../peft/files.ts';
+import { CONFIG_FILE, WEIGHTS_FILE } from '../peft/files.ts';
 import type { StoreCall } from '../store/store.ts';
+import type { VersionManifest } from './manifest.ts';
 import type { AdapterRepository } from './repository.ts';
 
 export interface FetchOptions extends StoreCall {

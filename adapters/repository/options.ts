@@ -1,5 +1,5 @@
 // What the calls of a repository take and answer, for its parts and its callers.
-import type { GenerationConfig } from '../../src/generation-config.ts';
+import type { GenerationConfig } from '../../src/contracts/generation-config.ts';
 
 /** Whose adapter, and what it is called. */
 export interface AdapterName {

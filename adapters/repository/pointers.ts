@@ -1,10 +1,10 @@
 // The aliases of a name, changed by compare-and-swap: whoever lost a race reads again and decides again. What a change
 // is for is an argument; it knows no publications.
 import { LRUCache } from 'lru-cache';
-import { ServeError } from '../../src/errors.ts';
-import { type Aliases, aliasesSchema, keys, MAX_ALIASES_BYTES } from '../manifest.ts';
+import { ServeError } from '../../src/common/errors.ts';
 import { type Etag, type StoreCall, StoreError } from '../store/store.ts';
 import { type Document, type DocumentStore, readDocument, serializeDocument } from './documents.ts';
+import { type Aliases, aliasesSchema, keys, MAX_ALIASES_BYTES } from './manifest.ts';
 import type { AdapterName } from './options.ts';
 import type { Pause } from './pause.ts';
 

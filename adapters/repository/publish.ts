@@ -2,7 +2,7 @@
 // lead to it. Ended anywhere, it leaves nothing that a reader sees half; begun again under the same id, it goes on.
 import { randomUUID } from 'node:crypto';
 import path from 'node:path';
-import { ServeError } from '../../src/errors.ts';
+import { ServeError } from '../../src/common/errors.ts';
 import {
   CONFIG_FILE,
   digestAdapterFiles,
@@ -10,20 +10,20 @@ import {
   MAX_WEIGHTS_BYTES,
   readAdapterFiles,
   WEIGHTS_FILE,
-} from '../files.ts';
+} from '../peft/files.ts';
+import { invalidAdapter } from '../peft/refusal.ts';
+import { type StoreCall, StoreError } from '../store/store.ts';
+import { withPublished } from './alias-changes.ts';
+import { type ClaimParts, claimNumber, claimOnce, isUncertain } from './claims.ts';
+import { type Content, describeContent, toClaim, toManifest } from './content.ts';
+import { collect, serializeDocument } from './documents.ts';
 import {
   keys,
   LATEST,
   MANIFEST_FILE,
   MAX_MANIFEST_BYTES,
   type VersionManifest,
-} from '../manifest.ts';
-import { invalidAdapter } from '../refusal.ts';
-import { type StoreCall, StoreError } from '../store/store.ts';
-import { withPublished } from './alias-changes.ts';
-import { type ClaimParts, claimNumber, claimOnce, isUncertain } from './claims.ts';
-import { type Content, describeContent, toClaim, toManifest } from './content.ts';
-import { collect, serializeDocument } from './documents.ts';
+} from './manifest.ts';
 import type { AdapterName, PublishOptions } from './options.ts';
 import type { AliasPointers } from './pointers.ts';
 import { readClaim, readCommit, readManifest, type VersionName } from './versions.ts';

@@ -5,17 +5,7 @@
 // cannot be removed. What goes: the files of removed versions, and publications that were begun and never finished, both
 // once they are older than the grace. Files that were put there by hand are nobody's garbage. Servers write no leases:
 // they run adapters from copies on their own disk, and a fetch ends within a minute, where the grace is a day.
-import { ServeError } from '../../src/errors.ts';
-import {
-  type Aliases,
-  CHECKPOINT_ALIAS,
-  CLAIM_FILE,
-  keys,
-  LATEST,
-  MANIFEST_FILE,
-  pointerOf,
-  versionsOf,
-} from '../manifest.ts';
+import { ServeError } from '../../src/common/errors.ts';
 import type { ObjectInfo, StoreCall } from '../store/store.ts';
 import {
   modelAliases,
@@ -27,6 +17,16 @@ import {
 } from './alias-changes.ts';
 import { mapBounded } from './bounded.ts';
 import type { DocumentStore } from './documents.ts';
+import {
+  type Aliases,
+  CHECKPOINT_ALIAS,
+  CLAIM_FILE,
+  keys,
+  LATEST,
+  MANIFEST_FILE,
+  pointerOf,
+  versionsOf,
+} from './manifest.ts';
 import type { AdapterName, AliasName, Garbage, GarbageOptions } from './options.ts';
 import type { AliasPointers } from './pointers.ts';
 import {

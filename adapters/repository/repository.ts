@@ -1,17 +1,9 @@
 // Published adapters in a store: versions that never change, and the aliases that lead to them. It knows neither who may
 // use an adapter nor what a server has loaded.
 
-import { ServeError } from '../../src/errors.ts';
-import type { Logger } from '../../src/log.ts';
-import { TENANT_PATTERN } from '../../src/tenant.ts';
-import {
-  type Aliases,
-  type AliasPointer,
-  keys,
-  NAME_PATTERN,
-  RESERVED_NAMES,
-  type VersionManifest,
-} from '../manifest.ts';
+import { ServeError } from '../../src/common/errors.ts';
+import type { Logger } from '../../src/common/log.ts';
+import { TENANT_PATTERN } from '../../src/contracts/tenant.ts';
 import { logStoreFailure } from '../store/failure-log.ts';
 import {
   type Etag,
@@ -22,6 +14,14 @@ import {
 } from '../store/store.ts';
 import { moveAlias, rollbackAlias } from './aliases.ts';
 import type { DocumentStore } from './documents.ts';
+import {
+  type Aliases,
+  type AliasPointer,
+  keys,
+  NAME_PATTERN,
+  RESERVED_NAMES,
+  type VersionManifest,
+} from './manifest.ts';
 import type { AdapterName, Garbage, GarbageOptions, PublishOptions } from './options.ts';
 import { jitteredPause, type Pause } from './pause.ts';
 import { AliasPointers } from './pointers.ts';

@@ -2,6 +2,9 @@
 // folder holds a claim while it is published, a manifest once it is, and a tombstone in the manifest's place when it is
 // removed; so no number ever stands for two contents. It moves no aliases.
 import { z } from 'zod';
+import { type ObjectInfo, type StoreCall, StoreError } from '../store/store.ts';
+import { mapBounded } from './bounded.ts';
+import { type DocumentStore, ifSound, readDocument, serializeDocument } from './documents.ts';
 import {
   CLAIM_FILE,
   type Claim,
@@ -14,10 +17,7 @@ import {
   NAME_PATTERN,
   tombstoneSchema,
   type VersionManifest,
-} from '../manifest.ts';
-import { type ObjectInfo, type StoreCall, StoreError } from '../store/store.ts';
-import { mapBounded } from './bounded.ts';
-import { type DocumentStore, ifSound, readDocument, serializeDocument } from './documents.ts';
+} from './manifest.ts';
 import type { AdapterName } from './options.ts';
 
 export interface VersionName extends AdapterName {

@@ -1,6 +1,6 @@
 // A failure of the local disk as a `StoreError`, and the local files that are put. It knows no driver.
 import { readFile } from 'node:fs/promises';
-import { AssertionError } from '../../src/assert.ts';
+import { AssertionError } from '../../src/common/assert.ts';
 import { type PutSource, StoreError, type StoreErrorKind } from './store.ts';
 
 /** Any other code may pass: a full or failing disk, too many open files. */

@@ -1,5 +1,5 @@
 // How a store's failure is logged, whoever met it: one name of an alert for each kind that a person has to look at.
-import type { Logger } from '../../src/log.ts';
+import type { Logger } from '../../src/common/log.ts';
 import type { ObjectStore, StoreError, StoreErrorKind } from './store.ts';
 
 /** Trying again does not help. A store that does not answer now may answer later: it is no alert. */

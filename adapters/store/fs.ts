@@ -6,8 +6,8 @@ import type { BigIntStats } from 'node:fs';
 import { constants, createReadStream } from 'node:fs';
 import { type FileHandle, link, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { assert } from '../../src/assert.ts';
-import { lazy } from '../../src/lazy.ts';
+import { assert } from '../../src/common/assert.ts';
+import { lazy } from '../../src/common/lazy.ts';
 import { codeOf, onDisk } from './disk-error.ts';
 import {
   foldersBelow,

@@ -1,6 +1,6 @@
 // A store in this process's memory: the plain twin of the other drivers, for tests and for trying things out.
 // What it holds ends with the process.
-import { assert } from '../../src/assert.ts';
+import { assert } from '../../src/common/assert.ts';
 import { readSource } from './disk-error.ts';
 import { checkKey, checkPrefix, compareKeys } from './keys.ts';
 import {

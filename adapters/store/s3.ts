@@ -16,7 +16,7 @@ import {
   type S3ClientConfig,
 } from '@aws-sdk/client-s3';
 import { Upload } from '@aws-sdk/lib-storage';
-import { assert } from '../../src/assert.ts';
+import { assert } from '../../src/common/assert.ts';
 import { onDisk, readSource } from './disk-error.ts';
 import { checkKey, checkPrefix, compareKeys } from './keys.ts';
 import { isAbsent, isExpired, toStoreError } from './s3-error.ts';

@@ -5,10 +5,10 @@
 import { randomUUID } from 'node:crypto';
 import * as nodeFiles from 'node:fs/promises';
 import path from 'node:path';
-import { TENANT_PATTERN } from '../../src/tenant.ts';
-import { createAdapterHasher } from '../digest.ts';
-import { CONFIG_FILE, digestAdapterFiles, isAbsence, WEIGHTS_FILE } from '../files.ts';
-import type { VersionManifest } from '../manifest.ts';
+import { TENANT_PATTERN } from '../../src/contracts/tenant.ts';
+import { createAdapterHasher } from '../peft/digest.ts';
+import { CONFIG_FILE, digestAdapterFiles, isAbsence, WEIGHTS_FILE } from '../peft/files.ts';
+import type { VersionManifest } from '../repository/manifest.ts';
 
 /** What is kept: whose, its content's digest, and the sizes to expect. */
 export interface DiskItem {

@@ -1,6 +1,6 @@
 // Who fetches next: a bounded number at once, and between owners whoever has the fewest under way, so that nobody's
 // many cold adapters hold up another's one. It knows no adapters and no store.
-import { ServeError } from '../../src/errors.ts';
+import { ServeError } from '../../src/common/errors.ts';
 
 /** A hanging store holds so many fetches; each writes to the disk. */
 const MAX_PARALLEL_FETCHES = 4;

@@ -1,9 +1,9 @@
 // Reads published adapters from the store, with patience that ends: deadlines, few tries, a breaker, a short memory of
 // failures. Where the bytes go is an argument. It knows no requests and no engine.
 import { LRUCache } from 'lru-cache';
-import { ServeError } from '../../src/errors.ts';
-import type { Logger } from '../../src/log.ts';
-import { keys, type VersionManifest } from '../manifest.ts';
+import { ServeError } from '../../src/common/errors.ts';
+import type { Logger } from '../../src/common/log.ts';
+import { keys, type VersionManifest } from '../repository/manifest.ts';
 import { STORE_ALERTS } from '../store/failure-log.ts';
 import { type ObjectStore, StoreError } from '../store/store.ts';
 import { Breaker, backoffMs, RetryBudget } from './breaker.ts';

@@ -1,10 +1,11 @@
 // From a resolved adapter to files on the local disk that the engine process can read, held while they are read.
 // It authorizes nobody: a resolved adapter is one that its asker may use.
-import type { AdapterSource } from '../../src/adapter-source.ts';
-import { ServeError } from '../../src/errors.ts';
-import type { Logger } from '../../src/log.ts';
-import type { VersionManifest } from '../manifest.ts';
-import { type AdapterPart, adapterIdentity, type ResolvedAdapter } from '../resolved.ts';
+
+import { ServeError } from '../../src/common/errors.ts';
+import type { Logger } from '../../src/common/log.ts';
+import type { AdapterSource } from '../../src/contracts/adapter-source.ts';
+import { type AdapterPart, adapterIdentity, type ResolvedAdapter } from '../registry/resolved.ts';
+import type { VersionManifest } from '../repository/manifest.ts';
 import { type Clock, systemClock, unlessAborted } from './clock.ts';
 import { DiskError, type DiskItem, type DiskTier, keyOf } from './disk.ts';
 import type { Fetcher } from './fetcher.ts';

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
-import type { Logger } from '../../src/log.ts';
+import type { Logger } from '../../src/common/log.ts';
 import type { ObjectStore } from '../store/store.ts';
 import { DiskTier } from './disk.ts';
 import { Fetcher } from './fetcher.ts';

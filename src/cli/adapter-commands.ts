@@ -1,7 +1,7 @@
 // lorikeet adapters …: what is published, where aliases lead, what goes. Knows what may be asked; the work is loaded
 // by the command that does it.
 import type { Command } from 'commander';
-import { LOCAL_TENANT } from '../tenant.ts';
+import { LOCAL_TENANT } from '../contracts/tenant.ts';
 import type { AliasOptions } from './adapters/alias.ts';
 import type { AdapterContext, CommonOptions } from './adapters/context.ts';
 import type { PushOptions } from './adapters/push.ts';

@@ -1,10 +1,10 @@
 // Which sampling defaults a base is served with, as --generation-config says (the semantics are vLLM's).
-import { ConfigError, FileError } from '../errors.ts';
+import { ConfigError, FileError } from '../common/errors.ts';
 import {
   GENERATION_CONFIG_FILE,
   type GenerationConfig,
   readGenerationConfig,
-} from '../generation-config.ts';
+} from '../contracts/generation-config.ts';
 import type { ArtifactInfo } from '../import/artifact.ts';
 import { catalogueGenerationConfig } from '../import/catalogue.ts';
 

@@ -2,7 +2,7 @@
 // Policy only: importing is an argument, and what an artifact holds is not looked at.
 import { existsSync } from 'node:fs';
 import path from 'node:path';
-import { ConfigError } from '../errors.ts';
+import { ConfigError } from '../common/errors.ts';
 
 /** Tried in order where no model is named: the hub's, then the same model as a Python wheel. */
 export const DEFAULT_MODELS = ['smollm2-135m-instruct', 'smollm2-135m-instruct-q4'] as const;

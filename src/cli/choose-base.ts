@@ -1,8 +1,8 @@
 // The base that a command works with: found, or imported from the catalogue the first time it is asked for.
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Config } from '../config.ts';
 import { CATALOGUE_NAMES } from '../import/catalogue.ts';
+import type { Config } from '../settings/config.ts';
 import { findBaseModel } from './base-model.ts';
 
 export interface ChooseBaseOptions {

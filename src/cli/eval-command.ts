@@ -1,8 +1,8 @@
 // lorikeet eval: flags to a request for the trainer, which measures.
 import type { Command } from 'commander';
-import { UsageError } from '../errors.ts';
-import { LOCAL_TENANT } from '../tenant.ts';
-import type { EvalRequest } from '../training.ts';
+import { UsageError } from '../common/errors.ts';
+import { LOCAL_TENANT } from '../contracts/tenant.ts';
+import type { EvalRequest } from '../contracts/training.ts';
 
 interface EvalFlags {
   readonly model?: string;

@@ -1,7 +1,7 @@
 // What a user is told when a store fails: the reason behind an answer that was meant for clients of a server, and what
 // to do about it.
 import { StoreError, type StoreErrorKind } from '../../adapters/store/store.ts';
-import { ServeError } from '../errors.ts';
+import { ServeError } from '../common/errors.ts';
 
 /** By kind: for a bucket, and for a folder. */
 const ADVICE: Record<StoreErrorKind, readonly [string, string]> = {

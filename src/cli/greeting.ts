@@ -1,5 +1,5 @@
 // What a ready server prints: where it is, and a request to try.
-import type { Config } from '../config.ts';
+import type { Config } from '../settings/config.ts';
 import type { Access } from '../tenants/access.ts';
 
 export interface Greeting {

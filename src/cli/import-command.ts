@@ -1,7 +1,7 @@
 // `lorikeet import`: one import with its progress on standard error and its result on standard output.
 import path from 'node:path';
-import type { Config } from '../config.ts';
 import { importModel } from '../import/import-model.ts';
+import type { Config } from '../settings/config.ts';
 import { createProgress } from './progress.ts';
 
 /** What the command line asks for. */

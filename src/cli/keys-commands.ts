@@ -1,7 +1,7 @@
 // lorikeet keys create | list | revoke: who may use the server. A key is shown once, when it is made.
 import type { Command } from 'commander';
-import { type Config, loadConfig } from '../config.ts';
-import { UsageError } from '../errors.ts';
+import { UsageError } from '../common/errors.ts';
+import { type Config, loadConfig } from '../settings/config.ts';
 import type { KeyEntry, KeysFile } from '../tenants/keys-file.ts';
 import type { Terminal } from './report-error.ts';
 

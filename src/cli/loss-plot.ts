@@ -1,5 +1,5 @@
 // A loss curve in the terminal, drawn anew with each step where the stream is a terminal, and once a quarter elsewhere.
-import type { StepMessage } from '../training.ts';
+import type { StepMessage } from '../contracts/training.ts';
 import type { ProgressStream } from './progress.ts';
 
 const WIDTH = 64;

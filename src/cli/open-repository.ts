@@ -4,7 +4,7 @@ import {
   createAdapterRepository,
 } from '../../adapters/repository/repository.ts';
 import { openStore } from '../../adapters/store/open-store.ts';
-import type { Config } from '../config.ts';
+import type { Config } from '../settings/config.ts';
 
 export async function openRepository(config: Config): Promise<AdapterRepository> {
   return createAdapterRepository(await openStore(config));

@@ -1,12 +1,12 @@
 // The runner of a server's trainers, as the settings say. What only a cluster needs is loaded where there is one.
 import type { ObjectStore } from '../../adapters/store/store.ts';
-import type { Config } from '../config.ts';
-import { ConfigError } from '../errors.ts';
+import { ConfigError } from '../common/errors.ts';
+import type { Logger } from '../common/log.ts';
+import { readRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
 import { createChildRunner } from '../jobs/child-runner.ts';
 import { guardStore } from '../jobs/guarded-store.ts';
 import type { JobRunner } from '../jobs/runner.ts';
-import type { Logger } from '../log.ts';
-import { readRegular, SMALL_FILE_BYTES } from '../regular-file.ts';
+import type { Config } from '../settings/config.ts';
 
 export interface OpenRunnerOptions {
   readonly store: ObjectStore;
@@ -22,10 +22,10 @@ export async function openRunner(
   if (config.trainRunner === 'process') return beside;
   const [{ ApiClient }, { findCluster }, { createKubernetesRunner }, { parseTrainerTemplate }] =
     await Promise.all([
-      import('../jobs/kubernetes/api-client.ts'),
-      import('../jobs/kubernetes/in-cluster.ts'),
-      import('../jobs/kubernetes/kubernetes-runner.ts'),
-      import('../jobs/kubernetes/trainer-manifest.ts'),
+      import('../cluster/api-client.ts'),
+      import('../cluster/in-cluster.ts'),
+      import('../cluster/kubernetes-runner.ts'),
+      import('../cluster/trainer-manifest.ts'),
     ]);
   const template = parseTrainerTemplate(readPod(config.trainPod), 'LORIKEET_TRAIN_POD');
   return createKubernetesRunner({

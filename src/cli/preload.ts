@@ -1,7 +1,8 @@
 // Adapters that an operator wants in memory before anybody asks for them.
+
+import { LOCAL_TENANT, type Tenant } from '../contracts/tenant.ts';
 import type { AppOptions } from '../http/deps.ts';
 import { prefetchAdapter } from '../http/prefetch.ts';
-import { LOCAL_TENANT, type Tenant } from '../tenant.ts';
 
 export type PreloadDeps = Pick<AppOptions, 'registry' | 'localAdapters' | 'client' | 'log'>;
 

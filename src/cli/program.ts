@@ -1,10 +1,16 @@
 // The command line: commands, flags, help, exit codes. Knows what may be asked, not how it is done:
 // the commands are arguments.
 import { Command, CommanderError, Option } from 'commander';
-import { type Config, type Flags, listSettings, loadConfig, redactConfig } from '../config.ts';
-import { ConfigError } from '../errors.ts';
-import type { TrainerRequest } from '../training.ts';
-import { VERSION } from '../version.ts';
+import { ConfigError } from '../common/errors.ts';
+import { VERSION } from '../common/version.ts';
+import type { TrainerRequest } from '../contracts/training.ts';
+import {
+  type Config,
+  type Flags,
+  listSettings,
+  loadConfig,
+  redactConfig,
+} from '../settings/config.ts';
 import { addAdapters } from './adapter-commands.ts';
 import type { ImportRequest } from './import-command.ts';
 import { addKeys } from './keys-commands.ts';

@@ -1,7 +1,7 @@
 // What a program says when it fails, and its exit code.
 import { accessSync, constants, existsSync } from 'node:fs';
 import path from 'node:path';
-import { ConfigError, FileError, ServeError, UsageError } from '../errors.ts';
+import { ConfigError, FileError, ServeError, UsageError } from '../common/errors.ts';
 
 /** Exit codes: 1 failed, 2 wrong command line, 78 wrong setting (EX_CONFIG of sysexits.h). */
 export const EXIT = { ok: 0, failed: 1, usage: 2, config: 78 } as const;

@@ -5,21 +5,21 @@ import {
   createFolderAdapters,
   createLoadedAdapters,
   findRefusedFolders,
-} from '../../adapters/folder-registry.ts';
-import { type BaseModel, createRegistry } from '../../adapters/registry.ts';
+} from '../../adapters/registry/folder-registry.ts';
+import { type BaseModel, createRegistry } from '../../adapters/registry/registry.ts';
+import { StoreAdapters } from '../../adapters/registry/store-registry.ts';
 import {
   type AdapterRepository,
   createAdapterRepository,
 } from '../../adapters/repository/repository.ts';
 import { openStore } from '../../adapters/store/open-store.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
-import { StoreAdapters } from '../../adapters/store-registry.ts';
 import { openLocalAdapters } from '../../adapters/tiers/open-local-adapters.ts';
-import type { Config } from '../config.ts';
+import type { Logger } from '../common/log.ts';
 import type { AppOptions } from '../http/deps.ts';
 import { prefetchAdapter } from '../http/prefetch.ts';
-import type { Logger } from '../log.ts';
 import type { EngineClient } from '../scheduler/client.ts';
+import type { Config } from '../settings/config.ts';
 import { DEMO_BASES } from './demo-adapters.ts';
 
 export interface ServingAdapters {

@@ -4,14 +4,14 @@ import { randomUUID } from 'node:crypto';
 import path from 'node:path';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
-import type { Config } from '../config.ts';
+import type { Logger } from '../common/log.ts';
 import type { JobsSide } from '../http/deps.ts';
 import { openUploadFolder } from '../http/upload-folder.ts';
 import type { ArtifactDescription } from '../import/artifact.ts';
 import { createJobs } from '../jobs/jobs.ts';
 import { createOwner, isOwnerGone } from '../jobs/lease.ts';
 import type { JobWorker } from '../jobs/worker.ts';
-import type { Logger } from '../log.ts';
+import type { Config } from '../settings/config.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import { openRunner } from './open-runner.ts';
 

@@ -2,17 +2,17 @@
 // that the engine allocates by. What its processes take beside that is measured, and said so.
 import { existsSync } from 'node:fs';
 import path from 'node:path';
-import { MAX_RANK } from '../../adapters/peft-config.ts';
-import { type Flags, loadConfig } from '../config.ts';
+import { MAX_RANK } from '../../adapters/peft/peft-config.ts';
+import { ConfigError, UsageError } from '../common/errors.ts';
+import { memoryLimit } from '../common/memory-limit.ts';
+import { readRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
 import { KvCache } from '../engine/kv-cache.ts';
 import { baseBytes, type MemoryPlan, planMemory } from '../engine/memory-budget.ts';
 import { formOf, slotBytes } from '../engine/slot-form.ts';
-import { ConfigError, UsageError } from '../errors.ts';
-import { memoryLimit } from '../memory-limit.ts';
 import { type DecoderConfig, parseDecoderConfig } from '../model/config.ts';
 import type { WeightsMode } from '../model/serving-weights.ts';
 import { loraPerRank, TARGET_NAMES, type TargetName } from '../model/target-modules.ts';
-import { readRegular, SMALL_FILE_BYTES } from '../regular-file.ts';
+import { type Flags, loadConfig } from '../settings/config.ts';
 import type { Terminal } from './report-error.ts';
 import { formatBytes, formatTable } from './table.ts';
 

@@ -2,14 +2,14 @@
 // attempt's ticket says. Whoever starts it is the cluster.
 import path from 'node:path';
 import { openStore } from '../../adapters/store/open-store.ts';
-import type { Config } from '../config.ts';
-import { UsageError } from '../errors.ts';
+import { Attempt, isAttemptPrefix } from '../cluster/attempt.ts';
+import { runPod } from '../cluster/run-pod.ts';
+import { UsageError } from '../common/errors.ts';
+import { createLog } from '../common/log.ts';
 import { readArtifact } from '../import/artifact.ts';
 import { createChildRunner } from '../jobs/child-runner.ts';
 import { guardStore } from '../jobs/guarded-store.ts';
-import { Attempt, isAttemptPrefix } from '../jobs/kubernetes/attempt.ts';
-import { runPod } from '../jobs/kubernetes/run-pod.ts';
-import { createLog } from '../log.ts';
+import type { Config } from '../settings/config.ts';
 import { chooseBase } from './choose-base.ts';
 import { listenForInterrupt } from './interrupt.ts';
 

@@ -1,7 +1,13 @@
 // The trainer as a child process: its requests, its messages on the terminal, its end. The child does the work; this
 // process shows it and passes on that it shall pause.
+
+import type {
+  PauseMessage,
+  StepMessage,
+  TrainerMessage,
+  TrainerRequest,
+} from '../contracts/training.ts';
 import { forkTrainer } from '../jobs/fork-trainer.ts';
-import type { PauseMessage, StepMessage, TrainerMessage, TrainerRequest } from '../training.ts';
 import { listenForInterrupt } from './interrupt.ts';
 import { createLossPlot } from './loss-plot.ts';
 import { createProgress, type Progress } from './progress.ts';

@@ -1,8 +1,8 @@
 // The commands of the trainer: train, plan, merge and eval. Flags become keys of a job; what the keys may say is the
 // trainer's own schema, so that a file and a flag are refused alike.
 import { type Command, Option } from 'commander';
-import { UsageError } from '../errors.ts';
-import type { JobSource, TrainerRequest } from '../training.ts';
+import { UsageError } from '../common/errors.ts';
+import type { JobSource, TrainerRequest } from '../contracts/training.ts';
 import { addEval } from './eval-command.ts';
 
 export interface TrainerOptions {

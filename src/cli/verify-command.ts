@@ -2,9 +2,9 @@
 // files are marked, so that the next start rebuilds them.
 import path from 'node:path';
 import type { Command } from 'commander';
-import { type Config, loadConfig } from '../config.ts';
-import { FileError } from '../errors.ts';
+import { FileError } from '../common/errors.ts';
 import { WEIGHTS_MODES } from '../model/serving-weights.ts';
+import { type Config, loadConfig } from '../settings/config.ts';
 import { listenForInterrupt } from './interrupt.ts';
 import { EXIT, type Terminal } from './report-error.ts';
 

@@ -3,9 +3,9 @@
 // without an adapter. Attaching and detaching happen between runs; the copying that they need happens beside the
 // runs where it was asked for beforehand, in slots that no run reads.
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { AdapterWeights } from '../../adapters/weights.ts';
-import { assert } from '../assert.ts';
-import { ServeError } from '../errors.ts';
+import type { AdapterWeights } from '../../adapters/peft/weights.ts';
+import { assert } from '../common/assert.ts';
+import { ServeError } from '../common/errors.ts';
 import type { DecoderConfig } from '../model/config.ts';
 import type { TargetName } from '../model/target-modules.ts';
 import { ZERO_SLOT } from './adapter-groups.ts';

@@ -3,7 +3,7 @@
 import { GraphBuilder, MICROSOFT } from '../onnx/graph-builder.ts';
 import { createSessionSync, type Session } from '../ort/session.ts';
 import { hostTensor } from '../ort/tensor.ts';
-import type { FloatType, Provider } from '../provider.ts';
+import type { FloatType, Provider } from '../settings/provider.ts';
 import { CAST_TO } from './slot-graphs.ts';
 
 /** The most tokens that go to the other kernel. */

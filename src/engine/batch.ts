@@ -1,5 +1,5 @@
 // What one engine run is asked and what it answers: plain data, no queues, no time.
-import type { TokenLogprob } from '../generation.ts';
+import type { TokenLogprob } from '../contracts/generation.ts';
 import type { Sampler } from './sampler.ts';
 
 /** A row of the KV cache. */

@@ -4,7 +4,7 @@ import type { Binding } from '../ort/binding.ts';
 import { deviceTensor } from '../ort/device-tensor.ts';
 import { createSessionSync, type Session } from '../ort/session.ts';
 import type { OrtTensor, OrtType } from '../ort/tensor.ts';
-import type { FloatType, Provider } from '../provider.ts';
+import type { FloatType, Provider } from '../settings/provider.ts';
 import { placeGraph } from './slot-graphs.ts';
 
 export interface DeviceGraph {

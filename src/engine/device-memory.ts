@@ -1,12 +1,12 @@
 // A device's memory for a model: weights, cache and adapter slots stay there, host values go there by small graphs.
 // Knows no model.
-import { ConfigError } from '../errors.ts';
+import { ConfigError } from '../common/errors.ts';
+import { elementCount } from '../common/tensor.ts';
 import { GraphBuilder } from '../onnx/graph-builder.ts';
 import { OrtError } from '../ort/runtime.ts';
 import { createSessionSync } from '../ort/session.ts';
 import { hostTensor, type OrtTensor } from '../ort/tensor.ts';
-import { type FloatType, PROVIDERS, type Provider } from '../provider.ts';
-import { elementCount } from '../tensor.ts';
+import { type FloatType, PROVIDERS, type Provider } from '../settings/provider.ts';
 import { longestRun } from './attention-check.ts';
 import { DeviceGraphs } from './device-graphs.ts';
 import { DeviceSlots } from './device-slots.ts';

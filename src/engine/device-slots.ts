@@ -1,9 +1,9 @@
 // Slots in a device's memory. A range from slot 0 on is a view; any other slot is copied, on the device, to tensors of
 // one slot, and back after a run that wrote to them: WebGPU's buffers have no address that an offset could be added to.
-import { assert } from '../assert.ts';
+import { assert } from '../common/assert.ts';
+import { elementCount } from '../common/tensor.ts';
 import type { Binding } from '../ort/binding.ts';
 import { hostTensor, type OrtTensor } from '../ort/tensor.ts';
-import { elementCount } from '../tensor.ts';
 import type { DeviceGraphs } from './device-graphs.ts';
 import type { SlotTensors } from './model-memory.ts';
 import { clearGraph, readGraph, SLOT_GRAPH, writeGraph, zerosGraph } from './slot-graphs.ts';

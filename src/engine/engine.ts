@@ -1,13 +1,13 @@
 // Runs one batch on the model: a prompt's chunk, or one token for each running sequence.
 // Knows token ids, KV slots and adapter digests; never text, tenants, queues or files of adapters.
-import type { AdapterWeights } from '../../adapters/weights.ts';
-import { ConfigError } from '../errors.ts';
-import type { TokenLogprob } from '../generation.ts';
-import { memoryLimit } from '../memory-limit.ts';
+import type { AdapterWeights } from '../../adapters/peft/weights.ts';
+import { ConfigError } from '../common/errors.ts';
+import { memoryLimit } from '../common/memory-limit.ts';
+import { endStartPhase } from '../common/start-phases.ts';
+import type { TokenLogprob } from '../contracts/generation.ts';
 import type { DecoderConfig } from '../model/config.ts';
 import { separateLargeBlocks } from '../ort/malloc.ts';
-import { PROVIDERS } from '../provider.ts';
-import { endStartPhase } from '../start-phases.ts';
+import { PROVIDERS } from '../settings/provider.ts';
 import { planGroups, ZERO_SLOT } from './adapter-groups.ts';
 import { AdapterSlots } from './adapter-slots.ts';
 import type {

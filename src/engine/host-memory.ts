@@ -1,6 +1,7 @@
 // The host's memory for a model: what is there stays there, a range of slots is a view, a copy is a copy.
+
+import { elementCount } from '../common/tensor.ts';
 import { hostTensor, type OrtTensor } from '../ort/tensor.ts';
-import { elementCount } from '../tensor.ts';
 import type { ModelMemory, SlotTensors } from './model-memory.ts';
 
 export const HOST_MEMORY: ModelMemory = {

@@ -1,6 +1,6 @@
 // The KV cache: for each layer one key and one value tensor [slots, KV, maxSeq, hd], made once.
 // A slot is a row; a run reads and appends to a range of slots. Knows no sequences, and not where the memory is.
-import { assert } from '../assert.ts';
+import { assert } from '../common/assert.ts';
 import type { DecoderConfig } from '../model/config.ts';
 import type { OrtTensor } from '../ort/tensor.ts';
 import type { SlotId } from './batch.ts';

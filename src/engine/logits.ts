@@ -1,6 +1,6 @@
 // One row of logits as the engine hands it over, its largest entries, and log-probabilities from it.
 // Knows nothing of sampling parameters.
-import type { TokenLogprob } from '../generation.ts';
+import type { TokenLogprob } from '../contracts/generation.ts';
 import { NARROW_WIDTH } from '../model/narrow-graph.ts';
 
 /** The largest logits of a row, as a graph finds them. */

@@ -1,10 +1,10 @@
 // What a server takes of memory, part by part, and how many sequences of what length fit: before anything is allocated.
 // The tables are those that the engine allocates by; what the two processes take beside them was measured.
-import { ConfigError } from '../errors.ts';
-import type { MemoryBudget, MemoryLimit, MemoryParts } from '../memory-limit.ts';
+import { ConfigError } from '../common/errors.ts';
+import type { MemoryBudget, MemoryLimit, MemoryParts } from '../common/memory-limit.ts';
 import { type DecoderConfig, slotPositions } from '../model/config.ts';
 import { servingTensors, tensorBytes, type WeightsMode } from '../model/serving-weights.ts';
-import { PROVIDERS, type Provider } from '../provider.ts';
+import { PROVIDERS, type Provider } from '../settings/provider.ts';
 import { KvCache } from './kv-cache.ts';
 
 /** What an operator asked for; absent: whatever fits, up to the defaults. */

@@ -2,7 +2,7 @@
 // model: tensors with a row per slot.
 
 import type { OrtTensor } from '../ort/tensor.ts';
-import type { FloatType } from '../provider.ts';
+import type { FloatType } from '../settings/provider.ts';
 
 export interface ModelMemory {
   /** Of values between operators, of the cache and of the adapters. */

@@ -1,7 +1,7 @@
 // Draws the next token of one sequence from its row of logits (logits.ts), and reports its
 // log-probability. Knows no text and no tensors; the engine checks `isFiniteRow` before it asks.
-import { assert } from '../assert.ts';
-import type { SamplingParams, TokenLogprob } from '../generation.ts';
+import { assert } from '../common/assert.ts';
+import type { SamplingParams, TokenLogprob } from '../contracts/generation.ts';
 import { type LogitsRow, scoreToken } from './logits.ts';
 import { chooseToken, probabilities } from './sampling/choose.ts';
 import { Constraints } from './sampling/constraints.ts';

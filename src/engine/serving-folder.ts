@@ -1,6 +1,7 @@
 // The serving folder, opened: the model's shape and its weights as mapped tensors.
 import path from 'node:path';
-import { FileError } from '../errors.ts';
+import { FileError } from '../common/errors.ts';
+import { readRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
 import { type DecoderConfig, parseDecoderConfig } from '../model/config.ts';
 import {
   LAYOUT_FILE,
@@ -13,7 +14,6 @@ import {
 import type { FilePlace } from '../onnx/graph-builder.ts';
 import { type MappedFile, mapFile } from '../ort/mapped-file.ts';
 import type { OrtTensor } from '../ort/tensor.ts';
-import { readRegular, SMALL_FILE_BYTES } from '../regular-file.ts';
 
 export interface ServingModel {
   readonly config: DecoderConfig;

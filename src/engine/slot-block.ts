@@ -1,7 +1,7 @@
 // The operands of adapter slots in one form, and which adapter's weights each slot holds. A slot is written in pieces,
 // so that a whole adapter need not be copied between two steps. It knows no attached adapters: what is written beyond
 // the slots in use is nobody's business but its owner's.
-import type { AdapterWeights, LoraPair } from '../../adapters/weights.ts';
+import type { AdapterWeights, LoraPair } from '../../adapters/peft/weights.ts';
 import type { DecoderConfig } from '../model/config.ts';
 import { adaptedTargets, type LoraLayout } from '../model/lora-graph.ts';
 import type { OrtTensor } from '../ort/tensor.ts';

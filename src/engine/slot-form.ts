@@ -1,10 +1,10 @@
 // How wide an adapter slot is: one rank and one set of linears for all slots, and the operands that follow from them.
 // Knows no memory and no adapter's values.
-import type { AdapterWeights } from '../../adapters/weights.ts';
+import type { AdapterWeights } from '../../adapters/peft/weights.ts';
+import { elementCount } from '../common/tensor.ts';
 import type { DecoderConfig } from '../model/config.ts';
 import { adaptedTargets, type LoraLayout } from '../model/lora-graph.ts';
 import { SITE_NAMES, type Site, TARGET_MODULES, type TargetName } from '../model/target-modules.ts';
-import { elementCount } from '../tensor.ts';
 import { coveringTargets } from './lora-profiles.ts';
 
 /** Which operand: a site's fused A, or a target's B. */

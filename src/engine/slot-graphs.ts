@@ -3,7 +3,7 @@
 // memory: the operator then writes the slot only.
 import { GraphBuilder, type Value } from '../onnx/graph-builder.ts';
 import type { OrtType } from '../ort/tensor.ts';
-import type { FloatType } from '../provider.ts';
+import type { FloatType } from '../settings/provider.ts';
 
 /** Names of inputs and outputs. */
 export const SLOT_GRAPH = {

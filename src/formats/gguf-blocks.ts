@@ -1,6 +1,6 @@
 // The block formats of GGUF tensors (ggml's quants): 32 weights share a half-precision scale, and a minimum in Q4_1.
 // Bytes to fp32, exactly: a product of a scale and a small integer needs no rounding.
-import { type DType, toFloat32 } from '../tensor.ts';
+import { type DType, toFloat32 } from '../common/tensor.ts';
 
 export interface BlockFormat {
   readonly name: string;

@@ -2,9 +2,9 @@
 // @huggingface/gguf, which bounds counts and lengths; where tensors lie is checked here. It knows no model.
 import { closeSync, fstatSync, readSync } from 'node:fs';
 import { gguf } from '@huggingface/gguf';
-import { FileError } from '../errors.ts';
-import { checkRegular, openRegular } from '../regular-file.ts';
-import { elementCount } from '../tensor.ts';
+import { FileError } from '../common/errors.ts';
+import { checkRegular, openRegular } from '../common/regular-file.ts';
+import { elementCount } from '../common/tensor.ts';
 import { BLOCK_FORMATS, type BlockFormat } from './gguf-blocks.ts';
 import { shorten } from './header-json.ts';
 

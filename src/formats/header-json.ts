@@ -1,7 +1,7 @@
 // A strict reader for the JSON of a safetensors header, which is not quite JSON: a key may occur once, and a
 // number is a plain non-negative integer. JSON.parse keeps the last of two equal keys and reads 1e3 as 1000,
 // so one file could mean two things to two readers. It knows the grammar, not what the numbers mean.
-import { FileError } from '../errors.ts';
+import { FileError } from '../common/errors.ts';
 
 export interface HeaderEntry {
   readonly dtype: string;

@@ -1,7 +1,7 @@
 // The header of a safetensors file, checked in full before any tensor is touched: what parses here has known
 // dtypes, bounded shapes, and data that covers the file exactly. It reads no data and knows no model.
-import { FileError } from '../errors.ts';
-import { DTYPE_BYTES, type DType, elementCount, type TensorInfo } from '../tensor.ts';
+import { FileError } from '../common/errors.ts';
+import { DTYPE_BYTES, type DType, elementCount, type TensorInfo } from '../common/tensor.ts';
 import { parseHeaderJson, shorten } from './header-json.ts';
 
 export interface SafetensorsLimits {

@@ -2,16 +2,16 @@
 // header before anything is allocated for the data. It knows no model and no adapter.
 import { closeSync, fstatSync, readSync } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
-import { assert } from '../assert.ts';
-import { FileError } from '../errors.ts';
-import { openRegular } from '../regular-file.ts';
+import { assert } from '../common/assert.ts';
+import { FileError } from '../common/errors.ts';
+import { openRegular } from '../common/regular-file.ts';
 import {
   DTYPE_BYTES,
   elementCount,
   type Tensor,
   type TensorInfo,
   type TensorSource,
-} from '../tensor.ts';
+} from '../common/tensor.ts';
 import {
   BASE_LIMITS,
   compareForFile,

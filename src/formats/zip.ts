@@ -2,8 +2,8 @@
 // central directory. No zip64, no encryption, no writing.
 import { closeSync, fstatSync, readSync } from 'node:fs';
 import { inflateRawSync } from 'node:zlib';
-import { FileError } from '../errors.ts';
-import { openRegular } from '../regular-file.ts';
+import { FileError } from '../common/errors.ts';
+import { openRegular } from '../common/regular-file.ts';
 
 /** A member is held in memory whole; the largest that is wanted is a model of 98 MB. */
 const MAX_MEMBER_BYTES = 2 ** 30;

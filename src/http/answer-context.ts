@@ -1,7 +1,7 @@
 // What is known of one answer before its first token, and what both ways of answering do with the connection.
 import type { HttpBindings } from '@hono/node-server';
 import type { Context } from 'hono';
-import { pinnedName, type ResolvedModel } from '../../adapters/resolved.ts';
+import { pinnedName, type ResolvedModel } from '../../adapters/registry/resolved.ts';
 import type { Deps } from './deps.ts';
 import type { AnswerHead, Endpoint } from './endpoint.ts';
 import type { GenerationOptions, GenerationPlan, Receipt } from './generation.ts';

@@ -1,6 +1,6 @@
 // Gathers all choices of a generation into one JSON answer.
 
-import type { PromptLogprobs } from '../openai.ts';
+import type { PromptLogprobs } from '../contracts/openai.ts';
 import { type AnswerContext, ClientGone, setReceipt } from './answer-context.ts';
 import { toUsage, type WireLogprobs } from './endpoint.ts';
 import { Generation, type GenerationListener } from './generation.ts';

@@ -2,7 +2,7 @@
 // first choice or refused: a fault before that is an ordinary error, a later one ends the stream without [DONE].
 import { randomUUID } from 'node:crypto';
 import type { Context } from 'hono';
-import { ServeError } from '../errors.ts';
+import { ServeError } from '../common/errors.ts';
 import { createStreamDecoder } from '../tokenizer/stream-decoder.ts';
 import { type AnswerContext, type AnswerPlan, logUsage } from './answer-context.ts';
 import { streamAnswer } from './answer-stream.ts';

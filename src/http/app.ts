@@ -3,7 +3,7 @@ import { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { methodNotAllowed } from 'hono/method-not-allowed';
 import type { LocalAdaptersStats } from '../../adapters/tiers/local-adapters.ts';
-import { ServeError } from '../errors.ts';
+import { ServeError } from '../common/errors.ts';
 import { Telemetry } from '../telemetry/telemetry.ts';
 import { authenticateAsLocal } from '../tenants/access.ts';
 import { RateLimits } from '../tenants/rate-limits.ts';

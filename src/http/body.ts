@@ -1,6 +1,6 @@
 // Reads a JSON body: bounded in bytes, time and depth, strict in encoding. Counts what arrives; a Content-Length is
 // only believed when it is too large. Never decompresses. Knows no schema.
-import { ServeError } from '../errors.ts';
+import { ServeError } from '../common/errors.ts';
 import { scanJson } from './json-scan.ts';
 import type { HttpLimits } from './limits.ts';
 

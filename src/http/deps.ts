@@ -1,14 +1,14 @@
 // What the HTTP side is given: the engine's client, the registry, the text side of the model, limits and a clock.
-import type { LoadedAdapters } from '../../adapters/folder-registry.ts';
-import type { Registry } from '../../adapters/registry.ts';
+import type { LoadedAdapters } from '../../adapters/registry/folder-registry.ts';
+import type { Registry } from '../../adapters/registry/registry.ts';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import type { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
-import type { GenerationConfig } from '../generation-config.ts';
+import type { Logger } from '../common/log.ts';
+import type { MemoryBudget } from '../common/memory-limit.ts';
+import type { GenerationConfig } from '../contracts/generation-config.ts';
 import type { DryRuns } from '../jobs/dry-runs.ts';
 import type { Files } from '../jobs/files.ts';
 import type { JobService } from '../jobs/job-service.ts';
-import type { Logger } from '../log.ts';
-import type { MemoryBudget } from '../memory-limit.ts';
 import type { EngineClient } from '../scheduler/client.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { Authenticate } from '../tenants/access.ts';

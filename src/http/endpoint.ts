@@ -1,5 +1,10 @@
 // What differs between the answers of chat and completions: one table row each, for whole answers and for chunks.
-import type { ChatLogprobs, CompletionLogprobs, Usage, WireFinishReason } from '../openai.ts';
+import type {
+  ChatLogprobs,
+  CompletionLogprobs,
+  Usage,
+  WireFinishReason,
+} from '../contracts/openai.ts';
 import type { GenAiOperation } from '../telemetry/gen-ai.ts';
 import { createChatLogprobs, createCompletionLogprobs, type LogprobWriter } from './logprobs.ts';
 import type { StreamPlan } from './stream-plan.ts';

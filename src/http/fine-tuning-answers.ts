@@ -1,18 +1,18 @@
 // Jobs, events, checkpoints and plans as OpenAI's clients read them. Pure.
 
-import type { JobCheckpoint, JobEvent, JobRecord, JobRequest } from '../jobs/job.ts';
-import { checkpointId, eventId } from '../jobs/job-service.ts';
-import { checkpointModel, fineTunedModel } from '../jobs/names.ts';
-import { checkpointMetrics } from '../jobs/told-run.ts';
-import { resolveHyperparameters } from '../jobs/trainer-job.ts';
 import type {
   FineTuningJob,
   FineTuningJobCheckpoint,
   FineTuningJobEvent,
   FineTuningPlan,
   JobHyperparameters,
-} from '../openai.ts';
-import type { JobPlan } from '../training.ts';
+} from '../contracts/openai.ts';
+import type { JobPlan } from '../contracts/training.ts';
+import type { JobCheckpoint, JobEvent, JobRecord, JobRequest } from '../jobs/job.ts';
+import { checkpointId, eventId } from '../jobs/job-service.ts';
+import { checkpointModel, fineTunedModel } from '../jobs/names.ts';
+import { checkpointMetrics } from '../jobs/told-run.ts';
+import { resolveHyperparameters } from '../jobs/trainer-job.ts';
 
 const toSeconds = (ms: number) => Math.floor(ms / 1000);
 

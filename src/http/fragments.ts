@@ -1,7 +1,7 @@
 // Bounds the number of pieces that a request body arrives in. A piece costs the same however small it is, and the cost
 // is paid by everybody: parsing and passing on a million chunks of one byte takes seconds of the event loop.
 import { IncomingMessage } from 'node:http';
-import { ServeError } from '../errors.ts';
+import { ServeError } from '../common/errors.ts';
 
 /** Emitted once, with a `ServeError` (400), as soon as a body has come in too many pieces. The rest is dropped. */
 export const FRAGMENTED = 'fragmented';

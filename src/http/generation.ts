@@ -1,13 +1,13 @@
 // Runs the sequences of one request in the engine: submits them, turns their tokens into text, ends them at stop
 // strings, counts. Each choice is one sequence. Knows no wire format and no socket.
 import type { LocalLease } from '../../adapters/tiers/local-adapters.ts';
-import { assertNever } from '../assert.ts';
-import { ServeError } from '../errors.ts';
-import type { GenerationRequest, TokenLogprob } from '../generation.ts';
+import { assertNever } from '../common/assert.ts';
+import { ServeError } from '../common/errors.ts';
+import type { GenerationRequest, TokenLogprob } from '../contracts/generation.ts';
+import type { TenantShare } from '../contracts/tenant.ts';
 import type { EngineClient, SequenceHandle } from '../scheduler/client.ts';
 import type { EngineEvent, Prefetched } from '../scheduler/protocol.ts';
 import type { GenerationObserver } from '../telemetry/request-observer.ts';
-import type { TenantShare } from '../tenant.ts';
 import type { StreamDecoderOptions } from '../tokenizer/stream-decoder.ts';
 
 export interface ChoicePlan {

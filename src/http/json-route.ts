@@ -2,7 +2,7 @@
 // (The library's own body validator reads bodies without a limit and answers in its own words.)
 import { createRoute, type OpenAPIHono, type z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
-import { errorEnvelopeSchema } from '../openai.ts';
+import { errorEnvelopeSchema } from '../contracts/openai.ts';
 import { readJsonBody } from './body.ts';
 import type { Deps } from './deps.ts';
 import type { HttpEnv } from './middleware/tenant.ts';

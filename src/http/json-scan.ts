@@ -1,6 +1,6 @@
 // A linear look at JSON text before it is parsed: what `JSON.parse` would accept, and we do not.
 // Knows no schema; malformed text is left to the parser, which gives the error.
-import { type ErrorCode, ServeError } from '../errors.ts';
+import { type ErrorCode, ServeError } from '../common/errors.ts';
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;

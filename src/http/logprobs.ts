@@ -1,11 +1,11 @@
 // Writes token logprobs in the two shapes of the API: a list for chat, four parallel lists for completions.
-import type { TokenLogprob } from '../generation.ts';
+import type { TokenLogprob } from '../contracts/generation.ts';
 import type {
   ChatLogprobs,
   ChatTokenLogprob,
   CompletionLogprobs,
   PromptLogprobs,
-} from '../openai.ts';
+} from '../contracts/openai.ts';
 import type { TokenNames } from './token-names.ts';
 
 /** Gathers one choice's logprobs; `take` hands over what came since the last time. */

@@ -1,5 +1,5 @@
 // `metadata[key]=value` in a query, as OpenAI's clients write it: which pairs a job must carry.
-import { ServeError } from '../errors.ts';
+import { ServeError } from '../common/errors.ts';
 import type { MetadataFilter } from '../jobs/job-service.ts';
 
 const PAIR = /^metadata\[(.{1,64})\]$/su;

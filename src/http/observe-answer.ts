@@ -1,6 +1,6 @@
 // What telemetry is told of one planned answer: names, counts and settings; no text of prompt or answer.
 import type { Context } from 'hono';
-import { adapterIdentity, type ResolvedAdapter } from '../../adapters/resolved.ts';
+import { adapterIdentity, type ResolvedAdapter } from '../../adapters/registry/resolved.ts';
 import type { RequestObserver } from '../telemetry/request-observer.ts';
 import type { ShownAdapter } from '../telemetry/telemetry.ts';
 import type { AnswerPlan } from './answer-context.ts';

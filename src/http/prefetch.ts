@@ -1,5 +1,5 @@
 // Brings an adapter as near to the engine as it goes without running it: to the local disk, then into memory.
-import type { ResolvedAdapter } from '../../adapters/resolved.ts';
+import type { ResolvedAdapter } from '../../adapters/registry/resolved.ts';
 import type { Deps } from './deps.ts';
 import { type Receipt, toReceipt } from './generation.ts';
 

@@ -1,6 +1,6 @@
 // From what a client wrote to the engine's token ids, checked against the context.
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { ServeError } from '../errors.ts';
+import { ServeError } from '../common/errors.ts';
 import type { ChatMessage, RenderOptions } from '../tokenizer/chat-template.ts';
 import type { Deps } from './deps.ts';
 import type { ChatRequest } from './schema/chat.ts';

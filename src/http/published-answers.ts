@@ -4,9 +4,9 @@ import {
   type AliasPointer,
   pointerOf,
   type VersionManifest,
-} from '../../adapters/manifest.ts';
-import { readCard } from '../evaluation-card.ts';
-import type { Adapter } from '../management-api.ts';
+} from '../../adapters/repository/manifest.ts';
+import { readCard } from '../contracts/evaluation-card.ts';
+import type { Adapter } from '../contracts/management-api.ts';
 
 export interface PublishedName {
   readonly owner: string;

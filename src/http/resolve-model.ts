@@ -1,6 +1,6 @@
 // What a request's `model` stands for, once for the whole request: all its choices get the same version.
 import type { Context } from 'hono';
-import type { ResolvedModel } from '../../adapters/resolved.ts';
+import type { ResolvedModel } from '../../adapters/registry/resolved.ts';
 import type { Deps } from './deps.ts';
 import type { HttpEnv } from './middleware/tenant.ts';
 

@@ -1,7 +1,7 @@
 // What a request means where it does not say how to sample: the defaults of the model that it names.
-import { readAdapterGenerationConfig } from '../../adapters/generation-config.ts';
-import type { ResolvedModel } from '../../adapters/resolved.ts';
-import type { GenerationConfig } from '../generation-config.ts';
+import { readAdapterGenerationConfig } from '../../adapters/registry/generation-config.ts';
+import type { ResolvedModel } from '../../adapters/registry/resolved.ts';
+import type { GenerationConfig } from '../contracts/generation-config.ts';
 import type { Deps } from './deps.ts';
 
 /**

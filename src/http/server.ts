@@ -9,8 +9,8 @@ import {
 } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { getRequestListener, type HttpBindings } from '@hono/node-server';
-import { ServeError } from '../errors.ts';
-import type { Logger } from '../log.ts';
+import { ServeError } from '../common/errors.ts';
+import type { Logger } from '../common/log.ts';
 import {
   boundConnections,
   type ConnectionLimits,

@@ -1,7 +1,7 @@
 // Answers a client on its socket, for whatever is refused before there is a request to answer, and closes the
 // connection. Knows no route.
 import type { Duplex } from 'node:stream';
-import { ServeError } from '../errors.ts';
+import { ServeError } from '../common/errors.ts';
 import { MAX_HEADER_BYTES } from './limits.ts';
 import { errorHeaders, toEnvelope } from './middleware/errors.ts';
 import { toRequestId } from './middleware/request-id.ts';

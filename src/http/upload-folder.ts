@@ -2,7 +2,7 @@
 // has left without touching the uploads of one that runs beside it. Knows no HTTP.
 import { readdir, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
-import type { Logger } from '../log.ts';
+import type { Logger } from '../common/log.ts';
 
 export interface UploadFolderOptions {
   /** A name for this process that no other has. */

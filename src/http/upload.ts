@@ -7,7 +7,7 @@ import { mkdir, open, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { Busboy, type BusboyFileStream, type BusboyInstance } from '@fastify/busboy';
-import { diskFullError, isDiskFull, ServeError } from '../errors.ts';
+import { diskFullError, isDiskFull, ServeError } from '../common/errors.ts';
 
 export interface UploadOptions {
   /** Where the file is kept until the call ends. */

@@ -1,6 +1,6 @@
 // Checks a parsed body against its schema and turns the first fault into the error that names the field.
 import { z } from '@hono/zod-openapi';
-import { type ErrorCode, ServeError } from '../errors.ts';
+import { type ErrorCode, ServeError } from '../common/errors.ts';
 
 /** Returns the body as the schema gives it; throws `ServeError` with `param` like `messages[2].content`. */
 export function validate<T>(schema: z.ZodType<T>, body: unknown): T {

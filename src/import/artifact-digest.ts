@@ -1,9 +1,9 @@
 // The digest that identifies an artifact: computed while one is written, and again to verify one that is there.
 import { createHash } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
-import { FileError } from '../errors.ts';
-import { GENERATION_CONFIG_FILE } from '../generation-config.ts';
-import type { Tensor } from '../tensor.ts';
+import { FileError } from '../common/errors.ts';
+import type { Tensor } from '../common/tensor.ts';
+import { GENERATION_CONFIG_FILE } from '../contracts/generation-config.ts';
 import { readArtifactInfo } from './artifact.ts';
 import { CONFIG_FILE, openFolder, WEIGHTS_FILE } from './folder.ts';
 

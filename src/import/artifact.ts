@@ -1,9 +1,9 @@
 // Reads an artifact: the folder that `lorikeet import` writes and everything else starts from. It is a checkpoint in
 // bitsandbytes' layout that transformers opens too, and lorikeet.json, which gives it an identity.
 import { z } from 'zod';
-import { FileError } from '../errors.ts';
+import { FileError } from '../common/errors.ts';
+import { type TensorSource, toFloat32 } from '../common/tensor.ts';
 import { type DecoderConfig, parseDecoderConfig } from '../model/config.ts';
-import { type TensorSource, toFloat32 } from '../tensor.ts';
 import { isNf4, readNf4 } from './bitsandbytes.ts';
 import { checkTensors } from './checkpoint.ts';
 import { CONFIG_FILE, openFolder, readJson } from './folder.ts';

@@ -1,14 +1,7 @@
 // The 4-bit checkpoint layout of bitsandbytes and transformers: which tensors stand for one quantized linear, under
 // which names, and the settings in config.json that announce them. It knows no model and computes nothing.
 import { z } from 'zod';
-import { FileError } from '../errors.ts';
-import {
-  DYNAMIC_MAP,
-  NESTED_BLOCK,
-  type NestedAbsmax,
-  restoreAbsmax,
-} from '../quant/double-quant.ts';
-import { NF4_BLOCK, NF4_CODEBOOK } from '../quant/nf4.ts';
+import { FileError } from '../common/errors.ts';
 import {
   elementCount,
   type FloatDType,
@@ -16,7 +9,14 @@ import {
   type TensorInfo,
   type TensorSource,
   toFloat32,
-} from '../tensor.ts';
+} from '../common/tensor.ts';
+import {
+  DYNAMIC_MAP,
+  NESTED_BLOCK,
+  type NestedAbsmax,
+  restoreAbsmax,
+} from '../quant/double-quant.ts';
+import { NF4_BLOCK, NF4_CODEBOOK } from '../quant/nf4.ts';
 
 /** dtype of safetensors → torch's name, as bitsandbytes writes it. */
 const TORCH_NAMES = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' } as const;

@@ -1,5 +1,5 @@
 // Bases that can be imported by name. A row says where the bytes come from and what they must be.
-import type { GenerationConfig } from '../generation-config.ts';
+import type { GenerationConfig } from '../contracts/generation-config.ts';
 import type { Wheel } from './wheel.ts';
 
 export type CatalogueEntry = {

@@ -1,10 +1,10 @@
 // A base model as it comes, whatever it came as: a configuration, tensors under transformers' names, and the files
 // that go along. Checks names and shapes against what the configuration promises; quantizes nothing.
-import { FileError } from '../errors.ts';
+import { FileError } from '../common/errors.ts';
+import { isFloat, type TensorSource } from '../common/tensor.ts';
 import type { DecoderConfig } from '../model/config.ts';
 import { embeddingName, expectedTensors, headName } from '../model/names.ts';
 import { TARGET_MODULES, TARGET_NAMES } from '../model/target-modules.ts';
-import { isFloat, type TensorSource } from '../tensor.ts';
 import { companionNames, isNf4, nf4Shape } from './bitsandbytes.ts';
 
 export interface Checkpoint {

@@ -2,10 +2,10 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
-import { FileError } from '../errors.ts';
+import { FileError } from '../common/errors.ts';
+import { readRegular } from '../common/regular-file.ts';
+import type { TensorInfo, TensorSource } from '../common/tensor.ts';
 import { openSafetensors } from '../formats/safetensors.ts';
-import { readRegular } from '../regular-file.ts';
-import type { TensorInfo, TensorSource } from '../tensor.ts';
 import { type Checkpoint, COMPANION_FILES } from './checkpoint.ts';
 
 export const WEIGHTS_FILE = 'model.safetensors';

@@ -1,10 +1,10 @@
 // A GGUF file of the llama architecture as a checkpoint: names, configuration and row order as transformers has them.
 // Values are rounded to bf16 before anything else, the precision that such a file was made from.
 import { z } from 'zod';
-import { FileError } from '../errors.ts';
+import { FileError } from '../common/errors.ts';
+import { fromFloat32, type TensorInfo, type TensorSource } from '../common/tensor.ts';
 import { type GgufFile, openGguf } from '../formats/gguf.ts';
 import { embeddingName, finalNorm, headName, layerTensor } from '../model/names.ts';
-import { fromFloat32, type TensorInfo, type TensorSource } from '../tensor.ts';
 import { tokenizerFromGguf } from '../tokenizer/gguf-tokenizer.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import { unpermuteRows } from './rotary-rows.ts';

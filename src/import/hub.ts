@@ -13,8 +13,8 @@ import {
   listFiles,
   modelInfo,
 } from '@huggingface/hub';
-import { FileError } from '../errors.ts';
-import { readRegular, SMALL_FILE_BYTES } from '../regular-file.ts';
+import { FileError } from '../common/errors.ts';
+import { readRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
 import { COMPANION_FILES } from './checkpoint.ts';
 import { FetchError } from './fetch-error.ts';
 import { CONFIG_FILE, INDEX_FILE, readJson, shardNames, WEIGHTS_FILE } from './folder.ts';

@@ -1,17 +1,17 @@
 // What an artifact holds of a checkpoint: a view of its tensors in which the linears of the decoder blocks are packed as
 // NF4, stay as they are, or are expanded. Everything else keeps its dtype and bits. One tensor is in memory at a time: scales are computed when the
 // view is made (a file's header needs their lengths), codes when they are read.
-import { FileError } from '../errors.ts';
-import type { WritableTensors } from '../formats/safetensors.ts';
-import { doubleQuantize } from '../quant/double-quant.ts';
-import { blockAbsmax, dequantizeNf4, packNf4 } from '../quant/nf4.ts';
+import { FileError } from '../common/errors.ts';
 import {
   fromFloat32,
   type Tensor,
   type TensorInfo,
   type TensorSource,
   toFloat32,
-} from '../tensor.ts';
+} from '../common/tensor.ts';
+import type { WritableTensors } from '../formats/safetensors.ts';
+import { doubleQuantize } from '../quant/double-quant.ts';
+import { blockAbsmax, dequantizeNf4, packNf4 } from '../quant/nf4.ts';
 import {
   companionNames,
   isNf4,

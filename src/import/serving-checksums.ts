@@ -5,9 +5,9 @@ import { closeSync, fstatSync, readSync } from 'node:fs';
 import { rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
-import { type HashPace, hashFile } from '../hash-file.ts';
+import { type HashPace, hashFile } from '../common/hash-file.ts';
+import { openRegular, readRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
 import { LAYOUT_FILE, WEIGHTS_FILE } from '../model/serving-weights.ts';
-import { openRegular, readRegular, SMALL_FILE_BYTES } from '../regular-file.ts';
 
 /** Written last: a folder without it is unfinished, or was built by a version that recorded no checksums. */
 export const CHECKSUMS_FILE = 'checksums.json';

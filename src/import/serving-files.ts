@@ -3,7 +3,8 @@
 import { createHash } from 'node:crypto';
 import { type FileHandle, mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { assert } from '../assert.ts';
+import { assert } from '../common/assert.ts';
+import { toFloat32 } from '../common/tensor.ts';
 import { biasName, embeddingName, headName } from '../model/names.ts';
 import {
   embeddingMatrix,
@@ -23,7 +24,6 @@ import {
 import { moduleName, SITE_NAMES, SITES } from '../model/target-modules.ts';
 import { dequantizeNf4, quantizeNf4 } from '../quant/nf4.ts';
 import { quantizeInt8Rows, repackInt8 } from '../quant/repack.ts';
-import { toFloat32 } from '../tensor.ts';
 import { type Artifact, type LinearWeights, readLinear } from './artifact.ts';
 import { isBuilt, type ServingCache, servingFolder } from './serving-cache.ts';
 import { recordChecksums } from './serving-checksums.ts';

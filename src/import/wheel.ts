@@ -3,7 +3,7 @@
 import { spawn } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import path from 'node:path';
-import { hashFile } from '../hash-file.ts';
+import { hashFile } from '../common/hash-file.ts';
 import { FetchError } from './fetch-error.ts';
 
 export interface Wheel {

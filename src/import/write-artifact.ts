@@ -3,18 +3,18 @@ import { existsSync, readdirSync } from 'node:fs';
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import { FileError, UsageError } from '../errors.ts';
-import { type WritableTensors, writeSafetensors } from '../formats/safetensors.ts';
-import { parseDecoderConfig } from '../model/config.ts';
-import { embeddingName } from '../model/names.ts';
-import { NF4_BLOCK, NF4_CODEBOOK } from '../quant/nf4.ts';
+import { FileError, UsageError } from '../common/errors.ts';
 import {
   DTYPE_BYTES,
   elementCount,
   type FloatDType,
   type TensorInfo,
   type TensorSource,
-} from '../tensor.ts';
+} from '../common/tensor.ts';
+import { type WritableTensors, writeSafetensors } from '../formats/safetensors.ts';
+import { parseDecoderConfig } from '../model/config.ts';
+import { embeddingName } from '../model/names.ts';
+import { NF4_BLOCK, NF4_CODEBOOK } from '../quant/nf4.ts';
 import { type ArtifactInfo, FORMAT_VERSION, INFO_FILE, readArtifactInfo } from './artifact.ts';
 import { ArtifactDigest } from './artifact-digest.ts';
 import { isDoubleQuantized, isNf4, quantizationConfig } from './bitsandbytes.ts';

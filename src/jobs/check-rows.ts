@@ -1,7 +1,7 @@
 // Checks the rows of an uploaded file before a job is made of it, as far as that takes little time: whoever sent a wrong
 // file is told at once. It needs no tokenizer and no model; the job itself checks the rest.
 import { setImmediate } from 'node:timers/promises';
-import { ServeError } from '../errors.ts';
+import { ServeError } from '../common/errors.ts';
 import {
   badLinesDetail,
   type DatasetParam,

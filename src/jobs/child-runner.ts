@@ -3,8 +3,8 @@
 import type { ChildProcess } from 'node:child_process';
 import { rm } from 'node:fs/promises';
 import os from 'node:os';
-import { isDiskFull } from '../errors.ts';
-import type { Logger } from '../log.ts';
+import { isDiskFull } from '../common/errors.ts';
+import type { Logger } from '../common/log.ts';
 import {
   DISK_FULL_FAULT,
   type Fault,
@@ -12,7 +12,7 @@ import {
   type PauseMessage,
   type TrainerMessage,
   type TrainerRequest,
-} from '../training.ts';
+} from '../contracts/training.ts';
 import { MIN_EXAMPLES } from './check-rows.ts';
 import { forkTrainer } from './fork-trainer.ts';
 import { MessageQueue } from './message-queue.ts';

@@ -1,7 +1,7 @@
 // What a job would do, without one: its files are read and its run is planned at once, on this server. Leaves nothing.
 import { randomUUID } from 'node:crypto';
-import { type ErrorCode, ServeError } from '../errors.ts';
-import type { Fault, JobPlan } from '../training.ts';
+import { type ErrorCode, ServeError } from '../common/errors.ts';
+import type { Fault, JobPlan } from '../contracts/training.ts';
 import type { JobRunner } from './runner.ts';
 import { planJob } from './validation-run.ts';
 import { type Asked, Workspace, type WorkspaceOptions } from './workspace.ts';

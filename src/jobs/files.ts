@@ -8,7 +8,7 @@ import type {
   StoreCall,
   StoredObject,
 } from '../../adapters/store/store.ts';
-import { ServeError } from '../errors.ts';
+import { ServeError } from '../common/errors.ts';
 import type { CreateId } from './ids.ts';
 import { type Marked, Records } from './records.ts';
 

@@ -2,7 +2,7 @@
 // messages. Knows no jobs.
 import { type ChildProcess, fork } from 'node:child_process';
 import os from 'node:os';
-import type { RequestMessage, TrainerRequest } from '../training.ts';
+import type { RequestMessage, TrainerRequest } from '../contracts/training.ts';
 
 export interface ForkOptions {
   /** 0 to 19: how far it stands back behind other processes. */

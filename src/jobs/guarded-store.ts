@@ -7,8 +7,8 @@ import {
   type ObjectStore,
   StoreError,
 } from '../../adapters/store/store.ts';
-import { diskFullError, isDiskFull, ServeError } from '../errors.ts';
-import type { Logger } from '../log.ts';
+import { diskFullError, isDiskFull, ServeError } from '../common/errors.ts';
+import type { Logger } from '../common/log.ts';
 
 /** Rejects with `ServeError` (`store_unavailable`, `insufficient_storage`), `StoreError` of kind `conflict`, or a signal's reason. */
 export function guardStore(store: ObjectStore, log: Pick<Logger, 'error' | 'warn'>): ObjectStore {

@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import type { ObjectStore } from '../../adapters/store/store.ts';
-import { ServeError } from '../errors.ts';
+import { ServeError } from '../common/errors.ts';
 import { Records } from './records.ts';
 
 export interface RepeatedRequest {

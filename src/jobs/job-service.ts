@@ -3,9 +3,9 @@
 import { randomInt } from 'node:crypto';
 import { mapBounded } from '../../adapters/repository/bounded.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
-import { ServeError } from '../errors.ts';
+import { ServeError } from '../common/errors.ts';
+import { mayUseAdapter, type Tenant } from '../contracts/tenant.ts';
 import type { DatasetParam } from '../rows/file-fault.ts';
-import { mayUseAdapter, type Tenant } from '../tenant.ts';
 import type { RowChecks } from './check-rows.ts';
 import type { FileMeta, Files, Page } from './files.ts';
 import { KeyUses, type RepeatedRequest } from './idempotency.ts';

@@ -2,7 +2,7 @@
 // and a mark for each job that is not over, by which servers find work. It decides nothing about jobs.
 import { mapBounded } from '../../adapters/repository/bounded.ts';
 import type { ObjectStore, StoreCall } from '../../adapters/store/store.ts';
-import { ServeError } from '../errors.ts';
+import { ServeError } from '../common/errors.ts';
 import {
   eventBatchSchema,
   type JobEvent,

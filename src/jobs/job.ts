@@ -1,9 +1,9 @@
 // A fine-tuning job as its record in the store, and everything that may happen to it, as pure functions from record to
 // record. It knows no store, no clock and no trainer.
 import { z } from 'zod';
-import { ServeError } from '../errors.ts';
-import { JOB_STATUSES, type JobStatus } from '../job-status.ts';
-import type { Fault } from '../training.ts';
+import { ServeError } from '../common/errors.ts';
+import { JOB_STATUSES, type JobStatus } from '../contracts/job-status.ts';
+import type { Fault } from '../contracts/training.ts';
 import type { Unmarked } from './records.ts';
 
 const unixMs = z.int();

@@ -2,7 +2,7 @@
 import path from 'node:path';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
-import type { Logger } from '../log.ts';
+import type { Logger } from '../common/log.ts';
 import { RowChecks } from './check-rows.ts';
 import { DryRuns } from './dry-runs.ts';
 import { Files } from './files.ts';

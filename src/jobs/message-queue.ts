@@ -1,6 +1,6 @@
 // A trainer's messages, one after another, to whoever handles them. A handler that is slow, as a store that does not
 // answer, does not stop the training: it is told of fewer steps, and memory stays bounded.
-import type { TrainerMessage } from '../training.ts';
+import type { TrainerMessage } from '../contracts/training.ts';
 
 /** A handler that takes a second for each still has all steps of a run that takes four minutes for them. */
 const MAX_WAITING_STEPS = 256;

@@ -1,6 +1,6 @@
 // What is called how: a job's short id, its adapter's name and aliases, and the `ft:` names that lead to them.
-import { NAME_PATTERN, RESERVED_NAMES } from '../../adapters/manifest.ts';
-import { ServeError } from '../errors.ts';
+import { NAME_PATTERN, RESERVED_NAMES } from '../../adapters/repository/manifest.ts';
+import { ServeError } from '../common/errors.ts';
 import type { JobRecord } from './job.ts';
 
 const PREFIX = 'ftjob-';

@@ -2,7 +2,7 @@
 // machine. A killed child tells nothing itself.
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { memoryGroups } from '../memory-limit.ts';
+import { memoryGroups } from '../common/memory-limit.ts';
 
 /** Where each version of control groups counts. */
 const COUNT_FILES = { 1: 'memory.oom_control', 2: 'memory.events' } as const;

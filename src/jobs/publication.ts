@@ -1,9 +1,13 @@
 // What a job publishes: checkpoints beside the name's `latest`, and the result under it; and the end of checkpoints that
 // newer ones replace. Publishing the same again leads to the same versions, so it may be cut off anywhere.
-import { type Aliases, type VersionManifest, versionsOf } from '../../adapters/manifest.ts';
+import {
+  type Aliases,
+  type VersionManifest,
+  versionsOf,
+} from '../../adapters/repository/manifest.ts';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
-import { ServeError } from '../errors.ts';
-import type { SnapshotMessage } from '../training.ts';
+import { ServeError } from '../common/errors.ts';
+import type { SnapshotMessage } from '../contracts/training.ts';
 import type { JobRecord } from './job.ts';
 import { checkpointAlias, shortId } from './names.ts';
 

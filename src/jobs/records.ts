@@ -10,8 +10,8 @@ import {
   type StoreCall,
   StoreError,
 } from '../../adapters/store/store.ts';
-import { isDiskFull, ServeError } from '../errors.ts';
-import { parseShallowJson } from '../shallow-json.ts';
+import { isDiskFull, ServeError } from '../common/errors.ts';
+import { parseShallowJson } from '../common/shallow-json.ts';
 
 export interface RecordKind<T> {
   readonly schema: z.ZodType<T>;

@@ -3,8 +3,8 @@
 import { existsSync } from 'node:fs';
 import { rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { loadRegular, SMALL_FILE_BYTES } from '../regular-file.ts';
-import { parseShallowJson } from '../shallow-json.ts';
+import { loadRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
+import { parseShallowJson } from '../common/shallow-json.ts';
 import type { TrainerJob } from './runner.ts';
 
 const JOB_FILE = 'job.json';

@@ -1,7 +1,7 @@
 // What a run tells, gathered and written into its job's record a moment later, one writing at a time. Each writing renews
 // the lease, and what was not written stays for the next. It knows no trainer.
-import type { Logger } from '../log.ts';
-import type { StepMessage } from '../training.ts';
+import type { Logger } from '../common/log.ts';
+import type { StepMessage } from '../contracts/training.ts';
 import { type HeldJob, LeaseLost } from './held-job.ts';
 import type { JobState, NewEvent } from './job.ts';
 import { withTold } from './told-run.ts';

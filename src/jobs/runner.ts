@@ -1,6 +1,6 @@
 // Who runs the trainer for a server's jobs: a child process, or a job of a cluster. The contract between the service,
 // which knows jobs, tenants and the store, and a runner, which knows processes. Plain data.
-import type { Fault, GateSettings, JobPlan, TrainerMessage } from '../training.ts';
+import type { Fault, GateSettings, JobPlan, TrainerMessage } from '../contracts/training.ts';
 
 /** Keys of the trainer's job file. `model`, `data`, `validation` and `initAdapter` are absolute local paths. */
 export type TrainerJob = Readonly<Record<string, unknown>>;

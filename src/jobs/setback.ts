@@ -1,6 +1,6 @@
 // What becomes of a job whose work was cut off (its trainer was killed, its machine had too little memory or disk):
 // pure. A few times it is tried again, from its last checkpoint.
-import { DISK_FULL_FAULT, type Fault } from '../training.ts';
+import { DISK_FULL_FAULT, type Fault } from '../contracts/training.ts';
 import {
   advance,
   hasEnded,

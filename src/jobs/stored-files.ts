@@ -5,7 +5,7 @@ import path from 'node:path';
 import { z } from 'zod';
 import { mapBounded } from '../../adapters/repository/bounded.ts';
 import type { ObjectStore, StoreCall } from '../../adapters/store/store.ts';
-import { hashFile } from '../hash-file.ts';
+import { hashFile } from '../common/hash-file.ts';
 
 /** As of a checkpoint's file: two levels, no way out of the folder. */
 const FILE_NAME = /^(?:[\w-][\w.-]*\/){0,2}[\w-][\w.-]*$/;

@@ -13,7 +13,7 @@ import {
   type StoreCall,
   StoreError,
 } from '../../adapters/store/store.ts';
-import { parseShallowJson } from '../shallow-json.ts';
+import { parseShallowJson } from '../common/shallow-json.ts';
 import type { RunArchive } from './runner.ts';
 import { stageRun } from './stage-run.ts';
 import { describeFiles, fetchFile, storedFileSchema } from './stored-files.ts';

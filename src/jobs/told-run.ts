@@ -1,5 +1,5 @@
 // What a trainer says, as a job's events: pure. Texts and figures are those of OpenAI's API.
-import type { EventMessage, SnapshotMetrics, StepMessage } from '../training.ts';
+import type { EventMessage, SnapshotMetrics, StepMessage } from '../contracts/training.ts';
 import { type JobRecord, type JobState, type NewEvent, told, withEvents } from './job.ts';
 
 /** `Step 3/300: training loss=0.15, validation loss=0.27` */

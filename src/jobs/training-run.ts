@@ -2,15 +2,15 @@
 // checkpoints, its result is published and only then the job has succeeded. Whoever loses the lease stops its trainer
 // and writes nothing more. It knows neither processes nor HTTP.
 import { stat } from 'node:fs/promises';
-import { ServeError } from '../errors.ts';
-import type { Logger } from '../log.ts';
+import { ServeError } from '../common/errors.ts';
+import type { Logger } from '../common/log.ts';
 import type {
   EvaluationCard,
   Fault,
   SnapshotMessage,
   TrainedMessage,
   TrainerMessage,
-} from '../training.ts';
+} from '../contracts/training.ts';
 import type { Files } from './files.ts';
 import { type HeldJob, LeaseLost } from './held-job.ts';
 import {

@@ -1,6 +1,6 @@
 // A job's first part, under a lease: its files are read and its run is planned, in the trainer's own process. It ends
 // queued or failed; where it is cut off, another server begins it again.
-import type { Logger } from '../log.ts';
+import type { Logger } from '../common/log.ts';
 import { type HeldJob, LeaseLost } from './held-job.ts';
 import { advance, type NewEvent, told, withFault } from './job.ts';
 import type { JobRunner, PlanOutcome } from './runner.ts';

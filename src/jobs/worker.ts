@@ -1,8 +1,8 @@
 // Finds jobs that nobody works on, claims them and sees them through; one that is over is retired. Any number of servers
 // may do so over one store. How a job is validated and trained are arguments; it knows no trainer and no HTTP.
-import { isDiskFull, ServeError } from '../errors.ts';
-import type { Logger } from '../log.ts';
-import { DISK_FULL_FAULT } from '../training.ts';
+import { isDiskFull, ServeError } from '../common/errors.ts';
+import type { Logger } from '../common/log.ts';
+import { DISK_FULL_FAULT } from '../contracts/training.ts';
 import { HeldJob, type HeldJobOptions } from './held-job.ts';
 import { hasEnded, type JobRecord } from './job.ts';
 import type { LeaseWatch } from './lease.ts';

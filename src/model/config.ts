@@ -1,7 +1,7 @@
 // A decoder's shape, from transformers' `config.json` (both the older and the newer form of its keys).
 // A family is a row of FAMILIES; what no row describes is refused by name.
 import { z } from 'zod';
-import { ConfigError, FileError } from '../errors.ts';
+import { ConfigError, FileError } from '../common/errors.ts';
 
 /** Frequencies of the rotary embedding. */
 export type Rope =

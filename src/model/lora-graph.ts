@@ -2,7 +2,7 @@
 // Groups of rows are multiplied apart (batched matmul), so no adapter meets another's rows.
 // G = groups, m = rows per group (padded to the largest), R = the operands' rank, T = tokens of the run.
 import type { GraphBuilder, Value } from '../onnx/graph-builder.ts';
-import type { FloatType } from '../provider.ts';
+import type { FloatType } from '../settings/provider.ts';
 import type { DecoderConfig } from './config.ts';
 import { SITES, type Site, TARGET_MODULES, type TargetName } from './target-modules.ts';
 

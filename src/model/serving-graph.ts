@@ -1,7 +1,7 @@
 // Lowers the decoder to the serving graph: quantized matmuls, attention over a slot cache that is appended in
 // place, logits of the rows that are asked. B sequences x S new tokens = T tokens; D hidden; V vocabulary.
 import { type FilePlace, GraphBuilder, MICROSOFT, type Value } from '../onnx/graph-builder.ts';
-import type { FloatType } from '../provider.ts';
+import type { FloatType } from '../settings/provider.ts';
 import type { DecoderConfig } from './config.ts';
 import { type DecoderLowering, decoder, type Projection, type Residual } from './decoder.ts';
 import { LoraGraph, type LoraLayout } from './lora-graph.ts';

@@ -1,8 +1,8 @@
 // Which weight tensors a serving graph reads, by name, type and shape: the one table behind the graph, the
 // file that `lorikeet` builds from an artifact, and the session that is handed its mapped pages.
-import { assert } from '../assert.ts';
+import { assert } from '../common/assert.ts';
+import { elementCount } from '../common/tensor.ts';
 import type { ElementType } from '../onnx/graph-builder.ts';
-import { elementCount } from '../tensor.ts';
 import type { DecoderConfig } from './config.ts';
 import { expectedTensors, hasBias } from './names.ts';
 import { SITE_NAMES, SITES, type Site, TARGET_MODULES } from './target-modules.ts';

@@ -1,6 +1,6 @@
 // Builds one ONNX graph node by node and serializes it. Knows no transformer: only values, nodes, weights.
 import { create, toBinary } from '@bufbuild/protobuf';
-import { assert } from '../assert.ts';
+import { assert } from '../common/assert.ts';
 import {
   type AttributeProto,
   AttributeProto_AttributeType,

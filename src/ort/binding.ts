@@ -1,7 +1,7 @@
 // A session's inputs and outputs bound to tensors once, and run many times. Knows the checks that keep a wrong
 // tensor away from native code; knows nothing of what the graph computes.
-import { assert } from '../assert.ts';
-import type { Provider } from '../provider.ts';
+import { assert } from '../common/assert.ts';
+import type { Provider } from '../settings/provider.ts';
 import { Handle, releaseWhenForgotten } from './handle.ts';
 import { hasDeviceMemory } from './providers.ts';
 import { RunOptions } from './run-options.ts';

@@ -1,6 +1,6 @@
 // Tensors in a device's memory, by the allocator of a session.
-import { assert } from '../assert.ts';
-import type { Provider } from '../provider.ts';
+import { assert } from '../common/assert.ts';
+import type { Provider } from '../settings/provider.ts';
 import { Handle, releaseWhenForgotten } from './handle.ts';
 import { NATIVE_PROVIDERS } from './providers.ts';
 import { ortGet, ortVoid } from './runtime.ts';

@@ -1,7 +1,7 @@
 // Calls into shared libraries: the one importer of koffi. Knows addresses, signatures and threads; knows
 // nothing of ONNX Runtime.
 import koffi, { type LibraryHandle } from 'koffi';
-import { assert } from '../assert.ts';
+import { assert } from '../common/assert.ts';
 
 /** A parameter of a C function. `path` is a string in the platform's own character type. */
 export type CType = 'pointer' | 'string' | 'strings' | 'path' | 'int' | 'uint32' | 'size' | 'int64';

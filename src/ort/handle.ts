@@ -1,5 +1,5 @@
 // One native object: its pointer, who still needs it, and its release, once. Knows no kind of object.
-import { assert } from '../assert.ts';
+import { assert } from '../common/assert.ts';
 
 /**
  * A native object is freed when its owner has released it (or was collected) and every object that was made

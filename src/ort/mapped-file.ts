@@ -2,8 +2,8 @@
 // of the file's format.
 import { closeSync, fstatSync, readSync } from 'node:fs';
 import { getSystemErrorMap } from 'node:util';
-import { assert } from '../assert.ts';
-import { openRegular } from '../regular-file.ts';
+import { assert } from '../common/assert.ts';
+import { openRegular } from '../common/regular-file.ts';
 import { addressOf, functionOf, lastErrno, loadLibrary, type NativeFunction } from './ffi.ts';
 import { Handle, releaseWhenForgotten } from './handle.ts';
 import { type Memory, type OrtTensor, type OrtType, tensorOver } from './tensor.ts';

@@ -1,5 +1,5 @@
 // The runtime's execution providers by our names: how a session is asked for one, and what it calls its memory.
-import type { Provider } from '../provider.ts';
+import type { Provider } from '../settings/provider.ts';
 import { ortCall, ortGet, ortVoid } from './runtime.ts';
 
 interface NativeProvider {

@@ -1,5 +1,5 @@
 // Options of a run: the switch that ends it early. Knows no session.
-import { assert } from '../assert.ts';
+import { assert } from '../common/assert.ts';
 import { Handle, releaseWhenForgotten } from './handle.ts';
 import { ortCall, ortGet, ortVoid } from './runtime.ts';
 

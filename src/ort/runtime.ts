@@ -3,7 +3,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
-import { ConfigError } from '../errors.ts';
+import { ConfigError } from '../common/errors.ts';
 import { ORT_API, ORT_API_VERSION, type OrtFunction } from './api.ts';
 import {
   type CValue,

@@ -1,7 +1,7 @@
 // Sessions: a graph made ready to run, with weights that several sessions may share. Knows providers and
 // options; runs happen through bindings.
-import { assert } from '../assert.ts';
-import type { Provider } from '../provider.ts';
+import { assert } from '../common/assert.ts';
+import type { Provider } from '../settings/provider.ts';
 import { Binding } from './binding.ts';
 import type { CValue } from './ffi.ts';
 import { Handle, releaseWhenForgotten } from './handle.ts';

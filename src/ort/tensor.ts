@@ -1,7 +1,7 @@
 // Tensors of ONNX Runtime over memory that JavaScript owns. Knows element types, shapes and bounds; knows
 // nothing of sessions.
-import { assert } from '../assert.ts';
-import { elementCount } from '../tensor.ts';
+import { assert } from '../common/assert.ts';
+import { elementCount } from '../common/tensor.ts';
 import { addressOf } from './ffi.ts';
 import { Handle, releaseWhenForgotten } from './handle.ts';
 import { ortGet, ortVoid } from './runtime.ts';

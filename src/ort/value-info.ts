@@ -1,5 +1,5 @@
 // What a session says about its inputs and outputs, and the check of a tensor against it.
-import { assert } from '../assert.ts';
+import { assert } from '../common/assert.ts';
 import { stringAt } from './ffi.ts';
 import { ortCall, ortGet, ortVoid } from './runtime.ts';
 import { type OrtTensor, type OrtType, typeOfCode } from './tensor.ts';

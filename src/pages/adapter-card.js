@@ -6,7 +6,7 @@ import { el } from './dom.js';
 import { count, counted, dateAndTime, figure, percent, size } from './format.js';
 import { saveFile } from './save-file.js';
 
-/** @typedef {import('../management-api.ts').Adapter} Adapter */
+/** @typedef {import('../contracts/management-api.ts').Adapter} Adapter */
 /** @typedef {Adapter['versions'][number]} Version */
 /** @typedef {Adapter['aliases'][number]} Alias */
 /** @typedef {import('./figures.js').Usage} Usage */
@@ -67,7 +67,7 @@ export function createAdapterCard(adapter, options) {
   );
 }
 
-/** An adapter in a folder of the server's machine. @param {import('../openai.ts').Model} model @param {readonly Usage[]} usages */
+/** An adapter in a folder of the server's machine. @param {import('../contracts/openai.ts').Model} model @param {readonly Usage[]} usages */
 export function createFolderCard({ id }, usages) {
   return el(
     'li',

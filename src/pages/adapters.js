@@ -9,15 +9,15 @@ import { counted, dateAndTime, size } from './format.js';
 import { saveFile } from './save-file.js';
 import { createTable } from './table.js';
 
-/** @typedef {import('../management-api.ts').Adapter} Adapter */
-/** @typedef {import('../openai.ts').FileObject} FileObject */
+/** @typedef {import('../contracts/management-api.ts').Adapter} Adapter */
+/** @typedef {import('../contracts/openai.ts').FileObject} FileObject */
 
 const PAGE = 20;
 const TYPING_MS = 300;
 
 /** By id, in the order of the list. @type {Map<string, Adapter>} */
 const adapters = new Map();
-/** Adapters in folders of the server's machine. @type {readonly import('../openai.ts').Model[]} */
+/** Adapters in folders of the server's machine. @type {readonly import('../contracts/openai.ts').Model[]} */
 let folders = [];
 /** Empty if the reader's key is no admin's. @type {readonly import('./figures.js').Usage[]} */
 let usages = [];
@@ -84,7 +84,7 @@ async function loadAdapters(after) {
   }
 }
 
-/** Of a published adapter `root` has a version. @param {import('../openai.ts').Model} model */
+/** Of a published adapter `root` has a version. @param {import('../contracts/openai.ts').Model} model */
 function isFolder({ id, parent, root }) {
   return parent !== undefined && !root?.includes('@') && !id.startsWith('ft:');
 }

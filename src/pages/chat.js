@@ -1,7 +1,7 @@
 // A chat as plain data: its turns, what of them a model is sent, and how this tab keeps it. Knows no element.
 
 /** @typedef {{ role: 'system' | 'user' | 'assistant', content: string }} Message */
-/** @typedef {import('../openai.ts').ChatTokenLogprob} TokenLogprob */
+/** @typedef {import('../contracts/openai.ts').ChatTokenLogprob} TokenLogprob */
 
 /**
  * One model's answer to one prompt.

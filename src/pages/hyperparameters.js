@@ -64,7 +64,7 @@ export function faultOfHyperparameters() {
 
 /**
  * Fills the fields with a job's settings.
- * @param {import('../openai.ts').FineTuningJob} job
+ * @param {import('../contracts/openai.ts').FineTuningJob} job
  * @returns {Record<string, unknown>} those of `lorikeet` that have no field
  */
 export function writeHyperparameters({ hyperparameters, lorikeet, seed }) {

@@ -10,7 +10,7 @@ import { evaluationOf, shown } from './job-outcome.js';
 import { poll } from './poll.js';
 import { createTable } from './table.js';
 
-/** @typedef {import('../openai.ts').FineTuningJob} Job */
+/** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
 
 const EVERY_MS = 5_000;
 const COLORS = ['--accent', '--second', '--third', '--ink'];

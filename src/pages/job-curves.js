@@ -1,6 +1,6 @@
 // A job's events as curves and notes: steps in order, each once. Pure.
 
-/** @typedef {import('../openai.ts').FineTuningJobEvent} JobEvent */
+/** @typedef {import('../contracts/openai.ts').FineTuningJobEvent} JobEvent */
 /** @typedef {Readonly<Record<string, unknown>>} Metrics */
 
 export class Told {

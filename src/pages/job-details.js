@@ -3,7 +3,7 @@ import { requestJson } from './api.js';
 import { byId, el, fill } from './dom.js';
 import { counted, dateAndTime, figure } from './format.js';
 
-/** @typedef {import('../openai.ts').FineTuningJob} Job */
+/** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
 
 /** @type {Readonly<Record<string, string>>} */
 const GATES = {
@@ -17,9 +17,10 @@ const GATES = {
 
 /** @param {Job} job */
 export function showGates({ lorikeet }) {
-  const card = /** @type {Partial<import('../training.ts').EvaluationCard> | undefined} */ (
-    lorikeet['evaluation']
-  );
+  const card =
+    /** @type {Partial<import('../contracts/training.ts').EvaluationCard> | undefined} */ (
+      lorikeet['evaluation']
+    );
   byId('card-section').hidden = !card?.gates;
   fill(
     byId('gates'),

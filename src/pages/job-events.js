@@ -11,7 +11,7 @@ const PAGE = 100;
 export async function readEvents(id, told) {
   let after = '';
   while (true) {
-    /** @type {{ data: import('../openai.ts').FineTuningJobEvent[], has_more: boolean, last_id: string | null }} */
+    /** @type {{ data: import('../contracts/openai.ts').FineTuningJobEvent[], has_more: boolean, last_id: string | null }} */
     const page = await requestJson(
       `v1/fine_tuning/jobs/${encodeURIComponent(id)}/events?limit=${PAGE}${after}`,
     );

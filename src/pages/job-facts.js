@@ -1,7 +1,7 @@
 // What pages say of a fine-tuning job in a line. Pure.
 import { durationRange, percent } from './format.js';
 
-/** @typedef {import('../openai.ts').FineTuningJob} Job */
+/** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
 
 /** @type {Readonly<Record<Job['status'], string>>} */
 const WORDS = {

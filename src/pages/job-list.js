@@ -6,7 +6,7 @@ import { jobName, progressText, runSeconds, statusWord } from './job-facts.js';
 import { evaluationOf, shown } from './job-outcome.js';
 import { createTable } from './table.js';
 
-/** @typedef {import('../openai.ts').FineTuningJob} Job */
+/** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
 
 const PAGE = 20;
 /** A search reads the list this far back. */

@@ -4,7 +4,7 @@ import { byId, el, fill } from './dom.js';
 import { duration, durationRange, figure, percent } from './format.js';
 import { plannedRange, runSeconds } from './job-facts.js';
 
-/** @typedef {import('../openai.ts').FineTuningJob} Job */
+/** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
 /** @typedef {{ name: string, base: unknown, adapter: unknown, format: (value: number) => string, help: string, isValidated: boolean }} Comparison */
 
 /**

@@ -6,8 +6,8 @@ import { shown } from './job-outcome.js';
 import { saveFile } from './save-file.js';
 import { createTable } from './table.js';
 
-/** @typedef {import('../openai.ts').FineTuningJob} Job */
-/** @typedef {import('../openai.ts').FineTuningJobCheckpoint} Checkpoint */
+/** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
+/** @typedef {import('../contracts/openai.ts').FineTuningJobCheckpoint} Checkpoint */
 /** @typedef {import('./job-curves.js').Metrics} Metrics */
 
 /** @type {((rows: readonly (readonly import('./dom.js').Child[])[]) => void) | undefined} */

@@ -11,8 +11,8 @@ import { shown, showOutcome } from './job-outcome.js';
 import { showResults } from './job-results.js';
 import { poll } from './poll.js';
 
-/** @typedef {import('../openai.ts').FineTuningJob} Job */
-/** @typedef {import('../openai.ts').FineTuningJobCheckpoint} Checkpoint */
+/** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
+/** @typedef {import('../contracts/openai.ts').FineTuningJobCheckpoint} Checkpoint */
 
 const EVERY_MS = 1_500;
 /** Older ones are in the API; nobody reads that far here. */

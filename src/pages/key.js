@@ -6,7 +6,7 @@ const PREFIX = 'lorikeet.';
 const KEY = `${PREFIX}key`;
 const TENANT = `${PREFIX}tenant`;
 
-/** @typedef {import('../openai.ts').Me} Me */
+/** @typedef {import('../contracts/openai.ts').Me} Me */
 
 /** @returns {string | undefined} */
 export function apiKey() {

@@ -7,7 +7,7 @@ import { ratesBetween } from './figures.js';
 /** Of the chart. */
 const SPAN_MS = 3_600_000;
 
-/** @param {import('../management-api.ts').MetricsHistory} history @returns {TotalsAt[]} */
+/** @param {import('../contracts/management-api.ts').MetricsHistory} history @returns {TotalsAt[]} */
 export function totalsOf({ samples }) {
   return samples.map(({ at, prompt_tokens: promptTokens, generated_tokens: generatedTokens }) => ({
     atMs: at * 1000,

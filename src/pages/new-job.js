@@ -16,7 +16,7 @@ import {
 } from './hyperparameters.js';
 import { showFault, showPlan } from './plan-view.js';
 
-/** @typedef {import('../openai.ts').FineTuningJob} Job */
+/** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
 /** @typedef {Record<string, unknown> & { lorikeet: Record<string, unknown> }} Body of a request to create a job */
 
 /** After the last key was pressed in a field. */
@@ -105,7 +105,7 @@ class NewJob {
   /** The base, and versions in the store, which a job can start from. */
   async #chooseModels() {
     try {
-      /** @type {import('../openai.ts').ModelList} */
+      /** @type {import('../contracts/openai.ts').ModelList} */
       const { data } = await requestJson('v1/models');
       this.#model.setItems(
         data.map(({ id, parent }) => ({
@@ -264,7 +264,7 @@ class NewJob {
 const PLAN_TRIES = 20;
 const PLAN_RETRY_MS = 1000;
 
-/** @param {{ json: unknown, signal: AbortSignal }} call @returns {Promise<import('../openai.ts').FineTuningPlan>} */
+/** @param {{ json: unknown, signal: AbortSignal }} call @returns {Promise<import('../contracts/openai.ts').FineTuningPlan>} */
 async function planPatiently(call) {
   for (let tries = 1; ; tries++) {
     try {

@@ -2,7 +2,7 @@
 import { el, fill } from './dom.js';
 import { count, counted, durationRange, figure, percent, size } from './format.js';
 
-/** @typedef {import('../openai.ts').FineTuningPlan} Plan */
+/** @typedef {import('../contracts/openai.ts').FineTuningPlan} Plan */
 
 /** @type {Readonly<Record<string, string>>} */
 const METHODS = { qlora: 'QLoRA', lora: 'LoRA', full: 'Full fine-tuning' };

@@ -124,7 +124,7 @@ function restore() {
 /** Fills the lists. If nothing is chosen yet, chooses an adapter and, beside it, its base. */
 async function loadModels() {
   try {
-    /** @type {import('../openai.ts').ModelList} */
+    /** @type {import('../contracts/openai.ts').ModelList} */
     const { data } = await requestJson('v1/models');
     fields.setItems(
       data.map(({ id, parent, owned_by: owner }) => ({

@@ -94,7 +94,7 @@ async function refresh() {
 async function refreshHistory() {
   if (isPublicOnly) return;
   try {
-    /** @type {import('../management-api.ts').MetricsHistory} */
+    /** @type {import('../contracts/management-api.ts').MetricsHistory} */
     const history = await requestJson('metrics/history', { isQuiet: true });
     remembered = totalsOf(history);
     showServer(history.server);
@@ -218,7 +218,7 @@ function showRate() {
   );
 }
 
-/** @param {import('../management-api.ts').MetricsHistory['server']} server */
+/** @param {import('../contracts/management-api.ts').MetricsHistory['server']} server */
 function showServer({ threads, cores, ...server }) {
   /** @type {(readonly [string, string])[]} */
   const facts = [
@@ -260,7 +260,7 @@ function showOperator({ attached, awaited, fetching, isStorePaused, busiest, bas
 /** A server that does not train has no such route. */
 async function refreshJobs() {
   try {
-    /** @type {{ data: import('../openai.ts').FineTuningJob[] }} */
+    /** @type {{ data: import('../contracts/openai.ts').FineTuningJob[] }} */
     const { data } = await requestJson('v1/fine_tuning/jobs?limit=10', { isQuiet: true });
     byId('jobs-section').hidden = false;
     byId('jobs').hidden = data.length === 0;

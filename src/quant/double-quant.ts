@@ -1,6 +1,6 @@
 // Double quantization: the absmax of NF4's blocks, less their mean, in 8 bits with a scale for each 256; byte for byte
 // as bitsandbytes does it (4.127 bits a weight in all, instead of 4.5).
-import { assert } from '../assert.ts';
+import { assert } from '../common/assert.ts';
 import { torchMean } from './torch-mean.ts';
 
 export const NESTED_BLOCK = 256;

@@ -1,6 +1,6 @@
 // NF4: sixteen values and a scale for each 64 weights, byte for byte as bitsandbytes 0.50 packs them. Blocks run over
 // the flattened row-major matrix, so a block may straddle rows. It knows no tensor names and no runtime layout.
-import { assert } from '../assert.ts';
+import { assert } from '../common/assert.ts';
 
 /** The 4-bit normal floats, ascending; code 7 is 0 (QLoRA, arXiv 2305.14314, appendix E). */
 export const NF4_CODEBOOK = Float32Array.of(

@@ -1,7 +1,7 @@
 // Weights as the runtime's 8-bit matmul wants them (ONNX Runtime's MatMulNBits, bits 8, block 64, zero point 128):
 // blocks run along a row, so rows must be whole blocks. NF4 codes become the nearest of 256 levels; the scale at which
 // the codebook rounds best costs 0.006 nats of WikiText-2 NLL. It knows no graph and no files.
-import { assert } from '../assert.ts';
+import { assert } from '../common/assert.ts';
 import { blockAbsmax, NF4_BLOCK, NF4_CODEBOOK } from './nf4.ts';
 
 export interface Int8Blocks {

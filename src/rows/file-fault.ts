@@ -1,6 +1,6 @@
 // What is wrong with a file of rows, in the words of OpenAI's API: the same from the request that creates a job and from
 // the job that trains on the file.
-import type { Fault } from '../training.ts';
+import type { Fault } from '../contracts/training.ts';
 
 /** A job's files of rows, as OpenAI's API calls them. */
 export type DatasetParam = 'training_file' | 'validation_file';

@@ -1,6 +1,6 @@
 // What a row of a training file may say: four kinds, told apart by their keys. Every fault names its field.
 import { z } from 'zod';
-import { faultText } from '../fault-text.ts';
+import { faultText } from '../common/fault-text.ts';
 
 /** OpenAI's roles; `function` and what belongs to tools is not learned by this build. */
 const ROLES = ['system', 'developer', 'user', 'assistant', 'tool'] as const;

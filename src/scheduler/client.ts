@@ -1,10 +1,11 @@
 // The server's side of the engine: submit, and events come. Each sequence gets exactly one terminal
 // event, whatever happens to the engine. Knows no HTTP and no text; does not know how the engine runs.
-import type { AdapterSource } from '../adapter-source.ts';
-import { ServeError } from '../errors.ts';
-import type { GenerationRequest } from '../generation.ts';
-import type { Logger } from '../log.ts';
-import type { TenantShare } from '../tenant.ts';
+
+import { ServeError } from '../common/errors.ts';
+import type { Logger } from '../common/log.ts';
+import type { AdapterSource } from '../contracts/adapter-source.ts';
+import type { GenerationRequest } from '../contracts/generation.ts';
+import type { TenantShare } from '../contracts/tenant.ts';
 import type { ChannelHandlers, EngineChannel, EngineState } from './channel.ts';
 import { InProcessChannel } from './in-process-channel.ts';
 import type {

@@ -1,7 +1,7 @@
 // The engine process's end of the channel: options and messages in, messages out, and how the process
 // ends. Knows no engine: what it runs is given to it.
-import { ConfigError, FileError } from '../errors.ts';
-import { startPhases } from '../start-phases.ts';
+import { ConfigError, FileError } from '../common/errors.ts';
+import { startPhases } from '../common/start-phases.ts';
 import { startHeartbeat } from './heartbeat.ts';
 import type { EngineLogLine, FromEngine, ToEngine } from './protocol.ts';
 import { StepLoop, type StepLoopOptions } from './step-loop.ts';

@@ -1,8 +1,8 @@
 // Composes what a step loop runs: the engine, and the cache of adapters for its model. The same in the
 // engine process and in a test's own process.
-import { AdapterCache } from '../../adapters/cache.ts';
-import { createAdapterLoader } from '../../adapters/load.ts';
-import { MAX_RANK } from '../../adapters/peft-config.ts';
+import { AdapterCache } from '../../adapters/cache/cache.ts';
+import { createAdapterLoader } from '../../adapters/cache/load.ts';
+import { MAX_RANK } from '../../adapters/peft/peft-config.ts';
 import { Engine, type EngineOptions } from '../engine/engine.ts';
 import type { EngineLogLine } from './protocol.ts';
 import type { StepLoopOptions } from './step-loop.ts';

@@ -1,5 +1,5 @@
 // The engine process's program, forked by the supervisor.
-import { endStartPhase } from '../start-phases.ts';
+import { endStartPhase } from '../common/start-phases.ts';
 import { runEngineChild } from './engine-child.ts';
 import { createEngineHost } from './engine-host.ts';
 

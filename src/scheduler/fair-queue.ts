@@ -1,6 +1,6 @@
 // The sequences that could run, fair between tenants by the tokens served to them in proportion to their weights: the
 // virtual token counter of arXiv 2401.00588. First in, first out within a tenant. Knows no slots and no time.
-import { assert } from '../assert.ts';
+import { assert } from '../common/assert.ts';
 import type { Sequence } from './sequence.ts';
 
 /** What a served token costs a tenant of weight 1: a generated one takes a step, a prompt one a share of a chunk. */

@@ -1,7 +1,7 @@
 // The engine in this process: the same loop and the same messages, as function calls. Has no second
 // engine to restart: one that fails stays stopped.
-import { ServeError } from '../errors.ts';
-import type { Logger } from '../log.ts';
+import { ServeError } from '../common/errors.ts';
+import type { Logger } from '../common/log.ts';
 import type { ChannelHandlers, EngineChannel, EngineState } from './channel.ts';
 import type { EngineModelInfo, FromEngine, ToEngine } from './protocol.ts';
 import type { StepLoop } from './step-loop.ts';

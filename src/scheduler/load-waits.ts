@@ -1,6 +1,6 @@
 // How long sequences wait for their adapters: until the load ends, the sequence does, or time is up.
 // Knows no adapters and no loads.
-import { ServeError } from '../errors.ts';
+import { ServeError } from '../common/errors.ts';
 import { setLoopTimeout } from './loop-timeout.ts';
 import type { SequenceId } from './protocol.ts';
 

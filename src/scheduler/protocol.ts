@@ -1,8 +1,9 @@
 // Messages between the server process and the engine process: plain data, token ids and digests only.
-import type { AdapterSource } from '../adapter-source.ts';
-import type { PlainError } from '../errors.ts';
-import type { FinishReason, GenerationRequest, TokenLogprob } from '../generation.ts';
-import type { StartPhases } from '../start-phases.ts';
+
+import type { PlainError } from '../common/errors.ts';
+import type { StartPhases } from '../common/start-phases.ts';
+import type { AdapterSource } from '../contracts/adapter-source.ts';
+import type { FinishReason, GenerationRequest, TokenLogprob } from '../contracts/generation.ts';
 
 /** Unique for the life of the server process. */
 export type SequenceId = number & { readonly __sequence: true };

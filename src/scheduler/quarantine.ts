@@ -2,8 +2,8 @@
 // Only crashes that the engine process caused itself are reported here. Knows no process.
 import { createHash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
-import { ServeError } from '../errors.ts';
-import type { GenerationRequest } from '../generation.ts';
+import { ServeError } from '../common/errors.ts';
+import type { GenerationRequest } from '../contracts/generation.ts';
 
 /** A sequence as far as it may be to blame. */
 export interface Suspect {

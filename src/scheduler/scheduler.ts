@@ -1,7 +1,8 @@
 // Continuous batching as pure policy: which sequences the next step runs, and what its results mean.
 // No I/O, no await, no clock: nothing here depends on how long a step takes. Knows token ids, slots
 // and digests; no tensors, no weights, no text.
-import { assert } from '../assert.ts';
+import { assert } from '../common/assert.ts';
+import { ServeError } from '../common/errors.ts';
 import type {
   AdapterKey,
   BatchResult,
@@ -10,7 +11,6 @@ import type {
   RowResult,
   SlotId,
 } from '../engine/batch.ts';
-import { ServeError } from '../errors.ts';
 import { AdapterTurns } from './adapter-turns.ts';
 import { compactSlots, type SlotMove } from './compact-slots.ts';
 import { FairQueue } from './fair-queue.ts';

@@ -1,10 +1,10 @@
 // One generation in flight, as plain state, and what a run's results do to it. Knows no queue, no
 // other sequence and no engine.
-import { assert } from '../assert.ts';
+import { assert } from '../common/assert.ts';
+import { ServeError } from '../common/errors.ts';
+import type { GenerationRequest, TokenLogprob } from '../contracts/generation.ts';
 import type { AdapterKey, DecodeRow, PrefillBatch, RowResult, SlotId } from '../engine/batch.ts';
 import type { Sampler } from '../engine/sampler.ts';
-import { ServeError } from '../errors.ts';
-import type { GenerationRequest, TokenLogprob } from '../generation.ts';
 import type { EngineEvent, SequenceId } from './protocol.ts';
 
 /** `loading` → `waiting` → `prefilling` → `running` → `finished`; any state may finish. */

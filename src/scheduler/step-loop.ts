@@ -1,12 +1,12 @@
 // The engine process's loop: messages in, steps on the engine, events out. Owns the adapters' leases.
 // Knows neither how messages travel (a channel or a function call) nor how a batch is chosen or run.
-import type { AdapterWeights } from '../../adapters/weights.ts';
-import type { AdapterSource } from '../adapter-source.ts';
-import { assertNever } from '../assert.ts';
+import type { AdapterWeights } from '../../adapters/peft/weights.ts';
+import { assertNever } from '../common/assert.ts';
+import { ServeError } from '../common/errors.ts';
+import type { AdapterSource } from '../contracts/adapter-source.ts';
+import type { GenerationRequest } from '../contracts/generation.ts';
 import type { AdapterKey, Batch, BatchResult, SlotId } from '../engine/batch.ts';
 import { createSampler } from '../engine/sampler.ts';
-import { ServeError } from '../errors.ts';
-import type { GenerationRequest } from '../generation.ts';
 import { LoadWaits } from './load-waits.ts';
 import type {
   AdapterCacheFigures,

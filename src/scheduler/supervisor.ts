@@ -1,8 +1,8 @@
 // Keeps one engine process alive: starts it, watches that it makes progress, restarts it, ends it.
 // Knows no sequence: what a lost process means for its requests is the client's.
 import { type ChildProcess, fork } from 'node:child_process';
-import { ConfigError, ServeError } from '../errors.ts';
-import type { Logger } from '../log.ts';
+import { ConfigError, ServeError } from '../common/errors.ts';
+import type { Logger } from '../common/log.ts';
 import type { ChannelHandlers, EngineChannel, EngineState } from './channel.ts';
 import { HEARTBEAT_FD } from './heartbeat.ts';
 import { setLoopTimeout } from './loop-timeout.ts';

@@ -1,5 +1,5 @@
 // What is sent to a collector: nothing, unless OpenTelemetry's variables ask for it. Loads nothing of OpenTelemetry.
-import type { Config } from '../config.ts';
+import type { Config } from '../settings/config.ts';
 
 export type ExportSettings = Pick<
   Config,

@@ -1,6 +1,6 @@
 // The values of all instruments, in memory: a map of series each. Plain state without a clock; the readers (the text of
 // /metrics, OTLP) take snapshots. Knows neither where values come from nor how they are shown.
-import { assert } from '../assert.ts';
+import { assert } from '../common/assert.ts';
 import {
   type CounterId,
   type HistogramId,

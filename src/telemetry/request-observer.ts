@@ -1,6 +1,6 @@
 // What one request to generate means for metrics and its trace, from the events that the HTTP side sees of its
 // sequences. Knows token counts and times; no text, no tokens, no tensors.
-import { ServeError } from '../errors.ts';
+import { ServeError } from '../common/errors.ts';
 import { GEN_AI, type GenAiOperation, PROVIDER } from './gen-ai.ts';
 import type { Metrics } from './metrics.ts';
 import type { RequestTrace } from './request-trace.ts';

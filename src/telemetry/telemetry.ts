@@ -1,7 +1,7 @@
 // What the HTTP side tells telemetry, and what it reads from it: the front of metrics and traces. Counting is cheap and
 // always on; traces only where a `Tracing` is given. Knows no HTTP framework and no engine.
-import type { StartPhases } from '../start-phases.ts';
-import { VERSION } from '../version.ts';
+import type { StartPhases } from '../common/start-phases.ts';
+import { VERSION } from '../common/version.ts';
 import {
   AdapterNames,
   type DiskFigures,

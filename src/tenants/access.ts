@@ -1,10 +1,10 @@
 // Who may use this server: the holders of keys, or, on loopback or where the operator says so, everybody. Decided once
 // at start; a start that would open the server to a network by accident is refused. Knows no HTTP beyond one header.
 import { BlockList, isIP } from 'node:net';
-import type { Config } from '../config.ts';
-import { ConfigError, FileError, ServeError } from '../errors.ts';
-import type { Logger } from '../log.ts';
-import { LOCAL_TENANT, type Tenant } from '../tenant.ts';
+import { ConfigError, FileError, ServeError } from '../common/errors.ts';
+import type { Logger } from '../common/log.ts';
+import { LOCAL_TENANT, type Tenant } from '../contracts/tenant.ts';
+import type { Config } from '../settings/config.ts';
 import { createKeyDigest } from './api-key.ts';
 import { KeyRing } from './key-ring.ts';
 import { keysPath, parseKeysFile } from './keys-file.ts';

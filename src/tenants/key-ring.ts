@@ -1,7 +1,7 @@
 // A key → its tenant, in memory. Where a wrong key differs from the right one does not show in the time that its
 // refusal takes; that an id exists, which is no secret, at most in what the processor had in its caches.
 import { randomBytes, timingSafeEqual } from 'node:crypto';
-import type { Tenant } from '../tenant.ts';
+import type { Tenant } from '../contracts/tenant.ts';
 import { type KeyDigest, keyIdOf } from './api-key.ts';
 import { type KeysFile, tenantOf } from './keys-file.ts';
 

@@ -5,9 +5,9 @@ import { mkdir, open, realpath, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
-import { FileError, UsageError } from '../errors.ts';
-import { loadRegular } from '../regular-file.ts';
-import { SHARED_OWNER, TENANT_PATTERN, type Tenant } from '../tenant.ts';
+import { FileError, UsageError } from '../common/errors.ts';
+import { loadRegular } from '../common/regular-file.ts';
+import { SHARED_OWNER, TENANT_PATTERN, type Tenant } from '../contracts/tenant.ts';
 import { KEY_ID_PATTERN } from './api-key.ts';
 
 /** 50,000 keys take 10 MB. */

@@ -1,8 +1,8 @@
 // What a tenant has used of its limits: requests and tokens of the minute, and requests at once. Counts in windows of a
 // minute that start with a tenant's first request, so that no window exceeds a limit and the end of a window is when
 // everything is there again. The clock is an argument and only goes forward. Knows no HTTP but its headers' names.
-import { ServeError } from '../errors.ts';
-import type { Tenant } from '../tenant.ts';
+import { ServeError } from '../common/errors.ts';
+import type { Tenant } from '../contracts/tenant.ts';
 
 const WINDOW_MS = 60_000;
 

@@ -1,9 +1,9 @@
 // The keys of a running server: the file is looked at every second, so that a revoked key is refused soon without
 // relying on file events, which network file systems lose. A faulty edit is logged, and the last good file holds.
 import { stat } from 'node:fs/promises';
-import { FileError } from '../errors.ts';
-import type { Logger } from '../log.ts';
-import type { Tenant } from '../tenant.ts';
+import { FileError } from '../common/errors.ts';
+import type { Logger } from '../common/log.ts';
+import type { Tenant } from '../contracts/tenant.ts';
 import type { KeyDigest } from './api-key.ts';
 import { KeyRing } from './key-ring.ts';
 import { parseKeysFile, readKeysText } from './keys-file.ts';

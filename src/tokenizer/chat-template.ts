@@ -1,7 +1,7 @@
 // Messages → token ids, by the model's own Jinja template. Control tokens come from the template only: what
 // stands in a message is text, whatever it looks like. Knows no requests and no tools.
 import { Template } from '@huggingface/jinja';
-import { FileError, ServeError } from '../errors.ts';
+import { FileError, ServeError } from '../common/errors.ts';
 import { locateContents } from './chat-spans.ts';
 import type { Section } from './encoder.ts';
 import { createQuoting, type Quoting } from './quoting.ts';

@@ -1,8 +1,8 @@
 // Text → token ids: added tokens are cut out here, the text between them goes through the library's
 // normalizer, pre-tokenizer and model, with our merging (bpe.ts). Knows no decoding and no messages.
 import { Tokenizer as Library } from '@huggingface/tokenizers';
-import { assert } from '../assert.ts';
-import { FileError } from '../errors.ts';
+import { assert } from '../common/assert.ts';
+import { FileError } from '../common/errors.ts';
 import { createMergeTokens, type MergeTokens } from './bpe.ts';
 import { toReferenceSplits } from './pre-tokenizer-compat.ts';
 import type { AddedToken, TokenizerJson } from './tokenizer-json.ts';

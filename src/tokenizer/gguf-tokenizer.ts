@@ -1,7 +1,7 @@
 // From a GGUF file's metadata to the contents of tokenizer.json and tokenizer_config.json. Knows no tensors.
 // Keys: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, "Tokenizer".
 import { z } from 'zod';
-import { FileError } from '../errors.ts';
+import { FileError } from '../common/errors.ts';
 
 /** Kinds of token in `tokenizer.ggml.token_type`. */
 const CONTROL = 3;

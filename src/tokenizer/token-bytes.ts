@@ -1,7 +1,7 @@
 // The bytes that each token stands for, from the `decoder` of a tokenizer.json. Decoding is then the
 // concatenation of bytes, whole or as a stream. Knows no ids and no text boundaries.
 import { z } from 'zod';
-import { FileError } from '../errors.ts';
+import { FileError } from '../common/errors.ts';
 
 /** How tokens become bytes; `trimStart`: the text's first character is dropped where it is a space. */
 export interface TokenByteRules {

@@ -1,6 +1,6 @@
 // The contents of tokenizer.json that we read, checked. Knows what the fields are, not what they do.
 import { z } from 'zod';
-import { FileError } from '../errors.ts';
+import { FileError } from '../common/errors.ts';
 
 const addedTokenSchema = z.looseObject({
   id: z.int().nonnegative(),

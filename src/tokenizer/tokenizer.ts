@@ -2,8 +2,8 @@
 // its tokens, so that a stream decodes to the same text. Knows no messages and no model.
 import path from 'node:path';
 import { z } from 'zod';
-import { FileError } from '../errors.ts';
-import { readRegular } from '../regular-file.ts';
+import { FileError } from '../common/errors.ts';
+import { readRegular } from '../common/regular-file.ts';
 import { createEncoder, type Encoder } from './encoder.ts';
 import { readTokenByteRules } from './token-bytes.ts';
 import { parseTokenizerJson, tokensById } from './tokenizer-json.ts';

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import fc from 'fast-check';
-import { AdapterCache, type Lease } from '../../adapters/cache.ts';
-import type { AdapterWeights } from '../../adapters/weights.ts';
-import type { AdapterSource } from '../../src/adapter-source.ts';
-import { ServeError } from '../../src/errors.ts';
+import { AdapterCache, type Lease } from '../../adapters/cache/cache.ts';
+import type { AdapterWeights } from '../../adapters/peft/weights.ts';
+import { ServeError } from '../../src/common/errors.ts';
+import type { AdapterSource } from '../../src/contracts/adapter-source.ts';
 import { plainSource } from './sources.ts';
 
 const source = (digest: string) => plainSource(digest);

@@ -5,11 +5,11 @@ import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync 
 import os from 'node:os';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { adapterDigest } from '../../adapters/digest.ts';
-import { digestAdapterFiles, readAdapterFiles } from '../../adapters/files.ts';
-import { readFolderGenerationConfig } from '../../adapters/generation-config.ts';
-import { createAdapterLoader } from '../../adapters/load.ts';
-import type { AdapterSource } from '../../src/adapter-source.ts';
+import { createAdapterLoader } from '../../adapters/cache/load.ts';
+import { adapterDigest } from '../../adapters/peft/digest.ts';
+import { digestAdapterFiles, readAdapterFiles } from '../../adapters/peft/files.ts';
+import { readFolderGenerationConfig } from '../../adapters/registry/generation-config.ts';
+import type { AdapterSource } from '../../src/contracts/adapter-source.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { configBytes, MODEL, sampleTensors } from './sample.ts';

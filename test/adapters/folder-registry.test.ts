@@ -12,13 +12,16 @@ import os from 'node:os';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { adapterDigest } from '../../adapters/digest.ts';
-import { createFolderAdapters, findRefusedFolders } from '../../adapters/folder-registry.ts';
-import { createRegistry } from '../../adapters/registry.ts';
-import { pinnedName } from '../../adapters/resolved.ts';
+import { adapterDigest } from '../../adapters/peft/digest.ts';
+import {
+  createFolderAdapters,
+  findRefusedFolders,
+} from '../../adapters/registry/folder-registry.ts';
+import { createRegistry } from '../../adapters/registry/registry.ts';
+import { pinnedName } from '../../adapters/registry/resolved.ts';
+import { createLog } from '../../src/common/log.ts';
+import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
-import { createLog } from '../../src/log.ts';
-import { LOCAL_TENANT } from '../../src/tenant.ts';
 import { configBytes, sampleTensors } from './sample.ts';
 
 const WEIGHTS = serializeSafetensors(sampleTensors());

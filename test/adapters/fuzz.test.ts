@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { parseAdapter } from '../../adapters/peft.ts';
-import { ServeError } from '../../src/errors.ts';
+import { parseAdapter } from '../../adapters/peft/peft.ts';
+import { ServeError } from '../../src/common/errors.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import { adapterBytes, CONFIG, configBytes, MODEL, sampleTensors } from './sample.ts';
 

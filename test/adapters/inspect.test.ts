@@ -1,9 +1,9 @@
 // What an adapter's files say without a model, and which faults are seen without one.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { inspectAdapter } from '../../adapters/inspect.ts';
+import { inspectAdapter } from '../../adapters/peft/inspect.ts';
+import type { Tensor } from '../../src/common/tensor.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
-import type { Tensor } from '../../src/tensor.ts';
 import { configBytes, filled, keyOf, parseSample, sampleTensors } from './sample.ts';
 
 const inspect = (changes: Record<string, unknown>, tensors: ReadonlyMap<string, Tensor>) =>

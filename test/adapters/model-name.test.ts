@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { type AdapterName, type NamedTerm, parseModelName } from '../../adapters/model-name.ts';
+import {
+  type AdapterName,
+  type NamedTerm,
+  parseModelName,
+} from '../../adapters/registry/model-name.ts';
 
 const alias = (name: string, of = 'latest'): AdapterName => ({
   name,

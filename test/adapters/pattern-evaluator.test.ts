@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { subscribe } from 'node:diagnostics_channel';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { test } from 'node:test';
-import { parseAdapterConfig } from '../../adapters/peft-config.ts';
+import { parseAdapterConfig } from '../../adapters/peft/peft-config.ts';
 import { moduleName, TARGET_NAMES } from '../../src/model/target-modules.ts';
 import { configBytes } from './sample.ts';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseAdapterConfig } from '../../adapters/peft-config.ts';
+import { parseAdapterConfig } from '../../adapters/peft/peft-config.ts';
 import { moduleName, TARGET_NAMES } from '../../src/model/target-modules.ts';
 import { configBytes } from './sample.ts';
 

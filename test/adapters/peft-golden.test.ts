@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
-import { parseAdapter } from '../../adapters/peft.ts';
+import { parseAdapter } from '../../adapters/peft/peft.ts';
+import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
 import { parseSafetensors } from '../../src/formats/safetensors.ts';
 import { parseDecoderConfig } from '../../src/model/config.ts';
 import { moduleName, TARGET_NAMES } from '../../src/model/target-modules.ts';
-import { type Tensor, toFloat32 } from '../../src/tensor.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
 import { adapterBytes } from './sample.ts';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { type PollCall, PolledCache } from '../../adapters/polled-cache.ts';
+import { type PollCall, PolledCache } from '../../adapters/registry/polled-cache.ts';
 
 const POLL_MS = 2000;
 const fail = () => Promise.reject(new Error('the source fails'));

@@ -1,7 +1,8 @@
 // A small model and adapters for it, as bytes of PEFT's two files.
-import { adapterDigest } from '../../adapters/digest.ts';
-import { type AdapterBytes, parseAdapter } from '../../adapters/peft.ts';
-import type { AdapterWeights } from '../../adapters/weights.ts';
+import { adapterDigest } from '../../adapters/peft/digest.ts';
+import { type AdapterBytes, parseAdapter } from '../../adapters/peft/peft.ts';
+import type { AdapterWeights } from '../../adapters/peft/weights.ts';
+import { type FloatDType, fromFloat32, type Tensor } from '../../src/common/tensor.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import {
@@ -10,7 +11,6 @@ import {
   TARGET_NAMES,
   type TargetName,
 } from '../../src/model/target-modules.ts';
-import { type FloatDType, fromFloat32, type Tensor } from '../../src/tensor.ts';
 
 /** Every width differs: q 8x12, k and v 8x4, o 12x8, gate and up 8x10, down 10x8. */
 export const MODEL: DecoderConfig = {

@@ -3,10 +3,13 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { describe, test } from 'node:test';
-import { createFolderAdapters } from '../../adapters/folder-registry.ts';
-import { createRegistry } from '../../adapters/registry.ts';
-import { StoreAdapters, type StoreRegistryOptions } from '../../adapters/store-registry.ts';
-import { LOCAL_TENANT, type Tenant } from '../../src/tenant.ts';
+import { createFolderAdapters } from '../../adapters/registry/folder-registry.ts';
+import { createRegistry } from '../../adapters/registry/registry.ts';
+import {
+  StoreAdapters,
+  type StoreRegistryOptions,
+} from '../../adapters/registry/store-registry.ts';
+import { LOCAL_TENANT, type Tenant } from '../../src/contracts/tenant.ts';
 import { createPublished, storeIsDown, watchStore } from './published.ts';
 import { configBytes, weightsNamed } from './sample.ts';
 

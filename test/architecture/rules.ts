@@ -1,40 +1,55 @@
 // The architecture's rules as functions from sources to faults (one line each). What may import what is a table.
 import { importsOf, type SourceFile, stripComments } from './source.ts';
 
-/** A layer is the first row whose pattern matches; it may import itself, the leaves and `may`. */
+/** A layer is the first row whose pattern matches; it may import itself, the bottom rooms and `may`. */
 interface Layer {
   readonly name: string;
   readonly files: RegExp;
   readonly may: readonly string[];
-  /** Whether leaves are out of its reach, too. */
+  /** Whether it may not even import the bottom rooms. */
   readonly isAlone?: true;
 }
 
-const FORMATS = ['rows', 'onnx', 'quant', 'tokenizer', 'formats'] as const;
-const PROGRAM = [
-  'cli',
-  'http',
-  'jobs',
-  'scheduler',
-  'scheduler client',
-  'engine',
-  'registry',
-  'tiers',
-  'repository',
-  'adapter files',
-  'store',
-  'tenants',
-  'telemetry',
-  'import',
-  'model',
-  'ort',
-  ...FORMATS,
-] as const;
+/** Every layer may also import the three rooms at the bottom. */
+const BOTTOM = ['settings', 'contracts', 'common'];
 
 export const LAYERS: readonly Layer[] = [
-  { name: 'main', files: /^src\/main\.ts$/, may: PROGRAM },
-  { name: 'cli', files: /^src\/cli\//, may: PROGRAM },
-  // Runs in browsers: whatever it needs of the server it asks for.
+  {
+    name: 'main',
+    files: /^src\/main\.ts$/,
+    may: [
+      'cli',
+      'http',
+      'scheduler client',
+      'scheduler',
+      'engine',
+      'tenants',
+      'telemetry',
+      'import',
+      'tokenizer',
+    ],
+  },
+  {
+    name: 'cli',
+    files: /^src\/cli\//,
+    may: [
+      'cluster',
+      'http',
+      'jobs',
+      'scheduler client',
+      'engine',
+      'tiers',
+      'registry',
+      'repository',
+      'peft',
+      'store',
+      'tenants',
+      'telemetry',
+      'import',
+      'model',
+    ],
+  },
+  // Runs in browsers. It takes types from the contracts and everything else from the server.
   { name: 'pages', files: /^src\/pages\//, may: [], isAlone: true },
   {
     name: 'http',
@@ -45,21 +60,17 @@ export const LAYERS: readonly Layer[] = [
       'registry',
       'tiers',
       'repository',
-      'adapter files',
-      'store',
       'tenants',
       'telemetry',
       'tokenizer',
     ],
   },
+  // The runner that trains in a Kubernetes cluster: one implementation of the jobs' contract.
+  { name: 'cluster', files: /^src\/cluster\//, may: ['jobs', 'repository', 'store'] },
+  // Talks to the trainer by messages only, because the trainer is a program of its own.
+  { name: 'jobs', files: /^src\/jobs\//, may: ['repository', 'store', 'rows'] },
   {
-    // Talks to the trainer by messages only: its program is a process of its own.
-    name: 'jobs',
-    files: /^src\/jobs\//,
-    may: ['repository', 'adapter files', 'store', 'tenants', 'rows'],
-  },
-  {
-    // All that the server process sees of the engine; behind it begins the scheduler.
+    // All that the server process sees of the engine.
     name: 'scheduler client',
     files: /^src\/scheduler\/(client|protocol)\.ts$/,
     may: ['scheduler'],
@@ -67,63 +78,54 @@ export const LAYERS: readonly Layer[] = [
   {
     name: 'scheduler',
     files: /^src\/scheduler\//,
-    may: ['scheduler client', 'engine', 'registry', 'adapter files'],
+    may: ['scheduler client', 'engine', 'cache', 'peft'],
   },
   {
-    // The trainer's root: it reports and finds bases as src/main.ts does, and neither root imports the other.
+    // The trainer's root. It reports errors and finds bases as src/main.ts does.
     name: 'trainer main',
     files: /^trainer\/main\.ts$/,
-    may: [
-      'cli',
-      'trainer',
-      'import',
-      'repository',
-      'store',
-      'adapter files',
-      'model',
-      'ort',
-      ...FORMATS,
-    ],
+    may: ['cli', 'trainer', 'import', 'repository', 'peft'],
   },
   {
     name: 'trainer',
     files: /^trainer\//,
     may: [
       'ort',
-      'adapter files',
       'repository',
-      'store',
-      'telemetry',
+      'peft',
       'import',
       'model',
-      ...FORMATS,
+      'rows',
+      'onnx',
+      'quant',
+      'tokenizer',
+      'formats',
     ],
   },
   {
     name: 'engine',
     files: /^src\/engine\//,
-    may: ['model', 'ort', 'onnx', 'quant', 'adapter files'],
+    may: ['model', 'ort', 'onnx', 'peft'],
   },
-  {
-    name: 'registry',
-    files: /^adapters\/(cache|eviction|[\w-]*registry)\.ts$/,
-    may: ['repository', 'adapter files', 'store'],
-  },
-  { name: 'tiers', files: /^adapters\/tiers\//, may: ['repository', 'adapter files', 'store'] },
-  { name: 'repository', files: /^adapters\/repository\//, may: ['adapter files', 'store'] },
+  { name: 'cache', files: /^adapters\/cache\//, may: ['peft', 'model'] },
+  { name: 'tiers', files: /^adapters\/tiers\//, may: ['registry', 'repository', 'peft', 'store'] },
+  { name: 'registry', files: /^adapters\/registry\//, may: ['repository', 'peft', 'store'] },
+  { name: 'repository', files: /^adapters\/repository\//, may: ['peft', 'store'] },
+  { name: 'peft', files: /^adapters\/peft\//, may: ['model', 'formats'] },
+  { name: 'store', files: /^adapters\/store\//, may: [] },
   { name: 'tenants', files: /^src\/tenants\//, may: [] },
   { name: 'telemetry', files: /^src\/telemetry\//, may: [] },
-  { name: 'store', files: /^adapters\/store\//, may: [] },
-  { name: 'adapter files', files: /^adapters\//, may: ['model', 'formats'] },
   { name: 'import', files: /^src\/import\//, may: ['model', 'quant', 'formats', 'tokenizer'] },
-  { name: 'model', files: /^src\/model\//, may: ['onnx', 'quant'] },
+  { name: 'model', files: /^src\/model\//, may: ['onnx'] },
   { name: 'ort', files: /^src\/ort\//, may: [] },
   { name: 'onnx', files: /^src\/onnx\//, may: [] },
   { name: 'quant', files: /^src\/quant\//, may: [] },
   { name: 'rows', files: /^src\/rows\//, may: [] },
   { name: 'tokenizer', files: /^src\/tokenizer\//, may: [] },
   { name: 'formats', files: /^src\/formats\//, may: [] },
-  { name: 'leaf', files: /^src\/[^/]+\.ts$/, may: [] },
+  { name: 'settings', files: /^src\/settings\//, may: [] },
+  { name: 'contracts', files: /^src\/contracts\//, may: [] },
+  { name: 'common', files: /^src\/common\//, may: [] },
 ];
 
 /** Package (or its prefix) → the only files that may import it. */
@@ -134,11 +136,11 @@ const SINGLE_IMPORTERS: readonly (readonly [RegExp, RegExp])[] = [
   [/^@bufbuild\//, /^src\/onnx\//],
   [/^@huggingface\/(hub|gguf)/, /^src\/(import|formats)\//],
   [/^@huggingface\/(tokenizers|jinja)/, /^src\/tokenizer\//],
-  // The schema library of the API's leaf comes from hono's package.
-  [/^@hono\/zod-openapi$/, /^src\/(http\/|(openai|management-api)\.ts$)/],
-  [/^(hono(\/|$)|@hono\/(?!zod-openapi))/, /^src\/(http\/|main\.ts$)/],
+  // The contracts use the schema library that comes with hono's package.
+  [/^@hono\/zod-openapi$/, /^src\/(http|contracts)\//],
+  [/^(hono(\/|$)|@hono\/(?!zod-openapi))/, /^src\/http\//],
   [/^(commander|cli-progress)$/, /^src\/cli\//],
-  [/^pino$/, /^src\/log\.ts$/],
+  [/^pino$/, /^src\/common\/log\.ts$/],
   // Loading it takes 0.2 s: only behind the door of src/telemetry/otel/open.ts.
   [/^@opentelemetry\//, /^src\/telemetry\/otel\//],
 ];
@@ -155,11 +157,37 @@ export function layerFaults(files: readonly SourceFile[]): string[] {
       .filter((target) => !/\/proto\/.*\.js$|\.json$/.test(target))
       .flatMap((target) => {
         const below = layerOf(target)?.name ?? 'no layer';
-        const isLeaf = below === 'leaf' && !layer.isAlone;
-        const allowed = below === layer.name || isLeaf || layer.may.includes(below);
+        const isBottom = BOTTOM.includes(below) && mayReachBottom(layer, below);
+        const allowed = below === layer.name || isBottom || layer.may.includes(below);
         return allowed ? [] : [`${file.path}: ${layer.name} may not import ${below} (${target})`];
       });
   });
+}
+
+/** Grants of the layer table that no import uses. */
+export function unusedGrantFaults(files: readonly SourceFile[]): string[] {
+  const used = new Set(
+    files.flatMap((file) =>
+      importsOf(file).map((target) => `${layerOf(file.path)?.name} ${layerOf(target)?.name}`),
+    ),
+  );
+  return LAYERS.flatMap(({ name, may }) =>
+    may
+      .filter((below) => !used.has(`${name} ${below}`))
+      .map((below) => `${name} may import ${below} but does not`),
+  );
+}
+
+/** The layer table in Markdown, as it stands in CONTRIBUTING.md. */
+export function layerTable(): string {
+  const rows = LAYERS.map(({ name, files, may, isAlone }) => {
+    const where = files.source
+      .replace(/^\^|\$$|\\/g, '')
+      .replace('(client|protocol)', '{client,protocol}');
+    const bottom = isAlone || BOTTOM.includes(name) ? [] : ['bottom rooms'];
+    return `| ${name} | \`${where}\` | ${[...may, ...bottom].join(', ')} |\n`;
+  });
+  return `| layer | files | may import |\n|---|---|---|\n${rows.join('')}`;
 }
 
 export function singleImporterFaults(files: readonly SourceFile[]): string[] {
@@ -174,9 +202,9 @@ export function singleImporterFaults(files: readonly SourceFile[]): string[] {
 
 export function environmentFaults(files: readonly SourceFile[]): string[] {
   return files
-    .filter((file) => file.path !== 'src/config.ts')
+    .filter((file) => file.path !== 'src/settings/config.ts')
     .filter((file) => /\bprocess\s*\.\s*env\b|\benv\b[^;]*from 'node:process'/.test(code(file)))
-    .map((file) => `${file.path}: only src/config.ts reads process.env`);
+    .map((file) => `${file.path}: only src/settings/config.ts reads process.env`);
 }
 
 export function defaultExportFaults(files: readonly SourceFile[]): string[] {
@@ -263,6 +291,12 @@ export function keptRejectionFaults(files: readonly SourceFile[]): string[] {
       .map(([, name]) => `${file.path}: nothing is deleted from ${name}`);
     return [...once, ...maps];
   });
+}
+
+/** The bottom rooms themselves import downward only: settings and contracts take from common. */
+function mayReachBottom(layer: Layer, below: string): boolean {
+  if (layer.isAlone) return false;
+  return !BOTTOM.includes(layer.name) || BOTTOM.indexOf(layer.name) < BOTTOM.indexOf(below);
 }
 
 function layerOf(path: string): Layer | undefined {

@@ -1,7 +1,7 @@
 // A LoRA adapter as llama.cpp reads it: a GGUF file of fp16 pairs. Only what the benchmark needs.
 // Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 import { writeFileSync } from 'node:fs';
-import type { Tensor } from '../../src/tensor.ts';
+import type { Tensor } from '../../src/common/tensor.ts';
 
 const ALIGNMENT = 32;
 const TYPE_F16 = 1;

@@ -2,11 +2,11 @@
 // What they say is noise; how much they weigh and multiply is real.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import type { Tensor } from '../../src/common/tensor.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import type { TargetName } from '../../src/model/target-modules.ts';
 import { moduleName, TARGET_MODULES, TARGET_NAMES } from '../../src/model/target-modules.ts';
-import type { Tensor } from '../../src/tensor.ts';
 import { writeAdapterGguf } from './adapter-gguf.ts';
 
 export interface AdapterShape {

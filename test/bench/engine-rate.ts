@@ -1,13 +1,13 @@
 // The bare engine's rate on the work of the 32-stream case: each prompt prefilled, then full batches, greedy. No HTTP,
 // no text, no scheduler.
 import path from 'node:path';
-import { loadConfig } from '../../src/config.ts';
+import { GREEDY } from '../../src/contracts/generation.ts';
 import type { DecodeBatch, SlotId } from '../../src/engine/batch.ts';
 import { Engine } from '../../src/engine/engine.ts';
 import { createSampler, type Sampler } from '../../src/engine/sampler.ts';
-import { GREEDY } from '../../src/generation.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { ensureServingFiles } from '../../src/import/serving-files.ts';
+import { loadConfig } from '../../src/settings/config.ts';
 
 export interface EngineRateOptions {
   dir: string;

@@ -6,8 +6,8 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { loadConfig } from '../../src/config.ts';
 import { importModel } from '../../src/import/import-model.ts';
+import { loadConfig } from '../../src/settings/config.ts';
 import { sharedPath } from '../shared.ts';
 import { type Figure, type Target, toFigure, toMarkdown } from './report.ts';
 import {

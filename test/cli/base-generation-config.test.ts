@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { baseGenerationConfig } from '../../src/cli/base-generation-config.ts';
-import { ConfigError } from '../../src/errors.ts';
+import { ConfigError } from '../../src/common/errors.ts';
 
 /** A folder with this generation_config.json, or without one. */
 function folder(t: TestContext, content?: string): string {

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
 import { DEFAULT_MODELS, findBaseModel } from '../../src/cli/base-model.ts';
-import { ConfigError } from '../../src/errors.ts';
+import { ConfigError } from '../../src/common/errors.ts';
 
 const root = mkdtempSync(path.join(tmpdir(), 'lorikeet-base-'));
 after(() => rmSync(root, { recursive: true }));

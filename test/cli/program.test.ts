@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ImportRequest } from '../../src/cli/import-command.ts';
 import { runCommandLine } from '../../src/cli/program.ts';
-import type { Config } from '../../src/config.ts';
-import { ConfigError, FileError } from '../../src/errors.ts';
-import type { TrainerRequest } from '../../src/training.ts';
+import { ConfigError, FileError } from '../../src/common/errors.ts';
+import type { TrainerRequest } from '../../src/contracts/training.ts';
+import type { Config } from '../../src/settings/config.ts';
 
 interface Outcome {
   code: number;

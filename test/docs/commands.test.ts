@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { type Commands, runCommandLine } from '../../src/cli/program.ts';
-import { listSettings, TEST_VARIABLES } from '../../src/config.ts';
+import { listSettings, TEST_VARIABLES } from '../../src/settings/config.ts';
 
 const FILES = [
   'README.md',

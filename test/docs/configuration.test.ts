@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { listSettings } from '../../src/config.ts';
+import { listSettings } from '../../src/settings/config.ts';
 
 test('the table of settings in the documents is that of the program', () => {
   const text = readFileSync('docs/configuration.md', 'utf8');

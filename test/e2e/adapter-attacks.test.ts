@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { adapterDigest } from '../../adapters/digest.ts';
+import { adapterDigest } from '../../adapters/peft/digest.ts';
 import { quantile } from '../bench/tiers/quantile.ts';
 import { stream } from '../bench/tiers/stream.ts';
 import { runLorikeet, type Serving, startServing } from './program.ts';

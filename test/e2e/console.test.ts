@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, type TestContext, test } from 'node:test';
 import type { Browser, Page } from 'playwright-core';
-import type { FineTuningJob } from '../../src/openai.ts';
+import type { FineTuningJob } from '../../src/contracts/openai.ts';
 import { freePort } from '../free-port.ts';
 import {
   accessFaults,

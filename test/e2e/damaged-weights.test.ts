@@ -18,8 +18,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Tensor } from '../../src/common/tensor.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
-import type { Tensor } from '../../src/tensor.ts';
 import { tinyModel } from '../fixtures.ts';
 import { runLorikeet, type Serving, startServing } from './program.ts';
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { readCard } from '../../src/evaluation-card.ts';
+import { readCard } from '../../src/contracts/evaluation-card.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { sharedPath } from '../shared.ts';
 import { type Outcome, runLorikeet } from './program.ts';

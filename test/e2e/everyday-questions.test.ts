@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
-import type { ChatCompletion } from '../../src/openai.ts';
+import type { ChatCompletion } from '../../src/contracts/openai.ts';
 import { startServing } from './program.ts';
 import { fetchBase } from './served.ts';
 

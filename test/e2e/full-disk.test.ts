@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { ErrorEnvelope } from '../../src/openai.ts';
+import type { ErrorEnvelope } from '../../src/contracts/openai.ts';
 import { type Serving, startServing } from './program.ts';
 
 const isRoot = process.getuid?.() === 0 && process.platform === 'linux';

@@ -2,7 +2,7 @@
 import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { memoryGroups } from '../../src/memory-limit.ts';
+import { memoryGroups } from '../../src/common/memory-limit.ts';
 
 const LIMIT_FILES = { 1: 'memory.limit_in_bytes', 2: 'memory.max' } as const;
 

@@ -3,7 +3,7 @@
 import { createAdapterRepository } from '../../adapters/repository/repository.ts';
 import { openStore } from '../../adapters/store/open-store.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
-import { loadConfig } from '../../src/config.ts';
+import { loadConfig } from '../../src/settings/config.ts';
 
 const [directory = '', publicationId = '', n = '0', moment = 'before'] = process.argv.slice(2);
 let calls = 0;

@@ -4,18 +4,22 @@ import { existsSync, readFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
-import { digestAdapterFiles } from '../../adapters/files.ts';
-import type { AdapterSource } from '../../src/adapter-source.ts';
-import { type GenerationRequest, GREEDY, type TokenLogprob } from '../../src/generation.ts';
+import { digestAdapterFiles } from '../../adapters/peft/files.ts';
+import { createLog } from '../../src/common/log.ts';
+import type { AdapterSource } from '../../src/contracts/adapter-source.ts';
+import {
+  type GenerationRequest,
+  GREEDY,
+  type TokenLogprob,
+} from '../../src/contracts/generation.ts';
+import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { importModel } from '../../src/import/import-model.ts';
 import { ensureServingFiles } from '../../src/import/serving-files.ts';
-import { createLog } from '../../src/log.ts';
 import type { WeightsMode } from '../../src/model/serving-weights.ts';
 import { createInProcessClient, type EngineClient } from '../../src/scheduler/client.ts';
 import { createEngineHost } from '../../src/scheduler/engine-host.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
-import { LOCAL_TENANT } from '../../src/tenant.ts';
 import { createChatTemplate } from '../../src/tokenizer/chat-template.ts';
 import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { plainSource } from '../adapters/sources.ts';

@@ -1,9 +1,10 @@
 // torch's generator on the CPU (MT19937), far enough to draw an adapter as peft does from its seed: so that a recorded
 // run can be repeated whose first weights were not kept.
+
+import { fromFloat32, type Tensor } from '../../src/common/tensor.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { loraNames } from '../../src/model/names.ts';
 import { moduleName, TARGET_MODULES, TARGET_NAMES } from '../../src/model/target-modules.ts';
-import { fromFloat32, type Tensor } from '../../src/tensor.ts';
 import type { LoraSettings } from '../../trainer/types.ts';
 
 const STATE_SIZE = 624;

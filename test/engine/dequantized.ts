@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
+import { elementCount } from '../../src/common/tensor.ts';
 import { HOST_MEMORY } from '../../src/engine/host-memory.ts';
 import type { ServingModel } from '../../src/engine/serving-folder.ts';
 import {
@@ -17,7 +18,6 @@ import {
 import { SITE_NAMES } from '../../src/model/target-modules.ts';
 import { hostTensor, type OrtTensor } from '../../src/ort/tensor.ts';
 import { dequantizeNf4 } from '../../src/quant/nf4.ts';
-import { elementCount } from '../../src/tensor.ts';
 import { type RunnerOptions, runnerOf } from './runner.ts';
 
 /** A runner on the CPU, in float32, on the values that the model's quantized weights stand for. */

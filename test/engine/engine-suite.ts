@@ -1,12 +1,12 @@
 // What every engine does, whatever it runs on: a suite over providers, compared with the plain decoder.
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import type { AdapterWeights } from '../../adapters/weights.ts';
+import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import type { DecodeRow, SlotId } from '../../src/engine/batch.ts';
 import { Engine } from '../../src/engine/engine.ts';
 import type { LogitsRow } from '../../src/engine/logits.ts';
 import { TARGET_NAMES } from '../../src/model/target-modules.ts';
-import type { Provider } from '../../src/provider.ts';
+import type { Provider } from '../../src/settings/provider.ts';
 import {
   seededRandom,
   servingFolder,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { ConfigError } from '../../src/common/errors.ts';
 import { type MemoryWishes, planMemory } from '../../src/engine/memory-budget.ts';
-import { ConfigError } from '../../src/errors.ts';
 import { parseDecoderConfig } from '../../src/model/config.ts';
 import { SMOLLM2 } from '../fixtures.ts';
 

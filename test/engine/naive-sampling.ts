@@ -1,5 +1,5 @@
 // The plain twin of the sampler: every step over a full sort of the vocabulary.
-import type { SamplingParams } from '../../src/generation.ts';
+import type { SamplingParams } from '../../src/contracts/generation.ts';
 
 export function naiveDistribution(
   logits: Float32Array,

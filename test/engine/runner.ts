@@ -10,7 +10,7 @@ import type { ModelInput } from '../../src/engine/model-input.ts';
 import type { ModelMemory } from '../../src/engine/model-memory.ts';
 import { ModelRunner } from '../../src/engine/model-run.ts';
 import { openServingFolder, type ServingModel } from '../../src/engine/serving-folder.ts';
-import type { Provider } from '../../src/provider.ts';
+import type { Provider } from '../../src/settings/provider.ts';
 
 export interface RunnerOptions {
   slotCount: number;

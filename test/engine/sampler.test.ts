@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
+import { GREEDY, type SamplingParams } from '../../src/contracts/generation.ts';
 import { type LogitsRow, selectTop } from '../../src/engine/logits.ts';
 import { createSampler, distribution } from '../../src/engine/sampler.ts';
-import { GREEDY, type SamplingParams } from '../../src/generation.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
 import { naiveDistribution } from './naive-sampling.ts';
 

@@ -3,7 +3,8 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'node:test';
-import { FileError } from '../../src/errors.ts';
+import { FileError } from '../../src/common/errors.ts';
+import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
 import {
   memorySource,
   openSafetensors,
@@ -11,7 +12,6 @@ import {
   serializeSafetensors,
   writeSafetensors,
 } from '../../src/formats/safetensors.ts';
-import { type Tensor, toFloat32 } from '../../src/tensor.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
 
 const folder = mkdtempSync(path.join(tmpdir(), 'safetensors-'));

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { FileError } from '../../src/errors.ts';
+import { FileError } from '../../src/common/errors.ts';
+import type { Tensor } from '../../src/common/tensor.ts';
 import {
   ADAPTER_LIMITS,
   parseSafetensors,
   serializeSafetensors,
 } from '../../src/formats/safetensors.ts';
-import type { Tensor } from '../../src/tensor.ts';
 
 const CASES = 10_000;
 /** What 10,000 refusals may leave behind in external memory: nothing that a file's header asked for. */

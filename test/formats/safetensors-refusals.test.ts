@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { FileError } from '../../src/errors.ts';
+import { FileError } from '../../src/common/errors.ts';
 import { ADAPTER_LIMITS, BASE_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
 
 /** A file of a header text (or bytes) and zeros. */

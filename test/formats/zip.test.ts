@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'node:test';
 import { deflateRawSync } from 'node:zlib';
-import { FileError } from '../../src/errors.ts';
+import { FileError } from '../../src/common/errors.ts';
 import { openZip } from '../../src/formats/zip.ts';
 
 const work = mkdtempSync(path.join(tmpdir(), 'zip-'));

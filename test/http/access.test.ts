@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { tmpdir } from 'node:os';
 import { describe, test } from 'node:test';
-import { createLoadedAdapters } from '../../adapters/folder-registry.ts';
+import { createLoadedAdapters } from '../../adapters/registry/folder-registry.ts';
 import { makeKey } from '../tenants/keys.ts';
 import { serveKeyed } from './keyed.ts';
 import { readError, readFrames, readOk, serve } from './served.ts';

@@ -4,10 +4,13 @@ import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } fr
 import os from 'node:os';
 import path from 'node:path';
 import { after, describe, test } from 'node:test';
-import { createFolderAdapters, createLoadedAdapters } from '../../adapters/folder-registry.ts';
-import { createRegistry } from '../../adapters/registry.ts';
-import { ServeError } from '../../src/errors.ts';
-import { LOCAL_TENANT } from '../../src/tenant.ts';
+import {
+  createFolderAdapters,
+  createLoadedAdapters,
+} from '../../adapters/registry/folder-registry.ts';
+import { createRegistry } from '../../adapters/registry/registry.ts';
+import { ServeError } from '../../src/common/errors.ts';
+import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
 import { sampleFolder } from '../adapters/published.ts';
 import { configBytes } from '../adapters/sample.ts';
 import { servePublished } from './published.ts';

@@ -5,7 +5,7 @@ import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { createLocalAdapters, type LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
-import { ServeError } from '../../src/errors.ts';
+import { ServeError } from '../../src/common/errors.ts';
 import { weightsNamed } from '../adapters/sample.ts';
 import { idle, readError, readOk, serve } from './served.ts';
 

@@ -6,7 +6,7 @@ import type {
   ChatCompletionChunk,
   Completion,
   CompletionChunk,
-} from '../../src/openai.ts';
+} from '../../src/contracts/openai.ts';
 import { readError, readFrames, readOk, serve, utf8 } from './served.ts';
 
 const URL = '/v1/chat/completions';

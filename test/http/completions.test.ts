@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { Completion, CompletionChunk } from '../../src/openai.ts';
+import type { Completion, CompletionChunk } from '../../src/contracts/openai.ts';
 import type { Tokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { createByteTokenizer, readError, readFrames, readOk, serve, utf8 } from './served.ts';
 

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { after, describe, test } from 'node:test';
+import { createLog } from '../../src/common/log.ts';
 import {
   type ConnectionLimits,
   readDescriptorLimit,
@@ -11,7 +12,6 @@ import {
   toPeerAddress,
 } from '../../src/http/connections.ts';
 import { startServer } from '../../src/http/server.ts';
-import { createLog } from '../../src/log.ts';
 import { idle, serve } from './served.ts';
 
 const LIVE = 'GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n';

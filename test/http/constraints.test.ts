@@ -1,7 +1,11 @@
 // Fields of vLLM that bound or show an answer, each with the meaning that it has there.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { ChatCompletion, ChatCompletionChunk, Completion } from '../../src/openai.ts';
+import type {
+  ChatCompletion,
+  ChatCompletionChunk,
+  Completion,
+} from '../../src/contracts/openai.ts';
 import { readError, readFrames, readOk, serve, utf8 } from './served.ts';
 
 const CHAT = '/v1/chat/completions';

@@ -1,7 +1,7 @@
 // Every bad input has its answer: status, code and field; always the envelope, always an id, never a server error.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { ErrorEnvelope } from '../../src/openai.ts';
+import type { ErrorEnvelope } from '../../src/contracts/openai.ts';
 import { type Case, CHAT, COMPLETIONS } from './corpus/case.ts';
 import { FIELDS } from './corpus/fields.ts';
 import { TRANSPORT } from './corpus/transport.ts';

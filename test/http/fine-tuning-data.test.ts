@@ -2,10 +2,10 @@
 // refused with which lines, and that nothing of a refused file trains.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { createLog } from '../../src/common/log.ts';
+import type { FineTuningPlan } from '../../src/contracts/openai.ts';
 import { createChildRunner } from '../../src/jobs/child-runner.ts';
 import { hasEnded } from '../../src/jobs/job.ts';
-import { createLog } from '../../src/log.ts';
-import type { FineTuningPlan } from '../../src/openai.ts';
 import { until } from '../jobs/simulated.ts';
 import { readError, readOk } from './served.ts';
 import { serveJobs } from './with-jobs.ts';

@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { adapterIdentity } from '../../adapters/resolved.ts';
-import type { ModelList } from '../../src/openai.ts';
-import { SHARED_OWNER } from '../../src/tenant.ts';
+import { adapterIdentity } from '../../adapters/registry/resolved.ts';
+import type { ModelList } from '../../src/contracts/openai.ts';
+import { SHARED_OWNER } from '../../src/contracts/tenant.ts';
 import { idle, readError, readFrames, readOk, serve, utf8 } from './served.ts';
 
 const URL = '/v1/completions';

@@ -1,8 +1,8 @@
 // GET /metrics/history: the last hour's load, bounded, for whom /metrics is.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { MetricsHistory } from '../../src/contracts/management-api.ts';
 import { StatsHistory } from '../../src/http/stats-history.ts';
-import type { MetricsHistory } from '../../src/management-api.ts';
 import { serveKeyed } from './keyed.ts';
 import { readOk, serve } from './served.ts';
 

@@ -1,7 +1,7 @@
 // What is said stays between a client and the model: it is in no line of the log, whatever goes wrong.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ServeError } from '../../src/errors.ts';
+import { ServeError } from '../../src/common/errors.ts';
 import { servePublished } from './published.ts';
 import { idle, utf8 } from './served.ts';
 

@@ -1,9 +1,9 @@
 // Published adapters over HTTP: versions, aliases, files; a tenant's own and the shared ones, and nobody else's.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { createRegistry } from '../../adapters/registry.ts';
-import { StoreAdapters } from '../../adapters/store-registry.ts';
-import type { Adapter, AdapterList } from '../../src/management-api.ts';
+import { createRegistry } from '../../adapters/registry/registry.ts';
+import { StoreAdapters } from '../../adapters/registry/store-registry.ts';
+import type { Adapter, AdapterList } from '../../src/contracts/management-api.ts';
 import { createPublished } from '../adapters/published.ts';
 import { type KeyedOptions, serveKeyed } from './keyed.ts';
 import { readError, readOk } from './served.ts';

@@ -4,14 +4,14 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after } from 'node:test';
-import { createRegistry } from '../../adapters/registry.ts';
-import { adapterIdentity } from '../../adapters/resolved.ts';
-import { StoreAdapters } from '../../adapters/store-registry.ts';
+import { createRegistry } from '../../adapters/registry/registry.ts';
+import { adapterIdentity } from '../../adapters/registry/resolved.ts';
+import { StoreAdapters } from '../../adapters/registry/store-registry.ts';
 import { DiskTier } from '../../adapters/tiers/disk.ts';
 import { Fetcher } from '../../adapters/tiers/fetcher.ts';
 import { createLocalAdapters, type LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
+import { createLog } from '../../src/common/log.ts';
 import { prefetchAdapter } from '../../src/http/prefetch.ts';
-import { createLog } from '../../src/log.ts';
 import { createPublished, type WatchedStore, watchStore } from '../adapters/published.ts';
 import { type Served, type ServedOptions, serve, utf8 } from './served.ts';
 

@@ -4,11 +4,11 @@ import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
-import { createFolderAdapters } from '../../adapters/folder-registry.ts';
-import { createRegistry } from '../../adapters/registry.ts';
-import type { GenerationRequest } from '../../src/generation.ts';
-import type { GenerationConfig } from '../../src/generation-config.ts';
-import type { Model, ModelList } from '../../src/openai.ts';
+import { createFolderAdapters } from '../../adapters/registry/folder-registry.ts';
+import { createRegistry } from '../../adapters/registry/registry.ts';
+import type { GenerationRequest } from '../../src/contracts/generation.ts';
+import type { GenerationConfig } from '../../src/contracts/generation-config.ts';
+import type { Model, ModelList } from '../../src/contracts/openai.ts';
 import { sampleFolder } from '../adapters/published.ts';
 import { readError, readOk, serve } from './served.ts';
 

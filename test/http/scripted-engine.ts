@@ -1,5 +1,7 @@
 // An engine without a model that says what a test tells it to: the next token of a row is the next of its reply.
 // It draws with the real sampler, so logprobs, biases and penalties are those of such logits.
+
+import type { TokenLogprob } from '../../src/contracts/generation.ts';
 import type {
   AdapterKey,
   Batch,
@@ -9,7 +11,6 @@ import type {
   SlotId,
 } from '../../src/engine/batch.ts';
 import type { Sampler } from '../../src/engine/sampler.ts';
-import type { TokenLogprob } from '../../src/generation.ts';
 import type { EngineModelInfo } from '../../src/scheduler/protocol.ts';
 import type { StepEngine } from '../../src/scheduler/step-loop.ts';
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { describe, test } from 'node:test';
-import { createLoadedAdapters } from '../../adapters/folder-registry.ts';
+import { createLoadedAdapters } from '../../adapters/registry/folder-registry.ts';
 import { DEFAULT_LIMITS } from '../../src/http/limits.ts';
 import { MESSAGE_FIELDS } from '../../src/http/schema/message-fields.ts';
 import { requestFields, STREAM_OPTION_FIELDS } from '../../src/http/schema/request-fields.ts';

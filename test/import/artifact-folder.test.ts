@@ -11,12 +11,12 @@ import {
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'node:test';
-import { FileError, UsageError } from '../../src/errors.ts';
+import { FileError, UsageError } from '../../src/common/errors.ts';
+import { fromFloat32, type Tensor } from '../../src/common/tensor.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { importModel } from '../../src/import/import-model.ts';
 import { embeddingName, headName } from '../../src/model/names.ts';
-import { fromFloat32, type Tensor } from '../../src/tensor.ts';
 import { TINY_CONFIG, tinyTensors } from './tiny-model.ts';
 
 const work = mkdtempSync(path.join(tmpdir(), 'artifact-'));

@@ -4,18 +4,18 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'node:test';
-import { FileError } from '../../src/errors.ts';
+import { FileError } from '../../src/common/errors.ts';
+import { hashFile } from '../../src/common/hash-file.ts';
+import type { Tensor } from '../../src/common/tensor.ts';
 import {
   openSafetensors,
   parseSafetensors,
   serializeSafetensors,
 } from '../../src/formats/safetensors.ts';
 import { openZip } from '../../src/formats/zip.ts';
-import { hashFile } from '../../src/hash-file.ts';
 import { readArtifact, readLinear } from '../../src/import/artifact.ts';
 import { importModel } from '../../src/import/import-model.ts';
 import { mapFile } from '../../src/ort/mapped-file.ts';
-import type { Tensor } from '../../src/tensor.ts';
 import { tinyFiles, tinyTensors } from './tiny-model.ts';
 
 const work = mkdtempSync(path.join(tmpdir(), 'checkpoint-'));

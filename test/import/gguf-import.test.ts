@@ -3,10 +3,10 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'node:test';
-import { FileError } from '../../src/errors.ts';
+import { FileError } from '../../src/common/errors.ts';
+import { fromFloat32 } from '../../src/common/tensor.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { importModel } from '../../src/import/import-model.ts';
-import { fromFloat32 } from '../../src/tensor.ts';
 import {
   type GgufTensor,
   type GgufValue,

@@ -1,6 +1,6 @@
 // Writes small GGUF files (version 3) for tests: metadata, tensors in ggml's block formats, and the values that the
 // blocks stand for, element by element.
-import { toFloat32 } from '../../src/tensor.ts';
+import { toFloat32 } from '../../src/common/tensor.ts';
 
 export interface GgufTensor {
   name: string;

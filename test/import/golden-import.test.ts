@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'node:test';
+import { toFloat32 } from '../../src/common/tensor.ts';
 import { openSafetensors, writeSafetensors } from '../../src/formats/safetensors.ts';
 import { type Artifact, readArtifact, readLinear } from '../../src/import/artifact.ts';
 import { openFolder } from '../../src/import/folder.ts';
@@ -10,7 +11,6 @@ import { importModel } from '../../src/import/import-model.ts';
 import { moduleName, TARGET_NAMES } from '../../src/model/target-modules.ts';
 import { doubleQuantize, restoreAbsmax } from '../../src/quant/double-quant.ts';
 import { dequantizeNf4 } from '../../src/quant/nf4.ts';
-import { toFloat32 } from '../../src/tensor.ts';
 import { plainAbsmax, plainPacked } from '../quant/plain-nf4.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
 

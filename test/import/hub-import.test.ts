@@ -3,12 +3,12 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'node:test';
-import { FileError, UsageError } from '../../src/errors.ts';
+import { FileError, UsageError } from '../../src/common/errors.ts';
+import type { Tensor } from '../../src/common/tensor.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import { FetchError } from '../../src/import/fetch-error.ts';
 import type { HubOptions } from '../../src/import/hub.ts';
 import { importModel } from '../../src/import/import-model.ts';
-import type { Tensor } from '../../src/tensor.ts';
 import { COMMIT, FakeHub } from './fake-hub.ts';
 import { tinyFiles, tinyTensors } from './tiny-model.ts';
 

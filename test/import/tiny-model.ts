@@ -1,8 +1,9 @@
 // A llama of one layer with weights from a formula, as the files of a Hugging Face folder.
+
+import { elementCount, fromFloat32, type Tensor } from '../../src/common/tensor.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import { parseDecoderConfig } from '../../src/model/config.ts';
 import { expectedTensors } from '../../src/model/names.ts';
-import { elementCount, fromFloat32, type Tensor } from '../../src/tensor.ts';
 
 export const TINY_CONFIG = {
   model_type: 'llama',

@@ -4,10 +4,10 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
+import type { TrainerMessage } from '../../src/contracts/training.ts';
 import { type ChildRunnerOptions, createChildRunner } from '../../src/jobs/child-runner.ts';
 import { countOomKills } from '../../src/jobs/oom-kills.ts';
 import type { JobWork, RunEnd } from '../../src/jobs/runner.ts';
-import type { TrainerMessage } from '../../src/training.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { hear, type Script, testRunner, workOf } from './runner-conformance.ts';
 

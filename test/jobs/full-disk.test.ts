@@ -8,7 +8,7 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { createFsStore } from '../../adapters/store/fs.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
-import { createLog } from '../../src/log.ts';
+import { createLog } from '../../src/common/log.ts';
 import { toFault } from '../../trainer/fault.ts';
 import { startServer, temporaryFolder, until } from './simulated.ts';
 

@@ -4,8 +4,8 @@ import { test } from 'node:test';
 import { createAdapterRepository } from '../../adapters/repository/repository.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { type ObjectStore, StoreError, type StoreErrorKind } from '../../adapters/store/store.ts';
+import { createLog } from '../../src/common/log.ts';
 import { guardStore } from '../../src/jobs/guarded-store.ts';
-import { createLog } from '../../src/log.ts';
 
 const ALERTS: readonly (readonly [StoreErrorKind, string | undefined])[] = [
   ['denied', 's3_auth'],

@@ -3,11 +3,11 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { type ObjectStore, StoreError } from '../../adapters/store/store.ts';
-import { ServeError } from '../../src/errors.ts';
+import { ServeError } from '../../src/common/errors.ts';
+import { createLog } from '../../src/common/log.ts';
 import { guardStore } from '../../src/jobs/guarded-store.ts';
 import { type JobRecord, told, withEvents } from '../../src/jobs/job.ts';
 import { JobStore } from '../../src/jobs/job-store.ts';
-import { createLog } from '../../src/log.ts';
 import { JOB, newState } from './jobs.ts';
 
 async function stored(store: ObjectStore = createMemoryStore(), now = () => 0) {

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
+import { createLog } from '../../src/common/log.ts';
 import type { JobRecord } from '../../src/jobs/job.ts';
-import { createLog } from '../../src/log.ts';
 import { type Exports, openExports } from '../../src/telemetry/otel/open.ts';
 import { Telemetry } from '../../src/telemetry/telemetry.ts';
 import {

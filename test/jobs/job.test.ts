@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { ServeError } from '../../src/errors.ts';
-import { JOB_STATUSES, type JobStatus } from '../../src/job-status.ts';
+import { ServeError } from '../../src/common/errors.ts';
+import { JOB_STATUSES, type JobStatus } from '../../src/contracts/job-status.ts';
 import {
   advance,
   hasEnded,

@@ -1,8 +1,8 @@
 // A slow handler holds up neither the trainer nor the order of what it is told.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { StepMessage, TrainerMessage } from '../../src/contracts/training.ts';
 import { MessageQueue } from '../../src/jobs/message-queue.ts';
-import type { StepMessage, TrainerMessage } from '../../src/training.ts';
 
 function stepMessage(step: number, more: Partial<StepMessage> = {}): StepMessage {
   const rates = { learningRate: 1e-3, tokensPerSecond: 10, tokenAccuracy: 0.5 };

@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { NAME_PATTERN } from '../../adapters/manifest.ts';
-import { parseModelName } from '../../adapters/model-name.ts';
-import { ServeError } from '../../src/errors.ts';
+import { parseModelName } from '../../adapters/registry/model-name.ts';
+import { NAME_PATTERN } from '../../adapters/repository/manifest.ts';
+import { ServeError } from '../../src/common/errors.ts';
 import {
   checkpointAlias,
   checkpointModel,

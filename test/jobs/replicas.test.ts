@@ -4,9 +4,9 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { createAdapterRepository } from '../../adapters/repository/repository.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
+import { createLog } from '../../src/common/log.ts';
 import { createChildRunner } from '../../src/jobs/child-runner.ts';
 import type { JobRunner } from '../../src/jobs/runner.ts';
-import { createLog } from '../../src/log.ts';
 import { BASE, gates, openServer, startServer, until } from './simulated.ts';
 
 const entry = new URL('./simulated-trainer.mjs', import.meta.url);

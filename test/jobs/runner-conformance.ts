@@ -4,8 +4,8 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
+import type { TrainerMessage } from '../../src/contracts/training.ts';
 import type { JobHooks, JobRunner, JobWork, RunEnd } from '../../src/jobs/runner.ts';
-import type { TrainerMessage } from '../../src/training.ts';
 import { temporaryFolder } from '../fixtures.ts';
 
 /** Entries of the fake trainer's script. */

@@ -3,12 +3,12 @@
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
 import { describe, test } from 'node:test';
-import { keys } from '../../adapters/manifest.ts';
 import { collect } from '../../adapters/repository/documents.ts';
+import { keys } from '../../adapters/repository/manifest.ts';
 import { createAdapterRepository } from '../../adapters/repository/repository.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
-import { ServeError } from '../../src/errors.ts';
+import { ServeError } from '../../src/common/errors.ts';
 import { shortId } from '../../src/jobs/names.ts';
 import { sampleFolder } from '../adapters/published.ts';
 import { ACME, gates, openServer, request, startServer, until, upload } from './simulated.ts';

@@ -9,13 +9,13 @@ import { setTimeout } from 'node:timers/promises';
 import { createAdapterRepository } from '../../adapters/repository/repository.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
-import type { JobStatus } from '../../src/job-status.ts';
+import { createLog } from '../../src/common/log.ts';
+import type { JobStatus } from '../../src/contracts/job-status.ts';
+import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
+import type { Fault, JobPlan } from '../../src/contracts/training.ts';
 import { createChildRunner } from '../../src/jobs/child-runner.ts';
 import type { JobRecord, JobRequest } from '../../src/jobs/job.ts';
 import { createJobs, type Jobs, type JobsOptions } from '../../src/jobs/jobs.ts';
-import { createLog } from '../../src/log.ts';
-import { LOCAL_TENANT } from '../../src/tenant.ts';
-import type { Fault, JobPlan } from '../../src/training.ts';
 
 export const ACME = { ...LOCAL_TENANT, id: 'acme' };
 export const BASE = { name: 'toy', digest: 'b'.repeat(64), dir: path.resolve('models/toy') };

@@ -1,5 +1,5 @@
 // The plain twin of the serving graph: one sequence, float64, loops. Slow and obvious.
-import type { AdapterWeights } from '../../adapters/weights.ts';
+import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import {
   biasName,

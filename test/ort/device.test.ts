@@ -1,7 +1,7 @@
 // Device memory: tensors that stay on the device across runs, and copies of a device's tensors on the device.
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { AssertionError } from '../../src/assert.ts';
+import { AssertionError } from '../../src/common/assert.ts';
 import { deviceTensor } from '../../src/ort/device-tensor.ts';
 import { createSession } from '../../src/ort/session.ts';
 import { hostTensor } from '../../src/ort/tensor.ts';

@@ -4,7 +4,7 @@ import type { TestContext } from 'node:test';
 import type { OrtFunction } from '../../src/ort/api.ts';
 import type { CValue, NativeFunction } from '../../src/ort/ffi.ts';
 import { OrtError, ortFunctions } from '../../src/ort/runtime.ts';
-import type { Provider } from '../../src/provider.ts';
+import type { Provider } from '../../src/settings/provider.ts';
 
 export interface PlayedCall {
   readonly name: OrtFunction;

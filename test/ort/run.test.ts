@@ -1,7 +1,7 @@
 // Runs through bindings: results, the free event loop, early ends, memory shared by input and output.
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { AssertionError } from '../../src/assert.ts';
+import { AssertionError } from '../../src/common/assert.ts';
 import { RunOptions } from '../../src/ort/run-options.ts';
 import { OrtError, runtimeVersion } from '../../src/ort/runtime.ts';
 import { createSession } from '../../src/ort/session.ts';

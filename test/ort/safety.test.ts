@@ -1,7 +1,7 @@
 // Mistakes end in errors that name the fault, never in a crash.
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { AssertionError } from '../../src/assert.ts';
+import { AssertionError } from '../../src/common/assert.ts';
 import { RunOptions } from '../../src/ort/run-options.ts';
 import { OrtError } from '../../src/ort/runtime.ts';
 import { createSession, PrepackedWeights } from '../../src/ort/session.ts';

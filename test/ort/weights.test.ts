@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'node:test';
-import { AssertionError } from '../../src/assert.ts';
+import { AssertionError } from '../../src/common/assert.ts';
 import { separateLargeBlocks } from '../../src/ort/malloc.ts';
 import { mapFile } from '../../src/ort/mapped-file.ts';
 import { OrtError } from '../../src/ort/runtime.ts';

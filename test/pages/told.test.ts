@@ -1,7 +1,7 @@
 // A job's events as curves: whatever pages of the list they came in.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { FineTuningJobEvent } from '../../src/openai.ts';
+import type { FineTuningJobEvent } from '../../src/contracts/openai.ts';
 import { Told } from '../../src/pages/job-curves.js';
 
 function event(seq: number, more: Partial<FineTuningJobEvent> = {}): FineTuningJobEvent {

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import test from 'node:test';
+import { type FloatDType, fromFloat32, toFloat32 } from '../../src/common/tensor.ts';
 import { openSafetensors } from '../../src/formats/safetensors.ts';
 import { DYNAMIC_MAP, doubleQuantize, restoreAbsmax } from '../../src/quant/double-quant.ts';
 import { dequantizeNf4, NF4_CODEBOOK, quantizeNf4 } from '../../src/quant/nf4.ts';
-import { type FloatDType, fromFloat32, toFloat32 } from '../../src/tensor.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
 
 const folder = sharedPath('golden', 'nf4');

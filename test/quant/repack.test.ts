@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { AssertionError } from '../../src/assert.ts';
+import { AssertionError } from '../../src/common/assert.ts';
 import { dequantizeNf4, NF4_CODEBOOK, quantizeNf4 } from '../../src/quant/nf4.ts';
 import { type Int8Blocks, quantizeInt8Rows, repackInt8 } from '../../src/quant/repack.ts';
 

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { AdapterSource } from '../../src/adapter-source.ts';
-import { createLog } from '../../src/log.ts';
+import { createLog } from '../../src/common/log.ts';
+import type { AdapterSource } from '../../src/contracts/adapter-source.ts';
+import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
 import { createInProcessClient, type EngineClient } from '../../src/scheduler/client.ts';
 import type { EngineEvent } from '../../src/scheduler/protocol.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
-import { LOCAL_TENANT } from '../../src/tenant.ts';
 import { FakeEngine, FakeLeases, referenceTokens, request, source } from './fake-engine.ts';
 
 const silent = createLog('silent');

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { describe, test } from 'node:test';
-import { ConfigError } from '../../src/errors.ts';
+import { ConfigError } from '../../src/common/errors.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
 import { referenceTokens, request } from './fake-engine.ts';
 import {

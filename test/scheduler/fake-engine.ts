@@ -1,7 +1,12 @@
 // An engine without a model: the next token is a hash of what its KV slot holds and of the adapter.
 // A row that reads another's slot, misses a token or runs with another adapter gives other tokens.
-import type { AdapterWeights } from '../../adapters/weights.ts';
-import type { AdapterSource } from '../../src/adapter-source.ts';
+import type { AdapterWeights } from '../../adapters/peft/weights.ts';
+import type { AdapterSource } from '../../src/contracts/adapter-source.ts';
+import {
+  type GenerationRequest,
+  GREEDY,
+  type TokenLogprob,
+} from '../../src/contracts/generation.ts';
 import type {
   AdapterKey,
   Batch,
@@ -10,7 +15,6 @@ import type {
   RowResult,
   SlotId,
 } from '../../src/engine/batch.ts';
-import { type GenerationRequest, GREEDY, type TokenLogprob } from '../../src/generation.ts';
 import type { EngineModelInfo } from '../../src/scheduler/protocol.ts';
 import type {
   AdapterLease,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { GREEDY } from '../../src/generation.ts';
+import { GREEDY } from '../../src/contracts/generation.ts';
 import type { EngineEvent, SequenceId } from '../../src/scheduler/protocol.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';

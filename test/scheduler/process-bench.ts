@@ -1,7 +1,8 @@
 // A client of a forked engine process, for the tests of how the two get along.
 import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
-import { createLog } from '../../src/log.ts';
+import { createLog } from '../../src/common/log.ts';
+import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
 import {
   createProcessClient,
   type EngineClient,
@@ -9,7 +10,6 @@ import {
 } from '../../src/scheduler/client.ts';
 import type { EngineEvent } from '../../src/scheduler/protocol.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
-import { LOCAL_TENANT } from '../../src/tenant.ts';
 import { request, source } from './fake-engine.ts';
 
 export const entry = new URL('./fixtures/fake-engine-process.ts', import.meta.url);

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { ServeError } from '../../src/common/errors.ts';
+import type { GenerationRequest } from '../../src/contracts/generation.ts';
 import type { Sampler } from '../../src/engine/sampler.ts';
-import { ServeError } from '../../src/errors.ts';
-import type { GenerationRequest } from '../../src/generation.ts';
 import type { EngineEvent, SequenceId } from '../../src/scheduler/protocol.ts';
 import { Scheduler, type SchedulerOptions, type Step } from '../../src/scheduler/scheduler.ts';
 import { createSequence } from '../../src/scheduler/sequence.ts';

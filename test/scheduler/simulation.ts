@@ -1,10 +1,10 @@
 // Runs a scheduler over random operations and checks, after each, the invariants that hold whatever
 // happens. A broken one throws an error whose message starts with its name (reference: I01 … I21).
 import fc from 'fast-check';
+import { ServeError } from '../../src/common/errors.ts';
+import { type GenerationRequest, GREEDY } from '../../src/contracts/generation.ts';
 import type { BatchResult } from '../../src/engine/batch.ts';
 import type { Sampler } from '../../src/engine/sampler.ts';
-import { ServeError } from '../../src/errors.ts';
-import { type GenerationRequest, GREEDY } from '../../src/generation.ts';
 import type { EngineEvent, SequenceId } from '../../src/scheduler/protocol.ts';
 import type { Scheduler, SchedulerOptions, Step } from '../../src/scheduler/scheduler.ts';
 import { createSequence, isTerminal, type Sequence } from '../../src/scheduler/sequence.ts';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { LOCAL_TENANT } from '../../src/tenant.ts';
+import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
 import { idle, readError, type Served, serve, utf8 } from '../http/served.ts';
 import { emptyPod, loraAffinity, scrape } from './endpoint-picker.ts';
 import { type ParsedFamily, parsePrometheusText } from './prometheus-parser.ts';

@@ -1,7 +1,7 @@
 // What a collector receives: each span of a request below its parent, metrics as /metrics shows them, and no text.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { createLog } from '../../src/log.ts';
+import { createLog } from '../../src/common/log.ts';
 import { chooseExports, type ExportSettings } from '../../src/telemetry/export-choice.ts';
 import { type Exports, openExports } from '../../src/telemetry/otel/open.ts';
 import { Telemetry } from '../../src/telemetry/telemetry.ts';

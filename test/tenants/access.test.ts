@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, test } from 'node:test';
-import { ConfigError, ServeError } from '../../src/errors.ts';
-import { createLog } from '../../src/log.ts';
+import { ConfigError, ServeError } from '../../src/common/errors.ts';
+import { createLog } from '../../src/common/log.ts';
 import { openAccess } from '../../src/tenants/access.ts';
 import { keysFileOf, makeKey, scratchFolder } from './keys.ts';
 

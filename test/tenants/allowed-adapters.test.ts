@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { LOCAL_TENANT, mayUseAdapter } from '../../src/tenant.ts';
+import { LOCAL_TENANT, mayUseAdapter } from '../../src/contracts/tenant.ts';
 
 const isAllowed = (pattern: string, name: string) =>
   mayUseAdapter({ ...LOCAL_TENANT, allowedAdapters: [pattern] }, name);

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { LOCAL_TENANT, type Tenant, type TenantLimits } from '../../src/tenant.ts';
+import { LOCAL_TENANT, type Tenant, type TenantLimits } from '../../src/contracts/tenant.ts';
 import { RateLimits, type Ticket } from '../../src/tenants/rate-limits.ts';
 
 const tenantOf = (limits: TenantLimits, id = 'acme'): Tenant => ({ ...LOCAL_TENANT, id, limits });

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, test } from 'node:test';
-import { createLog } from '../../src/log.ts';
+import { createLog } from '../../src/common/log.ts';
 import { createKeyDigest } from '../../src/tenants/api-key.ts';
 import type { KeysFile } from '../../src/tenants/keys-file.ts';
 import { updateKeysFile } from '../../src/tenants/keys-file.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
-import { FileError, ServeError } from '../../src/errors.ts';
+import { FileError, ServeError } from '../../src/common/errors.ts';
 import { createChatTemplate } from '../../src/tokenizer/chat-template.ts';
 import { createTokenizer, loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { sharedPath, skipUnless } from '../shared.ts';

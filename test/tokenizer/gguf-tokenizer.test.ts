@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
-import { FileError } from '../../src/errors.ts';
+import { FileError } from '../../src/common/errors.ts';
 import { tokenizerFromGguf } from '../../src/tokenizer/gguf-tokenizer.ts';
 import { createTokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { sharedPath, skipUnless } from '../shared.ts';

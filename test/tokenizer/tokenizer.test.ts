@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { FileError } from '../../src/errors.ts';
+import { FileError } from '../../src/common/errors.ts';
 import { createTokenizer, loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
 import { toyTokenizer } from './toy.ts';

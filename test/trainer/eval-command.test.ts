@@ -2,16 +2,16 @@
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { type AdapterFiles, readAdapterFiles } from '../../adapters/files.ts';
-import { ConfigError, ServeError } from '../../src/errors.ts';
-import { cardRows, readCard } from '../../src/evaluation-card.ts';
+import { type AdapterFiles, readAdapterFiles } from '../../adapters/peft/files.ts';
+import { ConfigError, ServeError } from '../../src/common/errors.ts';
+import { fromFloat32, type Tensor, toFloat32 } from '../../src/common/tensor.ts';
+import { cardRows, readCard } from '../../src/contracts/evaluation-card.ts';
+import type { EvaluationCard } from '../../src/contracts/training.ts';
 import {
   ADAPTER_LIMITS,
   parseSafetensors,
   serializeSafetensors,
 } from '../../src/formats/safetensors.ts';
-import { fromFloat32, type Tensor, toFloat32 } from '../../src/tensor.ts';
-import type { EvaluationCard } from '../../src/training.ts';
 import { DatasetError } from '../../trainer/data/example.ts';
 import { evaluate } from '../../trainer/eval-command.ts';
 import { questions, runToy, TOY, turns, writeRows } from './toy-runs.ts';

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
-import type { EvaluationCard, TrainerMessage } from '../../src/training.ts';
+import type { EvaluationCard, TrainerMessage } from '../../src/contracts/training.ts';
 import { GateError } from '../../trainer/evaluation/gate-error.ts';
 import { type Figures, judge } from '../../trainer/evaluation/gates.ts';
 import { toFault } from '../../trainer/fault.ts';

@@ -1,11 +1,11 @@
 // Train = serve: the training graphs and the serving graph are lowerings of one decoder, with the same logits.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { AdapterWeights } from '../../adapters/weights.ts';
+import type { AdapterWeights } from '../../adapters/peft/weights.ts';
+import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { loraNames } from '../../src/model/names.ts';
 import { moduleName, TARGET_NAMES } from '../../src/model/target-modules.ts';
-import { type Tensor, toFloat32 } from '../../src/tensor.ts';
 import type { LoraSettings } from '../../trainer/types.ts';
 import { createRunner, runLogits, worstDifference } from '../engine/runner.ts';
 import { servingFolder, tinyModel } from '../fixtures.ts';

@@ -4,13 +4,13 @@
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { digestAdapterFiles } from '../../adapters/files.ts';
-import type { AdapterSource } from '../../src/adapter-source.ts';
-import { createLog } from '../../src/log.ts';
+import { digestAdapterFiles } from '../../adapters/peft/files.ts';
+import { createLog } from '../../src/common/log.ts';
+import type { AdapterSource } from '../../src/contracts/adapter-source.ts';
+import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
 import { createInProcessClient, type EngineClient } from '../../src/scheduler/client.ts';
 import { createEngineHost } from '../../src/scheduler/engine-host.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
-import { LOCAL_TENANT } from '../../src/tenant.ts';
 import type { Example } from '../../trainer/data/example.ts';
 import { describeExamples } from '../../trainer/data/load-dataset.ts';
 import { executeRun } from '../../trainer/execute-run.ts';

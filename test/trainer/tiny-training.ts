@@ -1,5 +1,6 @@
 // A tiny model in training, its batches and its adapters, all from seeds.
 import type { TestContext } from 'node:test';
+import { fromFloat32, type Tensor } from '../../src/common/tensor.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { loraNames } from '../../src/model/names.ts';
 import {
@@ -8,7 +9,6 @@ import {
   TARGET_NAMES,
   type TargetName,
 } from '../../src/model/target-modules.ts';
-import { fromFloat32, type Tensor } from '../../src/tensor.ts';
 import { createTrainModel } from '../../trainer/model.ts';
 import type { LoraSettings, LossSums, MicroBatch, TrainModelOptions } from '../../trainer/types.ts';
 import { seededRandom, type TinyModel } from '../fixtures.ts';

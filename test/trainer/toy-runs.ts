@@ -2,8 +2,8 @@
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
+import type { GateSettings, TrainerMessage } from '../../src/contracts/training.ts';
 import { type Artifact, readArtifact } from '../../src/import/artifact.ts';
-import type { GateSettings, TrainerMessage } from '../../src/training.ts';
 import { executeRun } from '../../trainer/execute-run.ts';
 import { parseJob } from '../../trainer/job.ts';
 import { prepareRun } from '../../trainer/prepare-run.ts';

@@ -1,6 +1,6 @@
 // Reverse-mode differentiation of a graph under construction: one walk over its nodes, last first, appends the nodes
 // that compute gradients. The result is a plain ONNX graph. Knows no operator: those are rows of `rules.ts`.
-import { assert } from '../../src/assert.ts';
+import { assert } from '../../src/common/assert.ts';
 import type { GraphBuilder, GraphNode, Value } from '../../src/onnx/graph-builder.ts';
 import { gradientRules, type Rule, type RuleContext } from './rules.ts';
 import { dimsOf, type Shapes } from './shapes.ts';

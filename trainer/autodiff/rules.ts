@@ -1,6 +1,6 @@
 // The gradient rules: op type → nodes that compute the gradients of its inputs from those of its outputs. Knows single
 // operators; the walk over a graph is `backward.ts`.
-import { assert } from '../../src/assert.ts';
+import { assert } from '../../src/common/assert.ts';
 import {
   type Attribute,
   type Dims,

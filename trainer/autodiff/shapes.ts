@@ -1,6 +1,6 @@
 // What is known of the shapes of a graph's values: as much as gradient rules ask for. A table op → output dims; what
 // no table row can tell (a Reshape to a shape that only the run knows) the maker of the graph declares.
-import { assert } from '../../src/assert.ts';
+import { assert } from '../../src/common/assert.ts';
 import type { Dims, GraphBuilder, GraphNode, Value } from '../../src/onnx/graph-builder.ts';
 
 /** Value → its dims; a dimension's name stands for a size of the run. */

@@ -1,6 +1,6 @@
 // A row of a training file → token ids and what is learned of them. Text of a row never becomes a control token:
 // those come from the model's template, or end an example.
-import { ServeError } from '../../src/errors.ts';
+import { ServeError } from '../../src/common/errors.ts';
 import { type ChatRow, type Row, RowError } from '../../src/rows/row-schema.ts';
 import type { ChatTemplate } from '../../src/tokenizer/chat-template.ts';
 import type { Tokenizer } from '../../src/tokenizer/tokenizer.ts';

@@ -1,6 +1,6 @@
 // A training example as token ids, and what is counted over many of them.
 import { createHash } from 'node:crypto';
-import { FileError } from '../../src/errors.ts';
+import { FileError } from '../../src/common/errors.ts';
 import type { DatasetParam, RowFault } from '../../src/rows/file-fault.ts';
 
 /** T tokens and what is learned of them. */

@@ -1,6 +1,6 @@
 // The evaluation card of an adapter: what it changes, what it gains on validation rows, what it forgets, whether it still
 // speaks; and by these figures the gates' verdicts. It knows a model in training, no files and no runs.
-import type { EvaluationCard, GateSettings } from '../../src/training.ts';
+import type { EvaluationCard, GateSettings } from '../../src/contracts/training.ts';
 import { countTrained, type Example } from '../data/example.ts';
 import type { Language } from '../data/language.ts';
 import type { Dataset } from '../data/load-dataset.ts';

@@ -1,5 +1,5 @@
 // An adapter that does not pass its gates, as an error that ends a run.
-import type { EvaluationCard } from '../../src/training.ts';
+import type { EvaluationCard } from '../../src/contracts/training.ts';
 
 /** The run was not in vain: the adapter is in its folder, but it is not published. */
 export class GateError extends Error {

@@ -1,7 +1,7 @@
 // What an adapter has to pass before it is published: one row per gate. Pure: figures in, verdicts out.
-import { MAX_WEIGHT } from '../../adapters/peft.ts';
-import { showFigure } from '../../src/evaluation-card.ts';
-import type { EvaluationCard, GateSettings, GateVerdict } from '../../src/training.ts';
+import { MAX_WEIGHT } from '../../adapters/peft/peft.ts';
+import { showFigure } from '../../src/contracts/evaluation-card.ts';
+import type { EvaluationCard, GateSettings, GateVerdict } from '../../src/contracts/training.ts';
 
 /** What was measured; absent where there was nothing to measure with. */
 export interface Figures {

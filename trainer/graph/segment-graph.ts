@@ -1,7 +1,7 @@
 // The two graphs of a segment, i.e. of some consecutive decoder blocks: forward, hidden states in to hidden states out,
 // and backward, which recomputes the blocks from their input and gives the gradients. All segments with the same
 // adapted linears share them. Knows names and shapes; tensors are bound elsewhere.
-import { assert } from '../../src/assert.ts';
+import { assert } from '../../src/common/assert.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { decoderBlock, type Residual } from '../../src/model/decoder.ts';
 import type { Dims, GraphBuilder, Value } from '../../src/onnx/graph-builder.ts';

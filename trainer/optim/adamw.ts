@@ -1,6 +1,6 @@
 // AdamW (Loshchilov and Hutter): decay apart from the gradient, moments corrected for their start at 0, epsilon added
 // after the root, all as torch does it. Works in place on typed arrays; knows no model.
-import { assert } from '../../src/assert.ts';
+import { assert } from '../../src/common/assert.ts';
 import type { Parameter } from '../types.ts';
 
 export interface AdamWOptions {

@@ -1,7 +1,8 @@
 // What a run will do, before it begins: rows, steps, adapter, memory and time, as numbers and as lines to read.
+
+import { elementCount } from '../../src/common/tensor.ts';
 import type { Artifact } from '../../src/import/artifact.ts';
 import { expectedTensors } from '../../src/model/names.ts';
-import { elementCount } from '../../src/tensor.ts';
 import { type MicroBatchPlan, planEpoch } from '../data/epoch-plan.ts';
 import { countTrained, type Example } from '../data/example.ts';
 import { learnedLength } from '../data/micro-batch.ts';

@@ -1,5 +1,5 @@
 // A prepared run as data for programs: the API's dry run and what a server checks a job by before it queues it.
-import type { JobPlan } from '../../src/training.ts';
+import type { JobPlan } from '../../src/contracts/training.ts';
 import { planEpoch } from '../data/epoch-plan.ts';
 import type { PreparedRun } from '../prepare-run.ts';
 import type { RunPlan } from './describe-run.ts';

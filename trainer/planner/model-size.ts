@@ -1,9 +1,9 @@
 // How large a model is, from its configuration, or from a number of parameters alone.
-import { UsageError } from '../../src/errors.ts';
+import { UsageError } from '../../src/common/errors.ts';
+import { elementCount } from '../../src/common/tensor.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { expectedTensors } from '../../src/model/names.ts';
 import { loraPerRank, TARGET_MODULES, TARGET_NAMES } from '../../src/model/target-modules.ts';
-import { elementCount } from '../../src/tensor.ts';
 
 export interface ModelSize {
   readonly parameters: number;

@@ -1,6 +1,6 @@
 // Examples as text, with what is learned of them marked: decoded from the token ids and labels that are trained on, so
 // that it shows what the model will see.
-import type { PlannedExample } from '../../src/training.ts';
+import type { PlannedExample } from '../../src/contracts/training.ts';
 import type { Example } from '../data/example.ts';
 import type { Language } from '../data/language.ts';
 

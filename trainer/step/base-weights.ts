@@ -1,12 +1,13 @@
 // The base model's weights in memory, as the graphs want them: float32 tensors under the graph's own names. NF4 codes
 // stay packed; the linears of the segment at work are unpacked into a scratch, those of the next one meanwhile into a second.
+
+import { toFloat32 } from '../../src/common/tensor.ts';
 import { type Artifact, readLinear } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { expectedTensors } from '../../src/model/names.ts';
 import { moduleName, TARGET_NAMES } from '../../src/model/target-modules.ts';
 import { hostTensor, type OrtTensor } from '../../src/ort/tensor.ts';
 import { dequantizeNf4Into } from '../../src/quant/nf4.ts';
-import { toFloat32 } from '../../src/tensor.ts';
 
 /** A tensor's name with its layer counted from another layer; names without a layer stay. */
 export function shiftLayer(name: string, by: number): string {

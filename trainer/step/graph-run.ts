@@ -1,6 +1,6 @@
 // A session with its one binding: before each run every input and output is found by name and bound anew, which costs
 // microseconds and lets one session serve all layers and shapes.
-import { assert } from '../../src/assert.ts';
+import { assert } from '../../src/common/assert.ts';
 import type { Dims } from '../../src/onnx/graph-builder.ts';
 import type { Binding } from '../../src/ort/binding.ts';
 import { createSession, type Session } from '../../src/ort/session.ts';

@@ -1,7 +1,8 @@
 // Where forward graphs leave values for backward graphs: for which segments there is room, and a view for each value.
 // The last segments come first, since theirs are needed soonest. Knows sizes; not what the values are.
+
+import { elementCount } from '../../src/common/tensor.ts';
 import type { OrtTensor } from '../../src/ort/tensor.ts';
-import { elementCount } from '../../src/tensor.ts';
 import type { Workspace } from './workspace.ts';
 
 /**

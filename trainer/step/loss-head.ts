@@ -1,6 +1,6 @@
 // Loss, hits and the gradient of the last hidden states, chunk by chunk: only rows that predict something are looked
 // at, and the logits of one chunk are the largest tensor of a step.
-import { type Lazy, lazy } from '../../src/lazy.ts';
+import { type Lazy, lazy } from '../../src/common/lazy.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import type { OrtTensor } from '../../src/ort/tensor.ts';
 import {

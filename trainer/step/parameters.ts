@@ -1,11 +1,11 @@
 // What is trained: tensors that the graphs read, each with the buffer in which its gradient is summed.
-import { assert } from '../../src/assert.ts';
-import { FileError } from '../../src/errors.ts';
+import { assert } from '../../src/common/assert.ts';
+import { FileError } from '../../src/common/errors.ts';
+import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { expectedTensors, loraNames } from '../../src/model/names.ts';
 import { moduleName, TARGET_MODULES, TARGET_NAMES } from '../../src/model/target-modules.ts';
 import { hostTensor, type OrtTensor } from '../../src/ort/tensor.ts';
-import { type Tensor, toFloat32 } from '../../src/tensor.ts';
 import type { BlockAdapter } from '../graph/training-lowering.ts';
 import type { LoraSettings, Parameter } from '../types.ts';
 import type { BaseWeights } from './base-weights.ts';

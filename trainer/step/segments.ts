@@ -1,8 +1,8 @@
 // The decoder's blocks, run segment by segment: which graph serves which layers, and which tensor stands for each of its
 // names. Forward keeps the input of every segment and, of as many as there is room for, what the backward graph reads;
 // backward goes the way back and computes the others again.
-import { assert } from '../../src/assert.ts';
-import { type Lazy, lazy } from '../../src/lazy.ts';
+import { assert } from '../../src/common/assert.ts';
+import { type Lazy, lazy } from '../../src/common/lazy.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { embeddingName } from '../../src/model/names.ts';
 import type { Dims } from '../../src/onnx/graph-builder.ts';

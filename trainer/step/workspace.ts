@@ -1,6 +1,7 @@
 // Memory of a step by name: allocated at first use, grown where a larger batch comes, used again by all others.
+
+import { elementCount } from '../../src/common/tensor.ts';
 import { hostTensor, type OrtTensor, type OrtType } from '../../src/ort/tensor.ts';
-import { elementCount } from '../../src/tensor.ts';
 
 interface Place {
   readonly memory: OrtTensor;

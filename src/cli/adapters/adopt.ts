@@ -1,6 +1,6 @@
 // lorikeet adapters adopt: files that were put into the store by hand become the version whose number they lie under.
 // Not done unasked: a folder that is still being copied looks like one that is whole.
-import { UsageError } from '../../errors.ts';
+import { UsageError } from '../../common/errors.ts';
 import { type AdapterContext, parseReference } from './context.ts';
 
 export async function adopt(context: AdapterContext, reference: string): Promise<void> {

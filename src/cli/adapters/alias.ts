@@ -1,6 +1,10 @@
 // lorikeet adapters alias: where an alias leads, from the next request on.
-import { type Aliases, type AliasPointer, pointerOf } from '../../../adapters/manifest.ts';
-import { UsageError } from '../../errors.ts';
+import {
+  type Aliases,
+  type AliasPointer,
+  pointerOf,
+} from '../../../adapters/repository/manifest.ts';
+import { UsageError } from '../../common/errors.ts';
 import { type AdapterContext, noAdapter } from './context.ts';
 import { describePointer, parseSplit, parseVersion } from './pointer.ts';
 

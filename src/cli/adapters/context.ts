@@ -1,11 +1,15 @@
 // What every command about published adapters works with, and what its user is told when it fails.
 
 import { Writable } from 'node:stream';
-import { pointerOf, type VersionManifest, versionsOf } from '../../../adapters/manifest.ts';
-import { parseModelName, type Selector } from '../../../adapters/model-name.ts';
+import { parseModelName, type Selector } from '../../../adapters/registry/model-name.ts';
+import {
+  pointerOf,
+  type VersionManifest,
+  versionsOf,
+} from '../../../adapters/repository/manifest.ts';
 import type { AdapterRepository } from '../../../adapters/repository/repository.ts';
-import { type Config, loadConfig } from '../../config.ts';
-import { ServeError, UsageError } from '../../errors.ts';
+import { ServeError, UsageError } from '../../common/errors.ts';
+import { type Config, loadConfig } from '../../settings/config.ts';
 import { explainStore } from '../explain-store.ts';
 import { listenForInterrupt } from '../interrupt.ts';
 import { openRepository } from '../open-repository.ts';

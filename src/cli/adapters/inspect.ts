@@ -1,8 +1,8 @@
 // lorikeet adapters inspect and verify: what a version's manifest says, and whether its files are that.
-import { inspectAdapter } from '../../../adapters/inspect.ts';
-import type { VersionManifest } from '../../../adapters/manifest.ts';
+import { inspectAdapter } from '../../../adapters/peft/inspect.ts';
 import { fetchVersion } from '../../../adapters/repository/fetch.ts';
-import { cardRows, formatRows, readCard } from '../../evaluation-card.ts';
+import type { VersionManifest } from '../../../adapters/repository/manifest.ts';
+import { cardRows, formatRows, readCard } from '../../contracts/evaluation-card.ts';
 import { formatBytes, formatTime } from '../table.ts';
 import { type AdapterContext, findVersion } from './context.ts';
 

@@ -1,6 +1,6 @@
 // Where an alias leads, as it is written on the command line and shown to people.
-import type { AliasPointer } from '../../../adapters/manifest.ts';
-import { UsageError } from '../../errors.ts';
+import type { AliasPointer } from '../../../adapters/repository/manifest.ts';
+import { UsageError } from '../../common/errors.ts';
 
 /** `3`, or `90 % 3, 10 % 4`. */
 export function describePointer(pointer: AliasPointer): string {

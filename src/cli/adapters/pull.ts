@@ -2,10 +2,10 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { CONFIG_FILE, WEIGHTS_FILE } from '../../../adapters/files.ts';
-import { MANIFEST_FILE } from '../../../adapters/manifest.ts';
+import { CONFIG_FILE, WEIGHTS_FILE } from '../../../adapters/peft/files.ts';
 import { fetchVersion } from '../../../adapters/repository/fetch.ts';
-import { UsageError } from '../../errors.ts';
+import { MANIFEST_FILE } from '../../../adapters/repository/manifest.ts';
+import { UsageError } from '../../common/errors.ts';
 import { formatBytes } from '../table.ts';
 import { type AdapterContext, findVersion } from './context.ts';
 

@@ -1,10 +1,10 @@
 // lorikeet adapters push: a PEFT folder becomes a version in the store.
 import path from 'node:path';
-import { readAdapterFiles } from '../../../adapters/files.ts';
-import { readFolderGenerationConfig } from '../../../adapters/generation-config.ts';
-import { LATEST, type VersionManifest } from '../../../adapters/manifest.ts';
-import { parseAdapter } from '../../../adapters/peft.ts';
+import { readAdapterFiles } from '../../../adapters/peft/files.ts';
+import { parseAdapter } from '../../../adapters/peft/peft.ts';
+import { readFolderGenerationConfig } from '../../../adapters/registry/generation-config.ts';
 import { contentPublication } from '../../../adapters/repository/content.ts';
+import { LATEST, type VersionManifest } from '../../../adapters/repository/manifest.ts';
 import { readArtifact } from '../../import/artifact.ts';
 import { chooseBase } from '../choose-base.ts';
 import { formatBytes } from '../table.ts';

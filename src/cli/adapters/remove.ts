@@ -1,7 +1,7 @@
 // lorikeet adapters rm and gc: what is no longer wanted, first from readers, a day later from the store.
 import { createInterface } from 'node:readline/promises';
-import { pointerOf } from '../../../adapters/manifest.ts';
-import { UsageError } from '../../errors.ts';
+import { pointerOf } from '../../../adapters/repository/manifest.ts';
+import { UsageError } from '../../common/errors.ts';
 import { formatBytes } from '../table.ts';
 import { type AdapterContext, findVersion, noAdapter, parseReference } from './context.ts';
 

@@ -2,8 +2,8 @@
 // Looks at the row's largest logits where they settle the outcome, else at the whole row: both give the
 // same token. To that end a draw walks the kept tokens in ranked order, or, where nothing is filtered,
 // first the largest ones in ranked order and then all others by ascending id.
-import { AssertionError } from '../../assert.ts';
-import type { SamplingParams } from '../../generation.ts';
+import { AssertionError } from '../../common/assert.ts';
+import type { SamplingParams } from '../../contracts/generation.ts';
 import { type LogitsRow, selectTop } from '../logits.ts';
 import {
   exactly,

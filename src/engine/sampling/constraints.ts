@@ -1,6 +1,6 @@
 // Which tokens one sequence must not draw next: by its bad words, before its minimum length, and beside its allowed ones.
 // Owns the tokens that a bad word may begin with. Knows nothing of probabilities.
-import type { SamplingParams } from '../../generation.ts';
+import type { SamplingParams } from '../../contracts/generation.ts';
 import type { LogitsRow } from '../logits.ts';
 
 type Constrained = Pick<SamplingParams, 'allowedTokenIds' | 'badWords' | 'minTokens'>;

@@ -1,6 +1,6 @@
 // top_k, top_p and min_p over tokens ranked by value. Each keeps a prefix of the ranking. Knows only a
 // ranked prefix and a bound on the rest, and says so where that does not settle which tokens are kept.
-import type { SamplingParams } from '../../generation.ts';
+import type { SamplingParams } from '../../contracts/generation.ts';
 import type { Buckets, Ranking } from './ranking.ts';
 
 /** `order[0..count)` is ranked; what is not among it has at most the value `tail` (-Inf: nothing is left). */

@@ -1,6 +1,6 @@
 // The parameters that change single logits: repetition, frequency and presence penalties, the bias, and what is forbidden.
 // Owns one sequence's counts. Knows nothing of temperature, filters or drawing.
-import type { SamplingParams } from '../../generation.ts';
+import type { SamplingParams } from '../../contracts/generation.ts';
 
 const NONE: ReadonlySet<number> = new Set();
 

@@ -2,9 +2,9 @@
 // Unknown errors are logged and answered without detail.
 import type { Context } from 'hono';
 import { HTTPException } from 'hono/http-exception';
-import { ServeError } from '../../errors.ts';
-import type { Logger } from '../../log.ts';
-import type { ErrorEnvelope } from '../../openai.ts';
+import { ServeError } from '../../common/errors.ts';
+import type { Logger } from '../../common/log.ts';
+import type { ErrorEnvelope } from '../../contracts/openai.ts';
 
 /** The `error.type` that SDKs show, by status; others are `invalid_request_error` or `server_error`. */
 const TYPE_OF_STATUS: Record<number, string> = {

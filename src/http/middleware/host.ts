@@ -3,7 +3,7 @@
 // and scrapers of a cluster ask by them.
 import { isIP } from 'node:net';
 import type { MiddlewareHandler } from 'hono';
-import { ServeError } from '../../errors.ts';
+import { ServeError } from '../../common/errors.ts';
 
 const HOST = /^(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?$/;
 

@@ -3,7 +3,7 @@
 // are refused. A page that rebinds its own name to this machine looks like this server's own here; `host.ts` refuses it.
 import type { Context, MiddlewareHandler } from 'hono';
 import { cors } from 'hono/cors';
-import { ServeError } from '../../errors.ts';
+import { ServeError } from '../../common/errors.ts';
 
 /** Whether pages of an origin may read this server's answers and send it requests. */
 export type IsAllowedOrigin = (origin: string) => boolean;

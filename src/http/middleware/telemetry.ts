@@ -2,7 +2,7 @@
 // route, status; never a path's values, a query or a body.
 import type { MiddlewareHandler } from 'hono';
 import { matchedRoutes } from 'hono/route';
-import { ServeError } from '../../errors.ts';
+import { ServeError } from '../../common/errors.ts';
 import type { Telemetry } from '../../telemetry/telemetry.ts';
 import type { HttpEnv } from './tenant.ts';
 

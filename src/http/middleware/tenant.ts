@@ -1,9 +1,9 @@
 // Who is asking, and what of its limits is left: each request becomes a tenant's or is refused, and the answer shows
 // the tenant's limits. Without a keys file there is one tenant.
 import type { Context, MiddlewareHandler } from 'hono';
-import { ServeError } from '../../errors.ts';
+import { ServeError } from '../../common/errors.ts';
+import type { Tenant } from '../../contracts/tenant.ts';
 import type { Exchange } from '../../telemetry/exchange.ts';
-import type { Tenant } from '../../tenant.ts';
 import type { Authenticate } from '../../tenants/access.ts';
 import type { RateLimits, Ticket } from '../../tenants/rate-limits.ts';
 import { EVENT_STREAM } from '../sse.ts';

@@ -1,8 +1,8 @@
 // POST /v1/adapters/{name}/prefetch: makes an adapter ready before requests name it, and may keep it so.
 import { type OpenAPIHono, z } from '@hono/zod-openapi';
-import { pinnedName, type ResolvedModel } from '../../../adapters/resolved.ts';
-import { ServeError } from '../../errors.ts';
-import { prefetchSchema } from '../../openai.ts';
+import { pinnedName, type ResolvedModel } from '../../../adapters/registry/resolved.ts';
+import { ServeError } from '../../common/errors.ts';
+import { prefetchSchema } from '../../contracts/openai.ts';
 import { requireReady } from '../answer.ts';
 import type { Deps } from '../deps.ts';
 import { addJsonRoute } from '../json-route.ts';

@@ -2,9 +2,9 @@
 // there only if that folder is configured. They answer to admin keys, and to anyone on loopback without a keys file.
 import { type OpenAPIHono, z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
-import type { LoadedAdapters } from '../../../adapters/folder-registry.ts';
-import type { FoundAdapter } from '../../../adapters/registry.ts';
-import { ServeError } from '../../errors.ts';
+import type { LoadedAdapters } from '../../../adapters/registry/folder-registry.ts';
+import type { FoundAdapter } from '../../../adapters/registry/registry.ts';
+import { ServeError } from '../../common/errors.ts';
 import { requireReady } from '../answer.ts';
 import type { Deps } from '../deps.ts';
 import { addJsonRoute } from '../json-route.ts';

@@ -1,7 +1,7 @@
 // POST /v1/chat/completions: messages, rendered by the base's own chat template.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { z } from '@hono/zod-openapi';
-import { chatChunkSchema, chatCompletionSchema } from '../../openai.ts';
+import { chatChunkSchema, chatCompletionSchema } from '../../contracts/openai.ts';
 import { answer, requireReady } from '../answer.ts';
 import type { Deps } from '../deps.ts';
 import { CHAT } from '../endpoint.ts';

@@ -1,7 +1,7 @@
 // POST /v1/completions: prompts as text or token ids.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { z } from '@hono/zod-openapi';
-import { completionChunkSchema, completionSchema } from '../../openai.ts';
+import { completionChunkSchema, completionSchema } from '../../contracts/openai.ts';
 import { answer, requireReady } from '../answer.ts';
 import type { AnswerPlan } from '../answer-context.ts';
 import type { Deps } from '../deps.ts';

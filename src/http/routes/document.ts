@@ -1,7 +1,7 @@
 // The API's document, as people read it: operations in groups, with example bodies that work as they are. The page that
 // shows it is one of `pages.ts`; what an operation takes and gives is its route's.
 import type { OpenAPIHono } from '@hono/zod-openapi';
-import { VERSION } from '../../version.ts';
+import { VERSION } from '../../common/version.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
 
 /** The groups in the order of the page; the first whose paths match has the operation. */

@@ -1,13 +1,13 @@
 // /v1/files: uploads of training data, and what jobs leave. A tenant's own; another's is as unknown.
 import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
-import { ServeError } from '../../errors.ts';
-import type { FileMeta } from '../../jobs/files.ts';
+import { ServeError } from '../../common/errors.ts';
 import {
   deletedFileSchema,
   type FileObject,
   fileListSchema as fileListAnswer,
   fileObjectSchema,
-} from '../../openai.ts';
+} from '../../contracts/openai.ts';
+import type { FileMeta } from '../../jobs/files.ts';
 import type { JobsSide } from '../deps.ts';
 import { addRoute } from '../described-route.ts';
 import { errorResponses } from '../json-route.ts';

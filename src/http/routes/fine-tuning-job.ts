@@ -1,14 +1,14 @@
 // /v1/fine_tuning/jobs/{id}: one job, what it has told, its checkpoints, and what its owner may ask of it; and the
 // routes of OpenAI's API that are not built.
 import type { OpenAPIHono } from '@hono/zod-openapi';
-import { ServeError } from '../../errors.ts';
-import type { Wish } from '../../jobs/job.ts';
+import { ServeError } from '../../common/errors.ts';
 import {
   errorEnvelopeSchema,
   fineTuningCheckpointListSchema,
   fineTuningEventListSchema,
   fineTuningJobSchema,
-} from '../../openai.ts';
+} from '../../contracts/openai.ts';
+import type { Wish } from '../../jobs/job.ts';
 import type { JobsSide } from '../deps.ts';
 import { addRoute } from '../described-route.ts';
 import { toCheckpoint, toEvent, toJob } from '../fine-tuning-answers.ts';

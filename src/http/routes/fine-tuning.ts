@@ -1,15 +1,15 @@
 // /v1/fine_tuning/jobs: creating jobs, or only planning them, and listing them.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
-import { type ResolvedModel, rankOf } from '../../../adapters/resolved.ts';
-import { ServeError } from '../../errors.ts';
-import type { JobRequest, JobSettings } from '../../jobs/job.ts';
-import type { NewJob } from '../../jobs/job-service.ts';
+import { type ResolvedModel, rankOf } from '../../../adapters/registry/resolved.ts';
+import { ServeError } from '../../common/errors.ts';
 import {
   fineTuningJobListSchema,
   fineTuningJobSchema,
   fineTuningPlanSchema,
-} from '../../openai.ts';
+} from '../../contracts/openai.ts';
+import type { JobRequest, JobSettings } from '../../jobs/job.ts';
+import type { NewJob } from '../../jobs/job-service.ts';
 import type { Deps, JobsSide } from '../deps.ts';
 import { addRoute } from '../described-route.ts';
 import { toJob, toPlan } from '../fine-tuning-answers.ts';

@@ -2,10 +2,10 @@
 // figures. None waits for a step of the engine longer than a named moment. Exact figures tell what tenants do, so with a
 // keys file they need a key; without one whoever asks is the operator, or the operator opened the server to everybody.
 import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
+import { VERSION } from '../../common/version.ts';
 import type { EngineClient } from '../../scheduler/client.ts';
 import type { EngineStats } from '../../scheduler/protocol.ts';
 import type { Authenticate } from '../../tenants/access.ts';
-import { VERSION } from '../../version.ts';
 import type { Deps } from '../deps.ts';
 import { statsWithin } from '../engine-stats.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';

@@ -1,6 +1,6 @@
 // GET /v1/me: whose key a request carries, so that a client can check one before it keeps it.
 import type { OpenAPIHono } from '@hono/zod-openapi';
-import { meSchema } from '../../openai.ts';
+import { meSchema } from '../../contracts/openai.ts';
 import { addRoute } from '../described-route.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
 

@@ -1,9 +1,9 @@
 // GET /metrics, for Prometheus and for routers, and GET /metrics/history, for the status page: operators' pages, as they
 // tell of all tenants.
 import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
-import { type MetricsHistory, metricsHistorySchema } from '../../management-api.ts';
+import { VERSION } from '../../common/version.ts';
+import { type MetricsHistory, metricsHistorySchema } from '../../contracts/management-api.ts';
 import { PROMETHEUS_CONTENT_TYPE } from '../../telemetry/prometheus-text.ts';
-import { VERSION } from '../../version.ts';
 import type { Deps } from '../deps.ts';
 import { errorResponses } from '../json-route.ts';
 import { type HttpEnv, requireAdmin } from '../middleware/tenant.ts';

@@ -1,7 +1,12 @@
 // /v1/models and /v1/models/{id}: the base and the adapters that this tenant may name, and the end of its own.
 import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
-import type { ModelEntry } from '../../../adapters/registry.ts';
-import { deletedModelSchema, type Model, modelListSchema, modelSchema } from '../../openai.ts';
+import type { ModelEntry } from '../../../adapters/registry/registry.ts';
+import {
+  deletedModelSchema,
+  type Model,
+  modelListSchema,
+  modelSchema,
+} from '../../contracts/openai.ts';
 import type { Deps } from '../deps.ts';
 import { errorResponses } from '../json-route.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';

@@ -4,8 +4,8 @@
 // work below any base path.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
-import { lazy } from '../../lazy.ts';
-import { VERSION } from '../../version.ts';
+import { lazy } from '../../common/lazy.ts';
+import { VERSION } from '../../common/version.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
 import { type PageFile, readMarkup, readPageFiles, toPageFile } from '../page-files.ts';
 

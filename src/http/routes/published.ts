@@ -3,11 +3,19 @@
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
-import { type AliasPointer, pointerOf, type VersionManifest } from '../../../adapters/manifest.ts';
 import { mapBounded } from '../../../adapters/repository/bounded.ts';
-import { ServeError } from '../../errors.ts';
-import { adapterListSchema, adapterSchema, deletedAdapterSchema } from '../../management-api.ts';
-import { mayUseAdapter, SHARED_OWNER, type Tenant } from '../../tenant.ts';
+import {
+  type AliasPointer,
+  pointerOf,
+  type VersionManifest,
+} from '../../../adapters/repository/manifest.ts';
+import { ServeError } from '../../common/errors.ts';
+import {
+  adapterListSchema,
+  adapterSchema,
+  deletedAdapterSchema,
+} from '../../contracts/management-api.ts';
+import { mayUseAdapter, SHARED_OWNER, type Tenant } from '../../contracts/tenant.ts';
 import type { Deps, PublishedSide } from '../deps.ts';
 import { addRoute } from '../described-route.ts';
 import { addJsonRoute } from '../json-route.ts';

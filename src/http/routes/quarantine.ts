@@ -1,7 +1,7 @@
 // The operator's view of what is refused because the engine crashed with it, and the way to admit it again. Needs an
 // admin key; without a keys file everybody is the operator.
 import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
-import { ServeError } from '../../errors.ts';
+import { ServeError } from '../../common/errors.ts';
 import type { Deps } from '../deps.ts';
 import { errorResponses } from '../json-route.ts';
 import { type HttpEnv, requireAdmin } from '../middleware/tenant.ts';

@@ -1,7 +1,7 @@
 // vLLM's POST /tokenize, POST /detokenize and GET /tokenizer_info: what a request's text is in tokens, and back.
 import type { OpenAPIHono } from '@hono/zod-openapi';
-import { ServeError } from '../../errors.ts';
-import { detokenizedSchema, tokenizedSchema, tokenizerInfoSchema } from '../../openai.ts';
+import { ServeError } from '../../common/errors.ts';
+import { detokenizedSchema, tokenizedSchema, tokenizerInfoSchema } from '../../contracts/openai.ts';
 import type { Deps } from '../deps.ts';
 import { addRoute } from '../described-route.ts';
 import { addJsonRoute } from '../json-route.ts';

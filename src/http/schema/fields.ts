@@ -1,7 +1,7 @@
 // Checks that are quicker or stricter than a schema library's own: their cost is bounded before their items are read.
 // Each gives a transform for `z.unknown()`; issues name the item at fault.
 import { z } from '@hono/zod-openapi';
-import type { ErrorCode } from '../../errors.ts';
+import type { ErrorCode } from '../../common/errors.ts';
 
 /** Where a check tells its faults. */
 export type Refine = z.RefinementCtx;

@@ -1,7 +1,7 @@
 // What requests of the fine-tuning API may say. What is not built is refused by name, and nothing is ignored that would
 // change the result.
 import { z } from '@hono/zod-openapi';
-import { TARGET_LIMITS } from '../../training.ts';
+import { TARGET_LIMITS } from '../../contracts/training.ts';
 import { REFUSED } from './field-table.ts';
 import { fail, integerText, type Refine } from './fields.ts';
 

@@ -1,8 +1,8 @@
 // What the fields that chat and completions share mean to the engine.
 // The fields themselves, with their bounds, are rows of `request-fields.ts`.
 import { createHash } from 'node:crypto';
-import { ServeError } from '../../errors.ts';
-import type { GenerationRequest, SamplingParams } from '../../generation.ts';
+import { ServeError } from '../../common/errors.ts';
+import type { GenerationRequest, SamplingParams } from '../../contracts/generation.ts';
 import type { ChatRequest } from './chat.ts';
 import type { CompletionRequest } from './completions.ts';
 

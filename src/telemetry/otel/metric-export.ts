@@ -13,7 +13,7 @@ import {
   PeriodicExportingMetricReader,
   type PushMetricExporter,
 } from '@opentelemetry/sdk-metrics';
-import { VERSION } from '../../version.ts';
+import { VERSION } from '../../common/version.ts';
 import type { Family, Metrics, Series } from '../metrics.ts';
 
 /** The SDK's own default, in milliseconds; its reader does not look at the variable itself. */

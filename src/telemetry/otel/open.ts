@@ -11,8 +11,8 @@ import {
   resourceFromAttributes,
   serviceInstanceIdDetector,
 } from '@opentelemetry/resources';
-import type { Logger } from '../../log.ts';
-import { VERSION } from '../../version.ts';
+import type { Logger } from '../../common/log.ts';
+import { VERSION } from '../../common/version.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Tracing } from '../tracing.ts';
 import { exportMetrics, type MetricExport } from './metric-export.ts';

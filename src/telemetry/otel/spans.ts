@@ -19,7 +19,7 @@ import {
   BatchSpanProcessor,
   type SpanExporter,
 } from '@opentelemetry/sdk-trace-base';
-import { VERSION } from '../../version.ts';
+import { VERSION } from '../../common/version.ts';
 import type { ChildSpan, SpanAttributes, TraceSpan, Tracing } from '../tracing.ts';
 
 type ReadHeader = (name: string) => string | undefined;

@@ -1,7 +1,7 @@
 // Where aliases lead: to versions that exist, in shares, and back.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { pointerOf } from '../../../adapters/manifest.ts';
+import { pointerOf } from '../../../adapters/repository/manifest.ts';
 import { countedStore, FAULTS, shelf, ZEN } from './shelf.ts';
 
 async function withVersions(t: Parameters<typeof shelf>[0], count: number) {

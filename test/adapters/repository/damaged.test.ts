@@ -1,9 +1,9 @@
 // Pointers and manifests that are not what was written: refused with a line in the log, never half believed.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { VersionManifest } from '../../../adapters/manifest.ts';
 import { fetchVersion } from '../../../adapters/repository/fetch.ts';
-import { createLog } from '../../../src/log.ts';
+import type { VersionManifest } from '../../../adapters/repository/manifest.ts';
+import { createLog } from '../../../src/common/log.ts';
 import { shelf, ZEN } from './shelf.ts';
 
 function logged(t: Parameters<typeof shelf>[0]) {

@@ -4,9 +4,9 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
-import { adapterDigest } from '../../../adapters/digest.ts';
+import { adapterDigest } from '../../../adapters/peft/digest.ts';
 import { contentPublication } from '../../../adapters/repository/content.ts';
-import { ServeError } from '../../../src/errors.ts';
+import { ServeError } from '../../../src/common/errors.ts';
 import { temporaryFolder } from '../../fixtures.ts';
 import { adapterFiles, countedStore, keysOf, shelf, writeAdapter, ZEN } from './shelf.ts';
 

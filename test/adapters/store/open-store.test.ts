@@ -4,8 +4,8 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { openStore } from '../../../adapters/store/open-store.ts';
-import { loadConfig } from '../../../src/config.ts';
-import { ConfigError } from '../../../src/errors.ts';
+import { ConfigError } from '../../../src/common/errors.ts';
+import { loadConfig } from '../../../src/settings/config.ts';
 import { temporaryFolder } from '../../fixtures.ts';
 import { bytesOf, listKeys, ofKind, readText } from './conformance.ts';
 

@@ -1,6 +1,6 @@
 // A second process on a disk tier's folder: writes, reads and evicts as the first one does.
 import assert from 'node:assert/strict';
-import { digestAdapterFiles } from '../../../adapters/files.ts';
+import { digestAdapterFiles } from '../../../adapters/peft/files.ts';
 import { type DiskItem, DiskTier } from '../../../adapters/tiers/disk.ts';
 import { pieces, publishedVersion } from './published.ts';
 

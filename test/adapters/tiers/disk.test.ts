@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, utimesSync, writeFileSync 
 import * as nodeFiles from 'node:fs/promises';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { digestAdapterFiles } from '../../../adapters/files.ts';
+import { digestAdapterFiles } from '../../../adapters/peft/files.ts';
 import {
   CorruptContent,
   DiskError,

@@ -1,8 +1,8 @@
 // Published adapters in a store whose answers a test can spoil.
 import { createHash } from 'node:crypto';
-import { adapterDigest } from '../../../adapters/digest.ts';
-import { keys, type VersionManifest } from '../../../adapters/manifest.ts';
-import type { AdapterPart, ResolvedAdapter } from '../../../adapters/resolved.ts';
+import { adapterDigest } from '../../../adapters/peft/digest.ts';
+import type { AdapterPart, ResolvedAdapter } from '../../../adapters/registry/resolved.ts';
+import { keys, type VersionManifest } from '../../../adapters/repository/manifest.ts';
 import type { ObjectStore, StoreCall, StoredObject } from '../../../adapters/store/store.ts';
 import { configBytes } from '../sample.ts';
 

@@ -5,11 +5,8 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { parseAllDocuments } from 'yaml';
-import { loadConfig } from '../../../src/config.ts';
-import {
-  parseTrainerTemplate,
-  trainerManifest,
-} from '../../../src/jobs/kubernetes/trainer-manifest.ts';
+import { parseTrainerTemplate, trainerManifest } from '../../../src/cluster/trainer-manifest.ts';
+import { loadConfig } from '../../../src/settings/config.ts';
 import { findTool, runTool, type Verdict } from './tools.ts';
 
 const CHART = 'infra/helm/lorikeet';

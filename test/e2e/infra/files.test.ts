@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
-import { listSettings } from '../../../src/config.ts';
+import { listSettings } from '../../../src/settings/config.ts';
 import { findTool, runTool } from './tools.ts';
 
 const infraFiles = readdirSync('infra', { recursive: true, withFileTypes: true })

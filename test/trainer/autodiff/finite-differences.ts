@@ -1,10 +1,10 @@
 // Gradients of a small graph by autodiff and, as its plain twin, by finite differences of the same graph.
 
+import { elementCount } from '../../../src/common/tensor.ts';
 import { type Dims, GraphBuilder, type Value } from '../../../src/onnx/graph-builder.ts';
 import type { Binding } from '../../../src/ort/binding.ts';
 import { createSession } from '../../../src/ort/session.ts';
 import { hostTensor, type OrtTensor } from '../../../src/ort/tensor.ts';
-import { elementCount } from '../../../src/tensor.ts';
 import { appendBackward } from '../../../trainer/autodiff/backward.ts';
 import type { Rule } from '../../../trainer/autodiff/rules.ts';
 import { inferShapes } from '../../../trainer/autodiff/shapes.ts';

@@ -1,0 +1,187 @@
+// The two files of a PEFT folder, read within bounds and hashed on the way. Nothing else in the folder is opened,
+// no link leads out of it (but to the blobs of a model in Hugging Face's cache), and what the files mean is for others.
+import { constants, type FileHandle, open, realpath } from 'node:fs/promises';
+import path from 'node:path';
+import { ServeError } from '../../src/common/errors.ts';
+import { createAdapterHasher } from './digest.ts';
+import { readHeader, type WeightsSize } from './header.ts';
+import { invalidAdapter } from './refusal.ts';
+
+export const CONFIG_FILE = 'adapter_config.json';
+export const WEIGHTS_FILE = 'adapter_model.safetensors';
+/** What older versions of peft wrote: a pickle, which runs code when it is read. */
+const PICKLE_FILE = 'adapter_model.bin';
+
+/** peft's own are 1 KB; a rank for each module of a small model (EVA) makes 15 KB, of a large one 50 KB. */
+export const MAX_CONFIG_BYTES = 64 * 1024;
+/** Rank 64 on all linears of an 8-billion-parameter model in float32 takes 0.7 GB. */
+export const MAX_WEIGHTS_BYTES = 2 ** 31;
+/** Hashed between two turns of the event loop: under a millisecond. */
+const CHUNK_BYTES = 1024 * 1024;
+
+export interface AdapterFiles {
+  readonly configBytes: Uint8Array;
+  readonly weightsBytes: Uint8Array;
+  readonly digest: string;
+}
+
+/** Reads both files. Throws `ServeError`: `adapter_invalid` naming the file, or `adapter_unavailable`. */
+export async function readAdapterFiles(directory: string): Promise<AdapterFiles> {
+  const weights = createBufferSink();
+  const { configBytes, digest } = await scan(directory, weights);
+  return { configBytes, weightsBytes: weights.bytes(), digest };
+}
+
+/** The same digest without keeping the weights: memory stays at one chunk. Throws as `readAdapterFiles`. */
+export function digestAdapterFiles(
+  directory: string,
+): Promise<Pick<AdapterFiles, 'configBytes' | 'digest'>> {
+  return scan(directory, { start: () => {}, chunk: () => {} });
+}
+
+/** The bytes of the configuration alone. Throws as `readAdapterFiles`. */
+export async function readAdapterConfig(directory: string): Promise<Uint8Array> {
+  const config = createBufferSink();
+  await readFile(directory, { name: CONFIG_FILE, maxBytes: MAX_CONFIG_BYTES }, config);
+  return config.bytes();
+}
+
+/** What the weights will take, by the header of their file alone. Throws as `readAdapterFiles`. */
+export async function measureAdapterFiles(directory: string): Promise<WeightsSize> {
+  const file = await openInside(directory, WEIGHTS_FILE);
+  try {
+    const fileBytes = await checkedSize(file, { name: WEIGHTS_FILE, maxBytes: MAX_WEIGHTS_BYTES });
+    return await readHeader(fileBytes, async (position, length) => {
+      const buffer = new Uint8Array(length);
+      const { bytesRead } = await file.read(buffer, 0, length, position);
+      return buffer.subarray(0, bytesRead);
+    });
+  } catch (error) {
+    throw error instanceof ServeError
+      ? error
+      : unavailable(`${WEIGHTS_FILE} cannot be read`, error);
+  } finally {
+    await file.close();
+  }
+}
+
+interface Sink {
+  /** Called once, before the first chunk. */
+  start(byteLength: number): void;
+  /** The bytes are valid during the call only. */
+  chunk(bytes: Uint8Array): void;
+}
+
+function createBufferSink(): Sink & { bytes(): Uint8Array } {
+  let buffer = new Uint8Array(0);
+  let filled = 0;
+  return {
+    start(byteLength) {
+      buffer = new Uint8Array(byteLength);
+    },
+    chunk(bytes) {
+      buffer.set(bytes, filled);
+      filled += bytes.length;
+    },
+    bytes: () => buffer,
+  };
+}
+
+async function scan(
+  directory: string,
+  weights: Sink,
+): Promise<Pick<AdapterFiles, 'configBytes' | 'digest'>> {
+  const hasher = createAdapterHasher();
+  const hashInto = (sink: Sink): Sink => ({
+    start(byteLength) {
+      hasher.startPart(byteLength);
+      sink.start(byteLength);
+    },
+    chunk(bytes) {
+      hasher.update(bytes);
+      sink.chunk(bytes);
+    },
+  });
+  const config = createBufferSink();
+  await readFile(directory, { name: CONFIG_FILE, maxBytes: MAX_CONFIG_BYTES }, hashInto(config));
+  await readFile(directory, { name: WEIGHTS_FILE, maxBytes: MAX_WEIGHTS_BYTES }, hashInto(weights));
+  return { configBytes: config.bytes(), digest: hasher.digest() };
+}
+
+interface BoundedFile {
+  readonly name: string;
+  readonly maxBytes: number;
+}
+
+async function readFile(
+  directory: string,
+  { name, maxBytes }: BoundedFile,
+  sink: Sink,
+): Promise<void> {
+  const file = await openInside(directory, name);
+  try {
+    const size = await checkedSize(file, { name, maxBytes });
+    sink.start(size);
+    const buffer = new Uint8Array(Math.min(size, CHUNK_BYTES));
+    for (let position = 0; position < size; ) {
+      const length = Math.min(buffer.length, size - position);
+      const { bytesRead } = await file.read(buffer, 0, length, position);
+      if (bytesRead === 0) throw unavailable(`${name} became shorter while it was read`);
+      sink.chunk(buffer.subarray(0, bytesRead));
+      position += bytesRead;
+    }
+  } catch (error) {
+    throw error instanceof ServeError ? error : unavailable(`${name} cannot be read`, error);
+  } finally {
+    await file.close();
+  }
+}
+
+async function checkedSize(file: FileHandle, { name, maxBytes }: BoundedFile): Promise<number> {
+  const stats = await file.stat();
+  if (!stats.isFile()) throw invalidAdapter(name, 'is not a regular file');
+  if (stats.size <= maxBytes) return stats.size;
+  throw invalidAdapter(name, `${stats.size} bytes, the limit is ${maxBytes}`);
+}
+
+/** Opens a file below the folder; `O_NONBLOCK`, so that a pipe of that name blocks nobody. */
+async function openInside(directory: string, name: string): Promise<FileHandle> {
+  const full = path.join(directory, name);
+  try {
+    const [folder, target] = await Promise.all([realpath(directory), realpath(full)]);
+    if (!isWithin(folder, target) && !isBlobOf(folder, target)) {
+      throw invalidAdapter(name, 'is a link out of its folder');
+    }
+    return await open(target, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch (error) {
+    if (error instanceof ServeError) throw error;
+    if (!isAbsence(error)) throw unavailable(`${name} cannot be opened`, error);
+    const hasPickle = await realpath(path.join(directory, PICKLE_FILE)).then(
+      () => name === WEIGHTS_FILE,
+      () => false,
+    );
+    if (hasPickle) throw invalidAdapter(PICKLE_FILE, 'is a pickle; only safetensors are read');
+    throw invalidAdapter(name, 'is missing');
+  }
+}
+
+function isWithin(folder: string, target: string): boolean {
+  return target.startsWith(folder + path.sep);
+}
+
+/** In Hugging Face's cache a model's `snapshots/REVISION` holds links to its `blobs`. */
+function isBlobOf(folder: string, target: string): boolean {
+  const snapshots = path.dirname(folder);
+  if (path.basename(snapshots) !== 'snapshots') return false;
+  return isWithin(path.join(path.dirname(snapshots), 'blobs'), target);
+}
+
+/** Whether an I/O error says that a path leads nowhere. */
+export function isAbsence(error: unknown): boolean {
+  const code = (error as NodeJS.ErrnoException).code;
+  return code === 'ENOENT' || code === 'ENOTDIR' || code === 'ELOOP';
+}
+
+function unavailable(message: string, cause?: unknown): ServeError {
+  return new ServeError('adapter_unavailable', `adapter unavailable: ${message}`, { cause });
+}

@@ -1,0 +1,262 @@
+// PEFT's `adapter_config.json` → which modules an adapter changes, with which rank and scaling.
+// What this build cannot serve exactly is refused by the name of its field. It reads no tensors and runs nothing.
+import { z } from 'zod';
+import { parseShallowJson } from '../../src/common/shallow-json.ts';
+import { TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { type ModuleMatcher, nameList, PatternSet } from './module-pattern.ts';
+import { invalidAdapter, show } from './refusal.ts';
+
+interface LoraSetting {
+  readonly rank: number;
+  /** alpha / r, or alpha / sqrt(r) with rsLoRA. */
+  readonly scaling: number;
+}
+
+export interface AdapterConfig {
+  /** `base_model_name_or_path`: informs only; the tensors' shapes decide whether an adapter fits. */
+  readonly baseModel: string | undefined;
+  /** Whether a module (`model.layers.0.self_attn.q_proj`) is adapted. */
+  isTargeted(moduleName: string): boolean;
+  /** The module's own rank and scaling; throws `ServeError` where the scaling is over the cap. */
+  settingOf(moduleName: string): LoraSetting;
+}
+
+/** Sanity, not memory: beyond this a full weight is smaller for most layers. */
+export const MAX_RANK = 512;
+/** Usual values are 0.25 to 16; a larger one turns rounding noise into text. */
+const MAX_SCALING = 64;
+/** Twice the linears of a 126-layer model. */
+const MAX_ENTRIES = 2048;
+const MAX_NAME_LENGTH = 2048;
+const FILE = 'adapter_config.json';
+
+/** Variants that this build does not serve: each must be absent or switched off. */
+const UNSUPPORTED_FIELDS = [
+  'use_dora',
+  'lora_bias',
+  'modules_to_save',
+  'fan_in_fan_out',
+  'trainable_token_indices',
+  'layer_replication',
+  'alora_invocation_tokens',
+  'target_parameters',
+  'use_qalora',
+  'use_bdlora',
+  'megatron_config',
+  'loftq_config',
+  'corda_config',
+  'lora_ga_config',
+  'velora_config',
+  'monteclora_config',
+  'kasa_config',
+  'arrow_config',
+] as const;
+
+/** Initial values that leave the shared base as it is; the others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) rewrite it. */
+const BASE_PRESERVING_INITS = new Set(['gaussian', 'orthogonal', 'eva', 'mica']);
+
+/** What peft notes for an adapter without a task type. The class is compared, never loaded. */
+const PLAIN_DECODERS = new Map([
+  ['LlamaForCausalLM', 'transformers.models.llama.modeling_llama'],
+  ['MistralForCausalLM', 'transformers.models.mistral.modeling_mistral'],
+  ['Qwen2ForCausalLM', 'transformers.models.qwen2.modeling_qwen2'],
+  ['Qwen3ForCausalLM', 'transformers.models.qwen3.modeling_qwen3'],
+]);
+
+/** peft's default for the families served here. */
+const DEFAULT_TARGETS = ['q_proj', 'v_proj'];
+
+const rank = z.number().int().min(1).max(MAX_RANK);
+const alpha = z.number().refine((value) => value !== 0, 'is 0: the adapter would change nothing');
+const name = z.string().max(MAX_NAME_LENGTH);
+const names = z.union([name, z.array(name).max(MAX_ENTRIES)]);
+const layer = z.number().int().nonnegative();
+
+/** Keys that are not listed are ignored, as peft does: newer versions add them. */
+const configSchema = z.object({
+  r: rank,
+  lora_alpha: alpha,
+  use_rslora: z.boolean().default(false),
+  target_modules: names.nullable(),
+  exclude_modules: names.nullish(),
+  layers_to_transform: z.union([layer, z.array(layer).max(MAX_ENTRIES)]).nullish(),
+  layers_pattern: names.nullish(),
+  rank_pattern: z.record(name, rank).nullish(),
+  alpha_pattern: z.record(name, alpha).nullish(),
+  base_model_name_or_path: z.string().nullish(),
+});
+
+type RawConfig = z.infer<typeof configSchema>;
+
+/** A configuration whose fields are checked and whose patterns are not compiled yet. */
+export interface OpenedConfig {
+  /** Its matchers answer for the modules that its patterns were evaluated for. */
+  readonly config: AdapterConfig;
+  /** Throws `ServeError` (422) with the place of a pattern that cannot be used. */
+  evaluatePatterns(moduleNames: readonly string[]): Promise<void>;
+}
+
+/**
+ * Parses the bytes of an `adapter_config.json`, for the modules that will be asked about: regular expressions are
+ * matched against their names in a worker, plain names are compared when they are asked for.
+ * Throws `ServeError` (422) with the field at fault as `param`, such as `r` or `rank_pattern[3]`.
+ */
+export async function parseAdapterConfig(
+  bytes: Uint8Array,
+  moduleNames: readonly string[],
+): Promise<AdapterConfig> {
+  const { config, evaluatePatterns } = openAdapterConfig(bytes);
+  await evaluatePatterns(moduleNames);
+  return config;
+}
+
+/** The same without waiting for patterns. Throws as `parseAdapterConfig`. */
+export function openAdapterConfig(bytes: Uint8Array): OpenedConfig {
+  const json = parseObject(bytes);
+  refuseUnsupported(json);
+  const result = configSchema.safeParse(json);
+  if (!result.success) {
+    const issue = result.error.issues[0]!;
+    const { message } = issue.code === 'invalid_key' ? issue.issues[0]! : issue;
+    throw invalidAdapter(placeOf(issue.path, json), message);
+  }
+  const raw = result.data;
+  const patterns = new PatternSet();
+  const isTargeted = createTargetMatcher(raw, patterns);
+  const settingOf = createSettings(raw, patterns);
+  const config = { baseModel: raw.base_model_name_or_path ?? undefined, isTargeted, settingOf };
+  return { config, evaluatePatterns: (moduleNames) => patterns.evaluate(moduleNames) };
+}
+
+function parseObject(bytes: Uint8Array): Record<string, unknown> {
+  let json: unknown;
+  try {
+    json = parseShallowJson(bytes);
+  } catch (error) {
+    throw invalidAdapter(FILE, 'is not JSON', error);
+  }
+  if (typeof json !== 'object' || json === null || Array.isArray(json)) {
+    throw invalidAdapter(FILE, 'is not a JSON object');
+  }
+  return json as Record<string, unknown>;
+}
+
+/** `r`, or an entry by its position: keys may be long. */
+function placeOf([field, entry]: readonly PropertyKey[], json: Record<string, unknown>): string {
+  if (field === undefined) return FILE;
+  if (entry === undefined) return String(field);
+  const index = Object.keys(json[String(field)] as object).indexOf(String(entry));
+  return `${String(field)}[${index}]`;
+}
+
+function refuseUnsupported(json: Record<string, unknown>): void {
+  const refuse = (field: string, supported: string): never => {
+    throw invalidAdapter(field, `${show(json[field])} is not supported (supported: ${supported})`);
+  };
+  if (json['peft_type'] !== 'LORA') refuse('peft_type', '"LORA"');
+  for (const field of UNSUPPORTED_FIELDS) if (!isOff(json[field])) refuse(field, 'none');
+  if ((json['bias'] ?? 'none') !== 'none') refuse('bias', '"none"');
+  if ((json['task_type'] ?? 'CAUSAL_LM') !== 'CAUSAL_LM') refuse('task_type', '"CAUSAL_LM"');
+  if (!isBasePreserving(json['init_lora_weights'])) {
+    refuse('init_lora_weights', `true, false, ${[...BASE_PRESERVING_INITS].join(', ')}`);
+  }
+  if (!isPlainDecoder(json['auto_mapping'])) {
+    refuse('auto_mapping', [...PLAIN_DECODERS.keys()].join(', '));
+  }
+}
+
+/** Absent, null, false or empty. */
+function isOff(value: unknown): boolean {
+  if (value === undefined || value === null || value === false) return true;
+  return typeof value === 'object' && Object.keys(value).length === 0;
+}
+
+function isBasePreserving(init: unknown): boolean {
+  if (typeof init === 'string') return BASE_PRESERVING_INITS.has(init.toLowerCase());
+  return init === undefined || init === null || typeof init === 'boolean';
+}
+
+function isPlainDecoder(mapping: unknown): boolean {
+  if (isOff(mapping)) return true;
+  const { base_model_class: name, parent_library: library } = mapping as Record<string, unknown>;
+  return typeof name === 'string' && PLAIN_DECODERS.get(name) === library && library !== undefined;
+}
+
+/** `exclude_modules` wins over `target_modules`; the layers count only for names found by their ending. */
+function createTargetMatcher(raw: RawConfig, patterns: PatternSet): ModuleMatcher {
+  const isExcluded = raw.exclude_modules
+    ? createMatcher('exclude_modules', raw.exclude_modules, patterns)
+    : () => false;
+  const targets = raw.target_modules ?? DEFAULT_TARGETS;
+  const isInLayers = createLayerMatcher(raw, patterns);
+  if (typeof targets !== 'string') {
+    const byName = new Set(targets);
+    const byEnding = nameList(targets);
+    return (module) =>
+      !isExcluded(module) && (byName.has(module) || (byEnding(module) && isInLayers(module)));
+  }
+  const isTarget =
+    targets.toLowerCase() === 'all-linear'
+      ? nameList(TARGET_NAMES)
+      : createMatcher('target_modules', targets, patterns);
+  return (module) => !isExcluded(module) && isTarget(module);
+}
+
+function createMatcher(
+  field: string,
+  value: string | readonly string[],
+  patterns: PatternSet,
+): ModuleMatcher {
+  return typeof value === 'string' ? patterns.fullMatch(field, value) : nameList(value);
+}
+
+function createLayerMatcher(raw: RawConfig, patterns: PatternSet): ModuleMatcher {
+  const layers = [raw.layers_to_transform ?? []].flat();
+  const layerPatterns = [raw.layers_pattern ?? []].flat();
+  if (layers.length === 0) {
+    if (layerPatterns.length === 0) return () => true;
+    throw invalidAdapter('layers_pattern', 'needs layers_to_transform');
+  }
+  if (typeof raw.target_modules === 'string') {
+    throw invalidAdapter('layers_to_transform', 'needs target_modules to be a list');
+  }
+  const wanted = new Set(layers);
+  const indexers =
+    layerPatterns.length === 0
+      ? [firstNumberedSegment]
+      : layerPatterns.map((pattern, i) => patterns.layerIndex(`layers_pattern[${i}]`, pattern));
+  return (moduleName) => {
+    for (const indexOf of indexers) {
+      const index = indexOf(moduleName);
+      if (index !== undefined) return wanted.has(index);
+    }
+    return false;
+  };
+}
+
+/** peft's rule without a pattern; module names are ours, so the expression meets no hostile input. */
+function firstNumberedSegment(moduleName: string): number | undefined {
+  const found = /^.*?\.[^.]*\.(\d+)\./.exec(moduleName);
+  return found ? Number(found[1]) : undefined;
+}
+
+/** The first key that matches wins; rank and alpha are looked up independently of each other. */
+function createSettings(raw: RawConfig, patterns: PatternSet): (moduleName: string) => LoraSetting {
+  const lookup = (field: 'rank_pattern' | 'alpha_pattern', otherwise: number) => {
+    const entries = Object.entries(raw[field] ?? {});
+    if (entries.length > MAX_ENTRIES) throw invalidAdapter(field, `over ${MAX_ENTRIES} entries`);
+    const rules = entries.map(([key, value], i) => ({
+      matches: patterns.suffixMatch(`${field}[${i}]`, key),
+      value,
+    }));
+    return (module: string) => rules.find((rule) => rule.matches(module))?.value ?? otherwise;
+  };
+  const rankOf = lookup('rank_pattern', raw.r);
+  const alphaOf = lookup('alpha_pattern', raw.lora_alpha);
+  return (moduleName) => {
+    const rank = rankOf(moduleName);
+    const scaling = alphaOf(moduleName) / (raw.use_rslora ? Math.sqrt(rank) : rank);
+    if (Math.abs(scaling) <= MAX_SCALING) return { rank, scaling };
+    throw invalidAdapter('lora_alpha', `a scaling of ${scaling} (at most ${MAX_SCALING})`);
+  };
+}

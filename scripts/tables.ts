@@ -1,0 +1,60 @@
+// Writes the generated tables of the documents: settings, request fields, layers, and the files of the code map.
+// `npm run fix` runs it; `--check` changes nothing and fails if a document is out of date.
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { fieldTables } from '../src/http/schema/documented-fields.ts';
+import { listSettings } from '../src/settings/config.ts';
+import { layerTable } from '../test/architecture/rules.ts';
+
+const fields = fieldTables();
+const isCheck = process.argv.includes('--check');
+const stale = [
+  rewrite('docs/configuration.md', (text) => replaceTable(text, 'settings', settingsTable())),
+  rewrite('docs/api.md', (text) =>
+    Object.entries(fields).reduce((sofar, [name, table]) => replaceTable(sofar, name, table), text),
+  ),
+  rewrite('CONTRIBUTING.md', (text) => replaceTable(text, 'layers', layerTable())),
+  rewrite('ARCHITECTURE.md', listFiles),
+].flat();
+if (isCheck && stale.length > 0) {
+  process.stderr.write(`Out of date: ${stale.join(', ')}. Run \`npm run fix\`.\n`);
+  process.exitCode = 1;
+}
+
+/** Applies `change` to a document. Returns its name if that changes it. */
+function rewrite(file: string, change: (text: string) => string): string[] {
+  const text = readFileSync(file, 'utf8');
+  const changed = change(text);
+  if (changed === text) return [];
+  if (!isCheck) writeFileSync(file, changed);
+  return [file];
+}
+
+/** Replaces what stands between a table's two marks. Throws if the document does not have them. */
+function replaceTable(text: string, name: string, table: string): string {
+  const mark = `<!-- ${name}: written by \`npm run fix\` -->\n`;
+  const start = text.indexOf(mark);
+  const end = text.indexOf(`<!-- end of ${name} -->`);
+  if (start < 0 || end < start) throw new Error(`no marks for the table "${name}"`);
+  return `${text.slice(0, start + mark.length)}\n${table}\n${text.slice(end)}`;
+}
+
+function settingsTable(): string {
+  const rows = listSettings().map(
+    ({ env, flag, help }) =>
+      `| \`${env}\` | ${flag ? `\`${flag}\`` : ''} | ${help.replaceAll('|', '\\|')} |\n`,
+  );
+  return `| variable | flag | meaning |\n|---|---|---|\n${rows.join('')}`;
+}
+
+/** Fills the last column of the code map. A new folder needs its row there first (test/architecture). */
+function listFiles(document: string): string {
+  return document.replace(
+    /^(\| `((?:src|adapters|trainer|bin|scripts)\/[^`]*)` \|[^|\n]*\|)[^|\n]*\|$/gm,
+    (row, start: string, folder: string) => {
+      if (!existsSync(folder)) return row;
+      const files = readdirSync(folder).filter((name) => /\.(ts|mjs)$|^[a-z-]+\.js$/.test(name));
+      const shown = files.filter((name) => !name.endsWith('.d.ts')).sort();
+      return `${start} ${shown.join(', ')} |`;
+    },
+  );
+}
