@@ -19,7 +19,7 @@ test('comments with a pattern of translated English are found', () => {
 });
 
 test('strings with a pattern of translated English are found, in documents too', () => {
-  assert.equal(proseFaults(source('const a = `"${name}" is no setting`;')).length, 1);
+  assert.equal(proseFaults(source('const a = `"$' + '{name}" is no setting`;')).length, 1);
   assert.equal(proseFaults(source("const a = 'Of no use';")).length, 1);
   const text =
     'A server is slow where it has no disk.\n\n```\nwhere it is code\n```\n`where it is`';

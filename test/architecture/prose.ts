@@ -101,7 +101,8 @@ function commentsOf(source: string): Passage[] {
     )
     .map((passage, index, all) => {
       // Only the first line of a comment has an opening.
-      const isContinued = index > 0 && all[index - 1]!.line === passage.line - 1;
+      const before = all[index - 1];
+      const isContinued = before?.line === passage.line - 1 && before.text.trim() !== '';
       return isContinued ? { ...passage, text: ` ${passage.text}` } : passage;
     });
 }
