@@ -31,7 +31,7 @@ const { metafile } = await build({
   absWorkingDir: process.cwd(),
   entryPoints: [
     'src/main.ts',
-    'src/scheduler/engine-process.ts',
+    'src/engine-process.ts',
     'adapters/peft/pattern-worker.ts',
     'trainer/main.ts',
   ],

@@ -6,23 +6,24 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { demoFolder, demoNames } from './cli/demo-adapters.ts';
 import { greet } from './cli/greeting.ts';
 import type { ImportRequest } from './cli/import-command.ts';
-import { aborted, listenForInterrupt } from './cli/interrupt.ts';
 import type { PreloadDeps } from './cli/preload.ts';
 import { type Commands, runCommandLine, type ServeOptions } from './cli/program.ts';
 import type { ServingAdapters } from './cli/serving-adapters.ts';
 import type { ServingJobs } from './cli/serving-jobs.ts';
 import { ServingWeights } from './cli/serving-weights.ts';
+import { listenForInterrupt, STANDARD_TERMINAL as terminal } from './cli/terminal.ts';
 import type { TrainerOptions } from './cli/training-commands.ts';
 import { createLog, type Logger } from './common/log.ts';
+import { makeFolder } from './common/make-folder.ts';
 import { type MemoryBudget, memoryLimit } from './common/memory-limit.ts';
 import { endStartPhase, startPhases } from './common/start-phases.ts';
+import type { EngineHostOptions } from './compose/engine.ts';
 import type { TrainerRequest } from './contracts/training.ts';
 import { type MemoryPlan, planMemory } from './engine/memory-budget.ts';
 import type { AppOptions, ServedModel } from './http/deps.ts';
 import type { RunningServer } from './http/server.ts';
 import { type ArtifactDescription, describeArtifact } from './import/artifact.ts';
 import { createProcessClient, type EngineClient } from './scheduler/client.ts';
-import type { EngineHostOptions } from './scheduler/engine-host.ts';
 import type { Config } from './settings/config.ts';
 import { chooseExports } from './telemetry/export-choice.ts';
 import type { Exports } from './telemetry/otel/open.ts';
@@ -38,12 +39,12 @@ const CLOSE_DEADLINE_MS = 2_000;
 /** For whatever else ends the process, where only a collector that does not answer still holds it. */
 const EXIT_MS = 200;
 
+const ENGINE_PROGRAM = new URL(
+  `./engine-process.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`,
+  import.meta.url,
+);
 endStartPhase('imports');
 const commands: Commands = { serve, import: importCommand, trainer, trainerPod };
-const terminal = {
-  out: (text: string) => void process.stdout.write(text),
-  error: (text: string) => void process.stderr.write(text),
-};
 process.exitCode = await runCommandLine(process.argv.slice(2), commands, terminal);
 
 async function importCommand(request: ImportRequest, config: Config): Promise<void> {
@@ -143,6 +144,14 @@ function withoutClients(config: Config): Config {
   return { ...config, host: '127.0.0.1', port: 0, preload: [], otelDisabled: true };
 }
 
+/** Resolves when the signal is aborted. */
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}
+
 /** All code of a request's way has run once, and the base is known to answer. */
 async function answerOnce(url: string): Promise<void> {
   const response = await fetch(`${url}/v1/completions`, {
@@ -162,6 +171,7 @@ interface Base {
 
 /** The base's artifact and its serving files, both made if they are not there yet. */
 async function prepareBase(config: Config, signal: AbortSignal): Promise<Base> {
+  await makeFolder(config.home);
   const { chooseBase } = await import('./cli/choose-base.ts');
   const notify = (text: string) => terminal.error(`${text}\n`);
   const dir = await chooseBase(config.model, { config, signal, notify });
@@ -234,7 +244,16 @@ function startEngine(base: Base, { config, access, log }: EngineSettings): Runni
   });
   const prepareRestart = () => weights.ensure();
   fatal.catch(() => {}); // whoever waits is told; nobody may wait yet
-  return { client: createProcessClient({ hostOptions, log, onFatal, prepareRestart }), fatal };
+  return {
+    client: createProcessClient({
+      entry: ENGINE_PROGRAM,
+      hostOptions,
+      log,
+      onFatal,
+      prepareRestart,
+    }),
+    fatal,
+  };
 }
 
 type Text = Pick<AppOptions, 'tokenizer' | 'chatTemplate'>;

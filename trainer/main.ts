@@ -8,8 +8,8 @@ import { findVersion } from '../src/cli/adapters/context.ts';
 import { chooseBase } from '../src/cli/choose-base.ts';
 import { explainStore } from '../src/cli/explain-store.ts';
 import { openRepository } from '../src/cli/open-repository.ts';
-import { EXIT, reportError } from '../src/cli/report-error.ts';
 import { ConfigError, ServeError, UsageError } from '../src/common/errors.ts';
+import { describeFailure, EXIT } from '../src/common/failure.ts';
 import { cardRows, formatRows } from '../src/contracts/evaluation-card.ts';
 import { LOCAL_TENANT } from '../src/contracts/tenant.ts';
 import type {
@@ -43,10 +43,6 @@ import { readJob } from './read-job.ts';
 import { createRunFolder, openRunFolder, type RunFolder, refuseUsedFolder } from './run-folder.ts';
 import { TrainError } from './train-error.ts';
 
-const terminal = {
-  out: (text: string) => void process.stdout.write(text),
-  error: (text: string) => void process.stderr.write(text),
-};
 /** Events that the one who waits is told of; metrics and results are told in their own messages. */
 const NOTED: ReadonlySet<string> = new Set(['resumed', 'paused', 'published']);
 const pause = new AbortController();
@@ -80,11 +76,12 @@ function receiveRequest(): Promise<TrainerRequest> {
 
 function fail(error: unknown): number {
   send({ type: 'fault', ...toFault(error) });
-  if (!(error instanceof TrainError || error instanceof GateError)) {
-    return reportError(error, terminal);
-  }
-  terminal.error(`lorikeet: ${error.message}\n`);
-  return EXIT.failed;
+  const isExpected = error instanceof TrainError || error instanceof GateError;
+  const { text, exitCode } = isExpected
+    ? { text: `lorikeet: ${error.message}\n`, exitCode: EXIT.failed }
+    : describeFailure(error);
+  process.stderr.write(text);
+  return exitCode;
 }
 
 /** What the command line says over the environment. */

@@ -5,7 +5,7 @@ import { LOCAL_TENANT } from '../contracts/tenant.ts';
 import type { AliasOptions } from './adapters/alias.ts';
 import type { AdapterContext, CommonOptions } from './adapters/context.ts';
 import type { PushOptions } from './adapters/push.ts';
-import type { Terminal } from './report-error.ts';
+import type { Terminal } from './terminal.ts';
 
 type Work = (context: AdapterContext) => Promise<void>;
 

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { UsageError } from '../common/errors.ts';
 import { type Config, loadConfig } from '../settings/config.ts';
 import type { KeyEntry, KeysFile } from '../tenants/keys-file.ts';
-import type { Terminal } from './report-error.ts';
+import type { Terminal } from './terminal.ts';
 
 interface CommonOptions {
   keys?: string;

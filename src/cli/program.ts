@@ -2,6 +2,7 @@
 // the commands are arguments.
 import { Command, CommanderError, Option } from 'commander';
 import { ConfigError } from '../common/errors.ts';
+import { describeFailure, EXIT } from '../common/failure.ts';
 import { VERSION } from '../common/version.ts';
 import type { TrainerRequest } from '../contracts/training.ts';
 import {
@@ -14,8 +15,8 @@ import {
 import { addAdapters } from './adapter-commands.ts';
 import type { ImportRequest } from './import-command.ts';
 import { addKeys } from './keys-commands.ts';
-import { EXIT, reportError, type Terminal } from './report-error.ts';
 import { addSize } from './size-command.ts';
+import type { Terminal } from './terminal.ts';
 import { addTraining, type TrainerOptions } from './training-commands.ts';
 import { addVerify } from './verify-command.ts';
 
@@ -168,7 +169,9 @@ function refuseSecrets(args: readonly string[]): void {
 /** Commander has printed its own message, or the help or version that was asked for. */
 function exitCodeOf(error: unknown, terminal: Terminal): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
-  return reportError(error, terminal);
+  const { text, exitCode } = describeFailure(error);
+  terminal.error(text);
+  return exitCode;
 }
 
 function environmentHelp(): string {

@@ -13,8 +13,8 @@ import { type DecoderConfig, parseDecoderConfig } from '../model/config.ts';
 import type { WeightsMode } from '../model/serving-weights.ts';
 import { loraPerRank, TARGET_NAMES, type TargetName } from '../model/target-modules.ts';
 import { type Flags, loadConfig } from '../settings/config.ts';
-import type { Terminal } from './report-error.ts';
 import { formatBytes, formatTable } from './table.ts';
+import type { Terminal } from './terminal.ts';
 
 export interface SizeQuestion {
   readonly weights: WeightsMode;

@@ -1,7 +1,7 @@
 // lorikeet size: the command line of it. Loads nothing of the engine, since every start reads this.
 import type { Command } from 'commander';
-import type { Terminal } from './report-error.ts';
 import type { SizeOptions } from './serving-size.ts';
+import type { Terminal } from './terminal.ts';
 
 /** The trainer's. */
 const DEFAULT_RANK = '16';

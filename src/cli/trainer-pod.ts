@@ -11,7 +11,7 @@ import { createChildRunner } from '../jobs/child-runner.ts';
 import { guardStore } from '../jobs/guarded-store.ts';
 import type { Config } from '../settings/config.ts';
 import { chooseBase } from './choose-base.ts';
-import { listenForInterrupt } from './interrupt.ts';
+import { listenForInterrupt } from './terminal.ts';
 
 /** @returns the exit code */
 export async function runTrainerPod(prefix: string, config: Config): Promise<number> {

@@ -8,10 +8,10 @@ import type {
   TrainerRequest,
 } from '../contracts/training.ts';
 import { forkTrainer } from '../jobs/fork-trainer.ts';
-import { listenForInterrupt } from './interrupt.ts';
 import { createLossPlot } from './loss-plot.ts';
 import { createProgress, type Progress } from './progress.ts';
-import type { Terminal } from './report-error.ts';
+import type { Terminal } from './terminal.ts';
+import { listenForInterrupt } from './terminal.ts';
 
 export interface TrainerProcessOptions {
   readonly isWatched: boolean;

@@ -3,10 +3,10 @@
 import path from 'node:path';
 import type { Command } from 'commander';
 import { FileError } from '../common/errors.ts';
+import { EXIT } from '../common/failure.ts';
 import { WEIGHTS_MODES } from '../model/serving-weights.ts';
 import { type Config, loadConfig } from '../settings/config.ts';
-import { listenForInterrupt } from './interrupt.ts';
-import { EXIT, type Terminal } from './report-error.ts';
+import { listenForInterrupt, type Terminal } from './terminal.ts';
 
 interface VerifyOptions {
   model?: string;

@@ -1,9 +1,10 @@
 // Writes an artifact folder from a checkpoint: all of it under a temporary name, then one rename. It knows no sources.
 import { existsSync, readdirSync } from 'node:fs';
-import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { FileError, UsageError } from '../common/errors.ts';
+import { makeFolder } from '../common/make-folder.ts';
 import {
   DTYPE_BYTES,
   elementCount,
@@ -52,7 +53,7 @@ export async function writeArtifact(
   checkOutDir(outDir, options.source);
   const building = `${path.resolve(outDir)}.tmp-${process.pid}`;
   await rm(building, { recursive: true, force: true });
-  await mkdir(building, { recursive: true });
+  await makeFolder(building);
   try {
     const info = await fillFolder(checkpoint, building, options);
     await replaceFolder(outDir, building);

@@ -62,14 +62,9 @@ export interface EngineClient {
   drain(deadlineMs: number): Promise<void>;
 }
 
-export type ProcessClientOptions = Omit<SupervisorOptions, 'entry'> &
-  Partial<Pick<SupervisorOptions, 'entry'>>;
-
 /** An engine in a supervised child process. */
-export function createProcessClient(options: ProcessClientOptions): EngineClient {
-  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-  const entry = new URL(`./engine-process.${extension}`, import.meta.url);
-  const connect = (handlers: ChannelHandlers) => new Supervisor({ entry, ...options }, handlers);
+export function createProcessClient(options: SupervisorOptions): EngineClient {
+  const connect = (handlers: ChannelHandlers) => new Supervisor(options, handlers);
   return new ChannelClient(connect, options.log);
 }
 

@@ -16,12 +16,12 @@ const BOTTOM = ['settings', 'contracts', 'common'];
 export const LAYERS: readonly Layer[] = [
   {
     name: 'main',
-    files: /^src\/main\.ts$/,
+    files: /^src\/(main|engine-process)\.ts$/,
     may: [
       'cli',
+      'compose',
       'http',
       'scheduler client',
-      'scheduler',
       'engine',
       'tenants',
       'telemetry',
@@ -48,6 +48,11 @@ export const LAYERS: readonly Layer[] = [
       'import',
       'model',
     ],
+  },
+  {
+    name: 'compose',
+    files: /^src\/compose\//,
+    may: ['scheduler', 'scheduler client', 'engine', 'cache', 'peft'],
   },
   // Runs in browsers. It takes types from the contracts and everything else from the server.
   { name: 'pages', files: /^src\/pages\//, may: [], isAlone: true },
@@ -78,7 +83,7 @@ export const LAYERS: readonly Layer[] = [
   {
     name: 'scheduler',
     files: /^src\/scheduler\//,
-    may: ['scheduler client', 'engine', 'cache', 'peft'],
+    may: ['scheduler client', 'engine', 'peft'],
   },
   {
     // The trainer's root. It reports errors and finds bases as src/main.ts does.
@@ -183,7 +188,7 @@ export function layerTable(): string {
   const rows = LAYERS.map(({ name, files, may, isAlone }) => {
     const where = files.source
       .replace(/^\^|\$$|\\/g, '')
-      .replace('(client|protocol)', '{client,protocol}');
+      .replace(/\((\w[\w|-]*)\)/, (_, names: string) => `{${names.replaceAll('|', ',')}}`);
     const bottom = isAlone || BOTTOM.includes(name) ? [] : ['bottom rooms'];
     return `| ${name} | \`${where}\` | ${[...may, ...bottom].join(', ')} |\n`;
   });

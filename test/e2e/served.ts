@@ -6,6 +6,7 @@ import path from 'node:path';
 import type { TestContext } from 'node:test';
 import { digestAdapterFiles } from '../../adapters/peft/files.ts';
 import { createLog } from '../../src/common/log.ts';
+import { createEngineHost } from '../../src/compose/engine.ts';
 import type { AdapterSource } from '../../src/contracts/adapter-source.ts';
 import {
   type GenerationRequest,
@@ -18,7 +19,6 @@ import { importModel } from '../../src/import/import-model.ts';
 import { ensureServingFiles } from '../../src/import/serving-files.ts';
 import type { WeightsMode } from '../../src/model/serving-weights.ts';
 import { createInProcessClient, type EngineClient } from '../../src/scheduler/client.ts';
-import { createEngineHost } from '../../src/scheduler/engine-host.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { createChatTemplate } from '../../src/tokenizer/chat-template.ts';
 import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';

@@ -3,13 +3,10 @@ import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
 import { createLog } from '../../src/common/log.ts';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
-import {
-  createProcessClient,
-  type EngineClient,
-  type ProcessClientOptions,
-} from '../../src/scheduler/client.ts';
+import { createProcessClient, type EngineClient } from '../../src/scheduler/client.ts';
 import type { EngineEvent } from '../../src/scheduler/protocol.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
+import type { SupervisorOptions } from '../../src/scheduler/supervisor.ts';
 import { request, source } from './fake-engine.ts';
 
 export const entry = new URL('./fixtures/fake-engine-process.ts', import.meta.url);
@@ -29,7 +26,7 @@ export interface Bench {
 }
 
 /** A client of a forked engine, drained when the test ends. */
-export function start(t: TestContext, options: Partial<ProcessClientOptions> = {}): Bench {
+export function start(t: TestContext, options: Partial<SupervisorOptions> = {}): Bench {
   const log: string[] = [];
   let client: EngineClient | undefined;
   const fatal = new Promise<Error>((resolve) => {

@@ -6,7 +6,7 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { runCommandLine } from '../../src/cli/program.ts';
-import { reportError } from '../../src/cli/report-error.ts';
+import { describeFailure } from '../../src/common/failure.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { parseJob } from '../../trainer/job.ts';
 import { type PreparedRun, prepareRun } from '../../trainer/prepare-run.ts';
@@ -43,7 +43,9 @@ async function answer(data: string, flags: readonly string[] = []): Promise<Answ
         run = await prepareRun(job, artifact).finally(() => artifact.tensors.close());
         return 0;
       } catch (caught) {
-        return reportError(caught, terminal);
+        const { text, exitCode } = describeFailure(caught);
+        terminal.error(text);
+        return exitCode;
       }
     },
   };

@@ -11,10 +11,10 @@ import type { AdapterRepository } from '../../../adapters/repository/repository.
 import { ServeError, UsageError } from '../../common/errors.ts';
 import { type Config, loadConfig } from '../../settings/config.ts';
 import { explainStore } from '../explain-store.ts';
-import { listenForInterrupt } from '../interrupt.ts';
 import { openRepository } from '../open-repository.ts';
 import { createProgress, type Progress, type ProgressStream } from '../progress.ts';
-import type { Terminal } from '../report-error.ts';
+import type { Terminal } from '../terminal.ts';
+import { listenForInterrupt } from '../terminal.ts';
 
 /** Flags that all of them take. */
 export interface CommonOptions {

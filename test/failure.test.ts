@@ -1,19 +1,17 @@
-// What a failed command says of a folder that it cannot write: what happened, where, and what to do.
+// What a failed command says about a folder that it cannot write: what happened, where, and what to do.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { EXIT, reportError } from '../../src/cli/report-error.ts';
-import { temporaryFolder } from '../fixtures.ts';
+import { describeFailure, EXIT, type Failure } from '../src/common/failure.ts';
+import { temporaryFolder } from './fixtures.ts';
 
-function said(work: () => void): { text: string; exit: number } {
-  const lines: string[] = [];
-  const terminal = { out() {}, error: (line: string) => void lines.push(line) };
+function failureOf(work: () => void): Failure {
   try {
     work();
   } catch (error) {
-    return { exit: reportError(error, terminal), text: lines.join('') };
+    return describeFailure(error);
   }
   return assert.fail('it worked');
 }
@@ -34,10 +32,10 @@ test('a read-only folder is a wrong setting, and is named', (t) => {
   const folder = mountedDisk(t, 'ro');
   if (folder === undefined) return;
   try {
-    const { text, exit } = said(() =>
+    const { text, exitCode } = failureOf(() =>
       mkdirSync(path.join(folder, 'home/store'), { recursive: true }),
     );
-    assert.equal(exit, EXIT.config);
+    assert.equal(exitCode, EXIT.config);
     assert.match(
       text,
       /^lorikeet: Cannot write \/.*disk\/home\S*: the file system is read-only \(EROFS\)\. Set /,
@@ -52,8 +50,8 @@ test('a full disk is a failure, with what to do', (t) => {
   if (folder === undefined) return;
   try {
     const file = path.join(folder, 'file');
-    const { text, exit } = said(() => writeFileSync(file, Buffer.alloc(2 ** 20)));
-    assert.equal(exit, EXIT.failed);
+    const { text, exitCode } = failureOf(() => writeFileSync(file, Buffer.alloc(2 ** 20)));
+    assert.equal(exitCode, EXIT.failed);
     assert.match(text, /the disk is full \(ENOSPC\)\. Free some space/);
   } finally {
     unmount(folder);
@@ -66,9 +64,9 @@ test('a file that is missing is told as before', () => {
     syscall: 'open',
     path: 'x',
   });
-  const { text, exit } = said(() => {
+  const { text, exitCode } = failureOf(() => {
     throw missing;
   });
-  assert.equal(exit, EXIT.failed);
+  assert.equal(exitCode, EXIT.failed);
   assert.equal(text, `lorikeet: ${missing.message}\n`);
 });

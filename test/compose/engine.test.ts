@@ -4,6 +4,7 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { CONFIG_FILE, digestAdapterFiles, WEIGHTS_FILE } from '../../adapters/peft/files.ts';
 import { createLog } from '../../src/common/log.ts';
+import { createEngineHost } from '../../src/compose/engine.ts';
 import type { AdapterSource } from '../../src/contracts/adapter-source.ts';
 import type { GenerationRequest } from '../../src/contracts/generation.ts';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
@@ -15,14 +16,13 @@ import {
   createProcessClient,
   type EngineClient,
 } from '../../src/scheduler/client.ts';
-import { createEngineHost } from '../../src/scheduler/engine-host.ts';
 import type { EngineEvent } from '../../src/scheduler/protocol.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { CONFIG, filled, json, keyOf } from '../adapters/sample.ts';
 import { plainSource } from '../adapters/sources.ts';
 import { seededRandom, servingFolder, temporaryFolder, tinyModel } from '../fixtures.ts';
-import { request } from './fake-engine.ts';
+import { request } from '../scheduler/fake-engine.ts';
 
 const log = createLog('silent');
 const model = tinyModel();
@@ -114,7 +114,8 @@ test('the engine process gives the same tokens as the engine in this process', a
   const options = await hostOptions(t);
   const loop = new StepLoop(await createEngineHost(options, () => {}));
   const near = createInProcessClient(loop, log);
-  const far = createProcessClient({ hostOptions: options, log, onFatal: assert.ifError });
+  const entry = new URL('../../src/engine-process.ts', import.meta.url);
+  const far = createProcessClient({ entry, hostOptions: options, log, onFatal: assert.ifError });
   t.after(() => far.drain(0));
   const adapter = await adapterFolder(t, model.config, 1);
   const of = request([5, 7, 9, 11], { maxTokens: 9, promptTopLogprobs: 1 });

@@ -1,23 +1,31 @@
-// Composes what a step loop runs: the engine, and the cache of adapters for its model. The same in the
-// engine process and in a test's own process.
+// Wires the engine process: the model's engine and its cache of adapters, run by a step loop. Knows no server.
 import { AdapterCache } from '../../adapters/cache/cache.ts';
 import { createAdapterLoader } from '../../adapters/cache/load.ts';
 import { MAX_RANK } from '../../adapters/peft/peft-config.ts';
 import { Engine, type EngineOptions } from '../engine/engine.ts';
-import type { EngineLogLine } from './protocol.ts';
-import type { StepLoopOptions } from './step-loop.ts';
+import { runEngineChild } from '../scheduler/engine-child.ts';
+import type { EngineLogLine } from '../scheduler/protocol.ts';
+import type { StepLoopOptions } from '../scheduler/step-loop.ts';
 
-/** Plain JSON: it crosses to the engine process. */
+/** The options of an engine process, as plain JSON. */
 export interface EngineHostOptions {
   readonly engine: EngineOptions;
-  /** For adapters in memory, leased or idle. */
+  /** Limits the memory of loaded adapters, in use or idle. */
   readonly adapterCacheBytes: number;
-  /** Of an adapter, and of a composition's terms together; default: the most that a file may have. */
+  /** Limits the rank of an adapter, and the summed ranks of a composition. Default: the maximum for PEFT files. */
   readonly maxAdapterRank?: number;
   readonly limits?: NonNullable<StepLoopOptions['limits']>;
 }
 
-/** Throws `ConfigError` or `FileError` where the options do not fit the model or the machine. */
+/** Runs this process as an engine until its parent drains it. The options are in its arguments. */
+export function runEngine(): Promise<void> {
+  return runEngineChild(createEngineHost);
+}
+
+/**
+ * Creates the engine and the adapter cache of a step loop.
+ * Throws `ConfigError` or `FileError` if the options do not fit the model or the machine.
+ */
 export async function createEngineHost(
   {
     engine: engineOptions,

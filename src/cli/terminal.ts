@@ -1,0 +1,35 @@
+// The terminal of a command: its output streams, and the signals that ask it to end.
+
+/** Where a command writes: results to `out`, everything else to `error`. */
+export interface Terminal {
+  out(text: string): void;
+  error(text: string): void;
+}
+
+/** This process's standard output and standard error. */
+export const STANDARD_TERMINAL: Terminal = {
+  out: (text) => void process.stdout.write(text),
+  error: (text) => void process.stderr.write(text),
+};
+
+/** By convention, 128 and the number of the signal. */
+const EXIT_CODES = { SIGINT: 130, SIGTERM: 143 } as const;
+
+let interrupt: AbortController | undefined;
+
+/**
+ * Returns a signal that SIGINT or SIGTERM aborts with an `AbortError`. A second one ends the process at once.
+ * Every call returns the same signal.
+ */
+export function listenForInterrupt(): AbortSignal {
+  if (interrupt) return interrupt.signal;
+  const controller = new AbortController();
+  interrupt = controller;
+  for (const name of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(name, () => {
+      if (controller.signal.aborted) process.exit(EXIT_CODES[name]);
+      controller.abort(new DOMException(`ended by ${name}`, 'AbortError'));
+    });
+  }
+  return controller.signal;
+}

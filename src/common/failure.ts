@@ -1,0 +1,70 @@
+// Describes a failure to the person who ran the program, and chooses the exit code.
+import { accessSync, constants, existsSync } from 'node:fs';
+import path from 'node:path';
+import { ConfigError, FileError, ServeError, UsageError } from './errors.ts';
+
+/** Exit codes: 1 is a failure, 2 a wrong command line, 78 a wrong setting (EX_CONFIG of sysexits.h). */
+export const EXIT = { ok: 0, failed: 1, usage: 2, config: 78 } as const;
+
+/** The lines that a failed program prints, and its exit code. */
+export interface Failure {
+  readonly text: string;
+  readonly exitCode: number;
+}
+
+/** Describes an error in one line per fault. Only a bug is shown with its stack. */
+export function describeFailure(error: unknown): Failure {
+  if (error instanceof ConfigError) return failure(error.faults, EXIT.config);
+  if (error instanceof UsageError) return failure([error.message], EXIT.usage);
+  if (error instanceof FileError || error instanceof ServeError) {
+    return failure([error.message], EXIT.failed);
+  }
+  const unwritable = describeUnwritable(error);
+  if (unwritable) return unwritable;
+  if (!(error instanceof Error)) return failure([String(error)], EXIT.failed);
+  // The message of a system error is enough. Any other error is a bug, which needs its stack.
+  const isSystem = 'code' in error;
+  return failure([isSystem ? error.message : (error.stack ?? error.message)], EXIT.failed);
+}
+
+function failure(faults: readonly string[], exitCode: number): Failure {
+  return { text: faults.map((fault) => `lorikeet: ${fault}\n`).join(''), exitCode };
+}
+
+const OTHER_FOLDER =
+  'Set LORIKEET_HOME, or the option that names this folder, to a folder that can be written.';
+const MORE_ROOM = 'Free some space there, or set LORIKEET_HOME to a folder on another disk.';
+
+/** The system's code → why a folder cannot be written, what to do, and the exit code. */
+const UNWRITABLE: Readonly<Record<string, readonly [why: string, cure: string, exit: number]>> = {
+  ENOSPC: ['the disk is full', MORE_ROOM, EXIT.failed],
+  EDQUOT: ['the disk quota is used up', MORE_ROOM, EXIT.failed],
+  EROFS: ['the file system is read-only', OTHER_FOLDER, EXIT.config],
+  EACCES: ['this user may not write there', OTHER_FOLDER, EXIT.config],
+  EPERM: ['the system does not allow it', OTHER_FOLDER, EXIT.config],
+  ENOENT: ['no folder can be created there', OTHER_FOLDER, EXIT.config],
+};
+
+/** Returns undefined if the error is not about writing. ENOENT is, if it comes from mkdir. */
+function describeUnwritable(error: unknown): Failure | undefined {
+  const { code: reported = '', path: folder, syscall } = error as NodeJS.ErrnoException;
+  const isMissing = reported === 'ENOENT' && syscall === 'mkdir' && folder !== undefined;
+  const code = (isMissing ? whyUnwritable(folder) : reported) ?? '';
+  const isWriting = !['ENOENT', 'EACCES', 'EPERM'].includes(code) || syscall === 'mkdir';
+  const row = isWriting ? UNWRITABLE[code] : undefined;
+  if (!row) return undefined;
+  const [why, cure, exitCode] = row;
+  return failure([`Cannot write ${folder ?? 'to the disk'}: ${why} (${code}). ${cure}`], exitCode);
+}
+
+/** A recursive mkdir reports ENOENT whatever the reason. The nearest folder that exists has the real one. */
+function whyUnwritable(folder: string): string | undefined {
+  let existing = path.resolve(folder);
+  while (!existsSync(existing)) existing = path.dirname(existing);
+  try {
+    accessSync(existing, constants.W_OK);
+    return 'ENOENT';
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code;
+  }
+}
