@@ -1,8 +1,8 @@
 // Adapters by name in local folders: those below a root, looked at when they are asked for, so that it needs no restart
 // and no watcher; and those that an operator has loaded by path. They are everybody's, and they have no versions.
 import { ServeError } from '../../src/common/errors.ts';
+import { mapBounded } from '../../src/common/map-bounded.ts';
 import { SHARED_OWNER } from '../../src/contracts/tenant.ts';
-import { mapBounded } from '../repository/bounded.ts';
 import { LATEST } from '../repository/manifest.ts';
 import {
   createFolderDigests,

@@ -2,6 +2,7 @@
 // the background from half of its time on, so that what is in use is never waited for; one whose source fails goes
 // on being served. It knows neither names nor stores: how a key is read is an argument.
 import { LRUCache } from 'lru-cache';
+import { orAfter } from '../../src/common/waiting.ts';
 
 export interface PolledCacheOptions<T extends object> {
   /** Undefined: there is none. `known` is what was read before. */
@@ -127,10 +128,9 @@ export class PolledCache<T extends object> {
 }
 
 function toFlight<T>(outcome: Promise<T | undefined>): Flight<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise((resolve) => {
-    timer = setTimeout(resolve, PATIENCE_MS);
-  });
-  const end = () => clearTimeout(timer);
-  return { outcome, patience: Promise.race([outcome.then(end, end), late]) };
+  const ended = outcome.then(
+    () => {},
+    () => {},
+  );
+  return { outcome, patience: orAfter(ended, PATIENCE_MS, undefined) };
 }

@@ -2,6 +2,8 @@
 // name goes on being served while the store fails. It authorizes nobody: it looks where it is told to.
 import { ServeError } from '../../src/common/errors.ts';
 import type { Logger } from '../../src/common/log.ts';
+import { mapBounded } from '../../src/common/map-bounded.ts';
+import { orAfter } from '../../src/common/waiting.ts';
 import {
   type Aliases,
   FINE_TUNED_ALIAS,
@@ -12,6 +14,7 @@ import {
   versionsOf,
 } from '../repository/manifest.ts';
 import type { AdapterRepository } from '../repository/repository.ts';
+import { logStoreFault } from '../store/alerts.ts';
 import { StoreError } from '../store/store.ts';
 import { chooseVersion } from './canary.ts';
 import type { AdapterName } from './model-name.ts';
@@ -40,7 +43,6 @@ const NAMES_TIMEOUT_MS = 20_000;
 const LIST_AGE_MS = 30_000;
 /** Names that are listed: the reads of more would take a minute from a store 50 ms away. */
 const MAX_LISTED = 10_000;
-const PARALLEL_READS = 16;
 
 /** What one list has met so far. */
 interface ListCall {
@@ -104,7 +106,7 @@ export class StoreAdapters implements AdapterArchive {
   async list(owner: string): Promise<ListedAdapter[]> {
     const names = (await this.#names.get(owner)) ?? [];
     const call: ListCall = { maxAgeMs: LIST_AGE_MS };
-    const listed = await mapInParallel(names.slice(0, MAX_LISTED), (name) =>
+    const listed = await mapBounded(names.slice(0, MAX_LISTED), (name) =>
       this.#listName(`${owner}/${name}`, call),
     );
     const models = listed.flat();
@@ -147,7 +149,8 @@ export class StoreAdapters implements AdapterArchive {
     const [owner, name] = key.split('/') as [string, string];
     const read = await this.#reading((call) => this.#repository.readAliases(owner, name, call));
     const next = read?.aliases;
-    if (known && next && slackMs > 0) await within(slackMs, this.#warm(key, known, next));
+    if (known && next && slackMs > 0)
+      await orAfter(this.#warm(key, known, next), slackMs, undefined);
     return next;
   }
 
@@ -180,7 +183,7 @@ export class StoreAdapters implements AdapterArchive {
     const isKnown = this.#manifests.peek(key)?.value !== undefined;
     const manifest = await this.#manifests.get(key, isKnown ? Number.POSITIVE_INFINITY : undefined);
     if (manifest) return manifest;
-    this.#options.log?.error({ alert: 'dangling_pointer', version: key }, 'an alias leads nowhere');
+    logStoreFault(this.#options.log, 'missing', { version: key }, 'an alias leads nowhere');
     throw new ServeError('adapter_unavailable', 'adapter unavailable: its version is missing');
   }
 
@@ -246,30 +249,4 @@ function isOutage(error: unknown): boolean {
   const { cause } = error as Error;
   if (cause instanceof StoreError) return cause.kind === 'unavailable';
   return cause instanceof DOMException && cause.name === 'TimeoutError';
-}
-
-/** Resolves with the promise or when time is up; rejects with the promise. */
-async function within(ms: number, promise: Promise<void>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms);
-  });
-  await Promise.race([promise, late]).finally(() => clearTimeout(timer));
-}
-
-/** In order; at most so many at once. */
-async function mapInParallel<T, R>(
-  items: readonly T[],
-  map: (item: T) => Promise<R>,
-): Promise<R[]> {
-  const results: R[] = new Array(items.length);
-  let next = 0;
-  const work = async () => {
-    while (next < items.length) {
-      const i = next++;
-      results[i] = await map(items[i]!);
-    }
-  };
-  await Promise.all(Array.from({ length: PARALLEL_READS }, work));
-  return results;
 }

@@ -1,8 +1,8 @@
 // Leading an alias somewhere by hand: only to versions that exist, and back again. It decides; the swap is the pointers'.
 import { ServeError } from '../../src/common/errors.ts';
+import type { DocumentStore } from '../store/documents.ts';
 import type { StoreCall } from '../store/store.ts';
 import { isSamePointer, withoutPointer, withPointer } from './alias-changes.ts';
-import type { DocumentStore } from './documents.ts';
 import {
   type Aliases,
   type AliasPointer,

@@ -1,15 +1,16 @@
 // The aliases of a name, changed by compare-and-swap: whoever lost a race reads again and decides again. What a change
 // is for is an argument; it knows no publications.
 import { LRUCache } from 'lru-cache';
-import { ServeError } from '../../src/common/errors.ts';
-import { type Etag, type StoreCall, StoreError } from '../store/store.ts';
-import { type Document, type DocumentStore, readDocument, serializeDocument } from './documents.ts';
+import {
+  type DocumentKind,
+  type DocumentStore,
+  readDocument,
+  updateDocument,
+} from '../store/documents.ts';
+import type { Etag, StoreCall } from '../store/store.ts';
 import { type Aliases, aliasesSchema, keys, MAX_ALIASES_BYTES } from './manifest.ts';
 import type { AdapterName } from './options.ts';
-import type { Pause } from './pause.ts';
 
-/** Of a change that always meets another one: ten publishers in lockstep need ten. */
-const MAX_TRIES = 40;
 /** Names whose last state is remembered, 1 KB each. */
 const MAX_REMEMBERED = 10_000;
 
@@ -18,13 +19,11 @@ export type AliasChange = (now: Aliases) => Aliases | Promise<Aliases>;
 
 export class AliasPointers {
   readonly #documents: DocumentStore;
-  readonly #pause: Pause;
   /** The newest state that a reader was given, by key. */
   readonly #seen = new LRUCache<string, { aliases: Aliases; etag: Etag }>({ max: MAX_REMEMBERED });
 
-  constructor(documents: DocumentStore, pause: Pause) {
+  constructor(documents: DocumentStore) {
     this.#documents = documents;
-    this.#pause = pause;
   }
 
   /** A store that answers with an older state than it did before is not believed. */
@@ -32,8 +31,8 @@ export class AliasPointers {
     of: AdapterName,
     call?: StoreCall,
   ): Promise<{ aliases: Aliases; etag: Etag } | undefined> {
-    const key = keys.alias(of.tenant, of.name);
-    const found = await this.#load(of, call);
+    const [key, kind] = aliasesOf(of);
+    const found = await readDocument(this.#documents, key, kind, call);
     if (!found) {
       this.#seen.delete(key); // removed by hand: nothing of ours deletes it
       return undefined;
@@ -54,53 +53,35 @@ export class AliasPointers {
   }
 
   /**
-   * Applies a change to the newest state. It may be called again, and then also on a state that holds its own effect,
-   * where the store did more than it answered: it must be of no effect there.
+   * Applies a change to the newest state, by compare-and-swap. It may be called again, also on a state that holds its own
+   * effect already: then it must return that state.
    */
   async change(of: AdapterName, change: AliasChange, call?: StoreCall): Promise<Aliases> {
-    let fault: StoreError | undefined;
-    for (let attempt = 1; attempt <= MAX_TRIES; attempt++) {
-      const found = await this.#load(of, call);
-      const now = found?.value ?? emptyAliases(of);
-      const next = await change(now);
-      if (next === now) return now;
-      const written = aliasesSchema.parse({ ...next, revision: now.revision + 1 });
-      try {
-        await this.#put(written, found, call);
-        return written;
-      } catch (error) {
-        // One that failed may have been done all the same; twice, the store is down.
-        const isLost = error instanceof StoreError && error.kind === 'conflict';
-        const isFirstFault = error instanceof StoreError && error.kind === 'unavailable' && !fault;
-        if (!isLost && !isFirstFault) throw error;
-        if (isFirstFault) fault = error;
-      }
-      await this.#pause(attempt, call?.signal);
-    }
-    throw new ServeError('overloaded', 'Too many others change these aliases at this moment.');
+    const [key, kind] = aliasesOf(of);
+    const written = await updateDocument(
+      this.#documents,
+      key,
+      kind,
+      async (found) => {
+        const now = found ?? emptyAliases(of);
+        const next = await change(now);
+        if (next === now) return found;
+        return aliasesSchema.parse({ ...next, revision: now.revision + 1 });
+      },
+      call,
+    );
+    return written ?? emptyAliases(of);
   }
+}
 
-  #load({ tenant, name }: AdapterName, call?: StoreCall): Promise<Document<Aliases> | undefined> {
-    return readDocument(this.#documents, keys.alias(tenant, name), {
-      schema: aliasesSchema,
-      maxBytes: MAX_ALIASES_BYTES,
-      signal: call?.signal,
-      faultOf: (found) =>
-        found.tenant === tenant && found.name === name
-          ? undefined
-          : `holds the aliases of ${found.tenant}/${found.name}`,
-    });
-  }
-
-  async #put(
-    aliases: Aliases,
-    before: Document<Aliases> | undefined,
-    call: StoreCall | undefined,
-  ): Promise<void> {
-    const condition = before ? { ifMatch: before.etag } : { ifAbsent: true as const };
-    const key = keys.alias(aliases.tenant, aliases.name);
-    await this.#documents.store.put(key, serializeDocument(aliases), { ...condition, ...call });
-  }
+/** Where the aliases of a name are, and how. */
+function aliasesOf({ tenant, name }: AdapterName): [key: string, kind: DocumentKind<Aliases>] {
+  const faultOf = (found: Aliases) =>
+    found.tenant === tenant && found.name === name
+      ? undefined
+      : `holds the aliases of ${found.tenant}/${found.name}`;
+  const kind = { schema: aliasesSchema, maxBytes: MAX_ALIASES_BYTES, faultOf };
+  return [keys.alias(tenant, name), kind];
 }
 
 /** Before the first change; `revision` 0 is never written. */

@@ -12,23 +12,18 @@ import {
   WEIGHTS_FILE,
 } from '../peft/files.ts';
 import { invalidAdapter } from '../peft/refusal.ts';
+import { type DocumentStore, readBody, serializeDocument } from '../store/documents.ts';
 import { type StoreCall, StoreError } from '../store/store.ts';
 import { withPublished } from './alias-changes.ts';
-import { type ClaimParts, claimNumber, claimOnce, isUncertain } from './claims.ts';
+import { claimNumber, claimOnce } from './claims.ts';
 import { type Content, describeContent, toClaim, toManifest } from './content.ts';
-import { collect, serializeDocument } from './documents.ts';
-import {
-  keys,
-  LATEST,
-  MANIFEST_FILE,
-  MAX_MANIFEST_BYTES,
-  type VersionManifest,
-} from './manifest.ts';
+import { keys, LATEST, MAX_MANIFEST_BYTES, type VersionManifest } from './manifest.ts';
 import type { AdapterName, PublishOptions } from './options.ts';
 import type { AliasPointers } from './pointers.ts';
-import { readClaim, readCommit, readManifest, type VersionName } from './versions.ts';
+import { commit, readClaim, readCommit, readManifest, type VersionName } from './versions.ts';
 
-export interface PublishParts extends ClaimParts {
+export interface PublishParts {
+  readonly documents: DocumentStore;
   readonly pointers: AliasPointers;
   /** Unix milliseconds. */
   readonly now: () => number;
@@ -39,8 +34,6 @@ interface FolderTarget extends AdapterName {
 }
 
 const FILES = [CONFIG_FILE, WEIGHTS_FILE] as const;
-/** Of a manifest whose place somebody else is about to take. */
-const MAX_COMMIT_TRIES = 10;
 
 export async function publishFolder(
   parts: PublishParts,
@@ -52,7 +45,7 @@ export async function publishFolder(
   const content = await describeFolder(to.directory);
   const claim = toClaim(publicationId ?? randomUUID(), content, parts.now());
   const take = publicationId === undefined ? claimNumber : claimOnce;
-  const { version, manifest: earlier } = await take(parts, to, claim, call);
+  const { version, manifest: earlier } = await take(parts.documents, to, claim, call);
   const manifest = earlier ?? (await writeVersion(parts, { ...to, version }, content, options));
   const led = isAside ? aliases : [LATEST, ...aliases];
   await leadAliases(parts, manifest, led, { ...call, ...(confirm && { confirm }) });
@@ -71,19 +64,19 @@ export async function adoptFolder(
   call: StoreCall,
 ): Promise<VersionManifest> {
   const { documents } = parts;
-  const [claim, commit] = await Promise.all([
+  const [claim, state] = await Promise.all([
     readClaim(documents, of, call),
     readCommit(documents, of, call),
   ]);
-  if (commit?.kind === 'manifest') return commit.manifest;
-  if (claim || commit) {
-    const message = `${of.name}@${of.version} was ${commit ? 'removed' : 'begun by a publication'}: put the files under another number.`;
+  if (state?.kind === 'manifest') return state.manifest;
+  if (claim || state) {
+    const message = `${of.name}@${of.version} was ${state ? 'removed' : 'begun by a publication'}: put the files under another number.`;
     throw new ServeError('invalid_request', message, { param: 'version' });
   }
   const read = async (file: keyof VersionManifest['files'], maxBytes: number) => {
     const object = await documents.store.get(keys.versionFile(of, file), call);
     if (!object) throw invalidAdapter(file, `is not in ${of.tenant}/${of.name}/${of.version}/`);
-    const bytes = await collect(object.body, maxBytes);
+    const bytes = await readBody(object.body, maxBytes);
     if (!bytes) throw invalidAdapter(file, `is longer than ${maxBytes} bytes`);
     return bytes;
   };
@@ -124,7 +117,7 @@ async function writeVersion(
 
 /** From here on there is a version. */
 async function commitVersion(
-  { documents, pause, now }: PublishParts,
+  { documents, now }: PublishParts,
   of: VersionName,
   content: Content,
   options: PublishOptions,
@@ -136,25 +129,10 @@ async function commitVersion(
     const message = `The metrics take ${bytes.length} bytes, the limit is ${MAX_MANIFEST_BYTES}.`;
     throw new ServeError('invalid_request', message, { param: 'metrics' });
   }
-  const key = keys.versionFile(of, MANIFEST_FILE);
-  for (let attempt = 1; ; attempt++) {
-    try {
-      await documents.store.put(key, bytes, { ifAbsent: true, ...call });
-      return manifest;
-    } catch (error) {
-      if (!isUncertain(error)) throw error;
-      const found = await readCommit(documents, of, call);
-      if (found?.kind === 'manifest') return found.manifest;
-      if (found) throw collected();
-      if (error.kind === 'unavailable' || attempt === MAX_COMMIT_TRIES) throw error;
-      await pause(attempt, call.signal);
-    }
-  }
-}
-
-function collected(): ServeError {
+  const state = await commit(documents, manifest, call);
+  if (state.kind === 'manifest') return state.manifest;
   const message = 'This publication was given up as unfinished: publish again.';
-  return new ServeError('invalid_request', message);
+  throw new ServeError('invalid_request', message);
 }
 
 /** Resolves when a reader sees them. */

@@ -6,6 +6,8 @@
 // once they are older than the grace. Files that were put there by hand are nobody's garbage. Servers write no leases:
 // they run adapters from copies on their own disk, and a fetch ends within a minute, where the grace is a day.
 import { ServeError } from '../../src/common/errors.ts';
+import { mapBounded } from '../../src/common/map-bounded.ts';
+import type { DocumentStore } from '../store/documents.ts';
 import type { ObjectInfo, StoreCall } from '../store/store.ts';
 import {
   modelAliases,
@@ -15,8 +17,6 @@ import {
   withRemoved,
   withRemoving,
 } from './alias-changes.ts';
-import { mapBounded } from './bounded.ts';
-import type { DocumentStore } from './documents.ts';
 import {
   type Aliases,
   CHECKPOINT_ALIAS,

@@ -4,7 +4,8 @@
 import { ServeError } from '../../src/common/errors.ts';
 import type { Logger } from '../../src/common/log.ts';
 import { TENANT_PATTERN } from '../../src/contracts/tenant.ts';
-import { logStoreFailure } from '../store/failure-log.ts';
+import { logStoreFailure, logStoreFault } from '../store/alerts.ts';
+import type { DocumentStore } from '../store/documents.ts';
 import {
   type Etag,
   type ObjectStore,
@@ -13,7 +14,6 @@ import {
   StoreError,
 } from '../store/store.ts';
 import { moveAlias, rollbackAlias } from './aliases.ts';
-import type { DocumentStore } from './documents.ts';
 import {
   type Aliases,
   type AliasPointer,
@@ -23,7 +23,6 @@ import {
   type VersionManifest,
 } from './manifest.ts';
 import type { AdapterName, Garbage, GarbageOptions, PublishOptions } from './options.ts';
-import { jitteredPause, type Pause } from './pause.ts';
 import { AliasPointers } from './pointers.ts';
 import { adoptFolder, publishFolder } from './publish.ts';
 import { collectGarbage, removeModel, removeName, removeVersion } from './removal.ts';
@@ -95,17 +94,15 @@ export interface RepositoryOptions {
   readonly log?: Pick<Logger, 'warn' | 'error'>;
   /** Unix milliseconds. */
   readonly now?: () => number;
-  /** Between two tries of the loser of a race. */
-  readonly pause?: Pause;
 }
 
 export function createAdapterRepository(
   store: ObjectStore,
-  { log, now = Date.now, pause = jitteredPause }: RepositoryOptions = {},
+  { log, now = Date.now }: RepositoryOptions = {},
 ): AdapterRepository {
   const documents = { store, log };
-  const pointers = new AliasPointers(documents, pause);
-  const parts = { documents, pointers, pause, now };
+  const pointers = new AliasPointers(documents);
+  const parts = { documents, pointers, now };
   const refusing = createRefusing(store, log);
   return {
     label: store.label,
@@ -180,7 +177,7 @@ async function openFile(
   const key = keys.versionFile(manifest, file);
   const object = await store.get(key, call);
   if (object) return object;
-  log?.error({ alert: 'dangling_pointer', store: store.label, key }, 'a published file is missing');
+  logStoreFault(log, 'missing', { store: store.label, key }, 'a published file is missing');
   throw new ServeError('adapter_unavailable', `${file} is not in the store.`, {
     cause: new StoreError('invalid', `${key}: is missing`),
   });
@@ -194,8 +191,11 @@ function createRefusing(store: ObjectStore, log: RepositoryOptions['log']) {
         return await work(...args);
       } catch (error) {
         if (!(error instanceof StoreError)) throw error;
-        logStoreFailure(log, store, error);
-        const message = 'The adapter store does not answer.';
+        const isDamaged = error.kind === 'damaged'; // it is in the log already
+        if (!isDamaged) logStoreFailure(log, store, error);
+        const message = isDamaged
+          ? 'What the store holds of the adapter is damaged.'
+          : 'The adapter store does not answer.';
         throw new ServeError('adapter_unavailable', message, { cause: error });
       }
     };

@@ -2,9 +2,16 @@
 // folder holds a claim while it is published, a manifest once it is, and a tombstone in the manifest's place when it is
 // removed; so no number ever stands for two contents. It moves no aliases.
 import { z } from 'zod';
+import { mapBounded } from '../../src/common/map-bounded.ts';
+import {
+  createDocument,
+  type DocumentKind,
+  type DocumentStore,
+  ifSound,
+  readDocument,
+  serializeDocument,
+} from '../store/documents.ts';
 import { type ObjectInfo, type StoreCall, StoreError } from '../store/store.ts';
-import { mapBounded } from './bounded.ts';
-import { type DocumentStore, ifSound, readDocument, serializeDocument } from './documents.ts';
 import {
   CLAIM_FILE,
   type Claim,
@@ -26,7 +33,7 @@ export interface VersionName extends AdapterName {
 
 /** A folder of another name is no version. */
 const NUMBER_PATTERN = /^[1-9]\d{0,8}$/;
-const MAX_CLAIM_BYTES = 4096;
+const CLAIM_KIND: DocumentKind<Claim> = { schema: claimSchema, maxBytes: 4096 };
 
 /** In a manifest's place. */
 export type CommitState =
@@ -93,15 +100,36 @@ export async function readCommit(
   of: VersionName,
   call?: StoreCall,
 ): Promise<CommitState | undefined> {
-  const found = await readDocument(documents, keys.versionFile(of, MANIFEST_FILE), {
+  const key = keys.versionFile(of, MANIFEST_FILE);
+  const found = await readDocument(documents, key, commitKind(of), call);
+  return found && toCommitState(found.value);
+}
+
+/**
+ * Writes the manifest, unless there is one or a tombstone. Resolves with the state afterwards.
+ */
+export async function commit(
+  documents: DocumentStore,
+  manifest: VersionManifest,
+  call?: StoreCall,
+): Promise<CommitState> {
+  const key = keys.versionFile(manifest, MANIFEST_FILE);
+  const kind = commitKind(manifest);
+  return toCommitState(await createDocument(documents, key, kind, manifest, call));
+}
+
+type CommitFile = z.infer<typeof tombstoneSchema> | VersionManifest;
+
+function commitKind(of: VersionName): DocumentKind<CommitFile> {
+  return {
     schema: z.union([tombstoneSchema, manifestSchema]),
     maxBytes: MAX_MANIFEST_BYTES,
-    faultOf: (value) => ('removed_at' in value ? undefined : foreignFault(value, of)),
-    signal: call?.signal,
-  });
-  if (!found) return undefined;
-  const { value } = found;
-  return 'removed_at' in value ? { kind: 'tombstone' } : { kind: 'manifest', manifest: value };
+    faultOf: (file) => ('removed_at' in file ? undefined : foreignFault(file, of)),
+  };
+}
+
+function toCommitState(file: CommitFile): CommitState {
+  return 'removed_at' in file ? { kind: 'tombstone' } : { kind: 'manifest', manifest: file };
 }
 
 /** A manifest that was copied from elsewhere says whose it is. */
@@ -139,9 +167,18 @@ export async function readClaim(
   of: VersionName,
   call?: StoreCall,
 ): Promise<Claim | undefined> {
-  const kind = { schema: claimSchema, maxBytes: MAX_CLAIM_BYTES };
   const key = keys.versionFile(of, CLAIM_FILE);
-  return (await readDocument(documents, key, { ...kind, signal: call?.signal }))?.value;
+  return (await readDocument(documents, key, CLAIM_KIND, call))?.value;
+}
+
+/** Writes a claim, unless there is one. Resolves with the one that is there afterwards. */
+export function createClaim(
+  documents: DocumentStore,
+  of: VersionName,
+  claim: Claim,
+  call?: StoreCall,
+): Promise<Claim> {
+  return createDocument(documents, keys.versionFile(of, CLAIM_FILE), CLAIM_KIND, claim, call);
 }
 
 /**

@@ -85,6 +85,8 @@ export type StoreErrorKind =
   | 'denied'
   /** The network, the disk or the service failed; it may work later. */
   | 'unavailable'
+  /** The object is there, and it is not what this program writes under its key. */
+  | 'damaged'
   /** The bucket or folder is not there, a key is malformed, or the service cannot do it: a mistake of ours or a setting. */
   | 'invalid';
 

@@ -50,10 +50,3 @@ export class RetryBudget {
     return true;
   }
 }
-
-const FIRST_BACKOFF_MS = 200;
-
-/** Full jitter: anywhere from 0 to a bound that doubles. `attempt` counts from 1, `random` is in [0, 1). */
-export function backoffMs(attempt: number, random: () => number): number {
-  return random() * FIRST_BACKOFF_MS * 2 ** (attempt - 1);
-}

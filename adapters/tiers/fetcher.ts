@@ -3,11 +3,18 @@
 import { LRUCache } from 'lru-cache';
 import { ServeError } from '../../src/common/errors.ts';
 import type { Logger } from '../../src/common/log.ts';
+import {
+  type Backoff,
+  type Clock,
+  deadline,
+  retry,
+  systemClock,
+  unlessAborted,
+} from '../../src/common/waiting.ts';
 import { keys, type VersionManifest } from '../repository/manifest.ts';
-import { STORE_ALERTS } from '../store/failure-log.ts';
+import { logStoreFault, type StoreFault } from '../store/alerts.ts';
 import { type ObjectStore, StoreError } from '../store/store.ts';
-import { Breaker, backoffMs, RetryBudget } from './breaker.ts';
-import { type Clock, deadline, sleep, systemClock, unlessAborted } from './clock.ts';
+import { Breaker, RetryBudget } from './breaker.ts';
 import { CorruptContent, type OpenFile } from './disk.ts';
 import { FetchQueue } from './fetch-queue.ts';
 
@@ -32,15 +39,13 @@ export interface FetchDeadlines {
 /** S3 answers in 200 ms, or at its client's second try; the largest adapter (2 GiB) comes in 40 s at 50 MB/s. */
 const DEADLINES: FetchDeadlines = { firstByteMs: 10_000, idleMs: 5_000, totalMs: 60_000 };
 
-type FaultKind = 'unavailable' | 'interrupted' | 'denied' | 'invalid' | 'missing' | 'corrupt';
+type FaultKind = Exclude<StoreFault, 'conflict' | 'damaged'>;
 
 interface FaultRule {
   readonly maxTries: number;
   /** Whoever asks again sooner gets the same answer. */
   readonly rememberMs: number;
   readonly code: 'adapter_unavailable' | 'adapter_checksum_mismatch';
-  /** What a person is alerted by: a retry cannot help. */
-  readonly alert?: string;
 }
 
 const FAULTS: Record<FaultKind, FaultRule> = {
@@ -51,28 +56,25 @@ const FAULTS: Record<FaultKind, FaultRule> = {
     maxTries: 1,
     rememberMs: 5_000,
     code: 'adapter_unavailable',
-    alert: STORE_ALERTS.denied,
   },
   invalid: {
     maxTries: 1,
     rememberMs: 5_000,
     code: 'adapter_unavailable',
-    alert: STORE_ALERTS.invalid,
   },
   missing: {
     maxTries: 1,
     rememberMs: 5_000,
     code: 'adapter_unavailable',
-    alert: 'dangling_pointer',
   },
   corrupt: {
     maxTries: 2,
     rememberMs: 30_000,
     code: 'adapter_checksum_mismatch',
-    alert: 'corrupt_object',
   },
 };
 const MAX_REMEMBERED = 1_000;
+const BACKOFF: Backoff = { firstMs: 200, longestMs: 1_000 };
 
 /** A manifest names a file that is not there. */
 class MissingObject extends Error {
@@ -159,19 +161,18 @@ export class Fetcher {
     const { clock, random } = this.#options;
     const { totalMs } = this.#deadlines;
     const late = new StoreError('unavailable', `no adapter within ${totalMs} ms`);
-    using total = deadline(clock, { ms: totalMs, reason: late, parent: this.#closed.signal });
+    using total = deadline(totalMs, late, { clock, signal: this.#closed.signal });
     this.#budget.firstTry();
-    for (let attempt = 1; ; attempt++) {
-      try {
-        await write((name) => this.#read(manifest, name, total.signal));
-        return;
-      } catch (error) {
+    await retry(() => write((name) => this.#read(manifest, name, total.signal)), {
+      ...BACKOFF,
+      clock,
+      random,
+      signal: total.signal,
+      isRetryable: (error, attempt) => {
         const kind = kindOf(error);
-        const isLast = !kind || attempt >= FAULTS[kind].maxTries || total.signal.aborted;
-        if (isLast || !this.#budget.take()) throw error;
-        await sleep(clock, backoffMs(attempt, random), total.signal);
-      }
-    }
+        return kind !== undefined && attempt < FAULTS[kind].maxTries && this.#budget.take();
+      },
+    });
   }
 
   /** The body of one file, with a deadline for the first answer and between its pieces. */
@@ -184,7 +185,7 @@ export class Fetcher {
     const key = keys.versionFile(manifest, name);
     const { firstByteMs, idleMs } = this.#deadlines;
     const late = (ms: number) => new StoreError('unavailable', `no byte of ${name} for ${ms} ms`);
-    using wait = deadline(clock, { ms: firstByteMs, reason: late(firstByteMs), parent: total });
+    using wait = deadline(firstByteMs, late(firstByteMs), { clock, signal: total });
     const { signal } = wait;
     const object = await unlessAborted(store.get(key, { signal }), signal);
     if (!object) throw new MissingObject(`${name} is not in the store`);
@@ -217,7 +218,7 @@ export class Fetcher {
     const kind = kindOf(error);
     if (!kind) return error;
     const { log, store } = this.#options;
-    const { code, rememberMs, alert } = FAULTS[kind];
+    const { code, rememberMs } = FAULTS[kind];
     const refusal = new ServeError(code, MESSAGES[code], { cause: error });
     this.#failures.set(id, refusal, { ttl: rememberMs });
     const { tenant, name, version } = manifest;
@@ -228,8 +229,7 @@ export class Fetcher {
       store: store.label,
       reason,
     };
-    if (alert) log.error({ ...fields, alert }, 'adapter not fetched');
-    else log.warn(fields, 'adapter not fetched');
+    logStoreFault(log, kind, fields, 'adapter not fetched');
     return refusal;
   }
 }
@@ -247,7 +247,7 @@ function interrupted(cause: unknown): never {
 /** Undefined for what is no fault of the store's: it is passed on. */
 function kindOf(error: unknown): FaultKind | undefined {
   if (error instanceof StoreError) {
-    return error.kind === 'conflict' ? 'unavailable' : error.kind;
+    return error.kind === 'conflict' || error.kind === 'damaged' ? 'unavailable' : error.kind;
   }
   if (error instanceof InterruptedBody) return 'interrupted';
   if (error instanceof MissingObject) return 'missing';

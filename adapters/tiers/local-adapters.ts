@@ -3,10 +3,10 @@
 
 import { ServeError } from '../../src/common/errors.ts';
 import type { Logger } from '../../src/common/log.ts';
+import { type Clock, systemClock, unlessAborted } from '../../src/common/waiting.ts';
 import type { AdapterSource } from '../../src/contracts/adapter-source.ts';
 import { type AdapterPart, adapterIdentity, type ResolvedAdapter } from '../registry/resolved.ts';
 import type { VersionManifest } from '../repository/manifest.ts';
-import { type Clock, systemClock, unlessAborted } from './clock.ts';
 import { DiskError, type DiskItem, type DiskTier, keyOf } from './disk.ts';
 import type { Fetcher } from './fetcher.ts';
 
@@ -96,7 +96,7 @@ class TieredAdapters implements LocalAdapters {
     };
     try {
       const all = Promise.all(parts.map((part) => this.#locate(part, releases)));
-      const found = await (signal ? unlessAborted(all, signal) : all);
+      const found = await unlessAborted(all, signal);
       return {
         source: {
           digest: adapterIdentity(parts),

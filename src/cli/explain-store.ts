@@ -17,6 +17,10 @@ const ADVICE: Record<StoreErrorKind, readonly [string, string]> = {
     'see that the bucket exists and that LORIKEET_STORE or --store names it',
     'see that the folder exists and that LORIKEET_STORE or --store names it',
   ],
+  damaged: [
+    'look at the object with the tools of the service, and publish the adapter again',
+    'look at the file, and publish the adapter again',
+  ],
   conflict: [
     'somebody else changes the same adapter: run the command again',
     'somebody else changes the same adapter: run the command again',

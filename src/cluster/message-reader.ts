@@ -2,8 +2,8 @@
 // Whatever has a path in it comes with files of its own here: a pod names no path of the server's.
 import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { mapBounded } from '../../adapters/repository/bounded.ts';
 import type { StoreCall } from '../../adapters/store/store.ts';
+import { mapBounded } from '../common/map-bounded.ts';
 import type { TrainerMessage } from '../contracts/training.ts';
 import { fetchFile } from '../jobs/stored-files.ts';
 import { type Attempt, type Batch, PATH_KEYS, type Told } from './attempt.ts';

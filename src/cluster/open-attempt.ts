@@ -1,10 +1,10 @@
 // The attempt that a server listens to: the one that another server has left, if anybody may still want what comes of
 // it, else a new one with all that its pod needs in the store. Knows no cluster.
 import path from 'node:path';
-import { mapBounded } from '../../adapters/repository/bounded.ts';
 import type { ObjectStore, StoreCall } from '../../adapters/store/store.ts';
 import { hashFile } from '../common/hash-file.ts';
 import type { Logger } from '../common/log.ts';
+import { mapBounded } from '../common/map-bounded.ts';
 import { holdsRun } from '../jobs/relocate-run.ts';
 import type { JobWork } from '../jobs/runner.ts';
 import { describeFiles, type StoredFile } from '../jobs/stored-files.ts';

@@ -1,7 +1,6 @@
 // Files that a tenant has uploaded or that its jobs have left: content and facts in the store, each under the tenant's
 // prefix. A file is there when its facts are; it ends when they go. It never looks into a content.
 import { z } from 'zod';
-import { mapBounded } from '../../adapters/repository/bounded.ts';
 import type {
   ObjectStore,
   PutSource,
@@ -9,6 +8,7 @@ import type {
   StoredObject,
 } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
+import { mapBounded } from '../common/map-bounded.ts';
 import type { CreateId } from './ids.ts';
 import { type Marked, Records } from './records.ts';
 

@@ -1,6 +1,6 @@
 // A store as files and jobs use it: what a client may be told of its failures is a `ServeError`; a condition that does
 // not hold stays a `StoreError`, for those who write again.
-import { logStoreFailure } from '../../adapters/store/failure-log.ts';
+import { logStoreFailure } from '../../adapters/store/alerts.ts';
 import {
   type ListEntry,
   type ListOptions,

@@ -1,9 +1,9 @@
 // What clients may do with jobs: create, look at, cancel, pause and resume them, in the store. Who runs them is told
 // that there is work. Which model a request names has been resolved and allowed before.
 import { randomInt } from 'node:crypto';
-import { mapBounded } from '../../adapters/repository/bounded.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
+import { mapBounded } from '../common/map-bounded.ts';
 import { mayUseAdapter, type Tenant } from '../contracts/tenant.ts';
 import type { DatasetParam } from '../rows/file-fault.ts';
 import type { RowChecks } from './check-rows.ts';

@@ -1,8 +1,9 @@
 // Jobs in the store: one record each that changes by compare-and-swap, batches of the events that it has no room for,
 // and a mark for each job that is not over, by which servers find work. It decides nothing about jobs.
-import { mapBounded } from '../../adapters/repository/bounded.ts';
+
 import type { ObjectStore, StoreCall } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
+import { mapBounded } from '../common/map-bounded.ts';
 import {
   eventBatchSchema,
   type JobEvent,

@@ -3,7 +3,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout } from 'node:timers/promises';
 import type { z } from 'zod';
-import { collect, serializeDocument } from '../../adapters/repository/documents.ts';
+import { readBody, serializeDocument } from '../../adapters/store/documents.ts';
 import {
   type Etag,
   type ObjectStore,
@@ -51,7 +51,7 @@ export class Records<T extends Marked> {
   async read(key: string, call?: StoreCall): Promise<Found<T> | undefined> {
     const object = await this.#store.get(key, call);
     if (!object) return undefined;
-    const bytes = await collect(object.body, this.#kind.maxBytes);
+    const bytes = await readBody(object.body, this.#kind.maxBytes);
     return { value: this.#parse(key, bytes), etag: object.etag };
   }
 

@@ -3,9 +3,9 @@ import { createHash } from 'node:crypto';
 import { mkdir, open, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
-import { mapBounded } from '../../adapters/repository/bounded.ts';
 import type { ObjectStore, StoreCall } from '../../adapters/store/store.ts';
 import { hashFile } from '../common/hash-file.ts';
+import { mapBounded } from '../common/map-bounded.ts';
 
 /** As of a checkpoint's file: two levels, no way out of the folder. */
 const FILE_NAME = /^(?:[\w-][\w.-]*\/){0,2}[\w-][\w.-]*$/;

@@ -5,14 +5,14 @@ import { randomUUID } from 'node:crypto';
 import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
-import { mapBounded } from '../../adapters/repository/bounded.ts';
-import { collect, serializeDocument } from '../../adapters/repository/documents.ts';
+import { readBody, serializeDocument } from '../../adapters/store/documents.ts';
 import {
   type Etag,
   type ObjectStore,
   type StoreCall,
   StoreError,
 } from '../../adapters/store/store.ts';
+import { mapBounded } from '../common/map-bounded.ts';
 import { parseShallowJson } from '../common/shallow-json.ts';
 import type { RunArchive } from './runner.ts';
 import { stageRun } from './stage-run.ts';
@@ -129,7 +129,7 @@ class StoredRun implements RunArchive {
   async #readIndex(call: StoreCall): Promise<FoundIndex | undefined> {
     const object = await this.#store.get(this.#indexKey, call);
     if (!object) return undefined;
-    const bytes = await collect(object.body, MAX_INDEX_BYTES);
+    const bytes = await readBody(object.body, MAX_INDEX_BYTES);
     return { value: parseIndex(bytes), etag: object.etag };
   }
 }

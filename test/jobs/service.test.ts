@@ -3,9 +3,9 @@
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
 import { describe, test } from 'node:test';
-import { collect } from '../../adapters/repository/documents.ts';
 import { keys } from '../../adapters/repository/manifest.ts';
 import { createAdapterRepository } from '../../adapters/repository/repository.ts';
+import { readBody } from '../../adapters/store/documents.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { ServeError } from '../../src/common/errors.ts';
@@ -56,7 +56,7 @@ describe('a job', () => {
     assert.equal(meta.purpose, 'fine-tune-results');
     assert.equal(meta.filename, 'step_metrics.csv');
     const { body } = await server.files.open('acme', fileId!);
-    const text = Buffer.from((await collect(body, 1000))!).toString();
+    const text = Buffer.from((await readBody(body, 1000))!).toString();
     assert.match(text, /^step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy\n/);
     assert.ok(server.published.every((name) => name === 'acme/colours'));
   });

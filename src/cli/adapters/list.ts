@@ -1,13 +1,13 @@
 // lorikeet adapters ls: the adapters of a tenant, or the versions of one of them.
 import path from 'node:path';
 import { findRefusedFolders } from '../../../adapters/registry/folder-registry.ts';
-import { mapBounded } from '../../../adapters/repository/bounded.ts';
 import {
   type Aliases,
   LATEST,
   pointerOf,
   versionsOf,
 } from '../../../adapters/repository/manifest.ts';
+import { mapBounded } from '../../common/map-bounded.ts';
 import { formatBytes, formatTable, formatTime } from '../table.ts';
 import { type AdapterContext, noAdapter } from './context.ts';
 import { describePointer } from './pointer.ts';

@@ -3,13 +3,13 @@
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
-import { mapBounded } from '../../../adapters/repository/bounded.ts';
 import {
   type AliasPointer,
   pointerOf,
   type VersionManifest,
 } from '../../../adapters/repository/manifest.ts';
 import { ServeError } from '../../common/errors.ts';
+import { mapBounded } from '../../common/map-bounded.ts';
 import {
   adapterListSchema,
   adapterSchema,

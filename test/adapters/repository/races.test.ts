@@ -1,11 +1,10 @@
 // Several processes change one name at the same time: each has a repository of its own over one store.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { jitteredPause } from '../../../adapters/repository/pause.ts';
 import { keysOf, meetingStore, shelf, ZEN } from './shelf.ts';
 
 test('ten publishers at once give ten versions, none lost, and latest leads to the last', async (t) => {
-  const { open, adapter } = shelf(t, { pause: jitteredPause });
+  const { open, adapter } = shelf(t);
   const numbers = Array.from({ length: 10 }, (_, i) => i + 1);
   const published = await Promise.all(
     numbers.map((seed) => open().publish(ZEN, { directory: adapter(seed) })),
@@ -27,7 +26,7 @@ test('ten publishers at once give ten versions, none lost, and latest leads to t
 });
 
 test('one publication in ten processes at once is one version', async (t) => {
-  const { store, open, adapter } = shelf(t, { pause: jitteredPause });
+  const { store, open, adapter } = shelf(t);
   const directory = adapter(1);
   const published = await Promise.all(
     Array.from({ length: 10 }, () => open().publish(ZEN, { directory }, { publicationId: 'job' })),
@@ -63,7 +62,7 @@ test('a publication that another process finishes between two of its calls is th
 });
 
 test('every one of many moves of aliases at once is kept', async (t) => {
-  const { repository, open, adapter } = shelf(t, { pause: jitteredPause });
+  const { repository, open, adapter } = shelf(t);
   await repository.publish(ZEN, { directory: adapter(1) });
   const names = Array.from({ length: 10 }, (_, i) => `alias-${i}`);
   await Promise.all(names.map((alias) => open().moveAlias(ZEN, alias, { version: 1 })));

@@ -35,7 +35,7 @@ export function shelf(t: TestContext, options: RepositoryOptions = {}) {
   const root = temporaryFolder(t);
   const store = createMemoryStore();
   const open = (over: ObjectStore = store): AdapterRepository =>
-    createAdapterRepository(over, { pause: async () => {}, ...options });
+    createAdapterRepository(over, options);
   return { store, open, repository: open(), adapter: (seed: number) => writeAdapter(root, seed) };
 }
 

@@ -1,6 +1,6 @@
 // Time that passes when a test says so.
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { Clock } from '../../../adapters/tiers/clock.ts';
+import type { Clock } from '../../../src/common/waiting.ts';
 
 interface Timer {
   readonly atMs: number;

@@ -1,9 +1,9 @@
-// Asynchronous work on many items with few at a time.
+// Asynchronous work on many items, a few at a time.
 
-/** Connections of one caller: enough to hide latency, few enough for a server beside it. */
-const WIDTH = 16;
+/** Enough concurrent calls to hide latency, few enough to leave a shared server some room. */
+const MAX_PARALLEL = 16;
 
-/** As `Promise.all` over `items.map(work)`, at most 16 at once; after the first failure none is begun. */
+/** Like `Promise.all(items.map(work))`, with at most 16 calls at once. After a failure no further call starts. */
 export async function mapBounded<T, R>(
   items: readonly T[],
   work: (item: T) => Promise<R>,
@@ -22,6 +22,6 @@ export async function mapBounded<T, R>(
       }
     }
   };
-  await Promise.all(Array.from({ length: Math.min(WIDTH, items.length) }, worker));
+  await Promise.all(Array.from({ length: Math.min(MAX_PARALLEL, items.length) }, worker));
   return results;
 }

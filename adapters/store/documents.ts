@@ -1,0 +1,183 @@
+// Small JSON objects in a store: read within bounds and against a schema, and changed by compare-and-swap. A damaged
+// object is refused and raises an alert. This file knows no names and no versions.
+import type { z } from 'zod';
+import { isDiskFull, ServeError } from '../../src/common/errors.ts';
+import { parseShallowJson } from '../../src/common/shallow-json.ts';
+import { type Backoff, backoffMs, sleep } from '../../src/common/waiting.ts';
+import { logStoreFault, type StoreLog } from './alerts.ts';
+import { type Etag, type ObjectStore, type StoreCall, StoreError } from './store.ts';
+
+/** How the documents under some keys are written. */
+export interface DocumentKind<T> {
+  readonly schema: z.ZodType<T>;
+  /** Larger objects are damaged. */
+  readonly maxBytes: number;
+  /** Returns why a value that fits the schema still does not belong under its key. */
+  readonly faultOf?: (value: T) => string | undefined;
+}
+
+/** A document and the state of its object. */
+export interface StoredDocument<T> {
+  readonly value: T;
+  readonly etag: Etag;
+}
+
+/** A store of documents, and the log for damaged ones. */
+export interface DocumentStore {
+  readonly store: ObjectStore;
+  readonly log?: StoreLog | undefined;
+}
+
+/** Ten writers in lockstep need ten tries. */
+const MAX_TRIES = 40;
+/** Unanswered writes in one change: a store that fails three times is down. */
+const MAX_UNANSWERED = 3;
+const BACKOFF: Backoff = { firstMs: 10, longestMs: 640 };
+
+/**
+ * Reads a document; undefined if there is none. Rejects with the store's error, or with `StoreError` of kind `damaged`,
+ * which is logged.
+ */
+export async function readDocument<T>(
+  documents: DocumentStore,
+  key: string,
+  kind: DocumentKind<T>,
+  call?: StoreCall,
+): Promise<StoredDocument<T> | undefined> {
+  return load(documents, key, kind, call);
+}
+
+/**
+ * Writes a document unless its key has one. Resolves with the document that is there afterwards, which is `value` itself
+ * if this call wrote it. Rejects as `updateDocument`.
+ */
+export async function createDocument<T>(
+  documents: DocumentStore,
+  key: string,
+  kind: DocumentKind<T>,
+  value: T,
+  call?: StoreCall,
+): Promise<T> {
+  return swap<T, T>({ documents, key, kind, call, isNew: true }, (now) => now ?? value);
+}
+
+/**
+ * Changes a document by compare-and-swap. `change` gets the current value, undefined if there is none, and returns the
+ * next one; nothing is written if it returns what it got. It is called again after each conflict, and may then get a value
+ * that holds its own effect already. If the store does not answer a write, a read tells whether it was done. Resolves with
+ * the value after the change. Rejects with what `change` throws, with the store's error, or with `ServeError`
+ * (`overloaded`) if other writers always come first.
+ */
+export async function updateDocument<T, Next extends T | undefined>(
+  documents: DocumentStore,
+  key: string,
+  kind: DocumentKind<T>,
+  change: (now: T | undefined) => Next | Promise<Next>,
+  call?: StoreCall,
+): Promise<Next> {
+  return swap({ documents, key, kind, call, isNew: false }, change);
+}
+
+interface Swap<T> {
+  readonly documents: DocumentStore;
+  readonly key: string;
+  readonly kind: DocumentKind<T>;
+  readonly call: StoreCall | undefined;
+  /** There is probably nothing yet, so the first try does not read. */
+  readonly isNew: boolean;
+}
+
+async function swap<T, Next extends T | undefined>(
+  { documents, key, kind, call, isNew }: Swap<T>,
+  change: (now: T | undefined) => Next | Promise<Next>,
+): Promise<Next> {
+  let last: { readonly value: Next; readonly bytes: Uint8Array } | undefined;
+  let unanswered = 0;
+  for (let attempt = 1; attempt <= MAX_TRIES; attempt++) {
+    if (attempt > 1) await sleep(backoffMs(attempt - 1, BACKOFF), call);
+    const found = isNew && !last ? undefined : await load(documents, key, kind, call);
+    if (found && last && Buffer.compare(found.bytes, last.bytes) === 0) return last.value;
+    const value = await change(found?.value);
+    if (value === found?.value) return value;
+    const bytes = serializeDocument(value);
+    if (bytes.length > kind.maxBytes) throw new RangeError(`${key} is too large to be read again`);
+    last = { value, bytes };
+    const condition = found ? { ifMatch: found.etag } : { ifAbsent: true as const };
+    try {
+      await documents.store.put(key, bytes, { ...condition, ...call });
+      return value;
+    } catch (error) {
+      const isConflict = error instanceof StoreError && error.kind === 'conflict';
+      const isRetryable = isConflict || (isUnanswered(error) && ++unanswered < MAX_UNANSWERED);
+      if (!isRetryable) throw error;
+    }
+  }
+  throw new ServeError('overloaded', 'Too many concurrent changes. Try again.');
+}
+
+/** Whether a failed write may have been done all the same; a full disk has taken nothing. */
+function isUnanswered(error: unknown): boolean {
+  const fault = error instanceof ServeError ? error.cause : error;
+  return fault instanceof StoreError && fault.kind === 'unavailable' && !isDiskFull(error);
+}
+
+async function load<T>(
+  { store, log }: DocumentStore,
+  key: string,
+  { schema, maxBytes, faultOf }: DocumentKind<T>,
+  call: StoreCall | undefined,
+): Promise<(StoredDocument<T> & { readonly bytes: Uint8Array }) | undefined> {
+  const object = await store.get(key, call);
+  if (!object) return undefined;
+  const bytes = await readBody(object.body, maxBytes);
+  const found = bytes ? parse(bytes, schema) : { fault: `is longer than ${maxBytes} bytes` };
+  const fault = 'fault' in found ? found.fault : faultOf?.(found.value);
+  if (bytes && 'value' in found && fault === undefined) {
+    return { value: found.value, etag: object.etag, bytes };
+  }
+  logStoreFault(log, 'damaged', { store: store.label, key, reason: fault }, 'damaged object');
+  throw new StoreError('damaged', `${key}: ${fault}`);
+}
+
+function parse<T>(bytes: Uint8Array, schema: z.ZodType<T>): { value: T } | { fault: string } {
+  let json: unknown;
+  try {
+    json = parseShallowJson(bytes);
+  } catch (error) {
+    return { fault: bytes.length === 0 ? 'is empty' : `is not JSON (${(error as Error).message})` };
+  }
+  const result = schema.safeParse(json);
+  if (result.success) return { value: result.data };
+  const { path, message } = result.error.issues[0]!;
+  return { fault: `${path.join('.') || 'object'}: ${message}` };
+}
+
+/** Resolves with undefined also if the document is damaged, for callers that can do without it. */
+export async function ifSound<T>(document: Promise<T | undefined>): Promise<T | undefined> {
+  try {
+    return await document;
+  } catch (error) {
+    if (error instanceof StoreError && error.kind === 'damaged') return undefined;
+    throw error;
+  }
+}
+
+/** Returns the bytes of a document: indented JSON, for people with other tools. */
+export function serializeDocument(value: unknown): Uint8Array {
+  return new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`);
+}
+
+/** Reads a whole body; undefined if it is longer than `maxBytes`, and then the rest is not read. */
+export async function readBody(
+  body: AsyncIterable<Uint8Array>,
+  maxBytes: number,
+): Promise<Uint8Array | undefined> {
+  const chunks: Uint8Array[] = [];
+  let byteSize = 0;
+  for await (const chunk of body) {
+    byteSize += chunk.length;
+    if (byteSize > maxBytes) return undefined;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}

@@ -1,0 +1,156 @@
+// Ways to wait: sleeping, deadlines, and retries with backoff. Time and chance are arguments, so that tests do not wait.
+
+/** A source of time. */
+export interface Clock {
+  /** Returns monotonic milliseconds. */
+  now(): number;
+  /** Calls back once after the delay. The returned function cancels the call. */
+  schedule(delayMs: number, callback: () => void): () => void;
+}
+
+/** The machine's own clock. */
+export const systemClock: Clock = {
+  now: () => performance.now(),
+  schedule(delayMs, callback) {
+    const timer = setTimeout(callback, delayMs);
+    return () => clearTimeout(timer);
+  },
+};
+
+/** What ends a wait early, and whose time it takes. */
+export interface WaitOptions {
+  readonly signal?: AbortSignal | undefined;
+  readonly clock?: Clock;
+}
+
+/** Resolves after the delay. Rejects with the signal's reason if it aborts first. */
+export async function sleep(
+  delayMs: number,
+  { signal, clock = systemClock }: WaitOptions = {},
+): Promise<void> {
+  let cancel = () => {};
+  const delay = new Promise<void>((resolve) => {
+    cancel = clock.schedule(delayMs, resolve);
+  });
+  try {
+    await unlessAborted(delay, signal);
+  } finally {
+    cancel();
+  }
+}
+
+/** A signal that aborts when time is up. Dispose of it when the work is done. */
+export interface Deadline extends Disposable {
+  readonly signal: AbortSignal;
+  /** Gives another `ms` milliseconds from now, and aborts with another reason if one is given. */
+  restart(ms: number, reason?: Error): void;
+  /** Stops the clock until the next `restart`. */
+  stop(): void;
+}
+
+/** Returns a signal that aborts with `reason` after `ms` milliseconds, or with its parent. */
+export function deadline(
+  ms: number,
+  reason: Error,
+  { signal: parent, clock = systemClock }: WaitOptions = {},
+): Deadline {
+  const controller = new AbortController();
+  const follow = () => controller.abort(parent!.reason);
+  if (parent?.aborted) follow();
+  parent?.addEventListener('abort', follow, { once: true });
+  let stop = clock.schedule(ms, () => controller.abort(reason));
+  return {
+    signal: controller.signal,
+    restart(nextMs, nextReason = reason) {
+      stop();
+      stop = clock.schedule(nextMs, () => controller.abort(nextReason));
+    },
+    stop: () => stop(),
+    [Symbol.dispose]() {
+      stop();
+      parent?.removeEventListener('abort', follow);
+    },
+  };
+}
+
+/** Settles as the promise does, or rejects with the signal's reason. The promise itself may not know the signal. */
+export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return promise;
+  return new Promise((resolve, reject) => {
+    const leave = () => reject(signal.reason);
+    if (signal.aborted) leave();
+    signal.addEventListener('abort', leave, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', leave));
+  });
+}
+
+/** Settles as the promise does, or resolves with `late` after `ms` milliseconds. */
+export async function orAfter<T, L>(
+  promise: Promise<T>,
+  ms: number,
+  late: L,
+  clock: Clock = systemClock,
+): Promise<T | L> {
+  let cancel = () => {};
+  const timeout = new Promise<L>((resolve) => {
+    cancel = clock.schedule(ms, () => resolve(late));
+  });
+  try {
+    return await Promise.race([promise, timeout]);
+  } finally {
+    cancel();
+  }
+}
+
+/** The bounds of exponential backoff. */
+export interface Backoff {
+  /** The longest delay before the second try; it doubles with each try. */
+  readonly firstMs: number;
+  /** No delay is longer. */
+  readonly longestMs: number;
+}
+
+/**
+ * Returns the delay after the given try, counted from 1: exponential backoff with full jitter, so that clients that
+ * collided once do not collide again. `random` is in [0, 1).
+ */
+export function backoffMs(
+  attempt: number,
+  { firstMs, longestMs }: Backoff,
+  random: () => number = Math.random,
+): number {
+  return random() * Math.min(longestMs, firstMs * 2 ** (attempt - 1));
+}
+
+/** When `retry` tries again. */
+export interface RetryOptions extends Backoff, WaitOptions {
+  /** Default: no limit. */
+  readonly maxTries?: number;
+  /** Whether another try may help; called after each failed try but the last. Default: always. */
+  readonly isRetryable?: (error: unknown, attempt: number) => boolean;
+  /** The shortest delay after this error, such as a server's `retry-after`; never more than `longestMs`. */
+  readonly minDelayMs?: (error: unknown) => number;
+  readonly random?: () => number;
+}
+
+/**
+ * Runs `work` until it succeeds, with backoff between the tries. Rejects with the last error if it is not worth another
+ * try, and with the signal's reason if that aborts.
+ */
+export async function retry<T>(
+  work: (attempt: number) => Promise<T>,
+  options: RetryOptions,
+): Promise<T> {
+  const { maxTries = Infinity, isRetryable = () => true, minDelayMs = () => 0, random } = options;
+  for (let attempt = 1; ; attempt++) {
+    options.signal?.throwIfAborted();
+    try {
+      return await work(attempt);
+    } catch (error) {
+      options.signal?.throwIfAborted();
+      if (attempt >= maxTries || !isRetryable(error, attempt)) throw error;
+      const atLeastMs = Math.min(minDelayMs(error), options.longestMs);
+      await sleep(Math.max(atLeastMs, backoffMs(attempt, options, random)), options);
+    }
+  }
+}
