@@ -71,7 +71,7 @@ export const LAYERS: readonly Layer[] = [
     ],
   },
   // The runner that trains in a Kubernetes cluster: one implementation of the jobs' contract.
-  { name: 'cluster', files: /^src\/cluster\//, may: ['jobs', 'repository', 'store'] },
+  { name: 'cluster', files: /^src\/cluster\//, may: ['jobs', 'store'] },
   // Talks to the trainer by messages only, because the trainer is a program of its own.
   { name: 'jobs', files: /^src\/jobs\//, may: ['repository', 'store', 'rows'] },
   {
