@@ -1,16 +1,17 @@
-// The server's side of the engine: submit, and events come. Each sequence gets exactly one terminal
-// event, whatever happens to the engine. Knows no HTTP and no text; does not know how the engine runs.
+// The server's side of the engine: sequences are submitted, events come back. Each sequence gets exactly one terminal
+// event, whatever happens to the engine. Knows no HTTP, no text, and not how the engine runs.
 
 import { ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
 import type { AdapterSource } from '../contracts/adapter-source.ts';
 import type { GenerationRequest } from '../contracts/generation.ts';
 import type { TenantShare } from '../contracts/tenant.ts';
-import type { ChannelHandlers, EngineChannel, EngineState } from './channel.ts';
-import { InProcessChannel } from './in-process-channel.ts';
 import type {
+  ChannelHandlers,
+  EngineChannel,
   EngineEvent,
   EngineModelInfo,
+  EngineState,
   EngineStats,
   FromEngine,
   Prefetched,
@@ -18,95 +19,60 @@ import type {
   SequenceId,
 } from './protocol.ts';
 import { type InFlight, Quarantine, type Suspect } from './quarantine.ts';
-import type { StepLoop } from './step-loop.ts';
 import { Supervisor, type SupervisorOptions } from './supervisor.ts';
 
+/** Receives the events of one sequence. */
 export type EngineListener = (event: EngineEvent) => void;
 
+/** A submitted sequence. */
 export interface SequenceHandle {
   readonly id: SequenceId;
-  /** Ends the sequence within a step, with `finished: abort`; after its end without effect. */
+  /** Ends the sequence within a step, with `finished: abort`. Does nothing after its end. */
   abort(): void;
 }
 
-export interface EngineClient {
-  readonly state: EngineState;
-  /** Known once the engine was ready. */
-  readonly model: EngineModelInfo | undefined;
-  /** False while a ready engine is stopped, or its step takes far longer than its steps do. */
-  readonly isProgressing: boolean;
-  /** What is refused because the engine crashed with it. */
-  readonly quarantine: Pick<Quarantine, 'list' | 'release' | 'clear'>;
-  /** Resolves once the engine is ready (again); rejects where it refused its options or is stopped. */
-  whenReady(): Promise<EngineModelInfo>;
-  /**
-   * Never throws: a refusal is a `failed` event, too. The listener is called later, in order, and
-   * never after a terminal event. Without `adapter` the base runs.
-   */
-  submit(
-    tenant: TenantShare,
-    adapter: AdapterSource | undefined,
-    request: GenerationRequest,
-    listener: EngineListener,
-  ): SequenceHandle;
-  /**
-   * Loads an adapter before it is asked for; others are evicted before it until `keepWarmMs` are over (0: no longer
-   * than any). Rejects with `ServeError`: what is wrong with the adapter, or `engine_restarting`.
-   */
-  prefetch(adapter: AdapterSource, options?: { keepWarmMs?: number }): Promise<Prefetched>;
-  /** Rejects with `ServeError` `engine_restarting` where the engine is not ready. */
-  stats(): Promise<EngineStats>;
-  /** Ends the engine and starts another: what runs and waits fails with `engine_restarting`. */
-  restart(reason: string): void;
-  /** Refuses what waits, lets what runs end until the deadline, and ends the engine. */
-  drain(deadlineMs: number): Promise<void>;
-}
-
-/** An engine in a supervised child process. */
+/** Starts an engine in a supervised child process. */
 export function createProcessClient(options: SupervisorOptions): EngineClient {
-  const connect = (handlers: ChannelHandlers) => new Supervisor(options, handlers);
-  return new ChannelClient(connect, options.log);
+  return new EngineClient((handlers) => new Supervisor(options, handlers), options.log);
 }
 
-/** The same objects in this process; starts the loop. */
-export function createInProcessClient(loop: StepLoop, log: Logger): EngineClient {
-  return new ChannelClient((handlers) => new InProcessChannel(loop, log, handlers), log);
-}
-
-interface Waiter<T> {
+/** Resolves or rejects a promise that waits for an answer of the engine. */
+interface PendingAnswer<T> {
   resolve: (value: T) => void;
   reject: (error: ServeError) => void;
 }
 
 /** A sequence that has not ended. */
-interface Live extends Suspect {
+interface LiveSequence extends Suspect {
   readonly listener: EngineListener;
   phase: Phase;
 }
 
 /**
- * `loading`: its adapter is being loaded, which is no step's work; `joining`: in a slot, without a token yet;
- * `prefilled`: no step has decoded it yet.
+ * `loading`: its adapter is being loaded, beside the steps. `joining`: it owns a slot but has no token yet.
+ * `prefilled`: it has a token, but no step has decoded it yet.
  */
 type Phase = 'loading' | 'waiting' | 'joining' | 'prefilled' | 'running';
 
-class ChannelClient implements EngineClient {
+/** Submits sequences over a channel and delivers their events. */
+export class EngineClient {
+  /** Adapters and requests that are refused because the engine crashed with them. */
+  readonly quarantine = new Quarantine();
   readonly #channel: EngineChannel;
   readonly #log: Logger;
-  readonly quarantine = new Quarantine();
-  readonly #live = new Map<SequenceId, Live>();
-  /** How many of them are `loading`. */
+  readonly #live = new Map<SequenceId, LiveSequence>();
+  /** How many of the live sequences are `loading`. */
   #loadingCount = 0;
   #lastId = 0;
-  /** The sequences of the engine's run; none while it is idle. */
+  /** The sequences of the engine's current run; empty while it is idle. */
   #runningIds: readonly SequenceId[] = [];
-  /** What may have brought down the engine that was lost. */
+  /** The sequences that may have crashed the engine that was lost. */
   #suspects: readonly InFlight[] = [];
-  /** Of this engine; a gap means that events are lost. */
+  /** The last step of the current engine; a gap means that events were lost. */
   #lastStep = 0;
-  #statsWaiters: Waiter<EngineStats>[] = [];
+  #pendingStats: PendingAnswer<EngineStats>[] = [];
   #lastPrefetch = 0;
-  readonly #prefetches = new Map<PrefetchId, Waiter<Prefetched>>();
+  readonly #pendingPrefetches = new Map<PrefetchId, PendingAnswer<Prefetched>>();
 
   constructor(connect: (handlers: ChannelHandlers) => EngineChannel, log: Logger) {
     this.#log = log;
@@ -122,18 +88,25 @@ class ChannelClient implements EngineClient {
     return this.#channel.state;
   }
 
+  /** Known once the engine was ready. */
   get model(): EngineModelInfo | undefined {
     return this.#channel.model;
   }
 
+  /** False while a ready engine is suspended, or its step takes far longer than its earlier steps. */
   get isProgressing(): boolean {
     return this.#channel.isProgressing;
   }
 
+  /** Resolves once the engine is ready (again). Rejects if it refused its options or is stopped. */
   whenReady(): Promise<EngineModelInfo> {
     return this.#channel.whenReady();
   }
 
+  /**
+   * Submits a sequence; without `adapter` it runs on the base. Never throws: a refusal is a `failed` event. The listener
+   * is called later, in order, and never after a terminal event.
+   */
   submit(
     { id: tenant, weight }: TenantShare,
     adapter: AdapterSource | undefined,
@@ -159,15 +132,20 @@ class ChannelClient implements EngineClient {
     };
   }
 
+  /** Rejects with `ServeError` `engine_restarting` if the engine is not ready. */
   stats(): Promise<EngineStats> {
     if (this.state !== 'ready') return Promise.reject(this.#unavailable());
     const stats = new Promise<EngineStats>((resolve, reject) => {
-      this.#statsWaiters.push({ resolve, reject });
+      this.#pendingStats.push({ resolve, reject });
     });
     this.#channel.send({ type: 'stats' });
     return stats;
   }
 
+  /**
+   * Loads an adapter ahead of its first request. Other adapters are evicted before it for `keepWarmMs` (0: no
+   * preference). Rejects with `ServeError`: what is wrong with the adapter, or `engine_restarting`.
+   */
   prefetch(
     adapter: AdapterSource,
     { keepWarmMs = 0 }: { keepWarmMs?: number } = {},
@@ -176,22 +154,24 @@ class ChannelClient implements EngineClient {
     this.#lastPrefetch++;
     const id = this.#lastPrefetch as PrefetchId;
     const prefetched = new Promise<Prefetched>((resolve, reject) => {
-      this.#prefetches.set(id, { resolve, reject });
+      this.#pendingPrefetches.set(id, { resolve, reject });
     });
     this.#channel.send({ type: 'prefetch', id, adapter, keepWarmMs });
     return prefetched;
   }
 
+  /** Ends the engine and starts another. Running and waiting sequences fail with `engine_restarting`. */
   restart(reason: string): void {
     this.#channel.restart(reason);
   }
 
+  /** Refuses waiting sequences, lets running ones end until the deadline, and ends the engine. */
   drain(deadlineMs: number): Promise<void> {
     return this.#channel.drain(deadlineMs);
   }
 
   #receive(message: FromEngine): void {
-    if (message.type === 'stats') this.#statsWaiters.shift()?.resolve(message.stats);
+    if (message.type === 'stats') this.#pendingStats.shift()?.resolve(message.stats);
     if (message.type === 'prefetched') this.#onPrefetched(message);
     if (message.type === 'running') this.#runningIds = message.ids;
     if (message.type !== 'step') return;
@@ -204,27 +184,27 @@ class ChannelClient implements EngineClient {
   }
 
   #onPrefetched({ id, outcome }: Extract<FromEngine, { type: 'prefetched' }>): void {
-    const waiter = this.#prefetches.get(id);
-    this.#prefetches.delete(id);
-    if ('error' in outcome) waiter?.reject(ServeError.fromPlain(outcome.error));
-    else waiter?.resolve(outcome);
+    const pending = this.#pendingPrefetches.get(id);
+    this.#pendingPrefetches.delete(id);
+    if ('error' in outcome) pending?.reject(ServeError.fromPlain(outcome.error));
+    else pending?.resolve(outcome);
   }
 
   #onLost(): void {
     this.#lastStep = 0;
-    this.#suspects = this.#inFailingStep();
+    this.#suspects = this.#sequencesInFailedStep();
     this.#runningIds = [];
-    const waiters = [...this.#statsWaiters, ...this.#prefetches.values()];
-    this.#statsWaiters = [];
-    this.#prefetches.clear();
-    for (const { reject } of waiters) reject(this.#unavailable());
+    const pending = [...this.#pendingStats, ...this.#pendingPrefetches.values()];
+    this.#pendingStats = [];
+    this.#pendingPrefetches.clear();
+    for (const { reject } of pending) reject(this.#unavailable());
     for (const id of [...this.#live.keys()]) this.#fail(id, this.#unavailable());
   }
 
-  /** The run's sequences. If the engine was idle, only the loading of an adapter can have failed. */
-  #inFailingStep(): InFlight[] {
+  /** The sequences of the current run. If the engine was idle, only the loading of an adapter can have failed. */
+  #sequencesInFailedStep(): InFlight[] {
     const inRun = new Set(this.#runningIds);
-    const isInStep = (id: SequenceId, { phase }: Live) =>
+    const isInStep = (id: SequenceId, { phase }: LiveSequence) =>
       inRun.size > 0 ? inRun.has(id) : phase === 'loading';
     return [...this.#live]
       .filter(([id, live]) => isInStep(id, live))
@@ -241,11 +221,11 @@ class ChannelClient implements EngineClient {
       : new ServeError('engine_restarting', 'The engine is restarting.');
   }
 
-  /** A listener that throws must not cost the others their events. */
+  /** If a listener throws, the others still get their events. */
   #deliver(event: EngineEvent): void {
     const live = this.#live.get(event.id);
     if (!live) return;
-    this.#follow(live, event);
+    this.#updatePhase(live, event);
     try {
       live.listener(event);
     } catch (error) {
@@ -253,8 +233,8 @@ class ChannelClient implements EngineClient {
     }
   }
 
-  #follow(live: Live, event: EngineEvent): void {
-    if (live.phase === 'loading') this.#loadingCount--; // the first event accepts, or ends
+  #updatePhase(live: LiveSequence, event: EngineEvent): void {
+    if (live.phase === 'loading') this.#loadingCount--; // the first event accepts the sequence or ends it
     if (event.type === 'finished' || event.type === 'failed') {
       this.#live.delete(event.id);
       const isServed = event.type === 'finished' && live.phase === 'running';

@@ -1,18 +1,19 @@
-// Keeps the running sequences in KV slots 0..n-1, as a decode batch needs them, with the fewest moves.
-// Knows only who owns which slot; the caller moves the data.
+// Keeps the running sequences in KV slots 0..n-1, as a decode batch needs them, with the fewest moves. Knows only which
+// sequence owns which slot; the caller moves the data.
 import type { SlotId } from '../engine/batch.ts';
 import type { Sequence } from './sequence.ts';
 
+/** A copy from one KV slot to another. */
 export interface SlotMove {
   readonly from: SlotId;
   readonly to: SlotId;
-  /** Positions written so far: what is to be copied. */
+  /** How many positions are written and have to be copied. */
   readonly length: number;
 }
 
 /**
- * Gives each running sequence that lives past the prefix a hole in it; `rows[i]` owns slot i afterwards, and an
- * unfinished prefill the slot after the last row.
+ * Moves running sequences from slots past the end into free slots before it. Afterwards `rows[i]` owns slot i, and the
+ * sequences in prefill own the slots after the last row.
  */
 export function compactSlots(
   running: readonly Sequence[],
@@ -34,7 +35,7 @@ export function compactSlots(
   };
   for (const [i, row] of rows.entries()) {
     if (row) continue;
-    rows[i] = outside.pop()!; // as many outside as there are holes
+    rows[i] = outside.pop()!; // there are as many sequences outside as free slots
     move(rows[i]!, i);
   }
   prefilling.forEach((sequence, i) => {

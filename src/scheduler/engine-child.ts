@@ -1,16 +1,15 @@
-// The engine process's end of the channel: options and messages in, messages out, and how the process
-// ends. Knows no engine: what it runs is given to it.
+// The engine process's end of the channel: it reads options and messages, posts messages, and ends the process. Knows no
+// engine: the caller creates it.
 import { ConfigError, FileError } from '../common/errors.ts';
 import { startPhases } from '../common/start-phases.ts';
-import { startHeartbeat } from './heartbeat.ts';
+import { startHeartbeat } from './liveness.ts';
 import type { EngineLogLine, FromEngine, ToEngine } from './protocol.ts';
 import { StepLoop, type StepLoopOptions } from './step-loop.ts';
 
 /**
- * Runs a step loop over the channel of `node:child_process` until it is drained, then exits with 0.
- * `createHost` gets the plain options from the command line; a `ConfigError` or `FileError` of its is
- * posted as `refused`. Signals to the process group are ignored, for a drain lets streams end: the
- * process ends by message or when the channel closes.
+ * Runs a step loop over the channel of `node:child_process` until it is drained, then exits with 0. `createHost` gets the
+ * options from the command line; if it throws a `ConfigError` or `FileError`, that is posted as `refused`. Signals to the
+ * process group are ignored, because a drain lets streams end: a message ends the process, or the end of the channel.
  */
 export async function runEngineChild<Options>(
   createHost: (options: Options, log: (line: EngineLogLine) => void) => Promise<StepLoopOptions>,
@@ -21,7 +20,7 @@ export async function runEngineChild<Options>(
   const options = JSON.parse(process.argv[2] ?? '{}') as Options;
   const heartbeatFd = process.argv[3];
   const post = (message: FromEngine) => process.send?.(withPhases(message));
-  const host = await createHost(options, post).catch(refuse);
+  const host = await createHost(options, post).catch(exitRefused);
   const loop = new StepLoop(host);
   process.on('message', (message) => loop.handle(message as ToEngine));
   if (heartbeatFd !== undefined) startHeartbeat(Number(heartbeatFd));
@@ -34,12 +33,12 @@ function withPhases(message: FromEngine): FromEngine {
   return { ...message, model: { ...message.model, start: startPhases() } };
 }
 
-function refuse(error: unknown): Promise<never> {
+function exitRefused(error: unknown): Promise<never> {
   if (!(error instanceof ConfigError || error instanceof FileError)) throw error;
   return exitAfter(1, { type: 'refused', message: error.message });
 }
 
-/** Messages leave in order: once the last one is out, all are. */
+/** Exits after the last message is sent. Messages are sent in order, so all earlier ones are sent too. */
 function exitAfter(code: number, last: FromEngine): Promise<never> {
   return new Promise(() => {
     if (process.connected) process.send?.(last, undefined, undefined, () => process.exit(code));

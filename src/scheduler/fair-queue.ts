@@ -1,16 +1,17 @@
-// The sequences that could run, fair between tenants by the tokens served to them in proportion to their weights: the
-// virtual token counter of arXiv 2401.00588. First in, first out within a tenant. Knows no slots and no time.
+// The waiting sequences, fair between tenants by the tokens that each was served, in proportion to their weights. This is
+// the virtual token counter of arXiv 2401.00588. First in, first out within a tenant. Knows no slots and no time.
 import { assert } from '../common/assert.ts';
 import type { Sequence } from './sequence.ts';
 
-/** What a served token costs a tenant of weight 1: a generated one takes a step, a prompt one a share of a chunk. */
+/** The cost of a served token at weight 1. A generated token takes a step, a prompt token only a share of a chunk. */
 const PROMPT_TOKEN_COST = 1;
 const GENERATED_TOKEN_COST = 2;
 
+/** A queue of sequences that takes the tenant with the least service first. */
 export class FairQueue {
-  /** Tenant → cost of the tokens served, over its weight. One entry for each tenant ever seen: as many as there are keys. */
+  /** Tenant → cost of the tokens it was served, divided by its weight. One entry per tenant ever seen. */
   readonly #served = new Map<string, number>();
-  /** Tenants with something waiting, and what. */
+  /** Tenant → its waiting sequences. Tenants without any have no entry. */
   readonly #waiting = new Map<string, Sequence[]>();
   #lastTenant: string | undefined;
 
@@ -35,7 +36,7 @@ export class FairQueue {
     this.#lastTenant = sequence.tenant;
   }
 
-  /** The first in order (least served tenant, then oldest) that passes; stays in the queue. */
+  /** The first admissible sequence: least served tenant first, then the oldest. It stays in the queue. */
   find(isAdmissible: (sequence: Sequence) => boolean): Sequence | undefined {
     const byService = [...this.#waiting].sort(([a], [b]) => this.#servedTo(a) - this.#servedTo(b));
     for (const [, own] of byService) {
@@ -57,7 +58,7 @@ export class FairQueue {
     this.#served.set(tenant, this.#servedTo(tenant) + cost / weight);
   }
 
-  /** A tenant that was idle starts here, so that it saved nothing up by being idle. */
+  /** The counter at which a tenant starts after being idle: idle time earns no credit. */
   #activeMinimum(): number {
     if (this.#waiting.size > 0) {
       return Math.min(...[...this.#waiting.keys()].map((tenant) => this.#servedTo(tenant)));

@@ -1,59 +1,65 @@
-// Messages between the server process and the engine process: plain data, token ids and digests only.
+// The messages between the server process and the engine process, and the channel that carries them. Messages are plain
+// data: token ids, slots and digests.
 
 import type { PlainError } from '../common/errors.ts';
 import type { StartPhases } from '../common/start-phases.ts';
 import type { AdapterSource } from '../contracts/adapter-source.ts';
 import type { FinishReason, GenerationRequest, TokenLogprob } from '../contracts/generation.ts';
 
-/** Unique for the life of the server process. */
+/** Identifies a sequence for the life of the server process. */
 export type SequenceId = number & { readonly __sequence: true };
 
-/** The same for prefetches. */
+/** Identifies a prefetch for the life of the server process. */
 export type PrefetchId = number & { readonly __prefetch: true };
 
+/** The fastest place that held an adapter: a slot of the engine, the cache in memory, or the local disk. */
 export type CacheTier = 'slot' | 'ram' | 'disk';
 
+/** A message to the engine process. */
 export type ToEngine =
   | {
       type: 'submit';
       id: SequenceId;
-      /** Fairness is between these. */
+      /** The scheduler is fair between tenants. */
       tenant: string;
-      /** Its share relative to others'. */
+      /** The tenant's share relative to other tenants. */
       weight: number;
       adapter?: AdapterSource;
       request: GenerationRequest;
     }
   | { type: 'abort'; id: SequenceId }
-  /** Loads an adapter beforehand; others are evicted before it until `keepWarmMs` are over. */
+  /** Loads an adapter ahead of its first request. Other adapters are evicted before it for `keepWarmMs`. */
   | { type: 'prefetch'; id: PrefetchId; adapter: AdapterSource; keepWarmMs: number }
   | { type: 'stats' }
   /** Ends the process once all sequences have ended, or after the deadline. */
   | { type: 'drain'; deadlineMs: number };
 
+/** A message from the engine process. */
 export type FromEngine =
   | { type: 'ready'; model: EngineModelInfo }
-  /** Fatal at start: a configuration or file fault. */
+  /** The engine could not start because of a configuration or file error. */
   | { type: 'refused'; message: string }
   /**
-   * What happened since the last one, in order; `step` counts from 1 without gaps. `ran`: a step of
-   * the engine ended, be it without events, which is what the watchdog takes as progress.
+   * The events since the last `step` message, in order. `step` counts from 1 without gaps. `ran` says that the engine
+   * ended a step, even if it had no events; the watchdog counts that as progress.
    */
   | { type: 'step'; step: number; ran: boolean; events: EngineEvent[] }
-  /** The sequences of the run that begins, if they are others than in the run before; none: the engine is idle. */
+  /** The sequences of the run that begins, if they changed since the last run. Empty: the engine is idle. */
   | { type: 'running'; ids: readonly SequenceId[] }
   | { type: 'prefetched'; id: PrefetchId; outcome: PrefetchOutcome }
   | { type: 'stats'; stats: EngineStats }
   | EngineLogLine;
 
-/** Where an adapter was found, and what its load took. */
+/** The tier that held a prefetched adapter, and how long its load took. */
 export interface Prefetched {
   tier: CacheTier;
   loadMs: number;
 }
 
+/** The result of a prefetch. */
 export type PrefetchOutcome = Prefetched | { error: PlainError };
 
+/** A log line that the server writes for the engine process. */
 export interface EngineLogLine {
   type: 'log';
   level: 'info' | 'warn' | 'error';
@@ -61,26 +67,28 @@ export interface EngineLogLine {
   fields?: Record<string, unknown>;
 }
 
+/** The base model as the engine serves it. */
 export interface EngineModelInfo {
   vocabSize: number;
   maxSeqLength: number;
   slotCount: number;
   provider: string;
   weights: string;
-  /** Of its process. */
+  /** The start phases of the engine process. */
   start?: StartPhases;
 }
 
-/** A sequence sees: accepted, admitted, prompt?, token*, then exactly one of finished or failed. */
+/** An event of one sequence. In order: accepted, admitted, prompt?, token*, then exactly one of finished or failed. */
 export type EngineEvent =
   | { type: 'accepted'; id: SequenceId; tier?: CacheTier; loadMs?: number }
-  /** It owns a KV slot, and its prefill begins. */
+  /** The sequence owns a KV slot, and its prefill begins. */
   | { type: 'admitted'; id: SequenceId }
   | { type: 'prompt'; id: SequenceId; logprobs: TokenLogprob[] }
   | { type: 'token'; id: SequenceId; tokenId: number; logprob?: TokenLogprob }
   | { type: 'finished'; id: SequenceId; reason: FinishReason }
   | { type: 'failed'; id: SequenceId; error: PlainError };
 
+/** Gauges of the engine now, and totals since it started. */
 export interface EngineStats {
   running: number;
   waiting: number;
@@ -100,18 +108,50 @@ export interface EngineStats {
   /** Digests of the adapters of sequences without a KV slot. */
   waitingAdapters: string[];
   adapterCache: AdapterCacheFigures;
-  /** Of the engine process. */
+  /** Resident memory of the engine process. */
   residentMemoryBytes: number;
 }
 
-/** Adapters in memory; totals since the process began. */
+/** The adapter cache now, and totals since the engine process started. */
 export interface AdapterCacheFigures {
   bytes: number;
   adapters: number;
   hits: number;
   misses: number;
   evictions: number;
-  /** Loads that ended, by how. */
+  /** Loads that succeeded, and loads that failed. */
   loaded: number;
   failed: number;
+}
+
+/** The state of an engine as the server sees it. */
+export type EngineState = 'starting' | 'ready' | 'restarting' | 'stopped';
+
+/** Carries messages to an engine and back. It starts the engine, restarts it and ends it. */
+export interface EngineChannel {
+  readonly state: EngineState;
+  /** Known once the engine was ready. */
+  readonly model: EngineModelInfo | undefined;
+  /** False while a ready engine is suspended, or its step takes far longer than its earlier steps. */
+  readonly isProgressing: boolean;
+  /** Resolves once the engine is ready (again). Rejects if it refused its options or is stopped. */
+  whenReady(): Promise<EngineModelInfo>;
+  send(message: ToEngine): void;
+  /** Kills an engine whose messages make no sense, and starts another if the channel can. */
+  distrust(reason: string): void;
+  /** Ends the engine, whose requests fail, and starts another if the channel can. Does not count as a crash. */
+  restart(reason: string): void;
+  /** Lets running sequences end until the deadline. Resolves once the engine has ended. */
+  drain(deadlineMs: number): Promise<void>;
+}
+
+/** Handles the messages and the failures of a channel. */
+export interface ChannelHandlers {
+  onMessage(message: FromEngine): void;
+  /** The engine is gone, with everything it held. */
+  onLost(): void;
+  /** The engine crashed by itself. Called after `onLost`. */
+  onCrashed(): void;
+  /** Whether a sequence waits for a step. A sequence whose adapter is still loading does not. */
+  isWaiting(): boolean;
 }

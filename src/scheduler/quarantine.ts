@@ -1,17 +1,17 @@
-// Refuses for a while what was in the failing step at two crashes, so that it cannot end the server with a third.
-// Only crashes that the engine process caused itself are reported here. Knows no process.
+// Refuses adapters and requests that were in the failing step at two crashes, so that they cannot cause a third, which
+// would end the server. Counts only crashes that the engine process caused itself. Knows no process.
 import { createHash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { ServeError } from '../common/errors.ts';
 import type { GenerationRequest } from '../contracts/generation.ts';
 
-/** A sequence as far as it may be to blame. */
+/** The parts of a sequence that can cause a crash. */
 export interface Suspect {
   readonly adapter: string | undefined;
   readonly request: GenerationRequest;
 }
 
-/** A sequence of the step that failed; `isNew`: no step had decoded it before. */
+/** A sequence of the step that failed. `isNew`: no step had decoded it before. */
 export interface InFlight extends Suspect {
   readonly isNew: boolean;
 }
@@ -28,16 +28,17 @@ export interface Quarantined {
 const CRASHES_TO_REFUSE = 2;
 /** Longer than the time in which three crashes end the server. */
 const REFUSED_FOR_MS = 600_000;
-/** More than are ever in flight at two crashes. */
+/** More sequences than are ever in flight at two crashes. */
 const MAX_SUSPECTS = 4_096;
 
+/** Counts crashes per adapter and per request, and refuses those with too many. */
 export class Quarantine {
-  /** Id → the crashes that it was in flight at. */
+  /** Id → the number of crashes at which it was in flight. */
   readonly #crashes: LRUCache<string, number>;
-  /** Adapters that this engine has served to an end: they do not bring it down by themselves. */
+  /** Adapters with a finished sequence on this engine: the adapter alone does not crash it. */
   readonly #proven = new LRUCache<string, true>({ max: MAX_SUSPECTS });
 
-  /** `now`: monotonic milliseconds. */
+  /** `now` returns monotonic milliseconds. */
   constructor(now: () => number = () => performance.now()) {
     this.#crashes = new LRUCache({
       max: MAX_SUSPECTS,
@@ -47,7 +48,7 @@ export class Quarantine {
     });
   }
 
-  /** Why it is refused; undefined if it is not. */
+  /** The error of a refused sequence; undefined if it is not refused. */
   refusal(suspect: Suspect): ServeError | undefined {
     if (this.#crashes.size === 0) return undefined;
     const { adapter } = suspect;
@@ -58,12 +59,12 @@ export class Quarantine {
     return this.#isRefused(id) ? this.#refuse(id, 'this request') : undefined;
   }
 
-  /** A sequence of this adapter was served to its end. */
+  /** Records that a sequence of this adapter finished. */
   served(adapter: string): void {
     this.#proven.set(adapter, true);
   }
 
-  /** Suspects the sequences that were new to the failing step, or all of them if none was. */
+  /** Records a crash. It suspects the sequences that were new in the failing step, or all of them if none was new. */
   crashed(inStep: readonly InFlight[]): void {
     const joined = inStep.filter(({ isNew }) => isNew);
     const ids = new Set<string>();
@@ -76,7 +77,7 @@ export class Quarantine {
     this.#proven.clear();
   }
 
-  /** Everything that is refused now. */
+  /** Everything that is currently refused. */
   list(): Quarantined[] {
     return [...this.#crashes.keys()]
       .filter((id) => this.#isRefused(id))
@@ -95,7 +96,7 @@ export class Quarantine {
     return wasRefused;
   }
 
-  /** Admits everything again, and forgets all suspicions. */
+  /** Admits everything again and forgets all crashes. */
   clear(): void {
     this.#crashes.clear();
   }
@@ -123,7 +124,7 @@ function adapterId(digest: string): string {
   return `${ADAPTER}${digest}`;
 }
 
-/** Prompt, parameters and adapter; who asks does not matter. */
+/** Hashes prompt, parameters and adapter. The tenant does not matter. */
 function requestId({ adapter, request }: Suspect): string {
   const { sampling, ...rest } = request;
   const logitBias = [...(sampling.logitBias ?? [])];

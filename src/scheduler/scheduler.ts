@@ -1,6 +1,5 @@
-// Continuous batching as pure policy: which sequences the next step runs, and what its results mean.
-// No I/O, no await, no clock: nothing here depends on how long a step takes. Knows token ids, slots
-// and digests; no tensors, no weights, no text.
+// Continuous batching as pure policy: which sequences the next step runs, and what its results mean. No I/O, no await, no
+// clock: nothing depends on how long a step takes. Knows token ids, slots and digests; no tensors, weights or text.
 import { assert } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
 import type {
@@ -11,7 +10,7 @@ import type {
   RowResult,
   SlotId,
 } from '../engine/batch.ts';
-import { AdapterTurns } from './adapter-turns.ts';
+import { AdapterLimit } from './adapter-limit.ts';
 import { compactSlots, type SlotMove } from './compact-slots.ts';
 import { FairQueue } from './fair-queue.ts';
 import type { EngineEvent, SequenceId } from './protocol.ts';
@@ -26,52 +25,54 @@ import {
 
 const DEFAULT_MAX_WAITING = 256;
 
+/** The limits of a scheduler. */
 export interface SchedulerOptions {
-  /** KV slots: sequences that are prefilled or run at once. */
+  /** KV slots: how many sequences can be in prefill or running at once. */
   slotCount: number;
   /** Positions of a KV slot. */
   maxSeqLength: number;
-  /** Accepted sequences beyond the slots; more are refused, so that nobody waits without end. */
+  /** Accepted sequences beyond the slots. Further ones are refused, which bounds the wait. */
   maxWaiting?: number;
-  /** The same for one tenant, so that it cannot fill the queue; by default `maxWaiting`. */
+  /** The same for one tenant, which cannot fill the queue alone. Default: `maxWaiting`. */
   maxWaitingPerTenant?: number;
-  /** Prompt tokens of one step, of one prompt or of several: what the running rows wait for between two tokens. */
+  /** The token budget for prefill: prompt tokens per step, which running rows wait for between two tokens. */
   prefillChunk?: number;
-  /** Distinct adapters that run at once; by default as many as slots, which is no limit. */
+  /** Distinct adapters that run at once. Default: the number of slots, so no limit. */
   maxActiveAdapters?: number;
-  /** Whether these adapters' weights can be attached together; by default always. Quick and without effect. */
+  /** Whether the weights of these adapters fit together. Default: always. Called often; must be fast. */
   canAttach?: (adapters: readonly AdapterKey[]) => boolean;
 }
 
-/** A prompt's chunk, and the adapter that is to be attached for it. */
+/** A chunk of a prompt, and the adapter to attach before it runs. */
 export interface StepPrefill {
   readonly id: SequenceId;
   readonly attach: AdapterKey | undefined;
   readonly batch: PrefillBatch;
 }
 
-/** What the engine does next: moves, detach, prefills in order, decode. */
-export interface Step {
+/** The engine's next step, in this order: moves, detach, prefills, decode. */
+export interface StepPlan {
   /** Sequences whose prefill begins. */
   readonly admitted: readonly SequenceId[];
   readonly moves: readonly SlotMove[];
   readonly detach: readonly AdapterKey[];
-  /** Together at most `prefillChunk` tokens; only the last may leave its prompt unfinished. */
+  /** At most `prefillChunk` tokens together. Only the last prompt may stay unfinished. */
   readonly prefills: readonly StepPrefill[];
   readonly decode: DecodeBatch | undefined;
   /** The sequences of `decode`, by row. */
   readonly decodeIds: readonly SequenceId[];
 }
 
-/** A run's result, or why it threw. */
+/** The result of a run, or the error it threw. */
 export type RunOutcome = { readonly result: BatchResult } | { readonly error: ServeError };
 
-/** An outcome for each batch of the step. A prefill that failed left its `attach` undone. */
+/** The outcome of each batch of a step. If a prefill failed, its adapter is not attached. */
 export interface StepOutcome {
   readonly prefills: readonly RunOutcome[];
   readonly decode: RunOutcome | undefined;
 }
 
+/** The queue, the slots and the adapters now, and totals since the start. */
 export interface SchedulerStats {
   running: number;
   waiting: number;
@@ -85,20 +86,21 @@ export interface SchedulerStats {
   waitingAdapters: AdapterKey[];
 }
 
+/** Admits sequences, plans steps and applies their results. */
 export class Scheduler {
   readonly #options: Required<SchedulerOptions>;
   readonly #queue = new FairQueue();
-  readonly #turns: AdapterTurns;
+  readonly #adapterLimit: AdapterLimit;
   /** Every sequence that was submitted and has not ended. */
   readonly #live = new Map<SequenceId, Sequence>();
-  /** Tenant → how many of them are its. */
+  /** Tenant → the number of its live sequences. */
   readonly #liveOf = new Map<string, number>();
   readonly #attached = new Set<AdapterKey>();
-  /** Row i owns slot i, except between a settle and the next step. */
+  /** Row i owns slot i, except between `applyResults` and the next step. */
   #running: Sequence[] = [];
-  /** Own the slots after the running rows, in order. Between steps at most one, unfinished. */
+  /** These own the slots after the running rows, in order. Between steps there is at most one, unfinished. */
   #prefilling: Sequence[] = [];
-  #inFlight: Step | undefined;
+  #inFlight: StepPlan | undefined;
   #totals = { steps: 0, promptTokens: 0, generatedTokens: 0, nonFiniteRows: 0 };
 
   constructor(options: SchedulerOptions) {
@@ -111,10 +113,10 @@ export class Scheduler {
       ...options,
     };
     const { maxActiveAdapters: maxActive, canAttach } = this.#options;
-    this.#turns = new AdapterTurns({ maxActive, canAttach });
+    this.#adapterLimit = new AdapterLimit({ maxActive, canAttach });
   }
 
-  /** Throws `ServeError`: `overloaded` where slots and queue are full, `rate_limit_exceeded` where by its own tenant. */
+  /** Throws `ServeError`: `overloaded` if the queue is full, `rate_limit_exceeded` if the tenant's share of it is. */
   submit(sequence: Sequence): void {
     const { slotCount, maxSeqLength, maxWaiting, maxWaitingPerTenant } = this.#options;
     const { promptIds, maxTokens } = sequence.request;
@@ -133,7 +135,7 @@ export class Scheduler {
     if (sequence.state === 'waiting') this.#queue.push(sequence);
   }
 
-  /** The sequence's adapter is loaded: it may be admitted. Without effect where it has ended. */
+  /** Queues a sequence whose adapter is loaded. Does nothing if the sequence has ended. */
   adapterReady(id: SequenceId): void {
     const sequence = this.#live.get(id);
     if (sequence?.state !== 'loading') return;
@@ -141,21 +143,21 @@ export class Scheduler {
     this.#queue.push(sequence);
   }
 
-  /** Ends a sequence with `finished: abort`; see `fail` for when. */
+  /** Ends a sequence with `finished: abort`, at the same moment as `fail` does. */
   abort(id: SequenceId): EngineEvent[] {
     return this.#end(id, { type: 'finished', id, reason: 'abort' });
   }
 
   /**
-   * Ends a sequence at the step boundary: now, or where a step with it is in flight, when that is
-   * settled, in place of its results. Without effect where it has ended.
+   * Ends a sequence now. If it is part of the step in flight, it ends when the results of that step are applied, and gets
+   * none of them. Does nothing if the sequence has ended.
    */
   fail(id: SequenceId, error: ServeError): EngineEvent[] {
     return this.#end(id, { type: 'failed', id, error: error.toPlain() });
   }
 
-  /** The next step, or undefined where nothing is to run. It must be settled before the next. */
-  next(): Step | undefined {
+  /** Plans the next step; undefined if there is nothing to run. `applyResults` must follow before the next call. */
+  next(): StepPlan | undefined {
     assert(!this.#inFlight, 'one step at a time');
     const { rows, moves } = compactSlots(this.#running, this.#prefilling);
     this.#running = rows;
@@ -173,17 +175,17 @@ export class Scheduler {
     return this.#inFlight;
   }
 
-  /** Applies what the step's runs gave, and answers every event of the step in order. */
-  settle(step: Step, outcome: StepOutcome): EngineEvent[] {
-    assert(step === this.#inFlight, 'the step in flight is settled, once');
+  /** Applies the results of a step, and returns all its events in order. */
+  applyResults(plan: StepPlan, outcome: StepOutcome): EngineEvent[] {
+    assert(plan === this.#inFlight, 'results are applied to the step in flight, once');
     this.#inFlight = undefined;
     this.#totals.steps++;
     const decoded = this.#running;
     const prefilled = this.#prefilling;
-    const started = step.prefills.flatMap((prefill, i) =>
-      this.#settlePrefill(prefilled[i]!, prefill, outcome.prefills[i]),
+    const started = plan.prefills.flatMap((prefill, i) =>
+      this.#applyPrefill(prefilled[i]!, prefill, outcome.prefills[i]),
     );
-    return [...started, ...(step.decode ? this.#settleDecode(decoded, outcome.decode) : [])];
+    return [...started, ...(plan.decode ? this.#applyDecode(decoded, outcome.decode) : [])];
   }
 
   isLive(id: SequenceId): boolean {
@@ -194,7 +196,7 @@ export class Scheduler {
     return this.#attached.has(adapter);
   }
 
-  /** Accepted sequences: all, or those that own no slot yet. */
+  /** The accepted sequences: all of them, or only those without a slot. */
   ids(which: 'live' | 'waiting'): SequenceId[] {
     const all = [...this.#live.values()];
     const chosen = which === 'live' ? all : all.filter(({ slot }) => slot === undefined);
@@ -218,7 +220,7 @@ export class Scheduler {
     };
   }
 
-  /** Chunks of prompts up to the step's budget: first the unfinished one, then newly admitted ones. */
+  /** Chunks of prompts up to the token budget: first of the unfinished prompt, then of newly admitted ones. */
   #prefillBatches(): PrefillBatch[] {
     const batches: PrefillBatch[] = [];
     for (let budget = this.#options.prefillChunk; budget > 0; ) {
@@ -227,18 +229,18 @@ export class Scheduler {
       const batch = toPrefillBatch(sequence, budget);
       batches.push(batch);
       budget -= batch.tokenIds.length;
-      // Charged at once: the next place of this step may be another tenant's.
+      // Charged now, because it decides which tenant the next prompt of this step comes from.
       this.#queue.chargePrompt(sequence, batch.tokenIds.length);
     }
     return batches;
   }
 
-  /** The first in order takes the next free slot. */
+  /** Gives the next free slot to the first admissible sequence. */
   #admit(): Sequence | undefined {
     const started = [...this.#running, ...this.#prefilling];
     if (started.length >= this.#options.slotCount) return undefined;
     const find = this.#queue.find.bind(this.#queue);
-    const sequence = this.#turns.choose(find, started);
+    const sequence = this.#adapterLimit.choose(find, started);
     if (!sequence) return undefined;
     this.#queue.remove(sequence);
     sequence.state = 'prefilling';
@@ -247,7 +249,7 @@ export class Scheduler {
     return sequence;
   }
 
-  /** What was attached stays until a step comes that does not use it: the next request may. */
+  /** Adapters stay attached until a step does not use them, because the next request may. */
   #detachUnused(): AdapterKey[] {
     const used = new Set([...this.#running, ...this.#prefilling].map(({ adapter }) => adapter));
     const unused = [...this.#attached].filter((key) => !used.has(key));
@@ -255,14 +257,14 @@ export class Scheduler {
     return unused;
   }
 
-  /** The adapter itself where it has to be attached first. */
+  /** Returns the adapter if it still has to be attached. */
   #attach(adapter: AdapterKey | undefined): AdapterKey | undefined {
     if (adapter === undefined || this.#attached.has(adapter)) return undefined;
     this.#attached.add(adapter);
     return adapter;
   }
 
-  #settlePrefill(
+  #applyPrefill(
     sequence: Sequence,
     { attach, batch }: StepPrefill,
     outcome: RunOutcome | undefined,
@@ -298,7 +300,7 @@ export class Scheduler {
     return events;
   }
 
-  #settleDecode(rows: readonly Sequence[], outcome: RunOutcome | undefined): EngineEvent[] {
+  #applyDecode(rows: readonly Sequence[], outcome: RunOutcome | undefined): EngineEvent[] {
     assert(outcome, 'a decode has an outcome');
     return rows.flatMap((sequence, i) => {
       if ('error' in outcome) return this.#conclude(sequence, failure(sequence, outcome.error));
@@ -309,7 +311,7 @@ export class Scheduler {
     });
   }
 
-  /** A token that ends the sequence unseen was served too. */
+  /** Counts every generated token, even a stop token that the client does not see. */
   #applyRow(sequence: Sequence, row: RowResult): EngineEvent[] {
     if (row.ok) {
       this.#totals.generatedTokens++;
@@ -337,7 +339,7 @@ export class Scheduler {
     else this.#liveOf.delete(tenant);
   }
 
-  /** Frees what the sequence holds where its events end it; an ending takes the events' place. */
+  /** Frees what the sequence holds if these events end it. An `ending` replaces the events. */
   #conclude(sequence: Sequence, events: EngineEvent[]): EngineEvent[] {
     const concluded = sequence.ending ? [sequence.ending] : events;
     if (!isTerminal(concluded.at(-1))) return concluded;

@@ -1,5 +1,5 @@
-// One generation in flight, as plain state, and what a run's results do to it. Knows no queue, no
-// other sequence and no engine.
+// One generation in flight, as plain state, and how the results of a run change it. Knows no queue, no other sequence and
+// no engine.
 import { assert } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
 import type { GenerationRequest, TokenLogprob } from '../contracts/generation.ts';
@@ -7,40 +7,43 @@ import type { AdapterKey, DecodeRow, PrefillBatch, RowResult, SlotId } from '../
 import type { Sampler } from '../engine/sampler.ts';
 import type { EngineEvent, SequenceId } from './protocol.ts';
 
-/** `loading` → `waiting` → `prefilling` → `running` → `finished`; any state may finish. */
+/** `loading` → `waiting` → `prefilling` → `running` → `finished`. A sequence can finish in any state. */
 type SequenceState = 'loading' | 'waiting' | 'prefilling' | 'running' | 'finished';
 
+/** An event that ends a sequence. */
 export type TerminalEvent = Extract<EngineEvent, { type: 'finished' | 'failed' }>;
 
+/** One generation in flight. */
 export interface Sequence {
   readonly id: SequenceId;
   readonly tenant: string;
-  /** The tenant's share when it was submitted. */
+  /** The tenant's share at the time of the submit. */
   readonly weight: number;
-  /** undefined = the base. */
+  /** Undefined: the base. */
   readonly adapter: AdapterKey | undefined;
   readonly request: GenerationRequest;
   readonly sampler: Sampler;
   state: SequenceState;
-  /** The KV slot it owns while prefilling or running. */
+  /** The KV slot that it owns in prefill and while it runs. */
   slot: SlotId | undefined;
   /** Tokens in the KV cache. */
   pastLength: number;
-  /** The last token, not yet in the cache. */
+  /** The last token, which is not in the cache yet. */
   lastTokenId: number | undefined;
   completionTokens: number;
-  /** Of the chunks so far. */
+  /** Logprobs of the chunks so far. */
   promptLogprobs: TokenLogprob[];
-  /** Decided while a step was in flight: takes the place of that step's results. */
+  /** Set when the sequence was ended while its step was in flight. Replaces the results of that step. */
   ending: TerminalEvent | undefined;
 }
 
+/** The fields that a new sequence is created from. */
 export type SequenceInit = Pick<
   Sequence,
   'id' | 'tenant' | 'weight' | 'adapter' | 'request' | 'sampler'
 >;
 
-/** A sequence with an adapter starts as `loading`, one of the base as `waiting`. */
+/** Creates a sequence: `loading` if it has an adapter, else `waiting`. */
 export function createSequence(init: SequenceInit): Sequence {
   return {
     ...init,
@@ -54,11 +57,12 @@ export function createSequence(init: SequenceInit): Sequence {
   };
 }
 
+/** Whether an event ends its sequence. */
 export function isTerminal(event: EngineEvent | undefined): event is TerminalEvent {
   return event?.type === 'finished' || event?.type === 'failed';
 }
 
-/** The next chunk of the prompt: at most `chunkTokens` tokens. */
+/** The next chunk of the prompt, at most `chunkTokens` tokens. */
 export function toPrefillBatch(sequence: Sequence, chunkTokens: number): PrefillBatch {
   const { promptIds, maxTokens, promptTopLogprobs } = sequence.request;
   const { slot, pastLength } = sequence;
@@ -83,13 +87,14 @@ export function toPrefillBatch(sequence: Sequence, chunkTokens: number): Prefill
   };
 }
 
+/** The row of a running sequence in a decode batch. */
 export function toDecodeRow(sequence: Sequence): DecodeRow {
   const { adapter, lastTokenId, pastLength, sampler } = sequence;
   assert(lastTokenId !== undefined, 'a running sequence has a last token');
   return { adapter, tokenId: lastTokenId, pastLength, sampler };
 }
 
-/** What the sampled token means for the sequence: its events, of which the last may be terminal. */
+/** Applies a sampled token to its sequence. Returns the events; the last one may be terminal. */
 export function applyRow(sequence: Sequence, row: RowResult): EngineEvent[] {
   const { id, request } = sequence;
   if (!row.ok) return [{ type: 'failed', id, error: rowError(sequence, row.reason).toPlain() }];
@@ -101,7 +106,7 @@ export function applyRow(sequence: Sequence, row: RowResult): EngineEvent[] {
   }
   sequence.lastTokenId = row.id;
   sequence.completionTokens++;
-  // The prompt and maxTokens fit into a slot (asserted at submit), so that this is the only limit.
+  // Prompt and maxTokens fit into a slot (asserted at submit), so this is the only limit.
   if (sequence.completionTokens < request.maxTokens) return [token];
   return [token, { type: 'finished', id, reason: 'length' }];
 }
@@ -112,7 +117,7 @@ function rowError(
 ): ServeError {
   if (reason === 'nothing_allowed') {
     const message =
-      'No token is left to generate: allowed_token_ids, bad_words and min_tokens forbid them all.';
+      'No token can be generated: allowed_token_ids, bad_words and min_tokens together forbid every token.';
     return new ServeError('invalid_request', message, { param: 'allowed_token_ids' });
   }
   return adapter === undefined

@@ -1,5 +1,5 @@
-// The engine process's loop: messages in, steps on the engine, events out. Owns the adapters' leases.
-// Knows neither how messages travel (a channel or a function call) nor how a batch is chosen or run.
+// The loop of the engine process: messages in, steps on the engine, events out. Knows neither how messages travel (a
+// channel or function calls) nor how a batch is chosen or run.
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { assertNever } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
@@ -7,10 +7,8 @@ import type { AdapterSource } from '../contracts/adapter-source.ts';
 import type { GenerationRequest } from '../contracts/generation.ts';
 import type { AdapterKey, Batch, BatchResult, SlotId } from '../engine/batch.ts';
 import { createSampler } from '../engine/sampler.ts';
-import { LoadWaits } from './load-waits.ts';
+import { type AdapterLeases, SequenceLeases } from './leases.ts';
 import type {
-  AdapterCacheFigures,
-  CacheTier,
   EngineEvent,
   EngineModelInfo,
   EngineStats,
@@ -23,57 +21,28 @@ import {
   type RunOutcome,
   Scheduler,
   type SchedulerOptions,
-  type Step,
+  type StepPlan,
   type StepPrefill,
 } from './scheduler.ts';
 import { createSequence, isTerminal } from './sequence.ts';
 
-/** What the loop needs of an engine. */
+/** The engine, as far as the loop needs it. */
 export interface StepEngine {
   readonly info: EngineModelInfo;
   run(batch: Batch): Promise<BatchResult>;
   /** Copies the first `length` positions. */
   moveSlot(from: SlotId, to: SlotId, length: number): void | Promise<void>;
   zeroSlot(slot: SlotId): void | Promise<void>;
-  /** Does beforehand, beside the steps, what attaching would make a step wait for. */
+  /** Prepares an adapter beside the steps, so that no step waits while it is attached. */
   prepareFor(weights: AdapterWeights): Promise<void>;
-  /** Whether these, and nothing else, can be attached at once. */
+  /** Whether these adapters fit together if nothing else is attached. */
   canAttach(adapters: readonly AdapterWeights[]): boolean;
   attachAdapter(weights: AdapterWeights): void | Promise<void>;
   detachAdapter(key: AdapterKey): void | Promise<void>;
   release(): void | Promise<void>;
 }
 
-/** What the loop needs of an adapter cache. */
-export interface AdapterLeases {
-  /**
-   * Rejects with a `ServeError` that says what is wrong with the adapter, with what the disk said, or with the
-   * signal's reason.
-   */
-  lease(source: AdapterSource, options: LeaseOptions): Promise<AdapterLease>;
-  /** Digests of what is loaded. */
-  resident(): string[];
-  stats(): AdapterLeasesStats;
-}
-
-export type AdapterLeasesStats = Readonly<
-  Omit<AdapterCacheFigures, 'bytes' | 'adapters'> &
-    Record<'idleBytes' | 'leasedBytes' | 'idleCount' | 'leasedCount', number>
->;
-
-export interface LeaseOptions {
-  readonly signal?: AbortSignal;
-  /** Others are evicted before it for so long. */
-  readonly keepWarmMs?: number;
-}
-
-export interface AdapterLease {
-  readonly weights: AdapterWeights;
-  readonly tier: CacheTier;
-  readonly loadMs: number;
-  release(): void;
-}
-
+/** An engine, its adapter cache, and the limits of the scheduler. */
 export interface StepLoopOptions {
   engine: StepEngine;
   adapters: AdapterLeases;
@@ -83,12 +52,12 @@ export interface StepLoopOptions {
 type SubmitMessage = Extract<ToEngine, { type: 'submit' }>;
 type PrefetchMessage = Extract<ToEngine, { type: 'prefetch' }>;
 
+/** Handles messages, and runs the scheduler's steps on the engine. */
 export class StepLoop {
   readonly #engine: StepEngine;
   readonly #adapters: AdapterLeases;
+  readonly #leases: SequenceLeases;
   readonly #scheduler: Scheduler;
-  readonly #leases = new Map<SequenceId, AdapterLease>();
-  readonly #waits = new LoadWaits();
   #post: (message: FromEngine) => void = () => {};
   #stepNumber = 0;
   /** The sequences of the last run. */
@@ -100,9 +69,10 @@ export class StepLoop {
   constructor({ engine, adapters, limits = {} }: StepLoopOptions) {
     this.#engine = engine;
     this.#adapters = adapters;
+    this.#leases = new SequenceLeases(adapters);
     const { slotCount, maxSeqLength } = engine.info;
     const canAttach = (keys: readonly AdapterKey[]) =>
-      engine.canAttach(keys.map((key) => this.#leasedWeights(key)));
+      engine.canAttach(keys.map((key) => this.#leases.weights(key)));
     this.#scheduler = new Scheduler({ slotCount, maxSeqLength, canAttach, ...limits });
   }
 
@@ -111,15 +81,15 @@ export class StepLoop {
   }
 
   /**
-   * Posts `ready`, steps until it is drained, releases the engine. Rejects where the engine cannot
-   * be trusted any more (a slot or an adapter that could not be moved): the process has to end.
+   * Posts `ready`, runs steps until the loop is drained, and releases the engine. Rejects if a slot could not be moved or
+   * an adapter not detached: the engine cannot be trusted any more, and the process has to end.
    */
   async run(post: (message: FromEngine) => void): Promise<void> {
     this.#post = post;
     post({ type: 'ready', model: this.#engine.info });
     while (!this.#isDrained()) {
-      const step = this.#scheduler.next();
-      if (step) this.#publish(await this.#runStep(step), { ran: true });
+      const plan = this.#scheduler.next();
+      if (plan) this.#publish(await this.#runStep(plan), { ran: true });
       else await this.#idle();
       await nextTurn();
     }
@@ -168,16 +138,11 @@ export class StepLoop {
     else this.#publish([{ type: 'accepted', id }]);
   }
 
-  /** Never rejects. Wait and lease end with the sequence, which may have ended meanwhile. */
+  /** Never rejects. The sequence may end while its adapter loads. */
   async #load(id: SequenceId, source: AdapterSource): Promise<void> {
     try {
-      const lease = await this.#adapters.lease(source, { signal: this.#waits.start(id) });
-      this.#waits.end(id);
-      if (!this.#scheduler.isLive(id)) {
-        lease.release();
-        return;
-      }
-      this.#leases.set(id, lease);
+      const lease = await this.#leases.start(id, source);
+      if (!lease) return;
       await this.#engine.prepareFor(lease.weights);
       if (!this.#scheduler.isLive(id)) return;
       const { tier, loadMs } = lease;
@@ -192,7 +157,7 @@ export class StepLoop {
     this.#wake();
   }
 
-  /** Never rejects: whoever asked is told. */
+  /** Never rejects: the outcome is posted. */
   async #prefetch({ id, adapter, keepWarmMs }: PrefetchMessage): Promise<void> {
     const post = (outcome: PrefetchOutcome) => this.#post({ type: 'prefetched', id, outcome });
     try {
@@ -209,22 +174,22 @@ export class StepLoop {
     }
   }
 
-  async #runStep(step: Step): Promise<EngineEvent[]> {
-    this.#publish(step.admitted.map((id) => ({ type: 'admitted', id })));
-    for (const { from, to, length } of step.moves) await this.#engine.moveSlot(from, to, length);
-    for (const key of step.detach) await this.#engine.detachAdapter(key);
+  async #runStep(plan: StepPlan): Promise<EngineEvent[]> {
+    this.#publish(plan.admitted.map((id) => ({ type: 'admitted', id })));
+    for (const { from, to, length } of plan.moves) await this.#engine.moveSlot(from, to, length);
+    for (const key of plan.detach) await this.#engine.detachAdapter(key);
     const prefills: RunOutcome[] = [];
-    for (const prefill of step.prefills) prefills.push(await this.#runPrefill(prefill));
-    const decode = step.decode && (await this.#runBatch(step.decode, step.decodeIds));
-    return this.#scheduler.settle(step, { prefills, decode });
+    for (const prefill of plan.prefills) prefills.push(await this.#runPrefill(prefill));
+    const decode = plan.decode && (await this.#runBatch(plan.decode, plan.decodeIds));
+    return this.#scheduler.applyResults(plan, { prefills, decode });
   }
 
-  /** Where it fails, the adapter is not attached afterwards. */
+  /** If it fails, the adapter is not attached afterwards. */
   async #runPrefill({ id, batch, attach }: StepPrefill): Promise<RunOutcome> {
     if (attach === undefined) return this.#runBatch(batch, [id]);
-    this.#announceRun([id]); // attaching may fail as badly as running
+    this.#announceRun([id]); // attaching can crash the process too
     try {
-      await this.#engine.attachAdapter(this.#leasedWeights(attach));
+      await this.#engine.attachAdapter(this.#leases.weights(attach));
     } catch (error) {
       return { error: this.#toServeError(error) };
     }
@@ -233,7 +198,7 @@ export class StepLoop {
     return outcome;
   }
 
-  /** A run that threw may have left anything in its slots: they are zeroed before anyone else's turn. */
+  /** If a run throws, its slots may hold anything, so they are zeroed before another sequence uses them. */
   async #runBatch(batch: Batch, ids: readonly SequenceId[]): Promise<RunOutcome> {
     this.#announceRun(ids);
     try {
@@ -245,7 +210,7 @@ export class StepLoop {
     }
   }
 
-  /** If the process dies in this run, the server knows whose it was. */
+  /** Tells the server which sequences run, in case the process dies in this run. */
   #announceRun(ids: readonly SequenceId[]): void {
     const last = this.#lastRun;
     if (ids.length === last.length && ids.every((id, i) => id === last[i])) return;
@@ -253,12 +218,7 @@ export class StepLoop {
     this.#post({ type: 'running', ids });
   }
 
-  #leasedWeights(key: AdapterKey): AdapterWeights {
-    for (const { weights } of this.#leases.values()) if (weights.digest === key) return weights;
-    throw new ServeError('adapter_unavailable', 'The adapter changed while it was loaded.');
-  }
-
-  /** What is waiting is refused, what runs may end by the deadline. */
+  /** Refuses waiting sequences and gives running ones until the deadline. */
   #drain(deadlineMs: number): void {
     if (this.#isDraining) return;
     this.#isDraining = true;
@@ -281,12 +241,7 @@ export class StepLoop {
     if (!ran && events.length === 0) return;
     this.#stepNumber++;
     this.#post({ type: 'step', step: this.#stepNumber, ran, events });
-    for (const event of events) {
-      if (!isTerminal(event)) continue;
-      this.#waits.end(event.id);
-      this.#leases.get(event.id)?.release();
-      this.#leases.delete(event.id);
-    }
+    for (const event of events) if (isTerminal(event)) this.#leases.end(event.id);
   }
 
   #stats(): EngineStats {
@@ -302,7 +257,7 @@ export class StepLoop {
     };
   }
 
-  /** Resolves at the next message or loaded adapter. */
+  /** Resolves when a message arrives or an adapter is loaded. */
   #idle(): Promise<void> {
     this.#announceRun([]);
     return new Promise((resolve) => {
@@ -329,8 +284,8 @@ export class StepLoop {
 }
 
 /**
- * The prompt's tokens that a repetition penalty counts. A chat's prompt holds the token that ends a turn, and to
- * penalize that one would make every answer longer.
+ * The prompt tokens that count for the repetition penalty. The prompt of a chat contains the end-of-turn token, and
+ * penalizing that token would make every answer longer.
  */
 function penalizedIds({ promptIds, stopTokenIds }: GenerationRequest): readonly number[] {
   return promptIds.filter((id) => !stopTokenIds.includes(id));
@@ -340,7 +295,7 @@ function shuttingDown(): ServeError {
   return new ServeError('overloaded', 'The server is shutting down.');
 }
 
-/** Lets messages in between two steps, also where an engine answers without leaving this turn. */
+/** Lets messages in between two steps, even if the engine answers without leaving this turn of the event loop. */
 function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }

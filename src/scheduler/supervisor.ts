@@ -1,40 +1,45 @@
-// Keeps one engine process alive: starts it, watches that it makes progress, restarts it, ends it.
-// Knows no sequence: what a lost process means for its requests is the client's.
+// Keeps one engine process alive: starts it, watches its progress, restarts it and ends it. Knows no sequences: the client
+// decides what a lost process means for its requests.
 import { type ChildProcess, fork } from 'node:child_process';
 import { ConfigError, ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
-import type { ChannelHandlers, EngineChannel, EngineState } from './channel.ts';
-import { HEARTBEAT_FD } from './heartbeat.ts';
-import { setLoopTimeout } from './loop-timeout.ts';
-import { describeEnd, isOwnFault, type ProcessEnd, processEnd } from './process-end.ts';
-import type { EngineModelInfo, FromEngine, ToEngine } from './protocol.ts';
-import { Watchdog } from './watchdog.ts';
+import { HEARTBEAT_FD, setLoopTimeout, Watchdog } from './liveness.ts';
+import type {
+  ChannelHandlers,
+  EngineChannel,
+  EngineModelInfo,
+  EngineState,
+  FromEngine,
+  ToEngine,
+} from './protocol.ts';
 
-/** Three crashes in five minutes are no accident: a keeper above this process sees the exit code. */
+/** After three crashes in five minutes the server exits, and whatever supervises the server takes over. */
 const CRASHES_TO_GIVE_UP = 3;
 const CRASH_WINDOW_MS = 5 * 60_000;
-/** Before the first and before the second restart of a window. */
+/** Delays before the first and the second restart in a window. */
 const RESTART_DELAYS_MS: readonly number[] = [100, 1_000];
-/** After a drain's deadline the process still has to answer its streams and to release memory. */
+/** After the deadline of a drain, the process still has to end its streams and release memory. */
 const DRAIN_GRACE_MS = 2_000;
 
+/** The child program and its time limits. */
 export interface SupervisorOptions {
-  /** The child's program. */
+  /** The program of the child process. */
   entry: URL;
-  /** JSON: the program's options. */
+  /** The options of that program, as JSON. */
   hostOptions: unknown;
   log: Logger;
-  /** The supervisor gave up, or the process refused its options: nothing will be served any more. */
+  /** The supervisor gave up, or the process refused its options. Nothing will be served from now on. */
   onFatal: (error: Error) => void;
-  /** How long a step may take while work waits, before the process is killed. */
+  /** How long a step may take while work waits. Then the process is killed. */
   stepBudgetMs?: number;
-  /** How long a ready process may give no sign of life, before it is killed. */
+  /** How long heartbeats of a ready process may be missing. Then the process is killed. */
   silenceBudgetMs?: number;
   restartDelaysMs?: readonly number[];
-  /** Runs before every start but the first. A rejection is final: the supervisor gives up with it. */
+  /** Runs before every start except the first. If it rejects, the supervisor gives up with that error. */
   prepareRestart?: () => Promise<void>;
 }
 
+/** The channel to an engine in a child process. */
 export class Supervisor implements EngineChannel {
   readonly #options: Required<SupervisorOptions>;
   readonly #handlers: ChannelHandlers;
@@ -42,14 +47,14 @@ export class Supervisor implements EngineChannel {
   #state: EngineState = 'starting';
   #ready = withResolvers<EngineModelInfo>();
   #model: EngineModelInfo | undefined;
-  /** The process that counts: messages of any other are ignored. */
+  /** The current process. Messages of any other are ignored. */
   #child: ChildProcess | undefined;
-  /** Ended by `restart`: that is no crash. */
+  /** A process that `restart` ended, which does not count as a crash. */
   #replaced: ChildProcess | undefined;
   #crashTimes: number[] = [];
-  /** Of a ready process. */
+  /** Watches a ready process. */
   #watchdog: Watchdog | undefined;
-  /** The process was killed because a step did not end. */
+  /** A process that was killed because its step did not end. */
   #stuckChild: ChildProcess | undefined;
   #restart: NodeJS.Timeout | undefined;
 
@@ -81,12 +86,12 @@ export class Supervisor implements EngineChannel {
     return this.#ready.promise;
   }
 
-  /** Lost where there is no process: `onLost` has answered, or will. */
+  /** Drops the message if there is no process: `onLost` fails its sequence. */
   send(message: ToEngine): void {
-    this.#child?.send(message, () => {}); // a failed send is followed by the channel's end
+    this.#child?.send(message, () => {}); // after a failed send the channel closes
   }
 
-  /** The process cannot be trusted any more: killed at once, started anew. */
+  /** Kills the process at once and starts another. */
   distrust(reason: string): void {
     const child = this.#child;
     if (!child) return;
@@ -98,14 +103,14 @@ export class Supervisor implements EngineChannel {
   /** Ends the process, whose requests fail, and starts another after `prepareRestart`. */
   restart(reason: string): void {
     const child = this.#child;
-    if (!child) return; // another is about to be started
+    if (!child) return; // another one is about to start
     this.#options.log.warn({ pid: child.pid }, `engine process replaced: ${reason}`);
     this.#replaced = child;
     child.kill('SIGKILL');
     this.#lose(child);
   }
 
-  /** Streams end by themselves, by the deadline, or at once by a second drain; then the process is gone. */
+  /** Lets streams end until the deadline; a second drain ends them at once. Resolves when the process is gone. */
   async drain(deadlineMs: number): Promise<void> {
     const child = this.#child;
     const wasReady = this.#state === 'ready';
@@ -128,7 +133,7 @@ export class Supervisor implements EngineChannel {
     const child = fork(entry, [JSON.stringify(hostOptions), String(HEARTBEAT_FD)], {
       execArgv: entry.pathname.endsWith('.ts') ? ['--import', import.meta.resolve('tsx')] : [],
       serialization: 'advanced',
-      // What native code prints is no answer of ours. The last is HEARTBEAT_FD.
+      // Native code may print: its stdout goes to our stderr. The last entry is HEARTBEAT_FD.
       stdio: ['ignore', 2, 2, 'ipc', 'pipe'],
     });
     this.#child = child;
@@ -141,7 +146,7 @@ export class Supervisor implements EngineChannel {
       if (this.#child === child) this.#receive(message as FromEngine);
     });
     child.once('disconnect', () => this.#lose(child));
-    const killWithServer = () => child.kill('SIGKILL'); // stuck, it does not see the channel close
+    const killWithServer = () => child.kill('SIGKILL'); // a stuck process does not see the channel close
     process.once('exit', killWithServer);
     void processEnd(child).then((how) => {
       process.off('exit', killWithServer);
@@ -184,7 +189,7 @@ export class Supervisor implements EngineChannel {
     });
   }
 
-  /** Every message of the process that will ever count has been read. */
+  /** Called when the last message of the process has been read. */
   #lose(child: ChildProcess): void {
     if (this.#child !== child) return;
     this.#child = undefined;
@@ -195,7 +200,7 @@ export class Supervisor implements EngineChannel {
       this.#ready = withResolvers();
     }
     this.#handlers.onLost();
-    if (this.#state !== 'stopped') child.kill('SIGKILL'); // without a channel it is of no use
+    if (this.#state !== 'stopped') child.kill('SIGKILL'); // it is useless without a channel
   }
 
   #onEnded(child: ChildProcess, how: ProcessEnd): void {
@@ -254,12 +259,59 @@ interface Resolvers<T> {
   reject: (error: Error) => void;
 }
 
-/** `Promise.withResolvers` of Node 22. */
+/** `Promise.withResolvers`, which Node 20 lacks. */
 function withResolvers<T>(): Resolvers<T> {
   let resolvers: Omit<Resolvers<T>, 'promise'> | undefined;
   const promise = new Promise<T>((resolve, reject) => {
     resolvers = { resolve, reject };
   });
-  promise.catch(() => {}); // who waits is told; nobody may wait
+  promise.catch(() => {}); // nobody may be waiting for it
   return { promise, ...resolvers! };
+}
+
+/** Signals by which a process ends through a fault of its own. Others, such as SIGKILL, come from outside. */
+const FAULT_SIGNALS: readonly NodeJS.Signals[] = [
+  'SIGABRT',
+  'SIGBUS',
+  'SIGFPE',
+  'SIGILL',
+  'SIGSEGV',
+  'SIGSYS',
+  'SIGTRAP',
+];
+
+/** How a process ended; `error`: it never started. */
+type ProcessEnd = { signal: NodeJS.Signals } | { code: number } | { error: Error };
+
+/** Whether the process ended itself, by a fault in native code or an uncaught error. */
+function isOwnFault(end: ProcessEnd): boolean {
+  return 'signal' in end ? FAULT_SIGNALS.includes(end.signal) : 'code' in end;
+}
+
+/** Describes an end for the log. */
+function describeEnd(end: ProcessEnd): string {
+  if ('signal' in end) {
+    return end.signal === 'SIGKILL'
+      ? 'SIGKILL (the system was out of memory, or somebody killed it)'
+      : end.signal;
+  }
+  return 'code' in end ? `exit code ${end.code}` : end.error.message;
+}
+
+/** Resolves when the process has exited and its last message is read, or when it could not start. */
+function processEnd(child: ChildProcess): Promise<ProcessEnd> {
+  return new Promise((resolve) => {
+    let end: ProcessEnd | undefined;
+    const resolveIfOver = () => {
+      if (end !== undefined && !child.connected) resolve(end);
+    };
+    child.on('error', (error) => {
+      if (child.pid === undefined) resolve({ error });
+    });
+    child.once('exit', (code, signal) => {
+      end = signal ? { signal } : { code: code ?? 0 };
+      resolveIfOver();
+    });
+    child.once('disconnect', resolveIfOver);
+  });
 }

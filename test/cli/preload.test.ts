@@ -7,11 +7,12 @@ import { createRegistry } from '../../adapters/registry/registry.ts';
 import { createLocalAdapters } from '../../adapters/tiers/local-adapters.ts';
 import { preloadAdapters } from '../../src/cli/preload.ts';
 import { createLog } from '../../src/common/log.ts';
-import { createInProcessClient } from '../../src/scheduler/client.ts';
-import { type LeaseOptions, StepLoop } from '../../src/scheduler/step-loop.ts';
+import type { LeaseOptions } from '../../src/scheduler/leases.ts';
+import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { configBytes, weightsNamed } from '../adapters/sample.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { FakeEngine, FakeLeases } from '../scheduler/fake-engine.ts';
+import { createInProcessClient } from '../scheduler/in-process-client.ts';
 
 class RecordingLeases extends FakeLeases {
   readonly kept: (number | undefined)[] = [];

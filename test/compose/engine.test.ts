@@ -11,11 +11,7 @@ import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { TARGET_MODULES } from '../../src/model/target-modules.ts';
-import {
-  createInProcessClient,
-  createProcessClient,
-  type EngineClient,
-} from '../../src/scheduler/client.ts';
+import { createProcessClient, type EngineClient } from '../../src/scheduler/client.ts';
 import type { EngineEvent } from '../../src/scheduler/protocol.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
@@ -23,6 +19,7 @@ import { CONFIG, filled, json, keyOf } from '../adapters/sample.ts';
 import { plainSource } from '../adapters/sources.ts';
 import { seededRandom, servingFolder, temporaryFolder, tinyModel } from '../fixtures.ts';
 import { request } from '../scheduler/fake-engine.ts';
+import { createInProcessClient } from '../scheduler/in-process-client.ts';
 
 const log = createLog('silent');
 const model = tinyModel();

@@ -18,11 +18,12 @@ import { readArtifact } from '../../src/import/artifact.ts';
 import { importModel } from '../../src/import/import-model.ts';
 import { ensureServingFiles } from '../../src/import/serving-files.ts';
 import type { WeightsMode } from '../../src/model/serving-weights.ts';
-import { createInProcessClient, type EngineClient } from '../../src/scheduler/client.ts';
+import type { EngineClient } from '../../src/scheduler/client.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { createChatTemplate } from '../../src/tokenizer/chat-template.ts';
 import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { plainSource } from '../adapters/sources.ts';
+import { createInProcessClient } from '../scheduler/in-process-client.ts';
 import { sharedPath } from '../shared.ts';
 
 const NAME = 'smollm2-135m-instruct-q4';

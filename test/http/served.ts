@@ -13,12 +13,12 @@ import { createLog } from '../../src/common/log.ts';
 import type { ErrorEnvelope } from '../../src/contracts/openai.ts';
 import { createApp } from '../../src/http/app.ts';
 import type { AppOptions } from '../../src/http/deps.ts';
-import { createInProcessClient } from '../../src/scheduler/client.ts';
 import { StepLoop, type StepLoopOptions } from '../../src/scheduler/step-loop.ts';
 import { createChatTemplate } from '../../src/tokenizer/chat-template.ts';
 import { createTokenizer, type Tokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { weightsNamed } from '../adapters/sample.ts';
 import { FakeLeases } from '../scheduler/fake-engine.ts';
+import { createInProcessClient } from '../scheduler/in-process-client.ts';
 import { END, type Reply, ScriptedEngine, VOCAB_SIZE } from './scripted-engine.ts';
 
 /** A byte is a token; ids as the byte's value. Three control tokens follow. */

@@ -3,11 +3,12 @@ import { test } from 'node:test';
 import { createLog } from '../../src/common/log.ts';
 import type { AdapterSource } from '../../src/contracts/adapter-source.ts';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
-import { createInProcessClient, type EngineClient } from '../../src/scheduler/client.ts';
+import type { EngineClient } from '../../src/scheduler/client.ts';
 import type { EngineEvent } from '../../src/scheduler/protocol.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { FakeEngine, FakeLeases, referenceTokens, request, source } from './fake-engine.ts';
+import { createInProcessClient } from './in-process-client.ts';
 
 const silent = createLog('silent');
 

@@ -85,7 +85,7 @@ describe('an engine process that ends or stops', { concurrency: 3 }, () => {
     for (const digest of digests) {
       assert.equal((await generate(client, long, source(digest)).ended).type, 'finished');
     }
-    assert.match(log.join(''), /SIGKILL \(by the system, short of memory, or by somebody\)/);
+    assert.match(log.join(''), /SIGKILL \(the system was out of memory, or somebody killed it\)/);
   });
 
   test('a stopped engine is noticed within 5 s and goes on if it is continued', async (t) => {

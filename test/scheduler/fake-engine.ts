@@ -15,13 +15,9 @@ import type {
   RowResult,
   SlotId,
 } from '../../src/engine/batch.ts';
+import type { AdapterLease, AdapterLeases, LeaseOptions } from '../../src/scheduler/leases.ts';
 import type { EngineModelInfo } from '../../src/scheduler/protocol.ts';
-import type {
-  AdapterLease,
-  AdapterLeases,
-  LeaseOptions,
-  StepEngine,
-} from '../../src/scheduler/step-loop.ts';
+import type { StepEngine } from '../../src/scheduler/step-loop.ts';
 
 const VOCAB_SIZE = 50;
 /** An adapter whose rows are never finite. */

@@ -4,7 +4,7 @@ import { ServeError } from '../../src/common/errors.ts';
 import type { GenerationRequest } from '../../src/contracts/generation.ts';
 import type { Sampler } from '../../src/engine/sampler.ts';
 import type { EngineEvent, SequenceId } from '../../src/scheduler/protocol.ts';
-import { Scheduler, type SchedulerOptions, type Step } from '../../src/scheduler/scheduler.ts';
+import { Scheduler, type SchedulerOptions, type StepPlan } from '../../src/scheduler/scheduler.ts';
 import { createSequence } from '../../src/scheduler/sequence.ts';
 import {
   FakeEngine,
@@ -44,14 +44,14 @@ class Bench {
     return id;
   }
 
-  step(): Step | undefined {
+  step(): StepPlan | undefined {
     const step = this.scheduler.next();
     if (!step) return undefined;
     this.run(step);
     return step;
   }
 
-  run(step: Step): void {
+  run(step: StepPlan): void {
     for (const { from, to, length } of step.moves) this.engine.moveSlot(from, to, length);
     for (const key of step.detach) this.engine.detachAdapter(key);
     const prefills = step.prefills.map(({ attach, batch }) => {
@@ -59,11 +59,11 @@ class Bench {
       return { result: this.engine.runNow(batch) };
     });
     const decode = step.decode && { result: this.engine.runNow(step.decode) };
-    this.events.push(...this.scheduler.settle(step, { prefills, decode }));
+    this.events.push(...this.scheduler.applyResults(step, { prefills, decode }));
   }
 
-  runAll(): Step[] {
-    const steps: Step[] = [];
+  runAll(): StepPlan[] {
+    const steps: StepPlan[] = [];
     for (let step = this.step(); step; step = this.step()) steps.push(step);
     return steps;
   }
@@ -235,7 +235,7 @@ test('a run that throws fails its own rows, and the next step starts clean', () 
   const error = new ServeError('internal_error', 'The engine failed.');
   bench.engine.attachAdapter({ digest: 'a' });
   const prefills = [{ result: bench.engine.runNow(step.prefills[0]!.batch) }];
-  bench.events.push(...bench.scheduler.settle(step, { prefills, decode: { error } }));
+  bench.events.push(...bench.scheduler.applyResults(step, { prefills, decode: { error } }));
   for (const id of rows) assert.equal(bench.ending(id), 'internal_error');
   bench.runAll();
   assert.deepEqual(bench.tokens(joining), referenceTokens(request([3], { maxTokens: 3 }), 'a'));
@@ -247,7 +247,9 @@ test('a failed prefill leaves its adapter detached', () => {
   const failed = bench.submitReady(request([1]), { adapter: 'a' });
   const step = bench.scheduler.next()!;
   assert.equal(step.prefills[0]!.attach, 'a');
-  bench.events.push(...bench.scheduler.settle(step, { prefills: [{ error }], decode: undefined }));
+  bench.events.push(
+    ...bench.scheduler.applyResults(step, { prefills: [{ error }], decode: undefined }),
+  );
   assert.equal(bench.ending(failed), 'internal_error');
   bench.submitReady(request([2]), { adapter: 'a' });
   assert.equal(bench.step()!.prefills[0]!.attach, 'a');

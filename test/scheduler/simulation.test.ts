@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { EngineEvent, SequenceId } from '../../src/scheduler/protocol.ts';
-import { Scheduler, type Step, type StepOutcome } from '../../src/scheduler/scheduler.ts';
+import { Scheduler, type StepOutcome, type StepPlan } from '../../src/scheduler/scheduler.ts';
 import type { Sequence } from '../../src/scheduler/sequence.ts';
 import { operations, SIM_OPTIONS, Simulation } from './simulation.ts';
 
@@ -38,14 +38,14 @@ test('they hold too, and everything ends, where adapters have no room together',
 });
 
 class ForgetsMoves extends Scheduler {
-  override next(): Step | undefined {
+  override next(): StepPlan | undefined {
     const step = super.next();
     return step && Object.assign(step, { moves: [] });
   }
 }
 
 class SkipsAPromptToken extends Scheduler {
-  override next(): Step | undefined {
+  override next(): StepPlan | undefined {
     const step = super.next();
     const prefill = step?.prefills[0];
     if (prefill && prefill.batch.tokenIds.length > 1) {
@@ -57,21 +57,21 @@ class SkipsAPromptToken extends Scheduler {
 }
 
 class RepeatsTheEnd extends Scheduler {
-  override settle(step: Step, outcome: StepOutcome): EngineEvent[] {
-    const events = super.settle(step, outcome);
+  override applyResults(step: StepPlan, outcome: StepOutcome): EngineEvent[] {
+    const events = super.applyResults(step, outcome);
     return [...events, ...events.filter(({ type }) => type === 'finished')];
   }
 }
 
 class LosesEnds extends Scheduler {
-  override settle(step: Step, outcome: StepOutcome): EngineEvent[] {
-    return super.settle(step, outcome).filter(({ type }) => type !== 'failed');
+  override applyResults(step: StepPlan, outcome: StepOutcome): EngineEvent[] {
+    return super.applyResults(step, outcome).filter(({ type }) => type !== 'failed');
   }
 }
 
 class LosesTheLastToken extends Scheduler {
-  override settle(step: Step, outcome: StepOutcome): EngineEvent[] {
-    const events = super.settle(step, outcome);
+  override applyResults(step: StepPlan, outcome: StepOutcome): EngineEvent[] {
+    const events = super.applyResults(step, outcome);
     const isLast = (event: EngineEvent, i: number) =>
       event.type === 'token' && events[i + 1]?.type === 'finished';
     return events.filter((event, i) => !isLast(event, i));
@@ -119,9 +119,9 @@ class AbortsLate extends Scheduler {
     this.#aborted.push(id);
     return [];
   }
-  override settle(step: Step, outcome: StepOutcome): EngineEvent[] {
+  override applyResults(step: StepPlan, outcome: StepOutcome): EngineEvent[] {
     const due = this.#aborted.splice(0);
-    const events = super.settle(step, outcome);
+    const events = super.applyResults(step, outcome);
     return [...events, ...due.slice(1).flatMap((id) => super.abort(id))];
   }
 }

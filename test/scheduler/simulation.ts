@@ -6,7 +6,7 @@ import { type GenerationRequest, GREEDY } from '../../src/contracts/generation.t
 import type { BatchResult } from '../../src/engine/batch.ts';
 import type { Sampler } from '../../src/engine/sampler.ts';
 import type { EngineEvent, SequenceId } from '../../src/scheduler/protocol.ts';
-import type { Scheduler, SchedulerOptions, Step } from '../../src/scheduler/scheduler.ts';
+import type { Scheduler, SchedulerOptions, StepPlan } from '../../src/scheduler/scheduler.ts';
 import { createSequence, isTerminal, type Sequence } from '../../src/scheduler/sequence.ts';
 import { FakeEngine, POISON, referencePromptLogprobs, referenceTokens } from './fake-engine.ts';
 
@@ -74,7 +74,9 @@ export class Simulation {
   readonly #served = new Map<string, number>();
   /** Pair of backlogged tenants → the difference in service when they both became so. */
   readonly #unfairness = new Map<string, number>();
-  #inFlight: { step: Step; prefills: BatchResult[]; decode: BatchResult | undefined } | undefined;
+  #inFlight:
+    | { step: StepPlan; prefills: BatchResult[]; decode: BatchResult | undefined }
+    | undefined;
   #lastId = 0;
 
   /** Where fewer adapters than slots may run, a slot or a tenant may have to wait for another's end. */
@@ -111,7 +113,7 @@ export class Simulation {
         for (let i = 0; i < operation.count; i++) this.#tick();
         break;
       case 'crash':
-        if (this.#inFlight) this.#settle(new ServeError('internal_error', 'The run failed.'));
+        if (this.#inFlight) this.#applyResults(new ServeError('internal_error', 'The run failed.'));
         break;
     }
   }
@@ -152,7 +154,7 @@ export class Simulation {
 
   /** Either half of a step, so that operations come between its beginning and its end. */
   #tick(): void {
-    if (this.#inFlight) this.#settle();
+    if (this.#inFlight) this.#applyResults();
     else this.#begin();
   }
 
@@ -178,11 +180,11 @@ export class Simulation {
     this.#checkOwners(step);
   }
 
-  #settle(decodeError?: ServeError): void {
+  #applyResults(decodeError?: ServeError): void {
     const { step, prefills, decode } = this.#inFlight!;
     this.#inFlight = undefined;
     this.#recordService(step, decode);
-    const events = this.#scheduler.settle(step, {
+    const events = this.#scheduler.applyResults(step, {
       prefills: prefills.map((result) => ({ result })),
       decode: decode && (decodeError ? { error: decodeError } : { result: decode }),
     });
@@ -204,7 +206,7 @@ export class Simulation {
   }
 
   /** I03: owners are distinct, a decode batch is the prefix, the prefills lie behind it. */
-  #checkSlots(step: Step | undefined): void {
+  #checkSlots(step: StepPlan | undefined): void {
     const owners = [...this.#tracked.values()].filter(
       ({ sequence }) => sequence.slot !== undefined,
     );
@@ -244,7 +246,7 @@ export class Simulation {
   }
 
   /** I03: what lies in a slot is its owner's; prompts start with a number of their own. */
-  #checkOwners(step: Step): void {
+  #checkOwners(step: StepPlan): void {
     for (const { sequence } of this.#tracked.values()) {
       if (sequence.slot === undefined) continue;
       if (sequence.state === 'prefilling' && !prefillOf(step, sequence.slot)) continue;
@@ -254,7 +256,7 @@ export class Simulation {
   }
 
   /** I14: work conserving, within the step's budget of prompt tokens. */
-  #checkIdleSlots(step: Step | undefined): void {
+  #checkIdleSlots(step: StepPlan | undefined): void {
     if (this.#hasLimits()) return;
     const waits = [...this.#tracked.values()].some(({ sequence }) => sequence.state === 'waiting');
     const prefills = step?.prefills ?? [];
@@ -264,7 +266,7 @@ export class Simulation {
     check(!waits || isSpent || isFull, 'I14', 'a slot is idle while somebody waits for it');
   }
 
-  #recordService(step: Step, decode: BatchResult | undefined): void {
+  #recordService(step: StepPlan, decode: BatchResult | undefined): void {
     for (const { sequence, tenant } of this.#tracked.values()) {
       const { slot, state } = sequence;
       if (slot === undefined) continue;
@@ -313,7 +315,7 @@ export class Simulation {
   }
 }
 
-function prefillOf(step: Step, slot: number) {
+function prefillOf(step: StepPlan, slot: number) {
   return step.prefills.find(({ batch }) => batch.slot === slot);
 }
 

@@ -9,7 +9,7 @@ import { createLog } from '../../src/common/log.ts';
 import { createEngineHost } from '../../src/compose/engine.ts';
 import type { AdapterSource } from '../../src/contracts/adapter-source.ts';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
-import { createInProcessClient, type EngineClient } from '../../src/scheduler/client.ts';
+import type { EngineClient } from '../../src/scheduler/client.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import type { Example } from '../../trainer/data/example.ts';
 import { describeExamples } from '../../trainer/data/load-dataset.ts';
@@ -28,6 +28,7 @@ import {
   tinyModel,
 } from '../fixtures.ts';
 import { request } from '../scheduler/fake-engine.ts';
+import { createInProcessClient } from '../scheduler/in-process-client.ts';
 import { argmaxOver, type Continuation, evaluateHits } from './teacher-forced.ts';
 import { trainModel } from './tiny-training.ts';
 

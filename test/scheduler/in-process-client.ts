@@ -1,12 +1,24 @@
-// The engine in this process: the same loop and the same messages, as function calls. Has no second
-// engine to restart: one that fails stays stopped.
-import { ServeError } from '../common/errors.ts';
-import type { Logger } from '../common/log.ts';
-import type { ChannelHandlers, EngineChannel, EngineState } from './channel.ts';
-import type { EngineModelInfo, FromEngine, ToEngine } from './protocol.ts';
-import type { StepLoop } from './step-loop.ts';
+// The engine in this process, for tests: the same loop and the same messages as function calls. It has no second engine
+// to start: one that fails stays stopped.
+import { ServeError } from '../../src/common/errors.ts';
+import type { Logger } from '../../src/common/log.ts';
+import { EngineClient } from '../../src/scheduler/client.ts';
+import type {
+  ChannelHandlers,
+  EngineChannel,
+  EngineModelInfo,
+  EngineState,
+  FromEngine,
+  ToEngine,
+} from '../../src/scheduler/protocol.ts';
+import type { StepLoop } from '../../src/scheduler/step-loop.ts';
 
-export class InProcessChannel implements EngineChannel {
+/** Starts the loop and returns a client of it. */
+export function createInProcessClient(loop: StepLoop, log: Logger): EngineClient {
+  return new EngineClient((handlers) => new InProcessChannel(loop, log, handlers), log);
+}
+
+class InProcessChannel implements EngineChannel {
   readonly #loop: StepLoop;
   readonly #log: Logger;
   readonly #handlers: ChannelHandlers;
@@ -33,7 +45,7 @@ export class InProcessChannel implements EngineChannel {
     return this.#loop.model;
   }
 
-  /** Whoever asks runs in the same loop. */
+  /** The caller runs in the same event loop as the engine. */
   get isProgressing(): boolean {
     return true;
   }
@@ -43,7 +55,7 @@ export class InProcessChannel implements EngineChannel {
     throw new ServeError('overloaded', 'The server is shutting down.');
   }
 
-  /** Later, as a message between processes: a listener never runs inside `submit`. */
+  /** Delivers the message later, like a message between processes: a listener never runs inside `submit`. */
   send(message: ToEngine): void {
     queueMicrotask(() => this.#loop.handle(message));
   }

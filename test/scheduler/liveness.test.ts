@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { setLoopTimeout } from '../../src/scheduler/loop-timeout.ts';
-import { Watchdog } from '../../src/scheduler/watchdog.ts';
+import { setLoopTimeout, Watchdog } from '../../src/scheduler/liveness.ts';
 
 interface Bench {
   watchdog: Watchdog;

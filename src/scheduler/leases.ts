@@ -1,0 +1,97 @@
+// The adapters that live sequences use: one lease per sequence, from the moment its adapter starts to load until the
+// sequence ends. Knows no steps and no queue.
+import type { AdapterWeights } from '../../adapters/peft/weights.ts';
+import { ServeError } from '../common/errors.ts';
+import type { AdapterSource } from '../contracts/adapter-source.ts';
+import type { AdapterKey } from '../engine/batch.ts';
+import { setLoopTimeout } from './liveness.ts';
+import type { AdapterCacheFigures, CacheTier, SequenceId } from './protocol.ts';
+
+/** The adapter cache, as far as the step loop needs it. */
+export interface AdapterLeases {
+  /** Rejects with a `ServeError` about the adapter, with an error of the disk, or with the reason of the signal. */
+  lease(source: AdapterSource, options: LeaseOptions): Promise<AdapterLease>;
+  /** Digests of the loaded adapters. */
+  resident(): string[];
+  stats(): AdapterLeasesStats;
+}
+
+/** The cache's counters. */
+export type AdapterLeasesStats = Readonly<
+  Omit<AdapterCacheFigures, 'bytes' | 'adapters'> &
+    Record<'idleBytes' | 'leasedBytes' | 'idleCount' | 'leasedCount', number>
+>;
+
+/** Options of a lease. */
+export interface LeaseOptions {
+  readonly signal?: AbortSignal;
+  /** For this long, other adapters are evicted before it. */
+  readonly keepWarmMs?: number;
+}
+
+/** A loaded adapter that cannot be evicted until `release`. */
+export interface AdapterLease {
+  readonly weights: AdapterWeights;
+  readonly tier: CacheTier;
+  readonly loadMs: number;
+  release(): void;
+}
+
+/** The largest adapter (2 GiB) takes 40 s from a slow disk. A load that hangs must not hold its requests longer. */
+const LOAD_TIMEOUT_MS = 60_000;
+
+interface PendingLoad {
+  readonly controller: AbortController;
+  cancelTimeout(): void;
+}
+
+/** Leases per sequence, with a timeout for the load. */
+export class SequenceLeases {
+  readonly #adapters: AdapterLeases;
+  readonly #loads = new Map<SequenceId, PendingLoad>();
+  readonly #leases = new Map<SequenceId, AdapterLease>();
+
+  constructor(adapters: AdapterLeases) {
+    this.#adapters = adapters;
+  }
+
+  /**
+   * Leases a sequence's adapter. Returns undefined if `end` was called meanwhile, after which a late lease is released.
+   * Rejects like `AdapterLeases.lease`, and with `ServeError` `adapter_unavailable` after a timeout.
+   */
+  async start(id: SequenceId, source: AdapterSource): Promise<AdapterLease | undefined> {
+    const controller = new AbortController();
+    const late = new ServeError('adapter_unavailable', 'The adapter took too long to load.');
+    const cancelTimeout = setLoopTimeout(() => controller.abort(late), LOAD_TIMEOUT_MS);
+    this.#loads.set(id, { controller, cancelTimeout });
+    const lease = await this.#adapters.lease(source, { signal: controller.signal });
+    if (!this.#endLoad(id)) {
+      lease.release();
+      return undefined;
+    }
+    this.#leases.set(id, lease);
+    return lease;
+  }
+
+  /** Ends the load and the lease of a sequence, if it has any. */
+  end(id: SequenceId): void {
+    this.#endLoad(id);
+    this.#leases.get(id)?.release();
+    this.#leases.delete(id);
+  }
+
+  /** The weights of a leased adapter. Throws `ServeError` if no lease has this digest. */
+  weights(key: AdapterKey): AdapterWeights {
+    for (const { weights } of this.#leases.values()) if (weights.digest === key) return weights;
+    throw new ServeError('adapter_unavailable', 'The adapter changed while it was loaded.');
+  }
+
+  #endLoad(id: SequenceId): boolean {
+    const load = this.#loads.get(id);
+    if (!load) return false;
+    this.#loads.delete(id);
+    load.cancelTimeout();
+    load.controller.abort();
+    return true;
+  }
+}
