@@ -1,19 +1,31 @@
-// Answers a planned generation, whole or as a stream. The status of a stream is decided when the engine has begun with the
-// first choice or refused: a fault before that is an ordinary error, a later one ends the stream without [DONE].
+// Answers a planned generation as one JSON document or as a stream. The status of a stream is decided when the engine has
+// begun with the first choice or refused: an error before that is an ordinary error answer, a later one ends the stream
+// with an error event and without [DONE].
 import { randomUUID } from 'node:crypto';
+import type { HttpBindings } from '@hono/node-server';
 import type { Context } from 'hono';
+import {
+  adapterIdentity,
+  pinnedName,
+  type ResolvedAdapter,
+  type ResolvedModel,
+} from '../../adapters/registry/resolved.ts';
 import { ServeError } from '../common/errors.ts';
+import type { AdapterReceipt, RequestObserver } from '../telemetry/request-observer.ts';
+import type { ShownAdapter } from '../telemetry/telemetry.ts';
 import { createStreamDecoder } from '../tokenizer/stream-decoder.ts';
-import { type AnswerContext, type AnswerPlan, logUsage } from './answer-context.ts';
-import { streamAnswer } from './answer-stream.ts';
-import { wholeAnswer } from './answer-whole.ts';
+import type { AnswerHead, AnswerPlan } from './answer-plan.ts';
 import type { Deps } from './deps.ts';
+import { ClientGone, type GenerationEvent, type GenerationPlan, generate } from './generation.ts';
+import { JsonSink } from './json-sink.ts';
+import { toEnvelope, toServeError } from './middleware/errors.ts';
 import { type HttpEnv, reserveTokens } from './middleware/tenant.ts';
-import { observeAnswer } from './observe-answer.ts';
+import { EVENT_STREAM } from './sse.ts';
+import { SseSink } from './sse-sink.ts';
 
-/** Where an adapter's files changed or went since they were looked at, they are looked at once more. */
+/** Answers a request. If the adapter's files changed since they were last read, tries once more with the new ones. */
 export async function answer(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan): Promise<Response> {
-  reserveTokens(c, mostTokens(plan)); // before anything is fetched for it
+  reserveTokens(c, maxTokens(plan)); // before any file is fetched for it
   try {
     return await answerOnce(c, deps, plan);
   } catch (error) {
@@ -22,64 +34,202 @@ export async function answer(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan):
   }
 }
 
-async function answerOnce(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan): Promise<Response> {
-  const { endpoint, model } = plan;
-  const { signal } = c.req.raw;
-  const id = `${endpoint.idPrefix}${randomUUID().replaceAll('-', '')}`;
-  const observer = observeAnswer(c, deps, plan, id);
-  const adapter =
-    model.kind === 'adapter'
-      ? await observer.acquire(() => deps.localAdapters.acquire(model, { signal }), signal)
-      : undefined;
-  const adapterPart = model.kind === 'adapter' ? model.digest.slice(0, 12) : 'base';
-  const context: AnswerContext = {
-    c,
-    deps,
-    plan: { ...plan, adapter },
-    head: {
-      id,
-      created: Math.floor(deps.now() / 1000),
-      model: model.id,
-      system_fingerprint: `${deps.model.baseDigest.slice(0, 12)}-${adapterPart}`,
-    },
-    generation: {
-      maxInFlight: deps.limits.maxSequencesInFlight,
-      observer,
-      onEnd(completionTokens, receipt) {
-        c.get('ticket').end(plan.promptTokens + completionTokens);
-        logUsage(context, completionTokens, receipt);
-      },
-      createDecoder: (end) => {
-        return deps.tokenizer ? createStreamDecoder(deps.tokenizer, end) : TEXTLESS;
-      },
-    },
-  };
-  try {
-    return await (plan.stream ? streamAnswer(context, plan.stream) : wholeAnswer(context));
-  } catch (error) {
-    if (hasChanged(error)) adapter?.distrust();
-    adapter?.release(); // a fault before the generation began
-    throw error;
-  }
-}
-
-function hasChanged(error: unknown): boolean {
-  return error instanceof ServeError && error.code === 'adapter_checksum_mismatch';
-}
-
-/** What the answer's usage may come to. */
-function mostTokens({ promptTokens, choices }: AnswerPlan): number {
-  return choices.reduce((sum, { request }) => sum + request.maxTokens, promptTokens);
-}
-
-/** The decoder of a model without a tokenizer. */
-const TEXTLESS = { push: () => ({ text: '', stopped: false }), end: () => '' };
-
-/** Throws where the engine cannot take a request now. */
+/** Throws `ServeError` if the engine can't take a request now. */
 export function requireReady(deps: Deps): void {
   if (deps.client.state === 'ready') return;
   if (deps.client.state === 'stopped') {
     throw new ServeError('overloaded', 'The server is shutting down');
   }
   throw new ServeError('engine_restarting', `The engine is ${deps.client.state}`);
+}
+
+/** What the steps of one answer share. */
+interface AnswerContext {
+  c: Context<HttpEnv>;
+  deps: Deps;
+  plan: AnswerPlan & GenerationPlan;
+  head: AnswerHead;
+  observer: RequestObserver;
+}
+
+async function answerOnce(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan): Promise<Response> {
+  const { endpoint, model } = plan;
+  const { signal } = c.req.raw;
+  const id = `${endpoint.idPrefix}${randomUUID().replaceAll('-', '')}`;
+  const observer = observe(c, deps, plan, id);
+  const adapter =
+    model.kind === 'adapter'
+      ? await observer.acquire(() => deps.localAdapters.acquire(model, { signal }), signal)
+      : undefined;
+  const adapterPart = model.kind === 'adapter' ? model.digest.slice(0, 12) : 'base';
+  const head = {
+    id,
+    created: Math.floor(deps.now() / 1000),
+    model: model.id,
+    system_fingerprint: `${deps.model.baseDigest.slice(0, 12)}-${adapterPart}`,
+  };
+  const context: AnswerContext = { c, deps, plan: { ...plan, adapter }, head, observer };
+  try {
+    return await (plan.stream ? answerStream(context) : answerJson(context));
+  } catch (error) {
+    if (hasChanged(error)) adapter?.distrust();
+    throw error;
+  }
+}
+
+async function answerJson(context: AnswerContext): Promise<Response> {
+  const { c, deps, plan, head } = context;
+  const sink = new JsonSink(plan, deps.tokenizer);
+  const completionTokens = await run(context, sink, c.req.raw.signal);
+  return c.json(sink.toAnswer(head, completionTokens));
+}
+
+/** Resolves once the stream's status is known; the rest of the answer is written to the body. */
+async function answerStream(context: AnswerContext): Promise<Response> {
+  const { c, deps, plan, head } = context;
+  const reader = new AbortController();
+  const sink = new SseSink(plan, {
+    ...deps.limits,
+    head,
+    usage: plan.stream!.usage,
+    tokenizer: deps.tokenizer,
+    onGone: () => reader.abort(),
+    disconnect: () => disconnect(c),
+  });
+  const signal = AbortSignal.any([c.req.raw.signal, reader.signal]);
+  let isOpen = false;
+  const ended = run(context, sink, signal).then(
+    (completionTokens) => sink.end(completionTokens),
+    (error) => {
+      const isShown = isOpen && !(error instanceof ClientGone);
+      sink.fail(isShown ? toEnvelope(toServeError(error, deps.log)) : undefined);
+      if (!isOpen) throw error;
+    },
+  );
+  await Promise.race([sink.opened, ended]);
+  isOpen = true;
+  return c.body(sink.body, 200, {
+    'content-type': EVENT_STREAM,
+    'cache-control': 'no-cache, no-transform',
+    'x-accel-buffering': 'no', // else nginx holds chunks back
+  });
+}
+
+/** Runs the generation into the sink and returns the number of tokens; telemetry, limits and the log learn of it. */
+async function run(
+  { c, deps, plan, observer }: AnswerContext,
+  sink: { write(event: GenerationEvent): void },
+  signal: AbortSignal,
+): Promise<number> {
+  let completionTokens = 0;
+  let receipt: AdapterReceipt | undefined;
+  const events = generate(deps.client, plan, {
+    maxInFlight: deps.limits.maxSequencesInFlight,
+    createDecoder: (end) => (deps.tokenizer ? createStreamDecoder(deps.tokenizer, end) : TEXTLESS),
+    signal,
+  });
+  try {
+    for await (const ready of events) {
+      for (const event of ready) {
+        observer.on(event);
+        if (event.type === 'token') completionTokens++;
+        if (event.type === 'accepted') receipt ??= event.receipt;
+        if (event.type === 'started') setAdapterHeaders(c, plan.model, event.receipt);
+        sink.write(event);
+      }
+    }
+    observer.completed();
+    return completionTokens;
+  } catch (error) {
+    if (error instanceof ClientGone) observer.abandoned();
+    else observer.failed(error);
+    throw error;
+  } finally {
+    if (receipt) {
+      c.get('ticket').end(plan.promptTokens + completionTokens);
+      logUsage(c, deps, { ...plan, completionTokens, tier: receipt.tier });
+    }
+  }
+}
+
+/** The decoder of a model without a tokenizer. */
+const TEXTLESS = { push: () => ({ text: '', stopped: false }), end: () => '' };
+
+function hasChanged(error: unknown): boolean {
+  return error instanceof ServeError && error.code === 'adapter_checksum_mismatch';
+}
+
+/** The most tokens that the answer can use, prompts included. */
+function maxTokens({ promptTokens, choices }: AnswerPlan): number {
+  return choices.reduce((sum, { request }) => sum + request.maxTokens, promptTokens);
+}
+
+/** Cuts the connection. An in-process request has none. */
+function disconnect(c: Context): void {
+  (c.env as Partial<HttpBindings> | undefined)?.outgoing?.destroy();
+}
+
+/** Says in response headers which adapter answers and where it came from. */
+function setAdapterHeaders(
+  c: Context,
+  model: ResolvedModel,
+  { tier, loadMs }: AdapterReceipt,
+): void {
+  if (model.kind !== 'adapter') return;
+  const { digest, parts } = model;
+  const places = parts.map(({ place }) => (place.kind === 'version' ? place : undefined));
+  const aliases = places.flatMap((place) => place?.alias ?? []);
+  c.header('x-lorikeet-adapter', digest);
+  if (places.some((place) => place)) c.header('x-lorikeet-version', pinnedName(parts));
+  if (aliases.length > 0) c.header('x-lorikeet-alias', aliases.join(', '));
+  if (tier !== undefined) c.header('x-lorikeet-tier', tier);
+  if (loadMs !== undefined) c.header('x-lorikeet-load-ms', String(Math.round(loadMs)));
+}
+
+/** Logs who used how many tokens of what, as a bill needs it, and nothing of what was said. */
+function logUsage(
+  c: Context<HttpEnv>,
+  { log }: Deps,
+  {
+    tenant,
+    model,
+    promptTokens,
+    completionTokens,
+    tier,
+  }: AnswerPlan & { completionTokens: number; tier: string | undefined },
+): void {
+  const adapter = model.kind === 'adapter' ? model.digest : null;
+  const requestId = c.get('requestId');
+  const fields = { requestId, tenant: tenant.id, adapter, tier };
+  log.info({ ...fields, promptTokens, completionTokens }, 'usage');
+}
+
+/** Tells telemetry of the answer: names, counts and settings, and no text of prompt or answer. */
+function observe(
+  c: Context<HttpEnv>,
+  { telemetry, model: base }: Deps,
+  { endpoint, model, choices, promptTokens, stream }: AnswerPlan,
+  responseId: string,
+): RequestObserver {
+  const isAdapter = model.kind === 'adapter';
+  const { sampling, maxTokens } = choices[0]!.request;
+  return telemetry.observe(c.get('exchange'), {
+    operation: endpoint.operation,
+    tenant: c.get('tenant').id,
+    requestModel: model.id,
+    responseModel: isAdapter ? `${base.id}+${model.digest.slice(0, 12)}` : base.id,
+    ...(isAdapter ? { adapterDigest: model.digest, adapter: toShownAdapter(model) } : {}),
+    promptTokens,
+    responseId,
+    isStream: stream !== undefined,
+    choiceCount: choices.length,
+    sampling: { ...sampling, maxTokens },
+  });
+}
+
+/** Compositions share one name: there are as many of them as there are weights. */
+function toShownAdapter({ parts }: ResolvedAdapter): ShownAdapter {
+  const key = adapterIdentity(parts);
+  const { owner, name } = parts[0]!;
+  return { key, owner, name: parts.length > 1 ? 'composition' : name };
 }

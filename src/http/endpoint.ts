@@ -1,14 +1,12 @@
 // What differs between the answers of chat and completions: one table row each, for whole answers and for chunks.
-import type {
-  ChatLogprobs,
-  CompletionLogprobs,
-  Usage,
-  WireFinishReason,
-} from '../contracts/openai.ts';
+import type { ChatLogprobs, CompletionLogprobs, Usage } from '../contracts/openai.ts';
 import type { GenAiOperation } from '../telemetry/gen-ai.ts';
-import { createChatLogprobs, createCompletionLogprobs, type LogprobWriter } from './logprobs.ts';
-import type { StreamPlan } from './stream-plan.ts';
-import type { TokenNames } from './token-names.ts';
+import {
+  createChatLogprobs,
+  createCompletionLogprobs,
+  type LogprobWriter,
+  type TokenNames,
+} from './logprobs.ts';
 
 export type WireLogprobs = ChatLogprobs | CompletionLogprobs;
 
@@ -56,59 +54,11 @@ export const COMPLETIONS: Endpoint = {
   emptyDelta: '"text":""',
 };
 
-/** What every part of one answer shares. */
-export interface AnswerHead {
-  id: string;
-  created: number;
-  model: string;
-  system_fingerprint: string;
-}
-
+/** Writes the token counts of an answer or of a chunk. */
 export function toUsage(promptTokens: number, completionTokens: number): Usage {
   return {
     prompt_tokens: promptTokens,
     completion_tokens: completionTokens,
     total_tokens: promptTokens + completionTokens,
-  };
-}
-
-/** Chunks as JSON. What is constant is written once: a token costs one `JSON.stringify` of its text. */
-export interface ChunkWriter {
-  opening(index: number, tokens: number): string | undefined;
-  /** `tokens`: those of this choice so far. */
-  delta(
-    index: number,
-    part: { text: string; logprobs: WireLogprobs | null; tokens: number },
-  ): string;
-  finish(index: number, reason: WireFinishReason, tokens: number): string;
-  usage(usage: Usage): string;
-}
-
-export function createChunkWriter(
-  endpoint: Endpoint,
-  head: AnswerHead,
-  { usage, promptTokens }: { usage: StreamPlan['usage']; promptTokens(index: number): number },
-): ChunkWriter {
-  const { id, ...rest } = head;
-  const members = JSON.stringify({ id, object: endpoint.chunkObject, ...rest }).slice(0, -1);
-  const before = `${members},"choices":[{"index":`;
-  const after = (index: number, tokens: number) => {
-    if (usage === 'none') return '}]}';
-    const sofar = usage === 'each' ? JSON.stringify(toUsage(promptTokens(index), tokens)) : 'null';
-    return `}],"usage":${sofar}}`;
-  };
-  const quiet = ',"logprobs":null,"finish_reason":null';
-  const [open, close] = endpoint.delta;
-  return {
-    opening: (index, tokens) =>
-      endpoint.opening && `${before}${index},${endpoint.opening}${quiet}${after(index, tokens)}`,
-    delta(index, { text, logprobs, tokens }) {
-      const start = `${before}${index},${open}${JSON.stringify(text)}${close}`;
-      if (!logprobs) return `${start}${quiet}${after(index, tokens)}`;
-      return `${start},"logprobs":${JSON.stringify(logprobs)},"finish_reason":null${after(index, tokens)}`;
-    },
-    finish: (index, reason, tokens) =>
-      `${before}${index},${endpoint.emptyDelta},"logprobs":null,"finish_reason":"${reason}"${after(index, tokens)}`,
-    usage: (usage) => `${members},"choices":[],"usage":${JSON.stringify(usage)}}`,
   };
 }

@@ -1,5 +1,5 @@
-// Runs the sequences of one request in the engine: submits them, turns their tokens into text, ends them at stop
-// strings, counts. Each choice is one sequence. Knows no wire format and no socket.
+// Runs the sequences of one request in the engine: submits them, decodes their tokens, and ends them at stop strings.
+// Each choice is one sequence. Knows no wire format and no socket.
 import type { LocalLease } from '../../adapters/tiers/local-adapters.ts';
 import { assertNever } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
@@ -7,93 +7,119 @@ import type { GenerationRequest, TokenLogprob } from '../contracts/generation.ts
 import type { TenantShare } from '../contracts/tenant.ts';
 import type { EngineClient, SequenceHandle } from '../scheduler/client.ts';
 import type { EngineEvent, Prefetched } from '../scheduler/protocol.ts';
-import type { GenerationObserver } from '../telemetry/request-observer.ts';
+import type { AdapterReceipt } from '../telemetry/request-observer.ts';
 import type { StreamDecoderOptions } from '../tokenizer/stream-decoder.ts';
 
+/** One choice of the answer, which is one sequence in the engine. */
 export interface ChoicePlan {
   index: number;
   request: GenerationRequest;
-  /** The prompt's text, where the answer repeats it. */
+  /** The prompt's text if the answer repeats it, else empty. */
   echo: string;
 }
 
+/** What one request generates. */
 export interface GenerationPlan {
   tenant: TenantShare;
-  /** Released once the engine has accepted every choice, or the generation is over. */
+  /** Released once the engine has accepted every choice, or when the generation ends. */
   adapter: LocalLease | undefined;
   choices: readonly ChoicePlan[];
   /** How the text of each choice ends. */
   textEnd: StreamDecoderOptions;
 }
 
-/** Token ids → text that may be shown, one sequence's. */
+/** Turns the token ids of one sequence into text that can be shown. */
 export interface TextDecoder {
   push(id: number): { text: string; stopped: boolean };
   end(): string;
 }
 
-export interface Receipt {
-  tier?: string;
-  loadMs?: number;
-}
+/**
+ * What happens to the choices of a request. Each choice has the events submitted, accepted, admitted, prompt (if the
+ * prompt is scored), any number of tokens, and finished.
+ */
+export type GenerationEvent =
+  | { type: 'submitted'; index: number }
+  | { type: 'accepted'; index: number; receipt: AdapterReceipt }
+  /** Happens once, when the engine has accepted every choice that was submitted at the start. */
+  | { type: 'started'; receipt: AdapterReceipt }
+  /** The choice has a KV slot. A server that shuts down lets it finish. */
+  | { type: 'admitted'; index: number }
+  | { type: 'prompt'; index: number; logprobs: readonly TokenLogprob[] }
+  /** `text` is empty for half a character and for text that may become a stop string. */
+  | { type: 'token'; index: number; text: string; logprob: TokenLogprob | undefined }
+  /** `rest` is the text that the decoder still held back. */
+  | { type: 'finished'; index: number; reason: 'stop' | 'length'; rest: string };
 
-/** Per choice: begun, prompt?, token*, finished; then completed. Or failed at any time, and nothing after it. */
-export interface GenerationListener {
-  /** Once, when the engine has accepted all choices of the first wave: from here on the status is 200. */
-  started(receipt: Receipt): void;
-  begun(choice: ChoicePlan): void;
-  /** Once, after `started`: a choice has a slot, and a server that ends lets it finish. */
-  admitted?(): void;
-  prompt(choice: ChoicePlan, logprobs: readonly TokenLogprob[]): void;
-  /** `text` may be empty: half a character, or what may become a stop string. */
-  token(choice: ChoicePlan, text: string, logprob: TokenLogprob | undefined): void;
-  /** `rest`: what the decoder held back. */
-  finished(choice: ChoicePlan, reason: 'stop' | 'length', rest: string): void;
-  completed(completionTokens: number): void;
-  failed(error: unknown): void;
-}
-
-export interface GenerationOptions {
+/** How to run a generation. */
+export interface GenerateOptions {
   createDecoder(end: StreamDecoderOptions): TextDecoder;
-  /** Choices beyond this wait for others to end. */
+  /** Choices beyond this number wait until others finish. */
   maxInFlight: number;
-  observer: GenerationObserver;
-  /** Once, whatever the end: nothing more will be generated. Not where the engine accepted nothing. */
-  onEnd(completionTokens: number, receipt: Receipt): void;
+  /** Aborted when nobody wants the answer any more. */
+  signal: AbortSignal;
+}
+
+/** The client closed the connection, or stopped reading. */
+export class ClientGone extends Error {
+  override name = 'ClientGone';
+}
+
+/**
+ * Yields the events of a generation. Each item holds all events that are ready, so a step of many choices costs one turn
+ * of the loop. Throws `ServeError` if the engine refuses or loses a choice, and `ClientGone` as soon as the signal is
+ * aborted. However the loop ends, sequences that still run are aborted and the adapter is released.
+ */
+export async function* generate(
+  client: EngineClient,
+  plan: GenerationPlan,
+  options: GenerateOptions,
+): AsyncGenerator<readonly GenerationEvent[], void, void> {
+  const { signal } = options;
+  const run = new GenerationRun(client, plan, options);
+  const onAbort = () => run.fail(new ClientGone());
+  signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    if (signal.aborted) onAbort();
+    else run.start();
+    for (;;) {
+      const events = await run.take();
+      if (events.length === 0) return;
+      yield events;
+    }
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+    run.end();
+  }
 }
 
 /** One choice in the engine. */
-interface Run {
-  choice: ChoicePlan;
-  decoder: TextDecoder;
-  handle: SequenceHandle;
+interface LiveChoice {
+  readonly index: number;
+  readonly decoder: TextDecoder;
+  readonly handle: SequenceHandle;
 }
 
-type Accepted = Extract<EngineEvent, { type: 'accepted' }>;
-
-export class Generation {
+class GenerationRun {
   readonly #client: EngineClient;
   readonly #plan: GenerationPlan;
-  readonly #listener: GenerationListener;
-  readonly #options: GenerationOptions;
-  readonly #runs = new Set<Run>();
+  readonly #options: GenerateOptions;
+  readonly #live = new Set<LiveChoice>();
   #submitted = 0;
-  #finished = 0;
-  #completionTokens = 0;
   #accepted = 0;
+  #finished = 0;
+  /** The number of choices that were submitted at the start. */
   #firstWave = 0;
-  #receipt: Receipt = {};
-  #isAdmitted = false;
+  #receipt: AdapterReceipt = {};
+  /** Events that nobody has taken yet. */
+  #ready: GenerationEvent[] = [];
+  #wake = () => {};
   #isOver = false;
+  #error: unknown;
 
-  constructor(
-    client: EngineClient,
-    plan: GenerationPlan,
-    options: GenerationOptions & { listener: GenerationListener },
-  ) {
+  constructor(client: EngineClient, plan: GenerationPlan, options: GenerateOptions) {
     this.#client = client;
     this.#plan = plan;
-    this.#listener = options.listener;
     this.#options = options;
   }
 
@@ -102,145 +128,131 @@ export class Generation {
     this.#firstWave = this.#submitted;
   }
 
+  /** Waits for events and returns them all; none means that the generation is complete. Throws what ended it. */
+  async take(): Promise<readonly GenerationEvent[]> {
+    if (this.#ready.length === 0 && !this.#isOver) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+    if (this.#ready.length === 0 && this.#error !== undefined) throw this.#error;
+    const events = this.#ready;
+    this.#ready = [];
+    return events;
+  }
+
+  /** Ends the generation with an error. Later calls have no effect. */
+  fail(error: unknown): void {
+    if (this.#isOver) return;
+    this.#error = error;
+    this.end();
+    this.#wake();
+  }
+
+  /** Aborts the sequences that still run and releases the adapter. */
+  end(): void {
+    this.#isOver = true;
+    this.#plan.adapter?.release();
+    for (const { handle } of this.#live) handle.abort();
+    this.#live.clear();
+  }
+
   #submitMore(): void {
-    while (!this.#isOver && this.#runs.size < this.#options.maxInFlight && this.#hasNext()) {
-      this.#submitNext();
+    const { choices } = this.#plan;
+    while (this.#live.size < this.#options.maxInFlight && this.#submitted < choices.length) {
+      this.#submit(choices[this.#submitted++]!);
     }
   }
 
-  /** The client is gone: frees what the engine holds; the listener hears nothing more. */
-  abort(): void {
-    if (!this.#isOver) this.#options.observer.abandoned();
-    this.#stop();
-  }
-
-  #stop(): void {
-    this.#end();
-    for (const run of this.#runs) run.handle.abort();
-    this.#runs.clear();
-  }
-
-  #hasNext(): boolean {
-    return this.#submitted < this.#plan.choices.length;
-  }
-
-  #submitNext(): void {
-    const choice = this.#plan.choices[this.#submitted++]!;
-    const { tenant, adapter } = this.#plan;
-    this.#options.observer.submitted(choice.index);
-    const run: Run = {
-      choice,
-      decoder: this.#options.createDecoder(this.#plan.textEnd),
-      handle: this.#client.submit(tenant, adapter?.source, choice.request, (event) =>
-        this.#hear(run, event),
+  #submit({ index, request }: ChoicePlan): void {
+    const { tenant, adapter, textEnd } = this.#plan;
+    this.#emit({ type: 'submitted', index });
+    const choice: LiveChoice = {
+      index,
+      decoder: this.#options.createDecoder(textEnd),
+      handle: this.#client.submit(tenant, adapter?.source, request, (event) =>
+        this.#receive(choice, event),
       ),
     };
-    this.#runs.add(run);
+    this.#live.add(choice);
   }
 
-  /** Events of a choice that has ended for us, at a stop string or by an abort, are dropped. */
-  #hear(run: Run, event: EngineEvent): void {
-    if (!this.#runs.has(run)) return;
+  #emit(event: GenerationEvent): void {
+    this.#ready.push(event);
+    this.#wake();
+  }
+
+  /** Ignores events of a choice that has ended here, at a stop string or by an abort. */
+  #receive(choice: LiveChoice, event: EngineEvent): void {
+    if (!this.#live.has(choice)) return;
     try {
-      this.#options.observer.within(() => this.#onEvent(run, event));
+      this.#apply(choice, event);
     } catch (error) {
-      this.#fail(error);
+      this.fail(error);
     }
   }
 
-  #onEvent(run: Run, event: EngineEvent): void {
-    const { observer } = this.#options;
+  #apply(choice: LiveChoice, event: EngineEvent): void {
+    const { index, decoder, handle } = choice;
     switch (event.type) {
-      case 'accepted': {
-        const receipt = toReceipt(this.#plan.adapter, event);
-        observer.accepted(run.choice.index, receipt);
-        this.#onAccepted(run.choice, receipt);
+      case 'accepted':
+        this.#accept(index, toReceipt(this.#plan.adapter, event));
         return;
-      }
       case 'admitted':
-        observer.admitted(run.choice.index);
-        if (!this.#isAdmitted) {
-          this.#isAdmitted = true;
-          this.#tellAdmitted();
-        }
+        this.#emit({ type: 'admitted', index });
         return;
       case 'prompt':
-        this.#listener.prompt(run.choice, event.logprobs);
+        this.#emit({ type: 'prompt', index, logprobs: event.logprobs });
         return;
       case 'token': {
-        this.#completionTokens++;
-        observer.token(run.choice.index);
-        const { text, stopped } = run.decoder.push(event.tokenId);
-        this.#listener.token(run.choice, text, event.logprob);
+        const { text, stopped } = decoder.push(event.tokenId);
+        this.#emit({ type: 'token', index, text, logprob: event.logprob });
         if (!stopped) return;
-        run.handle.abort();
-        this.#finish(run, 'stop', '');
+        handle.abort();
+        this.#finish(choice, 'stop', '');
         return;
       }
       case 'finished':
-        // We asked for no abort, so the engine gave the sequence up.
-        if (event.reason === 'abort') {
-          this.#fail(new ServeError('engine_restarting', 'The engine gave the request up'));
-        } else this.#finish(run, event.reason, run.decoder.end());
+        if (event.reason !== 'abort') {
+          this.#finish(choice, event.reason, decoder.end());
+          return;
+        }
+        // This side aborts only choices that it ignores from then on, so the engine gave the sequence up.
+        this.fail(new ServeError('engine_restarting', 'The engine gave the request up'));
         return;
       case 'failed':
-        this.#fail(ServeError.fromPlain(event.error));
+        this.fail(ServeError.fromPlain(event.error));
         return;
       default:
         assertNever(event);
     }
   }
 
-  #onAccepted(choice: ChoicePlan, receipt: Receipt): void {
-    const { adapter, choices } = this.#plan;
+  #accept(index: number, receipt: AdapterReceipt): void {
     if (this.#accepted === 0) this.#receipt = receipt;
     this.#accepted++;
-    if (this.#accepted === choices.length) adapter?.release();
-    if (this.#accepted === this.#firstWave) {
-      this.#listener.started(this.#receipt);
-      this.#tellAdmitted();
-    }
-    this.#listener.begun(choice);
+    if (this.#accepted === this.#plan.choices.length) this.#plan.adapter?.release();
+    this.#emit({ type: 'accepted', index, receipt });
+    if (this.#accepted === this.#firstWave) this.#emit({ type: 'started', receipt: this.#receipt });
   }
 
-  /** Of a first wave's choices one may run before another one is accepted. */
-  #tellAdmitted(): void {
-    if (this.#isAdmitted && this.#accepted >= this.#firstWave) this.#listener.admitted?.();
-  }
-
-  #finish(run: Run, reason: 'stop' | 'length', rest: string): void {
-    this.#runs.delete(run);
+  #finish(choice: LiveChoice, reason: 'stop' | 'length', rest: string): void {
+    this.#live.delete(choice);
     this.#finished++;
-    this.#options.observer.finished(run.choice.index, reason);
-    this.#listener.finished(run.choice, reason, rest);
-    if (this.#finished < this.#plan.choices.length) {
-      this.#submitMore();
-      return;
-    }
-    this.#options.observer.completed();
-    this.#end();
-    this.#listener.completed(this.#completionTokens);
-  }
-
-  #end(): void {
-    if (this.#isOver) return;
-    this.#isOver = true;
-    this.#plan.adapter?.release();
-    if (this.#accepted > 0) this.#options.onEnd(this.#completionTokens, this.#receipt);
-  }
-
-  #fail(error: unknown): void {
-    if (!this.#isOver) this.#options.observer.failed(error);
-    this.#stop();
-    this.#listener.failed(error);
+    this.#emit({ type: 'finished', index: choice.index, reason, rest });
+    if (this.#finished === this.#plan.choices.length) this.#isOver = true;
+    else this.#submitMore();
   }
 }
 
-/** Where the adapter came from, over both processes. */
+/** Says where the adapter came from, over both processes. */
 export function toReceipt(
   adapter: Pick<LocalLease, 'tier' | 'loadMs'> | undefined,
-  { tier, loadMs = 0 }: Pick<Prefetched, 'tier' | 'loadMs'> | Accepted,
-): Receipt {
+  {
+    tier,
+    loadMs = 0,
+  }: Pick<Prefetched, 'tier' | 'loadMs'> | Extract<EngineEvent, { type: 'accepted' }>,
+): AdapterReceipt {
   if (!adapter || tier === undefined) return {};
   return { tier: adapter.tier === 'store' ? 'store' : tier, loadMs: adapter.loadMs + loadMs };
 }

@@ -6,7 +6,7 @@ import type {
   CompletionLogprobs,
   PromptLogprobs,
 } from '../contracts/openai.ts';
-import type { TokenNames } from './token-names.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 
 /** Gathers one choice's logprobs; `take` hands over what came since the last time. */
 export interface LogprobWriter<T> {
@@ -104,6 +104,40 @@ function createOffsets(names: TokenNames): { next(id: number): number } {
       const bytes = names.isInText(id) ? names.bytes(id) : undefined;
       if (bytes) for (const _ of decoder.decode(bytes, { stream: true })) offset++;
       return start;
+    },
+  };
+}
+
+export interface TokenNames {
+  /** Its text, `bytes:\xNN…` where that is no valid UTF-8, or `token_id:N` without a tokenizer. */
+  name(id: number): string;
+  bytes(id: number): Uint8Array | undefined;
+  /** Control tokens have a name, but are no part of a text. */
+  isInText(id: number): boolean;
+}
+
+const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+/** `byId`: every token is written as `token_id:N`. */
+export function createTokenNames(
+  tokenizer: Tokenizer | undefined,
+  { byId }: { byId: boolean },
+): TokenNames {
+  // A model's logits may be wider than its tokenizer's vocabulary.
+  const bytes = (id: number) => {
+    return tokenizer?.idToToken(id) === undefined ? undefined : tokenizer.tokenBytes(id);
+  };
+  return {
+    bytes,
+    isInText: (id) => tokenizer?.specialIds.has(id) === false,
+    name(id) {
+      const raw = byId ? undefined : bytes(id);
+      if (!raw) return `token_id:${id}`;
+      try {
+        return UTF8.decode(raw);
+      } catch {
+        return `bytes:${[...raw].map((byte) => `\\x${byte.toString(16).padStart(2, '0')}`).join('')}`;
+      }
     },
   };
 }

@@ -1,7 +1,8 @@
 // Brings an adapter as near to the engine as it goes without running it: to the local disk, then into memory.
 import type { ResolvedAdapter } from '../../adapters/registry/resolved.ts';
+import type { AdapterReceipt } from '../telemetry/request-observer.ts';
 import type { Deps } from './deps.ts';
-import { type Receipt, toReceipt } from './generation.ts';
+import { toReceipt } from './generation.ts';
 
 export interface PrefetchOptions {
   /** Others are evicted before it for so long. */
@@ -15,7 +16,7 @@ export async function prefetchAdapter(
   { localAdapters, client }: Pick<Deps, 'localAdapters' | 'client'>,
   adapter: ResolvedAdapter,
   { signal, ...options }: PrefetchOptions = {},
-): Promise<Receipt> {
+): Promise<AdapterReceipt> {
   const lease = await localAdapters.acquire(adapter, signal ? { signal } : {});
   try {
     return toReceipt(lease, await client.prefetch(lease.source, options));

@@ -22,32 +22,25 @@ export interface RequestLabels {
   readonly requestModel: string;
 }
 
-export interface Receipt {
+/** Where the engine found an adapter; empty for the base. */
+export interface AdapterReceipt {
   readonly tier?: string;
   readonly loadMs?: number;
 }
 
-/** The events of a request's sequences, by the index of their choice; then one of completed, failed or abandoned. */
-export interface GenerationObserver {
-  /** Runs what an event leads to, so that its log lines carry the request's trace. */
-  within(act: () => void): void;
-  submitted(index: number): void;
-  accepted(index: number, receipt: Receipt): void;
-  /** Its prefill begins. */
-  admitted(index: number): void;
-  token(index: number): void;
-  finished(index: number, reason: string): void;
-  completed(): void;
-  failed(error: unknown): void;
-  /** The client left. */
-  abandoned(): void;
-}
+/** What happens to one of a request's sequences, by the index of its choice. */
+export type SequenceEvent =
+  | { readonly type: 'submitted' | 'admitted' | 'token'; readonly index: number }
+  | { readonly type: 'accepted'; readonly index: number; readonly receipt: AdapterReceipt }
+  | { readonly type: 'finished'; readonly index: number; readonly reason: string }
+  /** These change no metric. */
+  | { readonly type: 'started' | 'prompt' };
 
 /** Monotonic milliseconds at which a sequence reached what it reached. */
-interface Progress {
+interface ObservedTimes {
   readonly submittedMs: number;
   acceptedMs?: number;
-  receipt?: Receipt;
+  receipt?: AdapterReceipt;
   admittedMs?: number;
   firstTokenMs?: number;
   lastTokenMs?: number;
@@ -65,15 +58,13 @@ export interface RequestObserverOptions {
   readonly startMs: number;
   /** Monotonic milliseconds. */
   readonly now: () => number;
-  /** Runs `act` so that its log lines carry the request's trace. */
-  within(act: () => void): void;
   /** Once. */
   onEnd(): void;
 }
 
-export class RequestObserver implements GenerationObserver {
+export class RequestObserver {
   readonly #options: RequestObserverOptions;
-  readonly #live = new Map<number, Progress>();
+  readonly #live = new Map<number, ObservedTimes>();
   #acquireMs = 0;
   #firstTokenMs: number | undefined;
   #tokens = 0;
@@ -103,65 +94,68 @@ export class RequestObserver implements GenerationObserver {
     }
   }
 
-  within(act: () => void): void {
-    this.#options.within(act);
+  /** Takes the next event of one of the sequences. */
+  on(event: SequenceEvent): void {
+    switch (event.type) {
+      case 'submitted':
+        this.#live.set(event.index, { submittedMs: this.#options.now(), tokens: 0 });
+        return;
+      case 'accepted':
+        this.#accepted(this.#live.get(event.index)!, event.receipt);
+        return;
+      case 'admitted':
+        this.#live.get(event.index)!.admittedMs = this.#options.now();
+        return;
+      case 'token':
+        this.#token(this.#live.get(event.index)!);
+        return;
+      case 'finished':
+        this.#finished(event.index, event.reason);
+        return;
+    }
   }
 
-  submitted(index: number): void {
-    this.#live.set(index, { submittedMs: this.#options.now(), tokens: 0 });
-  }
-
-  accepted(index: number, receipt: Receipt): void {
-    const progress = this.#live.get(index);
-    if (!progress) return;
-    progress.acceptedMs = this.#options.now();
-    progress.receipt = receipt;
+  #accepted(times: ObservedTimes, receipt: AdapterReceipt): void {
+    times.acceptedMs = this.#options.now();
+    times.receipt = receipt;
     const { tier } = receipt;
     if (tier === undefined) return;
-    const loadMs = this.#acquireMs + progress.acceptedMs - progress.submittedMs;
+    const loadMs = this.#acquireMs + times.acceptedMs - times.submittedMs;
     this.#options.metrics.observe('loadDuration', { tier }, loadMs / 1000);
   }
 
-  admitted(index: number): void {
-    const progress = this.#live.get(index);
-    if (progress) progress.admittedMs = this.#options.now();
-  }
-
-  token(index: number): void {
-    const progress = this.#live.get(index);
-    if (!progress) return;
+  #token(times: ObservedTimes): void {
     const nowMs = this.#options.now();
     const { metrics, startMs } = this.#options;
     const model = this.#model;
-    if (progress.lastTokenMs === undefined) {
-      progress.firstTokenMs = nowMs;
+    if (times.lastTokenMs === undefined) {
+      times.firstTokenMs = nowMs;
       this.#firstTokenMs ??= nowMs;
       metrics.observe('timeToFirstToken', model, (nowMs - startMs) / 1000);
     } else {
-      metrics.observe('timePerOutputToken', model, (nowMs - progress.lastTokenMs) / 1000);
+      metrics.observe('timePerOutputToken', model, (nowMs - times.lastTokenMs) / 1000);
     }
-    progress.lastTokenMs = nowMs;
-    progress.tokens++;
+    times.lastTokenMs = nowMs;
+    times.tokens++;
     this.#tokens++;
   }
 
-  finished(index: number, reason: string): void {
-    const progress = this.#live.get(index);
-    if (!progress) return;
+  #finished(index: number, reason: string): void {
+    const times = this.#live.get(index)!;
     const { metrics, startMs, now } = this.#options;
     const model = this.#model;
     const endMs = now();
     this.#finishReasons.push(reason);
     metrics.add('requestSuccess', { ...model, finished_reason: reason });
     metrics.observe('requestLatency', model, (endMs - startMs) / 1000);
-    const { admittedMs, firstTokenMs = endMs } = progress;
+    const { admittedMs, firstTokenMs = endMs } = times;
     if (admittedMs !== undefined) {
       metrics.observe('queueTime', model, (admittedMs - startMs) / 1000);
       metrics.observe('prefillTime', model, (firstTokenMs - admittedMs) / 1000);
       metrics.observe('decodeTime', model, (endMs - firstTokenMs) / 1000);
       metrics.observe('inferenceTime', model, (endMs - admittedMs) / 1000);
     }
-    this.#close(index, progress, endMs);
+    this.#close(index, times, endMs);
   }
 
   completed(): void {
@@ -198,7 +192,7 @@ export class RequestObserver implements GenerationObserver {
 
   #end(outcome: string, endMs: number, shown = this.#options.toLabels()): void {
     const { metrics, facts, trace, startMs } = this.#options;
-    for (const [index, progress] of this.#live) this.#close(index, progress, endMs);
+    for (const [index, times] of this.#live) this.#close(index, times, endMs);
     const error = { [GEN_AI.errorType]: outcome === 'ok' ? '' : outcome };
     metrics.observe('genAiDuration', { ...this.#genAi(shown), ...error }, (endMs - startMs) / 1000);
     const { tenant, adapter } = shown;
@@ -220,9 +214,9 @@ export class RequestObserver implements GenerationObserver {
   }
 
   /** The sequence has ended: what it did is in the trace. */
-  #close(index: number, progress: Progress, endMs: number): void {
+  #close(index: number, times: ObservedTimes, endMs: number): void {
     this.#live.delete(index);
-    this.#options.trace?.sequence(index, progress, endMs);
+    this.#options.trace?.sequence(index, times, endMs);
   }
 
   get #model() {

@@ -111,7 +111,6 @@ export class Telemetry {
       trace: span && new RequestTrace(span, facts, startMs),
       startMs,
       now: this.#now,
-      within: (act) => this.within(exchange, act),
       onEnd: () => exchange.release(),
     });
   }

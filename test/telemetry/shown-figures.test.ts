@@ -11,11 +11,11 @@ const base = { id: 'toy', baseDigest: 'b'.repeat(64), maxSeqLength: 256 };
 function answerOne(telemetry: Telemetry, tenant: string, name: string): void {
   const adapter = { key: `${tenant}-${name}`, owner: tenant, name };
   const observer = telemetry.observe(telemetry.begin(undefined), facts({ tenant, adapter }));
-  observer.submitted(0);
-  observer.accepted(0, { tier: 'ram', loadMs: 0 });
-  observer.admitted(0);
-  for (let i = 0; i < 3; i++) observer.token(0);
-  observer.finished(0, 'stop');
+  observer.on({ type: 'submitted', index: 0 });
+  observer.on({ type: 'accepted', index: 0, receipt: { tier: 'ram', loadMs: 0 } });
+  observer.on({ type: 'admitted', index: 0 });
+  for (let i = 0; i < 3; i++) observer.on({ type: 'token', index: 0 });
+  observer.on({ type: 'finished', index: 0, reason: 'stop' });
   observer.completed();
 }
 

@@ -3,6 +3,7 @@ import type { OpenAPIHono } from '@hono/zod-openapi';
 import { z } from '@hono/zod-openapi';
 import { chatChunkSchema, chatCompletionSchema } from '../../contracts/openai.ts';
 import { answer, requireReady } from '../answer.ts';
+import { toStreamPlan, toTextEnd } from '../answer-plan.ts';
 import type { Deps } from '../deps.ts';
 import { CHAT } from '../endpoint.ts';
 import type { ChoicePlan } from '../generation.ts';
@@ -19,7 +20,6 @@ import { resolveModel } from '../resolve-model.ts';
 import { generationConfigOf, withSamplingDefaults } from '../sampling-defaults.ts';
 import { type ChatRequest, chatMessageSchema, chatRequestSchema } from '../schema/chat.ts';
 import { toGenerationRequests } from '../schema/sampling.ts';
-import { toStreamPlan, toTextEnd } from '../stream-plan.ts';
 
 export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
   const { vocabSize } = deps.model;

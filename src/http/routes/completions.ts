@@ -3,7 +3,7 @@ import type { OpenAPIHono } from '@hono/zod-openapi';
 import { z } from '@hono/zod-openapi';
 import { completionChunkSchema, completionSchema } from '../../contracts/openai.ts';
 import { answer, requireReady } from '../answer.ts';
-import type { AnswerPlan } from '../answer-context.ts';
+import { type AnswerPlan, toStreamPlan, toTextEnd } from '../answer-plan.ts';
 import type { Deps } from '../deps.ts';
 import { COMPLETIONS } from '../endpoint.ts';
 import type { ChoicePlan } from '../generation.ts';
@@ -20,7 +20,6 @@ import { resolveModel } from '../resolve-model.ts';
 import { generationConfigOf, withSamplingDefaults } from '../sampling-defaults.ts';
 import { type CompletionRequest, completionRequestSchema } from '../schema/completions.ts';
 import { toGenerationRequests } from '../schema/sampling.ts';
-import { toStreamPlan, toTextEnd } from '../stream-plan.ts';
 
 /** The API's own default. */
 const DEFAULT_MAX_TOKENS = 16;

@@ -1,0 +1,202 @@
+// Sends the choices of a generation as server-sent events, one chunk per token. If the reader is slow, the text of each
+// choice is gathered and sent as one chunk when the reader has caught up.
+import type { Usage, WireFinishReason } from '../contracts/openai.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import type { AnswerHead, AnswerPlan, StreamPlan } from './answer-plan.ts';
+import { toUsage, type WireLogprobs } from './endpoint.ts';
+import type { GenerationEvent } from './generation.ts';
+import { createTokenNames, type LogprobWriter } from './logprobs.ts';
+import { EventStream, type EventStreamOptions } from './sse.ts';
+
+/** The part of a choice that is not sent yet. */
+interface Pending {
+  text: string;
+  /** Whether there is something to send. A model without a tokenizer sends a chunk for each token without text. */
+  isDue: boolean;
+  logprobs: LogprobWriter<WireLogprobs> | undefined;
+  hasLogprobs: boolean;
+  /** Tokens of the choice so far, sent or not. */
+  tokens: number;
+}
+
+/** How a streamed answer is written. */
+export interface SseSinkOptions extends Omit<EventStreamOptions, 'onDrain'> {
+  readonly head: AnswerHead;
+  readonly usage: StreamPlan['usage'];
+  readonly tokenizer: Tokenizer | undefined;
+}
+
+/** Writes events to a response body. */
+export class SseSink {
+  /**
+   * Resolves when the status is known to be 200: the engine has accepted the first choices and one of them runs. A
+   * client that still waits when the server shuts down gets a status that it repeats.
+   */
+  readonly opened: Promise<void>;
+  readonly #stream: EventStream;
+  readonly #plan: AnswerPlan;
+  readonly #chunks: ChunkWriter;
+  readonly #usage: StreamPlan['usage'];
+  readonly #pending: readonly Pending[];
+  readonly #isTextless: boolean;
+  #isStarted = false;
+  #isAdmitted = false;
+  #open = () => {};
+
+  constructor(plan: AnswerPlan, { head, usage, tokenizer, ...options }: SseSinkOptions) {
+    const names = createTokenNames(tokenizer, plan.logprobs);
+    this.opened = new Promise((resolve) => {
+      this.#open = resolve;
+    });
+    this.#stream = new EventStream({ ...options, onDrain: () => this.#flushAll() });
+    this.#plan = plan;
+    this.#chunks = createChunkWriter(plan, head, usage);
+    this.#usage = usage;
+    this.#isTextless = tokenizer === undefined;
+    this.#pending = plan.choices.map(() => ({
+      text: '',
+      isDue: false,
+      logprobs: plan.logprobs.isShown ? plan.endpoint.createLogprobs(names) : undefined,
+      hasLogprobs: false,
+      tokens: 0,
+    }));
+  }
+
+  /** The body of the response. */
+  get body(): ReadableStream<Uint8Array> {
+    return this.#stream.body;
+  }
+
+  /** Sends what the event brings, or keeps it if the reader is behind. Never waits. */
+  write(event: GenerationEvent): void {
+    switch (event.type) {
+      case 'submitted':
+        return;
+      case 'started':
+        this.#isStarted = true;
+        if (this.#isAdmitted) this.#open();
+        return;
+      case 'admitted':
+        this.#isAdmitted = true;
+        if (this.#isStarted) this.#open();
+        return;
+      case 'accepted':
+        this.#writeOpening(event.index);
+        return;
+      default:
+        this.#writePart(event);
+    }
+  }
+
+  /** Ends a complete answer. */
+  end(completionTokens: number): void {
+    const usage = toUsage(this.#plan.promptTokens, completionTokens);
+    if (this.#usage !== 'none') this.#stream.send(this.#chunks.usage(usage));
+    this.#stream.send('[DONE]');
+    this.#stream.close();
+  }
+
+  /** Ends the stream with an error, or without a word if `error` is undefined. */
+  fail(error: object | undefined): void {
+    this.#flushAll();
+    if (error) this.#stream.send(JSON.stringify(error));
+    this.#stream.close();
+  }
+
+  #writeOpening(index: number): void {
+    const { echo, request } = this.#plan.choices[index]!;
+    const opening = this.#chunks.opening(index);
+    if (opening !== undefined) this.#stream.send(opening);
+    this.#add(index, echo);
+    // A scored prompt is sent together with its scores.
+    if (request.promptTopLogprobs === undefined) this.#flush(index);
+  }
+
+  #writePart(event: Extract<GenerationEvent, { type: 'prompt' | 'token' | 'finished' }>): void {
+    const { index } = event;
+    const pending = this.#pending[index]!;
+    if (event.type === 'token') {
+      pending.tokens++;
+      if (event.logprob && pending.logprobs) {
+        pending.logprobs.add(event.logprob);
+        pending.hasLogprobs = true;
+      }
+      if (this.#isTextless) pending.isDue = true;
+      this.#add(index, event.text);
+      if (!this.#stream.isFull) this.#flush(index);
+    } else if (event.type === 'prompt') {
+      pending.logprobs?.addPrompt(this.#plan.choices[index]!.request.promptIds, event.logprobs);
+      pending.hasLogprobs = pending.logprobs !== undefined;
+      pending.isDue ||= pending.hasLogprobs;
+      this.#flush(index);
+    } else {
+      this.#add(index, event.rest);
+      pending.isDue ||= pending.hasLogprobs;
+      this.#flush(index);
+      this.#stream.send(this.#chunks.finish(index, event.reason, pending.tokens));
+    }
+  }
+
+  #add(index: number, text: string): void {
+    const pending = this.#pending[index]!;
+    pending.text += text;
+    if (text !== '') pending.isDue = true;
+  }
+
+  #flushAll(): void {
+    for (const index of this.#pending.keys()) this.#flush(index);
+  }
+
+  #flush(index: number): void {
+    const pending = this.#pending[index]!;
+    if (!pending.isDue) return;
+    const logprobs = pending.hasLogprobs ? pending.logprobs!.take() : null;
+    const { text, tokens } = pending;
+    this.#stream.send(this.#chunks.delta(index, { text, logprobs, tokens }));
+    pending.text = '';
+    pending.isDue = false;
+    pending.hasLogprobs = false;
+  }
+}
+
+/** Writes chunks as JSON. The constant parts are written once, so a token costs one `JSON.stringify` of its text. */
+interface ChunkWriter {
+  /** The chunk that opens a choice; undefined if the endpoint has none. */
+  opening(index: number): string | undefined;
+  /** `tokens` is the number of tokens of this choice so far. */
+  delta(
+    index: number,
+    part: { text: string; logprobs: WireLogprobs | null; tokens: number },
+  ): string;
+  finish(index: number, reason: WireFinishReason, tokens: number): string;
+  usage(usage: Usage): string;
+}
+
+function createChunkWriter(
+  { endpoint, choices }: AnswerPlan,
+  { id, ...head }: AnswerHead,
+  usage: StreamPlan['usage'],
+): ChunkWriter {
+  const members = JSON.stringify({ id, object: endpoint.chunkObject, ...head }).slice(0, -1);
+  const before = `${members},"choices":[{"index":`;
+  const after = (index: number, tokens: number) => {
+    if (usage === 'none') return '}]}';
+    if (usage === 'last') return '}],"usage":null}';
+    const promptTokens = choices[index]!.request.promptIds.length;
+    return `}],"usage":${JSON.stringify(toUsage(promptTokens, tokens))}}`;
+  };
+  const unfinished = ',"logprobs":null,"finish_reason":null';
+  const [open, close] = endpoint.delta;
+  return {
+    opening: (index) =>
+      endpoint.opening && `${before}${index},${endpoint.opening}${unfinished}${after(index, 0)}`,
+    delta(index, { text, logprobs, tokens }) {
+      const start = `${before}${index},${open}${JSON.stringify(text)}${close}`;
+      if (!logprobs) return `${start}${unfinished}${after(index, tokens)}`;
+      return `${start},"logprobs":${JSON.stringify(logprobs)},"finish_reason":null${after(index, tokens)}`;
+    },
+    finish: (index, reason, tokens) =>
+      `${before}${index},${endpoint.emptyDelta},"logprobs":null,"finish_reason":"${reason}"${after(index, tokens)}`,
+    usage: (usage) => `${members},"choices":[],"usage":${JSON.stringify(usage)}}`,
+  };
+}
