@@ -1,6 +1,7 @@
-// Writes the generated tables of the documents: settings, request fields, layers, and the files of the code map.
-// `npm run fix` runs it; `--check` changes nothing and fails if a document is out of date.
+// Writes the generated tables of the documents: settings, training settings, request fields, layers, and
+// the files of the code map. `npm run fix` runs it; `--check` changes nothing and fails if a document is out of date.
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { trainingSettingsTable } from '../src/contracts/training-fields.ts';
 import { fieldTables } from '../src/http/schema/documented-fields.ts';
 import { listSettings } from '../src/settings/config.ts';
 import { layerTable } from '../test/architecture/rules.ts';
@@ -11,6 +12,9 @@ const stale = [
   rewrite('docs/configuration.md', (text) => replaceTable(text, 'settings', settingsTable())),
   rewrite('docs/api.md', (text) =>
     Object.entries(fields).reduce((sofar, [name, table]) => replaceTable(sofar, name, table), text),
+  ),
+  rewrite('docs/training.md', (text) =>
+    replaceTable(text, 'training settings', trainingSettingsTable()),
   ),
   rewrite('CONTRIBUTING.md', (text) => replaceTable(text, 'layers', layerTable())),
   rewrite('ARCHITECTURE.md', listFiles),

@@ -8,22 +8,11 @@ import {
   UsageError,
 } from '../src/common/errors.ts';
 import { DISK_FULL_FAULT, type Fault } from '../src/contracts/training.ts';
+import { apiNameOf } from '../src/contracts/training-fields.ts';
 import { fileFault } from '../src/rows/file-fault.ts';
 import { DatasetError } from './data/example.ts';
 import { GateError } from './evaluation/gate-error.ts';
 import { TrainError } from './train-error.ts';
-
-/** Of a job's keys, those that have another name there. */
-const PARAMS: Readonly<Record<string, string>> = {
-  data: 'training_file',
-  validation: 'validation_file',
-  initAdapter: 'model',
-  epochs: 'n_epochs',
-  batchSize: 'batch_size',
-  gradAccumulation: 'batch_size',
-  learningRateMultiplier: 'learning_rate_multiplier',
-  name: 'suffix',
-};
 
 export function toFault(error: unknown): Fault {
   if (isDiskFull(error)) return DISK_FULL_FAULT;
@@ -34,7 +23,7 @@ export function toFault(error: unknown): Fault {
   if (error instanceof ServeError) return error.toPlain();
   if (error instanceof ConfigError || error instanceof UsageError) {
     const key = /^(\w+)(?:\.\w+)*: /.exec(error.message)?.[1];
-    const param = key === undefined ? null : (PARAMS[key] ?? key);
+    const param = key === undefined ? null : apiNameOf(key);
     return { code: 'invalid_request', message: error.message, param };
   }
   if (error instanceof FileError) {

@@ -4,6 +4,7 @@ import { type AdapterFiles, readAdapterFiles } from '../adapters/peft/files.ts';
 import { parseAdapter } from '../adapters/peft/peft.ts';
 import { parseAdapterConfig } from '../adapters/peft/peft-config.ts';
 import { ConfigError, ServeError } from '../src/common/errors.ts';
+import { DEFAULT_RANK } from '../src/contracts/training-settings.ts';
 import { ADAPTER_LIMITS, parseSafetensors } from '../src/formats/safetensors.ts';
 import type { DecoderConfig } from '../src/model/config.ts';
 import { moduleName, TARGET_NAMES } from '../src/model/target-modules.ts';
@@ -29,8 +30,6 @@ export interface AdapterPlan {
   readonly peft: PeftSettings;
   readonly lora: LoraSettings;
 }
-
-const DEFAULT_RANK = 16;
 
 /** Job key ↔ field of peft's file. */
 const FIELDS = {

@@ -4,6 +4,7 @@ import { FileError } from '../src/common/errors.ts';
 import { memoryLimit } from '../src/common/memory-limit.ts';
 import { readRegular, SMALL_FILE_BYTES } from '../src/common/regular-file.ts';
 import type { JobPlan, PlanRequest } from '../src/contracts/training.ts';
+import { DEFAULT_RANK } from '../src/contracts/training-settings.ts';
 import { type Artifact, readArtifact } from '../src/import/artifact.ts';
 import { parseDecoderConfig } from '../src/model/config.ts';
 import { parseJob, type TrainJob } from './job.ts';
@@ -27,8 +28,6 @@ export interface Plan {
   /** Of a job. */
   readonly job?: JobPlan;
 }
-
-const DEFAULT_RANK = 16;
 
 /** @throws UsageError, ConfigError or FileError naming what is wrong with the request */
 export async function makePlan(request: PlanRequest, sources: PlanSources): Promise<Plan> {

@@ -2,6 +2,7 @@
 // before anything is written or trained.
 import { createHash } from 'node:crypto';
 import path from 'node:path';
+import { keysOf } from '../src/contracts/training-fields.ts';
 import type { Artifact } from '../src/import/artifact.ts';
 import { createRowEncoder } from './data/encode-row.ts';
 import { planEpoch } from './data/epoch-plan.ts';
@@ -105,15 +106,7 @@ function settleJob(job: TrainJob, settings: RunSettings, artifact: Artifact): Tr
   };
 }
 
-/** Paths do not count, contents do; nor does what happens afterwards. */
-const UNLEARNED_KEYS: ReadonlySet<string> = new Set([
-  'model',
-  'data',
-  'validation',
-  'initAdapter',
-  'adapters',
-  'gate',
-] satisfies (keyof TrainJob)[]);
+const UNHASHED_KEYS: ReadonlySet<string> = new Set(keysOf(({ isHashed }) => isHashed === false));
 
 function hashConfig(
   job: TrainJob,
@@ -121,7 +114,7 @@ function hashConfig(
   datasets: readonly (Dataset | undefined)[],
 ): string {
   const settings = Object.entries(job)
-    .filter(([key]) => !UNLEARNED_KEYS.has(key))
+    .filter(([key]) => !UNHASHED_KEYS.has(key))
     .sort(([a], [b]) => (a < b ? -1 : 1));
   const hash = createHash('sha256').update(JSON.stringify(settings)).update(baseDigest);
   for (const dataset of datasets) {

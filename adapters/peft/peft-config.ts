@@ -2,6 +2,7 @@
 // What this build cannot serve exactly is refused by the name of its field. It reads no tensors and runs nothing.
 import { z } from 'zod';
 import { parseShallowJson } from '../../src/common/shallow-json.ts';
+import { MAX_RANK } from '../../src/contracts/training-settings.ts';
 import { TARGET_NAMES } from '../../src/model/target-modules.ts';
 import { type ModuleMatcher, nameList, PatternSet } from './module-pattern.ts';
 import { invalidAdapter, show } from './refusal.ts';
@@ -21,8 +22,6 @@ export interface AdapterConfig {
   settingOf(moduleName: string): LoraSetting;
 }
 
-/** Sanity, not memory: beyond this a full weight is smaller for most layers. */
-export const MAX_RANK = 512;
 /** Usual values are 0.25 to 16; a larger one turns rounding noise into text. */
 const MAX_SCALING = 64;
 /** Twice the linears of a 126-layer model. */

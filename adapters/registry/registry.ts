@@ -3,7 +3,7 @@
 // model is found when they are loaded.
 import { ServeError } from '../../src/common/errors.ts';
 import { mayUseAdapter, SHARED_OWNER, type Tenant } from '../../src/contracts/tenant.ts';
-import { MAX_RANK } from '../peft/peft-config.ts';
+import { MAX_RANK } from '../../src/contracts/training-settings.ts';
 import { refuseRank } from '../peft/refusal.ts';
 import {
   type AdapterName,

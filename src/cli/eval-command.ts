@@ -3,6 +3,8 @@ import type { Command } from 'commander';
 import { UsageError } from '../common/errors.ts';
 import { LOCAL_TENANT } from '../contracts/tenant.ts';
 import type { EvalRequest } from '../contracts/training.ts';
+import { helpOf } from '../contracts/training-fields.ts';
+import { GATE_SETTINGS } from '../contracts/training-settings.ts';
 
 interface EvalFlags {
   readonly model?: string;
@@ -21,8 +23,8 @@ export function addEval(program: Command, run: (request: EvalRequest) => Promise
     .argument('<adapter>', 'a PEFT folder, or a published NAME, NAME@VERSION or NAME:ALIAS')
     .option('--data <file>', 'JSONL rows that it has not learned from; the base is measured too')
     .option('--model <model>', 'folder or name of the imported base [LORIKEET_MODEL]')
-    .option('--margin <nats>', "by which its loss on the rows must lie below the base's", '0')
-    .option('--max-forgetting <nats>', 'by which its loss on a plain text may rise (default: 1.5)')
+    .option('--margin <nats>', helpOf(GATE_SETTINGS.margin))
+    .option('--max-forgetting <nats>', helpOf(GATE_SETTINGS.maxForgetting))
     .option('--tenant <id>', 'whose adapter', LOCAL_TENANT.id)
     .option('--store <place>', 'a folder or s3://bucket/prefix [LORIKEET_STORE]')
     .option('--json', 'print the card as JSON')

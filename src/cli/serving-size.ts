@@ -2,10 +2,10 @@
 // that the engine allocates by. What its processes take beside that is measured, and said so.
 import { existsSync } from 'node:fs';
 import path from 'node:path';
-import { MAX_RANK } from '../../adapters/peft/peft-config.ts';
 import { ConfigError, UsageError } from '../common/errors.ts';
 import { memoryLimit } from '../common/memory-limit.ts';
 import { readRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
+import { MAX_RANK } from '../contracts/training-settings.ts';
 import { KvCache } from '../engine/kv-cache.ts';
 import { baseBytes, type MemoryPlan, planMemory } from '../engine/memory-budget.ts';
 import { formOf, slotBytes } from '../engine/slot-form.ts';

@@ -1,10 +1,8 @@
 // lorikeet size: the command line of it. Loads nothing of the engine, since every start reads this.
 import type { Command } from 'commander';
+import { DEFAULT_RANK } from '../contracts/training-settings.ts';
 import type { SizeOptions } from './serving-size.ts';
 import type { Terminal } from './terminal.ts';
-
-/** The trainer's. */
-const DEFAULT_RANK = '16';
 
 export function addSize(program: Command, terminal: Terminal): void {
   program
@@ -15,7 +13,7 @@ export function addSize(program: Command, terminal: Terminal): void {
     .option('--weights <mode>', 'int8, nf4 or f32 [LORIKEET_WEIGHTS]')
     .option('--slots <number>', 'sequences that run at once [LORIKEET_SLOTS]')
     .option('--max-seq <number>', 'tokens of the longest sequence [LORIKEET_MAX_SEQ]')
-    .option('--rank <number>', 'of an adapter', DEFAULT_RANK)
+    .option('--rank <number>', 'of an adapter', String(DEFAULT_RANK))
     .option('--targets <names>', 'comma separated (default: all linears)')
     .option('--json', 'print the result as JSON, in bytes')
     .action(async (options: SizeOptions) => {

@@ -3,6 +3,8 @@
 import { type Command, Option } from 'commander';
 import { UsageError } from '../common/errors.ts';
 import type { JobSource, TrainerRequest } from '../contracts/training.ts';
+import { listTrainingFlags } from '../contracts/training-fields.ts';
+import type { FlagKind } from '../contracts/training-settings.ts';
 import { addEval } from './eval-command.ts';
 
 export interface TrainerOptions {
@@ -12,48 +14,8 @@ export interface TrainerOptions {
 
 type RunTrainer = (request: TrainerRequest, options: TrainerOptions) => Promise<void>;
 
-type Kind = 'text' | 'number' | 'boolean' | 'names' | 'numbers';
-
-/** Job key → its flag's kind and help. */
-const JOB_FLAGS = {
-  model: ['text', 'folder or name of an imported model'],
-  data: ['text', 'JSONL file: messages, prompt and completion, text, or input_ids and labels'],
-  validation: ['text', 'JSONL file of which nothing is learned'],
-  validationSplit: ['number', 'share of the rows kept for validation (default: 0)'],
-  name: ['text', "the adapter's name: published for the server when the run has succeeded"],
-  method: ['text', 'qlora, lora or full (default: qlora on an NF4 base, else lora)'],
-  rank: ['number', "the adapter's rank (default: 16)"],
-  alpha: ['number', 'its scaling is alpha / rank (default: twice the rank)'],
-  targets: ['names', 'all-linear, names such as q_proj,v_proj, or a regex (default: all-linear)'],
-  layers: ['numbers', 'adapted blocks, from 0 (default: all)'],
-  rslora: ['boolean', 'scale by alpha / sqrt(rank)'],
-  dropout: ['number', "share of the adapters' inputs that is dropped (default: 0)"],
-  initAdapter: ['text', 'PEFT folder to start from; brings its own settings'],
-  saveDtype: ['text', 'float32 or float16: how the weights are stored (default: float32)'],
-  learningRate: ['number', "the peak (default: by the model's width)"],
-  schedule: ['text', 'cosine, linear or constant (default: cosine)'],
-  warmupSteps: ['number', 'steps until the peak (default: 3 % of all)'],
-  epochs: ['number', 'passes over the rows (default: 3)'],
-  maxSteps: ['number', 'optimizer steps; wins over epochs'],
-  batchSize: ['number', 'sequences of a micro-batch (default: 8)'],
-  gradAccumulation: ['number', 'micro-batches of a step (default: 1)'],
-  maxLength: ['number', 'tokens of the longest example; the rest is cut off (default: 1024)'],
-  packing: ['boolean', 'several examples in one sequence (default: false)'],
-  shuffle: ['boolean', "false: rows in the file's order (default: true)"],
-  seed: ['number', 'the same seed gives the same bytes (default: 0)'],
-  weightDecay: ['number', 'not on norms and biases (default: 0)'],
-  maxGradNorm: ['number', "limit of the gradient's norm (default: 1)"],
-  evalEvery: ['number', 'steps between validations (default: an epoch)'],
-  patience: ['number', 'validations without a better one that end the run (default: none)'],
-  checkpointEvery: ['number', 'steps between checkpoints (default: a tenth of the run)'],
-  gate: ['boolean', 'publish only what passes its evaluation (default: false, it warns)'],
-  recompute: ['boolean', 'less memory for a third more time (default: true)'],
-  blocksPerSegment: ['number', 'decoder blocks per graph (default: 1)'],
-  threads: ['number', 'threads (default: one per core)'],
-} as const satisfies Record<string, readonly [Kind, string]>;
-
-/** A switch is on where it stands alone. */
-const PLACEHOLDERS: Readonly<Record<Kind, string>> = {
+/** A boolean flag without a value means true. */
+const PLACEHOLDERS: Readonly<Record<FlagKind, string>> = {
   text: '<text>',
   number: '<number>',
   boolean: '[true|false]',
@@ -137,9 +99,8 @@ function addMerge(program: Command, run: RunTrainer): void {
 }
 
 function addJobFlags(command: Command): void {
-  for (const [key, [kind, help]] of Object.entries(JOB_FLAGS)) {
-    const flag = key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-    command.addOption(new Option(`--${flag} ${PLACEHOLDERS[kind]}`, help));
+  for (const { flag, kind, help } of listTrainingFlags()) {
+    command.addOption(new Option(`${flag} ${PLACEHOLDERS[kind]}`, help));
   }
 }
 
@@ -148,7 +109,7 @@ function readJobSource(
   options: Readonly<Record<string, string | true>>,
 ): JobSource {
   const overrides: Record<string, unknown> = {};
-  for (const [key, [kind]] of Object.entries(JOB_FLAGS)) {
+  for (const { key, kind } of listTrainingFlags()) {
     const value = options[key];
     if (value !== undefined) overrides[key] = value === true ? true : parseValue(value, kind);
   }
@@ -156,7 +117,7 @@ function readJobSource(
 }
 
 /** A text that is not of its kind stays a text: the schema says what is wrong with it. */
-function parseValue(value: string, kind: Kind): unknown {
+function parseValue(value: string, kind: FlagKind): unknown {
   const asNumber = (text: string) => (/^[+-]?[\d.]/.test(text) ? Number(text) : text);
   switch (kind) {
     case 'number':

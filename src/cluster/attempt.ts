@@ -4,6 +4,7 @@
 import { z } from 'zod';
 import type { ObjectStore, StoreCall } from '../../adapters/store/store.ts';
 import type { TrainerMessage } from '../contracts/training.ts';
+import { gateSchema } from '../contracts/training-settings.ts';
 import { type JobName, runPrefix } from '../jobs/job-store.ts';
 import { type Marked, Records } from '../jobs/records.ts';
 import type { RunArchive, RunEnd } from '../jobs/runner.ts';
@@ -26,7 +27,7 @@ const ticketSchema = z.object({
   heard: z.int().min(0),
   /** Without the keys that name local files, and without the model. */
   job: z.record(z.string(), z.unknown()),
-  gate: z.object({ margin: z.number().optional(), maxForgetting: z.number().optional() }),
+  gate: gateSchema,
   baseDigest: z.string(),
   inputs: z.array(storedFileSchema.extend({ key: z.enum(INPUT_KEYS) })),
 });

@@ -1,7 +1,7 @@
 // Wires the engine process: the model's engine and its cache of adapters, run by a step loop. Knows no server.
 import { AdapterCache } from '../../adapters/cache/cache.ts';
 import { createAdapterLoader } from '../../adapters/cache/load.ts';
-import { MAX_RANK } from '../../adapters/peft/peft-config.ts';
+import { MAX_RANK } from '../contracts/training-settings.ts';
 import { Engine, type EngineOptions } from '../engine/engine.ts';
 import { runEngineChild } from '../scheduler/engine-child.ts';
 import type { EngineLogLine } from '../scheduler/protocol.ts';

@@ -1,5 +1,7 @@
 // What those who start the trainer's process (the command line, a server's job runner) and that process say to each
 // other. Plain data.
+import type { z } from 'zod';
+import type { gateSchema } from './training-settings.ts';
 
 /** A job file and what flags say over it, keys as in the file. */
 export interface JobSource {
@@ -34,13 +36,8 @@ export interface Publishing {
   readonly adaptersDir: string | undefined;
 }
 
-/** What an adapter has to pass before it is published; absent: the gates' own limits. */
-export interface GateSettings {
-  /** Nats by which the validation loss must lie below the base's. */
-  readonly margin?: number | undefined;
-  /** Nats per token by which the loss on the fixed text may rise. */
-  readonly maxForgetting?: number | undefined;
-}
+/** Limits of the gates. A gate whose limit is absent uses its default. */
+export type GateSettings = Readonly<z.infer<typeof gateSchema>>;
 
 /** Absent: as the job says. False: the adapter is measured all the same, and what it does not pass is warned of. */
 interface Gated {
@@ -73,12 +70,6 @@ export type TrainerRequest =
   | ({ readonly command: 'plan'; readonly isJson: boolean } & PlanRequest)
   | ({ readonly command: 'merge' } & MergeRequest)
   | ({ readonly command: 'eval' } & EvalRequest);
-
-/**
- * Bounds of a job's `targets`: a list of module names, or one regular expression. Both end up in adapter_config.json,
- * which the server reads up to 64 KiB, with expressions of up to 2,048 characters.
- */
-export const TARGET_LIMITS = { names: 64, nameLength: 256, patternLength: 2048 } as const;
 
 /**
  * To the trainer, first of all: what it is to do. It goes through the channel, because arguments have a limit (128 KiB

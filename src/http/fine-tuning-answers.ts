@@ -8,6 +8,7 @@ import type {
   JobHyperparameters,
 } from '../contracts/openai.ts';
 import type { JobPlan } from '../contracts/training.ts';
+import { toWire } from '../contracts/training-fields.ts';
 import type { JobCheckpoint, JobEvent, JobRecord, JobRequest } from '../jobs/job.ts';
 import { checkpointId, eventId } from '../jobs/job-service.ts';
 import { checkpointModel, fineTunedModel } from '../jobs/names.ts';
@@ -48,16 +49,9 @@ export function toJob(job: JobRecord): FineTuningJob {
 
 /** What OpenAI's object has no fields for. */
 function toExtension({ name, request, plan, progress, card, result, startedMs }: JobRecord) {
-  const { gate, ...settings } = request.settings;
   const { step, totalSteps, trainLoss, best } = progress ?? {};
   return {
-    ...settings,
-    ...(gate && {
-      gate: {
-        ...(gate.margin !== undefined && { margin: gate.margin }),
-        ...(gate.maxForgetting !== undefined && { max_forgetting: gate.maxForgetting }),
-      },
-    }),
+    ...toWire(request.settings),
     adapter: name,
     ...(result && { version: result.version, digest: result.digest }),
     ...(startedMs !== undefined && { started_at: toSeconds(startedMs) }),
@@ -74,12 +68,9 @@ function toExtension({ name, request, plan, progress, card, result, startedMs }:
 /** @param isResolved whether `auto` is shown as the number that it stands for */
 function toHyperparameters(request: JobRequest, isResolved: boolean): JobHyperparameters {
   const { hyperparameters } = request;
-  const shown = isResolved ? resolveHyperparameters(hyperparameters) : hyperparameters;
-  return {
-    n_epochs: shown.nEpochs,
-    batch_size: shown.batchSize,
-    learning_rate_multiplier: shown.learningRateMultiplier,
-  };
+  return toWire(
+    isResolved ? resolveHyperparameters(hyperparameters) : hyperparameters,
+  ) as JobHyperparameters;
 }
 
 export function toEvent(job: JobRecord, event: JobEvent): FineTuningJobEvent {

@@ -4,30 +4,27 @@ import { z } from 'zod';
 import { ServeError } from '../common/errors.ts';
 import { JOB_STATUSES, type JobStatus } from '../contracts/job-status.ts';
 import type { Fault } from '../contracts/training.ts';
+import {
+  extensionShape,
+  HYPERPARAMETERS,
+  type HyperparameterField,
+} from '../contracts/training-fields.ts';
 import type { Unmarked } from './records.ts';
 
 const unixMs = z.int();
-const auto = <T extends z.ZodType>(value: T) => z.union([z.literal('auto'), value]);
 
-/** As they were asked for. */
-const hyperparametersSchema = z.object({
-  nEpochs: auto(z.int().positive()),
-  batchSize: auto(z.int().positive()),
-  learningRateMultiplier: auto(z.number().positive()),
-});
+const orAuto = (schema: z.ZodType<number>) => z.union([z.literal('auto'), schema]);
 
-/** The extension of the API, every key optional. */
-const settingsSchema = z.object({
-  method: z.enum(['qlora', 'lora']).optional(),
-  rank: z.int().optional(),
-  alpha: z.number().optional(),
-  targets: z.union([z.string(), z.array(z.string())]).optional(),
-  rslora: z.boolean().optional(),
-  dropout: z.number().optional(),
-  gate: z
-    .object({ margin: z.number().exactOptional(), maxForgetting: z.number().exactOptional() })
-    .optional(),
-});
+/** As requested; `auto` becomes a number when the job starts. */
+const hyperparametersSchema = z.object(
+  Object.fromEntries(HYPERPARAMETERS.map(({ field, schema }) => [field, orAuto(schema)])) as Record<
+    HyperparameterField,
+    ReturnType<typeof orAuto>
+  >,
+);
+
+/** The API's `lorikeet` object. The table's bounds may widen but not narrow: stored jobs must stay readable. */
+const settingsSchema = z.object(extensionShape());
 
 const requestSchema = z.object({
   model: z.string(),

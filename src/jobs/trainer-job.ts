@@ -1,28 +1,26 @@
 // From what an API request says to the keys of the trainer's job file, and the numbers that `auto` stands for.
-import type { JobRequest, JobSettings } from './job.ts';
+import { HYPERPARAMETERS, type HyperparameterField } from '../contracts/training-fields.ts';
+import type { JobRequest } from './job.ts';
 import type { TrainerJob } from './runner.ts';
 
-/** OpenAI's API says what they mean, not which they are: as the trainer's own. */
-const AUTO = { nEpochs: 3, batchSize: 8, learningRateMultiplier: 1 } as const;
 /** Sequences that are computed at once; larger batches accumulate, which costs no memory. */
 const MAX_MICRO_BATCH = 8;
 /** A prime above that is trained as it is, up to here. */
 const MAX_SINGLE_BATCH = 16;
 
-export type ResolvedHyperparameters = Record<keyof typeof AUTO, number>;
+/** Numbers for a job's hyperparameters, by their key in its record. */
+export type ResolvedHyperparameters = Record<HyperparameterField, number>;
 
-export function resolveHyperparameters({
-  nEpochs,
-  batchSize,
-  learningRateMultiplier,
-}: JobRequest['hyperparameters']): ResolvedHyperparameters {
-  const resolve = (key: keyof typeof AUTO, value: 'auto' | number) =>
-    value === 'auto' ? AUTO[key] : value;
-  return {
-    nEpochs: resolve('nEpochs', nEpochs),
-    batchSize: resolve('batchSize', batchSize),
-    learningRateMultiplier: resolve('learningRateMultiplier', learningRateMultiplier),
-  };
+/** Replaces `auto` with the trainer's defaults. */
+export function resolveHyperparameters(
+  requested: JobRequest['hyperparameters'],
+): ResolvedHyperparameters {
+  return Object.fromEntries(
+    HYPERPARAMETERS.map(({ field, default: auto }) => {
+      const value = requested[field];
+      return [field, value === 'auto' ? auto : value];
+    }),
+  ) as ResolvedHyperparameters;
 }
 
 /** Local files that a job reads. */
@@ -34,18 +32,17 @@ export interface JobInputs {
   readonly initAdapter?: string;
 }
 
+/** Returns the trainer's job: the request's settings by their keys in a job file, and local files. */
 export function toTrainerJob(request: JobRequest, inputs: JobInputs): TrainerJob {
-  const { nEpochs, batchSize, learningRateMultiplier } = resolveHyperparameters(
-    request.hyperparameters,
-  );
-  const { gate: _gate, ...settings }: JobSettings = request.settings;
+  const resolved = resolveHyperparameters(request.hyperparameters);
+  const numbers = HYPERPARAMETERS.map(({ key, field }) => [key, resolved[field]]);
+  const { gate: _gate, ...settings } = request.settings;
   return {
     ...inputs,
     ...settings,
     seed: request.seed,
-    epochs: nEpochs,
-    learningRateMultiplier,
-    ...splitBatch(batchSize),
+    ...Object.fromEntries(numbers),
+    ...splitBatch(resolved.batchSize),
   };
 }
 

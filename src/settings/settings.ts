@@ -1,5 +1,6 @@
 // Every setting of a run: a table. How it is read is the config's; knows no environment.
 import { z } from 'zod';
+import { DEFAULT_RANK, MAX_RANK } from '../contracts/training-settings.ts';
 import { PROVIDER_NAMES } from './provider.ts';
 import {
   byteSize,
@@ -202,7 +203,7 @@ export const SETTINGS = {
     env: 'LORIKEET_MAX_ADAPTER_RANK',
     flag: '--max-adapter-rank',
     help: 'largest rank of an adapter, and of the ranks of a composition together; larger ones are refused before they are loaded (default: 512)',
-    schema: integer(1, 512).default(512),
+    schema: integer(1, MAX_RANK).default(MAX_RANK),
   },
   aliasPollMs: {
     env: 'LORIKEET_ALIAS_POLL_MS',
@@ -237,7 +238,7 @@ export const SETTINGS = {
     env: 'LORIKEET_MAX_JOB_RANK',
     flag: '--max-job-rank',
     help: 'largest rank that a fine-tuning job over the API may ask for (default: 64)',
-    schema: integer(16, 512).default(64),
+    schema: integer(DEFAULT_RANK, MAX_RANK).default(64),
   },
   trainThreads: {
     env: 'LORIKEET_TRAIN_THREADS',

@@ -2,6 +2,7 @@
 import { MAX_WEIGHT } from '../../adapters/peft/peft.ts';
 import { showFigure } from '../../src/contracts/evaluation-card.ts';
 import type { EvaluationCard, GateSettings, GateVerdict } from '../../src/contracts/training.ts';
+import { GATE_SETTINGS } from '../../src/contracts/training-settings.ts';
 
 /** What was measured; absent where there was nothing to measure with. */
 export interface Figures {
@@ -29,11 +30,6 @@ export interface Compared {
  * single tokens by less than a sixth of that, nobody will see anything. Zeros move them by nothing at all.
  */
 const MIN_CHANGE = 1e-3;
-/** Without a margin any gain counts. */
-const DEFAULT_MARGIN = 0;
-/** Four of peft's adapters of SmolLM2-135M move it by -0.15 to 0.13: a rise of ten times that is damage. */
-const DEFAULT_MAX_FORGETTING = 1.5;
-
 interface Gate {
   readonly name: string;
   /** Undefined where it was not measured. */
@@ -83,7 +79,7 @@ const GATES: readonly Gate[] = [
     name: 'validation',
     value: ({ validation }) => validation?.adapter,
     relation: '<',
-    limit: ({ margin = DEFAULT_MARGIN }, { validation }) => validation!.base - margin,
+    limit: ({ margin = GATE_SETTINGS.margin.default }, { validation }) => validation!.base - margin,
     say: (value, limit) =>
       `its validation loss is ${value}, the base and the margin ask for less than ${limit}`,
     needs: 'there are no validation rows',
@@ -100,7 +96,7 @@ const GATES: readonly Gate[] = [
     name: 'forgetting',
     value: ({ text }) => text && text.adapter - text.base,
     relation: '<=',
-    limit: ({ maxForgetting = DEFAULT_MAX_FORGETTING }) => maxForgetting,
+    limit: ({ maxForgetting = GATE_SETTINGS.maxForgetting.default }) => maxForgetting,
     say: (value, limit) =>
       `the loss on plain English rises by ${value} nats, the limit is ${limit}`,
     needs: 'the model has no tokenizer',

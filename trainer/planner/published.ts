@@ -1,5 +1,6 @@
 // Memory of full training, LoRA and QLoRA by a model's size, counted as the literature counts it: 16-bit weights on an
 // accelerator. What a run takes on this machine is `run-cost.ts`.
+import { DEFAULT_RANK } from '../../src/contracts/training-settings.ts';
 import type { ModelSize } from './model-size.ts';
 
 export interface MemoryLine {
@@ -90,7 +91,6 @@ export interface Recommendation {
 /** Bits that a LoRA parameter stores, and that a trained token teaches ("LoRA Without Regret"). */
 const BITS_PER_PARAMETER = 2;
 const BITS_PER_TOKEN = 1;
-const DEFAULT_RANK = 16;
 const LARGEST_RANK = 64;
 /** The rest is for the system and for activations of long batches. */
 const USABLE_SHARE = 0.8;

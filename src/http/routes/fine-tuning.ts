@@ -8,6 +8,7 @@ import {
   fineTuningJobSchema,
   fineTuningPlanSchema,
 } from '../../contracts/openai.ts';
+import { fromWire, HYPERPARAMETERS } from '../../contracts/training-fields.ts';
 import type { JobRequest, JobSettings } from '../../jobs/job.ts';
 import type { NewJob } from '../../jobs/job-service.ts';
 import type { Deps, JobsSide } from '../deps.ts';
@@ -122,24 +123,12 @@ function toModel(name: string, model: ResolvedModel): Pick<NewJob, 'model' | 'in
   return { model: name, initAdapter: { tenant: owner, name: part!.name, version } };
 }
 
-function toHyperparameters(asked: Hyperparameters): NewJob['hyperparameters'] {
-  return {
-    nEpochs: asked.n_epochs ?? 'auto',
-    batchSize: asked.batch_size ?? 'auto',
-    learningRateMultiplier: asked.learning_rate_multiplier ?? 'auto',
-  };
+function toHyperparameters(requested: Hyperparameters): NewJob['hyperparameters'] {
+  return Object.fromEntries(
+    HYPERPARAMETERS.map(({ name, field }) => [field, requested[name] ?? 'auto']),
+  ) as NewJob['hyperparameters'];
 }
 
-function toSettings({ gate, dry_run: _, ...rest }: Extension): JobSettings {
-  const settings = Object.entries(rest).filter(([, value]) => value !== undefined);
-  const { margin, max_forgetting: maxForgetting } = gate ?? {};
-  return {
-    ...Object.fromEntries(settings),
-    ...(gate && {
-      gate: {
-        ...(margin !== undefined && { margin }),
-        ...(maxForgetting !== undefined && { maxForgetting }),
-      },
-    }),
-  };
+function toSettings({ dry_run: _, ...settings }: Extension): JobSettings {
+  return fromWire(settings) as JobSettings;
 }

@@ -1,42 +1,36 @@
 // What requests of the fine-tuning API may say. What is not built is refused by name, and nothing is ignored that would
 // change the result.
 import { z } from '@hono/zod-openapi';
-import { TARGET_LIMITS } from '../../contracts/training.ts';
+import {
+  extensionShape,
+  HYPERPARAMETERS,
+  type Hyperparameter,
+} from '../../contracts/training-fields.ts';
+import { GATE_SETTINGS, TRAINING_SETTINGS } from '../../contracts/training-settings.ts';
 import { REFUSED } from './field-table.ts';
 import { fail, integerText, type Refine } from './fields.ts';
 
 const UNSUPPORTED = 'unsupported_parameter';
-/** OpenAI's. */
-const MAX_SEED = 2_147_483_647;
 const MAX_METADATA_PAIRS = 16;
 const MAX_METADATA_KEY = 64;
 const MAX_METADATA_VALUE = 512;
-const MAX_EPOCHS = 50;
-const MAX_BATCH = 256;
-/** The trainer's. */
-const MAX_RANK = 512;
-const TARGETS_RULE = `must be all-linear, a regular expression of up to ${TARGET_LIMITS.patternLength} characters, or a list of up to ${TARGET_LIMITS.names} module names of up to ${TARGET_LIMITS.nameLength}`;
 /** Pages of OpenAI's lists. */
 const MAX_LIMIT = 100;
 
-function autoOr(min: number, max: number) {
-  return z
-    .union([z.literal('auto'), z.int().min(min).max(max)], {
-      error: `must be auto or a whole number from ${min} to ${max}`,
-    })
-    .nullish();
+function autoOr({ schema, rule }: Hyperparameter) {
+  return z.union([z.literal('auto'), schema], { error: `must be auto or ${rule}` }).nullish();
 }
 
 const hyperparametersSchema = z
-  .strictObject({
-    n_epochs: autoOr(1, MAX_EPOCHS),
-    batch_size: autoOr(1, MAX_BATCH),
-    learning_rate_multiplier: z
-      .union([z.literal('auto'), z.number().positive()], { error: 'must be auto or above 0' })
-      .nullish(),
-  })
+  .strictObject(
+    Object.fromEntries(HYPERPARAMETERS.map((row) => [row.name, autoOr(row)])) as Record<
+      Hyperparameter['name'],
+      ReturnType<typeof autoOr>
+    >,
+  )
   .openapi('FineTuningHyperparameters');
 
+/** The numbers of a request; absent, null and `auto` are the same. */
 export type Hyperparameters = z.infer<typeof hyperparametersSchema>;
 
 const METHODS = ['supervised', 'dpo', 'reinforcement'];
@@ -80,37 +74,27 @@ const loraMethodSchema = z
   })
   .openapi({ type: 'string', enum: ['qlora', 'lora'] });
 
-/** What OpenAI's API has no fields for. */
+/** A number that a gate may use in the place of its own limit. */
+function gateLimit<T extends z.ZodType>(row: { schema: T; help: string; default: number }) {
+  return row.schema.optional().openapi({ description: `${row.help}; default ${row.default}` });
+}
+
+/** Settings that OpenAI's API has no fields for. */
 const extensionSchema = z
   .strictObject({
+    ...extensionShape(),
     method: loraMethodSchema,
-    rank: z.int().min(1).max(MAX_RANK).optional(),
-    alpha: z.number().positive().optional(),
-    targets: z
-      .union(
-        [
-          z.string().min(1).max(TARGET_LIMITS.patternLength),
-          z.array(z.string().min(1).max(TARGET_LIMITS.nameLength)).min(1).max(TARGET_LIMITS.names),
-        ],
-        { error: TARGETS_RULE },
-      )
-      .optional(),
-    rslora: z.boolean().optional(),
-    dropout: z.number().min(0).lt(1).optional(),
     gate: z
       .strictObject({
-        margin: z.number().optional().openapi({
-          description: 'Nats by which the validation loss must lie below the base’s; default 0',
-        }),
-        max_forgetting: z.number().positive().optional().openapi({
-          description: 'Nats per token by which the loss on a fixed text may rise',
-        }),
+        margin: gateLimit(GATE_SETTINGS.margin),
+        max_forgetting: gateLimit(GATE_SETTINGS.maxForgetting),
       })
       .optional(),
     dry_run: z.boolean().optional().openapi({ description: 'Plan the job, and make none' }),
   })
   .openapi('LorikeetSettings');
 
+/** The `lorikeet` object of a request. */
 export type Extension = z.infer<typeof extensionSchema>;
 
 export const createJobSchema = z
@@ -119,7 +103,7 @@ export const createJobSchema = z
     training_file: z.string(),
     validation_file: z.string().nullish(),
     suffix: z.string().nullish().openapi({ description: 'The name of the adapter' }),
-    seed: z.int().min(0).max(MAX_SEED).nullish(),
+    seed: TRAINING_SETTINGS.seed.schema.nullish(),
     metadata: z.record(z.string(), z.string()).superRefine(checkMetadata).nullish(),
     method: methodSchema.nullish(),
     hyperparameters: hyperparametersSchema.nullish().openapi({ description: 'Or in method' }),

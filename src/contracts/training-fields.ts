@@ -1,0 +1,155 @@
+// The table of training settings in the forms that its users need: the keys of a job file, the flags of the command line,
+// and the fields of the fine-tuning API.
+import type { z } from 'zod';
+import { TRAINING_SETTINGS, type TrainingSetting } from './training-settings.ts';
+
+type Table = typeof TRAINING_SETTINGS;
+
+/** A key of a job file. */
+export type TrainingKey = keyof Table;
+
+type JobShape = {
+  [Key in TrainingKey]: Table[Key] extends { default: unknown }
+    ? z.ZodDefault<Table[Key]['schema']>
+    : Table[Key] extends { isRequired: true }
+      ? Table[Key]['schema']
+      : z.ZodOptional<Table[Key]['schema']>;
+};
+
+/** The keys whose rows have these properties. */
+type KeysWith<Part> = {
+  [Key in TrainingKey]: Table[Key] extends Part ? Key : never;
+}[TrainingKey];
+
+type HyperparameterKey = KeysWith<{ api: { group: 'hyperparameters' } }>;
+type HyperparameterName = Table[HyperparameterKey]['api']['name'];
+type CamelCase<Name extends string> = Name extends `${infer Head}_${infer Tail}`
+  ? `${Head}${Capitalize<CamelCase<Tail>>}`
+  : Name;
+
+/** A hyperparameter's key in the record of a job. */
+export type HyperparameterField = CamelCase<HyperparameterName>;
+
+/** A number that OpenAI's API takes as a hyperparameter. */
+export interface Hyperparameter {
+  readonly key: HyperparameterKey;
+  readonly name: HyperparameterName;
+  readonly field: HyperparameterField;
+  readonly schema: z.ZodType<number>;
+  /** Completes "must be auto or …". */
+  readonly rule: string;
+  /** What `auto` stands for. */
+  readonly default: number;
+}
+
+type ExtensionKey = KeysWith<{ api: { group: 'lorikeet' } }>;
+type ExtensionShape = {
+  [Key in ExtensionKey]: z.ZodOptional<
+    Table[Key] extends { api: { schema: infer Schema extends z.ZodType } }
+      ? Schema
+      : Table[Key]['schema']
+  >;
+};
+
+const ROWS = Object.entries(TRAINING_SETTINGS) as [TrainingKey, TrainingSetting][];
+
+/** Lists the settings that match, by key. */
+export function keysOf(matches: (row: TrainingSetting) => boolean): TrainingKey[] {
+  return ROWS.filter(([, row]) => matches(row)).map(([key]) => key);
+}
+
+/** Returns the schemas of a job file's keys, with their defaults. */
+export function jobShape(): JobShape {
+  return Object.fromEntries(
+    ROWS.map(([key, row]) => {
+      if (row.default !== undefined) return [key, row.schema.default(row.default as never)];
+      return [key, row.isRequired ? row.schema : row.schema.optional()];
+    }),
+  ) as JobShape;
+}
+
+/** The numbers of the API's `hyperparameters`. */
+export const HYPERPARAMETERS = ROWS.filter(([, { api }]) => api?.group === 'hyperparameters').map(
+  ([key, { api, default: auto }]) => ({
+    key,
+    name: api!.name,
+    field: toCamelCase(api!.name),
+    schema: api!.schema,
+    rule: api!.rule,
+    default: auto,
+  }),
+) as readonly Hyperparameter[];
+
+/** Returns the schemas of the API's `lorikeet` object, all optional; keys are in camel case. */
+export function extensionShape(): ExtensionShape {
+  return Object.fromEntries(
+    ROWS.filter(([, { api }]) => api?.group === 'lorikeet').map(([key, { api, schema }]) => [
+      key,
+      (api?.schema ?? schema).optional(),
+    ]),
+  ) as ExtensionShape;
+}
+
+/** Returns the field of an API request that a job's key came from; the key itself if there is none. */
+export function apiNameOf(key: string): string {
+  return ROWS.find(([name]) => name === key)?.[1].api?.name ?? key;
+}
+
+/** Lists the flags of the command line. */
+export function listTrainingFlags() {
+  return ROWS.flatMap(([key, row]) =>
+    row.flag === undefined ? [] : [{ key, flag: flagOf(key), kind: row.flag, help: helpOf(row) }],
+  );
+}
+
+/** Returns a setting's help with its default. */
+export function helpOf(row: Pick<TrainingSetting, 'help' | 'default' | 'fallback'>): string {
+  const absent = absentValue(row);
+  return absent === '' ? row.help : `${row.help} (default: ${absent})`;
+}
+
+/** The table of settings in Markdown, for docs/training.md. */
+export function trainingSettingsTable(): string {
+  const rows = ROWS.map(([key, row]) => {
+    const flag = row.flag === undefined ? '' : `\`${flagOf(key)}\``;
+    const absent = row.isRequired ? 'required' : absentValue(row);
+    return `| \`${key}\` | ${flag} | ${absent} | ${row.help} |\n`;
+  });
+  return `| key | flag | default | meaning |\n|---|---|---|---|\n${rows.join('')}`;
+}
+
+/** Renames an API object's fields from `snake_case` to `camelCase`, in nested objects too, and drops unset ones. */
+export function fromWire(value: object): Record<string, unknown> {
+  return renameKeys(value, toCamelCase);
+}
+
+/** The inverse of `fromWire`. */
+export function toWire(value: object): Record<string, unknown> {
+  return renameKeys(value, (key) => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`));
+}
+
+function renameKeys(value: object, rename: (key: string) => string): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(value)
+      .filter(([, item]) => item !== undefined)
+      .map(([key, item]) => {
+        const isObject = typeof item === 'object' && item !== null && !Array.isArray(item);
+        return [rename(key), isObject ? renameKeys(item, rename) : item];
+      }),
+  );
+}
+
+function toCamelCase(name: string): string {
+  return name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+}
+
+function flagOf(key: string): string {
+  return `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
+
+/** Describes what a job without the setting uses; empty if nothing. */
+function absentValue(row: Pick<TrainingSetting, 'default' | 'fallback'>): string {
+  if (row.fallback !== undefined) return row.fallback;
+  if (row.default === undefined) return '';
+  return Array.isArray(row.default) ? row.default.join(', ') : String(row.default);
+}

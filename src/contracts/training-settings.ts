@@ -1,0 +1,359 @@
+// Every setting of a training run, as one table. The command line, the job file, the fine-tuning API and docs/training.md
+// derive from it. It knows values and names; what a setting does is the trainer's.
+import { z } from 'zod';
+
+/** The largest rank of an adapter. Beyond it a full weight is smaller for most layers. */
+export const MAX_RANK = 512;
+/** The rank of an adapter if the job does not choose one. */
+export const DEFAULT_RANK = 16;
+/** The largest seed that OpenAI's API takes. */
+const MAX_SEED = 2_147_483_647;
+/** Days of training at any speed; more is a slip of the finger. */
+const MAX_STEPS = 10_000_000;
+/** The server reads an adapter_config.json of up to 64 KiB, with expressions of up to 2,048 characters. */
+const TARGET_LIMITS = { names: 64, nameLength: 256, patternLength: 2048 };
+
+/** How the command line reads the text of a flag. */
+export type FlagKind = 'text' | 'number' | 'boolean' | 'names' | 'numbers';
+
+/** A field of a request of the fine-tuning API. */
+interface ApiField {
+  /** The object of the request that has it; absent: the request itself. */
+  readonly group?: 'hyperparameters' | 'lorikeet';
+  readonly name: string;
+  /** Accepts its values over the API; absent: those of the job file. */
+  readonly schema?: z.ZodType;
+  /** Completes "must be auto or …". */
+  readonly rule?: string;
+}
+
+/** A setting; its key in the table is its key in a job file. */
+export interface TrainingSetting {
+  /** Accepts its values in a job file. */
+  readonly schema: z.ZodType;
+  /** One line for --help and the documentation. */
+  readonly help: string;
+  /** The value in a job that does not set it. */
+  readonly default?: unknown;
+  /** Describes what an unset one means if that depends on the rest of the job. */
+  readonly fallback?: string;
+  readonly isRequired?: true;
+  /** Absent: it can be set in a job file only. */
+  readonly flag?: FlagKind;
+  /** Absent: the API cannot set it. */
+  readonly api?: ApiField;
+  /** Without adapters, or without validation rows, the setting would do nothing, so it is refused. */
+  readonly needs?: 'adapter' | 'validation';
+  /** False: a checkpoint fits runs that differ in the setting. The contents of files are compared, their paths are not. */
+  readonly isHashed?: false;
+}
+
+const text = z.string().min(1).max(4096);
+const count = (max: number) => z.int().min(1).max(max);
+const share = z.number().min(0).lt(1);
+const pattern = <T extends z.ZodType>(value: T) => z.record(z.string().min(1).max(2048), value);
+const alpha = z.number().positive();
+const wholeNumber = (max: number) => ({
+  schema: count(max),
+  rule: `a whole number from 1 to ${max}`,
+});
+const targets = z.union(
+  [
+    z.string().min(1).max(TARGET_LIMITS.patternLength),
+    z.array(z.string().min(1).max(TARGET_LIMITS.nameLength)).min(1).max(TARGET_LIMITS.names),
+  ],
+  `must be all-linear, a regular expression of up to ${TARGET_LIMITS.patternLength} characters, or a list of up to ${TARGET_LIMITS.names} module names of up to ${TARGET_LIMITS.nameLength}`,
+);
+
+/** The limits of the gates: what an adapter must reach to be published. */
+export const GATE_SETTINGS = {
+  margin: {
+    schema: z.number(),
+    default: 0,
+    help: "nats by which the validation loss must be below the base's",
+  },
+  maxForgetting: {
+    schema: z.number().positive(),
+    // Four public adapters of SmolLM2-135M move the loss by -0.15 to 0.13: ten times that is damage.
+    default: 1.5,
+    help: 'nats per token by which the loss on a fixed text may rise',
+  },
+} as const satisfies Record<string, Pick<TrainingSetting, 'schema' | 'default' | 'help'>>;
+
+/** The gates' limits that a job may change. */
+export const gateSchema = z.object({
+  margin: GATE_SETTINGS.margin.schema.optional(),
+  maxForgetting: GATE_SETTINGS.maxForgetting.schema.optional(),
+});
+
+/** Every setting: a row. */
+export const TRAINING_SETTINGS = {
+  model: {
+    schema: text,
+    isRequired: true,
+    flag: 'text',
+    help: 'folder or name of an imported model',
+    api: { name: 'model' },
+    isHashed: false,
+  },
+  data: {
+    schema: text,
+    isRequired: true,
+    flag: 'text',
+    help: 'JSONL file: messages, prompt and completion, text, or input_ids and labels',
+    api: { name: 'training_file' },
+    isHashed: false,
+  },
+  validation: {
+    schema: text,
+    flag: 'text',
+    help: 'JSONL file of validation rows, which are not trained on',
+    api: { name: 'validation_file' },
+    isHashed: false,
+  },
+  validationSplit: {
+    schema: z.number().min(0).max(0.5),
+    default: 0,
+    flag: 'number',
+    help: 'share of the rows that is held out for validation',
+  },
+  name: {
+    schema: z.string(),
+    flag: 'text',
+    help: "the adapter's name; it is published under it when the run has succeeded",
+    api: { name: 'suffix' },
+  },
+  adapters: {
+    schema: text,
+    help: 'folder to publish a named adapter into, instead of the store',
+    isHashed: false,
+  },
+  method: {
+    schema: z.enum(['qlora', 'lora', 'full']),
+    flag: 'text',
+    help: 'qlora, lora or full',
+    fallback: 'qlora on an NF4 base, else lora',
+    api: { group: 'lorikeet', name: 'method', schema: z.enum(['qlora', 'lora']) },
+  },
+  rank: {
+    schema: count(MAX_RANK),
+    flag: 'number',
+    help: "the adapter's rank",
+    fallback: String(DEFAULT_RANK),
+    api: { group: 'lorikeet', name: 'rank' },
+    needs: 'adapter',
+  },
+  alpha: {
+    schema: alpha,
+    flag: 'number',
+    help: 'the adapter is scaled by alpha / rank',
+    fallback: 'twice the rank',
+    api: { group: 'lorikeet', name: 'alpha' },
+    needs: 'adapter',
+  },
+  targets: {
+    schema: targets,
+    flag: 'names',
+    help: 'adapted modules: all-linear, names such as q_proj,v_proj, or a regular expression',
+    fallback: 'all-linear',
+    api: { group: 'lorikeet', name: 'targets' },
+    needs: 'adapter',
+  },
+  rslora: {
+    schema: z.boolean(),
+    flag: 'boolean',
+    help: 'scale by alpha / sqrt(rank)',
+    fallback: 'false',
+    api: { group: 'lorikeet', name: 'rslora' },
+    needs: 'adapter',
+  },
+  rankPattern: {
+    schema: pattern(count(MAX_RANK)),
+    help: 'other ranks for some modules: a regular expression for each rank',
+    needs: 'adapter',
+  },
+  alphaPattern: {
+    schema: pattern(alpha),
+    help: 'other alphas for some modules: a regular expression for each alpha',
+    needs: 'adapter',
+  },
+  layers: {
+    schema: z.array(z.int().min(0).max(2048)).min(1).max(2048),
+    flag: 'numbers',
+    help: 'adapted blocks, counted from 0',
+    fallback: 'all',
+    needs: 'adapter',
+  },
+  dropout: {
+    schema: share,
+    default: 0,
+    flag: 'number',
+    help: "share of the adapters' inputs that is dropped",
+    api: { group: 'lorikeet', name: 'dropout' },
+  },
+  initAdapter: {
+    schema: text,
+    flag: 'text',
+    help: 'PEFT folder to start from; the adapter keeps its rank, alpha and targets',
+    api: { name: 'model' },
+    needs: 'adapter',
+    isHashed: false,
+  },
+  saveDtype: {
+    schema: z.enum(['float32', 'float16']),
+    flag: 'text',
+    help: 'float32 or float16: how the adapter is stored; training uses float32',
+    fallback: 'float32',
+    needs: 'adapter',
+  },
+  learningRate: {
+    // A rate above 1 diverges with every optimizer.
+    schema: z.number().positive().max(1),
+    flag: 'number',
+    help: 'the peak of the learning rate',
+    fallback: "by the model's width",
+  },
+  schedule: {
+    schema: z.enum(['cosine', 'linear', 'constant']),
+    default: 'cosine',
+    flag: 'text',
+    help: 'cosine, linear or constant',
+  },
+  warmupSteps: {
+    schema: z.int().min(0).max(MAX_STEPS),
+    flag: 'number',
+    help: 'steps before the peak',
+    fallback: '3 % of all',
+  },
+  epochs: {
+    schema: count(1000),
+    default: 3,
+    flag: 'number',
+    help: 'passes over the rows',
+    api: { group: 'hyperparameters', name: 'n_epochs', ...wholeNumber(50) },
+  },
+  maxSteps: {
+    schema: count(MAX_STEPS),
+    flag: 'number',
+    help: 'optimizer steps; overrides epochs',
+  },
+  batchSize: {
+    schema: count(1024),
+    default: 8,
+    flag: 'number',
+    help: 'sequences of a micro-batch',
+    api: { group: 'hyperparameters', name: 'batch_size', ...wholeNumber(256) },
+  },
+  gradAccumulation: {
+    schema: count(65_536),
+    default: 1,
+    flag: 'number',
+    help: 'micro-batches of an optimizer step',
+    // The API states the product.
+    api: { name: 'batch_size' },
+  },
+  learningRateMultiplier: {
+    schema: z.number().positive(),
+    default: 1,
+    help: 'factor for the peak of the learning rate',
+    api: {
+      group: 'hyperparameters',
+      name: 'learning_rate_multiplier',
+      schema: z.number().positive(),
+      rule: 'above 0',
+    },
+  },
+  maxLength: {
+    schema: z.int().min(2).max(1_048_576),
+    flag: 'number',
+    help: 'tokens of the longest example; longer ones are cut off',
+    fallback: '1024',
+  },
+  packing: {
+    schema: z.boolean(),
+    default: false,
+    flag: 'boolean',
+    help: 'put several examples into one sequence; they do not see each other',
+  },
+  shuffle: {
+    schema: z.boolean(),
+    default: true,
+    flag: 'boolean',
+    help: "false: keep the rows in the file's order",
+  },
+  seed: {
+    schema: z.int().min(0).max(MAX_SEED),
+    default: 0,
+    flag: 'number',
+    help: 'the same seed gives the same bytes',
+    api: { name: 'seed' },
+  },
+  weightDecay: {
+    schema: z.number().min(0).max(1),
+    default: 0,
+    flag: 'number',
+    help: 'weight decay, except for norms and biases',
+  },
+  maxGradNorm: {
+    schema: z.number().positive(),
+    default: 1,
+    flag: 'number',
+    help: 'gradients are clipped to this norm',
+  },
+  betas: {
+    schema: z.tuple([share, share]),
+    default: [0.9, 0.999],
+    help: "AdamW's decay rates of the two moments",
+  },
+  epsilon: {
+    schema: z.number().positive().max(1),
+    default: 1e-8,
+    help: "AdamW's epsilon",
+  },
+  evalEvery: {
+    schema: count(MAX_STEPS),
+    flag: 'number',
+    help: 'steps between validations',
+    fallback: 'an epoch',
+    needs: 'validation',
+  },
+  patience: {
+    schema: count(MAX_STEPS),
+    flag: 'number',
+    help: 'stop after this many validations in a row without a better loss',
+    fallback: 'none',
+    needs: 'validation',
+  },
+  checkpointEvery: {
+    schema: count(MAX_STEPS),
+    flag: 'number',
+    help: 'steps between checkpoints',
+    fallback: 'a tenth of the run',
+  },
+  gate: {
+    schema: z.boolean(),
+    default: false,
+    flag: 'boolean',
+    help: 'fail if the adapter does not pass its gates; otherwise the run only warns',
+    api: { group: 'lorikeet', name: 'gate', schema: gateSchema },
+    isHashed: false,
+  },
+  recompute: {
+    schema: z.boolean(),
+    default: true,
+    flag: 'boolean',
+    help: 'activation checkpointing: less memory for a third more time',
+  },
+  blocksPerSegment: {
+    schema: count(1024),
+    default: 1,
+    flag: 'number',
+    help: 'decoder blocks per graph',
+  },
+  threads: {
+    schema: count(1024),
+    flag: 'number',
+    help: 'threads',
+    fallback: 'one per core',
+  },
+} as const satisfies Record<string, TrainingSetting>;
