@@ -80,7 +80,11 @@ test('a fault says what a value must be', () => {
     ['betas', [0.9], 'betas: must have at least 2 entries'],
     ['layers', [], 'layers: is empty'],
     ['data', '', 'data: is empty'],
-    ['targets', 7, 'targets: must be all-linear, a regular expression of up to 2048 characters, or a list of up to 64 module names of up to 256'],
+    [
+      'targets',
+      7,
+      'targets: must be all-linear, a regular expression of up to 2048 characters, or a list of up to 64 module names of up to 256',
+    ],
     ['rankPattern', 3, 'rankPattern: must be an object'],
   ];
   for (const [key, value, fault] of bad) {
