@@ -52,7 +52,7 @@ export const LAYERS: readonly Layer[] = [
   {
     name: 'compose',
     files: /^src\/compose\//,
-    may: ['scheduler', 'scheduler client', 'engine', 'cache', 'peft'],
+    may: ['scheduler', 'scheduler client', 'engine', 'cache'],
   },
   // Runs in browsers. It takes types from the contracts and everything else from the server.
   { name: 'pages', files: /^src\/pages\//, may: [], isAlone: true },
