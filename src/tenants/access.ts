@@ -1,22 +1,23 @@
-// Who may use this server: the holders of keys, or, on loopback or where the operator says so, everybody. Decided once
-// at start; a start that would open the server to a network by accident is refused. Knows no HTTP beyond one header.
+// Decides at start who may use this server: holders of keys, or everybody, which needs a loopback address or the
+// operator's consent. It refuses a start that would open the server to a network by accident. It knows one header of HTTP.
 import { BlockList, isIP } from 'node:net';
 import { ConfigError, FileError, ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
 import { LOCAL_TENANT, type Tenant } from '../contracts/tenant.ts';
 import type { Config } from '../settings/config.ts';
 import { createKeyDigest } from './api-key.ts';
-import { KeyRing } from './key-ring.ts';
+import { KeyRing, WatchedKeys, type WatchedKeysOptions } from './key-ring.ts';
 import { keysPath, parseKeysFile } from './keys-file.ts';
-import { WatchedKeys, type WatchedKeysOptions } from './watched-keys.ts';
 
-/** An `Authorization` header → its tenant; throws `ServeError` (401) where it is nobody's. */
+/** Returns the tenant of an `Authorization` header. Throws `ServeError` (401) if the key is unknown. */
 export type Authenticate = (authorization: string | undefined) => Tenant;
 
+/** Who may use the server. */
 export interface Access {
-  /** Who is served: holders of keys, this machine, or whoever reaches the address. */
+  /** Serves holders of keys, this machine, or everybody who reaches the address. */
   readonly kind: 'keys' | 'local' | 'open';
   readonly authenticate: Authenticate;
+  /** Stops watching the keys file. */
   close(): void;
 }
 
@@ -36,7 +37,7 @@ interface OpenKeys {
   close(): void;
 }
 
-/** @throws ConfigError where the keys file is faulty, or the server would be open to a network. */
+/** Decides who may use the server. Throws `ConfigError` if the keys file is faulty or everybody on a network could use it. */
 export async function openAccess(settings: AccessSettings, log: Logger): Promise<Access> {
   const { host, allowOpen, allowedOrigins } = settings;
   const keys = await openKeys(settings, log);
@@ -45,35 +46,36 @@ export async function openAccess(settings: AccessSettings, log: Logger): Promise
   }
   if (allowedOrigins.includes('*')) {
     throw new ConfigError([
-      '--allowed-origins: without a keys file, * would let every web page that is open on this machine use the server: ' +
-        'list the origins, or create a keys file (lorikeet keys create --tenant NAME)',
+      '--allowed-origins: without a keys file, * would let every web page that is open on this machine use the server. ' +
+        'List the origins, or create a keys file (lorikeet keys create --tenant NAME).',
     ]);
   }
   const isLocal = isLoopback(host);
   if (!isLocal && !allowOpen) {
     throw new ConfigError([
-      `--host: ${host} is reached from other machines, and without a keys file whoever reaches it may use it: ` +
-        'create one (lorikeet keys create --tenant NAME), or set LORIKEET_ALLOW_OPEN=1',
+      `--host: ${host} is reached from other machines, and without a keys file everybody who reaches it may use it. ` +
+        'Create one (lorikeet keys create --tenant NAME), or set LORIKEET_ALLOW_OPEN=1.',
     ]);
   }
   return isLocal ? localAccess() : { ...localAccess(), kind: 'open' };
 }
 
-/** This machine's own user. */
+/** Serves everybody as the local tenant. */
 export function localAccess(): Access {
   return { kind: 'local', authenticate: authenticateAsLocal, close() {} };
 }
 
-/** Without keys there is one tenant, and whatever key a client sends is accepted. */
+/** Accepts any key: without a keys file there is one tenant. */
 export function authenticateAsLocal(): Tenant {
   return LOCAL_TENANT;
 }
 
+/** Returns the check of an `Authorization` header against these keys. */
 export function createAuthenticate(keys: Pick<OpenKeys, 'find'>): Authenticate {
   return (authorization) => {
     const tenant = keys.find(BEARER.exec(authorization ?? '')?.[1] ?? '');
     if (tenant) return tenant;
-    const message = 'No valid API key: send one as `Authorization: Bearer KEY`';
+    const message = 'The API key is missing or invalid. Send one as `Authorization: Bearer KEY`.';
     throw new ServeError('invalid_api_key', message);
   };
 }
@@ -84,13 +86,15 @@ function isLoopback(host: string): boolean {
   return family !== 0 && LOOPBACK.check(host, family === 4 ? 'ipv4' : 'ipv6');
 }
 
-/** Undefined: there are none. */
+/** Opens the keys of the settings; undefined if there are none. */
 async function openKeys(settings: AccessSettings, log: Logger): Promise<OpenKeys | undefined> {
   const { keysJson, keyPepper } = settings;
   const digest = createKeyDigest(keyPepper);
   if (keysJson === undefined) return openFile(settings, { digest, log });
   if (settings.keys !== undefined) {
-    throw new ConfigError(['LORIKEET_KEYS_JSON: --keys names a file already']);
+    throw new ConfigError([
+      'LORIKEET_KEYS_JSON: --keys already names a file. Set only one of them.',
+    ]);
   }
   try {
     const ring = new KeyRing(parseKeysFile(keysJson), digest);
@@ -106,10 +110,10 @@ async function openFile(settings: AccessSettings, options: WatchedKeysOptions) {
     throw toConfigError(file, error);
   });
   if (keys || settings.keys === undefined) return keys;
-  throw new ConfigError([`--keys: there is no ${file} (lorikeet keys create makes it)`]);
+  throw new ConfigError([`--keys: ${file} does not exist. Create it with lorikeet keys create.`]);
 }
 
-/** A faulty file, or one that cannot be read, is the operator's; anything else is ours. */
+/** A faulty or unreadable file is the operator's mistake; other errors are ours. */
 function toConfigError(where: string, error: unknown): unknown {
   const isExpected = error instanceof FileError || (error as NodeJS.ErrnoException).code;
   return isExpected ? new ConfigError([`${where}: ${(error as Error).message}`]) : error;

@@ -1,25 +1,29 @@
-// A key → its tenant, in memory. Where a wrong key differs from the right one does not show in the time that its
-// refusal takes; that an id exists, which is no secret, at most in what the processor had in its caches.
+// The keys of a running server, in memory. The keys file is checked every second, so that a revoked key is refused soon
+// without file events, which network file systems lose.
 import { randomBytes, timingSafeEqual } from 'node:crypto';
+import { stat } from 'node:fs/promises';
+import { FileError } from '../common/errors.ts';
+import type { Logger } from '../common/log.ts';
 import type { Tenant } from '../contracts/tenant.ts';
 import { type KeyDigest, keyIdOf } from './api-key.ts';
-import { type KeysFile, tenantOf } from './keys-file.ts';
+import { type KeysFile, parseKeysFile, readKeysText, tenantOf } from './keys-file.ts';
 
-interface Entry {
+interface KnownKey {
   readonly hash: Buffer;
   readonly tenant: Tenant | undefined;
 }
 
-/** What a key of no known id is compared with. */
-const NOBODY: Entry = { hash: randomBytes(32), tenant: undefined };
+/** An unknown key is compared with this one, so that its refusal takes as long as any other. */
+const NOBODY: KnownKey = { hash: randomBytes(32), tenant: undefined };
 
+/** Finds the tenant of a key. How long a refusal takes tells nothing about the right key. */
 export class KeyRing {
-  readonly #entries: ReadonlyMap<string, Entry>;
+  readonly #keys: ReadonlyMap<string, KnownKey>;
   readonly #digest: KeyDigest;
 
   constructor(file: KeysFile, digest: KeyDigest) {
     this.#digest = digest;
-    this.#entries = new Map(
+    this.#keys = new Map(
       file.keys.map((entry) => {
         const hash = Buffer.from(entry.sha256, 'hex');
         return [entry.id, { hash, tenant: tenantOf(file, entry) }];
@@ -27,11 +31,99 @@ export class KeyRing {
     );
   }
 
-  /** Whose key this is. */
+  /** Returns the key's tenant; undefined for an unknown key. */
   find(key: string): Tenant | undefined {
     const id = keyIdOf(key);
     if (id === undefined) return undefined;
-    const { hash, tenant } = this.#entries.get(id) ?? NOBODY;
+    const { hash, tenant } = this.#keys.get(id) ?? NOBODY;
     return timingSafeEqual(this.#digest(key), hash) ? tenant : undefined;
+  }
+}
+
+/** A revoked key is refused within 5 s. */
+const POLL_MS = 1000;
+/** A file written twice within a tick of its clock (2 s on FAT) may look unchanged, so a young file is read again. */
+const SETTLING_MS = 2000;
+
+/** How a keys file is watched. */
+export interface WatchedKeysOptions {
+  readonly digest: KeyDigest;
+  readonly log: Logger;
+  /** Returns Unix milliseconds. */
+  readonly now?: () => number;
+}
+
+/** The keys of a file that may change. After a faulty edit the last good state stays in force. */
+export class WatchedKeys {
+  readonly #file: string;
+  readonly #options: WatchedKeysOptions;
+  #ring: KeyRing;
+  #text: string;
+  /** Identifies the state of the file that was read last; undefined while the file is too young to tell. */
+  #signature: string | undefined;
+  #fault: string | undefined;
+  #refreshing: Promise<void> | undefined;
+  readonly #timer: NodeJS.Timeout;
+
+  private constructor(file: string, text: string, options: WatchedKeysOptions) {
+    this.#file = file;
+    this.#options = options;
+    this.#text = text;
+    this.#ring = new KeyRing(parseKeysFile(text), options.digest);
+    this.#timer = setInterval(() => void this.refresh(), POLL_MS).unref();
+  }
+
+  /** Resolves with undefined if there is no such file. Rejects with `FileError` if it is faulty. */
+  static async open(file: string, options: WatchedKeysOptions): Promise<WatchedKeys | undefined> {
+    const text = await readKeysText(file);
+    return text === undefined ? undefined : new WatchedKeys(file, text, options);
+  }
+
+  /** Returns the key's tenant; undefined for an unknown key. */
+  find(key: string): Tenant | undefined {
+    return this.#ring.find(key);
+  }
+
+  /** Reads the file again if it has changed. Never rejects. */
+  refresh(): Promise<void> {
+    this.#refreshing ??= this.#refresh().finally(() => {
+      this.#refreshing = undefined;
+    });
+    return this.#refreshing;
+  }
+
+  /** Stops watching. */
+  close(): void {
+    clearInterval(this.#timer);
+  }
+
+  async #refresh(): Promise<void> {
+    try {
+      const { now = Date.now } = this.#options;
+      const { ino, size, mtimeMs, ctimeMs } = await stat(this.#file);
+      const signature = [ino, size, mtimeMs, ctimeMs].join();
+      if (signature === this.#signature) return;
+      const text = await readKeysText(this.#file);
+      if (text === undefined) throw new FileError('keys file', 'was deleted');
+      if (text !== this.#text) this.#replace(text);
+      this.#signature = now() - Math.max(mtimeMs, ctimeMs) > SETTLING_MS ? signature : undefined;
+      this.#fault = undefined;
+    } catch (error) {
+      const fault = (error as Error).message;
+      if (fault !== this.#fault) {
+        this.#options.log.error(
+          { reason: fault },
+          'the keys file is faulty; its last good state stays in force',
+        );
+      }
+      this.#fault = fault;
+    }
+  }
+
+  #replace(text: string): void {
+    const file = parseKeysFile(text);
+    this.#ring = new KeyRing(file, this.#options.digest);
+    this.#text = text;
+    this.#options.log.info({ keys: file.keys.length }, 'keys file read');
   }
 }

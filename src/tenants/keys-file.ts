@@ -1,12 +1,11 @@
-// The keys file: tenants with their settings, and the keys that belong to them, as hashes. Reads it strictly and
-// replaces it whole. Does not know who reads it when, nor what a key may do.
+// The keys file: tenants with their settings, and hashes of their keys. It is read strictly and replaced whole.
 import { randomBytes } from 'node:crypto';
 import { mkdir, open, realpath, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { FileError, UsageError } from '../common/errors.ts';
 import { loadRegular } from '../common/regular-file.ts';
+import { sleep } from '../common/waiting.ts';
 import { SHARED_OWNER, TENANT_PATTERN, type Tenant } from '../contracts/tenant.ts';
 import { KEY_ID_PATTERN } from './api-key.ts';
 
@@ -23,27 +22,30 @@ const limitsSchema = z.strictObject({
 const tenantSchema = z.strictObject({
   defaultModel: z.exactOptional(z.string().min(1).max(300)),
   allowedAdapters: z.exactOptional(
-    z.array(z.string().regex(/^[A-Za-z0-9._*-]{1,100}$/, 'is no name or pattern of names')),
+    z.array(z.string().regex(/^[A-Za-z0-9._*-]{1,100}$/, 'must be a name or a pattern of names')),
   ),
   weight: z.number().min(0.01).max(100).default(1),
   limits: limitsSchema.default({}),
 });
 
 const keySchema = z.strictObject({
-  id: z.string().regex(KEY_ID_PATTERN, 'is no key id'),
+  id: z.string().regex(KEY_ID_PATTERN, 'must be 12 hex digits'),
   tenant: z.string(),
   name: z.exactOptional(z.string().regex(/^\P{Cc}{1,100}$/u, 'must be 1 to 100 characters')),
   /** May use the admin routes. */
   admin: z.boolean().default(false),
   created: z.iso.datetime(),
   /** Hex; see `createKeyDigest`. */
-  sha256: z.string().regex(/^[0-9a-f]{64}$/, 'is no SHA-256'),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/, 'must be a SHA-256'),
 });
 
 const tenantId = z
   .string()
-  .regex(TENANT_PATTERN, 'is no tenant id (a-z, 0-9, `.`, `_`, `-`, at most 63)')
-  .refine((id) => id !== SHARED_OWNER, `must not be \`${SHARED_OWNER}\`, which is everybody's`);
+  .regex(TENANT_PATTERN, 'must be 1 to 63 characters of a-z, 0-9, `.`, `_`, `-`')
+  .refine(
+    (id) => id !== SHARED_OWNER,
+    `must not be \`${SHARED_OWNER}\`, which belongs to everybody`,
+  );
 
 const fileSchema = z
   .strictObject({
@@ -56,36 +58,43 @@ const fileSchema = z
     for (const [i, { id, tenant }] of keys.entries()) {
       const at = (field: string) => ['keys', i, field];
       if (ids.has(id))
-        context.addIssue({ code: 'custom', path: at('id'), message: 'is there twice' });
+        context.addIssue({ code: 'custom', path: at('id'), message: 'is a duplicate' });
       ids.add(id);
       if (Object.hasOwn(tenants, tenant)) continue;
-      context.addIssue({ code: 'custom', path: at('tenant'), message: 'is not among the tenants' });
+      context.addIssue({
+        code: 'custom',
+        path: at('tenant'),
+        message: 'is not one of the tenants',
+      });
     }
   });
 
+/** A keys file's content. */
 export type KeysFile = z.infer<typeof fileSchema>;
+/** One key in the file. */
 export type KeyEntry = KeysFile['keys'][number];
 
+/** The content before the first key. */
 export const NO_KEYS: KeysFile = { version: 1, tenants: {}, keys: [] };
 
-/** Where the keys lie: the file of the settings, or the data folder's. */
+/** Returns the path of the keys file: the one in the settings, or the default in the data folder. */
 export function keysPath({ keys, home }: { keys?: string | undefined; home: string }): string {
   return keys ?? path.join(home, 'keys.json');
 }
 
-/** @throws UsageError that says what is wrong with the id. */
+/** Throws `UsageError` that says what is wrong with the id. */
 export function checkTenantId(id: string): void {
   const { error } = tenantId.safeParse(id);
   if (error) throw new UsageError(`${id}: ${error.issues[0]!.message}`);
 }
 
-/** @throws FileError that names the first field at fault, and repeats no value. */
+/** Parses a keys file. Throws `FileError` that names the first field at fault and repeats no value. */
 export function parseKeysFile(text: string): KeysFile {
   let json: unknown;
   try {
     json = JSON.parse(text);
   } catch {
-    throw new FileError('keys file', 'is no JSON'); // the parser's own message quotes the file
+    throw new FileError('keys file', 'is not JSON'); // the parser's own message quotes the file
   }
   const result = fileSchema.safeParse(json);
   if (result.success) return result.data;
@@ -93,12 +102,12 @@ export function parseKeysFile(text: string): KeysFile {
   throw new FileError(`keys file: ${issue!.path.join('.') || 'root'}`, issue!.message);
 }
 
-/** The tenant of an entry, as requests see it. */
+/** Returns the tenant of a key, as requests see it. */
 export function tenantOf({ tenants }: KeysFile, { tenant, admin }: KeyEntry): Tenant {
   return { id: tenant, isAdmin: admin, ...tenants[tenant]! };
 }
 
-/** The file's text; undefined if there is none. Throws `FileError` if it is too large or not a regular file. */
+/** Reads the file; undefined if there is none. Throws `FileError` if it is too large or not a regular file. */
 export async function readKeysText(file: string): Promise<string | undefined> {
   try {
     return (await loadRegular(file, MAX_FILE_BYTES)).toString();
@@ -108,13 +117,13 @@ export async function readKeysText(file: string): Promise<string | undefined> {
   }
 }
 
-/** A lock that is held longer was left behind: writing takes milliseconds. */
+/** Writing takes milliseconds: a lock that is held for longer was left behind. */
 const LOCK_TRIES = 50;
 const LOCK_PAUSE_MS = 100;
 
 /**
- * Replaces the file by what `change` makes of it: one writer at a time, and readers see the old or the new.
- * A new file is its owner's alone; one that exists keeps its owner and mode, so that the server can go on reading it.
+ * Replaces the file with the result of `change`, one writer at a time. Readers see the old or the new file. A new file is
+ * readable only by its owner; an existing one keeps its owner and mode, because the server must still be able to read it.
  */
 export async function updateKeysFile(
   file: string,
@@ -141,9 +150,9 @@ async function acquire(lock: string): Promise<void> {
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
     }
-    await delay(LOCK_PAUSE_MS);
+    await sleep(LOCK_PAUSE_MS);
   }
-  throw new FileError('keys file', `another command holds ${lock}; if none runs, remove it`);
+  throw new FileError('keys file', `another command holds ${lock}. If none is running, delete it.`);
 }
 
 async function replaceFile(file: string, text: string): Promise<void> {

@@ -1,6 +1,5 @@
-// What a tenant has used of its limits: requests and tokens of the minute, and requests at once. Counts in windows of a
-// minute that start with a tenant's first request, so that no window exceeds a limit and the end of a window is when
-// everything is there again. The clock is an argument and only goes forward. Knows no HTTP but its headers' names.
+// Limits on a tenant's requests and tokens per minute, and on its concurrent requests. Usage is counted in windows of a
+// minute, and a tenant's first request starts a window. This file knows the names of HTTP headers and nothing else of HTTP.
 import { ServeError } from '../common/errors.ts';
 import type { Tenant } from '../contracts/tenant.ts';
 
@@ -9,48 +8,49 @@ const WINDOW_MS = 60_000;
 interface Account {
   windowEndMs: number;
   requests: number;
-  /** Of ended requests, and reserved by running ones. */
+  /** Used by ended requests, or reserved by running ones. */
   tokens: number;
-  /** Requests that have not ended. */
+  /** Requests in progress. */
   running: number;
 }
 
-/** One request's hold on its tenant's limits. */
-export interface Ticket {
-  /** Throws `ServeError` where the minute has not so many tokens left. Until the end they count as used. */
+/** One request's share of its tenant's limits. */
+export interface Reservation {
+  /** Counts the tokens as used until the end. Throws `ServeError` if the minute has fewer left. */
   reserve(tokens: number): void;
-  /** Returns what was reserved beyond `usedTokens`, and the place among the running. Later calls have no effect. */
+  /** Ends the request and gives back the tokens that it reserved and did not use. Later calls have no effect. */
   end(usedTokens?: number): void;
-  /** OpenAI's, for the limits that there are. */
+  /** Returns OpenAI's headers for the limits that the tenant has. */
   headers(): Record<string, string>;
 }
 
+/** The usage of all tenants. */
 export class RateLimits {
-  /** One entry for each tenant ever seen: as many as the keys file names. */
+  /** One per tenant ever seen, so at most as many as the keys file names. */
   readonly #accounts = new Map<string, Account>();
   readonly #nowMs: () => number;
 
-  /** `nowMs`: monotonic milliseconds. */
+  /** @param nowMs returns monotonic milliseconds */
   constructor(nowMs: () => number) {
     this.#nowMs = nowMs;
   }
 
-  /** Counts a request; throws `ServeError` (429) where the tenant may start none now. */
-  begin(tenant: Tenant): Ticket {
+  /** Counts a request. Throws `ServeError` (429) if the tenant may not start one now. */
+  begin(tenant: Tenant): Reservation {
     const { requestsPerMinute = Infinity, concurrentRequests = Infinity } = tenant.limits;
     const account = this.#current(tenant);
     if (account.requests >= requestsPerMinute) {
-      throw this.#exceeded(account, `${requestsPerMinute} requests a minute`);
+      throw this.#exceeded(account, `${requestsPerMinute} requests per minute`);
     }
     if (account.running >= concurrentRequests) {
-      throw refusal(`${concurrentRequests} requests at once`, 1);
+      throw limitExceeded(`${concurrentRequests} concurrent requests`, 1);
     }
     account.requests++;
     account.running++;
-    return this.#createTicket(tenant, account);
+    return this.#createReservation(tenant, account);
   }
 
-  /** As the answers of this tenant show them. */
+  /** Returns OpenAI's headers for the limits that the tenant has. */
   headers({ id, limits }: Tenant): Record<string, string> {
     const account = this.#accounts.get(id);
     const leftMs = Math.max(0, (account?.windowEndMs ?? 0) - this.#nowMs());
@@ -64,14 +64,14 @@ export class RateLimits {
     for (const [what, limit, usedOfIt = 0] of rows) {
       if (limit === undefined) continue;
       headers[`x-ratelimit-limit-${what}`] = String(limit);
-      // A limit may have been lowered meanwhile.
+      // The limit may have been lowered since.
       headers[`x-ratelimit-remaining-${what}`] = String(Math.max(0, limit - usedOfIt));
       headers[`x-ratelimit-reset-${what}`] = reset;
     }
     return headers;
   }
 
-  #createTicket(tenant: Tenant, account: Account): Ticket {
+  #createReservation(tenant: Tenant, account: Account): Reservation {
     let reserved = 0;
     let windowEndMs = 0;
     let hasEnded = false;
@@ -85,7 +85,7 @@ export class RateLimits {
         if (hasEnded) return;
         hasEnded = true;
         account.running--;
-        // What was taken from a minute that is over is not given to another.
+        // Tokens of a window that is over are not given back to a later one.
         if (account.windowEndMs === windowEndMs) account.tokens -= reserved - usedTokens;
       },
       headers: () => this.headers(tenant),
@@ -95,17 +95,17 @@ export class RateLimits {
   #reserve(tenant: Tenant, tokens: number): void {
     const { tokensPerMinute = Infinity } = tenant.limits;
     if (tokens > tokensPerMinute) {
-      const message = `The request may use ${tokens} tokens with its answer, of ${tokensPerMinute} a minute: lower max_tokens`;
+      const message = `The request and its answer may take ${tokens} tokens; the limit is ${tokensPerMinute} per minute. Lower max_tokens.`;
       throw new ServeError('invalid_request', message, { param: 'max_tokens' });
     }
     const account = this.#current(tenant);
     if (account.tokens + tokens > tokensPerMinute) {
-      throw this.#exceeded(account, `${tokensPerMinute} tokens a minute`);
+      throw this.#exceeded(account, `${tokensPerMinute} tokens per minute`);
     }
     account.tokens += tokens;
   }
 
-  /** The tenant's account, in a window that has not ended. */
+  /** Returns the tenant's account, in a window that has not ended. */
   #current({ id }: Tenant): Account {
     const nowMs = this.#nowMs();
     let account = this.#accounts.get(id);
@@ -118,16 +118,16 @@ export class RateLimits {
   }
 
   #exceeded({ windowEndMs }: Account, limit: string): ServeError {
-    return refusal(limit, Math.ceil((windowEndMs - this.#nowMs()) / 1000));
+    return limitExceeded(limit, Math.ceil((windowEndMs - this.#nowMs()) / 1000));
   }
 }
 
-function refusal(limit: string, retryAfterS: number): ServeError {
-  const message = `Over the limit of ${limit}: try again in ${retryAfterS} s`;
+function limitExceeded(limit: string, retryAfterS: number): ServeError {
+  const message = `Over the limit of ${limit}. Try again in ${retryAfterS} s.`;
   return new ServeError('rate_limit_exceeded', message, { retryAfterS });
 }
 
-/** As OpenAI writes it: 250ms, 8.64s, 1m0s. */
+/** Formats a duration as OpenAI does: 250ms, 8.64s, 1m0s. */
 function duration(ms: number): string {
   const rounded = Math.ceil(ms);
   if (rounded >= 60_000) return '1m0s';

@@ -63,7 +63,7 @@ describe('a limited tenant', () => {
     const refused = await ask('acme', '/v1/models');
     assert.equal(refused.headers.get('retry-after'), '40');
     assert.equal(rest(refused, 'requests'), '0');
-    await expectRefusal(refused, /3 requests a minute/);
+    await expectRefusal(refused, /3 requests per minute/);
     assert.equal((await ask('free', '/v1/models')).status, 200);
     clock.ms += 40_000;
     assert.equal((await ask('acme', '/v1/models')).status, 200);
@@ -87,7 +87,7 @@ describe('a limited tenant', () => {
     await readOk(await ask('acme', URL, request)); // leaves 27
     const refused = await ask('acme', URL, { ...request, max_tokens: 25 });
     assert.equal(rest(refused, 'tokens'), '27');
-    await expectRefusal(refused, /40 tokens a minute/);
+    await expectRefusal(refused, /40 tokens per minute/);
     await readOk(await ask('acme', URL, { ...request, max_tokens: 24 }));
   });
 
@@ -123,11 +123,11 @@ describe('a limited tenant', () => {
     });
   }
 
-  test('runs so many requests at once, streams until their end', async () => {
+  test('runs so many concurrent requests, streams until their end', async () => {
     const { ask } = limited({ concurrentRequests: 2 });
     const stream = { ...request, stream: true };
     const [one, two] = [await ask('acme', URL, stream), await ask('acme', URL, stream)];
-    await expectRefusal(await ask('acme', '/v1/models'), /2 requests at once/);
+    await expectRefusal(await ask('acme', '/v1/models'), /2 concurrent requests/);
     assert.equal((await ask('free', '/v1/models')).status, 200);
     await readFrames(one);
     assert.equal((await ask('acme', '/v1/models')).status, 200);

@@ -79,7 +79,7 @@ test('the keys file of the data folder is used where it exists, on any address',
 test('a keys file that was named and is not there, or is faulty, is a wrong setting', async () => {
   const home = scratchFolder();
   const missing = settings({ keys: path.join(home, 'none.json') });
-  await assert.rejects(openAccess(missing, log), { name: 'ConfigError', message: /there is no / });
+  await assert.rejects(openAccess(missing, log), { name: 'ConfigError', message: /does not exist/ });
   const file = path.join(home, 'bad.json');
   writeFileSync(file, '{}');
   await assert.rejects(openAccess(settings({ keys: file }), log), { name: 'ConfigError' });
@@ -96,7 +96,7 @@ test('the environment may hold the keys, on any address, but not beside a file t
   const secret = `{"version":1,"keys":"${key.text}"`;
   await assert.rejects(openAccess(settings({ keysJson: secret }), log), {
     name: 'ConfigError',
-    message: 'LORIKEET_KEYS_JSON: keys file: is no JSON',
+    message: 'LORIKEET_KEYS_JSON: keys file: is not JSON',
   });
 });
 

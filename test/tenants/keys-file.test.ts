@@ -34,9 +34,9 @@ const FAULTS: readonly [what: string, file: unknown, message: RegExp][] = [
   ['a pattern with a slash', acme({ allowedAdapters: ['a/b'] }), /allowedAdapters\.0/],
   ['a tenant that leads out', { ...good, tenants: { '../a': {} } }, /tenants\.\.\.\/a/],
   ['the owner of what is shared', { ...good, tenants: { shared: {} } }, /tenants\.shared/],
-  ['a key of no tenant', { ...good, tenants: {} }, /keys\.0\.tenant: is not among the tenants/],
+  ['a key of no tenant', { ...good, tenants: {} }, /keys\.0\.tenant: is not one of the tenants/],
   ['a key of a prototype', keysFileOf([makeKey('acme')]), /keys\.0\.tenant/],
-  ['an id twice', { ...good, keys: [key.entry, key.entry] }, /keys\.1\.id: is there twice/],
+  ['an id twice', { ...good, keys: [key.entry, key.entry] }, /keys\.1\.id: is a duplicate/],
   ['half a hash', { ...good, keys: [{ ...key.entry, sha256: 'ab' }] }, /keys\.0\.sha256/],
 ];
 
@@ -49,7 +49,7 @@ for (const [what, file, message] of FAULTS) {
 }
 
 test('text that is no JSON is refused without a word of it', () => {
-  assert.throws(() => parseKeysFile(key.text), { message: 'keys file: is no JSON' });
+  assert.throws(() => parseKeysFile(key.text), { message: 'keys file: is not JSON' });
 });
 
 test('a new file is its owner’s alone, in a folder that need not exist', async () => {

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { LOCAL_TENANT, type Tenant, type TenantLimits } from '../../src/contracts/tenant.ts';
-import { RateLimits, type Ticket } from '../../src/tenants/rate-limits.ts';
+import { RateLimits, type Reservation } from '../../src/tenants/rate-limits.ts';
 
 const tenantOf = (limits: TenantLimits, id = 'acme'): Tenant => ({ ...LOCAL_TENANT, id, limits });
 
@@ -94,7 +94,7 @@ test('what was reserved in one minute is not returned to the next', () => {
 test('a request that can never fit is the caller’s fault, not a matter of time', () => {
   const { limits } = createLimits();
   const ticket = limits.begin(tenantOf({ tokensPerMinute: 100 }));
-  const fault = { code: 'invalid_request', param: 'max_tokens', message: /101 tokens .* of 100/ };
+  const fault = { code: 'invalid_request', param: 'max_tokens', message: /101 tokens.* limit is 100/ };
   assert.throws(() => ticket.reserve(101), fault);
   ticket.reserve(100);
 });
@@ -164,12 +164,12 @@ test('I24: no window lets more in than its limits, and what remains grows only b
   const tenant = tenantOf({ requestsPerMinute: 5, tokensPerMinute: 100, concurrentRequests: 4 });
   const property = fc.property(fc.array(operation, { maxLength: 60 }), (all) => {
     const { clock, limits } = createLimits();
-    const running: { ticket: Ticket; tokens: number; windowEnd: number }[] = [];
+    const running: { ticket: Reservation; tokens: number; windowEnd: number }[] = [];
     let window = { end: 0, requests: 0, tokens: 0 };
     const begin = (tokens: number) => {
       if (clock.ms >= window.end) window = { end: clock.ms + 60_000, requests: 0, tokens: 0 };
       const mayBegin = window.requests < 5 && running.length < 4;
-      const begun: Ticket[] = [];
+      const begun: Reservation[] = [];
       const count = admitted(1, () => begun.push(limits.begin(tenant)));
       assert.equal(count, mayBegin ? 1 : 0);
       const [ticket] = begun;

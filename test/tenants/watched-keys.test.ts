@@ -5,9 +5,9 @@ import path from 'node:path';
 import { after, test } from 'node:test';
 import { createLog } from '../../src/common/log.ts';
 import { createKeyDigest } from '../../src/tenants/api-key.ts';
+import { WatchedKeys } from '../../src/tenants/key-ring.ts';
 import type { KeysFile } from '../../src/tenants/keys-file.ts';
 import { updateKeysFile } from '../../src/tenants/keys-file.ts';
-import { WatchedKeys } from '../../src/tenants/watched-keys.ts';
 import { keysFileOf, makeKey, scratchFolder } from './keys.ts';
 
 const key = makeKey('acme');
@@ -74,7 +74,7 @@ test('a faulty edit is logged once and the last good file holds until it is mend
   assert.equal(keys.find(key.text)?.id, 'acme');
   assert.deepEqual(
     logged.map(({ msg }) => msg),
-    Array(3).fill('the keys file is faulty: its last state holds'),
+    Array(3).fill('the keys file is faulty; its last good state stays in force'),
   );
   await updateKeysFile(file, () => keysFileOf([other]));
   await keys.refresh();

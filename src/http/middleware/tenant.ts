@@ -5,12 +5,12 @@ import { ServeError } from '../../common/errors.ts';
 import type { Tenant } from '../../contracts/tenant.ts';
 import type { Exchange } from '../../telemetry/exchange.ts';
 import type { Authenticate } from '../../tenants/access.ts';
-import type { RateLimits, Ticket } from '../../tenants/rate-limits.ts';
+import type { RateLimits, Reservation } from '../../tenants/rate-limits.ts';
 import { EVENT_STREAM } from '../sse.ts';
 
 /** What the routes find in `c.var`. */
 export interface HttpEnv {
-  Variables: { tenant: Tenant; ticket: Ticket; exchange: Exchange; requestId: string };
+  Variables: { tenant: Tenant; ticket: Reservation; exchange: Exchange; requestId: string };
 }
 
 export function tenant(authenticate: Authenticate): MiddlewareHandler<HttpEnv> {
