@@ -1,15 +1,15 @@
-// What goes wrong with a store, as a line in the log: an alert if a person has to act, a warning if it may pass by itself.
+// Logs a store's faults: as an alert if a person has to act, as a warning if it may pass by itself.
 import type { Logger } from '../../src/common/log.ts';
 import type { ObjectStore, StoreError, StoreErrorKind } from './store.ts';
 
-/** What can be wrong with a store, or with what is published in it. */
+/** A fault of a store, or of the adapters in it. */
 export type StoreFault =
   | StoreErrorKind
   /** A body broke off. */
   | 'interrupted'
-  /** A file or version that something leads to is not there. */
+  /** A file or version that something refers to does not exist. */
   | 'missing'
-  /** A published file has other bytes than its manifest says. */
+  /** A published file differs from its manifest. */
   | 'corrupt';
 
 /** The name of each fault's alert. */
@@ -24,7 +24,7 @@ const ALERTS: Readonly<Record<StoreFault, string | undefined>> = {
   corrupt: 'corrupt_object',
 };
 
-/** The levels that a fault is logged at. */
+/** The log levels of faults. */
 export type StoreLog = Pick<Logger, 'error' | 'warn'>;
 
 /** Logs a fault: with its alert, or as a warning if trying again may help. */

@@ -1,9 +1,9 @@
-// A failure of the local disk as a `StoreError`, and the local files that are put. It knows no driver.
+// Failures of the local disk as `StoreError`. Knows no driver.
 import { readFile } from 'node:fs/promises';
 import { AssertionError } from '../../src/common/assert.ts';
 import { type PutSource, StoreError, type StoreErrorKind } from './store.ts';
 
-/** Any other code may pass: a full or failing disk, too many open files. */
+/** Other codes (a full or failing disk, too many open files) are `unavailable`. */
 const KIND_OF_CODE: Readonly<Record<string, StoreErrorKind>> = {
   ENOENT: 'invalid',
   ENOTDIR: 'invalid',
@@ -16,7 +16,7 @@ const KIND_OF_CODE: Readonly<Record<string, StoreErrorKind>> = {
   EROFS: 'denied',
 };
 
-/** Runs work on the disk: it rejects with a `StoreError`, the signal's reason or an assertion. */
+/** Runs work on the disk. Rejects with `StoreError`, the signal's reason or an assertion. */
 export async function onDisk<T>(
   what: string,
   signal: AbortSignal | undefined,
@@ -28,18 +28,19 @@ export async function onDisk<T>(
   } catch (cause) {
     if (cause instanceof StoreError || cause instanceof AssertionError) throw cause;
     signal?.throwIfAborted();
-    const code = codeOf(cause);
+    const code = errorCode(cause);
     const kind = KIND_OF_CODE[code] ?? 'unavailable';
     throw new StoreError(kind, `${what}: ${code}`, { cause });
   }
 }
 
+/** Reads the bytes to put. */
 export function readSource(source: PutSource, signal?: AbortSignal): Promise<Uint8Array> {
   if (source instanceof Uint8Array) return Promise.resolve(source);
   return onDisk(source.file, signal, () => readFile(source.file, { signal }));
 }
 
-/** `ENOENT` and the like. */
-export function codeOf(error: unknown): string {
+/** Returns an error's code, such as `ENOENT`. */
+export function errorCode(error: unknown): string {
   return (error as NodeJS.ErrnoException).code ?? String(error);
 }

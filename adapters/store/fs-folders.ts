@@ -1,31 +1,34 @@
-// Folders as a store's keys: names in the order of keys, folders synced, empty ones removed. It knows no conditions.
+// The folders of a store on disk: walks them in the order of keys, syncs them and removes empty ones.
 import type { Dirent } from 'node:fs';
 import { lstat, open, readdir, rm, rmdir } from 'node:fs/promises';
 import path from 'node:path';
-import { codeOf } from './disk-error.ts';
-import { compareKeys, isSegment } from './keys.ts';
+import { errorCode } from './disk-error.ts';
+import { compareKeys, isSegment } from './store.ts';
 
-export interface Found {
+/** An object or folder on the disk. */
+export interface FolderEntry {
   readonly key: string;
   readonly file: string;
   readonly kind: 'object' | 'folder';
 }
 
+/** Which keys a walk yields. */
 export interface WalkOptions {
-  /** With its final `/`, or empty. */
+  /** The folder's key with its final `/`, or empty for the root. */
   readonly base: string;
-  /** What names directly below the folder begin with. */
+  /** The beginning of the names directly below the folder. */
   readonly begin: string;
+  /** Keys up to this one are skipped. */
   readonly after: string;
-  /** Gives folders that hold an object instead of what is in them. */
+  /** Yields a folder that holds an object instead of its content. */
   readonly isFlat: boolean;
 }
 
-/** Files below a folder in the order of keys. Links, and names that no key has, are not among them. */
+/** Yields the files below a folder in the order of keys. Skips links, and names that no key can have. */
 export async function* walk(
   folder: string,
   { base, begin, after, isFlat }: WalkOptions,
-): AsyncGenerator<Found> {
+): AsyncGenerator<FolderEntry> {
   for (const { name, isFolder } of await entriesOf(folder, begin)) {
     const file = path.join(folder, name);
     const key = base + name;
@@ -50,7 +53,7 @@ async function entriesOf(folder: string, begin: string) {
   try {
     entries = await readdir(folder, { withFileTypes: true });
   } catch (error) {
-    if (['ENOENT', 'ENOTDIR'].includes(codeOf(error))) return [];
+    if (['ENOENT', 'ENOTDIR'].includes(errorCode(error))) return [];
     throw error;
   }
   return (
@@ -58,7 +61,7 @@ async function entriesOf(folder: string, begin: string) {
       .filter((entry) => entry.name.startsWith(begin) && isSegment(entry.name))
       .filter((entry) => entry.isFile() || entry.isDirectory())
       .map((entry) => ({ name: entry.name, isFolder: entry.isDirectory() }))
-      // `a.b` is before what is in the folder `a`: '.' is less than '/'.
+      // `a.b` comes before the content of the folder `a`, because '.' is less than '/'.
       .sort((a, b) => compareKeys(sortName(a), sortName(b)))
   );
 }
@@ -67,7 +70,7 @@ function sortName({ name, isFolder }: { name: string; isFolder: boolean }): stri
   return isFolder ? `${name}/` : name;
 }
 
-/** After it the names in a folder survive a crash of the machine. */
+/** Makes the names in a folder survive a crash of the machine. */
 export async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r');
   try {
@@ -77,13 +80,13 @@ export async function syncFolder(folder: string): Promise<void> {
   }
 }
 
-/** `folder` and those above it up to `root`, `root` not among them. */
+/** Lists `folder` and its parents up to `root`, without `root`. */
 export function foldersBelow(root: string, folder: string): string[] {
   const names = path.relative(root, folder).split(path.sep).filter(Boolean);
   return names.map((_, last) => path.join(root, ...names.slice(0, last + 1))).reverse();
 }
 
-/** Removes what a deleted object's folders are left empty; a writer who needs one makes it again. */
+/** Removes `folder` and its parents up to `root` as long as they are empty. A writer creates them again. */
 export async function removeEmpty(root: string, folder: string): Promise<void> {
   for (const one of foldersBelow(root, folder)) {
     try {
@@ -94,7 +97,7 @@ export async function removeEmpty(root: string, folder: string): Promise<void> {
   }
 }
 
-/** Removes files that were last written that long ago. */
+/** Removes the files of a folder that are older than `ageMs`. */
 export async function removeOlder(folder: string, ageMs: number): Promise<void> {
   for (const name of await readdir(folder)) {
     const file = path.join(folder, name);
@@ -103,11 +106,12 @@ export async function removeOlder(folder: string, ageMs: number): Promise<void> 
   }
 }
 
+/** Describes a file without following links; undefined if there is none. */
 export async function lstatIfAny(file: string) {
   try {
     return await lstat(file, { bigint: true });
   } catch (error) {
-    if (['ENOENT', 'ENOTDIR'].includes(codeOf(error))) return;
+    if (['ENOENT', 'ENOTDIR'].includes(errorCode(error))) return;
     throw error;
   }
 }

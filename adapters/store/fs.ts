@@ -1,6 +1,5 @@
-// A store in a folder, safe for several processes: an object is a file, its key the path below the folder, so a version
-// is a plain folder that other programs open. A file is written beside, synced and then renamed or linked into place.
-// It knows nothing of what is in the files.
+// A store in a folder, safe for several processes. An object is a file whose path is its key, so a published version is a
+// plain folder for other programs. A file is written aside, synced, and then renamed or linked into place.
 import { createHash, randomUUID } from 'node:crypto';
 import type { BigIntStats } from 'node:fs';
 import { constants, createReadStream } from 'node:fs';
@@ -8,7 +7,8 @@ import { type FileHandle, link, mkdir, open, rename, rm, stat } from 'node:fs/pr
 import path from 'node:path';
 import { assert } from '../../src/common/assert.ts';
 import { lazy } from '../../src/common/lazy.ts';
-import { codeOf, onDisk } from './disk-error.ts';
+import { retry } from '../../src/common/waiting.ts';
+import { errorCode, onDisk } from './disk-error.ts';
 import {
   foldersBelow,
   lstatIfAny,
@@ -18,8 +18,9 @@ import {
   walk,
 } from './fs-folders.ts';
 import { withKeyLock } from './key-lock.ts';
-import { checkKey, checkPrefix } from './keys.ts';
 import {
+  checkKey,
+  checkPrefix,
   type ListEntry,
   type ListOptions,
   type ObjectInfo,
@@ -32,16 +33,16 @@ import {
   type WrittenObject,
 } from './store.ts';
 
-/** Of a read or a copy: large enough for a disk, small enough for many at once. */
+/** Bytes per read: large enough for a disk, small enough for many readers. */
 const CHUNK_BYTES = 256 * 2 ** 10;
-/** Files being written, and locks. No key has a `~`, so none is listed or read. */
+/** Holds files being written, and locks. Keys have no `~`, so it is never listed or read. */
 const OWN_FOLDER = '~lorikeet';
-/** No file is written for that long: what is older was left by a process that died. */
+/** No write takes this long: older files were left by a process that died. */
 const LEFTOVER_MS = 24 * 3_600_000;
-/** Each try makes the folders again that a delete found empty meanwhile. */
-const MAX_PLACE_TRIES = 8;
+/** A delete may remove a folder between its creation and the write into it. */
+const FOLDER_RETRIES = { maxTries: 8, firstMs: 1, longestMs: 16 };
 
-/** @param folder must be there: one that is not mounted is no empty store */
+/** Opens a store in an existing folder. It is not created, because a missing folder may be an unmounted disk. */
 export function createFsStore(folder: string): ObjectStore {
   return new FsStore(path.resolve(folder));
 }
@@ -49,7 +50,7 @@ export function createFsStore(folder: string): ObjectStore {
 class FsStore implements ObjectStore {
   readonly label: string;
   readonly #root: string;
-  /** Holds the files that are being written. */
+  /** The folder of the files being written. */
   readonly #newFolder: string;
   readonly #removeLeftovers = lazy(() => removeOlder(this.#newFolder, LEFTOVER_MS));
 
@@ -91,7 +92,7 @@ class FsStore implements ObjectStore {
       try {
         const info = infoOf(key, await writeSynced(written, source, signal));
         signal?.throwIfAborted();
-        await this.#place(key, { written, file }, { signal, ...condition });
+        await this.#moveToKey(key, { written, file }, { signal, ...condition });
         return { key, byteSize: info.byteSize, etag: info.etag };
       } finally {
         await rm(written, { force: true });
@@ -119,7 +120,7 @@ class FsStore implements ObjectStore {
     checkPrefix(prefix);
     const base = prefix.slice(0, prefix.lastIndexOf('/') + 1);
     const begin = prefix.slice(base.length);
-    const { file: folder } = await onDisk(prefix, signal, () => this.#look(base));
+    const { file: folder } = await onDisk(prefix, signal, () => this.#locate(base));
     const found = walk(folder, { base, begin, after, isFlat: delimiter !== undefined });
     for (;;) {
       const { value, done } = await onDisk(prefix, signal, () => found.next());
@@ -132,17 +133,17 @@ class FsStore implements ObjectStore {
     }
   }
 
-  /** Puts a written file in its place, where the condition holds at that instant. */
-  async #place(
+  /** Moves a written file to its key if the condition holds at that moment. */
+  async #moveToKey(
     key: string,
     { written, file }: { readonly written: string; readonly file: string },
     { signal, ifAbsent, ifMatch }: PutCondition & { readonly signal: AbortSignal | undefined },
   ): Promise<void> {
-    const conflict = new StoreError('conflict', `${key} is another one by now`);
+    const conflict = new StoreError('conflict', `${key} was changed by another writer`);
     const step = ifAbsent
       ? () =>
           link(written, file).catch((error: unknown) => {
-            throw codeOf(error) === 'EEXIST' ? conflict : error;
+            throw errorCode(error) === 'EEXIST' ? conflict : error;
           })
       : () =>
           withKeyLock(this.#lockFile(key), signal, async (assertHeld) => {
@@ -152,24 +153,24 @@ class FsStore implements ObjectStore {
             await rename(written, file);
           });
     const folder = path.dirname(file);
-    const made = await inFolder(folder, step);
-    const toSync = made ? [...foldersBelow(this.#root, folder), this.#root] : [folder];
+    const created = await inFolder(folder, step);
+    const toSync = created ? [...foldersBelow(this.#root, folder), this.#root] : [folder];
     for (const one of toSync) await syncFolder(one).catch(ignoreAbsence);
   }
 
   async #find(key: string): Promise<{ file: string; stats: BigIntStats | undefined }> {
     checkKey(key);
-    return this.#look(key);
+    return this.#locate(key);
   }
 
-  /** Where a checked key or folder lies; whatever way of links leads there is refused. */
-  async #look(key: string): Promise<{ file: string; stats: BigIntStats | undefined }> {
+  /** Returns the path of a key or folder. Throws if a link is on the way. */
+  async #locate(key: string): Promise<{ file: string; stats: BigIntStats | undefined }> {
     let file = this.#root;
     let stats: BigIntStats | undefined;
     for (const segment of key.split('/').filter(Boolean)) {
       file = path.join(file, segment);
       stats = await lstatIfAny(file);
-      if (stats?.isSymbolicLink()) throw new StoreError('invalid', `${key} leads over a link`);
+      if (stats?.isSymbolicLink()) throw new StoreError('invalid', `${key} is behind a link`);
       if (!stats) break;
     }
     if (!stats) await this.#assertRoot();
@@ -185,29 +186,28 @@ class FsStore implements ObjectStore {
 
   async #newFile(): Promise<string> {
     await mkdir(this.#newFolder, { recursive: true });
-    // Leftovers cost only disk space: a write does not fail because of them, and the next one tries again.
+    // Leftovers only take disk space, so a write does not fail because of them. The next write tries again.
     await this.#removeLeftovers.get().catch(() => {});
     return path.join(this.#newFolder, randomUUID());
   }
 
   #lockFile(key: string): string {
-    // A key is longer than a file's name may be.
+    // A key may be longer than a file's name.
     const name = createHash('sha256').update(key).digest('hex');
     return path.join(this.#root, OWN_FOLDER, 'locks', name);
   }
 }
 
-/** Runs a step that needs a folder; the first folder that had to be made for it, if any. */
-async function inFolder(folder: string, step: () => Promise<void>): Promise<string | undefined> {
-  for (let tries = 1; ; tries += 1) {
-    try {
-      const made = await mkdir(folder, { recursive: true });
+/** Creates the folder and runs the step that needs it. Resolves with the first folder that had to be created, if any. */
+function inFolder(folder: string, step: () => Promise<void>): Promise<string | undefined> {
+  return retry(
+    async () => {
+      const created = await mkdir(folder, { recursive: true });
       await step();
-      return made;
-    } catch (error) {
-      if (codeOf(error) !== 'ENOENT' || tries === MAX_PLACE_TRIES) throw error;
-    }
-  }
+      return created;
+    },
+    { ...FOLDER_RETRIES, isRetryable: (error) => errorCode(error) === 'ENOENT' },
+  );
 }
 
 async function writeSynced(
@@ -218,7 +218,7 @@ async function writeSynced(
   const handle = await open(file, 'wx');
   try {
     for await (const chunk of chunksOf(source, signal)) await handle.writeFile(chunk);
-    // The system's own times step by 4 ms: too coarse to tell an object from its successor in the same place.
+    // The system's own times have steps of 4 ms, too coarse to tell an object from the next one under its key.
     const seconds = (performance.timeOrigin + performance.now()) / 1000;
     await handle.utimes(seconds, seconds);
     await handle.sync();
@@ -257,7 +257,7 @@ async function* bodyOf(
         handle.read(buffer, 0, buffer.byteLength, position),
       );
       position += bytesRead;
-      // Nobody who writes by this driver changes a file in place.
+      // This driver never changes a file in place.
       const isWhole = position === byteSize;
       if (position > byteSize || (bytesRead === 0 && !isWhole)) {
         throw new StoreError('unavailable', `${key} changed while it was read`);
@@ -275,11 +275,11 @@ function infoOf(key: string, stats: BigIntStats): ObjectInfo {
   return { key, byteSize, etag: etagOf(stats), modifiedMs: Number(stats.mtimeMs) };
 }
 
-/** A new object is a new file; where it gets the number of a removed one, its time differs. */
+/** A new object is a new file. If it reuses the inode of a removed one, its time differs. */
 function etagOf({ ino, mtimeNs, size }: BigIntStats): string {
   return [ino, mtimeNs, size].map((number) => number.toString(36)).join('-');
 }
 
 function ignoreAbsence(error: unknown): undefined {
-  if (!['ENOENT', 'ENOTDIR'].includes(codeOf(error))) throw error;
+  if (!['ENOENT', 'ENOTDIR'].includes(errorCode(error))) throw error;
 }

@@ -1,29 +1,29 @@
-// A lock among processes, as a symbolic link whose text names its holder: made in one system call, so there is no lock
-// without a holder's name. It is held for a look and a rename, never while bytes are copied. It knows no store.
+// A lock between processes: a symbolic link whose target names the holder. One system call creates it, so every lock names
+// its holder. It is held for a check and a rename, never while bytes are copied.
 import { randomUUID } from 'node:crypto';
 import { readlinkSync } from 'node:fs';
 import { lstat, mkdir, readlink, rm, symlink } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
-import { codeOf } from './disk-error.ts';
+import { sleep } from '../../src/common/waiting.ts';
+import { errorCode } from './disk-error.ts';
 import { StoreError } from './store.ts';
 
-/** A holder that nothing is known of (another machine's, another container's) is taken for dead at this age. */
+/** A holder in another machine or container counts as dead at this age. */
 const STALE_MS = 30_000;
-/** A holder that was stopped for longer gives up by itself, well before others take it for dead. */
+/** A holder that was suspended for longer gives up, well before others take it for dead. */
 const MAX_HELD_MS = 10_000;
-/** Waiting for longer means a disk that hangs. */
+/** A longer wait means that the disk hangs. */
 const MAX_WAIT_MS = 60_000;
-/** Between two looks; about as long as a lock is held on a local disk. */
+/** The pause between two tries: about as long as a lock is held on a local disk. */
 const POLL_MS = 4;
 
-/** Process ids mean something within one machine and one namespace of processes only. */
+/** A process id is unique only within one machine and one process namespace. */
 const HOST = `${os.hostname()}/${processNamespace()}`;
 
 /**
- * Runs `work` while no other process runs one under this lock file. `work` calls `assertHeld` right before the step
- * that must not happen without the lock.
+ * Runs `work` under the lock. `work` must call `assertHeld` right before the step that needs the lock; it throws if the lock
+ * was held for too long.
  */
 export async function withKeyLock<T>(
   file: string,
@@ -35,10 +35,14 @@ export async function withKeyLock<T>(
   const isHeld = (): boolean => Math.abs(Date.now() - sinceMs) < MAX_HELD_MS;
   try {
     return await work(() => {
-      if (!isHeld()) throw new StoreError('unavailable', 'stopped for too long while it wrote');
+      if (!isHeld())
+        throw new StoreError(
+          'unavailable',
+          'the process was suspended for too long while it wrote',
+        );
     });
   } finally {
-    // Later the lock may be somebody else's.
+    // After that time the lock may belong to another process.
     if (isHeld()) await rm(file, { force: true });
   }
 }
@@ -47,10 +51,9 @@ async function acquire(file: string, signal: AbortSignal | undefined): Promise<v
   const giveUpAtMs = Date.now() + MAX_WAIT_MS;
   await mkdir(path.dirname(file), { recursive: true });
   while (!(await tryAcquire(file))) {
-    signal?.throwIfAborted();
     if (await removeDead(file)) continue;
-    if (Date.now() > giveUpAtMs) throw new StoreError('unavailable', 'another writer never ends');
-    await delay(POLL_MS * (0.5 + Math.random()));
+    if (Date.now() > giveUpAtMs) throw new StoreError('unavailable', 'another writer hangs');
+    await sleep(POLL_MS * (0.5 + Math.random()), { signal });
   }
 }
 
@@ -59,14 +62,14 @@ async function tryAcquire(file: string): Promise<boolean> {
     await symlink(`${process.pid}@${HOST}@${randomUUID()}`, file);
     return true;
   } catch (error) {
-    if (codeOf(error) === 'EEXIST') return false;
+    if (errorCode(error) === 'EEXIST') return false;
     throw error;
   }
 }
 
 /**
- * Removes the lock of a dead holder. A second lock admits one at a time: between its look and its removal nobody else
- * can remove the dead one's lock and take his own. Who dies in there holds up others until he is stale too.
+ * Removes the lock of a dead holder. A second lock guards the removal: otherwise two processes could both find the holder
+ * dead, and the slower one would remove the lock that the faster one has taken since.
  */
 async function removeDead(file: string): Promise<boolean> {
   if (!(await isDead(file, isGone))) return false;
@@ -89,12 +92,12 @@ async function isDead(file: string, isHolderGone: (holder: string) => boolean): 
     const [holder, { mtimeMs }] = await Promise.all([readlink(file), lstat(file)]);
     return isHolderGone(holder) || Date.now() - mtimeMs > STALE_MS;
   } catch (error) {
-    if (codeOf(error) === 'ENOENT') return false;
+    if (errorCode(error) === 'ENOENT') return false;
     throw error;
   }
 }
 
-/** Whether a process of this machine held it and is there no more. */
+/** Whether the holder was a process of this machine that has ended. */
 function isGone(holder: string): boolean {
   const [pid, host] = holder.split('@');
   if (host !== HOST) return false;
@@ -102,11 +105,11 @@ function isGone(holder: string): boolean {
     process.kill(Number(pid), 0);
     return false;
   } catch (error) {
-    return codeOf(error) === 'ESRCH';
+    return errorCode(error) === 'ESRCH';
   }
 }
 
-/** Of Linux; elsewhere there is one. */
+/** Returns Linux's process namespace; empty elsewhere. */
 function processNamespace(): string {
   try {
     return readlinkSync('/proc/self/ns/pid');

@@ -1,9 +1,10 @@
-// A store in this process's memory: the plain twin of the other drivers, for tests and for trying things out.
-// What it holds ends with the process.
+// A store in this process's memory, for tests and for trying things out. It is the plain twin of the other drivers.
 import { assert } from '../../src/common/assert.ts';
 import { readSource } from './disk-error.ts';
-import { checkKey, checkPrefix, compareKeys } from './keys.ts';
 import {
+  checkKey,
+  checkPrefix,
+  compareKeys,
   type ListEntry,
   type ListOptions,
   type ObjectInfo,
@@ -16,21 +17,22 @@ import {
   type WrittenObject,
 } from './store.ts';
 
-/** Small enough that a reader of a large object gives way to others. */
+/** Small enough that readers of large objects take turns. */
 const CHUNK_BYTES = 64 * 2 ** 10;
 
-interface Held {
+interface MemoryObject {
   readonly info: ObjectInfo;
   readonly bytes: Uint8Array;
 }
 
+/** Creates an empty store, which ends with the process. */
 export function createMemoryStore(): ObjectStore {
   return new MemoryStore();
 }
 
 class MemoryStore implements ObjectStore {
   readonly label = 'memory';
-  readonly #objects = new Map<string, Held>();
+  readonly #objects = new Map<string, MemoryObject>();
   #puts = 0;
 
   async get(key: string, { signal }: StoreCall = {}): Promise<StoredObject | undefined> {
@@ -51,10 +53,10 @@ class MemoryStore implements ObjectStore {
     checkKey(key);
     signal?.throwIfAborted();
     const bytes = (await readSource(source, signal)).slice();
-    // From here to the end nothing waits: the condition holds when the object is replaced.
+    // Nothing awaits from here on, so the condition still holds when the object is replaced.
     const current = this.#objects.get(key)?.info.etag;
     const holds = ifAbsent ? current === undefined : ifMatch === undefined || ifMatch === current;
-    if (!holds) throw new StoreError('conflict', `${key} is another one by now`);
+    if (!holds) throw new StoreError('conflict', `${key} was changed by another writer`);
     this.#puts += 1;
     const written = { key, byteSize: bytes.byteLength, etag: String(this.#puts) };
     this.#objects.set(key, { info: { ...written, modifiedMs: Date.now() }, bytes });
@@ -88,7 +90,7 @@ class MemoryStore implements ObjectStore {
     }
   }
 
-  #find(key: string, signal: AbortSignal | undefined): Held | undefined {
+  #find(key: string, signal: AbortSignal | undefined): MemoryObject | undefined {
     checkKey(key);
     signal?.throwIfAborted();
     return this.#objects.get(key);

@@ -1,26 +1,25 @@
-// What an S3 service or its client says, as a `StoreError`. A table over S3's own names first, then HTTP's statuses.
-// It imports no client: only names and numbers count.
+// Turns the errors of S3 services and of their client into `StoreError`: by S3's name for the error, or else by HTTP status.
 import { StoreError, type StoreErrorKind } from './store.ts';
 
-/** Names whose status says less, or that have none. */
+/** Names that say more than their status, or have none. */
 const KIND_OF_NAME: Readonly<Record<string, StoreErrorKind>> = {
-  // A second try of an upload whose first was completed: what is there now may be ours.
+  // The client completed the upload twice: the object that is there may be ours.
   NoSuchUpload: 'conflict',
   NoSuchBucket: 'invalid',
   InvalidBucketName: 'invalid',
   AuthorizationHeaderMalformed: 'invalid',
-  // Of the address that AWS_ENDPOINT_URL has.
+  // AWS_ENDPOINT_URL is not a URL.
   ERR_INVALID_URL: 'invalid',
   CredentialsProviderError: 'denied',
   TokenProviderError: 'denied',
   ExpiredToken: 'denied',
   InvalidToken: 'denied',
-  // Of versitygw, with 404, where S3 says InvalidAccessKeyId.
+  // versitygw answers this with 404; S3 says InvalidAccessKeyId.
   XAdminUserNotFound: 'denied',
   RequestTimeout: 'unavailable',
 };
 
-/** Any other status, and none (the network), may pass. */
+/** Any other status, and no status (the network), is `unavailable`. */
 const KIND_OF_STATUS: Readonly<Record<number, StoreErrorKind>> = {
   301: 'invalid',
   307: 'invalid',
@@ -41,25 +40,28 @@ interface ServiceError {
   readonly $metadata?: { readonly httpStatusCode?: number };
 }
 
-/** @param what the object or folder, for people: `s3://bucket/key` */
+/** Returns the error of a call about `what`, such as `s3://bucket/key`. */
 export function toStoreError(what: string, cause: unknown): StoreError {
   const { name = '', code = '', message = '' } = cause as ServiceError;
   if (/^Region (is missing|not accepted)/.test(message)) {
-    return new StoreError('invalid', 'set AWS_REGION (us-east-1, where a service has none)');
+    return new StoreError(
+      'invalid',
+      'AWS_REGION is missing or invalid. Set it; use us-east-1 if the service has no regions.',
+    );
   }
   const status = statusOf(cause);
   const kind =
     KIND_OF_NAME[name] ?? KIND_OF_NAME[code] ?? KIND_OF_STATUS[status ?? 0] ?? 'unavailable';
-  const said = [name === 'Error' ? undefined : name, code, status].filter(Boolean).join(' ');
-  return new StoreError(kind, `${what}: ${said || 'no answer'}`, { cause });
+  const details = [name === 'Error' ? undefined : name, code, status].filter(Boolean).join(' ');
+  return new StoreError(kind, `${what}: ${details || 'no answer'}`, { cause });
 }
 
-/** Whether it is the object that is not there. An answer to HEAD has no name: it may be the bucket. */
+/** Whether the object does not exist. For HEAD, whose answer has no name, it may be the bucket. */
 export function isAbsent(error: unknown): boolean {
   return ['NoSuchKey', 'NotFound'].includes((error as ServiceError).name ?? '');
 }
 
-/** Whether it is the credentials, and only their time. */
+/** Whether the credentials have expired. */
 export function isExpired(error: unknown): boolean {
   return (error as ServiceError).name === 'ExpiredToken';
 }

@@ -1,6 +1,5 @@
-// A store in a bucket of any S3-compatible service. Credentials, region and endpoint are read by the client itself
-// (AWS_* variables and files), and it tries again by itself; deadlines on answers and bodies are ours. It knows no
-// content: whether a body is the right one, its digest says.
+// A store in a bucket of any S3-compatible service. The client reads credentials, region and endpoint from AWS_* variables
+// and files, and retries failed calls. This file adds deadlines for answers and bodies.
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
@@ -17,10 +16,13 @@ import {
 } from '@aws-sdk/client-s3';
 import { Upload } from '@aws-sdk/lib-storage';
 import { assert } from '../../src/common/assert.ts';
+import { deadline, unlessAborted } from '../../src/common/waiting.ts';
 import { onDisk, readSource } from './disk-error.ts';
-import { checkKey, checkPrefix, compareKeys } from './keys.ts';
 import { isAbsent, isExpired, toStoreError } from './s3-error.ts';
 import {
+  checkKey,
+  checkPrefix,
+  compareKeys,
   type ListEntry,
   type ListOptions,
   type ObjectInfo,
@@ -33,28 +35,30 @@ import {
   type WrittenObject,
 } from './store.ts';
 
-/** Larger files go up in parts of this size, two at once: a put holds 16 MiB at most. */
+/** Larger files are uploaded in parts of this size, two at a time, so a put takes at most 16 MiB of memory. */
 const PART_BYTES = 8 * 2 ** 20;
 const PARTS_AT_ONCE = 2;
-/** An upload that is slower than 64 KiB/s has stalled. */
+/** An upload slower than 64 KiB/s has stalled. */
 const MIN_BYTES_PER_MS = 64 * 1.024;
 
+/** How long to wait for the service. */
 export interface S3Deadlines {
-  /** Of one try, until a connection stands. */
+  /** Until the connection of one try is open. */
   readonly connectMs: number;
-  /** Of one try, from the request to the answer's headers; the time to send what is put comes on top. */
+  /** From the request of one try to the answer's headers, plus the time to send a body. */
   readonly firstByteMs: number;
-  /** Between two pieces of a body. */
+  /** Between two chunks of a body. */
   readonly idleMs: number;
 }
 
+/** How to talk to the service. */
 export interface S3StoreOptions {
-  /** `https://endpoint/bucket/key`, as most services but AWS want it; else `https://bucket.endpoint/key`. */
+  /** Uses `https://endpoint/bucket/key`, as most services except AWS need, instead of `https://bucket.endpoint/key`. */
   readonly isPathStyle: boolean;
-  /** Whether puts carry CRC32 where the service need not have one: some refuse them. */
+  /** Whether puts carry a CRC32 that the service does not require. Some services refuse it. */
   readonly checksums: 'when_supported' | 'when_required';
   readonly deadlines?: S3Deadlines;
-  /** Instead of what AWS_* say. */
+  /** Overrides the AWS_* variables. */
   readonly connection?: Pick<S3ClientConfig, 'endpoint' | 'region' | 'credentials'>;
 }
 
@@ -65,27 +69,29 @@ interface PutProgress {
   readonly onProgress: PutOptions['onProgress'];
 }
 
-export interface S3Place {
+/** Where in S3 the store is. */
+export interface S3Location {
   readonly bucket: string;
-  /** Without `/` at its ends; empty: the whole bucket. */
+  /** Without `/` at its ends. Empty means the whole bucket. */
   readonly prefix: string;
 }
 
-export function createS3Store(place: S3Place, options: S3StoreOptions): ObjectStore {
-  return new S3Store(place, options);
+/** Opens a store in a bucket. Nothing is sent yet. */
+export function createS3Store(location: S3Location, options: S3StoreOptions): ObjectStore {
+  return new S3Store(location, options);
 }
 
 class S3Store implements ObjectStore {
   readonly label: string;
   readonly #client: S3Client;
   readonly #bucket: string;
-  /** Before every key: empty, or with its final `/`. */
+  /** The prefix of every key: empty, or with a final `/`. */
   readonly #base: string;
   readonly #deadlines: S3Deadlines;
   #isBucketSeen = false;
 
   constructor(
-    { bucket, prefix }: S3Place,
+    { bucket, prefix }: S3Location,
     { isPathStyle, checksums, deadlines = DEADLINES, connection }: S3StoreOptions,
   ) {
     this.label = `s3://${bucket}${prefix && `/${prefix}`}`;
@@ -97,7 +103,7 @@ class S3Store implements ObjectStore {
       forcePathStyle: isPathStyle,
       requestChecksumCalculation:
         checksums === 'when_supported' ? 'WHEN_SUPPORTED' : 'WHEN_REQUIRED',
-      // A checked body is a stream around the connection that neither closes it nor hears that it broke.
+      // The client's checking stream neither closes the connection nor notices that it broke.
       responseChecksumValidation: 'WHEN_REQUIRED',
       requestHandler: {
         connectionTimeout: deadlines.connectMs,
@@ -146,7 +152,7 @@ class S3Store implements ObjectStore {
         ? this.#putWhole(target, await readSource(source, signal), signal)
         : this.#putParts(target, source.file, { signal, onProgress })
       ).catch((error: unknown) => {
-        // The condition names an object, and it is no more.
+        // The condition names an object that is gone.
         throw isAbsent(error) ? new StoreError('conflict', `${key} is gone`) : error;
       });
       this.#isBucketSeen = true;
@@ -179,7 +185,7 @@ class S3Store implements ObjectStore {
         this.#client.send(command, this.#reading(signal)),
       );
       for (const entry of this.#entriesOf(page)) {
-        // Whether a folder that begins before `after` is given differs between services.
+        // Services differ in whether they list a folder that begins before `after`.
         if (after === undefined || entry.key > after) yield entry;
       }
       token = page.IsTruncated ? page.NextContinuationToken : undefined;
@@ -192,7 +198,7 @@ class S3Store implements ObjectStore {
     return this.#client.send(command, { requestTimeout, ...abortBy(signal) });
   }
 
-  /** Parts of a put that fails or is aborted are removed; those of a killed process by the bucket's rules only. */
+  /** The parts of a failed or aborted put are removed. Only the bucket's rules remove those of a killed process. */
   async #putParts(target: Target, file: string, { signal, onProgress }: PutProgress) {
     signal?.throwIfAborted();
     const body = createReadStream(file, { highWaterMark: 2 ** 20 });
@@ -216,38 +222,30 @@ class S3Store implements ObjectStore {
     signal: AbortSignal | undefined,
   ): AsyncGenerator<Uint8Array> {
     const chunks = body[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>;
+    const { idleMs } = this.#deadlines;
+    const stalled = new StoreError('unavailable', `the body stalled for ${idleMs} ms`);
+    using idle = deadline(idleMs, stalled, { signal });
     let received = 0;
     try {
       for (;;) {
+        idle.restart(idleMs);
         const { value, done } = await onService(this.#name(key), signal, () =>
-          this.#withinIdle(body, chunks.next()),
+          unlessAborted(chunks.next(), idle.signal),
         );
+        idle.stop(); // the time that the reader takes does not count
         if (done) break;
         received += value.byteLength;
         yield value;
       }
     } finally {
-      // Whatever is left unread goes with the connection.
-      body.destroy();
+      body.destroy(); // with the connection, if the body was not read to its end
     }
     if (received === byteSize) return;
     const count = `${received} of ${byteSize} bytes`;
     throw new StoreError('unavailable', `${this.#name(key)}: ended after ${count}`);
   }
 
-  /** The time that a reader takes between two pieces does not count. */
-  async #withinIdle<T>(body: Readable, piece: Promise<T>): Promise<T> {
-    const { idleMs } = this.#deadlines;
-    const stalled = new StoreError('unavailable', `the body stalled for ${idleMs} ms`);
-    const timer = setTimeout(() => body.destroy(stalled), idleMs);
-    try {
-      return await piece;
-    } finally {
-      clearTimeout(timer);
-    }
-  }
-
-  /** An answer to HEAD has no body to say whether it is the bucket that is not there. */
+  /** The answer to a HEAD does not say whether the object or the bucket is missing. */
   async #assertBucket(signal: AbortSignal | undefined): Promise<void> {
     if (this.#isBucketSeen) return;
     const command = new HeadBucketCommand({ Bucket: this.#bucket });
@@ -280,13 +278,13 @@ class S3Store implements ObjectStore {
     return `${this.label}/${key}`;
   }
 
-  /** Of a call that sends no body. */
+  /** The options of a call without a body. */
   #reading(signal: AbortSignal | undefined) {
     return { requestTimeout: this.#deadlines.firstByteMs, ...abortBy(signal) };
   }
 }
 
-/** The client renews credentials before they end; those that end sooner than they said are renewed here, once a call. */
+/** Renews credentials that expire earlier than they said, once per call. The client renews the others in time. */
 function renewExpired(client: S3Client): void {
   client.middlewareStack.add(
     (next) => async (args) => {
@@ -309,7 +307,7 @@ interface Target {
   readonly IfMatch?: string;
 }
 
-/** Runs a call: it rejects with a `StoreError`, the signal's reason or an assertion. */
+/** Runs a call. Rejects with `StoreError` or the signal's reason. */
 async function onService<T>(
   what: string,
   signal: AbortSignal | undefined,
@@ -336,13 +334,13 @@ function infoOf(
 ): ObjectInfo {
   const { LastModified: modified } = found;
   if (byteSize === undefined || modified === undefined) {
-    throw new StoreError('unavailable', `${key}: the answer lacks a length or a date`);
+    throw new StoreError('unavailable', `${key}: the answer has no length or no date`);
   }
   return { key, byteSize, etag: etagOf(found), modifiedMs: modified.getTime() };
 }
 
 function etagOf({ ETag }: { readonly ETag?: string | undefined }): string {
-  if (!ETag) throw new StoreError('unavailable', 'the answer lacks an ETag');
+  if (!ETag) throw new StoreError('unavailable', 'the answer has no ETag');
   return ETag;
 }
 

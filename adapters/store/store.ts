@@ -1,95 +1,104 @@
-// An object store as publication needs it: whole objects under string keys, written on a condition, listed by prefix.
-// Drivers: memory, fs, s3; one conformance suite holds them to this file. It knows no adapters and no tenants.
+// The contract of an object store: whole objects under string keys, conditional writes, lists by prefix. Its drivers
+// (memory, folder, S3) pass one conformance suite. It knows no adapters and no tenants.
 
-/** Changes whenever the object does; compare for equality only. */
+/** Identifies an object's state. Compare it for equality only. */
 export type Etag = string;
 
+/** An object without its content. */
 export interface ObjectInfo {
   readonly key: string;
   readonly byteSize: number;
   readonly etag: Etag;
-  /** Unix milliseconds, by the store's clock. */
+  /** Last write, in Unix milliseconds by the store's clock. */
   readonly modifiedMs: number;
 }
 
-/** What a put knows of the object: when the store dates it, only a read tells. */
+/** An object that was just written. Only a read tells its time. */
 export type WrittenObject = Omit<ObjectInfo, 'modifiedMs'>;
 
+/** An object and its content. */
 export interface StoredObject extends ObjectInfo {
   /**
-   * Once; rejects with `StoreError`. Ending the iteration early frees the connection or file; whoever has no use for
-   * the body leaves a loop over it at once.
+   * Can be read once. Rejects with `StoreError`. Leaving the loop early frees the connection or file, so a caller that
+   * does not need the body must start the loop and leave it.
    */
   readonly body: AsyncIterable<Uint8Array>;
 }
 
-/** At most one of them. */
+/** The condition of a write, at most one of them. */
 export interface PutCondition {
-  /** Only where there is no object of this key. */
+  /** Writes only if the key has no object. */
   readonly ifAbsent?: true;
-  /** Only where the object is still this one. */
+  /** Writes only if the object is still in this state. */
   readonly ifMatch?: Etag;
 }
 
+/** The options of every call. */
 export interface StoreCall {
-  /** Ends the call; it rejects with the signal's reason. */
+  /** Ends the call, which rejects with the signal's reason. */
   readonly signal?: AbortSignal;
 }
 
+/** The options of a write. */
 export interface PutOptions extends PutCondition, StoreCall {
-  /** Bytes that arrived so far, of a source that goes in several parts. */
+  /** Called with the bytes sent so far, if the source is sent in several parts. */
   readonly onProgress?: (sentBytes: number) => void;
 }
 
-/** What is put: bytes in memory, or a local file that nobody changes meanwhile. */
+/** Bytes in memory, or a local file that nobody changes during the write. */
 export type PutSource = Uint8Array | { readonly file: string };
 
+/** The options of a list. */
 export interface ListOptions extends StoreCall {
-  /** Stops at this separator after the prefix: what is beyond it is given as a `folder`. */
+  /** Groups the keys that have this separator after the prefix: they are listed as one `folder`. */
   readonly delimiter?: '/';
-  /** Entries whose key is after this one only: the key of the last entry of a list continues it. */
+  /** Lists only keys after this one. Pass the last key of a list to continue it. */
   readonly after?: string;
 }
 
+/** An object, or a folder of objects. */
 export type ListEntry =
   | ({ readonly kind: 'object' } & ObjectInfo)
-  /** A common prefix, its delimiter included. */
+  /** A common prefix, including its delimiter. */
   | { readonly kind: 'folder'; readonly key: string };
 
 /**
- * Every call rejects with `StoreError` and nothing else but a signal's reason. What was put is read by the next call.
- * Keys are segments of `[A-Za-z0-9._-]` joined by `/`; no segment is `.` or `..` or longer than 255, no key longer than
- * 1024. A key is not also the folder of another one: stores on a file system refuse that as `invalid`.
+ * An object store. Calls reject with `StoreError` or with the signal's reason. A write is visible to the next call. Keys are
+ * segments of `[A-Za-z0-9._-]` joined by `/`. A segment is not `.` or `..` and has at most 255 characters; a key has at
+ * most 1024. A key must not be the folder of another key: file systems refuse that as `invalid`.
  */
 export interface ObjectStore {
-  /** For people: `memory`, a folder, `s3://bucket/prefix`. Never a credential. */
+  /** A name for people: `memory`, a folder, `s3://bucket/prefix`. Never a credential. */
   readonly label: string;
-  /** Undefined where there is no such object. */
+  /** Opens an object; undefined if there is none. */
   get(key: string, call?: StoreCall): Promise<StoredObject | undefined>;
+  /** Describes an object; undefined if there is none. */
   head(key: string, call?: StoreCall): Promise<ObjectInfo | undefined>;
-  /** Whole or not at all. Rejects with kind `conflict` where the condition does not hold. */
+  /** Writes an object whole or not at all. Rejects with kind `conflict` if the condition does not hold. */
   put(key: string, source: PutSource, options?: PutOptions): Promise<WrittenObject>;
-  /** Without effect where there is no such object. */
+  /** Deletes an object. Has no effect if there is none. */
   delete(key: string, call?: StoreCall): Promise<void>;
-  /** In the order of keys by UTF-8 bytes, all pages. */
+  /** Lists all keys with this prefix, ordered by their bytes. */
   list(prefix: string, options?: ListOptions): AsyncIterable<ListEntry>;
 }
 
+/** Why a call failed. */
 export type StoreErrorKind =
   /**
-   * The condition of a `put` does not hold (412), or somebody else writes at this moment (409): read again. What is
-   * found may be one's own: a driver sends again where an answer was lost.
+   * The condition of a `put` does not hold (412), or another writer is at work (409). Read again. The object that is there
+   * may be the caller's own: a driver sends a write again if the answer was lost.
    */
   | 'conflict'
-  /** The credentials are refused: trying again cannot help until somebody acts. */
+  /** The store refuses the credentials. Trying again does not help. */
   | 'denied'
-  /** The network, the disk or the service failed; it may work later. */
+  /** The network, the disk or the service failed. It may work later. */
   | 'unavailable'
-  /** The object is there, and it is not what this program writes under its key. */
+  /** The object is not what this program writes under its key. */
   | 'damaged'
-  /** The bucket or folder is not there, a key is malformed, or the service cannot do it: a mistake of ours or a setting. */
+  /** The bucket or folder does not exist, a key is malformed, or the service cannot do it: a wrong setting or our bug. */
   | 'invalid';
 
+/** A store's failure. */
 export class StoreError extends Error {
   override name = 'StoreError';
   readonly kind: StoreErrorKind;
@@ -98,4 +107,41 @@ export class StoreError extends Error {
     super(message, options);
     this.kind = kind;
   }
+}
+
+const SEGMENT = /^[A-Za-z0-9._-]+$/;
+/** S3's limit. */
+const MAX_KEY_BYTES = 1024;
+/** File systems' limit for a file's name. */
+const MAX_SEGMENT_BYTES = 255;
+
+/** Throws `StoreError` of kind `invalid` if no object can have this key. */
+export function checkKey(key: string): void {
+  if (!key.split('/').every(isSegment)) throw malformed('key', key);
+  if (key.length > MAX_KEY_BYTES) throw malformed('key', key);
+}
+
+/** Throws `StoreError` of kind `invalid` if no key begins like this. */
+export function checkPrefix(prefix: string): void {
+  const segments = prefix.split('/');
+  const begun = segments.pop()!;
+  const isBegun = begun === '' || (SEGMENT.test(begun) && begun.length <= MAX_SEGMENT_BYTES);
+  if (!isBegun || !segments.every(isSegment)) throw malformed('prefix', prefix);
+  if (prefix.length > MAX_KEY_BYTES) throw malformed('prefix', prefix);
+}
+
+/** Whether a text may stand between two slashes of a key. */
+export function isSegment(text: string): boolean {
+  const isDots = text === '.' || text === '..';
+  return SEGMENT.test(text) && !isDots && text.length <= MAX_SEGMENT_BYTES;
+}
+
+/** Compares keys by their bytes. They are ASCII, so code units are bytes. */
+export function compareKeys(a: string, b: string): number {
+  return a < b ? -1 : Number(a > b);
+}
+
+/** Quotes the beginning of the key, which may be anything. */
+function malformed(what: string, text: string): StoreError {
+  return new StoreError('invalid', `malformed ${what}: ${JSON.stringify(text.slice(0, 80))}`);
 }

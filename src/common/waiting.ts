@@ -17,7 +17,7 @@ export const systemClock: Clock = {
   },
 };
 
-/** What ends a wait early, and whose time it takes. */
+/** The signal that ends a wait early, and the clock. */
 export interface WaitOptions {
   readonly signal?: AbortSignal | undefined;
   readonly clock?: Clock;

@@ -79,7 +79,10 @@ test('the keys file of the data folder is used where it exists, on any address',
 test('a keys file that was named and is not there, or is faulty, is a wrong setting', async () => {
   const home = scratchFolder();
   const missing = settings({ keys: path.join(home, 'none.json') });
-  await assert.rejects(openAccess(missing, log), { name: 'ConfigError', message: /does not exist/ });
+  await assert.rejects(openAccess(missing, log), {
+    name: 'ConfigError',
+    message: /does not exist/,
+  });
   const file = path.join(home, 'bad.json');
   writeFileSync(file, '{}');
   await assert.rejects(openAccess(settings({ keys: file }), log), { name: 'ConfigError' });

@@ -94,7 +94,11 @@ test('what was reserved in one minute is not returned to the next', () => {
 test('a request that can never fit is the caller’s fault, not a matter of time', () => {
   const { limits } = createLimits();
   const ticket = limits.begin(tenantOf({ tokensPerMinute: 100 }));
-  const fault = { code: 'invalid_request', param: 'max_tokens', message: /101 tokens.* limit is 100/ };
+  const fault = {
+    code: 'invalid_request',
+    param: 'max_tokens',
+    message: /101 tokens.* limit is 100/,
+  };
   assert.throws(() => ticket.reserve(101), fault);
   ticket.reserve(100);
 });
