@@ -7,7 +7,7 @@ import path from 'node:path';
 import { fromFloat32, type Tensor, toFloat32 } from '../src/common/tensor.ts';
 import { memorySource } from '../src/formats/safetensors.ts';
 import { openZip, type ZipFile } from '../src/formats/zip.ts';
-import { unpermuteRows } from '../src/import/rotary-rows.ts';
+import { unpermuteRows } from '../src/import/gguf-model.ts';
 import { fetchWheel } from '../src/import/wheel.ts';
 import { writeArtifact } from '../src/import/write-artifact.ts';
 import { embeddingName, finalNorm, layerTensor } from '../src/model/names.ts';

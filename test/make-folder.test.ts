@@ -4,7 +4,7 @@ import { existsSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { describeFailure, EXIT } from '../src/common/failure.ts';
-import { makeFolder } from '../src/common/make-folder.ts';
+import { makeFolder } from '../src/common/folders.ts';
 import { runLorikeet } from './e2e/program.ts';
 import { temporaryFolder } from './fixtures.ts';
 

@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import { NAME_PATTERN, RESERVED_NAMES } from '../adapters/repository/manifest.ts';
 import { ConfigError } from '../src/common/errors.ts';
-import { faultText } from '../src/common/fault-text.ts';
+import { describeIssue } from '../src/common/schema-errors.ts';
 import { jobShape, keysOf } from '../src/contracts/training-fields.ts';
 
 const jobSchema = z.strictObject({
@@ -23,7 +23,7 @@ const VALIDATION_KEYS = keysOf(({ needs }) => needs === 'validation');
 
 /** Checks the JSON of a job file. @throws ConfigError with one line per fault, each naming its key. */
 export function parseJob(json: unknown): TrainJob {
-  const result = jobSchema.safeParse(json, { error: faultText });
+  const result = jobSchema.safeParse(json, { error: describeIssue });
   const faults = (result.error?.issues ?? []).flatMap((issue) =>
     issue.code === 'unrecognized_keys'
       ? issue.keys.map((key) => `${key}: is no key of a job`)

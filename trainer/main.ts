@@ -21,8 +21,7 @@ import type {
   TrainerMessage,
   TrainerRequest,
 } from '../src/contracts/training.ts';
-import { type Artifact, readArtifact } from '../src/import/artifact.ts';
-import { verifyArtifact } from '../src/import/artifact-digest.ts';
+import { type Artifact, readArtifact, verifyArtifact } from '../src/import/artifact.ts';
 import { type Config, type Flags, loadConfig } from '../src/settings/config.ts';
 import { evaluate, type NamedAdapterFiles } from './eval-command.ts';
 import { GateError } from './evaluation/gate-error.ts';

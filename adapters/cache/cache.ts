@@ -3,7 +3,7 @@
 import { LRUCache } from 'lru-cache';
 import { assert } from '../../src/common/assert.ts';
 import { ServeError } from '../../src/common/errors.ts';
-import type { AdapterSource } from '../../src/contracts/adapter-source.ts';
+import type { AdapterSource } from '../../src/contracts/generation.ts';
 import type { AdapterWeights } from '../peft/weights.ts';
 import { type Evictable, EvictionOrder } from './eviction.ts';
 import type { OpenedAdapter } from './load.ts';

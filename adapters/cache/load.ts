@@ -2,7 +2,7 @@
 // made of. It caches nothing.
 
 import { ServeError } from '../../src/common/errors.ts';
-import type { AdapterSource, AdapterSourcePart } from '../../src/contracts/adapter-source.ts';
+import type { AdapterSource, AdapterSourcePart } from '../../src/contracts/generation.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { TARGET_NAMES } from '../../src/model/target-modules.ts';
 import { CONFIG_FILE, measureAdapterFiles, readAdapterFiles, WEIGHTS_FILE } from '../peft/files.ts';

@@ -33,7 +33,7 @@ export async function readHeader(
     const start = await read(0, Math.min(LENGTH_BYTES, fileBytes));
     const headerBytes = parseHeaderLength(start, fileBytes, ADAPTER_LIMITS);
     const header = await read(LENGTH_BYTES, headerBytes);
-    return sizeOf(parseHeader(header, fileBytes, ADAPTER_LIMITS).places);
+    return sizeOf(parseHeader(header, fileBytes, ADAPTER_LIMITS).tensors);
   } catch (error) {
     if (!(error instanceof FileError)) throw error;
     const message = `adapter refused: ${error.message}`;
@@ -41,11 +41,11 @@ export async function readHeader(
   }
 }
 
-function sizeOf(places: SafetensorsHeader['places']): WeightsSize {
+function sizeOf(tensors: SafetensorsHeader['tensors']): WeightsSize {
   const ranks = new Map<string, number>();
   const paths = new Set<string>();
   let elements = 0;
-  for (const [key, { shape }] of places) {
+  for (const [key, { shape }] of tensors) {
     elements += elementCount(shape);
     const [, module, path] = FACTOR_A.exec(key) ?? [];
     if (!module || !path) continue;

@@ -4,7 +4,7 @@
 import { ServeError } from '../../src/common/errors.ts';
 import type { Logger } from '../../src/common/log.ts';
 import { type Clock, systemClock, unlessAborted } from '../../src/common/waiting.ts';
-import type { AdapterSource } from '../../src/contracts/adapter-source.ts';
+import type { AdapterSource } from '../../src/contracts/generation.ts';
 import { type AdapterPart, adapterIdentity, type ResolvedAdapter } from '../registry/resolved.ts';
 import type { VersionManifest } from '../repository/manifest.ts';
 import { DiskError, type DiskItem, type DiskTier, keyOf } from './disk.ts';

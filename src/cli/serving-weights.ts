@@ -2,13 +2,15 @@
 // again, read in full once it is ready, and rebuilt from the artifact if they are damaged.
 import path from 'node:path';
 import { readArtifact } from '../import/artifact.ts';
-import { isBuilt, type ServingCache, servingFolder } from '../import/serving-cache.ts';
 import {
   findFault,
   findQuickFault,
+  isBuilt,
   recordedByteSize,
+  type ServingCache,
   type ServingFault,
-} from '../import/serving-checksums.ts';
+  servingFolder,
+} from '../import/serving-cache.ts';
 
 /** The whole file is read within most of a minute; a small one at this rate, which takes 3 % of a core. */
 const LEAST_BYTES_PER_SECOND = 16 * 2 ** 20;
@@ -63,7 +65,7 @@ export class ServingWeights {
     const { artifactDir, weights, cacheDir } = this.#options;
     const [{ buildServingFiles }, { verifyArtifact }, { createProgress }] = await Promise.all([
       import('../import/serving-files.ts'),
-      import('../import/artifact-digest.ts'),
+      import('../import/artifact.ts'),
       import('./progress.ts'),
     ]);
     await verifyArtifact(artifactDir);

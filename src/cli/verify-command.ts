@@ -42,7 +42,7 @@ interface Check {
 async function verify(config: Config, terminal: Terminal): Promise<Check[]> {
   const [{ chooseBase }, { verifyArtifact }, { readArtifactInfo }] = await Promise.all([
     import('./choose-base.ts'),
-    import('../import/artifact-digest.ts'),
+    import('../import/artifact.ts'),
     import('../import/artifact.ts'),
   ]);
   const signal = listenForInterrupt();
@@ -68,7 +68,7 @@ async function verifyServingFiles(
 ): Promise<Check[]> {
   const [{ isBuilt, servingFolder }, { discardChecksums, findFault }] = await Promise.all([
     import('../import/serving-cache.ts'),
-    import('../import/serving-checksums.ts'),
+    import('../import/serving-cache.ts'),
   ]);
   const checks: Check[] = [];
   for (const weights of WEIGHTS_MODES) {

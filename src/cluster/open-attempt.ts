@@ -2,9 +2,9 @@
 // it, else a new one with all that its pod needs in the store. Knows no cluster.
 import path from 'node:path';
 import type { ObjectStore, StoreCall } from '../../adapters/store/store.ts';
-import { hashFile } from '../common/hash-file.ts';
 import type { Logger } from '../common/log.ts';
 import { mapBounded } from '../common/map-bounded.ts';
+import { hashFile } from '../common/regular-file.ts';
 import { holdsRun } from '../jobs/relocate-run.ts';
 import type { JobWork } from '../jobs/runner.ts';
 import { describeFiles, type StoredFile } from '../jobs/stored-files.ts';

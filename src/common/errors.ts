@@ -1,7 +1,7 @@
-// Every error that a user may see, with its stable code. Only `http/middleware/errors.ts` writes the
-// HTTP envelope and only `main.ts` turns an error into an exit code.
+// All errors that a user may see, with their stable codes. `http/middleware/errors.ts` turns them into HTTP responses,
+// `cli/report-error.ts` into exit codes.
 
-/** Code → HTTP status (contract: OpenAI's envelope, with the codes that routers and SDKs act on). */
+/** Code → HTTP status. Routers and SDKs act on these codes. */
 const STATUS_OF_CODE = {
   invalid_request: 400,
   invalid_json: 400,
@@ -37,17 +37,19 @@ const STATUS_OF_CODE = {
   insufficient_storage: 507,
 } as const;
 
+/** The `code` of an error response. */
 export type ErrorCode = keyof typeof STATUS_OF_CODE;
 
+/** Optional parts of a `ServeError`. */
 export interface ServeErrorOptions {
-  /** The request's field at fault, e.g. `messages[2].content`. */
+  /** The request field at fault, such as `messages[2].content`. */
   param?: string;
-  /** Sent as `retry-after`; 429 and 503 always carry one (default 1). */
+  /** Sent as `retry-after`. Default: 1 for 429 and 503, otherwise none. */
   retryAfterS?: number;
   cause?: unknown;
 }
 
-/** An error that is answered to a client: `message` is shown, so it never names a path, a key or a prompt. */
+/** An error that is sent to a client. Its message must not contain a path, a key or a prompt. */
 export class ServeError extends Error {
   override name = 'ServeError';
   readonly code: ErrorCode;
@@ -64,12 +66,13 @@ export class ServeError extends Error {
     this.retryAfterS = options.retryAfterS ?? (transient ? 1 : undefined);
   }
 
-  /** Plain data, to cross the process boundary. */
+  /** Converts to plain data that can cross a process boundary. */
   toPlain(): PlainError {
     const { code, message, param, retryAfterS } = this;
     return { code, message, param, ...(retryAfterS !== undefined && { retryAfterS }) };
   }
 
+  /** Restores an error from `toPlain`. */
   static fromPlain(plain: PlainError): ServeError {
     const { code, message, param, retryAfterS } = plain;
     return new ServeError(code, message, {
@@ -79,7 +82,7 @@ export class ServeError extends Error {
   }
 }
 
-/** Whether a full disk, or a used-up quota, is the error or among its causes. */
+/** Whether the error or one of its causes is a full disk or an exhausted quota. */
 export function isDiskFull(error: unknown): boolean {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
     if (DISK_FULL.has((cause as NodeJS.ErrnoException).code ?? '')) return true;
@@ -89,13 +92,14 @@ export function isDiskFull(error: unknown): boolean {
 
 const DISK_FULL: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT']);
 
-/** The answer to a client whose request does not fit the disk (507). */
+/** Returns the error for a request that does not fit on the disk (507). */
 export function diskFullError(cause: unknown): ServeError {
   const message =
-    "The server's disk is full. Delete files that are not needed, or tell its operator.";
+    "The server's disk is full. Delete files that you no longer need, or tell its operator.";
   return new ServeError('insufficient_storage', message, { cause });
 }
 
+/** A `ServeError` as plain data. */
 export interface PlainError {
   code: ErrorCode;
   message: string;
@@ -103,7 +107,7 @@ export interface PlainError {
   retryAfterS?: number;
 }
 
-/** A file that is bad for ever: reading it again cannot help. `field` is the tensor, key or offset at fault. */
+/** A file with invalid content, so retrying does not help. `field` names the tensor, key or file at fault. */
 export class FileError extends Error {
   override name = 'FileError';
   readonly field: string;
@@ -114,7 +118,14 @@ export class FileError extends Error {
   }
 }
 
-/** A wrong setting: exit 78, one line per fault. */
+/** A failed download that may work later. Its message says what to do about it. */
+export class FetchError extends Error {
+  override name = 'FetchError';
+  /** Marks an error that is not a bug of this program. */
+  readonly code = 'fetch_failed';
+}
+
+/** An invalid setting, one fault per line. Exit code 78. */
 export class ConfigError extends Error {
   override name = 'ConfigError';
   readonly faults: readonly string[];
@@ -125,7 +136,7 @@ export class ConfigError extends Error {
   }
 }
 
-/** A wrong command line: exit 2. */
+/** An invalid command line. Exit code 2. */
 export class UsageError extends Error {
   override name = 'UsageError';
 }

@@ -1,9 +1,9 @@
-// The program's log: JSON lines on standard error, so that standard output stays the user's.
+// The program's log: JSON lines on standard error. Standard output belongs to the user.
 import { type DestinationStream, type Logger, pino } from 'pino';
 
 export type { Logger };
 
-/** `fields` are added to every line: what is known where it is written. */
+/** Creates a logger. `fields` is called for every line and returns what to add to it, such as a request id. */
 export function createLog(
   level: string,
   destination?: DestinationStream,

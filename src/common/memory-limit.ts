@@ -1,49 +1,50 @@
-// How much memory this process may use: the machine's, or less if a control group of Linux limits it. Reads both
-// versions of control groups, and every group up to the top: a container may lie in a smaller pod.
+// Finds how much memory this process may use: all of the machine's, or less if a Linux control group limits it. Reads
+// both versions of control groups, and all parent groups, because a container may run in a smaller pod.
 import { readFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 
+/** The memory that this process may use. */
 export interface MemoryLimit {
   readonly bytes: number;
-  /** What sets it: the machine, or the file of a control group. */
+  /** `machine`, or the file of the control group that sets the limit. */
   readonly source: string;
 }
 
-/** Bytes that a server may come to take, by what takes them. */
+/** The most bytes that each part of a server may take. */
 export interface MemoryParts {
   readonly base: number;
   readonly tokenizer: number;
   readonly server: number;
   readonly engine: number;
   readonly activations: number;
-  /** All slots at their full length. */
+  /** With all slots at full length. */
   readonly kvCache: number;
   readonly adapterCache: number;
-  /** For adapters that run, twice: slots are widened beside the old ones. */
+  /** Twice the slots, because wider slots are built beside the old ones. */
   readonly adapterSlots: number;
 }
 
-/** What a server may come to take beside what it may. */
+/** The most memory that a server may take, and its limit. */
 export interface MemoryBudget {
   readonly limit: MemoryLimit;
   readonly totalBytes: number;
   readonly parts: MemoryParts;
 }
 
-/** A control group of this process that accounts for memory, and those above it. */
+/** A control group of this process that accounts for memory, with its parents. */
 export interface MemoryGroup {
   readonly version: 1 | 2;
-  /** This process's own group first, then each parent that can be seen. */
+  /** The process's own group first, then each visible parent. */
   readonly folders: readonly string[];
 }
 
-/** Above `memory.high` the kernel slows a group down until it hardly runs: as good as a limit. */
+/** Above `memory.high` the kernel throttles a group until it hardly runs, so it counts as a limit. */
 const LIMIT_FILES = { 1: ['memory.limit_in_bytes'], 2: ['memory.max', 'memory.high'] } as const;
 
 /**
  * Returns the smallest limit that applies to this process.
- * @param root where /proc and /sys are
+ * @param root the folder that holds /proc and /sys
  */
 export function memoryLimit(root = '/', machineBytes = os.totalmem()): MemoryLimit {
   let limit: MemoryLimit = { bytes: machineBytes, source: 'machine' };
@@ -52,14 +53,14 @@ export function memoryLimit(root = '/', machineBytes = os.totalmem()): MemoryLim
       LIMIT_FILES[version].map((name) => path.join(folder, name)),
     );
     for (const file of files) {
-      const bytes = Number.parseInt(readText(path.join(root, file)) ?? '', 10); // "max" is no number
+      const bytes = Number.parseInt(readText(path.join(root, file)) ?? '', 10); // NaN for "max"
       if (bytes < limit.bytes) limit = { bytes, source: file };
     }
   }
   return limit;
 }
 
-/** Returns the groups of this process by version; none where there are no control groups. */
+/** Returns the memory control groups of this process. Empty if the system has none. */
 export function memoryGroups(root = '/'): MemoryGroup[] {
   const own = readText(path.join(root, 'proc/self/cgroup')) ?? '';
   const mounts = readText(path.join(root, 'proc/self/mountinfo')) ?? '';
@@ -77,12 +78,13 @@ export function memoryGroups(root = '/'): MemoryGroup[] {
 
 interface Mount {
   readonly version: 1 | 2;
-  /** The group that is mounted, and where. */
+  /** The group at the top of the mount. */
   readonly group: string;
+  /** The mount point. */
   readonly folder: string;
 }
 
-/** A line of mountinfo, as proc(5) describes it; undefined if it is no hierarchy that accounts for memory. */
+/** Parses a line of mountinfo (see proc(5)). Undefined if the mount does not account for memory. */
 function parseMount(line: string): Mount | undefined {
   const [before = '', after = ''] = line.split(' - ');
   const [, , , group, folder] = before.split(' ');
@@ -93,7 +95,7 @@ function parseMount(line: string): Mount | undefined {
   return hasMemory ? { version: 1, group, folder } : undefined;
 }
 
-/** A container may see its own group as the mount's top, while its path is still that of the host. */
+/** In a container the mount may start at the container's own group while the path is still the host's. */
 function foldersUp({ group, folder }: Mount, own: string): string[] {
   const inside =
     group === '/'

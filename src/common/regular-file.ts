@@ -1,17 +1,33 @@
-// Opens regular files only, and reads them within a bound. Opening a pipe would wait for a writer that never comes, and
-// a device may never end.
-import { closeSync, constants, fstatSync, openSync, readFileSync, type Stats } from 'node:fs';
+// Reads regular files, with a size limit. Opening a pipe would wait for its writer, and a device may never end.
+import { createHash } from 'node:crypto';
+import {
+  closeSync,
+  constants,
+  createReadStream,
+  fstatSync,
+  openSync,
+  readFileSync,
+  readSync,
+  type Stats,
+} from 'node:fs';
 import { open } from 'node:fs/promises';
 import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { FileError } from './errors.ts';
 
-/** Without effect on a regular file; Windows has no such flag. */
+/** Has no effect on regular files. Windows does not have it. */
 const NONBLOCK = constants.O_NONBLOCK ?? 0;
 
-/** For files of settings and notes: the largest, the layout of a model of 126 layers, has 300 KB. */
+/** Limit for settings and metadata. The largest known, the layout of a model with 126 layers, has 300 KB. */
 export const SMALL_FILE_BYTES = 4 * 2 ** 20;
 
-/** Opens a file for reading; the caller closes the descriptor. Throws `FileError` if it is a pipe, a device or a folder. */
+/** A single read call returns at most 2^31-1 bytes. */
+const MAX_READ_BYTES = 2 ** 30;
+
+/** Hashing this much blocks the event loop for half a millisecond. */
+const HASH_CHUNK_BYTES = 256 * 1024;
+
+/** Opens a file for reading. The caller closes the descriptor. Throws `FileError` for a pipe, device or folder. */
 export function openRegular(file: string): number {
   const fd = openSync(file, constants.O_RDONLY | NONBLOCK);
   if (fstatSync(fd).isFile()) return fd;
@@ -19,7 +35,12 @@ export function openRegular(file: string): number {
   throw notRegular(file);
 }
 
-/** Reads a whole file. Throws as `openRegular`, and `FileError` if it has more than `maxBytes`. */
+/** Throws `FileError` unless the file is a regular one. For files that a library opens itself. */
+export function checkRegular(file: string): void {
+  closeSync(openRegular(file));
+}
+
+/** Reads a whole file. Throws `FileError` if it is not a regular file or larger than `maxBytes`. */
 export function readRegular(file: string, maxBytes: number): Buffer {
   const fd = openRegular(file);
   try {
@@ -30,7 +51,7 @@ export function readRegular(file: string, maxBytes: number): Buffer {
   }
 }
 
-/** The same without blocking the event loop. */
+/** Like `readRegular`, without blocking the event loop. */
 export async function loadRegular(file: string, maxBytes: number): Promise<Buffer> {
   const handle = await open(file, constants.O_RDONLY | NONBLOCK);
   try {
@@ -43,9 +64,53 @@ export async function loadRegular(file: string, maxBytes: number): Promise<Buffe
   }
 }
 
-/** For a file that a library opens. Throws as `openRegular`. */
-export function checkRegular(file: string): void {
-  closeSync(openRegular(file));
+/** Like `loadRegular`, but returns undefined if the file does not exist. */
+export async function loadIfPresent(file: string, maxBytes: number): Promise<Buffer | undefined> {
+  try {
+    return await loadRegular(file, maxBytes);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** Reads exactly `byteLength` bytes at `position`. Throws `FileError` if the file ends before. */
+export function readAt(fd: number, position: number, byteLength: number): Uint8Array {
+  const bytes = new Uint8Array(byteLength);
+  for (let done = 0; done < byteLength; ) {
+    const length = Math.min(byteLength - done, MAX_READ_BYTES);
+    const count = readSync(fd, bytes, done, length, position + done);
+    if (count === 0) throw new FileError('file', 'became shorter while it was being read');
+    done += count;
+  }
+  return bytes;
+}
+
+/** Options of `hashFile`. */
+export interface HashOptions {
+  /** Limits the reading speed so that other work is not disturbed. Default: unlimited. */
+  readonly bytesPerSecond?: number;
+  /** Rejects with an `AbortError` once aborted. */
+  readonly signal?: AbortSignal;
+}
+
+/** Computes the SHA-256 (hex) and the size of a file of any size. Rejects with `FileError` or an I/O error. */
+export async function hashFile(
+  file: string,
+  { bytesPerSecond, signal }: HashOptions = {},
+): Promise<{ sha256: string; byteSize: number }> {
+  const hash = createHash('sha256');
+  const start = performance.now();
+  let byteSize = 0;
+  checkRegular(file);
+  for await (const chunk of createReadStream(file, { highWaterMark: HASH_CHUNK_BYTES, signal })) {
+    hash.update(chunk);
+    byteSize += chunk.length;
+    if (bytesPerSecond === undefined) continue;
+    const aheadMs = (byteSize / bytesPerSecond) * 1000 - (performance.now() - start);
+    if (aheadMs > 1) await delay(aheadMs, undefined, { signal });
+  }
+  return { sha256: hash.digest('hex'), byteSize };
 }
 
 function notRegular(file: string): FileError {
@@ -53,5 +118,9 @@ function notRegular(file: string): FileError {
 }
 
 function checkSize(file: string, { size }: Stats, maxBytes: number): void {
-  if (size > maxBytes) throw new FileError(path.basename(file), `${size} bytes, limit ${maxBytes}`);
+  if (size <= maxBytes) return;
+  throw new FileError(
+    path.basename(file),
+    `has ${size} bytes, which is more than the limit of ${maxBytes}`,
+  );
 }

@@ -1,7 +1,7 @@
-// Parses JSON that somebody else wrote, within a bound on its nesting: a value that was nested a thousand times deeper
-// parses, and then overflows the stack of whoever writes it out again. Knows no schema.
+// Parses JSON from untrusted sources with a limit on nesting. Deeply nested values parse, but overflow the stack when
+// they are serialized again. Does not know any schema.
 
-/** Every file that is read so has under ten levels. */
+/** The files that are read this way have fewer than ten levels. */
 const MAX_DEPTH = 64;
 
 const QUOTE = 0x22;
@@ -11,7 +11,7 @@ const CLOSE_BRACE = 0x7d;
 const OPEN_BRACKET = 0x5b;
 const CLOSE_BRACKET = 0x5d;
 
-/** Throws `TypeError` if the bytes are not UTF-8, `SyntaxError` if they are not JSON or nested deeper than 64 levels. */
+/** Parses JSON. Throws `TypeError` if the bytes are not UTF-8, `SyntaxError` for invalid or too deeply nested JSON. */
 export function parseShallowJson(bytes: Uint8Array): unknown {
   const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   checkDepth(text);
@@ -29,7 +29,7 @@ function checkDepth(text: string): void {
   }
 }
 
-/** `start` is at the opening quote. */
+/** Returns the index of the closing quote. `start` is at the opening one. */
 function endOfString(text: string, start: number): number {
   for (let i = start + 1; i < text.length; i++) {
     const code = text.charCodeAt(i);

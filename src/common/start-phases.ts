@@ -1,14 +1,15 @@
-// What this process did until it was ready, phase by phase, on Node's own performance timeline. Knows no phase's name.
+// Measures the phases of this process's start on Node's performance timeline. Does not know the names of phases.
 const MARK = 'lorikeet start ';
 
-/** Milliseconds of each phase, in order: `node` is Node's own, before any program. */
+/** The duration of each phase in milliseconds, in order. `node` is Node's own start. */
 export type StartPhases = Readonly<Record<string, number>>;
 
-/** What was begun when the last phase ended (or Node was up) is done. */
+/** Ends the phase that began when the previous one ended. */
 export function endStartPhase(name: string): void {
   performance.mark(MARK + name);
 }
 
+/** Returns the phases that have ended so far. */
 export function startPhases(): StartPhases {
   let lastMs = performance.nodeTiming.bootstrapComplete;
   const phases: Record<string, number> = { node: lastMs };

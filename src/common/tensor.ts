@@ -1,4 +1,4 @@
-// A tensor at rest: little-endian bytes, row-major, with the dtype names of safetensors.
+// Tensors as little-endian bytes in row-major order, with the dtype names of safetensors.
 import { assert } from './assert.ts';
 
 /** dtype → bytes per element. */
@@ -15,41 +15,47 @@ export const DTYPE_BYTES = {
   BOOL: 1,
 } as const;
 
+/** An element type, by its name in safetensors. */
 export type DType = keyof typeof DTYPE_BYTES;
+/** An element type of model weights. */
 export type FloatDType = 'F32' | 'F16' | 'BF16';
 
+/** A tensor's type and shape. */
 export interface TensorInfo {
   readonly dtype: DType;
   readonly shape: readonly number[];
 }
 
+/** A tensor in memory. */
 export interface Tensor extends TensorInfo {
-  /** `elementCount(shape) * DTYPE_BYTES[dtype]` bytes; may be a view at any alignment. */
+  /** `elementCount(shape) * DTYPE_BYTES[dtype]` bytes. May be a view at any alignment. */
   readonly data: Uint8Array;
 }
 
-/** Named tensors that are read one at a time, so that a model need not fit in memory twice. */
+/** Named tensors that are read one at a time, so a model does not need to fit in memory. */
 export interface TensorSource {
   readonly infos: ReadonlyMap<string, TensorInfo>;
-  /** Throws `FileError` where there is no such tensor. */
+  /** Throws `FileError` if there is no tensor of that name. */
   read(name: string): Tensor;
   close(): void;
 }
 
+/** The product of the dimensions. */
 export function elementCount(shape: readonly number[]): number {
   return shape.reduce((product, dim) => product * dim, 1);
 }
 
+/** Whether the type is one of model weights. */
 export function isFloat(dtype: DType): dtype is FloatDType {
   return dtype === 'F32' || dtype === 'F16' || dtype === 'BF16';
 }
 
-/** Widens F32, F16 or BF16 values to a fresh Float32Array, exactly. */
+/** Converts F32, F16 or BF16 values to a new Float32Array. The conversion is exact. */
 export function toFloat32(tensor: Tensor): Float32Array {
   const { dtype, data } = tensor;
   assert(isFloat(dtype), `toFloat32: ${dtype} is not a float type`);
   const count = elementCount(tensor.shape);
-  const bytes = new Uint8Array(data); // a copy: own buffer, aligned (a Buffer's slice would be a view)
+  const bytes = new Uint8Array(data); // a copy, so that the buffer is aligned (the slice of a Buffer is a view)
   if (dtype === 'F32') return new Float32Array(bytes.buffer, 0, count);
   const half = new Uint16Array(bytes.buffer, 0, count);
   const out = new Float32Array(count);
@@ -59,24 +65,25 @@ export function toFloat32(tensor: Tensor): Float32Array {
   return out;
 }
 
-/** Rounds to the nearest, ties to even. */
+/** Converts to a tensor. Rounds to nearest, ties to even. F32 shares the memory of `values`. */
 export function fromFloat32(
   values: Float32Array,
   shape: readonly number[],
   dtype: FloatDType,
 ): Tensor {
   if (dtype === 'F32') {
-    return {
-      dtype,
-      shape,
-      data: new Uint8Array(values.buffer, values.byteOffset, values.byteLength),
-    };
+    return { dtype, shape, data: asBytes(values) };
   }
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
   const half = new Uint16Array(values.length);
   const round = dtype === 'BF16' ? floatBitsToBfloat : floatBitsToHalf;
   for (let i = 0; i < half.length; i++) half[i] = round(bits[i]!);
   return { dtype, shape, data: new Uint8Array(half.buffer) };
+}
+
+/** The bytes of the array, without copying. */
+export function asBytes(values: ArrayBufferView): Uint8Array {
+  return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 }
 
 function floatBitsToBfloat(bits: number): number {

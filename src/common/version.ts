@@ -1,4 +1,4 @@
-// This package's version, read from package.json: the same from the sources and from dist/.
+// This package's version from package.json. It is the same in the sources and in dist/.
 import { createRequire } from 'node:module';
 
 const packageJson: { version: string } = createRequire(import.meta.url)('#package.json');

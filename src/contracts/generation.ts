@@ -1,56 +1,58 @@
-// What a generation is, as plain data that crosses from the HTTP side to the engine process.
-// Token ids only: no text, no names.
+// Requests to the engine process as plain data: token ids and the adapter's files, but no text and no names.
 
-/** How the next token is drawn. Neutral values: temperature 1, topK 0, topP 1, minP 0, penalties 0 / 1. */
+/** Parameters of sampling. Neutral values: temperature 1, topK 0, topP 1, minP 0, penalties 0 or 1. */
 export interface SamplingParams {
-  /** 0 = greedy: the first largest logit. */
+  /** 0 is greedy: the first of the largest logits. */
   temperature: number;
-  /** 0 = all. */
+  /** 0 keeps all tokens. */
   topK: number;
   topP: number;
   minP: number;
   repetitionPenalty: number;
   presencePenalty: number;
   frequencyPenalty: number;
-  /** Token id → added to its logit, [-100, 100]. */
+  /** Token id → value in [-100, 100] that is added to its logit. */
   logitBias: ReadonlyMap<number, number>;
-  /** Same seed, prompt, parameters and adapter → same tokens. Absent: a random one. */
+  /** The same seed, prompt, parameters and adapter give the same tokens. Absent: random. */
   seed?: number;
-  /** Alternatives to report for each token, 0..20; absent: no logprobs at all. */
+  /** The number of alternatives to report per token, 0 to 20. Absent: no logprobs. */
   topLogprobs?: number;
-  /** Only these tokens are drawn; absent: all. Not empty. */
+  /** Only these tokens may be sampled. Not empty. Absent: all. */
   allowedTokenIds?: readonly number[];
-  /** Sequences of tokens, none of them empty, of which the last is not drawn where it would complete one. */
+  /** Sequences of tokens, none empty. A token that would complete one is not sampled. */
   badWords?: readonly (readonly number[])[];
-  /** The tokens that end a generation are not drawn before so many others are. */
+  /** The tokens `endings` end a generation and are not sampled before `count` other tokens. */
   minTokens?: { count: number; endings: readonly number[] };
 }
 
+/** One generation. */
 export interface GenerationRequest {
   promptIds: readonly number[];
-  /** Tokens to generate; 0 only scores the prompt. */
+  /** The number of tokens to generate. 0 only scores the prompt. */
   maxTokens: number;
-  /** Generation ends at one of these. */
+  /** The tokens that end the generation. */
   stopTokenIds: readonly number[];
-  /** Whether the token that ends the generation is reported as a token, too. */
+  /** Whether the token that ends the generation is reported as well. */
   includesStopToken?: true;
   sampling: SamplingParams;
-  /** Alternatives to report for each prompt token (echo), 0..20; absent: the prompt is not scored. */
+  /** The number of alternatives to report per prompt token, 0 to 20. Absent: the prompt is not scored. */
   promptTopLogprobs?: number;
 }
 
-/** Natural-log probability under the log-softmax of the raw logits (before temperature, penalties, filters). */
+/** The log-probability of a token from the raw logits, before temperature, penalties and filters. */
 export interface TokenLogprob {
   id: number;
+  /** Natural logarithm. */
   logprob: number;
   top: readonly { id: number; logprob: number }[];
-  /** Of a prompt's token: 1 for the most likely one. */
+  /** For prompt tokens only: 1 for the most likely token. */
   rank?: number;
 }
 
+/** Why a generation ended. */
 export type FinishReason = 'stop' | 'length' | 'abort';
 
-/** The neutral parameters, greedy. */
+/** Greedy sampling with neutral parameters. */
 export const GREEDY: SamplingParams = {
   temperature: 0,
   topK: 0,
@@ -61,3 +63,23 @@ export const GREEDY: SamplingParams = {
   frequencyPenalty: 0,
   logitBias: new Map(),
 };
+
+/** The adapter of a generation: an identity and the local files that make it up. */
+export interface AdapterSource {
+  /** Digest of owner and content, hex. The key in caches and slots. */
+  readonly digest: string;
+  /** The tenant that owns it. Caches share memory fairly between owners. */
+  readonly owner: string;
+  /** One part for a plain adapter, several for a composition, whose updates are added. */
+  readonly parts: readonly AdapterSourcePart[];
+}
+
+/** One PEFT folder of an adapter. */
+export interface AdapterSourcePart {
+  /** SHA-256 over its two files (see `adapters/peft/digest.ts`), hex. Checked when the files are read. */
+  readonly digest: string;
+  /** The local PEFT folder. */
+  readonly directory: string;
+  /** The factor of its update. 1 for a plain adapter. */
+  readonly weight: number;
+}

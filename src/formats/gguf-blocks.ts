@@ -1,17 +1,18 @@
-// The block formats of GGUF tensors (ggml's quants): 32 weights share a half-precision scale, and a minimum in Q4_1.
-// Bytes to fp32, exactly: a product of a scale and a small integer needs no rounding.
+// Dequantizes the block formats of GGUF tensors. 32 weights share a half-precision scale and, in Q4_1, a minimum. The
+// results are exact, because the product of a scale and a small integer needs no rounding.
 import { type DType, toFloat32 } from '../common/tensor.ts';
 
+/** A format of tensor data. */
 export interface BlockFormat {
   readonly name: string;
-  /** Weights of one block; rows hold whole blocks. */
+  /** The number of weights in a block. Rows consist of whole blocks. */
   readonly blockSize: number;
   readonly blockBytes: number;
-  /** Widens `count` weights, a whole number of blocks. */
+  /** Converts `count` weights, a whole number of blocks, to fp32. */
   dequantize(bytes: Uint8Array, count: number): Float32Array;
 }
 
-/** ggml's type number → format; a file with another type is refused by that number. */
+/** ggml's type number → format. */
 export const BLOCK_FORMATS: Readonly<Record<number, BlockFormat>> = {
   0: plain('F32', 4),
   1: plain('F16', 2),
@@ -21,7 +22,7 @@ export const BLOCK_FORMATS: Readonly<Record<number, BlockFormat>> = {
   30: plain('BF16', 2),
 };
 
-/** Every half-precision value, by its bits. */
+/** All half-precision values by their bits. */
 const HALF = toFloat32({
   dtype: 'F16',
   shape: [65_536],
@@ -37,7 +38,7 @@ function plain(name: DType, blockBytes: number): BlockFormat {
   };
 }
 
-/** d, 16 bytes: weight i in the low nibble of byte i, weight 16 + i in the high one; (q - 8) * d. */
+/** A block is d and 16 bytes. Byte i holds weights i (low nibble) and 16 + i (high). A weight is (q - 8) * d. */
 function dequantizeQ4_0(bytes: Uint8Array, count: number): Float32Array {
   const values = new Float32Array(count);
   for (let at = 0, out = 0; out < count; at += 18, out += 32) {
@@ -51,7 +52,7 @@ function dequantizeQ4_0(bytes: Uint8Array, count: number): Float32Array {
   return values;
 }
 
-/** d, m, 16 bytes as in Q4_0; q * d + m. */
+/** A block is d, m and 16 bytes as in Q4_0. A weight is q * d + m. */
 function dequantizeQ4_1(bytes: Uint8Array, count: number): Float32Array {
   const values = new Float32Array(count);
   for (let at = 0, out = 0; out < count; at += 20, out += 32) {
@@ -66,7 +67,7 @@ function dequantizeQ4_1(bytes: Uint8Array, count: number): Float32Array {
   return values;
 }
 
-/** d, 32 signed bytes; q * d. */
+/** A block is d and 32 signed bytes. A weight is q * d. */
 function dequantizeQ8_0(bytes: Uint8Array, count: number): Float32Array {
   const values = new Float32Array(count);
   for (let at = 0, out = 0; out < count; at += 34, out += 32) {

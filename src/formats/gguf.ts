@@ -1,50 +1,53 @@
-// Opens a GGUF file: its metadata, and its tensors widened to fp32 one at a time. The header is read by
-// @huggingface/gguf, which bounds counts and lengths; where tensors lie is checked here. It knows no model.
-import { closeSync, fstatSync, readSync } from 'node:fs';
+// Opens a GGUF file and reads its metadata and, one at a time, its tensors as fp32. @huggingface/gguf reads the header
+// and limits its counts and lengths. The extents of tensors are checked here. Does not know any model.
+import { closeSync, fstatSync } from 'node:fs';
 import { gguf } from '@huggingface/gguf';
 import { FileError } from '../common/errors.ts';
-import { checkRegular, openRegular } from '../common/regular-file.ts';
+import { checkRegular, openRegular, readAt } from '../common/regular-file.ts';
 import { elementCount } from '../common/tensor.ts';
 import { BLOCK_FORMATS, type BlockFormat } from './gguf-blocks.ts';
 import { shorten } from './header-json.ts';
 
+/** An open GGUF file. */
 export interface GgufFile {
-  /** Integers are numbers where they are safe. */
+  /** Integers are numbers if they are safe integers, otherwise bigints. */
   readonly metadata: Readonly<Record<string, unknown>>;
-  /** Name → shape, row-major (a GGUF file lists its axes the other way round). */
+  /** Name → row-major shape. A GGUF file itself lists the axes in reverse order. */
   readonly shapes: ReadonlyMap<string, readonly number[]>;
-  /** Throws `FileError` where there is no such tensor. */
+  /** Reads a tensor. Throws `FileError` if there is none of that name. */
   read(name: string): Float32Array;
   close(): void;
 }
 
-interface Place {
+/** A tensor's format and extent in the file. */
+interface StoredTensor {
   readonly shape: readonly number[];
   readonly format: BlockFormat;
   readonly begin: number;
   readonly byteLength: number;
 }
 
-/** Opens the file; throws `FileError` naming the tensor or `header`. */
+/** Opens the file. Throws `FileError` naming the tensor at fault or `header`. */
 export async function openGguf(path: string): Promise<GgufFile> {
   const { metadata, tensorInfos, tensorDataOffset } = await readHeader(path);
   const file = openRegular(path);
   try {
     const fileBytes = fstatSync(file).size;
-    const places = new Map<string, Place>();
+    const tensors = new Map<string, StoredTensor>();
     for (const { name, shape, dtype, offset } of tensorInfos) {
-      if (places.has(name)) throw new FileError(shorten(name), 'occurs twice');
+      if (tensors.has(name)) throw new FileError(shorten(name), 'occurs twice');
       const dims = shape.map(Number).reverse();
       const begin = Number(tensorDataOffset + offset);
-      places.set(name, findPlace({ name: shorten(name), dims, type: dtype, begin, fileBytes }));
+      tensors.set(name, locateTensor({ name: shorten(name), dims, type: dtype, begin, fileBytes }));
     }
     return {
       metadata: plainMetadata(metadata as Record<string, unknown>),
-      shapes: new Map([...places].map(([name, { shape }]) => [name, shape])),
+      shapes: new Map([...tensors].map(([name, { shape }]) => [name, shape])),
       read(name) {
-        const place = places.get(name);
-        if (!place) throw new FileError(name, 'there is no such tensor');
-        return place.format.dequantize(readPlace(file, place), elementCount(place.shape));
+        const tensor = tensors.get(name);
+        if (!tensor) throw new FileError(name, 'is not in the file');
+        const { format, shape, begin, byteLength } = tensor;
+        return format.dequantize(readAt(file, begin, byteLength), elementCount(shape));
       },
       close: () => closeSync(file),
     };
@@ -64,7 +67,8 @@ async function readHeader(path: string): ReturnType<typeof gguf> {
   }
 }
 
-interface Claim {
+/** A tensor's entry in the header, and the size of the file. */
+interface TensorHeader {
   readonly name: string;
   readonly dims: readonly number[];
   readonly type: number;
@@ -72,36 +76,28 @@ interface Claim {
   readonly fileBytes: number;
 }
 
-function findPlace({ name, dims, type, begin, fileBytes }: Claim): Place {
+function locateTensor({ name, dims, type, begin, fileBytes }: TensorHeader): StoredTensor {
   const format = BLOCK_FORMATS[type];
   if (!format) {
     const known = Object.values(BLOCK_FORMATS).map(({ name }) => name);
     throw new FileError(
       name,
-      `ggml type ${type} is not supported (supported: ${known.join(', ')})`,
+      `ggml type ${type} is not supported. Supported: ${known.join(', ')}.`,
     );
   }
   const count = elementCount(dims);
   const rowLength = dims.at(-1) ?? 0;
   if (!Number.isSafeInteger(count) || count === 0 || rowLength % format.blockSize !== 0) {
-    throw new FileError(name, `shape [${dims}] is not whole blocks of ${format.blockSize}`);
+    throw new FileError(
+      name,
+      `shape [${dims}] is not a multiple of the block size ${format.blockSize}`,
+    );
   }
   const byteLength = (count / format.blockSize) * format.blockBytes;
   if (!Number.isSafeInteger(begin) || begin + byteLength > fileBytes) {
-    throw new FileError(name, 'lies beyond the end of the file');
+    throw new FileError(name, 'extends beyond the end of the file');
   }
   return { shape: dims, format, begin, byteLength };
-}
-
-function readPlace(file: number, { begin, byteLength }: Place): Uint8Array {
-  const bytes = new Uint8Array(byteLength);
-  for (let done = 0; done < byteLength; ) {
-    const length = Math.min(byteLength - done, 2 ** 30);
-    const count = readSync(file, bytes, done, length, begin + done);
-    if (count === 0) throw new FileError('file', 'became shorter while it was read');
-    done += count;
-  }
-  return bytes;
 }
 
 function plainMetadata(metadata: Record<string, unknown>): Record<string, unknown> {

@@ -1,21 +1,23 @@
-// A strict reader for the JSON of a safetensors header, which is not quite JSON: a key may occur once, and a
-// number is a plain non-negative integer. JSON.parse keeps the last of two equal keys and reads 1e3 as 1000,
-// so one file could mean two things to two readers. It knows the grammar, not what the numbers mean.
+// A strict parser for the JSON of a safetensors header: keys must be unique, and numbers must be plain non-negative
+// integers. JSON.parse keeps the last of two equal keys and reads 1e3 as 1000, so two readers could read the same file
+// differently. Does not know what the numbers mean.
 import { FileError } from '../common/errors.ts';
 
+/** A tensor's entry in the header. */
 export interface HeaderEntry {
   readonly dtype: string;
   readonly shape: readonly number[];
-  /** [begin, end) in bytes, counted from the end of the header. */
+  /** [begin, end) in bytes from the end of the header. */
   readonly offsets: readonly number[];
 }
 
+/** A parsed header. */
 export interface HeaderJson {
   readonly entries: Map<string, HeaderEntry>;
   readonly metadata: Record<string, string>;
 }
 
-/** No tensor of a model has more axes; a longer list is an attack on whoever multiplies it. */
+/** No tensor of a model has more axes. A longer list would make the product of its dimensions expensive. */
 const MAX_AXES = 8;
 
 const DIGIT_0 = 48;
@@ -23,7 +25,7 @@ const DIGIT_9 = 57;
 const QUOTE = 34;
 const BACKSLASH = 92;
 
-/** Reads a whole header text; throws `FileError` naming the key or the place. */
+/** Parses a header. Throws `FileError` naming the key or the position. */
 export function parseHeaderJson(text: string, maxTensors: number): HeaderJson {
   const reader = new HeaderReader(text);
   const entries = new Map<string, HeaderEntry>();
@@ -36,7 +38,7 @@ export function parseHeaderJson(text: string, maxTensors: number): HeaderJson {
     }
     if (entries.has(key)) throw new FileError(shorten(key), 'occurs twice');
     if (entries.size === maxTensors) {
-      throw new FileError('header', `more than ${maxTensors} tensors`);
+      throw new FileError('header', `has more than ${maxTensors} tensors`);
     }
     entries.set(key, readEntry(reader, shorten(key)));
   });
@@ -44,7 +46,7 @@ export function parseHeaderJson(text: string, maxTensors: number): HeaderJson {
   return { entries, metadata: metadata ?? {} };
 }
 
-/** A name from a file, short enough for a message. */
+/** Shortens a name from a file for use in a message. */
 export function shorten(name: string): string {
   return name.length <= 80 ? name : `${name.slice(0, 77)}...`;
 }
@@ -55,7 +57,7 @@ function readEntry(reader: HeaderReader, name: string): HeaderEntry {
     if (key === 'dtype' && found.dtype === undefined) found.dtype = reader.string(name);
     else if (key === 'shape' && !found.shape) found.shape = reader.integers(name);
     else if (key === 'data_offsets' && !found.offsets) found.offsets = reader.integers(name);
-    else throw new FileError(name, `unexpected or repeated key "${shorten(key)}"`);
+    else throw new FileError(name, `has an unexpected or repeated key "${shorten(key)}"`);
   });
   const { dtype, shape, offsets } = found;
   if (dtype === undefined || !shape || !offsets) {
@@ -65,16 +67,16 @@ function readEntry(reader: HeaderReader, name: string): HeaderEntry {
 }
 
 function readMetadata(reader: HeaderReader): Record<string, string> {
-  // No prototype: a key such as __proto__ is a key like any other.
+  // Without a prototype, __proto__ is a key like any other.
   const metadata: Record<string, string> = Object.create(null);
   reader.object('__metadata__', (key) => {
-    if (Object.hasOwn(metadata, key)) throw new FileError('__metadata__', 'a key occurs twice');
+    if (Object.hasOwn(metadata, key)) throw new FileError('__metadata__', 'contains a key twice');
     metadata[key] = reader.string('__metadata__');
   });
   return metadata;
 }
 
-/** A cursor over the text. Nothing nests by recursion, so depth cannot exhaust the stack. */
+/** A cursor over the text. It does not recurse, so nesting cannot exhaust the stack. */
 class HeaderReader {
   private readonly text: string;
   private at = 0;
@@ -83,7 +85,7 @@ class HeaderReader {
     this.text = text;
   }
 
-  /** `{ "key": value, … }`; `value` must consume the value. */
+  /** Reads `{ "key": value, … }`. The callback must consume the value. */
   object(field: string, value: (key: string) => void): void {
     this.expect('{', field);
     if (this.accept('}')) return;
@@ -95,13 +97,14 @@ class HeaderReader {
     this.expect('}', field);
   }
 
-  /** `[ 1, 2, … ]` of at most `MAX_AXES` integers. */
+  /** Reads `[ 1, 2, … ]` with at most `MAX_AXES` integers. */
   integers(field: string): number[] {
     const list: number[] = [];
     this.expect('[', field);
     if (this.accept(']')) return list;
     do {
-      if (list.length === MAX_AXES) throw new FileError(field, `more than ${MAX_AXES} numbers`);
+      if (list.length === MAX_AXES)
+        throw new FileError(field, `has a list of more than ${MAX_AXES} numbers`);
       list.push(this.integer(field));
     } while (this.accept(','));
     this.expect(']', field);
@@ -116,7 +119,7 @@ class HeaderReader {
       if (code === QUOTE) return this.unescape(start, this.at++, field);
       if (code === BACKSLASH) this.at++;
     }
-    throw new FileError(field, 'unterminated string');
+    throw new FileError(field, 'has an unterminated string');
   }
 
   end(): void {
@@ -128,7 +131,7 @@ class HeaderReader {
     try {
       return JSON.parse(this.text.slice(start - 1, end + 1)) as string;
     } catch (cause) {
-      throw new FileError(field, 'is not a JSON string', { cause });
+      throw new FileError(field, 'has an invalid string', { cause });
     }
   }
 
@@ -140,11 +143,12 @@ class HeaderReader {
       const code = this.text.charCodeAt(this.at);
       if (code < DIGIT_0 || code > DIGIT_9) break;
       value = value * 10 + (code - DIGIT_0);
-      if (value > Number.MAX_SAFE_INTEGER) throw new FileError(field, 'a number is too large');
+      if (value > Number.MAX_SAFE_INTEGER)
+        throw new FileError(field, 'has a number that is too large');
     }
     if (this.at === start) throw this.unexpected(field, 'a non-negative integer');
     if (this.at - start > 1 && this.text.charCodeAt(start) === DIGIT_0) {
-      throw new FileError(field, 'a number starts with 0');
+      throw new FileError(field, 'has a number that starts with 0');
     }
     return value;
   }
@@ -161,7 +165,10 @@ class HeaderReader {
   }
 
   private unexpected(field: string, wanted: string): FileError {
-    return new FileError(field, `header is not valid: expected ${wanted} at character ${this.at}`);
+    return new FileError(
+      field,
+      `the header is invalid: expected ${wanted} at character ${this.at}`,
+    );
   }
 
   private skipSpace(): void {

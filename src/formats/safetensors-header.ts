@@ -1,48 +1,51 @@
-// The header of a safetensors file, checked in full before any tensor is touched: what parses here has known
-// dtypes, bounded shapes, and data that covers the file exactly. It reads no data and knows no model.
+// Parses and writes the header of a safetensors file. A parsed header has known dtypes, bounded shapes, and tensors that
+// cover the file exactly. Reads no tensor data and does not know any model.
 import { FileError } from '../common/errors.ts';
 import { DTYPE_BYTES, type DType, elementCount, type TensorInfo } from '../common/tensor.ts';
 import { parseHeaderJson, shorten } from './header-json.ts';
 
+/** Limits for files from a certain origin. */
 export interface SafetensorsLimits {
   readonly maxHeaderBytes: number;
   readonly maxTensors: number;
   readonly dtypes: readonly DType[];
 }
 
-/** A base model comes from its operator: the reference's own limit, and more tensors than any known shard has. */
+/** For base models, which the operator chose: the reference's limit, and more tensors than any known shard has. */
 export const BASE_LIMITS: SafetensorsLimits = {
   maxHeaderBytes: 100_000_000,
   maxTensors: 65_536,
   dtypes: Object.keys(DTYPE_BYTES) as DType[],
 };
 
-/** An adapter comes from a tenant: 126 layers x 7 linears x A and B are 1,764 tensors in a header of 250 KB. */
+/** For adapters from tenants. 126 layers with 7 linear layers of A and B are 1,764 tensors in a header of 250 KB. */
 export const ADAPTER_LIMITS: SafetensorsLimits = {
   maxHeaderBytes: 1024 * 1024,
   maxTensors: 4096,
   dtypes: ['F32', 'F16', 'BF16'],
 };
 
-/** The little-endian header length in front of the header. */
+/** The size of the little-endian header length before the header. */
 export const LENGTH_BYTES = 8;
 
-/** A tensor's name is a module path, which fits many times. */
+/** Several times the longest known module path. */
 const MAX_NAME_LENGTH = 512;
 const NAME_PATTERN = /^[\w][\w./:+-]*$/;
 
-export interface TensorPlace extends TensorInfo {
-  /** In bytes from the start of the file. */
+/** A tensor's type, shape and extent in the file. */
+export interface TensorExtent extends TensorInfo {
+  /** The offset in bytes from the start of the file. */
   readonly begin: number;
   readonly byteLength: number;
 }
 
+/** A parsed header. */
 export interface SafetensorsHeader {
-  readonly places: Map<string, TensorPlace>;
+  readonly tensors: Map<string, TensorExtent>;
   readonly metadata: Record<string, string>;
 }
 
-/** The header's length in bytes, from the first bytes of a file; throws `FileError` where it cannot be. */
+/** Reads the header's length in bytes from the start of a file. Throws `FileError` if it is impossible. */
 export function parseHeaderLength(
   start: Uint8Array,
   fileBytes: number,
@@ -53,16 +56,16 @@ export function parseHeaderLength(
   const view = new DataView(start.buffer, start.byteOffset, start.byteLength);
   const length = view.getBigUint64(0, true);
   if (length > BigInt(limits.maxHeaderBytes)) {
-    throw new FileError('header', `${length} bytes, the limit is ${limits.maxHeaderBytes}`);
+    throw new FileError('header', `has ${length} bytes; the limit is ${limits.maxHeaderBytes}`);
   }
   const headerBytes = Number(length);
   if (LENGTH_BYTES + headerBytes > fileBytes) {
-    throw new FileError('header', `${headerBytes} bytes in a file of ${fileBytes}`);
+    throw new FileError('header', `claims ${headerBytes} bytes in a file of ${fileBytes}`);
   }
   return headerBytes;
 }
 
-/** Checks the header's text and that its tensors fill the file with neither hole, overlap nor rest. */
+/** Parses the header and checks that its tensors cover the file without holes, overlaps or trailing bytes. */
 export function parseHeader(
   header: Uint8Array,
   fileBytes: number,
@@ -71,24 +74,27 @@ export function parseHeader(
   if (header[0] !== 0x7b) throw new FileError('header', 'does not start with "{"');
   const { entries, metadata } = parseHeaderJson(decodeUtf8(header), limits.maxTensors);
   const dataStart = LENGTH_BYTES + header.length;
-  const places = new Map<string, TensorPlace>();
+  const tensors = new Map<string, TensorExtent>();
   for (const [name, { dtype, shape, offsets }] of entries) {
-    checkName(name);
-    const byteLength = tensorBytes(name, dtype, shape, limits);
+    checkTensorName(name);
+    const byteLength = byteLengthOf(name, dtype, shape, limits);
     const [begin, end] = offsets;
     if (offsets.length !== 2 || begin === undefined || end === undefined || end < begin) {
       throw new FileError(name, 'data_offsets is not [begin, end]');
     }
     if (end - begin !== byteLength) {
-      throw new FileError(name, `${end - begin} bytes of data, its shape needs ${byteLength}`);
+      throw new FileError(
+        name,
+        `has ${end - begin} bytes of data, but its shape needs ${byteLength}`,
+      );
     }
-    places.set(name, { dtype: dtype as DType, shape, begin: dataStart + begin, byteLength });
+    tensors.set(name, { dtype: dtype as DType, shape, begin: dataStart + begin, byteLength });
   }
-  checkCoverage(places, dataStart, fileBytes);
-  return { places, metadata };
+  checkCoverage(tensors, dataStart, fileBytes);
+  return { tensors, metadata };
 }
 
-/** The bytes in front of the data: length, JSON, and spaces so that the data starts at a multiple of 8. */
+/** Returns the bytes before the data: length, JSON, and spaces that align the data to 8 bytes. */
 export function serializeHeader(
   infos: Iterable<readonly [string, TensorInfo]>,
   metadata: Readonly<Record<string, string>>,
@@ -97,7 +103,7 @@ export function serializeHeader(
   if (Object.keys(metadata).length > 0) json['__metadata__'] = metadata;
   let offset = 0;
   for (const [name, { dtype, shape }] of infos) {
-    checkName(name);
+    checkTensorName(name);
     const end = offset + elementCount(shape) * DTYPE_BYTES[dtype];
     json[name] = { dtype, shape, data_offsets: [offset, end] };
     offset = end;
@@ -110,7 +116,7 @@ export function serializeHeader(
   return bytes;
 }
 
-/** The order of data in a file: wide types first, so that each tensor is aligned, then by name. */
+/** Compares tensors by their order in a file: wide types first, which keeps tensors aligned, then by name. */
 export function compareForFile(
   [nameA, a]: readonly [string, TensorInfo],
   [nameB, b]: readonly [string, TensorInfo],
@@ -126,42 +132,47 @@ function decodeUtf8(bytes: Uint8Array): string {
   }
 }
 
-function checkName(name: string): void {
+function checkTensorName(name: string): void {
   const isPlain = name.length <= MAX_NAME_LENGTH && NAME_PATTERN.test(name);
   if (!isPlain || name.includes('..') || name.includes('__proto__')) {
     throw new FileError(shorten(name), 'is not a tensor name');
   }
 }
 
-function tensorBytes(
+function byteLengthOf(
   name: string,
   dtype: string,
   shape: readonly number[],
   limits: SafetensorsLimits,
 ): number {
   if (!limits.dtypes.includes(dtype as DType)) {
-    throw new FileError(name, `dtype ${shorten(dtype)} is not one of ${limits.dtypes.join(', ')}`);
+    throw new FileError(
+      name,
+      `has dtype ${shorten(dtype)}, which is not one of ${limits.dtypes.join(', ')}`,
+    );
   }
-  if (shape.length === 0 || shape.includes(0)) throw new FileError(name, 'has no extent');
+  if (shape.length === 0 || shape.includes(0)) throw new FileError(name, 'is empty');
   const bytes = elementCount(shape) * DTYPE_BYTES[dtype as DType];
   if (!Number.isSafeInteger(bytes)) throw new FileError(name, `shape [${shape}] is too large`);
   return bytes;
 }
 
 function checkCoverage(
-  places: Map<string, TensorPlace>,
+  tensors: Map<string, TensorExtent>,
   dataStart: number,
   fileBytes: number,
 ): void {
   let offset = dataStart;
-  const inOrder = [...places].sort(([, a], [, b]) => a.begin - b.begin);
+  const inOrder = [...tensors].sort(([, a], [, b]) => a.begin - b.begin);
   for (const [name, { begin, byteLength }] of inOrder) {
-    if (begin > offset) throw new FileError(name, `a hole of ${begin - offset} bytes before it`);
-    if (begin < offset) throw new FileError(name, 'its data overlaps another tensor');
+    if (begin > offset)
+      throw new FileError(name, `has a gap of ${begin - offset} bytes before its data`);
+    if (begin < offset) throw new FileError(name, 'has data that overlaps another tensor');
     offset = begin + byteLength;
   }
   if (offset > fileBytes) {
-    throw new FileError('file', `${fileBytes} bytes, its header needs ${offset}`);
+    throw new FileError('file', `has ${fileBytes} bytes, but its header needs ${offset}`);
   }
-  if (offset < fileBytes) throw new FileError('file', `${fileBytes - offset} bytes after the data`);
+  if (offset < fileBytes)
+    throw new FileError('file', `has ${fileBytes - offset} bytes after the data`);
 }

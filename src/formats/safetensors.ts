@@ -1,10 +1,10 @@
-// Reads and writes safetensors files: bytes <-> named tensors. Every fault of a file is a `FileError`, found in the
-// header before anything is allocated for the data. It knows no model and no adapter.
-import { closeSync, fstatSync, readSync } from 'node:fs';
+// Reads and writes safetensors files. Invalid files throw `FileError` before any memory is allocated for the data. Does
+// not know models or adapters.
+import { closeSync, fstatSync } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
 import { assert } from '../common/assert.ts';
 import { FileError } from '../common/errors.ts';
-import { openRegular } from '../common/regular-file.ts';
+import { openRegular, readAt } from '../common/regular-file.ts';
 import {
   DTYPE_BYTES,
   elementCount,
@@ -25,31 +25,29 @@ import {
 
 export { ADAPTER_LIMITS, BASE_LIMITS, type SafetensorsLimits } from './safetensors-header.ts';
 
+/** A parsed file. */
 export interface Safetensors {
-  /** Views of the bytes that were parsed, at any alignment. */
+  /** Views of the parsed bytes, at any alignment. */
   readonly tensors: Map<string, Tensor>;
   readonly metadata: Record<string, string>;
 }
 
-/** One call reads at most 2^31-1 bytes. */
-const MAX_IO_BYTES = 1 << 30;
-
-/** Parses a whole file in memory. Throws `FileError`, naming the tensor or `header`. */
+/** Parses a file in memory. Throws `FileError` naming the tensor at fault or `header`. */
 export function parseSafetensors(
   bytes: Uint8Array,
   limits: SafetensorsLimits = BASE_LIMITS,
 ): Safetensors {
   const headerBytes = parseHeaderLength(bytes, bytes.length, limits);
   const header = bytes.subarray(LENGTH_BYTES, LENGTH_BYTES + headerBytes);
-  const { places, metadata } = parseHeader(header, bytes.length, limits);
+  const { tensors: extents, metadata } = parseHeader(header, bytes.length, limits);
   const tensors = new Map<string, Tensor>();
-  for (const [name, { dtype, shape, begin, byteLength }] of places) {
+  for (const [name, { dtype, shape, begin, byteLength }] of extents) {
     tensors.set(name, { dtype, shape, data: bytes.subarray(begin, begin + byteLength) });
   }
   return { tensors, metadata };
 }
 
-/** Opens a file: reads its header now and each tensor when it is asked for. Throws `FileError` and I/O errors. */
+/** Opens a file and reads its header. Tensors are read on demand. Throws `FileError` and I/O errors. */
 export function openSafetensors(
   path: string,
   limits: SafetensorsLimits = BASE_LIMITS,
@@ -65,29 +63,30 @@ export function openSafetensors(
     closeSync(file);
     throw error;
   }
-  const { places, metadata } = header;
+  const { tensors, metadata } = header;
   return {
-    infos: places,
+    infos: tensors,
     metadata,
     read(name) {
-      const place = places.get(name);
-      if (!place) throw new FileError(name, 'there is no such tensor');
-      const { dtype, shape, begin, byteLength } = place;
+      const tensor = tensors.get(name);
+      if (!tensor) throw new FileError(name, 'is not in the file');
+      const { dtype, shape, begin, byteLength } = tensor;
       return { dtype, shape, data: readAt(file, begin, byteLength) };
     },
     close: () => closeSync(file),
   };
 }
 
+/** Tensors to write. */
 export interface WritableTensors {
   readonly infos: ReadonlyMap<string, TensorInfo>;
   read(name: string): Tensor;
 }
 
 /**
- * Writes a file under a temporary name and renames it, so that a reader sees all of it or nothing. Tensors are read
- * from the source one at a time, in the file's order: wide dtypes first, then by name. The same tensors give the same
- * bytes. The event loop turns between tensors; an aborted `signal` ends it there.
+ * Writes a file under a temporary name and renames it, so readers never see part of it. Reads one tensor at a time from
+ * the source. The same tensors give the same bytes. Yields to the event loop between tensors, and throws there once
+ * `signal` is aborted.
  */
 export async function writeSafetensors(
   path: string,
@@ -106,7 +105,7 @@ export async function writeSafetensors(
       signal?.throwIfAborted();
       const { data } = source.read(name);
       const expected = elementCount(shape) * DTYPE_BYTES[dtype];
-      assert(data.length === expected, `${name}: ${data.length} bytes, promised ${expected}`);
+      assert(data.length === expected, `${name} has ${data.length} bytes instead of ${expected}`);
       await file.writeFile(data);
     }
     await file.sync();
@@ -119,7 +118,7 @@ export async function writeSafetensors(
   }
 }
 
-/** The same bytes as `writeSafetensors`, in memory: for adapters, which are small. */
+/** Returns the bytes that `writeSafetensors` would write. For adapters, which are small. */
 export function serializeSafetensors(
   tensors: ReadonlyMap<string, Tensor>,
   metadata: Readonly<Record<string, string>> = {},
@@ -129,27 +128,15 @@ export function serializeSafetensors(
   return new Uint8Array(Buffer.concat(parts));
 }
 
-/** Tensors in memory, as a source. */
+/** Returns a source of tensors in memory. */
 export function memorySource(tensors: ReadonlyMap<string, Tensor>): TensorSource {
   return {
     infos: tensors,
     read(name) {
       const tensor = tensors.get(name);
-      if (!tensor) throw new FileError(name, 'there is no such tensor');
+      if (!tensor) throw new FileError(name, 'does not exist');
       return tensor;
     },
     close() {},
   };
-}
-
-function readAt(file: number, position: number, byteLength: number): Uint8Array {
-  const bytes = new Uint8Array(byteLength);
-  let done = 0;
-  while (done < byteLength) {
-    const length = Math.min(byteLength - done, MAX_IO_BYTES);
-    const count = readSync(file, bytes, done, length, position + done);
-    if (count === 0) throw new FileError('file', 'became shorter while it was read');
-    done += count;
-  }
-  return bytes;
 }

@@ -1,17 +1,17 @@
-// Reads the members of a zip file (a Python wheel, a numpy archive): stored and deflated ones, found through the
-// central directory. No zip64, no encryption, no writing.
-import { closeSync, fstatSync, readSync } from 'node:fs';
+// Reads members of zip files such as Python wheels and numpy archives. Supports stored and deflated members, but not
+// zip64 or encryption.
+import { closeSync, fstatSync } from 'node:fs';
 import { inflateRawSync } from 'node:zlib';
 import { FileError } from '../common/errors.ts';
-import { openRegular } from '../common/regular-file.ts';
+import { openRegular, readAt } from '../common/regular-file.ts';
 
-/** A member is held in memory whole; the largest that is wanted is a model of 98 MB. */
+/** A member must fit in memory. The largest that is needed is a model of 98 MB. */
 const MAX_MEMBER_BYTES = 2 ** 30;
 const END_SIGNATURE = 0x06054b50;
 const ENTRY_SIGNATURE = 0x02014b50;
 const LOCAL_SIGNATURE = 0x04034b50;
 const END_BYTES = 22;
-/** The end record stands before a comment of at most 64 KiB. */
+/** A comment of at most 64 KiB may follow the end record. */
 const MAX_END_BYTES = END_BYTES + 0xffff;
 const STORED = 0;
 const DEFLATED = 8;
@@ -23,14 +23,15 @@ interface Member {
   readonly begin: number;
 }
 
+/** An open zip file. */
 export interface ZipFile {
   readonly names: readonly string[];
-  /** The member's contents; throws `FileError` where there is none or it is damaged. */
+  /** Returns a member's contents. Throws `FileError` if it does not exist or is damaged. */
   read(name: string): Uint8Array;
   close(): void;
 }
 
-/** Opens a zip file; throws `FileError` where it is none. */
+/** Opens a zip file. Throws `FileError` if it is not one. */
 export function openZip(path: string): ZipFile {
   const file = openRegular(path);
   try {
@@ -39,7 +40,7 @@ export function openZip(path: string): ZipFile {
       names: [...members.keys()],
       read(name) {
         const member = members.get(name);
-        if (!member) throw new FileError(name, 'there is no such member');
+        if (!member) throw new FileError(name, 'is not in the zip file');
         return readMember(file, name, member);
       },
       close: () => closeSync(file),
@@ -52,7 +53,7 @@ export function openZip(path: string): ZipFile {
 
 function readDirectory(file: number): Map<string, Member> {
   const fileBytes = fstatSync(file).size;
-  const tail = readAt(
+  const tail = readPart(
     file,
     Math.max(0, fileBytes - MAX_END_BYTES),
     Math.min(fileBytes, MAX_END_BYTES),
@@ -61,11 +62,11 @@ function readDirectory(file: number): Map<string, Member> {
   while (end >= 0 && tail.readUInt32LE(end) !== END_SIGNATURE) end--;
   if (end < 0) throw new FileError('zip', 'has no end record');
   const count = tail.readUInt16LE(end + 10);
-  const directory = readAt(file, tail.readUInt32LE(end + 16), tail.readUInt32LE(end + 12));
+  const directory = readPart(file, tail.readUInt32LE(end + 16), tail.readUInt32LE(end + 12));
   const members = new Map<string, Member>();
   for (let i = 0, at = 0; i < count; i++) {
     if (at + 46 > directory.length || directory.readUInt32LE(at) !== ENTRY_SIGNATURE) {
-      throw new FileError('zip', 'its directory is damaged');
+      throw new FileError('zip', 'has a damaged directory');
     }
     const nameBytes = directory.readUInt16LE(at + 28);
     members.set(directory.toString('utf8', at + 46, at + 46 + nameBytes), {
@@ -81,11 +82,12 @@ function readDirectory(file: number): Map<string, Member> {
 
 function readMember(file: number, name: string, member: Member): Uint8Array {
   const { method, packedBytes, byteLength, begin } = member;
-  if (byteLength > MAX_MEMBER_BYTES) throw new FileError(name, `${byteLength} bytes are too many`);
-  const local = readAt(file, begin, 30);
-  if (local.readUInt32LE(0) !== LOCAL_SIGNATURE) throw new FileError(name, 'its header is damaged');
+  if (byteLength > MAX_MEMBER_BYTES)
+    throw new FileError(name, `has ${byteLength} bytes; the limit is ${MAX_MEMBER_BYTES}`);
+  const local = readPart(file, begin, 30);
+  if (local.readUInt32LE(0) !== LOCAL_SIGNATURE) throw new FileError(name, 'has a damaged header');
   const dataBegin = begin + 30 + local.readUInt16LE(26) + local.readUInt16LE(28);
-  const packed = readAt(file, dataBegin, packedBytes);
+  const packed = readPart(file, dataBegin, packedBytes);
   const bytes = unpack(name, method, packed, byteLength);
   if (bytes.length !== byteLength) throw new FileError(name, 'is damaged');
   return bytes;
@@ -101,14 +103,8 @@ function unpack(name: string, method: number, packed: Buffer, byteLength: number
   }
 }
 
-function readAt(file: number, position: number, byteLength: number): Buffer {
-  const fileBytes = fstatSync(file).size;
-  if (position + byteLength > fileBytes) throw new FileError('zip', 'is cut short');
-  const bytes = Buffer.alloc(byteLength);
-  for (let done = 0; done < byteLength; ) {
-    const count = readSync(file, bytes, done, byteLength - done, position + done);
-    if (count === 0) throw new FileError('zip', 'became shorter while it was read');
-    done += count;
-  }
-  return bytes;
+/** Throws `FileError` if the file is too short. */
+function readPart(file: number, position: number, byteLength: number): Buffer {
+  if (position + byteLength > fstatSync(file).size) throw new FileError('zip', 'is truncated');
+  return Buffer.from(readAt(file, position, byteLength).buffer);
 }

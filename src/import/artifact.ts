@@ -1,23 +1,27 @@
-// Reads an artifact: the folder that `lorikeet import` writes and everything else starts from. It is a checkpoint in
-// bitsandbytes' layout that transformers opens too, and lorikeet.json, which gives it an identity.
+// Reads and verifies an artifact: the folder that `lorikeet import` writes and that serving and training start from. It
+// is a checkpoint in bitsandbytes' layout, which transformers also opens, and lorikeet.json with its digest.
+import { hash } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
 import { z } from 'zod';
 import { FileError } from '../common/errors.ts';
-import { type TensorSource, toFloat32 } from '../common/tensor.ts';
+import { parseFileValue } from '../common/schema-errors.ts';
+import { type Tensor, type TensorSource, toFloat32 } from '../common/tensor.ts';
+import { GENERATION_CONFIG_FILE } from '../contracts/generation-config.ts';
 import { type DecoderConfig, parseDecoderConfig } from '../model/config.ts';
 import { isNf4, readNf4 } from './bitsandbytes.ts';
 import { checkTensors } from './checkpoint.ts';
-import { CONFIG_FILE, openFolder, readJson } from './folder.ts';
+import { CONFIG_FILE, openFolder, readJson, WEIGHTS_FILE } from './folder.ts';
 
 export const INFO_FILE = 'lorikeet.json';
 export const FORMAT_VERSION = 1;
 
 const common = {
   format: z.literal(FORMAT_VERSION),
-  /** What the model is called in requests: the last part of the source. */
+  /** The model's name in requests: the last part of the source. */
   name: z.string().min(1),
-  /** As given to `import`; of a local path only its last part. */
+  /** The source as given to `import`. For a local path only its last part. */
   source: z.string(),
-  /** SHA-256 over tensors, configuration, tokenizer and template, hex: the base's identity. */
+  /** SHA-256 over tensors, configuration, tokenizer and template, hex. Identifies the base. */
   digest: z.string().regex(/^[0-9a-f]{64}$/),
 };
 
@@ -32,9 +36,10 @@ const infoSchema = z.discriminatedUnion('quantization', [
   z.object({ ...common, quantization: z.literal('none') }),
 ]);
 
+/** The contents of lorikeet.json. */
 export type ArtifactInfo = z.infer<typeof infoSchema>;
 
-/** What an artifact says of itself. */
+/** An artifact without its tensors. */
 export interface ArtifactDescription {
   readonly dir: string;
   readonly info: ArtifactInfo;
@@ -42,15 +47,17 @@ export interface ArtifactDescription {
   readonly config: DecoderConfig;
 }
 
+/** An open artifact. */
 export interface Artifact extends ArtifactDescription {
   /** The caller closes it. */
   readonly tensors: TensorSource;
 }
 
+/** The weights of a linear layer as they are stored. */
 export type LinearWeights =
   | {
       readonly kind: 'nf4';
-      /** Codes of the flattened [rows, cols] matrix, two a byte. */
+      /** Codes of the flattened [rows, cols] matrix, two per byte. */
       readonly packed: Uint8Array;
       /** [ceil(rows * cols / 64)], restored to fp32. */
       readonly absmax: Float32Array;
@@ -65,22 +72,19 @@ export type LinearWeights =
       readonly cols: number;
     };
 
-/** lorikeet.json of a folder; throws `FileError` where the folder is no artifact. */
+/** Reads lorikeet.json of a folder. Throws `FileError` if the folder is not an artifact. */
 export function readArtifactInfo(dir: string): ArtifactInfo {
-  const result = infoSchema.safeParse(readJson(dir, INFO_FILE));
-  if (result.success) return result.data;
-  const issue = result.error.issues[0]!;
-  throw new FileError(INFO_FILE, `${issue.path.join('.')}: ${issue.message}`);
+  return parseFileValue(infoSchema, readJson(dir, INFO_FILE), INFO_FILE);
 }
 
-/** Reads no tensor: enough where the serving files are built. Throws `FileError`. */
+/** Reads an artifact's description without opening its tensors. Throws `FileError`. */
 export function describeArtifact(dir: string): ArtifactDescription {
   const info = readArtifactInfo(dir);
   const configJson = readJson(dir, CONFIG_FILE);
   return { dir, info, configJson, config: parseDecoderConfig(configJson) };
 }
 
-/** Opens an artifact and checks that it holds every tensor of its model; throws `FileError`. */
+/** Opens an artifact and checks that it holds all tensors of its model. Throws `FileError`. */
 export function readArtifact(dir: string): Artifact {
   const info = readArtifactInfo(dir);
   const { configJson, tensors } = openFolder(dir);
@@ -94,20 +98,69 @@ export function readArtifact(dir: string): Artifact {
   }
 }
 
-/** The weights of one linear, by module name (`model.layers.0.self_attn.q_proj`), as they are stored. */
+/** Reads the weights of one linear layer, by module name (`model.layers.0.self_attn.q_proj`). Throws `FileError`. */
 export function readLinear(
   { tensors }: Pick<Artifact, 'tensors'>,
   moduleName: string,
 ): LinearWeights {
   const weight = `${moduleName}.weight`;
-  if (isNf4(tensors, weight)) {
-    const { packed, absmax, rows, cols } = readNf4(tensors, weight);
-    return { kind: 'nf4', packed, absmax, rows, cols };
-  }
+  if (isNf4(tensors, weight)) return { kind: 'nf4', ...readNf4(tensors, weight) };
   const tensor = tensors.read(weight);
   const [rows, cols] = tensor.shape;
   if (tensor.shape.length !== 2 || rows === undefined || cols === undefined) {
-    throw new FileError(weight, `shape [${tensor.shape}] is no matrix`);
+    throw new FileError(weight, `shape [${tensor.shape}] is not that of a matrix`);
   }
   return { kind: 'dense', values: toFloat32(tensor), rows, cols };
+}
+
+/** Computes an artifact's digest from its parts, which may be added in any order. */
+export class ArtifactDigest {
+  readonly #parts = new Map<string, string>();
+
+  /** Adds a tensor with its dtype and shape. */
+  addTensor(name: string, { dtype, shape, data }: Tensor): void {
+    this.#parts.set(`tensor ${name} ${dtype} ${shape.join('x')}`, hash('sha256', data));
+  }
+
+  /** Adds a file other than the weights. */
+  addFile(name: string, bytes: Uint8Array): void {
+    this.#parts.set(`file ${name}`, hash('sha256', bytes));
+  }
+
+  /** Returns the SHA-256 over all parts, hex. */
+  hex(): string {
+    const lines = [...this.#parts].map(([part, digest]) => `${part} ${digest}\n`).sort();
+    return hash('sha256', lines.join(''));
+  }
+}
+
+/**
+ * Reads a whole artifact and compares it with the digest in its lorikeet.json. Yields to the event loop between tensors.
+ * Throws `FileError` if they differ or the folder is not a readable artifact, and an `AbortError` once aborted.
+ */
+export async function verifyArtifact(dir: string, signal?: AbortSignal): Promise<void> {
+  const { digest, source } = readArtifactInfo(dir);
+  const { tensors, files, configText } = openFolder(dir);
+  const found = new ArtifactDigest();
+  try {
+    for (const name of tensors.infos.keys()) {
+      found.addTensor(name, tensors.read(name));
+      await setImmediate(undefined, { signal });
+    }
+  } finally {
+    tensors.close();
+  }
+  found.addFile(CONFIG_FILE, new TextEncoder().encode(configText));
+  for (const [name, bytes] of files)
+    if (name !== GENERATION_CONFIG_FILE) found.addFile(name, bytes);
+  if (found.hex() === digest) return;
+  // The digest includes sampling defaults that came with the model, but not those that an operator added later.
+  const defaults = files.get(GENERATION_CONFIG_FILE);
+  if (defaults) found.addFile(GENERATION_CONFIG_FILE, defaults);
+  if (found.hex() === digest) return;
+  throw new FileError(
+    `${dir}/${WEIGHTS_FILE}`,
+    'the weights, config.json or the tokenizer changed after the import, so they no longer have the digest in ' +
+      `lorikeet.json. Import the model again: lorikeet import ${source} --out ${dir}`,
+  );
 }

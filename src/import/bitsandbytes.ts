@@ -1,10 +1,12 @@
-// The 4-bit checkpoint layout of bitsandbytes and transformers: which tensors stand for one quantized linear, under
-// which names, and the settings in config.json that announce them. It knows no model and computes nothing.
+// The 4-bit checkpoint layout of bitsandbytes and transformers: the tensors that represent one quantized linear layer,
+// and the settings in config.json that announce them. Does not know any model.
 import { z } from 'zod';
 import { FileError } from '../common/errors.ts';
+import { parseFileValue } from '../common/schema-errors.ts';
 import {
   elementCount,
   type FloatDType,
+  fromFloat32,
   type Tensor,
   type TensorInfo,
   type TensorSource,
@@ -18,10 +20,10 @@ import {
 } from '../quant/double-quant.ts';
 import { NF4_BLOCK, NF4_CODEBOOK } from '../quant/nf4.ts';
 
-/** dtype of safetensors → torch's name, as bitsandbytes writes it. */
+/** dtype in safetensors → torch's name, which bitsandbytes writes. */
 const TORCH_NAMES = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' } as const;
 
-/** Everything of a quantized linear but its packed codes, small: 1/64 of the weights. */
+/** The tensors of a quantized linear layer except its packed codes. Together 1/64 of the weights' size. */
 export type Companions = Map<string, Tensor>;
 
 const stateSuffix = '.quant_state.bitsandbytes__nf4';
@@ -37,7 +39,7 @@ const stateSchema = z.object({
   nested_offset: z.number().optional(),
 });
 
-/** The tensors that go with packed codes: under double quantization `scales` holds 8-bit absmax. */
+/** Creates the tensors that accompany packed codes. With double quantization `scales` holds 8-bit absmax values. */
 export function nf4Companions(
   weight: string,
   { dtype, shape }: TensorInfo,
@@ -61,7 +63,7 @@ export function nf4Companions(
   return companions;
 }
 
-/** The packed codes' own entry: two codes a byte, one column, as bitsandbytes shapes them. */
+/** Returns dtype and shape of the packed codes: two codes per byte, in one column. */
 export function packedInfo(shape: readonly number[]): TensorInfo {
   return { dtype: 'U8', shape: [Math.ceil(elementCount(shape) / 2), 1] };
 }
@@ -71,35 +73,41 @@ export function isNf4(source: TensorSource, weight: string): boolean {
   return source.infos.has(weight + stateSuffix);
 }
 
-/** The names that a quantized weight's companions have in this source. */
+/** Returns the names of a quantized weight's companion tensors in this source. */
 export function companionNames(source: TensorSource, weight: string): string[] {
   return [...source.infos.keys()].filter((name) => name.startsWith(`${weight}.`));
 }
 
-/** [rows, cols] of a quantized weight, which only its state knows. */
+/** Returns [rows, cols] of a quantized weight. */
 export function nf4Shape(source: TensorSource, weight: string): readonly number[] {
   return readState(source, weight).shape;
 }
 
+/** Whether the absmax values of a quantized weight are quantized, too. */
 export function isDoubleQuantized(source: TensorSource, weight: string): boolean {
   return readState(source, weight).nested_offset !== undefined;
 }
 
+/** The weights of a quantized linear layer. */
 export interface Nf4Linear {
+  /** Two codes per byte. */
   readonly packed: Uint8Array;
-  /** fp32, restored where it was double-quantized. */
+  /** [blocks], fp32. Restored if it was double-quantized. */
   readonly absmax: Float32Array;
   readonly rows: number;
   readonly cols: number;
 }
 
-/** Reads a quantized linear; throws `FileError` where its tensors do not fit each other. */
+/** Reads a quantized linear layer. Throws `FileError` if its tensors do not match each other. */
 export function readNf4(source: TensorSource, weight: string): Nf4Linear {
   const state = readState(source, weight);
   const [rows, cols] = state.shape;
   const packed = source.read(weight).data;
   if (packed.length !== Math.ceil((rows * cols) / 2)) {
-    throw new FileError(weight, `${packed.length} bytes of codes for [${rows}, ${cols}]`);
+    throw new FileError(
+      weight,
+      `has ${packed.length} bytes of codes, which does not match the shape [${rows}, ${cols}]`,
+    );
   }
   const map = toFloat32(expectFloat(source, `${weight}.quant_map`));
   if (map.length !== 16 || map.some((value, code) => value !== NF4_CODEBOOK[code])) {
@@ -107,7 +115,10 @@ export function readNf4(source: TensorSource, weight: string): Nf4Linear {
   }
   const absmax = readAbsmax(source, weight, state);
   if (absmax.length !== Math.ceil((rows * cols) / NF4_BLOCK)) {
-    throw new FileError(`${weight}.absmax`, `${absmax.length} blocks for [${rows}, ${cols}]`);
+    throw new FileError(
+      `${weight}.absmax`,
+      `has ${absmax.length} blocks, which does not match the shape [${rows}, ${cols}]`,
+    );
   }
   return { packed, absmax, rows, cols };
 }
@@ -120,10 +131,7 @@ function readState(source: TensorSource, weight: string): z.infer<typeof stateSc
   } catch (cause) {
     throw new FileError(name, 'is not JSON', { cause });
   }
-  const result = stateSchema.safeParse(json);
-  if (result.success) return result.data;
-  const issue = result.error.issues[0]!;
-  throw new FileError(name, `${issue.path.join('.')}: ${issue.message}`);
+  return parseFileValue(stateSchema, json, name);
 }
 
 function readAbsmax(
@@ -137,7 +145,10 @@ function readAbsmax(
   const map = toFloat32(expectFloat(source, `${weight}.nested_quant_map`));
   const scaleCount = Math.ceil(codes.data.length / NESTED_BLOCK);
   if (codes.dtype !== 'U8' || nestedAbsmax.length !== scaleCount || map.length !== 256) {
-    throw new FileError(`${weight}.absmax`, 'its double quantization does not fit');
+    throw new FileError(
+      `${weight}.absmax`,
+      'its double-quantized scales do not match each other in size or type',
+    );
   }
   const nested = { codes: codes.data, nestedAbsmax, offset: Math.fround(state.nested_offset) };
   return restoreAbsmax(nested, map);
@@ -145,18 +156,17 @@ function readAbsmax(
 
 function expectFloat(source: TensorSource, name: string): Tensor {
   const tensor = source.read(name);
-  if (tensor.dtype !== 'F32') throw new FileError(name, `${tensor.dtype} instead of F32`);
+  if (tensor.dtype !== 'F32') throw new FileError(name, `has dtype ${tensor.dtype} instead of F32`);
   return tensor;
 }
 
 function floats(values: Float32Array): Tensor {
-  const data = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-  return { dtype: 'F32', shape: [values.length], data };
+  return fromFloat32(values, [values.length], 'F32');
 }
 
 /**
- * `quantization_config` of config.json, as transformers 5 writes it for such a checkpoint. Text, because transformers
- * refuses a threshold of 6 and JSON.stringify knows no 6.0.
+ * Returns the `quantization_config` that transformers 5 writes to config.json for such a checkpoint. It is text because
+ * transformers requires a threshold of 6.0, which JSON.stringify would write as 6.
  */
 export function quantizationConfig(dtype: FloatDType, doubleQuantization: boolean): string {
   return `{

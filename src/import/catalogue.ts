@@ -1,9 +1,10 @@
-// Bases that can be imported by name. A row says where the bytes come from and what they must be.
+// The catalogue: bases that can be imported by name, with their sources and checksums.
 import type { GenerationConfig } from '../contracts/generation-config.ts';
 import type { Wheel } from './wheel.ts';
 
+/** A base of the catalogue. */
 export type CatalogueEntry = {
-  /** Sampling defaults that the model's own files do not state. */
+  /** Sampling defaults that the model's files do not contain. */
   readonly generationConfig?: GenerationConfig;
 } & (
   | { readonly kind: 'hub'; readonly id: string }
@@ -11,15 +12,15 @@ export type CatalogueEntry = {
       readonly kind: 'wheel';
       readonly wheel: Wheel;
       readonly wheelBytes: number;
-      /** The GGUF file inside. */
+      /** The GGUF file in the wheel. */
       readonly member: string;
       readonly memberSha256: string;
     }
 );
 
 /**
- * Temperature and top_p are its authors' (model card). With this penalty 84 of 100 answers to everyday questions end by
- * themselves within 250 tokens (test/e2e/everyday-questions.test.ts).
+ * Temperature and top_p come from the model card. With this penalty 84 of 100 answers to everyday questions end on their
+ * own within 250 tokens (test/e2e/everyday-questions.test.ts).
  */
 const SMOLLM2_SAMPLING = { temperature: 0.2, top_p: 0.9, repetition_penalty: 1.1 };
 
@@ -42,7 +43,7 @@ const CATALOGUE = {
   },
 } as const satisfies Record<string, CatalogueEntry>;
 
-/** The sampling defaults of a base that was imported from this source: a name of the catalogue or a hub id. */
+/** Returns the sampling defaults of a base that was imported from this source (a catalogue name or a hub id). */
 export function catalogueGenerationConfig(source: string): GenerationConfig | undefined {
   const rows: [string, CatalogueEntry][] = Object.entries(CATALOGUE);
   return rows.find(
@@ -50,9 +51,10 @@ export function catalogueGenerationConfig(source: string): GenerationConfig | un
   )?.[1].generationConfig;
 }
 
+/** The names of all bases of the catalogue. */
 export const CATALOGUE_NAMES: readonly string[] = Object.keys(CATALOGUE);
 
-/** The entry of a name, or undefined. */
+/** Returns the base of that name, if there is one. */
 export function findInCatalogue(name: string): CatalogueEntry | undefined {
   return Object.hasOwn(CATALOGUE, name) ? CATALOGUE[name as keyof typeof CATALOGUE] : undefined;
 }

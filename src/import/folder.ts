@@ -1,4 +1,4 @@
-// Opens a Hugging Face folder: config.json, safetensors in one file or in shards, tokenizer files.
+// Opens a Hugging Face model folder: config.json, safetensors in one file or in shards, and tokenizer files.
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
@@ -12,12 +12,12 @@ export const WEIGHTS_FILE = 'model.safetensors';
 export const INDEX_FILE = 'model.safetensors.index.json';
 export const CONFIG_FILE = 'config.json';
 
-/** The largest tokenizer.json known is below 40 MB; a config is a few KB. */
+/** The largest known tokenizer.json has less than 40 MB. */
 const MAX_FILE_BYTES = 256 * 1024 * 1024;
 
 const indexSchema = z.looseObject({ weight_map: z.record(z.string(), z.string()) });
 
-/** Opens the folder; the caller closes `tensors`. Throws `FileError` naming the file at fault. */
+/** Opens the folder. The caller closes `tensors`. Throws `FileError` naming the file at fault. */
 export function openFolder(dir: string): Checkpoint {
   const configText = readText(dir, CONFIG_FILE);
   const configJson = parseObject(CONFIG_FILE, configText);
@@ -28,19 +28,22 @@ export function openFolder(dir: string): Checkpoint {
   return { configJson, configText, files, tensors: openWeights(dir) };
 }
 
-/** Reads a JSON object of a folder. */
+/** Reads a JSON object from a file in the folder. Throws `FileError`. */
 export function readJson(dir: string, name: string): Record<string, unknown> {
   return parseObject(name, readText(dir, name));
 }
 
-/** The shards that an index names, sorted. */
+/** Returns the file names of an index's shards, sorted. Throws `FileError`. */
 export function shardNames(index: unknown): string[] {
   const result = indexSchema.safeParse(index);
   if (!result.success) throw new FileError(INDEX_FILE, 'has no weight_map of file names');
   const names = [...new Set(Object.values(result.data.weight_map))].sort();
   for (const name of names) {
     if (name !== path.basename(name) || !name.endsWith('.safetensors')) {
-      throw new FileError(INDEX_FILE, 'names a file that is no .safetensors file beside it');
+      throw new FileError(
+        INDEX_FILE,
+        'names a file that is not a .safetensors file in the same folder',
+      );
     }
   }
   return names;
@@ -50,7 +53,10 @@ function openWeights(dir: string): TensorSource {
   if (existsSync(path.join(dir, WEIGHTS_FILE)))
     return openSafetensors(path.join(dir, WEIGHTS_FILE));
   if (!existsSync(path.join(dir, INDEX_FILE))) {
-    throw new FileError(WEIGHTS_FILE, 'is absent, and so is its index (only safetensors are read)');
+    throw new FileError(
+      WEIGHTS_FILE,
+      'is absent, and so is its index. Only models in safetensors format can be imported.',
+    );
   }
   const index = readJson(dir, INDEX_FILE);
   const shards: TensorSource[] = [];
@@ -71,7 +77,7 @@ function joinShards(shards: readonly TensorSource[]): TensorSource {
   const owners = new Map<string, TensorSource>();
   for (const shard of shards) {
     for (const [name, info] of shard.infos) {
-      if (infos.has(name)) throw new FileError(name, 'is in two shards');
+      if (infos.has(name)) throw new FileError(name, 'is in more than one shard');
       infos.set(name, info);
       owners.set(name, shard);
     }
@@ -80,7 +86,7 @@ function joinShards(shards: readonly TensorSource[]): TensorSource {
     infos,
     read(name) {
       const owner = owners.get(name);
-      if (!owner) throw new FileError(name, 'there is no such tensor');
+      if (!owner) throw new FileError(name, 'is not in any shard');
       return owner.read(name);
     },
     close() {

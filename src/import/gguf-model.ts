@@ -1,21 +1,22 @@
-// A GGUF file of the llama architecture as a checkpoint: names, configuration and row order as transformers has them.
-// Values are rounded to bf16 before anything else, the precision that such a file was made from.
+// Opens a GGUF file of the llama architecture as a checkpoint with the names, configuration and row order of
+// transformers. Values are rounded to bf16, the precision that such files are converted from.
 import { z } from 'zod';
 import { FileError } from '../common/errors.ts';
+import { parseFileValue } from '../common/schema-errors.ts';
 import { fromFloat32, type TensorInfo, type TensorSource } from '../common/tensor.ts';
 import { type GgufFile, openGguf } from '../formats/gguf.ts';
 import { embeddingName, finalNorm, headName, layerTensor } from '../model/names.ts';
 import { tokenizerFromGguf } from '../tokenizer/gguf-tokenizer.ts';
 import type { Checkpoint } from './checkpoint.ts';
-import { unpermuteRows } from './rotary-rows.ts';
 
+/** llama.cpp's name outside of blocks → transformers' tensor. */
 const modelTensors: Readonly<Record<string, string>> = {
   'token_embd.weight': embeddingName,
   'output_norm.weight': finalNorm,
   'output.weight': headName,
 };
 
-/** llama.cpp's name inside a block → transformers' module. */
+/** llama.cpp's name in a block → transformers' module. */
 const blockModules: Readonly<Record<string, string>> = {
   attn_norm: 'input_layernorm',
   attn_q: 'self_attn.q_proj',
@@ -50,13 +51,13 @@ const metadataSchema = z.looseObject({
   'tokenizer.ggml.padding_token_id': tokenId,
 });
 
-type Metadata = z.infer<typeof metadataSchema>;
+type ModelMetadata = z.infer<typeof metadataSchema>;
 
-/** Opens the file; the caller closes `tensors`. Throws `FileError` naming the key or tensor at fault. */
+/** Opens the file. The caller closes `tensors`. Throws `FileError` naming the key or tensor at fault. */
 export async function openGgufModel(path: string): Promise<Checkpoint> {
   const file = await openGguf(path);
   try {
-    const metadata = parseMetadata(file);
+    const metadata = parseFileValue(metadataSchema, file.metadata);
     const configJson = createConfig(file, metadata);
     return {
       configJson,
@@ -70,14 +71,7 @@ export async function openGgufModel(path: string): Promise<Checkpoint> {
   }
 }
 
-function parseMetadata({ metadata }: GgufFile): Metadata {
-  const result = metadataSchema.safeParse(metadata);
-  if (result.success) return result.data;
-  const issue = result.error.issues[0]!;
-  throw new FileError(issue.path.join('.'), issue.message);
-}
-
-/** The tokenizer and template that the file carries; none where it carries none. */
+/** Returns tokenizer.json and tokenizer_config.json, or nothing if the file contains no tokenizer. */
 function tokenizerFiles(metadata: GgufFile['metadata']): Map<string, Uint8Array> {
   if (metadata['tokenizer.ggml.model'] === undefined) return new Map();
   const { tokenizerJson, tokenizerConfig } = tokenizerFromGguf({ ...metadata });
@@ -87,19 +81,22 @@ function tokenizerFiles(metadata: GgufFile['metadata']): Map<string, Uint8Array>
   ]);
 }
 
-function headDimOf(metadata: Metadata): number {
+function headDimOf(metadata: ModelMetadata): number {
   const headCount = metadata['llama.attention.head_count'];
   const headDim =
     metadata['llama.attention.key_length'] ?? metadata['llama.embedding_length'] / headCount;
   const rotary = metadata['llama.rope.dimension_count'] ?? headDim;
   if (rotary !== headDim) {
-    throw new FileError('llama.rope.dimension_count', `${rotary} of ${headDim}: partial rope`);
+    throw new FileError(
+      'llama.rope.dimension_count',
+      `rotates ${rotary} of ${headDim} dimensions. Partial rotary embeddings are not supported.`,
+    );
   }
   return headDim;
 }
 
-/** config.json as transformers would have written it. */
-function createConfig(file: GgufFile, metadata: Metadata): Record<string, unknown> {
+/** Returns the config.json that transformers would write for this model. */
+function createConfig(file: GgufFile, metadata: ModelMetadata): Record<string, unknown> {
   const headCount = metadata['llama.attention.head_count'];
   const isLinear = metadata['llama.rope.scaling.type'] === 'linear';
   return {
@@ -129,18 +126,19 @@ function createConfig(file: GgufFile, metadata: Metadata): Record<string, unknow
   };
 }
 
-/** A float32 of the file as the decimal it was made from: 9.999999747378752e-6 is 1e-5. */
+/** Recovers the decimal that was stored as a float32: 9.999999747378752e-6 becomes 1e-5. */
 function shortest(value: number): number {
   return Number(value.toPrecision(7));
 }
 
 interface Origin {
+  /** The tensor's name in the file. */
   readonly name: string;
-  /** Heads whose rows are permuted; 0 where none are. */
+  /** The number of heads whose rows are permuted. 0 if the rows are in order. */
   readonly permutedHeads: number;
 }
 
-function createSource(file: GgufFile, metadata: Metadata): TensorSource {
+function createSource(file: GgufFile, metadata: ModelMetadata): TensorSource {
   const headCount = metadata['llama.attention.head_count'];
   const headsOf: Readonly<Record<string, number>> = {
     attn_q: headCount,
@@ -152,7 +150,7 @@ function createSource(file: GgufFile, metadata: Metadata): TensorSource {
     const [, layer, module = ''] = /^blk\.(\d+)\.(\w+)\.weight$/.exec(name) ?? [];
     const blockModule = blockModules[module];
     const target = blockModule ? layerTensor(Number(layer), blockModule) : modelTensors[name];
-    if (!target) throw new FileError(name, 'is no tensor of a llama model that can be imported');
+    if (!target) throw new FileError(name, 'is not a known tensor of a llama model');
     infos.set(target, { dtype: 'BF16', shape });
     origins.set(target, { name, permutedHeads: headsOf[module] ?? 0 });
   }
@@ -160,7 +158,7 @@ function createSource(file: GgufFile, metadata: Metadata): TensorSource {
     infos,
     read(target) {
       const origin = origins.get(target);
-      if (!origin) throw new FileError(target, 'there is no such tensor');
+      if (!origin) throw new FileError(target, 'is not in the file');
       const { shape } = infos.get(target)!;
       const stored = file.read(origin.name);
       const values = origin.permutedHeads
@@ -170,4 +168,26 @@ function createSource(file: GgufFile, metadata: Metadata): TensorSource {
     },
     close: () => file.close(),
   };
+}
+
+/**
+ * Reorders query or key weights. llama.cpp and glassllm rotate neighboring rows of a head together; transformers rotates
+ * row i with row i + half. [heads, half, 2, cols] becomes [heads, 2, half, cols]. The wrong order still produces fluent
+ * text, so tests must compare logits.
+ */
+export function unpermuteRows(
+  stored: Float32Array,
+  [rows = 0, cols = 0]: readonly number[],
+  heads: number,
+): Float32Array {
+  const headDim = rows / heads;
+  const half = headDim / 2;
+  const values = new Float32Array(stored.length);
+  for (let row = 0; row < rows; row++) {
+    const head = Math.floor(row / headDim);
+    const inHead = row % headDim;
+    const from = head * headDim + (inHead % half) * 2 + Math.floor(inHead / half);
+    values.set(stored.subarray(from * cols, (from + 1) * cols), row * cols);
+  }
+  return values;
 }

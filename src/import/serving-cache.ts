@@ -1,20 +1,170 @@
-// Where an artifact's serving files lie in the cache folder, and whether they are there. Builds none.
-import { existsSync } from 'node:fs';
+// Finds and checks the serving files of an artifact in the cache folder. Checksums are recorded when the files are built.
+// A sample is checked on every start; a full check reads slowly enough to leave running streams alone.
+import { createHash, hash } from 'node:crypto';
+import { closeSync, existsSync, fstatSync, readSync } from 'node:fs';
+import { rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { LAYOUT_VERSION, type WeightsMode } from '../model/serving-weights.ts';
-import { CHECKSUMS_FILE } from './serving-checksums.ts';
+import { z } from 'zod';
+import {
+  type HashOptions,
+  hashFile,
+  openRegular,
+  readRegular,
+  SMALL_FILE_BYTES,
+} from '../common/regular-file.ts';
+import {
+  LAYOUT_FILE,
+  LAYOUT_VERSION,
+  WEIGHTS_FILE,
+  type WeightsMode,
+} from '../model/serving-weights.ts';
 
+/** Written last. Without it a folder is incomplete or comes from a version that recorded no checksums. */
+const CHECKSUMS_FILE = 'checksums.json';
+
+/** 1 MiB in all, evenly spaced. Takes a few milliseconds. */
+const SAMPLE_COUNT = 128;
+const SAMPLE_BYTES = 8 * 1024;
+
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
+const checksumsSchema = z.object({
+  /** SHA-256 of layout.json. */
+  layout: sha256,
+  weights: z.object({
+    byteSize: z.number().int().nonnegative(),
+    sha256,
+    /** SHA-256 of a sample of blocks from the whole file. */
+    sample: sha256,
+  }),
+});
+
+type Checksums = z.infer<typeof checksumsSchema>;
+
+/** The form of the weights and the folder for all serving folders. */
 export interface ServingCache {
   readonly weights: WeightsMode;
   readonly cacheDir: string;
 }
 
-/** By the base's digest. */
+/** A damaged file of a serving folder, and how the damage was found. */
+export interface ServingFault {
+  readonly file: string;
+  readonly reason: string;
+}
+
+/** Returns the serving folder for a base, by its digest. It need not exist. */
 export function servingFolder(digest: string, { weights, cacheDir }: ServingCache): string {
   return path.join(cacheDir, `${digest.slice(0, 16)}-${weights}-v${LAYOUT_VERSION}`);
 }
 
-/** Whether the folder is complete: its checksums are written last, and the folder is renamed into place as a whole. */
+/** Whether the folder exists and is complete. */
 export function isBuilt(folder: string): boolean {
   return existsSync(path.join(folder, CHECKSUMS_FILE));
+}
+
+/**
+ * Reads the folder back and records its checksums.
+ * @param written SHA-256 of the bytes that were written to the weights file
+ * @throws Error if the file does not contain those bytes
+ */
+export async function recordChecksums(dir: string, written: string): Promise<void> {
+  const file = path.join(dir, WEIGHTS_FILE);
+  const { sha256, byteSize } = await hashFile(file);
+  if (sha256 !== written) {
+    throw new Error(`${file}: the disk returned other bytes than were written. Check the disk.`);
+  }
+  const weights = { byteSize, sha256, sample: hashSample(file).sample };
+  const checksums: Checksums = { layout: hashLayout(dir), weights };
+  await writeFile(path.join(dir, CHECKSUMS_FILE), JSON.stringify(checksums));
+}
+
+/** Checks the layout, the size of the weights and a sample of them. Takes a few milliseconds and never throws. */
+export function findQuickFault(dir: string): ServingFault | undefined {
+  return catchFault(CHECKSUMS_FILE, () => {
+    const { layout, weights } = readChecksums(dir);
+    return (
+      catchFault(LAYOUT_FILE, () =>
+        hashLayout(dir) === layout ? undefined : fault(LAYOUT_FILE, 'its SHA-256 differs'),
+      ) ??
+      catchFault(WEIGHTS_FILE, () => {
+        const { byteSize, sample } = hashSample(path.join(dir, WEIGHTS_FILE));
+        if (byteSize !== weights.byteSize) {
+          const reason = `it has ${byteSize} bytes instead of ${weights.byteSize}`;
+          return fault(WEIGHTS_FILE, reason);
+        }
+        return sample === weights.sample
+          ? undefined
+          : fault(WEIGHTS_FILE, 'the SHA-256 of a sample differs');
+      })
+    );
+  });
+}
+
+/** Checks the whole folder. Rejects only once `signal` is aborted. */
+export async function findFault(
+  dir: string,
+  options: HashOptions = {},
+): Promise<ServingFault | undefined> {
+  const quick = findQuickFault(dir);
+  if (quick) return quick;
+  const { weights } = readChecksums(dir);
+  try {
+    const { sha256 } = await hashFile(path.join(dir, WEIGHTS_FILE), options);
+    return sha256 === weights.sha256 ? undefined : fault(WEIGHTS_FILE, 'its SHA-256 differs');
+  } catch (error) {
+    options.signal?.throwIfAborted();
+    return fault(WEIGHTS_FILE, (error as Error).message);
+  }
+}
+
+/** Marks a folder as incomplete. The next start that needs it builds it again. */
+export async function discardChecksums(dir: string): Promise<void> {
+  await rm(path.join(dir, CHECKSUMS_FILE), { force: true });
+}
+
+/** Returns the recorded size of the weights. Throws if the folder's checksums cannot be read. */
+export function recordedByteSize(dir: string): number {
+  return readChecksums(dir).weights.byteSize;
+}
+
+function readChecksums(dir: string): Checksums {
+  const text = readRegular(path.join(dir, CHECKSUMS_FILE), SMALL_FILE_BYTES).toString();
+  return checksumsSchema.parse(JSON.parse(text));
+}
+
+function hashLayout(dir: string): string {
+  return hash('sha256', readRegular(path.join(dir, LAYOUT_FILE), SMALL_FILE_BYTES));
+}
+
+/** Hashes the first block, the last one, and evenly spaced ones between them. A small file is hashed whole. */
+function hashSample(file: string): { byteSize: number; sample: string } {
+  const fd = openRegular(file);
+  try {
+    const byteSize = fstatSync(fd).size;
+    const sample = createHash('sha256');
+    const block = new Uint8Array(SAMPLE_BYTES);
+    const lastStart = Math.max(0, byteSize - SAMPLE_BYTES);
+    for (let i = 0; i < SAMPLE_COUNT; i++) {
+      const start = Math.floor((lastStart * i) / (SAMPLE_COUNT - 1));
+      const count = readSync(fd, block, 0, SAMPLE_BYTES, start);
+      sample.update(block.subarray(0, count));
+    }
+    return { byteSize, sample: sample.digest('hex') };
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Runs a check and turns an exception into a fault. */
+function catchFault(file: string, check: () => ServingFault | undefined): ServingFault | undefined {
+  try {
+    return check();
+  } catch (error) {
+    const isSystem = error instanceof Error && 'code' in error;
+    return fault(file, isSystem ? error.message : 'its content is invalid');
+  }
+}
+
+function fault(file: string, reason: string): ServingFault {
+  return { file, reason };
 }

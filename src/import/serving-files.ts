@@ -1,10 +1,11 @@
-// Builds what the engine maps at start: one file of weights in their run-time form and its table of contents.
-// Made once per (base digest, weights mode, layout version) in the cache folder; knows no graph.
+// Builds the serving files of an artifact: the weights in the form that the engine maps at start, and their layout. They
+// are built once per base digest, weights mode and layout version. Does not know the graph.
 import { createHash } from 'node:crypto';
-import { type FileHandle, mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
+import { type FileHandle, open, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { assert } from '../common/assert.ts';
-import { toFloat32 } from '../common/tensor.ts';
+import { buildFolder } from '../common/folders.ts';
+import { asBytes, toFloat32 } from '../common/tensor.ts';
 import { biasName, embeddingName, headName } from '../model/names.ts';
 import {
   embeddingMatrix,
@@ -25,19 +26,20 @@ import { moduleName, SITE_NAMES, SITES } from '../model/target-modules.ts';
 import { dequantizeNf4, quantizeNf4 } from '../quant/nf4.ts';
 import { quantizeInt8Rows, repackInt8 } from '../quant/repack.ts';
 import { type Artifact, type LinearWeights, readLinear } from './artifact.ts';
-import { isBuilt, type ServingCache, servingFolder } from './serving-cache.ts';
-import { recordChecksums } from './serving-checksums.ts';
+import { isBuilt, recordChecksums, type ServingCache, servingFolder } from './serving-cache.ts';
 
-/** The runtime wants weights on a cache line; the mapping itself starts on a page. */
+/** The runtime wants weights on a cache line. The mapping itself starts on a page. */
 const ALIGNMENT = 64;
-/** One call writes at most 2^31-1 bytes, and a full disk may take fewer than it is given. */
-const MAX_IO_BYTES = 1 << 30;
+/** A single write call takes at most 2^31-1 bytes. */
+const MAX_WRITE_BYTES = 1 << 30;
 
+/** Options of the functions that build serving files. */
 export interface ServingFilesOptions extends ServingCache {
+  /** Called after each tensor with the number of tensors written and the total. */
   onProgress?: (done: number, total: number) => void;
 }
 
-/** Returns the folder with the artifact's serving files, and builds it if it is not there yet. */
+/** Returns the folder with the artifact's serving files. Builds it if it does not exist yet. */
 export async function ensureServingFiles(
   artifact: Artifact,
   options: ServingFilesOptions,
@@ -48,8 +50,8 @@ export async function ensureServingFiles(
 }
 
 /**
- * Builds the artifact's serving files, checks what was written, and puts the folder in the place of the one that is
- * there. Engines that have the old files mapped keep them.
+ * Builds the artifact's serving files, verifies what was written, and replaces the existing folder. Engines that have the
+ * old files mapped keep them.
  */
 export async function buildServingFiles(
   artifact: Artifact,
@@ -57,12 +59,8 @@ export async function buildServingFiles(
 ): Promise<void> {
   const { weights, onProgress } = options;
   const { digest } = artifact.info;
-  const dir = servingFolder(digest, options);
-  const building = `${dir}.tmp-${process.pid}`;
-  await rm(building, { recursive: true, force: true });
-  await mkdir(building, { recursive: true });
-  try {
-    const file = path.join(building, WEIGHTS_FILE);
+  const build = async (temporary: string) => {
+    const file = path.join(temporary, WEIGHTS_FILE);
     const { tensors, sha256 } = await writeWeights(artifact, { mode: weights, file, onProgress });
     const layout: ServingLayout = {
       version: LAYOUT_VERSION,
@@ -71,27 +69,14 @@ export async function buildServingFiles(
       config: artifact.configJson,
       tensors,
     };
-    await writeFile(path.join(building, LAYOUT_FILE), JSON.stringify(layout));
-    await recordChecksums(building, sha256);
-    await replaceFolder(dir, building);
-  } finally {
-    await rm(building, { recursive: true, force: true });
-  }
+    await writeFile(path.join(temporary, LAYOUT_FILE), JSON.stringify(layout));
+    await recordChecksums(temporary, sha256);
+  };
+  await buildFolder(servingFolder(digest, options), build, isBuilt);
 }
 
-/** Another process may do the same: its folder is as good as this one. */
-async function replaceFolder(dir: string, building: string): Promise<void> {
-  const former = `${building}-former`;
-  await rename(dir, former).catch(() => {}); // there was none
-  try {
-    await rename(building, dir);
-  } catch (error) {
-    if (!isBuilt(dir)) throw error;
-  }
-  await rm(former, { recursive: true, force: true });
-}
-
-interface WriteOptions {
+/** Where and how the weights are written. */
+interface WeightsTarget {
   readonly mode: WeightsMode;
   readonly file: string;
   readonly onProgress: ServingFilesOptions['onProgress'];
@@ -99,31 +84,32 @@ interface WriteOptions {
 
 async function writeWeights(
   artifact: Artifact,
-  { mode, file, onProgress }: WriteOptions,
+  { mode, file, onProgress }: WeightsTarget,
 ): Promise<{ tensors: ServingLayout['tensors']; sha256: string }> {
-  const wanted = servingTensors(artifact.config, mode);
+  const expected = servingTensors(artifact.config, mode);
   const handle = await open(file, 'w');
   try {
-    const writer = new TensorWriter(handle, wanted.length, onProgress);
-    for await (const [tensor, bytes] of tensorBytes(artifact, mode))
+    const writer = new TensorWriter(handle, expected.length, onProgress);
+    for await (const [tensor, bytes] of generateTensors(artifact, mode))
       await writer.write(tensor, bytes);
     await handle.sync();
-    assert(writer.written.length === wanted.length, 'a serving tensor was left out');
+    assert(writer.written.length === expected.length, 'a serving tensor was left out');
     return { tensors: writer.written, sha256: writer.digest() };
   } finally {
     await handle.close();
   }
 }
 
+/** Appends tensors to the weights file, aligned, and hashes the file. */
 class TensorWriter {
   readonly written: (ServingTensor & { offset: number })[] = [];
   readonly #handle: FileHandle;
   readonly #total: number;
   readonly #onProgress: ServingFilesOptions['onProgress'];
   readonly #hash = createHash('sha256');
-  /** Where the next tensor begins. */
+  /** The offset of the next tensor. */
   #offset = 0;
-  /** Where the last one ended. */
+  /** The end of the last tensor. */
   #end = 0;
 
   constructor(handle: FileHandle, total: number, onProgress: ServingFilesOptions['onProgress']) {
@@ -135,7 +121,8 @@ class TensorWriter {
   async write(tensor: ServingTensor, bytes: Uint8Array): Promise<void> {
     this.#hash.update(new Uint8Array(this.#offset - this.#end)).update(bytes);
     for (let done = 0; done < bytes.length; ) {
-      const length = Math.min(bytes.length - done, MAX_IO_BYTES);
+      // A full disk may take fewer bytes than it is given.
+      const length = Math.min(bytes.length - done, MAX_WRITE_BYTES);
       const { bytesWritten } = await this.#handle.write(bytes, done, length, this.#offset + done);
       done += bytesWritten;
     }
@@ -145,7 +132,7 @@ class TensorWriter {
     this.#onProgress?.(this.written.length, this.#total);
   }
 
-  /** SHA-256 of the file so far, hex; nothing is written after it. */
+  /** Returns the SHA-256 of the file, hex. Nothing can be written afterwards. */
   digest(): string {
     return this.#hash.digest('hex');
   }
@@ -153,8 +140,8 @@ class TensorWriter {
 
 type NamedBytes = [ServingTensor, Uint8Array];
 
-/** One matrix at a time is in memory. */
-async function* tensorBytes(artifact: Artifact, mode: WeightsMode): AsyncGenerator<NamedBytes> {
+/** Yields all tensors of the weights file in order, with one matrix in memory at a time. */
+async function* generateTensors(artifact: Artifact, mode: WeightsMode): AsyncGenerator<NamedBytes> {
   const { config, tensors } = artifact;
   const dense = (name: string) => toFloat32(tensors.read(name));
   yield* matrixBytes(embeddingMatrix(config, mode), [tableWeights(artifact, embeddingName)]);
@@ -172,18 +159,20 @@ async function* tensorBytes(artifact: Artifact, mode: WeightsMode): AsyncGenerat
   }
 }
 
+/** Reads the embedding or the head as a dense matrix. */
 function tableWeights({ tensors, config }: Artifact, name: string): LinearWeights {
   const { vocabSize: rows, hiddenSize: cols } = config;
   return { kind: 'dense', values: toFloat32(tensors.read(name)), rows, cols };
 }
 
-/** The stacked linears in the matrix's form. */
+/** Yields the stacked linear layers, converted to the matrix's form. */
 function* matrixBytes(matrix: ServingMatrix, linears: LinearWeights[]): Generator<NamedBytes> {
   const parts = linears.map((linear) => MATRIX_FORMS[matrix.form](linear));
   yield [matrix.values, concat(parts.map((part) => part.values))];
   if (matrix.scales) yield [matrix.scales, concat(parts.map((part) => part.scales!))];
 }
 
+/** A matrix in its serving form. */
 type FormBytes = { values: Uint8Array; scales?: Uint8Array };
 
 const MATRIX_FORMS: Record<ServingMatrix['form'], (linear: LinearWeights) => FormBytes> = {
@@ -204,10 +193,6 @@ const MATRIX_FORMS: Record<ServingMatrix['form'], (linear: LinearWeights) => For
     ),
   }),
 };
-
-function asBytes(values: Float32Array): Uint8Array {
-  return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-}
 
 function concat(parts: readonly Uint8Array[]): Uint8Array {
   return parts.length === 1 ? parts[0]! : Buffer.concat(parts);

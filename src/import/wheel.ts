@@ -1,18 +1,19 @@
-// Fetches a Python wheel by pip and checks its SHA-256. pip brings what a package index needs (the user's mirrors,
-// proxies, certificates) and a cache of its own.
+// Downloads a Python wheel with pip and checks its SHA-256. pip knows the user's mirrors, proxies and certificates, and
+// has a cache of its own.
 import { spawn } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import path from 'node:path';
-import { hashFile } from '../common/hash-file.ts';
-import { FetchError } from './fetch-error.ts';
+import { FetchError } from '../common/errors.ts';
+import { hashFile } from '../common/regular-file.ts';
 
+/** A wheel on a package index. */
 export interface Wheel {
-  /** As pip spells a requirement: `name==version`. */
+  /** A pip requirement: `name==version`. */
   readonly requirement: string;
   readonly sha256: string;
 }
 
-/** Brings the wheel into the empty folder `dir`; its path. Throws `FetchError`, also where it brings other bytes. */
+/** Downloads the wheel into the empty folder `dir` and returns its path. Throws `FetchError`. */
 export async function fetchWheel(
   { requirement, sha256 }: Wheel,
   dir: string,
@@ -21,10 +22,11 @@ export async function fetchWheel(
   const options = ['--no-deps', '--only-binary=:all:', '--quiet', '--disable-pip-version-check'];
   await runPython(['-m', 'pip', 'download', ...options, '-d', dir, requirement], signal);
   const name = readdirSync(dir).find((entry) => entry.endsWith('.whl'));
-  if (!name) throw new FetchError(`pip download ${requirement}: brought no wheel`);
+  if (!name) throw new FetchError(`pip download ${requirement}: pip downloaded no wheel`);
   const wheel = path.join(dir, name);
   const { sha256: found } = await hashFile(wheel);
-  if (found !== sha256) throw new FetchError(`${name}: SHA-256 is ${found}, expected ${sha256}`);
+  if (found !== sha256)
+    throw new FetchError(`${name}: its SHA-256 is ${found} instead of ${sha256}`);
   return wheel;
 }
 
@@ -38,7 +40,12 @@ function runPython(args: string[], signal: AbortSignal | undefined): Promise<voi
     });
     child.on('error', (cause) => {
       if (signal?.aborted) reject(signal.reason);
-      else reject(new FetchError(`python3 cannot be run: ${cause.message}`, { cause }));
+      else
+        reject(
+          new FetchError(`Cannot run python3, which is needed for pip: ${cause.message}`, {
+            cause,
+          }),
+        );
     });
     child.on('close', (code) => {
       const lastLine = errors.trim().split('\n').at(-1) ?? '';

@@ -1,10 +1,10 @@
-// Writes an artifact folder from a checkpoint: all of it under a temporary name, then one rename. It knows no sources.
+// Writes an artifact from any checkpoint.
 import { existsSync, readdirSync } from 'node:fs';
-import { rename, rm, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { FileError, UsageError } from '../common/errors.ts';
-import { makeFolder } from '../common/make-folder.ts';
+import { buildFolder } from '../common/folders.ts';
 import {
   DTYPE_BYTES,
   elementCount,
@@ -16,15 +16,22 @@ import { type WritableTensors, writeSafetensors } from '../formats/safetensors.t
 import { parseDecoderConfig } from '../model/config.ts';
 import { embeddingName } from '../model/names.ts';
 import { NF4_BLOCK, NF4_CODEBOOK } from '../quant/nf4.ts';
-import { type ArtifactInfo, FORMAT_VERSION, INFO_FILE, readArtifactInfo } from './artifact.ts';
-import { ArtifactDigest } from './artifact-digest.ts';
+import {
+  ArtifactDigest,
+  type ArtifactInfo,
+  FORMAT_VERSION,
+  INFO_FILE,
+  readArtifactInfo,
+} from './artifact.ts';
 import { isDoubleQuantized, isNf4, quantizationConfig } from './bitsandbytes.ts';
 import { type Checkpoint, checkTensors, isLinearWeight } from './checkpoint.ts';
 import { CONFIG_FILE, WEIGHTS_FILE } from './folder.ts';
 import { denseView, keptView, quantizedView } from './quantize.ts';
 
+/** A step of an import. */
 export type ImportPhase = 'download' | 'quantize' | 'write';
 
+/** The progress of a phase. */
 export interface ImportProgress {
   readonly phase: ImportPhase;
   /** Bytes. */
@@ -32,6 +39,7 @@ export interface ImportProgress {
   readonly total: number;
 }
 
+/** Options of `writeArtifact`. */
 export interface ArtifactOptions {
   readonly name: string;
   readonly source: string;
@@ -42,8 +50,8 @@ export interface ArtifactOptions {
 }
 
 /**
- * Writes the folder `outDir`. An artifact of the same source that is there is replaced; any other content refuses
- * (`UsageError`). A checkpoint that is not understood in full refuses by name (`FileError`).
+ * Writes the folder `outDir`, or replaces it if it holds an artifact of the same source. Throws `UsageError` if it holds
+ * anything else, and `FileError` naming the first part of the checkpoint that is invalid or unknown.
  */
 export async function writeArtifact(
   checkpoint: Checkpoint,
@@ -51,43 +59,18 @@ export async function writeArtifact(
   options: ArtifactOptions,
 ): Promise<ArtifactInfo> {
   checkOutDir(outDir, options.source);
-  const building = `${path.resolve(outDir)}.tmp-${process.pid}`;
-  await rm(building, { recursive: true, force: true });
-  await makeFolder(building);
-  try {
-    const info = await fillFolder(checkpoint, building, options);
-    await replaceFolder(outDir, building);
-    return info;
-  } catch (error) {
-    await rm(building, { recursive: true, force: true });
-    throw error;
-  }
+  return buildFolder(outDir, (temporary) => fillFolder(checkpoint, temporary, options));
 }
 
-/** What is there goes only once the new folder stands in its place. */
-async function replaceFolder(outDir: string, building: string): Promise<void> {
-  if (!existsSync(outDir)) {
-    await rename(building, outDir);
-    return;
-  }
-  const former = `${building}-former`;
-  await rename(outDir, former);
-  try {
-    await rename(building, outDir);
-  } catch (error) {
-    await rename(former, outDir);
-    throw error;
-  }
-  await rm(former, { recursive: true });
-}
-
-/** Refuses a folder that may hold something else, before any work is done. */
+/** Throws `UsageError` if the folder is neither free nor an artifact of this source. */
 export function checkOutDir(outDir: string, source: string): void {
   if (!existsSync(outDir)) return;
   const entries = readdirSync(outDir);
   if (entries.length === 0) return;
   if (!entries.includes(INFO_FILE) || readArtifactInfo(outDir).source !== source) {
-    throw new UsageError(`--out: ${outDir} is not empty and no artifact of ${source}`);
+    throw new UsageError(
+      `--out: ${outDir} holds something other than an artifact of ${source}. Choose an empty or new folder.`,
+    );
   }
 }
 
@@ -103,7 +86,7 @@ async function fillFolder(
   const digest = new ArtifactDigest();
   await writeSafetensors(
     path.join(dir, WEIGHTS_FILE),
-    digested(await createView(checkpoint.tensors, names, packing, options), digest, options),
+    digested(await createTensorView(checkpoint.tensors, names, packing, options), digest, options),
     { metadata: { format: 'pt' }, signal: options.signal },
   );
   const configBytes = new TextEncoder().encode(outputConfig(checkpoint, packing));
@@ -117,7 +100,7 @@ async function fillFolder(
   return info;
 }
 
-/** How the linears go into the artifact, and how they came. */
+/** How the linear layers are stored in the artifact, and whether they are packed in the checkpoint. */
 type Packing =
   | { kind: 'dense'; wasPacked: boolean }
   | { kind: 'nf4'; wasPacked: boolean; doubleQuantization: boolean; dtype: FloatDType };
@@ -140,7 +123,7 @@ function findPacking(
   };
 }
 
-async function createView(
+async function createTensorView(
   source: TensorSource,
   names: readonly string[],
   packing: Packing,
@@ -157,12 +140,12 @@ async function createView(
       options.signal?.throwIfAborted();
       done += bytes;
       options.onProgress?.({ phase: 'quantize', done, total });
-      await setImmediate(); // signals and the progress bar get their turn
+      await setImmediate(); // lets signals and the progress bar through
     },
   });
 }
 
-/** The view, which digests each tensor and reports progress as it is read. */
+/** Wraps a view so that reading a tensor adds it to the digest and reports progress. */
 function digested(
   view: WritableTensors,
   digest: ArtifactDigest,
@@ -182,7 +165,7 @@ function digested(
   };
 }
 
-/** The source's own text where it fits, else with the settings that announce NF4 put in or taken out. */
+/** Returns config.json: the source's text, with the settings for NF4 added or removed if needed. */
 function outputConfig({ configJson, configText }: Checkpoint, packing: Packing): string {
   const { quantization_config: announced, ...plain } = configJson;
   const isAnnounced = announced != null;
@@ -210,7 +193,7 @@ function artifactInfo(
   };
 }
 
-/** Weights that another method packed would be taken for something else. */
+/** Throws `FileError` if another method than NF4 packed the weights, because they would be misread. */
 function refuseForeignQuantization(configJson: Readonly<Record<string, unknown>>): void {
   const settings = configJson['quantization_config'] as Record<string, unknown> | null | undefined;
   if (settings == null) return;
@@ -218,7 +201,10 @@ function refuseForeignQuantization(configJson: Readonly<Record<string, unknown>>
     settings['quant_method'] === 'bitsandbytes' && settings['bnb_4bit_quant_type'] === 'nf4';
   if (!isNf4Bnb) {
     const method = String(settings['quant_method'] ?? 'unknown');
-    throw new FileError('quantization_config', `${method} is not bitsandbytes NF4`);
+    throw new FileError(
+      'quantization_config',
+      `the model is quantized with ${method}. Only bitsandbytes NF4 can be imported.`,
+    );
   }
 }
 

@@ -3,8 +3,7 @@
 import { copyFile, link, mkdir, readdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { hashFile } from '../common/hash-file.ts';
-import { loadRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
+import { hashFile, loadRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
 
 const ADAPTER_DIR = 'adapter';
 const CHECKPOINTS_DIR = 'checkpoints';

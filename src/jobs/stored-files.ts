@@ -4,8 +4,8 @@ import { mkdir, open, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import type { ObjectStore, StoreCall } from '../../adapters/store/store.ts';
-import { hashFile } from '../common/hash-file.ts';
 import { mapBounded } from '../common/map-bounded.ts';
+import { hashFile } from '../common/regular-file.ts';
 
 /** As of a checkpoint's file: two levels, no way out of the folder. */
 const FILE_NAME = /^(?:[\w-][\w.-]*\/){0,2}[\w-][\w.-]*$/;

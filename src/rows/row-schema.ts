@@ -1,6 +1,6 @@
 // What a row of a training file may say: four kinds, told apart by their keys. Every fault names its field.
 import { z } from 'zod';
-import { faultText } from '../common/fault-text.ts';
+import { describeIssue } from '../common/schema-errors.ts';
 
 /** OpenAI's roles; `function` and what belongs to tools is not learned by this build. */
 const ROLES = ['system', 'developer', 'user', 'assistant', 'tool'] as const;
@@ -88,7 +88,7 @@ export function parseRow(line: string): Row {
 }
 
 function check<T>(schema: z.ZodType<T>, json: unknown): T {
-  const result = schema.safeParse(json, { reportInput: true, error: faultText });
+  const result = schema.safeParse(json, { reportInput: true, error: describeIssue });
   if (result.success) return result.data;
   const issue = result.error.issues[0]!;
   if (issue.code === 'unrecognized_keys') {

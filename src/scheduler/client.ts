@@ -3,8 +3,7 @@
 
 import { ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
-import type { AdapterSource } from '../contracts/adapter-source.ts';
-import type { GenerationRequest } from '../contracts/generation.ts';
+import type { AdapterSource, GenerationRequest } from '../contracts/generation.ts';
 import type { TenantShare } from '../contracts/tenant.ts';
 import type {
   ChannelHandlers,

@@ -2,7 +2,7 @@
 // sequence ends. Knows no steps and no queue.
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { ServeError } from '../common/errors.ts';
-import type { AdapterSource } from '../contracts/adapter-source.ts';
+import type { AdapterSource } from '../contracts/generation.ts';
 import type { AdapterKey } from '../engine/batch.ts';
 import { setLoopTimeout } from './liveness.ts';
 import type { AdapterCacheFigures, CacheTier, SequenceId } from './protocol.ts';

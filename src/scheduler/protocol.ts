@@ -3,8 +3,12 @@
 
 import type { PlainError } from '../common/errors.ts';
 import type { StartPhases } from '../common/start-phases.ts';
-import type { AdapterSource } from '../contracts/adapter-source.ts';
-import type { FinishReason, GenerationRequest, TokenLogprob } from '../contracts/generation.ts';
+import type {
+  AdapterSource,
+  FinishReason,
+  GenerationRequest,
+  TokenLogprob,
+} from '../contracts/generation.ts';
 
 /** Identifies a sequence for the life of the server process. */
 export type SequenceId = number & { readonly __sequence: true };

@@ -3,8 +3,7 @@
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { assertNever } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
-import type { AdapterSource } from '../contracts/adapter-source.ts';
-import type { GenerationRequest } from '../contracts/generation.ts';
+import type { AdapterSource, GenerationRequest } from '../contracts/generation.ts';
 import type { AdapterKey, Batch, BatchResult, SlotId } from '../engine/batch.ts';
 import { createSampler } from '../engine/sampler.ts';
 import { type AdapterLeases, SequenceLeases } from './leases.ts';

@@ -1,21 +1,21 @@
-// Byte-pair merging of one pre-token, in time n log n with a small factor (a run of 1 MiB is one pre-token).
-// Knows no ids: what is in no merge stays a character.
+// Byte-pair merging of one pre-token, in O(n log n) with a small factor, because 1 MiB of text can be one pre-token. Does
+// not know ids: a character that is in no merge stays a character.
 
-/** The tokens that a pre-token is merged to. */
+/** Merges the characters of a pre-token to tokens. */
 export type MergeTokens = (preToken: string) => readonly string[];
 
-/** Words repeat: these are remembered, up to a length above which none does. */
+/** The cache's size in words, and the length above which words hardly repeat. */
 const CACHED_WORDS = 20_000;
 const MAX_CACHED_LENGTH = 64;
 
-/** A pair of symbols is one number: two of 2^26 symbols fit a safe integer. */
+/** A pair of symbols is stored as one number: two of 2^26 symbols fit in a safe integer. */
 const SYMBOL_LIMIT = 2 ** 26;
-/** A heap entry is rank · 2^26 + position: smallest rank first, then leftmost. */
+/** A heap entry is rank · 2^26 + position, which sorts by rank, then from left to right. */
 const POSITION_LIMIT = 2 ** 26;
 
 /**
- * `merges` in the order of their priority, as pairs or as text with one space. Characters that `isKept`
- * refuses vanish before the merging, so that their neighbours may merge.
+ * Creates a function that merges pre-tokens. `merges` is in order of priority, as pairs or as text with one space.
+ * Characters that `isKept` rejects are removed first, so their neighbors may merge.
  */
 export function createMergeTokens(
   merges: readonly (string | readonly [string, string])[],
@@ -54,9 +54,9 @@ class MergeTable {
   merge(characters: string[]): string[] {
     const count = characters.length;
     if (count < 2) return characters;
-    // A linked list over the characters: a merge keeps the left position and unlinks the right one.
+    // A linked list of the characters. A merge keeps the left position and unlinks the right one.
     const symbols = Int32Array.from(characters, (character) => this.#symbols.get(character) ?? -1);
-    const next = Int32Array.from(characters, (_, i) => i + 1); // `count`: none
+    const next = Int32Array.from(characters, (_, i) => i + 1); // `count`: end of the list
     const previous = Int32Array.from(characters, (_, i) => i - 1);
     const heap = new MinHeap();
     const offer = (at: number) => {
@@ -68,7 +68,7 @@ class MergeTable {
       const at = entry % POSITION_LIMIT;
       const rank = (entry - at) / POSITION_LIMIT;
       const right = next[at]!;
-      if (this.#rankAt(symbols, at, right) !== rank) continue; // merged away since
+      if (this.#rankAt(symbols, at, right) !== rank) continue; // outdated by another merge
       symbols[at] = this.#merged[rank]!;
       symbols[right] = UNLINKED;
       next[at] = next[right]!;
@@ -98,7 +98,7 @@ class MergeTable {
 
 const UNLINKED = -1;
 
-/** Of numbers, smallest first. */
+/** A binary heap of numbers, smallest first. */
 class MinHeap {
   readonly #items: number[] = [];
 

@@ -1,54 +1,58 @@
-// Messages → token ids, by the model's own Jinja template. Control tokens come from the template only: what
-// stands in a message is text, whatever it looks like. Knows no requests and no tools.
+// Renders messages as token ids with the model's Jinja template. Control tokens come from the template only: the content
+// of a message is always text, whatever it looks like. Does not know requests or tools.
 import { Template } from '@huggingface/jinja';
 import { FileError, ServeError } from '../common/errors.ts';
-import { locateContents } from './chat-spans.ts';
 import type { Section } from './encoder.ts';
-import { createQuoting, type Quoting } from './quoting.ts';
+import { createQuoting, locateContents, type Quoting } from './quoting.ts';
 import type { Tokenizer } from './tokenizer.ts';
 
+/** A message of a conversation. */
 export interface ChatMessage {
   role: string;
   content: string;
   name?: string;
 }
 
+/** A conversation as text and as token ids. */
 export interface RenderedChat {
   ids: number[];
   text: string;
 }
 
-/** Tokens [start, end) that an assistant's message became, with the control token that ends its turn. */
+/** The tokens [start, end) of an assistant's message, including the control token that ends the turn. */
 export interface AssistantSpan {
   messageIndex: number;
   start: number;
   end: number;
 }
 
-/** Variables of a template beside the messages. */
+/** Additional variables for a template. */
 export type TemplateVariables = Readonly<Record<string, string | number | boolean | null>>;
 
+/** Options of `ChatTemplate.render`. */
 export interface RenderOptions {
+  /** Whether the rendering ends with the start of the assistant's turn. */
   addGenerationPrompt: boolean;
-  /** Cuts off what the template writes after the last message, so that an answer goes on with it. */
+  /** Whether to cut off the text after the last message, so the answer continues it. */
   continuesFinalMessage?: boolean;
   variables?: TemplateVariables;
 }
 
+/** A model's chat template. */
 export interface ChatTemplate {
   /**
-   * Throws `ServeError` if the template refuses the messages (param `messages`), does not show the one to be continued, or
-   * has a name of its own among the variables (param `chat_template_kwargs`).
+   * Renders a conversation. Throws `ServeError` if the template rejects the messages or changes the one to continue
+   * (param `messages`), or if a variable has a reserved name (param `chat_template_kwargs`).
    */
   render(messages: readonly ChatMessage[], options: RenderOptions): RenderedChat;
   /**
-   * The whole conversation and where the assistant speaks. Throws `ServeError` too where the template does
-   * not show a message as it is (but for white space around it).
+   * Renders a whole conversation and returns the ranges of the assistant's messages. Throws `ServeError` also if the
+   * template changes more of a message than the white space around it.
    */
   renderWithSpans(messages: readonly ChatMessage[]): RenderedChat & { spans: AssistantSpan[] };
 }
 
-/** Undefined where the tokenizer's files have no template. Throws `FileError` where it does not parse. */
+/** Parses the tokenizer's chat template. Undefined if it has none. Throws `FileError` if it is invalid. */
 export function createChatTemplate(tokenizer: Tokenizer): ChatTemplate | undefined {
   if (tokenizer.chatTemplate === undefined) return undefined;
   const template = parseTemplate(tokenizer.chatTemplate);
@@ -66,7 +70,7 @@ export function createChatTemplate(tokenizer: Tokenizer): ChatTemplate | undefin
       });
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause);
-      throw refusal(`the model's chat template refuses them: ${reason}`, cause);
+      throw templateError(`the model's chat template rejects them: ${reason}`, cause);
     }
   };
   return {
@@ -93,7 +97,9 @@ export function createChatTemplate(tokenizer: Tokenizer): ChatTemplate | undefin
       }
       const ranges = locateContents(quotedText, run(marked, false), contents);
       if (!ranges) {
-        throw refusal("the model's chat template does not show what the assistant says as it is");
+        throw templateError(
+          "the model's chat template changes the assistant's messages, so their tokens cannot be located",
+        );
       }
       const encoded = encodeQuoted(tokenizer, quoting, quotedText);
       const spans = ranges.map(({ messageIndex, start, end }) => ({
@@ -106,7 +112,7 @@ export function createChatTemplate(tokenizer: Tokenizer): ChatTemplate | undefin
   };
 }
 
-/** What a template or its language means by these names is not the caller's to change. */
+/** Names with a meaning in templates or in Jinja. Callers cannot use them. */
 const RESERVED_VARIABLES = new Set([
   'messages',
   'add_generation_prompt',
@@ -124,7 +130,7 @@ const RESERVED_VARIABLES = new Set([
   'loop',
 ]);
 
-/** Their texts quoted, as messages are: no control token comes from a request. */
+/** Quotes the texts of variables, like those of messages. Throws `ServeError` for a reserved name. */
 function quoteVariables(
   { quote }: Quoting,
   variables: TemplateVariables,
@@ -133,14 +139,16 @@ function quoteVariables(
   const entries = Object.entries(variables).map(([name, value]) => {
     if (RESERVED_VARIABLES.has(name.toLowerCase()) || Object.hasOwn(namedTokens, name)) {
       const param = `chat_template_kwargs.${name}`;
-      throw new ServeError('invalid_request', `${param}: is the template's own name`, { param });
+      throw new ServeError('invalid_request', `${param}: this name is reserved. Use another one.`, {
+        param,
+      });
     }
     return [name, typeof value === 'string' ? quote(value) : value] as const;
   });
   return Object.fromEntries(entries);
 }
 
-/** The rendering up to the end of the last message's content. */
+/** Returns the rendering up to the end of the last message's content. */
 function cutAfterLast(
   quoting: Quoting,
   quoted: readonly ChatMessage[],
@@ -153,7 +161,9 @@ function cutAfterLast(
   const [range] =
     locateContents(quotedText, skeleton, [{ messageIndex, content: last.content, mark }]) ?? [];
   if (!range) {
-    throw refusal("the model's chat template does not show the last message as it is");
+    throw templateError(
+      "the model's chat template changes the last message, so it cannot be continued",
+    );
   }
   return quotedText.slice(0, range.end);
 }
@@ -166,7 +176,7 @@ function quoteMessages({ quote }: Quoting, messages: readonly ChatMessage[]): Ch
   }));
 }
 
-function refusal(reason: string, cause?: unknown): ServeError {
+function templateError(reason: string, cause?: unknown): ServeError {
   return new ServeError('invalid_request', `messages: ${reason}`, { param: 'messages', cause });
 }
 
@@ -174,11 +184,11 @@ function parseTemplate(source: string): Template {
   try {
     return new Template(source);
   } catch (cause) {
-    throw new FileError('chat_template', 'is no template that can be rendered', { cause });
+    throw new FileError('chat_template', 'is not a valid Jinja template', { cause });
   }
 }
 
-/** A control token in the rendering is the template's; the text between two is encoded as one piece. */
+/** Encodes a rendering. All control tokens in it come from the template; the text between two is encoded as one. */
 function encodeQuoted(tokenizer: Tokenizer, quoting: Quoting, quotedText: string) {
   const { encoder, specialIds } = tokenizer;
   const sections = encoder.split(quotedText, { specials: true });
@@ -192,7 +202,7 @@ function encodeQuoted(tokenizer: Tokenizer, quoting: Quoting, quotedText: string
   }
   return {
     ids,
-    /** The first token that begins at or after this offset of `quotedText`. */
+    /** Returns the index of the first token that begins at or after this offset of `quotedText`. */
     tokenAt(offset: number): number {
       const index = sections.findLastIndex(({ start }) => start <= offset);
       const section = sections[index];

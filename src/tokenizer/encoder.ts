@@ -1,30 +1,31 @@
-// Text → token ids: added tokens are cut out here, the text between them goes through the library's
-// normalizer, pre-tokenizer and model, with our merging (bpe.ts). Knows no decoding and no messages.
+// Encodes text as token ids. Added tokens are cut out here. The text between them passes the library's normalizer,
+// pre-tokenizer and model, with our own merging (bpe.ts). Does not know decoding or messages.
 import { Tokenizer as Library } from '@huggingface/tokenizers';
+import { z } from 'zod';
 import { assert } from '../common/assert.ts';
 import { FileError } from '../common/errors.ts';
 import { createMergeTokens, type MergeTokens } from './bpe.ts';
-import { toReferenceSplits } from './pre-tokenizer-compat.ts';
 import type { AddedToken, TokenizerJson } from './tokenizer-json.ts';
 
-/** A stretch of text; with `id` it is an added token's. */
+/** A part of a text. With `id` it is an added token. */
 export interface Section {
   text: string;
-  /** Where it begins in the whole text, in UTF-16 units. */
+  /** The offset in the whole text, in UTF-16 units. */
   start: number;
   id?: number;
 }
 
+/** Encodes text as token ids. */
 export interface Encoder {
-  /** Cuts text at added tokens: at all of them, or only at those that are no control tokens. */
+  /** Splits text at added tokens: at all of them, or only at those that are not control tokens. */
   split(text: string, options: { specials: boolean }): Section[];
-  /** `index`: the section's place in its text, for some texts begin otherwise than they go on. */
+  /** Encodes a section. `index` is its position, because some pre-tokenizers treat the first section differently. */
   encodeSection(section: Section, index: number): number[];
-  /** What the post-processor puts before and after a text, as a rule one token before. */
+  /** The tokens that the post-processor adds before and after a text, usually one before. */
   readonly affixes: { before: readonly number[]; after: readonly number[] };
 }
 
-/** The library's parts that are used; its types do not resolve. */
+/** The parts of the library that are used here. Its own types do not resolve. */
 interface LibraryParts {
   normalizer: ((text: string) => string) | null;
   pre_tokenizer: ((text: string, options: { section_index: number }) => string[]) | null;
@@ -34,13 +35,13 @@ interface LibraryParts {
     | null;
 }
 
-/** What the library asks of its map from tokens to ids. */
+/** The library's map from tokens to ids, as far as it uses it. */
 interface Vocabulary {
   has(token: string): boolean;
   get(token: string): number | undefined;
 }
 
-/** `idOf` knows every token of the vocabulary, the added ones too. */
+/** Creates an encoder. `idOf` returns the id of any token of the vocabulary, including added tokens. */
 export function createEncoder(
   json: TokenizerJson,
   idOf: (token: string) => number | undefined,
@@ -64,7 +65,7 @@ export function createEncoder(
   };
 }
 
-/** The model's own tokens without control tokens: no text becomes one. */
+/** Returns the model's tokens without control tokens, so no text can become one. */
 function ordinaryTokens(
   { model, added_tokens }: TokenizerJson,
   idOf: (token: string) => number | undefined,
@@ -81,7 +82,7 @@ function ordinaryTokens(
 
 function createLibraryParts(json: TokenizerJson, vocabulary: Vocabulary): LibraryParts {
   const { merges, unk_token, byte_fallback } = json.model;
-  // Its own maps of the vocabulary would take longer than all else here.
+  // An empty vocabulary, because the library's own maps of it would take most of the time.
   const unknownId = unk_token == null ? undefined : json.model.vocab[unk_token];
   const vocab = unknownId === undefined ? {} : { [unk_token!]: unknownId };
   const model = { ...json.model, vocab, merges: [] };
@@ -92,9 +93,9 @@ function createLibraryParts(json: TokenizerJson, vocabulary: Vocabulary): Librar
   } catch (cause) {
     throw new FileError('tokenizer.json', 'is not supported', { cause });
   }
-  // The library's merging takes seconds for a run of 100,000 characters. And the reference drops
-  // characters that it can't name, where the library lets them stand between their neighbours.
-  assert(typeof parts.model.bpe === 'function', 'the library merges otherwise than by bpe()');
+  // The library's merging takes seconds for 100,000 characters. Besides, the reference drops characters that are not in
+  // the vocabulary, while the library keeps them between their neighbors.
+  assert(typeof parts.model.bpe === 'function', 'the library does not merge with bpe()');
   const dropsUnknown = unk_token == null && byte_fallback !== true;
   const isKept = (character: string) => !dropsUnknown || vocabulary.has(character);
   parts.model.tokens_to_ids = vocabulary;
@@ -102,7 +103,7 @@ function createLibraryParts(json: TokenizerJson, vocabulary: Vocabulary): Librar
   return parts;
 }
 
-/** Of the tokens that start first, the longest; a token may take the white space beside it. */
+/** Returns a function that splits at the first token, the longest one of several. Tokens may include white space. */
 function createSplitter(tokens: readonly AddedToken[]): (text: string) => Section[] {
   const byContent = new Map(tokens.map((token) => [token.content, token]));
   const pattern = new RegExp(alternatives([...byContent.keys()]), 'gu');
@@ -125,7 +126,7 @@ function createSplitter(tokens: readonly AddedToken[]): (text: string) => Sectio
   };
 }
 
-/** A pattern for any of these texts, the longest first. */
+/** Returns a pattern that matches any of the texts, the longest first. */
 export function alternatives(texts: readonly string[]): string {
   return [...texts]
     .sort((a, b) => b.length - a.length)
@@ -139,4 +140,57 @@ function readAffixes(parts: LibraryParts, idOf: (token: string) => number | unde
   const at = tokens.indexOf(probe);
   const toIds = (some: string[]) => some.flatMap((token) => idOf(token) ?? []);
   return { before: toIds(tokens.slice(0, at)), after: toIds(tokens.slice(at + 1)) };
+}
+
+// The library splits text differently from the reference implementation in two cases, both because of JavaScript: `\d`
+// matches 0 to 9 only, and `\s` matches U+FEFF but not U+0085. The pre-tokenizer is rewritten to what the reference does.
+
+const stepSchema = z.looseObject({
+  type: z.string(),
+  individual_digits: z.boolean().optional(),
+  use_regex: z.boolean().optional(),
+  add_prefix_space: z.boolean().optional(),
+  pattern: z.unknown().optional(),
+  pretokenizers: z.array(z.unknown()).optional(),
+});
+
+/** GPT-2's pattern with the reference's white space. */
+const GPT2_SPLIT =
+  "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\p{White_Space}\\p{L}\\p{N}]+" +
+  '|\\p{White_Space}+(?!\\P{White_Space})|\\p{White_Space}+';
+
+/** Rewrites the `pre_tokenizer` of a tokenizer.json where needed. */
+function toReferenceSplits(preTokenizer: unknown): unknown {
+  const step = stepSchema.safeParse(preTokenizer).data;
+  switch (step?.type) {
+    case 'Sequence':
+      return { ...step, pretokenizers: step.pretokenizers?.map(toReferenceSplits) };
+    case 'Digits':
+      return splitBy(step.individual_digits ? '\\p{N}' : '\\p{N}+');
+    case 'ByteLevel': {
+      // The prefix space is added before the split. A rewritten one would add it after.
+      if (step.use_regex === false || step.add_prefix_space) return step;
+      return {
+        type: 'Sequence',
+        pretokenizers: [splitBy(GPT2_SPLIT), { ...step, use_regex: false }],
+      };
+    }
+    case 'Split': {
+      const regex = z.object({ Regex: z.string() }).safeParse(step.pattern).data?.Regex;
+      return regex === undefined ? step : { ...step, pattern: { Regex: withWhiteSpace(regex) } };
+    }
+    default:
+      return preTokenizer;
+  }
+}
+
+function splitBy(Regex: string) {
+  return { type: 'Split', pattern: { Regex }, behavior: 'Isolated', invert: false };
+}
+
+function withWhiteSpace(regex: string): string {
+  return regex.replace(/\\(.)/gsu, (escaped, letter) => {
+    if (letter === 's') return '\\p{White_Space}';
+    return letter === 'S' ? '\\P{White_Space}' : escaped;
+  });
 }

@@ -1,9 +1,10 @@
-// From a GGUF file's metadata to the contents of tokenizer.json and tokenizer_config.json. Knows no tensors.
-// Keys: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, "Tokenizer".
+// Converts a GGUF file's metadata to the contents of tokenizer.json and tokenizer_config.json. Does not know tensors.
+// The keys are documented at https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, "Tokenizer".
 import { z } from 'zod';
 import { FileError } from '../common/errors.ts';
+import { parseFileValue } from '../common/schema-errors.ts';
 
-/** Kinds of token in `tokenizer.ggml.token_type`. */
+/** Values of `tokenizer.ggml.token_type`. */
 const CONTROL = 3;
 const USER_DEFINED = 4;
 
@@ -22,14 +23,14 @@ const metadataSchema = z.looseObject({
   'tokenizer.ggml.add_bos_token': z.boolean().optional(),
   'tokenizer.chat_template': z.string().optional(),
 });
-type Metadata = z.infer<typeof metadataSchema>;
+type TokenizerMetadata = z.infer<typeof metadataSchema>;
 
 interface PreTokenizer {
   preTokenizer: object;
   normalizer?: object;
-  /** A pre-token that is a token as it stands is not merged. */
+  /** Whether a pre-token that is already a token is not merged. */
   ignoreMerges?: boolean;
-  /** Where `add_bos_token` is absent. */
+  /** Whether a text starts with the BOS token if `add_bos_token` is absent. */
   addBos?: boolean;
 }
 
@@ -41,7 +42,7 @@ const byteLevel = (use_regex: boolean) => ({
 });
 const sequence = (...pretokenizers: object[]) => ({ type: 'Sequence', pretokenizers });
 const digitsThenGpt2 = sequence({ type: 'Digits', individual_digits: true }, byteLevel(true));
-/** The split of tiktoken's cl100k, which later families vary in the number of digits. */
+/** The pattern of tiktoken's cl100k. Later model families vary the number of digits. */
 const cl100k = (digits: string) =>
   sequence(
     {
@@ -57,7 +58,7 @@ const cl100k = (digits: string) =>
     byteLevel(false),
   );
 
-/** By `tokenizer.ggml.pre`. */
+/** `tokenizer.ggml.pre` → pre-tokenizer. */
 const PRE_TOKENIZERS: Readonly<Record<string, PreTokenizer>> = {
   'gpt-2': { preTokenizer: byteLevel(true) },
   smollm: { preTokenizer: digitsThenGpt2 },
@@ -66,22 +67,18 @@ const PRE_TOKENIZERS: Readonly<Record<string, PreTokenizer>> = {
   qwen2: { preTokenizer: cl100k('\\p{N}'), normalizer: { type: 'NFC' } },
 };
 
-/** `metadata` as `@huggingface/gguf` gives it. Throws `FileError` with the key that is absent, wrong or not supported. */
+/** Converts the metadata. Throws `FileError` with the key that is absent, invalid or not supported. */
 export function tokenizerFromGguf(metadata: Record<string, unknown>): {
   tokenizerJson: object;
   tokenizerConfig: object;
 } {
-  const parsed = metadataSchema.safeParse(metadata);
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0]!;
-    throw new FileError(issue.path.join('.'), issue.message);
-  }
-  requireSupported('tokenizer.ggml.model', parsed.data['tokenizer.ggml.model'], ['gpt2']);
-  const pre = parsed.data['tokenizer.ggml.pre'];
+  const parsed = parseFileValue(metadataSchema, metadata);
+  requireSupported('tokenizer.ggml.model', parsed['tokenizer.ggml.model'], ['gpt2']);
+  const pre = parsed['tokenizer.ggml.pre'];
   requireSupported('tokenizer.ggml.pre', pre, Object.keys(PRE_TOKENIZERS));
   return {
-    tokenizerJson: toTokenizerJson(parsed.data, PRE_TOKENIZERS[pre]!),
-    tokenizerConfig: toTokenizerConfig(parsed.data),
+    tokenizerJson: toTokenizerJson(parsed, PRE_TOKENIZERS[pre]!),
+    tokenizerConfig: toTokenizerConfig(parsed),
   };
 }
 
@@ -90,7 +87,7 @@ function requireSupported(key: string, value: string, supported: readonly string
   throw new FileError(key, `"${value}" is not supported (supported: ${supported.join(', ')})`);
 }
 
-function toTokenizerJson(metadata: Metadata, pre: PreTokenizer): object {
+function toTokenizerJson(metadata: TokenizerMetadata, pre: PreTokenizer): object {
   const tokens = metadata['tokenizer.ggml.tokens'];
   const types = metadata['tokenizer.ggml.token_type'] ?? [];
   const addsBos = metadata['tokenizer.ggml.add_bos_token'] ?? pre.addBos ?? false;
@@ -140,7 +137,7 @@ function putBefore(token: string, id: number): object {
   };
 }
 
-function toTokenizerConfig(metadata: Metadata): object {
+function toTokenizerConfig(metadata: TokenizerMetadata): object {
   const tokens = metadata['tokenizer.ggml.tokens'];
   const named = (name: string, id: number | undefined) =>
     id === undefined ? {} : { [name]: tokenAt(tokens, id) };

@@ -1,17 +1,20 @@
-// Lets a message's text pass through a template without looking like a control token. Knows no template.
+// Passes the text of messages through a chat template: quoted, so it cannot look like a control token, and marked, so it
+// can be found in the rendering. Does not know tokens or templates.
 import { randomBytes } from 'node:crypto';
 import { alternatives } from './encoder.ts';
 import type { Tokenizer } from './tokenizer.ts';
 
+/** Quotes and marks the texts of one rendering. */
 export interface Quoting {
-  /** The text, with a placeholder for every part that is a control token or may begin one. */
+  /** Replaces control tokens, and the beginning of one at the end, by placeholders. */
   quote(text: string): string;
+  /** Replaces the placeholders in a text by what they stand for. */
   restore(text: string): string;
-  /** A text that occurs nowhere else. */
+  /** Returns a text that occurs nowhere else. */
   mark(index: number): string;
 }
 
-/** Placeholders hold a random number, so that no message contains one. */
+/** Creates a `Quoting`. Its placeholders contain a random number, so no message can contain one. */
 export function createQuoting({ specialIds, idToToken }: Tokenizer): Quoting {
   const nonce = randomBytes(8).toString('hex');
   const controls = [...specialIds].flatMap((id) => idToToken(id) ?? []);
@@ -20,7 +23,7 @@ export function createQuoting({ specialIds, idToToken }: Tokenizer): Quoting {
   const placeholder = (text: string) => `\uE000${nonce}:${quotedTexts.push(text) - 1}\uE001`;
   const quote = (text: string) => {
     const whole = control ? text.replace(control, placeholder) : text;
-    // What follows in the template must not complete a control token that the message begins.
+    // The template's next text must not complete a control token that the message begins.
     const open = Math.max(0, ...controls.map((token) => openLength(whole, token)));
     return open === 0 ? whole : whole.slice(0, -open) + placeholder(whole.slice(-open));
   };
@@ -32,10 +35,54 @@ export function createQuoting({ specialIds, idToToken }: Tokenizer): Quoting {
   };
 }
 
-/** The length of the longest proper prefix of `token` with which the text ends. */
+/** Returns the length of the longest proper prefix of `token` that the text ends with. */
 function openLength(text: string, token: string): number {
   for (let length = token.length - 1; length > 0; length--) {
     if (text.endsWith(token.slice(0, length))) return length;
   }
   return 0;
+}
+
+/** The content of a message, and the mark that replaces it in the skeleton. */
+export interface MarkedContent {
+  messageIndex: number;
+  content: string;
+  mark: string;
+}
+
+/** The range of a message's content in a rendering, in UTF-16 units. */
+export interface ContentRange {
+  messageIndex: number;
+  start: number;
+  end: number;
+}
+
+/**
+ * Finds contents in the rendering `text`. The `skeleton` is a rendering of the same messages with marks instead of the
+ * contents. Undefined if the two differ in more than the contents and white space around them.
+ */
+export function locateContents(
+  text: string,
+  skeleton: string,
+  contents: readonly MarkedContent[],
+): ContentRange[] | undefined {
+  if (contents.length === 0) return [];
+  const anyMark = alternatives(contents.map(({ mark }) => mark));
+  const found = skeleton.match(new RegExp(anyMark, 'gu')) ?? [];
+  if (found.join() !== contents.map(({ mark }) => mark).join()) return undefined;
+  const [first = '', ...following] = skeleton.split(new RegExp(anyMark, 'u'));
+  if (!text.startsWith(first)) return undefined;
+
+  const ranges: ContentRange[] = [];
+  let start = first.length;
+  for (const [i, { messageIndex, content }] of contents.entries()) {
+    const next = following[i]!;
+    const variants = [content, content.trim(), content.trimStart(), content.trimEnd()];
+    const shown = variants.find((variant) => text.startsWith(variant + next, start));
+    if (shown === undefined) return undefined;
+    const end = start + shown.length;
+    ranges.push({ messageIndex, start, end });
+    start = end + next.length;
+  }
+  return start === text.length ? ranges : undefined;
 }

@@ -1,24 +1,25 @@
-// Finds any of several strings in a text that comes in pieces: Aho and Corasick's automaton over UTF-16 units. A unit costs
-// the same however many strings there are. Knows no tokens.
+// Finds any of several strings in a text that arrives in pieces, with an Aho-Corasick automaton over UTF-16 units. The
+// cost per unit does not depend on the number of strings. Does not know tokens.
 
-/** An automaton's place after some text. */
+/** The automaton's state after some text. */
 export type StopState = number & { readonly __stopState: true };
 
+/** An automaton that recognizes a set of strings. */
 export interface StopStrings {
   readonly start: StopState;
-  /** The state after one more UTF-16 unit. */
+  /** Returns the state after one more UTF-16 unit. */
   next(state: StopState, unit: number): StopState;
-  /** Units of the longest string that the text ends with; 0: none. */
+  /** Returns the length of the longest string that the text ends with, or 0. */
   completed(state: StopState): number;
-  /** Units at the text's end that a string may begin with, at most: none before them can belong to one. */
+  /** Returns the length of the longest end of the text that may be the beginning of a string. */
   open(state: StopState): number;
 }
 
-/** Builds the automaton in time and memory proportional to the strings' total length. None may be empty. */
+/** Builds the automaton. Takes time and memory proportional to the strings' total length. No string may be empty. */
 export function createStopStrings(strings: readonly string[]): StopStrings {
   const edges: Map<number, number>[] = [new Map()]; // per node, unit → node
   const depths = [0];
-  const completed = [0]; // per node, the longest string that ends there
+  const completed = [0]; // per node, the length of the longest string that ends there
   for (const text of strings) {
     let node = 0;
     for (let i = 0; i < text.length; i++) {
@@ -42,7 +43,7 @@ export function createStopStrings(strings: readonly string[]): StopStrings {
       if (node === 0) return 0;
     }
   };
-  // Breadth first, so that a fallback, which is always nearer to the root, is complete when it is needed.
+  // Breadth first: a node's fallback is nearer to the root and must be complete before it.
   const queue = [...edges[0]!.values()];
   for (const node of queue) {
     for (const [unit, child] of edges[node]!) {

@@ -1,27 +1,29 @@
-// Token by token to text: characters are given out once they are whole, and text that may become a stop
-// string is held back. Time per token does not depend on the text so far. Knows no requests.
+// Decodes a stream of tokens. Incomplete characters and text that may become a stop string are held back. The time per
+// token does not depend on the length of the text. Does not know requests.
 import type { StopStrings } from './stop-strings.ts';
 import type { Tokenizer } from './tokenizer.ts';
 
+/** Decodes the tokens of one generation. */
 export interface StreamDecoder {
-  /** The text that this token completes. Once `stopped`, nothing follows. */
+  /** Returns the text that this token completes. After `stopped` no more text follows. */
   push(id: number): { text: string; stopped: boolean };
-  /** The rest: an incomplete character becomes U+FFFD, text held back is given out. */
+  /** Returns the text that was held back. An incomplete character becomes U+FFFD. */
   end(): string;
 }
 
+/** Options of `createStreamDecoder`. */
 export interface StreamDecoderOptions {
-  /** Shared by all decoders of one request. */
+  /** The stop strings. All decoders of a request share them. */
   stop: StopStrings;
-  /** Whether the text ends with the stop string. */
+  /** Whether the stop string is part of the text. */
   includesStop?: boolean | undefined;
-  /** Stop strings that these first tokens complete are text like any other. */
+  /** Stop strings that are completed within this many tokens count as ordinary text. */
   minTokens?: number | undefined;
 }
 
 /**
- * All texts together are `decode(ids, { skipSpecials: true })`, cut at the first of the stop strings to be completed (of
- * several that end at one place, at the longest).
+ * Creates a decoder. Its texts together equal `decode(ids, { skipSpecials: true })`, cut at the stop string that is
+ * completed first. If several end at the same position, the longest one counts.
  */
 export function createStreamDecoder(
   tokenizer: Pick<Tokenizer, 'tokenBytes' | 'specialIds' | 'trimStart'>,
@@ -39,7 +41,7 @@ export function createStreamDecoder(
     mayTrim = false;
     return text.startsWith(' ') ? text.slice(1) : text;
   };
-  /** Gives out what can no longer become a stop string. */
+  /** Returns the text that can no longer become a stop string. */
   const release = (text: string): string => {
     const all = held + text;
     for (let i = 0; i < text.length; i++) {

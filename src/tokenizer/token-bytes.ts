@@ -1,11 +1,12 @@
-// The bytes that each token stands for, from the `decoder` of a tokenizer.json. Decoding is then the
-// concatenation of bytes, whole or as a stream. Knows no ids and no text boundaries.
+// Converts tokens to the bytes that they stand for, by the `decoder` of a tokenizer.json. Decoding a text then means
+// concatenating bytes. Does not know ids.
 import { z } from 'zod';
 import { FileError } from '../common/errors.ts';
 
-/** How tokens become bytes; `trimStart`: the text's first character is dropped where it is a space. */
+/** The conversion of tokens to bytes. */
 export interface TokenByteRules {
   toBytes(token: string): Uint8Array;
+  /** Whether a space at the start of the text is dropped. */
   trimStart: boolean;
 }
 
@@ -28,9 +29,9 @@ const metaspaceSchema = z.object({
 });
 const sequenceSchema = z.object({ type: z.literal('Sequence'), decoders: z.array(z.unknown()) });
 
-/** Reads the decoder of a tokenizer.json. Throws `FileError` where it is none of the kinds that language models use. */
+/** Reads the decoder of a tokenizer.json. Throws `FileError` if its type is not supported. */
 export function readTokenByteRules(decoder: unknown): TokenByteRules {
-  const rules: Step[] = [];
+  const rules: DecoderStep[] = [];
   for (const step of flatten(decoder)) rules.push(readStep(step));
   const isByteLevel = rules.some(({ byteLevel }) => byteLevel);
   const hasByteFallback = rules.some(({ byteFallback }) => byteFallback);
@@ -49,7 +50,8 @@ export function readTokenByteRules(decoder: unknown): TokenByteRules {
   };
 }
 
-interface Step {
+/** The effect of one step of the decoder. */
+interface DecoderStep {
   byteLevel?: true;
   byteFallback?: true;
   trimStart?: boolean;
@@ -61,11 +63,11 @@ function flatten(decoder: unknown): unknown[] {
   return sequence.success ? sequence.data.decoders.flatMap(flatten) : [decoder];
 }
 
-function readStep(step: unknown): Step {
+function readStep(step: unknown): DecoderStep {
   const { type } = z.object({ type: z.string() }).catch({ type: 'none' }).parse(step);
   if (type === 'ByteLevel') return { byteLevel: true };
   if (type === 'ByteFallback') return { byteFallback: true };
-  if (type === 'Fuse') return {}; // joins the tokens: concatenation does
+  if (type === 'Fuse') return {}; // joins the tokens, which concatenation does anyway
   const replace = replaceSchema.safeParse(step);
   if (replace.success) return { replace: [replace.data.pattern.String, replace.data.content] };
   if (stripSchema.safeParse(step).success) return { trimStart: true };
@@ -78,7 +80,7 @@ function readStep(step: unknown): Step {
   throw new FileError('tokenizer.json: decoder', `type "${type}" is not supported`);
 }
 
-/** Undefined where the token is not in the byte alphabet: an added token stands for its own text. */
+/** Undefined if the token is not in the byte alphabet. Such an added token stands for its own text. */
 function byteLevelBytes(token: string): Uint8Array | undefined {
   const bytes = new Uint8Array(token.length);
   for (let i = 0; i < token.length; i++) {
@@ -89,7 +91,7 @@ function byteLevelBytes(token: string): Uint8Array | undefined {
   return bytes;
 }
 
-/** GPT-2's alphabet: printable Latin-1 stands for itself, the other bytes for U+0100, U+0101, … in order. */
+/** GPT-2's alphabet: printable Latin-1 stands for itself, and U+0100, U+0101, … for the other bytes in order. */
 const BYTE_OF_CHARACTER: ReadonlyMap<string, number> = (() => {
   const isPrintable = (byte: number) =>
     (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xff && byte !== 0xad);

@@ -1,15 +1,17 @@
-// The contents of tokenizer.json that we read, checked. Knows what the fields are, not what they do.
+// Parses tokenizer.json. Knows the fields, but not what they mean.
 import { z } from 'zod';
 import { FileError } from '../common/errors.ts';
+import { parseFileValue } from '../common/schema-errors.ts';
 
 const addedTokenSchema = z.looseObject({
   id: z.int().nonnegative(),
   content: z.string().min(1),
   special: z.boolean(),
-  /** The token takes the white space before, after it. */
+  /** Whether the token includes the white space before it (`lstrip`) or after it (`rstrip`). */
   lstrip: z.boolean().default(false),
   rstrip: z.boolean().default(false),
 });
+/** A token that is not part of the model's own vocabulary, or is matched before it. */
 export type AddedToken = z.infer<typeof addedTokenSchema>;
 
 const tokenizerSchema = z.looseObject({
@@ -26,33 +28,35 @@ const tokenizerSchema = z.looseObject({
     byte_fallback: z.boolean().nullish(),
   }),
 });
+/** The contents of a tokenizer.json. */
 export type TokenizerJson = z.infer<typeof tokenizerSchema>;
 
 /** Four times the largest vocabulary in use. */
 const MAX_VOCAB = 1_048_576;
 
-/** Throws `FileError` with the path of the first field at fault. */
+/** Parses the JSON of a tokenizer.json. Throws `FileError` with the path of the first invalid field. */
 export function parseTokenizerJson(value: unknown): TokenizerJson {
-  const parsed = tokenizerSchema.safeParse(value);
-  if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0]!;
-  throw new FileError(`tokenizer.json: ${issue.path.join('.')}`, issue.message);
+  return parseFileValue(tokenizerSchema, value, 'tokenizer.json');
 }
 
-/** Tokens by id; an id without a token is an empty string. */
+/** Returns the tokens by id. An id without a token has an empty string. */
 export function tokensById({ model, added_tokens }: TokenizerJson): string[] {
   const tokens: string[] = [];
-  const place = (token: string, id: number) => {
-    if (id >= MAX_VOCAB) throw new FileError('tokenizer.json: vocab', `id ${id} is too large`);
+  const add = (token: string, id: number) => {
+    if (id >= MAX_VOCAB)
+      throw new FileError(
+        'tokenizer.json: vocab',
+        `the id ${id} is larger than the limit of ${MAX_VOCAB - 1}`,
+      );
     while (tokens.length <= id) tokens.push('');
     tokens[id] = token;
   };
-  for (const [token, id] of Object.entries(model.vocab)) place(token, id);
-  for (const { content, id } of added_tokens) place(content, id);
+  for (const [token, id] of Object.entries(model.vocab)) add(token, id);
+  for (const { content, id } of added_tokens) add(content, id);
   return tokens;
 }
 
-// Checked by hand: a schema takes 100 ms for 100,000 entries.
+// Not a schema, because that would take 100 ms for 100,000 entries.
 function isVocab(value: unknown): boolean {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
   return Object.values(value).every((id) => Number.isInteger(id) && id >= 0);

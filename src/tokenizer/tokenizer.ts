@@ -1,46 +1,47 @@
-// Text ↔ token ids, from a model folder's tokenizer files. A decoded text is the concatenation of the bytes of
-// its tokens, so that a stream decodes to the same text. Knows no messages and no model.
+// The tokenizer of a model folder: text ↔ token ids. A text is decoded by concatenating the bytes of its tokens, so a
+// stream of tokens decodes to the same text. Does not know messages or the model.
 import path from 'node:path';
 import { z } from 'zod';
 import { FileError } from '../common/errors.ts';
-import { readRegular } from '../common/regular-file.ts';
+import { loadIfPresent } from '../common/regular-file.ts';
 import { createEncoder, type Encoder } from './encoder.ts';
 import { readTokenByteRules } from './token-bytes.ts';
 import { parseTokenizerJson, tokensById } from './tokenizer-json.ts';
 
-/** The largest tokenizer.json has 35 MB. */
+/** The largest known tokenizer.json has 35 MB. */
 const MAX_FILE_BYTES = 256 * 2 ** 20;
 
+/** A model's tokenizer. */
 export interface Tokenizer {
-  /** Largest id + 1; a model's logits may be wider. */
+  /** The largest id + 1. A model's logits may be wider. */
   readonly vocabSize: number;
   /** Control tokens. */
   readonly specialIds: ReadonlySet<number>;
   /** Tokens that end a generation. */
   readonly eosTokenIds: readonly number[];
-  /** By their names in tokenizer_config.json (`bos_token`, `eos_token`, …), for the chat template. */
+  /** `bos_token`, `eos_token` and the like of tokenizer_config.json, for the chat template. */
   readonly namedTokens: Readonly<Record<string, string>>;
-  /** The contents of tokenizer_config.json, with the chat template that counts and a name for the class. */
+  /** The contents of tokenizer_config.json, with the effective chat template and a class name. */
   readonly config: Readonly<Record<string, unknown>>;
-  /** The Jinja source; undefined where the model has none. */
+  /** The Jinja source. Undefined if the model has none. */
   readonly chatTemplate: string | undefined;
-  /** Whether a decoded text loses its first character where that is a space. */
+  /** Whether a space at the start of a decoded text is dropped. */
   readonly trimStart: boolean;
-  /** For text in which some parts are trusted to name control tokens and others are not. */
+  /** For text in which only some parts may contain control tokens. */
   readonly encoder: Encoder;
   /**
-   * `specials`: a control token's text becomes its id; else it is ordinary text, as everything that a user
-   * writes. `affixes`: adds what the model expects around a text, as a rule one token to begin with.
+   * Encodes text. `specials`: whether the text of a control token becomes its id. Text from users must not.
+   * `affixes`: whether to add the tokens that the model expects around a text, usually one at the start.
    */
   encode(text: string, options: { specials: boolean; affixes?: boolean }): number[];
-  /** U+FFFD stands for bytes that are no character; unknown ids for nothing. */
+  /** Decodes tokens. Invalid UTF-8 becomes U+FFFD. Unknown ids are skipped. */
   decode(ids: readonly number[], options: { skipSpecials: boolean }): string;
   idToToken(id: number): string | undefined;
-  /** The bytes of the text that the token stands for; none for an unknown id. */
+  /** Returns the bytes that the token stands for. Empty for an unknown id. */
   tokenBytes(id: number): Uint8Array;
 }
 
-/** What other files of the model than tokenizer.json and tokenizer_config.json say. */
+/** Values from files other than tokenizer.json and tokenizer_config.json. */
 export interface TokenizerExtra {
   eosTokenIds?: readonly number[];
   chatTemplate?: string;
@@ -54,15 +55,16 @@ const eosIdsSchema = z
   .looseObject({ eos_token_id: z.union([z.int(), z.array(z.int())]).nullish() })
   .transform(({ eos_token_id }) => [eos_token_id ?? []].flat());
 
-/** The tokenizer of a model folder; undefined where the folder has none. Throws `FileError` for a bad file. */
+/** Loads the tokenizer of a model folder. Undefined if it has none. Throws `FileError` for an invalid file. */
 export async function loadTokenizer(directory: string): Promise<Tokenizer | undefined> {
-  const tokenizerJson = await readJson(directory, 'tokenizer.json');
+  const tokenizerJson = await loadJson(directory, 'tokenizer.json');
   if (tokenizerJson === undefined) return undefined;
-  const config = (await readJson(directory, 'tokenizer_config.json')) ?? {};
-  const chatTemplate = await readIfPresent(path.join(directory, 'chat_template.jinja'));
+  const config = (await loadJson(directory, 'tokenizer_config.json')) ?? {};
+  const templateFile = path.join(directory, 'chat_template.jinja');
+  const chatTemplate = (await loadIfPresent(templateFile, MAX_FILE_BYTES))?.toString();
   const eosTokenIds: number[] = [];
   for (const file of ['generation_config.json', 'config.json']) {
-    const ids = eosIdsSchema.safeParse((await readJson(directory, file)) ?? {});
+    const ids = eosIdsSchema.safeParse((await loadJson(directory, file)) ?? {});
     if (!ids.success) throw new FileError(`${file}: eos_token_id`, 'is not a token id');
     eosTokenIds.push(...ids.data);
   }
@@ -70,14 +72,14 @@ export async function loadTokenizer(directory: string): Promise<Tokenizer | unde
   return createTokenizer(tokenizerJson, config, extra);
 }
 
-/** From the contents of tokenizer.json and tokenizer_config.json. */
+/** Creates a tokenizer from the contents of tokenizer.json and tokenizer_config.json. Throws `FileError`. */
 export function createTokenizer(
   tokenizerJson: unknown,
   config: unknown,
   extra: TokenizerExtra = {},
 ): Tokenizer {
   const json = parseTokenizerJson(tokenizerJson);
-  const { chatTemplate: configTemplate, namedTokens, entries } = readConfig(config);
+  const { chatTemplate: configTemplate, namedTokens, entries } = parseTokenizerConfig(config);
   const chatTemplate = extra.chatTemplate ?? configTemplate;
   const tokens = tokensById(json);
   const ids = new Map(tokens.map((token, id) => [token, id]));
@@ -116,7 +118,7 @@ export function createTokenizer(
   };
 }
 
-function readConfig(config: unknown) {
+function parseTokenizerConfig(config: unknown) {
   const { chat_template, ...entries } = z.looseObject({}).catch({}).parse(config);
   const namedTokens: Record<string, string> = {};
   for (const [name, value] of Object.entries(entries)) {
@@ -126,28 +128,19 @@ function readConfig(config: unknown) {
   return { namedTokens, entries, chatTemplate: readTemplate(chat_template) };
 }
 
-/** One template, or several by name, of which `default` counts. */
+/** The value is one template, or a list of named ones, of which `default` is used. */
 function readTemplate(value: unknown): string | undefined {
   const named = z.array(z.object({ name: z.string(), template: z.string() })).safeParse(value);
   if (named.success) return named.data.find(({ name }) => name === 'default')?.template;
   return typeof value === 'string' ? value : undefined;
 }
 
-async function readJson(directory: string, file: string): Promise<unknown> {
-  const text = await readIfPresent(path.join(directory, file));
+async function loadJson(directory: string, file: string): Promise<unknown> {
+  const text = (await loadIfPresent(path.join(directory, file), MAX_FILE_BYTES))?.toString();
   if (text === undefined) return undefined;
   try {
     return JSON.parse(text);
   } catch (cause) {
     throw new FileError(file, 'is not JSON', { cause });
-  }
-}
-
-async function readIfPresent(file: string): Promise<string | undefined> {
-  try {
-    return readRegular(file, MAX_FILE_BYTES).toString();
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
   }
 }

@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { AdapterCache, type Lease } from '../../adapters/cache/cache.ts';
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { ServeError } from '../../src/common/errors.ts';
-import type { AdapterSource } from '../../src/contracts/adapter-source.ts';
+import type { AdapterSource } from '../../src/contracts/generation.ts';
 import { plainSource } from './sources.ts';
 
 const source = (digest: string) => plainSource(digest);

@@ -7,7 +7,7 @@ import { createAdapterLoader, type LoadLimits } from '../../adapters/cache/load.
 import { adapterDigest } from '../../adapters/peft/digest.ts';
 import { CONFIG_FILE, WEIGHTS_FILE } from '../../adapters/peft/files.ts';
 import type { AdapterWeights, LoraPair } from '../../adapters/peft/weights.ts';
-import type { AdapterSourcePart } from '../../src/contracts/adapter-source.ts';
+import type { AdapterSourcePart } from '../../src/contracts/generation.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import { TARGET_MODULES, type TargetName } from '../../src/model/target-modules.ts';
 import { temporaryFolder } from '../fixtures.ts';

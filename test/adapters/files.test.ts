@@ -9,7 +9,7 @@ import { createAdapterLoader } from '../../adapters/cache/load.ts';
 import { adapterDigest } from '../../adapters/peft/digest.ts';
 import { digestAdapterFiles, readAdapterFiles } from '../../adapters/peft/files.ts';
 import { readFolderGenerationConfig } from '../../adapters/registry/generation-config.ts';
-import type { AdapterSource } from '../../src/contracts/adapter-source.ts';
+import type { AdapterSource } from '../../src/contracts/generation.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { configBytes, MODEL, sampleTensors } from './sample.ts';

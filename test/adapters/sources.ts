@@ -1,5 +1,5 @@
 // Adapters as the engine process is told of them, for tests without a registry.
-import type { AdapterSource } from '../../src/contracts/adapter-source.ts';
+import type { AdapterSource } from '../../src/contracts/generation.ts';
 
 /** One folder whose identity is its content's digest. */
 export function plainSource(digest: string, directory = `/adapters/${digest}`): AdapterSource {

@@ -9,7 +9,7 @@ import { toFloat32 } from '../../src/common/tensor.ts';
 import { openGguf } from '../../src/formats/gguf.ts';
 import { parseSafetensors } from '../../src/formats/safetensors.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
-import { unpermuteRows } from '../../src/import/rotary-rows.ts';
+import { unpermuteRows } from '../../src/import/gguf-model.ts';
 import { ensureServingFiles } from '../../src/import/serving-files.ts';
 import { createRunner, runLogits, worstDifference } from '../engine/runner.ts';
 import { temporaryFolder } from '../fixtures.ts';

@@ -7,7 +7,7 @@ import type { TestContext } from 'node:test';
 import { digestAdapterFiles } from '../../adapters/peft/files.ts';
 import { createLog } from '../../src/common/log.ts';
 import { createEngineHost } from '../../src/compose/engine.ts';
-import type { AdapterSource } from '../../src/contracts/adapter-source.ts';
+import type { AdapterSource } from '../../src/contracts/generation.ts';
 import {
   type GenerationRequest,
   GREEDY,

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'node:test';
 import { FileError } from '../../src/common/errors.ts';
-import { hashFile } from '../../src/common/hash-file.ts';
+import { hashFile } from '../../src/common/regular-file.ts';
 import type { Tensor } from '../../src/common/tensor.ts';
 import {
   openSafetensors,

@@ -2,8 +2,12 @@ import assert from 'node:assert/strict';
 import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { isBuilt } from '../../src/import/serving-cache.ts';
-import { discardChecksums, findFault, findQuickFault } from '../../src/import/serving-checksums.ts';
+import {
+  discardChecksums,
+  findFault,
+  findQuickFault,
+  isBuilt,
+} from '../../src/import/serving-cache.ts';
 import { buildServingFiles, ensureServingFiles } from '../../src/import/serving-files.ts';
 import { temporaryFolder, tinyModel } from '../fixtures.ts';
 

@@ -1,7 +1,7 @@
 // An engine without a model: the next token is a hash of what its KV slot holds and of the adapter.
 // A row that reads another's slot, misses a token or runs with another adapter gives other tokens.
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
-import type { AdapterSource } from '../../src/contracts/adapter-source.ts';
+import type { AdapterSource } from '../../src/contracts/generation.ts';
 import {
   type GenerationRequest,
   GREEDY,

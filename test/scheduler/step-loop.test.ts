@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { AdapterSource } from '../../src/contracts/adapter-source.ts';
-import type { GenerationRequest } from '../../src/contracts/generation.ts';
+import type { AdapterSource, GenerationRequest } from '../../src/contracts/generation.ts';
 import type { Batch } from '../../src/engine/batch.ts';
 import type { EngineEvent, FromEngine, SequenceId } from '../../src/scheduler/protocol.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';

@@ -1,0 +1,70 @@
+// Creates folders, and builds folders that readers see complete or not at all.
+import { existsSync } from 'node:fs';
+import { mkdir, rename, rm, stat } from 'node:fs/promises';
+import path from 'node:path';
+
+/**
+ * Creates a folder and its parents, unless it exists. Rejects with the system's error. Node's recursive mkdir is not used
+ * because it never returns below /proc.
+ */
+export async function makeFolder(folder: string): Promise<void> {
+  const isMissing = await stat(folder).then(
+    () => false,
+    (error: NodeJS.ErrnoException) => error.code === 'ENOENT',
+  );
+  const parent = path.dirname(path.resolve(folder));
+  if (isMissing && parent !== folder) await makeFolder(parent);
+  try {
+    await mkdir(folder);
+  } catch (error) {
+    const isThere = await stat(folder).then(
+      (found) => found.isDirectory(),
+      () => false,
+    );
+    if (!isThere) throw error;
+  }
+}
+
+/**
+ * Creates the folder `dir`, or replaces it: `fill` writes the content to a temporary folder, which is then renamed. On
+ * failure an existing folder stays as it was.
+ * @param isUsable whether a folder that another process created in the meantime will do instead. Default: it will not.
+ */
+export async function buildFolder<T>(
+  dir: string,
+  fill: (temporary: string) => Promise<T>,
+  isUsable: (dir: string) => boolean = () => false,
+): Promise<T> {
+  const temporary = `${path.resolve(dir)}.tmp-${process.pid}`;
+  await rm(temporary, { recursive: true, force: true });
+  await makeFolder(temporary);
+  try {
+    const result = await fill(temporary);
+    await replace(dir, temporary).catch((error) => {
+      if (!isUsable(dir)) throw error;
+    });
+    return result;
+  } finally {
+    await rm(temporary, { recursive: true, force: true });
+  }
+}
+
+async function replace(dir: string, replacement: string): Promise<void> {
+  const former = `${replacement}-former`;
+  const hadFormer = await rename(dir, former).then(
+    () => true,
+    (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return false;
+      throw error;
+    },
+  );
+  try {
+    await rename(replacement, dir);
+  } catch (error) {
+    // Restores the former folder unless another process put its own there.
+    if (hadFormer && !existsSync(dir)) await rename(former, dir);
+    throw error;
+  } finally {
+    if (existsSync(dir)) await rm(former, { recursive: true, force: true });
+  }
+}
