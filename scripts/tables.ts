@@ -1,6 +1,6 @@
-// Writes the generated tables of the documents: settings, training settings, request fields, layers, and
-// the files of the code map. `npm run fix` runs it; `--check` changes nothing and fails if a document is out of date.
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+// Writes the generated tables of the documents: settings, training settings, request fields,
+// layers. `npm run fix` runs it; `--check` changes nothing and fails if a document is out of date.
+import { readFileSync, writeFileSync } from 'node:fs';
 import { trainingSettingsTable } from '../src/contracts/training-fields.ts';
 import { fieldTables } from '../src/http/schema/documented-fields.ts';
 import { listSettings } from '../src/settings/config.ts';
@@ -17,7 +17,6 @@ const stale = [
     replaceTable(text, 'training settings', trainingSettingsTable()),
   ),
   rewrite('CONTRIBUTING.md', (text) => replaceTable(text, 'layers', layerTable())),
-  rewrite('ARCHITECTURE.md', listFiles),
 ].flat();
 if (isCheck && stale.length > 0) {
   process.stderr.write(`Out of date: ${stale.join(', ')}. Run \`npm run fix\`.\n`);
@@ -48,17 +47,4 @@ function settingsTable(): string {
       `| \`${env}\` | ${flag ? `\`${flag}\`` : ''} | ${help.replaceAll('|', '\\|')} |\n`,
   );
   return `| variable | flag | meaning |\n|---|---|---|\n${rows.join('')}`;
-}
-
-/** Fills the last column of the code map. A new folder needs its row there first (test/architecture). */
-function listFiles(document: string): string {
-  return document.replace(
-    /^(\| `((?:src|adapters|trainer|bin|scripts)\/[^`]*)` \|[^|\n]*\|)[^|\n]*\|$/gm,
-    (row, start: string, folder: string) => {
-      if (!existsSync(folder)) return row;
-      const files = readdirSync(folder).filter((name) => /\.(ts|mjs)$|^[a-z-]+\.js$/.test(name));
-      const shown = files.filter((name) => !name.endsWith('.d.ts')).sort();
-      return `${start} ${shown.join(', ')} |`;
-    },
-  );
 }

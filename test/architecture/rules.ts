@@ -254,22 +254,14 @@ export function cycleFaults(files: readonly SourceFile[]): string[] {
   return faults;
 }
 
-/** The last column of ARCHITECTURE.md's code map lists the files of the folder in the first. */
-export function fileMapFaults(document: string, paths: readonly string[]): string[] {
+/** Folders that ARCHITECTURE.md's code map does not list, and rows without a folder. `paths` are those of files. */
+export function codeMapFaults(document: string, paths: readonly string[]): string[] {
   const section = /^## Code map\n([\s\S]*?)(?=^## |(?![\s\S]))/m.exec(document)?.[1] ?? '';
-  const listed = new Set<string>();
-  for (const row of section.split('\n').filter((line) => line.startsWith('| `'))) {
-    const cells = row.split('|').map((cell) => cell.trim());
-    const folder = cells[1]!.replaceAll('`', '');
-    for (const [, name] of cells.at(-2)!.matchAll(/([\w.-]+\.(?:ts|mjs|js))/g)) {
-      listed.add(`${folder}${name}`);
-    }
-  }
+  const listed = new Set([...section.matchAll(/^\| `([^`]+)` \|/gm)].map(([, folder]) => folder!));
+  const folders = new Set(paths.map((file) => file.slice(0, file.lastIndexOf('/') + 1)));
   return [
-    ...paths.filter((file) => !listed.has(file)).map((file) => `${file}: not in the code map`),
-    ...[...listed]
-      .filter((file) => !paths.includes(file))
-      .map((file) => `${file}: not in the tree`),
+    ...[...folders].filter((folder) => !listed.has(folder)).map((f) => `${f}: not in the code map`),
+    ...[...listed].filter((folder) => !folders.has(folder)).map((f) => `${f}: not in the tree`),
   ];
 }
 
