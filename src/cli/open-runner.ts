@@ -25,7 +25,7 @@ export async function openRunner(
       import('../cluster/api-client.ts'),
       import('../cluster/in-cluster.ts'),
       import('../cluster/kubernetes-runner.ts'),
-      import('../cluster/trainer-manifest.ts'),
+      import('../cluster/kubernetes-job.ts'),
     ]);
   const template = parseTrainerTemplate(readPod(config.trainPod), 'LORIKEET_TRAIN_POD');
   return createKubernetesRunner({

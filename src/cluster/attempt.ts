@@ -1,6 +1,6 @@
-// One attempt at a job by a pod, as objects in the store: the ticket that says what to do and whether anybody still
-// wants it, what the run reads, what its trainer says, and its checkpoints. Server and pod meet nowhere else, and the
-// pod writes nowhere else. Knows no cluster.
+// One attempt of a pod at a job, as objects in the store: the attempt's record, the files that the run reads, the
+// trainer's messages, and checkpoints. Server and pod meet nowhere else, and the pod writes nowhere else. Knows no
+// cluster.
 import { z } from 'zod';
 import type { ObjectStore, StoreCall } from '../../adapters/store/store.ts';
 import type { TrainerMessage } from '../contracts/training.ts';
@@ -11,37 +11,38 @@ import type { RunArchive, RunEnd } from '../jobs/runner.ts';
 import { storedFileSchema } from '../jobs/stored-files.ts';
 import { createRunArchive } from '../jobs/sync-run.ts';
 
-/** Keys of a trainer's job that name local files; `initAdapter` is a folder. */
+/** Keys of a trainer's job that name local files. `initAdapter` is a folder. */
 export const INPUT_KEYS = ['data', 'validation', 'initAdapter'] as const;
 
-const ticketSchema = z.object({
+const recordSchema = z.object({
   schema: z.literal(1),
   mark: z.string(),
   jobId: z.string(),
   tenant: z.string(),
-  /** Of the lease whose server listens. */
+  /** The lease of the server that follows the attempt. */
   token: z.int().min(0),
-  /** False: nobody wants what comes of it any more. */
+  /** False if nobody wants the result any more. */
   isOpen: z.boolean(),
-  /** Batches of messages that have been dealt with. */
+  /** How many batches of messages have been handled. */
   heard: z.int().min(0),
-  /** Without the keys that name local files, and without the model. */
+  /** The trainer's job without the model and the keys that name local files. */
   job: z.record(z.string(), z.unknown()),
   gate: gateSchema,
   baseDigest: z.string(),
   inputs: z.array(storedFileSchema.extend({ key: z.enum(INPUT_KEYS) })),
 });
 
-export type Ticket = z.infer<typeof ticketSchema>;
+/** Tells a pod what to do, and whether anybody still wants the result. */
+export type AttemptRecord = z.infer<typeof recordSchema>;
 
-/** Keys of messages that name local files, or a folder of them. */
+/** Keys of messages that name a local file or folder. */
 export const PATH_KEYS = ['directory', 'resultFile'] as const;
 
-const toldSchema = z.object({
+const storedMessageSchema = z.object({
   message: z.looseObject({
     type: z.enum(['step', 'event', 'snapshot', 'card', 'trained', 'fault']),
   }),
-  /** What its paths lead to: under a name of its own each. */
+  /** The files behind the message's paths, each path in a folder of its own. */
   files: z
     .partialRecord(
       z.enum(PATH_KEYS),
@@ -60,8 +61,8 @@ const faultSchema = z.object({
 const batchSchema = z.object({
   schema: z.literal(1),
   mark: z.string(),
-  messages: z.array(toldSchema),
-  /** Of the last batch. A pod that was asked to end writes none: another one goes on. */
+  messages: z.array(storedMessageSchema),
+  /** Only in the last batch. A pod that was asked to end writes none, because another pod continues. */
   end: z
     .discriminatedUnion('kind', [
       z.object({ kind: z.literal('succeeded') }),
@@ -70,38 +71,45 @@ const batchSchema = z.object({
     .optional(),
 });
 
-export type Batch = z.infer<typeof batchSchema>;
+type BatchRecord = z.infer<typeof batchSchema>;
 
-/** A message as it lies in the store. */
-export interface Told {
+/** A message as it is stored. */
+export interface StoredMessage {
   readonly message: TrainerMessage;
-  readonly files?: NonNullable<z.infer<typeof toldSchema>['files']>;
+  readonly files?: NonNullable<z.infer<typeof storedMessageSchema>['files']>;
 }
 
-/** Settings of a job, its files' names and sums. */
-const MAX_TICKET_BYTES = 256 * 1024;
-/** Some hundred messages; a card with the texts that it generated. */
+/** Consecutive messages, and the end of the run if these are the last ones. */
+export interface MessageBatch {
+  readonly messages: readonly StoredMessage[];
+  readonly end?: RunEnd | undefined;
+}
+
+/** Holds a job's settings and the names and hashes of its files. */
+const MAX_RECORD_BYTES = 256 * 1024;
+/** Holds some hundred messages, or a card with generated texts. */
 const MAX_BATCH_BYTES = 4 * 2 ** 20;
 const DIGITS = 9;
 
-const numbered = (number: number) => String(number).padStart(DIGITS, '0');
+const padded = (number: number) => String(number).padStart(DIGITS, '0');
 
-/** What a pod is told. */
+/** Whether a pod's argument is the prefix of an attempt. */
 export function isAttemptPrefix(text: string): boolean {
   return /^[\w.-]+\/\.jobs\/ftjob-[A-Za-z0-9]+\/run\/pods\/\d{9}\/$/.test(text);
 }
 
-const attemptsPrefix = (of: JobName) => `${runPrefix(of)}pods/`;
-/** By content: attempts of a job share them. */
-export const inputKey = (of: JobName, sha256: string): string => `${runPrefix(of)}inputs/${sha256}`;
+const attemptsPrefix = (job: JobName) => `${runPrefix(job)}pods/`;
+/** The key of an input. It depends on the content only, so the attempts of a job share it. */
+export const inputKey = (job: JobName, sha256: string): string =>
+  `${runPrefix(job)}inputs/${sha256}`;
 
-/** The newest last. */
+/** Lists the numbers of a job's attempts, newest last. */
 export async function attemptNumbers(
   store: ObjectStore,
-  of: JobName,
+  job: JobName,
   call: StoreCall,
 ): Promise<number[]> {
-  const prefix = attemptsPrefix(of);
+  const prefix = attemptsPrefix(job);
   const numbers: number[] = [];
   for await (const { kind, key } of store.list(prefix, { ...call, delimiter: '/' })) {
     const name = key.slice(prefix.length);
@@ -110,91 +118,93 @@ export async function attemptNumbers(
   return numbers;
 }
 
-/** Those that are closed: what came of them is elsewhere. */
+/** Removes attempts with lower numbers. They are closed, and their results are elsewhere. */
 export async function removeAttempts(
   store: ObjectStore,
-  of: JobName,
+  job: JobName,
   { before, call }: { readonly before: number; readonly call: StoreCall },
 ): Promise<void> {
-  for (const number of await attemptNumbers(store, of, call)) {
+  for (const number of await attemptNumbers(store, job, call)) {
     if (number >= before) continue;
-    const { prefix } = Attempt.of(store, of, number);
+    const { prefix } = Attempt.of(store, job, number);
     for await (const { key } of store.list(prefix, call)) await store.delete(key, call);
   }
 }
 
+/** The part of the store that belongs to one attempt. */
 export class Attempt {
-  /** Of all its keys, with a slash at its end; it also names the attempt. */
+  /** The prefix of all its keys, with a slash at the end. It also names the attempt. */
   readonly prefix: string;
   readonly store: ObjectStore;
-  readonly #tickets: Records<Ticket & Marked>;
-  readonly #batches: Records<Batch & Marked>;
+  readonly #records: Records<AttemptRecord & Marked>;
+  readonly #batches: Records<BatchRecord & Marked>;
 
-  /** @param store guarded @param number the token of the lease that began it */
+  /** @param store guarded @param number the token of the lease that started it */
   static of(store: ObjectStore, job: JobName, number: number): Attempt {
-    return new Attempt(store, `${attemptsPrefix(job)}${numbered(number)}/`);
+    return new Attempt(store, `${attemptsPrefix(job)}${padded(number)}/`);
   }
 
   constructor(store: ObjectStore, prefix: string) {
     this.store = store;
     this.prefix = prefix;
-    this.#tickets = new Records(store, { schema: ticketSchema, maxBytes: MAX_TICKET_BYTES });
+    this.#records = new Records(store, { schema: recordSchema, maxBytes: MAX_RECORD_BYTES });
     this.#batches = new Records(store, { schema: batchSchema, maxBytes: MAX_BATCH_BYTES });
   }
 
-  /** Of the run's checkpoints. */
+  /** Holds the run's checkpoints. */
   get archive(): RunArchive {
     return createRunArchive(this.store, `${this.prefix}run/`);
   }
 
-  /** Or the one that is there. */
-  async create(ticket: Omit<Ticket, 'mark'>, call: StoreCall): Promise<Ticket> {
-    return (await this.#tickets.create(this.#ticketKey, ticket, call)).value;
+  /** Returns the record that is there afterwards: the new one or an earlier one. */
+  async create(record: Omit<AttemptRecord, 'mark'>, call: StoreCall): Promise<AttemptRecord> {
+    return (await this.#records.create(this.#recordKey, record, call)).value;
   }
 
-  async readTicket(call?: StoreCall): Promise<Ticket | undefined> {
-    return (await this.#tickets.read(this.#ticketKey, call))?.value;
+  async read(call?: StoreCall): Promise<AttemptRecord | undefined> {
+    return (await this.#records.read(this.#recordKey, call))?.value;
   }
 
-  /** For the server under this lease only. @returns false where a later one has the attempt, or it is closed */
+  /** Changes the record for the server under this lease. Returns false if it is closed or has a later lease. */
   async change(
     token: number,
-    changes: Partial<Pick<Ticket, 'isOpen' | 'heard'>>,
+    changes: Partial<Pick<AttemptRecord, 'isOpen' | 'heard'>>,
     call?: StoreCall,
   ): Promise<boolean> {
-    const isOwn = (now: Ticket) => now.isOpen && now.token === token;
-    let wasOwn = false;
-    await this.#tickets.change(
-      this.#ticketKey,
+    let isOwn = false;
+    await this.#records.change(
+      this.#recordKey,
       (now) => {
-        wasOwn = isOwn(now);
-        return wasOwn ? { ...now, ...changes } : undefined;
+        isOwn = now.isOpen && now.token === token;
+        return isOwn ? { ...now, ...changes } : undefined;
       },
       call,
     );
-    return wasOwn;
+    return isOwn;
   }
 
-  /** A later lease takes over. @returns the ticket as it is then */
-  async take(token: number, call: StoreCall): Promise<Ticket | undefined> {
-    return this.#tickets.change(
-      this.#ticketKey,
+  /** Hands the attempt to a later lease. Returns the record as it is then. */
+  async take(token: number, call: StoreCall): Promise<AttemptRecord | undefined> {
+    return this.#records.change(
+      this.#recordKey,
       (now) => (now.isOpen && now.token < token ? { ...now, token } : undefined),
       call,
     );
   }
 
-  /** Batches are numbered from 1, without gaps. Undefined: not yet. */
-  async readBatch(number: number, call: StoreCall): Promise<Batch | undefined> {
-    return (await this.#batches.read(this.#batchKey(number), call))?.value;
+  /** Returns a batch, or undefined if it is not there yet. Batches count from 1 without gaps. */
+  async readBatch(number: number, call: StoreCall): Promise<MessageBatch | undefined> {
+    const batch = await this.#batches.read(this.#batchKey(number), call);
+    return batch?.value as unknown as MessageBatch | undefined;
   }
 
-  /** @returns false where somebody else has written this number */
-  async writeBatch(number: number, batch: Omit<Batch, 'mark' | 'schema'>): Promise<boolean> {
-    const value = { schema: 1 as const, ...batch };
-    return (await this.#batches.create(this.#batchKey(number), value)).isNew;
+  /** Returns false if another pod has written this number. */
+  async writeBatch(number: number, batch: MessageBatch): Promise<boolean> {
+    const record = { schema: 1, ...batch } as unknown as BatchRecord;
+    return (await this.#batches.create(this.#batchKey(number), record)).isNew;
   }
 
+  /** Returns the number of the last batch, or 0. */
   async lastBatch(): Promise<number> {
     const prefix = `${this.prefix}messages/`;
     let last = 0;
@@ -204,21 +214,16 @@ export class Attempt {
     return last;
   }
 
-  /** Of a file of a message. */
+  /** The key of a message's file. */
   fileKey(folder: string, name: string): string {
     return `${this.prefix}files/${folder}/${name}`;
   }
 
-  get #ticketKey(): string {
+  get #recordKey(): string {
     return `${this.prefix}ticket.json`;
   }
 
   #batchKey(number: number): string {
-    return `${this.prefix}messages/${numbered(number)}.json`;
+    return `${this.prefix}messages/${padded(number)}.json`;
   }
-}
-
-/** As a runner's: what the schema leaves open is a `RunEnd`'s. */
-export function toRunEnd(end: NonNullable<Batch['end']>): RunEnd {
-  return end as RunEnd;
 }

@@ -1,299 +1,265 @@
-// Runs a server's jobs as Kubernetes Jobs, one for each attempt. Server and pod talk through the store, so that a
-// server may go and another one come while the pod trains; only the server publishes. Plans stay beside the server:
-// they compute no gradients, and their answer is waited for.
+// Runs a server's jobs as Kubernetes Jobs, one per attempt. Server and pod talk through the store, so the pod trains on
+// while one server goes and another one comes. Only the server publishes. Plans run beside the server: they compute no
+// gradients, and a client waits for them.
+import { setTimeout } from 'node:timers/promises';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
-import type { EventMessage, Fault } from '../contracts/training.ts';
-import type { JobHooks, JobRunner, JobWork, RunEnd, RunningJob } from '../jobs/runner.ts';
+import type { EventMessage, TrainerMessage } from '../contracts/training.ts';
+import type { JobRunner, RunEnd, RunEndMessage, RunRequest, StopSignals } from '../jobs/runner.ts';
 import { type ApiClient, ClusterUnavailable } from './api-client.ts';
-import { type Batch, type Told, toRunEnd } from './attempt.ts';
-import { type JobPhase, lossOf, phaseOf, waitingReason } from './job-status.ts';
-import { MessageReader } from './message-reader.ts';
-import { beginAttempt, type OpenedAttempt, takeAttempt } from './open-attempt.ts';
+import type { MessageBatch } from './attempt.ts';
 import {
   jobNameOf,
+  type KubernetesPhase,
+  lossOf,
   type ManifestOptions,
+  phaseOf,
   type TrainerTemplate,
   trainerManifest,
   trainerThreads,
-} from './trainer-manifest.ts';
+  waitingReason,
+} from './kubernetes-job.ts';
+import { MessageReader } from './messages.ts';
+import { beginAttempt, type OpenedAttempt, takeAttempt } from './open-attempt.ts';
 
+/** Settings of the Kubernetes runner. */
 export interface KubernetesRunnerOptions extends ManifestOptions {
   /** Guarded. */
   readonly store: ObjectStore;
   readonly api: ApiClient;
   readonly planner: Pick<JobRunner, 'plan'>;
   readonly template: TrainerTemplate;
-  /** Of the served base: a pod that has another one refuses the job. */
+  /** The digest of the served base. A pod with another base refuses the job. */
   readonly baseDigest: string;
   readonly log: Pick<Logger, 'info' | 'warn' | 'error'>;
-  /** Between two questions for the next message. */
+  /** Milliseconds between reads of the next batch of messages. */
   readonly pollMs?: number;
-  /** Between two looks at the Job. */
+  /** Milliseconds between reads of the Job's status. */
   readonly lookMs?: number;
 }
 
-/** Live curves, at 3600 small reads an hour. */
+/** Makes curves look live, for 3600 small reads an hour. */
 const POLL_MS = 1_000;
-/** How a pod ends is in its messages as a rule; a look tells where they do not come. */
+/** The messages usually tell how a pod ends. The status is for pods that cannot. */
 const LOOK_MS = 5_000;
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 30_000;
-/** Of a checkpoint that the pod replaces while it is read. */
+/** The pod may replace a checkpoint while it is fetched. */
 const MAX_RESTORES = 3;
 
+/** Creates a runner whose trainers are pods of a cluster. */
 export function createKubernetesRunner(options: KubernetesRunnerOptions): JobRunner {
   return {
-    plan: (work, call) => options.planner.plan(work, call),
-    start: (work, hooks) => new KubernetesRun(work, hooks, options),
+    outlivesServer: true,
+    plan: (request, call) => options.planner.plan(request, call),
+    run: (request, stop) => new KubernetesRun(request, stop, options).messages(),
   };
 }
 
-/** `leave`: what another server may go on with stays as it is. */
-type Wish = 'pause' | 'cancel' | 'leave';
-
-class KubernetesRun implements RunningJob {
-  readonly ended: Promise<RunEnd>;
-  readonly #work: JobWork;
-  readonly #hooks: JobHooks;
+class KubernetesRun {
+  readonly #request: RunRequest;
+  readonly #stop: StopSignals;
   readonly #options: KubernetesRunnerOptions;
-  /** Ends all calls: this server does not wait for the pod any more. */
-  readonly #stop = new AbortController();
-  #wish: Wish | undefined;
+  /** Aborts all calls when this server stops following the run. */
+  readonly #call: { readonly signal: AbortSignal };
+  readonly #anyStop: AbortSignal;
   #opened: OpenedAttempt | undefined;
-  #wake: () => void = () => {};
-  #phase: JobPhase | undefined;
+  #phase: KubernetesPhase | undefined;
   #waitingFor: string | undefined;
-  /** Whether the last thing that a pod said is that it has ended with a checkpoint. */
+  /** Whether the last message says that a pod has ended with a checkpoint. */
   #hasPaused = false;
 
-  constructor(work: JobWork, hooks: JobHooks, options: KubernetesRunnerOptions) {
-    this.#work = work;
-    this.#hooks = hooks;
+  constructor(request: RunRequest, stop: StopSignals, options: KubernetesRunnerOptions) {
+    this.#request = request;
+    this.#stop = stop;
     this.#options = options;
-    this.ended = this.#run();
+    this.#call = { signal: AbortSignal.any([stop.cancel, stop.detach]) };
+    this.#anyStop = AbortSignal.any([stop.pause, stop.cancel, stop.detach]);
   }
 
-  pause(): void {
-    this.#wish ??= 'pause';
-    this.#wake();
-  }
-
-  cancel(): void {
-    this.#end('cancel');
-  }
-
-  leave(): void {
-    this.#end('leave');
-  }
-
-  drop(): void {
-    this.#end('leave');
-  }
-
-  #end(wish: Wish): void {
-    if (this.#stop.signal.aborted) return;
-    this.#wish = wish;
-    this.#stop.abort(new DOMException(`asked to ${wish}`, 'AbortError'));
-    this.#wake();
-  }
-
-  async #run(): Promise<RunEnd> {
+  async *messages(): AsyncGenerator<TrainerMessage | RunEndMessage, void> {
     let end: RunEnd;
     try {
-      end = await this.#follow();
+      end = yield* this.#follow();
     } catch (error) {
-      end = this.#stop.signal.aborted ? this.#stopped() : this.#lost(error);
+      end = this.#call.signal.aborted ? this.#stopped() : this.#lost(error);
     }
-    if (end.kind !== 'left') await this.#close(end).catch((error) => this.#complain(error));
-    return end;
+    if (end.kind !== 'detached') await this.#close(end).catch((error) => this.#warn(error));
+    yield { type: 'end', end };
   }
 
   #stopped(): RunEnd {
-    return { kind: this.#wish === 'cancel' ? 'cancelled' : 'left' };
+    return { kind: this.#stop.cancel.aborted ? 'cancelled' : 'detached' };
   }
 
   #lost(error: unknown): RunEnd {
-    this.#options.log.error({ err: error, job: this.#work.jobId }, 'no trainer in the cluster');
+    this.#options.log.error({ err: error, job: this.#request.jobId }, 'no trainer in the cluster');
     const message = 'The cluster did not run the trainer.';
     return { kind: 'lost', error: { code: 'trainer_lost', message, param: null } };
   }
 
-  async #follow(): Promise<RunEnd> {
+  async *#follow(): AsyncGenerator<TrainerMessage, RunEnd> {
     const opened = await this.#persist(() => this.#open());
-    if (opened === 'taken') return { kind: 'left' };
+    if (opened === 'taken') return { kind: 'detached' };
     if (!opened) return { kind: 'paused' };
-    const reader = new MessageReader(opened.attempt, `${this.#work.runDir}.heard`);
+    const reader = new MessageReader(opened.attempt, `${this.#request.runDir}.received`);
     let lookedMs = Number.NEGATIVE_INFINITY;
     let isDeleted = false;
-    let isOver = false;
     for (;;) {
       const batch = await this.#persist(() => reader.next(this.#call));
       if (batch) {
-        const end = await this.#hear(batch, reader, reader.number <= opened.heard);
+        const end = yield* this.#read(batch, reader, reader.number <= opened.handled);
         if (end) return end;
         continue;
       }
-      if (isOver) return this.#silentEnd();
-      if (this.#wish === 'pause' && !isDeleted) {
+      if (this.#isOver) return this.#silentEnd();
+      if (this.#stop.pause.aborted && !isDeleted) {
         await this.#persist(() => this.#options.api.deleteJob(this.#name, this.#call));
         isDeleted = true;
       }
       if (isDeleted || performance.now() - lookedMs >= (this.#options.lookMs ?? LOOK_MS)) {
         lookedMs = performance.now();
-        isOver = await this.#persist(() => this.#look());
-        if (isOver) continue; // its last words first
+        yield* await this.#persist(() => this.#look());
+        if (this.#isOver) continue; // its last messages first
       }
       await this.#sleep(this.#options.pollMs ?? POLL_MS);
     }
   }
 
-  /** Undefined: paused before there was anything. */
+  /** Opens the attempt and creates its Job. Returns undefined if the run was paused before there was an attempt. */
   async #open(): Promise<OpenedAttempt | 'taken' | undefined> {
     const { store, log, baseDigest, template, api } = this.#options;
     const options = { store, log, call: this.#call };
-    let opened = await takeAttempt(this.#work, options);
+    let opened = await takeAttempt(this.#request, options);
     if (opened === 'taken') return opened;
-    if (!opened && this.#wish === 'pause') return undefined;
+    if (!opened && this.#stop.pause.aborted) return undefined;
     const threads = trainerThreads(template);
-    opened ??= await beginAttempt(this.#work, { baseDigest, threads }, options);
+    opened ??= await beginAttempt(this.#request, { baseDigest, threads }, options);
     if (opened === 'taken') return opened;
     this.#opened = opened;
     const { attempt, number } = opened;
-    if (await attempt.readBatch(1, this.#call)) return opened; // there was a pod
+    if (await attempt.readBatch(1, this.#call)) return opened; // it has a pod already
     const { prefix } = attempt;
-    const manifest = trainerManifest({ ...this.#work, number, prefix }, this.#options);
+    const manifest = trainerManifest({ ...this.#request, number, prefix }, this.#options);
     await api.createJob(manifest, this.#name, this.#call);
-    log.info({ job: this.#work.jobId, kubernetesJob: this.#name }, 'trainer asked for');
+    log.info({ job: this.#request.jobId, kubernetesJob: this.#name }, 'trainer requested');
     return opened;
   }
 
   get #name(): string {
-    return jobNameOf({ ...this.#work, number: this.#opened!.number });
+    return jobNameOf({ ...this.#request, number: this.#opened!.number });
   }
 
-  get #call(): { readonly signal: AbortSignal } {
-    return { signal: this.#stop.signal };
-  }
-
-  /** @param isReplay a server before this one has dealt with it; what it then kept in memory is told again */
-  async #hear(batch: Batch, reader: MessageReader, isReplay: boolean): Promise<RunEnd | undefined> {
-    for (const told of batch.messages as unknown as readonly Told[]) {
-      this.#stop.signal.throwIfAborted();
-      const { message } = told;
-      const isPause = message.type === 'event' && message.code === 'paused';
-      this.#hasPaused = isPause;
+  /** @param isReplay another server has handled the batch; only messages that it kept in memory are repeated */
+  async *#read(
+    { messages, end }: MessageBatch,
+    reader: MessageReader,
+    isReplay: boolean,
+  ): AsyncGenerator<TrainerMessage, RunEnd | undefined> {
+    for (const stored of messages) {
+      this.#call.signal.throwIfAborted();
+      const { message } = stored;
+      this.#hasPaused = message.type === 'event' && message.code === 'paused';
       if (isReplay && message.type !== 'card' && message.type !== 'trained') continue;
       if (message.type === 'event' && message.code === 'checkpoint') await this.#restore();
-      const heard = await this.#persist(() => reader.bring(told, this.#call));
-      if (heard) {
-        await this.#hooks.onMessage(heard.message);
-        if (message.type === 'snapshot') await this.#persist(() => heard.forget());
+      const fetched = await this.#persist(() => reader.fetch(stored, this.#call));
+      if (fetched) {
+        yield fetched.message;
+        if (message.type === 'snapshot') await this.#persist(() => fetched.removeFiles());
       } else if (message.type === 'trained') {
-        throw new Error('the result is not in the store as it was put there');
+        throw new Error('the result in the store is missing or damaged');
       }
-      if (isPause && this.#wish === 'pause') return { kind: 'paused' };
+      if (this.#hasPaused && this.#stop.pause.aborted) return { kind: 'paused' };
     }
-    if (batch.end) return toRunEnd(batch.end);
-    const isWorthWriting =
-      !isReplay && batch.messages.some(({ message }) => message.type !== 'step');
-    return isWorthWriting ? this.#noteHeard(reader.number) : undefined;
-  }
-
-  async #noteHeard(heard: number): Promise<RunEnd | undefined> {
+    if (end) return end;
+    if (isReplay || messages.every(({ message }) => message.type === 'step')) return undefined;
+    const { attempt } = this.#opened!;
+    const handled = { heard: reader.number };
     const isOwn = await this.#persist(() =>
-      this.#opened!.attempt.change(this.#work.token, { heard }, this.#call),
+      attempt.change(this.#request.token, handled, this.#call),
     );
-    return isOwn ? undefined : { kind: 'left' };
+    return isOwn ? undefined : { kind: 'detached' };
   }
 
-  /** This server's run folder becomes what the pod has saved. */
+  /** Fetches the pod's checkpoint into this server's run folder. */
   async #restore(): Promise<void> {
     const { archive } = this.#opened!.attempt;
     for (let attempt = 1; attempt <= MAX_RESTORES; attempt++) {
-      if (await this.#persist(() => archive.restore(this.#work.runDir, this.#call))) return;
+      if (await this.#persist(() => archive.restore(this.#request.runDir, this.#call))) return;
     }
-    this.#options.log.warn({ job: this.#work.jobId }, 'a checkpoint is not in the store');
+    this.#options.log.warn({ job: this.#request.jobId }, 'a checkpoint is not in the store');
   }
 
-  /** The Job has ended, and what its pods have said is all heard. */
+  /** The Job is over, and its pods have not reported an end. */
   async #silentEnd(): Promise<RunEnd> {
-    if (this.#wish === 'pause' || this.#hasPaused) return { kind: 'paused' };
-    const { api } = this.#options;
-    const pods = await this.#persist(() => api.podsOf(this.#name, this.#call));
-    const error: Fault = lossOf(pods);
-    return { kind: 'lost', error };
+    if (this.#stop.pause.aborted || this.#hasPaused) return { kind: 'paused' };
+    const pods = await this.#persist(() => this.#options.api.podsOf(this.#name, this.#call));
+    return { kind: 'lost', error: lossOf(pods) };
   }
 
-  /** Whether no pod will say anything more. */
-  async #look(): Promise<boolean> {
+  /** Reads the Job's status. Returns events about a trainer that waits, each reason once. */
+  async #look(): Promise<readonly EventMessage[]> {
     const { api, log } = this.#options;
     const phase = phaseOf(await api.getJob(this.#name, this.#call));
-    if (phase !== this.#phase) {
-      log.info({ job: this.#work.jobId, kubernetesJob: this.#name, phase }, 'trainer');
-      if (phase === 'queued') await this.#tellWaiting('its turn in the queue', 'info');
+    const events: EventMessage[] = [];
+    const isNew = phase !== this.#phase;
+    if (isNew && phase === 'queued') events.push(waitingEvent('its turn in the queue', 'info'));
+    if (phase === 'starting') {
+      const reason = waitingReason(await api.podsOf(this.#name, this.#call));
+      if (reason !== undefined && reason !== this.#waitingFor) {
+        this.#waitingFor = reason;
+        events.push(waitingEvent(reason, 'warn'));
+      }
     }
+    if (isNew) log.info({ job: this.#request.jobId, kubernetesJob: this.#name, phase }, 'trainer');
     this.#phase = phase;
-    if (phase === 'starting') await this.#tellHindrance();
-    return this.#isOver;
+    return events;
   }
 
+  /** Whether no pod will write anything more. */
   get #isOver(): boolean {
     return this.#phase === 'over' || this.#phase === 'gone';
   }
 
-  /** Once for each. */
-  async #tellHindrance(): Promise<void> {
-    const reason = waitingReason(await this.#options.api.podsOf(this.#name, this.#call));
-    if (reason === undefined || reason === this.#waitingFor) return;
-    this.#waitingFor = reason;
-    await this.#tellWaiting(reason, 'warn');
-  }
-
-  async #tellWaiting(what: string, level: EventMessage['level']): Promise<void> {
-    const message = `The trainer waits in the cluster: ${what}`;
-    await this.#hooks.onMessage({ type: 'event', level, code: 'waiting', message });
-  }
-
-  /** The pod's ticket is closed before its Job goes, so that it does not save what nobody wants. */
+  /** Closes the attempt before its Job goes, so the pod does not save what nobody wants. */
   async #close({ kind }: RunEnd): Promise<void> {
     if (!this.#opened) return;
-    const isOwn = await this.#opened.attempt.change(this.#work.token, { isOpen: false });
+    const isOwn = await this.#opened.attempt.change(this.#request.token, { isOpen: false });
     if (isOwn && !this.#isOver && (kind === 'cancelled' || kind === 'lost')) {
       await this.#options.api.deleteJob(this.#name);
     }
   }
 
-  /** Tries until it works, or somebody does not wait for it any more. */
+  /** Retries until it works, or until this server stops following the run. */
   async #persist<T>(work: () => Promise<T>): Promise<T> {
     for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS)) {
       try {
         return await work();
       } catch (error) {
-        this.#stop.signal.throwIfAborted();
+        this.#call.signal.throwIfAborted();
         if (!isTransient(error)) throw error;
-        this.#complain(error);
+        this.#warn(error);
       }
       await this.#sleep(pauseMs);
-      this.#stop.signal.throwIfAborted();
+      this.#call.signal.throwIfAborted();
     }
   }
 
-  #complain(error: unknown): void {
-    this.#options.log.warn({ err: error, job: this.#work.jobId }, 'the trainer is out of reach');
+  #warn(error: unknown): void {
+    this.#options.log.warn({ err: error, job: this.#request.jobId }, 'the trainer is out of reach');
   }
 
-  #sleep(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms);
-      this.#wake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-      if (this.#stop.signal.aborted) this.#wake();
-    });
+  /** A request to stop ends the sleep early. */
+  async #sleep(ms: number): Promise<void> {
+    const signal = this.#stop.pause.aborted ? this.#call.signal : this.#anyStop;
+    await setTimeout(ms, undefined, { signal }).catch(() => {});
   }
+}
+
+function waitingEvent(reason: string, level: EventMessage['level']): EventMessage {
+  const message = `The trainer waits in the cluster: ${reason}`;
+  return { type: 'event', level, code: 'waiting', message };
 }
 
 function isTransient(error: unknown): boolean {

@@ -12,7 +12,7 @@ import { toWire } from '../contracts/training-fields.ts';
 import type { JobCheckpoint, JobEvent, JobRecord, JobRequest } from '../jobs/job.ts';
 import { checkpointId, eventId } from '../jobs/job-service.ts';
 import { checkpointModel, fineTunedModel } from '../jobs/names.ts';
-import { checkpointMetrics } from '../jobs/told-run.ts';
+import { checkpointMetrics } from '../jobs/run-events.ts';
 import { resolveHyperparameters } from '../jobs/trainer-job.ts';
 
 const toSeconds = (ms: number) => Math.floor(ms / 1000);

@@ -11,14 +11,14 @@ import type { FileMeta, Files, Page } from './files.ts';
 import { KeyUses, type RepeatedRequest } from './idempotency.ts';
 import type { CreateId } from './ids.ts';
 import {
+  applyClientAction,
+  type ClientAction,
   type JobCheckpoint,
   type JobEvent,
   type JobRecord,
   type JobRequest,
   type JobState,
-  told,
-  type Wish,
-  wish,
+  messageEvent,
   withEvents,
 } from './job.ts';
 import type { JobStore } from './job-store.ts';
@@ -172,9 +172,12 @@ export class JobService {
     return { items: items.slice(0, limit), hasMore: items.length > limit };
   }
 
-  async wish(tenant: string, id: string, action: Wish): Promise<JobRecord> {
+  /** Cancels, pauses or resumes a job. Throws `ServeError` if that is not possible. */
+  async act(tenant: string, id: string, action: ClientAction): Promise<JobRecord> {
     const { jobs, now, wake } = this.#options;
-    const job = await jobs.change({ tenant, id }, (state) => wish(state, action, now()));
+    const job = await jobs.change({ tenant, id }, (state) =>
+      applyClientAction(state, action, now()),
+    );
     wake(id);
     return job;
   }
@@ -249,7 +252,10 @@ function newState({ tenant, id, base, request, nowMs }: NewState): JobState {
     eventCount: 0,
     recentEvents: [],
   };
-  const events = [told(`Created fine-tuning job: ${id}`), told(`Validating ${files}`)];
+  const events = [
+    messageEvent(`Created fine-tuning job: ${id}`),
+    messageEvent(`Validating ${files}`),
+  ];
   return withEvents(state, events, nowMs);
 }
 

@@ -1,5 +1,5 @@
-// A fine-tuning job as its record in the store, and everything that may happen to it, as pure functions from record to
-// record. It knows no store, no clock and no trainer.
+// A fine-tuning job as it is stored, and everything that can happen to it, as pure functions from state to state. Knows no
+// store, no clock and no trainer.
 import { z } from 'zod';
 import { ServeError } from '../common/errors.ts';
 import { JOB_STATUSES, type JobStatus } from '../contracts/job-status.ts';
@@ -15,7 +15,7 @@ const unixMs = z.int();
 
 const orAuto = (schema: z.ZodType<number>) => z.union([z.literal('auto'), schema]);
 
-/** As requested; `auto` becomes a number when the job starts. */
+/** Hyperparameters as requested. `auto` becomes a number when the job starts. */
 const hyperparametersSchema = z.object(
   Object.fromEntries(HYPERPARAMETERS.map(({ field, schema }) => [field, orAuto(schema)])) as Record<
     HyperparameterField,
@@ -28,7 +28,7 @@ const settingsSchema = z.object(extensionShape());
 
 const requestSchema = z.object({
   model: z.string(),
-  /** What `model` stood for: where it names an adapter, the run starts from it. */
+  /** The adapter that `model` named. The run starts from it. */
   initAdapter: z.object({ tenant: z.string(), name: z.string(), version: z.int() }).optional(),
   trainingFile: z.string(),
   validationFile: z.string().optional(),
@@ -39,11 +39,13 @@ const requestSchema = z.object({
   metadata: z.record(z.string(), z.string()).optional(),
 });
 
+/** A request to create a job, with everything that was left open filled in. */
 export type JobRequest = z.infer<typeof requestSchema>;
+/** The settings of a request. */
 export type JobSettings = z.infer<typeof settingsSchema>;
 
 const eventSchema = z.object({
-  /** Number of the event, from 0 and without gaps. */
+  /** Counts from 0 without gaps. */
   seq: z.int().min(0),
   atMs: unixMs,
   level: z.enum(['info', 'warn', 'error']),
@@ -52,10 +54,12 @@ const eventSchema = z.object({
   data: z.record(z.string(), z.unknown()).optional(),
 });
 
+/** An event of a job. */
 export type JobEvent = z.infer<typeof eventSchema>;
+/** An event before it has a number and a time. */
 export type NewEvent = Pick<JobEvent, 'level' | 'message' | 'type' | 'data'>;
 
-/** Events that were moved out of the record. */
+/** Older events, which were moved out of the record. */
 export const eventBatchSchema = z.object({ mark: z.string(), events: z.array(eventSchema) });
 
 const checkpointSchema = z.object({
@@ -71,6 +75,7 @@ const checkpointSchema = z.object({
   }),
 });
 
+/** A published checkpoint of a job. */
 export type JobCheckpoint = z.infer<typeof checkpointSchema>;
 
 const faultSchema = z.object({
@@ -86,6 +91,7 @@ const planSchema = z.looseObject({
   memoryBytes: z.number().optional(),
 });
 
+/** The stored record. Its keys are a file format: old records have to stay readable. */
 export const jobSchema = z.object({
   schema: z.literal(1),
   mark: z.string(),
@@ -93,14 +99,14 @@ export const jobSchema = z.object({
   tenant: z.string(),
   /** The adapter's name. */
   name: z.string(),
-  /** What is trained: servers of another base have no part in it. */
+  /** Only servers with this base work on the job. */
   base: z.object({ name: z.string(), digest: z.string() }),
   createdMs: unixMs,
-  /** When a trainer was started for it the first time. */
+  /** The first start of a trainer. */
   startedMs: unixMs.optional(),
   finishedMs: unixMs.optional(),
   status: z.enum(JOB_STATUSES),
-  /** A part of `running` that nothing interrupts: the adapter is on its way to its alias. */
+  /** The result is being published. Clients cannot interrupt this part of `running`. */
   isPublishing: z.boolean().default(false),
   request: requestSchema,
   plan: planSchema.optional(),
@@ -109,17 +115,17 @@ export const jobSchema = z.object({
       step: z.int(),
       totalSteps: z.int(),
       estimatedFinishMs: unixMs.optional(),
-      /** Of the newest step; absent in records of older versions. */
+      /** The newest step's loss. Absent in records of older versions. */
       trainLoss: z.number().optional(),
-      /** The step with the lowest validation loss so far, the first of equals: the trainer keeps its adapter. */
+      /** The first step with the lowest validation loss so far. The trainer keeps its adapter. */
       best: z.object({ step: z.int(), validationLoss: z.number() }).optional(),
     })
     .optional(),
-  /** The newest three, the oldest first. */
+  /** The newest three, oldest first. */
   checkpoints: z.array(checkpointSchema),
-  /** Versions that others have replaced since: to be removed, whoever gets to it. */
+  /** Versions of replaced checkpoints that are still to be removed. */
   dropped: z.array(z.object({ step: z.int(), version: z.int() })).default([]),
-  /** Evaluation of the result, and what the gates say of it. */
+  /** The evaluation of the result, with the verdicts of the gates. */
   card: z.record(z.string(), z.unknown()).optional(),
   error: faultSchema.optional(),
   result: z
@@ -130,22 +136,23 @@ export const jobSchema = z.object({
       resultFiles: z.array(z.string()),
     })
     .optional(),
-  /** How many leases there have been: a number is never given twice. */
+  /** The number of the newest lease. No number is used twice. */
   token: z.int().min(0),
-  /** Who works on it: it alone may change what comes of the work. `beat` grows while it lives. */
+  /** The server that works on the job. Only this server reports the work. It increments `beat` while it is alive. */
   lease: z.object({ owner: z.string(), token: z.int(), beat: z.int() }).optional(),
-  /** In a row, without a new step between them. */
+  /** Interruptions in a row, without a new step between them. */
   setbacks: z.int().default(0),
   eventCount: z.int(),
-  /** The newest events, oldest first; those before them are in batches of their own. */
+  /** The newest events, oldest first. Older ones are in batches. */
   recentEvents: z.array(eventSchema),
 });
 
+/** A job as it was read from the store. */
 export type JobRecord = z.infer<typeof jobSchema>;
-/** A state to be written. */
+/** A job to be written. */
 export type JobState = Unmarked<JobRecord>;
 
-/** What somebody asks for, or what comes of the work → status before → status after. */
+/** Action → status before → status after. Clients take actions, and so does the work on a job. */
 const TRANSITIONS = {
   validate: { validating_files: 'queued' },
   start: { queued: 'running', running: 'running' },
@@ -162,11 +169,13 @@ const TRANSITIONS = {
   succeed: { running: 'succeeded' },
 } as const satisfies Record<string, Partial<Record<JobStatus, JobStatus>>>;
 
+/** Anything that changes a job's status. */
 export type JobAction = keyof typeof TRANSITIONS;
-export type Wish = 'cancel' | 'pause' | 'resume';
+/** The actions of clients. */
+export type ClientAction = 'cancel' | 'pause' | 'resume';
 
-/** Asked again in these, nothing is to be done: clients repeat requests whose answer was lost. */
-const REACHED: Record<Wish, readonly JobStatus[]> = {
+/** Statuses in which an action has nothing left to do. Clients repeat a request if its answer was lost. */
+const DONE_IN: Record<ClientAction, readonly JobStatus[]> = {
   cancel: ['cancelled'],
   pause: ['paused'],
   resume: ['queued', 'running'],
@@ -174,16 +183,17 @@ const REACHED: Record<Wish, readonly JobStatus[]> = {
 
 const ENDED: ReadonlySet<JobStatus> = new Set(['succeeded', 'failed', 'cancelled']);
 
+/** Whether the job is over. */
 export function hasEnded({ status }: Pick<JobRecord, 'status'>): boolean {
   return ENDED.has(status);
 }
 
-/** Undefined where the action has no place in this status. */
+/** Returns the status after an action, or undefined if the action is not possible. */
 export function nextStatus(status: JobStatus, action: JobAction): JobStatus | undefined {
   return (TRANSITIONS[action] as Partial<Record<JobStatus, JobStatus>>)[status];
 }
 
-/** The job in the status that the action leads to; undefined where it has no place in the job's. */
+/** Returns the job after an action, or undefined if the action is not possible in the job's status. */
 export function advance(
   job: JobState,
   action: JobAction,
@@ -196,30 +206,38 @@ export function advance(
   return withEvents({ ...job, status, ...start, ...end }, events, nowMs);
 }
 
-const WISH_EVENTS: Record<Wish, string> = {
+const ACTION_EVENTS: Record<ClientAction, string> = {
   cancel: 'Fine-tuning job cancelled',
   pause: 'Fine-tuning job paused',
   resume: 'Fine-tuning job resumed, moving job to queued state',
 };
 
-/** What a client asks for; undefined where it is so already. @throws ServeError naming the state that refuses it */
-export function wish(job: JobState, action: Wish, nowMs: number): JobState | undefined {
-  if (REACHED[action].includes(job.status)) return undefined;
-  const events = [told(WISH_EVENTS[action])];
+/**
+ * Returns the job after a client's action, or undefined if there is nothing left to do. Throws `ServeError` (400) if the
+ * action is not possible.
+ */
+export function applyClientAction(
+  job: JobState,
+  action: ClientAction,
+  nowMs: number,
+): JobState | undefined {
+  if (DONE_IN[action].includes(job.status)) return undefined;
+  const events = [messageEvent(ACTION_EVENTS[action])];
   const next = job.isPublishing ? undefined : advance(job, action, { nowMs, events });
   if (next) return next;
   const state = job.isPublishing ? `${job.status} and being published` : job.status;
-  throw new ServeError('invalid_request', `Job ${job.id} is ${state}: it cannot ${action}.`);
+  throw new ServeError('invalid_request', `Job ${job.id} is ${state}, so it cannot ${action}.`);
 }
 
-/** A line for people. */
-export function told(
+/** Returns an event with a text for people. */
+export function messageEvent(
   message: string,
   { level = 'info', data }: { level?: NewEvent['level']; data?: NewEvent['data'] } = {},
 ): NewEvent {
   return { level, message, type: 'message', ...(data && { data }) };
 }
 
+/** Appends events to the job and numbers them. */
 export function withEvents(job: JobState, events: readonly NewEvent[], nowMs: number): JobState {
   const numbered = events.map((event, i) => ({ ...event, seq: job.eventCount + i, atMs: nowMs }));
   return {
@@ -229,32 +247,34 @@ export function withEvents(job: JobState, events: readonly NewEvent[], nowMs: nu
   };
 }
 
-/** Failed, with the reason; undefined where it has ended already. */
+/** Returns the failed job with its reason, or undefined if the job has ended already. */
 export function withFault(job: JobState, fault: Fault, nowMs: number): JobState | undefined {
   const { code, message, param, lines } = fault;
-  const event = told(message, { level: 'error', data: { code, ...(lines && { lines }) } });
+  const event = messageEvent(message, { level: 'error', data: { code, ...(lines && { lines }) } });
   const failed = advance(job, 'fail', { nowMs, events: [event] });
   return failed && { ...failed, error: { code, message, param } };
 }
 
-/** A new lease ends every one before it. */
+/** Gives the job a new lease, which ends all earlier ones. */
 export function claimed(job: JobState, owner: string): JobState {
   const token = job.token + 1;
   return { ...job, token, lease: { owner, token, beat: 0 } };
 }
 
+/** Returns the job without its lease. */
 export function released({ lease: _lease, ...job }: JobState): JobState {
   return job;
 }
 
+/** Whether the lease with this number is the current one. */
 export function holdsLease({ lease }: Pick<JobRecord, 'lease'>, token: number): boolean {
   return lease?.token === token;
 }
 
-/** Three checkpoints of a job stay callable. */
+/** This many checkpoints of a job stay callable. */
 const MAX_CHECKPOINTS = 3;
 
-/** With a checkpoint, in the place of an earlier one of this step. */
+/** Adds a checkpoint, which replaces an earlier one of the same step. */
 export function withCheckpoint(job: JobState, checkpoint: JobCheckpoint): JobState {
   const others = job.checkpoints.filter(({ step }) => step !== checkpoint.step);
   const all = [...others, checkpoint].sort((a, b) => a.step - b.step);
@@ -265,7 +285,7 @@ export function withCheckpoint(job: JobState, checkpoint: JobCheckpoint): JobSta
   return { ...job, checkpoints, dropped };
 }
 
-/** These have been removed. */
+/** Forgets dropped versions that have been removed. */
 export function withoutDropped(job: JobState, removed: JobState['dropped']): JobState {
   const versions = new Set(removed.map(({ version }) => version));
   return { ...job, dropped: job.dropped.filter(({ version }) => !versions.has(version)) };

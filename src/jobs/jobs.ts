@@ -13,10 +13,9 @@ import { JobService } from './job-service.ts';
 import { JobStore, runPrefix } from './job-store.ts';
 import { LEASE_MS, LeaseWatch } from './lease.ts';
 import { Publication } from './publication.ts';
-import type { RunObserver } from './run-observer.ts';
 import type { JobRunner } from './runner.ts';
 import { createRunArchive } from './sync-run.ts';
-import { TrainingRun } from './training-run.ts';
+import { type RunObserver, TrainingRun } from './training-run.ts';
 import { ValidationRun } from './validation-run.ts';
 import { JobWorker } from './worker.ts';
 import { sweepWorkspaces, Workspace } from './workspace.ts';
@@ -141,7 +140,7 @@ function createWorker(parts: WorkerParts): JobWorker {
   const collectGarbage = createCollector(parts);
   return new JobWorker({
     owner: owner.name,
-    held: { jobs, leaseMs, clock },
+    leases: { jobs, leaseMs, clock },
     watch: new LeaseWatch({ now: clock, leaseMs, isGone: owner.isGone }),
     baseDigest: base.digest,
     maxTraining: limits.maxTraining,
@@ -149,16 +148,16 @@ function createWorker(parts: WorkerParts): JobWorker {
     diskRetryMs,
     log,
     now,
-    validate: (held) => new ValidationRun(held, { ...common, workspace: workspaceOf(held.job) }),
-    train: (held) =>
-      new TrainingRun(held, {
+    validate: (lease) => new ValidationRun(lease, { ...common, workspace: workspaceOf(lease.job) }),
+    train: (lease) =>
+      new TrainingRun(lease, {
         ...common,
         files,
         publication,
-        workspace: workspaceOf(held.job),
-        archive: archiveOf(held.job),
+        workspace: workspaceOf(lease.job),
+        archive: archiveOf(lease.job),
         flushMs,
-        observer: parts.observe?.(held.job),
+        observer: parts.observe?.(lease.job),
       }),
     async retire(job) {
       await archiveOf(job).remove();

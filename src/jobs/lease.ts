@@ -1,27 +1,133 @@
-// Who is gone: another server's lease is believed while it beats, by this machine's own monotonic clock, so that clocks
-// that differ or jump take no job from anybody. Knows no store.
+// Leases on jobs. A server changes a job only through its lease, so a server that was away for too long changes nothing
+// any more. Whether another server's lease still counts is judged by this machine's monotonic clock: clocks that differ
+// or jump take no job from anybody.
 import { readFileSync, readlinkSync } from 'node:fs';
 import os from 'node:os';
-import type { JobRecord } from './job.ts';
+import { claimed, holdsLease, type JobRecord, type JobState, released } from './job.ts';
+import type { JobStore } from './job-store.ts';
 
-/** A lease that has not been seen to beat for this long is over. */
+/** A lease that was not renewed for this many milliseconds has expired. */
 export const LEASE_MS = 30_000;
 
+/** Another server has the job by now, or may have it. */
+export class LeaseLost extends Error {
+  override name = 'LeaseLost';
+}
+
+/** The parts that all leases of a server share. */
+export interface JobLeaseOptions {
+  readonly jobs: JobStore;
+  readonly leaseMs: number;
+  /** Monotonic milliseconds. */
+  readonly clock: () => number;
+}
+
+/** This server's lease on a job. */
+export class JobLease {
+  readonly token: number;
+  readonly #options: JobLeaseOptions;
+  readonly #lost = new AbortController();
+  #job: JobRecord;
+  /** When the last successful change began. */
+  #renewedMs: number;
+  /** One change at a time, so the newest state wins. */
+  #changing: Promise<unknown> = Promise.resolve();
+
+  private constructor(job: JobRecord, renewedMs: number, options: JobLeaseOptions) {
+    this.#job = job;
+    this.#renewedMs = renewedMs;
+    this.#options = options;
+    this.token = job.token;
+  }
+
+  /** Takes a job whose lease has expired. Returns undefined if the job has changed meanwhile. */
+  static async claim(
+    job: JobRecord,
+    owner: string,
+    options: JobLeaseOptions,
+  ): Promise<JobLease | undefined> {
+    const renewedMs = options.clock();
+    const now = await options.jobs.change(job, (state) => {
+      const isSame =
+        state.status === job.status &&
+        state.lease?.token === job.lease?.token &&
+        state.lease?.beat === job.lease?.beat;
+      return isSame ? claimed(state, owner) : undefined;
+    });
+    return now.lease?.owner === owner && now.token > job.token
+      ? new JobLease(now, renewedMs, options)
+      : undefined;
+  }
+
+  /** The job as this server saw it last. */
+  get job(): JobRecord {
+    return this.#job;
+  }
+
+  /** Aborts when the lease is lost. */
+  get lost(): AbortSignal {
+    return this.#lost.signal;
+  }
+
+  /** Changes the job and renews the lease; without a change only renews it. Throws `LeaseLost` or the store's error. */
+  change(change: (now: JobRecord) => JobState | undefined = () => undefined): Promise<void> {
+    const changed = this.#changing.then(() => this.#change(change));
+    this.#changing = changed.catch(() => {});
+    return changed;
+  }
+
+  async #change(change: (now: JobRecord) => JobState | undefined): Promise<void> {
+    const beginMs = this.#options.clock();
+    try {
+      this.#lost.signal.throwIfAborted();
+      this.#job = await this.#options.jobs.change(this.#job, (now) => {
+        if (!holdsLease(now, this.token)) throw new LeaseLost('another server has the lease');
+        const next = change(now) ?? now;
+        const beat = now.lease!.beat + 1;
+        return next.lease ? { ...next, lease: { ...next.lease, beat } } : next;
+      });
+      this.#renewedMs = beginMs;
+    } catch (error) {
+      if (error instanceof LeaseLost) this.#lose(error);
+      else this.#loseIfExpired();
+      throw error;
+    }
+  }
+
+  /** Makes a last change and frees the job for other servers. */
+  async release(change: (now: JobRecord) => JobState | undefined = () => undefined): Promise<void> {
+    await this.change((now) => released(change(now) ?? now));
+  }
+
+  #loseIfExpired(): void {
+    const { clock, leaseMs } = this.#options;
+    if (clock() - this.#renewedMs >= leaseMs) this.#lose(new LeaseLost('it was not renewed'));
+  }
+
+  #lose(error: LeaseLost): void {
+    if (!this.#lost.signal.aborted) this.#lost.abort(error);
+  }
+}
+
+/** Settings of a `LeaseWatch`. */
+export interface LeaseWatchOptions {
+  /** Monotonic milliseconds. */
+  readonly now: () => number;
+  readonly leaseMs: number;
+  /** Whether the owner of a lease is known not to come back. */
+  readonly isGone: (owner: string) => boolean;
+}
+
+/** Watches whether other servers renew their leases. */
 export class LeaseWatch {
   readonly #seen = new Map<string, { token: number; beat: number; sinceMs: number }>();
-  readonly #options: { now: () => number; leaseMs: number; isGone: (owner: string) => boolean };
+  readonly #options: LeaseWatchOptions;
 
-  /** @param options.now monotonic milliseconds */
-  constructor(options: {
-    now: () => number;
-    leaseMs: number;
-    /** Known not to come back. */
-    isGone: (owner: string) => boolean;
-  }) {
+  constructor(options: LeaseWatchOptions) {
     this.#options = options;
   }
 
-  /** Whether nobody works on the job any more. Has to be asked twice about an owner that is not known. */
+  /** Whether nobody works on the job. An unknown owner's lease has to be seen twice before it can expire. */
   isFree({ id, lease }: Pick<JobRecord, 'id' | 'lease'>): boolean {
     const { now, leaseMs, isGone } = this.#options;
     if (!lease || isGone(lease.owner)) return true;
@@ -33,7 +139,7 @@ export class LeaseWatch {
     return false;
   }
 
-  /** Others are not watched any more. */
+  /** Forgets all other jobs. */
   keep(ids: ReadonlySet<string>): void {
     for (const id of this.#seen.keys()) if (!ids.has(id)) this.#seen.delete(id);
   }
@@ -41,15 +147,15 @@ export class LeaseWatch {
 
 const SEPARATOR = '#';
 
-/** A name for this process that none before it had. */
+/** Returns a name for this process that no process before it had. */
 export function createOwner(nonce: string): string {
-  return [machine(), process.pid, nonce].join(SEPARATOR);
+  return [machineId(), process.pid, nonce].join(SEPARATOR);
 }
 
-/** For `isGone`: whether the owner was a process beside this one that has ended. */
+/** Whether the owner was a process on this machine that has ended. */
 export function isOwnerGone(owner: string): boolean {
-  const [where, pid] = owner.split(SEPARATOR);
-  if (where !== machine()) return false;
+  const [machine, pid] = owner.split(SEPARATOR);
+  if (machine !== machineId()) return false;
   if (Number(pid) === process.pid) return true; // this process knows its own leases
   try {
     process.kill(Number(pid), 0);
@@ -59,8 +165,8 @@ export function isOwnerGone(owner: string): boolean {
   }
 }
 
-/** Where process ids mean the same: names of machines are not unique, and containers of one share them. */
-function machine(): string {
+/** Names the scope of process ids. Host names are not unique, and containers may share one. */
+function machineId(): string {
   const read = (get: () => string) => {
     try {
       return get().trim();

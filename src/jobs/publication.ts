@@ -19,7 +19,7 @@ export interface PublicationOptions {
   readonly onPublished: (tenant: string, name: string) => void;
 }
 
-export interface Right {
+export interface PublishRight {
   /** Which lease this is. */
   readonly token: number;
   /** Rejects where the right to publish was lost. */
@@ -42,7 +42,7 @@ export class Publication {
   checkpoint(
     job: JobRecord,
     { step, directory, metrics }: SnapshotMessage,
-    right: Right,
+    right: PublishRight,
   ): Promise<VersionManifest> {
     const alias = checkpointAlias(job.id, step);
     const content = { directory, metrics: { step, ...metrics } };
@@ -50,7 +50,7 @@ export class Publication {
   }
 
   /** Resolves when a reader of the store sees it under the job's alias. */
-  async result(job: JobRecord, result: Result, right: Right): Promise<VersionManifest> {
+  async result(job: JobRecord, result: Result, right: PublishRight): Promise<VersionManifest> {
     const alias = shortId(job.id);
     const manifest = await this.#publish(job, result, { id: job.id, aliases: [alias], right });
     const pointer = (await this.#readAliases(job))[alias];
@@ -95,7 +95,7 @@ export class Publication {
   async #publish(
     job: JobRecord,
     { directory, metrics }: Result,
-    options: { id: string; aliases: readonly string[]; isAside?: true; right: Right },
+    options: { id: string; aliases: readonly string[]; isAside?: true; right: PublishRight },
   ): Promise<VersionManifest> {
     const { id, aliases, isAside, right } = options;
     const { repository, baseDigest } = this.#options;

@@ -1,43 +1,45 @@
-// What a run tells, gathered and written into its job's record a moment later, one writing at a time. Each writing renews
-// the lease, and what was not written stays for the next. It knows no trainer.
+// Gathers what a run reports and writes it into the job's record a moment later, one write at a time. Each write renews
+// the lease. Whatever was not written stays for the next write. Knows no trainer.
 import type { Logger } from '../common/log.ts';
 import type { StepMessage } from '../contracts/training.ts';
-import { type HeldJob, LeaseLost } from './held-job.ts';
 import type { JobState, NewEvent } from './job.ts';
-import { withTold } from './told-run.ts';
+import { type JobLease, LeaseLost } from './lease.ts';
+import { withReport } from './run-events.ts';
 
+/** Settings of a `RunJournal`. */
 export interface RunJournalOptions {
   readonly log: Pick<Logger, 'warn'>;
   /** Unix milliseconds. */
   readonly now: () => number;
-  /** Between the first thing told and its writing. */
+  /** Milliseconds between a report and its write. */
   readonly flushMs: number;
-  /** The job's record has been read and written. */
+  /** Called when the job's record was read and written. */
   readonly onWritten: () => void;
 }
 
-/** Steps of a small model come by the hundred: more than this are written down before more are taken. */
-const MAX_BUFFERED = 100;
+/** A small model makes hundreds of steps per second. Beyond this many the trainer's messages wait for a write. */
+const MAX_BUFFERED_STEPS = 100;
 
+/** A write-behind buffer in front of one job's record. */
 export class RunJournal {
-  readonly #held: HeldJob;
+  readonly #lease: JobLease;
   readonly #options: RunJournalOptions;
   #steps: StepMessage[] = [];
   #events: NewEvent[] = [];
-  /** The first step of this run, for the estimate of its end. */
+  /** The first step of this run, to estimate the end. */
   #first: { step: number; atMs: number } | undefined;
   #estimatedFinishMs: number | undefined;
   #writing: Promise<void> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
-  /** Whether the last try to write failed. */
+  /** Whether the last attempt to write failed. */
   #isFailing = false;
 
-  constructor(held: HeldJob, options: RunJournalOptions) {
-    this.#held = held;
+  constructor(lease: JobLease, options: RunJournalOptions) {
+    this.#lease = lease;
     this.#options = options;
   }
 
-  /** Resolves when there is room for more. */
+  /** Resolves when there is room for the next step. */
   async addStep(message: StepMessage): Promise<void> {
     const atMs = this.#options.now();
     const { step, totalSteps } = message;
@@ -47,36 +49,35 @@ export class RunJournal {
       this.#estimatedFinishMs = Math.round(atMs + stepMs * (totalSteps - step));
     }
     this.#steps.push(message);
-    if (this.#steps.length >= MAX_BUFFERED) await this.tryWrite();
+    if (this.#steps.length >= MAX_BUFFERED_STEPS) await this.tryWrite();
     else this.#writeSoon();
   }
 
-  tell(event: NewEvent): void {
+  addEvent(event: NewEvent): void {
     this.#events.push(event);
     this.#writeSoon();
   }
 
-  /** With another change of the record. Rejects with `LeaseLost`, or as the store does. */
-  write(also?: (job: JobState) => JobState | undefined): Promise<void> {
-    const next = this.#writing.catch(() => {}).then(() => this.#write(also));
-    this.#writing = next;
-    return next;
+  /** Writes all reports and one more change of the record. Throws `LeaseLost` or the store's error. */
+  write(change: (job: JobState) => JobState | undefined = () => undefined): Promise<void> {
+    this.#writing = this.#writing.catch(() => {}).then(() => this.#write(change));
+    return this.#writing;
   }
 
-  /** Does not reject. */
+  /** Writes all reports. Logs failures and keeps the reports for the next write. */
   async tryWrite(): Promise<void> {
     try {
       await this.write();
       this.#isFailing = false;
     } catch (error) {
       if (error instanceof LeaseLost) return;
-      // Tried again every few seconds: a store that is away for an hour is one line, not a thousand.
+      // A write is tried every few seconds. If the store is away for an hour, one line is enough.
       if (!this.#isFailing) this.#options.log.warn({ err: error }, 'job not written');
       this.#isFailing = true;
     }
   }
 
-  /** What is told from now on waits for a writing. */
+  /** Stops writing by itself. */
   close(): void {
     clearTimeout(this.#timer);
   }
@@ -85,21 +86,18 @@ export class RunJournal {
     this.#timer ??= setTimeout(() => void this.tryWrite(), this.#options.flushMs);
   }
 
-  async #write(also: (job: JobState) => JobState | undefined = () => undefined): Promise<void> {
+  async #write(change: (job: JobState) => JobState | undefined): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    // Copies: these lists grow while they are written down.
-    const steps = [...this.#steps];
-    const events = [...this.#events];
-    const estimatedFinishMs = this.#estimatedFinishMs;
-    await this.#held.change((job) => {
-      const nowMs = this.#options.now();
-      const next = withTold(job, { steps, events }, { nowMs, estimatedFinishMs });
-      return also(next ?? job) ?? next;
+    // Copies, because both lists grow during the write.
+    const [steps, events] = [[...this.#steps], [...this.#events]];
+    const report = { steps, events, estimatedFinishMs: this.#estimatedFinishMs };
+    await this.#lease.change((job) => {
+      const next = withReport(job, report, this.#options.now());
+      return change(next ?? job) ?? next;
     });
-    // What was told meanwhile stays.
-    this.#steps = this.#steps.slice(steps.length);
-    this.#events = this.#events.slice(events.length);
+    this.#steps.splice(0, steps.length);
+    this.#events.splice(0, events.length);
     this.#options.onWritten();
   }
 }

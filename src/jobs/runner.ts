@@ -1,66 +1,97 @@
-// Who runs the trainer for a server's jobs: a child process, or a job of a cluster. The contract between the service,
-// which knows jobs, tenants and the store, and a runner, which knows processes. Plain data.
+// The contract between a server's jobs and whatever runs their trainers: a child process, or a Kubernetes Job. Jobs know
+// tenants, leases and the store; a runner knows processes.
 import type { Fault, GateSettings, JobPlan, TrainerMessage } from '../contracts/training.ts';
 
 /** Keys of the trainer's job file. `model`, `data`, `validation` and `initAdapter` are absolute local paths. */
 export type TrainerJob = Readonly<Record<string, unknown>>;
 
-export interface JobWork {
+/** One run to start or to continue. */
+export interface RunRequest {
   readonly jobId: string;
   readonly tenant: string;
-  /** Local. A new run makes it; what the job reads lies beside it. A runner elsewhere mounts its parent's parent. */
+  /** A local folder. A new run creates it; the files that the job reads lie beside it. */
   readonly runDir: string;
   readonly job: TrainerJob;
   readonly gate: GateSettings;
-  /** Whether `runDir` holds a run to go on with. */
+  /** Whether `runDir` holds a run to continue. */
   readonly isResume: boolean;
-  /** Of the lease that the run is begun under: a later one is higher. */
+  /** The number of the lease that the run starts under. Later leases have higher numbers. */
   readonly token: number;
-  /** At the run's peak, as it was planned. */
+  /** Planned peak memory in bytes. */
   readonly memoryBytes?: number | undefined;
 }
 
-export interface JobHooks {
-  /** In order: a runner gives the next message when this has resolved. Does not reject. */
-  onMessage(message: TrainerMessage): void | Promise<void>;
+/**
+ * The ways to ask a run to end:
+ * - `pause`: the trainer writes a checkpoint after its current step and ends. The run ends as `paused`.
+ * - `cancel`: the trainer ends at once and its run folder is useless. The run ends as `cancelled`.
+ * - `detach`: this server stops following the run at once. A trainer that outlives the server goes on, the run ends as
+ *   `detached`, and the next holder of the lease receives all of its messages again. A child process cannot outlive its
+ *   server: it is killed, the run ends as `lost`, and its last checkpoint is good. Pause it first if there is time.
+ */
+export type StopReason = 'pause' | 'cancel' | 'detach';
+
+/** One signal per reason. A pause may be followed by a cancel or a detach. */
+export type StopSignals = Readonly<Record<StopReason, AbortSignal>>;
+
+/** The side of the stop signals that asks. */
+export class RunStop {
+  readonly #controllers = {
+    pause: new AbortController(),
+    cancel: new AbortController(),
+    detach: new AbortController(),
+  };
+  readonly signals: StopSignals = {
+    pause: this.#controllers.pause.signal,
+    cancel: this.#controllers.cancel.signal,
+    detach: this.#controllers.detach.signal,
+  };
+
+  /** Asks the run to end. Has no effect on a run that has ended, or the second time. */
+  request(reason: StopReason): void {
+    this.#controllers[reason].abort();
+  }
 }
 
-/** How a run ended, told after its last message has been handled. */
+/** How a run ended. */
 export type RunEnd =
   | { readonly kind: 'succeeded' | 'paused' | 'cancelled' }
-  /** It has not: it goes on elsewhere, and who starts the job next hears all of it again. */
-  | { readonly kind: 'left' }
-  /** The trainer said why: trying again would end the same way. */
+  /** The trainer goes on elsewhere. */
+  | { readonly kind: 'detached' }
+  /** The trainer gave the reason. A retry would fail in the same way. */
   | { readonly kind: 'failed'; readonly error: Fault }
-  /** The trainer is gone without a word (killed, out of memory, its machine): its checkpoint is good. */
+  /** The trainer disappeared (killed, out of memory, machine gone). Its last checkpoint is good. */
   | { readonly kind: 'lost'; readonly error: Fault };
 
-export interface RunningJob {
-  /** Ends after this step with a checkpoint: `paused`. */
-  pause(): void;
-  /** Ends at once: `cancelled`. What the run folder holds is of no use any more. */
-  cancel(): void;
-  /** For a server that ends: a process of its own ends as by `pause`, one elsewhere is left at work: `left`. */
-  leave(): void;
-  /** For a server that the job was taken from: a process of its own ends at once, all else stays as it is. */
-  drop(): void;
-  /** Does not reject. */
-  readonly ended: Promise<RunEnd>;
+/** The last item of a run. */
+export interface RunEndMessage {
+  readonly type: 'end';
+  readonly end: RunEnd;
 }
 
+/** How planning a job ended. */
 export type PlanOutcome =
   | { readonly kind: 'planned'; readonly plan: JobPlan }
-  /** The job or its files are at fault. */
+  /** The job or its files are wrong. */
   | { readonly kind: 'refused'; readonly error: Fault }
+  /** The trainer disappeared. */
   | { readonly kind: 'lost'; readonly error: Fault };
 
+/** Plans jobs and runs their trainers. */
 export interface JobRunner {
-  /** Validates the job's files. Rejects with the signal's reason only. */
+  /** Whether trainers go on while this server is down. */
+  readonly outlivesServer: boolean;
+  /** Validates the job's files. Rejects only with the signal's reason. */
   plan(
-    work: Pick<JobWork, 'jobId' | 'tenant' | 'job'>,
+    request: Pick<RunRequest, 'jobId' | 'tenant' | 'job'>,
     options: { readonly signal: AbortSignal },
   ): Promise<PlanOutcome>;
-  start(work: JobWork, hooks: JobHooks): RunningJob;
+  /**
+   * Runs a trainer and yields its messages in order, then one `end`. Does not throw. The consumer has handled a message
+   * when it asks for the next one: files that a message names may go after that. A slow consumer does not stop the
+   * training; it gets fewer plain steps instead. A consumer that leaves the loop early detaches.
+   */
+  run(request: RunRequest, stop: StopSignals): AsyncIterable<TrainerMessage | RunEndMessage>;
 }
 
 /** Where a run's newest checkpoint is kept for whoever goes on with it, on this machine or another. */

@@ -14,8 +14,8 @@ import {
 } from '../../adapters/store/store.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import { parseShallowJson } from '../common/shallow-json.ts';
+import { copyRun } from './run-folder.ts';
 import type { RunArchive } from './runner.ts';
-import { stageRun } from './stage-run.ts';
 import { describeFiles, fetchFile, storedFileSchema } from './stored-files.ts';
 
 /** A run leaves a dozen files. */
@@ -57,7 +57,7 @@ class StoredRun implements RunArchive {
   async save(runDir: string, call: { readonly signal: AbortSignal }): Promise<void> {
     const stage = await mkdtemp(path.join(path.dirname(runDir), 'saving-'));
     try {
-      const step = await stageRun(runDir, stage);
+      const step = await copyRun(runDir, stage);
       const found = await this.#readIndex(call);
       if (step === undefined || !isNewer(step, found)) return;
       const save = randomUUID();

@@ -1,19 +1,20 @@
-// A job's first part, under a lease: its files are read and its run is planned, in the trainer's own process. It ends
-// queued or failed; where it is cut off, another server begins it again.
+// Validates a job under its lease: the trainer reads its files and plans its run. The job ends up queued or failed. If
+// this is interrupted, another server starts over.
 import type { Logger } from '../common/log.ts';
-import { type HeldJob, LeaseLost } from './held-job.ts';
-import { advance, type NewEvent, told, withFault } from './job.ts';
+import { withInterruption } from './interruption.ts';
+import { advance, messageEvent, type NewEvent, withFault } from './job.ts';
+import { type JobLease, LeaseLost } from './lease.ts';
 import type { JobRunner, PlanOutcome } from './runner.ts';
-import { withSetback } from './setback.ts';
-import type { JobWork } from './worker.ts';
+import type { JobTask } from './worker.ts';
 import { type Asked, InputFault, type Workspace } from './workspace.ts';
 
+/** The parts that plan a job. */
 export interface PlanParts {
   readonly runner: JobRunner;
   readonly workspace: Workspace;
 }
 
-/** Rejects with the signal's reason, or as the store does. */
+/** Fetches the job's files and plans its run. Throws the signal's reason or the store's error. */
 export async function planJob(
   asked: Asked & { readonly id: string },
   { runner, workspace }: PlanParts,
@@ -28,78 +29,80 @@ export async function planJob(
   }
 }
 
-export interface ValidationParts extends PlanParts {
+/** Settings of a `ValidationRun`. */
+export interface ValidationRunOptions extends PlanParts {
   readonly log: Pick<Logger, 'warn'>;
   /** Unix milliseconds. */
   readonly now: () => number;
-  /** Between two renewals of the lease. */
+  /** Milliseconds between renewals of the lease. */
   readonly renewMs: number;
 }
 
-export class ValidationRun implements JobWork {
-  readonly #held: HeldJob;
-  readonly #parts: ValidationParts;
+/** The validation of one job on this server. */
+export class ValidationRun implements JobTask {
+  readonly #lease: JobLease;
+  readonly #options: ValidationRunOptions;
   readonly #end = new AbortController();
 
-  constructor(held: HeldJob, parts: ValidationParts) {
-    this.#held = held;
-    this.#parts = parts;
-    held.lost.addEventListener('abort', () => this.#end.abort(held.lost.reason));
+  constructor(lease: JobLease, options: ValidationRunOptions) {
+    this.#lease = lease;
+    this.#options = options;
+    lease.lost.addEventListener('abort', () => this.#end.abort(lease.lost.reason));
   }
 
-  async work(): Promise<void> {
-    const renewal = setInterval(() => void this.look(), this.#parts.renewMs);
+  async run(): Promise<void> {
+    const renewal = setInterval(() => void this.refresh(), this.#options.renewMs);
     try {
-      const outcome = await planJob(this.#held.job, this.#parts, this.#end.signal);
-      await this.#settle(outcome);
+      await this.#finish(await planJob(this.#lease.job, this.#options, this.#end.signal));
     } catch (error) {
       if (error instanceof LeaseLost) return;
       if (!this.#end.signal.aborted) throw error;
-      await this.#letGo();
+      await this.#release();
     } finally {
       clearInterval(renewal);
     }
   }
 
-  /** Somebody may have cancelled it. Does not reject. */
-  async look(): Promise<void> {
+  async refresh(): Promise<void> {
     try {
-      await this.#held.change();
-      if (this.#held.job.status !== 'validating_files') this.abandon();
+      await this.#lease.change();
+      if (this.#lease.job.status !== 'validating_files') this.kill();
     } catch (error) {
-      if (!(error instanceof LeaseLost)) this.#parts.log.warn({ err: error }, 'job not written');
+      if (!(error instanceof LeaseLost)) this.#options.log.warn({ err: error }, 'job not written');
     }
   }
 
-  putBack(): void {
-    this.abandon();
+  stop(): void {
+    this.kill();
   }
 
-  abandon(): void {
-    this.#end.abort(new DOMException('the job is not validated any more', 'AbortError'));
+  kill(): void {
+    this.#end.abort(new DOMException('the validation was stopped', 'AbortError'));
   }
 
-  /** As it is: cancelled, or for the next server. */
-  async #letGo(): Promise<void> {
+  /** Leaves the job as it is: cancelled, or for the next server. */
+  async #release(): Promise<void> {
     try {
-      await this.#held.release();
+      await this.#lease.release();
     } catch (error) {
       if (!(error instanceof LeaseLost)) throw error;
     }
   }
 
-  async #settle(outcome: PlanOutcome): Promise<void> {
-    const nowMs = this.#parts.now();
+  async #finish(outcome: PlanOutcome): Promise<void> {
+    const nowMs = this.#options.now();
     if (outcome.kind !== 'planned') {
-      const after = outcome.kind === 'refused' ? withFault : withSetback;
-      return this.#held.release((now) => after(now, outcome.error, nowMs));
+      const after = outcome.kind === 'refused' ? withFault : withInterruption;
+      return this.#lease.release((now) => after(now, outcome.error, nowMs));
     }
     const { firstBatch: _text, warnings, ...plan } = outcome.plan;
     const events: NewEvent[] = [
-      ...warnings.map(({ code, message }) => told(message, { level: 'warn', data: { code } })),
-      told('Files validated, moving job to queued state'),
+      ...warnings.map(({ code, message }) =>
+        messageEvent(message, { level: 'warn', data: { code } }),
+      ),
+      messageEvent('Files validated, moving job to queued state'),
     ];
-    await this.#held.release((now) => {
+    await this.#lease.release((now) => {
       const next = advance(now, 'validate', { nowMs, events });
       return next && { ...next, plan, setbacks: 0 };
     });

@@ -1,65 +1,66 @@
-// Finds jobs that nobody works on, claims them and sees them through; one that is over is retired. Any number of servers
-// may do so over one store. How a job is validated and trained are arguments; it knows no trainer and no HTTP.
+// Finds jobs that nobody works on, claims them and works on them, and cleans up after jobs that are over. Any number of
+// servers may do this over one store. Knows no trainer and no HTTP: how a job is validated and trained are arguments.
 import { isDiskFull, ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
 import { DISK_FULL_FAULT } from '../contracts/training.ts';
-import { HeldJob, type HeldJobOptions } from './held-job.ts';
+import { isWaitingForDisk, withInterruption } from './interruption.ts';
 import { hasEnded, type JobRecord } from './job.ts';
-import type { LeaseWatch } from './lease.ts';
-import { isWaitingForDisk, withSetback } from './setback.ts';
+import { JobLease, type JobLeaseOptions, type LeaseWatch } from './lease.ts';
 
-/** A claimed job under work. */
-export interface JobWork {
-  /** Resolves when this server has no part in the job any more. Rejects as the store does. */
-  work(): Promise<void>;
-  /** Somebody may have changed the job's record. Does not reject. */
-  look(): Promise<void>;
-  /** Ends with all that whoever goes on with it can use. */
-  putBack(): void;
-  /** Ends at once. */
-  abandon(): void;
+/** Work on a claimed job. */
+export interface JobTask {
+  /** Resolves when this server is done with the job. Throws the store's error. */
+  run(): Promise<void>;
+  /** Reads the job's record again and obeys it. Does not throw. */
+  refresh(): Promise<void>;
+  /** Ends the work so the next server can continue it, with a checkpoint if that is needed. */
+  stop(): void;
+  /** Ends the work at once. */
+  kill(): void;
 }
 
+/** Settings of a `JobWorker`. */
 export interface JobWorkerOptions {
-  /** Of this process, which had no other name before. */
+  /** A name for this process that no other process had. */
   readonly owner: string;
-  readonly held: HeldJobOptions;
+  readonly leases: JobLeaseOptions;
   readonly watch: LeaseWatch;
-  /** Jobs of other bases are other servers'. */
+  /** The worker leaves jobs of other bases to other servers. */
   readonly baseDigest: string;
   /** Jobs that train at once. */
   readonly maxTraining: number;
-  /** Between two looks into the store. */
+  /** Milliseconds between scans of the store. */
   readonly pollMs: number;
-  /** Between two tries of a job for which the disk has no room. */
+  /** Milliseconds until a job for which the disk had no room is tried again. */
   readonly diskRetryMs: number;
   readonly log: Pick<Logger, 'warn' | 'error'>;
   /** Unix milliseconds. */
   readonly now: () => number;
-  validate(held: HeldJob): JobWork;
-  train(held: HeldJob): JobWork;
-  /** Removes what nobody needs of a job that is over. */
+  validate(lease: JobLease): JobTask;
+  train(lease: JobLease): JobTask;
+  /** Removes everything that nobody needs any more of a job that is over. */
   retire(job: JobRecord): Promise<void>;
-  /** Removes what jobs that are over, wherever they ended, have left on this machine. */
+  /** Removes what jobs that are over have left on this machine. */
   sweep(): Promise<void>;
 }
 
-/** Files that are read at once: it takes a core and, for a moment, the memory of a model. */
+/** Validation takes a core and, for a moment, the memory of a model. */
 const MAX_VALIDATING = 1;
-/** Reads of the store in a second, by looks that find many jobs. */
+/** Limits the reads of a worker that finds many jobs. */
 const READS_PER_SECOND = 10;
-/** A job whose work was cut off is not claimed again before, and each time four times that. */
-const BACKOFF_MS = 5_000;
+/** The wait after a first interruption. Each further one in a row takes four times as long. */
+const RETRY_MS = 5_000;
 
 type Lane = 'validate' | 'train';
 
+/** The worker of one server. */
 export class JobWorker {
   readonly #options: JobWorkerOptions;
-  readonly #working = new Map<string, { lane: Lane; work: JobWork; ended: Promise<void> }>();
-  /** Job → the time before which it is left alone. */
-  readonly #backoff = new Map<string, number>();
-  /** Tenant → when it last had a turn here. */
-  readonly #turns = new Map<string, number>();
+  readonly #active = new Map<string, { lane: Lane; task: JobTask; ended: Promise<void> }>();
+  /** Job → the monotonic time at which it may be tried again. */
+  readonly #retryAt = new Map<string, number>();
+  /** Tenant → the monotonic time at which this server last took one of its jobs. */
+  readonly #lastTurn = new Map<string, number>();
   #isOpen = false;
   #scan: Promise<void> | undefined;
   #isScanDue = false;
@@ -69,37 +70,38 @@ export class JobWorker {
     this.#options = options;
   }
 
-  /** From now on it looks for work. */
+  /** Starts to look for work. */
   start(): void {
     this.#isOpen = true;
     this.#scanNow();
   }
 
-  /** A client has changed this job. */
+  /** Tells the worker that a client has changed this job. */
   wake(jobId: string): void {
-    void this.#working.get(jobId)?.work.look();
+    void this.#active.get(jobId)?.task.refresh();
     this.#scanNow();
   }
 
-  get workingCount(): number {
-    return this.#working.size;
+  /** How many jobs this server works on. */
+  get activeCount(): number {
+    return this.#active.size;
   }
 
-  /** Claims nothing more and puts back what it works on; what is not back by the deadline is abandoned. */
+  /** Claims nothing more and stops all tasks. Kills those that have not stopped by the deadline. */
   async close(deadlineMs: number): Promise<void> {
     this.#isOpen = false;
     clearTimeout(this.#timer);
     await this.#scan;
-    const works = [...this.#working.values()];
-    for (const { work } of works) work.putBack();
+    const active = [...this.#active.values()];
+    for (const { task } of active) task.stop();
     const deadline = setTimeout(() => {
-      for (const { work } of works) work.abandon();
+      for (const { task } of active) task.kill();
     }, deadlineMs);
-    await Promise.all(works.map(({ ended }) => ended));
+    await Promise.all(active.map(({ ended }) => ended));
     clearTimeout(deadline);
   }
 
-  /** One look at a time; one that was asked for during another follows it. */
+  /** Starts a scan. During a scan it schedules one more. */
   #scanNow(): void {
     if (!this.#isOpen) return;
     this.#isScanDue = true;
@@ -118,98 +120,97 @@ export class JobWorker {
     this.#timer = setTimeout(() => this.#scanNow(), delayMs);
   }
 
-  /** Resolves with how many jobs there are. Does not reject. */
+  /** Returns the number of jobs in the store. Does not throw. */
   async #scanAll(): Promise<number> {
     this.#isScanDue = false;
+    const { leases, watch, retire, sweep, log } = this.#options;
     try {
-      const all = await this.#options.held.jobs.active();
-      const jobs = all.filter(({ id }) => !this.#working.has(id));
-      this.#options.watch.keep(new Set(all.map(({ id }) => id)));
-      for (const job of jobs) {
-        // Whoever works on it still has not noticed yet.
-        if (hasEnded(job) && this.#options.watch.isFree(job)) await this.#options.retire(job);
+      const all = await leases.jobs.active();
+      const others = all.filter(({ id }) => !this.#active.has(id));
+      watch.keep(new Set(all.map(({ id }) => id)));
+      for (const job of others) {
+        // A server that still works on an ended job has not noticed the end yet.
+        if (hasEnded(job) && watch.isFree(job)) await retire(job);
       }
-      for (const job of this.#inTurn(jobs)) await this.#offer(job);
-      await this.#options.sweep();
+      for (const job of this.#byTurn(others)) await this.#offer(job);
+      await sweep();
       return all.length;
     } catch (error) {
-      this.#options.log.warn({ err: error }, 'jobs cannot be looked for');
+      log.warn({ err: error }, 'cannot look for jobs');
       return 0;
     }
   }
 
-  /** The tenant that has waited for the longest first, and its oldest job. */
-  #inTurn(jobs: readonly JobRecord[]): JobRecord[] {
-    const lastMs = ({ tenant }: JobRecord) => this.#turns.get(tenant) ?? Number.NEGATIVE_INFINITY;
+  /** Sorts by tenant, the one that has waited longest first, then by age. */
+  #byTurn(jobs: readonly JobRecord[]): JobRecord[] {
+    const lastMs = ({ tenant }: JobRecord) =>
+      this.#lastTurn.get(tenant) ?? Number.NEGATIVE_INFINITY;
     return jobs.toSorted((a, b) => Math.sign(lastMs(a) - lastMs(b)) || (a.id < b.id ? -1 : 1));
   }
 
   async #offer(job: JobRecord): Promise<void> {
-    const { watch, held: heldOptions, owner, baseDigest } = this.#options;
+    const { watch, leases, owner, baseDigest } = this.#options;
     const lane = laneOf(job);
     if (!lane || job.base.digest !== baseDigest) return;
-    // Asked of each, so that the watch sees every lease as long as it is there.
-    const isFree = watch.isFree(job);
+    const isFree = watch.isFree(job); // first of all, because the watch has to see every lease early
     if (!isFree || !this.#isOpen || !this.#hasRoom(lane) || this.#isBackingOff(job)) return;
-    const held = await HeldJob.claim(job, owner, heldOptions);
-    if (held) this.#begin(held, lane);
+    const lease = await JobLease.claim(job, owner, leases);
+    if (lease) this.#begin(lease, lane);
   }
 
   #hasRoom(lane: Lane): boolean {
-    const count = [...this.#working.values()].filter((one) => one.lane === lane).length;
+    const count = [...this.#active.values()].filter((one) => one.lane === lane).length;
     const { maxTraining } = this.#options;
     return count < (lane === 'train' ? maxTraining : Math.min(MAX_VALIDATING, maxTraining));
   }
 
   #isBackingOff({ id }: JobRecord): boolean {
-    return this.#options.held.clock() < (this.#backoff.get(id) ?? Number.NEGATIVE_INFINITY);
+    return this.#options.leases.clock() < (this.#retryAt.get(id) ?? Number.NEGATIVE_INFINITY);
   }
 
   #backOff(id: string, waitMs: number): void {
-    this.#backoff.set(id, this.#options.held.clock() + waitMs);
+    this.#retryAt.set(id, this.#options.leases.clock() + waitMs);
   }
 
-  #begin(held: HeldJob, lane: Lane): void {
-    const { id, tenant } = held.job;
-    this.#turns.set(tenant, this.#options.held.clock());
-    const work = lane === 'train' ? this.#options.train(held) : this.#options.validate(held);
-    const ended = this.#see(work, held);
-    this.#working.set(id, { lane, work, ended });
+  #begin(lease: JobLease, lane: Lane): void {
+    const { id, tenant } = lease.job;
+    this.#lastTurn.set(tenant, this.#options.leases.clock());
+    const task = lane === 'train' ? this.#options.train(lease) : this.#options.validate(lease);
+    this.#active.set(id, { lane, task, ended: this.#work(task, lease) });
   }
 
-  async #see(work: JobWork, held: HeldJob): Promise<void> {
-    const { id } = held.job;
+  async #work(task: JobTask, lease: JobLease): Promise<void> {
+    const { id } = lease.job;
     try {
-      await work.work();
-      if (isWaitingForDisk(held.job)) this.#backOff(id, this.#options.diskRetryMs);
-      else this.#backoff.delete(id);
+      await task.run();
+      if (isWaitingForDisk(lease.job)) this.#backOff(id, this.#options.diskRetryMs);
+      else this.#retryAt.delete(id);
     } catch (error) {
-      this.#options.log.error({ err: error, job: id }, 'work on a job was cut off');
-      await this.#noteSetback(held, error);
+      this.#options.log.error({ err: error, job: id }, 'work on a job was interrupted');
+      await this.#recordInterruption(lease, error);
     } finally {
-      this.#working.delete(id);
+      this.#active.delete(id);
       this.#scanNow();
     }
   }
 
-  /** Where the store takes it. A store that is away is no fault of the job's: nothing is counted then. */
-  async #noteSetback(held: HeldJob, error: unknown): Promise<void> {
-    const { now, log } = this.#options;
+  /** Counts an interruption, unless the store is away: that is not the job's fault. */
+  async #recordInterruption(lease: JobLease, error: unknown): Promise<void> {
+    const { now, log, diskRetryMs } = this.#options;
     const isFull = isDiskFull(error);
-    const waitMs = isFull ? this.#options.diskRetryMs : BACKOFF_MS * 4 ** held.job.setbacks;
-    this.#backOff(held.job.id, waitMs);
+    this.#backOff(lease.job.id, isFull ? diskRetryMs : RETRY_MS * 4 ** lease.job.setbacks);
     const message =
-      error instanceof ServeError ? error.message : 'This server failed; its log says why.';
+      error instanceof ServeError ? error.message : 'The server failed. Its log has the reason.';
     const fault = isFull ? DISK_FULL_FAULT : { code: 'internal_error', message, param: null };
     try {
-      await held.release((state) => withSetback(state, fault, now()));
+      await lease.release((state) => withInterruption(state, fault, now()));
     } catch (cause) {
-      log.warn({ err: cause, job: held.job.id }, 'the lease of a job was not given back');
+      log.warn({ err: cause, job: lease.job.id }, 'the lease of a job was not released');
     }
   }
 }
 
-/** Undefined: there is nothing to do now. */
+/** Returns what to do with a job, or undefined if there is nothing to do now. */
 function laneOf({ status }: JobRecord): Lane | undefined {
   if (status === 'validating_files') return 'validate';
   return status === 'queued' || status === 'running' ? 'train' : undefined;

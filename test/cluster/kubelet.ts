@@ -31,10 +31,10 @@ export function nearKubelet(
   { store, digest = BASE_DIGEST, entry = FAKE }: PodPlace,
 ): Kubelet {
   const child = createChildRunner({ log, entry });
-  const start: JobRunner['start'] = (work, hooks) => {
-    const running = child.start(work, hooks);
-    t.after(() => running.cancel()); // its ticket is gone with the test's folder
-    return running;
+  const run: JobRunner['run'] = (request, stop) => {
+    const end = new AbortController();
+    t.after(() => end.abort()); // the attempt's record is gone with the test's folder
+    return child.run(request, { ...stop, cancel: AbortSignal.any([stop.cancel, end.signal]) });
   };
   return (pod) => {
     const [command, prefix] = pod.spec.containers[0]!.args;
@@ -44,11 +44,11 @@ export function nearKubelet(
       attempt: new Attempt(store, prefix),
       dir: path.join(temporaryFolder(t), 'pod'),
       findBase: async () => ({ dir: '/there/model', digest }),
-      runner: { start },
+      runner: { run },
       signal: stop.signal,
       log,
       flushMs: 5,
-      ticketMs: 20,
+      recordMs: 20,
     });
     const ended = work.then(
       (code) => ({ code }),

@@ -16,9 +16,9 @@ import { ServeError } from '../../src/common/errors.ts';
 import type { TrainerMessage } from '../../src/contracts/training.ts';
 import { createChildRunner } from '../../src/jobs/child-runner.ts';
 import { guardStore } from '../../src/jobs/guarded-store.ts';
-import type { JobHooks, JobRunner, RunningJob } from '../../src/jobs/runner.ts';
+import type { JobRunner } from '../../src/jobs/runner.ts';
 import { temporaryFolder } from '../fixtures.ts';
-import { again, hear, type Script, testRunner, workOf } from '../jobs/runner-conformance.ts';
+import { again, run, type Script, start, testRunner, workOf } from '../jobs/runner-conformance.ts';
 import { FakeCluster } from './fake-cluster.ts';
 import { BASE_DIGEST, nearKubelet } from './kubelet.ts';
 
@@ -70,53 +70,49 @@ const namesOf = (messages: readonly TrainerMessage[]) =>
 
 /** Starts a run; `told` resolves at its first message of this code. */
 function begin(runner: JobRunner, work: ReturnType<typeof workOf>, code: string) {
-  const messages: TrainerMessage[] = [];
-  let running!: RunningJob;
+  let tell = () => {};
   const told = new Promise<void>((resolve) => {
-    const hooks: JobHooks = {
-      onMessage(message) {
-        messages.push(message);
-        if (isEvent(message, code)) resolve();
-      },
-    };
-    running = runner.start(work, hooks);
+    tell = resolve;
   });
-  return { running, messages, told };
+  const run = start(runner, work, (message) => {
+    if (isEvent(message, code)) tell();
+  });
+  return { ...run, told };
 }
 
 test('a job waits in the queue until it is admitted, and says so', async (t) => {
   const { cluster, runner } = await setUp(t);
   cluster.admitsAtOnce = false;
-  const { running, messages, told } = begin(runner(), workOf(t, [['trained']]), 'waiting');
+  const { ended, messages, told } = begin(runner(), workOf(t, [['trained']]), 'waiting');
   const { manifest } = await cluster.until(() => true);
   assert.equal(manifest.metadata.labels['kueue.x-k8s.io/queue-name'], 'training');
   await told;
   cluster.admit(manifest.metadata.name);
-  assert.deepEqual(await running.ended, { kind: 'succeeded' });
+  assert.deepEqual(await ended, { kind: 'succeeded' });
   assert.deepEqual(namesOf(messages), ['waiting', 'card', 'trained']);
 });
 
 test('a pause of a job that is still queued takes it out of the queue', async (t) => {
   const { cluster, runner } = await setUp(t);
   cluster.admitsAtOnce = false;
-  const { running, told } = begin(runner(), workOf(t, [['trained']]), 'waiting');
+  const { stop, ended, told } = begin(runner(), workOf(t, [['trained']]), 'waiting');
   await told;
-  running.pause();
-  assert.deepEqual(await running.ended, { kind: 'paused' });
+  stop.request('pause');
+  assert.deepEqual(await ended, { kind: 'paused' });
   assert.equal(cluster.jobs.size, 0);
 });
 
 test('a pod that cannot start is told of once', async (t) => {
   const { cluster, runner } = await setUp(t);
   cluster.admitsAtOnce = false;
-  const { running, messages, told } = begin(runner(), workOf(t, []), 'waiting');
+  const { stop, ended, messages, told } = begin(runner(), workOf(t, []), 'waiting');
   const state = await cluster.until(() => true);
   await told;
   state.waiting = 'ImagePullBackOff';
   cluster.admit(state.manifest.metadata.name);
   while (messages.length < 2) await new Promise((resolve) => setImmediate(resolve));
-  running.cancel();
-  assert.deepEqual(await running.ended, { kind: 'cancelled' });
+  stop.request('cancel');
+  assert.deepEqual(await ended, { kind: 'cancelled' });
   const texts = messages.map((told) => 'message' in told && told.message);
   assert.deepEqual(texts, [
     'The trainer waits in the cluster: its turn in the queue',
@@ -134,7 +130,7 @@ test('a run that is preempted goes on from its checkpoint when it is admitted ag
   const { manifest } = await cluster.until(() => true);
   await cluster.preempt(manifest.metadata.name);
   cluster.admit(manifest.metadata.name);
-  assert.deepEqual(await begun.running.ended, { kind: 'succeeded' });
+  assert.deepEqual(await begun.ended, { kind: 'succeeded' });
   const told = namesOf(begun.messages).filter((name) => name !== 'waiting');
   assert.deepEqual(told, ['step', 'step', 'checkpoint', 'paused', 'start', 'card', 'trained']);
   assert.match(JSON.stringify(begun.messages), /command\\":\\"resume/);
@@ -148,14 +144,14 @@ test('a run goes on while no server listens; the next one hears what the first d
   const work = workOf(t, [...script, ['checkpoint', 1], ['paused']]);
   const first = begin(runner(), { ...work, job: { ...work.job, resumed } }, 'first');
   await first.told;
-  first.running.leave();
-  assert.deepEqual(await first.running.ended, { kind: 'left' });
+  first.stop.request('detach');
+  assert.deepEqual(await first.ended, { kind: 'detached' });
   const { manifest } = await cluster.until(() => true);
   // The pod is replaced, and its successor ends, while nobody listens.
   await cluster.preempt(manifest.metadata.name);
   cluster.admit(manifest.metadata.name);
   await cluster.until(({ condition }) => condition === 'Complete');
-  const { end, messages } = await hear(runner(), again(work));
+  const { end, messages } = await run(runner(), again(work));
   assert.deepEqual(end, { kind: 'succeeded' });
   const told = namesOf(messages).filter((name) => name !== 'waiting');
   assert.ok(
@@ -168,7 +164,7 @@ test('a run goes on while no server listens; the next one hears what the first d
 async function untilTaken(store: ObjectStore, token: number): Promise<void> {
   const [number] = await attemptNumbers(store, job, {});
   const attempt = Attempt.of(store, job, number!);
-  while ((await attempt.readTicket())?.token !== token) {
+  while ((await attempt.read())?.token !== token) {
     await new Promise((resolve) => setImmediate(resolve));
   }
 }
@@ -181,11 +177,11 @@ test('a server that lost the job cannot end the run of the one that has it', asy
   const next = again(work);
   const heir = begin(runner(), next, 'begun');
   await untilTaken(store, next.token);
-  old.running.cancel();
-  assert.deepEqual(await old.running.ended, { kind: 'cancelled' });
+  old.stop.request('cancel');
+  assert.deepEqual(await old.ended, { kind: 'cancelled' });
   assert.equal(cluster.seen.filter(({ method }) => method === 'DELETE').length, 0);
-  heir.running.pause();
-  assert.deepEqual(await heir.running.ended, { kind: 'paused' });
+  heir.stop.request('pause');
+  assert.deepEqual(await heir.ended, { kind: 'paused' });
 });
 
 test('a server under an older lease leaves the job alone', async (t) => {
@@ -194,9 +190,9 @@ test('a server under an older lease leaves the job alone', async (t) => {
   const old = { ...work };
   const heir = begin(runner(), again(work, { isResume: false }), 'begun');
   await heir.told;
-  assert.deepEqual((await hear(runner(), old)).end, { kind: 'left' });
-  heir.running.cancel();
-  await heir.running.ended;
+  assert.deepEqual((await run(runner(), old)).end, { kind: 'detached' });
+  heir.stop.request('cancel');
+  await heir.ended;
 });
 
 test('of two pods of one attempt the one that is overtaken stops without a word', async (t) => {
@@ -207,7 +203,7 @@ test('of two pods of one attempt the one that is overtaken stops without a word'
     ['event', 'late', ''],
     ['trained'],
   ];
-  const { running, messages, told } = begin(runner(), workOf(t, script), 'begun');
+  const { ended, messages, told } = begin(runner(), workOf(t, script), 'begun');
   await told;
   const { manifest, pod } = await cluster.until(() => true);
   // The first is cut off from the rest of the cluster, but not from the store.
@@ -217,7 +213,7 @@ test('of two pods of one attempt the one that is overtaken stops without a word'
   while ((await attempt.lastBatch()) < 2) await new Promise((resolve) => setImmediate(resolve));
   pod!.terminate();
   assert.equal((await pod!.ended).code, 1);
-  assert.equal((await running.ended).kind, 'lost');
+  assert.equal((await ended).kind, 'lost');
   assert.equal((await other.ended).code, 1); // nobody waits for it any more
   assert.deepEqual(
     namesOf(messages).filter((name) => name !== 'waiting'),
@@ -233,7 +229,7 @@ test('a pod that memory ran out for is told of; one that was deleted by hand is 
   state.pod = undefined;
   state.ends.push({ code: 137, reason: 'OOMKilled' });
   state.condition = 'Failed';
-  const end = await killed.running.ended;
+  const end = await killed.ended;
   assert.equal('error' in end && end.error.code, 'out_of_memory');
 
   const deleted = begin(
@@ -243,10 +239,7 @@ test('a pod that memory ran out for is told of; one that was deleted by hand is 
   );
   await deleted.told;
   cluster.jobs.clear();
-  assert.match(
-    JSON.stringify(await deleted.running.ended),
-    /"lost".*is gone before its run was done/,
-  );
+  assert.match(JSON.stringify(await deleted.ended), /"lost".*is gone before its run was done/);
 });
 
 test('a pod that is deleted by hand with its grace counts as paused', async (t) => {
@@ -255,7 +248,7 @@ test('a pod that is deleted by hand with its grace counts as paused', async (t) 
   const begun = begin(runner(), workOf(t, script), 'begun');
   await begun.told;
   await cluster.remove([...cluster.jobs.keys()][0]!);
-  assert.deepEqual(await begun.running.ended, { kind: 'paused' });
+  assert.deepEqual(await begun.ended, { kind: 'paused' });
 });
 
 test('a cluster that refuses loses the run, and tells the reason to the log only', async (t) => {
@@ -264,7 +257,7 @@ test('a cluster that refuses loses the run, and tells the reason to the log only
   const own = { ...log, error: (fields: unknown) => void lines.push(fields) };
   const body = JSON.stringify({ message: 'jobs.batch is forbidden: secret-account cannot create' });
   cluster.fault = ({ method }) => (method === 'POST' ? { status: 403, body } : undefined);
-  const { end } = await hear(runner({ log: own }), workOf(t, []));
+  const { end } = await run(runner({ log: own }), workOf(t, []));
   assert.equal(end.kind, 'lost');
   assert.doesNotMatch(JSON.stringify(end), /secret-account/);
   assert.match(String((lines[0] as { err: Error }).err.message), /secret-account/);
@@ -283,13 +276,13 @@ test('a cluster and a store that do not answer for a while cost time only', asyn
       return fails ? Promise.reject(unavailable) : store.get(key, call);
     },
   };
-  const { end } = await hear(runner({ store: flaky }), workOf(t, [['steps', 3], ['trained']]));
+  const { end } = await run(runner({ store: flaky }), workOf(t, [['steps', 3], ['trained']]));
   assert.deepEqual(end, { kind: 'succeeded' });
 });
 
 test('a pod with another base refuses the job', async (t) => {
   const { runner } = await setUp(t, { digest: 'another' });
-  const { end } = await hear(runner(), workOf(t, [['trained']]));
+  const { end } = await run(runner(), workOf(t, [['trained']]));
   assert.equal('error' in end && end.error.code, 'base_mismatch');
 });
 
@@ -301,7 +294,7 @@ test('what the pod reads is checked: rows that were changed in the store are not
   const inputs = path.join(folder, 'local/.jobs/ftjob-1/run/inputs');
   for (const name of readdirSync(inputs)) writeFileSync(path.join(inputs, name), 'other rows');
   cluster.admit([...cluster.jobs.keys()][0]!);
-  assert.equal((await begun.running.ended).kind, 'failed');
+  assert.equal((await begun.ended).kind, 'failed');
 });
 
 test('a result that is not in the store as it was put there is not taken', async (t) => {
@@ -309,13 +302,13 @@ test('a result that is not in the store as it was put there is not taken', async
   const work = workOf(t, [['trained']]);
   const first = begin(runner({ pollMs: 1e6 }), work, 'never');
   await cluster.until(({ condition }) => condition === 'Complete');
-  first.running.leave();
-  await first.running.ended;
+  first.stop.request('detach');
+  await first.ended;
   const files = path.join(folder, 'local/.jobs/ftjob-1/run/pods');
   for (const name of readdirSync(files, { recursive: true }) as string[]) {
     if (name.endsWith('.safetensors')) writeFileSync(path.join(files, name), 'adaptor');
   }
-  const { end, messages } = await hear(runner(), again(work));
+  const { end, messages } = await run(runner(), again(work));
   assert.equal(end.kind, 'lost');
   assert.ok(!namesOf(messages).includes('trained'));
 });
@@ -326,16 +319,16 @@ test('a cancelled run whose cluster does not answer is ended by its pod', async 
   await begun.told;
   const { pod } = await cluster.until(() => true);
   cluster.fault = () => 'cut';
-  begun.running.cancel();
-  assert.deepEqual(await begun.running.ended, { kind: 'cancelled' });
+  begun.stop.request('cancel');
+  assert.deepEqual(await begun.ended, { kind: 'cancelled' });
   assert.equal((await pod!.ended).code, 1);
 });
 
 test('a new attempt removes what those before it left in the store', async (t) => {
   const { runner, store } = await setUp(t);
   const work = workOf(t, [['die', 'SIGKILL']]);
-  assert.equal((await hear(runner(), work)).end.kind, 'lost');
+  assert.equal((await run(runner(), work)).end.kind, 'lost');
   const next = again(work, { isResume: false });
-  assert.equal((await hear(runner(), next)).end.kind, 'lost');
+  assert.equal((await run(runner(), next)).end.kind, 'lost');
   assert.deepEqual(await attemptNumbers(store, job, {}), [next.token]);
 });

@@ -71,10 +71,10 @@ test('a paused job leaves the cluster, goes on when resumed, and leaves nothing 
   await until('step 1', async () =>
     (await server.get(job)).progress?.step === 1 ? true : undefined,
   );
-  await server.service.wish('acme', job.id, 'pause');
+  await server.service.act('acme', job.id, 'pause');
   await until('an empty cluster', async () => (cluster.jobs.size === 0 ? true : undefined));
   open(2, 3, 4);
-  await server.service.wish('acme', job.id, 'resume');
+  await server.service.act('acme', job.id, 'resume');
   await server.until(job, 'succeeded');
   assert.equal(cluster.seen.filter(({ method }) => method === 'POST').length, 2);
   await until('an empty run folder', async () => {
@@ -88,7 +88,7 @@ test('a cancelled job leaves the cluster', async (t) => {
   const server = startServer(store, { runner });
   const job = await server.create({ steps: 2, gates: gates().folder });
   await cluster.until(({ pod }) => pod !== undefined);
-  await server.service.wish('acme', job.id, 'cancel');
+  await server.service.act('acme', job.id, 'cancel');
   await until('an empty cluster', async () => (cluster.jobs.size === 0 ? true : undefined));
   assert.equal((await server.get(job)).status, 'cancelled');
 });

@@ -11,7 +11,7 @@ import type { TrainerMessage } from '../../src/contracts/training.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { createChildRunner } from '../../src/jobs/child-runner.ts';
 import { guardStore } from '../../src/jobs/guarded-store.ts';
-import type { JobRunner, JobWork, RunEnd, RunningJob } from '../../src/jobs/runner.ts';
+import { type JobRunner, type RunEnd, type RunRequest, RunStop } from '../../src/jobs/runner.ts';
 import { createRunArchive } from '../../src/jobs/sync-run.ts';
 import { FakeCluster } from '../cluster/fake-cluster.ts';
 import { type ProcessPod, processKubelet } from '../cluster/kubelet.ts';
@@ -58,7 +58,7 @@ async function startCluster(t: TestContext) {
 
 let tokens = 0;
 
-function workOf(t: TestContext, job: object = {}): JobWork {
+function workOf(t: TestContext, job: object = {}): RunRequest {
   const dir = temporaryFolder(t);
   const settings = { rank: 4, batchSize: 4, learningRate: 1e-2, epochs: 6, checkpointEvery: 5 };
   const validation = { data: writeRows(dir), validation: writeRows(temporaryFolder(t)) };
@@ -81,21 +81,21 @@ interface Told {
 
 async function run(
   runner: JobRunner,
-  work: JobWork,
-  act: (message: TrainerMessage, running: RunningJob) => void | Promise<void> = () => {},
+  work: RunRequest,
+  handle: (message: TrainerMessage, stop: RunStop) => void | Promise<void> = () => {},
 ): Promise<Told> {
   const messages: TrainerMessage[] = [];
   let adapter: Buffer | undefined;
-  const running = runner.start(work, {
-    async onMessage(message) {
-      messages.push(message);
-      if (message.type === 'trained') {
-        adapter = readFileSync(path.join(message.directory, 'adapter_model.safetensors'));
-      }
-      await act(message, running);
-    },
-  });
-  return { end: await running.ended, messages, adapter };
+  const stop = new RunStop();
+  for await (const message of runner.run(work, stop.signals)) {
+    if (message.type === 'end') return { end: message.end, messages, adapter };
+    messages.push(message);
+    if (message.type === 'trained') {
+      adapter = readFileSync(path.join(message.directory, 'adapter_model.safetensors'));
+    }
+    await handle(message, stop);
+  }
+  return assert.fail('every run has an end');
 }
 
 const stepsOf = (messages: readonly TrainerMessage[]) =>
@@ -135,12 +135,12 @@ test('pods that are preempted, killed and paused leave the bytes as they are', a
 
   work = { ...work, token: ++tokens, isResume: true };
   let isPreempted = false;
-  const paused = await run(runner, work, async (message, running) => {
+  const paused = await run(runner, work, async (message, stop) => {
     if (message.type === 'event' && message.code === 'resumed' && !isPreempted) {
       isPreempted = true;
       const [name] = [...cluster.jobs].at(-1)!;
       void cluster.preempt(name).then(() => cluster.admit(name));
-    } else if (message.type === 'event' && message.code === 'resumed') running.pause();
+    } else if (message.type === 'event' && message.code === 'resumed') stop.request('pause');
     if (isCheckpoint(message)) await archive.save(work.runDir, call);
   });
   assert.equal(paused.end.kind, 'paused');

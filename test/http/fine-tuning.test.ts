@@ -246,7 +246,7 @@ test('pause, resume and cancel answer with the job, however often', async () => 
   for (const _ of [1, 2]) assert.equal((await api.cancel(id)).status, 'cancelled');
   await assert.rejects(api.resume(id), (error: InstanceType<typeof OpenAI.BadRequestError>) => {
     assert.equal(error.code, 'invalid_request');
-    assert.match(error.message, /is cancelled: it cannot resume/);
+    assert.match(error.message, /is cancelled, so it cannot resume/);
     return error instanceof OpenAI.BadRequestError;
   });
   const events = await collect(api.listEvents(id));

@@ -7,9 +7,9 @@ import { type TestContext, test } from 'node:test';
 import type { TrainerMessage } from '../../src/contracts/training.ts';
 import { type ChildRunnerOptions, createChildRunner } from '../../src/jobs/child-runner.ts';
 import { countOomKills } from '../../src/jobs/oom-kills.ts';
-import type { JobWork, RunEnd } from '../../src/jobs/runner.ts';
+import { type RunEnd, type RunRequest, RunStop } from '../../src/jobs/runner.ts';
 import { temporaryFolder } from '../fixtures.ts';
-import { hear, type Script, testRunner, workOf } from './runner-conformance.ts';
+import { run as follow, type Script, testRunner, workOf } from './runner-conformance.ts';
 
 const entry = new URL('./fake-trainer.mjs', import.meta.url);
 const log = { info() {}, warn() {} };
@@ -22,9 +22,12 @@ function runner(options: Partial<ChildRunnerOptions> = {}) {
 function run(
   t: TestContext,
   script: Script,
-  { options = {}, ...changes }: Partial<JobWork> & { options?: Partial<ChildRunnerOptions> } = {},
-): Promise<{ end: RunEnd; messages: TrainerMessage[] }> {
-  return hear(runner(options), workOf(t, script, changes));
+  {
+    options = {},
+    ...changes
+  }: Partial<RunRequest> & { options?: Partial<ChildRunnerOptions> } = {},
+): Promise<{ end: RunEnd; messages: readonly TrainerMessage[] }> {
+  return follow(runner(options), workOf(t, script, changes));
 }
 
 const codeOf = (end: RunEnd) => ('error' in end ? end.error.code : undefined);
@@ -119,15 +122,23 @@ test('a folder that a killed trainer left without a run is begun anew', async (t
   assert.ok(!existsSync(path.join(runDir, 'lock')));
 });
 
-test('at its server’s end a trainer ends with a checkpoint, or at once where the job is another’s', async (t) => {
-  const script: Script = [['event', 'begun', ''], ['untilPaused'], ['checkpoint', 1], ['paused']];
-  const left = await hear(runner(), workOf(t, script), (message, running) => {
-    if (message.type === 'event' && message.code === 'begun') running.leave();
+test('a run that its server leaves is killed, and its checkpoint is good', async (t) => {
+  const script: Script = [['checkpoint', 1], ['untilPaused'], ['checkpoint', 2], ['paused']];
+  const work = workOf(t, script);
+  const { end, messages } = await follow(runner(), work, (message, stop) => {
+    if (message.type === 'event' && message.code === 'checkpoint') stop.request('detach');
   });
-  assert.deepEqual(left.end, { kind: 'paused' });
-  const dropped = await hear(runner(), workOf(t, script), (message, running) => {
-    if (message.type === 'event' && message.code === 'begun') running.drop();
-  });
-  assert.deepEqual(dropped.end, { kind: 'cancelled' });
-  assert.equal(dropped.messages.length, 1);
+  assert.equal(codeOf(end), 'trainer_lost');
+  assert.equal(messages.length, 1);
+  assert.ok(existsSync(path.join(work.runDir, 'checkpoints/step-1/state.safetensors')));
+});
+
+test('a consumer that leaves the loop leaves no process behind', async (t) => {
+  const work = workOf(t, [['tellPid'], ['forever']]);
+  let pid = 0;
+  for await (const message of runner().run(work, new RunStop().signals)) {
+    if (message.type === 'note') pid = Number(message.text);
+    break;
+  }
+  assert.throws(() => process.kill(pid, 0), /ESRCH/);
 });

@@ -31,6 +31,7 @@ const actions = {
   },
   tellRequest: () => actions.send({ type: 'note', text: JSON.stringify(request) }),
   tellNiceness: () => actions.send({ type: 'note', text: String(os.getPriority()) }),
+  tellPid: () => actions.send({ type: 'note', text: String(process.pid) }),
   /** How the run began, and with which of its inputs. */
   tellStart: () => {
     const read = (key) => job[key] && existsSync(job[key]) && readFileSync(job[key], 'utf8');

@@ -39,7 +39,7 @@ function fill(folder: string): () => void {
   return () => rmSync(file);
 }
 
-const WAITING = 'The disk is full: the job waits and goes on when there is room';
+const WAITING = 'The disk is full. The job waits and continues when there is room.';
 const isWaiting = (text: string) => text === WAITING;
 
 function countingLog() {

@@ -6,7 +6,7 @@ import { type ObjectStore, StoreError } from '../../adapters/store/store.ts';
 import { ServeError } from '../../src/common/errors.ts';
 import { createLog } from '../../src/common/log.ts';
 import { guardStore } from '../../src/jobs/guarded-store.ts';
-import { type JobRecord, told, withEvents } from '../../src/jobs/job.ts';
+import { type JobRecord, messageEvent, withEvents } from '../../src/jobs/job.ts';
 import { JobStore } from '../../src/jobs/job-store.ts';
 import { JOB, newState } from './jobs.ts';
 
@@ -50,7 +50,7 @@ describe('events', () => {
     test(`of all batches are listed newest first, in pages of ${pageSize}`, async () => {
       const { jobs } = await stored();
       for (let i = 0; i < 40; i++) {
-        const events = Array.from({ length: i % 13 }, (_, k) => told(`${i}.${k}`));
+        const events = Array.from({ length: i % 13 }, (_, k) => messageEvent(`${i}.${k}`));
         await jobs.change(JOB, (now) => withEvents(now, events, i));
       }
       const { eventCount, recentEvents } = await jobs.get(JOB);
@@ -63,7 +63,7 @@ describe('events', () => {
     const { jobs } = await stored();
     const writers = Array.from({ length: 8 }, async (_, writer) => {
       for (let i = 0; i < 12; i++) {
-        await jobs.change(JOB, (now) => withEvents(now, [told(`${writer}.${i}`)], i));
+        await jobs.change(JOB, (now) => withEvents(now, [messageEvent(`${writer}.${i}`)], i));
       }
     });
     await Promise.all(writers);
@@ -79,7 +79,7 @@ describe('events', () => {
     const store = losingAnswers(createMemoryStore(), () => ++count % 3 === 0);
     const { jobs } = await stored(store);
     for (let i = 0; i < 120; i++) {
-      await jobs.change(JOB, (now) => withEvents(now, [told(`${i}`)], i));
+      await jobs.change(JOB, (now) => withEvents(now, [messageEvent(`${i}`)], i));
     }
     assert.equal((await jobs.get(JOB)).eventCount, 120);
     assert.deepEqual(await allEvents(jobs, 50), descending(120));

@@ -4,19 +4,19 @@ import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { ServeError } from '../../src/common/errors.ts';
 import { JOB_STATUSES, type JobStatus } from '../../src/contracts/job-status.ts';
+import { withInterruption } from '../../src/jobs/interruption.ts';
 import {
   advance,
+  applyClientAction,
+  type ClientAction,
   hasEnded,
   type JobAction,
+  messageEvent,
   nextStatus,
-  told,
-  type Wish,
-  wish,
   withCheckpoint,
   withEvents,
   withFault,
 } from '../../src/jobs/job.ts';
-import { withSetback } from '../../src/jobs/setback.ts';
 import { messagesOf, newJob } from './jobs.ts';
 
 const ACTIONS: readonly JobAction[] = [
@@ -75,7 +75,7 @@ describe('a job', () => {
         let job = newJob();
         let ends = 0;
         for (const action of taken) {
-          const next = advance(job, action, { nowMs: 5, events: [told(action)] });
+          const next = advance(job, action, { nowMs: 5, events: [messageEvent(action)] });
           if (!next) continue;
           assert.ok(!hasEnded(job), `${action} after ${job.status}`);
           if (hasEnded(next)) ends++;
@@ -98,12 +98,12 @@ describe('a job', () => {
 });
 
 describe('a wish', () => {
-  const allowed: Record<Wish, readonly JobStatus[]> = {
+  const allowed: Record<ClientAction, readonly JobStatus[]> = {
     cancel: ['validating_files', 'queued', 'running', 'paused'],
     pause: ['queued', 'running'],
     resume: ['paused'],
   };
-  const reached: Record<Wish, readonly JobStatus[]> = {
+  const reached: Record<ClientAction, readonly JobStatus[]> = {
     cancel: ['cancelled'],
     pause: ['paused'],
     resume: ['queued', 'running'],
@@ -111,7 +111,7 @@ describe('a wish', () => {
   for (const action of ['cancel', 'pause', 'resume'] as const) {
     test(`${action} is done, was done already, or is refused with the state's name`, () => {
       for (const status of JOB_STATUSES) {
-        const ask = () => wish(newJob({ status }), action, 9);
+        const ask = () => applyClientAction(newJob({ status }), action, 9);
         if (allowed[action].includes(status)) {
           const next = ask();
           assert.ok(next);
@@ -121,7 +121,7 @@ describe('a wish', () => {
         } else {
           assert.throws(ask, (error: ServeError) => {
             assert.equal(error.code, 'invalid_request');
-            assert.match(error.message, new RegExp(`is ${status}: it cannot ${action}`));
+            assert.match(error.message, new RegExp(`is ${status}, so it cannot ${action}`));
             return error instanceof ServeError;
           });
         }
@@ -132,14 +132,18 @@ describe('a wish', () => {
   test('is refused while the result is on its way to its alias', () => {
     const job = newJob({ status: 'running', isPublishing: true });
     for (const action of ['cancel', 'pause'] as const) {
-      assert.throws(() => wish(job, action, 1), /is running and being published/);
+      assert.throws(() => applyClientAction(job, action, 1), /is running and being published/);
     }
   });
 });
 
 describe('events', () => {
   test('are numbered on from those before them, wherever those are', () => {
-    const job = withEvents(newJob({ eventCount: 40 }), [told('one'), told('two')], 77);
+    const job = withEvents(
+      newJob({ eventCount: 40 }),
+      [messageEvent('one'), messageEvent('two')],
+      77,
+    );
     assert.deepEqual(
       job.recentEvents.map(({ seq, atMs, message }) => [seq, atMs, message]),
       [
@@ -193,26 +197,27 @@ test('the three newest checkpoints are kept, each step once', () => {
   ]);
 });
 
-describe('a setback', () => {
+describe('an interruption', () => {
   const fault = { code: 'trainer_lost', message: 'gone', param: null };
 
   test('puts a running job back three times and fails it then', () => {
     let job = newJob({ status: 'running', progress: { step: 3, totalSteps: 9 } });
     for (let count = 1; count <= 3; count++) {
-      job = { ...withSetback({ ...job, status: 'running' }, fault, 1)!, mark: 'next' };
+      job = { ...withInterruption({ ...job, status: 'running' }, fault, 1)!, mark: 'next' };
       assert.equal(job.status, 'queued');
       assert.match(
         job.recentEvents.at(-1)!.message,
-        new RegExp(`after step 3 .*try ${count} of 3`),
+        new RegExp(`after step 3: gone Retry ${count} of 3`),
       );
     }
-    const failed = withSetback({ ...job, status: 'running' }, fault, 1)!;
+    const failed = withInterruption({ ...job, status: 'running' }, fault, 1)!;
     assert.equal(failed.status, 'failed');
     assert.deepEqual(failed.error, fault);
   });
 
   test('leaves a job in validation where it is, and one that has ended alone', () => {
-    assert.equal(withSetback(newJob(), fault, 1)!.status, 'validating_files');
-    for (const status of ENDED) assert.equal(withSetback(newJob({ status }), fault, 1), undefined);
+    assert.equal(withInterruption(newJob(), fault, 1)!.status, 'validating_files');
+    for (const status of ENDED)
+      assert.equal(withInterruption(newJob({ status }), fault, 1), undefined);
   });
 });

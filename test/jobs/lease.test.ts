@@ -5,10 +5,9 @@ import { spawnSync } from 'node:child_process';
 import { describe, test } from 'node:test';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { type ObjectStore, StoreError } from '../../adapters/store/store.ts';
-import { HeldJob, LeaseLost } from '../../src/jobs/held-job.ts';
-import { told, withEvents } from '../../src/jobs/job.ts';
+import { messageEvent, withEvents } from '../../src/jobs/job.ts';
 import { JobStore } from '../../src/jobs/job-store.ts';
-import { createOwner, isOwnerGone, LeaseWatch } from '../../src/jobs/lease.ts';
+import { createOwner, isOwnerGone, JobLease, LeaseLost, LeaseWatch } from '../../src/jobs/lease.ts';
 import { JOB, messagesOf, newState } from './jobs.ts';
 
 function watchAt(isGone = (_owner: string) => false) {
@@ -56,7 +55,7 @@ async function held(store: ObjectStore = createMemoryStore()) {
   const jobs = new JobStore(store, () => 0);
   const options = { jobs, leaseMs: 30_000, clock: () => nowMs };
   const job = await jobs.create(newState({ status: 'queued' }));
-  const mine = await HeldJob.claim(job, 'me', options);
+  const mine = await JobLease.claim(job, 'me', options);
   assert.ok(mine);
   return { jobs, mine, job, options, wait: (ms: number) => (nowMs += ms) };
 }
@@ -67,7 +66,7 @@ describe('a held job', () => {
     const job = await jobs.create(newState({ status: 'queued' }));
     const options = { jobs, leaseMs: 30_000, clock: () => 0 };
     const owners = Array.from({ length: 20 }, (_, i) => `server-${i}`);
-    const claims = await Promise.all(owners.map((owner) => HeldJob.claim(job, owner, options)));
+    const claims = await Promise.all(owners.map((owner) => JobLease.claim(job, owner, options)));
     const won = claims.filter((claim) => claim !== undefined);
     assert.equal(won.length, 1);
     assert.equal(won[0]!.token, 1);
@@ -75,9 +74,9 @@ describe('a held job', () => {
 
   test('that another has taken changes nothing any more, and says so', async () => {
     const { jobs, mine, options } = await held();
-    const taken = await HeldJob.claim(mine.job, 'other', options);
+    const taken = await JobLease.claim(mine.job, 'other', options);
     assert.equal(taken?.token, 2);
-    const change = mine.change((now) => withEvents(now, [told('late')], 1));
+    const change = mine.change((now) => withEvents(now, [messageEvent('late')], 1));
     await assert.rejects(change, LeaseLost);
     assert.ok(mine.lost.aborted);
     await assert.rejects(mine.release(), LeaseLost);
@@ -114,7 +113,7 @@ describe('a held job', () => {
   test('changes in the order that it was asked to', async () => {
     const { jobs, mine } = await held();
     const changes = Array.from({ length: 30 }, (_, i) =>
-      mine.change((now) => withEvents(now, [told(`${i}`)], 1)),
+      mine.change((now) => withEvents(now, [messageEvent(`${i}`)], 1)),
     );
     await Promise.all(changes);
     assert.deepEqual(

@@ -6,7 +6,7 @@ import { createAdapterRepository } from '../../adapters/repository/repository.ts
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { createLog } from '../../src/common/log.ts';
 import { createChildRunner } from '../../src/jobs/child-runner.ts';
-import type { JobRunner } from '../../src/jobs/runner.ts';
+import { type JobRunner, RunStop } from '../../src/jobs/runner.ts';
 import { BASE, gates, openServer, startServer, until } from './simulated.ts';
 
 const entry = new URL('./simulated-trainer.mjs', import.meta.url);
@@ -18,10 +18,11 @@ function watched(): { runner: JobRunner; starts: string[] } {
   return {
     starts,
     runner: {
-      plan: (work, options) => inner.plan(work, options),
-      start(work, hooks) {
-        starts.push(`${work.jobId} ${work.isResume ? 'on' : 'new'}`);
-        return inner.start(work, hooks);
+      plan: (request, options) => inner.plan(request, options),
+      outlivesServer: inner.outlivesServer,
+      run(request, stop) {
+        starts.push(`${request.jobId} ${request.isResume ? 'on' : 'new'}`);
+        return inner.run(request, stop);
       },
     },
   };
@@ -49,15 +50,15 @@ describe('several servers', () => {
     const { folder, open } = gates();
     const job = await serves.create({ steps: 3, gates: folder });
     await serves.until(job, 'running');
-    await serves.service.wish('acme', job.id, 'pause');
+    await serves.service.act('acme', job.id, 'pause');
     await until('the trainer to rest', async () => {
       return (await serves.get(job)).lease === undefined ? true : undefined;
     });
     open(1, 2, 3);
-    await serves.service.wish('acme', job.id, 'resume');
+    await serves.service.act('acme', job.id, 'resume');
     const done = await serves.until(job, 'succeeded');
     assert.equal(done.result?.resultFiles.length, 1);
-    assert.equal(trains.worker.workingCount, 0);
+    assert.equal(trains.worker.activeCount, 0);
   });
 
   test('leave jobs of another base alone', async () => {
@@ -106,7 +107,8 @@ describe('a server that ends', () => {
         new Promise((_resolve, reject) => {
           signal.addEventListener('abort', () => reject(signal.reason));
         }),
-      start: () => assert.fail('it was not validated'),
+      outlivesServer: false,
+      run: () => assert.fail('it was not validated'),
     };
     const first = startServer(store, { runner: hanging });
     const job = await first.create({ steps: 1 });
@@ -121,19 +123,11 @@ describe('a server that ends', () => {
   test('without time for a checkpoint leaves the job to go on from the last one', async () => {
     const store = createMemoryStore();
     const { folder, open } = gates();
+    const inner = createChildRunner({ log: createLog('silent'), entry });
+    const { pause } = new RunStop().signals; // never aborts
     const deaf: JobRunner = {
-      ...createChildRunner({ log: createLog('silent'), entry }),
-      start(work, hooks) {
-        const run = createChildRunner({ log: createLog('silent'), entry }).start(work, hooks);
-        return {
-          ...run,
-          ended: run.ended,
-          cancel: () => run.cancel(),
-          drop: () => run.drop(),
-          pause() {},
-          leave() {},
-        };
-      },
+      ...inner,
+      run: (request, stop) => inner.run(request, { ...stop, pause }),
     };
     const first = startServer(store, { runner: deaf });
     const job = await first.create({ steps: 6, perEpoch: 2, gates: folder });
@@ -177,7 +171,7 @@ describe('a lease', () => {
     const done = await second.until(job, 'succeeded');
     assert.equal(done.result?.digest, whole.result?.digest);
     await until('the first to notice', async () => {
-      return first.worker.workingCount === 0 ? true : undefined;
+      return first.worker.activeCount === 0 ? true : undefined;
     });
     const after = await second.get(job);
     assert.deepEqual(after, done);

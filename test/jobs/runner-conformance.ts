@@ -1,11 +1,11 @@
-// What every runner owes the service, whatever its trainer is a process of: ends as they were told, messages in order,
-// files that can be read while they are spoken of, a run that goes on from its checkpoint.
+// The contract of every runner: ends as the trainer reported them, messages in order, files that can be read while their
+// message is handled, and runs that continue from their checkpoint.
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { TrainerMessage } from '../../src/contracts/training.ts';
-import type { JobHooks, JobRunner, JobWork, RunEnd } from '../../src/jobs/runner.ts';
+import { type JobRunner, type RunEnd, type RunRequest, RunStop } from '../../src/jobs/runner.ts';
 import { temporaryFolder } from '../fixtures.ts';
 
 /** Entries of the fake trainer's script. */
@@ -19,7 +19,11 @@ const fault = { code: 'non_finite_loss', message: 'step 3: the loss is not finit
 let tokens = 0;
 
 /** A job's work in a folder of its own, its data beside its run. Every call is under a later lease. */
-export function workOf(t: TestContext, script: Script, changes: Partial<JobWork> = {}): JobWork {
+export function workOf(
+  t: TestContext,
+  script: Script,
+  changes: Partial<RunRequest> = {},
+): RunRequest {
   const dir = temporaryFolder(t);
   const data = path.join(dir, 'file-1.jsonl');
   writeFileSync(data, '{"text": "a row"}');
@@ -36,23 +40,49 @@ export function workOf(t: TestContext, script: Script, changes: Partial<JobWork>
 }
 
 /** Under the next lease. */
-export function again(work: JobWork, changes: Partial<JobWork> = {}): JobWork {
+export function again(work: RunRequest, changes: Partial<RunRequest> = {}): RunRequest {
   return { ...work, token: ++tokens, isResume: true, ...changes };
 }
 
-export async function hear(
+/** A run that a test follows. */
+export interface FollowedRun {
+  readonly stop: RunStop;
+  /** Grows while the run goes on. */
+  readonly messages: readonly TrainerMessage[];
+  readonly ended: Promise<RunEnd>;
+}
+
+/** Starts a run. The next message comes when `handle` has resolved. */
+export function start(
   runner: JobRunner,
-  work: JobWork,
-  act: (message: TrainerMessage, running: ReturnType<JobRunner['start']>) => void = () => {},
-): Promise<{ end: RunEnd; messages: TrainerMessage[] }> {
+  work: RunRequest,
+  handle: (message: TrainerMessage, stop: RunStop) => void | Promise<void> = () => {},
+): FollowedRun {
+  const stop = new RunStop();
   const messages: TrainerMessage[] = [];
-  const running = runner.start(work, {
-    onMessage(message) {
+  const follow = async () => {
+    let end: RunEnd | undefined;
+    for await (const message of runner.run(work, stop.signals)) {
+      assert.equal(end, undefined, 'the end comes last');
+      if (message.type === 'end') {
+        end = message.end;
+        continue;
+      }
       messages.push(message);
-      act(message, running);
-    },
-  });
-  return { end: await running.ended, messages };
+      await handle(message, stop);
+    }
+    assert.ok(end, 'every run has an end');
+    return end;
+  };
+  return { stop, messages, ended: follow() };
+}
+
+/** Follows a run to its end. */
+export async function run(
+  ...given: Parameters<typeof start>
+): Promise<{ end: RunEnd; messages: readonly TrainerMessage[] }> {
+  const { messages, ended } = start(...given);
+  return { end: await ended, messages };
 }
 
 const textOf = (messages: readonly TrainerMessage[], code: string) =>
@@ -74,7 +104,7 @@ function testEnds(runnerTest: RunnerTest): void {
     'a run that succeeds leaves its adapter and its table to be read',
     async (runner, t) => {
       const work = workOf(t, [['tellStart'], ['steps', 3], ['trained']]);
-      const { end, messages } = await hear(runner, work);
+      const { end, messages } = await run(runner, work);
       assert.deepEqual(end, { kind: 'succeeded' });
       const start = JSON.parse(textOf(messages, 'start')[0]!);
       assert.deepEqual([start.command, start.data], ['train', '{"text": "a row"}']);
@@ -97,7 +127,7 @@ function testEnds(runnerTest: RunnerTest): void {
       ['send', { type: 'fault', ...fault }],
       ['exit', 1],
     ];
-    const { end } = await hear(runner, workOf(t, script));
+    const { end } = await run(runner, workOf(t, script));
     assert.deepEqual(end, { kind: 'failed', error: fault });
   });
 
@@ -108,7 +138,7 @@ function testEnds(runnerTest: RunnerTest): void {
         ['event', 'warned', 'beware'],
         ['die', 'SIGKILL'],
       ];
-      const { end, messages } = await hear(runner, workOf(t, script));
+      const { end, messages } = await run(runner, workOf(t, script));
       assert.equal(end.kind, 'lost');
       assert.match(JSON.stringify(end), /"trainer_lost"/);
       assert.deepEqual(textOf(messages, 'warned'), ['beware']);
@@ -121,15 +151,12 @@ function testMessages(runnerTest: RunnerTest): void {
     'messages are handled one after another; the run ends after the last',
     async (runner, t) => {
       const seen: string[] = [];
-      const hooks: JobHooks = {
-        async onMessage(message) {
-          const told = message.type === 'step' ? `step ${message.step}` : message.type;
-          seen.push(`begin ${told}`);
-          await new Promise((resolve) => setImmediate(resolve));
-          seen.push(`end ${told}`);
-        },
-      };
-      await runner.start(workOf(t, [['steps', 20], ['trained']]), hooks).ended;
+      await run(runner, workOf(t, [['steps', 20], ['trained']]), async (message) => {
+        const told = message.type === 'step' ? `step ${message.step}` : message.type;
+        seen.push(`begin ${told}`);
+        await new Promise((resolve) => setImmediate(resolve));
+        seen.push(`end ${told}`);
+      });
       const names = [...Array.from({ length: 20 }, (_, i) => `step ${i + 1}`), 'card', 'trained'];
       assert.deepEqual(
         seen,
@@ -141,7 +168,7 @@ function testMessages(runnerTest: RunnerTest): void {
   runnerTest('a snapshot can be read while it is told', async (runner, t) => {
     const seen: string[] = [];
     const script: Script = [['snapshot', 2], ['snapshot', 4], ['trained']];
-    await hear(runner, workOf(t, script), (message) => {
+    await run(runner, workOf(t, script), (message) => {
       if (message.type !== 'snapshot') return;
       const file = path.join(message.directory, 'adapter_model.safetensors');
       seen.push(readFileSync(file, 'utf8'));
@@ -152,7 +179,7 @@ function testMessages(runnerTest: RunnerTest): void {
   runnerTest('a checkpoint lies in the run folder when it is told', async (runner, t) => {
     const work = workOf(t, [['checkpoint', 5], ['trained']]);
     const seen: boolean[] = [];
-    await hear(runner, work, (message) => {
+    await run(runner, work, (message) => {
       if (message.type !== 'event' || message.code !== 'checkpoint') return;
       seen.push(existsSync(path.join(work.runDir, 'checkpoints/step-5/state.safetensors')));
     });
@@ -166,11 +193,11 @@ function testStops(runnerTest: RunnerTest): void {
     const script: Script = [['checkpoint', 2], ['untilPaused'], ['checkpoint', 3], ['paused']];
     const { job } = workOf(t, script);
     const work = workOf(t, [], { job: { ...job, resumed } });
-    const paused = await hear(runner, work, (message, running) => {
-      if (message.type === 'event' && message.code === 'checkpoint') running.pause();
+    const paused = await run(runner, work, (message, stop) => {
+      if (message.type === 'event' && message.code === 'checkpoint') stop.request('pause');
     });
     assert.deepEqual(paused.end, { kind: 'paused' });
-    const { end, messages } = await hear(runner, again(work));
+    const { end, messages } = await run(runner, again(work));
     assert.deepEqual(end, { kind: 'succeeded' });
     const start = JSON.parse(textOf(messages, 'start')[0]!);
     assert.deepEqual([start.command, start.data], ['resume', '{"text": "a row"}']);
@@ -178,8 +205,8 @@ function testStops(runnerTest: RunnerTest): void {
 
   runnerTest('a cancel ends the trainer at once, whatever it is at', async (runner, t) => {
     const work = workOf(t, [['event', 'begun', ''], ['forever']]);
-    const { end } = await hear(runner, work, (message, running) => {
-      if (message.type === 'event' && message.code === 'begun') running.cancel();
+    const { end } = await run(runner, work, (message, stop) => {
+      if (message.type === 'event' && message.code === 'begun') stop.request('cancel');
     });
     assert.deepEqual(end, { kind: 'cancelled' });
   });
@@ -189,9 +216,9 @@ function testStops(runnerTest: RunnerTest): void {
     ['cancel', 'cancelled'],
   ] as const) {
     runnerTest(`a ${act} before there is a trainer starts none`, async (runner, t) => {
-      const running = runner.start(workOf(t, [['forever']]), { onMessage() {} });
-      running[act]();
-      assert.deepEqual(await running.ended, { kind });
+      const { stop, ended } = start(runner, workOf(t, [['forever']]));
+      stop.request(act);
+      assert.deepEqual(await ended, { kind });
     });
   }
 

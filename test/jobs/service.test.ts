@@ -138,9 +138,9 @@ describe('a job with a fault', () => {
     const messages = await server.messages(job);
     const steps = messages.flatMap((text) => /^Step (\d+)\/8/.exec(text)?.[1] ?? []);
     assert.deepEqual(steps, ['1', '2', '3', '4', '5', '6', '7', '8']);
-    const setbacks = messages.filter((text) => text.startsWith('The job was cut off'));
+    const interruptions = messages.filter((text) => text.startsWith('The job was interrupted'));
     assert.deepEqual(
-      setbacks.map((text) => /cut off (.*?) \(/.exec(text)?.[1]),
+      interruptions.map((text) => /interrupted (.*?):/.exec(text)?.[1]),
       ['while its files were read', 'after step 3', 'after step 5', 'after step 8'],
     );
     assert.ok(messages.includes('Going on after step 2'));
@@ -172,15 +172,15 @@ describe('its owner', () => {
     await until('step 2', async () =>
       (await server.get(made)).progress?.step === 2 ? true : undefined,
     );
-    const paused = await server.service.wish('acme', made.id, 'pause');
+    const paused = await server.service.act('acme', made.id, 'pause');
     assert.equal(paused.status, 'paused');
     await until('the trainer to rest', async () => {
       return (await server.get(made)).lease === undefined ? true : undefined;
     });
-    assert.equal(server.worker.workingCount, 0);
+    assert.equal(server.worker.activeCount, 0);
     open(3, 4, 5, 6);
     assert.equal((await server.get(made)).status, 'paused');
-    assert.equal((await server.service.wish('acme', made.id, 'resume')).status, 'queued');
+    assert.equal((await server.service.act('acme', made.id, 'resume')).status, 'queued');
     const job = await server.until(made, 'succeeded');
     assert.equal(job.result!.digest, whole.result!.digest);
     const messages = await server.messages(job);
@@ -195,8 +195,8 @@ describe('its owner', () => {
     const made = await server.create({ steps: 3, gates: folder });
     open(1);
     await until('step 1', async () => ((await server.get(made)).progress ? true : undefined));
-    await server.service.wish('acme', made.id, 'pause');
-    await server.service.wish('acme', made.id, 'resume');
+    await server.service.act('acme', made.id, 'pause');
+    await server.service.act('acme', made.id, 'resume');
     open(2, 3);
     const job = await server.until(made, 'succeeded');
     const steps = (await server.messages(job)).filter((text) => text.startsWith('Step '));
@@ -212,8 +212,8 @@ describe('its owner', () => {
       if (stage === 'queued') await server.create({ gates: blocker.folder });
       const made = await server.create({ gates: gates().folder });
       await server.until(made, stage === 'paused' ? 'running' : stage);
-      if (stage === 'paused') await server.service.wish('acme', made.id, 'pause');
-      const job = await server.service.wish('acme', made.id, 'cancel');
+      if (stage === 'paused') await server.service.act('acme', made.id, 'pause');
+      const job = await server.service.act('acme', made.id, 'cancel');
       assert.equal(job.status, 'cancelled');
       assert.ok(job.finishedMs);
       server.worker.start();
@@ -225,7 +225,7 @@ describe('its owner', () => {
       assert.equal((await server.messages(made)).at(-1), 'Fine-tuning job cancelled');
       assert.deepEqual(await keysOf(store, '/run/'), []);
       assert.equal(existsSync(`${server.root}/${made.id}`), false);
-      await assert.rejects(server.service.wish('acme', made.id, 'resume'), ServeError);
+      await assert.rejects(server.service.act('acme', made.id, 'resume'), ServeError);
     });
   }
 
@@ -241,7 +241,7 @@ describe('its owner', () => {
     const rival = { ...ACME, id: 'rival' };
     const trainingFile = await upload(server.files, {}, 'rival');
     await server.service.create(rival, request(trainingFile));
-    await server.service.wish('acme', first.id, 'cancel');
+    await server.service.act('acme', first.id, 'cancel');
     server.worker.start();
     await until('room', () => server.create().catch(() => undefined));
   });

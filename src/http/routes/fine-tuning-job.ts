@@ -8,7 +8,7 @@ import {
   fineTuningEventListSchema,
   fineTuningJobSchema,
 } from '../../contracts/openai.ts';
-import type { Wish } from '../../jobs/job.ts';
+import type { ClientAction } from '../../jobs/job.ts';
 import type { JobsSide } from '../deps.ts';
 import { addRoute } from '../described-route.ts';
 import { toCheckpoint, toEvent, toJob } from '../fine-tuning-answers.ts';
@@ -18,7 +18,7 @@ import { checkpointListSchema, eventListSchema } from '../schema/fine-tuning.ts'
 
 const PATH = '/v1/fine_tuning/jobs/{id}';
 
-const WISHES: Record<Wish, string> = {
+const ACTIONS: Record<ClientAction, string> = {
   cancel: 'End a job; its checkpoints stay',
   pause: 'Let a job rest after the step that it is in',
   resume: 'Let a paused job go on from where it was',
@@ -36,15 +36,15 @@ export function addFineTuningJobRoutes(
     errors: [401, 404, 503],
     handle: async (c) => c.json(toJob(await service.get(c.var.tenant.id, c.req.param('id')!))),
   });
-  for (const [wish, summary] of Object.entries(WISHES) as [Wish, string][]) {
+  for (const [action, summary] of Object.entries(ACTIONS) as [ClientAction, string][]) {
     addRoute(app, {
       method: 'post',
-      path: `${PATH}/${wish}`,
+      path: `${PATH}/${action}`,
       summary,
       answers: { 'application/json': { schema: fineTuningJobSchema } },
       errors: [400, 401, 404, 503],
       handle: async (c) =>
-        c.json(toJob(await service.wish(c.var.tenant.id, c.req.param('id')!, wish))),
+        c.json(toJob(await service.act(c.var.tenant.id, c.req.param('id')!, action))),
     });
   }
   addRoute(app, {

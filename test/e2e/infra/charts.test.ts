@@ -5,7 +5,7 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { parseAllDocuments } from 'yaml';
-import { parseTrainerTemplate, trainerManifest } from '../../../src/cluster/trainer-manifest.ts';
+import { parseTrainerTemplate, trainerManifest } from '../../../src/cluster/kubernetes-job.ts';
 import { loadConfig } from '../../../src/settings/config.ts';
 import { findTool, runTool, type Verdict } from './tools.ts';
 

@@ -1,10 +1,10 @@
 // What a trainer says, as a job's events: OpenAI's words and figures, each step once.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { checkpointMetrics, stepEvent, withTold } from '../../src/jobs/told-run.ts';
+import { checkpointMetrics, stepEvent, withReport } from '../../src/jobs/run-events.ts';
 import { messagesOf, newJob, step } from './jobs.ts';
 
-const at = { nowMs: 5, estimatedFinishMs: undefined };
+const report = { steps: [], events: [], estimatedFinishMs: undefined };
 
 test('a step tells its losses, those of a validation where there was one', () => {
   assert.equal(stepEvent(step(2)).message, 'Step 2/4: training loss=1.23');
@@ -24,9 +24,9 @@ test('a step tells its losses, those of a validation where there was one', () =>
 
 test('steps that were told before are not told again, and those that are new end a row of setbacks', () => {
   const job = newJob({ status: 'running', setbacks: 2, progress: { step: 2, totalSteps: 4 } });
-  const again = withTold(job, { steps: [step(1), step(2)], events: [] }, at);
+  const again = withReport(job, { ...report, steps: [step(1), step(2)] }, 5);
   assert.equal(again, undefined);
-  const next = withTold(job, { steps: [step(2), step(3)], events: [] }, at)!;
+  const next = withReport(job, { ...report, steps: [step(2), step(3)] }, 5)!;
   assert.deepEqual(messagesOf(next), ['Step 3/4: training loss=1.23']);
   assert.deepEqual(next.progress, { step: 3, totalSteps: 4, trainLoss: 1.234 });
   assert.equal(next.setbacks, 0);
@@ -34,7 +34,7 @@ test('steps that were told before are not told again, and those that are new end
 
 test('an estimate alone is written down, and changes nothing else', () => {
   const job = newJob({ status: 'running', setbacks: 1, progress: { step: 2, totalSteps: 4 } });
-  const next = withTold(job, { steps: [], events: [] }, { nowMs: 5, estimatedFinishMs: 99 })!;
+  const next = withReport(job, { ...report, estimatedFinishMs: 99 }, 5)!;
   assert.deepEqual(next.progress, { step: 2, totalSteps: 4, estimatedFinishMs: 99 });
   assert.deepEqual([next.setbacks, next.recentEvents], [1, []]);
 });
@@ -60,9 +60,9 @@ test('progress has the newest training loss, and the first step of the lowest va
   const job = newJob({ status: 'running', progress: { step: 1, totalSteps: 4 } });
   const losses = [0.5, 0.4, 0.4];
   const steps = losses.map((validationLoss, i) => step(i + 2, { loss: i, validationLoss }));
-  const first = withTold(job, { steps: steps.slice(0, 2), events: [] }, at)!;
+  const first = withReport(job, { ...report, steps: steps.slice(0, 2) }, 5)!;
   assert.deepEqual(first.progress?.best, { step: 3, validationLoss: 0.4 });
-  const next = withTold({ ...first, mark: '' }, { steps: steps.slice(2), events: [] }, at)!;
+  const next = withReport({ ...first, mark: '' }, { ...report, steps: steps.slice(2) }, 5)!;
   assert.deepEqual(next.progress?.best, { step: 3, validationLoss: 0.4 });
   assert.equal(next.progress?.trainLoss, 2);
 });

@@ -6,7 +6,7 @@ import {
   parseTrainerTemplate,
   trainerManifest,
   trainerThreads,
-} from '../../src/cluster/trainer-manifest.ts';
+} from '../../src/cluster/kubernetes-job.ts';
 import { ConfigError } from '../../src/common/errors.ts';
 
 const GIB = 2 ** 30;
@@ -101,13 +101,13 @@ test('threads are the cores that the pod asks for', () => {
   assert.equal(threads({}), 1);
 });
 
-test('a template that is none is refused, with its field', () => {
+test('a wrong template is refused with its field', () => {
   const refused = (text: string, fault: RegExp) =>
     assert.throws(
       () => parseTrainerTemplate(text, 'LORIKEET_JOBS_TEMPLATE'),
       (error) => error instanceof ConfigError && fault.test(error.faults.join()),
     );
-  refused('spec:', /^LORIKEET_JOBS_TEMPLATE: is not JSON$/);
+  refused('spec:', /^LORIKEET_JOBS_TEMPLATE must be JSON/);
   refused('{}', /^LORIKEET_JOBS_TEMPLATE: spec: /);
   refused('{"spec": {"containers": []}}', /^LORIKEET_JOBS_TEMPLATE: spec\.containers: /);
   refused('{"spec": {"containers": [{}]}}', /spec\.containers\.0\.image: /);

@@ -1,8 +1,8 @@
-// What a trainer says, as a job's events: pure. Texts and figures are those of OpenAI's API.
+// Turns a trainer's messages into a job's events and progress, in the words and figures of OpenAI's API. Pure.
 import type { EventMessage, SnapshotMetrics, StepMessage } from '../contracts/training.ts';
-import { type JobRecord, type JobState, type NewEvent, told, withEvents } from './job.ts';
+import { type JobRecord, type JobState, messageEvent, type NewEvent, withEvents } from './job.ts';
 
-/** `Step 3/300: training loss=0.15, validation loss=0.27` */
+/** Returns the event of a step: `Step 3/300: training loss=0.15, full validation loss=0.27`. */
 export function stepEvent(message: StepMessage): NewEvent {
   const { step, totalSteps, loss, tokenAccuracy, validationLoss } = message;
   const validation =
@@ -18,24 +18,31 @@ export function stepEvent(message: StepMessage): NewEvent {
   return { level: 'info', message: text, type: 'metrics', data };
 }
 
-/** Of what is no warning. */
-const TOLD_CODES: ReadonlySet<string> = new Set(['resumed', 'waiting']);
+/** Events of level `info` that clients see. */
+const SHOWN_INFO_CODES: ReadonlySet<string> = new Set(['resumed', 'waiting']);
 
-/** Undefined: the job says so itself. */
+/** Returns the job event of a trainer's event, or undefined if clients do not see it or the job reports it itself. */
 export function runEvent({ level, code, message, data }: EventMessage): NewEvent | undefined {
-  if (level === 'info' && !TOLD_CODES.has(code)) return undefined;
+  if (level === 'info' && !SHOWN_INFO_CODES.has(code)) return undefined;
   if (code === 'failed') return undefined;
-  return told(message, { level, data: { ...data, code } });
+  return messageEvent(message, { level, data: { ...data, code } });
 }
 
-/** What a run has told since it was last written down; steps that were told before, by whoever, are not told again. */
-export function withTold(
+/** Everything that a run has reported since its job was last written. */
+export interface RunReport {
+  readonly steps: readonly StepMessage[];
+  readonly events: readonly NewEvent[];
+  readonly estimatedFinishMs: number | undefined;
+}
+
+/** Adds a report to the job, or returns undefined if it holds nothing new. Steps that the job already has are skipped. */
+export function withReport(
   job: JobRecord,
-  { steps, events }: { steps: readonly StepMessage[]; events: readonly NewEvent[] },
-  { nowMs, estimatedFinishMs }: { nowMs: number; estimatedFinishMs: number | undefined },
+  { steps, events, estimatedFinishMs }: RunReport,
+  nowMs: number,
 ): JobState | undefined {
-  const toldStep = job.progress?.step ?? 0;
-  const fresh = steps.filter(({ step }) => step > toldStep);
+  const knownStep = job.progress?.step ?? 0;
+  const fresh = steps.filter(({ step }) => step > knownStep);
   const all = [...events, ...fresh.map(stepEvent)];
   const last = fresh.at(-1);
   if (all.length === 0 && estimatedFinishMs === undefined) return undefined;
@@ -45,7 +52,7 @@ export function withTold(
       ? {}
       : {
           progress: {
-            step: last?.step ?? toldStep,
+            step: last?.step ?? knownStep,
             totalSteps,
             ...(estimatedFinishMs !== undefined && { estimatedFinishMs }),
             ...losses(job, fresh),
@@ -55,7 +62,7 @@ export function withTold(
   return withEvents({ ...job, ...progress, setbacks }, all, nowMs);
 }
 
-/** The newest training loss, and the step whose adapter the trainer keeps. */
+/** Returns the newest training loss, and the step whose adapter the trainer keeps. */
 function losses(
   { progress }: JobRecord,
   fresh: readonly StepMessage[],
@@ -69,7 +76,7 @@ function losses(
   return { ...(trainLoss !== undefined && { trainLoss }), ...(best && { best }) };
 }
 
-/** The keys of OpenAI's metrics that were measured. */
+/** Returns the measured figures under the keys of OpenAI's metrics. */
 export function checkpointMetrics(step: number, metrics: SnapshotMetrics): Record<string, number> {
   const { trainLoss, trainTokenAccuracy, validationLoss, validationTokenAccuracy } = metrics;
   return {

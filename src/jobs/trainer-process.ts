@@ -1,0 +1,134 @@
+// One trainer process from its start to its end: its messages as a stream, and the reason for its death. Knows no store
+// and no job states.
+import type { ChildProcess } from 'node:child_process';
+import type { Logger } from '../common/log.ts';
+import type { Fault, PauseMessage, TrainerMessage, TrainerRequest } from '../contracts/training.ts';
+import { forkTrainer } from './fork-trainer.ts';
+import { countOomKills } from './oom-kills.ts';
+
+/** Settings of a `TrainerProcess`. */
+export interface TrainerProcessOptions {
+  readonly log: Pick<Logger, 'info' | 'warn'>;
+  /** The trainer's program. Tests use another one. */
+  readonly entry?: URL;
+  /** Returns how many processes the kernel has killed because memory ran out. */
+  readonly countOomKills?: () => number | undefined;
+}
+
+/** Halfway to the lowest priority: the trainer yields to the engine, but other work does not starve it. */
+const NICENESS = 10;
+/** The end of the trainer's standard error that is logged. */
+const MAX_STDERR_CHARS = 4096;
+/** A consumer that takes a second for each message still gets every step of a run that takes four minutes for them. */
+const MAX_WAITING_STEPS = 256;
+
+/** A trainer in a child process with low priority. */
+export class TrainerProcess {
+  /** Ends when the process is gone. */
+  readonly messages = new MessageBuffer();
+  /** Resolves when the process is gone, with a fault for the case that the trainer did not report its end itself. */
+  readonly death: Promise<Fault>;
+  readonly #process: ChildProcess;
+  readonly #log: TrainerProcessOptions['log'];
+  readonly #fields: { readonly job: string; readonly pid: number | undefined };
+  readonly #countOomKills: () => number | undefined;
+  readonly #oomKillsBefore: number | undefined;
+  #stderr = '';
+
+  constructor(request: TrainerRequest, jobId: string, options: TrainerProcessOptions) {
+    const { entry } = options;
+    this.#countOomKills = options.countOomKills ?? countOomKills;
+    this.#oomKillsBefore = this.#countOomKills();
+    this.#process = forkTrainer(request, {
+      niceness: NICENESS,
+      stderr: 'pipe',
+      ...(entry && { entry }),
+    });
+    this.#log = options.log;
+    this.#fields = { job: jobId, pid: this.#process.pid };
+    this.#log.info({ ...this.#fields, command: request.command }, 'trainer started');
+    this.death = this.#watch().finally(() => this.messages.close());
+  }
+
+  /** Asks for a checkpoint after the current step. */
+  pause(): void {
+    if (this.#process.connected) {
+      this.#process.send({ type: 'pause' } satisfies PauseMessage, () => {}); // it may just have ended
+    }
+  }
+
+  kill(): void {
+    this.#process.kill('SIGKILL');
+  }
+
+  #watch(): Promise<Fault> {
+    this.#process.on('message', (message) => this.messages.push(message as TrainerMessage));
+    this.#process.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      this.#stderr = `${this.#stderr}${text}`.slice(-MAX_STDERR_CHARS);
+    });
+    return new Promise((resolve) => {
+      this.#process.once('error', (error) => resolve(lostTrainer(error.message)));
+      // Comes after the last message, unlike `exit`.
+      this.#process.once('close', (code, signal) => resolve(this.#describe(code, signal)));
+    });
+  }
+
+  #describe(code: number | null, signal: NodeJS.Signals | null): Fault {
+    const isClean = code === 0;
+    const fields = { ...this.#fields, code, signal, ...(!isClean && { stderr: this.#stderr }) };
+    this.#log[isClean ? 'info' : 'warn'](fields, 'trainer ended');
+    const oomKills = this.#countOomKills() ?? 0;
+    if (signal === 'SIGKILL' && oomKills > (this.#oomKillsBefore ?? oomKills)) {
+      const cure = 'Try a smaller batch_size, or a machine with more memory.';
+      const message = `The trainer was killed because memory ran out. ${cure}`;
+      return { code: 'out_of_memory', message, param: null };
+    }
+    const how = signal ? `was killed (${signal})` : `ended (exit code ${code})`;
+    return lostTrainer(`The trainer ${how} before its run was done.`);
+  }
+}
+
+/** A trainer that disappeared, with a reason for people. */
+export function lostTrainer(message: string): Fault {
+  return { code: 'trainer_lost', message, param: null };
+}
+
+/**
+ * Messages between a trainer and a consumer that may be slow, such as a store that does not answer. Beyond a bound it
+ * drops plain steps, so the training goes on and memory stays bounded. One consumer reads it, in order.
+ */
+export class MessageBuffer implements AsyncIterable<TrainerMessage> {
+  readonly #waiting: TrainerMessage[] = [];
+  #isClosed = false;
+  #wake: () => void = () => {};
+
+  push(message: TrainerMessage): void {
+    if (this.#waiting.length >= MAX_WAITING_STEPS && isPlainStep(message)) return;
+    this.#waiting.push(message);
+    this.#wake();
+  }
+
+  /** Ends the iteration after the last message. */
+  close(): void {
+    this.#isClosed = true;
+    this.#wake();
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<TrainerMessage, void> {
+    for (;;) {
+      const next = this.#waiting.shift();
+      if (next) yield next;
+      else if (this.#isClosed) return;
+      else {
+        await new Promise<void>((resolve) => {
+          this.#wake = resolve;
+        });
+      }
+    }
+  }
+}
+
+/** Whether the message is a step without a validation. The run folder has all of them, too. */
+function isPlainStep(message: TrainerMessage): boolean {
+  return message.type === 'step' && message.validationLoss === undefined;
+}
