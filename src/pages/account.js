@@ -1,7 +1,7 @@
-// The account control in every page's header: who the reader is to the server, and one dialog to sign in, to change
-// the key and to sign out. The layout loads it on each page.
-import { byId, el, fill, say } from './dom.js';
-import { apiKey, dropKey, identify, keepKey, keyFault, signOut } from './key.js';
+// The account button in every page's header, and its dialog: sign in, change the key, sign out. The layout loads this
+// module on each page.
+import { byId, el, fill, setText, showProblemIn } from './dom.js';
+import { apiKey, dropKey, identify, keyFault, signOut, storeKey } from './key.js';
 
 /** @typedef {import('./key.js').Me} Me */
 
@@ -11,11 +11,11 @@ const form = byId('account-form', HTMLFormElement);
 const input = byId('account-key', HTMLInputElement);
 const submit = byId('account-submit', HTMLButtonElement);
 
-/** Undefined until the server told, and while it wants a key that the reader has not given. @type {Me | undefined} */
+/** The user's tenant; undefined until the server has answered, and while a key is missing. @type {Me | undefined} */
 let me;
-/** Requests that wait for the same dialog share it. @type {Promise<boolean> | undefined} */
-let asking;
-/** The reader closed the dialog: requests of the page's own accord do not open it again. */
+/** The open dialog, shared by all requests that wait for it. @type {Promise<boolean> | undefined} */
+let openedDialog;
+/** Whether the user has closed the dialog. Then only their own actions open it again. */
 let isDeclined = false;
 
 button.addEventListener('click', async () => {
@@ -24,15 +24,15 @@ button.addEventListener('click', async () => {
 byId('account-close').addEventListener('click', () => dialog.close());
 byId('account-sign-out').addEventListener('click', () => {
   signOut();
-  location.replace(location.pathname); // the address may hold settings of the tenant
+  location.replace(location.pathname); // the address may contain the tenant's settings
 });
 form.addEventListener('submit', (event) => {
   event.preventDefault();
   void signIn(input.value.trim());
 });
-void showReader();
+void showUser();
 
-async function showReader() {
+async function showUser() {
   const key = apiKey();
   try {
     me = await identify(key);
@@ -45,32 +45,33 @@ async function showReader() {
 
 /** @param {string} text */
 function showButton(text) {
-  say(byId('account-name'), text);
+  setText(byId('account-name'), text);
   button.hidden = false;
 }
 
 /**
- * Asks the reader for a key after the server answered 401.
- * @param {{ isUserAction: boolean }} cause whether the reader caused the request: only then is somebody asked again
- *   who has closed the dialog
+ * Asks the user for a key after the server has answered 401.
+ * @param {{ isUserAction: boolean }} cause whether the user caused the request. Only then is the dialog opened again
+ *   after the user has closed it.
  * @returns {Promise<boolean>} whether there is a key that the server accepts
  */
 export function askForKey({ isUserAction }) {
-  if (asking) return asking;
+  if (openedDialog) return openedDialog;
   const wasRejected = apiKey() !== undefined;
   dropKey();
   me = undefined;
   showButton('Sign in');
   if (isDeclined && !isUserAction) return Promise.resolve(false);
-  asking = openDialog(wasRejected ? 'The server no longer accepts your key.' : '').finally(() => {
-    asking = undefined;
+  const problem = wasRejected ? 'The server no longer accepts your key.' : '';
+  openedDialog = openDialog(problem).finally(() => {
+    openedDialog = undefined;
   });
-  return asking;
+  return openedDialog;
 }
 
 /**
  * @param {string} problem
- * @returns {Promise<boolean>} whether the reader gave a key that the server accepts
+ * @returns {Promise<boolean>} whether the user entered a key that the server accepts
  */
 function openDialog(problem) {
   showIdentity();
@@ -95,24 +96,23 @@ function openDialog(problem) {
 
 function showIdentity() {
   const isSignedIn = me?.needs_key === true;
-  say(byId('account-title'), me ? 'Account' : 'Sign in');
+  setText(byId('account-title'), me ? 'Account' : 'Sign in');
   form.hidden = me?.needs_key === false;
   submit.hidden = form.hidden;
   byId('account-sign-out').hidden = !isSignedIn;
-  say(byId('account-label'), isSignedIn ? 'Another API key' : 'API key');
-  say(submit, isSignedIn ? 'Change key' : 'Sign in');
+  setText(byId('account-label'), isSignedIn ? 'New API key' : 'API key');
+  setText(submit, isSignedIn ? 'Change key' : 'Sign in');
   fill(byId('account-identity'), ...identityText());
 }
 
 function identityText() {
   if (!me) {
     return [
-      'This server needs an API key. The key stays in this tab and is removed when you close it.',
+      'This server needs an API key. It is stored in this tab only, and removed when you close the tab.',
     ];
   }
   const tenant = el('strong', {}, me.id);
-  if (!me.needs_key)
-    return ['This server needs no API key. Your requests belong to the tenant ', tenant, '.'];
+  if (!me.needs_key) return ['This server needs no API key. You are the tenant ', tenant, '.'];
   return [
     'You are signed in as ',
     tenant,
@@ -121,23 +121,24 @@ function identityText() {
   ];
 }
 
-/** Keeps the key if the server accepts it; else says why not. @param {string} key */
+/** Stores the key if the server accepts it, else shows why not. @param {string} key */
 async function signIn(key) {
   const fault = keyFault(key);
   if (fault !== undefined) return showProblem(fault);
   submit.disabled = true;
   try {
-    const found = await identify(key);
-    if (!found) return showProblem('The server does not know this key. Check it, or create one.');
-    const isOther = keepKey(key, found);
-    me = found;
-    showButton(found.id);
+    const owner = await identify(key);
+    if (!owner)
+      return showProblem('Unknown API key. Check it, or create one with lorikeet keys create.');
+    const isOther = storeKey(key, owner);
+    me = owner;
+    showButton(owner.id);
     dialog.close();
     dispatchEvent(new Event('signin'));
-    // What the page shows is the other tenant's.
+    // The page still shows the other tenant's data.
     if (isOther) location.reload();
   } catch (error) {
-    showProblem(error instanceof Error ? error.message : String(error));
+    showProblem(/** @type {Error} */ (error).message);
   } finally {
     submit.disabled = false;
   }
@@ -145,9 +146,7 @@ async function signIn(key) {
 
 /** @param {string} text */
 function showProblem(text) {
-  const place = byId('account-problem');
-  say(place, text);
-  place.hidden = text === '';
+  showProblemIn(byId('account-problem'), text);
   if (text === '') input.removeAttribute('aria-invalid');
   else input.setAttribute('aria-invalid', 'true');
 }

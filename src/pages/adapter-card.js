@@ -1,30 +1,28 @@
-// One adapter on the adapters page: where its name leads, its aliases, its versions with their evaluations, who uses it.
+// An adapter on the adapters page: its aliases, its versions with their evaluations, its traffic, and their actions.
 
-import { copyButton } from './clipboard.js';
-import { confirmed } from './confirm.js';
 import { el } from './dom.js';
 import { count, counted, dateAndTime, figure, percent, size } from './format.js';
-import { saveFile } from './save-file.js';
+import { confirmAction, copyButton, downloadFile } from './widgets.js';
 
 /** @typedef {import('../contracts/management-api.ts').Adapter} Adapter */
 /** @typedef {Adapter['versions'][number]} Version */
 /** @typedef {Adapter['aliases'][number]} Alias */
-/** @typedef {import('./figures.js').Usage} Usage */
+/** @typedef {import('./server-stats.js').Usage} Usage */
 
 /**
  * @typedef {object} CardOptions
  * @property {readonly Usage[]} usages of this adapter, by tenant
- * @property {(...steps: Step[]) => Promise<void>} change makes the changes in order and shows the adapter as it is then
- * @property {(error: unknown) => void} fail shows what went wrong
+ * @property {(...changes: Change[]) => Promise<void>} change sends the requests in order and shows the adapter's new state
+ * @property {(error: unknown) => void} fail shows an error
  */
 
-/** A request below the adapter's path. @typedef {{ path: string, method?: string, json?: object }} Step */
+/** A request below the adapter's path. @typedef {{ path: string, method?: string, json?: object }} Change */
 
-/** Aliases that jobs make: a fine-tuned model and its checkpoints. */
+/** The aliases that jobs create: of a fine-tuned model and of its checkpoints. */
 const MADE_BY_JOBS = /^[0-9a-f]{24}(?:\.ckpt-step-(\d+))?$/;
 const FILES = ['adapter_config.json', 'adapter_model.safetensors'];
 
-/** @param {Adapter} adapter @param {CardOptions} options */
+/** Creates the card of a published adapter. @param {Adapter} adapter @param {CardOptions} options */
 export function createAdapterCard(adapter, options) {
   const { name, owner, versions, aliases, id, is_writable: isWritable } = adapter;
   const latest = versionOf(adapter, 'latest') ?? versions[0];
@@ -40,8 +38,7 @@ export function createAdapterCard(adapter, options) {
         {},
         name,
         isWritable ? null : el('span', { className: 'pill' }, `${owner}, read only`),
-        latest?.base === 'other' &&
-          el('span', { className: 'pill paused' }, 'made for another base'),
+        latest?.base === 'other' && el('span', { className: 'pill paused' }, 'for another base'),
       ),
       el(
         'div',
@@ -67,7 +64,7 @@ export function createAdapterCard(adapter, options) {
   );
 }
 
-/** An adapter in a folder of the server's machine. @param {import('../contracts/openai.ts').Model} model @param {readonly Usage[]} usages */
+/** Creates the card of an adapter in the server's local folder. @param {import('../contracts/openai.ts').Model} model @param {readonly Usage[]} usages */
 export function createFolderCard({ id }, usages) {
   return el(
     'li',
@@ -83,7 +80,7 @@ export function createFolderCard({ id }, usages) {
         tryLink(id, id),
       ),
     ),
-    el('p', { className: 'lead' }, 'Served from the server’s adapter folder. It has no versions.'),
+    el('p', { className: 'lead' }, 'In the server’s adapter folder. It has no versions.'),
     usageLine(usages),
   );
 }
@@ -98,15 +95,15 @@ function versionOf({ aliases, versions }, wanted) {
 function summaryOf({ versions }, latest) {
   const bytes = versions.reduce((sum, version) => sum + version.bytes, 0);
   const facts = [
-    latest && `Version ${latest.version} of ${dateAndTime(latest.created_at)}`,
+    latest && `Version ${latest.version}, ${dateAndTime(latest.created_at)}`,
     latest && `rank ${latest.rank}`,
-    versions.length > 1 ? `${size(bytes)} in all` : size(bytes),
+    versions.length > 1 ? `${size(bytes)} in total` : size(bytes),
     latest && evaluationText(latest),
   ];
   return facts.filter(Boolean).join(' · ');
 }
 
-/** What its evaluation says in a few words; empty if there is none. @param {Version} version */
+/** Summarizes a version's evaluation; empty if there is none. @param {Version} version */
 function evaluationText({ evaluation }) {
   if (!evaluation) return '';
   const {
@@ -192,7 +189,7 @@ function versionRow(adapter, version, options) {
   const files = `v1/adapters/${encodeURIComponent(name)}/versions/${number}/files`;
   const download = async () => {
     try {
-      for (const file of FILES) await saveFile(`${files}/${file}?owner=${owner}`, file);
+      for (const file of FILES) await downloadFile(`${files}/${file}?owner=${owner}`, file);
     } catch (error) {
       options.fail(error);
     }
@@ -224,7 +221,7 @@ function versionRow(adapter, version, options) {
           'Delete',
           `Delete ${name}@${number}`,
           () => removeVersion(adapter, number, options),
-          named.length > 0 ? 'An alias leads to it. Move the alias first.' : undefined,
+          named.length > 0 ? 'An alias points to this version. Move the alias first.' : undefined,
         ),
     ),
   );
@@ -232,7 +229,7 @@ function versionRow(adapter, version, options) {
 
 /** @param {string | null} job */
 function jobLink(job) {
-  return job === null ? null : el('a', { href: `fine-tuning#${job}` }, 'Its job');
+  return job === null ? null : el('a', { href: `fine-tuning#${job}` }, 'Job');
 }
 
 /** @param {Adapter} adapter @param {number} version @param {CardOptions} options */
@@ -252,12 +249,12 @@ function aliasPill({ alias }) {
   return el('span', { className: 'pill' }, step ? `checkpoint, step ${step}` : 'fine-tuned model');
 }
 
-/** The names that its job gave it go with it. @param {Adapter} adapter @param {number} version @param {CardOptions} options */
+/** Deletes a version, and the aliases that its job created. @param {Adapter} adapter @param {number} version @param {CardOptions} options */
 async function removeVersion({ name, aliases }, version, { change }) {
-  const isSure = await confirmed({
+  const isSure = await confirmAction({
     title: `Delete ${name}@${version}?`,
-    text: 'Requests that run with it finish. If a job made it, its ft: name goes, too.',
-    action: 'Delete the version',
+    text: 'Running requests finish. If a job created this version, its ft: name is deleted, too.',
+    action: 'Delete version',
   });
   if (!isSure) return;
   const made = aliases.filter(
@@ -273,10 +270,10 @@ async function removeVersion({ name, aliases }, version, { change }) {
 /** @param {Adapter} adapter @param {CardOptions} options */
 function deleteButton({ name, versions, aliases }, { change }) {
   const act = async () => {
-    const isSure = await confirmed({
+    const isSure = await confirmAction({
       title: `Delete ${name}?`,
-      text: `${counted(versions.length, 'version')} and ${counted(aliases.length, 'alias', 'aliases')} go with it. Requests that name it get 404.`,
-      action: 'Delete the adapter',
+      text: `This deletes ${counted(versions.length, 'version')} and ${counted(aliases.length, 'alias', 'aliases')}. Requests for this model will fail with 404.`,
+      action: 'Delete adapter',
     });
     if (isSure) await change({ path: '', method: 'DELETE' });
   };
@@ -297,7 +294,7 @@ function tryLink(model, name) {
   );
 }
 
-/** @param {string} text @param {string} label @param {() => void} act @param {string} [obstacle] why it cannot be pressed */
+/** @param {string} text @param {string} label @param {() => void} act @param {string} [obstacle] why it is disabled */
 function button(text, label, act, obstacle) {
   return el(
     'button',

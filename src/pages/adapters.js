@@ -1,28 +1,26 @@
-// The adapters page: published adapters with their versions and aliases, local folders, and uploaded files.
+// The adapters page: published adapters, adapters in local folders, and uploaded files.
 
 import { createAdapterCard, createFolderCard } from './adapter-card.js';
 import { ApiError, errorText, request, requestJson } from './api.js';
-import { confirmed } from './confirm.js';
-import { byId, el, fill, say } from './dom.js';
-import { figuresOfMetrics } from './figures.js';
+import { byId, el, fill, setText, showProblemIn } from './dom.js';
 import { counted, dateAndTime, size } from './format.js';
-import { saveFile } from './save-file.js';
-import { createTable } from './table.js';
+import { statsOfMetrics } from './server-stats.js';
+import { confirmAction, createTable, downloadFile } from './widgets.js';
 
 /** @typedef {import('../contracts/management-api.ts').Adapter} Adapter */
 /** @typedef {import('../contracts/openai.ts').FileObject} FileObject */
 
-const PAGE = 20;
+const PAGE_SIZE = 20;
 const TYPING_MS = 300;
 
-/** By id, in the order of the list. @type {Map<string, Adapter>} */
+/** Published adapters by id, in the order of the list. @type {Map<string, Adapter>} */
 const adapters = new Map();
-/** Adapters in folders of the server's machine. @type {readonly import('../contracts/openai.ts').Model[]} */
+/** Adapters in the server's local folder. @type {readonly import('../contracts/openai.ts').Model[]} */
 let folders = [];
-/** Empty if the reader's key is no admin's. @type {readonly import('./figures.js').Usage[]} */
+/** Traffic by adapter; empty without an admin key. @type {readonly import('./server-stats.js').Usage[]} */
 let usages = [];
-/** The newest search; answers to older ones are dropped. */
-let asked = 0;
+/** The number of the latest search. Responses to older ones are dropped. */
+let latestSearch = 0;
 /** @type {FileObject[]} */
 let files = [];
 
@@ -52,39 +50,39 @@ byId('more-files').addEventListener('click', () => void loadFiles(files.at(-1)?.
 void loadUsages().then(() => loadAdapters());
 void loadFiles();
 
-/** /metrics is an operator's page: without access nothing is said of who uses an adapter. */
+/** Needs an admin key. Without one, the cards do not show who uses an adapter. */
 async function loadUsages() {
   try {
     const text = await (await request('metrics', { isQuiet: true })).text();
-    usages = figuresOfMetrics(text).operator?.busiest ?? [];
+    usages = statsOfMetrics(text).admin?.adapters ?? [];
   } catch {
     usages = [];
   }
 }
 
-/** @param {string} [after] the last one of the page before; absent: from the start */
+/** @param {string} [after] the id of the last loaded adapter; absent: starts again */
 async function loadAdapters(after) {
-  const mine = ++asked;
-  const query = new URLSearchParams({ limit: String(PAGE), search: search.value.trim() });
+  const searchNumber = ++latestSearch;
+  const query = new URLSearchParams({ limit: String(PAGE_SIZE), search: search.value.trim() });
   if (after !== undefined) query.set('after', after);
   try {
     const [page, models] = await Promise.all([
       requestJson(`v1/adapters?${query}`),
       after === undefined ? requestJson('v1/models') : undefined,
     ]);
-    if (mine !== asked) return;
+    if (searchNumber !== latestSearch) return;
     if (after === undefined) adapters.clear();
     for (const adapter of /** @type {Adapter[]} */ (page.data)) adapters.set(adapter.id, adapter);
     if (models) folders = models.data.filter(isFolder);
     byId('more-adapters').hidden = !page.has_more;
-    byId('problem').hidden = true;
+    showProblemIn(byId('problem'), '');
     showAdapters();
   } catch (error) {
-    if (mine === asked) showProblem(error);
+    if (searchNumber === latestSearch) showProblem(error);
   }
 }
 
-/** Of a published adapter `root` has a version. @param {import('../contracts/openai.ts').Model} model */
+/** Whether a model is an adapter in a local folder: the root of a published one contains a version. @param {import('../contracts/openai.ts').Model} model */
 function isFolder({ id, parent, root }) {
   return parent !== undefined && !root?.includes('@') && !id.startsWith('ft:');
 }
@@ -96,7 +94,7 @@ function showAdapters() {
     ...[...adapters.values()].map((adapter) =>
       createAdapterCard(adapter, {
         usages: usages.filter(({ adapter: name }) => name === adapter.name),
-        change: (...steps) => change(adapter, steps),
+        change: (...changes) => change(adapter, changes),
         fail: showProblem,
       }),
     ),
@@ -112,12 +110,12 @@ function showAdapters() {
   const none =
     wanted === ''
       ? 'No adapters yet. Train one on the fine-tuning page, or publish one with lorikeet adapters push.'
-      : 'No adapter has this in its name.';
-  say(byId('adapters-help'), cards.length === 0 ? none : '');
+      : 'No adapter matches this search.';
+  setText(byId('adapters-help'), cards.length === 0 ? none : '');
   byId('adapters-help').hidden = cards.length > 0;
 }
 
-/** What was open stays open. @param {readonly HTMLElement[]} cards */
+/** Opens the sections that are open on the page now. @param {readonly HTMLElement[]} cards */
 function keepOpen(cards) {
   const open = new Set([...byId('adapters').querySelectorAll('details[open]')].map(({ id }) => id));
   for (const card of cards) {
@@ -128,15 +126,15 @@ function keepOpen(cards) {
 }
 
 /**
- * Makes the changes in order, and shows the adapter as it is then.
+ * Sends requests that change an adapter, in order, then shows its new state.
  * @param {Adapter} adapter
- * @param {readonly import('./adapter-card.js').Step[]} steps
+ * @param {readonly import('./adapter-card.js').Change[]} changes
  */
-async function change({ id, name, owner }, steps) {
+async function change({ id, name, owner }, changes) {
   const below = `v1/adapters/${encodeURIComponent(name)}`;
-  byId('problem').hidden = true;
+  showProblemIn(byId('problem'), '');
   try {
-    for (const { path, method = 'POST', json } of steps) {
+    for (const { path, method = 'POST', json } of changes) {
       if (method === 'POST') await request(`${below}${path}`, { json: { owner, ...json } });
       else await request(`${below}${path}?owner=${owner}`, { method });
     }
@@ -154,15 +152,14 @@ async function change({ id, name, owner }, steps) {
 
 /** @param {unknown} error */
 function showProblem(error) {
-  byId('problem').hidden = false;
-  say(byId('problem'), errorText(error));
-  if (adapters.size === 0) say(byId('adapters-help'), '');
+  showProblemIn(byId('problem'), errorText(error));
+  if (adapters.size === 0) setText(byId('adapters-help'), '');
   byId('problem').scrollIntoView({ block: 'nearest' });
 }
 
-/** A server that does not train has no files. @param {string} [after] */
+/** Hides the section on a server without fine-tuning. @param {string} [after] */
 async function loadFiles(after) {
-  const query = new URLSearchParams({ limit: String(PAGE), ...(after && { after }) });
+  const query = new URLSearchParams({ limit: String(PAGE_SIZE), ...(after && { after }) });
   try {
     const page = await requestJson(`v1/files?${query}`, { isQuiet: true });
     files = [...(after === undefined ? [] : files), ...page.data];
@@ -176,7 +173,8 @@ async function loadFiles(after) {
 
 function listFiles() {
   byId('files').hidden = files.length === 0;
-  say(byId('files-help'), files.length === 0 ? 'No files. Jobs upload theirs here.' : '');
+  const none = 'No files. Files for fine-tuning jobs appear here.';
+  setText(byId('files-help'), files.length === 0 ? none : '');
   showFiles(
     files.map((file) => [
       file.filename,
@@ -193,7 +191,7 @@ function listFiles() {
             className: 'small',
             'aria-label': `Download ${file.filename}`,
             onclick: () =>
-              saveFile(`v1/files/${file.id}/content`, file.filename).catch(showProblem),
+              downloadFile(`v1/files/${file.id}/content`, file.filename).catch(showProblem),
           },
           'Download',
         ),
@@ -214,17 +212,17 @@ function listFiles() {
 
 /** @param {FileObject} file */
 async function removeFile({ id, filename, bytes }) {
-  const isSure = await confirmed({
+  const isSure = await confirmAction({
     title: `Delete ${filename}?`,
-    text: `${size(bytes)}. Jobs that already train on it continue; a waiting job that needs it fails.`,
-    action: 'Delete the file',
+    text: `${size(bytes)}. Jobs that are training on it continue. Jobs that are still waiting for it fail.`,
+    action: 'Delete file',
   });
   if (!isSure) return;
   try {
     await request(`v1/files/${id}`, { method: 'DELETE' });
     files = files.filter((file) => file.id !== id);
     listFiles();
-    say(byId('files-help'), `${filename} is deleted. ${counted(files.length, 'file')} left.`);
+    setText(byId('files-help'), `Deleted ${filename}. ${counted(files.length, 'file')} left.`);
   } catch (error) {
     showProblem(error);
   }

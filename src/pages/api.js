@@ -1,17 +1,19 @@
-// Calls to this server's API, below whatever path it is served: with the reader's key, and with its errors as errors.
-import { askForKey } from './account.js';
+// Calls to this server's API with the user's key: single requests, event streams, and polling. Paths are relative, so
+// they work below any base path.
 import { keyHeaders } from './key.js';
 
-/** What the server said of a request that it refused, or that it did not answer. */
+const BROKEN_STREAM = 'The connection to the server broke off before the end of the answer.';
+
+/** A request that the server refused or did not answer. */
 export class ApiError extends Error {
   /**
    * @param {string} message
-   * @param {{ status?: number, code?: string, param?: string | null, retryAfterS?: number }} facts
+   * @param {{ status?: number, code?: string, param?: string | null, retryAfterS?: number }} details
    */
   constructor(message, { status = 0, code = '', param = null, retryAfterS = 0 } = {}) {
     super(message);
     this.name = 'ApiError';
-    /** 0: there was no answer. */
+    /** 0: the server did not answer. */
     this.status = status;
     this.code = code;
     this.param = param;
@@ -20,27 +22,27 @@ export class ApiError extends Error {
 }
 
 /**
- * @typedef {object} Call
+ * @typedef {object} RequestOptions
  * @property {string} [method]
  * @property {unknown} [json] a body
  * @property {FormData} [form] a body
  * @property {Readonly<Record<string, string>>} [headers]
  * @property {AbortSignal | undefined} [signal]
- * @property {boolean} [isQuiet] whether a missing key is an error and opens no dialog
+ * @property {boolean} [isQuiet] fails without a key instead of asking for one
  */
 
 /**
- * Returns the answer if its status is 2xx. If the server wants a key, asks the reader for one and calls again; somebody
- * who closed that dialog is asked again only by what they do, not by what a page reads (GET) by itself.
+ * Sends a request and returns the response if its status is 2xx. On 401 it asks for a key and tries again. If the user
+ * has closed that dialog before, only their own actions open it again, not the page's GET requests.
  * @param {string} path such as `v1/models`
- * @param {Call} [call]
+ * @param {RequestOptions} [options]
  * @returns {Promise<Response>}
  * @throws {ApiError}
  */
-export async function request(path, call = {}) {
-  const { json, form, headers, signal, isQuiet = false } = call;
+export async function request(path, options = {}) {
+  const { json, form, headers, signal, isQuiet = false } = options;
   const hasBody = json !== undefined || form !== undefined;
-  const method = call.method ?? (hasBody ? 'POST' : 'GET');
+  const method = options.method ?? (hasBody ? 'POST' : 'GET');
   const response = await fetch(path, {
     method,
     headers: {
@@ -58,18 +60,22 @@ export async function request(path, call = {}) {
   if (response.ok) return response;
   const error = await toError(response);
   if (response.status !== 401 || isQuiet) throw error;
-  if (await askForKey({ isUserAction: method !== 'GET' })) return request(path, call);
+  // Loaded by the layout on every page. A static import would make this module need a page.
+  const { askForKey } = await import('./account.js');
+  if (await askForKey({ isUserAction: method !== 'GET' })) return request(path, options);
   throw error;
 }
 
 /**
+ * Sends a request and returns the parsed body.
  * @template T
  * @param {string} path
- * @param {Call} [call]
+ * @param {RequestOptions} [options]
  * @returns {Promise<T>}
+ * @throws {ApiError}
  */
-export async function requestJson(path, call) {
-  return (await request(path, call)).json();
+export async function requestJson(path, options) {
+  return (await request(path, options)).json();
 }
 
 /** @param {Response} response */
@@ -78,23 +84,91 @@ async function toError(response) {
   try {
     const { error } = await response.json();
     const retryAfterS = Number(response.headers.get('retry-after') ?? 0);
-    return new ApiError(error.message, {
-      status,
-      code: error.code,
-      param: error.param,
-      retryAfterS,
-    });
+    const { code, param } = error;
+    return new ApiError(error.message, { status, code, param, retryAfterS });
   } catch {
     return new ApiError(`The server answered with status ${status}.`, { status });
   }
 }
 
-/** An error as the reader sees it. @param {unknown} error */
+/** Returns the message of an error. @param {unknown} error */
 export function errorText(error) {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** @param {unknown} error */
+/** Whether an error comes from an aborted request. @param {unknown} error */
 export function isAbort(error) {
   return error instanceof DOMException && error.name === 'AbortError';
+}
+
+/**
+ * Reads an OpenAI-style event stream (`data: JSON`, then `data: [DONE]`) and yields the parsed events.
+ * @param {ReadableStream<Uint8Array>} body
+ * @returns {AsyncGenerator<any, void, undefined>}
+ * @throws {ApiError} if the stream reports an error or breaks off
+ */
+export async function* readEventStream(body) {
+  const decoder = new TextDecoder();
+  const reader = body.getReader();
+  let rest = '';
+  let isComplete = false;
+  try {
+    while (true) {
+      const { done, value } = await reader.read().catch(toStreamError);
+      if (done) break;
+      const lines = (rest + decoder.decode(value, { stream: true })).split('\n');
+      rest = /** @type {string} */ (lines.pop());
+      for (const line of lines) {
+        if (!line.startsWith('data: ')) continue; // a comment that keeps proxies awake, or an empty line
+        const data = line.slice('data: '.length);
+        if (data === '[DONE]') {
+          isComplete = true; // the server closes the connection next
+          continue;
+        }
+        const event = JSON.parse(data);
+        if (event.error) throw new ApiError(event.error.message, event.error);
+        yield event;
+      }
+    }
+    if (!isComplete) throw new ApiError(BROKEN_STREAM);
+  } finally {
+    await reader.cancel().catch(() => {});
+  }
+}
+
+/** Replaces the browser's message for a lost connection. @param {unknown} error @returns {never} */
+function toStreamError(error) {
+  if (isAbort(error)) throw error;
+  throw new ApiError(BROKEN_STREAM);
+}
+
+/**
+ * Runs a task repeatedly while the page is visible, never twice at once.
+ * @param {number} intervalMs between the end of a run and the next one
+ * @param {() => Promise<'done' | number | void>} task handles its own errors; returns `done` to stop, or the least
+ *   number of ms to wait
+ * @returns {() => void} stops polling
+ */
+export function poll(intervalMs, task) {
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  let isStopped = false;
+  let isRunning = false;
+  async function run() {
+    clearTimeout(timer);
+    if (isStopped || isRunning || document.hidden) return;
+    isRunning = true;
+    const outcome = await task();
+    isRunning = false;
+    if (outcome === 'done') stop();
+    else if (!isStopped) timer = setTimeout(run, Math.max(intervalMs, Number(outcome ?? 0)));
+  }
+  function stop() {
+    isStopped = true;
+    clearTimeout(timer);
+    document.removeEventListener('visibilitychange', run);
+  }
+  document.addEventListener('visibilitychange', run);
+  void run();
+  return stop;
 }

@@ -1,4 +1,4 @@
-// A line chart by uPlot in the page's colours: as wide as its place, drawn anew when the colours change. Knows no data.
+// A line chart (uPlot) in the page's colors. It follows the width of its parent and the color scheme.
 import { el } from './dom.js';
 import { count, figure, timeOfDay } from './format.js';
 import uPlot from './uplot.js';
@@ -8,62 +8,64 @@ import uPlot from './uplot.js';
  * @property {string} label
  * @property {string} color a custom property of the style sheet, such as `--accent`
  * @property {boolean} [isDashed]
- * @property {boolean} [isSparse] measured now and then: points, joined
+ * @property {boolean} [isSparse] measured rarely; its points are marked
  */
 
-/** Of x and of each line; null: not measured. @typedef {[number[], ...(number | null)[][]]} Points */
+/** The x values, then the values of each line; null: not measured. @typedef {[number[], ...(number | null)[][]]} Points */
 
 const HEIGHT = 260;
 
-/** Steps of an axis of whole numbers, and of one of seconds. */
+/** Tick distances of an axis with whole numbers, and of one with seconds. */
 const WHOLE = [1, 2, 5]
   .flatMap((n) => Array.from({ length: 7 }, (_, i) => n * 10 ** i))
   .sort((a, b) => a - b);
 const SECONDS = [10, 15, 30, 60, 120, 300, 600, 1800, 3600];
 
+/** A line chart with a legend. */
 export class Chart {
-  #place;
+  #element;
   #options;
-  #ends = new AbortController();
-  #sizes;
+  #listeners = new AbortController();
+  #resizes;
   /** @type {uPlot | undefined} */
   #plot;
   /** @type {Points} */
   #points;
 
   /**
-   * @param {HTMLElement} place
+   * @param {HTMLElement} parent
    * @param {{ lines: readonly Line[], isTime?: boolean, startsAtZero?: boolean, name: string, format?: (value: number) => string }} options
+   *   isTime: x is in Unix seconds, else in steps
    */
-  constructor(place, options) {
+  constructor(parent, options) {
     this.#options = options;
-    this.#place = el('div', { className: 'chart', role: 'img', 'aria-label': options.name });
-    place.append(this.#place);
+    this.#element = el('div', { className: 'chart', role: 'img', 'aria-label': options.name });
+    parent.append(this.#element);
     this.#points = /** @type {Points} */ ([[], ...options.lines.map(() => [])]);
-    const { signal } = this.#ends;
+    const { signal } = this.#listeners;
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.#draw(), {
       signal,
     });
-    this.#sizes = new ResizeObserver(() => {
-      const width = this.#place.clientWidth;
+    this.#resizes = new ResizeObserver(() => {
+      const width = this.#element.clientWidth;
       if (width > 0 && this.#plot?.width !== width) this.#plot?.setSize({ width, height: HEIGHT });
     });
-    this.#sizes.observe(this.#place);
+    this.#resizes.observe(this.#element);
     this.#draw();
   }
 
-  /** Takes it off the page. */
+  /** Removes the chart from the page. */
   remove() {
-    this.#ends.abort();
-    this.#sizes.disconnect();
+    this.#listeners.abort();
+    this.#resizes.disconnect();
     this.#plot?.destroy();
-    this.#place.remove();
+    this.#element.remove();
   }
 
-  /** @param {Points} points @param {string} summary in words, for who does not see it */
+  /** Shows new values. @param {Points} points @param {string} summary for screen readers */
   show(points, summary) {
     this.#points = points;
-    this.#place.setAttribute('aria-label', `${this.#options.name}: ${summary}`);
+    this.#element.setAttribute('aria-label', `${this.#options.name}: ${summary}`);
     this.#plot?.setData(/** @type {uPlot.AlignedData} */ (points));
   }
 
@@ -75,7 +77,7 @@ export class Chart {
     const grid = { stroke: color('--line'), width: 1 };
     this.#plot = new uPlot(
       {
-        width: Math.max(this.#place.clientWidth, 200),
+        width: Math.max(this.#element.clientWidth, 200),
         height: HEIGHT,
         scales: {
           x: { time: isTime, ...(isTime && { range: toMinutes }) },
@@ -102,7 +104,7 @@ export class Chart {
         legend: { live: true },
       },
       /** @type {uPlot.AlignedData} */ (this.#points),
-      this.#place,
+      this.#element,
     );
   }
 }
@@ -129,7 +131,7 @@ function color(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
-/** The last minute at least: a curve of two points would fill the chart. @type {uPlot.Range.Function} */
+/** Shows at least a minute, since two points alone would fill the chart. @type {uPlot.Range.Function} */
 function toMinutes(_, min, max) {
   const end = max ?? Date.now() / 1000;
   return [Math.min(min ?? end, end - 60), end];

@@ -1,4 +1,5 @@
-// A chat as plain data: its turns, what of them a model is sent, and how this tab keeps it. Knows no element.
+// A chat as plain data: its turns, the messages that a model gets, its storage in this tab, its address, and example
+// prompts. Knows no element.
 
 /** @typedef {{ role: 'system' | 'user' | 'assistant', content: string }} Message */
 /** @typedef {import('../contracts/openai.ts').ChatTokenLogprob} TokenLogprob */
@@ -7,43 +8,43 @@
  * One model's answer to one prompt.
  * @typedef {object} Answer
  * @property {string} model
- * @property {string} text as far as it came
+ * @property {string} text as received so far
  * @property {'running' | 'done' | 'stopped' | 'failed'} state
- * @property {readonly string[]} facts such as its speed, in words
+ * @property {readonly string[]} facts such as the speed, in words
  * @property {string} problem why it failed
- * @property {TokenLogprob[]} logprobs of each token, if they were asked for
+ * @property {TokenLogprob[]} logprobs one per token, if they were requested
  */
 
-/** @typedef {{ prompt: string, answers: readonly Answer[] }} Turn */
+/** A prompt and its answers, one in each column. @typedef {{ prompt: string, answers: readonly Answer[] }} Turn */
 
-/** @param {string} model @returns {Answer} */
+/** Creates an answer that has not started. @param {string} model @returns {Answer} */
 export function newAnswer(model) {
   return { model, text: '', state: 'running', facts: [], problem: '', logprobs: [] };
 }
 
-/** Whether later prompts build on it: a failed or an empty answer would make the model imitate it. @param {Answer} answer */
+/** Whether later prompts may see this answer. A model would imitate a failed or empty one. @param {Answer} answer */
 export function isUsable({ state, text }) {
   return text !== '' && (state === 'done' || state === 'stopped');
 }
 
-/** Whether nothing came of the turn: no model finished its answer, nor was stopped in the middle of one. @param {Turn} turn */
+/** Whether no model gave an answer to this turn. @param {Turn} turn */
 export function hasFailed({ answers }) {
   return answers.every(({ state, text }) => state === 'failed' || (state === 'stopped' && !text));
 }
 
 /**
- * The messages for one lane. A lane sees the answers of its own model; one that was added later sees the first lane's.
- * Turns without a usable answer are left out, prompt and all.
+ * Returns the messages for one column. A model sees its own earlier answers; one that joined later sees those of the
+ * first column. Turns without a usable answer are left out.
  * @param {readonly Turn[]} turns
- * @param {{ lane: number, model: string, system: string, prompt: string }} request
+ * @param {{ column: number, model: string, system: string, prompt: string }} request
  * @returns {Message[]}
  */
-export function toMessages(turns, { lane, model, system, prompt }) {
+export function toMessages(turns, { column, model, system, prompt }) {
   /** @type {Message[]} */
   const messages = system.trim() === '' ? [] : [{ role: 'system', content: system }];
   for (const { prompt: content, answers } of turns) {
-    const inPlace = answers[lane]?.model === model ? answers[lane] : undefined;
-    const answer = inPlace ?? answers.find((one) => one.model === model) ?? answers[0];
+    const sameColumn = answers[column]?.model === model ? answers[column] : undefined;
+    const answer = sameColumn ?? answers.find((one) => one.model === model) ?? answers[0];
     if (!answer || !isUsable(answer)) continue;
     messages.push({ role: 'user', content }, { role: 'assistant', content: answer.text });
   }
@@ -51,46 +52,129 @@ export function toMessages(turns, { lane, model, system, prompt }) {
 }
 
 /**
- * @typedef {object} Kept
- * @property {string} link the settings, as the address has them
- * @property {string} draft what is typed and not sent
+ * A chat as this tab stores it.
+ * @typedef {object} StoredChat
+ * @property {string} link the settings, in the form of the address
+ * @property {string} draft the message that is typed and not sent
  * @property {readonly Turn[]} turns
  */
 
 const ITEM = 'lorikeet.chat';
 
-/** Keeps the chat in this tab; one that is too large for the browser is not kept. @param {Kept} kept */
-export function saveChat(kept) {
+/** Stores the chat in this tab. One that exceeds the browser's limit is not stored. @param {StoredChat} chat */
+export function saveChat(chat) {
   try {
-    sessionStorage.setItem(ITEM, JSON.stringify(kept));
+    sessionStorage.setItem(ITEM, JSON.stringify(chat));
   } catch {
-    sessionStorage.removeItem(ITEM); // an older state would come back in its place
+    sessionStorage.removeItem(ITEM); // otherwise an older chat would come back
   }
 }
 
-/** The chat that this tab kept. What was running when the page went away was stopped by that. @returns {Kept | undefined} */
+/** Loads this tab's chat. Answers that were running when the page closed are stopped. @returns {StoredChat | undefined} */
 export function loadChat() {
-  /** @type {Kept | null} */
-  const kept = JSON.parse(sessionStorage.getItem(ITEM) ?? 'null');
-  if (!kept) return undefined;
-  const turns = kept.turns.map((turn) => ({
+  /** @type {StoredChat | null} */
+  const chat = JSON.parse(sessionStorage.getItem(ITEM) ?? 'null');
+  if (!chat) return undefined;
+  const turns = chat.turns.map((turn) => ({
     ...turn,
     answers: turn.answers.map((answer) =>
       answer.state === 'running' ? { ...answer, state: /** @type {const} */ ('stopped') } : answer,
     ),
   }));
-  return { ...kept, turns };
+  return { ...chat, turns };
 }
 
 /**
- * The chat as a file: for each lane of the last turn, its messages as the API takes them.
+ * Returns the chat as JSON: a request body of the API for each column of the last turn.
  * @param {readonly Turn[]} turns
  * @param {{ system: string, parameters: Readonly<Record<string, unknown>> }} settings
  */
 export function toExport(turns, { system, parameters }) {
-  const chats = (turns.at(-1)?.answers ?? []).map(({ model }, lane) => {
-    const messages = toMessages(turns, { lane, model, system, prompt: '' }).slice(0, -1);
+  const chats = (turns.at(-1)?.answers ?? []).map(({ model }, column) => {
+    const messages = toMessages(turns, { column, model, system, prompt: '' }).slice(0, -1);
     return { model, ...parameters, messages };
   });
   return JSON.stringify({ exported_at: new Date().toISOString(), chats }, null, 2);
+}
+
+/**
+ * The playground's settings in its address. Models are in the query. Text that the user typed is in the fragment, which
+ * browsers do not send to a server.
+ * @typedef {object} Link
+ * @property {readonly string[]} models one per column
+ * @property {string} system
+ * @property {string} prompt
+ * @property {Readonly<Record<string, string>>} parameters as typed, by the API's names
+ */
+
+/** Returns the address `?query#fragment` of a link. @param {Link} link @returns {string} */
+export function toAddress({ models: [model = '', ...beside], system, prompt, parameters }) {
+  const query = new URLSearchParams([
+    ['model', model],
+    ...beside.filter(Boolean).map((name) => ['beside', name]),
+  ]);
+  const typed = Object.entries({ ...parameters, system, prompt }).filter(([, value]) => value);
+  const fragment = new URLSearchParams(typed).toString();
+  return `?${query}${fragment && `#${fragment}`}`;
+}
+
+/**
+ * Reads a link from an address. It has no models if the address names none.
+ * @param {string} address `?query#fragment`
+ * @param {readonly string[]} names the known parameters; others are ignored
+ * @returns {Link}
+ */
+export function parseAddress(address, names) {
+  const { searchParams, hash } = new URL(address, 'http://localhost/');
+  const typed = new URLSearchParams(hash.slice(1));
+  const parameters = Object.fromEntries(
+    names.flatMap((name) => {
+      const value = typed.get(name);
+      return value === null ? [] : [[name, value]];
+    }),
+  );
+  const model = searchParams.get('model') ?? '';
+  return {
+    models: model === '' ? [] : [model, ...searchParams.getAll('beside').filter(Boolean)],
+    system: typed.get('system') ?? '',
+    prompt: typed.get('prompt') ?? '',
+    parameters,
+  };
+}
+
+/** Example prompts for the demo adapters. @type {Readonly<Record<string, readonly string[]>>} */
+const EXAMPLES = {
+  zen: ['How was your day?', 'I have too much to do.', 'What makes you happy?'],
+  intent: [
+    'Play some jazz by Miles Davis',
+    'Book a table for four in Lisbon tomorrow at eight',
+    'Will it rain in Oslo this weekend?',
+  ],
+  wordnet: [
+    'a small domesticated animal that purrs',
+    'a sweet baked dessert made with fruit',
+    'someone who repairs shoes',
+  ],
+};
+
+const GENERAL_EXAMPLES = [
+  'What is the capital of France?',
+  'Explain photosynthesis in two sentences.',
+  'Write a Python function that reverses a string.',
+];
+
+/** Whether there are examples for this model. @param {string} model a name in any form */
+export function hasExamples(model) {
+  return Object.hasOwn(EXAMPLES, plainName(model));
+}
+
+/** Returns the examples of the first model that has some, else general ones. @param {readonly string[]} models */
+export function examplesFor(models) {
+  const model = models.find(hasExamples);
+  return (model !== undefined && EXAMPLES[plainName(model)]) || GENERAL_EXAMPLES;
+}
+
+/** Removes version, alias and further adapters from a model name. @param {string} model */
+function plainName(model) {
+  return /^[\w.-]*/.exec(model)?.[0] ?? '';
 }

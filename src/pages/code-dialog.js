@@ -1,31 +1,69 @@
-// The dialog that shows a request as code, and copies it.
-import { copyText } from './clipboard.js';
-import { byId, say } from './dom.js';
+// The dialog that shows the chat as code in several languages, one tab each, and copies it.
+import { byId, el, fill, setText } from './dom.js';
 import { LANGUAGES } from './snippets.js';
-import { createTabs } from './tabs.js';
+import { copyText } from './widgets.js';
 
-/** @param {() => import('./snippets.js').Snippet} read what is on the page at this moment */
+/**
+ * Sets up the dialog and returns a function that opens it.
+ * @param {() => import('./snippets.js').Snippet} read returns the page's current request
+ */
 export function createCodeDialog(read) {
   const dialog = byId('code-dialog', HTMLDialogElement);
   const code = byId('code');
+  const status = byId('copied');
   let language = 'curl';
-  const tabs = createTabs(byId('code-tabs'), {
-    names: Object.keys(LANGUAGES),
-    panelId: 'code-panel',
-    onSelect(name) {
-      language = name;
-      say(code, LANGUAGES[name]?.(read()) ?? '');
-      say(byId('copied'), '');
-    },
+  const select = createTabs((name) => {
+    language = name;
+    setText(code, LANGUAGES[name]?.(read()) ?? '');
+    setText(status, '');
   });
   byId('close-button').addEventListener('click', () => dialog.close());
   byId('copy-button').addEventListener('click', async () => {
     const isCopied = await copyText(code.textContent ?? '');
     if (!isCopied) getSelection()?.selectAllChildren(code);
-    say(byId('copied'), isCopied ? 'Copied' : 'Selected: copy it with your keyboard');
+    setText(status, isCopied ? 'Copied' : 'Selected. Copy it with your keyboard.');
   });
   return () => {
-    tabs.select(language);
+    select(language);
     dialog.showModal();
   };
+}
+
+/**
+ * Creates a tab per language, by ARIA's pattern: one tab is in the tab order, arrow keys move between them.
+ * @param {(name: string) => void} onSelect
+ * @returns {(name: string) => void} selects a tab
+ */
+function createTabs(onSelect) {
+  const names = Object.keys(LANGUAGES);
+  const list = byId('code-tabs');
+  const panel = byId('code-panel');
+  const tabs = names.map((name) =>
+    el(
+      'button',
+      { type: 'button', role: 'tab', 'aria-controls': panel.id, onclick: () => select(name) },
+      name,
+    ),
+  );
+  /** @param {string} name */
+  function select(name) {
+    for (const [i, tab] of tabs.entries()) {
+      const isSelected = names[i] === name;
+      tab.setAttribute('aria-selected', String(isSelected));
+      tab.tabIndex = isSelected ? 0 : -1;
+    }
+    onSelect(name);
+  }
+  list.addEventListener('keydown', (event) => {
+    const offset = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (offset === undefined) return;
+    const index = tabs.indexOf(/** @type {HTMLButtonElement} */ (document.activeElement));
+    const next = (index + offset + tabs.length) % tabs.length;
+    select(/** @type {string} */ (names[next]));
+    tabs[next]?.focus();
+    event.preventDefault();
+  });
+  panel.tabIndex = 0; // it scrolls
+  fill(list, ...tabs);
+  return select;
 }

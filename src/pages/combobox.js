@@ -1,8 +1,7 @@
-// A text field with a list below it (ARIA's combobox): pick one by mouse, finger or keyboard, or type a name that no
-// list has. Knows no models.
+// A text field with a list of suggestions (ARIA's combobox). Values that are not in the list can be typed.
 import { el, fill } from './dom.js';
 
-/** More are found by typing: nobody reads a longer list. */
+/** Longer lists are narrowed by typing. */
 const MAX_SHOWN = 50;
 
 /**
@@ -11,6 +10,7 @@ const MAX_SHOWN = 50;
  * @property {string} [note]
  */
 
+/** A labeled text field with suggestions. */
 export class Combobox {
   /** @type {readonly Item[]} */
   #items = [];
@@ -42,13 +42,13 @@ export class Combobox {
       onblur: () => this.#close(),
       onchange: () => this.#onChange(this.value),
     });
-    /** What a page shows: label, field, list. */
+    /** The elements: label, field with its list, help. */
     this.parts = [
       el('label', { htmlFor: id }, label),
       el('div', { className: 'combo' }, this.#input, this.#list),
       help ? el('p', { className: 'help', id: `${id}-help` }, help) : null,
     ];
-    // Before the field would lose the focus and close the list.
+    // A click would take the focus from the field, which would close the list first.
     this.#list.addEventListener('pointerdown', (event) => event.preventDefault());
   }
 
@@ -56,12 +56,12 @@ export class Combobox {
     return this.#input.value.trim();
   }
 
-  /** Not told to `onChange`. */
+  /** Does not call `onChange`. */
   set value(text) {
     this.#input.value = text;
   }
 
-  /** @param {readonly Item[]} items */
+  /** Sets the suggestions. @param {readonly Item[]} items */
   setItems(items) {
     this.#items = items;
   }
@@ -81,7 +81,7 @@ export class Combobox {
     event.stopPropagation();
   }
 
-  /** @param {string} text that items contain */
+  /** Opens the list with the items that contain a text. @param {string} text */
   #open(text) {
     const wanted = text.trim().toLowerCase();
     const found = this.#items.filter(({ value }) => value.toLowerCase().includes(wanted));
@@ -98,7 +98,11 @@ export class Combobox {
         ),
       ),
       more > 0 &&
-        el('li', { className: 'help', role: 'presentation' }, `${more} more: type to find them`),
+        el(
+          'li',
+          { className: 'help', role: 'presentation' },
+          `${more} more. Type to narrow the list.`,
+        ),
     );
     this.#list.hidden = this.#shown.length === 0;
     this.#input.setAttribute('aria-expanded', String(!this.#list.hidden));
@@ -108,7 +112,7 @@ export class Combobox {
     );
   }
 
-  /** @param {number} index @param {'start'} [isStart] nothing may be active */
+  /** @param {number} index @param {'start'} [isStart] keeps -1, which is no item */
   #activate(index, isStart) {
     const { length } = this.#shown;
     this.#active = isStart ? index : (index + length) % length;

@@ -1,10 +1,10 @@
-// Swagger UI over the API's document, with the reader's key. The key goes into the requests only: what the page shows of
-// them, the curl command included, has a variable of the shell in its place.
+// The API docs: Swagger UI with the user's key. The key is only in the requests; the curl commands on the page have a shell
+// variable in its place.
 import { askForKey } from './account.js';
 import { byId } from './dom.js';
 import { apiKey, keyHeaders } from './key.js';
 
-/** The variable that OpenAI's clients read, too. */
+/** OpenAI's clients read the same variable. */
 const PLACEHOLDER = 'Bearer $OPENAI_API_KEY';
 
 /** @typedef {{ headers: Record<string, string>, userFetch?: typeof fetch }} SwaggerRequest */
@@ -16,11 +16,14 @@ const darkScheme = matchMedia('(prefers-color-scheme: dark)');
 const showScheme = () => document.documentElement.classList.toggle('dark-mode', darkScheme.matches);
 darkScheme.addEventListener('change', showScheme);
 showScheme();
-new MutationObserver(mend).observe(byId('swagger-ui'), { childList: true, subtree: true });
+new MutationObserver(addAccessibility).observe(byId('swagger-ui'), {
+  childList: true,
+  subtree: true,
+});
 
 const probe = await fetch('openapi.json', { headers: keyHeaders() });
 if (probe.status !== 401 || (await askForKey({ isUserAction: false }))) show();
-else byId('swagger-ui').append('The document needs an API key: sign in at the top right.');
+else byId('swagger-ui').append('The API docs need an API key. Sign in at the top right.');
 addEventListener('signin', show);
 
 function show() {
@@ -29,7 +32,7 @@ function show() {
     dom_id: '#swagger-ui',
     validatorUrl: null,
     defaultModelsExpandDepth: 0,
-    syntaxHighlight: false, // its colours have too little contrast
+    syntaxHighlight: false, // its colors have too little contrast
     requestSnippetsEnabled: true,
     requestSnippets: { languages: ['curl_bash'] },
     requestInterceptor: withPlaceholder,
@@ -37,7 +40,7 @@ function show() {
   });
 }
 
-/** What is shown has the placeholder; what is sent has the key of that moment. @param {SwaggerRequest} request */
+/** Shows a request with the placeholder, and sends it with the current key. @param {SwaggerRequest} request */
 function withPlaceholder(request) {
   if (apiKey() === undefined) return request;
   request.headers['authorization'] = PLACEHOLDER;
@@ -46,7 +49,7 @@ function withPlaceholder(request) {
   return request;
 }
 
-/** In double quotes the shell fills in the variable. @param {unknown} request */
+/** Puts the header into double quotes, in which the shell replaces the variable. @param {unknown} request */
 function toRunnableCurl(request) {
   return toCurl(request).replace(
     `'authorization: ${PLACEHOLDER}'`,
@@ -54,8 +57,8 @@ function toRunnableCurl(request) {
   );
 }
 
-/** Gives what Swagger UI draws the labels that it leaves out, and the keyboard a way to what scrolls. */
-function mend() {
+/** Adds the labels that Swagger UI leaves out, and lets keys reach the parts that scroll. */
+function addAccessibility() {
   for (const field of document.querySelectorAll('textarea.body-param__text'))
     field.setAttribute('aria-label', 'Request body');
   for (const code of document.querySelectorAll('.microlight'))

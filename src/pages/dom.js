@@ -1,13 +1,13 @@
-// Elements without markup in strings: what a model, a file or a server says is text and stays text. Knows no page.
+// Builds elements without markup in strings, so text from a model, a file or the server stays text.
 
 /** @typedef {Node | string | number | false | null | undefined} Child */
 
 /**
- * An element; properties that start with `on` are listeners, `data-` and `aria-` attributes, all others what the
- * element calls them.
+ * Creates an element. Properties that start with `on` are listeners; names that the element has as a property are set,
+ * all others become attributes.
  * @template {keyof HTMLElementTagNameMap} Tag
  * @param {Tag} tag
- * @param {Record<string, unknown>} [properties] undefined leaves one out
+ * @param {Record<string, unknown>} [properties] undefined values are skipped
  * @param {...Child} children
  * @returns {HTMLElementTagNameMap[Tag]}
  */
@@ -20,44 +20,69 @@ export function el(tag, properties = {}, ...children) {
     } else if (name in element) Reflect.set(element, name, value);
     else element.setAttribute(name, String(value));
   }
-  element.append(...kept(children));
+  fill(element, ...children);
   return element;
 }
 
-/** @param {readonly Child[]} children */
-function kept(children) {
-  return children
-    .filter((child) => child !== false && child !== null && child !== undefined)
-    .map((child) => (child instanceof Node ? child : String(child)));
-}
-
 /**
- * Puts these children in the place of those that are there.
+ * Replaces the children of an element. Skips false, null and undefined.
  * @param {Element} parent
  * @param {...Child} children
  */
 export function fill(parent, ...children) {
-  parent.replaceChildren(...kept(children));
+  const nodes = children.filter(
+    (child) => child !== false && child !== null && child !== undefined,
+  );
+  parent.replaceChildren(...nodes.map((node) => (node instanceof Node ? node : String(node))));
 }
 
 /**
- * The page's own element of that id.
+ * Returns the element with this id.
  * @template {HTMLElement} [E=HTMLElement]
  * @param {string} id
  * @param {new () => E} [type]
  * @returns {E}
+ * @throws {Error} if the page has no such element
  */
 export function byId(id, type) {
   const element = document.getElementById(id);
-  if (!element || (type && !(element instanceof type))) throw new Error(`no #${id} of that kind`);
+  if (!element || (type && !(element instanceof type))) {
+    throw new Error(`no ${type?.name ?? 'element'} with the id ${id}`);
+  }
   return /** @type {E} */ (element);
 }
 
 /**
- * Sets the text only where it differs: selections and screen readers are left alone.
+ * Sets an element's text if it differs. An unchanged text keeps its selection and is not announced again.
  * @param {Element} element
  * @param {string} text
  */
-export function say(element, text) {
+export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
+}
+
+/**
+ * Shows a problem in an element that is hidden without one.
+ * @param {HTMLElement} element
+ * @param {string} text empty: there is no problem
+ */
+export function showProblemIn(element, text) {
+  element.hidden = text === '';
+  setText(element, text);
+}
+
+/**
+ * Creates a paragraph that reports a problem to screen readers, too.
+ * @param {string} text
+ */
+export function problemText(text) {
+  return el('p', { className: 'problem', role: 'alert' }, text);
+}
+
+/**
+ * Creates the entries of a `dl`.
+ * @param {readonly (readonly [name: string, value: Child])[]} entries
+ */
+export function definitions(entries) {
+  return entries.flatMap(([name, value]) => [el('dt', {}, name), el('dd', {}, value)]);
 }

@@ -1,32 +1,30 @@
-// The fine-tuning page: a new job and the list of all, one job, or several jobs compared, as the address says behind its
-// `#`.
-import { errorText, requestJson } from './api.js';
-import { byId, say } from './dom.js';
+// The fine-tuning page. The fragment of the address selects a view: the form and the list, one job, or a comparison.
+import { errorText, poll, requestJson } from './api.js';
+import { byId, showProblemIn } from './dom.js';
 import { compareJobs } from './job-comparison.js';
 import { JobList } from './job-list.js';
 import { watchJob } from './job-view.js';
-import { createNewJob } from './new-job.js';
-import { poll } from './poll.js';
+import { NewJob } from './new-job.js';
 
-const EVERY_MS = 5_000;
+const POLL_MS = 5_000;
 const JOB = /^#(ftjob-\w+)$/;
 const REPEATED = /^#repeat-(ftjob-\w+)$/;
 const COMPARED = /^#compare=(ftjob-\w+(?:,ftjob-\w+)+)$/;
 
-/** Ends what the page follows. */
+/** Stops following what the page shows. */
 let stop = () => {};
 
-const newJob = createNewJob((id) => {
+const newJob = new NewJob((id) => {
   location.hash = id;
 });
 const list = new JobList((ids) => {
   location.hash = `compare=${ids.join()}`;
 });
-addEventListener('hashchange', () => follow(true));
-follow(false);
+addEventListener('hashchange', () => showView(true));
+showView(false);
 
-/** @param {boolean} isMoved whether the reader came from another view: the focus follows */
-function follow(isMoved) {
+/** @param {boolean} isMoved whether the user came from another view; the focus moves, too */
+function showView(isMoved) {
   stop();
   const [, id = ''] = JOB.exec(location.hash) ?? [];
   const [, compared = ''] = COMPARED.exec(location.hash) ?? [];
@@ -36,7 +34,7 @@ function follow(isMoved) {
   document.title = `${id === '' ? 'Fine-tuning' : id} · lorikeet`;
   if (view === 'job') stop = watchJob(id);
   else if (view === 'comparison') stop = compareJobs(compared.split(','));
-  else stop = poll(EVERY_MS, () => list.refresh());
+  else stop = poll(POLL_MS, () => list.refresh());
   if (repeated !== '') void repeat(repeated);
   if (!isMoved) return;
   byId({ job: 'job-name', comparison: 'comparison-title', overview: 'main' }[view]).focus();
@@ -48,7 +46,6 @@ async function repeat(id) {
   try {
     await newJob.repeat(await requestJson(`v1/fine_tuning/jobs/${id}`));
   } catch (error) {
-    say(byId('start-problem'), errorText(error));
-    byId('start-problem').hidden = false;
+    showProblemIn(byId('start-problem'), errorText(error));
   }
 }

@@ -1,29 +1,30 @@
-// Numbers and times as people read them. Pure.
+// Formats numbers and times for people.
 
 const NUMBER = new Intl.NumberFormat('en');
 const ONE_DIGIT = new Intl.NumberFormat('en', { maximumFractionDigits: 1 });
 const COMPACT = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 });
 
-/** @param {number} n */
+/** Formats an integer: 12,345. @param {number} n */
 export function count(n) {
   return NUMBER.format(n);
 }
 
-/** Three digits or so: 12.3K. @param {number} n */
+/** Formats a number with about three digits: 12.3K. @param {number} n */
 export function compact(n) {
   return n < 10_000 ? ONE_DIGIT.format(n) : COMPACT.format(n);
 }
 
 /**
+ * Formats a number with its noun: 2 files.
  * @param {number} n
- * @param {string} one its word
+ * @param {string} one the singular
  * @param {string} [many]
  */
 export function counted(n, one, many = `${one}s`) {
   return `${count(n)} ${n === 1 ? one : many}`;
 }
 
-/** @param {number} bytes */
+/** Formats a number of bytes: 1.5 MiB. @param {number} bytes */
 export function size(bytes) {
   const units = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB'];
   let value = bytes;
@@ -35,12 +36,12 @@ export function size(bytes) {
   return `${unit === 0 ? count(value) : ONE_DIGIT.format(value)} ${units[unit]}`;
 }
 
-/** @param {number} share 0 to 1 */
+/** Formats a share as 12.5 %. @param {number} share 0 to 1 */
 export function percent(share) {
   return `${ONE_DIGIT.format(share * 100)} %`;
 }
 
-/** Two units at most. @param {number} seconds */
+/** Formats a duration with at most two units: 3 min 20 s. @param {number} seconds */
 export function duration(seconds) {
   if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
   if (seconds < 60) return `${ONE_DIGIT.format(seconds)} s`;
@@ -55,7 +56,7 @@ export function duration(seconds) {
   return `${Math.round(minutes / 60 / 24)} days`;
 }
 
-/** Units of a range, the largest first, with what a number of them is rounded to. */
+/** The units of a range, largest first. `from`: the shortest range in this unit; `step`: what it is rounded to. */
 const RANGE_UNITS = [
   { unit: 'days', seconds: 86_400, from: 2 * 86_400, step: 0.5 },
   { unit: 'h', seconds: 3600, from: 5400, step: 0.5 },
@@ -63,7 +64,7 @@ const RANGE_UNITS = [
   { unit: 's', seconds: 1, from: 0, step: 5 },
 ];
 
-/** Such as `4 to 7 min`; rounded outwards. @param {number} fromS @param {number} toS */
+/** Formats a range of durations, rounded outwards: 4 to 7 min. @param {number} fromS @param {number} toS */
 export function durationRange(fromS, toS) {
   const { unit, seconds, step } = /** @type {typeof RANGE_UNITS[number]} */ (
     RANGE_UNITS.find(({ from }) => toS >= from)
@@ -74,7 +75,7 @@ export function durationRange(fromS, toS) {
   return low === high ? `${low} ${unit}` : `${low} to ${high} ${unit}`;
 }
 
-/** Four significant digits, such as of a loss. @param {number} n */
+/** Formats a number with four significant digits. @param {number} n */
 export function figure(n) {
   if (n === 0) return '0';
   return Math.abs(n) >= 1e-3 && Math.abs(n) < 1e5
@@ -82,12 +83,12 @@ export function figure(n) {
     : n.toExponential(2);
 }
 
-/** The reader's time of day. @param {number} unixS */
+/** Formats a time of day in the user's time zone. @param {number} unixS */
 export function timeOfDay(unixS) {
   return new Date(unixS * 1000).toLocaleTimeString();
 }
 
-/** @param {number} unixS */
+/** Formats a date and time in the user's time zone. @param {number} unixS */
 export function dateAndTime(unixS) {
   return new Date(unixS * 1000).toLocaleString(undefined, {
     dateStyle: 'medium',

@@ -1,33 +1,33 @@
-// Jobs beside each other: their numbers in a table, their losses as curves over each other.
-import { errorText, requestJson } from './api.js';
+// Compares jobs: results and settings in a table, loss curves in shared charts.
+import { errorText, poll, requestJson } from './api.js';
 import { Chart } from './chart.js';
-import { byId, el, fill } from './dom.js';
+import { byId, el, fill, problemText } from './dom.js';
 import { duration, figure, percent } from './format.js';
-import { overlay, Told } from './job-curves.js';
-import { readEvents } from './job-events.js';
-import { jobName, runSeconds, statusWord } from './job-facts.js';
-import { evaluationOf, shown } from './job-outcome.js';
-import { poll } from './poll.js';
-import { createTable } from './table.js';
+import { EventLog, overlayCurves } from './job-events.js';
+import { evaluationOf, formatted, jobName, runSeconds, statusWord } from './job-facts.js';
+import { createTable } from './widgets.js';
 
 /** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
 
-const EVERY_MS = 5_000;
+const POLL_MS = 5_000;
 const COLORS = ['--accent', '--second', '--third', '--ink'];
 const CHARTS = [
   { id: 'compared-training', key: 'train_loss', name: 'Training loss' },
   { id: 'compared-validation', key: 'full_valid_loss', name: 'Validation loss' },
 ];
-/** Rows of the table: what is compared. @type {readonly (readonly [name: string, of: (job: Job) => string])[]} */
+/** The rows of the table. @type {readonly (readonly [name: string, read: (job: Job) => string])[]} */
 const ROWS = [
   ['Status', statusWord],
-  ['Validation accuracy', (job) => shown(evaluationOf(job)['validation_token_accuracy'], percent)],
+  [
+    'Validation accuracy',
+    (job) => formatted(evaluationOf(job)['validation_token_accuracy'], percent),
+  ],
   [
     'Validation loss',
-    (job) => shown(evaluationOf(job)['validation_loss'] ?? job.lorikeet['valid_loss'], figure),
+    (job) => formatted(evaluationOf(job)['validation_loss'] ?? job.lorikeet['valid_loss'], figure),
   ],
-  ['Training loss', (job) => shown(job.lorikeet['train_loss'], figure)],
-  ['Duration', (job) => shown(runSeconds(job, Date.now() / 1000), duration)],
+  ['Training loss', (job) => formatted(job.lorikeet['train_loss'], figure)],
+  ['Duration', (job) => formatted(runSeconds(job, Date.now() / 1000), duration)],
   ['Base model', (job) => job.model],
   ['Epochs', (job) => String(job.hyperparameters.n_epochs)],
   ['Batch size', (job) => String(job.hyperparameters.batch_size)],
@@ -36,39 +36,36 @@ const ROWS = [
   ['Seed', (job) => String(job.seed)],
 ];
 
-/** Shows the jobs until the function that it returns is called. @param {readonly string[]} ids */
+/** Shows the jobs and follows them. Returns a function that stops it. @param {readonly string[]} ids */
 export function compareJobs(ids) {
-  const told = ids.map(() => new Told());
+  const logs = ids.map(() => new EventLog());
   /** @type {Chart[] | undefined} */
   let charts;
   fill(byId('compared-problem'));
-  const end = poll(EVERY_MS, async () => {
+  const stop = poll(POLL_MS, async () => {
     try {
       /** @type {Job[]} */
       const jobs = await Promise.all(ids.map((id) => requestJson(`v1/fine_tuning/jobs/${id}`)));
-      await Promise.all(ids.map((id, i) => readEvents(id, /** @type {Told} */ (told[i]))));
+      await Promise.all(ids.map((id, i) => logs[i]?.update(id)));
       charts ??= drawCharts(jobs);
       showTable(jobs);
       for (const [i, { key }] of CHARTS.entries()) {
-        charts[i]?.show(overlay(told, key), `${jobs.length} jobs`);
+        charts[i]?.show(overlayCurves(logs, key), `${jobs.length} jobs`);
       }
       fill(byId('compared-problem'));
       return jobs.every(({ finished_at: finishedS }) => finishedS !== null) ? 'done' : undefined;
     } catch (error) {
-      fill(
-        byId('compared-problem'),
-        el('p', { className: 'problem', role: 'alert' }, errorText(error)),
-      );
+      fill(byId('compared-problem'), problemText(errorText(error)));
       return undefined;
     }
   });
   return () => {
-    end();
+    stop();
     for (const chart of charts ?? []) chart.remove();
   };
 }
 
-/** Its name, with the end of its id if another one has the same name. @param {Job} job @param {readonly Job[]} jobs */
+/** A job's name, followed by the end of its id if another job has the same name. @param {Job} job @param {readonly Job[]} jobs */
 function labelOf(job, jobs) {
   const name = jobName(job);
   const isUnique = jobs.filter((other) => jobName(other) === name).length === 1;
@@ -100,5 +97,5 @@ function showTable(jobs) {
   createTable(byId('compared'), {
     caption: 'Jobs compared',
     columns: [{ name: '' }, ...columns],
-  })(ROWS.map(([name, of]) => [name, ...jobs.map(of)]));
+  })(ROWS.map(([name, read]) => [name, ...jobs.map(read)]));
 }

@@ -1,84 +1,186 @@
-// What a job was checked for and made of: its gates, its files and settings.
+// The parts of a job's page that come from its record: result, gates and settings.
 import { requestJson } from './api.js';
-import { byId, el, fill } from './dom.js';
-import { counted, dateAndTime, figure } from './format.js';
+import { byId, definitions, el, fill } from './dom.js';
+import { counted, dateAndTime, duration, durationRange, figure, percent } from './format.js';
+import { evaluationOf, formatted, plannedRange, runSeconds } from './job-facts.js';
+import { copyButton } from './widgets.js';
 
 /** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
+/** @typedef {import('./job-events.js').Metrics} Metrics */
 
-/** @type {Readonly<Record<string, string>>} */
-const GATES = {
-  finite: 'All weights are finite',
-  weights: 'The weights are bounded',
-  applied: 'It changes the base’s output',
-  validation: 'It beats the base on the validation file',
-  generation: 'It writes answers',
-  forgetting: 'It keeps what the base knew',
-};
+/**
+ * Shows what the adapter gained over its base, how long training took, and the model's name.
+ * @param {Job} job
+ * @param {Metrics | undefined} last of the newest step
+ * @param {Metrics | undefined} validated of the kept step, or of the newest one with a validation
+ */
+export function showResult(job, last, validated) {
+  const card = evaluationOf(job);
+  const missing = job.validation_file === null ? 'needs a validation file' : 'not measured yet';
+  const accuracy = last?.['train_mean_token_accuracy'];
+  const tiles = [
+    comparisonTile('Validation accuracy', {
+      base: card['base_validation_token_accuracy'],
+      adapter: card['validation_token_accuracy'] ?? validated?.['full_valid_mean_token_accuracy'],
+      format: percent,
+      help: 'share of validation tokens predicted correctly',
+      missing,
+    }),
+    comparisonTile('Validation loss', {
+      base: card['base_validation_loss'],
+      adapter: card['validation_loss'] ?? validated?.['full_valid_loss'],
+      format: figure,
+      help: 'lower is better',
+      missing,
+    }),
+    tile(
+      'Training loss',
+      formatted(last?.['train_loss'] ?? job.lorikeet['train_loss'], figure),
+      typeof accuracy === 'number' ? `${percent(accuracy)} token accuracy` : 'not measured yet',
+    ),
+    durationTile(job),
+  ];
+  fill(byId('outcome'), el('dl', { className: 'tiles' }, ...tiles), modelLine(job));
+}
+
+/**
+ * @param {string} name
+ * @param {{ base: unknown, adapter: unknown, format: (value: number) => string, help: string, missing: string }} options
+ *   missing: shown if neither value is known
+ */
+function comparisonTile(name, { base, adapter, format, help, missing }) {
+  if (typeof base !== 'number' && typeof adapter !== 'number') return tile(name, '–', missing);
+  /** @param {unknown} value @param {string} label @param {string} className */
+  const side = (value, label, className) =>
+    el('span', { className }, el('strong', {}, formatted(value, format)), el('small', {}, label));
+  return el(
+    'div',
+    {},
+    el('dt', {}, name),
+    el(
+      'dd',
+      { className: 'versus' },
+      side(base, 'base', ''),
+      el('span', { 'aria-hidden': 'true', className: 'arrow' }, '→'),
+      side(adapter, 'adapter', 'better'),
+    ),
+    el('dd', { className: 'help' }, help),
+  );
+}
 
 /** @param {Job} job */
-export function showGates({ lorikeet }) {
-  const card =
-    /** @type {Partial<import('../contracts/training.ts').EvaluationCard> | undefined} */ (
-      lorikeet['evaluation']
-    );
-  byId('card-section').hidden = !card?.gates;
-  fill(
-    byId('gates'),
-    ...(card?.gates ?? []).map(({ gate, passed, value, limit, relation }) =>
-      el(
-        'li',
-        { className: passed ? 'passed' : 'refused' },
-        el('strong', {}, passed ? 'Passed' : 'Failed'),
-        ` ${GATES[gate] ?? gate}`,
-        el(
-          'span',
-          { className: 'help' },
-          ` ${figure(value)} (must be ${relation} ${figure(limit)})`,
-        ),
-      ),
+function durationTile(job) {
+  const seconds = runSeconds(job, Date.now() / 1000);
+  const range = plannedRange(job);
+  const notStarted = seconds === undefined ? 'not started' : '';
+  return tile(
+    'Duration',
+    formatted(seconds, duration),
+    range ? `estimated ${durationRange(...range)}` : notStarted,
+  );
+}
+
+/** @param {string} name @param {string} value @param {string} note */
+function tile(name, value, note) {
+  return el(
+    'div',
+    {},
+    el('dt', {}, name),
+    el('dd', {}, value),
+    el('dd', { className: 'help' }, note),
+  );
+}
+
+/** @param {Job} job */
+function modelLine({ fine_tuned_model: model, model: base, lorikeet }) {
+  if (model === null) return null;
+  const name = String(lorikeet['adapter']);
+  const query = new URLSearchParams({ model, beside: base });
+  return el(
+    'div',
+    { className: 'model-line panel' },
+    el(
+      'div',
+      {},
+      el('span', { className: 'help' }, 'Model'),
+      el('code', {}, model),
+      el('p', { className: 'help' }, 'The newest version is also called ', el('code', {}, name)),
     ),
-    ...(card?.skipped ?? []).map(({ gate, reason }) =>
-      el(
-        'li',
-        {},
-        el('strong', {}, 'Skipped'),
-        ` ${GATES[gate] ?? gate}`,
-        el('span', { className: 'help' }, ` ${reason}`),
-      ),
+    el(
+      'div',
+      { className: 'row' },
+      copyButton(() => model, 'the model name'),
+      el('a', { className: 'button primary', href: `./?${query}` }, 'Try it'),
     ),
   );
 }
 
-/** File id → the name that it was uploaded under; of one that is gone, its id. @type {Map<string, string>} */
+/** @type {Readonly<Record<string, string>>} */
+const GATES = {
+  finite: 'All weights are finite',
+  weights: 'No weight is too large',
+  applied: 'The adapter changes the base’s output',
+  validation: 'The adapter beats the base on the validation file',
+  generation: 'The adapter generates answers',
+  forgetting: 'The adapter keeps what the base knew',
+};
+
+/** Shows the gates of a job's evaluation card. @param {Job} job */
+export function showGates(job) {
+  const card = /** @type {Partial<import('../contracts/training.ts').EvaluationCard>} */ (
+    evaluationOf(job)
+  );
+  byId('card-section').hidden = !card.gates;
+  fill(
+    byId('gates'),
+    ...(card.gates ?? []).map(({ gate, passed, value, limit, relation }) =>
+      gateLine(passed ? 'Passed' : 'Failed', gate, {
+        className: passed ? 'passed' : 'refused',
+        detail: `${figure(value)} (must be ${relation} ${figure(limit)})`,
+      }),
+    ),
+    ...(card.skipped ?? []).map(({ gate, reason }) =>
+      gateLine('Skipped', gate, { className: '', detail: reason }),
+    ),
+  );
+}
+
+/** @param {string} verdict @param {string} gate @param {{ className: string, detail: string }} options */
+function gateLine(verdict, gate, { className, detail }) {
+  return el(
+    'li',
+    { className },
+    el('strong', {}, verdict),
+    ` ${GATES[gate] ?? gate}`,
+    el('span', { className: 'help' }, ` ${detail}`),
+  );
+}
+
+/** File id → its name; a deleted file's id. @type {Map<string, string>} */
 const fileNames = new Map();
 
-/** Asks once for each. @param {Job} job */
-async function learnFileNames({ training_file: training, validation_file: validation }) {
-  for (const id of [training, validation]) {
-    if (id === null || fileNames.has(id)) continue;
+/** Requests each name once. @param {string | null} id */
+async function fileName(id) {
+  if (id === null) return undefined;
+  if (!fileNames.has(id)) {
     fileNames.set(id, id);
     /** @type {{ filename: string }} */
     const { filename } = await requestJson(`v1/files/${id}`).catch(() => ({ filename: id }));
     fileNames.set(id, filename);
   }
+  return fileNames.get(id);
 }
 
-/** @param {string | null} id */
-function fileName(id) {
-  return id === null ? undefined : (fileNames.get(id) ?? id);
-}
-
-/** @param {Job} job */
-export async function showFacts(job) {
-  await learnFileNames(job);
+/** Shows a job's files and settings. @param {Job} job */
+export async function showSettings(job) {
   const { hyperparameters, lorikeet, finished_at: finishedS, trained_tokens: tokens } = job;
   /** @type {(readonly [name: string, value: unknown])[]} */
   const facts = [
     ['Job ID', job.id],
     ['Adapter', lorikeet['adapter']],
     ['Base model', job.model],
-    ['Training file', fileName(job.training_file)],
-    ['Validation file', fileName(job.validation_file)],
+    ['Training file', await fileName(job.training_file)],
+    ['Validation file', await fileName(job.validation_file)],
     ['Epochs', hyperparameters.n_epochs],
     ['Batch size', hyperparameters.batch_size],
     ['Learning rate multiplier', hyperparameters.learning_rate_multiplier],
@@ -90,10 +192,6 @@ export async function showFacts(job) {
     ['Finished', finishedS === null ? undefined : dateAndTime(finishedS)],
     ['Trained', tokens === null ? undefined : counted(tokens, 'token')],
   ];
-  fill(
-    byId('job-facts'),
-    ...facts
-      .filter(([, value]) => value !== undefined && value !== null)
-      .flatMap(([name, value]) => [el('dt', {}, name), el('dd', {}, String(value))]),
-  );
+  const known = facts.filter(([, value]) => value !== undefined && value !== null);
+  fill(byId('job-facts'), ...definitions(known.map(([name, value]) => [name, String(value)])));
 }

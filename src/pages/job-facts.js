@@ -1,44 +1,43 @@
-// What pages say of a fine-tuning job in a line. Pure.
+// Short facts about a fine-tuning job, as several pages show them. Knows no element.
 import { durationRange, percent } from './format.js';
 
 /** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
 
-/** @type {Readonly<Record<Job['status'], string>>} */
-const WORDS = {
-  validating_files: 'validating',
-  queued: 'queued',
-  running: 'running',
-  paused: 'paused',
-  succeeded: 'succeeded',
-  failed: 'failed',
-  cancelled: 'cancelled',
-};
-
 const ENDED = new Set(['succeeded', 'failed', 'cancelled']);
 
-/** @param {Job} job */
+/** Returns a job's status in one word. @param {Job} job */
 export function statusWord({ status }) {
-  return WORDS[status];
+  return status === 'validating_files' ? 'validating' : status;
 }
 
-/** @param {Job} job */
+/** Whether a job is over. @param {Job} job */
 export function hasEnded({ status }) {
   return ENDED.has(status);
 }
 
-/** What people know it by. @param {Job} job */
+/** Returns the name that the user gave, else the id. @param {Job} job */
 export function jobName({ user_provided_suffix: suffix, id }) {
   return suffix ?? id;
 }
 
-/** @param {Job} job @returns {{ step: number, totalSteps: number } | undefined} */
+/** Returns a job's evaluation card; empty until it is evaluated. @param {Job} job @returns {Readonly<Record<string, unknown>>} */
+export function evaluationOf({ lorikeet }) {
+  return /** @type {Record<string, unknown> | undefined} */ (lorikeet['evaluation']) ?? {};
+}
+
+/** Formats a number; anything else is shown as a dash. @param {unknown} value @param {(value: number) => string} format */
+export function formatted(value, format) {
+  return typeof value === 'number' ? format(value) : '–';
+}
+
+/** Returns the current step; undefined before training. @param {Job} job @returns {{ step: number, totalSteps: number } | undefined} */
 export function progressOf({ lorikeet }) {
   const { step, total_steps: totalSteps } = lorikeet;
   if (typeof step !== 'number' || typeof totalSteps !== 'number') return undefined;
   return { step, totalSteps };
 }
 
-/** @param {Job} job @param {number} nowS */
+/** Returns progress and remaining time; empty if the job is not training. @param {Job} job @param {number} nowS */
 export function progressText(job, nowS) {
   const progress = progressOf(job);
   if (!progress || hasEnded(job)) return '';
@@ -47,22 +46,22 @@ export function progressText(job, nowS) {
   return range ? `${share}, ${durationRange(...range)} left` : share;
 }
 
-/** By which the speed of the steps so far misses that of the rest, on a machine that others use, too. */
+/** How much the speed of the remaining steps may differ, on a machine that does other work, too. */
 const SPEED_SPREAD = 0.15;
 
-/** Seconds from and to. @param {Job} job @param {number} nowS @returns {[number, number] | undefined} */
+/** In seconds. @param {Job} job @param {number} nowS @returns {[from: number, to: number] | undefined} */
 function remainingRange({ estimated_finish: finishS }, nowS) {
   const left = (finishS ?? 0) - nowS;
   return left > 0 ? [left * (1 - SPEED_SPREAD), left * (1 + SPEED_SPREAD)] : undefined;
 }
 
-/** What the plan said, in seconds from and to. @param {Job} job @returns {[number, number] | undefined} */
+/** Returns the planned duration in seconds. @param {Job} job @returns {[from: number, to: number] | undefined} */
 export function plannedRange({ lorikeet }) {
   const range = lorikeet['planned_seconds_range'];
   return Array.isArray(range) ? [Number(range[0]), Number(range[1])] : undefined;
 }
 
-/** From the start of the training to its end, or until now; undefined before. @param {Job} job @param {number} nowS */
+/** Returns the seconds from the start of training to its end, or to now. @param {Job} job @param {number} nowS */
 export function runSeconds({ lorikeet, finished_at: finishedS }, nowS) {
   const startedS = lorikeet['started_at'];
   return typeof startedS === 'number' ? Math.max(0, (finishedS ?? nowS) - startedS) : undefined;

@@ -1,24 +1,31 @@
-// The list of fine-tuning jobs: kept up to date, searched, paged, and a choice of jobs to compare.
+// The list of fine-tuning jobs: refreshed, searched, loaded page by page, with checkboxes to compare jobs.
 import { ApiError, errorText, requestJson } from './api.js';
-import { byId, el, say } from './dom.js';
+import { byId, el, setText } from './dom.js';
 import { dateAndTime, duration, figure, percent } from './format.js';
-import { jobName, progressText, runSeconds, statusWord } from './job-facts.js';
-import { evaluationOf, shown } from './job-outcome.js';
-import { createTable } from './table.js';
+import {
+  evaluationOf,
+  formatted,
+  jobName,
+  progressText,
+  runSeconds,
+  statusWord,
+} from './job-facts.js';
+import { createTable } from './widgets.js';
 
 /** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
 
-const PAGE = 20;
-/** A search reads the list this far back. */
+const PAGE_SIZE = 20;
+/** A search reads at most this many jobs. */
 const MAX_SEARCHED = 1_000;
-/** Curves over each other are told apart by their colors. */
+/** The charts have this many distinct colors. */
 const MAX_COMPARED = 4;
 
+/** The table of jobs with its search field and buttons. */
 export class JobList {
   /** Newest first. @type {Job[]} */
   #jobs = [];
   #hasMore = false;
-  /** Ids. @type {Set<string>} */
+  /** Ids of the jobs to compare. @type {Set<string>} */
   #chosen = new Set();
   #search = byId('job-search', HTMLInputElement);
   #compare = byId('compare-button', HTMLButtonElement);
@@ -39,14 +46,14 @@ export class JobList {
   /** @param {(ids: readonly string[]) => void} onCompare */
   constructor(onCompare) {
     this.#compare.addEventListener('click', () => onCompare([...this.#chosen]));
-    this.#search.addEventListener('input', () => void this.#find());
+    this.#search.addEventListener('input', () => void this.#searchJobs());
     byId('more-jobs').addEventListener(
       'click',
       () => void this.#readMore().then(() => this.#show()),
     );
   }
 
-  /** Reads the newest page again. @returns {Promise<'done' | number | void>} */
+  /** Reads the newest page again. Returns `done` if the server does not train. @returns {Promise<'done' | number | void>} */
   async refresh() {
     try {
       const page = await this.#page('');
@@ -60,7 +67,8 @@ export class JobList {
     } catch (error) {
       const isMissing = error instanceof ApiError && error.status === 404;
       if (this.#jobs.length === 0) byId('jobs').hidden = true;
-      say(byId('jobs-help'), isMissing ? 'This server does not train.' : errorText(error));
+      const text = isMissing ? 'Fine-tuning is not available on this server.' : errorText(error);
+      setText(byId('jobs-help'), text);
       if (isMissing) return 'done';
       return error instanceof ApiError ? error.retryAfterS * 1000 : undefined;
     }
@@ -68,7 +76,7 @@ export class JobList {
 
   /** @param {string} after @returns {Promise<{ data: Job[], has_more: boolean }>} */
   #page(after) {
-    return requestJson(`v1/fine_tuning/jobs?limit=${PAGE}${after && `&after=${after}`}`);
+    return requestJson(`v1/fine_tuning/jobs?limit=${PAGE_SIZE}${after && `&after=${after}`}`);
   }
 
   async #readMore() {
@@ -79,20 +87,20 @@ export class JobList {
     this.#hasMore = page.has_more;
   }
 
-  /** Reads on until something is found; the API knows no search. */
-  async #find() {
+  /** Reads older jobs until one matches, because the API cannot search. */
+  async #searchJobs() {
     this.#show();
     try {
-      while (this.#hasMore && this.#found().length === 0 && this.#jobs.length < MAX_SEARCHED) {
+      while (this.#hasMore && this.#matches().length === 0 && this.#jobs.length < MAX_SEARCHED) {
         await this.#readMore();
       }
       this.#show();
     } catch (error) {
-      say(byId('jobs-help'), errorText(error));
+      setText(byId('jobs-help'), errorText(error));
     }
   }
 
-  #found() {
+  #matches() {
     const words = this.#search.value.toLowerCase().split(/\s+/).filter(Boolean);
     return this.#jobs.filter((job) => {
       const text = [jobName(job), job.id, job.model, job.fine_tuned_model, statusWord(job)]
@@ -103,11 +111,11 @@ export class JobList {
   }
 
   #show() {
-    const found = this.#found();
+    const found = this.#matches();
     byId('jobs').hidden = found.length === 0;
     byId('more-jobs').hidden = !this.#hasMore;
-    const none = this.#jobs.length === 0 ? 'No jobs yet.' : 'No job matches.';
-    say(byId('jobs-help'), found.length === 0 ? none : '');
+    const none = this.#jobs.length === 0 ? 'No jobs yet.' : 'No matching jobs.';
+    setText(byId('jobs-help'), found.length === 0 ? none : '');
     const focused = document.activeElement?.id;
     this.#showRows(found.map((job) => this.#row(job)));
     if (focused?.startsWith('compare-ftjob')) document.getElementById(focused)?.focus();
@@ -117,14 +125,13 @@ export class JobList {
   #allowCompare() {
     const { size } = this.#chosen;
     this.#compare.disabled = size < 2 || size > MAX_COMPARED;
-    say(this.#compare, size < 2 ? 'Compare' : `Compare ${size}`);
-    this.#compare.title = size < 2 ? `Choose two to ${MAX_COMPARED} jobs` : '';
+    setText(this.#compare, size < 2 ? 'Compare' : `Compare ${size}`);
+    this.#compare.title = size < 2 ? `Select 2 to ${MAX_COMPARED} jobs` : '';
   }
 
   /** @param {Job} job */
   #row(job) {
     const nowS = Date.now() / 1000;
-    const seconds = runSeconds(job, nowS);
     const card = evaluationOf(job);
     const { valid_loss: validLoss, train_loss: trainLoss } = job.lorikeet;
     const progress = progressText(job, nowS);
@@ -136,9 +143,9 @@ export class JobList {
         el('span', { className: `pill ${job.status}` }, statusWord(job)),
         progress !== '' && el('small', { className: 'help' }, ` ${progress}`),
       ),
-      shown(card['validation_loss'] ?? validLoss ?? trainLoss, figure),
-      shown(card['validation_token_accuracy'], percent),
-      seconds === undefined ? '–' : duration(seconds),
+      formatted(card['validation_loss'] ?? validLoss ?? trainLoss, figure),
+      formatted(card['validation_token_accuracy'], percent),
+      formatted(runSeconds(job, nowS), duration),
       job.model,
       dateAndTime(job.created_at),
       el('input', {

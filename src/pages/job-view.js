@@ -1,21 +1,18 @@
-// One job, followed while it runs: outcome, curves, warnings, events, and its checkpoints to try.
-import { ApiError, errorText, requestJson } from './api.js';
+// A job's page: result, curves, warnings, events and checkpoints, refreshed while the job runs.
+import { ApiError, errorText, poll, requestJson } from './api.js';
 import { Chart } from './chart.js';
-import { byId, el, fill, say } from './dom.js';
+import { byId, el, fill, problemText, setText } from './dom.js';
 import { count, figure, percent, timeOfDay } from './format.js';
-import { Told } from './job-curves.js';
-import { showFacts, showGates } from './job-details.js';
-import { readEvents } from './job-events.js';
-import { hasEnded, jobName, progressOf, progressText, statusWord } from './job-facts.js';
-import { shown, showOutcome } from './job-outcome.js';
-import { showResults } from './job-results.js';
-import { poll } from './poll.js';
+import { showCheckpoints } from './job-checkpoints.js';
+import { showGates, showResult, showSettings } from './job-details.js';
+import { EventLog } from './job-events.js';
+import { formatted, hasEnded, jobName, progressOf, progressText, statusWord } from './job-facts.js';
 
 /** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
 /** @typedef {import('../contracts/openai.ts').FineTuningJobCheckpoint} Checkpoint */
 
-const EVERY_MS = 1_500;
-/** Older ones are in the API; nobody reads that far here. */
+const POLL_MS = 1_500;
+/** The API has the older ones. */
 const MAX_EVENTS = 300;
 
 const LOSSES = ['train_loss', 'full_valid_loss'];
@@ -27,12 +24,12 @@ const LINES = [
   { label: 'Validation', color: '--second', isDashed: true, isSparse: true },
 ];
 
-/** Those of the page. @type {{ loss: Chart, accuracy: Chart } | undefined} */
-let drawn;
+/** The page's charts, created once. @type {{ loss: Chart, accuracy: Chart } | undefined} */
+let charts;
 
-/** Shows the job until the function that it returns is called. @param {string} id */
+/** Shows a job and follows it. Returns a function that stops it. @param {string} id */
 export function watchJob(id) {
-  drawn ??= {
+  charts ??= {
     loss: new Chart(byId('loss-chart'), { name: 'Loss by step', lines: LINES }),
     accuracy: new Chart(byId('accuracy-chart'), {
       name: 'Token accuracy by step',
@@ -40,43 +37,36 @@ export function watchJob(id) {
       format: percent,
     }),
   };
-  const view = new JobView(id, drawn);
-  const end = poll(EVERY_MS, () => view.refresh());
+  const view = new JobView(id, charts);
+  const stop = poll(POLL_MS, () => view.refresh());
   return () => {
     view.leave();
-    end();
+    stop();
   };
 }
 
 class JobView {
   #id;
   #charts;
-  #told = new Told();
+  #log = new EventLog();
   /** @type {Checkpoint[]} */
   #checkpoints = [];
-  /** How many events there were when the checkpoints were read. */
+  /** The number of events when the checkpoints were read. */
   #checkpointsAt = -1;
   /** @type {Job | undefined} */
   #job;
-  /** Why the reader's last action was refused. */
+  /** Why the user's last action failed. */
   #refusal = '';
-  /** The page shows something else: answers that come late are dropped. */
+  /** Late responses are dropped once the page shows something else. */
   #isLeft = false;
 
   /** @param {string} id @param {{ loss: Chart, accuracy: Chart }} charts */
   constructor(id, charts) {
     this.#id = id;
     this.#charts = charts;
-    say(byId('job-name'), id);
-    const places = [
-      'job-actions',
-      'job-progress',
-      'job-problems',
-      'outcome',
-      'events',
-      'downloads',
-    ];
-    for (const place of places) fill(byId(place));
+    setText(byId('job-name'), id);
+    const parts = ['actions', 'progress', 'problems'].map((part) => `job-${part}`);
+    for (const part of [...parts, 'outcome', 'events', 'downloads']) fill(byId(part));
     byId('job-actions').dataset['actions'] = '-';
     byId('events').dataset['count'] = '';
     byId('results').dataset['shown'] = '';
@@ -95,27 +85,23 @@ class JobView {
       /** @type {Job} */
       const job = await this.#get('');
       this.#job = job;
-      await readEvents(this.#id, this.#told);
-      if (this.#checkpointsAt !== this.#told.count) {
+      await this.#log.update(this.#id);
+      if (this.#checkpointsAt !== this.#log.count) {
         ({ data: this.#checkpoints } = await this.#get('/checkpoints?limit=10'));
-        this.#checkpointsAt = this.#told.count;
+        this.#checkpointsAt = this.#log.count;
       }
       this.#show(job, '');
       if (hasEnded(job)) return 'done';
     } catch (error) {
       if (this.#isLeft) return 'done';
       if (this.#job) this.#show(this.#job, errorText(error));
-      else
-        fill(
-          byId('job-problems'),
-          el('p', { className: 'problem', role: 'alert' }, errorText(error)),
-        );
+      else fill(byId('job-problems'), problemText(errorText(error)));
       if (!(error instanceof ApiError)) return;
       return error.status === 404 ? 'done' : error.retryAfterS * 1000;
     }
   }
 
-  /** @template T @param {string} rest @param {import('./api.js').Call} [call] @returns {Promise<T>} */
+  /** @template T @param {string} rest @param {import('./api.js').RequestOptions} [call] @returns {Promise<T>} */
   #get(rest, call) {
     return requestJson(`v1/fine_tuning/jobs/${encodeURIComponent(this.#id)}${rest}`, call);
   }
@@ -134,19 +120,19 @@ class JobView {
     const { error } = job;
     fill(
       byId('job-problems'),
-      problem !== '' && el('p', { className: 'problem', role: 'alert' }, problem),
-      this.#refusal !== '' && el('p', { className: 'problem', role: 'alert' }, this.#refusal),
+      problem !== '' && problemText(problem),
+      this.#refusal !== '' && problemText(this.#refusal),
       error && el('p', { className: 'problem' }, error.message),
-      ...this.#told.warnings().map(({ message }) => el('p', { className: 'warning' }, message)),
+      ...this.#log.warnings().map(({ message }) => el('p', { className: 'warning' }, message)),
     );
     const keptStep = job.lorikeet['kept_step'];
-    const kept = typeof keptStep === 'number' ? this.#told.at(keptStep) : undefined;
-    showOutcome(job, this.#told.last(), kept ?? this.#told.lastValidated());
+    const kept = typeof keptStep === 'number' ? this.#log.at(keptStep) : undefined;
+    showResult(job, this.#log.last(), kept ?? this.#log.lastValidated());
     this.#showCurves();
     this.#showEvents();
-    showResults(job, this.#checkpoints, kept);
+    showCheckpoints(job, this.#checkpoints, kept);
     showGates(job);
-    void showFacts(job);
+    void showSettings(job);
   }
 
   /** @param {Job} job */
@@ -158,7 +144,7 @@ class JobView {
       ...(hasEnded(job) ? [] : ['cancel']),
     ];
     const place = byId('job-actions');
-    if (place.dataset['actions'] === actions.join()) return; // whoever is about to press one still can
+    if (place.dataset['actions'] === actions.join()) return; // rebuilding would lose a click
     const hadFocus = place.contains(document.activeElement);
     place.dataset['actions'] = actions.join();
     fill(
@@ -182,7 +168,7 @@ class JobView {
 
   /** @param {string} action */
   async #act(action) {
-    const question = 'Cancel this job? It cannot be resumed; its checkpoints stay.';
+    const question = 'Cancel this job? It cannot be resumed, but its checkpoints are kept.';
     if (action === 'cancel' && !confirm(question)) return;
     try {
       this.#refusal = '';
@@ -194,32 +180,32 @@ class JobView {
   }
 
   #showCurves() {
-    const last = this.#told.last();
+    const last = this.#log.last();
     const loss = last
-      ? `step ${last['step']}, training loss ${shown(last['train_loss'], figure)}`
+      ? `step ${last['step']}, training loss ${formatted(last['train_loss'], figure)}`
       : 'no step yet';
-    this.#charts.loss.show(this.#told.points(LOSSES), loss);
+    this.#charts.loss.show(this.#log.points(LOSSES), loss);
     const accuracy = last
-      ? `step ${last['step']}, ${shown(last['train_mean_token_accuracy'], percent)}`
+      ? `step ${last['step']}, ${formatted(last['train_mean_token_accuracy'], percent)}`
       : 'no step yet';
-    this.#charts.accuracy.show(this.#told.points(ACCURACIES), accuracy);
+    this.#charts.accuracy.show(this.#log.points(ACCURACIES), accuracy);
   }
 
   #showEvents() {
     const list = byId('events');
-    const shownCount = Math.min(this.#told.count, MAX_EVENTS);
-    if (list.dataset['count'] === String(this.#told.count)) return;
-    list.dataset['count'] = String(this.#told.count);
+    const shownCount = Math.min(this.#log.count, MAX_EVENTS);
+    if (list.dataset['count'] === String(this.#log.count)) return;
+    list.dataset['count'] = String(this.#log.count);
     fill(
       list,
-      ...this.#told
+      ...this.#log
         .events()
         .slice(0, shownCount)
         .map(({ created_at: atS, level, message }) =>
           el('li', { className: level }, el('time', {}, timeOfDay(atS)), ' ', message),
         ),
-      this.#told.count > shownCount &&
-        el('li', {}, `${count(this.#told.count - shownCount)} older ones`),
+      this.#log.count > shownCount &&
+        el('li', {}, `${count(this.#log.count - shownCount)} older events`),
     );
   }
 }

@@ -1,28 +1,27 @@
-// The reader's API key. It lives in this tab's session storage, together with everything else that the pages keep for
-// the reader, and only after the server accepted it. Knows no element of a page.
+// The user's API key, kept in this tab's session storage after the server has accepted it. Knows no element of a page.
 
-/** Everything that the pages store has this prefix; signing out removes all of it. */
+/** The prefix of everything that the pages store. Signing out removes all of it. */
 const PREFIX = 'lorikeet.';
 const KEY = `${PREFIX}key`;
 const TENANT = `${PREFIX}tenant`;
 
 /** @typedef {import('../contracts/openai.ts').Me} Me */
 
-/** @returns {string | undefined} */
+/** Returns the key; undefined if the user is not signed in. @returns {string | undefined} */
 export function apiKey() {
   return sessionStorage.getItem(KEY) ?? undefined;
 }
 
-/** Headers that authenticate a request. @returns {Record<string, string>} */
+/** Returns the headers that authenticate a request. @returns {Record<string, string>} */
 export function keyHeaders(key = apiKey()) {
   return key === undefined ? {} : { authorization: `Bearer ${key}` };
 }
 
 /**
- * Asks the server whose key this is.
+ * Asks the server which tenant a key belongs to.
  * @param {string | undefined} key
- * @returns {Promise<Me | undefined>} undefined if the server rejects the key, or wants one and there is none
- * @throws {Error} if the server gives no usable answer; its message is for the reader
+ * @returns {Promise<Me | undefined>} undefined if the key is rejected, or missing on a server that needs one
+ * @throws {Error} if the server does not answer; the message is for the user
  */
 export async function identify(key) {
   const response = await fetch('v1/me', { headers: keyHeaders(key), cache: 'no-store' }).catch(
@@ -36,23 +35,23 @@ export async function identify(key) {
 }
 
 /**
- * Why this cannot be sent as a key; undefined if it can. Headers hold ASCII only, so `fetch` would fail on others.
+ * Returns why a text cannot be a key; undefined if it can. Headers are ASCII, so `fetch` would fail on other characters.
  * @param {string} text
  */
 export function keyFault(text) {
   const [bad] = /[^\x21-\x7e]/u.exec(text) ?? [];
   if (bad === undefined) return undefined;
   const what = bad.trim() === '' ? 'a space' : `“${bad}”`;
-  return `An API key has ASCII letters, digits and signs only; this one contains ${what}. Copy it again.`;
+  return `An API key has only ASCII letters, digits and symbols, but this one contains ${what}. Copy it again.`;
 }
 
 /**
- * Keeps an accepted key. If this tab was another tenant's before, removes what that one stored.
+ * Stores an accepted key. If another tenant used this tab before, removes everything that it stored.
  * @param {string} key
  * @param {Me} me
- * @returns {boolean} whether the tab was another tenant's
+ * @returns {boolean} whether another tenant used this tab
  */
-export function keepKey(key, { id }) {
+export function storeKey(key, { id }) {
   const owner = sessionStorage.getItem(TENANT);
   const isOther = owner !== null && owner !== id;
   if (isOther) signOut();
@@ -61,13 +60,12 @@ export function keepKey(key, { id }) {
   return isOther;
 }
 
-/** Drops a key that the server no longer accepts; the reader's history stays for the tenant's next key. */
+/** Removes a key that the server no longer accepts. The chat stays for the tenant's next key. */
 export function dropKey() {
   sessionStorage.removeItem(KEY);
 }
 
-/** Removes the key and everything else that the pages stored in this tab. A page that stores something listens for
- * `signout`, to store nothing more. */
+/** Removes everything that the pages stored in this tab. The event `signout` tells pages to store nothing more. */
 export function signOut() {
   dispatchEvent(new Event('signout'));
   const names = Array.from({ length: sessionStorage.length }, (_, i) => sessionStorage.key(i));

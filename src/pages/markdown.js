@@ -1,40 +1,40 @@
-// Markdown as elements. marked reads the text; the elements are made here one by one, so no text of a model ever becomes
-// markup: HTML in it is shown as it is written, links lead to the web or to mail only, and images are links.
-import { copyButton } from './clipboard.js';
+// Renders Markdown. marked parses the text and this file creates the elements, so a model's text never becomes markup: HTML
+// is shown as text, links lead only to the web or to mail, and images become links.
 import { el } from './dom.js';
 import { lexer } from './marked.js';
+import { copyButton } from './widgets.js';
 
-/** @typedef {any} Token a token of marked; each type has fields of its own */
+/** A token of marked. Each type has its own fields. @typedef {any} Token */
 
 const SAFE_LINK = /^(https?:\/\/|mailto:)/i;
-/** Answers stand below headings of level 3. */
+/** An answer is below a heading of level 3. */
 const HEADINGS = /** @type {const} */ (['h4', 'h5', 'h6']);
 
-/** Shows a text that grows: blocks that are complete stay the same elements, and so does a selection in them. */
+/** Renders a growing text. Finished blocks keep their elements, and with them the user's selection. */
 export class MarkdownView {
-  #place;
+  #parent;
   /** @type {{ raw: string, node: Node }[]} */
   #blocks = [];
 
-  /** @param {HTMLElement} place */
-  constructor(place) {
-    this.#place = place;
+  /** @param {HTMLElement} parent */
+  constructor(parent) {
+    this.#parent = parent;
   }
 
-  /** @param {string} text */
+  /** Shows a text that starts like the one before. @param {string} text */
   show(text) {
     const tokens = blocksOf(text);
     let same = 0;
     while (same < tokens.length && this.#blocks[same]?.raw === tokens[same].raw) same++;
-    for (const { node } of this.#blocks.splice(same)) this.#place.removeChild(node);
+    for (const { node } of this.#blocks.splice(same)) this.#parent.removeChild(node);
     for (const token of tokens.slice(same)) {
-      const node = this.#place.appendChild(toNode(token));
+      const node = this.#parent.appendChild(toNode(token));
       this.#blocks.push({ raw: token.raw, node });
     }
   }
 }
 
-/** Text that marked cannot read (nested too deeply) is one block as it is. @param {string} text @returns {Token[]} */
+/** Splits a text into blocks. Text that is nested too deeply for marked is one plain block. @param {string} text @returns {Token[]} */
 function blocksOf(text) {
   try {
     return lexer(text, { gfm: true, breaks: true }).filter(({ type }) => type !== 'space');
@@ -76,7 +76,7 @@ function toNode(token) {
 
 /** @param {readonly Token[]} tokens */
 function toNodes(tokens) {
-  // Tags within a line are text of that line.
+  // Inline HTML stays text.
   return tokens.map((token) => (token.type === 'html' ? textNode(token.raw) : toNode(token)));
 }
 
@@ -117,7 +117,7 @@ function toLink(href, children) {
 /** @type {Readonly<Record<string, string>>} */
 const ENTITIES = { amp: '&', lt: '<', gt: '>', quot: '"', apos: "'", nbsp: '\u00a0' };
 
-/** Decodes the entities that models write; others stay as they are. @param {string} text */
+/** Decodes the entities that models use; others stay as they are. @param {string} text */
 function decoded(text) {
   return text.replace(/&(?:#(\d{1,7})|#x([\da-f]{1,6})|(\w+));/gi, (whole, decimal, hex, name) => {
     if (name !== undefined) return ENTITIES[name] ?? whole;

@@ -1,12 +1,13 @@
-// The models that answer: one field for each lane, up to four. Knows no chat.
+// The playground's model fields: one for each column, up to four.
 import { Combobox } from './combobox.js';
 import { byId, el, fill } from './dom.js';
 
-/** More answers do not fit beside each other, and each takes a slot of the server. */
-const MAX_LANES = 4;
+/** More answers do not fit side by side, and each one occupies a slot of the server. */
+const MAX_COLUMNS = 4;
 
 /** @typedef {import('./combobox.js').Item} Item */
 
+/** The fields that name the models of the chat. */
 export class ModelFields {
   /** @type {Combobox[]} */
   #fields = [];
@@ -26,18 +27,18 @@ export class ModelFields {
     this.#show(['']);
   }
 
-  /** At least one; what is empty is left out. @returns {string[]} */
+  /** The chosen models, at least one; empty fields are skipped. @returns {string[]} */
   get models() {
     const [first = '', ...rest] = this.#values();
     return [first || 'base', ...rest.filter(Boolean)];
   }
 
-  /** Not told to `onChange`. @param {readonly string[]} names */
+  /** Does not call `onChange`. @param {readonly string[]} names */
   set models(names) {
-    this.#show(names.length === 0 ? [''] : names.slice(0, MAX_LANES));
+    this.#show(names.length === 0 ? [''] : names.slice(0, MAX_COLUMNS));
   }
 
-  /** @param {readonly Item[]} items what the lists offer */
+  /** Sets the suggestions of all fields. @param {readonly Item[]} items */
   setItems(items) {
     this.#items = items;
     for (const field of this.#fields) field.setItems(items);
@@ -58,7 +59,7 @@ export class ModelFields {
       return field;
     });
     fill(byId('models'), ...this.#fields.map((field, i) => this.#toElement(field, i)));
-    this.#add.hidden = names.length >= MAX_LANES;
+    this.#add.hidden = names.length >= MAX_COLUMNS;
   }
 
   /** @param {Combobox} field @param {number} index */

@@ -1,47 +1,38 @@
-// A new job: its files are uploaded as they are chosen, the server plans it after every change, and Start sends exactly
-// what was planned.
+// The form of a new job. Files are uploaded as soon as they are chosen, the server plans the job after every change, and
+// Start sends exactly what was planned.
 
-import { NameField } from './adapter-name.js';
 import { ApiError, errorText, isAbort, requestJson } from './api.js';
-import { parseFaults, readBadLines } from './bad-lines.js';
 import { Combobox } from './combobox.js';
-import { byId, el, fill, say } from './dom.js';
-import { FileSlot } from './file-slot.js';
+import { byId, el, fill, problemText, showProblemIn } from './dom.js';
+import { FileField } from './file-field.js';
 import { size } from './format.js';
 import {
-  faultOfHyperparameters,
+  createHyperparameterFields,
+  hyperparameterFault,
+  NameField,
   readHyperparameters,
-  showHyperparameters,
   writeHyperparameters,
-} from './hyperparameters.js';
-import { showFault, showPlan } from './plan-view.js';
+} from './job-fields.js';
+import { parseLineFaults, readInvalidLines, showFault, showPlan } from './plan-view.js';
 
 /** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
-/** @typedef {Record<string, unknown> & { lorikeet: Record<string, unknown> }} Body of a request to create a job */
+/** The body of a request to create a job. @typedef {Record<string, unknown> & { lorikeet: Record<string, unknown> }} Body */
 
-/** After the last key was pressed in a field. */
+/** The job is planned this long after the last key press. */
 const TYPING_MS = 500;
 
-/**
- * @param {(jobId: string) => void} onStarted
- * @returns {{ repeat: (job: Job) => Promise<void> }} repeat: fills the form with what a job was made of
- */
-export function createNewJob(onStarted) {
-  const job = new NewJob(onStarted);
-  return { repeat: (other) => job.repeat(other) };
-}
-
-class NewJob {
-  #training = new FileSlot(byId('training-drop'), {
+/** The form of a new job. */
+export class NewJob {
+  #training = new FileField(byId('training-drop'), {
     id: 'training-file',
     label: 'Training file',
-    help: 'Drop JSON lines here: {"messages": […]} or {"prompt": …, "completion": …}',
+    help: 'Drop a JSONL file here: {"messages": […]} or {"prompt": …, "completion": …}',
     onChange: () => this.#changed(),
   });
-  #validation = new FileSlot(byId('validation-drop'), {
+  #validation = new FileField(byId('validation-drop'), {
     id: 'validation-file',
     label: 'Validation file (optional)',
-    help: 'Examples that are not trained on show whether it learns or only memorizes',
+    help: 'Held-out examples show whether the model learns or memorizes',
     onChange: () => this.#changed(),
   });
   #model = new Combobox({
@@ -51,18 +42,18 @@ class NewJob {
   });
   #name = new NameField(byId('suffix', HTMLInputElement), () => this.#allowStart());
   #startButton = byId('start-button', HTMLButtonElement);
-  #place = byId('plan');
+  #planArea = byId('plan');
   #empty = [...byId('plan').childNodes];
-  /** Settings of a repeated job that the form has no fields for. @type {Record<string, unknown>} */
+  /** Settings of a repeated job that have no field. @type {Record<string, unknown>} */
   #carried = {};
-  /** The plan that is being made. @type {{ key: string, ends: AbortController } | undefined} */
+  /** The plan that is being made. @type {{ key: string, controller: AbortController } | undefined} */
   #planning;
-  /** What the shown plan is of: Start sends this. @type {{ key: string, body: Body } | undefined} */
+  /** The body of the plan on the page. Start sends this. @type {{ key: string, body: Body } | undefined} */
   #planned;
   #isStarting = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #typing;
-  /** The last request to start that had no answer. @type {{ body: string, key: string } | undefined} */
+  /** The last request to start a job that had no response. @type {{ body: string, key: string } | undefined} */
   #request;
   #onStarted;
 
@@ -70,7 +61,7 @@ class NewJob {
   constructor(onStarted) {
     this.#onStarted = onStarted;
     fill(byId('start-field'), ...this.#model.parts);
-    showHyperparameters();
+    createHyperparameterFields();
     const fields = byId('hyperparameters');
     fields.addEventListener('input', () => this.#typed());
     fields.addEventListener('change', () => this.#changed());
@@ -78,10 +69,10 @@ class NewJob {
       event.preventDefault();
       void this.#start();
     });
-    void this.#chooseModels();
+    void this.#loadModels();
   }
 
-  /** @param {Job} job */
+  /** Fills the form with the files and settings of another job. @param {Job} job */
   async repeat(job) {
     const files = await Promise.all(
       [job.training_file, job.validation_file].map((id) =>
@@ -91,19 +82,19 @@ class NewJob {
     this.#carried = writeHyperparameters(job);
     this.#model.value = job.model;
     this.#name.value = job.user_provided_suffix ?? '';
-    for (const [i, slot] of [this.#training, this.#validation].entries()) {
-      if (files[i]) slot.putUploaded(files[i]);
+    for (const [i, field] of [this.#training, this.#validation].entries()) {
+      if (files[i]) field.chooseUploaded(files[i]);
     }
     this.#changed();
     if (files.every((file) => file !== undefined)) return;
-    showFault(this.#place, {
+    showFault(this.#planArea, {
       message: 'A file of that job is no longer on the server. Choose it again.',
       lines: [],
     });
   }
 
-  /** The base, and versions in the store, which a job can start from. */
-  async #chooseModels() {
+  /** Loads the models that a job can start from. */
+  async #loadModels() {
     try {
       /** @type {import('../contracts/openai.ts').ModelList} */
       const { data } = await requestJson('v1/models');
@@ -116,7 +107,7 @@ class NewJob {
       const base = data.find(({ parent }) => parent === undefined)?.id ?? 'base';
       if (this.#model.value === '') this.#model.value = base;
     } catch (error) {
-      showFault(this.#place, { message: errorText(error), lines: [] });
+      showFault(this.#planArea, { message: errorText(error), lines: [] });
     }
   }
 
@@ -126,45 +117,45 @@ class NewJob {
     this.#typing = setTimeout(() => this.#changed(), TYPING_MS);
   }
 
-  /** Something that a plan is made of changed. */
+  /** Plans the job again if a setting has changed. */
   #changed() {
     clearTimeout(this.#typing);
-    const fault = this.#waitsFor();
+    const fault = this.#obstacle();
     const body = fault === undefined ? this.#body() : undefined;
     const key = body && JSON.stringify(body);
     if (key !== undefined && (key === this.#planning?.key || key === this.#planned?.key)) {
       return this.#allowStart();
     }
-    this.#planning?.ends.abort();
+    this.#planning?.controller.abort();
     this.#planning = undefined;
     this.#planned = undefined;
     this.#allowStart();
-    if (fault) fill(this.#place, ...fault);
+    if (fault) fill(this.#planArea, ...fault);
     if (body && key !== undefined) void this.#plan(key, body);
   }
 
-  /** What is shown instead of a plan; undefined if all is there that a plan needs. @returns {Node[] | undefined} */
-  #waitsFor() {
-    const slots = [this.#training, this.#validation];
-    const failed = slots.find(({ choice }) => choice?.state === 'failed');
-    const uploading = slots.find(({ choice }) => choice?.state === 'uploading')?.choice;
-    if (failed?.choice) {
-      const { name, problem } = failed.choice;
+  /** Returns what to show instead of a plan; undefined if the job can be planned. @returns {Node[] | undefined} */
+  #obstacle() {
+    const fields = [this.#training, this.#validation];
+    const failed = fields.find(({ chosen }) => chosen?.state === 'failed');
+    const uploading = fields.find(({ chosen }) => chosen?.state === 'uploading')?.chosen;
+    if (failed?.chosen) {
+      const { name, problem } = failed.chosen;
       return this.#problem(`${name} was not uploaded: ${problem}`, () => failed.retry());
     }
     if (uploading) {
       const text = `Uploading ${uploading.name}, ${size(uploading.byteSize)} …`;
       return [el('p', { className: 'empty busy' }, text)];
     }
-    if (!this.#training.choice) return this.#empty;
-    const fault = faultOfHyperparameters();
+    if (!this.#training.chosen) return this.#empty;
+    const fault = hyperparameterFault();
     return fault === undefined ? undefined : [el('p', { className: 'problem' }, fault)];
   }
 
   /** @param {string} text @param {() => void} retry @returns {Node[]} */
   #problem(text, retry) {
     return [
-      el('p', { className: 'problem', role: 'alert' }, text),
+      problemText(text),
       el(
         'div',
         { className: 'row end' },
@@ -175,19 +166,19 @@ class NewJob {
 
   /** @param {string} key @param {Body} body */
   async #plan(key, body) {
-    const ends = new AbortController();
-    const planning = { key, ends };
+    const controller = new AbortController();
+    const planning = { key, controller };
     this.#planning = planning;
     fill(
-      this.#place,
-      el('p', { className: 'empty busy' }, 'Reading every line and planning the run …'),
+      this.#planArea,
+      el('p', { className: 'empty busy' }, 'Checking every line and planning the job …'),
     );
     try {
       const json = { ...body, lorikeet: { ...body.lorikeet, dry_run: true } };
-      const plan = await planPatiently({ json, signal: ends.signal });
+      const plan = await requestPlan({ json, signal: controller.signal });
       if (this.#planning !== planning) return;
       this.#planned = { key, body };
-      showPlan(this.#place, plan);
+      showPlan(this.#planArea, plan);
     } catch (error) {
       if (!isAbort(error) && this.#planning === planning) await this.#showError(error);
     }
@@ -196,11 +187,11 @@ class NewJob {
     this.#allowStart();
   }
 
-  /** Start is possible while the shown plan is one of what the form holds. */
+  /** Enables Start if the plan on the page describes the form's settings. */
   #allowStart() {
     const isPlanned =
       this.#planned !== undefined &&
-      this.#waitsFor() === undefined &&
+      this.#obstacle() === undefined &&
       this.#planned.key === JSON.stringify(this.#body());
     this.#startButton.disabled = !isPlanned || !this.#name.isValid || this.#isStarting;
   }
@@ -212,47 +203,48 @@ class NewJob {
     const json = { ...this.#planned.body, ...(suffix !== '' && { suffix }) };
     this.#isStarting = true;
     this.#allowStart();
-    byId('start-problem').hidden = true;
+    showProblemIn(byId('start-problem'), '');
     try {
-      const headers = { 'idempotency-key': this.#keyOf(JSON.stringify(json)) };
+      const headers = { 'idempotency-key': this.#idempotencyKey(JSON.stringify(json)) };
       /** @type {Job} */
       const job = await requestJson('v1/fine_tuning/jobs', { json, headers });
       this.#request = undefined;
       this.#onStarted(job.id);
     } catch (error) {
-      say(byId('start-problem'), `The job was not started: ${errorText(error)}`);
-      byId('start-problem').hidden = false;
+      const text = `The job was not started: ${errorText(error)}`;
+      showProblemIn(byId('start-problem'), text);
     }
     this.#isStarting = false;
     this.#allowStart();
   }
 
-  /** The same for the same request, so that sending it again after a lost answer makes no second job. @param {string} body */
-  #keyOf(body) {
+  /** The same body gets the same key. Sending it again after a lost response creates no second job. @param {string} body */
+  #idempotencyKey(body) {
     if (this.#request?.body !== body) this.#request = { body, key: crypto.randomUUID() };
     return this.#request.key;
   }
 
   /** @param {unknown} error */
   async #showError(error) {
-    const { rest, faults } = parseFaults(errorText(error));
+    const { rest, faults } = parseLineFaults(errorText(error));
     const isValidation = error instanceof ApiError && error.param === 'validation_file';
-    const slot = isValidation ? this.#validation : this.#training;
+    const field = isValidation ? this.#validation : this.#training;
     if (faults.size === 0) {
-      fill(this.#place, ...this.#problem(rest, () => this.#changed()));
+      fill(this.#planArea, ...this.#problem(rest, () => this.#changed()));
       return;
     }
-    const file = await slot.content().catch(() => undefined);
-    showFault(this.#place, { message: rest, lines: file ? await readBadLines(file, faults) : [] });
+    const file = await field.content().catch(() => undefined);
+    const lines = file ? await readInvalidLines(file, faults) : [];
+    showFault(this.#planArea, { message: rest, lines });
   }
 
   /** @returns {Body} */
   #body() {
     const { lorikeet, ...rest } = readHyperparameters();
-    const validation = this.#validation.choice;
+    const validation = this.#validation.chosen;
     return {
       model: this.#model.value || 'base',
-      training_file: this.#training.choice?.id,
+      training_file: this.#training.chosen?.id,
       ...(validation && { validation_file: validation.id }),
       ...rest,
       lorikeet: { ...this.#carried, ...lorikeet },
@@ -260,20 +252,24 @@ class NewJob {
   }
 }
 
-/** The server plans few jobs at once, and takes a moment to end those that a change has outdated. */
+/** The server makes few plans at once, and needs a moment to stop those that a change has outdated. */
 const PLAN_TRIES = 20;
 const PLAN_RETRY_MS = 1000;
 
-/** @param {{ json: unknown, signal: AbortSignal }} call @returns {Promise<import('../contracts/openai.ts').FineTuningPlan>} */
-async function planPatiently(call) {
+/**
+ * Requests a plan, and retries while the server is busy.
+ * @param {{ json: unknown, signal: AbortSignal }} options
+ * @returns {Promise<import('../contracts/openai.ts').FineTuningPlan>}
+ */
+async function requestPlan(options) {
   for (let tries = 1; ; tries++) {
     try {
-      return await requestJson('v1/fine_tuning/jobs', call);
+      return await requestJson('v1/fine_tuning/jobs', options);
     } catch (error) {
       const isBusy = error instanceof ApiError && error.code === 'overloaded';
       if (!isBusy || tries === PLAN_TRIES) throw error;
       await new Promise((resolve) => setTimeout(resolve, PLAN_RETRY_MS));
-      call.signal.throwIfAborted();
+      options.signal.throwIfAborted();
     }
   }
 }

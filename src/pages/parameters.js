@@ -1,17 +1,17 @@
-// The sampling parameters of the playground, one row each. Only what the reader set goes into a request; the fields
-// show, as placeholders, what holds otherwise: the base's own defaults.
+// The playground's sampling parameters. A request contains only those that the user set; empty fields show the model's
+// defaults as placeholders.
 import { requestJson } from './api.js';
 import { byId, el, fill } from './dom.js';
 
 /**
  * @typedef {object} Parameter
- * @property {string} name the API's
+ * @property {string} name as in the API
  * @property {string} label
  * @property {number} min
  * @property {number} [max]
  * @property {number} step
- * @property {string} standard what holds if neither the request nor the base says something else
- * @property {'more'} [place] below "More parameters"
+ * @property {string} standard the default if the model has none
+ * @property {true} [isAdvanced] under "More parameters"
  */
 
 /** @type {readonly Parameter[]} */
@@ -20,8 +20,8 @@ const PARAMETERS = [
   { name: 'top_p', label: 'Top p', min: 0, max: 1, step: 0.05, standard: '1' },
   { name: 'max_tokens', label: 'Max tokens', min: 1, step: 1, standard: 'no limit' },
   { name: 'seed', label: 'Seed', min: 0, step: 1, standard: 'random' },
-  { name: 'top_k', label: 'Top k', min: 0, step: 1, standard: 'off', place: 'more' },
-  { name: 'min_p', label: 'Min p', min: 0, max: 1, step: 0.05, standard: 'off', place: 'more' },
+  { name: 'top_k', label: 'Top k', min: 0, step: 1, standard: 'off', isAdvanced: true },
+  { name: 'min_p', label: 'Min p', min: 0, max: 1, step: 0.05, standard: 'off', isAdvanced: true },
   {
     name: 'presence_penalty',
     label: 'Presence penalty',
@@ -29,7 +29,7 @@ const PARAMETERS = [
     max: 2,
     step: 0.1,
     standard: '0',
-    place: 'more',
+    isAdvanced: true,
   },
   {
     name: 'frequency_penalty',
@@ -38,7 +38,7 @@ const PARAMETERS = [
     max: 2,
     step: 0.1,
     standard: '0',
-    place: 'more',
+    isAdvanced: true,
   },
   {
     name: 'repetition_penalty',
@@ -46,19 +46,17 @@ const PARAMETERS = [
     min: 0,
     step: 0.05,
     standard: '1',
-    place: 'more',
+    isAdvanced: true,
   },
 ];
 
-/** Alternatives of each token that the playground asks for. */
+/** The alternatives requested for each token. */
 const TOP_LOGPROBS = 5;
 
-/** Those with fields of another kind. */
-const OTHERS = ['stop', 'logprobs'];
+/** The names of all parameters that a link can contain. */
+export const PARAMETER_NAMES = [...PARAMETERS.map(({ name }) => name), 'stop', 'logprobs'];
 
-export const PARAMETER_NAMES = [...PARAMETERS.map(({ name }) => name), ...OTHERS];
-
-/** Named settings; a preset empties every field that it does not name. @type {Readonly<Record<string, Readonly<Record<string, string>>>>} */
+/** Presets. The fields that a preset does not name are cleared. @type {Readonly<Record<string, Readonly<Record<string, string>>>>} */
 const PRESETS = {
   'Model defaults': {},
   Deterministic: { temperature: '0' },
@@ -66,22 +64,22 @@ const PRESETS = {
   Creative: { temperature: '1.1', top_p: '0.95' },
 };
 const CUSTOM = 'Custom';
+/** The parameters that a preset sets. */
+const PRESET_NAMES = PARAMETERS.map(({ name }) => name).filter(
+  (name) => name !== 'max_tokens' && name !== 'seed',
+);
 
-/** @param {() => void} onChange */
-export function showParameters(onChange) {
-  const [first, more] = [undefined, 'more'].map((place) =>
-    PARAMETERS.filter((parameter) => parameter.place === place).map(toField),
-  );
-  fill(byId('parameters'), ...(first ?? []));
-  fill(byId('more-parameters'), ...(more ?? []));
+/** Puts the fields on the page. @param {() => void} onChange */
+export function createParameterFields(onChange) {
+  const isAdvanced = (/** @type {Parameter} */ parameter) => parameter.isAdvanced === true;
+  const basic = PARAMETERS.filter((parameter) => !isAdvanced(parameter));
+  fill(byId('parameters'), ...basic.map(toField));
+  fill(byId('more-parameters'), ...PARAMETERS.filter(isAdvanced).map(toField));
   const preset = byId('preset', HTMLSelectElement);
   fill(preset, ...[...Object.keys(PRESETS), CUSTOM].map((name) => el('option', {}, name)));
   preset.addEventListener('change', () => {
     const values = PRESETS[preset.value];
-    for (const { name } of PARAMETERS) {
-      const isKept = name === 'max_tokens' || name === 'seed' || !values;
-      if (!isKept) inputOf(name).value = values[name] ?? '';
-    }
+    if (values) for (const name of PRESET_NAMES) inputOf(name).value = values[name] ?? '';
     onChange();
   });
   byId('settings-form').addEventListener('change', () => {
@@ -91,11 +89,10 @@ export function showParameters(onChange) {
   showPreset();
 }
 
-/** Names the preset that the fields are, if they are one. */
+/** Selects the preset that matches the fields. */
 function showPreset() {
-  const sampling = PARAMETERS.filter(({ name }) => name !== 'max_tokens' && name !== 'seed');
   const found = Object.entries(PRESETS).find(([, values]) =>
-    sampling.every(({ name }) => inputOf(name).value === (values[name] ?? '')),
+    PRESET_NAMES.every((name) => inputOf(name).value === (values[name] ?? '')),
   );
   byId('preset', HTMLSelectElement).value = found?.[0] ?? CUSTOM;
 }
@@ -123,27 +120,27 @@ function inputOf(name) {
   return byId(name, HTMLInputElement);
 }
 
-/** The newest wish to show a model's defaults; answers to older ones are ignored. */
-let wanted = '';
+/** The last requested model. Responses for other models are ignored. */
+let requestedModel = '';
 
 /**
- * Shows the defaults of this model where a field is empty. A model that cannot be read has the standard ones.
+ * Shows a model's defaults in the empty fields, or the standard ones if the model cannot be read.
  * @param {string} model
  */
 export async function showDefaults(model) {
-  wanted = model;
+  requestedModel = model;
   /** @type {{ generation_config?: Readonly<Record<string, unknown>> }} */
   const { generation_config: defaults = {} } = await requestJson(
     `v1/models/${encodeURIComponent(model)}`,
     { isQuiet: true },
   ).catch(() => ({}));
-  if (wanted !== model) return;
+  if (requestedModel !== model) return;
   for (const { name, standard } of PARAMETERS) {
     inputOf(name).placeholder = String(defaults[name] ?? standard);
   }
 }
 
-/** What the fields say, as typed; empty ones are left out. @returns {Record<string, string>} */
+/** Returns the fields as typed, without empty ones. @returns {Record<string, string>} */
 export function typedParameters() {
   const entries = [
     ...PARAMETERS.map(({ name }) => [name, inputOf(name).value]),
@@ -153,7 +150,7 @@ export function typedParameters() {
   return Object.fromEntries(entries.filter(([, value]) => value !== ''));
 }
 
-/** Puts these into the fields and empties the others. @param {Readonly<Record<string, string>>} typed */
+/** Fills the fields, and clears those that are not given. @param {Readonly<Record<string, string>>} typed */
 export function writeParameters(typed) {
   for (const { name } of PARAMETERS) inputOf(name).value = typed[name] ?? '';
   byId('stop', HTMLTextAreaElement).value = typed['stop'] ?? '';
@@ -161,7 +158,7 @@ export function writeParameters(typed) {
   showPreset();
 }
 
-/** The parameters of a request: those that are set. The server checks them. @returns {Record<string, unknown>} */
+/** Returns the parameters that are set, as the API takes them. The server checks them. @returns {Record<string, unknown>} */
 export function readParameters() {
   const { stop = '', logprobs, ...numbers } = typedParameters();
   const stops = stop.split('\n').filter(Boolean);

@@ -1,20 +1,24 @@
-// What a job would do, or why it cannot: figures, warnings, the first examples with what is learned of them, bad lines.
-import { el, fill } from './dom.js';
+// Shows a job's plan: figures, warnings and the first examples. If the file has invalid lines, shows those instead.
+import { definitions, el, fill, problemText } from './dom.js';
 import { count, counted, durationRange, figure, percent, size } from './format.js';
 
 /** @typedef {import('../contracts/openai.ts').FineTuningPlan} Plan */
+/** @typedef {{ number: number, fault: string, text: string }} InvalidLine */
 
 /** @type {Readonly<Record<string, string>>} */
 const METHODS = { qlora: 'QLoRA', lora: 'LoRA', full: 'Full fine-tuning' };
 
-/** A batch may have 256 examples: these tell enough. */
+/** A batch may have 256 examples. */
 const MAX_EXAMPLES = 4;
+/** The characters shown of a long line. */
+const MAX_LINE = 400;
+const LINE_FAULT = /Line (\d+): ([\s\S]*?)(?=\.? Line \d+: |\.?$)/g;
 
-/** @param {HTMLElement} place @param {Plan} plan */
-export function showPlan(place, plan) {
+/** Shows a plan. @param {HTMLElement} parent @param {Plan} plan */
+export function showPlan(parent, plan) {
   const { first_batch: examples, warnings } = plan;
   fill(
-    place,
+    parent,
     el(
       'p',
       { className: 'lead' },
@@ -22,11 +26,7 @@ export function showPlan(place, plan) {
       el('strong', {}, timeText(plan)),
       ` and ${size(plan.memory_bytes)} of memory.`,
     ),
-    el(
-      'dl',
-      { className: 'pairs' },
-      ...toFigures(plan).flatMap(([name, text]) => pair(name, text)),
-    ),
+    el('dl', { className: 'pairs' }, ...definitions(toFigures(plan))),
     warnings.length > 0 && el('h3', {}, 'Before you start'),
     ...warnings.map(({ message }) => el('p', { className: 'warning' }, message)),
     examples.length > 0 && el('h3', {}, 'What the model learns from the first examples'),
@@ -35,11 +35,12 @@ export function showPlan(place, plan) {
       el(
         'p',
         { className: 'help' },
-        el('mark', {}, 'Marked'),
-        ' tokens are trained on; the rest is context.',
+        'The model is trained on ',
+        el('mark', {}, 'marked'),
+        ' tokens. The rest is context.',
       ),
   );
-  showMarks(place);
+  scrollToMarks(parent);
 }
 
 /** @param {Plan} plan */
@@ -48,40 +49,35 @@ function timeText({ seconds_range: [from = 0, to = 0] }) {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
-/** Scrolls long examples to the first thing that is learned. @param {HTMLElement} place */
-function showMarks(place) {
-  for (const example of place.querySelectorAll('pre')) {
+/** Scrolls long examples to the first marked token. @param {HTMLElement} parent */
+function scrollToMarks(parent) {
+  for (const example of parent.querySelectorAll('pre')) {
     const mark = example.querySelector('mark');
     if (mark) example.scrollTop = mark.offsetTop - example.clientHeight / 2;
   }
 }
 
-/** @param {Plan} plan @returns {(readonly [name: string, text: string])[]} */
+/** @param {Plan} plan */
 function toFigures(plan) {
   const { truncated, duplicates, validation_examples: validation } = plan;
-  return [
+  const method = METHODS[plan.method] ?? plan.method;
+  /** @type {[name: string, text: string][]} */
+  const figures = [
     ['Steps', `${count(plan.total_steps)}, ${count(plan.steps_per_epoch)} per epoch`],
     [
       'Tokens',
       `${count(plan.tokens)} per epoch, ${percent(1 - plan.masked_share)} of them trained on`,
     ],
     ['Max length', counted(plan.max_length, 'token')],
-    ...(truncated > 0 ? [/** @type {const} */ (['Truncated', counted(truncated, 'example')])] : []),
-    ...(duplicates > 0
-      ? [/** @type {const} */ (['Duplicates', counted(duplicates, 'example')])]
-      : []),
-    ['Validation', validation > 0 ? counted(validation, 'example') : 'none'],
-    [
-      'Method',
-      `${METHODS[plan.method] ?? plan.method}, ${count(plan.trained_parameters)} trainable parameters`,
-    ],
-    ['Learning rate', `${figure(plan.learning_rate)} at its peak`],
   ];
-}
-
-/** @param {string} name @param {string} text */
-function pair(name, text) {
-  return [el('dt', {}, name), el('dd', {}, text)];
+  if (truncated > 0) figures.push(['Truncated', counted(truncated, 'example')]);
+  if (duplicates > 0) figures.push(['Duplicates', counted(duplicates, 'example')]);
+  figures.push(
+    ['Validation', validation > 0 ? counted(validation, 'example') : 'none'],
+    ['Method', `${method}, ${count(plan.trained_parameters)} trainable parameters`],
+    ['Learning rate', `${figure(plan.learning_rate)} at its peak`],
+  );
+  return figures;
 }
 
 /** @param {Plan['first_batch'][number]} example */
@@ -98,13 +94,14 @@ function toExample({ text, spans }) {
 }
 
 /**
- * @param {HTMLElement} place
- * @param {{ message: string, lines: readonly import('./bad-lines.js').BadLine[] }} fault
+ * Shows why a job cannot be planned.
+ * @param {HTMLElement} parent
+ * @param {{ message: string, lines: readonly InvalidLine[] }} fault
  */
-export function showFault(place, { message, lines }) {
+export function showFault(parent, { message, lines }) {
   fill(
-    place,
-    el('p', { className: 'problem', role: 'alert' }, message),
+    parent,
+    problemText(message),
     lines.length > 0 &&
       el(
         'ol',
@@ -121,4 +118,62 @@ export function showFault(place, { message, lines }) {
       ),
     lines.length > 0 && el('p', { className: 'help' }, 'Correct the file and choose it again.'),
   );
+}
+
+/**
+ * Splits the server's message about a file.
+ * @param {string} message such as `… Line 2: is not JSON. Line 5: completion: is missing.`
+ * @returns {{ rest: string, faults: Map<number, string> }} the text before the first line, and faults by line number
+ */
+export function parseLineFaults(message) {
+  const faults = new Map(
+    [...message.matchAll(LINE_FAULT)].map(([, number, fault = '']) => [Number(number), fault]),
+  );
+  const start = message.search(/Line \d+: /);
+  return { rest: start < 0 ? message : message.slice(0, start).trim(), faults };
+}
+
+/**
+ * Reads invalid lines from the file. It is read as a stream, since it may not fit into memory.
+ * @param {Blob} file
+ * @param {ReadonlyMap<number, string>} faults by line number, from 1
+ * @returns {Promise<InvalidLine[]>}
+ */
+export async function readInvalidLines(file, faults) {
+  const last = Math.max(0, ...faults.keys());
+  /** @type {InvalidLine[]} */
+  const lines = [];
+  let number = 1;
+  let text = '';
+  /** @param {string} piece of the current line */
+  const add = (piece) => {
+    if (faults.has(number) && text.length <= MAX_LINE) text += piece.slice(0, MAX_LINE + 1);
+  };
+  const end = () => {
+    const fault = faults.get(number);
+    if (fault !== undefined) lines.push({ number, fault, text: shorten(text) });
+    number++;
+    text = '';
+  };
+  const reader = file.stream().getReader();
+  const decoder = new TextDecoder();
+  while (number <= last) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    const pieces = decoder.decode(value, { stream: true }).split('\n');
+    for (const [i, piece] of pieces.entries()) {
+      if (i > 0) end();
+      if (number > last) break;
+      add(piece);
+    }
+  }
+  if (number <= last) end();
+  await reader.cancel();
+  return lines;
+}
+
+/** @param {string} text */
+function shorten(text) {
+  const line = text.replace(/\r$/, '');
+  return line.length > MAX_LINE ? `${line.slice(0, MAX_LINE)}…` : line;
 }

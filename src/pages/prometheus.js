@@ -1,14 +1,14 @@
-// Prometheus's text format, as /metrics has it, to numbers. Pure.
+// Parses Prometheus's text format, as /metrics has it.
 
 /** @typedef {{ labels: Readonly<Record<string, string>>, value: number }} Sample */
-/** @typedef {ReadonlyMap<string, readonly Sample[]>} Samples by name */
+/** Samples by metric name. @typedef {ReadonlyMap<string, readonly Sample[]>} Samples */
 
 const LINE = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)/;
 const LABEL = /(\w+)="((?:[^"\\]|\\.)*)"/g;
 /** @type {Readonly<Record<string, string>>} */
 const ESCAPES = { n: '\n', '"': '"', '\\': '\\' };
 
-/** @param {string} text @returns {Samples} */
+/** Parses the answer of /metrics. @param {string} text @returns {Samples} */
 export function parseMetrics(text) {
   /** @type {Map<string, Sample[]>} */
   const samples = new Map();
@@ -37,7 +37,7 @@ function parseLabels(text) {
 }
 
 /**
- * The sum of all samples that have these labels; undefined where there is none.
+ * Sums all samples that have these labels; undefined if there are none.
  * @param {Samples} samples
  * @param {string} name
  * @param {Readonly<Record<string, string>>} [labels]
@@ -51,9 +51,10 @@ export function total(samples, name, labels = {}) {
 }
 
 /**
- * A quantile of what a histogram has counted between two readings, as Prometheus estimates it: evenly within a bucket.
- * @param {{ name: string, before: Samples | undefined, after: Samples, quantile: number }} options before: since its start
- * @returns {number | undefined} undefined: nothing was counted
+ * Estimates a quantile of a histogram between two readings, as Prometheus does: values are spread evenly in a bucket.
+ * @param {{ name: string, before: Samples | undefined, after: Samples, quantile: number }} options before: absent for everything
+ *   since the start
+ * @returns {number | undefined} undefined if nothing was counted
  */
 export function quantileBetween({ name, before, after, quantile }) {
   const counts = bucketsOf(after, name);
@@ -72,7 +73,7 @@ export function quantileBetween({ name, before, after, quantile }) {
   return below.bound + (bound - below.bound) * share;
 }
 
-/** Upper bound → how many were at most that. @param {Samples} samples @param {string} name */
+/** Returns the cumulative counts by upper bound. @param {Samples} samples @param {string} name */
 function bucketsOf(samples, name) {
   /** @type {Map<number, number>} */
   const buckets = new Map();

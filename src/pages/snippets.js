@@ -1,20 +1,19 @@
-// A chat request as code that people can run: curl, TypeScript, Python. Pure; a key is never part
-// of it: the clients take it from OPENAI_API_KEY.
+// Writes a chat request as code: curl, TypeScript or Python. A key is never part of it; the code reads OPENAI_API_KEY.
 
 /**
  * @typedef {object} Snippet
  * @property {string} url of the API, ending in `/v1`
- * @property {boolean} hasKeys whether the server answers to keys only
- * @property {Readonly<Record<string, unknown>>} body of the request
+ * @property {boolean} hasKeys whether the server needs a key
+ * @property {Readonly<Record<string, unknown>>} body the request's
  */
 
-/** What OpenAI's clients have no parameter for. */
+/** Parameters that OpenAI's clients do not have. */
 const OURS = new Set(['top_k', 'min_p', 'repetition_penalty']);
 
-/** @type {Readonly<Record<string, (snippet: Snippet) => string>>} */
+/** Writers by language. @type {Readonly<Record<string, (snippet: Snippet) => string>>} */
 export const LANGUAGES = { curl: toCurl, TypeScript: toTypeScript, Python: toPython };
 
-/** @param {Snippet} snippet */
+/** Writes a curl command. @param {Snippet} snippet */
 export function toCurl({ url, hasKeys, body }) {
   const quoted = JSON.stringify(body, null, 2).replaceAll("'", `'\\''`);
   return [
@@ -25,7 +24,7 @@ export function toCurl({ url, hasKeys, body }) {
   ].join('\n');
 }
 
-/** @param {Snippet} snippet */
+/** Writes TypeScript for OpenAI's client. @param {Snippet} snippet */
 export function toTypeScript({ url, hasKeys, body }) {
   const key = hasKeys ? '' : ", apiKey: 'none'";
   const { openAi, ours } = split(body);
@@ -43,7 +42,7 @@ export function toTypeScript({ url, hasKeys, body }) {
   ].join('\n');
 }
 
-/** @param {Snippet} snippet */
+/** Writes Python for OpenAI's client. @param {Snippet} snippet */
 export function toPython({ url, hasKeys, body }) {
   const key = hasKeys ? '' : ', api_key="none"';
   const { openAi, ours } = split(body);
@@ -64,7 +63,7 @@ export function toPython({ url, hasKeys, body }) {
   ].join('\n');
 }
 
-/** The parameters that OpenAI's clients have, and ours. @param {Readonly<Record<string, unknown>>} body */
+/** Splits the body into parameters of OpenAI's clients and others. @param {Readonly<Record<string, unknown>>} body */
 function split(body) {
   const entries = Object.entries(body);
   return {
@@ -73,13 +72,13 @@ function split(body) {
   };
 }
 
-/** A literal of TypeScript. @param {unknown} value @param {string} by */
+/** Writes a TypeScript literal. @param {unknown} value @param {string} by */
 function literal(value, by) {
   return indented(JSON.stringify(value, null, 2), by);
 }
 
 /**
- * A literal of Python. JSON's strings are Python's, but for halves of surrogate pairs, which no text has.
+ * Writes a Python literal. JSON strings are valid in Python, except for lone surrogates, which a prompt cannot contain.
  * @param {unknown} value
  * @returns {string}
  */

@@ -1,9 +1,8 @@
-// The status page: slots, queue, speed, adapters by tier, jobs, read every two seconds while somebody looks. While the
-// server does not answer, it shows what it last knew, as old.
-import { ApiError, errorText, request, requestJson } from './api.js';
+// The status page: slots, queue, speed, adapter cache, traffic and jobs. If the server stops answering, the page keeps the
+// last figures and marks them as old.
+import { ApiError, errorText, poll, request, requestJson } from './api.js';
 import { Chart } from './chart.js';
-import { byId, el, fill, say } from './dom.js';
-import { figuresOfHealth, figuresOfMetrics, ratesBetween, spread } from './figures.js';
+import { byId, definitions, el, fill, setText, showProblemIn } from './dom.js';
 import {
   compact,
   count,
@@ -16,30 +15,36 @@ import {
 } from './format.js';
 import { jobName, progressText, statusWord } from './job-facts.js';
 import { keyHeaders } from './key.js';
-import { ratePoints, totalsOf } from './load-history.js';
-import { poll } from './poll.js';
-import { createTable } from './table.js';
+import {
+  latencyBetween,
+  ratePoints,
+  ratesBetween,
+  readingsOfHistory,
+  statsOfHealth,
+  statsOfMetrics,
+} from './server-stats.js';
+import { createTable } from './widgets.js';
 
-/** @typedef {import('./figures.js').Figures} Figures */
-/** @typedef {{ atMs: number, figures: Figures }} Reading */
+/** @typedef {import('./server-stats.js').ServerStats} ServerStats */
+/** @typedef {{ atMs: number, stats: ServerStats }} Reading */
 
-const EVERY_MS = 2_000;
-const JOBS_EVERY_MS = 10_000;
-/** An hour. */
+const POLL_MS = 2_000;
+const JOBS_POLL_MS = 10_000;
+/** An hour of readings. */
 const MAX_READINGS = 1_800;
-/** Latencies are of this much time: shorter, and one slow request is all that they show. */
-const LATENCY_MS = 60_000;
+/** The time span of the latencies. In a shorter one a single slow request would dominate. */
+const LATENCY_SPAN_MS = 60_000;
 
 /** @type {Readonly<Record<string, string>>} */
 const TIER_NAMES = { slot: 'Slots', ram: 'Memory', disk: 'Disk' };
 
 /** Oldest first. @type {Reading[]} */
 const readings = [];
-/** The reader's key is no admin's. */
+/** Whether the user's key is not an admin key. */
 let isPublicOnly = false;
-/** What the server remembers of the time before this page was opened. @type {import('./load-history.js').TotalsAt[]} */
-let remembered = [];
-/** Since when the server has not answered, in ms. @type {number | undefined} */
+/** The server's own readings from before the page was opened. @type {import('./server-stats.js').TokenReading[]} */
+let history = [];
+/** When the server stopped answering. @type {number | undefined} */
 let awaySinceMs;
 
 const rateChart = new Chart(byId('rate'), {
@@ -72,57 +77,55 @@ const showJobs = createTable(byId('jobs'), {
   columns: [{ name: 'Job' }, { name: 'Status' }, { name: 'Progress' }, { name: 'Created' }],
 });
 
-poll(EVERY_MS, refresh);
-poll(JOBS_EVERY_MS, refreshJobs);
+poll(POLL_MS, refresh);
+poll(JOBS_POLL_MS, refreshJobs);
 
 async function refresh() {
   try {
-    const figures = await read();
+    const stats = await readStats();
     if (awaySinceMs !== undefined || readings.length === 0) await refreshHistory();
     awaySinceMs = undefined;
-    readings.push({ atMs: Date.now(), figures });
+    readings.push({ atMs: Date.now(), stats });
     if (readings.length > MAX_READINGS) readings.shift();
-    byId('problem').hidden = true;
+    showProblemIn(byId('problem'), '');
     byId('figures').classList.remove('stale');
-    show(figures);
+    show(stats);
   } catch (error) {
     showAway(error);
   }
 }
 
-/** Once at the start, and after the server was away: it may be another process. */
+/** Called at the start, and when the server answers again, since it may be a new process. */
 async function refreshHistory() {
   if (isPublicOnly) return;
   try {
     /** @type {import('../contracts/management-api.ts').MetricsHistory} */
-    const history = await requestJson('metrics/history', { isQuiet: true });
-    remembered = totalsOf(history);
-    showServer(history.server);
+    const answer = await requestJson('metrics/history', { isQuiet: true });
+    history = readingsOfHistory(answer);
+    showServer(answer.server);
   } catch {
-    remembered = []; // the page shows what it reads itself
+    history = []; // the page's own readings are enough
   }
 }
 
-/** Nothing on the page looks current while the server does not answer. @param {unknown} error */
+/** Marks everything on the page as old. @param {unknown} error */
 function showAway(error) {
   awaySinceMs ??= Date.now();
   const last = readings.at(-1);
-  const since = `Not reachable since ${timeOfDay(awaySinceMs / 1000)}`;
-  say(byId('state'), since);
+  setText(byId('state'), `Not reachable since ${timeOfDay(awaySinceMs / 1000)}`);
   byId('state').classList.add('bad');
   byId('figures').classList.toggle('stale', last !== undefined);
-  byId('problem').hidden = false;
   const known = last
-    ? ` The figures below are from ${timeOfDay(last.atMs / 1000)}${last.figures.isReady ? ', when it was ready' : ''}.`
+    ? ` The figures below are from ${timeOfDay(last.atMs / 1000)}${last.stats.isReady ? ', when it was ready' : ''}.`
     : '';
-  say(byId('problem'), `${errorText(error)}${known} This page keeps trying.`);
+  showProblemIn(byId('problem'), `${errorText(error)}${known} This page keeps trying.`);
 }
 
-/** @returns {Promise<Figures>} */
-async function read() {
+/** @returns {Promise<ServerStats>} */
+async function readStats() {
   if (!isPublicOnly) {
     try {
-      return figuresOfMetrics(await (await request('metrics', { isQuiet: true })).text());
+      return statsOfMetrics(await (await request('metrics', { isQuiet: true })).text());
     } catch (error) {
       if (!(error instanceof ApiError) || ![401, 403].includes(error.status)) throw error;
       isPublicOnly = true;
@@ -132,57 +135,64 @@ async function read() {
   const response = await fetch('health', { headers: keyHeaders(), cache: 'no-store' }).catch(() => {
     throw new ApiError('The server does not answer.');
   });
-  return figuresOfHealth(await response.json()); // of status 503, too
+  return statsOfHealth(await response.json()); // also with status 503
 }
 
-/** @param {Figures} figures */
-function show(figures) {
-  const { operator } = figures;
-  const up = operator ? `, up ${duration(Date.now() / 1000 - operator.startedS)}` : '';
-  say(byId('state'), figures.isReady ? `Ready${up}` : 'Starting: the engine is not ready');
-  byId('state').classList.toggle('bad', !figures.isReady);
-  showTiles(figures);
+/** @param {ServerStats} stats */
+function show(stats) {
+  const { admin } = stats;
+  const up = admin ? `, up ${duration(Date.now() / 1000 - admin.startedS)}` : '';
+  setText(byId('state'), stats.isReady ? `Ready${up}` : 'Starting: the engine is not ready');
+  byId('state').classList.toggle('bad', !stats.isReady);
+  showTiles(stats);
   showRate();
   showTiers(
-    figures.tiers.map(({ name, adapters, bytes, hits, misses, evictions, failed }) => [
+    stats.tiers.map(({ name, adapters, bytes, hits, misses, evictions, failed }) => [
       TIER_NAMES[name] ?? name,
       count(adapters),
       bytes === undefined ? '' : size(bytes),
       ...[hits, misses, evictions, failed].map((n) => (n === undefined ? '' : count(n))),
     ]),
   );
-  if (operator) showOperator(operator);
+  if (admin) showAdminStats(admin);
 }
 
-/** @param {Figures} figures */
-function showTiles(figures) {
-  const { running, waiting, slots, kvUsage, engineBytes, operator } = figures;
-  const rates = ratesBetween(readings.at(-2), /** @type {Reading} */ (readings.at(-1)));
+/** @param {ServerStats} stats */
+function showTiles(stats) {
+  const { running, waiting, slots, kvUsage, engineBytes, admin } = stats;
+  const rates = ratesBetween(readings.at(-2), readings.at(-1));
   const tiles = [
     tile('Slots in use', `${running} of ${slots}`, slotCells(running, slots)),
-    tile('Waiting', count(waiting), note('requests in the queue')),
+    tile('Queue', count(waiting), note('waiting requests')),
     tile('Generation', rates ? compact(rates.generated) : '–', note('tokens per second')),
     tile('Prefill', rates ? compact(rates.prompt) : '–', note('prompt tokens per second')),
     tile('KV cache', percent(kvUsage), note('in use')),
     tile(
       'Memory',
       size(engineBytes),
-      note(operator ? `engine; server ${size(operator.serverBytes)}` : 'engine'),
+      note(admin ? `engine; server ${size(admin.serverBytes)}` : 'engine'),
     ),
   ];
-  if (operator) {
-    const before = readings.findLast(({ atMs }) => atMs < Date.now() - LATENCY_MS) ?? readings[0];
-    const since = before?.figures === figures ? undefined : before?.figures.operator;
+  if (admin) {
+    const startMs = Date.now() - LATENCY_SPAN_MS;
+    const before = readings.findLast(({ atMs }) => atMs < startMs) ?? readings[0];
+    const since = before?.stats === stats ? undefined : before?.stats.admin;
     tiles.push(
-      latency('Time to first token', spread('vllm:time_to_first_token_seconds', since, operator)),
-      latency('Inter-token latency', spread('vllm:time_per_output_token_seconds', since, operator)),
+      latencyTile(
+        'Time to first token',
+        latencyBetween('vllm:time_to_first_token_seconds', since, admin),
+      ),
+      latencyTile(
+        'Inter-token latency',
+        latencyBetween('vllm:time_per_output_token_seconds', since, admin),
+      ),
     );
   }
   fill(byId('tiles'), ...tiles);
 }
 
 /** @param {string} name @param {{ median: number, p95: number } | undefined} times */
-function latency(name, times) {
+function latencyTile(name, times) {
   if (!times) return tile(name, '–', note('no requests in the last minute'));
   return tile(name, duration(times.median), note(`median; p95 ${duration(times.p95)}`));
 }
@@ -197,7 +207,7 @@ function note(text) {
   return el('dd', { className: 'help' }, text);
 }
 
-/** A cell per slot; of many, a bar. @param {number} running @param {number} slots */
+/** Shows a cell per slot, or a bar if there are many slots. @param {number} running @param {number} slots */
 function slotCells(running, slots) {
   if (slots > 64)
     return el('dd', {}, el('meter', { max: slots, value: running, 'aria-label': 'Slots in use' }));
@@ -208,7 +218,7 @@ function slotCells(running, slots) {
 }
 
 function showRate() {
-  const points = ratePoints(remembered, readings, Date.now());
+  const points = ratePoints(history, readings, Date.now());
   const [generated, prompt] = [points[1]?.at(-1), points[2]?.at(-1)];
   rateChart.show(
     points,
@@ -225,31 +235,28 @@ function showServer({ threads, cores, ...server }) {
     ['Base model', server.model],
     ['Provider', server.provider ?? 'starting'],
     ['Weights', server.weights ?? 'starting'],
-    ['Threads', threads === null ? 'chosen by the runtime' : count(threads)],
+    ['Threads', threads === null ? 'automatic' : count(threads)],
     ['Processor', `${server.processor}, ${counted(cores, 'core')}`],
     ['Memory', size(server.memory_bytes)],
     ['Platform', `${server.platform}, Node ${server.node}`],
     ['Version', server.version],
   ];
   byId('server-section').hidden = false;
-  fill(
-    byId('server'),
-    ...facts.flatMap(([name, value]) => [el('dt', {}, name), el('dd', {}, value)]),
-  );
+  fill(byId('server'), ...definitions(facts));
 }
 
-/** @param {import('./figures.js').Operator} operator */
-function showOperator({ attached, awaited, fetching, isStorePaused, busiest, base }) {
+/** @param {import('./server-stats.js').AdminStats} stats */
+function showAdminStats({ attached, waiting, fetching, isStorePaused, adapters, base }) {
   const facts = [
     attached.length > 0 && `Attached: ${attached.join(', ')}.`,
-    awaited.length > 0 && `Waiting to load: ${awaited.join(', ')}.`,
-    fetching > 0 && `${counted(fetching, 'adapter')} being downloaded from the store.`,
-    isStorePaused && 'The store does not answer. The server retries.',
+    waiting.length > 0 && `Waiting to load: ${waiting.join(', ')}.`,
+    fetching > 0 && `Downloading ${counted(fetching, 'adapter')} from the store.`,
+    isStorePaused && 'The store does not answer. The server keeps trying.',
   ];
-  say(byId('attached'), facts.filter(Boolean).join(' '));
+  setText(byId('attached'), facts.filter(Boolean).join(' '));
   byId('busiest-section').hidden = false;
   showBusiest(
-    [base, ...busiest.slice(0, 10)].map(({ adapter, tenant, requests, input, output }) => [
+    [base, ...adapters.slice(0, 10)].map(({ adapter, tenant, requests, input, output }) => [
       adapter,
       tenant,
       ...[requests, input, output].map(count),
@@ -257,14 +264,14 @@ function showOperator({ attached, awaited, fetching, isStorePaused, busiest, bas
   );
 }
 
-/** A server that does not train has no such route. */
+/** Hides the section on a server without fine-tuning. */
 async function refreshJobs() {
   try {
     /** @type {{ data: import('../contracts/openai.ts').FineTuningJob[] }} */
     const { data } = await requestJson('v1/fine_tuning/jobs?limit=10', { isQuiet: true });
     byId('jobs-section').hidden = false;
     byId('jobs').hidden = data.length === 0;
-    say(byId('no-jobs'), data.length === 0 ? 'No jobs yet.' : '');
+    setText(byId('no-jobs'), data.length === 0 ? 'No jobs yet.' : '');
     showJobs(
       data.map((job) => [
         el('a', { href: `fine-tuning#${job.id}` }, jobName(job)),
@@ -280,7 +287,7 @@ async function refreshJobs() {
   }
 }
 
-/** @param {string} name @returns {import('./table.js').Column} */
+/** @param {string} name @returns {import('./widgets.js').Column} */
 function number(name) {
   return { name, isNumber: true };
 }

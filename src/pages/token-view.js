@@ -1,11 +1,11 @@
-// The tokens of an answer with their probabilities: each is coloured by how likely it was, and shows its alternatives.
+// The tokens of an answer, colored by probability. A selected token shows its alternatives.
 import { el, fill } from './dom.js';
 import { percent } from './format.js';
 
 /** @typedef {import('./chat.js').TokenLogprob} TokenLogprob */
 
 /**
- * A row of tokens: one is in the tab order, arrows go to the others.
+ * Creates a row of tokens. One of them is in the tab order; arrow keys move between them.
  * @param {readonly TokenLogprob[]} tokens
  */
 export function createTokenView(tokens) {
@@ -25,10 +25,10 @@ export function createTokenView(tokens) {
   );
   const row = el('div', { className: 'tokens', role: 'group', 'aria-label': 'Tokens' }, ...buttons);
   row.addEventListener('keydown', (event) => {
-    const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (by === undefined) return;
-    const at = buttons.indexOf(/** @type {HTMLButtonElement} */ (document.activeElement));
-    buttons[at + by]?.focus();
+    const offset = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (offset === undefined) return;
+    const index = buttons.indexOf(/** @type {HTMLButtonElement} */ (document.activeElement));
+    buttons[index + offset]?.focus();
     event.preventDefault();
   });
 
@@ -42,7 +42,7 @@ export function createTokenView(tokens) {
     if (token) fill(detail, ...alternativesOf(token));
   }
 
-  fill(detail, el('p', { className: 'help' }, 'Choose a token to see what else was likely there.'));
+  fill(detail, el('p', { className: 'help' }, 'Select a token to see its alternatives.'));
   return el('div', { className: 'token-view' }, row, detail);
 }
 

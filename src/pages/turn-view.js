@@ -1,20 +1,21 @@
-// A turn on the page: the prompt with what can be done to it, and the answers beside each other.
+// A turn on the page: the prompt with its actions, and the answers side by side.
+import { AnswerView } from './answer-view.js';
 import { hasFailed } from './chat.js';
 import { el, fill } from './dom.js';
-import { Lane } from './lane.js';
 
 /** @typedef {import('./chat.js').Turn} Turn */
 
 /**
  * @typedef {object} TurnActions
- * @property {() => void} onRetry all answers anew
- * @property {(lane: Lane) => void} onRetryLane one answer anew
- * @property {(prompt: string) => void} onEdit the prompt is another one
+ * @property {() => void} onRetry generates all answers again
+ * @property {(answer: AnswerView) => void} onRetryAnswer generates one answer again
+ * @property {(prompt: string) => void} onEdit replaces the prompt
  * @property {() => void} onDelete
  */
 
+/** A turn on the page. */
 export class TurnView {
-  #said = el('div', { className: 'said-row' });
+  #prompt = el('div', { className: 'said-row' });
   #note = el('p', { className: 'help note', hidden: true });
   #actions;
 
@@ -22,23 +23,23 @@ export class TurnView {
   constructor(turn, { isPlain, ...actions }) {
     this.turn = turn;
     this.#actions = actions;
-    this.lanes = turn.answers.map((answer) => {
-      /** @type {Lane} */
-      const lane = new Lane(answer, { isPlain, onRetry: () => actions.onRetryLane(lane) });
-      return lane;
+    this.answers = turn.answers.map((answer) => {
+      /** @type {AnswerView} */
+      const view = new AnswerView(answer, { isPlain, onRetry: () => actions.onRetryAnswer(view) });
+      return view;
     });
     this.element = el(
       'section',
       { className: 'turn', 'aria-label': 'Turn' },
-      this.#said,
-      el('div', { className: 'answers' }, ...this.lanes.map(({ element }) => element)),
+      this.#prompt,
+      el('div', { className: 'answers' }, ...this.answers.map(({ element }) => element)),
       this.#note,
     );
     this.#showPrompt();
     this.showOutcome();
   }
 
-  /** Says so if nothing came of the turn. */
+  /** Marks the turn if no model answered it. */
   showOutcome() {
     const isFailed = hasFailed(this.turn);
     this.element.classList.toggle('failed', isFailed);
@@ -49,7 +50,7 @@ export class TurnView {
   #showPrompt() {
     const { onRetry, onDelete } = this.#actions;
     fill(
-      this.#said,
+      this.#prompt,
       el('p', { className: 'said' }, this.turn.prompt),
       el(
         'div',
@@ -61,7 +62,7 @@ export class TurnView {
     );
   }
 
-  /** The prompt becomes a field. */
+  /** Turns the prompt into a text field. */
   #edit() {
     const field = el('textarea', {
       value: this.turn.prompt,
@@ -70,7 +71,7 @@ export class TurnView {
     });
     const cancel = () => {
       this.#showPrompt();
-      this.#said.querySelector('button')?.focus();
+      this.#prompt.querySelector('button')?.focus();
     };
     const save = () => {
       const prompt = field.value.trim();
@@ -85,7 +86,7 @@ export class TurnView {
       event.stopPropagation();
     });
     fill(
-      this.#said,
+      this.#prompt,
       el(
         'div',
         { className: 'edit' },

@@ -1,9 +1,11 @@
-// A real browser on a server's pages: Debian's Chromium, driven by playwright-core. Whatever a page may not do (reach
-// beyond its server, break its policy, fail in its scripts) is written down while it is used.
+// Opens a server's pages in a real browser: Debian's Chromium, driven by playwright-core. Records every fault of a page:
+// requests to other servers, a missing policy, errors in its scripts.
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import type { TestContext } from 'node:test';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { after, before, type TestContext } from 'node:test';
 import {
   type Browser,
   type BrowserContext,
@@ -11,32 +13,80 @@ import {
   chromium,
   type Page,
 } from 'playwright-core';
+import { type Serving, startServing } from './program.ts';
 
 const executablePath = process.env['CHROMIUM'] ?? '/usr/bin/chromium';
 
-/** Why there can be no browser; false: there can. */
+/** Why the tests are skipped; false if there is a browser. */
 export const skipWithoutBrowser = existsSync(executablePath)
   ? false
-  : `there is no Chromium at ${executablePath} (CHROMIUM says where it is)`;
+  : `there is no Chromium at ${executablePath} (set CHROMIUM to its path)`;
 
-export function launchBrowser(): Promise<Browser> {
-  return chromium.launch({ executablePath });
+/** A browser and a server with the toy base, which the tests of a file share. */
+export interface ServedPages {
+  /** The server's data folder. */
+  readonly home: string;
+  readonly browser: Browser;
+  readonly server: Serving;
+  /** Opens one of the server's pages. */
+  open(t: TestContext, where: string, options?: BrowserContextOptions): Promise<Watched>;
 }
 
+/**
+ * Starts a browser and a server before a file's tests, and stops them after.
+ * @param prepare fills the home folder, and returns the flags of `serve` beside --model
+ */
+export function servePages(
+  prepare: (home: string) => readonly string[] | Promise<readonly string[]>,
+): ServedPages {
+  const home = mkdtempSync(path.join(tmpdir(), 'lorikeet-pages-'));
+  let browser: Browser | undefined;
+  let server: Serving | undefined;
+  before(async () => {
+    if (skipWithoutBrowser) return;
+    const flags = await prepare(home);
+    [browser, server] = await Promise.all([
+      chromium.launch({ executablePath }),
+      startServing([...TOY_MODEL, ...flags], home),
+    ]);
+  });
+  after(async () => {
+    await browser?.close();
+    const code = await server?.stop();
+    rmSync(home, { recursive: true, force: true });
+    if (server) assert.equal(code, 0);
+  });
+  return {
+    home,
+    get browser() {
+      return browser!;
+    },
+    get server() {
+      return server!;
+    },
+    open: (t, where, options) => openPage(t, browser!, `${server!.url}${where}`, options),
+  };
+}
+
+/** The flags that serve the toy base. */
+export const TOY_MODEL = ['--model', path.resolve('models/toy')];
+
+/** The options of a phone. */
 export const PHONE: BrowserContextOptions = {
   viewport: { width: 360, height: 740 },
   isMobile: true,
   hasTouch: true,
 };
 
+/** A page whose faults are recorded. */
 export interface Watched {
   readonly page: Page;
   readonly context: BrowserContext;
-  /** What went wrong, in words. */
+  /** What went wrong. */
   readonly faults: string[];
 }
 
-/** A page in a context of its own; at the test's end it has no faults. */
+/** Opens a page in its own context. At its end the test fails if the page had faults. */
 export async function openPage(
   t: TestContext,
   browser: Browser,
@@ -49,14 +99,14 @@ export async function openPage(
   const { origin } = new URL(url);
   page.on('pageerror', (error) => faults.push(`error: ${error.message}`));
   page.on('console', (message) => {
-    // The browser's own line for each answer above 399; the pages show what those say.
+    // The browser prints a line for each response above 399. The pages show those themselves.
     if (message.type() === 'error' && !message.text().startsWith('Failed to load resource')) {
       faults.push(`console: ${message.text()}`);
     }
   });
   page.on('request', (request) => {
     if (/^blob:/.test(request.url()) || new URL(request.url()).origin === origin) return;
-    faults.push(`asked elsewhere: ${request.url()}`);
+    faults.push(`request to another server: ${request.url()}`);
   });
   page.on('response', (response) => {
     const type = response.headers()['content-type'] ?? '';
@@ -81,7 +131,7 @@ export async function tabTo(page: Page, id: string): Promise<void> {
   assert.fail(`#${id} is not reached by Tab`);
 }
 
-/** From now on every answer comes this much later. */
+/** Delays every response from now on. */
 export async function slowDown(page: Page, latencyMs: number): Promise<void> {
   const session = await page.context().newCDPSession(page);
   await session.send('Network.enable');
@@ -93,7 +143,7 @@ export async function slowDown(page: Page, latencyMs: number): Promise<void> {
   });
 }
 
-/** How many pixels the page is wider than its window. */
+/** Returns how many pixels the page is wider than its window. */
 export function overhang(page: Page): Promise<number> {
   return page.evaluate('document.documentElement.scrollWidth - innerWidth');
 }
@@ -106,7 +156,7 @@ interface AxeFault {
   nodes: { html: string; failureSummary: string }[];
 }
 
-/** axe's serious and critical findings on what is shown now. */
+/** Returns axe's serious and critical findings for the page as it is now. */
 export async function accessFaults(page: Page): Promise<string[]> {
   await page.evaluate(axe);
   const { violations } = await page.evaluate<{ violations: AxeFault[] }>('axe.run(document)');

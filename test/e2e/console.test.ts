@@ -1,42 +1,37 @@
 // Jobs, adapters and status in a browser, on the toy base: what an owner does after a training, and what the pages show
 // while the network is slow or the server is dead.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { after, before, type TestContext, test } from 'node:test';
-import type { Browser, Page } from 'playwright-core';
+import { before, type TestContext, test } from 'node:test';
+import type { Page } from 'playwright-core';
 import type { FineTuningJob } from '../../src/contracts/openai.ts';
 import { freePort } from '../free-port.ts';
 import {
   accessFaults,
-  launchBrowser,
   openPage,
   overhang,
   PHONE,
+  servePages,
   skipWithoutBrowser as skip,
+  TOY_MODEL,
 } from './browser.ts';
-import { type Serving, startServing } from './program.ts';
+import { startServing } from './program.ts';
 import { numberRows } from './rows.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
-const home = mkdtempSync(path.join(tmpdir(), 'lorikeet-console-'));
-after(() => rmSync(home, { recursive: true, force: true }));
-const args = ['--model', path.resolve('models/toy'), '--slots', '2', '--weights', 'f32'];
-/** Of one slow answer. */
+/** The delay of a slow response. */
 const SLOW_MS = 3_000;
 const TRAINED_MS = 180_000;
 
-let browser: Browser;
-let server: Serving;
-/** Two of one name, so that it has two versions and more. */
+const FLAGS = ['--slots', '2', '--weights', 'f32'];
+const pages = servePages((home) => {
+  writeToyAdapter(path.join(home, 'adapters', 'parrot'), 1);
+  return [...FLAGS, '--adapters', path.join(home, 'adapters')];
+});
+/** Two jobs with the same name, whose adapter therefore has several versions. */
 let jobs: FineTuningJob[] = [];
 before(async () => {
   if (skip) return;
-  const adapters = path.join(home, 'adapters');
-  writeToyAdapter(path.join(adapters, 'parrot'), 1);
-  const all = [...args, '--adapters', adapters];
-  [browser, server] = await Promise.all([launchBrowser(), startServing(all, home)]);
   const [training_file, validation_file] = [await upload('train', 40), await upload('held-out', 8)];
   const created = await Promise.all(
     [1, 2].map((n_epochs) =>
@@ -55,29 +50,25 @@ before(async () => {
     ['succeeded', 'succeeded'],
   );
 });
-after(async () => {
-  await browser?.close();
-  assert.equal(await server?.stop(), 0);
-});
 
 async function post(where: string, body: unknown): Promise<FineTuningJob> {
   const headers = { 'content-type': 'application/json' };
   const sent = { method: 'POST', headers, body: JSON.stringify(body) };
-  return (await (await fetch(`${server.url}${where}`, sent)).json()) as FineTuningJob;
+  return (await (await fetch(`${pages.server.url}${where}`, sent)).json()) as FineTuningJob;
 }
 
 async function upload(name: string, rows: number): Promise<string> {
   const form = new FormData();
   form.append('purpose', 'fine-tune');
   form.append('file', new Blob([numberRows(rows).join('\n')]), `${name}.jsonl`);
-  const response = await fetch(`${server.url}/v1/files`, { method: 'POST', body: form });
+  const response = await fetch(`${pages.server.url}/v1/files`, { method: 'POST', body: form });
   return ((await response.json()) as { id: string }).id;
 }
 
 async function ended(id: string): Promise<FineTuningJob> {
   const deadline = Date.now() + TRAINED_MS;
   while (Date.now() < deadline) {
-    const response = await fetch(`${server.url}/v1/fine_tuning/jobs/${id}`);
+    const response = await fetch(`${pages.server.url}/v1/fine_tuning/jobs/${id}`);
     const job = (await response.json()) as FineTuningJob;
     if (job.finished_at !== null) return job;
     await new Promise((resolve) => setTimeout(resolve, 250));
@@ -86,7 +77,7 @@ async function ended(id: string): Promise<FineTuningJob> {
 }
 
 const open = async (t: TestContext, where: string, options = {}) =>
-  (await openPage(t, browser, `${server.url}${where}`, options)).page;
+  (await openPage(t, pages.browser, `${pages.server.url}${where}`, options)).page;
 
 /** Every answer of the API takes so long. */
 async function slow(page: Page): Promise<void> {
@@ -100,7 +91,11 @@ test('a job leads with base and adapter side by side, its kept step, and a name 
   skip,
 }, async (t) => {
   const [, job] = jobs;
-  const { page, context } = await openPage(t, browser, `${server.url}/fine-tuning#${job!.id}`);
+  const { page, context } = await openPage(
+    t,
+    pages.browser,
+    `${pages.server.url}/fine-tuning#${job!.id}`,
+  );
   await context.grantPermissions(['clipboard-read', 'clipboard-write']);
   const evaluation = job!.lorikeet['evaluation'] as Record<string, number>;
   const accuracy = page.locator('#outcome .tiles > div', { hasText: 'Validation accuracy' });
@@ -136,7 +131,7 @@ test('jobs are listed with their results, found by a word, and compared', { skip
     assert.match(row, /Numbers.*succeeded[\d.]+.*%.*(s|min).*toy/);
   }
   await page.locator('#job-search').fill('nothing like this');
-  await page.locator('#jobs-help', { hasText: 'No job matches' }).waitFor();
+  await page.locator('#jobs-help', { hasText: 'No matching jobs' }).waitFor();
   await page.locator('#job-search').fill(jobs[0]!.id.slice(-6));
   assert.equal(await rows.count(), 1);
   await page.locator('#job-search').fill('');
@@ -199,7 +194,7 @@ test('adapters are shown, promoted, rolled back, downloaded and deleted', { skip
   await page.locator('#confirm-dialog button', { hasText: 'Keep' }).click();
   assert.equal(await card.count(), 1);
   await page.locator('#search').fill('no such');
-  await page.locator('#adapters-help', { hasText: 'No adapter has this' }).waitFor();
+  await page.locator('#adapters-help', { hasText: 'No adapter matches' }).waitFor();
 });
 
 test('an uploaded file is deleted', { skip }, async (t) => {
@@ -210,17 +205,17 @@ test('an uploaded file is deleted', { skip }, async (t) => {
   await page.locator('#confirm-yes').click();
   await page.locator('#files-help', { hasText: 'to-delete.jsonl is deleted' }).waitFor();
   assert.equal(await row.count(), 0);
-  assert.equal((await fetch(`${server.url}/v1/files/${id}`)).status, 404);
+  assert.equal((await fetch(`${pages.server.url}/v1/files/${id}`)).status, 404);
 });
 
 test('while the server is dead the status is what it last knew, and since when', {
   skip,
 }, async (t) => {
   const port = await freePort();
-  const own = [...args, '--port', String(port)];
-  const ownHome = path.join(home, 'dies');
+  const own = [...TOY_MODEL, ...FLAGS, '--port', String(port)];
+  const ownHome = path.join(pages.home, 'dies');
   const first = await startServing(own, ownHome);
-  const { page } = await openPage(t, browser, `${first.url}/status`);
+  const { page } = await openPage(t, pages.browser, `${first.url}/status`);
   await page.locator('#state', { hasText: 'Ready' }).waitFor();
   await page.locator('#server dd', { hasText: 'toy' }).waitFor();
   await page.locator('#busiest tr', { hasText: 'toy (base)' }).waitFor();

@@ -1,39 +1,26 @@
 // The form of a new fine-tuning job where the network is slow and the server dies: Start is enabled only when what the
 // page says is what it sends.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { after, before, type TestContext, test } from 'node:test';
-import type { Browser, Page } from 'playwright-core';
+import { type TestContext, test } from 'node:test';
+import type { Page } from 'playwright-core';
 import { freePort } from '../free-port.ts';
-import { launchBrowser, openPage, skipWithoutBrowser as skip } from './browser.ts';
-import { type Serving, startServing } from './program.ts';
+import { openPage, servePages, skipWithoutBrowser as skip, TOY_MODEL } from './browser.ts';
+import { startServing } from './program.ts';
 import { numberRows } from './rows.ts';
 
-const home = mkdtempSync(path.join(tmpdir(), 'lorikeet-form-'));
-after(() => rmSync(home, { recursive: true, force: true }));
-/** Of one slow answer. */
+/** The delay of a slow response. */
 const SLOW_MS = 3_000;
 
-const args = ['--model', path.resolve('models/toy'), '--slots', '2', '--weights', 'f32'];
-let browser: Browser;
-let server: Serving;
-before(async () => {
-  if (skip) return;
-  [browser, server] = await Promise.all([launchBrowser(), startServing(args, home)]);
-});
-after(async () => {
-  await browser?.close();
-  assert.equal(await server?.stop(), 0);
-});
+const FLAGS = ['--slots', '2', '--weights', 'f32'];
+const pages = servePages(() => FLAGS);
 
 function file(name: string, lines: readonly string[]) {
   return { name, mimeType: 'application/jsonl', buffer: Buffer.from(`${lines.join('\n')}\n`) };
 }
 
-async function openForm(t: TestContext, url = server.url) {
-  const { page } = await openPage(t, browser, `${url}/fine-tuning`);
+async function openForm(t: TestContext, url = pages.server.url) {
+  const { page } = await openPage(t, pages.browser, `${url}/fine-tuning`);
   await page.locator('summary', { hasText: 'Hyperparameters' }).click();
   return page;
 }
@@ -110,8 +97,8 @@ test('Start waits for the plan of what is typed', { skip }, async (t) => {
 
 test('an upload that the server does not live to see is tried again', { skip }, async (t) => {
   const port = await freePort();
-  const ownHome = path.join(home, 'dies');
-  const own = await startServing([...args, '--port', String(port)], ownHome);
+  const ownHome = path.join(pages.home, 'dies');
+  const own = await startServing([...TOY_MODEL, ...FLAGS, '--port', String(port)], ownHome);
   const page = await openForm(t, own.url);
   await page.locator('#training-file').setInputFiles(file('train.jsonl', numberRows(40)));
   await page.locator('#start-button:enabled').waitFor();
@@ -122,7 +109,7 @@ test('an upload that the server does not live to see is tried again', { skip }, 
   });
   await problem.waitFor();
   assert.ok(await page.locator('#start-button').isDisabled());
-  const again = await startServing([...args, '--port', String(port)], ownHome);
+  const again = await startServing([...TOY_MODEL, ...FLAGS, '--port', String(port)], ownHome);
   t.after(() => again.stop());
   await page.locator('#plan button', { hasText: 'Try again' }).click();
   await page.locator('#plan dd', { hasText: '8 examples' }).waitFor({ timeout: 60_000 });

@@ -1,39 +1,23 @@
 // The account control in the header of every page, in a real browser on a server with keys: sign in, who am I, change,
 // sign out; a dialog that was closed stays closed, and a key that the server rejects is not kept.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
-import { after, before, type TestContext, test } from 'node:test';
-import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
-import { accessFaults, launchBrowser, openPage, PHONE, skipWithoutBrowser } from './browser.ts';
+import { test } from 'node:test';
+import type { Page } from 'playwright-core';
+import { accessFaults, PHONE, servePages, skipWithoutBrowser } from './browser.ts';
 import { chat } from './playground-page.ts';
-import { runLorikeet, type Serving, startServing } from './program.ts';
+import { runLorikeet } from './program.ts';
 
 const PAGES = ['/', '/fine-tuning', '/status', '/docs'];
-const home = mkdtempSync(path.join(tmpdir(), 'lorikeet-account-'));
-after(() => rmSync(home, { recursive: true, force: true }));
-
 const skip = skipWithoutBrowser;
-let browser: Browser;
-let server: Serving;
 const keys: Record<string, { id: string; key: string }> = {};
-before(async () => {
-  if (skip) return;
+const pages = servePages(async (home) => {
   for (const tenant of ['acme', 'globex', 'gone']) {
     const { out } = await runLorikeet(['keys', 'create', '--tenant', tenant, '--json'], home);
     keys[tenant] = JSON.parse(out);
   }
-  const args = ['--model', path.resolve('models/toy'), '--slots', '2'];
-  [browser, server] = await Promise.all([launchBrowser(), startServing(args, home)]);
+  return ['--slots', '2'];
 });
-after(async () => {
-  await browser?.close();
-  assert.equal(await server?.stop(), 0);
-});
-
-const open = async (t: TestContext, where: string, options?: BrowserContextOptions) =>
-  openPage(t, browser, `${server.url}${where}`, options);
+const { open } = pages;
 
 const stored = (page: Page) =>
   page.evaluate<Record<string, string>>('({ ...sessionStorage, ...localStorage })');
@@ -79,7 +63,7 @@ test('a dialog that was closed stays closed, whatever the page asks by itself', 
 }, async (t) => {
   const { page } = await open(t, '/pages/icon.svg');
   await page.clock.install();
-  await page.goto(`${server.url}/fine-tuning`);
+  await page.goto(`${pages.server.url}/fine-tuning`);
   await page.locator('#account-dialog').waitFor();
   await page.locator('#account-close').click();
   await page.locator('#jobs-help', { hasText: 'key' }).waitFor();
@@ -112,7 +96,7 @@ test('a rejected key is not kept, and one that no header can hold is named', {
   const { page } = await open(t, '/');
   const problem = page.locator('#account-problem');
   for (const [key, words] of [
-    ['wrong', /does not know this key/],
+    ['wrong', /Unknown API key/],
     ['lorikeet_schlüssel', /contains “ü”/],
     ['ключ', /contains “к”/],
     ['two words', /contains a space/],
@@ -144,7 +128,7 @@ test('a key that is revoked while a page is open is dropped, and another one ask
   const { page } = await open(t, '/fine-tuning');
   await signIn(page, keys['gone']!.key);
   await waitForName(page, 'gone');
-  const { code } = await runLorikeet(['keys', 'revoke', keys['gone']!.id], home);
+  const { code } = await runLorikeet(['keys', 'revoke', keys['gone']!.id], pages.home);
   assert.equal(code, 0);
   await page.locator('#account-problem', { hasText: 'no longer accepts' }).waitFor();
   assert.equal((await stored(page))['lorikeet.key'], undefined);

@@ -2,43 +2,22 @@
 // what is shown as curl runs, and everybody can read it.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
-import { after, before, type TestContext, test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
-import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
-import {
-  accessFaults,
-  launchBrowser,
-  openPage,
-  overhang,
-  PHONE,
-  skipWithoutBrowser,
-} from './browser.ts';
-import { runLorikeet, type Serving, startServing } from './program.ts';
-
-const home = mkdtempSync(path.join(tmpdir(), 'lorikeet-docs-'));
-after(() => rmSync(home, { recursive: true, force: true }));
+import type { BrowserContextOptions, Page } from 'playwright-core';
+import { accessFaults, overhang, PHONE, servePages, skipWithoutBrowser } from './browser.ts';
+import { runLorikeet } from './program.ts';
 
 const skip = skipWithoutBrowser;
-let browser: Browser;
-let server: Serving;
 let key = '';
-before(async () => {
-  if (skip) return;
+const pages = servePages(async (home) => {
   const { out } = await runLorikeet(['keys', 'create', '--tenant', 'acme', '--json'], home);
   ({ key } = JSON.parse(out));
-  const args = ['--model', path.resolve('models/toy'), '--slots', '2'];
-  [browser, server] = await Promise.all([launchBrowser(), startServing(args, home)]);
-});
-after(async () => {
-  await browser?.close();
-  assert.equal(await server?.stop(), 0);
+  return ['--slots', '2'];
 });
 
 async function open(t: TestContext, options?: BrowserContextOptions): Promise<Page> {
-  const { page } = await openPage(t, browser, `${server.url}/docs`, options);
+  const { page } = await pages.open(t, '/docs', options);
   await page.locator('#account-key').fill(key);
   await page.locator('#account-submit').click();
   await page.locator('.opblock-summary').first().waitFor();

@@ -3,50 +3,35 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { after, before, type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { promisify } from 'node:util';
-import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
+import type { Page } from 'playwright-core';
 import {
   accessFaults,
-  launchBrowser,
   openPage,
   overhang,
   PHONE,
+  servePages,
   skipWithoutBrowser,
   slowDown,
+  TOY_MODEL,
   tabTo,
 } from './browser.ts';
 import { chat, readCode, scriptAnswers, sentBodies, until } from './playground-page.ts';
-import { type Serving, startServing } from './program.ts';
+import { startServing } from './program.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
-const home = mkdtempSync(path.join(tmpdir(), 'lorikeet-playground-'));
-after(() => rmSync(home, { recursive: true, force: true }));
-
-const adapters = path.join(home, 'adapters');
-const ARGS = ['--model', path.resolve('models/toy'), '--slots', '4', '--weights', 'f32'];
+const FLAGS = ['--slots', '4', '--weights', 'f32'];
 const skip = skipWithoutBrowser;
-let browser: Browser;
-let server: Serving;
-before(async () => {
-  if (skip) return;
-  writeToyAdapter(path.join(adapters, 'parrot'), 1);
-  writeToyAdapter(path.join(adapters, 'zebra'), 2);
-  [browser, server] = await Promise.all([
-    launchBrowser(),
-    startServing([...ARGS, '--adapters', adapters], home),
-  ]);
+const pages = servePages((home) => {
+  for (const [i, name] of ['parrot', 'zebra'].entries()) {
+    writeToyAdapter(path.join(home, 'adapters', name), i + 1);
+  }
+  return [...FLAGS, '--adapters', path.join(home, 'adapters')];
 });
-after(async () => {
-  await browser?.close();
-  assert.equal(await server?.stop(), 0);
-});
-
-const open = async (t: TestContext, where: string, options?: BrowserContextOptions) =>
-  openPage(t, browser, `${server.url}${where}`, options);
+const { open } = pages;
 
 const models = (page: Page) =>
   page.locator('#models input').evaluateAll((inputs) => inputs.map((i) => (i as never)['value']));
@@ -85,7 +70,7 @@ test("the fields show the model's own defaults, and only what is set is sent", {
     const generation_config = { temperature: 0.2, top_p: 0.9, max_tokens: 64 };
     await route.fulfill({ json: { id: 'zebra', object: 'model', generation_config } });
   });
-  await page.goto(`${server.url}/?model=zebra`);
+  await page.goto(`${pages.server.url}/?model=zebra`);
   const placeholder = (id: string) => page.locator(`#${id}`).getAttribute('placeholder');
   await page.locator('#temperature[placeholder="0.2"]').waitFor();
   assert.equal(await placeholder('top_p'), '0.9');
@@ -313,7 +298,7 @@ test('a link to other models begins a chat of its own, and the one before comes 
 }, async (t) => {
   const { page } = await open(t, '/?model=toy');
   await chat(page, 'Hello');
-  await page.goto(`${server.url}/?model=zebra&beside=toy`);
+  await page.goto(`${pages.server.url}/?model=zebra&beside=toy`);
   assert.equal(await page.locator('.turn').count(), 0);
   await page.locator('#undo-button').click();
   assert.equal(await page.locator('.said').textContent(), 'Hello');
@@ -465,7 +450,7 @@ test('on a network of 3 s latency the first prompt waits for the models, and not
 }, async (t) => {
   const { page } = await open(t, '/pages/icon.svg');
   await slowDown(page, 3_000);
-  await page.goto(`${server.url}/`);
+  await page.goto(`${pages.server.url}/`);
   await page.locator('.example').first().waitFor({ state: 'attached' });
   await page.locator('#prompt').fill('Hello');
   await page.locator('#prompt').press('Enter');
@@ -478,10 +463,10 @@ test('on a network of 3 s latency the first prompt waits for the models, and not
 test('a server that dies in the middle costs no text, and the chat goes on when it is back', {
   skip,
 }, async (t) => {
-  const args = [...ARGS, '--adapters', adapters];
-  let mortal = await startServing(args, path.join(home, 'mortal'));
+  const args = [...TOY_MODEL, ...FLAGS, '--adapters', path.join(pages.home, 'adapters')];
+  let mortal = await startServing(args, path.join(pages.home, 'mortal'));
   const { port } = new URL(mortal.url);
-  const { page } = await openPage(t, browser, `${mortal.url}/?model=toy`);
+  const { page } = await openPage(t, pages.browser, `${mortal.url}/?model=toy`);
   await chat(page, 'One');
   // As long as it lasts: the answer is still coming when the server goes.
   mortal.child.kill('SIGSTOP');
@@ -496,7 +481,7 @@ test('a server that dies in the middle costs no text, and the chat goes on when 
   await page.getByRole('button', { name: 'Retry: toy' }).click();
   await page.locator('.turn.failed .problem', { hasText: 'does not answer' }).waitFor();
 
-  mortal = await startServing([...args, '--port', port], path.join(home, 'mortal'));
+  mortal = await startServing([...args, '--port', port], path.join(pages.home, 'mortal'));
   t.after(() => mortal.stop());
   const bodies = sentBodies(page);
   await page.getByRole('button', { name: 'Retry: toy' }).click();

@@ -1,28 +1,23 @@
 // The pages in a real browser, on the toy base: what somebody does there from an empty start to a trained adapter's
 // answer, with a mouse, with keys alone, on a phone, in light and dark.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { after, before, type TestContext, test } from 'node:test';
-import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
+import { test } from 'node:test';
+import type { Page } from 'playwright-core';
 import {
   accessFaults,
-  launchBrowser,
   openPage,
   overhang,
   PHONE,
+  servePages,
   skipWithoutBrowser,
+  TOY_MODEL,
 } from './browser.ts';
 import { chat, readCode } from './playground-page.ts';
-import { runLorikeet, type Serving, startServing } from './program.ts';
+import { runLorikeet, startServing } from './program.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
-const TOY = path.resolve('models/toy');
-const home = mkdtempSync(path.join(tmpdir(), 'lorikeet-pages-'));
-after(() => rmSync(home, { recursive: true, force: true }));
-
-/** Of the toy's jobs: an epoch has ten steps. */
+/** A training file for jobs with ten steps per epoch. */
 const ROWS = Array.from({ length: 40 }, (_, i) =>
   JSON.stringify({
     messages: [
@@ -38,27 +33,17 @@ function file(name: string, lines: readonly string[]) {
 }
 
 const skip = skipWithoutBrowser;
-let browser: Browser;
-let server: Serving;
-before(async () => {
-  if (skip) return;
-  const adapters = path.join(home, 'adapters');
-  writeToyAdapter(path.join(adapters, 'parrot'), 1);
-  writeToyAdapter(path.join(adapters, 'zebra'), 2);
-  const args = ['--model', TOY, '--adapters', adapters, '--slots', '4', '--weights', 'f32'];
-  [browser, server] = await Promise.all([launchBrowser(), startServing(args, home)]);
+const pages = servePages((home) => {
+  for (const [i, name] of ['parrot', 'zebra'].entries()) {
+    writeToyAdapter(path.join(home, 'adapters', name), i + 1);
+  }
+  return ['--adapters', path.join(home, 'adapters'), '--slots', '4', '--weights', 'f32'];
 });
-after(async () => {
-  await browser?.close();
-  assert.equal(await server?.stop(), 0);
-});
-
-const open = async (t: TestContext, where: string, options?: BrowserContextOptions) =>
-  openPage(t, browser, `${server.url}${where}`, options);
+const { open } = pages;
 
 test('the greeting names them', { skip }, () => {
-  assert.ok(server.output.out.includes(`${server.url}/`));
-  assert.match(server.output.out, /[Pp]layground/);
+  assert.ok(pages.server.output.out.includes(`${pages.server.url}/`));
+  assert.match(pages.server.output.out, /[Pp]layground/);
 });
 
 test('a file is dropped, mended, planned and trained, and what came of it answers', {
@@ -140,7 +125,7 @@ test('a job is paused, resumed and ended; its list and the status say so', { ski
   await page.locator('#job a', { hasText: 'All jobs' }).click();
   const row = page.locator('#jobs tr', { hasText: id });
   assert.match((await row.textContent()) ?? '', /cancelled/);
-  await page.goto(`${server.url}/status`);
+  await page.goto(`${pages.server.url}/status`);
   await page.locator('#jobs tr', { hasText: id }).locator('.cancelled').waitFor();
   await page.locator('#jobs a', { hasText: id }).click();
   await page.locator('#job-name .cancelled').waitFor();
@@ -152,7 +137,7 @@ test('the status counts what is asked of the server while one looks', { skip }, 
     page.locator('#tiles > div', { has: page.locator('dt', { hasText: name }) });
   await tile('Slots in use').locator('dd', { hasText: '0 of 4' }).waitFor();
   const body = { model: 'zebra', prompt: 'Hello', max_tokens: 50, ignore_eos: true };
-  await fetch(`${server.url}/v1/completions`, {
+  await fetch(`${pages.server.url}/v1/completions`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify(body),
@@ -206,15 +191,15 @@ for (const [where, show] of Object.entries(STATES)) {
 test('with keys a page asks for one, keeps it for its tab, and works below a base path', {
   skip,
 }, async (t) => {
-  const keyedHome = path.join(home, 'keyed');
+  const keyedHome = path.join(pages.home, 'keyed');
   const create = ['keys', 'create', '--tenant', 'acme', '--json'];
   const { out } = await runLorikeet(create, keyedHome);
   const { key } = JSON.parse(out);
-  const keyed = await startServing(['--model', TOY, '--slots', '2'], keyedHome, {
+  const keyed = await startServing([...TOY_MODEL, '--slots', '2'], keyedHome, {
     LORIKEET_BASE_PATH: '/openai',
   });
   t.after(() => keyed.stop());
-  const { page } = await openPage(t, browser, `${keyed.url}/openai/`);
+  const { page } = await openPage(t, pages.browser, `${keyed.url}/openai/`);
   const dialog = page.locator('#account-dialog');
   await dialog.waitFor();
   assert.ok(await page.locator('#account-problem').isHidden());

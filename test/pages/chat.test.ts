@@ -1,9 +1,16 @@
 // What of a chat a model is sent: its own usable answers, and nothing of turns that failed.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Answer, hasFailed, newAnswer, toMessages } from '../../src/pages/chat.js';
-import { examplesFor, hasExamples } from '../../src/pages/examples.js';
-import { parseAddress, toAddress } from '../../src/pages/link.js';
+import {
+  type Answer,
+  examplesFor,
+  hasExamples,
+  hasFailed,
+  newAnswer,
+  parseAddress,
+  toAddress,
+  toMessages,
+} from '../../src/pages/chat.js';
 
 const answer = (model: string, text: string, state: Answer['state'] = 'done'): Answer => ({
   ...newAnswer(model),
@@ -20,7 +27,7 @@ test('failed and empty answers are left out with their prompts; stopped ones sta
     { prompt: 'empty', answers: [answer('a', '')] },
     { prompt: 'stopped', answers: [answer('a', 'A2', 'stopped')] },
   ];
-  const request = { lane: 0, model: 'a', system: ' ', prompt: 'next' };
+  const request = { column: 0, model: 'a', system: ' ', prompt: 'next' };
   assert.deepEqual(contents(turns, request), ['one', 'A1', 'stopped', 'A2', 'next']);
   assert.deepEqual(contents([], { ...request, system: 'Be brief.' }), ['Be brief.', 'next']);
   assert.deepEqual(turns.map(hasFailed), [false, true, false, false]);
@@ -28,8 +35,8 @@ test('failed and empty answers are left out with their prompts; stopped ones sta
 
 test('a lane sees the answers of its own model, a new one those of the first lane', () => {
   const turns = [{ prompt: 'p', answers: [answer('a', 'A'), answer('b', 'B'), answer('a', 'C')] }];
-  const seen = (lane: number, model: string) =>
-    contents(turns, { lane, model, system: '', prompt: '' })[1];
+  const seen = (column: number, model: string) =>
+    contents(turns, { column, model, system: '', prompt: '' })[1];
   assert.equal(seen(0, 'a'), 'A');
   assert.equal(seen(2, 'a'), 'C'); // the same model twice
   assert.equal(seen(0, 'b'), 'B'); // moved to another place

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { durationRange } from '../../src/pages/format.js';
-import { overlay, Told } from '../../src/pages/job-curves.js';
+import { EventLog, overlayCurves } from '../../src/pages/job-events.js';
 import { progressText } from '../../src/pages/job-facts.js';
 
 test('a range has one unit and is rounded outwards', () => {
@@ -25,7 +25,7 @@ test('what is left of a job is a range around the measured speed', () => {
 });
 
 test('curves of jobs with different steps share one axis', () => {
-  const [one, other] = [new Told(), new Told()];
+  const [one, other] = [new EventLog(), new EventLog()];
   const event = (step: number, loss: number) => ({
     id: `e${step}`,
     type: 'metrics',
@@ -33,7 +33,7 @@ test('curves of jobs with different steps share one axis', () => {
   });
   one.add([event(1, 3), event(2, 2)] as never);
   other.add([event(2, 5), event(4, 4)] as never);
-  assert.deepEqual(overlay([one, other], 'train_loss'), [
+  assert.deepEqual(overlayCurves([one, other], 'train_loss'), [
     [1, 2, 4],
     [3, 2, null],
     [null, 5, 4],

@@ -1,11 +1,11 @@
 // The last hour's rates: what the server remembers and what the page has read, in one line of time.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ratePoints, totalsOf } from '../../src/pages/load-history.js';
+import { ratePoints, readingsOfHistory } from '../../src/pages/server-stats.js';
 
 const at = (s: number, generatedTokens: number, promptTokens = 0) => ({
   atMs: s * 1000,
-  figures: { generatedTokens, promptTokens },
+  stats: { generatedTokens, promptTokens },
 });
 
 test('rates go on from what the server remembers to what the page reads', () => {
@@ -21,7 +21,7 @@ test('rates go on from what the server remembers to what the page reads', () => 
 });
 
 test('an engine that was away or started again leaves a gap, and an hour is all there is', () => {
-  const away = { atMs: 10_000, figures: undefined };
+  const away = { atMs: 10_000, stats: undefined };
   const [, generated] = ratePoints(
     [at(0, 0), away, at(20, 50), at(30, 10), at(40, 20)],
     [],
@@ -31,7 +31,7 @@ test('an engine that was away or started again leaves a gap, and an hour is all 
   assert.deepEqual(ratePoints([at(0, 0)], [at(4000, 1)], 4_000_000)[0], [4000]);
 });
 
-test('a sample without figures is none', () => {
+test('a sample without stats is none', () => {
   const sample = {
     at: 5,
     is_ready: false,
@@ -40,5 +40,7 @@ test('a sample without figures is none', () => {
     prompt_tokens: null,
     generated_tokens: null,
   };
-  assert.deepEqual(totalsOf({ samples: [sample] } as never), [{ atMs: 5000, figures: undefined }]);
+  assert.deepEqual(readingsOfHistory({ samples: [sample] } as never), [
+    { atMs: 5000, stats: undefined },
+  ]);
 });

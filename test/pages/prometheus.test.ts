@@ -1,13 +1,13 @@
 // /metrics as the status page reads it: what the server writes is read back, label for label.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import {
-  figuresOfHealth,
-  figuresOfMetrics,
-  ratesBetween,
-  spread,
-} from '../../src/pages/figures.js';
 import { parseMetrics, quantileBetween, total } from '../../src/pages/prometheus.js';
+import {
+  latencyBetween,
+  ratesBetween,
+  statsOfHealth,
+  statsOfMetrics,
+} from '../../src/pages/server-stats.js';
 import { readOk, serve } from '../http/served.ts';
 
 test('names, labels with escapes, and values of any form are read', () => {
@@ -58,13 +58,13 @@ test('quantiles are of what came between two readings, even within a bucket', ()
 
 test("a served request shows in the page's figures, by /metrics and by /health", async () => {
   const { app, post } = serve({ adapters: ['zen'], slotCount: 4 });
-  const read = async () => figuresOfMetrics(await (await app.request('/metrics')).text());
-  const before = { atMs: 0, figures: await read() };
-  assert.equal(before.figures.operator!.busiest.length, 0);
+  const read = async () => statsOfMetrics(await (await app.request('/metrics')).text());
+  const before = { atMs: 0, stats: await read() };
+  assert.equal(before.stats.admin!.adapters.length, 0);
   await readOk(await post('/v1/completions', { model: 'zen', prompt: 'abcd', max_tokens: 3 }));
-  const after = { atMs: 2000, figures: await read() };
-  const { isReady, slots, running, waiting, promptTokens, generatedTokens, tiers, operator } =
-    after.figures;
+  const after = { atMs: 2000, stats: await read() };
+  const { isReady, slots, running, waiting, promptTokens, generatedTokens, tiers, admin } =
+    after.stats;
   assert.deepEqual([isReady, slots, running, waiting], [true, 4, 0, 0]);
   assert.deepEqual([promptTokens, generatedTokens], [4, 3]);
   assert.deepEqual(ratesBetween(before, after), { generated: 1.5, prompt: 2 });
@@ -72,23 +72,23 @@ test("a served request shows in the page's figures, by /metrics and by /health",
     tiers.map(({ name }) => name),
     ['slot', 'ram', 'disk'],
   );
-  const [busiest] = operator!.busiest;
+  const [busiest] = admin!.adapters;
   assert.deepEqual(busiest, { adapter: 'zen', tenant: 'shared', requests: 1, input: 4, output: 3 });
-  const first = spread('vllm:time_to_first_token_seconds', before.figures.operator, operator!);
+  const first = latencyBetween('vllm:time_to_first_token_seconds', before.stats.admin, admin!);
   assert.ok(first && first.median > 0 && first.p95 >= first.median);
-  assert.ok(operator!.startedS > 1e9);
-  const health = figuresOfHealth(await readOk(await app.request('/health')));
-  const { operator: _, ...shown } = after.figures;
+  assert.ok(admin!.startedS > 1e9);
+  const health = statsOfHealth(await readOk(await app.request('/health')));
+  const { admin: _, ...shown } = after.stats;
   assert.deepEqual(
     [health.slots, health.promptTokens, health.generatedTokens],
     [shown.slots, 4, 3],
   );
-  assert.equal(health.operator, undefined);
+  assert.equal(health.admin, undefined);
 });
 
 test('an engine that began anew, or is away, has no rate', () => {
   const engine = (generatedTokens: number) =>
-    figuresOfHealth({
+    statsOfHealth({
       status: 'ready',
       engine: {
         ...{ running: 0, waiting: 0, slotCount: 4, kvUsage: 0, promptTokens: 0 },
@@ -96,10 +96,10 @@ test('an engine that began anew, or is away, has no rate', () => {
         adapterCache: { adapters: 2, bytes: 3 },
       },
     });
-  const reading = (atMs: number, tokens: number) => ({ atMs, figures: engine(tokens) });
+  const reading = (atMs: number, tokens: number) => ({ atMs, stats: engine(tokens) });
   assert.equal(ratesBetween(reading(0, 10), reading(1000, 5)), undefined);
   assert.equal(ratesBetween(undefined, reading(1000, 5)), undefined);
   assert.deepEqual(engine(1).tiers[1], { name: 'ram', adapters: 2, bytes: 3 });
-  const away = figuresOfHealth({ status: 'restarting', engine: null });
+  const away = statsOfHealth({ status: 'restarting', engine: null });
   assert.deepEqual([away.isReady, away.slots, away.running], [false, 0, 0]);
 });

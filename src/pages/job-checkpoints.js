@@ -1,29 +1,29 @@
-// A job's checkpoints with their numbers, the kept one first, and what can be downloaded of it.
+// A job's checkpoints with their metrics, the kept one first, and its downloads.
 import { errorText } from './api.js';
-import { byId, el, fill, say } from './dom.js';
+import { byId, el, fill, setText } from './dom.js';
 import { count, figure, percent } from './format.js';
-import { shown } from './job-outcome.js';
-import { saveFile } from './save-file.js';
-import { createTable } from './table.js';
+import { formatted } from './job-facts.js';
+import { createTable, downloadFile } from './widgets.js';
 
 /** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
 /** @typedef {import('../contracts/openai.ts').FineTuningJobCheckpoint} Checkpoint */
-/** @typedef {import('./job-curves.js').Metrics} Metrics */
+/** @typedef {import('./job-events.js').Metrics} Metrics */
 
 /** @type {((rows: readonly (readonly import('./dom.js').Child[])[]) => void) | undefined} */
 let showRows;
 
 /**
+ * Shows the checkpoints and the downloads.
  * @param {Job} job
  * @param {readonly Checkpoint[]} checkpoints newest first
- * @param {Metrics | undefined} kept what was measured of the step that the job kept
+ * @param {Metrics | undefined} kept of the step that the job kept
  */
-export function showResults(job, checkpoints, kept) {
+export function showCheckpoints(job, checkpoints, kept) {
   const { fine_tuned_model: model } = job;
   const others = checkpoints.filter(({ fine_tuned_model_checkpoint: name }) => name !== model);
   const place = byId('results');
   const key = JSON.stringify([model, kept, others.map(({ id }) => id)]);
-  if (place.dataset['shown'] === key) return; // a focus in it stays
+  if (place.dataset['shown'] === key) return; // rebuilding would lose the focus
   place.dataset['shown'] = key;
   showRows ??= createTable(place, {
     caption: 'Checkpoints',
@@ -44,9 +44,9 @@ export function showResults(job, checkpoints, kept) {
   ];
   showRows(rows);
   place.hidden = rows.length === 0;
-  say(
+  setText(
     byId('results-help'),
-    rows.length === 0 ? 'There is a checkpoint to try at the end of each epoch.' : '',
+    rows.length === 0 ? 'You can try a checkpoint at the end of each epoch.' : '',
   );
   fill(byId('downloads'), ...downloads(job));
 }
@@ -62,10 +62,10 @@ function row(metrics, { model, job, isKept }) {
       typeof step === 'number' ? count(step) : 'Last',
       isKept && el('span', { className: 'pill running kept' }, 'kept'),
     ),
-    shown(metrics['train_loss'], figure),
-    shown(metrics['train_mean_token_accuracy'], percent),
-    shown(metrics['full_valid_loss'], figure),
-    shown(metrics['full_valid_mean_token_accuracy'], percent),
+    formatted(metrics['train_loss'], figure),
+    formatted(metrics['train_mean_token_accuracy'], percent),
+    formatted(metrics['full_valid_loss'], figure),
+    formatted(metrics['full_valid_mean_token_accuracy'], percent),
     el('a', { href: `./?${query}`, 'aria-label': `Try it: ${model}` }, 'Try it'),
   ];
 }
@@ -94,9 +94,11 @@ function downloads({ result_files: files, lorikeet }) {
       {
         type: 'button',
         className: 'small',
-        'aria-label': `${text}, download`,
+        'aria-label': `Download ${text}`,
         onclick: () =>
-          saveFile(path, name).catch((error) => say(byId('results-help'), errorText(error))),
+          downloadFile(path, name).catch((error) =>
+            setText(byId('results-help'), errorText(error)),
+          ),
       },
       text,
     ),

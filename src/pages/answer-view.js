@@ -1,11 +1,10 @@
-// One model's answer to one turn, on the page: its stream as it comes, and what is known of it in the end.
-import { errorText, isAbort, request } from './api.js';
-import { copyButton } from './clipboard.js';
-import { el, fill, say } from './dom.js';
+// One model's answer to one turn: streams it, shows it, and shows its speed and origin at the end.
+import { errorText, isAbort, readEventStream, request } from './api.js';
+import { el, fill, setText, showProblemIn } from './dom.js';
 import { counted, duration } from './format.js';
 import { MarkdownView } from './markdown.js';
-import { readFrames } from './sse.js';
 import { createTokenView } from './token-view.js';
+import { copyButton } from './widgets.js';
 
 /** @typedef {import('./chat.js').Answer} Answer */
 
@@ -14,28 +13,28 @@ const TIERS = { slot: 'an adapter slot', ram: 'memory', disk: 'disk', store: 'th
 /** @type {Readonly<Record<string, string>>} */
 const FINISH_REASONS = { stop: 'finished', length: 'reached max tokens' };
 
-export class Lane {
+/** An answer on the page. */
+export class AnswerView {
   /** @type {AbortController | undefined} */
   #running;
-  #box;
   #text = el('div', { className: 'text' });
   #problem = el('p', { className: 'problem', role: 'alert', hidden: true });
   #facts = el('p', { className: 'facts' });
   #actions = el('div', { className: 'row' });
   #onRetry;
-  /** A frame of the browser that will show what came. */
+  /** The animation frame that will show the received text. */
   #frame = 0;
   /** @type {(text: string) => void} */
-  #show = () => {};
+  #showText = () => {};
 
   /**
-   * @param {Answer} answer changed while it streams
+   * @param {Answer} answer updated while it streams
    * @param {{ isPlain: boolean, onRetry: () => void }} options
    */
   constructor(answer, { isPlain, onRetry }) {
     this.answer = answer;
     this.#onRetry = onRetry;
-    this.#box = el(
+    this.element = el(
       'article',
       { className: 'answer', 'aria-label': `Answer of ${answer.model}` },
       el('div', { className: 'answer-head' }, el('h3', {}, answer.model), this.#actions),
@@ -47,29 +46,25 @@ export class Lane {
     this.#showState();
   }
 
-  get element() {
-    return this.#box;
-  }
-
-  /** Shows the text as it is, or as Markdown. @param {boolean} isPlain */
+  /** Switches between plain text and Markdown. @param {boolean} isPlain */
   setPlain(isPlain) {
     fill(this.#text);
     this.#text.classList.toggle('plain', isPlain);
     const markdown = new MarkdownView(this.#text);
-    this.#show = isPlain ? (text) => say(this.#text, text) : (text) => markdown.show(text);
-    this.#show(this.answer.text);
+    this.#showText = isPlain ? (text) => setText(this.#text, text) : (text) => markdown.show(text);
+    this.#showText(this.answer.text);
   }
 
   stop() {
     this.#running?.abort();
   }
 
-  /** Streams the answer. Resolves at its end, however it ended. @param {Readonly<Record<string, unknown>>} body */
+  /** Streams the answer. Resolves when it has ended, failed or was stopped. @param {Readonly<Record<string, unknown>>} body */
   async run(body) {
     const { answer } = this;
     Object.assign(answer, { text: '', state: 'running', facts: [], problem: '', logprobs: [] });
     this.#running = new AbortController();
-    this.#show('');
+    this.#showText('');
     this.#showState();
     try {
       const facts = await this.#stream(body, this.#running.signal);
@@ -79,7 +74,7 @@ export class Lane {
       else Object.assign(answer, { state: 'failed', problem: errorText(error) });
     }
     cancelAnimationFrame(this.#frame);
-    this.#show(answer.text);
+    this.#showText(answer.text);
     this.#showState();
   }
 
@@ -93,12 +88,12 @@ export class Lane {
     let firstMs = 0;
     let reason = '';
     let tokens = 0;
-    for await (const { choices, usage } of readFrames(/** @type {any} */ (response.body))) {
+    for await (const { choices, usage } of readEventStream(/** @type {any} */ (response.body))) {
       const piece = choices[0]?.delta.content;
       if (piece) {
         firstMs ||= performance.now();
         answer.text += piece;
-        this.#showSoon();
+        this.#showTextSoon();
       }
       answer.logprobs.push(...(choices[0]?.logprobs?.content ?? []));
       reason = choices[0]?.finish_reason ?? reason;
@@ -114,21 +109,20 @@ export class Lane {
     ];
   }
 
-  /** Once a frame: tokens can come faster than anybody reads. */
-  #showSoon() {
+  /** Shows the text once per frame, because tokens can come faster than the screen refreshes. */
+  #showTextSoon() {
     cancelAnimationFrame(this.#frame);
-    this.#frame = requestAnimationFrame(() => this.#show(this.answer.text));
+    this.#frame = requestAnimationFrame(() => this.#showText(this.answer.text));
   }
 
   #showState() {
     const { state, text, problem, facts, logprobs } = this.answer;
-    if (state === 'running') this.#box.setAttribute('aria-busy', 'true');
-    else this.#box.removeAttribute('aria-busy');
-    this.#box.classList.toggle('failed', state === 'failed');
-    this.#problem.hidden = problem === '';
-    say(this.#problem, problem);
+    if (state === 'running') this.element.setAttribute('aria-busy', 'true');
+    else this.element.removeAttribute('aria-busy');
+    this.element.classList.toggle('failed', state === 'failed');
+    showProblemIn(this.#problem, problem);
     const isEmpty = state === 'done' && text === '';
-    say(this.#facts, [...(isEmpty ? ['an empty answer'] : []), ...facts].join(' · '));
+    setText(this.#facts, [...(isEmpty ? ['an empty answer'] : []), ...facts].join(' · '));
     fill(
       this.#actions,
       state === 'running' && this.#button('Stop', () => this.stop()),
@@ -148,7 +142,7 @@ export class Lane {
     );
   }
 
-  /** Shows the tokens in place of the text, and the text again. */
+  /** Creates the button that switches between text and tokens. */
   #tokensButton() {
     const button = this.#button('Tokens', () => {
       const isShown = this.#text.nextElementSibling?.className === 'token-view';
@@ -162,7 +156,7 @@ export class Lane {
   }
 }
 
-/** Which version answered, and where it was found. @param {Headers} headers */
+/** The version that answered, and the tier that its adapter came from. @param {Headers} headers */
 function originOf(headers) {
   const version = headers.get('x-lorikeet-version');
   const tier = headers.get('x-lorikeet-tier');

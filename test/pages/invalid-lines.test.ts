@@ -1,10 +1,10 @@
 // A refusal's lines, found again in the reader's file.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseFaults, readBadLines } from '../../src/pages/bad-lines.js';
+import { parseLineFaults, readInvalidLines } from '../../src/pages/plan-view.js';
 
 test("a message's lines are told apart, whatever stands in them", () => {
-  const { rest, faults } = parseFaults(
+  const { rest, faults } = parseLineFaults(
     'The job failed due to an invalid training file. Line 2: messages[0].role: is not one of a, b. ' +
       'Line 12: is not JSON. Line 300: completion: is missing.',
   );
@@ -17,7 +17,7 @@ test("a message's lines are told apart, whatever stands in them", () => {
       [300, 'completion: is missing'],
     ],
   );
-  const other = parseFaults('suffix: must be 1 to 64 characters');
+  const other = parseLineFaults('suffix: must be 1 to 64 characters');
   assert.equal(other.rest, 'suffix: must be 1 to 64 characters');
   assert.equal(other.faults.size, 0);
 });
@@ -59,7 +59,7 @@ for (const [name, ending] of Object.entries({
     for (const pieceBytes of [1, 2, 3, 7, 64, 10_000]) {
       for (const end of ['', ending]) {
         const file = fileOf(LINES.join(ending) + end, pieceBytes);
-        assert.deepEqual(await readBadLines(file, faults), shown(ending), `${pieceBytes}`);
+        assert.deepEqual(await readInvalidLines(file, faults), shown(ending), `${pieceBytes}`);
       }
     }
   });
@@ -75,13 +75,13 @@ test('no more is read than the last line needs', async () => {
       },
     });
   const endless = { stream } as unknown as Blob;
-  const [line] = await readBadLines(endless, new Map([[3, 'is bad']]));
+  const [line] = await readInvalidLines(endless, new Map([[3, 'is bad']]));
   assert.deepEqual(line, { number: 3, fault: 'is bad', text: 'a line' });
   assert.ok(pulled < 10);
 });
 
 test('a line that the file no longer has is left out', async () => {
-  const gone = await readBadLines(
+  const gone = await readInvalidLines(
     fileOf('one\ntwo', 100),
     new Map([
       [2, 'a'],

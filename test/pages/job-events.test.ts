@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { FineTuningJobEvent } from '../../src/contracts/openai.ts';
-import { Told } from '../../src/pages/job-curves.js';
+import { EventLog } from '../../src/pages/job-events.js';
 
 function event(seq: number, more: Partial<FineTuningJobEvent> = {}): FineTuningJobEvent {
   return {
@@ -30,31 +30,31 @@ test('pages of the list in any order and more than once give each step and event
     event(5, { level: 'warn', message: 'new', data: { code: 'overfitting' } }),
     event(6, { level: 'warn', message: 'other' }),
   ];
-  const told = new Told();
-  told.add(events.slice(4).reverse());
-  told.add(events.slice(0, 5).reverse());
-  told.add(events.slice(3, 6));
-  assert.equal(told.count, 7);
-  assert.deepEqual(told.points(['train_loss', 'full_valid_loss']), [
+  const log = new EventLog();
+  log.add(events.slice(4).reverse());
+  log.add(events.slice(0, 5).reverse());
+  log.add(events.slice(3, 6));
+  assert.equal(log.count, 7);
+  assert.deepEqual(log.points(['train_loss', 'full_valid_loss']), [
     [1, 2, 10],
     [10, 5, 1],
     [null, 4, null],
   ]);
   assert.deepEqual(
-    told.events().map(({ message }) => message),
+    log.events().map(({ message }) => message),
     ['other', 'new', 'event 4', 'old', 'event 2', 'event 1', 'event 0'],
   );
   assert.deepEqual(
-    told.warnings().map(({ message }) => message),
+    log.warnings().map(({ message }) => message),
     ['other', 'new'],
   );
-  assert.equal(told.last()?.['step'], 10);
+  assert.equal(log.last()?.['step'], 10);
 });
 
-test('nothing told is nothing shown, and what is no number is no point', () => {
-  const told = new Told();
-  assert.deepEqual(told.points(['train_loss']), [[], []]);
-  assert.equal(told.last(), undefined);
-  told.add([step(1, 1, { train_loss: 'NaN' }), event(2, { type: 'metrics', data: { step: 'x' } })]);
-  assert.deepEqual(told.points(['train_loss']), [[1], [null]]);
+test('nothing log is nothing shown, and what is no number is no point', () => {
+  const log = new EventLog();
+  assert.deepEqual(log.points(['train_loss']), [[], []]);
+  assert.equal(log.last(), undefined);
+  log.add([step(1, 1, { train_loss: 'NaN' }), event(2, { type: 'metrics', data: { step: 'x' } })]);
+  assert.deepEqual(log.points(['train_loss']), [[1], [null]]);
 });

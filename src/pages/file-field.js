@@ -1,0 +1,183 @@
+// A field for one of a job's files: the user drops or chooses a file, and it is uploaded at once. Removing or replacing a
+// file also deletes its upload. Knows neither plans nor jobs.
+import { errorText, isAbort, request, requestJson } from './api.js';
+import { el, fill } from './dom.js';
+import { size } from './format.js';
+
+/**
+ * The chosen file.
+ * @typedef {object} ChosenFile
+ * @property {'uploading' | 'ready' | 'failed'} state
+ * @property {string} name
+ * @property {number} byteSize
+ * @property {string} id the server's, once it is ready
+ * @property {string} problem why the upload failed
+ * @property {File} [file] absent if the file was on the server before
+ * @property {AbortController} upload aborted when the user removes the file
+ */
+
+/** @type {Readonly<Record<ChosenFile['state'], string>>} */
+const STATE_NOTES = { uploading: 'uploading …', ready: 'uploaded', failed: 'not uploaded' };
+
+/** A drop zone with the upload of its file. */
+export class FileField {
+  /** @type {ChosenFile | undefined} */
+  #chosen;
+  #zone;
+  #note;
+  #removeButton;
+  #options;
+
+  /** @param {HTMLElement} zone @param {{ id: string, label: string, help: string, onChange: () => void }} options */
+  constructor(zone, options) {
+    const { id, label, help } = options;
+    this.#zone = zone;
+    this.#options = options;
+    this.#note = el('span', { className: 'help', id: `${id}-help` }, help);
+    const input = el('input', {
+      id,
+      type: 'file',
+      accept: '.jsonl,.json,application/jsonl',
+      className: 'hidden',
+      'aria-describedby': `${id}-help`,
+      onchange: () => {
+        const file = input.files?.[0];
+        input.value = ''; // so that choosing the same file again, once it is corrected, is a change
+        if (file) this.#choose(file);
+      },
+    });
+    this.#removeButton = el(
+      'button',
+      {
+        type: 'button',
+        className: 'quiet small',
+        hidden: true,
+        'aria-label': `Remove: ${label}`,
+        onclick: () => {
+          input.focus();
+          this.#replace(undefined);
+        },
+      },
+      'Remove',
+    );
+    const text = el('label', { htmlFor: id }, el('strong', {}, label), this.#note);
+    fill(zone, input, text, this.#removeButton);
+    this.#acceptDrops();
+  }
+
+  get chosen() {
+    return this.#chosen;
+  }
+
+  /** Chooses a file that is on the server already. @param {{ id: string, filename: string, bytes: number }} file */
+  chooseUploaded({ id, filename, bytes }) {
+    this.#replace({
+      state: 'ready',
+      name: filename,
+      byteSize: bytes,
+      id,
+      problem: '',
+      upload: new AbortController(),
+    });
+  }
+
+  /** Repeats a failed upload. */
+  retry() {
+    if (this.#chosen?.state === 'failed' && this.#chosen.file) this.#choose(this.#chosen.file);
+  }
+
+  /** Returns the file's bytes; undefined if it is not uploaded. @returns {Promise<Blob | undefined>} */
+  async content() {
+    const chosen = this.#chosen;
+    if (chosen?.state !== 'ready') return undefined;
+    return chosen.file ?? (await request(`v1/files/${chosen.id}/content`)).blob();
+  }
+
+  #acceptDrops() {
+    const zone = this.#zone;
+    ignoreStrayDrops();
+    zone.addEventListener('dragover', (event) => {
+      event.preventDefault();
+      event.stopPropagation();
+      zone.classList.add('over');
+    });
+    zone.addEventListener('dragleave', () => zone.classList.remove('over'));
+    zone.addEventListener('drop', (event) => {
+      event.preventDefault();
+      zone.classList.remove('over');
+      const file = event.dataTransfer?.files[0];
+      if (file) this.#choose(file);
+    });
+  }
+
+  /** @param {File} file */
+  #choose(file) {
+    /** @type {ChosenFile} */
+    const chosen = {
+      state: 'uploading',
+      name: file.name,
+      byteSize: file.size,
+      id: '',
+      problem: '',
+      file,
+      upload: new AbortController(),
+    };
+    this.#replace(chosen);
+    void this.#upload(chosen, file);
+  }
+
+  /** @param {ChosenFile} chosen @param {File} file */
+  async #upload(chosen, file) {
+    const form = new FormData();
+    form.append('purpose', 'fine-tune');
+    form.append('file', file);
+    try {
+      const { id } = await requestJson('v1/files', { form, signal: chosen.upload.signal });
+      chosen.id = id;
+      chosen.state = 'ready';
+    } catch (error) {
+      if (isAbort(error)) return;
+      chosen.state = 'failed';
+      chosen.problem = errorText(error);
+    }
+    if (this.#chosen === chosen) this.#show();
+    else void deleteUpload(chosen);
+  }
+
+  /** @param {ChosenFile | undefined} chosen */
+  #replace(chosen) {
+    const before = this.#chosen;
+    before?.upload.abort();
+    if (before) void deleteUpload(before);
+    this.#chosen = chosen;
+    this.#show();
+  }
+
+  #show() {
+    const chosen = this.#chosen;
+    const note = chosen && `${chosen.name}, ${size(chosen.byteSize)}, ${STATE_NOTES[chosen.state]}`;
+    fill(this.#note, note ?? this.#options.help);
+    this.#removeButton.hidden = !chosen;
+    this.#zone.classList.toggle('full', chosen !== undefined);
+    this.#options.onChange();
+  }
+}
+
+/** Deletes an unused upload. A file that was on the server before stays. @param {ChosenFile} chosen */
+async function deleteUpload({ id, file }) {
+  if (id === '' || !file) return;
+  await request(`v1/files/${id}`, { method: 'DELETE' }).catch(() => {});
+}
+
+let isIgnoringDrops = false;
+
+/** Ignores files that are dropped beside a field. The browser would leave the page and open them. */
+function ignoreStrayDrops() {
+  if (isIgnoringDrops) return;
+  isIgnoringDrops = true;
+  addEventListener('dragover', (event) => {
+    event.preventDefault();
+    if (event.dataTransfer) event.dataTransfer.dropEffect = 'none';
+  });
+  addEventListener('drop', (event) => event.preventDefault());
+}

@@ -1,0 +1,172 @@
+// The fields of a new job: its name, its hyperparameters, and what they contribute to the request. The server decides
+// what a name becomes (src/jobs/names.ts); a test compares the two.
+import { byId, el, fill, setText } from './dom.js';
+
+/**
+ * @typedef {object} Field
+ * @property {string} id
+ * @property {string} label
+ * @property {number} min
+ * @property {number} [max]
+ * @property {number | 'any'} step
+ * @property {'hyperparameters' | 'lorikeet' | 'job'} place which object of the request it belongs to
+ */
+
+/** @type {readonly Field[]} */
+const FIELDS = [
+  { id: 'n_epochs', label: 'Epochs', min: 1, max: 50, step: 1, place: 'hyperparameters' },
+  { id: 'batch_size', label: 'Batch size', min: 1, max: 256, step: 1, place: 'hyperparameters' },
+  {
+    id: 'learning_rate_multiplier',
+    label: 'Learning rate multiplier',
+    min: 0,
+    step: 'any',
+    place: 'hyperparameters',
+  },
+  { id: 'rank', label: 'LoRA rank', min: 1, max: 512, step: 1, place: 'lorikeet' },
+  { id: 'alpha', label: 'LoRA alpha', min: 0, step: 'any', place: 'lorikeet' },
+  { id: 'dropout', label: 'LoRA dropout', min: 0, max: 0.99, step: 'any', place: 'lorikeet' },
+  { id: 'seed', label: 'Seed', min: 0, step: 1, place: 'job' },
+];
+
+/** The `lorikeet` settings that a repeated job keeps, with or without a field. */
+const REPEATED = ['method', 'rank', 'alpha', 'targets', 'rslora', 'dropout', 'gate'];
+
+/** Puts the fields on the page. */
+export function createHyperparameterFields() {
+  fill(
+    byId('hyperparameters'),
+    ...FIELDS.map(({ id, label, min, max, step, place }) =>
+      el(
+        'div',
+        { className: 'field' },
+        el('label', { htmlFor: id }, label),
+        el('input', {
+          id,
+          type: 'number',
+          min,
+          max,
+          step,
+          inputMode: step === 1 ? 'numeric' : 'decimal',
+          placeholder: place === 'hyperparameters' ? 'auto' : 'default',
+        }),
+      ),
+    ),
+  );
+}
+
+/** Returns what is wrong with the first invalid field. Browsers report text that is not a number as invalid, too. */
+export function hyperparameterFault() {
+  for (const { id, label } of FIELDS) {
+    const field = byId(id, HTMLInputElement);
+    if (!field.validity.valid) return `${label}: ${field.validationMessage}`;
+  }
+  return undefined;
+}
+
+/**
+ * Fills the fields with a job's settings.
+ * @param {import('../contracts/openai.ts').FineTuningJob} job
+ * @returns {Record<string, unknown>} the `lorikeet` settings without a field
+ */
+export function writeHyperparameters({ hyperparameters, lorikeet, seed }) {
+  /** @type {Record<string, unknown>} */
+  const values = { ...hyperparameters, ...lorikeet, seed };
+  for (const { id } of FIELDS) {
+    const value = values[id];
+    byId(id, HTMLInputElement).value = typeof value === 'number' ? String(value) : '';
+  }
+  const fieldIds = new Set(FIELDS.map(({ id }) => id));
+  const others = REPEATED.filter((key) => !fieldIds.has(key) && lorikeet[key] !== undefined);
+  return Object.fromEntries(others.map((key) => [key, lorikeet[key]]));
+}
+
+/** Returns the members of a request to create a job. Empty fields are left out; the server checks the rest. */
+export function readHyperparameters() {
+  /** @param {Field['place']} wanted @returns {Record<string, number>} */
+  const filled = (wanted) =>
+    Object.fromEntries(
+      FIELDS.filter(({ place }) => place === wanted)
+        .map(({ id }) => /** @type {const} */ ([id, byId(id, HTMLInputElement).value]))
+        .filter(([, value]) => value !== '')
+        .map(([id, value]) => [id, Number(value)]),
+    );
+  const hyperparameters = filled('hyperparameters');
+  return {
+    ...filled('job'),
+    ...(Object.keys(hyperparameters).length > 0 && {
+      method: { type: 'supervised', supervised: { hyperparameters } },
+    }),
+    lorikeet: filled('lorikeet'),
+  };
+}
+
+const MAX_TYPED = 64;
+const MAX_NAME = 63;
+const RESERVED = new Set(['base', 'default', 'ft']);
+
+/**
+ * Returns the adapter name that the server makes of a typed name.
+ * @param {string} typed
+ * @returns {string | undefined} undefined if it is invalid
+ */
+export function adapterName(typed) {
+  const name = typed
+    .toLowerCase()
+    .replace(/[^a-z0-9._-]+/g, '-')
+    .replace(/^[^a-z0-9_]+/, '')
+    .slice(0, MAX_NAME);
+  const length = [...typed].length;
+  const isRefused = length > MAX_TYPED || /[/\\:\p{C}]/u.test(typed) || typed.includes('..');
+  if (isRefused || name === '' || name === '__proto__' || name.includes('..')) return undefined;
+  return RESERVED.has(name) ? undefined : name;
+}
+
+/** The field for the adapter's name. A line below it says what the name will be. */
+export class NameField {
+  #input;
+  #onChange;
+
+  /** @param {HTMLInputElement} input @param {() => void} onChange */
+  constructor(input, onChange) {
+    this.#input = input;
+    this.#onChange = onChange;
+    input.addEventListener('input', () => this.#changed());
+    this.#show();
+  }
+
+  /** As typed. If empty, the server uses the job's id. */
+  get value() {
+    return this.#input.value.trim();
+  }
+
+  set value(text) {
+    this.#input.value = text;
+    this.#changed();
+  }
+
+  get isValid() {
+    return this.value === '' || adapterName(this.value) !== undefined;
+  }
+
+  #changed() {
+    this.#show();
+    this.#onChange();
+  }
+
+  #show() {
+    setText(byId(`${this.#input.id}-help`), nameHelp(this.value));
+    if (this.isValid) this.#input.removeAttribute('aria-invalid');
+    else this.#input.setAttribute('aria-invalid', 'true');
+  }
+}
+
+/** @param {string} typed */
+function nameHelp(typed) {
+  if (typed === '') return 'Optional. Without a name, the job ID is used.';
+  const name = adapterName(typed);
+  if (name === undefined) {
+    return 'Use letters and digits, without / \\ : or two dots in a row. base, default and ft are reserved.';
+  }
+  return name === typed ? 'This will be the model name.' : `The adapter will be called ${name}.`;
+}

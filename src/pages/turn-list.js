@@ -1,0 +1,174 @@
+// The turns on the page: adds and removes them, brings removed ones back, and scrolls with the newest answer while the
+// user is at the end of the page. Sends nothing itself.
+import { hasFailed } from './chat.js';
+import { byId, fill, setText } from './dom.js';
+import { TurnView } from './turn-view.js';
+
+/** @typedef {import('./chat.js').Turn} Turn */
+/** @typedef {import('./answer-view.js').AnswerView} AnswerView */
+
+/** The user is at the end if the distance is less than this, about a line of text. */
+const NEAR_PX = 32;
+
+/**
+ * @typedef {object} TurnListOptions
+ * @property {() => boolean} isPlain whether new answers are shown as plain text
+ * @property {(prompt: string, index: number) => void} onSend sends a prompt as the turn with this index
+ * @property {(view: TurnView, answers: readonly AnswerView[]) => void} onRun generates these answers again
+ * @property {() => void} onChange after turns were added or removed
+ * @property {() => void} onRemove after the user has removed turns or restored them
+ */
+
+/** The conversation. */
+export class TurnList {
+  /** @type {TurnView[]} */
+  #views = [];
+  #log = byId('turns');
+  #options;
+  #scrollToEnd;
+  /** Restores the turns that were removed last. */
+  #undo = () => {};
+  #isRunning = false;
+
+  /** @param {TurnListOptions} options */
+  constructor(options) {
+    this.#options = options;
+    this.#scrollToEnd = followEnd(this.#log, byId('end-button'));
+    byId('undo-button').addEventListener('click', () => this.#undo());
+  }
+
+  get turns() {
+    return this.#views.map(({ turn }) => turn);
+  }
+
+  get count() {
+    return this.#views.length;
+  }
+
+  /** Turns cannot be removed or restored while answers are generated. */
+  get isRunning() {
+    return this.#isRunning;
+  }
+
+  set isRunning(isOn) {
+    this.#isRunning = isOn;
+    this.#log.classList.toggle('running', isOn);
+  }
+
+  /** Every answer on the page. */
+  get answers() {
+    return this.#views.flatMap(({ answers }) => answers);
+  }
+
+  /** The turns before this one. @param {TurnView} view */
+  before(view) {
+    return this.turns.slice(0, this.#views.indexOf(view));
+  }
+
+  /**
+   * Puts a turn at an index. Removes the turns after it and the failed ones before it.
+   * @param {Turn} turn
+   * @param {number} index
+   */
+  put(turn, index) {
+    if (index < this.count - 1) this.#offerUndo('Later turns removed.');
+    else this.#hideUndo();
+    const before = this.turns.slice(0, index).filter((one) => !hasFailed(one));
+    this.show([...before, turn]);
+    this.#scrollToEnd();
+    return /** @type {TurnView} */ (this.#views.at(-1));
+  }
+
+  /** Removes all turns, and offers to restore them. @param {string} text says why */
+  clear(text) {
+    this.#offerUndo(text);
+    this.show([]);
+  }
+
+  /** Shows exactly these turns. Those that are on the page already keep their elements. @param {readonly Turn[]} turns */
+  show(turns) {
+    const known = new Map(this.#views.map((view) => [view.turn, view]));
+    this.#views = turns.map((turn) => known.get(turn) ?? this.#createView(turn));
+    for (const view of known.values()) if (!this.#views.includes(view)) view.element.remove();
+    for (const { element } of this.#views) if (!element.isConnected) this.#log.append(element);
+    this.#options.onChange();
+  }
+
+  /** @param {Turn} turn */
+  #createView(turn) {
+    const { onSend, onRun, onRemove, isPlain } = this.#options;
+    const view = new TurnView(turn, {
+      isPlain: isPlain(),
+      onRetry: () => onSend(turn.prompt, this.#views.indexOf(view)),
+      onEdit: (text) => onSend(text, this.#views.indexOf(view)),
+      onRetryAnswer: (answer) => onRun(view, [answer]),
+      onDelete: () => {
+        if (this.#isRunning) return;
+        this.#offerUndo('Turn removed.');
+        this.show(this.turns.filter((one) => one !== turn));
+        onRemove();
+      },
+    });
+    return view;
+  }
+
+  /** @param {string} text says what was removed */
+  #offerUndo(text) {
+    const removedFrom = this.turns;
+    this.#undo = () => {
+      if (this.#isRunning) return;
+      this.#hideUndo();
+      fill(this.#log); // the order may differ
+      this.#views = [];
+      this.show(removedFrom);
+      this.#scrollToEnd();
+      this.#options.onRemove();
+    };
+    setText(byId('undo-text'), text);
+    byId('undo').hidden = false;
+  }
+
+  #hideUndo() {
+    byId('undo').hidden = true;
+  }
+}
+
+/**
+ * Keeps the end of a growing log in view while the user is there.
+ * @param {HTMLElement} log
+ * @param {HTMLElement} button scrolls to the end; shown while the user is elsewhere
+ * @returns {() => void} scrolls to the end and follows it from there
+ */
+function followEnd(log, button) {
+  let isFollowing = true;
+  let lastY = scrollY;
+  const distanceToEnd = () => document.documentElement.scrollHeight - innerHeight - scrollY;
+  const showButton = () => {
+    button.hidden = isFollowing || distanceToEnd() < NEAR_PX;
+  };
+  const scrollToEnd = () => {
+    isFollowing = true;
+    scrollTo({ top: document.documentElement.scrollHeight, behavior: 'instant' });
+    showButton();
+  };
+  addEventListener(
+    'scroll',
+    () => {
+      const isUp = scrollY < lastY;
+      const distance = distanceToEnd();
+      lastY = scrollY;
+      // Scrolling up means reading, however near the end is.
+      if (distance <= 1) isFollowing = true;
+      else if (isUp) isFollowing = false;
+      else if (distance < NEAR_PX) isFollowing = true;
+      showButton();
+    },
+    { passive: true },
+  );
+  new ResizeObserver(() => {
+    if (isFollowing) scrollToEnd();
+    else showButton();
+  }).observe(log);
+  button.addEventListener('click', scrollToEnd);
+  return scrollToEnd;
+}

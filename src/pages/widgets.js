@@ -1,0 +1,142 @@
+// Small parts that several pages use: tables, copy buttons, downloads and the confirmation dialog.
+import { request } from './api.js';
+import { byId, el, fill, setText } from './dom.js';
+
+/** @typedef {import('./dom.js').Child} Child */
+/** @typedef {{ name: Child, isNumber?: boolean }} Column */
+
+const FEEDBACK_MS = 2_000;
+
+/**
+ * Creates a table.
+ * @param {HTMLElement} parent its children are replaced
+ * @param {{ caption: string, columns: readonly Column[] }} options caption: for screen readers
+ * @returns {(rows: readonly (readonly Child[])[]) => void} replaces the rows; the first cell of each is its heading
+ */
+export function createTable(parent, { caption, columns }) {
+  const body = el('tbody');
+  const classOf = (/** @type {Column | undefined} */ column) => (column?.isNumber ? 'number' : '');
+  const heads = columns.map((column) =>
+    el('th', { scope: 'col', className: classOf(column) }, column.name),
+  );
+  const table = el(
+    'table',
+    {},
+    el('caption', { className: 'hidden' }, caption),
+    el('thead', {}, el('tr', {}, ...heads)),
+    body,
+  );
+  // Wide tables scroll. They take the focus, because only a focused element can be scrolled with keys.
+  const scroller = { className: 'wide-table', tabIndex: 0, role: 'group', 'aria-label': caption };
+  fill(parent, el('div', scroller, table));
+  return (rows) => {
+    const elements = rows.map((cells) =>
+      el(
+        'tr',
+        {},
+        ...cells.map((cell, i) => {
+          const className = classOf(columns[i]);
+          return i === 0
+            ? el('th', { scope: 'row', className }, cell)
+            : el('td', { className }, cell);
+        }),
+      ),
+    );
+    fill(body, ...elements);
+  };
+}
+
+/**
+ * Copies a text to the clipboard. Browsers allow that only on HTTPS and localhost; elsewhere the old command is used.
+ * @param {string} text
+ * @returns {Promise<boolean>} whether it was copied
+ */
+export async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return copyByCommand(text);
+  }
+}
+
+/** @param {string} text */
+function copyByCommand(text) {
+  const focused = /** @type {HTMLElement | null} */ (document.activeElement);
+  const area = el('textarea', { className: 'hidden', value: text, 'aria-hidden': 'true' });
+  (focused?.closest('dialog') ?? document.body).append(area); // an open dialog makes all else inert
+  area.select();
+  const isCopied = document.execCommand('copy');
+  area.remove();
+  focused?.focus();
+  return isCopied;
+}
+
+/**
+ * Creates a small button that copies a text and confirms it for a moment.
+ * @param {() => string} read returns the text
+ * @param {string} what for screen readers, such as "the code"
+ */
+export function copyButton(read, what) {
+  const label = el('span', {}, 'Copy');
+  const onclick = () => copyAndReport(label, read());
+  return el(
+    'button',
+    { type: 'button', className: 'quiet small', onclick },
+    label,
+    el('span', { className: 'hidden' }, ` ${what}`),
+  );
+}
+
+/**
+ * Copies a text and says so in a label for a moment.
+ * @param {Element} element
+ * @param {string} text
+ * @param {{ label: string, success: string }} [labels]
+ */
+export async function copyAndReport(
+  element,
+  text,
+  { label, success } = { label: 'Copy', success: 'Copied' },
+) {
+  setText(element, (await copyText(text)) ? success : 'Not copied');
+  setTimeout(() => setText(element, label), FEEDBACK_MS);
+}
+
+/**
+ * Downloads a file from the API. A link could not send the user's key, so the page fetches the file itself.
+ * @param {string} path
+ * @param {string} name the name that it is saved under
+ * @throws {import('./api.js').ApiError}
+ */
+export async function downloadFile(path, name) {
+  saveBlob(await (await request(path)).blob(), name);
+}
+
+/**
+ * Saves bytes as a file on the user's machine.
+ * @param {Blob} blob
+ * @param {string} name
+ */
+export function saveBlob(blob, name) {
+  const link = el('a', { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
+
+/**
+ * Asks the user to confirm an action that cannot be undone. The page has the dialog `confirm-dialog`.
+ * @param {{ title: string, text: string, action: string }} question
+ * @returns {Promise<boolean>}
+ */
+export function confirmAction({ title, text, action }) {
+  const dialog = byId('confirm-dialog', HTMLDialogElement);
+  setText(byId('confirm-title'), title);
+  setText(byId('confirm-text'), text);
+  setText(byId('confirm-yes'), action);
+  dialog.returnValue = '';
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener('close', () => resolve(dialog.returnValue === 'yes'), { once: true });
+  });
+}
