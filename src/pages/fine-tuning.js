@@ -4,7 +4,7 @@ import { byId, showProblemIn } from './dom.js';
 import { compareJobs } from './job-comparison.js';
 import { JobList } from './job-list.js';
 import { watchJob } from './job-view.js';
-import { NewJob } from './new-job.js';
+import { NewJobForm } from './new-job.js';
 
 const POLL_MS = 5_000;
 const JOB = /^#(ftjob-\w+)$/;
@@ -14,7 +14,7 @@ const COMPARED = /^#compare=(ftjob-\w+(?:,ftjob-\w+)+)$/;
 /** Stops following what the page shows. */
 let stop = () => {};
 
-const newJob = new NewJob((id) => {
+const newJob = new NewJobForm((id) => {
   location.hash = id;
 });
 const list = new JobList((ids) => {

@@ -11,7 +11,7 @@ export function statusWord({ status }) {
 }
 
 /** Whether a job is over. @param {Job} job */
-export function hasEnded({ status }) {
+export function isFinished({ status }) {
   return ENDED.has(status);
 }
 
@@ -40,7 +40,7 @@ export function progressOf({ lorikeet }) {
 /** Returns progress and remaining time; empty if the job is not training. @param {Job} job @param {number} nowS */
 export function progressText(job, nowS) {
   const progress = progressOf(job);
-  if (!progress || hasEnded(job)) return '';
+  if (!progress || isFinished(job)) return '';
   const share = percent(progress.step / Math.max(1, progress.totalSteps));
   const range = remainingRange(job, nowS);
   return range ? `${share}, ${durationRange(...range)} left` : share;

@@ -6,7 +6,7 @@ import { count, figure, percent, timeOfDay } from './format.js';
 import { showCheckpoints } from './job-checkpoints.js';
 import { showGates, showResult, showSettings } from './job-details.js';
 import { EventLog } from './job-events.js';
-import { formatted, hasEnded, jobName, progressOf, progressText, statusWord } from './job-facts.js';
+import { formatted, isFinished, jobName, progressOf, progressText, statusWord } from './job-facts.js';
 
 /** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
 /** @typedef {import('../contracts/openai.ts').FineTuningJobCheckpoint} Checkpoint */
@@ -91,7 +91,7 @@ class JobView {
         this.#checkpointsAt = this.#log.count;
       }
       this.#show(job, '');
-      if (hasEnded(job)) return 'done';
+      if (isFinished(job)) return 'done';
     } catch (error) {
       if (this.#isLeft) return 'done';
       if (this.#job) this.#show(this.#job, errorText(error));
@@ -141,7 +141,7 @@ class JobView {
     const actions = [
       ...(status === 'queued' || status === 'running' ? ['pause'] : []),
       ...(status === 'paused' ? ['resume'] : []),
-      ...(hasEnded(job) ? [] : ['cancel']),
+      ...(isFinished(job) ? [] : ['cancel']),
     ];
     const place = byId('job-actions');
     if (place.dataset['actions'] === actions.join()) return; // rebuilding would lose a click
@@ -214,7 +214,7 @@ class JobView {
 function showProgress(job) {
   const progress = progressOf(job);
   const place = byId('job-progress');
-  place.hidden = !progress || hasEnded(job);
+  place.hidden = !progress || isFinished(job);
   if (!progress || place.hidden) return;
   const { step, totalSteps } = progress;
   fill(

@@ -22,7 +22,7 @@ import { parseLineFaults, readInvalidLines, showFault, showPlan } from './plan-v
 const TYPING_MS = 500;
 
 /** The form of a new job. */
-export class NewJob {
+export class NewJobForm {
   #training = new FileField(byId('training-drop'), {
     id: 'training-file',
     label: 'Training file',
@@ -88,7 +88,7 @@ export class NewJob {
     this.#changed();
     if (files.every((file) => file !== undefined)) return;
     showFault(this.#planArea, {
-      message: 'A file of that job is no longer on the server. Choose it again.',
+      message: 'A file of that job has been deleted. Choose it again.',
       lines: [],
     });
   }

@@ -9,7 +9,7 @@ const LABEL = /(\w+)="((?:[^"\\]|\\.)*)"/g;
 const ESCAPES = { n: '\n', '"': '"', '\\': '\\' };
 
 /** Parses the answer of /metrics. @param {string} text @returns {Samples} */
-export function parseMetrics(text) {
+export function parsePrometheus(text) {
   /** @type {Map<string, Sample[]>} */
   const samples = new Map();
   for (const line of text.split('\n')) {

@@ -1,5 +1,5 @@
 // The numbers of the status page, read from /metrics, or from /health without an admin key, and their rates over time.
-import { parseMetrics, quantileBetween, total } from './prometheus.js';
+import { parsePrometheus, quantileBetween, total } from './prometheus.js';
 
 /**
  * A tier of the adapter cache. Counts are since the start of the server.
@@ -45,7 +45,7 @@ import { parseMetrics, quantileBetween, total } from './prometheus.js';
 
 /** Reads the stats from the text of /metrics. @param {string} text @returns {ServerStats} */
 export function statsOfMetrics(text) {
-  const samples = parseMetrics(text);
+  const samples = parsePrometheus(text);
   const sum = summer(samples);
   const loras = samples.get('vllm:lora_requests_info')?.[0]?.labels ?? {};
   const cache = samples.get('vllm:cache_config_info')?.[0]?.labels ?? {};

@@ -35,9 +35,11 @@ export interface ServedPages {
 /**
  * Starts a browser and a server before a file's tests, and stops them after.
  * @param prepare fills the home folder, and returns the flags of `serve` beside --model
+ * @param onStarted runs once the server is ready
  */
 export function servePages(
   prepare: (home: string) => readonly string[] | Promise<readonly string[]>,
+  onStarted: () => Promise<void> = async () => {},
 ): ServedPages {
   const home = mkdtempSync(path.join(tmpdir(), 'lorikeet-pages-'));
   let browser: Browser | undefined;
@@ -49,6 +51,7 @@ export function servePages(
       chromium.launch({ executablePath }),
       startServing([...TOY_MODEL, ...flags], home),
     ]);
+    await onStarted();
   });
   after(async () => {
     await browser?.close();

@@ -2,7 +2,7 @@
 // while the network is slow or the server is dead.
 import assert from 'node:assert/strict';
 import path from 'node:path';
-import { before, type TestContext, test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import type { Page } from 'playwright-core';
 import type { FineTuningJob } from '../../src/contracts/openai.ts';
 import { freePort } from '../free-port.ts';
@@ -24,14 +24,14 @@ const SLOW_MS = 3_000;
 const TRAINED_MS = 180_000;
 
 const FLAGS = ['--slots', '2', '--weights', 'f32'];
+/** Two jobs with the same name, whose adapter therefore has several versions. */
+let jobs: FineTuningJob[] = [];
 const pages = servePages((home) => {
   writeToyAdapter(path.join(home, 'adapters', 'parrot'), 1);
   return [...FLAGS, '--adapters', path.join(home, 'adapters')];
-});
-/** Two jobs with the same name, whose adapter therefore has several versions. */
-let jobs: FineTuningJob[] = [];
-before(async () => {
-  if (skip) return;
+}, trainJobs);
+
+async function trainJobs(): Promise<void> {
   const [training_file, validation_file] = [await upload('train', 40), await upload('held-out', 8)];
   const created = await Promise.all(
     [1, 2].map((n_epochs) =>
@@ -49,7 +49,7 @@ before(async () => {
     jobs.map(({ status }) => status),
     ['succeeded', 'succeeded'],
   );
-});
+}
 
 async function post(where: string, body: unknown): Promise<FineTuningJob> {
   const headers = { 'content-type': 'application/json' };

@@ -1,7 +1,7 @@
 // /metrics as the status page reads it: what the server writes is read back, label for label.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseMetrics, quantileBetween, total } from '../../src/pages/prometheus.js';
+import { parsePrometheus, quantileBetween, total } from '../../src/pages/prometheus.js';
 import {
   latencyBetween,
   ratesBetween,
@@ -11,7 +11,7 @@ import {
 import { readOk, serve } from '../http/served.ts';
 
 test('names, labels with escapes, and values of any form are read', () => {
-  const samples = parseMetrics(
+  const samples = parsePrometheus(
     [
       '# HELP a:b_total What # it {is}="x"',
       '# TYPE a:b_total counter',
@@ -39,7 +39,7 @@ function histogram(...counts: [number, number, number]) {
     const le = ['0.1', '1', '+Inf'][i];
     return [`t_bucket{m="a",le="${le}"} ${count / 2}`, `t_bucket{m="b",le="${le}"} ${count / 2}`];
   });
-  return parseMetrics(lines.join('\n'));
+  return parsePrometheus(lines.join('\n'));
 }
 
 test('quantiles are of what came between two readings, even within a bucket', () => {
