@@ -6,7 +6,14 @@ import { count, figure, percent, timeOfDay } from './format.js';
 import { showCheckpoints } from './job-checkpoints.js';
 import { showGates, showResult, showSettings } from './job-details.js';
 import { EventLog } from './job-events.js';
-import { formatted, isFinished, jobName, progressOf, progressText, statusWord } from './job-facts.js';
+import {
+  formatted,
+  isFinished,
+  jobName,
+  progressOf,
+  progressText,
+  statusWord,
+} from './job-facts.js';
 
 /** @typedef {import('../contracts/openai.ts').FineTuningJob} Job */
 /** @typedef {import('../contracts/openai.ts').FineTuningJobCheckpoint} Checkpoint */
