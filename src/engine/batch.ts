@@ -1,57 +1,60 @@
-// What one engine run is asked and what it answers: plain data, no queues, no time.
+// The input and the output of one engine run: plain data, no queues, no time.
 import type { TokenLogprob } from '../contracts/generation.ts';
 import type { Sampler } from './sampler.ts';
 
-/** A row of the KV cache. */
+/** The index of a KV cache slot, which is a row of the cache. */
 export type SlotId = number & { readonly __slot: true };
-/** The digest of an attached adapter. */
+/** The digest of an adapter. */
 export type AdapterKey = string;
 
-/** A chunk of one sequence's prompt. */
+/** A chunk of a prompt. */
 export interface PrefillBatch {
   kind: 'prefill';
   slot: SlotId;
   adapter: AdapterKey | undefined;
-  /** The chunk's tokens; they stand at positions pastLength, pastLength + 1, … */
+  /** The tokens at positions pastLength, pastLength + 1, … */
   tokenIds: readonly number[];
   pastLength: number;
-  /** Set on the prompt's last chunk where a token is to be sampled. */
+  /** Set on the last chunk of the prompt if a token is to be sampled. */
   sampler: Sampler | undefined;
   /**
-   * Set to score this chunk's tokens: `nextIds[i]` is the token after `tokenIds[i]`
-   * (undefined after the last of the prompt), `topLogprobs` the alternatives to report.
+   * Set if the prompt is scored. `nextIds[i]` is the token after `tokenIds[i]`, undefined after the last token of the
+   * prompt. `topLogprobs` is the number of alternatives to report.
    */
   scoring: { nextIds: readonly (number | undefined)[]; topLogprobs: number } | undefined;
 }
 
-/** One token for each running sequence; row i lives in KV slot i. */
+/** The next token of each running sequence. Row i uses KV slot i. */
 export interface DecodeBatch {
   kind: 'decode';
   rows: readonly DecodeRow[];
 }
 
+/** One running sequence. */
 export interface DecodeRow {
   adapter: AdapterKey | undefined;
-  /** The last token, not yet in the cache. */
+  /** The last token, which is not in the cache yet. */
   tokenId: number;
-  /** Tokens already in the cache. */
+  /** The number of tokens in the cache. */
   pastLength: number;
   sampler: Sampler;
 }
 
+/** The input of one run. */
 export type Batch = PrefillBatch | DecodeBatch;
 
 /**
- * A row's outcome. A row whose logits are not finite ends alone; its slot has been zeroed. So does one whose constraints
- * leave no token to draw.
+ * The result of a row. A row fails alone if its logits are not finite, after which its slot is zeroed, or if its constraints
+ * allow no token.
  */
 export type RowResult =
   | { ok: true; id: number; logprob?: TokenLogprob }
   | { ok: false; reason: 'non_finite' | 'nothing_allowed' };
 
+/** The output of one run. */
 export interface BatchResult {
-  /** Per decode row; for a prefill one entry, or none where no sampler was given. */
+  /** One per decode row. For a prefill: one, or none without a sampler. */
   rows: RowResult[];
-  /** For a scored prefill: one entry per defined `nextIds`. */
+  /** For a scored prefill: one per defined entry of `nextIds`. */
   promptLogprobs: TokenLogprob[];
 }

@@ -1,15 +1,16 @@
-// Runs one batch on the model: a prompt's chunk, or one token for each running sequence.
-// Knows token ids, KV slots and adapter digests; never text, tenants, queues or files of adapters.
+// Runs one batch on the model: a chunk of a prompt, or one token for each running sequence. Knows token ids, KV slots and
+// adapter digests, but no text, tenants, queues or adapter files.
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { ConfigError } from '../common/errors.ts';
 import { memoryLimit } from '../common/memory-limit.ts';
 import { endStartPhase } from '../common/start-phases.ts';
 import type { TokenLogprob } from '../contracts/generation.ts';
 import type { DecoderConfig } from '../model/config.ts';
-import { separateLargeBlocks } from '../ort/malloc.ts';
+import { separateLargeBlocks } from '../ort/libc.ts';
 import { PROVIDERS } from '../settings/provider.ts';
-import { planGroups, ZERO_SLOT } from './adapter-groups.ts';
-import { AdapterSlots } from './adapter-slots.ts';
+import { planGroups, ZERO_SLOT } from './adapters/adapter-groups.ts';
+import { AdapterSlots } from './adapters/adapter-slots.ts';
+import { coveringTargets } from './adapters/slot-form.ts';
 import type {
   AdapterKey,
   Batch,
@@ -19,33 +20,35 @@ import type {
   RowResult,
   SlotId,
 } from './batch.ts';
-import { openDeviceMemory } from './device-memory.ts';
 import { GraphSessions, type RuntimeOptions } from './graph-sessions.ts';
-import { HOST_MEMORY } from './host-memory.ts';
 import { KvCache } from './kv-cache.ts';
-import { isFiniteRow, type LogitsRow, rankOf, scoreToken } from './logits.ts';
-import { coveringTargets } from './lora-profiles.ts';
+import { isFiniteRow, type LogitsRow, scoreToken, tokenRank } from './logits.ts';
+import { openDeviceMemory } from './memory/device-memory.ts';
+import { HOST_MEMORY } from './memory/host-memory.ts';
 import type { LoraInput } from './model-input.ts';
-import { ModelRunner } from './model-run.ts';
+import { ModelRunner } from './model-runner.ts';
 import type { Sampler } from './sampler.ts';
 import { openServingFolder } from './serving-folder.ts';
 
-/** Of the memory limit: the base, the cache and, while slots are widened, the old ones need the rest. */
+/** The rest is for the base, the cache and, while slots are being widened, the old slots. */
 const ADAPTER_SLOTS_SHARE = 0.5;
 
+/** The model and the limits of an engine. */
 export interface EngineOptions {
-  /** A folder that `ensureServingFiles` made. */
+  /** A folder that `ensureServingFiles` created. */
   readonly servingDir: string;
+  /** KV cache slots. */
   readonly slotCount: number;
-  /** Positions of a slot; at most the model's own. */
+  /** Positions of a slot, at most those of the model. */
   readonly maxSeqLength: number;
-  /** Adapters that can be attached at once; default: as many as sequences. */
+  /** How many adapters can be attached at once. Default: `slotCount`. */
   readonly adapterSlotCount?: number;
-  /** For the adapter slots in use; default: half of the memory limit. */
+  /** Memory for the adapter slots in use, in bytes. Default: half of the memory limit. */
   readonly adapterSlotBytes?: number;
   readonly runtime?: RuntimeOptions;
 }
 
+/** The model as it is served. */
 export interface EngineInfo {
   readonly vocabSize: number;
   readonly maxSeqLength: number;
@@ -63,15 +66,14 @@ interface EngineParts {
   readonly runner: ModelRunner;
 }
 
+/** A base model with its KV cache and its attached adapters. */
 export class Engine {
   readonly info: EngineInfo;
-  /** The decoder's shape: what an adapter must fit. */
+  /** The shape of the decoder, which adapters must fit. */
   readonly config: DecoderConfig;
   readonly #parts: EngineParts;
 
-  /**
-   * Throws `ConfigError` where the machine cannot hold the cache or lacks the provider, `FileError` for a bad folder.
-   */
+  /** Throws `ConfigError` if the cache does not fit or the provider is missing, `FileError` if the folder is invalid. */
   static async create(options: EngineOptions): Promise<Engine> {
     const { servingDir, slotCount, maxSeqLength, runtime = {} } = options;
     separateLargeBlocks();
@@ -107,7 +109,7 @@ export class Engine {
     this.config = parts.config;
   }
 
-  /** Makes the sessions and copies the weights that this adapter's first run would wait for. */
+  /** Creates the sessions and copies the weights that the adapter's first run would otherwise wait for. */
   async prepareFor(weights: AdapterWeights): Promise<void> {
     const targets = coveringTargets([...this.#parts.slots.targets, ...weights.targets]);
     await this.#parts.runner.prepare({ kind: 'single', targets });
@@ -115,11 +117,12 @@ export class Engine {
     await this.#parts.slots.prepare(weights);
   }
 
+  /** Whether these adapters fit together if nothing else is attached. */
   canAttach(adapters: readonly Pick<AdapterWeights, 'rank' | 'targets'>[]): boolean {
     return this.#parts.slots.canHold(adapters);
   }
 
-  /** Throws `ServeError` where there is no memory for it beside the others; they stay as they are. */
+  /** Throws `ServeError` if the adapter does not fit beside the attached ones, which are unaffected. */
   attachAdapter(weights: AdapterWeights): void {
     this.#parts.slots.attach(weights);
   }
@@ -132,6 +135,7 @@ export class Engine {
     return this.#parts.slots.keys();
   }
 
+  /** Copies the first `length` positions of a KV slot. */
   moveSlot(from: SlotId, to: SlotId, length: number): void {
     this.#parts.cache.move(from, to, length);
   }
@@ -210,12 +214,12 @@ function scorePrompt(
   const scores: TokenLogprob[] = [];
   nextIds.forEach((id, i) => {
     if (id === undefined) return;
-    scores.push({ ...scoreToken(rows[i]!, id, topLogprobs), rank: rankOf(rows[i]!, id) });
+    scores.push({ ...scoreToken(rows[i]!, id, topLogprobs), rank: tokenRank(rows[i]!, id) });
   });
   return scores;
 }
 
-/** The cache grows into its memory as sequences do: what cannot fit is refused before anyone depends on it. */
+/** The pages of the cache are allocated as sequences grow, so a cache that can never fit is refused at the start. */
 function checkMemory(cacheBytes: number, { slotCount, maxSeqLength }: EngineOptions): void {
   const { bytes, source } = memoryLimit();
   if (cacheBytes <= bytes) return;

@@ -1,5 +1,5 @@
-// One session per form of the serving graph: without adapters, with one, with groups; weights are shared, so a
-// further session costs its nodes only (5 MB of a 135M model). Made when first needed, off the event loop.
+// One session per form of the serving graph: without adapters, with one adapter, or with groups. Sessions share their weights,
+// so another one costs only its nodes (5 MB for a 135M model). Each is created on first use, off the event loop.
 import type { LoraLayout } from '../model/lora-graph.ts';
 import { servingGraph } from '../model/serving-graph.ts';
 import {
@@ -9,15 +9,17 @@ import {
   type SessionOptions,
 } from '../ort/session.ts';
 import type { OrtTensor } from '../ort/tensor.ts';
-import { HOST_MEMORY } from './host-memory.ts';
-import type { ModelMemory } from './model-memory.ts';
+import { HOST_MEMORY } from './memory/host-memory.ts';
+import type { ModelMemory } from './memory/model-memory.ts';
 import type { ServingModel } from './serving-folder.ts';
 
+/** Options of ONNX Runtime for all sessions. */
 export type RuntimeOptions = Pick<SessionOptions, 'provider' | 'intraOpThreads' | 'allowSpinning'>;
 
+/** The sessions of one model. */
 export class GraphSessions {
   readonly memory: ModelMemory;
-  /** What every run is to be given, by name: the weights where sessions do not hold them. */
+  /** The weights by input name, if every run gets them. Empty if the sessions hold them. */
   readonly weightInputs: ReadonlyMap<string, OrtTensor>;
   readonly #model: ServingModel;
   readonly #maxSeqLength: number;
@@ -34,11 +36,11 @@ export class GraphSessions {
     this.#maxSeqLength = maxSeqLength;
     this.#runtime = runtime;
     this.memory = memory;
-    const given = memory.weightsAs === 'inputs' ? [...model.tensors] : [];
-    this.weightInputs = new Map(given.map(([name, tensor]) => [name, memory.place(tensor)]));
+    const weights = memory.weightsAs === 'inputs' ? [...model.tensors] : [];
+    this.weightInputs = new Map(weights.map(([name, tensor]) => [name, memory.upload(tensor)]));
   }
 
-  /** Rejects with `OrtError`, as where memory is short. */
+  /** Rejects with `OrtError`, for example if memory is short. */
   get(lora: LoraLayout): Promise<Session> {
     const id = layoutId(lora);
     let session = this.#sessions.get(id);
@@ -48,9 +50,9 @@ export class GraphSessions {
       const graph = servingGraph({ ...this.#model, maxSeqLength, lora, float, weightsAs });
       session = createSession(graph, { ...this.#runtime, ...this.#heldWeights() });
       this.#sessions.set(id, session);
-      // What was prepacked is read from there; the rest is read again when a step needs it.
-      void session.then(() => this.#model.file.letGo()).catch(() => {});
-      session.catch(() => this.#sessions.delete(id)); // the next to ask tries again
+      // Runs read the prepacked copies. Other weights come back from the file when a step needs them.
+      void session.then(() => this.#model.file.dropPages()).catch(() => {});
+      session.catch(() => this.#sessions.delete(id)); // the next call tries again
     }
     return session;
   }
@@ -68,7 +70,7 @@ export class GraphSessions {
   }
 }
 
-/** Equal for layouts that have the same graph. */
+/** Identifies a layout. Equal ids have the same graph. */
 export function layoutId(lora: LoraLayout): string {
   return lora.kind === 'none' ? 'none' : `${lora.kind}:${lora.targets.join(',')}`;
 }

@@ -1,23 +1,24 @@
-// The KV cache: for each layer one key and one value tensor [slots, KV, maxSeq, hd], made once.
-// A slot is a row; a run reads and appends to a range of slots. Knows no sequences, and not where the memory is.
+// The KV cache: one key and one value tensor [slots, kvHeads, maxSeq, headDim] per layer, allocated once. A slot is a row; a
+// run reads a range of slots and appends to it. Knows no sequences, and not which memory it is in.
 import { assert } from '../common/assert.ts';
 import type { DecoderConfig } from '../model/config.ts';
 import type { OrtTensor } from '../ort/tensor.ts';
 import type { SlotId } from './batch.ts';
-import { HOST_MEMORY } from './host-memory.ts';
-import type { ModelMemory, SlotTensors } from './model-memory.ts';
+import { HOST_MEMORY } from './memory/host-memory.ts';
+import type { ModelMemory, SlotTensors } from './memory/model-memory.ts';
 
-/** A layer's operands over a range of slots, [count, KV, maxSeq, hd] each. */
+/** The operands of a layer over a range of slots, [count, kvHeads, maxSeq, headDim] each. */
 export interface KvLayer {
   readonly key: OrtTensor;
   readonly value: OrtTensor;
 }
 
+/** The keys and values of all slots. */
 export class KvCache {
   readonly slotCount: number;
   readonly maxSeqLength: number;
   readonly #headDim: number;
-  /** Key and value of layer 0, of layer 1, … */
+  /** The key and the value of layer 0, then those of layer 1, … */
   readonly #tensors: SlotTensors;
   readonly #layers = new WeakMap<readonly OrtTensor[], readonly KvLayer[]>();
 
@@ -35,13 +36,13 @@ export class KvCache {
     this.#tensors.add([kvHeadCount, maxSeqLength, headDim], 2 * layerCount);
   }
 
-  /** float32 bytes of all slots at their full length. */
+  /** The float32 bytes of all slots at their full length. */
   static byteSize(config: DecoderConfig, slotCount: number, maxSeqLength: number): number {
     const perToken = 2 * config.layerCount * config.kvHeadCount * config.headDim * 4;
     return perToken * slotCount * maxSeqLength;
   }
 
-  /** The operands for `count` slots from `first` on: one, or several from slot 0. Good until the next call. */
+  /** The operands for one slot, or for several from slot 0 on. Valid until the next call. */
   range(first: number, count: number): readonly KvLayer[] {
     const tensors = this.#tensors.range(first, count);
     const known = this.#layers.get(tensors);
@@ -54,19 +55,19 @@ export class KvCache {
     return layers;
   }
 
-  /** To be called when a run has appended to such a range. */
-  keep(first: number, count: number): void {
-    this.#tensors.keep(first, count);
+  /** Keeps what a run has appended to a range. Must be called after such a run. */
+  writeBack(first: number, count: number): void {
+    this.#tensors.writeBack(first, count);
   }
 
-  /** Copies the first `length` positions of a slot over another one. */
+  /** Copies the first `length` positions of a slot to another one. */
   move(from: SlotId, to: SlotId, length: number): void {
     assert(length <= this.maxSeqLength, 'a slot holds fewer tokens than are moved');
     const stride = this.maxSeqLength * this.#headDim;
     this.#tensors.move(from, to, { stride, used: length * this.#headDim });
   }
 
-  /** Zeros a slot whose contents must not be met again: a NaN under a zero weight is still a NaN. */
+  /** Zeros a slot that may contain a NaN, which would spread even with an attention weight of zero. */
   zero(slot: SlotId): void {
     this.#tensors.zero(slot);
   }

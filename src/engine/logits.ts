@@ -1,27 +1,27 @@
-// One row of logits as the engine hands it over, its largest entries, and log-probabilities from it.
-// Knows nothing of sampling parameters.
+// One row of logits, its largest entries, and log-probabilities computed from them. Knows no sampling parameters.
 import type { TokenLogprob } from '../contracts/generation.ts';
-import { NARROW_WIDTH } from '../model/narrow-graph.ts';
+import { TOP_LOGITS_COUNT } from '../model/top-logits.ts';
 
-/** The largest logits of a row, as a graph finds them. */
+/** The largest logits of a row. */
 export interface TopLogits {
-  /** Descending; equal values by ascending id. */
+  /** In descending order; equal values by ascending id. */
   values: Float32Array;
   ids: ArrayLike<number> | BigInt64Array;
-  /** log Σ exp over the whole row, in float32: any order of summation. */
+  /** log Σ exp over the whole row, summed in float32 in any order. */
   logSumExp: number;
 }
 
+/** The logits of one row. */
 export interface LogitsRow {
   /** [V] */
   logits: Float32Array;
-  /** Absent where no graph narrowed the row: it is then narrowed here, in one pass. */
+  /** Computed by the graph. If absent, the largest logits are found here, in one pass. */
   top?: TopLogits;
 }
 
 /**
- * Whether the row can be sampled: no NaN, no +Inf, something above -Inf.
- * A NaN or an Inf anywhere shows in the log-sum-exp, so a narrowed row costs one comparison.
+ * Whether a row can be sampled: it has no NaN, no +Inf, and something above -Inf. If there is a log-sum-exp, it is enough to
+ * check that one: a NaN or an Inf in the row shows in it.
  */
 export function isFiniteRow(row: LogitsRow): boolean {
   if (row.top) return Number.isFinite(row.top.logSumExp);
@@ -33,9 +33,9 @@ export function isFiniteRow(row: LogitsRow): boolean {
   return max > Number.NEGATIVE_INFINITY;
 }
 
-/** The row's `NARROW_WIDTH` largest logits; without the log-sum-exp, which costs an exponential each. */
+/** The `TOP_LOGITS_COUNT` largest logits of a row, without the log-sum-exp, which costs an exponential per logit. */
 export function selectTop(logits: Float32Array): Omit<TopLogits, 'logSumExp'> {
-  const size = Math.min(NARROW_WIDTH, logits.length);
+  const size = Math.min(TOP_LOGITS_COUNT, logits.length);
   const values = new Float32Array(size).fill(Number.NEGATIVE_INFINITY);
   const ids = new Int32Array(size);
   let count = 0;
@@ -54,8 +54,8 @@ export function selectTop(logits: Float32Array): Omit<TopLogits, 'logSumExp'> {
 }
 
 /**
- * A token's log-probability under the log-softmax of the raw logits, with the `topLogprobs` (0..20)
- * most likely tokens beside it.
+ * The log-probability of a token under the log-softmax of the raw logits, and those of the `topLogprobs` (0..20) most likely
+ * tokens.
  */
 export function scoreToken(row: LogitsRow, id: number, topLogprobs: number): TokenLogprob {
   const { values, ids } = row.top ?? selectTop(row.logits);
@@ -67,13 +67,23 @@ export function scoreToken(row: LogitsRow, id: number, topLogprobs: number): Tok
   return { id, logprob: row.logits[id]! - logSumExp, top };
 }
 
-/** A token's place among all by their logits: 1 for the largest. */
-export function rankOf({ logits, top }: LogitsRow, id: number): number {
+/** The rank of a token by its logit: 1 for the largest. */
+export function tokenRank({ logits, top }: LogitsRow, id: number): number {
   const logit = logits[id]!;
   if (top && logit > top.values.at(-1)!) return top.values.indexOf(logit) + 1;
   let rank = 1;
   for (const other of logits) if (other > logit) rank++;
   return rank;
+}
+
+/** Copies a row, so that it outlives the next run. */
+export function copyRow({ logits, top }: LogitsRow): LogitsRow {
+  if (!top) return { logits: logits.slice() };
+  const { values, ids, logSumExp } = top;
+  return {
+    logits: logits.slice(),
+    top: { values: values.slice(), ids: Array.from(ids, Number), logSumExp },
+  };
 }
 
 function logSumExpOf(logits: Float32Array): number {

@@ -1,14 +1,14 @@
-// What a server takes of memory, part by part, and how many sequences of what length fit: before anything is allocated.
-// The tables are those that the engine allocates by; what the two processes take beside them was measured.
+// Estimates the memory of a server, part by part, and plans how many sequences of which length fit, before anything is
+// allocated. Sizes of tensors are computed as the engine allocates them. The other needs of the two processes were measured.
 import { ConfigError } from '../common/errors.ts';
 import type { MemoryBudget, MemoryLimit, MemoryParts } from '../common/memory-limit.ts';
 import { type DecoderConfig, slotPositions } from '../model/config.ts';
-import { servingTensors, tensorBytes, type WeightsMode } from '../model/serving-weights.ts';
+import { servingTensorBytes, servingTensors, type WeightsMode } from '../model/serving-weights.ts';
 import { PROVIDERS, type Provider } from '../settings/provider.ts';
 import { KvCache } from './kv-cache.ts';
 
-/** What an operator asked for; absent: whatever fits, up to the defaults. */
-export interface MemoryWishes {
+/** The operator's settings. An absent one gets its default, or less if that does not fit. */
+export interface MemoryRequest {
   readonly provider: Provider;
   readonly weights: WeightsMode;
   readonly prefillChunk: number;
@@ -17,69 +17,74 @@ export interface MemoryWishes {
   readonly adapterCacheBytes?: number | undefined;
 }
 
+/** The sizes that the server is started with. */
 export interface MemoryPlan {
   readonly slots: number;
   readonly maxSeqLength: number;
   readonly adapterCacheBytes: number;
-  /** For the adapter slots in use. */
+  /** Memory for the adapter slots in use. */
   readonly adapterSlotBytes: number;
   readonly budget: MemoryBudget;
-  /** Says which defaults were reduced, if any were. */
+  /** A message about reduced defaults; undefined if none was reduced. */
   readonly reduced: string | undefined;
 }
 
 const DEFAULT_SLOTS = 32;
 const DEFAULT_ADAPTER_CACHE_BYTES = 2 ** 30;
-/** Fewer positions answer no request of use. */
-const LEAST_MAX_SEQ = 256;
-/** With fewer sequences than this, shorter ones are the better default. */
-const LEAST_SLOTS = 4;
+/** Slots with fewer positions are too short to be useful. */
+const MIN_MAX_SEQ = 256;
+/** Rather than running fewer sequences than this, the default makes them shorter. */
+const MIN_SLOTS = 4;
 
 const MIB = 2 ** 20;
-/** Both were measured with SmolLM2-135M under load (Node 20, x64): code, heap, the runtime's arenas. */
+/** Code, heap and arenas, measured with SmolLM2-135M under load (Node 20, x64). */
 const SERVER_BYTES = 140 * MIB;
 const ENGINE_BYTES = 190 * MIB;
-/** Token strings, ids and merges in JavaScript's maps. */
+/** Token strings, ids and merges in JavaScript maps. */
 const TOKENIZER_BYTES_PER_TOKEN = 1024;
-/** What cannot be counted: fragmentation, buffers of the kernel. */
+/** The rest is for fragmentation and kernel buffers, which cannot be computed. */
 const USABLE_SHARE = 0.95;
-/** Of what base and processes leave, kept for adapters if the operator set no size of the cache. */
+/** Share for adapters of what base and processes leave, if the operator set no size of the adapter cache. */
 const ADAPTER_SHARE = 0.4;
-/** Of the adapters' memory: the rest is for those in slots. */
+/** Share of the cache in the memory for adapters. The rest is for adapter slots. */
 const ADAPTER_CACHE_SHARE = 0.4;
-/** While slots are widened, the old ones are there beside the new. */
+/** While slots are widened, the old ones exist beside the new ones. */
 const SLOTS_AT_ONCE = 2;
-/** Slots take no more of the memory, however much is free. */
+/** The largest share of the memory for adapter slots, even if more is free. */
 const MAX_ADAPTER_SLOTS_SHARE = 0.5;
 
-/** Returns the bytes of a base's weights as they are served. */
+/** The bytes of a base's weights as they are served. */
 export function baseBytes(config: DecoderConfig, weights: WeightsMode): number {
-  return servingTensors(config, weights).reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
+  return servingTensors(config, weights).reduce(
+    (sum, tensor) => sum + servingTensorBytes(tensor),
+    0,
+  );
 }
 
 /**
- * Plans within the limit. What the operator asked for is kept; the rest gets its default, or less if that does not fit.
- * Throws `ConfigError` with the figures if what was asked for, or the least of the defaults, does not fit.
+ * Plans within a memory limit. Requested sizes are kept; the others get their defaults, or less if those do not fit. Throws
+ * `ConfigError` with the figures if the requested sizes, or the smallest possible ones, do not fit.
  */
 export function planMemory(
   config: DecoderConfig,
-  wishes: MemoryWishes,
+  request: MemoryRequest,
   limit: MemoryLimit,
 ): MemoryPlan {
-  const fixed = fixedParts(config, wishes);
-  const left = limit.bytes * USABLE_SHARE - sum(fixed);
-  const asked = wishes.adapterCacheBytes;
-  const forAdapters = asked ?? Math.max(0, left) * ADAPTER_SHARE;
-  const isHost = PROVIDERS[wishes.provider].memory === 'host';
+  const fixed = fixedParts(config, request);
+  const left = limit.bytes * USABLE_SHARE - totalOf(fixed);
+  const requestedCache = request.adapterCacheBytes;
+  const forAdapters = requestedCache ?? Math.max(0, left) * ADAPTER_SHARE;
+  const isHost = PROVIDERS[request.provider].memory === 'host';
   const cacheBytes = (slots: number, maxSeq: number) =>
     isHost ? KvCache.byteSize(config, slots, maxSeq) : 0;
-  const form = chooseForm(config, wishes, {
+  const plan = chooseSlots(config, request, {
     fits: (slots, maxSeq) => cacheBytes(slots, maxSeq) <= left - forAdapters,
   });
-  const kvCache = cacheBytes(form.slots, form.maxSeqLength);
+  const kvCache = cacheBytes(plan.slots, plan.maxSeqLength);
   const adapters = left - kvCache;
   const adapterCacheBytes =
-    asked ?? Math.min(DEFAULT_ADAPTER_CACHE_BYTES, Math.max(0, adapters) * ADAPTER_CACHE_SHARE);
+    requestedCache ??
+    Math.min(DEFAULT_ADAPTER_CACHE_BYTES, Math.max(0, adapters) * ADAPTER_CACHE_SHARE);
   const slotsPart = Math.min(
     Math.max(0, adapters - adapterCacheBytes),
     SLOTS_AT_ONCE * MAX_ADAPTER_SLOTS_SHARE * limit.bytes,
@@ -90,28 +95,29 @@ export function planMemory(
     adapterCache: Math.floor(adapterCacheBytes),
     adapterSlots: isHost ? Math.floor(slotsPart) : 0,
   };
-  const budget: MemoryBudget = { limit, totalBytes: sum(parts), parts };
-  if (adapters - (asked ?? 0) < 0) throw new ConfigError([refusal(wishes, form, budget)]);
+  const budget: MemoryBudget = { limit, totalBytes: totalOf(parts), parts };
+  if (adapters - (requestedCache ?? 0) < 0)
+    throw new ConfigError([doesNotFit(request, plan, budget)]);
   return {
-    ...form,
+    ...plan,
     adapterCacheBytes: parts.adapterCache,
     adapterSlotBytes: Math.floor(slotsPart / SLOTS_AT_ONCE),
     budget,
-    reduced: reduction(config, wishes, { form, limit }),
+    reduced: reducedDefaults(config, request, { plan, limit }),
   };
 }
 
-interface Form {
+interface SlotPlan {
   readonly slots: number;
   readonly maxSeqLength: number;
 }
 
 type FixedParts = Omit<MemoryParts, 'kvCache' | 'adapterCache' | 'adapterSlots'>;
 
-/** Takes no account of a device's own memory: there the weights are elsewhere. */
+/** Parts that do not depend on the plan. The memory of a device, which then holds the weights, is not counted. */
 function fixedParts(
   config: DecoderConfig,
-  { provider, weights, prefillChunk, slots = DEFAULT_SLOTS }: MemoryWishes,
+  { provider, weights, prefillChunk, slots = DEFAULT_SLOTS }: MemoryRequest,
 ): FixedParts {
   const { hiddenSize, intermediateSize, vocabSize } = config;
   const isHost = PROVIDERS[provider].memory === 'host';
@@ -120,58 +126,58 @@ function fixedParts(
     tokenizer: vocabSize * TOKENIZER_BYTES_PER_TOKEN,
     server: SERVER_BYTES,
     engine: ENGINE_BYTES,
-    // float32 values between the operators of a prompt's chunk, and the logits of a step with their ranking.
+    // float32 values between the operators of a prefill chunk, and the logits of a step with their ranking.
     activations: 4 * prefillChunk * (8 * hiddenSize + 4 * intermediateSize) + 8 * slots * vocabSize,
   };
 }
 
-/** As many sequences as fit; shorter ones if there would be only a few. The least, if nothing fits. */
-function chooseForm(
+/** As many sequences as fit, shorter ones if there would be only a few. If nothing fits, the smallest plan. */
+function chooseSlots(
   config: DecoderConfig,
-  { slots, maxSeq }: MemoryWishes,
+  { slots, maxSeq }: MemoryRequest,
   { fits }: { fits: (slots: number, maxSeq: number) => boolean },
-): Form {
+): SlotPlan {
   const longest = slotPositions(config, maxSeq);
-  const shortest = maxSeq === undefined ? Math.min(longest, LEAST_MAX_SEQ) : longest;
+  const shortest = maxSeq === undefined ? Math.min(longest, MIN_MAX_SEQ) : longest;
   const mostThatFit = (maxSeqLength: number) => {
     let count = DEFAULT_SLOTS;
     while (count > 1 && !fits(count, maxSeqLength)) count--;
     return count;
   };
-  let form: Form = { slots: slots ?? mostThatFit(longest), maxSeqLength: longest };
+  let plan: SlotPlan = { slots: slots ?? mostThatFit(longest), maxSeqLength: longest };
   const isEnough = () =>
-    fits(form.slots, form.maxSeqLength) && (slots !== undefined || form.slots >= LEAST_SLOTS);
-  while (!isEnough() && form.maxSeqLength > shortest) {
-    const maxSeqLength = Math.max(shortest, Math.floor(form.maxSeqLength / 2));
-    form = { slots: slots ?? mostThatFit(maxSeqLength), maxSeqLength };
+    fits(plan.slots, plan.maxSeqLength) && (slots !== undefined || plan.slots >= MIN_SLOTS);
+  while (!isEnough() && plan.maxSeqLength > shortest) {
+    const maxSeqLength = Math.max(shortest, Math.floor(plan.maxSeqLength / 2));
+    plan = { slots: slots ?? mostThatFit(maxSeqLength), maxSeqLength };
   }
-  return form;
+  return plan;
 }
 
-function reduction(
+function reducedDefaults(
   config: DecoderConfig,
-  wishes: MemoryWishes,
-  { form, limit }: { form: Form; limit: MemoryLimit },
+  request: MemoryRequest,
+  { plan, limit }: { plan: SlotPlan; limit: MemoryLimit },
 ): string | undefined {
-  const usual = slotPositions(config, wishes.maxSeq);
-  if (form.slots === (wishes.slots ?? DEFAULT_SLOTS) && form.maxSeqLength === usual)
+  const usual = slotPositions(config, request.maxSeq);
+  if (plan.slots === (request.slots ?? DEFAULT_SLOTS) && plan.maxSeqLength === usual)
     return undefined;
   return (
-    `Serving with --slots ${form.slots} --max-seq ${form.maxSeqLength} instead of ` +
-    `${wishes.slots ?? DEFAULT_SLOTS} and ${usual}: the memory limit is ${mib(limit.bytes)} (${limit.source}).`
+    `Serving with --slots ${plan.slots} --max-seq ${plan.maxSeqLength} instead of ` +
+    `${request.slots ?? DEFAULT_SLOTS} and ${usual}: the memory limit is ${mib(limit.bytes)} (${limit.source}).`
   );
 }
 
-function refusal(
-  wishes: MemoryWishes,
-  { slots, maxSeqLength }: Form,
+function doesNotFit(
+  request: MemoryRequest,
+  { slots, maxSeqLength }: SlotPlan,
   budget: MemoryBudget,
 ): string {
   const { limit, parts, totalBytes } = budget;
   const figures = Object.entries(parts)
     .filter(([, bytes]) => bytes > 0)
     .map(([part, bytes]) => `${PART_NAMES[part as keyof MemoryParts]} ${mib(bytes)}`);
-  const canShrink = wishes.slots !== undefined || wishes.maxSeq !== undefined;
+  const canShrink = request.slots !== undefined || request.maxSeq !== undefined;
   const cure = canShrink ? 'Lower --slots or --max-seq, or' : 'Use a smaller model, or';
   return (
     `--slots, --max-seq: serving takes ${mib(totalBytes)} with a KV cache of ${slots} x ${maxSeqLength} positions, ` +
@@ -191,7 +197,7 @@ const PART_NAMES: Readonly<Record<keyof MemoryParts, string>> = {
   adapterSlots: 'adapter slots',
 };
 
-function sum(parts: object): number {
+function totalOf(parts: object): number {
   return Object.values(parts).reduce((total: number, bytes) => total + (bytes as number), 0);
 }
 

@@ -1,19 +1,41 @@
-// What one run of a serving graph is given: plain data.
-import type { GroupPlan } from './adapter-groups.ts';
+// The input of one run of a serving graph, as plain data, and its split into shorter runs.
+import type { GroupPlan } from './adapters/adapter-groups.ts';
 
-/** One run: B sequences in neighbouring slots, S new tokens each. */
+/** One run: B sequences in neighbouring KV slots, S new tokens each. */
 export interface ModelInput {
   /** [B * S] */
   readonly tokenIds: readonly number[];
   readonly firstSlot: number;
-  /** [B]: tokens that each sequence has in the cache already. */
+  /** [B]: the number of tokens that each sequence has in the cache. */
   readonly pastLengths: readonly number[];
-  /** Token rows whose logits are wanted. */
+  /** The token rows whose logits are requested. */
   readonly logitRows: readonly number[];
   readonly lora: LoraInput;
 }
 
+/** The adapters of a run: none, one for all rows, or groups of rows. */
 export type LoraInput =
   | { readonly kind: 'none' }
   | { readonly kind: 'single'; readonly slot: number }
   | { readonly kind: 'grouped'; readonly plan: GroupPlan };
+
+/** A run over a part of the tokens of another run. */
+export interface PartialRun {
+  readonly input: ModelInput;
+  /** The rows of the whole run whose logits this run gives, in order. If empty, its logits are not used. */
+  readonly rows: readonly number[];
+}
+
+/** Splits a run of one sequence into runs of at most `maxTokens` tokens, in order. */
+export function splitRun(input: ModelInput, maxTokens: number): PartialRun[] {
+  const { tokenIds, logitRows } = input;
+  const runs: PartialRun[] = [];
+  for (let start = 0; start < tokenIds.length; start += maxTokens) {
+    const ids = tokenIds.slice(start, start + maxTokens);
+    const rows = logitRows.filter((row) => row >= start && row < start + ids.length);
+    const requested = rows.length > 0 ? rows.map((row) => row - start) : [ids.length - 1];
+    const pastLengths = [input.pastLengths[0]! + start];
+    runs.push({ input: { ...input, tokenIds: ids, pastLengths, logitRows: requested }, rows });
+  }
+  return runs;
+}

@@ -1,11 +1,11 @@
-// The memory that runs read and write besides cache and weights: made once, grown when a run asks more rows,
-// handed out as views that are kept. Knows no graph's order of inputs.
-import { NARROW, NARROW_WIDTH } from '../model/narrow-graph.ts';
+// The small tensors that runs read and write, apart from cache and weights. They are allocated once and grow when a run has
+// more rows.
 import { SERVING } from '../model/serving-graph.ts';
+import { TOP_LOGITS, TOP_LOGITS_COUNT } from '../model/top-logits.ts';
 import { hostTensor, type OrtTensor, type OrtType } from '../ort/tensor.ts';
 import type { LogitsRow } from './logits.ts';
 
-/** The memory of a run's outputs, narrowed logits included. */
+/** The outputs of a run: the logits, and the largest ones of each row. */
 export class LogitsOutputs {
   readonly #vocabSize: number;
   readonly #logits: GrowingTensor<'float32'>;
@@ -14,24 +14,24 @@ export class LogitsOutputs {
   readonly #logSumExp = new GrowingTensor('float32');
 
   constructor(vocabSize: number) {
-    const width = Math.min(NARROW_WIDTH, vocabSize);
+    const width = Math.min(TOP_LOGITS_COUNT, vocabSize);
     this.#vocabSize = vocabSize;
     this.#logits = new GrowingTensor('float32', vocabSize);
     this.#values = new GrowingTensor('float32', width);
     this.#ids = new GrowingTensor('int64', width);
   }
 
-  /** By output name, for `count` rows. */
+  /** The tensors for `count` rows, by output name. */
   at(count: number): [string, OrtTensor][] {
     return [
       [SERVING.logits, this.#logits.at(count)],
-      [NARROW.values, this.#values.at(count)],
-      [NARROW.ids, this.#ids.at(count)],
-      [NARROW.logSumExp, this.#logSumExp.at(count)],
+      [TOP_LOGITS.values, this.#values.at(count)],
+      [TOP_LOGITS.ids, this.#ids.at(count)],
+      [TOP_LOGITS.logSumExp, this.#logSumExp.at(count)],
     ];
   }
 
-  /** What the last run wrote, as views. */
+  /** The rows that the last run wrote, as views. */
   rows(count: number): LogitsRow[] {
     const logits = this.#logits.at(count).data;
     const values = this.#values.at(count).data;
@@ -49,7 +49,7 @@ export class LogitsOutputs {
   }
 }
 
-/** A small operand whose first dimension changes from run to run: one memory, a view per size. */
+/** A tensor whose first dimension changes from run to run: one memory, and one cached view per size. */
 export class GrowingTensor<T extends OrtType> {
   readonly #type: T;
   readonly #width: number | undefined;
@@ -57,13 +57,13 @@ export class GrowingTensor<T extends OrtType> {
   #whole: OrtTensor<T> | undefined;
   #views = new Map<number, OrtTensor<T>>();
 
-  /** [n], or [n, width]. */
+  /** The shape is [n], or [n, width]. */
   constructor(type: T, width?: number) {
     this.#type = type;
     this.#width = width;
   }
 
-  /** The tensor of `count` rows; its contents are what was last written. */
+  /** The tensor of `count` rows, with the values that were last written. */
   at(count: number): OrtTensor<T> {
     if (count > this.#capacity) {
       this.#capacity = Math.max(count, this.#capacity * 2);
@@ -78,6 +78,7 @@ export class GrowingTensor<T extends OrtType> {
     return view;
   }
 
+  /** Writes the values to the tensor of as many rows. */
   fill(values: readonly number[]): OrtTensor<T> {
     const tensor = this.at(values.length);
     const { data } = tensor;

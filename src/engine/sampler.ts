@@ -1,5 +1,5 @@
-// Draws the next token of one sequence from its row of logits (logits.ts), and reports its
-// log-probability. Knows no text and no tensors; the engine checks `isFiniteRow` before it asks.
+// Samples the next token of one sequence from its row of logits, and reports its log-probability. Knows no text and no
+// tensors. The engine checks `isFiniteRow` first.
 import { assert } from '../common/assert.ts';
 import type { SamplingParams, TokenLogprob } from '../contracts/generation.ts';
 import { type LogitsRow, scoreToken } from './logits.ts';
@@ -8,33 +8,36 @@ import { Constraints } from './sampling/constraints.ts';
 import { Penalties } from './sampling/penalties.ts';
 import { createRandom } from './sampling/random.ts';
 
+/** A token that was sampled. */
 export interface SampledToken {
   id: number;
-  /** Where the request asked for logprobs. */
+  /** Set if the request asked for logprobs. */
   logprob?: TokenLogprob;
 }
 
-/** One sequence's way of drawing: owns its counts and its random state. */
+/** Samples the tokens of one sequence. It owns the sequence's token counts and random state. */
 export interface Sampler {
   /**
-   * Called once for each generated token, in order; the token counts as generated. The row is finite.
-   * Undefined if the request's constraints leave no token.
+   * Samples the next token from a finite row, and counts it as generated. Returns undefined if the constraints of the request
+   * allow no token.
    */
   sample(row: LogitsRow): SampledToken | undefined;
 }
 
+/** The prompt tokens that count for penalties, and the vocabulary. */
 export interface SamplerContext {
   promptIds: readonly number[];
   vocabSize: number;
 }
 
+/** Creates the sampler of a sequence. */
 export function createSampler(params: SamplingParams, context: SamplerContext): Sampler {
   const penalties = new Penalties(params, context.promptIds);
   const constraints = new Constraints(params);
   const random = createRandom(params.seed);
   return {
     sample(row) {
-      assert(row.logits.length === context.vocabSize, 'the row is not as wide as the vocabulary');
+      assert(row.logits.length === context.vocabSize, 'the row is as wide as the vocabulary');
       penalties.forbid(constraints.forbidden());
       const id = chooseToken({ row: constraints.mask(row), params, penalties }, random);
       if (id === undefined) return undefined;
@@ -46,7 +49,7 @@ export function createSampler(params: SamplingParams, context: SamplerContext): 
   };
 }
 
-/** The probabilities [V], all 0 if the constraints leave no token, from which the token after `generatedIds` is drawn. */
+/** The probabilities [V] of the token after `generatedIds`. All are 0 if the constraints allow no token. */
 export function distribution(
   row: LogitsRow,
   params: SamplingParams,

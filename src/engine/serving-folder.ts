@@ -1,4 +1,4 @@
-// The serving folder, opened: the model's shape and its weights as mapped tensors.
+// Opens a serving folder: the shape of the model, and its weights as memory-mapped tensors.
 import path from 'node:path';
 import { FileError } from '../common/errors.ts';
 import { readRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
@@ -7,40 +7,41 @@ import {
   LAYOUT_FILE,
   LAYOUT_VERSION,
   type ServingLayout,
-  tensorBytes,
+  servingTensorBytes,
   WEIGHTS_FILE,
   type WeightsMode,
 } from '../model/serving-weights.ts';
-import type { FilePlace } from '../onnx/graph-builder.ts';
+import type { FileLocation } from '../onnx/graph-builder.ts';
 import { type MappedFile, mapFile } from '../ort/mapped-file.ts';
 import type { OrtTensor } from '../ort/tensor.ts';
 
+/** A model that is ready to be served. */
 export interface ServingModel {
   readonly config: DecoderConfig;
   readonly weights: WeightsMode;
   readonly folder: string;
-  /** By the names that the serving graph declares. */
+  /** The weights, by their names in the serving graph. */
   readonly tensors: ReadonlyMap<string, OrtTensor>;
-  /** The same for a session that maps the folder's files itself. */
-  readonly places: ReadonlyMap<string, FilePlace>;
+  /** The positions of the weights in their file, for a session that maps the file itself. */
+  readonly locations: ReadonlyMap<string, FileLocation>;
   readonly file: MappedFile;
 }
 
-/** Maps a folder that `ensureServingFiles` made; throws `FileError` if it is of another version or incomplete. */
+/** Maps a folder that `ensureServingFiles` created. Throws `FileError` if its version differs or it is incomplete. */
 export function openServingFolder(dir: string): ServingModel {
   const layout = readLayout(dir);
   const file = mapFile(path.join(dir, WEIGHTS_FILE));
   const tensors = new Map<string, OrtTensor>();
-  const places = new Map<string, FilePlace>();
+  const locations = new Map<string, FileLocation>();
   for (const { name, type, dims, offset } of layout.tensors) {
-    if (offset + tensorBytes({ name, type, dims }) > file.byteLength) {
+    if (offset + servingTensorBytes({ name, type, dims }) > file.byteLength) {
       throw new FileError(WEIGHTS_FILE, `ends at ${file.byteLength} bytes, within ${name}`);
     }
     tensors.set(name, file.tensor(type, dims, offset));
-    places.set(name, { file: WEIGHTS_FILE, offset });
+    locations.set(name, { file: WEIGHTS_FILE, offset });
   }
   const config = parseDecoderConfig(layout.config);
-  return { config, weights: layout.weights, folder: dir, tensors, places, file };
+  return { config, weights: layout.weights, folder: dir, tensors, locations, file };
 }
 
 function readLayout(dir: string): ServingLayout {

@@ -9,6 +9,8 @@ import { asBytes, toFloat32 } from '../common/tensor.ts';
 import { biasName, embeddingName, headName } from '../model/names.ts';
 import {
   embeddingMatrix,
+  fusedBias,
+  fusedMatrix,
   headMatrix,
   LAYOUT_FILE,
   LAYOUT_VERSION,
@@ -17,12 +19,10 @@ import {
   type ServingMatrix,
   type ServingTensor,
   servingTensors,
-  siteBias,
-  siteMatrix,
   WEIGHTS_FILE,
   type WeightsMode,
 } from '../model/serving-weights.ts';
-import { moduleName, SITE_NAMES, SITES } from '../model/target-modules.ts';
+import { FUSED_LINEAR_NAMES, FUSED_LINEARS, moduleName } from '../model/target-modules.ts';
 import { dequantizeNf4, quantizeNf4 } from '../quant/nf4.ts';
 import { quantizeInt8Rows, repackInt8 } from '../quant/repack.ts';
 import { type Artifact, type LinearWeights, readLinear } from './artifact.ts';
@@ -146,11 +146,12 @@ async function* generateTensors(artifact: Artifact, mode: WeightsMode): AsyncGen
   const dense = (name: string) => toFloat32(tensors.read(name));
   yield* matrixBytes(embeddingMatrix(config, mode), [tableWeights(artifact, embeddingName)]);
   for (let layer = 0; layer < config.layerCount; layer++) {
-    for (const site of SITE_NAMES) {
-      const linears = SITES[site].map((t) => readLinear(artifact, moduleName(layer, t)));
-      yield* matrixBytes(siteMatrix(config, mode, layer, site), linears);
-      const bias = siteBias(config, layer, site);
-      if (bias) yield [bias, concat(SITES[site].map((t) => asBytes(dense(biasName(layer, t)))))];
+    for (const fused of FUSED_LINEAR_NAMES) {
+      const linears = FUSED_LINEARS[fused].map((t) => readLinear(artifact, moduleName(layer, t)));
+      yield* matrixBytes(fusedMatrix(config, mode, layer, fused), linears);
+      const bias = fusedBias(config, layer, fused);
+      if (bias)
+        yield [bias, concat(FUSED_LINEARS[fused].map((t) => asBytes(dense(biasName(layer, t)))))];
     }
   }
   for (const norm of normVectors(config)) yield [norm, asBytes(dense(norm.name))];

@@ -1,9 +1,9 @@
-// A decoder's shape, from transformers' `config.json` (both the older and the newer form of its keys).
-// A family is a row of FAMILIES; what no row describes is refused by name.
+// Reads a decoder's shape from transformers' `config.json`, with its older or newer key names. Each supported family is a row
+// of FAMILIES; other model types are refused by name.
 import { z } from 'zod';
 import { ConfigError, FileError } from '../common/errors.ts';
 
-/** Frequencies of the rotary embedding. */
+/** How the frequencies of the rotary embedding are computed. */
 export type Rope =
   | { type: 'default'; theta: number }
   | { type: 'linear'; theta: number; factor: number }
@@ -16,6 +16,7 @@ export type Rope =
       originalMaxPositions: number;
     };
 
+/** The shape of a decoder. */
 export interface DecoderConfig {
   readonly family: FamilyName;
   readonly layerCount: number;
@@ -28,12 +29,12 @@ export interface DecoderConfig {
   readonly maxPositions: number;
   readonly rmsNormEps: number;
   readonly rope: Rope;
-  /** A query sees itself and the `slidingWindow - 1` tokens before it; absent: all. */
+  /** A query attends to itself and the `slidingWindow - 1` tokens before it. Absent: to all tokens before it. */
   readonly slidingWindow?: number;
   readonly tiedEmbeddings: boolean;
-  /** q, k and v carry a bias. */
+  /** Whether q, k and v have a bias. */
   readonly qkvBias: boolean;
-  /** RMS norm per head on q and k, before the rotary embedding. */
+  /** Whether q and k get an RMS norm per head before the rotary embedding. */
   readonly qkNorm: boolean;
   readonly bosTokenId?: number;
   readonly eosTokenIds: readonly number[];
@@ -42,7 +43,7 @@ export interface DecoderConfig {
 interface Family {
   readonly qkvBias: boolean;
   readonly qkNorm: boolean;
-  /** Whether `sliding_window` counts only where `use_sliding_window` is true. */
+  /** Whether `sliding_window` counts only if `use_sliding_window` is true. */
   readonly windowIsOptIn: boolean;
 }
 
@@ -53,10 +54,11 @@ const FAMILIES = {
   qwen3: { qkvBias: false, qkNorm: true, windowIsOptIn: true },
 } as const satisfies Record<string, Family>;
 
+/** The name of a supported family, which is the `model_type` of its config. */
 export type FamilyName = keyof typeof FAMILIES;
 
 const positive = z.number().int().positive();
-/** A bound far above every known model (a 1T one has 61 layers of width 7168), and far below what exhausts memory. */
+/** Limits are far above every known model (one with 1T parameters has 61 layers of width 7168) but protect the memory. */
 const upTo = (max: number) => positive.max(max, `is not from 1 to ${max}`);
 const tokenId = z.number().int().nonnegative();
 
@@ -94,9 +96,9 @@ const configSchema = z.looseObject({
   eos_token_id: z.union([tokenId, z.array(tokenId)]).nullish(),
 });
 
-type RawConfig = z.infer<typeof configSchema>;
+type ConfigJson = z.infer<typeof configSchema>;
 
-/** Parses the JSON of a `config.json`; throws `FileError` naming the key at fault. */
+/** Parses the content of a `config.json`. Throws `FileError` with the invalid key. */
 export function parseDecoderConfig(json: unknown): DecoderConfig {
   const result = configSchema.safeParse(json);
   if (!result.success) {
@@ -138,13 +140,13 @@ export function parseDecoderConfig(json: unknown): DecoderConfig {
   };
 }
 
-function familyOf(raw: RawConfig): FamilyName {
+function familyOf(raw: ConfigJson): FamilyName {
   if (Object.hasOwn(FAMILIES, raw.model_type)) return raw.model_type as FamilyName;
   const known = Object.keys(FAMILIES).join(', ');
   throw new FileError('model_type', `"${raw.model_type}" is not supported (supported: ${known})`);
 }
 
-function refuseUnsupported(raw: RawConfig): void {
+function refuseUnsupported(raw: ConfigJson): void {
   if (raw.hidden_act !== 'silu') {
     throw new FileError('hidden_act', `"${raw.hidden_act}" is not supported (supported: silu)`);
   }
@@ -156,7 +158,7 @@ function refuseUnsupported(raw: RawConfig): void {
   }
 }
 
-function parseRope(raw: RawConfig): Rope {
+function parseRope(raw: ConfigJson): Rope {
   const scaling = raw.rope_parameters ?? raw.rope_scaling ?? {};
   const theta = scaling.rope_theta ?? raw.rope_theta ?? 10_000;
   const type = scaling.rope_type ?? scaling.type ?? 'default';
@@ -187,12 +189,20 @@ function parseRope(raw: RawConfig): Rope {
   }
 }
 
-/** A cache for the whole context of a long-context model would be larger than its weights. */
+/** For a long-context model, a cache of the full length would be larger than the weights. */
 const DEFAULT_MAX_SEQ = 2048;
 
-/** Positions of a KV slot: as asked, else the model's own up to a default. Throws `ConfigError`. */
-export function slotPositions({ maxPositions }: DecoderConfig, asked: number | undefined): number {
-  if (asked === undefined) return Math.min(maxPositions, DEFAULT_MAX_SEQ);
-  if (asked <= maxPositions) return asked;
-  throw new ConfigError([`--max-seq: ${asked} is more than the model's ${maxPositions} positions`]);
+/**
+ * The number of positions of a KV slot: the requested one, else the model's maximum up to a default. Throws `ConfigError` if
+ * the model supports fewer.
+ */
+export function slotPositions(
+  { maxPositions }: DecoderConfig,
+  requested: number | undefined,
+): number {
+  if (requested === undefined) return Math.min(maxPositions, DEFAULT_MAX_SEQ);
+  if (requested <= maxPositions) return requested;
+  throw new ConfigError([
+    `--max-seq: ${requested} is more than the model's ${maxPositions} positions`,
+  ]);
 }

@@ -1,39 +1,39 @@
-// The decoder, once: what a block computes, as calls on a lowering. The serving graph and the training
-// graph are two lowerings of this one definition. Knows no operator of ONNX and no weight format.
+// The definition of the decoder: what a block computes, as calls on a lowering. The serving graph and the training graph are
+// two lowerings of it. Knows no ONNX operators and no weight formats.
 import type { Value } from '../onnx/graph-builder.ts';
 import type { DecoderConfig } from './config.ts';
 import { finalNorm, layerTensor } from './names.ts';
-import type { Site } from './target-modules.ts';
+import type { FusedLinear } from './target-modules.ts';
 
 /**
- * The residual stream between two blocks, [T, D]: the sum so far and what the last sub-layer adds to it,
- * kept apart so that a lowering can add and normalize in one operator.
+ * The residual stream between two blocks, [T, D]: the sum so far, and the output of the last sub-layer. The two are kept
+ * apart because a lowering can add and normalize in one operator.
  */
 export interface Residual {
   readonly sum: Value;
   readonly delta: Value | undefined;
 }
 
-/** The output of a site's linears, [T, sum of widths] in the order of the target table. */
+/** The output of a fused linear: packed [T, sum of widths], or one [T, width] per target in the order of the table. */
 export type Projection =
   | { readonly packed: Value; readonly parts?: undefined }
   | { readonly parts: readonly Value[]; readonly packed?: undefined };
 
-/** What a graph must be able to express of one block. T = tokens of the run, D = hidden size. */
+/** Lowers the parts of one block. T = tokens of the run, D = hidden size, F = feed-forward size. */
 export interface BlockLowering {
-  /** Adds the pending delta, then RMS norm with the named weight: the new sum and the normalized [T, D]. */
+  /** Adds `delta` to `sum`, then applies RMS norm with the named weight. Both results are [T, D]. */
   norm(residual: Residual, weight: string): { sum: Value; normalized: Value };
-  /** All linears of a site on x [T, in]. */
-  linear(x: Value, layer: number, site: Site): Projection;
-  /** q/k norm where the family has it, rotary embedding, causal attention: [T, H*hd]. */
+  /** Applies a fused linear to x [T, in]. */
+  linear(x: Value, layer: number, fused: FusedLinear): Projection;
+  /** Applies q/k norm if the family has it, rotary embedding and causal attention. Returns [T, heads * headDim]. */
   attention(qkv: Projection, layer: number): Value;
-  /** silu(gate) * up, [T, F]. */
+  /** Computes silu(gate) * up, [T, F]. */
   gatedSilu(gateUp: Projection): Value;
 }
 
-/** And of the whole decoder. */
+/** Lowers a whole decoder. */
 export interface DecoderLowering extends BlockLowering {
-  /** Token ids → embeddings [T, D]. */
+  /** The embeddings [T, D] of the token ids. */
   embed(): Value;
 }
 
@@ -53,7 +53,7 @@ export function decoderBlock(ops: BlockLowering, layer: number, input: Residual)
   return { sum: mlp.sum, delta: fed };
 }
 
-/** Token ids → the last norm's output [T, D], ready for the head. */
+/** Computes the output of the last norm [T, D] from token ids. The head comes next. */
 export function decoder(ops: DecoderLowering, config: DecoderConfig): Value {
   let residual: Residual = { sum: ops.embed(), delta: undefined };
   for (let layer = 0; layer < config.layerCount; layer++) {
@@ -62,7 +62,7 @@ export function decoder(ops: DecoderLowering, config: DecoderConfig): Value {
   return ops.norm(residual, finalNorm).normalized;
 }
 
-/** The value of a site that has one linear. */
+/** The output of a fused linear with a single target. */
 function single(projection: Projection): Value {
   return projection.packed ?? projection.parts[0]!;
 }

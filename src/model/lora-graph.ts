@@ -1,73 +1,78 @@
-// The LoRA update of a site inside a serving graph: y += (x A) B for each row's own adapter.
-// Groups of rows are multiplied apart (batched matmul), so no adapter meets another's rows.
-// G = groups, m = rows per group (padded to the largest), R = the operands' rank, T = tokens of the run.
+// The LoRA update of a fused linear in a serving graph: y += (x A) B with the adapter of each row. Each group of rows has its
+// own matrix in a batched matmul, so adapters never touch the rows of others.
+// G = groups, m = rows per group (padded to the largest), R = rank of the operands, T = tokens of the run.
 import type { GraphBuilder, Value } from '../onnx/graph-builder.ts';
 import type { FloatType } from '../settings/provider.ts';
 import type { DecoderConfig } from './config.ts';
-import { SITES, type Site, TARGET_MODULES, type TargetName } from './target-modules.ts';
+import {
+  FUSED_LINEARS,
+  type FusedLinear,
+  TARGET_MODULES,
+  type TargetName,
+} from './target-modules.ts';
 
 /**
- * `single`: all rows use one adapter, no gathers. `grouped`: rows are gathered by adapter and back.
- * Only `targets` are adapted; a run without adapters uses a graph without any of this.
+ * How a graph applies adapters to `targets`. `none`: not at all. `single`: all rows use one adapter, without gathers.
+ * `grouped`: rows are gathered by adapter and back.
  */
 export type LoraLayout =
   | { readonly kind: 'none' }
   | { readonly kind: 'single' | 'grouped'; readonly targets: readonly TargetName[] };
 
-/** Names of a graph's LoRA inputs. */
+/** The names of a graph's LoRA inputs. */
 export const LORA_INPUTS = {
-  /** int64 [G*m]: the token row that fills each place; padding repeats a row of the same group. */
+  /** int64 [G*m]: the token row at each padded position. */
   groupRows: 'lora_group_rows',
-  /** int64 [T]: the place of each token row. */
-  rowPlaces: 'lora_row_places',
+  /** int64 [T]: the padded position of each token row. */
+  paddedPositions: 'lora_padded_positions',
   /** int64 [3] = [G, m, -1] */
   groupShape: 'lora_group_shape',
-  /** float [G, in, R * (adapted targets of the site)] */
-  a: (layer: number, site: Site) => `lora_a.${layer}.${site}`,
-  /** float [G, R, out], scaling folded in */
+  /** float [G, in, R * k] for the k adapted targets of the fused linear */
+  a: (layer: number, fused: FusedLinear) => `lora_a.${layer}.${fused}`,
+  /** float [G, R, out], including the scaling */
   b: (layer: number, target: TargetName) => `lora_b.${layer}.${target}`,
 } as const;
 
-/** The site's linears that a layout adapts, in table order. */
-export function adaptedTargets(layout: LoraLayout, site: Site): readonly TargetName[] {
+/** The targets of a fused linear that a layout adapts, in table order. */
+export function adaptedTargets(layout: LoraLayout, fused: FusedLinear): readonly TargetName[] {
   if (layout.kind === 'none') return [];
-  return SITES[site].filter((target) => layout.targets.includes(target));
+  return FUSED_LINEARS[fused].filter((target) => layout.targets.includes(target));
 }
 
-/** Builds the updates of one graph; the gathers' indices are shared by all sites. */
+/** Builds the LoRA updates of one graph. All of them share the gather indices. */
 export class LoraGraph {
   readonly #g: GraphBuilder;
   readonly #config: DecoderConfig;
   readonly #layout: LoraLayout;
   readonly #float: FloatType;
   readonly #groupRows: Value | undefined;
-  readonly #rowPlaces: Value | undefined;
+  readonly #paddedPositions: Value | undefined;
   readonly #groupShape: Value | undefined;
 
-  /** `float`: of x, the operands and the updates. */
+  /** `float` is the type of x, the operands and the updates. */
   constructor(g: GraphBuilder, config: DecoderConfig, layout: LoraLayout, float: FloatType) {
     this.#g = g;
     this.#config = config;
     this.#layout = layout;
     this.#float = float;
     if (layout.kind !== 'grouped') return;
-    this.#groupRows = g.input(LORA_INPUTS.groupRows, 'int64', ['places']);
-    this.#rowPlaces = g.input(LORA_INPUTS.rowPlaces, 'int64', ['tokens']);
+    this.#groupRows = g.input(LORA_INPUTS.groupRows, 'int64', ['padded']);
+    this.#paddedPositions = g.input(LORA_INPUTS.paddedPositions, 'int64', ['tokens']);
     this.#groupShape = g.input(LORA_INPUTS.groupShape, 'int64', [3]);
   }
 
-  /** The updates of a site for x [T, in]: one [T, out] per adapted target, or all of them packed. */
+  /** The updates of a fused linear for x [T, in]: packed if all its targets are adapted, else one [T, out] per target. */
   update(
     x: Value,
     layer: number,
-    site: Site,
+    fused: FusedLinear,
   ): { packed: Value } | { parts: ReadonlyMap<TargetName, Value> } | undefined {
-    const targets = adaptedTargets(this.#layout, site);
+    const targets = adaptedTargets(this.#layout, fused);
     if (targets.length === 0) return undefined;
     const g = this.#g;
     const inFeatures = TARGET_MODULES[targets[0]!].inFeatures(this.#config);
     const fusedRank = targets.length === 1 ? 'rank' : `rank_x${targets.length}`;
-    const a = g.input(LORA_INPUTS.a(layer, site), this.#float, ['groups', inFeatures, fusedRank]);
+    const a = g.input(LORA_INPUTS.a(layer, fused), this.#float, ['groups', inFeatures, fusedRank]);
     const narrow = g.node('MatMul', [this.#toGroups(x), a]); // [G, m, R*k]
     const perTarget = this.#split(narrow, targets.length); // k x [G, m, R]
     const deltas = targets.map((target, i) => {
@@ -75,7 +80,7 @@ export class LoraGraph {
       const b = g.input(LORA_INPUTS.b(layer, target), this.#float, ['groups', 'rank', out]);
       return g.node('MatMul', [perTarget[i]!, b]); // [G, m, out]
     });
-    if (targets.length < SITES[site].length) {
+    if (targets.length < FUSED_LINEARS[fused].length) {
       return {
         parts: new Map(targets.map((target, i) => [target, this.#toRows(deltas[i]!, [target])])),
       };
@@ -91,18 +96,18 @@ export class LoraGraph {
     return this.#g.nodeWithOutputs('Split', [fused], attributes, { outputs });
   }
 
-  /** [T, in] → [G, m, in]; the one group of `single` is x itself (a leading 1 by broadcasting). */
+  /** [T, in] → [G, m, in]. The only group of `single` is x itself, which the matmul broadcasts. */
   #toGroups(x: Value): Value {
     if (this.#layout.kind === 'single') return x;
     const gathered = this.#g.node('Gather', [x, this.#groupRows], { axis: 0 });
     return this.#g.node('Reshape', [gathered, this.#groupShape]);
   }
 
-  /** [G, m, out] → [T, out] by selection: never by arithmetic, which would carry a NaN between groups. */
+  /** [G, m, out] → [T, out] by a gather. Arithmetic would spread a NaN to other groups. */
   #toRows(delta: Value, targets: readonly TargetName[]): Value {
     const width = targets.reduce((sum, t) => sum + TARGET_MODULES[t].outFeatures(this.#config), 0);
     const flat = this.#g.node('Reshape', [delta, this.#g.int64([-1, width])]);
     if (this.#layout.kind === 'single') return flat;
-    return this.#g.node('Gather', [flat, this.#rowPlaces], { axis: 0 });
+    return this.#g.node('Gather', [flat, this.#paddedPositions], { axis: 0 });
   }
 }

@@ -1,4 +1,4 @@
-// The names and shapes of a decoder's tensors in transformers' checkpoints, and the names of LoRA's in peft's.
+// The names and shapes of a decoder's tensors in transformers' checkpoints, and the names of PEFT's LoRA tensors.
 import type { DecoderConfig } from './config.ts';
 import { moduleName, TARGET_MODULES, TARGET_NAMES, type TargetName } from './target-modules.ts';
 
@@ -6,20 +6,22 @@ export const embeddingName = 'model.embed_tokens.weight';
 export const headName = 'lm_head.weight';
 export const finalNorm = 'model.norm.weight';
 
-/** `model.layers.3.input_layernorm.weight` */
+/** The name of a layer's weight, such as `model.layers.3.input_layernorm.weight`. */
 export function layerTensor(layer: number, module: string): string {
   return `model.layers.${layer}.${module}.weight`;
 }
 
+/** The name of a linear's weight [out, in]. */
 export function weightName(layer: number, target: TargetName): string {
   return `${moduleName(layer, target)}.weight`;
 }
 
+/** The name of a linear's bias [out]. */
 export function biasName(layer: number, target: TargetName): string {
   return `${moduleName(layer, target)}.bias`;
 }
 
-/** PEFT's names of a module's two matrices: A [rank, in], B [out, rank]. */
+/** PEFT's names for the two matrices of a module: A [rank, in] and B [out, rank]. */
 export function loraNames(module: string): { readonly a: string; readonly b: string } {
   const prefix = `base_model.model.${module}`;
   return { a: `${prefix}.lora_A.weight`, b: `${prefix}.lora_B.weight` };
@@ -27,10 +29,10 @@ export function loraNames(module: string): { readonly a: string; readonly b: str
 
 /** Whether a family's linear carries a bias. */
 export function hasBias(config: DecoderConfig, target: TargetName): boolean {
-  return config.qkvBias && TARGET_MODULES[target].site === 'attention_in';
+  return config.qkvBias && TARGET_MODULES[target].fused === 'attention_in';
 }
 
-/** Every tensor that a checkpoint of this shape holds, by name: [out, in] for linears. */
+/** The shape of every tensor of a checkpoint, by name. Linears are [out, in]. */
 export function expectedTensors(config: DecoderConfig): Map<string, readonly number[]> {
   const { hiddenSize, headDim, vocabSize } = config;
   const expected = new Map<string, readonly number[]>();

@@ -1,8 +1,8 @@
-// Rotary embedding tables, as transformers computes them (float32 at each step).
+// Rotary embedding tables, computed as transformers does, in float32 at each step.
 // Source: transformers `modeling_rope_utils.py` (default, linear, llama3).
 import type { DecoderConfig, Rope } from './config.ts';
 
-/** cos and sin of position * frequency, each [positions, headDim / 2] row-major. */
+/** The cosines and sines of position * frequency, each [positions, headDim / 2] in row-major order. */
 export function ropeTables(
   config: DecoderConfig,
   positions: number,
@@ -36,7 +36,7 @@ function inverseFrequencies(rope: Rope, headDim: number): Float32Array {
   }
 }
 
-/** Long wavelengths are stretched by the factor, short ones kept, those between are blended. */
+/** Divides low frequencies by the factor, keeps high ones, and blends between the two. */
 function llama3Frequency(frequency: number, rope: Extract<Rope, { type: 'llama3' }>): number {
   const { factor, lowFreqFactor, highFreqFactor, originalMaxPositions } = rope;
   const wavelength = (2 * Math.PI) / frequency;

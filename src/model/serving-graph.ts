@@ -1,65 +1,63 @@
-// Lowers the decoder to the serving graph: quantized matmuls, attention over a slot cache that is appended in
-// place, logits of the rows that are asked. B sequences x S new tokens = T tokens; D hidden; V vocabulary.
-import { type FilePlace, GraphBuilder, MICROSOFT, type Value } from '../onnx/graph-builder.ts';
+// Lowers the decoder to the serving graph: quantized matmuls, attention that appends to the KV cache in place, and logits of
+// the requested rows. B sequences x S new tokens = T tokens; D = hidden size, V = vocabulary, L = requested rows.
+import { type FileLocation, GraphBuilder, MICROSOFT, type Value } from '../onnx/graph-builder.ts';
 import type { FloatType } from '../settings/provider.ts';
 import type { DecoderConfig } from './config.ts';
 import { type DecoderLowering, decoder, type Projection, type Residual } from './decoder.ts';
 import { LoraGraph, type LoraLayout } from './lora-graph.ts';
 import { layerTensor } from './names.ts';
-import { narrowLogits } from './narrow-graph.ts';
 import {
   BLOCK_SIZE,
   embeddingMatrix,
+  fusedBias,
+  fusedMatrix,
   headMatrix,
   type ServingMatrix,
   type ServingTensor,
-  siteBias,
-  siteMatrix,
   vectorTensor,
   type WeightsMode,
 } from './serving-weights.ts';
-import { SITES, type Site, TARGET_MODULES } from './target-modules.ts';
+import { FUSED_LINEARS, type FusedLinear, TARGET_MODULES } from './target-modules.ts';
+import { addTopLogits } from './top-logits.ts';
 
+/** The model, its limits, and the form of its adapters. */
 export interface ServingGraphOptions {
   readonly config: DecoderConfig;
   readonly weights: WeightsMode;
   /** Positions of the cache and of the rotary tables. */
   readonly maxSeqLength: number;
   readonly lora: LoraLayout;
-  /**
-   * Of the values between operators, the cache, the adapters, and what the weights' table has as float32. Default
-   * float32.
-   */
+  /** The float type of values, cache, adapters, and weights that the table lists as float32. Default: float32. */
   readonly float?: FloatType;
-  /** Whether a session holds the weights (the default), or each run is given them. */
+  /** Whether the session holds the weights (the default), or each run gets them as inputs. */
   readonly weightsAs?: 'initializers' | 'inputs';
-  /** Where the weights lie, by name, for a session that reads them from their folder. */
-  readonly places?: ReadonlyMap<string, FilePlace>;
+  /** The positions of the weights in their file, for a session that reads them from there. */
+  readonly locations?: ReadonlyMap<string, FileLocation>;
 }
 
-/** Names of a serving graph's inputs and outputs; `float` is the options' own (see also `LORA_INPUTS` and `NARROW`). */
+/** The names of a serving graph's inputs and outputs. `float` is the type in the options. See also `LORA_INPUTS`. */
 export const SERVING = {
   /** int64 [T] */
   inputIds: 'input_ids',
   /** int64 [3] = [B, S, -1] */
   batchShape: 'batch_shape',
-  /** int32 [B]: tokens in the cache after this run, less one */
+  /** int32 [B]: tokens in the cache after this run, minus one */
   seqLengths: 'seqlens_k',
   /** int32 scalar: the largest number of tokens in the cache after this run */
   totalLength: 'total_sequence_length',
-  /** int64 [L]: token rows whose logits are wanted */
+  /** int64 [L]: the requested token rows */
   logitRows: 'logit_rows',
   /** float32 [L, V] */
   logits: 'logits',
-  /** float [B, KV, maxSeq, hd]; past and present are bound to the same memory */
+  /** float [B, kvHeads, maxSeq, headDim]; past and present are bound to the same memory */
   past: (layer: number, half: 'key' | 'value') => `past_key_values.${layer}.${half}`,
   present: (layer: number, half: 'key' | 'value') => `present.${layer}.${half}`,
-  /** float [maxSeq, hd / 2] */
+  /** float [maxSeq, headDim / 2] */
   cos: 'rope_cos',
   sin: 'rope_sin',
 } as const;
 
-/** The graph as bytes; `servingTensors` lists the weights that a session is to be given. */
+/** Returns the serialized graph. `servingTensors` lists the weights that it needs. */
 export function servingGraph(options: ServingGraphOptions): Uint8Array {
   const { config, weights } = options;
   const ops = new ServingLowering(options);
@@ -68,8 +66,8 @@ export function servingGraph(options: ServingGraphOptions): Uint8Array {
   const head = headMatrix(config, weights);
   const logits = ops.logits(rows, head);
   ops.g.output(logits, 'float32', ['logit_rows', config.vocabSize]);
-  narrowLogits(ops.g, logits, config.vocabSize);
-  return ops.g.toBytes(options.places);
+  addTopLogits(ops.g, logits, config.vocabSize);
+  return ops.g.toBytes(options.locations);
 }
 
 class ServingLowering implements DecoderLowering {
@@ -110,8 +108,8 @@ class ServingLowering implements DecoderLowering {
     const rows = g.node('Gather', [this.#weight(values), this.#inputIds], { axis: 0 });
     if (!scales) return rows; // [T, D]
     const scale = g.node('Gather', [this.#weight(scales), this.#inputIds], { axis: 0 }); // [T, D/64]
-    const wide = g.node('Cast', [rows], { to: CAST_TO[this.#float] });
-    const codes = g.node('Sub', [wide, this.#constant(128)]);
+    const wide = g.cast(rows, this.#float);
+    const codes = g.node('Sub', [wide, g.float(128, this.#float)]);
     const scaled = g.node('Mul', [codes, g.node('Unsqueeze', [scale, g.int64([2])])]);
     return g.node('Reshape', [scaled, g.int64([-1, this.#config.hiddenSize])]);
   }
@@ -129,16 +127,16 @@ class ServingLowering implements DecoderLowering {
     return { sum: added!, normalized: normalized! };
   }
 
-  linear(x: Value, layer: number, site: Site): Projection {
+  linear(x: Value, layer: number, fused: FusedLinear): Projection {
     const { weights } = this.#options;
-    const matrix = siteMatrix(this.#config, weights, layer, site);
-    const base = this.matmul(x, matrix, siteBias(this.#config, layer, site));
-    const update = this.#lora.update(x, layer, site);
+    const matrix = fusedMatrix(this.#config, weights, layer, fused);
+    const base = this.matmul(x, matrix, fusedBias(this.#config, layer, fused));
+    const update = this.#lora.update(x, layer, fused);
     if (!update) return { packed: base };
     if ('packed' in update) return { packed: this.g.node('Add', [base, update.packed]) };
-    const parts = this.#parts({ packed: base }, site);
+    const parts = this.#parts({ packed: base }, fused);
     return {
-      parts: SITES[site].map((target, i) => {
+      parts: FUSED_LINEARS[fused].map((target, i) => {
         const delta = update.parts.get(target);
         return delta ? this.g.node('Add', [parts[i]!, delta]) : parts[i]!;
       }),
@@ -173,15 +171,13 @@ class ServingLowering implements DecoderLowering {
     return this.g.node('Mul', [silu, up]);
   }
 
-  /** float32 [L, V]: they are narrowed and drawn from at full width. */
+  /** The logits [L, V], always as float32: sampling needs the full precision. */
   logits(rows: Value, head: ServingMatrix): Value {
     if (this.#float === 'float32') return this.matmul(rows, head, undefined, SERVING.logits);
-    const options = { outputs: [SERVING.logits] };
-    const narrow = this.matmul(rows, head, undefined);
-    return this.g.nodeWithOutputs('Cast', [narrow], { to: CAST_TO.float32 }, options)[0]!;
+    return this.g.cast(this.matmul(rows, head, undefined), 'float32', SERVING.logits);
   }
 
-  /** x [T, in] times the matrix [out, in] transposed, plus the bias: [T, out]. */
+  /** Multiplies x [T, in] by the transposed matrix [out, in] and adds the bias: [T, out]. */
   matmul(x: Value, m: ServingMatrix, bias: ServingTensor | undefined, name?: string): Value {
     const values = this.#weight(m.values);
     const scales = m.scales && this.#weight(m.scales);
@@ -216,7 +212,7 @@ class ServingLowering implements DecoderLowering {
     }
   }
 
-  /** Packed where nothing has to be done to q or k alone: attention reads it as one operand. */
+  /** The operands of attention. q, k and v stay packed in one operand unless q or k need a norm of their own. */
   #queryKeyValue(qkv: Projection, layer: number): (Value | undefined)[] {
     const toBatch = (v: Value) => this.g.node('Reshape', [v, this.#batchShape]); // [T, w] → [B, S, w]
     if (!this.#config.qkNorm && qkv.packed) return [toBatch(qkv.packed), undefined, undefined];
@@ -237,19 +233,14 @@ class ServingLowering implements DecoderLowering {
     return this.g.node('SimplifiedLayerNormalization', [x, gamma], attributes);
   }
 
-  #parts(projection: Projection, site: Site): readonly Value[] {
+  #parts(projection: Projection, fused: FusedLinear): readonly Value[] {
     if (projection.parts) return projection.parts;
-    const widths = SITES[site].map((target) => TARGET_MODULES[target].outFeatures(this.#config));
+    const widths = FUSED_LINEARS[fused].map((target) =>
+      TARGET_MODULES[target].outFeatures(this.#config),
+    );
     const outputs = widths.map(() => true);
     const inputs = [projection.packed, this.g.int64(widths)];
     return this.g.nodeWithOutputs('Split', inputs, { axis: 1 }, { outputs });
-  }
-
-  /** A scalar of the graph's float type. */
-  #constant(value: number): Value {
-    const wide = this.g.float(value);
-    if (this.#float === 'float32') return wide;
-    return this.g.node('Cast', [wide], { to: CAST_TO[this.#float] });
   }
 
   #weight({ name, type, dims }: ServingTensor): Value {
@@ -260,6 +251,3 @@ class ServingLowering implements DecoderLowering {
     return value;
   }
 }
-
-/** ONNX TensorProto.DataType. */
-const CAST_TO = { float32: 1, float16: 10 } as const;

@@ -1,79 +1,88 @@
-// Which weight tensors a serving graph reads, by name, type and shape: the one table behind the graph, the
-// file that `lorikeet` builds from an artifact, and the session that is handed its mapped pages.
+// The weight tensors of a serving graph: names, types and shapes. The graph, the weights file built from an artifact, and the
+// sessions that map that file all use this table.
 import { assert } from '../common/assert.ts';
 import { elementCount } from '../common/tensor.ts';
 import type { ElementType } from '../onnx/graph-builder.ts';
 import type { DecoderConfig } from './config.ts';
 import { expectedTensors, hasBias } from './names.ts';
-import { SITE_NAMES, SITES, type Site, TARGET_MODULES } from './target-modules.ts';
+import {
+  FUSED_LINEAR_NAMES,
+  FUSED_LINEARS,
+  type FusedLinear,
+  TARGET_MODULES,
+} from './target-modules.ts';
 
-/** `int8`: NF4 expanded to 8 bits; `nf4`: 4 bits, small and slow; `f32`: the exact reference. */
+/** `int8`: NF4 expanded to 8 bits. `nf4`: 4 bits, small and slow. `f32`: the exact reference. */
 export const WEIGHTS_MODES = ['int8', 'nf4', 'f32'] as const;
+/** How the weights of a base are served. */
 export type WeightsMode = (typeof WEIGHTS_MODES)[number];
 
-/** How one matrix is held at run time. */
+/** The format of one matrix at run time. */
 export type MatrixForm = 'q8' | 'nf4' | 'f32';
 
-/** Both quantized forms hold one scale per 64 values. */
+/** Both quantized forms have one scale per 64 values. */
 export const BLOCK_SIZE = 64;
 
+/** A tensor of the weights file. */
 export interface ServingTensor {
   readonly name: string;
   readonly type: ElementType;
   readonly dims: readonly number[];
 }
 
-/** A matrix [rows, cols] = [out, in] as its run-time tensors. */
+/** A matrix [rows, cols] = [out, in], as tensors. */
 export interface ServingMatrix {
   readonly form: MatrixForm;
   readonly rows: number;
   readonly cols: number;
   readonly values: ServingTensor;
-  /** One scale per block; absent for `f32`. */
+  /** One scale per block; undefined for `f32`. */
   readonly scales: ServingTensor | undefined;
 }
 
-/** The linears of a site, stacked along their outputs into one matrix. */
-export function siteMatrix(
+/** A fused linear: its targets stacked along their outputs. */
+export function fusedMatrix(
   config: DecoderConfig,
   mode: WeightsMode,
   layer: number,
-  site: Site,
+  fused: FusedLinear,
 ): ServingMatrix {
-  const targets = SITES[site];
+  const targets = FUSED_LINEARS[fused];
   const cols = TARGET_MODULES[targets[0]!].inFeatures(config);
   const widths = targets.map((target) => TARGET_MODULES[target].outFeatures(config));
   const rows = widths.reduce((sum, width) => sum + width, 0);
-  return matrix(`layers.${layer}.${site}`, siteForm(mode, cols, widths), rows, cols);
+  return matrix(`layers.${layer}.${fused}`, fusedForm(mode, cols, widths), rows, cols);
 }
 
-export function siteBias(
+/** The bias of a fused linear, if the family has one. */
+export function fusedBias(
   config: DecoderConfig,
   layer: number,
-  site: Site,
+  fused: FusedLinear,
 ): ServingTensor | undefined {
-  const targets = SITES[site];
+  const targets = FUSED_LINEARS[fused];
   if (!hasBias(config, targets[0]!)) return undefined;
   const rows = targets.reduce((sum, t) => sum + TARGET_MODULES[t].outFeatures(config), 0);
-  return { name: `layers.${layer}.${site}.bias`, type: 'float32', dims: [rows] };
+  return { name: `layers.${layer}.${fused}.bias`, type: 'float32', dims: [rows] };
 }
 
-/** The token embedding; a tied head multiplies with the same tensor. */
+/** The token embedding. A tied head uses the same tensor. */
 export function embeddingMatrix(config: DecoderConfig, mode: WeightsMode): ServingMatrix {
-  return matrix('embed', tableForm(config, mode), config.vocabSize, config.hiddenSize);
+  return matrix('embed', vocabularyForm(config, mode), config.vocabSize, config.hiddenSize);
 }
 
+/** The language model head. */
 export function headMatrix(config: DecoderConfig, mode: WeightsMode): ServingMatrix {
   if (config.tiedEmbeddings) return embeddingMatrix(config, mode);
-  return matrix('head', tableForm(config, mode), config.vocabSize, config.hiddenSize);
+  return matrix('head', vocabularyForm(config, mode), config.vocabSize, config.hiddenSize);
 }
 
-/** A tensor that is served as it stands, widened to float32: norms. Same name as in the checkpoint. */
+/** A vector, such as a norm, in float32 and with its name in the checkpoint. */
 export function vectorTensor(name: string, length: number): ServingTensor {
   return { name, type: 'float32', dims: [length] };
 }
 
-/** The checkpoint's norm vectors: what is neither a linear's nor a table. */
+/** The norm vectors of a checkpoint. */
 export function normVectors(config: DecoderConfig): ServingTensor[] {
   return [...expectedTensors(config)]
     .filter(([name, shape]) => shape.length === 1 && !name.endsWith('.bias'))
@@ -81,17 +90,17 @@ export function normVectors(config: DecoderConfig): ServingTensor[] {
 }
 
 /**
- * `MatMulNBits` has its blocks along each row; NF4 blocks run over the flat matrix. They are the same only
- * where a row is whole blocks. A stack of flat matrices is one flat matrix only where each is whole blocks.
+ * The blocks of `MatMulNBits` run along each row, those of NF4 over the flattened matrix. They agree only if a row is a whole
+ * number of blocks. Flattened matrices can be stacked only if each of them is a whole number of blocks.
  */
-function siteForm(mode: WeightsMode, cols: number, widths: readonly number[]): MatrixForm {
+function fusedForm(mode: WeightsMode, cols: number, widths: readonly number[]): MatrixForm {
   if (mode === 'int8' && cols % BLOCK_SIZE === 0) return 'q8';
   if (mode === 'nf4' && widths.every((width) => (width * cols) % BLOCK_SIZE === 0)) return 'nf4';
   return 'f32';
 }
 
-/** Embedding and head are not NF4 in the artifact: 8 bits wherever memory counts. */
-function tableForm(config: DecoderConfig, mode: WeightsMode): MatrixForm {
+/** Embedding and head are not NF4 in the artifact. Except in the exact mode they have 8 bits, to save memory. */
+function vocabularyForm(config: DecoderConfig, mode: WeightsMode): MatrixForm {
   return mode !== 'f32' && config.hiddenSize % BLOCK_SIZE === 0 ? 'q8' : 'f32';
 }
 
@@ -121,16 +130,16 @@ function matrix(name: string, form: MatrixForm, rows: number, cols: number): Ser
   }
 }
 
-/** Every tensor of a serving graph's weights, in the order of the file. */
+/** All weight tensors of a serving graph, in the order of the file. */
 export function servingTensors(config: DecoderConfig, mode: WeightsMode): ServingTensor[] {
   const tensors = new Map<string, ServingTensor>();
   const add = (tensor: ServingTensor | undefined) => tensor && tensors.set(tensor.name, tensor);
   const addMatrix = (m: ServingMatrix) => [m.values, m.scales].forEach(add);
   addMatrix(embeddingMatrix(config, mode));
   for (let layer = 0; layer < config.layerCount; layer++) {
-    for (const site of SITE_NAMES) {
-      addMatrix(siteMatrix(config, mode, layer, site));
-      add(siteBias(config, layer, site));
+    for (const fused of FUSED_LINEAR_NAMES) {
+      addMatrix(fusedMatrix(config, mode, layer, fused));
+      add(fusedBias(config, layer, fused));
     }
   }
   normVectors(config).forEach(add);
@@ -140,17 +149,17 @@ export function servingTensors(config: DecoderConfig, mode: WeightsMode): Servin
 
 const ELEMENT_BYTES: Partial<Record<ElementType, number>> = { uint8: 1, float32: 4 };
 
-/** Bytes of a tensor of the weights file. */
-export function tensorBytes({ type, dims }: ServingTensor): number {
+/** The bytes of a tensor in the weights file. */
+export function servingTensorBytes({ type, dims }: ServingTensor): number {
   const bytes = ELEMENT_BYTES[type];
   assert(bytes, `a serving tensor is not ${type}`);
   return bytes * elementCount(dims);
 }
 
-/** Raised whenever the bytes of the weights file change meaning: older caches are built anew. */
+/** Must be raised when the content of the weights file changes. Older serving folders are then rebuilt. */
 export const LAYOUT_VERSION = 1;
 
-/** What stands beside the weights file: enough to serve it without the artifact. */
+/** The table of contents of the weights file, with everything that is needed to serve it without the artifact. */
 export interface ServingLayout {
   readonly version: typeof LAYOUT_VERSION;
   readonly baseDigest: string;

@@ -1,4 +1,4 @@
-// Builds one ONNX graph node by node and serializes it. Knows no transformer: only values, nodes, weights.
+// Builds one ONNX graph node by node and serializes it. Knows values, nodes and weights, but no transformer.
 import { create, toBinary } from '@bufbuild/protobuf';
 import { assert } from '../common/assert.ts';
 import {
@@ -19,13 +19,16 @@ import {
 /** The name of a tensor inside one graph. */
 export type Value = string & { readonly __value: true };
 
+/** The element types of graph values. */
 export type ElementType = 'float32' | 'float16' | 'int32' | 'int64' | 'uint8' | 'int8' | 'bool';
 
-/** A symbolic dimension is a name; equal names are equal sizes. */
+/** A shape. A symbolic dimension is a name; equal names stand for equal sizes. */
 export type Dims = readonly (number | string)[];
 
+/** A node's attribute: an integer, a float, a string or a list of integers. */
 export type Attribute = number | { float: number } | string | readonly number[];
 
+/** One operator of a graph. */
 export interface GraphNode {
   readonly opType: string;
   readonly domain: string;
@@ -35,27 +38,29 @@ export interface GraphNode {
   readonly attributes: Readonly<Record<string, Attribute>>;
 }
 
+/** An input, output or weight of a graph. */
 export interface GraphValue {
   readonly name: string;
   readonly type: ElementType;
   readonly dims: Dims;
 }
 
-/** A tensor's bytes in a file. */
-export interface FilePlace {
+/** The position of a tensor's bytes in a file; `offset` in bytes. */
+export interface FileLocation {
   readonly file: string;
   readonly offset: number;
 }
 
 interface NodeOptions {
   domain?: string;
-  /** One entry per output: a name of the caller's, `true` for a fresh one, `false` for one that nobody reads. */
+  /** One entry per output: a name, `true` for a generated name, `false` for an output that nobody reads. */
   outputs?: readonly (string | boolean)[];
 }
 
-/** Newest forms that onnxruntime 1.30 and the reference checker agree on. */
+/** The newest versions that both onnxruntime 1.30 and the reference checker support. */
 const IR_VERSION = 9n;
 const OPSET_VERSION = 21n;
+/** The domain of ONNX Runtime's own operators. */
 export const MICROSOFT = 'com.microsoft';
 
 const DATA_TYPE = {
@@ -68,11 +73,12 @@ const DATA_TYPE = {
   bool: TensorProto_DataType.BOOL,
 } as const satisfies Record<ElementType, TensorProto_DataType>;
 
+/** A graph under construction. */
 export class GraphBuilder {
   readonly nodes: GraphNode[] = [];
   readonly inputs: GraphValue[] = [];
   readonly outputs: GraphValue[] = [];
-  /** Weights that are handed in when a session is made: declared here, never held. */
+  /** Weights whose values the session gets when it is created. The graph only declares them. */
   readonly externals = new Map<string, GraphValue>();
   readonly #constants = new Map<string, TensorProto>();
   #counter = 0;
@@ -82,12 +88,12 @@ export class GraphBuilder {
     return name as Value;
   }
 
-  /** Makes a node's output an output of the graph. */
+  /** Declares a value as an output of the graph. */
   output(value: Value, type: ElementType, dims: Dims): void {
     this.outputs.push({ name: value, type, dims });
   }
 
-  /** A weight by name; the session is given its values. Naming it twice is the same weight. */
+  /** Declares a weight whose values the session gets. The same name is the same weight. */
   external(name: string, type: ElementType, dims: readonly number[]): Value {
     const known = this.externals.get(name);
     assert(!known || known.dims.join() === dims.join(), `weight ${name} declared with two shapes`);
@@ -95,14 +101,22 @@ export class GraphBuilder {
     return name as Value;
   }
 
-  /** A small constant held in the graph itself; equal ones are shared. */
+  /** A small constant inside the graph. Equal constants are shared. */
   int64(values: readonly number[], dims: readonly number[] = [values.length]): Value {
     const data = new BigInt64Array(values.map(BigInt));
     return this.#constant('int64', dims, new Uint8Array(data.buffer));
   }
 
-  float(value: number): Value {
-    return this.#constant('float32', [], new Uint8Array(new Float32Array([value]).buffer));
+  /** A scalar constant. */
+  float(value: number, type: 'float32' | 'float16' = 'float32'): Value {
+    const wide = this.#constant('float32', [], new Uint8Array(new Float32Array([value]).buffer));
+    return type === 'float32' ? wide : this.cast(wide, type);
+  }
+
+  /** Converts a value to another element type. `name`: the name of the result. */
+  cast(value: Value, type: ElementType, name?: string): Value {
+    const outputs = [name ?? true];
+    return this.nodeWithOutputs('Cast', [value], { to: DATA_TYPE[type] }, { outputs })[0]!;
   }
 
   /** Adds a node with one output. */
@@ -115,7 +129,7 @@ export class GraphBuilder {
     return this.nodeWithOutputs(opType, inputs, attributes, { domain })[0]!;
   }
 
-  /** Adds a node; returns its used outputs in order. */
+  /** Adds a node. Returns the outputs that are read, in order. */
   nodeWithOutputs(
     opType: string,
     inputs: readonly (Value | undefined)[],
@@ -132,10 +146,10 @@ export class GraphBuilder {
     return names.filter((name) => name !== '') as Value[];
   }
 
-  /** The serialized ModelProto. `places`: where weights lie that the session is to read from files itself. */
-  toBytes(places: ReadonlyMap<string, FilePlace> = new Map()): Uint8Array {
+  /** Serializes the ModelProto. `locations`: the weights that the session reads from files by itself. */
+  toBytes(locations: ReadonlyMap<string, FileLocation> = new Map()): Uint8Array {
     const externals = [...this.externals.values()].map((weight) =>
-      toExternal(weight, places.get(weight.name)),
+      toExternal(weight, locations.get(weight.name)),
     );
     const read = new Set(this.nodes.flatMap(({ inputs }) => inputs));
     const constants = [...this.#constants].filter(([name]) => read.has(name));
@@ -216,9 +230,9 @@ function toValueInfo({ name, type, dims }: GraphValue): ValueInfoProto {
   });
 }
 
-/** Without a place its values are handed to the session; the file that the format wants named is never opened. */
-function toExternal({ name, type, dims }: GraphValue, place?: FilePlace): TensorProto {
-  const { file, offset } = place ?? { file: 'handed-in', offset: 0 };
+/** Without a location the session is given the values. The format requires a file name, but no file is opened. */
+function toExternal({ name, type, dims }: GraphValue, location?: FileLocation): TensorProto {
+  const { file, offset } = location ?? { file: 'handed-in', offset: 0 };
   return create(TensorProtoSchema, {
     name,
     dataType: DATA_TYPE[type],

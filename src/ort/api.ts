@@ -1,16 +1,16 @@
-// The functions of `OrtApi` that we use: name → place in the table and parameters, in the table's order
-// (onnxruntime_c_api.h; the table is append-only, so a place never changes). Calls nothing.
+// The functions of `OrtApi` that we use: their index in the table and their parameters, in the order of the table
+// (onnxruntime_c_api.h). The table is append-only, so an index never changes.
 import type { CType } from './ffi.ts';
 
 interface ApiFunction {
-  /** Place in `OrtApi`. */
+  /** The index in `OrtApi`. */
   readonly index: number;
   readonly args: readonly CType[];
-  /** `status`: a pointer to an `OrtStatus`, null where all is well. */
+  /** `status`: a pointer to an `OrtStatus`, or null for success. */
   readonly result: 'status' | 'int' | 'pointer' | 'void';
 }
 
-/** The version of the table that is asked for: the one of onnxruntime 1.30. */
+/** The version of the table, which is that of onnxruntime 1.30. */
 export const ORT_API_VERSION = 30;
 
 function status(index: number, ...args: CType[]): ApiFunction {
@@ -21,6 +21,7 @@ function nothing(index: number, ...args: CType[]): ApiFunction {
   return { index, args, result: 'void' };
 }
 
+/** The functions by name. */
 export const ORT_API = {
   GetErrorCode: { index: 1, args: ['pointer'], result: 'int' },
   GetErrorMessage: { index: 2, args: ['pointer'], result: 'pointer' },
@@ -95,4 +96,5 @@ export const ORT_API = {
   ),
 } as const satisfies Record<string, ApiFunction>;
 
+/** The name of a function of `OrtApi`. */
 export type OrtFunction = keyof typeof ORT_API;

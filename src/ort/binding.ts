@@ -1,15 +1,13 @@
-// A session's inputs and outputs bound to tensors once, and run many times. Knows the checks that keep a wrong
-// tensor away from native code; knows nothing of what the graph computes.
+// Binds tensors to the inputs and outputs of a session, and runs it. Checks every tensor before native code sees it.
 import { assert } from '../common/assert.ts';
 import type { Provider } from '../settings/provider.ts';
-import { Handle, releaseWhenForgotten } from './handle.ts';
+import { Handle, releaseWhenCollected } from './handle.ts';
 import { hasDeviceMemory } from './providers.ts';
-import { RunOptions } from './run-options.ts';
 import { ortCall, ortCallAsync, ortGet, ortVoid } from './runtime.ts';
 import type { OrtTensor } from './tensor.ts';
 import { checkAgainst, type ValueInfo } from './value-info.ts';
 
-/** What a binding needs of its session. */
+/** The part of a session that a binding uses. */
 interface BoundSession {
   readonly handle: Handle;
   readonly provider: Provider;
@@ -17,12 +15,12 @@ interface BoundSession {
   readonly outputs: readonly ValueInfo[];
 }
 
-/** Options of the runs that give none: they are never terminated. */
-let plainOptions: RunOptions | undefined;
+/** The options of runs without options, which nobody terminates before the process exits. */
+let defaultOptions: RunOptions | undefined;
 
 /**
- * Tensors for one run at a time. It keeps the bound memory alive, also where a tensor is released after it was
- * bound. On a device provider, `bindInput` copies a host tensor to the device: bind it again when it changes.
+ * The tensors of one run at a time. It keeps their memory alive, even if a tensor is released after it was bound. On a device,
+ * `bindInput` copies a host tensor to the device, so bind it again when it changes.
  */
 export class Binding {
   readonly #session: Handle;
@@ -34,7 +32,7 @@ export class Binding {
   readonly #boundOutputs = new Map<string, unknown>();
   #isRunning = false;
 
-  /** For `Session.createBinding`. */
+  /** Use `Session.createBinding`. */
   constructor({ handle: session, provider, inputs, outputs }: BoundSession) {
     this.#session = session;
     this.#isOnDevice = hasDeviceMemory(provider);
@@ -45,10 +43,10 @@ export class Binding {
       parents: [session],
       kept: [this.#boundInputs, this.#boundOutputs],
     });
-    releaseWhenForgotten(this, this.#handle);
+    releaseWhenCollected(this, this.#handle);
   }
 
-  /** Asserts that the session has the input, and that type, rank and fixed dimensions fit. */
+  /** Binds an input. Asserts that the session has it, and that type, rank and fixed dimensions match. */
   bindInput(name: string, tensor: OrtTensor): void {
     const info = this.#inputs.get(name);
     assert(info, `the session has no input ${name}`);
@@ -56,7 +54,7 @@ export class Binding {
     this.#boundInputs.set(name, tensor.memoryOwner);
   }
 
-  /** The same for an output. A tensor may be bound as input and output at the same time. */
+  /** Binds an output, with the same checks. A tensor can be bound as input and output at the same time. */
   bindOutput(name: string, tensor: OrtTensor): void {
     const info = this.#outputs.get(name);
     assert(info, `the session has no output ${name}`);
@@ -64,7 +62,7 @@ export class Binding {
     this.#boundOutputs.set(name, tensor.memoryOwner);
   }
 
-  /** Whether runs read a bound tensor where it is, not as it was when it was bound. */
+  /** Whether runs read the tensor in place, instead of a copy from when it was bound. */
   readsInPlace(tensor: OrtTensor): boolean {
     return tensor.isOnDevice || !this.#isOnDevice;
   }
@@ -76,9 +74,8 @@ export class Binding {
   }
 
   /**
-   * Runs on a thread of the pool; the event loop stays free. Rejects with `OrtError`. On a device's provider it
-   * runs on this thread: copies to the device and frees of its memory, which begin on this thread, are not to meet
-   * a run, and what all sessions of the device share has no lock (WebGPU).
+   * Runs on a thread of the pool and keeps the event loop free. Rejects with `OrtError`. For a device it runs on this thread:
+   * this thread also copies to the device and frees its memory, and the state that its sessions share has no lock (WebGPU).
    */
   async run(options?: RunOptions): Promise<void> {
     if (this.#isOnDevice) return this.runSync(options);
@@ -90,7 +87,7 @@ export class Binding {
     }
   }
 
-  /** Runs on this thread, which is cheaper where the graph is small. Throws `OrtError`. */
+  /** Runs on this thread, which is cheaper for a small graph. Throws `OrtError`. */
   runSync(options?: RunOptions): void {
     const run = this.#start(options);
     try {
@@ -108,8 +105,8 @@ export class Binding {
     ] as const) {
       for (const name of infos.keys()) assert(bound.has(name), `${name} is not bound`);
     }
-    plainOptions ??= new RunOptions();
-    const options = given ?? plainOptions;
+    defaultOptions ??= new RunOptions();
+    const options = given ?? defaultOptions;
     const pointers = [this.#session.pointer, options.start(), pointer];
     this.#isRunning = true;
     return { options, pointers };
@@ -120,7 +117,7 @@ export class Binding {
     options.finish();
   }
 
-  /** Lets go of all bound tensors. */
+  /** Unbinds all tensors. */
   clear(): void {
     const pointer = this.#idlePointer();
     ortVoid('ClearBoundInputs', pointer);
@@ -129,7 +126,7 @@ export class Binding {
     this.#boundOutputs.clear();
   }
 
-  /** Asserts that no run is in flight; a second time does nothing. */
+  /** Asserts that no run is in flight. A second call does nothing. */
   release(): void {
     assert(!this.#isRunning, 'binding: released while a run is in flight');
     this.#handle.release();
@@ -139,10 +136,62 @@ export class Binding {
     this.release();
   }
 
-  /** `OrtIoBinding *`; asserts that the binding is not released, nor running. */
+  /** The `OrtIoBinding *`. Asserts that the binding is neither released nor running. */
   #idlePointer(): bigint {
     const { pointer } = this.#handle;
     assert(!this.#isRunning, 'binding: a run is in flight');
     return pointer;
   }
 }
+
+/** The switch that terminates runs. One object can serve many runs, even at the same time. */
+export class RunOptions {
+  readonly #handle: Handle;
+  #runsInFlight = 0;
+
+  constructor() {
+    this.#handle = new Handle('run options', ortGet('CreateRunOptions'), {
+      free: (pointer) => ortVoid('ReleaseRunOptions', pointer),
+    });
+    releaseWhenCollected(this, this.#handle);
+  }
+
+  /** Makes all runs with these options reject with an `OrtError`, until `reset`. */
+  terminate(): void {
+    ortCall('RunOptionsSetTerminate', this.#handle.pointer);
+  }
+
+  reset(): void {
+    ortCall('RunOptionsUnsetTerminate', this.#handle.pointer);
+  }
+
+  /** Asserts that no run uses the options. A second call does nothing. */
+  release(): void {
+    assert(this.#runsInFlight === 0, 'run options: released while a run is in flight');
+    this.#handle.release();
+  }
+
+  [Symbol.dispose](): void {
+    this.release();
+  }
+
+  /** Called by a binding before a run. Returns the native pointer, which is valid until `finish`. */
+  start(): bigint {
+    const { pointer } = this.#handle;
+    this.#runsInFlight++;
+    inUse.add(this);
+    return pointer;
+  }
+
+  /** Called by a binding after a run. */
+  finish(): void {
+    if (--this.#runsInFlight === 0) inUse.delete(this);
+  }
+}
+
+const inUse = new Set<RunOptions>();
+
+// At exit, Node waits for the threads of the pool, so for every run in flight. Terminating them ends the wait.
+process.once('exit', () => {
+  for (const options of inUse) options.terminate();
+});

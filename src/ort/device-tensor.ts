@@ -1,13 +1,13 @@
-// Tensors in a device's memory, by the allocator of a session.
+// Allocates tensors in the memory of a device, with the allocator of a session.
 import { assert } from '../common/assert.ts';
 import type { Provider } from '../settings/provider.ts';
-import { Handle, releaseWhenForgotten } from './handle.ts';
+import { Handle, releaseWhenCollected } from './handle.ts';
 import { NATIVE_PROVIDERS } from './providers.ts';
 import { ortGet, ortVoid } from './runtime.ts';
 import type { Session } from './session.ts';
 import {
+  assertShape,
   bytesOf,
-  checkShape,
   dimsOf,
   type OrtTensor,
   type OrtType,
@@ -20,17 +20,17 @@ const DEVICE_ALLOCATOR = 0;
 const DEFAULT_MEMORY = 0;
 
 /**
- * A tensor that stays on the session's device, e.g. a cache that is input and output of every run. Its content is
- * undefined at first; it has no `data`, and its views begin at its first element. Its memory is freed when the
- * collector has found that nobody refers to it, views and bindings included, or by `releaseMemory`. Asserts that the
- * session's provider is a device.
+ * Allocates a tensor that stays on the session's device, such as a cache that is input and output of every run. Its content is
+ * undefined, it has no `data`, and its views start at its first element. Its memory is freed by `releaseMemory`, or when the
+ * garbage collector finds that nothing refers to it, including views and bindings. Asserts that the provider of the session is
+ * a device.
  */
 export function deviceTensor<T extends OrtType>(
   session: Session,
   type: T,
   shape: readonly number[],
 ): OrtTensor<T> {
-  checkShape(shape);
+  assertShape(shape);
   const info = memoryInfo(session.provider);
   const allocator = new Handle(
     'device allocator',
@@ -43,19 +43,19 @@ export function deviceTensor<T extends OrtType>(
       free: (pointer) => ortVoid('ReleaseValue', pointer),
       parents: [allocator],
     });
-    const owner = {}; // whoever may touch the memory refers to it
-    releaseWhenForgotten(owner, handle);
+    const owner = {}; // everything that uses the memory refers to it
+    releaseWhenCollected(owner, handle);
     const address = ortGet('GetTensorMutableData', handle.pointer);
     const memory = { owner, address, byteLength: bytesOf(type, shape), device: { info, handle } };
     return tensorOver(type, shape, { memory, byteOffset: 0 });
   } finally {
-    allocator.release(); // the memory holds it
+    allocator.release(); // the memory keeps it alive
   }
 }
 
 const infos = new Map<Provider, bigint>();
 
-/** `OrtMemoryInfo *` of a provider's memory. */
+/** The `OrtMemoryInfo *` of a provider's memory. */
 function memoryInfo(provider: Provider): bigint {
   const { memoryName } = NATIVE_PROVIDERS[provider];
   assert(memoryName, `device tensor: the provider ${provider} has no device memory`);

@@ -1,11 +1,11 @@
-// Calls into shared libraries: the one importer of koffi. Knows addresses, signatures and threads; knows
-// nothing of ONNX Runtime.
+// Calls functions of shared libraries. The only importer of koffi. Knows addresses, signatures and threads, but not ONNX
+// Runtime.
 import koffi, { type LibraryHandle } from 'koffi';
 import { assert } from '../common/assert.ts';
 
-/** A parameter of a C function. `path` is a string in the platform's own character type. */
+/** The type of a C parameter. `path` is a string in the platform's character type. */
 export type CType = 'pointer' | 'string' | 'strings' | 'path' | 'int' | 'uint32' | 'size' | 'int64';
-/** Arrays go as the address of their bytes, which the callee may write. */
+/** A C argument. An array is passed as the address of its bytes, which the callee may write. */
 export type CValue =
   | bigint
   | number
@@ -16,15 +16,15 @@ export type CValue =
   | BigInt64Array
   | BigUint64Array;
 
-/** A C function: `sync` blocks the thread, `async` runs it on a thread of libuv's pool. */
+/** A C function. `sync` blocks the thread; `async` runs on a thread of libuv's pool. */
 export interface NativeFunction {
   sync(...args: CValue[]): CValue;
   async(...args: CValue[]): Promise<CValue>;
 }
 
 /**
- * koffi runs C code on a stack of its own, by default 128 KiB for asynchronous calls: too small for the graph
- * optimizer's recursion. Pages are only touched when used; this is what Linux gives a thread.
+ * koffi runs C code on its own stack, by default 128 KiB for asynchronous calls, which is too small for the recursion of the
+ * graph optimizer. This is the stack size of a Linux thread; unused pages take no memory.
  */
 const STACK_BYTES = 8 << 20;
 koffi.config({ sync_stack_size: STACK_BYTES, async_stack_size: STACK_BYTES });
@@ -40,16 +40,17 @@ const C_NAMES: Record<CType, string> = {
   int64: 'int64_t',
 };
 
-/** A handle that is collected unloads its library under the feet of every function taken from it. */
+/** Keeps libraries loaded: a collected handle would unload its library while its functions are in use. */
 const loadedLibraries: LibraryHandle[] = [];
 
-/** Loads a shared library for the life of the process; null is the process itself, C library included. */
+/** Loads a shared library for the life of the process. Null is the process itself, including the C library. */
 export function loadLibrary(path: string | null): LibraryHandle {
   const library = koffi.load(path);
   loadedLibraries.push(library);
   return library;
 }
 
+/** A function of a library, by name. */
 export function functionOf(
   library: LibraryHandle,
   name: string,
@@ -59,7 +60,7 @@ export function functionOf(
   return wrap(library.func(name, C_NAMES[result], args.map(cName)));
 }
 
-/** The function behind an address, e.g. of a table of function pointers. */
+/** The function at an address, for example from a table of function pointers. */
 export function functionAt(
   address: bigint,
   args: readonly CType[],
@@ -69,12 +70,12 @@ export function functionAt(
   return wrap(koffi.decode(address, prototype));
 }
 
-/** Where a buffer's bytes lie. An ArrayBuffer's bytes never move, unlike those of a small typed array. */
+/** The address of a buffer's bytes. They never move, unlike those of a small typed array. */
 export function addressOf(buffer: ArrayBuffer): bigint {
   return koffi.address(buffer);
 }
 
-/** Reads a pointer, or a table's entry: the pointer at `index`. */
+/** Reads the pointer at an address, or entry `index` of a table of pointers. */
 export function pointerAt(address: bigint, index = 0): bigint {
   return koffi.decode(address, index * 8, 'void *');
 }
@@ -84,7 +85,7 @@ export function stringAt(address: bigint): string {
   return koffi.decode.string(address);
 }
 
-/** The C library's `errno` of the last synchronous call. */
+/** The `errno` of the last synchronous call. */
 export function lastErrno(): number {
   return koffi.errno();
 }
@@ -96,7 +97,7 @@ function cName(type: CType): string {
 type Callable = ReturnType<LibraryHandle['func']>;
 
 function wrap(callable: Callable): NativeFunction {
-  assert(typeof callable === 'function', 'koffi gives a function');
+  assert(typeof callable === 'function', 'koffi returns a function');
   return {
     sync: callable,
     async: (...args) =>

@@ -1,52 +1,52 @@
-// One native object: its pointer, who still needs it, and its release, once. Knows no kind of object.
+// The lifetime of a native object: its pointer, a count of its users, and its release. Knows no kinds of objects.
 import { assert } from '../common/assert.ts';
 
 /**
- * A native object is freed when its owner has released it (or was collected) and every object that was made
- * from it is gone. It keeps JavaScript objects whose memory the native side may touch.
+ * Frees a native object when its owner has released it, or was garbage collected, and every object created from it is gone. It
+ * keeps alive the JavaScript objects whose memory the native object uses.
  */
 export class Handle {
-  readonly #what: string;
+  readonly #name: string;
   readonly #pointer: bigint;
   readonly #free: (pointer: bigint) => void;
   readonly #parents: readonly Handle[];
   #holds = 1;
   #isReleased = false;
-  /** Memory that the native object may touch, alive as long as it is. */
+  /** JavaScript memory that the native object uses. */
   kept: unknown;
 
   constructor(
-    what: string,
+    name: string,
     pointer: bigint,
     options: { free: (pointer: bigint) => void; parents?: readonly Handle[]; kept?: unknown },
   ) {
-    this.#what = what;
+    this.#name = name;
     this.#pointer = pointer;
     this.#free = options.free;
     this.#parents = options.parents ?? [];
     this.kept = options.kept;
     for (const parent of this.#parents) {
-      assert(parent.#holds > 0, `${parent.#what} is freed: no ${what} can be made from it`);
+      assert(parent.#holds > 0, `${parent.#name} is freed: no ${name} can be created from it`);
       parent.#holds++;
     }
   }
 
-  /** Asserts that the owner has not released it. */
+  /** Asserts that the owner has not released the object. */
   get pointer(): bigint {
-    assert(!this.#isReleased, `${this.#what} was released`);
+    assert(!this.#isReleased, `${this.#name} was released`);
     return this.#pointer;
   }
 
-  /** Ends the owner's hold; a second time does nothing. */
+  /** Ends the owner's use. A second call does nothing. */
   release(): void {
     if (this.#isReleased) return;
     this.#isReleased = true;
-    forgotten.unregister(this);
+    collected.unregister(this);
     this.#drop();
   }
 
-  /** The owner was collected: ends its hold, but what was made from the handle may go on using it. */
-  forget(): void {
+  /** Ends the use of a collected owner. Objects created from the handle may still use it. */
+  ownerCollected(): void {
     if (!this.#isReleased) this.#drop();
   }
 
@@ -58,9 +58,9 @@ export class Handle {
   }
 }
 
-const forgotten = new FinalizationRegistry<Handle>((handle) => handle.forget());
+const collected = new FinalizationRegistry<Handle>((handle) => handle.ownerCollected());
 
-/** Releases the handle when its owner is collected without a release. The handle must not refer to the owner. */
-export function releaseWhenForgotten(owner: object, handle: Handle): void {
-  forgotten.register(owner, handle, handle);
+/** Releases a handle if its owner is collected without a release. The handle must not refer to the owner. */
+export function releaseWhenCollected(owner: object, handle: Handle): void {
+  collected.register(owner, handle, handle);
 }

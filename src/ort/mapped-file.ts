@@ -1,31 +1,29 @@
-// A file's bytes as memory of tensors, read-only and without a copy. Knows the C library's `mmap`; knows nothing
-// of the file's format.
+// A file's bytes as the memory of tensors, read-only and without a copy. Knows no file format.
 import { closeSync, fstatSync, readSync } from 'node:fs';
-import { getSystemErrorMap } from 'node:util';
 import { assert } from '../common/assert.ts';
 import { openRegular } from '../common/regular-file.ts';
-import { addressOf, functionOf, lastErrno, loadLibrary, type NativeFunction } from './ffi.ts';
-import { Handle, releaseWhenForgotten } from './handle.ts';
+import { addressOf } from './ffi.ts';
+import { Handle, releaseWhenCollected } from './handle.ts';
+import { CAN_MAP, dropPages, mapPages, unmapPages } from './libc.ts';
 import { type Memory, type OrtTensor, type OrtType, tensorOver } from './tensor.ts';
 
 /**
- * The pages of a file. They stay mapped while the file or anything made from it is referenced: tensors, and the
- * bindings and sessions that use them. The file must not be truncated meanwhile: touching a lost page ends the
- * process; replace such a file by renaming.
+ * A memory-mapped file. Its pages stay mapped while anything refers to the file: tensors, bindings or sessions. The file must
+ * not be truncated meanwhile, because touching a lost page ends the process. Replace such a file by renaming.
  */
 export class MappedFile {
   readonly byteLength: number;
   #memory: Memory | undefined;
 
-  /** For `mapFile`. */
+  /** Use `mapFile`. */
   constructor(memory: Memory) {
     this.byteLength = memory.byteLength;
     this.#memory = memory;
   }
 
   /**
-   * A read-only tensor right over the file's bytes: for inputs and initializers; it has no `data`. Asserts that it
-   * lies inside the file, aligned to its elements.
+   * A read-only tensor over the file's bytes, for inputs and initializers. It has no `data`. Asserts that it is inside the
+   * file and aligned to its elements.
    */
   tensor<T extends OrtType>(type: T, shape: readonly number[], byteOffset: number): OrtTensor<T> {
     assert(this.#memory, 'mapped file was released');
@@ -33,14 +31,15 @@ export class MappedFile {
   }
 
   /**
-   * Takes the pages out of this process's memory; the next use brings a page back, from the system's cache as a rule.
-   * Does nothing where the file was read instead of mapped.
+   * Frees the memory of the pages. The next access reads a page again, usually from the system's cache. Does nothing if the
+   * file was read instead of mapped.
    */
-  letGo(): void {
-    if (this.#memory && !this.#memory.buffer) letGoOfPages(this.#memory);
+  dropPages(): void {
+    if (!this.#memory || this.#memory.buffer) return;
+    dropPages(this.#memory.address, this.#memory.byteLength);
   }
 
-  /** Ends its use for new tensors; the others keep the pages. A second time does nothing. */
+  /** Allows no new tensors. Existing ones keep the pages. A second call does nothing. */
   release(): void {
     this.#memory = undefined;
   }
@@ -50,65 +49,32 @@ export class MappedFile {
   }
 }
 
-/** Maps a file, or reads it whole where there is no `mmap`. Throws Node's or the system's error. */
+/** Maps a file, or reads all of it if the platform has no `mmap`. Throws the error of Node or of the system. */
 export function mapFile(path: string): MappedFile {
   const fd = openRegular(path);
   try {
     const byteLength = fstatSync(fd).size;
-    const canMap = process.platform !== 'win32' && byteLength > 0; // mmap refuses an empty range
-    return new MappedFile(canMap ? mapPages(fd, byteLength, path) : readWhole(fd, byteLength));
+    const canMap = CAN_MAP && byteLength > 0; // mmap refuses an empty range
+    return new MappedFile(canMap ? mapWhole(fd, byteLength, path) : readWhole(fd, byteLength));
   } finally {
     closeSync(fd); // the mapping outlives the descriptor
   }
 }
 
-/** The same values on Linux and macOS. */
-const PROT_READ = 1;
-const MAP_PRIVATE = 2;
-const MAP_FAILED = 2n ** 64n - 1n;
-const MADV_DONTNEED = 4;
-
-function mapPages(fd: number, byteLength: number, path: string): Memory {
-  const { mmap, munmap } = libc();
-  const address = mmap.sync(null, byteLength, PROT_READ, MAP_PRIVATE, fd, 0) as bigint;
-  if (address === MAP_FAILED) {
-    const reason = getSystemErrorMap().get(-lastErrno())?.join(': ') ?? 'unknown reason';
-    throw new Error(`${path}: cannot be mapped (${reason})`);
-  }
+function mapWhole(fd: number, byteLength: number, path: string): Memory {
+  const address = mapPages(fd, byteLength, path);
   const handle = new Handle('mapping', address, {
-    free: (pointer) => munmap.sync(pointer, byteLength),
+    free: (pointer) => unmapPages(pointer, byteLength),
   });
-  // Unmapped by the collector alone: no count of users can be wrong.
+  // Only the garbage collector unmaps it, so a wrong count of users cannot.
   const owner = {};
-  releaseWhenForgotten(owner, handle);
+  releaseWhenCollected(owner, handle);
   return { owner, address, byteLength };
-}
-
-/** A private mapping that nobody wrote to loses nothing by it. A refusal leaves the pages where they are. */
-function letGoOfPages({ address, byteLength }: Memory): void {
-  libc().madvise.sync(address, byteLength, MADV_DONTNEED);
-}
-
-type LibC = Record<'mmap' | 'munmap' | 'madvise', NativeFunction>;
-
-let functions: LibC | undefined;
-
-function libc(): LibC {
-  if (!functions) {
-    const library = loadLibrary(null);
-    const mapArgs = ['pointer', 'size', 'int', 'int', 'int', 'int64'] as const;
-    functions = {
-      mmap: functionOf(library, 'mmap', mapArgs, 'pointer'),
-      munmap: functionOf(library, 'munmap', ['pointer', 'size'], 'int'),
-      madvise: functionOf(library, 'madvise', ['pointer', 'size', 'int'], 'int'),
-    };
-  }
-  return functions;
 }
 
 function readWhole(fd: number, byteLength: number): Memory {
   const buffer = new ArrayBuffer(byteLength);
-  // In chunks: one read takes 2 GiB at most.
+  // One read returns at most 2 GiB.
   for (let done = 0; done < byteLength; ) {
     const chunk = new Uint8Array(buffer, done, Math.min(byteLength - done, 1 << 30));
     const count = readSync(fd, chunk);

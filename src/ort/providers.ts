@@ -1,14 +1,15 @@
-// The runtime's execution providers by our names: how a session is asked for one, and what it calls its memory.
+// The execution providers by our names: how a session gets one, and how the runtime names its memory.
 import type { Provider } from '../settings/provider.ts';
 import { ortCall, ortGet, ortVoid } from './runtime.ts';
 
 interface NativeProvider {
-  /** Its memory's name for `CreateMemoryInfo`; absent: the host's memory. */
+  /** The name of its memory for `CreateMemoryInfo`. Absent: it uses the memory of the host. */
   readonly memoryName?: string;
-  /** Adds it to an `OrtSessionOptions *`. Throws `OrtError` where it cannot be had. */
+  /** Adds it to an `OrtSessionOptions *`. Throws `OrtError` if it is not available. */
   append(options: bigint): void;
 }
 
+/** The execution providers. */
 export const NATIVE_PROVIDERS: Record<Provider, NativeProvider> = {
   cpu: { append() {} },
   webgpu: {
@@ -29,7 +30,7 @@ export const NATIVE_PROVIDERS: Record<Provider, NativeProvider> = {
   },
 };
 
-/** Whether it computes in a memory of its own: host tensors are copied there, and back. */
+/** Whether a provider computes in a memory of its own, to which host tensors are copied, and back. */
 export function hasDeviceMemory(provider: Provider): boolean {
   return NATIVE_PROVIDERS[provider].memoryName !== undefined;
 }

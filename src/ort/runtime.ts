@@ -1,5 +1,5 @@
-// ONNX Runtime's C library, loaded once from the onnxruntime-node package, and its functions by name with its
-// own error text. Knows the library's place, version and environment; sessions and tensors are built on it.
+// Loads the C library of ONNX Runtime from the onnxruntime-node package, once, and calls its functions by name. Sessions and
+// tensors are built on it.
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
@@ -22,10 +22,10 @@ const ERROR_CODES = [
   ...['EP_FAIL', 'MODEL_LOAD_CANCELED', 'MODEL_REQUIRES_COMPILATION', 'NOT_FOUND'],
 ] as const;
 
-/** A call that ONNX Runtime refused, in its own words. */
+/** An error of ONNX Runtime, with its own message. */
 export class OrtError extends Error {
   override name = 'OrtError';
-  /** Name of its `OrtErrorCode`, e.g. `INVALID_ARGUMENT`. */
+  /** The name of the `OrtErrorCode`, such as `INVALID_ARGUMENT`. */
   readonly code: string;
 
   constructor(code: string, message: string) {
@@ -34,64 +34,64 @@ export class OrtError extends Error {
   }
 }
 
-/** `OrtLoggingLevel`: what ONNX Runtime prints to standard error. */
+/** The `OrtLoggingLevel` from which on ONNX Runtime prints to standard error. */
 const LOG_WARNINGS = 2;
 
 interface Runtime {
   readonly version: string;
   readonly functions: Record<OrtFunction, NativeFunction>;
-  /** `OrtEnv *`, alive as long as the process. */
+  /** The `OrtEnv *`, which lives as long as the process. */
   readonly env: bigint;
 }
 
 let loaded: Runtime | undefined;
 
-/** The library and its environment, loaded at the first call. */
+/** Loads the library on the first call. */
 function runtime(): Runtime {
-  loaded ??= load();
+  loaded ??= loadRuntime();
   return loaded;
 }
 
-/** Version of the loaded library, e.g. `1.30.0`. Throws where the package lacks it or has another one. */
+/** The version of the loaded library, such as `1.30.0`. Throws if the package has no library, or another version. */
 export function runtimeVersion(): string {
   return runtime().version;
 }
 
-/** The process's one `OrtEnv *`. */
+/** The only `OrtEnv *` of this process. */
 export function ortEnv(): bigint {
   return runtime().env;
 }
 
-/** The functions, each to be replaced by whoever has to play a part of the runtime that is not there: for tests. */
+/** The functions of the runtime, for tests that replace some of them to simulate a device. */
 export function ortFunctions(): Record<OrtFunction, NativeFunction> {
   return runtime().functions;
 }
 
-/** Calls a function that answers with a status. Throws `OrtError`. */
+/** Calls a function that returns a status. Throws `OrtError`. */
 export function ortCall(name: OrtFunction, ...args: CValue[]): void {
   const { functions } = runtime();
-  check(functions, functions[name].sync(...args));
+  throwIfFailed(functions, functions[name].sync(...args));
 }
 
-/** The same on a thread of the pool. The caller keeps alive what the arguments point to until it settles. */
+/** Does the same on a thread of the pool. The caller must keep the arguments' memory alive until the promise settles. */
 export async function ortCallAsync(name: OrtFunction, ...args: CValue[]): Promise<void> {
   const { functions } = runtime();
-  check(functions, await functions[name].async(...args));
+  throwIfFailed(functions, await functions[name].async(...args));
 }
 
-/** Calls a function whose last parameter is an output of 8 bytes at most, e.g. a new object. */
+/** Calls a function whose last parameter is an output of at most 8 bytes, such as a new object. Throws `OrtError`. */
 export function ortGet(name: OrtFunction, ...args: CValue[]): bigint {
-  const cell = new BigUint64Array(new ArrayBuffer(8)); // zero: an output of 4 bytes is its low half
+  const cell = new BigUint64Array(new ArrayBuffer(8)); // zeroed, because an output of 4 bytes is the low half
   ortCall(name, ...args, cell);
   return cell[0]!;
 }
 
-/** Calls a function that answers nothing: `Release…` and `Clear…`. */
+/** Calls a function without a result: `Release…` or `Clear…`. */
 export function ortVoid(name: OrtFunction, ...args: CValue[]): void {
   runtime().functions[name].sync(...args);
 }
 
-function check(functions: Runtime['functions'], status: CValue): void {
+function throwIfFailed(functions: Runtime['functions'], status: CValue): void {
   if (!status) return; // null
   const code = Number(functions.GetErrorCode.sync(status));
   const message = stringAt(functions.GetErrorMessage.sync(status) as bigint);
@@ -99,7 +99,7 @@ function check(functions: Runtime['functions'], status: CValue): void {
   throw new OrtError(ERROR_CODES[code] ?? `code ${code}`, message);
 }
 
-function load(): Runtime {
+function loadRuntime(): Runtime {
   const { file, version: expected } = locateLibrary();
   const library = openLibrary(file);
   const base = functionOf(library, 'OrtGetApiBase', [], 'pointer').sync() as bigint;
@@ -114,7 +114,7 @@ function load(): Runtime {
   if (!table) throw new Error(`onnxruntime ${version} has no API of version ${ORT_API_VERSION}`);
   const functions = bindTable(table);
   const cell = new BigUint64Array(new ArrayBuffer(8));
-  check(functions, functions.CreateEnv.sync(LOG_WARNINGS, 'lorikeet', cell));
+  throwIfFailed(functions, functions.CreateEnv.sync(LOG_WARNINGS, 'lorikeet', cell));
   return { version, functions, env: cell[0]! };
 }
 
@@ -128,7 +128,7 @@ function bindTable(table: bigint): Runtime['functions'] {
   return Object.fromEntries(entries) as Runtime['functions'];
 }
 
-/** @throws ConfigError with the system's reason, such as another C library than the one it was built for */
+/** Throws `ConfigError` with the reason of the system, for example that the library was built for another C library. */
 function openLibrary(file: string): ReturnType<typeof loadLibrary> {
   try {
     return loadLibrary(file);
@@ -139,11 +139,11 @@ function openLibrary(file: string): ReturnType<typeof loadLibrary> {
   }
 }
 
-/** The package's root. @throws ConfigError if it is not installed */
+/** The root folder of the package. Throws `ConfigError` if it is not installed. */
 function locatePackage(): string {
   const require = createRequire(import.meta.url);
   try {
-    // The package exports its entry only: dist/index.js, one folder below the root.
+    // The package exports only its entry, dist/index.js, which is one folder below the root.
     return path.dirname(path.dirname(require.resolve('onnxruntime-node')));
   } catch {
     throw new ConfigError([
@@ -152,10 +152,7 @@ function locatePackage(): string {
   }
 }
 
-/**
- * The library inside the onnxruntime-node package, whose layout is no contract.
- * @throws ConfigError if it is missing
- */
+/** The library inside the onnxruntime-node package. Throws `ConfigError` if it is missing. */
 function locateLibrary(): { file: string; version: string } {
   const root = locatePackage();
   const { version } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'));

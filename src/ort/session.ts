@@ -1,10 +1,9 @@
-// Sessions: a graph made ready to run, with weights that several sessions may share. Knows providers and
-// options; runs happen through bindings.
+// Creates sessions: graphs that are ready to run, with weights that several sessions can share. Bindings run them.
 import { assert } from '../common/assert.ts';
 import type { Provider } from '../settings/provider.ts';
 import { Binding } from './binding.ts';
 import type { CValue } from './ffi.ts';
-import { Handle, releaseWhenForgotten } from './handle.ts';
+import { Handle, releaseWhenCollected } from './handle.ts';
 import { hasDeviceMemory, NATIVE_PROVIDERS } from './providers.ts';
 import { ortCall, ortCallAsync, ortEnv, ortGet, ortVoid } from './runtime.ts';
 import type { OrtTensor } from './tensor.ts';
@@ -17,37 +16,38 @@ const EXTERNAL_FOLDER = 'session.model_external_initializers_file_folder_path';
 /** `OrtLoggingLevel` */
 const LOG_FATAL = 4;
 
+/** How a session is created and run. */
 export interface SessionOptions {
   /** Default `cpu`. */
   provider?: Provider;
-  /** Threads inside one operator; default: one per core. */
+  /** Threads inside one operator. Default: one per core. */
   intraOpThreads?: number;
-  /** Whether idle threads wait busily: fast on an idle machine, 4-5x slower beside another busy process. */
+  /** Whether idle threads spin. Fast on an idle machine, 4-5 times slower beside another busy process. */
   allowSpinning?: boolean;
   /** Default `all`. */
   optimization?: keyof typeof OPTIMIZATION_LEVELS;
   /**
-   * Values for the graph's initializers: several sessions may use the same tensors. The graph declares each with its
-   * type and shape, its bytes as external data. Without `externalFolder` the file that it names is never opened, and
-   * each session has a copy of the values beside those that its kernels use in place.
+   * Values of the graph's initializers. Several sessions can use the same tensors. The graph declares each with its type and
+   * shape as external data. Without `externalFolder` its file is never opened, and the session has a copy of the values in
+   * addition to those that its kernels use in place.
    */
   initializers?: ReadonlyMap<string, OrtTensor>;
-  /** Folder of the files that hold the graph's external data: they are mapped, and copied by nobody. */
+  /** The folder of the files with the graph's external data. They are memory-mapped, without copies. */
   externalFolder?: string;
-  /** Where weights in a kernel's own layout are kept, so that sessions with the same initializers share them. */
+  /** Holds weights in the layout of a kernel, for all sessions with the same initializers. */
   prepacked?: PrepackedWeights;
   /**
-   * Whether runs take their memory from one arena of the process, for sessions that run one after another: it grows to
-   * what the largest takes, not to what all take together. Default: an arena for each session.
+   * Whether runs take their memory from one arena of the process. Use it for sessions that run one after another: the arena
+   * grows to the need of the largest one, not of all together. Default: one arena per session.
    */
   sharesArena?: boolean;
-  /** Leaves faults to the caller, who expects some, and prints none. */
+  /** Prints no errors. For a caller that expects some. */
   isQuiet?: boolean;
   /** Entries of onnxruntime_session_options_config_keys.h. */
   config?: Readonly<Record<string, string>>;
 }
 
-/** Container of weights in a kernel's own layout. Lives at least as long as the sessions made with it. */
+/** Weights in the layout of a kernel. They live at least as long as the sessions created with them. */
 export class PrepackedWeights {
   readonly #handle: Handle;
 
@@ -55,16 +55,16 @@ export class PrepackedWeights {
     this.#handle = new Handle('prepacked weights', ortGet('CreatePrepackedWeightsContainer'), {
       free: (pointer) => ortVoid('ReleasePrepackedWeightsContainer', pointer),
     });
-    releaseWhenForgotten(this, this.#handle);
+    releaseWhenCollected(this, this.#handle);
   }
 
-  /** For `createSession`; asserts that it is not released. */
+  /** For `createSession`. Asserts that the weights are not released. */
   get handle(): Handle {
     assert(this.#handle.pointer, 'prepacked weights have a pointer');
     return this.#handle;
   }
 
-  /** Ends its use for new sessions; a second time does nothing. */
+  /** Allows no new sessions. A second call does nothing. */
   release(): void {
     this.#handle.release();
   }
@@ -74,23 +74,23 @@ export class PrepackedWeights {
   }
 }
 
-/** A loaded graph. Its native memory lives until it and every binding made from it are released. */
+/** A loaded graph. Its native memory lives until it and all its bindings are released. */
 export class Session {
   readonly inputs: readonly ValueInfo[];
   readonly outputs: readonly ValueInfo[];
   readonly provider: Provider;
   readonly #handle: Handle;
 
-  /** For `createSession`. */
+  /** Use `createSession`. */
   constructor(handle: Handle, provider: Provider) {
     this.#handle = handle;
     this.provider = provider;
-    releaseWhenForgotten(this, handle);
+    releaseWhenCollected(this, handle);
     this.inputs = readValueInfos(handle.pointer, 'Input');
     this.outputs = readValueInfos(handle.pointer, 'Output');
   }
 
-  /** For the makers of bindings and device tensors; asserts that the session is not released. */
+  /** For bindings and device tensors. Asserts that the session is not released. */
   get handle(): Handle {
     assert(this.#handle.pointer, 'a session has a pointer');
     return this.#handle;
@@ -100,9 +100,7 @@ export class Session {
     return new Binding(this);
   }
 
-  /**
-   * Ends its use: a later run is an assertion; a run in flight ends as usual. A second time does nothing.
-   */
+  /** Ends the use of the session. A run in flight ends as usual; a later one fails an assertion. A second call does nothing. */
   release(): void {
     this.#handle.release();
   }
@@ -113,9 +111,8 @@ export class Session {
 }
 
 /**
- * Loads a model: serialized bytes, or a file's path (external data lies beside the file). Runs off the event loop,
- * but on a device's provider: what a device does is begun by one thread.
- * Throws `OrtError` where ONNX Runtime refuses the model, or the provider cannot be had.
+ * Loads a model from serialized bytes or from a file, whose external data is beside it. Runs off the event loop, except for a
+ * device, which only one thread may use. Rejects with `OrtError` if the model is invalid or the provider is not available.
  */
 export async function createSession(
   model: Uint8Array | string,
@@ -131,7 +128,7 @@ export async function createSession(
   }
 }
 
-/** The same, on this thread. Throws `OrtError`. */
+/** Does the same on this thread. Throws `OrtError`. */
 export function createSessionSync(
   model: Uint8Array | string,
   options: SessionOptions = {},
@@ -147,7 +144,7 @@ export function createSessionSync(
 
 interface SessionCreation {
   readonly call: [ReturnType<typeof creator>, ...CValue[]];
-  /** After the call. */
+  /** Must be called after the call. */
   session(): Session;
   end(): void;
 }
@@ -207,7 +204,7 @@ function applyOptions(pointer: bigint, options: SessionOptions): void {
     ortCall('AddSessionConfigEntry', pointer, key, value);
   }
   if (options.initializers?.size) {
-    if (externalFolder === undefined) giveValues(pointer, options.initializers);
+    if (externalFolder === undefined) copyValues(pointer, options.initializers);
     shareValues(pointer, options.initializers);
   }
   if (options.isQuiet) ortCall('SetSessionLogSeverityLevel', pointer, LOG_FATAL);
@@ -227,18 +224,18 @@ function shareArena(pointer: bigint): void {
     hasSharedArena = true;
   }
   ortCall('AddSessionConfigEntry', pointer, 'session.use_env_allocators', '1');
-  // A pattern is one block for all of a run: each graph's would be another one.
+  // A memory pattern is one block for a whole run, and each graph would have its own.
   ortCall('DisableMemPattern', pointer);
 }
 
-/** Gives the graph its values, a copy of them: without it an absent file is an error. */
-function giveValues(pointer: bigint, initializers: ReadonlyMap<string, OrtTensor>): void {
+/** Copies the values into the graph. Without that, a missing file is an error. */
+function copyValues(pointer: bigint, initializers: ReadonlyMap<string, OrtTensor>): void {
   const values = BigUint64Array.from(initializers.values(), (tensor) => tensor.pointer);
   const names = [...initializers.keys()];
   ortCall('AddExternalInitializers', pointer, names, values, names.length);
 }
 
-/** Makes the kernels use the values in place, and share what they prepack. */
+/** Makes the kernels use the values in place and share their prepacked weights. */
 function shareValues(pointer: bigint, initializers: ReadonlyMap<string, OrtTensor>): void {
   for (const [name, tensor] of initializers) {
     ortCall('AddInitializer', pointer, name, tensor.pointer);

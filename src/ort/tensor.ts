@@ -1,14 +1,13 @@
-// Tensors of ONNX Runtime over memory that JavaScript owns. Knows element types, shapes and bounds; knows
-// nothing of sessions.
+// Tensors of ONNX Runtime over memory that JavaScript owns. Knows element types, shapes and bounds, but no sessions.
 import { assert } from '../common/assert.ts';
 import { elementCount } from '../common/tensor.ts';
 import { addressOf } from './ffi.ts';
-import { Handle, releaseWhenForgotten } from './handle.ts';
+import { Handle, releaseWhenCollected } from './handle.ts';
 import { ortGet, ortVoid } from './runtime.ts';
 
 interface TensorData {
   float32: Float32Array<ArrayBuffer>;
-  /** Bits of IEEE half precision. */
+  /** The bits of IEEE half precision. */
   float16: Uint16Array<ArrayBuffer>;
   int32: Int32Array<ArrayBuffer>;
   int64: BigInt64Array<ArrayBuffer>;
@@ -18,9 +17,10 @@ interface TensorData {
   bool: Uint8Array<ArrayBuffer>;
 }
 
+/** The element type of a tensor. */
 export type OrtType = keyof TensorData;
 
-/** Type → its number in `ONNXTensorElementDataType` and its array. */
+/** The number of each type in `ONNXTensorElementDataType`, and its typed array. */
 const TYPES = {
   float32: { code: 1, array: Float32Array },
   uint8: { code: 2, array: Uint8Array },
@@ -31,40 +31,42 @@ const TYPES = {
   float16: { code: 10, array: Uint16Array },
 } as const satisfies Record<OrtType, { code: number; array: unknown }>;
 
+/** The number of a type in `ONNXTensorElementDataType`. */
 export function typeCode(type: OrtType): number {
   return TYPES[type].code;
 }
 
-/** The type of a number of `ONNXTensorElementDataType`; undefined where we have none. */
+/** The type with a number of `ONNXTensorElementDataType`; undefined if we do not support it. */
 export function typeOfCode(code: number): OrtType | undefined {
   return (Object.keys(TYPES) as OrtType[]).find((type) => TYPES[type].code === code);
 }
 
+/** The bytes of a tensor. */
 export function bytesOf(type: OrtType, shape: readonly number[]): number {
   return elementCount(shape) * TYPES[type].array.BYTES_PER_ELEMENT;
 }
 
-/** Memory at a fixed address, alive as long as `owner` is referenced. */
+/** Memory at a fixed address. It lives as long as something refers to `owner`. */
 export interface Memory {
   readonly owner: object;
   readonly address: bigint;
   readonly byteLength: number;
-  /** The memory itself where JavaScript may read and write it. */
+  /** The same memory, if JavaScript can read and write it. */
   readonly buffer?: ArrayBuffer;
-  readonly device?: DeviceMemory;
+  readonly device?: DeviceAllocation;
 }
 
-/** A device's memory: its address may be a handle (a WGPUBuffer), to which nothing can be added. */
-export interface DeviceMemory {
-  /** `OrtMemoryInfo *`, alive as long as the process. */
+/** The memory of a device. Its address may be an opaque handle (a WGPUBuffer), so no offset can be added to it. */
+export interface DeviceAllocation {
+  /** The `OrtMemoryInfo *`, which lives as long as the process. */
   readonly info: bigint;
-  /** Held by its owner and by the tensors over it. */
+  /** Used by the owner and by the tensors over the memory. */
   readonly handle: Handle;
 }
 
 /**
- * A tensor: an OrtValue over host memory, or over a device's. Its memory lives as long as anything refers to it,
- * a released tensor's views and bindings included.
+ * An OrtValue over memory of the host or of a device. The memory lives as long as anything refers to it, including views and
+ * bindings of a released tensor.
  */
 export class OrtTensor<T extends OrtType = OrtType> {
   readonly type: T;
@@ -73,32 +75,32 @@ export class OrtTensor<T extends OrtType = OrtType> {
   readonly #memory: Memory;
   readonly #byteOffset: number;
 
-  /** For the tensor makers of this folder. */
+  /** Use `hostTensor`, `deviceTensor` or `tensorOver`. */
   constructor(
     info: { type: T; shape: readonly number[] },
     handle: Handle,
-    place: { memory: Memory; byteOffset: number },
+    range: { memory: Memory; byteOffset: number },
   ) {
     this.type = info.type;
     this.shape = info.shape;
     this.#handle = handle;
-    this.#memory = place.memory;
-    this.#byteOffset = place.byteOffset;
-    releaseWhenForgotten(this, handle);
+    this.#memory = range.memory;
+    this.#byteOffset = range.byteOffset;
+    releaseWhenCollected(this, handle);
   }
 
-  /** `OrtValue *`; asserts that the tensor is not released. */
+  /** The `OrtValue *`. Asserts that the tensor is not released. */
   get pointer(): bigint {
     return this.#handle.pointer;
   }
 
-  /** For `createSession`; asserts that the tensor is not released. */
+  /** For `createSession`. Asserts that the tensor is not released. */
   get handle(): Handle {
     assert(this.#handle.pointer, 'a tensor has a pointer');
     return this.#handle;
   }
 
-  /** What must stay referenced while the runtime may touch the tensor's memory. */
+  /** The object that must stay referenced while the runtime may use the tensor's memory. */
   get memoryOwner(): unknown {
     return this.#handle.kept;
   }
@@ -107,7 +109,7 @@ export class OrtTensor<T extends OrtType = OrtType> {
     return this.#memory.device !== undefined;
   }
 
-  /** The elements, in place. Asserts that the tensor is in memory that JavaScript can reach. */
+  /** The elements, in place. Asserts that JavaScript can access the memory. */
   get data(): TensorData[T] {
     assert(this.#handle.pointer, 'a tensor has a pointer');
     assert(this.#memory.buffer, 'data: the tensor is on a device or in a mapped file');
@@ -117,8 +119,8 @@ export class OrtTensor<T extends OrtType = OrtType> {
   }
 
   /**
-   * A tensor over a part of the same memory, from the element `elementOffset` on; on a device from its first element
-   * only.
+   * A tensor over a part of the same memory, from element `elementOffset` on. On a device, the offset must be 0. Asserts that
+   * the part is inside the tensor.
    */
   view(shape: readonly number[], elementOffset = 0): OrtTensor<T> {
     assert(this.#handle.pointer, 'a tensor has a pointer');
@@ -129,20 +131,20 @@ export class OrtTensor<T extends OrtType = OrtType> {
     const total = elementCount(this.shape);
     assert(
       elementOffset + elementCount(shape) <= total,
-      `view: [${shape}] at element ${elementOffset} leaves a tensor of ${total}`,
+      `view: [${shape}] at element ${elementOffset} exceeds a tensor of ${total}`,
     );
     const byteOffset = this.#byteOffset + bytesOf(this.type, [elementOffset]);
     return tensorOver(this.type, shape, { memory: this.#memory, byteOffset });
   }
 
-  /** Ends the use of the tensor; a second time does nothing. */
+  /** Ends the use of the tensor. A second call does nothing. */
   release(): void {
     this.#handle.release();
   }
 
   /**
-   * Releases it, and a device's memory as soon as all tensors over it are released, where the collector would find
-   * out late. No binding may have one of them bound.
+   * Releases the tensor, and frees the memory of a device as soon as all tensors over it are released. The garbage collector
+   * would do that much later. No binding may have any of these tensors bound.
    */
   releaseMemory(): void {
     this.release();
@@ -155,20 +157,20 @@ export class OrtTensor<T extends OrtType = OrtType> {
 }
 
 /**
- * A tensor in host memory: zeros, or `data` in place (the caller's writes show). `data` must be an array of the
- * type, of as many elements as the shape; slices of Node's shared Buffer pool are refused.
+ * Creates a tensor in host memory: zeros, or `data` in place, so that later writes to it are visible. Asserts that `data` is an
+ * array of the type, with as many elements as the shape, and not a slice of Node's shared Buffer pool.
  */
 export function hostTensor<T extends OrtType>(
   type: T,
   shape: readonly number[],
   data?: TensorData[T],
 ): OrtTensor<T> {
-  checkShape(shape);
+  assertShape(shape);
   const byteLength = bytesOf(type, shape);
-  // One byte at least, so that an empty tensor has an address too.
+  // At least one byte, so that an empty tensor has an address.
   const array = data ?? new Uint8Array(new ArrayBuffer(Math.max(byteLength, 1)));
-  if (data) checkData(type, shape, data);
-  // A small typed array lies in the collector's heap; asking for its buffer moves it out for good.
+  if (data) assertData(type, shape, data);
+  // The bytes of a small typed array are in the JavaScript heap. Reading `buffer` moves them out for good.
   const { buffer } = array;
   const memory = {
     owner: buffer,
@@ -179,19 +181,25 @@ export function hostTensor<T extends OrtType>(
   return tensorOver(type, shape, { memory, byteOffset: array.byteOffset });
 }
 
-/** A tensor over memory that stays where it is; asserts that it lies inside. */
+/** Creates a tensor over a range of memory that does not move. Asserts that the tensor is inside the memory, and aligned. */
 export function tensorOver<T extends OrtType>(
   type: T,
   shape: readonly number[],
-  place: { memory: Memory; byteOffset: number },
+  range: { memory: Memory; byteOffset: number },
 ): OrtTensor<T> {
-  checkShape(shape);
-  const { memory, byteOffset } = place;
+  assertShape(shape);
+  const { memory, byteOffset } = range;
   const byteLength = bytesOf(type, shape);
   const isInside = byteOffset >= 0 && byteOffset + byteLength <= memory.byteLength;
-  assert(isInside, `tensor: ${byteLength} bytes at ${byteOffset} leave ${memory.byteLength} bytes`);
+  assert(
+    isInside,
+    `tensor: ${byteLength} bytes at ${byteOffset} exceed ${memory.byteLength} bytes`,
+  );
   const { device } = memory;
-  assert(!device || byteOffset === 0, 'tensor: a view on a device begins where its memory does');
+  assert(
+    !device || byteOffset === 0,
+    'tensor: a view on a device starts at the beginning of its memory',
+  );
   const isAligned = byteOffset % TYPES[type].array.BYTES_PER_ELEMENT === 0;
   assert(isAligned, `tensor: ${type} at byte ${byteOffset} is not aligned`);
   const pointer = ortGet(
@@ -205,7 +213,7 @@ export function tensorOver<T extends OrtType>(
     parents: device ? [device.handle] : [],
     kept: memory.owner,
   });
-  return new OrtTensor({ type, shape: [...shape] }, handle, place);
+  return new OrtTensor({ type, shape: [...shape] }, handle, range);
 }
 
 /** `OrtAllocatorType` and `OrtMemType` of plain memory. */
@@ -219,17 +227,18 @@ function cpuMemoryInfo(): bigint {
   return cpuInfo;
 }
 
-/** A shape as the C API takes it. */
+/** A shape as the C API expects it. */
 export function dimsOf(shape: readonly number[]): BigInt64Array {
   return BigInt64Array.from(shape, BigInt);
 }
 
-export function checkShape(shape: readonly number[]): void {
+/** Asserts that a shape has valid dimensions, and not more bytes than a number can count. */
+export function assertShape(shape: readonly number[]): void {
   const isValid = shape.every((dim) => Number.isSafeInteger(dim) && dim >= 0);
   assert(isValid && Number.isSafeInteger(elementCount(shape) * 8), `tensor: shape [${shape}]`);
 }
 
-function checkData(type: OrtType, shape: readonly number[], data: TensorData[OrtType]): void {
+function assertData(type: OrtType, shape: readonly number[], data: TensorData[OrtType]): void {
   assert(data instanceof TYPES[type].array, `tensor: ${type} needs a ${TYPES[type].array.name}`);
   const count = elementCount(shape);
   assert(data.length === count, `tensor: ${data.length} elements for the shape [${shape}]`);

@@ -1,21 +1,22 @@
-// What a session says about its inputs and outputs, and the check of a tensor against it.
+// The names, types and shapes of a session's inputs and outputs, and the check of a tensor against them.
 import { assert } from '../common/assert.ts';
 import { stringAt } from './ffi.ts';
 import { ortCall, ortGet, ortVoid } from './runtime.ts';
 import { type OrtTensor, type OrtType, typeOfCode } from './tensor.ts';
 
+/** An input or output of a session. */
 export interface ValueInfo {
   readonly name: string;
   readonly type: OrtType;
-  /** A number where the dimension is fixed, else its name, or -1 where it has none. */
+  /** A fixed dimension is a number. Any other is its name, or -1 if it has none. */
   readonly shape: readonly (number | string)[];
 }
 
-/** The session's inputs or outputs in order. `session` is an `OrtSession *`. */
+/** Reads the inputs or outputs of a session, in order. `session` is an `OrtSession *`. */
 export function readValueInfos(session: bigint, side: 'Input' | 'Output'): ValueInfo[] {
   const count = Number(ortGet(`SessionGet${side}Count`, session));
   return Array.from({ length: count }, (_, index) => {
-    const name = readName(session, side, index);
+    const name = readValueName(session, side, index);
     const info = ortGet(`SessionGet${side}TypeInfo`, session, index);
     try {
       const tensorInfo = ortGet('CastTypeInfoToTensorInfo', info); // owned by `info`
@@ -30,7 +31,7 @@ export function readValueInfos(session: bigint, side: 'Input' | 'Output'): Value
   });
 }
 
-function readName(session: bigint, side: 'Input' | 'Output', index: number): string {
+function readValueName(session: bigint, side: 'Input' | 'Output', index: number): string {
   const allocator = ortGet('GetAllocatorWithDefaultOptions');
   const pointer = ortGet(`SessionGet${side}Name`, session, index, allocator);
   const name = stringAt(pointer);
@@ -49,7 +50,7 @@ function readShape(tensorInfo: bigint): (number | string)[] {
   return Array.from(dims, (dim, axis) => (dim >= 0n ? Number(dim) : stringAt(names[axis]!) || -1));
 }
 
-/** Asserts that the tensor has the type, the rank and the fixed dimensions of the value. */
+/** Asserts that a tensor has the type, the rank and the fixed dimensions of a value. */
 export function checkAgainst(info: ValueInfo, tensor: OrtTensor): void {
   const { name, type, shape } = info;
   assert(tensor.type === type, `${name}: is ${type}, not ${tensor.type}`);

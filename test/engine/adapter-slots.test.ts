@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
-import { AdapterSlots } from '../../src/engine/adapter-slots.ts';
+import { AdapterSlots } from '../../src/engine/adapters/adapter-slots.ts';
 import { GraphSessions } from '../../src/engine/graph-sessions.ts';
 import type { ModelInput } from '../../src/engine/model-input.ts';
 import { openServingFolder } from '../../src/engine/serving-folder.ts';
@@ -81,12 +81,12 @@ test('slots that are made anew leave no old ones in memory', {
 
 test('a session that could not be made is tried again', async (t) => {
   const served = openServingFolder(await servingFolder(t, model, 'f32'));
-  const places = new Map(served.places);
-  const sessions = new GraphSessions({ ...served, places }, 16);
+  const locations = new Map(served.locations);
+  const sessions = new GraphSessions({ ...served, locations }, 16);
   t.after(() => sessions.release());
-  const [name, place] = [...places][0]!;
-  places.delete(name); // names a file that is not there
+  const [name, location] = [...locations][0]!;
+  locations.delete(name); // names a file that is not there
   await assert.rejects(sessions.get({ kind: 'none' }));
-  places.set(name, place);
+  locations.set(name, location);
   await sessions.get({ kind: 'none' });
 });

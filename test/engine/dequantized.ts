@@ -4,18 +4,18 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
 import { elementCount } from '../../src/common/tensor.ts';
-import { HOST_MEMORY } from '../../src/engine/host-memory.ts';
+import { HOST_MEMORY } from '../../src/engine/memory/host-memory.ts';
 import type { ServingModel } from '../../src/engine/serving-folder.ts';
 import {
   BLOCK_SIZE,
   embeddingMatrix,
+  fusedMatrix,
   headMatrix,
   type ServingMatrix,
   type ServingTensor,
-  siteMatrix,
   WEIGHTS_FILE,
 } from '../../src/model/serving-weights.ts';
-import { SITE_NAMES } from '../../src/model/target-modules.ts';
+import { FUSED_LINEAR_NAMES } from '../../src/model/target-modules.ts';
 import { hostTensor, type OrtTensor } from '../../src/ort/tensor.ts';
 import { dequantizeNf4 } from '../../src/quant/nf4.ts';
 import { type RunnerOptions, runnerOf } from './runner.ts';
@@ -31,10 +31,10 @@ export function dequantizedRunner(t: TestContext, served: ServingModel, options:
 }
 
 function dequantized(served: ServingModel): Map<string, OrtTensor> {
-  const { config, weights: mode, places } = served;
+  const { config, weights: mode, locations } = served;
   const file = readFileSync(path.join(served.folder, WEIGHTS_FILE));
   const bytesOf = ({ name, dims, type }: ServingTensor) => {
-    const { offset } = places.get(name)!;
+    const { offset } = locations.get(name)!;
     return Uint8Array.from(
       file.subarray(offset, offset + elementCount(dims) * (type === 'float32' ? 4 : 1)),
     );
@@ -57,8 +57,8 @@ function dequantized(served: ServingModel): Map<string, OrtTensor> {
   place(embeddingMatrix(config, mode), embeddingMatrix(config, 'f32'));
   place(headMatrix(config, mode), headMatrix(config, 'f32'));
   for (let layer = 0; layer < config.layerCount; layer++) {
-    for (const site of SITE_NAMES) {
-      place(siteMatrix(config, mode, layer, site), siteMatrix(config, 'f32', layer, site));
+    for (const fused of FUSED_LINEAR_NAMES) {
+      place(fusedMatrix(config, mode, layer, fused), fusedMatrix(config, 'f32', layer, fused));
     }
   }
   const declared = new Map<string, OrtTensor>();

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { SlotId } from '../../src/engine/batch.ts';
-import { openDeviceMemory } from '../../src/engine/device-memory.ts';
 import { Engine } from '../../src/engine/engine.ts';
+import { openDeviceMemory } from '../../src/engine/memory/device-memory.ts';
 import { servingTensors } from '../../src/model/serving-weights.ts';
 import { TARGET_NAMES } from '../../src/model/target-modules.ts';
 import { servingFolder, tinyAdapter, tinyModel } from '../fixtures.ts';
@@ -77,6 +77,6 @@ test('sessions and memory are asked of CUDA, and its options are given back', as
 test('a provider that cannot be had says what to do, and the reason', () => {
   assert.throws(
     () => openDeviceMemory('cuda'),
-    /--provider: cuda cannot be had here: it needs an NVIDIA driver.*or --provider cpu \(.+\)/,
+    /--provider: cuda is not available here: it needs an NVIDIA driver.*or --provider cpu \(.+\)/,
   );
 });

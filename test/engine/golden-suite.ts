@@ -5,7 +5,7 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { parseAdapter } from '../../adapters/peft/peft.ts';
 import { toFloat32 } from '../../src/common/tensor.ts';
-import { planGroups } from '../../src/engine/adapter-groups.ts';
+import { planGroups } from '../../src/engine/adapters/adapter-groups.ts';
 import { BASE_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { importModel } from '../../src/import/import-model.ts';

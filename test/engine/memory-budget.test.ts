@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ConfigError } from '../../src/common/errors.ts';
-import { type MemoryWishes, planMemory } from '../../src/engine/memory-budget.ts';
+import { type MemoryRequest, planMemory } from '../../src/engine/memory-budget.ts';
 import { parseDecoderConfig } from '../../src/model/config.ts';
 import { SMOLLM2 } from '../fixtures.ts';
 
 const config = parseDecoderConfig(SMOLLM2);
-const DEFAULTS: MemoryWishes = { provider: 'cpu', weights: 'int8', prefillChunk: 256 };
+const DEFAULTS: MemoryRequest = { provider: 'cpu', weights: 'int8', prefillChunk: 256 };
 
-const plan = (bytes: number, wishes: Partial<MemoryWishes> = {}) =>
-  planMemory(config, { ...DEFAULTS, ...wishes }, { bytes, source: 'test' });
+const plan = (bytes: number, request: Partial<MemoryRequest> = {}) =>
+  planMemory(config, { ...DEFAULTS, ...request }, { bytes, source: 'test' });
 
 test('with much memory the defaults hold, and nothing is said', () => {
   const { slots, maxSeqLength, adapterCacheBytes, reduced } = plan(32e9);

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import fc from 'fast-check';
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
-import { AdapterSlots } from '../../src/engine/adapter-slots.ts';
+import { AdapterSlots } from '../../src/engine/adapters/adapter-slots.ts';
 import { adaptedTargets } from '../../src/model/lora-graph.ts';
 import { TARGET_NAMES, type TargetName } from '../../src/model/target-modules.ts';
 import type { OrtTensor } from '../../src/ort/tensor.ts';

@@ -32,7 +32,13 @@ async function runAll({ runner, slots, config }: ReturnType<typeof createRunner>
     const input = { tokenIds: TOKENS, firstSlot, pastLengths: [0], logitRows, lora };
     results.push(await runLogits(runner, input));
   }
-  const plan = { first: 0, groupCount: 2, rowsPerGroup: 1, groupRows: [0, 1], rowPlaces: [0, 1] };
+  const plan = {
+    first: 0,
+    groupCount: 2,
+    rowsPerGroup: 1,
+    groupRows: [0, 1],
+    paddedPositions: [0, 1],
+  };
   results.push(
     await runLogits(runner, {
       tokenIds: [9, 9],

@@ -1,14 +1,14 @@
 // A model runner over a serving folder, and how far logits are from what they are to be.
 import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
-import { AdapterSlots } from '../../src/engine/adapter-slots.ts';
-import { openDeviceMemory } from '../../src/engine/device-memory.ts';
+import { AdapterSlots } from '../../src/engine/adapters/adapter-slots.ts';
 import { GraphSessions } from '../../src/engine/graph-sessions.ts';
-import { HOST_MEMORY } from '../../src/engine/host-memory.ts';
 import { KvCache } from '../../src/engine/kv-cache.ts';
+import { openDeviceMemory } from '../../src/engine/memory/device-memory.ts';
+import { HOST_MEMORY } from '../../src/engine/memory/host-memory.ts';
+import type { ModelMemory } from '../../src/engine/memory/model-memory.ts';
 import type { ModelInput } from '../../src/engine/model-input.ts';
-import type { ModelMemory } from '../../src/engine/model-memory.ts';
-import { ModelRunner } from '../../src/engine/model-run.ts';
+import { ModelRunner } from '../../src/engine/model-runner.ts';
 import { openServingFolder, type ServingModel } from '../../src/engine/serving-folder.ts';
 import type { Provider } from '../../src/settings/provider.ts';
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';
 import test from 'node:test';
-import { RunOptions } from '../../src/ort/run-options.ts';
+import { RunOptions } from '../../src/ort/binding.ts';
 import { createSession } from '../../src/ort/session.ts';
 import { hostTensor } from '../../src/ort/tensor.ts';
 import { matmul, matmulModel, weightModel, wholeNumbers } from './models.ts';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { AssertionError } from '../../src/common/assert.ts';
-import { RunOptions } from '../../src/ort/run-options.ts';
+import { RunOptions } from '../../src/ort/binding.ts';
 import { OrtError, runtimeVersion } from '../../src/ort/runtime.ts';
 import { createSession } from '../../src/ort/session.ts';
 import { hostTensor } from '../../src/ort/tensor.ts';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { AssertionError } from '../../src/common/assert.ts';
-import { RunOptions } from '../../src/ort/run-options.ts';
+import { RunOptions } from '../../src/ort/binding.ts';
 import { OrtError } from '../../src/ort/runtime.ts';
 import { createSession, PrepackedWeights } from '../../src/ort/session.ts';
 import { hostTensor } from '../../src/ort/tensor.ts';
@@ -115,14 +115,14 @@ test('wrong data and shapes make no tensor', () => {
   refuses(() => hostTensor('uint8', [4], Buffer.from('four') as never), /Buffer pool/);
 });
 
-test('a view that leaves its tensor is refused', () => {
+test('a view that exceeds its tensor is refused', () => {
   const tensor = hostTensor('int32', [4, 3]);
   const part = tensor.view([2, 3], 6);
   assert.equal(part.data.length, 6);
   assert.equal(tensor.view([0, 3], 12).data.length, 0);
-  refuses(() => tensor.view([2, 3], 7), /leaves a tensor of 12/);
-  refuses(() => tensor.view([13]), /leaves/);
-  refuses(() => part.view([7]), /leaves a tensor of 6/);
+  refuses(() => tensor.view([2, 3], 7), /exceeds a tensor of 12/);
+  refuses(() => tensor.view([13]), /exceeds/);
+  refuses(() => part.view([7]), /exceeds a tensor of 6/);
   refuses(() => tensor.view([1], -1), /offset -1/);
   refuses(() => tensor.view([1], 0.5), /offset 0.5/);
 });

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'node:test';
 import { AssertionError } from '../../src/common/assert.ts';
-import { separateLargeBlocks } from '../../src/ort/malloc.ts';
+import { separateLargeBlocks } from '../../src/ort/libc.ts';
 import { mapFile } from '../../src/ort/mapped-file.ts';
 import { OrtError } from '../../src/ort/runtime.ts';
 import { createSession, PrepackedWeights, type Session } from '../../src/ort/session.ts';
@@ -89,7 +89,7 @@ test('a session that maps its weights copies none, and a further one shares what
     const create = async () => sessions.push(await createSession(graph, options));
     assert.ok((await growth(create)) < large.byteLength * 1.5, 'one copy, which is prepacked');
     for (const _ of [2, 3]) assert.ok((await growth(create)) < large.byteLength / 4);
-    file.letGo(); // nothing is lost by it
+    file.dropPages(); // nothing is lost by it
     const a = hostTensor('float32', [1, size], new Float32Array(size).fill(1));
     const y = hostTensor('float32', [1, size]);
     const x = hostTensor('float32', [size, size]);
@@ -161,7 +161,7 @@ test('a mapped tensor stays inside its file, aligned, and has no data', async ()
   await withFile(new Uint8Array(100), async (name) => {
     using file = mapFile(name);
     assert.equal(file.tensor('float32', [25], 0).view([5], 20).shape[0], 5);
-    assert.throws(() => file.tensor('float32', [25], 4), /leave 100 bytes/);
+    assert.throws(() => file.tensor('float32', [25], 4), /exceed 100 bytes/);
     assert.throws(() => file.tensor('uint8', [1], -1), AssertionError);
     assert.throws(() => file.tensor('float32', [1], 2), /not aligned/);
     assert.throws(() => file.tensor('uint8', [1], 0).data, /mapped file/);

@@ -6,9 +6,9 @@ import type { DecoderConfig } from '../../src/model/config.ts';
 import type { BlockLowering, Projection, Residual } from '../../src/model/decoder.ts';
 import { biasName, hasBias, layerTensor, loraNames, weightName } from '../../src/model/names.ts';
 import {
+  FUSED_LINEARS,
+  type FusedLinear,
   moduleName,
-  SITES,
-  type Site,
   TARGET_MODULES,
   type TargetName,
 } from '../../src/model/target-modules.ts';
@@ -90,8 +90,8 @@ export class TrainingLowering implements BlockLowering {
     return { sum: added, normalized: rmsNorm(this.g, added, gamma, this.#config) };
   }
 
-  linear(x: Value, layer: number, site: Site): Projection {
-    return { parts: SITES[site].map((target) => this.#linear(x, layer, target)) };
+  linear(x: Value, layer: number, fused: FusedLinear): Projection {
+    return { parts: FUSED_LINEARS[fused].map((target) => this.#linear(x, layer, target)) };
   }
 
   attention(qkv: Projection, layer: number): Value {

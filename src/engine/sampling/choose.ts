@@ -1,7 +1,7 @@
-// The way from logits to a token: penalties and bias, temperature, top_k, top_p, min_p, draw; in float64.
-// Looks at the row's largest logits where they settle the outcome, else at the whole row: both give the
-// same token. To that end a draw walks the kept tokens in ranked order, or, where nothing is filtered,
-// first the largest ones in ranked order and then all others by ascending id.
+// Chooses a token from logits, in float64: penalties and bias, temperature, top_k, top_p, min_p, then the random draw. It reads
+// only the largest logits of the row if they decide the outcome, else the whole row. Both ways choose the same token, because
+// a draw goes through tokens in a fixed order: the kept tokens by rank, or without filters the largest ones by rank and then
+// all others by id.
 import { AssertionError } from '../../common/assert.ts';
 import type { SamplingParams } from '../../contracts/generation.ts';
 import { type LogitsRow, selectTop } from '../logits.ts';
@@ -19,26 +19,26 @@ import type { Random } from './random.ts';
 import { fillBuckets, type Ranking, rankBuckets, sortRange } from './ranking.ts';
 import { boundTotal } from './total-bounds.ts';
 
-/** One draw's input. */
+/** The input of one draw. */
 export interface Choice {
   row: LogitsRow;
   params: SamplingParams;
   penalties: Penalties;
 }
 
-/** The row's largest values, ranked; all others are at most `tail`. */
+/** The largest values of the row, ranked. All others are at most `tail`. */
 interface Head extends RankedPrefix {
-  /** More tokens whose values are known but not above `tail`: the last `others` of `order`. */
+  /** The number of tokens with known values of at most `tail`. They are at the end of `order`. */
   others: number;
 }
 
-/** Below this the softmax of float32 logits is greedy but for exact ties, and values would overflow. */
+/** At lower temperatures the softmax of float32 logits is greedy except for exact ties, and values would overflow. */
 const MIN_TEMPERATURE = 1e-6;
 
-/** Working memory, [V] each: shared by all sequences, for choosing a token is synchronous. */
+/** Working memory, [V] each. All sequences share it, because choosing a token is synchronous. */
 let scratch: Ranking = createScratch(0);
 
-/** Undefined if every token is forbidden. */
+/** Chooses a token. Returns undefined if every token is forbidden. */
 export function chooseToken(choice: Choice, random: Random): number | undefined {
   if (isGreedy(choice)) return largest(choice);
   const head = rankHead(choice);
@@ -46,10 +46,10 @@ export function chooseToken(choice: Choice, random: Random): number | undefined 
   const uniform = random();
   if (!isFiltered(choice.params, choice.row.logits.length)) return drawAny(choice, head, uniform);
   const count = countKept(choice, head);
-  return walk(head, count, uniform * weightOf(head, count)) ?? head.order[count - 1]!;
+  return pickByWeight(head, count, uniform * weightOf(head, count)) ?? head.order[count - 1]!;
 }
 
-/** The distribution that `chooseToken` draws from, [V]. */
+/** The probabilities [V] that `chooseToken` draws from. */
 export function probabilities(choice: Choice): Float64Array {
   const vocabSize = choice.row.logits.length;
   const probs = new Float64Array(vocabSize);
@@ -75,12 +75,12 @@ function isGreedy({ params }: Choice): boolean {
   return params.temperature < MIN_TEMPERATURE;
 }
 
-/** No known token has a value, and no other can have one. */
+/** Whether every token is forbidden. */
 function isNothingLeft({ count, tail }: Head): boolean {
   return count === 0 && tail === Number.NEGATIVE_INFINITY;
 }
 
-/** The first largest logit after penalties and bias; undefined if every token is forbidden. */
+/** The token with the largest logit after penalties and bias. Undefined if every token is forbidden. */
 function largest(choice: Choice): number | undefined {
   const { row, penalties } = choice;
   if (row.top && penalties.isEmpty) return Number(row.top.ids[0]);
@@ -91,7 +91,7 @@ function largest(choice: Choice): number | undefined {
   return scratchFor(row.logits.length).values.indexOf(max);
 }
 
-/** Ranks the known tokens that are above every other one: of the row's top and of what penalties touch. */
+/** Ranks the tokens whose values are known, from the largest logits and the penalized tokens, as far as they are above `tail`. */
 function rankHead({ row, params, penalties }: Choice): Head {
   const { logits } = row;
   const top = row.top ?? selectTop(logits);
@@ -100,7 +100,7 @@ function rankHead({ row, params, penalties }: Choice): Head {
   const tail = isWhole ? Number.NEGATIVE_INFINITY : toValue(top.values.at(-1)!, params);
   let count = 0;
   let others = 0;
-  const place = (id: number, logit: number) => {
+  const add = (id: number, logit: number) => {
     const value = toValue(logit, params);
     values[id] = value;
     if (value > tail) order[count++] = id;
@@ -108,10 +108,10 @@ function rankHead({ row, params, penalties }: Choice): Head {
   };
   for (let i = 0; i < top.values.length; i++) {
     const id = Number(top.ids[i]);
-    if (!penalties.has(id)) place(id, top.values[i]!);
+    if (!penalties.has(id)) add(id, top.values[i]!);
   }
   if (!penalties.isEmpty) {
-    for (const id of penalties.ids()) place(id, penalties.apply(id, logits[id]!));
+    for (const id of penalties.ids()) add(id, penalties.apply(id, logits[id]!));
     sortRange(scratch, 0, count);
   }
   const max = values[order[0]!]!;
@@ -119,19 +119,19 @@ function rankHead({ row, params, penalties }: Choice): Head {
   return { order, values, weights, count, tail, others };
 }
 
-/** Draws where nothing is filtered. */
+/** Draws without filters. */
 function drawAny(choice: Choice, head: Head, uniform: number): number {
   const bounds = totalBounds(choice, head);
   if (bounds) {
-    const first = walk(head, head.count, uniform * bounds.low);
-    if (first !== undefined && first === walk(head, head.count, uniform * bounds.high))
+    const first = pickByWeight(head, head.count, uniform * bounds.low);
+    if (first !== undefined && first === pickByWeight(head, head.count, uniform * bounds.high))
       return first;
   }
   const target = uniform * weighAll(choice).total;
-  return walk(head, head.count, target) ?? walkRest(head, target);
+  return pickByWeight(head, head.count, target) ?? pickFromRest(head, target);
 }
 
-/** How many tokens of `head.order` the filters keep; ranks more of them where it must. */
+/** How many tokens of `head.order` the filters keep. Ranks more tokens if it has to. */
 function countKept(choice: Choice, head: Head): number {
   const { params } = choice;
   const bounds = () => totalBounds(choice, head);
@@ -147,10 +147,10 @@ function countKept(choice: Choice, head: Head): number {
     const kept = keptCount({ ...scratch, ...ranked }, params, () => exactly(total));
     if (kept !== undefined) return kept;
   }
-  throw new AssertionError('a full ranking does not settle the filters');
+  throw new AssertionError('a full ranking does not decide the filters');
 }
 
-/** What the head tells about the sum of all weights; undefined where it tells nothing. */
+/** Bounds on the sum of all weights, from the head alone; undefined if it gives none. */
 function totalBounds({ row, params }: Choice, head: Head): Interval | undefined {
   if (head.count === 0) return undefined;
   if (head.tail === Number.NEGATIVE_INFINITY) return exactly(weightOf(head, head.count));
@@ -174,7 +174,7 @@ function totalBounds({ row, params }: Choice, head: Head): Interval | undefined 
   });
 }
 
-/** Sets every token's value and weight; returns the largest value and the sum of the weights. */
+/** Sets the value and the weight of every token. Returns the largest value and the sum of the weights. */
 function weighAll(choice: Choice): { max: number; total: number } {
   const max = fillValues(choice);
   const { values, weights } = scratch;
@@ -187,7 +187,7 @@ function weighAll(choice: Choice): { max: number; total: number } {
   return { max, total };
 }
 
-/** Sets every token's value; returns the largest. */
+/** Sets the value of every token. Returns the largest value. */
 function fillValues({ row: { logits }, params, penalties }: Choice): number {
   const { values } = scratchFor(logits.length);
   for (let id = 0; id < logits.length; id++) values[id] = toValue(logits[id]!, params);
@@ -197,14 +197,18 @@ function fillValues({ row: { logits }, params, penalties }: Choice): number {
   return max;
 }
 
-/** Finite, for the difference of two infinities is NaN. */
+/** Divides by the temperature. The result is never +Infinity, because the difference of two infinities is NaN. */
 function toValue(logit: number, { temperature }: SamplingParams): number {
   const value = temperature < MIN_TEMPERATURE ? logit : logit / temperature;
   return Math.min(value, Number.MAX_VALUE);
 }
 
 /** The first of `order[0..count)` at which the running sum of weights passes `target`. */
-function walk({ order, weights }: Ranking, count: number, target: number): number | undefined {
+function pickByWeight(
+  { order, weights }: Ranking,
+  count: number,
+  target: number,
+): number | undefined {
   let sum = 0;
   for (let i = 0; i < count; i++) {
     sum += weights[order[i]!]!;
@@ -213,8 +217,8 @@ function walk({ order, weights }: Ranking, count: number, target: number): numbe
   return undefined;
 }
 
-/** Goes on after the head with all other tokens by ascending id. */
-function walkRest(head: Head, target: number): number {
+/** Continues after the head with all other tokens, by ascending id. */
+function pickFromRest(head: Head, target: number): number {
   const { order, values, weights, tail } = head;
   let sum = weightOf(head, head.count);
   let last = order[0]!;

@@ -1,5 +1,5 @@
-// Which tokens one sequence must not draw next: by its bad words, before its minimum length, and beside its allowed ones.
-// Owns the tokens that a bad word may begin with. Knows nothing of probabilities.
+// The tokens that a sequence must not draw next: those that complete a bad word, end it before its minimum length, or are not
+// among its allowed tokens. Knows no probabilities.
 import type { SamplingParams } from '../../contracts/generation.ts';
 import type { LogitsRow } from '../logits.ts';
 
@@ -7,16 +7,17 @@ type Constrained = Pick<SamplingParams, 'allowedTokenIds' | 'badWords' | 'minTok
 
 const NOTHING: ReadonlySet<number> = new Set();
 
-/** Working memory, [V]: shared by all sequences, for drawing is synchronous. */
+/** Working memory, [V]. All sequences share it, because drawing is synchronous. */
 let masked = new Float32Array(0);
 
+/** The constraints of one sequence, and its last tokens. */
 export class Constraints {
   readonly #params: Constrained;
   readonly #endings: ReadonlySet<number>;
-  /** Bad words of one token: never drawn. */
+  /** Bad words of one token, which are never drawn. */
   readonly #never: ReadonlySet<number>;
   readonly #longWords: readonly (readonly number[])[];
-  /** The last generated tokens, as many as the longest bad word has before its last one. */
+  /** The last generated tokens, as many as the longest bad word has before its last token. */
   readonly #recent: number[] = [];
   readonly #recentCount: number;
   #generated = 0;
@@ -30,7 +31,7 @@ export class Constraints {
     this.#recentCount = Math.max(0, ...this.#longWords.map((word) => word.length - 1));
   }
 
-  /** Single tokens that must not be drawn next. Tokens outside `allowedTokenIds` are not among them: see `mask`. */
+  /** Tokens that must not be drawn next. Does not include those outside `allowedTokenIds`, which `mask` removes. */
   forbidden(): ReadonlySet<number> {
     const isTooShort = this.#generated < (this.#params.minTokens?.count ?? 0);
     const completing = this.#longWords.flatMap((word) => (this.#isBegun(word) ? word.at(-1)! : []));
@@ -39,8 +40,8 @@ export class Constraints {
   }
 
   /**
-   * The row with -Infinity for what is not allowed, valid until the next call; the row itself if all is. The largest
-   * logits that a graph found say nothing about the allowed ones, so they are left out: all of the row is looked at.
+   * The row with -Infinity for tokens that are not allowed, valid until the next call. Returns the row itself if all are
+   * allowed. The result has no `top`, because the largest logits of the row may not be allowed.
    */
   mask(row: LogitsRow): LogitsRow {
     const { allowedTokenIds } = this.#params;
@@ -59,7 +60,7 @@ export class Constraints {
     if (this.#recent.length > this.#recentCount) this.#recent.shift();
   }
 
-  /** Whether the last tokens are the word's but for its last one. */
+  /** Whether the last generated tokens are the word without its last token. */
   #isBegun(word: readonly number[]): boolean {
     const start = this.#recent.length - (word.length - 1);
     if (start < 0) return false;

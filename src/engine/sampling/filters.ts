@@ -1,24 +1,26 @@
-// top_k, top_p and min_p over tokens ranked by value. Each keeps a prefix of the ranking. Knows only a
-// ranked prefix and a bound on the rest, and says so where that does not settle which tokens are kept.
+// top_k, top_p and min_p over tokens ranked by value. Each filter keeps a prefix of the ranking. It gets only a ranked prefix
+// and a bound on the rest; if that does not decide which tokens are kept, the result is undefined.
 import type { SamplingParams } from '../../contracts/generation.ts';
 import type { Buckets, Ranking } from './ranking.ts';
 
-/** `order[0..count)` is ranked; what is not among it has at most the value `tail` (-Inf: nothing is left). */
+/** `order[0..count)` is ranked. All other tokens have at most the value `tail`; -Infinity: there are no others. */
 export interface RankedPrefix extends Ranking {
   count: number;
   tail: number;
 }
 
-/** Where a sum lies: its exact value may not be known. */
+/** Bounds on a sum whose exact value may be unknown. */
 export interface Interval {
   low: number;
   high: number;
 }
 
+/** The bounds of a known sum. */
 export function exactly(sum: number): Interval {
   return { low: sum, high: sum };
 }
 
+/** Whether any filter can remove a token. */
 export function isFiltered(params: SamplingParams, vocabSize: number): boolean {
   return hasTopK(params, vocabSize) || params.topP < 1 || params.minP > 0;
 }
@@ -28,8 +30,8 @@ function hasTopK({ topK }: SamplingParams, vocabSize: number): boolean {
 }
 
 /**
- * How many of the ranked tokens the filters keep; undefined where these tokens do not settle it.
- * `totalOf` gives the sum of all tokens' weights (undefined: unknown); only top_p asks.
+ * How many of the ranked tokens the filters keep. Undefined if these tokens do not decide it. `totalOf` returns the sum of
+ * the weights of all tokens, or undefined if it is unknown. Only top_p needs it.
  */
 export function keptCount(
   prefix: RankedPrefix,
@@ -41,8 +43,8 @@ export function keptCount(
   const hasEdge = hasTopK(params, prefix.order.length);
   const isClosed = hasEdge || prefix.tail === Number.NEGATIVE_INFINITY;
   const byMinP = minPCount(prefix, params.minP, { limit: byTopK, isClosed });
-  const settled = byMinP ?? (isClosed ? byTopK : undefined);
-  if (params.topP >= 1) return settled;
+  const decided = byMinP ?? (isClosed ? byTopK : undefined);
+  if (params.topP >= 1) return decided;
 
   const total = hasEdge ? exactly(weightOf(prefix, byTopK)) : totalOf();
   if (!total) return undefined;
@@ -52,10 +54,10 @@ export function keptCount(
     if (sum >= params.topP * total.high) return i + 1;
     if (sum >= params.topP * total.low) return undefined;
   }
-  return settled;
+  return decided;
 }
 
-/** The last bucket that the filters may reach: with all up to it ranked, `keptCount` is settled but for rounding. */
+/** The last bucket that the filters can reach. If all up to it are ranked, only rounding can leave `keptCount` undecided. */
 export function lastBucketNeeded(
   { counts, masses, tops }: Buckets,
   params: SamplingParams,
@@ -79,19 +81,19 @@ export function lastBucketNeeded(
   return counts.length - 1;
 }
 
-/** Keeps every token not below the k-th: ties at the edge stay. Without top_k: all that are ranked. */
+/** Keeps all tokens that are not below the k-th, including ties. Without top_k it keeps all ranked tokens. */
 function topKCount(prefix: RankedPrefix, params: SamplingParams): number | undefined {
   const { order, values, count, tail } = prefix;
   if (!hasTopK(params, order.length)) return count;
   if (params.topK > count) return tail === Number.NEGATIVE_INFINITY ? count : undefined;
   const edge = values[order[params.topK - 1]!]!;
-  if (!(edge > tail)) return undefined; // a tie may lie outside
+  if (!(edge > tail)) return undefined; // a tie may be outside
   let kept = params.topK;
   while (kept < count && values[order[kept]!]! === edge) kept++;
   return kept;
 }
 
-/** Keeps what is at least `minP` times as likely as the first; undefined where tokens past `limit` may be. */
+/** Keeps tokens that are at least `minP` times as likely as the first. Undefined if tokens past `limit` may be, too. */
 function minPCount(
   { order, values, weights, tail }: RankedPrefix,
   minP: number,

@@ -1,16 +1,17 @@
-// The parameters that change single logits: repetition, frequency and presence penalties, the bias, and what is forbidden.
-// Owns one sequence's counts. Knows nothing of temperature, filters or drawing.
+// Changes single logits: repetition, frequency and presence penalties, bias, and forbidden tokens. Owns the token counts of one
+// sequence. Knows no temperature, filters or draws.
 import type { SamplingParams } from '../../contracts/generation.ts';
 
 const NONE: ReadonlySet<number> = new Set();
 
+/** The penalties of one sequence. */
 export class Penalties {
   readonly #params: SamplingParams;
-  /** Token id → times generated (0: it stands in the prompt or has a bias only). */
+  /** Token id → how often it was generated. 0: it is only in the prompt, or only has a bias. */
   readonly #generated = new Map<number, number>();
-  /** Ids in the prompt or generated; filled only where the repetition penalty needs it. */
+  /** Ids in the prompt or generated. Filled only if there is a repetition penalty. */
   readonly #seen = new Set<number>();
-  /** Ids that the next draw must not give. */
+  /** Ids that the next draw must not choose. */
   #forbidden: ReadonlySet<number> = NONE;
   readonly #counts: boolean;
   readonly #repeats: boolean;

@@ -1,13 +1,13 @@
-// A seeded stream of uniform numbers (sfc32, seeded by splitmix32). Knows nothing of sampling.
+// A seeded stream of uniform random numbers: sfc32, seeded by splitmix32.
 import { randomBytes } from 'node:crypto';
 
-/** Uniform in [0, 1), with 53 random bits. */
+/** Returns the next number, uniform in [0, 1) with 53 random bits. */
 export type Random = () => number;
 
-/** sfc32 needs this many rounds until its state no longer shows the seed (its author's figure). */
+/** How many rounds sfc32 needs until its state no longer shows the seed, according to its author. */
 const WARM_UP_ROUNDS = 12;
 
-/** The same seed (a safe integer ≥ 0) gives the same numbers for ever; without one the start is random. */
+/** Creates a stream. The same seed, a safe integer ≥ 0, always gives the same numbers. Without a seed it is random. */
 export function createRandom(seed: number = randomBytes(6).readUIntBE(0, 6)): Random {
   const next = sfc32(seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0);
   return () => {

@@ -1,31 +1,32 @@
-// Tokens in order of their value, only as far down as somebody needs: a bucket sort in one pass over the
-// vocabulary. Order: larger value first, equal values by ascending id.
+// Ranks tokens by value, only as far down as needed, by a bucket sort in one pass over the vocabulary. Larger values come first,
+// equal ones by ascending id.
 
-/** Ids `order` [V], and by id their values and weights exp(value - largest value), [V] each. */
+/** Token ids in order, and the values and weights exp(value - largest value) by id. [V] each. */
 export interface Ranking {
   order: Int32Array;
   values: Float64Array;
   weights: Float64Array;
 }
 
-/** A nat is cut in 32, and what is 64 nats below the largest value shares the last bucket. */
+/** A bucket is 1/32 nat wide. All values more than 64 nats below the largest one share the last bucket. */
 const BUCKETS_PER_NAT = 32;
 const BUCKET_COUNT = 64 * BUCKETS_PER_NAT;
 
-/** A bucket's tokens: number, sum of weights, largest value. */
+/** The number of tokens, the sum of weights and the largest value of each bucket. */
 export interface Buckets {
   counts: Int32Array;
   masses: Float64Array;
   tops: Float64Array;
 }
 
+/** Counts all tokens by bucket. `max` is the largest value. */
 export function fillBuckets({ values, weights }: Ranking, max: number): Buckets {
   const counts = new Int32Array(BUCKET_COUNT);
   const masses = new Float64Array(BUCKET_COUNT);
   const tops = new Float64Array(BUCKET_COUNT).fill(Number.NEGATIVE_INFINITY);
   for (let id = 0; id < values.length; id++) {
     const value = values[id]!;
-    if (value === Number.NEGATIVE_INFINITY) continue; // forbidden: it has no rank
+    if (value === Number.NEGATIVE_INFINITY) continue; // forbidden tokens have no rank
     const bucket = bucketOf(value, max);
     counts[bucket]!++;
     masses[bucket]! += weights[id]!;
@@ -34,14 +35,14 @@ export function fillBuckets({ values, weights }: Ranking, max: number): Buckets 
   return { counts, masses, tops };
 }
 
-/** Ranks all tokens of the buckets 0..last in `order`; returns their number and the largest value left. */
+/** Ranks the tokens of buckets 0..last in `order`. Returns their number and the largest value of all others. */
 export function rankBuckets(
   ranking: Ranking,
   { counts, tops }: Buckets,
   { max, last }: { max: number; last: number },
 ): { count: number; tail: number } {
   const { order, values } = ranking;
-  const ends = new Int32Array(last + 1); // where the bucket's next id goes, then where it ends
+  const ends = new Int32Array(last + 1); // the position of the bucket's next id, and at last its end
   let count = 0;
   for (let bucket = 0; bucket <= last; bucket++) {
     ends[bucket] = count;
@@ -59,7 +60,7 @@ export function rankBuckets(
   return { count, tail: tail ?? Number.NEGATIVE_INFINITY };
 }
 
-/** Sorts `order[from..to)`. */
+/** Sorts the ids in `order[from..to)` by rank. */
 export function sortRange({ order, values }: Ranking, from: number, to: number): void {
   if (to - from < 2) return;
   order.subarray(from, to).sort((a, b) => values[b]! - values[a]! || a - b);

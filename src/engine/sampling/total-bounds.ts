@@ -1,32 +1,34 @@
-// Bounds on the sum of all tokens' weights from a row's largest logits and its log-sum-exp alone, so
-// that most draws never look at the rest of the vocabulary.
+// Bounds the sum of the weights of all tokens by the largest logits of a row and its log-sum-exp. With these bounds, most draws
+// never read the rest of the vocabulary.
 import type { Interval } from './filters.ts';
 
-/** Rounding in float64 of both sides of a comparison with the bounds; far above it, far below float32's. */
+/** Covers float64 rounding on both sides of a comparison with the bounds. It is far below float32 rounding. */
 const SLACK = 1e-7;
 
+/** The tokens whose logits are known. */
 export interface KnownTokens {
-  /** Number of tokens whose logits are known, and the sum of their weights exp(value - max). */
+  /** Their number, and the sum of their weights exp(value - max). */
   count: number;
   weight: number;
-  /** Sum of exp(raw logit - logSumExp) of the same tokens. */
+  /** The sum of their exp(raw logit - logSumExp). */
   rawMass: number;
 }
 
+/** Facts about all tokens. */
 export interface UnknownTokens {
   vocabSize: number;
   temperature: number;
-  /** Largest value (logit after penalties / temperature) of all tokens. */
+  /** The largest value (logit after penalties / temperature) of all tokens. */
   max: number;
-  /** No unknown token's logit is above this; penalties touch none of them. */
+  /** No unknown token has a larger logit. Unknown tokens have no penalties. */
   tail: number;
-  /** Of the raw logits, computed in float32. */
+  /** The log-sum-exp of the raw logits, computed in float32. */
   logSumExp: number;
 }
 
 /**
- * The sum over all tokens of exp(logit / temperature - max). The unknown tokens' raw mass m is what is
- * left of the log-sum-exp; with a = 1 / temperature, x_i = exp(logit_i) ≤ t, N of them:
+ * Bounds the sum of exp(logit / temperature - max) over all tokens. The raw mass m of the N unknown tokens is the rest of the
+ * log-sum-exp. With a = 1 / temperature and x_i = exp(logit_i) ≤ t:
  * N (m/N)^a ≤ Σ x_i^a ≤ m t^(a-1) for a ≥ 1 (convexity; x^a = x · x^(a-1)), and the reverse for a ≤ 1.
  */
 export function boundTotal(known: KnownTokens, unknown: UnknownTokens): Interval {
@@ -51,8 +53,8 @@ export function boundTotal(known: KnownTokens, unknown: UnknownTokens): Interval
 }
 
 /**
- * Largest error of a float32 log-sum-exp, whatever the order of summation: V roundings of the sum
- * (2^-24 each), a few units in the last place of exp and log, and the rounding of the result.
+ * The largest error of a float32 log-sum-exp for any order of summation: V roundings of the sum (2^-24 each), a few units in
+ * the last place of exp and log, and the rounding of the result.
  */
 function logSumExpError(vocabSize: number, logSumExp: number): number {
   return vocabSize * 2 ** -24 + (Math.abs(logSumExp) + 8) * 2 ** -21;

@@ -1,8 +1,8 @@
-// Prompts in pieces, for devices whose attention is wrong for many tokens at once: the logits are those of one run.
+// Prompts in parts, for devices whose attention is wrong for many tokens at once: the logits are those of one run.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { longestRun } from '../../src/engine/attention-check.ts';
-import { HOST_MEMORY } from '../../src/engine/host-memory.ts';
+import { maxTokensPerRun } from '../../src/engine/memory/attention-check.ts';
+import { HOST_MEMORY } from '../../src/engine/memory/host-memory.ts';
 import { openServingFolder } from '../../src/engine/serving-folder.ts';
 import { servingFolder, tinyModel } from '../fixtures.ts';
 import { createRunner, runLogits, runnerOf, worstDifference } from './runner.ts';
@@ -11,23 +11,23 @@ const TOKENS = [5, 17, 3, 90, 41, 8, 8, 63, 22, 71, 1, 30];
 const SIZE = { slotCount: 2, maxSeqLength: 32 };
 
 for (const logitRows of [TOKENS.map((_, i) => i), [11], [9, 2]]) {
-  test(`a prompt in pieces gives the rows ${logitRows} of the whole`, async (t) => {
+  test(`a prompt in parts gives the rows ${logitRows} of the whole`, async (t) => {
     const servingDir = await servingFolder(t, tinyModel(), 'f32');
     const whole = createRunner(t, servingDir, SIZE);
-    const memory = { ...HOST_MEMORY, longestRun: 5 };
-    const pieces = runnerOf(t, openServingFolder(servingDir), { ...SIZE, memory });
+    const memory = { ...HOST_MEMORY, maxTokensPerRun: 5 };
+    const parts = runnerOf(t, openServingFolder(servingDir), { ...SIZE, memory });
     const lora = { kind: 'none' } as const;
     const input = { tokenIds: TOKENS, firstSlot: 1, pastLengths: [0], logitRows, lora };
     const want = await runLogits(whole.runner, input);
-    assert.ok(worstDifference(await runLogits(pieces.runner, input), want) < 1e-5);
+    assert.ok(worstDifference(await runLogits(parts.runner, input), want) < 1e-5);
     const next = { ...input, tokenIds: [4], pastLengths: [TOKENS.length], logitRows: [0] };
     const after = await runLogits(whole.runner, next);
-    assert.ok(worstDifference(await runLogits(pieces.runner, next), after) < 1e-5);
+    assert.ok(worstDifference(await runLogits(parts.runner, next), after) < 1e-5);
   });
 }
 
 test("the CPU's attention gives a prompt in one run what it gives in two, in both types", () => {
   for (const float of ['float32', 'float16'] as const) {
-    assert.equal(longestRun('cpu', float), Number.POSITIVE_INFINITY);
+    assert.equal(maxTokensPerRun('cpu', float), Number.POSITIVE_INFINITY);
   }
 });

@@ -1,19 +1,19 @@
-// Runs a serving graph over a range of KV slots: fills its inputs, binds what has changed, gives the logits.
-// Bindings are kept between runs: a decode step like the last one binds nothing.
+// Runs a serving graph over a range of KV slots: fills its inputs, binds the tensors that changed, and returns the logits.
+// Bindings are kept between runs, so a decode step like the last one binds nothing.
 import type { DecoderConfig } from '../model/config.ts';
 import { LORA_INPUTS, type LoraLayout } from '../model/lora-graph.ts';
 import { ropeTables } from '../model/rope.ts';
 import { SERVING } from '../model/serving-graph.ts';
 import type { Binding } from '../ort/binding.ts';
 import { hostTensor, type OrtTensor } from '../ort/tensor.ts';
-import type { AdapterSlots } from './adapter-slots.ts';
+import type { AdapterSlots } from './adapters/adapter-slots.ts';
 import { type GraphSessions, layoutId } from './graph-sessions.ts';
 import type { KvCache } from './kv-cache.ts';
-import type { LogitsRow } from './logits.ts';
-import type { LoraInput, ModelInput } from './model-input.ts';
-import { copyRow, splitRun } from './pieces.ts';
+import { copyRow, type LogitsRow } from './logits.ts';
+import { type LoraInput, type ModelInput, splitRun } from './model-input.ts';
 import { GrowingTensor, LogitsOutputs } from './run-tensors.ts';
 
+/** The parts of a served model that a run uses. */
 export interface RunnerParts {
   readonly config: DecoderConfig;
   readonly sessions: GraphSessions;
@@ -21,12 +21,13 @@ export interface RunnerParts {
   readonly slots: AdapterSlots;
 }
 
+/** Runs one model. One run at a time. */
 export class ModelRunner {
   readonly #sessions: GraphSessions;
   readonly #cache: KvCache;
   readonly #slots: AdapterSlots;
   readonly #bound = new Map<string, BoundGraph>();
-  /** That of the adapter slots that may be bound. */
+  /** The version of the adapter slots that may be bound. */
   #slotsVersion = 0;
   readonly #inputs = {
     inputIds: new GrowingTensor('int64'),
@@ -35,11 +36,11 @@ export class ModelRunner {
     totalLength: hostTensor('int32', []),
     logitRows: new GrowingTensor('int64'),
     groupRows: new GrowingTensor('int64'),
-    rowPlaces: new GrowingTensor('int64'),
+    paddedPositions: new GrowingTensor('int64'),
     groupShape: new GrowingTensor('int64'),
   };
   readonly #outputs: LogitsOutputs;
-
+  /** [maxSeq, headDim / 2] each. */
   readonly #rope: { cos: OrtTensor; sin: OrtTensor };
 
   constructor(parts: RunnerParts) {
@@ -52,36 +53,36 @@ export class ModelRunner {
     const { cos, sin } = ropeTables(config, cache.maxSeqLength);
     const shape = [cache.maxSeqLength, config.headDim / 2];
     this.#rope = {
-      cos: memory.place(hostTensor('float32', shape, cos)),
-      sin: memory.place(hostTensor('float32', shape, sin)),
+      cos: memory.upload(hostTensor('float32', shape, cos)),
+      sin: memory.upload(hostTensor('float32', shape, sin)),
     };
   }
 
-  /** Makes the session of a layout, so that the first run with it does not wait. */
+  /** Creates the session of a layout, so that the first run with it does not wait. */
   async prepare(layout: LoraLayout): Promise<void> {
     await this.#boundGraph(layout);
   }
 
-  /** The logits of the rows asked, in their order: views of memory that the next run overwrites. */
+  /** Returns the logits of the requested rows, in order. They are views of memory that the next run overwrites. */
   async run(input: ModelInput): Promise<LogitsRow[]> {
-    const { longestRun } = this.#sessions.memory;
-    const isShort = input.tokenIds.length <= longestRun * input.pastLengths.length;
-    return isShort ? this.#runWhole(input) : this.#runInPieces(input, longestRun);
+    const { maxTokensPerRun } = this.#sessions.memory;
+    const isShort = input.tokenIds.length <= maxTokensPerRun * input.pastLengths.length;
+    return isShort ? this.#runGraph(input) : this.#runInParts(input, maxTokensPerRun);
   }
 
-  async #runInPieces(input: ModelInput, longest: number): Promise<LogitsRow[]> {
+  async #runInParts(input: ModelInput, maxTokens: number): Promise<LogitsRow[]> {
     const found = new Map<number, LogitsRow>();
-    for (const piece of splitRun(input, longest)) {
-      const logits = await this.#runWhole(piece.input);
-      piece.rows.forEach((row, i) => {
+    for (const part of splitRun(input, maxTokens)) {
+      const logits = await this.#runGraph(part.input);
+      part.rows.forEach((row, i) => {
         found.set(row, copyRow(logits[i]!));
       });
     }
     return input.logitRows.map((row) => found.get(row)!);
   }
 
-  async #runWhole(input: ModelInput): Promise<LogitsRow[]> {
-    this.#letGoOfStaleSlots();
+  async #runGraph(input: ModelInput): Promise<LogitsRow[]> {
+    this.#releaseStaleSlots();
     const graph = await this.#boundGraph(this.#layout(input.lora));
     this.#bindTokens(graph, input);
     const { firstSlot, pastLengths, lora } = input;
@@ -90,7 +91,7 @@ export class ModelRunner {
     const outputs = this.#outputs.at(input.logitRows.length);
     for (const [name, tensor] of outputs) graph.bindOutput(name, tensor);
     await graph.binding.run();
-    this.#cache.keep(firstSlot, pastLengths.length);
+    this.#cache.writeBack(firstSlot, pastLengths.length);
     return this.#outputs.rows(input.logitRows.length);
   }
 
@@ -103,8 +104,8 @@ export class ModelRunner {
     const known = this.#bound.get(id);
     if (known) return known;
     const session = await this.#sessions.get(layout);
-    const madeMeanwhile = this.#bound.get(id);
-    if (madeMeanwhile) return madeMeanwhile;
+    const boundMeanwhile = this.#bound.get(id);
+    if (boundMeanwhile) return boundMeanwhile;
     const graph = new BoundGraph(session.createBinding());
     graph.bindInput(SERVING.cos, this.#rope.cos);
     graph.bindInput(SERVING.sin, this.#rope.sin);
@@ -113,8 +114,8 @@ export class ModelRunner {
     return graph;
   }
 
-  /** Slots that were made anew: a graph that is not run again soon would keep the old ones in memory. */
-  #letGoOfStaleSlots(): void {
+  /** Releases bindings of replaced adapter slots. A graph that is not used again would keep the old slots in memory. */
+  #releaseStaleSlots(): void {
     const { version } = this.#slots;
     if (version === this.#slotsVersion) return;
     this.#slotsVersion = version;
@@ -159,10 +160,10 @@ export class ModelRunner {
       graph.bindInput(name, tensor);
     }
     if (lora.kind === 'single') return;
-    const { groupRows, rowPlaces, groupShape } = this.#inputs;
+    const { groupRows, paddedPositions, groupShape } = this.#inputs;
     const { plan } = lora;
     graph.bindInput(LORA_INPUTS.groupRows, groupRows.fill(plan.groupRows));
-    graph.bindInput(LORA_INPUTS.rowPlaces, rowPlaces.fill(plan.rowPlaces));
+    graph.bindInput(LORA_INPUTS.paddedPositions, paddedPositions.fill(plan.paddedPositions));
     graph.bindInput(
       LORA_INPUTS.groupShape,
       groupShape.fill([plan.groupCount, plan.rowsPerGroup, -1]),
@@ -170,7 +171,7 @@ export class ModelRunner {
   }
 }
 
-/** A binding that remembers what is bound, so that binding again what runs read in place costs a look-up. */
+/** A binding that skips a tensor that is bound already, if runs read it in place. */
 class BoundGraph {
   readonly binding: Binding;
   readonly #tensors = new Map<string, OrtTensor>();

@@ -1,39 +1,37 @@
-// Whether a device's attention gives a prompt in one run what it gives in several. WebGPU's kernel for 32 tokens and
-// more of a sequence is another one than for fewer; with SwiftShader (subgroups of 4) it is wrong from the fifth on.
-import { GraphBuilder, MICROSOFT } from '../onnx/graph-builder.ts';
-import { createSessionSync, type Session } from '../ort/session.ts';
-import { hostTensor } from '../ort/tensor.ts';
-import type { FloatType, Provider } from '../settings/provider.ts';
-import { CAST_TO } from './slot-graphs.ts';
+// Checks that a device's attention computes the same for a prompt in one run as in several. WebGPU uses another kernel for
+// 32 or more tokens of a sequence, and with SwiftShader (subgroups of 4) that kernel is wrong from the fifth token on.
+import { GraphBuilder, MICROSOFT } from '../../onnx/graph-builder.ts';
+import { createSessionSync, type Session } from '../../ort/session.ts';
+import { hostTensor } from '../../ort/tensor.ts';
+import type { FloatType, Provider } from '../../settings/provider.ts';
 
-/** The most tokens that go to the other kernel. */
-const LONGEST_SHORT_RUN = 31;
-const TOKENS = 2 * LONGEST_SHORT_RUN;
-/** Query heads, key heads, their size. */
+/** The most tokens for which the kernel for short prompts is used. */
+const SHORT_RUN_TOKENS = 31;
+const TOKENS = 2 * SHORT_RUN_TOKENS;
 const [HEADS, KV_HEADS, HEAD_DIM] = [2, 1, 32];
 const WIDTH = (HEADS + 2 * KV_HEADS) * HEAD_DIM;
-/** Values are averages of numbers in [-1, 1]: well above float16's rounding, well below a wrong sum. */
+/** Outputs are averages of values in [-1, 1]. This is far above float16's rounding and far below a wrong sum. */
 const TOLERANCE = 0.02;
 
-/** How many tokens of one sequence a run may have. Throws `OrtError`. */
-export function longestRun(provider: Provider, float: FloatType): number {
+/** How many tokens of one sequence a run may have: 31, or any number. Throws `OrtError`. */
+export function maxTokensPerRun(provider: Provider, float: FloatType): number {
   using session = createSessionSync(attentionGraph(float), { provider });
   const cacheSize = KV_HEADS * TOKENS * HEAD_DIM;
   const caches = [new Float32Array(cacheSize), new Float32Array(cacheSize)];
-  const whole = attend(session, [0, TOKENS], caches);
-  const pieces = [
-    ...attend(session, [0, LONGEST_SHORT_RUN], caches),
-    ...attend(session, [LONGEST_SHORT_RUN, TOKENS], caches),
+  const inOneRun = attend(session, [0, TOKENS], caches);
+  const inTwoRuns = [
+    ...attend(session, [0, SHORT_RUN_TOKENS], caches),
+    ...attend(session, [SHORT_RUN_TOKENS, TOKENS], caches),
   ];
-  const isSame = pieces.every((value, i) => Math.abs(value - whole[i]!) < TOLERANCE);
-  return isSame ? Number.POSITIVE_INFINITY : LONGEST_SHORT_RUN;
+  const isSame = inTwoRuns.every((value, i) => Math.abs(value - inOneRun[i]!) < TOLERANCE);
+  return isSame ? Number.POSITIVE_INFINITY : SHORT_RUN_TOKENS;
 }
 
-/** The output [to - from, HEADS * HEAD_DIM]; the caches [KV_HEADS, TOKENS, HEAD_DIM] are appended to. */
+/** Returns the output [to - from, HEADS * HEAD_DIM] and appends to the caches [KV_HEADS, TOKENS, HEAD_DIM]. */
 function attend(session: Session, [from, to]: [number, number], caches: Float32Array[]): number[] {
   using binding = session.createBinding();
   const count = to - from;
-  // Different at each token and place, in [-1, 1].
+  // Values in [-1, 1] that differ from token to token and from element to element.
   const qkv = Float32Array.from({ length: count * WIDTH }, (_, i) =>
     Math.sin(1.7 * (from * WIDTH + i) + 0.3 * ((from * WIDTH + i) % 7)),
   );
@@ -58,12 +56,9 @@ function attend(session: Session, [from, to]: [number, number], caches: Float32A
 
 function attentionGraph(float: FloatType): Uint8Array {
   const g = new GraphBuilder();
-  const narrow = { to: CAST_TO[float] };
   const cacheDims = [1, KV_HEADS, TOKENS, HEAD_DIM];
-  const qkv = g.node('Cast', [g.input('qkv', 'float32', [1, 'tokens', WIDTH])], narrow);
-  const past = [0, 1].map((i) =>
-    g.node('Cast', [g.input(`past.${i}`, 'float32', cacheDims)], narrow),
-  );
+  const qkv = g.cast(g.input('qkv', 'float32', [1, 'tokens', WIDTH]), float);
+  const past = [0, 1].map((i) => g.cast(g.input(`past.${i}`, 'float32', cacheDims), float));
   const lengths = [g.input('seqlens', 'int32', [1]), g.input('total', 'int32', [])];
   const results = g.nodeWithOutputs(
     'GroupQueryAttention',
@@ -74,9 +69,7 @@ function attentionGraph(float: FloatType): Uint8Array {
   const names = ['output', 'present.0', 'present.1'];
   const dims = [[1, 'tokens', HEADS * HEAD_DIM], cacheDims, cacheDims];
   results.forEach((result, i) => {
-    const wide = { to: CAST_TO.float32 };
-    const [value] = g.nodeWithOutputs('Cast', [result], wide, { outputs: [names[i]!] });
-    g.output(value!, 'float32', dims[i]!);
+    g.output(g.cast(result, 'float32', names[i]!), 'float32', dims[i]!);
   });
   return g.toBytes();
 }

@@ -1,0 +1,47 @@
+// Groups the rows of a batch by adapter slot: pure index arithmetic, no weights. There are G groups, padded to m positions
+// each; a position holds a row of its group or, as padding, repeats one.
+
+/** The groups of one batch, as indices for gathering rows into groups and back. */
+export interface GroupPlan {
+  /** The groups are the adapter slots first, first + 1, …, first + groupCount - 1. */
+  readonly first: number;
+  readonly groupCount: number;
+  /** m, the number of rows in the largest group. */
+  readonly rowsPerGroup: number;
+  /** [G * m]: the row at each padded position. */
+  readonly groupRows: readonly number[];
+  /** [rows]: the padded position of each row. */
+  readonly paddedPositions: readonly number[];
+}
+
+/** Adapter slot 0 holds zeros. Rows without an adapter belong to its group. */
+export const ZERO_SLOT = 0;
+
+/**
+ * Groups rows by adapter slot. `rowSlots[i]` is the slot of row i. `usedSlots` is the number of slots in use, including
+ * slot 0. The groups cover one range of slots that starts at 0, or at `lastStart` if no row uses slot 0. Padding repeats
+ * the first row of its group, or row 0 in an empty group; its product is dropped.
+ */
+export function planGroups(
+  rowSlots: readonly number[],
+  usedSlots: number,
+  lastStart = 1,
+): GroupPlan {
+  const first = rowSlots.includes(ZERO_SLOT) ? ZERO_SLOT : lastStart;
+  const groupCount = usedSlots - first;
+  const members: number[][] = Array.from({ length: groupCount }, () => []);
+  rowSlots.forEach((slot, row) => {
+    members[slot - first]!.push(row);
+  });
+  const rowsPerGroup = Math.max(...members.map((rows) => rows.length));
+  const groupRows: number[] = [];
+  const paddedPositions = new Array<number>(rowSlots.length);
+  for (const rows of members) {
+    for (let i = 0; i < rowsPerGroup; i++) {
+      const row = rows[i];
+      if (row !== undefined) paddedPositions[row] = groupRows.length;
+      groupRows.push(row ?? rows[0] ?? 0);
+    }
+  }
+  return { first, groupCount, rowsPerGroup, groupRows, paddedPositions };
+}

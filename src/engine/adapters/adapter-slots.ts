@@ -1,0 +1,284 @@
+// Adapter slots: the weights of the attached adapters as operands of batched matmuls, one slot per adapter. Used slots have
+// no gaps, so a range of them is an operand without a copy. Slot 0 is zeros, for rows without an adapter. Adapters are
+// attached and detached between runs. Most copying happens before that, in the background, in slots that no run reads.
+import type { AdapterWeights } from '../../../adapters/peft/weights.ts';
+import { assert } from '../../common/assert.ts';
+import { ServeError } from '../../common/errors.ts';
+import type { DecoderConfig } from '../../model/config.ts';
+import type { TargetName } from '../../model/target-modules.ts';
+import type { AdapterKey } from '../batch.ts';
+import { HOST_MEMORY } from '../memory/host-memory.ts';
+import type { ModelMemory, SlotTensors } from '../memory/model-memory.ts';
+import { ZERO_SLOT } from './adapter-groups.ts';
+import { type AdapterOperand, BackgroundWriter, SlotBlock } from './slot-block.ts';
+import { coveringTargets, formOf, isSameForm, type SlotForm, slotBytes } from './slot-form.ts';
+
+/** The limits of the adapter slots. */
+export interface AdapterSlotsOptions {
+  /** How many adapters can be attached at once. */
+  readonly capacity: number;
+  /** Memory for the slots in use, in bytes. Every slot is as wide as the widest adapter needs. */
+  readonly capacityBytes: number;
+}
+
+/**
+ * A block of another form that is filled in the background and will replace the current one. It is dropped if no run uses
+ * it for a while.
+ */
+interface Replacement {
+  readonly block: SlotBlock;
+  unusedRuns: number;
+}
+
+/** How the current form compares with the narrowest one that holds the attached adapters. */
+type Width =
+  | { readonly state: 'narrowest' }
+  /** Detached adapters needed more. `runs` counts the runs since then. */
+  | { readonly state: 'too wide'; runs: number }
+  /** The background fills a narrower replacement. */
+  | { readonly state: 'narrowing' };
+
+const NARROWEST: Width = { state: 'narrowest' };
+/** How many runs slots stay too wide before they are narrowed, and a replacement stays unused before it is dropped. */
+const PATIENCE_RUNS = 64;
+
+/** The attached adapters and their operands. */
+export class AdapterSlots {
+  readonly #config: DecoderConfig;
+  readonly #options: AdapterSlotsOptions;
+  readonly #memory: ModelMemory;
+  readonly #background = new BackgroundWriter();
+  /** Index = slot. Slot 0 has no adapter. */
+  readonly #attached: (AdapterWeights | undefined)[] = [undefined];
+  /** The block that runs read. It holds all attached adapters. */
+  #current: SlotBlock;
+  #replacement: Replacement | undefined;
+  #width: Width = NARROWEST;
+  #version = 0;
+  /** Former current blocks, which bindings may still have bound. */
+  #retired: SlotBlock[] = [];
+
+  constructor(
+    config: DecoderConfig,
+    options: AdapterSlotsOptions,
+    memory: ModelMemory = HOST_MEMORY,
+  ) {
+    this.#config = config;
+    this.#options = options;
+    this.#memory = memory;
+    this.#current = SlotBlock.empty(memory.createSlots(1));
+  }
+
+  /** The linears that the operands cover. The layout of a graph must have the same. */
+  get targets(): readonly TargetName[] {
+    return this.#current.form.targets;
+  }
+
+  /** The number of slots in use, including slot 0. */
+  get usedSlots(): number {
+    return this.#attached.length;
+  }
+
+  /** Changes when the operands are replaced. Earlier bindings of them are stale then. */
+  get version(): number {
+    return this.#version;
+  }
+
+  /** The last slot at which a range of several slots may start. */
+  get lastRangeStart(): number {
+    return this.#memory.rangesStartAt === 'any slot' ? 1 : ZERO_SLOT;
+  }
+
+  /** Frees the memory of stale operands. No binding may have them bound. */
+  releaseStale(): void {
+    for (const block of this.#retired.splice(0)) block.release();
+  }
+
+  keys(): AdapterKey[] {
+    return this.#adapters().map((weights) => weights.digest);
+  }
+
+  slotOf(key: AdapterKey | undefined): number {
+    if (key === undefined) return ZERO_SLOT;
+    const slot = this.#attached.findIndex((weights) => weights?.digest === key);
+    assert(slot > 0, 'the adapter is attached');
+    return slot;
+  }
+
+  /** Whether these adapters fit together if nothing else is attached. */
+  canHold(adapters: readonly Pick<AdapterWeights, 'rank' | 'targets'>[]): boolean {
+    return this.#fits(formOf(adapters), adapters.length + 1);
+  }
+
+  /**
+   * Attaches an adapter. If the slots would need too much memory, throws `ServeError` and changes nothing:
+   * `adapter_invalid` if this adapter alone is too large, else `overloaded`.
+   */
+  attach(weights: AdapterWeights): void {
+    assert(!this.keys().includes(weights.digest), 'an adapter is attached once');
+    assert(this.#attached.length <= this.#options.capacity, 'an adapter slot is free');
+    const form = this.#formWith(weights);
+    if (!form) throw this.#doesNotFit(weights);
+    if (!isSameForm(form, this.#current.form)) this.#changeForm(form);
+    this.#fill(this.#attached.length, weights);
+    this.#attached.push(weights);
+  }
+
+  /**
+   * Copies an adapter in the background, so that attaching it copies little or nothing. Later changes of the attached
+   * adapters may undo some of it. Does nothing if there is no room.
+   */
+  prepare(weights: AdapterWeights): Promise<void> {
+    return this.#background.run(() => this.#prepare(weights));
+  }
+
+  /** Detaches an adapter. The last slot moves into its slot. */
+  detach(key: AdapterKey): void {
+    const slot = this.slotOf(key);
+    const last = this.#attached.pop()!;
+    if (slot === this.#attached.length) return;
+    this.#attached[slot] = last;
+    this.#current.move(this.#attached.length, slot);
+  }
+
+  /** Must be called once per run. Narrows slots that have been too wide for a while, once a narrow block is filled. */
+  noteRun(): void {
+    if (this.#replacement && ++this.#replacement.unusedRuns > PATIENCE_RUNS)
+      this.#dropReplacement();
+    if (this.#attached.length === 1) return;
+    const narrowest = formOf(this.#adapters());
+    if (isSameForm(narrowest, this.#current.form)) this.#width = NARROWEST;
+    else if (this.#width.state === 'narrowest') this.#width = { state: 'too wide', runs: 1 };
+    else if (this.#width.state === 'too wide' && ++this.#width.runs >= PATIENCE_RUNS) {
+      if (this.#isReady(narrowest)) this.#changeForm(narrowest);
+      else void this.#narrow(narrowest);
+    }
+  }
+
+  /** The operands over `count` slots from `first` on. A range of several slots starts at `lastRangeStart` or before. */
+  range(first: number, count: number): readonly AdapterOperand[] {
+    return this.#current.range(first, count);
+  }
+
+  #adapters(): AdapterWeights[] {
+    return this.#attached.slice(1) as AdapterWeights[];
+  }
+
+  #fits(form: SlotForm, slotCount: number): boolean {
+    return slotCount * slotBytes(this.#config, form) <= this.#options.capacityBytes;
+  }
+
+  #doesNotFit(weights: AdapterWeights): ServeError {
+    const { rank } = weights;
+    return this.canHold([weights])
+      ? new ServeError('overloaded', `adapters in use leave no room for one of rank ${rank}`)
+      : new ServeError('adapter_invalid', `adapter refused: rank ${rank} takes too much memory`);
+  }
+
+  /**
+   * The form for the attached adapters and this one: the current form, widened if needed, or the narrowest one if that
+   * takes too much memory. Undefined if neither fits.
+   */
+  #formWith(weights: AdapterWeights): SlotForm | undefined {
+    const { form } = this.#current;
+    const narrowest = formOf([...this.#adapters(), weights]);
+    const widened = {
+      rank: Math.max(form.rank, narrowest.rank),
+      targets: coveringTargets([...form.targets, ...narrowest.targets]),
+    };
+    return [widened, narrowest].find((one) => this.#fits(one, this.#attached.length + 1));
+  }
+
+  async #prepare(weights: AdapterWeights): Promise<void> {
+    if (this.#attached.some((attached) => attached?.digest === weights.digest)) return;
+    const form = this.#formWith(weights);
+    if (!form) return;
+    const block = await this.#filledBlock(form);
+    if (block.find(weights, this.#attached.length) !== undefined) return;
+    const slot = this.#freeSlot(block);
+    if (slot !== undefined) await this.#background.write(block, slot, weights);
+  }
+
+  /** The current block if it has this form, else a replacement, filled with the adapters that are attached now. */
+  async #filledBlock(form: SlotForm): Promise<SlotBlock> {
+    if (isSameForm(form, this.#current.form)) return this.#current;
+    const begun = this.#replacementOf(form);
+    const block =
+      begun ?? (await SlotBlock.createInBackground(this.#config, form, this.#createSlots()));
+    if (this.#replacement?.block !== block) this.#dropReplacement();
+    this.#replacement = { block, unusedRuns: 0 };
+    for (let slot = 1; slot < this.#attached.length; slot++) {
+      const weights = this.#attached[slot]!;
+      if (!block.holds(slot, weights)) await this.#background.write(block, slot, weights);
+    }
+    return block;
+  }
+
+  async #narrow(form: SlotForm): Promise<void> {
+    const width: Width = { state: 'narrowing' };
+    this.#width = width;
+    await this.#background.run(() => this.#filledBlock(form));
+    if (this.#width === width) this.#width = { state: 'too wide', runs: PATIENCE_RUNS };
+  }
+
+  /** A slot beyond those in use: an empty one if there is one, else the last that memory allows. */
+  #freeSlot(block: SlotBlock): number | undefined {
+    let last: number | undefined;
+    for (let slot = this.#attached.length; slot <= this.#options.capacity; slot++) {
+      if (!this.#fits(block.form, slot + 1)) break;
+      if (block.isEmpty(slot)) return slot;
+      last = slot;
+    }
+    return last;
+  }
+
+  /** Makes a slot of the current block hold an adapter now: moves it from a prepared slot, or copies it. */
+  #fill(slot: number, weights: AdapterWeights): void {
+    const block = this.#current;
+    if (block.holds(slot, weights)) return;
+    this.#background.cancel(block, slot);
+    const prepared = block.find(weights, slot + 1);
+    if (prepared === undefined) block.write(slot, weights);
+    else block.move(prepared, slot);
+  }
+
+  /** Replaces the current block now. Copies the adapters that the replacement does not hold yet. */
+  #changeForm(form: SlotForm): void {
+    const prepared = this.#replacementOf(form);
+    const block = prepared ?? SlotBlock.create(this.#config, form, this.#createSlots());
+    if (prepared) this.#replacement = undefined;
+    else this.#dropReplacement();
+    this.#retired.push(this.#current);
+    this.#current = block;
+    this.#width = NARROWEST;
+    this.#version++;
+    for (let slot = 1; slot < this.#attached.length; slot++) {
+      this.#fill(slot, this.#attached[slot]!);
+    }
+  }
+
+  #replacementOf(form: SlotForm): SlotBlock | undefined {
+    const block = this.#replacement?.block;
+    return block && isSameForm(block.form, form) ? block : undefined;
+  }
+
+  /** Whether a replacement of this form holds all attached adapters. */
+  #isReady(form: SlotForm): boolean {
+    const block = this.#replacementOf(form);
+    return (
+      !!block && this.#attached.every((weights, slot) => !weights || block.holds(slot, weights))
+    );
+  }
+
+  /** Frees the replacement, which no binding has bound, and stops the writing to it. */
+  #dropReplacement(): void {
+    if (!this.#replacement) return;
+    this.#background.cancel(this.#replacement.block);
+    this.#replacement.block.release();
+    this.#replacement = undefined;
+  }
+
+  #createSlots(): SlotTensors {
+    return this.#memory.createSlots(this.#options.capacity + 1);
+  }
+}

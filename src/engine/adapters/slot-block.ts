@@ -1,0 +1,181 @@
+// A block of adapter slots: the operands of all slots in one form, and which adapter's weights each slot holds. A slot can be
+// written in the background, so that no step waits while a whole adapter is copied. Knows nothing of attached adapters.
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { AdapterWeights, LoraPair } from '../../../adapters/peft/weights.ts';
+import type { DecoderConfig } from '../../model/config.ts';
+import { adaptedTargets, type LoraLayout } from '../../model/lora-graph.ts';
+import type { OrtTensor } from '../../ort/tensor.ts';
+import type { SlotTensors } from '../memory/model-memory.ts';
+import { type OperandId, type SlotForm, type SlotOperand, slotOperands } from './slot-form.ts';
+
+/** An operand over a range of slots: A [slots, in, R * k], or B [slots, R, out]. */
+export interface AdapterOperand extends OperandId {
+  readonly tensor: OrtTensor;
+}
+
+/** The operands of all slots in one form. */
+export class SlotBlock {
+  readonly form: SlotForm;
+  readonly #operands: readonly SlotOperand[];
+  /** In the order of the operands. */
+  readonly #tensors: SlotTensors;
+  readonly #ranges = new WeakMap<readonly OrtTensor[], readonly AdapterOperand[]>();
+  /** Index = slot. Undefined: the slot is empty, or half written. */
+  readonly #contents: (AdapterWeights | undefined)[] = [];
+
+  private constructor(form: SlotForm, operands: readonly SlotOperand[], tensors: SlotTensors) {
+    this.form = form;
+    this.#operands = operands;
+    this.#tensors = tensors;
+  }
+
+  /** A block without operands, for the time before the first adapter. */
+  static empty(tensors: SlotTensors): SlotBlock {
+    return new SlotBlock({ rank: 0, targets: [] }, [], tensors);
+  }
+
+  /** Allocates the operands of a form in `tensors`. */
+  static create(config: DecoderConfig, form: SlotForm, tensors: SlotTensors): SlotBlock {
+    const operands = [...slotOperands(config, form)];
+    for (const { shape } of operands) tensors.add(shape);
+    return new SlotBlock(form, operands, tensors);
+  }
+
+  /** Does the same, one operand per turn of the event loop. */
+  static async createInBackground(
+    config: DecoderConfig,
+    form: SlotForm,
+    tensors: SlotTensors,
+  ): Promise<SlotBlock> {
+    const operands = [...slotOperands(config, form)];
+    for (const { shape } of operands) {
+      tensors.add(shape);
+      await nextTurn();
+    }
+    return new SlotBlock(form, operands, tensors);
+  }
+
+  /** The operands over slots first … first + count - 1. Valid until the next call of any method. */
+  range(first: number, count: number): readonly AdapterOperand[] {
+    const tensors = this.#tensors.range(first, count);
+    const known = this.#ranges.get(tensors);
+    if (known) return known;
+    const operands = this.#operands.map(({ layer, of }, i) => ({ layer, of, tensor: tensors[i]! }));
+    this.#ranges.set(tensors, operands);
+    return operands;
+  }
+
+  holds(slot: number, weights: AdapterWeights): boolean {
+    return this.#contents[slot]?.digest === weights.digest;
+  }
+
+  isEmpty(slot: number): boolean {
+    return this.#contents[slot] === undefined;
+  }
+
+  /** The slot from `first` on that holds the adapter. */
+  find(weights: AdapterWeights, first: number): number | undefined {
+    const slot = this.#contents.findIndex(
+      (held, i) => i >= first && held?.digest === weights.digest,
+    );
+    return slot < 0 ? undefined : slot;
+  }
+
+  write(slot: number, weights: AdapterWeights): void {
+    for (const _ of this.writeInPieces(slot, weights));
+  }
+
+  /**
+   * Writes a whole slot, one operand at a time, and yields the bytes of each. Linears and ranks that the adapter lacks
+   * become zeros. The slot holds the adapter once the generator is done.
+   */
+  *writeInPieces(slot: number, weights: AdapterWeights): Generator<number> {
+    this.#contents[slot] = undefined;
+    const layout: LoraLayout = { kind: 'grouped', targets: this.form.targets };
+    for (const [index, { layer, of, shape }] of this.#operands.entries()) {
+      const pairs = weights.layers[layer]!;
+      const [rows, cols] = shape;
+      this.#tensors.write(index, slot, (into) => {
+        if ('b' in of) copyB(into, pairs[of.b]);
+        else {
+          const adapted = adaptedTargets(layout, of.a);
+          copyA(
+            into,
+            cols,
+            adapted.map((target) => pairs[target]),
+          );
+        }
+      });
+      yield 4 * rows * cols;
+    }
+    this.#contents[slot] = weights;
+  }
+
+  move(from: number, to: number): void {
+    this.#tensors.move(from, to);
+    this.#contents[to] = this.#contents[from];
+    this.#contents[from] = undefined;
+  }
+
+  /** Frees the memory. No binding may have a range bound. */
+  release(): void {
+    this.#tensors.release();
+  }
+}
+
+/** Bytes that are copied between two turns of the event loop. This takes less than a millisecond. */
+const BYTES_PER_TURN = 2 ** 18;
+
+/** Runs background jobs one after the other, and writes slots in them. The foreground can cancel a write. */
+export class BackgroundWriter {
+  #lastJob: Promise<void> = Promise.resolve();
+  #current: { readonly block: SlotBlock; readonly slot: number } | undefined;
+
+  /** Runs a job after the earlier ones. Errors are dropped: attaching the adapter will fail again and report them. */
+  run(job: () => Promise<unknown>): Promise<void> {
+    const done = () => {};
+    this.#lastJob = this.#lastJob.then(job).then(done, done);
+    return this.#lastJob;
+  }
+
+  /** Writes a slot, unless it is cancelled before the end. To be called by a job. */
+  async write(block: SlotBlock, slot: number, weights: AdapterWeights): Promise<void> {
+    const current = { block, slot };
+    this.#current = current;
+    let bytes = 0;
+    for (const written of block.writeInPieces(slot, weights)) {
+      bytes += written;
+      if (bytes < BYTES_PER_TURN) continue;
+      bytes = 0;
+      await nextTurn();
+      if (this.#current !== current) return;
+    }
+    this.#current = undefined;
+  }
+
+  /** Stops the current write if it goes to this block, or to this slot of it. */
+  cancel(block: SlotBlock, slot?: number): void {
+    const isIt =
+      this.#current?.block === block && (slot ?? this.#current.slot) === this.#current.slot;
+    if (isIt) this.#current = undefined;
+  }
+}
+
+/** Copies B [rank, out] to [R, out]: zeros follow the first rows. */
+function copyB(into: Float32Array, pair: LoraPair | undefined): void {
+  if (pair) into.set(pair.b);
+  into.fill(0, pair?.b.length ?? 0);
+}
+
+/** Copies the A [in, rank] of k targets to [in, R * k]: side by side, each followed by zero columns. */
+function copyA(into: Float32Array, cols: number, pairs: readonly (LoraPair | undefined)[]): void {
+  const width = cols / pairs.length;
+  if (pairs.some((pair) => pair?.rank !== width)) into.fill(0);
+  pairs.forEach((pair, k) => {
+    if (!pair) return;
+    const { a, rank } = pair;
+    for (let from = 0, to = k * width; from < a.length; to += cols - rank) {
+      for (let i = 0; i < rank; i++) into[to++] = a[from++]!;
+    }
+  });
+}

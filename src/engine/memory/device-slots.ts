@@ -1,0 +1,197 @@
+// Slots in the memory of a device. A range that starts at slot 0 is a view. Any other slot is copied on the device to a
+// staging slot, and back after a run that wrote to it: a WebGPU buffer has no address to add an offset to.
+import { assert } from '../../common/assert.ts';
+import { elementCount } from '../../common/tensor.ts';
+import type { Binding } from '../../ort/binding.ts';
+import { hostTensor, type OrtTensor } from '../../ort/tensor.ts';
+import {
+  COPY_GRAPH,
+  type CopyGraphs,
+  clearGraph,
+  readGraph,
+  writeGraph,
+  zerosGraph,
+} from './copy-graphs.ts';
+import type { SlotTensors } from './model-memory.ts';
+
+/** WebGPU counts elements in 32 bits, and the index of a scatter counts slots in 32 bits. */
+const MAX_ELEMENTS = 2 ** 31;
+
+interface DeviceSlotTensor {
+  /** [slots, ...shape] */
+  readonly tensor: OrtTensor;
+  /** The same memory as [slots, n]. */
+  readonly flat: OrtTensor;
+  /** The shape and the element count of one slot. */
+  readonly shape: readonly number[];
+  readonly size: number;
+}
+
+/** A copy of one slot of every tensor. */
+interface StagingSlot {
+  /** [1, ...shape] */
+  readonly tensors: readonly OrtTensor[];
+  /** The same memory as [1, n]. */
+  readonly flats: readonly OrtTensor[];
+  /** The slot whose values it has; undefined: they are stale. */
+  slot: number | undefined;
+}
+
+/** Tensors of slots on a device. */
+export class DeviceSlots implements SlotTensors {
+  readonly #graphs: CopyGraphs;
+  readonly #slotCount: number;
+  readonly #tensors: DeviceSlotTensor[] = [];
+  /** Number of slots → views of the first slots. */
+  readonly #views = new Map<number, readonly OrtTensor[]>();
+  #staging: StagingSlot | undefined;
+  /** Copy graph → a binding of all tensors. They are kept, because a decode step may need them. */
+  readonly #bindings = new Map<string, Binding>();
+
+  constructor(graphs: CopyGraphs, slotCount: number) {
+    this.#graphs = graphs;
+    this.#slotCount = slotCount;
+  }
+
+  add(shape: readonly number[], count = 1): void {
+    const size = elementCount(shape);
+    assert(this.#slotCount * size < MAX_ELEMENTS, 'a tensor of slots has fewer than 2^31 elements');
+    for (let i = 0; i < count; i++) {
+      const tensor = this.#graphs.allocate(this.#graphs.float, [this.#slotCount, ...shape]);
+      const added = { tensor, flat: tensor.view([this.#slotCount, size]), shape, size };
+      this.#tensors.push(added);
+      this.#fillWithZeros(added);
+    }
+  }
+
+  range(first: number, count: number): readonly OrtTensor[] {
+    if (first === 0) return this.#firstSlots(count);
+    assert(count === 1, 'a range of several slots starts at slot 0');
+    const staging = this.#stagingSlot();
+    if (staging.slot !== first) this.#read(first);
+    return staging.tensors;
+  }
+
+  writeBack(first: number, count: number): void {
+    if (first > 0) this.#write(first);
+    else if ((this.#staging?.slot ?? count) < count) this.#staging!.slot = undefined;
+  }
+
+  write(index: number, slot: number, fill: (into: Float32Array) => void): void {
+    const { flat, size } = this.#tensors[index]!;
+    const values = hostTensor('float32', [1, size]);
+    fill(values.data);
+    const types = { given: 'float32', float: this.#graphs.float } as const;
+    const { binding } = this.#graphs.get(`write ${size}`, () => writeGraph([size], types));
+    binding.bindInput(COPY_GRAPH.writtenSlot, hostTensor('int32', [1, 1], Int32Array.of(slot)));
+    binding.bindInput(COPY_GRAPH.slot(0), values);
+    binding.bindInput(COPY_GRAPH.slots(0), flat);
+    binding.bindOutput(COPY_GRAPH.written(0), flat);
+    binding.runSync();
+    binding.clear();
+    this.#forgetStaged(slot);
+  }
+
+  /** Copies the whole slot, which is faster on a device than copying a part. */
+  move(from: number, to: number): void {
+    this.#read(from);
+    this.#write(to);
+  }
+
+  zero(slot: number): void {
+    const { float } = this.#graphs;
+    const binding = this.#binding('clear', () => clearGraph(this.#sizes, float));
+    this.#runOnSlot(binding, slot);
+    this.#forgetStaged(slot);
+  }
+
+  release(): void {
+    for (const binding of this.#bindings.values()) binding.release();
+    const views = [...this.#views.values(), this.#staging?.tensors ?? []].flat();
+    const flats = [...this.#tensors.map(({ flat }) => flat), ...(this.#staging?.flats ?? [])];
+    for (const tensor of [...flats, ...views]) tensor.releaseMemory();
+    for (const { tensor } of this.#tensors) tensor.releaseMemory();
+  }
+
+  get #sizes(): number[] {
+    return this.#tensors.map(({ size }) => size);
+  }
+
+  #firstSlots(count: number): readonly OrtTensor[] {
+    let views = this.#views.get(count);
+    if (!views) {
+      views = this.#tensors.map(({ tensor, shape }) => tensor.view([count, ...shape]));
+      this.#views.set(count, views);
+    }
+    return views;
+  }
+
+  #stagingSlot(): StagingSlot {
+    if (!this.#staging) {
+      const { float } = this.#graphs;
+      const tensors = this.#tensors.map(({ shape }) => this.#graphs.allocate(float, [1, ...shape]));
+      const flats = tensors.map((tensor, i) => tensor.view([1, this.#tensors[i]!.size]));
+      this.#staging = { tensors, flats, slot: undefined };
+    }
+    return this.#staging;
+  }
+
+  #forgetStaged(slot: number): void {
+    if (this.#staging?.slot === slot) this.#staging.slot = undefined;
+  }
+
+  /** Copies a slot to the staging slot. */
+  #read(slot: number): void {
+    const { float } = this.#graphs;
+    const binding = this.#binding('read', () => readGraph(this.#tensors.length, float));
+    const index = hostTensor('int64', [1], BigInt64Array.of(BigInt(slot)));
+    binding.bindInput(COPY_GRAPH.readSlot, index);
+    binding.runSync();
+    this.#stagingSlot().slot = slot;
+  }
+
+  /** Copies the staging slot to a slot. */
+  #write(slot: number): void {
+    const { float } = this.#graphs;
+    const build = () => writeGraph(this.#sizes, { given: float, float });
+    this.#runOnSlot(this.#binding('write', build), slot);
+    this.#stagingSlot().slot = slot;
+  }
+
+  #runOnSlot(binding: Binding, slot: number): void {
+    binding.bindInput(COPY_GRAPH.writtenSlot, hostTensor('int32', [1, 1], Int32Array.of(slot)));
+    binding.runSync();
+  }
+
+  #fillWithZeros({ flat, size }: DeviceSlotTensor): void {
+    const { binding } = this.#graphs.get('zeros', () => zerosGraph(this.#graphs.float));
+    const shape = BigInt64Array.of(BigInt(this.#slotCount), BigInt(size));
+    binding.bindInput(COPY_GRAPH.shape, hostTensor('int64', [2], shape));
+    binding.bindOutput(COPY_GRAPH.written(0), flat);
+    binding.runSync();
+    binding.clear();
+  }
+
+  /** A binding of all tensors that the graph uses; only the slot's index is not bound. */
+  #binding(name: 'read' | 'write' | 'clear', build: () => Uint8Array): Binding {
+    const known = this.#bindings.get(name);
+    if (known) return known;
+    const id = `${name} all ${this.#sizes.join()}`;
+    const { session } = this.#graphs.get(id, build);
+    const binding = session.createBinding();
+    const inputs = new Set(session.inputs.map((input) => input.name));
+    const outputs = new Set(session.outputs.map((output) => output.name));
+    this.#tensors.forEach(({ flat }, i) => {
+      if (inputs.has(COPY_GRAPH.slots(i))) binding.bindInput(COPY_GRAPH.slots(i), flat);
+      if (outputs.has(COPY_GRAPH.written(i))) binding.bindOutput(COPY_GRAPH.written(i), flat);
+    });
+    if (name !== 'clear') {
+      this.#stagingSlot().flats.forEach((flat, i) => {
+        if (name === 'read') binding.bindOutput(COPY_GRAPH.slot(i), flat);
+        else binding.bindInput(COPY_GRAPH.slot(i), flat);
+      });
+    }
+    this.#bindings.set(name, binding);
+    return binding;
+  }
+}

@@ -1,0 +1,38 @@
+// The memory of the weights, the KV cache and the adapter slots, as the engine needs it: the host's or a device's. Knows
+// no model, only tensors with a row per slot.
+
+import type { OrtTensor } from '../../ort/tensor.ts';
+import type { FloatType } from '../../settings/provider.ts';
+
+/** A kind of memory, and how serving graphs use it. */
+export interface ModelMemory {
+  /** The float type of values between operators, of the cache and of the adapters. */
+  readonly float: FloatType;
+  /** How a serving graph gets its weights. */
+  readonly weightsAs: 'initializers' | 'inputs';
+  /** At which slot a range of several slots may start. On a device, views start at the beginning of their memory. */
+  readonly rangesStartAt: 'any slot' | 'slot 0';
+  /** How many tokens of one sequence a run may have. */
+  readonly maxTokensPerRun: number;
+  /** Copies a tensor to this memory, float32 as `float`. Returns the tensor itself if it is there already. */
+  upload(tensor: OrtTensor): OrtTensor;
+  /** Creates slots without any tensors yet. */
+  createSlots(slotCount: number): SlotTensors;
+}
+
+/** Tensors [slots, …] of the memory's float type, which are read and written slot by slot. They start as zeros. */
+export interface SlotTensors {
+  /** Adds `count` tensors [slots, ...shape]. */
+  add(shape: readonly number[], count?: number): void;
+  /** All tensors over slots first … first + count - 1, [count, ...shape] each. Valid until the next call of any method. */
+  range(first: number, count: number): readonly OrtTensor[];
+  /** Keeps what a run has written to a range. Must be called after such a run. */
+  writeBack(first: number, count: number): void;
+  /** Writes one slot of one tensor; `fill` gets its elements and must set all of them. */
+  write(tensor: number, slot: number, fill: (into: Float32Array) => void): void;
+  /** Copies a slot, or at least the given part of it: the first `used` of each `stride` elements. */
+  move(from: number, to: number, part?: { stride: number; used: number }): void;
+  zero(slot: number): void;
+  /** Frees the memory. No binding may have a range bound. */
+  release(): void;
+}
