@@ -23,24 +23,26 @@ import type {
 } from '../src/contracts/training.ts';
 import { type Artifact, readArtifact, verifyArtifact } from '../src/import/artifact.ts';
 import { type Config, type Flags, loadConfig } from '../src/settings/config.ts';
-import { evaluate, type NamedAdapterFiles } from './eval-command.ts';
-import { GateError } from './evaluation/gate-error.ts';
+import { evaluate, type NamedAdapterFiles } from './commands/eval.ts';
+import { mergeModel, parseDtype } from './commands/merge.ts';
+import { makePlan, planRun } from './commands/plan.ts';
 import { sayFailures } from './evaluation/gates.ts';
-import { executeRun } from './execute-run.ts';
-import { toFault } from './fault.ts';
-import { parseJob, type TrainJob } from './job.ts';
-import { mergeModel, parseDtype } from './merge.ts';
-import { makePlan, planRun } from './plan-command.ts';
-import { type PreparedRun, prepareRun } from './prepare-run.ts';
+import { parseJob, readJob, type TrainJob } from './job/job.ts';
+import { type PreparedRun, prepareRun } from './job/prepare-run.ts';
+import { executeRun } from './run/execute-run.ts';
+import { GateError, TrainError, toFault } from './run/faults.ts';
 import {
   createFolderPublisher,
   createStorePublisher,
   type FinishedAdapter,
   type Publisher,
-} from './publish.ts';
-import { readJob } from './read-job.ts';
-import { createRunFolder, openRunFolder, type RunFolder, refuseUsedFolder } from './run-folder.ts';
-import { TrainError } from './train-error.ts';
+} from './run/publish.ts';
+import {
+  createRunFolder,
+  openRunFolder,
+  type RunFolder,
+  refuseUsedFolder,
+} from './run/run-folder.ts';
 
 /** Events that the one who waits is told of; metrics and results are told in their own messages. */
 const NOTED: ReadonlySet<string> = new Set(['resumed', 'paused', 'published']);

@@ -1,5 +1,6 @@
 // A model in training: embeds a micro-batch, runs it through the segments and the loss head, and back. Knows the order of
 // a step; graphs, memory and weights are below, batches and the optimizer's steps above.
+// Token ids to embeddings and their gradients back into the table: copies of rows, so no graph is needed.
 import { assert } from '../src/common/assert.ts';
 import type { Artifact } from '../src/import/artifact.ts';
 import { embeddingName } from '../src/model/names.ts';
@@ -8,10 +9,9 @@ import type { BlockAdapter } from './graph/training-lowering.ts';
 import { BaseWeights } from './step/base-weights.ts';
 import { BatchInputs } from './step/batch-inputs.ts';
 import { DropoutMasks } from './step/dropout-masks.ts';
-import { accumulateEmbedding, embed } from './step/embedding.ts';
-import { KEPT_SHARE } from './step/kept-values.ts';
 import { LossHead } from './step/loss-head.ts';
 import { blockAdapter, fullParameters, loraParameters, trainingBytes } from './step/parameters.ts';
+import { KEPT_SHARE } from './step/saved-activations.ts';
 import { type BatchShape, Segments } from './step/segments.ts';
 import { Workspace } from './step/workspace.ts';
 import type { MicroBatch, ProbedModel, TrainModelOptions } from './types.ts';
@@ -96,4 +96,28 @@ export function createTrainModel(artifact: Artifact, options: TrainModelOptions)
       workspace.release();
     },
   };
+}
+
+/** Copies the ids' rows of the table [V, D] to `hidden` [tokens, D]. */
+export function embed(ids: Int32Array, table: Float32Array, hidden: Float32Array): void {
+  const width = hidden.length / ids.length;
+  for (let token = 0; token < ids.length; token++) {
+    const start = ids[token]! * width;
+    hidden.set(table.subarray(start, start + width), token * width);
+  }
+}
+
+/** Adds the gradient rows [tokens, D] to the table's gradient [V, D]. */
+export function accumulateEmbedding(
+  ids: Int32Array,
+  gradient: Float32Array,
+  tableGradient: Float32Array,
+): void {
+  const width = gradient.length / ids.length;
+  for (let token = 0; token < ids.length; token++) {
+    const start = ids[token]! * width;
+    for (let i = 0; i < width; i++) {
+      tableGradient[start + i] = tableGradient[start + i]! + gradient[token * width + i]!;
+    }
+  }
 }

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { describeExamples } from '../../trainer/data/load-dataset.ts';
-import { examineCurves, examineData, type RunContext } from '../../trainer/doctor.ts';
-import type { StepMetrics } from '../../trainer/metrics.ts';
+import { examineCurves, examineData, type RunContext } from '../../trainer/run/doctor.ts';
+import type { StepMetrics } from '../../trainer/run/metrics.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { linearModel } from './linear-model.ts';
 import { dataset, runDir, runLinear } from './runs.ts';

@@ -12,8 +12,8 @@ import {
   parseSafetensors,
   serializeSafetensors,
 } from '../../src/formats/safetensors.ts';
+import { evaluate } from '../../trainer/commands/eval.ts';
 import { DatasetError } from '../../trainer/data/example.ts';
-import { evaluate } from '../../trainer/eval-command.ts';
 import { questions, runToy, TOY, turns, writeRows } from './toy-runs.ts';
 
 const ANSWER = 'It is blue.';

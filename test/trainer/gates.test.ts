@@ -5,9 +5,8 @@ import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { EvaluationCard, TrainerMessage } from '../../src/contracts/training.ts';
-import { GateError } from '../../trainer/evaluation/gate-error.ts';
 import { type Figures, judge } from '../../trainer/evaluation/gates.ts';
-import { toFault } from '../../trainer/fault.ts';
+import { GateError, toFault } from '../../trainer/run/faults.ts';
 import { questions, runToy, type ToyRun, writeRows } from './toy-runs.ts';
 
 const ANSWER = 'It is blue.';

@@ -6,10 +6,10 @@ import { test } from 'node:test';
 import { ConfigError } from '../../src/common/errors.ts';
 import { toFloat32 } from '../../src/common/tensor.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
-import { parseJob } from '../../trainer/job.ts';
-import { planAdapter } from '../../trainer/lora-settings.ts';
-import { writeAdapter } from '../../trainer/peft-writer.ts';
-import { settle, settleMaxLength, settleMethod } from '../../trainer/settings.ts';
+import { planAdapter } from '../../trainer/job/adapter-plan.ts';
+import { parseJob } from '../../trainer/job/job.ts';
+import { settle, settleMaxLength, settleMethod } from '../../trainer/job/run-settings.ts';
+import { writeAdapter } from '../../trainer/run/result-files.ts';
 import { temporaryFolder, tinyModel } from '../fixtures.ts';
 
 const BASE = { model: 'm', data: 'd.jsonl' };

@@ -8,7 +8,7 @@ import { parseSafetensors } from '../../src/formats/safetensors.ts';
 import { readArtifact, readLinear } from '../../src/import/artifact.ts';
 import { importModel } from '../../src/import/import-model.ts';
 import { dequantizeNf4 } from '../../src/quant/nf4.ts';
-import { mergeModel, parseDtype } from '../../trainer/merge.ts';
+import { mergeModel, parseDtype } from '../../trainer/commands/merge.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
 

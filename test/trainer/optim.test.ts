@@ -1,9 +1,13 @@
 // The optimizer, the clipping and the schedules against their formulas, written plainly.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createAdamW } from '../../trainer/optim/adamw.ts';
-import { clipFactor, globalNorm } from '../../trainer/optim/clip.ts';
-import { learningRateAt, type ScheduleName } from '../../trainer/optim/schedule.ts';
+import {
+  clipFactor,
+  createAdamW,
+  globalNorm,
+  learningRateAt,
+  type ScheduleName,
+} from '../../trainer/optimizer.ts';
 import type { Parameter } from '../../trainer/types.ts';
 import { seededRandom } from '../fixtures.ts';
 

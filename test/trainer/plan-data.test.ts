@@ -6,12 +6,12 @@ import { type TestContext, test } from 'node:test';
 import { ConfigError } from '../../src/common/errors.ts';
 import type { JobPlan, PlannedExample } from '../../src/contracts/training.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
-import { loadLanguage } from '../../trainer/data/language.ts';
-import { toFault } from '../../trainer/fault.ts';
-import { parseJob } from '../../trainer/job.ts';
-import { makePlan } from '../../trainer/plan-command.ts';
-import { showExample } from '../../trainer/planner/show-examples.ts';
-import { type PrepareOptions, prepareRun } from '../../trainer/prepare-run.ts';
+import { makePlan } from '../../trainer/commands/plan.ts';
+import { loadLanguage } from '../../trainer/data/encode-row.ts';
+import { parseJob } from '../../trainer/job/job.ts';
+import { type PrepareOptions, prepareRun } from '../../trainer/job/prepare-run.ts';
+import { showExample } from '../../trainer/planner/job-plan.ts';
+import { toFault } from '../../trainer/run/faults.ts';
 import { temporaryFolder } from '../fixtures.ts';
 
 const TOY = path.resolve('models/toy');

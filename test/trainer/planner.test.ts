@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseDecoderConfig } from '../../src/model/config.ts';
+import { matrixSaving, memoryByMethod, recommend } from '../../trainer/planner/method-memory.ts';
 import { sizeOfConfig, sizeOfText } from '../../trainer/planner/model-size.ts';
-import { matrixSaving, memoryByMethod, recommend } from '../../trainer/planner/published.ts';
 import { flopsOfEvaluation, flopsOfTraining, memoryOfRun } from '../../trainer/planner/run-cost.ts';
 import { SMOLLM2 } from '../fixtures.ts';
 

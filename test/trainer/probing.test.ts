@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { generate, isDegenerate, promptOf } from '../../trainer/evaluation/generate.ts';
-import { withoutAdapter } from '../../trainer/evaluation/without-adapter.ts';
+import { withoutAdapter } from '../../trainer/evaluation/losses.ts';
 import type { InspectableModel } from '../../trainer/model.ts';
 import type { MicroBatch } from '../../trainer/types.ts';
 import { seededRandom, tinyModel } from '../fixtures.ts';

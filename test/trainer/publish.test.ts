@@ -4,8 +4,8 @@ import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import type { EvaluationCard } from '../../src/contracts/training.ts';
-import type { StepMetrics } from '../../trainer/metrics.ts';
-import { createFolderPublisher, createStorePublisher } from '../../trainer/publish.ts';
+import type { StepMetrics } from '../../trainer/run/metrics.ts';
+import { createFolderPublisher, createStorePublisher } from '../../trainer/run/publish.ts';
 import { shelf, writeAdapter } from '../adapters/repository/shelf.ts';
 import { temporaryFolder } from '../fixtures.ts';
 

@@ -10,9 +10,9 @@ import {
   type StepMetrics,
   serializeMetrics,
   toResultCsv,
-} from '../../trainer/metrics.ts';
-import { plotSvg } from '../../trainer/plot-svg.ts';
-import { crc32c, EVENT_FILE } from '../../trainer/tensorboard.ts';
+} from '../../trainer/run/metrics.ts';
+import { plotSvg } from '../../trainer/run/plot-svg.ts';
+import { crc32c, EVENT_FILE } from '../../trainer/run/tensorboard.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { dataset, runDir, runLinear } from './runs.ts';
 

@@ -1,14 +1,14 @@
 // Runs of the linear model in temporary folders, for the loop's tests.
 import path from 'node:path';
-import type { RunState } from '../../trainer/checkpoint.ts';
 import type { Example } from '../../trainer/data/example.ts';
 import { type Dataset, describeExamples } from '../../trainer/data/load-dataset.ts';
-import { toTrainRun } from '../../trainer/execute-run.ts';
-import { parseJob } from '../../trainer/job.ts';
-import type { StepMetrics } from '../../trainer/metrics.ts';
-import { prepareRows } from '../../trainer/prepare-run.ts';
-import { createRunFolder, openRunFolder, type RunFolder } from '../../trainer/run-folder.ts';
-import { type Outcome, train } from '../../trainer/train.ts';
+import { parseJob } from '../../trainer/job/job.ts';
+import { prepareRows } from '../../trainer/job/prepare-run.ts';
+import type { RunState } from '../../trainer/run/checkpoint.ts';
+import { toTrainRun } from '../../trainer/run/execute-run.ts';
+import type { StepMetrics } from '../../trainer/run/metrics.ts';
+import { createRunFolder, openRunFolder, type RunFolder } from '../../trainer/run/run-folder.ts';
+import { type Outcome, train } from '../../trainer/run/train.ts';
 import type { TrainModel } from '../../trainer/types.ts';
 import { seededRandom, tinyModel } from '../fixtures.ts';
 import { LINEAR_VOCAB, linearModel } from './linear-model.ts';

@@ -13,12 +13,12 @@ import type { EngineClient } from '../../src/scheduler/client.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import type { Example } from '../../trainer/data/example.ts';
 import { describeExamples } from '../../trainer/data/load-dataset.ts';
-import { executeRun } from '../../trainer/execute-run.ts';
-import { parseJob } from '../../trainer/job.ts';
-import { planAdapter } from '../../trainer/lora-settings.ts';
-import { prepareRows } from '../../trainer/prepare-run.ts';
-import { createFolderPublisher } from '../../trainer/publish.ts';
-import { createRunFolder } from '../../trainer/run-folder.ts';
+import { planAdapter } from '../../trainer/job/adapter-plan.ts';
+import { parseJob } from '../../trainer/job/job.ts';
+import { prepareRows } from '../../trainer/job/prepare-run.ts';
+import { executeRun } from '../../trainer/run/execute-run.ts';
+import { createFolderPublisher } from '../../trainer/run/publish.ts';
+import { createRunFolder } from '../../trainer/run/run-folder.ts';
 import { plainSource } from '../adapters/sources.ts';
 import {
   seededRandom,

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { readAdapterFiles } from '../../adapters/peft/files.ts';
 import { inspectAdapter } from '../../adapters/peft/inspect.ts';
-import { createSnapshots } from '../../trainer/snapshots.ts';
+import { createSnapshots } from '../../trainer/run/result-files.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { questions, runToy, type ToyRun, writeRows } from './toy-runs.ts';
 

@@ -8,9 +8,8 @@ import { gzipSync } from 'node:zlib';
 import { runCommandLine } from '../../src/cli/program.ts';
 import { describeFailure } from '../../src/common/failure.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
-import { parseJob } from '../../trainer/job.ts';
-import { type PreparedRun, prepareRun } from '../../trainer/prepare-run.ts';
-import { readJob } from '../../trainer/read-job.ts';
+import { parseJob, readJob } from '../../trainer/job/job.ts';
+import { type PreparedRun, prepareRun } from '../../trainer/job/prepare-run.ts';
 import { temporaryFolder } from '../fixtures.ts';
 
 const TOY = path.resolve('models/toy');

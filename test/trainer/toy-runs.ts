@@ -4,11 +4,11 @@ import path from 'node:path';
 import type { TestContext } from 'node:test';
 import type { GateSettings, TrainerMessage } from '../../src/contracts/training.ts';
 import { type Artifact, readArtifact } from '../../src/import/artifact.ts';
-import { executeRun } from '../../trainer/execute-run.ts';
-import { parseJob } from '../../trainer/job.ts';
-import { prepareRun } from '../../trainer/prepare-run.ts';
-import type { FinishedAdapter } from '../../trainer/publish.ts';
-import { createRunFolder, openRunFolder } from '../../trainer/run-folder.ts';
+import { parseJob } from '../../trainer/job/job.ts';
+import { prepareRun } from '../../trainer/job/prepare-run.ts';
+import { executeRun } from '../../trainer/run/execute-run.ts';
+import type { FinishedAdapter } from '../../trainer/run/publish.ts';
+import { createRunFolder, openRunFolder } from '../../trainer/run/run-folder.ts';
 import { temporaryFolder } from '../fixtures.ts';
 
 export const TOY = path.resolve('models/toy');

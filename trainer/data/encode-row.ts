@@ -1,9 +1,10 @@
 // A row of a training file → token ids and what is learned of them. Text of a row never becomes a control token:
 // those come from the model's template, or end an example.
+// What turns text into a model's tokens and back: its tokenizer, and its chat template where it has one.
 import { ServeError } from '../../src/common/errors.ts';
 import { type ChatRow, type Row, RowError } from '../../src/rows/row-schema.ts';
-import type { ChatTemplate } from '../../src/tokenizer/chat-template.ts';
-import type { Tokenizer } from '../../src/tokenizer/tokenizer.ts';
+import { type ChatTemplate, createChatTemplate } from '../../src/tokenizer/chat-template.ts';
+import { loadTokenizer, type Tokenizer } from '../../src/tokenizer/tokenizer.ts';
 import type { Example } from './example.ts';
 
 export type RowEncoder = (row: Row) => Example;
@@ -102,4 +103,15 @@ function refuseForeignIds(
       throw new RowError(`${field}[${index}]: ${row[field][index]} is no token of ${vocabSize}`);
     }
   }
+}
+
+export interface Language {
+  readonly tokenizer: Tokenizer;
+  readonly template: ChatTemplate | undefined;
+}
+
+/** Of a model's folder; undefined where it has no tokenizer. */
+export async function loadLanguage(directory: string): Promise<Language | undefined> {
+  const tokenizer = await loadTokenizer(directory);
+  return tokenizer && { tokenizer, template: createChatTemplate(tokenizer) };
 }

@@ -1,5 +1,6 @@
 // Which examples each optimizer step of an epoch sees: a pure function of lengths, seed and epoch, so that a resumed
 // run needs to know only where it was.
+// The micro-batches in which validation rows are evaluated.
 import { createRandom, shuffle, streamSeed } from '../random.ts';
 import { packInOrder, packLongestFirst } from './packing.ts';
 
@@ -68,4 +69,14 @@ function chunks<T>(values: readonly T[], size: number): T[][] {
     out.push(values.slice(start, start + size));
   }
   return out;
+}
+
+/** Sorted by length, so that little is padding; the sum does not depend on the order of rows. */
+export function planValidation(lengths: readonly number[], batchSize: number): MicroBatchPlan[] {
+  const order = lengths.map((_, index) => index).sort((a, b) => lengths[a]! - lengths[b]!);
+  const plans: MicroBatchPlan[] = [];
+  for (let start = 0; start < order.length; start += batchSize) {
+    plans.push(order.slice(start, start + batchSize).map((index) => [index]));
+  }
+  return plans;
 }

@@ -1,4 +1,8 @@
 // A training file → examples and counts. All bad rows are counted before anything is trained, and the first ten are named.
+// The lines of a local JSONL file, streamed. A file that is no UTF-8 text at all is refused before it is read.
+
+import { constants, createReadStream } from 'node:fs';
+import { open } from 'node:fs/promises';
 import path from 'node:path';
 import {
   badLinesDetail,
@@ -6,11 +10,10 @@ import {
   NO_EXAMPLES_DETAIL,
   type RowFault,
 } from '../../src/rows/file-fault.ts';
-import type { Line } from '../../src/rows/lines.ts';
+import { type Line, splitLines } from '../../src/rows/lines.ts';
 import { parseRow, RowError } from '../../src/rows/row-schema.ts';
 import type { RowEncoder } from './encode-row.ts';
 import { countTrained, DatasetError, type Example, fingerprint, truncate } from './example.ts';
-import { readLines } from './lines.ts';
 
 export interface DatasetCounts {
   readonly examples: number;
@@ -100,5 +103,39 @@ function encodeLine({ text, fault }: Line, encode: RowEncoder): Example | string
   } catch (error) {
     if (error instanceof RowError) return error.message;
     throw error;
+  }
+}
+
+/** How other kinds of files begin. */
+const FOREIGN_STARTS: readonly (readonly [kind: string, bytes: readonly number[]])[] = [
+  ['gzip', [0x1f, 0x8b]],
+  ['zip', [0x50, 0x4b, 0x03, 0x04]],
+  ['UTF-16 text', [0xff, 0xfe]],
+  ['UTF-16 text', [0xfe, 0xff]],
+];
+/** Yields all lines that are not blank. Throws `DatasetError` if the file is absent or of another kind. */
+export async function* readLines(file: string): AsyncGenerator<Line> {
+  await refuseForeign(file);
+  yield* splitLines(createReadStream(file) as AsyncIterable<Buffer>);
+}
+
+async function refuseForeign(file: string): Promise<void> {
+  const name = path.basename(file);
+  const handle = await open(file, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)).catch(
+    (error: NodeJS.ErrnoException) => {
+      throw new DatasetError(name, `cannot be read (${error.code ?? error.message})`);
+    },
+  );
+  try {
+    if (!(await handle.stat()).isFile()) throw new DatasetError(name, 'is no file');
+    const start = Buffer.alloc(4);
+    const { bytesRead } = await handle.read(start, 0, start.length, 0);
+    for (const [kind, bytes] of FOREIGN_STARTS) {
+      if (bytesRead >= bytes.length && bytes.every((byte, i) => start[i] === byte)) {
+        throw new DatasetError(name, `is ${kind}; JSON lines in UTF-8 are read`);
+      }
+    }
+  } finally {
+    await handle.close();
   }
 }

@@ -1,18 +1,16 @@
 // The evaluation card of an adapter: what it changes, what it gains on validation rows, what it forgets, whether it still
 // speaks; and by these figures the gates' verdicts. It knows a model in training, no files and no runs.
 import type { EvaluationCard, GateSettings } from '../../src/contracts/training.ts';
+import type { Language } from '../data/encode-row.ts';
+import { planValidation } from '../data/epoch-plan.ts';
 import { countTrained, type Example } from '../data/example.ts';
-import type { Language } from '../data/language.ts';
 import type { Dataset } from '../data/load-dataset.ts';
 import { assembleTightBatch } from '../data/micro-batch.ts';
-import { planValidation } from '../data/validation-plan.ts';
-import type { Validation } from '../metrics.ts';
+import type { Validation } from '../run/metrics.ts';
 import type { LoraSettings, ProbedModel } from '../types.ts';
 import { areInBounds, type Figures, judge } from './gates.ts';
 import { generate, isDegenerate, promptOf } from './generate.ts';
-import { probeExample } from './probe-text.ts';
-import { validate } from './validate.ts';
-import { withoutAdapter } from './without-adapter.ts';
+import { probeExample, validate, withoutAdapter } from './losses.ts';
 
 interface Compared<T> {
   readonly base: T;

@@ -1,7 +1,8 @@
 // A few greedy answers by the trainer's own forward pass: enough to see whether an adapter still speaks. Every token
 // computes the whole text again; serving is the engine's part.
+
+import type { Language } from '../data/encode-row.ts';
 import type { Example } from '../data/example.ts';
-import type { Language } from '../data/language.ts';
 import { assembleBatch } from '../data/micro-batch.ts';
 import type { ProbedModel } from '../types.ts';
 

@@ -1,9 +1,12 @@
 // A prepared run as data for programs: the API's dry run and what a server checks a job by before it queues it.
-import type { JobPlan } from '../../src/contracts/training.ts';
+// Examples as text, with what is learned of them marked: decoded from the token ids and labels that are trained on, so
+// that it shows what the model will see.
+import type { JobPlan, PlannedExample } from '../../src/contracts/training.ts';
+import type { Language } from '../data/encode-row.ts';
 import { planEpoch } from '../data/epoch-plan.ts';
-import type { PreparedRun } from '../prepare-run.ts';
-import type { RunPlan } from './describe-run.ts';
-import { showExample } from './show-examples.ts';
+import type { Example } from '../data/example.ts';
+import type { PreparedRun } from '../job/prepare-run.ts';
+import type { RunPlan } from './run-plan.ts';
 
 /** Of the first batch: a page of them, and with the longest rows a few MB in one message. */
 const MAX_SHOWN = 16;
@@ -24,4 +27,42 @@ export function toJobPlan(prepared: PreparedRun, run: RunPlan): JobPlan {
     warnings: warnings.map(({ code, cause, cure }) => ({ code, message: `${cause}; ${cure}` })),
     firstBatch: shown.map((index) => showExample(train.examples[index]!, language)),
   };
+}
+
+type Span = PlannedExample['spans'][number];
+
+/** Without a tokenizer, ids stand for themselves. */
+export function showExample(example: Example, language: Language | undefined): PlannedExample {
+  const bytesOf = (id: number) =>
+    language ? language.tokenizer.tokenBytes(id) : Buffer.from(`${id} `);
+  // A character whose bytes are parted by a span's end belongs to the span that completes it.
+  const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+  const runs = learnedRuns(example);
+  const spans: Span[] = [];
+  let text = '';
+  for (const [i, { from, to, isLearned }] of runs.entries()) {
+    const bytes = Buffer.concat(Array.from(example.ids.subarray(from, to), bytesOf));
+    const start = text.length;
+    text += decoder.decode(bytes, { stream: i + 1 < runs.length });
+    if (text.length > start) spans.push({ start, end: text.length, isLearned });
+  }
+  return { text, spans };
+}
+
+/** Tokens [from, to) that are all learned, or all not. */
+interface Run {
+  readonly from: number;
+  readonly to: number;
+  readonly isLearned: boolean;
+}
+
+function learnedRuns({ ids, labels, weights }: Example): Run[] {
+  // Nothing predicts position 0.
+  const isLearned = (t: number) => t > 0 && labels[t]! >= 0 && (weights?.[t] ?? 1) > 0;
+  const runs: Run[] = [];
+  for (let from = 0, to = 1; from < ids.length; from = to, to++) {
+    while (to < ids.length && isLearned(to) === isLearned(from)) to++;
+    runs.push({ from, to, isLearned: isLearned(from) });
+  }
+  return runs;
 }

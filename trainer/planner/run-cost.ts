@@ -1,7 +1,7 @@
 // Memory and work of a run on this machine, by what the training graphs hold and multiply. Pure; the factors were
 // measured and are checked against measured peaks.
 import type { DecoderConfig } from '../../src/model/config.ts';
-import { KEPT_SHARE } from '../step/kept-values.ts';
+import { KEPT_SHARE } from '../step/saved-activations.ts';
 import type { TrainMethod } from '../types.ts';
 import { sizeOfConfig } from './model-size.ts';
 

@@ -23,8 +23,8 @@ import {
   type SessionSettings,
   type TensorByName,
 } from './graph-run.ts';
-import { KeptValues, type SegmentValues } from './kept-values.ts';
 import type { TrainedTensors } from './parameters.ts';
+import { KeptValues, type SegmentValues } from './saved-activations.ts';
 import type { Workspace } from './workspace.ts';
 
 export interface SegmentsOptions {

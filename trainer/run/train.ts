@@ -2,16 +2,16 @@
 // Three lines tell it: gradients are accumulated, the optimizer steps, the step is recorded. It knows neither graphs
 // nor how rows came to be.
 
+import { planEpoch, type WindowPlan } from '../data/epoch-plan.ts';
+import type { Example } from '../data/example.ts';
+import { measureBase } from '../evaluation/losses.ts';
+import { createAdamW } from '../optimizer.ts';
 import { loadCheckpoint, type RunState, saveCheckpoint } from './checkpoint.ts';
-import { planEpoch, type WindowPlan } from './data/epoch-plan.ts';
-import type { Example } from './data/example.ts';
 import { examineCurves, type RunContext } from './doctor.ts';
-import { measureBase } from './evaluation/base-losses.ts';
+import { TrainError } from './faults.ts';
 import type { StepMetrics } from './metrics.ts';
-import { createAdamW } from './optim/adamw.ts';
+import type { Snapshots } from './result-files.ts';
 import type { EventType, RunFolder } from './run-folder.ts';
-import type { Snapshots } from './snapshots.ts';
-import { TrainError } from './train-error.ts';
 import { type StepRun, trainStep } from './train-step.ts';
 
 export interface TrainRun extends StepRun {

@@ -1,7 +1,9 @@
 // AdamW (Loshchilov and Hutter): decay apart from the gradient, moments corrected for their start at 0, epsilon added
 // after the root, all as torch does it. Works in place on typed arrays; knows no model.
-import { assert } from '../../src/common/assert.ts';
-import type { Parameter } from '../types.ts';
+// The gradient's length over all parameters, and the factor that cuts it down.
+// The learning rate of each step.
+import { assert } from '../src/common/assert.ts';
+import type { Parameter } from './types.ts';
 
 export interface AdamWOptions {
   readonly betas: readonly [number, number];
@@ -67,4 +69,47 @@ function update({ data, grad }: Parameter, { first, second }: Moments, scales: U
     second[i] = v;
     data[i] = data[i]! * keep - (rate * m) / (Math.sqrt(v) * inverseRoot + epsilon);
   }
+}
+
+/** Keeps the quotient finite where the norm is 0; torch's value. */
+const EPSILON = 1e-6;
+
+/** Euclidean norm over all arrays together, summed in float64. */
+export function globalNorm(gradients: Iterable<Float32Array>): number {
+  let sum = 0;
+  for (const gradient of gradients) {
+    for (let i = 0; i < gradient.length; i++) sum += gradient[i]! * gradient[i]!;
+  }
+  return Math.sqrt(sum);
+}
+
+/** What to multiply a gradient of this norm with; 1 where it is short enough. */
+export function clipFactor(norm: number, maxNorm: number): number {
+  return norm > maxNorm ? maxNorm / (norm + EPSILON) : 1;
+}
+
+export type ScheduleName = 'cosine' | 'linear' | 'constant';
+
+export interface Schedule {
+  readonly name: ScheduleName;
+  readonly peak: number;
+  readonly warmupSteps: number;
+  /** All steps of the run. */
+  readonly totalSteps: number;
+}
+
+/** `progress` runs from 0 after the warm-up towards 1, which would come one step after the last. */
+const SHAPES: Readonly<Record<ScheduleName, (progress: number) => number>> = {
+  cosine: (progress) => (1 + Math.cos(Math.PI * progress)) / 2,
+  linear: (progress) => 1 - progress,
+  constant: () => 1,
+};
+
+/** The rate of step `step`, from 0. The first step of a warm-up has rate 0. */
+export function learningRateAt(
+  step: number,
+  { name, peak, warmupSteps, totalSteps }: Schedule,
+): number {
+  if (step < warmupSteps) return (peak * step) / warmupSteps;
+  return peak * SHAPES[name]((step - warmupSteps) / (totalSteps - warmupSteps));
 }

@@ -1,10 +1,13 @@
 // A training job as its file states it. The keys and their bounds are the table of training settings; what a job leaves to
 // the model (method, learning rate, lengths, steps) is resolved in `settings.ts`.
+// The job that a command line asks for: its file's keys, and what flags say over them. Not checked yet.
 import { z } from 'zod';
-import { NAME_PATTERN, RESERVED_NAMES } from '../adapters/repository/manifest.ts';
-import { ConfigError } from '../src/common/errors.ts';
-import { describeIssue } from '../src/common/schema-errors.ts';
-import { jobShape, keysOf } from '../src/contracts/training-fields.ts';
+import { NAME_PATTERN, RESERVED_NAMES } from '../../adapters/repository/manifest.ts';
+import { ConfigError, FileError } from '../../src/common/errors.ts';
+import { readRegular, SMALL_FILE_BYTES } from '../../src/common/regular-file.ts';
+import { describeIssue } from '../../src/common/schema-errors.ts';
+import type { JobSource } from '../../src/contracts/training.ts';
+import { jobShape, keysOf } from '../../src/contracts/training-fields.ts';
 
 const jobSchema = z.strictObject({
   ...jobShape(),
@@ -56,4 +59,22 @@ function contradictions(job: TrainJob): string[] {
     if (job.name !== undefined) faults.push('name: a full model is no adapter to publish');
   }
   return faults;
+}
+
+/** @throws FileError where the file is none of JSON, ConfigError where it is no object */
+export function readJob({ file, overrides }: JobSource): Record<string, unknown> {
+  if (file === undefined) return { ...overrides };
+  const json = parse(file, readRegular(file, SMALL_FILE_BYTES).toString());
+  if (typeof json !== 'object' || json === null || Array.isArray(json)) {
+    throw new ConfigError([`${file}: is not a JSON object`]);
+  }
+  return { ...json, ...overrides };
+}
+
+function parse(file: string, text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new FileError(file, 'is no JSON of settings (rows are named by --data)', { cause });
+  }
 }

@@ -2,19 +2,23 @@
 // before anything is written or trained.
 import { createHash } from 'node:crypto';
 import path from 'node:path';
-import { keysOf } from '../src/contracts/training-fields.ts';
-import type { Artifact } from '../src/import/artifact.ts';
-import { createRowEncoder } from './data/encode-row.ts';
-import { planEpoch } from './data/epoch-plan.ts';
-import { type Language, loadLanguage } from './data/language.ts';
-import type { Dataset } from './data/load-dataset.ts';
-import { loadRows, type Rows } from './data/load-rows.ts';
-import { dropMasked } from './data/split.ts';
-import { examineData, type Warning } from './doctor.ts';
+import { keysOf } from '../../src/contracts/training-fields.ts';
+import type { Artifact } from '../../src/import/artifact.ts';
+import { createRowEncoder, type Language, loadLanguage } from '../data/encode-row.ts';
+import { planEpoch } from '../data/epoch-plan.ts';
+import type { Dataset } from '../data/load-dataset.ts';
+import { dropMasked, loadRows, type Rows } from '../data/load-rows.ts';
+import { examineData, type Warning } from '../run/doctor.ts';
+import type { TrainMethod } from '../types.ts';
+import { type AdapterPlan, planAdapter } from './adapter-plan.ts';
 import type { TrainJob } from './job.ts';
-import { type AdapterPlan, planAdapter } from './lora-settings.ts';
-import { orderOf, type RunSettings, settle, settleMaxLength, settleMethod } from './settings.ts';
-import type { TrainMethod } from './types.ts';
+import {
+  orderOf,
+  type RunSettings,
+  settle,
+  settleMaxLength,
+  settleMethod,
+} from './run-settings.ts';
 
 export interface PreparedRun {
   /** With every setting that the job left open. */

@@ -3,15 +3,14 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
-import { assert } from '../src/common/assert.ts';
-import { ConfigError } from '../src/common/errors.ts';
-import { hashFile, loadRegular, SMALL_FILE_BYTES } from '../src/common/regular-file.ts';
-import { fromFloat32, type Tensor, toFloat32 } from '../src/common/tensor.ts';
-import { memorySource, openSafetensors, writeSafetensors } from '../src/formats/safetensors.ts';
-import { replaceFolder } from './durable-files.ts';
-import type { Moments } from './optim/adamw.ts';
-import { keepSteps, listSteps, stepFolder } from './step-folders.ts';
-import type { Parameter } from './types.ts';
+import { assert } from '../../src/common/assert.ts';
+import { ConfigError } from '../../src/common/errors.ts';
+import { hashFile, loadRegular, SMALL_FILE_BYTES } from '../../src/common/regular-file.ts';
+import { fromFloat32, type Tensor, toFloat32 } from '../../src/common/tensor.ts';
+import { memorySource, openSafetensors, writeSafetensors } from '../../src/formats/safetensors.ts';
+import type { Moments } from '../optimizer.ts';
+import type { Parameter } from '../types.ts';
+import { keepSteps, listSteps, replaceFolder, stepFolder } from './durable-files.ts';
 
 const stateSchema = z.object({
   /** Steps done. */

@@ -1,19 +1,19 @@
 // `lorikeet plan`: what full training, LoRA and QLoRA of a model take, which one fits, and for a job what its run takes.
 
-import { FileError } from '../src/common/errors.ts';
-import { memoryLimit } from '../src/common/memory-limit.ts';
-import { readRegular, SMALL_FILE_BYTES } from '../src/common/regular-file.ts';
-import type { JobPlan, PlanRequest } from '../src/contracts/training.ts';
-import { DEFAULT_RANK } from '../src/contracts/training-settings.ts';
-import { type Artifact, readArtifact } from '../src/import/artifact.ts';
-import { parseDecoderConfig } from '../src/model/config.ts';
-import { parseJob, type TrainJob } from './job.ts';
-import { describeRun, planText, type RunPlan } from './planner/describe-run.ts';
-import { toJobPlan } from './planner/job-plan.ts';
-import { measureFlops } from './planner/measure-speed.ts';
-import { type ModelSize, sizeOfConfig, sizeOfText } from './planner/model-size.ts';
-import { gb, matrixSaving, memoryByMethod, recommend } from './planner/published.ts';
-import { type PreparedRun, type PrepareOptions, prepareRun } from './prepare-run.ts';
+import { FileError } from '../../src/common/errors.ts';
+import { memoryLimit } from '../../src/common/memory-limit.ts';
+import { readRegular, SMALL_FILE_BYTES } from '../../src/common/regular-file.ts';
+import type { JobPlan, PlanRequest } from '../../src/contracts/training.ts';
+import { DEFAULT_RANK } from '../../src/contracts/training-settings.ts';
+import { type Artifact, readArtifact } from '../../src/import/artifact.ts';
+import { parseDecoderConfig } from '../../src/model/config.ts';
+import { parseJob, type TrainJob } from '../job/job.ts';
+import { type PreparedRun, type PrepareOptions, prepareRun } from '../job/prepare-run.ts';
+import { toJobPlan } from '../planner/job-plan.ts';
+import { measureFlops } from '../planner/measure-speed.ts';
+import { gb, matrixSaving, memoryByMethod, recommend } from '../planner/method-memory.ts';
+import { type ModelSize, sizeOfConfig, sizeOfText } from '../planner/model-size.ts';
+import { describeRun, planText, type RunPlan } from '../planner/run-plan.ts';
 
 export interface PlanSources {
   /** Keys of the job's file with the flags over them. */

@@ -1,17 +1,17 @@
 // The evaluation card of what a run has left in its folder: the adapter's file is read back, so that it is measured as it
 // will be served.
-import { readAdapterFiles } from '../adapters/peft/files.ts';
-import { assert } from '../src/common/assert.ts';
-import { toFloat32 } from '../src/common/tensor.ts';
-import type { EvaluationCard, GateSettings } from '../src/contracts/training.ts';
-import { ADAPTER_LIMITS, parseSafetensors } from '../src/formats/safetensors.ts';
-import type { Artifact } from '../src/import/artifact.ts';
+import { readAdapterFiles } from '../../adapters/peft/files.ts';
+import { assert } from '../../src/common/assert.ts';
+import { toFloat32 } from '../../src/common/tensor.ts';
+import type { EvaluationCard, GateSettings } from '../../src/contracts/training.ts';
+import { ADAPTER_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
+import type { Artifact } from '../../src/import/artifact.ts';
+import { evaluateAdapter } from '../evaluation/card.ts';
+import type { PreparedRun } from '../job/prepare-run.ts';
+import type { Parameter, ProbedModel } from '../types.ts';
 import type { RunState } from './checkpoint.ts';
-import { evaluateAdapter } from './evaluation/card.ts';
 import type { Validation } from './metrics.ts';
-import type { PreparedRun } from './prepare-run.ts';
 import type { RunFolder } from './run-folder.ts';
-import type { Parameter, ProbedModel } from './types.ts';
 
 export interface EvaluateRunOptions {
   /** As the last step left it; afterwards it holds the adapter of the folder. */

@@ -1,5 +1,5 @@
 // Reads a run's data and curves and says what is wrong with it: cause and cure. Pure; it changes nothing in the run.
-import type { Dataset } from './data/load-dataset.ts';
+import type { Dataset } from '../data/load-dataset.ts';
 import type { StepMetrics } from './metrics.ts';
 
 export type WarningCode =

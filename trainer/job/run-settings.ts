@@ -1,11 +1,11 @@
 // What a job leaves open, settled by the model and the data: method, lengths, rate, counts of steps. Pure.
-import { ConfigError } from '../src/common/errors.ts';
-import type { ArtifactInfo } from '../src/import/artifact.ts';
-import type { DecoderConfig } from '../src/model/config.ts';
-import type { OrderOptions } from './data/epoch-plan.ts';
+import { ConfigError } from '../../src/common/errors.ts';
+import type { ArtifactInfo } from '../../src/import/artifact.ts';
+import type { DecoderConfig } from '../../src/model/config.ts';
+import type { OrderOptions } from '../data/epoch-plan.ts';
+import type { Schedule } from '../optimizer.ts';
+import type { TrainMethod } from '../types.ts';
 import type { TrainJob } from './job.ts';
-import type { Schedule } from './optim/schedule.ts';
-import type { TrainMethod } from './types.ts';
 
 /** Every number that a run needs, besides the data. */
 export interface RunSettings {

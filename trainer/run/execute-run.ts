@@ -1,27 +1,24 @@
 // One prepared run from its first step (or its last checkpoint) to its result in the run folder, measured and, with a
 // name, published; told as messages.
 import path from 'node:path';
-import { fromFloat32 } from '../src/common/tensor.ts';
-import type { EvaluationCard, GateSettings, TrainerMessage } from '../src/contracts/training.ts';
-import { memorySource } from '../src/formats/safetensors.ts';
-import type { Artifact } from '../src/import/artifact.ts';
-import type { DecoderConfig } from '../src/model/config.ts';
+import { fromFloat32 } from '../../src/common/tensor.ts';
+import type { EvaluationCard, GateSettings, TrainerMessage } from '../../src/contracts/training.ts';
+import { memorySource } from '../../src/formats/safetensors.ts';
+import type { Artifact } from '../../src/import/artifact.ts';
+import type { DecoderConfig } from '../../src/model/config.ts';
+import { sayFailures } from '../evaluation/gates.ts';
+import { probeExample } from '../evaluation/losses.ts';
+import type { PreparedRun } from '../job/prepare-run.ts';
+import { createTrainModel } from '../model.ts';
+import type { ProbedModel } from '../types.ts';
 import type { RunState } from './checkpoint.ts';
 import { evaluateRun } from './evaluate-run.ts';
-import { GateError } from './evaluation/gate-error.ts';
-import { sayFailures } from './evaluation/gates.ts';
-import { probeExample } from './evaluation/probe-text.ts';
-import { toFault } from './fault.ts';
+import { GateError, toFault } from './faults.ts';
 import type { StepMetrics } from './metrics.ts';
-import { createTrainModel } from './model.ts';
-import { writeModel } from './model-writer.ts';
-import { writeAdapter } from './peft-writer.ts';
-import type { PreparedRun } from './prepare-run.ts';
 import type { Publisher } from './publish.ts';
+import { createSnapshots, type Snapshots, writeAdapter, writeModel } from './result-files.ts';
 import type { RunFolder } from './run-folder.ts';
-import { createSnapshots, type Snapshots } from './snapshots.ts';
 import { type Outcome, type TrainHooks, type TrainRun, train } from './train.ts';
-import type { ProbedModel } from './types.ts';
 
 export interface ExecuteOptions {
   readonly artifact: Artifact;

@@ -1,17 +1,16 @@
 // `lorikeet eval`: the evaluation card of any adapter on this base, measured as at the end of a run.
-import type { AdapterFiles } from '../adapters/peft/files.ts';
-import { ConfigError } from '../src/common/errors.ts';
-import { cardRows, formatRows } from '../src/contracts/evaluation-card.ts';
-import type { EvalRequest, EvaluationCard } from '../src/contracts/training.ts';
-import { type Artifact, readArtifact } from '../src/import/artifact.ts';
-import { createRowEncoder } from './data/encode-row.ts';
-import { type Language, loadLanguage } from './data/language.ts';
-import type { Dataset } from './data/load-dataset.ts';
-import { loadValidation } from './data/load-rows.ts';
-import { evaluateAdapter } from './evaluation/card.ts';
-import { openAdapter } from './lora-settings.ts';
-import { createTrainModel } from './model.ts';
-import { MAX_DEFAULT_LENGTH } from './settings.ts';
+import type { AdapterFiles } from '../../adapters/peft/files.ts';
+import { ConfigError } from '../../src/common/errors.ts';
+import { cardRows, formatRows } from '../../src/contracts/evaluation-card.ts';
+import type { EvalRequest, EvaluationCard } from '../../src/contracts/training.ts';
+import { type Artifact, readArtifact } from '../../src/import/artifact.ts';
+import { createRowEncoder, type Language, loadLanguage } from '../data/encode-row.ts';
+import type { Dataset } from '../data/load-dataset.ts';
+import { loadValidation } from '../data/load-rows.ts';
+import { evaluateAdapter } from '../evaluation/card.ts';
+import { openAdapter } from '../job/adapter-plan.ts';
+import { MAX_DEFAULT_LENGTH } from '../job/run-settings.ts';
+import { createTrainModel } from '../model.ts';
 
 /** An adapter that was found. */
 export interface NamedAdapterFiles {

@@ -1,16 +1,20 @@
 // What a job says about its adapter → the `adapter_config.json` of peft that means it → rank and scaling per module.
 // The way through peft's file makes training and serving read the same settings with the same code.
-import { type AdapterFiles, readAdapterFiles } from '../adapters/peft/files.ts';
-import { parseAdapter } from '../adapters/peft/peft.ts';
-import { parseAdapterConfig } from '../adapters/peft/peft-config.ts';
-import { ConfigError, ServeError } from '../src/common/errors.ts';
-import { DEFAULT_RANK } from '../src/contracts/training-settings.ts';
-import { ADAPTER_LIMITS, parseSafetensors } from '../src/formats/safetensors.ts';
-import type { DecoderConfig } from '../src/model/config.ts';
-import { moduleName, TARGET_NAMES } from '../src/model/target-modules.ts';
+// The first values of an adapter, as peft draws them: A uniform in ±1/sqrt(in) (kaiming with a = sqrt 5), B zero.
+// Each tensor has its own stream, so that its values depend on the seed and its name only.
+import { type AdapterFiles, readAdapterFiles } from '../../adapters/peft/files.ts';
+import { parseAdapter } from '../../adapters/peft/peft.ts';
+import { parseAdapterConfig } from '../../adapters/peft/peft-config.ts';
+import { ConfigError, ServeError } from '../../src/common/errors.ts';
+import { fromFloat32, type Tensor } from '../../src/common/tensor.ts';
+import { DEFAULT_RANK } from '../../src/contracts/training-settings.ts';
+import { ADAPTER_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
+import type { DecoderConfig } from '../../src/model/config.ts';
+import { loraNames } from '../../src/model/names.ts';
+import { moduleName, TARGET_MODULES, TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { createRandom, streamSeed } from '../random.ts';
+import type { LoraSettings } from '../types.ts';
 import type { TrainJob } from './job.ts';
-import { drawAdapter } from './lora-init.ts';
-import type { LoraSettings } from './types.ts';
 
 /** The fields of peft's configuration that describe a plain LoRA adapter. */
 export interface PeftSettings {
@@ -184,4 +188,33 @@ function canonical(value: unknown): string {
   if (typeof value === 'number') return canonical([value]);
   if (Array.isArray(value)) return JSON.stringify([...value].sort());
   return JSON.stringify(value);
+}
+
+/** A [rank, in] and B [out, rank] of every module, by PEFT's names. */
+export function drawAdapter(
+  modules: LoraSettings['modules'],
+  model: DecoderConfig,
+  seed: number,
+): Map<string, Tensor> {
+  const tensors = new Map<string, Tensor>();
+  for (let layer = 0; layer < model.layerCount; layer++) {
+    for (const target of TARGET_NAMES) {
+      const module = moduleName(layer, target);
+      const rank = modules.get(module)?.rank;
+      if (rank === undefined) continue;
+      const inFeatures = TARGET_MODULES[target].inFeatures(model);
+      const outFeatures = TARGET_MODULES[target].outFeatures(model);
+      const names = loraNames(module);
+      const a = uniform(rank * inFeatures, 1 / Math.sqrt(inFeatures), streamSeed(seed, names.a));
+      tensors.set(names.a, fromFloat32(a, [rank, inFeatures], 'F32'));
+      const b = new Float32Array(outFeatures * rank);
+      tensors.set(names.b, fromFloat32(b, [outFeatures, rank], 'F32'));
+    }
+  }
+  return tensors;
+}
+
+function uniform(count: number, bound: number, seed: number): Float32Array {
+  const random = createRandom(seed);
+  return new Float32Array(count).map(() => (2 * random() - 1) * bound);
 }

@@ -1,22 +1,22 @@
 // A base with an adapter added to its weights, W + B A, as a whole model in 16 or 32 bits. Never as NF4: the grid of 16
 // values is coarser than what an adapter changes, so packing again would round most of it away.
-import { readAdapterFiles } from '../adapters/peft/files.ts';
-import { parseAdapter } from '../adapters/peft/peft.ts';
-import type { AdapterWeights, LoraPair } from '../adapters/peft/weights.ts';
-import { ConfigError } from '../src/common/errors.ts';
+import { readAdapterFiles } from '../../adapters/peft/files.ts';
+import { parseAdapter } from '../../adapters/peft/peft.ts';
+import type { AdapterWeights, LoraPair } from '../../adapters/peft/weights.ts';
+import { ConfigError } from '../../src/common/errors.ts';
 import {
   type FloatDType,
   fromFloat32,
   type Tensor,
   type TensorInfo,
   toFloat32,
-} from '../src/common/tensor.ts';
-import type { WritableTensors } from '../src/formats/safetensors.ts';
-import { type Artifact, readLinear } from '../src/import/artifact.ts';
-import { embeddingName, expectedTensors, weightName } from '../src/model/names.ts';
-import { TARGET_NAMES } from '../src/model/target-modules.ts';
-import { dequantizeNf4 } from '../src/quant/nf4.ts';
-import { writeModel } from './model-writer.ts';
+} from '../../src/common/tensor.ts';
+import type { WritableTensors } from '../../src/formats/safetensors.ts';
+import { type Artifact, readLinear } from '../../src/import/artifact.ts';
+import { embeddingName, expectedTensors, weightName } from '../../src/model/names.ts';
+import { TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { dequantizeNf4 } from '../../src/quant/nf4.ts';
+import { writeModel } from '../run/result-files.ts';
 
 const DTYPES: Readonly<Record<string, FloatDType>> = {
   bf16: 'BF16',

@@ -3,14 +3,13 @@
 import { elementCount } from '../../src/common/tensor.ts';
 import type { Artifact } from '../../src/import/artifact.ts';
 import { expectedTensors } from '../../src/model/names.ts';
-import { type MicroBatchPlan, planEpoch } from '../data/epoch-plan.ts';
+import { type MicroBatchPlan, planEpoch, planValidation } from '../data/epoch-plan.ts';
 import { countTrained, type Example } from '../data/example.ts';
 import { learnedLength } from '../data/micro-batch.ts';
 import { balanceRows } from '../data/packing.ts';
-import { planValidation } from '../data/validation-plan.ts';
-import type { PreparedRun } from '../prepare-run.ts';
+import type { PreparedRun } from '../job/prepare-run.ts';
 import type { Speed } from './measure-speed.ts';
-import { gb } from './published.ts';
+import { gb } from './method-memory.ts';
 import {
   type BatchSize,
   flopsOfEvaluation,

@@ -1,6 +1,7 @@
 // Files and folders that a reader sees whole or not at all, also after a crash: written under another name, synced,
 // then renamed.
-import { open, rename, rm } from 'node:fs/promises';
+// Folders that are named after the step they belong to: `step-N`.
+import { open, readdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 
 /** Replaces a file. */
@@ -39,5 +40,26 @@ async function syncFolder(folder: string): Promise<void> {
     await handle.sync();
   } finally {
     await handle.close();
+  }
+}
+
+export function stepFolder(dir: string, step: number): string {
+  return path.join(dir, `step-${step}`);
+}
+
+/** Ascending. */
+export async function listSteps(dir: string): Promise<number[]> {
+  const names = await readdir(dir).catch(() => []);
+  return names
+    .flatMap((name) => /^step-(\d+)$/.exec(name)?.[1] ?? [])
+    .map(Number)
+    .sort((a, b) => a - b);
+}
+
+/** Removes all but these, also what a killed process left half written. */
+export async function keepSteps(dir: string, steps: readonly number[]): Promise<void> {
+  const kept = new Set(steps.map((step) => `step-${step}`));
+  for (const name of await readdir(dir)) {
+    if (!kept.has(name)) await rm(path.join(dir, name), { recursive: true });
   }
 }

@@ -1,16 +1,15 @@
 // One optimizer step: the gradients of a window, their norm, the update, and the validation that is due. It knows no folder
 // and no state of a run.
-import type { MicroBatchPlan, WindowPlan } from './data/epoch-plan.ts';
-import type { Dataset } from './data/load-dataset.ts';
-import { assembleTightBatch } from './data/micro-batch.ts';
-import { addSums, validate } from './evaluation/validate.ts';
+import type { MicroBatchPlan, WindowPlan } from '../data/epoch-plan.ts';
+import type { Dataset } from '../data/load-dataset.ts';
+import { assembleTightBatch } from '../data/micro-batch.ts';
+import { addSums, validate } from '../evaluation/losses.ts';
+import type { RunSettings } from '../job/run-settings.ts';
+import type { AdamWOptions } from '../optimizer.ts';
+import { clipFactor, globalNorm, learningRateAt } from '../optimizer.ts';
+import type { LossSums, TrainModel } from '../types.ts';
+import { TrainError } from './faults.ts';
 import type { StepMetrics, Validation } from './metrics.ts';
-import type { AdamWOptions } from './optim/adamw.ts';
-import { clipFactor, globalNorm } from './optim/clip.ts';
-import { learningRateAt } from './optim/schedule.ts';
-import type { RunSettings } from './settings.ts';
-import { TrainError } from './train-error.ts';
-import type { LossSums, TrainModel } from './types.ts';
 
 /** What a step is computed from, besides its window. */
 export interface StepRun {

@@ -1,0 +1,98 @@
+// What the base alone, without the adapter, makes of the validation rows and of a plain text: what an adapter is compared
+// with.
+// The loss over rows that nothing is learned from.
+// The base under an adapter: the same model while all of the adapter's weights are zero, so that its updates are, too.
+// The text by which forgetting is measured: about 200 tokens of plain English on many things, written for this purpose, so
+// that no model has learned it by heart. Changing it changes what limits mean.
+
+import type { Language } from '../data/encode-row.ts';
+import { planValidation } from '../data/epoch-plan.ts';
+import type { Example } from '../data/example.ts';
+import type { Dataset } from '../data/load-dataset.ts';
+import { assembleTightBatch } from '../data/micro-batch.ts';
+import type { Validation } from '../run/metrics.ts';
+import type { LossSums, Parameter, TrainModel } from '../types.ts';
+
+/** Null where there was nothing to measure with. */
+export interface BaseLosses {
+  readonly validation: Validation | null;
+  /** Mean over the fixed text, in nats. */
+  readonly textLoss: number | null;
+}
+
+export interface BaseProbes {
+  readonly validation: Dataset | undefined;
+  /** The fixed text; undefined where the model has no tokenizer. */
+  readonly text: Example | undefined;
+  readonly batchSize: number;
+}
+
+/** Resolves with the model's weights as they were. */
+export function measureBase(
+  model: Pick<TrainModel, 'parameters' | 'evaluate'>,
+  { validation, text, batchSize }: BaseProbes,
+): Promise<BaseLosses> {
+  return withoutAdapter(model.parameters, async () => {
+    const sums = text && (await model.evaluate(assembleTightBatch([text], [[0]])));
+    return {
+      validation: validation ? await validate(model, validation, batchSize) : null,
+      textLoss: sums ? sums.loss / sums.weight : null,
+    };
+  });
+}
+
+export async function validate(
+  model: Pick<TrainModel, 'evaluate'>,
+  { examples }: Dataset,
+  batchSize: number,
+): Promise<Validation> {
+  const lengths = examples.map(({ ids }) => ids.length);
+  const sums = { loss: 0, weight: 0, count: 0, hits: 0 };
+  for (const plan of planValidation(lengths, batchSize)) {
+    addSums(sums, await model.evaluate(assembleTightBatch(examples, plan)));
+  }
+  return {
+    validationLoss: sums.loss / sums.weight,
+    validationTokenAccuracy: sums.hits / sums.count,
+  };
+}
+
+export function addSums(sums: { -readonly [K in keyof LossSums]: number }, more: LossSums): void {
+  sums.loss += more.loss;
+  sums.weight += more.weight;
+  sums.count += more.count;
+  sums.hits += more.hits;
+}
+
+/** The weights are what they were when the work is done. */
+export async function withoutAdapter<T>(
+  parameters: readonly Pick<Parameter, 'data'>[],
+  work: () => Promise<T>,
+): Promise<T> {
+  const saved = parameters.map(({ data }) => data.slice());
+  for (const { data } of parameters) data.fill(0);
+  try {
+    return await work();
+  } finally {
+    for (const [i, { data }] of parameters.entries()) data.set(saved[i]!);
+  }
+}
+
+const PROBE_TEXT = `The town lies on a slow river, about forty miles from the sea. In the morning boats come up \
+with the tide and bring fish, salt and news; in the evening they go down again with flour, wool and apples. Most houses \
+are built of grey stone, because wood was always scarce here, and their roofs are steep so that snow slides off. A bridge \
+of five arches joins the two halves of the town. It was finished in 1843, after the third flood in twelve years had \
+carried away the old one.
+
+Water boils at a lower temperature on a mountain than at the coast, since the air above it presses less. This is why beans \
+take longer to cook in a high valley, and why a lid helps. Plants turn light, water and carbon dioxide into sugar and \
+oxygen. When the first engineers measured steam, they counted how many pounds of coal would lift how many tons of water, \
+and paid their workers by the difference. If a train leaves at nine and travels at sixty miles an hour, it arrives at a \
+station ninety miles away at half past ten.`;
+
+/** All of its tokens count. */
+export function probeExample({ tokenizer }: Language, maxPositions: number): Example {
+  const tokens = tokenizer.encode(PROBE_TEXT, { specials: false, affixes: true });
+  const ids = Int32Array.from(tokens.slice(0, maxPositions));
+  return { ids, labels: ids, weights: undefined };
+}
