@@ -99,7 +99,7 @@ export function createTrainModel(artifact: Artifact, options: TrainModelOptions)
 }
 
 /** Copies the ids' rows of the table [V, D] to `hidden` [tokens, D]. */
-export function embed(ids: Int32Array, table: Float32Array, hidden: Float32Array): void {
+function embed(ids: Int32Array, table: Float32Array, hidden: Float32Array): void {
   const width = hidden.length / ids.length;
   for (let token = 0; token < ids.length; token++) {
     const start = ids[token]! * width;
@@ -108,7 +108,7 @@ export function embed(ids: Int32Array, table: Float32Array, hidden: Float32Array
 }
 
 /** Adds the gradient rows [tokens, D] to the table's gradient [V, D]. */
-export function accumulateEmbedding(
+function accumulateEmbedding(
   ids: Int32Array,
   gradient: Float32Array,
   tableGradient: Float32Array,

@@ -114,7 +114,7 @@ const FOREIGN_STARTS: readonly (readonly [kind: string, bytes: readonly number[]
   ['UTF-16 text', [0xfe, 0xff]],
 ];
 /** Yields all lines that are not blank. Throws `DatasetError` if the file is absent or of another kind. */
-export async function* readLines(file: string): AsyncGenerator<Line> {
+async function* readLines(file: string): AsyncGenerator<Line> {
   await refuseForeign(file);
   yield* splitLines(createReadStream(file) as AsyncIterable<Buffer>);
 }

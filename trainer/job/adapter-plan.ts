@@ -191,7 +191,7 @@ function canonical(value: unknown): string {
 }
 
 /** A [rank, in] and B [out, rank] of every module, by PEFT's names. */
-export function drawAdapter(
+function drawAdapter(
   modules: LoraSettings['modules'],
   model: DecoderConfig,
   seed: number,
