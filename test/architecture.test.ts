@@ -44,7 +44,7 @@ const RULES: readonly Rule[] = [
       [source('src/engine/engine.ts', "import type { App } from '../http/app.ts';")],
       [source('src/http/app.ts', "const { x } = await import('../engine/engine.ts');")],
       [source('src/http/app.ts', "import { Scheduler } from '../scheduler/scheduler.ts';")],
-      [source('trainer/run/train.ts', "export { app } from '../src/http/app.ts';")],
+      [source('trainer/run/train.ts', "export { app } from '../../src/http/app.ts';")],
       [source('src/common/errors.ts', "import '../adapters/peft/weights.ts';")],
       [source('src/pages/api.js', "import { ServeError } from '../common/errors.ts';")],
       [source('src/http/app.ts', "import { el } from '../pages/dom.js';")],
