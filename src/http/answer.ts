@@ -16,7 +16,12 @@ import type { ShownAdapter } from '../telemetry/telemetry.ts';
 import { createStreamDecoder } from '../tokenizer/stream-decoder.ts';
 import type { AnswerHead, AnswerPlan } from './answer-plan.ts';
 import type { Deps } from './deps.ts';
-import { ClientGone, type GenerationEvent, type GenerationPlan, generate } from './generation.ts';
+import {
+  ClientGone,
+  type GenerationEvent,
+  type GenerationPlan,
+  runGeneration,
+} from './generation.ts';
 import { JsonSink } from './json-sink.ts';
 import { toEnvelope, toServeError } from './middleware/errors.ts';
 import { type HttpEnv, reserveTokens } from './middleware/tenant.ts';
@@ -123,7 +128,7 @@ async function run(
 ): Promise<number> {
   let completionTokens = 0;
   let receipt: AdapterReceipt | undefined;
-  const events = generate(deps.client, plan, {
+  const events = runGeneration(deps.client, plan, {
     maxInFlight: deps.limits.maxSequencesInFlight,
     createDecoder: (end) => (deps.tokenizer ? createStreamDecoder(deps.tokenizer, end) : TEXTLESS),
     signal,

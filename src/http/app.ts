@@ -1,15 +1,14 @@
-// Composes the HTTP side: what every request passes, then the routes. Listening is `server.ts`'s.
+// Composes the HTTP side: the middleware that every request passes, then the routes. `server.ts` listens.
 import { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { methodNotAllowed } from 'hono/method-not-allowed';
+import { getPath } from 'hono/utils/url';
 import type { LocalAdaptersStats } from '../../adapters/tiers/local-adapters.ts';
 import { ServeError } from '../common/errors.ts';
 import { Telemetry } from '../telemetry/telemetry.ts';
 import { authenticateAsLocal } from '../tenants/access.ts';
 import { RateLimits } from '../tenants/rate-limits.ts';
-import { pathBelow } from './base-path.ts';
-import type { AppOptions, Deps, JobsSide } from './deps.ts';
-import { statsWithin } from './engine-stats.ts';
+import type { AppOptions, Deps } from './deps.ts';
 import { DEFAULT_LIMITS } from './limits.ts';
 import { createErrorHandler, errorHeaders, toEnvelope } from './middleware/errors.ts';
 import { hostAllowlist } from './middleware/host.ts';
@@ -17,8 +16,7 @@ import { createOriginCheck, refuseForeignOrigins, shareWithOrigins } from './mid
 import { responseHeaders } from './middleware/request-id.ts';
 import { observeHttp } from './middleware/telemetry.ts';
 import { type HttpEnv, limitRate, tenant } from './middleware/tenant.ts';
-import { addAdapterRoutes } from './routes/adapters.ts';
-import { addAdminRoutes } from './routes/admin.ts';
+import { addLoadRoutes, addPrefetchRoute } from './routes/adapters.ts';
 import { addChatRoute } from './routes/chat.ts';
 import { addCompletionsRoute } from './routes/completions.ts';
 import { addDocumentRoute } from './routes/document.ts';
@@ -33,11 +31,14 @@ import { addPageRoutes } from './routes/pages.ts';
 import { addPublishedRoutes } from './routes/published.ts';
 import { addQuarantineRoutes } from './routes/quarantine.ts';
 import { addTokenizeRoutes } from './routes/tokenize.ts';
+import { statsWithin } from './stats-history.ts';
 
+/** Creates the app. Requests can be sent to it in-process, or by `server.ts`. */
 export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   const { allowedHosts, allowedOrigins, ...rest } = options;
   const { authenticate = authenticateAsLocal, now = Date.now, ...given } = rest;
-  const { hasOpenMetrics = options.authenticate === undefined } = options;
+  const hasKeys = options.authenticate !== undefined;
+  const { hasOpenMetrics = !hasKeys } = options;
   const rateLimits = options.rateLimits ?? new RateLimits(() => performance.now());
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
   const telemetry = options.telemetry ?? new Telemetry(options.model);
@@ -52,32 +53,38 @@ export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   app.use(hostAllowlist(allowedHosts));
   const isAllowedOrigin = createOriginCheck(allowedOrigins ?? []);
   if (allowedOrigins?.length) app.use(shareWithOrigins(isAllowedOrigin));
-  if (!options.authenticate) app.use(refuseForeignOrigins(isAllowedOrigin));
+  if (!hasKeys) app.use(refuseForeignOrigins(isAllowedOrigin));
   addHealthRoutes(app, deps, options.authenticate);
-  addPageRoutes(app); // what comes after needs a key, unknown paths and methods too
+  addPageRoutes(app); // everything below needs a key, even unknown paths and methods
   if (hasOpenMetrics) addMetricsRoute(app, deps, 'open');
   app.use(tenant(authenticate));
   if (!hasOpenMetrics) addMetricsRoute(app, deps, 'admin');
-  addMeRoute(app, { needsKey: options.authenticate !== undefined }); // a tenant at its limit may ask, too
+  addMeRoute(app, { hasKeys }); // before the limits, so a tenant that has reached its limit can ask
   app.use(limitRate(rateLimits));
   app.use(methodNotAllowed({ app, onMethodNotAllowed: refuseMethod }));
   addModelRoutes(app, deps);
   addCompletionsRoute(app, deps);
   addChatRoute(app, deps);
   addTokenizeRoutes(app, deps);
-  addAdapterRoutes(app, deps);
-  addQuarantineRoutes(app, deps, { isOpen: options.authenticate === undefined });
+  addPrefetchRoute(app, deps);
+  addQuarantineRoutes(app, deps, { hasKeys });
   if (options.published) addPublishedRoutes(app, deps, options.published);
-  if (options.loaded) addAdminRoutes(app, deps, options.loaded);
-  if (options.jobs) addJobRoutes(app, deps, options.jobs);
+  if (options.loaded) addLoadRoutes(app, deps, options.loaded);
+  if (options.jobs) {
+    addFileRoutes(app, options.jobs);
+    addFineTuningRoutes(app, deps, options.jobs);
+    addFineTuningJobRoutes(app, options.jobs);
+  }
   addDocumentRoute(app);
   return app;
 }
 
-function addJobRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps, jobs: JobsSide): void {
-  addFileRoutes(app, jobs);
-  addFineTuningRoutes(app, deps, jobs);
-  addFineTuningJobRoutes(app, jobs);
+/** Returns the path that Hono routes by: decoded once, without the base path if the request has it. */
+function pathBelow(basePath: string): (request: Request) => string {
+  return (request) => {
+    const path = getPath(request);
+    return path.startsWith(`${basePath}/`) ? path.slice(basePath.length) : path;
+  };
 }
 
 async function readEngine({ client, limits }: Deps) {
@@ -85,7 +92,7 @@ async function readEngine({ client, limits }: Deps) {
   return { isReady: client.state === 'ready' && client.isProgressing, figures };
 }
 
-/** Whatever was not on the disk was fetched, or could not be. */
+/** An adapter that was not on the disk was fetched, or the fetch failed. */
 function diskFigures({ diskBytes, diskCount, fetched, failed, ...rest }: LocalAdaptersStats) {
   const misses = fetched + failed;
   return { ...rest, bytes: diskBytes, adapters: diskCount, misses, loaded: fetched, failed };

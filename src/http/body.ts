@@ -1,15 +1,17 @@
-// Reads a JSON body: bounded in bytes, time and depth, strict in encoding. Counts what arrives; a Content-Length is
-// only believed when it is too large. Never decompresses. Knows no schema.
+// Reads a JSON body within limits of bytes, time and depth, and accepts only valid UTF-8. Counts the bytes that arrive; a
+// Content-Length is only believed if it is too large. Never decompresses. Knows no schema. (Hono's body-limit bounds the
+// bytes alone: a client that sends slowly would hold its request open.)
 import { ServeError } from '../common/errors.ts';
+import { deadline, unlessAborted } from '../common/waiting.ts';
 import { scanJson } from './json-scan.ts';
 import type { HttpLimits } from './limits.ts';
 
 const JSON_TYPE = /^application\/json\s*(;\s*charset\s*=\s*"?utf-8"?\s*)?$/i;
 
-/** A BOM is kept, and then refused by the parser, as RFC 8259 allows. */
+/** Keeps a byte order mark, which the parser then refuses, as RFC 8259 allows. */
 const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-/** Returns what the body holds; throws `ServeError` (400, 408, 413, 415). */
+/** Returns the parsed body. Throws `ServeError` (400, 408, 413 or 415). */
 export async function readJsonBody(request: Request, limits: HttpLimits): Promise<unknown> {
   checkHeaders(request.headers, limits);
   const bytes = await readBytes(request, limits);
@@ -23,7 +25,7 @@ export async function readJsonBody(request: Request, limits: HttpLimits): Promis
   try {
     return JSON.parse(text);
   } catch {
-    // The parser's own message quotes the body.
+    // The parser's own message would quote the body.
     throw new ServeError('invalid_json', 'The body is not one valid JSON value');
   }
 }
@@ -51,12 +53,13 @@ function tooLarge(limits: HttpLimits): ServeError {
 async function readBytes(request: Request, limits: HttpLimits): Promise<Uint8Array> {
   if (!request.body) return new Uint8Array();
   const reader = request.body.getReader();
-  const { promise: late, cancel } = deadline(limits.bodyTimeoutMs);
+  const tooSlow = `The body took longer than ${limits.bodyTimeoutMs} ms`;
+  using late = deadline(limits.bodyTimeoutMs, new ServeError('request_timeout', tooSlow));
   const chunks: Uint8Array[] = [];
   let size = 0;
   try {
     for (;;) {
-      const { done, value } = await Promise.race([reader.read(), late]);
+      const { done, value } = await unlessAborted(reader.read(), late.signal);
       if (done) return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks, size);
       size += value.byteLength;
       if (size > limits.maxBodyBytes) throw tooLarge(limits);
@@ -66,19 +69,5 @@ async function readBytes(request: Request, limits: HttpLimits): Promise<Uint8Arr
     reader.cancel().catch(() => {}); // the sender may already be gone
     if (error instanceof ServeError) throw error;
     throw new ServeError('invalid_request', 'The body ended early', { cause: error });
-  } finally {
-    cancel();
   }
-}
-
-function deadline(ms: number): { promise: Promise<never>; cancel: () => void } {
-  let timer: NodeJS.Timeout | undefined;
-  const promise = new Promise<never>((_, reject) => {
-    timer = setTimeout(
-      () => reject(new ServeError('request_timeout', `The body took longer than ${ms} ms`)),
-      ms,
-    );
-  });
-  promise.catch(() => {}); // it may fire when nobody races any more
-  return { promise, cancel: () => clearTimeout(timer) };
 }

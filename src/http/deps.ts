@@ -1,4 +1,4 @@
-// What the HTTP side is given: the engine's client, the registry, the text side of the model, limits and a clock.
+// What the HTTP side needs: the engine's client, the registry, the tokenizer, limits, a clock and the optional parts.
 import type { LoadedAdapters } from '../../adapters/registry/folder-registry.ts';
 import type { Registry } from '../../adapters/registry/registry.ts';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
@@ -19,19 +19,20 @@ import type { HttpLimits } from './limits.ts';
 import type { StatsHistory } from './stats-history.ts';
 import type { UploadOptions } from './upload.ts';
 
+/** The base that is served. */
 export interface ServedModel {
-  /** The base's own name. */
+  /** Its name. */
   id: string;
   /** Hex. */
   baseDigest: string;
   maxSeqLength: number;
   vocabSize: number;
   eosTokenIds: readonly number[];
-  /** Sampling defaults; absent: OpenAI's. */
+  /** Sampling defaults. Without them OpenAI's apply. */
   generationConfig?: GenerationConfig;
 }
 
-/** Training on this server. */
+/** What the fine-tuning routes need. */
 export interface JobsSide {
   readonly files: Files;
   readonly uploads: UploadOptions;
@@ -39,60 +40,62 @@ export interface JobsSide {
   readonly dryRuns: DryRuns;
   /** How the served base can be trained. */
   readonly method: 'qlora' | 'lora';
-  /** Of a job's adapter. */
+  /** The highest rank that a job may train. */
   readonly maxRank: number;
 }
 
-/** Published adapters as their owners manage them. */
+/** What the routes that manage published adapters need. */
 export interface PublishedSide {
   readonly repository: AdapterRepository;
-  /** Drops what this server remembers of a name, so that its next request sees a change at once. */
+  /** Drops what this server has cached about a name, so the next request sees a change at once. */
   forget(owner: string, name: string): void;
 }
 
+/** How to create the app. The routes of an optional part exist only if it is given. */
 export interface AppOptions {
   client: EngineClient;
   registry: Registry;
   localAdapters: LocalAdapters;
-  /** Names that admin keys may load by path; absent: there are no such routes. */
+  /** Adapters that operators load by path. */
   loaded?: LoadedAdapters;
-  /** Absent: there are no routes to manage published adapters. */
+  /** Published adapters, as their owners manage them. */
   published?: PublishedSide;
-  /** Absent: there are no such routes. */
+  /** Fine-tuning jobs and their files. */
   jobs?: JobsSide;
-  /** Absent: prompts are given as token ids, and answers carry no text. */
+  /** Without one, prompts must be token ids and answers have no text. */
   tokenizer: Tokenizer | undefined;
-  /** Absent: no chat. */
+  /** Without one, there is no chat. */
   chatTemplate: ChatTemplate | undefined;
   model: ServedModel;
   log: Logger;
   limits?: Partial<HttpLimits>;
-  /** Routes answer below it, too, such as `/openai`. */
+  /** Every route also answers below this prefix, such as `/openai`; gateways like KServe's expect that. */
   basePath?: string | undefined;
-  /** Host names that requests may be addressed to, beside loopback. */
+  /** Host names that requests may be addressed to, besides loopback. */
   allowedHosts?: readonly string[];
-  /** Origins of web pages that may use the API from a browser, such as `https://app.example`; `*` is every origin. */
+  /** Origins of web pages that may use the API from a browser, such as `https://app.example`; `*` means every origin. */
   allowedOrigins?: readonly string[];
+  /** Without it the server has no keys, and every request is the local tenant's. */
   authenticate?: Authenticate;
   rateLimits?: RateLimits;
   telemetry?: Telemetry;
-  /** Shown by /health. */
+  /** Shown at /health. */
   memory?: MemoryBudget;
-  /** Whether /metrics is shown without an admin key; by default where there are no keys. */
+  /** Whether /metrics needs no admin key. Default: only if there are no keys. */
   hasOpenMetrics?: boolean;
-  /** Whoever asks is this machine's own user, and needs no admin key. */
+  /** Whether the admin routes need no key: every client is on this machine. */
   hasOpenAdmin?: boolean;
-  /** Absent: the status page knows nothing of the time before it was opened. */
+  /** Without it the status page shows no load from before it was opened. */
   history?: StatsHistory;
-  /** Of the engine; absent: the runtime's choice. */
+  /** Threads of the engine; undefined if the runtime chooses. */
   threads?: number | undefined;
-  /** Aborted: /readyz says 503, though requests are still answered, so that balancers look elsewhere. */
+  /** Once aborted, /readyz answers 503, so load balancers send new requests elsewhere. Requests are still answered. */
   leaving?: AbortSignal;
-  /** Unix milliseconds. */
+  /** Returns Unix milliseconds. */
   now?: () => number;
 }
 
-/** The same, with every choice made. */
+/** The options with all defaults filled in, as routes get them. */
 export interface Deps
   extends Omit<AppOptions, 'allowedHosts' | 'allowedOrigins' | 'authenticate' | 'rateLimits'> {
   limits: HttpLimits;

@@ -6,9 +6,10 @@ import { ServeError } from '../common/errors.ts';
 import type { GenerationRequest, TokenLogprob } from '../contracts/generation.ts';
 import type { TenantShare } from '../contracts/tenant.ts';
 import type { EngineClient, SequenceHandle } from '../scheduler/client.ts';
-import type { EngineEvent, Prefetched } from '../scheduler/protocol.ts';
+import type { EngineEvent } from '../scheduler/protocol.ts';
 import type { AdapterReceipt } from '../telemetry/request-observer.ts';
 import type { StreamDecoderOptions } from '../tokenizer/stream-decoder.ts';
+import { toReceipt } from './prefetch.ts';
 
 /** One choice of the answer, which is one sequence in the engine. */
 export interface ChoicePlan {
@@ -52,7 +53,7 @@ export type GenerationEvent =
   | { type: 'finished'; index: number; reason: 'stop' | 'length'; rest: string };
 
 /** How to run a generation. */
-export interface GenerateOptions {
+export interface GenerationOptions {
   createDecoder(end: StreamDecoderOptions): TextDecoder;
   /** Choices beyond this number wait until others finish. */
   maxInFlight: number;
@@ -70,10 +71,10 @@ export class ClientGone extends Error {
  * of the loop. Throws `ServeError` if the engine refuses or loses a choice, and `ClientGone` as soon as the signal is
  * aborted. However the loop ends, sequences that still run are aborted and the adapter is released.
  */
-export async function* generate(
+export async function* runGeneration(
   client: EngineClient,
   plan: GenerationPlan,
-  options: GenerateOptions,
+  options: GenerationOptions,
 ): AsyncGenerator<readonly GenerationEvent[], void, void> {
   const { signal } = options;
   const run = new GenerationRun(client, plan, options);
@@ -103,7 +104,7 @@ interface LiveChoice {
 class GenerationRun {
   readonly #client: EngineClient;
   readonly #plan: GenerationPlan;
-  readonly #options: GenerateOptions;
+  readonly #options: GenerationOptions;
   readonly #live = new Set<LiveChoice>();
   #submitted = 0;
   #accepted = 0;
@@ -117,7 +118,7 @@ class GenerationRun {
   #isOver = false;
   #error: unknown;
 
-  constructor(client: EngineClient, plan: GenerationPlan, options: GenerateOptions) {
+  constructor(client: EngineClient, plan: GenerationPlan, options: GenerationOptions) {
     this.#client = client;
     this.#plan = plan;
     this.#options = options;
@@ -243,16 +244,4 @@ class GenerationRun {
     if (this.#finished === this.#plan.choices.length) this.#isOver = true;
     else this.#submitMore();
   }
-}
-
-/** Says where the adapter came from, over both processes. */
-export function toReceipt(
-  adapter: Pick<LocalLease, 'tier' | 'loadMs'> | undefined,
-  {
-    tier,
-    loadMs = 0,
-  }: Pick<Prefetched, 'tier' | 'loadMs'> | Extract<EngineEvent, { type: 'accepted' }>,
-): AdapterReceipt {
-  if (!adapter || tier === undefined) return {};
-  return { tier: adapter.tier === 'store' ? 'store' : tier, loadMs: adapter.loadMs + loadMs };
 }

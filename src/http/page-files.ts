@@ -1,15 +1,16 @@
-// The pages' files, read once from their folder beside the code: what is served is a closed set of names, so that no
-// path of a request ever reaches the disk. Knows no routes.
+// Reads the files of the pages once from their folder next to the code. Only these names are served, so the path of a
+// request never reaches the disk. Knows no routes.
 import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
+/** A file as it is served. */
 export interface PageFile {
   readonly bytes: Buffer;
   readonly type: string;
-  /** Strong, of the bytes. */
+  /** A strong tag from the digest of the bytes. */
   readonly etag: string;
 }
 
@@ -21,7 +22,7 @@ const TYPES: Readonly<Record<string, string>> = {
   '.svg': 'image/svg+xml',
 };
 
-/** Served name → package, and its file beside the one that the package's name leads to. */
+/** Served name → package, and the file in the folder of the package's main module. */
 const FROM_PACKAGES: Readonly<Record<string, readonly [name: string, file: string]>> = {
   'marked.js': ['marked', 'marked.esm.js'],
   'uplot.js': ['uplot', 'uPlot.esm.js'],
@@ -30,7 +31,7 @@ const FROM_PACKAGES: Readonly<Record<string, readonly [name: string, file: strin
   'swagger-ui.css': ['swagger-ui-dist', 'swagger-ui.css'],
 };
 
-/** Served name → file; of a page's markup, only its text. */
+/** Returns all files by served name, except the markup of pages. */
 export async function readPageFiles(): Promise<ReadonlyMap<string, PageFile>> {
   const { resolve } = createRequire(import.meta.url);
   const own = (await readdir(FOLDER))
@@ -49,12 +50,13 @@ export async function readPageFiles(): Promise<ReadonlyMap<string, PageFile>> {
   );
 }
 
+/** Adds the tag and the type to a file's bytes. */
 export function toPageFile(bytes: Buffer, type: string): PageFile {
   const digest = createHash('sha256').update(bytes).digest('base64url');
   return { bytes, type, etag: `"${digest.slice(0, 22)}"` };
 }
 
-/** The text of a page's markup. */
+/** Returns the text of a page's markup. */
 export function readMarkup(name: string): Promise<string> {
   return readFile(path.join(FOLDER, `${name}.html`), 'utf8');
 }

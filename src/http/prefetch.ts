@@ -1,17 +1,20 @@
-// Brings an adapter as near to the engine as it goes without running it: to the local disk, then into memory.
+// Brings an adapter as near to the engine as possible without running it: to the local disk, then into memory.
+
 import type { ResolvedAdapter } from '../../adapters/registry/resolved.ts';
+import type { LocalLease } from '../../adapters/tiers/local-adapters.ts';
+import type { EngineEvent, Prefetched } from '../scheduler/protocol.ts';
 import type { AdapterReceipt } from '../telemetry/request-observer.ts';
 import type { Deps } from './deps.ts';
-import { toReceipt } from './generation.ts';
 
+/** How to prefetch an adapter. */
 export interface PrefetchOptions {
-  /** Others are evicted before it for so long. */
+  /** How long other adapters are evicted before this one. */
   readonly keepWarmMs?: number;
-  /** Ends the wait for the files; a load that has begun goes on. */
+  /** Ends the wait for the files. A load that has begun goes on. */
   readonly signal?: AbortSignal;
 }
 
-/** Throws `ServeError`: what is wrong with the adapter, its store or the engine. */
+/** Fetches an adapter's files and loads them. Throws `ServeError` if the adapter, its store or the engine fails. */
 export async function prefetchAdapter(
   { localAdapters, client }: Pick<Deps, 'localAdapters' | 'client'>,
   adapter: ResolvedAdapter,
@@ -23,4 +26,16 @@ export async function prefetchAdapter(
   } finally {
     lease.release();
   }
+}
+
+/** Returns where an adapter was found, by both processes together. */
+export function toReceipt(
+  adapter: Pick<LocalLease, 'tier' | 'loadMs'> | undefined,
+  {
+    tier,
+    loadMs = 0,
+  }: Pick<Prefetched, 'tier' | 'loadMs'> | Extract<EngineEvent, { type: 'accepted' }>,
+): AdapterReceipt {
+  if (!adapter || tier === undefined) return {};
+  return { tier: adapter.tier === 'store' ? 'store' : tier, loadMs: adapter.loadMs + loadMs };
 }

@@ -1,15 +1,25 @@
-// The last hour of the server's load, for a page that was opened just now: one sample per interval in a ring. It stores
-// totals; whoever reads them computes rates. Knows no routes.
-import os from 'node:os';
+// Keeps the last hour of the server's load for a status page that was just opened: a ring of one sample per interval.
+// Samples hold totals, from which the page computes rates. Knows no routes.
+import { orAfter } from '../common/waiting.ts';
 import type { EngineClient } from '../scheduler/client.ts';
-import { statsWithin } from './engine-stats.ts';
+import type { EngineStats } from '../scheduler/protocol.ts';
 
-/** An hour: 360 samples of about 100 bytes. */
+/** Asks the engine for its figures. Undefined if it is not ready or does not answer in time. */
+export function statsWithin(
+  client: EngineClient,
+  timeoutMs: number,
+): Promise<EngineStats | undefined> {
+  const stats = client.stats().catch(() => undefined); // not ready, which its state says
+  return orAfter(stats, timeoutMs, undefined);
+}
+
+/** One hour: 360 samples of about 100 bytes. */
 const CAPACITY = 360;
 const INTERVAL_MS = 10_000;
-/** An engine in a long step does not answer meanwhile; the sample then says only that it is ready. */
+/** An engine in a long step does not answer. The sample then says only that it is ready. */
 const STATS_TIMEOUT_MS = 2_000;
 
+/** The load at one moment. */
 export interface LoadSample {
   /** Unix milliseconds. */
   readonly atMs: number;
@@ -26,24 +36,25 @@ export interface LoadSample {
     | undefined;
 }
 
+/** Samples of the last hour. */
 export class StatsHistory {
   readonly intervalMs = INTERVAL_MS;
   readonly #client: EngineClient;
   readonly #now: () => number;
   readonly #samples: LoadSample[] = [];
 
-  /** @param now Unix milliseconds */
+  /** `now` returns Unix milliseconds. */
   constructor(client: EngineClient, now: () => number = Date.now) {
     this.#client = client;
     this.#now = now;
   }
 
-  /** Oldest first. */
+  /** The samples, oldest first. */
   get samples(): readonly LoadSample[] {
     return this.#samples;
   }
 
-  /** Samples from now on. It does not keep the process alive. */
+  /** Starts sampling. The timer does not keep the process alive. */
   start(): void {
     setInterval(() => void this.sample(), INTERVAL_MS).unref();
   }
@@ -60,16 +71,4 @@ export class StatsHistory {
     this.#samples.push({ atMs: this.#now(), isReady: this.#client.state === 'ready', load });
     if (this.#samples.length > CAPACITY) this.#samples.shift();
   }
-}
-
-/** What the server runs on. */
-export function describeHost() {
-  const cpus = os.cpus();
-  return {
-    processor: cpus[0]?.model.trim() ?? 'unknown',
-    cores: os.availableParallelism(),
-    memory_bytes: os.totalmem(),
-    platform: `${os.platform()} ${os.arch()}`,
-    node: process.version,
-  };
 }

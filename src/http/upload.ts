@@ -1,5 +1,5 @@
-// Reads a multipart body with one file: the file goes to a temporary folder as it comes, so that memory does not grow
-// with it. Bounded in bytes, fields and time. What the fields mean is the route's.
+// Reads a multipart body with one file and streams the file to a temporary folder, so memory does not grow with its size.
+// Bounds bytes, fields and time. Does not know what the fields mean.
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
@@ -8,21 +8,25 @@ import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { Busboy, type BusboyFileStream, type BusboyInstance } from '@fastify/busboy';
 import { diskFullError, isDiskFull, ServeError } from '../common/errors.ts';
+import { deadline, unlessAborted } from '../common/waiting.ts';
 
+/** The bounds of uploads. */
 export interface UploadOptions {
-  /** Where the file is kept until the call ends. */
+  /** The folder that holds the file until the call ends. */
   readonly directory: string;
   readonly maxFileBytes: number;
-  /** Between two pieces of the body. */
+  /** The longest pause between two pieces of the body. */
   readonly idleTimeoutMs: number;
 }
 
-export interface Upload {
-  /** Other parts of the form, by name. */
+/** A form that was read to its end. */
+export interface UploadForm {
+  /** The other parts of the form, by name. */
   readonly fields: ReadonlyMap<string, string>;
   readonly file: UploadedFile | undefined;
 }
 
+/** The file of a form. */
 export interface UploadedFile {
   readonly path: string;
   readonly filename: string;
@@ -30,23 +34,23 @@ export interface UploadedFile {
 }
 
 const FORM_TYPE = /^multipart\/form-data\s*;/i;
-/** Boundaries, part headers and fields beside the file. */
+/** Boundaries, part headers and the fields other than the file. */
 const MAX_OVERHEAD_BYTES = 64 * 1024;
-/** `file`, `purpose` and `expires_after` have five parts; whoever sends more gets an answer, too. */
+/** `file`, `purpose` and `expires_after` are five parts. With some more, the client still gets a precise error. */
 const MAX_FIELDS = 16;
 const MAX_FIELD_BYTES = 1024;
 const MAX_HEADER_BYTES = 8192;
-/** Names of files in file systems have 255 bytes. */
+/** File systems allow 255 bytes. */
 const MAX_FILENAME_LENGTH = 255;
 
 /**
- * Runs `use` on the upload and removes its file when that ends. Throws `ServeError` (400, 408, 413, 415, or 507 if the
- * disk is full).
+ * Reads the form, runs `use` on it and then removes its file. Throws `ServeError` (400, 408, 413, 415, or 507 if the disk
+ * is full).
  */
 export async function withUpload<T>(
   request: Request,
   options: UploadOptions,
-  use: (upload: Upload) => Promise<T>,
+  use: (form: UploadForm) => Promise<T>,
 ): Promise<T> {
   checkHeaders(request.headers, options);
   const file = path.join(options.directory, `upload-${randomUUID()}`);
@@ -73,7 +77,11 @@ function checkHeaders(headers: Headers, { maxFileBytes }: UploadOptions): void {
   }
 }
 
-async function readForm(request: Request, file: string, options: UploadOptions): Promise<Upload> {
+async function readForm(
+  request: Request,
+  file: string,
+  options: UploadOptions,
+): Promise<UploadForm> {
   const parser = createParser(request, options);
   const stop = new AbortController();
   const fields = new Map<string, string>();
@@ -86,8 +94,8 @@ async function readForm(request: Request, file: string, options: UploadOptions):
       return;
     }
     const { maxFileBytes } = options;
-    uploaded = writeFile(stream, file, { filename, maxFileBytes, signal: stop.signal });
-    // Once the file cannot be written nobody takes the parser's output: it would wait for ever.
+    uploaded = saveFile(stream, file, { filename, maxFileBytes, signal: stop.signal });
+    // If the file can't be written, nobody reads the parser's output, and it would wait forever.
     uploaded.catch((error) => stop.abort(error));
   });
   request.signal.addEventListener('abort', () => stop.abort(endedEarly(request.signal.reason)));
@@ -96,7 +104,7 @@ async function readForm(request: Request, file: string, options: UploadOptions):
     return { fields, file: await uploaded };
   } catch (error) {
     stop.abort(error);
-    await uploaded?.catch(() => {}); // its file is removed next: nobody may still write it
+    await uploaded?.catch(() => {}); // the caller removes the file, so the write must have ended
     throw error;
   }
 }
@@ -118,45 +126,46 @@ function createParser(request: Request, { maxFileBytes }: UploadOptions): Busboy
 }
 
 interface FeedOptions extends UploadOptions {
-  /** Aborted, with a reason to throw, if the rest of the body is of no use. */
+  /** Aborted, with the error to throw, if the rest of the body is useless. */
   readonly signal: AbortSignal;
 }
 
-/** Resolves when the form is read to its end. */
+/** Feeds the body to the parser until the form ends. */
 async function feed(
   request: Request,
   parser: BusboyInstance,
   { idleTimeoutMs, maxFileBytes, signal }: FeedOptions,
 ): Promise<void> {
-  const over = new AbortController();
-  const within = { signal: over.signal };
-  const stopped = new Promise<never>((_, reject) => {
-    signal.addEventListener('abort', () => reject(signal.reason), within);
-  });
-  const finished = once(parser, 'finish', within);
-  for (const promise of [stopped, finished]) promise.catch(() => {});
+  const tooSlow = `Nothing of the body came for ${idleTimeoutMs} ms`;
+  using idle = deadline(idleTimeoutMs, new ServeError('request_timeout', tooSlow), { signal });
+  const finished = once(parser, 'finish', { signal: idle.signal });
+  finished.catch(() => {}); // awaited below, or the form has failed already
   const reader = request.body?.getReader();
-  const read = () =>
-    reader?.read().catch((cause) => {
-      throw endedEarly(cause);
-    }) ?? { done: true as const, value: undefined };
   let byteSize = 0;
   try {
     for (;;) {
-      const { done, value } = await inTime(Promise.race([read(), stopped]), idleTimeoutMs);
+      idle.restart(idleTimeoutMs);
+      const { done, value } = await unlessAborted(readChunk(reader), idle.signal);
+      idle.stop();
       if (done) break;
       byteSize += value.byteLength;
       if (byteSize > maxFileBytes + MAX_OVERHEAD_BYTES) throw tooLarge(maxFileBytes);
-      if (!parser.write(value)) await Promise.race([once(parser, 'drain', within), stopped]);
+      if (!parser.write(value)) await unlessAborted(once(parser, 'drain'), idle.signal);
     }
     parser.end();
-    await Promise.race([finished, stopped]);
+    await unlessAborted(finished, idle.signal);
   } catch (error) {
     reader?.cancel().catch(() => {}); // the sender may already be gone
     parser.destroy();
     throw error;
-  } finally {
-    over.abort();
+  }
+}
+
+async function readChunk(reader: ReadableStreamDefaultReader<Uint8Array> | undefined) {
+  try {
+    return (await reader?.read()) ?? { done: true as const, value: undefined };
+  } catch (cause) {
+    throw endedEarly(cause);
   }
 }
 
@@ -164,25 +173,16 @@ function endedEarly(cause: unknown): ServeError {
   return new ServeError('invalid_request', 'The body ended early', { cause });
 }
 
-async function inTime<T>(promise: Promise<T>, ms: number): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    const error = new ServeError('request_timeout', `Nothing of the body came for ${ms} ms`);
-    timer = setTimeout(() => reject(error), ms);
-  });
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
-}
-
-interface WriteOptions {
+interface SaveOptions {
   readonly filename: string | undefined;
   readonly maxFileBytes: number;
   readonly signal: AbortSignal;
 }
 
-async function writeFile(
+async function saveFile(
   stream: BusboyFileStream,
   file: string,
-  { filename, maxFileBytes, signal }: WriteOptions,
+  { filename, maxFileBytes, signal }: SaveOptions,
 ): Promise<UploadedFile> {
   await pipeline(stream, createWriteStream(file), { signal });
   if (stream.truncated) throw tooLarge(maxFileBytes);
@@ -191,7 +191,7 @@ async function writeFile(
   return { path: file, filename: name || 'file', byteSize: stream.bytesRead };
 }
 
-/** Magic bytes of other formats, by offset. */
+/** Magic bytes of other formats, with their offsets. */
 const BINARY_STARTS = [
   ['gzip', 0, [0x1f, 0x8b]],
   ['zip', 0, [0x50, 0x4b, 0x03, 0x04]],
@@ -202,10 +202,10 @@ const BINARY_STARTS = [
   ['UTF-16', 0, [0x7b, 0x00]],
   ['UTF-16', 0, [0x00, 0x7b]],
 ] as const;
-/** Holds the first line of nearly every training file; the job checks them all. */
+/** Enough for the first line of nearly every training file. The job checks all lines. */
 const START_BYTES = 64 * 1024;
 
-/** Throws `ServeError` (400) if the file is empty or of another format, or its first line is no JSON object. */
+/** Throws `ServeError` (400) if the file is empty, has another format, or does not start with a JSON object. */
 async function checkStart(file: string): Promise<void> {
   const handle = await open(file);
   try {
@@ -221,7 +221,7 @@ async function checkStart(file: string): Promise<void> {
   }
 }
 
-/** @param isWhole whether the text is all of the file */
+/** `isWhole` says whether the text is the whole file. */
 function checkFirstLine(text: string, isWhole: boolean): void {
   const lines = text.replace(/^\ufeff/, '').split('\n');
   const index = lines.findIndex((line) => line.trim() !== '');
@@ -250,5 +250,5 @@ function tooLarge(maxBytes: number): ServeError {
 }
 
 function malformed(cause: unknown): ServeError {
-  return new ServeError('invalid_request', 'The body is no valid multipart form', { cause });
+  return new ServeError('invalid_request', 'The body is not a valid multipart form', { cause });
 }

@@ -1,9 +1,9 @@
-// Checks a parsed body against its schema and turns the first fault into the error that names the field.
+// Checks a parsed body or query against its schema. The first fault becomes the error that names the field.
 import { z } from '@hono/zod-openapi';
 import { type ErrorCode, ServeError } from '../common/errors.ts';
 
-/** Returns the body as the schema gives it; throws `ServeError` with `param` like `messages[2].content`. */
-export function validate<T>(schema: z.ZodType<T>, body: unknown): T {
+/** Returns the body as the schema reads it. Throws `ServeError` with a `param` like `messages[2].content`. */
+export function validateBody<T>(schema: z.ZodType<T>, body: unknown): T {
   const result = schema.safeParse(body, { reportInput: false });
   if (result.success) return result.data;
   const { issues } = result.error;
@@ -23,18 +23,18 @@ export function validate<T>(schema: z.ZodType<T>, body: unknown): T {
 
 const NO_QUERY = z.strictObject({});
 
-/** Checks a route's query parameters; without a schema it has none. Azure's clients send a version with every request. */
+/** Checks query parameters; without a schema there may be none. Ignores the version that Azure's clients always send. */
 export function validateQuery<T>(
   schema: z.ZodType<T> | undefined,
   { 'api-version': _, ...query }: Record<string, string>,
 ): T {
-  return validate(schema ?? (NO_QUERY as unknown as z.ZodType<T>), query);
+  return validateBody(schema ?? (NO_QUERY as unknown as z.ZodType<T>), query);
 }
 
-/** An error may repeat so much of a name that the client made up. */
+/** An error repeats at most this much of a name that the client made up. */
 const MAX_NAME_LENGTH = 64;
 
-/** The refusal of a field or query parameter that there is not, in OpenAI's words. */
+/** Refuses an unknown field or query parameter in OpenAI's words. */
 function unknownParameter(path: readonly PropertyKey[]): ServeError {
   const name = path.at(-1);
   const shown = typeof name === 'string' ? name.slice(0, MAX_NAME_LENGTH) : name;

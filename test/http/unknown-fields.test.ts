@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { describe, test } from 'node:test';
 import { createLoadedAdapters } from '../../adapters/registry/folder-registry.ts';
 import { DEFAULT_LIMITS } from '../../src/http/limits.ts';
-import { MESSAGE_FIELDS } from '../../src/http/schema/message-fields.ts';
+import { MESSAGE_FIELDS } from '../../src/http/schema/chat.ts';
 import { requestFields, STREAM_OPTION_FIELDS } from '../../src/http/schema/request-fields.ts';
 import { serveKeyed } from './keyed.ts';
 import { readError, readOk } from './served.ts';

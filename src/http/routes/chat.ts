@@ -1,4 +1,4 @@
-// POST /v1/chat/completions: messages, rendered by the base's own chat template.
+// POST /v1/chat/completions: answers a conversation, which the base's chat template renders.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { z } from '@hono/zod-openapi';
 import { chatChunkSchema, chatCompletionSchema } from '../../contracts/openai.ts';
@@ -7,7 +7,6 @@ import { toStreamPlan, toTextEnd } from '../answer-plan.ts';
 import type { Deps } from '../deps.ts';
 import { CHAT } from '../endpoint.ts';
 import type { ChoicePlan } from '../generation.ts';
-import { addJsonRoute } from '../json-route.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
 import {
   prepareMessages,
@@ -16,23 +15,30 @@ import {
   toRenderOptions,
   toTruncation,
 } from '../prompts.ts';
-import { resolveModel } from '../resolve-model.ts';
-import { generationConfigOf, withSamplingDefaults } from '../sampling-defaults.ts';
+import { generationConfigOf, resolveModel, withSamplingDefaults } from '../request-model.ts';
+import { addRoute, json } from '../route.ts';
 import { type ChatRequest, chatMessageSchema, chatRequestSchema } from '../schema/chat.ts';
 import { toGenerationRequests } from '../schema/sampling.ts';
 
+/** Adds the route. */
 export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
-  const { vocabSize } = deps.model;
+  const {
+    limits,
+    model: { vocabSize },
+  } = deps;
   app.openAPIRegistry.register('ChatMessage', chatMessageSchema);
   app.openAPIRegistry.register('ChatCompletionChunk', chatChunkSchema);
-  addJsonRoute(app, deps, {
+  addRoute(app, {
+    method: 'post',
     path: '/v1/chat/completions',
     summary: 'Answer a conversation',
-    body: chatRequestSchema({ vocabSize, limits: deps.limits }),
+    body: { schema: chatRequestSchema({ vocabSize, limits }), limits },
     answers: {
-      'application/json': { schema: chatCompletionSchema },
+      ...json(chatCompletionSchema),
       'text/event-stream': {
-        schema: z.string().openapi({ description: 'Frames of ChatCompletionChunk, then `[DONE]`' }),
+        schema: z
+          .string()
+          .openapi({ description: 'Events with a ChatCompletionChunk each, then `[DONE]`' }),
       },
     },
     admit: () => requireReady(deps),
@@ -42,10 +48,10 @@ export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
       const model = await resolve();
       const defaults = await generationConfigOf(deps, model);
       const body = withSamplingDefaults(given, defaults);
-      const asked = body.max_completion_tokens ?? body.max_tokens ?? undefined;
+      const requestedTokens = body.max_completion_tokens ?? body.max_tokens ?? undefined;
       const { ids } = prepareMessages(body.messages, deps, {
         ...toRenderOptions(body),
-        truncation: toTruncation(body, asked, deps),
+        truncation: toTruncation(body, requestedTokens, deps),
       });
       return answer(c, deps, {
         endpoint: CHAT,
@@ -67,7 +73,7 @@ export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
   });
 }
 
-/** @param defaultTokens where the body does not say how many tokens; without it the context is the limit */
+/** `defaultTokens` is the limit if the body sets none; without either, the context is. */
 function planChoices(
   body: ChatRequest,
   promptIds: readonly number[],
@@ -89,7 +95,7 @@ function planChoices(
   const plan = { promptIds, maxTokens, topLogprobs, badWords };
   const requests = toGenerationRequests(body, model, plan);
   return requests.map((request, index) => {
-    const scored = index === 0 ? body.prompt_logprobs : undefined; // once for all of them
+    const scored = index === 0 ? body.prompt_logprobs : undefined; // all choices share the prompt
     const scoring = scored != null ? { promptTopLogprobs: scored } : {};
     return { request: { ...request, ...scoring }, echo: '', index };
   });

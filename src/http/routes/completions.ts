@@ -1,4 +1,4 @@
-// POST /v1/completions: prompts as text or token ids.
+// POST /v1/completions: completes prompts, which are text or token ids.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { z } from '@hono/zod-openapi';
 import { completionChunkSchema, completionSchema } from '../../contracts/openai.ts';
@@ -7,7 +7,6 @@ import { type AnswerPlan, toStreamPlan, toTextEnd } from '../answer-plan.ts';
 import type { Deps } from '../deps.ts';
 import { COMPLETIONS } from '../endpoint.ts';
 import type { ChoicePlan } from '../generation.ts';
-import { addJsonRoute } from '../json-route.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
 import {
   type Prompt,
@@ -16,25 +15,32 @@ import {
   toBadWords,
   toTruncation,
 } from '../prompts.ts';
-import { resolveModel } from '../resolve-model.ts';
-import { generationConfigOf, withSamplingDefaults } from '../sampling-defaults.ts';
+import { generationConfigOf, resolveModel, withSamplingDefaults } from '../request-model.ts';
+import { addRoute, json } from '../route.ts';
 import { type CompletionRequest, completionRequestSchema } from '../schema/completions.ts';
 import { toGenerationRequests } from '../schema/sampling.ts';
 
-/** The API's own default. */
+/** OpenAI's default. */
 const DEFAULT_MAX_TOKENS = 16;
 
+/** Adds the route. */
 export function addCompletionsRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
-  const { vocabSize } = deps.model;
+  const {
+    limits,
+    model: { vocabSize },
+  } = deps;
   app.openAPIRegistry.register('CompletionChunk', completionChunkSchema);
-  addJsonRoute(app, deps, {
+  addRoute(app, {
+    method: 'post',
     path: '/v1/completions',
     summary: 'Complete a prompt',
-    body: completionRequestSchema({ vocabSize, limits: deps.limits }),
+    body: { schema: completionRequestSchema({ vocabSize, limits }), limits },
     answers: {
-      'application/json': { schema: completionSchema },
+      ...json(completionSchema),
       'text/event-stream': {
-        schema: z.string().openapi({ description: 'Frames of CompletionChunk, then `[DONE]`' }),
+        schema: z
+          .string()
+          .openapi({ description: 'Events with a CompletionChunk each, then `[DONE]`' }),
       },
     },
     admit: () => requireReady(deps),
@@ -59,7 +65,7 @@ export function addCompletionsRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void
   });
 }
 
-/** How many tokens a prompt of so many may generate; throws where they do not fit the context. */
+/** Returns how many tokens may follow a prompt. Throws `ServeError` if they don't fit the context. */
 function budgetFor(promptTokens: number, body: CompletionRequest, { model }: Deps): number {
   return resolveMaxTokens(
     {
@@ -72,7 +78,7 @@ function budgetFor(promptTokens: number, body: CompletionRequest, { model }: Dep
   );
 }
 
-/** Per prompt in order, its n choices. */
+/** The n choices of each prompt, in order. */
 function planChoices(
   body: CompletionRequest,
   prompts: readonly Prompt[],
@@ -94,7 +100,7 @@ function planChoices(
     .map((choice, index) => ({ ...choice, index }));
 }
 
-/** The alternatives of the echoed prompt's scores; undefined: it is not echoed, or not scored. */
+/** How many alternatives to show for each token of the echoed prompt; undefined if it is not echoed or not scored. */
 function echoedLogprobs({ echo, logprobs }: CompletionRequest): number | undefined {
   return echo ? (logprobs ?? undefined) : undefined;
 }

@@ -1,17 +1,17 @@
-// The API's document, as people read it: operations in groups, with example bodies that work as they are. The page that
-// shows it is one of `pages.ts`; what an operation takes and gives is its route's.
+// GET /openapi.json: the API's document, with its operations in groups and with example bodies that work as they are. The
+// routes describe themselves; `pages.ts` serves the page that shows the document.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { VERSION } from '../../common/version.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
 
-/** The groups in the order of the page; the first whose paths match has the operation. */
+/** The groups in the order of the page. An operation belongs to the first group whose pattern matches its path. */
 const TAGS: readonly { name: string; description: string; paths: RegExp }[] = [
   {
     name: 'Generation',
     description: 'Chat and text completions by the base or an adapter',
     paths: /^\/v1\/(chat\/)?completions$/,
   },
-  { name: 'Models', description: 'The base, and adapters by name', paths: /^\/v1\/models/ },
+  { name: 'Models', description: 'The base and its adapters', paths: /^\/v1\/models/ },
   { name: 'Tokenizer', description: 'Text to token ids and back', paths: /tokeniz/ },
   {
     name: 'Fine-tuning',
@@ -21,15 +21,15 @@ const TAGS: readonly { name: string; description: string; paths: RegExp }[] = [
   { name: 'Files', description: 'Training data and results', paths: /^\/v1\/files/ },
   {
     name: 'Adapters',
-    description: 'Published versions and aliases, and adapters on their way into memory',
+    description: 'Published versions and aliases, and loading adapters into memory',
     paths: /adapter/,
   },
-  { name: 'Server', description: 'Health, metrics, and whose key this is', paths: /^/ },
+  { name: 'Server', description: 'Health, metrics, and the owner of a key', paths: /^/ },
 ];
 
 const HELLO = { role: 'user', content: 'What is the capital of France?' };
 
-/** Bodies by path. The document's reader would make one of every field, which no server accepts. */
+/** Example bodies by path. Without one, the page would show a body with every field, which the server refuses. */
 const EXAMPLES: Readonly<Record<string, object>> = {
   '/v1/chat/completions': { model: 'base', messages: [HELLO], max_tokens: 64 },
   '/v1/completions': { model: 'base', prompt: 'The capital of France is', max_tokens: 16 },
@@ -48,6 +48,7 @@ interface Operation {
   requestBody?: { content?: Record<string, { example?: unknown }> };
 }
 
+/** Adds the route. It must come after all others. */
 export function addDocumentRoute(app: OpenAPIHono<HttpEnv>): void {
   app.get('/openapi.json', (c) => {
     const document = app.getOpenAPI31Document({
@@ -55,9 +56,9 @@ export function addDocumentRoute(app: OpenAPIHono<HttpEnv>): void {
       info: {
         title: 'lorikeet',
         version: VERSION,
-        description: 'One base model, an adapter per request, in the shape of the OpenAI API.',
+        description: 'One base model and an adapter per request, with the API of OpenAI.',
       },
-      servers: [{ url: './' }], // relative to the document: below a base path, too
+      servers: [{ url: './' }], // relative to the document, so it also works below a base path
     });
     const used = new Set<string>();
     for (const [path, operations] of Object.entries(document.paths ?? {})) {

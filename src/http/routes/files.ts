@@ -1,32 +1,86 @@
-// /v1/files: uploads of training data, and what jobs leave. A tenant's own; another's is as unknown.
-import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
+// /v1/files: uploads of training data, and the files that jobs leave. A tenant sees only its own.
+import { type OpenAPIHono, z } from '@hono/zod-openapi';
 import { ServeError } from '../../common/errors.ts';
 import {
   deletedFileSchema,
   type FileObject,
-  fileListSchema as fileListAnswer,
+  fileListSchema,
   fileObjectSchema,
 } from '../../contracts/openai.ts';
 import type { FileMeta } from '../../jobs/files.ts';
+import { toListAnswer, toSeconds } from '../api-objects.ts';
 import type { JobsSide } from '../deps.ts';
-import { addRoute } from '../described-route.ts';
-import { errorResponses } from '../json-route.ts';
-import { toListAnswer } from '../list-answer.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
-import { fileListSchema, uploadFieldsSchema, uploadFormSchema } from '../schema/files.ts';
-import { type Upload, withUpload } from '../upload.ts';
-import { validate, validateQuery } from '../validation.ts';
+import { addRoute, json, pathParam } from '../route.ts';
+import { integerText } from '../schema/fields.ts';
+import { type UploadForm, withUpload } from '../upload.ts';
+import { validateBody } from '../validation.ts';
 
-type FilesSide = Pick<JobsSide, 'files' | 'uploads'>;
+const PATH = '/v1/files';
+/** OpenAI's other purposes are for features that this server does not have. */
+const UPLOAD_PURPOSE = 'fine-tune';
+const HOUR_S = 3600;
+const MAX_EXPIRY_S = 30 * 24 * HOUR_S;
+const MAX_LIMIT = 10_000;
 
-export function addFileRoutes(app: OpenAPIHono<HttpEnv>, { files, uploads }: FilesSide): void {
-  addUploadRoute(app, { files, uploads });
+/** The fields of the form as clients send them. */
+const uploadFields = z.strictObject({
+  purpose: z.unknown().refine((value) => value === UPLOAD_PURPOSE, {
+    error: ({ input }) =>
+      input === undefined ? 'is required' : 'must be fine-tune; files have no other use here',
+  }),
+  'expires_after[anchor]': z.literal('created_at').optional(),
+  'expires_after[seconds]': integerText(HOUR_S, MAX_EXPIRY_S).optional(),
+});
+
+/** The form as the API's document shows it. */
+const uploadForm = z
+  .object({
+    file: z.string().openapi({ format: 'binary', description: 'JSON lines' }),
+    purpose: z.literal(UPLOAD_PURPOSE),
+    expires_after: z
+      .strictObject({
+        anchor: z.literal('created_at'),
+        seconds: z.int().min(HOUR_S).max(MAX_EXPIRY_S),
+      })
+      .optional(),
+  })
+  .openapi('CreateFileRequest');
+
+const listQuery = z.strictObject({
+  purpose: z.string().max(64).optional(),
+  after: z.string().max(128).optional(),
+  limit: integerText(1, MAX_LIMIT).default(MAX_LIMIT),
+  order: z.enum(['asc', 'desc']).default('desc'),
+});
+
+/** Adds the routes. */
+export function addFileRoutes(
+  app: OpenAPIHono<HttpEnv>,
+  { files, uploads }: Pick<JobsSide, 'files' | 'uploads'>,
+): void {
+  addRoute(app, {
+    method: 'post',
+    path: PATH,
+    summary: 'Upload a file of JSON lines; a job that uses it checks its rows',
+    form: uploadForm,
+    answers: json(fileObjectSchema),
+    description: 'The file',
+    errors: [400, 401, 408, 413, 415, 503, 507],
+    async handle(c) {
+      const { signal } = c.req.raw;
+      const meta = await withUpload(c.req.raw, uploads, (form) =>
+        files.create(c.get('tenant').id, toNewFile(form), { signal }),
+      );
+      return c.json(toFileObject(meta));
+    },
+  });
   addRoute(app, {
     method: 'get',
-    path: '/v1/files',
+    path: PATH,
     summary: 'List files, the newest first',
-    query: fileListSchema,
-    answers: { 'application/json': { schema: fileListAnswer } },
+    query: listQuery,
+    answers: json(fileListSchema),
     errors: [400, 401, 503],
     async handle(c, query) {
       const page = await files.list(c.get('tenant').id, query);
@@ -35,33 +89,34 @@ export function addFileRoutes(app: OpenAPIHono<HttpEnv>, { files, uploads }: Fil
   });
   addRoute(app, {
     method: 'get',
-    path: '/v1/files/{id}',
+    path: `${PATH}/{id}`,
     summary: 'Get the facts of one file',
-    answers: { 'application/json': { schema: fileObjectSchema } },
+    answers: json(fileObjectSchema),
     errors: [401, 404, 503],
-    handle: async (c) =>
-      c.json(toFileObject(await files.get(c.get('tenant').id, c.req.param('id')!))),
+    async handle(c) {
+      return c.json(toFileObject(await files.get(c.get('tenant').id, pathParam(c, 'id'))));
+    },
   });
   addRoute(app, {
     method: 'delete',
-    path: '/v1/files/{id}',
-    summary: 'Delete a file; jobs that have begun to train go on',
-    answers: { 'application/json': { schema: deletedFileSchema } },
+    path: `${PATH}/{id}`,
+    summary: 'Delete a file; jobs that already train with it go on',
+    answers: json(deletedFileSchema),
     errors: [401, 404, 503],
     async handle(c) {
-      const id = c.req.param('id')!;
+      const id = pathParam(c, 'id');
       await files.remove(c.get('tenant').id, id);
-      return c.json({ id, object: 'file' as const, deleted: true as const });
+      return c.json({ id, object: 'file', deleted: true });
     },
   });
   addRoute(app, {
     method: 'get',
-    path: '/v1/files/{id}/content',
-    summary: 'Get the content of a file, as it is (result tables too: not in base64)',
+    path: `${PATH}/{id}/content`,
+    summary: 'Download a file as it is (result tables are not in base64)',
     answers: { 'application/octet-stream': { schema: z.string() } },
     errors: [401, 404, 503],
     async handle(c) {
-      const { body, byteSize } = await files.open(c.get('tenant').id, c.req.param('id')!);
+      const { body, byteSize } = await files.open(c.get('tenant').id, pathParam(c, 'id'));
       return c.body(ReadableStream.from(body), 200, {
         'content-type': 'application/octet-stream',
         'content-length': String(byteSize),
@@ -70,40 +125,15 @@ export function addFileRoutes(app: OpenAPIHono<HttpEnv>, { files, uploads }: Fil
   });
 }
 
-function addUploadRoute(app: OpenAPIHono<HttpEnv>, { files, uploads }: FilesSide): void {
-  const described = createRoute({
-    method: 'post',
-    path: '/v1/files',
-    summary: 'Upload a file of JSON lines; its rows are checked when a job is made of it',
-    request: { body: { content: { 'multipart/form-data': { schema: uploadFormSchema } } } },
-    responses: {
-      200: {
-        description: 'The file',
-        content: { 'application/json': { schema: fileObjectSchema } },
-      },
-      ...errorResponses(400, 401, 408, 413, 415, 503, 507),
-    },
-  });
-  app.openAPIRegistry.registerPath(described);
-  app.post(described.getRoutingPath(), async (c) => {
-    validateQuery(undefined, c.req.query());
-    const { signal } = c.req.raw;
-    const meta = await withUpload(c.req.raw, uploads, (upload) =>
-      files.create(c.get('tenant').id, toNewFile(upload), { signal }),
-    );
-    return c.json(toFileObject(meta));
-  });
-}
-
-function toNewFile({ fields, file }: Upload) {
-  const asked = validate(uploadFieldsSchema, Object.fromEntries(fields));
+function toNewFile({ fields, file }: UploadForm) {
+  const checked = validateBody(uploadFields, Object.fromEntries(fields));
   if (!file) throw new ServeError('invalid_request', 'file: is required', { param: 'file' });
-  const seconds = asked['expires_after[seconds]'];
+  const seconds = checked['expires_after[seconds]'];
   return {
     source: { file: file.path },
     byteSize: file.byteSize,
     filename: file.filename,
-    purpose: 'fine-tune' as const,
+    purpose: UPLOAD_PURPOSE as 'fine-tune',
     ...(seconds !== undefined && { expiresAfterMs: seconds * 1000 }),
   };
 }
@@ -113,8 +143,8 @@ function toFileObject(meta: FileMeta): FileObject {
     id: meta.id,
     object: 'file',
     bytes: meta.byteSize,
-    created_at: Math.floor(meta.createdMs / 1000),
-    ...(meta.expiresMs !== undefined && { expires_at: Math.floor(meta.expiresMs / 1000) }),
+    created_at: toSeconds(meta.createdMs),
+    ...(meta.expiresMs !== undefined && { expires_at: toSeconds(meta.expiresMs) }),
     filename: meta.filename,
     purpose: meta.purpose,
     status: 'processed',

@@ -1,5 +1,5 @@
-// /v1/fine_tuning/jobs/{id}: one job, what it has told, its checkpoints, and what its owner may ask of it; and the
-// routes of OpenAI's API that are not built.
+// /v1/fine_tuning/jobs/{id}: one job with its events and checkpoints, and the requests to cancel, pause and resume it. Also
+// refuses the fine-tuning routes of OpenAI's API that this server does not have.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { ServeError } from '../../common/errors.ts';
 import {
@@ -9,21 +9,21 @@ import {
   fineTuningJobSchema,
 } from '../../contracts/openai.ts';
 import type { ClientAction } from '../../jobs/job.ts';
+import { toCheckpoint, toEvent, toJob, toListAnswer } from '../api-objects.ts';
 import type { JobsSide } from '../deps.ts';
-import { addRoute } from '../described-route.ts';
-import { toCheckpoint, toEvent, toJob } from '../fine-tuning-answers.ts';
-import { toListAnswer } from '../list-answer.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
-import { checkpointListSchema, eventListSchema } from '../schema/fine-tuning.ts';
+import { addRoute, json, pathParam } from '../route.ts';
+import { checkpointListQuery, eventListQuery } from '../schema/fine-tuning.ts';
 
 const PATH = '/v1/fine_tuning/jobs/{id}';
 
 const ACTIONS: Record<ClientAction, string> = {
-  cancel: 'End a job; its checkpoints stay',
-  pause: 'Let a job rest after the step that it is in',
-  resume: 'Let a paused job go on from where it was',
+  cancel: 'Cancel a job; its checkpoints stay',
+  pause: 'Pause a job after its current step',
+  resume: 'Resume a paused job',
 };
 
+/** Adds the routes. */
 export function addFineTuningJobRoutes(
   app: OpenAPIHono<HttpEnv>,
   { service }: Pick<JobsSide, 'service'>,
@@ -32,42 +32,42 @@ export function addFineTuningJobRoutes(
     method: 'get',
     path: PATH,
     summary: 'Get one job',
-    answers: { 'application/json': { schema: fineTuningJobSchema } },
+    answers: json(fineTuningJobSchema),
     errors: [401, 404, 503],
-    handle: async (c) => c.json(toJob(await service.get(c.var.tenant.id, c.req.param('id')!))),
+    handle: async (c) => c.json(toJob(await service.get(c.var.tenant.id, pathParam(c, 'id')))),
   });
   for (const [action, summary] of Object.entries(ACTIONS) as [ClientAction, string][]) {
     addRoute(app, {
       method: 'post',
       path: `${PATH}/${action}`,
       summary,
-      answers: { 'application/json': { schema: fineTuningJobSchema } },
+      answers: json(fineTuningJobSchema),
       errors: [400, 401, 404, 503],
       handle: async (c) =>
-        c.json(toJob(await service.act(c.var.tenant.id, c.req.param('id')!, action))),
+        c.json(toJob(await service.act(c.var.tenant.id, pathParam(c, 'id'), action))),
     });
   }
   addRoute(app, {
     method: 'get',
     path: `${PATH}/events`,
-    summary: 'List what a job has told, the newest first',
-    query: eventListSchema,
-    answers: { 'application/json': { schema: fineTuningEventListSchema } },
+    summary: 'List the events of a job, the newest first',
+    query: eventListQuery,
+    answers: json(fineTuningEventListSchema),
     errors: [400, 401, 404, 503],
     async handle(c, query) {
-      const page = await service.events(c.var.tenant.id, c.req.param('id')!, query);
+      const page = await service.events(c.var.tenant.id, pathParam(c, 'id'), query);
       return c.json(toListAnswer(page, (event) => toEvent(page.job, event)));
     },
   });
   addRoute(app, {
     method: 'get',
     path: `${PATH}/checkpoints`,
-    summary: 'List the checkpoints of a job that can be called, the newest first',
-    query: checkpointListSchema,
-    answers: { 'application/json': { schema: fineTuningCheckpointListSchema } },
+    summary: 'List the checkpoints of a job that can be used as models, the newest first',
+    query: checkpointListQuery,
+    answers: json(fineTuningCheckpointListSchema),
     errors: [400, 401, 404, 503],
     async handle(c, query) {
-      const page = await service.checkpoints(c.var.tenant.id, c.req.param('id')!, query);
+      const page = await service.checkpoints(c.var.tenant.id, pathParam(c, 'id'), query);
       return c.json(toListAnswer(page, (checkpoint) => toCheckpoint(page.job, checkpoint)));
     },
   });
@@ -82,17 +82,17 @@ const UNSUPPORTED = [
   ['post', '/v1/fine_tuning/alpha/graders/validate'],
 ] as const;
 
-/** Clients learn that it is no misspelled path. */
+/** Refuses these routes by name, so clients see that the path is not misspelled. */
 function addUnsupportedRoutes(app: OpenAPIHono<HttpEnv>): void {
   for (const [method, path] of UNSUPPORTED) {
     addRoute(app, {
       method,
       path,
       summary: 'Not supported: 400, `unsupported_parameter`',
-      answers: { 'application/json': { schema: errorEnvelopeSchema } },
+      answers: json(errorEnvelopeSchema),
       errors: [400, 401],
-      async handle() {
-        throw new ServeError('unsupported_parameter', 'This server does not support that.');
+      handle() {
+        throw new ServeError('unsupported_parameter', 'This server does not support this route.');
       },
     });
   }

@@ -1,4 +1,4 @@
-// /v1/fine_tuning/jobs: creating jobs, or only planning them, and listing them.
+// /v1/fine_tuning/jobs: creates a job or only plans it, and lists jobs.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { type ResolvedModel, rankOf } from '../../../adapters/registry/resolved.ts';
@@ -11,49 +11,50 @@ import {
 import { fromWire, HYPERPARAMETERS } from '../../contracts/training-fields.ts';
 import type { JobRequest, JobSettings } from '../../jobs/job.ts';
 import type { NewJob } from '../../jobs/job-service.ts';
+import { toJob, toListAnswer, toPlan } from '../api-objects.ts';
 import type { Deps, JobsSide } from '../deps.ts';
-import { addRoute } from '../described-route.ts';
-import { toJob, toPlan } from '../fine-tuning-answers.ts';
-import { addJsonRoute } from '../json-route.ts';
-import { toListAnswer } from '../list-answer.ts';
-import { readMetadataFilter } from '../metadata-filter.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
+import { addRoute, json } from '../route.ts';
 import {
   type CreateJobBody,
   createJobSchema,
   type Extension,
   type Hyperparameters,
-  jobListSchema,
+  jobListQuery,
+  readMetadataFilter,
 } from '../schema/fine-tuning.ts';
 
 const PATH = '/v1/fine_tuning/jobs';
-/** As other APIs bound it. */
+/** The usual limit of other APIs. */
 const MAX_KEY_LENGTH = 255;
 
+/** Adds the routes. */
 export function addFineTuningRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps, jobs: JobsSide): void {
-  addJsonRoute(app, deps, {
+  addRoute(app, {
+    method: 'post',
     path: PATH,
-    summary: 'Train an adapter on an uploaded file; its model name answers when it has succeeded',
-    body: createJobSchema,
-    answers: { 'application/json': { schema: fineTuningJobSchema.or(fineTuningPlanSchema) } },
+    summary:
+      'Train an adapter on an uploaded file; it can be used as a model when the job has succeeded',
+    body: { schema: createJobSchema, limits: deps.limits },
+    answers: json(fineTuningJobSchema.or(fineTuningPlanSchema)),
     async handle(c, body) {
       const { tenant } = c.var;
       checkMethod(body.lorikeet, jobs);
       const model = await deps.registry.resolve(tenant, body.model);
       checkRank(body, model, jobs);
-      const asked = toNewJob(body, model);
-      if (body.lorikeet?.dry_run) return c.json(await dryRun(c, asked, jobs));
+      const newJob = toNewJob(body, model);
+      if (body.lorikeet?.dry_run) return c.json(await dryRun(c, newJob, jobs));
       const key = readIdempotencyKey(c);
       const repeated = key === undefined ? undefined : { key, body: JSON.stringify(body) };
-      return c.json(toJob(await jobs.service.create(tenant, asked, repeated)));
+      return c.json(toJob(await jobs.service.create(tenant, newJob, repeated)));
     },
   });
   addRoute(app, {
     method: 'get',
     path: PATH,
-    summary: 'List jobs, the newest first; `metadata[key]=value` finds those that carry it',
-    query: jobListSchema,
-    answers: { 'application/json': { schema: fineTuningJobListSchema } },
+    summary: 'List jobs, the newest first; `metadata[key]=value` selects jobs by their metadata',
+    query: jobListQuery,
+    answers: json(fineTuningJobListSchema),
     errors: [400, 401, 503],
     async handle(c, query) {
       const filter = readMetadataFilter(c.req.query());
@@ -63,10 +64,10 @@ export function addFineTuningRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps, jobs:
   });
 }
 
-async function dryRun(c: Context<HttpEnv>, asked: NewJob, { service, dryRuns }: JobsSide) {
+async function dryRun(c: Context<HttpEnv>, newJob: NewJob, { service, dryRuns }: JobsSide) {
   const { tenant } = c.var;
-  await service.check(tenant, asked);
-  const request: JobRequest = service.settle(asked);
+  await service.check(tenant, newJob);
+  const request: JobRequest = service.settle(newJob);
   const plan = await dryRuns.plan({ tenant: tenant.id, request }, c.req.raw.signal);
   return toPlan(request, plan);
 }
@@ -78,20 +79,20 @@ function readIdempotencyKey(c: Context): string | undefined {
   throw new ServeError('invalid_request', message, { param: 'Idempotency-Key' });
 }
 
-/** The base decides which it can be. */
+/** Throws `ServeError` if the served base can't be trained by the requested method. */
 function checkMethod(extension: Extension | null | undefined, { method }: JobsSide): void {
   if (!extension?.method || extension.method === method) return;
   const message = `lorikeet.method: the served base allows ${method}`;
   throw new ServeError('unsupported_parameter', message, { param: 'lorikeet.method' });
 }
 
-/** A job that goes on with an adapter trains that adapter's rank. */
+/** Throws `ServeError` if the rank is too high. A job that continues an adapter keeps that adapter's rank. */
 function checkRank({ lorikeet }: CreateJobBody, model: ResolvedModel, { maxRank }: JobsSide): void {
   const continued = model.kind === 'adapter' ? Math.max(...model.parts.map(rankOf)) : 0;
   const [param, rank] =
     continued > maxRank ? ['model', continued] : ['lorikeet.rank', lorikeet?.rank ?? 0];
   if (rank <= maxRank) return;
-  const message = `${param}: rank ${rank}, jobs may have up to ${maxRank} here (--max-job-rank)`;
+  const message = `${param}: rank ${rank} is over the limit of ${maxRank} (--max-job-rank)`;
   throw new ServeError('invalid_request', message, { param });
 }
 
@@ -110,7 +111,7 @@ function toNewJob(body: CreateJobBody, model: ResolvedModel): NewJob {
   };
 }
 
-/** A published version can be started from: it is on every server, and does not change. */
+/** A job can start from a published version, which every server has and which never changes. */
 function toModel(name: string, model: ResolvedModel): Pick<NewJob, 'model' | 'initAdapter'> {
   if (model.kind === 'base') return { model: model.id };
   const [part] = model.parts;

@@ -1,20 +1,20 @@
-// GET /v1/me: whose key a request carries, so that a client can check one before it keeps it.
+// GET /v1/me: tells whose key a request carries. A client can check a key with it before it stores it.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { meSchema } from '../../contracts/openai.ts';
-import { addRoute } from '../described-route.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
+import { addRoute, json } from '../route.ts';
 
-/** `needsKey`: whether this server refuses requests without a key. */
-export function addMeRoute(app: OpenAPIHono<HttpEnv>, { needsKey }: { needsKey: boolean }): void {
+/** Adds the route. `hasKeys` says whether this server refuses requests without a key. */
+export function addMeRoute(app: OpenAPIHono<HttpEnv>, { hasKeys }: { hasKeys: boolean }): void {
   addRoute(app, {
     method: 'get',
     path: '/v1/me',
     summary: 'Tell whose key this is',
-    answers: { 'application/json': { schema: meSchema } },
+    answers: json(meSchema),
     errors: [401],
-    async handle(c) {
+    handle(c) {
       const { id, isAdmin } = c.get('tenant');
-      return c.json({ object: 'tenant', id, is_admin: isAdmin, needs_key: needsKey });
+      return c.json({ object: 'tenant', id, is_admin: isAdmin, needs_key: hasKeys });
     },
   });
 }

@@ -1,69 +1,62 @@
-// GET /metrics, for Prometheus and for routers, and GET /metrics/history, for the status page: operators' pages, as they
-// tell of all tenants.
-import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
+// GET /metrics for Prometheus and routers, and GET /metrics/history for the status page. Both show figures of all tenants,
+// so they are for operators.
+import os from 'node:os';
+import { type OpenAPIHono, z } from '@hono/zod-openapi';
 import { VERSION } from '../../common/version.ts';
 import { type MetricsHistory, metricsHistorySchema } from '../../contracts/management-api.ts';
 import { PROMETHEUS_CONTENT_TYPE } from '../../telemetry/prometheus-text.ts';
 import type { Deps } from '../deps.ts';
-import { errorResponses } from '../json-route.ts';
 import { type HttpEnv, requireAdmin } from '../middleware/tenant.ts';
-import { describeHost, type LoadSample } from '../stats-history.ts';
-import { validateQuery } from '../validation.ts';
+import { ANY_QUERY, addRoute, json } from '../route.ts';
+import type { LoadSample } from '../stats-history.ts';
 
-const route = createRoute({
-  method: 'get',
-  path: '/metrics',
-  summary: "Figures in Prometheus's text format",
-  responses: {
-    200: {
-      description: 'The figures',
-      content: { 'text/plain': { schema: z.string() } },
-    },
-    ...errorResponses(401, 403, 500),
-  },
-});
+const NO_STORE = { 'cache-control': 'no-store' };
 
-const historyRoute = createRoute({
-  method: 'get',
-  path: '/metrics/history',
-  summary: 'Load of the last hour, and what the server runs on',
-  responses: {
-    200: {
-      description: 'The history',
-      content: { 'application/json': { schema: metricsHistorySchema } },
-    },
-    ...errorResponses(400, 401, 403, 500),
-  },
-});
-
-/** `access`: whose they are; `admin` is to be added after the middleware that finds the tenant. */
+/** Adds the routes. With access `admin` they must come after the middleware that finds the tenant. */
 export function addMetricsRoute(
   app: OpenAPIHono<HttpEnv>,
   { telemetry, client, model, history, threads }: Deps,
   access: 'open' | 'admin',
 ): void {
-  app.openapi(route, async (c) => {
-    if (access === 'admin') requireAdmin(c);
-    const headers = { 'content-type': PROMETHEUS_CONTENT_TYPE, 'cache-control': 'no-store' };
-    return c.text(await telemetry.text(), 200, headers);
+  const admit = access === 'admin' ? requireAdmin : () => {};
+  addRoute(app, {
+    method: 'get',
+    path: '/metrics',
+    summary: "Metrics in Prometheus's text format",
+    query: ANY_QUERY,
+    answers: { 'text/plain': { schema: z.string() } },
+    description: 'The metrics',
+    errors: [401, 403, 500],
+    admit,
+    async handle(c) {
+      const headers = { 'content-type': PROMETHEUS_CONTENT_TYPE, ...NO_STORE };
+      return c.text(await telemetry.text(), 200, headers);
+    },
   });
-  app.openapi(historyRoute, (c) => {
-    if (access === 'admin') requireAdmin(c);
-    validateQuery(undefined, c.req.query());
-    const answer: MetricsHistory = {
-      object: 'metrics.history',
-      interval_s: (history?.intervalMs ?? 0) / 1000,
-      samples: history?.samples.map(toSample) ?? [],
-      server: {
-        version: VERSION,
-        model: model.id,
-        provider: client.model?.provider ?? null,
-        weights: client.model?.weights ?? null,
-        threads: threads ?? null,
-        ...describeHost(),
-      },
-    };
-    return c.json(answer, 200, { 'cache-control': 'no-store' });
+  addRoute(app, {
+    method: 'get',
+    path: '/metrics/history',
+    summary: 'Load of the last hour, and what the server runs on',
+    answers: json(metricsHistorySchema),
+    description: 'The history',
+    errors: [400, 401, 403, 500],
+    admit,
+    handle(c) {
+      const answer: MetricsHistory = {
+        object: 'metrics.history',
+        interval_s: (history?.intervalMs ?? 0) / 1000,
+        samples: history?.samples.map(toSample) ?? [],
+        server: {
+          version: VERSION,
+          model: model.id,
+          provider: client.model?.provider ?? null,
+          weights: client.model?.weights ?? null,
+          threads: threads ?? null,
+          ...describeHost(),
+        },
+      };
+      return c.json(answer, 200, NO_STORE);
+    },
   });
 }
 
@@ -75,5 +68,16 @@ function toSample({ atMs, isReady, load }: LoadSample): MetricsHistory['samples'
     waiting: load?.waiting ?? null,
     prompt_tokens: load?.promptTokens ?? null,
     generated_tokens: load?.generatedTokens ?? null,
+  };
+}
+
+function describeHost() {
+  const cpus = os.cpus();
+  return {
+    processor: cpus[0]?.model.trim() ?? 'unknown',
+    cores: os.availableParallelism(),
+    memory_bytes: os.totalmem(),
+    platform: `${os.platform()} ${os.arch()}`,
+    node: process.version,
   };
 }

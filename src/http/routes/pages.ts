@@ -1,7 +1,6 @@
-// The pages for people: playground, fine-tuning, status, the API's document. Static, the same for everybody, so that
-// they need no key; what they show they ask of the API, with the reader's key. They are complete with this server: their
-// policy forbids whatever comes from elsewhere or stands in the markup itself. Paths in them are relative, so that they
-// work below any base path.
+// Serves the pages for browsers: playground, fine-tuning, adapters, status and the API's document. The pages are static and
+// need no key; they call the API with the reader's key. Their content policy forbids inline code and anything from other
+// servers. Paths in them are relative, so they work below any base path.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { lazy } from '../../common/lazy.ts';
@@ -9,27 +8,28 @@ import { VERSION } from '../../common/version.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
 import { type PageFile, readMarkup, readPageFiles, toPageFile } from '../page-files.ts';
 
-interface Page {
+interface PageRoute {
   readonly path: string;
-  /** In the navigation, and of its files. */
+  /** The name in the navigation. */
   readonly name: string;
+  /** The name of its markup and its script, without extension. */
   readonly file: string;
   readonly policy: string;
-  /** Beside those of every page. */
+  /** Style sheets besides the common one. */
   readonly styles: readonly string[];
 }
 
-/** Trusted types: no text becomes markup or code, whatever a model or a file says. */
+/** Trusted types keep text of a model or a file from becoming markup or code. */
 const POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
   "form-action 'none'; frame-ancestors 'none'; base-uri 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 
-/** Swagger UI writes styles and markup of its own. */
+/** Swagger UI writes its own styles and markup. */
 const DOCS_POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; " +
   "connect-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'";
 
-const PAGES: readonly Page[] = [
+const PAGES: readonly PageRoute[] = [
   { path: '/', name: 'Playground', file: 'playground', policy: POLICY, styles: [] },
   {
     path: '/fine-tuning',
@@ -49,29 +49,30 @@ const PAGES: readonly Page[] = [
   },
 ];
 
-interface Site {
-  /** By route. */
+interface PageFiles {
+  /** Pages by path. */
   readonly pages: ReadonlyMap<string, PageFile>;
+  /** Scripts, styles and images by name. */
   readonly files: ReadonlyMap<string, PageFile>;
 }
 
-/** To be added before requests need a key. */
+/** Adds the pages. They must come before the middleware that needs a key. */
 export function addPageRoutes(app: OpenAPIHono<HttpEnv>): void {
-  const site = lazy(readSite); // nothing is read at start
+  const content = lazy(readFiles); // nothing is read at start
   for (const { path, policy } of PAGES) {
     app.get(path, async (c) => {
       c.header('content-security-policy', policy);
       c.header('cross-origin-opener-policy', 'same-origin');
-      return answer(c, (await site.get()).pages.get(path)!);
+      return sendFile(c, (await content.get()).pages.get(path)!);
     });
   }
   app.get('/pages/:file', async (c, next) => {
-    const file = (await site.get()).files.get(c.req.param('file'));
-    return file ? answer(c, file) : next();
+    const file = (await content.get()).files.get(c.req.param('file'));
+    return file ? sendFile(c, file) : next();
   });
 }
 
-async function readSite(): Promise<Site> {
+async function readFiles(): Promise<PageFiles> {
   const layout = await readMarkup('layout');
   const pages = PAGES.map(async (page) => {
     const html = render(layout, page, await readMarkup(page.file));
@@ -80,22 +81,25 @@ async function readSite(): Promise<Site> {
   return { pages: new Map(await Promise.all(pages)), files: await readPageFiles() };
 }
 
-/** Asked for anew each time and answered with 304: an upgraded server never runs beside modules of the one before. */
-function answer(c: Context, { bytes, type, etag }: PageFile): Response {
+/**
+ * Browsers ask again each time and get a 304 if nothing changed, so the pages never mix modules of two versions of the
+ * server.
+ */
+function sendFile(c: Context, { bytes, type, etag }: PageFile): Response {
   c.header('etag', etag);
   c.header('cache-control', 'no-cache');
   if (matches(c.req.header('if-none-match'), etag)) return c.body(null, 304);
   return c.body(new Uint8Array(bytes), 200, { 'content-type': type });
 }
 
-/** Of any strength: a proxy that compresses weakens the tag. */
+/** Compares tags without their strength: a proxy that compresses weakens them. */
 function matches(header: string | undefined, etag: string): boolean {
   const tags = header?.split(',').map((tag) => tag.trim().replace(/^W\//, '')) ?? [];
   return tags.includes(etag) || tags.includes('*');
 }
 
-/** Fills the layout's `{{…}}`; what is filled in is this server's own. */
-function render(layout: string, page: Page, main: string): string {
+/** Fills in the layout's `{{…}}`. All values are this server's own, so none is escaped. */
+function render(layout: string, page: PageRoute, main: string): string {
   const nav = PAGES.map(({ path, name }) => {
     const current = path === page.path ? ' aria-current="page"' : '';
     return `<li><a href="${path === '/' ? './' : path.slice(1)}"${current}>${name}</a></li>`;

@@ -1,5 +1,5 @@
-// /v1/adapters: published adapters as their owner manages them: versions, aliases, files. A tenant sees its own and the
-// shared ones and changes its own; shared ones are changed with an admin key. What is another's is as unknown.
+// /v1/adapters: published adapters with their versions, aliases and files. A tenant sees its own and the shared ones and
+// changes its own; an admin key changes shared ones. Another tenant's adapters look as if they did not exist.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
@@ -16,18 +16,14 @@ import {
   deletedAdapterSchema,
 } from '../../contracts/management-api.ts';
 import { mayUseAdapter, SHARED_OWNER, type Tenant } from '../../contracts/tenant.ts';
+import { type PublishedName, toAdapter, toListAnswer } from '../api-objects.ts';
 import type { Deps, PublishedSide } from '../deps.ts';
-import { addRoute } from '../described-route.ts';
-import { addJsonRoute } from '../json-route.ts';
-import { toListAnswer } from '../list-answer.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
-import { type PublishedName, toAdapter } from '../published-answers.ts';
+import { addRoute, json, pathParam } from '../route.ts';
 import {
   type AdapterListQuery,
   adapterListQuery,
-  type MoveAliasBody,
   moveAliasSchema,
-  type OwnerQuery,
   ownerQuery,
   rollbackSchema,
 } from '../schema/published.ts';
@@ -36,21 +32,19 @@ const NAME = '/v1/adapters/{name}';
 const ALIAS = `${NAME}/aliases/{alias}`;
 const VERSION = `${NAME}/versions/{version}`;
 
-const adapterAnswer = { 'application/json': { schema: adapterSchema } };
-const deletedAnswer = { 'application/json': { schema: deletedAdapterSchema } };
-
-/** The version's two files, as a path names them. */
+/** The names of a version's two files in a path. */
 const FILES: readonly (keyof VersionManifest['files'])[] = [
   'adapter_config.json',
   'adapter_model.safetensors',
 ];
 
-/** An adapter's name in a request, and whose it is. */
-interface Named {
+/** The adapter that a request names, and its owner. */
+interface NamedAdapter {
   readonly tenant: string;
   readonly name: string;
 }
 
+/** Adds the routes. */
 export function addPublishedRoutes(
   app: OpenAPIHono<HttpEnv>,
   deps: Deps,
@@ -64,30 +58,32 @@ export function addPublishedRoutes(
 
 function addReading(app: OpenAPIHono<HttpEnv>, { model }: Deps, { repository }: PublishedSide) {
   const answer = (found: PublishedName) => toAdapter(found, model.baseDigest);
-  addRoute<AdapterListQuery>(app, {
+  addRoute(app, {
     method: 'get',
     path: '/v1/adapters',
     summary: 'List your published adapters and the shared ones, with versions and aliases',
     query: adapterListQuery,
-    answers: { 'application/json': { schema: adapterListSchema } },
+    answers: json(adapterListSchema),
     errors: [400, 401, 503],
     async handle(c, query) {
       const { items, hasMore } = pageOf(await listAll(c.var.tenant, repository), query);
-      const read = await mapBounded(items, (of) => readName(c.var.tenant, of, repository));
-      const found = read.filter((one) => one !== undefined); // others were removed meanwhile
+      const read = await mapBounded(items, (adapter) =>
+        readName(c.var.tenant, adapter, repository),
+      );
+      const found = read.filter((one) => one !== undefined); // the others were just deleted
       return c.json(toListAnswer({ items: found, hasMore }, answer));
     },
   });
-  addRoute<OwnerQuery>(app, {
+  addRoute(app, {
     method: 'get',
     path: NAME,
     summary: 'Get one published adapter',
     query: ownerQuery,
-    answers: adapterAnswer,
+    answers: json(adapterSchema),
     errors: [400, 401, 404, 503],
     async handle(c, { owner }) {
       const found = await readName(c.var.tenant, namedIn(c, owner), repository);
-      if (!found) throw noAdapter();
+      if (!found) throw unknownAdapter();
       return c.json(answer(found));
     },
   });
@@ -98,37 +94,35 @@ function addAliases(
   deps: Deps,
   { repository, forget }: PublishedSide,
 ): void {
-  const answer = async (c: Context<HttpEnv>, of: Named) => {
-    forget(of.tenant, of.name);
-    const found = await readName(c.var.tenant, of, repository);
-    if (!found) throw noAdapter();
+  const answer = async (c: Context<HttpEnv>, adapter: NamedAdapter) => {
+    forget(adapter.tenant, adapter.name);
+    const found = await readName(c.var.tenant, adapter, repository);
+    if (!found) throw unknownAdapter();
     return c.json(toAdapter(found, deps.model.baseDigest));
   };
-  const params = z.object({ name: z.string(), alias: z.string() });
-  addJsonRoute<MoveAliasBody>(app, deps, {
+  addRoute(app, {
+    method: 'post',
     path: ALIAS,
-    params,
-    summary: 'Lead an alias to a version, or to a split between versions',
-    body: moveAliasSchema,
-    answers: adapterAnswer,
+    summary: 'Point an alias at a version, or at a split between versions',
+    body: { schema: moveAliasSchema, limits: deps.limits },
+    answers: json(adapterSchema),
     async handle(c, { owner, version, split }) {
-      const of = writableIn(c, owner);
+      const adapter = writableIn(c, owner);
       const pointer: AliasPointer = split ? { split } : { version: version! };
-      await repository.moveAlias(of, c.req.param('alias')!, pointer);
-      return answer(c, of);
+      await repository.moveAlias(adapter, pathParam(c, 'alias'), pointer);
+      return answer(c, adapter);
     },
   });
-  addJsonRoute<OwnerQuery>(app, deps, {
+  addRoute(app, {
+    method: 'post',
     path: `${ALIAS}/rollback`,
-    params,
-    summary: 'Lead an alias back to where it led before its last change',
-    body: rollbackSchema,
-    isBodyOptional: true,
-    answers: adapterAnswer,
+    summary: 'Point an alias at what it pointed at before its last change',
+    body: { schema: rollbackSchema, limits: deps.limits, isOptional: true },
+    answers: json(adapterSchema),
     async handle(c, { owner }) {
-      const of = writableIn(c, owner);
-      await repository.rollback(of, c.req.param('alias')!);
-      return answer(c, of);
+      const adapter = writableIn(c, owner);
+      await repository.rollback(adapter, pathParam(c, 'alias'));
+      return answer(c, adapter);
     },
   });
 }
@@ -137,44 +131,44 @@ function addRemoval(app: OpenAPIHono<HttpEnv>, { repository, forget }: Published
   const add = (
     path: string,
     summary: string,
-    remove: (of: Named, c: Context<HttpEnv>) => Promise<string>,
+    remove: (adapter: NamedAdapter, c: Context<HttpEnv>) => Promise<string>,
   ) =>
-    addRoute<OwnerQuery>(app, {
+    addRoute(app, {
       method: 'delete',
       path,
       summary,
       query: ownerQuery,
-      answers: deletedAnswer,
+      answers: json(deletedAdapterSchema),
       errors: [400, 401, 403, 404, 503],
       async handle(c, { owner }) {
-        const of = writableIn(c, owner);
-        const id = `${of.tenant}/${await remove(of, c)}`;
-        forget(of.tenant, of.name);
+        const adapter = writableIn(c, owner);
+        const id = `${adapter.tenant}/${await remove(adapter, c)}`;
+        forget(adapter.tenant, adapter.name);
         return c.json({ id, object: 'adapter' as const, deleted: true as const });
       },
     });
-  add(NAME, 'Delete an adapter with all its versions and aliases', async (of) => {
-    await repository.removeName(of);
-    return of.name;
+  add(NAME, 'Delete an adapter with all its versions and aliases', async (adapter) => {
+    await repository.removeName(adapter);
+    return adapter.name;
   });
-  add(VERSION, 'Delete a version; refused while an alias leads to it', async (of, c) => {
+  add(VERSION, 'Delete a version; refused while an alias points at it', async (adapter, c) => {
     const version = versionIn(c);
-    await repository.removeVersion(of, version);
-    return `${of.name}@${version}`;
+    await repository.removeVersion(adapter, version);
+    return `${adapter.name}@${version}`;
   });
-  add(ALIAS, 'Delete an alias; its versions stay', async (of, c) => {
-    const alias = c.req.param('alias')!;
-    const found = await repository.readAliases(of.tenant, of.name);
+  add(ALIAS, 'Delete an alias; its versions stay', async (adapter, c) => {
+    const alias = pathParam(c, 'alias');
+    const found = await repository.readAliases(adapter.tenant, adapter.name);
     if (!found || !pointerOf(found.aliases.aliases, alias)) {
       throw new ServeError('not_found', 'The adapter has no such alias.', { param: 'alias' });
     }
-    await repository.moveAlias(of, alias, undefined);
-    return `${of.name}:${alias}`;
+    await repository.moveAlias(adapter, alias, undefined);
+    return `${adapter.name}:${alias}`;
   });
 }
 
 function addDownload(app: OpenAPIHono<HttpEnv>, { repository }: PublishedSide): void {
-  addRoute<OwnerQuery>(app, {
+  addRoute(app, {
     method: 'get',
     path: `${VERSION}/files/{file}`,
     summary: `Download a file of a version: ${FILES.join(' or ')}`,
@@ -185,7 +179,7 @@ function addDownload(app: OpenAPIHono<HttpEnv>, { repository }: PublishedSide): 
       const { tenant, name } = namedIn(c, owner);
       const file = FILES.find((one) => one === c.req.param('file'));
       const manifest = await repository.readManifest(tenant, name, versionIn(c));
-      if (!manifest || !file) throw noAdapter();
+      if (!manifest || !file) throw unknownAdapter();
       const { body } = await repository.openFile(manifest, file);
       return c.body(ReadableStream.from(body), 200, {
         'content-type': 'application/octet-stream',
@@ -196,21 +190,21 @@ function addDownload(app: OpenAPIHono<HttpEnv>, { repository }: PublishedSide): 
   });
 }
 
-/** The adapter that a path names, if the tenant may know of it. */
-function namedIn(c: Context<HttpEnv>, asked: string | undefined): Named {
+/** Returns the adapter that the path names. Throws `ServeError` if the tenant may not see it. */
+function namedIn(c: Context<HttpEnv>, requestedOwner: string | undefined): NamedAdapter {
   const { tenant } = c.var;
-  const name = c.req.param('name')!;
-  const owner = asked ?? tenant.id;
+  const name = pathParam(c, 'name');
+  const owner = requestedOwner ?? tenant.id;
   const isKnown = owner === tenant.id || owner === SHARED_OWNER;
-  if (!isKnown || !mayUseAdapter(tenant, name)) throw noAdapter();
+  if (!isKnown || !mayUseAdapter(tenant, name)) throw unknownAdapter();
   return { tenant: owner, name };
 }
 
-/** The same, if the tenant may change it. */
-function writableIn(c: Context<HttpEnv>, asked: string | undefined): Named {
-  const of = namedIn(c, asked);
-  if (isWritable(c.var.tenant, of.tenant)) return of;
-  throw new ServeError('forbidden', 'Shared adapters are changed with an admin key.', {
+/** Returns the adapter that the path names. Throws `ServeError` if the tenant may not change it. */
+function writableIn(c: Context<HttpEnv>, requestedOwner: string | undefined): NamedAdapter {
+  const adapter = namedIn(c, requestedOwner);
+  if (isWritable(c.var.tenant, adapter.tenant)) return adapter;
+  throw new ServeError('forbidden', 'Only an admin key can change shared adapters.', {
     param: 'owner',
   });
 }
@@ -220,13 +214,16 @@ function isWritable({ id, isAdmin }: Tenant, owner: string): boolean {
 }
 
 function versionIn(c: Context): number {
-  const text = c.req.param('version')!;
-  if (!/^[1-9]\d{0,8}$/.test(text)) throw noAdapter();
+  const text = pathParam(c, 'version');
+  if (!/^[1-9]\d{0,8}$/.test(text)) throw unknownAdapter();
   return Number(text);
 }
 
-/** The tenant's own names first, each owner's in order. */
-async function listAll(tenant: Tenant, repository: PublishedSide['repository']): Promise<Named[]> {
+/** Returns the tenant's own adapters and then the shared ones, both by name. */
+async function listAll(
+  tenant: Tenant,
+  repository: PublishedSide['repository'],
+): Promise<NamedAdapter[]> {
   const owners = [...new Set([tenant.id, SHARED_OWNER])];
   const lists = await Promise.all(owners.map((owner) => repository.listNames(owner)));
   return owners.flatMap((owner, i) =>
@@ -237,12 +234,12 @@ async function listAll(tenant: Tenant, repository: PublishedSide['repository']):
   );
 }
 
-function pageOf(all: readonly Named[], { after, limit, search = '' }: AdapterListQuery) {
+function pageOf(all: readonly NamedAdapter[], { after, limit, search = '' }: AdapterListQuery) {
   const wanted = search.toLowerCase();
   const found = all.filter(({ name }) => name.toLowerCase().includes(wanted));
   const at = found.findIndex(({ tenant, name }) => `${tenant}/${name}` === after);
   if (after !== undefined && at < 0) {
-    throw new ServeError('invalid_request', 'after: is no adapter of this list.', {
+    throw new ServeError('invalid_request', 'after: is not an adapter of this list.', {
       param: 'after',
     });
   }
@@ -252,25 +249,25 @@ function pageOf(all: readonly Named[], { after, limit, search = '' }: AdapterLis
 
 async function readName(
   tenant: Tenant,
-  of: Named,
+  adapter: NamedAdapter,
   repository: PublishedSide['repository'],
 ): Promise<PublishedName | undefined> {
   const [versions, found] = await Promise.all([
-    repository.listVersions(of.tenant, of.name),
-    repository.readAliases(of.tenant, of.name),
+    repository.listVersions(adapter.tenant, adapter.name),
+    repository.readAliases(adapter.tenant, adapter.name),
   ]);
   if (versions.length === 0) return undefined;
   const aliases = found?.aliases ?? { aliases: {}, previous: {} };
   return {
-    owner: of.tenant,
-    name: of.name,
-    isWritable: isWritable(tenant, of.tenant),
+    owner: adapter.tenant,
+    name: adapter.name,
+    isWritable: isWritable(tenant, adapter.tenant),
     aliases,
     versions,
   };
 }
 
-/** One answer for unknown, malformed and foreign. */
-function noAdapter(): ServeError {
+/** The same error for unknown, malformed and other tenants' names. */
+function unknownAdapter(): ServeError {
   return new ServeError('not_found', 'There is no such adapter, version or file.');
 }

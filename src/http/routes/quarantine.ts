@@ -1,11 +1,11 @@
-// The operator's view of what is refused because the engine crashed with it, and the way to admit it again. Needs an
-// admin key; without a keys file everybody is the operator.
-import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
+// Shows the operator which adapters and requests are refused because the engine crashed with them, and admits them again.
+import { type OpenAPIHono, z } from '@hono/zod-openapi';
 import { ServeError } from '../../common/errors.ts';
 import type { Deps } from '../deps.ts';
-import { errorResponses } from '../json-route.ts';
 import { type HttpEnv, requireAdmin } from '../middleware/tenant.ts';
-import { validateQuery } from '../validation.ts';
+import { addRoute, json } from '../route.ts';
+
+const PATH = '/v1/quarantine';
 
 const entrySchema = z
   .object({
@@ -19,70 +19,50 @@ const entrySchema = z
 
 const listSchema = z.object({ object: z.literal('list'), data: z.array(entrySchema) });
 const releasedSchema = z.object({ released: z.array(z.string()) });
-const json = (schema: z.ZodType) => ({ 'application/json': { schema } });
 
-const listRoute = createRoute({
-  method: 'get',
-  path: '/v1/quarantine',
-  summary:
-    'List adapters and requests that are refused because the engine crashed with them (admin)',
-  responses: {
-    200: { description: 'Everything that is refused now', content: json(listSchema) },
-    ...errorResponses(401, 403, 500),
-  },
-});
+const RELEASES = [
+  { path: PATH, summary: 'Admit everything again (admin)' },
+  { path: `${PATH}/{id}`, summary: 'Admit one adapter or request again (admin)' },
+];
 
-const clearRoute = createRoute({
-  method: 'delete',
-  path: '/v1/quarantine',
-  summary: 'Admit everything again (admin)',
-  responses: {
-    200: { description: 'What was refused', content: json(releasedSchema) },
-    ...errorResponses(401, 403, 500),
-  },
-});
-
-const releaseRoute = createRoute({
-  method: 'delete',
-  path: '/v1/quarantine/{id}',
-  summary: 'Admit one adapter or request again (admin)',
-  request: { params: z.object({ id: z.string() }) },
-  responses: {
-    200: { description: 'It is admitted', content: json(releasedSchema) },
-    ...errorResponses(401, 403, 404, 500),
-  },
-});
-
-/** Adds the routes; `isOpen`: this server has no keys. */
+/** Adds the routes. They need an admin key unless the server has no keys. */
 export function addQuarantineRoutes(
   app: OpenAPIHono<HttpEnv>,
-  { client }: Deps,
-  { isOpen }: { isOpen: boolean },
+  { client: { quarantine } }: Deps,
+  { hasKeys }: { hasKeys: boolean },
 ): void {
-  const { quarantine } = client;
-  const admit = isOpen ? () => {} : requireAdmin;
-  app.openapi(listRoute, (c) => {
-    validateQuery(undefined, c.req.query());
-    admit(c);
-    const data = quarantine.list().map(({ remainingS, ...entry }) => {
-      return { object: 'quarantine' as const, ...entry, remaining_seconds: remainingS };
+  const admit = hasKeys ? requireAdmin : () => {};
+  addRoute(app, {
+    method: 'get',
+    path: PATH,
+    summary: 'List what is refused because the engine crashed with it (admin)',
+    answers: json(listSchema),
+    errors: [401, 403, 500],
+    admit,
+    handle(c) {
+      const data = quarantine.list().map(({ remainingS, ...entry }) => {
+        return { object: 'quarantine', ...entry, remaining_seconds: remainingS };
+      });
+      return c.json({ object: 'list', data });
+    },
+  });
+  for (const { path, summary } of RELEASES) {
+    addRoute(app, {
+      method: 'delete',
+      path,
+      summary,
+      answers: json(releasedSchema),
+      errors: [401, 403, 404, 500],
+      admit,
+      handle(c) {
+        const id = c.req.param('id');
+        const released = id === undefined ? quarantine.list().map((entry) => entry.id) : [id];
+        if (id === undefined) quarantine.clear();
+        else if (!quarantine.release(id)) {
+          throw new ServeError('not_found', `"${id}" is not quarantined.`, { param: 'id' });
+        }
+        return c.json({ released });
+      },
     });
-    return c.json({ object: 'list' as const, data }, 200);
-  });
-  app.openapi(clearRoute, (c) => {
-    validateQuery(undefined, c.req.query());
-    admit(c);
-    const released = quarantine.list().map(({ id }) => id);
-    quarantine.clear();
-    return c.json({ released }, 200);
-  });
-  app.openapi(releaseRoute, (c) => {
-    validateQuery(undefined, c.req.query());
-    admit(c);
-    const { id } = c.req.valid('param');
-    if (!quarantine.release(id)) {
-      throw new ServeError('not_found', `"${id}" is not quarantined.`, { param: 'id' });
-    }
-    return c.json({ released: [id] }, 200);
-  });
+  }
 }

@@ -1,23 +1,25 @@
-// vLLM's POST /tokenize, POST /detokenize and GET /tokenizer_info: what a request's text is in tokens, and back.
+// vLLM's POST /tokenize, POST /detokenize and GET /tokenizer_info: text to token ids and back.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { ServeError } from '../../common/errors.ts';
 import { detokenizedSchema, tokenizedSchema, tokenizerInfoSchema } from '../../contracts/openai.ts';
 import type { Deps } from '../deps.ts';
-import { addRoute } from '../described-route.ts';
-import { addJsonRoute } from '../json-route.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
 import { prepareMessages, prepareText, toRenderOptions } from '../prompts.ts';
-import { resolveModel } from '../resolve-model.ts';
+import { resolveModel } from '../request-model.ts';
+import { addRoute, json } from '../route.ts';
 import { detokenizeRequestSchema, tokenizeRequestSchema } from '../schema/tokenize.ts';
 
+/** Adds the routes. */
 export function addTokenizeRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
   const { model, limits, tokenizer } = deps;
   const { vocabSize, maxSeqLength } = model;
-  addJsonRoute(app, deps, {
+  const maxCount = maxSeqLength * limits.maxCharsPerToken;
+  addRoute(app, {
+    method: 'post',
     path: '/tokenize',
-    summary: 'Show a text or a conversation as tokens',
-    body: tokenizeRequestSchema({ vocabSize, limits }),
-    answers: { 'application/json': { schema: tokenizedSchema } },
+    summary: 'Turn a text or a conversation into tokens',
+    body: { schema: tokenizeRequestSchema({ vocabSize, limits }), limits },
+    answers: json(tokenizedSchema),
     async handle(c, body) {
       if (body.model != null) await resolveModel(c, deps, { model: body.model });
       const { ids } = body.messages
@@ -31,11 +33,12 @@ export function addTokenizeRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
       });
     },
   });
-  addJsonRoute(app, deps, {
+  addRoute(app, {
+    method: 'post',
     path: '/detokenize',
-    summary: 'Show tokens as a text',
-    body: detokenizeRequestSchema({ vocabSize, maxCount: maxSeqLength * limits.maxCharsPerToken }),
-    answers: { 'application/json': { schema: detokenizedSchema } },
+    summary: 'Turn tokens into text',
+    body: { schema: detokenizeRequestSchema({ vocabSize, maxCount }), limits },
+    answers: json(detokenizedSchema),
     async handle(c, body) {
       if (body.model != null) await resolveModel(c, deps, { model: body.model });
       return c.json({
@@ -46,10 +49,10 @@ export function addTokenizeRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
   addRoute(app, {
     method: 'get',
     path: '/tokenizer_info',
-    summary: 'Get the tokenizer’s configuration',
-    answers: { 'application/json': { schema: tokenizerInfoSchema } },
+    summary: 'Get the configuration of the tokenizer',
+    answers: json(tokenizerInfoSchema),
     errors: [400, 401, 404],
-    handle: async (c) => c.json(requireTokenizer(deps).config),
+    handle: (c) => c.json(requireTokenizer(deps).config),
   });
 }
 

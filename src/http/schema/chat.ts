@@ -1,28 +1,67 @@
-// The request of `POST /v1/chat/completions`. Content is text, as one string or in parts.
+// The request of `POST /v1/chat/completions` and the fields of its messages. Content is text, as one string or in parts. A
+// client can send back an assistant's message as it got it, from this server, OpenAI or their clients.
 import { z } from '@hono/zod-openapi';
-import { fieldsOf } from './field-table.ts';
-import { fail, type Refine } from './fields.ts';
-import { MESSAGE_FIELDS, PART_FIELDS } from './message-fields.ts';
+import { type FieldRow, fieldsOf, INERT, REFUSED } from './field-table.ts';
+import { addIssue, type Refine } from './fields.ts';
 import { checkTogether, requestFields, type SchemaBounds } from './request-fields.ts';
+
+function chat<Schema extends z.ZodType>(schema: Schema, help: string) {
+  return { chat: schema, help };
+}
+
+/** No real name is longer. */
+const MAX_NAME_LENGTH = 256;
+
+const role = z.enum(['developer', 'system', 'user', 'assistant', 'tool']);
+
+/** The fields of a message except its content. */
+export const MESSAGE_FIELDS = {
+  role: chat(role, 'developer means system; tool is refused because there are no tool calls'),
+  name: chat(z.string().max(MAX_NAME_LENGTH).nullish(), 'Given to the chat template'),
+  refusal: chat(
+    z.string().nullish(),
+    "An assistant's refusal; it replaces the content if that is null",
+  ),
+  tool_calls: chat(REFUSED, 'Tool calls'),
+  function_call: chat(REFUSED, 'Function calls'),
+  audio: chat(REFUSED, 'Audio'),
+  tool_call_id: chat(INERT, 'Belongs to tool messages, which are refused by their role'),
+  annotations: chat(INERT, 'Sources that an answer cited'),
+  reasoning: chat(REFUSED, 'The thoughts of a reasoning model'),
+  reasoning_content: chat(REFUSED, 'The thoughts of a reasoning model'),
+  thinking_blocks: chat(REFUSED, 'The thoughts of a reasoning model'),
+  parsed: chat(INERT, "The content as OpenAI's clients parsed it"),
+  provider_specific_fields: chat(INERT, 'A field of litellm'),
+} as const satisfies Record<string, FieldRow>;
+
+/** The fields of a part of a message's content. */
+export const PART_FIELDS = {
+  type: chat(z.unknown(), 'Only text'),
+  text: chat(z.unknown(), 'Parts are joined without a separator'),
+  annotations: chat(INERT, 'Sources that an answer cited'),
+  cache_control: chat(INERT, 'Prompts are not cached between requests'),
+  prompt_cache_breakpoint: chat(INERT, 'Prompts are not cached between requests'),
+} as const satisfies Record<string, FieldRow>;
 
 const UNSUPPORTED = 'unsupported_parameter';
 const PART_NAMES = new Set(Object.keys(PART_FIELDS));
 
-/** Parts are joined as they are; null is the content of an assistant that said nothing. */
+/** Returns the text of a message's content, or null if an assistant said nothing. */
 function toContent(value: unknown, ctx: Refine): string | null {
   if (value === undefined || value === null) return null;
   if (typeof value === 'string') return value;
   if (!Array.isArray(value) || value.length === 0) {
-    return fail(ctx, 'expected a string or a non-empty array of parts');
+    return addIssue(ctx, 'expected a string or a non-empty array of parts');
   }
   let text = '';
   for (const [i, part] of value.entries()) {
     const { type, text: partText } = (part ?? {}) as { type?: unknown; text?: unknown };
     if (type !== 'text') {
       const path = [i, 'type'];
-      return fail(ctx, 'only parts of type text are supported', { path, code: UNSUPPORTED });
+      return addIssue(ctx, 'only parts of type text are supported', { path, code: UNSUPPORTED });
     }
-    if (typeof partText !== 'string') return fail(ctx, 'expected a string', { path: [i, 'text'] });
+    if (typeof partText !== 'string')
+      return addIssue(ctx, 'expected a string', { path: [i, 'text'] });
     const unknown = Object.keys(part).find((name) => !PART_NAMES.has(name));
     if (unknown !== undefined) {
       ctx.addIssue({ code: 'unrecognized_keys', keys: [unknown], path: [i], input: part });
@@ -33,6 +72,7 @@ function toContent(value: unknown, ctx: Refine): string | null {
   return text;
 }
 
+/** A message of a conversation. */
 export const chatMessageSchema = z
   .strictObject({
     ...fieldsOf(MESSAGE_FIELDS, 'chat'),
@@ -56,9 +96,10 @@ export const chatMessageSchema = z
       }),
   })
   .superRefine(({ role, content }, ctx) => {
-    if (role === 'tool') fail(ctx, 'a tool message answers a tool call, and there is none');
+    if (role === 'tool')
+      addIssue(ctx, 'tool messages are not supported: this server makes no tool calls');
     else if (content === null && role !== 'assistant') {
-      fail(ctx, 'content may be null only for the assistant');
+      addIssue(ctx, 'content may be null only for the assistant');
     }
   })
   .transform(({ role, content, refusal, name }) => ({
@@ -67,11 +108,12 @@ export const chatMessageSchema = z
     ...(name != null && { name }),
   }));
 
-/** A conversation; it is counted before any of its messages is looked at. */
+/** A conversation. The number of messages is checked before any message is. */
 export function chatMessagesSchema(bounds: SchemaBounds) {
   return requestFields(bounds).messages.chat.pipe(z.array(chatMessageSchema));
 }
 
+/** The schema of a chat request, within a model's bounds. */
 export function chatRequestSchema(bounds: SchemaBounds) {
   const fields = fieldsOf(requestFields(bounds), 'chat');
   return z
@@ -83,13 +125,13 @@ export function chatRequestSchema(bounds: SchemaBounds) {
       const { max_tokens: older, max_completion_tokens: newer } = body;
       checkTogether(body, ctx);
       if (older != null && newer != null && older !== newer) {
-        fail(ctx, 'differs from max_completion_tokens', { path: ['max_tokens'] });
+        addIssue(ctx, 'differs from max_completion_tokens', { path: ['max_tokens'] });
       }
       if (body.top_logprobs != null && !body.logprobs) {
-        fail(ctx, 'needs "logprobs": true', { path: ['top_logprobs'] });
+        addIssue(ctx, 'needs "logprobs": true', { path: ['top_logprobs'] });
       }
       if (body.continue_final_message && body.add_generation_prompt) {
-        fail(ctx, 'cannot be combined with add_generation_prompt', {
+        addIssue(ctx, 'cannot be combined with add_generation_prompt', {
           path: ['continue_final_message'],
         });
       }
@@ -97,4 +139,5 @@ export function chatRequestSchema(bounds: SchemaBounds) {
     .openapi('ChatCompletionRequest');
 }
 
+/** A checked chat request. */
 export type ChatRequest = z.output<ReturnType<typeof chatRequestSchema>>;

@@ -1,9 +1,10 @@
 // The request of `POST /v1/completions`.
 import { z } from '@hono/zod-openapi';
 import { fieldsOf } from './field-table.ts';
-import { fail } from './fields.ts';
+import { addIssue } from './fields.ts';
 import { checkTogether, requestFields, type SchemaBounds } from './request-fields.ts';
 
+/** The schema of a completion request, within a model's bounds. */
 export function completionRequestSchema(bounds: SchemaBounds) {
   return z
     .strictObject(fieldsOf(requestFields(bounds), 'completions'))
@@ -13,20 +14,24 @@ export function completionRequestSchema(bounds: SchemaBounds) {
       const prompts = body.prompt.kind === 'text' ? body.prompt.texts : body.prompt.prompts;
       checkTogether(body, ctx);
       if (n * prompts.length > bounds.limits.maxSequences) {
-        fail(ctx, `n times the prompts is more than ${bounds.limits.maxSequences}`, {
+        addIssue(ctx, `n times the prompts is more than ${bounds.limits.maxSequences}`, {
           path: ['n'],
         });
       }
       if (maxTokens === 0 && !echo)
-        fail(ctx, 'is at least 1 without echo', { path: ['max_tokens'] });
+        addIssue(ctx, 'must be at least 1 without echo', { path: ['max_tokens'] });
       if (bestOf == null || bestOf === n) return;
-      if (bestOf < n) fail(ctx, 'is at least n', { path: ['best_of'] });
+      if (bestOf < n) addIssue(ctx, 'must be at least n', { path: ['best_of'] });
       else {
         const code = 'unsupported_parameter';
-        fail(ctx, 'only the value of n is supported by this server', { path: ['best_of'], code });
+        addIssue(ctx, 'only the value of n is supported by this server', {
+          path: ['best_of'],
+          code,
+        });
       }
     })
     .openapi('CompletionRequest');
 }
 
+/** A checked completion request. */
 export type CompletionRequest = z.output<ReturnType<typeof completionRequestSchema>>;

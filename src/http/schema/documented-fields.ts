@@ -1,7 +1,7 @@
-// The tables of request fields as Markdown, for docs/api.md. A test compares the page with them.
+// Writes the tables of request fields as Markdown for docs/api.md. A test compares the page with them.
 import { DEFAULT_LIMITS } from '../limits.ts';
+import { MESSAGE_FIELDS, PART_FIELDS } from './chat.ts';
 import { type FieldRow, type Treatment, treatmentOf } from './field-table.ts';
-import { MESSAGE_FIELDS, PART_FIELDS } from './message-fields.ts';
 import { requestFields, STREAM_OPTION_FIELDS } from './request-fields.ts';
 
 type Table = Readonly<Record<string, FieldRow>>;
@@ -13,7 +13,7 @@ const SHOWN: Record<Treatment, string> = {
   unknown: 'unknown',
 };
 
-/** The page's tables, by the name of their place in it. */
+/** Returns the tables by the names of their places in the page. */
 export function fieldTables(): Record<'fields' | 'message fields', string> {
   const fields = requestFields({ vocabSize: 1, limits: DEFAULT_LIMITS });
   return {

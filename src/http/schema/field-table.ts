@@ -1,44 +1,44 @@
-// What a row of a table of request fields is, and the schema of an object that takes such a table's fields and no others.
-// The rows themselves are in `request-fields.ts` and `message-fields.ts`.
+// Defines tables of request fields: a row says how each route takes a field and what the field means. Schemas, refusals and
+// documentation come from the rows, which are in `request-fields.ts` and `chat.ts`.
 import { z } from '@hono/zod-openapi';
 
-/** The routes whose requests share a table. */
-export type Route = 'chat' | 'completions';
+/** The endpoints whose requests share a table. */
+export type EndpointName = 'chat' | 'completions';
 
-/** A field: how each route takes it (absent: the route knows no such field), and what it means. */
+/** A field: its schema for each endpoint that knows it, and what it means. */
 export interface FieldRow {
   readonly chat?: z.ZodType;
   readonly completions?: z.ZodType;
   readonly help: string;
 }
 
-/** The fields of one route, by name. */
-export type FieldsOf<Table, R extends Route> = {
+/** The schemas of one endpoint's fields, by name. */
+export type FieldsOf<Table, R extends EndpointName> = {
   [Name in keyof Table as Table[Name] extends Record<R, z.ZodType>
     ? Name
     : never]: Table[Name] extends Record<R, infer Schema> ? Schema : never;
 };
 
-/** How a route takes a field, for the documentation. */
+/** How an endpoint treats a field, for the documentation. */
 export type Treatment = 'honoured' | 'no effect' | 'refused' | 'unknown';
 
 const UNSUPPORTED = { code: 'unsupported_parameter' };
 
-/** Accepted and ignored: it could not change the answer. */
+/** Accepted and ignored, because it could not change the answer. */
 export const INERT = z.unknown().optional();
 
-/** Refused by name, because ignoring it would change the answer. null, [] and {} ask for nothing and pass. */
+/** Refused by name, because ignoring it would change the answer. null, [] and {} request nothing and pass. */
 export const REFUSED = z
   .unknown()
   .optional()
-  .refine(asksForNothing, { message: 'is not supported by this server', params: UNSUPPORTED });
+  .refine(isEmpty, { message: 'is not supported by this server', params: UNSUPPORTED });
 
-function asksForNothing(value: unknown): boolean {
+function isEmpty(value: unknown): boolean {
   if (value === undefined || value === null) return true;
   return typeof value === 'object' && Object.keys(value).length === 0;
 }
 
-/** Refuses every value but those that mean what the server does anyway; `accepted` names them. */
+/** Accepts only values that mean what the server does anyway; `accepted` names them in the error. */
 export function only(accepted: string, isAccepted: (value: unknown) => boolean) {
   return z
     .unknown()
@@ -49,25 +49,27 @@ export function only(accepted: string, isAccepted: (value: unknown) => boolean) 
     });
 }
 
-/** Only this value. */
+/** Accepts only this value. */
 export function onlyValue(accepted: boolean | number | string) {
   return only(JSON.stringify(accepted), (value) => value === accepted);
 }
 
-/** The same field on both routes. */
+/** A field that both endpoints take in the same way. */
 export function both<Schema extends z.ZodType>(schema: Schema, help: string) {
   return { chat: schema, completions: schema, help };
 }
 
+/** A row of a field that both endpoints ignore. */
 export function inert(help: string) {
   return both(INERT, help);
 }
 
+/** A row of a field that both endpoints refuse. */
 export function refused(help: string) {
   return both(REFUSED, help);
 }
 
-/** The same row for several names. */
+/** Several fields with the same row. */
 export function rows<const Name extends string, Row extends FieldRow>(
   names: readonly Name[],
   row: Row,
@@ -75,8 +77,8 @@ export function rows<const Name extends string, Row extends FieldRow>(
   return Object.fromEntries(names.map((name) => [name, row])) as Record<Name, Row>;
 }
 
-/** The fields that a route takes, each with its row's meaning as its description. */
-export function fieldsOf<Table extends Record<string, FieldRow>, R extends Route>(
+/** Returns the schemas of an endpoint's fields, described by their rows. */
+export function fieldsOf<Table extends Record<string, FieldRow>, R extends EndpointName>(
   table: Table,
   route: R,
 ): FieldsOf<Table, R> {
@@ -87,7 +89,8 @@ export function fieldsOf<Table extends Record<string, FieldRow>, R extends Route
   return Object.fromEntries(fields);
 }
 
-export function treatmentOf(row: FieldRow, route: Route): Treatment {
+/** Returns how an endpoint treats the field. */
+export function treatmentOf(row: FieldRow, route: EndpointName): Treatment {
   const schema = row[route];
   if (!schema) return 'unknown';
   if (schema === REFUSED) return 'refused';

@@ -1,19 +1,24 @@
-// Checks that are quicker or stricter than a schema library's own: their cost is bounded before their items are read.
-// Each gives a transform for `z.unknown()`; issues name the item at fault.
+// Checks that are faster or stricter than those of the schema library: they bound their cost before they read any item. Each
+// is a transform for `z.unknown()`, and its issues name the wrong item.
 import { z } from '@hono/zod-openapi';
 import type { ErrorCode } from '../../common/errors.ts';
 
-/** Where a check tells its faults. */
+/** Takes the issues of a check. */
 export type Refine = z.RefinementCtx;
 
-export interface Fault {
-  /** Below the value that is checked. */
+/** The details of an issue. */
+export interface IssueOptions {
+  /** The path below the checked value. */
   path?: PropertyKey[];
   code?: ErrorCode;
 }
 
-/** Adds an issue; what a transform returns after that is dropped. */
-export function fail(ctx: Refine, message: string, { path = [], code }: Fault = {}): never {
+/** Adds an issue. The library then drops what the transform returns. */
+export function addIssue(
+  ctx: Refine,
+  message: string,
+  { path = [], code }: IssueOptions = {},
+): never {
   ctx.addIssue({ code: 'custom', message, path, ...(code ? { params: { code } } : {}) });
   return undefined as never;
 }
@@ -22,65 +27,71 @@ function isTokenId(value: unknown, vocabSize: number): value is number {
   return Number.isInteger(value) && (value as number) >= 0 && (value as number) < vocabSize;
 }
 
-/** A request's prompts, as given. */
+/** The prompts of a request. */
 export type Prompts =
   | { kind: 'text'; texts: readonly string[] }
   | { kind: 'ids'; prompts: readonly (readonly number[])[] };
 
-/** string, string[], token ids, or arrays of token ids. */
+/** Reads a string, an array of strings, token ids, or arrays of token ids. */
 export function toPrompts(bounds: { vocabSize: number; maxPrompts: number }) {
   return (value: unknown, ctx: Refine): Prompts => {
     const nonEmptyTexts = (texts: readonly unknown[]): Prompts => {
       const wrong = texts.findIndex((text) => typeof text !== 'string' || text === '');
-      if (wrong >= 0) return fail(ctx, `prompt ${wrong} is not a non-empty string`);
+      if (wrong >= 0) return addIssue(ctx, `prompt ${wrong} is not a non-empty string`);
       return { kind: 'text', texts: texts as string[] };
     };
     if (typeof value === 'string') return nonEmptyTexts([value]);
     if (!Array.isArray(value) || value.length === 0) {
-      return fail(ctx, 'expected a non-empty string, or a non-empty array of strings or token ids');
+      return addIssue(
+        ctx,
+        'expected a non-empty string, or a non-empty array of strings or token ids',
+      );
     }
-    const idFault = (ids: readonly unknown[]) =>
+    const wrongItem = (ids: readonly unknown[]) =>
       ids.findIndex((id) => !isTokenId(id, bounds.vocabSize));
     if (typeof value[0] === 'number') {
-      const wrong = idFault(value);
+      const wrong = wrongItem(value);
       if (wrong < 0) return { kind: 'ids', prompts: [value] };
-      return fail(ctx, `item ${wrong} is not a token id in [0, ${bounds.vocabSize})`);
+      return addIssue(ctx, `item ${wrong} is not a token id in [0, ${bounds.vocabSize})`);
     }
     if (value.length > bounds.maxPrompts) {
-      return fail(ctx, `at most ${bounds.maxPrompts} prompts are allowed`);
+      return addIssue(ctx, `at most ${bounds.maxPrompts} prompts are allowed`);
     }
     if (typeof value[0] === 'string') return nonEmptyTexts(value);
     for (const [i, ids] of value.entries()) {
       if (!Array.isArray(ids) || ids.length === 0) {
-        return fail(ctx, `prompt ${i} is not a non-empty array of token ids`);
+        return addIssue(ctx, `prompt ${i} is not a non-empty array of token ids`);
       }
-      const wrong = idFault(ids);
+      const wrong = wrongItem(ids);
       if (wrong < 0) continue;
-      return fail(ctx, `prompt ${i}: item ${wrong} is not a token id in [0, ${bounds.vocabSize})`);
+      return addIssue(
+        ctx,
+        `prompt ${i}: item ${wrong} is not a token id in [0, ${bounds.vocabSize})`,
+      );
     }
     return { kind: 'ids', prompts: value };
   };
 }
 
-/** Token id → added to its logit. */
+/** Reads an object of token ids and what to add to their logits. */
 export function toLogitBias(bounds: { vocabSize: number; maxCount: number }) {
   return (value: unknown, ctx: Refine): Map<number, number> => {
     const bias = new Map<number, number>();
     if (value === undefined || value === null) return bias;
     if (typeof value !== 'object' || Array.isArray(value)) {
-      return fail(ctx, 'expected an object of token id to bias');
+      return addIssue(ctx, 'expected an object of token id to bias');
     }
     const entries = Object.entries(value);
     if (entries.length > bounds.maxCount) {
-      return fail(ctx, `at most ${bounds.maxCount} biases are allowed`);
+      return addIssue(ctx, `at most ${bounds.maxCount} biases are allowed`);
     }
     for (const [key, amount] of entries) {
       const id = /^\d{1,10}$/.test(key) ? Number(key) : -1;
       if (!isTokenId(id, bounds.vocabSize)) {
-        return fail(ctx, `a key is not a token id in [0, ${bounds.vocabSize})`);
+        return addIssue(ctx, `a key is not a token id in [0, ${bounds.vocabSize})`);
       }
       if (typeof amount !== 'number' || !(Math.abs(amount) <= 100)) {
-        return fail(ctx, `the bias of token ${id} is not a number in [-100, 100]`);
+        return addIssue(ctx, `the bias of token ${id} is not a number in [-100, 100]`);
       }
       bias.set(id, amount);
     }
@@ -88,61 +99,65 @@ export function toLogitBias(bounds: { vocabSize: number; maxCount: number }) {
   };
 }
 
-/** A string or several, bounded in bytes together; none may be empty. Repeated ones count once. */
+/** Reads one or several non-empty strings of at most `maxBytes` together. Drops duplicates. */
 export function toStopStrings({ maxBytes }: { maxBytes: number }) {
   return (value: unknown, ctx: Refine): readonly string[] => {
     if (value === undefined || value === null) return [];
     const stops: unknown = typeof value === 'string' ? [value] : value;
-    if (!Array.isArray(stops)) return fail(ctx, 'expected a string or an array of strings');
+    if (!Array.isArray(stops)) return addIssue(ctx, 'expected a string or an array of strings');
     let bytes = 0;
     for (const stop of stops) {
       if (typeof stop !== 'string' || stop === '') {
-        return fail(ctx, 'expected a string or an array of strings, none of them empty');
+        return addIssue(ctx, 'expected a string or an array of strings, none of them empty');
       }
       bytes += Buffer.byteLength(stop);
-      if (bytes > maxBytes) return fail(ctx, `at most ${maxBytes} bytes are allowed, all together`);
+      if (bytes > maxBytes)
+        return addIssue(ctx, `at most ${maxBytes} bytes are allowed, all together`);
     }
     return [...new Set(stops)];
   };
 }
 
-/** Token ids; absent means none. */
+/** Reads token ids; absent means none. */
 export function toTokenIds(bounds: { vocabSize: number; maxCount: number }) {
   return (value: unknown, ctx: Refine): readonly number[] => {
     if (value === undefined || value === null) return [];
-    if (!Array.isArray(value)) return fail(ctx, 'expected an array of token ids');
-    if (value.length > bounds.maxCount) return fail(ctx, `at most ${bounds.maxCount} are allowed`);
+    if (!Array.isArray(value)) return addIssue(ctx, 'expected an array of token ids');
+    if (value.length > bounds.maxCount)
+      return addIssue(ctx, `at most ${bounds.maxCount} are allowed`);
     const wrong = value.findIndex((id) => !isTokenId(id, bounds.vocabSize));
     if (wrong < 0) return value;
-    return fail(ctx, `item ${wrong} is not a token id in [0, ${bounds.vocabSize})`);
+    return addIssue(ctx, `item ${wrong} is not a token id in [0, ${bounds.vocabSize})`);
   };
 }
 
 const MAX_TEMPLATE_ARGUMENTS = 16;
 const MAX_TEMPLATE_TEXT = 1024;
-/** A template may count up to it. */
+/** A template may loop this many times. */
 const MAX_TEMPLATE_NUMBER = 1024;
 const TEMPLATE_VARIABLE = /^[a-z][a-z0-9_]{0,63}$/i;
 
-/** A chat template's variable: data only, and small, for the template runs on the event loop. */
+/** Variables of a chat template. They are small, because the template runs on the event loop. */
 export type TemplateArguments = Readonly<Record<string, string | number | boolean | null>>;
 
-/** Names and values of a chat template's variables. The template's own names are refused where it is rendered. */
+/** Reads the variables of a chat template. Rendering refuses those that the server sets itself. */
 export function toTemplateArguments() {
   return (value: unknown, ctx: Refine): TemplateArguments => {
     if (value === undefined || value === null) return {};
-    if (typeof value !== 'object' || Array.isArray(value)) return fail(ctx, 'expected an object');
+    if (typeof value !== 'object' || Array.isArray(value))
+      return addIssue(ctx, 'expected an object');
     const entries = Object.entries(value);
     if (entries.length > MAX_TEMPLATE_ARGUMENTS) {
-      return fail(ctx, `at most ${MAX_TEMPLATE_ARGUMENTS} variables are allowed`);
+      return addIssue(ctx, `at most ${MAX_TEMPLATE_ARGUMENTS} variables are allowed`);
     }
     for (const [name, argument] of entries) {
-      if (!TEMPLATE_VARIABLE.test(name)) return fail(ctx, 'a key is no name of a variable');
+      if (!TEMPLATE_VARIABLE.test(name))
+        return addIssue(ctx, 'a key is not the name of a variable');
       if (isTemplateArgument(argument)) continue;
       const message =
         `expected a string of at most ${MAX_TEMPLATE_TEXT} characters, a number of at most ` +
         `${MAX_TEMPLATE_NUMBER}, a boolean or null`;
-      return fail(ctx, message, { path: [name] });
+      return addIssue(ctx, message, { path: [name] });
     }
     return value as TemplateArguments;
   };
@@ -154,7 +169,7 @@ function isTemplateArgument(value: unknown): boolean {
   return value === null || typeof value === 'boolean';
 }
 
-/** A whole number as queries and forms write it. */
+/** A whole number in a query or form. */
 export function integerText(min: number, max: number) {
   const message = `must be a whole number from ${min} to ${max}`;
   return z

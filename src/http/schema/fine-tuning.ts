@@ -1,20 +1,22 @@
-// What requests of the fine-tuning API may say. What is not built is refused by name, and nothing is ignored that would
-// change the result.
+// The requests of the fine-tuning API. Fields that would change the result are never ignored: a feature that this server
+// does not have is refused by name.
 import { z } from '@hono/zod-openapi';
+import { ServeError } from '../../common/errors.ts';
 import {
   extensionShape,
   HYPERPARAMETERS,
   type Hyperparameter,
 } from '../../contracts/training-fields.ts';
 import { GATE_SETTINGS, TRAINING_SETTINGS } from '../../contracts/training-settings.ts';
+import type { MetadataFilter } from '../../jobs/job-service.ts';
 import { REFUSED } from './field-table.ts';
-import { fail, integerText, type Refine } from './fields.ts';
+import { addIssue, integerText, type Refine } from './fields.ts';
 
 const UNSUPPORTED = 'unsupported_parameter';
 const MAX_METADATA_PAIRS = 16;
 const MAX_METADATA_KEY = 64;
 const MAX_METADATA_VALUE = 512;
-/** Pages of OpenAI's lists. */
+/** The longest page of OpenAI's lists. */
 const MAX_LIMIT = 100;
 
 function autoOr({ schema, rule }: Hyperparameter) {
@@ -30,7 +32,7 @@ const hyperparametersSchema = z
   )
   .openapi('FineTuningHyperparameters');
 
-/** The numbers of a request; absent, null and `auto` are the same. */
+/** The hyperparameters of a request; absent, null and `auto` mean the same. */
 export type Hyperparameters = z.infer<typeof hyperparametersSchema>;
 
 const METHODS = ['supervised', 'dpo', 'reinforcement'];
@@ -41,9 +43,9 @@ const methodSchema = z
       .unknown()
       .superRefine((type, ctx) => {
         if (type === 'supervised') return;
-        if (typeof type !== 'string') fail(ctx, 'must be supervised');
+        if (typeof type !== 'string') addIssue(ctx, 'must be supervised');
         const isKnown = METHODS.includes(type as string);
-        fail(ctx, 'only supervised is supported', isKnown ? { code: UNSUPPORTED } : {});
+        addIssue(ctx, 'only supervised is supported', isKnown ? { code: UNSUPPORTED } : {});
       })
       .openapi({ type: 'string', enum: ['supervised'] }),
     supervised: z.strictObject({ hyperparameters: hyperparametersSchema.nullish() }).nullish(),
@@ -52,15 +54,14 @@ const methodSchema = z
   })
   .openapi('FineTuningMethod');
 
-/** Its bounds in pairs and characters. */
 function checkMetadata(metadata: Record<string, string>, ctx: Refine): void {
   const pairs = Object.entries(metadata);
-  if (pairs.length > MAX_METADATA_PAIRS) fail(ctx, `at most ${MAX_METADATA_PAIRS} pairs`);
+  if (pairs.length > MAX_METADATA_PAIRS) addIssue(ctx, `at most ${MAX_METADATA_PAIRS} pairs`);
   for (const [key, value] of pairs) {
     if (key.length > MAX_METADATA_KEY)
-      fail(ctx, `keys have at most ${MAX_METADATA_KEY} characters`);
+      addIssue(ctx, `keys have at most ${MAX_METADATA_KEY} characters`);
     if (value.length <= MAX_METADATA_VALUE) continue;
-    fail(ctx, `values have at most ${MAX_METADATA_VALUE} characters`);
+    addIssue(ctx, `values have at most ${MAX_METADATA_VALUE} characters`);
   }
 }
 
@@ -70,16 +71,16 @@ const loraMethodSchema = z
   .transform((method, ctx): 'qlora' | 'lora' | undefined => {
     if (method === undefined || method === 'qlora' || method === 'lora') return method;
     const isKnown = method === 'full' || method === 'dora';
-    return fail(ctx, 'must be qlora or lora', isKnown ? { code: UNSUPPORTED } : {});
+    return addIssue(ctx, 'must be qlora or lora', isKnown ? { code: UNSUPPORTED } : {});
   })
   .openapi({ type: 'string', enum: ['qlora', 'lora'] });
 
-/** A number that a gate may use in the place of its own limit. */
+/** A limit that a gate may set instead of its default. */
 function gateLimit<T extends z.ZodType>(row: { schema: T; help: string; default: number }) {
   return row.schema.optional().openapi({ description: `${row.help}; default ${row.default}` });
 }
 
-/** Settings that OpenAI's API has no fields for. */
+/** The settings that OpenAI's API does not have. */
 const extensionSchema = z
   .strictObject({
     ...extensionShape(),
@@ -90,37 +91,41 @@ const extensionSchema = z
         max_forgetting: gateLimit(GATE_SETTINGS.maxForgetting),
       })
       .optional(),
-    dry_run: z.boolean().optional().openapi({ description: 'Plan the job, and make none' }),
+    dry_run: z.boolean().optional().openapi({ description: 'Plan the job without creating it' }),
   })
   .openapi('LorikeetSettings');
 
-/** The `lorikeet` object of a request. */
+/** The settings in `lorikeet`. */
 export type Extension = z.infer<typeof extensionSchema>;
 
+/** The body that creates a job. */
 export const createJobSchema = z
   .strictObject({
-    model: z.string().openapi({ description: 'The base, or an adapter of it to start from' }),
+    model: z.string().openapi({ description: 'The base, or an adapter to start from' }),
     training_file: z.string(),
     validation_file: z.string().nullish(),
     suffix: z.string().nullish().openapi({ description: 'The name of the adapter' }),
     seed: TRAINING_SETTINGS.seed.schema.nullish(),
     metadata: z.record(z.string(), z.string()).superRefine(checkMetadata).nullish(),
     method: methodSchema.nullish(),
-    hyperparameters: hyperparametersSchema.nullish().openapi({ description: 'Or in method' }),
+    hyperparameters: hyperparametersSchema
+      .nullish()
+      .openapi({ description: 'Can also be given in method' }),
     integrations: z
       .array(z.unknown())
       .superRefine((list, ctx) => {
-        if (list.length > 0) fail(ctx, 'integrations are not supported', { code: UNSUPPORTED });
+        if (list.length > 0) addIssue(ctx, 'integrations are not supported', { code: UNSUPPORTED });
       })
       .nullish(),
     lorikeet: extensionSchema.nullish(),
   })
   .superRefine(({ method, hyperparameters }, ctx) => {
     if (!method?.supervised?.hyperparameters || !hyperparameters) return;
-    fail(ctx, 'are in method already', { path: ['hyperparameters'] });
+    addIssue(ctx, 'are already given in method', { path: ['hyperparameters'] });
   })
   .openapi('CreateFineTuningJobRequest');
 
+/** A checked body that creates a job. */
 export type CreateJobBody = z.infer<typeof createJobSchema>;
 
 const page = (limit: number) => ({
@@ -128,13 +133,36 @@ const page = (limit: number) => ({
   limit: integerText(1, MAX_LIMIT).default(limit),
 });
 
-/** Pairs of `metadata[key]` are the filter's (`metadata-filter.ts`). */
-export const jobListSchema = z.looseObject(page(20)).superRefine((query, ctx) => {
+/** The query of the list of jobs. `readMetadataFilter` reads its `metadata[key]` parameters. */
+export const jobListQuery = z.looseObject(page(20)).superRefine((query, ctx) => {
   const unknown = Object.keys(query).filter((name) => {
     return name !== 'after' && name !== 'limit' && !name.startsWith('metadata');
   });
   if (unknown.length === 0) return;
   ctx.addIssue({ code: 'unrecognized_keys', keys: unknown, input: query });
 });
-export const eventListSchema = z.strictObject(page(20));
-export const checkpointListSchema = z.strictObject(page(10));
+
+/** The query of the list of events. */
+export const eventListQuery = z.strictObject(page(20));
+
+/** The query of the list of checkpoints. */
+export const checkpointListQuery = z.strictObject(page(10));
+
+const METADATA_PARAMETER = /^metadata\[(.{1,64})\]$/su;
+
+/**
+ * Reads `metadata[key]=value` from a query, as OpenAI's clients write it. Returns the pairs that a job must have, null
+ * (`metadata=null`) for jobs without metadata, and undefined for all jobs.
+ */
+export function readMetadataFilter(query: Readonly<Record<string, string>>): MetadataFilter {
+  if (query['metadata'] === 'null' || query['metadata'] === '') return null;
+  const pairs = Object.entries(query).flatMap(([name, value]) => {
+    const key = METADATA_PARAMETER.exec(name)?.[1];
+    return key === undefined ? [] : [[key, value] as const];
+  });
+  if (pairs.length > MAX_METADATA_PAIRS || 'metadata' in query) {
+    const message = `metadata: must be null or at most ${MAX_METADATA_PAIRS} pairs, as metadata[key]=value`;
+    throw new ServeError('invalid_request', message, { param: 'metadata' });
+  }
+  return pairs.length === 0 ? undefined : Object.fromEntries(pairs);
+}

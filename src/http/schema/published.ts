@@ -1,4 +1,4 @@
-// What requests about published adapters may say.
+// The requests about published adapters.
 import { z } from '@hono/zod-openapi';
 import { integerText } from './fields.ts';
 
@@ -6,37 +6,46 @@ const MAX_LIMIT = 100;
 const MAX_SEARCH = 64;
 
 const owner = z.string().max(63).optional().openapi({
-  description: 'The tenant itself (the default), or `shared`',
+  description: 'This tenant (the default) or `shared`',
 });
 
+/** The query of the list of adapters. */
 export const adapterListQuery = z.object({
   after: z
     .string()
     .max(128)
     .optional()
-    .openapi({ description: 'The id of the last item of the page before' }),
+    .openapi({ description: 'The id of the last item of the previous page' }),
   limit: integerText(1, MAX_LIMIT).default(20),
-  search: z.string().max(MAX_SEARCH).optional().openapi({ description: 'A part of the name' }),
+  search: z.string().max(MAX_SEARCH).optional().openapi({ description: 'Part of the name' }),
 });
+/** A checked query of the list of adapters. */
 export type AdapterListQuery = z.infer<typeof adapterListQuery>;
 
+/** The query that selects an adapter's owner. */
 export const ownerQuery = z.object({ owner });
-export type OwnerQuery = z.infer<typeof ownerQuery>;
 
+/** The body that moves an alias. */
 export const moveAliasSchema = z
   .object({
     owner,
-    version: z.int().positive().optional().openapi({ description: 'The one that it leads to' }),
+    version: z
+      .int()
+      .positive()
+      .optional()
+      .openapi({ description: 'The version that the alias points at' }),
     split: z
       .array(z.object({ version: z.int().positive(), percent: z.number().positive() }))
       .optional()
-      .openapi({ description: 'Or shares of two to four versions that add up to 100' }),
+      .openapi({
+        description: 'Instead of version: two to four versions whose percentages add up to 100',
+      }),
   })
   .refine(({ version, split }) => (version === undefined) !== (split === undefined), {
     error: 'give either version or split',
     path: ['version'],
   })
   .openapi('MoveAliasRequest');
-export type MoveAliasBody = z.infer<typeof moveAliasSchema>;
 
+/** The body that rolls an alias back. */
 export const rollbackSchema = z.object({ owner }).openapi('RollbackAliasRequest');

@@ -1,5 +1,5 @@
-// Every field that requests of chat and completions may have: a row. The schemas, the refusals, the API's document and the
-// table in docs/api.md follow from here; a field in no row is refused by its name.
+// The table of all fields that requests of chat and completions may have. The schemas, the refusals, the API's document and
+// the table in docs/api.md come from it. A field that is not in the table is refused by name.
 import { z } from '@hono/zod-openapi';
 import type { HttpLimits } from '../limits.ts';
 import {
@@ -13,7 +13,7 @@ import {
   rows,
 } from './field-table.ts';
 import {
-  fail,
+  addIssue,
   type Refine,
   toLogitBias,
   toPrompts,
@@ -22,19 +22,21 @@ import {
   toTokenIds,
 } from './fields.ts';
 
+/** The bounds of a model and of the server. */
 export interface SchemaBounds {
   vocabSize: number;
   limits: HttpLimits;
 }
 
-/** As many as the graph reports. */
+/** The graph reports this many. */
 const MAX_LOGPROBS = 20;
 
+/** The fields of `stream_options`. */
 export const STREAM_OPTION_FIELDS = {
-  include_usage: both(z.boolean().nullish(), 'A last chunk holds the usage'),
+  include_usage: both(z.boolean().nullish(), 'The last chunk reports the usage'),
   continuous_usage_stats: both(
     z.boolean().nullish(),
-    'With include_usage, every chunk holds the usage so far, that of its own choice',
+    'With include_usage, every chunk reports the usage of its choice so far',
   ),
   include_obfuscation: inert('Chunks are not padded'),
 } as const satisfies Record<string, FieldRow>;
@@ -51,7 +53,7 @@ const text = { type: 'string' } as const;
 const texts = { type: 'array', items: text } as const;
 const ids = { type: 'array', items: { type: 'integer' } } as const;
 
-/** The table, with the bounds of this server's model. */
+/** Returns the table with the bounds of this server's model. */
 export function requestFields({ vocabSize, limits }: SchemaBounds) {
   return {
     ...promptFields({ vocabSize, limits }),
@@ -63,7 +65,7 @@ export function requestFields({ vocabSize, limits }: SchemaBounds) {
   };
 }
 
-/** Adds what no single field can tell. */
+/** Adds issues of fields that do not go together. */
 export function checkTogether(
   body: {
     stream?: boolean | null | undefined;
@@ -73,10 +75,10 @@ export function checkTogether(
   ctx: Refine,
 ): void {
   if (body.stream_options != null && !body.stream) {
-    fail(ctx, 'needs "stream": true', { path: ['stream_options'] });
+    addIssue(ctx, 'needs "stream": true', { path: ['stream_options'] });
   }
   if (body.prompt_logprobs != null && body.stream) {
-    fail(ctx, 'is not available with "stream": true', { path: ['prompt_logprobs'] });
+    addIssue(ctx, 'is not available with "stream": true', { path: ['prompt_logprobs'] });
   }
 }
 
@@ -100,11 +102,11 @@ function promptFields({ vocabSize, limits }: SchemaBounds) {
     },
     add_generation_prompt: {
       chat: boolean,
-      help: 'Whether the template opens the turn of the assistant (default: true)',
+      help: 'Whether the template opens the assistant’s turn (default: true)',
     },
     continue_final_message: {
       chat: boolean,
-      help: 'Whether the answer goes on with the last message; not with add_generation_prompt',
+      help: 'Whether the answer continues the last message; not with add_generation_prompt',
     },
     chat_template_kwargs: {
       chat: z
@@ -121,7 +123,7 @@ function promptFields({ vocabSize, limits }: SchemaBounds) {
     add_special_tokens: {
       chat: onlyValue(false),
       completions: boolean,
-      help: 'Whether a text prompt gets the tokens that the tokenizer puts around a text (default: true; in chat they are the template’s)',
+      help: 'Whether the tokenizer adds its special tokens to a text prompt (default: true; in chat the template writes them)',
     },
     truncate_prompt_tokens: both(
       z
@@ -130,11 +132,11 @@ function promptFields({ vocabSize, limits }: SchemaBounds) {
         .max(1e9)
         .refine((count) => count !== 0, 'must be -1 or at least 1')
         .nullish(),
-      'Longer prompts are cut to so many tokens; -1: to what the context leaves beside max_tokens',
+      'Cuts longer prompts to this many tokens; -1 cuts to what fits the context together with max_tokens',
     ),
     truncation_side: both(
       z.enum(['left', 'right']).nullish(),
-      'The side that is cut off (default: left)',
+      'The side that is cut (default: left)',
     ),
     echo: { chat: onlyValue(false), completions: boolean, help: 'The text begins with the prompt' },
   } as const satisfies Record<string, FieldRow>;
@@ -147,12 +149,12 @@ function lengthFields({ vocabSize, limits }: SchemaBounds) {
     max_tokens: {
       chat: anyInt,
       completions: z.int().min(0).nullish(),
-      help: 'Default: in chat the rest of the context, else 16; 0 only with echo',
+      help: 'Default: the rest of the context in chat, 16 in completions; 0 only with echo',
     },
     max_completion_tokens: { chat: anyInt, help: 'The same as max_tokens' },
     min_tokens: both(
       z.int().min(0).nullish(),
-      'No end-of-sequence token, stop token or stop string ends the answer before so many tokens',
+      'No end-of-sequence token, stop token or stop string ends the answer before this many tokens',
     ),
     stop: both(
       z
@@ -160,7 +162,7 @@ function lengthFields({ vocabSize, limits }: SchemaBounds) {
         .optional()
         .transform(toStopStrings({ maxBytes: maxStopBytes }))
         .openapi({ anyOf: [text, texts] }),
-      `A string or any number of them, at most ${maxStopBytes} bytes together`,
+      `One or more strings that end the answer, at most ${maxStopBytes} bytes together`,
     ),
     stop_token_ids: both(
       z
@@ -172,9 +174,9 @@ function lengthFields({ vocabSize, limits }: SchemaBounds) {
     ),
     include_stop_str_in_output: both(
       boolean,
-      'The stop string, or the text of the stop token, is part of the answer',
+      'Whether the answer includes the stop string or the text of the stop token',
     ),
-    ignore_eos: both(boolean, 'Goes on past the end-of-sequence token'),
+    ignore_eos: both(boolean, 'Whether to continue past the end-of-sequence token'),
     n: both(
       z.int().min(1).max(limits.maxChoices).nullish(),
       `Answers to one prompt, at most ${limits.maxChoices}`,
@@ -190,24 +192,24 @@ function lengthFields({ vocabSize, limits }: SchemaBounds) {
 function samplingFields({ vocabSize, limits }: SchemaBounds) {
   const tokenIds = toTokenIds({ vocabSize, maxCount: vocabSize });
   return {
-    temperature: both(z.number().min(0).max(2).nullish(), '0: the most likely token'),
+    temperature: both(z.number().min(0).max(2).nullish(), '0 to 2; 0 picks the most likely token'),
     top_p: both(z.number().gt(0).max(1).nullish(), '0 < top_p <= 1'),
-    top_k: both(z.int().min(-1).max(vocabSize).nullish(), '0 and -1: all tokens'),
+    top_k: both(z.int().min(-1).max(vocabSize).nullish(), '0 and -1 mean all tokens'),
     min_p: both(z.number().min(0).max(1).nullish(), 'Relative to the most likely token'),
     presence_penalty: both(z.number().min(-2).max(2).nullish(), '-2 to 2'),
     frequency_penalty: both(z.number().min(-2).max(2).nullish(), '-2 to 2'),
-    repetition_penalty: both(z.number().gt(0).nullish(), 'Above 0; counts the prompt, too'),
+    repetition_penalty: both(z.number().gt(0).nullish(), 'Above 0; also counts the prompt'),
     logit_bias: both(
       z
         .unknown()
         .optional()
         .transform(toLogitBias({ vocabSize, maxCount: limits.maxLogitBiases }))
         .openapi({ type: 'object', additionalProperties: { type: 'number' } }),
-      `Token id to -100 to 100, at most ${limits.maxLogitBiases}`,
+      `Token ids with a bias of -100 to 100 each, at most ${limits.maxLogitBiases}`,
     ),
     seed: both(
       z.int().min(0).nullish(),
-      'The same request with the same seed gets the same answer; each choice after the first has a seed that follows from it',
+      'The same request with the same seed gets the same answer; the seeds of further choices are derived from it',
     ),
     allowed_token_ids: both(
       z
@@ -228,7 +230,7 @@ function samplingFields({ vocabSize, limits }: SchemaBounds) {
         .optional()
         .transform(toStopStrings({ maxBytes: limits.maxBadWordBytes }))
         .openapi(texts),
-      `Words that are not generated, with and without a space before them, at most ${limits.maxBadWordBytes} bytes together`,
+      `Words that are not generated, with or without a leading space, at most ${limits.maxBadWordBytes} bytes together`,
     ),
   } as const satisfies Record<string, FieldRow>;
 }
@@ -249,29 +251,31 @@ function outputFields() {
     logprobs: {
       chat: boolean,
       completions: z.int().min(0).max(MAX_LOGPROBS).nullish(),
-      help: `In chat true or false, else how many alternatives, at most ${MAX_LOGPROBS}`,
+      help: `true or false in chat; in completions the number of alternatives, at most ${MAX_LOGPROBS}`,
     },
     top_logprobs: {
       chat: z.int().min(0).max(MAX_LOGPROBS).nullish(),
-      help: `Alternatives, at most ${MAX_LOGPROBS}; needs logprobs`,
+      help: `The number of alternatives, at most ${MAX_LOGPROBS}; needs logprobs`,
     },
     prompt_logprobs: both(
       z.int().min(0).max(MAX_LOGPROBS).nullish(),
-      `Scores the prompt, with so many alternatives, at most ${MAX_LOGPROBS}; not with stream`,
+      `Scores the prompt with this many alternatives, at most ${MAX_LOGPROBS}; not with stream`,
     ),
-    return_tokens_as_token_ids: both(boolean, 'Logprobs name tokens as token_id:N'),
+    return_tokens_as_token_ids: both(boolean, 'Whether logprobs name tokens as token_id:N'),
     ...plainText,
     modalities: both(modalities, 'Only text'),
   } as const satisfies Record<string, FieldRow>;
 }
 
-/** What clients send and no answer depends on here. */
+/** Fields that clients send and that do not change the answer. */
 const INERT_FIELDS = {
-  user: inert('Keeps one user’s requests on one side of a split alias; never logged'),
-  prompt_cache_key: inert('The same for a conversation; never logged'),
-  ...rows(['metadata', 'safety_identifier'], inert('The caller’s own notes; never logged')),
+  user: inert('Requests of one user get the same version of a split alias; never logged'),
+  prompt_cache_key: inert(
+    'Requests of one conversation get the same version of a split alias; never logged',
+  ),
+  ...rows(['metadata', 'safety_identifier'], inert('Notes of the client; never logged')),
   store: inert('Nothing is stored'),
-  service_tier: inert('There is one tier'),
+  service_tier: inert('There is only one tier'),
   ...rows(
     ['prompt_cache_options', 'prompt_cache_retention', 'cache_salt', 'cache_prompt'],
     inert('Prompts are not cached between requests'),
@@ -279,9 +283,9 @@ const INERT_FIELDS = {
   parallel_tool_calls: {
     chat: INERT,
     completions: INERT,
-    help: 'Only tools, which are refused, use it',
+    help: 'Only affects tools, which are refused',
   },
-  include_reasoning: inert('There is no separate reasoning'),
+  include_reasoning: inert('Reasoning is not separated from the answer'),
   session_id: inert('Requests are independent'),
 } as const satisfies Record<string, FieldRow>;
 
@@ -290,8 +294,8 @@ const toolChoice = only('"none"', (value) => value === 'none');
 const REFUSED_FIELDS = {
   ...rows(['tools', 'functions', 'function_call'], refused('Tool calls')),
   tool_choice: both(toolChoice, 'Tool calls: only none'),
-  ...rows(['audio', 'web_search_options', 'moderation'], refused('OpenAI’s own services')),
-  ...rows(['prediction', 'suffix', 'documents', 'chat_template'], refused('Not built')),
+  ...rows(['audio', 'web_search_options', 'moderation'], refused('Services of OpenAI')),
+  ...rows(['prediction', 'suffix', 'documents', 'chat_template'], refused('Not supported')),
   verbosity: both(onlyValue('medium'), 'Only medium'),
   ...rows(
     [
@@ -306,22 +310,22 @@ const REFUSED_FIELDS = {
       'guided_decoding_backend',
       'guided_whitespace_pattern',
     ],
-    refused('Constrained decoding, in the spellings of other servers'),
+    refused('Constrained decoding, as other servers spell it'),
   ),
   ...rows(
     ['adapter_id', 'adapter_source', 'lora', 'lora_path', 'lora_request'],
-    refused('Adapters are named by model'),
+    refused('Use model to name an adapter'),
   ),
   ...rows(['use_beam_search', 'early_stopping'], both(onlyValue(false), 'Beam search')),
   length_penalty: both(onlyValue(1), 'Beam search'),
-  typical_p: both(onlyValue(1), 'Only 1, which is off'),
+  typical_p: both(onlyValue(1), 'Only 1, which turns it off'),
   ...rows(
     ['logits_processors', 'logprob_token_ids', 'repetition_detection', 'thinking_token_budget'],
-    refused('vLLM’s; not built'),
+    refused('Fields of vLLM; not supported'),
   ),
   ...rows(
     ['mirostat', 'dry_multiplier', 'xtc_probability', 'top_a'],
-    both(onlyValue(0), 'Only 0, which is off'),
+    both(onlyValue(0), 'Only 0, which turns it off'),
   ),
   ...rows(
     ['skip_special_tokens', 'spaces_between_special_tokens'],
@@ -333,7 +337,7 @@ const REFUSED_FIELDS = {
   ),
   priority: both(onlyValue(0), 'Only 0'),
   stream_interval: both(onlyValue(1), 'Only 1: a chunk for each token'),
-  ...rows(['request_id'], refused('Send the header x-request-id')),
+  ...rows(['request_id'], refused('Send the header x-request-id instead')),
   ...rows(
     [
       'prompt_embeds',
@@ -343,6 +347,6 @@ const REFUSED_FIELDS = {
       'ec_transfer_params',
       'vllm_xargs',
     ],
-    refused('vLLM’s; not built'),
+    refused('Fields of vLLM; not supported'),
   ),
 } as const satisfies Record<string, FieldRow>;

@@ -1,29 +1,30 @@
-// What the fields that chat and completions share mean to the engine.
-// The fields themselves, with their bounds, are rows of `request-fields.ts`.
+// Turns the fields that chat and completions share into requests for the engine. The fields and their bounds are rows of
+// `request-fields.ts`.
 import { createHash } from 'node:crypto';
 import { ServeError } from '../../common/errors.ts';
 import type { GenerationRequest, SamplingParams } from '../../contracts/generation.ts';
 import type { ChatRequest } from './chat.ts';
 import type { CompletionRequest } from './completions.ts';
 
-/** Below the smallest normal float32, dividing logits by it overflows: greedy. */
+/** The smallest normal float32. Dividing logits by less overflows, so lower temperatures are greedy. */
 const SMALLEST_TEMPERATURE = 2 ** -126;
 
 type SharedName = keyof ChatRequest & keyof CompletionRequest;
 type SharedFields = Pick<ChatRequest, Exclude<SharedName, 'logprobs'>>;
 
+/** What the sequences of one prompt share. */
 export interface SequencePlan {
   promptIds: readonly number[];
   maxTokens: number;
   topLogprobs: number | undefined;
   promptTopLogprobs?: number | undefined;
-  /** Tokenized. */
+  /** Token ids of each word. */
   badWords: readonly (readonly number[])[];
 }
 
 /**
- * One request for the engine per choice: they differ in their seeds only.
- * @throws ServeError where min_tokens is over max_tokens, or no token is allowed.
+ * Returns one request for the engine per choice. They differ only in their seeds. Throws `ServeError` if min_tokens is
+ * over max_tokens, or if no token is allowed.
  */
 export function toGenerationRequests(
   body: SharedFields,
@@ -44,7 +45,7 @@ export function toGenerationRequests(
   }));
 }
 
-/** The first token must have a choice; later ones are the sampler's to check. */
+/** Throws `ServeError` if no first token is allowed. The sampler checks later ones. */
 function checkConstraints(sampling: SamplingParams, maxTokens: number): void {
   const { minTokens, allowedTokenIds, badWords = [] } = sampling;
   if (minTokens && minTokens.count > maxTokens) {
@@ -61,7 +62,7 @@ function checkConstraints(sampling: SamplingParams, maxTokens: number): void {
 
 const SEED_BYTES = 6;
 
-/** The first choice has the seed itself; the others have hashes of it and of their index, 48 bits. */
+/** The first choice has the seed itself. The others have 48 bits of a hash of the seed and their index. */
 function seedOfChoice(seed: number, choice: number): number {
   if (choice === 0) return seed;
   return createHash('sha256').update(`${seed} ${choice}`).digest().readUIntBE(0, SEED_BYTES);

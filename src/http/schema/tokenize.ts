@@ -1,11 +1,12 @@
-// The requests of vLLM's `POST /tokenize` and `POST /detokenize`. Fields that generation has, too, are rows of its table.
+// The requests of vLLM's `POST /tokenize` and `POST /detokenize`. Fields that generation also has come from its table.
 import { z } from '@hono/zod-openapi';
 import { chatMessagesSchema } from './chat.ts';
-import { fail, toTokenIds } from './fields.ts';
+import { addIssue, toTokenIds } from './fields.ts';
 import { requestFields, type SchemaBounds } from './request-fields.ts';
 
-const model = z.string().nullish().openapi({ description: 'By default the base' });
+const model = z.string().nullish().openapi({ description: 'Default: the base' });
 
+/** The schema of a tokenize request, within a model's bounds. */
 export function tokenizeRequestSchema(bounds: SchemaBounds) {
   const rows = requestFields(bounds);
   return z
@@ -27,20 +28,20 @@ export function tokenizeRequestSchema(bounds: SchemaBounds) {
       return_token_strs: z
         .boolean()
         .nullish()
-        .openapi({ description: 'Whether the answer names the tokens, too' }),
+        .openapi({ description: 'Whether the answer also names the tokens' }),
     })
     .superRefine((body, ctx) => {
       const { prompt, messages, add_special_tokens: addsSpecials } = body;
       if ((prompt == null) === (messages == null)) {
-        fail(ctx, 'is required, or messages in its place, and not both', { path: ['prompt'] });
+        addIssue(ctx, 'give either prompt or messages', { path: ['prompt'] });
       }
       if (messages && addsSpecials) {
-        fail(ctx, 'must be false with messages: the chat template writes these tokens', {
+        addIssue(ctx, 'must be false with messages: the chat template writes these tokens', {
           path: ['add_special_tokens'],
         });
       }
       if (body.continue_final_message && body.add_generation_prompt) {
-        fail(ctx, 'cannot be combined with add_generation_prompt', {
+        addIssue(ctx, 'cannot be combined with add_generation_prompt', {
           path: ['continue_final_message'],
         });
       }
@@ -48,6 +49,7 @@ export function tokenizeRequestSchema(bounds: SchemaBounds) {
     .openapi('TokenizeRequest');
 }
 
+/** The schema of a detokenize request. */
 export function detokenizeRequestSchema(bounds: { vocabSize: number; maxCount: number }) {
   return z
     .strictObject({

@@ -1,5 +1,12 @@
-// Jobs, events, checkpoints and plans as OpenAI's clients read them. Pure.
-
+// Turns records into the objects that the API shows: jobs, events, checkpoints, plans, published adapters and lists.
+import {
+  type Aliases,
+  type AliasPointer,
+  pointerOf,
+  type VersionManifest,
+} from '../../adapters/repository/manifest.ts';
+import { readCard } from '../contracts/evaluation-card.ts';
+import type { Adapter } from '../contracts/management-api.ts';
 import type {
   FineTuningJob,
   FineTuningJobCheckpoint,
@@ -15,8 +22,31 @@ import { checkpointModel, fineTunedModel } from '../jobs/names.ts';
 import { checkpointMetrics } from '../jobs/run-events.ts';
 import { resolveHyperparameters } from '../jobs/trainer-job.ts';
 
-const toSeconds = (ms: number) => Math.floor(ms / 1000);
+/** A page of a longer list. */
+export interface ListPage<T> {
+  readonly items: readonly T[];
+  readonly hasMore: boolean;
+}
 
+/** Writes a page as OpenAI's clients follow it: while `has_more`, they ask for what comes after `last_id`. */
+export function toListAnswer<T, Wire extends { id: string }>(
+  { items, hasMore }: ListPage<T>,
+  toWire: (item: T) => Wire,
+) {
+  const data = items.map(toWire);
+  return {
+    object: 'list' as const,
+    data,
+    first_id: data[0]?.id ?? null,
+    last_id: data.at(-1)?.id ?? null,
+    has_more: hasMore,
+  };
+}
+
+/** Unix milliseconds as whole Unix seconds. */
+export const toSeconds = (ms: number) => Math.floor(ms / 1000);
+
+/** Writes a fine-tuning job. */
 export function toJob(job: JobRecord): FineTuningJob {
   const { request, result, progress } = job;
   const hyperparameters = toHyperparameters(request, job.plan !== undefined);
@@ -47,7 +77,7 @@ export function toJob(job: JobRecord): FineTuningJob {
   };
 }
 
-/** What OpenAI's object has no fields for. */
+/** The fields that OpenAI's object does not have. */
 function toExtension({ name, request, plan, progress, card, result, startedMs }: JobRecord) {
   const { step, totalSteps, trainLoss, best } = progress ?? {};
   return {
@@ -65,7 +95,7 @@ function toExtension({ name, request, plan, progress, card, result, startedMs }:
   };
 }
 
-/** @param isResolved whether `auto` is shown as the number that it stands for */
+/** If `isResolved`, shows `auto` as the number that it stands for. */
 function toHyperparameters(request: JobRequest, isResolved: boolean): JobHyperparameters {
   const { hyperparameters } = request;
   return toWire(
@@ -73,6 +103,7 @@ function toHyperparameters(request: JobRequest, isResolved: boolean): JobHyperpa
   ) as JobHyperparameters;
 }
 
+/** Writes an event of a job. */
 export function toEvent(job: JobRecord, event: JobEvent): FineTuningJobEvent {
   return {
     object: 'fine_tuning.job.event',
@@ -85,7 +116,7 @@ export function toEvent(job: JobRecord, event: JobEvent): FineTuningJobEvent {
   };
 }
 
-/** One that became the result has the result's name. */
+/** Writes a checkpoint. The one that became the result has the result's name. */
 export function toCheckpoint(job: JobRecord, checkpoint: JobCheckpoint): FineTuningJobCheckpoint {
   const { step, digest, createdMs, metrics } = checkpoint;
   const isResult = job.result?.digest === digest;
@@ -100,6 +131,7 @@ export function toCheckpoint(job: JobRecord, checkpoint: JobCheckpoint): FineTun
   };
 }
 
+/** Writes the plan of a dry run. */
 export function toPlan(request: JobRequest, plan: JobPlan): FineTuningPlan {
   return {
     object: 'fine_tuning.job.plan',
@@ -129,4 +161,60 @@ export function toPlan(request: JobRequest, plan: JobPlan): FineTuningPlan {
       spans: spans.map(({ start, end, isLearned }) => ({ start, end, is_learned: isLearned })),
     })),
   };
+}
+
+/** A published adapter with its versions and aliases. */
+export interface PublishedName {
+  readonly owner: string;
+  readonly name: string;
+  readonly isWritable: boolean;
+  readonly aliases: Pick<Aliases, 'aliases' | 'previous'>;
+  /** Ascending. */
+  readonly versions: readonly VersionManifest[];
+}
+
+/** Writes a published adapter. `baseDigest` is the digest of the served base. */
+export function toAdapter(
+  { owner, name, isWritable, aliases, versions }: PublishedName,
+  baseDigest: string,
+): Adapter {
+  return {
+    id: `${owner}/${name}`,
+    object: 'adapter',
+    name,
+    owner,
+    is_writable: isWritable,
+    aliases: Object.entries(aliases.aliases).map(([alias, pointer]) => {
+      const previous = pointerOf(aliases.previous, alias);
+      return { alias, leads_to: toShares(pointer), previous: previous ? toShares(previous) : null };
+    }),
+    versions: versions
+      .toReversed()
+      .map((manifest) => toVersion(manifest, { baseDigest, isWritable })),
+  };
+}
+
+/** Only those who may change an adapter see the job that made a version. */
+function toVersion(
+  manifest: VersionManifest,
+  { baseDigest, isWritable }: { baseDigest: string; isWritable: boolean },
+): Adapter['versions'][number] {
+  const { version, created_at, digest, rank, targets, files, base_digest, job, metrics } = manifest;
+  return {
+    version,
+    created_at,
+    digest,
+    rank,
+    targets,
+    bytes: Object.values(files).reduce((sum, { byteSize }) => sum + byteSize, 0),
+    base: base_digest === undefined ? 'unknown' : base_digest === baseDigest ? 'served' : 'other',
+    job: (isWritable && job) || null,
+    evaluation: readCard(metrics?.['evaluation']) ?? null,
+  };
+}
+
+function toShares(pointer: AliasPointer) {
+  return 'version' in pointer
+    ? [{ version: pointer.version, percent: 100 }]
+    : pointer.split.map(({ version, percent }) => ({ version, percent }));
 }

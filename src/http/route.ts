@@ -1,0 +1,137 @@
+// Declares routes. Each is in the API's document, checks what a request says before its handler runs, and refuses it in
+// this server's own words. The library's validators read bodies without a limit and answer in theirs.
+import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
+import type { Context } from 'hono';
+import { errorEnvelopeSchema } from '../contracts/openai.ts';
+import { readJsonBody } from './body.ts';
+import type { HttpLimits } from './limits.ts';
+import type { HttpEnv } from './middleware/tenant.ts';
+import { validateBody, validateQuery } from './validation.ts';
+
+const ERROR_STATUSES = {
+  400: 'The request is invalid; `error.param` names the field',
+  401: 'The key is missing or unknown',
+  403: 'This key may not do that',
+  404: 'There is no such thing, or it is another tenant’s',
+  408: 'The body came too slowly',
+  413: 'The body is too large',
+  415: 'The body has the wrong content type or an encoding',
+  422: 'The adapter cannot be served',
+  429: 'A limit of this tenant is reached; see `retry-after`',
+  500: 'The server failed',
+  503: 'Overloaded, restarting, or the engine crashed with this adapter or request; see `retry-after`',
+  507: "The server's disk is full",
+};
+
+type ErrorStatus = keyof typeof ERROR_STATUSES;
+
+/** Schemas of a response by media type. */
+export type ContentSchemas = Readonly<Record<string, { schema: z.ZodType }>>;
+
+/** One route: how it is documented, what it accepts, and what it does. `Input` is its checked query or body. */
+export interface Route<Input> {
+  readonly method: 'get' | 'post' | 'delete';
+  /** Parameters are written as `{name}`. */
+  readonly path: string;
+  readonly summary: string;
+  /** Descriptions of parameters. */
+  readonly params?: Readonly<Record<string, string>>;
+  /** Query parameters; without a schema the route has none. */
+  readonly query?: z.ZodType<Input>;
+  readonly body?: JsonBody<Input>;
+  /** The schema of a multipart form, for the document. The handler reads the form. */
+  readonly form?: z.ZodType;
+  /** The answer with status 200. */
+  readonly answers: ContentSchemas;
+  /** What status 200 means. */
+  readonly description?: string;
+  /** The error statuses that the document lists; all of them if absent. */
+  readonly errors?: readonly ErrorStatus[];
+  /** Answers with other statuses than 200 that are not errors of the request. */
+  readonly otherAnswers?: Readonly<
+    Record<number, { description: string; content: ContentSchemas }>
+  >;
+  /** Refuses a request before its query and body are read. */
+  admit?(c: Context<HttpEnv>): void;
+  handle(c: Context<HttpEnv>, input: Input): Promise<Response> | Response;
+}
+
+/** A JSON body: its schema, and the limits within which it is read. */
+export interface JsonBody<Input> {
+  readonly schema: z.ZodType<Input>;
+  readonly limits: HttpLimits;
+  /** Whether a missing body means `{}`. */
+  readonly isOptional?: true;
+}
+
+/** Accepts any query parameters, for routes that monitors call with parameters of their own. */
+export const ANY_QUERY = z.looseObject({});
+
+/** The content of a response that is JSON. */
+export function json(schema: z.ZodType): ContentSchemas {
+  return { 'application/json': { schema } };
+}
+
+/** Adds a route to the app and to the API's document. */
+export function addRoute<Input = unknown>(app: OpenAPIHono<HttpEnv>, route: Route<Input>): void {
+  const { method, query, body } = route;
+  const described = createRoute({
+    method,
+    path: route.path,
+    summary: route.summary,
+    request: toRequest(route),
+    responses: {
+      200: { description: route.description ?? 'The answer', content: route.answers },
+      ...route.otherAnswers,
+      ...toErrorResponses(route.errors),
+    },
+  });
+  app.openAPIRegistry.registerPath(described);
+  app.on(method.toUpperCase(), described.getRoutingPath(), async (c) => {
+    route.admit?.(c);
+    const checkedQuery = validateQuery(query, c.req.query());
+    return route.handle(c, body ? await readBody(c.req.raw, body) : checkedQuery);
+  });
+}
+
+/** The id, name or other parameter in the request's path. */
+export function pathParam(c: Context<HttpEnv>, name: string): string {
+  return c.req.param(name)!;
+}
+
+async function readBody<Input>(
+  request: Request,
+  { schema, limits, isOptional }: JsonBody<Input>,
+): Promise<Input> {
+  const isAbsent = isOptional && !hasBody(request.headers);
+  return validateBody(schema, isAbsent ? {} : await readJsonBody(request, limits));
+}
+
+/** Reads the headers only: a missing body looks like an empty one that has not come yet. */
+function hasBody(headers: Headers): boolean {
+  if (headers.has('content-type') || headers.has('transfer-encoding')) return true;
+  return (headers.get('content-length') ?? '0') !== '0';
+}
+
+function toRequest<Input>({ path, params, query, body, form }: Route<Input>) {
+  const names = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name!);
+  const paramSchemas = names.map((name) => {
+    const description = params?.[name];
+    return [name, z.string().openapi(description === undefined ? {} : { description })] as const;
+  });
+  return {
+    ...(names.length > 0 && { params: z.object(Object.fromEntries(paramSchemas)) }),
+    ...(query && { query: query as unknown as z.ZodObject }),
+    ...(body && { body: { required: !body.isOptional, content: json(body.schema) } }),
+    ...(form && { body: { content: { 'multipart/form-data': { schema: form } } } }),
+  };
+}
+
+function toErrorResponses(statuses: readonly ErrorStatus[] | undefined) {
+  const all = Object.keys(ERROR_STATUSES).map(Number) as ErrorStatus[];
+  return Object.fromEntries(
+    (statuses ?? all).map((status) => {
+      return [status, { description: ERROR_STATUSES[status], content: json(errorEnvelopeSchema) }];
+    }),
+  );
+}
