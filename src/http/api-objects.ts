@@ -44,7 +44,7 @@ export function toListAnswer<T, Wire extends { id: string }>(
 }
 
 /** Unix milliseconds as whole Unix seconds. */
-export const toSeconds = (ms: number) => Math.floor(ms / 1000);
+export const toUnixSeconds = (ms: number) => Math.floor(ms / 1000);
 
 /** Writes a fine-tuning job. */
 export function toJob(job: JobRecord): FineTuningJob {
@@ -55,9 +55,9 @@ export function toJob(job: JobRecord): FineTuningJob {
   return {
     id: job.id,
     object: 'fine_tuning.job',
-    created_at: toSeconds(job.createdMs),
-    finished_at: job.finishedMs === undefined ? null : toSeconds(job.finishedMs),
-    estimated_finish: isRunning ? toSeconds(estimatedFinishMs) : null,
+    created_at: toUnixSeconds(job.createdMs),
+    finished_at: job.finishedMs === undefined ? null : toUnixSeconds(job.finishedMs),
+    estimated_finish: isRunning ? toUnixSeconds(estimatedFinishMs) : null,
     model: request.model,
     fine_tuned_model: result ? fineTunedModel(job) : null,
     organization_id: job.tenant,
@@ -84,7 +84,7 @@ function toExtension({ name, request, plan, progress, card, result, startedMs }:
     ...toWire(request.settings),
     adapter: name,
     ...(result && { version: result.version, digest: result.digest }),
-    ...(startedMs !== undefined && { started_at: toSeconds(startedMs) }),
+    ...(startedMs !== undefined && { started_at: toUnixSeconds(startedMs) }),
     ...(progress && { step, total_steps: totalSteps }),
     ...(trainLoss !== undefined && { train_loss: trainLoss }),
     ...(best && { valid_loss: best.validationLoss }),
@@ -108,7 +108,7 @@ export function toEvent(job: JobRecord, event: JobEvent): FineTuningJobEvent {
   return {
     object: 'fine_tuning.job.event',
     id: eventId(job, event.seq),
-    created_at: toSeconds(event.atMs),
+    created_at: toUnixSeconds(event.atMs),
     level: event.level,
     message: event.message,
     type: event.type,
@@ -123,7 +123,7 @@ export function toCheckpoint(job: JobRecord, checkpoint: JobCheckpoint): FineTun
   return {
     object: 'fine_tuning.job.checkpoint',
     id: checkpointId(job, step),
-    created_at: toSeconds(createdMs),
+    created_at: toUnixSeconds(createdMs),
     fine_tuned_model_checkpoint: isResult ? fineTunedModel(job) : checkpointModel(job, step),
     fine_tuning_job_id: job.id,
     step_number: step,

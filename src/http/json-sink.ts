@@ -6,7 +6,7 @@ import { toUsage, type WireLogprobs } from './endpoint.ts';
 import type { GenerationEvent } from './generation.ts';
 import { createTokenNames, type LogprobWriter, toPromptLogprobs, withTop } from './logprobs.ts';
 
-interface Choice {
+interface GatheredChoice {
   text: string;
   logprobs: LogprobWriter<WireLogprobs> | undefined;
   finishReason: string;
@@ -16,7 +16,7 @@ interface Choice {
 /** Collects events until the generation is complete; `toAnswer` then writes the document. */
 export class JsonSink {
   readonly #plan: AnswerPlan;
-  readonly #choices: readonly Choice[];
+  readonly #choices: readonly GatheredChoice[];
   readonly #names;
 
   constructor(plan: AnswerPlan, tokenizer: Tokenizer | undefined) {
@@ -56,7 +56,7 @@ export class JsonSink {
   /** Returns the whole answer. */
   toAnswer({ id, ...head }: AnswerHead, completionTokens: number): object {
     const { endpoint, promptTokens } = this.#plan;
-    const scored = (choice: Choice | undefined) =>
+    const scored = (choice: GatheredChoice | undefined) =>
       choice?.promptLogprobs && { prompt_logprobs: choice.promptLogprobs };
     const isPerChoice = endpoint.promptLogprobs === 'choice';
     return {

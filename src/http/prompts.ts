@@ -40,7 +40,7 @@ export async function preparePrompts(
   const { tokenizer, limits } = deps;
   const decode = (ids: readonly number[]) => tokenizer?.decode(ids, { skipSpecials: true }) ?? '';
   if (prompts.kind === 'ids') {
-    const kept = prompts.prompts.map((ids) => truncate(ids, truncation));
+    const kept = prompts.prompts.map((ids) => cutPrompt(ids, truncation));
     for (const { length } of kept) checkFit(length);
     return kept.map((ids) => ({ ids, text: decode(ids) }));
   }
@@ -59,7 +59,7 @@ export async function preparePrompts(
     if (all.length === 0) {
       throw new ServeError('invalid_request', 'prompt: has no tokens', { param: 'prompt' });
     }
-    const ids = truncate(all, truncation);
+    const ids = cutPrompt(all, truncation);
     checkFit(ids.length);
     prepared.push({ ids, text: ids.length < all.length ? decode(ids) : text });
   }
@@ -108,7 +108,7 @@ export function prepareMessages(
   const length = messages.reduce((sum, { content }) => sum + content.length, 0);
   checkTextLength(length, 'messages', deps);
   const { ids } = chatTemplate.render(messages, options);
-  return { ids: truncate(ids, truncation), text: '' };
+  return { ids: cutPrompt(ids, truncation), text: '' };
 }
 
 /** What a chat's fields say about its rendering, as the template takes it. */
@@ -142,7 +142,7 @@ export function toTruncation(
   return { maxTokens, side: side ?? 'left' };
 }
 
-function truncate(
+function cutPrompt(
   ids: readonly number[],
   { maxTokens = ids.length, side }: Truncation,
 ): readonly number[] {

@@ -90,7 +90,7 @@ export function addRoute<Input = unknown>(app: OpenAPIHono<HttpEnv>, route: Rout
   app.on(method.toUpperCase(), described.getRoutingPath(), async (c) => {
     route.admit?.(c);
     const checkedQuery = validateQuery(query, c.req.query());
-    return route.handle(c, body ? await readBody(c.req.raw, body) : checkedQuery);
+    return route.handle(c, body ? await readCheckedBody(c.req.raw, body) : checkedQuery);
   });
 }
 
@@ -99,7 +99,7 @@ export function pathParam(c: Context<HttpEnv>, name: string): string {
   return c.req.param(name)!;
 }
 
-async function readBody<Input>(
+async function readCheckedBody<Input>(
   request: Request,
   { schema, limits, isOptional }: JsonBody<Input>,
 ): Promise<Input> {

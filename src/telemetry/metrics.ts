@@ -27,7 +27,7 @@ export interface Series {
   readonly distribution: Distribution | undefined;
 }
 
-export interface Family {
+export interface MetricFamily {
   readonly instrument: Instrument;
   readonly series: readonly Series[];
 }
@@ -83,7 +83,7 @@ export class Metrics {
   }
 
   /** All instruments that have a value. */
-  async snapshot(): Promise<Family[]> {
+  async snapshot(): Promise<MetricFamily[]> {
     await Promise.all(this.#collectors.map((collect) => collect()));
     return IDS.map((id) => ({
       instrument: INSTRUMENTS[id],

@@ -1,15 +1,15 @@
 // Writes metrics in Prometheus's text format, version 0.0.4.
 // (OpenTelemetry's exporter turns the `:` of vLLM's names into `_`, by which no router finds them.)
 import { toPrometheusLabel, toPrometheusName } from './instruments.ts';
-import type { Distribution, Family } from './metrics.ts';
+import type { Distribution, MetricFamily } from './metrics.ts';
 
 export const PROMETHEUS_CONTENT_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 
-export function writePrometheusText(families: readonly Family[]): string {
+export function writePrometheusText(families: readonly MetricFamily[]): string {
   return families.map(writeFamily).join('');
 }
 
-function writeFamily({ instrument, series }: Family): string {
+function writeFamily({ instrument, series }: MetricFamily): string {
   const name = toPrometheusName(instrument);
   const { kind, help, buckets = [] } = instrument;
   const openings = instrument.labels.map((label) => `${toPrometheusLabel(label)}="`);

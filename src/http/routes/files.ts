@@ -8,7 +8,7 @@ import {
   fileObjectSchema,
 } from '../../contracts/openai.ts';
 import type { FileMeta } from '../../jobs/files.ts';
-import { toListAnswer, toSeconds } from '../api-objects.ts';
+import { toListAnswer, toUnixSeconds } from '../api-objects.ts';
 import type { JobsSide } from '../deps.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
 import { addRoute, json, pathParam } from '../route.ts';
@@ -143,8 +143,8 @@ function toFileObject(meta: FileMeta): FileObject {
     id: meta.id,
     object: 'file',
     bytes: meta.byteSize,
-    created_at: toSeconds(meta.createdMs),
-    ...(meta.expiresMs !== undefined && { expires_at: toSeconds(meta.expiresMs) }),
+    created_at: toUnixSeconds(meta.createdMs),
+    ...(meta.expiresMs !== undefined && { expires_at: toUnixSeconds(meta.expiresMs) }),
     filename: meta.filename,
     purpose: meta.purpose,
     status: 'processed',

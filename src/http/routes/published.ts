@@ -39,7 +39,7 @@ const FILES: readonly (keyof VersionManifest['files'])[] = [
 ];
 
 /** The adapter that a request names, and its owner. */
-interface NamedAdapter {
+interface AdapterOfOwner {
   readonly tenant: string;
   readonly name: string;
 }
@@ -94,7 +94,7 @@ function addAliases(
   deps: Deps,
   { repository, forget }: PublishedSide,
 ): void {
-  const answer = async (c: Context<HttpEnv>, adapter: NamedAdapter) => {
+  const answer = async (c: Context<HttpEnv>, adapter: AdapterOfOwner) => {
     forget(adapter.tenant, adapter.name);
     const found = await readName(c.var.tenant, adapter, repository);
     if (!found) throw unknownAdapter();
@@ -131,7 +131,7 @@ function addRemoval(app: OpenAPIHono<HttpEnv>, { repository, forget }: Published
   const add = (
     path: string,
     summary: string,
-    remove: (adapter: NamedAdapter, c: Context<HttpEnv>) => Promise<string>,
+    remove: (adapter: AdapterOfOwner, c: Context<HttpEnv>) => Promise<string>,
   ) =>
     addRoute(app, {
       method: 'delete',
@@ -191,7 +191,7 @@ function addDownload(app: OpenAPIHono<HttpEnv>, { repository }: PublishedSide): 
 }
 
 /** Returns the adapter that the path names. Throws `ServeError` if the tenant may not see it. */
-function namedIn(c: Context<HttpEnv>, requestedOwner: string | undefined): NamedAdapter {
+function namedIn(c: Context<HttpEnv>, requestedOwner: string | undefined): AdapterOfOwner {
   const { tenant } = c.var;
   const name = pathParam(c, 'name');
   const owner = requestedOwner ?? tenant.id;
@@ -201,7 +201,7 @@ function namedIn(c: Context<HttpEnv>, requestedOwner: string | undefined): Named
 }
 
 /** Returns the adapter that the path names. Throws `ServeError` if the tenant may not change it. */
-function writableIn(c: Context<HttpEnv>, requestedOwner: string | undefined): NamedAdapter {
+function writableIn(c: Context<HttpEnv>, requestedOwner: string | undefined): AdapterOfOwner {
   const adapter = namedIn(c, requestedOwner);
   if (isWritable(c.var.tenant, adapter.tenant)) return adapter;
   throw new ServeError('forbidden', 'Only an admin key can change shared adapters.', {
@@ -223,7 +223,7 @@ function versionIn(c: Context): number {
 async function listAll(
   tenant: Tenant,
   repository: PublishedSide['repository'],
-): Promise<NamedAdapter[]> {
+): Promise<AdapterOfOwner[]> {
   const owners = [...new Set([tenant.id, SHARED_OWNER])];
   const lists = await Promise.all(owners.map((owner) => repository.listNames(owner)));
   return owners.flatMap((owner, i) =>
@@ -234,7 +234,7 @@ async function listAll(
   );
 }
 
-function pageOf(all: readonly NamedAdapter[], { after, limit, search = '' }: AdapterListQuery) {
+function pageOf(all: readonly AdapterOfOwner[], { after, limit, search = '' }: AdapterListQuery) {
   const wanted = search.toLowerCase();
   const found = all.filter(({ name }) => name.toLowerCase().includes(wanted));
   const at = found.findIndex(({ tenant, name }) => `${tenant}/${name}` === after);
@@ -249,7 +249,7 @@ function pageOf(all: readonly NamedAdapter[], { after, limit, search = '' }: Ada
 
 async function readName(
   tenant: Tenant,
-  adapter: NamedAdapter,
+  adapter: AdapterOfOwner,
   repository: PublishedSide['repository'],
 ): Promise<PublishedName | undefined> {
   const [versions, found] = await Promise.all([

@@ -4,7 +4,7 @@ import { MESSAGE_FIELDS, PART_FIELDS } from './chat.ts';
 import { type FieldRow, type Treatment, treatmentOf } from './field-table.ts';
 import { requestFields, STREAM_OPTION_FIELDS } from './request-fields.ts';
 
-type Table = Readonly<Record<string, FieldRow>>;
+type FieldTable = Readonly<Record<string, FieldRow>>;
 
 const SHOWN: Record<Treatment, string> = {
   honoured: 'yes',
@@ -22,13 +22,13 @@ export function fieldTables(): Record<'fields' | 'message fields', string> {
   };
 }
 
-function below(name: string, table: Table): Table {
+function below(name: string, table: FieldTable): FieldTable {
   return Object.fromEntries(
     Object.entries(table).map(([field, row]) => [`${name}.${field}`, row] as const),
   );
 }
 
-function generationTable(table: Table): string {
+function generationTable(table: FieldTable): string {
   const rows = Object.entries(table).map(([name, row]) => {
     const [chat, completions] = [treatmentOf(row, 'chat'), treatmentOf(row, 'completions')];
     return `| \`${name}\` | ${SHOWN[chat]} | ${SHOWN[completions]} | ${row.help} |\n`;
@@ -36,7 +36,7 @@ function generationTable(table: Table): string {
   return `| field | chat | completions | meaning |\n|---|---|---|---|\n${rows.join('')}`;
 }
 
-function messageTable(table: Table): string {
+function messageTable(table: FieldTable): string {
   const rows = Object.entries(table).map(([name, row]) => {
     return `| \`${name}\` | ${SHOWN[treatmentOf(row, 'chat')]} | ${row.help} |\n`;
   });

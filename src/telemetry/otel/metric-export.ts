@@ -14,7 +14,7 @@ import {
   type PushMetricExporter,
 } from '@opentelemetry/sdk-metrics';
 import { VERSION } from '../../common/version.ts';
-import type { Family, Metrics, Series } from '../metrics.ts';
+import type { MetricFamily, Metrics, Series } from '../metrics.ts';
 
 /** The SDK's own default, in milliseconds; its reader does not look at the variable itself. */
 const EXPORT_INTERVAL_MS = 60_000;
@@ -57,7 +57,7 @@ interface Times {
   readonly endTime: HrTime;
 }
 
-function toMetricData({ instrument, series }: Family, times: Times): MetricData {
+function toMetricData({ instrument, series }: MetricFamily, times: Times): MetricData {
   const { kind, name, unit, help, labels, buckets } = instrument;
   const common = {
     descriptor: { name, unit, description: help, valueType: ValueType.DOUBLE },
