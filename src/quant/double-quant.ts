@@ -1,26 +1,28 @@
-// Double quantization: the absmax of NF4's blocks, less their mean, in 8 bits with a scale for each 256; byte for byte
-// as bitsandbytes does it (4.127 bits a weight in all, instead of 4.5).
+// Double quantization: stores the absmax values of NF4 blocks, minus their mean, in 8 bits with one scale per 256 of them. The
+// bytes are equal to those of bitsandbytes. In total this takes 4.127 bits per weight instead of 4.5.
 import { assert } from '../common/assert.ts';
 import { torchMean } from './torch-mean.ts';
 
+/** The number of absmax values with a common scale. */
 export const NESTED_BLOCK = 256;
 
+/** Quantized absmax values of one matrix. */
 export interface NestedAbsmax {
-  /** [blocks], into the dynamic map. */
+  /** [blocks]: indices into the dynamic map. */
   readonly codes: Uint8Array;
-  /** [ceil(blocks / 256)]. */
+  /** [ceil(blocks / 256)]: the scales. */
   readonly nestedAbsmax: Float32Array;
-  /** The mean of absmax, fp32. */
+  /** The mean of all absmax values, in fp32. */
   readonly offset: number;
 }
 
 /**
- * The signed 8-bit dynamic map, ascending (arXiv 1511.04561): 2^i values in [10^(i-7), 10^(i-6)] for each exponent, both
- * signs, and 0 and 1.
+ * The signed 8-bit dynamic map in ascending order (arXiv 1511.04561): for each exponent i, 2^i values in [10^(i-7), 10^(i-6)]
+ * of both signs, and also 0 and 1.
  */
 export const DYNAMIC_MAP = createDynamicMap();
 
-/** Packs the absmax of all blocks of one matrix. */
+/** Quantizes the absmax [blocks] of one matrix. */
 export function doubleQuantize(absmax: Float32Array): NestedAbsmax {
   const offset = torchMean(absmax);
   const codes = new Uint8Array(absmax.length);
@@ -31,20 +33,20 @@ export function doubleQuantize(absmax: Float32Array): NestedAbsmax {
     const values = centred.subarray(start, start + NESTED_BLOCK);
     const largest = values.reduce((max, value) => Math.max(max, Math.abs(value)), 0);
     nestedAbsmax[block] = largest;
-    if (largest === 0) continue; // all equal: bitsandbytes leaves code 0, whose scale is 0
+    if (largest === 0) continue; // all are equal: bitsandbytes leaves code 0 with the scale 0
     const inverse = Math.fround(1 / largest);
     for (let i = 0; i < values.length; i++) {
-      codes[start + i] = codeOf(Math.fround(values[i]! * inverse));
+      codes[start + i] = dynamicCode(Math.fround(values[i]! * inverse));
     }
   }
   return { codes, nestedAbsmax, offset };
 }
 
-/** The absmax that packed blocks stand for, in fp32; `map` is the checkpoint's own where it has one. */
+/** Restores the absmax [blocks] in fp32. `map` is the map of the checkpoint, if it has one. */
 export function restoreAbsmax(nested: NestedAbsmax, map: Float32Array = DYNAMIC_MAP): Float32Array {
   const { codes, nestedAbsmax, offset } = nested;
   const blockCount = Math.ceil(codes.length / NESTED_BLOCK);
-  assert(nestedAbsmax.length === blockCount, 'restoreAbsmax: one scale for each 256 blocks');
+  assert(nestedAbsmax.length === blockCount, 'restoreAbsmax: one scale per 256 blocks');
   const absmax = new Float32Array(codes.length);
   for (let i = 0; i < codes.length; i++) {
     const scale = nestedAbsmax[Math.floor(i / NESTED_BLOCK)]!;
@@ -54,10 +56,10 @@ export function restoreAbsmax(nested: NestedAbsmax, map: Float32Array = DYNAMIC_
 }
 
 /**
- * The code for a value in [-1, 1]. bitsandbytes looks it up in a table of 65,536 cells, so what counts is the code
- * nearest to the middle of the value's cell: beside a midpoint that is not always the nearest one to the value.
+ * The code of a value in [-1, 1]. bitsandbytes looks it up in a table of 65,536 cells, so the result is the code nearest to
+ * the middle of the value's cell. Close to the middle between two codes, that is not always the one nearest to the value.
  */
-function codeOf(value: number): number {
+function dynamicCode(value: number): number {
   const position = Math.fround(Math.fround(value + 1) * HALF_CELLS);
   const cell = Math.min(2 * HALF_CELLS, Math.floor(Math.fround(position + 0.5)));
   return nearestCode(cell / HALF_CELLS - 1);
@@ -65,7 +67,7 @@ function codeOf(value: number): number {
 
 const HALF_CELLS = 32_767.5;
 
-/** No cell's middle is as near to two codes, so ties need no rule. */
+/** There are no ties, because the middle of a cell is never equally near to two codes. */
 function nearestCode(value: number): number {
   let low = 0;
   let high = DYNAMIC_MAP.length - 1;
@@ -90,7 +92,7 @@ function createDynamicMap(): Float32Array {
   return Float32Array.from(values).sort();
 }
 
-/** torch.linspace in fp32, with its fused multiply-add: from the start in its first half, from the end in its second. */
+/** torch.linspace in fp32, with its fused multiply-add: the first half counts from the start, the second from the end. */
 function linspace(start: number, end: number, count: number): Float32Array {
   const first = Math.fround(start);
   const step = Math.fround(Math.fround(end - first) / (count - 1));

@@ -1,8 +1,8 @@
-// NF4: sixteen values and a scale for each 64 weights, byte for byte as bitsandbytes 0.50 packs them. Blocks run over
-// the flattened row-major matrix, so a block may straddle rows. It knows no tensor names and no runtime layout.
+// NF4 quantization: 4-bit codes for sixteen values, and one scale per 64 weights. The bytes are equal to those of bitsandbytes
+// 0.50. Blocks run over the flattened row-major matrix, so a block can span rows. Knows no tensor names and no runtime layout.
 import { assert } from '../common/assert.ts';
 
-/** The 4-bit normal floats, ascending; code 7 is 0 (QLoRA, arXiv 2305.14314, appendix E). */
+/** The 4-bit normal floats in ascending order. Code 7 is 0 (QLoRA, arXiv 2305.14314, appendix E). */
 export const NF4_CODEBOOK = Float32Array.of(
   -1.0,
   -0.6961928009986877,
@@ -22,33 +22,35 @@ export const NF4_CODEBOOK = Float32Array.of(
   1.0,
 );
 
+/** The number of weights with a common scale. */
 export const NF4_BLOCK = 64;
 
+/** A quantized matrix. */
 export interface Nf4 {
-  /** [ceil(count / 2)], the first of two codes in the high nibble; an odd count ends with code 7. */
+  /** [ceil(count / 2)]: two codes per byte, the first in the high nibble. An odd count ends with code 7. */
   readonly packed: Uint8Array;
-  /** [ceil(count / 64)], the largest magnitude of each block; a short tail is a block of its own. */
+  /** [ceil(count / 64)]: the largest magnitude of each block. The last block can be shorter. */
   readonly absmax: Float32Array;
 }
 
 const ZERO_CODE = 7;
-/** Below this, bitsandbytes takes the reciprocal of this instead, so that it stays finite. */
+/** For smaller values, bitsandbytes takes the reciprocal of this one, which is finite. */
 const MIN_ABSMAX = Math.fround(1e-38);
 
-/** Midpoints of neighbouring values in fp32; a value on a midpoint takes the lower code. Sentinel at the end. */
+/** The midpoints between neighbouring values in fp32, and a sentinel. A value on a midpoint gets the lower code. */
 const UPPER_BOUNDS = Float32Array.from(NF4_CODEBOOK, (value, code) =>
   code < 15 ? Math.fround(value + NF4_CODEBOOK[code + 1]!) / 2 : Number.POSITIVE_INFINITY,
 );
 
-/** Cells per unit of [-1, 1]: fine enough that no cell holds two midpoints (the closest are 0.08 apart). */
+/** Cells per unit of [-1, 1]. No cell has two midpoints, because the closest ones are 0.08 apart. */
 const CELLS = 64;
-/** Cell → the code at its lower edge; one comparison with that code's upper bound settles the rest. */
+/** The code at the lower edge of each cell. One comparison with its upper bound decides between it and the next code. */
 const CODE_OF_CELL = Uint8Array.from({ length: 2 * CELLS + 1 }, (_, cell) => {
   const edge = cell / CELLS - 1;
   return UPPER_BOUNDS.findIndex((bound) => edge <= bound);
 });
 
-/** [256, 2]: what the two codes of a byte stand for, unscaled. */
+/** [256, 2]: the unscaled values of the two codes of a byte. */
 const VALUES_OF_BYTE = Float32Array.from(
   { length: 512 },
   (_, i) => NF4_CODEBOOK[i % 2 === 0 ? i >> 5 : (i >> 1) & 15]!,
@@ -60,7 +62,7 @@ export function quantizeNf4(values: Float32Array): Nf4 {
   return { packed: packNf4(values, absmax), absmax };
 }
 
-/** The largest magnitude of each block of 64; +Infinity where a block holds a NaN or an infinity. */
+/** The largest magnitude of each block of 64, or +Infinity if the block has a NaN or an infinity. */
 export function blockAbsmax(values: Float32Array): Float32Array {
   const absmax = new Float32Array(Math.ceil(values.length / NF4_BLOCK));
   for (let block = 0, start = 0; block < absmax.length; block++, start += NF4_BLOCK) {
@@ -68,7 +70,7 @@ export function blockAbsmax(values: Float32Array): Float32Array {
     let largest = 0;
     for (let i = start; i < end; i++) {
       const magnitude = Math.abs(values[i]!);
-      // A NaN compares false with everything, and must not get lost.
+      // The comparison is negated because a NaN compares false with everything.
       if (!(magnitude <= largest)) largest = magnitude >= 0 ? magnitude : Number.POSITIVE_INFINITY;
     }
     absmax[block] = largest;
@@ -76,23 +78,23 @@ export function blockAbsmax(values: Float32Array): Float32Array {
   return absmax;
 }
 
-/** The codes of a flattened matrix under its blocks' absmax, two a byte. */
+/** Packs the codes of a flattened matrix, two per byte. `absmax` are the scales of its blocks. */
 export function packNf4(values: Float32Array, absmax: Float32Array): Uint8Array {
-  assert(absmax.length === Math.ceil(values.length / NF4_BLOCK), 'packNf4: one absmax a block');
+  assert(absmax.length === Math.ceil(values.length / NF4_BLOCK), 'packNf4: one absmax per block');
   const packed = new Uint8Array(Math.ceil(values.length / 2));
   for (let block = 0, start = 0; block < absmax.length; block++, start += NF4_BLOCK) {
     const end = Math.min(start + NF4_BLOCK, values.length);
     const inverse = Math.fround(1 / Math.max(absmax[block]!, MIN_ABSMAX));
     let i = start;
     for (; i + 1 < end; i += 2) {
-      packed[i >> 1] = (codeOf(values[i]!, inverse) << 4) | codeOf(values[i + 1]!, inverse);
+      packed[i >> 1] = (nf4Code(values[i]!, inverse) << 4) | nf4Code(values[i + 1]!, inverse);
     }
-    if (i < end) packed[i >> 1] = (codeOf(values[i]!, inverse) << 4) | ZERO_CODE;
+    if (i < end) packed[i >> 1] = (nf4Code(values[i]!, inverse) << 4) | ZERO_CODE;
   }
   return packed;
 }
 
-/** The `count` weights, in fp32: codebook value times the block's absmax. */
+/** Restores `count` weights in fp32: the codebook value times the absmax of the block. */
 export function dequantizeNf4(
   packed: Uint8Array,
   absmax: Float32Array,
@@ -103,15 +105,15 @@ export function dequantizeNf4(
   return values;
 }
 
-/** The same into memory of the caller's. */
+/** Restores as many weights as `values` has elements, into `values`. */
 export function dequantizeNf4Into(
   values: Float32Array,
   packed: Uint8Array,
   absmax: Float32Array,
 ): void {
   const count = values.length;
-  assert(packed.length === Math.ceil(count / 2), 'dequantizeNf4: two codes a byte');
-  assert(absmax.length === Math.ceil(count / NF4_BLOCK), 'dequantizeNf4: one absmax a block');
+  assert(packed.length === Math.ceil(count / 2), 'dequantizeNf4: two codes per byte');
+  assert(absmax.length === Math.ceil(count / NF4_BLOCK), 'dequantizeNf4: one absmax per block');
   for (let block = 0, start = 0; block < absmax.length; block++, start += NF4_BLOCK) {
     const end = Math.min(start + NF4_BLOCK, count);
     const scale = absmax[block]!;
@@ -125,7 +127,7 @@ export function dequantizeNf4Into(
   }
 }
 
-function codeOf(value: number, inverse: number): number {
+function nf4Code(value: number, inverse: number): number {
   const scaled = Math.min(1, Math.max(-1, Math.fround(value * inverse)));
   const code = CODE_OF_CELL[(scaled * CELLS + CELLS) | 0]!;
   return scaled > UPPER_BOUNDS[code]! ? code + 1 : code;

@@ -1,19 +1,20 @@
-// Weights as the runtime's 8-bit matmul wants them (ONNX Runtime's MatMulNBits, bits 8, block 64, zero point 128):
-// blocks run along a row, so rows must be whole blocks. NF4 codes become the nearest of 256 levels; the scale at which
-// the codebook rounds best costs 0.006 nats of WikiText-2 NLL. It knows no graph and no files.
+// Converts weights to the layout of ONNX Runtime's 8-bit matmul (MatMulNBits with 8 bits, block size 64, zero point 128). Its
+// blocks run along a row, so a row must be a whole number of blocks. NF4 codes become the nearest of 256 levels, at the scale
+// that rounds the codebook best; this costs 0.006 nats of NLL on WikiText-2. Knows no graph and no files.
 import { assert } from '../common/assert.ts';
 import { blockAbsmax, NF4_BLOCK, NF4_CODEBOOK } from './nf4.ts';
 
+/** A matrix in 8 bits: weight = (data - 128) * scale. */
 export interface Int8Blocks {
-  /** [rows, cols / 64, 64], zero point 128. */
+  /** [rows, cols / 64, 64] */
   readonly data: Uint8Array;
-  /** [rows * cols / 64]: weight = (data - 128) * scale. */
+  /** [rows * cols / 64] */
   readonly scales: Float32Array;
 }
 
 const INT8_ZERO_POINT = 128;
 
-/** Levels per unit of the codebook: the scale with the least squared rounding error of its 16 values. */
+/** Levels per unit of the codebook: the scale with the smallest squared rounding error of its 16 values. */
 const CODEBOOK_LEVELS = 112.03;
 const LARGEST_LEVEL = 127;
 
@@ -22,13 +23,13 @@ const LEVEL_OF_CODE = Uint8Array.from(
   (value) => Math.round(value * CODEBOOK_LEVELS) + INT8_ZERO_POINT,
 );
 
-/** A packed byte → its two levels, as one little-endian 16-bit store. */
+/** The two levels of each packed byte, as a little-endian 16-bit value. */
 const LEVELS_OF_BYTE = Uint16Array.from(
   { length: 256 },
   (_, byte) => LEVEL_OF_CODE[byte >> 4]! | (LEVEL_OF_CODE[byte & 15]! << 8),
 );
 
-/** Expands NF4 [rows, cols]; cols must be a multiple of 64, else flat blocks straddle rows. */
+/** Expands NF4 [rows, cols] to 8 bits. Asserts that cols is a multiple of 64, so that no block spans two rows. */
 export function repackInt8(
   packed: Uint8Array,
   absmax: Float32Array,
@@ -36,18 +37,18 @@ export function repackInt8(
   cols: number,
 ): Int8Blocks {
   assertWholeBlocks(cols);
-  assert(packed.length * 2 === rows * cols, 'repackInt8: two codes a byte');
-  assert(absmax.length * NF4_BLOCK === rows * cols, 'repackInt8: one absmax a block');
+  assert(packed.length * 2 === rows * cols, 'repackInt8: two codes per byte');
+  assert(absmax.length * NF4_BLOCK === rows * cols, 'repackInt8: one absmax per block');
   const levels = new Uint16Array(packed.length);
   for (let i = 0; i < levels.length; i++) levels[i] = LEVELS_OF_BYTE[packed[i]!]!;
   const scales = absmax.map((value) => value / CODEBOOK_LEVELS);
   return { data: new Uint8Array(levels.buffer), scales };
 }
 
-/** Rounds values [rows, cols] symmetrically to 255 levels a block, for the head and the embedding. */
+/** Rounds values [rows, cols] symmetrically to 255 levels per block, for the head and the embedding. */
 export function quantizeInt8Rows(values: Float32Array, rows: number, cols: number): Int8Blocks {
   assertWholeBlocks(cols);
-  assert(values.length === rows * cols, 'quantizeInt8Rows: rows of cols values');
+  assert(values.length === rows * cols, 'quantizeInt8Rows: rows * cols values');
   const absmax = blockAbsmax(values);
   const data = new Uint8Array(values.length);
   for (let block = 0; block < absmax.length; block++) {

@@ -1,13 +1,13 @@
-// The mean of a float32 vector with the very roundings of torch's CPU reduction (ATen/native/cpu/SumKernel.cpp: 8
-// lanes, four accumulators, cascaded partial sums). The offset of double quantization is such a mean, is written to
-// the checkpoint, and moves codes: another order of additions gives other bytes than bitsandbytes.
+// The mean of a float32 vector, with the same rounding as torch's reduction on the CPU (ATen/native/cpu/SumKernel.cpp: 8 lanes,
+// four accumulators, cascaded partial sums). The offset of double quantization is such a mean. It is stored and it changes codes,
+// so another order of additions would give other bytes than bitsandbytes.
 
-/** Floats in one vector; a shorter input is summed without vectors. */
+/** Floats in one vector. A shorter input is summed without vectors. */
 const LANES = 8;
 const ACCUMULATORS = 4;
 const LEVELS = 4;
 
-/** Mean in fp32; `values` is not empty. The order is that of one thread: torch splits inputs above 32,768 values. */
+/** The mean in fp32 of a vector that is not empty, in the order of one thread. torch splits inputs above 32,768 values. */
 export function torchMean(values: Float32Array): number {
   const lanes = values.length < LANES ? 1 : LANES;
   const vectorEnd = values.length - (values.length % lanes);
@@ -17,7 +17,7 @@ export function torchMean(values: Float32Array): number {
   return Math.fround(sum[0]! / values.length);
 }
 
-/** Column sums of a [n, lanes] matrix: rows are dealt out to four accumulators, the rest goes to the first. */
+/** The column sums of a matrix [n, lanes]. Rows are dealt to four accumulators; the rest goes to the first one. */
 function laneSums(values: Float32Array, lanes: number): Float32Array {
   const width = ACCUMULATORS * lanes;
   const end = values.length - (values.length % width);
@@ -28,7 +28,7 @@ function laneSums(values: Float32Array, lanes: number): Float32Array {
   return sums;
 }
 
-/** Column sums of a [n, width] matrix, by a cascade of partial sums that keeps the rounding error small. */
+/** The column sums of a matrix [n, width], by a cascade of partial sums, which keeps the rounding error small. */
 function cascadeSum(values: Float32Array, width: number): Float32Array {
   const rowCount = values.length / width;
   const levelPower = Math.max(4, Math.floor(ceilLog2(rowCount) / LEVELS));
@@ -48,7 +48,7 @@ function cascadeSum(values: Float32Array, width: number): Float32Array {
   return levels[0]!;
 }
 
-/** Adds the rows of `rows` [n, sums.length] to `sums`, one after the other. */
+/** Adds the rows of a matrix [n, sums.length] to `sums`, one after the other. */
 function addRows(sums: Float32Array, rows: Float32Array): void {
   for (let start = 0; start < rows.length; start += sums.length) {
     for (let i = 0; i < sums.length; i++) sums[i] = sums[i]! + rows[start + i]!;

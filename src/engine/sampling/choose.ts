@@ -20,7 +20,7 @@ import { fillBuckets, type Ranking, rankBuckets, sortRange } from './ranking.ts'
 import { boundTotal } from './total-bounds.ts';
 
 /** The input of one draw. */
-export interface Choice {
+export interface DrawInput {
   row: LogitsRow;
   params: SamplingParams;
   penalties: Penalties;
@@ -39,39 +39,39 @@ const MIN_TEMPERATURE = 1e-6;
 let scratch: Ranking = createScratch(0);
 
 /** Chooses a token. Returns undefined if every token is forbidden. */
-export function chooseToken(choice: Choice, random: Random): number | undefined {
-  if (isGreedy(choice)) return largest(choice);
-  const head = rankHead(choice);
+export function chooseToken(input: DrawInput, random: Random): number | undefined {
+  if (isGreedy(input)) return largest(input);
+  const head = rankHead(input);
   if (isNothingLeft(head)) return undefined;
   const uniform = random();
-  if (!isFiltered(choice.params, choice.row.logits.length)) return drawAny(choice, head, uniform);
-  const count = countKept(choice, head);
+  if (!isFiltered(input.params, input.row.logits.length)) return drawAny(input, head, uniform);
+  const count = countKept(input, head);
   return pickByWeight(head, count, uniform * weightOf(head, count)) ?? head.order[count - 1]!;
 }
 
 /** The probabilities [V] that `chooseToken` draws from. */
-export function probabilities(choice: Choice): Float64Array {
-  const vocabSize = choice.row.logits.length;
+export function probabilities(input: DrawInput): Float64Array {
+  const vocabSize = input.row.logits.length;
   const probs = new Float64Array(vocabSize);
-  if (isGreedy(choice)) {
-    const id = largest(choice);
+  if (isGreedy(input)) {
+    const id = largest(input);
     if (id !== undefined) probs[id] = 1;
     return probs;
   }
-  const head = rankHead(choice);
+  const head = rankHead(input);
   if (isNothingLeft(head)) return probs;
   const { order, weights } = head;
-  if (isFiltered(choice.params, vocabSize)) {
-    for (const id of order.subarray(0, countKept(choice, head))) probs[id] = weights[id]!;
+  if (isFiltered(input.params, vocabSize)) {
+    for (const id of order.subarray(0, countKept(input, head))) probs[id] = weights[id]!;
   } else {
-    weighAll(choice);
+    weighAll(input);
     probs.set(weights);
   }
   const total = probs.reduce((sum, weight) => sum + weight, 0);
   return probs.map((weight) => weight / total);
 }
 
-function isGreedy({ params }: Choice): boolean {
+function isGreedy({ params }: DrawInput): boolean {
   return params.temperature < MIN_TEMPERATURE;
 }
 
@@ -81,18 +81,18 @@ function isNothingLeft({ count, tail }: Head): boolean {
 }
 
 /** The token with the largest logit after penalties and bias. Undefined if every token is forbidden. */
-function largest(choice: Choice): number | undefined {
-  const { row, penalties } = choice;
+function largest(input: DrawInput): number | undefined {
+  const { row, penalties } = input;
   if (row.top && penalties.isEmpty) return Number(row.top.ids[0]);
-  const head = row.top && rankHead(choice);
+  const head = row.top && rankHead(input);
   if (head && head.count > 0) return head.order[0]!;
-  const max = fillValues(choice);
+  const max = fillValues(input);
   if (max === Number.NEGATIVE_INFINITY) return undefined;
   return scratchFor(row.logits.length).values.indexOf(max);
 }
 
 /** Ranks the tokens whose values are known, from the largest logits and the penalized tokens, as far as they are above `tail`. */
-function rankHead({ row, params, penalties }: Choice): Head {
+function rankHead({ row, params, penalties }: DrawInput): Head {
   const { logits } = row;
   const top = row.top ?? selectTop(logits);
   const { order, values, weights } = scratchFor(logits.length);
@@ -120,27 +120,27 @@ function rankHead({ row, params, penalties }: Choice): Head {
 }
 
 /** Draws without filters. */
-function drawAny(choice: Choice, head: Head, uniform: number): number {
-  const bounds = totalBounds(choice, head);
+function drawAny(input: DrawInput, head: Head, uniform: number): number {
+  const bounds = totalBounds(input, head);
   if (bounds) {
     const first = pickByWeight(head, head.count, uniform * bounds.low);
     if (first !== undefined && first === pickByWeight(head, head.count, uniform * bounds.high))
       return first;
   }
-  const target = uniform * weighAll(choice).total;
+  const target = uniform * weighAll(input).total;
   return pickByWeight(head, head.count, target) ?? pickFromRest(head, target);
 }
 
 /** How many tokens of `head.order` the filters keep. Ranks more tokens if it has to. */
-function countKept(choice: Choice, head: Head): number {
-  const { params } = choice;
-  const bounds = () => totalBounds(choice, head);
+function countKept(input: DrawInput, head: Head): number {
+  const { params } = input;
+  const bounds = () => totalBounds(input, head);
   const byHead = head.count > 0 ? keptCount(head, params, bounds) : undefined;
   if (byHead !== undefined) return byHead;
 
-  const { max, total } = weighAll(choice);
+  const { max, total } = weighAll(input);
   const buckets = fillBuckets(scratch, max);
-  const vocabSize = choice.row.logits.length;
+  const vocabSize = input.row.logits.length;
   const likely = lastBucketNeeded(buckets, params, { max, total, vocabSize });
   for (const last of [likely, buckets.counts.length - 1]) {
     const ranked = rankBuckets(scratch, buckets, { max, last });
@@ -151,7 +151,7 @@ function countKept(choice: Choice, head: Head): number {
 }
 
 /** Bounds on the sum of all weights, from the head alone; undefined if it gives none. */
-function totalBounds({ row, params }: Choice, head: Head): Interval | undefined {
+function totalBounds({ row, params }: DrawInput, head: Head): Interval | undefined {
   if (head.count === 0) return undefined;
   if (head.tail === Number.NEGATIVE_INFINITY) return exactly(weightOf(head, head.count));
   if (!row.top) return undefined;
@@ -175,8 +175,8 @@ function totalBounds({ row, params }: Choice, head: Head): Interval | undefined 
 }
 
 /** Sets the value and the weight of every token. Returns the largest value and the sum of the weights. */
-function weighAll(choice: Choice): { max: number; total: number } {
-  const max = fillValues(choice);
+function weighAll(input: DrawInput): { max: number; total: number } {
+  const max = fillValues(input);
   const { values, weights } = scratch;
   let total = 0;
   for (let id = 0; id < values.length; id++) {
@@ -188,7 +188,7 @@ function weighAll(choice: Choice): { max: number; total: number } {
 }
 
 /** Sets the value of every token. Returns the largest value. */
-function fillValues({ row: { logits }, params, penalties }: Choice): number {
+function fillValues({ row: { logits }, params, penalties }: DrawInput): number {
   const { values } = scratchFor(logits.length);
   for (let id = 0; id < logits.length; id++) values[id] = toValue(logits[id]!, params);
   for (const id of penalties.ids()) values[id] = toValue(penalties.apply(id, logits[id]!), params);
