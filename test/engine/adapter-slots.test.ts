@@ -13,7 +13,7 @@ const model = tinyModel();
 const adapter = (seed: number, rank: number, targets: readonly TargetName[] = TARGET_NAMES) =>
   tinyAdapter(model.config, { seed, rank, targets });
 
-/** Bytes of one slot of this rank, all linears covered. */
+/** The bytes of one slot of rank 1 that covers all linears. */
 const SLOT_BYTES_PER_RANK =
   4 * 2 * (64 + 64 + 32 + 32 + 3 * 64 + (64 + 64) + (2 * 64 + 2 * 128) + (128 + 64));
 
@@ -34,7 +34,7 @@ test('an adapter that would make all slots too large is refused, and the others 
   );
 });
 
-test('slots left wide by a detached adapter are narrowed where that makes room', () => {
+test('slots left wide by a detached adapter are narrowed to make room', () => {
   const capacityBytes = 2 * 16 * SLOT_BYTES_PER_RANK;
   const slots = new AdapterSlots(model.config, { capacity: 4, capacityBytes });
   const wide = adapter(1, 16);
@@ -44,7 +44,7 @@ test('slots left wide by a detached adapter are narrowed where that makes room',
   assert.equal(slots.usedSlots, 4);
 });
 
-test('where memory cannot be had, nothing is attached', () => {
+test('if memory cannot be allocated, nothing is attached', () => {
   const slots = new AdapterSlots(model.config, { capacity: 2 ** 40, capacityBytes: 2 ** 50 });
   for (let attempt = 0; attempt < 2; attempt++) {
     assert.throws(() => slots.attach(adapter(1, 8)), /shape|allocation/i);
@@ -59,7 +59,7 @@ const prompt: Omit<ModelInput, 'lora'> = {
   logitRows: [2],
 };
 
-test('slots that are made anew leave no old ones in memory', {
+test('replaced slots leave no memory behind', {
   skip: globalThis.gc ? false : 'needs --expose-gc',
 }, async (t) => {
   const servingDir = await servingFolder(t, model, 'f32');
@@ -71,7 +71,7 @@ test('slots that are made anew leave no old ones in memory', {
   slots.attach(adapter(2, 8));
   const after = await runLogits(runner, { ...prompt, lora });
   assert.ok(worstDifference(after, before) < 1e-4);
-  // Tensors first, then what their finalizers let go of; a look at the reference would keep it for its turn.
+  // The tensors are collected first, then the memory that their finalizers release. Reading the reference keeps it for a turn.
   for (let turn = 0; turn < 5; turn++) {
     await setImmediate();
     globalThis.gc?.();
@@ -79,7 +79,7 @@ test('slots that are made anew leave no old ones in memory', {
   assert.ok(old.deref() === undefined);
 });
 
-test('a session that could not be made is tried again', async (t) => {
+test('creating a session is tried again after a failure', async (t) => {
   const served = openServingFolder(await servingFolder(t, model, 'f32'));
   const locations = new Map(served.locations);
   const sessions = new GraphSessions({ ...served, locations }, 16);

@@ -1,5 +1,4 @@
-// The plain twin of quantized matmuls: a served model's own weights as float32 matrices, for runs that multiply them
-// as they are.
+// The reference for quantized matmuls: the weights of a served model as float32 matrices.
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
@@ -20,7 +19,7 @@ import { hostTensor, type OrtTensor } from '../../src/ort/tensor.ts';
 import { dequantizeNf4 } from '../../src/quant/nf4.ts';
 import { type RunnerOptions, runnerOf } from './runner.ts';
 
-/** A runner on the CPU, in float32, on the values that the model's quantized weights stand for. */
+/** A float32 runner on the CPU with the dequantized weights of the model. */
 export function dequantizedRunner(t: TestContext, served: ServingModel, options: RunnerOptions) {
   const memory = { ...HOST_MEMORY, weightsAs: 'inputs' } as const;
   return runnerOf(

@@ -1,4 +1,4 @@
-// What CUDA is asked for, seen at the runtime's functions: sessions, and memory of a name, a type and a shape.
+// The calls that a CUDA engine makes to the runtime: sessions, and allocations with a name, a type and a shape.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { SlotId } from '../../src/engine/batch.ts';
@@ -7,7 +7,7 @@ import { openDeviceMemory } from '../../src/engine/memory/device-memory.ts';
 import { servingTensors } from '../../src/model/serving-weights.ts';
 import { TARGET_NAMES } from '../../src/model/target-modules.ts';
 import { servingFolder, tinyAdapter, tinyModel } from '../fixtures.ts';
-import { type Played, playDevice } from '../ort/played-device.ts';
+import { type SimulatedDevice, simulateDevice } from '../ort/simulated-device.ts';
 
 /** `ONNXTensorElementDataType` */
 const UINT8 = 2;
@@ -17,25 +17,25 @@ const model = tinyModel();
 const { layerCount, kvHeadCount, headDim } = model.config;
 const SIZE = { slotCount: 3, maxSeqLength: 32 };
 
-function count({ held }: Played, type: number, shape: readonly number[]): number {
+function count({ held }: SimulatedDevice, type: number, shape: readonly number[]): number {
   return held().filter((one) => one.type === type && one.shape.join() === shape.join()).length;
 }
 
 const prefill = { kind: 'prefill', tokenIds: [4, 5], pastLength: 0, scoring: undefined } as const;
 
-test('weights, cache and adapters are in memory of CUDA, once, and old slots are given back', async (t) => {
+test('weights, cache and adapters are in CUDA memory, once, and old slots are freed', async (t) => {
   const servingDir = await servingFolder(t, model, 'nf4');
-  const played = playDevice(t, 'cuda');
+  const device = simulateDevice(t, 'cuda');
   const engine = await Engine.create({ servingDir, ...SIZE, runtime: { provider: 'cuda' } });
   t.after(() => engine.release());
   const weights = servingTensors(model.config, 'nf4');
   for (const { type, dims } of weights) {
     const same = weights.filter((one) => one.type === type && one.dims.join() === dims.join());
     const code = type === 'uint8' ? UINT8 : FLOAT16;
-    assert.equal(count(played, code, dims), same.length, `${type} [${dims}]`);
+    assert.equal(count(device, code, dims), same.length, `${type} [${dims}]`);
   }
   const cacheShape = [SIZE.slotCount, kvHeadCount, SIZE.maxSeqLength, headDim];
-  assert.equal(count(played, FLOAT16, cacheShape), 2 * layerCount);
+  assert.equal(count(device, FLOAT16, cacheShape), 2 * layerCount);
   const run = (adapter: string, slot: number) => {
     const sampler = { sample: () => ({ id: 0 }) };
     return engine.run({ ...prefill, slot: slot as SlotId, adapter, sampler });
@@ -44,23 +44,23 @@ test('weights, cache and adapters are in memory of CUDA, once, and old slots are
   engine.attachAdapter(narrow);
   await run(narrow.digest, 1);
   const fused = (rank: number, targets: number) => [SIZE.slotCount + 1, 64, rank * targets];
-  assert.equal(count(played, FLOAT16, fused(4, 2)), layerCount);
-  const before = played.held().length;
+  assert.equal(count(device, FLOAT16, fused(4, 2)), layerCount);
+  const before = device.held().length;
   const wide = tinyAdapter(model.config, { seed: 2, rank: 16, targets: TARGET_NAMES });
   engine.attachAdapter(wide);
   await run(wide.digest, 2);
-  assert.equal(count(played, FLOAT16, fused(4, 2)), 0, 'the narrow slots are gone');
-  assert.equal(count(played, FLOAT16, fused(16, 3)), layerCount);
+  assert.equal(count(device, FLOAT16, fused(4, 2)), 0, 'the narrow slots are gone');
+  assert.equal(count(device, FLOAT16, fused(16, 3)), layerCount);
   await run(narrow.digest, 0);
-  const grown = played.held().length;
+  const grown = device.held().length;
   for (let i = 0; i < 3; i++) await run(wide.digest, i);
-  assert.equal(played.held().length, grown, 'a run allocates nothing that stays');
+  assert.equal(device.held().length, grown, 'a run allocates nothing that stays');
   assert.ok(grown > before);
 });
 
-test('sessions and memory are asked of CUDA, and its options are given back', async (t) => {
+test('sessions and memory come from CUDA, and its options are released', async (t) => {
   const servingDir = await servingFolder(t, model, 'nf4');
-  const { calls } = playDevice(t, 'cuda');
+  const { calls } = simulateDevice(t, 'cuda');
   const engine = await Engine.create({ servingDir, ...SIZE, runtime: { provider: 'cuda' } });
   t.after(() => engine.release());
   const of = (name: string) => calls.filter((call) => call.name === name).map(({ args }) => args);
@@ -74,7 +74,7 @@ test('sessions and memory are asked of CUDA, and its options are given back', as
   if (memory) assert.deepEqual(memory.slice(0, 4), ['Cuda', 0, 0, 0]);
 });
 
-test('a provider that cannot be had says what to do, and the reason', () => {
+test('the error for a missing provider says what to do, and the reason', () => {
   assert.throws(
     () => openDeviceMemory('cuda'),
     /--provider: cuda is not available here: it needs an NVIDIA driver.*or --provider cpu \(.+\)/,

@@ -1,4 +1,4 @@
-// What every engine does, whatever it runs on: a suite over providers, compared with the plain decoder.
+// The tests of an engine on any provider. The plain decoder is the reference.
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
@@ -16,13 +16,13 @@ import {
 } from '../fixtures.ts';
 import { plainLogits } from '../model/plain-decoder.ts';
 
-/** What an engine is made to run on. */
+/** The provider that the engines run on. */
 export interface Platform {
   readonly provider: Provider;
-  /** How far its logits may be from the plain decoder's; twice as far once adapters have come and gone. */
+  /** The largest difference from the plain decoder's logits; twice as large after adapters were attached and detached. */
   readonly limit: number;
   readonly skip?: string | false;
-  /** Before each engine. */
+  /** Called before each engine. */
   prepare?(t: TestContext): void;
 }
 
@@ -33,7 +33,7 @@ interface Tools {
 
 type Case = (t: TestContext, tools: Tools) => Promise<void>;
 
-/** Declares the suite's tests, with float32 weights. */
+/** Declares the tests, with float32 weights. */
 export function engineSuite(
   name: string,
   { provider, limit, skip = false, prepare }: Platform,
@@ -51,7 +51,7 @@ export function engineSuite(
   }
 }
 
-/** A sampler that keeps the logits it is shown. */
+/** A sampler that records the logits it gets. */
 function recorder() {
   const seen: Float32Array[] = [];
   const sample = (row: LogitsRow) => {
@@ -66,7 +66,7 @@ interface Sequence {
   adapter: AdapterWeights | undefined;
 }
 
-/** Prefills each sequence into its slot, then decodes `next` for all of them in one batch: the logits by row. */
+/** Prefills each sequence into its slot, then decodes `next` for all of them in one batch. Returns the logits by row. */
 async function decodeTogether(engine: Engine, sequences: readonly Sequence[], next: number) {
   const recorders = sequences.map(recorder);
   for (const [slot, { prompt, adapter }] of sequences.entries()) {
@@ -127,7 +127,7 @@ const CASES: Record<string, Case> = {
     Number.POSITIVE_INFINITY,
   ),
   'an adapter of 1e38 ends its own row and leaves the others bit-equal': isolates(1e38),
-  'each row of a mixed batch gets the logits that the plain decoder gives it alone': async (
+  'each row of a mixed batch has the logits that the plain decoder computes for it alone': async (
     t,
     { engineOf, limit },
   ) => {
@@ -152,7 +152,7 @@ const CASES: Record<string, Case> = {
     });
   },
 
-  'logits are bit-equal when only the neighbours hold something else': async (t, { engineOf }) => {
+  'logits are bit-equal if only the neighbours differ': async (t, { engineOf }) => {
     const model = tinyModel();
     const engine = await engineOf(t, model);
     const [mine, a, b] = [1, 2, 3].map((seed) =>
@@ -168,7 +168,7 @@ const CASES: Record<string, Case> = {
     assert.notDeepEqual(second.logits[0], first.logits[0]);
   },
 
-  'a freed slot full of old values does not show in the next sequence': async (t, { engineOf }) => {
+  'old values in a freed slot do not affect the next sequence': async (t, { engineOf }) => {
     const model = tinyModel();
     const engine = await engineOf(t, model);
     const fresh = await decodeTogether(engine, [{ prompt: [3, 4], adapter: undefined }], 9);
@@ -177,7 +177,7 @@ const CASES: Record<string, Case> = {
     assert.deepEqual(reused.logits, fresh.logits);
   },
 
-  'rows keep their adapters while others are attached, detached and slots are rebuilt': async (
+  'rows keep their adapters while others are attached and detached and slots are replaced': async (
     t,
     { engineOf, limit },
   ) => {
@@ -205,7 +205,7 @@ const CASES: Record<string, Case> = {
     }
   },
 
-  'a sequence goes on unchanged after its slot is moved': async (t, { engineOf }) => {
+  'a sequence continues unchanged after its slot is moved': async (t, { engineOf }) => {
     const model = tinyModel();
     const engine = await engineOf(t, model);
     const me = { prompt: [7, 8, 9], adapter: undefined };
@@ -217,10 +217,7 @@ const CASES: Record<string, Case> = {
     assert.deepEqual(seen[0], logits[1]);
   },
 
-  'a scored prompt gives the log-probability of each next token': async (
-    t,
-    { engineOf, limit },
-  ) => {
+  'a scored prompt has the log-probability of each next token': async (t, { engineOf, limit }) => {
     const model = tinyModel();
     const engine = await engineOf(t, model);
     const prompt = [3, 9, 27, 81];

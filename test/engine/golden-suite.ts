@@ -1,4 +1,4 @@
-// transformers' and peft's own logits, on any provider: every supported model and adapter, float32 weights.
+// Compares with the logits of transformers and peft, on any provider: every supported model and adapter, float32 weights.
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -27,7 +27,7 @@ export interface Form {
   readonly name: string;
   readonly quantization: Quantization;
   readonly file: string;
-  /** Of the logits. */
+  /** The largest difference of logits. */
   readonly key: string;
 }
 
@@ -57,30 +57,32 @@ const supported = names(adapters).filter(
 export interface GoldenOptions {
   readonly provider: Provider;
   readonly skip?: string | false;
-  /** The forms of the base that are run; default: all. */
+  /** The forms of the base that are tested. Default: all. */
   readonly forms?: readonly Form[];
 }
 
-/** Declares a test per model and form, per model's greedy ids and per adapter, and one of a mixed batch. */
+/** Declares a test per model and form, per model for greedy ids, per adapter, and one for a mixed batch. */
 export function goldenSuite(name: string, { provider, skip, forms = FORMS }: GoldenOptions): void {
   const options = { skip: skipUnless(models) || skip || false };
   const golden = goldenOn(provider);
   for (const model of names(models).filter((one) => /^(llama|mistral|qwen)/.test(one))) {
     for (const form of forms) {
-      test(`${name}, ${model}, ${form.name}: logits are transformers'`, options, (t) =>
+      test(`${name}, ${model}, ${form.name}: logits equal transformers'`, options, (t) =>
         testLogits(t, golden, { model, form }),
       );
     }
-    test(`${name}, ${model}: greedy ids are transformers'`, options, (t) =>
+    test(`${name}, ${model}: greedy ids equal transformers'`, options, (t) =>
       testGreedy(t, golden, model),
     );
   }
   for (const adapter of supported) {
-    test(`${name}, adapter ${adapter}: logits are peft's`, options, (t) =>
+    test(`${name}, adapter ${adapter}: logits equal peft's`, options, (t) =>
       testAdapter(t, golden, adapter),
     );
   }
-  test(`${name}: a mixed batch gives each row peft's logits`, options, (t) => testMixed(t, golden));
+  test(`${name}: each row of a mixed batch has peft's logits`, options, (t) =>
+    testMixed(t, golden),
+  );
 }
 
 async function testLogits(
@@ -183,7 +185,7 @@ const goldenOn =
     return createRunner(t, servingDir, { slotCount, maxSeqLength: 128, provider });
   };
 
-/** `input_ids` [B][T] and the logits under a key, by row [T * V]. */
+/** The `input_ids` [B][T], and the logits with a key, by row [T * V]. */
 function readCases(file: string, key: string) {
   const { tensors } = parseSafetensors(readFileSync(file), BASE_LIMITS);
   const ids = tensors.get('input_ids')!;

@@ -8,7 +8,7 @@ function logSumExp(values: Float32Array): number {
   return Math.log(values.reduce((sum, value) => sum + Math.exp(value), 0));
 }
 
-test('the top of a row is sorted, ties by ascending id', () => {
+test('the largest logits of a row are sorted, ties by ascending id', () => {
   const { values, ids } = selectTop(logits);
   const expected = [...logits.keys()].sort((a, b) => logits[b]! - logits[a]! || a - b).slice(0, 64);
   assert.deepEqual(Array.from(ids as Int32Array), expected);
@@ -18,7 +18,7 @@ test('the top of a row is sorted, ties by ascending id', () => {
   );
 });
 
-test('log-probabilities are the log-softmax of the raw logits, narrowed or not', () => {
+test("log-probabilities are the log-softmax of the raw logits, with or without the graph's top logits", () => {
   const top = { ...selectTop(logits), logSumExp: logSumExp(logits) };
   const narrowed: LogitsRow = {
     logits,

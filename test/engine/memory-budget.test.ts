@@ -11,7 +11,7 @@ const DEFAULTS: MemoryRequest = { provider: 'cpu', weights: 'int8', prefillChunk
 const plan = (bytes: number, request: Partial<MemoryRequest> = {}) =>
   planMemory(config, { ...DEFAULTS, ...request }, { bytes, source: 'test' });
 
-test('with much memory the defaults hold, and nothing is said', () => {
+test('with enough memory the defaults apply, without a message', () => {
   const { slots, maxSeqLength, adapterCacheBytes, reduced } = plan(32e9);
   assert.deepEqual(
     { slots, maxSeqLength, adapterCacheBytes, reduced },
@@ -19,7 +19,7 @@ test('with much memory the defaults hold, and nothing is said', () => {
   );
 });
 
-test('the parts add up to the total, which stays within the limit at every size that is served', () => {
+test('the parts add up to the total, which is within the limit for every plan', () => {
   let before = 0;
   for (let bytes = 700e6; bytes < 16e9; bytes *= 1.1) {
     const { slots, maxSeqLength, budget, adapterCacheBytes } = plan(bytes);
@@ -33,13 +33,13 @@ test('the parts add up to the total, which stays within the limit at every size 
   }
 });
 
-test('900 MB serve fewer and shorter sequences, and the reason is said', () => {
+test('with 900 MB there are fewer and shorter sequences, and a message says why', () => {
   const { slots, maxSeqLength, reduced } = plan(900e6);
   assert.ok(slots >= 4 && slots < 32 && maxSeqLength < 2048, `${slots} x ${maxSeqLength}`);
   assert.match(reduced!, /--slots \d+ --max-seq \d+ instead of 32 and 2048: .* 859 MiB \(test\)/);
 });
 
-test('200 MB serve nothing, and the refusal has the figures', () => {
+test('200 MB are refused, with the figures', () => {
   assert.throws(
     () => plan(200e6),
     (error) =>
@@ -50,7 +50,7 @@ test('200 MB serve nothing, and the refusal has the figures', () => {
   );
 });
 
-test('what the operator asked for is kept or refused, never reduced', () => {
+test('requested sizes are kept or refused, never reduced', () => {
   assert.throws(() => plan(900e6, { slots: 32, maxSeq: 2048 }), /KV cache of 32 x 2048 positions/);
   assert.throws(() => plan(900e6, { adapterCacheBytes: 2 ** 30 }), ConfigError);
   const shorter = plan(900e6, { slots: 16 });
@@ -63,7 +63,7 @@ test('what the operator asked for is kept or refused, never reduced', () => {
   assert.equal(cached.adapterCacheBytes, 3e8);
 });
 
-test("a device's memory is not the host's: the base and the cache count nothing", () => {
+test('on a device, the base and the cache take no memory of the host', () => {
   const { slots, budget } = plan(900e6, { provider: 'cuda' });
   assert.deepEqual([slots, budget.parts.base, budget.parts.kvCache], [32, 0, 0]);
 });

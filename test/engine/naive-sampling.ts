@@ -1,4 +1,4 @@
-// The plain twin of the sampler: every step over a full sort of the vocabulary.
+// The reference for the sampler: every step is done on a full sort of the vocabulary.
 import type { SamplingParams } from '../../src/contracts/generation.ts';
 
 export function naiveDistribution(
@@ -42,7 +42,7 @@ export function naiveDistribution(
   return scores.map((_, id) => (kept.includes(id) ? weights[id]! / total : 0));
 }
 
-/** By the definitions of allowed_token_ids, min_tokens and bad_words. */
+/** Follows the definitions of allowed_token_ids, min_tokens and bad_words. */
 function isForbidden(id: number, params: SamplingParams, generatedIds: readonly number[]): boolean {
   const { allowedTokenIds, minTokens, badWords = [] } = params;
   if (allowedTokenIds && !allowedTokenIds.includes(id)) return true;

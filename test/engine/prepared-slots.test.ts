@@ -1,4 +1,4 @@
-// What is copied into adapter slots beside the runs: attached slots hold what they would hold without it.
+// Adapter slots that are filled in the background: attached slots hold the same values as without it.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -22,7 +22,7 @@ const ADAPTERS = [
   adapter(5, 3),
 ];
 
-/** The plain twin: what a slot of this form holds of the adapter, number by number. */
+/** The reference: the values of the adapter in a slot of this form, one by one. */
 function expected(slots: AdapterSlots, weights: AdapterWeights): number[][] {
   return slots.range(0, 1).map(({ tensor, layer, of }) => {
     const [, rows, cols] = tensor.shape as [number, number, number];
@@ -58,7 +58,7 @@ const operation = fc.oneof(
   fc.record({ type: fc.constant('runs' as const), pick: fc.integer({ min: 1, max: 80 }) }),
 );
 
-test('attached slots hold their adapters, and slot 0 zeros, whatever is prepared beside', async () => {
+test('attached slots hold their adapters, and slot 0 zeros, whatever is prepared in the background', async () => {
   const run = async (operations: { type: string; pick: number }[]) => {
     const slots = new AdapterSlots(config, { capacity: 4, capacityBytes: 2 ** 40 });
     const preparations: Promise<void>[] = [];
@@ -79,7 +79,7 @@ test('attached slots hold their adapters, and slot 0 zeros, whatever is prepared
   await fc.assert(property, { numRuns: 60, seed: 7 });
 });
 
-/** Changes an adapter's numbers, so that a later copy of it would differ. */
+/** Changes the values of an adapter, so that a later copy of it would differ. */
 function spoil(weights: AdapterWeights): void {
   for (const layer of weights.layers) {
     for (const pair of Object.values(layer)) pair.a.fill(7);
@@ -113,7 +113,7 @@ test('slots that have been too wide are narrowed once narrow ones are ready', as
   slots.detach(wide.digest);
   const { version } = slots;
   for (let run = 0; run < 100; run++) slots.noteRun();
-  assert.equal(slots.version, version, 'not while a run would wait for it');
+  assert.equal(slots.version, version, 'a run would have to wait for it');
   while (slots.version === version) {
     await nextTurn();
     slots.noteRun();
@@ -122,7 +122,7 @@ test('slots that have been too wide are narrowed once narrow ones are ready', as
   assert.equal(cols, 3 * 4, 'q, k and v of rank 4');
 });
 
-test('prepared slots of another form are let go of where nobody comes to use them', async () => {
+test('prepared slots of another form are dropped if they are not used', async () => {
   const slots = new AdapterSlots(config, { capacity: 4, capacityBytes: 2 ** 40 });
   const [first, second] = [adapter(11, 4), adapter(12, 16)];
   slots.attach(first);
@@ -130,5 +130,5 @@ test('prepared slots of another form are let go of where nobody comes to use the
   for (let run = 0; run < 70; run++) slots.noteRun();
   spoil(second);
   slots.attach(second);
-  assert.ok(holdsSeven(slots, second), 'it was copied anew');
+  assert.ok(holdsSeven(slots, second), 'it was copied again');
 });

@@ -1,12 +1,12 @@
-// Quantized weights in a device's memory, with the CPU as the device: CUDA's own graphs, NF4 and float16, on the CPU's
-// kernels for the same operators.
+// Quantized weights in the memory of a simulated device: CUDA's graphs with NF4 and float16 run on the CPU's kernels for the
+// same operators.
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { openServingFolder } from '../../src/engine/serving-folder.ts';
 import type { WeightsMode } from '../../src/model/serving-weights.ts';
 import { TARGET_NAMES } from '../../src/model/target-modules.ts';
 import { servingFolder, tinyAdapter, tinyModel } from '../fixtures.ts';
-import { playDevice } from '../ort/played-device.ts';
+import { simulateDevice } from '../ort/simulated-device.ts';
 import { dequantizedRunner } from './dequantized.ts';
 import { createRunner, runLogits, worstDifference } from './runner.ts';
 
@@ -20,7 +20,7 @@ const families = [
   ['qwen3 with head norms', { model_type: 'qwen3', head_dim: 32 }],
 ] as const;
 
-/** By run: a prompt's chunk without and with the adapter, then a decode step of both together. */
+/** The logits of three runs: a prompt without the adapter, a prompt with it, and a decode step of both together. */
 async function runAll({ runner, slots, config }: ReturnType<typeof createRunner>) {
   slots.attach(tinyAdapter(config, { seed: 7, rank: 3, targets: TARGET_NAMES }));
   const results: Float32Array[] = [];
@@ -59,7 +59,7 @@ interface Case {
 }
 
 const cases: [string, Case][] = [
-  // Served by nobody: what is left of the difference without half precision.
+  // No provider uses this combination. It shows how much of the difference is not due to half precision.
   ['NF4, float32', { provider: 'webgpu', weights: 'nf4', lacksFloat16: true, limit: 2e-4 }],
   ['NF4, float16', { provider: 'cuda', weights: 'nf4', lacksFloat16: false, limit: 5e-2 }],
   ['int8, float32', { provider: 'webgpu', weights: 'int8', lacksFloat16: true, limit: 2e-4 }],
@@ -70,7 +70,7 @@ async function compare(t: TestContext, changes: object, options: Case): Promise<
   const { provider, weights, limit } = options;
   const servingDir = await servingFolder(t, tinyModel({ ...changes }), weights);
   const wanted = await runAll(dequantizedRunner(t, openServingFolder(servingDir), SIZE));
-  playDevice(t, provider, options);
+  simulateDevice(t, provider, options);
   const got = await runAll(createRunner(t, servingDir, { ...SIZE, provider }));
   for (const [i, logits] of got.entries()) {
     const worst = worstDifference(logits, wanted[i]!);
@@ -80,7 +80,7 @@ async function compare(t: TestContext, changes: object, options: Case): Promise<
 
 for (const [form, options] of cases) {
   for (const [family, changes] of families) {
-    test(`${form}, ${family}: logits are those of the weights multiplied plainly`, (t) =>
+    test(`${form}, ${family}: logits equal those of the dequantized weights`, (t) =>
       compare(t, changes, options));
   }
 }

@@ -1,4 +1,4 @@
-// A model runner over a serving folder, and how far logits are from what they are to be.
+// A model runner over a serving folder, and the largest difference between logits.
 import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
 import { AdapterSlots } from '../../src/engine/adapters/adapter-slots.ts';
@@ -40,7 +40,7 @@ export function runnerOf(
   return { config, slots, runner: new ModelRunner({ config, sessions, cache, slots }) };
 }
 
-/** The logits [L * V] of the rows that the input asks. */
+/** The logits [L * V] of the requested rows. */
 export async function runLogits(runner: ModelRunner, input: ModelInput): Promise<Float32Array> {
   const rows = await runner.run(input);
   return Float32Array.from(rows.flatMap(({ logits }) => [...logits]));

@@ -10,7 +10,7 @@ import { naiveDistribution } from './naive-sampling.ts';
 
 const NEUTRAL: SamplingParams = { ...GREEDY, temperature: 1 };
 
-/** The row with what the graph would add: the 64 largest and a float32 log-sum-exp. */
+/** The row as a graph returns it: with the 64 largest logits and a float32 log-sum-exp. */
 function narrowed(logits: Float32Array): LogitsRow {
   const max = Math.max(...logits);
   let sum = 0;
@@ -18,7 +18,7 @@ function narrowed(logits: Float32Array): LogitsRow {
   return { logits, top: { ...selectTop(logits), logSumExp: Math.fround(max + Math.log(sum)) } };
 }
 
-/** Logits as a model gives them (a few large, a long tail), with ties: a multiple of 1/8. */
+/** Logits like those of a model: a few large ones, a long tail, and ties, because all are multiples of 1/8. */
 const someRow = fc
   .record({
     size: fc.constantFrom(5, 64, 65, 200, 1500),
@@ -50,7 +50,7 @@ const someParams: fc.Arbitrary<SamplingParams> = fc.record({
   seed: fc.nat(),
 });
 
-/** Of the first tokens, which are few enough to be forbidden often; [3, 1, 3] has been generated. */
+/** Constraints on the first tokens, which are few, so that they are often forbidden. [3, 1, 3] has been generated. */
 const someConstraints: fc.Arbitrary<Partial<SamplingParams>> = fc.record(
   {
     allowedTokenIds: fc.oneof(
@@ -87,7 +87,7 @@ test('the distribution equals every golden case', { skip: skipUnless(goldenPath)
   }
 });
 
-test('a narrowed row gives the same tokens as the whole row', () => {
+test('a row with its top logits gives the same tokens as without', () => {
   fc.assert(
     fc.property(someRow, someParams, someConstraints, (logits, free, constraints) => {
       const params = { ...free, ...constraints };
@@ -103,7 +103,7 @@ test('a narrowed row gives the same tokens as the whole row', () => {
   );
 });
 
-test('the distribution, whole or narrowed, equals a plain sort of the vocabulary', () => {
+test('the distribution equals a full sort of the vocabulary, with or without top logits', () => {
   fc.assert(
     fc.property(someRow, someParams, someConstraints, (logits, free, constraints) => {
       const params = { ...free, ...constraints };
@@ -120,7 +120,7 @@ test('the distribution, whole or narrowed, equals a plain sort of the vocabulary
   );
 });
 
-test('tokens are drawn as often as the distribution says', () => {
+test('tokens are drawn with the frequencies of the distribution', () => {
   const logits = Float32Array.from({ length: 300 }, (_, id) => -((id * 7) % 300) / 40);
   for (const params of [NEUTRAL, { ...NEUTRAL, temperature: 1.6, topP: 0.8 }]) {
     const sampler = createSampler({ ...params, seed: 7 }, { promptIds: [], vocabSize: 300 });
@@ -188,12 +188,12 @@ describe('constraints', () => {
     return Array.from({ length: count }, () => sampler.sample(row)?.id);
   };
 
-  test('min_tokens holds back the endings for so many tokens', () => {
+  test('min_tokens forbids the endings until so many tokens are generated', () => {
     const minTokens = { count: 2, endings: [3, 2] };
     assert.deepEqual(draw({ minTokens }, [0, 1, 2, 3]), [1, 1, 3, 3]);
   });
 
-  test('a bad word lacks its last token only, and counts only what was generated', () => {
+  test('only the last token of a bad word is forbidden, and only after the generated ones before it', () => {
     assert.deepEqual(draw({ badWords: [[3]] }, [0, 1, 2, 3]), [2, 2, 2, 2]);
     assert.deepEqual(draw({ badWords: [[3, 3]] }, [0, 1, 2, 3]), [3, 2, 3, 2]);
     assert.deepEqual(draw({ badWords: [[1, 3]] }, [0, 1, 2, 3]), [3, 3, 3, 3]); // 1 ends the prompt
@@ -211,12 +211,12 @@ describe('constraints', () => {
     );
   });
 
-  test('what is allowed may lie far outside the largest logits', () => {
+  test('allowed tokens may be far outside the largest logits', () => {
     const logits = Array.from({ length: 1000 }, (_, id) => -id);
     assert.deepEqual(draw({ allowedTokenIds: [999, 998] }, logits, 2), [998, 998]);
   });
 
-  test('where nothing is left, no token is drawn', () => {
+  test('if no token is allowed, none is drawn', () => {
     assert.deepEqual(draw({ allowedTokenIds: [1], badWords: [[1, 1]] }, [0, 1, 2], 2), [
       1,
       undefined,
@@ -225,7 +225,7 @@ describe('constraints', () => {
     assert.deepEqual(draw(hot, [0, 1, 2], 1), [undefined]);
   });
 
-  test('logprobs are those of the model', () => {
+  test('logprobs are those of the model, before constraints', () => {
     const params = { ...GREEDY, allowedTokenIds: [0], topLogprobs: 1 };
     const sampler = createSampler(params, { promptIds: [], vocabSize: 2 });
     const { logprob } = sampler.sample({ logits: Float32Array.from([0, Math.log(3)]) })!;

@@ -1,4 +1,4 @@
-// Prompts in parts, for devices whose attention is wrong for many tokens at once: the logits are those of one run.
+// Prompts in several runs, for devices whose attention is wrong for many tokens at once. The logits equal those of one run.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { maxTokensPerRun } from '../../src/engine/memory/attention-check.ts';
@@ -11,7 +11,7 @@ const TOKENS = [5, 17, 3, 90, 41, 8, 8, 63, 22, 71, 1, 30];
 const SIZE = { slotCount: 2, maxSeqLength: 32 };
 
 for (const logitRows of [TOKENS.map((_, i) => i), [11], [9, 2]]) {
-  test(`a prompt in parts gives the rows ${logitRows} of the whole`, async (t) => {
+  test(`a prompt in several runs has the same logits in rows ${logitRows} as in one run`, async (t) => {
     const servingDir = await servingFolder(t, tinyModel(), 'f32');
     const whole = createRunner(t, servingDir, SIZE);
     const memory = { ...HOST_MEMORY, maxTokensPerRun: 5 };
@@ -26,7 +26,7 @@ for (const logitRows of [TOKENS.map((_, i) => i), [11], [9, 2]]) {
   });
 }
 
-test("the CPU's attention gives a prompt in one run what it gives in two, in both types", () => {
+test("the CPU's attention computes the same in one run as in two, in both float types", () => {
   for (const float of ['float32', 'float16'] as const) {
     assert.equal(maxTokensPerRun('cpu', float), Number.POSITIVE_INFINITY);
   }

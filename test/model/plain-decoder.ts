@@ -1,4 +1,4 @@
-// The plain twin of the serving graph: one sequence, float64, loops. Slow and obvious.
+// The reference for the serving graph: one sequence, float64, plain loops.
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import {
@@ -15,7 +15,7 @@ import { TARGET_MODULES, type TargetName } from '../../src/model/target-modules.
 type Row = number[];
 export type Weights = (name: string) => Float32Array;
 
-/** Logits [T][V] of a whole sequence. */
+/** The logits [T][V] of a whole sequence. */
 export function plainLogits(
   config: DecoderConfig,
   weights: Weights,

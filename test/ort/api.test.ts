@@ -1,4 +1,4 @@
-// Each function of the C API is taken from its own place in the table.
+// Each function of the C API has its index in the header's table.
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { ORT_API } from '../../src/ort/api.ts';
@@ -70,13 +70,13 @@ ReleaseOpAttr CreateOp InvokeOp ReleaseOp SessionOptionsAppendExecutionProvider
   .split(/\s+/)
   .filter(Boolean);
 
-test('every function has the place that the header gives it', () => {
+test('every function has the index that the header gives it', () => {
   for (const [name, { index }] of Object.entries(ORT_API)) {
     assert.equal(index, HEADER.indexOf(name), name);
   }
 });
 
-test('a release answers nothing, everything else a status or a value', () => {
+test('a release returns nothing, everything else a status or a value', () => {
   for (const [name, { result }] of Object.entries(ORT_API)) {
     assert.equal(result === 'void', /^(Release|Clear)/.test(name), name);
   }

@@ -1,4 +1,4 @@
-// The garbage collector at work during runs: results stay right, forgotten natives are freed, exits are clean.
+// Garbage collection during runs: results stay correct, unreferenced native objects are freed, and the process exits cleanly.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';
@@ -11,7 +11,7 @@ import { matmul, matmulModel, weightModel, wholeNumbers } from './models.ts';
 const gc = globalThis.gc;
 const needsGc = gc ? false : 'needs --expose-gc';
 
-/** Garbage of the sizes that tensors have, so that freed memory is soon written over. */
+/** Allocates garbage of the size of tensors, so that freed memory is soon overwritten. */
 function churn(): void {
   for (let i = 0; i < 200; i++) new Float32Array(new ArrayBuffer(4 * (1 + i))).fill(Number.NaN);
 }
@@ -24,7 +24,7 @@ test('tensors and bindings come and go while runs are in flight', { skip: needsG
     const rows = a.length / 16;
     const y = hostTensor('float32', [rows, 8]);
     const binding = session.createBinding();
-    // Nothing but the binding refers to the inputs from here on.
+    // From here on, only the binding refers to the inputs.
     binding.bindInput('A', hostTensor('float32', [rows, 16], a.slice()));
     binding.bindInput('B', hostTensor('float32', [16, 8], b.slice()));
     binding.bindOutput('Y', y);
@@ -41,7 +41,7 @@ test('tensors and bindings come and go while runs are in flight', { skip: needsG
   }
 });
 
-test('small arrays of the heap stay in place once they are tensors', { skip: needsGc }, () => {
+test('small arrays do not move once they are tensors', { skip: needsGc }, () => {
   const arrays = Array.from({ length: 500 }, (_, i) => Float32Array.of(i, i + 1));
   const views = arrays.map((array) => hostTensor('float32', [2], array).view([1], 1));
   for (let i = 0; i < 5; i++) {
@@ -54,7 +54,7 @@ test('small arrays of the heap stay in place once they are tensors', { skip: nee
   });
 });
 
-test('forgotten sessions, bindings and tensors give their memory back', {
+test('unreferenced sessions, bindings and tensors free their memory', {
   skip: needsGc,
 }, async () => {
   const size = 512;
@@ -83,7 +83,7 @@ test('forgotten sessions, bindings and tensors give their memory back', {
   assert.ok(after - before < 3 * bytes, `${after - before} bytes are held by 20 forgotten rounds`);
 });
 
-test('tensors of several gigabytes are made of untouched zeros', () => {
+test('tensors of several gigabytes are zeros that take no memory yet', () => {
   const rssBefore = process.memoryUsage.rss();
   using tensor = hostTensor('uint8', [3, 2 ** 30]);
   assert.equal(tensor.view([1], 3 * 2 ** 30 - 1).data[0], 0);
@@ -96,7 +96,7 @@ for (const ending of ['at the end of the program', 'by process.exit during a run
     const args = [...process.execArgv.filter((arg) => !arg.startsWith('--test')), script, ending];
     const child = spawnSync(process.execPath, args, { encoding: 'utf8', timeout: 60_000 });
     assert.deepEqual([child.status, child.signal, child.stdout], [0, null, 'ran\n'], child.stderr);
-    // Quiet, but for the runtime's own line where the run was still ending when the process did.
+    // No output, except the runtime's line if the run was still ending when the process exited.
     assert.match(child.stderr, /^(.*terminate flag being set to true.*\n)?$/);
   });
 }

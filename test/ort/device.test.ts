@@ -1,4 +1,4 @@
-// Device memory: tensors that stay on the device across runs, and copies of a device's tensors on the device.
+// Device memory: tensors that stay on the device across runs, and copies between them.
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { AssertionError } from '../../src/common/assert.ts';
@@ -25,7 +25,7 @@ test('a session on the CPU has no device tensors', async () => {
   assert.throws(() => deviceTensor(session, 'float32', [4]), AssertionError);
 });
 
-test('a state stays on the device from run to run', { skip: needsDriver }, async () => {
+test('a tensor stays on the device from run to run', { skip: needsDriver }, async () => {
   const session = await createSession(sumModel(), { provider: 'webgpu' });
   const states = [deviceTensor(session, 'float32', [4]), deviceTensor(session, 'float32', [4])];
   assert.throws(() => states[0]!.data, /on a device/);
@@ -48,7 +48,7 @@ test('a state stays on the device from run to run', { skip: needsDriver }, async
   binding.release(); // lets go of the states, whose memory goes back through the session's allocator
 });
 
-test('a view of a device tensor begins at its start', { skip: needsDriver }, async () => {
+test('a view of a device tensor starts at its beginning', { skip: needsDriver }, async () => {
   const session = await createSession(sumModel(), { provider: 'webgpu' });
   const whole = deviceTensor(session, 'float32', [4]);
   assert.throws(() => whole.view([2], 2), /begins where its memory does/);
@@ -74,7 +74,7 @@ test('a view of a device tensor begins at its start', { skip: needsDriver }, asy
   front.release(); // the last tensor over the memory
 });
 
-test('a bound host tensor is read as it was when it was bound', { skip: needsDriver }, async () => {
+test('a run reads a host tensor as it was when it was bound', { skip: needsDriver }, async () => {
   const session = await createSession(sumModel(), { provider: 'webgpu' });
   const binding = session.createBinding();
   const d = hostTensor('float32', [1], Float32Array.of(1));

@@ -1,4 +1,4 @@
-// Program of a test: leaves a session, a binding and tensors alive, and ends as its argument says.
+// A program for a test: it leaves a session, a binding and tensors alive, and ends in the way its argument says.
 import { createSession } from '../../src/ort/session.ts';
 import { hostTensor } from '../../src/ort/tensor.ts';
 import { loopModel } from './models.ts';

@@ -1,4 +1,4 @@
-// Small models for the tests of the runtime binding, built straight from ONNX's messages.
+// Small models for the tests of src/ort, built from ONNX's protobuf messages.
 import { create, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
 import {
   AttributeProto_AttributeType,
@@ -18,7 +18,7 @@ export const FLOAT = 1;
 export const INT64 = 7;
 const BOOL = 9;
 
-/** An input or output; a string is a dimension's name. */
+/** An input or output. A string is the name of a dimension. */
 export function value(name: string, shape: readonly (number | string)[], elemType = FLOAT): Value {
   const dim = shape.map((size) => ({
     value:
@@ -33,7 +33,7 @@ export function node(opType: string, input: string[], output: string[]): Node {
   return { opType, input, output };
 }
 
-/** An initializer whose bytes lie in a file: by default one that does not exist, `initializers` stand in. */
+/** An initializer with its bytes in a file. By default the file does not exist, and `initializers` replace it. */
 export function absentWeight(
   name: string,
   shape: readonly number[],
@@ -84,7 +84,7 @@ export function matmulModel(k: number, n: number): Uint8Array {
   });
 }
 
-/** `Y = A W`, W `[k, n]` given to the session, or read from a file. */
+/** `Y = A W`. The session gets W `[k, n]`, or reads it from a file. */
 export function weightModel(k: number, n: number, file?: string): Uint8Array {
   return model({
     inputs: [value('A', ['M', k])],
@@ -94,7 +94,7 @@ export function weightModel(k: number, n: number, file?: string): Uint8Array {
   });
 }
 
-/** `Y = X + 1 + 1 …`, `trips` times: work that takes as long as a test likes. X and Y `[1]`. */
+/** `Y = X + 1 + 1 …`, `trips` times, which takes as long as a test needs. X and Y are `[1]`. */
 export function loopModel(): Uint8Array {
   const body = {
     name: 'body',
@@ -117,7 +117,7 @@ export function loopModel(): Uint8Array {
   });
 }
 
-/** The plain twin of `MatMul`: a `[m, k]`, b `[k, n]` → `[m, n]`. */
+/** The reference for `MatMul`: a `[m, k]`, b `[k, n]` → `[m, n]`. */
 export function matmul(a: Float32Array, b: Float32Array, k: number): Float32Array {
   const m = a.length / k;
   const n = b.length / k;
@@ -132,7 +132,7 @@ export function matmul(a: Float32Array, b: Float32Array, k: number): Float32Arra
   return y;
 }
 
-/** Whole numbers from -8 to 8: products and sums of a few thousand of them are exact in fp32. */
+/** Whole numbers from -8 to 8. Products and sums of a few thousand of them are exact in fp32. */
 export function wholeNumbers(count: number, seed = 1): Float32Array<ArrayBuffer> {
   let state = seed;
   return Float32Array.from({ length: count }, () => {

@@ -1,4 +1,4 @@
-// Runs through bindings: results, the free event loop, early ends, memory shared by input and output.
+// Runs of bindings: results, a free event loop, termination, and memory shared by input and output.
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { AssertionError } from '../../src/common/assert.ts';
@@ -18,11 +18,11 @@ import {
   wholeNumbers,
 } from './models.ts';
 
-test('the library is the one of the package', () => {
+test('the library has the version of the package', () => {
   assert.equal(runtimeVersion(), '1.30.0');
 });
 
-test('a session tells its inputs and outputs', async () => {
+test('a session lists its inputs and outputs', async () => {
   using session = await createSession(matmulModel(3, 2));
   assert.deepEqual(session.inputs, [
     { name: 'A', type: 'float32', shape: ['M', 3] },
@@ -31,7 +31,7 @@ test('a session tells its inputs and outputs', async () => {
   assert.deepEqual(session.outputs, [{ name: 'Y', type: 'float32', shape: ['M', 2] }]);
 });
 
-test('a matmul equals its plain twin, asynchronous and synchronous, at several shapes', async () => {
+test('a matmul equals the reference, asynchronous and synchronous, at several shapes', async () => {
   using session = await createSession(matmulModel(64, 48));
   using binding = session.createBinding();
   const b = wholeNumbers(64 * 48, 2);
@@ -50,7 +50,7 @@ test('a matmul equals its plain twin, asynchronous and synchronous, at several s
   }
 });
 
-test('sessions that share an arena compute what others do, one after another', async () => {
+test('sessions that share an arena compute the same as others, one after another', async () => {
   const a = wholeNumbers(5 * 64, 1);
   const b = wholeNumbers(64 * 48, 2);
   using first = await createSession(matmulModel(64, 48), { sharesArena: true });
@@ -129,7 +129,7 @@ test('a view is a part of its tensor, slot by slot', async () => {
   assert.equal(slots.data[0], 77);
 });
 
-test('the event loop turns while a run is in flight, and terminate ends it', async () => {
+test('the event loop is free while a run is in flight, and terminate ends the run', async () => {
   using session = await createSession(loopModel());
   using binding = session.createBinding();
   using options = new RunOptions();
@@ -174,7 +174,7 @@ test('one binding runs once at a time; two bindings run side by side', async () 
   for (const binding of bindings) binding.release();
 });
 
-test('a session released during a run lets it end, then refuses', async () => {
+test('a session that is released during a run lets it end, then refuses more', async () => {
   const session = await createSession(matmulModel(64, 64));
   using binding = session.createBinding();
   const a = wholeNumbers(256 * 64);

@@ -1,4 +1,4 @@
-// Mistakes end in errors that name the fault, never in a crash.
+// Mistakes throw errors that name the cause, and never crash the process.
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { AssertionError } from '../../src/common/assert.ts';
@@ -12,7 +12,7 @@ function refuses(action: () => unknown, text: RegExp): void {
   assert.throws(action, (error) => error instanceof AssertionError && text.test(error.message));
 }
 
-test('what was released is refused; a second release does nothing', async () => {
+test('a released object is refused, and a second release does nothing', async () => {
   const session = await createSession(matmulModel(2, 2));
   const binding = session.createBinding();
   const tensor = hostTensor('float32', [2, 2]);
@@ -33,7 +33,7 @@ test('what was released is refused; a second release does nothing', async () => 
   refuses(() => options.reset(), /run options was released/);
 });
 
-test('released tensors, options and weights are refused where they are handed in', async () => {
+test('released tensors, options and weights are refused as arguments', async () => {
   using session = await createSession(matmulModel(2, 2));
   using binding = session.createBinding();
   const gone = hostTensor('float32', [2, 2]);
@@ -101,7 +101,7 @@ test('an output too small for the free dimension is refused by ONNX Runtime', as
   refuses(() => binding.runSync(), /A is not bound/);
 });
 
-test('wrong data and shapes make no tensor', () => {
+test('wrong data and shapes are refused', () => {
   refuses(() => hostTensor('float32', [2], new Float32Array(3)), /3 elements for the shape \[2\]/);
   refuses(
     () => hostTensor('float32', [2], new Int32Array(2) as never),
@@ -127,7 +127,7 @@ test('a view that exceeds its tensor is refused', () => {
   refuses(() => tensor.view([1], 0.5), /offset 0.5/);
 });
 
-test('a broken model gives the text of ONNX Runtime', async () => {
+test('a broken model throws with the text of ONNX Runtime', async () => {
   const broken = new Uint8Array(100).fill(7);
   await assert.rejects(createSession(broken), { name: 'OrtError', code: 'INVALID_PROTOBUF' });
   await assert.rejects(createSession(new Uint8Array(0)), OrtError);
@@ -135,7 +135,7 @@ test('a broken model gives the text of ONNX Runtime', async () => {
   await assert.rejects(absent, { code: 'NO_SUCHFILE', message: /no-such-model\.onnx/ });
   const whole = matmulModel(2, 2);
   for (let end = 1; end < whole.length; end += 7) {
-    // A cut model is an error, or a smaller valid one; never a crash.
+    // A truncated model is an error, or a smaller valid model, and never a crash.
     await createSession(whole.slice(0, end)).then(
       (session) => session.release(),
       () => {},

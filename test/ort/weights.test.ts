@@ -1,4 +1,4 @@
-// Weights given to sessions: in place, from memory or a mapped file, shared by several sessions.
+// Weights of sessions: in place, from memory or a mapped file, shared by several sessions.
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -25,7 +25,7 @@ async function assertMultiplies(session: Session): Promise<void> {
   assert.deepEqual(y.data, matmul(a, weights, K));
 }
 
-/** Bytes of this process's own memory that are there after `act` and were not before. */
+/** How many bytes the private memory of this process grows by during `act`. */
 async function growth(act: () => Promise<unknown>): Promise<number> {
   const anonymous = () =>
     1024 * Number(/^RssAnon:\s+(\d+)/m.exec(readFileSync('/proc/self/status', 'utf8'))![1]);
@@ -50,7 +50,7 @@ test('a model in memory takes its weights from tensors, at every optimization', 
   }
 });
 
-test('two sessions share weights and what was prepacked of them, in any order of release', async () => {
+test('two sessions share weights and prepacked weights, in any order of release', async () => {
   const tensor = hostTensor('float32', [K, K], weights);
   const prepacked = new PrepackedWeights();
   const options = { initializers: new Map([['W', tensor]]), prepacked };
@@ -65,7 +65,7 @@ test('two sessions share weights and what was prepacked of them, in any order of
   second.release();
 });
 
-test('a session that maps its weights copies none, and a further one shares what is prepacked', {
+test('a session that maps its weights copies none, and another one shares the prepacked weights', {
   skip: process.platform !== 'linux',
 }, async () => {
   separateLargeBlocks();
@@ -78,7 +78,7 @@ test('a session that maps its weights copies none, and a further one shares what
       externalFolder: path.dirname(name),
       prepacked: new PrepackedWeights(),
     };
-    // As a tied embedding: one reader packs it, the other one does not.
+    // Like a tied embedding: one operator packs it, the other does not.
     const graph = model({
       inputs: [value('A', ['M', size]), value('X', [size, size])],
       outputs: [value('Y', ['M', size]), value('Z', [size, size])],
@@ -138,7 +138,7 @@ test('weights of the wrong shape, type or name are refused', async () => {
   }
 });
 
-test('weights lie in a mapped file, at an offset, after the file was released', async () => {
+test('weights in a mapped file can be used at an offset, after the file was released', async () => {
   const bytes = new Uint8Array(64 + weights.byteLength);
   bytes.set(new Uint8Array(weights.buffer), 64);
   await withFile(bytes, async (name) => {
@@ -168,7 +168,7 @@ test('a mapped tensor stays inside its file, aligned, and has no data', async ()
   });
 });
 
-test('an empty file maps to nothing, an absent one is an error', async () => {
+test('an empty file has no bytes, and a missing one is an error', async () => {
   await withFile(new Uint8Array(0), async (name) => {
     using file = mapFile(name);
     assert.equal(file.tensor('float32', [0, 4], 0).shape[1], 4);

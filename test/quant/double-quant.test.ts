@@ -5,10 +5,10 @@ import { doubleQuantize, restoreAbsmax } from '../../src/quant/double-quant.ts';
 
 const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
 
-/** 4,000 scales between 0.2 and 0.7. */
+/** Returns 4,000 scales between 0.2 and 0.7. */
 const absmax = Float32Array.from({ length: 4000 }, (_, i) => 0.2 + ((i * 7919) % 10007) / 20014);
 
-test('4,000 scales get the very codes that bitsandbytes 0.50.2 gives them', () => {
+test('4,000 scales get the same codes as in bitsandbytes 0.50.2', () => {
   // quantize_blockwise(absmax - absmax.mean(), blocksize=256) with one thread.
   const { codes, nestedAbsmax, offset } = doubleQuantize(absmax);
   assert.equal(offset, 0.4500962495803833);

@@ -14,7 +14,7 @@ const golden = folder ? openSafetensors(`${folder}/cases.safetensors`) : undefin
 const floats = (name: string) => toFloat32(golden!.read(name));
 const bytes = (name: string) => golden!.read(name).data;
 
-test('codebook and dynamic map are bitsandbytes’ own', { skip }, () => {
+test('codebook and dynamic map equal those of bitsandbytes', { skip }, () => {
   assert.deepEqual(NF4_CODEBOOK, floats('code'));
   assert.deepEqual(DYNAMIC_MAP, floats('nested_code'));
 });

@@ -9,7 +9,7 @@ function unpack(packed: Uint8Array, count: number): number[] {
   );
 }
 
-test('the table finds the code that a search over the midpoints finds', () => {
+test('the table finds the same code as a search over the midpoints', () => {
   let state = 1;
   for (const count of [1, 2, 63, 64, 65, 127, 1000, 4096]) {
     const values = Float32Array.from({ length: count }, () => {
@@ -29,7 +29,7 @@ test('values on, just below and just above each midpoint take the lower, lower a
   }
 });
 
-test('each value of the codebook comes back exactly', () => {
+test('each value of the codebook is restored exactly', () => {
   const { packed, absmax } = quantizeNf4(NF4_CODEBOOK);
   assert.deepEqual(dequantizeNf4(packed, absmax, 16), NF4_CODEBOOK);
 });

@@ -1,4 +1,4 @@
-// The plain twin of src/quant/nf4.ts: one element at a time, straight from the definition.
+// The reference for src/quant/nf4.ts: one element at a time, straight from the definition.
 import { NF4_CODEBOOK } from '../../src/quant/nf4.ts';
 
 const BLOCK = 64;
@@ -13,7 +13,7 @@ export function plainAbsmax(values: Float32Array): Float32Array {
   return absmax;
 }
 
-/** Codes of a flattened matrix: the nearest of the 16 values to x * (1 / absmax) in fp32, the lower one on a tie. */
+/** The codes of a flattened matrix: the nearest of the 16 values to x * (1 / absmax) in fp32, the lower one on a tie. */
 export function plainNf4Codes(values: Float32Array): number[] {
   const inverses = plainAbsmax(values).map((absmax) => (absmax === 0 ? 0 : 1 / absmax));
   return Array.from(values, (value, i) => {
@@ -25,7 +25,7 @@ export function plainNf4Codes(values: Float32Array): number[] {
   });
 }
 
-/** Two codes a byte, the first in the high nibble; an odd count ends with code 7. */
+/** Packs two codes per byte, the first in the high nibble. An odd count ends with code 7. */
 export function plainPacked(values: Float32Array): Uint8Array {
   const codes = plainNf4Codes(values);
   return Uint8Array.from({ length: Math.ceil(codes.length / 2) }, (_, i) => {

@@ -15,7 +15,7 @@ function expand({ data, scales }: Int8Blocks): number[] {
   return Array.from(data, (level, i) => (level - 128) * scales[Math.floor(i / 64)]!);
 }
 
-test('int8 levels stand for the NF4 values within half a level', () => {
+test('int8 levels are within half a level of the NF4 values', () => {
   const { packed, absmax } = quantizeNf4(values);
   const exact = dequantizeNf4(packed, absmax, values.length);
   const expanded = expand(repackInt8(packed, absmax, ROWS, COLS));
@@ -44,7 +44,7 @@ test('rounding to int8 is off by at most half a level, and a block of zeros stay
   assert.ok(blocks.data.subarray(64, 128).every((level) => level === 128));
 });
 
-test('rows that are not whole blocks are a programmer’s mistake', () => {
+test('rows that are not whole blocks fail an assertion', () => {
   const { packed, absmax } = quantizeNf4(new Float32Array(2 * 96));
   assert.throws(() => repackInt8(packed, absmax, 2, 96), AssertionError);
   assert.throws(() => quantizeInt8Rows(new Float32Array(2 * 96), 2, 96), AssertionError);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { torchMean } from '../../src/quant/torch-mean.ts';
 
-/** 1 / (1 + i mod 1009) in fp32, which every language computes alike. */
+/** 1 / (1 + i mod 1009) in fp32, which every language computes the same. */
 const input = (count: number) =>
   Float32Array.from({ length: count }, (_, i) => 1 / (1 + (i % 1009)));
 

@@ -31,7 +31,7 @@ function generate(
   });
 }
 
-test('a sequence sees accepted, admitted, its tokens, and one end', async () => {
+test('a sequence gets accepted, admitted, its tokens, and one end', async () => {
   const client = createClient();
   const of = request([1, 2], { maxTokens: 5 });
   const events = await generate(client, source('a'), of);
@@ -44,7 +44,7 @@ test('a sequence sees accepted, admitted, its tokens, and one end', async () => 
   await client.drain(1000);
 });
 
-test('a listener is never called before submit has answered', async () => {
+test('a listener is never called before submit returns', async () => {
   const client = createClient();
   let answered = false;
   await new Promise<void>((resolve) => {
@@ -57,7 +57,7 @@ test('a listener is never called before submit has answered', async () => {
   await client.drain(1000);
 });
 
-test('a prefetch says where the adapter was and what its load took, or why there is none', async () => {
+test('a prefetch says where the adapter was and how long its load took, or why it failed', async () => {
   const client = createClient();
   assert.deepEqual(await client.prefetch(source('a')), { tier: 'disk', loadMs: 3 });
   await assert.rejects(client.prefetch(source('missing')), { code: 'adapter_unavailable' });
@@ -89,7 +89,7 @@ test('an abort ends the sequence once, and after the end does nothing', async ()
   await client.drain(1000);
 });
 
-test('a listener that throws costs the others nothing', async () => {
+test('a listener that throws does not affect the others', async () => {
   const client = createClient();
   client.submit(LOCAL_TENANT, undefined, request([1]), () => {
     throw new Error('a bug of the caller');

@@ -1,4 +1,4 @@
-// Engine processes that really die, are killed, or are stopped: who is blamed, and what is noticed.
+// Engine processes that die, are killed or are suspended: which requests are quarantined, and how fast it is noticed.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { request, source } from './fake-engine.ts';
@@ -11,11 +11,11 @@ import {
   pidOf,
   start,
   until,
-} from './process-bench.ts';
+} from './process-harness.ts';
 
-// Mostly waiting for processes to start: several at once.
+// These tests mostly wait for processes to start, so several run at once.
 describe('an engine process that ends or stops', { concurrency: 3 }, () => {
-  test('a request that crashed the engine twice is refused, and its neighbours are served', async (t) => {
+  test('a request that crashed the engine twice is refused, and others are served', async (t) => {
     const { client } = start(t);
     const crash = request([CRASH]);
     for (let crashes = 0; crashes < 2; crashes++) {
@@ -45,7 +45,7 @@ describe('an engine process that ends or stops', { concurrency: 3 }, () => {
     assert.equal((await generate(client, long, source('a')).ended).type, 'finished');
   });
 
-  test('a crash while it decodes is blamed on the step, not on what waits or was served before', async (t) => {
+  test('a crash during decoding is blamed on the step, not on waiting or finished sequences', async (t) => {
     const { client } = start(t);
     const lateCrash = request([LATE_CRASH], { maxTokens: 60 });
     for (let crashes = 0; crashes < 2; crashes++) {
@@ -70,7 +70,7 @@ describe('an engine process that ends or stops', { concurrency: 3 }, () => {
     assert.equal((await generate(client, long, source('a')).ended).type, 'finished');
   });
 
-  test('an engine that is killed from outside leaves nothing suspected', async (t) => {
+  test('nothing is suspected if an engine is killed from outside', async (t) => {
     const { client, log } = start(t);
     const digests = ['a', 'b', 'c'];
     for (let kills = 0; kills < 2; kills++) {
@@ -88,7 +88,7 @@ describe('an engine process that ends or stops', { concurrency: 3 }, () => {
     assert.match(log.join(''), /SIGKILL \(the system was out of memory, or somebody killed it\)/);
   });
 
-  test('a stopped engine is noticed within 5 s and goes on if it is continued', async (t) => {
+  test('a suspended engine is noticed within 5 s and continues when it is resumed', async (t) => {
     const { client, log } = start(t);
     await client.whenReady();
     const stream = generate(client);
@@ -104,7 +104,7 @@ describe('an engine process that ends or stops', { concurrency: 3 }, () => {
     assert.doesNotMatch(log.join(''), /killed/);
   });
 
-  test('an idle engine that stays stopped is replaced, and nothing is blamed for it', async (t) => {
+  test('an idle engine that stays suspended is replaced, and nothing is blamed for it', async (t) => {
     const { client, log } = start(t, { silenceBudgetMs: 2_000 });
     await client.whenReady();
     const firstPid = pidOf(client);

@@ -19,11 +19,11 @@ import {
   THROW,
   tokensOf,
   WEDGE,
-} from './process-bench.ts';
+} from './process-harness.ts';
 
-// Mostly waiting for processes to start: several at once.
+// These tests mostly wait for processes to start, so several run at once.
 describe('the engine process', { concurrency: 3 }, () => {
-  test('an engine process serves as the loop in one process does', async (t) => {
+  test('an engine process serves like a loop in this process', async (t) => {
     const { client } = start(t);
     assert.equal(client.state, 'starting');
     assert.equal(errorCode(await generate(client).ended), 'engine_restarting');
@@ -37,7 +37,7 @@ describe('the engine process', { concurrency: 3 }, () => {
     assert.equal((await client.stats()).generatedTokens, 120);
   });
 
-  test('a crash ends every stream with an error at once, and the engine comes back', async (t) => {
+  test('a crash ends every stream with an error at once, and the engine restarts', async (t) => {
     const { client, log } = start(t, { restartDelaysMs: [0, NEVER_MS] });
     await client.whenReady();
     const firstPid = pidOf(client);
@@ -70,7 +70,7 @@ describe('the engine process', { concurrency: 3 }, () => {
     assert.equal(log.filter((line) => line.includes('no step within 700 ms')).length, 2);
   });
 
-  test('a process whose step numbers have a gap is taken for crashed', async (t) => {
+  test('a process whose step numbers have a gap counts as crashed', async (t) => {
     const { client, log } = start(t, { restartDelaysMs: [NEVER_MS] });
     await client.whenReady();
     assert.equal(errorCode(await generate(client, request([GAP])).ended), 'engine_restarting');
@@ -92,7 +92,7 @@ describe('the engine process', { concurrency: 3 }, () => {
     assert.match(log.join(''), /the engine is drained/);
   });
 
-  test('a drain ends a process that does not answer, once its time is over', async (t) => {
+  test('a drain kills a process that does not answer, after its deadline', async (t) => {
     const { client } = start(t);
     await client.whenReady();
     const wedged = generate(client, request([WEDGE]));
@@ -101,14 +101,14 @@ describe('the engine process', { concurrency: 3 }, () => {
     assert.equal(errorCode(await wedged.ended), 'overloaded');
   });
 
-  test('options that the engine refuses are fatal, and not tried again', async (t) => {
+  test('options that the engine refuses are fatal, without another try', async (t) => {
     const { client, fatal } = start(t, { hostOptions: { refuse: 'max-seq: 9 is more than 8' } });
     await assert.rejects(client.whenReady(), ConfigError);
     assert.match((await fatal).message, /max-seq/);
     assert.equal(client.state, 'stopped');
   });
 
-  test('a process that fails is tried three times, with its reason in the log, then given up', async (t) => {
+  test('the supervisor starts a failing process three times, logs the reason, and gives up', async (t) => {
     const { client, log, fatal } = start(t, { hostOptions: { fail: 'no such library' } });
     await assert.rejects(client.whenReady(), /crashed 3 times/);
     assert.match((await fatal).message, /crashed 3 times/);
@@ -117,7 +117,7 @@ describe('the engine process', { concurrency: 3 }, () => {
     assert.equal(log.filter((line) => line.includes('no such library')).length, 3);
   });
 
-  test('a process whose server is gone ends', async () => {
+  test('a process ends when its server is gone', async () => {
     const execArgv = ['--import', import.meta.resolve('tsx')];
     const child = fork(entry, ['{}'], { execArgv, serialization: 'advanced' });
     await once(child, 'message');

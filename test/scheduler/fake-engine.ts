@@ -1,5 +1,5 @@
-// An engine without a model: the next token is a hash of what its KV slot holds and of the adapter.
-// A row that reads another's slot, misses a token or runs with another adapter gives other tokens.
+// An engine without a model. The next token is a hash of the content of the KV slot and of the adapter, so a row that reads a
+// wrong slot, misses a token or uses a wrong adapter gets other tokens.
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import type { AdapterSource } from '../../src/contracts/generation.ts';
 import {
@@ -20,7 +20,7 @@ import type { EngineModelInfo } from '../../src/scheduler/protocol.ts';
 import type { StepEngine } from '../../src/scheduler/step-loop.ts';
 
 const VOCAB_SIZE = 50;
-/** An adapter whose rows are never finite. */
+/** The digest of an adapter whose rows are never finite. */
 export const POISON = 'poison';
 
 function nextToken(context: readonly number[], adapter: AdapterKey | undefined): number {
@@ -33,7 +33,7 @@ function nextToken(context: readonly number[], adapter: AdapterKey | undefined):
   return (hash >>> 8) % VOCAB_SIZE;
 }
 
-/** The plain twin: one sequence, alone, token by token. */
+/** The reference: one sequence, alone, token by token. */
 export function referenceTokens(
   { promptIds, maxTokens, stopTokenIds }: GenerationRequest,
   adapter: AdapterKey | undefined,
@@ -67,7 +67,7 @@ function scoreOf(context: readonly number[], id: number, adapter: AdapterKey | u
 
 export class FakeEngine implements StepEngine {
   readonly info: EngineModelInfo;
-  /** Slot → the tokens written; what lies past a row's length is stale. */
+  /** The tokens in each slot. Those past the length of a row are stale. */
   readonly slots: number[][];
   readonly attached = new Set<AdapterKey>();
   /** Awaited by each run before it starts. */
@@ -111,7 +111,7 @@ export class FakeEngine implements StepEngine {
 
   async prepareFor(): Promise<void> {}
 
-  /** By the sum of the ranks, as the engine by bytes. */
+  /** Limits the sum of the ranks. The engine limits bytes. */
   canAttach(adapters: readonly Pick<AdapterWeights, 'rank'>[]): boolean {
     return adapters.reduce((sum, { rank }) => sum + rank, 0) <= this.maxRanks;
   }
@@ -137,7 +137,7 @@ export class FakeEngine implements StepEngine {
     return { rows: sampler ? [this.#row(context, adapter)] : [], promptLogprobs };
   }
 
-  /** Writes at positions pastLength, pastLength + 1, … and answers all that the row may read. */
+  /** Writes tokens at positions pastLength, pastLength + 1, … and returns all tokens that the row can read. */
   #write(slot: number, pastLength: number, tokenIds: readonly number[]): number[] {
     const tokens = this.slots[slot];
     if (!tokens) throw new Error(`there is no slot ${slot}`);
@@ -154,11 +154,11 @@ export class FakeEngine implements StepEngine {
   }
 }
 
-/** Leases of any digest but `missing`; counts those that are held or waited for. */
+/** Leases adapters of any digest except `missing`, and counts the held leases. */
 export class FakeLeases implements AdapterLeases {
   held = 0;
   waiting = 0;
-  /** Awaited before a lease is given. */
+  /** Awaited before a lease is returned. */
   beforeLease: (source: AdapterSource) => Promise<void> | void = () => {};
 
   async lease(source: AdapterSource, { signal }: LeaseOptions): Promise<AdapterLease> {

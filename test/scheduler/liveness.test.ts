@@ -7,7 +7,7 @@ interface Bench {
   calls: string[];
   /** Whether a sequence waits for a step. */
   work: { waits: boolean };
-  /** Time passes, while the process beats or does not. */
+  /** Lets time pass, with or without heartbeats. */
   pass(ms: number, options?: { beats: boolean }): void;
 }
 
@@ -46,7 +46,7 @@ test('a step that does not end is a stall after 4 s and stuck after its budget',
   assert.deepEqual(calls, ['stuck']);
 });
 
-test('steps that are long with this engine are no stall', (t) => {
+test('long steps are not a stall of an engine whose steps are long', (t) => {
   const { watchdog, pass } = start(t);
   pass(3_000);
   watchdog.stepped();
@@ -58,7 +58,7 @@ test('steps that are long with this engine are no stall', (t) => {
   assert.ok(watchdog.isProgressing);
 });
 
-test('no step is missed while nothing waits for one', (t) => {
+test('the engine does not stall while nothing waits for a step', (t) => {
   const { watchdog, calls, work, pass } = start(t);
   work.waits = false;
   pass(120_000);
@@ -82,7 +82,7 @@ test('a process without heartbeats is a stall after 4 s and silent after its bud
   assert.deepEqual(calls, ['silent']);
 });
 
-test("a timeout counts its own loop's time, in twenty parts", (t) => {
+test('a timeout counts the time of its own event loop, in twenty parts', (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   let calls = 0;
   const passTicks = (count: number) => {

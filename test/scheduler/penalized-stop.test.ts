@@ -6,7 +6,7 @@ import { isTerminal } from '../../src/scheduler/sequence.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { FakeEngine, FakeLeases, request } from './fake-engine.ts';
 
-test('a repetition penalty leaves the token that ends the answer alone, though the prompt holds it', async () => {
+test('a repetition penalty does not count the stop token of the prompt', async () => {
   const [STOP, OTHER, SEEN] = [7, 8, 9];
   const engine = new FakeEngine();
   const logits = new Float32Array(engine.info.vocabSize);

@@ -13,7 +13,7 @@ function code(quarantine: Quarantine, of: InFlight): string | undefined {
   return quarantine.refusal(of)?.code;
 }
 
-test('what joined before two crashes is refused, by adapter and by request', () => {
+test('sequences that joined before two crashes are refused, by adapter and by request', () => {
   const quarantine = new Quarantine(() => 1);
   quarantine.crashed([suspect('a', 1), suspect(undefined, 2)]);
   assert.equal(code(quarantine, suspect('a', 1)), undefined);
@@ -30,7 +30,7 @@ test('the base is never refused, only a request to it', () => {
   assert.equal(code(quarantine, suspect(undefined, 4)), undefined);
 });
 
-test('what was running is not blamed where something joined, and is where nothing did', () => {
+test('running sequences are blamed only if no sequence joined', () => {
   const quarantine = new Quarantine();
   for (let crashes = 0; crashes < 2; crashes++) {
     quarantine.crashed([suspect('old', 1, false), suspect('new', 2)]);
@@ -41,7 +41,7 @@ test('what was running is not blamed where something joined, and is where nothin
   assert.equal(code(quarantine, suspect('old', 1)), 'quarantined');
 });
 
-test('an adapter that was served to an end is not blamed for a request with it', () => {
+test('an adapter with a finished sequence is not blamed for a request that uses it', () => {
   const quarantine = new Quarantine();
   for (let crashes = 0; crashes < 2; crashes++) {
     quarantine.served('a');
@@ -51,7 +51,7 @@ test('an adapter that was served to an end is not blamed for a request with it',
   assert.equal(code(quarantine, suspect('a', 2)), undefined);
 });
 
-test('a refusal lapses', () => {
+test('a refusal expires', () => {
   let nowMs = 0;
   const quarantine = new Quarantine(() => nowMs);
   nowMs = 1;
@@ -62,7 +62,7 @@ test('a refusal lapses', () => {
   assert.equal(code(quarantine, suspect('a', 1)), undefined);
 });
 
-test('requests that differ in a parameter are others', () => {
+test('requests that differ in a parameter are different requests', () => {
   const quarantine = new Quarantine();
   const biased = suspect(undefined, 1);
   const request = {
@@ -74,7 +74,7 @@ test('requests that differ in a parameter are others', () => {
   assert.equal(code(quarantine, biased), undefined);
 });
 
-test('what was in one of two failing steps only is admitted', () => {
+test('sequences in only one of two failing steps are admitted', () => {
   const quarantine = new Quarantine();
   quarantine.crashed([suspect('a', 1), suspect('b', 2)]);
   quarantine.crashed([suspect('a', 1), suspect('c', 3)]);

@@ -16,7 +16,7 @@ import {
 
 const sampler: Sampler = { sample: () => ({ id: 0 }) };
 
-/** A scheduler and an engine in step, with what came out of them. */
+/** A scheduler and a fake engine, and the events of both. */
 class Bench {
   readonly scheduler: Scheduler;
   readonly engine: FakeEngine;
@@ -128,7 +128,7 @@ test('several short prompts share the budget of a step, and only the last may be
   for (const id of ids) assert.equal(bench.ending(id), 'length');
 });
 
-test('running rows get a token in each step in which another prompt is prefilled', () => {
+test('running rows get a token in each step that also prefills a prompt', () => {
   const bench = new Bench({ prefillChunk: 2 });
   bench.submit(request([1], { maxTokens: 10 }));
   bench.step();
@@ -171,7 +171,7 @@ test('a stop token ends the sequence and is not reported', () => {
   assert.equal(bench.ending(id), 'stop');
 });
 
-test('a prompt is scored across the borders of its chunks, and maxTokens 0 samples nothing', () => {
+test('a prompt is scored across its chunks, and maxTokens 0 samples nothing', () => {
   const bench = new Bench({ prefillChunk: 2 });
   const promptIds = [1, 2, 3, 4, 5];
   const id = bench.submit(request(promptIds, { maxTokens: 0, promptTopLogprobs: 0 }));
@@ -182,7 +182,7 @@ test('a prompt is scored across the borders of its chunks, and maxTokens 0 sampl
   ]);
 });
 
-test('a sequence whose adapter is loading holds nobody up', () => {
+test('a sequence whose adapter is loading delays no other', () => {
   const bench = new Bench({ slotCount: 1 });
   const loading = bench.submit(request([1], { maxTokens: 1 }), { adapter: 'slow' });
   const later = bench.submit(request([2], { maxTokens: 1 }));
@@ -206,7 +206,7 @@ test('an adapter is attached with its first sequence and stays until a step does
   assert.deepEqual(switches, [['a'], [undefined], ['b', 'a']]);
 });
 
-test('a full queue refuses with overloaded and takes again when one has ended', () => {
+test('a full queue refuses with overloaded, and accepts again when a sequence has ended', () => {
   const bench = new Bench({ slotCount: 1, maxWaiting: 2 });
   const one = request([1], { maxTokens: 1 });
   for (let i = 0; i < 3; i++) bench.submit(one);
@@ -215,7 +215,7 @@ test('a full queue refuses with overloaded and takes again when one has ended', 
   bench.submit(one);
 });
 
-test('a row that is not finite ends alone, with an error that says whose fault it is', () => {
+test('a row that is not finite ends alone, with an error that names the cause', () => {
   const bench = new Bench();
   const good = bench.submitReady(request([1], { maxTokens: 5 }), { adapter: 'a' });
   const bad = bench.submitReady(request([2], { maxTokens: 5 }), { adapter: POISON });
@@ -225,7 +225,7 @@ test('a row that is not finite ends alone, with an error that says whose fault i
   assert.equal(bench.scheduler.stats().nonFiniteRows, 1);
 });
 
-test('a run that throws fails its own rows, and the next step starts clean', () => {
+test('a run that throws fails only its own rows', () => {
   const bench = new Bench();
   const rows = [1, 2].map((prompt) => bench.submit(request([prompt], { maxTokens: 9 })));
   bench.step();
@@ -255,7 +255,7 @@ test('a failed prefill leaves its adapter detached', () => {
   assert.equal(bench.step()!.prefills[0]!.attach, 'a');
 });
 
-test('an abort takes effect at once between steps, and when the step settles within one', () => {
+test('an abort takes effect at once between steps, or at the end of the step in flight', () => {
   const bench = new Bench();
   const between = bench.submit(request([1], { maxTokens: 9 }));
   const within = bench.submit(request([2], { maxTokens: 9 }));
@@ -286,7 +286,7 @@ test('a tenant with one short request does not wait behind the queue of another'
   assert.ok(steps <= 21, `${steps} steps, where a slot is free after 20 at the latest`);
 });
 
-test('an idle tenant saves up no turns', () => {
+test('an idle tenant earns no credit', () => {
   const bench = new Bench({ slotCount: 1 });
   const one = request([1], { maxTokens: 1 });
   for (let i = 0; i < 20; i++) bench.submit(one, { tenant: 'a' });
@@ -313,7 +313,7 @@ test('with one adapter at a time, an endless stream of one adapter does not star
   assert.equal(bench.ending(other), 'length');
 });
 
-test('an adapter that fits beside none of those that run waits for as many as its room takes, not for all', () => {
+test('an adapter that does not fit waits for as many running adapters as its memory needs, not for all', () => {
   const sizes: Record<string, number> = { a: 1, b: 1, c: 1, wide: 2 };
   const canAttach = (keys: readonly string[]) =>
     keys.reduce((sum, key) => sum + sizes[key]!, 0) <= 3;
@@ -335,7 +335,7 @@ test('an adapter that fits beside none of those that run waits for as many as it
   assert.ok(steps <= 16, `${steps} steps: two adapters drained, at most four tokens each`);
 });
 
-test('an adapter that has no room even alone is let through to be refused', () => {
+test('an adapter that does not fit even alone is admitted, and refused when it is attached', () => {
   const bench = new Bench({ canAttach: () => false });
   const alone = bench.submitReady(request([1], { maxTokens: 1 }), { adapter: 'huge' });
   assert.deepEqual(
@@ -360,7 +360,7 @@ test('backlogged tenants are served in proportion to their weights', () => {
   assert.ok(ratio > 3.9 && ratio < 4.1, `${count.heavy} to ${count.light}`);
 });
 
-test("a tenant that fills its own queue is told that it is its limit, and takes nobody's place", () => {
+test('a tenant that fills its own queue gets rate_limit_exceeded, and takes no room of others', () => {
   const bench = new Bench({ slotCount: 1, maxWaiting: 4, maxWaitingPerTenant: 2 });
   const one = request([1], { maxTokens: 1 });
   for (let i = 0; i < 3; i++) bench.submit(one, { tenant: 'a' });

@@ -19,7 +19,7 @@ test('invariants I01, I03, I07, I08, I09, I13, I14, I16 and I21 hold under rando
   simulate(() => new Scheduler(SIM_OPTIONS));
 });
 
-test('they hold too, and everything ends, where only one or two adapters may run at once', () => {
+test('they hold, and everything ends, if only one or two adapters can run at once', () => {
   const random = fc.property(operations, fc.constantFrom(1, 2), (all, maxActiveAdapters) => {
     const scheduler = new Scheduler({ ...SIM_OPTIONS, maxActiveAdapters });
     new Simulation(scheduler, { maxActiveAdapters }).run(all);
@@ -27,7 +27,7 @@ test('they hold too, and everything ends, where only one or two adapters may run
   fc.assert(random, SEEDS);
 });
 
-test('they hold too, and everything ends, where adapters have no room together', () => {
+test('they hold, and everything ends, if adapters do not fit together', () => {
   const sizes: Record<string, number> = { x: 1, y: 2, z: 3 };
   const canAttach = (adapters: readonly string[]) =>
     adapters.reduce((sum, adapter) => sum + (sizes[adapter] ?? 1), 0) <= 3;
@@ -141,7 +141,7 @@ const SEEDED_BUGS: readonly [invariant: string, bug: () => Scheduler][] = [
 ];
 
 for (const [invariant, createBuggy] of SEEDED_BUGS) {
-  test(`a scheduler with a bug of the kind ${invariant} is caught by it`, () => {
+  test(`invariant ${invariant} detects a scheduler with such a bug`, () => {
     const details = fc.check(
       fc.property(operations, (all) => new Simulation(createBuggy()).run(all)),
       { ...SEEDS, endOnFailure: true },

@@ -1,5 +1,5 @@
-// Runs a scheduler over random operations and checks, after each, the invariants that hold whatever
-// happens. A broken one throws an error whose message starts with its name (reference: I01 … I21).
+// Runs a scheduler over random operations, and checks after each of them the invariants that must always hold. A violated one
+// throws an error that starts with its name (I01 … I21 in the reference).
 import fc from 'fast-check';
 import { ServeError } from '../../src/common/errors.ts';
 import { type GenerationRequest, GREEDY } from '../../src/contracts/generation.ts';
@@ -25,7 +25,7 @@ export const SIM_OPTIONS: Required<Omit<SchedulerOptions, keyof AdapterLimits>> 
 
 const WEIGHTS = { a: 1, b: 8, c: 2 };
 
-/** How far two backlogged tenants' service over weight may lie apart: I13, with w_p = 1, w_q = 2, weights from 1 up. */
+/** The largest difference between the service over weight of two backlogged tenants: I13, with w_p = 1, w_q = 2, weights ≥ 1. */
 const MAX_UNFAIRNESS = 2 * Math.max(MAX_PROMPT, 2 * SIM_OPTIONS.slotCount * MAX_TOKENS);
 
 const submission = fc.record({
@@ -72,17 +72,17 @@ export class Simulation {
   readonly #engine = new FakeEngine(SIM_OPTIONS);
   readonly #tracked = new Map<SequenceId, Tracked>();
   readonly #served = new Map<string, number>();
-  /** Pair of backlogged tenants → the difference in service when they both became so. */
+  /** Pair of backlogged tenants → the difference in their service when both became backlogged. */
   readonly #unfairness = new Map<string, number>();
   #inFlight:
     | { step: StepPlan; prefills: BatchResult[]; decode: BatchResult | undefined }
     | undefined;
   #lastId = 0;
 
-  /** Where fewer adapters than slots may run, a slot or a tenant may have to wait for another's end. */
+  /** Whether fewer adapters than slots can run. Then a slot or a tenant may have to wait for the end of another one. */
   readonly #limits: AdapterLimits;
 
-  /** `limits`: those of the scheduler, where it has any. */
+  /** `limits` are those of the scheduler, if it has any. */
   constructor(scheduler: Scheduler, limits: AdapterLimits = {}) {
     this.#scheduler = scheduler;
     this.#limits = limits;
@@ -152,7 +152,7 @@ export class Simulation {
     this.#record(this.#scheduler.abort(id));
   }
 
-  /** Either half of a step, so that operations come between its beginning and its end. */
+  /** Begins or ends a step, so that operations can come between the two. */
   #tick(): void {
     if (this.#inFlight) this.#applyResults();
     else this.#begin();
@@ -205,7 +205,7 @@ export class Simulation {
     }
   }
 
-  /** I03: owners are distinct, a decode batch is the prefix, the prefills lie behind it. */
+  /** I03: slots have distinct owners, the decode batch owns the first ones, and the prefills own those after them. */
   #checkSlots(step: StepPlan | undefined): void {
     const owners = [...this.#tracked.values()].filter(
       ({ sequence }) => sequence.slot !== undefined,
@@ -240,12 +240,12 @@ export class Simulation {
     check(fits, 'I06', 'adapters are attached that have no room together');
   }
 
-  /** Who waits for an adapter's turn waits longer than those bounds say. */
+  /** The bounds do not hold for sequences that wait for their adapter to be attached. */
   #hasLimits(): boolean {
     return Object.keys(this.#limits).length > 0;
   }
 
-  /** I03: what lies in a slot is its owner's; prompts start with a number of their own. */
+  /** I03: a slot contains the tokens of its owner. Each prompt starts with a distinct number. */
   #checkOwners(step: StepPlan): void {
     for (const { sequence } of this.#tracked.values()) {
       if (sequence.slot === undefined) continue;
@@ -255,7 +255,7 @@ export class Simulation {
     }
   }
 
-  /** I14: work conserving, within the step's budget of prompt tokens. */
+  /** I14: the scheduler is work conserving, within the token budget of the step. */
   #checkIdleSlots(step: StepPlan | undefined): void {
     if (this.#hasLimits()) return;
     const waits = [...this.#tracked.values()].some(({ sequence }) => sequence.state === 'waiting');
@@ -277,7 +277,7 @@ export class Simulation {
     }
   }
 
-  /** I13, over every interval in which two tenants have something admissible waiting. */
+  /** I13, over every interval in which two tenants have an admissible sequence waiting. */
   #checkFairness(): void {
     if (this.#hasLimits()) return;
     const backlogged = new Set<string>();
@@ -323,7 +323,7 @@ function shortBaseRequest(tenant: Submission['tenant']): Submission {
   return { tenant, adapter: undefined, promptLength: 8, maxTokens: 4, stops: false, scores: false };
 }
 
-/** I01, I07, I09: what the stream shows so far, against the sequence alone. */
+/** I01, I07, I09: compares the stream so far with that of the sequence alone. */
 function checkStream({ sequence, events }: Tracked): void {
   const { request, adapter } = sequence;
   const expected = referenceTokens(request, adapter === POISON ? undefined : adapter);

@@ -7,7 +7,7 @@ import { isTerminal } from '../../src/scheduler/sequence.ts';
 import { StepLoop, type StepLoopOptions } from '../../src/scheduler/step-loop.ts';
 import { FakeEngine, FakeLeases, referenceTokens, request, source } from './fake-engine.ts';
 
-/** A loop with a fake engine, what it posted, and promises for what it will post. */
+/** A loop with a fake engine, the messages it posted, and promises for later ones. */
 class Bench {
   readonly engine = new FakeEngine({ slotCount: 2 });
   readonly leases = new FakeLeases();
@@ -48,7 +48,7 @@ class Bench {
     return this.eventsOf(id).flatMap((event) => (event.type === 'token' ? [event.tokenId] : []));
   }
 
-  /** Resolves when the condition holds after some message. */
+  /** Resolves when the condition holds after a message. */
   until(condition: () => boolean): Promise<void> {
     return new Promise((resolve) => {
       const watch = () => {
@@ -82,7 +82,7 @@ function gate(): { open: () => void; opened: Promise<void> } {
 
 const long = request([7, 8], { maxTokens: 30 });
 
-test('the loop says what it serves, then gives each sequence the tokens it would have alone', async () => {
+test('the loop announces its model, then generates the same tokens for each sequence as it would alone', async () => {
   const bench = new Bench();
   const requests = [1, 2, 3, 4, 5].map((prompt) => request([prompt], { maxTokens: 6 }));
   const adapters = [undefined, 'a', 'b', 'a', undefined];
@@ -97,7 +97,7 @@ test('the loop says what it serves, then gives each sequence the tokens it would
   await bench.drain();
 });
 
-test('the events of a step travel in one message, and numbers have no gaps', async () => {
+test('the events of a step are one message, and step numbers have no gaps', async () => {
   const bench = new Bench();
   const ids = [1, 2].map((prompt) => bench.submit(request([prompt], { maxTokens: 6 })));
   for (const id of ids) await bench.endOf(id);
@@ -111,7 +111,7 @@ test('the events of a step travel in one message, and numbers have no gaps', asy
   await bench.drain();
 });
 
-test('a sequence is told where its adapter came from, and the lease ends with it', async () => {
+test('a sequence learns where its adapter came from, and its lease ends with it', async () => {
   const bench = new Bench();
   const first = bench.submit(long, source('a'));
   await bench.until(() => bench.tokensOf(first).length > 0);
@@ -147,7 +147,7 @@ test('an abort ends the wait for the adapter', async () => {
   assert.equal(bench.eventsOf(id).length, 1);
 });
 
-test('a lease that crosses the abort is given back at once', async () => {
+test('a lease that arrives after the abort is released at once', async () => {
   const bench = new Bench();
   const { open, opened } = gate();
   bench.leases.beforeLease = () => opened;
@@ -170,7 +170,7 @@ test('an adapter that takes too long to load fails its sequence', async (t) => {
   await bench.drain();
 });
 
-test('an adapter that the engine cannot get ready for fails its sequence, and the log says why', async () => {
+test('an adapter that the engine cannot prepare fails its sequence, and the log says why', async () => {
   const bench = new Bench();
   bench.engine.prepareFor = () => Promise.reject(new Error('no memory for a session'));
   const end = await bench.endOf(bench.submit(long, source('a')));
@@ -181,7 +181,7 @@ test('an adapter that the engine cannot get ready for fails its sequence, and th
   assert.equal(bench.leases.held, 0);
 });
 
-test('an adapter that cannot be loaded fails its sequence and holds nobody up', async () => {
+test('an adapter that cannot be loaded fails its sequence and delays no other', async () => {
   const bench = new Bench();
   const { open, opened } = gate();
   bench.leases.beforeLease = () => opened;
@@ -195,7 +195,7 @@ test('an adapter that cannot be loaded fails its sequence and holds nobody up', 
   await bench.drain();
 });
 
-test('a run that throws ends its rows with an error, its slots are zeroed and the loop goes on', async () => {
+test('a run that throws ends its rows with an error, its slots are zeroed and the loop continues', async () => {
   const bench = new Bench();
   let runs = 0;
   bench.engine.beforeRun = () => {
@@ -213,7 +213,7 @@ test('a run that throws ends its rows with an error, its slots are zeroed and th
   await bench.drain();
 });
 
-test('a request that breaks an assumption fails alone', async () => {
+test('a request that fails an assertion fails alone', async () => {
   const bench = new Bench();
   const id = bench.submit(request([1], { maxTokens: 1000 }));
   const end = await bench.endOf(id);
@@ -248,7 +248,7 @@ test('an idle loop runs nothing', async () => {
   await bench.drain();
 });
 
-test('a drain refuses what waits, lets what runs end, and releases the engine', async () => {
+test('a drain refuses waiting sequences, lets running ones end, and releases the engine', async () => {
   const bench = new Bench();
   const running = [1, 2].map((prompt) => bench.submit(request([prompt], { maxTokens: 20 })));
   await bench.until(() => running.every((id) => bench.tokensOf(id).length > 0));
@@ -275,7 +275,7 @@ test('a drain that reaches its deadline ends the streams with an error', async (
   assert.ok(bench.tokensOf(id).length < 60);
 });
 
-test('a slot that cannot be moved ends the loop: the engine cannot be trusted any more', async () => {
+test('the loop ends if a slot cannot be moved, because the engine cannot be trusted any more', async () => {
   const bench = new Bench();
   bench.engine.moveSlot = () => {
     throw new Error('device lost');

@@ -1,38 +1,36 @@
-// A device's part of the runtime's functions, played by the CPU: sessions that ask for the provider get none, and its
-// memory is the host's under the device's name. What is not played is the CPU provider's own work.
+// Simulates a device by replacing functions of the runtime: sessions that ask for the provider use the CPU, and the device's
+// memory is host memory under its name.
 import type { TestContext } from 'node:test';
 import type { OrtFunction } from '../../src/ort/api.ts';
 import type { CValue, NativeFunction } from '../../src/ort/ffi.ts';
 import { OrtError, ortFunctions } from '../../src/ort/runtime.ts';
 import type { Provider } from '../../src/settings/provider.ts';
 
-export interface PlayedCall {
+export interface DeviceCall {
   readonly name: OrtFunction;
   readonly args: readonly CValue[];
 }
 
-/** What became of the provider's part. */
-export interface Played {
-  /** Calls of functions that a device answers in its own way, as they come. */
-  readonly calls: readonly PlayedCall[];
-  /** Shapes and types (`ONNXTensorElementDataType`) of the memory that it holds now. */
+/** The calls to a simulated device, and its memory. */
+export interface SimulatedDevice {
+  /** The calls of the replaced functions, in order. */
+  readonly calls: readonly DeviceCall[];
+  /** The shapes and types (`ONNXTensorElementDataType`) of its current allocations. */
   held(): { type: number; shape: number[] }[];
 }
 
-/** A pointer that is handed back and never followed. */
+/** A pointer that is passed back but never dereferenced. */
 const PROVIDER_OPTIONS = 0xcdan;
 
-/**
- * Plays the provider until the test ends.
- */
-export function playDevice(
+/** Simulates the provider until the test ends. */
+export function simulateDevice(
   t: TestContext,
   provider: Exclude<Provider, 'cpu'>,
   { lacksFloat16 = false } = {},
-): Played {
+): SimulatedDevice {
   const functions = ortFunctions();
-  const calls: PlayedCall[] = [];
-  const play = (
+  const calls: DeviceCall[] = [];
+  const replace = (
     name: OrtFunction,
     act: (real: NativeFunction['sync'], args: CValue[]) => CValue,
   ) => {
@@ -47,21 +45,21 @@ export function playDevice(
     });
   };
   const memoryName = { webgpu: 'WebGPU_Buf', cuda: 'Cuda' }[provider];
-  play('CreateMemoryInfo', (real, [name, ...rest]) =>
+  replace('CreateMemoryInfo', (real, [name, ...rest]) =>
     real(name === memoryName ? 'Cpu' : name!, ...rest),
   );
   for (const name of ['CreateAllocator', 'ReleaseAllocator'] as const) {
-    play(name, (real, args) => real(...args));
+    replace(name, (real, args) => real(...args));
   }
   const held = new Map<bigint, { type: number; shape: number[] }>();
-  play('CreateTensorAsOrtValue', (real, args) => {
+  replace('CreateTensorAsOrtValue', (real, args) => {
     const status = real(...args);
     const [, dims, , type, cell] = args;
     const value = (cell as BigUint64Array)[0]!;
     held.set(value, { type: Number(type), shape: Array.from(dims as BigInt64Array, Number) });
     return status;
   });
-  play('ReleaseValue', (real, [value]) => {
+  replace('ReleaseValue', (real, [value]) => {
     held.delete(value as bigint);
     return real(value!);
   });
@@ -70,12 +68,12 @@ export function playDevice(
     if (refusals-- > 0) throw new OrtError('FAIL', 'the device has no float16');
     return null;
   };
-  play('SessionOptionsAppendExecutionProvider', append);
-  play('SessionOptionsAppendExecutionProvider_CUDA_V2', append);
-  play('CreateCUDAProviderOptions', (_, [cell]) => {
+  replace('SessionOptionsAppendExecutionProvider', append);
+  replace('SessionOptionsAppendExecutionProvider_CUDA_V2', append);
+  replace('CreateCUDAProviderOptions', (_, [cell]) => {
     (cell as BigUint64Array)[0] = PROVIDER_OPTIONS;
     return null;
   });
-  play('ReleaseCUDAProviderOptions', () => null);
+  replace('ReleaseCUDAProviderOptions', () => null);
   return { calls, held: () => [...held.values()] };
 }

@@ -1,4 +1,4 @@
-// A client of a forked engine process, for the tests of how the two get along.
+// A client of a forked engine process, for tests.
 import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
 import { createLog } from '../../src/common/log.ts';
@@ -11,10 +11,10 @@ import { request, source } from './fake-engine.ts';
 
 export const entry = new URL('./fixtures/fake-engine-process.ts', import.meta.url);
 
-/** First prompt tokens that the fixture takes as an order to fail. */
+/** First prompt tokens that make the fixture fail. */
 export const [CRASH, HANG, WEDGE, GAP, THROW, LATE_CRASH] = [901, 902, 903, 904, 905, 906] as const;
 
-/** A restart that no test waits for. */
+/** A delay before a restart that no test waits for. */
 export const NEVER_MS = 60_000;
 
 export const long = request([1, 2], { maxTokens: 60 });
@@ -46,7 +46,7 @@ export function start(t: TestContext, options: Partial<SupervisorOptions> = {}):
 export interface Stream {
   events: EngineEvent[];
   accepted: Promise<void>;
-  /** The first token has come. */
+  /** Resolves with the first token. */
   started: Promise<void>;
   ended: Promise<EngineEvent>;
 }
@@ -82,7 +82,7 @@ export function pidOf(client: EngineClient): number {
   return Number(client.model!.provider.replace('pid ', ''));
 }
 
-/** Resolves once the condition holds; fails after the deadline. */
+/** Resolves once the condition holds. Fails after the deadline. */
 export async function until(condition: () => boolean, deadlineMs: number): Promise<void> {
   const deadline = performance.now() + deadlineMs;
   while (!condition()) {
