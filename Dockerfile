@@ -1,20 +1,20 @@
-# lorikeet in a container: no Python, no compiler, no build step at start, not root.
+# lorikeet in a container. It needs no Python, no compiler and no root, and builds nothing at its start.
 #
-#   docker build -t lorikeet .                                                  the server, without a base's weights
-#   docker build -t lorikeet:smollm2 --build-arg BASE=smollm2-135m-instruct .   with a base baked in, ready to map
+#   docker build -t lorikeet .                                                  the server without weights
+#   docker build -t lorikeet:smollm2 --build-arg BASE=smollm2-135m-instruct .   with a base, ready to serve
 #   docker build -t lorikeet:cuda --target cuda .                               with ONNX Runtime's CUDA 12 provider
 #
 # glibc only: ONNX Runtime publishes no musl build, so the images are Debian and Ubuntu, never Alpine.
 ARG NODE_IMAGE=node:24-bookworm-slim
 ARG CUDA_IMAGE=nvidia/cuda:12.9.1-cudnn-runtime-ubuntu24.04
-# What `lorikeet import` takes: a catalogue name or a hub id. Empty: no base, one is fetched at the first start.
+# A source for `lorikeet import`: a catalogue name or hub id. If empty, the first start downloads a base.
 ARG BASE=""
-# int8, nf4 or f32: the serving files that are baked in are of this mode.
+# int8, nf4 or f32: the form of the weights in the baked-in serving files.
 ARG WEIGHTS=int8
 
 FROM ${NODE_IMAGE} AS build
 WORKDIR /app
-# Of its own, so that an edit of the sources leaves the layer of the packages.
+# A separate layer: an edit of the sources does not reinstall the packages.
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci
 COPY . .
@@ -23,7 +23,7 @@ RUN npm run build
 FROM build AS pruned
 RUN node scripts/prune-modules.mjs
 
-# What both images run: readable by everybody, writable by root only.
+# The application of both images: readable by everybody, writable only by root.
 FROM ${NODE_IMAGE} AS app
 WORKDIR /app
 COPY --from=pruned /app/node_modules node_modules
@@ -32,25 +32,25 @@ COPY --from=build /app/models models
 COPY --from=build /app/bin bin
 COPY --from=build /app/dist dist
 
-# The base, quantized and laid out for the CPU, and caches that a first start would make.
+# The quantized base, its serving files for the CPU, and the caches of a first start.
 FROM app AS base
 ARG BASE
 ARG WEIGHTS
 ENV LORIKEET_HOME=/data LORIKEET_WEIGHTS=${WEIGHTS} NODE_COMPILE_CACHE=/data/cache/node
-# The folders that volumes are mounted at belong to the server's user.
+# The server's user owns the mount points of volumes.
 RUN mkdir -p /data/models /data/jobs /data/cache/adapters /data/cache/jobs /data/cache/uploads \
   && if [ -n "${BASE}" ]; then \
     node bin/lorikeet.mjs import "${BASE}" --out /data/models/base; \
   fi \
   && chown -R 1000:1000 /data
-# Node keeps a cache of compiled code for each user.
+# Node keeps a compile cache per user.
 USER 1000:1000
 RUN if [ -n "${BASE}" ]; then \
     LORIKEET_MODEL=/data/models/base node bin/lorikeet.mjs serve --prewarm; \
   fi
 
 FROM build AS cuda-libraries
-# Of what is fetched the CUDA provider is used; TensorRT's is not.
+# The download also has TensorRT's provider, which is not used.
 RUN node node_modules/onnxruntime-node/script/install.js --onnxruntime-node-install=cuda12 \
   && rm node_modules/onnxruntime-node/bin/napi-v6/linux/x64/libonnxruntime_providers_tensorrt.so
 
@@ -71,7 +71,7 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT}/readyz`).then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
 CMD ["node", "bin/lorikeet.mjs", "serve"]
 
-# The last stage is the default one.
+# The last stage is the default.
 FROM app AS cpu
 ARG BASE
 ARG WEIGHTS

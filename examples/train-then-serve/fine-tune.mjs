@@ -1,5 +1,5 @@
-// Train, then serve, with OpenAI's official client: upload, job, events, and the share of held-out rows that the base
-// and the fine-tuned model answer exactly. The server: OPENAI_BASE_URL, else this machine's.
+// Fine-tunes with OpenAI's official client: uploads the files, creates a job, prints its events, and compares how many test
+// rows the base and the fine-tuned model answer exactly. OPENAI_BASE_URL names another server than this machine's.
 import { createReadStream } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -41,7 +41,7 @@ async function follow(id) {
     const { status, fine_tuned_model, error } = await client.fineTuning.jobs.retrieve(id);
     const fresh = [];
     for await (const event of client.fineTuning.jobs.listEvents(id, { limit: 100 })) {
-      if (printed.has(event.id)) break; // the newest come first
+      if (printed.has(event.id)) break; // newest first
       printed.add(event.id);
       fresh.unshift(event);
     }

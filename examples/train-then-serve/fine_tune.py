@@ -1,4 +1,4 @@
-"""Train, then serve, with OpenAI's official client: what fine-tune.mjs does, in Python."""
+"""Fine-tunes with OpenAI's official client. The Python version of fine-tune.mjs."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def follow(job_id):
         fresh = []
         for event in client.fine_tuning.jobs.list_events(job_id, limit=100):
             if event.id in printed:
-                break  # the newest come first
+                break  # newest first
             printed.add(event.id)
             fresh.insert(0, event)
         for event in fresh:

@@ -1,5 +1,5 @@
-// Makes chat rows from WordNet's glosses: a definition, and which of eight kinds of thing it defines. Writes
-// data/{train,validation,test}.jsonl, the same at each run.
+// Makes chat rows from WordNet's glosses: a definition, and which of eight kinds of thing it describes. Writes
+// data/{train,validation,test}.jsonl, with the same rows in each run.
 import { createHash } from 'node:crypto';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -18,7 +18,7 @@ const CLASSES = new Map([
 ]);
 const NAMES = [...CLASSES.values()];
 const SYSTEM = `Answer with one word: ${NAMES.slice(0, -1).join(', ')} or ${NAMES.at(-1)}.`;
-/** Rows of each class. */
+/** Rows per class. */
 const SPLITS = { train: 40, validation: 8, test: 25 };
 const MAX_CHARACTERS = 160;
 
@@ -58,7 +58,7 @@ function toChat(gloss, name) {
   };
 }
 
-/** Random, and the same at each run. */
+/** A pseudo-random key that is the same in each run. */
 function shuffleKey(gloss) {
   return createHash('sha256').update(gloss).digest('hex');
 }

@@ -111,7 +111,7 @@ function identityText() {
       'This server needs an API key. It is stored in this tab only, and removed when you close the tab.',
     ];
   }
-  const tenant = el('strong', {}, me.id);
+  const tenant = el('strong', me.id);
   if (!me.needs_key) return ['This server needs no API key. You are the tenant ', tenant, '.'];
   return [
     'You are signed in as ',

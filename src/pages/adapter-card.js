@@ -28,38 +28,30 @@ export function createAdapterCard(adapter, options) {
   const latest = versionOf(adapter, 'latest') ?? versions[0];
   const named = aliases.filter(({ alias }) => !MADE_BY_JOBS.test(alias));
   return el(
-    'li',
-    { className: 'panel adapter' },
+    'li.panel.adapter',
     el(
-      'div',
-      { className: 'head' },
+      'div.head',
       el(
         'h2',
-        {},
         name,
-        isWritable ? null : el('span', { className: 'pill' }, `${owner}, read only`),
-        latest?.base === 'other' && el('span', { className: 'pill paused' }, 'for another base'),
+        isWritable ? null : el('span.pill', `${owner}, read only`),
+        latest?.base === 'other' && el('span.pill.paused', 'for another base'),
       ),
       el(
-        'div',
-        { className: 'row' },
+        'div.row',
         copyButton(() => name, `the model name ${name}`),
         latest?.base !== 'other' && tryLink(name, name),
         isWritable && deleteButton(adapter, options),
       ),
     ),
-    el('p', { className: 'lead' }, summaryOf(adapter, latest)),
+    el('p.lead', summaryOf(adapter, latest)),
     usageLine(options.usages),
-    el('ul', { className: 'aliases' }, ...named.map((alias) => aliasRow(adapter, alias, options))),
+    el('ul.aliases', ...named.map((alias) => aliasRow(adapter, alias, options))),
     el(
       'details',
       { id: `versions-${id}`, className: 'more' },
-      el('summary', {}, counted(versions.length, 'version')),
-      el(
-        'ul',
-        { className: 'versions' },
-        ...versions.map((version) => versionRow(adapter, version, options)),
-      ),
+      el('summary', counted(versions.length, 'version')),
+      el('ul.versions', ...versions.map((version) => versionRow(adapter, version, options))),
     ),
   );
 }
@@ -67,20 +59,17 @@ export function createAdapterCard(adapter, options) {
 /** Creates the card of an adapter in the server's local folder. @param {import('../contracts/openai.ts').Model} model @param {readonly Usage[]} usages */
 export function createFolderCard({ id }, usages) {
   return el(
-    'li',
-    { className: 'panel adapter' },
+    'li.panel.adapter',
     el(
-      'div',
-      { className: 'head' },
-      el('h2', {}, id, el('span', { className: 'pill' }, 'local folder')),
+      'div.head',
+      el('h2', id, el('span.pill', 'local folder')),
       el(
-        'div',
-        { className: 'row' },
+        'div.row',
         copyButton(() => id, `the model name ${id}`),
         tryLink(id, id),
       ),
     ),
-    el('p', { className: 'lead' }, 'In the server’s adapter folder. It has no versions.'),
+    el('p.lead', 'In the server’s adapter folder. It has no versions.'),
     usageLine(usages),
   );
 }
@@ -127,7 +116,7 @@ function usageLine(usages) {
   const tenants = usages
     .toSorted((a, b) => b.requests - a.requests)
     .map(({ tenant, requests }) => `${tenant} ${count(requests)}`);
-  return el('p', { className: 'help' }, `Requests since the server started: ${tenants.join(', ')}`);
+  return el('p.help', `Requests since the server started: ${tenants.join(', ')}`);
 }
 
 /** @param {Adapter} adapter @param {Alias} alias @param {CardOptions} options */
@@ -135,18 +124,14 @@ function aliasRow({ name, is_writable: isWritable }, { alias, leads_to, previous
   const path = `/aliases/${encodeURIComponent(alias)}`;
   return el(
     'li',
-    {},
-    el('div', {}, el('code', {}, alias), ' → ', sharesText(leads_to)),
+    el('div', el('code', alias), ' → ', sharesText(leads_to)),
     isWritable &&
       el(
-        'div',
-        { className: 'row' },
+        'div.row',
         previous &&
           el(
-            'button',
+            'button.small',
             {
-              type: 'button',
-              className: 'small',
               'aria-label': `Roll back to ${sharesText(previous)}: ${name}:${alias}`,
               onclick: () => change({ path: `${path}/rollback` }),
             },
@@ -154,10 +139,8 @@ function aliasRow({ name, is_writable: isWritable }, { alias, leads_to, previous
           ),
         alias !== 'latest' &&
           el(
-            'button',
+            'button.small.danger',
             {
-              type: 'button',
-              className: 'small danger',
               'aria-label': `Delete alias ${name}:${alias}`,
               onclick: () => change({ path, method: 'DELETE' }),
             },
@@ -196,24 +179,15 @@ function versionRow(adapter, version, options) {
   };
   return el(
     'li',
-    {},
     el(
       'div',
-      {},
-      el('strong', {}, `Version ${number}`),
+      el('strong', `Version ${number}`),
       ...leading.map(aliasPill),
-      el('p', { className: 'help' }, facts.filter(Boolean).join(' · ')),
-      el(
-        'p',
-        { className: 'help' },
-        el('code', {}, version.digest.slice(0, 12)),
-        ' ',
-        jobLink(job),
-      ),
+      el('p.help', facts.filter(Boolean).join(' · ')),
+      el('p.help', el('code', version.digest.slice(0, 12)), ' ', jobLink(job)),
     ),
     el(
-      'div',
-      { className: 'row' },
+      'div.row',
       button('Download', `Download ${name}@${number}`, download),
       isWritable && promoteButton(adapter, number, options),
       isWritable &&
@@ -244,9 +218,9 @@ function promoteButton(adapter, version, { change }) {
 /** @param {Alias} alias */
 function aliasPill({ alias }) {
   const made = MADE_BY_JOBS.exec(alias);
-  if (!made) return el('span', { className: 'pill running' }, alias);
+  if (!made) return el('span.pill.running', alias);
   const step = made[1];
-  return el('span', { className: 'pill' }, step ? `checkpoint, step ${step}` : 'fine-tuned model');
+  return el('span.pill', step ? `checkpoint, step ${step}` : 'fine-tuned model');
 }
 
 /** Deletes a version, and the aliases that its job created. @param {Adapter} adapter @param {number} version @param {CardOptions} options */
@@ -277,30 +251,20 @@ function deleteButton({ name, versions, aliases }, { change }) {
     });
     if (isSure) await change({ path: '', method: 'DELETE' });
   };
-  return el(
-    'button',
-    { type: 'button', className: 'small danger', 'aria-label': `Delete ${name}`, onclick: act },
-    'Delete',
-  );
+  return el('button.small.danger', { 'aria-label': `Delete ${name}`, onclick: act }, 'Delete');
 }
 
 /** @param {string} model @param {string} name */
 function tryLink(model, name) {
   const query = new URLSearchParams({ model });
-  return el(
-    'a',
-    { className: 'button small', href: `./?${query}`, 'aria-label': `Try it: ${name}` },
-    'Try it',
-  );
+  return el('a.button.small', { href: `./?${query}`, 'aria-label': `Try it: ${name}` }, 'Try it');
 }
 
 /** @param {string} text @param {string} label @param {() => void} act @param {string} [obstacle] why it is disabled */
 function button(text, label, act, obstacle) {
   return el(
-    'button',
+    'button.small',
     {
-      type: 'button',
-      className: 'small',
       'aria-label': label,
       title: obstacle,
       disabled: obstacle !== undefined,

@@ -182,13 +182,10 @@ function listFiles() {
       dateAndTime(file.created_at),
       file.purpose,
       el(
-        'span',
-        { className: 'row actions' },
+        'span.row.actions',
         el(
-          'button',
+          'button.small',
           {
-            type: 'button',
-            className: 'small',
             'aria-label': `Download ${file.filename}`,
             onclick: () =>
               downloadFile(`v1/files/${file.id}/content`, file.filename).catch(showProblem),
@@ -196,10 +193,8 @@ function listFiles() {
           'Download',
         ),
         el(
-          'button',
+          'button.small.danger',
           {
-            type: 'button',
-            className: 'small danger',
             'aria-label': `Delete ${file.filename}`,
             onclick: () => void removeFile(file),
           },

@@ -17,10 +17,10 @@ const FINISH_REASONS = { stop: 'finished', length: 'reached max tokens' };
 export class AnswerView {
   /** @type {AbortController | undefined} */
   #running;
-  #text = el('div', { className: 'text' });
-  #problem = el('p', { className: 'problem', role: 'alert', hidden: true });
-  #facts = el('p', { className: 'facts' });
-  #actions = el('div', { className: 'row' });
+  #text = el('div.text');
+  #problem = el('p.problem', { role: 'alert', hidden: true });
+  #facts = el('p.facts');
+  #actions = el('div.row');
   #onRetry;
   /** The animation frame that will show the received text. */
   #frame = 0;
@@ -35,9 +35,9 @@ export class AnswerView {
     this.answer = answer;
     this.#onRetry = onRetry;
     this.element = el(
-      'article',
-      { className: 'answer', 'aria-label': `Answer of ${answer.model}` },
-      el('div', { className: 'answer-head' }, el('h3', {}, answer.model), this.#actions),
+      'article.answer',
+      { 'aria-label': `Answer of ${answer.model}` },
+      el('div.answer-head', el('h3', answer.model), this.#actions),
       this.#text,
       this.#problem,
       this.#facts,
@@ -135,11 +135,7 @@ export class AnswerView {
   /** @param {string} label @param {() => void} onclick */
   #button(label, onclick) {
     const name = `${label}: ${this.answer.model}`;
-    return el(
-      'button',
-      { type: 'button', className: 'quiet small', 'aria-label': name, onclick },
-      label,
-    );
+    return el('button.quiet.small', { 'aria-label': name, onclick }, label);
   }
 
   /** Creates the button that switches between text and tokens. */

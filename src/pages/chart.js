@@ -39,7 +39,7 @@ export class Chart {
    */
   constructor(parent, options) {
     this.#options = options;
-    this.#element = el('div', { className: 'chart', role: 'img', 'aria-label': options.name });
+    this.#element = el('div.chart', { role: 'img', 'aria-label': options.name });
     parent.append(this.#element);
     this.#points = /** @type {Points} */ ([[], ...options.lines.map(() => [])]);
     const { signal } = this.#listeners;

@@ -39,11 +39,7 @@ function createTabs(onSelect) {
   const list = byId('code-tabs');
   const panel = byId('code-panel');
   const tabs = names.map((name) =>
-    el(
-      'button',
-      { type: 'button', role: 'tab', 'aria-controls': panel.id, onclick: () => select(name) },
-      name,
-    ),
+    el('button', { role: 'tab', 'aria-controls': panel.id, onclick: () => select(name) }, name),
   );
   /** @param {string} name */
   function select(name) {

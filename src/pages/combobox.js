@@ -45,8 +45,8 @@ export class Combobox {
     /** The elements: label, field with its list, help. */
     this.parts = [
       el('label', { htmlFor: id }, label),
-      el('div', { className: 'combo' }, this.#input, this.#list),
-      help ? el('p', { className: 'help', id: `${id}-help` }, help) : null,
+      el('div.combo', this.#input, this.#list),
+      help ? el('p.help', { id: `${id}-help` }, help) : null,
     ];
     // A click would take the focus from the field, which would close the list first.
     this.#list.addEventListener('pointerdown', (event) => event.preventDefault());
@@ -93,16 +93,11 @@ export class Combobox {
         el(
           'li',
           { id: `${this.#list.id}-${i}`, role: 'option', onclick: () => this.#pick(i) },
-          el('span', {}, value),
-          note ? el('small', {}, note) : null,
+          el('span', value),
+          note ? el('small', note) : null,
         ),
       ),
-      more > 0 &&
-        el(
-          'li',
-          { className: 'help', role: 'presentation' },
-          `${more} more. Type to narrow the list.`,
-        ),
+      more > 0 && el('li.help', { role: 'presentation' }, `${more} more. Type to narrow the list.`),
     );
     this.#list.hidden = this.#shown.length === 0;
     this.#input.setAttribute('aria-expanded', String(!this.#list.hidden));

@@ -1,27 +1,40 @@
 // Builds elements without markup in strings, so text from a model, a file or the server stays text.
 
 /** @typedef {Node | string | number | false | null | undefined} Child */
+/** Values that are undefined are skipped. @typedef {Record<string, unknown>} Properties */
 
 /**
- * Creates an element. Properties that start with `on` are listeners; names that the element has as a property are set,
- * all others become attributes.
- * @template {keyof HTMLElementTagNameMap} Tag
- * @param {Tag} tag
- * @param {Record<string, unknown>} [properties] undefined values are skipped
- * @param {...Child} children
- * @returns {HTMLElementTagNameMap[Tag]}
+ * The type of the element that a selector creates.
+ * @template {string} Selector
+ * @typedef {Selector extends `${infer Tag extends keyof HTMLElementTagNameMap}.${string}`
+ *   ? HTMLElementTagNameMap[Tag]
+ *   : Selector extends keyof HTMLElementTagNameMap ? HTMLElementTagNameMap[Selector] : HTMLElement} ElementOf
  */
-export function el(tag, properties = {}, ...children) {
+
+/**
+ * Creates an element: `el('p.help', 'text')`. Buttons get the type `button`. Properties that start with `on` are
+ * listeners; names that the element has as a property are set, and all others become attributes.
+ * @template {string} Selector
+ * @param {Selector} selector a tag and its classes
+ * @param {Properties | Child} [first] properties, or the first child
+ * @param {...Child} rest
+ * @returns {ElementOf<Selector>}
+ */
+export function el(selector, first, ...rest) {
+  const [tag = '', ...classes] = selector.split('.');
   const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
+  if (classes.length > 0) element.className = classes.join(' ');
+  if (element instanceof HTMLButtonElement) element.type = 'button';
+  const isChild = typeof first !== 'object' || first === null || first instanceof Node;
+  for (const [name, value] of Object.entries(isChild ? {} : first)) {
     if (value === undefined) continue;
     if (name.startsWith('on')) {
       element.addEventListener(name.slice(2), /** @type {EventListener} */ (value));
     } else if (name in element) Reflect.set(element, name, value);
     else element.setAttribute(name, String(value));
   }
-  fill(element, ...children);
-  return element;
+  fill(element, ...(isChild ? [first, ...rest] : rest));
+  return /** @type {ElementOf<Selector>} */ (element);
 }
 
 /**
@@ -76,7 +89,7 @@ export function showProblemIn(element, text) {
  * @param {string} text
  */
 export function problemText(text) {
-  return el('p', { className: 'problem', role: 'alert' }, text);
+  return el('p.problem', { role: 'alert' }, text);
 }
 
 /**
@@ -84,5 +97,5 @@ export function problemText(text) {
  * @param {readonly (readonly [name: string, value: Child])[]} entries
  */
 export function definitions(entries) {
-  return entries.flatMap(([name, value]) => [el('dt', {}, name), el('dd', {}, value)]);
+  return entries.flatMap(([name, value]) => [el('dt', name), el('dd', value)]);
 }

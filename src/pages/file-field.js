@@ -33,7 +33,7 @@ export class FileField {
     const { id, label, help } = options;
     this.#zone = zone;
     this.#options = options;
-    this.#note = el('span', { className: 'help', id: `${id}-help` }, help);
+    this.#note = el('span.help', { id: `${id}-help` }, help);
     const input = el('input', {
       id,
       type: 'file',
@@ -47,10 +47,8 @@ export class FileField {
       },
     });
     this.#removeButton = el(
-      'button',
+      'button.quiet.small',
       {
-        type: 'button',
-        className: 'quiet small',
         hidden: true,
         'aria-label': `Remove: ${label}`,
         onclick: () => {
@@ -60,7 +58,7 @@ export class FileField {
       },
       'Remove',
     );
-    const text = el('label', { htmlFor: id }, el('strong', {}, label), this.#note);
+    const text = el('label', { htmlFor: id }, el('strong', label), this.#note);
     fill(zone, input, text, this.#removeButton);
     this.#acceptDrops();
   }

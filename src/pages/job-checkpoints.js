@@ -58,9 +58,8 @@ function row(metrics, { model, job, isKept }) {
   return [
     el(
       'span',
-      {},
       typeof step === 'number' ? count(step) : 'Last',
-      isKept && el('span', { className: 'pill running kept' }, 'kept'),
+      isKept && el('span.pill.running.kept', 'kept'),
     ),
     formatted(metrics['train_loss'], figure),
     formatted(metrics['train_mean_token_accuracy'], percent),
@@ -90,10 +89,8 @@ function downloads({ result_files: files, lorikeet }) {
   ];
   return items.map(({ text, path, name }) =>
     el(
-      'button',
+      'button.small',
       {
-        type: 'button',
-        className: 'small',
         'aria-label': `Download ${text}`,
         onclick: () =>
           downloadFile(path, name).catch((error) =>

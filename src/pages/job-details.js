@@ -40,7 +40,7 @@ export function showResult(job, last, validated) {
     ),
     durationTile(job),
   ];
-  fill(byId('outcome'), el('dl', { className: 'tiles' }, ...tiles), modelLine(job));
+  fill(byId('outcome'), el('dl.tiles', ...tiles), modelLine(job));
 }
 
 /**
@@ -52,19 +52,17 @@ function comparisonTile(name, { base, adapter, format, help, missing }) {
   if (typeof base !== 'number' && typeof adapter !== 'number') return tile(name, '–', missing);
   /** @param {unknown} value @param {string} label @param {string} className */
   const side = (value, label, className) =>
-    el('span', { className }, el('strong', {}, formatted(value, format)), el('small', {}, label));
+    el('span', { className }, el('strong', formatted(value, format)), el('small', label));
   return el(
     'div',
-    {},
-    el('dt', {}, name),
+    el('dt', name),
     el(
-      'dd',
-      { className: 'versus' },
+      'dd.versus',
       side(base, 'base', ''),
       el('span', { 'aria-hidden': 'true', className: 'arrow' }, '→'),
       side(adapter, 'adapter', 'better'),
     ),
-    el('dd', { className: 'help' }, help),
+    el('dd.help', help),
   );
 }
 
@@ -82,13 +80,7 @@ function durationTile(job) {
 
 /** @param {string} name @param {string} value @param {string} note */
 function tile(name, value, note) {
-  return el(
-    'div',
-    {},
-    el('dt', {}, name),
-    el('dd', {}, value),
-    el('dd', { className: 'help' }, note),
-  );
+  return el('div', el('dt', name), el('dd', value), el('dd.help', note));
 }
 
 /** @param {Job} job */
@@ -97,20 +89,17 @@ function modelLine({ fine_tuned_model: model, model: base, lorikeet }) {
   const name = String(lorikeet['adapter']);
   const query = new URLSearchParams({ model, beside: base });
   return el(
-    'div',
-    { className: 'model-line panel' },
+    'div.model-line.panel',
     el(
       'div',
-      {},
-      el('span', { className: 'help' }, 'Model'),
-      el('code', {}, model),
-      el('p', { className: 'help' }, 'The newest version is also called ', el('code', {}, name)),
+      el('span.help', 'Model'),
+      el('code', model),
+      el('p.help', 'The newest version is also called ', el('code', name)),
     ),
     el(
-      'div',
-      { className: 'row' },
+      'div.row',
       copyButton(() => model, 'the model name'),
-      el('a', { className: 'button primary', href: `./?${query}` }, 'Try it'),
+      el('a.button.primary', { href: `./?${query}` }, 'Try it'),
     ),
   );
 }
@@ -150,9 +139,9 @@ function gateLine(verdict, gate, { className, detail }) {
   return el(
     'li',
     { className },
-    el('strong', {}, verdict),
+    el('strong', verdict),
     ` ${GATES[gate] ?? gate}`,
-    el('span', { className: 'help' }, ` ${detail}`),
+    el('span.help', ` ${detail}`),
   );
 }
 

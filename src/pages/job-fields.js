@@ -38,8 +38,7 @@ export function createHyperparameterFields() {
     byId('hyperparameters'),
     ...FIELDS.map(({ id, label, min, max, step, place }) =>
       el(
-        'div',
-        { className: 'field' },
+        'div.field',
         el('label', { htmlFor: id }, label),
         el('input', {
           id,

@@ -139,9 +139,8 @@ export class JobList {
       el('a', { href: `#${job.id}` }, jobName(job)),
       el(
         'span',
-        {},
         el('span', { className: `pill ${job.status}` }, statusWord(job)),
-        progress !== '' && el('small', { className: 'help' }, ` ${progress}`),
+        progress !== '' && el('small.help', ` ${progress}`),
       ),
       formatted(card['validation_loss'] ?? validLoss ?? trainLoss, figure),
       formatted(card['validation_token_accuracy'], percent),

@@ -129,8 +129,8 @@ class JobView {
       byId('job-problems'),
       problem !== '' && problemText(problem),
       this.#refusal !== '' && problemText(this.#refusal),
-      error && el('p', { className: 'problem' }, error.message),
-      ...this.#log.warnings().map(({ message }) => el('p', { className: 'warning' }, message)),
+      error && el('p.problem', error.message),
+      ...this.#log.warnings().map(({ message }) => el('p.warning', message)),
     );
     const keptStep = job.lorikeet['kept_step'];
     const kept = typeof keptStep === 'number' ? this.#log.at(keptStep) : undefined;
@@ -157,7 +157,7 @@ class JobView {
     fill(
       place,
       ...actions.map((action) => this.#button(action)),
-      el('a', { className: 'button', href: `#repeat-${this.#id}` }, 'Repeat with changes'),
+      el('a.button', { href: `#repeat-${this.#id}` }, 'Repeat with changes'),
     );
     if (hadFocus) byId('job-name').focus();
   }
@@ -166,11 +166,7 @@ class JobView {
   #button(action) {
     const className = action === 'cancel' ? 'danger' : '';
     const label = { pause: 'Pause', resume: 'Resume', cancel: 'Cancel' }[action];
-    return el(
-      'button',
-      { type: 'button', className, onclick: () => void this.#act(action) },
-      label,
-    );
+    return el('button', { className, onclick: () => void this.#act(action) }, label);
   }
 
   /** @param {string} action */
@@ -209,10 +205,10 @@ class JobView {
         .events()
         .slice(0, shownCount)
         .map(({ created_at: atS, level, message }) =>
-          el('li', { className: level }, el('time', {}, timeOfDay(atS)), ' ', message),
+          el('li', { className: level }, el('time', timeOfDay(atS)), ' ', message),
         ),
       this.#log.count > shownCount &&
-        el('li', {}, `${count(this.#log.count - shownCount)} older events`),
+        el('li', `${count(this.#log.count - shownCount)} older events`),
     );
   }
 }
@@ -228,8 +224,7 @@ function showProgress(job) {
     place,
     el('progress', { max: totalSteps, value: step, 'aria-label': 'Progress' }),
     el(
-      'p',
-      { className: 'help' },
+      'p.help',
       `Step ${count(step)} of ${count(totalSteps)} · ${progressText(job, Date.now() / 1000)}`,
     ),
   );

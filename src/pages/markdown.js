@@ -45,24 +45,22 @@ function blocksOf(text) {
 
 /** @type {Readonly<Record<string, (token: Token) => Node>>} */
 const RENDERERS = {
-  paragraph: ({ tokens }) => el('p', {}, ...toNodes(tokens)),
+  paragraph: ({ tokens }) => el('p', ...toNodes(tokens)),
   heading: ({ depth, tokens }) =>
     el(HEADINGS[Math.min(depth, HEADINGS.length) - 1] ?? 'h6', {}, ...toNodes(tokens)),
-  blockquote: ({ tokens }) => el('blockquote', {}, ...toNodes(tokens)),
+  blockquote: ({ tokens }) => el('blockquote', ...toNodes(tokens)),
   list: ({ ordered, start, items }) =>
-    ordered
-      ? el('ol', { start: Number(start) }, ...toNodes(items))
-      : el('ul', {}, ...toNodes(items)),
-  list_item: ({ tokens }) => el('li', {}, ...toNodes(tokens)),
+    ordered ? el('ol', { start: Number(start) }, ...toNodes(items)) : el('ul', ...toNodes(items)),
+  list_item: ({ tokens }) => el('li', ...toNodes(tokens)),
   checkbox: ({ checked }) => textNode(checked ? '☑ ' : '☐ '),
   table: toTable,
   code: toCode,
   hr: () => el('hr'),
   br: () => el('br'),
-  strong: ({ tokens }) => el('strong', {}, ...toNodes(tokens)),
-  em: ({ tokens }) => el('em', {}, ...toNodes(tokens)),
-  del: ({ tokens }) => el('del', {}, ...toNodes(tokens)),
-  codespan: ({ text }) => el('code', {}, text),
+  strong: ({ tokens }) => el('strong', ...toNodes(tokens)),
+  em: ({ tokens }) => el('em', ...toNodes(tokens)),
+  del: ({ tokens }) => el('del', ...toNodes(tokens)),
+  codespan: ({ text }) => el('code', text),
   escape: ({ text }) => textNode(text),
   link: ({ href, tokens }) => toLink(href, toNodes(tokens)),
   image: ({ href, text }) => toLink(href, [textNode(text || href)]),
@@ -71,7 +69,7 @@ const RENDERERS = {
 
 /** @param {Token} token @returns {Node} */
 function toNode(token) {
-  return (RENDERERS[token.type] ?? (({ raw }) => el('p', {}, raw)))(token);
+  return (RENDERERS[token.type] ?? (({ raw }) => el('p', raw)))(token);
 }
 
 /** @param {readonly Token[]} tokens */
@@ -82,14 +80,12 @@ function toNodes(tokens) {
 
 /** @param {Token} token */
 function toCode({ text, lang }) {
-  const code = el('code', {}, text);
+  const code = el('code', text);
   return el(
-    'figure',
-    { className: 'code' },
+    'figure.code',
     el(
       'figcaption',
-      {},
-      el('span', {}, lang || 'code'),
+      el('span', lang || 'code'),
       copyButton(() => text, 'the code'),
     ),
     el('pre', { tabIndex: 0 }, code), // it scrolls
@@ -102,10 +98,10 @@ function toTable({ header, rows }) {
     el('th', { scope: 'col' }, ...toNodes(tokens)),
   );
   const body = rows.map((/** @type {Token[]} */ cells) =>
-    el('tr', {}, ...cells.map(({ tokens }) => el('td', {}, ...toNodes(tokens)))),
+    el('tr', ...cells.map(({ tokens }) => el('td', ...toNodes(tokens)))),
   );
-  const table = el('table', {}, el('thead', {}, el('tr', {}, ...head)), el('tbody', {}, ...body));
-  return el('div', { className: 'wide-table', tabIndex: 0 }, table);
+  const table = el('table', el('thead', el('tr', ...head)), el('tbody', ...body));
+  return el('div.wide-table', { tabIndex: 0 }, table);
 }
 
 /** @param {string} href @param {readonly Node[]} children */

@@ -68,21 +68,14 @@ export class ModelFields {
     const remove =
       index > 0 &&
       el(
-        'button',
+        'button.quiet.small',
         {
-          type: 'button',
-          className: 'quiet small',
           'aria-label': `Remove model ${index + 1}`,
           onclick: () => this.#remove(index),
         },
         'Remove',
       );
-    return el(
-      'div',
-      { className: 'field' },
-      el('div', { className: 'label-row' }, label, remove),
-      combo,
-    );
+    return el('div.field', el('div.label-row', label, remove), combo);
   }
 
   /** @param {number} index */

@@ -145,23 +145,16 @@ export class NewJobForm {
     }
     if (uploading) {
       const text = `Uploading ${uploading.name}, ${size(uploading.byteSize)} …`;
-      return [el('p', { className: 'empty busy' }, text)];
+      return [el('p.empty.busy', text)];
     }
     if (!this.#training.chosen) return this.#empty;
     const fault = hyperparameterFault();
-    return fault === undefined ? undefined : [el('p', { className: 'problem' }, fault)];
+    return fault === undefined ? undefined : [el('p.problem', fault)];
   }
 
   /** @param {string} text @param {() => void} retry @returns {Node[]} */
   #problem(text, retry) {
-    return [
-      problemText(text),
-      el(
-        'div',
-        { className: 'row end' },
-        el('button', { type: 'button', onclick: retry }, 'Try again'),
-      ),
-    ];
+    return [problemText(text), el('div.row.end', el('button', { onclick: retry }, 'Try again'))];
   }
 
   /** @param {string} key @param {Body} body */
@@ -169,10 +162,7 @@ export class NewJobForm {
     const controller = new AbortController();
     const planning = { key, controller };
     this.#planning = planning;
-    fill(
-      this.#planArea,
-      el('p', { className: 'empty busy' }, 'Checking every line and planning the job …'),
-    );
+    fill(this.#planArea, el('p.empty.busy', 'Checking every line and planning the job …'));
     try {
       const json = { ...body, lorikeet: { ...body.lorikeet, dry_run: true } };
       const plan = await requestPlan({ json, signal: controller.signal });

@@ -76,7 +76,7 @@ export function createParameterFields(onChange) {
   fill(byId('parameters'), ...basic.map(toField));
   fill(byId('more-parameters'), ...PARAMETERS.filter(isAdvanced).map(toField));
   const preset = byId('preset', HTMLSelectElement);
-  fill(preset, ...[...Object.keys(PRESETS), CUSTOM].map((name) => el('option', {}, name)));
+  fill(preset, ...[...Object.keys(PRESETS), CUSTOM].map((name) => el('option', name)));
   preset.addEventListener('change', () => {
     const values = PRESETS[preset.value];
     if (values) for (const name of PRESET_NAMES) inputOf(name).value = values[name] ?? '';
@@ -100,8 +100,7 @@ function showPreset() {
 /** @param {Parameter} parameter */
 function toField({ name, label, min, max, step, standard }) {
   return el(
-    'div',
-    { className: 'field' },
+    'div.field',
     el('label', { htmlFor: name }, label),
     el('input', {
       id: name,

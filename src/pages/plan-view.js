@@ -20,23 +20,21 @@ export function showPlan(parent, plan) {
   fill(
     parent,
     el(
-      'p',
-      { className: 'lead' },
+      'p.lead',
       `${counted(plan.examples, 'example')}, all lines valid. `,
-      el('strong', {}, timeText(plan)),
+      el('strong', timeText(plan)),
       ` and ${size(plan.memory_bytes)} of memory.`,
     ),
-    el('dl', { className: 'pairs' }, ...definitions(toFigures(plan))),
-    warnings.length > 0 && el('h3', {}, 'Before you start'),
-    ...warnings.map(({ message }) => el('p', { className: 'warning' }, message)),
-    examples.length > 0 && el('h3', {}, 'What the model learns from the first examples'),
+    el('dl.pairs', ...definitions(toFigures(plan))),
+    warnings.length > 0 && el('h3', 'Before you start'),
+    ...warnings.map(({ message }) => el('p.warning', message)),
+    examples.length > 0 && el('h3', 'What the model learns from the first examples'),
     ...examples.slice(0, MAX_EXAMPLES).map(toExample),
     examples.length > 0 &&
       el(
-        'p',
-        { className: 'help' },
+        'p.help',
         'The model is trained on ',
-        el('mark', {}, 'marked'),
+        el('mark', 'marked'),
         ' tokens. The rest is context.',
       ),
   );
@@ -84,13 +82,9 @@ function toFigures(plan) {
 function toExample({ text, spans }) {
   const parts = spans.map(({ start, end, is_learned: isLearned }) => {
     const part = text.slice(start, end);
-    return isLearned ? el('mark', {}, part) : part;
+    return isLearned ? el('mark', part) : part;
   });
-  return el(
-    'pre',
-    { className: 'example', tabIndex: 0, role: 'group', 'aria-label': 'An example' },
-    ...parts,
-  );
+  return el('pre.example', { tabIndex: 0, role: 'group', 'aria-label': 'An example' }, ...parts);
 }
 
 /**
@@ -104,19 +98,17 @@ export function showFault(parent, { message, lines }) {
     problemText(message),
     lines.length > 0 &&
       el(
-        'ol',
-        { className: 'bad-lines' },
+        'ol.bad-lines',
         ...lines.map(({ number, fault, text }) =>
           el(
             'li',
-            {},
-            el('strong', {}, `Line ${count(number)}`),
+            el('strong', `Line ${count(number)}`),
             ` ${fault}`,
             el('pre', { tabIndex: 0, role: 'group', 'aria-label': `Line ${number}` }, text || ' '),
           ),
         ),
       ),
-    lines.length > 0 && el('p', { className: 'help' }, 'Correct the file and choose it again.'),
+    lines.length > 0 && el('p.help', 'Correct the file and choose it again.'),
   );
 }
 

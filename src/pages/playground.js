@@ -159,7 +159,7 @@ function onSettings() {
   history.replaceState(null, '', addressWith(''));
   setText(byId('chosen'), models.join(', '));
   const buttons = examplesFor(models).map((text) =>
-    el('button', { type: 'button', className: 'example', onclick: () => void send(text) }, text),
+    el('button.example', { onclick: () => void send(text) }, text),
   );
   fill(byId('examples'), ...buttons);
   setText(

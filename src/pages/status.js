@@ -199,22 +199,22 @@ function latencyTile(name, times) {
 
 /** @param {string} name @param {string} value @param {HTMLElement} below */
 function tile(name, value, below) {
-  return el('div', {}, el('dt', {}, name), el('dd', {}, value), below);
+  return el('div', el('dt', name), el('dd', value), below);
 }
 
 /** @param {string} text */
 function note(text) {
-  return el('dd', { className: 'help' }, text);
+  return el('dd.help', text);
 }
 
 /** Shows a cell per slot, or a bar if there are many slots. @param {number} running @param {number} slots */
 function slotCells(running, slots) {
   if (slots > 64)
-    return el('dd', {}, el('meter', { max: slots, value: running, 'aria-label': 'Slots in use' }));
+    return el('dd', el('meter', { max: slots, value: running, 'aria-label': 'Slots in use' }));
   const cells = Array.from({ length: slots }, (_, i) =>
     el('i', { className: i < running ? 'full' : '' }),
   );
-  return el('dd', { className: 'cells', 'aria-hidden': 'true' }, ...cells);
+  return el('dd.cells', { 'aria-hidden': 'true' }, ...cells);
 }
 
 function showRate() {

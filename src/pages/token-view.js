@@ -9,12 +9,11 @@ import { percent } from './format.js';
  * @param {readonly TokenLogprob[]} tokens
  */
 export function createTokenView(tokens) {
-  const detail = el('div', { className: 'alternatives', 'aria-live': 'polite' });
+  const detail = el('div.alternatives', { 'aria-live': 'polite' });
   const buttons = tokens.map((token, i) =>
     el(
       'button',
       {
-        type: 'button',
         className: `token ${levelOf(token)}`,
         tabIndex: i === 0 ? 0 : -1,
         onclick: () => select(i),
@@ -23,7 +22,7 @@ export function createTokenView(tokens) {
       visible(token.token),
     ),
   );
-  const row = el('div', { className: 'tokens', role: 'group', 'aria-label': 'Tokens' }, ...buttons);
+  const row = el('div.tokens', { role: 'group', 'aria-label': 'Tokens' }, ...buttons);
   row.addEventListener('keydown', (event) => {
     const offset = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (offset === undefined) return;
@@ -42,8 +41,8 @@ export function createTokenView(tokens) {
     if (token) fill(detail, ...alternativesOf(token));
   }
 
-  fill(detail, el('p', { className: 'help' }, 'Select a token to see its alternatives.'));
-  return el('div', { className: 'token-view' }, row, detail);
+  fill(detail, el('p.help', 'Select a token to see its alternatives.'));
+  return el('div.token-view', row, detail);
 }
 
 /** @param {TokenLogprob} token */
@@ -55,9 +54,9 @@ function alternativesOf({ token, logprob, top_logprobs: top }) {
     return el(
       'p',
       { className: one.token === token ? 'chosen' : '' },
-      el('code', {}, visible(one.token)),
+      el('code', visible(one.token)),
       el('meter', { max: 1, value: share, 'aria-hidden': 'true' }),
-      el('span', {}, percent(share)),
+      el('span', percent(share)),
     );
   });
 }

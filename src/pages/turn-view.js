@@ -15,8 +15,8 @@ import { el, fill } from './dom.js';
 
 /** A turn on the page. */
 export class TurnView {
-  #prompt = el('div', { className: 'said-row' });
-  #note = el('p', { className: 'help note', hidden: true });
+  #prompt = el('div.said-row');
+  #note = el('p.help.note', { hidden: true });
   #actions;
 
   /** @param {Turn} turn @param {TurnActions & { isPlain: boolean }} options */
@@ -29,10 +29,10 @@ export class TurnView {
       return view;
     });
     this.element = el(
-      'section',
-      { className: 'turn', 'aria-label': 'Turn' },
+      'section.turn',
+      { 'aria-label': 'Turn' },
       this.#prompt,
-      el('div', { className: 'answers' }, ...this.answers.map(({ element }) => element)),
+      el('div.answers', ...this.answers.map(({ element }) => element)),
       this.#note,
     );
     this.#showPrompt();
@@ -51,10 +51,9 @@ export class TurnView {
     const { onRetry, onDelete } = this.#actions;
     fill(
       this.#prompt,
-      el('p', { className: 'said' }, this.turn.prompt),
+      el('p.said', this.turn.prompt),
       el(
-        'div',
-        { className: 'turn-actions' },
+        'div.turn-actions',
         button('Edit', () => this.#edit()),
         button('Retry', onRetry),
         button('Delete', onDelete),
@@ -88,14 +87,12 @@ export class TurnView {
     fill(
       this.#prompt,
       el(
-        'div',
-        { className: 'edit' },
+        'div.edit',
         field,
         el(
-          'div',
-          { className: 'row end' },
+          'div.row.end',
           button('Cancel', cancel),
-          el('button', { type: 'button', className: 'primary small', onclick: save }, 'Send'),
+          el('button.primary.small', { onclick: save }, 'Send'),
         ),
       ),
     );
@@ -106,5 +103,5 @@ export class TurnView {
 
 /** @param {string} label @param {() => void} onclick */
 function button(label, onclick) {
-  return el('button', { type: 'button', className: 'quiet small', onclick }, label);
+  return el('button.quiet.small', { onclick }, label);
 }

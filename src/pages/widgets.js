@@ -19,13 +19,7 @@ export function createTable(parent, { caption, columns }) {
   const heads = columns.map((column) =>
     el('th', { scope: 'col', className: classOf(column) }, column.name),
   );
-  const table = el(
-    'table',
-    {},
-    el('caption', { className: 'hidden' }, caption),
-    el('thead', {}, el('tr', {}, ...heads)),
-    body,
-  );
+  const table = el('table', el('caption.hidden', caption), el('thead', el('tr', ...heads)), body);
   // Wide tables scroll. They take the focus, because only a focused element can be scrolled with keys.
   const scroller = { className: 'wide-table', tabIndex: 0, role: 'group', 'aria-label': caption };
   fill(parent, el('div', scroller, table));
@@ -33,7 +27,6 @@ export function createTable(parent, { caption, columns }) {
     const elements = rows.map((cells) =>
       el(
         'tr',
-        {},
         ...cells.map((cell, i) => {
           const className = classOf(columns[i]);
           return i === 0
@@ -63,7 +56,7 @@ export async function copyText(text) {
 /** @param {string} text */
 function copyByCommand(text) {
   const focused = /** @type {HTMLElement | null} */ (document.activeElement);
-  const area = el('textarea', { className: 'hidden', value: text, 'aria-hidden': 'true' });
+  const area = el('textarea.hidden', { value: text, 'aria-hidden': 'true' });
   (focused?.closest('dialog') ?? document.body).append(area); // an open dialog makes all else inert
   area.select();
   const isCopied = document.execCommand('copy');
@@ -78,14 +71,9 @@ function copyByCommand(text) {
  * @param {string} what for screen readers, such as "the code"
  */
 export function copyButton(read, what) {
-  const label = el('span', {}, 'Copy');
+  const label = el('span', 'Copy');
   const onclick = () => copyAndReport(label, read());
-  return el(
-    'button',
-    { type: 'button', className: 'quiet small', onclick },
-    label,
-    el('span', { className: 'hidden' }, ` ${what}`),
-  );
+  return el('button.quiet.small', { onclick }, label, el('span.hidden', ` ${what}`));
 }
 
 /**

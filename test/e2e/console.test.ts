@@ -203,7 +203,7 @@ test('an uploaded file is deleted', { skip }, async (t) => {
   const row = page.locator('#files tr', { hasText: 'to-delete.jsonl' });
   await row.locator('button', { hasText: 'Delete' }).click();
   await page.locator('#confirm-yes').click();
-  await page.locator('#files-help', { hasText: 'to-delete.jsonl is deleted' }).waitFor();
+  await page.locator('#files-help', { hasText: 'Deleted to-delete.jsonl' }).waitFor();
   assert.equal(await row.count(), 0);
   assert.equal((await fetch(`${pages.server.url}/v1/files/${id}`)).status, 404);
 });

@@ -23,7 +23,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}
 
-{{/* What the server and its trainers share: the store, and the base. Secrets come from secrets, never from here. */}}
+{{/* Settings that the server and its trainers share: the store and the base. Secrets come from Secrets only. */}}
 {{- define "lorikeet.sharedEnv" -}}
 - { name: LORIKEET_HOME, value: /data }
 - { name: LORIKEET_STORE, value: {{ .Values.store.url | quote }} }
@@ -42,7 +42,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 {{- end }}
 
-{{/* Settings of the server as a container's environment. */}}
+{{/* The server's settings as environment variables. */}}
 {{- define "lorikeet.env" -}}
 {{ include "lorikeet.sharedEnv" . }}
 - { name: HOST, value: "0.0.0.0" }
@@ -77,7 +77,7 @@ capabilities: { drop: [ALL] }
 seccompProfile: { type: RuntimeDefault }
 {{- end }}
 
-{{/* The server's container; `port` differs, as Knative chooses its own. */}}
+{{/* The server's container. `port` differs, because Knative chooses its own. */}}
 {{- define "lorikeet.container" -}}
 image: {{ include "lorikeet.image" . }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
@@ -142,13 +142,13 @@ volumeMounts:
 {{ .Values.jobs.serviceAccount.name | default (printf "%s-trainer" (include "lorikeet.name" .)) }}
 {{- end }}
 
-{{/* Not the server's: its service must not send requests to trainers. */}}
+{{/* Trainers have their own labels, so that the server's Service sends them no requests. */}}
 {{- define "lorikeet.trainerLabels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}-trainer
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{/* The pod of every trainer; name, arguments and memory are the server's to fill in. */}}
+{{/* The pod of every trainer. The server fills in name, arguments and memory. */}}
 {{- define "lorikeet.trainerPod" -}}
 metadata:
   labels:
@@ -162,7 +162,7 @@ metadata:
   {{- end }}
 spec:
   serviceAccountName: {{ include "lorikeet.trainerAccount" . }}
-  # It has no business with the cluster's API.
+  # A trainer needs no access to the cluster's API.
   automountServiceAccountToken: false
   enableServiceLinks: false
   terminationGracePeriodSeconds: {{ .Values.jobs.terminationGracePeriodSeconds }}
