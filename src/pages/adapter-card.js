@@ -2,7 +2,7 @@
 
 import { el } from './dom.js';
 import { count, counted, dateAndTime, figure, percent, size } from './format.js';
-import { confirmAction, copyButton, downloadFile } from './widgets.js';
+import { actionButton, confirmAction, copyButton, dangerButton, downloadFile } from './widgets.js';
 
 /** @typedef {import('../contracts/management-api.ts').Adapter} Adapter */
 /** @typedef {Adapter['versions'][number]} Version */
@@ -39,8 +39,8 @@ export function createAdapterCard(adapter, options) {
       ),
       el(
         'div.row',
-        copyButton(() => name, `the model name ${name}`),
-        latest?.base !== 'other' && tryLink(name, name),
+        copyNameButton(name),
+        latest?.base !== 'other' && tryLink(name),
         isWritable && deleteButton(adapter, options),
       ),
     ),
@@ -58,17 +58,10 @@ export function createAdapterCard(adapter, options) {
 
 /** Creates the card of an adapter in the server's local folder. @param {import('../contracts/openai.ts').Model} model @param {readonly Usage[]} usages */
 export function createFolderCard({ id }, usages) {
+  const heading = el('h2', id, el('span.pill', 'local folder'));
   return el(
     'li.panel.adapter',
-    el(
-      'div.head',
-      el('h2', id, el('span.pill', 'local folder')),
-      el(
-        'div.row',
-        copyButton(() => id, `the model name ${id}`),
-        tryLink(id, id),
-      ),
-    ),
+    el('div.head', heading, el('div.row', copyNameButton(id), tryLink(id))),
     el('p.lead', 'In the server’s adapter folder. It has no versions.'),
     usageLine(usages),
   );
@@ -129,22 +122,12 @@ function aliasRow({ name, is_writable: isWritable }, { alias, leads_to, previous
       el(
         'div.row',
         previous &&
-          el(
-            'button.small',
-            {
-              'aria-label': `Roll back to ${sharesText(previous)}: ${name}:${alias}`,
-              onclick: () => change({ path: `${path}/rollback` }),
-            },
-            `Roll back to ${sharesText(previous)}`,
+          actionButton(`Roll back to ${sharesText(previous)}`, `: ${name}:${alias}`, () =>
+            change({ path: `${path}/rollback` }),
           ),
         alias !== 'latest' &&
-          el(
-            'button.small.danger',
-            {
-              'aria-label': `Delete alias ${name}:${alias}`,
-              onclick: () => change({ path, method: 'DELETE' }),
-            },
-            'Delete alias',
+          dangerButton('Delete alias', ` ${name}:${alias}`, () =>
+            change({ path, method: 'DELETE' }),
           ),
       ),
   );
@@ -161,7 +144,6 @@ function versionRow(adapter, version, options) {
   const { name, owner, aliases, is_writable: isWritable } = adapter;
   const { version: number, bytes, rank, created_at: createdS, job, targets } = version;
   const leading = aliases.filter(({ leads_to }) => leads_to.some((to) => to.version === number));
-  const named = leading.filter(({ alias }) => !MADE_BY_JOBS.test(alias));
   const facts = [
     dateAndTime(createdS),
     size(bytes),
@@ -188,15 +170,9 @@ function versionRow(adapter, version, options) {
     ),
     el(
       'div.row',
-      button('Download', `Download ${name}@${number}`, download),
+      actionButton('Download', ` ${name}@${number}`, download),
       isWritable && promoteButton(adapter, number, options),
-      isWritable &&
-        button(
-          'Delete',
-          `Delete ${name}@${number}`,
-          () => removeVersion(adapter, number, options),
-          named.length > 0 ? 'An alias points to this version. Move the alias first.' : undefined,
-        ),
+      isWritable && deleteVersionButton(adapter, version, options),
     ),
   );
 }
@@ -210,7 +186,7 @@ function jobLink(job) {
 function promoteButton(adapter, version, { change }) {
   const latest = versionOf(adapter, 'latest')?.version;
   if (latest === version) return null;
-  return button('Promote', `Promote ${adapter.name}@${version} to latest`, () =>
+  return actionButton('Promote', ` ${adapter.name}@${version} to latest`, () =>
     change({ path: '/aliases/latest', json: { version } }),
   );
 }
@@ -223,22 +199,26 @@ function aliasPill({ alias }) {
   return el('span.pill', step ? `checkpoint, step ${step}` : 'fine-tuned model');
 }
 
-/** Deletes a version, and the aliases that its job created. @param {Adapter} adapter @param {number} version @param {CardOptions} options */
-async function removeVersion({ name, aliases }, version, { change }) {
-  const isSure = await confirmAction({
-    title: `Delete ${name}@${version}?`,
-    text: 'Running requests finish. If a job created this version, its ft: name is deleted, too.',
-    action: 'Delete version',
-  });
-  if (!isSure) return;
-  const made = aliases.filter(
-    ({ alias, leads_to }) =>
-      MADE_BY_JOBS.test(alias) && leads_to.some((to) => to.version === version),
-  );
-  await change(...made.map(({ alias }) => ({ path: `/aliases/${alias}`, method: 'DELETE' })), {
-    path: `/versions/${version}`,
-    method: 'DELETE',
-  });
+/** Deletes a version with the aliases that its job created. @param {Adapter} adapter @param {Version} version @param {CardOptions} options */
+function deleteVersionButton({ name, aliases }, { version }, { change }) {
+  const pointing = aliases.filter(({ leads_to }) => leads_to.some((to) => to.version === version));
+  const made = pointing.filter(({ alias }) => MADE_BY_JOBS.test(alias));
+  const remove = async () => {
+    const isSure = await confirmAction({
+      title: `Delete ${name}@${version}?`,
+      text: 'Running requests finish. If a job created this version, its ft: name is deleted, too.',
+      action: 'Delete version',
+    });
+    if (!isSure) return;
+    const paths = [...made.map(({ alias }) => `/aliases/${alias}`), `/versions/${version}`];
+    await change(...paths.map((path) => ({ path, method: 'DELETE' })));
+  };
+  const button = actionButton('Delete', ` ${name}@${version}`, remove);
+  if (pointing.length > made.length) {
+    button.disabled = true;
+    button.title = 'An alias points to this version. Move the alias first.';
+  }
+  return button;
 }
 
 /** @param {Adapter} adapter @param {CardOptions} options */
@@ -251,25 +231,16 @@ function deleteButton({ name, versions, aliases }, { change }) {
     });
     if (isSure) await change({ path: '', method: 'DELETE' });
   };
-  return el('button.small.danger', { 'aria-label': `Delete ${name}`, onclick: act }, 'Delete');
+  return dangerButton('Delete', ` ${name}`, act);
 }
 
-/** @param {string} model @param {string} name */
-function tryLink(model, name) {
-  const query = new URLSearchParams({ model });
-  return el('a.button.small', { href: `./?${query}`, 'aria-label': `Try it: ${name}` }, 'Try it');
+/** @param {string} name */
+function copyNameButton(name) {
+  return copyButton(() => name, `the model name ${name}`);
 }
 
-/** @param {string} text @param {string} label @param {() => void} act @param {string} [obstacle] why it is disabled */
-function button(text, label, act, obstacle) {
-  return el(
-    'button.small',
-    {
-      'aria-label': label,
-      title: obstacle,
-      disabled: obstacle !== undefined,
-      onclick: act,
-    },
-    text,
-  );
+/** @param {string} model */
+function tryLink(model) {
+  const href = `./?${new URLSearchParams({ model })}`;
+  return el('a.button.small', { href, 'aria-label': `Try it: ${model}` }, 'Try it');
 }

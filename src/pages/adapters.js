@@ -5,7 +5,7 @@ import { ApiError, errorText, request, requestJson } from './api.js';
 import { byId, el, fill, setText, showProblemIn } from './dom.js';
 import { counted, dateAndTime, size } from './format.js';
 import { statsOfMetrics } from './server-stats.js';
-import { confirmAction, createTable, downloadFile } from './widgets.js';
+import { actionButton, confirmAction, createTable, dangerButton, downloadFile } from './widgets.js';
 
 /** @typedef {import('../contracts/management-api.ts').Adapter} Adapter */
 /** @typedef {import('../contracts/openai.ts').FileObject} FileObject */
@@ -183,23 +183,10 @@ function listFiles() {
       file.purpose,
       el(
         'span.row.actions',
-        el(
-          'button.small',
-          {
-            'aria-label': `Download ${file.filename}`,
-            onclick: () =>
-              downloadFile(`v1/files/${file.id}/content`, file.filename).catch(showProblem),
-          },
-          'Download',
+        actionButton('Download', ` ${file.filename}`, () =>
+          downloadFile(`v1/files/${file.id}/content`, file.filename).catch(showProblem),
         ),
-        el(
-          'button.small.danger',
-          {
-            'aria-label': `Delete ${file.filename}`,
-            onclick: () => void removeFile(file),
-          },
-          'Delete',
-        ),
+        dangerButton('Delete', ` ${file.filename}`, () => removeFile(file)),
       ),
     ]),
   );

@@ -40,6 +40,23 @@ export function createTable(parent, { caption, columns }) {
 }
 
 /**
+ * Creates a small button whose name for screen readers says what it acts on.
+ * @param {string} label
+ * @param {string} target follows the label in that name
+ * @param {() => void} onclick
+ */
+export function actionButton(label, target, onclick) {
+  return el('button.small', { onclick }, label, el('span.hidden', target));
+}
+
+/** Creates an action button for something that cannot be undone. @param {Parameters<typeof actionButton>} args */
+export function dangerButton(...args) {
+  const button = actionButton(...args);
+  button.classList.add('danger');
+  return button;
+}
+
+/**
  * Copies a text to the clipboard. Browsers allow that only on HTTPS and localhost; elsewhere the old command is used.
  * @param {string} text
  * @returns {Promise<boolean>} whether it was copied
