@@ -1,124 +1,217 @@
-// lorikeet adapters …: what is published, where aliases lead, what goes. Knows what may be asked; the work is loaded
-// by the command that does it.
+// lorikeet adapters: publishes, lists, copies and removes adapters in the store, and moves their aliases.
+import path from 'node:path';
+import { createInterface } from 'node:readline/promises';
 import type { Command } from 'commander';
+import { UsageError } from '../common/errors.ts';
+import { formatBytes } from '../common/format-bytes.ts';
+import type { PublishedAdapters, Removal } from '../compose/adapters.ts';
 import { LOCAL_TENANT } from '../contracts/tenant.ts';
-import type { AliasOptions } from './adapters/alias.ts';
-import type { AdapterContext, CommonOptions } from './adapters/context.ts';
-import type { PushOptions } from './adapters/push.ts';
-import type { Terminal } from './terminal.ts';
+import { loadConfig } from '../settings/config.ts';
+import {
+  describeAdapters,
+  describeAlias,
+  describeManifest,
+  describePush,
+  describeVersions,
+  parseTarget,
+  type TargetFlags,
+} from './adapter-text.ts';
+import type { CommandContext } from './programs.ts';
+import { listenForInterrupt, type Terminal } from './terminal.ts';
 
-type Work = (context: AdapterContext) => Promise<void>;
+/** The flags that all of the commands take. */
+interface AdaptersFlags {
+  readonly store?: string;
+  readonly tenant: string;
+  readonly json?: true;
+}
 
-export function addAdapters(program: Command, terminal: Terminal): void {
-  const adapters = program
+/** A command's result: for programs, and for people. */
+type Result = readonly [json: unknown, text: string];
+
+type AddCommand = (syntax: string, description: string) => Command;
+
+/** Runs a command on the tenant's adapters and prints its result. */
+type RunCommand = (
+  flags: AdaptersFlags,
+  command: (adapters: PublishedAdapters) => Promise<Result>,
+) => Promise<void>;
+
+/** Adds the commands. */
+export function addAdapters(program: Command, { terminal, reporter }: CommandContext): void {
+  const group = program
     .command('adapters')
-    .description('publish adapters, look into the store, lead aliases');
-  const add = (syntax: string, description: string): Command =>
-    adapters
+    .description('publish, list and remove adapters in the store, and move their aliases');
+  const add: AddCommand = (syntax, description) =>
+    group
       .command(syntax)
       .description(description)
-      .option('--tenant <id>', 'whose adapters', LOCAL_TENANT.id)
+      .option('--tenant <id>', "the adapters' owner", LOCAL_TENANT.id)
       .option('--store <place>', 'a folder or s3://bucket/prefix [LORIKEET_STORE]')
       .option('--json', 'print the result as JSON');
-  const run = async (options: CommonOptions, work: Work) => {
-    const { withRepository } = await import('./adapters/context.ts');
-    await withRepository(options, terminal, work);
+  const run: RunCommand = async ({ store, tenant, json }, command) => {
+    const { withAdapters } = await import('../compose/adapters.ts');
+    const config = loadConfig(store === undefined ? {} : { store });
+    const context = { config, tenant, signal: listenForInterrupt(), reporter };
+    const [value, text] = await withAdapters(context, command);
+    terminal.out(`${json ? JSON.stringify(value) : text}\n`);
   };
   addPublishing(add, run);
-  addLooking(add, run);
+  addReading(add, run, terminal);
   addRemoving(add, run);
 }
 
-type Add = (syntax: string, description: string) => Command;
-type Run = (options: CommonOptions, work: Work) => Promise<void>;
+interface PushFlags extends AdaptersFlags {
+  readonly name: string;
+  readonly base?: string;
+  readonly alias: readonly string[];
+}
 
-function addPublishing(add: Add, run: Run): void {
+function addPublishing(add: AddCommand, run: RunCommand): void {
   add('push <dir>', 'publish a PEFT folder as the next version of a name')
-    .requiredOption('--name <name>', 'what requests call it')
-    .option('--base <model>', 'the base that it is for: checks every shape, and binds it')
-    .option('--alias <alias>', 'beside latest, lead this alias to it; may be repeated', collect, [])
+    .requiredOption('--name <name>', 'the name that requests use')
+    .option('--base <model>', 'its base: checks every shape, and records the base')
+    .option('--alias <alias>', 'also move this alias to it; may be repeated', append, [])
     .addHelpText('after', PUSH_EXAMPLES)
-    .action((dir: string, options: CommonOptions & PushOptions) =>
-      run(options, async (context) => {
-        const { push } = await import('./adapters/push.ts');
-        await push(context, dir, options);
+    .action((folder: string, { name, base, alias: aliases, ...flags }: PushFlags) =>
+      run(flags, async (adapters) => {
+        const directory = path.resolve(folder);
+        const pushed = await adapters.push({ directory, name, base, aliases });
+        const json = { published: pushed.isNew, ...pushed.manifest, aliases: pushed.aliases };
+        return [json, describePush(pushed, aliases)];
       }),
     );
-  add('adopt <reference>', 'make a version of files that were put into the store by hand')
+  add('adopt <reference>', 'make a version of files that were copied into the store by hand')
     .addHelpText('after', ADOPT_EXAMPLES)
-    .action((reference: string, options: CommonOptions) =>
-      run(options, async (context) => {
-        const { adopt } = await import('./adapters/adopt.ts');
-        await adopt(context, reference);
+    .action((reference: string, flags: AdaptersFlags) =>
+      run(flags, async (adapters) => {
+        const manifest = await adapters.adopt(reference);
+        return [manifest, `${reference} is published (rank ${manifest.rank})`];
       }),
     );
-  add('alias <name> <alias> [version]', 'lead an alias to a version, or to shares of several')
+  add('alias <name> <alias> [version]', 'move an alias to a version, or split it between several')
     .option('--split <shares>', 'percent and version of each share, such as 90:3,10:4')
-    .option('--rollback', 'back to where it led before')
+    .option('--rollback', 'move it back to its previous target')
     .addHelpText('after', ALIAS_EXAMPLES)
-    .action((name: string, alias: string, version: string | undefined, options: AliasCommand) =>
-      run(options, async (context) => {
-        const { moveAlias } = await import('./adapters/alias.ts');
-        await moveAlias(context, { name, alias }, { ...options, version });
-      }),
+    .action(
+      (
+        name: string,
+        alias: string,
+        version: string | undefined,
+        { split, rollback, ...flags }: AdaptersFlags & TargetFlags,
+      ) =>
+        run(flags, async (adapters) => {
+          const target = parseTarget(version, {
+            ...(split && { split }),
+            ...(rollback && { rollback }),
+          });
+          const moved = await adapters.moveAlias(name, alias, target);
+          return [moved, describeAlias(moved)];
+        }),
     );
 }
 
-type AliasCommand = CommonOptions & Omit<AliasOptions, 'version'>;
-
-function addLooking(add: Add, run: Run): void {
-  add('ls [name]', 'the adapters, or the versions of one').action(
-    (name: string | undefined, options: CommonOptions) =>
-      run(options, async (context) => {
-        const { list } = await import('./adapters/list.ts');
-        await list(context, name);
+function addReading(add: AddCommand, run: RunCommand, terminal: Terminal): void {
+  add('ls [name]', 'list the adapters, or the versions of one').action(
+    (name: string | undefined, flags: AdaptersFlags) =>
+      run(flags, async (adapters) => {
+        if (name !== undefined) {
+          const listed = await adapters.listVersions(name);
+          return [listed, describeVersions(listed)];
+        }
+        const listed = await adapters.list();
+        // Not on standard output, which a program may read.
+        for (const { folder, reason } of await adapters.listRefusedFolders()) {
+          terminal.error(`${folder} is not served: ${reason}\n`);
+        }
+        const none = `tenant ${flags.tenant} has no adapters in ${adapters.label}\nPublish one: lorikeet adapters push DIR --name NAME`;
+        return [listed, listed.length > 0 ? describeAdapters(listed) : none];
       }),
   );
-  add('inspect <reference>', 'what the manifest of a version says').action(
-    (reference: string, options: CommonOptions) =>
-      run(options, async (context) => {
-        const { inspect } = await import('./adapters/inspect.ts');
-        await inspect(context, reference);
+  add('inspect <reference>', "show a version's manifest").action(
+    (reference: string, flags: AdaptersFlags) =>
+      run(flags, async (adapters) => {
+        const manifest = await adapters.inspect(reference);
+        return [manifest, describeManifest(manifest)];
       }),
   );
-  add('verify <reference>', 'read a version whole and compare it with its manifest').action(
-    (reference: string, options: CommonOptions) =>
-      run(options, async (context) => {
-        const { verify } = await import('./adapters/inspect.ts');
-        await verify(context, reference);
+  add('verify <reference>', 'read a version in full and compare it with its manifest').action(
+    (reference: string, flags: AdaptersFlags) =>
+      run(flags, async (adapters) => {
+        const { manifest, moduleCount } = await adapters.verify(reference);
+        const { name, version, digest } = manifest;
+        return [
+          { verified: true, name, version, digest },
+          `${name}@${version} is intact: ${moduleCount} linears, digest ${digest}`,
+        ];
       }),
   );
-  add('pull <reference>', 'copy a version out of the store, as a plain PEFT folder')
+  add('pull <reference>', 'copy a version out of the store as a PEFT folder')
     .requiredOption('--out <dir>', 'the folder to write')
-    .action((reference: string, options: CommonOptions & { out: string }) =>
-      run(options, async (context) => {
-        const { pull } = await import('./adapters/pull.ts');
-        await pull(context, reference, options);
+    .action((reference: string, { out, ...flags }: AdaptersFlags & { readonly out: string }) =>
+      run(flags, async (adapters) => {
+        const directory = path.resolve(out);
+        const manifest = await adapters.pull(reference, directory);
+        const text = `${manifest.name}@${manifest.version} is in ${directory}`;
+        return [{ directory, ...manifest }, text];
       }),
     );
 }
 
-function addRemoving(add: Add, run: Run): void {
+function addRemoving(add: AddCommand, run: RunCommand): void {
   add('rm <reference>', 'remove NAME@VERSION, NAME:ALIAS, or NAME with all versions')
     .option('--yes', 'do not ask')
-    .action((reference: string, options: CommonOptions & { yes?: true }) =>
-      run(options, async (context) => {
-        const { remove } = await import('./adapters/remove.ts');
-        await remove(context, reference, options);
+    .action((reference: string, { yes, ...flags }: AdaptersFlags & { readonly yes?: true }) =>
+      run(flags, async (adapters) => {
+        const removal = await adapters.prepareRemoval(reference);
+        if (!yes) await confirm(questionFor(removal, reference));
+        await removal.apply();
+        const later =
+          removal.kind === 'alias'
+            ? ''
+            : '\nlorikeet adapters gc deletes the files once 24 h have passed.';
+        return [{ removed: reference, tenant: flags.tenant }, `${reference} is removed${later}`];
       }),
     );
-  add('gc', "delete the files of removed versions and unfinished publications, all tenants'")
-    .option('--grace <hours>', 'what is younger stays', '24')
-    .action((options: CommonOptions & { grace: string }) =>
-      run(options, async (context) => {
-        const { collect } = await import('./adapters/remove.ts');
-        await collect(context, options);
+  add('gc', 'delete the files of removed versions and unfinished publications of all tenants')
+    .option('--grace <hours>', 'keep files that are younger', '24')
+    .action(({ grace, ...flags }: AdaptersFlags & { readonly grace: string }) =>
+      run(flags, async (adapters) => {
+        const garbage = await adapters.collectGarbage(parseHours(grace) * HOUR_MS);
+        const { unfinished, removed, bytes } = garbage;
+        const text = `freed ${formatBytes(bytes)}: ${removed} removed versions, ${unfinished} unfinished publications`;
+        return [garbage, text];
       }),
     );
 }
 
-function collect(value: string, before: readonly string[]): string[] {
-  return [...before, value];
+const HOUR_MS = 3_600_000;
+
+function parseHours(text: string): number {
+  if (/^\d{1,6}(\.\d+)?$/.test(text)) return Number(text);
+  throw new UsageError('--grace: must be a number of hours');
+}
+
+function append(value: string, values: readonly string[]): string[] {
+  return [...values, value];
+}
+
+function questionFor({ kind, versionCount }: Removal, reference: string): string {
+  if (kind === 'alias') return `Remove the alias ${reference}?`;
+  if (kind === 'version') return `Remove ${reference}?`;
+  return `Remove ${reference} with its ${versionCount} versions?`;
+}
+
+/** Asks on the terminal. Throws `UsageError` if the answer is no, or if there is nobody to ask. */
+async function confirm(question: string): Promise<void> {
+  if (!process.stdin.isTTY) throw new UsageError(`${question} Confirm with --yes.`);
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    const answer = await terminal.question(`${question} [y/N] `);
+    if (!/^y(es)?$/i.test(answer.trim())) throw new UsageError('Nothing was removed.');
+  } finally {
+    terminal.close();
+  }
 }
 
 const PUSH_EXAMPLES = `

@@ -1,30 +1,32 @@
-// A loss curve in the terminal, drawn anew with each step where the stream is a terminal, and once a quarter elsewhere.
+// A loss curve of text: redrawn after each step on a terminal, drawn once each quarter of the run in a log or a pipe.
 import type { StepMessage } from '../contracts/training.ts';
-import type { ProgressStream } from './progress.ts';
+import type { Terminal } from './terminal.ts';
 
 const WIDTH = 64;
 const HEIGHT = 12;
 const MARKS = { train: '·', validation: 'o' };
 
+/** A loss curve that grows with each step. */
 export interface LossPlot {
-  /** @param detail stands below the curve */
+  /** Adds a step, with `detail` shown below the curve. */
   add(step: StepMessage, detail: string): void;
-  /** What is drawn stays, and something else is written below it. */
+  /** Keeps the current drawing, because something else is written below it. */
   leave(): void;
 }
 
-export function createLossPlot(stream: ProgressStream): LossPlot {
+/** Creates a curve that is drawn on standard error. */
+export function createLossPlot(terminal: Terminal): LossPlot {
   const steps: StepMessage[] = [];
   let drawnLines = 0;
   return {
     add(step, detail) {
       steps.push(step);
       const quarter = Math.max(1, Math.floor(step.totalSteps / 4));
-      const isDue = stream.isTTY || step.step % quarter === 0 || step.step === step.totalSteps;
+      const isDue = terminal.isTTY || step.step % quarter === 0 || step.step === step.totalSteps;
       if (!isDue) return;
       const text = drawLoss(steps, detail);
-      // Back to the first line of the last drawing, and clear from there.
-      stream.write(stream.isTTY && drawnLines > 0 ? `\x1b[${drawnLines}A\x1b[J${text}` : text);
+      // Move to the first line of the last drawing, and clear from there.
+      terminal.error(terminal.isTTY && drawnLines > 0 ? `\x1b[${drawnLines}A\x1b[J${text}` : text);
       drawnLines = text.split('\n').length - 1;
     },
     leave() {
@@ -33,7 +35,7 @@ export function createLossPlot(stream: ProgressStream): LossPlot {
   };
 }
 
-/** The curve as lines of text: `·` training, `o` validation. */
+/** Draws the curve as lines of text: `·` is training, `o` is validation. */
 export function drawLoss(steps: readonly StepMessage[], detail: string): string {
   const last = steps.at(-1)!;
   const losses = steps.flatMap(({ loss, validationLoss }) => [loss, validationLoss ?? loss]);

@@ -1,25 +1,18 @@
-// Shows the progress of long work: a bar on a terminal, a line per quarter where there is none (a log, a pipe).
+// Shows the progress of long work: a bar on a terminal, a line for each quarter in a log or a pipe.
 import cliProgress, { type Options, type SingleBar } from 'cli-progress';
+import type { ProgressBar } from '../compose/context.ts';
+import type { Terminal } from './terminal.ts';
 
-export interface Progress {
-  /** `total` 0: unknown. Units are the caller's; a new phase ends the one before. `detail` stands behind the bar. */
-  update(phase: string, done: number, total: number, detail?: string): void;
-  /** Ends the current phase; the next update begins a new one. */
-  end(): void;
+/** Creates a progress display on standard error. */
+export function createProgress(terminal: Terminal): ProgressBar {
+  return terminal.isTTY ? createBar() : createLines(terminal);
 }
 
-/** What progress is written to: standard error, so that standard output stays the result's. */
-export type ProgressStream = NodeJS.WritableStream & { isTTY?: boolean };
-
-export function createProgress(stream: ProgressStream): Progress {
-  return stream.isTTY ? createBar(stream) : createLines(stream);
-}
-
-/** Before the first two updates there is no speed, and no time left: the library would say `NFs`. */
+/** Until the second update there is no speed and no time left. The library would show `NFs`. */
 const formatTime: NonNullable<Options['formatTime']> = (seconds, options, roundTo) =>
   Number.isFinite(Number(seconds)) ? cliProgress.Format.TimeFormat(seconds, options, roundTo) : '?';
 
-function createBar(stream: ProgressStream): Progress {
+function createBar(): ProgressBar {
   let current: { phase: string; bar: SingleBar } | undefined;
   const end = () => {
     current?.bar.stop();
@@ -32,7 +25,7 @@ function createBar(stream: ProgressStream): Progress {
         const format =
           '{phase} {bar} {percentage}% | {duration_formatted}, {eta_formatted} left {detail}';
         const bar = new cliProgress.SingleBar(
-          { format, formatTime, stream, hideCursor: true },
+          { format, formatTime, stream: process.stderr, hideCursor: true },
           cliProgress.Presets.shades_classic,
         );
         bar.start(total, done, { phase, detail });
@@ -45,15 +38,15 @@ function createBar(stream: ProgressStream): Progress {
   };
 }
 
-function createLines(stream: ProgressStream): Progress {
+function createLines(terminal: Terminal): ProgressBar {
   let current: { phase: string; quarter: number } | undefined;
   return {
     update(phase, done, total, detail = '') {
       const quarter = total > 0 ? Math.floor((4 * done) / total) : 0;
       if (current?.phase === phase && quarter <= current.quarter) return;
       current = { phase, quarter };
-      stream.write(total > 0 ? `${phase}: ${quarter * 25} % ${detail}`.trimEnd() : phase);
-      stream.write('\n');
+      const line = total > 0 ? `${phase}: ${quarter * 25} % ${detail}`.trimEnd() : phase;
+      terminal.error(`${line}\n`);
     },
     end() {
       current = undefined;

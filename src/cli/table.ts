@@ -1,6 +1,6 @@
-// Rows of text as aligned columns.
+// Rows of text as aligned columns, and times for people.
 
-/** The first row is the heading. */
+/** Aligns the columns of a table. The first row is the heading. */
 export function formatTable(rows: readonly (readonly string[])[]): string {
   const columns = rows[0]!.map((_, i) => i);
   const widths = columns.map((i) => Math.max(...rows.map((row) => row[i]!.length)));
@@ -14,14 +14,7 @@ export function formatTable(rows: readonly (readonly string[])[]): string {
     .join('\n');
 }
 
-/** Such as `1.8 MB`: as disks and networks are sold, in powers of 1000. */
-export function formatBytes(bytes: number): string {
-  const units = ['B', 'kB', 'MB', 'GB'];
-  const step = bytes < 1000 ? 0 : Math.min(3, Math.floor(Math.log10(bytes) / 3));
-  return `${step === 0 ? bytes : (bytes / 1000 ** step).toFixed(1)} ${units[step]}`;
-}
-
-/** `2026-11-25 04:03`, UTC. */
+/** Formats Unix seconds in UTC, such as `2026-11-25 04:03`. */
 export function formatTime(unixSeconds: number): string {
   return new Date(unixSeconds * 1000).toISOString().slice(0, 16).replace('T', ' ');
 }

@@ -1,15 +1,18 @@
-// The terminal of a command: its output streams, and the signals that ask it to end.
+// The terminal of a command: its output, and the signals that ask it to end.
 
-/** Where a command writes: results to `out`, everything else to `error`. */
+/** The output of a command: results go to `out`, everything else to `error`. */
 export interface Terminal {
   out(text: string): void;
   error(text: string): void;
+  /** Whether `error` is a terminal, on which lines can be redrawn. */
+  readonly isTTY?: boolean;
 }
 
 /** This process's standard output and standard error. */
 export const STANDARD_TERMINAL: Terminal = {
   out: (text) => void process.stdout.write(text),
   error: (text) => void process.stderr.write(text),
+  isTTY: process.stderr.isTTY,
 };
 
 /** By convention, 128 and the number of the signal. */

@@ -1,20 +1,19 @@
-// The commands of the trainer: train, plan, merge and eval. Flags become keys of a job; what the keys may say is the
-// trainer's own schema, so that a file and a flag are refused alike.
+// The trainer's commands: train, plan, merge, eval, and train-job for clusters. Flags become keys of a job. The trainer
+// checks the keys, so a wrong value in a file and in a flag gets the same message.
 import { type Command, Option } from 'commander';
 import { UsageError } from '../common/errors.ts';
-import type { JobSource, TrainerRequest } from '../contracts/training.ts';
-import { listTrainingFlags } from '../contracts/training-fields.ts';
-import type { FlagKind } from '../contracts/training-settings.ts';
-import { addEval } from './eval-command.ts';
+import { LOCAL_TENANT } from '../contracts/tenant.ts';
+import type { EvalRequest, JobSource, TrainerRequest } from '../contracts/training.ts';
+import { helpOf, listTrainingFlags } from '../contracts/training-fields.ts';
+import { type FlagKind, GATE_SETTINGS } from '../contracts/training-settings.ts';
+import { loadConfig } from '../settings/config.ts';
+import type { CommandContext } from './programs.ts';
+import { listenForInterrupt } from './terminal.ts';
 
-export interface TrainerOptions {
-  /** Draws the loss curve. */
-  readonly isWatched: boolean;
-}
+/** Runs the trainer. @param isWatched draws the loss curve */
+type RunTrainer = (request: TrainerRequest, isWatched?: boolean) => Promise<void>;
 
-type RunTrainer = (request: TrainerRequest, options: TrainerOptions) => Promise<void>;
-
-/** A boolean flag without a value means true. */
+/** A boolean flag without a value is true. */
 const PLACEHOLDERS: Readonly<Record<FlagKind, string>> = {
   text: '<text>',
   number: '<number>',
@@ -23,23 +22,40 @@ const PLACEHOLDERS: Readonly<Record<FlagKind, string>> = {
   numbers: '<numbers>',
 };
 
-export function addTraining(program: Command, run: RunTrainer): void {
+/** Adds the commands. The trainer's exit code becomes the command's. */
+export function addTraining(
+  program: Command,
+  { terminal, reporter, programs, exit }: CommandContext,
+): void {
+  const run: RunTrainer = async (request, isWatched = false) => {
+    const { createTrainerDisplay } = await import('./trainer-display.ts');
+    const onMessage = createTrainerDisplay(terminal, isWatched);
+    exit(await programs.runTrainer(request, { signal: listenForInterrupt(), onMessage }));
+  };
   addTrain(program, run);
   addPlan(program, run);
   addMerge(program, run);
-  addEval(program, (request) => run({ command: 'eval', ...request }, { isWatched: false }));
+  addEval(program, run);
+  // For clusters, not for people: the manifests of the cluster's jobs name it.
+  program
+    .command('train-job', { hidden: true })
+    .argument('<attempt>')
+    .action(async (attempt: string) => {
+      const context = { config: loadConfig(), signal: listenForInterrupt(), reporter };
+      exit(await programs.runTrainerPod(attempt, context));
+    });
 }
 
 function addTrain(program: Command, run: RunTrainer): void {
   const train = program
     .command('train')
     .description('train an adapter (or a whole model) from a JSONL file')
-    .argument('[job]', 'a JSON file of settings; flags win over it')
+    .argument('[job]', 'a JSON file of settings; flags override it')
     .option('--out <dir>', 'the run folder (default: a new one in LORIKEET_HOME/jobs)')
-    .option('--resume <dir>', 'go on with the run in this folder')
+    .option('--resume <dir>', 'continue the run in this folder')
     .option(
       '--adapters <dir>',
-      'a folder to publish a named adapter into, instead of the store [LORIKEET_ADAPTERS]',
+      'publish a named adapter into this folder instead of the store [LORIKEET_ADAPTERS]',
     )
     .option('--watch', 'draw the loss curve in the terminal');
   addJobFlags(train);
@@ -50,43 +66,47 @@ function addTrain(program: Command, run: RunTrainer): void {
     const { resume, out, adapters } = options as Record<string, string | undefined>;
     if (resume !== undefined) {
       if (file !== undefined || out !== undefined || Object.keys(job.overrides).length > 0) {
-        throw new UsageError('--resume: goes on with the settings of its run, without others');
+        throw new UsageError(
+          '--resume continues a run with its original settings and takes no other options.',
+        );
       }
-      return run({ command: 'resume', runDir: resume, adaptersDir: adapters }, { isWatched });
+      return run({ command: 'resume', runDir: resume, adaptersDir: adapters }, isWatched);
     }
-    return run({ command: 'train', job, outDir: out, adaptersDir: adapters }, { isWatched });
+    return run({ command: 'train', job, outDir: out, adaptersDir: adapters }, isWatched);
   });
 }
 
 function addPlan(program: Command, run: RunTrainer): void {
   const plan = program
     .command('plan')
-    .description('memory and time of full training, LoRA and QLoRA, and which one fits')
-    .argument('[job]', 'a JSON file of settings; flags win over it')
-    .option('--size <parameters>', 'a model of this size, such as 7B, instead of one that is here')
-    .option('--config <file>', "a model's config.json, instead of one that is here")
-    .option('--memory <bytes>', "such as 24G (default: this machine's)")
+    .description('estimate memory and time of full training, LoRA and QLoRA, and recommend one')
+    .argument('[job]', 'a JSON file of settings; flags override it')
+    .option(
+      '--size <parameters>',
+      'a number of parameters such as 7B, instead of an imported model',
+    )
+    .option('--config <file>', "a model's config.json, instead of an imported model")
+    .option('--memory <bytes>', "available memory, such as 24G (default: this machine's)")
     .option('--json', 'print the result as JSON');
   addJobFlags(plan);
   plan.addHelpText('after', PLAN_EXAMPLES);
   plan.action(async (file: string | undefined, options: Record<string, string | true>) => {
     const { size, config, memory } = options as Record<string, string | undefined>;
-    const request: TrainerRequest = {
+    return run({
       command: 'plan',
       job: readJobSource(file, options),
       size,
       configFile: config,
       memory: memory === undefined ? undefined : parseBytes(memory),
       isJson: options['json'] === true,
-    };
-    return run(request, { isWatched: false });
+    });
   });
 }
 
 function addMerge(program: Command, run: RunTrainer): void {
   program
     .command('merge')
-    .description('add an adapter to its base: a whole model as a Hugging Face folder')
+    .description('merge an adapter into its base and write a Hugging Face model')
     .requiredOption('--model <model>', 'folder or name of the imported base')
     .requiredOption('--adapter <dir>', 'a PEFT folder')
     .requiredOption('--out <dir>', 'the folder to write')
@@ -94,8 +114,53 @@ function addMerge(program: Command, run: RunTrainer): void {
     .addHelpText('after', MERGE_EXAMPLES)
     .action(async (options: Record<string, string | undefined>) => {
       const { model = '', adapter = '', out = '', dtype } = options;
-      return run({ command: 'merge', model, adapter, outDir: out, dtype }, { isWatched: false });
+      return run({ command: 'merge', model, adapter, outDir: out, dtype });
     });
+}
+
+interface EvalFlags {
+  readonly model?: string;
+  readonly data?: string;
+  readonly margin?: string;
+  readonly maxForgetting?: string;
+  readonly store?: string;
+  readonly tenant: string;
+  readonly json?: true;
+}
+
+function addEval(program: Command, run: RunTrainer): void {
+  program
+    .command('eval')
+    .description(
+      'measure what an adapter changes, gains and forgets, and whether it passes the gates',
+    )
+    .argument('<adapter>', 'a PEFT folder, or a published NAME, NAME@VERSION or NAME:ALIAS')
+    .option('--data <file>', 'JSONL rows that it was not trained on; measures the base, too')
+    .option('--model <model>', 'folder or name of the imported base [LORIKEET_MODEL]')
+    .option('--margin <nats>', helpOf(GATE_SETTINGS.margin))
+    .option('--max-forgetting <nats>', helpOf(GATE_SETTINGS.maxForgetting))
+    .option('--tenant <id>', 'the owner of a published adapter', LOCAL_TENANT.id)
+    .option('--store <place>', 'a folder or s3://bucket/prefix [LORIKEET_STORE]')
+    .option('--json', 'print the evaluation card as JSON')
+    .addHelpText('after', EVAL_EXAMPLES)
+    .action((adapter: string, flags: EvalFlags) => run(toEvalRequest(adapter, flags)));
+}
+
+function toEvalRequest(
+  adapter: string,
+  { model, data, tenant, store, margin, maxForgetting, json }: EvalFlags,
+): EvalRequest & { readonly command: 'eval' } {
+  const gate = {
+    margin: parseNats('--margin', margin),
+    maxForgetting: parseNats('--max-forgetting', maxForgetting),
+  };
+  return { command: 'eval', adapter, model, data, tenant, store, gate, isJson: json === true };
+}
+
+function parseNats(flag: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  if (/^-?(?:\d{1,3}(?:\.\d{1,6})?|\.\d{1,6})$/.test(text)) return Number(text);
+  throw new UsageError(`${flag}: must be a number of nats, such as 0.1`);
 }
 
 function addJobFlags(command: Command): void {
@@ -116,7 +181,7 @@ function readJobSource(
   return { file, overrides };
 }
 
-/** A text that is not of its kind stays a text: the schema says what is wrong with it. */
+/** Leaves a value that is not of its kind as text. The trainer's schema then says what is wrong with it. */
 function parseValue(value: string, kind: FlagKind): unknown {
   const asNumber = (text: string) => (/^[+-]?[\d.]/.test(text) ? Number(text) : text);
   switch (kind) {
@@ -157,4 +222,13 @@ const MERGE_EXAMPLES = `
 Examples:
   lorikeet merge --model ./base --adapter ./run/adapter --out ./merged
   lorikeet merge --model ./base --adapter ./run/adapter --out ./merged --dtype fp16
+`;
+
+const EVAL_EXAMPLES = `
+Exit code: 0 if it passes every gate that could be measured, 1 if it does not.
+
+Examples:
+  lorikeet eval zen --data held-out.jsonl
+  lorikeet eval ./run/adapter --model smollm2-135m-instruct --data held-out.jsonl --json
+  lorikeet eval zen@3 --data held-out.jsonl --margin 0.1
 `;

@@ -35,7 +35,12 @@ const LONGEST_PAUSE_MS = 15_000;
 const MAX_BATCH_MESSAGES = 500;
 
 /** Messages that only the pod's own log shows. */
-const LOCAL_TYPES: ReadonlySet<TrainerMessage['type']> = new Set(['note', 'plan', 'result']);
+const LOCAL_TYPES: ReadonlySet<TrainerMessage['type']> = new Set([
+  'note',
+  'plan',
+  'progress',
+  'result',
+]);
 
 /** The pod's side. */
 export class MessageWriter {

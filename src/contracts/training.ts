@@ -213,8 +213,18 @@ export interface JobPlan {
   readonly firstBatch: readonly PlannedExample[];
 }
 
+/** The progress of an import that the trainer has to make first. */
+export interface ProgressMessage {
+  readonly type: 'progress';
+  readonly phase: string;
+  readonly done: number;
+  /** 0 means unknown. */
+  readonly total: number;
+}
+
 /** From the trainer. */
 export type TrainerMessage =
+  | ProgressMessage
   | StepMessage
   | EventMessage
   | SnapshotMessage

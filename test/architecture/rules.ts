@@ -14,30 +14,25 @@ interface Layer {
 const BOTTOM = ['settings', 'contracts', 'common'];
 
 export const LAYERS: readonly Layer[] = [
+  // The entry points. They start a program and know nothing of its parts.
+  { name: 'main', files: /^src\/main\.ts$/, may: ['cli'] },
+  { name: 'engine main', files: /^src\/engine-process\.ts$/, may: ['compose'] },
+  { name: 'trainer main', files: /^trainer\/main\.ts$/, may: ['compose', 'trainer'] },
+  // Parses and prints only. The work is behind the composition root.
+  { name: 'cli', files: /^src\/cli\//, may: ['compose'] },
   {
-    name: 'main',
-    files: /^src\/(main|engine-process)\.ts$/,
+    // The composition root: the only layer that knows all others.
+    name: 'compose',
+    files: /^src\/compose\//,
     may: [
-      'cli',
-      'compose',
       'http',
-      'scheduler client',
-      'engine',
-      'tenants',
-      'telemetry',
-      'import',
-      'tokenizer',
-    ],
-  },
-  {
-    name: 'cli',
-    files: /^src\/cli\//,
-    may: [
       'cluster',
-      'http',
       'jobs',
       'scheduler client',
+      'scheduler',
+      'trainer',
       'engine',
+      'cache',
       'tiers',
       'registry',
       'repository',
@@ -47,12 +42,8 @@ export const LAYERS: readonly Layer[] = [
       'telemetry',
       'import',
       'model',
+      'tokenizer',
     ],
-  },
-  {
-    name: 'compose',
-    files: /^src\/compose\//,
-    may: ['scheduler', 'scheduler client', 'engine', 'cache'],
   },
   // Runs in browsers. It takes types from the contracts and everything else from the server.
   { name: 'pages', files: /^src\/pages\//, may: [], isAlone: true },
@@ -84,12 +75,6 @@ export const LAYERS: readonly Layer[] = [
     name: 'scheduler',
     files: /^src\/scheduler\//,
     may: ['scheduler client', 'engine', 'peft'],
-  },
-  {
-    // The trainer's root. It reports errors and finds bases as src/main.ts does.
-    name: 'trainer main',
-    files: /^trainer\/main\.ts$/,
-    may: ['cli', 'trainer', 'import', 'repository', 'peft'],
   },
   {
     name: 'trainer',

@@ -1,9 +1,10 @@
 // Command lines: what reaches the commands, and the exit code and text of each wrong one.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { ImportRequest } from '../../src/cli/import-command.ts';
 import { runCommandLine } from '../../src/cli/program.ts';
+import type { Programs } from '../../src/cli/programs.ts';
 import { ConfigError, FileError } from '../../src/common/errors.ts';
+import type { ImportRequest } from '../../src/compose/base.ts';
 import type { TrainerRequest } from '../../src/contracts/training.ts';
 import type { Config } from '../../src/settings/config.ts';
 
@@ -20,32 +21,34 @@ interface Outcome {
 async function run(args: string[], failure?: Error): Promise<Outcome> {
   const nothing = { served: [], imported: [], trained: [], attempts: [] };
   const outcome: Outcome = { code: -1, out: '', error: '', ...nothing };
-  const commands = {
+  const programs: Programs = {
     async serve(config: Config) {
       if (failure) throw failure;
       outcome.served.push(config);
     },
-    async import(request: ImportRequest) {
+    async importBase(request: ImportRequest) {
       if (failure) throw failure;
       outcome.imported.push(request);
+      return { name: 'imported' };
     },
-    async trainer(request: TrainerRequest) {
+    async runTrainer(request: TrainerRequest) {
       outcome.trained.push(request);
       return 3;
     },
-    async trainerPod(attempt: string) {
+    async runTrainerPod(attempt: string) {
       outcome.attempts.push(attempt);
       return 143;
     },
   };
-  outcome.code = await runCommandLine(args, commands, {
-    out: (text) => {
+  const terminal = {
+    out(text: string) {
       outcome.out += text;
     },
-    error: (text) => {
+    error(text: string) {
       outcome.error += text;
     },
-  });
+  };
+  outcome.code = await runCommandLine(args, terminal, programs);
   return outcome;
 }
 
@@ -66,16 +69,11 @@ test('a switch takes no value', async () => {
 });
 
 test('import quantizes to NF4 with double quantization by default', async () => {
-  const { imported } = await run(['import', 'some/model', '--out', 'x']);
+  const { imported, out } = await run(['import', 'some/model', '--out', 'x']);
   assert.deepEqual(imported, [
-    {
-      source: 'some/model',
-      outDir: 'x',
-      quantization: 'nf4',
-      doubleQuantization: true,
-      isJson: false,
-    },
+    { source: 'some/model', outDir: 'x', quantization: 'nf4', doubleQuantization: true },
   ]);
+  assert.match(out, /^imported is in \/.*\/x\nServe it: lorikeet serve --model x\n$/);
 });
 
 test('import takes the documented values only', async () => {
@@ -191,7 +189,7 @@ test('a run is resumed without other settings', async () => {
   assert.deepEqual(trained, [{ command: 'resume', runDir: 'dir', adaptersDir: 'there' }]);
   const { code, error } = await run(['train', '--resume', 'dir', '--rank', '8']);
   assert.equal(code, 2);
-  assert.match(error, /--resume: goes on with the settings of its run/);
+  assert.match(error, /--resume continues a run with its original settings/);
 });
 
 test('plan takes sizes of memory, merge its three folders', async () => {

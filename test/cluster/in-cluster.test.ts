@@ -4,10 +4,10 @@ import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
-import { openRunner } from '../../src/cli/open-runner.ts';
 import { findCluster } from '../../src/cluster/in-cluster.ts';
 import { ConfigError } from '../../src/common/errors.ts';
 import { createLog } from '../../src/common/log.ts';
+import { openRunner } from '../../src/compose/serving-jobs.ts';
 import { loadConfig } from '../../src/settings/config.ts';
 import { temporaryFolder } from '../fixtures.ts';
 

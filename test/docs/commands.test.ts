@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
-import { type Commands, runCommandLine } from '../../src/cli/program.ts';
+import { runCommandLine } from '../../src/cli/program.ts';
 import { listSettings, TEST_VARIABLES } from '../../src/settings/config.ts';
 
 const FILES = [
@@ -48,15 +48,12 @@ function shownIn(file: string): Shown[] {
     });
 }
 
-const unused = () => Promise.reject(new Error('help runs nothing'));
-const commands = new Proxy({}, { get: () => unused }) as Commands;
-
 async function helpOf(words: readonly string[]): Promise<string> {
   let text = '';
   const out = (part: string) => {
     text += part;
   };
-  assert.equal(await runCommandLine([...words, '--help'], commands, { out, error: out }), 0, text);
+  assert.equal(await runCommandLine([...words, '--help'], { out, error: out }), 0, text);
   return text;
 }
 

@@ -161,7 +161,7 @@ test('the command publishes to a bucket and pulls the same bytes from it', { ski
   for (const [args, pattern] of [
     [['push', directory, '--name', 'zen'], /^zen@1 is published/],
     [['ls'], /^zen {2}.*latest → 1$/m],
-    [['verify', 'zen'], /is what was published/],
+    [['verify', 'zen'], /is intact/],
     [['pull', 'zen', '--out', copy], /zen@1 is in/],
     [['rm', 'zen', '--yes'], /is removed/],
     [['gc', '--grace', '0'], /1 removed versions/],

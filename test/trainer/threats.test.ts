@@ -6,6 +6,7 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { runCommandLine } from '../../src/cli/program.ts';
+import type { Programs } from '../../src/cli/programs.ts';
 import { describeFailure } from '../../src/common/failure.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { parseJob, readJob } from '../../trainer/job/job.ts';
@@ -29,12 +30,12 @@ async function answer(data: string, flags: readonly string[] = []): Promise<Answ
     },
   };
   let run: PreparedRun | undefined;
-  const commands = {
-    async serve() {},
-    async import() {},
-    async keys() {},
-    trainerPod: async () => 0,
-    async trainer(request: Parameters<Parameters<typeof runCommandLine>[1]['trainer']>[0]) {
+  const unused = () => assert.fail('another program ran');
+  const programs: Programs = {
+    serve: unused,
+    importBase: unused,
+    runTrainerPod: unused,
+    async runTrainer(request) {
       assert.ok(request.command === 'train');
       try {
         const job = parseJob(readJob(request.job));
@@ -49,7 +50,7 @@ async function answer(data: string, flags: readonly string[] = []): Promise<Answ
     },
   };
   const args = ['train', '--model', TOY, '--data', data, ...flags];
-  const code = await runCommandLine(args, commands, terminal);
+  const code = await runCommandLine(args, terminal, programs);
   return { code, error, run };
 }
 

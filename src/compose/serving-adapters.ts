@@ -1,6 +1,8 @@
-// What a server needs of adapters, composed: where names are found (the store, local folders, folders loaded by path),
-// and how their files come to this machine. Opens the store without asking it anything: a server starts without it.
+// Wires a server's adapters: where their names are found (the store, local folders, folders loaded by path, the demo
+// adapters) and how their files reach this machine. Sends the store no request: a server starts without it.
+import { readdirSync } from 'node:fs';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import {
   createFolderAdapters,
   createLoadedAdapters,
@@ -16,28 +18,39 @@ import { openStore } from '../../adapters/store/open-store.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { openLocalAdapters } from '../../adapters/tiers/open-local-adapters.ts';
 import type { Logger } from '../common/log.ts';
+import { LOCAL_TENANT } from '../contracts/tenant.ts';
 import type { AppOptions } from '../http/deps.ts';
 import { prefetchAdapter } from '../http/prefetch.ts';
 import type { EngineClient } from '../scheduler/client.ts';
 import type { Config } from '../settings/config.ts';
-import { DEMO_BASES } from './demo-adapters.ts';
 
+/** The sources of the base that the demo adapters were trained for. An artifact names its source. */
+const DEMO_BASES: readonly string[] = [
+  'smollm2-135m-instruct',
+  'smollm2-135m-instruct-q4',
+  'HuggingFaceTB/SmolLM2-135M-Instruct',
+];
+
+/** A server's adapters. */
 export interface ServingAdapters {
-  readonly side: Pick<AppOptions, 'registry' | 'localAdapters' | 'loaded' | 'published'>;
+  /** The part that the HTTP side uses. */
+  readonly http: Pick<AppOptions, 'registry' | 'localAdapters' | 'loaded' | 'published'>;
   readonly store: ObjectStore;
   readonly repository: AdapterRepository;
-  /** This server has published a version of the name: what it knew of it is old. */
+  /** Drops what this server remembers of a name, after it has published a version. */
   readonly forget: (tenant: string, name: string) => void;
 }
 
+/** The parts of a server that its adapters need. */
 export interface ServingAdaptersOptions {
   readonly base: BaseModel;
-  /** The folder of the demo adapters, if they are to be served. */
+  /** The folder of the demo adapters. Undefined if they are not served. */
   readonly demoDir: string | undefined;
   readonly client: EngineClient;
   readonly log: Logger;
 }
 
+/** Opens the store, the local folders and the disk cache that the settings name. */
 export async function openServingAdapters(
   config: Config,
   { base, demoDir, client, log }: ServingAdaptersOptions,
@@ -64,7 +77,7 @@ export async function openServingAdapters(
   void warnOfRefused(config.adapters, log);
   const forget = (tenant: string, name: string) => published.forget(tenant, name);
   return {
-    side: {
+    http: {
       registry: createRegistry({
         base,
         local,
@@ -82,9 +95,48 @@ export async function openServingAdapters(
   };
 }
 
-/** Said once at the start: a folder that does not become a model is mostly a mistake. */
+/** Logs, once, every folder that does not become a model: mostly a mistake. Requests fail later if the root is unreadable. */
 async function warnOfRefused(root: string | undefined, log: Logger): Promise<void> {
   if (root === undefined) return;
-  const refused = await findRefusedFolders(root).catch(() => []); // requests will be told
+  const refused = await findRefusedFolders(root).catch(() => []);
   for (const fields of refused) log.warn(fields, 'adapter folder not served');
+}
+
+/** Returns the folder of the demo adapters. Undefined if they were trained for another base. */
+export function demoFolder(baseSource: string): string | undefined {
+  if (!DEMO_BASES.includes(baseSource)) return undefined;
+  return path.dirname(fileURLToPath(import.meta.resolve('#models/demo/README.md')));
+}
+
+/** Returns the names of the demo adapters in a folder, sorted. */
+export function demoNames(dir: string): string[] {
+  const entries = readdirSync(dir, { withFileTypes: true });
+  return entries
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => name)
+    .sort();
+}
+
+/** The parts of a server that load adapters ahead of requests. */
+export type PreloadDeps = Pick<AppOptions, 'registry' | 'localAdapters' | 'client' | 'log'>;
+
+/** Loads adapters, named `NAME` or `TENANT/NAME`, and evicts them last. Never rejects: failures are logged. */
+export async function preloadAdapters(names: readonly string[], deps: PreloadDeps): Promise<void> {
+  await Promise.all(
+    names.map((name) =>
+      preload(name, deps).catch((error) => {
+        const reason = error instanceof Error ? error.message : String(error);
+        deps.log.warn({ adapter: name, reason }, 'adapter not preloaded');
+      }),
+    ),
+  );
+}
+
+async function preload(name: string, deps: PreloadDeps): Promise<void> {
+  const slash = name.indexOf('/');
+  const id = slash < 0 ? LOCAL_TENANT.id : name.slice(0, slash);
+  const resolved = await deps.registry.resolve({ ...LOCAL_TENANT, id }, name.slice(slash + 1));
+  if (resolved.kind === 'base') return;
+  const receipt = await prefetchAdapter(deps, resolved, { keepWarmMs: Number.POSITIVE_INFINITY });
+  deps.log.info({ adapter: name, ...receipt }, 'adapter preloaded');
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
-import { servingSize } from '../../src/cli/serving-size.ts';
+import { servingSize } from '../../src/compose/models.ts';
 import { parseDecoderConfig } from '../../src/model/config.ts';
 import { TARGET_NAMES } from '../../src/model/target-modules.ts';
 import { runLorikeet } from '../e2e/program.ts';

@@ -1,11 +1,11 @@
-// Which base is served: folders, names, defaults in order, the toy last; and what is imported on the way.
+// Which base is chosen: a folder, a name, the defaults in order, the toy model last; and what is imported on the way.
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
-import { DEFAULT_MODELS, findBaseModel } from '../../src/cli/base-model.ts';
 import { ConfigError } from '../../src/common/errors.ts';
+import { chooseBase, DEFAULT_MODELS } from '../../src/compose/base.ts';
 
 const root = mkdtempSync(path.join(tmpdir(), 'lorikeet-base-'));
 after(() => rmSync(root, { recursive: true }));
@@ -35,19 +35,19 @@ function machine(name: string, available: readonly string[]) {
   };
 }
 
-test('without a request the first default that can be had is imported once', async () => {
+test('without a request the first default that can be imported is imported, once', async () => {
   const here = machine('wheel-only', [DEFAULT_MODELS[1]]);
   const expected = path.join(here.modelsDir, DEFAULT_MODELS[1]);
-  assert.equal(await findBaseModel(undefined, here), expected);
+  assert.equal(await chooseBase(undefined, here), expected);
   assert.deepEqual(here.asked, DEFAULT_MODELS);
-  assert.match(here.notices[0]!, /smollm2-135m-instruct cannot be had here: .*no network/);
-  assert.equal(await findBaseModel(undefined, here), expected);
+  assert.match(here.notices[0]!, /Cannot import smollm2-135m-instruct: .*no network/);
+  assert.equal(await chooseBase(undefined, here), expected);
   assert.equal(here.asked.length, 2, 'the second start asks nobody');
 });
 
-test('where nothing can be had the toy is served, with a notice', async () => {
+test('if nothing can be imported the toy model is served, with a notice', async () => {
   const here = machine('offline', []);
-  assert.equal(await findBaseModel(undefined, here), '/toy');
+  assert.equal(await chooseBase(undefined, here), '/toy');
   assert.match(here.notices.at(-1)!, /toy/);
 });
 
@@ -57,7 +57,7 @@ test('an interrupted import is no reason to try the next', async () => {
     here.asked.push(model);
     throw new DOMException('interrupted', 'AbortError');
   };
-  await assert.rejects(findBaseModel(undefined, here), { name: 'AbortError' });
+  await assert.rejects(chooseBase(undefined, here), { name: 'AbortError' });
   assert.equal(here.asked.length, 1);
 });
 
@@ -65,26 +65,26 @@ test('a request is a folder, then an imported name, then a catalogue name', asyn
   const here = machine('named', [DEFAULT_MODELS[0]]);
   const folder = path.join(root, 'some-folder');
   makeArtifact(folder);
-  assert.equal(await findBaseModel(folder, here), folder);
+  assert.equal(await chooseBase(folder, here), folder);
   makeArtifact(path.join(here.modelsDir, 'mine'));
-  assert.equal(await findBaseModel('mine', here), path.join(here.modelsDir, 'mine'));
+  assert.equal(await chooseBase('mine', here), path.join(here.modelsDir, 'mine'));
   assert.deepEqual(here.asked, []);
-  await findBaseModel(DEFAULT_MODELS[0], here);
+  await chooseBase(DEFAULT_MODELS[0], here);
   assert.deepEqual(here.asked, [DEFAULT_MODELS[0]]);
 });
 
 test('a request that names nothing is a fault that says what there is', async () => {
   const here = machine('nothing', []);
-  await assert.rejects(findBaseModel('nope', here), (error: ConfigError) => {
+  await assert.rejects(chooseBase('nope', here), (error: ConfigError) => {
     assert(error instanceof ConfigError);
     assert.match(error.message, /^--model: .*smollm2-135m-instruct/);
     return true;
   });
   const plain = path.join(root, 'plain');
   mkdirSync(plain);
-  await assert.rejects(findBaseModel(plain, here), /lorikeet import/);
+  await assert.rejects(chooseBase(plain, here), /lorikeet import/);
 });
 
 test('a request whose import fails is the failure, not another model', async () => {
-  await assert.rejects(findBaseModel(DEFAULT_MODELS[0], machine('failing', [])), /no network/);
+  await assert.rejects(chooseBase(DEFAULT_MODELS[0], machine('failing', [])), /no network/);
 });

@@ -3,8 +3,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { baseGenerationConfig } from '../../src/cli/base-generation-config.ts';
 import { ConfigError } from '../../src/common/errors.ts';
+import { baseGenerationConfig } from '../../src/compose/served-model.ts';
 
 /** A folder with this generation_config.json, or without one. */
 function folder(t: TestContext, content?: string): string {
@@ -64,7 +64,7 @@ test('vllm is no defaults, and a folder is read in place of the base', async (t)
 
 test('a folder without the file and a faulty file are wrong settings, by name', async (t) => {
   const cases: [string, RegExp][] = [
-    [folder(t), /has no generation_config\.json; give auto, vllm or a folder/],
+    [folder(t), /has no generation_config\.json\. Use auto, vllm or a folder/],
     [folder(t, '{'), /generation_config\.json: is no JSON/],
     [
       folder(t, '{"temperature": "hot"}'),

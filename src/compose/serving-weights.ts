@@ -1,7 +1,7 @@
-// The serving files of a base through the life of a server: built, checked at the start and before the engine is started
-// again, read in full once it is ready, and rebuilt from the artifact if they are damaged.
+// Keeps a base's serving files sound while a server runs: builds them, checks them at each start of the engine, reads
+// them in full once the engine is ready, and rebuilds them from the artifact if they are damaged.
 import path from 'node:path';
-import { readArtifact } from '../import/artifact.ts';
+import { readArtifact, verifyArtifact } from '../import/artifact.ts';
 import {
   findFault,
   findQuickFault,
@@ -11,24 +11,28 @@ import {
   type ServingFault,
   servingFolder,
 } from '../import/serving-cache.ts';
+import type { Reporter } from './context.ts';
 
-/** The whole file is read within most of a minute; a small one at this rate, which takes 3 % of a core. */
-const LEAST_BYTES_PER_SECOND = 16 * 2 ** 20;
+/** The full check of a small file reads at this rate, which takes 3 % of a core. */
+const MIN_BYTES_PER_SECOND = 16 * 2 ** 20;
+/** The full check of a large file takes no longer than this. */
 const FULL_CHECK_SECONDS = 45;
 
+/** The artifact that serving files are built from, and their folder. */
 export interface ServingWeightsOptions extends ServingCache {
   /** The artifact's folder. */
   readonly artifactDir: string;
   /** The artifact's digest. */
   readonly digest: string;
-  warn(text: string): void;
+  readonly reporter: Reporter;
 }
 
+/** The serving files of one base in one weights mode. */
 export class ServingWeights {
   /** The serving folder. */
   readonly dir: string;
   readonly #options: ServingWeightsOptions;
-  /** Found by a full check, which the quick one may not see. */
+  /** Damage that the full check found. The quick check may not see it. */
   #fault: ServingFault | undefined;
 
   constructor(options: ServingWeightsOptions) {
@@ -37,40 +41,36 @@ export class ServingWeights {
   }
 
   /**
-   * Builds the files if they are absent or a quick check finds them damaged.
-   * @throws FileError if they have to be built and the artifact is damaged, too
+   * Builds the files if they are missing or damaged.
+   * @throws FileError if they must be built and the artifact is damaged, too
    */
   async ensure(): Promise<void> {
     if (!isBuilt(this.dir)) return this.#build();
     const fault = this.#fault ?? findQuickFault(this.dir);
     if (!fault) return;
-    const { artifactDir } = this.#options;
-    this.#options.warn(`${describe(this.dir, fault)} Rebuilding it from ${artifactDir}.`);
+    const { artifactDir, reporter } = this.#options;
+    reporter.notify(`${describeDamage(this.dir, fault)} Rebuilding it from ${artifactDir}.`);
     await this.#build();
     this.#fault = undefined;
   }
 
   /**
-   * Reads all of the files slowly. Returns what is damaged, for a person; `ensure` rebuilds it from then on.
+   * Reads all files slowly. Returns a sentence about the damage, if there is any; `ensure` then rebuilds the files.
    * Rejects once `signal` is aborted.
    */
   async checkAll(signal: AbortSignal): Promise<string | undefined> {
     const byteSize = recordedByteSize(this.dir);
-    const bytesPerSecond = Math.max(LEAST_BYTES_PER_SECOND, byteSize / FULL_CHECK_SECONDS);
+    const bytesPerSecond = Math.max(MIN_BYTES_PER_SECOND, byteSize / FULL_CHECK_SECONDS);
     this.#fault = await findFault(this.dir, { bytesPerSecond, signal });
-    return this.#fault && describe(this.dir, this.#fault);
+    return this.#fault && describeDamage(this.dir, this.#fault);
   }
 
   async #build(): Promise<void> {
-    const { artifactDir, weights, cacheDir } = this.#options;
-    const [{ buildServingFiles }, { verifyArtifact }, { createProgress }] = await Promise.all([
-      import('../import/serving-files.ts'),
-      import('../import/artifact.ts'),
-      import('./progress.ts'),
-    ]);
+    const { artifactDir, weights, cacheDir, reporter } = this.#options;
+    const { buildServingFiles } = await import('../import/serving-files.ts');
     await verifyArtifact(artifactDir);
     const artifact = readArtifact(artifactDir);
-    const progress = createProgress(process.stderr);
+    const progress = await reporter.openProgress();
     try {
       const onProgress = (done: number, total: number) => progress.update('prepare', done, total);
       await buildServingFiles(artifact, { weights, cacheDir, onProgress });
@@ -81,7 +81,6 @@ export class ServingWeights {
   }
 }
 
-/** A sentence that names the damaged file and says how the damage shows. */
-function describe(dir: string, { file, reason }: ServingFault): string {
+function describeDamage(dir: string, { file, reason }: ServingFault): string {
   return `${path.join(dir, file)} is damaged: ${reason}.`;
 }

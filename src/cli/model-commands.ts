@@ -1,0 +1,160 @@
+// lorikeet import, verify and size: commands about models, which serve nothing.
+import path from 'node:path';
+import { type Command, Option } from 'commander';
+import { EXIT } from '../common/failure.ts';
+import { formatBytes } from '../common/format-bytes.ts';
+import type { SizeReport } from '../compose/models.ts';
+import { DEFAULT_RANK } from '../contracts/training-settings.ts';
+import { type Flags, loadConfig } from '../settings/config.ts';
+import type { CommandContext } from './programs.ts';
+import { formatTable } from './table.ts';
+import { listenForInterrupt } from './terminal.ts';
+
+interface ImportFlags {
+  readonly out: string;
+  readonly quantization: 'nf4' | 'none';
+  readonly doubleQuantization: 'true' | 'false';
+  readonly json?: true;
+}
+
+/** Adds `lorikeet import`. */
+export function addImport(
+  program: Command,
+  { terminal, reporter, programs }: CommandContext,
+): void {
+  program
+    .command('import')
+    .description('fetch a base model and quantize it into a folder for `serve --model`')
+    .argument('<source>', 'a Hugging Face folder, a hub id, a .gguf file or a catalogue name')
+    .requiredOption('--out <dir>', 'the folder to write')
+    .addOption(
+      new Option('--quantization <kind>', 'none keeps the weights as they are')
+        .choices(['nf4', 'none'])
+        .default('nf4'),
+    )
+    .addOption(
+      new Option('--double-quantization <boolean>', 'quantize the scales of the 4-bit blocks, too')
+        .choices(['true', 'false'])
+        .default('true'),
+    )
+    .option('--json', 'print the result as JSON')
+    .addHelpText('after', IMPORT_EXAMPLES)
+    .action(async (source: string, flags: ImportFlags) => {
+      const { out: outDir, quantization, json } = flags;
+      const doubleQuantization = flags.doubleQuantization === 'true';
+      const info = await programs.importBase(
+        { source, outDir, quantization, doubleQuantization },
+        { config: loadConfig(), signal: listenForInterrupt(), reporter },
+      );
+      const result = { directory: path.resolve(outDir), ...info };
+      const text = `${result.name} is in ${result.directory}\nServe it: lorikeet serve --model ${outDir}`;
+      terminal.out(`${json ? JSON.stringify(result) : text}\n`);
+    });
+}
+
+interface VerifyFlags {
+  readonly model?: string;
+  readonly json?: true;
+}
+
+/** Adds `lorikeet verify`. */
+export function addVerify(program: Command, { terminal, reporter, exit }: CommandContext): void {
+  program
+    .command('verify')
+    .description('read a model and its serving files in full and compare them with their digests')
+    .option('--model <dir>', 'folder or name of an imported model [LORIKEET_MODEL]')
+    .option('--json', 'print the result as JSON')
+    .action(async ({ json, ...flags }: VerifyFlags) => {
+      const { verifyModel } = await import('../compose/models.ts');
+      const signal = listenForInterrupt();
+      const checks = await verifyModel({ config: loadConfig(flags), signal, reporter });
+      const isSound = checks.every(({ damage }) => damage === undefined);
+      if (json) {
+        const shown = checks.map(({ folder, ...check }) => ({ what: folder, ...check }));
+        terminal.out(`${JSON.stringify({ sound: isSound, checks: shown })}\n`);
+      } else {
+        for (const { folder, damage } of checks) terminal.out(`${folder}: ${damage ?? 'sound'}\n`);
+      }
+      exit(isSound ? EXIT.ok : EXIT.failed);
+    });
+}
+
+interface SizeFlags extends Pick<Flags, 'model' | 'weights' | 'slots' | 'maxSeq'> {
+  readonly config?: string;
+  readonly rank: string;
+  readonly targets?: string;
+  readonly json?: true;
+}
+
+/** Adds `lorikeet size`. */
+export function addSize(program: Command, { terminal }: CommandContext): void {
+  program
+    .command('size')
+    .description('how much memory and disk serving takes, before anything runs')
+    .option('--model <dir>', 'folder or name of an imported model [LORIKEET_MODEL]')
+    .option('--config <file>', "a model's config.json, instead of an imported model")
+    .option('--weights <mode>', 'int8, nf4 or f32 [LORIKEET_WEIGHTS]')
+    .option('--slots <number>', 'sequences that run at once [LORIKEET_SLOTS]')
+    .option('--max-seq <number>', 'tokens of the longest sequence [LORIKEET_MAX_SEQ]')
+    .option('--rank <number>', 'rank of an adapter', String(DEFAULT_RANK))
+    .option('--targets <names>', 'its target modules, comma separated (default: all linears)')
+    .option('--json', 'print the result as JSON, in bytes')
+    .action(async ({ config: configFile, rank, targets, json, ...flags }: SizeFlags) => {
+      const { measureSize } = await import('../compose/models.ts');
+      const report = measureSize(loadConfig(flags), { configFile, rank, targets });
+      const { shape, size, plan } = report;
+      const all = { ...shape, ...size, memory: plan.budget };
+      const text = json ? JSON.stringify(all) : `${sizeTable(report)}\n${budgetTable(report)}`;
+      terminal.out(`${text}\n`);
+    });
+}
+
+function sizeTable({ size, shape, hasAllTargets }: SizeReport): string {
+  const { weights, slots, maxSeq, rank, targets } = shape;
+  const modules = hasAllTargets ? 'all linears' : targets.join(', ');
+  const rows: [what: string, bytes: number, note: string][] = [
+    [
+      `base, ${weights}`,
+      size.base,
+      'on disk, memory-mapped, and once more packed for the processor',
+    ],
+    ['cache of a token', size.cacheToken, ''],
+    [`cache of a sequence of ${maxSeq}`, size.cacheSlot, 'allocated as the sequence grows'],
+    [`cache of ${slots} such sequences`, size.cache, 'at most'],
+    [
+      `adapter, rank ${rank}, ${modules}`,
+      size.adapter,
+      'in --adapter-cache, and on disk as float32',
+    ],
+    ['the same, attached', size.attached, 'in addition, for each adapter slot in use'],
+  ];
+  return bytesTable('size', rows);
+}
+
+function budgetTable({ plan: { budget, adapterCacheBytes } }: SizeReport): string {
+  const { limit, totalBytes, parts } = budget;
+  const processes = parts.server + parts.engine + parts.tokenizer + parts.activations;
+  return bytesTable('a server with these settings', [
+    ['base', parts.base, ''],
+    ['processes', processes, 'server, engine, tokenizer, activations: measured'],
+    ['cache', parts.kvCache, ''],
+    ['adapters', adapterCacheBytes + parts.adapterSlots, 'in the cache and in slots, at most'],
+    ['total', totalBytes, 'at most'],
+    ['limit', limit.bytes, limit.source],
+  ]);
+}
+
+function bytesTable(
+  heading: string,
+  rows: readonly (readonly [what: string, bytes: number, note: string])[],
+): string {
+  const cells = rows.map(([what, bytes, note]) => [what, formatBytes(bytes), note]);
+  return formatTable([[heading, 'bytes', ''], ...cells]);
+}
+
+const IMPORT_EXAMPLES = `
+Examples:
+  lorikeet import smollm2-135m-instruct --out ./smollm2
+  lorikeet import Qwen/Qwen2.5-0.5B-Instruct --out ./qwen --double-quantization false
+  lorikeet import ./model.gguf --out ./base --quantization none
+`;

@@ -1,0 +1,37 @@
+// The programs that commands run. Loading one takes time, so each is loaded by the command that runs it.
+import type { ImportRequest } from '../compose/base.ts';
+import type { ProgramContext, Reporter } from '../compose/context.ts';
+import type { ServeOptions } from '../compose/server.ts';
+import type { TrainerOptions } from '../compose/training.ts';
+import type { TrainerRequest } from '../contracts/training.ts';
+import type { Config } from '../settings/config.ts';
+import type { Terminal } from './terminal.ts';
+
+/** The programs behind the commands. Tests have their own. */
+export interface Programs {
+  serve(config: Config, options: ServeOptions): Promise<void>;
+  /** Resolves with the name of the imported model, and more. */
+  importBase(request: ImportRequest, context: ProgramContext): Promise<{ readonly name: string }>;
+  /** Resolves with the trainer's exit code. */
+  runTrainer(request: TrainerRequest, options: TrainerOptions): Promise<number>;
+  /** Resolves with the pod's exit code. */
+  runTrainerPod(attempt: string, context: ProgramContext): Promise<number>;
+}
+
+/** The real programs, each loaded when it is first used. */
+export const PROGRAMS: Programs = {
+  serve: async (...args) => (await import('../compose/server.ts')).serve(...args),
+  importBase: async (...args) => (await import('../compose/base.ts')).importBase(...args),
+  runTrainer: async (...args) => (await import('../compose/training.ts')).runTrainer(...args),
+  runTrainerPod: async (...args) => (await import('../compose/training.ts')).runTrainerPod(...args),
+};
+
+/** The things that all commands need. */
+export interface CommandContext {
+  readonly terminal: Terminal;
+  /** Shows messages and progress on the terminal. */
+  readonly reporter: Reporter;
+  readonly programs: Programs;
+  /** Sets the exit code of a command that succeeds. */
+  exit(code: number): void;
+}

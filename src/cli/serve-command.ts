@@ -1,0 +1,85 @@
+// lorikeet serve: a flag for each setting, and the greeting of a ready server.
+import { type Command, Option } from 'commander';
+import type { ReadyServer } from '../compose/server.ts';
+import { type Flags, listSettings, loadConfig, redactConfig } from '../settings/config.ts';
+import type { CommandContext } from './programs.ts';
+import { listenForInterrupt } from './terminal.ts';
+
+/** Adds the command. */
+export function addServe(program: Command, { terminal, reporter, programs }: CommandContext): void {
+  const serve = program
+    .command('serve')
+    .description('serve the base and its adapters over HTTP')
+    .option(
+      '--prewarm',
+      'build everything that the first start needs, answer one request, and exit',
+    )
+    .option('--print-config', 'print the settings with secrets redacted, and exit');
+  const settingOfOption = new Map<string, keyof Flags>();
+  for (const { name, flag, env, help, isSwitch } of listSettings()) {
+    if (flag === undefined) continue;
+    const option = new Option(isSwitch ? flag : `${flag} <value>`, `${help} [${env}]`);
+    settingOfOption.set(option.attributeName(), name);
+    serve.addOption(option);
+  }
+  serve.addHelpText('after', () => `${environmentHelp()}${SERVE_EXAMPLES}`);
+  serve.action(async (options: Record<string, string | boolean>) => {
+    const flags: Flags = {};
+    for (const [attribute, value] of Object.entries(options)) {
+      const name = settingOfOption.get(attribute);
+      // Commander sets a switch such as --no-demo to false if it is given, else to true.
+      if (name && value !== true) flags[name] = value === false ? '1' : value;
+    }
+    const config = loadConfig(flags);
+    if (options['printConfig']) {
+      terminal.out(`${JSON.stringify(redactConfig(config), null, 2)}\n`);
+      return;
+    }
+    const isPrewarm = options['prewarm'] === true;
+    await programs.serve(config, {
+      signal: listenForInterrupt(),
+      reporter,
+      isPrewarm,
+      onReady(server) {
+        const prewarmed = `${server.name} answers. The files built for it are in ${config.home}.\n`;
+        terminal.out(isPrewarm ? prewarmed : greet(server));
+      },
+    });
+  });
+}
+
+/** Describes a ready server: its address, who may use it, and a request to try. */
+export function greet({ url, name, canChat, adapters, demos, access }: ReadyServer): string {
+  const [route, body] = canChat
+    ? ['chat/completions', '{"model":"base","messages":[{"role":"user","content":"Hello!"}]}']
+    : ['completions', '{"model":"base","prompt":[1,2,3]}'];
+  const lines = [
+    `${name} is served at ${url}`,
+    `Open it in a browser for the playground, fine-tuning and status. The API is described at ${url}/docs`,
+  ];
+  if (adapters) {
+    lines.push(`Adapters: ${adapters.folder}${adapters.exists ? '' : ' (does not exist yet)'}`);
+  }
+  if (demos.length > 0) lines.push(`Demo adapters: ${demos.join(', ')} (--no-demo hides them)`);
+  if (access === 'open') lines.push('Anyone who can reach this port can use it.');
+  const key = access === 'keys' ? ' -H "authorization: Bearer $KEY"' : '';
+  lines.push(
+    'Try it:',
+    `  curl ${url}/v1/${route}${key} -H 'content-type: application/json' -d '${body}'`,
+  );
+  return `${lines.join('\n')}\n`;
+}
+
+function environmentHelp(): string {
+  const only = listSettings().filter(({ flag }) => flag === undefined);
+  const width = Math.max(...only.map(({ env }) => env.length)) + 2;
+  const rows = only.map(({ env, help }) => `  ${env.padEnd(width)}${help}`);
+  return `\nEnvironment only:\n${rows.join('\n')}\n`;
+}
+
+const SERVE_EXAMPLES = `
+Examples:
+  lorikeet serve
+  lorikeet serve --model ./my-base --adapters ./adapters --port 9000
+  lorikeet serve --host 0.0.0.0 --keys ./keys.json --slots 64
+`;

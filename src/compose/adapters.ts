@@ -1,0 +1,323 @@
+// The operations on published adapters, in the store that the settings name. Knows no flags and prints nothing.
+import { existsSync, readdirSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import {
+  type AdapterFiles,
+  CONFIG_FILE,
+  readAdapterFiles,
+  WEIGHTS_FILE,
+} from '../../adapters/peft/files.ts';
+import { inspectAdapter } from '../../adapters/peft/inspect.ts';
+import { parseAdapter } from '../../adapters/peft/peft.ts';
+import { findRefusedFolders } from '../../adapters/registry/folder-registry.ts';
+import { readFolderGenerationConfig } from '../../adapters/registry/generation-config.ts';
+import { contentPublication } from '../../adapters/repository/content.ts';
+import { fetchVersion } from '../../adapters/repository/fetch.ts';
+import {
+  type Aliases,
+  type AliasPointer,
+  LATEST,
+  MANIFEST_FILE,
+  pointerOf,
+  type VersionManifest,
+  versionsOf,
+} from '../../adapters/repository/manifest.ts';
+import type { Garbage } from '../../adapters/repository/options.ts';
+import type { AdapterRepository } from '../../adapters/repository/repository.ts';
+import { UsageError } from '../common/errors.ts';
+import { buildFolder } from '../common/folders.ts';
+import { formatBytes } from '../common/format-bytes.ts';
+import { mapBounded } from '../common/map-bounded.ts';
+import { readArtifact } from '../import/artifact.ts';
+import { findBase } from './base.ts';
+import type { ProgramContext } from './context.ts';
+import {
+  explainStoreError,
+  findVersion,
+  noAdapter,
+  openRepository,
+  parseReference,
+} from './repository.ts';
+
+export type { Aliases, AliasPointer, Garbage, VersionManifest };
+
+/** An adapter folder to publish. */
+export interface PushRequest {
+  /** A PEFT folder. */
+  readonly directory: string;
+  readonly name: string;
+  /** The base to check the adapter against, and to record. Undefined means neither. */
+  readonly base: string | undefined;
+  /** The aliases to move to the version, besides `latest`. */
+  readonly aliases: readonly string[];
+}
+
+/** The version that a push led to. */
+export interface PushedVersion {
+  readonly manifest: VersionManifest;
+  /** False if the name already had a version with this content. */
+  readonly isNew: boolean;
+  /** All aliases of the name. */
+  readonly aliases: Aliases['aliases'];
+}
+
+/** An adapter in a list. */
+export interface ListedAdapter {
+  readonly name: string;
+  readonly versions: readonly number[];
+  readonly aliases: Aliases['aliases'];
+  /** The rank and the publication (Unix seconds) of the latest version. */
+  readonly rank: number;
+  readonly created_at: number;
+}
+
+/** An adapter name with all of its versions. */
+export interface ListedVersions {
+  readonly name: string;
+  readonly aliases: Aliases['aliases'];
+  readonly versions: readonly VersionManifest[];
+}
+
+/** An alias after it was moved. */
+export interface MovedAlias {
+  readonly name: string;
+  readonly alias: string;
+  readonly pointer: AliasPointer | undefined;
+  /** The pointer that a rollback restores. */
+  readonly previous: AliasPointer | undefined;
+  readonly revision: number;
+}
+
+/** Something that is about to be removed, for the question whether it shall be. */
+export interface Removal {
+  readonly kind: 'version' | 'alias' | 'name';
+  /** The number of versions that it removes. */
+  readonly versionCount: number;
+  /** Removes it. */
+  apply(): Promise<void>;
+}
+
+/** Runs `work` on the adapters of a tenant. A store's failure is thrown with its reason and advice. */
+export async function withAdapters<T>(
+  { tenant, ...context }: ProgramContext & { readonly tenant: string },
+  work: (adapters: PublishedAdapters) => Promise<T>,
+): Promise<T> {
+  const repository = await openRepository(context.config);
+  try {
+    return await work(new PublishedAdapters(repository, tenant, context));
+  } catch (error) {
+    throw explainStoreError(error, repository.label);
+  }
+}
+
+/** The published adapters of one tenant. */
+export class PublishedAdapters {
+  readonly #repository: AdapterRepository;
+  readonly #tenant: string;
+  readonly #context: ProgramContext;
+  readonly #call: { readonly signal: AbortSignal };
+
+  constructor(repository: AdapterRepository, tenant: string, context: ProgramContext) {
+    this.#repository = repository;
+    this.#tenant = tenant;
+    this.#context = context;
+    this.#call = { signal: context.signal };
+  }
+
+  /** The store's name, for people. */
+  get label(): string {
+    return this.#repository.label;
+  }
+
+  /** Publishes a folder as the next version of a name, unless a version already has this content. */
+  async push({ directory, name, base, aliases }: PushRequest): Promise<PushedVersion> {
+    const repository = this.#repository;
+    const tenant = this.#tenant;
+    const files = await readAdapterFiles(directory);
+    const baseDigest = base === undefined ? undefined : await this.#checkOnBase(files, base);
+    const generationConfig = await readFolderGenerationConfig(directory);
+    const stated = {
+      ...(baseDigest && { baseDigest }),
+      ...(generationConfig && { generationConfig }),
+    };
+    const before = await repository.listVersions(tenant, name, this.#call);
+    const manifest = await this.#withProgress('push', (onProgress) =>
+      repository.publish(
+        { tenant, name },
+        { directory },
+        {
+          aliases,
+          ...stated,
+          publicationId: contentPublication(files.digest, stated),
+          onProgress,
+          ...this.#call,
+        },
+      ),
+    );
+    const isNew = before.every(({ version }) => version !== manifest.version);
+    return { manifest, isNew, aliases: await this.#aliasesOf(name) };
+  }
+
+  /** Checks the adapter as a server does before it runs it. Returns the base's digest. */
+  async #checkOnBase(files: AdapterFiles, base: string): Promise<string> {
+    const artifact = readArtifact(await findBase(base, this.#context));
+    try {
+      await parseAdapter(files, artifact.config);
+      return artifact.info.digest;
+    } finally {
+      artifact.tensors.close();
+    }
+  }
+
+  /**
+   * Makes a version of files that were put into the store by hand, under the version's number. This needs a command,
+   * because a folder that is still being copied looks complete.
+   */
+  async adopt(reference: string): Promise<VersionManifest> {
+    const { name, selector } = parseReference(reference);
+    if (selector.kind !== 'version') throw new UsageError(`${reference}: must be NAME@VERSION`);
+    const { version } = selector;
+    return this.#repository.adopt({ tenant: this.#tenant, name, version }, this.#call);
+  }
+
+  /** Moves an alias to a target, or back to its previous one if the target is undefined. */
+  async moveAlias(
+    name: string,
+    alias: string,
+    target: AliasPointer | undefined,
+  ): Promise<MovedAlias> {
+    const of = { tenant: this.#tenant, name };
+    await this.#versionsOf(name);
+    const { aliases, previous, revision } = await (target
+      ? this.#repository.moveAlias(of, alias, target, this.#call)
+      : this.#repository.rollback(of, alias, this.#call));
+    return {
+      name,
+      alias,
+      pointer: pointerOf(aliases, alias),
+      previous: pointerOf(previous, alias),
+      revision,
+    };
+  }
+
+  /** Lists the tenant's adapters. */
+  async list(): Promise<ListedAdapter[]> {
+    const names = await this.#repository.listNames(this.#tenant, this.#call);
+    return mapBounded(names, async (name) => {
+      const versions = await this.#repository.listVersions(this.#tenant, name, this.#call);
+      const aliases = await this.#aliasesOf(name);
+      const newest = versions.at(-1)!;
+      const [latest] = versionsOf(pointerOf(aliases, LATEST) ?? { version: newest.version });
+      const shown = versions.find(({ version }) => version === latest) ?? newest;
+      const { rank, created_at } = shown;
+      return { name, versions: versions.map(({ version }) => version), aliases, rank, created_at };
+    });
+  }
+
+  /** Lists the versions of a name. Throws `ServeError` `not_found` if it has none. */
+  async listVersions(name: string): Promise<ListedVersions> {
+    const versions = await this.#versionsOf(name);
+    return { name, aliases: await this.#aliasesOf(name), versions };
+  }
+
+  /** Lists the folders of the setting `adapters` that a server refuses to serve, with the reasons. */
+  async listRefusedFolders(): Promise<{ folder: string; reason: string }[]> {
+    const { adapters: root } = this.#context.config;
+    if (root === undefined) return [];
+    const refused = await findRefusedFolders(root);
+    return refused.map(({ name, reason }) => ({ folder: path.join(root, name), reason }));
+  }
+
+  /** Returns the manifest of a version. */
+  inspect(reference: string): Promise<VersionManifest> {
+    const repository = this.#repository;
+    return findVersion({ repository, tenant: this.#tenant, ...this.#call }, reference);
+  }
+
+  /** Reads a version in full and compares it with its manifest. */
+  async verify(reference: string): Promise<{ manifest: VersionManifest; moduleCount: number }> {
+    const { manifest, files } = await this.#fetch('verify', reference);
+    const { moduleCount } = await inspectAdapter(files);
+    return { manifest, moduleCount };
+  }
+
+  /** Copies a version into a folder that must be empty or missing. The folder appears complete or not at all. */
+  async pull(reference: string, directory: string): Promise<VersionManifest> {
+    if (existsSync(directory) && readdirSync(directory).length > 0) {
+      throw new UsageError(`--out: ${directory} is not empty`);
+    }
+    const { manifest, files } = await this.#fetch('pull', reference);
+    await buildFolder(directory, async (folder) => {
+      await writeFile(path.join(folder, CONFIG_FILE), files.configBytes);
+      await writeFile(path.join(folder, WEIGHTS_FILE), files.weightsBytes);
+      const manifestText = `${JSON.stringify(manifest, null, 2)}\n`;
+      await writeFile(path.join(folder, MANIFEST_FILE), manifestText);
+    });
+    return manifest;
+  }
+
+  /** Finds what a reference names: `name@version`, `name:alias`, or `name` with all of its versions. */
+  async prepareRemoval(reference: string): Promise<Removal> {
+    const repository = this.#repository;
+    const { name, selector } = parseReference(reference);
+    const of = { tenant: this.#tenant, name };
+    if (selector.kind === 'version') {
+      const { version } = await this.inspect(reference);
+      const apply = () => repository.removeVersion(of, version, this.#call);
+      return { kind: 'version', versionCount: 1, apply };
+    }
+    if (!reference.includes(':')) {
+      const versions = await this.#versionsOf(name);
+      const apply = () => repository.removeName(of, this.#call);
+      return { kind: 'name', versionCount: versions.length, apply };
+    }
+    const { alias } = selector;
+    if (!pointerOf(await this.#aliasesOf(name), alias)) {
+      throw new UsageError(
+        `${name} has no alias ${alias}. lorikeet adapters ls ${name} lists them.`,
+      );
+    }
+    const apply = async () => {
+      await repository.moveAlias(of, alias, undefined, this.#call);
+    };
+    return { kind: 'alias', versionCount: 0, apply };
+  }
+
+  /** Deletes the files of removed versions and of unfinished publications that are older than `graceMs`. */
+  collectGarbage(graceMs: number): Promise<Garbage> {
+    return this.#repository.collectGarbage({ now: Date.now(), graceMs, ...this.#call });
+  }
+
+  async #fetch(phase: string, reference: string) {
+    const manifest = await this.inspect(reference);
+    const files = await this.#withProgress(phase, (onProgress) =>
+      fetchVersion(this.#repository, manifest, { onProgress, ...this.#call }),
+    );
+    return { manifest, files };
+  }
+
+  async #withProgress<T>(
+    phase: string,
+    work: (onProgress: (doneBytes: number, totalBytes: number) => void) => Promise<T>,
+  ): Promise<T> {
+    const progress = await this.#context.reporter.openProgress();
+    try {
+      return await work((done, total) => progress.update(phase, done, total, formatBytes(total)));
+    } finally {
+      progress.end();
+    }
+  }
+
+  async #versionsOf(name: string): Promise<VersionManifest[]> {
+    const repository = this.#repository;
+    const versions = await repository.listVersions(this.#tenant, name, this.#call);
+    if (versions.length > 0) return versions;
+    throw await noAdapter({ repository, tenant: this.#tenant }, name);
+  }
+
+  async #aliasesOf(name: string): Promise<Aliases['aliases']> {
+    const found = await this.#repository.readAliases(this.#tenant, name, this.#call);
+    return found?.aliases.aliases ?? {};
+  }
+}

@@ -1,0 +1,27 @@
+// The context that a program runs in: its settings, the signal that ends it, and the reports of its work. The command line
+// shows the reports on the terminal, the trainer sends them to its parent.
+import type { Config } from '../settings/config.ts';
+
+/** A progress display. The caller chooses the unit of `done` and `total`. */
+export interface ProgressBar {
+  /** Shows a phase's progress, and `detail` behind it. A new phase ends the last one. Total 0 means unknown. */
+  update(phase: string, done: number, total: number, detail?: string): void;
+  /** Ends the current phase. */
+  end(): void;
+}
+
+/** Shows messages and progress to the person who started the program. */
+export interface Reporter {
+  /** Shows one line. */
+  notify(text: string): void;
+  /** Opens a progress display. The caller ends it. */
+  openProgress(): Promise<ProgressBar>;
+}
+
+/** The context of a program. */
+export interface ProgramContext {
+  readonly config: Config;
+  /** Aborted to end the program. */
+  readonly signal: AbortSignal;
+  readonly reporter: Reporter;
+}

@@ -1,0 +1,71 @@
+// Creates, lists and revokes API keys in the keys file that the settings name.
+import { UsageError } from '../common/errors.ts';
+import type { Config } from '../settings/config.ts';
+import { createApiKey, createKeyDigest } from '../tenants/api-key.ts';
+import {
+  checkTenantId,
+  type KeyEntry,
+  type KeysFile,
+  keysPath,
+  NO_KEYS,
+  parseKeysFile,
+  readKeysText,
+  updateKeysFile,
+} from '../tenants/keys-file.ts';
+
+/** A key as it may be shown: without its secret and its hash. */
+export type ShownKey = Omit<KeyEntry, 'sha256'>;
+
+/** A key that was just created. Its text is not stored anywhere. */
+export interface CreatedKey {
+  readonly entry: ShownKey;
+  readonly text: string;
+  /** The keys file. */
+  readonly file: string;
+}
+
+/** A key to create. */
+export interface KeyRequest {
+  readonly tenant: string;
+  /** A note that tells keys apart. */
+  readonly name: string | undefined;
+  readonly isAdmin: boolean;
+}
+
+/** Adds a key to the keys file. Throws `UsageError` if the tenant's id is invalid. */
+export async function createKey(
+  config: Config,
+  { tenant, name, isAdmin }: KeyRequest,
+): Promise<CreatedKey> {
+  checkTenantId(tenant);
+  const { id, text } = createApiKey();
+  const created = new Date().toISOString();
+  const entry = { id, tenant, ...(name !== undefined && { name }), admin: isAdmin, created };
+  const sha256 = createKeyDigest(config.keyPepper)(text).toString('hex');
+  const file = keysPath(config);
+  await updateKeysFile(file, (before) => withKey(before, { ...entry, sha256 }));
+  return { entry, text, file };
+}
+
+/** A tenant that the file does not know yet gets no limits. */
+function withKey({ version, tenants, keys }: KeysFile, entry: KeyEntry): KeysFile {
+  const tenant = tenants[entry.tenant] ?? { weight: 1, limits: {} };
+  return { version, tenants: { ...tenants, [entry.tenant]: tenant }, keys: [...keys, entry] };
+}
+
+/** Returns the keys of the keys file. A missing file has none. */
+export async function listKeys(config: Config): Promise<ShownKey[]> {
+  const text = await readKeysText(keysPath(config));
+  const { keys } = text === undefined ? NO_KEYS : parseKeysFile(text);
+  return keys.map(({ sha256: _, ...entry }) => entry);
+}
+
+/** Removes a key from the keys file. Throws `UsageError` if the file does not have it. */
+export async function revokeKey(config: Config, id: string): Promise<void> {
+  const file = keysPath(config);
+  await updateKeysFile(file, (before) => {
+    const keys = before.keys.filter((entry) => entry.id !== id);
+    if (keys.length < before.keys.length) return { ...before, keys };
+    throw new UsageError(`${file} has no key ${id}. lorikeet keys list shows the ids.`);
+  });
+}

@@ -1,0 +1,168 @@
+// Examines models without serving them: the memory and disk that serving takes, and whether files are intact.
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { ConfigError, FileError, UsageError } from '../common/errors.ts';
+import { memoryLimit } from '../common/memory-limit.ts';
+import { readRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
+import { MAX_RANK } from '../contracts/training-settings.ts';
+import { formOf, slotBytes } from '../engine/adapters/slot-form.ts';
+import { KvCache } from '../engine/kv-cache.ts';
+import { baseBytes, type MemoryPlan, planMemory } from '../engine/memory-budget.ts';
+import { readArtifactInfo, verifyArtifact } from '../import/artifact.ts';
+import { discardChecksums, findFault, isBuilt, servingFolder } from '../import/serving-cache.ts';
+import { type DecoderConfig, parseDecoderConfig } from '../model/config.ts';
+import { WEIGHTS_MODES, type WeightsMode } from '../model/serving-weights.ts';
+import { loraPerRank, TARGET_NAMES, type TargetName } from '../model/target-modules.ts';
+import type { Config } from '../settings/config.ts';
+import { findBase } from './base.ts';
+import type { ProgramContext } from './context.ts';
+
+/** The weights mode, the shape of the KV cache and one kind of adapter. */
+export interface ServedShape {
+  readonly weights: WeightsMode;
+  readonly slots: number;
+  readonly maxSeq: number;
+  readonly rank: number;
+  readonly targets: readonly TargetName[];
+}
+
+/** Sizes in bytes. */
+export interface ServingSize {
+  /** The weights, mapped from the serving files. */
+  readonly base: number;
+  /** The KV cache of one token. */
+  readonly cacheToken: number;
+  /** The KV cache of one sequence at its maximum length. */
+  readonly cacheSlot: number;
+  /** The KV cache of all sequences at their maximum length. */
+  readonly cache: number;
+  /** An adapter in memory, or in peft's files as float32. */
+  readonly adapter: number;
+  /** The additional memory of an attached adapter. */
+  readonly attached: number;
+}
+
+const FLOAT32_BYTES = 4;
+
+/** Computes sizes by the tables that the engine allocates by. */
+export function servingSize(
+  config: DecoderConfig,
+  { weights, slots, maxSeq, rank, targets }: ServedShape,
+): ServingSize {
+  return {
+    base: baseBytes(config, weights),
+    cacheToken: KvCache.byteSize(config, 1, 1),
+    cacheSlot: KvCache.byteSize(config, 1, maxSeq),
+    cache: KvCache.byteSize(config, slots, maxSeq),
+    adapter: FLOAT32_BYTES * rank * loraPerRank(config, targets),
+    attached: slotBytes(config, formOf([{ rank, targets }])),
+  };
+}
+
+/** The flags of `lorikeet size` that are not settings, as they were given. */
+export interface SizeRequest {
+  /** A config.json, instead of an imported model. */
+  readonly configFile: string | undefined;
+  readonly rank: string;
+  /** Names, separated by commas. Undefined means all. */
+  readonly targets: string | undefined;
+}
+
+/** The sizes of one model under the current settings. */
+export interface SizeReport {
+  readonly shape: ServedShape;
+  readonly size: ServingSize;
+  readonly plan: MemoryPlan;
+  /** Whether the adapter has all target modules. */
+  readonly hasAllTargets: boolean;
+}
+
+/** Computes what serving takes, before anything runs. Throws `UsageError` or `ConfigError` naming the flag. */
+export function measureSize(settings: Config, request: SizeRequest): SizeReport {
+  const config = readConfig(request.configFile ?? configFileOf(settings));
+  const plan = planMemory(config, settings, memoryLimit());
+  const shape: ServedShape = {
+    weights: settings.weights,
+    slots: plan.slots,
+    maxSeq: plan.maxSeqLength,
+    rank: parseRank(request.rank),
+    targets: parseTargets(request.targets),
+  };
+  const hasAllTargets = shape.targets.length === TARGET_NAMES.length;
+  return { shape, size: servingSize(config, shape), plan, hasAllTargets };
+}
+
+/** The model is a folder, or a name in the data folder. */
+function configFileOf({ model, home }: Pick<Config, 'model' | 'home'>): string {
+  if (model === undefined) throw new UsageError('size: give a model with --model or --config');
+  const folder = existsSync(model) ? model : path.join(home, 'models', model);
+  return path.join(folder, 'config.json');
+}
+
+function readConfig(file: string): DecoderConfig {
+  try {
+    return parseDecoderConfig(JSON.parse(readRegular(file, SMALL_FILE_BYTES).toString()));
+  } catch (error) {
+    throw new ConfigError([`${file}: ${(error as Error).message}`]);
+  }
+}
+
+function parseRank(text: string): number {
+  const rank = /^\d{1,3}$/.test(text) ? Number(text) : 0;
+  if (rank >= 1 && rank <= MAX_RANK) return rank;
+  throw new UsageError(`--rank: must be a whole number from 1 to ${MAX_RANK}`);
+}
+
+function parseTargets(text: string | undefined): TargetName[] {
+  if (text === undefined) return [...TARGET_NAMES];
+  return text.split(',').map((name) => {
+    const target = TARGET_NAMES.find((one) => one === name.trim());
+    if (target) return target;
+    throw new UsageError(`--targets: unknown target ${name}; use ${TARGET_NAMES.join(', ')}`);
+  });
+}
+
+/** The outcome of reading one folder in full. */
+export interface FolderCheck {
+  readonly folder: string;
+  /** Says what is damaged. Undefined if nothing is. */
+  readonly damage?: string;
+}
+
+/**
+ * Reads a model and its serving files in full and compares them with their digests. Damaged serving files are marked, and
+ * the next start rebuilds them.
+ */
+export async function verifyModel(context: ProgramContext): Promise<FolderCheck[]> {
+  const { config, signal } = context;
+  const dir = await findBase(config.model, context);
+  const artifact = await verifyArtifact(dir, signal).then(
+    () => ({ folder: dir }),
+    (error) => {
+      if (error instanceof FileError) return { folder: dir, damage: error.message };
+      throw error;
+    },
+  );
+  const { digest } = readArtifactInfo(dir);
+  return [artifact, ...(await verifyServingFiles(digest, config, signal))];
+}
+
+/** Verifies the serving files of every weights mode that was ever served. */
+async function verifyServingFiles(
+  digest: string,
+  { home }: Config,
+  signal: AbortSignal,
+): Promise<FolderCheck[]> {
+  const checks: FolderCheck[] = [];
+  for (const weights of WEIGHTS_MODES) {
+    const folder = servingFolder(digest, { weights, cacheDir: path.join(home, 'cache') });
+    if (!isBuilt(folder)) continue;
+    const fault = await findFault(folder, { signal });
+    if (fault) await discardChecksums(folder);
+    const damage =
+      fault &&
+      `${fault.file}: ${fault.reason}. The next start with --weights ${weights} rebuilds it.`;
+    checks.push({ folder, ...(damage && { damage }) });
+  }
+  return checks;
+}

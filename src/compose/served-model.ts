@@ -1,0 +1,67 @@
+// Describes the served base to the HTTP side: tokenizer, chat template, shape and sampling defaults.
+import { ConfigError, FileError } from '../common/errors.ts';
+import {
+  GENERATION_CONFIG_FILE,
+  type GenerationConfig,
+  readGenerationConfig,
+} from '../contracts/generation-config.ts';
+import type { MemoryPlan } from '../engine/memory-budget.ts';
+import type { AppOptions, ServedModel } from '../http/deps.ts';
+import type { ArtifactDescription, ArtifactInfo } from '../import/artifact.ts';
+import { catalogueGenerationConfig } from '../import/catalogue.ts';
+import { createChatTemplate } from '../tokenizer/chat-template.ts';
+import { loadTokenizer } from '../tokenizer/tokenizer.ts';
+
+/** The tokenizer and the chat template of a base. Undefined if it has none. */
+export type BaseLanguage = Pick<AppOptions, 'tokenizer' | 'chatTemplate'>;
+
+/** Loads the tokenizer files of an artifact's folder. */
+export async function loadLanguage(dir: string): Promise<BaseLanguage> {
+  const tokenizer = await loadTokenizer(dir);
+  return { tokenizer, chatTemplate: tokenizer && createChatTemplate(tokenizer) };
+}
+
+/** Describes the base. @param generationConfig the setting --generation-config */
+export async function describeServedModel(
+  artifact: ArtifactDescription,
+  { tokenizer }: BaseLanguage,
+  {
+    maxSeqLength,
+    generationConfig,
+  }: Pick<MemoryPlan, 'maxSeqLength'> & { generationConfig: string },
+): Promise<ServedModel> {
+  const { info, config } = artifact;
+  return {
+    id: info.name,
+    baseDigest: info.digest,
+    maxSeqLength,
+    vocabSize: config.vocabSize,
+    eosTokenIds: tokenizer?.eosTokenIds ?? config.eosTokenIds,
+    generationConfig: await baseGenerationConfig(generationConfig, artifact),
+  };
+}
+
+/**
+ * Returns the base's sampling defaults, with vLLM's semantics: `auto` takes those of the catalogue and of the base's own
+ * file, which wins; `vllm` takes none; anything else is a folder with such a file. They are read at every start and do
+ * not count in the base's digest.
+ * @throws ConfigError if the folder has no such file, or a field is out of bounds
+ */
+export async function baseGenerationConfig(
+  setting: string,
+  { dir, info }: { readonly dir: string; readonly info: Pick<ArtifactInfo, 'source'> },
+): Promise<GenerationConfig> {
+  if (setting === 'vllm') return {};
+  try {
+    if (setting === 'auto') {
+      return { ...catalogueGenerationConfig(info.source), ...(await readGenerationConfig(dir)) };
+    }
+    const config = await readGenerationConfig(setting);
+    if (config) return config;
+  } catch (error) {
+    if (!(error instanceof FileError)) throw error;
+    throw new ConfigError([`--generation-config: ${error.message}`]);
+  }
+  const fault = `${setting} has no ${GENERATION_CONFIG_FILE}. Use auto, vllm or a folder that has one.`;
+  throw new ConfigError([`--generation-config: ${fault}`]);
+}

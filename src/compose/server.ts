@@ -1,0 +1,364 @@
+// Wires the server's process: base, engine process, adapters, jobs and HTTP. Starts them in the order that makes the
+// server ready soonest, and ends them in order. Modules that only the HTTP side needs are loaded after the engine process
+// has been forked. Prints nothing.
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { makeFolder } from '../common/folders.ts';
+import { createLog, type Logger } from '../common/log.ts';
+import { memoryLimit } from '../common/memory-limit.ts';
+import { endStartPhase, startPhases } from '../common/start-phases.ts';
+import { type MemoryPlan, planMemory } from '../engine/memory-budget.ts';
+import type { ServedModel } from '../http/deps.ts';
+import type { RunningServer } from '../http/server.ts';
+import { type ArtifactDescription, describeArtifact } from '../import/artifact.ts';
+import { createProcessClient, type EngineClient } from '../scheduler/client.ts';
+import type { Config } from '../settings/config.ts';
+import { chooseExports } from '../telemetry/export-choice.ts';
+import type { Exports } from '../telemetry/otel/open.ts';
+import type { Telemetry } from '../telemetry/telemetry.ts';
+import { type Access, localAccess, openAccess } from '../tenants/access.ts';
+import { findBase } from './base.ts';
+import type { ProgramContext, Reporter } from './context.ts';
+import type { EngineHostOptions } from './engine.ts';
+import type { BaseLanguage } from './served-model.ts';
+import type { ServingAdapters } from './serving-adapters.ts';
+import type { ServingJobs } from './serving-jobs.ts';
+import { ServingWeights } from './serving-weights.ts';
+
+/** Time for streams to end. Orchestrators usually kill after 30 s. */
+const DRAIN_DEADLINE_MS = 25_000;
+/** Time for trainers to end their step and write a checkpoint. A step that takes longer is repeated. */
+const CHECKPOINT_DEADLINE_MS = 20_000;
+/** Time for clients to read the end of a stream. */
+const CLOSE_DEADLINE_MS = 2_000;
+/** Time before the process exits although a telemetry collector that does not answer holds it. */
+const EXIT_MS = 200;
+
+const ENGINE_PROGRAM = new URL(
+  `../engine-process.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`,
+  import.meta.url,
+);
+
+/** A server that has just become ready, described for the person who started it. */
+export interface ReadyServer {
+  readonly url: string;
+  /** The base's name. */
+  readonly name: string;
+  /** Whether the base has a chat template. */
+  readonly canChat: boolean;
+  /** The folder of adapters, and whether it exists. It may come later. */
+  readonly adapters: { readonly folder: string; readonly exists: boolean } | undefined;
+  /** The names of the demo adapters that are served. */
+  readonly demos: readonly string[];
+  /** Who may use the server. */
+  readonly access: Access['kind'];
+}
+
+/** How a server runs. */
+export interface ServeOptions {
+  /** Aborted to end the server. */
+  readonly signal: AbortSignal;
+  readonly reporter: Reporter;
+  /** Builds everything that a start needs, answers one request, and ends. */
+  readonly isPrewarm: boolean;
+  /** Called once the server answers requests. */
+  onReady(server: ReadyServer): void;
+}
+
+/** The parts of a server's process. Those that are opened on the way to being ready are optional. */
+interface ServerParts {
+  readonly config: Config;
+  readonly access: Access;
+  readonly log: Logger;
+  readonly base: PreparedBase;
+  readonly engine: RunningEngine;
+  /** Aborted once no more requests are wanted. */
+  readonly leaving: AbortController;
+  exports?: Exports | undefined;
+  adapters?: ServingAdapters;
+  jobs?: ServingJobs;
+  http?: RunningServer;
+}
+
+/** Serves until the signal is aborted, then drains. Rejects if the server cannot start or its engine does not recover. */
+export async function serve(settings: Config, options: ServeOptions): Promise<void> {
+  endStartPhase('imports');
+  const config = options.isPrewarm ? withoutClients(settings) : settings;
+  let parts: ServerParts | undefined;
+  const log = createLog(
+    config.logLevel,
+    undefined,
+    () => parts?.exports?.tracing?.logFields() ?? {},
+  );
+  const access = options.isPrewarm ? localAccess() : await openAccess(config, log);
+  endStartPhase('settings');
+  const base = await prepareBase({ config, ...options });
+  endStartPhase('base');
+  const engine = startEngine(base, { config, access, log });
+  parts = { config, access, log, base, engine, leaving: new AbortController() };
+  try {
+    await runServer(parts, options);
+  } finally {
+    await stopServer(parts);
+  }
+}
+
+/** Returns the settings of a server that nobody else can reach. */
+function withoutClients(config: Config): Config {
+  return { ...config, host: '127.0.0.1', port: 0, preload: [], otelDisabled: true };
+}
+
+interface PreparedBase {
+  readonly artifact: ArtifactDescription;
+  readonly weights: ServingWeights;
+  readonly plan: MemoryPlan;
+}
+
+/** Finds or imports the base, and builds its serving files if necessary. */
+async function prepareBase(context: ProgramContext): Promise<PreparedBase> {
+  const { config, reporter } = context;
+  await makeFolder(config.home);
+  const artifactDir = await findBase(config.model, context);
+  const artifact = describeArtifact(artifactDir);
+  const plan = planMemory(artifact.config, config, memoryLimit());
+  if (plan.reduced) reporter.notify(plan.reduced);
+  const weights = new ServingWeights({
+    artifactDir,
+    digest: artifact.info.digest,
+    weights: config.weights,
+    cacheDir: path.join(config.home, 'cache'),
+    reporter,
+  });
+  await weights.ensure();
+  return { artifact, weights, plan };
+}
+
+interface RunningEngine {
+  readonly client: EngineClient;
+  /** Rejects once the engine will not come back. */
+  readonly fatal: Promise<never>;
+}
+
+function startEngine(
+  { weights, plan }: PreparedBase,
+  { config, access, log }: Pick<ServerParts, 'config' | 'access' | 'log'>,
+): RunningEngine {
+  const { maxWaiting, prefillChunk } = config;
+  // One tenant must not fill the queue, unless there is only one.
+  const fairShare = access.kind === 'keys' ? Math.ceil(maxWaiting / 2) : maxWaiting;
+  const hostOptions: EngineHostOptions = {
+    engine: {
+      servingDir: weights.dir,
+      slotCount: plan.slots,
+      maxSeqLength: plan.maxSeqLength,
+      adapterSlotBytes: plan.adapterSlotBytes,
+      ...(config.adapterSlots && { adapterSlotCount: config.adapterSlots }),
+      runtime: {
+        provider: config.provider,
+        ...(config.threads && { intraOpThreads: config.threads }),
+      },
+    },
+    adapterCacheBytes: plan.adapterCacheBytes,
+    maxAdapterRank: config.maxAdapterRank,
+    limits: {
+      maxWaiting,
+      maxWaitingPerTenant: config.maxWaitingPerTenant ?? fairShare,
+      prefillChunk,
+      ...(config.adapterSlots && { maxActiveAdapters: config.adapterSlots }),
+    },
+  };
+  let onFatal: (error: Error) => void = () => {};
+  const fatal = new Promise<never>((_, reject) => {
+    onFatal = reject;
+  });
+  fatal.catch(() => {}); // it may reject before anything awaits it
+  const prepareRestart = () => weights.ensure();
+  const options = { entry: ENGINE_PROGRAM, hostOptions, log, onFatal, prepareRestart };
+  return { client: createProcessClient(options), fatal };
+}
+
+async function runServer(
+  parts: ServerParts,
+  { signal, isPrewarm, onReady }: ServeOptions,
+): Promise<void> {
+  const { config, log, base, engine, leaving } = parts;
+  const { server, telemetry } = await openServer(parts);
+  const engineInfo = await Promise.race([engine.client.whenReady(), aborted(signal)]);
+  if (engineInfo) {
+    endStartPhase('engine');
+    const phases = { server: startPhases(), engine: engineInfo.start };
+    telemetry.started(phases);
+    log.info(phases, 'ready');
+    if (isPrewarm) await answerOnce(server.url);
+    onReady(server);
+    if (isPrewarm) return;
+    parts.jobs?.worker.start();
+    void checkWeights(base.weights, engine.client, { signal: leaving.signal, log });
+    await preload(parts);
+  }
+  await Promise.race([aborted(signal), engine.fatal]);
+  leaving.abort();
+  parts.http?.retire();
+  await Promise.race([delay(config.drainDelayMs), engine.fatal]);
+}
+
+/** Opens everything but the engine. From then on the server answers, with 503 until the engine is ready. */
+async function openServer(
+  parts: ServerParts,
+): Promise<{ server: ReadyServer; telemetry: Telemetry }> {
+  const { config, access, log, base, engine } = parts;
+  const { artifact, plan } = base;
+  parts.exports = await openExports(config, log);
+  const { describeServedModel, loadLanguage } = await import('./served-model.ts');
+  const language = await loadLanguage(artifact.dir);
+  endStartPhase('tokenizer');
+  const { openServingAdapters, demoFolder, demoNames } = await import('./serving-adapters.ts');
+  // With keys, a tenant has only the adapters that the operator gives it.
+  const hasDemos = !config.noDemo && access.kind !== 'keys';
+  const demoDir = hasDemos ? demoFolder(artifact.info.source) : undefined;
+  const { name, digest } = artifact.info;
+  const adapters = await openServingAdapters(config, {
+    base: { id: name, names: [], digest },
+    demoDir,
+    client: engine.client,
+    log,
+  });
+  parts.adapters = adapters;
+  const { generationConfig } = config;
+  const { maxSeqLength } = plan;
+  const model = await describeServedModel(artifact, language, { maxSeqLength, generationConfig });
+  const telemetry = await createTelemetry(model, parts.exports);
+  const { openServingJobs } = await import('./serving-jobs.ts');
+  const { store, repository, forget: onPublished } = adapters;
+  const jobsOptions = { artifact, store, repository, onPublished, telemetry, log };
+  const jobs = await openServingJobs(config, jobsOptions);
+  parts.jobs = jobs;
+  endStartPhase('adapters');
+  const http = await listen(parts, { model, language, telemetry, adapters, jobs });
+  parts.http = http;
+  endStartPhase('listen');
+  const server: ReadyServer = {
+    url: http.url,
+    name,
+    canChat: language.chatTemplate !== undefined,
+    adapters:
+      config.adapters === undefined
+        ? undefined
+        : { folder: config.adapters, exists: existsSync(config.adapters) },
+    demos: demoDir === undefined ? [] : demoNames(demoDir),
+    access: access.kind,
+  };
+  return { server, telemetry };
+}
+
+async function openExports(config: Config, log: Logger): Promise<Exports | undefined> {
+  const choice = chooseExports(config);
+  if (!choice) return undefined;
+  const otel = await import('../telemetry/otel/open.ts');
+  return otel.openExports(choice, log);
+}
+
+async function createTelemetry(
+  model: ServedModel,
+  exports: Exports | undefined,
+): Promise<Telemetry> {
+  const { Telemetry } = await import('../telemetry/telemetry.ts');
+  const tracing = exports?.tracing;
+  const telemetry = new Telemetry({ ...model, ...(tracing && { tracing }) });
+  exports?.send(telemetry.metrics);
+  return telemetry;
+}
+
+interface HttpParts {
+  readonly model: ServedModel;
+  readonly language: BaseLanguage;
+  readonly telemetry: Telemetry;
+  readonly adapters: ServingAdapters;
+  readonly jobs: ServingJobs;
+}
+
+async function listen(
+  { config, access, log, base, engine: { client }, leaving }: ServerParts,
+  { model, language, telemetry, adapters, jobs }: HttpParts,
+): Promise<RunningServer> {
+  const [{ createApp }, { startServer }, { StatsHistory }] = await Promise.all([
+    import('../http/app.ts'),
+    import('../http/server.ts'),
+    import('../http/stats-history.ts'),
+  ]);
+  const history = new StatsHistory(client);
+  history.start();
+  const app = createApp({
+    client,
+    ...adapters.http,
+    jobs: jobs.http,
+    ...language,
+    model,
+    telemetry,
+    history,
+    threads: config.threads,
+    ...(config.metricsOpen && { hasOpenMetrics: true }),
+    log,
+    ...(access.kind === 'keys' && { authenticate: access.authenticate }),
+    ...(access.kind === 'local' && { hasOpenAdmin: true }),
+    allowedHosts: [config.host, ...config.allowedHosts],
+    allowedOrigins: config.allowedOrigins,
+    basePath: config.basePath,
+    leaving: leaving.signal,
+    memory: base.plan.budget,
+  });
+  const { host, port, maxConnections, maxConnectionsPerAddress: maxPerAddress } = config;
+  return startServer(app, { host, port, connections: { maxConnections, maxPerAddress }, log });
+}
+
+/** Sends one request, which runs all code that a request needs. Throws if the base does not answer. */
+async function answerOnce(url: string): Promise<void> {
+  const response = await fetch(`${url}/v1/completions`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ model: 'base', prompt: [0], max_tokens: 2, stream: true }),
+  });
+  const answer = await response.text();
+  if (!response.ok) throw new Error(`The base does not answer: ${answer}`);
+}
+
+/** If the weights are damaged, replaces the engine. The files are rebuilt before it starts again. */
+async function checkWeights(
+  weights: ServingWeights,
+  client: EngineClient,
+  { signal, log }: { signal: AbortSignal; log: Logger },
+): Promise<void> {
+  const damage = await weights.checkAll(signal).catch(() => undefined); // rejects only if it is aborted
+  if (damage) client.restart(damage);
+  else log.debug({ folder: weights.dir }, 'the serving files are sound');
+}
+
+async function preload({ config, adapters, engine, log }: ServerParts): Promise<void> {
+  if (!adapters || config.preload.length === 0) return;
+  const { preloadAdapters } = await import('./serving-adapters.ts');
+  void preloadAdapters(config.preload, { ...adapters.http, client: engine.client, log });
+}
+
+/** Refuses new work, lets running streams end, and closes what was opened. */
+async function stopServer(parts: ServerParts): Promise<void> {
+  const { access, engine, leaving, adapters, jobs, http, exports } = parts;
+  leaving.abort();
+  http?.retire();
+  // Requests that wait for an adapter's files are refused, like those that wait for a slot.
+  const closed = [adapters?.http.localAdapters.close(), jobs?.worker.close(CHECKPOINT_DEADLINE_MS)];
+  // The port still answers meanwhile: /readyz says 503 once the engine is drained.
+  await engine.client.drain(DRAIN_DEADLINE_MS);
+  await http?.close(CLOSE_DEADLINE_MS);
+  await Promise.all(closed);
+  if ((await exports?.close()) === 'late') setTimeout(() => process.exit(), EXIT_MS).unref();
+  access.close();
+}
+
+/** Resolves when the signal is aborted. */
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}

@@ -1,0 +1,123 @@
+// Wires a server's fine-tuning: files and jobs in its store, folders on its disk, and the runner of its trainers.
+import { randomUUID } from 'node:crypto';
+import path from 'node:path';
+import type { AdapterRepository } from '../../adapters/repository/repository.ts';
+import type { ObjectStore } from '../../adapters/store/store.ts';
+import { ConfigError } from '../common/errors.ts';
+import type { Logger } from '../common/log.ts';
+import { readRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
+import type { JobsSide } from '../http/deps.ts';
+import { openUploadFolder } from '../http/upload-folder.ts';
+import type { ArtifactDescription } from '../import/artifact.ts';
+import { createChildRunner } from '../jobs/child-runner.ts';
+import { guardStore } from '../jobs/guarded-store.ts';
+import { createJobs } from '../jobs/jobs.ts';
+import { createOwner, isOwnerGone } from '../jobs/lease.ts';
+import type { JobRunner } from '../jobs/runner.ts';
+import type { JobWorker } from '../jobs/worker.ts';
+import type { Config } from '../settings/config.ts';
+import type { Telemetry } from '../telemetry/telemetry.ts';
+
+/** A server's fine-tuning. */
+export interface ServingJobs {
+  /** The part that the HTTP side uses. */
+  readonly http: JobsSide;
+  readonly worker: JobWorker;
+}
+
+/** The parts of a server that its jobs need. */
+export interface ServingJobsOptions {
+  readonly artifact: ArtifactDescription;
+  readonly store: ObjectStore;
+  readonly repository: AdapterRepository;
+  /** Called when a job has published a version. */
+  readonly onPublished: (tenant: string, name: string) => void;
+  readonly telemetry: Pick<Telemetry, 'observeRun'>;
+  readonly log: Logger;
+}
+
+/** An upload fails if its client sends nothing for this long. */
+const UPLOAD_IDLE_MS = 30_000;
+
+/** Opens the files and jobs of the store. The worker takes none before it is started. */
+export async function openServingJobs(
+  config: Config,
+  options: ServingJobsOptions,
+): Promise<ServingJobs> {
+  const { artifact, store, repository, onPublished, telemetry, log } = options;
+  const { info, dir } = artifact;
+  const cacheDir = path.join(config.home, 'cache');
+  const { maxFileBytes, maxFiles, maxFilesBytes } = config;
+  const { maxJobs: maxActive, training: maxTraining } = config;
+  const owner = createOwner(randomUUID());
+  const { files, service, dryRuns, worker } = createJobs({
+    store,
+    repository,
+    runner: await openRunner(config, { store, baseDigest: info.digest, log }),
+    base: { name: info.name, digest: info.digest, dir: path.resolve(dir) },
+    root: path.join(cacheDir, 'jobs'),
+    limits: { maxFiles, maxFilesBytes, maxActive, maxTraining },
+    log,
+    owner: { name: owner, isGone: isOwnerGone },
+    onPublished,
+    // The operator of a bucket collects its garbage: servers do not need the right to delete adapters.
+    collectsGarbage: !config.store?.startsWith('s3:'),
+    observe: ({ id, tenant, token: attempt }) => telemetry.observeRun({ id, tenant, attempt }),
+  });
+  const uploadFolder = { owner, isGone: isOwnerGone, log };
+  const uploads = {
+    directory: await openUploadFolder(path.join(cacheDir, 'uploads'), uploadFolder),
+    maxFileBytes,
+    idleTimeoutMs: UPLOAD_IDLE_MS,
+  };
+  const method = info.quantization === 'nf4' ? 'qlora' : 'lora';
+  const { maxJobRank: maxRank } = config;
+  return { http: { files, uploads, service, dryRuns, method, maxRank }, worker };
+}
+
+/** The parts of a server that its runner needs. */
+export interface OpenRunnerOptions {
+  readonly store: ObjectStore;
+  readonly baseDigest: string;
+  readonly log: Logger;
+}
+
+/**
+ * Opens the runner that the settings name: child processes, or a Kubernetes cluster.
+ * @throws ConfigError if the settings of the cluster are missing or wrong
+ */
+export async function openRunner(
+  config: Config,
+  { store, baseDigest, log }: OpenRunnerOptions,
+): Promise<JobRunner> {
+  const childRunner = createChildRunner({ log, threads: config.trainThreads });
+  if (config.trainRunner === 'process') return childRunner;
+  const [{ ApiClient }, { findCluster }, { createKubernetesRunner }, { parseTrainerTemplate }] =
+    await Promise.all([
+      import('../cluster/api-client.ts'),
+      import('../cluster/in-cluster.ts'),
+      import('../cluster/kubernetes-runner.ts'),
+      import('../cluster/kubernetes-job.ts'),
+    ]);
+  const template = parseTrainerTemplate(readPod(config.trainPod), 'LORIKEET_TRAIN_POD');
+  return createKubernetesRunner({
+    store: guardStore(store, log),
+    api: new ApiClient(await findCluster()),
+    planner: childRunner,
+    template,
+    queue: config.trainQueue,
+    baseDigest,
+    log,
+  });
+}
+
+function readPod(file: string | undefined): string {
+  if (file === undefined) {
+    throw new ConfigError(['LORIKEET_TRAIN_POD: is missing. The kubernetes runner needs it.']);
+  }
+  try {
+    return readRegular(file, SMALL_FILE_BYTES).toString();
+  } catch (error) {
+    throw new ConfigError([`LORIKEET_TRAIN_POD: ${file}: ${(error as Error).message}`]);
+  }
+}

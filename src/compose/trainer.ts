@@ -1,0 +1,293 @@
+// Wires the trainer's process: for each request it opens the base, the run folder and the publisher, and hands them to the
+// trainer's own modules. Answers in messages.
+import { existsSync, readdirSync } from 'node:fs';
+import path from 'node:path';
+import { CONFIG_FILE, readAdapterFiles } from '../../adapters/peft/files.ts';
+import { fetchVersion } from '../../adapters/repository/fetch.ts';
+import { evaluate, type NamedAdapterFiles } from '../../trainer/commands/eval.ts';
+import { mergeModel, parseDtype } from '../../trainer/commands/merge.ts';
+import { makePlan, planRun } from '../../trainer/commands/plan.ts';
+import { sayFailures } from '../../trainer/evaluation/gates.ts';
+import { parseJob, readJob, type TrainJob } from '../../trainer/job/job.ts';
+import { type PreparedRun, prepareRun } from '../../trainer/job/prepare-run.ts';
+import { executeRun } from '../../trainer/run/execute-run.ts';
+import { GateError } from '../../trainer/run/faults.ts';
+import {
+  createFolderPublisher,
+  createStorePublisher,
+  type FinishedAdapter,
+  type Publisher,
+} from '../../trainer/run/publish.ts';
+import {
+  createRunFolder,
+  openRunFolder,
+  type RunFolder,
+  refuseUsedFolder,
+} from '../../trainer/run/run-folder.ts';
+import { ConfigError, ServeError, UsageError } from '../common/errors.ts';
+import { cardRows, formatRows } from '../contracts/evaluation-card.ts';
+import { LOCAL_TENANT } from '../contracts/tenant.ts';
+import type { GateSettings, TrainerMessage, TrainerRequest } from '../contracts/training.ts';
+import { type Artifact, readArtifact, verifyArtifact } from '../import/artifact.ts';
+import { type Config, loadConfig } from '../settings/config.ts';
+import { findBase } from './base.ts';
+import type { Reporter } from './context.ts';
+import { explainStoreError, findVersion, openRepository } from './repository.ts';
+
+/** How the trainer's process talks to its parent. */
+export interface TrainerChannel {
+  send(message: TrainerMessage): void;
+  /** Aborted to make a run pause after its step. */
+  readonly signal: AbortSignal;
+}
+
+type Request<C extends TrainerRequest['command']> = TrainerRequest & { readonly command: C };
+
+/** Handles one request. Resolves once it is done, or the run has paused. */
+export function handleRequest(request: TrainerRequest, channel: TrainerChannel): Promise<void> {
+  const store = 'store' in request ? request.store : undefined;
+  const config = loadConfig(store === undefined ? {} : { store });
+  const trainer = new TrainerProgram(config, channel);
+  switch (request.command) {
+    case 'train':
+      return trainer.train(request);
+    case 'resume':
+      return trainer.resume(request);
+    case 'plan':
+      return trainer.plan(request);
+    case 'merge':
+      return trainer.merge(request);
+    case 'eval':
+      return trainer.evaluate(request);
+  }
+}
+
+/** The events that the person who waits is told about. Metrics and results have messages of their own. */
+const NOTED_EVENTS: ReadonlySet<string> = new Set(['resumed', 'paused', 'published']);
+
+/** The requests' handlers. */
+class TrainerProgram {
+  readonly #config: Config;
+  readonly #channel: TrainerChannel;
+
+  constructor(config: Config, channel: TrainerChannel) {
+    this.#config = config;
+    this.#channel = channel;
+  }
+
+  async train(request: Request<'train'>): Promise<void> {
+    const parsed = parseJob(readJob(request.job));
+    const adapters = request.adaptersDir ?? parsed.adapters ?? this.#config.adapters;
+    const job = withAdaptersFolder(parsed, adapters);
+    const dir = path.resolve(request.outDir ?? defaultRunDir(job, this.#config));
+    await refuseUsedFolder(dir); // first: reading the rows may take a while
+    const artifact = await this.#openBase(job.model);
+    try {
+      const prepared = await prepareRun(job, artifact);
+      const plan = await planRun(prepared, artifact);
+      this.#note(`${plan.text}\nFolder   ${dir}`);
+      const publisher = await this.#openPublisher(prepared, artifact);
+      const folder = await createRunFolder(dir, prepared.job);
+      const message = 'Files validated, run planned';
+      await folder.addEvent({ type: 'planned', level: 'info', message, data: { ...plan.run } });
+      await this.#run(prepared, { artifact, folder, publisher, gate: gateOf(request, job) });
+    } finally {
+      artifact.tensors.close();
+    }
+  }
+
+  async resume(request: Request<'resume'>): Promise<void> {
+    const { folder, job: saved } = await openRunFolder(path.resolve(request.runDir));
+    const job = withAdaptersFolder(saved, request.adaptersDir ?? saved.adapters);
+    const artifact = await this.#openBase(job.model);
+    try {
+      const prepared = await prepareRun(job, artifact);
+      const publisher = await this.#openPublisher(prepared, artifact);
+      await this.#run(prepared, { artifact, folder, publisher, gate: gateOf(request, job) });
+    } finally {
+      artifact.tensors.close();
+      await folder.close();
+    }
+  }
+
+  async plan(request: Request<'plan'>): Promise<void> {
+    const findModel = (requested: string) => this.#findBase(requested);
+    const { job, json, text } = await makePlan(request, { json: readJob(request.job), findModel });
+    if (job) this.#channel.send({ type: 'plan', plan: job });
+    this.#result(request.isJson ? JSON.stringify(json) : text);
+  }
+
+  async merge(request: Request<'merge'>): Promise<void> {
+    const dtype = parseDtype(request.dtype);
+    const outDir = path.resolve(request.outDir);
+    if (existsSync(outDir) && readdirSync(outDir).length > 0) {
+      throw new UsageError(`--out: ${outDir} is not empty`);
+    }
+    const artifact = await this.#openBase(request.model);
+    try {
+      await mergeModel(artifact, path.resolve(request.adapter), { outDir, dtype });
+    } finally {
+      artifact.tensors.close();
+    }
+    const note =
+      artifact.info.quantization === 'nf4'
+        ? '\nIts weights are dequantized NF4. For the original precision, import the base with --quantization none.'
+        : '';
+    this.#result(`The merged model is in ${outDir}${note}`);
+  }
+
+  async evaluate(request: Request<'eval'>): Promise<void> {
+    const { card, text } = await evaluate(request, {
+      findModel: (requested) => this.#findBase(requested ?? this.#config.model),
+      readAdapter: () => this.#readAdapter(request),
+    });
+    this.#channel.send({ type: 'card', card });
+    this.#result(request.isJson ? JSON.stringify(card) : text);
+    const failures = sayFailures(card);
+    if (failures.length > 0) throw new GateError(failures.join('; '), card);
+  }
+
+  #note(text: string): void {
+    this.#channel.send({ type: 'note', text });
+  }
+
+  #result(text: string): void {
+    this.#channel.send({ type: 'result', text });
+  }
+
+  #findBase(requested: string | undefined): Promise<string> {
+    if (requested === '') throw new ConfigError(['model: is missing']);
+    const reporter: Reporter = {
+      notify: (text) => this.#note(text),
+      openProgress: async () => ({
+        update: (phase, done, total) =>
+          this.#channel.send({ type: 'progress', phase, done, total }),
+        end() {},
+      }),
+    };
+    const { signal } = this.#channel;
+    return findBase(requested, { config: this.#config, signal, reporter });
+  }
+
+  /** Verifies the base first: a run on damaged weights would train on noise for hours. Throws `FileError`. */
+  async #openBase(requested: string): Promise<Artifact> {
+    const dir = await this.#findBase(requested);
+    await verifyArtifact(dir);
+    return readArtifact(dir);
+  }
+
+  /** Opens the store or the folder that a named adapter is published into, and checks that the store answers. */
+  async #openPublisher({ job }: PreparedRun, artifact: Artifact): Promise<Publisher | undefined> {
+    if (job.name === undefined) return undefined;
+    if (job.adapters !== undefined) return createFolderPublisher(job.adapters);
+    const tenant = LOCAL_TENANT.id;
+    const repository = await openRepository(this.#config);
+    await repository.readAliases(tenant, job.name).catch((error) => {
+      throw explainStoreError(error, repository.label);
+    });
+    const store = createStorePublisher(repository, { tenant, baseDigest: artifact.info.digest });
+    return {
+      ...store,
+      publish: (adapter) =>
+        store.publish(adapter).catch((error) => {
+          throw unpublishedError(adapter, explainStoreError(error, repository.label));
+        }),
+    };
+  }
+
+  async #run(prepared: PreparedRun, parts: RunParts): Promise<void> {
+    const { folder, publisher } = parts;
+    const { signal } = this.#channel;
+    const send = (message: TrainerMessage) => this.#sendOfRun(message);
+    try {
+      const outcome = await executeRun(prepared, { ...parts, signal, send });
+      if (outcome === 'succeeded') this.#result(describeResult(prepared, folder, publisher));
+    } catch (error) {
+      if (error instanceof GateError) this.#note(describeRefusal(prepared, folder));
+      throw error;
+    } finally {
+      await folder.close();
+    }
+  }
+
+  /** Sends a run's message for programs, and a note for people if they want to know. */
+  #sendOfRun(message: TrainerMessage): void {
+    this.#channel.send(message);
+    if (message.type === 'card') this.#note(formatRows(cardRows(message.card)));
+    if (message.type !== 'event') return;
+    if (message.level === 'warn') this.#note(`warning: ${message.message}`);
+    if (NOTED_EVENTS.has(message.code)) this.#note(message.message);
+  }
+
+  /** Reads a PEFT folder if there is one, else a published adapter. */
+  async #readAdapter({ adapter, tenant }: Request<'eval'>): Promise<NamedAdapterFiles> {
+    if (adapter.includes(path.sep) || existsSync(path.join(adapter, CONFIG_FILE))) {
+      const files = await readAdapterFiles(path.resolve(adapter));
+      return { label: adapter, files, baseDigest: undefined };
+    }
+    const repository = await openRepository(this.#config);
+    const { signal } = this.#channel;
+    try {
+      const manifest = await findVersion({ repository, tenant, signal }, adapter);
+      const files = await fetchVersion(repository, manifest, { signal });
+      const label = `${manifest.name}@${manifest.version}`;
+      return { label, files, baseDigest: manifest.base_digest };
+    } catch (error) {
+      throw explainStoreError(error, repository.label);
+    }
+  }
+}
+
+interface RunParts {
+  readonly artifact: Artifact;
+  readonly folder: RunFolder;
+  readonly publisher: Publisher | undefined;
+  readonly gate: GateSettings | false;
+}
+
+/** Keeps the folder that a named adapter is published into with the job, so that a resumed run uses it, too. */
+function withAdaptersFolder(job: TrainJob, adapters: string | undefined): TrainJob {
+  if (job.name === undefined || adapters === undefined) return job;
+  return { ...job, adapters };
+}
+
+function gateOf(
+  { gate }: Request<'train'> | Request<'resume'>,
+  job: TrainJob,
+): GateSettings | false {
+  return gate ?? (job.gate ? {} : false);
+}
+
+function defaultRunDir({ name = 'run' }: TrainJob, { home }: Config): string {
+  const time = new Date().toISOString().replaceAll(':', '').slice(0, 17);
+  return path.join(home, 'jobs', `${name}-${time}`);
+}
+
+/** Adds to a store's error how to publish the trained adapter later. */
+function unpublishedError({ directory, name }: FinishedAdapter, error: unknown): unknown {
+  if (!(error instanceof ServeError)) return error;
+  const cure = `The trained adapter is in ${directory}. Publish it: lorikeet adapters push ${directory} --name ${name}`;
+  return new ServeError(error.code, `${error.message}\n  ${cure}`, { cause: error });
+}
+
+/** Names the folder of an adapter that the gates have refused. */
+function describeRefusal(
+  { job: { name } }: PreparedRun,
+  { adapterDir, snapshotsDir }: RunFolder,
+): string {
+  const published = name === undefined ? '' : 'It is not published. ';
+  return `${published}The adapter is in ${adapterDir}, those of the last epochs are in ${snapshotsDir}`;
+}
+
+/** Names the folder of the trained adapter or model, and says how to serve it. */
+function describeResult(
+  { job, adapter }: PreparedRun,
+  folder: RunFolder,
+  publisher: Publisher | undefined,
+): string {
+  if (!adapter) {
+    return `The model is in ${folder.modelDir}\nServe it: lorikeet import ${folder.modelDir} --out DIR, then lorikeet serve --model DIR`;
+  }
+  if (!publisher) return `The adapter is in ${folder.adapterDir}`;
+  return `The adapter is in ${folder.adapterDir}\nServe it: lorikeet serve --model ${job.model}${publisher.serveFlag} (its name: ${job.name})`;
+}
