@@ -89,7 +89,7 @@ const NAMED_FAULTS: [string, Environment, RegExp][] = [
   ['a negative size', { LORIKEET_ADAPTER_CACHE: '-5' }, /^LORIKEET_ADAPTER_CACHE: must be a size/],
   ['slots 0', { LORIKEET_SLOTS: '0' }, /^LORIKEET_SLOTS: must be a whole number from 1/],
   ['an unknown variable of ours', { LORIKEET_PROT: '1' }, /^LORIKEET_PROT: unknown setting/],
-  ['a carriage return', { HOST: '127.0.0.1\r' }, /^HOST: holds a control character/],
+  ['a carriage return', { HOST: '127.0.0.1\r' }, /^HOST: contains a control character/],
   ['an unknown weights mode', { LORIKEET_WEIGHTS: 'fp8' }, /^LORIKEET_WEIGHTS: must be int8/],
   ['an unknown provider', { LORIKEET_PROVIDER: 'tpu' }, /^LORIKEET_PROVIDER: must be cpu, webgpu/],
   [

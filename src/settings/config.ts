@@ -1,5 +1,5 @@
-// The settings of a run: their table's schema over environment and flags (a flag wins), read once into a frozen Config.
-// The only reader of process.env. Knows no model and no machine: whether the settings fit is the engine's plan.
+// Reads the settings from environment variables and flags into a frozen Config. A flag overrides its variable. The only
+// file that reads process.env. Does not know whether the settings fit the model and the machine.
 import os from 'node:os';
 import path from 'node:path';
 import { z } from 'zod';
@@ -7,6 +7,7 @@ import { ConfigError } from '../common/errors.ts';
 import { PROVIDERS } from './provider.ts';
 import { SETTINGS, type Setting } from './settings.ts';
 
+/** The name of a setting in `SETTINGS`. */
 export type SettingName = keyof typeof SETTINGS;
 const NAMES = Object.keys(SETTINGS) as SettingName[];
 
@@ -17,13 +18,14 @@ const schema = z.object(
 );
 
 type Settings = z.infer<typeof schema>;
-/** The settings in force; where no form of the weights is asked for, it is the provider's first. */
+/** The effective settings. `weights` defaults to the provider's first format. */
 export type Config = Readonly<Settings & { weights: NonNullable<Settings['weights']> }>;
-/** What the command line gave, by setting. */
+/** The flags of the command line, by setting. */
 export type Flags = Partial<Record<SettingName, string>>;
+/** Environment variables. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Variables of the tests and benchmarks, which start the program; every other unknown LORIKEET_ name is a fault. */
+/** Variables for tests and benchmarks, which start the program. Other unknown LORIKEET_ names are faults. */
 export const TEST_VARIABLES: ReadonlySet<string> = new Set([
   'LORIKEET_E2E_HOME',
   'LORIKEET_E2E_LONG',
@@ -33,7 +35,7 @@ export const TEST_VARIABLES: ReadonlySet<string> = new Set([
 
 /**
  * Reads and checks the settings.
- * @throws ConfigError with one line per fault, naming the variable or flag and never its value.
+ * @throws ConfigError with one line per fault, which names the variable or flag but never its value
  */
 export function loadConfig(flags: Flags = {}, env: Environment = process.env): Config {
   const faults = unknownVariables(env);
@@ -42,7 +44,7 @@ export function loadConfig(flags: Flags = {}, env: Environment = process.env): C
   for (const name of NAMES) {
     const { env: variable, flag }: Setting = SETTINGS[name];
     const fromFlag = flag === undefined ? undefined : flags[name];
-    // An empty variable is an unset one, as compose files and shells leave them.
+    // Compose files and shells set variables to an empty value to unset them.
     const value = fromFlag ?? (env[variable] || undefined);
     if (value !== undefined) input[name] = value;
     sources.set(name, fromFlag !== undefined && flag ? flag : variable);
@@ -54,17 +56,17 @@ export function loadConfig(flags: Flags = {}, env: Environment = process.env): C
   if (result.data?.port === 0 && flags.port === undefined) {
     faults.push(`${SETTINGS.port.env}: must be a whole number from 1 to 65535`);
   }
-  const { provider = 'cpu', weights: asked } = result.data ?? {};
-  const forms: readonly Config['weights'][] = PROVIDERS[provider].weights;
-  const weights = asked ?? forms[0]!;
-  if (!forms.includes(weights)) {
-    faults.push(`${sources.get('weights')}: ${provider} serves ${forms.join(' and ')} only`);
+  const { provider = 'cpu', weights: requested } = result.data ?? {};
+  const formats: readonly Config['weights'][] = PROVIDERS[provider].weights;
+  const weights = requested ?? formats[0]!;
+  if (!formats.includes(weights)) {
+    faults.push(`${sources.get('weights')}: ${provider} serves ${formats.join(' and ')} only`);
   }
   if (!result.success || faults.length > 0) throw new ConfigError([...new Set(faults)]);
   return Object.freeze({ ...result.data, weights });
 }
 
-/** The settings as they may be shown: secrets replaced. */
+/** Returns the settings with secrets replaced. */
 export function redactConfig(config: Config): Record<string, unknown> {
   return Object.fromEntries(
     NAMES.filter((name) => config[name] !== undefined).map((name) => {
@@ -74,7 +76,7 @@ export function redactConfig(config: Config): Record<string, unknown> {
   );
 }
 
-/** Name, variable, flag and help of every setting, for the command line's help. */
+/** Lists all settings for help texts and documents. */
 export function listSettings(): readonly (Omit<Setting, 'schema'> & { name: SettingName })[] {
   return NAMES.map((name) => ({ name, ...(SETTINGS[name] as Setting) }));
 }
@@ -84,10 +86,10 @@ function unknownVariables(env: Environment): string[] {
   return Object.keys(env)
     .filter((key) => key.startsWith('LORIKEET_'))
     .filter((key) => !known.has(key) && !TEST_VARIABLES.has(key))
-    .map((key) => `${key}: unknown setting; lorikeet serve --help lists them`);
+    .map((key) => `${key}: unknown setting. Run lorikeet serve --help for a list.`);
 }
 
-/** Where data and the hub's cache lie by the XDG base directory specification. */
+/** Returns the default folders by the XDG base directory specification. */
 function defaultFolders(env: Environment): { home: string; hfHome: string } {
   const userHome = env['HOME'] || os.homedir();
   const data = env['XDG_DATA_HOME'] || path.join(userHome, '.local', 'share');

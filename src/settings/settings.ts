@@ -1,67 +1,69 @@
-// Every setting of a run: a table. How it is read is the config's; knows no environment.
+// The table of all settings. `config.ts` reads them from the environment and the command line.
 import { z } from 'zod';
 import { DEFAULT_RANK, MAX_RANK } from '../contracts/training-settings.ts';
 import { PROVIDER_NAMES } from './provider.ts';
 import {
   byteSize,
+  commaSeparated,
   folder,
   integer,
-  nameList,
   originList,
   otlpOrNone,
   otlpUrl,
-  storePlace,
+  storeLocation,
   text,
   yes,
 } from './setting-values.ts';
 
+/** A setting. */
 export interface Setting {
   /** Its environment variable. */
   readonly env: string;
-  /** Its flag; absent: environment only, as every secret is (a command line is public on its machine). */
+  /** Its flag. Secrets have none, because other users of the machine can see command lines. */
   readonly flag?: string;
+  /** One line for `--help` and docs/configuration.md: meaning, unit, limit and default. */
   readonly help: string;
-  /** The flag takes no value and means 1. */
+  /** The flag takes no value. It sets the variable to 1. */
   readonly isSwitch?: true;
   readonly schema: z.ZodType;
   readonly isSecret?: true;
 }
 
-/** Every setting: a row. */
+/** All settings by name. */
 export const SETTINGS = {
   model: {
     env: 'LORIKEET_MODEL',
     flag: '--model',
-    help: 'folder or name of an imported model (default: SmolLM2-135M-Instruct, fetched the first time)',
+    help: 'folder or name of an imported base model (default: SmolLM2-135M-Instruct, downloaded on first use)',
     schema: text.optional(),
   },
   adapters: {
     env: 'LORIKEET_ADAPTERS',
     flag: '--adapters',
-    help: 'folder of PEFT folders; each folder name is a model name',
+    help: "folder with one PEFT adapter per subfolder; the subfolder's name is the model name in requests",
     schema: folder.optional(),
   },
   noDemo: {
     env: 'LORIKEET_NO_DEMO',
     flag: '--no-demo',
-    help: '1: hide the demo adapters that come with SmolLM2 if there is no keys file',
+    help: '1 hides the demo adapters for SmolLM2, which are served if there is no keys file',
     isSwitch: true,
     schema: yes.default(false),
   },
   store: {
     env: 'LORIKEET_STORE',
     flag: '--store',
-    help: 'where published adapters are: a folder, s3://bucket/prefix (AWS_* say how) or memory: (default: store in LORIKEET_HOME)',
-    schema: storePlace.optional(),
+    help: 'store for published adapters, files and jobs: a folder, s3://bucket/prefix (configured by AWS_* variables), or memory: (default: the folder store in LORIKEET_HOME)',
+    schema: storeLocation.optional(),
   },
   s3PathStyle: {
     env: 'LORIKEET_S3_PATH_STYLE',
-    help: '1: the bucket is in the path, not in the host name, as most services but AWS want it',
+    help: '1 puts the bucket in the path of S3 requests instead of the host name, which most services other than AWS need',
     schema: yes.default(false),
   },
   s3Checksums: {
     env: 'LORIKEET_S3_CHECKSUMS',
-    help: 'when_supported, or when_required for services that refuse CRC32 (default: when_supported)',
+    help: 'when_supported, or when_required for S3 services that reject CRC32 checksums (default: when_supported)',
     schema: z
       .enum(['when_supported', 'when_required'], 'must be when_supported or when_required')
       .default('when_supported'),
@@ -75,37 +77,37 @@ export const SETTINGS = {
   port: {
     env: 'PORT',
     flag: '--port',
-    help: 'port to listen on (default: 8080); as a flag 0 lets the system choose',
+    help: 'port to listen on; as a flag, 0 picks a free port (default: 8080)',
     schema: integer(0, 65_535, 1).default(8080),
   },
   allowedHosts: {
     env: 'LORIKEET_ALLOWED_HOSTS',
     flag: '--allowed-hosts',
-    help: 'names, comma separated, that requests may be addressed to beside localhost, --host and addresses; *.example.org are all below it, * are all',
-    schema: nameList.default([]),
+    help: 'comma-separated host names that clients may use for this server, in addition to localhost, --host and IP addresses; *.example.org allows all subdomains, * any name',
+    schema: commaSeparated.default([]),
   },
   allowedOrigins: {
     env: 'LORIKEET_ALLOWED_ORIGINS',
     flag: '--allowed-origins',
-    help: 'origins of web pages, comma separated, that may use the API from a browser, such as https://app.example.org; *, with a keys file only, is every origin (default: none but its own pages)',
+    help: "comma-separated origins of web pages that may call the API from a browser, such as https://app.example.org; * allows all and requires a keys file (default: only the server's own pages)",
     schema: originList.default([]),
   },
   maxConnections: {
     env: 'LORIKEET_MAX_CONNECTIONS',
     flag: '--max-connections',
-    help: 'open connections; at the limit idle ones make room, and if none is idle, new ones get 503 (default: 1024, at most half of the descriptors that the process may have)',
+    help: "maximum number of open connections; at the limit the server closes idle ones, and if there are none it answers new ones with 503 (default: 1024, but at most half of the process's file descriptors)",
     schema: integer(1, 1_000_000).optional(),
   },
   maxConnectionsPerAddress: {
     env: 'LORIKEET_MAX_CONNECTIONS_PER_ADDRESS',
     flag: '--max-connections-per-address',
-    help: 'open connections from one IPv4 address or IPv6 /64 network (default: half of --max-connections; behind a single load balancer give both the same number)',
+    help: 'maximum number of open connections per IPv4 address or IPv6 /64 network; behind a load balancer, set it to --max-connections (default: half of --max-connections)',
     schema: integer(1, 1_000_000).optional(),
   },
   basePath: {
     env: 'LORIKEET_BASE_PATH',
     flag: '--base-path',
-    help: 'prefix that a gateway leaves on paths, such as /openai; routes answer with and without it',
+    help: 'path prefix that a gateway does not strip, such as /openai; all routes work with and without it',
     schema: z
       .string()
       .regex(/^(\/[A-Za-z0-9._-]+)+$/, 'must be a path such as /openai')
@@ -114,154 +116,154 @@ export const SETTINGS = {
   keys: {
     env: 'LORIKEET_KEYS',
     flag: '--keys',
-    help: 'file of tenants and API keys (default: LORIKEET_HOME/keys.json where it exists)',
+    help: 'file with tenants and API keys (default: LORIKEET_HOME/keys.json if it exists)',
     schema: folder.optional(),
   },
   keysJson: {
     env: 'LORIKEET_KEYS_JSON',
-    help: 'the text of a keys file, where there is no file system for one; holds until the server ends',
+    help: 'contents of a keys file, for environments without files; changes need a restart',
     schema: z.string().optional(),
     isSecret: true,
   },
   keyPepper: {
     env: 'LORIKEET_KEY_PEPPER',
-    help: 'secret that keys are hashed with beside themselves; keys made with another are invalid',
+    help: 'secret that is mixed into the hashes of API keys; keys created with another pepper are invalid',
     schema: text.optional(),
     isSecret: true,
   },
   allowOpen: {
     env: 'LORIKEET_ALLOW_OPEN',
-    help: '1: without a keys file, serve whoever reaches --host even where that is not loopback',
+    help: '1 allows a --host other than loopback without a keys file; then anyone who can reach it can use the server',
     schema: yes.default(false),
   },
   drainDelayMs: {
     env: 'LORIKEET_DRAIN_DELAY_MS',
-    help: 'after SIGTERM, how long requests are taken while /readyz says 503 already, in milliseconds: until a balancer has looked (default: 0)',
+    help: 'milliseconds after SIGTERM during which the server still accepts requests while /readyz returns 503, so load balancers can react (default: 0)',
     schema: integer(0, 60_000).default(0),
   },
   provider: {
     env: 'LORIKEET_PROVIDER',
     flag: '--provider',
-    help: 'what the base runs on: cpu, webgpu or cuda (default: cpu)',
+    help: 'hardware that runs the base model: cpu, webgpu or cuda (default: cpu)',
     schema: z.enum(PROVIDER_NAMES, `must be ${PROVIDER_NAMES.join(', ')}`).default('cpu'),
   },
   weights: {
     env: 'LORIKEET_WEIGHTS',
     flag: '--weights',
-    help: 'int8, nf4 (least memory; slow on a CPU) or f32 (exact reference) (default: int8, with cuda nf4)',
+    help: "format of the base model's weights: int8, nf4 (least memory, slow on a CPU) or f32 (exact) (default: int8, with cuda nf4)",
     schema: z.enum(['int8', 'nf4', 'f32'], 'must be int8, nf4 or f32').optional(),
   },
   generationConfig: {
     env: 'LORIKEET_GENERATION_CONFIG',
     flag: '--generation-config',
-    help: "sampling defaults, as with vLLM: auto, the base's own; vllm, none; or a folder with a generation_config.json (default: auto)",
+    help: "source of sampling defaults, as in vLLM: auto for the base model's own, vllm for none, or a folder with a generation_config.json (default: auto)",
     schema: text.default('auto'),
   },
   slots: {
     env: 'LORIKEET_SLOTS',
     flag: '--slots',
-    help: 'sequences that run at once (default: 32, or as many as fit the memory limit)',
+    help: 'maximum number of sequences that run at the same time; further requests wait (default: 32, or fewer if memory is limited)',
     schema: integer(1, 1024).optional(),
   },
   maxSeq: {
     env: 'LORIKEET_MAX_SEQ',
     flag: '--max-seq',
-    help: "tokens of the longest sequence (default: the smaller of the model's and 2048, or what fits the memory limit)",
+    help: "maximum length of a sequence, prompt and answer together, in tokens; longer requests get 400 (default: the model's own limit, but at most 2048, or less if memory is limited)",
     schema: integer(16, 1_048_576).optional(),
   },
   maxWaiting: {
     env: 'LORIKEET_MAX_WAITING',
     flag: '--max-waiting',
-    help: 'requests that wait for a slot before one is refused (default: 256)',
+    help: 'maximum number of waiting requests; further ones get 503 (default: 256)',
     schema: integer(1, 100_000).default(256),
   },
   maxWaitingPerTenant: {
     env: 'LORIKEET_MAX_WAITING_PER_TENANT',
     flag: '--max-waiting-per-tenant',
-    help: 'the same for one tenant (default: with a keys file half of --max-waiting, else all)',
+    help: 'maximum number of waiting requests per tenant; further ones get 429 (default: half of --max-waiting with a keys file, otherwise all of it)',
     schema: integer(1, 100_000).optional(),
   },
   prefillChunk: {
     env: 'LORIKEET_PREFILL_CHUNK',
     flag: '--prefill-chunk',
-    help: 'prompt tokens of one step; fewer keep running streams smooth (default: 256)',
+    help: 'maximum number of prompt tokens per step; a smaller number keeps running streams smoother (default: 256)',
     schema: integer(16, 8192).default(256),
   },
   threads: {
     env: 'LORIKEET_THREADS',
     flag: '--threads',
-    help: "the engine's threads (default: one for each core)",
+    help: 'number of threads of the engine (default: one per core)',
     schema: integer(1, 1024).optional(),
   },
   adapterCacheBytes: {
     env: 'LORIKEET_ADAPTER_CACHE',
     flag: '--adapter-cache',
-    help: 'memory for loaded adapters, such as 512M or 2GiB (default: 1GiB, or what fits the memory limit)',
+    help: 'memory for loaded adapters, such as 512M or 2GiB; adapters not in use are evicted when it is full (default: 1GiB, or less if memory is limited)',
     schema: byteSize.optional(),
   },
   maxAdapterRank: {
     env: 'LORIKEET_MAX_ADAPTER_RANK',
     flag: '--max-adapter-rank',
-    help: 'largest rank of an adapter, and of the ranks of a composition together; larger ones are refused before they are loaded (default: 512)',
+    help: 'maximum rank of an adapter, or of a composition in total; others are rejected before they are loaded (default: 512)',
     schema: integer(1, MAX_RANK).default(MAX_RANK),
   },
   aliasPollMs: {
     env: 'LORIKEET_ALIAS_POLL_MS',
-    help: 'how old an alias may be, in milliseconds: from then on every server sees one that moved (default: 2000)',
+    help: 'milliseconds after which every server has noticed that an alias moved (default: 2000)',
     schema: integer(100, 3_600_000).default(2000),
   },
   loadableAdapters: {
     env: 'LORIKEET_LOADABLE_ADAPTERS',
     flag: '--loadable-adapters',
-    help: 'folder below which admin keys, or anyone on loopback without a keys file, may load adapters by path, as with vLLM (default: none may)',
+    help: 'folder from which adapters can be loaded by path, as in vLLM, by admin keys or, without a keys file, by clients on this machine (default: disabled)',
     schema: folder.optional(),
   },
   preload: {
     env: 'LORIKEET_PRELOAD',
     flag: '--preload',
-    help: 'adapters, comma separated, to load at the start and to evict last: NAME, or TENANT/NAME',
-    schema: nameList.default([]),
+    help: 'comma-separated adapters (NAME or TENANT/NAME) to load at start and to evict last',
+    schema: commaSeparated.default([]),
   },
   adapterDiskBytes: {
     env: 'LORIKEET_ADAPTER_DISK',
     flag: '--adapter-disk',
-    help: "disk for a store's adapters, below LORIKEET_HOME/cache (default: 10GiB)",
+    help: 'disk space for downloaded adapters in LORIKEET_HOME/cache, such as 512M or 10GiB; adapters not in use are deleted when it is full (default: 10GiB)',
     schema: byteSize.default(10 * 2 ** 30),
   },
   training: {
     env: 'LORIKEET_TRAINING',
     flag: '--training',
-    help: 'fine-tuning jobs that train at once beside the engine; 0: jobs wait for another server (default: 1)',
+    help: 'maximum number of fine-tuning jobs that this server trains at the same time; 0 leaves jobs to other servers (default: 1)',
     schema: integer(0, 64).default(1),
   },
   maxJobRank: {
     env: 'LORIKEET_MAX_JOB_RANK',
     flag: '--max-job-rank',
-    help: 'largest rank that a fine-tuning job over the API may ask for (default: 64)',
+    help: 'maximum rank of a fine-tuning job that is created over the API (default: 64)',
     schema: integer(DEFAULT_RANK, MAX_RANK).default(64),
   },
   trainThreads: {
     env: 'LORIKEET_TRAIN_THREADS',
     flag: '--train-threads',
-    help: "a job's threads (default: half of the cores)",
+    help: 'number of threads per fine-tuning job (default: half of the cores)',
     schema: integer(1, 1024).optional(),
   },
   trainRunner: {
     env: 'LORIKEET_TRAIN_RUNNER',
     flag: '--train-runner',
-    help: 'what trains: process, beside the engine, or kubernetes, a Job of the cluster for each (default: process)',
+    help: 'where fine-tuning jobs run: process, as a child process, or kubernetes, as a Kubernetes Job each (default: process)',
     schema: z.enum(['process', 'kubernetes'], 'must be process or kubernetes').default('process'),
   },
   trainPod: {
     env: 'LORIKEET_TRAIN_POD',
     flag: '--train-pod',
-    help: "with kubernetes, a file: the trainers' pod, as JSON, as in spec.template of a Job",
+    help: "for kubernetes: JSON file with the trainer's pod template, as in spec.template of a Job",
     schema: folder.optional(),
   },
   trainQueue: {
     env: 'LORIKEET_TRAIN_QUEUE',
     flag: '--train-queue',
-    help: "with kubernetes, Kueue's LocalQueue that admits trainers (default: they start at once)",
+    help: "for kubernetes: the Kueue LocalQueue that admits the trainer's Jobs (default: none, they start at once)",
     schema: z
       .string()
       .regex(/^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/, 'must be the name of a LocalQueue')
@@ -269,101 +271,108 @@ export const SETTINGS = {
   },
   maxJobs: {
     env: 'LORIKEET_MAX_JOBS',
-    help: "a tenant's fine-tuning jobs that are not over (default: 20)",
+    help: 'maximum number of unfinished fine-tuning jobs per tenant; further ones get 429 (default: 20)',
     schema: integer(1, 10_000).default(20),
   },
   maxFiles: {
     env: 'LORIKEET_MAX_FILES',
-    help: "a tenant's uploaded files (default: 1000)",
+    help: 'maximum number of uploaded files per tenant; further uploads get 400 (default: 1000)',
     schema: integer(1, 100_000).default(1000),
   },
   maxFilesBytes: {
     env: 'LORIKEET_MAX_FILES_SIZE',
-    help: "a tenant's uploaded files together, such as 512M or 10GiB (default: 10GiB)",
+    help: "maximum total size of a tenant's uploaded files, such as 512M or 10GiB; further uploads get 400 (default: 10GiB)",
     schema: byteSize.default(10 * 2 ** 30),
   },
   maxFileBytes: {
     env: 'LORIKEET_MAX_FILE',
-    help: 'the largest upload, such as 512M or 2GiB (default: 512MiB)',
+    help: 'maximum size of an uploaded file, such as 512M or 2GiB; larger ones get 413 (default: 512MiB)',
     schema: byteSize.default(512 * 2 ** 20),
   },
   adapterSlots: {
     env: 'LORIKEET_ADAPTER_SLOTS',
     flag: '--adapter-slots',
-    help: 'distinct adapters that run at once (default: as many as sequences)',
+    help: 'maximum number of different adapters that run at the same time; requests for further ones wait (default: the number of sequences)',
     schema: integer(1, 1024).optional(),
   },
   home: {
     env: 'LORIKEET_HOME',
-    help: 'folder of models/, adapters/, store/, cache/ and jobs/ (default: lorikeet in the XDG data folder)',
+    help: 'data folder, which contains models/, adapters/, store/, cache/ and jobs/ (default: lorikeet in the XDG data folder)',
     schema: folder,
   },
   logLevel: {
     env: 'LOG_LEVEL',
-    help: 'silent, fatal, error, warn, info, debug or trace (default: warn)',
+    help: 'lowest level of log lines to write: silent, fatal, error, warn, info, debug or trace (default: warn)',
     schema: z
-      .enum(['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'], 'is no log level')
+      .enum(
+        ['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'],
+        'must be silent, fatal, error, warn, info, debug or trace',
+      )
       .default('warn'),
   },
-  hfHome: { env: 'HF_HOME', help: "the hub's cache folder", schema: folder },
+  hfHome: {
+    env: 'HF_HOME',
+    help: 'folder with the Hugging Face cache (default: huggingface in the XDG cache folder)',
+    schema: folder,
+  },
   hfToken: {
     env: 'HF_TOKEN',
-    help: 'token for the hub',
+    help: 'Hugging Face access token for private and gated models',
     schema: text.optional(),
     isSecret: true,
   },
   hfEndpoint: {
     env: 'HF_ENDPOINT',
-    help: "the hub's address (default: https://huggingface.co)",
+    help: 'URL of the Hugging Face hub (default: https://huggingface.co)',
     schema: z.url({ protocol: /^https?$/, error: 'must be an http or https URL' }).optional(),
   },
   hfOffline: {
     env: 'HF_HUB_OFFLINE',
-    help: '1: never ask the hub',
+    help: '1 disables all requests to the Hugging Face hub',
     schema: yes.default(false),
   },
   metricsOpen: {
     env: 'LORIKEET_METRICS_OPEN',
-    help: '1: /metrics, which names tenants and adapters, is shown without an admin key',
+    help: '1 serves /metrics without an admin key; it contains names of tenants and adapters',
     schema: yes.default(false),
   },
-  // Whether OpenTelemetry is loaded; it reads these and all other OTEL_* variables itself.
+  // These decide whether OpenTelemetry is loaded. It reads them and all other OTEL_* variables itself.
   otlpEndpoint: {
     env: 'OTEL_EXPORTER_OTLP_ENDPOINT',
-    help: "the collector that traces and metrics are sent to; all other OTEL_* variables are OpenTelemetry's own",
+    help: 'URL of the collector for traces and metrics; OpenTelemetry also reads all other OTEL_* variables (default: none)',
     schema: otlpUrl,
     isSecret: true,
   },
   otlpTracesEndpoint: {
     env: 'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT',
-    help: 'the same for traces',
+    help: 'URL of the collector for traces only (default: OTEL_EXPORTER_OTLP_ENDPOINT)',
     schema: otlpUrl,
     isSecret: true,
   },
   otlpMetricsEndpoint: {
     env: 'OTEL_EXPORTER_OTLP_METRICS_ENDPOINT',
-    help: 'the same for metrics',
+    help: 'URL of the collector for metrics only (default: OTEL_EXPORTER_OTLP_ENDPOINT)',
     schema: otlpUrl,
     isSecret: true,
   },
   otlpProtocol: {
     env: 'OTEL_EXPORTER_OTLP_PROTOCOL',
-    help: 'http/protobuf, the only one',
+    help: 'protocol of the collector; only http/protobuf is supported',
     schema: z.literal('http/protobuf', 'must be http/protobuf').optional(),
   },
   tracesExporter: {
     env: 'OTEL_TRACES_EXPORTER',
-    help: 'otlp or none (default: otlp where an endpoint is set)',
+    help: 'otlp sends traces to the collector, none does not (default: otlp if an endpoint is set)',
     schema: otlpOrNone,
   },
   metricsExporter: {
     env: 'OTEL_METRICS_EXPORTER',
-    help: 'otlp or none (default: otlp where an endpoint is set); /metrics is always there',
+    help: 'otlp sends metrics to the collector, none does not; /metrics is served either way (default: otlp if an endpoint is set)',
     schema: otlpOrNone,
   },
   otelDisabled: {
     env: 'OTEL_SDK_DISABLED',
-    help: 'true: nothing is sent to a collector',
+    help: 'true sends neither traces nor metrics to a collector',
     schema: yes.default(false),
   },
 } as const satisfies Record<string, Setting>;

@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { ConfigError } from '../../src/common/errors.ts';
-import { openDeviceMemory } from '../../src/engine/memory/device-memory.ts';
+import { openDeviceMemory } from '../../src/engine/device-memory.ts';
 import { openServingFolder } from '../../src/engine/serving-folder.ts';
 import type { LoraLayout } from '../../src/model/lora-graph.ts';
 import { servingGraph } from '../../src/model/serving-graph.ts';
@@ -142,6 +142,6 @@ test('a server ends with 78 where there is no driver, and says why', {
   assert.equal(code, 78);
   assert.match(
     error,
-    /--provider: webgpu is not available here: it needs a GPU .*--provider cpu \(.+\)/,
+    /--provider: webgpu is not available on this machine \(.+\)\. It needs a GPU .*--provider cpu\./,
   );
 });

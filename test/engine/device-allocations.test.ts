@@ -77,6 +77,6 @@ test('sessions and memory come from CUDA, and its options are released', async (
 test('the error for a missing provider says what to do, and the reason', () => {
   assert.throws(
     () => openDeviceMemory('cuda'),
-    /--provider: cuda is not available here: it needs an NVIDIA driver.*or --provider cpu \(.+\)/,
+    /--provider: cuda is not available on this machine \(.+\)\. It needs an NVIDIA driver.*or use --provider cpu\./,
   );
 });
