@@ -1,6 +1,24 @@
-// Evaluation cards as rows to read, be they the trainer's own or what a manifest holds, which anybody may have written.
+// The evaluation card of an adapter: its type, a parser for cards from manifests, and its rows as text.
 import { z } from 'zod';
-import type { EvaluationCard } from './training.ts';
+
+/** The result of one gate. */
+export interface GateVerdict {
+  /** `finite`, `weights`, `applied`, `validation`, `generation` or `forgetting`. */
+  readonly gate: string;
+  readonly passed: boolean;
+  readonly value: number;
+  /** The relation of value and limit that the gate requires. */
+  readonly relation: '<' | '<=' | '>';
+  readonly limit: number;
+}
+
+/** The results of the gates, and figures in the spelling of a manifest. */
+export interface EvaluationCard {
+  readonly gates: readonly GateVerdict[];
+  /** Gates that could not be measured. */
+  readonly skipped: readonly { readonly gate: string; readonly reason: string }[];
+  readonly [figure: string]: unknown;
+}
 
 const cardSchema = z.looseObject({
   gates: z
@@ -17,37 +35,38 @@ const cardSchema = z.looseObject({
   skipped: z.array(z.object({ gate: z.string().max(64), reason: z.string().max(500) })).max(64),
 });
 
-/** Undefined where it is none. */
+/** Parses a card, which may come from an untrusted manifest. Undefined if it is not a card. */
 export function readCard(value: unknown): EvaluationCard | undefined {
   return cardSchema.safeParse(value).data;
 }
 
-type Row = readonly [name: string, text: string];
+/** A line of a card. */
+type CardRow = readonly [name: string, text: string];
 
-/** Gate → what came of it, then figure → its value; in this order. */
-export function cardRows(card: EvaluationCard): Row[] {
+/** Returns the rows of a card: the gates with their results, then the figures. */
+export function cardRows(card: EvaluationCard): CardRow[] {
   const { gates, skipped, ...figures } = card;
   return [
     ...gates.map(
-      ({ gate, passed, value, relation, limit }): Row => [
+      ({ gate, passed, value, relation, limit }): CardRow => [
         `gate ${gate}`,
         `${passed ? 'passed' : 'REFUSED'}: ${showFigure(value)} is ${passed ? '' : 'not '}${relation} ${showFigure(limit)}`,
       ],
     ),
-    ...skipped.map(({ gate, reason }): Row => [`gate ${gate}`, `skipped: ${reason}`]),
-    ...Object.entries(figures).flatMap(([name, value]): Row[] =>
+    ...skipped.map(({ gate, reason }): CardRow => [`gate ${gate}`, `skipped: ${reason}`]),
+    ...Object.entries(figures).flatMap(([name, value]): CardRow[] =>
       typeof value === 'number' ? [[name, showFigure(value)]] : [],
     ),
   ];
 }
 
-/** Four digits tell. */
+/** Formats a figure with four significant digits. */
 export function showFigure(value: number): string {
   return String(Number(value.toPrecision(4)));
 }
 
-/** One line a row. */
-export function formatRows(rows: readonly Row[]): string {
+/** Formats rows as lines with aligned columns. */
+export function formatRows(rows: readonly CardRow[]): string {
   const width = Math.max(...rows.map(([name]) => name.length));
   return rows.map(([name, text]) => `${name.padEnd(width)}  ${text}`).join('\n');
 }

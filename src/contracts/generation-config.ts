@@ -1,15 +1,16 @@
-// Sampling defaults, as transformers' generation_config.json states them: the fields that requests may set, too.
-// Reads the file; knows no model and no request.
+// Reads sampling defaults from a generation_config.json of transformers: the fields that requests may set, too. Does not
+// know models or requests.
 import path from 'node:path';
 import { z } from 'zod';
 import { FileError } from '../common/errors.ts';
-import { loadRegular } from '../common/regular-file.ts';
+import { loadIfPresent } from '../common/regular-file.ts';
+import { parseFileValue } from '../common/schema-errors.ts';
 
 export const GENERATION_CONFIG_FILE = 'generation_config.json';
-/** Real ones have a few hundred bytes. */
+/** Typical files have a few hundred bytes. */
 const MAX_BYTES = 64 * 1024;
 
-/** The bounds of the request's fields of the same names. */
+/** The same bounds as for the request fields of these names. */
 const fields = {
   temperature: z.number().min(0).max(2),
   top_p: z.number().gt(0).max(1),
@@ -19,44 +20,36 @@ const fields = {
 };
 const maxTokens = z.int().min(1);
 
-/** In snake_case, as in the file and in requests. Only the fields that are set. */
+/** The schema of sampling defaults, with the names of request fields. */
 export const generationConfigSchema = z.object({ ...fields, max_tokens: maxTokens }).partial();
+/** Sampling defaults. Only the fields that are set. */
 export type GenerationConfig = Readonly<z.infer<typeof generationConfigSchema>>;
 
-/** The file has many more fields, and null for a field that is not set. */
+/** The fields of the file that matter here. A null stands for a field that is not set. */
 const fileSchema = z.object({ ...fields, max_new_tokens: maxTokens }).partial();
 
 /**
- * The sampling fields of a folder's generation_config.json; undefined if it has no such file.
- * @throws FileError that names the field
+ * Reads the sampling defaults of a folder. Undefined if it has no generation_config.json. Throws `FileError` naming the
+ * invalid field.
  */
 export async function readGenerationConfig(
   directory: string,
 ): Promise<GenerationConfig | undefined> {
   const file = path.join(directory, GENERATION_CONFIG_FILE);
-  const bytes = await loadRegular(file, MAX_BYTES).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined;
-    throw error;
-  });
+  const bytes = await loadIfPresent(file, MAX_BYTES);
   return bytes && parseGenerationConfig(bytes.toString());
 }
 
-/** @throws FileError that names the field */
 function parseGenerationConfig(text: string): GenerationConfig {
-  const result = fileSchema.safeParse(withoutNulls(text));
-  if (!result.success) {
-    const issue = result.error.issues[0]!;
-    const field = [GENERATION_CONFIG_FILE, ...issue.path].join(': ');
-    throw new FileError(field, issue.message);
-  }
-  const { max_new_tokens, ...sampling } = result.data;
+  const json = parseWithoutNulls(text);
+  const { max_new_tokens, ...sampling } = parseFileValue(fileSchema, json, GENERATION_CONFIG_FILE);
   return { ...sampling, ...(max_new_tokens !== undefined && { max_tokens: max_new_tokens }) };
 }
 
-function withoutNulls(text: string): unknown {
+function parseWithoutNulls(text: string): unknown {
   try {
     return JSON.parse(text, (_, value) => value ?? undefined);
   } catch {
-    throw new FileError(GENERATION_CONFIG_FILE, 'is no JSON');
+    throw new FileError(GENERATION_CONFIG_FILE, 'is not valid JSON');
   }
 }

@@ -1,4 +1,4 @@
-// Where a fine-tuning job stands: OpenAI's statuses, and `paused`, for which its API has a route and no status.
+// The statuses of fine-tuning jobs: OpenAI's, and `paused`, for which OpenAI's API has a route but no status.
 
 export const JOB_STATUSES = [
   'validating_files',
@@ -9,4 +9,5 @@ export const JOB_STATUSES = [
   'failed',
   'cancelled',
 ] as const;
+/** The status of a fine-tuning job. */
 export type JobStatus = (typeof JOB_STATUSES)[number];

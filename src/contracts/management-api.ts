@@ -1,12 +1,55 @@
-// What this server's own routes answer, beside OpenAI's: published adapters, and the load of the last hour. Wire formats
-// only.
+// The responses of routes that OpenAI's API does not have: tenants, tokens, published adapters, plans of jobs, and load.
 import { z } from '@hono/zod-openapi';
-import { listOf, unixSeconds } from './openai.ts';
+import { hyperparametersSchema, listOf, unixSeconds } from './openai.ts';
+
+export const meSchema = z
+  .object({
+    object: z.literal('tenant'),
+    id: z.string().openapi({ description: 'The tenant of the key' }),
+    is_admin: z.boolean().openapi({ description: 'Whether the key may use the admin routes' }),
+    needs_key: z
+      .boolean()
+      .openapi({ description: 'Whether this server rejects requests without a key' }),
+  })
+  .openapi('Me');
+/** The tenant of a request. */
+export type Me = z.infer<typeof meSchema>;
+
+export const prefetchSchema = z
+  .object({
+    id: z.string(),
+    object: z.literal('adapter.prefetch'),
+    adapter: z.string().openapi({ description: 'The digest of the adapter' }),
+    root: z.string().openapi({ description: 'A model name that always stands for these weights' }),
+    tier: z
+      .string()
+      .openapi({ description: 'The tier that held the adapter: slot, ram, disk or store' }),
+    load_ms: z.int(),
+    keep_warm_until: unixSeconds.nullable(),
+  })
+  .openapi('Prefetch');
+
+export const tokenizedSchema = z
+  .object({
+    count: z.int(),
+    max_model_len: z.int(),
+    tokens: z.array(z.int()),
+    token_strs: z.array(z.string()).nullable(),
+  })
+  .openapi('Tokenized');
+/** The tokens of a prompt. */
+export type Tokenized = z.infer<typeof tokenizedSchema>;
+
+export const detokenizedSchema = z.object({ prompt: z.string() }).openapi('Detokenized');
+
+export const tokenizerInfoSchema = z
+  .looseObject({ tokenizer_class: z.string() })
+  .openapi('TokenizerInfo');
 
 const loadSampleSchema = z.object({
   at: z.number().openapi({ description: 'Unix seconds' }),
   is_ready: z.boolean(),
-  running: z.int().nullable().openapi({ description: 'Null: the engine gave no figures' }),
+  running: z.int().nullable().openapi({ description: 'Null if the engine did not answer' }),
   waiting: z.int().nullable(),
   prompt_tokens: z.int().nullable().openapi({ description: 'Total since the engine started' }),
   generated_tokens: z.int().nullable(),
@@ -16,13 +59,15 @@ export const metricsHistorySchema = z
   .object({
     object: z.literal('metrics.history'),
     interval_s: z.number(),
-    samples: z.array(loadSampleSchema).openapi({ description: 'The last hour, the oldest first' }),
+    samples: z
+      .array(loadSampleSchema)
+      .openapi({ description: 'Samples of the last hour, oldest first' }),
     server: z.object({
       version: z.string(),
       model: z.string(),
       provider: z.string().nullable().openapi({ description: 'Null until the engine is ready' }),
       weights: z.string().nullable(),
-      threads: z.int().nullable().openapi({ description: "Null: the runtime's choice" }),
+      threads: z.int().nullable().openapi({ description: 'Null if the runtime chooses' }),
       processor: z.string(),
       cores: z.int(),
       memory_bytes: z.int(),
@@ -31,6 +76,7 @@ export const metricsHistorySchema = z
     }),
   })
   .openapi('MetricsHistory');
+/** The load of the last hour. */
 export type MetricsHistory = z.infer<typeof metricsHistorySchema>;
 
 const sharesSchema = z
@@ -43,11 +89,11 @@ const adapterVersionSchema = z.object({
   digest: z.string(),
   rank: z.int(),
   targets: z.array(z.string()),
-  bytes: z.int().openapi({ description: 'Of its two files' }),
+  bytes: z.int().openapi({ description: 'Size of its two files' }),
   base: z
     .enum(['served', 'other', 'unknown'])
-    .openapi({ description: 'Whether it was made for the base that this server runs' }),
-  job: z.string().nullable().openapi({ description: 'The fine-tuning job that made it' }),
+    .openapi({ description: 'Whether it was trained for the base that this server serves' }),
+  job: z.string().nullable().openapi({ description: 'The fine-tuning job that created it' }),
   evaluation: z
     .record(z.string(), z.unknown())
     .nullable()
@@ -60,22 +106,69 @@ export const adapterSchema = z
     object: z.literal('adapter'),
     name: z.string(),
     owner: z.string(),
-    is_writable: z.boolean().openapi({ description: 'Whether this key may change it' }),
+    is_writable: z.boolean().openapi({ description: 'Whether the key may change it' }),
     aliases: z.array(
       z.object({
         alias: z.string(),
         leads_to: sharesSchema,
-        previous: sharesSchema.nullable().openapi({ description: 'Where a rollback leads' }),
+        previous: sharesSchema.nullable().openapi({ description: 'The target of a rollback' }),
       }),
     ),
-    versions: z.array(adapterVersionSchema).openapi({ description: 'The newest first' }),
+    versions: z.array(adapterVersionSchema).openapi({ description: 'Newest first' }),
   })
   .openapi('Adapter');
+/** A published adapter. */
 export type Adapter = z.infer<typeof adapterSchema>;
 
 export const adapterListSchema = listOf(adapterSchema).openapi('AdapterList');
+/** A page of published adapters. */
 export type AdapterList = z.infer<typeof adapterListSchema>;
 
 export const deletedAdapterSchema = z
   .object({ id: z.string(), object: z.literal('adapter'), deleted: z.literal(true) })
   .openapi('DeletedAdapter');
+
+export const fineTuningPlanSchema = z
+  .object({
+    object: z.literal('fine_tuning.job.plan'),
+    model: z.string(),
+    training_file: z.string(),
+    validation_file: z.string().nullable(),
+    method: z.string(),
+    hyperparameters: hyperparametersSchema,
+    examples: z.int(),
+    validation_examples: z.int(),
+    tokens: z.int().openapi({ description: 'Tokens per epoch' }),
+    trained_tokens: z
+      .int()
+      .openapi({ description: 'Tokens per epoch that the model is trained on' }),
+    masked_share: z.number(),
+    truncated: z
+      .int()
+      .openapi({ description: 'Number of examples that are cut off at max_length' }),
+    max_length: z.int(),
+    duplicates: z.int(),
+    trained_parameters: z.int(),
+    total_steps: z.int(),
+    steps_per_epoch: z.int(),
+    learning_rate: z.number().openapi({ description: 'Peak learning rate' }),
+    memory_bytes: z.number(),
+    seconds: z.number(),
+    seconds_range: z
+      .array(z.number())
+      .openapi({ description: 'Seconds on an idle machine, and next to a busy server' }),
+    warnings: z.array(z.object({ code: z.string(), message: z.string() })),
+    first_batch: z
+      .array(
+        z.object({
+          text: z.string(),
+          spans: z.array(z.object({ start: z.int(), end: z.int(), is_learned: z.boolean() })),
+        }),
+      )
+      .openapi({
+        description: 'The examples of the first batch, and which parts the model is trained on',
+      }),
+  })
+  .openapi('FineTuningJobPlan');
+/** The result of validating a job without creating it. */
+export type FineTuningPlan = z.infer<typeof fineTuningPlanSchema>;

@@ -1,5 +1,5 @@
-// The shapes that OpenAI-style clients read: one schema each, which is the type and the published document.
-// The only place, beside a manifest and ONNX names, with snake_case. Knows no rules about requests.
+// The responses of OpenAI's API. One schema per object is both its type and its part of the published document. Does not
+// know requests.
 import { z } from '@hono/zod-openapi';
 import { generationConfigSchema } from './generation-config.ts';
 import { JOB_STATUSES } from './job-status.ts';
@@ -16,6 +16,7 @@ export const errorEnvelopeSchema = z
     }),
   })
   .openapi('Error');
+/** An error response. */
 export type ErrorEnvelope = z.infer<typeof errorEnvelopeSchema>;
 
 export const modelSchema = z
@@ -24,48 +25,22 @@ export const modelSchema = z
     object: z.literal('model'),
     created: unixSeconds,
     owned_by: z.string(),
-    parent: z
-      .string()
-      .optional()
-      .openapi({ description: 'For an adapter: the base that it is for' }),
+    parent: z.string().optional().openapi({ description: 'For an adapter: its base model' }),
     root: z.string().optional().openapi({ description: 'For an adapter: the artifact' }),
     generation_config: generationConfigSchema
       .optional()
-      .openapi({ description: 'One model only: its sampling defaults, those that are set' }),
-    max_model_len: z.int().openapi({ description: 'Tokens of prompt and answer together' }),
+      .openapi({ description: 'Sampling defaults of the model, if a single model is requested' }),
+    max_model_len: z.int().openapi({ description: 'Maximum tokens of prompt and answer together' }),
   })
   .openapi('Model');
+/** A model: the base or an adapter. */
 export type Model = z.infer<typeof modelSchema>;
-
-export const meSchema = z
-  .object({
-    object: z.literal('tenant'),
-    id: z.string().openapi({ description: 'The tenant that the key belongs to' }),
-    is_admin: z.boolean().openapi({ description: 'Whether the key may use the admin routes' }),
-    needs_key: z
-      .boolean()
-      .openapi({ description: 'Whether this server refuses requests without a key' }),
-  })
-  .openapi('Me');
-export type Me = z.infer<typeof meSchema>;
 
 export const deletedModelSchema = z
   .object({ id: z.string(), object: z.literal('model'), deleted: z.literal(true) })
   .openapi('DeletedModel');
 
-export const prefetchSchema = z
-  .object({
-    id: z.string(),
-    object: z.literal('adapter.prefetch'),
-    adapter: z.string().openapi({ description: 'Its digest' }),
-    root: z.string().openapi({ description: 'A model name that leads to these weights again' }),
-    tier: z.string().openapi({ description: 'Where it was found: slot, ram, disk or store' }),
-    load_ms: z.int(),
-    keep_warm_until: unixSeconds.nullable(),
-  })
-  .openapi('Prefetch');
-
-/** A page; the next one is asked for `after` its last id, while there is more. */
+/** A page of a list. Clients request the next page with `after` set to `last_id`. */
 export function listOf<Item extends z.ZodType>(item: Item) {
   return z.object({
     object: z.literal('list'),
@@ -77,11 +52,13 @@ export function listOf<Item extends z.ZodType>(item: Item) {
 }
 
 export const modelListSchema = listOf(modelSchema).openapi('ModelList');
+/** A page of models. */
 export type ModelList = z.infer<typeof modelListSchema>;
 
 export const usageSchema = z
   .object({ prompt_tokens: z.int(), completion_tokens: z.int(), total_tokens: z.int() })
   .openapi('Usage');
+/** Token counts of a request. */
 export type Usage = z.infer<typeof usageSchema>;
 
 const alternativeSchema = z.object({
@@ -93,31 +70,18 @@ const alternativeSchema = z.object({
 const chatTokenLogprobSchema = alternativeSchema
   .extend({ top_logprobs: z.array(alternativeSchema) })
   .openapi('ChatTokenLogprob');
+/** The log-probability of a token of a chat answer, with alternatives. */
 export type ChatTokenLogprob = z.infer<typeof chatTokenLogprobSchema>;
 
 const chatLogprobsSchema = z
   .object({ content: z.array(chatTokenLogprobSchema).nullable(), refusal: z.null() })
   .openapi('ChatLogprobs');
+/** The log-probabilities of a chat answer. */
 export type ChatLogprobs = z.infer<typeof chatLogprobsSchema>;
 
 const finishReasonSchema = z.enum(['stop', 'length']);
+/** Why a choice ended. */
 export type WireFinishReason = z.infer<typeof finishReasonSchema>;
-
-export const tokenizedSchema = z
-  .object({
-    count: z.int(),
-    max_model_len: z.int(),
-    tokens: z.array(z.int()),
-    token_strs: z.array(z.string()).nullable(),
-  })
-  .openapi('Tokenized');
-export type Tokenized = z.infer<typeof tokenizedSchema>;
-
-export const detokenizedSchema = z.object({ prompt: z.string() }).openapi('Detokenized');
-
-export const tokenizerInfoSchema = z
-  .looseObject({ tokenizer_class: z.string() })
-  .openapi('TokenizerInfo');
 
 const promptLogprobsSchema = z
   .array(
@@ -129,17 +93,19 @@ const promptLogprobsSchema = z
       .nullable(),
   )
   .openapi('PromptLogprobs', {
-    description: 'Per token of the prompt, but for the first: token id to its score',
+    description: 'For each token of the prompt except the first: scores by token id',
   });
+/** The log-probabilities of a prompt's tokens. */
 export type PromptLogprobs = z.infer<typeof promptLogprobsSchema>;
 
-/** Members that every generation's answer and each of its chunks have. */
+/** Fields of all answers and chunks. */
 const headFields = {
   id: z.string(),
   created: unixSeconds,
   model: z.string(),
   system_fingerprint: z.string().openapi({
-    description: 'Twelve hex digits of the base’s digest, then of the adapter’s or `base`',
+    description:
+      'Twelve hex digits of the digests of the base and of the adapter, or `base` without one',
   }),
 };
 
@@ -163,6 +129,7 @@ export const chatCompletionSchema = z
     usage: usageSchema,
   })
   .openapi('ChatCompletion');
+/** A whole chat answer. */
 export type ChatCompletion = z.infer<typeof chatCompletionSchema>;
 
 export const chatChunkSchema = z
@@ -183,6 +150,7 @@ export const chatChunkSchema = z
     usage: usageSchema.nullable().optional(),
   })
   .openapi('ChatCompletionChunk');
+/** An event of a streamed chat answer. */
 export type ChatCompletionChunk = z.infer<typeof chatChunkSchema>;
 
 const completionLogprobsSchema = z
@@ -193,6 +161,7 @@ const completionLogprobsSchema = z
     text_offset: z.array(z.int()),
   })
   .openapi('CompletionLogprobs');
+/** The log-probabilities of a completion. */
 export type CompletionLogprobs = z.infer<typeof completionLogprobsSchema>;
 
 const completionChoiceSchema = z.object({
@@ -211,6 +180,7 @@ export const completionSchema = z
     usage: usageSchema,
   })
   .openapi('Completion');
+/** A whole completion. */
 export type Completion = z.infer<typeof completionSchema>;
 
 export const completionChunkSchema = completionSchema
@@ -221,6 +191,7 @@ export const completionChunkSchema = completionSchema
     usage: usageSchema.nullable().optional(),
   })
   .openapi('CompletionChunk');
+/** An event of a streamed completion. */
 export type CompletionChunk = z.infer<typeof completionChunkSchema>;
 
 export const fileObjectSchema = z
@@ -232,9 +203,12 @@ export const fileObjectSchema = z
     expires_at: unixSeconds.optional(),
     filename: z.string(),
     purpose: z.enum(['fine-tune', 'fine-tune-results']),
-    status: z.literal('processed').openapi({ description: 'Clients wait for it; a job checks' }),
+    status: z
+      .literal('processed')
+      .openapi({ description: 'Always processed, because some clients wait for it' }),
   })
   .openapi('File');
+/** An uploaded file or a result file. */
 export type FileObject = z.infer<typeof fileObjectSchema>;
 
 export const fileListSchema = listOf(fileObjectSchema).openapi('FileList');
@@ -245,11 +219,12 @@ export const deletedFileSchema = z
 
 const hyperparameter = z.union([z.literal('auto'), z.number()]);
 
-const hyperparametersSchema = z.object({
+export const hyperparametersSchema = z.object({
   n_epochs: hyperparameter,
   batch_size: hyperparameter,
   learning_rate_multiplier: hyperparameter,
 });
+/** Hyperparameters of a fine-tuning job. */
 export type JobHyperparameters = z.infer<typeof hyperparametersSchema>;
 
 export const fineTuningJobSchema = z
@@ -264,7 +239,7 @@ export const fineTuningJobSchema = z
     organization_id: z.string(),
     status: z.enum(JOB_STATUSES),
     hyperparameters: hyperparametersSchema.openapi({
-      description: 'Numbers in the place of `auto` once the files are validated',
+      description: 'Validation of the files replaces `auto` by numbers',
     }),
     method: z.object({
       type: z.literal('supervised'),
@@ -283,9 +258,10 @@ export const fineTuningJobSchema = z
     user_provided_suffix: z.string().nullable(),
     lorikeet: z
       .record(z.string(), z.unknown())
-      .openapi({ description: 'The settings of this server’s own, plan, progress and evaluation' }),
+      .openapi({ description: 'Settings of this server, plan, progress and evaluation' }),
   })
   .openapi('FineTuningJob');
+/** A fine-tuning job. */
 export type FineTuningJob = z.infer<typeof fineTuningJobSchema>;
 
 export const fineTuningJobListSchema = listOf(fineTuningJobSchema).openapi('FineTuningJobList');
@@ -301,6 +277,7 @@ const fineTuningEventSchema = z
     data: z.record(z.string(), z.unknown()),
   })
   .openapi('FineTuningJobEvent');
+/** An event of a fine-tuning job. */
 export type FineTuningJobEvent = z.infer<typeof fineTuningEventSchema>;
 
 export const fineTuningEventListSchema =
@@ -317,46 +294,9 @@ const fineTuningCheckpointSchema = z
     metrics: z.record(z.string(), z.number()),
   })
   .openapi('FineTuningJobCheckpoint');
+/** A checkpoint of a fine-tuning job. */
 export type FineTuningJobCheckpoint = z.infer<typeof fineTuningCheckpointSchema>;
 
 export const fineTuningCheckpointListSchema = listOf(fineTuningCheckpointSchema).openapi(
   'FineTuningJobCheckpointList',
 );
-
-export const fineTuningPlanSchema = z
-  .object({
-    object: z.literal('fine_tuning.job.plan'),
-    model: z.string(),
-    training_file: z.string(),
-    validation_file: z.string().nullable(),
-    method: z.string(),
-    hyperparameters: hyperparametersSchema,
-    examples: z.int(),
-    validation_examples: z.int(),
-    tokens: z.int().openapi({ description: 'Of one epoch' }),
-    trained_tokens: z.int().openapi({ description: 'Of them, those that are learned' }),
-    masked_share: z.number(),
-    truncated: z.int().openapi({ description: 'Examples that lose their end' }),
-    max_length: z.int(),
-    duplicates: z.int(),
-    trained_parameters: z.int(),
-    total_steps: z.int(),
-    steps_per_epoch: z.int(),
-    learning_rate: z.number().openapi({ description: 'The peak' }),
-    memory_bytes: z.number(),
-    seconds: z.number(),
-    seconds_range: z
-      .array(z.number())
-      .openapi({ description: 'Alone on the machine, and beside a server at work' }),
-    warnings: z.array(z.object({ code: z.string(), message: z.string() })),
-    first_batch: z
-      .array(
-        z.object({
-          text: z.string(),
-          spans: z.array(z.object({ start: z.int(), end: z.int(), is_learned: z.boolean() })),
-        }),
-      )
-      .openapi({ description: 'Its examples, and which parts of them are learned' }),
-  })
-  .openapi('FineTuningJobPlan');
-export type FineTuningPlan = z.infer<typeof fineTuningPlanSchema>;

@@ -1,45 +1,46 @@
-// Who is asking: the owner of adapters, files, jobs and limits. Plain data; keys and how they are checked are elsewhere.
+// A tenant: the owner of adapters, files, jobs and limits. Plain data. Does not know API keys.
 
+/** A tenant. */
 export interface Tenant {
-  /** `TENANT_PATTERN`. */
+  /** Matches `TENANT_PATTERN`. */
   readonly id: string;
-  /** May use the admin routes. */
+  /** Whether it may use the admin routes. */
   readonly isAdmin: boolean;
-  /** What `default` means to this tenant, in any form of a model's name; absent: the base. */
+  /** The model that `default` stands for in this tenant's requests. Absent: the base. */
   readonly defaultModel?: string;
-  /** Names of adapters that it may use, with `*` for any run of characters; absent: its own and the shared ones. */
+  /** Names of adapters that it may use, with `*` as a wildcard. Absent: its own and the shared ones. */
   readonly allowedAdapters?: readonly string[];
-  /** Its share of the engine relative to others', above 0. */
+  /** Its share of the engine relative to other tenants. Above 0. */
   readonly weight: number;
   readonly limits: TenantLimits;
 }
 
-/** What fair queues need to know of a tenant. */
+/** The part of a tenant that fair queues need. */
 export type TenantShare = Pick<Tenant, 'id' | 'weight'>;
 
-/** Absent: unlimited. */
+/** A tenant's limits. An absent one means unlimited. */
 export interface TenantLimits {
   readonly requestsPerMinute?: number;
-  /** Prompt tokens and the tokens that a request may generate. */
+  /** Counts prompt tokens and the maximum of generated tokens. */
   readonly tokensPerMinute?: number;
   readonly concurrentRequests?: number;
 }
 
-/** Also the first level of keys in a store, so it holds no separator and cannot lead out of it. */
+/** A tenant's id. It is also the first level of keys in a store, so it has no separator and no `..`. */
 export const TENANT_PATTERN = /^(?!.*\.\.)[a-z0-9][a-z0-9._-]{0,62}$/;
 
-/** Owns what everybody may name; nobody's key belongs to it. */
+/** The owner of what all tenants may use. No key belongs to it. */
 export const SHARED_OWNER = 'shared';
 
-/** The only one where there is no keys file. */
+/** The only tenant if there is no keys file. */
 export const LOCAL_TENANT: Tenant = { id: 'local', isAdmin: false, weight: 1, limits: {} };
 
-/** Whether the tenant's patterns let it name an adapter (its name alone, without version and alias). */
+/** Whether the tenant's patterns allow an adapter, by its name without version and alias. */
 export function mayUseAdapter({ allowedAdapters }: Tenant, name: string): boolean {
   return allowedAdapters?.some((pattern) => matches(pattern.split('*'), name)) ?? true;
 }
 
-/** Whether the parts lie in `text` in order, the first at its start and the last at its end; linear in `text`. */
+/** Whether `text` consists of the parts in order with anything between them. Takes linear time. */
 function matches([first = '', ...rest]: readonly string[], text: string): boolean {
   const last = rest.pop();
   if (last === undefined) return text === first;

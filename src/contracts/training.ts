@@ -1,37 +1,38 @@
-// What those who start the trainer's process (the command line, a server's job runner) and that process say to each
-// other. Plain data.
+// Messages between the trainer process and the program that starts it (the command line or a job runner). Plain data.
 import type { z } from 'zod';
+import type { EvaluationCard } from './evaluation-card.ts';
 import type { gateSchema } from './training-settings.ts';
 
-/** A job file and what flags say over it, keys as in the file. */
+/** A job file, and values that override its keys. */
 export interface JobSource {
   readonly file: string | undefined;
   readonly overrides: Readonly<Record<string, unknown>>;
 }
 
-/** What a plan is for: a job, or a model that need not be there. */
+/** A request to plan a job, or to estimate one for a model that need not exist. */
 export interface PlanRequest {
   readonly job: JobSource;
-  /** Parameters of a model, such as `7B`; instead of the job's model. */
+  /** A number of parameters, such as `7B`, instead of the job's model. */
   readonly size: string | undefined;
-  /** A config.json; instead of the job's model. */
+  /** A config.json instead of the job's model. */
   readonly configFile: string | undefined;
-  /** Bytes; absent: this machine's. */
+  /** Memory in bytes. Absent: this machine's. */
   readonly memory: number | undefined;
-  /** A job with fewer rows is refused; absent: it is warned. */
+  /** A job with fewer rows is rejected. Absent: it causes a warning. */
   readonly minExamples?: number;
 }
 
+/** A request to merge an adapter into its base. */
 export interface MergeRequest {
   readonly model: string;
   /** A PEFT folder. */
   readonly adapter: string;
   readonly outDir: string;
-  /** As asked for; absent: the base's own. */
+  /** The type of the merged weights. Absent: the base's own. */
   readonly dtype: string | undefined;
 }
 
-/** Into which folder a run that has a name publishes its adapter; absent: as its job says, else into the store. */
+/** The folder in which a named run publishes its adapter. Absent: the job's, or else the store. */
 export interface Publishing {
   readonly adaptersDir: string | undefined;
 }
@@ -39,26 +40,27 @@ export interface Publishing {
 /** Limits of the gates. A gate whose limit is absent uses its default. */
 export type GateSettings = Readonly<z.infer<typeof gateSchema>>;
 
-/** Absent: as the job says. False: the adapter is measured all the same, and what it does not pass is warned of. */
+/** Gates of a run. Absent: the job's. False: gates that fail only cause warnings. */
 interface Gated {
   readonly gate?: GateSettings | false;
 }
 
-/** The evaluation card of an adapter that is there. */
+/** A request to evaluate an existing adapter. */
 export interface EvalRequest {
-  /** Folder or name; absent: the one that is served by default. */
+  /** Folder or name of the base. Absent: the one that is served by default. */
   readonly model: string | undefined;
   /** A PEFT folder, or a published adapter: `name`, `name@version` or `name:alias`. */
   readonly adapter: string;
-  /** Whose published adapter, and where. */
+  /** The owner of the published adapter. */
   readonly tenant: string;
   readonly store: string | undefined;
-  /** JSONL rows that it has not learned from; absent: it is measured without. */
+  /** A JSONL file with rows that it was not trained on. Absent: the validation is skipped. */
   readonly data: string | undefined;
   readonly gate: GateSettings;
   readonly isJson: boolean;
 }
 
+/** A command for the trainer. */
 export type TrainerRequest =
   | ({
       readonly command: 'train';
@@ -72,54 +74,55 @@ export type TrainerRequest =
   | ({ readonly command: 'eval' } & EvalRequest);
 
 /**
- * To the trainer, first of all: what it is to do. It goes through the channel, because arguments have a limit (128 KiB
- * each on Linux) and are shown to every user of the machine.
+ * The first message to the trainer: its command. It is not passed as an argument, because arguments are limited (to
+ * 128 KiB each on Linux) and visible to all users of the machine.
  */
 export interface RequestMessage {
   readonly type: 'request';
   readonly request: TrainerRequest;
 }
 
-/** To the trainer: end after this step, with a checkpoint. */
+/** A message to the trainer: write a checkpoint after this step and exit. */
 export interface PauseMessage {
   readonly type: 'pause';
 }
 
+/** The metrics of a step. */
 export interface StepMessage {
   readonly type: 'step';
-  /** From 1. */
+  /** Starts at 1. */
   readonly step: number;
   readonly totalSteps: number;
   readonly loss: number;
   readonly learningRate: number;
   readonly tokensPerSecond: number;
-  /** Share of trained tokens that the largest logit got right. */
+  /** Share of trained tokens that the model predicts correctly. */
   readonly tokenAccuracy: number;
-  /** Of the whole split; where this step was followed by a validation. */
+  /** Over the whole validation split. Only present after a validation. */
   readonly validationLoss?: number;
   readonly validationTokenAccuracy?: number;
 }
 
-/** A line of the run's `events.jsonl`, as it is written. */
+/** A line of the run's `events.jsonl`. */
 export interface EventMessage {
   readonly type: 'event';
   readonly level: 'info' | 'warn' | 'error';
-  /** What happened (`started`, `resumed`, `checkpoint`, `paused`, …); of a warning, which one. */
+  /** The kind of event (`started`, `resumed`, `checkpoint`, `paused`, …) or of warning. */
   readonly code: string;
   readonly message: string;
   readonly data?: Readonly<Record<string, unknown>>;
 }
 
-/** The adapter as it is after a step, at the end of each epoch; a run that goes on tells its steps again. */
+/** The adapter at the end of an epoch. A resumed run may send the same step again. */
 export interface SnapshotMessage {
   readonly type: 'snapshot';
   readonly step: number;
-  /** A PEFT folder that stays as it is until three newer ones are there. */
+  /** A PEFT folder. It is kept until there are three newer ones. */
   readonly directory: string;
   readonly metrics: SnapshotMetrics;
 }
 
-/** What was measured of a step: nats per trained token and shares of right tokens. */
+/** Losses in nats per trained token, and shares of correctly predicted tokens. */
 export interface SnapshotMetrics {
   readonly trainLoss: number;
   readonly trainTokenAccuracy: number;
@@ -127,58 +130,41 @@ export interface SnapshotMetrics {
   readonly validationTokenAccuracy?: number;
 }
 
-export interface GateVerdict {
-  /** `finite`, `weights`, `applied`, `validation`, `generation` or `forgetting`. */
-  readonly gate: string;
-  readonly passed: boolean;
-  readonly value: number;
-  /** How the value has to stand to the limit. */
-  readonly relation: '<' | '<=' | '>';
-  readonly limit: number;
-}
-
-/** What is known of an adapter before it is published: figures in a manifest's spelling, and whether it may be. */
-export interface EvaluationCard {
-  readonly gates: readonly GateVerdict[];
-  /** Gates that there was nothing to measure with. */
-  readonly skipped: readonly { readonly gate: string; readonly reason: string }[];
-  readonly [figure: string]: unknown;
-}
-
-/** Why a run cannot begin or go on. */
+/** The reason why a run cannot start or continue. */
 export interface Fault {
   /** `invalid_training_file`, `invalid_n_examples`, `non_finite_loss`, `gate_failed`, … */
   readonly code: string;
   readonly message: string;
-  /** The job's field at fault, as the API calls it. */
+  /** The job's field at fault, by its name in the API. */
   readonly param: string | null;
-  /** Of the file, from 1; the first ten. */
+  /** The first ten line numbers at fault in the file, counted from 1. */
   readonly lines?: readonly number[];
 }
 
-/** The run's disk is full: it goes on from its checkpoint once there is room. */
+/** The disk of a run is full. The run resumes from its checkpoint when there is space again. */
 export const DISK_FULL_FAULT = {
   code: 'disk_full',
-  message: 'The disk of the run is full.',
+  message:
+    'The disk of the run is full. Free some space on it; the run then resumes from its checkpoint.',
   param: null,
 } as const satisfies Fault;
 
-/** What the run left, after it has succeeded and passed its gates. */
+/** The result of a run that succeeded and passed its gates. */
 export interface TrainedMessage {
   readonly type: 'trained';
-  /** A PEFT folder. */
+  /** The adapter's PEFT folder. */
   readonly directory: string;
-  /** The result table. */
+  /** A CSV file with the metrics of all steps. */
   readonly resultFile: string;
   readonly totalSteps: number;
-  /** Tokens of all steps, those before a resume too. */
+  /** Tokens of all steps, including those before a resume. */
   readonly trainedTokens: number;
 }
 
-/** An example of the first batch: its text, and which parts of it are learned. */
+/** An example of the first batch, and which parts of it the model is trained on. */
 export interface PlannedExample {
   readonly text: string;
-  /** Half-open, in UTF-16 units of the text, in order and without gaps. */
+  /** Half-open ranges in UTF-16 units, in order and without gaps. */
   readonly spans: readonly {
     readonly start: number;
     readonly end: number;
@@ -186,34 +172,34 @@ export interface PlannedExample {
   }[];
 }
 
-/** What a job will do, before it begins. */
+/** The plan of a job, computed without training. */
 export interface JobPlan {
   readonly method: string;
   readonly examples: number;
   readonly validationExamples: number;
-  /** Of one epoch. */
+  /** Tokens per epoch. */
   readonly tokens: number;
   readonly trainedTokens: number;
-  /** Share of the tokens that nothing is learned of. */
+  /** Share of tokens that the model is not trained on. */
   readonly maskedShare: number;
-  /** Examples that lose their end. */
+  /** Number of examples that are cut off at `maxLength`. */
   readonly truncated: number;
   readonly maxLength: number;
   readonly duplicates: number;
   readonly trainedParameters: number;
   readonly totalSteps: number;
   readonly stepsPerEpoch: number;
-  /** The peak. */
+  /** Peak learning rate. */
   readonly learningRate: number;
   readonly memoryBytes: number;
   readonly seconds: number;
-  /** On a machine that does nothing else, and beside a server at work. */
+  /** Estimates for an idle machine, and next to a busy server. */
   readonly secondsRange: readonly [number, number];
   readonly warnings: readonly { readonly code: string; readonly message: string }[];
   readonly firstBatch: readonly PlannedExample[];
 }
 
-/** The progress of an import that the trainer has to make first. */
+/** The progress of an import that the run needs first. */
 export interface ProgressMessage {
   readonly type: 'progress';
   readonly phase: string;
@@ -222,20 +208,20 @@ export interface ProgressMessage {
   readonly total: number;
 }
 
-/** From the trainer. */
+/** A message from the trainer. */
 export type TrainerMessage =
   | ProgressMessage
   | StepMessage
   | EventMessage
   | SnapshotMessage
-  /** At the end, whatever the gates say. */
+  /** Sent at the end, whether the gates pass or not. */
   | { readonly type: 'card'; readonly card: EvaluationCard }
   | TrainedMessage
-  /** The last message of a run that failed or cannot begin. */
+  /** The last message of a run that failed or cannot start. */
   | ({ readonly type: 'fault' } & Fault)
-  /** Of a job, before the `result` of the command `plan`. */
+  /** Sent before the `result` of the command `plan` for a job. */
   | { readonly type: 'plan'; readonly plan: JobPlan }
-  /** For the reader, as it happens. */
+  /** A line for the user about the progress. */
   | { readonly type: 'note'; readonly text: string }
-  /** What the command was run for. */
+  /** The output of the command. */
   | { readonly type: 'result'; readonly text: string };

@@ -6,12 +6,11 @@ import {
   type VersionManifest,
 } from '../../adapters/repository/manifest.ts';
 import { readCard } from '../contracts/evaluation-card.ts';
-import type { Adapter } from '../contracts/management-api.ts';
+import type { Adapter, FineTuningPlan } from '../contracts/management-api.ts';
 import type {
   FineTuningJob,
   FineTuningJobCheckpoint,
   FineTuningJobEvent,
-  FineTuningPlan,
   JobHyperparameters,
 } from '../contracts/openai.ts';
 import type { JobPlan } from '../contracts/training.ts';

@@ -3,8 +3,8 @@
 // HTTP.
 import { ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
+import type { EvaluationCard } from '../contracts/evaluation-card.ts';
 import type {
-  EvaluationCard,
   EventMessage,
   Fault,
   SnapshotMessage,

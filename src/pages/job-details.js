@@ -116,7 +116,7 @@ const GATES = {
 
 /** Shows the gates of a job's evaluation card. @param {Job} job */
 export function showGates(job) {
-  const card = /** @type {Partial<import('../contracts/training.ts').EvaluationCard>} */ (
+  const card = /** @type {Partial<import('../contracts/evaluation-card.ts').EvaluationCard>} */ (
     evaluationOf(job)
   );
   byId('card-section').hidden = !card.gates;

@@ -5,7 +5,7 @@ const PREFIX = 'lorikeet.';
 const KEY = `${PREFIX}key`;
 const TENANT = `${PREFIX}tenant`;
 
-/** @typedef {import('../contracts/openai.ts').Me} Me */
+/** @typedef {import('../contracts/management-api.ts').Me} Me */
 
 /** Returns the key; undefined if the user is not signed in. @returns {string | undefined} */
 export function apiKey() {

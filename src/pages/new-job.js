@@ -249,7 +249,7 @@ const PLAN_RETRY_MS = 1000;
 /**
  * Requests a plan, and retries while the server is busy.
  * @param {{ json: unknown, signal: AbortSignal }} options
- * @returns {Promise<import('../contracts/openai.ts').FineTuningPlan>}
+ * @returns {Promise<import('../contracts/management-api.ts').FineTuningPlan>}
  */
 async function requestPlan(options) {
   for (let tries = 1; ; tries++) {

@@ -2,7 +2,7 @@
 import { definitions, el, fill, problemText } from './dom.js';
 import { count, counted, durationRange, figure, percent, size } from './format.js';
 
-/** @typedef {import('../contracts/openai.ts').FineTuningPlan} Plan */
+/** @typedef {import('../contracts/management-api.ts').FineTuningPlan} Plan */
 /** @typedef {{ number: number, fault: string, text: string }} InvalidLine */
 
 /** @type {Readonly<Record<string, string>>} */

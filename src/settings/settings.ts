@@ -46,7 +46,7 @@ export const SETTINGS = {
   noDemo: {
     env: 'LORIKEET_NO_DEMO',
     flag: '--no-demo',
-    help: '1 hides the demo adapters for SmolLM2, which are served if there is no keys file',
+    help: '1 hides the demo adapters for SmolLM2, which are served without a keys file',
     isSwitch: true,
     schema: yes.default(false),
   },

@@ -65,7 +65,7 @@ test('vllm is no defaults, and a folder is read in place of the base', async (t)
 test('a folder without the file and a faulty file are wrong settings, by name', async (t) => {
   const cases: [string, RegExp][] = [
     [folder(t), /has no generation_config\.json\. Use auto, vllm or a folder/],
-    [folder(t, '{'), /generation_config\.json: is no JSON/],
+    [folder(t, '{'), /generation_config\.json: is not valid JSON/],
     [
       folder(t, '{"temperature": "hot"}'),
       /generation_config\.json: temperature: .*expected number/,

@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { ConfigError } from '../../src/common/errors.ts';
-import { openDeviceMemory } from '../../src/engine/device-memory.ts';
+import { openDeviceMemory } from '../../src/engine/memory/device-memory.ts';
 import { openServingFolder } from '../../src/engine/serving-folder.ts';
 import type { LoraLayout } from '../../src/model/lora-graph.ts';
 import { servingGraph } from '../../src/model/serving-graph.ts';

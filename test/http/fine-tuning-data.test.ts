@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { createLog } from '../../src/common/log.ts';
-import type { FineTuningPlan } from '../../src/contracts/openai.ts';
+import type { FineTuningPlan } from '../../src/contracts/management-api.ts';
 import { createChildRunner } from '../../src/jobs/child-runner.ts';
 import { hasEnded } from '../../src/jobs/job.ts';
 import { until } from '../jobs/simulated.ts';

@@ -1,7 +1,8 @@
 // vLLM's routes for tokens, and that they agree with what generation does.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { ChatCompletion, Completion, Tokenized } from '../../src/contracts/openai.ts';
+import type { Tokenized } from '../../src/contracts/management-api.ts';
+import type { ChatCompletion, Completion } from '../../src/contracts/openai.ts';
 import { readError, readOk, serve, utf8 } from './served.ts';
 
 const { app, post } = serve({ adapters: ['alpha'], basePath: '/openai' });

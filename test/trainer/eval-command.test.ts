@@ -5,8 +5,8 @@ import { type TestContext, test } from 'node:test';
 import { type AdapterFiles, readAdapterFiles } from '../../adapters/peft/files.ts';
 import { ConfigError, ServeError } from '../../src/common/errors.ts';
 import { fromFloat32, type Tensor, toFloat32 } from '../../src/common/tensor.ts';
+import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import { cardRows, readCard } from '../../src/contracts/evaluation-card.ts';
-import type { EvaluationCard } from '../../src/contracts/training.ts';
 import {
   ADAPTER_LIMITS,
   parseSafetensors,

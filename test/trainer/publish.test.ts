@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
-import type { EvaluationCard } from '../../src/contracts/training.ts';
+import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import type { StepMetrics } from '../../trainer/run/metrics.ts';
 import { createFolderPublisher, createStorePublisher } from '../../trainer/run/publish.ts';
 import { shelf, writeAdapter } from '../adapters/repository/shelf.ts';

@@ -1,8 +1,9 @@
 // `lorikeet eval`: the evaluation card of any adapter on this base, measured as at the end of a run.
 import type { AdapterFiles } from '../../adapters/peft/files.ts';
 import { ConfigError } from '../../src/common/errors.ts';
+import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import { cardRows, formatRows } from '../../src/contracts/evaluation-card.ts';
-import type { EvalRequest, EvaluationCard } from '../../src/contracts/training.ts';
+import type { EvalRequest } from '../../src/contracts/training.ts';
 import { type Artifact, readArtifact } from '../../src/import/artifact.ts';
 import { createRowEncoder, type Language, loadLanguage } from '../data/encode-row.ts';
 import type { Dataset } from '../data/load-dataset.ts';

@@ -1,6 +1,7 @@
 // The evaluation card of an adapter: what it changes, what it gains on validation rows, what it forgets, whether it still
 // speaks; and by these figures the gates' verdicts. It knows a model in training, no files and no runs.
-import type { EvaluationCard, GateSettings } from '../../src/contracts/training.ts';
+import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
+import type { GateSettings } from '../../src/contracts/training.ts';
 import type { Language } from '../data/encode-row.ts';
 import { planValidation } from '../data/epoch-plan.ts';
 import { countTrained, type Example } from '../data/example.ts';

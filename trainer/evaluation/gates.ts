@@ -1,7 +1,8 @@
 // What an adapter has to pass before it is published: one row per gate. Pure: figures in, verdicts out.
 import { MAX_WEIGHT } from '../../adapters/peft/peft.ts';
+import type { EvaluationCard, GateVerdict } from '../../src/contracts/evaluation-card.ts';
 import { showFigure } from '../../src/contracts/evaluation-card.ts';
-import type { EvaluationCard, GateSettings, GateVerdict } from '../../src/contracts/training.ts';
+import type { GateSettings } from '../../src/contracts/training.ts';
 import { GATE_SETTINGS } from '../../src/contracts/training-settings.ts';
 
 /** What was measured; absent where there was nothing to measure with. */

@@ -2,7 +2,8 @@
 // name, published; told as messages.
 import path from 'node:path';
 import { fromFloat32 } from '../../src/common/tensor.ts';
-import type { EvaluationCard, GateSettings, TrainerMessage } from '../../src/contracts/training.ts';
+import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
+import type { GateSettings, TrainerMessage } from '../../src/contracts/training.ts';
 import { memorySource } from '../../src/formats/safetensors.ts';
 import type { Artifact } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';

@@ -9,7 +9,8 @@ import {
   ServeError,
   UsageError,
 } from '../../src/common/errors.ts';
-import { DISK_FULL_FAULT, type EvaluationCard, type Fault } from '../../src/contracts/training.ts';
+import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
+import { DISK_FULL_FAULT, type Fault } from '../../src/contracts/training.ts';
 import { apiNameOf } from '../../src/contracts/training-fields.ts';
 import { fileFault } from '../../src/rows/file-fault.ts';
 import { DatasetError } from '../data/example.ts';

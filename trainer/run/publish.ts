@@ -5,7 +5,7 @@ import path from 'node:path';
 import { digestAdapterFiles } from '../../adapters/peft/files.ts';
 import { contentPublication } from '../../adapters/repository/content.ts';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
-import type { EvaluationCard } from '../../src/contracts/training.ts';
+import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import { replaceFolder } from './durable-files.ts';
 import type { StepMetrics } from './metrics.ts';
 

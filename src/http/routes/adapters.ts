@@ -7,7 +7,7 @@ import type { LoadedAdapters } from '../../../adapters/registry/folder-registry.
 import type { FoundAdapter } from '../../../adapters/registry/registry.ts';
 import { pinnedName, type ResolvedModel } from '../../../adapters/registry/resolved.ts';
 import { ServeError } from '../../common/errors.ts';
-import { prefetchSchema } from '../../contracts/openai.ts';
+import { prefetchSchema } from '../../contracts/management-api.ts';
 import { requireReady } from '../answer.ts';
 import type { Deps } from '../deps.ts';
 import { type HttpEnv, requireAdmin } from '../middleware/tenant.ts';

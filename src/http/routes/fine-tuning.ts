@@ -3,11 +3,8 @@ import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { type ResolvedModel, rankOf } from '../../../adapters/registry/resolved.ts';
 import { ServeError } from '../../common/errors.ts';
-import {
-  fineTuningJobListSchema,
-  fineTuningJobSchema,
-  fineTuningPlanSchema,
-} from '../../contracts/openai.ts';
+import { fineTuningPlanSchema } from '../../contracts/management-api.ts';
+import { fineTuningJobListSchema, fineTuningJobSchema } from '../../contracts/openai.ts';
 import { fromWire, HYPERPARAMETERS } from '../../contracts/training-fields.ts';
 import type { JobRequest, JobSettings } from '../../jobs/job.ts';
 import type { NewJob } from '../../jobs/job-service.ts';

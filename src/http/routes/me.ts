@@ -1,6 +1,6 @@
 // GET /v1/me: tells whose key a request carries. A client can check a key with it before it stores it.
 import type { OpenAPIHono } from '@hono/zod-openapi';
-import { meSchema } from '../../contracts/openai.ts';
+import { meSchema } from '../../contracts/management-api.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
 import { addRoute, json } from '../route.ts';
 

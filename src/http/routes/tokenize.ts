@@ -1,7 +1,11 @@
 // vLLM's POST /tokenize, POST /detokenize and GET /tokenizer_info: text to token ids and back.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { ServeError } from '../../common/errors.ts';
-import { detokenizedSchema, tokenizedSchema, tokenizerInfoSchema } from '../../contracts/openai.ts';
+import {
+  detokenizedSchema,
+  tokenizedSchema,
+  tokenizerInfoSchema,
+} from '../../contracts/management-api.ts';
 import type { Deps } from '../deps.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
 import { prepareMessages, prepareText, toRenderOptions } from '../prompts.ts';
