@@ -20,8 +20,8 @@ export interface LogitsRow {
 }
 
 /**
- * Whether a row can be sampled: it has no NaN, no +Inf, and something above -Inf. If there is a log-sum-exp, it is enough to
- * check that one: a NaN or an Inf in the row shows in it.
+ * Whether a row can be sampled: it has no NaN, no +Inf, and something above -Inf. Checking the
+ * log-sum-exp is enough if there is one, because a NaN or an Inf in the row makes it not finite.
  */
 export function isFiniteRow(row: LogitsRow): boolean {
   if (row.top) return Number.isFinite(row.top.logSumExp);

@@ -44,9 +44,9 @@ const ENGINE_BYTES = 190 * MIB;
 const TOKENIZER_BYTES_PER_TOKEN = 1024;
 /** The rest is for fragmentation and kernel buffers, which cannot be computed. */
 const USABLE_SHARE = 0.95;
-/** Share for adapters of what base and processes leave, if the operator set no size of the adapter cache. */
+/** The share for adapters in the memory that base and processes leave, if the operator set no size of the adapter cache. */
 const ADAPTER_SHARE = 0.4;
-/** Share of the cache in the memory for adapters. The rest is for adapter slots. */
+/** The share of the adapter cache in the memory for adapters. The rest is for adapter slots. */
 const ADAPTER_CACHE_SHARE = 0.4;
 /** While slots are widened, the old ones exist beside the new ones. */
 const SLOTS_AT_ONCE = 2;

@@ -9,7 +9,7 @@ import { StepLoop, type StepLoopOptions } from './step-loop.ts';
 /**
  * Runs a step loop over the channel of `node:child_process` until it is drained, then exits with 0. `createHost` gets the
  * options from the command line; if it throws a `ConfigError` or `FileError`, that is posted as `refused`. Signals to the
- * process group are ignored, because a drain lets streams end: a message ends the process, or the end of the channel.
+ * process group are ignored, because a drain lets streams end. The process ends by a message, or when the channel closes.
  */
 export async function runEngineChild<Options>(
   createHost: (options: Options, log: (line: EngineLogLine) => void) => Promise<StepLoopOptions>,

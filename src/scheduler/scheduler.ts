@@ -124,11 +124,14 @@ export class Scheduler {
     assert(promptIds.length + maxTokens <= maxSeqLength, 'prompt and maxTokens fit into a slot');
     assert(!this.#live.has(sequence.id), 'a sequence is submitted once');
     if (this.#live.size >= slotCount + maxWaiting) {
-      throw new ServeError('overloaded', 'The server is at its limit of waiting requests.');
+      throw new ServeError('overloaded', 'Too many requests are waiting. Try again later.');
     }
     const own = this.#liveOf.get(sequence.tenant) ?? 0;
     if (own >= slotCount + maxWaitingPerTenant) {
-      throw new ServeError('rate_limit_exceeded', 'Too many of your requests are waiting already.');
+      throw new ServeError(
+        'rate_limit_exceeded',
+        'Too many of your requests are waiting. Wait until some of them are answered.',
+      );
     }
     this.#live.set(sequence.id, sequence);
     this.#liveOf.set(sequence.tenant, own + 1);

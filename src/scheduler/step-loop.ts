@@ -272,7 +272,7 @@ export class StepLoop {
 
   #toAdapterError(error: unknown): ServeError {
     if (error instanceof ServeError) return error;
-    this.#logError('an adapter could not be made ready', error);
+    this.#logError('an adapter could not be prepared', error);
     return new ServeError('adapter_unavailable', 'The adapter could not be loaded.');
   }
 

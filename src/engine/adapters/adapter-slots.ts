@@ -171,8 +171,14 @@ export class AdapterSlots {
   #doesNotFit(weights: AdapterWeights): ServeError {
     const { rank } = weights;
     return this.canHold([weights])
-      ? new ServeError('overloaded', `adapters in use leave no room for one of rank ${rank}`)
-      : new ServeError('adapter_invalid', `adapter refused: rank ${rank} takes too much memory`);
+      ? new ServeError(
+          'overloaded',
+          `The adapters in use leave no memory for one of rank ${rank}. Try again later.`,
+        )
+      : new ServeError(
+          'adapter_invalid',
+          `adapter refused: rank ${rank} needs more memory than the adapter slots have`,
+        );
   }
 
   /**
