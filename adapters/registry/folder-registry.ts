@@ -1,131 +1,141 @@
-// Adapters by name in local folders: those below a root, looked at when they are asked for, so that it needs no restart
-// and no watcher; and those that an operator has loaded by path. They are everybody's, and they have no versions.
+// Adapters by name in local folders: those below a root, which needs no restart and no watcher because it is read on each
+// request, and those that an operator has loaded by path. They belong to everybody and have no versions.
 import { ServeError } from '../../src/common/errors.ts';
 import { mapBounded } from '../../src/common/map-bounded.ts';
 import { SHARED_OWNER } from '../../src/contracts/tenant.ts';
 import { LATEST } from '../repository/manifest.ts';
-import {
-  createFolderDigests,
-  type FolderDigests,
-  type FolderDigestsOptions,
-  type FolderWithDigest,
-  findRefusal,
-} from './folder-digests.ts';
+import { FolderContents, type FolderOptions, type FolderWithDigest } from './folder-contents.ts';
 import { type AdapterFolder, findFolder, findFolderAt, folderNames } from './folders.ts';
-import { type AdapterName, parseModelName } from './model-name.ts';
+import { type NamedAdapter, parseModelName } from './model-name.ts';
 import type { AdapterFinder, FoundAdapter, ListedAdapter } from './registry.ts';
 
-const NO_MODEL_NAME =
-  'its name is no model name: it must start with a letter, digit or _ and go on with these, . and -';
-/** What is listed, and names that are loaded: more are a mistake of whoever made them. */
+const INVALID_NAME =
+  'its name cannot be a model name: it must start with a letter, digit or _ and continue with these, . and -';
+/** Folders that are listed, and names that can be loaded. More must be a mistake. */
 const MAX_FOLDERS = 10_000;
 
-/** The folders below `root`, each a name; without a root there are none. */
-export function createFolderAdapters(
-  root: string | undefined,
-  options: FolderDigestsOptions,
-): AdapterFinder {
-  const finder = createFinder(createFolderDigests(options), async (name) =>
-    root === undefined ? undefined : findFolder(root, name),
-  );
-  return {
-    find: finder.find,
-    list: async () => finder.list(root === undefined ? [] : await folderNames(root)),
-  };
+abstract class LocalFolders implements AdapterFinder {
+  protected readonly contents: FolderContents;
+
+  constructor(options: FolderOptions) {
+    this.contents = new FolderContents(options);
+  }
+
+  async find(_owner: string, { name, selector }: NamedAdapter): Promise<FoundAdapter | undefined> {
+    if (selector.kind === 'version' || selector.alias !== LATEST) return undefined;
+    const folder = await this.contents.identify(name, () => this.locate(name));
+    return folder && toFound(name, folder);
+  }
+
+  /** Lists the folders that can be served, judging by their configurations and headers. */
+  async list(): Promise<ListedAdapter[]> {
+    const names = (await this.names()).slice(0, MAX_FOLDERS);
+    const found = await mapBounded(names, async (name) => {
+      const folder = await this.locate(name).catch(() => undefined);
+      if (!folder || (await this.contents.refusalOf(name, folder))) return [];
+      return [{ name, owner: SHARED_OWNER, root: name, created: createdS(folder) }];
+    });
+    return found.flat();
+  }
+
+  protected abstract names(): Promise<readonly string[]>;
+  protected abstract locate(name: string): Promise<AdapterFolder | undefined>;
 }
 
-/** What lies below `root` and cannot be served, each with the reason. */
-export async function findRefusedFolders(
-  root: string,
-): Promise<{ readonly name: string; readonly reason: string }[]> {
-  const names = (await folderNames(root, 'any')).slice(0, MAX_FOLDERS);
-  const refused = await mapBounded(names, async (name) => {
-    const folder = await findFolderAt(root, name).catch(() => undefined);
-    if (!folder) return [];
-    if (!isFreeName(name)) return [{ name, reason: NO_MODEL_NAME }];
-    const refusal = await findRefusal(folder.directory);
-    return refusal ? [{ name, reason: refusal.message }] : [];
-  });
-  return refused.flat();
+/** The folders below a root, by their names. Without a root there are none. */
+export class FolderAdapters extends LocalFolders {
+  readonly #root: string | undefined;
+
+  constructor(root: string | undefined, options: FolderOptions) {
+    super(options);
+    this.#root = root;
+  }
+
+  /** Lists the folders that cannot be served, each with the reason. */
+  async refused(): Promise<{ readonly name: string; readonly reason: string }[]> {
+    const root = this.#root;
+    if (root === undefined) return [];
+    const names = (await folderNames(root, 'any')).slice(0, MAX_FOLDERS);
+    const refused = await mapBounded(names, async (name) => {
+      const folder = await findFolderAt(root, name).catch(() => undefined);
+      if (!folder) return [];
+      if (!isFreeName(name)) return [{ name, reason: INVALID_NAME }];
+      const refusal = await this.contents.refusalOf(name, folder, { waitsForPatterns: true });
+      return refusal ? [{ name, reason: refusal.message }] : [];
+    });
+    return refused.flat();
+  }
+
+  protected override async names(): Promise<string[]> {
+    return this.#root === undefined ? [] : folderNames(this.#root);
+  }
+
+  protected override async locate(name: string): Promise<AdapterFolder | undefined> {
+    return this.#root === undefined ? undefined : findFolder(this.#root, name);
+  }
 }
 
-/** Folders that an operator has loaded by path, until the server ends. */
-export interface LoadedAdapters extends AdapterFinder {
-  has(name: string): boolean;
+/** Folders below a root that an operator has loaded by path, until the server ends. */
+export class LoadedAdapters extends LocalFolders {
+  readonly #root: string;
+  readonly #baseNames: readonly string[];
+  readonly #paths = new Map<string, string>();
+
+  constructor(root: string, options: FolderOptions) {
+    super(options);
+    this.#root = root;
+    this.#baseNames = options.baseNames;
+  }
+
+  /** Whether the name is loaded. */
+  has(name: string): boolean {
+    return this.#paths.has(name);
+  }
+
   /**
-   * Serves the folder at `place`, absolute or below the root, from now on, once `check` has seen what is in it.
-   * Throws `ServeError` (400, 404, 422, 503), or what `check` throws.
+   * Serves the folder at `folderPath`, absolute or below the root, under this name, after `check` has accepted it. Throws
+   * `ServeError` (400, 404, 422, 503), or what `check` throws.
    */
-  load(
+  async load(
     name: string,
-    place: string,
+    folderPath: string,
     check?: (found: FoundAdapter) => Promise<unknown>,
-  ): Promise<void>;
-  /** False: no such name was loaded. */
-  unload(name: string): boolean;
-}
+  ): Promise<void> {
+    if (this.#baseNames.includes(name) || !isFreeName(name)) {
+      const message = 'lora_name: must be a valid adapter name, and not a name of the base';
+      throw new ServeError('invalid_request', message, { param: 'lora_name' });
+    }
+    if (this.#paths.size >= MAX_FOLDERS) {
+      throw new ServeError('overloaded', `${MAX_FOLDERS} adapters are loaded by path already`);
+    }
+    const folder = await this.contents.identify(name, () => findFolderAt(this.#root, folderPath));
+    if (!folder) {
+      const message = 'lora_path: must be an adapter folder below LORIKEET_LOADABLE_ADAPTERS';
+      throw new ServeError('not_found', message, { param: 'lora_path' });
+    }
+    await check?.(toFound(name, folder));
+    this.#paths.set(name, folderPath);
+  }
 
-/** Only folders below `root` may be loaded. */
-export function createLoadedAdapters(root: string, options: FolderDigestsOptions): LoadedAdapters {
-  const places = new Map<string, string>();
-  const lookAt = (place: string) => findFolderAt(root, place);
-  const digests = createFolderDigests(options);
-  const finder = createFinder(digests, async (name) => {
-    const place = places.get(name);
-    return place === undefined ? undefined : lookAt(place);
-  });
-  return {
-    find: finder.find,
-    list: () => finder.list([...places.keys()]),
-    has: (name) => places.has(name),
-    unload: (name) => places.delete(name),
-    async load(name, place, check) {
-      if (options.baseNames.includes(name) || !isFreeName(name)) {
-        throw new ServeError('invalid_request', 'lora_name: is no name of an adapter', {
-          param: 'lora_name',
-        });
-      }
-      if (places.size >= MAX_FOLDERS) {
-        throw new ServeError('overloaded', `${MAX_FOLDERS} adapters are loaded by path already`);
-      }
-      const folder = await digests.identify(name, () => lookAt(place));
-      if (!folder) {
-        const message = 'lora_path: there is no adapter folder that may be loaded';
-        throw new ServeError('not_found', message, { param: 'lora_path' });
-      }
-      await check?.(toFound(name, folder));
-      places.set(name, place);
-    },
-  };
-}
+  /** Stops serving the name. Returns false if it was not loaded. */
+  unload(name: string): boolean {
+    return this.#paths.delete(name);
+  }
 
-function createFinder(
-  digests: FolderDigests,
-  look: (name: string) => Promise<AdapterFolder | undefined>,
-) {
-  return {
-    async find(_owner: string, { name, selector }: AdapterName): Promise<FoundAdapter | undefined> {
-      if (selector.kind === 'version' || selector.alias !== LATEST) return undefined;
-      const folder = await digests.identify(name, () => look(name));
-      return folder && toFound(name, folder);
-    },
+  protected override async names(): Promise<string[]> {
+    return [...this.#paths.keys()];
+  }
 
-    /** What can be served, as far as configurations and headers tell. */
-    async list(names: readonly string[]): Promise<ListedAdapter[]> {
-      const found = await mapBounded(names.slice(0, MAX_FOLDERS), async (name) => {
-        const folder = await look(name).catch(() => undefined);
-        if (!folder || (await digests.refusalOf(name, folder))) return [];
-        return [{ name, owner: SHARED_OWNER, root: name, created: createdS(folder) }];
-      });
-      return found.flat();
-    },
-  };
+  protected override async locate(name: string): Promise<AdapterFolder | undefined> {
+    const folderPath = this.#paths.get(name);
+    return folderPath === undefined ? undefined : findFolderAt(this.#root, folderPath);
+  }
 }
 
 function toFound(name: string, folder: FolderWithDigest): FoundAdapter {
   const { directory, digest, rank } = folder;
   return {
-    part: { owner: SHARED_OWNER, name, digest, place: { kind: 'folder', directory, rank } },
+    part: { owner: SHARED_OWNER, name, digest, location: { kind: 'folder', directory, rank } },
     created: createdS(folder),
   };
 }
@@ -134,7 +144,7 @@ function createdS({ createdMs }: AdapterFolder): number {
   return Math.floor(createdMs / 1000);
 }
 
-/** Whether requests can say it. */
+/** Whether a request can name the folder. */
 function isFreeName(name: string): boolean {
   const model = parseModelName(name);
   return model?.kind === 'adapters' && model.terms[0]!.adapter.name === name;

@@ -1,23 +1,30 @@
-// A folder of PEFT folders: which names it holds and whether one has changed, by two stats. It reads no contents.
+// PEFT folders on the local disk: their names, whether one has changed (by two stats), and the sampling defaults in them.
 import { readdir, realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { ServeError } from '../../src/common/errors.ts';
+import { FileError, ServeError } from '../../src/common/errors.ts';
+import {
+  type GenerationConfig,
+  readGenerationConfig,
+} from '../../src/contracts/generation-config.ts';
 import { CONFIG_FILE, isAbsence, WEIGHTS_FILE } from '../peft/files.ts';
+import { invalidAdapter } from '../peft/refusal.ts';
+import type { AdapterLocation } from './resolved.ts';
 
+/** An adapter's folder in a certain state. */
 export interface AdapterFolder {
   readonly directory: string;
-  /** Changes whenever one of the two files is written or replaced. */
+  /** Identifies the state: it changes if one of the two files is written or replaced. */
   readonly signature: string;
-  /** Unix milliseconds of the younger file's last change. */
+  /** When the younger of the two files last changed, in Unix milliseconds. */
   readonly changedMs: number;
-  /** Unix milliseconds of the configuration. */
+  /** When the configuration was written, in Unix milliseconds. */
   readonly createdMs: number;
 }
 
-/** A file system's limit for one name; `..` and hidden folders are no names. */
+/** A name of up to 255 characters, as file systems allow, without `..` and not hidden. */
 const NAME_PATTERN = /^(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$/;
 
-/** Names below the root that may be adapters, or any that are not hidden, sorted; empty if there is no root. */
+/** Lists the valid names below the root, or any that are not hidden, sorted. Empty if the root does not exist. */
 export async function folderNames(
   root: string,
   which: 'valid' | 'any' = 'valid',
@@ -30,23 +37,23 @@ export async function folderNames(
   return names.filter((name) => pattern.test(name)).sort();
 }
 
-/** The adapter folder of that name below the root; throws as `findFolderAt`. */
+/** Finds the adapter folder of this name below the root. Throws as `findFolderAt`. */
 export async function findFolder(root: string, name: string): Promise<AdapterFolder | undefined> {
   return NAME_PATTERN.test(name) ? findFolderAt(root, name) : undefined;
 }
 
 /**
- * The adapter folder at a path: below the root, links followed, with a configuration; else undefined.
- * Throws `ServeError` (503) where the file system fails.
+ * Finds the adapter folder at a path, absolute or relative to the root. Undefined if it is not below the root (links are
+ * followed) or has no configuration. Throws `ServeError` (503) if the file system fails.
  */
 export async function findFolderAt(
   root: string,
-  place: string,
+  folderPath: string,
 ): Promise<AdapterFolder | undefined> {
   try {
     const [top, directory] = await Promise.all([
       realpath(root),
-      realpath(path.resolve(root, place)),
+      realpath(path.resolve(root, folderPath)),
     ]);
     if (!directory.startsWith(top + path.sep)) return undefined;
     const [config, weights] = await Promise.all([
@@ -65,5 +72,29 @@ export async function findFolderAt(
     throw new ServeError('adapter_unavailable', 'adapter unavailable: its folder cannot be read', {
       cause: error,
     });
+  }
+}
+
+/**
+ * Returns the sampling defaults of an adapter, from its manifest or from generation_config.json in its folder; undefined if
+ * it has none. They are not part of its digest. Throws `ServeError` (`adapter_invalid`) that names the field.
+ */
+export async function readAdapterGenerationConfig(
+  location: AdapterLocation,
+): Promise<GenerationConfig | undefined> {
+  if (location.kind === 'version') return location.manifest.generation_config;
+  return readFolderGenerationConfig(location.directory);
+}
+
+/** Reads generation_config.json in a PEFT folder. Throws as `readAdapterGenerationConfig`. */
+export async function readFolderGenerationConfig(
+  directory: string,
+): Promise<GenerationConfig | undefined> {
+  try {
+    return await readGenerationConfig(directory);
+  } catch (error) {
+    if (!(error instanceof FileError)) throw error;
+    const { field, message } = error;
+    throw invalidAdapter(field, message.slice(field.length + 2));
   }
 }

@@ -1,46 +1,48 @@
-// What a request's `model` may say, as a value: the base, the tenant's default, or terms that name adapters. A pure
-// reader of text: it knows no tenants, no store, and not what the base is called.
+// Parses a request's `model`: the base, the tenant's default, or terms that name adapters. It is pure, and knows neither
+// tenants nor the base's name.
 import { LATEST, NAME_PATTERN, RESERVED_NAMES } from '../repository/manifest.ts';
 
-/** A version by number, or what an alias stands for now. */
+/** A version by number or by alias. */
 export type Selector =
   | { readonly kind: 'version'; readonly version: number }
   | { readonly kind: 'alias'; readonly alias: string };
 
-/** One adapter, as named. */
-export interface AdapterName {
+/** An adapter as a model's name refers to it. */
+export interface NamedAdapter {
   readonly name: string;
   readonly selector: Selector;
-  /** Of an `ft:` name: the base and the owner that it must be of. */
+  /** The base and the owner in an `ft:` name. */
   readonly origin?: { readonly base: string; readonly tenant: string };
 }
 
+/** One term of a composition. */
 export interface NamedTerm {
-  readonly adapter: AdapterName;
-  /** Multiplies the adapter's update; 1 where none is written. */
+  readonly adapter: NamedAdapter;
+  /** Multiplies the adapter's update. Default: 1. */
   readonly weight: number;
 }
 
+/** A parsed `model`. */
 export type ModelName =
   | { readonly kind: 'base' }
   | { readonly kind: 'default' }
   | { readonly kind: 'adapters'; readonly terms: readonly NamedTerm[] };
 
-/** The longest folder's name, or a composition of four usual `ft:` names. */
+/** Enough for the longest folder name, and for a composition of four usual `ft:` names. */
 const MAX_LENGTH = 300;
-/** Ranks add up: each term of the largest rank would double what a step multiplies. */
+/** Ranks add up, so each term makes a step more expensive. */
 const MAX_TERMS = 4;
-/** Beyond it an update drowns the base; sums of useful mixtures stay far below. */
-export const MAX_WEIGHT = 4;
+/** The largest weight of a term. Useful mixtures stay far below it; beyond it the update drowns the base. */
+export const MAX_TERM_WEIGHT = 4;
 
-/** A folder's name may be as long as a file system allows; a published one is checked by `NAME_PATTERN`. */
+/** A folder's name, as long as a file system allows. Published names have to match `NAME_PATTERN`, too. */
 const SEGMENT = /^(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$/;
 const VERSION = /^[1-9]\d{0,8}$/;
 const WEIGHT = /^-?(?:\d{1,3}(?:\.\d{1,6})?|\.\d{1,6})$/;
 const CHECKPOINT = /^ckpt-step-\d{1,9}$/;
 const FINE_TUNED = 'ft:';
 
-/** Undefined where it has none of the forms: whoever asks cannot tell that from an unknown name. */
+/** Parses a model's name; undefined if it is malformed, which clients cannot tell from an unknown name. */
 export function parseModelName(text: string): ModelName | undefined {
   if (text === 'base' || text === 'default') return { kind: text };
   if (text.length > MAX_LENGTH) return undefined;
@@ -50,22 +52,22 @@ export function parseModelName(text: string): ModelName | undefined {
   return terms.every((term) => term !== undefined) ? { kind: 'adapters', terms } : undefined;
 }
 
-/** `[weight*]adapter`. */
+/** Parses `[weight*]adapter`. */
 function parseTerm(text: string): NamedTerm | undefined {
   const star = text.indexOf('*');
   const factor = star < 0 ? '1' : text.slice(0, star);
-  const adapter = parseAdapter(text.slice(star + 1));
+  const adapter = parseNamedAdapter(text.slice(star + 1));
   if (!adapter || !WEIGHT.test(factor)) return undefined;
   const weight = Number(factor) + 0; // no negative zero
-  return Math.abs(weight) <= MAX_WEIGHT ? { adapter, weight } : undefined;
+  return Math.abs(weight) <= MAX_TERM_WEIGHT ? { adapter, weight } : undefined;
 }
 
-/** To the digits that a name can say. */
+/** Rounds a weight to the digits that a name can have. */
 export function roundWeight(weight: number): number {
   return Math.round(weight * 1e6) / 1e6 + 0; // no negative zero
 }
 
-function parseAdapter(text: string): AdapterName | undefined {
+function parseNamedAdapter(text: string): NamedAdapter | undefined {
   if (text.startsWith(FINE_TUNED)) return parseFineTuned(text.slice(FINE_TUNED.length));
   const [, name, separator, selected] = /^([^@:]*)(?:([@:])(.*))?$/s.exec(text) ?? [];
   if (!name || !SEGMENT.test(name) || RESERVED_NAMES.has(name)) return undefined;
@@ -78,10 +80,10 @@ function parseAdapter(text: string): AdapterName | undefined {
 }
 
 /**
- * `{base}:{tenant}:{suffix}:{id}[:ckpt-step-N]`: the alias `{id}` of the name `{suffix}`, or of the name `{id}` where
- * the suffix is empty. Read from the end, as only a base's own name may hold a colon.
+ * Parses `{base}:{tenant}:{suffix}:{id}[:ckpt-step-N]`: the alias `{id}` of the name `{suffix}`, or of the name `{id}` if
+ * the suffix is empty. It is read from the end, because only the base's name may contain a colon.
  */
-function parseFineTuned(text: string): AdapterName | undefined {
+function parseFineTuned(text: string): NamedAdapter | undefined {
   const fields = text.split(':');
   const checkpoint = fields.length > 4 && CHECKPOINT.test(fields.at(-1)!) ? fields.pop() : '';
   const [tenant, suffix, id] = fields.slice(-3);

@@ -1,49 +1,52 @@
-// What somebody else may change, remembered for a poll time: hits, misses and failures alike. A value is read again in
-// the background from half of its time on, so that what is in use is never waited for; one whose source fails goes
-// on being served. It knows neither names nor stores: how a key is read is an argument.
+// A cache of values that others may change: hits, misses and failures are remembered for a poll interval. After half of it
+// a value is refreshed in the background, so values in use are never waited for. If the source fails, the old value is
+// still served.
 import { LRUCache } from 'lru-cache';
 import { orAfter } from '../../src/common/waiting.ts';
 
+/** How values are read. */
 export interface PolledCacheOptions<T extends object> {
-  /** Undefined: there is none. `known` is what was read before. */
+  /** Reads a value; undefined if there is none. `known` is the value that was read before. */
   read(key: string, known: T | undefined, call: PollCall): Promise<T | undefined>;
-  /** How old an answer may be. */
+  /** The maximum age of a value. */
   readonly pollMs: number;
-  /** Monotonic milliseconds. */
+  /** Returns monotonic milliseconds. */
   readonly now?: () => number;
 }
 
+/** How urgent a read is. */
 export interface PollCall {
-  /** Until then nobody needs the answer: the old one is young enough. 0: somebody waits. */
+  /** Milliseconds until the old value is too old. 0 if a request waits. */
   readonly slackMs: number;
 }
 
-/** A name and its few hundred bytes; more are read again when they were forgotten. */
+/** Values have a few hundred bytes. */
 const MAX_VALUES = 10_000;
-/** Apart from the values, so that whoever guesses names pushes out guesses only. */
+/** Kept apart from the values, so that guessed names evict only each other. */
 const MAX_MISSES = 10_000;
-/** How long a request waits for a slow source while an older value is at hand. */
+/** How long a request waits for a slow source if there is an older value. */
 const PATIENCE_MS = 500;
 
-interface Answer<T> {
-  /** Undefined: there is none. */
+interface PolledValue<T> {
+  /** Undefined if there is none. */
   readonly value: T | undefined;
-  /** When its read began. */
+  /** The start of its read. */
   readonly readMs: number;
 }
 
 interface Flight<T> {
   readonly outcome: Promise<T | undefined>;
-  /** Ends with the outcome, or before it where that takes long; never rejects. */
+  /** Resolves with the outcome, or earlier if that takes too long. Never rejects. */
   readonly patience: Promise<unknown>;
 }
 
+/** A cache over a source that changes. */
 export class PolledCache<T extends object> {
   readonly #options: PolledCacheOptions<T>;
   readonly #now: () => number;
-  readonly #values = new LRUCache<string, Answer<T>>({ max: MAX_VALUES });
-  readonly #misses = new LRUCache<string, Answer<T>>({ max: MAX_MISSES });
-  /** What a read threw, and until when it is not tried again. */
+  readonly #values = new LRUCache<string, PolledValue<T>>({ max: MAX_VALUES });
+  readonly #misses = new LRUCache<string, PolledValue<T>>({ max: MAX_MISSES });
+  /** Errors of reads, and when to try again. */
   readonly #failures = new LRUCache<string, { error: unknown; untilMs: number }>({
     max: MAX_MISSES,
   });
@@ -54,35 +57,36 @@ export class PolledCache<T extends object> {
     this.#now = options.now ?? (() => performance.now());
   }
 
-  /** Not older than the poll time, or than `maxAgeMs`; older only while the source fails. Rejects as `read` does. */
+  /** Returns a value that is no older than `maxAgeMs`, unless the source fails. Rejects as `read` does. */
   async get(key: string, maxAgeMs = this.#options.pollMs): Promise<T | undefined> {
-    const answer = this.peek(key);
-    const ageMs = answer ? this.#now() - answer.readMs : Number.POSITIVE_INFINITY;
-    if (answer && ageMs <= maxAgeMs) {
+    const known = this.peek(key);
+    const ageMs = known ? this.#now() - known.readMs : Number.POSITIVE_INFINITY;
+    if (known && ageMs <= maxAgeMs) {
       if (ageMs > maxAgeMs / 2) this.#refresh(key, maxAgeMs - ageMs);
-      return answer.value;
+      return known.value;
     }
     const flight = this.#refresh(key, 0);
-    if (!answer) return flight.outcome;
+    if (!known) return flight.outcome;
     await flight.patience;
-    return (this.peek(key) ?? answer).value;
+    return (this.peek(key) ?? known).value;
   }
 
-  /** As it is now, whatever is remembered. One read at a time: who asks during one gets its answer. */
+  /** Reads a value now, whatever is remembered. Calls during a read share it. */
   renew(key: string): Promise<T | undefined> {
     return this.#refresh(key, 0).outcome;
   }
 
-  /** What is remembered, however old. */
-  peek(key: string): Answer<T> | undefined {
+  /** Returns the remembered value, however old. */
+  peek(key: string): PolledValue<T> | undefined {
     return this.#values.get(key) ?? this.#misses.get(key);
   }
 
-  /** The next `get` reads, and what is being read now is not kept: somebody here has changed it. */
+  /** Forgets a key that the caller has changed. A read under way is not kept either. */
   forget(key: string): void {
     for (const part of this.#parts()) part.delete(key);
   }
 
+  /** Forgets all keys with this prefix. */
   forgetAll(prefix: string): void {
     for (const part of this.#parts()) {
       for (const key of [...part.keys()]) if (key.startsWith(prefix)) part.delete(key);
@@ -93,7 +97,7 @@ export class PolledCache<T extends object> {
     return [this.#values, this.#misses, this.#failures, this.#flights];
   }
 
-  /** One read at a time for each key. */
+  /** Starts a read of the key, or joins the one under way. */
   #refresh(key: string, slackMs: number): Flight<T> {
     const underWay = this.#flights.get(key);
     if (underWay) return underWay;
@@ -108,13 +112,13 @@ export class PolledCache<T extends object> {
 
   async #read(key: string, slackMs: number, isCurrent: () => boolean): Promise<T | undefined> {
     const readMs = this.#now();
-    await undefined; // the flight is known before it ends
+    await undefined; // the flight must be in the map before it ends
     try {
       const value = await this.#options.read(key, this.peek(key)?.value, { slackMs });
       if (!isCurrent()) return value;
       this.forget(key);
-      const answers = value === undefined ? this.#misses : this.#values;
-      answers.set(key, { value, readMs });
+      const cache = value === undefined ? this.#misses : this.#values;
+      cache.set(key, { value, readMs });
       return value;
     } catch (error) {
       if (isCurrent()) {

@@ -1,13 +1,12 @@
-// Names → what they stand for, for one tenant: the base, or the adapters whose names it may use, by content. Composes
-// the places where adapters are found; knows neither folders nor stores, and no weights: whether tensors fit the
-// model is found when they are loaded.
+// Resolves the names of models for a tenant: to the base, or to adapters that it may use. It combines the finders of
+// adapters, and knows neither folders nor stores. Whether an adapter's tensors fit the model is found when it is loaded.
 import { ServeError } from '../../src/common/errors.ts';
 import { mayUseAdapter, SHARED_OWNER, type Tenant } from '../../src/contracts/tenant.ts';
 import { MAX_RANK } from '../../src/contracts/training-settings.ts';
 import { refuseRank } from '../peft/refusal.ts';
 import {
-  type AdapterName,
-  MAX_WEIGHT,
+  MAX_TERM_WEIGHT,
+  type NamedAdapter,
   type NamedTerm,
   parseModelName,
   roundWeight,
@@ -18,108 +17,99 @@ import {
   pinnedName,
   type ResolvedAdapter,
   type ResolvedModel,
-  rankOf,
+  rankOfPart,
 } from './resolved.ts';
 
+/** A model as the API lists it. */
 export interface ModelEntry {
   readonly id: string;
   /** Unix seconds. */
   readonly created: number;
-  /** An adapter's base; absent for the base itself. */
+  /** The base of an adapter. Absent for the base itself. */
   readonly parent?: string;
-  /** What it stands for now: of a published name, its version. */
+  /** The name with its current version (`pinnedName`). */
   readonly root: string;
-  /** Whose it is; absent for the base. */
+  /** The tenant that owns it. Absent for the base. */
   readonly owner?: string;
 }
 
+/** How to choose among the versions of a split alias. */
 export interface ResolveChoice {
-  /** Requests with equal text get the same version of an alias that is split. */
+  /** Equal texts get the same version. */
   readonly sticky?: string;
 }
 
-/** All throw `ServeError`: the same `model_not_found` for every miss. */
-export interface Registry {
-  /** Also throws `adapter_invalid`, `base_mismatch`, `adapter_unavailable`. */
-  resolve(tenant: Tenant, model: string, choice?: ResolveChoice): Promise<ResolvedModel>;
-  /** One model in any form of its name; throws as `resolve`. */
-  describe(tenant: Tenant, model: string): Promise<ModelEntry>;
-  /** What this tenant may name: the base first, then adapters by name. */
-  list(tenant: Tenant): Promise<ModelEntry[]>;
-  /** Removes what the tenant itself has published: a name, one version, or one alias. */
-  remove(tenant: Tenant, model: string): Promise<void>;
-}
-
-/** Where adapters are found by name. Whoever asks may use the owner's adapters of that name. */
+/** Finds adapters by name. The caller has checked that the owner's adapters of this name may be used. */
 export interface AdapterFinder {
-  /** Undefined: there is none. */
+  /** Finds an adapter; undefined if there is none. */
   find(
     owner: string,
-    adapter: AdapterName,
+    adapter: NamedAdapter,
     choice: ResolveChoice,
   ): Promise<FoundAdapter | undefined>;
-  /** What is found by a name alone, and the fine-tuned models of each name. */
+  /** Lists the names that can be used alone, and the fine-tuned models of each name. */
   list(owner: string): Promise<ListedAdapter[]>;
 }
 
+/** An adapter in a list. */
 export interface ListedAdapter {
   readonly name: string;
   readonly owner: string;
-  /** What the name stands for now (`pinnedName`). */
+  /** The name with its current version (`pinnedName`). */
   readonly root: string;
   /** Unix seconds. */
   readonly created: number;
-  /** Of the base that it was made for, where that is known. */
+  /** Digest of the base that it was trained on, if known. */
   readonly baseDigest?: string;
-  /** The last part of a fine-tuned model's name: the entry is that model. */
+  /** The last part of a fine-tuned model's name, if the entry is one. */
   readonly fineTunedId?: string;
 }
 
+/** An adapter that was found. */
 export interface FoundAdapter {
   readonly part: Omit<AdapterPart, 'weight'>;
   /** Unix seconds. */
   readonly created: number;
 }
 
-/** A finder whose adapters can be removed by their owner. */
+/** A finder whose adapters can be removed. */
 export interface AdapterArchive extends AdapterFinder {
-  /** What the name stands for: all of it, a version, or an alias. False: there is none. */
-  remove(owner: string, adapter: AdapterName | string): Promise<boolean>;
+  /** Removes a name, a version or an alias. Resolves with false if there is none. */
+  remove(owner: string, adapter: NamedAdapter | string): Promise<boolean>;
 }
 
+/** The served base. */
 export interface BaseModel {
   readonly id: string;
-  /** Its other names. */
+  /** Other names of it. */
   readonly names: readonly string[];
-  /** Of its artifact, hex. */
+  /** Digest of its artifact, hex. */
   readonly digest: string;
 }
 
+/** The base and the finders of a registry. */
 export interface RegistryOptions {
   readonly base: BaseModel;
-  /** What this machine's operator gives to everybody, first come first found. */
+  /** Adapters that the operator shares with everybody. The first match wins. */
   readonly local?: readonly AdapterFinder[];
   readonly store?: AdapterArchive;
-  /** Of an adapter, and of a composition's terms together; default: the most that a file may have. */
+  /** The largest rank of an adapter, and of a composition's terms together. Default: the largest that a file may have. */
   readonly maxRank?: number;
-  /** Comes with the package; every other adapter of the same name wins. */
+  /** The demo adapters of the package. Other adapters of the same name come first. */
   readonly bundled?: AdapterFinder;
-  /** Unix milliseconds. */
+  /** Returns Unix milliseconds. */
   readonly now?: () => number;
 }
 
-interface Asked {
-  /** `default` replaced by what it means. */
+interface RequestedModel {
+  /** The name, with `default` replaced. */
   readonly id: string;
-  /** None: the base. */
+  /** Empty for the base. */
   readonly terms: readonly NamedTerm[];
 }
 
-export function createRegistry(options: RegistryOptions): Registry {
-  return new ComposedRegistry(options);
-}
-
-class ComposedRegistry implements Registry {
+/** Resolves the names of models. All misses throw the same `ServeError` (`model_not_found`). */
+export class Registry {
   readonly #base: BaseModel;
   readonly #baseNames: ReadonlySet<string>;
   readonly #local: readonly AdapterFinder[];
@@ -139,16 +129,18 @@ class ComposedRegistry implements Registry {
     this.#startedS = Math.floor(now() / 1000);
   }
 
+  /** Resolves a model. Also throws `adapter_invalid`, `base_mismatch` and `adapter_unavailable`. */
   async resolve(tenant: Tenant, model: string, choice: ResolveChoice = {}): Promise<ResolvedModel> {
-    const { id, terms } = this.#read(tenant, model);
+    const { id, terms } = this.#parse(tenant, model);
     if (terms.length === 0) return { kind: 'base', id: this.#base.id };
     const resolved = toResolved(id, terms, await this.#findAll(tenant, terms, choice));
-    refuseRank(resolved.parts.map(rankOf), this.#maxRank);
+    refuseRank(resolved.parts.map(rankOfPart), this.#maxRank);
     return resolved;
   }
 
+  /** Describes one model, by any form of its name. Throws as `resolve`. */
   async describe(tenant: Tenant, model: string): Promise<ModelEntry> {
-    const { id, terms } = this.#read(tenant, model);
+    const { id, terms } = this.#parse(tenant, model);
     if (terms.length === 0) return this.#baseEntry();
     const found = await this.#findAll(tenant, terms, {});
     const { parts } = toResolved(id, terms, found);
@@ -157,9 +149,10 @@ class ComposedRegistry implements Registry {
     return { id, created, parent: this.#base.id, root: pinnedName(parts), owner };
   }
 
+  /** Lists the models that the tenant may use: the base first, then adapters by name. */
   async list(tenant: Tenant): Promise<ModelEntry[]> {
     const lists = await Promise.all(
-      this.#places(tenant).map(({ finder, owner }) => finder.list(owner)),
+      this.#finders(tenant).map(({ finder, owner }) => finder.list(owner)),
     );
     const byId = new Map<string, ListedAdapter>();
     for (const one of lists.flat()) {
@@ -176,8 +169,9 @@ class ComposedRegistry implements Registry {
     return [this.#baseEntry(), ...entries.sort((a, b) => (a.id < b.id ? -1 : 1))];
   }
 
+  /** Removes what the tenant itself has published: a name, a version or an alias. */
   async remove(tenant: Tenant, model: string): Promise<void> {
-    const { terms } = this.#read(tenant, model);
+    const { terms } = this.#parse(tenant, model);
     const [only] = terms;
     if (terms.length !== 1 || only!.weight !== 1) throw modelNotFound();
     const { adapter } = only!;
@@ -193,7 +187,7 @@ class ComposedRegistry implements Registry {
     return `ft:${this.#base.id}:${owner}:${suffix}:${fineTunedId}`;
   }
 
-  #read(tenant: Tenant, model: string): Asked {
+  #parse(tenant: Tenant, model: string): RequestedModel {
     const isBase = (name: string) => this.#baseNames.has(name);
     const id = model === 'default' ? (tenant.defaultModel ?? this.#base.id) : model;
     const named = isBase(id) ? undefined : parseModelName(id);
@@ -206,24 +200,25 @@ class ComposedRegistry implements Registry {
     return Promise.all(terms.map(({ adapter }) => this.#find(tenant, adapter, choice)));
   }
 
-  /** What is foreign is not even looked for, so that it cannot be told from what is not there. */
-  async #find(tenant: Tenant, adapter: AdapterName, choice: ResolveChoice): Promise<FoundAdapter> {
+  /** Does not look for adapters that the tenant may not use, so they cannot be told from unknown ones. */
+  async #find(tenant: Tenant, adapter: NamedAdapter, choice: ResolveChoice): Promise<FoundAdapter> {
     const only = this.#ownerOf(tenant, adapter);
-    for (const { finder, owner } of this.#places(tenant)) {
+    for (const { finder, owner } of this.#finders(tenant)) {
       if (only !== undefined && only !== owner) continue;
       const found = mayUseAdapter(tenant, adapter.name)
         ? await finder.find(owner, adapter, choice)
         : undefined;
       if (!found) continue;
-      const { place } = found.part;
-      if (place.kind === 'version' && !this.#fits(place.manifest.base_digest)) throw baseMismatch();
+      const { location } = found.part;
+      const isForeign = location.kind === 'version' && !this.#fits(location.manifest.base_digest);
+      if (isForeign) throw baseMismatch();
       return found;
     }
     throw modelNotFound();
   }
 
-  /** In the order in which names win. */
-  #places(tenant: Tenant): { finder: AdapterFinder; owner: string }[] {
+  /** Lists the finders in the order of precedence. */
+  #finders(tenant: Tenant): { finder: AdapterFinder; owner: string }[] {
     const store = this.#store ? [this.#store] : [];
     const bundled = this.#bundled ? [this.#bundled] : [];
     return [
@@ -232,15 +227,15 @@ class ComposedRegistry implements Registry {
     ];
   }
 
-  /** Whose adapter an `ft:` name asks for; undefined where a name does not say; throws where it is another's. */
-  #ownerOf(tenant: Tenant, { origin }: AdapterName): string | undefined {
+  /** Returns the owner in an `ft:` name; undefined for other names. Throws if it is another tenant. */
+  #ownerOf(tenant: Tenant, { origin }: NamedAdapter): string | undefined {
     if (!origin) return undefined;
     const isOwn = origin.tenant === tenant.id || origin.tenant === SHARED_OWNER;
     if (!isOwn || !this.#baseNames.has(origin.base)) throw modelNotFound();
     return origin.tenant;
   }
 
-  /** Where nobody said, its tensors' shapes decide when they are loaded. */
+  /** Whether the adapter was trained on this base. If that is unknown, the shapes of its tensors decide on load. */
   #fits(baseDigest: string | undefined): boolean {
     return baseDigest === undefined || baseDigest === this.#base.digest;
   }
@@ -260,8 +255,8 @@ function toResolved(
 }
 
 /**
- * Terms of the same owner and content are one term with the sum of their weights, in the place of the first:
- * `zen+0.5*zen` is `1.5*zen`. A sum of 0 stays: it is loaded and changes nothing, as `0*zen` does.
+ * Merges terms of the same owner and content, and adds their weights: `zen+0.5*zen` is `1.5*zen`. A sum of 0 stays; it is
+ * loaded and changes nothing, like `0*zen`.
  */
 function addEqual(parts: readonly AdapterPart[]): AdapterPart[] {
   const byContent = new Map<string, AdapterPart>();
@@ -270,23 +265,23 @@ function addEqual(parts: readonly AdapterPart[]): AdapterPart[] {
     const weight = roundWeight((byContent.get(key)?.weight ?? 0) + part.weight);
     byContent.set(key, { ...(byContent.get(key) ?? part), weight });
   }
-  return [...byContent.values()].map(withinWeights);
+  return [...byContent.values()].map(checkWeight);
 }
 
-function withinWeights(part: AdapterPart): AdapterPart {
+function checkWeight(part: AdapterPart): AdapterPart {
   const { name, weight } = part;
-  if (Math.abs(weight) <= MAX_WEIGHT) return part;
-  const message = `model: the weights of ${name} add up to ${weight}, the limit is ${MAX_WEIGHT}`;
+  if (Math.abs(weight) <= MAX_TERM_WEIGHT) return part;
+  const message = `model: the weights of ${name} add up to ${weight}; the limit is ${MAX_TERM_WEIGHT}`;
   throw new ServeError('invalid_request', message, { param: 'model' });
 }
 
-/** One body for all misses: unknown, malformed, foreign. */
+/** Returns the same error for unknown, malformed and foreign names. */
 function modelNotFound(): ServeError {
   const message = 'The model does not exist or you do not have access to it.';
   return new ServeError('model_not_found', message, { param: 'model' });
 }
 
 function baseMismatch(): ServeError {
-  const message = 'The adapter was made for another base model than the one that is served.';
+  const message = 'The adapter was trained on another base model than the one that is served.';
   return new ServeError('base_mismatch', message, { param: 'model' });
 }

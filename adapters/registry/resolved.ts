@@ -1,50 +1,54 @@
-// What a model's name stands for once it is resolved and allowed: the base, or adapters by owner, version and content.
-// Plain types, shared by registries, tiers and the HTTP side; and the identity by which the engine knows an adapter.
+// A resolved model: the base, or adapters by owner, version and content. Plain types that registry, tiers and HTTP share, and
+// the identity by which the engine knows an adapter.
 import { createHash } from 'node:crypto';
 import type { VersionManifest } from '../repository/manifest.ts';
 
+/** The base or an adapter. */
 export type ResolvedModel = { readonly kind: 'base'; readonly id: string } | ResolvedAdapter;
 
+/** An adapter that the tenant may use: one, or a composition. */
 export interface ResolvedAdapter {
   readonly kind: 'adapter';
-  /** The name it was asked for by. */
+  /** The name in the request. */
   readonly id: string;
-  /** Of its content, for receipts: its only part's digest, or one over all parts and their weights. */
+  /** Digest of its content, for receipts (`contentDigest`). */
   readonly digest: string;
-  /** One, or the terms of a composition in the order they were written. */
+  /** One part, or the terms of a composition in their order. */
   readonly parts: readonly AdapterPart[];
 }
 
+/** One adapter of a composition. */
 export interface AdapterPart {
-  /** Whose it is: the tenant that asked, or `SHARED_OWNER`. */
+  /** The tenant, or `SHARED_OWNER`. */
   readonly owner: string;
   readonly name: string;
-  /** Of the two files, hex. */
+  /** Digest of the two files, hex. */
   readonly digest: string;
-  /** Multiplies its update; 1 where it stands alone. */
+  /** Multiplies its update. 1 for a single adapter. */
   readonly weight: number;
-  readonly place: AdapterPlace;
+  readonly location: AdapterLocation;
 }
 
-export type AdapterPlace =
-  /** A local PEFT folder that somebody else keeps; `rank` is the largest of its modules. */
+/** The location of an adapter's files. */
+export type AdapterLocation =
+  /** A local PEFT folder; `rank` is the largest of its modules. */
   | { readonly kind: 'folder'; readonly directory: string; readonly rank: number }
-  /** A published version; `alias` by which it was found, if by one. */
+  /** A published version, and the alias that led to it, if any. */
   | { readonly kind: 'version'; readonly manifest: VersionManifest; readonly alias?: string };
 
-/** The identity of parts in caches and slots: owners and contents, so that no two tenants share an entry. */
+/** Identifies parts in caches and slots by owner and content, so that tenants never share an entry. */
 export function adapterIdentity(parts: readonly AdapterPart[]): string {
   const hash = createHash('sha256');
   for (const { owner, digest, weight } of parts) hash.update(`${owner}\0${digest}\0${weight}\n`);
   return hash.digest('hex');
 }
 
-/** The largest rank of the part's modules, as far as it is known before its files are here. */
-export function rankOf({ place }: Pick<AdapterPart, 'place'>): number {
-  return place.kind === 'folder' ? place.rank : place.manifest.rank;
+/** Returns the largest rank of the part's modules, by its manifest or its header. */
+export function rankOfPart({ location }: Pick<AdapterPart, 'location'>): number {
+  return location.kind === 'folder' ? location.rank : location.manifest.rank;
 }
 
-/** The digest that a receipt shows. */
+/** Returns the digest in receipts: the only part's digest, or one over all parts and weights. */
 export function contentDigest(parts: readonly AdapterPart[]): string {
   const [only] = parts;
   if (parts.length === 1 && only!.weight === 1) return only!.digest;
@@ -54,13 +58,13 @@ export function contentDigest(parts: readonly AdapterPart[]): string {
 }
 
 /**
- * The model name that leads to these very weights again, whatever aliases do: `zen@3`, `zen@3+0.5*tone@1`.
- * A folder has no versions: its name is all there is.
+ * Returns the model name that leads to the same weights even if aliases move: `zen@3`, `zen@3+0.5*tone@1`. A folder has no
+ * versions, so its name is not pinned.
  */
 export function pinnedName(parts: readonly AdapterPart[]): string {
   return parts
-    .map(({ name, weight, place }) => {
-      const version = place.kind === 'version' ? `@${place.manifest.version}` : '';
+    .map(({ name, weight, location }) => {
+      const version = location.kind === 'version' ? `@${location.manifest.version}` : '';
       return `${weight === 1 ? '' : `${weight}*`}${name}${version}`;
     })
     .join('+');

@@ -1,11 +1,13 @@
-// Adapters by name in a store: aliases as they were at most a poll time ago, versions as they were published. A known
-// name goes on being served while the store fails. It authorizes nobody: it looks where it is told to.
+// Adapters by name in a store. Aliases are at most one poll interval old, and known names are still served while the store
+// fails. It authorizes nobody: the caller says whose adapters to use.
+import { createHash } from 'node:crypto';
 import { ServeError } from '../../src/common/errors.ts';
 import type { Logger } from '../../src/common/log.ts';
 import { mapBounded } from '../../src/common/map-bounded.ts';
 import { orAfter } from '../../src/common/waiting.ts';
 import {
   type Aliases,
+  type AliasPointer,
   FINE_TUNED_ALIAS,
   LATEST,
   NAME_PATTERN,
@@ -16,42 +18,43 @@ import {
 import type { AdapterRepository } from '../repository/repository.ts';
 import { logStoreFault } from '../store/alerts.ts';
 import { StoreError } from '../store/store.ts';
-import { chooseVersion } from './canary.ts';
-import type { AdapterName } from './model-name.ts';
+import type { NamedAdapter } from './model-name.ts';
 import { type PollCall, PolledCache } from './polled-cache.ts';
 import type { AdapterArchive, FoundAdapter, ListedAdapter, ResolveChoice } from './registry.ts';
 import { pinnedName } from './resolved.ts';
 
+/** How adapters in a store are read. */
 export interface StoreRegistryOptions {
-  /** How old an alias may be. */
+  /** The maximum age of an alias. */
   readonly pollMs: number;
   /**
-   * Makes a version ready that an alias in use has moved to, before requests are sent to it; never longer than the
-   * poll time allows. Rejections are dropped: the first request for it will say what is wrong.
+   * Prepares a version that an alias in use has moved to, before it gets requests, as long as the poll interval allows.
+   * Rejections are dropped, because the first request will meet the same error.
    */
   warm?(part: FoundAdapter['part']): Promise<void>;
   readonly log?: Logger;
-  /** Monotonic milliseconds. */
+  /** Returns monotonic milliseconds. */
   readonly now?: () => number;
 }
 
-/** A store that has not answered by then counts as failed. */
+/** A store that takes longer to answer has failed. */
 const READ_TIMEOUT_MS = 5_000;
-/** For the names of an owner, each of which takes a read: 5000 of them from a store 50 ms away. */
+/** Each name of an owner takes a read: enough for 5000 names in a store 50 ms away. */
 const NAMES_TIMEOUT_MS = 20_000;
-/** A list may be this old: it costs two reads for each name. */
+/** The maximum age of a list, which takes two reads per name. */
 const LIST_AGE_MS = 30_000;
-/** Names that are listed: the reads of more would take a minute from a store 50 ms away. */
+/** Names that are listed. More would take a minute from a store 50 ms away. */
 const MAX_LISTED = 10_000;
 
-/** What one list has met so far. */
+/** The state of one list. */
 interface ListCall {
-  /** Grows without bounds once an answer was older than that: a list is many reads, and the store is not waited for twice. */
+  /** Becomes infinite once a read was slow: a list takes many reads, and it waits for a failing store only once. */
   maxAgeMs: number;
-  /** That the store did not answer for a name that was never read. */
+  /** The error of the store for a name that was never read. */
   outage?: unknown;
 }
 
+/** The adapters in a store. */
 export class StoreAdapters implements AdapterArchive {
   readonly #repository: AdapterRepository;
   readonly #options: StoreRegistryOptions;
@@ -79,7 +82,7 @@ export class StoreAdapters implements AdapterArchive {
 
   async find(
     owner: string,
-    { name, selector, origin }: AdapterName,
+    { name, selector, origin }: NamedAdapter,
     { sticky = '' }: ResolveChoice,
   ): Promise<FoundAdapter | undefined> {
     if (!NAME_PATTERN.test(name)) return undefined;
@@ -89,20 +92,20 @@ export class StoreAdapters implements AdapterArchive {
       return manifest && toFound(manifest);
     }
     const { alias } = selector;
-    const pointer = await this.#pointerOf(key, alias, origin !== undefined);
+    const pointer = await this.#targetOf(key, alias, origin !== undefined);
     if (!pointer) return undefined;
     const version = chooseVersion(pointer, `${key}:${alias}`, sticky);
     return toFound(await this.#manifestOf(`${key}/${version}`), alias);
   }
 
-  /** A fine-tuned model that is not known here was maybe published elsewhere a moment ago: it is looked for again. */
-  async #pointerOf(key: string, alias: string, isFineTuned: boolean) {
+  /** Reads again if a fine-tuned model is unknown: another server may just have published it. */
+  async #targetOf(key: string, alias: string, isFineTuned: boolean) {
     const known = pointerOf((await this.#aliases.get(key))?.aliases ?? {}, alias);
     if (known || !isFineTuned) return known;
     return pointerOf((await this.#aliases.renew(key))?.aliases ?? {}, alias);
   }
 
-  /** While the store does not answer: what was read before. Rejects where that is nothing, though there are names. */
+  /** Lists what was read before if the store does not answer. Rejects if that is nothing and there are names. */
   async list(owner: string): Promise<ListedAdapter[]> {
     const names = (await this.#names.get(owner)) ?? [];
     const call: ListCall = { maxAgeMs: LIST_AGE_MS };
@@ -114,8 +117,8 @@ export class StoreAdapters implements AdapterArchive {
     return models;
   }
 
-  /** An `ft:` name is a fine-tuned model: its versions go with it, and `latest` goes back to the version before. */
-  async remove(owner: string, adapter: AdapterName | string): Promise<boolean> {
+  /** An `ft:` name removes a fine-tuned model with its versions, and returns `latest` to the version before. */
+  async remove(owner: string, adapter: NamedAdapter | string): Promise<boolean> {
     const repository = this.#repository;
     const of = { tenant: owner, name: typeof adapter === 'string' ? adapter : adapter.name };
     this.forget(owner, of.name);
@@ -154,7 +157,7 @@ export class StoreAdapters implements AdapterArchive {
     return next;
   }
 
-  /** Readies the versions that have come to aliases whose versions before were used here. */
+  /** Prepares the new versions of aliases whose old versions are in use here. */
   async #warm(key: string, before: Aliases, after: Aliases): Promise<void> {
     const { warm } = this.#options;
     if (!warm) return;
@@ -178,7 +181,7 @@ export class StoreAdapters implements AdapterArchive {
     );
   }
 
-  /** A version that an alias leads to: it cannot be removed meanwhile, so it is read once. */
+  /** Reads the manifest of an alias's version once: such a version cannot be removed. */
   async #manifestOf(key: string): Promise<VersionManifest> {
     const isKnown = this.#manifests.peek(key)?.value !== undefined;
     const manifest = await this.#manifests.get(key, isKnown ? Number.POSITIVE_INFINITY : undefined);
@@ -203,11 +206,11 @@ export class StoreAdapters implements AdapterArchive {
       return models;
     } catch (error) {
       if (isOutage(error)) call.outage = error;
-      return []; // a fault of one is no reason to hide the others; it is in the log
+      return []; // the fault is in the log, and the other names are still listed
     }
   }
 
-  /** What the store itself says is in the repository's log. */
+  /** Reads within a time limit. The repository logs the store's own errors. */
   async #reading<T>(
     read: (call: { signal: AbortSignal }) => Promise<T>,
     timeoutMs = READ_TIMEOUT_MS,
@@ -222,7 +225,7 @@ export class StoreAdapters implements AdapterArchive {
     }
   }
 
-  /** Somebody here has published or removed versions of the name: the next request reads it again. */
+  /** Forgets a name that this server has changed, so that the next request reads it again. */
   forget(owner: string, name: string): void {
     this.#names.forget(owner);
     this.#aliases.forget(`${owner}/${name}`);
@@ -232,8 +235,8 @@ export class StoreAdapters implements AdapterArchive {
 
 function toFound(manifest: VersionManifest, alias?: string): FoundAdapter {
   const { tenant: owner, name, digest, created_at: created } = manifest;
-  const place = { kind: 'version', manifest, ...(alias !== undefined && { alias }) } as const;
-  return { part: { owner, name, digest, place }, created };
+  const location = { kind: 'version', manifest, ...(alias !== undefined && { alias }) } as const;
+  return { part: { owner, name, digest, location }, created };
 }
 
 function toListed(manifest: VersionManifest, alias: string): ListedAdapter {
@@ -244,9 +247,26 @@ function toListed(manifest: VersionManifest, alias: string): ListedAdapter {
   return { name, owner, root, created, ...base, ...model };
 }
 
-/** The store did not answer; what it answered may be damaged or missing. */
+/** Whether the store did not answer; a damaged or missing object is an answer. */
 function isOutage(error: unknown): boolean {
   const { cause } = error as Error;
   if (cause instanceof StoreError) return cause.kind === 'unavailable';
   return cause instanceof DOMException && cause.name === 'TimeoutError';
+}
+
+/**
+ * Chooses the version of a split alias by a hash of `sticky`, so that equal texts get equal versions and the shares hold
+ * over many texts. Growing the last share moves requests only to it. `of` names the alias: shares of two aliases are
+ * independent of each other.
+ */
+export function chooseVersion(pointer: AliasPointer, of: string, sticky: string): number {
+  if ('version' in pointer) return pointer.version;
+  const hash = createHash('sha256').update(`${of}\0${sticky}`).digest();
+  const point = (hash.readUIntBE(0, 6) / 2 ** 48) * 100;
+  let end = 0;
+  for (const { version, percent } of pointer.split) {
+    end += percent;
+    if (point < end) return version;
+  }
+  return pointer.split.at(-1)!.version; // the shares may add up to a hair below 100
 }

@@ -1,51 +1,50 @@
-// Who takes a version's number: whoever writes its claim first. A publication that has an id finds the number that it
-// took before, be it by another process.
+// Assigns version numbers: the first publication that writes a claim owns the number. A publication that is tried again,
+// also by another process, finds the number that it already has.
 import { ServeError } from '../../src/common/errors.ts';
 import { mapBounded } from '../../src/common/map-bounded.ts';
 import { type DocumentStore, ifSound } from '../store/documents.ts';
 import type { StoreCall } from '../store/store.ts';
-import type { Claim, VersionManifest } from './manifest.ts';
-import type { AdapterName } from './options.ts';
-import { createClaim, readClaim, readCommit, takenNumbers, type VersionName } from './versions.ts';
+import type { AdapterName, VersionClaim, VersionManifest, VersionName } from './manifest.ts';
+import { createClaim, readClaim, readCommit, takenNumbers } from './versions.ts';
 
-/** A number that is the publication's own; with a manifest where it had been finished before. */
+/** The publication's number, and the manifest if the publication was finished before. */
 export interface Claimed {
   readonly version: number;
   readonly manifest?: VersionManifest;
 }
 
 /** More than will ever publish one name at the same time. */
-const MAX_TRIES = 200;
+const MAX_PUBLISHERS = 200;
 
-/** For a publication that nobody else knows of: a new number. */
+/** Claims a new number. */
 export async function claimNumber(
   documents: DocumentStore,
   of: AdapterName,
-  claim: Claim,
+  claim: VersionClaim,
   call?: StoreCall,
 ): Promise<Claimed> {
   const taken = await takenNumbers(documents, of, call);
   return claimAfter(documents, { ...of, version: taken.at(-1) ?? 0 }, claim, call);
 }
 
-/** For a publication that may have been begun before: the number that it has, or a new one. */
+/** Returns the number that the publication already has, or claims a new one. */
 export async function claimOnce(
   documents: DocumentStore,
   of: AdapterName,
-  claim: Claim,
+  claim: VersionClaim,
   call?: StoreCall,
 ): Promise<Claimed> {
   const taken = await takenNumbers(documents, of, call);
   const earlier = await findClaimed(documents, { ...of, numbers: taken }, claim, call);
-  // Numbers are tried without a gap: a process that claims for the same publication meanwhile is met on the way.
+  // Numbers are tried without gaps, so two processes with the same publication meet at the same claim.
   return earlier ?? claimAfter(documents, { ...of, version: taken.at(-1) ?? 0 }, claim, call);
 }
 
-/** The lowest of these numbers that the publication has claimed and that was not removed since. */
+/** Finds the lowest of these numbers that the publication owns and that has not been removed. */
 async function findClaimed(
   documents: DocumentStore,
   { numbers, ...of }: AdapterName & { readonly numbers: readonly number[] },
-  claim: Claim,
+  claim: VersionClaim,
   call?: StoreCall,
 ): Promise<Claimed | undefined> {
   const claims = await mapBounded(numbers, (version) =>
@@ -59,11 +58,11 @@ async function findClaimed(
   return undefined;
 }
 
-/** The number's state where its claim is this publication's; undefined where it was removed since. */
+/** Returns the state of the publication's number; undefined if it has been removed. */
 async function stateOf(
   documents: DocumentStore,
   of: VersionName,
-  [found, claim]: readonly [Claim, Claim],
+  [found, claim]: readonly [VersionClaim, VersionClaim],
   call?: StoreCall,
 ): Promise<Claimed | undefined> {
   const { version } = of;
@@ -80,10 +79,10 @@ async function stateOf(
 async function claimAfter(
   documents: DocumentStore,
   of: VersionName,
-  claim: Claim,
+  claim: VersionClaim,
   call?: StoreCall,
 ): Promise<Claimed> {
-  for (let version = of.version + 1; version <= of.version + MAX_TRIES; version++) {
+  for (let version = of.version + 1; version <= of.version + MAX_PUBLISHERS; version++) {
     const found = await ifSound(createClaim(documents, { ...of, version }, claim, call));
     if (found === claim) return { version };
     if (found?.publication_id !== claim.publication_id) continue;

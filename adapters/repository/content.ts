@@ -1,19 +1,37 @@
-// What is known of an adapter that is about to be a version, once both of its files were read whole. Where they come from
-// and where they go is for others.
+// Describes an adapter's two files for publication: digests, sizes, summary, and the manifest and claim made of them. It
+// reads and writes nothing.
 import { createHash } from 'node:crypto';
+import type { GenerationConfig } from '../../src/contracts/generation-config.ts';
 import { adapterDigest } from '../peft/digest.ts';
 import { CONFIG_FILE, WEIGHTS_FILE } from '../peft/files.ts';
 import { type AdapterSummary, inspectAdapter } from '../peft/inspect.ts';
-import { type Claim, manifestSchema, type VersionManifest } from './manifest.ts';
-import type { AdapterName, PublishOptions } from './options.ts';
+import {
+  manifestSchema,
+  type VersionClaim,
+  type VersionManifest,
+  type VersionName,
+} from './manifest.ts';
 
+/** The base, job and measurements behind a version. */
+export interface VersionOrigin {
+  /** Digest of the base that it was trained on. Absent: unknown. */
+  readonly baseDigest?: string;
+  /** The job that trained it. */
+  readonly job?: string;
+  /** The evaluation card, training figures and the like. */
+  readonly metrics?: Readonly<Record<string, unknown>>;
+  /** The adapter's own sampling defaults. */
+  readonly generationConfig?: GenerationConfig;
+}
+
+/** The adapter in two files. */
 export interface Content {
   readonly files: VersionManifest['files'];
   readonly digest: string;
   readonly summary: AdapterSummary;
 }
 
-/** Throws `ServeError` as `inspectAdapter` where it is no adapter. */
+/** Describes the files. Throws `ServeError` as `inspectAdapter` does if they are not an adapter. */
 export async function describeContent(
   configBytes: Uint8Array,
   weightsBytes: Uint8Array,
@@ -25,8 +43,9 @@ export async function describeContent(
   };
 }
 
+/** Returns the manifest of a version with this content. */
 export function toManifest(
-  of: AdapterName & { readonly version: number },
+  of: VersionName,
   content: Content,
   {
     baseDigest,
@@ -34,7 +53,7 @@ export function toManifest(
     metrics,
     generationConfig,
     createdMs,
-  }: PublishOptions & { readonly createdMs: number },
+  }: VersionOrigin & { readonly createdMs: number },
 ): VersionManifest {
   return manifestSchema.parse({
     schema: 1,
@@ -53,18 +72,23 @@ export function toManifest(
   });
 }
 
-export function toClaim(publicationId: string, { digest }: Content, startedMs: number): Claim {
+/** Returns the claim of a publication. */
+export function toClaim(
+  publicationId: string,
+  { digest }: Content,
+  startedMs: number,
+): VersionClaim {
   return { schema: 1, publication_id: publicationId, digest, started_at: toSeconds(startedMs) };
 }
 
 /**
- * The id of publishing a content: to publish it again is no new version. With another base or other sampling defaults
- * it is another publication.
- * @param digest of the adapter, as `adapters/peft/digest.ts` defines it
+ * Returns a publication id for a content, so that publishing it again makes no new version. Another base or other sampling
+ * defaults make another id.
+ * @param digest the adapter's identity (`adapters/peft/files.ts`)
  */
 export function contentPublication(
   digest: string,
-  { baseDigest, generationConfig }: Pick<PublishOptions, 'baseDigest' | 'generationConfig'>,
+  { baseDigest, generationConfig }: Pick<VersionOrigin, 'baseDigest' | 'generationConfig'>,
 ): string {
   const id = `content-${digest}-${baseDigest ?? 'any'}`;
   if (!generationConfig) return id;

@@ -1,5 +1,4 @@
-// A version's two files as they were published: every byte is checked against the manifest. In memory; where they go is
-// for others.
+// Fetches a version's two files into memory, and checks every byte against the manifest.
 import { createHash } from 'node:crypto';
 import { ServeError } from '../../src/common/errors.ts';
 import { adapterDigest } from '../peft/digest.ts';
@@ -9,15 +8,16 @@ import type { StoreCall } from '../store/store.ts';
 import type { VersionManifest } from './manifest.ts';
 import type { AdapterRepository } from './repository.ts';
 
-export interface FetchOptions extends StoreCall {
+/** The options of a fetch. */
+export interface FetchVersionOptions extends StoreCall {
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
 }
 
-/** Rejects with `ServeError`: `adapter_checksum_mismatch` naming the file, or `adapter_unavailable`. */
+/** Fetches both files. Rejects with `ServeError`: `adapter_checksum_mismatch` naming the file, or `adapter_unavailable`. */
 export async function fetchVersion(
   repository: Pick<AdapterRepository, 'openFile'>,
   manifest: VersionManifest,
-  { onProgress, ...call }: FetchOptions = {},
+  { onProgress, ...call }: FetchVersionOptions = {},
 ): Promise<AdapterFiles> {
   const totalBytes = manifest.files[CONFIG_FILE].byteSize + manifest.files[WEIGHTS_FILE].byteSize;
   let doneBytes = 0;
@@ -25,7 +25,7 @@ export async function fetchVersion(
     const { byteSize, sha256 } = manifest.files[file];
     const { body, byteSize: storedBytes } = await repository.openFile(manifest, file, call);
     if (storedBytes !== byteSize) {
-      for await (const _ of body) break; // lets go of the connection
+      for await (const _ of body) break; // frees the connection
       throw mismatch(file, `has ${storedBytes} bytes, not ${byteSize}`);
     }
     const bytes = new Uint8Array(byteSize);
@@ -46,11 +46,12 @@ export async function fetchVersion(
   const configBytes = await read(CONFIG_FILE);
   const weightsBytes = await read(WEIGHTS_FILE);
   const digest = adapterDigest(configBytes, weightsBytes);
-  if (digest !== manifest.digest) throw mismatch('manifest.json', 'has the digest of others');
+  if (digest !== manifest.digest)
+    throw mismatch('manifest.json', 'has the digest of another adapter');
   return { configBytes, weightsBytes, digest };
 }
 
 function mismatch(file: string, fault: string): ServeError {
-  const message = `The stored adapter is not what was published: ${file} ${fault}.`;
+  const message = `The stored adapter differs from the published one: ${file} ${fault}.`;
   return new ServeError('adapter_checksum_mismatch', message, { param: file });
 }

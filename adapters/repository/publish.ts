@@ -1,5 +1,5 @@
-// One publication: a claim takes the version's number, the files follow, the manifest makes them a version, the aliases
-// lead to it. Ended anywhere, it leaves nothing that a reader sees half; begun again under the same id, it goes on.
+// Publishes an adapter: a claim takes the version's number, then come the two files, the manifest that makes them a version,
+// and the aliases. A publication that ends anywhere in between leaves nothing half-visible, and continues under the same id.
 import { randomUUID } from 'node:crypto';
 import path from 'node:path';
 import { ServeError } from '../../src/common/errors.ts';
@@ -12,21 +12,43 @@ import {
   WEIGHTS_FILE,
 } from '../peft/files.ts';
 import { invalidAdapter } from '../peft/refusal.ts';
-import { type DocumentStore, readBody, serializeDocument } from '../store/documents.ts';
+import { readBody, serializeDocument } from '../store/documents.ts';
 import { type StoreCall, StoreError } from '../store/store.ts';
 import { withPublished } from './alias-changes.ts';
+import type { RepositoryParts } from './aliases.ts';
 import { claimNumber, claimOnce } from './claims.ts';
-import { type Content, describeContent, toClaim, toManifest } from './content.ts';
-import { keys, LATEST, MAX_MANIFEST_BYTES, type VersionManifest } from './manifest.ts';
-import type { AdapterName, PublishOptions } from './options.ts';
-import type { AliasPointers } from './pointers.ts';
-import { commit, readClaim, readCommit, readManifest, type VersionName } from './versions.ts';
+import {
+  type Content,
+  describeContent,
+  toClaim,
+  toManifest,
+  type VersionOrigin,
+} from './content.ts';
+import {
+  type AdapterName,
+  keys,
+  LATEST,
+  MAX_MANIFEST_BYTES,
+  type VersionManifest,
+  type VersionName,
+} from './manifest.ts';
+import { commit, readClaim, readCommit, readManifest } from './versions.ts';
 
-export interface PublishParts {
-  readonly documents: DocumentStore;
-  readonly pointers: AliasPointers;
-  /** Unix milliseconds. */
-  readonly now: () => number;
+/** How an adapter is published. */
+export interface PublishOptions extends VersionOrigin {
+  /** Aliases that lead to this version afterwards, beside `latest`. */
+  readonly aliases?: readonly string[];
+  /** Leaves `latest` alone: only the other aliases lead to the version. */
+  readonly isAside?: true;
+  /**
+   * Awaited between reading and moving the aliases, once per try. It rejects if the caller has lost the right to publish.
+   */
+  readonly confirm?: () => Promise<void>;
+  /** Tries of one publication, also by several processes, share this id and end with one version. */
+  readonly publicationId?: string;
+  /** Called with the bytes of the two files written so far. */
+  readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
+  readonly signal?: AbortSignal;
 }
 
 interface FolderTarget extends AdapterName {
@@ -35,8 +57,9 @@ interface FolderTarget extends AdapterName {
 
 const FILES = [CONFIG_FILE, WEIGHTS_FILE] as const;
 
+/** Publishes a local PEFT folder as the name's next version. */
 export async function publishFolder(
-  parts: PublishParts,
+  parts: RepositoryParts,
   to: FolderTarget,
   options: PublishOptions,
 ): Promise<VersionManifest> {
@@ -57,9 +80,9 @@ async function describeFolder(directory: string): Promise<Content> {
   return describeContent(configBytes, weightsBytes);
 }
 
-/** Makes a version of files that were put under a number by hand. */
+/** Makes a version of files that somebody has put under a number by hand. */
 export async function adoptFolder(
-  parts: PublishParts,
+  parts: RepositoryParts,
   of: VersionName,
   call: StoreCall,
 ): Promise<VersionManifest> {
@@ -70,7 +93,7 @@ export async function adoptFolder(
   ]);
   if (state?.kind === 'manifest') return state.manifest;
   if (claim || state) {
-    const message = `${of.name}@${of.version} was ${state ? 'removed' : 'begun by a publication'}: put the files under another number.`;
+    const message = `${of.name}@${of.version} was ${state ? 'removed' : 'claimed by a publication'}. Put the files under another number.`;
     throw new ServeError('invalid_request', message, { param: 'version' });
   }
   const read = async (file: keyof VersionManifest['files'], maxBytes: number) => {
@@ -90,7 +113,7 @@ export async function adoptFolder(
 }
 
 async function writeVersion(
-  parts: PublishParts,
+  parts: RepositoryParts,
   of: FolderTarget & VersionName,
   content: Content,
   { onProgress, ...options }: PublishOptions,
@@ -99,25 +122,25 @@ async function writeVersion(
   const sizes = FILES.map((file) => content.files[file].byteSize);
   const totalBytes = sizes.reduce((sum, byteSize) => sum + byteSize, 0);
   let doneBytes = 0;
-  const tell = (moreBytes: number) => onProgress?.(doneBytes + moreBytes, totalBytes);
-  tell(0);
+  const report = (moreBytes: number) => onProgress?.(doneBytes + moreBytes, totalBytes);
+  report(0);
   for (const [i, file] of FILES.entries()) {
     const source = { file: path.join(of.directory, file) };
     const target = keys.versionFile(of, file);
-    await parts.documents.store.put(target, source, { onProgress: tell, ...call });
+    await parts.documents.store.put(target, source, { onProgress: report, ...call });
     doneBytes += sizes[i]!;
-    tell(0);
+    report(0);
   }
-  // Sent as they lie there, and not from memory: large ones go in parts.
+  // The files were sent from the disk, in parts, and may have changed since they were read.
   const { digest } = await digestAdapterFiles(of.directory);
   if (digest !== content.digest)
     throw invalidAdapter(WEIGHTS_FILE, 'changed while it was published');
   return commitVersion(parts, of, content, options);
 }
 
-/** From here on there is a version. */
+/** Writes the manifest. From here on the version exists. */
 async function commitVersion(
-  { documents, now }: PublishParts,
+  { documents, now }: RepositoryParts,
   of: VersionName,
   content: Content,
   options: PublishOptions,
@@ -126,36 +149,36 @@ async function commitVersion(
   const manifest = toManifest(of, content, { ...options, createdMs: now() });
   const bytes = serializeDocument(manifest);
   if (bytes.length > MAX_MANIFEST_BYTES) {
-    const message = `The metrics take ${bytes.length} bytes, the limit is ${MAX_MANIFEST_BYTES}.`;
+    const message = `The metrics make the manifest ${bytes.length} bytes long; the limit is ${MAX_MANIFEST_BYTES}.`;
     throw new ServeError('invalid_request', message, { param: 'metrics' });
   }
   const state = await commit(documents, manifest, call);
   if (state.kind === 'manifest') return state.manifest;
-  const message = 'This publication was given up as unfinished: publish again.';
+  const message = 'This publication was abandoned as unfinished. Publish again.';
   throw new ServeError('invalid_request', message);
 }
 
-/** Resolves when a reader sees them. */
+/** Leads the aliases to the version. Resolves when readers see it. */
 async function leadAliases(
-  { documents, pointers }: PublishParts,
+  { documents, aliases: store }: RepositoryParts,
   manifest: VersionManifest,
   aliases: readonly string[],
   { confirm, ...call }: StoreCall & Pick<PublishOptions, 'confirm'>,
 ): Promise<void> {
-  const written = await pointers.change(
+  const written = await store.change(
     manifest,
     async (now) => {
       await confirm?.();
       const next = withPublished(now, aliases, manifest.version);
-      // Somebody may have removed the version in the meantime.
+      // The version may have been removed in the meantime.
       return next === now || (await readManifest(documents, manifest, call)) ? next : now;
     },
     call,
   );
   if (written.revision === 0) return;
-  const seen = await pointers.read(manifest, call);
+  const seen = await store.read(manifest, call);
   if (seen && seen.aliases.revision >= written.revision) return;
-  throw new ServeError('adapter_unavailable', 'The adapter store does not keep what it is given.', {
-    cause: new StoreError('invalid', 'conditional writes are not kept'),
+  throw new ServeError('adapter_unavailable', 'The adapter store lost a write.', {
+    cause: new StoreError('invalid', 'the store lost a conditional write'),
   });
 }

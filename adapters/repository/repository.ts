@@ -1,11 +1,8 @@
-// Published adapters in a store: versions that never change, and the aliases that lead to them. It knows neither who may
-// use an adapter nor what a server has loaded.
-
+// Published adapters in a store: versions that never change, and aliases that lead to them. It does not know who may use
+// an adapter, nor what a server has loaded.
 import { ServeError } from '../../src/common/errors.ts';
-import type { Logger } from '../../src/common/log.ts';
 import { TENANT_PATTERN } from '../../src/contracts/tenant.ts';
-import { logStoreFailure, logStoreFault } from '../store/alerts.ts';
-import type { DocumentStore } from '../store/documents.ts';
+import { logStoreFailure, logStoreFault, type StoreLog } from '../store/alerts.ts';
 import {
   type Etag,
   type ObjectStore,
@@ -13,135 +10,191 @@ import {
   type StoredObject,
   StoreError,
 } from '../store/store.ts';
-import { moveAlias, rollbackAlias } from './aliases.ts';
+import { AliasStore, type RepositoryParts, rollbackAlias, setAlias } from './aliases.ts';
 import {
+  type AdapterName,
   type Aliases,
   type AliasPointer,
   keys,
   NAME_PATTERN,
   RESERVED_NAMES,
   type VersionManifest,
+  type VersionName,
 } from './manifest.ts';
-import type { AdapterName, Garbage, GarbageOptions, PublishOptions } from './options.ts';
-import { AliasPointers } from './pointers.ts';
-import { adoptFolder, publishFolder } from './publish.ts';
-import { collectGarbage, removeModel, removeName, removeVersion } from './removal.ts';
+import { adoptFolder, type PublishOptions, publishFolder } from './publish.ts';
+import {
+  collectGarbage,
+  type Garbage,
+  type GarbageOptions,
+  removeModel,
+  removeName,
+  removeVersion,
+} from './removal.ts';
 import { listNames, listVersions, readManifest } from './versions.ts';
 
+/** The log and the clock of a repository. */
+export interface RepositoryOptions {
+  readonly log?: StoreLog;
+  /** Returns Unix milliseconds. */
+  readonly now?: () => number;
+}
+
 /**
- * Every call rejects with `ServeError` (`adapter_unavailable` where the store fails or holds what nobody published,
- * its reason as `cause`), or with its signal's reason.
+ * The published adapters of all tenants. Every call rejects with `ServeError` or with its signal's reason; if the store
+ * fails or is damaged the error is `adapter_unavailable`, with the `StoreError` as its cause.
  */
-export interface AdapterRepository {
-  /** For people, as the store's. */
+export class AdapterRepository {
+  /** The store's name for people. */
   readonly label: string;
+  readonly #store: ObjectStore;
+  readonly #log: StoreLog | undefined;
+  readonly #parts: RepositoryParts;
+
+  constructor(store: ObjectStore, { log, now = Date.now }: RepositoryOptions = {}) {
+    this.label = store.label;
+    this.#store = store;
+    this.#log = log;
+    const documents = { store, log };
+    this.#parts = { documents, aliases: new AliasStore(documents), now };
+  }
+
   /**
-   * Publishes a local PEFT folder as the name's next version. Before the manifest is written there is no version;
-   * after it, `latest` and the other aliases move, forward only.
+   * Publishes a local PEFT folder as the name's next version. The version exists once its manifest is written; then
+   * `latest` and the other aliases move, forward only.
    */
   publish(
     to: AdapterName,
-    adapter: { readonly directory: string },
-    options?: PublishOptions,
-  ): Promise<VersionManifest>;
-  /** Makes a version of the two files that somebody else has put into the store under this number. */
-  adopt(to: AdapterName & { readonly version: number }, call?: StoreCall): Promise<VersionManifest>;
-  /** Undefined where the name was never published. Never an older state than this object has read before. */
+    { directory }: { readonly directory: string },
+    options: PublishOptions = {},
+  ): Promise<VersionManifest> {
+    return this.#answer(() => {
+      for (const alias of options.aliases ?? []) checkAlias(alias);
+      return publishFolder(this.#parts, { ...checkNewName(to), directory }, options);
+    });
+  }
+
+  /** Makes a version of the two files that somebody has put into the store under this number. */
+  adopt(of: VersionName, call: StoreCall = {}): Promise<VersionManifest> {
+    return this.#answer(() => adoptFolder(this.#parts, { ...of, ...checkNewName(of) }, call));
+  }
+
+  /** Reads a name's aliases; undefined if it was never published. Never returns an older state than it has before. */
   readAliases(
     tenant: string,
     name: string,
     call?: StoreCall,
-  ): Promise<{ aliases: Aliases; etag: Etag } | undefined>;
-  /** Undefined where there is no such version, be it not yet or no longer. */
+  ): Promise<{ aliases: Aliases; etag: Etag } | undefined> {
+    return this.#answer(async () =>
+      isName(tenant, name) ? this.#parts.aliases.read({ tenant, name }, call) : undefined,
+    );
+  }
+
+  /** Reads a version's manifest; undefined if there is no such version. */
   readManifest(
     tenant: string,
     name: string,
     version: number,
     call?: StoreCall,
-  ): Promise<VersionManifest | undefined>;
-  /** Sorted; those with at least a version. */
-  listNames(tenant: string, call?: StoreCall): Promise<string[]>;
-  /** Ascending. */
-  listVersions(tenant: string, name: string, call?: StoreCall): Promise<VersionManifest[]>;
+  ): Promise<VersionManifest | undefined> {
+    const { documents } = this.#parts;
+    return this.#answer(async () =>
+      isName(tenant, name) ? readManifest(documents, { tenant, name, version }, call) : undefined,
+    );
+  }
+
+  /** Lists a tenant's names that have a version, sorted. */
+  listNames(tenant: string, call?: StoreCall): Promise<string[]> {
+    return this.#answer(async () =>
+      TENANT_PATTERN.test(tenant) ? listNames(this.#parts.documents, tenant, call) : [],
+    );
+  }
+
+  /** Lists a name's versions, ascending. */
+  listVersions(tenant: string, name: string, call?: StoreCall): Promise<VersionManifest[]> {
+    return this.#answer(async () =>
+      isName(tenant, name) ? listVersions(this.#parts.documents, { tenant, name }, call) : [],
+    );
+  }
+
   /** Leads an alias to versions that exist; `undefined` removes it. */
   moveAlias(
     of: AdapterName,
     alias: string,
     pointer: AliasPointer | undefined,
-    call?: StoreCall,
-  ): Promise<Aliases>;
-  /** Leads an alias back to where it led before its last change; twice: forth again. */
-  rollback(of: AdapterName, alias: string, call?: StoreCall): Promise<Aliases>;
-  /** Refused while an alias leads to it. Its number is never used again; its files stay until they are collected. */
-  removeVersion(of: AdapterName, version: number, call?: StoreCall): Promise<void>;
+    call: StoreCall = {},
+  ): Promise<Aliases> {
+    return this.#answer(() =>
+      setAlias(this.#parts, { ...checkName(of), alias: checkAlias(alias) }, pointer, call),
+    );
+  }
+
+  /** Returns an alias to its target before the last change. A second rollback undoes the first. */
+  rollback(of: AdapterName, alias: string, call: StoreCall = {}): Promise<Aliases> {
+    return this.#answer(() =>
+      rollbackAlias(this.#parts, { ...checkName(of), alias: checkAlias(alias) }, call),
+    );
+  }
+
+  /** Removes a version, unless an alias leads to it. Its number is never used again. */
+  removeVersion(of: AdapterName, version: number, call: StoreCall = {}): Promise<void> {
+    return this.#answer(() => removeVersion(this.#parts, { ...checkName(of), version }, call));
+  }
+
   /**
-   * Removes a fine-tuned model by the alias of its job or of a checkpoint: its versions, and every way that leads there.
-   * `latest` goes back to the version before. Refused if somebody has led another alias there. Resolves with false if
-   * there is no such alias.
+   * Removes a fine-tuned model by the alias of its job or of a checkpoint, unless another alias leads to it. `latest`
+   * returns to the version before. Resolves with false if there is no such alias.
    */
-  removeModel(of: AdapterName, alias: string, call?: StoreCall): Promise<boolean>;
-  /** Its aliases and all its versions. */
-  removeName(of: AdapterName, call?: StoreCall): Promise<void>;
-  collectGarbage(options: GarbageOptions): Promise<Garbage>;
+  removeModel(of: AdapterName, alias: string, call: StoreCall = {}): Promise<boolean> {
+    return this.#answer(() =>
+      removeModel(this.#parts, { ...checkName(of), alias: checkAlias(alias) }, call),
+    );
+  }
+
+  /** Removes a name's aliases and all its versions. */
+  removeName(of: AdapterName, call: StoreCall = {}): Promise<void> {
+    return this.#answer(() => removeName(this.#parts, checkName(of), call));
+  }
+
+  /** Deletes the files of removed versions and of unfinished publications. */
+  collectGarbage(options: GarbageOptions): Promise<Garbage> {
+    return this.#answer(() => collectGarbage(this.#parts, options));
+  }
+
+  /** Opens one of a version's files. */
   openFile(
     manifest: VersionManifest,
     file: keyof VersionManifest['files'],
     call?: StoreCall,
-  ): Promise<StoredObject>;
+  ): Promise<StoredObject> {
+    return this.#answer(async () => {
+      const key = keys.versionFile(manifest, file);
+      const object = await this.#store.get(key, call);
+      if (object) return object;
+      const fields = { store: this.label, key };
+      logStoreFault(this.#log, 'missing', fields, 'a published file is missing');
+      throw new ServeError('adapter_unavailable', `${file} is not in the store.`, {
+        cause: new StoreError('invalid', `${key}: is missing`),
+      });
+    });
+  }
+
+  /** Answers a store's failure as `ServeError`. The reason goes to the log, and to local callers as the cause. */
+  async #answer<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error;
+      const isDamaged = error.kind === 'damaged'; // and in the log already
+      if (!isDamaged) logStoreFailure(this.#log, this.#store, error);
+      const message = isDamaged
+        ? 'The stored adapter is damaged.'
+        : 'The adapter store does not answer.';
+      throw new ServeError('adapter_unavailable', message, { cause: error });
+    }
+  }
 }
 
-export interface RepositoryOptions {
-  readonly log?: Pick<Logger, 'warn' | 'error'>;
-  /** Unix milliseconds. */
-  readonly now?: () => number;
-}
-
-export function createAdapterRepository(
-  store: ObjectStore,
-  { log, now = Date.now }: RepositoryOptions = {},
-): AdapterRepository {
-  const documents = { store, log };
-  const pointers = new AliasPointers(documents);
-  const parts = { documents, pointers, now };
-  const refusing = createRefusing(store, log);
-  return {
-    label: store.label,
-    publish: refusing((to, { directory }, options = {}) => {
-      for (const alias of options.aliases ?? []) checkAlias(alias);
-      return publishFolder(parts, { ...checkNewName(to), directory }, options);
-    }),
-    adopt: refusing((of, call = {}) => adoptFolder(parts, { ...of, ...checkNewName(of) }, call)),
-    readAliases: refusing(async (tenant, name, call) =>
-      isName(tenant, name) ? pointers.read({ tenant, name }, call) : undefined,
-    ),
-    readManifest: refusing(async (tenant, name, version, call) =>
-      isName(tenant, name) ? readManifest(documents, { tenant, name, version }, call) : undefined,
-    ),
-    listNames: refusing(async (tenant, call) =>
-      TENANT_PATTERN.test(tenant) ? listNames(documents, tenant, call) : [],
-    ),
-    listVersions: refusing(async (tenant, name, call) =>
-      isName(tenant, name) ? listVersions(documents, { tenant, name }, call) : [],
-    ),
-    moveAlias: refusing((of, alias, pointer, call = {}) =>
-      moveAlias(parts, { ...checkName(of), alias: checkAlias(alias) }, pointer, call),
-    ),
-    rollback: refusing((of, alias, call = {}) =>
-      rollbackAlias(parts, { ...checkName(of), alias: checkAlias(alias) }, call),
-    ),
-    removeVersion: refusing((of, version, call = {}) =>
-      removeVersion(parts, { ...checkName(of), version }, call),
-    ),
-    removeModel: refusing((of, alias, call = {}) =>
-      removeModel(parts, { ...checkName(of), alias: checkAlias(alias) }, call),
-    ),
-    removeName: refusing((of, call = {}) => removeName(parts, checkName(of), call)),
-    collectGarbage: refusing((options) => collectGarbage(parts, options)),
-    openFile: refusing((manifest, file, call) => openFile(documents, manifest, file, call)),
-  };
-}
-
-/** Nobody can have published under another one. */
+/** Whether something may have been published under this name. */
 function isName(tenant: string, name: string): boolean {
   return TENANT_PATTERN.test(tenant) && NAME_PATTERN.test(name);
 }
@@ -154,7 +207,7 @@ function checkName({ tenant, name }: AdapterName): AdapterName {
 
 function checkNewName(to: AdapterName): AdapterName {
   if (!RESERVED_NAMES.has(to.name)) return checkName(to);
-  const message = `As a model, '${to.name}' means something else: take another name.`;
+  const message = `The name '${to.name}' is reserved, because it means something else as a model. Choose another one.`;
   throw new ServeError('invalid_request', message, { param: 'name' });
 }
 
@@ -166,37 +219,4 @@ function checkAlias(alias: string): string {
 function badName(param: string, letters: string): ServeError {
   const rule = `up to 63 ${letters}, digits, '.', '_' and '-', without '..', a ${letters.replace(/s$/, '')} or digit first`;
   return new ServeError('invalid_request', `The ${param} must be ${rule}.`, { param });
-}
-
-async function openFile(
-  { store, log }: DocumentStore,
-  manifest: VersionManifest,
-  file: keyof VersionManifest['files'],
-  call?: StoreCall,
-): Promise<StoredObject> {
-  const key = keys.versionFile(manifest, file);
-  const object = await store.get(key, call);
-  if (object) return object;
-  logStoreFault(log, 'missing', { store: store.label, key }, 'a published file is missing');
-  throw new ServeError('adapter_unavailable', `${file} is not in the store.`, {
-    cause: new StoreError('invalid', `${key}: is missing`),
-  });
-}
-
-/** What a caller is told of a store that fails; the reason stays in the log and in `cause`. */
-function createRefusing(store: ObjectStore, log: RepositoryOptions['log']) {
-  return <A extends unknown[], R>(work: (...args: A) => Promise<R>) =>
-    async (...args: A): Promise<R> => {
-      try {
-        return await work(...args);
-      } catch (error) {
-        if (!(error instanceof StoreError)) throw error;
-        const isDamaged = error.kind === 'damaged'; // it is in the log already
-        if (!isDamaged) logStoreFailure(log, store, error);
-        const message = isDamaged
-          ? 'What the store holds of the adapter is damaged.'
-          : 'The adapter store does not answer.';
-        throw new ServeError('adapter_unavailable', message, { cause: error });
-      }
-    };
 }

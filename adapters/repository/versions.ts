@@ -1,7 +1,7 @@
-// The versions of a name: which numbers are taken, which of them are versions, and what their manifests say. A number's
-// folder holds a claim while it is published, a manifest once it is, and a tombstone in the manifest's place when it is
-// removed; so no number ever stands for two contents. It moves no aliases.
+// The versions of a name. A number's folder holds a claim while the version is being published, a manifest afterwards, and a
+// tombstone in the manifest's place after its removal. So a number never stands for two contents.
 import { z } from 'zod';
+import { ServeError } from '../../src/common/errors.ts';
 import { mapBounded } from '../../src/common/map-bounded.ts';
 import {
   createDocument,
@@ -13,8 +13,8 @@ import {
 } from '../store/documents.ts';
 import { type ObjectInfo, type StoreCall, StoreError } from '../store/store.ts';
 import {
+  type AdapterName,
   CLAIM_FILE,
-  type Claim,
   claimSchema,
   keys,
   MANIFEST_FILE,
@@ -23,24 +23,21 @@ import {
   manifestSchema,
   NAME_PATTERN,
   tombstoneSchema,
+  type VersionClaim,
   type VersionManifest,
+  type VersionName,
 } from './manifest.ts';
-import type { AdapterName } from './options.ts';
 
-export interface VersionName extends AdapterName {
-  readonly version: number;
-}
-
-/** A folder of another name is no version. */
+/** The folder of a version. */
 const NUMBER_PATTERN = /^[1-9]\d{0,8}$/;
-const CLAIM_KIND: DocumentKind<Claim> = { schema: claimSchema, maxBytes: 4096 };
+const CLAIM_KIND: DocumentKind<VersionClaim> = { schema: claimSchema, maxBytes: 4096 };
 
-/** In a manifest's place. */
+/** The content of `manifest.json`. */
 export type CommitState =
   | { readonly kind: 'manifest'; readonly manifest: VersionManifest }
   | { readonly kind: 'tombstone' };
 
-/** The key's version, or undefined where it is no object of a version's folder. */
+/** Returns the version and file of a key; undefined if it is not in a version's folder. */
 export function parseVersionKey(key: string): (VersionName & { file: string }) | undefined {
   const [tenant, name, number, file, ...rest] = key.split('/');
   if (!tenant || !name || !number || !file || rest.length > 0) return undefined;
@@ -48,7 +45,7 @@ export function parseVersionKey(key: string): (VersionName & { file: string }) |
   return { tenant, name, version: Number(number), file };
 }
 
-/** Every number that is taken, be it by a version or not; ascending. */
+/** Lists the numbers that are taken, ascending. Not all of them are versions. */
 export async function takenNumbers(
   { store }: DocumentStore,
   { tenant, name }: AdapterName,
@@ -63,7 +60,7 @@ export async function takenNumbers(
   return numbers.sort((a, b) => a - b);
 }
 
-/** Sorted; those with a version. One that leads nowhere is being published, or was removed. */
+/** Lists the names that have a version, sorted. */
 export async function listNames(
   documents: DocumentStore,
   tenant: string,
@@ -81,7 +78,7 @@ export async function listNames(
   return names.filter((_, i) => haveVersions[i]).sort();
 }
 
-/** By a listing alone: a manifest is longer than a tombstone. */
+/** Whether a name has a version. A list suffices, because a manifest is longer than a tombstone. */
 async function hasVersion(
   { store }: DocumentStore,
   { tenant, name }: AdapterName,
@@ -94,7 +91,7 @@ async function hasVersion(
   return false;
 }
 
-/** Undefined: nothing was committed under this number. */
+/** Reads a number's manifest or tombstone; undefined if it has neither. */
 export async function readCommit(
   documents: DocumentStore,
   of: VersionName,
@@ -105,9 +102,7 @@ export async function readCommit(
   return found && toCommitState(found.value);
 }
 
-/**
- * Writes the manifest, unless there is one or a tombstone. Resolves with the state afterwards.
- */
+/** Writes the manifest unless there is one or a tombstone. Resolves with the state afterwards. */
 export async function commit(
   documents: DocumentStore,
   manifest: VersionManifest,
@@ -132,7 +127,7 @@ function toCommitState(file: CommitFile): CommitState {
   return 'removed_at' in file ? { kind: 'tombstone' } : { kind: 'manifest', manifest: file };
 }
 
-/** A manifest that was copied from elsewhere says whose it is. */
+/** Finds a manifest that was copied from another version. */
 function foreignFault(manifest: VersionManifest, of: VersionName): string | undefined {
   const isOwn =
     manifest.tenant === of.tenant && manifest.name === of.name && manifest.version === of.version;
@@ -140,6 +135,7 @@ function foreignFault(manifest: VersionManifest, of: VersionName): string | unde
   return `is the manifest of ${manifest.tenant}/${manifest.name}/${manifest.version}`;
 }
 
+/** Reads a version's manifest; undefined if there is no such version. */
 export async function readManifest(
   documents: DocumentStore,
   of: VersionName,
@@ -149,7 +145,7 @@ export async function readManifest(
   return state?.kind === 'manifest' ? state.manifest : undefined;
 }
 
-/** Ascending. One that is damaged is in the log and not among them: the others are still of use. */
+/** Lists the manifests of a name, ascending. Skips damaged ones, which are in the log. */
 export async function listVersions(
   documents: DocumentStore,
   of: AdapterName,
@@ -162,11 +158,12 @@ export async function listVersions(
   return manifests.filter((manifest) => manifest !== undefined);
 }
 
+/** Reads a number's claim; undefined if there is none. */
 export async function readClaim(
   documents: DocumentStore,
   of: VersionName,
   call?: StoreCall,
-): Promise<Claim | undefined> {
+): Promise<VersionClaim | undefined> {
   const key = keys.versionFile(of, CLAIM_FILE);
   return (await readDocument(documents, key, CLAIM_KIND, call))?.value;
 }
@@ -175,15 +172,15 @@ export async function readClaim(
 export function createClaim(
   documents: DocumentStore,
   of: VersionName,
-  claim: Claim,
+  claim: VersionClaim,
   call?: StoreCall,
-): Promise<Claim> {
+): Promise<VersionClaim> {
   return createDocument(documents, keys.versionFile(of, CLAIM_FILE), CLAIM_KIND, claim, call);
 }
 
 /**
- * Ends a number for good: whoever publishes under it finds the tombstone where the manifest would go.
- * @returns false where a manifest is there and `isManifestKept`
+ * Ends a number for good: its publisher finds the tombstone in the manifest's place. Resolves with false, and writes
+ * nothing, if there is a manifest and `isManifestKept` is set.
  */
 export async function writeTombstone(
   { store }: DocumentStore,
@@ -191,7 +188,7 @@ export async function writeTombstone(
   options: StoreCall & { readonly nowMs: number; readonly isManifestKept: boolean },
 ): Promise<boolean> {
   const { nowMs, isManifestKept, signal } = options;
-  const bytes = serializeTombstone(nowMs);
+  const bytes = serializeDocument({ schema: 1, removed_at: Math.floor(nowMs / 1000) });
   const call = signal ? { signal } : {};
   try {
     const condition = isManifestKept ? { ifAbsent: true as const } : {};
@@ -203,11 +200,12 @@ export async function writeTombstone(
   }
 }
 
-function serializeTombstone(nowMs: number): Uint8Array {
-  return serializeDocument({ schema: 1, removed_at: Math.floor(nowMs / 1000) });
+/** Returns the error for a version that does not exist (404). */
+export function noVersion(of: VersionName): ServeError {
+  return new ServeError('not_found', `${of.name} has no version ${of.version}.`);
 }
 
-/** Whether an object in a manifest's place is too short to be one. */
+/** Whether `manifest.json` is so short that it must be a tombstone. */
 export function isTombstoneSize(byteSize: number): boolean {
   return byteSize <= MAX_TOMBSTONE_BYTES;
 }

@@ -1,7 +1,7 @@
-// Published adapters on the local disk, each a PEFT folder by owner and digest: whole or not there, verified while it
-// is written and again when this process first meets it, bounded in bytes. Several processes may share the folder:
-// nothing is changed in place, all comes and goes by a rename. It knows no store. Owners never share a copy: whether
-// somebody has an adapter cannot be told from how fast it is there.
+// Published adapters on the local disk, each a PEFT folder by owner and digest. A folder is whole or absent: it is verified
+// while it is written, and again when a process first uses it, and it comes and goes by a rename. The cache is bounded in
+// bytes, and several processes may share it. Owners never share a copy, so nobody can tell from the time of a request
+// whether another tenant has the same adapter.
 import { randomUUID } from 'node:crypto';
 import * as nodeFiles from 'node:fs/promises';
 import path from 'node:path';
@@ -10,7 +10,7 @@ import { createAdapterHasher } from '../peft/digest.ts';
 import { CONFIG_FILE, digestAdapterFiles, isAbsence, WEIGHTS_FILE } from '../peft/files.ts';
 import type { VersionManifest } from '../repository/manifest.ts';
 
-/** What is kept: whose, its content's digest, and the sizes to expect. */
+/** An adapter to keep: its owner, digest and sizes. */
 export interface DiskItem {
   readonly owner: string;
   readonly digest: string;
@@ -20,35 +20,37 @@ export interface DiskItem {
 /** Opens one of the two files at its source. */
 export type OpenFile = (name: keyof VersionManifest['files']) => AsyncIterable<Uint8Array>;
 
+/** The file system calls of a disk tier. Tests replace them. */
 export type DiskFiles = Pick<
   typeof nodeFiles,
   'mkdir' | 'open' | 'readdir' | 'rename' | 'rm' | 'stat' | 'utimes'
 >;
 
+/** Where adapters are kept, and how many. */
 export interface DiskTierOptions {
   readonly root: string;
   readonly capacityBytes: number;
-  /** Removed by `close`. */
+  /** `close` removes the folder. */
   readonly isTemporary?: boolean;
-  /** Unix milliseconds: orders what was used last, also between processes. */
+  /** Returns Unix milliseconds, which order the uses of all processes. */
   readonly now?: () => number;
   readonly files?: DiskFiles;
 }
 
-/** The bytes are not those of the digest: truncated, too long, or others. */
+/** The bytes do not have the expected digest. */
 export class CorruptContent extends Error {
   override name = 'CorruptContent';
 }
 
-/** The disk failed or has no room; the content may be good. */
+/** The disk failed or is full. The content may be good. */
 export class DiskError extends Error {
   override name = 'DiskError';
 }
 
 const INCOMING = '.incoming';
-/** Longer than any fetch: what is older was left by a process that died. */
+/** No fetch takes this long: older folders were left by a process that died. */
 const STALE_INCOMING_MS = 3_600_000;
-/** When an entry was used is written down so often. */
+/** How often the last use of an adapter is written to the disk. */
 const TOUCH_INTERVAL_MS = 60_000;
 const DIGEST_PATTERN = /^[0-9a-f]{64}$/;
 const FILE_NAMES = [CONFIG_FILE, WEIGHTS_FILE] as const; // the order in which they are hashed
@@ -59,29 +61,31 @@ interface Resident {
   readonly usedMs: number;
 }
 
+/** A bounded cache of adapters on the disk. The least recently used are evicted first. */
 export class DiskTier {
   readonly #options: Required<DiskTierOptions>;
-  /** Users of an entry, there or not yet: it is not evicted. */
+  /** Users of an item, which may not be there yet. Held items are not evicted. */
   readonly #holds = new Map<string, number>();
-  /** Entries that this process has verified → when their use was last written down. */
+  /** Items that this process has verified, and when their use was last written to the disk. */
   readonly #sound = new Map<string, number>();
-  /** As of the last look, and what this process did since. */
+  /** Sizes at the last scan, and this process's changes since. */
   readonly #byteSizes = new Map<string, number>();
   #incomingBytes = 0;
   #evictions = 0;
-  #isSwept = false;
-  /** Room is made by one at a time. */
+  #hasRemovedLeftovers = false;
+  /** Only one call makes room at a time. */
   #lastRoom: Promise<unknown> = Promise.resolve();
 
   constructor(options: DiskTierOptions) {
     this.#options = { isTemporary: false, now: Date.now, files: nodeFiles, ...options };
   }
 
+  /** Returns the folder of an item, which may not exist. */
   directory({ owner, digest }: Pick<DiskItem, 'owner' | 'digest'>): string {
     return path.join(this.#options.root, owner, digest);
   }
 
-  /** Until the function that it answers is called, this process does not evict the item. */
+  /** Keeps the item from eviction by this process until the returned function is called. */
   hold(item: DiskItem): () => void {
     const key = keyOf(item);
     this.#holds.set(key, (this.#holds.get(key) ?? 0) + 1);
@@ -95,7 +99,7 @@ export class DiskTier {
     };
   }
 
-  /** Whether the item is here and sound; one that is not sound is removed. */
+  /** Whether the item is there and sound. A damaged one is removed. */
   async has(item: DiskItem): Promise<boolean> {
     const key = keyOf(item);
     const directory = this.directory(item);
@@ -118,14 +122,14 @@ export class DiskTier {
     return true;
   }
 
-  /** The item is verified again before it is used. */
+  /** Has the item verified again before its next use. */
   distrust(item: DiskItem): void {
     this.#sound.delete(keyOf(item));
   }
 
   /**
-   * Copies the item here; without effect where another process was quicker. Rejects with `CorruptContent`,
-   * `DiskError`, or what the source's stream throws; what was written of it is gone then.
+   * Writes the item, unless another process was faster. Rejects with `CorruptContent`, `DiskError` or the error of the
+   * source's stream, and then leaves nothing behind.
    */
   async write(item: DiskItem, open: OpenFile): Promise<void> {
     const byteSize = byteSizeOf(item);
@@ -141,11 +145,13 @@ export class DiskTier {
     }
   }
 
+  /** Removes a temporary folder. */
   async close(): Promise<void> {
     const { isTemporary, root, files } = this.#options;
     if (isTemporary) await files.rm(root, { recursive: true, force: true });
   }
 
+  /** Returns the current figures. */
   stats(): { bytes: number; count: number; evictions: number } {
     let bytes = 0;
     for (const byteSize of this.#byteSizes.values()) bytes += byteSize;
@@ -171,7 +177,7 @@ export class DiskTier {
       }
       if (left > 0) throw new CorruptContent(`${name} ends ${left} bytes early`);
     }
-    if (hasher.digest() !== item.digest) throw new CorruptContent('the digest is another one');
+    if (hasher.digest() !== item.digest) throw new CorruptContent('the digest differs');
   }
 
   async #publish(item: DiskItem, incoming: string): Promise<void> {
@@ -181,15 +187,16 @@ export class DiskTier {
     try {
       await this.#options.files.rename(incoming, directory);
     } catch (error) {
-      // Somebody else's copy is in the way: as good as ours, or it could not be removed.
-      if (!(await this.has(item))) throw new DiskError('cannot be put in place', { cause: error });
+      // Another process's copy is in the way. It is as good as ours, unless a damaged one could not be removed.
+      if (!(await this.has(item)))
+        throw new DiskError('the folder cannot be renamed', { cause: error });
       return;
     }
     this.#sound.set(key, this.#options.now());
     this.#byteSizes.set(key, byteSizeOf(item));
   }
 
-  /** Evicts what was used longest ago until so many bytes fit. Counts them as taken. */
+  /** Evicts the least recently used items until the bytes fit, and reserves them. */
   async #makeRoom(byteSize: number): Promise<void> {
     const turn = this.#lastRoom.then(() => this.#evictFor(byteSize));
     this.#lastRoom = turn.catch(() => {});
@@ -199,9 +206,9 @@ export class DiskTier {
   async #evictFor(byteSize: number): Promise<void> {
     const { capacityBytes } = this.#options;
     if (byteSize > capacityBytes) {
-      throw new DiskError(`${byteSize} bytes do not fit in the ${capacityBytes} of the cache`);
+      throw new DiskError(`${byteSize} bytes do not fit into the cache of ${capacityBytes}`);
     }
-    const residents = await this.#io(() => this.#look());
+    const residents = await this.#io(() => this.#scan());
     let used = this.#incomingBytes + byteSize;
     for (const resident of residents) used += resident.byteSize;
     for (const { key, byteSize } of residents) {
@@ -211,14 +218,14 @@ export class DiskTier {
       this.#evictions++;
       used -= byteSize;
     }
-    if (used > capacityBytes) throw new DiskError('what is in use leaves no room');
+    if (used > capacityBytes) throw new DiskError('adapters in use leave no room');
     this.#incomingBytes += byteSize;
   }
 
-  /** What is in the folder, the longest unused first. */
-  async #look(): Promise<Resident[]> {
+  /** Lists the items in the folder, the least recently used first. */
+  async #scan(): Promise<Resident[]> {
     const { root } = this.#options;
-    await this.#sweep();
+    await this.#removeLeftovers();
     const residents: Resident[] = [];
     for (const owner of await this.#list(root, TENANT_PATTERN)) {
       for (const digest of await this.#list(path.join(root, owner), DIGEST_PATTERN)) {
@@ -231,7 +238,7 @@ export class DiskTier {
     return residents.sort((a, b) => a.usedMs - b.usedMs);
   }
 
-  /** Undefined where another process removed it meanwhile. */
+  /** Describes an item; undefined if another process has removed it. */
   async #inspect(key: string): Promise<Resident | undefined> {
     const { root, files } = this.#options;
     const directory = path.join(root, key);
@@ -244,10 +251,10 @@ export class DiskTier {
     return folder && { key, byteSize, usedMs: folder.mtimeMs };
   }
 
-  /** Once in the life of a process: what others left behind when they died. */
-  async #sweep(): Promise<void> {
-    if (this.#isSwept) return;
-    this.#isSwept = true;
+  /** Removes, once per process, what dead processes left behind. */
+  async #removeLeftovers(): Promise<void> {
+    if (this.#hasRemovedLeftovers) return;
+    this.#hasRemovedLeftovers = true;
     const { root, now, files } = this.#options;
     const incoming = path.join(root, INCOMING);
     for (const name of await this.#list(incoming, /./)) {
@@ -266,15 +273,15 @@ export class DiskTier {
     return names.filter((name) => pattern.test(name));
   }
 
-  /** In one rename, so that nobody meets half of it. Answers whether it is gone. */
+  /** Removes an item by a rename, so that nobody sees half of it. Returns whether it is gone. */
   async #remove(key: string): Promise<boolean> {
     const { root, files } = this.#options;
-    const grave = path.join(root, INCOMING, randomUUID());
+    const trash = path.join(root, INCOMING, randomUUID());
     this.#forget(key);
     try {
-      await files.mkdir(path.dirname(grave), { recursive: true, mode: 0o700 });
-      await files.rename(path.join(root, key), grave);
-      await files.rm(grave, { recursive: true, force: true });
+      await files.mkdir(path.dirname(trash), { recursive: true, mode: 0o700 });
+      await files.rename(path.join(root, key), trash);
+      await files.rm(trash, { recursive: true, force: true });
       return true;
     } catch {
       return false;
@@ -304,7 +311,7 @@ export class DiskTier {
   }
 }
 
-/** Also the path below the root. */
+/** Returns an item's key, which is also its path below the root. */
 export function keyOf({ owner, digest }: Pick<DiskItem, 'owner' | 'digest'>): string {
   return `${owner}/${digest}`;
 }

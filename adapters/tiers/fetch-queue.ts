@@ -1,10 +1,10 @@
-// Who fetches next: a bounded number at once, and between owners whoever has the fewest under way, so that nobody's
-// many cold adapters hold up another's one. It knows no adapters and no store.
+// A queue of fetches with a limit on parallel ones. The owner with the fewest running fetches is next, so that one owner's
+// many cold adapters do not delay another's. It knows no adapters and no store.
 import { ServeError } from '../../src/common/errors.ts';
 
-/** A hanging store holds so many fetches; each writes to the disk. */
+/** Each fetch writes to the disk, and a hanging store can block all of them. */
 const MAX_PARALLEL_FETCHES = 4;
-/** Distinct adapters; requests for one adapter share its fetch. */
+/** Counts distinct adapters, because requests for one adapter share its fetch. */
 const MAX_WAITING_FETCHES = 512;
 
 interface Waiting {
@@ -12,19 +12,21 @@ interface Waiting {
   start(): void;
 }
 
+/** A fair queue of fetches. */
 export class FetchQueue {
   readonly #running = new Map<string, number>();
   readonly #waiting: Waiting[] = [];
   #runningCount = 0;
 
+  /** Fetches that run or wait. */
   get size(): number {
     return this.#runningCount + this.#waiting.length;
   }
 
-  /** Runs the task when its turn comes. Rejects with `overloaded` where too many wait. */
+  /** Runs the task when its turn comes. Rejects with `ServeError` (`overloaded`) if too many wait. */
   async run<T>(owner: string, task: () => Promise<T>): Promise<T> {
     if (this.#waiting.length >= MAX_WAITING_FETCHES) {
-      throw new ServeError('overloaded', 'Too many adapters are being fetched.');
+      throw new ServeError('overloaded', 'Too many adapters are waiting to be fetched. Try again.');
     }
     await new Promise<void>((start) => {
       this.#waiting.push({ owner, start });

@@ -1,5 +1,5 @@
-// Reads published adapters from the store, with patience that ends: deadlines, few tries, a breaker, a short memory of
-// failures. Where the bytes go is an argument. It knows no requests and no engine.
+// Fetches published adapters from the store, with deadlines, a few retries, a circuit breaker and a short memory of failures.
+// The caller writes the bytes.
 import { LRUCache } from 'lru-cache';
 import { ServeError } from '../../src/common/errors.ts';
 import type { Logger } from '../../src/common/log.ts';
@@ -14,10 +14,11 @@ import {
 import { keys, type VersionManifest } from '../repository/manifest.ts';
 import { logStoreFault, type StoreFault } from '../store/alerts.ts';
 import { type ObjectStore, StoreError } from '../store/store.ts';
-import { Breaker, RetryBudget } from './breaker.ts';
+import { CircuitBreaker, RetryBudget } from './breaker.ts';
 import { CorruptContent, type OpenFile } from './disk.ts';
 import { FetchQueue } from './fetch-queue.ts';
 
+/** The store and the limits of a fetcher. */
 export interface FetcherOptions {
   readonly store: Pick<ObjectStore, 'get' | 'label'>;
   readonly log: Pick<Logger, 'warn' | 'error'>;
@@ -27,29 +28,30 @@ export interface FetcherOptions {
   readonly deadlines?: Partial<FetchDeadlines>;
 }
 
+/** How long to wait for the store. */
 export interface FetchDeadlines {
   /** Until the store's first answer. */
   readonly firstByteMs: number;
-  /** Between two pieces of a body. */
+  /** Between two chunks of a body. */
   readonly idleMs: number;
-  /** For a fetch, all its tries together. */
+  /** For all tries of a fetch together. */
   readonly totalMs: number;
 }
 
-/** S3 answers in 200 ms, or at its client's second try; the largest adapter (2 GiB) comes in 40 s at 50 MB/s. */
+/** S3 answers in 200 ms, or on its client's second try. The largest adapter (2 GiB) takes 40 s at 50 MB/s. */
 const DEADLINES: FetchDeadlines = { firstByteMs: 10_000, idleMs: 5_000, totalMs: 60_000 };
 
 type FaultKind = Exclude<StoreFault, 'conflict' | 'damaged'>;
 
 interface FaultRule {
   readonly maxTries: number;
-  /** Whoever asks again sooner gets the same answer. */
+  /** Requests within this time get the same error. */
   readonly rememberMs: number;
   readonly code: 'adapter_unavailable' | 'adapter_checksum_mismatch';
 }
 
 const FAULTS: Record<FaultKind, FaultRule> = {
-  /** A store tries again by itself where that may help (S3's client: three times); a body that breaks off is ours. */
+  // The drivers retry failed calls (S3's client three times), but not a body that broke off.
   unavailable: { maxTries: 1, rememberMs: 1_000, code: 'adapter_unavailable' },
   interrupted: { maxTries: 3, rememberMs: 1_000, code: 'adapter_unavailable' },
   denied: {
@@ -76,7 +78,7 @@ const FAULTS: Record<FaultKind, FaultRule> = {
 const MAX_REMEMBERED = 1_000;
 const BACKOFF: Backoff = { firstMs: 200, longestMs: 1_000 };
 
-/** A manifest names a file that is not there. */
+/** A file of the manifest does not exist. */
 class MissingObject extends Error {
   override name = 'MissingObject';
 }
@@ -86,11 +88,12 @@ class InterruptedBody extends Error {
   override name = 'InterruptedBody';
 }
 
+/** Fetches versions, a few at a time. */
 export class Fetcher {
   readonly #options: Required<Omit<FetcherOptions, 'deadlines'>>;
   readonly #deadlines: FetchDeadlines;
   readonly #queue = new FetchQueue();
-  readonly #breaker = new Breaker();
+  readonly #breaker = new CircuitBreaker();
   readonly #budget = new RetryBudget();
   readonly #failures: LRUCache<string, ServeError>;
   readonly #closed = new AbortController();
@@ -106,19 +109,19 @@ export class Fetcher {
     });
   }
 
-  /** Under way or waiting. */
+  /** Fetches under way or waiting. */
   get size(): number {
     return this.#queue.size;
   }
 
-  /** Whether the breaker is open: nobody asks, as the store does not answer. */
+  /** Whether fetches are suspended because the store does not answer. */
   get isPaused(): boolean {
     return this.#breaker.pauseMs(this.#options.clock.now()) > 0;
   }
 
   /**
-   * Gives `write` the version's files when its turn comes; more than once where a try fails. Rejects with `ServeError`,
-   * or with what `write` itself throws. Whoever asks is `owner`.
+   * Calls `write` with the version's files when the owner's turn comes, and again if a try fails. Rejects with `ServeError`,
+   * or with what `write` throws.
    */
   async fetch(
     owner: string,
@@ -128,26 +131,29 @@ export class Fetcher {
     const id = `${owner}/${manifest.digest}`;
     const known = this.#failures.get(id);
     if (known) throw known;
-    this.#refuseInPause();
+    this.#refuseIfOpen();
     try {
-      await this.#queue.run(owner, () => this.#ask(manifest, write));
+      await this.#queue.run(owner, () => this.#attempt(manifest, write));
     } catch (error) {
       throw this.#toRefusal(id, manifest, error);
     }
   }
 
-  /** Ends what is under way. */
+  /** Ends all fetches. */
   close(): void {
     this.#closed.abort(new ServeError('overloaded', 'The server is shutting down.'));
   }
 
-  /** Tries, and tells the breaker how it went: once, as all tries are about one object. */
-  async #ask(manifest: VersionManifest, write: (open: OpenFile) => Promise<void>): Promise<void> {
+  /** Fetches and reports the result to the breaker, once for all tries. */
+  async #attempt(
+    manifest: VersionManifest,
+    write: (open: OpenFile) => Promise<void>,
+  ): Promise<void> {
     const { clock } = this.#options;
-    this.#refuseInPause();
-    this.#breaker.asks(clock.now());
+    this.#refuseIfOpen();
+    this.#breaker.started(clock.now());
     try {
-      await this.#tries(manifest, write);
+      await this.#fetchWithRetries(manifest, write);
       this.#breaker.succeeded();
     } catch (error) {
       const kind = kindOf(error);
@@ -157,7 +163,10 @@ export class Fetcher {
     }
   }
 
-  async #tries(manifest: VersionManifest, write: (open: OpenFile) => Promise<void>): Promise<void> {
+  async #fetchWithRetries(
+    manifest: VersionManifest,
+    write: (open: OpenFile) => Promise<void>,
+  ): Promise<void> {
     const { clock, random } = this.#options;
     const { totalMs } = this.#deadlines;
     const late = new StoreError('unavailable', `no adapter within ${totalMs} ms`);
@@ -175,7 +184,7 @@ export class Fetcher {
     });
   }
 
-  /** The body of one file, with a deadline for the first answer and between its pieces. */
+  /** Yields the body of one file, with deadlines for the answer and for each chunk. */
   async *#read(
     manifest: VersionManifest,
     name: keyof VersionManifest['files'],
@@ -195,25 +204,25 @@ export class Fetcher {
       while (true) {
         wait.restart(idleMs, late(idleMs));
         const next = await unlessAborted(body.next(), signal).catch(interrupted);
-        wait.stop(); // what the reader does with it is no silence of the store's
+        wait.stop(); // the time that the reader takes does not count
         isDone = next.done === true;
         if (isDone) return;
         yield next.value;
       }
     } finally {
-      // Not awaited: a body that hangs is ended by the signal, not by waiting for its next piece.
+      // Not awaited, because a hanging body would never return.
       if (!isDone) void body.return?.()?.catch(() => {});
     }
   }
 
-  #refuseInPause(): void {
+  #refuseIfOpen(): void {
     const pauseMs = this.#breaker.pauseMs(this.#options.clock.now());
     if (pauseMs === 0) return;
     const retryAfterS = Math.ceil(pauseMs / 1000);
     throw new ServeError('adapter_unavailable', MESSAGES.adapter_unavailable, { retryAfterS });
   }
 
-  /** What a client is told, remembered and logged; the reason is for the log only. */
+  /** Logs and remembers an error, and returns the one for the client. */
   #toRefusal(id: string, manifest: VersionManifest, error: unknown): unknown {
     const kind = kindOf(error);
     if (!kind) return error;
@@ -235,8 +244,8 @@ export class Fetcher {
 }
 
 const MESSAGES = {
-  adapter_unavailable: 'The adapter cannot be fetched now.',
-  adapter_checksum_mismatch: 'The stored adapter is not what was published.',
+  adapter_unavailable: 'The adapter cannot be fetched now. Try again later.',
+  adapter_checksum_mismatch: 'The stored adapter differs from the published one.',
 } as const;
 
 function interrupted(cause: unknown): never {
@@ -244,7 +253,7 @@ function interrupted(cause: unknown): never {
   throw new InterruptedBody(cause.message, { cause });
 }
 
-/** Undefined for what is no fault of the store's: it is passed on. */
+/** Returns the kind of a store's fault; undefined for other errors, which are passed on. */
 function kindOf(error: unknown): FaultKind | undefined {
   if (error instanceof StoreError) {
     return error.kind === 'conflict' || error.kind === 'damaged' ? 'unavailable' : error.kind;

@@ -1,89 +1,83 @@
-// From a resolved adapter to files on the local disk that the engine process can read, held while they are read.
-// It authorizes nobody: a resolved adapter is one that its asker may use.
-
+// Brings a resolved adapter's files to the local disk for the engine process, and keeps them there while they are in use.
+// It authorizes nobody: the caller has resolved the adapter for its tenant.
+import { randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import path from 'node:path';
 import { ServeError } from '../../src/common/errors.ts';
 import type { Logger } from '../../src/common/log.ts';
 import { type Clock, systemClock, unlessAborted } from '../../src/common/waiting.ts';
 import type { AdapterSource } from '../../src/contracts/generation.ts';
 import { type AdapterPart, adapterIdentity, type ResolvedAdapter } from '../registry/resolved.ts';
 import type { VersionManifest } from '../repository/manifest.ts';
-import { DiskError, type DiskItem, type DiskTier, keyOf } from './disk.ts';
-import type { Fetcher } from './fetcher.ts';
+import type { ObjectStore } from '../store/store.ts';
+import { DiskError, type DiskItem, DiskTier, keyOf } from './disk.ts';
+import { Fetcher } from './fetcher.ts';
 
-export interface LocalAdapters {
-  /**
-   * All parts as local files, verified; those of a store are fetched once however many ask. Rejects with `ServeError`
-   * (`adapter_unavailable`, `adapter_checksum_mismatch`, `overloaded`) or with the signal's reason: an abort ends
-   * this wait only.
-   */
-  acquire(adapter: ResolvedAdapter, options?: { signal?: AbortSignal }): Promise<LocalLease>;
-  stats(): LocalAdaptersStats;
-  /** Ends every fetch, and removes what is temporary. */
-  close(): Promise<void>;
-}
-
-/** Keeps the files where they are until it is released; releasing twice is harmless. */
+/** Keeps the files on the disk until it is released. Releasing twice has no effect. */
 export interface LocalLease extends Disposable {
   readonly source: AdapterSource;
-  /** `store` where a part had to be fetched. */
+  /** `store` if a part had to be fetched. */
   readonly tier: 'disk' | 'store';
   readonly loadMs: number;
-  /** To be called once the engine has accepted or refused every sequence that names the source. */
+  /** Call it once the engine has accepted or refused every sequence that names the source. */
   release(): void;
-  /** The engine found other content than it was told: the files are read again before the next lease. */
+  /** Call it if the engine found other content than expected: the files are verified again before the next lease. */
   distrust(): void;
 }
 
+/** Figures of all tiers together. */
 export interface LocalAdaptersStats {
-  /** Of published adapters on the disk. */
+  /** Bytes of published adapters on the disk. */
   readonly diskBytes: number;
   readonly diskCount: number;
   readonly evictions: number;
-  /** Under way or waiting for their turn. */
+  /** Fetches under way or waiting. */
   readonly fetching: number;
-  /** Nothing is fetched for a while, as the store does not answer. */
+  /** Fetches are suspended because the store does not answer. */
   readonly isPaused: boolean;
-  /** Versions asked for: found on the disk, fetched, or neither. */
+  /** Requested versions that were on the disk, were fetched, or could not be had. */
   readonly hits: number;
   readonly fetched: number;
   readonly failed: number;
 }
 
+/** The source of versions, and the disks that keep them. */
 export interface LocalAdaptersOptions {
-  /** Absent: only local folders are served. */
+  /** Absent: only local folders can be used. */
   readonly fetcher?: Fetcher;
-  /** Where versions are kept: the first that can, the next where its disk fails. */
-  readonly places?: readonly DiskTier[];
+  /** Each version is kept on the first of them that works. */
+  readonly disks?: readonly DiskTier[];
   readonly log?: Pick<Logger, 'error'>;
   readonly clock?: Clock;
 }
 
-/** Where a version was found, in its place's folder. */
-interface Found {
-  readonly place: DiskTier;
+interface LocalVersion {
+  readonly disk: DiskTier;
   readonly tier: 'disk' | 'store';
 }
 
-export function createLocalAdapters(options: LocalAdaptersOptions = {}): LocalAdapters {
-  return new TieredAdapters(options);
-}
-
-class TieredAdapters implements LocalAdapters {
+/** Adapters as local files. */
+export class LocalAdapters {
   readonly #fetcher: Fetcher | undefined;
-  readonly #places: readonly DiskTier[];
+  readonly #disks: readonly DiskTier[];
   readonly #log: Pick<Logger, 'error'> | undefined;
   readonly #clock: Clock;
-  /** By owner and digest: looked for and fetched once, however many wait. */
-  readonly #flights = new Map<string, Promise<Found>>();
+  /** Versions being found or fetched, by owner and digest. */
+  readonly #flights = new Map<string, Promise<LocalVersion>>();
   #counts = { hits: 0, fetched: 0, failed: 0 };
 
-  constructor({ fetcher, places = [], log, clock = systemClock }: LocalAdaptersOptions) {
+  constructor({ fetcher, disks = [], log, clock = systemClock }: LocalAdaptersOptions = {}) {
     this.#fetcher = fetcher;
-    this.#places = places;
+    this.#disks = disks;
     this.#log = log;
     this.#clock = clock;
   }
 
+  /**
+   * Resolves with verified local files of all parts. A version is fetched once, however many wait for it. Rejects with
+   * `ServeError` (`adapter_unavailable`, `adapter_checksum_mismatch`, `overloaded`) or with the signal's reason, which ends
+   * only this wait.
+   */
   async acquire(
     { parts }: ResolvedAdapter,
     { signal }: { signal?: AbortSignal } = {},
@@ -117,55 +111,57 @@ class TieredAdapters implements LocalAdapters {
     }
   }
 
+  /** Returns the current figures. */
   stats(): LocalAdaptersStats {
-    const places = this.#places.map((place) => place.stats());
+    const disks = this.#disks.map((disk) => disk.stats());
     const sum = (values: number[]) => values.reduce((total, value) => total + value, 0);
     return {
-      diskBytes: sum(places.map(({ bytes }) => bytes)),
-      diskCount: sum(places.map(({ count }) => count)),
-      evictions: sum(places.map(({ evictions }) => evictions)),
+      diskBytes: sum(disks.map(({ bytes }) => bytes)),
+      diskCount: sum(disks.map(({ count }) => count)),
+      evictions: sum(disks.map(({ evictions }) => evictions)),
       fetching: this.#fetcher?.size ?? 0,
       isPaused: this.#fetcher?.isPaused ?? false,
       ...this.#counts,
     };
   }
 
+  /** Ends every fetch and removes temporary files. */
   async close(): Promise<void> {
     this.#fetcher?.close();
-    await Promise.all(this.#places.map((place) => place.close()));
+    await Promise.all(this.#disks.map((disk) => disk.close()));
   }
 
-  /** Held from here on, so that nothing is evicted between its arrival and its use. */
+  /** Holds the version from here on, so that it is not evicted between its arrival and its use. */
   async #locate(
-    { owner, digest, place }: AdapterPart,
+    { owner, digest, location }: AdapterPart,
     releases: (() => void)[],
-  ): Promise<{ directory: string; tier: Found['tier'] }> {
-    if (place.kind === 'folder') return { directory: place.directory, tier: 'disk' };
-    const item: DiskItem = { owner, digest, files: place.manifest.files };
-    releases.push(...this.#places.map((disk) => disk.hold(item)));
-    const found = await this.#find(item, place.manifest);
-    return { directory: found.place.directory(item), tier: found.tier };
+  ): Promise<{ directory: string; tier: LocalVersion['tier'] }> {
+    if (location.kind === 'folder') return { directory: location.directory, tier: 'disk' };
+    const item: DiskItem = { owner, digest, files: location.manifest.files };
+    releases.push(...this.#disks.map((disk) => disk.hold(item)));
+    const { disk, tier } = await this.#find(item, location.manifest);
+    return { directory: disk.directory(item), tier };
   }
 
-  #find(item: DiskItem, manifest: VersionManifest): Promise<Found> {
+  #find(item: DiskItem, manifest: VersionManifest): Promise<LocalVersion> {
     const key = keyOf(item);
     const underWay = this.#flights.get(key);
     if (underWay) return underWay;
-    const flight = this.#lookOrFetch(item, manifest).finally(() => this.#flights.delete(key));
+    const flight = this.#findOrFetch(item, manifest).finally(() => this.#flights.delete(key));
     this.#flights.set(key, flight);
     return flight;
   }
 
-  async #lookOrFetch(item: DiskItem, manifest: VersionManifest): Promise<Found> {
-    for (const place of this.#places) {
-      if (!(await place.has(item))) continue;
+  async #findOrFetch(item: DiskItem, manifest: VersionManifest): Promise<LocalVersion> {
+    for (const disk of this.#disks) {
+      if (!(await disk.has(item))) continue;
       this.#counts.hits++;
-      return { place, tier: 'disk' };
+      return { disk, tier: 'disk' };
     }
     try {
-      const place = await this.#fetch(item, manifest);
+      const disk = await this.#fetch(item, manifest);
       this.#counts.fetched++;
-      return { place, tier: 'store' };
+      return { disk, tier: 'store' };
     } catch (error) {
       this.#counts.failed++;
       throw error;
@@ -174,11 +170,11 @@ class TieredAdapters implements LocalAdapters {
 
   async #fetch(item: DiskItem, manifest: VersionManifest): Promise<DiskTier> {
     const fetcher = this.#fetcher;
-    if (!fetcher) throw unavailable('there is no store');
-    for (const place of this.#places) {
+    if (!fetcher) throw unavailable('this server has no store');
+    for (const disk of this.#disks) {
       try {
-        await fetcher.fetch(item.owner, manifest, (open) => place.write(item, open));
-        return place;
+        await fetcher.fetch(item.owner, manifest, (open) => disk.write(item, open));
+        return disk;
       } catch (error) {
         if (!(error instanceof DiskError)) throw error;
         const { message, cause = {} } = error;
@@ -186,18 +182,43 @@ class TieredAdapters implements LocalAdapters {
         this.#log?.error({ alert: 'adapter_disk', code, reason: message }, 'adapter not kept');
       }
     }
-    throw unavailable('it cannot be kept on this machine');
+    throw unavailable('this machine has no room for it');
   }
 
   #distrust(parts: readonly AdapterPart[]): void {
-    for (const { owner, digest, place } of parts) {
-      if (place.kind === 'folder') continue;
-      const item: DiskItem = { owner, digest, files: place.manifest.files };
-      for (const disk of this.#places) disk.distrust(item);
+    for (const { owner, digest, location } of parts) {
+      if (location.kind === 'folder') continue;
+      const item: DiskItem = { owner, digest, files: location.manifest.files };
+      for (const disk of this.#disks) disk.distrust(item);
     }
   }
 }
 
 function unavailable(reason: string): ServeError {
   return new ServeError('adapter_unavailable', `adapter unavailable: ${reason}`);
+}
+
+/** The store and the cache of local adapters. */
+export interface OpenLocalAdaptersOptions {
+  readonly store: ObjectStore;
+  /** Versions are kept in its folder `adapters`, which several processes may share. */
+  readonly cacheDir: string;
+  readonly diskBytes: number;
+  readonly log: Logger;
+}
+
+/** Linux's file system in memory. Other systems have none, so a full disk means 503. */
+const MEMORY_ROOT = '/dev/shm';
+/** Room for some adapters of a small model until somebody frees the disk. Containers have 64 MB there. */
+const MEMORY_BYTES = 256 * 2 ** 20;
+
+/** Opens the adapters of a store over the disk cache, with a memory file system as its fallback. */
+export function openLocalAdapters(options: OpenLocalAdaptersOptions): LocalAdapters {
+  const { store, cacheDir, diskBytes, log } = options;
+  const disks = [new DiskTier({ root: path.join(cacheDir, 'adapters'), capacityBytes: diskBytes })];
+  if (existsSync(MEMORY_ROOT)) {
+    const root = path.join(MEMORY_ROOT, `lorikeet-${randomUUID()}`);
+    disks.push(new DiskTier({ root, capacityBytes: MEMORY_BYTES, isTemporary: true }));
+  }
+  return new LocalAdapters({ fetcher: new Fetcher({ store, log }), disks, log });
 }

@@ -10,8 +10,8 @@ import {
 } from '../../adapters/peft/files.ts';
 import { inspectAdapter } from '../../adapters/peft/inspect.ts';
 import { parseAdapter } from '../../adapters/peft/peft.ts';
-import { findRefusedFolders } from '../../adapters/registry/folder-registry.ts';
-import { readFolderGenerationConfig } from '../../adapters/registry/generation-config.ts';
+import { FolderAdapters } from '../../adapters/registry/folder-registry.ts';
+import { readFolderGenerationConfig } from '../../adapters/registry/folders.ts';
 import { contentPublication } from '../../adapters/repository/content.ts';
 import { fetchVersion } from '../../adapters/repository/fetch.ts';
 import {
@@ -23,7 +23,8 @@ import {
   type VersionManifest,
   versionsOf,
 } from '../../adapters/repository/manifest.ts';
-import type { Garbage } from '../../adapters/repository/options.ts';
+
+import type { Garbage } from '../../adapters/repository/removal.ts';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import { UsageError } from '../common/errors.ts';
 import { buildFolder } from '../common/folders.ts';
@@ -225,7 +226,7 @@ export class PublishedAdapters {
   async listRefusedFolders(): Promise<{ folder: string; reason: string }[]> {
     const { adapters: root } = this.#context.config;
     if (root === undefined) return [];
-    const refused = await findRefusedFolders(root);
+    const refused = await new FolderAdapters(root, { baseNames: [] }).refused();
     return refused.map(({ name, reason }) => ({ folder: path.join(root, name), reason }));
   }
 

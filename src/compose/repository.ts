@@ -1,10 +1,7 @@
 // Opens the repository of published adapters, finds versions by reference, and explains a store's failures to people.
 import { parseModelName, type Selector } from '../../adapters/registry/model-name.ts';
 import { pointerOf, type VersionManifest, versionsOf } from '../../adapters/repository/manifest.ts';
-import {
-  type AdapterRepository,
-  createAdapterRepository,
-} from '../../adapters/repository/repository.ts';
+import { AdapterRepository } from '../../adapters/repository/repository.ts';
 import { openStore } from '../../adapters/store/open-store.ts';
 import { StoreError, type StoreErrorKind } from '../../adapters/store/store.ts';
 import { ServeError, UsageError } from '../common/errors.ts';
@@ -12,7 +9,7 @@ import type { Config } from '../settings/config.ts';
 
 /** Opens the repository in the store that the settings name. */
 export async function openRepository(config: Config): Promise<AdapterRepository> {
-  return createAdapterRepository(await openStore(config));
+  return new AdapterRepository(await openStore(config));
 }
 
 /** Advice for each kind of failure: for a bucket, and for a folder. */

@@ -3,20 +3,13 @@
 import { readdirSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import {
-  createFolderAdapters,
-  createLoadedAdapters,
-  findRefusedFolders,
-} from '../../adapters/registry/folder-registry.ts';
-import { type BaseModel, createRegistry } from '../../adapters/registry/registry.ts';
+import { FolderAdapters, LoadedAdapters } from '../../adapters/registry/folder-registry.ts';
+import { type BaseModel, Registry } from '../../adapters/registry/registry.ts';
 import { StoreAdapters } from '../../adapters/registry/store-registry.ts';
-import {
-  type AdapterRepository,
-  createAdapterRepository,
-} from '../../adapters/repository/repository.ts';
+import { AdapterRepository } from '../../adapters/repository/repository.ts';
 import { openStore } from '../../adapters/store/open-store.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
-import { openLocalAdapters } from '../../adapters/tiers/open-local-adapters.ts';
+import { openLocalAdapters } from '../../adapters/tiers/local-adapters.ts';
 import type { Logger } from '../common/log.ts';
 import { LOCAL_TENANT } from '../contracts/tenant.ts';
 import type { AppOptions } from '../http/deps.ts';
@@ -59,7 +52,7 @@ export async function openServingAdapters(
   const cacheDir = path.join(config.home, 'cache');
   const { adapterDiskBytes: diskBytes, aliasPollMs: pollMs } = config;
   const localAdapters = openLocalAdapters({ store, cacheDir, diskBytes, log });
-  const repository = createAdapterRepository(store, { log });
+  const repository = new AdapterRepository(store, { log });
   const published = new StoreAdapters(repository, {
     pollMs,
     log,
@@ -71,19 +64,20 @@ export async function openServingAdapters(
   });
   const folders = { baseNames: [base.id, ...base.names], log };
   const loaded = config.loadableAdapters
-    ? createLoadedAdapters(config.loadableAdapters, folders)
+    ? new LoadedAdapters(config.loadableAdapters, folders)
     : undefined;
-  const local = [...(loaded ? [loaded] : []), createFolderAdapters(config.adapters, folders)];
-  void warnOfRefused(config.adapters, log);
+  const found = new FolderAdapters(config.adapters, folders);
+  const local = [...(loaded ? [loaded] : []), found];
+  void warnOfRefused(found, log);
   const forget = (tenant: string, name: string) => published.forget(tenant, name);
   return {
     http: {
-      registry: createRegistry({
+      registry: new Registry({
         base,
         local,
         store: published,
         maxRank: config.maxAdapterRank,
-        ...(demoDir && { bundled: createFolderAdapters(demoDir, { baseNames: DEMO_BASES, log }) }),
+        ...(demoDir && { bundled: new FolderAdapters(demoDir, { baseNames: DEMO_BASES, log }) }),
       }),
       localAdapters,
       published: { repository, forget },
@@ -96,9 +90,8 @@ export async function openServingAdapters(
 }
 
 /** Logs, once, every folder that does not become a model: mostly a mistake. Requests fail later if the root is unreadable. */
-async function warnOfRefused(root: string | undefined, log: Logger): Promise<void> {
-  if (root === undefined) return;
-  const refused = await findRefusedFolders(root).catch(() => []);
+async function warnOfRefused(adapters: FolderAdapters, log: Logger): Promise<void> {
+  const refused = await adapters.refused().catch(() => []);
   for (const fields of refused) log.warn(fields, 'adapter folder not served');
 }
 

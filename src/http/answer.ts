@@ -182,10 +182,10 @@ function setAdapterHeaders(
 ): void {
   if (model.kind !== 'adapter') return;
   const { digest, parts } = model;
-  const places = parts.map(({ place }) => (place.kind === 'version' ? place : undefined));
-  const aliases = places.flatMap((place) => place?.alias ?? []);
+  const published = parts.flatMap(({ location }) => (location.kind === 'version' ? location : []));
+  const aliases = published.flatMap(({ alias }) => alias ?? []);
   c.header('x-lorikeet-adapter', digest);
-  if (places.some((place) => place)) c.header('x-lorikeet-version', pinnedName(parts));
+  if (published.length > 0) c.header('x-lorikeet-version', pinnedName(parts));
   if (aliases.length > 0) c.header('x-lorikeet-alias', aliases.join(', '));
   if (tier !== undefined) c.header('x-lorikeet-tier', tier);
   if (loadMs !== undefined) c.header('x-lorikeet-load-ms', String(Math.round(loadMs)));

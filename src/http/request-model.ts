@@ -1,6 +1,6 @@
 // The model that a request names: which one it is, and how it samples if the request does not say.
 import type { Context } from 'hono';
-import { readAdapterGenerationConfig } from '../../adapters/registry/generation-config.ts';
+import { readAdapterGenerationConfig } from '../../adapters/registry/folders.ts';
 import type { ResolvedModel } from '../../adapters/registry/resolved.ts';
 import type { GenerationConfig } from '../contracts/generation-config.ts';
 import type { Deps } from './deps.ts';
@@ -34,7 +34,7 @@ export async function generationConfigOf(
   const { repetition_penalty: _, ...inherited } = generationConfig;
   const [part] = resolved.parts;
   if (resolved.parts.length > 1) return inherited;
-  return { ...inherited, ...(await readAdapterGenerationConfig(part!.place)) };
+  return { ...inherited, ...(await readAdapterGenerationConfig(part!.location)) };
 }
 
 /** The fields that have defaults. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { chooseVersion } from '../../adapters/registry/canary.ts';
+import { chooseVersion } from '../../adapters/registry/store-registry.ts';
 
 const split = (...shares: [version: number, percent: number][]) => ({
   split: shares.map(([version, percent]) => ({ version, percent })),

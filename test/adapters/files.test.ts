@@ -8,7 +8,7 @@ import { type TestContext, test } from 'node:test';
 import { createAdapterLoader } from '../../adapters/cache/load.ts';
 import { adapterDigest } from '../../adapters/peft/digest.ts';
 import { digestAdapterFiles, readAdapterFiles } from '../../adapters/peft/files.ts';
-import { readFolderGenerationConfig } from '../../adapters/registry/generation-config.ts';
+import { readFolderGenerationConfig } from '../../adapters/registry/folders.ts';
 import type { AdapterSource } from '../../src/contracts/generation.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import { temporaryFolder } from '../fixtures.ts';

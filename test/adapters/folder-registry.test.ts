@@ -13,11 +13,8 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { adapterDigest } from '../../adapters/peft/digest.ts';
-import {
-  createFolderAdapters,
-  findRefusedFolders,
-} from '../../adapters/registry/folder-registry.ts';
-import { createRegistry } from '../../adapters/registry/registry.ts';
+import { FolderAdapters } from '../../adapters/registry/folder-registry.ts';
+import { Registry } from '../../adapters/registry/registry.ts';
 import { pinnedName } from '../../adapters/registry/resolved.ts';
 import { createLog } from '../../src/common/log.ts';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
@@ -35,8 +32,8 @@ function setUp(t: TestContext, now = () => Date.now() + LATER_MS) {
   t.after(() => rmSync(root, { recursive: true }));
   const lines: Record<string, unknown>[] = [];
   const log = createLog('info', { write: (line) => void lines.push(JSON.parse(line)) });
-  const local = [createFolderAdapters(root, { baseNames: ['sample', 'sample-alias'], log, now })];
-  const registry = createRegistry({ base: BASE, local, now });
+  const local = [new FolderAdapters(root, { baseNames: ['sample', 'sample-alias'], log, now })];
+  const registry = new Registry({ base: BASE, local, now });
   return { root, lines, registry, resolve: (name: string) => registry.resolve(LOCAL_TENANT, name) };
 }
 
@@ -57,8 +54,8 @@ test('a folder is a model by its name, and its digest covers both files', async 
   assert.ok(first.kind === 'adapter' && second.kind === 'adapter');
   assert.equal(first.digest, adapterDigest(configBytes(), WEIGHTS));
   const [part] = first.parts;
-  assert.ok(part?.place.kind === 'folder');
-  assert.equal(path.basename(part.place.directory), 'First_v1.0');
+  assert.ok(part?.location.kind === 'folder');
+  assert.equal(path.basename(part.location.directory), 'First_v1.0');
   assert.notEqual(first.digest, second.digest);
 });
 
@@ -72,8 +69,8 @@ test('the base answers to its names, whatever folders there are', async (t) => {
     (await registry.list(LOCAL_TENANT)).map((entry) => entry.id),
     ['sample'],
   );
-  const local = [createFolderAdapters(undefined, { baseNames: ['sample'] })];
-  const bare = createRegistry({ base: BASE, local });
+  const local = [new FolderAdapters(undefined, { baseNames: ['sample'] })];
+  const bare = new Registry({ base: BASE, local });
   assert.deepEqual(await bare.resolve(LOCAL_TENANT, 'base'), { kind: 'base', id: 'sample' });
   await assert.rejects(bare.resolve(LOCAL_TENANT, 'other'), MISS);
 });
@@ -100,8 +97,8 @@ test('terms of the same content are one term with the sum of their weights', asy
 
 test('ranks over the limit are refused before anything is loaded', async (t) => {
   const { root } = setUp(t);
-  const local = [createFolderAdapters(root, { baseNames: [] })];
-  const registry = createRegistry({ base: BASE, local, maxRank: 5 });
+  const local = [new FolderAdapters(root, { baseNames: [] })];
+  const registry = new Registry({ base: BASE, local, maxRank: 5 });
   const resolve = (model: string) => registry.resolve(LOCAL_TENANT, model);
   const tensors = (rank: number) => serializeSafetensors(sampleTensors({ rankOf: () => rank }));
   for (const rank of [2, 3, 6]) publish(root, `r${rank}`, configBytes({ r: rank }), tensors(rank));
@@ -125,12 +122,17 @@ test('what cannot be served is not listed, and its reason can be asked for', asy
   const list = async () => (await registry.list(LOCAL_TENANT)).map(({ id }) => id);
   assert.deepEqual(await list(), ['sample', 'good']);
   assert.deepEqual(await list(), ['sample', 'good']);
-  const refused = await findRefusedFolders(root);
+  const refused = await new FolderAdapters(root, { baseNames: [] }).refused();
   assert.deepEqual(
     refused.map(({ name }) => name),
     ['deep', 'dora', 'html', 'spaced name'],
   );
-  for (const [i, reason] of [/not JSON/, /use_dora/, /header/, /no model name/].entries()) {
+  for (const [i, reason] of [
+    /not JSON/,
+    /use_dora/,
+    /header/,
+    /cannot be a model name/,
+  ].entries()) {
     assert.match(refused[i]!.reason, reason);
   }
   publish(root, 'dora');
@@ -142,12 +144,12 @@ test('an adapter that comes with the package is served until somebody uses its n
   const own = mkdtempSync(path.join(os.tmpdir(), 'own-'));
   t.after(() => rmSync(own, { recursive: true }));
   publish(root, 'zen');
-  const find = (folder: string) => createFolderAdapters(folder, { baseNames: ['sample'] });
-  const registry = createRegistry({ base: BASE, local: [find(own)], bundled: find(root) });
+  const find = (folder: string) => new FolderAdapters(folder, { baseNames: ['sample'] });
+  const registry = new Registry({ base: BASE, local: [find(own)], bundled: find(root) });
   const folderOf = async () => {
     const found = await registry.resolve(LOCAL_TENANT, 'zen');
-    const place = found.kind === 'adapter' ? found.parts[0]?.place : undefined;
-    return place?.kind === 'folder' ? path.dirname(place.directory) : undefined;
+    const location = found.kind === 'adapter' ? found.parts[0]?.location : undefined;
+    return location?.kind === 'folder' ? path.dirname(location.directory) : undefined;
   };
   const names = async () => (await registry.list(LOCAL_TENANT)).map(({ id }) => id);
   assert.equal(await folderOf(), root);

@@ -2,27 +2,27 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import {
-  type AdapterName,
+  type NamedAdapter,
   type NamedTerm,
   parseModelName,
 } from '../../adapters/registry/model-name.ts';
 
-const alias = (name: string, of = 'latest'): AdapterName => ({
+const alias = (name: string, of = 'latest'): NamedAdapter => ({
   name,
   selector: { kind: 'alias', alias: of },
 });
-const version = (name: string, number: number): AdapterName => ({
+const version = (name: string, number: number): NamedAdapter => ({
   name,
   selector: { kind: 'version', version: number },
 });
-const tuned = (origin: [base: string, tenant: string], adapter: AdapterName): AdapterName => ({
+const tuned = (origin: [base: string, tenant: string], adapter: NamedAdapter): NamedAdapter => ({
   ...adapter,
   origin: { base: origin[0], tenant: origin[1] },
 });
 const X256 = 'x'.repeat(256);
 
 describe('a model', () => {
-  const forms: [text: string, ...terms: (AdapterName | [weight: number, AdapterName])[]][] = [
+  const forms: [text: string, ...terms: (NamedAdapter | [weight: number, NamedAdapter])[]][] = [
     ['zen', alias('zen')],
     ['Zen_v1.0', alias('Zen_v1.0')],
     ['_zen', alias('_zen')],

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after } from 'node:test';
-import { createAdapterRepository } from '../../adapters/repository/repository.ts';
+import { AdapterRepository } from '../../adapters/repository/repository.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { type ObjectStore, StoreError } from '../../adapters/store/store.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
@@ -45,7 +45,7 @@ export function storeIsDown(): never {
 }
 
 export function createPublished(store: WatchedStore = watchStore()) {
-  const repository = createAdapterRepository(store);
+  const repository = new AdapterRepository(store);
   let count = 0;
   return {
     store,

@@ -3,8 +3,8 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { describe, test } from 'node:test';
-import { createFolderAdapters } from '../../adapters/registry/folder-registry.ts';
-import { createRegistry } from '../../adapters/registry/registry.ts';
+import { FolderAdapters } from '../../adapters/registry/folder-registry.ts';
+import { Registry } from '../../adapters/registry/registry.ts';
 import {
   StoreAdapters,
   type StoreRegistryOptions,
@@ -35,10 +35,8 @@ function setUp(options: Partial<StoreRegistryOptions> & { folder?: string } = {}
     now: () => clock.nowMs,
     ...options,
   });
-  const local = options.folder
-    ? [createFolderAdapters(options.folder, { baseNames: ['toy'] })]
-    : [];
-  const registry = createRegistry({ base: BASE, local, store: adapters });
+  const local = options.folder ? [new FolderAdapters(options.folder, { baseNames: ['toy'] })] : [];
+  const registry = new Registry({ base: BASE, local, store: adapters });
   const resolve = async (of: Tenant, model: string, sticky = '') => {
     const found = await registry.resolve(of, model, { sticky });
     assert.ok(found.kind === 'adapter', `${model} is the base`);
@@ -243,7 +241,7 @@ describe('tenants', () => {
     const { publish, registry, resolve } = setUp({ folder });
     const own = await publish('acme', 'zen');
     await publish('shared', 'tone', { aliases: ['stable'] });
-    const kindOf = async (model: string) => (await resolve(acme, model)).parts[0]!.place.kind;
+    const kindOf = async (model: string) => (await resolve(acme, model)).parts[0]!.location.kind;
     assert.equal((await resolve(acme, 'zen')).digest, own);
     assert.deepEqual(
       await Promise.all(['zen', 'tone', 'tone:stable', 'tone@1', 'only'].map(kindOf)),
@@ -284,8 +282,8 @@ describe('an alias', () => {
     clock.nowMs = POLL_MS + 1;
     const found = await resolve(acme, 'zen');
     assert.equal(found.digest, old);
-    const { place } = found.parts[0]!;
-    assert.ok(place.kind === 'version' && place.alias === 'latest');
+    const { location } = found.parts[0]!;
+    assert.ok(location.kind === 'version' && location.alias === 'latest');
   });
 
   test('never goes back on one server, whatever the store answers', async () => {
@@ -577,7 +575,7 @@ test('one model is described in any form of its name', async () => {
 
 function setUpOver(store: Parameters<typeof createPublished>[0]) {
   const { repository } = createPublished(store);
-  return createRegistry({ base: BASE, store: new StoreAdapters(repository, { pollMs: POLL_MS }) });
+  return new Registry({ base: BASE, store: new StoreAdapters(repository, { pollMs: POLL_MS }) });
 }
 
 async function bytesOf(store: ReturnType<typeof watchStore>, key: string): Promise<Buffer> {

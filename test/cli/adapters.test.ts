@@ -121,7 +121,7 @@ test('a wrong line ends with 2, an absence with 1, a wrong setting with 78, each
     ['alias zen stable --split 50:1,40:1', 2, /shares add up to 90 %/],
     ['alias zen stable 9', 1, /no version 9/],
     ['gc --grace soon', 2, /hours/],
-    [`push ${adapter(1)} --name base`, 1, /take another name/],
+    [`push ${adapter(1)} --name base`, 1, /is reserved/],
     [`push ${adapter(1)} --name zen --base ${home}`, 78, /is not an imported model/],
     [`push ${path.join(home, 'nothing')} --name zen`, 1, /adapter_config.json: is missing/],
     [`pull zen --out ${home}`, 2, /is not empty/],

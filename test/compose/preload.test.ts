@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
-import { createFolderAdapters } from '../../adapters/registry/folder-registry.ts';
-import { createRegistry } from '../../adapters/registry/registry.ts';
-import { createLocalAdapters } from '../../adapters/tiers/local-adapters.ts';
+import { FolderAdapters } from '../../adapters/registry/folder-registry.ts';
+import { Registry } from '../../adapters/registry/registry.ts';
+import { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
 import { createLog } from '../../src/common/log.ts';
 import { preloadAdapters } from '../../src/compose/serving-adapters.ts';
 import type { LeaseOptions } from '../../src/scheduler/leases.ts';
@@ -39,10 +39,10 @@ test('adapters are loaded and kept; one that fails is told in the log and holds 
   );
   t.after(() => client.drain(0));
   const base = { id: 'toy', names: [], digest: 'b'.repeat(64) };
-  const local = [createFolderAdapters(root, { baseNames: ['toy'] })];
+  const local = [new FolderAdapters(root, { baseNames: ['toy'] })];
   const deps = {
-    registry: createRegistry({ base, local }),
-    localAdapters: createLocalAdapters(),
+    registry: new Registry({ base, local }),
+    localAdapters: new LocalAdapters(),
     client,
     log,
   };

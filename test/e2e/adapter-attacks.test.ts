@@ -230,7 +230,7 @@ describe('costly adapters', { skip }, () => {
     t.after(() => started.stop());
     const told = [
       /"name":"slow".*rank_pattern\[1\]/,
-      /"name":"no name".*its name is no model name/,
+      /"name":"no name".*its name cannot be a model name/,
     ];
     const deadlineMs = performance.now() + 30_000;
     while (
@@ -242,7 +242,7 @@ describe('costly adapters', { skip }, () => {
     for (const line of told) assert.match(started.output.error, line);
     const { code, error } = await runLorikeet(['adapters', 'ls'], home, { LORIKEET_ADAPTERS: few });
     assert.equal(code, 0, error);
-    assert.match(error, /no name is not served: its name is no model name/);
+    assert.match(error, /no name is not served: its name cannot be a model name/);
     assert.match(error, /slow is not served: .*rank_pattern\[1\]/);
     assert.doesNotMatch(error, /fine is not served/);
   });

@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { createAdapterRepository } from '../../adapters/repository/repository.ts';
+import { AdapterRepository } from '../../adapters/repository/repository.ts';
 import { createS3Store } from '../../adapters/store/s3.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { freePort } from '../free-port.ts';
@@ -16,7 +16,7 @@ export interface Fleet {
   /** Of one replica. */
   urlOf(replica: number): string;
   /** As the rest of the world sees the bucket. */
-  readonly repository: ReturnType<typeof createAdapterRepository>;
+  readonly repository: AdapterRepository;
   readonly environment: Readonly<Record<string, string>>;
   readonly folder: string;
   /** Resolves with the exit code once the replica is gone. One that is starting is awaited first. */
@@ -75,9 +75,7 @@ export async function startFleet(
   return {
     url: await startBalancer(t, await freePort(), addresses),
     urlOf: (i) => `http://${addresses[i]}`,
-    repository: createAdapterRepository(
-      createS3Store({ bucket: server.bucket, prefix }, connection),
-    ),
+    repository: new AdapterRepository(createS3Store({ bucket: server.bucket, prefix }, connection)),
     environment,
     folder,
     end,

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import path from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { createAdapterRepository } from '../../adapters/repository/repository.ts';
+import { AdapterRepository } from '../../adapters/repository/repository.ts';
 import { createS3Store } from '../../adapters/store/s3.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { startServing } from './program.ts';
@@ -55,7 +55,7 @@ test('an alias that moves under fifty streams of two servers: each stream is of 
   const connection = server;
   const options = { isPathStyle: true, checksums: 'when_supported', connection } as const;
   const store = createS3Store({ bucket: server.bucket, prefix: 'moved' }, options);
-  const repository = createAdapterRepository(store);
+  const repository = new AdapterRepository(store);
   for (const seed of [1, 2]) {
     const directory = writeToyAdapter(path.join(folder, `${seed}`), seed);
     await repository.publish(ZEN, { directory });

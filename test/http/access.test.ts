@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { tmpdir } from 'node:os';
 import { describe, test } from 'node:test';
-import { createLoadedAdapters } from '../../adapters/registry/folder-registry.ts';
+import { LoadedAdapters } from '../../adapters/registry/folder-registry.ts';
 import { makeKey } from '../tenants/keys.ts';
 import { serveKeyed } from './keyed.ts';
 import { readError, readFrames, readOk, serve } from './served.ts';
@@ -17,7 +17,7 @@ const PUBLIC = [
   '/status',
   '/docs',
 ];
-const loaded = createLoadedAdapters(tmpdir(), { baseNames: [] });
+const loaded = new LoadedAdapters(tmpdir(), { baseNames: [] });
 const { app, keys, setKeys, ask, logged } = serveKeyed({ tenants: { acme: {} }, loaded });
 const acme = keys['acme']!;
 

@@ -4,11 +4,8 @@ import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } fr
 import os from 'node:os';
 import path from 'node:path';
 import { after, describe, test } from 'node:test';
-import {
-  createFolderAdapters,
-  createLoadedAdapters,
-} from '../../adapters/registry/folder-registry.ts';
-import { createRegistry } from '../../adapters/registry/registry.ts';
+import { FolderAdapters, LoadedAdapters } from '../../adapters/registry/folder-registry.ts';
+import { Registry } from '../../adapters/registry/registry.ts';
 import { ServeError } from '../../src/common/errors.ts';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
 import { sampleFolder } from '../adapters/published.ts';
@@ -175,11 +172,11 @@ function loading({ isAdmin = true, hasOpenAdmin = false } = {}) {
     return path.join(root, name);
   };
   const options = { baseNames: ['toy'], now: () => Date.now() + HOUR_MS };
-  const loaded = createLoadedAdapters(root, options);
-  const local = [loaded, createFolderAdapters(undefined, options)];
+  const loaded = new LoadedAdapters(root, options);
+  const local = [loaded, new FolderAdapters(undefined, options)];
   const base = { id: 'toy', names: [], digest: 'b'.repeat(64) };
   const served = serve({
-    registry: createRegistry({ base, local }),
+    registry: new Registry({ base, local }),
     loaded,
     ...(hasOpenAdmin ? { hasOpenAdmin } : { authenticate: () => ({ ...LOCAL_TENANT, isAdmin }) }),
   });
@@ -295,11 +292,11 @@ test('the folder of a loaded name is found again when its files change', async (
   const root = mkdtempSync(path.join(os.tmpdir(), 'lorikeet-load-'));
   after(() => rmSync(root, { recursive: true }));
   cpSync(sampleFolder(), path.join(root, 'one'), { recursive: true });
-  const loaded = createLoadedAdapters(root, { baseNames: ['toy'] });
+  const loaded = new LoadedAdapters(root, { baseNames: ['toy'] });
   await loaded.load('zen', 'one');
   const zen = { name: 'zen', selector: { kind: 'alias', alias: 'latest' } } as const;
-  const before = await loaded.find('shared', zen, {});
+  const before = await loaded.find('shared', zen);
   writeFileSync(path.join(root, 'one', 'adapter_config.json'), configBytes({ lora_alpha: 9 }));
-  const found = await loaded.find('shared', zen, {});
+  const found = await loaded.find('shared', zen);
   assert.notEqual(found!.part.digest, before!.part.digest);
 });

@@ -4,37 +4,33 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
-import { createLocalAdapters, type LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
+import { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
 import { ServeError } from '../../src/common/errors.ts';
 import { weightsNamed } from '../adapters/sample.ts';
 import { idle, readError, readOk, serve } from './served.ts';
 
-function countingAdapters() {
-  const counts = { acquired: 0, distrusted: 0, released: 0 };
-  const inner = createLocalAdapters();
-  const localAdapters: LocalAdapters = {
-    ...inner,
-    stats: () => inner.stats(),
-    close: () => inner.close(),
-    async acquire(adapter, options) {
-      counts.acquired++;
-      const lease = await inner.acquire(adapter, options);
-      let isReleased = false;
-      const release = () => {
-        if (!isReleased) counts.released++;
-        isReleased = true;
-      };
-      return { ...lease, distrust: () => void counts.distrusted++, release };
-    },
-  };
-  return { counts, localAdapters };
+class CountingAdapters extends LocalAdapters {
+  readonly counts = { acquired: 0, distrusted: 0, released: 0 };
+
+  override async acquire(...args: Parameters<LocalAdapters['acquire']>) {
+    const { counts } = this;
+    counts.acquired++;
+    const lease = await super.acquire(...args);
+    let isReleased = false;
+    const release = () => {
+      if (!isReleased) counts.released++;
+      isReleased = true;
+    };
+    return { ...lease, distrust: () => void counts.distrusted++, release };
+  }
 }
 
 const mismatch = () => new ServeError('adapter_checksum_mismatch', 'changed');
 
 for (const stream of [false, true]) {
   test(`are acquired once more, and the client sees nothing of it (stream: ${stream})`, async () => {
-    const { counts, localAdapters } = countingAdapters();
+    const localAdapters = new CountingAdapters();
+    const { counts } = localAdapters;
     const served = serve({ adapters: ['alpha'], localAdapters });
     let loads = 0;
     served.leases.beforeLease = () => {
@@ -49,7 +45,8 @@ for (const stream of [false, true]) {
 }
 
 test('that stay wrong are refused, and the client is told not to try again', async () => {
-  const { counts, localAdapters } = countingAdapters();
+  const localAdapters = new CountingAdapters();
+  const { counts } = localAdapters;
   const served = serve({ adapters: ['alpha'], localAdapters });
   served.leases.beforeLease = () => {
     throw mismatch();

@@ -45,8 +45,8 @@ describe('adapters', () => {
     assert.equal(body.model, 'alpha');
     assert.equal(body.system_fingerprint, `bbbbbbbbbbbb-${digest.slice(0, 12)}`);
     const part = { owner: SHARED_OWNER, name: 'alpha', digest, weight: 1 };
-    const place = { kind: 'folder', directory: '', rank: 1 } as const;
-    assert.equal(body.choices[0]!.text, adapterIdentity([{ ...part, place }]));
+    const location = { kind: 'folder', directory: '', rank: 1 } as const;
+    assert.equal(body.choices[0]!.text, adapterIdentity([{ ...part, location }]));
     const base = await served.post(URL, { ...request, max_tokens: 1 });
     assert.equal(base.headers.get('x-lorikeet-adapter'), null);
   });

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { tmpdir } from 'node:os';
 import { describe, test } from 'node:test';
-import { createLoadedAdapters } from '../../adapters/registry/folder-registry.ts';
+import { LoadedAdapters } from '../../adapters/registry/folder-registry.ts';
 import { serveKeyed } from './keyed.ts';
 import { readError, serve } from './served.ts';
 import { filesSide } from './with-jobs.ts';
@@ -45,7 +45,7 @@ async function codeOf(response: Response): Promise<string | null> {
 }
 
 describe('a server without keys', () => {
-  const loaded = createLoadedAdapters(tmpdir(), { baseNames: [] });
+  const loaded = new LoadedAdapters(tmpdir(), { baseNames: [] });
   const { app } = serve({ jobs: filesSide(), loaded });
   const routes = stateChanging(app);
 

@@ -1,7 +1,7 @@
 // Published adapters over HTTP: versions, aliases, files; a tenant's own and the shared ones, and nobody else's.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { createRegistry } from '../../adapters/registry/registry.ts';
+import { Registry } from '../../adapters/registry/registry.ts';
 import { StoreAdapters } from '../../adapters/registry/store-registry.ts';
 import type { Adapter, AdapterList } from '../../src/contracts/management-api.ts';
 import { createPublished } from '../adapters/published.ts';
@@ -17,7 +17,7 @@ function open(options: Partial<KeyedOptions> = {}) {
   const served = serveKeyed({
     tenants: { acme: {}, other: {}, root: {} },
     admins: ['root'],
-    registry: createRegistry({ base: BASE, store: adapters }),
+    registry: new Registry({ base: BASE, store: adapters }),
     published: { repository, forget: (owner, name) => adapters.forget(owner, name) },
     ...options,
   });

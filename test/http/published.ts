@@ -4,12 +4,12 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after } from 'node:test';
-import { createRegistry } from '../../adapters/registry/registry.ts';
+import { Registry } from '../../adapters/registry/registry.ts';
 import { adapterIdentity } from '../../adapters/registry/resolved.ts';
 import { StoreAdapters } from '../../adapters/registry/store-registry.ts';
 import { DiskTier } from '../../adapters/tiers/disk.ts';
 import { Fetcher } from '../../adapters/tiers/fetcher.ts';
-import { createLocalAdapters, type LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
+import { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
 import { createLog } from '../../src/common/log.ts';
 import { prefetchAdapter } from '../../src/http/prefetch.ts';
 import { createPublished, type WatchedStore, watchStore } from '../adapters/published.ts';
@@ -40,13 +40,10 @@ export function servePublished(
   const { repository } = createPublished(store);
   const clock = { nowMs: 0 };
   const log = createLog('silent');
-  const counted = countLeases(
-    createLocalAdapters({
-      fetcher: new Fetcher({ store, log }),
-      places: [new DiskTier({ root: temporaryFolder(), capacityBytes: 2 ** 20 })],
-    }),
-  );
-  const { localAdapters } = counted;
+  const localAdapters = new CountedAdapters({
+    fetcher: new Fetcher({ store, log }),
+    disks: [new DiskTier({ root: temporaryFolder(), capacityBytes: 2 ** 20 })],
+  });
   const adapters = new StoreAdapters(repository, {
     pollMs: POLL_MS,
     now: () => clock.nowMs,
@@ -60,7 +57,7 @@ export function servePublished(
     },
   });
   const served: Served = serve({
-    registry: createRegistry({ base: BASE, store: adapters }),
+    registry: new Registry({ base: BASE, store: adapters }),
     localAdapters,
     reply: (_, key) => utf8((key ?? 'base').repeat(20)),
     ...options,
@@ -68,35 +65,32 @@ export function servePublished(
   const { publish } = createPublished(inner);
   const fetching = () => localAdapters.stats().fetching;
   const forget = (tenant: string, name: string) => adapters.forget(tenant, name);
-  const { leased } = counted;
+  const { leased } = localAdapters;
   return { ...served, publish, repository, store, clock, leased, fetching, forget };
 }
 
 /** What the engine says for a version of a tenant's. */
 export function sayingOf(owner: string, digest: string): string {
-  const place = { kind: 'folder', directory: '', rank: 1 } as const;
-  return adapterIdentity([{ owner, name: '', digest, weight: 1, place }]);
+  const location = { kind: 'folder', directory: '', rank: 1 } as const;
+  return adapterIdentity([{ owner, name: '', digest, weight: 1, location }]);
 }
 
-function countLeases(inner: LocalAdapters) {
-  const leased = { held: 0, total: 0 };
-  const localAdapters: LocalAdapters = {
-    stats: () => inner.stats(),
-    close: () => inner.close(),
-    async acquire(adapter, options) {
-      const lease = await inner.acquire(adapter, options);
-      leased.held++;
-      leased.total++;
-      let isHeld = true;
-      const release = () => {
-        if (isHeld) leased.held--;
-        isHeld = false;
-        lease.release();
-      };
-      return { ...lease, release, [Symbol.dispose]: release };
-    },
-  };
-  return { leased, localAdapters };
+class CountedAdapters extends LocalAdapters {
+  readonly leased = { held: 0, total: 0 };
+
+  override async acquire(...args: Parameters<LocalAdapters['acquire']>) {
+    const lease = await super.acquire(...args);
+    const { leased } = this;
+    leased.held++;
+    leased.total++;
+    let isHeld = true;
+    const release = () => {
+      if (isHeld) leased.held--;
+      isHeld = false;
+      lease.release();
+    };
+    return { ...lease, release, [Symbol.dispose]: release };
+  }
 }
 
 function temporaryFolder(): string {

@@ -4,8 +4,8 @@ import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
-import { createFolderAdapters } from '../../adapters/registry/folder-registry.ts';
-import { createRegistry } from '../../adapters/registry/registry.ts';
+import { FolderAdapters } from '../../adapters/registry/folder-registry.ts';
+import { Registry } from '../../adapters/registry/registry.ts';
 import type { GenerationRequest } from '../../src/contracts/generation.ts';
 import type { GenerationConfig } from '../../src/contracts/generation-config.ts';
 import type { Model, ModelList } from '../../src/contracts/openai.ts';
@@ -39,9 +39,9 @@ const MODEL = {
 function serveWith(generationConfig?: GenerationConfig) {
   const base = { id: 'toy', names: [], digest: MODEL.baseDigest };
   const served = serve({
-    registry: createRegistry({
+    registry: new Registry({
       base,
-      local: [createFolderAdapters(root, { baseNames: ['toy'] })],
+      local: [new FolderAdapters(root, { baseNames: ['toy'] })],
     }),
     model: { ...MODEL, ...(generationConfig && { generationConfig }) },
   });

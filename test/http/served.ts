@@ -6,9 +6,9 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { createFolderAdapters } from '../../adapters/registry/folder-registry.ts';
-import { createRegistry } from '../../adapters/registry/registry.ts';
-import { createLocalAdapters } from '../../adapters/tiers/local-adapters.ts';
+import { FolderAdapters } from '../../adapters/registry/folder-registry.ts';
+import { Registry } from '../../adapters/registry/registry.ts';
+import { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
 import { createLog } from '../../src/common/log.ts';
 import type { ErrorEnvelope } from '../../src/contracts/openai.ts';
 import { createApp } from '../../src/http/app.ts';
@@ -93,11 +93,11 @@ export function serve(options: ServedOptions = {}): Served {
   const tokenizer = createByteTokenizer();
   const app = createApp({
     client,
-    registry: createRegistry({
+    registry: new Registry({
       base,
-      local: [createFolderAdapters(writeAdapters(adapters), { baseNames: ['toy'] })],
+      local: [new FolderAdapters(writeAdapters(adapters), { baseNames: ['toy'] })],
     }),
-    localAdapters: createLocalAdapters(),
+    localAdapters: new LocalAdapters(),
     tokenizer,
     chatTemplate: createChatTemplate(tokenizer),
     model: {

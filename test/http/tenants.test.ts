@@ -3,17 +3,17 @@
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { createLoadedAdapters } from '../../adapters/registry/folder-registry.ts';
-import { createRegistry } from '../../adapters/registry/registry.ts';
+import { LoadedAdapters } from '../../adapters/registry/folder-registry.ts';
+import { Registry } from '../../adapters/registry/registry.ts';
 import { adapterIdentity } from '../../adapters/registry/resolved.ts';
 import { StoreAdapters } from '../../adapters/registry/store-registry.ts';
 import type { VersionManifest } from '../../adapters/repository/manifest.ts';
-import { createAdapterRepository } from '../../adapters/repository/repository.ts';
+import { AdapterRepository } from '../../adapters/repository/repository.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { DiskTier } from '../../adapters/tiers/disk.ts';
 import { Fetcher } from '../../adapters/tiers/fetcher.ts';
-import { createLocalAdapters } from '../../adapters/tiers/local-adapters.ts';
+import { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
 import { createLog } from '../../src/common/log.ts';
 import type { ModelList } from '../../src/contracts/openai.ts';
 import { writeAdapter } from '../adapters/repository/shelf.ts';
@@ -40,13 +40,13 @@ function watched(store: ObjectStore, asked: string[]): ObjectStore {
 
 const asked: string[] = [];
 const store = watched(createMemoryStore(), asked);
-const repository = createAdapterRepository(store);
+const repository = new AdapterRepository(store);
 const log = createLog('silent');
 const disk = new DiskTier({ root: path.join(folder, 'disk'), capacityBytes: 2 ** 30 });
-const localAdapters = createLocalAdapters({ fetcher: new Fetcher({ store, log }), places: [disk] });
+const localAdapters = new LocalAdapters({ fetcher: new Fetcher({ store, log }), disks: [disk] });
 after(() => localAdapters.close());
-const loaded = createLoadedAdapters(folder, { baseNames: [BASE.id] });
-const registry = createRegistry({
+const loaded = new LoadedAdapters(folder, { baseNames: [BASE.id] });
+const registry = new Registry({
   base: BASE,
   local: [loaded],
   store: new StoreAdapters(repository, { pollMs: 60_000 }),
@@ -125,8 +125,8 @@ describe('two tenants with an adapter of the same name', () => {
       const response = await WAYS['completion']!(tenant, 'zen');
       assert.equal(response.headers.get('x-lorikeet-adapter'), digest);
       const { choices } = await readOk<{ choices: { text: string }[] }>(response);
-      const place = { kind: 'folder', directory: '', rank: 1 } as const;
-      const identity = adapterIdentity([{ owner: tenant, name, digest, weight: 1, place }]);
+      const location = { kind: 'folder', directory: '', rank: 1 } as const;
+      const identity = adapterIdentity([{ owner: tenant, name, digest, weight: 1, location }]);
       assert.equal(choices[0]!.text, identity);
     });
   }

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { describe, test } from 'node:test';
-import { createLoadedAdapters } from '../../adapters/registry/folder-registry.ts';
+import { LoadedAdapters } from '../../adapters/registry/folder-registry.ts';
 import { DEFAULT_LIMITS } from '../../src/http/limits.ts';
 import { MESSAGE_FIELDS } from '../../src/http/schema/chat.ts';
 import { requestFields, STREAM_OPTION_FIELDS } from '../../src/http/schema/request-fields.ts';
@@ -11,7 +11,7 @@ import { serveKeyed } from './keyed.ts';
 import { readError, readOk } from './served.ts';
 import { filesSide } from './with-jobs.ts';
 
-const loaded = createLoadedAdapters(tmpdir(), { baseNames: [] });
+const loaded = new LoadedAdapters(tmpdir(), { baseNames: [] });
 const { ask } = serveKeyed({
   tenants: { boss: {} },
   admins: ['boss'],

@@ -1,7 +1,7 @@
 // A store that fails raises the same alert for files and jobs as for adapters.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createAdapterRepository } from '../../adapters/repository/repository.ts';
+import { AdapterRepository } from '../../adapters/repository/repository.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { type ObjectStore, StoreError, type StoreErrorKind } from '../../adapters/store/store.ts';
 import { createLog } from '../../src/common/log.ts';
@@ -24,7 +24,7 @@ for (const [kind, alert] of ALERTS) {
     const log = createLog('info', { write: (line) => void lines.push(JSON.parse(line)) });
     const store = failing(kind);
     await assert.rejects(guardStore(store, log).get('a/b'), { code: 'store_unavailable' });
-    const repository = createAdapterRepository(store, { log });
+    const repository = new AdapterRepository(store, { log });
     const reading = repository.readManifest('local', 'zen', 1);
     await assert.rejects(reading, { code: 'adapter_unavailable' });
     assert.deepEqual(

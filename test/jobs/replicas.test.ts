@@ -2,7 +2,7 @@
 // that has lost a job changes nothing of it any more.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { createAdapterRepository } from '../../adapters/repository/repository.ts';
+import { AdapterRepository } from '../../adapters/repository/repository.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { createLog } from '../../src/common/log.ts';
 import { createChildRunner } from '../../src/jobs/child-runner.ts';
@@ -39,7 +39,7 @@ describe('several servers', () => {
     for (const job of jobs) await servers[0]!.until(job, 'succeeded');
     const starts = watches.flatMap((watch) => watch.starts);
     assert.deepEqual(starts.sort(), jobs.map(({ id }) => `${id} new`).sort());
-    const versions = await createAdapterRepository(store).listVersions('acme', 'colours');
+    const versions = await new AdapterRepository(store).listVersions('acme', 'colours');
     assert.equal(versions.length, 12, 'a checkpoint and a result of each');
   });
 
@@ -175,7 +175,7 @@ describe('a lease', () => {
     });
     const after = await second.get(job);
     assert.deepEqual(after, done);
-    const { aliases } = (await createAdapterRepository(store).readAliases('acme', 'colours'))!
+    const { aliases } = (await new AdapterRepository(store).readAliases('acme', 'colours'))!
       .aliases;
     assert.deepEqual(aliases['latest'], { version: done.result!.version });
     const steps = (await second.messages(job)).filter((text) => text.startsWith('Step '));

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { keys } from '../../adapters/repository/manifest.ts';
-import { createAdapterRepository } from '../../adapters/repository/repository.ts';
+import { AdapterRepository } from '../../adapters/repository/repository.ts';
 import { readBody } from '../../adapters/store/documents.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
@@ -44,7 +44,7 @@ describe('a job', () => {
     ]);
     assert.equal(job.result?.trainedTokens, 160);
     assert.ok(job.finishedMs! >= job.createdMs);
-    const aliases = await createAdapterRepository(store).readAliases('acme', 'colours');
+    const aliases = await new AdapterRepository(store).readAliases('acme', 'colours');
     assert.deepEqual(aliases?.aliases.aliases, {
       latest: { version: 3 },
       [shortId(job.id)]: { version: 3 },
@@ -88,7 +88,7 @@ describe('a job with a fault', () => {
     assert.deepEqual(job.error, fault);
     assert.deepEqual(job.card, { skipped: [], ...card });
     assert.equal((await server.messages(job)).at(-1), fault.message);
-    const found = await createAdapterRepository(store).readAliases('acme', 'colours');
+    const found = await new AdapterRepository(store).readAliases('acme', 'colours');
     const { latest, ...others } = found!.aliases.aliases;
     assert.deepEqual(latest, { version: 3 });
     const mine = Object.keys(others).filter((alias) => alias.startsWith(shortId(job.id)));
@@ -96,7 +96,7 @@ describe('a job with a fault', () => {
       mine.sort(),
       [3, 4, 5].map((step) => `${shortId(job.id)}.ckpt-step-${step}`),
     );
-    const versions = await createAdapterRepository(store).listVersions('acme', 'colours');
+    const versions = await new AdapterRepository(store).listVersions('acme', 'colours');
     assert.deepEqual(
       versions.map(({ version }) => version),
       [1, 2, 3, 6, 7, 8],
@@ -276,7 +276,7 @@ describe('jobs of several tenants', () => {
 
 test('a server collects what removed versions have left, a day later', async () => {
   const store = createMemoryStore();
-  const repository = createAdapterRepository(store);
+  const repository = new AdapterRepository(store);
   const name = { tenant: ACME.id, name: 'old' };
   for (const revision of ['1', '2']) {
     await repository.publish(name, { directory: sampleFolder({ revision }) });

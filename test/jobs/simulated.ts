@@ -6,7 +6,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { after } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
-import { createAdapterRepository } from '../../adapters/repository/repository.ts';
+import { AdapterRepository } from '../../adapters/repository/repository.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { createLog } from '../../src/common/log.ts';
@@ -70,7 +70,7 @@ export function openServer(
   const root = temporaryFolder('jobs');
   const jobs = createJobs({
     store,
-    repository: createAdapterRepository(store),
+    repository: new AdapterRepository(store),
     runner: createChildRunner({ log, entry: SIMULATED }),
     base: BASE,
     root,

@@ -1,7 +1,7 @@
 // /v1/fine_tuning/jobs: creates a job or only plans it, and lists jobs.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
-import { type ResolvedModel, rankOf } from '../../../adapters/registry/resolved.ts';
+import { type ResolvedModel, rankOfPart } from '../../../adapters/registry/resolved.ts';
 import { ServeError } from '../../common/errors.ts';
 import { fineTuningPlanSchema } from '../../contracts/management-api.ts';
 import { fineTuningJobListSchema, fineTuningJobSchema } from '../../contracts/openai.ts';
@@ -85,7 +85,7 @@ function checkMethod(extension: Extension | null | undefined, { method }: JobsSi
 
 /** Throws `ServeError` if the rank is too high. A job that continues an adapter keeps that adapter's rank. */
 function checkRank({ lorikeet }: CreateJobBody, model: ResolvedModel, { maxRank }: JobsSide): void {
-  const continued = model.kind === 'adapter' ? Math.max(...model.parts.map(rankOf)) : 0;
+  const continued = model.kind === 'adapter' ? Math.max(...model.parts.map(rankOfPart)) : 0;
   const [param, rank] =
     continued > maxRank ? ['model', continued] : ['lorikeet.rank', lorikeet?.rank ?? 0];
   if (rank <= maxRank) return;
@@ -112,12 +112,12 @@ function toNewJob(body: CreateJobBody, model: ResolvedModel): NewJob {
 function toModel(name: string, model: ResolvedModel): Pick<NewJob, 'model' | 'initAdapter'> {
   if (model.kind === 'base') return { model: model.id };
   const [part] = model.parts;
-  const { place, owner } = part!;
-  if (model.parts.length > 1 || part!.weight !== 1 || place.kind !== 'version') {
+  const { location, owner } = part!;
+  if (model.parts.length > 1 || part!.weight !== 1 || location.kind !== 'version') {
     const message = 'model: must be the base or one published adapter';
     throw new ServeError('invalid_request', message, { param: 'model' });
   }
-  const { version } = place.manifest;
+  const { version } = location.manifest;
   return { model: name, initAdapter: { tenant: owner, name: part!.name, version } };
 }
 

@@ -120,7 +120,7 @@ test('a publisher that sleeps until it is collected cannot finish', async (t) =>
       return counted.put(key, source, options);
     },
   });
-  await assert.rejects(sleeper.publish(ZEN, { directory: adapter(1) }), /publish again/);
+  await assert.rejects(sleeper.publish(ZEN, { directory: adapter(1) }), /Publish again/);
   assert.deepEqual(await repository.listNames('acme'), []);
   assert.equal((await repository.publish(ZEN, { directory: adapter(1) })).version, 2);
 });

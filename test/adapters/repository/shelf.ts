@@ -3,8 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
 import {
-  type AdapterRepository,
-  createAdapterRepository,
+  AdapterRepository,
   type RepositoryOptions,
 } from '../../../adapters/repository/repository.ts';
 import { createMemoryStore } from '../../../adapters/store/memory.ts';
@@ -35,7 +34,7 @@ export function shelf(t: TestContext, options: RepositoryOptions = {}) {
   const root = temporaryFolder(t);
   const store = createMemoryStore();
   const open = (over: ObjectStore = store): AdapterRepository =>
-    createAdapterRepository(over, options);
+    new AdapterRepository(over, options);
   return { store, open, repository: open(), adapter: (seed: number) => writeAdapter(root, seed) };
 }
 

@@ -7,7 +7,7 @@ import { digestAdapterFiles } from '../../../adapters/peft/files.ts';
 import type { ResolvedAdapter } from '../../../adapters/registry/resolved.ts';
 import { DiskTier } from '../../../adapters/tiers/disk.ts';
 import { Fetcher } from '../../../adapters/tiers/fetcher.ts';
-import { createLocalAdapters } from '../../../adapters/tiers/local-adapters.ts';
+import { LocalAdapters } from '../../../adapters/tiers/local-adapters.ts';
 import { temporaryFolder } from '../../fixtures.ts';
 import { publishedVersion, SpoiltStore, toResolved } from './published.ts';
 
@@ -25,7 +25,8 @@ function setUp(t: TestContext, { isDiskFull = false } = {}) {
     new DiskTier({ root: path.join(root, 'disk'), capacityBytes: 1e5, files }),
     new DiskTier({ root: path.join(root, 'memory'), capacityBytes: 1e5 }),
   ];
-  const create = () => createLocalAdapters({ fetcher: new Fetcher({ store, log }), places, log });
+  const create = () =>
+    new LocalAdapters({ fetcher: new Fetcher({ store, log }), disks: places, log });
   return { root, store, lines, places, local: create(), create };
 }
 
@@ -101,7 +102,7 @@ test('a composition brings all its parts, and local folders are named as they ar
   const folder = { kind: 'folder', directory: root, rank: 1 } as const;
   const mixed: ResolvedAdapter = {
     ...adapter,
-    parts: [...adapter.parts, { ...adapter.parts[0]!, weight: 0.5, place: folder }],
+    parts: [...adapter.parts, { ...adapter.parts[0]!, weight: 0.5, location: folder }],
   };
   const { source, tier } = await local.acquire(mixed);
   assert.equal(tier, 'store');

@@ -48,7 +48,7 @@ export function toResolved(...versions: Published[]): ResolvedAdapter {
       name: manifest.name,
       digest: manifest.digest,
       weight: 1,
-      place: { kind: 'version', manifest },
+      location: { kind: 'version', manifest },
     }),
   );
   return { kind: 'adapter', id: parts[0]!.name, digest: parts[0]!.digest, parts };
