@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// Runs the built program where it is up to date, else the sources: a checkout needs no build step, and an old build
-// never shadows an edit. Where Node cannot strip types itself (before 22.18) the sources run through tsx.
+// Runs the built program if it is up to date, else the sources: a checkout needs no build step, and an old build never
+// hides an edit. If Node cannot strip types itself (before 22.18), the sources run through tsx.
 import { existsSync, readdirSync, statSync } from 'node:fs';
 
 const root = new URL('../', import.meta.url);

@@ -1,6 +1,6 @@
-// Builds dist/: one file for each program and what programs share, third-party code included. A start opens a dozen
-// files instead of a thousand, which takes a third of the time. Checks no types (`npm run typecheck`).
-// `--out DIR`: elsewhere than in dist/.
+// Builds dist/: one file for each program, plus the chunks that programs share, with third-party code. A start then opens a
+// dozen files instead of a thousand, which takes a third of the time. Does not check types (`npm run typecheck` does).
+// `--out DIR` writes to another folder.
 import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
@@ -10,8 +10,8 @@ import { NOT_BUNDLED } from './not-bundled.mjs';
 const { out } = parseArgs({ options: { out: { type: 'string', default: 'dist' } } }).values;
 
 /**
- * Programs and pages are found beside the module that names them: in a bundle each module goes on saying where it would
- * be if it were a file of its own.
+ * Modules find programs and pages relative to their own address. In a bundle, each module keeps the address that it would
+ * have as a file of its own.
  */
 const ownAddresses = {
   name: 'own addresses',
@@ -43,12 +43,12 @@ const { metafile } = await build({
   format: 'esm',
   platform: 'node',
   target: 'node20.19',
-  // Packages' ES modules, of which only what is used is taken.
+  // Prefers ES modules, because esbuild drops their unused exports.
   mainFields: ['module', 'main'],
-  // tsx runs sources.
+  // tsx is needed for sources only.
   external: [...NOT_BUNDLED, 'tsx'],
   plugins: [ownAddresses],
-  // CommonJS packages in an ES module ask for Node's own modules.
+  // Bundled CommonJS packages call require for Node's own modules.
   banner: {
     js: "import { createRequire as createRequireOfBundle } from 'node:module'; const require = createRequireOfBundle(import.meta.url);",
   },
@@ -59,7 +59,7 @@ const { metafile } = await build({
 cpSync('src/pages', path.join(out, 'src/pages'), { recursive: true });
 writeFileSync(path.join(out, 'LICENSES.txt'), licenses(Object.keys(metafile.inputs)));
 
-/** The licenses of the packages whose code is in the bundle, which they want to be with it. */
+/** Returns the licenses of the bundled packages, which must accompany their code. */
 function licenses(inputs) {
   const folders = inputs.flatMap((file) => {
     const found = /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(file);

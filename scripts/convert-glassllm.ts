@@ -1,5 +1,5 @@
-// Makes models/toy, the committed base that serves and tests without a network, from the Python package glassllm: 0.85 M
-// parameters trained on Lewis Carroll, MIT. It writes word salad and is a toy. Run it again only to change the format:
+// Creates models/toy, the bundled base for starts and tests without a network, from the Python package glassllm (MIT): 0.85 M
+// parameters, trained on Lewis Carroll. It writes nonsense. Run this again only to change the format:
 //   node --import tsx scripts/convert-glassllm.ts [OUT] [nf4|none]
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -23,7 +23,7 @@ const LAYERS = 4;
 const HEADS = 4;
 const KV_HEADS = 2;
 const SOURCE_FFN = 341;
-/** The next multiple of NF4's block; the rows and columns that are added are zero, which changes no output. */
+/** The next multiple of NF4's block size. The added rows and columns are zero, which changes no output. */
 const FFN = 384;
 const SPECIALS = ['<pad>', '<unk>', '<bos>', '<eos>'];
 const SPACE = '\u2581';
@@ -100,11 +100,11 @@ function readTensors(zip: ZipFile): Map<string, Tensor> {
 
 interface Matrix {
   readonly values: Float32Array;
-  /** [rows, cols], or [n] of a vector. */
+  /** [rows, cols], or [n] for a vector. */
   readonly shape: readonly number[];
 }
 
-/** numpy's archive: a zip of .npy files, here all little-endian fp16 in C order. */
+/** Reads numpy's archive: a zip of .npy files, here all little-endian fp16 in C order. */
 function openNpz(zip: ZipFile): (name: string) => Matrix {
   const file = path.join(work, 'en.npz');
   writeFileSync(file, zip.read('glassllm/weights/en.npz'));
@@ -124,7 +124,7 @@ function openNpz(zip: ZipFile): (name: string) => Matrix {
   };
 }
 
-/** [in, out] to [out, in]. */
+/** Transposes [in, out] to [out, in]. */
 function transpose({ values, shape: [rows = 0, cols = 0] }: Matrix): Matrix {
   const out = new Float32Array(values.length);
   for (let r = 0; r < rows; r++)
@@ -143,7 +143,7 @@ function pad({ values, shape: [rows = 0, cols = 0] }: Matrix, shape: [number, nu
   return { values: out, shape };
 }
 
-/** The package's character BPE as a Hugging Face tokenizer, and a template that joins the messages' lines. */
+/** Returns the package's character BPE as a Hugging Face tokenizer, and a chat template that joins the messages by lines. */
 function tokenizerFiles(zip: ZipFile): Map<string, Uint8Array> {
   const bytes = zip.read('glassllm/weights/en.tokenizer.json');
   const { alphabet, merges } = JSON.parse(new TextDecoder().decode(bytes)) as {

@@ -1,12 +1,12 @@
-// A reporter of node's test runner that writes one line: "passed failed skipped". A file that dies counts as failed.
-// The runner takes a reporter as the default export.
+// A reporter for Node's test runner that writes one line: "passed failed skipped". A file that crashes counts as failed.
+// The runner expects a reporter as the default export.
 
 /** @param {AsyncIterable<{type: string, data: any}>} source */
 export default async function* countTests(source) {
   const counts = { pass: 0, fail: 0, skip: 0 };
   for await (const { type, data } of source) {
     if (type !== 'test:pass' && type !== 'test:fail') continue;
-    // Suites are counted by their tests.
+    // A suite counts as its tests.
     if (data.details?.type === 'suite') continue;
     if (type === 'test:fail') counts.fail++;
     else if (data.skip !== undefined || data.todo !== undefined) counts.skip++;

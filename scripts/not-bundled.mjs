@@ -1,5 +1,5 @@
-// What the built program loads from node_modules: native code, files that are served as they are, and pino, which finds
-// its own files beside itself. All else is in the bundle.
+// The packages that the built program loads from node_modules: native code, files that are served as they are, and pino,
+// which finds files beside its own. The bundle has everything else.
 export const NOT_BUNDLED = [
   'koffi',
   'onnxruntime-node',

@@ -1,5 +1,5 @@
 // Builds the npm tarball: the bundle, the command and the models, with a package.json that lists only the packages that
-// the bundle does not hold. Prints the tarball's path as its last line. `--out DIR`: where it goes (default: here).
+// are not bundled. Prints the tarball's path as its last line. `--out DIR` is its folder (default: the current one).
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
@@ -29,7 +29,7 @@ try {
   rmSync(staging, { recursive: true });
 }
 
-/** What users install: no development tools, no packages whose code is in the bundle. */
+/** Returns the package.json of users, without development tools and bundled packages. */
 function packageJson({ devDependencies: _tools, scripts: _scripts, dependencies, ...rest }) {
   return {
     ...rest,

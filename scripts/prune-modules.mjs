@@ -1,5 +1,5 @@
-// For images, after the build: of node_modules stays what the bundle loads at run time, and of ONNX Runtime the libraries
-// of this system.
+// Prunes node_modules after the build, for images: keeps the packages that the bundle loads at run time, and ONNX Runtime's
+// libraries for this system.
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { NOT_BUNDLED } from './not-bundled.mjs';
@@ -12,7 +12,7 @@ for (const version of readdirSync(RUNTIMES)) {
   prune(path.join(RUNTIMES, version), new Set([`${process.platform}/${process.arch}`]));
 }
 
-/** Names of packages, those included that they depend on and that are installed beside them. */
+/** Adds the installed dependencies of packages to their names. */
 function withDependencies(names) {
   const found = new Set();
   const add = (name) => {
@@ -28,7 +28,7 @@ function withDependencies(names) {
   return found;
 }
 
-/** Deletes what is in `root` but `kept`: `name`, or `folder/name`. */
+/** Deletes everything in `root` except the names in `kept`, which are `name` or `folder/name`. */
 function prune(root, kept) {
   const folders = new Set([...kept].map((name) => name.split('/')[0]));
   for (const name of readdirSync(root)) {

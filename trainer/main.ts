@@ -21,7 +21,7 @@ process.on('SIGTERM', requestPause).on('SIGINT', requestPause).on('disconnect', 
 try {
   await handleRequest(await receiveRequest(), { send, signal: pause.signal });
 } catch (error) {
-  process.exitCode = fail(error);
+  process.exitCode = reportFailure(error);
 }
 process.off('disconnect', abandon);
 await lastSent;
@@ -44,7 +44,7 @@ function send(message: TrainerMessage): void {
 }
 
 /** Sends the failure, prints it, and returns the exit code. */
-function fail(error: unknown): number {
+function reportFailure(error: unknown): number {
   send({ type: 'fault', ...toFault(error) });
   const isExpected = error instanceof TrainError || error instanceof GateError;
   const { text, exitCode } = isExpected

@@ -27,14 +27,14 @@ interface AdaptersFlags {
 }
 
 /** A command's result: for programs, and for people. */
-type Result = readonly [json: unknown, text: string];
+type CommandResult = readonly [json: unknown, text: string];
 
 type AddCommand = (syntax: string, description: string) => Command;
 
 /** Runs a command on the tenant's adapters and prints its result. */
 type RunCommand = (
   flags: AdaptersFlags,
-  command: (adapters: PublishedAdapters) => Promise<Result>,
+  command: (adapters: PublishedAdapters) => Promise<CommandResult>,
 ) => Promise<void>;
 
 /** Adds the commands. */
@@ -57,7 +57,7 @@ export function addAdapters(program: Command, { terminal, reporter }: CommandCon
     terminal.out(`${json ? JSON.stringify(value) : text}\n`);
   };
   addPublishing(add, run);
-  addReading(add, run, terminal);
+  addQueries(add, run, terminal);
   addRemoving(add, run);
 }
 
@@ -111,7 +111,7 @@ function addPublishing(add: AddCommand, run: RunCommand): void {
     );
 }
 
-function addReading(add: AddCommand, run: RunCommand, terminal: Terminal): void {
+function addQueries(add: AddCommand, run: RunCommand, terminal: Terminal): void {
   add('ls [name]', 'list the adapters, or the versions of one').action(
     (name: string | undefined, flags: AdaptersFlags) =>
       run(flags, async (adapters) => {

@@ -2,12 +2,12 @@
 import { UsageError } from '../common/errors.ts';
 import { formatBytes } from '../common/format-bytes.ts';
 import type {
+  AdapterListing,
   Aliases,
   AliasPointer,
-  ListedAdapter,
-  ListedVersions,
   MovedAlias,
   PushedVersion,
+  VersionListing,
   VersionManifest,
 } from '../compose/adapters.ts';
 import { cardRows, formatRows, readCard } from '../contracts/evaluation-card.ts';
@@ -83,9 +83,12 @@ export function describeAlias({ name, alias, pointer, previous }: MovedAlias): s
 export function describeManifest(manifest: VersionManifest): string {
   const { name, version, rank, targets, digest, job, metrics } = manifest;
   const files = Object.entries(manifest.files).map(
-    ([file, { byteSize, sha256 }]): Row => [file, `${formatBytes(byteSize)}, SHA-256 ${sha256}`],
+    ([file, { byteSize, sha256 }]): TextRow => [
+      file,
+      `${formatBytes(byteSize)}, SHA-256 ${sha256}`,
+    ],
   );
-  const rows: Row[] = [
+  const rows: TextRow[] = [
     ['adapter', `${name}@${version}`],
     ['published', `${formatTime(manifest.created_at)} UTC`],
     ['rank', `${rank}`],
@@ -99,16 +102,16 @@ export function describeManifest(manifest: VersionManifest): string {
   return formatRows(rows);
 }
 
-type Row = [name: string, text: string];
+type TextRow = [name: string, text: string];
 
-function metricRows(key: string, value: unknown): Row[] {
+function metricRows(key: string, value: unknown): TextRow[] {
   const card = readCard(value);
   if (!card) return [[key, JSON.stringify(value)]];
   return cardRows(card).map(([name, text], i) => [i === 0 ? key : '', `${name}: ${text}`]);
 }
 
 /** Formats a tenant's adapters as a table. */
-export function describeAdapters(adapters: readonly ListedAdapter[]): string {
+export function describeAdapters(adapters: readonly AdapterListing[]): string {
   const rows = adapters.map(({ name, versions, aliases, rank, created_at }) => [
     name,
     `${versions.length}`,
@@ -122,7 +125,7 @@ export function describeAdapters(adapters: readonly ListedAdapter[]): string {
 }
 
 /** Formats the versions of a name as a table. */
-export function describeVersions({ aliases, versions }: ListedVersions): string {
+export function describeVersions({ aliases, versions }: VersionListing): string {
   const rows = versions.map((manifest) => [
     `${manifest.name}@${manifest.version}`,
     `${manifest.rank}`,

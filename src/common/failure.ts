@@ -14,20 +14,20 @@ export interface Failure {
 
 /** Describes an error in one line per fault. Only a bug is shown with its stack. */
 export function describeFailure(error: unknown): Failure {
-  if (error instanceof ConfigError) return failure(error.faults, EXIT.config);
-  if (error instanceof UsageError) return failure([error.message], EXIT.usage);
+  if (error instanceof ConfigError) return toFailure(error.faults, EXIT.config);
+  if (error instanceof UsageError) return toFailure([error.message], EXIT.usage);
   if (error instanceof FileError || error instanceof ServeError) {
-    return failure([error.message], EXIT.failed);
+    return toFailure([error.message], EXIT.failed);
   }
   const unwritable = describeUnwritable(error);
   if (unwritable) return unwritable;
-  if (!(error instanceof Error)) return failure([String(error)], EXIT.failed);
+  if (!(error instanceof Error)) return toFailure([String(error)], EXIT.failed);
   // The message of a system error is enough. Any other error is a bug, which needs its stack.
   const isSystem = 'code' in error;
-  return failure([isSystem ? error.message : (error.stack ?? error.message)], EXIT.failed);
+  return toFailure([isSystem ? error.message : (error.stack ?? error.message)], EXIT.failed);
 }
 
-function failure(faults: readonly string[], exitCode: number): Failure {
+function toFailure(faults: readonly string[], exitCode: number): Failure {
   return { text: faults.map((fault) => `lorikeet: ${fault}\n`).join(''), exitCode };
 }
 
@@ -54,7 +54,10 @@ function describeUnwritable(error: unknown): Failure | undefined {
   const row = isWriting ? UNWRITABLE[code] : undefined;
   if (!row) return undefined;
   const [why, cure, exitCode] = row;
-  return failure([`Cannot write ${folder ?? 'to the disk'}: ${why} (${code}). ${cure}`], exitCode);
+  return toFailure(
+    [`Cannot write ${folder ?? 'to the disk'}: ${why} (${code}). ${cure}`],
+    exitCode,
+  );
 }
 
 /** A recursive mkdir reports ENOENT whatever the reason. The nearest folder that exists has the real one. */

@@ -64,7 +64,7 @@ export interface PushedVersion {
 }
 
 /** An adapter in a list. */
-export interface ListedAdapter {
+export interface AdapterListing {
   readonly name: string;
   readonly versions: readonly number[];
   readonly aliases: Aliases['aliases'];
@@ -74,7 +74,7 @@ export interface ListedAdapter {
 }
 
 /** An adapter name with all of its versions. */
-export interface ListedVersions {
+export interface VersionListing {
   readonly name: string;
   readonly aliases: Aliases['aliases'];
   readonly versions: readonly VersionManifest[];
@@ -203,7 +203,7 @@ export class PublishedAdapters {
   }
 
   /** Lists the tenant's adapters. */
-  async list(): Promise<ListedAdapter[]> {
+  async list(): Promise<AdapterListing[]> {
     const names = await this.#repository.listNames(this.#tenant, this.#call);
     return mapBounded(names, async (name) => {
       const versions = await this.#repository.listVersions(this.#tenant, name, this.#call);
@@ -217,7 +217,7 @@ export class PublishedAdapters {
   }
 
   /** Lists the versions of a name. Throws `ServeError` `not_found` if it has none. */
-  async listVersions(name: string): Promise<ListedVersions> {
+  async listVersions(name: string): Promise<VersionListing> {
     const versions = await this.#versionsOf(name);
     return { name, aliases: await this.#aliasesOf(name), versions };
   }

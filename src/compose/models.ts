@@ -79,7 +79,7 @@ export interface SizeReport {
 
 /** Computes what serving takes, before anything runs. Throws `UsageError` or `ConfigError` naming the flag. */
 export function measureSize(settings: Config, request: SizeRequest): SizeReport {
-  const config = readConfig(request.configFile ?? configFileOf(settings));
+  const config = readDecoderConfig(request.configFile ?? configFileOf(settings));
   const plan = planMemory(config, settings, memoryLimit());
   const shape: ServedShape = {
     weights: settings.weights,
@@ -99,7 +99,7 @@ function configFileOf({ model, home }: Pick<Config, 'model' | 'home'>): string {
   return path.join(folder, 'config.json');
 }
 
-function readConfig(file: string): DecoderConfig {
+function readDecoderConfig(file: string): DecoderConfig {
   try {
     return parseDecoderConfig(JSON.parse(readRegular(file, SMALL_FILE_BYTES).toString()));
   } catch (error) {

@@ -16,7 +16,7 @@ import { loadTokenizer } from '../tokenizer/tokenizer.ts';
 export type BaseLanguage = Pick<AppOptions, 'tokenizer' | 'chatTemplate'>;
 
 /** Loads the tokenizer files of an artifact's folder. */
-export async function loadLanguage(dir: string): Promise<BaseLanguage> {
+export async function loadBaseLanguage(dir: string): Promise<BaseLanguage> {
   const tokenizer = await loadTokenizer(dir);
   return { tokenizer, chatTemplate: tokenizer && createChatTemplate(tokenizer) };
 }

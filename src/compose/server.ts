@@ -190,12 +190,12 @@ async function runServer(
     const phases = { server: startPhases(), engine: engineInfo.start };
     telemetry.started(phases);
     log.info(phases, 'ready');
-    if (isPrewarm) await answerOnce(server.url);
+    if (isPrewarm) await requestOnce(server.url);
     onReady(server);
     if (isPrewarm) return;
     parts.jobs?.worker.start();
     void checkWeights(base.weights, engine.client, { signal: leaving.signal, log });
-    await preload(parts);
+    await startPreloading(parts);
   }
   await Promise.race([aborted(signal), engine.fatal]);
   leaving.abort();
@@ -209,9 +209,9 @@ async function openServer(
 ): Promise<{ server: ReadyServer; telemetry: Telemetry }> {
   const { config, access, log, base, engine } = parts;
   const { artifact, plan } = base;
-  parts.exports = await openExports(config, log);
-  const { describeServedModel, loadLanguage } = await import('./served-model.ts');
-  const language = await loadLanguage(artifact.dir);
+  parts.exports = await openTelemetryExports(config, log);
+  const { describeServedModel, loadBaseLanguage } = await import('./served-model.ts');
+  const language = await loadBaseLanguage(artifact.dir);
   endStartPhase('tokenizer');
   const { openServingAdapters, demoFolder, demoNames } = await import('./serving-adapters.ts');
   // With keys, a tenant has only the adapters that the operator gives it.
@@ -235,7 +235,7 @@ async function openServer(
   const jobs = await openServingJobs(config, jobsOptions);
   parts.jobs = jobs;
   endStartPhase('adapters');
-  const http = await listen(parts, { model, language, telemetry, adapters, jobs });
+  const http = await openHttp(parts, { model, language, telemetry, adapters, jobs });
   parts.http = http;
   endStartPhase('listen');
   const server: ReadyServer = {
@@ -252,7 +252,7 @@ async function openServer(
   return { server, telemetry };
 }
 
-async function openExports(config: Config, log: Logger): Promise<Exports | undefined> {
+async function openTelemetryExports(config: Config, log: Logger): Promise<Exports | undefined> {
   const choice = chooseExports(config);
   if (!choice) return undefined;
   const otel = await import('../telemetry/otel/open.ts');
@@ -278,7 +278,7 @@ interface HttpParts {
   readonly jobs: ServingJobs;
 }
 
-async function listen(
+async function openHttp(
   { config, access, log, base, engine: { client }, leaving }: ServerParts,
   { model, language, telemetry, adapters, jobs }: HttpParts,
 ): Promise<RunningServer> {
@@ -313,7 +313,7 @@ async function listen(
 }
 
 /** Sends one request, which runs all code that a request needs. Throws if the base does not answer. */
-async function answerOnce(url: string): Promise<void> {
+async function requestOnce(url: string): Promise<void> {
   const response = await fetch(`${url}/v1/completions`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
@@ -334,7 +334,7 @@ async function checkWeights(
   else log.debug({ folder: weights.dir }, 'the serving files are sound');
 }
 
-async function preload({ config, adapters, engine, log }: ServerParts): Promise<void> {
+async function startPreloading({ config, adapters, engine, log }: ServerParts): Promise<void> {
   if (!adapters || config.preload.length === 0) return;
   const { preloadAdapters } = await import('./serving-adapters.ts');
   void preloadAdapters(config.preload, { ...adapters.http, client: engine.client, log });

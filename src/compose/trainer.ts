@@ -195,7 +195,7 @@ class TrainerProgram {
     };
   }
 
-  async #run(prepared: PreparedRun, parts: RunParts): Promise<void> {
+  async #run(prepared: PreparedRun, parts: TrainerRunParts): Promise<void> {
     const { folder, publisher } = parts;
     const { signal } = this.#channel;
     const send = (message: TrainerMessage) => this.#sendOfRun(message);
@@ -238,7 +238,7 @@ class TrainerProgram {
   }
 }
 
-interface RunParts {
+interface TrainerRunParts {
   readonly artifact: Artifact;
   readonly folder: RunFolder;
   readonly publisher: Publisher | undefined;
