@@ -90,7 +90,7 @@ interface SizeFlags extends Pick<Flags, 'model' | 'weights' | 'slots' | 'maxSeq'
 export function addSize(program: Command, { terminal }: CommandContext): void {
   program
     .command('size')
-    .description('how much memory and disk serving takes, before anything runs')
+    .description('show how much memory and disk serving takes, before anything runs')
     .option('--model <dir>', 'folder or name of an imported model [LORIKEET_MODEL]')
     .option('--config <file>', "a model's config.json, instead of an imported model")
     .option('--weights <mode>', 'int8, nf4 or f32 [LORIKEET_WEIGHTS]')

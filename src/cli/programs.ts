@@ -4,12 +4,11 @@ import type { ProgramContext, Reporter } from '../compose/context.ts';
 import type { ServeOptions } from '../compose/server.ts';
 import type { TrainerOptions } from '../compose/training.ts';
 import type { TrainerRequest } from '../contracts/training.ts';
-import type { Config } from '../settings/config.ts';
 import type { Terminal } from './terminal.ts';
 
 /** The programs behind the commands. Tests have their own. */
 export interface Programs {
-  serve(config: Config, options: ServeOptions): Promise<void>;
+  serve(context: ProgramContext, options: ServeOptions): Promise<void>;
   /** Resolves with the name of the imported model, and more. */
   importBase(request: ImportRequest, context: ProgramContext): Promise<{ readonly name: string }>;
   /** Resolves with the trainer's exit code. */

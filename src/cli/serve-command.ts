@@ -36,9 +36,8 @@ export function addServe(program: Command, { terminal, reporter, programs }: Com
       return;
     }
     const isPrewarm = options['prewarm'] === true;
-    await programs.serve(config, {
-      signal: listenForInterrupt(),
-      reporter,
+    const context = { config, signal: listenForInterrupt(), reporter };
+    await programs.serve(context, {
       isPrewarm,
       onReady(server) {
         const prewarmed = `${server.name} answers. The files built for it are in ${config.home}.\n`;

@@ -1,5 +1,5 @@
 // All errors that a user may see, with their stable codes. `http/middleware/errors.ts` turns them into HTTP responses,
-// `cli/report-error.ts` into exit codes.
+// `common/failure.ts` into exit codes.
 
 /** Code → HTTP status. Routers and SDKs act on these codes. */
 const STATUS_OF_CODE = {

@@ -19,7 +19,7 @@ import type { Exports } from '../telemetry/otel/open.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import { type Access, localAccess, openAccess } from '../tenants/access.ts';
 import { findBase } from './base.ts';
-import type { ProgramContext, Reporter } from './context.ts';
+import type { ProgramContext } from './context.ts';
 import type { EngineHostOptions } from './engine.ts';
 import type { BaseLanguage } from './served-model.ts';
 import type { ServingAdapters } from './serving-adapters.ts';
@@ -57,9 +57,6 @@ export interface ReadyServer {
 
 /** How a server runs. */
 export interface ServeOptions {
-  /** Aborted to end the server. */
-  readonly signal: AbortSignal;
-  readonly reporter: Reporter;
   /** Builds everything that a start needs, answers one request, and ends. */
   readonly isPrewarm: boolean;
   /** Called once the server answers requests. */
@@ -82,9 +79,10 @@ interface ServerParts {
 }
 
 /** Serves until the signal is aborted, then drains. Rejects if the server cannot start or its engine does not recover. */
-export async function serve(settings: Config, options: ServeOptions): Promise<void> {
+export async function serve(context: ProgramContext, options: ServeOptions): Promise<void> {
   endStartPhase('imports');
-  const config = options.isPrewarm ? withoutClients(settings) : settings;
+  const { signal } = context;
+  const config = options.isPrewarm ? withoutClients(context.config) : context.config;
   let parts: ServerParts | undefined;
   const log = createLog(
     config.logLevel,
@@ -93,12 +91,12 @@ export async function serve(settings: Config, options: ServeOptions): Promise<vo
   );
   const access = options.isPrewarm ? localAccess() : await openAccess(config, log);
   endStartPhase('settings');
-  const base = await prepareBase({ config, ...options });
+  const base = await prepareBase({ ...context, config });
   endStartPhase('base');
   const engine = startEngine(base, { config, access, log });
   parts = { config, access, log, base, engine, leaving: new AbortController() };
   try {
-    await runServer(parts, options);
+    await runServer(parts, signal, options);
   } finally {
     await stopServer(parts);
   }
@@ -180,7 +178,8 @@ function startEngine(
 
 async function runServer(
   parts: ServerParts,
-  { signal, isPrewarm, onReady }: ServeOptions,
+  signal: AbortSignal,
+  { isPrewarm, onReady }: ServeOptions,
 ): Promise<void> {
   const { config, log, base, engine, leaving } = parts;
   const { server, telemetry } = await openServer(parts);

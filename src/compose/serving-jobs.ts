@@ -75,20 +75,17 @@ export async function openServingJobs(
   return { http: { files, uploads, service, dryRuns, method, maxRank }, worker };
 }
 
-/** The parts of a server that its runner needs. */
-export interface OpenRunnerOptions {
-  readonly store: ObjectStore;
-  readonly baseDigest: string;
-  readonly log: Logger;
-}
-
 /**
  * Opens the runner that the settings name: child processes, or a Kubernetes cluster.
  * @throws ConfigError if the settings of the cluster are missing or wrong
  */
 export async function openRunner(
   config: Config,
-  { store, baseDigest, log }: OpenRunnerOptions,
+  {
+    store,
+    baseDigest,
+    log,
+  }: Pick<ServingJobsOptions, 'store' | 'log'> & { readonly baseDigest: string },
 ): Promise<JobRunner> {
   const childRunner = createChildRunner({ log, threads: config.trainThreads });
   if (config.trainRunner === 'process') return childRunner;

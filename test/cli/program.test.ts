@@ -22,7 +22,7 @@ async function run(args: string[], failure?: Error): Promise<Outcome> {
   const nothing = { served: [], imported: [], trained: [], attempts: [] };
   const outcome: Outcome = { code: -1, out: '', error: '', ...nothing };
   const programs: Programs = {
-    async serve(config: Config) {
+    async serve({ config }) {
       if (failure) throw failure;
       outcome.served.push(config);
     },
