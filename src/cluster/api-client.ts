@@ -1,27 +1,30 @@
-// The few calls of Kubernetes' API that running trainers takes, over HTTPS with the pod's service account. What is worth
-// another try gets one, with a pause; a token is read again for each call, as the cluster replaces it every hour. It
-// knows objects as far as they are read here, and no jobs of ours.
+// The calls of Kubernetes' API that running trainers takes, over HTTPS with the pod's service account. Transient failures
+// are retried. Each call reads the token again, because the cluster replaces it every hour. Knows no jobs of ours.
+import { readFile } from 'node:fs/promises';
 import http from 'node:http';
 import https from 'node:https';
-import { setTimeout } from 'node:timers/promises';
+import { join } from 'node:path';
 import { z } from 'zod';
+import { ConfigError } from '../common/errors.ts';
+import { type Backoff, retry } from '../common/waiting.ts';
 
+/** How to reach a cluster. */
 export interface Cluster {
-  /** Of its API. */
+  /** The URL of its API. */
   readonly url: string;
-  /** PEM. Absent: the system's. */
+  /** Certificates as PEM. Default: the system's. */
   readonly ca?: string | undefined;
   readonly namespace: string;
   readonly readToken: () => Promise<string>;
 }
 
+/** Settings of an `ApiClient`. */
 export interface ApiClientOptions {
-  /** A first pause before another try; it doubles. */
+  /** Milliseconds before the first retry, at most. They double with each retry. */
   readonly firstPauseMs?: number;
-  readonly random?: () => number;
 }
 
-/** The cluster refuses: trying again cannot help until somebody acts. */
+/** The cluster refused a call. A retry cannot help until somebody acts. */
 export class ClusterRefused extends Error {
   override name = 'ClusterRefused';
   readonly status: number;
@@ -32,7 +35,7 @@ export class ClusterRefused extends Error {
   }
 }
 
-/** No answer, or none that helps; it may work later. */
+/** The cluster did not give a useful answer. It may work later. */
 export class ClusterUnavailable extends Error {
   override name = 'ClusterUnavailable';
 }
@@ -59,6 +62,7 @@ const jobSchema = z.object({
     .default({}),
 });
 
+/** A Job, as far as it is read here. */
 export type KubernetesJob = z.infer<typeof jobSchema>;
 
 const containerStateSchema = z.object({
@@ -77,6 +81,7 @@ const podSchema = z.object({
     .default({}),
 });
 
+/** A pod, as far as it is read here. */
 export type KubernetesPod = z.infer<typeof podSchema>;
 
 const podListSchema = z.object({ items: z.array(podSchema) });
@@ -84,121 +89,126 @@ const podListSchema = z.object({ items: z.array(podSchema) });
 const JSON_TYPE = 'application/json';
 /** A Job's managed fields are some 10 KB; a Job has a few pods. */
 const MAX_ANSWER_BYTES = 4 * 2 ** 20;
-const MAX_TOLD_CHARS = 500;
-/** An API server that is being replaced answers within seconds again. */
+const MAX_SHOWN_CHARS = 500;
+/** An API server that is being replaced answers again within seconds. */
 const MAX_TRIES = 6;
-const FIRST_PAUSE_MS = 200;
-const LONGEST_PAUSE_MS = 10_000;
+const BACKOFF: Backoff = { firstMs: 200, longestMs: 10_000 };
 const ANSWER_MS = 15_000;
-/** Beside 5xx: a token that has just ended, another change at this moment, too many requests. */
+/** Besides 5xx: an expired token, a concurrent change, too many requests. */
 const TRANSIENT: ReadonlySet<number> = new Set([401, 408, 409, 429]);
 
-type Call = { readonly signal?: AbortSignal };
+type CallOptions = { readonly signal?: AbortSignal };
 
-interface Answer {
+interface ApiAnswer {
   readonly status: number;
   readonly body: string;
-  readonly retryAfterMs: number | undefined;
+  /** The pause that the server asks for, or 0. */
+  readonly retryAfterMs: number;
 }
 
-interface Question {
+interface ApiCall {
   readonly method: 'GET' | 'POST' | 'DELETE';
-  /** Below the API's address. */
+  /** The path below the API's URL. */
   readonly path: string;
   readonly body?: object;
-  /** Answers that are no failure. */
+  /** Statuses besides 2xx that are not failures. */
   readonly expected?: readonly number[];
 }
 
-/** Every call rejects with `ClusterRefused`, `ClusterUnavailable` or the signal's reason. */
+/** Calls throw `ClusterRefused`, `ClusterUnavailable` or the signal's reason. */
 export class ApiClient {
   readonly #cluster: Cluster;
   readonly #agent: http.Agent;
-  readonly #firstPauseMs: number;
-  readonly #random: () => number;
+  readonly #backoff: Backoff;
 
-  constructor(cluster: Cluster, options: ApiClientOptions = {}) {
-    const { firstPauseMs = FIRST_PAUSE_MS, random = Math.random } = options;
+  constructor(cluster: Cluster, { firstPauseMs = BACKOFF.firstMs }: ApiClientOptions = {}) {
     this.#cluster = cluster;
-    this.#firstPauseMs = firstPauseMs;
-    this.#random = random;
+    this.#backoff = { ...BACKOFF, firstMs: firstPauseMs };
     const { ca } = cluster;
     this.#agent = cluster.url.startsWith('https:')
       ? new https.Agent({ keepAlive: true, ...(ca && { ca }) })
       : new http.Agent({ keepAlive: true });
   }
 
-  /** Or finds the one of this name that is there. */
-  async createJob(manifest: object, name: string, call: Call = {}): Promise<void> {
+  /** Creates a Job, unless it exists. */
+  async createJob(manifest: object, name: string, call: CallOptions = {}): Promise<void> {
     const path = this.#jobsPath();
-    const answer = await this.#ask({ method: 'POST', path, body: manifest, expected: [409] }, call);
-    // There already (by this very call, whose answer was lost), or a conflict that is over when it is asked again.
+    const answer = await this.#call(
+      { method: 'POST', path, body: manifest, expected: [409] },
+      call,
+    );
+    // It exists, maybe because the answer to an earlier try was lost. Otherwise the conflict is over soon.
     if (answer.status === 409 && !(await this.getJob(name, call))) {
-      throw new ClusterUnavailable(`job ${name}: ${told(answer)}`);
+      throw new ClusterUnavailable(`job ${name}: ${describe(answer)}`);
     }
   }
 
-  async getJob(name: string, call: Call = {}): Promise<KubernetesJob | undefined> {
+  /** Returns undefined if there is no Job of this name. */
+  async getJob(name: string, call: CallOptions = {}): Promise<KubernetesJob | undefined> {
     const path = `${this.#jobsPath()}/${name}`;
-    const answer = await this.#ask({ method: 'GET', path, expected: [404] }, call);
+    const answer = await this.#call({ method: 'GET', path, expected: [404] }, call);
     return answer.status === 404 ? undefined : parse(answer, jobSchema);
   }
 
-  /** With its pods, which get SIGTERM and their grace. The Job is there until they have ended. */
-  async deleteJob(name: string, call: Call = {}): Promise<void> {
+  /** Deletes a Job and its pods, which get SIGTERM and their grace period. The Job exists until they have ended. */
+  async deleteJob(name: string, call: CallOptions = {}): Promise<void> {
     const path = `${this.#jobsPath()}/${name}`;
     const body = { kind: 'DeleteOptions', apiVersion: 'v1', propagationPolicy: 'Foreground' };
-    await this.#ask({ method: 'DELETE', path, body, expected: [404] }, call);
+    await this.#call({ method: 'DELETE', path, body, expected: [404] }, call);
   }
 
-  async podsOf(jobName: string, call: Call = {}): Promise<readonly KubernetesPod[]> {
+  /** Lists the pods of a Job. */
+  async podsOf(jobName: string, call: CallOptions = {}): Promise<readonly KubernetesPod[]> {
     const selector = encodeURIComponent(`batch.kubernetes.io/job-name=${jobName}`);
-    const path = `/api/v1/${this.#place()}/pods?labelSelector=${selector}&limit=20`;
-    const answer = await this.#ask({ method: 'GET', path }, call);
+    const path = `/api/v1/${this.#namespace()}/pods?labelSelector=${selector}&limit=20`;
+    const answer = await this.#call({ method: 'GET', path }, call);
     return parse(answer, podListSchema).items;
   }
 
+  /** Closes idle connections. */
   close(): void {
     this.#agent.destroy();
   }
 
-  #place(): string {
+  #namespace(): string {
     return `namespaces/${encodeURIComponent(this.#cluster.namespace)}`;
   }
 
   #jobsPath(): string {
-    return `/apis/batch/v1/${this.#place()}/jobs`;
+    return `/apis/batch/v1/${this.#namespace()}/jobs`;
   }
 
-  async #ask(question: Question, { signal }: Call): Promise<Answer> {
-    let failure = '';
-    for (let attempt = 1; attempt <= MAX_TRIES; attempt++) {
+  async #call(call: ApiCall, { signal }: CallOptions): Promise<ApiAnswer> {
+    const work = async () => {
+      const answer = await this.#send(call, signal);
+      if (isGood(answer, call)) return answer;
+      if (isTransient(answer.status)) throw new TransientFailure(answer);
+      throw new ClusterRefused(answer.status, `${call.method} ${describe(answer)}`);
+    };
+    try {
+      return await retry(work, {
+        ...this.#backoff,
+        maxTries: MAX_TRIES,
+        signal,
+        isRetryable: (error) => !(error instanceof ClusterRefused),
+        minDelayMs: (error) => (error instanceof TransientFailure ? error.retryAfterMs : 0),
+      });
+    } catch (error) {
       signal?.throwIfAborted();
-      const answer = await this.#send(question, signal).catch((error: Error) => error);
-      signal?.throwIfAborted();
-      const isAnswer = !(answer instanceof Error);
-      if (isAnswer && isGood(answer, question)) return answer;
-      if (isAnswer && !isTransient(answer.status)) {
-        throw new ClusterRefused(answer.status, `${question.method} ${told(answer)}`);
-      }
-      failure = isAnswer ? told(answer) : answer.message;
-      if (attempt === MAX_TRIES) break;
-      const boundMs = Math.min(this.#firstPauseMs * 2 ** (attempt - 1), LONGEST_PAUSE_MS);
-      const askedMs = isAnswer ? (answer.retryAfterMs ?? 0) : 0;
-      const pauseMs = Math.max(Math.min(askedMs, LONGEST_PAUSE_MS), boundMs * this.#random());
-      await setTimeout(pauseMs, undefined, { signal });
+      if (error instanceof ClusterRefused) throw error;
+      const { message } = error as Error;
+      throw new ClusterUnavailable(`${call.method}: ${message} (${MAX_TRIES} tries)`);
     }
-    throw new ClusterUnavailable(`${question.method}: ${failure} (${MAX_TRIES} tries)`);
   }
 
-  async #send({ method, path, body }: Question, signal?: AbortSignal): Promise<Answer> {
+  async #send({ method, path, body }: ApiCall, signal?: AbortSignal): Promise<ApiAnswer> {
     const { url, readToken } = this.#cluster;
     const token = (await readToken()).trim();
     const bytes = body && Buffer.from(JSON.stringify(body));
     const headers = {
       accept: JSON_TYPE,
       authorization: `Bearer ${token}`,
-      // Without its length, node would send the body of a DELETE as if there were none.
+      // Without this length, Node sends a DELETE without its body.
       ...(bytes && { 'content-type': JSON_TYPE, 'content-length': bytes.length }),
     };
     const limit = AbortSignal.timeout(ANSWER_MS);
@@ -219,7 +229,16 @@ export class ApiClient {
   }
 }
 
-function isGood({ status }: Answer, { expected = [] }: Question): boolean {
+class TransientFailure extends Error {
+  readonly retryAfterMs: number;
+
+  constructor(answer: ApiAnswer) {
+    super(describe(answer));
+    this.retryAfterMs = answer.retryAfterMs;
+  }
+}
+
+function isGood({ status }: ApiAnswer, { expected = [] }: ApiCall): boolean {
   return (status >= 200 && status < 300) || expected.includes(status);
 }
 
@@ -238,26 +257,45 @@ async function collect(response: http.IncomingMessage): Promise<string> {
   return Buffer.concat(chunks).toString('utf8');
 }
 
-function retryAfterMs({ headers }: http.IncomingMessage): number | undefined {
-  const seconds = Number(headers['retry-after']);
-  return Number.isFinite(seconds) ? seconds * 1000 : undefined;
+function retryAfterMs({ headers }: http.IncomingMessage): number {
+  const seconds = Number(headers['retry-after'] ?? 0);
+  return Number.isFinite(seconds) ? seconds * 1000 : 0;
 }
 
-/** What a `Status` says, for the log. */
-function told({ status, body }: Answer): string {
+/** Returns the status and the message of a `Status` object, for the log. */
+function describe({ status, body }: ApiAnswer): string {
   let message = body;
   try {
     message = String(JSON.parse(body).message ?? body);
   } catch {
     // a proxy's page
   }
-  return `${status} ${message.slice(0, MAX_TOLD_CHARS)}`;
+  return `${status} ${message.slice(0, MAX_SHOWN_CHARS)}`;
 }
 
-function parse<T>(answer: Answer, schema: z.ZodType<T>): T {
+function parse<T>(answer: ApiAnswer, schema: z.ZodType<T>): T {
   try {
     return schema.parse(JSON.parse(answer.body));
   } catch (cause) {
-    throw new ClusterUnavailable('an answer that is none of Kubernetes', { cause });
+    throw new ClusterUnavailable('the answer is not from Kubernetes', { cause });
+  }
+}
+
+/** The folder in which Kubernetes mounts a service account. */
+const ACCOUNT_DIR = '/var/run/secrets/kubernetes.io/serviceaccount';
+/** The name in the cluster's DNS that its certificate holds for. */
+const CLUSTER_URL = 'https://kubernetes.default.svc';
+
+/** Finds the cluster that this process is a pod of. Throws `ConfigError` if there is no service account. */
+export async function findCluster(dir: string = ACCOUNT_DIR): Promise<Cluster> {
+  const read = (name: string) => readFile(join(dir, name), 'utf8');
+  try {
+    const [ca, namespace] = await Promise.all([read('ca.crt'), read('namespace'), read('token')]);
+    return { url: CLUSTER_URL, ca, namespace: namespace.trim(), readToken: () => read('token') };
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code !== 'ENOENT' && code !== 'EACCES') throw cause;
+    const cure = 'it is for pods of a cluster, with their service account’s token mounted';
+    throw new ConfigError([`LORIKEET_TRAIN_RUNNER: kubernetes: ${cure} (${dir})`]);
   }
 }

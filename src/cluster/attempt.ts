@@ -7,9 +7,9 @@ import type { TrainerMessage } from '../contracts/training.ts';
 import { gateSchema } from '../contracts/training-settings.ts';
 import { type JobName, runPrefix } from '../jobs/job-store.ts';
 import { type Marked, Records } from '../jobs/records.ts';
-import type { RunArchive, RunEnd } from '../jobs/runner.ts';
+import { RunArchive } from '../jobs/run-archive.ts';
+import type { RunEnd } from '../jobs/runner.ts';
 import { storedFileSchema } from '../jobs/stored-files.ts';
-import { createRunArchive } from '../jobs/sync-run.ts';
 
 /** Keys of a trainer's job that name local files. `initAdapter` is a folder. */
 export const INPUT_KEYS = ['data', 'validation', 'initAdapter'] as const;
@@ -153,7 +153,7 @@ export class Attempt {
 
   /** Holds the run's checkpoints. */
   get archive(): RunArchive {
-    return createRunArchive(this.store, `${this.prefix}run/`);
+    return new RunArchive(this.store, `${this.prefix}run/`);
   }
 
   /** Returns the record that is there afterwards: the new one or an earlier one. */
@@ -161,8 +161,9 @@ export class Attempt {
     return (await this.#records.create(this.#recordKey, record, call)).value;
   }
 
+  /** Returns undefined if there is no record. */
   async read(call?: StoreCall): Promise<AttemptRecord | undefined> {
-    return (await this.#records.read(this.#recordKey, call))?.value;
+    return this.#records.read(this.#recordKey, call);
   }
 
   /** Changes the record for the server under this lease. Returns false if it is closed or has a later lease. */
@@ -195,7 +196,7 @@ export class Attempt {
   /** Returns a batch, or undefined if it is not there yet. Batches count from 1 without gaps. */
   async readBatch(number: number, call: StoreCall): Promise<MessageBatch | undefined> {
     const batch = await this.#batches.read(this.#batchKey(number), call);
-    return batch?.value as unknown as MessageBatch | undefined;
+    return batch as unknown as MessageBatch | undefined;
   }
 
   /** Returns false if another pod has written this number. */

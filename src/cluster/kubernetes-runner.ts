@@ -1,10 +1,10 @@
 // Runs a server's jobs as Kubernetes Jobs, one per attempt. Server and pod talk through the store, so the pod trains on
 // while one server goes and another one comes. Only the server publishes. Plans run beside the server: they compute no
 // gradients, and a client waits for them.
-import { setTimeout } from 'node:timers/promises';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
+import { type Backoff, retry, sleep } from '../common/waiting.ts';
 import type { EventMessage, TrainerMessage } from '../contracts/training.ts';
 import type { JobRunner, RunEnd, RunEndMessage, RunRequest, StopSignals } from '../jobs/runner.ts';
 import { type ApiClient, ClusterUnavailable } from './api-client.ts';
@@ -43,8 +43,7 @@ export interface KubernetesRunnerOptions extends ManifestOptions {
 const POLL_MS = 1_000;
 /** The messages usually tell how a pod ends. The status is for pods that cannot. */
 const LOOK_MS = 5_000;
-const FIRST_PAUSE_MS = 500;
-const LONGEST_PAUSE_MS = 30_000;
+const BACKOFF: Backoff = { firstMs: 500, longestMs: 30_000 };
 /** The pod may replace a checkpoint while it is fetched. */
 const MAX_RESTORES = 3;
 
@@ -232,18 +231,15 @@ class KubernetesRun {
   }
 
   /** Retries until it works, or until this server stops following the run. */
-  async #persist<T>(work: () => Promise<T>): Promise<T> {
-    for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS)) {
-      try {
-        return await work();
-      } catch (error) {
-        this.#call.signal.throwIfAborted();
-        if (!isTransient(error)) throw error;
-        this.#warn(error);
-      }
-      await this.#sleep(pauseMs);
-      this.#call.signal.throwIfAborted();
-    }
+  #persist<T>(work: () => Promise<T>): Promise<T> {
+    const isRetryable = (error: unknown) => {
+      const isTransient =
+        error instanceof ClusterUnavailable ||
+        (error instanceof ServeError && error.status === 503);
+      if (isTransient) this.#warn(error);
+      return isTransient;
+    };
+    return retry(work, { ...BACKOFF, signal: this.#call.signal, isRetryable });
   }
 
   #warn(error: unknown): void {
@@ -253,17 +249,11 @@ class KubernetesRun {
   /** A request to stop ends the sleep early. */
   async #sleep(ms: number): Promise<void> {
     const signal = this.#stop.pause.aborted ? this.#call.signal : this.#anyStop;
-    await setTimeout(ms, undefined, { signal }).catch(() => {});
+    await sleep(ms, { signal }).catch(() => {});
   }
 }
 
 function waitingEvent(reason: string, level: EventMessage['level']): EventMessage {
   const message = `The trainer waits in the cluster: ${reason}`;
   return { type: 'event', level, code: 'waiting', message };
-}
-
-function isTransient(error: unknown): boolean {
-  return (
-    error instanceof ClusterUnavailable || (error instanceof ServeError && error.status === 503)
-  );
 }

@@ -4,11 +4,11 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { setTimeout } from 'node:timers/promises';
 import type { StoreCall } from '../../adapters/store/store.ts';
 import type { Logger } from '../common/log.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import { hashFile } from '../common/regular-file.ts';
+import { type Backoff, retry } from '../common/waiting.ts';
 import type { TrainerMessage } from '../contracts/training.ts';
 import type { RunEnd } from '../jobs/runner.ts';
 import { describeFiles, fetchFile, type StoredFile } from '../jobs/stored-files.ts';
@@ -29,8 +29,7 @@ export interface MessageWriterOptions {
 
 /** If the store is away for longer, somebody has to look at it. The run's checkpoints stay in the store. */
 const GIVE_UP_MS = 15 * 60_000;
-const FIRST_PAUSE_MS = 250;
-const LONGEST_PAUSE_MS = 15_000;
+const BACKOFF: Backoff = { firstMs: 250, longestMs: 15_000 };
 /** A step takes some 300 bytes. */
 const MAX_BATCH_MESSAGES = 500;
 
@@ -49,7 +48,8 @@ export class MessageWriter {
   #written: number;
   #flushedMs = 0;
   #timer: NodeJS.Timeout | undefined;
-  #isStuck = false;
+  /** Aborts when nothing more can be written. */
+  readonly #stuck = new AbortController();
   /** One write at a time. */
   #writing: Promise<void> = Promise.resolve();
 
@@ -60,20 +60,20 @@ export class MessageWriter {
 
   /** Resolves when the next message may come. Does not throw. */
   async write(message: TrainerMessage): Promise<void> {
-    if (this.#isStuck || LOCAL_TYPES.has(message.type)) return;
+    if (this.#stuck.signal.aborted || LOCAL_TYPES.has(message.type)) return;
     const stored = await this.#persist(() => this.#putFiles(message));
     if (!stored) return;
     this.#waiting.push(stored);
     const isFull = this.#waiting.length >= MAX_BATCH_MESSAGES;
     const isDue = performance.now() - this.#flushedMs >= this.#options.flushMs;
     if (isFull || isDue || message.type !== 'step') return this.#flush();
-    this.#timer ??= globalThis.setTimeout(() => void this.#flush(), this.#options.flushMs);
+    this.#timer ??= setTimeout(() => void this.#flush(), this.#options.flushMs);
   }
 
   /** Writes the rest, and the end unless another pod continues. Returns whether everything is in the store. */
   async close(end?: RunEnd): Promise<boolean> {
     await this.#flush(end);
-    return !this.#isStuck;
+    return !this.#stuck.signal.aborted;
   }
 
   #flush(end?: RunEnd): Promise<void> {
@@ -121,21 +121,21 @@ export class MessageWriter {
   /** Retries until it works. Returns undefined if nothing more can be written. */
   async #persist<T>(work: () => Promise<T>): Promise<T | undefined> {
     const beginMs = performance.now();
-    for (let pauseMs = FIRST_PAUSE_MS; !this.#isStuck; pauseMs *= 2) {
-      try {
-        return await work();
-      } catch (error) {
-        this.#options.log.warn({ err: error }, 'trainer messages not written');
-        if (performance.now() - beginMs > GIVE_UP_MS) this.#giveUp('the store does not answer');
-      }
-      if (!this.#isStuck) await setTimeout(Math.min(pauseMs, LONGEST_PAUSE_MS));
+    const isRetryable = (error: unknown) => {
+      this.#options.log.warn({ err: error }, 'trainer messages not written');
+      return performance.now() - beginMs <= GIVE_UP_MS;
+    };
+    try {
+      return await retry(work, { ...BACKOFF, signal: this.#stuck.signal, isRetryable });
+    } catch {
+      this.#giveUp('the store does not answer');
+      return undefined;
     }
-    return undefined;
   }
 
   #giveUp(reason: string): void {
-    if (this.#isStuck) return;
-    this.#isStuck = true;
+    if (this.#stuck.signal.aborted) return;
+    this.#stuck.abort();
     clearTimeout(this.#timer);
     this.#options.onStuck(reason);
   }

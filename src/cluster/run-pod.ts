@@ -3,8 +3,8 @@
 // wants the run.
 import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { setTimeout } from 'node:timers/promises';
 import type { Logger } from '../common/log.ts';
+import { type Backoff, retry } from '../common/waiting.ts';
 import type { Fault } from '../contracts/training.ts';
 import { type JobRunner, type RunEnd, RunStop, type TrainerJob } from '../jobs/runner.ts';
 import { fetchFile } from '../jobs/stored-files.ts';
@@ -34,8 +34,8 @@ export const POD_EXIT = { done: 0, failed: 1, interrupted: 143 } as const;
 /** Curves look live, and an hour of training writes only some thousand objects. */
 const FLUSH_MS = 2_000;
 const RECORD_MS = 15_000;
-const START_TRIES = 8;
-const LONGEST_PAUSE_MS = 30_000;
+const MAX_START_TRIES = 10;
+const START_BACKOFF: Backoff = { firstMs: 1_000, longestMs: 30_000 };
 
 /** Runs a pod and returns its exit code. Throws the error of the store or of `findBase`. */
 export async function runPod(options: PodOptions): Promise<number> {
@@ -95,20 +95,16 @@ async function prepare(
   return { job };
 }
 
-/** Retries for about two minutes: the network of a new pod may not be ready. */
-async function retryStore<T>(
+/** Retries for about a minute: the network of a new pod may not be ready. */
+function retryStore<T>(
   work: () => Promise<T>,
   { log, signal }: Pick<PodOptions, 'log' | 'signal'>,
 ): Promise<T> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await work();
-    } catch (error) {
-      if (attempt === START_TRIES || signal.aborted) throw error;
-      log.warn({ err: error }, 'the store does not answer');
-      await setTimeout(Math.min(500 * 2 ** attempt, LONGEST_PAUSE_MS), undefined, { signal });
-    }
-  }
+  const isRetryable = (error: unknown) => {
+    log.warn({ err: error }, 'the store does not answer');
+    return true;
+  };
+  return retry(work, { ...START_BACKOFF, maxTries: MAX_START_TRIES, signal, isRetryable });
 }
 
 /** The run of a pod. */

@@ -89,10 +89,9 @@ export async function openRunner(
 ): Promise<JobRunner> {
   const childRunner = createChildRunner({ log, threads: config.trainThreads });
   if (config.trainRunner === 'process') return childRunner;
-  const [{ ApiClient }, { findCluster }, { createKubernetesRunner }, { parseTrainerTemplate }] =
+  const [{ ApiClient, findCluster }, { createKubernetesRunner }, { parseTrainerTemplate }] =
     await Promise.all([
       import('../cluster/api-client.ts'),
-      import('../cluster/in-cluster.ts'),
       import('../cluster/kubernetes-runner.ts'),
       import('../cluster/kubernetes-job.ts'),
     ]);

@@ -16,8 +16,7 @@ import type {
 import type { JobPlan } from '../contracts/training.ts';
 import { toWire } from '../contracts/training-fields.ts';
 import type { JobCheckpoint, JobEvent, JobRecord, JobRequest } from '../jobs/job.ts';
-import { checkpointId, eventId } from '../jobs/job-service.ts';
-import { checkpointModel, fineTunedModel } from '../jobs/names.ts';
+import { checkpointId, checkpointModel, eventId, fineTunedModel } from '../jobs/names.ts';
 import { checkpointMetrics } from '../jobs/run-events.ts';
 import { resolveHyperparameters } from '../jobs/trainer-job.ts';
 

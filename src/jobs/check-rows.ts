@@ -1,5 +1,5 @@
-// Checks the rows of an uploaded file before a job is made of it, as far as that takes little time: whoever sent a wrong
-// file is told at once. It needs no tokenizer and no model; the job itself checks the rest.
+// Checks the rows of a training file when a job is created, as far as that is quick, so a client learns of a wrong file at
+// once. Needs no tokenizer and no model: the job checks the rest.
 import { setImmediate } from 'node:timers/promises';
 import { ServeError } from '../common/errors.ts';
 import {
@@ -16,23 +16,25 @@ import { type Line, splitLines } from '../rows/lines.ts';
 import { parseRow, RowError } from '../rows/row-schema.ts';
 import type { FileMeta, Files } from './files.ts';
 
-/** A training file needs as many, as OpenAI's API has it. */
+/** OpenAI's API requires this many examples in a training file. */
 export const MIN_EXAMPLES = 10;
 
+/** Limits of one check. */
 export interface RowCheckLimits {
-  /** Milliseconds for one file, from when the check was asked for. */
+  /** Milliseconds from the call to the end of the check, including the wait for other checks. */
   readonly timeMs: number;
-  /** What follows in the file is left to the job. */
+  /** The job checks the rest of the file. */
   readonly maxBytes: number;
 }
 
-/** A client waits for this; a file of 64 MiB is read in less from a local disk. */
+/** A client waits for this. A local disk reads 64 MiB in less time. */
 const LIMITS: RowCheckLimits = { timeMs: 2_000, maxBytes: 64 * 2 ** 20 };
-/** Parsing a longer line would hold up other requests for more than a few milliseconds. */
+/** Parsing a longer line would block the event loop for more than a few milliseconds. */
 const MAX_LINE_BYTES = 64 * 1024;
 /** Milliseconds of work between two turns of the event loop. */
 const SLICE_MS = 3;
 
+/** Settings of `RowChecks`. */
 export interface RowCheckOptions {
   readonly files: Files;
   /** Monotonic milliseconds. */
@@ -40,7 +42,7 @@ export interface RowCheckOptions {
   readonly limits?: Partial<RowCheckLimits> | undefined;
 }
 
-interface Found {
+interface RowCheckResult {
   readonly faults: readonly RowFault[];
   readonly badLines: number;
   readonly examples: number;
@@ -48,11 +50,12 @@ interface Found {
   readonly isWhole: boolean;
 }
 
+/** Checks files one at a time. */
 export class RowChecks {
   readonly #files: Files;
   readonly #clock: () => number;
   readonly #limits: RowCheckLimits;
-  /** One at a time: many requests at once do not take more of the event loop than one. */
+  /** One check at a time, so many requests take no more of the event loop than one. */
   #last: Promise<unknown> = Promise.resolve();
 
   constructor({ files, clock, limits }: RowCheckOptions) {
@@ -67,18 +70,18 @@ export class RowChecks {
    */
   async check(tenant: string, meta: FileMeta, param: DatasetParam): Promise<void> {
     const endMs = this.#clock() + this.#limits.timeMs;
-    const found = this.#last.then(() => this.#read(tenant, meta.id, endMs));
-    this.#last = found.catch(() => {});
-    const wrong = judge(await found, param);
+    const result = this.#last.then(() => this.#read(tenant, meta.id, endMs));
+    this.#last = result.catch(() => {});
+    const wrong = judge(await result, param);
     if (!wrong) return;
     const { message } = fileFault({ ...wrong, param, file: `${meta.filename} (${meta.id})` });
     throw new ServeError(wrong.code, message, { param });
   }
 
-  async #read(tenant: string, id: string, endMs: number): Promise<Found> {
+  async #read(tenant: string, id: string, endMs: number): Promise<RowCheckResult> {
     const leftMs = endMs - this.#clock();
     const tally = new Tally();
-    if (leftMs <= 0) return tally.found(false);
+    if (leftMs <= 0) return tally.result(false);
     const signal = AbortSignal.timeout(Math.ceil(leftMs));
     try {
       const { body } = await this.#files.open(tenant, id, { signal });
@@ -87,15 +90,15 @@ export class RowChecks {
       for await (const line of lines) {
         tally.add(line);
         const nowMs = this.#clock();
-        if (nowMs >= endMs) return tally.found(false);
+        if (nowMs >= endMs) return tally.result(false);
         if (nowMs < sliceEndMs) continue;
         await setImmediate();
         sliceEndMs = this.#clock() + SLICE_MS;
       }
-      return tally.found(true);
+      return tally.result(true);
     } catch (error) {
       if (!signal.aborted && !(error instanceof BoundReached)) throw error;
-      return tally.found(false);
+      return tally.result(false);
     }
   }
 }
@@ -118,7 +121,7 @@ class Tally {
     if (this.#faults.length < MAX_REPORTED) this.#faults.push({ line: number, message });
   }
 
-  found(isRead: boolean): Found {
+  result(isRead: boolean): RowCheckResult {
     return {
       faults: this.#faults,
       badLines: this.#badLines,
@@ -138,9 +141,9 @@ function rowFault(text: string): string | undefined {
   }
 }
 
-/** Undefined: nothing is wrong as far as the file was read. */
+/** Returns undefined if nothing is wrong with the part that was read. */
 function judge(
-  { faults, badLines, examples, isWhole }: Found,
+  { faults, badLines, examples, isWhole }: RowCheckResult,
   param: DatasetParam,
 ): Omit<FileFault, 'file' | 'param'> | undefined {
   const code = 'invalid_training_file' as const;
@@ -152,7 +155,7 @@ function judge(
   return { code: 'invalid_n_examples', detail: tooFewDetail(examples, MIN_EXAMPLES), ...none };
 }
 
-/** Not an end of the file: its last line was not read to its end. */
+/** The limit was reached in the middle of the file, so the last line is incomplete. */
 class BoundReached extends Error {}
 
 /** Throws `BoundReached` in place of the chunk that exceeds the bound. */

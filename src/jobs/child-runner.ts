@@ -19,10 +19,10 @@ import type {
   StopSignals,
   TrainerJob,
 } from './runner.ts';
-import { lostTrainer, TrainerProcess, type TrainerProcessOptions } from './trainer-process.ts';
+import { lostTrainer, TrainerChild, type TrainerChildOptions } from './trainer-child.ts';
 
 /** Settings of the child runner. */
-export interface ChildRunnerOptions extends TrainerProcessOptions {
+export interface ChildRunnerOptions extends TrainerChildOptions {
   /** Threads of a job that does not name a number. Default: half of the cores. A resumed run keeps its number. */
   readonly threads?: number | undefined;
 }
@@ -43,7 +43,7 @@ export function createChildRunner(options: ChildRunnerOptions): JobRunner {
         isJson: true,
         minExamples: MIN_EXAMPLES,
       };
-      return plan(new TrainerProcess(request, jobId, options), signal);
+      return plan(new TrainerChild(request, jobId, options), signal);
     },
     async *run(request, stop) {
       const job = withThreads(request.job);
@@ -52,7 +52,7 @@ export function createChildRunner(options: ChildRunnerOptions): JobRunner {
   };
 }
 
-async function plan(trainer: TrainerProcess, signal: AbortSignal): Promise<PlanOutcome> {
+async function plan(trainer: TrainerChild, signal: AbortSignal): Promise<PlanOutcome> {
   const kill = () => trainer.kill();
   signal.addEventListener('abort', kill);
   if (signal.aborted) kill();
@@ -78,7 +78,7 @@ async function* train(
   if ('kind' in command) return command;
   if (stop.cancel.aborted) return { kind: 'cancelled' };
   if (stop.pause.aborted || stop.detach.aborted) return { kind: 'paused' };
-  const trainer = new TrainerProcess(command, request.jobId, options);
+  const trainer = new TrainerChild(command, request.jobId, options);
   stop.pause.addEventListener('abort', () => trainer.pause());
   stop.cancel.addEventListener('abort', () => trainer.kill());
   stop.detach.addEventListener('abort', () => trainer.kill());

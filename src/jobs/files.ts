@@ -1,5 +1,5 @@
-// Files that a tenant has uploaded or that its jobs have left: content and facts in the store, each under the tenant's
-// prefix. A file is there when its facts are; it ends when they go. It never looks into a content.
+// Files that a tenant uploaded or that its jobs produced: an object with the content and one with metadata, both under the
+// tenant's prefix. A file exists as long as its metadata does. Never looks into a content.
 import { z } from 'zod';
 import type {
   ObjectStore,
@@ -9,7 +9,7 @@ import type {
 } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
 import { mapBounded } from '../common/map-bounded.ts';
-import type { CreateId } from './ids.ts';
+import type { CreateId } from './names.ts';
 import { type Marked, Records } from './records.ts';
 
 const metaSchema = z.object({
@@ -24,78 +24,86 @@ const metaSchema = z.object({
   expiresMs: z.int().optional(),
 });
 
+/** The metadata of a file. */
 export type FileMeta = z.infer<typeof metaSchema>;
+/** The purpose of a file, as in OpenAI's API. */
 export type FilePurpose = FileMeta['purpose'];
 
+/** A file to create. */
 export interface NewFile {
   readonly source: PutSource;
   readonly byteSize: number;
   readonly filename: string;
   readonly purpose: FilePurpose;
   readonly expiresAfterMs?: number;
-  /** Absent: a new one. The same one again leads to the same file. */
+  /** Creating a file twice under one id leads to one file. Default: a new id. */
   readonly id?: string;
 }
 
+/** Selects a page of a tenant's files. */
 export interface FileQuery {
   readonly purpose?: string | undefined;
-  /** The id that the page before ended with. */
+  /** The last id of the previous page. */
   readonly after?: string | undefined;
   readonly limit: number;
   readonly order: 'asc' | 'desc';
 }
 
-export interface Page<T> {
+/** A part of a longer list. */
+export interface ListSlice<T> {
   readonly items: readonly T[];
   readonly hasMore: boolean;
 }
 
+/** Settings of `Files`. */
 export interface FilesOptions {
   /** Guarded. */
   readonly store: ObjectStore;
   readonly createId: CreateId;
   /** Unix milliseconds. */
   readonly now: () => number;
-  /** Of one tenant. */
+  /** Files of one tenant. */
   readonly maxFiles: number;
-  /** Of one tenant's files together, results of jobs included. */
+  /** Bytes of one tenant's files, including the results of jobs. */
   readonly maxBytes: number;
 }
 
-/** An upload that is not over. */
-interface Upload {
+/** A creation in progress. */
+interface OpenUpload {
   readonly tenant: string;
   readonly id: string;
   readonly byteSize: number;
 }
 
 const FILE_ID = /^file-[A-Za-z0-9]{1,64}$/;
-/** Facts of a file are some 300 bytes; its name may be 1 KB of escapes. */
+/** Metadata has some 300 bytes, and a file name may take 1 KB of escapes. */
 const MAX_META_BYTES = 8192;
-/** Facts that are read at once while a page is filled. */
+/** Metadata objects per round while a page is filled. */
 const PAGE_READS = 64;
 
 const keyOf = (tenant: string, id: string, part: 'meta.json' | 'content') =>
   `${tenant}/.files/${id}/${part}`;
 
+/** The files of all tenants. Methods throw the guarded store's errors. */
 export class Files {
   readonly #options: FilesOptions;
   readonly #metas: Records<FileMeta & Marked>;
-  /** In the order in which they began. */
-  readonly #underWay = new Set<Upload>();
+  /** In the order of their start. */
+  readonly #uploads = new Set<OpenUpload>();
 
   constructor(options: FilesOptions) {
     this.#options = options;
     this.#metas = new Records(options.store, { schema: metaSchema, maxBytes: MAX_META_BYTES });
   }
 
+  /** Stores a file. Throws `ServeError` (400) if an upload exceeds the tenant's limits. */
   async create(tenant: string, file: NewFile, call?: StoreCall): Promise<FileMeta> {
     const { store, createId, now } = this.#options;
     const { source, byteSize, filename, purpose, expiresAfterMs } = file;
     const id = file.id ?? createId('file');
     const upload = { tenant, id, byteSize };
-    const earlier = [...this.#underWay].filter((other) => other.tenant === tenant);
-    this.#underWay.add(upload);
+    const earlier = [...this.#uploads].filter((other) => other.tenant === tenant);
+    this.#uploads.add(upload);
     try {
       if (purpose === 'fine-tune') await this.#checkRoom(upload, earlier, call);
       await store.put(keyOf(tenant, id, 'content'), source, call);
@@ -104,17 +112,18 @@ export class Files {
       const meta = { schema: 1 as const, id, byteSize, filename, purpose, createdMs, ...expiry };
       return (await this.#metas.create(keyOf(tenant, id, 'meta.json'), meta, call)).value;
     } finally {
-      this.#underWay.delete(upload);
+      this.#uploads.delete(upload);
     }
   }
 
-  /** Throws `ServeError` (404), the same for what is unknown, foreign or expired. */
+  /** Returns the metadata. Throws `ServeError` (404) if the file is unknown, expired or another tenant's. */
   async get(tenant: string, id: string, call?: StoreCall): Promise<FileMeta> {
     const meta = await this.#find(tenant, id, call);
     if (meta) return meta;
     throw new ServeError('not_found', `No such File object: ${quoted(id)}`, { param: 'id' });
   }
 
+  /** Opens the content. Throws like `get`. */
   async open(tenant: string, id: string, call?: StoreCall): Promise<StoredObject> {
     await this.get(tenant, id, call);
     const object = await this.#options.store.get(keyOf(tenant, id, 'content'), call);
@@ -122,13 +131,17 @@ export class Files {
     throw new ServeError('not_found', `No such File object: ${quoted(id)}`, { param: 'id' });
   }
 
+  /** Removes a file. Throws like `get`. */
   async remove(tenant: string, id: string): Promise<void> {
     await this.get(tenant, id);
     await this.#erase(tenant, id);
   }
 
-  /** By time of upload. Reads facts until the page is full. */
-  async list(tenant: string, { purpose, after, limit, order }: FileQuery): Promise<Page<FileMeta>> {
+  /** Lists files by time of upload. Reads metadata until the page is full. */
+  async list(
+    tenant: string,
+    { purpose, after, limit, order }: FileQuery,
+  ): Promise<ListSlice<FileMeta>> {
     let ids = await this.#ids(tenant);
     if (order === 'desc') ids.reverse();
     if (after !== undefined) {
@@ -150,20 +163,18 @@ export class Files {
     if (!FILE_ID.test(id)) return undefined;
     const found = await this.#metas.read(keyOf(tenant, id, 'meta.json'), call);
     if (!found) return undefined;
-    if ((found.value.expiresMs ?? Number.POSITIVE_INFINITY) > this.#options.now()) {
-      return found.value;
-    }
+    if ((found.expiresMs ?? Number.POSITIVE_INFINITY) > this.#options.now()) return found;
     await this.#erase(tenant, id);
     return undefined;
   }
 
-  /** Facts first: without them there is no file. */
+  /** Metadata goes first: without it there is no file. */
   async #erase(tenant: string, id: string): Promise<void> {
     await this.#options.store.delete(keyOf(tenant, id, 'meta.json'));
     await this.#options.store.delete(keyOf(tenant, id, 'content'));
   }
 
-  /** Ascending. Also of what is being uploaded, or never was to its end. */
+  /** Lists ids in ascending order, including unfinished uploads. */
   async #ids(tenant: string, call?: StoreCall): Promise<string[]> {
     const prefix = `${tenant}/.files/`;
     const ids: string[] = [];
@@ -174,10 +185,10 @@ export class Files {
     return ids;
   }
 
-  /** Counts `earlier` uploads of this server that are not over; those of other servers may each see room for one. */
+  /** Counts this server's `earlier` uploads, too. Concurrent uploads to other servers may each see room for one more. */
   async #checkRoom(
-    { tenant, byteSize }: Upload,
-    earlier: readonly Upload[],
+    { tenant, byteSize }: OpenUpload,
+    earlier: readonly OpenUpload[],
     call?: StoreCall,
   ): Promise<void> {
     const { maxFiles, maxBytes } = this.#options;
@@ -207,7 +218,7 @@ function noRoom(reason: string): ServeError {
   return new ServeError('invalid_request', message, { param: 'file' });
 }
 
-/** For a message: it may be anything. */
+/** Quotes an id for a message. Clients may send anything as an id. */
 function quoted(id: string): string {
   return FILE_ID.test(id) ? id : JSON.stringify(id.slice(0, 40));
 }

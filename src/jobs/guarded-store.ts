@@ -1,5 +1,5 @@
-// A store as files and jobs use it: what a client may be told of its failures is a `ServeError`; a condition that does
-// not hold stays a `StoreError`, for those who write again.
+// A store for files and jobs: its failures become `ServeError`s that clients may see. Conflicts stay `StoreError`s, because
+// the writer handles them.
 import { logStoreFailure } from '../../adapters/store/alerts.ts';
 import {
   type ListEntry,
@@ -10,7 +10,7 @@ import {
 import { diskFullError, isDiskFull, ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
 
-/** Rejects with `ServeError` (`store_unavailable`, `insufficient_storage`), `StoreError` of kind `conflict`, or a signal's reason. */
+/** The result throws `ServeError` (`store_unavailable`, `insufficient_storage`), conflicts, or a signal's reason. */
 export function guardStore(store: ObjectStore, log: Pick<Logger, 'error' | 'warn'>): ObjectStore {
   const refuse = (error: unknown): unknown => {
     if (!(error instanceof StoreError) || error.kind === 'conflict') return error;

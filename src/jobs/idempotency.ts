@@ -1,13 +1,14 @@
-// `Idempotency-Key`: a request that is repeated within a day leads to the job that the first one made. Only a job that
-// exists counts: a request that failed leaves its key free.
+// `Idempotency-Key`: a request that is repeated within a day returns the job that the first one created. A failed request
+// leaves its key free.
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
 import { Records } from './records.ts';
 
+/** A request with an `Idempotency-Key`. */
 export interface RepeatedRequest {
-  /** As the client has chosen it. */
+  /** The client's choice. */
   readonly key: string;
   /** Equal for equal requests. */
   readonly body: string;
@@ -21,14 +22,15 @@ const useSchema = z.object({
   usedMs: z.int(),
 });
 
-type Use = z.infer<typeof useSchema>;
+type KeyUse = z.infer<typeof useSchema>;
 
 const DAY_MS = 24 * 3600 * 1000;
-/** From taking a key to its job: a key without a job that is older was left by a creation that failed. */
+/** The longest time between taking a key and creating its job. An older key without a job is left over from a failure. */
 const MAX_CREATION_MS = 60_000;
 const MAX_USE_BYTES = 4096;
 const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');
 
+/** Settings of `KeyUses`. */
 export interface KeyUsesOptions {
   /** Guarded. */
   readonly store: ObjectStore;
@@ -37,10 +39,10 @@ export interface KeyUsesOptions {
   readonly now: () => number;
 }
 
-/** Which job each key of a tenant made. */
+/** Remembers which job each key of a tenant created. */
 export class KeyUses {
   readonly #options: KeyUsesOptions;
-  readonly #uses: Records<Use>;
+  readonly #uses: Records<KeyUse>;
 
   constructor(options: KeyUsesOptions) {
     this.#options = options;
@@ -48,29 +50,28 @@ export class KeyUses {
   }
 
   /**
-   * Returns the id of the job that this request made before; undefined if there is none. Throws `ServeError` (422) if
-   * the key made a job from another request.
+   * Returns the id of the job that this request created before, or undefined. Throws `ServeError` (422) if the key
+   * created a job from another request.
    */
   async find(tenant: string, { key, body }: RepeatedRequest): Promise<string | undefined> {
-    const use = (await this.#uses.read(keyOf(tenant, key)))?.value;
+    const use = await this.#uses.read(keyOf(tenant, key));
     if (!use || this.#isOver(use) || !(await this.#options.hasJob(tenant, use.jobId))) return;
     if (use.body !== sha256(body)) throw isReused();
     return use.jobId;
   }
 
   /**
-   * Takes the key for a job that is about to be created. Returns the id to create it under: of requests that are equal
-   * and come at the same time, all get the same one. Throws `ServeError`: 422 as `find`, 503 while another request with
-   * this key is being answered.
+   * Takes the key for a new job and returns the job's id. Concurrent equal requests get the same id. Throws `ServeError`:
+   * 422 like `find`, or 503 while another request with this key is in progress.
    */
   async take(tenant: string, { key, body }: RepeatedRequest, jobId: string): Promise<string> {
     const { hasJob, now } = this.#options;
-    await this.#sweep(tenant).catch(() => {}); // no reason to refuse a job; the store has logged it
-    const place = keyOf(tenant, key);
+    await this.#sweep(tenant).catch(() => {}); // not worth refusing a job; the store has logged it
+    const recordKey = keyOf(tenant, key);
     const mine = { jobId, body: sha256(body), usedMs: now() };
-    const { value, isNew } = await this.#uses.create(place, mine);
+    const { value, isNew } = await this.#uses.create(recordKey, mine);
     if (isNew) return jobId;
-    const use = await this.#uses.change(place, async (use) => {
+    const use = await this.#uses.change(recordKey, async (use) => {
       if (this.#isOver(use)) return mine;
       if (use.body === mine.body) return undefined;
       if (await hasJob(tenant, use.jobId)) throw isReused();
@@ -80,7 +81,7 @@ export class KeyUses {
     return (use ?? value).jobId;
   }
 
-  /** Removes the tenant's keys that have expired: each key that is taken pays for those before it. */
+  /** Removes the tenant's expired keys. */
   async #sweep(tenant: string): Promise<void> {
     const { store, now } = this.#options;
     for await (const entry of store.list(folderOf(tenant))) {
@@ -89,7 +90,7 @@ export class KeyUses {
     }
   }
 
-  #isOver({ usedMs }: Use): boolean {
+  #isOver({ usedMs }: KeyUse): boolean {
     return this.#options.now() - usedMs > DAY_MS;
   }
 }
@@ -98,11 +99,11 @@ const folderOf = (tenant: string) => `${tenant}/.idempotency/`;
 const keyOf = (tenant: string, key: string) => `${folderOf(tenant)}${sha256(key)}`;
 
 function isReused(): ServeError {
-  const message = 'This Idempotency-Key was used for another request.';
+  const message = 'This Idempotency-Key was used for a different request. Use a new key.';
   return new ServeError('idempotency_key_reused', message);
 }
 
 function isBusy(): ServeError {
-  const message = 'Another request with this Idempotency-Key is being answered. Try again.';
+  const message = 'Another request with this Idempotency-Key is in progress. Try again.';
   return new ServeError('overloaded', message);
 }

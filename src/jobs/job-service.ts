@@ -1,5 +1,5 @@
-// What clients may do with jobs: create, look at, cancel, pause and resume them, in the store. Who runs them is told
-// that there is work. Which model a request names has been resolved and allowed before.
+// The actions of clients on jobs: create, list, cancel, pause and resume. It changes the store and wakes the worker. The
+// caller has resolved the request's model and checked that the tenant may use it.
 import { randomInt } from 'node:crypto';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
@@ -7,9 +7,8 @@ import { mapBounded } from '../common/map-bounded.ts';
 import { mayUseAdapter, type Tenant } from '../contracts/tenant.ts';
 import type { DatasetParam } from '../rows/file-fault.ts';
 import type { RowChecks } from './check-rows.ts';
-import type { FileMeta, Files, Page } from './files.ts';
+import type { FileMeta, Files, ListSlice } from './files.ts';
 import { KeyUses, type RepeatedRequest } from './idempotency.ts';
-import type { CreateId } from './ids.ts';
 import {
   applyClientAction,
   type ClientAction,
@@ -22,19 +21,22 @@ import {
   withEvents,
 } from './job.ts';
 import type { JobStore } from './job-store.ts';
-import { shortId, toAdapterName } from './names.ts';
+import { type CreateId, checkpointId, parseEventId, toAdapterName } from './names.ts';
 
+/** A request to create a job. Without a seed the service chooses one. */
 export type NewJob = Omit<JobRequest, 'seed'> & { readonly seed?: number | undefined };
 
+/** Selects a page of a list. */
 export interface JobQuery {
-  /** The id that the page before ended with. */
+  /** The last id of the previous page. */
   readonly after?: string | undefined;
   readonly limit: number;
 }
 
-/** Absent: any; null: those without. */
+/** Selects jobs with this metadata. Undefined selects all jobs; null selects jobs without metadata. */
 export type MetadataFilter = Readonly<Record<string, string>> | null | undefined;
 
+/** Settings of a `JobService`. */
 export interface JobServiceOptions {
   /** Guarded. */
   readonly store: ObjectStore;
@@ -43,22 +45,22 @@ export interface JobServiceOptions {
   readonly rowChecks: RowChecks;
   /** The served base. */
   readonly base: JobRecord['base'];
-  /** Of one tenant, that are not over. */
+  /** Jobs of one tenant that are not over. */
   readonly maxActive: number;
   readonly createId: CreateId;
   /** Unix milliseconds. */
   readonly now: () => number;
-  /** Somebody may want to act on this job. */
+  /** Tells the worker that this job has changed. */
   readonly wake: (jobId: string) => void;
 }
 
 /** The largest seed of OpenAI's API. */
 const SEED_END = 2 ** 31 - 1;
 const PAGE_READS = 32;
-/** Jobs take minutes. */
+/** A job takes minutes, so a quicker retry is useless. */
 const RETRY_S = 60;
-const EVENT_ID = /^ftevent-([A-Za-z0-9]{1,64})-(\d{1,9})$/;
 
+/** The jobs of all tenants, for clients. */
 export class JobService {
   readonly #options: JobServiceOptions;
   readonly #keyUses: KeyUses;
@@ -70,16 +72,19 @@ export class JobService {
     this.#keyUses = new KeyUses({ store, hasJob, now });
   }
 
-  /** Under an `Idempotency-Key` the job that an earlier request made. */
-  async create(owner: Tenant, asked: NewJob, repeated?: RepeatedRequest): Promise<JobRecord> {
+  /**
+   * Creates a job, or returns the job that an earlier request with this `Idempotency-Key` created. Throws `ServeError` if
+   * the request is wrong, the tenant has too many jobs, or the key was used for another request.
+   */
+  async create(owner: Tenant, newJob: NewJob, repeated?: RepeatedRequest): Promise<JobRecord> {
     const { id: tenant } = owner;
     const known = await this.#findRepeated(tenant, repeated);
     if (known) return known;
     try {
       await this.#checkCount(tenant);
-      await this.check(owner, asked);
+      await this.check(owner, newJob);
     } catch (error) {
-      // Its twin may have been faster: then that one's job is what there are too many of.
+      // A concurrent request with this key may have created the job that is now one too many.
       const twin = await this.#findRepeated(tenant, repeated);
       if (twin) return twin;
       throw error;
@@ -87,7 +92,7 @@ export class JobService {
     const { jobs, base, createId, now, wake } = this.#options;
     const newId = createId('ftjob');
     const id = repeated ? await this.#keyUses.take(tenant, repeated, newId) : newId;
-    const request = this.settle(asked);
+    const request = withSeed(newJob);
     const job = await jobs.create(newState({ tenant, id, base, request, nowMs: now() }));
     wake(id);
     return job;
@@ -102,17 +107,11 @@ export class JobService {
   }
 
   /**
-   * Throws `ServeError` if the name or a file is not for this tenant, or if a file has wrong rows that are found in a
-   * moment.
+   * Throws `ServeError` if the tenant may not use the name or a file, or if a quick check finds wrong rows in a file.
    */
-  async check(owner: Tenant, asked: NewJob): Promise<void> {
-    checkName(owner, asked.suffix, this.#options.createId('ftjob'));
-    await this.#checkFiles(owner.id, asked);
-  }
-
-  /** With what was left open. */
-  settle({ seed = randomInt(SEED_END), ...rest }: NewJob): JobRequest {
-    return { ...rest, seed };
+  async check(owner: Tenant, newJob: NewJob): Promise<void> {
+    checkName(owner, newJob.suffix, this.#options.createId('ftjob'));
+    await this.#checkFiles(owner.id, newJob);
   }
 
   async #checkFiles(
@@ -130,35 +129,36 @@ export class JobService {
     for (const [param, meta] of found) await this.#options.rowChecks.check(tenant, meta, param);
   }
 
-  /** Throws `ServeError` if the file is not there or not for training. */
+  /** Throws `ServeError` if the file does not exist or is not for training. */
   async #findUpload(tenant: string, id: string, param: DatasetParam): Promise<FileMeta> {
     const meta = await this.#options.files.get(tenant, id).catch((error) => {
       const isMissing = error instanceof ServeError && error.code === 'not_found';
       throw isMissing ? new ServeError('not_found', error.message, { param }) : error;
     });
     if (meta.purpose === 'fine-tune') return meta;
-    const message = `${param}: its purpose is ${meta.purpose}, not fine-tune`;
+    const message = `${param} has the purpose ${meta.purpose}. Upload it again with the purpose fine-tune.`;
     throw new ServeError('invalid_request', message, { param });
   }
 
-  /** Creations at the same moment may each see room for one. */
+  /** Concurrent requests may each see room for one more. */
   async #checkCount(tenant: string): Promise<void> {
     const { jobs, maxActive } = this.#options;
     if ((await jobs.countActive(tenant)) < maxActive) return;
-    const message = `There are ${maxActive} jobs already that are not over: wait for them, or cancel some.`;
+    const message = `You have ${maxActive} unfinished jobs, which is the limit. Wait for one to finish, or cancel one.`;
     throw new ServeError('rate_limit_exceeded', message, { retryAfterS: RETRY_S });
   }
 
+  /** Throws `ServeError` (404) if the job is unknown. */
   get(tenant: string, id: string): Promise<JobRecord> {
     return this.#options.jobs.get({ tenant, id });
   }
 
-  /** The newest first. */
+  /** Lists jobs, newest first. */
   async list(
     tenant: string,
     { after, limit }: JobQuery,
     filter?: MetadataFilter,
-  ): Promise<Page<JobRecord>> {
+  ): Promise<ListSlice<JobRecord>> {
     const { jobs } = this.#options;
     const all = await jobs.ids(tenant);
     const ids = after === undefined ? all : all.filter((id) => id < after);
@@ -182,28 +182,29 @@ export class JobService {
     return job;
   }
 
-  /** The newest first. */
+  /** Lists a job's events, newest first. */
   async events(
     tenant: string,
     id: string,
     { after, limit }: JobQuery,
-  ): Promise<Page<JobEvent> & { readonly job: JobRecord }> {
+  ): Promise<ListSlice<JobEvent> & { readonly job: JobRecord }> {
     const job = await this.get(tenant, id);
-    const [, , seq] = EVENT_ID.exec(after ?? '') ?? [];
-    if (after !== undefined && seq === undefined) {
-      throw new ServeError('invalid_request', 'after: is no id of an event', { param: 'after' });
+    const seq = after === undefined ? job.eventCount : parseEventId(after);
+    if (seq === undefined) {
+      throw new ServeError('invalid_request', 'after must be the id of an event.', {
+        param: 'after',
+      });
     }
-    const before = seq === undefined ? job.eventCount : Number(seq);
-    const events = await this.#options.jobs.events(job, before, limit + 1);
+    const events = await this.#options.jobs.events(job, seq, limit + 1);
     return { job, items: events.slice(0, limit), hasMore: events.length > limit };
   }
 
-  /** The newest first. */
+  /** Lists a job's checkpoints, newest first. */
   async checkpoints(
     tenant: string,
     id: string,
     { after, limit }: JobQuery,
-  ): Promise<Page<JobCheckpoint> & { readonly job: JobRecord }> {
+  ): Promise<ListSlice<JobCheckpoint> & { readonly job: JobRecord }> {
     const job = await this.get(tenant, id);
     const newest = job.checkpoints.toReversed();
     const start = newest.findIndex(({ step }) => checkpointId(job, step) === after) + 1;
@@ -212,27 +213,19 @@ export class JobService {
   }
 }
 
-export function eventId(job: Pick<JobRecord, 'id'>, seq: number): string {
-  return `ftevent-${shortId(job.id)}-${String(seq).padStart(9, '0')}`;
-}
-
-export function checkpointId(job: Pick<JobRecord, 'id'>, step: number): string {
-  return `ftckpt_${shortId(job.id)}${String(step).padStart(9, '0')}`;
-}
-
-/** Whoever may not name what comes of a job need not train it. */
+/** Refuses a job whose adapter the tenant's key could not use. */
 function checkName(tenant: Tenant, suffix: string | undefined, id: string): void {
   const name = toAdapterName(suffix, id);
   if (mayUseAdapter(tenant, name)) return;
-  const message = `suffix: this key may not use an adapter of the name ${name}`;
+  const message = `suffix: this API key may not use an adapter with the name ${name}`;
   throw new ServeError('invalid_request', message, { param: 'suffix' });
 }
 
-interface NewState extends Pick<JobState, 'tenant' | 'id' | 'base' | 'request'> {
+interface NewJobState extends Pick<JobState, 'tenant' | 'id' | 'base' | 'request'> {
   readonly nowMs: number;
 }
 
-function newState({ tenant, id, base, request, nowMs }: NewState): JobState {
+function newState({ tenant, id, base, request, nowMs }: NewJobState): JobState {
   const { trainingFile, validationFile } = request;
   const files = `training file: ${trainingFile}${validationFile ? ` and validation file: ${validationFile}` : ''}`;
   const state: JobState = {
@@ -257,6 +250,11 @@ function newState({ tenant, id, base, request, nowMs }: NewState): JobState {
     messageEvent(`Validating ${files}`),
   ];
   return withEvents(state, events, nowMs);
+}
+
+/** Fills in a random seed if the request has none. */
+export function withSeed({ seed = randomInt(SEED_END), ...rest }: NewJob): JobRequest {
+  return { ...rest, seed };
 }
 
 function fits({ request: { metadata = {} } }: JobRecord, filter: MetadataFilter): boolean {

@@ -1,5 +1,5 @@
-// Jobs in the store: one record each that changes by compare-and-swap, batches of the events that it has no room for,
-// and a mark for each job that is not over, by which servers find work. It decides nothing about jobs.
+// Jobs in the store: a record per job that changes by compare-and-swap, batches of older events, and an active mark per job
+// that is not over, by which servers find work. Makes no decisions about jobs.
 
 import type { ObjectStore, StoreCall } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
@@ -14,34 +14,35 @@ import {
 import { JOB_ID } from './names.ts';
 import { Records } from './records.ts';
 
-/** Events of a record: more are moved into a batch, so that each write stays small. */
+/** Older events are moved into a batch, which keeps each write of the record small. */
 const MAX_RECENT_EVENTS = 48;
-/** Some hundred events of a run that tells many at once, and its settings. */
+/** Holds a job's settings, and some hundred events if a run reports many at once. */
 const MAX_JOB_BYTES = 4 * 2 ** 20;
 const ACTIVE = '.active-jobs/';
-/** From a job's mark to its record, whatever clocks say: a mark that is alone for longer was left by a creation that failed. */
+/** The longest time between a job's mark and its record. An older mark without a record is left over from a failure. */
 const MAX_CREATION_MS = 3_600_000;
 const SEQ_DIGITS = 9;
 
+/** The parts of a job's keys. */
 export interface JobName {
   readonly tenant: string;
   readonly id: string;
 }
 
 const folderOf = ({ tenant, id }: JobName) => `${tenant}/.jobs/${id}/`;
-const recordOf = (of: JobName) => `${folderOf(of)}job.json`;
-const batchOf = (of: JobName, seq: number) =>
-  `${folderOf(of)}events/${String(seq).padStart(SEQ_DIGITS, '0')}.json`;
-const activeOf = ({ tenant, id }: JobName) => `${ACTIVE}${id}.${tenant}`;
+const recordKey = (job: JobName) => `${folderOf(job)}job.json`;
+const batchKey = (job: JobName, seq: number) =>
+  `${folderOf(job)}events/${String(seq).padStart(SEQ_DIGITS, '0')}.json`;
+const activeKey = ({ tenant, id }: JobName) => `${ACTIVE}${id}.${tenant}`;
 
-/** Keys of what a run needs to go on elsewhere. */
-export const runPrefix = (of: JobName): string => `${folderOf(of)}run/`;
+/** The prefix of everything that is needed to continue a job's run on another machine. */
+export const runPrefix = (job: JobName): string => `${folderOf(job)}run/`;
 
+/** The jobs of all tenants. Methods throw the guarded store's errors. */
 export class JobStore {
   readonly #store: ObjectStore;
   readonly #jobs: Records<JobRecord>;
   readonly #batches: Records<{ mark: string; events: JobEvent[] }>;
-
   readonly #now: () => number;
 
   /** @param store guarded @param now Unix milliseconds */
@@ -52,33 +53,36 @@ export class JobStore {
     this.#batches = new Records(store, { schema: eventBatchSchema, maxBytes: MAX_JOB_BYTES });
   }
 
-  /** Or the one that is there under this id. Marked as active before it is there, so that no job is overlooked. */
+  /** Creates a job, or returns the one that has this id. It is marked first, so servers cannot overlook it. */
   async create(job: JobState): Promise<JobRecord> {
-    await this.#store.put(activeOf(job), new Uint8Array());
-    return (await this.#jobs.create(recordOf(job), job)).value;
+    await this.#store.put(activeKey(job), new Uint8Array());
+    return (await this.#jobs.create(recordKey(job), job)).value;
   }
 
-  async find(of: JobName, call?: StoreCall): Promise<JobRecord | undefined> {
-    if (!JOB_ID.test(of.id)) return undefined;
-    return (await this.#jobs.read(recordOf(of), call))?.value;
+  /** Returns undefined if there is no such job. */
+  async find(name: JobName, call?: StoreCall): Promise<JobRecord | undefined> {
+    return JOB_ID.test(name.id) ? this.#jobs.read(recordKey(name), call) : undefined;
   }
 
-  /** Throws `ServeError` (404), the same for what is unknown and foreign. */
-  async get(of: JobName): Promise<JobRecord> {
-    return (await this.find(of)) ?? notFound(of.id);
+  /** Throws `ServeError` (404) if the job is unknown or another tenant's. */
+  async get(name: JobName): Promise<JobRecord> {
+    return (await this.find(name)) ?? notFound(name.id);
   }
 
-  /** As `Records.change`; the change sees every state that it is applied to. */
-  async change(of: JobName, change: (now: JobRecord) => JobState | undefined): Promise<JobRecord> {
-    if (!JOB_ID.test(of.id)) notFound(of.id);
-    const changed = await this.#jobs.change(recordOf(of), async (now) => {
+  /** Changes a job like `Records.change`. Throws `ServeError` (404) if it is unknown. */
+  async change(
+    name: JobName,
+    change: (now: JobRecord) => JobState | undefined,
+  ): Promise<JobRecord> {
+    if (!JOB_ID.test(name.id)) notFound(name.id);
+    const changed = await this.#jobs.change(recordKey(name), async (now) => {
       const next = change(now);
       return next && this.#withRoom(now, next);
     });
-    return changed ?? notFound(of.id);
+    return changed ?? notFound(name.id);
   }
 
-  /** Ids of a tenant's jobs, the newest first. */
+  /** Lists the ids of a tenant's jobs, newest first. */
   async ids(tenant: string): Promise<string[]> {
     const prefix = `${tenant}/.jobs/`;
     const ids: string[] = [];
@@ -89,7 +93,7 @@ export class JobStore {
     return ids.reverse();
   }
 
-  /** Jobs that are not known to be over, of all tenants, the oldest first. */
+  /** Lists the jobs with a mark, of all tenants, oldest first. Removes marks that have no job. */
   async active(): Promise<JobRecord[]> {
     const marks = await this.#marks();
     const jobs = await mapBounded(marks, async (mark) => {
@@ -100,10 +104,12 @@ export class JobStore {
     return jobs.filter((job) => job !== undefined);
   }
 
+  /** Counts a tenant's jobs that are not over. */
   async countActive(tenant: string): Promise<number> {
     return (await this.#marks()).filter((mark) => mark.tenant === tenant).length;
   }
 
+  /** Returns the ids of all jobs that are not over. */
   async activeIds(): Promise<Set<string>> {
     return new Set((await this.#marks()).map(({ id }) => id));
   }
@@ -118,12 +124,12 @@ export class JobStore {
     return marks;
   }
 
-  /** Nothing of it is to be done any more. */
-  async retire(of: JobName): Promise<void> {
-    await this.#store.delete(activeOf(of));
+  /** Removes the mark of a job that needs no more work. */
+  async retire(name: JobName): Promise<void> {
+    await this.#store.delete(activeKey(name));
   }
 
-  /** Events before `seq`, the newest first. */
+  /** Lists events before `beforeSeq`, newest first. */
   async events(job: JobRecord, beforeSeq: number, limit: number): Promise<JobEvent[]> {
     const events = job.recentEvents.filter(({ seq }) => seq < beforeSeq).reverse();
     const firstRecent = job.eventCount - job.recentEvents.length;
@@ -131,10 +137,8 @@ export class JobStore {
     for (const start of starts.reverse()) {
       if (events.length >= limit) break;
       if (start >= beforeSeq) continue;
-      const batch = await this.#batches.read(batchOf(job, start));
-      const older = (batch?.value.events ?? []).filter(
-        ({ seq }) => seq < beforeSeq && seq < firstRecent,
-      );
+      const batch = await this.#batches.read(batchKey(job, start));
+      const older = (batch?.events ?? []).filter(({ seq }) => seq < beforeSeq && seq < firstRecent);
       events.push(...older.reverse());
     }
     return events.slice(0, limit);
@@ -149,12 +153,12 @@ export class JobStore {
     return starts;
   }
 
-  /** What has been in the record is moved out of it first, so that nothing is told twice or lost. */
+  /** Moves the record's older events into a batch if there are too many. The batch is written first, so none is lost. */
   async #withRoom(now: JobRecord, next: JobState): Promise<JobState> {
     if (next.recentEvents.length <= MAX_RECENT_EVENTS || now.recentEvents.length === 0) return next;
-    const key = batchOf(now, now.recentEvents[0]!.seq);
+    const key = batchKey(now, now.recentEvents[0]!.seq);
     const { value } = await this.#batches.create(key, { events: now.recentEvents });
-    // Another writer may have moved fewer of the same.
+    // Another writer may have moved fewer of these events.
     return { ...next, recentEvents: next.recentEvents.slice(value.events.length) };
   }
 }

@@ -1,40 +1,40 @@
-// Training on a server, put together: files, jobs, what clients may do with them, and the worker that sees them through.
+// Puts a server's training together: files, jobs, the actions of clients, and the worker.
 import path from 'node:path';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import type { Logger } from '../common/log.ts';
 import { RowChecks } from './check-rows.ts';
-import { DryRuns } from './dry-runs.ts';
 import { Files } from './files.ts';
 import { guardStore } from './guarded-store.ts';
-import { createIds } from './ids.ts';
 import type { JobRecord } from './job.ts';
+import { JobFolder, type JobFolderOptions, sweepJobFolders } from './job-folder.ts';
 import { JobService } from './job-service.ts';
 import { JobStore, runPrefix } from './job-store.ts';
 import { LEASE_MS, LeaseWatch } from './lease.ts';
+import { createIds } from './names.ts';
+import { DryRuns, ValidationRun } from './plan-job.ts';
 import { Publication } from './publication.ts';
+import { RunArchive } from './run-archive.ts';
 import type { JobRunner } from './runner.ts';
-import { createRunArchive } from './sync-run.ts';
 import { type RunObserver, TrainingRun } from './training-run.ts';
-import { ValidationRun } from './validation-run.ts';
 import { JobWorker } from './worker.ts';
-import { sweepWorkspaces, Workspace } from './workspace.ts';
 
+/** Settings of `createJobs`. */
 export interface JobsOptions {
   readonly store: ObjectStore;
   readonly repository: AdapterRepository;
   readonly runner: JobRunner;
   readonly base: JobRecord['base'] & { readonly dir: string };
-  /** Folders of jobs on this machine. */
+  /** The parent of the job folders on this machine. */
   readonly root: string;
   readonly limits: JobLimits;
   readonly log: Logger;
   readonly owner: LeaseOwner;
-  /** A version of this name is new in the store. */
+  /** Called when a name may have a new version in the store. */
   readonly onPublished: (tenant: string, name: string) => void;
   /** Whether this server collects the store's garbage, such as the files of dropped checkpoints. */
   readonly collectsGarbage?: boolean;
-  /** Asked for each run; undefined: nobody is told. */
+  /** Returns the observer of a run, or undefined. */
   readonly observe?: (job: JobRecord) => RunObserver | undefined;
   readonly timing?: Partial<JobTiming>;
   /** Unix milliseconds. */
@@ -43,6 +43,7 @@ export interface JobsOptions {
   readonly clock?: () => number;
 }
 
+/** Limits per tenant and server. */
 export interface JobLimits {
   /** Files of one tenant. */
   readonly maxFiles: number;
@@ -50,27 +51,28 @@ export interface JobLimits {
   readonly maxFilesBytes: number;
   /** Jobs of one tenant that are not over. */
   readonly maxActive: number;
-  /** Jobs that train at once on this server; 0: others train. */
+  /** Jobs that train at once on this server. With 0, other servers train. */
   readonly maxTraining: number;
 }
 
+/** The owner of this server's leases. */
 export interface LeaseOwner {
   readonly name: string;
-  /** Whether a lease's owner is known not to come back. */
+  /** Whether the owner of a lease is known not to come back. */
   readonly isGone: (owner: string) => boolean;
 }
 
-/** Milliseconds. */
+/** Intervals in milliseconds. */
 export interface JobTiming {
-  /** How long a lease that does not beat is believed. */
+  /** A lease that is not renewed for this long has expired. */
   readonly leaseMs: number;
-  /** Between two renewals: also how long a wish that another server took may take to be seen. */
+  /** Between renewals of a lease. Also the longest delay of a client's action that another server accepted. */
   readonly renewMs: number;
-  /** Between two looks for jobs that other servers took. */
+  /** Between scans for jobs that other servers created. */
   readonly pollMs: number;
-  /** Between two writings of what a trainer says. */
+  /** Between a trainer's report and its write. */
   readonly flushMs: number;
-  /** Between two tries of a job for which the disk has no room. */
+  /** Between attempts at a job for which the disk has no room. */
   readonly diskRetryMs: number;
 }
 
@@ -84,9 +86,10 @@ const TIMING: JobTiming = {
 
 /** A collection lists every version of the store. */
 const GARBAGE_INTERVAL_MS = 3_600_000;
-/** A server that has just read a manifest fetches its files within a minute. */
+/** A server that has read a manifest fetches its files within a minute. */
 const GARBAGE_GRACE_MS = 24 * 3_600_000;
 
+/** The training side of a server. */
 export interface Jobs {
   readonly files: Files;
   readonly service: JobService;
@@ -94,6 +97,7 @@ export interface Jobs {
   readonly worker: JobWorker;
 }
 
+/** Creates the training side of a server. The worker has to be started. */
 export function createJobs(options: JobsOptions): Jobs {
   const { now = Date.now, runner, repository, base, root, limits, log } = options;
   const store = guardStore(options.store, log);
@@ -101,13 +105,13 @@ export function createJobs(options: JobsOptions): Jobs {
   const { maxFiles, maxFilesBytes: maxBytes, maxActive } = limits;
   const files = new Files({ store, createId, now, maxFiles, maxBytes });
   const jobs = new JobStore(store, now);
-  const workspaces = { root, baseDir: base.dir, files, repository };
-  const parts = { ...options, store, jobs, files, workspaces, now };
+  const folders = { root, baseDir: base.dir, files, repository };
+  const parts = { ...options, store, jobs, files, folders, now };
   const worker = createWorker(parts);
   return {
     files,
     worker,
-    dryRuns: new DryRuns(runner, workspaces),
+    dryRuns: new DryRuns(runner, folders),
     service: new JobService({
       store,
       jobs,
@@ -125,7 +129,7 @@ export function createJobs(options: JobsOptions): Jobs {
 interface WorkerParts extends JobsOptions {
   readonly jobs: JobStore;
   readonly files: Files;
-  readonly workspaces: ConstructorParameters<typeof Workspace>[1];
+  readonly folders: JobFolderOptions;
   readonly now: () => number;
 }
 
@@ -134,8 +138,8 @@ function createWorker(parts: WorkerParts): JobWorker {
   const { clock = () => performance.now(), onPublished } = parts;
   const { leaseMs, renewMs, pollMs, flushMs, diskRetryMs } = { ...TIMING, ...parts.timing };
   const publication = new Publication({ repository, baseDigest: base.digest, onPublished });
-  const archiveOf = (job: JobRecord) => createRunArchive(store, runPrefix(job));
-  const workspaceOf = (job: JobRecord) => new Workspace(job, parts.workspaces);
+  const archiveOf = (job: JobRecord) => new RunArchive(store, runPrefix(job));
+  const folderOf = (job: JobRecord) => new JobFolder(job, parts.folders);
   const common = { runner, log, now, renewMs };
   const collectGarbage = createCollector(parts);
   return new JobWorker({
@@ -148,30 +152,30 @@ function createWorker(parts: WorkerParts): JobWorker {
     diskRetryMs,
     log,
     now,
-    validate: (lease) => new ValidationRun(lease, { ...common, workspace: workspaceOf(lease.job) }),
+    validate: (lease) => new ValidationRun(lease, { ...common, folder: folderOf(lease.job) }),
     train: (lease) =>
       new TrainingRun(lease, {
         ...common,
         files,
         publication,
-        workspace: workspaceOf(lease.job),
+        folder: folderOf(lease.job),
         archive: archiveOf(lease.job),
         flushMs,
         observer: parts.observe?.(lease.job),
       }),
     async retire(job) {
       await archiveOf(job).remove();
-      await workspaceOf(job).remove();
+      await folderOf(job).remove();
       await jobs.retire(job);
     },
     async sweep() {
-      await sweepWorkspaces(path.resolve(parts.root), () => jobs.activeIds());
+      await sweepJobFolders(path.resolve(parts.root), () => jobs.activeIds());
       await collectGarbage();
     },
   });
 }
 
-/** Collects the store's garbage at the first call, and then once an hour at most. */
+/** Returns a function that collects the store's garbage, at most once an hour. */
 function createCollector({ repository, collectsGarbage, now }: WorkerParts): () => Promise<void> {
   let lastMs = Number.NEGATIVE_INFINITY;
   return async () => {

@@ -1,20 +1,54 @@
-// What is called how: a job's short id, its adapter's name and aliases, and the `ft:` names that lead to them.
+// Ids and names: of jobs, files, events and checkpoints, of a job's adapter and its aliases, and the `ft:` names of models.
+import { randomBytes } from 'node:crypto';
 import { NAME_PATTERN, RESERVED_NAMES } from '../../adapters/repository/manifest.ts';
 import { ServeError } from '../common/errors.ts';
 import type { JobRecord } from './job.ts';
 
+/** Creates an id: the prefix, `-`, and 24 hex digits, which are milliseconds and random bytes. */
+export type CreateId = (prefix: string) => string;
+
+/**
+ * Creates ids that sort by time, so a store lists them in order. They cannot be guessed, but access depends on the owner,
+ * not on the id.
+ * @param now Unix milliseconds
+ */
+export function createIds(now: () => number): CreateId {
+  let last = 0;
+  return (prefix) => {
+    last = Math.max(now(), last + 1); // keeps the order within a millisecond
+    return `${prefix}-${last.toString(16).padStart(12, '0')}${randomBytes(6).toString('hex')}`;
+  };
+}
+
 const PREFIX = 'ftjob-';
-/** Whatever a job's id is made of, so that it is a key of a store. */
+/** Matches job ids that are safe as a part of a key. */
 export const JOB_ID = /^ftjob-[A-Za-z0-9]{1,64}$/;
 const MAX_NAME_LENGTH = 63;
 const SUFFIX = /^(?!.*\.\.)[^/\\:\p{C}]{1,64}$/u;
+const SEQ_DIGITS = 9;
 
-/** The job's alias, and the last part of its model's name. */
+/** Returns the job's alias, which is also the last part of its model's name. */
 export function shortId(jobId: string): string {
   return jobId.slice(PREFIX.length);
 }
 
-/** What the adapter is published as. @throws ServeError where no name can be made of the suffix */
+/** Returns the id of an event. */
+export function eventId(job: Pick<JobRecord, 'id'>, seq: number): string {
+  return `ftevent-${shortId(job.id)}-${String(seq).padStart(SEQ_DIGITS, '0')}`;
+}
+
+/** Returns the number of an event, or undefined if the text is not an event's id. */
+export function parseEventId(id: string): number | undefined {
+  const [, seq] = /^ftevent-[A-Za-z0-9]{1,64}-(\d{1,9})$/.exec(id) ?? [];
+  return seq === undefined ? undefined : Number(seq);
+}
+
+/** Returns the id of a checkpoint. */
+export function checkpointId(job: Pick<JobRecord, 'id'>, step: number): string {
+  return `ftckpt_${shortId(job.id)}${String(step).padStart(SEQ_DIGITS, '0')}`;
+}
+
+/** Returns the adapter's name. Throws `ServeError` (400) if the suffix cannot become a name. */
 export function toAdapterName(suffix: string | undefined, jobId: string): string {
   if (suffix === undefined) return shortId(jobId);
   const name = suffix
@@ -24,21 +58,24 @@ export function toAdapterName(suffix: string | undefined, jobId: string): string
     .slice(0, MAX_NAME_LENGTH);
   if (SUFFIX.test(suffix) && NAME_PATTERN.test(name) && !RESERVED_NAMES.has(name)) return name;
   const message =
-    'suffix: must be 1 to 64 characters with a letter or digit among them, without / \\ : and .., and no reserved name';
+    'suffix must have 1 to 64 characters with at least one letter or digit. It must not contain / \\ : or .. and must not be a reserved name.';
   throw new ServeError('invalid_request', message, { param: 'suffix' });
 }
 
+/** Returns the alias of a published checkpoint. */
 export function checkpointAlias(jobId: string, step: number): string {
   return `${shortId(jobId)}.ckpt-step-${step}`;
 }
 
-type Named = Pick<JobRecord, 'id' | 'tenant' | 'name' | 'base' | 'request'>;
+type NamedJob = Pick<JobRecord, 'id' | 'tenant' | 'name' | 'base' | 'request'>;
 
-export function fineTunedModel({ id, tenant, name, base, request }: Named): string {
+/** Returns the name under which clients call the job's model. */
+export function fineTunedModel({ id, tenant, name, base, request }: NamedJob): string {
   const suffix = request.suffix === undefined ? '' : name;
   return `ft:${base.name}:${tenant}:${suffix}:${shortId(id)}`;
 }
 
-export function checkpointModel(job: Named, step: number): string {
+/** Returns the name under which clients call a checkpoint of the job. */
+export function checkpointModel(job: NamedJob, step: number): string {
   return `${fineTunedModel(job)}:ckpt-step-${step}`;
 }

@@ -1,5 +1,5 @@
-// What a job publishes: checkpoints beside the name's `latest`, and the result under it; and the end of checkpoints that
-// newer ones replace. Publishing the same again leads to the same versions, so it may be cut off anywhere.
+// Publishes a job's checkpoints, which `latest` ignores, and its result, and removes replaced checkpoints. Publishing the
+// same again leads to the same versions, so an interruption does no harm.
 import {
   type Aliases,
   type VersionManifest,
@@ -11,27 +11,30 @@ import type { SnapshotMessage } from '../contracts/training.ts';
 import type { JobRecord } from './job.ts';
 import { checkpointAlias, shortId } from './names.ts';
 
+/** Settings of a `Publication`. */
 export interface PublicationOptions {
   readonly repository: AdapterRepository;
-  /** Of the base that is trained. */
+  /** The digest of the trained base. */
   readonly baseDigest: string;
-  /** What was known of the name is old. */
+  /** Called when a name may have a new version. */
   readonly onPublished: (tenant: string, name: string) => void;
 }
 
+/** The right to publish, which a lease gives. */
 export interface PublishRight {
-  /** Which lease this is. */
+  /** The number of the lease. */
   readonly token: number;
-  /** Rejects where the right to publish was lost. */
+  /** Throws if the right was lost. */
   readonly confirm: () => Promise<void>;
 }
 
-interface Result {
+interface PublishedContent {
   /** A PEFT folder. */
   readonly directory: string;
   readonly metrics: Readonly<Record<string, unknown>>;
 }
 
+/** Publishes for all jobs of a server. Methods throw the repository's errors. */
 export class Publication {
   readonly #options: PublicationOptions;
 
@@ -39,6 +42,7 @@ export class Publication {
     this.#options = options;
   }
 
+  /** Publishes a snapshot under the alias of its step. */
   checkpoint(
     job: JobRecord,
     { step, directory, metrics }: SnapshotMessage,
@@ -49,33 +53,37 @@ export class Publication {
     return this.#publish(job, content, { id: alias, aliases: [alias], isAside: true, right });
   }
 
-  /** Resolves when a reader of the store sees it under the job's alias. */
-  async result(job: JobRecord, result: Result, right: PublishRight): Promise<VersionManifest> {
+  /** Publishes the result. Resolves when readers see it under the job's alias. */
+  async result(
+    job: JobRecord,
+    result: PublishedContent,
+    right: PublishRight,
+  ): Promise<VersionManifest> {
     const alias = shortId(job.id);
     const manifest = await this.#publish(job, result, { id: job.id, aliases: [alias], right });
     const pointer = (await this.#readAliases(job))[alias];
     if (pointer && versionsOf(pointer).includes(manifest.version)) return manifest;
-    const message = `The alias of ${job.id} does not lead to version ${manifest.version}.`;
+    const message = `The alias of ${job.id} does not lead to version ${manifest.version} yet.`;
     throw new ServeError('adapter_unavailable', message);
   }
 
-  /** Removes the versions that the job's record gives up. Cut off anywhere, it can be done again. */
+  /** Removes the versions that the job's record has dropped. It can be repeated after any interruption. */
   async trim(job: JobRecord): Promise<void> {
     for (const { step, version } of job.dropped) {
-      await this.#leave(job, checkpointAlias(job.id, step), version);
+      await this.#removeAlias(job, checkpointAlias(job.id, step), version);
       await this.#removeUnreached(job, version);
     }
   }
 
-  /** The alias of a step may lead to a newer version of it. */
-  async #leave(job: JobRecord, alias: string, version: number): Promise<void> {
+  /** Keeps the alias if it leads to a newer version of the step. */
+  async #removeAlias(job: JobRecord, alias: string, version: number): Promise<void> {
     const found = await this.#readAliases(job);
     const pointer = found[alias];
     if (!pointer || !versionsOf(pointer).includes(version)) return;
     await this.#options.repository.moveAlias(job, alias, undefined);
   }
 
-  /** Somebody may have led an alias of their own to it. */
+  /** Keeps a version that has an alias: a user may have set one. */
   async #removeUnreached(job: JobRecord, version: number): Promise<void> {
     const pointers = Object.values(await this.#readAliases(job));
     if (pointers.flatMap(versionsOf).includes(version)) return;
@@ -94,7 +102,7 @@ export class Publication {
 
   async #publish(
     job: JobRecord,
-    { directory, metrics }: Result,
+    { directory, metrics }: PublishedContent,
     options: { id: string; aliases: readonly string[]; isAside?: true; right: PublishRight },
   ): Promise<VersionManifest> {
     const { id, aliases, isAside, right } = options;
@@ -118,7 +126,7 @@ export class Publication {
     } catch (error) {
       const isOther = error instanceof ServeError && error.param === 'publication_id';
       if (!isOther) throw error;
-      // An earlier lease has published other bytes: another kind of machine rounds in another way.
+      // An earlier lease has published other bytes, because another kind of machine rounds differently.
       return await publish(`${id}.${right.token}`);
     } finally {
       this.#options.onPublished(job.tenant, job.name);

@@ -1,4 +1,4 @@
-// Gathers what a run reports and writes it into the job's record a moment later, one write at a time. Each write renews
+// Gathers what a run reports and writes it into the job's record a moment later. Each write renews
 // the lease. Whatever was not written stays for the next write. Knows no trainer.
 import type { Logger } from '../common/log.ts';
 import type { StepMessage } from '../contracts/training.ts';
@@ -29,7 +29,6 @@ export class RunJournal {
   /** The first step of this run, to estimate the end. */
   #first: { step: number; atMs: number } | undefined;
   #estimatedFinishMs: number | undefined;
-  #writing: Promise<void> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
   /** Whether the last attempt to write failed. */
   #isFailing = false;
@@ -59,9 +58,22 @@ export class RunJournal {
   }
 
   /** Writes all reports and one more change of the record. Throws `LeaseLost` or the store's error. */
-  write(change: (job: JobState) => JobState | undefined = () => undefined): Promise<void> {
-    this.#writing = this.#writing.catch(() => {}).then(() => this.#write(change));
-    return this.#writing;
+  async write(change: (job: JobState) => JobState | undefined = () => undefined): Promise<void> {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    let written = { steps: 0, events: 0 };
+    // The lease makes one change at a time, so no two writes take the same reports.
+    await this.#lease.change((job) => {
+      // Copies, because both lists grow during the write.
+      const [steps, events] = [[...this.#steps], [...this.#events]];
+      written = { steps: steps.length, events: events.length };
+      const report = { steps, events, estimatedFinishMs: this.#estimatedFinishMs };
+      const next = withReport(job, report, this.#options.now());
+      return change(next ?? job) ?? next;
+    });
+    this.#steps.splice(0, written.steps);
+    this.#events.splice(0, written.events);
+    this.#options.onWritten();
   }
 
   /** Writes all reports. Logs failures and keeps the reports for the next write. */
@@ -84,20 +96,5 @@ export class RunJournal {
 
   #writeSoon(): void {
     this.#timer ??= setTimeout(() => void this.tryWrite(), this.#options.flushMs);
-  }
-
-  async #write(change: (job: JobState) => JobState | undefined): Promise<void> {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    // Copies, because both lists grow during the write.
-    const [steps, events] = [[...this.#steps], [...this.#events]];
-    const report = { steps, events, estimatedFinishMs: this.#estimatedFinishMs };
-    await this.#lease.change((job) => {
-      const next = withReport(job, report, this.#options.now());
-      return change(next ?? job) ?? next;
-    });
-    this.#steps.splice(0, steps.length);
-    this.#events.splice(0, events.length);
-    this.#options.onWritten();
   }
 }

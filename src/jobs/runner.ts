@@ -93,13 +93,3 @@ export interface JobRunner {
    */
   run(request: RunRequest, stop: StopSignals): AsyncIterable<TrainerMessage | RunEndMessage>;
 }
-
-/** Where a run's newest checkpoint is kept for whoever goes on with it, on this machine or another. */
-export interface RunArchive {
-  /** What a run needs to go on; while it is at work, too. */
-  save(runDir: string, options: { readonly signal: AbortSignal }): Promise<void>;
-  /** Makes `runDir`, where there is something to go on with: whether there was. */
-  restore(runDir: string, options: { readonly signal: AbortSignal }): Promise<boolean>;
-  /** When nobody will go on with it. */
-  remove(): Promise<void>;
-}

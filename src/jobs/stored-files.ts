@@ -1,4 +1,5 @@
-// Local files as objects: what they are, and back again, byte for byte or not at all. Knows no jobs and no runs.
+// Local files as objects in a store: their hashes, and the way back to files, byte for byte or not at all. Knows no jobs
+// and no runs.
 import { createHash } from 'node:crypto';
 import { mkdir, open, readdir } from 'node:fs/promises';
 import path from 'node:path';
@@ -7,19 +8,21 @@ import type { ObjectStore, StoreCall } from '../../adapters/store/store.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import { hashFile } from '../common/regular-file.ts';
 
-/** As of a checkpoint's file: two levels, no way out of the folder. */
+/** Allows two levels of folders and no way out of them. */
 const FILE_NAME = /^(?:[\w-][\w.-]*\/){0,2}[\w-][\w.-]*$/;
 
+/** A file's name, hash and size. */
 export const storedFileSchema = z.object({
-  /** Within its folder. */
+  /** The path within its folder. */
   name: z.string().regex(FILE_NAME),
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
   byteSize: z.int().min(0),
 });
 
+/** A file as an object. */
 export type StoredFile = z.infer<typeof storedFileSchema>;
 
-/** All of a folder. */
+/** Describes all files of a folder. */
 export async function describeFiles(dir: string): Promise<StoredFile[]> {
   const entries = await readdir(dir, { recursive: true, withFileTypes: true });
   const files = entries
@@ -28,7 +31,7 @@ export async function describeFiles(dir: string): Promise<StoredFile[]> {
   return mapBounded(files, async (name) => ({ name, ...(await hashFile(path.join(dir, name))) }));
 }
 
-/** Writes the object to a file, whose folder it makes. @returns whether the object is there and is what was put */
+/** Writes the object to a file. Returns false if the object is missing or not what was put there. */
 export async function fetchFile(
   store: ObjectStore,
   key: string,
@@ -37,7 +40,7 @@ export async function fetchFile(
   const object = await store.get(key, call);
   if (!object) return false;
   if (object.byteSize !== file.byteSize) {
-    for await (const _ of object.body) break; // lets go of the connection
+    for await (const _ of object.body) break; // frees the connection
     return false;
   }
   await mkdir(path.dirname(target), { recursive: true });

@@ -1,11 +1,11 @@
-// From what an API request says to the keys of the trainer's job file, and the numbers that `auto` stands for.
+// Translates an API request into the trainer's job file.
 import { HYPERPARAMETERS, type HyperparameterField } from '../contracts/training-fields.ts';
 import type { JobRequest } from './job.ts';
 import type { TrainerJob } from './runner.ts';
 
-/** Sequences that are computed at once; larger batches accumulate, which costs no memory. */
+/** Sequences that are computed at once. Larger batches accumulate gradients, which needs no more memory. */
 const MAX_MICRO_BATCH = 8;
-/** A prime above that is trained as it is, up to here. */
+/** A prime batch size cannot be split. Up to this size it is computed at once. */
 const MAX_SINGLE_BATCH = 16;
 
 /** Numbers for a job's hyperparameters, by their key in its record. */
@@ -46,7 +46,7 @@ export function toTrainerJob(request: JobRequest, inputs: JobInputs): TrainerJob
   };
 }
 
-/** The product is the batch. */
+/** Splits a batch size into two factors. */
 export function splitBatch(size: number): { batchSize: number; gradAccumulation: number } {
   if (size <= MAX_MICRO_BATCH) return { batchSize: size, gradAccumulation: 1 };
   let batchSize = MAX_MICRO_BATCH;

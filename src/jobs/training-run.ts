@@ -13,19 +13,14 @@ import type {
 } from '../contracts/training.ts';
 import { withInterruption } from './interruption.ts';
 import { advance, type JobState, messageEvent, type NewEvent, withFault } from './job.ts';
+import { InputFault, type JobFolder } from './job-folder.ts';
 import { type JobLease, LeaseLost } from './lease.ts';
+import type { RunArchive } from './run-archive.ts';
 import { runEvent } from './run-events.ts';
 import { RunJournal } from './run-journal.ts';
 import { RunResults, type RunResultsOptions } from './run-results.ts';
-import {
-  type JobRunner,
-  type RunArchive,
-  type RunEnd,
-  type RunRequest,
-  RunStop,
-} from './runner.ts';
+import { type JobRunner, type RunEnd, type RunRequest, RunStop } from './runner.ts';
 import type { JobTask } from './worker.ts';
-import { InputFault, type Workspace } from './workspace.ts';
 
 /** A part of a run that an observer measures. */
 export type RunPhase = 'prepare' | 'checkpoint' | 'archive' | 'publish';
@@ -52,7 +47,7 @@ const UNOBSERVED: RunObserver = {
 /** Settings of a `TrainingRun`. */
 export interface TrainingRunOptions extends RunResultsOptions {
   readonly runner: JobRunner;
-  readonly workspace: Workspace;
+  readonly folder: JobFolder;
   readonly archive: RunArchive;
   readonly log: Pick<Logger, 'warn' | 'error'>;
   /** Milliseconds between a report of the trainer and its write. */
@@ -124,11 +119,11 @@ export class TrainingRun implements JobTask {
 
   /** Marks the job as running. Returns undefined if it has ended or was paused meanwhile. */
   async #start(): Promise<RunRequest | undefined> {
-    const { workspace, archive, now } = this.#options;
+    const { folder, archive, now } = this.#options;
     const { lost } = this.#lease;
     const { job, isResume } = await this.#observer.during('prepare', async () => ({
-      job: await workspace.prepare(this.#lease.job, lost),
-      isResume: await workspace.restoreRun(archive, lost),
+      job: await folder.prepare(this.#lease.job, lost),
+      isResume: await folder.restoreRun(archive, lost),
     }));
     const isFirst = this.#lease.job.status === 'queued' && !this.#lease.job.progress;
     const events = isFirst ? [messageEvent('Fine-tuning job started')] : [];
@@ -139,7 +134,7 @@ export class TrainingRun implements JobTask {
     const { id: jobId, status, tenant, token, request, plan } = this.#lease.job;
     if (status !== 'running') return undefined;
     const { gate = {} } = request.settings;
-    const { runDir } = workspace;
+    const { runDir } = folder;
     return { jobId, tenant, token, memoryBytes: plan?.memoryBytes, runDir, job, gate, isResume };
   }
 
@@ -179,10 +174,10 @@ export class TrainingRun implements JobTask {
   }
 
   async #archive(): Promise<void> {
-    const { archive, workspace, log } = this.#options;
+    const { archive, folder, log } = this.#options;
     try {
       await this.#observer.during('archive', () =>
-        archive.save(workspace.runDir, { signal: this.#lease.lost }),
+        archive.save(folder.runDir, { signal: this.#lease.lost }),
       );
     } catch (error) {
       log.warn({ err: error, job: this.#lease.job.id }, 'checkpoint not archived');

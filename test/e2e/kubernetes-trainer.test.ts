@@ -11,8 +11,8 @@ import type { TrainerMessage } from '../../src/contracts/training.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { createChildRunner } from '../../src/jobs/child-runner.ts';
 import { guardStore } from '../../src/jobs/guarded-store.ts';
+import { RunArchive } from '../../src/jobs/run-archive.ts';
 import { type JobRunner, type RunEnd, type RunRequest, RunStop } from '../../src/jobs/runner.ts';
-import { createRunArchive } from '../../src/jobs/sync-run.ts';
 import { FakeCluster } from '../cluster/fake-cluster.ts';
 import { type ProcessPod, processKubelet } from '../cluster/kubelet.ts';
 import { temporaryFolder } from '../fixtures.ts';
@@ -53,7 +53,7 @@ async function startCluster(t: TestContext) {
     pollMs: 20,
     lookMs: 100,
   });
-  return { cluster, runner, pods, archive: createRunArchive(store, 'local/.jobs/ftjob-1/run/') };
+  return { cluster, runner, pods, archive: new RunArchive(store, 'local/.jobs/ftjob-1/run/') };
 }
 
 let tokens = 0;

@@ -6,8 +6,8 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { TrainerMessage } from '../../src/contracts/training.ts';
 import { type ChildRunnerOptions, createChildRunner } from '../../src/jobs/child-runner.ts';
-import { countOomKills } from '../../src/jobs/oom-kills.ts';
 import { type RunEnd, type RunRequest, RunStop } from '../../src/jobs/runner.ts';
+import { countOomKills } from '../../src/jobs/trainer-child.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { run as follow, type Script, testRunner, workOf } from './runner-conformance.ts';
 

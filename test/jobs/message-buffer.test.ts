@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { StepMessage, TrainerMessage } from '../../src/contracts/training.ts';
-import { MessageBuffer } from '../../src/jobs/trainer-process.ts';
+import { MessageBuffer } from '../../src/jobs/trainer-child.ts';
 
 function stepMessage(step: number, more: Partial<StepMessage> = {}): StepMessage {
   const rates = { learningRate: 1e-3, tokensPerSecond: 10, tokenAccuracy: 0.5 };

@@ -235,7 +235,7 @@ describe('its owner', () => {
     await server.create();
     await assert.rejects(server.create(), (error: ServeError) => {
       return (
-        error.status === 429 && error.retryAfterS === 60 && /There are 2 jobs/.test(error.message)
+        error.status === 429 && error.retryAfterS === 60 && /2 unfinished jobs/.test(error.message)
       );
     });
     const rival = { ...ACME, id: 'rival' };

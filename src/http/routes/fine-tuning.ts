@@ -7,7 +7,7 @@ import { fineTuningPlanSchema } from '../../contracts/management-api.ts';
 import { fineTuningJobListSchema, fineTuningJobSchema } from '../../contracts/openai.ts';
 import { fromWire, HYPERPARAMETERS } from '../../contracts/training-fields.ts';
 import type { JobRequest, JobSettings } from '../../jobs/job.ts';
-import type { NewJob } from '../../jobs/job-service.ts';
+import { type NewJob, withSeed } from '../../jobs/job-service.ts';
 import { toJob, toListAnswer, toPlan } from '../api-objects.ts';
 import type { Deps, JobsSide } from '../deps.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
@@ -64,7 +64,7 @@ export function addFineTuningRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps, jobs:
 async function dryRun(c: Context<HttpEnv>, newJob: NewJob, { service, dryRuns }: JobsSide) {
   const { tenant } = c.var;
   await service.check(tenant, newJob);
-  const request: JobRequest = service.settle(newJob);
+  const request: JobRequest = withSeed(newJob);
   const plan = await dryRuns.plan({ tenant: tenant.id, request }, c.req.raw.signal);
   return toPlan(request, plan);
 }

@@ -7,7 +7,7 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { type ObjectStore, StoreError } from '../../adapters/store/store.ts';
-import { createRunArchive } from '../../src/jobs/sync-run.ts';
+import { RunArchive } from '../../src/jobs/run-archive.ts';
 import { temporaryFolder } from '../fixtures.ts';
 
 const PREFIX = 'local/.jobs/ftjob-1/run/';
@@ -50,7 +50,7 @@ async function keysOf(store: ObjectStore): Promise<string[]> {
 
 function setUp(t: TestContext, store = createMemoryStore()) {
   const root = temporaryFolder(t);
-  const archive = createRunArchive(store, PREFIX);
+  const archive = new RunArchive(store, PREFIX);
   return {
     store,
     archive,
@@ -158,7 +158,7 @@ test('a save that ends anywhere leaves the one before, and the next one takes it
     writeRun(here, 2);
     await archive.save(here, call);
     writeRun(here, 4);
-    const dying = createRunArchive(endsAfter(store, changes), PREFIX);
+    const dying = new RunArchive(endsAfter(store, changes), PREFIX);
     const hasEnded = await dying.save(here, call).then(
       () => false,
       () => true,
@@ -212,7 +212,7 @@ test('of two that save at once the newer one stays, whole', async (t) => {
   const { store, archive, here, there } = setUp(t);
   writeRun(here, 2);
   writeRun(there, 4);
-  await Promise.all([archive.save(here, call), createRunArchive(store, PREFIX).save(there, call)]);
+  await Promise.all([archive.save(here, call), new RunArchive(store, PREFIX).save(there, call)]);
   assert.ok(await archive.restore(here, call));
   assert.deepEqual(readdirSync(path.join(here, 'checkpoints')), ['step-4']);
   assert.equal((await keysOf(store)).length, 8);

@@ -1,13 +1,15 @@
 // One trainer process from its start to its end: its messages as a stream, and the reason for its death. Knows no store
 // and no job states.
 import type { ChildProcess } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
 import type { Logger } from '../common/log.ts';
+import { memoryGroups } from '../common/memory-limit.ts';
 import type { Fault, PauseMessage, TrainerMessage, TrainerRequest } from '../contracts/training.ts';
 import { forkTrainer } from './fork-trainer.ts';
-import { countOomKills } from './oom-kills.ts';
 
-/** Settings of a `TrainerProcess`. */
-export interface TrainerProcessOptions {
+/** Settings of a `TrainerChild`. */
+export interface TrainerChildOptions {
   readonly log: Pick<Logger, 'info' | 'warn'>;
   /** The trainer's program. Tests use another one. */
   readonly entry?: URL;
@@ -23,19 +25,19 @@ const MAX_STDERR_CHARS = 4096;
 const MAX_WAITING_STEPS = 256;
 
 /** A trainer in a child process with low priority. */
-export class TrainerProcess {
+export class TrainerChild {
   /** Ends when the process is gone. */
   readonly messages = new MessageBuffer();
   /** Resolves when the process is gone, with a fault for the case that the trainer did not report its end itself. */
   readonly death: Promise<Fault>;
   readonly #process: ChildProcess;
-  readonly #log: TrainerProcessOptions['log'];
+  readonly #log: TrainerChildOptions['log'];
   readonly #fields: { readonly job: string; readonly pid: number | undefined };
   readonly #countOomKills: () => number | undefined;
   readonly #oomKillsBefore: number | undefined;
   #stderr = '';
 
-  constructor(request: TrainerRequest, jobId: string, options: TrainerProcessOptions) {
+  constructor(request: TrainerRequest, jobId: string, options: TrainerChildOptions) {
     const { entry } = options;
     this.#countOomKills = options.countOomKills ?? countOomKills;
     this.#oomKillsBefore = this.#countOomKills();
@@ -131,4 +133,30 @@ export class MessageBuffer implements AsyncIterable<TrainerMessage> {
 /** Whether the message is a step without a validation. The run folder has all of them, too. */
 function isPlainStep(message: TrainerMessage): boolean {
   return message.type === 'step' && message.validationLoss === undefined;
+}
+
+/** The file with the count, by version of control groups. */
+const COUNT_FILES = { 1: 'memory.oom_control', 2: 'memory.events' } as const;
+
+/**
+ * Counts the processes that the kernel has killed because memory ran out: in this container if possible, else on the
+ * machine. A killed child cannot report it. Returns undefined if the system does not count (not Linux).
+ */
+export function countOomKills(): number | undefined {
+  const own = memoryGroups().map(({ version, folders }) =>
+    path.join(folders[0]!, COUNT_FILES[version]),
+  );
+  for (const file of [...own, '/proc/vmstat']) {
+    const found = /^oom_kill (\d+)$/m.exec(readIfThere(file) ?? '');
+    if (found) return Number(found[1]);
+  }
+  return undefined;
+}
+
+function readIfThere(file: string): string | undefined {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch {
+    return undefined;
+  }
 }

@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
-import { findCluster } from '../../src/cluster/in-cluster.ts';
+import { findCluster } from '../../src/cluster/api-client.ts';
 import { ConfigError } from '../../src/common/errors.ts';
 import { createLog } from '../../src/common/log.ts';
 import { openRunner } from '../../src/compose/serving-jobs.ts';

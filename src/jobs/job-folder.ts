@@ -1,5 +1,5 @@
-// A job's folder on this machine: the files that its trainer reads, and its run. Everything in it can be made again
-// from the store.
+// A job's folder on this machine: the files that its trainer reads, and its run. Everything in it can be fetched from the
+// store again.
 import { randomUUID } from 'node:crypto';
 import { createWriteStream, existsSync } from 'node:fs';
 import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
@@ -10,13 +10,15 @@ import type { AdapterRepository } from '../../adapters/repository/repository.ts'
 import { ServeError } from '../common/errors.ts';
 import type { Fault } from '../contracts/training.ts';
 import type { Files } from './files.ts';
-import type { JobRequest } from './job.ts';
+import type { JobRecord, JobRequest } from './job.ts';
 import { JOB_ID } from './names.ts';
-import type { RunArchive, TrainerJob } from './runner.ts';
+import type { RunArchive } from './run-archive.ts';
+import type { TrainerJob } from './runner.ts';
 import { type JobInputs, toTrainerJob } from './trainer-job.ts';
 
-export interface WorkspaceOptions {
-  /** Folders of jobs. */
+/** Settings that all job folders of a server share. */
+export interface JobFolderOptions {
+  /** The parent of all job folders. */
   readonly root: string;
   /** The base's folder. */
   readonly baseDir: string;
@@ -24,7 +26,7 @@ export interface WorkspaceOptions {
   readonly repository: AdapterRepository;
 }
 
-/** What a job needs is not there: the job is at fault. */
+/** A file or adapter that the job needs is gone, so the job fails. */
 export class InputFault extends Error {
   override name = 'InputFault';
   readonly fault: Fault;
@@ -37,26 +39,28 @@ export class InputFault extends Error {
 
 const RUN_PREFIX = 'run-';
 
-export type Asked = { readonly tenant: string; readonly request: JobRequest };
-
-export class Workspace {
-  readonly #options: WorkspaceOptions;
+/** The folder of one job, for one lease. */
+export class JobFolder {
+  readonly #options: JobFolderOptions;
   readonly #dir: string;
-  /** Each lease has its own: whoever had the job before may not have noticed yet. */
+  /** Each lease has a run folder of its own, because the previous owner may not have noticed its loss yet. */
   readonly runDir: string;
 
   /** @param token of the lease */
   constructor(
     { id, token }: { readonly id: string; readonly token: number },
-    options: WorkspaceOptions,
+    options: JobFolderOptions,
   ) {
     this.#options = options;
     this.#dir = path.join(options.root, id);
     this.runDir = path.join(this.#dir, `${RUN_PREFIX}${token}`);
   }
 
-  /** Brings what the job reads to this machine; rejects with `InputFault` where something is gone. */
-  async prepare({ tenant, request }: Asked, signal: AbortSignal): Promise<TrainerJob> {
+  /** Fetches the files that the job reads. Throws `InputFault` if one is gone. */
+  async prepare(
+    { tenant, request }: Pick<JobRecord, 'tenant' | 'request'>,
+    signal: AbortSignal,
+  ): Promise<TrainerJob> {
     await mkdir(this.#dir, { recursive: true });
     const fetchFile = (param: string, id: string) => this.#fetchFile({ tenant, id, param }, signal);
     const { trainingFile, validationFile, initAdapter } = request;
@@ -71,7 +75,7 @@ export class Workspace {
     return toTrainerJob(request, inputs);
   }
 
-  /** Whether the archive has a run to go on with. Folders of earlier leases go. */
+  /** Restores the run from its archive and removes the runs of earlier leases. Returns false if the archive is empty. */
   async restoreRun(archive: RunArchive, signal: AbortSignal): Promise<boolean> {
     for (const name of await readdir(this.#dir)) {
       if (!name.startsWith(RUN_PREFIX)) continue;
@@ -80,6 +84,7 @@ export class Workspace {
     return archive.restore(this.runDir, { signal });
   }
 
+  /** Removes the folder. */
   async remove(): Promise<void> {
     await rm(this.#dir, { recursive: true, force: true });
   }
@@ -88,9 +93,9 @@ export class Workspace {
     { tenant, id, param }: { tenant: string; id: string; param: string },
     signal: AbortSignal,
   ): Promise<string> {
-    // The trainer calls a file by its name: the id says more to the owner than a path.
+    // The trainer names a file in its messages, and the id says more to the owner than a path.
     const target = path.join(this.#dir, id);
-    if (existsSync(target)) return target; // whole: it was renamed
+    if (existsSync(target)) return target; // complete, because it was renamed
     const part = `${target}.part-${randomUUID()}`;
     try {
       const { body } = await this.#options.files.open(tenant, id, { signal });
@@ -100,7 +105,7 @@ export class Workspace {
     } catch (error) {
       await rm(part, { force: true });
       if (!(error instanceof ServeError) || error.code !== 'not_found') throw error;
-      const message = `The file ${id} is not there any more.`;
+      const message = `The file ${id} no longer exists.`;
       throw new InputFault({ code: 'invalid_training_file', message, param });
     }
   }
@@ -112,7 +117,7 @@ export class Workspace {
     const { repository } = this.#options;
     const manifest = await repository.readManifest(tenant, name, version, { signal });
     if (!manifest) {
-      const message = `The model to start from, ${name}@${version}, is not there any more.`;
+      const message = `The model to start from, ${name}@${version}, no longer exists.`;
       throw new InputFault({ code: 'model_not_found', message, param: 'model' });
     }
     const target = path.join(this.#dir, 'init');
@@ -125,10 +130,10 @@ export class Workspace {
 }
 
 /**
- * Removes the folders of jobs that are over, whoever ended them.
- * @param listActive is asked after the folders were listed: of each job that is not over by then there is a mark
+ * Removes the folders of jobs that are over, wherever they ended. It calls `listActive` after it has listed the folders:
+ * by then, every job that is not over has its mark in the store.
  */
-export async function sweepWorkspaces(
+export async function sweepJobFolders(
   root: string,
   listActive: () => Promise<ReadonlySet<string>>,
 ): Promise<void> {

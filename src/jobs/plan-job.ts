@@ -1,0 +1,163 @@
+// Plans jobs: the trainer reads a job's files and estimates its run. A `ValidationRun` plans a job under its lease, a
+// `DryRuns` plans a request at once and leaves nothing behind.
+import { randomUUID } from 'node:crypto';
+import { type ErrorCode, ServeError } from '../common/errors.ts';
+import type { Logger } from '../common/log.ts';
+import type { Fault, JobPlan } from '../contracts/training.ts';
+import { withInterruption } from './interruption.ts';
+import { advance, type JobRecord, messageEvent, type NewEvent, withFault } from './job.ts';
+import { InputFault, JobFolder, type JobFolderOptions } from './job-folder.ts';
+import { type JobLease, LeaseLost } from './lease.ts';
+import type { JobRunner, PlanOutcome } from './runner.ts';
+import type { JobTask } from './worker.ts';
+
+/** Fetches the job's files and plans its run. Throws the signal's reason or the store's error. */
+async function planJob(
+  { id, tenant, request }: Pick<JobRecord, 'id' | 'tenant' | 'request'>,
+  { runner, folder }: { readonly runner: JobRunner; readonly folder: JobFolder },
+  signal: AbortSignal,
+): Promise<PlanOutcome> {
+  try {
+    const job = await folder.prepare({ tenant, request }, signal);
+    return await runner.plan({ jobId: id, tenant, job }, { signal });
+  } catch (error) {
+    if (error instanceof InputFault) return { kind: 'refused', error: error.fault };
+    throw error;
+  }
+}
+
+/** Settings of a `ValidationRun`. */
+export interface ValidationRunOptions {
+  readonly runner: JobRunner;
+  readonly folder: JobFolder;
+  readonly log: Pick<Logger, 'warn'>;
+  /** Unix milliseconds. */
+  readonly now: () => number;
+  /** Milliseconds between renewals of the lease. */
+  readonly renewMs: number;
+}
+
+/** The validation of one job. The job ends up queued or failed; if this is interrupted, another server starts over. */
+export class ValidationRun implements JobTask {
+  readonly #lease: JobLease;
+  readonly #options: ValidationRunOptions;
+  readonly #end = new AbortController();
+
+  constructor(lease: JobLease, options: ValidationRunOptions) {
+    this.#lease = lease;
+    this.#options = options;
+    lease.lost.addEventListener('abort', () => this.#end.abort(lease.lost.reason));
+  }
+
+  async run(): Promise<void> {
+    const renewal = setInterval(() => void this.refresh(), this.#options.renewMs);
+    try {
+      await this.#finish(await planJob(this.#lease.job, this.#options, this.#end.signal));
+    } catch (error) {
+      if (error instanceof LeaseLost) return;
+      if (!this.#end.signal.aborted) throw error;
+      await this.#release();
+    } finally {
+      clearInterval(renewal);
+    }
+  }
+
+  async refresh(): Promise<void> {
+    try {
+      await this.#lease.change();
+      if (this.#lease.job.status !== 'validating_files') this.kill();
+    } catch (error) {
+      if (!(error instanceof LeaseLost)) this.#options.log.warn({ err: error }, 'job not written');
+    }
+  }
+
+  stop(): void {
+    this.kill();
+  }
+
+  kill(): void {
+    this.#end.abort(new DOMException('the validation was stopped', 'AbortError'));
+  }
+
+  /** Leaves the job as it is: cancelled, or for the next server. */
+  async #release(): Promise<void> {
+    try {
+      await this.#lease.release();
+    } catch (error) {
+      if (!(error instanceof LeaseLost)) throw error;
+    }
+  }
+
+  async #finish(outcome: PlanOutcome): Promise<void> {
+    const nowMs = this.#options.now();
+    if (outcome.kind !== 'planned') {
+      const after = outcome.kind === 'refused' ? withFault : withInterruption;
+      return this.#lease.release((now) => after(now, outcome.error, nowMs));
+    }
+    const { firstBatch: _text, warnings, ...plan } = outcome.plan;
+    const events: NewEvent[] = [
+      ...warnings.map(({ code, message }) =>
+        messageEvent(message, { level: 'warn', data: { code } }),
+      ),
+      messageEvent('Files validated, moving job to queued state'),
+    ];
+    await this.#lease.release((now) => {
+      const next = advance(now, 'validate', { nowMs, events });
+      return next && { ...next, plan, setbacks: 0 };
+    });
+  }
+}
+
+/** Each dry run keeps a request open and takes a core. */
+const MAX_DRY_RUNS = 2;
+const RETRY_S = 5;
+/** Faults with an error code of their own. */
+const ERROR_CODES: ReadonlySet<string> = new Set<ErrorCode>([
+  'invalid_training_file',
+  'invalid_n_examples',
+  'unsupported_parameter',
+  'base_mismatch',
+]);
+
+/** Plans requests without creating jobs. */
+export class DryRuns {
+  readonly #runner: JobRunner;
+  readonly #folders: JobFolderOptions;
+  #count = 0;
+
+  constructor(runner: JobRunner, folders: JobFolderOptions) {
+    this.#runner = runner;
+    this.#folders = folders;
+  }
+
+  /** Throws `ServeError` if the files or settings are wrong or too many dry runs are active, or the signal's reason. */
+  async plan(
+    request: Pick<JobRecord, 'tenant' | 'request'>,
+    signal: AbortSignal,
+  ): Promise<JobPlan> {
+    if (this.#count >= MAX_DRY_RUNS) {
+      const message = `${MAX_DRY_RUNS} dry runs are in progress. Try again in ${RETRY_S} seconds.`;
+      throw new ServeError('overloaded', message, { retryAfterS: RETRY_S });
+    }
+    this.#count++;
+    const id = `dryrun-${randomUUID()}`;
+    const folder = new JobFolder({ id, token: 0 }, this.#folders);
+    try {
+      const parts = { runner: this.#runner, folder };
+      const outcome = await planJob({ ...request, id }, parts, signal);
+      if (outcome.kind === 'planned') return outcome.plan;
+      throw toError(outcome.error, outcome.kind);
+    } finally {
+      this.#count--;
+      await folder.remove();
+    }
+  }
+}
+
+/** A lost trainer was killed: the machine or the size of the plan is to blame. */
+function toError({ code, message, param }: Fault, kind: 'refused' | 'lost'): ServeError {
+  const options = param === null ? {} : { param };
+  if (kind === 'lost') return new ServeError('overloaded', message, options);
+  const errorCode = ERROR_CODES.has(code) ? (code as ErrorCode) : 'invalid_request';
+  return new ServeError(errorCode, message, options);
+}
