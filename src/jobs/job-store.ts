@@ -6,6 +6,7 @@ import { ServeError } from '../common/errors.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import {
   eventBatchSchema,
+  type JobChange,
   type JobEvent,
   type JobRecord,
   type JobState,
@@ -70,10 +71,7 @@ export class JobStore {
   }
 
   /** Changes a job like `Records.change`. Throws `ServeError` (404) if it is unknown. */
-  async change(
-    name: JobName,
-    change: (now: JobRecord) => JobState | undefined,
-  ): Promise<JobRecord> {
+  async change(name: JobName, change: JobChange): Promise<JobRecord> {
     if (!JOB_ID.test(name.id)) notFound(name.id);
     const changed = await this.#jobs.change(recordKey(name), async (now) => {
       const next = change(now);

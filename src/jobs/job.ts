@@ -151,6 +151,8 @@ export const jobSchema = z.object({
 export type JobRecord = z.infer<typeof jobSchema>;
 /** A job to be written. */
 export type JobState = Unmarked<JobRecord>;
+/** Returns the next state of a job, or undefined to leave it as it is. */
+export type JobChange = (now: JobRecord) => JobState | undefined;
 
 /** Action → status before → status after. Clients take actions, and so does the work on a job. */
 const TRANSITIONS = {
@@ -253,22 +255,6 @@ export function withFault(job: JobState, fault: Fault, nowMs: number): JobState 
   const event = messageEvent(message, { level: 'error', data: { code, ...(lines && { lines }) } });
   const failed = advance(job, 'fail', { nowMs, events: [event] });
   return failed && { ...failed, error: { code, message, param } };
-}
-
-/** Gives the job a new lease, which ends all earlier ones. */
-export function claimed(job: JobState, owner: string): JobState {
-  const token = job.token + 1;
-  return { ...job, token, lease: { owner, token, beat: 0 } };
-}
-
-/** Returns the job without its lease. */
-export function released({ lease: _lease, ...job }: JobState): JobState {
-  return job;
-}
-
-/** Whether the lease with this number is the current one. */
-export function holdsLease({ lease }: Pick<JobRecord, 'lease'>, token: number): boolean {
-  return lease?.token === token;
 }
 
 /** This many checkpoints of a job stay callable. */

@@ -7,10 +7,10 @@ import { RowChecks } from './check-rows.ts';
 import { Files } from './files.ts';
 import { guardStore } from './guarded-store.ts';
 import type { JobRecord } from './job.ts';
-import { JobFolder, type JobFolderOptions, sweepJobFolders } from './job-folder.ts';
+import { JobFolder, sweepJobFolders } from './job-folder.ts';
 import { JobService } from './job-service.ts';
 import { JobStore, runPrefix } from './job-store.ts';
-import { LEASE_MS, LeaseWatch } from './lease.ts';
+import { type JobLease, LEASE_MS, LeaseWatch } from './lease.ts';
 import { createIds } from './names.ts';
 import { DryRuns, ValidationRun } from './plan-job.ts';
 import { Publication } from './publication.ts';
@@ -99,69 +99,39 @@ export interface Jobs {
 
 /** Creates the training side of a server. The worker has to be started. */
 export function createJobs(options: JobsOptions): Jobs {
-  const { now = Date.now, runner, repository, base, root, limits, log } = options;
+  const { repository, runner, base, root, limits, log, owner, onPublished } = options;
+  const { now = Date.now, clock = () => performance.now() } = options;
+  const { leaseMs, renewMs, pollMs, flushMs, diskRetryMs } = { ...TIMING, ...options.timing };
+  const { maxFiles, maxFilesBytes: maxBytes, maxActive, maxTraining } = limits;
   const store = guardStore(options.store, log);
   const createId = createIds(now);
-  const { maxFiles, maxFilesBytes: maxBytes, maxActive } = limits;
   const files = new Files({ store, createId, now, maxFiles, maxBytes });
   const jobs = new JobStore(store, now);
-  const folders = { root, baseDir: base.dir, files, repository };
-  const parts = { ...options, store, jobs, files, folders, now };
-  const worker = createWorker(parts);
-  return {
-    files,
-    worker,
-    dryRuns: new DryRuns(runner, folders),
-    service: new JobService({
-      store,
-      jobs,
-      files,
-      rowChecks: new RowChecks({ files, clock: options.clock ?? (() => performance.now()) }),
-      base: { name: base.name, digest: base.digest },
-      maxActive,
-      createId,
-      now,
-      wake: (jobId) => worker.wake(jobId),
-    }),
-  };
-}
-
-interface WorkerParts extends JobsOptions {
-  readonly jobs: JobStore;
-  readonly files: Files;
-  readonly folders: JobFolderOptions;
-  readonly now: () => number;
-}
-
-function createWorker(parts: WorkerParts): JobWorker {
-  const { store, repository, runner, base, limits, log, owner, jobs, files, now } = parts;
-  const { clock = () => performance.now(), onPublished } = parts;
-  const { leaseMs, renewMs, pollMs, flushMs, diskRetryMs } = { ...TIMING, ...parts.timing };
   const publication = new Publication({ repository, baseDigest: base.digest, onPublished });
+  const folders = { root, baseDir: base.dir, files, repository };
+  const folderOf = (job: JobRecord) => new JobFolder(job, folders);
   const archiveOf = (job: JobRecord) => new RunArchive(store, runPrefix(job));
-  const folderOf = (job: JobRecord) => new JobFolder(job, parts.folders);
-  const common = { runner, log, now, renewMs };
-  const collectGarbage = createCollector(parts);
-  return new JobWorker({
+  const taskOf = ({ job }: JobLease) => ({ runner, log, now, renewMs, folder: folderOf(job) });
+  const collectGarbage = createCollector(options, now);
+  const worker = new JobWorker({
     owner: owner.name,
     leases: { jobs, leaseMs, clock },
     watch: new LeaseWatch({ now: clock, leaseMs, isGone: owner.isGone }),
     baseDigest: base.digest,
-    maxTraining: limits.maxTraining,
+    maxTraining,
     pollMs,
     diskRetryMs,
     log,
     now,
-    validate: (lease) => new ValidationRun(lease, { ...common, folder: folderOf(lease.job) }),
+    validate: (lease) => new ValidationRun(lease, taskOf(lease)),
     train: (lease) =>
       new TrainingRun(lease, {
-        ...common,
+        ...taskOf(lease),
         files,
         publication,
-        folder: folderOf(lease.job),
         archive: archiveOf(lease.job),
         flushMs,
-        observer: parts.observe?.(lease.job),
+        observer: options.observe?.(lease.job),
       }),
     async retire(job) {
       await archiveOf(job).remove();
@@ -169,14 +139,29 @@ function createWorker(parts: WorkerParts): JobWorker {
       await jobs.retire(job);
     },
     async sweep() {
-      await sweepJobFolders(path.resolve(parts.root), () => jobs.activeIds());
+      await sweepJobFolders(path.resolve(root), () => jobs.activeIds());
       await collectGarbage();
     },
   });
+  const service = new JobService({
+    store,
+    jobs,
+    files,
+    rowChecks: new RowChecks({ files, clock }),
+    base: { name: base.name, digest: base.digest },
+    maxActive,
+    createId,
+    now,
+    wake: (jobId) => worker.wake(jobId),
+  });
+  return { files, worker, service, dryRuns: new DryRuns(runner, folders) };
 }
 
 /** Returns a function that collects the store's garbage, at most once an hour. */
-function createCollector({ repository, collectsGarbage, now }: WorkerParts): () => Promise<void> {
+function createCollector(
+  { repository, collectsGarbage }: JobsOptions,
+  now: () => number,
+): () => Promise<void> {
   let lastMs = Number.NEGATIVE_INFINITY;
   return async () => {
     if (!collectsGarbage || now() - lastMs < GARBAGE_INTERVAL_MS) return;

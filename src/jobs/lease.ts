@@ -3,7 +3,7 @@
 // or jump take no job from anybody.
 import { readFileSync, readlinkSync } from 'node:fs';
 import os from 'node:os';
-import { claimed, holdsLease, type JobRecord, type JobState, released } from './job.ts';
+import type { JobChange, JobRecord } from './job.ts';
 import type { JobStore } from './job-store.ts';
 
 /** A lease that was not renewed for this many milliseconds has expired. */
@@ -52,7 +52,9 @@ export class JobLease {
         state.status === job.status &&
         state.lease?.token === job.lease?.token &&
         state.lease?.beat === job.lease?.beat;
-      return isSame ? claimed(state, owner) : undefined;
+      if (!isSame) return undefined;
+      const token = state.token + 1; // ends every earlier lease
+      return { ...state, token, lease: { owner, token, beat: 0 } };
     });
     return now.lease?.owner === owner && now.token > job.token
       ? new JobLease(now, renewedMs, options)
@@ -70,20 +72,20 @@ export class JobLease {
   }
 
   /** Changes the job and renews the lease; without a change only renews it. Throws `LeaseLost` or the store's error. */
-  change(change: (now: JobRecord) => JobState | undefined = () => undefined): Promise<void> {
+  change(change: JobChange = () => undefined): Promise<void> {
     const changed = this.#changing.then(() => this.#change(change));
     this.#changing = changed.catch(() => {});
     return changed;
   }
 
-  async #change(change: (now: JobRecord) => JobState | undefined): Promise<void> {
+  async #change(change: JobChange): Promise<void> {
     const beginMs = this.#options.clock();
     try {
       this.#lost.signal.throwIfAborted();
       this.#job = await this.#options.jobs.change(this.#job, (now) => {
-        if (!holdsLease(now, this.token)) throw new LeaseLost('another server has the lease');
+        if (now.lease?.token !== this.token) throw new LeaseLost('another server has the lease');
         const next = change(now) ?? now;
-        const beat = now.lease!.beat + 1;
+        const beat = now.lease.beat + 1;
         return next.lease ? { ...next, lease: { ...next.lease, beat } } : next;
       });
       this.#renewedMs = beginMs;
@@ -95,8 +97,11 @@ export class JobLease {
   }
 
   /** Makes a last change and frees the job for other servers. */
-  async release(change: (now: JobRecord) => JobState | undefined = () => undefined): Promise<void> {
-    await this.change((now) => released(change(now) ?? now));
+  release(change: JobChange = () => undefined): Promise<void> {
+    return this.change((now) => {
+      const { lease: _lease, ...free } = change(now) ?? now;
+      return free;
+    });
   }
 
   #loseIfExpired(): void {
