@@ -1,5 +1,5 @@
-// The client of Kubernetes' API against a real server over HTTPS: what is tried again, what is refused, and that it
-// trusts the cluster's own certificates only.
+// The client of Kubernetes' API against a real server over HTTPS: retries, refusals, and trust in the cluster's own
+// certificates only.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -48,7 +48,7 @@ function createCertificate(t: TestContext): { cert: string; key: string } | unde
   }
 }
 
-test('a Job is created, found, and deleted; what is not there is no failure', async (t) => {
+test('a Job is created, found, and deleted; a missing one is not a failure', async (t) => {
   const { cluster, api } = await connect(t);
   assert.equal(await api.getJob('lorikeet-1'), undefined);
   await api.createJob(manifest, 'lorikeet-1');
@@ -74,7 +74,7 @@ test('the server’s certificate has to be the cluster’s', async (t) => {
   }
 });
 
-test('a token that has ended is read again', async (t) => {
+test('an expired token is read again', async (t) => {
   const { cluster, api } = await connect(t);
   await api.createJob(manifest, 'lorikeet-1');
   const old = cluster.token;
@@ -88,7 +88,7 @@ test('a token that has ended is read again', async (t) => {
   );
 });
 
-test('a call is tried again after failures that pass, whatever they are', async (t) => {
+test('a call is retried after any transient failure', async (t) => {
   const { cluster, api } = await connect(t);
   const faults = [
     { status: 500 },
@@ -103,7 +103,7 @@ test('a call is tried again after failures that pass, whatever they are', async 
   assert.equal(cluster.seen.length, faults.length + 1);
 });
 
-test('a pause that the server asks for is kept', async (t) => {
+test('the client waits as long as the server asks', async (t) => {
   const { cluster, api } = await connect(t);
   const left = [{ status: 429, headers: { 'retry-after': '1' } }];
   cluster.fault = () => left.shift();
@@ -112,7 +112,7 @@ test('a pause that the server asks for is kept', async (t) => {
   assert.ok(performance.now() - beginMs >= 990);
 });
 
-test('after six failures it is unavailable, and says how', async (t) => {
+test('after six failures the cluster is unavailable, with the reason', async (t) => {
   const { cluster, api } = await connect(t);
   cluster.fault = () => ({ status: 503, body: JSON.stringify({ message: 'etcd is away' }) });
   const error = await api.getJob('lorikeet-1').catch((error: unknown) => error);
@@ -121,7 +121,7 @@ test('after six failures it is unavailable, and says how', async (t) => {
   assert.equal(cluster.seen.length, 6);
 });
 
-test('what it may not do is refused at once', async (t) => {
+test('a forbidden call fails at once', async (t) => {
   const { cluster, api } = await connect(t);
   const body = JSON.stringify({
     kind: 'Status',
@@ -136,7 +136,7 @@ test('what it may not do is refused at once', async (t) => {
   assert.equal(cluster.seen.length, 3);
 });
 
-test('an answer that is none of Kubernetes, or has no end, is a failure', async (t) => {
+test('an answer that is too long or not from Kubernetes is a failure', async (t) => {
   const { cluster, api } = await connect(t);
   for (const body of ['', '<html>', '[]', '{"metadata": {}}']) {
     cluster.fault = () => ({ status: 200, body });
@@ -146,7 +146,7 @@ test('an answer that is none of Kubernetes, or has no end, is a failure', async 
   await assert.rejects(api.getJob('lorikeet-1'), /too long/);
 });
 
-test('a call that nobody waits for ends, with the reason', async (t) => {
+test('an aborted call ends with the reason', async (t) => {
   const { cluster, api } = await connect(t);
   cluster.fault = () => ({ status: 503 });
   const reason = new Error('asked to');

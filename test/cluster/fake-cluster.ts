@@ -1,5 +1,5 @@
-// A small Kubernetes: an API server over HTTP or HTTPS with the calls that runners make, and behind it the controllers
-// that matter to them. A Job's pod is whatever `kubelet` starts for it. It can fail, refuse, admit, preempt and evict.
+// A small Kubernetes: an API server over HTTP or HTTPS with the calls that runners make, and the controllers that matter to
+// them. `kubelet` starts the pod of a Job. The cluster can fail, refuse, admit, preempt and evict.
 import { randomUUID } from 'node:crypto';
 import http from 'node:http';
 import https from 'node:https';

@@ -1,4 +1,4 @@
-// A pod finds its cluster by what Kubernetes mounts; a server elsewhere is told what is missing before it starts.
+// A pod finds its cluster in the files that Kubernetes mounts. A server elsewhere fails at its start with the reason.
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -24,7 +24,7 @@ test('a pod has its namespace, its cluster’s certificate, and a token that cha
   assert.equal(await readToken(), 'second');
 });
 
-test('a server that is told to train in a cluster says what it lacks', async (t) => {
+test('a server outside of a cluster reports which settings are missing', async (t) => {
   const dir = temporaryFolder(t);
   const open = (env: Record<string, string>) => {
     const config = loadConfig({}, { LORIKEET_TRAIN_RUNNER: 'kubernetes', ...env });

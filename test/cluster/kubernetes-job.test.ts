@@ -1,4 +1,4 @@
-// A trainer's Job is what the cluster's template says, and on top of it what the runner relies on.
+// A trainer's Job has the template's fields, plus those that the runner relies on.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
@@ -63,7 +63,7 @@ test('with a queue it waits to be admitted; without one it starts', () => {
   assert.deepEqual([free.metadata.labels, free.spec.suspend], [{}, false]);
 });
 
-test('memory is the plan’s peak with room, asked for and limited alike; the rest is the template’s', () => {
+test('memory is the plan’s peak with a margin, as request and limit; the template has the rest', () => {
   const resources = {
     requests: { cpu: '2', memory: '1Gi' },
     limits: { memory: '1Gi', 'gpu/x': 1 },

@@ -1,5 +1,5 @@
-// Trainers in a cluster: the contract of every runner, and what only a cluster does to a run. The API server is a small
-// one of ours, the pods and their trainers are real processes' work, the store is a folder.
+// Trainers in a cluster: the contract of every runner, and the events that only a cluster has. The API server is a fake, the
+// trainers are real processes, the store is a folder.
 import assert from 'node:assert/strict';
 import { readdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -80,7 +80,7 @@ function begin(runner: JobRunner, work: ReturnType<typeof workOf>, code: string)
   return { ...run, told };
 }
 
-test('a job waits in the queue until it is admitted, and says so', async (t) => {
+test('a job waits in the queue until it is admitted, and reports it', async (t) => {
   const { cluster, runner } = await setUp(t);
   cluster.admitsAtOnce = false;
   const { ended, messages, told } = begin(runner(), workOf(t, [['trained']]), 'waiting');
@@ -102,7 +102,7 @@ test('a pause of a job that is still queued takes it out of the queue', async (t
   assert.equal(cluster.jobs.size, 0);
 });
 
-test('a pod that cannot start is told of once', async (t) => {
+test('a pod that cannot start is reported once', async (t) => {
   const { cluster, runner } = await setUp(t);
   cluster.admitsAtOnce = false;
   const { stop, ended, messages, told } = begin(runner(), workOf(t, []), 'waiting');
@@ -120,7 +120,7 @@ test('a pod that cannot start is told of once', async (t) => {
   ]);
 });
 
-test('a run that is preempted goes on from its checkpoint when it is admitted again', async (t) => {
+test('a preempted run continues from its checkpoint when it is admitted again', async (t) => {
   const { cluster, runner, store } = await setUp(t);
   const script: Script = [['steps', 2], ['checkpoint', 2], ['untilPaused'], ['paused']];
   const resumed: Script = [['tellStart'], ['trained']];
@@ -137,7 +137,7 @@ test('a run that is preempted goes on from its checkpoint when it is admitted ag
   assert.equal((await attemptNumbers(store, job, {})).length, 1);
 });
 
-test('a run goes on while no server listens; the next one hears what the first did not', async (t) => {
+test('a run goes on without a server, and the next server gets the messages that the first did not', async (t) => {
   const { cluster, runner } = await setUp(t);
   const script: Script = [['snapshot', 1], ['event', 'first', ''], ['untilPaused']];
   const resumed: Script = [['event', 'second', ''], ['trained']];
@@ -195,7 +195,7 @@ test('a server under an older lease leaves the job alone', async (t) => {
   await heir.ended;
 });
 
-test('of two pods of one attempt the one that is overtaken stops without a word', async (t) => {
+test('if an attempt has two pods, the slower one stops silently', async (t) => {
   const { cluster, runner, store } = await setUp(t);
   const script: Script = [
     ['event', 'begun', ''],
@@ -221,7 +221,7 @@ test('of two pods of one attempt the one that is overtaken stops without a word'
   );
 });
 
-test('a pod that memory ran out for is told of; one that was deleted by hand is lost', async (t) => {
+test('a pod that ran out of memory is reported; one that was deleted by hand is lost', async (t) => {
   const { cluster, runner } = await setUp(t);
   const killed = begin(runner(), workOf(t, [['event', 'begun', ''], ['forever']]), 'begun');
   await killed.told;
@@ -251,7 +251,7 @@ test('a pod that is deleted by hand with its grace counts as paused', async (t) 
   assert.deepEqual(await begun.ended, { kind: 'paused' });
 });
 
-test('a cluster that refuses loses the run, and tells the reason to the log only', async (t) => {
+test('a refused run is lost, and only the log has the reason', async (t) => {
   const { cluster, runner } = await setUp(t);
   const lines: unknown[] = [];
   const own = { ...log, error: (fields: unknown) => void lines.push(fields) };
@@ -263,7 +263,7 @@ test('a cluster that refuses loses the run, and tells the reason to the log only
   assert.match(String((lines[0] as { err: Error }).err.message), /secret-account/);
 });
 
-test('a cluster and a store that do not answer for a while cost time only', async (t) => {
+test('an outage of cluster and store only costs time', async (t) => {
   const { cluster, store, runner } = await setUp(t);
   let failures = 0;
   cluster.fault = () => (failures++ % 3 === 0 ? { status: 500, body: '' } : undefined);
@@ -286,7 +286,7 @@ test('a pod with another base refuses the job', async (t) => {
   assert.equal('error' in end && end.error.code, 'base_mismatch');
 });
 
-test('what the pod reads is checked: rows that were changed in the store are not learned', async (t) => {
+test('the pod checks its inputs: rows that were changed in the store are not learned', async (t) => {
   const { cluster, runner, folder } = await setUp(t);
   cluster.admitsAtOnce = false;
   const begun = begin(runner(), workOf(t, [['trained']]), 'waiting');
@@ -297,7 +297,7 @@ test('what the pod reads is checked: rows that were changed in the store are not
   assert.equal((await begun.ended).kind, 'failed');
 });
 
-test('a result that is not in the store as it was put there is not taken', async (t) => {
+test('a damaged result is refused', async (t) => {
   const { cluster, runner, folder } = await setUp(t);
   const work = workOf(t, [['trained']]);
   const first = begin(runner({ pollMs: 1e6 }), work, 'never');
@@ -313,7 +313,7 @@ test('a result that is not in the store as it was put there is not taken', async
   assert.ok(!namesOf(messages).includes('trained'));
 });
 
-test('a cancelled run whose cluster does not answer is ended by its pod', async (t) => {
+test('if the cluster does not answer, the pod ends a cancelled run', async (t) => {
   const { cluster, runner } = await setUp(t);
   const begun = begin(runner(), workOf(t, [['event', 'begun', ''], ['forever']]), 'begun');
   await begun.told;
@@ -324,7 +324,7 @@ test('a cancelled run whose cluster does not answer is ended by its pod', async 
   assert.equal((await pod!.ended).code, 1);
 });
 
-test('a new attempt removes what those before it left in the store', async (t) => {
+test('a new attempt removes the objects of earlier ones', async (t) => {
   const { runner, store } = await setUp(t);
   const work = workOf(t, [['die', 'SIGKILL']]);
   assert.equal((await run(runner(), work)).end.kind, 'lost');

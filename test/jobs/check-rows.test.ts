@@ -1,4 +1,4 @@
-// The check of rows at a job's creation: what it leaves to the job, and that it does not hold up the event loop.
+// The row check when a job is created: it leaves slow work to the job and does not block the event loop.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
@@ -17,18 +17,18 @@ async function checks(text: string, limits: Partial<RowCheckLimits> = {}) {
   return () => check.check('acme', meta, 'training_file');
 }
 
-test('what follows the bound of bytes is left to the job, the line that it cuts as well', async () => {
+test('rows beyond the byte limit are left to the job, and so is the row at the limit', async () => {
   const check = await checks(`${ROW.repeat(2_000)}x\n`, { maxBytes: 100_000 });
   await check();
   const early = await checks(`x\n${ROW.repeat(2_000)}`, { maxBytes: 100_000 });
   await assert.rejects(early(), /rows\.jsonl \(file-\w+\) is invalid\. Line 1: is not JSON/);
 });
 
-test('what is not read in time is left to the job', async () => {
+test('rows that are not read in time are left to the job', async () => {
   await (await checks('x\n'.repeat(20), { timeMs: 0 }))();
 });
 
-test('large files at once leave turns of the event loop to others', async () => {
+test('checks of several large files do not block the event loop', async () => {
   const check = await checks(ROW.repeat(50_000), { timeMs: 500 });
   let isOver = false;
   let turns = 0;

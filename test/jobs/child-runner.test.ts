@@ -1,5 +1,4 @@
-// How a job's process ends is told whatever ended it; messages come in order. The trainer's program is a script here;
-// the real one is under `test/e2e`.
+// The child runner reports every end of its process. The trainer is a script here; `test/e2e` has the real one.
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -34,7 +33,7 @@ const codeOf = (end: RunEnd) => ('error' in end ? end.error.code : undefined);
 
 testRunner('as a child process', () => runner());
 
-test('a trainer that is gone without a word is lost, with the way it went', async (t) => {
+test('a trainer that ends without a report is lost, with its exit code or signal', async (t) => {
   const killed = await run(t, [
     ['steps', 2],
     ['die', 'SIGKILL'],
@@ -58,7 +57,7 @@ test('settings of any size reach the trainer', async (t) => {
   assert.deepEqual(JSON.parse(note.text).job.overrides.targets, targets);
 });
 
-test('a trainer that the kernel killed for lack of memory is said to be', async (t) => {
+test('a trainer that the kernel killed because memory ran out is reported as such', async (t) => {
   const counts = [4, 5];
   const options = { countOomKills: () => counts.shift() };
   const killed = await run(t, [['die', 'SIGKILL']], { options });
@@ -68,12 +67,12 @@ test('a trainer that the kernel killed for lack of memory is said to be', async 
   assert.equal(codeOf(other.end), 'trainer_lost');
 });
 
-test('the kernel tells how often it killed', (t) => {
+test('the kernel counts the processes that it killed', (t) => {
   if (!existsSync('/proc/vmstat')) return t.skip('Linux says so in /proc');
   assert.ok(Number.isInteger(countOomKills()));
 });
 
-test('its complaints are logged, not told', async (t) => {
+test('standard error is logged and not shown to clients', async (t) => {
   const lines: unknown[] = [];
   const options = { log: { info() {}, warn: (fields: unknown) => void lines.push(fields) } };
   const { end } = await run(
@@ -88,7 +87,7 @@ test('its complaints are logged, not told', async (t) => {
   assert.doesNotMatch(JSON.stringify(end), /secret/);
 });
 
-test('the trainer stands back, on half of the cores where its job does not say', async (t) => {
+test('the trainer has a low priority and, by default, half of the cores', async (t) => {
   const { messages } = await run(t, [['tellNiceness'], ['tellRequest']], {
     options: { threads: 3 },
   });
@@ -102,7 +101,7 @@ test('the trainer stands back, on half of the cores where its job does not say',
   assert.match(JSON.stringify(own.messages), /threads\\":1/);
 });
 
-test('a run goes on in its folder, with the paths of this machine', async (t) => {
+test('a resumed run gets the paths of this machine', async (t) => {
   const runDir = path.join(temporaryFolder(t), 'run');
   mkdirSync(runDir);
   const elsewhere = { model: '/there/model', data: '/there/rows.jsonl', epochs: 3 };
@@ -113,7 +112,7 @@ test('a run goes on in its folder, with the paths of this machine', async (t) =>
   assert.deepEqual(settled, { ...elsewhere, ...job });
 });
 
-test('a folder that a killed trainer left without a run is begun anew', async (t) => {
+test('a folder without a run, left by a killed trainer, gets a new run', async (t) => {
   const runDir = path.join(temporaryFolder(t), 'run');
   mkdirSync(runDir);
   writeFileSync(path.join(runDir, 'lock'), '1');
@@ -122,7 +121,7 @@ test('a folder that a killed trainer left without a run is begun anew', async (t
   assert.ok(!existsSync(path.join(runDir, 'lock')));
 });
 
-test('a run that its server leaves is killed, and its checkpoint is good', async (t) => {
+test('a detached run is killed, and its checkpoint is good', async (t) => {
   const script: Script = [['checkpoint', 1], ['untilPaused'], ['checkpoint', 2], ['paused']];
   const work = workOf(t, script);
   const { end, messages } = await follow(runner(), work, (message, stop) => {

@@ -1,5 +1,5 @@
-// Stands in for the trainer's program: does what the job's key `script` says, one entry after another; a run that goes on
-// does what its `resumed` says. Its messages, files and signals are the real one's.
+// Stands in for the trainer: executes the job's key `script` entry by entry, or `resumed` in a resumed run. Its messages,
+// files and signals are those of the real trainer.
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';

@@ -1,5 +1,5 @@
-// A full disk delays a job and does not end it: whatever is full (the run's folder, the store, the trainer's disk), the job
-// waits, says so once, and goes on when there is room. Disks are small tmpfs, so that ENOSPC is the kernel's own.
+// A full disk delays a job and does not end it, whether it is the run folder's, the store's or the trainer's. The job waits,
+// reports it once, and continues when there is room. The disks are small tmpfs mounts, so ENOSPC comes from the kernel.
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
@@ -48,7 +48,7 @@ function countingLog() {
   return { lines, log: createLog('warn', destination) };
 }
 
-test('a job whose folder has no room waits, and goes on when there is some', async (t) => {
+test('a job without room for its folder waits, and continues when there is room', async (t) => {
   const root = smallDisk(t);
   if (root === undefined) return;
   const makeRoom = fill(root);
@@ -67,7 +67,7 @@ test('a job whose folder has no room waits, and goes on when there is some', asy
   assert.equal((await server.messages(job)).filter(isWaiting).length, 1);
 });
 
-test('a trainer whose disk is full ends its job only for a while', async () => {
+test('a trainer with a full disk only interrupts its job', async () => {
   const file = path.join(temporaryFolder('room'), 'room');
   const server = startServer(createMemoryStore());
   const job = await server.create({ steps: 4, perEpoch: 2, needsRoom: file });
@@ -82,7 +82,7 @@ test('a trainer whose disk is full ends its job only for a while', async () => {
   assert.ok(messages.includes('Going on after step 2'), 'from its checkpoint');
 });
 
-test('what the real trainer makes of a full disk is the same fault', () => {
+test('the real trainer reports a full disk with the same fault', () => {
   const full = Object.assign(new Error('ENOSPC: no space left on device, write'), {
     code: 'ENOSPC',
   });
@@ -91,7 +91,7 @@ test('what the real trainer makes of a full disk is the same fault', () => {
   }
 });
 
-test('a job whose store is full says so in a few lines, and goes on', async (t) => {
+test('a job with a full store logs a few lines, and continues', async (t) => {
   const folder = smallDisk(t);
   if (folder === undefined) return;
   const { lines, log } = countingLog();

@@ -1,4 +1,4 @@
-// Jobs in a store: whoever races, no change and no event is lost or told twice; marks lead to every job that is not over.
+// Jobs in a store: races lose no change and no event and repeat none, and marks lead to every job that is not over.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
@@ -96,7 +96,7 @@ describe('a job', () => {
     assert.equal(new Set(made.map(({ mark }) => mark)).size, 1);
   });
 
-  test('of another tenant, one that is unknown and no id at all are the same 404', async () => {
+  test('of another tenant, an unknown job and a wrong id are the same 404', async () => {
     const { jobs } = await stored();
     const answers: string[] = [];
     for (const of of [
@@ -139,7 +139,7 @@ describe('marks', () => {
     assert.equal((await jobs.get(JOB)).id, job.id);
   });
 
-  test('that a creation left alone go an hour later', async () => {
+  test('without a job are removed after an hour', async () => {
     const store = createMemoryStore();
     let nowMs = Date.now();
     const jobs = new JobStore(store, () => nowMs);
@@ -151,7 +151,7 @@ describe('marks', () => {
     assert.equal(await jobs.countActive('acme'), 0);
   });
 
-  test('that are no names of jobs lead nowhere', async () => {
+  test('with a wrong name are ignored', async () => {
     const { store, jobs, job } = await stored();
     for (const key of ['x', 'x.y', 'ftjob-1', '..a']) {
       await store.put(`.active-jobs/${key}`, new Uint8Array());

@@ -1,4 +1,4 @@
-// What a collector receives of jobs: the job's span, its epochs and what was done in and after them, each in its place.
+// The trace of a job as a collector receives it: the job's span, its epochs, and the work in and after them.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
@@ -84,7 +84,7 @@ test('a job is a trace: job, epochs, a checkpoint in each, and its publication',
   }
 });
 
-test('a job that fails says by what; an epoch of which it did nothing is not shown', () => {
+test('a failed job has its error, and no span for an epoch without work', () => {
   const root = rootOf(failed);
   assert.equal(root.status, 2);
   assert.equal(root.attributes['error.type'], 'non_finite_loss');

@@ -1,4 +1,4 @@
-// What may happen to a job, as functions from state to state: the table of transitions, wishes that repeat, events.
+// A job as functions from state to state: transitions, repeated actions of clients, events.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
@@ -97,7 +97,7 @@ describe('a job', () => {
   });
 });
 
-describe('a wish', () => {
+describe('an action of a client', () => {
   const allowed: Record<ClientAction, readonly JobStatus[]> = {
     cancel: ['validating_files', 'queued', 'running', 'paused'],
     pause: ['queued', 'running'],
@@ -200,7 +200,7 @@ test('the three newest checkpoints are kept, each step once', () => {
 describe('an interruption', () => {
   const fault = { code: 'trainer_lost', message: 'gone', param: null };
 
-  test('puts a running job back three times and fails it then', () => {
+  test('requeues a running job three times, then fails it', () => {
     let job = newJob({ status: 'running', progress: { step: 3, totalSteps: 9 } });
     for (let count = 1; count <= 3; count++) {
       job = { ...withInterruption({ ...job, status: 'running' }, fault, 1)!, mark: 'next' };
@@ -215,7 +215,7 @@ describe('an interruption', () => {
     assert.deepEqual(failed.error, fault);
   });
 
-  test('leaves a job in validation where it is, and one that has ended alone', () => {
+  test('keeps the status of a job in validation, and ignores an ended one', () => {
     assert.equal(withInterruption(newJob(), fault, 1)!.status, 'validating_files');
     for (const status of ENDED)
       assert.equal(withInterruption(newJob({ status }), fault, 1), undefined);

@@ -1,5 +1,5 @@
-// Who is gone: leases are believed while they beat, by the looker's own clock; who holds one that was taken finds out
-// before it changes anything.
+// Leases count while they are renewed, by the watcher's own clock. A server that lost its lease notices before it changes
+// anything.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, test } from 'node:test';
@@ -19,7 +19,7 @@ function watchAt(isGone = (_owner: string) => false) {
 const lease = (beat: number, token = 1) => ({ id: JOB.id, lease: { owner: 'other', token, beat } });
 
 describe('a lease', () => {
-  test('that beats is never over', () => {
+  test('that is renewed never expires', () => {
     const { watch, wait } = watchAt();
     for (let beat = 0; beat < 10; beat++) {
       assert.equal(watch.isFree(lease(beat)), false);
@@ -28,7 +28,7 @@ describe('a lease', () => {
     }
   });
 
-  test('that has not been seen to beat for its time is over', () => {
+  test('that is not renewed in time expires', () => {
     const { watch, wait } = watchAt();
     assert.equal(watch.isFree(lease(5)), false);
     wait(30_000);
@@ -36,12 +36,12 @@ describe('a lease', () => {
     assert.equal(watch.isFree(lease(0, 2)), false, 'another has taken it');
   });
 
-  test('of an owner that is known to be gone is over at once, as is none', () => {
+  test('of an owner that is known to be gone is free at once, and so is a job without a lease', () => {
     assert.equal(watchAt(() => true).watch.isFree(lease(0)), true);
     assert.equal(watchAt().watch.isFree({ id: JOB.id }), true);
   });
 
-  test('of a process beside this one ends with the process', () => {
+  test('of another process on this machine ends with the process', () => {
     const ended = spawnSync(process.execPath, ['-e', '']).pid;
     const [machine] = createOwner('x').split('#');
     assert.equal(isOwnerGone(`${machine}#${ended}#x`), true);
@@ -50,7 +50,7 @@ describe('a lease', () => {
   });
 });
 
-async function held(store: ObjectStore = createMemoryStore()) {
+async function claimedJob(store: ObjectStore = createMemoryStore()) {
   let nowMs = 0;
   const jobs = new JobStore(store, () => 0);
   const options = { jobs, leaseMs: 30_000, clock: () => nowMs };
@@ -60,7 +60,7 @@ async function held(store: ObjectStore = createMemoryStore()) {
   return { jobs, mine, job, options, wait: (ms: number) => (nowMs += ms) };
 }
 
-describe('a held job', () => {
+describe('a leased job', () => {
   test('is claimed by one of many', async () => {
     const jobs = new JobStore(createMemoryStore(), () => 0);
     const job = await jobs.create(newState({ status: 'queued' }));
@@ -72,8 +72,8 @@ describe('a held job', () => {
     assert.equal(won[0]!.token, 1);
   });
 
-  test('that another has taken changes nothing any more, and says so', async () => {
-    const { jobs, mine, options } = await held();
+  test('that another server has taken cannot be changed, and the lease is lost', async () => {
+    const { jobs, mine, options } = await claimedJob();
     const taken = await JobLease.claim(mine.job, 'other', options);
     assert.equal(taken?.token, 2);
     const change = mine.change((now) => withEvents(now, [messageEvent('late')], 1));
@@ -85,7 +85,7 @@ describe('a held job', () => {
     assert.equal(now.lease?.owner, 'other');
   });
 
-  test('is given up when the store has been away for the time of a lease', async () => {
+  test('is given up if the store is away for as long as a lease', async () => {
     let isDown = false;
     const inner = createMemoryStore();
     const store: ObjectStore = {
@@ -100,7 +100,7 @@ describe('a held job', () => {
         return inner.get(key, call);
       },
     };
-    const { mine, wait } = await held(store);
+    const { mine, wait } = await claimedJob(store);
     isDown = true;
     wait(29_000);
     await assert.rejects(mine.change(), StoreError);
@@ -110,8 +110,8 @@ describe('a held job', () => {
     assert.ok(mine.lost.aborted);
   });
 
-  test('changes in the order that it was asked to', async () => {
-    const { jobs, mine } = await held();
+  test('changes in the order of the calls', async () => {
+    const { jobs, mine } = await claimedJob();
     const changes = Array.from({ length: 30 }, (_, i) =>
       mine.change((now) => withEvents(now, [messageEvent(`${i}`)], 1)),
     );

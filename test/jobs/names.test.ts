@@ -1,4 +1,4 @@
-// Names of a job's adapter and models, made of what people write, and the trainer's job made of a request.
+// The names of a job's adapter and models, and the trainer's job of a request.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';

@@ -1,5 +1,5 @@
-// Several servers over one store: no job runs twice, none is lost when a server ends, dies or was only slow, and a server
-// that has lost a job changes nothing of it any more.
+// Several servers over one store: no job runs twice, none is lost if a server ends, dies or is slow, and a server that has
+// lost a job no longer changes it.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { AdapterRepository } from '../../adapters/repository/repository.ts';
@@ -43,7 +43,7 @@ describe('several servers', () => {
     assert.equal(versions.length, 12, 'a checkpoint and a result of each');
   });
 
-  test('heed wishes that another took, and publish for each other', async () => {
+  test('obey actions that another server accepted, and publish for each other', async () => {
     const store = createMemoryStore();
     const trains = startServer(store);
     const serves = openServer(store, { limits: { maxTraining: 0 } });
@@ -75,7 +75,7 @@ describe('several servers', () => {
 });
 
 describe('a server that ends', () => {
-  test('puts its job back with a checkpoint; another goes on to the same bytes', async () => {
+  test('requeues its job with a checkpoint, and another server ends with the same bytes', async () => {
     const store = createMemoryStore();
     const { folder, open } = gates();
     const first = startServer(store);
@@ -100,7 +100,7 @@ describe('a server that ends', () => {
     assert.equal(done.setbacks, 0);
   });
 
-  test('puts back a job whose files it reads', async () => {
+  test('requeues a job that it validates', async () => {
     const store = createMemoryStore();
     const hanging: JobRunner = {
       plan: (_, { signal }) =>
@@ -120,7 +120,7 @@ describe('a server that ends', () => {
     await second.until(job, 'succeeded');
   });
 
-  test('without time for a checkpoint leaves the job to go on from the last one', async () => {
+  test('without time for a checkpoint leaves the job with its last one', async () => {
     const store = createMemoryStore();
     const { folder, open } = gates();
     const inner = createChildRunner({ log: createLog('silent'), entry });
@@ -147,7 +147,7 @@ describe('a server that ends', () => {
 });
 
 describe('a lease', () => {
-  test('that stopped beating is taken over; its holder then changes nothing', async () => {
+  test('that is no longer renewed is taken over, and its old holder changes nothing', async () => {
     const store = createMemoryStore();
     const whole = await (async () => {
       const server = startServer(createMemoryStore());

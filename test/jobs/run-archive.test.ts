@@ -1,5 +1,4 @@
-// A run's checkpoint goes through a store to another machine whole, or counts as absent; a run that is at work meanwhile
-// is saved at a checkpoint of its own.
+// A run's checkpoint reaches another machine whole, or counts as absent. A run can be saved while its trainer works.
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -84,7 +83,7 @@ function bound(store: ObjectStore): ObjectStore {
   };
 }
 
-test('what a run needs to go on is on the other machine, and nothing else', async (t) => {
+test('the other machine gets what it needs to resume the run, and nothing else', async (t) => {
   const { archive, here, there } = setUp(t);
   writeRun(here, 2);
   writeRun(here, 4);
@@ -106,7 +105,7 @@ test('what a run needs to go on is on the other machine, and nothing else', asyn
   assert.deepEqual(readdirSync(path.dirname(there)), ['run']);
 });
 
-test('where nothing was saved there is nothing to go on with', async (t) => {
+test('an empty archive restores nothing', async (t) => {
   const { archive, here, there } = setUp(t);
   assert.equal(await archive.restore(there, call), false);
   assert.ok(!existsSync(there));
@@ -116,7 +115,7 @@ test('where nothing was saved there is nothing to go on with', async (t) => {
   assert.equal(await archive.restore(there, call), false);
 });
 
-test('a newer save takes the place of the one before, and leaves one set of objects', async (t) => {
+test('a newer save replaces the one before, and one set of objects remains', async (t) => {
   const { store, archive, here, there } = setUp(t);
   writeRun(here, 2);
   await archive.save(here, call);
@@ -130,7 +129,7 @@ test('a newer save takes the place of the one before, and leaves one set of obje
   assert.ok(!existsSync(path.join(there, 'checkpoints/step-1')));
 });
 
-test('an older checkpoint does not take the place of a newer one', async (t) => {
+test('an older checkpoint does not replace a newer one', async (t) => {
   const { archive, here, there } = setUp(t);
   writeRun(here, 2);
   writeRun(there, 4);
@@ -140,7 +139,7 @@ test('an older checkpoint does not take the place of a newer one', async (t) => 
   assert.deepEqual(readdirSync(path.join(here, 'checkpoints')), ['step-4']);
 });
 
-test('a checkpoint that is torn or altered here is not saved; the one before is', async (t) => {
+test('of a torn or altered checkpoint the one before is saved', async (t) => {
   const { archive, here, there } = setUp(t);
   writeRun(here, 2);
   writeRun(here, 4);
@@ -152,7 +151,7 @@ test('a checkpoint that is torn or altered here is not saved; the one before is'
   assert.deepEqual(readdirSync(path.join(there, 'checkpoints')), ['step-2']);
 });
 
-test('a save that ends anywhere leaves the one before, and the next one takes its place', async (t) => {
+test('an interrupted save leaves the one before, and the next one replaces it', async (t) => {
   for (let changes = 0; ; changes++) {
     const { store, archive, here, there } = setUp(t);
     writeRun(here, 2);
@@ -175,7 +174,7 @@ test('a save that ends anywhere leaves the one before, and the next one takes it
   }
 });
 
-test('an object that is not what was saved makes the save absent, whichever it is', async (t) => {
+test('a save with any damaged object counts as absent', async (t) => {
   const { store, archive, here, there } = setUp(t);
   writeRun(here, 2);
   await archive.save(here, call);
@@ -196,7 +195,7 @@ test('an object that is not what was saved makes the save absent, whichever it i
   assert.ok(await archive.restore(there, call));
 });
 
-test('names that lead out of the folder are not believed', async (t) => {
+test('names that lead out of the folder are refused', async (t) => {
   const { store, archive, here, there } = setUp(t);
   writeRun(here, 2);
   await archive.save(here, call);
@@ -208,7 +207,7 @@ test('names that lead out of the folder are not believed', async (t) => {
   assert.equal(await archive.restore(there, call), false);
 });
 
-test('of two that save at once the newer one stays, whole', async (t) => {
+test('of two concurrent saves the newer one remains, whole', async (t) => {
   const { store, archive, here, there } = setUp(t);
   writeRun(here, 2);
   writeRun(there, 4);
@@ -218,7 +217,7 @@ test('of two that save at once the newer one stays, whole', async (t) => {
   assert.equal((await keysOf(store)).length, 8);
 });
 
-test('what is removed leaves no object', async (t) => {
+test('a removed archive leaves no object', async (t) => {
   const { store, archive, here, there } = setUp(t);
   writeRun(here, 2);
   await archive.save(here, call);

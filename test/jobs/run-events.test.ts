@@ -1,4 +1,4 @@
-// What a trainer says, as a job's events: OpenAI's words and figures, each step once.
+// A trainer's messages as a job's events: OpenAI's words and figures, each step once.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { checkpointMetrics, stepEvent, withReport } from '../../src/jobs/run-events.ts';
@@ -6,7 +6,7 @@ import { messagesOf, newJob, step } from './jobs.ts';
 
 const report = { steps: [], events: [], estimatedFinishMs: undefined };
 
-test('a step tells its losses, those of a validation where there was one', () => {
+test('a step has its losses, and those of a validation if there was one', () => {
   assert.equal(stepEvent(step(2)).message, 'Step 2/4: training loss=1.23');
   const validated = stepEvent(step(4, { validationLoss: 0.4, validationTokenAccuracy: 0.75 }));
   assert.equal(validated.message, 'Step 4/4: training loss=1.23, full validation loss=0.40');
@@ -22,7 +22,7 @@ test('a step tells its losses, those of a validation where there was one', () =>
   });
 });
 
-test('steps that were told before are not told again, and those that are new end a row of setbacks', () => {
+test('known steps are not repeated, and new ones end a row of interruptions', () => {
   const job = newJob({ status: 'running', setbacks: 2, progress: { step: 2, totalSteps: 4 } });
   const again = withReport(job, { ...report, steps: [step(1), step(2)] }, 5);
   assert.equal(again, undefined);
@@ -39,7 +39,7 @@ test('an estimate alone is written down, and changes nothing else', () => {
   assert.deepEqual([next.setbacks, next.recentEvents], [1, []]);
 });
 
-test('a checkpoint has the figures that were measured', () => {
+test('a checkpoint has the measured figures', () => {
   const train = { trainLoss: 1, trainTokenAccuracy: 0.5 };
   assert.deepEqual(checkpointMetrics(8, train), {
     step: 8,

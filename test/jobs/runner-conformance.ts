@@ -121,7 +121,7 @@ function testEnds(runnerTest: RunnerTest): void {
     },
   );
 
-  runnerTest('a run that fails says why', async (runner, t) => {
+  runnerTest('a failed run has its reason', async (runner, t) => {
     const script: Script = [
       ['steps', 1],
       ['send', { type: 'fault', ...fault }],
@@ -131,19 +131,16 @@ function testEnds(runnerTest: RunnerTest): void {
     assert.deepEqual(end, { kind: 'failed', error: fault });
   });
 
-  runnerTest(
-    'a trainer that is killed is lost, and what it said before is heard',
-    async (runner, t) => {
-      const script: Script = [
-        ['event', 'warned', 'beware'],
-        ['die', 'SIGKILL'],
-      ];
-      const { end, messages } = await run(runner, workOf(t, script));
-      assert.equal(end.kind, 'lost');
-      assert.match(JSON.stringify(end), /"trainer_lost"/);
-      assert.deepEqual(textOf(messages, 'warned'), ['beware']);
-    },
-  );
+  runnerTest('a killed trainer is lost, but its earlier messages are not', async (runner, t) => {
+    const script: Script = [
+      ['event', 'warned', 'beware'],
+      ['die', 'SIGKILL'],
+    ];
+    const { end, messages } = await run(runner, workOf(t, script));
+    assert.equal(end.kind, 'lost');
+    assert.match(JSON.stringify(end), /"trainer_lost"/);
+    assert.deepEqual(textOf(messages, 'warned'), ['beware']);
+  });
 }
 
 function testMessages(runnerTest: RunnerTest): void {
@@ -165,7 +162,7 @@ function testMessages(runnerTest: RunnerTest): void {
     },
   );
 
-  runnerTest('a snapshot can be read while it is told', async (runner, t) => {
+  runnerTest('a snapshot can be read while its message is handled', async (runner, t) => {
     const seen: string[] = [];
     const script: Script = [['snapshot', 2], ['snapshot', 4], ['trained']];
     await run(runner, workOf(t, script), (message) => {
@@ -176,7 +173,7 @@ function testMessages(runnerTest: RunnerTest): void {
     assert.deepEqual(seen, ['adapter of step 2', 'adapter of step 4']);
   });
 
-  runnerTest('a checkpoint lies in the run folder when it is told', async (runner, t) => {
+  runnerTest('a checkpoint is in the run folder when its message is handled', async (runner, t) => {
     const work = workOf(t, [['checkpoint', 5], ['trained']]);
     const seen: boolean[] = [];
     await run(runner, work, (message) => {
@@ -188,7 +185,7 @@ function testMessages(runnerTest: RunnerTest): void {
 }
 
 function testStops(runnerTest: RunnerTest): void {
-  runnerTest('a paused run goes on from its checkpoint', async (runner, t) => {
+  runnerTest('a paused run continues from its checkpoint', async (runner, t) => {
     const resumed: Script = [['tellStart'], ['trained']];
     const script: Script = [['checkpoint', 2], ['untilPaused'], ['checkpoint', 3], ['paused']];
     const { job } = workOf(t, script);
@@ -203,7 +200,7 @@ function testStops(runnerTest: RunnerTest): void {
     assert.deepEqual([start.command, start.data], ['resume', '{"text": "a row"}']);
   });
 
-  runnerTest('a cancel ends the trainer at once, whatever it is at', async (runner, t) => {
+  runnerTest('a cancel ends the trainer at once, whatever it does', async (runner, t) => {
     const work = workOf(t, [['event', 'begun', ''], ['forever']]);
     const { end } = await run(runner, work, (message, stop) => {
       if (message.type === 'event' && message.code === 'begun') stop.request('cancel');
@@ -222,15 +219,18 @@ function testStops(runnerTest: RunnerTest): void {
     });
   }
 
-  runnerTest('a plan is an answer, a refusal with its fault, or lost', async (runner, t) => {
-    const plan = (script: Script, signal = new AbortController().signal) =>
-      runner.plan(workOf(t, script), { signal });
-    const planned = await plan([['send', { type: 'plan', plan: { totalSteps: 4 } }]]);
-    assert.deepEqual(planned, { kind: 'planned', plan: { totalSteps: 4 } });
-    const refused = await plan([['send', { type: 'fault', ...fault }]]);
-    assert.deepEqual(refused, { kind: 'refused', error: fault });
-    assert.equal((await plan([['die', 'SIGKILL']])).kind, 'lost');
-    const reason = new Error('asked to');
-    await assert.rejects(plan([['forever']], AbortSignal.abort(reason)), reason);
-  });
+  runnerTest(
+    'planning ends with a plan, a refusal with its fault, or a lost trainer',
+    async (runner, t) => {
+      const plan = (script: Script, signal = new AbortController().signal) =>
+        runner.plan(workOf(t, script), { signal });
+      const planned = await plan([['send', { type: 'plan', plan: { totalSteps: 4 } }]]);
+      assert.deepEqual(planned, { kind: 'planned', plan: { totalSteps: 4 } });
+      const refused = await plan([['send', { type: 'fault', ...fault }]]);
+      assert.deepEqual(refused, { kind: 'refused', error: fault });
+      assert.equal((await plan([['die', 'SIGKILL']])).kind, 'lost');
+      const reason = new Error('asked to');
+      await assert.rejects(plan([['forever']], AbortSignal.abort(reason)), reason);
+    },
+  );
 }

@@ -1,5 +1,5 @@
-// A job from its creation to its end on one server: what it tells, publishes and leaves, and how it heeds its owner.
-// Processes, store and files are real; the trainer's program is a simulation of the real one's behaviour.
+// A job from its creation to its end on one server: its events, versions and remains, and the actions of its owner.
+// Processes, store and files are real; the trainer is simulated.
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
 import { describe, test } from 'node:test';
@@ -128,7 +128,7 @@ describe('a job with a fault', () => {
     assert.equal(error?.param, 'training_file');
   });
 
-  test('whose trainer dies goes on from its checkpoint to the same bytes', async () => {
+  test('whose trainer dies continues from its checkpoint to the same bytes', async () => {
     const server = startServer(createMemoryStore());
     const told = { steps: 8, perEpoch: 2 };
     const whole = await server.until(await server.create(told), 'succeeded');
@@ -162,7 +162,7 @@ describe('a job with a fault', () => {
 });
 
 describe('its owner', () => {
-  test('pauses and resumes a job, which goes on to the same bytes', async () => {
+  test('pauses and resumes a job, which ends with the same bytes', async () => {
     const server = startServer(createMemoryStore());
     const told = { steps: 6, perEpoch: 3 };
     const whole = await server.until(await server.create(told), 'succeeded');
@@ -189,7 +189,7 @@ describe('its owner', () => {
     assert.equal(messages.filter((text) => text.startsWith('Step ')).length, 6);
   });
 
-  test('resumes before the trainer has rested, and nothing is lost', async () => {
+  test('resumes before the trainer has paused, and nothing is lost', async () => {
     const server = startServer(createMemoryStore());
     const { folder, open } = gates();
     const made = await server.create({ steps: 3, gates: folder });
@@ -229,7 +229,7 @@ describe('its owner', () => {
     });
   }
 
-  test('has no more jobs than the limit that are not over', async () => {
+  test('has no more unfinished jobs than the limit', async () => {
     const server = openServer(createMemoryStore(), { limits: { maxActive: 2 } });
     const first = await server.create();
     await server.create();

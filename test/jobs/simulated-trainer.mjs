@@ -1,5 +1,5 @@
-// Stands in for the trainer's program where a server's jobs are tested: it keeps the run folder, messages, signals and
-// determinism of the real one, and learns nothing. What it does is told by the training file, a JSON object in the prompts of its rows:
+// Simulates the trainer: it has the run folder, messages, signals and determinism of the real one, and learns nothing. The
+// prompts of the training file's rows hold a JSON object that says what it does:
 // `steps`, `perEpoch` (a snapshot and a checkpoint after each), `plan` (fields of the plan), `refusal` (a fault, at planning),
 // `fault` (at the end), `card`, `gates` (a folder: step n waits for its file `n`), `dieAfter` (steps; once each), `diesBefore` (a step; always), `wordless`
 // (the first planning ends without a word), `needsRoom` (a file: until it is there, the disk is full after the first epoch).

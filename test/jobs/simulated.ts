@@ -1,5 +1,5 @@
-// A server's jobs over a store with a simulated trainer, and what tests do with them: create a job whose training file says
-// how it goes, wait for what becomes of it.
+// A server's jobs with a simulated trainer, for tests: create a job whose training file says how it goes, and wait for its
+// result.
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';

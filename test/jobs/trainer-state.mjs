@@ -1,4 +1,4 @@
-// A checkpoint as the trainer leaves it, for the programs that stand in for it: a state, and its sum beside it.
+// Writes a checkpoint like the trainer's, for simulated trainers: a state and its hash.
 import { createHash } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';

@@ -1,4 +1,4 @@
-// Checkpoints that newer ones replace are removed, whoever is cut off at whatever call.
+// Replaced checkpoints are removed, even if a server dies at any call.
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
@@ -52,7 +52,7 @@ async function callsOfTrim(t: TestContext): Promise<number> {
   return counted.calls.length;
 }
 
-test('whoever is cut off at any call, the next one removes the rest, once', async (t) => {
+test('if a server dies at any call, the next one removes the rest, once', async (t) => {
   const count = await callsOfTrim(t);
   assert.ok(count >= 6);
   for (let k = 1; k <= count; k++) {
@@ -68,7 +68,7 @@ test('whoever is cut off at any call, the next one removes the rest, once', asyn
   }
 });
 
-test('a version that somebody else’s alias leads to stays', async (t) => {
+test('a version with somebody else’s alias stays', async (t) => {
   const place = shelf(t);
   const job = await withFour(place);
   const repository = place.open();
