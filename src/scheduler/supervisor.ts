@@ -49,13 +49,11 @@ export class Supervisor implements EngineChannel {
   #model: EngineModelInfo | undefined;
   /** The current process. Messages of any other are ignored. */
   #child: ChildProcess | undefined;
-  /** A process that `restart` ended, which does not count as a crash. */
-  #replaced: ChildProcess | undefined;
   #crashTimes: number[] = [];
   /** Watches a ready process. */
   #watchdog: Watchdog | undefined;
-  /** A process that was killed because its step did not end. */
-  #stuckChild: ChildProcess | undefined;
+  /** Why this supervisor killed a process. A replaced one did not crash, a stuck one crashed by itself. */
+  readonly #killReasons = new WeakMap<ChildProcess, 'replaced' | 'stuck'>();
   #restart: NodeJS.Timeout | undefined;
 
   constructor(options: SupervisorOptions, handlers: ChannelHandlers) {
@@ -105,7 +103,7 @@ export class Supervisor implements EngineChannel {
     const child = this.#child;
     if (!child) return; // another one is about to start
     this.#options.log.warn({ pid: child.pid }, `engine process replaced: ${reason}`);
-    this.#replaced = child;
+    this.#killReasons.set(child, 'replaced');
     child.kill('SIGKILL');
     this.#lose(child);
   }
@@ -148,9 +146,9 @@ export class Supervisor implements EngineChannel {
     child.once('disconnect', () => this.#lose(child));
     const killWithServer = () => child.kill('SIGKILL'); // a stuck process does not see the channel close
     process.once('exit', killWithServer);
-    void processEnd(child).then((how) => {
+    void processEnd(child).then((end) => {
       process.off('exit', killWithServer);
-      this.#onEnded(child, how);
+      this.#onEnded(child, end);
     });
   }
 
@@ -182,7 +180,7 @@ export class Supervisor implements EngineChannel {
       silenceBudgetMs,
       isWaiting: this.#handlers.isWaiting,
       onStuck: () => {
-        this.#stuckChild = this.#child;
+        if (this.#child) this.#killReasons.set(this.#child, 'stuck');
         this.distrust(`no step within ${stepBudgetMs} ms while work waits`);
       },
       onSilent: () => this.distrust(`no sign of life within ${silenceBudgetMs} ms`),
@@ -203,27 +201,33 @@ export class Supervisor implements EngineChannel {
     if (this.#state !== 'stopped') child.kill('SIGKILL'); // it is useless without a channel
   }
 
-  #onEnded(child: ChildProcess, how: ProcessEnd): void {
+  #onEnded(child: ChildProcess, end: ProcessEnd): void {
     this.#lose(child);
     if (this.#state === 'stopped') {
       this.#ended.resolve();
       return;
     }
-    if (this.#replaced === child) {
+    const killReason = this.#killReasons.get(child);
+    if (killReason === 'replaced') {
       void this.#startAgain();
       return;
     }
-    if (this.#stuckChild === child || isOwnFault(how)) this.#handlers.onCrashed();
+    if (killReason === 'stuck' || isOwnFault(end)) this.#handlers.onCrashed();
     const now = performance.now();
     this.#crashTimes = this.#crashTimes.filter((time) => now - time < CRASH_WINDOW_MS);
     this.#crashTimes.push(now);
     const crashes = this.#crashTimes.length;
     this.#options.log.error(
       { pid: child.pid, crashes },
-      `engine process ended: ${describeEnd(how)}`,
+      `engine process ended: ${describeEnd(end)}`,
     );
     if (crashes >= CRASHES_TO_GIVE_UP) {
-      this.#giveUp(new ServeError('engine_restarting', `The engine crashed ${crashes} times.`));
+      this.#giveUp(
+        new ServeError(
+          'engine_restarting',
+          `The engine crashed ${crashes} times. The log has the reasons.`,
+        ),
+      );
       return;
     }
     const delayMs = this.#options.restartDelaysMs[crashes - 1];
