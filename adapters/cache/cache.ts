@@ -1,5 +1,5 @@
-// Loaded adapters in memory, by digest: loaded once however many ask, kept while leased, evicted by cost when idle.
-// It knows no names and no files: whoever asks for a digest has been authorized, and the loader is an argument.
+// Loaded adapters in memory, by digest: loaded once for all callers, kept while leased, evicted by cost when idle. It knows no
+// names and no files. The caller has authorized the request.
 import { LRUCache } from 'lru-cache';
 import { assert } from '../../src/common/assert.ts';
 import { ServeError } from '../../src/common/errors.ts';
@@ -8,34 +8,36 @@ import type { AdapterWeights } from '../peft/weights.ts';
 import { type Evictable, EvictionOrder } from './eviction.ts';
 import type { OpenedAdapter } from './load.ts';
 
-/** Keeps weights resident until it is released; releasing twice is harmless. */
+/** Keeps weights in memory until it is released. Releasing twice has no effect. */
 export interface Lease extends Disposable {
   readonly weights: AdapterWeights;
-  /** Where the weights were found. */
+  /** `ram` if the weights were in memory already. */
   readonly tier: 'ram' | 'disk';
-  /** What the load took; 0 when they were resident. */
+  /** Time to load; 0 if they were in memory. */
   readonly loadMs: number;
   release(): void;
 }
 
+/** The size and the loader of a cache. */
 export interface AdapterCacheOptions {
-  /** For idle and leased weights, and those that are being loaded, together. */
+  /** The limit for idle, leased and loading weights together. */
   readonly capacityBytes: number;
   /**
-   * Finds out how large the adapter is; its room is reserved before it is loaded. This and the load reject with a
-   * `ServeError` of status 422 if the adapter is bad for ever.
+   * Measures an adapter, so that memory can be reserved before it is loaded. This and the load reject with a `ServeError` of
+   * status 422 if the adapter is permanently bad.
    */
   openAdapter(source: AdapterSource): Promise<OpenedAdapter>;
-  /** Called once for each load that fails. */
+  /** Called once per failed load. */
   onFailure?(source: AdapterSource, error: unknown): void;
   readonly maxParallelLoads?: number;
-  /** Monotonic milliseconds. */
+  /** Returns monotonic milliseconds. */
   readonly now?: () => number;
 }
 
+/** Figures of a cache. */
 export interface AdapterCacheStats {
   readonly idleBytes: number;
-  /** Reserved by loads under way included. */
+  /** Includes memory reserved by loads under way. */
   readonly leasedBytes: number;
   readonly idleCount: number;
   readonly leasedCount: number;
@@ -43,7 +45,7 @@ export interface AdapterCacheStats {
   readonly hits: number;
   readonly misses: number;
   readonly evictions: number;
-  /** Loads that ended, by how. */
+  /** Loads that succeeded and that failed. */
   readonly loaded: number;
   readonly failed: number;
 }
@@ -51,43 +53,44 @@ export interface AdapterCacheStats {
 /** An adapter that was refused is not read again for this long. */
 const REFUSAL_TTL_MS = 30_000;
 const MAX_REFUSALS = 1000;
-/** Loads share two cores with the engine; each holds its file and its weights in memory. */
+/** Loads compete with the engine for the processor, and each holds its file and its weights in memory. */
 const MAX_PARALLEL_LOADS = 2;
-/** An owner that asked for nothing for so long has no share of the room that is kept for it. */
+/** An owner without a request for this long loses its reserved share of the memory. */
 const SHARE_LAPSES_MS = 600_000;
 
-interface Entry extends Evictable {
+interface CachedAdapter extends Evictable {
   readonly weights: AdapterWeights;
   leaseCount: number;
 }
 
 interface Load {
   readonly source: AdapterSource;
-  readonly waiters: Set<Waiter>;
-  /** Its size is known. */
+  readonly waiters: Set<LeaseWaiter>;
+  /** Set once its size is known. */
   opened?: OpenedAdapter;
-  /** Bytes of `capacityBytes` that are kept for it. */
+  /** Bytes of `capacityBytes` that are reserved for it. */
   reservedBytes: number;
 }
 
-interface Waiter {
+interface LeaseWaiter {
   resolve(lease: Lease): void;
   reject(error: unknown): void;
 }
 
+/** A cache of loaded adapters. */
 export class AdapterCache {
   readonly #options: AdapterCacheOptions;
   readonly #now: () => number;
-  /** Entries without a lease, in the order of their release. */
-  readonly #idle = new Map<string, Entry>();
-  readonly #leased = new Map<string, Entry>();
+  /** Adapters without a lease, in the order of their release. */
+  readonly #idle = new Map<string, CachedAdapter>();
+  readonly #leased = new Map<string, CachedAdapter>();
   readonly #order = new EvictionOrder();
-  /** Owner → when it last asked. One entry for each owner ever seen: as many as there are tenants. */
+  /** When each owner last asked for an adapter. One entry per owner ever seen, so at most one per tenant. */
   readonly #askedMs = new Map<string, number>();
-  /** Loads that found no room, oldest first: they are tried again when there may be some. */
+  /** Loads that found no memory, oldest first. They are tried again when some may be free. */
   #parked: Load[] = [];
   readonly #loads = new Map<string, Load>();
-  /** Loads that wait for a place among the parallel ones, oldest first. */
+  /** Loads that wait for a parallel load to end, oldest first. */
   readonly #queue: Load[] = [];
   readonly #refusals: LRUCache<string, ServeError>;
   #runningLoads = 0;
@@ -112,9 +115,9 @@ export class AdapterCache {
   }
 
   /**
-   * Weights that stay until the lease is released. An abort ends this wait only: the load goes on for the others.
-   * If leased weights leave no room it waits for theirs, before anything is loaded. `keepWarmMs`: others are evicted before it for so long.
-   * Throws what the loader throws, or the signal's reason.
+   * Leases an adapter's weights. If leased weights leave no memory it waits until some are released. For `keepWarmMs` other
+   * adapters are evicted first. An abort ends only this wait; the load goes on for other callers. Throws what the loader
+   * throws, or the signal's reason.
    */
   async lease(
     source: AdapterSource,
@@ -145,6 +148,7 @@ export class AdapterCache {
     return lease;
   }
 
+  /** Returns the current figures. */
   stats(): AdapterCacheStats {
     return {
       idleBytes: this.#idleBytes,
@@ -160,7 +164,7 @@ export class AdapterCache {
     };
   }
 
-  /** Digests of all weights in memory. */
+  /** Lists the digests in memory. */
   resident(): string[] {
     return [...this.#leased.keys(), ...this.#idle.keys()];
   }
@@ -178,7 +182,7 @@ export class AdapterCache {
       const load = this.#queue.shift();
       if (!load) return;
       if (load.waiters.size === 0) {
-        this.#loads.delete(load.source.digest); // all gave up before it began
+        this.#loads.delete(load.source.digest); // every caller gave up before it began
         continue;
       }
       this.#runningLoads++;
@@ -186,7 +190,7 @@ export class AdapterCache {
     }
   }
 
-  /** Never rejects: the outcome goes to the waiters, or the load is parked. */
+  /** Runs a load. Never rejects: the outcome goes to the waiters, or the load is parked. */
   async #run(load: Load): Promise<void> {
     const { source, waiters } = load;
     const startMs = this.#now();
@@ -196,16 +200,13 @@ export class AdapterCache {
       isParked = !this.#reserve(load, load.opened.byteSize);
       if (isParked) return;
       const weights = await load.opened.load();
-      assert(weights.digest === source.digest, 'the loader gave weights of another digest');
-      assert(
-        weights.byteSize <= load.reservedBytes,
-        'the weights are no larger than they were said',
-      );
+      assert(weights.digest === source.digest, 'the loader returned another digest');
+      assert(weights.byteSize <= load.reservedBytes, 'the weights are larger than measured');
       const loadMs = this.#now() - startMs;
       this.#unreserve(load);
       const entry = createEntry(source, weights, loadMs);
       this.#loaded++;
-      // In the same turn, so that nothing is evicted between its load and its leases.
+      // In the same turn, so that it cannot be evicted between its load and its leases.
       for (const { resolve } of waiters)
         resolve(this.#createLease(entry, { tier: 'disk', loadMs }));
       if (waiters.size === 0) this.#keepIdle(entry);
@@ -225,7 +226,7 @@ export class AdapterCache {
     }
   }
 
-  /** Keeps room for a load that is about to begin; false if leased weights and other loads leave none. */
+  /** Reserves memory for a load. Returns false if leased weights and other loads leave none. */
   #reserve(load: Load, byteSize: number): boolean {
     if (!this.#makeRoom(load.source.owner, byteSize)) return false;
     load.reservedBytes = byteSize;
@@ -238,13 +239,13 @@ export class AdapterCache {
     load.reservedBytes = 0;
   }
 
-  /** There may be room now. */
+  /** Tries parked loads again, because some memory may be free. */
   #unpark(): void {
     this.#queue.unshift(...this.#parked);
     this.#parked = [];
   }
 
-  #createLease(entry: Entry, found: Pick<Lease, 'tier' | 'loadMs'>): Lease {
+  #createLease(entry: CachedAdapter, found: Pick<Lease, 'tier' | 'loadMs'>): Lease {
     const { weights } = entry;
     this.#order.use(entry);
     if (entry.leaseCount++ === 0) {
@@ -261,7 +262,7 @@ export class AdapterCache {
     return { weights, ...found, release, [Symbol.dispose]: release };
   }
 
-  #release(entry: Entry): void {
+  #release(entry: CachedAdapter): void {
     if (--entry.leaseCount > 0) return;
     const { digest, byteSize } = entry.weights;
     this.#leased.delete(digest);
@@ -271,18 +272,18 @@ export class AdapterCache {
     this.#startLoads();
   }
 
-  #keepIdle(entry: Entry): void {
+  #keepIdle(entry: CachedAdapter): void {
     this.#idle.set(entry.weights.digest, entry);
     this.#idleBytes += entry.byteSize;
   }
 
-  /** Evicts idle weights until so many bytes fit beside the rest; false if what cannot be evicted leaves no room. */
+  /** Evicts idle adapters until the bytes fit. Returns false if leased weights and loads leave no room. */
   #makeRoom(owner: string, byteSize: number): boolean {
     const { capacityBytes } = this.#options;
     if (byteSize > capacityBytes) {
       throw new ServeError(
         'adapter_invalid',
-        `adapter refused: it takes ${byteSize} bytes in memory, the cache holds ${capacityBytes}`,
+        `adapter refused: it takes ${byteSize} bytes in memory; the cache holds ${capacityBytes}`,
       );
     }
     const neededBytes = this.#leasedBytes + this.#reservedBytes + byteSize;
@@ -291,7 +292,7 @@ export class AdapterCache {
       const bytesByOwner = this.#bytesOfActiveOwners({ owner, byteSize });
       const pressure = { bytesByOwner, capacityBytes, nowMs: this.#now() };
       const evicted = this.#order.choose(this.#idle.values(), pressure);
-      assert(evicted, 'idle weights take room, yet there are none');
+      assert(evicted, 'the size of idle weights is wrong');
       this.#idle.delete(evicted.weights.digest);
       this.#idleBytes -= evicted.byteSize;
       this.#evictions++;
@@ -299,7 +300,7 @@ export class AdapterCache {
     return true;
   }
 
-  #bytesOfActiveOwners(newcomer: Pick<Entry, 'owner' | 'byteSize'>): Map<string, number> {
+  #bytesOfActiveOwners(newcomer: Pick<CachedAdapter, 'owner' | 'byteSize'>): Map<string, number> {
     const bytes = new Map<string, number>();
     const sinceMs = this.#now() - SHARE_LAPSES_MS;
     const loads = Array.from(this.#loads.values(), ({ source, reservedBytes }) => {
@@ -318,27 +319,31 @@ export class AdapterCache {
   }
 }
 
-function createEntry(source: AdapterSource, weights: AdapterWeights, loadMs: number): Entry {
+function createEntry(
+  source: AdapterSource,
+  weights: AdapterWeights,
+  loadMs: number,
+): CachedAdapter {
   const { byteSize } = weights;
   const { owner } = source;
   return { weights, owner, byteSize, loadMs, uses: 0, value: 0, warmUntilMs: 0, leaseCount: 0 };
 }
 
-/** Joins those who wait for a load until it ends or the signal aborts. */
-function waitIn(waiters: Set<Waiter>, signal: AbortSignal | undefined): Promise<Lease> {
+/** Waits for a load to end or for the signal to abort. */
+function waitIn(waiters: Set<LeaseWaiter>, signal: AbortSignal | undefined): Promise<Lease> {
   return new Promise((resolve, reject) => {
     const leave = () => {
       waiters.delete(waiter);
       reject(signal?.reason);
     };
-    const settle = () => signal?.removeEventListener('abort', leave);
-    const waiter: Waiter = {
+    const stopListening = () => signal?.removeEventListener('abort', leave);
+    const waiter: LeaseWaiter = {
       resolve(lease) {
-        settle();
+        stopListening();
         resolve(lease);
       },
       reject(error) {
-        settle();
+        stopListening();
         reject(error);
       },
     };

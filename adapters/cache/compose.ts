@@ -1,23 +1,25 @@
-// Several adapters as one: the sum of their weighted updates is their concatenation on the rank axis, exactly. Each is
-// read straight into its columns, so that a composition takes its own memory and one file's.
+// Adds several adapters up: the sum of their weighted updates is their concatenation along the rank axis, exactly. Each one is
+// read straight into its columns, so a composition takes its own memory and that of one file.
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { moduleName } from '../../src/model/target-modules.ts';
+import type { AdapterSink } from '../peft/parse-adapter.ts';
 import {
+  type AdapterWeights,
   createPair,
   emptyLayers,
+  type MutableLayers,
   type PairShape,
-  type PlacedAdapter,
   toWeights,
-} from '../peft/peft.ts';
-import type { AdapterWeights } from '../peft/weights.ts';
+} from '../peft/weights.ts';
 
+/** A composition that is being filled. */
 export class Composition {
   readonly #ranks: ReadonlyMap<string, number>;
-  readonly #layers: ReturnType<typeof emptyLayers>;
-  /** Columns that are taken, by module. */
+  readonly #layers: MutableLayers;
+  /** The number of filled columns, by module. */
   readonly #columns = new Map<string, number>();
 
-  /** @param terms each one's ranks by module name */
+  /** @param terms the ranks of each term by module name */
   constructor(model: DecoderConfig, terms: readonly ReadonlyMap<string, number>[]) {
     const ranks = new Map<string, number>();
     for (const [module, rank] of terms.flatMap((term) => [...term])) {
@@ -27,11 +29,11 @@ export class Composition {
     this.#layers = emptyLayers(model);
   }
 
-  /** Where the next term is written. Its ranks must be those that were promised, or it throws `RangeError`. */
-  term(weight: number): PlacedAdapter {
+  /** Returns the memory for the next term. It throws `RangeError` if the term has higher ranks than announced. */
+  term(weight: number): AdapterSink {
     return {
       weight,
-      place: (layer, target, shape: PairShape) => {
+      allocate: (layer, target, shape: PairShape) => {
         const module = moduleName(layer, target);
         const column = this.#columns.get(module) ?? 0;
         const rank = this.#ranks.get(module) ?? 0;
@@ -44,7 +46,7 @@ export class Composition {
     };
   }
 
-  /** To be called once every term was written. */
+  /** Returns the weights, after every term was written. */
   weights(digest: string): AdapterWeights {
     return toWeights(digest, this.#layers);
   }

@@ -1,43 +1,45 @@
-// Which adapter leaves memory: the one that is cheapest to have again for the room it takes. Pure policy over plain
-// records (GreedyDual-Size with frequency, Cherkasova 1998): value = age + uses x reload time / bytes, where the age
-// is the value of the last one that left, so that what was popular once does not stay for ever. Owners that are active
-// keep their share whatever others ask for. It knows no weights, no leases and no clock.
+// Chooses which adapter leaves memory, by GreedyDual-Size with frequency (Cherkasova 1998): the one with the lowest
+// value = age + uses x reload time / bytes. The age is the value of the last evicted adapter, so that formerly popular ones
+// do not stay forever. Active owners keep their share. It knows no weights, no leases and no clock.
 
+/** A record of an adapter that can be evicted. */
 export interface Evictable {
   readonly owner: string;
   readonly byteSize: number;
-  /** What having it again takes. */
+  /** Time to load it again. */
   readonly loadMs: number;
-  /** How often it was asked for since it was loaded. */
+  /** Requests since it was loaded. */
   uses: number;
-  /** As of its last use. */
+  /** Its value at its last use. */
   value: number;
-  /** Somebody expects it to be asked for until then. */
+  /** Until then it is expected to be used. */
   warmUntilMs: number;
 }
 
+/** The state of the memory when an adapter needs room. */
 export interface Pressure {
-  /** Bytes in memory of each owner that was active lately; the newcomer's count with its owner. */
+  /** Bytes in memory by owner, for owners that were active lately. Includes the new adapter. */
   readonly bytesByOwner: ReadonlyMap<string, number>;
   readonly capacityBytes: number;
   readonly nowMs: number;
 }
 
-/** A load takes no less: what is in the page cache today may not be tomorrow. */
+/** The least reload time to assume: a file in the page cache today may not be there tomorrow. */
 const MIN_LOAD_MS = 1;
 
+/** The eviction policy and its age. */
 export class EvictionOrder {
   #age = 0;
 
-  /** To be called at each use, the first one included. */
+  /** Call it on each use, including the first. */
   use(entry: Evictable): void {
     entry.uses++;
     entry.value = this.#age + (entry.uses * Math.max(entry.loadMs, MIN_LOAD_MS)) / entry.byteSize;
   }
 
   /**
-   * Whom to evict; undefined where there is nobody. Of equal values the first of the list goes. A share weighs more
-   * than warmth, and neither keeps anything where all have it.
+   * Chooses the adapter to evict; undefined if there is none. Owners above their share lose adapters first, then adapters that
+   * are not warm, then those of the lowest value, the first of equals.
    */
   choose<T extends Evictable>(idle: Iterable<T>, pressure: Pressure): T | undefined {
     let candidates = [...idle];
@@ -53,7 +55,7 @@ export class EvictionOrder {
   }
 }
 
-/** An owner that was not active lately has no share. */
+/** Whether the owner has more than its share. An inactive owner has none. */
 function isOverShare(owner: string, { bytesByOwner, capacityBytes }: Pressure): boolean {
   const bytes = bytesByOwner.get(owner);
   return bytes === undefined || bytes > capacityBytes / bytesByOwner.size;

@@ -1,37 +1,37 @@
-// From PEFT folders to weights in the engine's layout: measure, read, verify, parse, and add up what a composition is
-// made of. It caches nothing.
-
+// Loads PEFT folders as weights in the engine's layout: measures, reads, verifies, parses, and adds up compositions. It caches
+// nothing.
 import { ServeError } from '../../src/common/errors.ts';
 import type { AdapterSource, AdapterSourcePart } from '../../src/contracts/generation.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { TARGET_NAMES } from '../../src/model/target-modules.ts';
 import { CONFIG_FILE, measureAdapterFiles, readAdapterFiles, WEIGHTS_FILE } from '../peft/files.ts';
 import type { WeightsSize } from '../peft/header.ts';
-import { type AdapterBytes, parseAdapter, placeAdapter } from '../peft/peft.ts';
-import { refuseRank } from '../peft/refusal.ts';
+import { type AdapterBytes, parseAdapter, readAdapterInto } from '../peft/parse-adapter.ts';
+import { checkRank } from '../peft/refusal.ts';
 import type { AdapterWeights } from '../peft/weights.ts';
 import { Composition } from './compose.ts';
 
-/** What is known of an adapter once the headers of its files were read. */
+/** An adapter whose headers have been read. */
 export interface OpenedAdapter {
-  /** Of the weights that `load` gives; while it runs it takes one file beside them. */
+  /** The size of the weights. Loading also takes the memory of one file. */
   readonly byteSize: number;
   load(): Promise<AdapterWeights>;
 }
 
+/** Limits of adapters. */
 export interface LoadLimits {
-  /** Of a file, and of a composition's ranks together. */
+  /** The largest rank of a file, and of a composition's ranks together. */
   readonly maxRank: number;
-  /** Whether the engine could run it if it were alone. */
+  /** Whether the engine could run the adapter alone. */
   canHold(size: Pick<AdapterWeights, 'rank' | 'targets'>): boolean;
 }
 
 const FILES: ReadonlySet<string> = new Set([CONFIG_FILE, WEIGHTS_FILE]);
 
 /**
- * Opens adapters for one model: reads headers, and refuses what is too large before anything is loaded.
- * Both steps throw `ServeError`: what `parseAdapter` throws, `adapter_unavailable`, and `adapter_checksum_mismatch` if a
- * folder no longer holds the content that was asked for.
+ * Returns a function that opens adapters for one model. It reads headers, and refuses what is too large before anything is
+ * loaded. Opening and loading throw `ServeError`: the errors of `parseAdapter`, `adapter_unavailable`, and
+ * `adapter_checksum_mismatch` if a folder has changed.
  */
 export function createAdapterLoader(
   model: DecoderConfig,
@@ -40,7 +40,7 @@ export function createAdapterLoader(
   return async ({ digest, parts }) => {
     const sizes: WeightsSize[] = [];
     for (const { directory } of parts) sizes.push(await unchanged(measureAdapterFiles(directory)));
-    refuseRank(
+    checkRank(
       sizes.map(({ rank }) => rank),
       maxRank,
     );
@@ -49,7 +49,7 @@ export function createAdapterLoader(
       targets: TARGET_NAMES.filter((name) => sizes.some(({ targets }) => targets.includes(name))),
     };
     if (!canHold(size)) {
-      const message = `adapter refused: rank ${size.rank} takes more memory than adapter slots have`;
+      const message = `adapter refused: rank ${size.rank} takes more memory than the adapter slots have`;
       throw new ServeError('adapter_invalid', message, { param: 'r' });
     }
     return {
@@ -59,12 +59,12 @@ export function createAdapterLoader(
   };
 }
 
-interface Measured extends Pick<AdapterSource, 'digest' | 'parts'> {
+interface MeasuredSource extends Pick<AdapterSource, 'digest' | 'parts'> {
   readonly ranks: readonly WeightsSize['ranks'][];
 }
 
 async function load(
-  { digest, parts, ranks }: Measured,
+  { digest, parts, ranks }: MeasuredSource,
   model: DecoderConfig,
 ): Promise<AdapterWeights> {
   const [first] = parts;
@@ -73,7 +73,7 @@ async function load(
   }
   const composition = new Composition(model, ranks);
   for (const part of parts) {
-    await placeAdapter(await readPart(part), model, composition.term(part.weight)).catch(
+    await readAdapterInto(await readPart(part), model, composition.term(part.weight)).catch(
       (error) => {
         throw error instanceof RangeError ? changed(error) : error;
       },
@@ -88,7 +88,7 @@ async function readPart({ digest, directory }: AdapterSourcePart): Promise<Adapt
   return files;
 }
 
-/** Whoever gave the digest has read the folder: a file that is missing or too large is a change since then. */
+/** The folder had this digest before, so a file that is missing or too large must have changed since. */
 function unchanged<T>(reading: Promise<T>): Promise<T> {
   return reading.catch((error) => {
     const isOfFile = error instanceof ServeError && FILES.has(error.param ?? '');
@@ -97,6 +97,6 @@ function unchanged<T>(reading: Promise<T>): Promise<T> {
 }
 
 function changed(cause?: unknown): ServeError {
-  const message = 'the adapter is no longer what it was when the request named it';
+  const message = 'the adapter has changed since the request named it';
   return new ServeError('adapter_checksum_mismatch', message, { cause });
 }

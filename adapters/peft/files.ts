@@ -1,28 +1,64 @@
-// The two files of a PEFT folder, read within bounds and hashed on the way. Nothing else in the folder is opened,
-// no link leads out of it (but to the blobs of a model in Hugging Face's cache), and what the files mean is for others.
+// Reads the two files of a PEFT folder, within bounds, and computes the adapter's digest. It opens nothing else in the folder,
+// and follows no link out of it, except to the blobs in Hugging Face's cache.
+import { createHash } from 'node:crypto';
 import { constants, type FileHandle, open, realpath } from 'node:fs/promises';
 import path from 'node:path';
 import { ServeError } from '../../src/common/errors.ts';
-import { createAdapterHasher } from './digest.ts';
 import { readHeader, type WeightsSize } from './header.ts';
 import { invalidAdapter } from './refusal.ts';
 
 export const CONFIG_FILE = 'adapter_config.json';
 export const WEIGHTS_FILE = 'adapter_model.safetensors';
-/** What older versions of peft wrote: a pickle, which runs code when it is read. */
+/** The file of older versions of peft: a pickle, which runs code when it is read. */
 const PICKLE_FILE = 'adapter_model.bin';
 
-/** peft's own are 1 KB; a rank for each module of a small model (EVA) makes 15 KB, of a large one 50 KB. */
+/** peft writes 1 KB. A rank for each module (EVA) makes 15 KB for a small model and 50 KB for a large one. */
 export const MAX_CONFIG_BYTES = 64 * 1024;
 /** Rank 64 on all linears of an 8-billion-parameter model in float32 takes 0.7 GB. */
 export const MAX_WEIGHTS_BYTES = 2 ** 31;
-/** Hashed between two turns of the event loop: under a millisecond. */
+/** Bytes hashed between two turns of the event loop, in less than a millisecond. */
 const CHUNK_BYTES = 1024 * 1024;
 
+/** An adapter's two files and its digest, hex. */
 export interface AdapterFiles {
   readonly configBytes: Uint8Array;
   readonly weightsBytes: Uint8Array;
   readonly digest: string;
+}
+
+/**
+ * Computes an adapter's identity: SHA-256 over its configuration and its weights, each after its length, so that no byte can
+ * move from one file to the other unnoticed.
+ */
+export class AdapterHasher {
+  readonly #hash = createHash('sha256');
+
+  /** Starts a file of so many bytes: the configuration first, then the weights. */
+  startPart(byteLength: number): void {
+    const prefix = Buffer.alloc(8);
+    prefix.writeBigUInt64LE(BigInt(byteLength));
+    this.#hash.update(prefix);
+  }
+
+  /** Adds the next bytes of the file. */
+  update(bytes: Uint8Array): void {
+    this.#hash.update(bytes);
+  }
+
+  /** Returns the digest, hex. */
+  digest(): string {
+    return this.#hash.digest('hex');
+  }
+}
+
+/** Returns the digest of an adapter whose files are in memory, hex. */
+export function adapterDigest(configBytes: Uint8Array, weightsBytes: Uint8Array): string {
+  const hasher = new AdapterHasher();
+  for (const bytes of [configBytes, weightsBytes]) {
+    hasher.startPart(bytes.length);
+    hasher.update(bytes);
+  }
+  return hasher.digest();
 }
 
 /** Reads both files. Throws `ServeError`: `adapter_invalid` naming the file, or `adapter_unavailable`. */
@@ -32,21 +68,21 @@ export async function readAdapterFiles(directory: string): Promise<AdapterFiles>
   return { configBytes, weightsBytes: weights.bytes(), digest };
 }
 
-/** The same digest without keeping the weights: memory stays at one chunk. Throws as `readAdapterFiles`. */
+/** Computes the digest without keeping the weights in memory. Throws as `readAdapterFiles`. */
 export function digestAdapterFiles(
   directory: string,
 ): Promise<Pick<AdapterFiles, 'configBytes' | 'digest'>> {
   return scan(directory, { start: () => {}, chunk: () => {} });
 }
 
-/** The bytes of the configuration alone. Throws as `readAdapterFiles`. */
+/** Reads the configuration. Throws as `readAdapterFiles`. */
 export async function readAdapterConfig(directory: string): Promise<Uint8Array> {
   const config = createBufferSink();
   await readFile(directory, { name: CONFIG_FILE, maxBytes: MAX_CONFIG_BYTES }, config);
   return config.bytes();
 }
 
-/** What the weights will take, by the header of their file alone. Throws as `readAdapterFiles`. */
+/** Measures the weights by the header of their file. Throws as `readAdapterFiles`. */
 export async function measureAdapterFiles(directory: string): Promise<WeightsSize> {
   const file = await openInside(directory, WEIGHTS_FILE);
   try {
@@ -66,9 +102,9 @@ export async function measureAdapterFiles(directory: string): Promise<WeightsSiz
 }
 
 interface Sink {
-  /** Called once, before the first chunk. */
+  /** Called once before the first chunk. */
   start(byteLength: number): void;
-  /** The bytes are valid during the call only. */
+  /** The bytes are valid only during the call. */
   chunk(bytes: Uint8Array): void;
 }
 
@@ -91,7 +127,7 @@ async function scan(
   directory: string,
   weights: Sink,
 ): Promise<Pick<AdapterFiles, 'configBytes' | 'digest'>> {
-  const hasher = createAdapterHasher();
+  const hasher = new AdapterHasher();
   const hashInto = (sink: Sink): Sink => ({
     start(byteLength) {
       hasher.startPart(byteLength);
@@ -141,16 +177,16 @@ async function checkedSize(file: FileHandle, { name, maxBytes }: BoundedFile): P
   const stats = await file.stat();
   if (!stats.isFile()) throw invalidAdapter(name, 'is not a regular file');
   if (stats.size <= maxBytes) return stats.size;
-  throw invalidAdapter(name, `${stats.size} bytes, the limit is ${maxBytes}`);
+  throw invalidAdapter(name, `has ${stats.size} bytes; the limit is ${maxBytes}`);
 }
 
-/** Opens a file below the folder; `O_NONBLOCK`, so that a pipe of that name blocks nobody. */
+/** Opens a file below the folder. `O_NONBLOCK` keeps a pipe of that name from blocking. */
 async function openInside(directory: string, name: string): Promise<FileHandle> {
   const full = path.join(directory, name);
   try {
     const [folder, target] = await Promise.all([realpath(directory), realpath(full)]);
     if (!isWithin(folder, target) && !isBlobOf(folder, target)) {
-      throw invalidAdapter(name, 'is a link out of its folder');
+      throw invalidAdapter(name, 'is a link to a file outside its folder');
     }
     return await open(target, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
@@ -160,7 +196,11 @@ async function openInside(directory: string, name: string): Promise<FileHandle> 
       () => name === WEIGHTS_FILE,
       () => false,
     );
-    if (hasPickle) throw invalidAdapter(PICKLE_FILE, 'is a pickle; only safetensors are read');
+    if (hasPickle)
+      throw invalidAdapter(
+        PICKLE_FILE,
+        'is a pickle, which is not supported. Save the adapter as safetensors.',
+      );
     throw invalidAdapter(name, 'is missing');
   }
 }
@@ -169,14 +209,14 @@ function isWithin(folder: string, target: string): boolean {
   return target.startsWith(folder + path.sep);
 }
 
-/** In Hugging Face's cache a model's `snapshots/REVISION` holds links to its `blobs`. */
+/** Whether a link leads to a blob of the same model in Hugging Face's cache (`snapshots/REVISION` to `blobs`). */
 function isBlobOf(folder: string, target: string): boolean {
   const snapshots = path.dirname(folder);
   if (path.basename(snapshots) !== 'snapshots') return false;
   return isWithin(path.join(path.dirname(snapshots), 'blobs'), target);
 }
 
-/** Whether an I/O error says that a path leads nowhere. */
+/** Whether an I/O error means that the path does not exist. */
 export function isAbsence(error: unknown): boolean {
   const code = (error as NodeJS.ErrnoException).code;
   return code === 'ENOENT' || code === 'ENOTDIR' || code === 'ELOOP';

@@ -1,6 +1,5 @@
-// What an adapter's weights will take in memory, by the header of their safetensors file alone: known before anything is
-// loaded. Whether the tensors fit a model is found by `peft.ts`. It opens no files.
-import { FileError, ServeError } from '../../src/common/errors.ts';
+// Measures an adapter's weights by the header of their safetensors file, before anything is loaded. Whether the tensors fit
+// a model is checked in `parse-adapter.ts`. It opens no files.
 import { elementCount } from '../../src/common/tensor.ts';
 import {
   ADAPTER_LIMITS,
@@ -10,20 +9,21 @@ import {
   type SafetensorsHeader,
 } from '../../src/formats/safetensors-header.ts';
 import { TARGET_MODULES, TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { toRefusal } from './refusal.ts';
 import type { AdapterWeights } from './weights.ts';
 
-/** As the loaded adapter will say it: largest rank, adapted linears, bytes of all factors in float32. */
+/** The largest rank, the adapted linears, and the bytes of all factors in float32. */
 export interface WeightsSize extends Pick<AdapterWeights, 'rank' | 'targets' | 'byteSize'> {
-  /** By module name, such as `model.layers.0.self_attn.q_proj`. */
+  /** Ranks by module name, such as `model.layers.0.self_attn.q_proj`. */
   readonly ranks: ReadonlyMap<string, number>;
 }
 
-/** The name of a module's factor A, [r, in]. */
+/** The tensor name of a module's factor A, [r, in]. */
 const FACTOR_A = /^base_model\.model\.(model\.layers\.\d+\.([\w.]+))\.lora_A\.weight$/;
 
 /**
- * Reads the header of a file of `fileBytes` bytes by `read`, which may give fewer bytes than it is asked for.
- * Throws `ServeError` (422) with the tensor or `header` as `param`.
+ * Measures a file of `fileBytes` bytes. `read` may return fewer bytes than it is asked for. Throws `ServeError` (422) with the
+ * tensor or `header` as `param`.
  */
 export async function readHeader(
   fileBytes: number,
@@ -35,9 +35,7 @@ export async function readHeader(
     const header = await read(LENGTH_BYTES, headerBytes);
     return sizeOf(parseHeader(header, fileBytes, ADAPTER_LIMITS).tensors);
   } catch (error) {
-    if (!(error instanceof FileError)) throw error;
-    const message = `adapter refused: ${error.message}`;
-    throw new ServeError('adapter_invalid', message, { param: error.field, cause: error });
+    throw toRefusal(error);
   }
 }
 

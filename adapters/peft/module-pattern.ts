@@ -1,6 +1,5 @@
-// Which modules a PEFT configuration means: peft's rules for names, suffixes and regular expressions, on the module
-// names of the model. Plain names are compared here; expressions are matched by `pattern-evaluator.ts`, away from the
-// thread that serves. It knows no tensors and no ranks.
+// Matches module names by peft's rules for names, suffixes and regular expressions. Plain names are compared here; regular
+// expressions run in `pattern-evaluator.ts`, off the serving thread. It knows no tensors and no ranks.
 import {
   type Expression,
   type ExpressionFault,
@@ -8,49 +7,50 @@ import {
   NO_LAYER,
   NO_MATCH,
 } from './pattern-evaluator.ts';
-import { invalidAdapter, show } from './refusal.ts';
+import { invalidAdapter, quoteValue } from './refusal.ts';
 
+/** Whether a module is meant. */
 export type ModuleMatcher = (moduleName: string) => boolean;
 
-/** Generated patterns (vision and text towers spelled out) have about 500 characters. */
+/** Generated patterns have about 500 characters. */
 const MAX_EXPRESSION_LENGTH = 2048;
-/** A configuration has two or three; ranks for each module (EVA) are written as plain names. */
+/** A configuration has two or three. Ranks per module (EVA) are plain names. */
 const MAX_EXPRESSIONS = 32;
 /**
- * Python reads `{,n}` as a repetition and `[[:` as a set; RE2 reads both otherwise, without an error. RE2's `\p{…}` and
- * `\x{…}` are errors in Python, and classes of Unicode are slow to compile.
+ * Python reads `{,n}` as a repetition and `[[:` as a set, RE2 silently as something else. RE2's `\p{…}` and `\x{…}` are errors
+ * in Python, and Unicode classes are slow to compile.
  */
 const READ_DIFFERENTLY = /\{,|\[\[:|(?<!\\)(?:\\\\)*\\(?:[pPCQEz]|x\{)/;
-/** No module's name holds another character. */
+/** Module names are ASCII. */
 const NOT_ASCII = /[^ -~]/;
 /** `q_proj`, `layers.1.self_attn.q_proj`, `^model\.layers\.1\.mlp\.up_proj$`. */
 const PLAIN_KEY = /^\^?(?:[\w-]|\\?\.)+\$?$/;
 const FAULTS: Record<ExpressionFault, string> = {
-  syntax: 'is no RE2 pattern',
+  syntax: 'is not a valid RE2 pattern',
   size: 'is too large',
   time: 'takes too long to compile',
 };
 
-/** The patterns of one configuration. Its matchers answer once `evaluate` has resolved, for the names it was given. */
+/** The patterns of one configuration. Matchers answer after `evaluate`, and only for its names. */
 export class PatternSet {
   readonly #expressions: (Expression & { readonly place: string })[] = [];
   readonly #indexOfName = new Map<string, number>();
   #answers = new Int32Array(0);
 
-  /** `target_modules` or `exclude_modules` as a string: the whole name matches. */
+  /** Adds `target_modules` or `exclude_modules` as a string, which matches whole names. */
   fullMatch(place: string, pattern: string): ModuleMatcher {
     const answer = this.#add(place, pattern, 'full');
     return (moduleName) => answer(moduleName) !== NO_MATCH;
   }
 
-  /** A key of `rank_pattern` or `alpha_pattern`: `(.*\.)?(key)$`, whole segments from the right. */
+  /** Adds a key of `rank_pattern` or `alpha_pattern`, which matches whole segments from the right: `(.*\.)?(key)$`. */
   suffixMatch(place: string, key: string): ModuleMatcher {
     if (PLAIN_KEY.test(key)) return plainKey(key);
     const answer = this.#add(place, key, 'suffix');
     return (moduleName) => answer(moduleName) !== NO_MATCH;
   }
 
-  /** An entry of `layers_pattern`: the number after its first match is the layer; NaN if it matches without one. */
+  /** Adds an entry of `layers_pattern`. The number after its first match is the layer; NaN if it matches without one. */
   layerIndex(place: string, pattern: string): (moduleName: string) => number | undefined {
     const answer = this.#add(place, pattern, 'layer');
     return (moduleName) => {
@@ -60,7 +60,7 @@ export class PatternSet {
     };
   }
 
-  /** Throws `ServeError` (422) with the place of a pattern that cannot be used, such as `rank_pattern[3]`. */
+  /** Matches all patterns. Throws `ServeError` (422) that names a pattern that cannot be used, such as `rank_pattern[3]`. */
   async evaluate(moduleNames: readonly string[]): Promise<void> {
     if (this.#expressions.length === 0) return;
     moduleNames.forEach((name, i) => void this.#indexOfName.set(name, i));
@@ -68,24 +68,27 @@ export class PatternSet {
     const result = await evaluateExpressions(expressions, moduleNames);
     if ('fault' in result) {
       const { place, text } = this.#expressions[result.index]!;
-      throw invalidAdapter(place, `${show(text)} ${FAULTS[result.fault]}`);
+      throw invalidAdapter(place, `${quoteValue(text)} ${FAULTS[result.fault]}`);
     }
     this.#answers = result.answers;
   }
 
   #add(place: string, text: string, kind: Expression['kind']): (moduleName: string) => number {
     if (text.length > MAX_EXPRESSION_LENGTH) {
-      throw invalidAdapter(place, `a pattern of more than ${MAX_EXPRESSION_LENGTH} characters`);
+      throw invalidAdapter(place, `has a pattern of more than ${MAX_EXPRESSION_LENGTH} characters`);
     }
     if (NOT_ASCII.test(text)) {
-      throw invalidAdapter(place, `${show(text)} holds a character that no module's name has`);
+      throw invalidAdapter(
+        place,
+        `${quoteValue(text)} has a character that is not in any module's name`,
+      );
     }
     if (READ_DIFFERENTLY.test(text)) {
-      throw invalidAdapter(place, `${show(text)} means something else to RE2 than to Python`);
+      throw invalidAdapter(place, `${quoteValue(text)} means something else to RE2 than to Python`);
     }
     const index = this.#expressions.push({ place, kind, text }) - 1;
     if (index === MAX_EXPRESSIONS) {
-      const message = `is the pattern beyond the ${MAX_EXPRESSIONS} that a configuration may have; plain names are not counted`;
+      const message = `is one pattern too many: a configuration may have ${MAX_EXPRESSIONS}, not counting plain names`;
       throw invalidAdapter(place, message);
     }
     return (moduleName) => {
@@ -96,19 +99,19 @@ export class PatternSet {
   }
 }
 
-/** A list of names: the module's own, or one that ends with `.` + entry. */
-export function nameList(names: readonly string[]): ModuleMatcher {
+/** Matches a list of names: the module's own name, or its last segments. */
+export function matchNames(names: readonly string[]): ModuleMatcher {
   const known = new Set(names);
   return (moduleName) => suffixesOf(moduleName).some((suffix) => known.has(suffix));
 }
 
-/** `a.b.c`, `b.c`, `c`. */
+/** Returns `a.b.c`, `b.c`, `c`. */
 function suffixesOf(moduleName: string): string[] {
   const segments = moduleName.split('.');
   return segments.map((_, start) => segments.slice(start).join('.'));
 }
 
-/** The same as the regular expression; hundreds of such keys over hundreds of modules are common (EVA). */
+/** Does the same as the regular expression. Hundreds of such keys over hundreds of modules are common (EVA). */
 function plainKey(key: string): ModuleMatcher {
   const isWhole = key.startsWith('^');
   const body = key.slice(isWhole ? 1 : 0, key.endsWith('$') ? -1 : undefined);

@@ -1,5 +1,5 @@
-// The worker thread's program: compiles the regular expressions of adapters' configurations and matches module names,
-// in time linear in the name. Whoever asks stops it when it takes too long (`pattern-evaluator.ts`).
+// The worker thread's program: compiles regular expressions of adapters' configurations and matches module names in linear
+// time. `pattern-evaluator.ts` stops it if it takes too long.
 import { parentPort } from 'node:worker_threads';
 import { RE2JS } from 're2js';
 import {
@@ -11,10 +11,10 @@ import {
   NO_MATCH,
 } from './pattern-evaluator.ts';
 
-/** Instructions of all patterns of one adapter: such a pattern has 300; 10,000 take 0.1 s over 210 modules. */
+/** Instructions of all patterns of one adapter. A usual pattern has 300; 10,000 take 0.1 s over 210 modules. */
 const MAX_INSTRUCTIONS = 10_000;
 
-/** The expression that stands for peft's rule. */
+/** Turns a text into the expression of peft's rule. */
 const SOURCES: Record<Expression['kind'], (text: string) => string> = {
   full: (text) => `(?:${text})`,
   suffix: (text) => `(.*\\.)?(${text})`,
@@ -39,7 +39,7 @@ function evaluate({
     Atomics.store(progress, 0, index);
     let regex: RE2JS;
     try {
-      RE2JS.compile(text); // alone, so that no parenthesis of it closes one of ours
+      RE2JS.compile(text); // alone first, so that its parentheses cannot close ours
       regex = RE2JS.compile(SOURCES[kind](text));
     } catch {
       return { index, fault: 'syntax' };
@@ -58,7 +58,7 @@ function match(regex: RE2JS, name: string): number {
   return regex.matches(name) ? 0 : NO_MATCH;
 }
 
-/** An alternative of the pattern may match without the number: a match, but no layer. */
+/** Returns the layer of a match. An alternative of the pattern may match without a number. */
 function layerOf(regex: RE2JS, name: string): number {
   const matcher = regex.matcher(name);
   if (!matcher.lookingAt()) return NO_MATCH;

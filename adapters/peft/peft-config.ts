@@ -1,11 +1,11 @@
-// PEFT's `adapter_config.json` → which modules an adapter changes, with which rank and scaling.
-// What this build cannot serve exactly is refused by the name of its field. It reads no tensors and runs nothing.
+// Parses PEFT's `adapter_config.json`: which modules an adapter changes, with which rank and scaling. It refuses everything
+// that cannot be served exactly, and names the field. It reads no tensors.
 import { z } from 'zod';
 import { parseShallowJson } from '../../src/common/shallow-json.ts';
 import { MAX_RANK } from '../../src/contracts/training-settings.ts';
 import { TARGET_NAMES } from '../../src/model/target-modules.ts';
-import { type ModuleMatcher, nameList, PatternSet } from './module-pattern.ts';
-import { invalidAdapter, show } from './refusal.ts';
+import { type ModuleMatcher, matchNames, PatternSet } from './module-pattern.ts';
+import { invalidAdapter, quoteValue } from './refusal.ts';
 
 interface LoraSetting {
   readonly rank: number;
@@ -13,23 +13,24 @@ interface LoraSetting {
   readonly scaling: number;
 }
 
+/** A parsed configuration. */
 export interface AdapterConfig {
-  /** `base_model_name_or_path`: informs only; the tensors' shapes decide whether an adapter fits. */
+  /** `base_model_name_or_path`, for information. The tensors' shapes decide whether an adapter fits. */
   readonly baseModel: string | undefined;
   /** Whether a module (`model.layers.0.self_attn.q_proj`) is adapted. */
   isTargeted(moduleName: string): boolean;
-  /** The module's own rank and scaling; throws `ServeError` where the scaling is over the cap. */
+  /** Returns a module's rank and scaling. Throws `ServeError` if the scaling is too large. */
   settingOf(moduleName: string): LoraSetting;
 }
 
-/** Usual values are 0.25 to 16; a larger one turns rounding noise into text. */
+/** Usual values are 0.25 to 16. A larger one amplifies rounding noise. */
 const MAX_SCALING = 64;
-/** Twice the linears of a 126-layer model. */
+/** Enough for two entries per linear of a 126-layer model. */
 const MAX_ENTRIES = 2048;
 const MAX_NAME_LENGTH = 2048;
 const FILE = 'adapter_config.json';
 
-/** Variants that this build does not serve: each must be absent or switched off. */
+/** Variants that are not supported: each must be absent or switched off. */
 const UNSUPPORTED_FIELDS = [
   'use_dora',
   'lora_bias',
@@ -51,10 +52,10 @@ const UNSUPPORTED_FIELDS = [
   'arrow_config',
 ] as const;
 
-/** Initial values that leave the shared base as it is; the others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) rewrite it. */
+/** Initializations that leave the shared base unchanged. PiSSA, OLoRA, CorDA, LoftQ and LoRA-GA rewrite it. */
 const BASE_PRESERVING_INITS = new Set(['gaussian', 'orthogonal', 'eva', 'mica']);
 
-/** What peft notes for an adapter without a task type. The class is compared, never loaded. */
+/** The classes that peft notes for an adapter without a task type. They are compared, never loaded. */
 const PLAIN_DECODERS = new Map([
   ['LlamaForCausalLM', 'transformers.models.llama.modeling_llama'],
   ['MistralForCausalLM', 'transformers.models.mistral.modeling_mistral'],
@@ -62,7 +63,7 @@ const PLAIN_DECODERS = new Map([
   ['Qwen3ForCausalLM', 'transformers.models.qwen3.modeling_qwen3'],
 ]);
 
-/** peft's default for the families served here. */
+/** peft's default for the supported families. */
 const DEFAULT_TARGETS = ['q_proj', 'v_proj'];
 
 const rank = z.number().int().min(1).max(MAX_RANK);
@@ -71,7 +72,7 @@ const name = z.string().max(MAX_NAME_LENGTH);
 const names = z.union([name, z.array(name).max(MAX_ENTRIES)]);
 const layer = z.number().int().nonnegative();
 
-/** Keys that are not listed are ignored, as peft does: newer versions add them. */
+/** Other keys are ignored, as peft does, because newer versions add keys. */
 const configSchema = z.object({
   r: rank,
   lora_alpha: alpha,
@@ -85,20 +86,19 @@ const configSchema = z.object({
   base_model_name_or_path: z.string().nullish(),
 });
 
-type RawConfig = z.infer<typeof configSchema>;
+type PeftConfig = z.infer<typeof configSchema>;
 
-/** A configuration whose fields are checked and whose patterns are not compiled yet. */
+/** A configuration whose fields are checked, but whose patterns are not compiled yet. */
 export interface OpenedConfig {
-  /** Its matchers answer for the modules that its patterns were evaluated for. */
+  /** Answers only for modules that the patterns were evaluated for. */
   readonly config: AdapterConfig;
-  /** Throws `ServeError` (422) with the place of a pattern that cannot be used. */
+  /** Matches the patterns against these modules. Throws `ServeError` (422) that names a pattern that cannot be used. */
   evaluatePatterns(moduleNames: readonly string[]): Promise<void>;
 }
 
 /**
- * Parses the bytes of an `adapter_config.json`, for the modules that will be asked about: regular expressions are
- * matched against their names in a worker, plain names are compared when they are asked for.
- * Throws `ServeError` (422) with the field at fault as `param`, such as `r` or `rank_pattern[3]`.
+ * Parses an `adapter_config.json` for these modules. A worker matches regular expressions against their names. Throws
+ * `ServeError` (422) with the field at fault as `param`, such as `r` or `rank_pattern[3]`.
  */
 export async function parseAdapterConfig(
   bytes: Uint8Array,
@@ -109,7 +109,7 @@ export async function parseAdapterConfig(
   return config;
 }
 
-/** The same without waiting for patterns. Throws as `parseAdapterConfig`. */
+/** Parses without waiting for patterns. Throws as `parseAdapterConfig`. */
 export function openAdapterConfig(bytes: Uint8Array): OpenedConfig {
   const json = parseObject(bytes);
   refuseUnsupported(json);
@@ -140,7 +140,7 @@ function parseObject(bytes: Uint8Array): Record<string, unknown> {
   return json as Record<string, unknown>;
 }
 
-/** `r`, or an entry by its position: keys may be long. */
+/** Names a field such as `r`, or an entry by its position, because keys may be long. */
 function placeOf([field, entry]: readonly PropertyKey[], json: Record<string, unknown>): string {
   if (field === undefined) return FILE;
   if (entry === undefined) return String(field);
@@ -150,7 +150,10 @@ function placeOf([field, entry]: readonly PropertyKey[], json: Record<string, un
 
 function refuseUnsupported(json: Record<string, unknown>): void {
   const refuse = (field: string, supported: string): never => {
-    throw invalidAdapter(field, `${show(json[field])} is not supported (supported: ${supported})`);
+    throw invalidAdapter(
+      field,
+      `${quoteValue(json[field])} is not supported (supported: ${supported})`,
+    );
   };
   if (json['peft_type'] !== 'LORA') refuse('peft_type', '"LORA"');
   for (const field of UNSUPPORTED_FIELDS) if (!isOff(json[field])) refuse(field, 'none');
@@ -181,8 +184,8 @@ function isPlainDecoder(mapping: unknown): boolean {
   return typeof name === 'string' && PLAIN_DECODERS.get(name) === library && library !== undefined;
 }
 
-/** `exclude_modules` wins over `target_modules`; the layers count only for names found by their ending. */
-function createTargetMatcher(raw: RawConfig, patterns: PatternSet): ModuleMatcher {
+/** `exclude_modules` wins over `target_modules`. The layers count only for names that match by their ending. */
+function createTargetMatcher(raw: PeftConfig, patterns: PatternSet): ModuleMatcher {
   const isExcluded = raw.exclude_modules
     ? createMatcher('exclude_modules', raw.exclude_modules, patterns)
     : () => false;
@@ -190,13 +193,13 @@ function createTargetMatcher(raw: RawConfig, patterns: PatternSet): ModuleMatche
   const isInLayers = createLayerMatcher(raw, patterns);
   if (typeof targets !== 'string') {
     const byName = new Set(targets);
-    const byEnding = nameList(targets);
+    const byEnding = matchNames(targets);
     return (module) =>
       !isExcluded(module) && (byName.has(module) || (byEnding(module) && isInLayers(module)));
   }
   const isTarget =
     targets.toLowerCase() === 'all-linear'
-      ? nameList(TARGET_NAMES)
+      ? matchNames(TARGET_NAMES)
       : createMatcher('target_modules', targets, patterns);
   return (module) => !isExcluded(module) && isTarget(module);
 }
@@ -206,10 +209,10 @@ function createMatcher(
   value: string | readonly string[],
   patterns: PatternSet,
 ): ModuleMatcher {
-  return typeof value === 'string' ? patterns.fullMatch(field, value) : nameList(value);
+  return typeof value === 'string' ? patterns.fullMatch(field, value) : matchNames(value);
 }
 
-function createLayerMatcher(raw: RawConfig, patterns: PatternSet): ModuleMatcher {
+function createLayerMatcher(raw: PeftConfig, patterns: PatternSet): ModuleMatcher {
   const layers = [raw.layers_to_transform ?? []].flat();
   const layerPatterns = [raw.layers_pattern ?? []].flat();
   if (layers.length === 0) {
@@ -233,17 +236,21 @@ function createLayerMatcher(raw: RawConfig, patterns: PatternSet): ModuleMatcher
   };
 }
 
-/** peft's rule without a pattern; module names are ours, so the expression meets no hostile input. */
+/** peft's rule without a pattern. Module names are ours, so the expression is safe. */
 function firstNumberedSegment(moduleName: string): number | undefined {
   const found = /^.*?\.[^.]*\.(\d+)\./.exec(moduleName);
   return found ? Number(found[1]) : undefined;
 }
 
-/** The first key that matches wins; rank and alpha are looked up independently of each other. */
-function createSettings(raw: RawConfig, patterns: PatternSet): (moduleName: string) => LoraSetting {
+/** The first matching key wins. Rank and alpha are looked up independently. */
+function createSettings(
+  raw: PeftConfig,
+  patterns: PatternSet,
+): (moduleName: string) => LoraSetting {
   const lookup = (field: 'rank_pattern' | 'alpha_pattern', otherwise: number) => {
     const entries = Object.entries(raw[field] ?? {});
-    if (entries.length > MAX_ENTRIES) throw invalidAdapter(field, `over ${MAX_ENTRIES} entries`);
+    if (entries.length > MAX_ENTRIES)
+      throw invalidAdapter(field, `has more than ${MAX_ENTRIES} entries`);
     const rules = entries.map(([key, value], i) => ({
       matches: patterns.suffixMatch(`${field}[${i}]`, key),
       value,
@@ -256,6 +263,9 @@ function createSettings(raw: RawConfig, patterns: PatternSet): (moduleName: stri
     const rank = rankOf(moduleName);
     const scaling = alphaOf(moduleName) / (raw.use_rslora ? Math.sqrt(rank) : rank);
     if (Math.abs(scaling) <= MAX_SCALING) return { rank, scaling };
-    throw invalidAdapter('lora_alpha', `a scaling of ${scaling} (at most ${MAX_SCALING})`);
+    throw invalidAdapter(
+      'lora_alpha',
+      `makes a scaling of ${scaling}; the limit is ${MAX_SCALING}`,
+    );
   };
 }

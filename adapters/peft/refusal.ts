@@ -1,10 +1,10 @@
-// How an adapter is refused: one code, and the field, tensor or file at fault as `param`.
-import { ServeError } from '../../src/common/errors.ts';
+// Refusals of adapters: one error code, with the field, tensor or file at fault as `param`.
+import { FileError, ServeError } from '../../src/common/errors.ts';
 
-/** Long enough to recognize a value, short enough for a log line. */
+/** Enough to recognize a value in a log line. */
 const MAX_SHOWN = 80;
 
-/** 422: the adapter is bad for ever. `field` is a key of its configuration, a tensor or a file name. */
+/** Returns the refusal (422) of an adapter. `field` is a key of its configuration, a tensor or a file name. */
 export function invalidAdapter(field: string, message: string, cause?: unknown): ServeError {
   return new ServeError('adapter_invalid', `adapter refused: ${field}: ${message}`, {
     param: field,
@@ -12,20 +12,27 @@ export function invalidAdapter(field: string, message: string, cause?: unknown):
   });
 }
 
+/** Returns the refusal for a `FileError`. Other errors are returned as they are. */
+export function toRefusal(error: unknown): unknown {
+  if (!(error instanceof FileError)) return error;
+  const message = `adapter refused: ${error.message}`;
+  return new ServeError('adapter_invalid', message, { param: error.field, cause: error });
+}
+
 /**
- * Throws `ServeError` (422) if the ranks of an adapter's terms, one or several, add up to more than is allowed.
- * A composition multiplies as much as one adapter of all its ranks.
+ * Throws `ServeError` (422) if the ranks of an adapter or of a composition's terms add up to more than `maxRank`: a
+ * composition costs as much as one adapter with the sum of the ranks.
  */
-export function refuseRank(ranks: readonly number[], maxRank: number): void {
+export function checkRank(ranks: readonly number[], maxRank: number): void {
   const sum = ranks.reduce((total, rank) => total + rank, 0);
   if (sum <= maxRank) return;
   const what = ranks.length === 1 ? `rank ${sum}` : `ranks ${ranks.join(' + ')} = ${sum}`;
-  const message = `adapter refused: ${what}, the limit is ${maxRank} (--max-adapter-rank)`;
+  const message = `adapter refused: ${what}; the limit is ${maxRank} (--max-adapter-rank)`;
   throw new ServeError('adapter_invalid', message, { param: 'model' });
 }
 
-/** A value from a file, fit for a message. */
-export function show(value: unknown): string {
+/** Formats a value from a file for a message. */
+export function quoteValue(value: unknown): string {
   const text = JSON.stringify(value) ?? String(value);
   return text.length <= MAX_SHOWN ? text : `${text.slice(0, MAX_SHOWN)}…`;
 }

@@ -1,13 +1,13 @@
 // PEFT folders on the local disk: their names, whether one has changed (by two stats), and the sampling defaults in them.
 import { readdir, realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { FileError, ServeError } from '../../src/common/errors.ts';
+import { ServeError } from '../../src/common/errors.ts';
 import {
   type GenerationConfig,
   readGenerationConfig,
 } from '../../src/contracts/generation-config.ts';
 import { CONFIG_FILE, isAbsence, WEIGHTS_FILE } from '../peft/files.ts';
-import { invalidAdapter } from '../peft/refusal.ts';
+import { toRefusal } from '../peft/refusal.ts';
 import type { AdapterLocation } from './resolved.ts';
 
 /** An adapter's folder in a certain state. */
@@ -93,8 +93,6 @@ export async function readFolderGenerationConfig(
   try {
     return await readGenerationConfig(directory);
   } catch (error) {
-    if (!(error instanceof FileError)) throw error;
-    const { field, message } = error;
-    throw invalidAdapter(field, message.slice(field.length + 2));
+    throw toRefusal(error);
   }
 }

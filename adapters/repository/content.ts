@@ -2,8 +2,7 @@
 // reads and writes nothing.
 import { createHash } from 'node:crypto';
 import type { GenerationConfig } from '../../src/contracts/generation-config.ts';
-import { adapterDigest } from '../peft/digest.ts';
-import { CONFIG_FILE, WEIGHTS_FILE } from '../peft/files.ts';
+import { adapterDigest, CONFIG_FILE, WEIGHTS_FILE } from '../peft/files.ts';
 import { type AdapterSummary, inspectAdapter } from '../peft/inspect.ts';
 import {
   manifestSchema,

@@ -1,9 +1,7 @@
 // Fetches a version's two files into memory, and checks every byte against the manifest.
 import { createHash } from 'node:crypto';
 import { ServeError } from '../../src/common/errors.ts';
-import { adapterDigest } from '../peft/digest.ts';
-import type { AdapterFiles } from '../peft/files.ts';
-import { CONFIG_FILE, WEIGHTS_FILE } from '../peft/files.ts';
+import { type AdapterFiles, adapterDigest, CONFIG_FILE, WEIGHTS_FILE } from '../peft/files.ts';
 import type { StoreCall } from '../store/store.ts';
 import type { VersionManifest } from './manifest.ts';
 import type { AdapterRepository } from './repository.ts';

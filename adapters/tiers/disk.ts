@@ -6,8 +6,13 @@ import { randomUUID } from 'node:crypto';
 import * as nodeFiles from 'node:fs/promises';
 import path from 'node:path';
 import { TENANT_PATTERN } from '../../src/contracts/tenant.ts';
-import { createAdapterHasher } from '../peft/digest.ts';
-import { CONFIG_FILE, digestAdapterFiles, isAbsence, WEIGHTS_FILE } from '../peft/files.ts';
+import {
+  AdapterHasher,
+  CONFIG_FILE,
+  digestAdapterFiles,
+  isAbsence,
+  WEIGHTS_FILE,
+} from '../peft/files.ts';
 import type { VersionManifest } from '../repository/manifest.ts';
 
 /** An adapter to keep: its owner, digest and sizes. */
@@ -47,6 +52,8 @@ export class DiskError extends Error {
   override name = 'DiskError';
 }
 
+/** Another process may put its copy there, and evict it again, between two tries. */
+const MAX_RENAMES = 3;
 const INCOMING = '.incoming';
 /** No fetch takes this long: older folders were left by a process that died. */
 const STALE_INCOMING_MS = 3_600_000;
@@ -159,7 +166,7 @@ export class DiskTier {
   }
 
   async #copy(item: DiskItem, open: OpenFile, directory: string): Promise<void> {
-    const hasher = createAdapterHasher();
+    const hasher = new AdapterHasher();
     for (const name of FILE_NAMES) {
       const { byteSize } = item.files[name];
       hasher.startPart(byteSize);
@@ -184,13 +191,15 @@ export class DiskTier {
     const key = keyOf(item);
     const directory = this.directory(item);
     await this.#io(({ mkdir }) => mkdir(path.dirname(directory), { recursive: true, mode: 0o700 }));
-    try {
-      await this.#options.files.rename(incoming, directory);
-    } catch (error) {
-      // Another process's copy is in the way. It is as good as ours, unless a damaged one could not be removed.
-      if (!(await this.has(item)))
-        throw new DiskError('the folder cannot be renamed', { cause: error });
-      return;
+    for (let attempt = 1; ; attempt++) {
+      try {
+        await this.#options.files.rename(incoming, directory);
+        break;
+      } catch (cause) {
+        // Another process's copy is in the way. It is as good as ours, unless it has just been evicted or is damaged.
+        if (await this.has(item)) return;
+        if (attempt === MAX_RENAMES) throw new DiskError('the folder cannot be renamed', { cause });
+      }
     }
     this.#sound.set(key, this.#options.now());
     this.#byteSizes.set(key, byteSizeOf(item));

@@ -9,7 +9,7 @@ import {
   WEIGHTS_FILE,
 } from '../../adapters/peft/files.ts';
 import { inspectAdapter } from '../../adapters/peft/inspect.ts';
-import { parseAdapter } from '../../adapters/peft/peft.ts';
+import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import { FolderAdapters } from '../../adapters/registry/folder-registry.ts';
 import { readFolderGenerationConfig } from '../../adapters/registry/folders.ts';
 import { contentPublication } from '../../adapters/repository/content.ts';

@@ -76,7 +76,7 @@ export interface AdapterSource {
 
 /** One PEFT folder of an adapter. */
 export interface AdapterSourcePart {
-  /** SHA-256 over its two files (see `adapters/peft/digest.ts`), hex. Checked when the files are read. */
+  /** SHA-256 over its two files (see `adapters/peft/files.ts`), hex. Checked when the files are read. */
   readonly digest: string;
   /** The local PEFT folder. */
   readonly directory: string;

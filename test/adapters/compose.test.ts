@@ -4,8 +4,7 @@ import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { createAdapterLoader, type LoadLimits } from '../../adapters/cache/load.ts';
-import { adapterDigest } from '../../adapters/peft/digest.ts';
-import { CONFIG_FILE, WEIGHTS_FILE } from '../../adapters/peft/files.ts';
+import { adapterDigest, CONFIG_FILE, WEIGHTS_FILE } from '../../adapters/peft/files.ts';
 import type { AdapterWeights, LoraPair } from '../../adapters/peft/weights.ts';
 import type { AdapterSourcePart } from '../../src/contracts/generation.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
@@ -90,7 +89,7 @@ test('ranks that add up to more than the limit are refused by the headers alone'
   const refused = {
     status: 422,
     code: 'adapter_invalid',
-    message: /ranks 3 \+ 3 \+ 3 = 9, the limit is 8/,
+    message: /ranks 3 \+ 3 \+ 3 = 9; the limit is 8/,
   };
   await assert.rejects(open(parts), refused);
   await assert.rejects(open(parts.slice(0, 1), { ...LIMITS, maxRank: 2 }), { message: /rank 3/ });

@@ -1,7 +1,7 @@
 // Bad adapters, generated, each with the answer it must get. The numbers are those of the bad-input corpus (B34-B58).
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseAdapter } from '../../adapters/peft/peft.ts';
+import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import type { Tensor } from '../../src/common/tensor.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import {

@@ -12,7 +12,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { adapterDigest } from '../../adapters/peft/digest.ts';
+import { adapterDigest } from '../../adapters/peft/files.ts';
 import { FolderAdapters } from '../../adapters/registry/folder-registry.ts';
 import { Registry } from '../../adapters/registry/registry.ts';
 import { pinnedName } from '../../adapters/registry/resolved.ts';
@@ -105,7 +105,7 @@ test('ranks over the limit are refused before anything is loaded', async (t) => 
   await resolve('r2+r3');
   await resolve('r3+0.5*r3'); // one adapter of rank 3
   const refused = { status: 422, code: 'adapter_invalid', param: 'model' };
-  await assert.rejects(resolve('r6'), { ...refused, message: /rank 6, the limit is 5/ });
+  await assert.rejects(resolve('r6'), { ...refused, message: /rank 6; the limit is 5/ });
   await assert.rejects(resolve('r2+r3+2*b'), { status: 404 });
   publish(root, 'other', configBytes({ r: 2, lora_alpha: 1 }));
   await assert.rejects(resolve('r2+r3+other'), { ...refused, message: /2 \+ 3 \+ 2 = 7/ });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { parseAdapter } from '../../adapters/peft/peft.ts';
+import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import { ServeError } from '../../src/common/errors.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import { adapterBytes, CONFIG, configBytes, MODEL, sampleTensors } from './sample.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
-import { parseAdapter } from '../../adapters/peft/peft.ts';
+import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
 import { parseSafetensors } from '../../src/formats/safetensors.ts';
 import { parseDecoderConfig } from '../../src/model/config.ts';

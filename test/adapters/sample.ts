@@ -1,6 +1,6 @@
 // A small model and adapters for it, as bytes of PEFT's two files.
-import { adapterDigest } from '../../adapters/peft/digest.ts';
-import { type AdapterBytes, parseAdapter } from '../../adapters/peft/peft.ts';
+import { adapterDigest } from '../../adapters/peft/files.ts';
+import { type AdapterBytes, parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { type FloatDType, fromFloat32, type Tensor } from '../../src/common/tensor.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';

@@ -1,4 +1,5 @@
 // Adapters that are made to be costly: the real program refuses them, and another tenant does not notice.
+
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -6,7 +7,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { adapterDigest } from '../../adapters/peft/digest.ts';
+import { adapterDigest } from '../../adapters/peft/files.ts';
 import { quantile } from '../bench/tiers/quantile.ts';
 import { stream } from '../bench/tiers/stream.ts';
 import { runLorikeet, type Serving, startServing } from './program.ts';
@@ -207,7 +208,7 @@ describe('costly adapters', { skip }, () => {
         assert.match(over.message, /256 \+ 256 \+ 256 = 768, the limit is 512/);
         const large = await ask(`wide+0.${i + 2}*wide-2`);
         assert.equal(large.status, 422);
-        assert.match(large.message, /takes \d+ bytes in memory, the cache holds/);
+        assert.match(large.message, /takes \d+ bytes in memory; the cache holds/);
         for (const { ms } of [over, large]) assert.ok(ms < REFUSED_MS, `${ms} ms`);
       }
     };

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { readAdapterFiles } from '../../adapters/peft/files.ts';
-import { parseAdapter } from '../../adapters/peft/peft.ts';
+import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import { toFloat32 } from '../../src/common/tensor.ts';
 import { openGguf } from '../../src/formats/gguf.ts';
 import { parseSafetensors } from '../../src/formats/safetensors.ts';

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { parseAdapter } from '../../adapters/peft/peft.ts';
+import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import { toFloat32 } from '../../src/common/tensor.ts';
 import { planGroups } from '../../src/engine/adapters/adapter-groups.ts';
 import { BASE_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';

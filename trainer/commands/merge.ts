@@ -1,7 +1,7 @@
 // A base with an adapter added to its weights, W + B A, as a whole model in 16 or 32 bits. Never as NF4: the grid of 16
 // values is coarser than what an adapter changes, so packing again would round most of it away.
 import { readAdapterFiles } from '../../adapters/peft/files.ts';
-import { parseAdapter } from '../../adapters/peft/peft.ts';
+import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import type { AdapterWeights, LoraPair } from '../../adapters/peft/weights.ts';
 import { ConfigError } from '../../src/common/errors.ts';
 import {

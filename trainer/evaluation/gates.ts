@@ -1,5 +1,5 @@
 // What an adapter has to pass before it is published: one row per gate. Pure: figures in, verdicts out.
-import { MAX_WEIGHT } from '../../adapters/peft/peft.ts';
+import { MAX_WEIGHT } from '../../adapters/peft/parse-adapter.ts';
 import type { EvaluationCard, GateVerdict } from '../../src/contracts/evaluation-card.ts';
 import { showFigure } from '../../src/contracts/evaluation-card.ts';
 import type { GateSettings } from '../../src/contracts/training.ts';

@@ -3,7 +3,7 @@
 // The first values of an adapter, as peft draws them: A uniform in ±1/sqrt(in) (kaiming with a = sqrt 5), B zero.
 // Each tensor has its own stream, so that its values depend on the seed and its name only.
 import { type AdapterFiles, readAdapterFiles } from '../../adapters/peft/files.ts';
-import { parseAdapter } from '../../adapters/peft/peft.ts';
+import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import { parseAdapterConfig } from '../../adapters/peft/peft-config.ts';
 import { ConfigError, ServeError } from '../../src/common/errors.ts';
 import { fromFloat32, type Tensor } from '../../src/common/tensor.ts';

@@ -1,10 +1,11 @@
 // What a publication writes, and what it answers.
+
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
-import { adapterDigest } from '../../../adapters/peft/digest.ts';
+import { adapterDigest } from '../../../adapters/peft/files.ts';
 import { contentPublication } from '../../../adapters/repository/content.ts';
 import { ServeError } from '../../../src/common/errors.ts';
 import { temporaryFolder } from '../../fixtures.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { adapterDigest } from '../../../adapters/peft/digest.ts';
+import { adapterDigest } from '../../../adapters/peft/files.ts';
 import type { StoredObject } from '../../../adapters/store/store.ts';
 import { StoreError } from '../../../adapters/store/store.ts';
 import { RetryBudget } from '../../../adapters/tiers/breaker.ts';

@@ -1,6 +1,7 @@
 // Published adapters in a store whose answers a test can spoil.
+
 import { createHash } from 'node:crypto';
-import { adapterDigest } from '../../../adapters/peft/digest.ts';
+import { adapterDigest } from '../../../adapters/peft/files.ts';
 import type { AdapterPart, ResolvedAdapter } from '../../../adapters/registry/resolved.ts';
 import { keys, type VersionManifest } from '../../../adapters/repository/manifest.ts';
 import type { ObjectStore, StoreCall, StoredObject } from '../../../adapters/store/store.ts';

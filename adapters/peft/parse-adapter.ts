@@ -1,7 +1,7 @@
-// A PEFT adapter's two files → weights in the engine's layout. Every tensor of the file is used and every targeted
-// module has both of its tensors, or the adapter is refused by name. It opens no files and knows no names of adapters.
+// Parses a PEFT adapter's two files into weights in the engine's layout. It refuses an adapter that has a tensor too many or too
+// few, and names the tensor. It opens no files.
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { FileError, ServeError } from '../../src/common/errors.ts';
+import { ServeError } from '../../src/common/errors.ts';
 import { DTYPE_BYTES, type Tensor, toFloat32 } from '../../src/common/tensor.ts';
 import { ADAPTER_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
@@ -13,25 +13,33 @@ import {
   type TargetName,
 } from '../../src/model/target-modules.ts';
 import { type AdapterConfig, parseAdapterConfig } from './peft-config.ts';
-import { invalidAdapter } from './refusal.ts';
-import type { AdapterWeights, LoraPair } from './weights.ts';
+import { invalidAdapter, toRefusal } from './refusal.ts';
+import {
+  type AdapterWeights,
+  createPair,
+  emptyLayers,
+  type LoraPair,
+  type PairShape,
+  toWeights,
+} from './weights.ts';
 
+/** An adapter's files in memory. */
 export interface AdapterBytes {
-  /** Of `adapter_config.json`. */
+  /** `adapter_config.json`. */
   readonly configBytes: Uint8Array;
-  /** Of `adapter_model.safetensors`. */
+  /** `adapter_model.safetensors`. */
   readonly weightsBytes: Uint8Array;
-  /** Of both, as `digest.ts` defines it. */
+  /** The digest of both (`files.ts`), hex. */
   readonly digest: string;
 }
 
-/** Trained weights stay below 10; above this an activation may overflow, and the adapter is broken anyway. */
+/** Trained weights stay below 10. A weight above this limit may overflow an activation. */
 export const MAX_WEIGHT = 1e3;
 
-/** Modules that peft can adapt and this build cannot. */
+/** Modules that only peft can adapt. */
 const UNSUPPORTED_MODULES = ['lm_head', 'model.embed_tokens'];
 
-/** What a tensor's name says about an adapter that cannot be served: the first that fits is the reason given. */
+/** Reasons why an adapter cannot be served, by tensor name. The first match is given. */
 const REASONS: readonly (readonly [RegExp, string])[] = [
   [/\.lora_magnitude_vector/, 'DoRA is not supported'],
   [/\.(lora_embedding_[AB]|embed_tokens)\b/, 'adapted embeddings are not supported'],
@@ -41,31 +49,25 @@ const REASONS: readonly (readonly [RegExp, string])[] = [
   [/\.token_adapter\./, 'trainable tokens are not supported'],
 ];
 
-/** Where a module's factors are written: A to columns of [in, R] from `column` on, B to rows of [R, out]. */
-export interface PairPlace {
+/** A part of a pair to write factors to: A to the columns of [in, R] from `column` on, B to the rows of [R, out]. */
+export interface PairSlice {
   readonly pair: LoraPair;
   readonly column: number;
 }
 
-export interface PlacedAdapter {
+/** The memory for an adapter's weights. */
+export interface AdapterSink {
   /** Multiplies the adapter's update. */
   readonly weight: number;
-  /** Called once for each module, before its values are read. */
-  place(layer: number, target: TargetName, shape: PairShape): PairPlace;
+  /** Returns the memory for one module. Called once, before its values are read. */
+  allocate(layer: number, target: TargetName, shape: PairShape): PairSlice;
 }
 
-/** A is [inSize, rank], B [rank, outSize]. */
-export interface PairShape {
-  readonly rank: number;
-  readonly inSize: number;
-  readonly outSize: number;
-}
-
-/** Elements that are transposed between two turns of the event loop: about a millisecond. */
+/** Elements transposed between two turns of the event loop, in about a millisecond. */
 const PIECE_ELEMENTS = 2 ** 17;
 
 /**
- * Parses and checks an adapter for one model, in pieces between which the event loop turns.
+ * Parses and checks an adapter for one model, yielding to the event loop in between.
  * Throws `ServeError`: `adapter_invalid` or `adapter_non_finite`, the field or tensor at fault as `param`.
  */
 export async function parseAdapter(
@@ -73,9 +75,9 @@ export async function parseAdapter(
   model: DecoderConfig,
 ): Promise<AdapterWeights> {
   const layers = emptyLayers(model);
-  await placeAdapter(bytes, model, {
+  await readAdapterInto(bytes, model, {
     weight: 1,
-    place(layer, target, shape) {
+    allocate(layer, target, shape) {
       const pair = createPair(shape);
       layers[layer]![target] = pair;
       return { pair, column: 0 };
@@ -84,11 +86,11 @@ export async function parseAdapter(
   return toWeights(bytes.digest, layers);
 }
 
-/** The same, to places that the caller chooses. What was written before an error is of no use. */
-export async function placeAdapter(
+/** Does the same, into memory that the caller provides. After an error its content is undefined. */
+export async function readAdapterInto(
   bytes: AdapterBytes,
   model: DecoderConfig,
-  placed: PlacedAdapter,
+  sink: AdapterSink,
 ): Promise<void> {
   const modules = [...allModules(model), ...UNSUPPORTED_MODULES];
   const config = await parseAdapterConfig(bytes.configBytes, modules);
@@ -96,50 +98,24 @@ export async function placeAdapter(
   const targeted = targetedModules(config, model);
   refuseUnusedTensors(tensors, targeted, model);
   for (const module of UNSUPPORTED_MODULES) {
-    if (config.isTargeted(module)) throw invalidAdapter(module, 'cannot be adapted by this build');
+    if (config.isTargeted(module)) throw invalidAdapter(module, 'cannot be adapted here');
   }
-  if (targeted.size === 0) throw invalidAdapter('target_modules', 'no module of the model matches');
+  if (targeted.size === 0) throw invalidAdapter('target_modules', 'matches no module of the model');
   for (let layer = 0; layer < model.layerCount; layer++) {
     for (const target of TARGET_NAMES) {
       if (!targeted.has(moduleName(layer, target))) continue;
-      await placeModule(layer, target, { tensors, config, model, placed });
+      await readModuleInto(layer, target, { tensors, config, model, sink });
     }
     await nextTurn();
   }
 }
 
-export type MutableLayers = Partial<Record<TargetName, LoraPair>>[];
-
-export function emptyLayers({ layerCount }: DecoderConfig): MutableLayers {
-  return Array.from({ length: layerCount }, () => ({}));
-}
-
-/** Zeros of that shape. */
-export function createPair({ rank, inSize, outSize }: PairShape): LoraPair {
-  return { rank, a: new Float32Array(inSize * rank), b: new Float32Array(rank * outSize) };
-}
-
-/** An adapter of these layers, at least one of which has a pair. */
-export function toWeights(digest: string, layers: AdapterWeights['layers']): AdapterWeights {
-  const pairs = layers.flatMap((layer) => Object.values(layer));
-  return {
-    digest,
-    rank: Math.max(...pairs.map((pair) => pair.rank)),
-    targets: TARGET_NAMES.filter((target) => layers.some((layer) => layer[target])),
-    layers,
-    byteSize: pairs.reduce((sum, { a, b }) => sum + a.byteLength + b.byteLength, 0),
-  };
-}
-
-function parseTensors(bytes: Uint8Array): Map<string, Tensor> {
+/** Parses the tensors of an adapter. Throws `ServeError` (422) with the tensor or `header` as `param`. */
+export function parseTensors(bytes: Uint8Array): Map<string, Tensor> {
   try {
     return parseSafetensors(bytes, ADAPTER_LIMITS).tensors;
   } catch (error) {
-    if (error instanceof FileError) {
-      const message = `adapter refused: ${error.message}`;
-      throw new ServeError('adapter_invalid', message, { param: error.field, cause: error });
-    }
-    throw error;
+    throw toRefusal(error);
   }
 }
 
@@ -178,13 +154,13 @@ interface ModuleSource {
   readonly tensors: ReadonlyMap<string, Tensor>;
   readonly config: AdapterConfig;
   readonly model: DecoderConfig;
-  readonly placed: PlacedAdapter;
+  readonly sink: AdapterSink;
 }
 
-async function placeModule(
+async function readModuleInto(
   layer: number,
   target: TargetName,
-  { tensors, config, model, placed }: ModuleSource,
+  { tensors, config, model, sink }: ModuleSource,
 ): Promise<void> {
   const module = moduleName(layer, target);
   const { rank, scaling } = config.settingOf(module);
@@ -193,11 +169,11 @@ async function placeModule(
   const keys = loraNames(module);
   const tensorA = expectTensor(tensors, keys.a, [rank, inSize]);
   const tensorB = expectTensor(tensors, keys.b, [outSize, rank]);
-  const { pair, column } = placed.place(layer, target, { rank, inSize, outSize });
+  const { pair, column } = sink.allocate(layer, target, { rank, inSize, outSize });
   const a = { into: pair.a, start: column, stride: pair.rank, scaling: 1, weight: 1 }; // [r, in] -> [in, R]
   await transpose(keys.a, tensorA, a);
   const b = { into: pair.b, start: column * outSize, stride: outSize }; // [out, r] -> [R, out]
-  await transpose(keys.b, tensorB, { ...b, scaling, weight: placed.weight });
+  await transpose(keys.b, tensorB, { ...b, scaling, weight: sink.weight });
 }
 
 function expectTensor(
@@ -214,15 +190,15 @@ function expectTensor(
 
 interface TransposeTo {
   readonly into: Float32Array;
-  /** Where element [0, 0] goes. */
+  /** The index of element [0, 0]. */
   readonly start: number;
-  /** From a column's element to the next column's. */
+  /** The distance between two columns. */
   readonly stride: number;
   readonly scaling: number;
   readonly weight: number;
 }
 
-/** [rows, columns] -> [columns, rows] times the scaling, in float32, checked as the engine will see it; then weighted. */
+/** Writes [rows, columns] as [columns, rows]: scaled and checked in float32 as the engine sees it, then weighted. */
 async function transpose(
   key: string,
   { dtype, shape, data }: Tensor,
@@ -230,9 +206,9 @@ async function transpose(
 ): Promise<void> {
   const [rows, columns] = shape as [number, number];
   const rowBytes = columns * DTYPE_BYTES[dtype];
-  const rowsOfPiece = Math.max(1, Math.floor(PIECE_ELEMENTS / columns));
-  for (let first = 0; first < rows; first += rowsOfPiece) {
-    const count = Math.min(rowsOfPiece, rows - first);
+  const pieceRows = Math.max(1, Math.floor(PIECE_ELEMENTS / columns));
+  for (let first = 0; first < rows; first += pieceRows) {
+    const count = Math.min(pieceRows, rows - first);
     const piece = data.subarray(first * rowBytes, (first + count) * rowBytes);
     const values = toFloat32({ dtype, shape: [count, columns], data: piece });
     for (let column = 0; column < columns; column++) {
@@ -243,12 +219,12 @@ async function transpose(
         into[to + row] = value * weight;
       }
     }
-    if (count === rowsOfPiece) await nextTurn();
+    if (count === pieceRows) await nextTurn();
   }
 }
 
-/** The refusal of a weight that is not a number or over the limit. */
+/** Returns the refusal of a weight that is not a number, or too large. */
 export function nonFinite(key: string, value: number): ServeError {
-  const message = `adapter refused: ${key}: a weight of ${value} (limit ${MAX_WEIGHT}, scaling included)`;
+  const message = `adapter refused: ${key}: has a weight of ${value}; the limit is ${MAX_WEIGHT}, including the scaling`;
   return new ServeError('adapter_non_finite', message, { param: key });
 }
