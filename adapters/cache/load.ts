@@ -7,7 +7,7 @@ import { TARGET_NAMES } from '../../src/model/target-modules.ts';
 import { CONFIG_FILE, measureAdapterFiles, readAdapterFiles, WEIGHTS_FILE } from '../peft/files.ts';
 import type { WeightsSize } from '../peft/header.ts';
 import { type AdapterBytes, parseAdapter, readAdapterInto } from '../peft/parse-adapter.ts';
-import { checkRank } from '../peft/refusal.ts';
+import { checkTotalRank } from '../peft/refusal.ts';
 import type { AdapterWeights } from '../peft/weights.ts';
 import { Composition } from './compose.ts';
 
@@ -40,7 +40,7 @@ export function createAdapterLoader(
   return async ({ digest, parts }) => {
     const sizes: WeightsSize[] = [];
     for (const { directory } of parts) sizes.push(await unchanged(measureAdapterFiles(directory)));
-    checkRank(
+    checkTotalRank(
       sizes.map(({ rank }) => rank),
       maxRank,
     );

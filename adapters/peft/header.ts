@@ -9,7 +9,7 @@ import {
   type SafetensorsHeader,
 } from '../../src/formats/safetensors-header.ts';
 import { TARGET_MODULES, TARGET_NAMES } from '../../src/model/target-modules.ts';
-import { toRefusal } from './refusal.ts';
+import { toInvalidAdapter } from './refusal.ts';
 import type { AdapterWeights } from './weights.ts';
 
 /** The largest rank, the adapted linears, and the bytes of all factors in float32. */
@@ -35,7 +35,7 @@ export async function readHeader(
     const header = await read(LENGTH_BYTES, headerBytes);
     return sizeOf(parseHeader(header, fileBytes, ADAPTER_LIMITS).tensors);
   } catch (error) {
-    throw toRefusal(error);
+    throw toInvalidAdapter(error);
   }
 }
 

@@ -13,7 +13,7 @@ import {
   type TargetName,
 } from '../../src/model/target-modules.ts';
 import { type AdapterConfig, parseAdapterConfig } from './peft-config.ts';
-import { invalidAdapter, toRefusal } from './refusal.ts';
+import { invalidAdapter, toInvalidAdapter } from './refusal.ts';
 import {
   type AdapterWeights,
   createPair,
@@ -115,7 +115,7 @@ export function parseTensors(bytes: Uint8Array): Map<string, Tensor> {
   try {
     return parseSafetensors(bytes, ADAPTER_LIMITS).tensors;
   } catch (error) {
-    throw toRefusal(error);
+    throw toInvalidAdapter(error);
   }
 }
 

@@ -13,7 +13,7 @@ export function invalidAdapter(field: string, message: string, cause?: unknown):
 }
 
 /** Returns the refusal for a `FileError`. Other errors are returned as they are. */
-export function toRefusal(error: unknown): unknown {
+export function toInvalidAdapter(error: unknown): unknown {
   if (!(error instanceof FileError)) return error;
   const message = `adapter refused: ${error.message}`;
   return new ServeError('adapter_invalid', message, { param: error.field, cause: error });
@@ -23,7 +23,7 @@ export function toRefusal(error: unknown): unknown {
  * Throws `ServeError` (422) if the ranks of an adapter or of a composition's terms add up to more than `maxRank`: a
  * composition costs as much as one adapter with the sum of the ranks.
  */
-export function checkRank(ranks: readonly number[], maxRank: number): void {
+export function checkTotalRank(ranks: readonly number[], maxRank: number): void {
   const sum = ranks.reduce((total, rank) => total + rank, 0);
   if (sum <= maxRank) return;
   const what = ranks.length === 1 ? `rank ${sum}` : `ranks ${ranks.join(' + ')} = ${sum}`;

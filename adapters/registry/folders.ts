@@ -7,7 +7,7 @@ import {
   readGenerationConfig,
 } from '../../src/contracts/generation-config.ts';
 import { CONFIG_FILE, isAbsence, WEIGHTS_FILE } from '../peft/files.ts';
-import { toRefusal } from '../peft/refusal.ts';
+import { toInvalidAdapter } from '../peft/refusal.ts';
 import type { AdapterLocation } from './resolved.ts';
 
 /** An adapter's folder in a certain state. */
@@ -93,6 +93,6 @@ export async function readFolderGenerationConfig(
   try {
     return await readGenerationConfig(directory);
   } catch (error) {
-    throw toRefusal(error);
+    throw toInvalidAdapter(error);
   }
 }

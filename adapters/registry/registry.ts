@@ -3,7 +3,7 @@
 import { ServeError } from '../../src/common/errors.ts';
 import { mayUseAdapter, SHARED_OWNER, type Tenant } from '../../src/contracts/tenant.ts';
 import { MAX_RANK } from '../../src/contracts/training-settings.ts';
-import { checkRank } from '../peft/refusal.ts';
+import { checkTotalRank } from '../peft/refusal.ts';
 import {
   MAX_TERM_WEIGHT,
   type NamedAdapter,
@@ -134,7 +134,7 @@ export class Registry {
     const { id, terms } = this.#parse(tenant, model);
     if (terms.length === 0) return { kind: 'base', id: this.#base.id };
     const resolved = toResolved(id, terms, await this.#findAll(tenant, terms, choice));
-    checkRank(resolved.parts.map(rankOfPart), this.#maxRank);
+    checkTotalRank(resolved.parts.map(rankOfPart), this.#maxRank);
     return resolved;
   }
 

@@ -16,28 +16,28 @@ export interface Claimed {
 /** More than will ever publish one name at the same time. */
 const MAX_PUBLISHERS = 200;
 
-/** Claims a new number. */
+/**
+ * Claims the next number. If the publication `mayExist`, because it has an id, returns the number that it already has.
+ */
 export async function claimNumber(
   documents: DocumentStore,
   of: AdapterName,
-  claim: VersionClaim,
+  { claim, mayExist }: { readonly claim: VersionClaim; readonly mayExist: boolean },
   call?: StoreCall,
 ): Promise<Claimed> {
-  const taken = await takenNumbers(documents, of, call);
-  return claimAfter(documents, { ...of, version: taken.at(-1) ?? 0 }, claim, call);
-}
-
-/** Returns the number that the publication already has, or claims a new one. */
-export async function claimOnce(
-  documents: DocumentStore,
-  of: AdapterName,
-  claim: VersionClaim,
-  call?: StoreCall,
-): Promise<Claimed> {
-  const taken = await takenNumbers(documents, of, call);
-  const earlier = await findClaimed(documents, { ...of, numbers: taken }, claim, call);
+  const numbers = await takenNumbers(documents, of, call);
+  const earlier = mayExist && (await findClaimed(documents, { ...of, numbers }, claim, call));
+  if (earlier) return earlier;
   // Numbers are tried without gaps, so two processes with the same publication meet at the same claim.
-  return earlier ?? claimAfter(documents, { ...of, version: taken.at(-1) ?? 0 }, claim, call);
+  const last = numbers.at(-1) ?? 0;
+  for (let version = last + 1; version <= last + MAX_PUBLISHERS; version++) {
+    const found = await ifSound(createClaim(documents, { ...of, version }, claim, call));
+    if (found === claim) return { version };
+    if (found?.publication_id !== claim.publication_id) continue;
+    const claimed = await stateOf(documents, { ...of, version }, [found, claim], call);
+    if (claimed) return claimed;
+  }
+  throw new ServeError('overloaded', 'Too many others publish under this name. Try again.');
 }
 
 /** Finds the lowest of these numbers that the publication owns and that has not been removed. */
@@ -73,21 +73,4 @@ async function stateOf(
     throw new ServeError('invalid_request', message, { param: 'publication_id' });
   }
   return commit ? { version, manifest: commit.manifest } : { version };
-}
-
-/** Claims the first number after this one that nobody has. */
-async function claimAfter(
-  documents: DocumentStore,
-  of: VersionName,
-  claim: VersionClaim,
-  call?: StoreCall,
-): Promise<Claimed> {
-  for (let version = of.version + 1; version <= of.version + MAX_PUBLISHERS; version++) {
-    const found = await ifSound(createClaim(documents, { ...of, version }, claim, call));
-    if (found === claim) return { version };
-    if (found?.publication_id !== claim.publication_id) continue;
-    const claimed = await stateOf(documents, { ...of, version }, [found, claim], call);
-    if (claimed) return claimed;
-  }
-  throw new ServeError('overloaded', 'Too many others publish under this name. Try again.');
 }

@@ -16,7 +16,7 @@ import { readBody, serializeDocument } from '../store/documents.ts';
 import { type StoreCall, StoreError } from '../store/store.ts';
 import { withPublished } from './alias-changes.ts';
 import type { RepositoryParts } from './aliases.ts';
-import { claimNumber, claimOnce } from './claims.ts';
+import { claimNumber } from './claims.ts';
 import {
   type Content,
   describeContent,
@@ -67,8 +67,8 @@ export async function publishFolder(
   const call = signal ? { signal } : {};
   const content = await describeFolder(to.directory);
   const claim = toClaim(publicationId ?? randomUUID(), content, parts.now());
-  const take = publicationId === undefined ? claimNumber : claimOnce;
-  const { version, manifest: earlier } = await take(parts.documents, to, claim, call);
+  const wanted = { claim, mayExist: publicationId !== undefined };
+  const { version, manifest: earlier } = await claimNumber(parts.documents, to, wanted, call);
   const manifest = earlier ?? (await writeVersion(parts, { ...to, version }, content, options));
   const led = isAside ? aliases : [LATEST, ...aliases];
   await leadAliases(parts, manifest, led, { ...call, ...(confirm && { confirm }) });
