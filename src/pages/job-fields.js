@@ -1,6 +1,7 @@
 // The fields of a new job: its name, its hyperparameters, and what they contribute to the request. The server decides
 // what a name becomes (src/jobs/names.ts); a test compares the two.
-import { byId, el, fill, setText } from './dom.js';
+import { byId, fill, setText } from './dom.js';
+import { numberField } from './widgets.js';
 
 /**
  * @typedef {object} Field
@@ -8,25 +9,31 @@ import { byId, el, fill, setText } from './dom.js';
  * @property {string} label
  * @property {number} min
  * @property {number} [max]
- * @property {number | 'any'} step
+ * @property {true} [isInteger]
  * @property {'hyperparameters' | 'lorikeet' | 'job'} place which object of the request it belongs to
  */
 
 /** @type {readonly Field[]} */
 const FIELDS = [
-  { id: 'n_epochs', label: 'Epochs', min: 1, max: 50, step: 1, place: 'hyperparameters' },
-  { id: 'batch_size', label: 'Batch size', min: 1, max: 256, step: 1, place: 'hyperparameters' },
+  { id: 'n_epochs', label: 'Epochs', min: 1, max: 50, isInteger: true, place: 'hyperparameters' },
+  {
+    id: 'batch_size',
+    label: 'Batch size',
+    min: 1,
+    max: 256,
+    isInteger: true,
+    place: 'hyperparameters',
+  },
   {
     id: 'learning_rate_multiplier',
     label: 'Learning rate multiplier',
     min: 0,
-    step: 'any',
     place: 'hyperparameters',
   },
-  { id: 'rank', label: 'LoRA rank', min: 1, max: 512, step: 1, place: 'lorikeet' },
-  { id: 'alpha', label: 'LoRA alpha', min: 0, step: 'any', place: 'lorikeet' },
-  { id: 'dropout', label: 'LoRA dropout', min: 0, max: 0.99, step: 'any', place: 'lorikeet' },
-  { id: 'seed', label: 'Seed', min: 0, step: 1, place: 'job' },
+  { id: 'rank', label: 'LoRA rank', min: 1, max: 512, isInteger: true, place: 'lorikeet' },
+  { id: 'alpha', label: 'LoRA alpha', min: 0, place: 'lorikeet' },
+  { id: 'dropout', label: 'LoRA dropout', min: 0, max: 0.99, place: 'lorikeet' },
+  { id: 'seed', label: 'Seed', min: 0, isInteger: true, place: 'job' },
 ];
 
 /** The `lorikeet` settings that a repeated job keeps, with or without a field. */
@@ -36,20 +43,8 @@ const REPEATED = ['method', 'rank', 'alpha', 'targets', 'rslora', 'dropout', 'ga
 export function createHyperparameterFields() {
   fill(
     byId('hyperparameters'),
-    ...FIELDS.map(({ id, label, min, max, step, place }) =>
-      el(
-        'div.field',
-        el('label', { htmlFor: id }, label),
-        el('input', {
-          id,
-          type: 'number',
-          min,
-          max,
-          step,
-          inputMode: step === 1 ? 'numeric' : 'decimal',
-          placeholder: place === 'hyperparameters' ? 'auto' : 'default',
-        }),
-      ),
+    ...FIELDS.map(({ place, ...field }) =>
+      numberField({ ...field, placeholder: place === 'hyperparameters' ? 'auto' : 'default' }),
     ),
   );
 }

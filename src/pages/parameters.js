@@ -2,6 +2,7 @@
 // defaults as placeholders.
 import { requestJson } from './api.js';
 import { byId, el, fill } from './dom.js';
+import { numberField } from './widgets.js';
 
 /**
  * @typedef {object} Parameter
@@ -9,25 +10,24 @@ import { byId, el, fill } from './dom.js';
  * @property {string} label
  * @property {number} min
  * @property {number} [max]
- * @property {number} step
+ * @property {true} [isInteger]
  * @property {string} standard the default if the model has none
  * @property {true} [isAdvanced] under "More parameters"
  */
 
 /** @type {readonly Parameter[]} */
 const PARAMETERS = [
-  { name: 'temperature', label: 'Temperature', min: 0, max: 2, step: 0.1, standard: '1' },
-  { name: 'top_p', label: 'Top p', min: 0, max: 1, step: 0.05, standard: '1' },
-  { name: 'max_tokens', label: 'Max tokens', min: 1, step: 1, standard: 'no limit' },
-  { name: 'seed', label: 'Seed', min: 0, step: 1, standard: 'random' },
-  { name: 'top_k', label: 'Top k', min: 0, step: 1, standard: 'off', isAdvanced: true },
-  { name: 'min_p', label: 'Min p', min: 0, max: 1, step: 0.05, standard: 'off', isAdvanced: true },
+  { name: 'temperature', label: 'Temperature', min: 0, max: 2, standard: '1' },
+  { name: 'top_p', label: 'Top p', min: 0, max: 1, standard: '1' },
+  { name: 'max_tokens', label: 'Max tokens', min: 1, isInteger: true, standard: 'no limit' },
+  { name: 'seed', label: 'Seed', min: 0, isInteger: true, standard: 'random' },
+  { name: 'top_k', label: 'Top k', min: 0, isInteger: true, standard: 'off', isAdvanced: true },
+  { name: 'min_p', label: 'Min p', min: 0, max: 1, standard: 'off', isAdvanced: true },
   {
     name: 'presence_penalty',
     label: 'Presence penalty',
     min: -2,
     max: 2,
-    step: 0.1,
     standard: '0',
     isAdvanced: true,
   },
@@ -36,7 +36,6 @@ const PARAMETERS = [
     label: 'Frequency penalty',
     min: -2,
     max: 2,
-    step: 0.1,
     standard: '0',
     isAdvanced: true,
   },
@@ -44,7 +43,6 @@ const PARAMETERS = [
     name: 'repetition_penalty',
     label: 'Repetition penalty',
     min: 0,
-    step: 0.05,
     standard: '1',
     isAdvanced: true,
   },
@@ -98,20 +96,8 @@ function showPreset() {
 }
 
 /** @param {Parameter} parameter */
-function toField({ name, label, min, max, step, standard }) {
-  return el(
-    'div.field',
-    el('label', { htmlFor: name }, label),
-    el('input', {
-      id: name,
-      type: 'number',
-      min,
-      max,
-      step: step === 1 ? 1 : 'any',
-      placeholder: standard,
-      inputMode: step === 1 ? 'numeric' : 'decimal',
-    }),
-  );
+function toField({ name, standard, ...field }) {
+  return numberField({ ...field, id: name, placeholder: standard });
 }
 
 /** @param {string} name */

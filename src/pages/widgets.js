@@ -57,6 +57,21 @@ export function dangerButton(...args) {
 }
 
 /**
+ * Creates a labeled field for a number.
+ * @param {{ id: string, label: string, min: number, max?: number, isInteger?: boolean, placeholder: string }} options
+ */
+export function numberField({ id, label, min, max, isInteger = false, placeholder }) {
+  const kind = isInteger
+    ? { step: 1, inputMode: 'numeric' }
+    : { step: 'any', inputMode: 'decimal' };
+  return el(
+    'div.field',
+    el('label', { htmlFor: id }, label),
+    el('input', { id, type: 'number', min, max, ...kind, placeholder }),
+  );
+}
+
+/**
  * Copies a text to the clipboard. Browsers allow that only on HTTPS and localhost; elsewhere the old command is used.
  * @param {string} text
  * @returns {Promise<boolean>} whether it was copied

@@ -1,4 +1,4 @@
-// Commands that the documents show are commands, and their flags are flags.
+// Commands, flags, scripts, variables and links in the documents exist.
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -29,7 +29,7 @@ const OTHER_PROGRAMS = new Set([
   '--node',
 ]);
 
-/** Words of the command, and its flags. */
+/** A command in a document. */
 interface Shown {
   readonly words: readonly string[];
   readonly flags: readonly string[];
@@ -63,7 +63,7 @@ test('commands are found in the documents', () => {
 });
 
 for (const file of FILES) {
-  test(`${file} shows commands and flags that there are`, async () => {
+  test(`${file} shows commands and flags that exist`, async () => {
     for (const { words, flags } of shownIn(file)) {
       const isGroup = words[0] === 'adapters' || words[0] === 'keys';
       const command = words.slice(0, isGroup ? 2 : 1);
@@ -76,7 +76,7 @@ for (const file of FILES) {
   });
 }
 
-test('npm scripts that the documents name are scripts', () => {
+test('npm scripts in the documents exist', () => {
   const { scripts } = JSON.parse(readFileSync('package.json', 'utf8'));
   let count = 0;
   for (const file of [...FILES, 'CONTRIBUTING.md', 'CHANGELOG.md', 'ARCHITECTURE.md']) {
@@ -88,7 +88,7 @@ test('npm scripts that the documents name are scripts', () => {
   assert.ok(count > 5);
 });
 
-test('flags and variables that the documents mention in passing are there', async () => {
+test('flags and variables in running text exist', async () => {
   const settings = listSettings();
   const known = new Set(settings.flatMap(({ env, flag }) => [env, flag ?? env]));
   for (const name of TEST_VARIABLES) known.add(name);
@@ -113,7 +113,7 @@ test('flags and variables that the documents mention in passing are there', asyn
   }
 });
 
-test('links of the documents lead to files', () => {
+test('links between the documents are not broken', () => {
   for (const file of FILES) {
     for (const [, target] of readFileSync(file, 'utf8').matchAll(/\]\((?!https?:|#)([^)#]+)/g)) {
       const place = path.join(path.dirname(file), target!);

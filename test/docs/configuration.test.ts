@@ -1,9 +1,10 @@
+// The table of settings in the documents is up to date.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { listSettings } from '../../src/settings/config.ts';
 
-test('the table of settings in the documents is that of the program', () => {
+test('docs/configuration.md lists the settings of the program', () => {
   const text = readFileSync('docs/configuration.md', 'utf8');
   const table = /<!-- settings[^\n]*\n([\s\S]*?)<!-- end of settings -->/.exec(text)![1]!;
   const variables = [...table.matchAll(/^\| `(\w+)` \|/gm)].map(([, name]) => name);

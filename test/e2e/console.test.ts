@@ -1,5 +1,4 @@
-// Jobs, adapters and status in a browser, on the toy base: what an owner does after a training, and what the pages show
-// while the network is slow or the server is dead.
+// Jobs, adapters and status in a real browser, on the toy base, also on a slow network and with a dead server.
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -79,7 +78,7 @@ async function ended(id: string): Promise<FineTuningJob> {
 const open = async (t: TestContext, where: string, options = {}) =>
   (await openPage(t, pages.browser, `${pages.server.url}${where}`, options)).page;
 
-/** Every answer of the API takes so long. */
+/** Delays every response of the API. */
 async function slow(page: Page): Promise<void> {
   await page.route('**/v1/**', async (route) => {
     await page.waitForTimeout(SLOW_MS);
@@ -87,7 +86,7 @@ async function slow(page: Page): Promise<void> {
   });
 }
 
-test('a job leads with base and adapter side by side, its kept step, and a name to copy', {
+test('a job shows base and adapter side by side, its kept step, and its name to copy', {
   skip,
 }, async (t) => {
   const [, job] = jobs;
@@ -122,7 +121,7 @@ test('a job leads with base and adapter side by side, its kept step, and a name 
   assert.equal(await page.evaluate('navigator.clipboard.readText()'), job!.fine_tuned_model);
 });
 
-test('jobs are listed with their results, found by a word, and compared', { skip }, async (t) => {
+test('jobs are listed with their results, searched and compared', { skip }, async (t) => {
   const page = await open(t, '/fine-tuning');
   await slow(page);
   const rows = page.locator('#jobs tbody tr');
@@ -189,7 +188,7 @@ test('adapters are shown, promoted, rolled back, downloaded and deleted', { skip
   assert.ok(await versions.first().isVisible(), 'what was open stays open');
   await latest.locator('button', { hasText: 'Roll back' }).click();
   await latest.locator('div', { hasText: before }).first().waitFor();
-  // A deletion asks first.
+  // Deleting needs a confirmation.
   await card.locator('.head button', { hasText: 'Delete' }).click();
   await page.locator('#confirm-dialog button', { hasText: 'Keep' }).click();
   assert.equal(await card.count(), 1);
@@ -208,7 +207,7 @@ test('an uploaded file is deleted', { skip }, async (t) => {
   assert.equal((await fetch(`${pages.server.url}/v1/files/${id}`)).status, 404);
 });
 
-test('while the server is dead the status is what it last knew, and since when', {
+test('while the server is dead the status page shows its last figures and since when', {
   skip,
 }, async (t) => {
   const port = await freePort();
@@ -233,7 +232,7 @@ test('while the server is dead the status is what it last knew, and since when',
   assert.equal(await page.locator('#figures.stale').count(), 0);
 });
 
-/** Address → what brings its parts to sight. */
+/** Page → how to show all of its parts. */
 const STATES: Record<string, () => { where: string; show: (page: Page) => Promise<void> }> = {
   'a job': () => ({
     where: `/fine-tuning#${jobs[0]!.id}`,

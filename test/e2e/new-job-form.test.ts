@@ -1,5 +1,5 @@
-// The form of a new fine-tuning job where the network is slow and the server dies: Start is enabled only when what the
-// page says is what it sends.
+// The form of a new fine-tuning job, on a slow network and with a server that dies: Start is enabled only if the plan on the
+// page matches the settings.
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -25,7 +25,7 @@ async function openForm(t: TestContext, url = pages.server.url) {
   return page;
 }
 
-/** Every upload takes so long. */
+/** Delays every upload. */
 async function slowUploads(page: Page): Promise<void> {
   await page.route('**/v1/files', async (route) => {
     if (route.request().method() === 'POST') await page.waitForTimeout(SLOW_MS);
@@ -42,14 +42,14 @@ async function start(page: Page) {
   return (await sent).postDataJSON();
 }
 
-/** Ends what a test has started. */
+/** Cancels the job that a test has started. */
 async function cancelJob(page: Page): Promise<void> {
   await page.waitForURL(/#ftjob-/);
   const id = new URL(page.url()).hash.slice(1);
   await page.request.post(`${new URL(page.url()).origin}/v1/fine_tuning/jobs/${id}/cancel`);
 }
 
-test('changing a setting while the validation file uploads loses neither', { skip }, async (t) => {
+test('a setting that changes during an upload is kept, and so is the file', { skip }, async (t) => {
   const page = await openForm(t);
   await page.locator('#training-file').setInputFiles(file('train.jsonl', numberRows(40)));
   await page.locator('#start-button:enabled').waitFor();
@@ -65,7 +65,7 @@ test('changing a setting while the validation file uploads loses neither', { ski
   await cancelJob(page);
 });
 
-test('both files are uploaded at once, and the plan is of both', { skip }, async (t) => {
+test('both files are uploaded in parallel, and the plan covers both', { skip }, async (t) => {
   const page = await openForm(t);
   await slowUploads(page);
   await page.locator('#training-file').setInputFiles(file('train.jsonl', numberRows(40)));
@@ -74,7 +74,7 @@ test('both files are uploaded at once, and the plan is of both', { skip }, async
   await page.locator('#plan dd', { hasText: '8 examples' }).waitFor({ timeout: 60_000 });
   assert.match((await page.locator('#training-drop').textContent()) ?? '', /uploaded/);
   assert.ok(await page.locator('#start-button').isEnabled());
-  // Taken out again, it is neither in the plan nor sent.
+  // A removed file is neither in the plan nor sent.
   await page.locator('#validation-drop button').click();
   assert.ok(await page.locator('#start-button').isDisabled());
   await page.locator('#plan dd', { hasText: 'none' }).waitFor();
@@ -83,7 +83,7 @@ test('both files are uploaded at once, and the plan is of both', { skip }, async
   await cancelJob(page);
 });
 
-test('Start waits for the plan of what is typed', { skip }, async (t) => {
+test('Start waits for the plan of the typed settings', { skip }, async (t) => {
   const page = await openForm(t);
   await page.locator('#training-file').setInputFiles(file('train.jsonl', numberRows(40)));
   await page.locator('#start-button:enabled').waitFor();
@@ -95,7 +95,7 @@ test('Start waits for the plan of what is typed', { skip }, async (t) => {
   assert.ok(await page.locator('#start-button').isDisabled());
 });
 
-test('an upload that the server does not live to see is tried again', { skip }, async (t) => {
+test('an upload that fails because the server dies can be retried', { skip }, async (t) => {
   const port = await freePort();
   const ownHome = path.join(pages.home, 'dies');
   const own = await startServing([...TOY_MODEL, ...FLAGS, '--port', String(port)], ownHome);
@@ -116,7 +116,7 @@ test('an upload that the server does not live to see is tried again', { skip }, 
   assert.ok(await page.locator('#start-button').isEnabled());
 });
 
-test('a name is shown as the name that it becomes', { skip }, async (t) => {
+test('the form shows what a typed name becomes', { skip }, async (t) => {
   const page = await openForm(t);
   await page.locator('#training-file').setInputFiles(file('train.jsonl', numberRows(40)));
   await page.locator('#start-button:enabled').waitFor();
@@ -133,7 +133,7 @@ test('a name is shown as the name that it becomes', { skip }, async (t) => {
   await cancelJob(page);
 });
 
-test('500 bad lines are 500, and the first ten are shown', { skip }, async (t) => {
+test('of 500 invalid lines the first ten are shown', { skip }, async (t) => {
   const page = await openForm(t);
   const bad = Array.from({ length: 500 }, (_, i) => `{"bad": ${i}}`);
   await page.locator('#training-file').setInputFiles(file('bad.jsonl', bad));
@@ -142,7 +142,7 @@ test('500 bad lines are 500, and the first ten are shown', { skip }, async (t) =
   assert.equal(await page.locator('.bad-lines li').count(), 10);
 });
 
-test('a file that is dropped beside the zone does nothing', { skip }, async (t) => {
+test('a file that is dropped beside the field is ignored', { skip }, async (t) => {
   const page = await openForm(t);
   for (const type of ['dragover', 'drop']) {
     const isLeft = await page.evaluate(`(() => {

@@ -1,5 +1,4 @@
-// The account control in the header of every page, in a real browser on a server with keys: sign in, who am I, change,
-// sign out; a dialog that was closed stays closed, and a key that the server rejects is not kept.
+// The account button on every page, in a real browser on a server with keys: sign in, change the key, sign out.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Page } from 'playwright-core';
@@ -27,18 +26,18 @@ async function signIn(page: Page, key: string): Promise<void> {
   await page.locator('#account-submit').click();
 }
 
-/** The button names the reader. */
+/** Waits until the account button shows a name. */
 async function waitForName(page: Page, name: string): Promise<void> {
   await page.locator('#account-name', { hasText: new RegExp(`^${name}$`) }).waitFor();
 }
 
-test('every page signs in, says who one is, and signs out with everything that it stored', {
+test('every page signs in, shows the tenant, and removes everything it stored on signing out', {
   skip,
 }, async (t) => {
   for (const where of PAGES) {
     const { page } = await open(t, where);
     await waitForName(page, 'Sign in');
-    // A page that asks for nothing by itself has the button only.
+    // The status page sends no request that needs a key, so it does not open the dialog.
     if (where === '/status') await page.locator('#account-button').click();
     await page.locator('#account-dialog').waitFor();
     await signIn(page, keys['acme']!.key);
@@ -58,7 +57,7 @@ test('every page signs in, says who one is, and signs out with everything that i
   }
 });
 
-test('a dialog that was closed stays closed, whatever the page asks by itself', {
+test("a closed dialog stays closed for the page's own requests", {
   skip,
 }, async (t) => {
   const { page } = await open(t, '/pages/icon.svg');
@@ -79,7 +78,7 @@ test('a dialog that was closed stays closed, whatever the page asks by itself', 
   await page.locator('#jobs-help', { hasText: 'No jobs yet' }).waitFor();
 });
 
-test('what the reader does asks again for the key, and goes on with it', { skip }, async (t) => {
+test("a user's action opens the dialog again and continues with the key", { skip }, async (t) => {
   const { page } = await open(t, '/');
   await page.locator('#account-dialog').waitFor();
   await page.locator('#account-close').click();
@@ -90,7 +89,7 @@ test('what the reader does asks again for the key, and goes on with it', { skip 
   await page.locator('.answer .facts', { hasText: 'token' }).waitFor();
 });
 
-test('a rejected key is not kept, and one that no header can hold is named', {
+test('a rejected key is not stored, and an invalid character is named', {
   skip,
 }, async (t) => {
   const { page } = await open(t, '/');
@@ -110,7 +109,7 @@ test('a rejected key is not kept, and one that no header can hold is named', {
   await problem.filter({ hasText: 'does not answer' }).waitFor();
 });
 
-test("another tenant's key clears what the tenant before it left", { skip }, async (t) => {
+test("another tenant's key removes what the previous tenant stored", { skip }, async (t) => {
   const { page } = await open(t, '/');
   await signIn(page, keys['acme']!.key);
   await waitForName(page, 'acme');
@@ -122,7 +121,7 @@ test("another tenant's key clears what the tenant before it left", { skip }, asy
   assert.ok(!Object.values(await stored(page)).includes('of acme'));
 });
 
-test('a key that is revoked while a page is open is dropped, and another one asked for', {
+test('a key that is revoked while a page is open is removed, and the dialog opens', {
   skip,
 }, async (t) => {
   const { page } = await open(t, '/fine-tuning');

@@ -1,5 +1,5 @@
-// The API's document in a real browser, on a server with keys: the key is never on the page, examples work as they are,
-// what is shown as curl runs, and everybody can read it.
+// The API docs in a real browser, on a server with keys: the key is never on the page, examples and curl commands work, and
+// the page is accessible.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { type TestContext, test } from 'node:test';
@@ -24,7 +24,7 @@ async function open(t: TestContext, options?: BrowserContextOptions): Promise<Pa
   return page;
 }
 
-/** Sends an operation's example as it is. */
+/** Sends an operation's example unchanged. */
 async function tryOut(page: Page, operation: string): Promise<void> {
   const block = page.locator(`[id^=operations-][id$="${operation}"]`);
   await block.locator('.opblock-summary-control').click();
@@ -39,7 +39,7 @@ const status = (page: Page, operation: string) =>
     .first()
     .textContent();
 
-test('an example is sent with the key, and shown with a variable in its place that the shell fills in', {
+test('an example is sent with the key, and its curl command has a shell variable instead', {
   skip,
 }, async (t) => {
   const page = await open(t);

@@ -1,5 +1,5 @@
-// The playground in a real browser, on the toy base: chats that go well, turns that fail, and what a reader does with
-// them, on a fast and a slow network and with a server that dies.
+// The playground in a real browser, on the toy base: chats, failed turns, editing, links and keyboard use, on a fast and a slow
+// network, and with a server that dies.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
@@ -36,7 +36,7 @@ const { open } = pages;
 const models = (page: Page) =>
   page.locator('#models input').evaluateAll((inputs) => inputs.map((i) => (i as never)['value']));
 
-test('it opens with an adapter and its base side by side, and three prompts to click', {
+test('it opens with an adapter and its base side by side, and three example prompts', {
   skip,
 }, async (t) => {
   const { page } = await open(t, '/');
@@ -52,7 +52,7 @@ test('it opens with an adapter and its base side by side, and three prompts to c
   for (const facts of await page.locator('.answer .facts').allTextContents()) {
     assert.match(facts, /\d+ tokens · first token after .* · \d+ tokens\/s/);
   }
-  // Nothing was set: nothing is sent, and the model's own defaults hold.
+  // No parameter was set, so none is sent, and the model's defaults apply.
   assert.deepEqual(Object.keys(bodies[0]!).sort(), [
     'messages',
     'model',
@@ -62,7 +62,7 @@ test('it opens with an adapter and its base side by side, and three prompts to c
   assert.equal(await page.evaluate('document.activeElement.id'), 'prompt');
 });
 
-test("the fields show the model's own defaults, and only what is set is sent", {
+test("the fields show the model's defaults, and only set parameters are sent", {
   skip,
 }, async (t) => {
   const { page } = await open(t, '/pages/icon.svg');
@@ -86,7 +86,7 @@ test("the fields show the model's own defaults, and only what is set is sent", {
   assert.deepEqual([temperature, top_p, max_tokens], [0, undefined, 24]);
 });
 
-test('a turn that failed leaves the history, and its text returns', { skip }, async (t) => {
+test('a failed turn leaves the chat, and its text returns', { skip }, async (t) => {
   const { page } = await open(t, '/?model=toy');
   await chat(page, 'Hello');
   const tooLong = 'word '.repeat(200).trim(); // of a context of 128
@@ -105,7 +105,7 @@ test('a turn that failed leaves the history, and its text returns', { skip }, as
   assert.ok(bodies[0]!.messages.every(({ content }) => content !== '' && content !== tooLong));
 });
 
-test('where one of two models fails, its lane forgets the turn and the other remembers it', {
+test('if one of two models fails, it forgets the turn and the other remembers it', {
   skip,
 }, async (t) => {
   const { page } = await open(t, '/?model=toy&beside=nobody');
@@ -123,7 +123,7 @@ test('where one of two models fails, its lane forgets the turn and the other rem
   assert.deepEqual(roles, { toy: ['user', 'assistant', 'user'], nobody: ['user'] });
 });
 
-test('a turn is retried, edited and deleted, and what was removed comes back', {
+test('a turn is retried, edited and deleted, and removed turns are restored', {
   skip,
 }, async (t) => {
   const { page } = await open(t, '/?model=toy');
@@ -159,7 +159,7 @@ test('a turn is retried, edited and deleted, and what was removed comes back', {
   assert.deepEqual(await said(), ['One', 'Two', 'Three']);
 });
 
-test('a lane is stopped alone, and all of them by the button or by Escape', {
+test('one answer is stopped alone, and all answers by the button or by Escape', {
   skip,
 }, async (t) => {
   const { page } = await open(t, '/?model=parrot&beside=zebra&beside=toy');
@@ -211,7 +211,7 @@ test('up to four models answer side by side; fields are added and removed', {
   assert.deepEqual(await models(page), ['parrot', 'zebra', 'base']);
 });
 
-test('models are picked from the list of the API, and others are typed', { skip }, async (t) => {
+test('models are picked from the list or typed', { skip }, async (t) => {
   const { page } = await open(t, '/');
   await page.locator('#chosen', { hasText: 'toy' }).waitFor({ state: 'attached' });
   await page.locator('#model').click();
@@ -224,7 +224,7 @@ test('models are picked from the list of the API, and others are typed', { skip 
   assert.equal(new URL(page.url()).searchParams.get('model'), 'zebra');
 });
 
-test('the chat survives a reload and other pages, is exported, cleared and brought back', {
+test('the chat survives a reload and other pages, and is exported, cleared and restored', {
   skip,
 }, async (t) => {
   const { page } = await open(t, '/?model=toy');
@@ -264,7 +264,7 @@ test('the chat survives a reload and other pages, is exported, cleared and broug
   assert.equal(await page.locator('.turn').count(), 0);
 });
 
-test('a link carries models, settings and the prompt, and sends no server what was typed', {
+test('a link contains models, settings and the prompt, and no server gets what was typed', {
   skip,
 }, async (t) => {
   const { page, context } = await open(t, '/?model=parrot&beside=toy');
@@ -293,7 +293,7 @@ test('a link carries models, settings and the prompt, and sends no server what w
   assert.ok(asked.every((url) => !/rhyme|Why/.test(url.split('#')[0]!)));
 });
 
-test('a link to other models begins a chat of its own, and the one before comes back', {
+test('a link to other models starts a new chat, and the previous one can be restored', {
   skip,
 }, async (t) => {
   const { page } = await open(t, '/?model=toy');
@@ -304,7 +304,7 @@ test('a link to other models begins a chat of its own, and the one before comes 
   assert.equal(await page.locator('.said').textContent(), 'Hello');
 });
 
-test('tokens are shown with their probabilities when they are asked for', { skip }, async (t) => {
+test('tokens are shown with their probabilities', { skip }, async (t) => {
   const { page } = await open(t, '/?model=toy');
   await chat(page, 'Hello');
   assert.equal(await page.getByRole('button', { name: 'Tokens: toy' }).count(), 0);
@@ -345,7 +345,7 @@ print("<b>")
 <script>globalThis.hacked = 1</script>
 `;
 
-test('Markdown is shown as such, whatever else is in it stays text, and code is copied', {
+test('Markdown is rendered, HTML stays text, and code is copied', {
   skip,
 }, async (t) => {
   const { page, context } = await open(t, '/?model=toy');
@@ -378,7 +378,7 @@ test('Markdown is shown as such, whatever else is in it stays text, and code is 
   assert.equal(await text.textContent(), ANSWER);
 });
 
-test('the stream is followed only while the reader is at its end', { skip }, async (t) => {
+test('the page follows the answer only while the user is at its end', { skip }, async (t) => {
   const { page } = await open(t, '/?model=toy', { viewport: { width: 700, height: 500 } });
   const answers = await scriptAnswers(page);
   await page.locator('#prompt').fill('Hello');
@@ -407,7 +407,7 @@ test('the stream is followed only while the reader is at its end', { skip }, asy
   await page.locator('#send-button').waitFor();
 });
 
-test('the code is what is on the page; copied, it runs', { skip }, async (t) => {
+test('the code is the current chat, and runs when copied', { skip }, async (t) => {
   const { page, context } = await open(t, '/?model=parrot');
   await context.grantPermissions(['clipboard-read', 'clipboard-write']);
   await page.locator('#prompt').fill("It's a test");
@@ -424,7 +424,7 @@ test('the code is what is on the page; copied, it runs', { skip }, async (t) => 
   assert.equal(JSON.parse(stdout).usage.completion_tokens, 5);
 });
 
-test('all of it is done with keys alone', { skip }, async (t) => {
+test('everything works with the keyboard alone', { skip }, async (t) => {
   const { page } = await open(t, '/');
   await page.locator('#chosen', { hasText: 'toy' }).waitFor({ state: 'attached' });
   await tabTo(page, 'model');
@@ -445,7 +445,7 @@ test('all of it is done with keys alone', { skip }, async (t) => {
   assert.equal(await page.evaluate('document.activeElement.id'), 'prompt');
 });
 
-test('on a network of 3 s latency the first prompt waits for the models, and nothing typed is lost', {
+test('with 3 s of latency the first prompt waits for the models, and no input is lost', {
   skip,
 }, async (t) => {
   const { page } = await open(t, '/pages/icon.svg');
@@ -460,7 +460,7 @@ test('on a network of 3 s latency the first prompt waits for the models, and not
   assert.equal(await page.locator('.turn').count(), 1);
 });
 
-test('a server that dies in the middle costs no text, and the chat goes on when it is back', {
+test('no text is lost if the server dies, and the chat continues when it is back', {
   skip,
 }, async (t) => {
   const args = [...TOY_MODEL, ...FLAGS, '--adapters', path.join(pages.home, 'adapters')];
@@ -468,7 +468,7 @@ test('a server that dies in the middle costs no text, and the chat goes on when 
   const { port } = new URL(mortal.url);
   const { page } = await openPage(t, pages.browser, `${mortal.url}/?model=toy`);
   await chat(page, 'One');
-  // As long as it lasts: the answer is still coming when the server goes.
+  // A long answer, which is still streaming when the server dies.
   mortal.child.kill('SIGSTOP');
   await page.locator('#prompt').fill('Two');
   await page.locator('#prompt').press('Enter');
@@ -493,7 +493,7 @@ test('a server that dies in the middle costs no text, and the chat goes on when 
   );
 });
 
-test('two answers stand beside each other, and below each other on a phone', {
+test('two answers are side by side, and stacked on a phone', {
   skip,
 }, async (t) => {
   for (const [options, isBeside] of [
@@ -510,7 +510,7 @@ test('two answers stand beside each other, and below each other on a phone', {
   }
 });
 
-/** What there is to look at on the page, by name. */
+/** The states of the page that are checked. */
 const STATES: Record<string, (page: Page) => Promise<void>> = {
   'an empty chat': async (page) => {
     await page.locator('.example').first().waitFor();

@@ -1,5 +1,5 @@
-// The pages in a real browser, on the toy base: what somebody does there from an empty start to a trained adapter's
-// answer, with a mouse, with keys alone, on a phone, in light and dark.
+// The pages in a real browser, on the toy base: from an empty server to the answer of a trained adapter, with the mouse, with
+// the keyboard, on a phone, in light and dark.
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { test } from 'node:test';
@@ -41,12 +41,12 @@ const pages = servePages((home) => {
 });
 const { open } = pages;
 
-test('the greeting names them', { skip }, () => {
+test('the greeting shows their address', { skip }, () => {
   assert.ok(pages.server.output.out.includes(`${pages.server.url}/`));
   assert.match(pages.server.output.out, /[Pp]layground/);
 });
 
-test('a file is dropped, mended, planned and trained, and what came of it answers', {
+test('a file is dropped, corrected, planned and trained, and the adapter answers', {
   skip,
 }, async (t) => {
   const { page } = await open(t, '/fine-tuning');
@@ -97,7 +97,9 @@ test('a file is dropped, mended, planned and trained, and what came of it answer
   assert.equal(await page.locator('.answer .facts', { hasText: 'token' }).count(), 2);
 });
 
-test('a job is paused, resumed and ended; its list and the status say so', { skip }, async (t) => {
+test('a job is paused, resumed and cancelled, as the list and the status page show', {
+  skip,
+}, async (t) => {
   const { page } = await open(t, '/fine-tuning');
   await page.locator('#training-file').setInputFiles(file('long.jsonl', ROWS));
   await page.locator('summary', { hasText: 'Hyperparameters' }).click();
@@ -115,7 +117,7 @@ test('a job is paused, resumed and ended; its list and the status say so', { ski
   await page.locator('#job-name .paused').waitFor();
   await page.locator('#job-actions button', { hasText: 'Resume' }).click();
   await page.locator('#job-name .running').waitFor({ timeout: 60_000 });
-  // Checkpoints are there while it runs.
+  // Checkpoints appear while the job runs.
   await page.locator('#results a').first().waitFor({ timeout: 60_000 });
   page.once('dialog', (dialog) => dialog.accept());
   await page.locator('#job-actions button', { hasText: 'Cancel' }).click();
@@ -131,7 +133,7 @@ test('a job is paused, resumed and ended; its list and the status say so', { ski
   await page.locator('#job-name .cancelled').waitFor();
 });
 
-test('the status counts what is asked of the server while one looks', { skip }, async (t) => {
+test('the status page counts requests while it is open', { skip }, async (t) => {
   const { page } = await open(t, '/status');
   const tile = (name: string) =>
     page.locator('#tiles > div', { has: page.locator('dt', { hasText: name }) });
@@ -149,7 +151,7 @@ test('the status counts what is asked of the server while one looks', { skip }, 
   assert.equal(await page.locator('#state').evaluate((e) => e.textContent?.split(',')[0]), 'Ready');
 });
 
-/** Page → what brings all of its parts to sight. */
+/** Page → how to show all of its parts. */
 const STATES: Record<string, (page: Page) => Promise<void>> = {
   '/fine-tuning': async (page) => {
     await page.evaluate("for (const d of document.querySelectorAll('details')) d.open = true");
@@ -188,7 +190,7 @@ for (const [where, show] of Object.entries(STATES)) {
   });
 }
 
-test('with keys a page asks for one, keeps it for its tab, and works below a base path', {
+test('on a server with keys a page asks for one, keeps it for the tab, and works below a base path', {
   skip,
 }, async (t) => {
   const keyedHome = path.join(pages.home, 'keyed');
@@ -233,7 +235,7 @@ test('with keys a page asks for one, keeps it for its tab, and works below a bas
   assert.ok(!(keyed.output.out + keyed.output.error).includes(key));
 });
 
-/** As a hand does it, but for the hand. */
+/** Drops a file on an element. */
 async function drop(page: Page, selector: string, text: string): Promise<void> {
   const dataTransfer = await page.evaluateHandle(`(() => {
     const transfer = new DataTransfer();

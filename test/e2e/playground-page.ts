@@ -1,7 +1,7 @@
-// What tests do on the playground: send and wait, read code, look at requests, and script an answer piece by piece.
+// Actions on the playground for tests: send and wait, read code, record requests, and stream scripted answers.
 import type { Page } from 'playwright-core';
 
-/** Sends at most 24 tokens' worth (the toy's context is 128), and waits for the end of the answers. */
+/** Sends a prompt with max_tokens 24 (the toy's context is 128), and waits until all answers have ended. */
 export async function chat(page: Page, text: string): Promise<void> {
   await page.evaluate("document.getElementById('max_tokens').value = '24'");
   await page.locator('#prompt').fill(text);
@@ -12,7 +12,7 @@ export async function chat(page: Page, text: string): Promise<void> {
   );
 }
 
-/** Waits until the expression is true. (Playwright's own way evaluates it in the page, whose policy forbids that.) */
+/** Waits until an expression is true. (The page's policy forbids Playwright's waitForFunction.) */
 export async function until(page: Page, expression: string): Promise<void> {
   const deadline = performance.now() + 30_000;
   while (!(await page.evaluate(expression))) {
@@ -20,7 +20,7 @@ export async function until(page: Page, expression: string): Promise<void> {
   }
 }
 
-/** Opens the dialog and gives the snippet of that language. */
+/** Opens the code dialog and returns the code in a language. */
 export async function readCode(page: Page, language: string): Promise<string> {
   await page.locator('#code-button').click();
   await page.locator('#code-tabs button', { hasText: language }).click();
@@ -33,7 +33,7 @@ interface SentBody {
   [parameter: string]: unknown;
 }
 
-/** Bodies of chat requests from now on, as they are sent. */
+/** Records the bodies of chat requests. */
 export function sentBodies(page: Page): SentBody[] {
   const bodies: SentBody[] = [];
   page.on('request', (request) => {
@@ -42,7 +42,7 @@ export function sentBodies(page: Page): SentBody[] {
   return bodies;
 }
 
-/** The page's chat requests are answered by the test from now on: what a network gives, in pieces of its choice. */
+/** Replaces the server's answers to chat requests with scripted ones. */
 export async function scriptAnswers(page: Page) {
   await page.evaluate(`
     const real = globalThis.fetch;

@@ -1,4 +1,4 @@
-// The name that the form shows is the name that the server gives.
+// The form shows the name that the server gives to an adapter.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
@@ -35,7 +35,7 @@ const LONG = [
   '.a.',
 ];
 
-test('what is typed becomes the same name on the page and on the server', () => {
+test('a typed name becomes the same adapter name on the page and on the server', () => {
   for (const typed of [...KNOWN, ...LONG])
     assert.equal(adapterName(typed), serverName(typed), typed);
   const text = fc.oneof(

@@ -1,4 +1,4 @@
-// What of a chat a model is sent: its own usable answers, and nothing of turns that failed.
+// The messages that a model gets from a chat, links to the playground, and example prompts.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
@@ -33,7 +33,7 @@ test('failed and empty answers are left out with their prompts; stopped ones sta
   assert.deepEqual(turns.map(hasFailed), [false, true, false, false]);
 });
 
-test('a lane sees the answers of its own model, a new one those of the first lane', () => {
+test('a model sees its own answers; a new one sees those of the first column', () => {
   const turns = [{ prompt: 'p', answers: [answer('a', 'A'), answer('b', 'B'), answer('a', 'C')] }];
   const seen = (column: number, model: string) =>
     contents(turns, { column, model, system: '', prompt: '' })[1];
@@ -43,7 +43,7 @@ test('a lane sees the answers of its own model, a new one those of the first lan
   assert.equal(seen(3, 'new'), 'A');
 });
 
-test('a link gives back what it was made of, and ignores what it does not know', () => {
+test('a link restores its settings and ignores unknown parameters', () => {
   const link = {
     models: ['ft:toy:acme:x:1', 'base', 'a+0.5*b'],
     system: 'Say "#1" & more',
@@ -56,7 +56,7 @@ test('a link gives back what it was made of, and ignores what it does not know',
   assert.deepEqual(parseAddress('', []).models, []);
 });
 
-test('an adapter with prompts of its own decides which are offered, in any form of its name', () => {
+test('the first adapter with example prompts decides, in any form of its name', () => {
   for (const name of ['intent', 'intent@2', 'intent:stable', 'intent+0.5*zen']) {
     assert.ok(hasExamples(name), name);
     assert.deepEqual(examplesFor(['base', name]), examplesFor(['intent']));

@@ -1,4 +1,4 @@
-// Ranges of time as people say them, and curves of several jobs in one chart.
+// Ranges of time, and the curves of several jobs in one chart.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { durationRange } from '../../src/pages/format.js';
@@ -19,7 +19,7 @@ test('a range has one unit and is rounded outwards', () => {
   }
 });
 
-test('what is left of a job is a range around the measured speed', () => {
+test('the remaining time of a job is a range around the measured speed', () => {
   const job = { status: 'running', estimated_finish: 1600, lorikeet: { step: 5, total_steps: 20 } };
   assert.equal(progressText(job as never, 1000), '25 %, 8 to 12 min left');
 });

@@ -1,9 +1,9 @@
-// A refusal's lines, found again in the reader's file.
+// The invalid lines of an error message are found in the user's file.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseLineFaults, readInvalidLines } from '../../src/pages/plan-view.js';
 
-test("a message's lines are told apart, whatever stands in them", () => {
+test('a message is split into lines, whatever the faults contain', () => {
   const { rest, faults } = parseLineFaults(
     'The job failed due to an invalid training file. Line 2: messages[0].role: is not one of a, b. ' +
       'Line 12: is not JSON. Line 300: completion: is missing.',
@@ -22,7 +22,7 @@ test("a message's lines are told apart, whatever stands in them", () => {
   assert.equal(other.faults.size, 0);
 });
 
-/** A file that comes in pieces of so many bytes. */
+/** A file that is read in pieces of this size. */
 function fileOf(text: string, pieceBytes: number): Blob {
   const bytes = new TextEncoder().encode(text);
   const stream = () =>
@@ -39,7 +39,7 @@ function fileOf(text: string, pieceBytes: number): Blob {
 
 const LINES = ['one', '', 'sch\u00f6n \u{1f99c}', 'x'.repeat(1000), 'last'];
 
-/** What is shown of each. */
+/** The shown text of each line. */
 function shown(ending: string) {
   return LINES.map((text, i) => ({
     number: i + 1,
@@ -55,7 +55,7 @@ for (const [name, ending] of Object.entries({
   'line feeds': '\n',
   'carriage returns too': '\r\n',
 })) {
-  test(`lines are the file's own, however its bytes come; ${name}`, async () => {
+  test(`lines are read correctly, however the bytes are split; ${name}`, async () => {
     for (const pieceBytes of [1, 2, 3, 7, 64, 10_000]) {
       for (const end of ['', ending]) {
         const file = fileOf(LINES.join(ending) + end, pieceBytes);
@@ -65,7 +65,7 @@ for (const [name, ending] of Object.entries({
   });
 }
 
-test('no more is read than the last line needs', async () => {
+test('reading stops after the last invalid line', async () => {
   let pulled = 0;
   const stream = () =>
     new ReadableStream({
@@ -80,7 +80,7 @@ test('no more is read than the last line needs', async () => {
   assert.ok(pulled < 10);
 });
 
-test('a line that the file no longer has is left out', async () => {
+test('a line that is not in the file is left out', async () => {
   const gone = await readInvalidLines(
     fileOf('one\ntwo', 100),
     new Map([

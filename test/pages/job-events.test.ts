@@ -1,4 +1,4 @@
-// A job's events as curves: whatever pages of the list they came in.
+// A job's events become curves, no matter in which pages of the list they were read.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { FineTuningJobEvent } from '../../src/contracts/openai.ts';
@@ -20,7 +20,7 @@ function event(seq: number, more: Partial<FineTuningJobEvent> = {}): FineTuningJ
 const step = (seq: number, n: number, more: object = {}) =>
   event(seq, { type: 'metrics', data: { step: n, train_loss: 10 / n, ...more } });
 
-test('pages of the list in any order and more than once give each step and event once', () => {
+test('overlapping pages in any order give each step and event once', () => {
   const events = [
     event(0),
     step(1, 1),
@@ -51,7 +51,7 @@ test('pages of the list in any order and more than once give each step and event
   assert.equal(log.last()?.['step'], 10);
 });
 
-test('nothing log is nothing shown, and what is no number is no point', () => {
+test('without events there are no curves, and values that are not numbers are gaps', () => {
   const log = new EventLog();
   assert.deepEqual(log.points(['train_loss']), [[], []]);
   assert.equal(log.last(), undefined);

@@ -1,4 +1,4 @@
-// The last hour's rates: what the server remembers and what the page has read, in one line of time.
+// The rates of the last hour combine the server's history with the page's own readings.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ratePoints, readingsOfHistory } from '../../src/pages/server-stats.js';
@@ -8,7 +8,7 @@ const at = (s: number, generatedTokens: number, promptTokens = 0) => ({
   stats: { generatedTokens, promptTokens },
 });
 
-test('rates go on from what the server remembers to what the page reads', () => {
+test("rates continue from the server's history to the page's readings", () => {
   const remembered = [at(0, 0), at(10, 100, 20), at(20, 100)];
   const [times, generated, prompt] = ratePoints(
     remembered,
@@ -20,7 +20,7 @@ test('rates go on from what the server remembers to what the page reads', () => 
   assert.deepEqual(prompt, [null, 2, 5, 0]);
 });
 
-test('an engine that was away or started again leaves a gap, and an hour is all there is', () => {
+test('a missing or restarted engine leaves a gap, and points older than an hour are dropped', () => {
   const away = { atMs: 10_000, stats: undefined };
   const [, generated] = ratePoints(
     [at(0, 0), away, at(20, 50), at(30, 10), at(40, 20)],
@@ -31,7 +31,7 @@ test('an engine that was away or started again leaves a gap, and an hour is all 
   assert.deepEqual(ratePoints([at(0, 0)], [at(4000, 1)], 4_000_000)[0], [4000]);
 });
 
-test('a sample without stats is none', () => {
+test('a sample without totals has no stats', () => {
   const sample = {
     at: 5,
     is_ready: false,

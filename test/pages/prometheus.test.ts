@@ -1,4 +1,4 @@
-// /metrics as the status page reads it: what the server writes is read back, label for label.
+// The status page reads /metrics and /health as the server writes them.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parsePrometheus, quantileBetween, total } from '../../src/pages/prometheus.js';
@@ -10,7 +10,7 @@ import {
 } from '../../src/pages/server-stats.js';
 import { readOk, serve } from '../http/served.ts';
 
-test('names, labels with escapes, and values of any form are read', () => {
+test('names, escaped labels and all forms of values are parsed', () => {
   const samples = parsePrometheus(
     [
       '# HELP a:b_total What # it {is}="x"',
@@ -33,7 +33,7 @@ test('names, labels with escapes, and values of any form are read', () => {
   assert.ok(Number.isNaN(total(samples, 'odd')));
 });
 
-/** A histogram of these counts up to 0.1, 1 and infinity, over two series. */
+/** A histogram with these counts up to 0.1, 1 and infinity, split over two series. */
 function histogram(...counts: [number, number, number]) {
   const lines = counts.flatMap((count, i) => {
     const le = ['0.1', '1', '+Inf'][i];
@@ -42,7 +42,7 @@ function histogram(...counts: [number, number, number]) {
   return parsePrometheus(lines.join('\n'));
 }
 
-test('quantiles are of what came between two readings, even within a bucket', () => {
+test('quantiles cover the time between two readings, and interpolate within a bucket', () => {
   const before = histogram(100, 100, 100);
   const after = histogram(110, 120, 120);
   const at = (quantile: number) => quantileBetween({ name: 't', before, after, quantile });
@@ -50,13 +50,13 @@ test('quantiles are of what came between two readings, even within a bucket', ()
   assert.equal(at(0.5), 0.1);
   assert.equal(at(0.75)?.toFixed(6), '0.550000');
   assert.equal(quantileBetween({ name: 't', before: after, after, quantile: 0.5 }), undefined);
-  // Above the last bound nobody knows how far.
+  // Values above the last bound are reported as the bound.
   const slow = histogram(0, 0, 4);
   assert.equal(quantileBetween({ name: 't', before: undefined, after: slow, quantile: 0.5 }), 1);
   assert.equal(quantileBetween({ name: 'none', before, after, quantile: 0.5 }), undefined);
 });
 
-test("a served request shows in the page's figures, by /metrics and by /health", async () => {
+test('a served request appears in the stats from /metrics and from /health', async () => {
   const { app, post } = serve({ adapters: ['zen'], slotCount: 4 });
   const read = async () => statsOfMetrics(await (await app.request('/metrics')).text());
   const before = { atMs: 0, stats: await read() };
@@ -86,7 +86,7 @@ test("a served request shows in the page's figures, by /metrics and by /health",
   assert.equal(health.admin, undefined);
 });
 
-test('an engine that began anew, or is away, has no rate', () => {
+test('a restarted or missing engine has no rate', () => {
   const engine = (generatedTokens: number) =>
     statsOfHealth({
       status: 'ready',

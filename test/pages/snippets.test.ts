@@ -1,4 +1,4 @@
-// What the playground shows as code is run here, and what it sends is looked at.
+// Runs the code that the playground shows, and checks what it sends.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -26,7 +26,7 @@ const body = {
   stop: ['\n\n', "'"],
 };
 
-test('curl: the shell passes on the address, the key and the body as they are', () => {
+test('curl: the shell passes URL, key and body unchanged', () => {
   const script = `curl() { printf '%s\\0' "$@"; }\n${toCurl({ url, hasKeys: true, body })}`;
   const environment = { ...process.env, OPENAI_API_KEY: 'a-key' };
   const { stdout } = spawnSync('bash', ['-c', script], { encoding: 'utf8', env: environment });
@@ -37,7 +37,7 @@ test('curl: the shell passes on the address, the key and the body as they are', 
   assert.doesNotMatch(toCurl({ url, hasKeys: false, body }), /authorization/);
 });
 
-test("TypeScript: OpenAI's client sends the body as it is, the key of the environment with it", async () => {
+test("TypeScript: OpenAI's client sends the body unchanged, with the key from the environment", async () => {
   const asked: { body: unknown; authorization: string | undefined }[] = [];
   const server = createServer(async (request, response) => {
     const chunks = await request.toArray();
@@ -75,12 +75,12 @@ test("TypeScript: OpenAI's client sends the body as it is, the key of the enviro
 
 const python = ['python3', 'python'].find((name) => spawnSync(name, ['--version']).status === 0);
 
-test('Python: the client is called with the body, what is no parameter of it in extra_body', {
+test('Python: the client gets the body; parameters that it does not have are in extra_body', {
   skip: python === undefined && 'there is no Python',
 }, () => {
   const folder = mkdtempSync(path.join(tmpdir(), 'lorikeet-snippet-'));
   after(() => rmSync(folder, { recursive: true }));
-  // A client that prints its arguments, and OpenAI's answer's shape.
+  // A client that prints its arguments and returns an answer in OpenAI's form.
   const client = `import json, types
 def create(**given):
     print(json.dumps(given))
