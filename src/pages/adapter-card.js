@@ -67,9 +67,9 @@ export function createFolderCard({ id }, usages) {
   );
 }
 
-/** @param {Adapter} adapter @param {string} wanted */
-function versionOf({ aliases, versions }, wanted) {
-  const leadsTo = aliases.find(({ alias }) => alias === wanted)?.leads_to[0]?.version;
+/** @param {Adapter} adapter @param {string} name */
+function versionOf({ aliases, versions }, name) {
+  const leadsTo = aliases.find(({ alias }) => alias === name)?.leads_to[0]?.version;
   return versions.find(({ version }) => version === leadsTo);
 }
 

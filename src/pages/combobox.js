@@ -84,9 +84,9 @@ export class Combobox {
   /** Opens the list with the items that contain a text. @param {string} text */
   #open(text) {
     const wanted = text.trim().toLowerCase();
-    const found = this.#items.filter(({ value }) => value.toLowerCase().includes(wanted));
-    this.#shown = found.slice(0, MAX_SHOWN);
-    const more = found.length - this.#shown.length;
+    const matches = this.#items.filter(({ value }) => value.toLowerCase().includes(wanted));
+    this.#shown = matches.slice(0, MAX_SHOWN);
+    const more = matches.length - this.#shown.length;
     fill(
       this.#list,
       ...this.#shown.map(({ value, note }, i) =>

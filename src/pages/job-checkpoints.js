@@ -21,11 +21,11 @@ let showRows;
 export function showCheckpoints(job, checkpoints, kept) {
   const { fine_tuned_model: model } = job;
   const others = checkpoints.filter(({ fine_tuned_model_checkpoint: name }) => name !== model);
-  const place = byId('results');
+  const table = byId('results');
   const key = JSON.stringify([model, kept, others.map(({ id }) => id)]);
-  if (place.dataset['shown'] === key) return; // rebuilding would lose the focus
-  place.dataset['shown'] = key;
-  showRows ??= createTable(place, {
+  if (table.dataset['shown'] === key) return; // rebuilding would lose the focus
+  table.dataset['shown'] = key;
+  showRows ??= createTable(table, {
     caption: 'Checkpoints',
     columns: [
       { name: 'Step' },
@@ -43,7 +43,7 @@ export function showCheckpoints(job, checkpoints, kept) {
     ),
   ];
   showRows(rows);
-  place.hidden = rows.length === 0;
+  table.hidden = rows.length === 0;
   setText(
     byId('results-help'),
     rows.length === 0 ? 'You can try a checkpoint at the end of each epoch.' : '',

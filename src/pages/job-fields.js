@@ -10,30 +10,30 @@ import { numberField } from './widgets.js';
  * @property {number} min
  * @property {number} [max]
  * @property {true} [isInteger]
- * @property {'hyperparameters' | 'lorikeet' | 'job'} place which object of the request it belongs to
+ * @property {'hyperparameters' | 'lorikeet' | 'job'} parent the object of the request that contains it
  */
 
 /** @type {readonly Field[]} */
 const FIELDS = [
-  { id: 'n_epochs', label: 'Epochs', min: 1, max: 50, isInteger: true, place: 'hyperparameters' },
+  { id: 'n_epochs', label: 'Epochs', min: 1, max: 50, isInteger: true, parent: 'hyperparameters' },
   {
     id: 'batch_size',
     label: 'Batch size',
     min: 1,
     max: 256,
     isInteger: true,
-    place: 'hyperparameters',
+    parent: 'hyperparameters',
   },
   {
     id: 'learning_rate_multiplier',
     label: 'Learning rate multiplier',
     min: 0,
-    place: 'hyperparameters',
+    parent: 'hyperparameters',
   },
-  { id: 'rank', label: 'LoRA rank', min: 1, max: 512, isInteger: true, place: 'lorikeet' },
-  { id: 'alpha', label: 'LoRA alpha', min: 0, place: 'lorikeet' },
-  { id: 'dropout', label: 'LoRA dropout', min: 0, max: 0.99, place: 'lorikeet' },
-  { id: 'seed', label: 'Seed', min: 0, isInteger: true, place: 'job' },
+  { id: 'rank', label: 'LoRA rank', min: 1, max: 512, isInteger: true, parent: 'lorikeet' },
+  { id: 'alpha', label: 'LoRA alpha', min: 0, parent: 'lorikeet' },
+  { id: 'dropout', label: 'LoRA dropout', min: 0, max: 0.99, parent: 'lorikeet' },
+  { id: 'seed', label: 'Seed', min: 0, isInteger: true, parent: 'job' },
 ];
 
 /** The `lorikeet` settings that a repeated job keeps, with or without a field. */
@@ -43,8 +43,8 @@ const REPEATED = ['method', 'rank', 'alpha', 'targets', 'rslora', 'dropout', 'ga
 export function createHyperparameterFields() {
   fill(
     byId('hyperparameters'),
-    ...FIELDS.map(({ place, ...field }) =>
-      numberField({ ...field, placeholder: place === 'hyperparameters' ? 'auto' : 'default' }),
+    ...FIELDS.map(({ parent, ...field }) =>
+      numberField({ ...field, placeholder: parent === 'hyperparameters' ? 'auto' : 'default' }),
     ),
   );
 }
@@ -77,10 +77,10 @@ export function writeHyperparameters({ hyperparameters, lorikeet, seed }) {
 
 /** Returns the members of a request to create a job. Empty fields are left out; the server checks the rest. */
 export function readHyperparameters() {
-  /** @param {Field['place']} wanted @returns {Record<string, number>} */
+  /** @param {Field['parent']} wanted @returns {Record<string, number>} */
   const filled = (wanted) =>
     Object.fromEntries(
-      FIELDS.filter(({ place }) => place === wanted)
+      FIELDS.filter(({ parent }) => parent === wanted)
         .map(({ id }) => /** @type {const} */ ([id, byId(id, HTMLInputElement).value]))
         .filter(([, value]) => value !== '')
         .map(([id, value]) => [id, Number(value)]),

@@ -111,13 +111,13 @@ export class JobList {
   }
 
   #show() {
-    const found = this.#matches();
-    byId('jobs').hidden = found.length === 0;
+    const matches = this.#matches();
+    byId('jobs').hidden = matches.length === 0;
     byId('more-jobs').hidden = !this.#hasMore;
     const none = this.#jobs.length === 0 ? 'No jobs yet.' : 'No matching jobs.';
-    setText(byId('jobs-help'), found.length === 0 ? none : '');
+    setText(byId('jobs-help'), matches.length === 0 ? none : '');
     const focused = document.activeElement?.id;
-    this.#showRows(found.map((job) => this.#row(job)));
+    this.#showRows(matches.map((job) => this.#row(job)));
     if (focused?.startsWith('compare-ftjob')) document.getElementById(focused)?.focus();
     this.#allowCompare();
   }

@@ -150,12 +150,12 @@ class JobView {
       ...(status === 'paused' ? ['resume'] : []),
       ...(isFinished(job) ? [] : ['cancel']),
     ];
-    const place = byId('job-actions');
-    if (place.dataset['actions'] === actions.join()) return; // rebuilding would lose a click
-    const hadFocus = place.contains(document.activeElement);
-    place.dataset['actions'] = actions.join();
+    const row = byId('job-actions');
+    if (row.dataset['actions'] === actions.join()) return; // rebuilding would lose a click
+    const hadFocus = row.contains(document.activeElement);
+    row.dataset['actions'] = actions.join();
     fill(
-      place,
+      row,
       ...actions.map((action) => this.#button(action)),
       el('a.button', { href: `#repeat-${this.#id}` }, 'Repeat with changes'),
     );
@@ -216,12 +216,12 @@ class JobView {
 /** @param {Job} job */
 function showProgress(job) {
   const progress = progressOf(job);
-  const place = byId('job-progress');
-  place.hidden = !progress || isFinished(job);
-  if (!progress || place.hidden) return;
+  const area = byId('job-progress');
+  area.hidden = !progress || isFinished(job);
+  if (!progress || area.hidden) return;
   const { step, totalSteps } = progress;
   fill(
-    place,
+    area,
     el('progress', { max: totalSteps, value: step, 'aria-label': 'Progress' }),
     el(
       'p.help',

@@ -1,2 +1,2 @@
-// What the server serves as marked.js is the package's own file.
+// The server serves the package's own file as marked.js.
 export { lexer } from 'marked';

@@ -89,10 +89,10 @@ export function createParameterFields(onChange) {
 
 /** Selects the preset that matches the fields. */
 function showPreset() {
-  const found = Object.entries(PRESETS).find(([, values]) =>
+  const match = Object.entries(PRESETS).find(([, values]) =>
     PRESET_NAMES.every((name) => inputOf(name).value === (values[name] ?? '')),
   );
-  byId('preset', HTMLSelectElement).value = found?.[0] ?? CUSTOM;
+  byId('preset', HTMLSelectElement).value = match?.[0] ?? CUSTOM;
 }
 
 /** @param {Parameter} parameter */

@@ -44,10 +44,10 @@ function parseLabels(text) {
  */
 export function total(samples, name, labels = {}) {
   const wanted = Object.entries(labels);
-  const found = (samples.get(name) ?? []).filter((sample) =>
+  const matches = (samples.get(name) ?? []).filter((sample) =>
     wanted.every(([label, value]) => sample.labels[label] === value),
   );
-  return found.length === 0 ? undefined : found.reduce((sum, { value }) => sum + value, 0);
+  return matches.length === 0 ? undefined : matches.reduce((sum, { value }) => sum + value, 0);
 }
 
 /**

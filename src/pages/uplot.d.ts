@@ -1,4 +1,4 @@
-// What the server serves as uplot.js is the package's own file.
+// The server serves the package's own file as uplot.js.
 import uPlot from 'uplot';
 
 export default uPlot;

@@ -46,7 +46,7 @@ export function createTable(parent, { caption, columns }) {
  * @param {() => void} onclick
  */
 export function actionButton(label, target, onclick) {
-  return el('button.small', { onclick }, label, el('span.hidden', target));
+  return el('button.small', { onclick, 'aria-label': `${label}${target}` }, label);
 }
 
 /** Creates an action button for something that cannot be undone. @param {Parameters<typeof actionButton>} args */
