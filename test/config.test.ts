@@ -1,4 +1,4 @@
-// Settings from environment and flags: precedence, defaults, and each kind of fault (threats B66).
+// Settings from environment variables and flags: precedence, defaults, and each kind of fault.
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { test } from 'node:test';
@@ -30,7 +30,7 @@ test('an empty environment gives the documented defaults', () => {
   assert(Object.isFrozen(config));
 });
 
-test('a flag wins over its variable', () => {
+test('a flag overrides its variable', () => {
   const config = loadConfig({ port: '9000' }, { ...HOME, PORT: '7000', LORIKEET_SLOTS: '4' });
   assert.equal(config.port, 9000);
   assert.equal(config.slots, 4);
@@ -45,14 +45,14 @@ test('the data folder follows LORIKEET_HOME, then XDG_DATA_HOME', () => {
   assert.equal(loadConfig({}, { ...HOME, LORIKEET_HOME: 'here' }).home, path.resolve('here'));
 });
 
-test('sizes take units', () => {
+test('sizes may have units', () => {
   const bytes = (value: string) => loadConfig({ adapterCacheBytes: value }, HOME).adapterCacheBytes;
   assert.equal(bytes('1048576'), 2 ** 20);
   assert.equal(bytes('512M'), 2 ** 29);
   assert.equal(bytes('2GiB'), 2 ** 31);
 });
 
-test('origins are written as browsers write them', () => {
+test('origins are converted to the form that browsers send', () => {
   const origins = (value: string) => loadConfig({ allowedOrigins: value }, HOME).allowedOrigins;
   assert.deepEqual(origins('https://App.example:443, http://localhost:3000,tauri://localhost'), [
     'https://app.example',
@@ -75,7 +75,7 @@ test('origins are written as browsers write them', () => {
   }
 });
 
-test('the form of the weights is the first that the provider serves, or the one that is asked for', () => {
+test('the format of the weights is the requested one, or else the first of the provider', () => {
   assert.equal(loadConfig({}, HOME).weights, 'int8');
   assert.equal(loadConfig({ provider: 'webgpu' }, HOME).weights, 'int8');
   assert.equal(loadConfig({ provider: 'cuda' }, HOME).weights, 'nf4');
@@ -93,11 +93,11 @@ const NAMED_FAULTS: [string, Environment, RegExp][] = [
   ['an unknown weights mode', { LORIKEET_WEIGHTS: 'fp8' }, /^LORIKEET_WEIGHTS: must be int8/],
   ['an unknown provider', { LORIKEET_PROVIDER: 'tpu' }, /^LORIKEET_PROVIDER: must be cpu, webgpu/],
   [
-    'a form of weights that the provider lacks',
+    'a format of weights that the provider lacks',
     { LORIKEET_PROVIDER: 'webgpu', LORIKEET_WEIGHTS: 'nf4' },
     /^LORIKEET_WEIGHTS: webgpu serves int8 and f32 only$/,
   ],
-  ['an endpoint that is no URL', { HF_ENDPOINT: 'hub' }, /^HF_ENDPOINT: must be an http/],
+  ['an endpoint that is not a URL', { HF_ENDPOINT: 'hub' }, /^HF_ENDPOINT: must be an http/],
   ['an unknown log level', { LOG_LEVEL: 'loud' }, /^LOG_LEVEL: /],
 ];
 
@@ -113,7 +113,7 @@ test('a fault in a flag names the flag', () => {
   assert.match(faultsOf({ PORT: '80' }, { port: '1e3' })[0]!, /^--port: /);
 });
 
-test('the system may choose the port only by flag', () => {
+test('port 0 is accepted only as a flag', () => {
   assert.equal(loadConfig({ port: '0' }, HOME).port, 0);
 });
 
@@ -121,7 +121,7 @@ test('several faults are several lines', () => {
   assert.equal(faultsOf({ PORT: '0x50', LORIKEET_SLOTS: 'many', LORIKEET_X: '' }).length, 3);
 });
 
-test('neither a fault nor the redacted settings hold a secret', () => {
+test('neither faults nor redacted settings contain a secret', () => {
   const secret = 'hf_veryverysecret';
   const faults = faultsOf({ HF_TOKEN: `${secret}\r\n`, PORT: 'x' }).join('\n');
   assert.match(faults, /HF_TOKEN: /);

@@ -1,4 +1,4 @@
-// A tiny seeded decoder and adapters for it, made anew for each test: nothing is stored.
+// Creates a tiny seeded decoder and adapters for it. Nothing is stored between tests.
 import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -72,7 +72,7 @@ export function tinyModel(changes: Record<string, unknown> = {}, seed = 1): Tiny
   return { config, artifact, weights: (name) => values.get(name)! };
 }
 
-/** SmolLM2-135M's config.json: a real shape where no weights are needed. */
+/** SmolLM2-135M's config.json, for tests that need a real shape but no weights. */
 export const SMOLLM2 = {
   model_type: 'llama',
   hidden_size: 576,
@@ -86,7 +86,7 @@ export const SMOLLM2 = {
   tie_word_embeddings: true,
 };
 
-/** A temporary folder that is gone when the test ends. */
+/** Creates a temporary folder that is removed when the test ends. */
 export function temporaryFolder(t: { after(fn: () => void): void }): string {
   const dir = mkdtempSync(path.join(os.tmpdir(), 'lorikeet-test-'));
   t.after(() => rmSync(dir, { recursive: true, force: true }));
@@ -101,7 +101,7 @@ export async function servingFolder(
   return ensureServingFiles(model.artifact, { weights, cacheDir: temporaryFolder(t) });
 }
 
-/** An adapter of these targets with visible, seeded weights. */
+/** Creates an adapter of these targets with seeded weights that are large enough to change the output. */
 export function tinyAdapter(
   config: DecoderConfig,
   options: {

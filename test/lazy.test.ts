@@ -1,16 +1,16 @@
-// A value that is made once keeps a success and forgets a failure.
+// A lazy value keeps a success and forgets a failure.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { lazy } from '../src/common/lazy.ts';
 
-test('callers share one value, also while it is being made', async () => {
+test('callers share one value, even while it is being computed', async () => {
   let made = 0;
   const value = lazy(async () => ++made);
   assert.deepEqual(await Promise.all([value.get(), value.get()]), [1, 1]);
   assert.equal(await value.get(), 1);
 });
 
-test('a failure reaches those who waited for it, and the next caller tries again', async () => {
+test('a failure reaches the callers that waited for it, and the next caller tries again', async () => {
   let tries = 0;
   const value = lazy(async () => {
     if (++tries === 1) throw new Error('EMFILE');
@@ -22,7 +22,7 @@ test('a failure reaches those who waited for it, and the next caller tries again
   assert.equal(await value.get(), 2);
 });
 
-test('a maker that throws before it waits is no different', async () => {
+test('a function that throws synchronously behaves the same', async () => {
   let tries = 0;
   const value = lazy(() => {
     if (++tries === 1) throw new Error('EMFILE');
@@ -32,7 +32,7 @@ test('a maker that throws before it waits is no different', async () => {
   assert.equal(await value.get(), 2);
 });
 
-test('what was made can be looked at without making it', async () => {
+test('peek does not compute the value', async () => {
   let isBroken = true;
   const value = lazy(async () => {
     if (isBroken) throw new Error('EMFILE');

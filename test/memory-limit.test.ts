@@ -21,7 +21,7 @@ function limitOf(t: Parameters<typeof temporaryFolder>[0], tree: Tree) {
   return memoryLimit(root, MACHINE);
 }
 
-test('without control groups, and with unlimited ones, it is the machine', (t) => {
+test('without control groups, or with unlimited ones, the machine is the limit', (t) => {
   const machine = { bytes: MACHINE, source: 'machine' };
   assert.deepEqual(limitOf(t, {}), machine);
   const unlimited = {
@@ -34,7 +34,7 @@ test('without control groups, and with unlimited ones, it is the machine', (t) =
   assert.deepEqual(limitOf(t, unlimited), machine);
 });
 
-test('of nested groups of the second version the smallest counts, wherever it is', (t) => {
+test('the smallest limit of nested groups of version 2 counts', (t) => {
   const tree = {
     'proc/self/cgroup': '0::/pod/container',
     'proc/self/mountinfo': V2,
@@ -47,14 +47,14 @@ test('of nested groups of the second version the smallest counts, wherever it is
   assert.deepEqual(limitOf(t, inner).bytes, 700_000_000);
 });
 
-test('a container that sees its own group as the top reads it there', (t) => {
+test('a container whose own group is the top of the mount reads it there', (t) => {
   const seen = limitOf(t, {
     'proc/self/cgroup': '0::/',
     'proc/self/mountinfo': V2,
     'sys/fs/cgroup/memory.max': '500000000',
   });
   assert.equal(seen.bytes, 500_000_000);
-  // The first version without a namespace: the path is the host's, the mount is the container's.
+  // Version 1 without a namespace: the path is the host's, the mount is the container's.
   const bound = limitOf(t, {
     'proc/self/cgroup': '5:cpu,memory:/docker/abc',
     'proc/self/mountinfo': `${V1_CPU}\n${V1.replace(' / ', ' /docker/abc ')}`,
@@ -63,7 +63,7 @@ test('a container that sees its own group as the top reads it there', (t) => {
   assert.equal(bound.bytes, 400_000_000);
 });
 
-test('the first version is read at the group of the memory controller, and above it', (t) => {
+test('version 1 is read at the group of the memory controller and its parents', (t) => {
   const tree = {
     'proc/self/cgroup': '1:cpu:/x\n4:memory:/a/b\n0::/',
     'proc/self/mountinfo': `${V1_CPU}\n${V1}`,
@@ -74,7 +74,7 @@ test('the first version is read at the group of the memory controller, and above
   assert.equal(limitOf(t, tree).bytes, 300_000_000);
 });
 
-test('on this machine there is a limit, and every group that is found has a folder', () => {
+test('this machine has a limit, and every group that is found has a folder', () => {
   const { bytes } = memoryLimit();
   assert.ok(bytes > 2 ** 20 && Number.isFinite(bytes));
   for (const { folders } of memoryGroups()) assert.ok(folders.length > 0);

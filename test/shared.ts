@@ -1,16 +1,16 @@
-// Where the shared reference data lies; tests that need it skip visibly where it is absent.
+// Finds the shared reference data. Tests that need it are skipped with a reason if it is absent.
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 
 const root = path.resolve(process.env['LORIKEET_SHARED'] ?? '../shared');
 
-/** The path below the shared folder, or undefined where it is absent. */
+/** Returns a path in the shared folder, or undefined if it does not exist. */
 export function sharedPath(...parts: string[]): string | undefined {
   const full = path.join(root, ...parts);
   return existsSync(full) ? full : undefined;
 }
 
-/** For `test(name, { skip: skipUnless(path) })`: the reason, or false. */
+/** Returns false if the data exists, otherwise the reason to skip: `test(name, { skip: skipUnless(path) })`. */
 export function skipUnless(found: string | undefined): string | false {
-  return found ? false : 'shared reference data is absent (LORIKEET_SHARED)';
+  return found ? false : 'shared reference data not found. Set LORIKEET_SHARED to its folder.';
 }

@@ -1,5 +1,5 @@
-// A process that runs out of file descriptors for a moment: uses a store and a page while it has none, and again after.
-// Prints what became of each as JSON. Its descriptors are limited by whoever starts it.
+// A process that runs out of file descriptors for a moment. It uses a store and a page while it has none, and again
+// afterwards, and prints the results as JSON. The test that starts it limits its descriptors.
 import { closeSync, openSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { OpenAPIHono } from '@hono/zod-openapi';
@@ -28,7 +28,7 @@ function takeDescriptors(): number[] {
   }
 }
 
-/** Takes those, too, that the loader of modules gives back meanwhile. */
+/** Opens files until it fails, including descriptors that the module loader closes in the meantime. */
 async function takeAll(): Promise<number[]> {
   const taken: number[] = [];
   for (let more = takeDescriptors(); more.length > 0; more = takeDescriptors()) {

@@ -1,10 +1,10 @@
-// A server that was out of file descriptors for a moment works again once it has some.
+// A server that ran out of file descriptors for a moment works again when it has some.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
 import { temporaryFolder } from './fixtures.ts';
 
-test('a store and a page that failed for lack of file descriptors work again after it', (t) => {
+test('a store and a page that failed for lack of file descriptors work again afterwards', (t) => {
   const program = ['--import', import.meta.resolve('tsx'), 'test/starved-program.ts'];
   const args = ['-c', 'ulimit -n 128 && exec "$@"', 'sh', process.execPath, ...program];
   const output = execFileSync('sh', [...args, temporaryFolder(t)], {

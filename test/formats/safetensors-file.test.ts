@@ -33,7 +33,7 @@ function contents(found: Map<string, Tensor>): Record<string, unknown> {
   );
 }
 
-test('what is written is read again, in memory and from disk', async () => {
+test('written tensors are read back, in memory and from disk', async () => {
   const file = path.join(folder, 'round.safetensors');
   await writeSafetensors(file, memorySource(tensors), { metadata: { format: 'pt' } });
   const bytes = new Uint8Array(readFileSync(file));
@@ -74,7 +74,7 @@ test('a source that fails leaves neither the file nor a temporary one', async ()
   );
 });
 
-test('data that starts at an odd place reads exactly', () => {
+test('data at an unaligned offset is read exactly', () => {
   const header = '{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}   ';
   assert.equal(header.length % 2, 1);
   const bytes = new Uint8Array(8 + header.length + 8);
@@ -85,7 +85,7 @@ test('data that starts at an odd place reads exactly', () => {
   assert.deepEqual([...toFloat32(views.get('x')!)], [1.5, -0.25]);
 });
 
-test('a file that is cut short behind its header is refused when it is opened', () => {
+test('a file that is truncated after its header is rejected when it is opened', () => {
   const file = path.join(folder, 'short.safetensors');
   writeFileSync(file, serializeSafetensors(tensors).subarray(0, -1));
   assert.throws(() => openSafetensors(file), FileError);

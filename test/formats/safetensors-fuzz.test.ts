@@ -9,10 +9,10 @@ import {
 } from '../../src/formats/safetensors.ts';
 
 const CASES = 10_000;
-/** What 10,000 refusals may leave behind in external memory: nothing that a file's header asked for. */
+/** The external memory that 10,000 rejected files may leave behind. Less than one header asks for. */
 const MAX_GROWTH_BYTES = 16 * 1024 * 1024;
 
-/** mulberry32: a failure is repeated by its case number. */
+/** mulberry32. A failure can be reproduced by its case number. */
 function createRandom(seed: number): (below: number) => number {
   let state = seed;
   return (below) => {
@@ -59,12 +59,12 @@ function mutate(seed: Uint8Array, random: (below: number) => number): Uint8Array
   return bytes;
 }
 
-/** Keeps the header length right, so that the mutation reaches the grammar. */
+/** Corrects the header length, so the mutation reaches the parser. */
 function fixLength(bytes: Buffer, inserted: number): void {
   bytes.writeBigUInt64LE(BigInt.asUintN(64, bytes.readBigUInt64LE(0) + BigInt(inserted)), 0);
 }
 
-test(`${CASES} mutated files end in tensors or in a FileError, and hold no memory`, () => {
+test(`${CASES} mutated files give tensors or a FileError, and keep no memory`, () => {
   const tensors = new Map<string, Tensor>([
     ['m.lora_A.weight', { dtype: 'F32', shape: [2, 3], data: new Uint8Array(24) }],
     ['m.lora_B.weight', { dtype: 'F16', shape: [3, 2], data: new Uint8Array(12) }],

@@ -3,7 +3,7 @@ import test from 'node:test';
 import { FileError } from '../../src/common/errors.ts';
 import { ADAPTER_LIMITS, BASE_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
 
-/** A file of a header text (or bytes) and zeros. */
+/** Creates a file from a header (text or bytes) and zeros. */
 function file(header: string | Uint8Array, dataBytes = 0, length?: bigint): Uint8Array {
   const text = typeof header === 'string' ? new TextEncoder().encode(header) : header;
   const bytes = new Uint8Array(8 + text.length + dataBytes);
@@ -33,8 +33,8 @@ const refused: Record<string, Uint8Array> = {
   'a header that is not JSON': file('{hello}'),
   'a header that starts with a space': file(` ${good}`, 8),
   'an array as header': file('[]'),
-  'a header with a rest': file(`${good}{}`, 8),
-  'a comma too many': file(good.replace(/}$/, ',}'), 8),
+  'text after the header': file(`${good}{}`, 8),
+  'a trailing comma': file(good.replace(/}$/, ',}'), 8),
   'a repeated tensor': file(
     `{"x":${entry('"F32"', '[2]', '[0,8]')},"x":${entry('"F32"', '[2]', '[0,8]')}}`,
     8,
@@ -54,7 +54,7 @@ const refused: Record<string, Uint8Array> = {
   'a missing key in an entry': file('{"x":{"dtype":"F32","shape":[2]}}', 8),
   'data that overlaps': file(two('[0,4]', '[2,6]'), 6),
   'data used twice': file(two('[0,4]', '[0,4]'), 4),
-  'a hole': file(two('[0,4]', '[8,12]'), 12),
+  'a gap': file(two('[0,4]', '[8,12]'), 12),
   'reversed offsets': file(one('[2]', '[8,0]'), 8),
   'three offsets': file(one('[2]', '[0,8,8]'), 8),
   'a first offset that is not 0': file(one('[2]', '[4,12]'), 12),
@@ -68,18 +68,18 @@ const refused: Record<string, Uint8Array> = {
   'an extent in scientific notation': file(one('[2e0]'), 8),
   'an extent with a leading zero': file(one('[02]'), 8),
   'a string as extent': file(one('["2"]'), 8),
-  'a shape that is no list': file(one('2'), 8),
-  'a size that is not the shape’s': file(one('[3]'), 8),
+  'a shape that is not a list': file(one('2'), 8),
+  'a size that does not match the shape': file(one('[3]'), 8),
   'an unknown dtype': file(one('[2]', '[0,8]', '"F42"'), 8),
   'a dtype that is an inherited property': file(one('[2]', '[0,8]', '"toString"'), 8),
-  'a dtype that is no string': file(one('[2]', '[0,8]', '32'), 8),
+  'a dtype that is not a string': file(one('[2]', '[0,8]', '32'), 8),
   'a tensor of size zero': file(one('[0]', '[0,0]'), 0),
   'a scalar': file(one('[]', '[0,4]'), 4),
   'the name __proto__': file(named('__proto__'), 8),
-  'a name that climbs folders': file(named('../x'), 8),
+  'a name that leaves its folder': file(named('../x'), 8),
   'a name of 64 KiB': file(named('x'.repeat(65_536)), 8),
   'an empty name': file(named(''), 8),
-  'metadata that is no map': file(`{"__metadata__":[],${good.slice(1)}`, 8),
+  'metadata that is not a map': file(`{"__metadata__":[],${good.slice(1)}`, 8),
   'metadata with a number': file(`{"__metadata__":{"a":1},${good.slice(1)}`, 8),
   'repeated metadata': file(`{"__metadata__":{},"__metadata__":{},${good.slice(1)}`, 8),
   'deep nesting': file(`{"x":${'['.repeat(100_000)}`),
@@ -89,7 +89,7 @@ const refused: Record<string, Uint8Array> = {
 };
 
 for (const [what, bytes] of Object.entries(refused)) {
-  test(`${what} is refused`, () => {
+  test(`${what} is rejected`, () => {
     assert.throws(() => parseSafetensors(bytes, ADAPTER_LIMITS), FileError);
     assert.throws(() => parseSafetensors(bytes, BASE_LIMITS), FileError);
   });
@@ -101,7 +101,7 @@ test('an unsorted but contiguous header and empty metadata are accepted', () => 
   assert.equal(parseSafetensors(file(`{"__metadata__":{},${good.slice(1)}`, 8)).tensors.size, 1);
 });
 
-test('metadata keeps a key named __proto__ to itself', () => {
+test('a key __proto__ of the metadata is a key like any other', () => {
   const { metadata } = parseSafetensors(
     file(`{"__metadata__":{"__proto__":"a"},${good.slice(1)}`, 8),
   );
@@ -109,7 +109,7 @@ test('metadata keeps a key named __proto__ to itself', () => {
   assert.deepEqual(Object.entries(metadata), [['__proto__', 'a']]);
 });
 
-test('an adapter may carry no integers, no doubles and no more than a MiB of header', () => {
+test('an adapter with integers, doubles or more than 1 MiB of header is rejected', () => {
   const integers = file(one('[1]', '[0,8]', '"I64"'), 8);
   assert.equal(parseSafetensors(integers, BASE_LIMITS).tensors.size, 1);
   assert.throws(() => parseSafetensors(integers, ADAPTER_LIMITS), /dtype I64/);
@@ -118,7 +118,7 @@ test('an adapter may carry no integers, no doubles and no more than a MiB of hea
   assert.throws(() => parseSafetensors(padded, ADAPTER_LIMITS), /the limit is 1048576/);
 });
 
-test('more tensors than the limit are refused', () => {
+test('more tensors than the limit are rejected', () => {
   const count = 100_000;
   const entries = Array.from(
     { length: count },

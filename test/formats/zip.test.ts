@@ -12,7 +12,7 @@ test.after(() => rmSync(work, { recursive: true }));
 
 const CONTENTS = Buffer.from('the quick brown fox '.repeat(50));
 
-/** A zip file of one member. */
+/** Creates a zip file with one member. */
 function zipOf(name: string, contents: Buffer, method: 0 | 8, comment = ''): Buffer {
   const packed = method === 8 ? deflateRawSync(contents) : contents;
   const local = Buffer.alloc(30);
@@ -45,7 +45,7 @@ for (const [what, method] of [
   ['stored', 0],
   ['deflated', 8],
 ] as const) {
-  test(`a ${what} member is read, behind a comment too`, () => {
+  test(`a ${what} member is read, even if the file has a comment`, () => {
     for (const comment of ['', 'made by hand']) {
       const zip = open(zipOf('a/b.txt', CONTENTS, method, comment));
       assert.deepEqual(zip.names, ['a/b.txt']);
@@ -56,7 +56,7 @@ for (const [what, method] of [
   });
 }
 
-test('a member that unpacks to more than it promises is refused', () => {
+test('a member that unpacks to more than it declares is rejected', () => {
   const bytes = zipOf('bomb', Buffer.alloc(1_000_000), 8);
   bytes.writeUInt32LE(10, bytes.length - 22 - 50 + 24);
   const zip = open(bytes);
@@ -64,7 +64,7 @@ test('a member that unpacks to more than it promises is refused', () => {
   zip.close();
 });
 
-test('files that are cut short or are no zip are refused', () => {
+test('truncated files and other files are rejected', () => {
   const whole = zipOf('a', CONTENTS, 8);
   const bad = [new Uint8Array(0), whole.subarray(0, -30), whole.subarray(40), CONTENTS];
   for (const bytes of bad) {

@@ -24,7 +24,7 @@ test.after(() => rmSync(work, { recursive: true }));
 
 const NF4 = { quantization: 'nf4', doubleQuantization: true, hub: { cacheDir: work } } as const;
 
-/** A source folder; `change` spoils it. */
+/** Creates a source folder. `change` damages it. */
 function createSource(
   name: string,
   change: (tensors: Map<string, Tensor>, config: Record<string, unknown>) => void = () => {},
@@ -39,7 +39,7 @@ function createSource(
   return dir;
 }
 
-test('an import names itself after its source and copies the tokenizer', async () => {
+test('an import is named after its source and copies the tokenizer', async () => {
   const source = createSource('My-Model');
   writeFileSync(path.join(source, 'tokenizer.json'), '{"model":{}}');
   const out = path.join(work, 'out-name');
@@ -51,7 +51,7 @@ test('an import names itself after its source and copies the tokenizer', async (
   assert.ok(!text.includes(work));
 });
 
-test('the digest follows weights, configuration and tokenizer, and nothing else', async () => {
+test('the digest depends on weights, configuration and tokenizer only', async () => {
   const digest = async (source: string, options = {}) => {
     const out = path.join(work, `digest-${Math.random()}`);
     return (await importModel(source, out, { ...NF4, ...options })).digest;
@@ -99,15 +99,15 @@ const refused: Record<string, [field: string, spoil: Spoil]> = {
     (tensors) =>
       tensors.set('model.norm.weight', { dtype: 'I32', shape: [64], data: new Uint8Array(256) }),
   ],
-  'a tensor that no part of the model reads': [
+  'an unknown tensor': [
     'model.layers.0.mlp.expert.weight',
     (tensors) => tensors.set('model.layers.0.mlp.expert.weight', zeros(64, 64)),
   ],
-  'a layer too many': [
+  'an additional layer': [
     'model.layers.1.input_layernorm.weight',
     (tensors) => tensors.set('model.layers.1.input_layernorm.weight', zeros(64)),
   ],
-  'a head beside a tied embedding that is not its copy': [
+  'a head that differs from the tied embedding': [
     headName,
     (tensors) => tensors.set(headName, zeros(16, 64)),
   ],
@@ -131,7 +131,7 @@ const refused: Record<string, [field: string, spoil: Spoil]> = {
 };
 
 for (const [what, [field, spoil]] of Object.entries(refused)) {
-  test(`${what} is refused by name and leaves no folder`, async () => {
+  test(`${what} is rejected by name and leaves no folder`, async () => {
     const out = path.join(work, 'out-refused');
     await assert.rejects(importModel(createSource(`bad ${what}`, spoil), out, NF4), (error) => {
       assert.ok(error instanceof FileError, String(error));
@@ -145,7 +145,7 @@ for (const [what, [field, spoil]] of Object.entries(refused)) {
   });
 }
 
-test('a folder with other content is refused, an artifact of the same source replaced', async () => {
+test('a folder with other content is rejected, an artifact of the same source is replaced', async () => {
   const out = path.join(work, 'out-twice');
   await importModel(createSource('twice'), out, NF4);
   await importModel(createSource('twice'), out, { ...NF4, quantization: 'none' });

@@ -49,14 +49,14 @@ const mapOf = (...names: string[]) =>
 const folders: Record<string, [field: string, files: Map<string, Uint8Array>]> = {
   'a folder without config.json': ['config.json', new Map([...tinyFiles()].slice(1))],
   'a folder without weights': ['model.safetensors', new Map([...tinyFiles()].slice(0, 1))],
-  'a config.json that is no JSON': ['config.json', tinyFiles().set('config.json', text('{'))],
+  'a config.json that is not JSON': ['config.json', tinyFiles().set('config.json', text('{'))],
   'a config.json that is a list': ['config.json', tinyFiles().set('config.json', text('[]'))],
   'a config.json that is not UTF-8': [
     'config.json',
     tinyFiles().set('config.json', Uint8Array.of(255)),
   ],
   'an index without a map': [indexFile, withIndex('{}')],
-  'an index that climbs folders': [indexFile, withIndex(mapOf('../secret.safetensors'))],
+  'an index that leaves its folder': [indexFile, withIndex(mapOf('../secret.safetensors'))],
   'an index that names no safetensors': [indexFile, withIndex(mapOf('pytorch_model.bin'))],
   'a shard that is absent': ['a.safetensors', withIndex(mapOf('a.safetensors'))],
   'a tensor in two shards': [
@@ -66,14 +66,14 @@ const folders: Record<string, [field: string, files: Map<string, Uint8Array>]> =
       'b.safetensors': new Map([...tinyTensors()].filter(([name]) => name === 'model.norm.weight')),
     }),
   ],
-  'weights that are no safetensors': [
+  'weights that are not safetensors': [
     'header',
     tinyFiles().set('model.safetensors', text('PK'.repeat(99))),
   ],
 };
 
 for (const [what, [field, files]] of Object.entries(folders)) {
-  test(`${what} is refused by name`, async () => {
+  test(`${what} is rejected by name`, async () => {
     const out = path.join(work, `out-${count++}`);
     await assert.rejects(importModel(createFolder(files), out, NF4), (error) => {
       assert.ok(error instanceof FileError, String(error));
@@ -83,7 +83,7 @@ for (const [what, [field, files]] of Object.entries(folders)) {
   });
 }
 
-/** An artifact whose tensors `change` spoils. */
+/** Creates an artifact. `change` damages its tensors. */
 async function spoiledArtifact(change: (tensors: Map<string, Tensor>) => void): Promise<string> {
   const out = path.join(work, `out-${count++}`);
   await importModel(createFolder(tinyFiles()), out, NF4);
@@ -122,7 +122,7 @@ const spoiled: Record<string, (tensors: Map<string, Tensor>) => void> = {
 };
 
 for (const [what, change] of Object.entries(spoiled)) {
-  test(`quantized weights with ${what} are refused`, async () => {
+  test(`quantized weights with ${what} are rejected`, async () => {
     const out = await spoiledArtifact(change);
     assert.throws(() => {
       const artifact = readArtifact(out);
@@ -135,11 +135,11 @@ for (const [what, change] of Object.entries(spoiled)) {
   });
 }
 
-test('a folder that is no artifact is refused by the file that it lacks', () => {
+test('a folder that is not an artifact is rejected by the name of the missing file', () => {
   assert.throws(() => readArtifact(createFolder(tinyFiles())), /lorikeet\.json: is absent/);
 });
 
-test('the file of an artifact has its tensors aligned', async () => {
+test('the tensors of an artifact are aligned', async () => {
   const out = path.join(work, `out-${count++}`);
   await importModel(createFolder(tinyFiles()), out, NF4);
   const bytes = new Uint8Array(readFileSync(path.join(out, 'model.safetensors')));
@@ -148,7 +148,7 @@ test('the file of an artifact has its tensors aligned', async () => {
   }
 });
 
-test('a size in config.json beyond every model is refused at once, by its name', async () => {
+test('an impossible size in config.json is rejected at once by its name', async () => {
   for (const field of ['num_hidden_layers', 'hidden_size', 'vocab_size', 'intermediate_size']) {
     const config = JSON.parse(new TextDecoder().decode(tinyFiles().get('config.json')));
     const folder = createFolder(
@@ -163,9 +163,9 @@ test('a size in config.json beyond every model is refused at once, by its name',
   }
 });
 
-test('a pipe in the place of any file is refused, and nobody waits for its writer', async (t) => {
+test('a pipe instead of any file is rejected without waiting for its writer', async (t) => {
   const hasMkfifo = spawnSync('mkfifo', ['--version']).status === 0;
-  if (!hasMkfifo) return t.skip('there is no mkfifo');
+  if (!hasMkfifo) return t.skip('mkfifo is not installed');
   const pipes = ['config.json', 'model.safetensors', 'tokenizer.json'];
   for (const name of pipes) {
     const files = tinyFiles();

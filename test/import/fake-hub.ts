@@ -1,5 +1,5 @@
-// A hub that serves one model on a local port, with the answers that the client reads: commit, file list, contents in
-// ranges. It counts what it sends, and can break a download off once.
+// A fake of the Hugging Face hub that serves one model: its commit, file list, and contents in ranges. It counts the bytes
+// that it sends, and can interrupt a download once.
 import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -8,11 +8,11 @@ export const COMMIT = 'c'.repeat(40);
 
 export class FakeHub {
   readonly files: Map<string, Uint8Array>;
-  /** Bytes of contents sent. */
+  /** The number of bytes of file contents that were sent. */
   sentBytes = 0;
-  /** Sends this many bytes of the next large file, then cuts the connection. */
+  /** Closes the connection after this many bytes of the next large file. */
   breakAfter: number | undefined;
-  /** Sends other bytes than the list promises. */
+  /** Whether to send other bytes than the file list announces. */
   isLying = false;
   readonly tokens = new Set<string | undefined>();
   readonly #id: string;
@@ -73,7 +73,7 @@ export class FakeHub {
   }
 }
 
-/** Files of more than 1 KiB are large ones, named by SHA-256. */
+/** Files of more than 1 KiB count as large and are identified by SHA-256. */
 function entry(path: string, bytes: Uint8Array) {
   const common = { type: 'file', path, size: bytes.length, oid: sha1(bytes) };
   if (bytes.length <= 1024) return common;

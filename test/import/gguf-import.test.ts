@@ -43,7 +43,7 @@ const METADATA: Record<string, GgufValue> = {
   'tokenizer.ggml.eos_token_id': 2,
 };
 
-/** Linears of one type, the rest in F32, as llama.cpp's converter leaves norms. */
+/** Linear layers of one type, and the rest in F32, like the output of llama.cpp's converter. */
 function modelTensors(type: number): GgufTensor[] {
   const tensor = (name: string, shape: number[], its: number): GgufTensor => {
     const count = shape.reduce((a, b) => a * b, 1);
@@ -64,7 +64,7 @@ function modelTensors(type: number): GgufTensor[] {
   ];
 }
 
-/** transformers' name → the tensor it comes from and its heads, if its rows are permuted. */
+/** transformers' name → the tensor in the file, and the number of heads if its rows are permuted. */
 const ORIGINS: Record<string, [name: string, heads: number]> = {
   'model.embed_tokens.weight': ['token_embd.weight', 0],
   'model.norm.weight': ['output_norm.weight', 0],
@@ -79,7 +79,7 @@ const ORIGINS: Record<string, [name: string, heads: number]> = {
   'model.layers.0.mlp.down_proj.weight': ['blk.0.ffn_down.weight', 0],
 };
 
-/** Where element [row, col] of the imported tensor lies in the file: [head, half, pair] against [head, pair, half]. */
+/** The index in the file of element [row, col] of the imported tensor: [head, half, pair] against [head, pair, half]. */
 function storedRow(row: number, heads: number): number {
   if (heads === 0) return row;
   const [head, at] = [Math.floor(row / HEAD_DIM), row % HEAD_DIM];
@@ -94,7 +94,7 @@ function createFile(name: string, metadata: Record<string, GgufValue>, tensors: 
 }
 
 for (const [typeName, type] of Object.entries({ F32, ...TYPES })) {
-  test(`${typeName}: values are widened, rows un-permuted, then rounded to bf16`, async () => {
+  test(`${typeName}: values are dequantized, reordered and rounded to bf16`, async () => {
     const tensors = modelTensors(type);
     const out = path.join(work, `out-${typeName}`);
     const info = await importModel(createFile(`My-${typeName}.gguf`, METADATA, tensors), out, NONE);
@@ -113,7 +113,7 @@ for (const [typeName, type] of Object.entries({ F32, ...TYPES })) {
   });
 }
 
-test('the configuration is the one of the metadata', async () => {
+test('the configuration follows from the metadata', async () => {
   const out = path.join(work, 'out-config');
   await importModel(createFile('config.gguf', METADATA, modelTensors(TYPES.Q8_0)), out, NONE);
   const { config, tensors } = readArtifact(out);
@@ -180,7 +180,7 @@ const refused: Record<string, [field: string, bytes: Uint8Array]> = {
 };
 
 for (const [what, [field, bytes]] of Object.entries(refused)) {
-  test(`${what} is refused by name`, async () => {
+  test(`${what} is rejected by name`, async () => {
     const file = path.join(work, 'bad.gguf');
     writeFileSync(file, bytes);
     const out = path.join(work, 'out-bad');

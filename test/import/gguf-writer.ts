@@ -1,5 +1,5 @@
-// Writes small GGUF files (version 3) for tests: metadata, tensors in ggml's block formats, and the values that the
-// blocks stand for, element by element.
+// Writes small GGUF files (version 3) with metadata and tensors in ggml's block formats, and computes single values of
+// the blocks as a reference.
 import { toFloat32 } from '../../src/common/tensor.ts';
 
 export interface GgufTensor {
@@ -36,7 +36,7 @@ export function writeGguf(metadata: Record<string, GgufValue>, tensors: GgufTens
   return new Uint8Array(Buffer.concat([pad(Buffer.concat(parts)), ...data]));
 }
 
-/** Bytes of random blocks with moderate scales, for a ggml type and a number of weights. */
+/** Returns random blocks with moderate scales, for a ggml type and a number of weights. */
 export function randomBlocks(type: number, count: number, seed: number): Uint8Array {
   const size = BLOCK[type]!;
   const bytes = new Uint8Array((count / size.weights) * size.bytes);
@@ -45,14 +45,14 @@ export function randomBlocks(type: number, count: number, seed: number): Uint8Ar
     state = (Math.imul(state, 1664525) + 1013904223) | 0;
     bytes[i] = state >>> 24;
   }
-  // Halves and floats get an exponent near 1, so that no value is huge or not a number.
+  // Floats get an exponent near 1, which avoids huge values and NaN.
   for (let at = 0; at < bytes.length; at += size.bytes) {
     for (const high of size.highBytes) bytes[at + high] = (bytes[at + high]! & 0x83) | 0x28;
   }
   return bytes;
 }
 
-/** Weight `i` of a tensor, from ggml's definition of its type. */
+/** Returns weight `i` of a tensor by ggml's definition of its type. */
 export function plainWeight(type: number, data: Uint8Array, i: number): number {
   const size = BLOCK[type]!;
   const block = data.subarray(Math.floor(i / size.weights) * size.bytes);
@@ -79,7 +79,7 @@ export function plainWeight(type: number, data: Uint8Array, i: number): number {
   }
 }
 
-/** ggml type → weights and bytes of a block, and where its floats have their high bytes. */
+/** ggml type → weights and bytes of a block, and the offsets of the high bytes of its floats. */
 const BLOCK: Record<number, { weights: number; bytes: number; highBytes: number[] }> = {
   0: { weights: 1, bytes: 4, highBytes: [3] },
   1: { weights: 1, bytes: 2, highBytes: [1] },

@@ -41,14 +41,14 @@ async function imported(source: string, kind: Kind): Promise<Artifact> {
   return readArtifact(out);
 }
 
-/** Every linear of the decoder blocks, by module name. */
+/** The module names of all linear layers of the decoder blocks. */
 function linearNames({ config }: Artifact): string[] {
   const layers = Array.from({ length: config.layerCount }, (_, layer) => layer);
   return layers.flatMap((layer) => TARGET_NAMES.map((target) => moduleName(layer, target)));
 }
 
 for (const name of MODELS) {
-  test(`${name}: codes and scales follow the flat formula, all else keeps its bits`, {
+  test(`${name}: codes and scales follow the formula, and all other tensors keep their bits`, {
     skip,
   }, async () => {
     const folder = path.join(golden!, 'models', name);
@@ -76,7 +76,7 @@ for (const name of MODELS) {
   });
 }
 
-test('without quantization every tensor keeps its bits', { skip }, async () => {
+test('without quantization all tensors keep their bits', { skip }, async () => {
   for (const name of ['llama-bf16', 'qwen3', 'llama-sharded']) {
     const folder = path.join(golden!, 'models', name);
     const { tensors: source } = openFolder(folder);
@@ -106,7 +106,7 @@ test('shards give the same base as one file', { skip }, async () => {
   b.tensors.close();
 });
 
-test('a checkpoint of bitsandbytes is kept to the byte, and expands to its exact values', {
+test('a checkpoint of bitsandbytes is kept unchanged, or expands to its exact values', {
   skip,
 }, async () => {
   const folder = path.join(golden!, 'nf4', 'bnb-checkpoint');

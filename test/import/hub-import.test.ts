@@ -23,7 +23,7 @@ interface Bench {
   run: (changes?: Partial<HubOptions>, id?: string) => ReturnType<typeof importModel>;
 }
 
-/** A hub with the files, a fresh cache, and an import from it into a fresh folder. */
+/** Runs a test with a hub that has the files, an empty cache, and a function that imports into a new folder. */
 async function withHub(files: Map<string, Uint8Array>, body: (bench: Bench) => Promise<void>) {
   const hub = new FakeHub(ID, files);
   const endpoint = await hub.listen();
@@ -41,7 +41,7 @@ async function withHub(files: Map<string, Uint8Array>, body: (bench: Bench) => P
   }
 }
 
-test('a hub id is fetched once, then taken from the cache', async () => {
+test('a model is downloaded once and then read from the cache', async () => {
   await withHub(tinyFiles(), async ({ hub, options, run }) => {
     const first = await run();
     assert.equal(first.name, 'Tiny-Llama');
@@ -57,7 +57,7 @@ test('a hub id is fetched once, then taken from the cache', async () => {
   });
 });
 
-test('shards come by their index', async () => {
+test('the shards of an index are downloaded', async () => {
   const all = [...tinyTensors()];
   const shards: Record<string, [string, Tensor][]> = {
     'model-00001-of-00002.safetensors': all.slice(0, 5),
@@ -78,7 +78,7 @@ test('shards come by their index', async () => {
   await withHub(files, async ({ run }) => assert.equal((await run()).digest, digest));
 });
 
-test('a download that breaks off says so, and goes on where it stopped', async () => {
+test('an interrupted download fails with an explanation and is resumed by the next import', async () => {
   await withHub(tinyFiles(), async ({ hub, run }) => {
     const whole = hub.files.get('model.safetensors')!.length;
     hub.breakAfter = 50_000;
@@ -93,7 +93,7 @@ test('a download that breaks off says so, and goes on where it stopped', async (
   });
 });
 
-test('bytes that are not what the list promised are thrown away', async () => {
+test('a file with another digest than announced is deleted', async () => {
   await withHub(tinyFiles(), async ({ hub, run }) => {
     hub.isLying = true;
     await assert.rejects(run(), /another digest/);
@@ -102,14 +102,14 @@ test('bytes that are not what the list promised are thrown away', async () => {
   });
 });
 
-test('the token goes along', async () => {
+test('the token is sent to the hub', async () => {
   await withHub(tinyFiles(), async ({ hub, run }) => {
     await run({ token: 'hf_secret' });
     assert.deepEqual([...hub.tokens], ['Bearer hf_secret']);
   });
 });
 
-test('what cannot be had is told apart from what is wrong', async () => {
+test('unavailable models and invalid ones give different errors', async () => {
   await withHub(tinyFiles(), async ({ run }) => {
     await assert.rejects(run({}, 'some-org/other'), (error) => {
       assert.ok(error instanceof FetchError);

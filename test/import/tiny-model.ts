@@ -1,4 +1,4 @@
-// A llama of one layer with weights from a formula, as the files of a Hugging Face folder.
+// A llama model with one layer and weights from a formula, as the files of a Hugging Face folder.
 
 import { elementCount, fromFloat32, type Tensor } from '../../src/common/tensor.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';

@@ -5,7 +5,7 @@ import { createMergeTokens } from '../../src/tokenizer/bpe.ts';
 
 const keepAll = () => true;
 
-/** The plain twin: merges the first of the best pairs, again and again. */
+/** A simple reference: repeatedly merges the first of the best pairs. */
 function mergeNaively(merges: readonly [string, string][], text: string): string[] {
   const tokens = Array.from(text);
   const rankAt = (at: number) => {
@@ -22,7 +22,7 @@ function mergeNaively(merges: readonly [string, string][], text: string): string
   }
 }
 
-test('any merges give the same tokens as merging the best pair again and again', () => {
+test('random merges give the same tokens as repeatedly merging the best pair', () => {
   const part = fc.stringMatching(/^[abc\u{1F5FC}]{1,3}$/u);
   const merges = fc.uniqueArray(fc.tuple(part, part), { selector: String, maxLength: 20 });
   fc.assert(
@@ -33,7 +33,7 @@ test('any merges give the same tokens as merging the best pair again and again',
   );
 });
 
-test('a run of 200,000 characters is merged like a short one', () => {
+test('a pre-token of 200,000 characters is merged like a short one', () => {
   const merges: [string, string][] = [
     ['a', 'a'],
     ['aa', 'aa'],
@@ -44,7 +44,7 @@ test('a run of 200,000 characters is merged like a short one', () => {
   assert.deepEqual(tokens.slice(-4), ['aaaaaaaa', 'aaaa', 'aa', 'a']);
 });
 
-test('characters that are not kept vanish before the merging', () => {
+test('rejected characters are removed before merging', () => {
   const merge = createMergeTokens(['a b'], (character) => character !== '-');
   assert.deepEqual(merge('a-b-'), ['ab']);
   assert.deepEqual(merge('-'), []);

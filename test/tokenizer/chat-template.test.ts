@@ -45,13 +45,13 @@ test('control-token text in a message never becomes a control token', { skip }, 
   }
 });
 
-test('a control token cannot be completed by what the template writes next', () => {
+test('the template cannot complete a control token that a message begins', () => {
   const chat = createChatTemplate(toyTokenizer('{{ messages[0].content }}eos>'))!;
   const { ids } = chat.render([{ role: 'user', content: 'a<' }], { addGenerationPrompt: false });
   assert.ok(!ids.includes(3));
 });
 
-test('spans cover what the assistant says and the token that ends its turn', { skip }, () => {
+test("spans cover the assistant's messages and the tokens that end the turns", { skip }, () => {
   const messages = [
     { role: 'system', content: 'Be kind.' },
     { role: 'user', content: 'Capital of France?' },
@@ -76,7 +76,7 @@ test('spans cover what the assistant says and the token that ends its turn', { s
   );
 });
 
-test('spans follow a template that trims, and are refused where it rewrites', () => {
+test('spans follow a template that trims messages; one that changes them is an error', () => {
   const messages = [{ role: 'assistant', content: ' a b\n' }];
   const trimming = createChatTemplate(
     toyTokenizer('{% for m in messages %}a:{{ m.content | trim }}<eos>{% endfor %}'),
@@ -91,7 +91,7 @@ test('spans follow a template that trims, and are refused where it rewrites', ()
   assert.throws(() => rewriting.renderWithSpans(messages), ServeError);
 });
 
-test('a template that refuses the messages gives an error about messages', () => {
+test('a template that rejects the messages gives an error about messages', () => {
   const chat = createChatTemplate(toyTokenizer("{{ raise_exception('roles must alternate') }}"))!;
   assert.throws(
     () => chat.render([{ role: 'user', content: 'a' }], { addGenerationPrompt: true }),
@@ -103,12 +103,12 @@ test('a template that refuses the messages gives an error about messages', () =>
   );
 });
 
-test('a template that does not parse is a bad file, none is no chat', () => {
+test('a template that does not parse is a FileError, and without one there is no chat', () => {
   assert.throws(() => createChatTemplate(toyTokenizer('{% for %}')), FileError);
   assert.equal(createChatTemplate(toyTokenizer()), undefined);
 });
 
-test('named templates: the default one counts', () => {
+test('the default one of several named templates is used', () => {
   const config = {
     chat_template: [
       { name: 'tool_use', template: 'x' },

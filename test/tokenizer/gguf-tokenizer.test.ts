@@ -7,7 +7,7 @@ import { tokenizerFromGguf } from '../../src/tokenizer/gguf-tokenizer.ts';
 import { createTokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
 
-/** The keys of a small file, whose tokens are the characters and three merges. */
+/** The metadata of a small file. Its tokens are characters and three merges. */
 function metadata(changes: Record<string, unknown> = {}): Record<string, unknown> {
   const tokens = ['<s>', '</s>', '<think>', ..."abcT'123Ġ", 'ab', 'Ġa', '12', "'T"];
   return {
@@ -36,7 +36,7 @@ function tokensOf(changes: Record<string, unknown>, text: string): (string | und
 
 const golden = sharedPath('golden', 'tokenizer');
 
-test('the golden files come out of the metadata they were rebuilt from', {
+test('the golden files are rebuilt from their metadata', {
   skip: skipUnless(golden),
 }, () => {
   const readGolden = (file: string) => JSON.parse(readFileSync(path.join(golden!, file), 'utf8'));
@@ -86,12 +86,12 @@ test('control tokens are special, user-defined ones are not', () => {
   assert.deepEqual(tokenizer.eosTokenIds, [1]);
 });
 
-test('add_bos_token puts the first token before a text', () => {
+test('add_bos_token adds the BOS token before a text', () => {
   assert.deepEqual(tokensOf({ 'tokenizer.ggml.add_bos_token': true }, 'a'), ['<s>', 'a']);
   assert.deepEqual(tokensOf({}, 'a'), ['a']);
 });
 
-test('what is not supported or absent is refused by its key', () => {
+test('a key that is not supported or absent is rejected by name', () => {
   const cases: [Record<string, unknown>, string, RegExp][] = [
     [{ 'tokenizer.ggml.model': 'llama' }, 'tokenizer.ggml.model', /"llama" is not supported/],
     [{ 'tokenizer.ggml.pre': 'viking' }, 'tokenizer.ggml.pre', /"viking" is not supported/],

@@ -13,7 +13,7 @@ const golden = sharedPath('golden', 'tokenizer');
 const smol = golden ? (await loadTokenizer(golden))! : undefined;
 const toy = toyTokenizer();
 
-/** The plain twin: decodes everything, then cuts where the first stop string is complete. */
+/** A simple reference: decodes everything and cuts at the stop string that is completed first. */
 function decodeWithStop(tokenizer: Tokenizer, ids: readonly number[], stop: readonly string[]) {
   const text = tokenizer.decode(ids, { skipSpecials: true });
   for (let end = 1; end <= text.length; end++) {
@@ -29,7 +29,7 @@ function stream(tokenizer: Tokenizer, ids: readonly number[], stop: readonly str
   return { deltas, rest: decoder.end() };
 }
 
-test('the deltas and the rest are the decoded text, cut before the first stop string', () => {
+test('all texts together are the decoded text, cut before the first stop string', () => {
   const stops = fc.array(fc.stringMatching(/^[ab c�]{1,4}$/u), { maxLength: 3 });
   const idsOf = (tokenizer: Tokenizer, text: string) => tokenizer.encode(text, { specials: true });
   const text = fc.oneof(
@@ -49,7 +49,7 @@ test('the deltas and the rest are the decoded text, cut before the first stop st
   }
 });
 
-test('no delta shows an incomplete character', { skip: skipUnless(golden) }, () => {
+test('no text contains an incomplete character', { skip: skipUnless(golden) }, () => {
   const { prefixes } = JSON.parse(readFileSync(path.join(golden!, 'strings.json'), 'utf8'));
   for (const { ids, decoded_prefixes } of prefixes) {
     const decoder = createStreamDecoder(smol!, { stop: createStopStrings([]) });
@@ -70,7 +70,7 @@ test('a generation that ends within a character ends with U+FFFD', () => {
   });
 });
 
-test('what may become a stop string is held back and given out when it does not', () => {
+test('text that may become a stop string is held back until it cannot', () => {
   const ids = toy.encode('abcdd', { specials: false });
   const { deltas, rest } = stream(toy, ids, ['cde', 'bcdef']);
   assert.deepEqual(
@@ -80,7 +80,7 @@ test('what may become a stop string is held back and given out when it does not'
   assert.equal(rest, '');
 });
 
-test('after a stop string nothing follows', () => {
+test('no text follows a stop string', () => {
   const ids = toy.encode('a bc. d', { specials: false });
   const { deltas, rest } = stream(toy, ids, ['c.']);
   assert.equal(deltas.map(({ text }) => text).join(''), 'a b');

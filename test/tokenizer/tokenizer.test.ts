@@ -15,7 +15,7 @@ const skip = skipUnless(golden);
 const strings = golden && JSON.parse(readFileSync(path.join(golden, 'strings.json'), 'utf8'));
 const tokenizer = golden ? (await loadTokenizer(golden))! : undefined!;
 
-test('every golden string has the golden ids', { skip }, () => {
+test('all golden strings have the golden ids', { skip }, () => {
   for (const { text, ids } of strings.strings) {
     assert.deepEqual(tokenizer.encode(text, { specials: true }), ids, JSON.stringify(text));
   }
@@ -36,7 +36,7 @@ test('every prefix of an id list decodes to the golden text', { skip }, () => {
   }
 });
 
-test('text of control tokens is ordinary text unless it is trusted', () => {
+test('the text of a control token is ordinary text unless it is trusted', () => {
   const toy = toyTokenizer();
   const text = 'a<eos> b<bos>';
   const trusted = toy.encode(text, { specials: true });
@@ -49,7 +49,7 @@ test('text of control tokens is ordinary text unless it is trusted', () => {
   assert.equal(toy.decode(ordinary, { skipSpecials: true }), text);
 });
 
-test('random text with control-token text in it has no control ids', {
+test('random text with the texts of control tokens has no control ids', {
   skip,
 }, () => {
   const controls = [...tokenizer.specialIds].map((id) => tokenizer.idToToken(id)!);
@@ -65,7 +65,7 @@ test('random text with control-token text in it has no control ids', {
   );
 });
 
-test('characters without a token become bytes, and decode again', () => {
+test('characters without a token become bytes and are decoded again', () => {
   const toy = toyTokenizer();
   const ids = toy.encode('é 🗼', { specials: false });
   assert.deepEqual(ids.map(toy.idToToken).slice(0, 2), ['<0xC3>', '<0xA9>']);
@@ -73,14 +73,14 @@ test('characters without a token become bytes, and decode again', () => {
   assert.deepEqual([...toy.tokenBytes(ids[0]!)], [0xc3]);
 });
 
-test('affixes are what the post-processor puts around a text', () => {
+test('affixes are the tokens that the post-processor adds', () => {
   const toy = toyTokenizer();
   const bare = toy.encode('abc', { specials: false });
   assert.deepEqual(toy.encode('abc', { specials: false, affixes: true }), [2, ...bare]);
   assert.deepEqual(toy.encode('', { specials: false, affixes: true }), [2]);
 });
 
-test('an added token takes the white space beside it where it says so', () => {
+test('lstrip and rstrip make an added token include the white space next to it', () => {
   const token = { id: 2, content: '<x>', special: true };
   const json = (flags: object) => ({
     added_tokens: [{ ...token, ...flags }],
@@ -94,13 +94,13 @@ test('an added token takes the white space beside it where it says so', () => {
   assert.deepEqual(encode({ rstrip: true }), [0, 1, 2, 0]);
 });
 
-test('an unknown id is no text', () => {
+test('an unknown id gives no text', () => {
   const toy = toyTokenizer();
   assert.equal(toy.decode([99_999, 4 + 0x61], { skipSpecials: true }), 'a');
   assert.equal(toy.idToToken(99_999), undefined);
 });
 
-test('a folder without tokenizer.json has no tokenizer; a bad one is named', async (t) => {
+test('a folder without tokenizer.json has no tokenizer; an invalid file is named', async (t) => {
   const folder = await mkdtemp(path.join(tmpdir(), 'tokenizer-'));
   t.after(() => rm(folder, { recursive: true }));
   assert.equal(await loadTokenizer(folder), undefined);
@@ -122,7 +122,7 @@ test('a folder without tokenizer.json has no tokenizer; a bad one is named', asy
   }
 });
 
-test('generation ends at the tokens that any of the files names', { skip }, async (t) => {
+test('all files with end tokens are read', { skip }, async (t) => {
   const folder = await mkdtemp(path.join(tmpdir(), 'tokenizer-'));
   t.after(() => rm(folder, { recursive: true }));
   for (const file of ['tokenizer.json', 'tokenizer_config.json']) {

@@ -1,4 +1,4 @@
-// A small tokenizer of the SentencePiece kind: characters, a marker for spaces, bytes for what has no token.
+// A small tokenizer like SentencePiece's: characters, a marker for spaces, and bytes for everything else.
 import { createTokenizer, type Tokenizer } from '../../src/tokenizer/tokenizer.ts';
 
 const SPECIALS = ['<pad>', '<unk>', '<bos>', '<eos>'];

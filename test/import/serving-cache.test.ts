@@ -11,7 +11,7 @@ import {
 import { buildServingFiles, ensureServingFiles } from '../../src/import/serving-files.ts';
 import { temporaryFolder, tinyModel } from '../fixtures.ts';
 
-/** A file of 3 MB, of which the sample reads 1. */
+/** A file of 3 MB. The sample covers 1 MB of it. */
 const model = tinyModel({ vocab_size: 40_000, tie_word_embeddings: true });
 
 function build(t: TestContext) {
@@ -25,13 +25,13 @@ function flip(file: string, position: number): void {
   writeFileSync(file, bytes);
 }
 
-test('a folder as it was built has no fault', async (t) => {
+test('an unchanged folder has no fault', async (t) => {
   const { dir } = await build(t);
   assert.equal(findQuickFault(dir), undefined);
   assert.equal(await findFault(dir), undefined);
 });
 
-test('one flipped bit of the weights is found in full, and in the sample if it lies there', async (t) => {
+test('a flipped bit is found by the full check, and by the quick one if it is in the sample', async (t) => {
   const { dir } = await build(t);
   const file = path.join(dir, 'weights.bin');
   const fault = { file: 'weights.bin', reason: 'its SHA-256 differs' };
@@ -47,7 +47,7 @@ test('one flipped bit of the weights is found in full, and in the sample if it l
   }
 });
 
-test('a truncated, missing or unreadable file is named at once', async (t) => {
+test('the quick check names a truncated, missing or unreadable file', async (t) => {
   const { dir, options } = await build(t);
   const at = (name: string) => path.join(dir, name);
   const damages: Record<string, () => void> = {
@@ -66,7 +66,7 @@ test('a truncated, missing or unreadable file is named at once', async (t) => {
   assert.match(findQuickFault(dir)!.reason, /ENOENT/);
 });
 
-test('a folder without checksums counts as unfinished', async (t) => {
+test('a folder without checksums counts as incomplete', async (t) => {
   const { dir } = await build(t);
   assert.ok(isBuilt(dir));
   await discardChecksums(dir);

@@ -1,0 +1,78 @@
+// Folders are created level by level, and built folders replace existing ones as a whole.
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import { describeFailure, EXIT } from '../src/common/failure.ts';
+import { buildFolder, makeFolder } from '../src/common/folders.ts';
+import { runLorikeet } from './e2e/program.ts';
+import { temporaryFolder } from './fixtures.ts';
+
+const skip = existsSync('/proc/self') ? false : 'this machine has no /proc';
+
+test('a folder is created with its parents, even by several callers at once, and again', async (t) => {
+  const folder = path.join(temporaryFolder(t), 'a/b/c');
+  await Promise.all([makeFolder(folder), makeFolder(folder), makeFolder(path.dirname(folder))]);
+  await makeFolder(folder);
+  assert.ok(statSync(folder).isDirectory());
+});
+
+test('a file in the way is an error', async (t) => {
+  const file = path.join(temporaryFolder(t), 'file');
+  writeFileSync(file, '');
+  await assert.rejects(makeFolder(file), { code: 'EEXIST' });
+  await assert.rejects(makeFolder(path.join(file, 'below')), { code: 'ENOTDIR' });
+});
+
+/** Writes a file with this text, as the content of a folder. */
+const withText = (text: string) => async (folder: string) =>
+  writeFileSync(path.join(folder, 'file'), text);
+const readText = (folder: string) => readFileSync(path.join(folder, 'file'), 'utf8');
+
+test('a built folder replaces the existing one and leaves nothing else', async (t) => {
+  const work = temporaryFolder(t);
+  const folder = path.join(work, 'new/folder');
+  await buildFolder(folder, withText('first'));
+  await buildFolder(folder, withText('second'));
+  assert.equal(readText(folder), 'second');
+  assert.deepEqual(readdirSync(path.dirname(folder)), ['folder']);
+});
+
+test('a build that fails keeps the existing folder and leaves nothing else', async (t) => {
+  const folder = path.join(temporaryFolder(t), 'folder');
+  await buildFolder(folder, withText('first'));
+  const failing = () => Promise.reject(new Error('no space'));
+  await assert.rejects(buildFolder(folder, failing), /no space/);
+  assert.equal(readText(folder), 'first');
+  assert.deepEqual(readdirSync(path.dirname(folder)), ['folder']);
+});
+
+test('a rename that fails restores the existing folder, which may do instead', async (t) => {
+  const folder = path.join(temporaryFolder(t), 'folder');
+  await buildFolder(folder, withText('first'));
+  const removed = async (temporary: string) => rmSync(temporary, { recursive: true });
+  await assert.rejects(buildFolder(folder, removed), { code: 'ENOENT' });
+  assert.equal(readText(folder), 'first');
+  await buildFolder(folder, removed, existsSync);
+  assert.equal(readText(folder), 'first');
+  assert.deepEqual(readdirSync(path.dirname(folder)), ['folder']);
+});
+
+test('a folder that the system refuses to create is an error that says so', { skip }, async () => {
+  const error = await makeFolder('/proc/x/y').catch((caught: unknown) => caught);
+  const { text, exitCode } = describeFailure(error);
+  assert.equal(exitCode, EXIT.config);
+  assert.match(
+    text,
+    /^lorikeet: Cannot write \/proc\/x: no folder can be created there \(ENOENT\)/,
+  );
+});
+
+for (const args of [['serve'], ['import', 'models/toy', '--out', '/proc/x/base']]) {
+  const name = `lorikeet ${args[0]} ends if its folder cannot be created`;
+  test(name, { skip, timeout: 60_000 }, async () => {
+    const { code, error } = await runLorikeet(args, '/proc/x');
+    assert.equal(code, EXIT.config, error);
+    assert.match(error, /^lorikeet: Cannot write \/proc\/x: no folder can be created there/m);
+  });
+}
