@@ -255,7 +255,7 @@ async function openTelemetryExports(config: Config, log: Logger): Promise<Export
   const choice = chooseExports(config);
   if (!choice) return undefined;
   const otel = await import('../telemetry/otel/open.ts');
-  return otel.openExports(choice, log);
+  return otel.openOtelExports(choice, log);
 }
 
 async function createTelemetry(

@@ -1,4 +1,4 @@
-// What is known about an answer before its first token: the endpoint, the model, the choices, and how it is written.
+// The plan of an answer, made before its first token: the endpoint, the model, the choices, and how the answer is written.
 import type { ResolvedModel } from '../../adapters/registry/resolved.ts';
 import { createStopStrings } from '../tokenizer/stop-strings.ts';
 import type { StreamDecoderOptions } from '../tokenizer/stream-decoder.ts';

@@ -11,7 +11,8 @@ import {
   type ResolvedModel,
 } from '../../adapters/registry/resolved.ts';
 import { ServeError } from '../common/errors.ts';
-import type { AdapterReceipt, RequestObserver } from '../telemetry/request-observer.ts';
+import type { RequestObserver } from '../telemetry/request-observer.ts';
+import type { AdapterReceipt } from '../telemetry/request-trace.ts';
 import type { ShownAdapter } from '../telemetry/telemetry.ts';
 import { createStreamDecoder } from '../tokenizer/stream-decoder.ts';
 import type { AnswerHead, AnswerPlan } from './answer-plan.ts';
@@ -48,7 +49,7 @@ export function requireReady(deps: Deps): void {
   throw new ServeError('engine_restarting', `The engine is ${deps.client.state}`);
 }
 
-/** What the steps of one answer share. */
+/** The values that all steps of one answer share. */
 interface AnswerContext {
   c: Context<HttpEnv>;
   deps: Deps;
@@ -151,7 +152,7 @@ async function run(
     throw error;
   } finally {
     if (receipt) {
-      c.get('ticket').end(plan.promptTokens + completionTokens);
+      c.get('reservation').end(plan.promptTokens + completionTokens);
       logUsage(c, deps, { ...plan, completionTokens, tier: receipt.tier });
     }
   }
@@ -174,7 +175,7 @@ function disconnect(c: Context): void {
   (c.env as Partial<HttpBindings> | undefined)?.outgoing?.destroy();
 }
 
-/** Says in response headers which adapter answers and where it came from. */
+/** Names the adapter, and the tier that had it, in response headers. */
 function setAdapterHeaders(
   c: Context,
   model: ResolvedModel,

@@ -2,6 +2,7 @@
 import { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { methodNotAllowed } from 'hono/method-not-allowed';
+import { secureHeaders } from 'hono/secure-headers';
 import { getPath } from 'hono/utils/url';
 import type { LocalAdaptersStats } from '../../adapters/tiers/local-adapters.ts';
 import { ServeError } from '../common/errors.ts';
@@ -11,10 +12,13 @@ import { RateLimits } from '../tenants/rate-limits.ts';
 import type { AppOptions, Deps } from './deps.ts';
 import { DEFAULT_LIMITS } from './limits.ts';
 import { createErrorHandler, errorHeaders, toEnvelope } from './middleware/errors.ts';
-import { hostAllowlist } from './middleware/host.ts';
-import { createOriginCheck, refuseForeignOrigins, shareWithOrigins } from './middleware/origin.ts';
-import { responseHeaders } from './middleware/request-id.ts';
-import { observeHttp } from './middleware/telemetry.ts';
+import { observeHttp, requestId } from './middleware/observe.ts';
+import {
+  createOriginCheck,
+  hostAllowlist,
+  refuseForeignOrigins,
+  shareWithOrigins,
+} from './middleware/origins.ts';
 import { type HttpEnv, limitRate, tenant } from './middleware/tenant.ts';
 import { addLoadRoutes, addPrefetchRoute } from './routes/adapters.ts';
 import { addChatRoute } from './routes/chat.ts';
@@ -33,6 +37,18 @@ import { addQuarantineRoutes } from './routes/quarantine.ts';
 import { addTokenizeRoutes } from './routes/tokenize.ts';
 import { statsWithin } from './stats-history.ts';
 
+/** Keeps browsers from guessing content types and from framing answers. Pages add a content policy of their own. */
+const SECURE_HEADERS: Parameters<typeof secureHeaders>[0] = {
+  xFrameOptions: 'DENY',
+  crossOriginOpenerPolicy: false,
+  originAgentCluster: false,
+  strictTransportSecurity: false, // the proxy that terminates TLS decides
+  xDnsPrefetchControl: false,
+  xDownloadOptions: false,
+  xPermittedCrossDomainPolicies: false,
+  xXssProtection: false,
+};
+
 /** Creates the app. Requests can be sent to it in-process, or by `server.ts`. */
 export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   const { allowedHosts, allowedOrigins, ...rest } = options;
@@ -47,9 +63,10 @@ export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   telemetry.watchDisk(() => diskFigures(deps.localAdapters.stats()));
   const app = new OpenAPIHono<HttpEnv>({ getPath: pathBelow(options.basePath ?? '') });
   app.onError(createErrorHandler(deps.log));
-  app.notFound((c) => envelope(c, new ServeError('not_found', 'There is no such route')));
+  app.notFound((c) => envelope(c, new ServeError('not_found', 'Unknown route')));
   app.use(observeHttp(telemetry));
-  app.use(responseHeaders());
+  app.use(requestId());
+  app.use(secureHeaders(SECURE_HEADERS));
   app.use(hostAllowlist(allowedHosts));
   const isAllowedOrigin = createOriginCheck(allowedOrigins ?? []);
   if (allowedOrigins?.length) app.use(shareWithOrigins(isAllowedOrigin));

@@ -1,31 +1,33 @@
-// Bounds a server's open connections, in all and for each client address, so that nobody can take every file
-// descriptor. Idle connections make room for new ones; only when every connection has a request in progress is a new
-// one refused. Knows sockets and when requests begin and end; writes no answer.
+// Bounds a server's open connections, in total and for each client address, so nobody can use up the file descriptors. Idle
+// connections make room for new ones; a new one is refused only if every connection has a request in progress. Knows sockets
+// and when requests begin and end, and writes no answers.
 import { readFileSync } from 'node:fs';
 import type { IncomingMessage, Server } from 'node:http';
 import { isIPv6, type Socket } from 'node:net';
 
+/** The most open connections. */
 export interface ConnectionLimits {
   readonly maxConnections: number;
   /** Connections from one IPv4 address, or from one IPv6 network of 64 bits. */
   readonly maxPerAddress: number;
 }
 
+/** Callbacks of the bound. */
 export interface ConnectionEvents {
-  /** Closes a connection that has no answer yet, with one that says that the server is full. */
+  /** Tells the client that the server is full, and closes the connection. */
   onRefused(socket: Socket): void;
 }
 
-/** Undefined: the default. */
+/** The limits that the operator set; undefined means the default. */
 export type WantedLimits = { readonly [K in keyof ConnectionLimits]?: number | undefined };
 
-/** Enough for 288 requests that run or wait by default, and for the idle connections of several load balancers. */
+/** Enough for the 288 requests that can run or wait by default, and for idle connections of several load balancers. */
 const DEFAULT_MAX_CONNECTIONS = 1024;
 
 /**
- * Fills in the limits that were not set. By default connections take at most half of the process's descriptors, and one
- * address at most half of the connections: with the default of 1024 that is more than the engine admits (32 running and
- * 256 waiting requests), so a load balancer that is the only peer meets the engine's limit before this one.
+ * Fills in the limits that were not set. By default connections use at most half of the process's descriptors, and one
+ * address at most half of the connections. With the default of 1024 that is more than the engine admits (32 running and 256
+ * waiting requests), so a single load balancer reaches the engine's limit first.
  */
 export function toConnectionLimits(
   wanted: WantedLimits = {},
@@ -37,7 +39,7 @@ export function toConnectionLimits(
   return { maxConnections, maxPerAddress: Math.min(maxPerAddress, maxConnections) };
 }
 
-/** Returns how many files and sockets this process may have open; `Infinity` if the system does not say. */
+/** Returns how many files and sockets this process may have open, or `Infinity` if the system does not say. */
 export function readDescriptorLimit(): number {
   try {
     const limits = readFileSync('/proc/self/limits', 'utf8');
@@ -49,7 +51,7 @@ export function readDescriptorLimit(): number {
 
 interface Connection {
   readonly peer: Peer;
-  /** Above 1 if the client pipelines. */
+  /** More than 1 if the client pipelines. */
   requestsInFlight: number;
   hasServed: boolean;
 }
@@ -57,11 +59,11 @@ interface Connection {
 interface Peer {
   readonly address: string;
   count: number;
-  /** The one that has been idle for longest is first. */
+  /** The connection that has been idle for longest comes first. */
   readonly idle: Set<Socket>;
 }
 
-/** Keeps the server's connections within the limits. To be called before the server listens. */
+/** Keeps the server's connections within the limits. Must be called before the server listens. */
 export function boundConnections(
   server: Server,
   { maxConnections, maxPerAddress }: ConnectionLimits,
@@ -77,13 +79,13 @@ export function boundConnections(
     peer.count--;
     if (peer.count === 0) peers.delete(peer.address);
   };
-  /** Whether there was an idle connection to close. */
+  /** Closes the oldest idle connection and returns whether there was one. */
   const closeIdle = (peer: Peer | undefined): boolean => {
     const [oldest] = peer?.idle ?? [];
     if (!oldest) return false;
     const { hasServed } = connections.get(oldest)!;
     remove(oldest);
-    // A client with an idle connection expects it to be closed some day; one that has not had an answer gets one.
+    // A client that had an answer expects its idle connection to be closed some day. Others get an answer first.
     if (hasServed) oldest.destroy();
     else onRefused(oldest);
     return true;
@@ -124,7 +126,7 @@ export function boundConnections(
   });
 }
 
-/** The peer with the most idle connections: whoever opened many makes room before whoever opened one. */
+/** Returns the peer with the most idle connections: clients that opened many make room first. */
 function mostIdle(peers: ReadonlyMap<string, Peer>): Peer | undefined {
   let most: Peer | undefined;
   for (const peer of peers.values()) {
@@ -133,7 +135,7 @@ function mostIdle(peers: ReadonlyMap<string, Peer>): Peer | undefined {
   return most;
 }
 
-/** The address that connections are counted by. Whoever has one IPv6 address usually has its network of 64 bits. */
+/** Returns the address to count connections by. An IPv6 client usually owns a whole network of 64 bits. */
 export function toPeerAddress(address = ''): string {
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
   if (mapped !== undefined || !isIPv6(address)) return mapped ?? address;

@@ -1,4 +1,4 @@
-// What the HTTP side needs: the engine's client, the registry, the tokenizer, limits, a clock and the optional parts.
+// Everything that the HTTP side needs: the engine's client, the registry, the tokenizer, limits, a clock and the optional parts.
 import type { LoadedAdapters } from '../../adapters/registry/folder-registry.ts';
 import type { Registry } from '../../adapters/registry/registry.ts';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
@@ -32,7 +32,7 @@ export interface ServedModel {
   generationConfig?: GenerationConfig;
 }
 
-/** What the fine-tuning routes need. */
+/** Dependencies of the fine-tuning routes. */
 export interface JobsSide {
   readonly files: Files;
   readonly uploads: UploadOptions;
@@ -44,7 +44,7 @@ export interface JobsSide {
   readonly maxRank: number;
 }
 
-/** What the routes that manage published adapters need. */
+/** Dependencies of the routes that manage published adapters. */
 export interface PublishedSide {
   readonly repository: AdapterRepository;
   /** Drops what this server has cached about a name, so the next request sees a change at once. */

@@ -1,4 +1,4 @@
-// What differs between the answers of chat and completions: one table row each, for whole answers and for chunks.
+// The differences between the answers of chat and completions, as one row each, for whole answers and for chunks.
 import type { ChatLogprobs, CompletionLogprobs, Usage } from '../contracts/openai.ts';
 import type { GenAiOperation } from '../telemetry/gen-ai.ts';
 import {
@@ -8,26 +8,29 @@ import {
   type TokenNames,
 } from './logprobs.ts';
 
+/** Logprobs of a choice in either shape. */
 export type WireLogprobs = ChatLogprobs | CompletionLogprobs;
 
+/** How an endpoint writes its answers. */
 export interface Endpoint {
   operation: GenAiOperation;
   idPrefix: string;
   object: string;
   chunkObject: string;
-  /** Where a whole answer has its prompt_logprobs, as in vLLM. */
+  /** Whether prompt_logprobs are part of the answer or of each choice, as in vLLM. */
   promptLogprobs: 'answer' | 'choice';
   createLogprobs(names: TokenNames): LogprobWriter<WireLogprobs>;
-  /** The members of a whole answer's choice that carry text. */
+  /** The members that hold the text of a choice in a whole answer. */
   content(text: string): object;
-  /** JSON of a chunk's choice that opens the stream; undefined: there is none. */
+  /** JSON of the choice in the chunk that opens a stream; undefined if there is no such chunk. */
   opening: string | undefined;
-  /** JSON member of a chunk that carries text, around the text's JSON. */
+  /** The JSON member that holds the text of a chunk: what comes before and after the text's JSON. */
   delta: readonly [before: string, after: string];
-  /** The same without text, in a choice's last chunk. */
+  /** That member without text, for the last chunk of a choice. */
   emptyDelta: string;
 }
 
+/** `POST /v1/chat/completions`. */
 export const CHAT: Endpoint = {
   operation: 'chat',
   idPrefix: 'chatcmpl-',
@@ -41,6 +44,7 @@ export const CHAT: Endpoint = {
   emptyDelta: '"delta":{}',
 };
 
+/** `POST /v1/completions`. */
 export const COMPLETIONS: Endpoint = {
   operation: 'text_completion',
   idPrefix: 'cmpl-',

@@ -7,7 +7,7 @@ import type { GenerationRequest, TokenLogprob } from '../contracts/generation.ts
 import type { TenantShare } from '../contracts/tenant.ts';
 import type { EngineClient, SequenceHandle } from '../scheduler/client.ts';
 import type { EngineEvent } from '../scheduler/protocol.ts';
-import type { AdapterReceipt } from '../telemetry/request-observer.ts';
+import type { AdapterReceipt } from '../telemetry/request-trace.ts';
 import type { StreamDecoderOptions } from '../tokenizer/stream-decoder.ts';
 import { toReceipt } from './prefetch.ts';
 
@@ -19,7 +19,7 @@ export interface ChoicePlan {
   echo: string;
 }
 
-/** What one request generates. */
+/** The sequences of one request. */
 export interface GenerationPlan {
   tenant: TenantShare;
   /** Released once the engine has accepted every choice, or when the generation ends. */
@@ -36,7 +36,7 @@ export interface TextDecoder {
 }
 
 /**
- * What happens to the choices of a request. Each choice has the events submitted, accepted, admitted, prompt (if the
+ * An event of one choice of a request. Each choice has the events submitted, accepted, admitted, prompt (if the
  * prompt is scored), any number of tokens, and finished.
  */
 export type GenerationEvent =

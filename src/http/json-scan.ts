@@ -1,5 +1,5 @@
-// A linear look at JSON text before it is parsed: what `JSON.parse` would accept, and we do not.
-// Knows no schema; malformed text is left to the parser, which gives the error.
+// Scans JSON text once before it is parsed and refuses what `JSON.parse` would accept and this server does not. Knows no
+// schema. Malformed text is left to the parser, which reports it.
 import { type ErrorCode, ServeError } from '../common/errors.ts';
 
 const QUOTE = 0x22;
@@ -11,20 +11,21 @@ const CLOSE_BRACKET = 0x5d;
 const COMMA = 0x2c;
 const LOWER_U = 0x75;
 
+/** The bounds of a JSON text. */
 export interface JsonBounds {
   maxJsonDepth: number;
-  /** Of all objects together; an empty one counts as one. */
+  /** Members of all objects together. An empty object counts as one. */
   maxJsonMembers: number;
 }
 
 /**
- * Refuses nesting deeper than `maxJsonDepth` (the parser recurses), more than `maxJsonMembers` members (each key is a
- * string of its own), a member named twice in the outermost object (readers differ in which one counts), and `\u`
- * escapes that are half of a surrogate pair.
+ * Throws `ServeError` for nesting deeper than `maxJsonDepth` (the parser recurses), for more than `maxJsonMembers` members
+ * (each key is a string of its own), for a name that the outermost object has twice (parsers differ in which one counts),
+ * and for a `\u` escape that is half of a surrogate pair.
  */
 export function scanJson(text: string, { maxJsonDepth, maxJsonMembers }: JsonBounds): void {
   const outer = new OuterKeys();
-  /** Whether what is open, from the outermost in, is an object. */
+  /** Whether each open bracket is an object's, from the outermost in. */
   const open: boolean[] = [];
   let members = 0;
   let atKey = false;
@@ -40,18 +41,18 @@ export function scanJson(text: string, { maxJsonDepth, maxJsonMembers }: JsonBou
     if (code === OPEN_BRACE || code === OPEN_BRACKET) {
       open.push(code === OPEN_BRACE);
       if (open.length > maxJsonDepth)
-        throw outer.fault('invalid_json', `JSON is nested deeper than ${maxJsonDepth} levels`);
+        throw outer.error('invalid_json', `JSON is nested deeper than ${maxJsonDepth} levels`);
     } else if (code === CLOSE_BRACE || code === CLOSE_BRACKET) {
       open.pop();
       continue;
     } else if (code !== COMMA) continue;
     atKey = open.at(-1) === true;
     if (atKey && ++members > maxJsonMembers)
-      throw outer.fault('invalid_request', `The body has more than ${maxJsonMembers} members`);
+      throw outer.error('invalid_request', `The body has more than ${maxJsonMembers} members`);
   }
 }
 
-/** `i` is at the opening quote; returns the place of the closing one, or the end of the text. */
+/** Returns the index of the closing quote of the string that opens at `i`, or the end of the text. */
 function skipString(text: string, i: number): number {
   for (i++; i < text.length; i++) {
     const code = text.charCodeAt(i);
@@ -63,7 +64,7 @@ function skipString(text: string, i: number): number {
   return i;
 }
 
-/** `i` is at the `u`; returns the place of the escape's last character. */
+/** Returns the index of the last character of the escape whose `u` is at `i`. */
 function skipUnicodeEscape(text: string, i: number): number {
   const unit = hex4(text, i + 1);
   if (unit < 0xd800 || unit > 0xdfff) return i;
@@ -74,12 +75,12 @@ function skipUnicodeEscape(text: string, i: number): number {
   return i + 10;
 }
 
-/** NaN where there are no four hex digits: no comparison holds, and the parser refuses the text. */
+/** Returns NaN if there are no four hex digits. Comparisons then fail, and the parser refuses the text. */
 function hex4(text: string, i: number): number {
   return Number.parseInt(text.slice(i, i + 4), 16);
 }
 
-/** The names of the outermost object's members so far; the last one is where the scan is. */
+/** The keys of the outermost object so far. The scan is inside the last one. */
 class OuterKeys {
   readonly #keys = new Set<string>();
   #last: string | undefined;
@@ -89,15 +90,15 @@ class OuterKeys {
     try {
       key = JSON.parse(quoted);
     } catch {
-      return; // malformed: the parser says so
+      return; // malformed, which the parser reports
     }
     this.#last = key;
     if (this.#keys.has(key))
-      throw this.fault('invalid_json', 'A member of the request is given twice');
+      throw this.error('invalid_json', 'A member of the request is given twice');
     this.#keys.add(key);
   }
 
-  fault(code: ErrorCode, message: string): ServeError {
+  error(code: ErrorCode, message: string): ServeError {
     const param = this.#last?.slice(0, 64);
     return new ServeError(code, message, param ? { param } : {});
   }

@@ -1,4 +1,4 @@
-// Writes token logprobs in the two shapes of the API: a list for chat, four parallel lists for completions.
+// Writes token logprobs in the two shapes of the API: one list for chat, four parallel lists for completions.
 import type { TokenLogprob } from '../contracts/generation.ts';
 import type {
   ChatLogprobs,
@@ -8,14 +8,16 @@ import type {
 } from '../contracts/openai.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 
-/** Gathers one choice's logprobs; `take` hands over what came since the last time. */
+/** Gathers the logprobs of one choice. */
 export interface LogprobWriter<T> {
   add(token: TokenLogprob): void;
-  /** The prompt's tokens; the first has no logprob, `logprobs[i]` is that of `promptIds[i + 1]`. */
+  /** Adds the prompt's tokens. `logprobs[i]` belongs to `promptIds[i + 1]`: the first token has none. */
   addPrompt(promptIds: readonly number[], logprobs: readonly TokenLogprob[]): void;
+  /** Returns what was added since the last call. */
   take(): T;
 }
 
+/** Creates a writer of the list that chat uses. */
 export function createChatLogprobs(names: TokenNames): LogprobWriter<ChatLogprobs> {
   let content: ChatTokenLogprob[] = [];
   const entry = (id: number, logprob: number) => {
@@ -36,6 +38,7 @@ export function createChatLogprobs(names: TokenNames): LogprobWriter<ChatLogprob
   };
 }
 
+/** Creates a writer of the parallel lists that completions use. */
 export function createCompletionLogprobs(names: TokenNames): LogprobWriter<CompletionLogprobs> {
   let lists = emptyLists();
   const offsets = createOffsets(names);
@@ -58,12 +61,12 @@ export function createCompletionLogprobs(names: TokenNames): LogprobWriter<Compl
   };
 }
 
-/** The same scores with at most `count` alternatives. */
+/** Returns the logprobs with at most `count` alternatives each. */
 export function withTop(logprobs: readonly TokenLogprob[], count: number): TokenLogprob[] {
   return logprobs.map((scored) => ({ ...scored, top: scored.top.slice(0, count) }));
 }
 
-/** vLLM's prompt_logprobs: null for the first token, then each token's own score and its alternatives by id. */
+/** Writes vLLM's prompt_logprobs: null for the first token, then each token and its alternatives by id. */
 export function toPromptLogprobs(
   logprobs: readonly TokenLogprob[],
   names: TokenNames,
@@ -85,7 +88,7 @@ function emptyLists(): CompletionLogprobs {
   return { tokens: [], token_logprobs: [], top_logprobs: [], text_offset: [] };
 }
 
-/** The alternatives, and the token itself where it is none of them. */
+/** The alternatives, and the token itself if it is not among them. */
 function toRecord(token: TokenLogprob, names: TokenNames): Record<string, number> {
   const entries = token.top.map(({ id, logprob }) => [names.name(id), logprob] as const);
   if (!token.top.some(({ id }) => id === token.id)) {
@@ -94,7 +97,7 @@ function toRecord(token: TokenLogprob, names: TokenNames): Record<string, number
   return Object.fromEntries(entries);
 }
 
-/** Where each token begins in the text, in code points; a token inside a character begins where that does. */
+/** Counts the offset of each token in the text, in code points. A token inside a character has the character's offset. */
 function createOffsets(names: TokenNames): { next(id: number): number } {
   const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
   let offset = 0;
@@ -108,22 +111,23 @@ function createOffsets(names: TokenNames): { next(id: number): number } {
   };
 }
 
+/** How tokens are written in logprobs. */
 export interface TokenNames {
-  /** Its text, `bytes:\xNN…` where that is no valid UTF-8, or `token_id:N` without a tokenizer. */
+  /** Returns its text, `bytes:\xNN…` if that is not valid UTF-8, or `token_id:N` without a tokenizer. */
   name(id: number): string;
   bytes(id: number): Uint8Array | undefined;
-  /** Control tokens have a name, but are no part of a text. */
+  /** Whether the token is part of a text. Control tokens are not. */
   isInText(id: number): boolean;
 }
 
 const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-/** `byId`: every token is written as `token_id:N`. */
+/** Creates the names of a tokenizer's tokens. With `byId` every token is written as `token_id:N`. */
 export function createTokenNames(
   tokenizer: Tokenizer | undefined,
   { byId }: { byId: boolean },
 ): TokenNames {
-  // A model's logits may be wider than its tokenizer's vocabulary.
+  // A model may have more logits than its tokenizer has tokens.
   const bytes = (id: number) => {
     return tokenizer?.idToToken(id) === undefined ? undefined : tokenizer.tokenBytes(id);
   };

@@ -3,7 +3,7 @@
 import type { ResolvedAdapter } from '../../adapters/registry/resolved.ts';
 import type { LocalLease } from '../../adapters/tiers/local-adapters.ts';
 import type { EngineEvent, Prefetched } from '../scheduler/protocol.ts';
-import type { AdapterReceipt } from '../telemetry/request-observer.ts';
+import type { AdapterReceipt } from '../telemetry/request-trace.ts';
 import type { Deps } from './deps.ts';
 
 /** How to prefetch an adapter. */
@@ -28,7 +28,7 @@ export async function prefetchAdapter(
   }
 }
 
-/** Returns where an adapter was found, by both processes together. */
+/** Returns the tier that had the adapter and how long loading took, over both processes. */
 export function toReceipt(
   adapter: Pick<LocalLease, 'tier' | 'loadMs'> | undefined,
   {

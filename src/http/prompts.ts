@@ -1,4 +1,4 @@
-// From what a client wrote to the engine's token ids, checked against the context.
+// Turns prompts and conversations into token ids and checks that they fit the context.
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ServeError } from '../common/errors.ts';
 import type { ChatMessage, RenderOptions } from '../tokenizer/chat-template.ts';
@@ -6,31 +6,33 @@ import type { Deps } from './deps.ts';
 import type { ChatRequest } from './schema/chat.ts';
 import type { Prompts } from './schema/fields.ts';
 
+/** A prompt as the engine takes it. */
 export interface Prompt {
   ids: readonly number[];
-  /** As it is repeated by `echo`. */
+  /** The text that `echo` repeats. */
   text: string;
 }
 
-/** How a prompt that is too long is cut: as `truncate_prompt_tokens` and `truncation_side` say. */
+/** How to cut a prompt that is too long, from `truncate_prompt_tokens` and `truncation_side`. */
 export interface Truncation {
-  /** At least 1; undefined: it is not cut. */
+  /** At least 1. Undefined if the prompt is not cut. */
   maxTokens: number | undefined;
   side: 'left' | 'right';
 }
 
 const UNCUT: Truncation = { maxTokens: undefined, side: 'left' };
 
+/** How to read the prompts of a request. */
 export interface PromptOptions {
   addSpecialTokens: boolean;
   truncation: Truncation;
-  /** Throws for a prompt of so many tokens that does not fit the context. */
+  /** Throws if a prompt of this many tokens does not fit the context. */
   checkFit(promptTokens: number): void;
 }
 
 /**
- * All prompts as token ids; the first one that does not fit the context ends the work. Between prompts others get their
- * turn, since tokenizing holds the event loop up.
+ * Returns all prompts as token ids. Throws `ServeError` at the first one that does not fit the context. Lets the event loop
+ * run between prompts, because tokenizing blocks it.
  */
 export async function preparePrompts(
   prompts: Prompts,
@@ -54,7 +56,7 @@ export async function preparePrompts(
       await nextTurn();
       charsInTurn = text.length;
     }
-    // A client that means control tokens gives ids: in text they would be an injection.
+    // Control tokens in text would be an injection. A client that wants them sends token ids.
     const all = tokenizer.encode(text, { specials: false, affixes: addSpecialTokens });
     if (all.length === 0) {
       throw new ServeError('invalid_request', 'prompt: has no tokens', { param: 'prompt' });
@@ -66,18 +68,18 @@ export async function preparePrompts(
   return prepared;
 }
 
-/** A text that is to be cut is cut roughly before it is tokenized; one that is not must be short enough. */
+/** Cuts a text roughly before it is tokenized. Throws `ServeError` if it is too long and may not be cut. */
 function boundText(text: string, { maxTokens, side }: Truncation, deps: Deps): string {
   if (maxTokens === undefined) {
     checkTextLength(text.length, 'prompt', deps);
     return text;
   }
-  const most = mostCharacters(deps);
-  if (text.length <= most) return text;
-  return side === 'left' ? text.slice(-most) : text.slice(0, most);
+  const max = maxCharacters(deps);
+  if (text.length <= max) return text;
+  return side === 'left' ? text.slice(-max) : text.slice(0, max);
 }
 
-/** One text as token ids, which may be none; nothing is cut. */
+/** Returns a text as token ids, possibly none. Does not cut it. */
 export function prepareText(
   text: string,
   deps: Deps,
@@ -88,12 +90,13 @@ export function prepareText(
   return { ids: deps.tokenizer.encode(text, { specials: false, affixes: addSpecialTokens }), text };
 }
 
+/** How to render a conversation. */
 export interface MessageOptions extends RenderOptions {
-  /** By default a conversation is not cut. */
+  /** Default: the conversation is not cut. */
   truncation?: Truncation;
 }
 
-/** A conversation as the chat template writes it. */
+/** Renders a conversation with the chat template and returns its token ids. */
 export function prepareMessages(
   messages: readonly ChatMessage[],
   deps: Deps,
@@ -102,7 +105,7 @@ export function prepareMessages(
   const { tokenizer, chatTemplate } = deps;
   if (!tokenizer) throw needsTokenizer('messages');
   if (!chatTemplate) {
-    const message = 'This model has no chat template: use /v1/completions';
+    const message = 'This model has no chat template. Use /v1/completions.';
     throw new ServeError('invalid_request', message, { param: 'messages' });
   }
   const length = messages.reduce((sum, { content }) => sum + content.length, 0);
@@ -111,7 +114,7 @@ export function prepareMessages(
   return { ids: cutPrompt(ids, truncation), text: '' };
 }
 
-/** What a chat's fields say about its rendering, as the template takes it. */
+/** Reads the fields of a chat request that change how it is rendered. */
 export function toRenderOptions(
   body: Pick<
     ChatRequest,
@@ -130,14 +133,14 @@ export function toRenderOptions(
   };
 }
 
-/** As `truncate_prompt_tokens` says; -1 leaves room for what is asked for, or for one token. */
+/** Reads how to cut prompts. -1 leaves room for the requested tokens, or for one. */
 export function toTruncation(
   body: Pick<ChatRequest, 'truncate_prompt_tokens' | 'truncation_side'>,
-  askedTokens: number | undefined,
+  requestedTokens: number | undefined,
   { model }: Deps,
 ): Truncation {
   const { truncate_prompt_tokens: count, truncation_side: side } = body;
-  const room = Math.max(1, model.maxSeqLength - Math.max(1, askedTokens ?? 1));
+  const room = Math.max(1, model.maxSeqLength - Math.max(1, requestedTokens ?? 1));
   const maxTokens = count == null ? undefined : count < 0 ? room : count;
   return { maxTokens, side: side ?? 'left' };
 }
@@ -151,8 +154,8 @@ function cutPrompt(
 }
 
 /**
- * Words as the sequences of tokens that must not be generated: as they begin a text, and as they follow a space, if that
- * is another token. Throws `ServeError` for a word that has no tokens.
+ * Returns the token sequences that must not be generated: each word at the start of a text, and after a space if that is a
+ * different token. Throws `ServeError` for a word without tokens.
  */
 export function toBadWords(words: readonly string[], { tokenizer }: Deps): number[][] {
   if (words.length === 0) return [];
@@ -172,50 +175,51 @@ export function toBadWords(words: readonly string[], { tokenizer }: Deps): numbe
 }
 
 function needsTokenizer(param: string): ServeError {
-  const message = `${param}: this model has no tokenizer: give a prompt as token ids`;
+  const message = `${param}: this model has no tokenizer. Send the prompt as token ids.`;
   return new ServeError('invalid_request', message, { param });
 }
 
-/** What a request holds its text in, as OpenAI's messages about the context call it. */
+/** The field that holds a request's text, as OpenAI's messages about the context name it. */
 type PromptParam = 'messages' | 'prompt';
 
-function mostCharacters({ model, limits }: Deps): number {
+function maxCharacters({ model, limits }: Deps): number {
   return model.maxSeqLength * limits.maxCharsPerToken;
 }
 
-/** Tokenizing holds up the event loop in proportion to the text: what is far over the context is refused before. */
+/** Refuses text far beyond the context before it is tokenized, because tokenizing blocks the event loop. */
 function checkTextLength(length: number, param: PromptParam, deps: Deps): void {
-  const most = mostCharacters(deps);
-  if (length <= most) return;
+  const max = maxCharacters(deps);
+  if (length <= max) return;
   throw new ServeError(
     'context_length_exceeded',
     `This model's maximum context length is ${deps.model.maxSeqLength} tokens. However, your ${param} has ` +
-      `${length} characters, which is over the limit of ${most}. Please reduce the length of the ${param}.`,
+      `${length} characters, which is over the limit of ${max}. Please reduce the length of the ${param}.`,
     { param },
   );
 }
 
+/** The tokens that a request wants. */
 export interface TokenBudget {
   promptTokens: number;
-  /** Undefined: as many as `defaultTokens` and the context allow. */
+  /** Undefined if `defaultTokens` and the context decide. */
   maxTokens: number | undefined;
   defaultTokens: number;
   param: PromptParam;
 }
 
 /**
- * How many tokens to generate. Throws in OpenAI's words, which clients look for, if prompt and answer do not fit the
- * context together.
+ * Returns how many tokens to generate. Throws `ServeError` if prompt and answer together do not fit the context, in OpenAI's
+ * words, because clients look for them.
  */
 export function resolveMaxTokens(budget: TokenBudget, maxSeqLength: number): number {
   const { promptTokens, defaultTokens, param } = budget;
   const room = maxSeqLength - promptTokens;
-  const asked = budget.maxTokens ?? Math.max(1, Math.min(defaultTokens, room));
-  if (asked <= room) return asked;
+  const tokens = budget.maxTokens ?? Math.max(1, Math.min(defaultTokens, room));
+  if (tokens <= room) return tokens;
   throw new ServeError(
     'context_length_exceeded',
     `This model's maximum context length is ${maxSeqLength} tokens. However, you requested ` +
-      `${promptTokens + asked} tokens (${promptTokens} in the ${param}, ${asked} in the completion). ` +
+      `${promptTokens + tokens} tokens (${promptTokens} in the ${param}, ${tokens} in the completion). ` +
       `Please reduce the length of the ${param} or completion.`,
     { param },
   );

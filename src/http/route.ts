@@ -12,7 +12,7 @@ const ERROR_STATUSES = {
   400: 'The request is invalid; `error.param` names the field',
   401: 'The key is missing or unknown',
   403: 'This key may not do that',
-  404: 'There is no such thing, or it is another tenant’s',
+  404: 'Not found, or it belongs to another tenant',
   408: 'The body came too slowly',
   413: 'The body is too large',
   415: 'The body has the wrong content type or an encoding',
@@ -43,7 +43,7 @@ export interface Route<Input> {
   readonly form?: z.ZodType;
   /** The answer with status 200. */
   readonly answers: ContentSchemas;
-  /** What status 200 means. */
+  /** The meaning of status 200. */
   readonly description?: string;
   /** The error statuses that the document lists; all of them if absent. */
   readonly errors?: readonly ErrorStatus[];

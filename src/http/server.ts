@@ -1,8 +1,8 @@
-// Listens: an app on Node's HTTP server, with the limits that only the transport can enforce, and an end that lets
-// streams finish. Knows no route.
+// Serves an app on Node's HTTP server, with the limits that only the transport can enforce, and a shutdown that lets streams
+// finish. Knows no routes.
 import {
   createServer,
-  type IncomingMessage,
+  IncomingMessage,
   type RequestListener,
   type Server,
   type ServerResponse,
@@ -17,45 +17,84 @@ import {
   toConnectionLimits,
   type WantedLimits,
 } from './connections.ts';
-import { FRAGMENTED, MeasuredMessage } from './fragments.ts';
 import { MAX_HEADER_BYTES } from './limits.ts';
 import { toEnvelope } from './middleware/errors.ts';
-import { toRequestId } from './middleware/request-id.ts';
+import { toRequestId } from './middleware/observe.ts';
 import { createSocketRefusal, type SocketRefusal, toParserRefusal } from './socket-refusal.ts';
 
-/** What an app is to a server. */
+/** An app, as the server sees it. */
 export interface FetchApp {
   fetch: Parameters<typeof getRequestListener>[0];
 }
 
+/** How to listen. */
 export interface ServerOptions {
   host: string;
-  /** 0: the system chooses. */
+  /** With 0 the system chooses a port. */
   port: number;
-  /** From a connection's (or a request's) first byte to the end of its headers. */
+  /** The longest time from the first byte of a connection or request to the end of its headers. */
   headersTimeoutMs?: number;
   connections?: WantedLimits;
   log?: Pick<Logger, 'warn'>;
 }
 
+/** A server that listens. */
 export interface RunningServer {
   url: string;
   port: number;
-  /** Goes on answering, but each answer ends its connection: clients that keep theirs look for another server. */
+  /** Keeps answering, but each answer closes its connection, so clients find another server. */
   retire(): void;
-  /** Accepts nothing new, lets answers finish until the deadline, then cuts them. Resolves when all are closed. */
+  /** Accepts no new connections, lets answers finish until the deadline, then cuts them. Resolves when all are closed. */
   close(deadlineMs: number): Promise<void>;
 }
 
-/** A request with its body, an upload of 512 MiB at 1 MiB/s: bodies have their own deadlines, this is the last word. */
+/** Enough for an upload of 512 MiB at 1 MiB/s. Bodies also have shorter deadlines of their own. */
 const REQUEST_TIMEOUT_MS = 600_000;
-/** Longer than the usual proxy's idle timeout, so that the proxy closes first. */
+/** Longer than the usual idle timeout of proxies, so the proxy closes first. */
 const KEEP_ALIVE_MS = 65_000;
 
-/** A refused connection is logged once in this time, whatever comes. */
+/** Refused connections are logged at most once in this time. */
 const REFUSAL_LOG_MS = 60_000;
 
-/** Serves the app. Rejects if the address cannot be had. */
+/** Emitted once, with a `ServeError` (400), when a body has come in too many pieces. The rest is dropped. */
+const FRAGMENTED = 'fragmented';
+
+/** Any body may have this many pieces. Clients that write a JSON body token by token stay below it. */
+const MAX_SMALL_PIECES = 1024;
+/** The average size that pieces need beyond that number. A TCP segment holds ten times as much. */
+const MIN_AVERAGE_BYTES = 128;
+
+/**
+ * A request that bounds the number of pieces of its body. A piece costs the same however small it is: parsing a million
+ * chunks of one byte would block the event loop for seconds.
+ */
+class MeasuredMessage extends IncomingMessage {
+  #pieces = 0;
+  #bytes = 0;
+  #isFragmented = false;
+
+  /** The parser calls this for each piece, such as a chunk of a chunked body. */
+  override push(chunk: Uint8Array | null, encoding?: BufferEncoding): boolean {
+    if (this.#isFragmented) return false;
+    if (chunk === null) return super.push(chunk, encoding);
+    this.#pieces++;
+    this.#bytes += chunk.byteLength;
+    if (this.#pieces <= MAX_SMALL_PIECES + this.#bytes / MIN_AVERAGE_BYTES) {
+      return super.push(chunk, encoding);
+    }
+    this.#isFragmented = true;
+    const message = `The body came in too many small pieces. Send it whole, or in chunks of at least ${MIN_AVERAGE_BYTES} bytes.`;
+    this.emit(FRAGMENTED, new ServeError('invalid_request', message));
+    return false;
+  }
+
+  /** Called when the body's reader wants more. The rest of a refused body stays in the kernel. */
+  override _read(byteSize: number): void {
+    if (!this.#isFragmented) super._read(byteSize);
+  }
+}
+
+/** Serves the app. Rejects if the server can't listen at the address. */
 export async function startServer(app: FetchApp, options: ServerOptions): Promise<RunningServer> {
   const { host, port, headersTimeoutMs = 10_000, log } = options;
   const refusal = createSocketRefusal();
@@ -63,7 +102,7 @@ export async function startServer(app: FetchApp, options: ServerOptions): Promis
     {
       IncomingMessage: MeasuredMessage,
       maxHeaderSize: MAX_HEADER_BYTES,
-      requireHostHeader: false, // the listener refuses it, with an envelope and an id
+      requireHostHeader: false, // the app refuses a missing one, with an envelope and an id
       headersTimeout: headersTimeoutMs,
       requestTimeout: REQUEST_TIMEOUT_MS,
       keepAliveTimeout: KEEP_ALIVE_MS,
@@ -81,21 +120,21 @@ export async function startServer(app: FetchApp, options: ServerOptions): Promis
       refusal.refuse(socket, new ServeError('overloaded', message));
     },
   });
-  const end = createEnd(server);
+  const shutdown = createShutdown(server);
   await listen(server, host, port);
   const bound = server.address() as AddressInfo;
   const name = bound.family === 'IPv6' ? `[${bound.address}]` : bound.address;
   return {
     url: `http://${name}:${bound.port}`,
     port: bound.port,
-    ...end,
+    ...shutdown,
   };
 }
 
 function createListener(app: FetchApp, { refuse, isRefused }: SocketRefusal): RequestListener {
   const answer: FetchApp['fetch'] = (request, env) =>
     hasDotSegments((env as HttpBindings).incoming.url)
-      ? toRefusal(new ServeError('not_found', 'There is no such route'))
+      ? toRefusal(new ServeError('not_found', 'Unknown route'))
       : app.fetch(request, env);
   const listener = getRequestListener(answer, {
     errorHandler: () => toRefusal(new ServeError('invalid_request', 'Bad request target or Host')),
@@ -110,14 +149,14 @@ function createListener(app: FetchApp, { refuse, isRefused }: SocketRefusal): Re
   };
 }
 
-/** Answers what never becomes a request for the app. */
+/** Answers what never becomes a request of the app. */
 function refuseOnSocket(server: Server, { refuse }: SocketRefusal): void {
   server.on('clientError', (error: Error & { code?: string }, socket: Socket) => {
     if (error.code === 'ECONNRESET') socket.destroy();
     else refuse(socket, toParserRefusal(error.code));
   });
   server.on('connect', (_request, socket) => {
-    refuse(socket, new ServeError('method_not_allowed', 'This server is no proxy'));
+    refuse(socket, new ServeError('method_not_allowed', 'This server is not a proxy'));
   });
   server.on('checkExpectation', ({ socket }: IncomingMessage, _response: ServerResponse) => {
     const message = 'Expect: only 100-continue is supported';
@@ -133,7 +172,7 @@ function createFullWarning(limits: ConnectionLimits, log: ServerOptions['log']):
     quietUntilMs = nowMs + REFUSAL_LOG_MS;
     log?.warn(
       limits,
-      'Connections were closed or refused for being too many. See --max-connections and --max-connections-per-address.',
+      'There were too many connections, so some were closed or refused. Raise --max-connections or --max-connections-per-address to allow more.',
     );
   };
 }
@@ -148,8 +187,8 @@ function listen(server: Server, host: string, port: number): Promise<void> {
   });
 }
 
-/** How the server ends. Idle connections would hold it open until their clients leave. */
-function createEnd(server: Server): Pick<RunningServer, 'retire' | 'close'> {
+/** Creates the two ways to stop. Idle connections are closed, because they would keep the server open. */
+function createShutdown(server: Server): Pick<RunningServer, 'retire' | 'close'> {
   let isRetired = false;
   let isClosing = false;
   server.prependListener('request', (_request: IncomingMessage, response) => {
@@ -176,7 +215,7 @@ function createEnd(server: Server): Pick<RunningServer, 'retire' | 'close'> {
   return { retire, close };
 }
 
-/** `.` and `..`, escaped or not, in a target's path: URL parsers resolve them, so that a proxy may see another path. */
+/** Whether the path has `.` or `..` segments, escaped or not. URL parsers resolve them, so a proxy may see another path. */
 function hasDotSegments(target = ''): boolean {
   return /^[^?#]*\/(?:\.|%2e){1,2}(?:[/?#]|$)/i.test(target);
 }

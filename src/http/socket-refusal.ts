@@ -1,23 +1,24 @@
-// Answers a client on its socket, for whatever is refused before there is a request to answer, and closes the
-// connection. Knows no route.
+// Answers a client on its socket and closes the connection, for refusals that come before there is a request to answer.
+// Knows no routes.
 import type { Duplex } from 'node:stream';
 import { ServeError } from '../common/errors.ts';
 import { MAX_HEADER_BYTES } from './limits.ts';
 import { errorHeaders, toEnvelope } from './middleware/errors.ts';
-import { toRequestId } from './middleware/request-id.ts';
+import { toRequestId } from './middleware/observe.ts';
 
+/** Refuses connections. */
 export interface SocketRefusal {
-  /** Writes the error as an answer and closes the connection. Does nothing on a socket that was refused before. */
+  /** Writes the error as an answer and closes the connection. Does nothing if the socket was already refused. */
   refuse(socket: Duplex, error: ServeError): void;
   isRefused(socket: Duplex): boolean;
 }
 
 /**
  * How long a refused socket stays open. A client that is still writing would see a reset instead of the answer if the
- * socket were destroyed at once; one that never closes its side must not hold a descriptor.
+ * socket were destroyed at once. A client that never closes its side must not hold a descriptor for longer.
  */
 const LINGER_MS = 1000;
-/** Refused sockets that linger at once. Each holds a descriptor, so past this number the oldest is destroyed. */
+/** The most refused sockets that stay open at once. Each holds a descriptor, so the oldest is then destroyed. */
 const MAX_LINGERING = 32;
 
 const REASON_OF_STATUS: Readonly<Record<number, string>> = {
@@ -29,6 +30,7 @@ const REASON_OF_STATUS: Readonly<Record<number, string>> = {
   503: 'Service Unavailable',
 };
 
+/** Creates the refusal of one server. */
 export function createSocketRefusal(): SocketRefusal {
   const refused = new WeakSet<Duplex>();
   const lingering = new Set<Duplex>();
@@ -53,7 +55,7 @@ export function createSocketRefusal(): SocketRefusal {
   return { refuse, isRefused: (socket) => refused.has(socket) };
 }
 
-/** Returns the error that a client sees if the parser rejects its request; `code` is the parser's. */
+/** Returns the error that a client sees if the HTTP parser rejects its request with this code. */
 export function toParserRefusal(code: string | undefined): ServeError {
   if (code === 'HPE_HEADER_OVERFLOW') {
     return new ServeError('header_too_large', `Headers are over ${MAX_HEADER_BYTES} bytes`);

@@ -1,15 +1,16 @@
-// A stream of server-sent events: frames out, pings while it is quiet, and bounds for a reader that is slow or gone.
-// Knows nothing about what the frames hold.
+// Writes a stream of server-sent events, with pings while it is quiet and bounds for readers that are slow or gone. Does not
+// know what the events contain.
 
+/** The bounds of a stream, and what happens at them. */
 export interface EventStreamOptions {
   maxBufferedBytes: number;
   stalledReaderMs: number;
   pingMs: number;
-  /** The reader caught up after `isFull` was true. */
+  /** The reader has caught up after `isFull` was true. */
   onDrain(): void;
-  /** The reader is gone, or has taken nothing for too long: nobody reads any more. */
+  /** The reader is gone, or has taken nothing for too long. */
   onGone(): void;
-  /** Cuts the connection under a reader that takes nothing. */
+  /** Cuts the connection of a reader that takes nothing. */
   disconnect(): void;
 }
 
@@ -18,6 +19,7 @@ export const EVENT_STREAM = 'text/event-stream; charset=utf-8';
 
 const PING = Buffer.from(': ping\n\n');
 
+/** One stream, as the body of a response. */
 export class EventStream {
   readonly body: ReadableStream<Uint8Array>;
   readonly #options: EventStreamOptions;
@@ -43,17 +45,17 @@ export class EventStream {
     }, options.pingMs);
   }
 
-  /** Whether the reader is more than the buffer behind: whoever sends may gather instead. */
+  /** Whether the buffer is full. The sender can then gather text instead of sending it. */
   get isFull(): boolean {
     return this.#isOpen && this.#controller.desiredSize! <= 0;
   }
 
-  /** Sends one frame; `data` has no line break. After the end this does nothing. */
+  /** Sends one event; `data` must have no line break. Does nothing after the end. */
   send(data: string): void {
     this.#enqueue(Buffer.from(`data: ${data}\n\n`));
   }
 
-  /** Ends the stream after what was sent. */
+  /** Ends the stream after everything that was sent. */
   close(): void {
     if (!this.#isOpen) return;
     this.#stop();

@@ -1,21 +1,22 @@
-// Where uploads lie while they come: a folder for each server process, so that a start can remove what a killed server
-// has left without touching the uploads of one that runs beside it. Knows no HTTP.
+// Keeps uploads in one folder for each server process while they arrive. A start can then remove what a killed server left
+// without touching the uploads of another server that is still running. Knows no HTTP.
 import { readdir, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { Logger } from '../common/log.ts';
 
+/** Which process owns the folder, and how to learn that others are gone. */
 export interface UploadFolderOptions {
-  /** A name for this process that no other has. */
+  /** A unique name of this process. */
   readonly owner: string;
-  /** Whether a process of that name is known to have ended. */
+  /** Whether the process of that name has certainly ended. */
   readonly isGone: (owner: string) => boolean;
   readonly log: Pick<Logger, 'warn'>;
 }
 
-/** A process on another machine cannot be asked for. No upload takes this long. */
+/** Nothing is known about processes on other machines, but no upload takes this long. */
 const FOREIGN_AGE_MS = 86_400_000;
 
-/** Returns this process's folder below `root`, not yet made, and removes those of processes that have ended. */
+/** Returns the path of this process's folder below `root`, and removes the folders of processes that have ended. */
 export async function openUploadFolder(
   root: string,
   { owner, isGone, log }: UploadFolderOptions,
@@ -28,7 +29,7 @@ export async function openUploadFolder(
       await rm(entry, { recursive: true, force: true });
     }
   } catch (error) {
-    log.warn({ err: error }, 'leftovers of uploads could not be removed'); // they take space and do no harm
+    log.warn({ err: error }, 'leftovers of uploads could not be removed'); // they only take space
   }
   return path.join(root, own);
 }

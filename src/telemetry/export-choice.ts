@@ -1,6 +1,7 @@
-// What is sent to a collector: nothing, unless OpenTelemetry's variables ask for it. Loads nothing of OpenTelemetry.
+// Decides what is exported to a collector: nothing, unless OpenTelemetry's variables ask for it. Loads no OpenTelemetry.
 import type { Config } from '../settings/config.ts';
 
+/** The settings that decide. */
 export type ExportSettings = Pick<
   Config,
   | 'otelDisabled'
@@ -11,15 +12,15 @@ export type ExportSettings = Pick<
   | 'metricsExporter'
 >;
 
-/** Undefined where nothing is to be sent. (OpenTelemetry's own default would be a collector on this machine.) */
+/** Returns undefined if nothing is exported. (OpenTelemetry's own default is a collector on this machine.) */
 export function chooseExports(
   settings: ExportSettings,
 ): { traces: boolean; metrics: boolean } | undefined {
   if (settings.otelDisabled) return undefined;
-  const isAsked = (exporter: 'otlp' | 'none' | undefined, endpoint: string | undefined) =>
+  const isWanted = (exporter: 'otlp' | 'none' | undefined, endpoint: string | undefined) =>
     exporter === 'otlp' ||
     (exporter === undefined && (endpoint ?? settings.otlpEndpoint) !== undefined);
-  const traces = isAsked(settings.tracesExporter, settings.otlpTracesEndpoint);
-  const metrics = isAsked(settings.metricsExporter, settings.otlpMetricsEndpoint);
+  const traces = isWanted(settings.tracesExporter, settings.otlpTracesEndpoint);
+  const metrics = isWanted(settings.metricsExporter, settings.otlpMetricsEndpoint);
   return traces || metrics ? { traces, metrics } : undefined;
 }

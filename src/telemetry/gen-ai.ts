@@ -1,6 +1,7 @@
-// OpenTelemetry's names for generative AI, as attributes of spans and labels of metrics. They are still in development
-// upstream (semantic-conventions-genai, as of semantic-conventions 1.45), so that they are stated here and nowhere else.
+// OpenTelemetry's names for generative AI, which are attributes of spans and labels of metrics. Upstream still changes them
+// (semantic-conventions-genai, as of semantic-conventions 1.45), so they are only written here.
 
+/** The names. */
 export const GEN_AI = {
   operation: 'gen_ai.operation.name',
   provider: 'gen_ai.provider.name',
@@ -28,4 +29,5 @@ export const GEN_AI = {
 /** The value of `gen_ai.provider.name`. */
 export const PROVIDER = 'lorikeet';
 
+/** The values of `gen_ai.operation.name`. */
 export type GenAiOperation = 'chat' | 'text_completion';

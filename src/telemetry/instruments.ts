@@ -1,17 +1,18 @@
-// Every metric that lorikeet gives, a row each: what /metrics and OTLP show comes from this table. The names of vLLM are
-// those that routers (Gateway API Inference Extension), autoscalers (KEDA) and dashboards look for; gen_ai.* are
-// OpenTelemetry's; all others are ours or the usual ones of a process. Knows no values.
+// The table of all metrics, one row each; /metrics and OTLP show what is in it. vLLM's names are those that routers (Gateway
+// API Inference Extension), autoscalers (KEDA) and dashboards look for. Names with gen_ai.* are OpenTelemetry's. All others
+// are lorikeet's own or the usual ones of a process. Knows no values.
 import { GEN_AI } from './gen-ai.ts';
 
+/** A metric. */
 export interface Instrument {
   readonly kind: 'counter' | 'gauge' | 'histogram';
-  /** With dots: OpenTelemetry's form, of which Prometheus's is made. Without: the same in both. */
+  /** A name with dots is OpenTelemetry's, and Prometheus's is derived from it. Other names are the same in both. */
   readonly name: string;
-  /** UCUM. */
+  /** A UCUM unit. */
   readonly unit: 's' | 'By' | '1' | '{token}' | '{request}' | '{adapter}' | '{row}' | '{step}';
   readonly help: string;
   readonly labels: readonly string[];
-  /** Of a histogram: upper bounds, ascending, without infinity. */
+  /** The upper bounds of a histogram's buckets, ascending and without infinity. */
   readonly buckets?: readonly number[];
 }
 
@@ -19,7 +20,7 @@ const LATENCY_S = [
   0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160,
 ];
 const PER_TOKEN_S = [0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2.5];
-/** As the conventions advise, each. */
+/** The buckets that OpenTelemetry's conventions recommend. */
 const GEN_AI_DURATION_S = Array.from({ length: 14 }, (_, i) => 2 ** i / 100);
 const GEN_AI_FIRST_TOKEN_S = [
   0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10,
@@ -29,7 +30,7 @@ const GEN_AI_TOKENS = Array.from({ length: 14 }, (_, i) => 4 ** i);
 
 const MODEL = ['model_name'] as const;
 const TENANT = ['tenant'] as const;
-/** `adapter` is its name without version; its owner is the other half of it. */
+/** `tenant` is the adapter's owner and `adapter` its name without version. */
 const ADAPTER = ['tenant', 'adapter'] as const;
 const TIER = ['tier'] as const;
 const NONE = [] as const;
@@ -38,147 +39,138 @@ const GEN_AI_LABELS = [GEN_AI.operation, GEN_AI.provider, GEN_AI.requestModel] a
 const counter = instrument('counter');
 const gauge = instrument('gauge');
 
+/** All metrics by id. */
 export const INSTRUMENTS = {
-  // What routers and autoscalers read.
+  // For routers and autoscalers.
   requestsRunning: gauge(
     'vllm:num_requests_running',
     '{request}',
-    'Sequences that own a KV slot.',
+    'Sequences that have a KV slot.',
     MODEL,
   ),
   requestsWaiting: gauge(
     'vllm:num_requests_waiting',
     '{request}',
-    'Sequences that wait for a KV slot or for their adapter.',
+    'Sequences that wait for a KV slot or an adapter.',
     MODEL,
   ),
   kvCacheUsage: gauge(
     'vllm:kv_cache_usage_perc',
     '1',
-    'Share of KV positions in use, 0 to 1.',
+    'Share of the KV cache in use, 0 to 1.',
     MODEL,
   ),
   loraRequests: gauge(
     'vllm:lora_requests_info',
     's',
-    'Adapters that are attached to the engine and that are waited for, by name; the value is the Unix time of the last change.',
+    'Names of the adapters that are attached to the engine and of those that requests wait for; the value is the Unix time of the last change.',
     ['max_lora', 'running_lora_adapters', 'waiting_lora_adapters'],
   ),
   cacheConfig: gauge(
     'vllm:cache_config_info',
     '1',
-    'The KV cache: a block is a KV slot, which holds one sequence.',
+    'Size of the KV cache; a block is a KV slot, which holds one sequence.',
     ['model_name', 'block_size', 'num_gpu_blocks', 'cache_dtype'],
   ),
-  // Work, in the engine's own count.
-  promptTokens: counter(
-    'vllm:prompt_tokens_total',
-    '{token}',
-    'Prompt tokens that were prefilled.',
-    MODEL,
-  ),
-  generationTokens: counter(
-    'vllm:generation_tokens_total',
-    '{token}',
-    'Tokens that were generated.',
-    MODEL,
-  ),
-  steps: counter('lorikeet_engine_steps_total', '{step}', 'Steps of the engine.', NONE),
+  // Work, as the engine counts it.
+  promptTokens: counter('vllm:prompt_tokens_total', '{token}', 'Prefilled prompt tokens.', MODEL),
+  generationTokens: counter('vllm:generation_tokens_total', '{token}', 'Generated tokens.', MODEL),
+  steps: counter('lorikeet_engine_steps_total', '{step}', 'Engine steps.', NONE),
   nonFiniteRows: counter(
     'lorikeet_non_finite_rows_total',
     '{row}',
-    'Rows that were ended because their logits were not finite.',
+    'Rows that ended because their logits were not finite.',
     NONE,
   ),
   // Requests.
   requestSuccess: counter(
     'vllm:request_success_total',
     '{request}',
-    'Sequences that ended well, by why they ended; abort: the client left.',
+    'Finished sequences, by the reason; abort means that the client left.',
     ['model_name', 'finished_reason'],
   ),
   timeToFirstToken: histogram(
     'vllm:time_to_first_token_seconds',
     's',
-    'From the request to the first token of a sequence.',
+    'Time from the request to the first token of a sequence.',
     MODEL,
     LATENCY_S,
   ),
   timePerOutputToken: histogram(
     'vllm:time_per_output_token_seconds',
     's',
-    'Between two tokens of a sequence.',
+    'Time between two tokens of a sequence.',
     MODEL,
     PER_TOKEN_S,
   ),
   requestLatency: histogram(
     'vllm:e2e_request_latency_seconds',
     's',
-    'From the request to the end of a sequence.',
+    'Time from the request to the end of a sequence.',
     MODEL,
     LATENCY_S,
   ),
   queueTime: histogram(
     'vllm:request_queue_time_seconds',
     's',
-    'From the request to the start of its prefill, the load of its adapter included.',
+    'Time from the request to the start of its prefill, including the load of its adapter.',
     MODEL,
     LATENCY_S,
   ),
   prefillTime: histogram(
     'vllm:request_prefill_time_seconds',
     's',
-    'From the start of the prefill to the first token.',
+    'Time from the start of the prefill to the first token.',
     MODEL,
     LATENCY_S,
   ),
   decodeTime: histogram(
     'vllm:request_decode_time_seconds',
     's',
-    'From the first token to the end.',
+    'Time from the first token to the end of the sequence.',
     MODEL,
     LATENCY_S,
   ),
   inferenceTime: histogram(
     'vllm:request_inference_time_seconds',
     's',
-    'From the start of the prefill to the end.',
+    'Time from the start of the prefill to the end of the sequence.',
     MODEL,
     LATENCY_S,
   ),
   genAiDuration: histogram(
     'gen_ai.server.request.duration',
     's',
-    'From the request to the end of its answer.',
+    'Time from the request to the end of its answer.',
     [...GEN_AI_LABELS, GEN_AI.errorType],
     GEN_AI_DURATION_S,
   ),
   genAiFirstToken: histogram(
     'gen_ai.server.time_to_first_token',
     's',
-    'From the request to its first token; answers that succeeded.',
+    'Time from the request to its first token, for successful answers.',
     GEN_AI_LABELS,
     GEN_AI_FIRST_TOKEN_S,
   ),
   genAiPerToken: histogram(
     'gen_ai.server.time_per_output_token',
     's',
-    'Mean time of a token after the first; answers that succeeded.',
+    'Mean time per token after the first, for successful answers.',
     GEN_AI_LABELS,
     GEN_AI_PER_TOKEN_S,
   ),
   genAiTokens: histogram(
     'gen_ai.client.token.usage',
     '{token}',
-    'Tokens of a request.',
+    'Tokens per request.',
     [...GEN_AI_LABELS, GEN_AI.tokenType],
     GEN_AI_TOKENS,
   ),
-  // Who uses it: the busiest by name, all others as "other".
+  // Usage. The busiest tenants and adapters have their names, all others are "other".
   tenantRequests: counter(
     'lorikeet_tenant_requests_total',
     '{request}',
-    'Requests to generate, by tenant and outcome (ok, aborted or an error code).',
+    'Generation requests, by tenant and outcome (ok, aborted or an error code).',
     [...TENANT, 'outcome'],
   ),
   tenantTokens: counter(
@@ -190,7 +182,7 @@ export const INSTRUMENTS = {
   adapterRequests: counter(
     'lorikeet_adapter_requests_total',
     '{request}',
-    'Requests to generate with an adapter, by its owner and name, and outcome.',
+    'Generation requests with an adapter, by its owner, its name and the outcome.',
     [...ADAPTER, 'outcome'],
   ),
   adapterTokens: counter(
@@ -199,54 +191,54 @@ export const INSTRUMENTS = {
     'Tokens of requests with an adapter, by type (input or output).',
     [...ADAPTER, 'type'],
   ),
-  // Adapters on their way through the tiers.
+  // The tiers of adapters.
   cacheHits: counter(
     'lorikeet_adapter_cache_hits_total',
     '{adapter}',
-    'Adapters that were found in a tier (ram or disk).',
+    'Lookups that found the adapter in a tier (ram or disk).',
     TIER,
   ),
   cacheMisses: counter(
     'lorikeet_adapter_cache_misses_total',
     '{adapter}',
-    'Adapters that were not in a tier.',
+    'Lookups that did not find the adapter in a tier.',
     TIER,
   ),
   cacheEvictions: counter(
     'lorikeet_adapter_cache_evictions_total',
     '{adapter}',
-    'Adapters that made room in a tier.',
+    'Adapters evicted from a tier.',
     TIER,
   ),
   cacheLoads: counter(
     'lorikeet_adapter_cache_loads_total',
     '{adapter}',
-    'Loads into a tier that ended, by outcome (ok or failed).',
+    'Finished loads into a tier, by outcome (ok or failed).',
     [...TIER, 'outcome'],
   ),
   cacheBytes: gauge('lorikeet_adapter_cache_bytes', 'By', 'Bytes of adapters in a tier.', TIER),
   cacheAdapters: gauge(
     'lorikeet_adapter_cache_adapters',
     '{adapter}',
-    'Adapters in a tier (slot: attached to the engine).',
+    'Adapters in a tier; slot means attached to the engine.',
     TIER,
   ),
   fetches: gauge(
     'lorikeet_adapter_fetches',
     '{adapter}',
-    'Adapters that are being fetched from the store, or wait for it.',
+    'Adapters that are being fetched from the store or wait for a fetch.',
     NONE,
   ),
   storePaused: gauge(
     'lorikeet_store_breaker_open',
     '1',
-    'Whether the store is not asked for a while, as it does not answer.',
+    'Whether fetches from the store are paused because it does not answer.',
     NONE,
   ),
   loadDuration: histogram(
     'lorikeet_adapter_load_duration_seconds',
     's',
-    'Until a request had its adapter in memory, by the tier where it was found.',
+    'Time until a request had its adapter in memory, by the tier that had it.',
     TIER,
     LATENCY_S,
   ),
@@ -254,77 +246,81 @@ export const INSTRUMENTS = {
   httpResponses: counter(
     'lorikeet_http_responses_total',
     '{request}',
-    "HTTP answers, by route, status and the error's code.",
+    'HTTP responses, by route, status and error code.',
     ['method', 'route', 'status', 'code'],
   ),
-  engineReady: gauge('lorikeet_engine_ready', '1', 'Whether the engine process answers.', NONE),
+  engineReady: gauge('lorikeet_engine_ready', '1', 'Whether the engine process is ready.', NONE),
   engineMemory: gauge(
     'lorikeet_engine_resident_memory_bytes',
     'By',
-    'Memory of the engine process.',
+    'Resident memory of the engine process.',
     NONE,
   ),
   startPhase: gauge(
     'lorikeet_start_phase_seconds',
     's',
-    'What a process did until it was ready (server or engine), in order.',
+    'Duration of each phase of the start, by process (server or engine).',
     ['process', 'phase'],
   ),
-  build: gauge('lorikeet_build_info', '1', 'What runs: always 1.', [
-    'version',
-    'node',
-    'model_name',
-    'base_digest',
-  ]),
-  // The server's process, by the names that dashboards of Node look for.
+  build: gauge(
+    'lorikeet_build_info',
+    '1',
+    'Version of the server and its base; the value is always 1.',
+    ['version', 'node', 'model_name', 'base_digest'],
+  ),
+  // The server process, with the names that dashboards for Node look for.
   cpu: counter('process_cpu_seconds_total', 's', 'CPU time of the server process.', NONE),
   residentMemory: gauge(
     'process_resident_memory_bytes',
     'By',
-    'Memory of the server process.',
+    'Resident memory of the server process.',
     NONE,
   ),
   startTime: gauge(
     'process_start_time_seconds',
     's',
-    'Unix time at which the server process began.',
+    'Unix time of the start of the server process.',
     NONE,
   ),
   heapUsed: gauge('nodejs_heap_size_used_bytes', 'By', 'Used heap of the server process.', NONE),
   externalMemory: gauge(
     'nodejs_external_memory_bytes',
     'By',
-    'Memory outside of the heap that JavaScript holds.',
+    'Memory outside the heap that JavaScript objects hold.',
     NONE,
   ),
   loopLagP50: gauge(
     'nodejs_eventloop_lag_p50_seconds',
     's',
-    'Median delay of the event loop since the scrape before.',
+    'Median event loop delay since the last scrape.',
     NONE,
   ),
   loopLagP99: gauge(
     'nodejs_eventloop_lag_p99_seconds',
     's',
-    '99th percentile of the delay of the event loop since the scrape before.',
+    '99th percentile of the event loop delay since the last scrape.',
     NONE,
   ),
   loopLagMax: gauge(
     'nodejs_eventloop_lag_max_seconds',
     's',
-    'Longest delay of the event loop since the scrape before.',
+    'Longest event loop delay since the last scrape.',
     NONE,
   ),
 } satisfies Record<string, Instrument>;
 
+/** The id of a metric. */
 export type InstrumentId = keyof typeof INSTRUMENTS;
 type IdOf<Kind> = {
   [I in InstrumentId]: (typeof INSTRUMENTS)[I]['kind'] extends Kind ? I : never;
 }[InstrumentId];
+/** The id of a counter. */
 export type CounterId = IdOf<'counter'>;
+/** The id of a histogram. */
 export type HistogramId = IdOf<'histogram'>;
-/** Of what is set and not added to; the totals of another process are, too. */
+/** The id of a metric whose value can be set: a gauge, or a counter that another process counts. */
 export type SettableId = IdOf<'counter' | 'gauge'>;
+/** The label values of a metric. */
 export type LabelsOf<I extends InstrumentId> = Readonly<
   Record<(typeof INSTRUMENTS)[I]['labels'][number], string>
 >;
@@ -350,12 +346,13 @@ function histogram<const L extends readonly string[]>(
 
 const PROMETHEUS_SUFFIX: Partial<Record<Instrument['unit'], string>> = { s: '_seconds' };
 
-/** By OpenTelemetry's rules: dots become underscores, the unit is a suffix. */
+/** Returns the name in Prometheus: by OpenTelemetry's rules dots become underscores and the unit becomes a suffix. */
 export function toPrometheusName({ name, unit }: Instrument): string {
   if (!name.includes('.')) return name;
   return `${toPrometheusLabel(name)}${PROMETHEUS_SUFFIX[unit] ?? ''}`;
 }
 
+/** Returns the name of a label in Prometheus. */
 export function toPrometheusLabel(name: string): string {
   return name.replaceAll('.', '_');
 }

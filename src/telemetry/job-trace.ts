@@ -1,18 +1,20 @@
-// The trace of a training run on this server: the job's span, below it its epochs, and what is done for it (its files
-// fetched, checkpoints published and archived, the result published). Names, counts and times only.
+// Traces a training run on this server: the job's span with child spans for epochs and for other work, such as fetching files
+// and publishing. Only names, counts and times reach a span.
 import type { TraceSpan, Tracing } from './tracing.ts';
 
+/** A run of a job. */
 export interface TracedRun {
   readonly id: string;
   readonly tenant: string;
-  /** Which of the job's leases this is: a run that goes on elsewhere is a trace of its own. */
+  /** The number of the job's lease. A run that continues on another server has its own trace. */
   readonly attempt: number;
 }
 
+/** The trace of one run. */
 export class JobTrace {
   readonly #tracing: Tracing;
   readonly #span: TraceSpan;
-  /** One that sees no end is not sent. */
+  /** An epoch that does not end is not exported. */
   #epoch: TraceSpan | undefined;
   #epochCount = 0;
 
@@ -25,17 +27,19 @@ export class JobTrace {
     });
   }
 
+  /** Starts the first epoch. */
   trainingBegan(): void {
     this.#epoch = this.#span.startChild('epoch', { 'lorikeet.job.epoch': ++this.#epochCount });
   }
 
+  /** Ends an epoch and starts the next. */
   epochEnded(step: number): void {
     this.#epoch?.setAttributes({ 'lorikeet.job.step': step });
     this.#epoch?.end();
     this.trainingBegan();
   }
 
-  /** Log lines of `act` carry the span's ids. */
+  /** Runs `act` in a span. Its log lines carry the span's ids. */
   async during<T>(phase: string, act: () => Promise<T>): Promise<T> {
     const parent = phase === 'checkpoint' ? (this.#epoch ?? this.#span) : this.#span;
     const span = parent.startChild(phase, {});
@@ -49,6 +53,7 @@ export class JobTrace {
     }
   }
 
+  /** Ends the trace. */
   ended(status: string, error: string | undefined): void {
     this.#span.setAttributes({ 'lorikeet.job.status': status });
     if (error !== undefined) this.#span.setFailed(error);

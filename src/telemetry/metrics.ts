@@ -1,5 +1,5 @@
-// The values of all instruments, in memory: a map of series each. Plain state without a clock; the readers (the text of
-// /metrics, OTLP) take snapshots. Knows neither where values come from nor how they are shown.
+// Holds the values of all instruments: a map of series for each. Readers (the text of /metrics, OTLP) take snapshots. Does
+// not know where values come from or how they are shown.
 import { assert } from '../common/assert.ts';
 import {
   type CounterId,
@@ -11,22 +11,24 @@ import {
   type SettableId,
 } from './instruments.ts';
 
-/** Of a histogram: how many values were in each bucket, the last beyond all bounds. */
+/** The state of a histogram. The last bucket counts values above all bounds. */
 export interface Distribution {
   readonly counts: number[];
   sum: number;
   count: number;
 }
 
+/** The value of an instrument for one combination of labels. */
 export interface Series {
   /** In the order of the instrument's labels. */
   readonly labelValues: readonly string[];
-  /** Of counters and gauges. */
+  /** The value of a counter or gauge. */
   value: number;
-  /** Of histograms. */
+  /** The distribution of a histogram. */
   readonly distribution: Distribution | undefined;
 }
 
+/** An instrument with its series. */
 export interface MetricFamily {
   readonly instrument: Instrument;
   readonly series: readonly Series[];
@@ -35,14 +37,17 @@ export interface MetricFamily {
 type Labels = Readonly<Record<string, string>>;
 const IDS = Object.keys(INSTRUMENTS) as InstrumentId[];
 
+/** The values of all instruments. */
 export class Metrics {
   readonly #families = new Map(IDS.map((id) => [id, new Map<string, Series>()]));
   readonly #collectors: (() => void | Promise<void>)[] = [];
 
+  /** Adds to a counter. */
   add<I extends CounterId>(id: I, labels: LabelsOf<I>, amount = 1): void {
     this.#series(id, labels).value += amount;
   }
 
+  /** Adds a value to a histogram. */
   observe<I extends HistogramId>(id: I, labels: LabelsOf<I>, value: number): void {
     const { distribution } = this.#series(id, labels);
     assert(distribution, 'a histogram has distributions');
@@ -53,17 +58,18 @@ export class Metrics {
     distribution.count++;
   }
 
+  /** Sets the value of a gauge, or of a counter that another process counts. */
   set<I extends SettableId>(id: I, labels: LabelsOf<I>, value: number): void {
     this.#series(id, labels).value = value;
   }
 
-  /** As `set`, and it is the instrument's only series: for what its labels say. */
+  /** Sets a value and deletes all other series of the instrument. */
   setOnly<I extends SettableId>(id: I, labels: LabelsOf<I>, value: number): void {
     this.#families.get(id)!.clear();
     this.set(id, labels, value);
   }
 
-  /** Forgets the series that carry these values of these labels. */
+  /** Deletes all series with these label values. */
   drop(labels: Labels): void {
     const wanted = Object.entries(labels);
     for (const id of IDS) {
@@ -77,12 +83,12 @@ export class Metrics {
     }
   }
 
-  /** `collect` sets what is only looked at when somebody asks. */
+  /** Calls `collect` before each snapshot, to set values that are only read on demand. */
   onCollect(collect: () => void | Promise<void>): void {
     this.#collectors.push(collect);
   }
 
-  /** All instruments that have a value. */
+  /** Returns all instruments that have a value. */
   async snapshot(): Promise<MetricFamily[]> {
     await Promise.all(this.#collectors.map((collect) => collect()));
     return IDS.map((id) => ({

@@ -1,10 +1,12 @@
-// Writes metrics in Prometheus's text format, version 0.0.4.
-// (OpenTelemetry's exporter turns the `:` of vLLM's names into `_`, by which no router finds them.)
+// Writes metrics in Prometheus's text format, version 0.0.4. (OpenTelemetry's exporter writes the `:` of vLLM's names as `_`,
+// and routers would not find them.)
 import { toPrometheusLabel, toPrometheusName } from './instruments.ts';
 import type { Distribution, MetricFamily } from './metrics.ts';
 
+/** The content type of the text. */
 export const PROMETHEUS_CONTENT_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 
+/** Writes all families. */
 export function writePrometheusText(families: readonly MetricFamily[]): string {
   return families.map(writeFamily).join('');
 }

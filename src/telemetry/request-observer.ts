@@ -1,34 +1,27 @@
-// What one request to generate means for metrics and its trace, from the events that the HTTP side sees of its
-// sequences. Knows token counts and times; no text, no tokens, no tensors.
+// Turns the events of one generation into metrics and its trace. Knows token counts and times, and no text, tokens or tensors.
 import { ServeError } from '../common/errors.ts';
 import { GEN_AI, type GenAiOperation, PROVIDER } from './gen-ai.ts';
 import type { Metrics } from './metrics.ts';
-import type { RequestTrace } from './request-trace.ts';
+import type { AdapterReceipt, RequestTrace, SequenceTimes } from './request-trace.ts';
 
-/** What is known when the engine is asked. */
+/** The facts about a generation that metrics need. */
 export interface RequestFacts {
   readonly operation: GenAiOperation;
   readonly tenant: string;
-  /** Sequences of one prompt share its tokens. */
+  /** The tokens of each prompt, counted once for all its sequences. */
   readonly promptTokens: number;
 }
 
-/** How the request is shown in labels. */
+/** The labels of a generation. */
 export interface RequestLabels {
   readonly tenant: string;
-  /** Absent: the base. */
+  /** Undefined for the base. */
   readonly adapter: { readonly tenant: string; readonly adapter: string } | undefined;
   /** `gen_ai.request.model`. */
   readonly requestModel: string;
 }
 
-/** Where the engine found an adapter; empty for the base. */
-export interface AdapterReceipt {
-  readonly tier?: string;
-  readonly loadMs?: number;
-}
-
-/** What happens to one of a request's sequences, by the index of its choice. */
+/** An event of one of a request's sequences, with the index of its choice. */
 export type SequenceEvent =
   | { readonly type: 'submitted' | 'admitted' | 'token'; readonly index: number }
   | { readonly type: 'accepted'; readonly index: number; readonly receipt: AdapterReceipt }
@@ -36,32 +29,27 @@ export type SequenceEvent =
   /** These change no metric. */
   | { readonly type: 'started' | 'prompt' };
 
-/** Monotonic milliseconds at which a sequence reached what it reached. */
-interface ObservedTimes {
-  readonly submittedMs: number;
-  acceptedMs?: number;
-  receipt?: AdapterReceipt;
-  admittedMs?: number;
-  firstTokenMs?: number;
+type ObservedTimes = { -readonly [K in keyof SequenceTimes]: SequenceTimes[K] } & {
   lastTokenMs?: number;
-  tokens: number;
-}
+};
 
+/** The dependencies of an observer. */
 export interface RequestObserverOptions {
   readonly metrics: Metrics;
   readonly facts: RequestFacts;
   readonly modelName: string;
-  /** Asked once, at the end: what is shown by name may have changed since the begin. */
+  /** Called once, at the end, because the names that are shown may have changed since the start. */
   toLabels(): RequestLabels;
   readonly trace: RequestTrace | undefined;
-  /** When the request came. */
+  /** When the request came, in monotonic milliseconds. */
   readonly startMs: number;
-  /** Monotonic milliseconds. */
+  /** Returns monotonic milliseconds. */
   readonly now: () => number;
-  /** Once. */
+  /** Called once. */
   onEnd(): void;
 }
 
+/** Observes one generation: its events, then one of `completed`, `failed` and `abandoned`. */
 export class RequestObserver {
   readonly #options: RequestObserverOptions;
   readonly #live = new Map<number, ObservedTimes>();
@@ -74,7 +62,7 @@ export class RequestObserver {
     this.#options = options;
   }
 
-  /** Awaits the files of the request's adapter; where they can't be had, the request has failed. */
+  /** Loads the adapter's files. If that fails, the generation has failed or was abandoned. */
   async acquire<L extends { readonly tier: string }>(
     load: () => Promise<L>,
     signal: AbortSignal,
@@ -158,6 +146,7 @@ export class RequestObserver {
     this.#close(index, times, endMs);
   }
 
+  /** Every sequence has finished. */
   completed(): void {
     const { metrics, facts, startMs, now } = this.#options;
     const shown = this.#options.toLabels();
@@ -177,11 +166,13 @@ export class RequestObserver {
     this.#end('ok', endMs, shown);
   }
 
+  /** The generation ended with an error. */
   failed(error: unknown): void {
     const code = error instanceof ServeError ? error.code : 'internal_error';
     this.#end(code, this.#options.now());
   }
 
+  /** The client left. */
   abandoned(): void {
     const { metrics } = this.#options;
     for (const _ of this.#live) {
@@ -213,7 +204,7 @@ export class RequestObserver {
     this.#options.onEnd();
   }
 
-  /** The sequence has ended: what it did is in the trace. */
+  /** Moves a sequence that has ended to the trace. */
   #close(index: number, times: ObservedTimes, endMs: number): void {
     this.#live.delete(index);
     this.#options.trace?.sequence(index, times, endMs);

@@ -1,15 +1,22 @@
-// The trace of a request to generate: attributes of its own span, and a span below it for each phase of its sequences:
-// adapter (its load, by tier), queue, prefill, decode. Counts, times and names only; no text reaches a span.
+// Traces a generation: sets the attributes of the request's span and adds a child span for each phase of its sequences
+// (adapter, queue, prefill, decode). Only counts, times and names reach a span, and no text.
 import { GEN_AI, type GenAiOperation, PROVIDER } from './gen-ai.ts';
 import type { ChildSpan, SpanAttributes, TraceSpan } from './tracing.ts';
 
-/** A request of a thousand prompts shows the phases of its first ones. */
+/** The tier that had an adapter, and how long loading took. Empty for the base. */
+export interface AdapterReceipt {
+  readonly tier?: string;
+  readonly loadMs?: number;
+}
+
+/** A request with more sequences shows the phases of the first ones only. */
 const MAX_TRACED_SEQUENCES = 8;
 
+/** The facts about a generation when it begins. */
 export interface TracedRequest {
   readonly operation: GenAiOperation;
   readonly tenant: string;
-  /** As it was asked for, and what it stood for. */
+  /** The model's name in the request, and the model that it stood for. */
   readonly requestModel: string;
   readonly responseModel: string;
   readonly adapterDigest?: string;
@@ -28,16 +35,17 @@ export interface TracedRequest {
   };
 }
 
-/** Monotonic milliseconds; absent: not reached. */
+/** When a sequence reached each phase, in monotonic milliseconds. */
 export interface SequenceTimes {
   readonly submittedMs: number;
   readonly acceptedMs?: number;
-  readonly receipt?: { readonly tier?: string; readonly loadMs?: number };
+  readonly receipt?: AdapterReceipt;
   readonly admittedMs?: number;
   readonly firstTokenMs?: number;
   readonly tokens: number;
 }
 
+/** How a generation ended. */
 export interface RequestEnd {
   /** `ok`, `aborted` or the error's code. */
   readonly outcome: string;
@@ -46,6 +54,7 @@ export interface RequestEnd {
   readonly firstTokenMs: number | undefined;
 }
 
+/** The trace of one generation. */
 export class RequestTrace {
   readonly #span: TraceSpan;
   readonly #request: TracedRequest;
@@ -58,13 +67,13 @@ export class RequestTrace {
     span.setAttributes(requestAttributes(request));
   }
 
-  /** Files of the adapter were fetched or found on the disk. */
+  /** Adds the span for fetching the adapter's files or finding them on the disk. */
   adapterAcquired(tier: string, startMs: number, endMs: number): void {
     const attributes = { 'lorikeet.adapter.tier': tier };
     this.#span.addChild({ name: 'adapter files', startMs, endMs, attributes });
   }
 
-  /** The sequence has ended; what it did not reach has no span, what it was at ends here. */
+  /** Adds the spans of a sequence that has ended. Phases that it did not reach have none. */
   sequence(index: number, times: SequenceTimes, endMs: number): void {
     if (index >= MAX_TRACED_SEQUENCES) return;
     const hasAdapter = this.#request.adapterDigest !== undefined;
@@ -74,6 +83,7 @@ export class RequestTrace {
     }
   }
 
+  /** Sets what is known at the end. */
   end({ outcome, outputTokens, finishReasons, firstTokenMs }: RequestEnd): void {
     const firstChunkS =
       firstTokenMs === undefined ? undefined : (firstTokenMs - this.#startMs) / 1000;
@@ -87,7 +97,7 @@ export class RequestTrace {
   }
 }
 
-/** Each begins where the one before it ends; the last one that was reached ends with the sequence. */
+/** Each phase ends when the next one begins, and the last one ends with the sequence. */
 function phases(times: SequenceTimes, endMs: number, hasAdapter: boolean): ChildSpan[] {
   const { submittedMs, acceptedMs, admittedMs, firstTokenMs, tokens } = times;
   const adapter = { name: 'adapter', startMs: submittedMs, attributes: receiptAttributes(times) };

@@ -1,5 +1,5 @@
-// What the HTTP side tells telemetry, and what it reads from it: the front of metrics and traces. Counting is cheap and
-// always on; traces only where a `Tracing` is given. Knows no HTTP framework and no engine.
+// The front of metrics and traces, which the HTTP side and jobs use. Metrics are cheap and always on; traces exist only if a
+// `Tracing` is given. Knows no HTTP framework and no engine.
 import type { StartPhases } from '../common/start-phases.ts';
 import { VERSION } from '../common/version.ts';
 import {
@@ -8,24 +8,24 @@ import {
   EngineMetrics,
   type EngineReading,
   setDisk,
-} from './engine-figures.ts';
-import { Exchange } from './exchange.ts';
+  watchProcess,
+} from './figures.ts';
 import { GEN_AI } from './gen-ai.ts';
 import type { LabelsOf } from './instruments.ts';
 import { JobTrace, type TracedRun } from './job-trace.ts';
 import { Metrics } from './metrics.ts';
-import { watchProcess } from './process-figures.ts';
 import { writePrometheusText } from './prometheus-text.ts';
 import { RequestObserver } from './request-observer.ts';
 import { RequestTrace, type TracedRequest } from './request-trace.ts';
 import { OTHER, TopLabels } from './top-labels.ts';
-import type { SpanAttributes, Tracing } from './tracing.ts';
+import { Exchange, type SpanAttributes, type Tracing } from './tracing.ts';
 
-/** Tenants, and adapters, that are shown by name; each has some 150 series (gen_ai's histograms). */
+/** The most tenants, and the most adapters, that metrics show by name. Each has about 150 series. */
 const MAX_SHOWN = 32;
-/** Between owner and name in a key: in neither. */
+/** Separates owner and name in a key. Neither contains it. */
 const SEPARATOR = '/';
 
+/** The base that metrics describe, and the clocks. */
 export interface TelemetryOptions {
   /** The base's name. */
   readonly id: string;
@@ -39,26 +39,29 @@ export interface TelemetryOptions {
   readonly unixNow?: () => number;
 }
 
-/** Everything of a request to generate that metrics and traces show. */
+/** Everything about a generation that metrics and traces show. */
 export interface GenerationFacts extends TracedRequest {
-  /** Absent: the base. */
+  /** Absent for the base. */
   readonly adapter?: ShownAdapter;
 }
 
+/** An adapter, as metrics show it. */
 export interface ShownAdapter {
-  /** By which the engine knows it. */
+  /** The engine's key. */
   readonly key: string;
   readonly owner: string;
   /** Without version and alias. */
   readonly name: string;
 }
 
+/** An HTTP request, for its span. */
 export interface ArrivedRequest {
   readonly name: string;
   readonly attributes: SpanAttributes;
   header(name: string): string | undefined;
 }
 
+/** Counts and traces what this server does. */
 export class Telemetry {
   readonly metrics = new Metrics();
   readonly #options: TelemetryOptions;
@@ -66,7 +69,7 @@ export class Telemetry {
   readonly #unixNow: () => number;
   readonly #names = new AdapterNames();
   readonly #tenants: TopLabels;
-  /** Keys are owner and name. */
+  /** The keys are owner and name. */
   readonly #adapters: TopLabels;
 
   constructor(options: TelemetryOptions) {
@@ -82,7 +85,7 @@ export class Telemetry {
     watchProcess(metrics);
   }
 
-  /** An HTTP request came; `traced`: what its span is to say, absent for none. */
+  /** Begins an HTTP request. Without `traced` it has no span. */
   begin(traced: ArrivedRequest | undefined): Exchange {
     const { tracing } = this.#options;
     const span =
@@ -96,7 +99,7 @@ export class Telemetry {
     return span && tracing ? tracing.within(span, act) : act();
   }
 
-  /** Adds the request's events to metrics and trace; holds the exchange until its end. */
+  /** Returns an observer that adds a generation to metrics and trace. Holds the exchange until the generation ends. */
   observe(exchange: Exchange, facts: GenerationFacts): RequestObserver {
     const { adapter } = facts;
     if (adapter) this.#names.remember(adapter.key, facts.requestModel);
@@ -115,24 +118,25 @@ export class Telemetry {
     });
   }
 
-  /** Undefined where nobody collects traces. */
+  /** Starts the trace of a training run. Undefined if traces are not collected. */
   observeRun(run: TracedRun): JobTrace | undefined {
     const { tracing } = this.#options;
     return tracing && new JobTrace(tracing, run);
   }
 
+  /** Counts an HTTP answer. */
   countResponse(labels: LabelsOf<'httpResponses'>): void {
     this.metrics.add('httpResponses', labels);
   }
 
-  /** `read` is asked whenever metrics are. */
+  /** Calls `read` for the engine's figures whenever metrics are read. */
   watchEngine(read: () => Promise<EngineReading>): void {
     const nowS = () => this.#unixNow() / 1000;
     const engine = new EngineMetrics(this.metrics, this.#options, this.#names, nowS());
     this.metrics.onCollect(async () => engine.set(await read(), nowS()));
   }
 
-  /** The phases of both processes' starts, once the engine is ready. */
+  /** Sets how long the phases of starting took in both processes. */
   started(phases: { server: StartPhases; engine: StartPhases | undefined }): void {
     for (const [process, ofProcess] of Object.entries(phases)) {
       for (const [phase, ms] of Object.entries(ofProcess ?? {})) {
@@ -141,11 +145,12 @@ export class Telemetry {
     }
   }
 
+  /** Calls `read` for the disk tier's figures whenever metrics are read. */
   watchDisk(read: () => DiskFigures): void {
     this.metrics.onCollect(() => setDisk(this.metrics, read()));
   }
 
-  /** For Prometheus. */
+  /** Returns all metrics as text for Prometheus. */
   async text(): Promise<string> {
     return writePrometheusText(await this.metrics.snapshot());
   }

@@ -1,24 +1,26 @@
-// Which values of a label are shown by name: the most used ones, so many and no more, whatever clients send; the rest
-// are `other`. Knows no metric: who shows a value is told when it has to go.
+// Chooses which values of a label metrics show by name. Only a fixed number of the most used values are shown, whatever
+// clients send; all others are `other`. Knows no metrics.
 import { LRUCache } from 'lru-cache';
 
-/** What a value is called that is not among the top. */
+/** The name of all values that are not shown. */
 export const OTHER = 'other';
 
-/** Values beside the top whose uses are counted, for each place of it. */
+/** How many other values are counted for each shown one. */
 const CANDIDATES_PER_PLACE = 8;
-/** All counts are halved after so many uses for each place, so that what was used once does not stay for ever. */
+/** Counts are halved after this many uses for each shown value, so values that are no longer used disappear. */
 const USES_PER_PLACE = 256;
-/** A newcomer needs so many times the uses of the least used: two that are even do not take turns. */
+/** A new value needs this many times the uses of the least used one, so two equal values do not replace each other. */
 const LEAD = 2;
 
+/** How many values are shown. */
 export interface TopLabelsOptions {
-  /** Values that are shown at once. */
+  /** The number of values that are shown at once. */
   readonly places: number;
-  /** The value is shown no more: its series are to be forgotten. */
+  /** The value is no longer shown, so its series must be deleted. */
   onDrop(value: string): void;
 }
 
+/** The most used values of a label. */
 export class TopLabels {
   readonly #options: TopLabelsOptions;
   readonly #top = new Map<string, number>();
@@ -30,7 +32,7 @@ export class TopLabels {
     this.#candidates = new LRUCache({ max: options.places * CANDIDATES_PER_PLACE });
   }
 
-  /** Counts a use of the value; what it is shown as. */
+  /** Counts a use of the value and returns how it is shown. */
   use(value: string): string {
     if (value === OTHER) return OTHER;
     if (++this.#uses >= this.#options.places * USES_PER_PLACE) this.#age();
@@ -62,7 +64,7 @@ export class TopLabels {
     this.#uses = 0;
     for (const [value, count] of this.#top) this.#top.set(value, count / 2);
     for (const [value, count] of [...this.#candidates.entries()].reverse()) {
-      this.#candidates.set(value, count / 2); // the oldest first, so that their order stays
+      this.#candidates.set(value, count / 2); // oldest first, to keep their order
     }
   }
 }

@@ -1,44 +1,80 @@
-// What is asked of a tracing library: spans of requests, and which one is current. Implemented in `otel/`,
-// which is loaded only where somebody collects traces.
+// The interface of a tracing library: spans of requests, and which span is current. `otel/` implements it and is loaded only
+// if traces are collected. Knows no OpenTelemetry.
 
+/** Attributes of a span. */
 export type SpanAttributes = Readonly<
   Record<string, string | number | boolean | readonly string[]>
 >;
 
-/** `http.*`, `gen_ai.*` and ours; never text of a prompt or an answer. */
+/** A span with attributes `http.*`, `gen_ai.*` and `lorikeet.*`, never with text of a prompt or an answer. */
 export interface TraceSpan {
   setName(name: string): void;
   setAttributes(attributes: SpanAttributes): void;
-  /** `code`: of the error that the client sees. */
+  /** Marks the span as failed with the code of the error that the client sees. */
   setFailed(code: string): void;
-  /** A span of what begins now, within this one; who asked for it ends it. */
+  /** Starts a span within this one. The caller ends it. */
   startChild(name: string, attributes: SpanAttributes): TraceSpan;
-  /** A span of what was done within this one, from its begin to its end. */
+  /** Adds a span for work within this one that is already done. */
   addChild(child: ChildSpan): void;
   end(): void;
 }
 
+/** Work that is already done. */
 export interface ChildSpan {
   readonly name: string;
-  /** Monotonic milliseconds of this process. */
+  /** Start and end are monotonic milliseconds of this process. */
   readonly startMs: number;
   readonly endMs: number;
   readonly attributes?: SpanAttributes;
 }
 
+/** A tracing library. */
 export interface Tracing {
-  /** The span of an HTTP request. `header` reads the caller's trace (W3C Trace Context). */
+  /** Starts the span of an HTTP request. `header` reads the caller's trace (W3C Trace Context). */
   begin(
     name: string,
     attributes: SpanAttributes,
     header: (name: string) => string | undefined,
   ): TraceSpan;
-  /** The span of work that nobody's request is waiting for. */
+  /** Starts the span of work that no request waits for. */
   root(name: string, attributes: SpanAttributes): TraceSpan;
   /** Runs `act` with the span as the current one. */
   within<T>(span: TraceSpan, act: () => T): T;
-  /** The ids of the current span, as fields of a log line. */
+  /** Returns the ids of the current span as fields of a log line. */
   logFields(): { trace_id: string; span_id: string } | undefined;
-  /** Sends what is not sent yet. */
+  /** Sends all spans that are not sent yet. */
   shutdown(): Promise<void>;
+}
+
+/**
+ * One HTTP request from its arrival to the end of its answer. A streamed answer continues after its response was made, so
+ * everything that still works on it holds the exchange.
+ */
+export class Exchange {
+  /** When the request came, in monotonic milliseconds. */
+  readonly startMs: number;
+  readonly span: TraceSpan | undefined;
+  #holders = 0;
+  #isNamed = false;
+
+  constructor(startMs: number, span: TraceSpan | undefined) {
+    this.startMs = startMs;
+    this.span = span;
+  }
+
+  /** Names the span. The first name stays, because the route's handler knows more than the middleware. */
+  nameSpan(name: string): void {
+    if (!this.#isNamed) this.span?.setName(name);
+    this.#isNamed = true;
+  }
+
+  /** Keeps the span open until `release`. */
+  hold(): void {
+    this.#holders++;
+  }
+
+  /** Ends the span if nobody else holds it. */
+  release(): void {
+    if (--this.#holders === 0) this.span?.end();
+  }
 }

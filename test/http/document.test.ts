@@ -109,6 +109,8 @@ test('every response has secure headers, an id, and no permission for other orig
     assert.equal(response.headers.get('x-content-type-options'), 'nosniff');
     assert.equal(response.headers.get('access-control-allow-origin'), null);
   }
+  const dotted = await app.request('/livez', { headers: { 'x-request-id': 'trace:1.2' } });
+  assert.equal(dotted.headers.get('x-request-id'), 'trace:1.2');
   const odd = await app.request('/livez', { headers: { 'x-request-id': 'a b"<' } });
   assert.match(odd.headers.get('x-request-id')!, /^req_/);
 });

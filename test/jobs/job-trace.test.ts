@@ -4,7 +4,7 @@ import { after, before, test } from 'node:test';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { createLog } from '../../src/common/log.ts';
 import type { JobRecord } from '../../src/jobs/job.ts';
-import { type Exports, openExports } from '../../src/telemetry/otel/open.ts';
+import { type Exports, openOtelExports } from '../../src/telemetry/otel/open.ts';
 import { Telemetry } from '../../src/telemetry/telemetry.ts';
 import {
   type OtlpReceiver,
@@ -21,7 +21,7 @@ let failed: JobRecord;
 before(async () => {
   receiver = await startOtlpReceiver();
   process.env['OTEL_EXPORTER_OTLP_ENDPOINT'] = receiver.url;
-  exports = openExports({ traces: true, metrics: false, closeMs: 10_000 }, createLog('warn'));
+  exports = openOtelExports({ traces: true, metrics: false, closeMs: 10_000 }, createLog('warn'));
   const { tracing } = exports;
   assert.ok(tracing);
   const telemetry = new Telemetry({

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { createLog } from '../../src/common/log.ts';
 import { chooseExports, type ExportSettings } from '../../src/telemetry/export-choice.ts';
-import { type Exports, openExports } from '../../src/telemetry/otel/open.ts';
+import { type Exports, openOtelExports } from '../../src/telemetry/otel/open.ts';
 import { Telemetry } from '../../src/telemetry/telemetry.ts';
 import { idle, type Served, serve, utf8 } from '../http/served.ts';
 import { type OtlpReceiver, type ReceivedSpan, startOtlpReceiver } from './otlp-receiver.ts';
@@ -28,7 +28,7 @@ async function startTraced(closeMs = 10_000): Promise<Traced> {
   process.env['OTEL_RESOURCE_ATTRIBUTES'] = 'deployment.environment.name=test';
   const lines: Record<string, unknown>[] = [];
   const write = (line: string) => void lines.push(JSON.parse(line));
-  const exports = openExports(
+  const exports = openOtelExports(
     { traces: true, metrics: true, closeMs },
     createLog('warn', { write }),
   );

@@ -1,7 +1,7 @@
 // What is shown: bounded in series whatever tenants and adapters come, and true of an engine that is busy or away.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { EngineReading } from '../../src/telemetry/engine-figures.ts';
+import type { EngineReading } from '../../src/telemetry/figures.ts';
 import { Telemetry } from '../../src/telemetry/telemetry.ts';
 import { facts } from './facts.ts';
 import { parsePrometheusText } from './prometheus-parser.ts';

@@ -1,25 +1,26 @@
-// Turns any error into the answer that a client sees: the one place that writes the error envelope.
-// Unknown errors are logged and answered without detail.
+// Turns any error into the answer that a client sees. This is the only place that writes the error envelope. Unknown errors
+// are logged and answered without details.
 import type { Context } from 'hono';
 import { HTTPException } from 'hono/http-exception';
 import { ServeError } from '../../common/errors.ts';
 import type { Logger } from '../../common/log.ts';
 import type { ErrorEnvelope } from '../../contracts/openai.ts';
 
-/** The `error.type` that SDKs show, by status; others are `invalid_request_error` or `server_error`. */
+/** The `error.type` that SDKs show. Other statuses have `invalid_request_error` or `server_error`. */
 const TYPE_OF_STATUS: Record<number, string> = {
   401: 'authentication_error',
   403: 'permission_error',
   429: 'rate_limit_error',
 };
 
+/** Writes the error as OpenAI's envelope. */
 export function toEnvelope(error: ServeError): ErrorEnvelope {
   const { message, param, code, status } = error;
   const fallback = status >= 500 ? 'server_error' : 'invalid_request_error';
   return { error: { message, type: TYPE_OF_STATUS[status] ?? fallback, param, code } };
 }
 
-/** What a client is told about `error`; what it is not told is logged. */
+/** Returns the error that the client sees. Logs what it does not see. */
 export function toServeError(error: unknown, log: Logger): ServeError {
   if (error instanceof ServeError) {
     if (error.code === 'insufficient_storage') {
@@ -34,28 +35,28 @@ export function toServeError(error: unknown, log: Logger): ServeError {
   return new ServeError('internal_error', 'The server had an error while processing the request');
 }
 
-/** Server errors that SDKs would repeat at once, though only a person can help. */
+/** Server errors that SDKs would retry although only a person can fix them. */
 const NEVER_RETRIED: ReadonlySet<string> = new Set([
   'adapter_checksum_mismatch',
   'insufficient_storage',
 ]);
 
-/** The headers that tell SDKs whether and when to try again, and proxies whether to keep the connection. */
+/** Returns headers that tell SDKs whether and when to retry, and proxies whether to keep the connection. */
 export function errorHeaders(error: ServeError): Record<string, string> {
   const headers: Record<string, string> = {};
   if (NEVER_RETRIED.has(error.code)) headers['x-should-retry'] = 'false';
   else if (error.retryAfterS !== undefined) headers['retry-after'] = String(error.retryAfterS);
   if (error.status === 401) headers['www-authenticate'] = 'Bearer';
-  // The rest of the body may never come. (That of one too large is read and dropped, or the sender, still
-  // writing, would see a reset instead of the answer.)
+  // The rest of a slow body may never come. (The rest of a body that is too large is read and dropped: a sender that is
+  // still writing would see a reset instead of the answer.)
   if (error.status === 408) headers['connection'] = 'close';
   return headers;
 }
 
-/** The client closed the request: nobody reads the answer. */
+/** The client closed the connection, so nobody reads the answer. */
 const CLIENT_GONE = 499;
 
-/** For `app.onError`. */
+/** Creates the handler for `app.onError`. */
 export function createErrorHandler(log: Logger) {
   return (error: Error, c: Context): Response => {
     if (c.req.raw.signal.aborted) return c.body(null, CLIENT_GONE as 400);

@@ -1,18 +1,19 @@
-// Who is asking, and what of its limits is left: each request becomes a tenant's or is refused, and the answer shows
-// the tenant's limits. Without a keys file there is one tenant.
+// Finds the tenant of a request by its key, and applies the tenant's limits. Answers show what is left of the limits.
+// Without a keys file there is one tenant.
 import type { Context, MiddlewareHandler } from 'hono';
 import { ServeError } from '../../common/errors.ts';
 import type { Tenant } from '../../contracts/tenant.ts';
-import type { Exchange } from '../../telemetry/exchange.ts';
+import type { Exchange } from '../../telemetry/tracing.ts';
 import type { Authenticate } from '../../tenants/access.ts';
 import type { RateLimits, Reservation } from '../../tenants/rate-limits.ts';
 import { EVENT_STREAM } from '../sse.ts';
 
-/** What the routes find in `c.var`. */
+/** The variables that middleware sets for routes. */
 export interface HttpEnv {
-  Variables: { tenant: Tenant; ticket: Reservation; exchange: Exchange; requestId: string };
+  Variables: { tenant: Tenant; reservation: Reservation; exchange: Exchange; requestId: string };
 }
 
+/** Sets the tenant. Throws `ServeError` (401) if the key is missing or unknown. */
 export function tenant(authenticate: Authenticate): MiddlewareHandler<HttpEnv> {
   return async function tenant(c, next) {
     c.set('tenant', authenticate(c.req.header('authorization')));
@@ -20,35 +21,35 @@ export function tenant(authenticate: Authenticate): MiddlewareHandler<HttpEnv> {
   };
 }
 
-/** Throws `ServeError` (403) where the key is no admin's. */
+/** Throws `ServeError` (403) if the key is not an admin key. */
 export function requireAdmin(c: Context<HttpEnv>): void {
   if (!c.get('tenant').isAdmin) throw new ServeError('forbidden', 'This route is for admin keys');
 }
 
-/** A request counts until its answer is made; one that is streamed until its generation has ended. */
+/** Counts a request as running until its answer is made, or until its generation ends if it is streamed. */
 export function limitRate(limits: RateLimits): MiddlewareHandler<HttpEnv> {
   return async function limitRate(c, next) {
     const tenant = c.get('tenant');
     try {
-      c.set('ticket', limits.begin(tenant));
+      c.set('reservation', limits.begin(tenant));
     } finally {
       setHeaders(c, limits.headers(tenant));
     }
     try {
       await next();
     } finally {
-      if (c.res.headers.get('content-type') !== EVENT_STREAM) c.get('ticket').end();
+      if (c.res.headers.get('content-type') !== EVENT_STREAM) c.get('reservation').end();
     }
   };
 }
 
-/** Reserves what a generation may use; throws `ServeError` where that is over the limit. */
+/** Reserves the most tokens that a generation can use. Throws `ServeError` if that is over the limit. */
 export function reserveTokens(c: Context<HttpEnv>, tokens: number): void {
-  const ticket = c.get('ticket');
+  const reservation = c.get('reservation');
   try {
-    ticket.reserve(tokens);
+    reservation.reserve(tokens);
   } finally {
-    setHeaders(c, ticket.headers());
+    setHeaders(c, reservation.headers());
   }
 }
 

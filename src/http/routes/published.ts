@@ -269,5 +269,5 @@ async function readName(
 
 /** The same error for unknown, malformed and other tenants' names. */
 function unknownAdapter(): ServeError {
-  return new ServeError('not_found', 'There is no such adapter, version or file.');
+  return new ServeError('not_found', 'Unknown adapter, version or file.');
 }

@@ -12,7 +12,7 @@ const SMALLEST_TEMPERATURE = 2 ** -126;
 type SharedName = keyof ChatRequest & keyof CompletionRequest;
 type SharedFields = Pick<ChatRequest, Exclude<SharedName, 'logprobs'>>;
 
-/** What the sequences of one prompt share. */
+/** The part that all sequences of one prompt share. */
 export interface SequencePlan {
   promptIds: readonly number[];
   maxTokens: number;

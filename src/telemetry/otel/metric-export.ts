@@ -1,4 +1,4 @@
-// Sends our metrics by OpenTelemetry: the table's values as the SDK's data, collected and exported by its reader.
+// Exports metrics with OpenTelemetry: turns the values into the SDK's data, which its reader collects and sends.
 import { type HrTime, ValueType } from '@opentelemetry/api';
 import { getNumberFromEnv, hrTime, millisToHrTime } from '@opentelemetry/core';
 import { emptyResource, type Resource } from '@opentelemetry/resources';
@@ -16,14 +16,16 @@ import {
 import { VERSION } from '../../common/version.ts';
 import type { MetricFamily, Metrics, Series } from '../metrics.ts';
 
-/** The SDK's own default, in milliseconds; its reader does not look at the variable itself. */
+/** The SDK's default. Its reader does not read the variable itself. */
 const EXPORT_INTERVAL_MS = 60_000;
 
+/** A running export. */
 export interface MetricExport {
   /** Sends the last values. */
   shutdown(): Promise<void>;
 }
 
+/** Starts to export the metrics at an interval. */
 export function exportMetrics(
   metrics: Metrics,
   exporter: PushMetricExporter,
@@ -37,7 +39,7 @@ export function exportMetrics(
   return new MeterProvider({ resource, readers: [reader] });
 }
 
-/** The resource is the provider's. */
+/** Leaves the resource empty, because the provider adds its own. */
 function createProducer(metrics: Metrics): MetricProducer {
   const startTime = millisToHrTime(performance.timeOrigin);
   const scope = { name: 'lorikeet', version: VERSION };
@@ -52,12 +54,12 @@ function createProducer(metrics: Metrics): MetricProducer {
   };
 }
 
-interface Times {
+interface ExportTimes {
   readonly startTime: HrTime;
   readonly endTime: HrTime;
 }
 
-function toMetricData({ instrument, series }: MetricFamily, times: Times): MetricData {
+function toMetricData({ instrument, series }: MetricFamily, times: ExportTimes): MetricData {
   const { kind, name, unit, help, labels, buckets } = instrument;
   const common = {
     descriptor: { name, unit, description: help, valueType: ValueType.DOUBLE },
@@ -95,7 +97,7 @@ function toHistogram(bounds: readonly number[], { distribution }: Series): Histo
   return { buckets: { boundaries: [...bounds], counts: [...counts] }, sum, count };
 }
 
-/** As in Prometheus, an empty label is none. */
+/** Drops empty labels, as Prometheus does. */
 function toAttributes(names: readonly string[], values: readonly string[]): Record<string, string> {
   const pairs = names.map((name, i) => [name, values[i]!] as const);
   return Object.fromEntries(pairs.filter(([, value]) => value !== ''));

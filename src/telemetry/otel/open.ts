@@ -1,5 +1,5 @@
-// OpenTelemetry's exporters, set up as their OTEL_* variables say. The only door to `otel/`: loading it takes a tenth of
-// a second, so that a server nobody collects from does not.
+// Opens OpenTelemetry's exporters as the OTEL_* variables configure them. Everything else loads `otel/` through this file and
+// only if something is exported, because loading it takes a tenth of a second.
 import { DiagLogLevel, diag } from '@opentelemetry/api';
 import { OTLPMetricExporter } from '@opentelemetry/exporter-metrics-otlp-proto';
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto';
@@ -13,29 +13,36 @@ import {
 } from '@opentelemetry/resources';
 import type { Logger } from '../../common/log.ts';
 import { VERSION } from '../../common/version.ts';
+import { orAfter } from '../../common/waiting.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Tracing } from '../tracing.ts';
 import { exportMetrics, type MetricExport } from './metric-export.ts';
 import { createTracing } from './spans.ts';
 
-/** A collector that does not answer holds up no end of a server for longer. */
+/** A collector that does not answer delays the shutdown by at most this. */
 const CLOSE_MS = 2_000;
 
+/** The running exports. */
 export interface Exports {
   readonly tracing: Tracing | undefined;
-  /** From now on the metrics are sent, where they are asked for. */
+  /** Starts to export the metrics, if that is configured. */
   send(metrics: Metrics): void;
-  /** Sends what is not sent yet, if that is quick; else its last tries go on, and hold the process. Never rejects. */
+  /**
+   * Sends what is not sent yet. If that takes too long, resolves with `late`; the last tries continue and keep the process
+   * alive. Never rejects.
+   */
   close(): Promise<'sent' | 'late'>;
 }
 
+/** The choice of exports. */
 export interface ExportChoice {
   readonly traces: boolean;
   readonly metrics: boolean;
   readonly closeMs?: number;
 }
 
-export function openExports(choice: ExportChoice, log: Logger): Exports {
+/** Opens the exporters. */
+export function openOtelExports(choice: ExportChoice, log: Logger): Exports {
   logDiagnostics(log);
   const resource = describeService();
   const tracing = choice.traces ? createTracing(new OTLPTraceExporter(), resource) : undefined;
@@ -49,26 +56,21 @@ export function openExports(choice: ExportChoice, log: Logger): Exports {
       const closing = Promise.allSettled([tracing?.shutdown(), metricExport?.shutdown()]).then(
         () => 'sent' as const,
       );
-      let timer: NodeJS.Timeout | undefined;
-      const late = new Promise<'late'>((resolve) => {
-        timer = setTimeout(resolve, choice.closeMs ?? CLOSE_MS, 'late');
-      });
-      const first = await Promise.race([closing, late]);
+      const first = await orAfter(closing, choice.closeMs ?? CLOSE_MS, 'late' as const);
       if (first === 'late') log.warn('telemetry export: the last figures and spans were not sent');
-      clearTimeout(timer);
       return first;
     },
   };
 }
 
-/** OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win. No command line, which could hold what is nobody's business. */
+/** OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win. Leaves out the command line, which may contain secrets. */
 function describeService(): Resource {
   const own = { 'service.name': 'lorikeet', 'service.version': VERSION };
   const detected = detectResources({ detectors: [serviceInstanceIdDetector, envDetector] });
   return defaultResource().merge(resourceFromAttributes(own)).merge(detected);
 }
 
-/** A collector that is down is a line of our log, not of standard output. */
+/** Logs problems of the exporters in this server's log instead of on standard output. */
 function logDiagnostics(log: Logger): void {
   const warn = (reason: string) => log.warn({ reason }, 'telemetry export failed');
   const quiet = () => {};

@@ -1,5 +1,5 @@
-// Spans by OpenTelemetry: the SDK's provider, with W3C Trace Context as the way in. Everything else (sampler, limits,
-// batches) is the SDK's to read from OTEL_* variables.
+// Implements tracing with OpenTelemetry's SDK and W3C Trace Context. The SDK itself reads everything else (sampler, limits,
+// batches) from OTEL_* variables.
 import { AsyncLocalStorage } from 'node:async_hooks';
 import {
   type Attributes,
@@ -26,6 +26,7 @@ type ReadHeader = (name: string) => string | undefined;
 
 const HEADERS: TextMapGetter<ReadHeader> = { get: (read, name) => read(name), keys: () => [] };
 
+/** Creates the tracing of this process. */
 export function createTracing(exporter: SpanExporter, resource: Resource): Tracing {
   const processor = new BatchSpanProcessor(exporter);
   const provider = new BasicTracerProvider({ resource, spanProcessors: [processor] });
@@ -96,7 +97,7 @@ class OtelSpan implements TraceSpan {
 }
 
 function toAttributes(attributes: SpanAttributes): Attributes {
-  return attributes as Attributes; // the same but for `readonly`
+  return attributes as Attributes; // the types differ only in `readonly`
 }
 
 function toUnixMs(monotonicMs: number): number {

@@ -1,14 +1,36 @@
-// Counts every answer, and opens the trace of every request but a probe's or a scraper's. Knows what HTTP shows: method,
-// route, status; never a path's values, a query or a body.
+// Gives each request an id, counts every answer, and opens a trace for every request except those of probes and scrapers.
+// Telemetry sees the method, the route and the status, and never the values in a path, a query or a body.
+import { randomUUID } from 'node:crypto';
 import type { MiddlewareHandler } from 'hono';
 import { matchedRoutes } from 'hono/route';
 import { ServeError } from '../../common/errors.ts';
 import type { Telemetry } from '../../telemetry/telemetry.ts';
 import type { HttpEnv } from './tenant.ts';
 
-/** Asked every few seconds by whoever watches the server. */
+const WELL_FORMED = /^[A-Za-z0-9._:-]{1,128}$/;
+
+/** Monitors call these every few seconds. */
 const UNTRACED = new Set(['/livez', '/readyz', '/health', '/metrics']);
 
+/** Returns the client's own id if it is well formed, and otherwise a new one. */
+export function toRequestId(own: string | undefined): string {
+  return own !== undefined && WELL_FORMED.test(own) ? own : `req_${randomUUID()}`;
+}
+
+/**
+ * Sends `x-request-id` with every response. (Hono's own middleware would replace ids with dots or colons, which other
+ * systems use, and accepts longer ones.)
+ */
+export function requestId(): MiddlewareHandler<HttpEnv> {
+  return async function requestId(c, next) {
+    const id = toRequestId(c.req.header('x-request-id'));
+    c.set('requestId', id);
+    c.header('x-request-id', id);
+    await next();
+  };
+}
+
+/** Tells telemetry when a request begins and how it was answered. */
 export function observeHttp(telemetry: Telemetry): MiddlewareHandler<HttpEnv> {
   return async function observeHttp(c, next) {
     const { method } = c.req;
@@ -26,7 +48,7 @@ export function observeHttp(telemetry: Telemetry): MiddlewareHandler<HttpEnv> {
     try {
       await telemetry.within(exchange, next);
     } finally {
-      // Middleware matches all methods; what no route answers has no name.
+      // Middleware matches all methods, so the last match of one method is the route that answered.
       const route =
         matchedRoutes(c).findLast((matched) => matched.method !== 'ALL')?.path ?? 'none';
       const code = c.error instanceof ServeError ? c.error.code : '';

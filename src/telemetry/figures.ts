@@ -1,9 +1,10 @@
-// From the engine's figures, taken when somebody asks for metrics, to instruments. The engine knows adapters by keys;
-// the names that requests used for them are remembered here, for routers.
+// Sets the instruments of the engine, the disk and this process when metrics are read. The engine knows adapters by keys, so
+// this file remembers the names that requests used for them; routers need the names.
+import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { LRUCache } from 'lru-cache';
 import type { Metrics } from './metrics.ts';
 
-/** What of the engine's figures is shown. */
+/** The engine's figures that metrics show. */
 export interface EngineFigures {
   readonly running: number;
   readonly waiting: number;
@@ -14,22 +15,22 @@ export interface EngineFigures {
   readonly generatedTokens: number;
   readonly nonFiniteRows: number;
   readonly maxActiveAdapters: number;
-  /** Keys of adapters that are attached, ready for the next step. */
+  /** Keys of the adapters that are attached for the next step. */
   readonly attachedAdapters: readonly string[];
-  /** Keys of adapters that sequences without a KV slot wait for or with. */
+  /** Keys of the adapters of sequences that wait. */
   readonly waitingAdapters: readonly string[];
   readonly residentMemoryBytes: number;
   readonly adapterCache: TierFigures;
 }
 
-/** What the engine says of itself, when it is asked. */
+/** One reading of the engine. */
 export interface EngineReading {
   readonly isReady: boolean;
-  /** Undefined where it did not answer in time. */
+  /** Undefined if the engine did not answer in time. */
   readonly figures: EngineFigures | undefined;
 }
 
-/** Of one tier of the adapters' caches; totals since its process began. */
+/** Figures of one tier of the adapter caches, in total since its process started. */
 export interface TierFigures {
   readonly bytes: number;
   readonly adapters: number;
@@ -40,23 +41,25 @@ export interface TierFigures {
   readonly failed: number;
 }
 
+/** The base, as metrics show it. */
 export interface ServedFacts {
-  /** The base's name. */
+  /** Its name. */
   readonly id: string;
   readonly maxSeqLength: number;
 }
 
-/** Adapters whose names are known; a router asks for those of the slots, which are far fewer. */
+/** The most adapters whose names are remembered. Routers only read those in slots, which are far fewer. */
 const MAX_KEYS = 4096;
-/** Name, version and alias of one adapter may be asked for in turn. */
+/** One adapter can be requested by its name, a version and an alias. */
 const MAX_NAMES_PER_KEY = 4;
 
 const NO_LOAD = { running: 0, waiting: 0, kvUsage: 0 };
 
+/** The names that requests used for adapters, by the engine's keys. */
 export class AdapterNames {
   readonly #names = new LRUCache<string, Set<string>>({ max: MAX_KEYS });
 
-  /** A name with a comma could not be told from two. */
+  /** Remembers a name. Ignores names with commas, because they would look like two. */
   remember(key: string, name: string): void {
     if (name.includes(',')) return;
     const names = this.#names.get(key) ?? new Set();
@@ -67,18 +70,19 @@ export class AdapterNames {
     this.#names.set(key, names);
   }
 
+  /** Returns all names of the adapters, separated by commas. */
   of(keys: readonly string[]): string {
     return [...new Set(keys.flatMap((key) => [...(this.#names.get(key) ?? [])]))].sort().join(',');
   }
 }
 
-/** Of the disk tier, and of the store behind it. */
+/** Figures of the disk tier and of the store behind it. */
 export interface DiskFigures extends TierFigures {
   readonly fetching: number;
   readonly isPaused: boolean;
 }
 
-/** Sets the engine's instruments. An engine that is busy keeps its last figures; one that restarts has no load. */
+/** Sets the engine's instruments. A busy engine keeps its last figures; a restarting one has no load. */
 export class EngineMetrics {
   readonly #metrics: Metrics;
   readonly #facts: ServedFacts;
@@ -125,7 +129,7 @@ export class EngineMetrics {
     };
   }
 
-  /** One series, as the latest is all that a router takes: its value says since when it holds. */
+  /** There is one series, because routers only read the latest. Its value is the time of the last change. */
   #setLoras(figures: EngineFigures, nowS: number): void {
     const loras = {
       max_lora: String(figures.maxActiveAdapters),
@@ -138,6 +142,7 @@ export class EngineMetrics {
   }
 }
 
+/** Sets the instruments of the disk tier. */
 export function setDisk(metrics: Metrics, figures: DiskFigures): void {
   setTier(metrics, 'disk', figures);
   metrics.set('fetches', {}, figures.fetching);
@@ -152,4 +157,25 @@ function setTier(metrics: Metrics, tier: 'ram' | 'disk', figures: TierFigures): 
   metrics.set('cacheEvictions', { tier }, figures.evictions);
   metrics.set('cacheLoads', { tier, outcome: 'ok' }, figures.loaded);
   metrics.set('cacheLoads', { tier, outcome: 'failed' }, figures.failed);
+}
+
+const NANOSECONDS = 1e-9;
+
+/** Sets CPU time, memory and event loop lag of this process whenever the metrics are read. */
+export function watchProcess(metrics: Metrics): void {
+  const lag = monitorEventLoopDelay({ resolution: 10 });
+  lag.enable();
+  metrics.set('startTime', {}, (Date.now() - process.uptime() * 1000) / 1000);
+  metrics.onCollect(() => {
+    const { user, system } = process.cpuUsage();
+    const memory = process.memoryUsage();
+    metrics.set('cpu', {}, (user + system) / 1e6);
+    metrics.set('residentMemory', {}, memory.rss);
+    metrics.set('heapUsed', {}, memory.heapUsed);
+    metrics.set('externalMemory', {}, memory.external);
+    metrics.set('loopLagP50', {}, lag.percentile(50) * NANOSECONDS);
+    metrics.set('loopLagP99', {}, lag.percentile(99) * NANOSECONDS);
+    metrics.set('loopLagMax', {}, lag.max * NANOSECONDS);
+    lag.reset();
+  });
 }
