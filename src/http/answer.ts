@@ -1,6 +1,6 @@
-// Answers a planned generation as one JSON document or as a stream. The status of a stream is decided when the engine has
-// begun with the first choice or refused: an error before that is an ordinary error answer, a later one ends the stream
-// with an error event and without [DONE].
+// Answers a planned generation as one JSON document or as a stream. A stream has its status once the engine has started or
+// refused the first choice. An error before that is an ordinary error answer; a later one ends the stream with an error
+// event and without [DONE].
 import { randomUUID } from 'node:crypto';
 import type { HttpBindings } from '@hono/node-server';
 import type { Context } from 'hono';
@@ -44,9 +44,9 @@ export async function answer(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan):
 export function requireReady(deps: Deps): void {
   if (deps.client.state === 'ready') return;
   if (deps.client.state === 'stopped') {
-    throw new ServeError('overloaded', 'The server is shutting down');
+    throw new ServeError('overloaded', 'The server is shutting down. Try again.');
   }
-  throw new ServeError('engine_restarting', `The engine is ${deps.client.state}`);
+  throw new ServeError('engine_restarting', `The engine is ${deps.client.state}. Try again.`);
 }
 
 /** The values that all steps of one answer share. */
@@ -90,7 +90,7 @@ async function answerJson(context: AnswerContext): Promise<Response> {
   return c.json(sink.toAnswer(head, completionTokens));
 }
 
-/** Resolves once the stream's status is known; the rest of the answer is written to the body. */
+/** Resolves when the status of the stream is known. The rest of the answer goes to the response's body. */
 async function answerStream(context: AnswerContext): Promise<Response> {
   const { c, deps, plan, head } = context;
   const reader = new AbortController();
@@ -121,7 +121,10 @@ async function answerStream(context: AnswerContext): Promise<Response> {
   });
 }
 
-/** Runs the generation into the sink and returns the number of tokens; telemetry, limits and the log learn of it. */
+/**
+ * Runs the generation into the sink and returns the number of generated tokens. However it ends, telemetry, the tenant's
+ * limits and the usage log learn of it.
+ */
 async function run(
   { c, deps, plan, observer }: AnswerContext,
   sink: { write(event: GenerationEvent): void },
@@ -192,7 +195,7 @@ function setAdapterHeaders(
   if (loadMs !== undefined) c.header('x-lorikeet-load-ms', String(Math.round(loadMs)));
 }
 
-/** Logs who used how many tokens of what, as a bill needs it, and nothing of what was said. */
+/** Logs which tenant used how many tokens with which adapter, for billing. No text is logged. */
 function logUsage(
   c: Context<HttpEnv>,
   { log }: Deps,
@@ -210,7 +213,7 @@ function logUsage(
   log.info({ ...fields, promptTokens, completionTokens }, 'usage');
 }
 
-/** Tells telemetry of the answer: names, counts and settings, and no text of prompt or answer. */
+/** Starts to observe the answer. Telemetry gets names, counts and settings, and no text of prompt or answer. */
 function observe(
   c: Context<HttpEnv>,
   { telemetry, model: base }: Deps,
@@ -233,7 +236,7 @@ function observe(
   });
 }
 
-/** Compositions share one name: there are as many of them as there are weights. */
+/** Compositions share one name, because their number is unbounded. */
 function toShownAdapter({ parts }: ResolvedAdapter): ShownAdapter {
   const key = adapterIdentity(parts);
   const { owner, name } = parts[0]!;

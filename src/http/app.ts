@@ -12,7 +12,7 @@ import { RateLimits } from '../tenants/rate-limits.ts';
 import type { AppOptions, Deps } from './deps.ts';
 import { DEFAULT_LIMITS } from './limits.ts';
 import { createErrorHandler, errorHeaders, toEnvelope } from './middleware/errors.ts';
-import { observeHttp, requestId } from './middleware/observe.ts';
+import { assignRequestId, observeHttp } from './middleware/observe.ts';
 import {
   createOriginCheck,
   hostAllowlist,
@@ -63,9 +63,9 @@ export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   telemetry.watchDisk(() => diskFigures(deps.localAdapters.stats()));
   const app = new OpenAPIHono<HttpEnv>({ getPath: pathBelow(options.basePath ?? '') });
   app.onError(createErrorHandler(deps.log));
-  app.notFound((c) => envelope(c, new ServeError('not_found', 'Unknown route')));
+  app.notFound((c) => envelope(c, new ServeError('not_found', 'Unknown route.')));
   app.use(observeHttp(telemetry));
-  app.use(requestId());
+  app.use(assignRequestId());
   app.use(secureHeaders(SECURE_HEADERS));
   app.use(hostAllowlist(allowedHosts));
   const isAllowedOrigin = createOriginCheck(allowedOrigins ?? []);
@@ -118,7 +118,7 @@ function diskFigures({ diskBytes, diskCount, fetched, failed, ...rest }: LocalAd
 function refuseMethod(c: Context, methods: string[]): Response {
   const allow = methods.join(', ');
   c.header('allow', allow);
-  return envelope(c, new ServeError('method_not_allowed', `This route answers ${allow}`));
+  return envelope(c, new ServeError('method_not_allowed', `This route only allows ${allow}.`));
 }
 
 function envelope(c: Context, error: ServeError): Response {

@@ -19,25 +19,28 @@ export async function readJsonBody(request: Request, limits: HttpLimits): Promis
   try {
     text = UTF8.decode(bytes);
   } catch (cause) {
-    throw new ServeError('invalid_utf8', 'The body is not valid UTF-8', { cause });
+    throw new ServeError('invalid_utf8', 'The body is not valid UTF-8.', { cause });
   }
   scanJson(text, limits);
   try {
     return JSON.parse(text);
   } catch {
     // The parser's own message would quote the body.
-    throw new ServeError('invalid_json', 'The body is not one valid JSON value');
+    throw new ServeError('invalid_json', 'The body is not one valid JSON value.');
   }
 }
 
 function checkHeaders(headers: Headers, limits: HttpLimits): void {
   if (!JSON_TYPE.test(headers.get('content-type') ?? '')) {
-    throw new ServeError('unsupported_media_type', 'Content-Type must be application/json (UTF-8)');
+    throw new ServeError(
+      'unsupported_media_type',
+      'The body must be JSON in UTF-8. Set Content-Type to application/json.',
+    );
   }
   if (headers.has('content-encoding')) {
     throw new ServeError(
       'unsupported_media_type',
-      'Request bodies with a Content-Encoding are refused',
+      'Compressed bodies are not supported. Send the body without Content-Encoding.',
     );
   }
   if (Number(headers.get('content-length')) > limits.maxBodyBytes) throw tooLarge(limits);
@@ -46,14 +49,14 @@ function checkHeaders(headers: Headers, limits: HttpLimits): void {
 function tooLarge(limits: HttpLimits): ServeError {
   return new ServeError(
     'payload_too_large',
-    `The body is larger than ${limits.maxBodyBytes} bytes`,
+    `The body is larger than ${limits.maxBodyBytes} bytes.`,
   );
 }
 
 async function readBytes(request: Request, limits: HttpLimits): Promise<Uint8Array> {
   if (!request.body) return new Uint8Array();
   const reader = request.body.getReader();
-  const tooSlow = `The body took longer than ${limits.bodyTimeoutMs} ms`;
+  const tooSlow = `The body took longer than ${limits.bodyTimeoutMs} ms to arrive.`;
   using late = deadline(limits.bodyTimeoutMs, new ServeError('request_timeout', tooSlow));
   const chunks: Uint8Array[] = [];
   let size = 0;
@@ -68,6 +71,6 @@ async function readBytes(request: Request, limits: HttpLimits): Promise<Uint8Arr
   } catch (error) {
     reader.cancel().catch(() => {}); // the sender may already be gone
     if (error instanceof ServeError) throw error;
-    throw new ServeError('invalid_request', 'The body ended early', { cause: error });
+    throw new ServeError('invalid_request', 'The body ended early.', { cause: error });
   }
 }

@@ -219,7 +219,9 @@ class GenerationRun {
           return;
         }
         // This side aborts only choices that it ignores from then on, so the engine gave the sequence up.
-        this.fail(new ServeError('engine_restarting', 'The engine gave the request up'));
+        this.fail(
+          new ServeError('engine_restarting', 'The engine gave up on the request. Try again.'),
+        );
         return;
       case 'failed':
         this.fail(ServeError.fromPlain(event.error));

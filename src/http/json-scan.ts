@@ -41,14 +41,14 @@ export function scanJson(text: string, { maxJsonDepth, maxJsonMembers }: JsonBou
     if (code === OPEN_BRACE || code === OPEN_BRACKET) {
       open.push(code === OPEN_BRACE);
       if (open.length > maxJsonDepth)
-        throw outer.error('invalid_json', `JSON is nested deeper than ${maxJsonDepth} levels`);
+        throw outer.error('invalid_json', `The body is nested deeper than ${maxJsonDepth} levels.`);
     } else if (code === CLOSE_BRACE || code === CLOSE_BRACKET) {
       open.pop();
       continue;
     } else if (code !== COMMA) continue;
     atKey = open.at(-1) === true;
     if (atKey && ++members > maxJsonMembers)
-      throw outer.error('invalid_request', `The body has more than ${maxJsonMembers} members`);
+      throw outer.error('invalid_request', `The body has more than ${maxJsonMembers} members.`);
   }
 }
 
@@ -70,7 +70,7 @@ function skipUnicodeEscape(text: string, i: number): number {
   if (unit < 0xd800 || unit > 0xdfff) return i;
   const low = text.startsWith('\\u', i + 5) ? hex4(text, i + 7) : 0;
   if (unit > 0xdbff || low < 0xdc00 || low > 0xdfff) {
-    throw new ServeError('invalid_utf8', 'A \\u escape is half of a surrogate pair');
+    throw new ServeError('invalid_utf8', 'A \\u escape is half of a surrogate pair.');
   }
   return i + 10;
 }
@@ -94,7 +94,7 @@ class OuterKeys {
     }
     this.#last = key;
     if (this.#keys.has(key))
-      throw this.error('invalid_json', 'A member of the request is given twice');
+      throw this.error('invalid_json', 'The body has the same member twice.');
     this.#keys.add(key);
   }
 

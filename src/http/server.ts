@@ -134,10 +134,13 @@ export async function startServer(app: FetchApp, options: ServerOptions): Promis
 function createListener(app: FetchApp, { refuse, isRefused }: SocketRefusal): RequestListener {
   const answer: FetchApp['fetch'] = (request, env) =>
     hasDotSegments((env as HttpBindings).incoming.url)
-      ? toRefusal(new ServeError('not_found', 'Unknown route'))
+      ? toRefusal(new ServeError('not_found', 'Unknown route.'))
       : app.fetch(request, env);
   const listener = getRequestListener(answer, {
-    errorHandler: () => toRefusal(new ServeError('invalid_request', 'Bad request target or Host')),
+    errorHandler: () =>
+      toRefusal(
+        new ServeError('invalid_request', 'The request target or the Host header is invalid.'),
+      ),
   });
   return (request, response) => {
     if (isRefused(request.socket)) return;
@@ -156,10 +159,10 @@ function refuseOnSocket(server: Server, { refuse }: SocketRefusal): void {
     else refuse(socket, toParserRefusal(error.code));
   });
   server.on('connect', (_request, socket) => {
-    refuse(socket, new ServeError('method_not_allowed', 'This server is not a proxy'));
+    refuse(socket, new ServeError('method_not_allowed', 'This server is not a proxy.'));
   });
   server.on('checkExpectation', ({ socket }: IncomingMessage, _response: ServerResponse) => {
-    const message = 'Expect: only 100-continue is supported';
+    const message = 'Only Expect: 100-continue is supported.';
     refuse(socket, new ServeError('expectation_failed', message));
   });
 }

@@ -58,12 +58,15 @@ export function createSocketRefusal(): SocketRefusal {
 /** Returns the error that a client sees if the HTTP parser rejects its request with this code. */
 export function toParserRefusal(code: string | undefined): ServeError {
   if (code === 'HPE_HEADER_OVERFLOW') {
-    return new ServeError('header_too_large', `Headers are over ${MAX_HEADER_BYTES} bytes`);
+    return new ServeError(
+      'header_too_large',
+      `The headers are larger than ${MAX_HEADER_BYTES} bytes.`,
+    );
   }
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT') {
-    return new ServeError('request_timeout', 'The request came too slowly');
+    return new ServeError('request_timeout', 'The request arrived too slowly.');
   }
-  return new ServeError('invalid_request', 'The request is not valid HTTP');
+  return new ServeError('invalid_request', 'The request is not valid HTTP.');
 }
 
 function toAnswer(error: ServeError): string {

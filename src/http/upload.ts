@@ -66,10 +66,13 @@ export async function withUpload<T>(
 
 function checkHeaders(headers: Headers, { maxFileBytes }: UploadOptions): void {
   if (!FORM_TYPE.test(headers.get('content-type') ?? '')) {
-    throw new ServeError('unsupported_media_type', 'Content-Type must be multipart/form-data');
+    throw new ServeError(
+      'unsupported_media_type',
+      'The body must be a form. Set Content-Type to multipart/form-data.',
+    );
   }
   if (headers.has('content-encoding')) {
-    const message = 'Request bodies with a Content-Encoding are refused';
+    const message = 'Compressed bodies are not supported. Send the body without Content-Encoding.';
     throw new ServeError('unsupported_media_type', message);
   }
   if (Number(headers.get('content-length')) > maxFileBytes + MAX_OVERHEAD_BYTES) {
@@ -136,7 +139,7 @@ async function feed(
   parser: BusboyInstance,
   { idleTimeoutMs, maxFileBytes, signal }: FeedOptions,
 ): Promise<void> {
-  const tooSlow = `Nothing of the body came for ${idleTimeoutMs} ms`;
+  const tooSlow = `No data arrived for ${idleTimeoutMs} ms.`;
   using idle = deadline(idleTimeoutMs, new ServeError('request_timeout', tooSlow), { signal });
   const finished = once(parser, 'finish', { signal: idle.signal });
   finished.catch(() => {}); // awaited below, or the form has failed already
@@ -170,7 +173,7 @@ async function readChunk(reader: ReadableStreamDefaultReader<Uint8Array> | undef
 }
 
 function endedEarly(cause: unknown): ServeError {
-  return new ServeError('invalid_request', 'The body ended early', { cause });
+  return new ServeError('invalid_request', 'The body ended early.', { cause });
 }
 
 interface SaveOptions {
@@ -245,10 +248,10 @@ function badFile(detail: string): ServeError {
 }
 
 function tooLarge(maxBytes: number): ServeError {
-  const message = `The file is larger than ${maxBytes} bytes`;
+  const message = `The file is larger than ${maxBytes} bytes.`;
   return new ServeError('payload_too_large', message, { param: 'file' });
 }
 
 function malformed(cause: unknown): ServeError {
-  return new ServeError('invalid_request', 'The body is not a valid multipart form', { cause });
+  return new ServeError('invalid_request', 'The body is not a valid multipart form.', { cause });
 }

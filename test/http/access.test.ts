@@ -1,4 +1,4 @@
-// With a keys file nothing but health and the pages' own files is answered without a key (T36, B10, T43), and what is answered says nothing.
+// With a keys file, only health and the pages' own files are answered without a key (T36, B10, T43), and refusals reveal nothing.
 import assert from 'node:assert/strict';
 import { tmpdir } from 'node:os';
 import { describe, test } from 'node:test';
@@ -141,7 +141,7 @@ describe('with a key', () => {
     await readOk(await ask('acme', '/v1/completions', body));
   });
 
-  test('there is no CORS: a web page of elsewhere reads nothing', async () => {
+  test('there is no CORS: pages of other origins can read nothing', async () => {
     const headers = { authorization: `Bearer ${acme.text}`, origin: 'https://evil.example' };
     for (const method of ['GET', 'OPTIONS']) {
       const response = await app.request('/v1/models', { method, headers });
@@ -150,7 +150,7 @@ describe('with a key', () => {
     }
   });
 
-  test('F34: a stream whose key is revoked ends normally, the next request is refused', async () => {
+  test('F34: a stream continues after its key is revoked, and the next request is refused', async () => {
     const body = { model: 'base', prompt: 'a', max_tokens: 30, stream: true };
     const response = await ask('acme', '/v1/completions', body);
     setKeys([]);
@@ -169,7 +169,7 @@ describe('/health', () => {
     return readOk<{ status: string; load: string; engine: object | null }>(response);
   };
 
-  test('tells whoever asks that the server is ready and not what its tenants do', async () => {
+  test('says without a key that the server is ready, and not what its tenants do', async () => {
     for (const authorization of [undefined, 'Bearer wrong', `Bearer ${acme.text}x`]) {
       const { status, load, engine, ...rest } = await health(authorization);
       assert.deepEqual([status, load, engine], ['ready', 'idle', null]);
@@ -177,7 +177,7 @@ describe('/health', () => {
     }
   });
 
-  test('has exact figures for the holder of a key, and for everybody where there are no keys', async () => {
+  test('shows exact figures with a key, and without one if the server has no keys', async () => {
     const { engine } = await health(`Bearer ${acme.text}`);
     assert.ok(engine && 'generatedTokens' in engine && 'attachedAdapters' in engine);
     const open = await readOk<{ engine: object | null }>(await serve().app.request('/health'));

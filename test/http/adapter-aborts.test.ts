@@ -1,4 +1,4 @@
-// Clients that leave while their adapter is looked up, fetched, loaded or run: nothing is held afterwards.
+// Clients that leave while their adapter is resolved, fetched, loaded or run: afterwards nothing is held.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';

@@ -1,4 +1,4 @@
-// What a client sees of published adapters beside generations: receipts, prefetch, removal, loading by path.
+// Published adapters as clients see them besides generations: headers, prefetch, deletion, loading by path.
 import assert from 'node:assert/strict';
 import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
@@ -24,7 +24,7 @@ function receiptOf({ headers }: Response) {
 }
 
 describe('a receipt', () => {
-  test('names digest, version, alias and tier, and its version can be asked for again', async () => {
+  test('names digest, version, alias and tier, and its version works as a model', async () => {
     const served = servePublished();
     const digest = await served.publish('local', 'zen', { aliases: ['stable'] });
     const first = await served.post(COMPLETIONS, ask('zen:stable'));
@@ -53,7 +53,7 @@ describe('a receipt', () => {
 });
 
 describe('a usage line', () => {
-  test('is logged once for each generation, with who, what and how much', async () => {
+  test('is logged once for each generation, with tenant, adapter and tokens', async () => {
     const served = servePublished();
     const digest = await served.publish('local', 'zen');
     const body = { ...ask('zen'), prompt: 'abc', max_tokens: 5, n: 2 };
@@ -74,7 +74,7 @@ describe('a usage line', () => {
 });
 
 describe('prefetch', () => {
-  test('brings an adapter to the engine before it is asked for', async () => {
+  test('loads an adapter before a request names it', async () => {
     const served = servePublished();
     const digest = await served.publish('local', 'zen');
     const until = Math.floor(Date.now() / 1000) + 600;
@@ -95,7 +95,7 @@ describe('prefetch', () => {
     assert.equal(receiptOf(response).tier, 'disk');
   });
 
-  test('of what is unknown, foreign or the base is refused, and for too long', async () => {
+  test('is refused for unknown adapters, other tenants’ adapters, the base, and too long times', async () => {
     const served = servePublished();
     await served.publish('umbrella', 'secret');
     await served.publish('local', 'zen');
@@ -269,7 +269,7 @@ describe('loading by path', () => {
     await idle({ ...served, leases });
   });
 
-  test("is for this machine's own user where no keys are needed", async () => {
+  test("is for this machine's own user if no keys are needed", async () => {
     const { put, load, unload, digestOf } = loading({ hasOpenAdmin: true });
     put('one');
     assert.equal((await load('zen', 'one'))[0], 200);

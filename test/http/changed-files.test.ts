@@ -1,4 +1,4 @@
-// Files of an adapter that change between their verification and the engine's reading.
+// Adapter files that change after they were verified and before the engine reads them.
 
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
@@ -44,7 +44,7 @@ for (const stream of [false, true]) {
   });
 }
 
-test('that stay wrong are refused, and the client is told not to try again', async () => {
+test('that stay wrong are refused, with a header against retries', async () => {
   const localAdapters = new CountingAdapters();
   const { counts } = localAdapters;
   const served = serve({ adapters: ['alpha'], localAdapters });

@@ -125,13 +125,13 @@ describe('a streamed chat completion', () => {
     ]);
   });
 
-  test('has no member usage where it was not asked for', async () => {
+  test('has no usage unless it is requested', async () => {
     const frames = await readFrames(await post(URL, { ...request, stream: true }));
     assert.ok(frames.length > 3);
     assert.ok(frames.every((frame) => frame === '[DONE]' || !('usage' in (frame as object))));
   });
 
-  test('never sends what became a stop string, and says stop', async () => {
+  test('never sends text of a stop string, and finishes with stop', async () => {
     const body = { ...request, max_tokens: 20, stop: ', y', stream: true };
     const frames = (await readFrames(await post(URL, body))).slice(0, -1) as ChatCompletionChunk[];
     const choices = frames.flatMap((frame) => frame.choices);

@@ -1,4 +1,4 @@
-// Clients that people really use, unchanged, against a listening server.
+// Real clients, unmodified, against a listening server.
 import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
@@ -56,7 +56,7 @@ describe('the official client', () => {
     );
   });
 
-  test('throws where a stream fails, after the tokens that came', async () => {
+  test('throws if a stream fails, after the tokens that arrived', async () => {
     let runs = 0;
     served.engine.beforeRun = () => {
       if (++runs === 6) throw new Error('abort');
@@ -70,7 +70,7 @@ describe('the official client', () => {
     assert.equal(text, 'Hello');
   });
 
-  test('sends answers back as it keeps them, and knows what is too long', async () => {
+  test('can send back its answers as it stores them, and reports a prompt that is too long', async () => {
     const first = await client.chat.completions.create({ model: 'alpha', messages });
     const stream = client.chat.completions.stream({ model: 'alpha', messages });
     const streamed = await stream.finalMessage();
@@ -112,7 +112,7 @@ describe('the ai package', () => {
     assert.equal(usage.outputTokens, 12);
   });
 
-  test('sends answers back, and knows what is too long', async () => {
+  test('can send back its answers, and reports a prompt that is too long', async () => {
     const { response } = await generateText({ model: provider('alpha'), messages });
     const turns = [...messages, ...response.messages, ...messages];
     const { text } = await generateText({ model: provider('alpha'), messages: turns });

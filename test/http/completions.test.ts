@@ -43,7 +43,7 @@ describe('a completion', () => {
     assert.equal(body.usage.completion_tokens, 12);
   });
 
-  test('goes past the end token with ignore_eos', async () => {
+  test('continues past the end token with ignore_eos', async () => {
     const body = await readOk<Completion>(
       await post(URL, { ...request, max_tokens: 20, ignore_eos: true }),
     );
@@ -69,7 +69,7 @@ describe('a completion', () => {
     assert.equal(body.choices[0]!.finish_reason, 'stop');
   });
 
-  test('gives 16 tokens where max_tokens is absent', async () => {
+  test('generates 16 tokens if max_tokens is absent', async () => {
     const body = await readOk<Completion>(
       await post(URL, { ...request, max_tokens: null, ignore_eos: true }),
     );

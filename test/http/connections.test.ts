@@ -126,7 +126,7 @@ test('an address with all its connections in use is refused, others are served',
   await idle(served);
 });
 
-test('limits follow from the descriptors of the process where they are not set', () => {
+test('by default the limits follow from the number of file descriptors', () => {
   assert.deepEqual(toConnectionLimits({}, 20_000), { maxConnections: 1024, maxPerAddress: 512 });
   assert.deepEqual(toConnectionLimits({}, 256), { maxConnections: 128, maxPerAddress: 64 });
   assert.deepEqual(toConnectionLimits({ maxConnections: 9 }, 256), {

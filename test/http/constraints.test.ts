@@ -33,8 +33,8 @@ const fault = async (path: string, fields: object) => {
   return [code, param];
 };
 
-describe('what may be generated', () => {
-  test('min_tokens goes on past the end, and past stop tokens and stop strings', async () => {
+describe('which tokens can be generated', () => {
+  test('min_tokens continues past the end token, stop tokens and stop strings', async () => {
     assert.equal((await complete({ min_tokens: 9 })).usage.completion_tokens, 9);
     assert.equal(
       (await complete({ min_tokens: 9, ignore_eos: true, max_tokens: 9 })).usage.completion_tokens,

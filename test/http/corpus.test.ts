@@ -1,4 +1,4 @@
-// Every bad input has its answer: status, code and field; always the envelope, always an id, never a server error.
+// Every bad input has its status, code and field, always in the envelope and with an id, and never causes a server error.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { ErrorEnvelope } from '../../src/contracts/openai.ts';

@@ -1,4 +1,4 @@
-// The Files API: what is uploaded comes back as it was, belongs to its tenant, and is bounded.
+// The Files API: files come back unchanged, belong to their tenant, and are bounded.
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { after, describe, test } from 'node:test';
@@ -134,7 +134,7 @@ describe('an upload', () => {
     assert.equal(noBoundary.status, 400);
   });
 
-  test('is refused by its length before it is read, and where nothing of it comes', async () => {
+  test('is refused by its declared length before it is read, and if no data arrives', async () => {
     const { upload } = serveFiles({ maxFileBytes: LIMIT, idleTimeoutMs: 20 });
     const headers = { 'content-type': 'multipart/form-data; boundary=x' };
     const long = await upload('', { headers: { ...headers, 'content-length': '999999999' } });
@@ -172,7 +172,7 @@ describe('an upload', () => {
 });
 
 describe('an uploaded file', () => {
-  test('that is no JSON lines is refused with the line', async () => {
+  test('that is not JSON lines is refused with the line', async () => {
     const { upload } = serveFiles();
     for (const [content, reason] of [
       ['', 'is empty'],

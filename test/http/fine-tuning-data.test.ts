@@ -1,5 +1,5 @@
-// Training files as people upload them (B59 to B64), read by the real trainer beside the toy base: what is read, what is
-// refused with which lines, and that nothing of a refused file trains.
+// Training files as users upload them (B59 to B64), read by the real trainer and the toy base: which files are accepted,
+// which lines are refused, and that a refused file never trains.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { createLog } from '../../src/common/log.ts';
@@ -88,7 +88,7 @@ describe('a training file', () => {
     }
   });
 
-  test('says of each bad line what is wrong with it', async () => {
+  test('says what is wrong with each bad line', async () => {
     const { plan } = served();
     const bad = Object.fromEntries(BAD_LINES.map(([line, text]) => [line, text]));
     const { code, message } = await readError(await plan(lines(20, bad)));
@@ -130,7 +130,7 @@ describe('a training file', () => {
     assert.ok(spans.some((span) => span.is_learned) && spans.some((span) => !span.is_learned));
   });
 
-  test('and its validation file are told apart', async () => {
+  test('and its validation file are distinguished', async () => {
     const { plan } = served();
     const error = await readError(await plan(lines(10), 'x\n'));
     assert.deepEqual([error.code, error.param], ['invalid_training_file', 'validation_file']);

@@ -1,5 +1,5 @@
-// What the fine-tuning API refuses, with status, code and field: bad bodies, what is not built, others' jobs and files,
-// keys that were used before, and too much.
+// The refusals of the fine-tuning API with status, code and field: bad bodies, unsupported features, other tenants' jobs and
+// files, reused keys, and limits.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
@@ -165,7 +165,7 @@ describe('a job’s body', () => {
   });
 });
 
-test('what is not built says so', async () => {
+test('unsupported routes and fields are refused by name', async () => {
   const { app } = await served();
   const permissions = '/v1/fine_tuning/checkpoints/ft:toy:local::abc:ckpt-step-1/permissions';
   for (const [method, path] of [
@@ -182,7 +182,7 @@ test('what is not built says so', async () => {
 });
 
 describe('a dry run', () => {
-  test('refuses what a job would be refused for', async () => {
+  test('refuses the same requests as creating a job', async () => {
     const { create } = await served();
     for (const [body, code, param] of BAD) {
       const response = await create({ lorikeet: { dry_run: true }, ...body });
@@ -206,7 +206,7 @@ describe('a dry run', () => {
     assert.deepEqual({ code, message, param }, refusal);
   });
 
-  test('whose trainer was killed is our fault, and may be tried again', async () => {
+  test('whose trainer was killed is a server error that can be retried', async () => {
     const { create, jobs } = await served();
     const training_file = await upload(jobs.files, { wordless: true }, LOCAL);
     const response = await create({ training_file, lorikeet: { dry_run: true } });
@@ -312,7 +312,7 @@ describe('an Idempotency-Key', () => {
   });
 });
 
-test('a tenant with its full number of jobs is told to wait', async () => {
+test('a tenant with too many jobs must wait', async () => {
   const { create } = await served({ server: { limits: { maxActive: 1 } } });
   assert.equal((await create({})).status, 200);
   const response = await create({});
@@ -373,7 +373,7 @@ describe('a tenant', () => {
     assert.match(answers[0]!, /"param":"training_file"/);
   });
 
-  test('cannot train what it may not name', async () => {
+  test('cannot train an adapter that it may not name', async () => {
     const { ask, jobs } = await tenants();
     const training_file = await upload(jobs.files, {}, 'narrow');
     const body = { model: 'toy', training_file };

@@ -1,5 +1,5 @@
-// The fine-tuning API by OpenAI's own client: shapes, pages and texts. Store, worker and processes are real; the trainer's
-// program is simulated, and the engine says which adapter it was given.
+// The fine-tuning API through OpenAI's own client: shapes, pages and texts. Store, worker and processes are real. The trainer
+// is simulated, and the engine says which adapter it was given.
 import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
 import OpenAI, { toFile } from 'openai';
@@ -274,7 +274,7 @@ describe('lists', () => {
     assert.deepEqual(await found({ metadata: null }), [ids[1]]);
   });
 
-  test('refuse what is no cursor and no limit', async () => {
+  test('refuse invalid cursors and limits', async () => {
     const { app, api, upload } = await listen();
     const { id } = await api.create({ model: 'toy', training_file: await upload() });
     for (const [query, param] of [

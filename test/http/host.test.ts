@@ -1,4 +1,4 @@
-// Which hosts a request may be addressed to: addresses, loopback and what the operator names; no other name (B09).
+// The hosts that a request may be addressed to: addresses, loopback and the operator's names, and no others (B09).
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { serve } from './served.ts';
@@ -13,7 +13,7 @@ test('an address is taken, as probes and scrapers of a cluster ask by it', async
   }
 });
 
-test('a name is taken where the operator named it', async () => {
+test('a name is accepted if the operator listed it', async () => {
   for (const host of ['localhost:8080', 'api.example', 'API.example:443']) {
     assert.equal(await statusFor(host), 200, host);
   }

@@ -1,4 +1,4 @@
-// A server that is about to end: balancers are told first, and who has not been begun to be answered can be sent elsewhere.
+// A server that is about to stop: load balancers learn it first, and requests that have not started can go elsewhere.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { readError, serve, utf8 } from './served.ts';

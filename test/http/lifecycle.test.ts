@@ -1,4 +1,4 @@
-// What a request meets on its way: adapters, refusals of the engine, its death, clients that leave or stall.
+// The life of a request: adapters, refusals and crashes of the engine, and clients that leave or stall.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -82,7 +82,7 @@ describe('an engine that refuses or fails', () => {
     await idle(served);
   });
 
-  test('in mid-stream sends what there is, the error, and no [DONE]', async () => {
+  test('in mid-stream sends the text so far, the error, and no [DONE]', async () => {
     const served = serve();
     let runs = 0;
     served.engine.beforeRun = () => {
@@ -99,7 +99,7 @@ describe('an engine that refuses or fails', () => {
     });
   });
 
-  test('is told by /health and /readyz, not by /livez', async () => {
+  test('is visible at /health and /readyz, not at /livez', async () => {
     const served = serve();
     const health = await readOk<{ status: string; engine: { slotCount: number } }>(
       await served.app.request('/health'),
@@ -143,7 +143,7 @@ describe('a client that leaves', () => {
     );
   });
 
-  test('before a stream has begun frees its place in the queue', async () => {
+  test('before a stream starts frees its place in the queue', async () => {
     const served = serve({ adapters: ['alpha'] });
     const leaving = new AbortController();
     served.leases.beforeLease = () => leaving.abort();

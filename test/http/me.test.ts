@@ -1,10 +1,10 @@
-// GET /v1/me: whose key a request carries.
+// GET /v1/me: the tenant of a key.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { serveKeyed } from './keyed.ts';
 import { readOk, serve } from './served.ts';
 
-test('a key is told its tenant and whether it is an admin key', async () => {
+test('returns the tenant and whether the key is an admin key', async () => {
   const keyed = serveKeyed({ tenants: { acme: {}, ops: {} }, admins: ['ops'] });
   for (const [tenant, isAdmin] of [
     ['acme', false],
@@ -25,7 +25,7 @@ test('a server without keys says that it needs none', async () => {
   assert.deepEqual(await readOk(await serve().app.request('/v1/me')), expected);
 });
 
-test('a tenant at its limit of requests is still told who it is, and asking counts for nothing', async () => {
+test('a tenant at its limit of requests still gets an answer, which does not count', async () => {
   const keyed = serveKeyed({ tenants: { acme: { limits: { requestsPerMinute: 1 } } } });
   for (let i = 0; i < 3; i++) assert.equal((await keyed.ask('acme', '/v1/me')).status, 200);
   assert.equal((await keyed.ask('acme', '/v1/models')).status, 200);

@@ -1,4 +1,4 @@
-// GET /metrics/history: the last hour's load, bounded, for whom /metrics is.
+// GET /metrics/history: the bounded load of the last hour, with the same access rules as /metrics.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { MetricsHistory } from '../../src/contracts/management-api.ts';
@@ -6,7 +6,7 @@ import { StatsHistory } from '../../src/http/stats-history.ts';
 import { serveKeyed } from './keyed.ts';
 import { readOk, serve } from './served.ts';
 
-test('samples hold totals, oldest first, beside what the server runs on', async () => {
+test('samples hold totals, oldest first, with a description of the host', async () => {
   const inner = serve();
   let nowMs = 1_000;
   const history = new StatsHistory(inner.client, () => nowMs);

@@ -1,4 +1,4 @@
-// Web pages of other origins: what they send is refused where no key is needed, unless the operator listed the origin.
+// Web pages of other origins: a server without keys refuses their requests unless the operator listed the origin.
 import assert from 'node:assert/strict';
 import { tmpdir } from 'node:os';
 import { describe, test } from 'node:test';
@@ -80,7 +80,7 @@ describe('a server without keys', () => {
     });
   }
 
-  test('still shows its pages to whoever follows a link', async () => {
+  test('still shows its pages to users who follow a link', async () => {
     const headers = { 'sec-fetch-site': 'cross-site' };
     assert.equal((await app.request('/', { headers })).status, 200);
   });

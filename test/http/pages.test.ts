@@ -1,4 +1,4 @@
-// The pages' route: complete with this server, new after an upgrade, and no way to any other file.
+// The pages: complete without other servers, fresh after an upgrade, and without access to any other file.
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { test } from 'node:test';
@@ -61,7 +61,7 @@ test('a page allows no script and no style but files of this server, and no text
   }
 });
 
-test('what a browser has is asked for by its tag, and answered with 304', async () => {
+test('a cached file is requested with its tag and answered with 304', async () => {
   for (const path of [...PATHS, '/pages/style.css', '/pages/playground.js']) {
     const first = await app.request(path);
     assert.equal(first.headers.get('cache-control'), 'no-cache');
@@ -105,7 +105,7 @@ test('other methods are refused', async () => {
   }
 });
 
-test('where keys are, pages need none, and unknown files say no more than any other path', async () => {
+test('pages need no key, and unknown files reveal no more than any other path', async () => {
   const keyed = serveKeyed({ tenants: { acme: {} } });
   for (const path of [...PATHS, '/pages/style.css']) {
     assert.equal((await keyed.app.request(path)).status, 200, path);

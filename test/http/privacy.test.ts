@@ -1,4 +1,4 @@
-// What is said stays between a client and the model: it is in no line of the log, whatever goes wrong.
+// Text of prompts and answers is in no log line, whatever goes wrong.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ServeError } from '../../src/common/errors.ts';

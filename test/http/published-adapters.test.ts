@@ -1,4 +1,4 @@
-// Published adapters over HTTP: versions, aliases, files; a tenant's own and the shared ones, and nobody else's.
+// Published adapters over HTTP: versions, aliases and files, of the tenant itself and shared ones, but never another tenant's.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { Registry } from '../../adapters/registry/registry.ts';
@@ -36,7 +36,7 @@ const aliasesOf = ({ aliases }: Adapter) =>
 const whole = (version: number) => [{ version, percent: 100 }];
 
 describe('reading', () => {
-  test('shows versions with sizes, base and card, the newest first, and where aliases lead', async () => {
+  test('shows versions with sizes, base and card, newest first, and the targets of aliases', async () => {
     const { publish, get } = open();
     await publish('acme', 'zen', { aliases: ['stable'] });
     const digest = await publish('acme', 'zen', {
@@ -114,7 +114,7 @@ describe('aliases', () => {
     assert.equal((await remove('acme', '/zen/aliases/stable')).status, 404);
   });
 
-  test('lead nowhere that is not', async () => {
+  test('cannot point at a version that does not exist', async () => {
     const { publish, ask } = open();
     await publish('acme', 'zen');
     const path = '/v1/adapters/zen/aliases/latest';
@@ -130,7 +130,7 @@ describe('aliases', () => {
 });
 
 describe('removal and download', () => {
-  test('a version goes when no alias leads to it, and a name goes whole', async () => {
+  test('a version can be deleted if no alias points at it, and a name with all its versions', async () => {
     const { publish, get, remove, ask } = open();
     for (let i = 0; i < 2; i++) await publish('acme', 'zen');
     assert.match((await readError(await remove('acme', '/zen/versions/2'))).message, /in use/);
@@ -163,7 +163,7 @@ describe('removal and download', () => {
   });
 });
 
-describe('whose they are', () => {
+describe('ownership', () => {
   test("another tenant's adapters are as unknown to every route, to admins too", async () => {
     const { publish, ask, remove, repository } = open();
     await publish('acme', 'zen');

@@ -69,7 +69,7 @@ describe('a limited tenant', () => {
     assert.equal((await ask('acme', '/v1/models')).status, 200);
   });
 
-  test('reserves prompt and max_tokens, and gets back what it did not use', async () => {
+  test('reserves prompt and max_tokens, and returns what it did not use', async () => {
     const { ask } = limited({ tokensPerMinute: 100 });
     const first = await ask('acme', URL, request);
     assert.equal(rest(first, 'tokens'), '77');
@@ -82,7 +82,7 @@ describe('a limited tenant', () => {
     assert.equal(rest(third, 'tokens'), '31'); // 100 - 26 - 43
   });
 
-  test('is refused where the minute has not enough tokens left', async () => {
+  test('is refused if the minute has too few tokens left', async () => {
     const { ask } = limited({ tokensPerMinute: 40 });
     await readOk(await ask('acme', URL, request)); // leaves 27
     const refused = await ask('acme', URL, { ...request, max_tokens: 25 });
@@ -91,7 +91,7 @@ describe('a limited tenant', () => {
     await readOk(await ask('acme', URL, { ...request, max_tokens: 24 }));
   });
 
-  test('is told at once that a request can never fit', async () => {
+  test('refuses at once a request that can never fit', async () => {
     const { ask } = limited({ tokensPerMinute: 40 });
     const response = await ask('acme', URL, { ...request, max_tokens: 38 });
     assert.equal(response.status, 400);
@@ -134,7 +134,7 @@ describe('a limited tenant', () => {
     await readFrames(two);
   });
 
-  test('gets everything back for what the engine never took', async () => {
+  test('returns everything if the engine never accepted the request', async () => {
     const { ask, client } = limited({ tokensPerMinute: 100, concurrentRequests: 1 });
     await client.drain(0);
     for (const stream of [true, false]) {

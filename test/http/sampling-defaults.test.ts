@@ -1,4 +1,4 @@
-// What a request means where it leaves sampling fields out: the defaults of the base or of the adapter.
+// Sampling defaults of the base and of adapters, for requests that leave fields out.
 import assert from 'node:assert/strict';
 import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -64,7 +64,7 @@ function serveWith(generationConfig?: GenerationConfig) {
 
 const NEUTRAL = { temperature: 1, topP: 1, topK: 0, minP: 0, repetitionPenalty: 1 };
 
-test('a request that says nothing gets the defaults of the base, and what it says wins', async () => {
+test('a request gets the defaults of the base for fields that it leaves out, and its own values win', async () => {
   const { chat } = serveWith(DEFAULTS);
   const all = { ...NEUTRAL, temperature: 0.2, topP: 0.9, repetitionPenalty: 1.1, maxTokens: 20 };
   assert.deepEqual(await chat({}), all);

@@ -1,5 +1,5 @@
-// An engine without a model that says what a test tells it to: the next token of a row is the next of its reply.
-// It draws with the real sampler, so logprobs, biases and penalties are those of such logits.
+// An engine without a model that generates what a test scripts. It draws with the real sampler, so logprobs, biases and
+// penalties are real.
 
 import type { TokenLogprob } from '../../src/contracts/generation.ts';
 import type {

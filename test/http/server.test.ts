@@ -49,7 +49,7 @@ const limited = await listen(serve());
 const impatient = await listen(serve({ limits: { bodyTimeoutMs: 50 } }), 100);
 
 describe('a listening server', () => {
-  test('tells where it listens', async () => {
+  test('reports its address', async () => {
     assert.match(limited.url, /^http:\/\/127\.0\.0\.1:\d+$/);
     assert.equal((await fetch(`${limited.url}/livez`)).status, 200);
   });
@@ -217,7 +217,7 @@ describe('a server that is closed', () => {
     await closed;
   });
 
-  test('cuts what is left at the deadline', async () => {
+  test('cuts the remaining connections at the deadline', async () => {
     const served = serve();
     let resume = () => {};
     const stuck = new Promise<void>((resolve) => {

@@ -1,5 +1,5 @@
-// What one tenant can learn of another's adapters, or do to them: nothing (T03, T09, I10). The real way of a name, from
-// the key to the files on the disk, over a store in memory whose calls are counted.
+// One tenant can learn nothing about another's adapters and can't affect them (T03, T09, I10). Names take the real path from
+// the key to the files on disk, over a store in memory that counts calls.
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -192,7 +192,7 @@ describe("another tenant's adapter", () => {
     assert.equal((await WAYS['completion']!('acme', 'secret@1')).status, 200);
   });
 
-  test('is not looked for, so that its answer takes no other time than that of an unknown name', async () => {
+  test('is not looked up, so its answer takes as long as that of an unknown name', async () => {
     const trace = async (model: string) => {
       asked.length = 0;
       const { fetching, hits } = localAdapters.stats();
@@ -224,8 +224,8 @@ describe("another tenant's adapter", () => {
   });
 });
 
-describe('what is shared', () => {
-  test('is for whoever is allowed its name; to others it is unknown', async () => {
+describe('shared adapters', () => {
+  test('can be used by tenants that are allowed its name, and is unknown to others', async () => {
     assert.equal((await WAYS['completion']!('bravo', 'greeter')).status, 200);
     for (const model of ['greeter', 'greeter@1', 'zen+greeter', 'ft:toy:shared:greeter:latest']) {
       const unknown = await seen(await WAYS['completion']!('narrow', 'never-was'));

@@ -1,4 +1,4 @@
-// vLLM's routes for tokens, and that they agree with what generation does.
+// vLLM's token routes, and that they agree with generation.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { Tokenized } from '../../src/contracts/management-api.ts';

@@ -1,4 +1,4 @@
-// No route ignores a field or a query parameter that it does not know; and whatever OpenAI's types name has a row.
+// No route ignores an unknown field or query parameter, and every field of OpenAI's types has a row.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

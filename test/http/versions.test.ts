@@ -1,4 +1,4 @@
-// Versions and aliases that move while requests are served.
+// Versions and aliases that change while requests are served.
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';

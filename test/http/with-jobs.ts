@@ -1,5 +1,5 @@
-// A served app with files and jobs over a store, in memory unless a test has its own, and with the adapters that jobs
-// publish there. Its worker does nothing until it is started.
+// A served app with files and jobs over a store (in memory by default) and the adapters that jobs publish there. Its worker
+// does nothing until it is started.
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import type { AppOptions, JobsSide } from '../../src/http/deps.ts';

@@ -1,4 +1,4 @@
-// What telemetry is told of a request, with the fields that a test is not about filled in.
+// The facts of a generation, with defaults for the fields that a test is not about.
 import type { GenerationFacts } from '../../src/telemetry/telemetry.ts';
 
 export function facts(changes: Partial<GenerationFacts> = {}): GenerationFacts {

@@ -1,4 +1,4 @@
-// Alerts and dashboard ask for metrics that exist; one that was renamed would be quiet for ever.
+// Alerts and the dashboard use metrics that exist. Otherwise a renamed metric would silence them.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';

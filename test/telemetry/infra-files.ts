@@ -1,4 +1,4 @@
-// The alert rules and the dashboard, as far as tests ask: their expressions.
+// Reads the expressions of the alert rules and the dashboard.
 import { readFileSync } from 'node:fs';
 import { INSTRUMENTS, toPrometheusName } from '../../src/telemetry/instruments.ts';
 

@@ -1,4 +1,4 @@
-// /metrics over the whole server: what a request leaves there, what a router makes of it, and who may read it.
+// /metrics on a whole server: the series of a request, how a router reads them, and who may read them.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';

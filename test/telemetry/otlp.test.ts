@@ -1,4 +1,4 @@
-// What a collector receives: each span of a request below its parent, metrics as /metrics shows them, and no text.
+// The data that a collector receives: spans of a request below their parents, the metrics of /metrics, and no text.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { createLog } from '../../src/common/log.ts';
@@ -157,7 +157,7 @@ describe('a collector, beside spans,', () => {
     });
   });
 
-  test('knows who sends, as OTEL_* variables say, and not by which command line', () => {
+  test('gets the service name of the OTEL_* variables, and no command line', () => {
     for (const resource of traced.receiver.resources) {
       assert.equal(resource['service.name'], 'lorikeet');
       assert.equal(resource['deployment.environment.name'], 'test');
@@ -167,7 +167,7 @@ describe('a collector, beside spans,', () => {
     assert.equal(traced.receiver.headers['content-type'], 'application/x-protobuf');
   });
 
-  test('is told no text of a prompt or an answer, and no key; nor are log and /metrics', async () => {
+  test('gets no text of a prompt or an answer and no key; neither do the log and /metrics', async () => {
     const { receiver, served, lines } = traced;
     assert.ok(receiver.bodies.length >= 2);
     for (const body of receiver.bodies) assert.ok(!body.includes(CANARY));

@@ -1,4 +1,4 @@
-// The text of /metrics is what Prometheus's format asks for.
+// The text of /metrics follows Prometheus's format.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { INSTRUMENTS, type Instrument, toPrometheusName } from '../../src/telemetry/instruments.ts';

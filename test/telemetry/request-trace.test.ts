@@ -1,4 +1,4 @@
-// The phases of a sequence as spans: those that it reached, one after the other, the last one until its end.
+// The phases of a sequence as spans: only those that it reached, one after the other, the last one until its end.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { RequestTrace, type SequenceTimes } from '../../src/telemetry/request-trace.ts';
@@ -54,7 +54,7 @@ describe('a sequence', () => {
     ]);
   });
 
-  test('shows what it was at when it ended', () => {
+  test('shows the phase in which it ended', () => {
     assert.deepEqual(phasesOf({}, adapter), [['adapter', 1, 9]]);
     assert.deepEqual(phasesOf({}), [['queue', 1, 9]]);
     assert.deepEqual(phasesOf({ acceptedMs: 2 }, adapter).at(-1), ['queue', 2, 9]);

@@ -1,4 +1,4 @@
-// What is shown: bounded in series whatever tenants and adapters come, and true of an engine that is busy or away.
+// Metrics have a bounded number of series whatever tenants and adapters come, and stay true if the engine is busy or away.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { EngineReading } from '../../src/telemetry/figures.ts';
@@ -46,7 +46,7 @@ test('ten thousand adapters of a thousand tenants have no more series than a few
   assert.ok((await seriesOf(telemetry)) <= few);
 });
 
-test('whoever is not shown is counted as other', async () => {
+test('values that are not shown count as other', async () => {
   const telemetry = new Telemetry({ ...base, maxShown: 1 });
   for (const tenant of ['a', 'b', 'c']) answerOne(telemetry, tenant, 'x');
   const families = parsePrometheusText(await telemetry.text());
@@ -62,7 +62,7 @@ test('whoever is not shown is counted as other', async () => {
   );
 });
 
-test('names of attached adapters are the last ones that they were asked for by', async () => {
+test('attached adapters have the names of their last requests', async () => {
   const telemetry = new Telemetry(base);
   const adapter = { key: 'k', owner: 'local', name: 'zen' };
   for (const requestModel of ['zen@1', 'zen@2', 'zen:a', 'zen:b', 'zen', 'zen,quiet', 'zen:a']) {

@@ -1,4 +1,4 @@
-// A label shows the most used values, so many and no more.
+// A label shows a fixed number of its most used values.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { OTHER, TopLabels } from '../../src/telemetry/top-labels.ts';

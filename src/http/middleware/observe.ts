@@ -21,8 +21,8 @@ export function toRequestId(own: string | undefined): string {
  * Sends `x-request-id` with every response. (Hono's own middleware would replace ids with dots or colons, which other
  * systems use, and accepts longer ones.)
  */
-export function requestId(): MiddlewareHandler<HttpEnv> {
-  return async function requestId(c, next) {
+export function assignRequestId(): MiddlewareHandler<HttpEnv> {
+  return async function assignRequestId(c, next) {
     const id = toRequestId(c.req.header('x-request-id'));
     c.set('requestId', id);
     c.header('x-request-id', id);

@@ -24,7 +24,10 @@ export function hostAllowlist(allowedHosts: readonly string[] = []): MiddlewareH
     const name = HOST.exec(host.toLowerCase())?.[1];
     if (name === undefined || !(isAddress(name) || isAllowed(name))) {
       c.header('connection', 'close'); // this client would send more such requests
-      throw new ServeError('invalid_request', 'The Host header names another server');
+      throw new ServeError(
+        'invalid_request',
+        'The Host header names another server. Add the name to --allowed-hosts to allow it.',
+      );
     }
     await next();
   };

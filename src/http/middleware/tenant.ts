@@ -23,7 +23,7 @@ export function tenant(authenticate: Authenticate): MiddlewareHandler<HttpEnv> {
 
 /** Throws `ServeError` (403) if the key is not an admin key. */
 export function requireAdmin(c: Context<HttpEnv>): void {
-  if (!c.get('tenant').isAdmin) throw new ServeError('forbidden', 'This route is for admin keys');
+  if (!c.get('tenant').isAdmin) throw new ServeError('forbidden', 'This route needs an admin key.');
 }
 
 /** Counts a request as running until its answer is made, or until its generation ends if it is streamed. */

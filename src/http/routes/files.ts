@@ -90,7 +90,7 @@ export function addFileRoutes(
   addRoute(app, {
     method: 'get',
     path: `${PATH}/{id}`,
-    summary: 'Get the facts of one file',
+    summary: 'Get one file’s details',
     answers: json(fileObjectSchema),
     errors: [401, 404, 503],
     async handle(c) {

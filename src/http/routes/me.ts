@@ -1,4 +1,4 @@
-// GET /v1/me: tells whose key a request carries. A client can check a key with it before it stores it.
+// GET /v1/me: returns the tenant of the request's key. Clients use it to check a key before they store it.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { meSchema } from '../../contracts/management-api.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
@@ -9,7 +9,7 @@ export function addMeRoute(app: OpenAPIHono<HttpEnv>, { hasKeys }: { hasKeys: bo
   addRoute(app, {
     method: 'get',
     path: '/v1/me',
-    summary: 'Tell whose key this is',
+    summary: 'Get the tenant of this key',
     answers: json(meSchema),
     errors: [401],
     handle(c) {
