@@ -103,17 +103,15 @@ async function answerStream(context: AnswerContext): Promise<Response> {
     disconnect: () => disconnect(c),
   });
   const signal = AbortSignal.any([c.req.raw.signal, reader.signal]);
-  let isOpen = false;
   const ended = run(context, sink, signal).then(
     (completionTokens) => sink.end(completionTokens),
     (error) => {
-      const isShown = isOpen && !(error instanceof ClientGone);
+      const isShown = sink.isOpen && !(error instanceof ClientGone);
       sink.fail(isShown ? toEnvelope(toServeError(error, deps.log)) : undefined);
-      if (!isOpen) throw error;
+      if (!sink.isOpen) throw error;
     },
   );
   await Promise.race([sink.opened, ended]);
-  isOpen = true;
   return c.body(sink.body, 200, {
     'content-type': EVENT_STREAM,
     'cache-control': 'no-cache, no-transform',

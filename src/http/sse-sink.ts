@@ -62,6 +62,11 @@ export class SseSink {
     }));
   }
 
+  /** Whether `opened` has resolved: an error now belongs into the stream. */
+  get isOpen(): boolean {
+    return this.#isStarted && this.#isAdmitted;
+  }
+
   /** The body of the response. */
   get body(): ReadableStream<Uint8Array> {
     return this.#stream.body;
@@ -74,11 +79,11 @@ export class SseSink {
         return;
       case 'started':
         this.#isStarted = true;
-        if (this.#isAdmitted) this.#open();
+        if (this.isOpen) this.#open();
         return;
       case 'admitted':
         this.#isAdmitted = true;
-        if (this.#isStarted) this.#open();
+        if (this.isOpen) this.#open();
         return;
       case 'accepted':
         this.#writeOpening(event.index);
