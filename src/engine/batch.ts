@@ -44,8 +44,8 @@ export interface DecodeRow {
 export type Batch = PrefillBatch | DecodeBatch;
 
 /**
- * The result of a row. A row fails alone if its logits are not finite, after which its slot is zeroed, or if its constraints
- * allow no token.
+ * The result of a row. A row fails alone if its logits are not finite, after which its slot is zeroed, or if its
+ * constraints allow no token.
  */
 export type RowResult =
   | { ok: true; id: number; logprob?: TokenLogprob }

@@ -1,5 +1,5 @@
-// Runs one batch on the model: a chunk of a prompt, or one token for each running sequence. Knows token ids, KV slots and
-// adapter digests, but no text, tenants, queues or adapter files.
+// Runs one batch on the model: a chunk of a prompt, or one token for each running sequence. Knows token ids, KV slots
+// and adapter digests, but no text, tenants, queues or adapter files.
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { ConfigError } from '../common/errors.ts';
 import { memoryLimit } from '../common/memory-limit.ts';
@@ -73,7 +73,9 @@ export class Engine {
   readonly config: DecoderConfig;
   readonly #parts: EngineParts;
 
-  /** Throws `ConfigError` if the cache does not fit or the provider is missing, `FileError` if the folder is invalid. */
+  /**
+   * Throws `ConfigError` if the cache does not fit or the provider is missing, `FileError` if the folder is invalid.
+   */
   static async create(options: EngineOptions): Promise<Engine> {
     const { servingDir, slotCount, maxSeqLength, runtime = {} } = options;
     separateLargeBlocks();

@@ -1,5 +1,6 @@
-// One session per form of the serving graph: without adapters, with one adapter, or with groups. Sessions share their weights,
-// so another one costs only its nodes (5 MB for a 135M model). Each is created on first use, off the event loop.
+// One session per form of the serving graph: without adapters, with one adapter, or with groups. Sessions share their
+// weights, so another one costs only its nodes (5 MB for a 135M model). Each is created on first use, off the event
+// loop.
 import type { LoraLayout } from '../model/lora-graph.ts';
 import { servingGraph } from '../model/serving-graph.ts';
 import {

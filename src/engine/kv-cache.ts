@@ -1,5 +1,5 @@
-// The KV cache: one key and one value tensor [slots, kvHeads, maxSeq, headDim] per layer, allocated once. A slot is a row; a
-// run reads a range of slots and appends to it. Knows no sequences, and not which memory it is in.
+// The KV cache: one key and one value tensor [slots, kvHeads, maxSeq, headDim] per layer, allocated once. A slot is a
+// row; a run reads a range of slots and appends to it. Knows no sequences, and not which memory it is in.
 import { assert } from '../common/assert.ts';
 import type { DecoderConfig } from '../model/config.ts';
 import type { OrtTensor } from '../ort/tensor.ts';

@@ -54,8 +54,8 @@ export function selectTop(logits: Float32Array): Omit<TopLogits, 'logSumExp'> {
 }
 
 /**
- * The log-probability of a token under the log-softmax of the raw logits, and those of the `topLogprobs` (0..20) most likely
- * tokens.
+ * The log-probability of a token under the log-softmax of the raw logits, and those of the `topLogprobs` (0..20) most
+ * likely tokens.
  */
 export function scoreToken(row: LogitsRow, id: number, topLogprobs: number): TokenLogprob {
   const { values, ids } = row.top ?? selectTop(row.logits);

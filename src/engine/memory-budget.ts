@@ -1,5 +1,6 @@
 // Estimates the memory of a server, part by part, and plans how many sequences of which length fit, before anything is
-// allocated. Sizes of tensors are computed as the engine allocates them. The other needs of the two processes were measured.
+// allocated. Sizes of tensors are computed as the engine allocates them. The other needs of the two processes were
+// measured.
 import { ConfigError } from '../common/errors.ts';
 import type { MemoryBudget, MemoryLimit, MemoryParts } from '../common/memory-limit.ts';
 import { type DecoderConfig, slotPositions } from '../model/config.ts';
@@ -44,7 +45,9 @@ const ENGINE_BYTES = 190 * MIB;
 const TOKENIZER_BYTES_PER_TOKEN = 1024;
 /** The rest is for fragmentation and kernel buffers, which cannot be computed. */
 const USABLE_SHARE = 0.95;
-/** The share for adapters in the memory that base and processes leave, if the operator set no size of the adapter cache. */
+/**
+ * The share for adapters in the memory that base and processes leave, if the operator set no size of the adapter cache.
+ */
 const ADAPTER_SHARE = 0.4;
 /** The share of the adapter cache in the memory for adapters. The rest is for adapter slots. */
 const ADAPTER_CACHE_SHARE = 0.4;
@@ -62,8 +65,8 @@ export function baseBytes(config: DecoderConfig, weights: WeightsMode): number {
 }
 
 /**
- * Plans within a memory limit. Requested sizes are kept; the others get their defaults, or less if those do not fit. Throws
- * `ConfigError` with the figures if the requested sizes, or the smallest possible ones, do not fit.
+ * Plans within a memory limit. Requested sizes are kept; the others get their defaults, or less if those do not fit.
+ * Throws `ConfigError` with the figures if the requested sizes, or the smallest possible ones, do not fit.
  */
 export function planMemory(
   config: DecoderConfig,

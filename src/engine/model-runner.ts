@@ -1,5 +1,5 @@
-// Runs a serving graph over a range of KV slots: fills its inputs, binds the tensors that changed, and returns the logits.
-// Bindings are kept between runs, so a decode step like the last one binds nothing.
+// Runs a serving graph over a range of KV slots: fills its inputs, binds the tensors that changed, and returns the
+// logits. Bindings are kept between runs, so a decode step like the last one binds nothing.
 import type { DecoderConfig } from '../model/config.ts';
 import { LORA_INPUTS, type LoraLayout } from '../model/lora-graph.ts';
 import { ropeTables } from '../model/rope.ts';

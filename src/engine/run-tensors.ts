@@ -1,5 +1,5 @@
-// The small tensors that runs read and write, apart from cache and weights. They are allocated once and grow when a run has
-// more rows.
+// The small tensors that runs read and write, apart from cache and weights. They are allocated once and grow when a run
+// has more rows.
 import { SERVING } from '../model/serving-graph.ts';
 import { TOP_LOGITS, TOP_LOGITS_COUNT } from '../model/top-logits.ts';
 import { hostTensor, type OrtTensor, type OrtType } from '../ort/tensor.ts';

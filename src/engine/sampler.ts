@@ -18,8 +18,8 @@ export interface SampledToken {
 /** Samples the tokens of one sequence. It owns the sequence's token counts and random state. */
 export interface Sampler {
   /**
-   * Samples the next token from a finite row, and counts it as generated. Returns undefined if the constraints of the request
-   * allow no token.
+   * Samples the next token from a finite row, and counts it as generated. Returns undefined if the constraints of the
+   * request allow no token.
    */
   sample(row: LogitsRow): SampledToken | undefined;
 }

@@ -1,5 +1,5 @@
-// Reads a decoder's shape from transformers' `config.json`, with its older or newer key names. Each supported family is a row
-// of FAMILIES; other model types are refused by name.
+// Reads a decoder's shape from transformers' `config.json`, with its older or newer key names. Each supported family is
+// a row of FAMILIES; other model types are refused by name.
 import { z } from 'zod';
 import { ConfigError, FileError } from '../common/errors.ts';
 
@@ -58,7 +58,9 @@ const FAMILIES = {
 export type FamilyName = keyof typeof FAMILIES;
 
 const positive = z.number().int().positive();
-/** Limits are far above every known model (one with 1T parameters has 61 layers of width 7168) but protect the memory. */
+/**
+ * Limits are far above every known model (one with 1T parameters has 61 layers of width 7168) but protect the memory.
+ */
 const upTo = (max: number) => positive.max(max, `is not from 1 to ${max}`);
 const tokenId = z.number().int().nonnegative();
 
@@ -193,8 +195,8 @@ function parseRope(raw: ConfigJson): Rope {
 const DEFAULT_MAX_SEQ = 2048;
 
 /**
- * The number of positions of a KV slot: the requested one, else the model's maximum up to a default. Throws `ConfigError` if
- * the model supports fewer.
+ * The number of positions of a KV slot: the requested one, else the model's maximum up to a default. Throws
+ * `ConfigError` if the model supports fewer.
  */
 export function slotPositions(
   { maxPositions }: DecoderConfig,

@@ -1,13 +1,13 @@
-// The definition of the decoder: what a block computes, as calls on a lowering. The serving graph and the training graph are
-// two lowerings of it. Knows no ONNX operators and no weight formats.
+// The definition of the decoder: what a block computes, as calls on a lowering. The serving graph and the training
+// graph are two lowerings of it. Knows no ONNX operators and no weight formats.
 import type { Value } from '../onnx/graph-builder.ts';
 import type { DecoderConfig } from './config.ts';
 import { finalNorm, layerTensor } from './names.ts';
 import type { FusedLinear } from './target-modules.ts';
 
 /**
- * The residual stream between two blocks, [T, D]: the sum so far, and the output of the last sub-layer. The two are kept
- * apart because a lowering can add and normalize in one operator.
+ * The residual stream between two blocks, [T, D]: the sum so far, and the output of the last sub-layer. The two are
+ * kept apart because a lowering can add and normalize in one operator.
  */
 export interface Residual {
   readonly sum: Value;

@@ -1,5 +1,5 @@
-// The LoRA update of a fused linear in a serving graph: y += (x A) B with the adapter of each row. Each group of rows has its
-// own matrix in a batched matmul, so adapters never touch the rows of others.
+// The LoRA update of a fused linear in a serving graph: y += (x A) B with the adapter of each row. Each group of rows
+// has its own matrix in a batched matmul, so adapters never touch the rows of others.
 // G = groups, m = rows per group (padded to the largest), R = rank of the operands, T = tokens of the run.
 import type { GraphBuilder, Value } from '../onnx/graph-builder.ts';
 import type { FloatType } from '../settings/provider.ts';
@@ -61,7 +61,9 @@ export class LoraGraph {
     this.#groupShape = g.input(LORA_INPUTS.groupShape, 'int64', [3]);
   }
 
-  /** The updates of a fused linear for x [T, in]: packed if all its targets are adapted, else one [T, out] per target. */
+  /**
+   * The updates of a fused linear for x [T, in]: packed if all its targets are adapted, else one [T, out] per target.
+   */
   update(
     x: Value,
     layer: number,

@@ -1,5 +1,6 @@
-// Lowers the decoder to the serving graph: quantized matmuls, attention that appends to the KV cache in place, and logits of
-// the requested rows. B sequences x S new tokens = T tokens; D = hidden size, V = vocabulary, L = requested rows.
+// Lowers the decoder to the serving graph: quantized matmuls, attention that appends to the KV cache in place, and
+// logits of the requested rows. B sequences x S new tokens = T tokens; D = hidden size, V = vocabulary, L = requested
+// rows.
 import { type FileLocation, GraphBuilder, MICROSOFT, type Value } from '../onnx/graph-builder.ts';
 import type { FloatType } from '../settings/provider.ts';
 import type { DecoderConfig } from './config.ts';

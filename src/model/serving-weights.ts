@@ -1,5 +1,5 @@
-// The weight tensors of a serving graph: names, types and shapes. The graph, the weights file built from an artifact, and the
-// sessions that map that file all use this table.
+// The weight tensors of a serving graph: names, types and shapes. The graph, the weights file built from an artifact,
+// and the sessions that map that file all use this table.
 import { assert } from '../common/assert.ts';
 import { elementCount } from '../common/tensor.ts';
 import type { ElementType } from '../onnx/graph-builder.ts';
@@ -90,8 +90,8 @@ export function normVectors(config: DecoderConfig): ServingTensor[] {
 }
 
 /**
- * The blocks of `MatMulNBits` run along each row, those of NF4 over the flattened matrix. They agree only if a row is a whole
- * number of blocks. Flattened matrices can be stacked only if each of them is a whole number of blocks.
+ * The blocks of `MatMulNBits` run along each row, those of NF4 over the flattened matrix. They agree only if a row is a
+ * whole number of blocks. Flattened matrices can be stacked only if each of them is a whole number of blocks.
  */
 function fusedForm(mode: WeightsMode, cols: number, widths: readonly number[]): MatrixForm {
   if (mode === 'int8' && cols % BLOCK_SIZE === 0) return 'q8';

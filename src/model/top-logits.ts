@@ -1,5 +1,5 @@
-// Finds the largest 64 logits of each row inside a graph, and the log-sum-exp of the row, which bounds the probability of all
-// other tokens. L = rows, V = vocabulary.
+// Finds the largest 64 logits of each row inside a graph, and the log-sum-exp of the row, which bounds the probability
+// of all other tokens. L = rows, V = vocabulary.
 import type { GraphBuilder, Value } from '../onnx/graph-builder.ts';
 
 /** The names of the outputs. */

@@ -19,8 +19,8 @@ interface BoundSession {
 let defaultOptions: RunOptions | undefined;
 
 /**
- * The tensors of one run at a time. It keeps their memory alive, even if a tensor is released after it was bound. On a device,
- * `bindInput` copies a host tensor to the device, so bind it again when it changes.
+ * The tensors of one run at a time. It keeps their memory alive, even if a tensor is released after it was bound. On a
+ * device, `bindInput` copies a host tensor to the device, so bind it again when it changes.
  */
 export class Binding {
   readonly #session: Handle;
@@ -74,8 +74,9 @@ export class Binding {
   }
 
   /**
-   * Runs on a thread of the pool and keeps the event loop free. Rejects with `OrtError`. For a device it runs on this thread:
-   * this thread also copies to the device and frees its memory, and the state that its sessions share has no lock (WebGPU).
+   * Runs on a thread of the pool and keeps the event loop free. Rejects with `OrtError`. For a device it runs on this
+   * thread: this thread also copies to the device and frees its memory, and the state that its sessions share has no
+   * lock (WebGPU).
    */
   async run(options?: RunOptions): Promise<void> {
     if (this.#isOnDevice) return this.runSync(options);

@@ -20,10 +20,10 @@ const DEVICE_ALLOCATOR = 0;
 const DEFAULT_MEMORY = 0;
 
 /**
- * Allocates a tensor that stays on the session's device, such as a cache that is input and output of every run. Its content is
- * undefined, it has no `data`, and its views start at its first element. Its memory is freed by `releaseMemory`, or when the
- * garbage collector finds that nothing refers to it, including views and bindings. Asserts that the provider of the session is
- * a device.
+ * Allocates a tensor that stays on the session's device, such as a cache that is input and output of every run. Its
+ * content is undefined, it has no `data`, and its views start at its first element. Its memory is freed by
+ * `releaseMemory`, or when the garbage collector finds that nothing refers to it, including views and bindings. Asserts
+ * that the provider of the session is a device.
  */
 export function deviceTensor<T extends OrtType>(
   session: Session,

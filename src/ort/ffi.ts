@@ -1,5 +1,5 @@
-// Calls functions of shared libraries. The only importer of koffi. Knows addresses, signatures and threads, but not ONNX
-// Runtime.
+// Calls functions of shared libraries. The only importer of koffi. Knows addresses, signatures and threads, but not
+// ONNX Runtime.
 import koffi, { type LibraryHandle } from 'koffi';
 import { assert } from '../common/assert.ts';
 
@@ -23,8 +23,8 @@ export interface NativeFunction {
 }
 
 /**
- * koffi runs C code on its own stack, by default 128 KiB for asynchronous calls, which is too small for the recursion of the
- * graph optimizer. This is the stack size of a Linux thread; unused pages take no memory.
+ * koffi runs C code on its own stack, by default 128 KiB for asynchronous calls, which is too small for the recursion
+ * of the graph optimizer. This is the stack size of a Linux thread; unused pages take no memory.
  */
 const STACK_BYTES = 8 << 20;
 koffi.config({ sync_stack_size: STACK_BYTES, async_stack_size: STACK_BYTES });

@@ -2,8 +2,8 @@
 import { assert } from '../common/assert.ts';
 
 /**
- * Frees a native object when its owner has released it, or was garbage collected, and every object created from it is gone. It
- * keeps alive the JavaScript objects whose memory the native object uses.
+ * Frees a native object when its owner has released it, or was garbage collected, and every object created from it is
+ * gone. It keeps alive the JavaScript objects whose memory the native object uses.
  */
 export class Handle {
   readonly #name: string;

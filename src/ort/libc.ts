@@ -24,7 +24,9 @@ export function unmapPages(address: bigint, byteLength: number): void {
   libc().munmap.sync(address, byteLength);
 }
 
-/** Frees the memory of mapped pages that nobody wrote to. The next access reads them again. A refusal changes nothing. */
+/**
+ * Frees the memory of mapped pages that nobody wrote to. The next access reads them again. A refusal changes nothing.
+ */
 export function dropPages(address: bigint, byteLength: number): void {
   libc().madvise.sync(address, byteLength, MADV_DONTNEED);
 }
@@ -50,11 +52,11 @@ const MMAP_THRESHOLD = -3;
 const LARGE_BLOCK_BYTES = 1 << 20;
 
 /**
- * Makes malloc give each large block pages of its own from now on. They start as zeros and go back to the system when the
- * block is freed. By default glibc raises the threshold up to 32 MiB with every large block that is freed. Then the copies of
- * weights that a session made during its creation stay in the heap. And weights that are packed into used memory have garbage
- * between their rows, so ONNX Runtime does not recognize that another session has packed the same weights. Does nothing with
- * another C library.
+ * Makes malloc give each large block pages of its own from now on. They start as zeros and go back to the system when
+ * the block is freed. By default glibc raises the threshold up to 32 MiB with every large block that is freed. Then the
+ * copies of weights that a session made during its creation stay in the heap. And weights that are packed into used
+ * memory have garbage between their rows, so ONNX Runtime does not recognize that another session has packed the same
+ * weights. Does nothing with another C library.
  */
 export function separateLargeBlocks(): void {
   try {

@@ -8,8 +8,8 @@ import { CAN_MAP, dropPages, mapPages, unmapPages } from './libc.ts';
 import { type Memory, type OrtTensor, type OrtType, tensorOver } from './tensor.ts';
 
 /**
- * A memory-mapped file. Its pages stay mapped while anything refers to the file: tensors, bindings or sessions. The file must
- * not be truncated meanwhile, because touching a lost page ends the process. Replace such a file by renaming.
+ * A memory-mapped file. Its pages stay mapped while anything refers to the file: tensors, bindings or sessions. The
+ * file must not be truncated meanwhile, because touching a lost page ends the process. Replace such a file by renaming.
  */
 export class MappedFile {
   readonly byteLength: number;
@@ -22,8 +22,8 @@ export class MappedFile {
   }
 
   /**
-   * A read-only tensor over the file's bytes, for inputs and initializers. It has no `data`. Asserts that it is inside the
-   * file and aligned to its elements.
+   * A read-only tensor over the file's bytes, for inputs and initializers. It has no `data`. Asserts that it is inside
+   * the file and aligned to its elements.
    */
   tensor<T extends OrtType>(type: T, shape: readonly number[], byteOffset: number): OrtTensor<T> {
     assert(this.#memory, 'mapped file was released');
@@ -31,8 +31,8 @@ export class MappedFile {
   }
 
   /**
-   * Frees the memory of the pages. The next access reads a page again, usually from the system's cache. Does nothing if the
-   * file was read instead of mapped.
+   * Frees the memory of the pages. The next access reads a page again, usually from the system's cache. Does nothing if
+   * the file was read instead of mapped.
    */
   dropPages(): void {
     if (!this.#memory || this.#memory.buffer) return;

@@ -1,5 +1,5 @@
-// Loads the C library of ONNX Runtime from the onnxruntime-node package, once, and calls its functions by name. Sessions and
-// tensors are built on it.
+// Loads the C library of ONNX Runtime from the onnxruntime-node package, once, and calls its functions by name.
+// Sessions and tensors are built on it.
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
@@ -73,7 +73,9 @@ export function ortCall(name: OrtFunction, ...args: CValue[]): void {
   throwIfFailed(functions, functions[name].sync(...args));
 }
 
-/** Does the same on a thread of the pool. The caller must keep the arguments' memory alive until the promise settles. */
+/**
+ * Does the same on a thread of the pool. The caller must keep the arguments' memory alive until the promise settles.
+ */
 export async function ortCallAsync(name: OrtFunction, ...args: CValue[]): Promise<void> {
   const { functions } = runtime();
   throwIfFailed(functions, await functions[name].async(...args));

@@ -27,9 +27,9 @@ export interface SessionOptions {
   /** Default `all`. */
   optimization?: keyof typeof OPTIMIZATION_LEVELS;
   /**
-   * Values of the graph's initializers. Several sessions can use the same tensors. The graph declares each with its type and
-   * shape as external data. Without `externalFolder` its file is never opened, and the session has a copy of the values in
-   * addition to those that its kernels use in place.
+   * Values of the graph's initializers. Several sessions can use the same tensors. The graph declares each with its
+   * type and shape as external data. Without `externalFolder` its file is never opened, and the session has a copy of
+   * the values in addition to those that its kernels use in place.
    */
   initializers?: ReadonlyMap<string, OrtTensor>;
   /** The folder of the files with the graph's external data. They are memory-mapped, without copies. */
@@ -37,8 +37,8 @@ export interface SessionOptions {
   /** Holds weights in the layout of a kernel, for all sessions with the same initializers. */
   prepacked?: PrepackedWeights;
   /**
-   * Whether runs take their memory from one arena of the process. Use it for sessions that run one after another: the arena
-   * grows to the need of the largest one, not of all together. Default: one arena per session.
+   * Whether runs take their memory from one arena of the process. Use it for sessions that run one after another: the
+   * arena grows to the need of the largest one, not of all together. Default: one arena per session.
    */
   sharesArena?: boolean;
   /** Prints no errors. For a caller that expects some. */
@@ -100,7 +100,10 @@ export class Session {
     return new Binding(this);
   }
 
-  /** Ends the use of the session. A run in flight ends as usual; a later one fails an assertion. A second call does nothing. */
+  /**
+   * Ends the use of the session. A run in flight ends as usual; a later one fails an assertion. A second call does
+   * nothing.
+   */
   release(): void {
     this.#handle.release();
   }
@@ -111,8 +114,9 @@ export class Session {
 }
 
 /**
- * Loads a model from serialized bytes or from a file, whose external data is beside it. Runs off the event loop, except for a
- * device, which only one thread may use. Rejects with `OrtError` if the model is invalid or the provider is not available.
+ * Loads a model from serialized bytes or from a file, whose external data is beside it. Runs off the event loop, except
+ * for a device, which only one thread may use. Rejects with `OrtError` if the model is invalid or the provider is not
+ * available.
  */
 export async function createSession(
   model: Uint8Array | string,

@@ -65,8 +65,8 @@ export interface DeviceAllocation {
 }
 
 /**
- * An OrtValue over memory of the host or of a device. The memory lives as long as anything refers to it, including views and
- * bindings of a released tensor.
+ * An OrtValue over memory of the host or of a device. The memory lives as long as anything refers to it, including
+ * views and bindings of a released tensor.
  */
 export class OrtTensor<T extends OrtType = OrtType> {
   readonly type: T;
@@ -119,8 +119,8 @@ export class OrtTensor<T extends OrtType = OrtType> {
   }
 
   /**
-   * A tensor over a part of the same memory, from element `elementOffset` on. On a device, the offset must be 0. Asserts that
-   * the part is inside the tensor.
+   * A tensor over a part of the same memory, from element `elementOffset` on. On a device, the offset must be 0.
+   * Asserts that the part is inside the tensor.
    */
   view(shape: readonly number[], elementOffset = 0): OrtTensor<T> {
     assert(this.#handle.pointer, 'a tensor has a pointer');
@@ -143,8 +143,8 @@ export class OrtTensor<T extends OrtType = OrtType> {
   }
 
   /**
-   * Releases the tensor, and frees the memory of a device as soon as all tensors over it are released. The garbage collector
-   * would do that much later. No binding may have any of these tensors bound.
+   * Releases the tensor, and frees the memory of a device as soon as all tensors over it are released. The garbage
+   * collector would do that much later. No binding may have any of these tensors bound.
    */
   releaseMemory(): void {
     this.release();
@@ -157,8 +157,8 @@ export class OrtTensor<T extends OrtType = OrtType> {
 }
 
 /**
- * Creates a tensor in host memory: zeros, or `data` in place, so that later writes to it are visible. Asserts that `data` is an
- * array of the type, with as many elements as the shape, and not a slice of Node's shared Buffer pool.
+ * Creates a tensor in host memory: zeros, or `data` in place, so that later writes to it are visible. Asserts that
+ * `data` is an array of the type, with as many elements as the shape, and not a slice of Node's shared Buffer pool.
  */
 export function hostTensor<T extends OrtType>(
   type: T,
@@ -181,7 +181,10 @@ export function hostTensor<T extends OrtType>(
   return tensorOver(type, shape, { memory, byteOffset: array.byteOffset });
 }
 
-/** Creates a tensor over a range of memory that does not move. Asserts that the tensor is inside the memory, and aligned. */
+/**
+ * Creates a tensor over a range of memory that does not move. Asserts that the tensor is inside the memory, and
+ * aligned.
+ */
 export function tensorOver<T extends OrtType>(
   type: T,
   shape: readonly number[],

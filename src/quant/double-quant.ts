@@ -1,5 +1,5 @@
-// Double quantization: stores the absmax values of NF4 blocks, minus their mean, in 8 bits with one scale per 256 of them. The
-// bytes are equal to those of bitsandbytes. In total this takes 4.127 bits per weight instead of 4.5.
+// Double quantization: stores the absmax values of NF4 blocks, minus their mean, in 8 bits with one scale per 256 of
+// them. The bytes are equal to those of bitsandbytes. In total this takes 4.127 bits per weight instead of 4.5.
 import { assert } from '../common/assert.ts';
 import { torchMean } from './torch-mean.ts';
 
@@ -17,8 +17,8 @@ export interface NestedAbsmax {
 }
 
 /**
- * The signed 8-bit dynamic map in ascending order (arXiv 1511.04561): for each exponent i, 2^i values in [10^(i-7), 10^(i-6)]
- * of both signs, and also 0 and 1.
+ * The signed 8-bit dynamic map in ascending order (arXiv 1511.04561): for each exponent i, 2^i values in [10^(i-7),
+ * 10^(i-6)] of both signs, and also 0 and 1.
  */
 export const DYNAMIC_MAP = createDynamicMap();
 
@@ -56,8 +56,9 @@ export function restoreAbsmax(nested: NestedAbsmax, map: Float32Array = DYNAMIC_
 }
 
 /**
- * The code of a value in [-1, 1]. bitsandbytes looks it up in a table of 65,536 cells, so the result is the code nearest to
- * the middle of the value's cell. Close to the middle between two codes, that is not always the one nearest to the value.
+ * The code of a value in [-1, 1]. bitsandbytes looks it up in a table of 65,536 cells, so the result is the code
+ * nearest to the middle of the value's cell. Close to the middle between two codes, that is not always the one nearest
+ * to the value.
  */
 function dynamicCode(value: number): number {
   const position = Math.fround(Math.fround(value + 1) * HALF_CELLS);
@@ -92,7 +93,9 @@ function createDynamicMap(): Float32Array {
   return Float32Array.from(values).sort();
 }
 
-/** torch.linspace in fp32, with its fused multiply-add: the first half counts from the start, the second from the end. */
+/**
+ * torch.linspace in fp32, with its fused multiply-add: the first half counts from the start, the second from the end.
+ */
 function linspace(start: number, end: number, count: number): Float32Array {
   const first = Math.fround(start);
   const step = Math.fround(Math.fround(end - first) / (count - 1));

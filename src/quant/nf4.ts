@@ -1,5 +1,6 @@
-// NF4 quantization: 4-bit codes for sixteen values, and one scale per 64 weights. The bytes are equal to those of bitsandbytes
-// 0.50. Blocks run over the flattened row-major matrix, so a block can span rows. Knows no tensor names and no runtime layout.
+// NF4 quantization: 4-bit codes for sixteen values, and one scale per 64 weights. The bytes are equal to those of
+// bitsandbytes 0.50. Blocks run over the flattened row-major matrix, so a block can span rows. Knows no tensor names
+// and no runtime layout.
 import { assert } from '../common/assert.ts';
 
 /** The 4-bit normal floats in ascending order. Code 7 is 0 (QLoRA, arXiv 2305.14314, appendix E). */
@@ -44,7 +45,9 @@ const UPPER_BOUNDS = Float32Array.from(NF4_CODEBOOK, (value, code) =>
 
 /** Cells per unit of [-1, 1]. No cell has two midpoints, because the closest ones are 0.08 apart. */
 const CELLS = 64;
-/** The code at the lower edge of each cell. One comparison with its upper bound decides between it and the next code. */
+/**
+ * The code at the lower edge of each cell. One comparison with its upper bound decides between it and the next code.
+ */
 const CODE_OF_CELL = Uint8Array.from({ length: 2 * CELLS + 1 }, (_, cell) => {
   const edge = cell / CELLS - 1;
   return UPPER_BOUNDS.findIndex((bound) => edge <= bound);

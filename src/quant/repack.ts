@@ -1,6 +1,7 @@
-// Converts weights to the layout of ONNX Runtime's 8-bit matmul (MatMulNBits with 8 bits, block size 64, zero point 128). Its
-// blocks run along a row, so a row must be a whole number of blocks. NF4 codes become the nearest of 256 levels, at the scale
-// that rounds the codebook best; this costs 0.006 nats of NLL on WikiText-2. Knows no graph and no files.
+// Converts weights to the layout of ONNX Runtime's 8-bit matmul (MatMulNBits with 8 bits, block size 64, zero point
+// 128). Its blocks run along a row, so a row must be a whole number of blocks. NF4 codes become the nearest of 256
+// levels, at the scale that rounds the codebook best; this costs 0.006 nats of NLL on WikiText-2. Knows no graph and no
+// files.
 import { assert } from '../common/assert.ts';
 import { blockAbsmax, NF4_BLOCK, NF4_CODEBOOK } from './nf4.ts';
 

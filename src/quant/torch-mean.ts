@@ -1,13 +1,15 @@
-// The mean of a float32 vector, with the same rounding as torch's reduction on the CPU (ATen/native/cpu/SumKernel.cpp: 8 lanes,
-// four accumulators, cascaded partial sums). The offset of double quantization is such a mean. It is stored and it changes codes,
-// so another order of additions would give other bytes than bitsandbytes.
+// The mean of a float32 vector, with the same rounding as torch's reduction on the CPU (ATen/native/cpu/SumKernel.cpp:
+// 8 lanes, four accumulators, cascaded partial sums). The offset of double quantization is such a mean. It is stored
+// and it changes codes, so another order of additions would give other bytes than bitsandbytes.
 
 /** Floats in one vector. A shorter input is summed without vectors. */
 const LANES = 8;
 const ACCUMULATORS = 4;
 const LEVELS = 4;
 
-/** The mean in fp32 of a vector that is not empty, in the order of one thread. torch splits inputs above 32,768 values. */
+/**
+ * The mean in fp32 of a vector that is not empty, in the order of one thread. torch splits inputs above 32,768 values.
+ */
 export function torchMean(values: Float32Array): number {
   const lanes = values.length < LANES ? 1 : LANES;
   const vectorEnd = values.length - (values.length % lanes);

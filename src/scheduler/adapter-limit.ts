@@ -1,6 +1,6 @@
-// Limits which distinct adapters run at once, by their number and by the memory they need, and starves none: if the first
-// waiting adapter does not fit, one active adapter is drained (its rows finish, no new ones start), then the next, until
-// the waiting one fits. Knows no tenants: the queue brings the sequences in order.
+// Limits which distinct adapters run at once, by their number and by the memory they need, and starves none: if the
+// first waiting adapter does not fit, one active adapter is drained (its rows finish, no new ones start), then the
+// next, until the waiting one fits. Knows no tenants: the queue brings the sequences in order.
 import type { AdapterKey } from '../engine/batch.ts';
 import type { Sequence } from './sequence.ts';
 

@@ -103,8 +103,8 @@ export class EngineClient {
   }
 
   /**
-   * Submits a sequence; without `adapter` it runs on the base. Never throws: a refusal is a `failed` event. The listener
-   * is called later, in order, and never after a terminal event.
+   * Submits a sequence; without `adapter` it runs on the base. Never throws: a refusal is a `failed` event. The
+   * listener is called later, in order, and never after a terminal event.
    */
   submit(
     { id: tenant, weight }: TenantShare,

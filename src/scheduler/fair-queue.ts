@@ -1,5 +1,5 @@
-// The waiting sequences, fair between tenants by the tokens that each was served, in proportion to their weights. This is
-// the virtual token counter of arXiv 2401.00588. First in, first out within a tenant. Knows no slots and no time.
+// The waiting sequences, fair between tenants by the tokens that each was served, in proportion to their weights. This
+// is the virtual token counter of arXiv 2401.00588. First in, first out within a tenant. Knows no slots and no time.
 import { assert } from '../common/assert.ts';
 import type { Sequence } from './sequence.ts';
 

@@ -1,5 +1,5 @@
-// Watches whether the engine process is alive and makes progress: heartbeats, a watchdog over heartbeats and steps, and timeouts
-// that a pause of this process does not use up. Knows no process and kills none.
+// Watches whether the engine process is alive and makes progress: heartbeats, a watchdog over heartbeats and steps, and
+// timeouts that a pause of this process does not use up. Knows no process and kills none.
 import { Worker } from 'node:worker_threads';
 
 /** The file descriptor of the heartbeat pipe in the engine process. */

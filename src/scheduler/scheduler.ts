@@ -1,5 +1,5 @@
-// Continuous batching as pure policy: which sequences the next step runs, and what its results mean. No I/O, no await, no
-// clock: nothing depends on how long a step takes. Knows token ids, slots and digests; no tensors, weights or text.
+// Continuous batching as pure policy: which sequences the next step runs, and what its results mean. No I/O, no await,
+// no clock: nothing depends on how long a step takes. Knows token ids, slots and digests; no tensors, weights or text.
 import { assert } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
 import type {
@@ -152,8 +152,8 @@ export class Scheduler {
   }
 
   /**
-   * Ends a sequence now. If it is part of the step in flight, it ends when the results of that step are applied, and gets
-   * none of them. Does nothing if the sequence has ended.
+   * Ends a sequence now. If it is part of the step in flight, it ends when the results of that step are applied, and
+   * gets none of them. Does nothing if the sequence has ended.
    */
   fail(id: SequenceId, error: ServeError): EngineEvent[] {
     return this.#end(id, { type: 'failed', id, error: error.toPlain() });

@@ -1,5 +1,5 @@
-// One generation in flight, as plain state, and how the results of a run change it. Knows no queue, no other sequence and
-// no engine.
+// One generation in flight, as plain state, and how the results of a run change it. Knows no queue, no other sequence
+// and no engine.
 import { assert } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
 import type { GenerationRequest, TokenLogprob } from '../contracts/generation.ts';

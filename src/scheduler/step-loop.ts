@@ -80,8 +80,8 @@ export class StepLoop {
   }
 
   /**
-   * Posts `ready`, runs steps until the loop is drained, and releases the engine. Rejects if a slot could not be moved or
-   * an adapter not detached: the engine cannot be trusted any more, and the process has to end.
+   * Posts `ready`, runs steps until the loop is drained, and releases the engine. Rejects if a slot could not be moved
+   * or an adapter not detached: the engine cannot be trusted any more, and the process has to end.
    */
   async run(post: (message: FromEngine) => void): Promise<void> {
     this.#post = post;

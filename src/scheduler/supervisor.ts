@@ -1,5 +1,5 @@
-// Keeps one engine process alive: starts it, watches its progress, restarts it and ends it. Knows no sequences: the client
-// decides what a lost process means for its requests.
+// Keeps one engine process alive: starts it, watches its progress, restarts it and ends it. Knows no sequences: the
+// client decides what a lost process means for its requests.
 import { type ChildProcess, fork } from 'node:child_process';
 import { ConfigError, ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';

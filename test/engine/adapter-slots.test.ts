@@ -71,7 +71,8 @@ test('replaced slots leave no memory behind', {
   slots.attach(adapter(2, 8));
   const after = await runLogits(runner, { ...prompt, lora });
   assert.ok(worstDifference(after, before) < 1e-4);
-  // The tensors are collected first, then the memory that their finalizers release. Reading the reference keeps it for a turn.
+  // The tensors are collected first, then the memory that their finalizers release. Reading the reference keeps it for
+  // a turn.
   for (let turn = 0; turn < 5; turn++) {
     await setImmediate();
     globalThis.gc?.();

@@ -19,7 +19,9 @@ import { plainLogits } from '../model/plain-decoder.ts';
 /** The provider that the engines run on. */
 export interface Platform {
   readonly provider: Provider;
-  /** The largest difference from the plain decoder's logits; twice as large after adapters were attached and detached. */
+  /**
+   * The largest difference from the plain decoder's logits; twice as large after adapters were attached and detached.
+   */
   readonly limit: number;
   readonly skip?: string | false;
   /** Called before each engine. */
@@ -66,7 +68,9 @@ interface Sequence {
   adapter: AdapterWeights | undefined;
 }
 
-/** Prefills each sequence into its slot, then decodes `next` for all of them in one batch. Returns the logits by row. */
+/**
+ * Prefills each sequence into its slot, then decodes `next` for all of them in one batch. Returns the logits by row.
+ */
 async function decodeTogether(engine: Engine, sequences: readonly Sequence[], next: number) {
   const recorders = sequences.map(recorder);
   for (const [slot, { prompt, adapter }] of sequences.entries()) {

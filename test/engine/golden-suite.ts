@@ -1,4 +1,5 @@
-// Compares with the logits of transformers and peft, on any provider: every supported model and adapter, float32 weights.
+// Compares with the logits of transformers and peft, on any provider: every supported model and adapter, float32
+// weights.
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';

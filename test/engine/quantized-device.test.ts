@@ -1,5 +1,5 @@
-// Quantized weights in the memory of a simulated device: CUDA's graphs with NF4 and float16 run on the CPU's kernels for the
-// same operators.
+// Quantized weights in the memory of a simulated device: CUDA's graphs with NF4 and float16 run on the CPU's kernels
+// for the same operators.
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { openServingFolder } from '../../src/engine/serving-folder.ts';

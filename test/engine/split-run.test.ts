@@ -1,4 +1,5 @@
-// Prompts in several runs, for devices whose attention is wrong for many tokens at once. The logits equal those of one run.
+// Prompts in several runs, for devices whose attention is wrong for many tokens at once. The logits equal those of one
+// run.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { maxTokensPerRun } from '../../src/engine/memory/attention-check.ts';

@@ -1,4 +1,5 @@
-// Garbage collection during runs: results stay correct, unreferenced native objects are freed, and the process exits cleanly.
+// Garbage collection during runs: results stay correct, unreferenced native objects are freed, and the process exits
+// cleanly.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';

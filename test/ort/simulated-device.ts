@@ -1,5 +1,5 @@
-// Simulates a device by replacing functions of the runtime: sessions that ask for the provider use the CPU, and the device's
-// memory is host memory under its name.
+// Simulates a device by replacing functions of the runtime: sessions that ask for the provider use the CPU, and the
+// device's memory is host memory under its name.
 import type { TestContext } from 'node:test';
 import type { OrtFunction } from '../../src/ort/api.ts';
 import type { CValue, NativeFunction } from '../../src/ort/ffi.ts';

@@ -13,7 +13,9 @@ export function plainAbsmax(values: Float32Array): Float32Array {
   return absmax;
 }
 
-/** The codes of a flattened matrix: the nearest of the 16 values to x * (1 / absmax) in fp32, the lower one on a tie. */
+/**
+ * The codes of a flattened matrix: the nearest of the 16 values to x * (1 / absmax) in fp32, the lower one on a tie.
+ */
 export function plainNf4Codes(values: Float32Array): number[] {
   const inverses = plainAbsmax(values).map((absmax) => (absmax === 0 ? 0 : 1 / absmax));
   return Array.from(values, (value, i) => {

@@ -1,5 +1,5 @@
-// An engine without a model. The next token is a hash of the content of the KV slot and of the adapter, so a row that reads a
-// wrong slot, misses a token or uses a wrong adapter gets other tokens.
+// An engine without a model. The next token is a hash of the content of the KV slot and of the adapter, so a row that
+// reads a wrong slot, misses a token or uses a wrong adapter gets other tokens.
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import type { AdapterSource } from '../../src/contracts/generation.ts';
 import {

@@ -1,5 +1,5 @@
-// Runs a scheduler over random operations, and checks after each of them the invariants that must always hold. A violated one
-// throws an error that starts with its name (I01 … I21 in the reference).
+// Runs a scheduler over random operations, and checks after each of them the invariants that must always hold. A
+// violated one throws an error that starts with its name (I01 … I21 in the reference).
 import fc from 'fast-check';
 import { ServeError } from '../../src/common/errors.ts';
 import { type GenerationRequest, GREEDY } from '../../src/contracts/generation.ts';
@@ -25,7 +25,10 @@ export const SIM_OPTIONS: Required<Omit<SchedulerOptions, keyof AdapterLimits>> 
 
 const WEIGHTS = { a: 1, b: 8, c: 2 };
 
-/** The largest difference between the service over weight of two backlogged tenants: I13, with w_p = 1, w_q = 2, weights ≥ 1. */
+/**
+ * The largest difference between the service over weight of two backlogged tenants: I13, with w_p = 1, w_q = 2, weights
+ * ≥ 1.
+ */
 const MAX_UNFAIRNESS = 2 * Math.max(MAX_PROMPT, 2 * SIM_OPTIONS.slotCount * MAX_TOKENS);
 
 const submission = fc.record({

@@ -1,5 +1,5 @@
-// Groups the rows of a batch by adapter slot: pure index arithmetic, no weights. There are G groups, padded to m positions
-// each; a position holds a row of its group or, as padding, repeats one.
+// Groups the rows of a batch by adapter slot: pure index arithmetic, no weights. There are G groups, padded to m
+// positions each; a position holds a row of its group or, as padding, repeats one.
 
 /** The groups of one batch, as indices for gathering rows into groups and back. */
 export interface GroupPlan {
@@ -19,8 +19,8 @@ export const ZERO_SLOT = 0;
 
 /**
  * Groups rows by adapter slot. `rowSlots[i]` is the slot of row i. `usedSlots` is the number of slots in use, including
- * slot 0. The groups cover one range of slots that starts at 0, or at `lastStart` if no row uses slot 0. Padding repeats
- * the first row of its group, or row 0 in an empty group; its product is dropped.
+ * slot 0. The groups cover one range of slots that starts at 0, or at `lastStart` if no row uses slot 0. Padding
+ * repeats the first row of its group, or row 0 in an empty group; its product is dropped.
  */
 export function planGroups(
   rowSlots: readonly number[],

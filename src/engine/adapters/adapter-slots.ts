@@ -1,6 +1,7 @@
-// Adapter slots: the weights of the attached adapters as operands of batched matmuls, one slot per adapter. Used slots have
-// no gaps, so a range of them is an operand without a copy. Slot 0 is zeros, for rows without an adapter. Adapters are
-// attached and detached between runs. Most copying happens before that, in the background, in slots that no run reads.
+// Adapter slots: the weights of the attached adapters as operands of batched matmuls, one slot per adapter. Used slots
+// have no gaps, so a range of them is an operand without a copy. Slot 0 is zeros, for rows without an adapter. Adapters
+// are attached and detached between runs. Most copying happens before that, in the background, in slots that no run
+// reads.
 import type { AdapterWeights } from '../../../adapters/peft/weights.ts';
 import { assert } from '../../common/assert.ts';
 import { ServeError } from '../../common/errors.ts';
@@ -22,8 +23,8 @@ export interface AdapterSlotsOptions {
 }
 
 /**
- * A block of another form that is filled in the background and will replace the current one. It is dropped if no run uses
- * it for a while.
+ * A block of another form that is filled in the background and will replace the current one. It is dropped if no run
+ * uses it for a while.
  */
 interface Replacement {
   readonly block: SlotBlock;

@@ -1,5 +1,6 @@
-// A block of adapter slots: the operands of all slots in one form, and which adapter's weights each slot holds. A slot can be
-// written in the background, so that no step waits while a whole adapter is copied. Knows nothing of attached adapters.
+// A block of adapter slots: the operands of all slots in one form, and which adapter's weights each slot holds. A slot
+// can be written in the background, so that no step waits while a whole adapter is copied. Knows nothing of attached
+// adapters.
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { AdapterWeights, LoraPair } from '../../../adapters/peft/weights.ts';
 import type { DecoderConfig } from '../../model/config.ts';

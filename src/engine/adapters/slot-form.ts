@@ -1,5 +1,5 @@
-// The form of adapter slots: one rank and one set of linears for all of them, and the operands that follow. Knows no memory
-// and no adapter's values.
+// The form of adapter slots: one rank and one set of linears for all of them, and the operands that follow. Knows no
+// memory and no adapter's values.
 import type { AdapterWeights } from '../../../adapters/peft/weights.ts';
 import type { DecoderConfig } from '../../model/config.ts';
 import { adaptedTargets, type LoraLayout } from '../../model/lora-graph.ts';
@@ -81,7 +81,9 @@ export function slotBytes(config: DecoderConfig, { rank, targets }: SlotForm): n
   return 4 * rank * loraPerRank(config, targets);
 }
 
-/** Rounds up to a power of two, so that adapters of similar rank share operands and a new rank seldom needs new ones. */
+/**
+ * Rounds up to a power of two, so that adapters of similar rank share operands and a new rank seldom needs new ones.
+ */
 function rankBucket(rank: number): number {
   return Math.max(SMALLEST_RANK, 2 ** Math.ceil(Math.log2(rank)));
 }

@@ -1,5 +1,6 @@
-// Checks that a device's attention computes the same for a prompt in one run as in several. WebGPU uses another kernel for
-// 32 or more tokens of a sequence, and with SwiftShader (subgroups of 4) that kernel is wrong from the fifth token on.
+// Checks that a device's attention computes the same for a prompt in one run as in several. WebGPU uses another kernel
+// for 32 or more tokens of a sequence, and with SwiftShader (subgroups of 4) that kernel is wrong from the fifth token
+// on.
 import { GraphBuilder, MICROSOFT } from '../../onnx/graph-builder.ts';
 import { createSessionSync, type Session } from '../../ort/session.ts';
 import { hostTensor } from '../../ort/tensor.ts';

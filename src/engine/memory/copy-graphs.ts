@@ -1,6 +1,6 @@
-// Graphs that copy data on a device, and the sessions that run them. They know no transformer. A tensor of slots is seen as
-// [slots, n]; `i` counts tensors. An output that is written in place is bound to the memory of its input, so the operator
-// writes only the one slot.
+// Graphs that copy data on a device, and the sessions that run them. They know no transformer. A tensor of slots is
+// seen as [slots, n]; `i` counts tensors. An output that is written in place is bound to the memory of its input, so
+// the operator writes only the one slot.
 import { GraphBuilder, type Value } from '../../onnx/graph-builder.ts';
 import type { Binding } from '../../ort/binding.ts';
 import { deviceTensor } from '../../ort/device-tensor.ts';

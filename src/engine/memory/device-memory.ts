@@ -1,5 +1,5 @@
-// The memory of a device for a model. Weights, cache and adapter slots stay there; small graphs copy values of the host to
-// it. Knows no model.
+// The memory of a device for a model. Weights, cache and adapter slots stay there; small graphs copy values of the host
+// to it. Knows no model.
 import { ConfigError } from '../../common/errors.ts';
 import { elementCount } from '../../common/tensor.ts';
 import { GraphBuilder } from '../../onnx/graph-builder.ts';
@@ -13,8 +13,8 @@ import { DeviceSlots } from './device-slots.ts';
 import type { ModelMemory } from './model-memory.ts';
 
 /**
- * Opens a provider's memory with the first of its float types that the device can compute with. Throws `ConfigError` with
- * the runtime's reason if the provider is not available on this machine.
+ * Opens a provider's memory with the first of its float types that the device can compute with. Throws `ConfigError`
+ * with the runtime's reason if the provider is not available on this machine.
  */
 export function openDeviceMemory(provider: Provider): ModelMemory {
   const { floats, advice } = PROVIDERS[provider];

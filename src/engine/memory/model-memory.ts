@@ -1,5 +1,5 @@
-// The memory of the weights, the KV cache and the adapter slots, as the engine needs it: the host's or a device's. Knows
-// no model, only tensors with a row per slot.
+// The memory of the weights, the KV cache and the adapter slots, as the engine needs it: the host's or a device's.
+// Knows no model, only tensors with a row per slot.
 
 import type { OrtTensor } from '../../ort/tensor.ts';
 import type { FloatType } from '../../settings/provider.ts';
@@ -24,7 +24,9 @@ export interface ModelMemory {
 export interface SlotTensors {
   /** Adds `count` tensors [slots, ...shape]. */
   add(shape: readonly number[], count?: number): void;
-  /** All tensors over slots first … first + count - 1, [count, ...shape] each. Valid until the next call of any method. */
+  /**
+   * All tensors over slots first … first + count - 1, [count, ...shape] each. Valid until the next call of any method.
+   */
   range(first: number, count: number): readonly OrtTensor[];
   /** Keeps what a run has written to a range. Must be called after such a run. */
   writeBack(first: number, count: number): void;

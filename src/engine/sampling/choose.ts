@@ -1,7 +1,7 @@
-// Chooses a token from logits, in float64: penalties and bias, temperature, top_k, top_p, min_p, then the random draw. It reads
-// only the largest logits of the row if they decide the outcome, else the whole row. Both ways choose the same token, because
-// a draw goes through tokens in a fixed order: the kept tokens by rank, or without filters the largest ones by rank and then
-// all others by id.
+// Chooses a token from logits, in float64: penalties and bias, temperature, top_k, top_p, min_p, then the random draw.
+// It reads only the largest logits of the row if they decide the outcome, else the whole row. Both ways choose the same
+// token, because a draw goes through tokens in a fixed order: the kept tokens by rank, or without filters the largest
+// ones by rank and then all others by id.
 import { AssertionError } from '../../common/assert.ts';
 import type { SamplingParams } from '../../contracts/generation.ts';
 import { type LogitsRow, selectTop } from '../logits.ts';
@@ -91,7 +91,10 @@ function largest(input: DrawInput): number | undefined {
   return scratchFor(row.logits.length).values.indexOf(max);
 }
 
-/** Ranks the tokens whose values are known, from the largest logits and the penalized tokens, as far as they are above `tail`. */
+/**
+ * Ranks the tokens whose values are known, from the largest logits and the penalized tokens, as far as they are above
+ * `tail`.
+ */
 function rankHead({ row, params, penalties }: DrawInput): Head {
   const { logits } = row;
   const top = row.top ?? selectTop(logits);

@@ -1,5 +1,5 @@
-// The tokens that a sequence must not draw next: those that complete a bad word, end it before its minimum length, or are not
-// among its allowed tokens. Knows no probabilities.
+// The tokens that a sequence must not draw next: those that complete a bad word, end it before its minimum length, or
+// are not among its allowed tokens. Knows no probabilities.
 import type { SamplingParams } from '../../contracts/generation.ts';
 import type { LogitsRow } from '../logits.ts';
 
@@ -40,8 +40,8 @@ export class Constraints {
   }
 
   /**
-   * The row with -Infinity for tokens that are not allowed, valid until the next call. Returns the row itself if all are
-   * allowed. The result has no `top`, because the largest logits of the row may not be allowed.
+   * The row with -Infinity for tokens that are not allowed, valid until the next call. Returns the row itself if all
+   * are allowed. The result has no `top`, because the largest logits of the row may not be allowed.
    */
   mask(row: LogitsRow): LogitsRow {
     const { allowedTokenIds } = this.#params;

@@ -1,5 +1,5 @@
-// top_k, top_p and min_p over tokens ranked by value. Each filter keeps a prefix of the ranking. It gets only a ranked prefix
-// and a bound on the rest; if that does not decide which tokens are kept, the result is undefined.
+// top_k, top_p and min_p over tokens ranked by value. Each filter keeps a prefix of the ranking. It gets only a ranked
+// prefix and a bound on the rest; if that does not decide which tokens are kept, the result is undefined.
 import type { SamplingParams } from '../../contracts/generation.ts';
 import type { Buckets, Ranking } from './ranking.ts';
 
@@ -30,8 +30,8 @@ function hasTopK({ topK }: SamplingParams, vocabSize: number): boolean {
 }
 
 /**
- * How many of the ranked tokens the filters keep. Undefined if these tokens do not decide it. `totalOf` returns the sum of
- * the weights of all tokens, or undefined if it is unknown. Only top_p needs it.
+ * How many of the ranked tokens the filters keep. Undefined if these tokens do not decide it. `totalOf` returns the sum
+ * of the weights of all tokens, or undefined if it is unknown. Only top_p needs it.
  */
 export function keptCount(
   prefix: RankedPrefix,
@@ -57,7 +57,10 @@ export function keptCount(
   return decided;
 }
 
-/** The last bucket that the filters can reach. If all up to it are ranked, only rounding can leave `keptCount` undecided. */
+/**
+ * The last bucket that the filters can reach. If all up to it are ranked, only rounding can leave `keptCount`
+ * undecided.
+ */
 export function lastBucketNeeded(
   { counts, masses, tops }: Buckets,
   params: SamplingParams,

@@ -1,5 +1,5 @@
-// Changes single logits: repetition, frequency and presence penalties, bias, and forbidden tokens. Owns the token counts of one
-// sequence. Knows no temperature, filters or draws.
+// Changes single logits: repetition, frequency and presence penalties, bias, and forbidden tokens. Owns the token
+// counts of one sequence. Knows no temperature, filters or draws.
 import type { SamplingParams } from '../../contracts/generation.ts';
 
 const NONE: ReadonlySet<number> = new Set();

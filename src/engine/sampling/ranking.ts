@@ -1,5 +1,5 @@
-// Ranks tokens by value, only as far down as needed, by a bucket sort in one pass over the vocabulary. Larger values come first,
-// equal ones by ascending id.
+// Ranks tokens by value, only as far down as needed, by a bucket sort in one pass over the vocabulary. Larger values
+// come first, equal ones by ascending id.
 
 /** Token ids in order, and the values and weights exp(value - largest value) by id. [V] each. */
 export interface Ranking {

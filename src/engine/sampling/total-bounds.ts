@@ -1,5 +1,5 @@
-// Bounds the sum of the weights of all tokens by the largest logits of a row and its log-sum-exp. With these bounds, most draws
-// never read the rest of the vocabulary.
+// Bounds the sum of the weights of all tokens by the largest logits of a row and its log-sum-exp. With these bounds,
+// most draws never read the rest of the vocabulary.
 import type { Interval } from './filters.ts';
 
 /** Covers float64 rounding on both sides of a comparison with the bounds. It is far below float32 rounding. */
@@ -27,8 +27,8 @@ export interface UnknownTokens {
 }
 
 /**
- * Bounds the sum of exp(logit / temperature - max) over all tokens. The raw mass m of the N unknown tokens is the rest of the
- * log-sum-exp. With a = 1 / temperature and x_i = exp(logit_i) ≤ t:
+ * Bounds the sum of exp(logit / temperature - max) over all tokens. The raw mass m of the N unknown tokens is the rest
+ * of the log-sum-exp. With a = 1 / temperature and x_i = exp(logit_i) ≤ t:
  * N (m/N)^a ≤ Σ x_i^a ≤ m t^(a-1) for a ≥ 1 (convexity; x^a = x · x^(a-1)), and the reverse for a ≤ 1.
  */
 export function boundTotal(known: KnownTokens, unknown: UnknownTokens): Interval {
@@ -53,8 +53,8 @@ export function boundTotal(known: KnownTokens, unknown: UnknownTokens): Interval
 }
 
 /**
- * The largest error of a float32 log-sum-exp for any order of summation: V roundings of the sum (2^-24 each), a few units in
- * the last place of exp and log, and the rounding of the result.
+ * The largest error of a float32 log-sum-exp for any order of summation: V roundings of the sum (2^-24 each), a few
+ * units in the last place of exp and log, and the rounding of the result.
  */
 function logSumExpError(vocabSize: number, logSumExp: number): number {
   return vocabSize * 2 ** -24 + (Math.abs(logSumExp) + 8) * 2 ** -21;
