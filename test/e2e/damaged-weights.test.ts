@@ -170,7 +170,7 @@ test('verify names damaged serving files and a damaged model; a damaged model is
   flip(path.join(model, 'model.safetensors'), 5e6, 1);
   const { code, out } = await runLorikeet(['verify', '--model', model], home);
   assert.equal(code, 1);
-  assert.match(out, /damaged\/model\.safetensors: .*do not have the digest in lorikeet\.json/);
+  assert.match(out, /damaged\/model\.safetensors: .*no longer have the digest in lorikeet\.json/);
   assert.match(out, /weights\.bin: its SHA-256 differs/);
   // The serving files are marked: this start has to build them.
   const served = await runLorikeet(['serve', '--port', '0', '--model', model], home);
