@@ -1,7 +1,7 @@
 // Pseudo-random numbers that a seed fixes for ever, also across machines: initial weights, dropout masks, shuffles.
 
 /** Uniform in [0, 1): mulberry32, a period of 2^32. */
-export function createRandom(seed: number): () => number {
+export function seededRandom(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;

@@ -85,7 +85,7 @@ export interface TrainModelOptions {
   /** Recompute each block in the backward pass instead of keeping its activations. */
   readonly recompute: boolean;
   /** Of activations that a recomputing step keeps all the same; default: a share of what it holds anyway. */
-  readonly keptBytes?: number;
+  readonly savedBytes?: number;
   /** Decoder blocks per graph. */
   readonly blocksPerSegment: number;
   /** Threads inside one operator; undefined: one per core. */

@@ -58,7 +58,7 @@ const tokensSchema = z
 
 export type ChatRow = z.infer<typeof chatSchema>;
 
-export type Row =
+export type TrainingRow =
   | ({ kind: 'chat' } & ChatRow)
   | ({ kind: 'completion' } & z.infer<typeof completionSchema>)
   | ({ kind: 'text' } & z.infer<typeof textSchema>)
@@ -70,7 +70,7 @@ export class RowError extends Error {
 }
 
 /** @throws RowError naming the first field at fault */
-export function parseRow(line: string): Row {
+export function parseRow(line: string): TrainingRow {
   let json: unknown;
   try {
     json = JSON.parse(line);

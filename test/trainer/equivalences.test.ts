@@ -53,11 +53,11 @@ for (const method of ['lora', 'full'] as const) {
     const adapter = method === 'lora' ? lora(tiny.config) : undefined;
     const batches = [batchOf(tiny.config, [9, 12]), batchOf(tiny.config, [4, 5, 6], 2)];
     // Full training writes its weights' own tensors: each model reads them anew.
-    const recomputed = await gradientsOf(trainModel(t, tiny, { adapter, keptBytes: 0 }), batches);
+    const recomputed = await gradientsOf(trainModel(t, tiny, { adapter, savedBytes: 0 }), batches);
     const kept = await gradientsOf(trainModel(t, tiny, { adapter, recompute: false }), batches);
     assertSame(kept, recomputed, 1e-6);
     // Room for one or two of three segments.
-    const some = await gradientsOf(trainModel(t, tiny, { adapter, keptBytes: 120_000 }), batches);
+    const some = await gradientsOf(trainModel(t, tiny, { adapter, savedBytes: 120_000 }), batches);
     assert.deepEqual(some, recomputed);
   });
 
@@ -65,7 +65,7 @@ for (const method of ['lora', 'full'] as const) {
     const tiny = tinyModel({ num_hidden_layers: 3 });
     const adapter = method === 'lora' ? lora(tiny.config) : undefined;
     const batches = [batchOf(tiny.config, [9, 12])];
-    const one = await gradientsOf(trainModel(t, tiny, { adapter, keptBytes: 0 }), batches);
+    const one = await gradientsOf(trainModel(t, tiny, { adapter, savedBytes: 0 }), batches);
     for (const recompute of [true, false]) {
       const two = trainModel(t, tiny, { adapter, blocksPerSegment: 2, recompute });
       assertSame(await gradientsOf(two, batches), one, 1e-6);

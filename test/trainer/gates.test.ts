@@ -6,7 +6,7 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import type { TrainerMessage } from '../../src/contracts/training.ts';
-import { type Figures, judge } from '../../trainer/evaluation/gates.ts';
+import { type Figures, judgeGates } from '../../trainer/evaluation/gates.ts';
 import { GateError, toFault } from '../../trainer/run/faults.ts';
 import { questions, runToy, type ToyRun, writeRows } from './toy-runs.ts';
 
@@ -161,9 +161,9 @@ const LIMITS: readonly (readonly [change: Partial<Figures>, gate: string, passes
 ];
 
 test('verdicts at the limits, all of them numbers that JSON knows', () => {
-  assert.ok(judge(FINE, {}).gates.every(({ passed }) => passed));
+  assert.ok(judgeGates(FINE, {}).gates.every(({ passed }) => passed));
   for (const [change, gate, passes] of LIMITS) {
-    const { gates } = judge({ ...FINE, ...change }, {});
+    const { gates } = judgeGates({ ...FINE, ...change }, {});
     assert.ok(gates.every(({ value, limit }) => Number.isFinite(value) && Number.isFinite(limit)));
     const verdict = gates.find((one) => one.gate === gate);
     assert.equal(verdict?.passed, passes, `${gate} ${JSON.stringify(change)}`);

@@ -8,7 +8,11 @@ import { toFloat32 } from '../../src/common/tensor.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import { planAdapter } from '../../trainer/job/adapter-plan.ts';
 import { parseJob } from '../../trainer/job/job.ts';
-import { settle, settleMaxLength, settleMethod } from '../../trainer/job/run-settings.ts';
+import {
+  resolveMaxLength,
+  resolveMethod,
+  resolveSettings,
+} from '../../trainer/job/run-settings.ts';
 import { writeAdapter } from '../../trainer/run/result-files.ts';
 import { temporaryFolder, tinyModel } from '../fixtures.ts';
 
@@ -211,10 +215,10 @@ test('an adapter to start from that is none is refused', async (t) => {
 test('a method needs its kind of base, and the refusal names the import', () => {
   const dense = artifact.info;
   const nf4 = { ...dense, quantization: 'nf4' } as typeof dense;
-  assert.equal(settleMethod(parseJob(BASE), dense), 'lora');
-  assert.equal(settleMethod(parseJob(BASE), nf4), 'qlora');
+  assert.equal(resolveMethod(parseJob(BASE), dense), 'lora');
+  assert.equal(resolveMethod(parseJob(BASE), nf4), 'qlora');
   const refusal = (method: string, info: typeof dense) => () =>
-    settleMethod(parseJob({ ...BASE, method }), info);
+    resolveMethod(parseJob({ ...BASE, method }), info);
   assert.throws(refusal('qlora', dense), /lorikeet import tiny --out DIR --quantization nf4/);
   assert.throws(refusal('lora', nf4), /lorikeet import tiny --out DIR --quantization none/);
   assert.throws(refusal('full', nf4), /needs an unquantized base/);
@@ -227,16 +231,20 @@ test('what a job leaves open is settled by model and rows', () => {
     stepsPerEpoch: 50,
     hasValidation: true,
   } as const;
-  const settings = settle(parseJob(BASE), config, options);
+  const settings = resolveSettings(parseJob(BASE), config, options);
   assert.equal(settings.totalSteps, 150);
   assert.equal(settings.schedule.warmupSteps, 4);
   assert.equal(settings.evalEvery, 50);
   assert.equal(settings.checkpointEvery, 15);
-  const asked = settle(parseJob({ ...BASE, maxSteps: 7, learningRate: 1e-3 }), config, options);
+  const asked = resolveSettings(
+    parseJob({ ...BASE, maxSteps: 7, learningRate: 1e-3 }),
+    config,
+    options,
+  );
   assert.equal(asked.totalSteps, 7);
   assert.equal(asked.schedule.peak, 1e-3);
-  assert.equal(settleMaxLength(parseJob(BASE), config), 128);
-  assert.throws(() => settleMaxLength(parseJob({ ...BASE, maxLength: 129 }), config), /maxLength/);
+  assert.equal(resolveMaxLength(parseJob(BASE), config), 128);
+  assert.throws(() => resolveMaxLength(parseJob({ ...BASE, maxLength: 129 }), config), /maxLength/);
 });
 
 test('the rate of SmolLM2-135M is the documented one', () => {
@@ -246,6 +254,6 @@ test('the rate of SmolLM2-135M is the documented one', () => {
     stepsPerEpoch: 1,
     hasValidation: false,
   } as const;
-  const settings = settle(parseJob(BASE), { ...config, hiddenSize: 576 }, options);
+  const settings = resolveSettings(parseJob(BASE), { ...config, hiddenSize: 576 }, options);
   assert.equal(settings.schedule.peak, 1.3e-3);
 });

@@ -10,7 +10,7 @@ import { makePlan } from '../../trainer/commands/plan.ts';
 import { loadLanguage } from '../../trainer/data/encode-row.ts';
 import { parseJob } from '../../trainer/job/job.ts';
 import { type PrepareOptions, prepareRun } from '../../trainer/job/prepare-run.ts';
-import { showExample } from '../../trainer/planner/job-plan.ts';
+import { toPlannedExample } from '../../trainer/planner/job-plan.ts';
 import { toFault } from '../../trainer/run/faults.ts';
 import { temporaryFolder } from '../fixtures.ts';
 
@@ -76,15 +76,15 @@ test('the text of an example is that of its tokens, wherever a character is cut'
   const expected = new TextDecoder('utf-8', { ignoreBOM: true }).decode(whole);
   for (let cut = 1; cut < ids.length; cut++) {
     const labels = ids.map((id, t) => (t < cut ? -1 : id));
-    const { text, spans } = showExample({ ids, labels, weights: undefined }, language);
+    const { text, spans } = toPlannedExample({ ids, labels, weights: undefined }, language);
     assert.equal(text, expected);
     assert.equal(spans.at(-1)!.end, text.length);
   }
   const weights = new Float32Array(ids.length);
-  const masked = showExample({ ids, labels: ids, weights }, language);
+  const masked = toPlannedExample({ ids, labels: ids, weights }, language);
   assert.deepEqual(learned(masked), []);
   const numbers = { ids: Int32Array.of(5, 17, 6), labels: Int32Array.of(-1, 17, -1) };
-  assert.deepEqual(showExample({ ...numbers, weights: undefined }, undefined), {
+  assert.deepEqual(toPlannedExample({ ...numbers, weights: undefined }, undefined), {
     text: '5 17 6 ',
     spans: [
       { start: 0, end: 2, isLearned: false },

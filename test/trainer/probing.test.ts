@@ -1,7 +1,7 @@
 // What is read of single tokens, against the logits themselves; and the base under an adapter.
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { generate, isDegenerate, promptOf } from '../../trainer/evaluation/generate.ts';
+import { generateGreedily, isDegenerate, promptOf } from '../../trainer/evaluation/generate.ts';
 import { withoutAdapter } from '../../trainer/evaluation/losses.ts';
 import type { InspectableModel } from '../../trainer/model.ts';
 import type { MicroBatch } from '../../trainer/types.ts';
@@ -94,14 +94,14 @@ test('answers are those of one prompt at a time, and the longest prompt loses it
   const free: number[][] = [];
   for (const prompt of prompts) free.push(await generatePlainly(model, prompt, never));
   const options = { stopIds: [], maxPositions: 64 };
-  assert.deepEqual(await generate(model, prompts, options), free);
+  assert.deepEqual(await generateGreedily(model, prompts, options), free);
   const stop = free[1]![3]!;
-  const stopped = await generate(model, prompts, { ...options, stopIds: [stop] });
+  const stopped = await generateGreedily(model, prompts, { ...options, stopIds: [stop] });
   for (const [i, prompt] of prompts.entries()) {
     assert.deepEqual(stopped[i], await generatePlainly(model, prompt, stop));
   }
   assert.ok(stopped[1]!.length < 8);
-  const [cut] = await generate(model, [prompts[3]!], { stopIds: [], maxPositions: 20 });
+  const [cut] = await generateGreedily(model, [prompts[3]!], { stopIds: [], maxPositions: 20 });
   assert.deepEqual(cut, await generatePlainly(model, prompts[3]!.slice(-12), never));
   assert.deepEqual(
     await argmaxOver(model, { promptIds: prompts[0]!, tokenIds: free[0]! }),

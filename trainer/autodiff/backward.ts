@@ -3,7 +3,7 @@
 import { assert } from '../../src/common/assert.ts';
 import type { GraphBuilder, GraphNode, Value } from '../../src/onnx/graph-builder.ts';
 import { gradientRules, type Rule, type RuleContext } from './rules.ts';
-import { dimsOf, type Shapes } from './shapes.ts';
+import { knownDims, type Shapes } from './shapes.ts';
 
 export interface BackwardRequest {
   /** Value → d(loss)/d(value) where it is known: the loss's own end. */
@@ -70,7 +70,7 @@ function contextOf(g: GraphBuilder, node: GraphNode, walk: Walk): RuleContext {
     node,
     dy,
     needs: (value) => dependent.has(value),
-    dims: (value) => dimsOf(shapes, value),
+    dims: (value) => knownDims(shapes, value),
     add(value, gradient) {
       const sum = gradients.get(value);
       gradients.set(value, sum ? g.node('Add', [sum, gradient]) : gradient);
@@ -83,7 +83,7 @@ function contextOf(g: GraphBuilder, node: GraphNode, walk: Walk): RuleContext {
 }
 
 /** Drops the nodes that no output needs. `given` values come from outside: what computes them is dropped too. */
-export function keepNeeded(
+export function pruneNodes(
   nodes: readonly GraphNode[],
   outputs: readonly string[],
   given: ReadonlySet<string> = new Set(),

@@ -35,7 +35,7 @@ export function inferShapes(g: GraphBuilder, declared: ReadonlyMap<Value, Dims>)
     const infer = INFERENCE[node.opType];
     const first = shapes.get(node.inputs[0]!);
     if (!infer || !first || node.outputs.every((name) => shapes.has(name))) continue;
-    const outputs = infer(node, (index) => dimsOf(shapes, node.inputs[index]!));
+    const outputs = infer(node, (index) => knownDims(shapes, node.inputs[index]!));
     outputs.forEach((dims, i) => {
       const name = node.outputs[i];
       if (name && !shapes.has(name)) shapes.set(name, dims);
@@ -45,7 +45,7 @@ export function inferShapes(g: GraphBuilder, declared: ReadonlyMap<Value, Dims>)
 }
 
 /** Asserts that they are known. */
-export function dimsOf(shapes: Shapes, value: string): Dims {
+export function knownDims(shapes: Shapes, value: string): Dims {
   const dims = shapes.get(value);
   assert(dims, `autodiff: the shape of ${value} is neither inferred nor declared`);
   return dims;

@@ -42,9 +42,9 @@ export async function evaluate(request: EvalRequest, sources: EvalSources): Prom
   try {
     refuseOtherBase(adapter, artifact);
     const language = await loadLanguage(artifact.dir);
-    const rows = await loadRows(request.data, artifact, language);
+    const rows = await loadHeldOut(request.data, artifact, language);
     const card = await measure(adapter.files, { artifact, language, rows, gate: request.gate });
-    return { card, text: describe(card, adapter, artifact) };
+    return { card, text: formatEvaluation(card, adapter, artifact) };
   } finally {
     artifact.tensors.close();
   }
@@ -57,7 +57,7 @@ function refuseOtherBase({ label, baseDigest }: NamedAdapterFiles, { info }: Art
   ]);
 }
 
-function loadRows(
+function loadHeldOut(
   file: string | undefined,
   { config }: Artifact,
   language: Language | undefined,
@@ -68,7 +68,7 @@ function loadRows(
   return loadValidation(file, { encode, maxLength });
 }
 
-interface Measured extends Pick<EvalRequest, 'gate'> {
+interface CardInputs extends Pick<EvalRequest, 'gate'> {
   readonly artifact: Artifact;
   readonly language: Language | undefined;
   readonly rows: Dataset | undefined;
@@ -76,7 +76,7 @@ interface Measured extends Pick<EvalRequest, 'gate'> {
 
 async function measure(
   files: AdapterFiles,
-  { artifact, language, rows, gate }: Measured,
+  { artifact, language, rows, gate }: CardInputs,
 ): Promise<EvaluationCard> {
   const adapter = await openAdapter(files, artifact.config);
   const model = createTrainModel(artifact, {
@@ -98,6 +98,10 @@ async function measure(
   }
 }
 
-function describe(card: EvaluationCard, { label }: NamedAdapterFiles, { info }: Artifact): string {
+function formatEvaluation(
+  card: EvaluationCard,
+  { label }: NamedAdapterFiles,
+  { info }: Artifact,
+): string {
   return formatRows([['adapter', label], ['base', info.name], ...cardRows(card)]);
 }

@@ -2,12 +2,12 @@
 // those come from the model's template, or end an example.
 // What turns text into a model's tokens and back: its tokenizer, and its chat template where it has one.
 import { ServeError } from '../../src/common/errors.ts';
-import { type ChatRow, type Row, RowError } from '../../src/rows/row-schema.ts';
+import { type ChatRow, RowError, type TrainingRow } from '../../src/rows/row-schema.ts';
 import { type ChatTemplate, createChatTemplate } from '../../src/tokenizer/chat-template.ts';
 import { loadTokenizer, type Tokenizer } from '../../src/tokenizer/tokenizer.ts';
 import type { Example } from './example.ts';
 
-export type RowEncoder = (row: Row) => Example;
+export type RowEncoder = (row: TrainingRow) => Example;
 
 export interface RowEncoderOptions {
   /** Absent: only rows of token ids can be encoded. */

@@ -1,15 +1,15 @@
 // Which examples each optimizer step of an epoch sees: a pure function of lengths, seed and epoch, so that a resumed
 // run needs to know only where it was.
 // The micro-batches in which validation rows are evaluated.
-import { createRandom, shuffle, streamSeed } from '../random.ts';
+import { seededRandom, shuffle, streamSeed } from '../random.ts';
 import { packInOrder, packLongestFirst } from './packing.ts';
 
 /** Examples, by index, that share one sequence. */
-export type Sequence = readonly number[];
+export type SequencePlan = readonly number[];
 /** Sequences that are computed at once. */
-export type MicroBatchPlan = readonly Sequence[];
+export type MicroBatchPlan = readonly SequencePlan[];
 /** Micro-batches of one optimizer step. */
-export type WindowPlan = readonly MicroBatchPlan[];
+export type StepPlan = readonly MicroBatchPlan[];
 
 export interface OrderOptions {
   readonly seed: number;
@@ -30,7 +30,7 @@ export function planEpoch(
   lengths: readonly number[],
   epoch: number,
   options: OrderOptions,
-): WindowPlan[] {
+): StepPlan[] {
   const { seed, batchSize, gradAccumulation, maxLength } = options;
   const windowSize = batchSize * gradAccumulation;
   const order = lengths.map((_, index) => index);
@@ -40,7 +40,7 @@ export function planEpoch(
       : order.map((index) => [index]);
     return chunks(rows, windowSize).map((window) => chunks(window, batchSize));
   }
-  const random = createRandom(streamSeed(seed, `epoch ${epoch}`));
+  const random = seededRandom(streamSeed(seed, `epoch ${epoch}`));
   shuffle(order, random);
   const windows = options.packing
     ? chunks(shuffle(packLongestFirst(lengths, order, maxLength), random), windowSize)

@@ -23,7 +23,7 @@ export function countTrained({ labels, weights }: Example): number {
 }
 
 /** Keeps the first `maxLength` tokens. */
-export function truncate(example: Example, maxLength: number): Example {
+export function truncateExample(example: Example, maxLength: number): Example {
   if (example.ids.length <= maxLength) return example;
   return {
     ids: example.ids.slice(0, maxLength),

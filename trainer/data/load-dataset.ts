@@ -13,7 +13,13 @@ import {
 import { type Line, splitLines } from '../../src/rows/lines.ts';
 import { parseRow, RowError } from '../../src/rows/row-schema.ts';
 import type { RowEncoder } from './encode-row.ts';
-import { countTrained, DatasetError, type Example, fingerprint, truncate } from './example.ts';
+import {
+  countTrained,
+  DatasetError,
+  type Example,
+  fingerprint,
+  truncateExample,
+} from './example.ts';
 
 export interface DatasetCounts {
   readonly examples: number;
@@ -63,7 +69,7 @@ export async function loadDataset(
       if (faults.length < MAX_REPORTED) faults.push({ line: line.number, message: whole });
     }
     if (typeof whole === 'string' || badLines > 0) continue;
-    const example = truncate(whole, maxLength);
+    const example = truncateExample(whole, maxLength);
     if (example !== whole) truncated++;
     tokens += example.ids.length;
     examples.push(example);

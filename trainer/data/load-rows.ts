@@ -2,7 +2,7 @@
 // Takes validation rows out of the training rows, and rows out that teach nothing: which ones follows from the seed.
 import path from 'node:path';
 import { tooFewDetail } from '../../src/rows/file-fault.ts';
-import { createRandom, shuffle, streamSeed } from '../random.ts';
+import { seededRandom, shuffle, streamSeed } from '../random.ts';
 import { countTrained, DatasetError } from './example.ts';
 import { type Dataset, describeExamples, type LoadOptions, loadDataset } from './load-dataset.ts';
 
@@ -75,7 +75,7 @@ export function splitDataset(
   if (share === 0 || examples.length < 2) return undefined;
   const wanted = Math.round(share * examples.length);
   const count = Math.min(Math.max(1, wanted), examples.length - 1);
-  const order = shuffle([...examples.keys()], createRandom(streamSeed(seed, 'validation split')));
+  const order = shuffle([...examples.keys()], seededRandom(streamSeed(seed, 'validation split')));
   const taken = new Set(order.slice(0, count));
   const part = (isValidation: boolean) =>
     describeExamples(

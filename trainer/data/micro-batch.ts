@@ -7,7 +7,7 @@ import { balanceRows } from './packing.ts';
 
 /** [N, T] with T the longest row. Targets of an example's last position, of padding and of masked labels are -1. */
 export function assembleBatch(examples: readonly Example[], plan: MicroBatchPlan): MicroBatch {
-  return fillRows(plan.map((row) => row.map((index) => placed(examples[index]!))));
+  return fillRows(plan.map((row) => row.map((index) => trimmed(examples[index]!))));
 }
 
 /**
@@ -15,29 +15,31 @@ export function assembleBatch(examples: readonly Example[], plan: MicroBatchPlan
  * short examples share a row where that is cheaper than padding them.
  */
 export function assembleTightBatch(examples: readonly Example[], plan: MicroBatchPlan): MicroBatch {
-  const all = plan.flat().map((index) => placed(examples[index]!, learnedLength(examples[index]!)));
+  const all = plan
+    .flat()
+    .map((index) => trimmed(examples[index]!, trainedLength(examples[index]!)));
   const rows = balanceRows(all.map(({ length }) => length));
   return fillRows(rows.map((row) => row.map((index) => all[index]!)));
 }
 
 /** Positions from the first to the one that predicts the last label that counts; at least one. */
-export function learnedLength({ labels, weights }: Example): number {
+export function trainedLength({ labels, weights }: Example): number {
   let last = labels.length - 1;
   while (last > 1 && !(labels[last]! >= 0 && (weights?.[last] ?? 1) > 0)) last--;
   return Math.max(last, 1);
 }
 
 /** The first `length` positions of an example. */
-interface Placed {
+interface TrimmedExample {
   readonly example: Example;
   readonly length: number;
 }
 
-function placed(example: Example, length = example.ids.length): Placed {
+function trimmed(example: Example, length = example.ids.length): TrimmedExample {
   return { example, length };
 }
 
-function fillRows(rows: readonly (readonly Placed[])[]): MicroBatch {
+function fillRows(rows: readonly (readonly TrimmedExample[])[]): MicroBatch {
   const lengths = rows.map((row) => row.reduce((sum, { length }) => sum + length, 0));
   const length = Math.max(...lengths);
   const count = rows.length * length;
@@ -53,16 +55,16 @@ function fillRows(rows: readonly (readonly Placed[])[]): MicroBatch {
   for (const [r, row] of rows.entries()) {
     let at = r * length;
     for (const [segment, one] of row.entries()) {
-      place(batch, one, { at, segment });
+      writeExample(batch, one, { at, segment });
       at += one.length;
     }
   }
   return batch;
 }
 
-function place(
+function writeExample(
   batch: MicroBatch,
-  { example: { ids, labels, weights }, length }: Placed,
+  { example: { ids, labels, weights }, length }: TrimmedExample,
   { at, segment }: { at: number; segment: number },
 ): void {
   batch.inputIds.set(ids.subarray(0, length), at);

@@ -9,9 +9,9 @@ import type { Dataset } from '../data/load-dataset.ts';
 import { assembleTightBatch } from '../data/micro-batch.ts';
 import type { Validation } from '../run/metrics.ts';
 import type { LoraSettings, ProbedModel } from '../types.ts';
-import { areInBounds, type Figures, judge } from './gates.ts';
-import { generate, isDegenerate, promptOf } from './generate.ts';
-import { probeExample, validate, withoutAdapter } from './losses.ts';
+import { areInBounds, type Figures, judgeGates } from './gates.ts';
+import { generateGreedily, isDegenerate, promptOf } from './generate.ts';
+import { measureValidation, probeExample, withoutAdapter } from './losses.ts';
 
 interface Compared<T> {
   readonly base: T;
@@ -46,7 +46,7 @@ export async function evaluateAdapter(
   if (!areInBounds(weights)) {
     const unmeasured = { change: undefined, validation: undefined, degenerate: undefined };
     const figures = { ...weights, ...unmeasured, text: undefined };
-    return { ...judge(figures, settings), ...onlyFinite(describe(figures)) };
+    return { ...judgeGates(figures, settings), ...onlyFinite(toFigures(figures)) };
   }
   const { language, maxPositions } = subject;
   const validated = await compareValidation(subject);
@@ -69,13 +69,13 @@ export async function evaluateAdapter(
   };
   const counts = { validation_examples: subject.validation?.examples.length };
   return {
-    ...judge(figures, settings),
-    ...onlyFinite({ ...counts, ...describe(figures, validated) }),
+    ...judgeGates(figures, settings),
+    ...onlyFinite({ ...counts, ...toFigures(figures, validated) }),
   };
 }
 
 /** In a manifest's spelling. */
-function describe(
+function toFigures(
   { largestWeight, change, text }: Figures,
   validated?: Compared<Validation>,
 ): Record<string, number | undefined> {
@@ -114,8 +114,10 @@ function measureWeights({ model, modules }: Subject): Pick<Figures, 'nonFinite' 
 async function compareValidation(subject: Subject): Promise<Compared<Validation> | undefined> {
   const { model, validation, batchSize, known } = subject;
   if (known || !validation) return known;
-  const adapter = await validate(model, validation, batchSize);
-  const base = await withoutAdapter(model.parameters, () => validate(model, validation, batchSize));
+  const adapter = await measureValidation(model, validation, batchSize);
+  const base = await withoutAdapter(model.parameters, () =>
+    measureValidation(model, validation, batchSize),
+  );
   return { base, adapter };
 }
 
@@ -159,9 +161,11 @@ async function countDegenerate(
   const options = { stopIds: language?.tokenizer.eosTokenIds ?? [], maxPositions };
   const prompts = examples.map(promptOf).sort((a, b) => a.length - b.length);
   const asked = prompts.slice(0, PROMPTS);
-  const answers = await generate(model, asked, options);
+  const answers = await generateGreedily(model, asked, options);
   const spoiled = asked.filter((_, i) => isDegenerate(answers[i]!, language));
   if (spoiled.length === 0) return 0;
-  const ofBase = await withoutAdapter(model.parameters, () => generate(model, spoiled, options));
+  const ofBase = await withoutAdapter(model.parameters, () =>
+    generateGreedily(model, spoiled, options),
+  );
   return ofBase.filter((answer) => !isDegenerate(answer, language)).length;
 }

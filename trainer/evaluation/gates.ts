@@ -107,7 +107,7 @@ const GATES: readonly Gate[] = [
 /** Of weights out of bounds nothing else is measured. */
 const OUT_OF_BOUNDS = 'its weights are out of bounds';
 
-export function judge(
+export function judgeGates(
   figures: Figures,
   settings: GateSettings,
 ): Pick<EvaluationCard, 'gates' | 'skipped'> {

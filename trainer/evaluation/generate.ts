@@ -18,17 +18,17 @@ export function promptOf({ ids, labels }: Example): readonly number[] {
   return [...ids.subarray(0, length)];
 }
 
-export interface GenerateOptions {
+export interface GreedyOptions {
   readonly stopIds: readonly number[];
   /** Of the model; a longer prompt loses its beginning. */
   readonly maxPositions: number;
 }
 
 /** The likeliest tokens, by prompt, without the one that ends an answer. */
-export async function generate(
+export async function generateGreedily(
   model: Pick<ProbedModel, 'predict'>,
   prompts: readonly (readonly number[])[],
-  { stopIds, maxPositions }: GenerateOptions,
+  { stopIds, maxPositions }: GreedyOptions,
 ): Promise<number[][]> {
   const sequences = prompts.map((prompt) => [...prompt.slice(-(maxPositions - ANSWER_TOKENS))]);
   const answers = prompts.map((): number[] => []);

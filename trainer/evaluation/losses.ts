@@ -35,13 +35,13 @@ export function measureBase(
   return withoutAdapter(model.parameters, async () => {
     const sums = text && (await model.evaluate(assembleTightBatch([text], [[0]])));
     return {
-      validation: validation ? await validate(model, validation, batchSize) : null,
+      validation: validation ? await measureValidation(model, validation, batchSize) : null,
       textLoss: sums ? sums.loss / sums.weight : null,
     };
   });
 }
 
-export async function validate(
+export async function measureValidation(
   model: Pick<TrainModel, 'evaluate'>,
   { examples }: Dataset,
   batchSize: number,
@@ -49,7 +49,7 @@ export async function validate(
   const lengths = examples.map(({ ids }) => ids.length);
   const sums = { loss: 0, weight: 0, count: 0, hits: 0 };
   for (const plan of planValidation(lengths, batchSize)) {
-    addSums(sums, await model.evaluate(assembleTightBatch(examples, plan)));
+    addLossSums(sums, await model.evaluate(assembleTightBatch(examples, plan)));
   }
   return {
     validationLoss: sums.loss / sums.weight,
@@ -57,7 +57,10 @@ export async function validate(
   };
 }
 
-export function addSums(sums: { -readonly [K in keyof LossSums]: number }, more: LossSums): void {
+export function addLossSums(
+  sums: { -readonly [K in keyof LossSums]: number },
+  more: LossSums,
+): void {
   sums.loss += more.loss;
   sums.weight += more.weight;
   sums.count += more.count;

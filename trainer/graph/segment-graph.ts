@@ -5,7 +5,7 @@ import { assert } from '../../src/common/assert.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { decoderBlock, type Residual } from '../../src/model/decoder.ts';
 import type { Dims, GraphBuilder, Value } from '../../src/onnx/graph-builder.ts';
-import { appendBackward, keepNeeded } from '../autodiff/backward.ts';
+import { appendBackward, pruneNodes } from '../autodiff/backward.ts';
 import { inferShapes, type Shapes } from '../autodiff/shapes.ts';
 import { type BlockAdapter, INPUT_SUFFIX, TrainingLowering } from './training-lowering.ts';
 
@@ -28,7 +28,7 @@ export const SEGMENT = {
 } as const;
 
 /** A value that the forward graph leaves for the backward graph. */
-export interface KeptValue {
+export interface SavedValue {
   readonly name: string;
   readonly dims: Dims;
 }
@@ -43,20 +43,20 @@ export interface SegmentGraphs {
   /** Trained weight → the backward graph's output with its gradient: the one before plus this run's. */
   readonly gradients: ReadonlyMap<string, string>;
   /** Outputs of the forward graph and inputs of the backward graph; none where the latter recomputes. */
-  readonly kept: readonly KeptValue[];
+  readonly kept: readonly SavedValue[];
 }
 
 /**
  * What is worth keeping: products and attention weights are dear to compute again, all else is cheap. Transposed heads
  * are kept in place of the products they come from, which saves turning and transposing them again.
  */
-const KEPT_OPERATORS = new Set(['Gemm', 'MatMul', 'Softmax', 'Transpose']);
+const SAVED_OPERATORS = new Set(['Gemm', 'MatMul', 'Softmax', 'Transpose']);
 
 /** Forward and backward of a segment, as two ONNX models. */
 export function segmentGraphs(spec: SegmentSpec): SegmentGraphs {
   const { builder: backward, shapes, ...names } = jointGraph(spec);
   const gradients = [names.inputGradient, ...names.gradients.values()];
-  const kept = spec.recompute ? [] : keptValues(backward, shapes, gradients);
+  const kept = spec.recompute ? [] : valuesToSave(backward, shapes, gradients);
   for (const { name, dims } of kept) backward.input(name, 'float32', dims);
   cut(backward, gradients, new Set(kept.map(({ name }) => name)));
   for (const name of gradients) backward.output(name as Value, 'float32', dimsOfGradient(name));
@@ -104,7 +104,7 @@ function blocks({
   return { builder: g, hidden, output, declared, ownRules };
 }
 
-function forwardGraph(spec: SegmentSpec, kept: readonly KeptValue[]): GraphBuilder {
+function forwardGraph(spec: SegmentSpec, kept: readonly SavedValue[]): GraphBuilder {
   const { builder, output } = blocks(spec);
   builder.output(output, 'float32', ['tokens', spec.config.hiddenSize]);
   for (const { name, dims } of kept) builder.output(name as Value, 'float32', dims);
@@ -137,20 +137,20 @@ function jointGraph(spec: SegmentSpec) {
 }
 
 /** The dear values of the forward part that the gradients read, at first hand or through cheap operators. */
-function keptValues(g: GraphBuilder, shapes: Shapes, gradients: readonly string[]): KeptValue[] {
+function valuesToSave(g: GraphBuilder, shapes: Shapes, gradients: readonly string[]): SavedValue[] {
   const dear = new Set(
-    g.nodes.filter(({ opType }) => KEPT_OPERATORS.has(opType)).map(({ outputs }) => outputs[0]!),
+    g.nodes.filter(({ opType }) => SAVED_OPERATORS.has(opType)).map(({ outputs }) => outputs[0]!),
   );
   // Of the forward part, and of a size that follows the batch: not a weight that was put together.
   const kept = [...dear].filter((name) => shapes.get(name)?.some((dim) => typeof dim === 'string'));
   const given = new Set(kept);
-  const read = new Set(keepNeeded(g.nodes, gradients, given).flatMap(({ inputs }) => inputs));
+  const read = new Set(pruneNodes(g.nodes, gradients, given).flatMap(({ inputs }) => inputs));
   return kept.filter((name) => read.has(name)).map((name) => ({ name, dims: shapes.get(name)! }));
 }
 
 /** Keeps what computes the outputs from the given values; drops inputs that nothing reads any more. */
 function cut(g: GraphBuilder, outputs: readonly string[], given: ReadonlySet<string>): void {
-  const nodes = keepNeeded(g.nodes, outputs, given);
+  const nodes = pruneNodes(g.nodes, outputs, given);
   g.nodes.splice(0, g.nodes.length, ...nodes);
   const read = new Set(nodes.flatMap(({ inputs }) => inputs));
   const inputs = g.inputs.filter(({ name }) => read.has(name));

@@ -12,7 +12,7 @@ import { ADAPTER_LIMITS, parseSafetensors } from '../../src/formats/safetensors.
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { loraNames } from '../../src/model/names.ts';
 import { moduleName, TARGET_MODULES, TARGET_NAMES } from '../../src/model/target-modules.ts';
-import { createRandom, streamSeed } from '../random.ts';
+import { seededRandom, streamSeed } from '../random.ts';
 import type { LoraSettings } from '../types.ts';
 import type { TrainJob } from './job.ts';
 
@@ -215,6 +215,6 @@ function drawAdapter(
 }
 
 function uniform(count: number, bound: number, seed: number): Float32Array {
-  const random = createRandom(seed);
+  const random = seededRandom(seed);
   return new Float32Array(count).map(() => (2 * random() - 1) * bound);
 }

@@ -13,11 +13,11 @@ import type { TrainMethod } from '../types.ts';
 import { type AdapterPlan, planAdapter } from './adapter-plan.ts';
 import type { TrainJob } from './job.ts';
 import {
-  orderOf,
+  orderOptions,
   type RunSettings,
-  settle,
-  settleMaxLength,
-  settleMethod,
+  resolveMaxLength,
+  resolveMethod,
+  resolveSettings,
 } from './run-settings.ts';
 
 export interface PreparedRun {
@@ -46,8 +46,8 @@ export async function prepareRun(
   artifact: Artifact,
   { minExamples = 1 }: PrepareOptions = {},
 ): Promise<PreparedRun> {
-  const method = settleMethod(job, artifact.info);
-  const maxLength = settleMaxLength(job, artifact.config);
+  const method = resolveMethod(job, artifact.info);
+  const maxLength = resolveMaxLength(job, artifact.config);
   const adapter = method === 'full' ? undefined : await planAdapter(job, artifact.config);
   const language = await loadLanguage(artifact.dir);
   const encode = createRowEncoder({ ...language, vocabSize: artifact.config.vocabSize });
@@ -55,7 +55,7 @@ export async function prepareRun(
   return prepareRows(job, artifact, { method, maxLength, adapter, rows, language });
 }
 
-export interface RunParts {
+export interface RunInputs {
   readonly method: TrainMethod;
   readonly maxLength: number;
   readonly adapter: AdapterPlan | undefined;
@@ -67,17 +67,17 @@ export interface RunParts {
 export function prepareRows(
   job: TrainJob,
   artifact: Artifact,
-  { method, maxLength, adapter, rows, language }: RunParts,
+  { method, maxLength, adapter, rows, language }: RunInputs,
 ): PreparedRun {
   const train = job.shuffle ? dropMasked(rows.train) : rows.train;
   const lengths = train.examples.map(({ ids }) => ids.length);
-  const settings = settle(job, artifact.config, {
+  const settings = resolveSettings(job, artifact.config, {
     method,
     maxLength,
-    stepsPerEpoch: planEpoch(lengths, 0, orderOf(job, maxLength)).length,
+    stepsPerEpoch: planEpoch(lengths, 0, orderOptions(job, maxLength)).length,
     hasValidation: rows.validation !== undefined,
   });
-  const settled = settleJob(job, settings, artifact);
+  const settled = resolveJob(job, settings, artifact);
   return {
     job: settled,
     settings,
@@ -91,7 +91,7 @@ export function prepareRows(
 }
 
 /** Absolute paths and no open defaults, so that the run's own file repeats it anywhere. */
-function settleJob(job: TrainJob, settings: RunSettings, artifact: Artifact): TrainJob {
+function resolveJob(job: TrainJob, settings: RunSettings, artifact: Artifact): TrainJob {
   const { method, schedule, evalEvery, checkpointEvery, order } = settings;
   const { validation, initAdapter, adapters } = job;
   return {

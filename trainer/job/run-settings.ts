@@ -27,7 +27,7 @@ const DEFAULT_CHECKPOINTS = 10;
 const DEFAULT_WARMUP_SHARE = 0.03;
 
 /** @throws ConfigError naming the import that makes the base which the method needs */
-export function settleMethod(job: TrainJob, info: ArtifactInfo): TrainMethod {
+export function resolveMethod(job: TrainJob, info: ArtifactInfo): TrainMethod {
   const isNf4 = info.quantization === 'nf4';
   const method = job.method ?? (isNf4 ? 'qlora' : 'lora');
   if ((method === 'qlora') === isNf4) return method;
@@ -39,7 +39,7 @@ export function settleMethod(job: TrainJob, info: ArtifactInfo): TrainMethod {
 }
 
 /** @throws ConfigError where the job asks for more than the model has positions */
-export function settleMaxLength(job: TrainJob, model: DecoderConfig): number {
+export function resolveMaxLength(job: TrainJob, model: DecoderConfig): number {
   const { maxLength = Math.min(MAX_DEFAULT_LENGTH, model.maxPositions) } = job;
   if (maxLength <= model.maxPositions) return maxLength;
   throw new ConfigError([`maxLength: the model has ${model.maxPositions} positions`]);
@@ -52,22 +52,22 @@ function defaultLearningRate(method: TrainMethod, model: DecoderConfig): number 
   return Number(rate.toPrecision(2));
 }
 
-export interface SettleOptions {
+export interface ResolveOptions {
   readonly method: TrainMethod;
   readonly maxLength: number;
   readonly stepsPerEpoch: number;
   readonly hasValidation: boolean;
 }
 
-export function settle(
+export function resolveSettings(
   job: TrainJob,
   model: DecoderConfig,
-  { method, maxLength, stepsPerEpoch, hasValidation }: SettleOptions,
+  { method, maxLength, stepsPerEpoch, hasValidation }: ResolveOptions,
 ): RunSettings {
   const totalSteps = job.maxSteps ?? job.epochs * stepsPerEpoch;
   return {
     method,
-    order: orderOf(job, maxLength),
+    order: orderOptions(job, maxLength),
     schedule: {
       name: job.schedule,
       peak: job.learningRateMultiplier * (job.learningRate ?? defaultLearningRate(method, model)),
@@ -81,7 +81,7 @@ export function settle(
   };
 }
 
-export function orderOf(job: TrainJob, maxLength: number): OrderOptions {
+export function orderOptions(job: TrainJob, maxLength: number): OrderOptions {
   const { seed, shuffle, packing, batchSize, gradAccumulation } = job;
   return { seed, shuffle, packing, maxLength, batchSize, gradAccumulation };
 }

@@ -25,19 +25,19 @@ export function toJobPlan(prepared: PreparedRun, run: RunPlan): JobPlan {
     learningRate: settings.schedule.peak,
     memoryBytes: memory.total,
     warnings: warnings.map(({ code, cause, cure }) => ({ code, message: `${cause}; ${cure}` })),
-    firstBatch: shown.map((index) => showExample(train.examples[index]!, language)),
+    firstBatch: shown.map((index) => toPlannedExample(train.examples[index]!, language)),
   };
 }
 
 type Span = PlannedExample['spans'][number];
 
 /** Without a tokenizer, ids stand for themselves. */
-export function showExample(example: Example, language: Language | undefined): PlannedExample {
+export function toPlannedExample(example: Example, language: Language | undefined): PlannedExample {
   const bytesOf = (id: number) =>
     language ? language.tokenizer.tokenBytes(id) : Buffer.from(`${id} `);
   // A character whose bytes are parted by a span's end belongs to the span that completes it.
   const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
-  const runs = learnedRuns(example);
+  const runs = tokenRuns(example);
   const spans: Span[] = [];
   let text = '';
   for (const [i, { from, to, isLearned }] of runs.entries()) {
@@ -50,16 +50,16 @@ export function showExample(example: Example, language: Language | undefined): P
 }
 
 /** Tokens [from, to) that are all learned, or all not. */
-interface Run {
+interface TokenRun {
   readonly from: number;
   readonly to: number;
   readonly isLearned: boolean;
 }
 
-function learnedRuns({ ids, labels, weights }: Example): Run[] {
+function tokenRuns({ ids, labels, weights }: Example): TokenRun[] {
   // Nothing predicts position 0.
   const isLearned = (t: number) => t > 0 && labels[t]! >= 0 && (weights?.[t] ?? 1) > 0;
-  const runs: Run[] = [];
+  const runs: TokenRun[] = [];
   for (let from = 0, to = 1; from < ids.length; from = to, to++) {
     while (to < ids.length && isLearned(to) === isLearned(from)) to++;
     runs.push({ from, to, isLearned: isLearned(from) });

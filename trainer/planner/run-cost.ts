@@ -1,7 +1,7 @@
 // Memory and work of a run on this machine, by what the training graphs hold and multiply. Pure; the factors were
 // measured and are checked against measured peaks.
 import type { DecoderConfig } from '../../src/model/config.ts';
-import { KEPT_SHARE } from '../step/saved-activations.ts';
+import { SAVED_SHARE } from '../step/saved-activations.ts';
 import type { TrainMethod } from '../types.ts';
 import { sizeOfConfig } from './model-size.ts';
 
@@ -64,7 +64,7 @@ export function memoryOfRun(config: DecoderConfig, run: RunShape): RunMemory {
   // Value (a full run's are the weights), gradient, two moments.
   const training = FLOAT * run.trained * (run.method === 'full' ? 3 : 4);
   const limit = run.recompute
-    ? KEPT_SHARE * (held + 3 * FLOAT * run.trained)
+    ? SAVED_SHARE * (held + 3 * FLOAT * run.trained)
     : Number.POSITIVE_INFINITY;
   const activations = activationBytes(config, run, limit);
   const runtime = RUNTIME_BYTES + TOKENIZER_BYTES * config.vocabSize;

@@ -5,7 +5,7 @@ import type { Artifact } from '../../src/import/artifact.ts';
 import { expectedTensors } from '../../src/model/names.ts';
 import { type MicroBatchPlan, planEpoch, planValidation } from '../data/epoch-plan.ts';
 import { countTrained, type Example } from '../data/example.ts';
-import { learnedLength } from '../data/micro-batch.ts';
+import { trainedLength } from '../data/micro-batch.ts';
 import { balanceRows } from '../data/packing.ts';
 import type { PreparedRun } from '../job/prepare-run.ts';
 import type { Speed } from './measure-speed.ts';
@@ -55,8 +55,8 @@ export function describeRun(prepared: PreparedRun, { config }: Artifact, speed: 
     : [...expectedTensors(config).values()].reduce((sum, shape) => sum + elementCount(shape), 0);
   const { recompute, blocksPerSegment } = job;
   const shape = { method: settings.method, trained, recompute, blocksPerSegment };
-  const epoch = epochWork(prepared);
-  const evaluation = validationWork(prepared);
+  const epoch = epochWorkload(prepared);
+  const evaluation = validationWorkload(prepared);
   const { totalSteps, stepsPerEpoch, evalEvery = Number.POSITIVE_INFINITY } = settings;
   const epochs = totalSteps / stepsPerEpoch;
   // One more is the base's, before the first step.
@@ -95,14 +95,14 @@ export function describeRun(prepared: PreparedRun, { config }: Artifact, speed: 
 }
 
 /** What all micro-batches hold together, and the one that takes most memory. */
-interface Work {
+interface Workload {
   readonly batches: number;
   readonly positions: number;
   readonly targets: number;
   readonly largest: BatchSize;
 }
 
-const NOTHING: Work = {
+const NOTHING: Workload = {
   batches: 0,
   positions: 0,
   targets: 0,
@@ -110,10 +110,10 @@ const NOTHING: Work = {
 };
 
 /** Positions with padding, as `assembleTightBatch` lays rows out. */
-function workOf(examples: readonly Example[], plans: readonly MicroBatchPlan[]): Work {
+function workloadOf(examples: readonly Example[], plans: readonly MicroBatchPlan[]): Workload {
   return plans.reduce(({ batches, positions, targets, largest }, plan) => {
     const own = plan.flat().map((index) => examples[index]!);
-    const lengths = own.map(learnedLength);
+    const lengths = own.map(trainedLength);
     const rows = balanceRows(lengths).map((row) => row.reduce((sum, i) => sum + lengths[i]!, 0));
     const length = Math.max(...rows);
     const batchTokens = rows.length * length;
@@ -128,16 +128,16 @@ function workOf(examples: readonly Example[], plans: readonly MicroBatchPlan[]):
   }, NOTHING);
 }
 
-function epochWork({ train: { examples }, settings }: PreparedRun): Work {
+function epochWorkload({ train: { examples }, settings }: PreparedRun): Workload {
   const lengths = examples.map(({ ids }) => ids.length);
-  return workOf(examples, planEpoch(lengths, 0, settings.order).flat());
+  return workloadOf(examples, planEpoch(lengths, 0, settings.order).flat());
 }
 
 /** Of one validation. */
-function validationWork({ validation, settings }: PreparedRun): Work {
+function validationWorkload({ validation, settings }: PreparedRun): Workload {
   if (!validation) return NOTHING;
   const lengths = validation.examples.map(({ ids }) => ids.length);
-  return workOf(validation.examples, planValidation(lengths, settings.order.batchSize));
+  return workloadOf(validation.examples, planValidation(lengths, settings.order.batchSize));
 }
 
 /** The plan as lines. */

@@ -40,7 +40,7 @@ const stateSchema = z.object({
 export type RunState = z.infer<typeof stateSchema>;
 
 /** What a checkpoint restores in place. */
-export interface Trained {
+export interface TrainedState {
   readonly parameters: readonly Parameter[];
   /** By parameter. */
   readonly moments: readonly Moments[];
@@ -55,7 +55,7 @@ const KEPT_CHECKPOINTS = 3;
 export async function saveCheckpoint(
   checkpointsDir: string,
   state: RunState,
-  trained: Trained,
+  trained: TrainedState,
 ): Promise<void> {
   const target = stepFolder(checkpointsDir, state.step);
   const building = `${target}.tmp-${process.pid}`;
@@ -81,7 +81,7 @@ export async function saveCheckpoint(
  */
 export async function loadCheckpoint(
   checkpointsDir: string,
-  trained: Trained,
+  trained: TrainedState,
   configHash: string,
 ): Promise<RunState | undefined> {
   for (const step of (await listSteps(checkpointsDir)).reverse()) {
@@ -108,7 +108,7 @@ export async function loadCheckpoint(
   return undefined;
 }
 
-function arraysOf({ parameters, moments }: Trained) {
+function arraysOf({ parameters, moments }: TrainedState) {
   return parameters.flatMap(({ name, shape, data }, i) => [
     { name, shape, data },
     { name: `adam.first.${name}`, shape, data: moments[i]!.first },

@@ -81,10 +81,10 @@ export function examineCurves(rows: readonly StepMetrics[], context: RunContext)
   return checks.flatMap((check) => check(rows, context) ?? []);
 }
 
-type Check = (rows: readonly StepMetrics[], context: RunContext) => Warning | undefined;
+type CurveCheck = (rows: readonly StepMetrics[], context: RunContext) => Warning | undefined;
 
 /** The first loss is the base's own (a new adapter changes nothing yet). */
-const templateMismatch: Check = (rows, { vocabSize, baseTextLoss }) => {
+const templateMismatch: CurveCheck = (rows, { vocabSize, baseTextLoss }) => {
   const first = rows[0]?.loss ?? 0;
   const guessing = Math.log(vocabSize);
   const isGuessing = (loss: number) => loss >= GUESSING_SHARE * guessing;
@@ -107,7 +107,7 @@ const templateMismatch: Check = (rows, { vocabSize, baseTextLoss }) => {
   };
 };
 
-const rateTooHigh: Check = (rows, { peakRate }) => {
+const rateTooHigh: CurveCheck = (rows, { peakRate }) => {
   if (rows.length < 2 * SPAN) return undefined;
   const means = movingMeans(rows);
   const lowest = Math.min(...means.slice(0, -1));
@@ -122,7 +122,7 @@ const rateTooHigh: Check = (rows, { peakRate }) => {
   };
 };
 
-const rateTooLow: Check = (rows, { totalSteps, peakRate }) => {
+const rateTooLow: CurveCheck = (rows, { totalSteps, peakRate }) => {
   if (rows.length < totalSteps || rows.length < MIN_STEPS) return undefined;
   const quarter = Math.floor(rows.length / 4); // windows differ: many of them together do less
   const [first, last] = [mean(rows.slice(0, quarter)), mean(rows.slice(-quarter))];
@@ -134,7 +134,7 @@ const rateTooLow: Check = (rows, { totalSteps, peakRate }) => {
   };
 };
 
-const rankTooSmall: Check = (rows, { totalSteps, rank }) => {
+const rankTooSmall: CurveCheck = (rows, { totalSteps, rank }) => {
   if (rank === undefined || rank >= AMPLE_RANK) return undefined;
   if (rows.length < totalSteps || rows.length < 2 * MIN_STEPS) return undefined;
   const [first, last] = ends(rows);
@@ -149,7 +149,7 @@ const rankTooSmall: Check = (rows, { totalSteps, rank }) => {
   };
 };
 
-const overfitting: Check = (rows) => {
+const overfitting: CurveCheck = (rows) => {
   const validated = rows.filter(({ validationLoss }) => validationLoss !== undefined);
   if (validated.length < 3) return undefined;
   const best = validated.reduce((a, b) => (b.validationLoss! < a.validationLoss! ? b : a));

@@ -37,7 +37,7 @@ export async function evaluateRun(
       batchSize: settings.order.batchSize,
       validation,
       examples: (validation ?? train).examples,
-      known: knownOf(state, folder),
+      known: knownValidation(state, folder),
     },
     gate || {},
   );
@@ -54,7 +54,7 @@ async function readBack(dir: string, parameters: readonly Parameter[]): Promise<
 }
 
 /** What the run's own validations have measured of the adapter that it kept. */
-function knownOf(
+function knownValidation(
   { base, best }: RunState,
   { metrics }: RunFolder,
 ): { base: Validation; adapter: Validation } | undefined {

@@ -35,29 +35,29 @@ export interface ExecuteOptions {
 /** Resolves when the run has ended or was asked to; a failure is an event, too. @throws GateError, TrainError */
 export async function executeRun(prepared: PreparedRun, options: ExecuteOptions): Promise<Outcome> {
   const { artifact, folder, signal } = options;
-  const tell = createTeller(options);
+  const reportEvent = createEventReporter(options);
   let model: ProbedModel | undefined;
   try {
     model = createModel(prepared, artifact);
-    await tell('started', 'Fine-tuning job started');
+    await reportEvent('started', 'Fine-tuning job started');
     if (folder.isNew) {
       for (const { code, cause, cure } of prepared.warnings) {
-        await tell('warn', `${cause}; ${cure}`, { code, cause, cure });
+        await reportEvent('warn', `${cause}; ${cure}`, { code, cause, cure });
       }
     }
     const run = toRun(prepared, model, options);
     const { outcome, state } = await train(run, {
       signal,
-      onEvent: tell,
+      onEvent: reportEvent,
       ...reportsOf(run, options),
     });
     await folder.writeReports(prepared.job.name ?? artifact.info.name);
-    if (outcome === 'succeeded') await finish(prepared, { model, state, tell, ...options });
-    else await tell('paused', `Paused; go on by: lorikeet train --resume ${folder.dir}`);
+    if (outcome === 'succeeded') await finish(prepared, { model, state, reportEvent, ...options });
+    else await reportEvent('paused', `Paused; go on by: lorikeet train --resume ${folder.dir}`);
     return outcome;
   } catch (error) {
     const { code, message } = toFault(error);
-    await tell('failed', message, { code });
+    await reportEvent('failed', message, { code });
     throw error;
   } finally {
     await model?.release();
@@ -65,7 +65,7 @@ export async function executeRun(prepared: PreparedRun, options: ExecuteOptions)
 }
 
 /** Events go to the folder first. */
-function createTeller({ folder, send }: ExecuteOptions): TrainHooks['onEvent'] {
+function createEventReporter({ folder, send }: ExecuteOptions): TrainHooks['onEvent'] {
   return async (type, message, data) => {
     const level = type === 'failed' ? 'error' : type === 'warn' ? 'warn' : 'info';
     const known = data && { data };
@@ -173,18 +173,18 @@ function sendSnapshot(
   });
 }
 
-interface Finished extends ExecuteOptions {
+interface FinishOptions extends ExecuteOptions {
   readonly model: ProbedModel;
   readonly state: RunState;
-  readonly tell: TrainHooks['onEvent'];
+  readonly reportEvent: TrainHooks['onEvent'];
 }
 
-async function finish(prepared: PreparedRun, finished: Finished): Promise<void> {
-  const { folder, tell, send } = finished;
-  const card = prepared.adapter && (await passGates(prepared, finished));
-  await publish(prepared, card, finished);
+async function finish(prepared: PreparedRun, options: FinishOptions): Promise<void> {
+  const { folder, reportEvent, send } = options;
+  const card = prepared.adapter && (await passGates(prepared, options));
+  await publish(prepared, card, options);
   const peakBytes = process.resourceUsage().maxRSS * 1024;
-  await tell('succeeded', 'The job has successfully completed', { peakBytes });
+  await reportEvent('succeeded', 'The job has successfully completed', { peakBytes });
   send({
     type: 'trained',
     directory: prepared.adapter ? folder.adapterDir : folder.modelDir,
@@ -195,21 +195,21 @@ async function finish(prepared: PreparedRun, finished: Finished): Promise<void> 
 }
 
 /** @throws GateError where the gates are not just for information */
-async function passGates(prepared: PreparedRun, finished: Finished): Promise<EvaluationCard> {
-  const { gate, tell, send } = finished;
-  const card = await evaluateRun(prepared, finished);
+async function passGates(prepared: PreparedRun, options: FinishOptions): Promise<EvaluationCard> {
+  const { gate, reportEvent, send } = options;
+  const card = await evaluateRun(prepared, options);
   send({ type: 'card', card });
-  await tell('evaluated', 'The adapter is evaluated', { ...card });
+  await reportEvent('evaluated', 'The adapter is evaluated', { ...card });
   const failures = sayFailures(card);
   if (failures.length > 0 && gate) throw new GateError(failures.join('; '), card);
-  for (const message of failures) await tell('warn', message, { code: 'gate_failed' });
+  for (const message of failures) await reportEvent('warn', message, { code: 'gate_failed' });
   return card;
 }
 
 async function publish(
   { job }: PreparedRun,
   card: EvaluationCard | undefined,
-  { folder, publisher, tell }: Finished,
+  { folder, publisher, reportEvent }: FinishOptions,
 ): Promise<void> {
   if (job.name === undefined || !card || !publisher) return;
   const message = await publisher.publish({
@@ -219,5 +219,5 @@ async function publish(
     metrics: folder.metrics,
     evaluation: card,
   });
-  await tell('published', message);
+  await reportEvent('published', message);
 }

@@ -1,9 +1,9 @@
 // One optimizer step: the gradients of a window, their norm, the update, and the validation that is due. It knows no folder
 // and no state of a run.
-import type { MicroBatchPlan, WindowPlan } from '../data/epoch-plan.ts';
+import type { MicroBatchPlan, StepPlan } from '../data/epoch-plan.ts';
 import type { Dataset } from '../data/load-dataset.ts';
 import { assembleTightBatch } from '../data/micro-batch.ts';
-import { addSums, validate } from '../evaluation/losses.ts';
+import { addLossSums, measureValidation } from '../evaluation/losses.ts';
 import type { RunSettings } from '../job/run-settings.ts';
 import type { AdamWOptions } from '../optimizer.ts';
 import { clipFactor, globalNorm, learningRateAt } from '../optimizer.ts';
@@ -24,7 +24,7 @@ export interface StepRun {
 export async function trainStep(
   run: StepRun,
   step: number,
-  window: WindowPlan,
+  window: StepPlan,
   update: (step: number, learningRate: number, gradScale: number) => void,
 ): Promise<StepMetrics> {
   const { model, settings, optimizer, train } = run;
@@ -34,7 +34,7 @@ export async function trainStep(
   let tokens = 0;
   for (const [index, plan] of window.entries()) {
     model.setDropoutStep(step, index);
-    addSums(sums, await model.accumulate(assembleTightBatch(train.examples, plan)));
+    addLossSums(sums, await model.accumulate(assembleTightBatch(train.examples, plan)));
     tokens += countTokens(train, plan);
   }
   const loss = sums.loss / sums.weight;
@@ -62,7 +62,7 @@ async function validateStep(
   step: number,
 ): Promise<Partial<Validation>> {
   if (!validation) return {};
-  const validated = await validate(model, validation, settings.order.batchSize);
+  const validated = await measureValidation(model, validation, settings.order.batchSize);
   refuseNonFinite(step, validated.validationLoss, 'validation loss');
   return validated;
 }

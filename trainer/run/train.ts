@@ -2,7 +2,7 @@
 // Three lines tell it: gradients are accumulated, the optimizer steps, the step is recorded. It knows neither graphs
 // nor how rows came to be.
 
-import { planEpoch, type WindowPlan } from '../data/epoch-plan.ts';
+import { planEpoch, type StepPlan } from '../data/epoch-plan.ts';
 import type { Example } from '../data/example.ts';
 import { measureBase } from '../evaluation/losses.ts';
 import { createAdamW } from '../optimizer.ts';
@@ -38,7 +38,7 @@ export interface TrainHooks {
 
 export type Outcome = 'succeeded' | 'paused';
 
-export interface TrainEnd {
+export interface TrainResult {
   readonly outcome: Outcome;
   readonly state: RunState;
 }
@@ -47,15 +47,15 @@ export interface TrainEnd {
 const EXAMINATIONS = 100;
 
 /** Trains until the end, the abort, or patience's end. @throws TrainError where a loss is not finite */
-export async function train(run: TrainRun, hooks: TrainHooks): Promise<TrainEnd> {
+export async function train(run: TrainRun, hooks: TrainHooks): Promise<TrainResult> {
   const { model, settings, folder, snapshots } = run;
   const optimizer = createAdamW(model.parameters, run.optimizer);
   const trained = { parameters: model.parameters, moments: optimizer.moments };
   const found = await loadCheckpoint(folder.checkpointsDir, trained, run.configHash);
-  let state = found ?? firstState(run);
+  let state = found ?? initialState(run);
   await folder.rewind(state.step);
   if (found) await hooks.onEvent('resumed', `Going on after step ${found.step}`);
-  await retellSnapshots(run, hooks);
+  await resendSnapshots(run, hooks);
   state = await compareBase(run, state, hooks);
   let savedStep = state.step;
   const save = async () => {
@@ -63,7 +63,7 @@ export async function train(run: TrainRun, hooks: TrainHooks): Promise<TrainEnd>
     savedStep = state.step;
     await hooks.onEvent('checkpoint', `Checkpoint created at step ${state.step}`);
   };
-  const windows = createWindows(run);
+  const windows = createStepPlans(run);
   while (!isDone(run, state)) {
     if (hooks.signal.aborted) {
       if (savedStep !== state.step || state.step === 0) await save();
@@ -73,7 +73,7 @@ export async function train(run: TrainRun, hooks: TrainHooks): Promise<TrainEnd>
     state = advance(run, state, metrics);
     if (state.best?.step === state.step) await run.saveResult();
     await folder.addMetrics(metrics);
-    state = await giveWarnings(run, state, hooks);
+    state = await addWarnings(run, state, hooks);
     hooks.onStep(metrics, state);
     if (snapshots && (state.step % settings.stepsPerEpoch === 0 || isDone(run, state))) {
       await snapshots.save(state.step); // before the checkpoint: who goes on from there has it
@@ -86,7 +86,7 @@ export async function train(run: TrainRun, hooks: TrainHooks): Promise<TrainEnd>
 }
 
 /** Whoever was told before may not have heard it. */
-async function retellSnapshots({ snapshots, folder }: TrainRun, hooks: TrainHooks): Promise<void> {
+async function resendSnapshots({ snapshots, folder }: TrainRun, hooks: TrainHooks): Promise<void> {
   const steps = new Set(await snapshots?.steps());
   for (const row of folder.metrics) if (steps.has(row.step)) hooks.onSnapshot(row);
 }
@@ -112,7 +112,7 @@ function refuseBroken(losses: readonly (number | null | undefined)[]): void {
   );
 }
 
-function firstState({ settings, configHash }: TrainRun): RunState {
+function initialState({ settings, configHash }: TrainRun): RunState {
   return {
     step: 0,
     cursor: { epoch: 0, window: 0 },
@@ -133,9 +133,9 @@ function isDone({ settings, patience }: TrainRun, state: RunState): boolean {
 }
 
 /** The window of each step; an epoch is planned once. */
-function createWindows({ train, settings }: TrainRun): (step: number) => WindowPlan {
+function createStepPlans({ train, settings }: TrainRun): (step: number) => StepPlan {
   const lengths = train.examples.map(({ ids }) => ids.length);
-  let planned: { epoch: number; windows: WindowPlan[] } | undefined;
+  let planned: { epoch: number; windows: StepPlan[] } | undefined;
   return (step) => {
     const epoch = Math.floor(step / settings.stepsPerEpoch);
     if (planned?.epoch !== epoch) {
@@ -166,7 +166,7 @@ function advance(
 }
 
 /** New warnings become events, each once in a run. */
-async function giveWarnings(run: TrainRun, state: RunState, hooks: TrainHooks): Promise<RunState> {
+async function addWarnings(run: TrainRun, state: RunState, hooks: TrainHooks): Promise<RunState> {
   const { totalSteps } = run.settings;
   const isDue =
     state.step === 1 ||

@@ -1,7 +1,7 @@
 // Dropout masks that a seed fixes: one stream of random keeps per micro-batch, and each module reads it from its own
 // place. Recomputation reads the same masks again, and nothing is drawn per module.
 import type { OrtTensor } from '../../src/ort/tensor.ts';
-import { createRandom, streamSeed } from '../random.ts';
+import { seededRandom, streamSeed } from '../random.ts';
 import type { Workspace } from './workspace.ts';
 
 export class DropoutMasks {
@@ -20,7 +20,7 @@ export class DropoutMasks {
   /** Draws the masks of a micro-batch: for modules of at most `elements` = tokens * inputs. */
   draw(step: number, microBatch: number, elements: number): void {
     const pool = this.#workspace.tensor('dropout_pool', 'float32', [2 * elements]);
-    const random = createRandom(streamSeed(this.#seed, `dropout ${step} ${microBatch}`));
+    const random = seededRandom(streamSeed(this.#seed, `dropout ${step} ${microBatch}`));
     const keep = 1 / (1 - this.#rate);
     const { data } = pool;
     for (let i = 0; i < data.length; i++) data[i] = random() < this.#rate ? 0 : keep;

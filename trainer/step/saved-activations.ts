@@ -9,7 +9,7 @@ import type { Workspace } from './workspace.ts';
  * What a recomputing step may keep all the same, as a share of what weights, gradients and moments take. SmolLM2-135M
  * keeps 13 of 30 blocks of 8 x 160 tokens: 427 MiB for 7 % more speed.
  */
-export const KEPT_SHARE = 0.75;
+export const SAVED_SHARE = 0.75;
 
 /** Elements of a page of memory: one allocation holds many values, whatever the shape of the batch. */
 const PAGE_ELEMENTS = 2 ** 28;
@@ -20,14 +20,14 @@ const LINE = 16;
 /** What a segment would keep: name → shape. */
 export type SegmentValues = ReadonlyMap<string, readonly number[]>;
 
-interface Place {
+interface Placement {
   readonly name: string;
   readonly shape: readonly number[];
   readonly page: number;
   readonly offset: number;
 }
 
-export class KeptValues {
+export class SavedActivations {
   readonly #workspace: Workspace;
   readonly #limitBytes: number;
   #key = '';
@@ -74,7 +74,7 @@ export class KeptValues {
 
 /** Pages in elements, and the values' places by segment: the last segments, as many as the limit allows. */
 function layOut(segments: ReadonlyMap<number, SegmentValues>, limit: number) {
-  const places = new Map<number, Place[]>();
+  const places = new Map<number, Placement[]>();
   const pages: number[] = [];
   let total = 0;
   for (const [segment, values] of [...segments].reverse()) {

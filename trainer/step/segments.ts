@@ -24,7 +24,7 @@ import {
   type TensorByName,
 } from './graph-run.ts';
 import type { TrainedTensors } from './parameters.ts';
-import { KeptValues, type SegmentValues } from './saved-activations.ts';
+import { SavedActivations, type SegmentValues } from './saved-activations.ts';
 import type { Workspace } from './workspace.ts';
 
 export interface SegmentsOptions {
@@ -38,7 +38,7 @@ export interface SegmentsOptions {
   /** Absent: no dropout. */
   readonly masks: DropoutMasks | undefined;
   /** Of what forward may keep for backward, the segments' inputs apart. */
-  readonly keptBytes: number;
+  readonly savedBytes: number;
   readonly blocksPerSegment: number;
 }
 
@@ -73,7 +73,7 @@ export class Segments {
   readonly #segments: readonly Segment[];
   /** The first segment that has, or comes after, something to train. */
   readonly #firstTrained: number;
-  readonly #kept: KeptValues;
+  readonly #kept: SavedActivations;
 
   constructor(options: SegmentsOptions) {
     this.#options = options;
@@ -82,7 +82,7 @@ export class Segments {
       ({ graphs }) => graphs.recomputing.graphs.gradients.size > 0,
     );
     this.#firstTrained = options.trained.has(embeddingName) ? 0 : first;
-    this.#kept = new KeptValues(options.workspace, options.keptBytes);
+    this.#kept = new SavedActivations(options.workspace, options.savedBytes);
   }
 
   /** hidden(0) → the last hidden states [tokens, D], everything kept for `backward`. */

@@ -3,38 +3,38 @@
 import { elementCount } from '../../src/common/tensor.ts';
 import { hostTensor, type OrtTensor, type OrtType } from '../../src/ort/tensor.ts';
 
-interface Place {
+interface Allocation {
   readonly memory: OrtTensor;
   /** The view that was asked for last: batches of one shape follow each other. */
   view: OrtTensor;
 }
 
 export class Workspace {
-  readonly #places = new Map<string, Place>();
+  readonly #places = new Map<string, Allocation>();
 
   /** The tensor of this name in this shape. What it holds is undefined where the shape has changed. */
   tensor<T extends OrtType>(name: string, type: T, shape: readonly number[]): OrtTensor<T> {
-    let place = this.#places.get(name);
-    if (!place || elementCount(place.memory.shape) < elementCount(shape)) {
-      this.#release(place);
+    let allocation = this.#places.get(name);
+    if (!allocation || elementCount(allocation.memory.shape) < elementCount(shape)) {
+      this.#release(allocation);
       const memory = hostTensor(type, shape);
-      place = { memory, view: memory };
-      this.#places.set(name, place);
+      allocation = { memory, view: memory };
+      this.#places.set(name, allocation);
     }
-    if (place.view.shape.join() !== shape.join()) {
-      if (place.view !== place.memory) place.view.release();
-      place.view = place.memory.view(shape);
+    if (allocation.view.shape.join() !== shape.join()) {
+      if (allocation.view !== allocation.memory) allocation.view.release();
+      allocation.view = allocation.memory.view(shape);
     }
-    return place.view as OrtTensor<T>;
+    return allocation.view as OrtTensor<T>;
   }
 
   release(): void {
-    for (const place of this.#places.values()) this.#release(place);
+    for (const allocation of this.#places.values()) this.#release(allocation);
     this.#places.clear();
   }
 
-  #release(place: Place | undefined): void {
-    place?.view.release();
-    place?.memory.release();
+  #release(allocation: Allocation | undefined): void {
+    allocation?.view.release();
+    allocation?.memory.release();
   }
 }

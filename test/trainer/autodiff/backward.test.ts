@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Dims, GraphBuilder, type Value } from '../../../src/onnx/graph-builder.ts';
-import { appendBackward, keepNeeded } from '../../../trainer/autodiff/backward.ts';
+import { appendBackward, pruneNodes } from '../../../trainer/autodiff/backward.ts';
 import { inferShapes } from '../../../trainer/autodiff/shapes.ts';
 import { worstDifference } from '../../engine/runner.ts';
 import { gradientsOf } from './finite-differences.ts';
@@ -70,7 +70,7 @@ test('nodes that no output needs are dropped, and what computes given values', (
   const a = g.node('Erf', [x]);
   const b = g.node('Neg', [a]);
   g.node('Abs', [a]);
-  const types = (given: Set<string>) => keepNeeded(g.nodes, [b], given).map((n) => n.opType);
+  const types = (given: Set<string>) => pruneNodes(g.nodes, [b], given).map((n) => n.opType);
   assert.deepEqual(types(new Set()), ['Erf', 'Neg']);
   assert.deepEqual(types(new Set([a])), ['Neg']);
 });

@@ -82,7 +82,7 @@ test('NUL and lone surrogates are text like any other', () => {
   }
 });
 
-/** Row → what its refusal says. */
+/** TrainingRow → what its refusal says. */
 const BAD_ROWS: readonly (readonly [unknown, RegExp])[] = [
   [[], /not a JSON object/],
   [{ mesages: [] }, /neither messages/],
