@@ -1,26 +1,28 @@
-// What is wrong with a file of rows, in the words of OpenAI's API: the same from the request that creates a job and from
-// the job that trains on the file.
+// Describes what is wrong with a training file, in the words of OpenAI's API. The request that creates a job and the job
+// itself report the same text.
 import type { Fault } from '../contracts/training.ts';
 
 /** A job's files of rows, as OpenAI's API calls them. */
 export type DatasetParam = 'training_file' | 'validation_file';
 
+/** A line that cannot be used. */
 export interface RowFault {
-  /** From 1. */
+  /** Counted from 1. */
   readonly line: number;
   /** The field at fault and what is wrong with it. */
   readonly message: string;
 }
 
-/** Bad lines that a message names; the others are counted. */
+/** The number of bad lines that a message lists. The others are only counted. */
 export const MAX_REPORTED = 10;
 
+/** A file that cannot be trained on. */
 export interface FileFault {
   /** The file's name or id. */
   readonly file: string;
   readonly param: DatasetParam;
   readonly code: 'invalid_training_file' | 'invalid_n_examples';
-  /** A predicate: what is wrong with the whole file. */
+  /** Completes "The file …". */
   readonly detail: string;
   /** The first bad lines; none if the whole file is at fault. */
   readonly faults: readonly RowFault[];
@@ -28,7 +30,7 @@ export interface FileFault {
   readonly badLines: number;
 }
 
-/** Returns the fault with a message that names the file, the first lines at fault and their reasons. */
+/** Returns the fault with a message that names the file and lists its first bad lines. */
 export function fileFault({ file, param, code, detail, faults, badLines }: FileFault): Fault {
   const kind = param === 'training_file' ? 'Training' : 'Validation';
   if (code === 'invalid_n_examples')
@@ -44,7 +46,7 @@ export function fileFault({ file, param, code, detail, faults, badLines }: FileF
   };
 }
 
-/** The predicate for a file with bad lines. @param isWhole whether all of the file was read */
+/** Returns the detail for a file with bad lines. @param isWhole whether the whole file was read */
 export function badLinesDetail(badLines: number, isWhole = true): string {
   if (badLines === 1 && isWhole) return 'has a bad line';
   const count = `${isWhole ? '' : 'at least '}${badLines}`;
@@ -52,10 +54,10 @@ export function badLinesDetail(badLines: number, isWhole = true): string {
   return `has ${count} bad lines${shown}`;
 }
 
-/** The predicate for a file with too few rows, as OpenAI words it. */
+/** Returns the detail for a file with too few rows, in OpenAI's words. */
 export function tooFewDetail(examples: number, minExamples: number): string {
   return `has ${examples} example(s), but must have at least ${minExamples} examples`;
 }
 
-/** The predicate for a file with no row at all. */
+/** The detail for a file without rows. */
 export const NO_EXAMPLES_DETAIL = 'holds no examples';

@@ -1,8 +1,9 @@
-// Splits a JSONL file into its lines, chunk by chunk: memory stays at one line however large the file is. Accepts blank
-// lines, CRLF, a byte order mark and a missing last newline.
+// Splits a JSONL file into lines. It reads chunk by chunk and holds one line at a time. Blank lines, CRLF, a byte order mark
+// and a missing last newline are accepted.
 
+/** A line of a file. */
 export interface Line {
-  /** From 1; blank lines count. */
+  /** Counted from 1, blank lines included. */
   readonly number: number;
   /** Undefined if the line is too long or not UTF-8. */
   readonly text: string | undefined;
@@ -10,13 +11,13 @@ export interface Line {
   readonly isTooLong?: true;
 }
 
-/** A conversation of a million characters is far beyond every context. */
+/** Far more than any model's context holds. */
 const MAX_LINE_BYTES = 16 * 2 ** 20;
 const NEWLINE = 0x0a;
-/** Drops a byte order mark. One for all lines: each has memory outside the heap. */
+/** Drops a byte order mark. All lines share one decoder because each decoder has memory outside the heap. */
 const DECODER = new TextDecoder('utf-8', { fatal: true });
 
-/** Yields all lines that are not blank. A line of more than `maxLineBytes` is not kept: it has no text. */
+/** Yields the lines that are not blank. A line of more than `maxLineBytes` comes without its text. */
 export async function* splitLines(
   chunks: AsyncIterable<Uint8Array>,
   maxLineBytes = MAX_LINE_BYTES,

@@ -1,8 +1,8 @@
-// What a row of a training file may say: four kinds, told apart by their keys. Every fault names its field.
+// Parses a row of a training file. There are four kinds of rows, distinguished by their keys. Every fault names its field.
 import { z } from 'zod';
 import { describeIssue } from '../common/schema-errors.ts';
 
-/** OpenAI's roles; `function` and what belongs to tools is not learned by this build. */
+/** OpenAI's roles, except `function`: this build does not train on tool calls. */
 const ROLES = ['system', 'developer', 'user', 'assistant', 'tool'] as const;
 
 const messageSchema = z
@@ -14,7 +14,7 @@ const messageSchema = z
   })
   .refine(({ role, weight }) => weight === undefined || role === 'assistant', {
     path: ['weight'],
-    message: 'belongs to messages of the assistant',
+    message: 'is allowed on assistant messages only',
   })
   .refine(({ role, content }) => role !== 'assistant' || content !== '', {
     path: ['content'],
@@ -26,9 +26,9 @@ const chatSchema = z.strictObject({
     .array(messageSchema, 'must be a list of messages')
     .min(1, 'is empty')
     .refine((messages) => messages.some(({ role }) => role === 'assistant'), {
-      message: 'has no message of the assistant',
+      message: 'has no assistant message',
     }),
-  tools: z.array(z.unknown()).max(0, 'are not learned by this build').optional(),
+  tools: z.array(z.unknown()).max(0, 'are not supported by this build').optional(),
   parallel_tool_calls: z.boolean().optional(),
 });
 
@@ -43,7 +43,7 @@ const tokenId = z.number().int().min(0);
 const tokensSchema = z
   .strictObject({
     input_ids: z.array(tokenId).min(1, 'is empty'),
-    /** Unshifted, as transformers takes them. */
+    /** Not shifted, as in transformers. */
     labels: z.array(
       z
         .number()
@@ -56,20 +56,22 @@ const tokensSchema = z
     message: 'must be as long as input_ids',
   });
 
+/** A conversation. */
 export type ChatRow = z.infer<typeof chatSchema>;
 
+/** A row that fits its schema. */
 export type TrainingRow =
   | ({ kind: 'chat' } & ChatRow)
   | ({ kind: 'completion' } & z.infer<typeof completionSchema>)
   | ({ kind: 'text' } & z.infer<typeof textSchema>)
   | ({ kind: 'tokens' } & z.infer<typeof tokensSchema>);
 
-/** A row that cannot be used: the message names the field. */
+/** A row cannot be used. The message names the field. */
 export class RowError extends Error {
   override name = 'RowError';
 }
 
-/** @throws RowError naming the first field at fault */
+/** Parses a line. @throws RowError naming the first field at fault */
 export function parseRow(line: string): TrainingRow {
   let json: unknown;
   try {
@@ -92,13 +94,13 @@ function check<T>(schema: z.ZodType<T>, json: unknown): T {
   if (result.success) return result.data;
   const issue = result.error.issues[0]!;
   if (issue.code === 'unrecognized_keys') {
-    throw new RowError(`${fieldName([...issue.path, issue.keys[0]!])}: is no known key`);
+    throw new RowError(`${fieldName([...issue.path, issue.keys[0]!])}: is not a known key`);
   }
   const missing = issue.code !== 'custom' && issue.input === undefined;
   throw new RowError(`${fieldName(issue.path)}: ${missing ? 'is missing' : issue.message}`);
 }
 
-/** `messages[2].role` */
+/** Returns a path such as `messages[2].role`. */
 function fieldName(path: readonly PropertyKey[]): string {
   return path
     .map((part, i) =>

@@ -94,7 +94,7 @@ const REFUSED: readonly (readonly [name: string, content: string | Uint8Array, s
   ['B62 no messages', '{"mesages":[]}', /line 1: has neither messages, /],
   ['B62 no list of messages', turns('a'), /messages: must be a list/],
   ['B62 no message at all', turns([]), /messages: is empty/],
-  ['B62 no message of the assistant', turns([user]), /messages: has no message of the assistant/],
+  ['B62 no assistant message', turns([user]), /messages: has no message of the assistant/],
   [
     'B62 an empty answer',
     turns([user, { ...assistant, content: '' }]),
@@ -108,12 +108,12 @@ const REFUSED: readonly (readonly [name: string, content: string | Uint8Array, s
   [
     'B62 an extra key of a message',
     turns([user, { ...assistant, mood: 1 }]),
-    /messages\[1\]\.mood: is no known key/,
+    /messages\[1\]\.mood: is not a known key/,
   ],
   [
     'B62 an extra key of a row',
     `{"id":1,${turns([user, assistant]).slice(1)}`,
-    /id: is no known key/,
+    /id: is not a known key/,
   ],
   [
     'B63 every label masked',
@@ -123,7 +123,7 @@ const REFUSED: readonly (readonly [name: string, content: string | Uint8Array, s
   [
     'B63 ids that are none',
     '{"input_ids":[1,1024],"labels":[1,2]}',
-    /input_ids\[1\]: 1024 is no token of 1024/,
+    /input_ids\[1\]: 1024 is not a token id/,
   ],
 ];
 

@@ -1,23 +1,24 @@
-// A row of a training file → token ids and what is learned of them. Text of a row never becomes a control token:
-// those come from the model's template, or end an example.
-// What turns text into a model's tokens and back: its tokenizer, and its chat template where it has one.
+// Encodes a row of a training file as token ids and labels. A row's text never becomes a control token: those come from the
+// chat template, or end an example.
 import { ServeError } from '../../src/common/errors.ts';
 import { type ChatRow, RowError, type TrainingRow } from '../../src/rows/row-schema.ts';
 import { type ChatTemplate, createChatTemplate } from '../../src/tokenizer/chat-template.ts';
 import { loadTokenizer, type Tokenizer } from '../../src/tokenizer/tokenizer.ts';
 import type { Example } from './example.ts';
 
+/** Encodes a row. Throws `RowError` if the model cannot be trained on it. */
 export type RowEncoder = (row: TrainingRow) => Example;
 
+/** The model that rows are encoded for. */
 export interface RowEncoderOptions {
-  /** Absent: only rows of token ids can be encoded. */
+  /** Without one, only rows of token ids can be encoded. */
   readonly tokenizer?: Tokenizer | undefined;
   readonly template?: ChatTemplate | undefined;
-  /** Of the model: ids are below it. */
+  /** Token ids are below it. */
   readonly vocabSize: number;
 }
 
-/** The encoder throws `RowError` for rows that this model cannot take. */
+/** Creates the encoder of a model's rows. */
 export function createRowEncoder({
   tokenizer,
   template,
@@ -39,11 +40,11 @@ export function createRowEncoder({
         const { encode } = needTokenizer();
         const prompt = encode(row.prompt, { specials: false, affixes: true });
         const completion = encode(row.completion, { specials: false });
-        return learnFrom([...prompt, ...completion, ...endIds], prompt.length);
+        return labelFrom([...prompt, ...completion, ...endIds], prompt.length);
       }
       case 'text': {
         const ids = needTokenizer().encode(row.text, { specials: false, affixes: true });
-        return learnFrom([...ids, ...endIds], 0);
+        return labelFrom([...ids, ...endIds], 0);
       }
       case 'tokens': {
         refuseForeignIds(row, vocabSize);
@@ -54,20 +55,20 @@ export function createRowEncoder({
   };
 }
 
-/** The token that ends an example that has no template: the tokenizer's end of sequence. */
+/** Returns the tokenizer's end-of-sequence token, which ends examples that have no template. */
 function endOfText(tokenizer: Tokenizer): readonly number[] {
   const token = tokenizer.namedTokens['eos_token'];
   if (token !== undefined) return tokenizer.encode(token, { specials: true });
   return tokenizer.eosTokenIds.slice(0, 1);
 }
 
-/** Everything from a position on is learned. */
-function learnFrom(tokens: readonly number[], start: number): Example {
+/** Labels every token from `start` on. */
+function labelFrom(tokens: readonly number[], start: number): Example {
   const ids = Int32Array.from(tokens);
   return { ids, labels: ids.map((id, t) => (t < start ? -1 : id)), weights: undefined };
 }
 
-/** What the assistant says, and the token that ends its turn, with the weight of the message. */
+/** Labels what the assistant says and the token that ends its turn, with the message's weight. */
 function encodeChat({ messages }: ChatRow, template: ChatTemplate): Example {
   const turns = messages.map(({ role, content, name }) => ({
     role: role === 'developer' ? 'system' : role,
@@ -100,17 +101,20 @@ function refuseForeignIds(
   for (const field of ['input_ids', 'labels'] as const) {
     const index = row[field].findIndex((id) => id >= vocabSize);
     if (index >= 0) {
-      throw new RowError(`${field}[${index}]: ${row[field][index]} is no token of ${vocabSize}`);
+      throw new RowError(
+        `${field}[${index}]: ${row[field][index]} is not a token id (the vocabulary has ${vocabSize} tokens)`,
+      );
     }
   }
 }
 
+/** A model's tokenizer, and its chat template if it has one. */
 export interface Language {
   readonly tokenizer: Tokenizer;
   readonly template: ChatTemplate | undefined;
 }
 
-/** Of a model's folder; undefined where it has no tokenizer. */
+/** Loads a model's tokenizer and chat template; undefined if the folder has no tokenizer. */
 export async function loadLanguage(directory: string): Promise<Language | undefined> {
   const tokenizer = await loadTokenizer(directory);
   return tokenizer && { tokenizer, template: createChatTemplate(tokenizer) };

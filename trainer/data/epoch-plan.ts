@@ -1,19 +1,19 @@
-// Which examples each optimizer step of an epoch sees: a pure function of lengths, seed and epoch, so that a resumed
-// run needs to know only where it was.
-// The micro-batches in which validation rows are evaluated.
+// Plans which examples each optimizer step of an epoch sees. The plan is a pure function of lengths, seed and epoch, so a
+// resumed run only needs its position.
 import { seededRandom, shuffle, streamSeed } from '../random.ts';
 import { packInOrder, packLongestFirst } from './packing.ts';
 
-/** Examples, by index, that share one sequence. */
+/** The examples that share one sequence, by index. */
 export type SequencePlan = readonly number[];
-/** Sequences that are computed at once. */
+/** The sequences of a micro-batch. */
 export type MicroBatchPlan = readonly SequencePlan[];
-/** Micro-batches of one optimizer step. */
+/** The micro-batches of one optimizer step. */
 export type StepPlan = readonly MicroBatchPlan[];
 
+/** The settings that decide which examples a step sees. */
 export interface OrderOptions {
   readonly seed: number;
-  /** False: the file's order. */
+  /** False: keep the file's order. */
   readonly shuffle: boolean;
   readonly packing: boolean;
   /** Tokens of the longest sequence. */
@@ -22,45 +22,45 @@ export interface OrderOptions {
   readonly gradAccumulation: number;
 }
 
-/** Windows that are sorted by length together: enough to save padding, few enough to stay mixed. */
-const GROUPED_WINDOWS = 16;
+/** Steps whose examples are sorted by length together: enough to save padding, few enough to stay random. */
+const GROUPED_STEPS = 16;
 
-/** The windows of one epoch; the last may be short. Their number is the same in every epoch. */
+/** Returns the steps of one epoch. The last may be short. Every epoch has the same number of steps. */
 export function planEpoch(
   lengths: readonly number[],
   epoch: number,
   options: OrderOptions,
 ): StepPlan[] {
   const { seed, batchSize, gradAccumulation, maxLength } = options;
-  const windowSize = batchSize * gradAccumulation;
+  const stepSize = batchSize * gradAccumulation;
   const order = lengths.map((_, index) => index);
   if (!options.shuffle) {
     const rows = options.packing
       ? packInOrder(lengths, order, maxLength)
       : order.map((index) => [index]);
-    return chunks(rows, windowSize).map((window) => chunks(window, batchSize));
+    return chunks(rows, stepSize).map((step) => chunks(step, batchSize));
   }
   const random = seededRandom(streamSeed(seed, `epoch ${epoch}`));
   shuffle(order, random);
-  const windows = options.packing
-    ? chunks(shuffle(packLongestFirst(lengths, order, maxLength), random), windowSize)
-    : groupByLength(lengths, order, { windowSize, random });
-  return windows.map((window) => chunks(window, batchSize));
+  const steps = options.packing
+    ? chunks(shuffle(packLongestFirst(lengths, order, maxLength), random), stepSize)
+    : groupByLength(lengths, order, { stepSize, random });
+  return steps.map((step) => chunks(step, batchSize));
 }
 
-/** Windows of examples of like length, in mixed order; only the last of all may be short. */
+/** Returns steps of examples of similar length, in random order. Only the last may be short. */
 function groupByLength(
   lengths: readonly number[],
   order: readonly number[],
-  { windowSize, random }: { windowSize: number; random: () => number },
+  { stepSize, random }: { stepSize: number; random: () => number },
 ): number[][][] {
-  const windows: number[][][] = [];
-  for (const group of chunks(order, GROUPED_WINDOWS * windowSize)) {
+  const steps: number[][][] = [];
+  for (const group of chunks(order, GROUPED_STEPS * stepSize)) {
     const sorted = group.sort((a, b) => lengths[b]! - lengths[a]!);
-    for (const window of chunks(sorted, windowSize)) windows.push(window.map((index) => [index]));
+    for (const step of chunks(sorted, stepSize)) steps.push(step.map((index) => [index]));
   }
-  const short = windows.at(-1)!.length < windowSize ? windows.splice(-1) : [];
-  return [...shuffle(windows, random), ...short];
+  const short = steps.at(-1)!.length < stepSize ? steps.splice(-1) : [];
+  return [...shuffle(steps, random), ...short];
 }
 
 function chunks<T>(values: readonly T[], size: number): T[][] {
@@ -71,7 +71,7 @@ function chunks<T>(values: readonly T[], size: number): T[][] {
   return out;
 }
 
-/** Sorted by length, so that little is padding; the sum does not depend on the order of rows. */
+/** Returns the micro-batches of a validation, sorted by length to save padding. The loss does not depend on the order. */
 export function planValidation(lengths: readonly number[], batchSize: number): MicroBatchPlan[] {
   const order = lengths.map((_, index) => index).sort((a, b) => lengths[a]! - lengths[b]!);
   const plans: MicroBatchPlan[] = [];

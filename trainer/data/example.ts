@@ -1,19 +1,19 @@
-// A training example as token ids, and what is counted over many of them.
+// A training example as token ids and labels, and the error of a file that cannot be trained on.
 import { createHash } from 'node:crypto';
 import { FileError } from '../../src/common/errors.ts';
 import type { DatasetParam, RowFault } from '../../src/rows/file-fault.ts';
 
-/** T tokens and what is learned of them. */
+/** T tokens with their labels. */
 export interface Example {
   /** [T] */
   readonly ids: Int32Array;
-  /** [T]: what stands at a position, -1 where it is not learned. Nothing predicts position 0. */
+  /** [T]: the token id at each position, or -1 if it is masked. Nothing predicts position 0. */
   readonly labels: Int32Array;
-  /** [T]: loss weight of each label; absent: 1. */
+  /** [T]: the loss weight of each label; absent: 1. */
   readonly weights: Float32Array | undefined;
 }
 
-/** Tokens of which something is learned. */
+/** Counts the tokens that the loss covers. */
 export function countTrained({ labels, weights }: Example): number {
   let trained = 0;
   for (let t = 1; t < labels.length; t++) {
@@ -32,7 +32,7 @@ export function truncateExample(example: Example, maxLength: number): Example {
   };
 }
 
-/** Equal for equal examples, for others it differs. */
+/** Returns a hash: the same for equal examples, different for others. */
 export function fingerprint({ ids, labels, weights }: Example): string {
   const hash = createHash('sha1');
   for (const array of [ids, labels, weights]) {
@@ -41,24 +41,25 @@ export function fingerprint({ ids, labels, weights }: Example): string {
   return hash.digest('base64');
 }
 
+/** The details of a `DatasetError`. */
 export interface DatasetErrorOptions {
-  /** Absent: those of `faults`. */
+  /** The number of bad lines; absent: the length of `faults`. */
   readonly badLines?: number;
-  /** The first of them; none where it is the whole file. */
+  /** The first bad lines; none if the whole file is at fault. */
   readonly faults?: readonly RowFault[];
   readonly code?: 'invalid_training_file' | 'invalid_n_examples';
   readonly param?: DatasetParam;
 }
 
-/** A file of examples that cannot be trained on, with OpenAI's code. */
+/** A file cannot be trained on. It has OpenAI's error code. */
 export class DatasetError extends FileError {
   override name = 'DatasetError';
   readonly code: NonNullable<DatasetErrorOptions['code']>;
   readonly param: DatasetParam;
-  /** What is wrong with the file: a predicate. */
+  /** Completes "The file …". */
   readonly detail: string;
   readonly faults: readonly RowFault[];
-  /** Of the whole file: `faults` holds the first of them. */
+  /** All bad lines of the file. */
   readonly badLines: number;
 
   constructor(file: string, detail: string, options: DatasetErrorOptions = {}) {
@@ -73,7 +74,7 @@ export class DatasetError extends FileError {
     this.badLines = badLines;
   }
 
-  /** The same of the validation file: what reads a file does not know which one it is. */
+  /** Returns the same error for the validation file. The code that reads a file does not know which one it is. */
   ofValidation(): DatasetError {
     const { faults, badLines, code } = this;
     const options = { faults, badLines, code, param: 'validation_file' } as const;

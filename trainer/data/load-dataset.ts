@@ -1,5 +1,5 @@
-// A training file → examples and counts. All bad rows are counted before anything is trained, and the first ten are named.
-// The lines of a local JSONL file, streamed. A file that is no UTF-8 text at all is refused before it is read.
+// Loads a training file as examples and counts. All bad rows are counted, and the first ten are reported, before anything is
+// trained.
 
 import { constants, createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
@@ -21,37 +21,40 @@ import {
   truncateExample,
 } from './example.ts';
 
+/** Counts of a file. */
 export interface DatasetCounts {
   readonly examples: number;
   readonly tokens: number;
-  /** Tokens of which something is learned. */
+  /** Tokens that the loss covers. */
   readonly trainedTokens: number;
-  /** Examples that lost their end. */
+  /** Examples that were cut at the longest length. */
   readonly truncated: number;
-  /** Examples of which nothing is learned. */
+  /** Examples without a token that the loss covers. */
   readonly masked: number;
-  /** Examples that are the same as an earlier one. */
+  /** Examples that repeat an earlier one. */
   readonly duplicates: number;
 }
 
+/** The examples of a file. */
 export interface Dataset {
   readonly examples: readonly Example[];
-  /** By example. */
+  /** One for each example. */
   readonly fingerprints: readonly string[];
   readonly counts: DatasetCounts;
 }
 
+/** How rows become examples. */
 export interface LoadOptions {
   readonly encode: RowEncoder;
   readonly maxLength: number;
 }
 
-/** Examples are kept in memory, about 700 bytes apart from their tokens. */
+/** An example takes about 700 bytes of memory, besides its tokens. */
 const MAX_EXAMPLES = 1_000_000;
-/** 8 bytes each in memory. */
+/** A token takes 8 bytes of memory. */
 const MAX_TOKENS = 2 ** 28;
 
-/** @throws DatasetError with the first ten bad lines, or where the file holds nothing to learn from */
+/** Loads a file. @throws DatasetError with the first ten bad lines, or if the file has no examples or too many */
 export async function loadDataset(
   file: string,
   { encode, maxLength }: LoadOptions,
@@ -83,7 +86,7 @@ export async function loadDataset(
   return describeExamples(examples, truncated);
 }
 
-/** Counts over examples that are in memory. */
+/** Counts examples. */
 export function describeExamples(examples: readonly Example[], truncated: number): Dataset {
   const fingerprints = examples.map(fingerprint);
   const trained = examples.map(countTrained);
@@ -112,14 +115,14 @@ function encodeLine({ text, fault }: Line, encode: RowEncoder): Example | string
   }
 }
 
-/** How other kinds of files begin. */
+/** The first bytes of other kinds of files. */
 const FOREIGN_STARTS: readonly (readonly [kind: string, bytes: readonly number[]])[] = [
   ['gzip', [0x1f, 0x8b]],
   ['zip', [0x50, 0x4b, 0x03, 0x04]],
   ['UTF-16 text', [0xff, 0xfe]],
   ['UTF-16 text', [0xfe, 0xff]],
 ];
-/** Yields all lines that are not blank. Throws `DatasetError` if the file is absent or of another kind. */
+/** Yields the lines that are not blank. @throws DatasetError if the file is absent or of another kind */
 async function* readLines(file: string): AsyncGenerator<Line> {
   await refuseForeign(file);
   yield* splitLines(createReadStream(file) as AsyncIterable<Buffer>);
@@ -133,12 +136,12 @@ async function refuseForeign(file: string): Promise<void> {
     },
   );
   try {
-    if (!(await handle.stat()).isFile()) throw new DatasetError(name, 'is no file');
+    if (!(await handle.stat()).isFile()) throw new DatasetError(name, 'is not a file');
     const start = Buffer.alloc(4);
     const { bytesRead } = await handle.read(start, 0, start.length, 0);
     for (const [kind, bytes] of FOREIGN_STARTS) {
       if (bytesRead >= bytes.length && bytes.every((byte, i) => start[i] === byte)) {
-        throw new DatasetError(name, `is ${kind}; JSON lines in UTF-8 are read`);
+        throw new DatasetError(name, `is ${kind}, not JSON lines in UTF-8`);
       }
     }
   } finally {

@@ -1,30 +1,32 @@
-// The rows of a run: those that are learned, and those that it is measured on. What neither can use is refused.
-// Takes validation rows out of the training rows, and rows out that teach nothing: which ones follows from the seed.
+// Loads a run's training and validation rows.
 import path from 'node:path';
 import { tooFewDetail } from '../../src/rows/file-fault.ts';
 import { seededRandom, shuffle, streamSeed } from '../random.ts';
 import { countTrained, DatasetError } from './example.ts';
 import { type Dataset, describeExamples, type LoadOptions, loadDataset } from './load-dataset.ts';
 
+/** The rows of a run. */
 export interface Rows {
   readonly train: Dataset;
   readonly validation: Dataset | undefined;
 }
 
+/** The settings of a job that choose its rows. */
 export interface RowFiles {
   readonly data: string;
   readonly validation?: string | undefined;
-  /** Share of the rows of `data` that is kept for validation. */
+  /** The share of the rows of `data` that is held out for validation. */
   readonly validationSplit: number;
   readonly seed: number;
 }
 
+/** How rows become examples, and how many there must be. */
 export interface LoadRowsOptions extends LoadOptions {
-  /** Of `data`; fewer are refused. */
+  /** The fewest examples of `data`. */
   readonly minExamples: number;
 }
 
-/** @throws DatasetError */
+/** Loads the rows of a run. @throws DatasetError */
 export async function loadRows(
   { data, validation, validationSplit, seed }: RowFiles,
   { minExamples, ...options }: LoadRowsOptions,
@@ -40,7 +42,7 @@ export async function loadRows(
   return rows;
 }
 
-/** @throws DatasetError, of the validation file */
+/** Loads validation rows. @throws DatasetError for the validation file */
 export async function loadValidation(file: string, options: LoadOptions): Promise<Dataset> {
   try {
     const dataset = await loadDataset(file, options);
@@ -51,21 +53,23 @@ export async function loadValidation(file: string, options: LoadOptions): Promis
   }
 }
 
-/** In OpenAI's words. */
 function refuseFew(file: string, { counts }: Dataset, minExamples: number): void {
   if (counts.examples >= minExamples) return;
   const detail = tooFewDetail(counts.examples, minExamples);
   throw new DatasetError(path.basename(file), detail, { code: 'invalid_n_examples' });
 }
 
-/** A loss over nothing is no number. */
+/** A mean loss over no tokens would be NaN. */
 function refuseMasked(file: string, { counts }: Dataset): void {
   if (counts.trainedTokens > 0) return;
   const why = 'every label is masked, has weight 0 or was cut off by maxLength';
   throw new DatasetError(path.basename(file), `has nothing to learn from: ${why}`);
 }
 
-/** Both keep the file's order. A share above 0 takes at least one row and leaves at least one. */
+/**
+ * Holds out a share of the rows for validation, chosen by the seed. Both parts keep the file's order. A share above 0 takes
+ * at least one row and leaves at least one.
+ */
 export function splitDataset(
   dataset: Dataset,
   share: number,
@@ -85,7 +89,7 @@ export function splitDataset(
   return { train: part(false), validation: part(true) };
 }
 
-/** Without the examples that have nothing to learn; the counts still tell of them. */
+/** Returns the dataset without the examples that the loss does not cover. The counts still include them. */
 export function dropMasked(dataset: Dataset): Dataset {
   if (dataset.counts.masked === 0) return dataset;
   const kept = dataset.examples.map((example) => countTrained(example) > 0);

@@ -1,18 +1,18 @@
-// Examples → one padded micro-batch: packed examples follow each other in a row, each its own segment with positions
-// from 0, and targets are shifted here, once.
+// Assembles examples into a padded micro-batch. Packed examples follow each other in a row; each is its own segment with
+// positions from 0. Targets are shifted here and nowhere else.
 import type { MicroBatch } from '../types.ts';
 import type { MicroBatchPlan } from './epoch-plan.ts';
 import type { Example } from './example.ts';
 import { balanceRows } from './packing.ts';
 
-/** [N, T] with T the longest row. Targets of an example's last position, of padding and of masked labels are -1. */
+/** Assembles whole examples: [N, T], T the longest row. Last positions, padding and masked labels have target -1. */
 export function assembleBatch(examples: readonly Example[], plan: MicroBatchPlan): MicroBatch {
   return fillRows(plan.map((row) => row.map((index) => trimmed(examples[index]!))));
 }
 
 /**
- * The same losses for less work: no position is computed after the one that predicts an example's last label, and
- * short examples share a row where that is cheaper than padding them.
+ * Assembles a batch with the same losses for less work. It drops the positions after the one that predicts an example's last
+ * label, and short examples share a row if that is cheaper than padding.
  */
 export function assembleTightBatch(examples: readonly Example[], plan: MicroBatchPlan): MicroBatch {
   const all = plan
@@ -22,7 +22,7 @@ export function assembleTightBatch(examples: readonly Example[], plan: MicroBatc
   return fillRows(rows.map((row) => row.map((index) => all[index]!)));
 }
 
-/** Positions from the first to the one that predicts the last label that counts; at least one. */
+/** Counts the positions up to the one that predicts the last label of the loss; at least one. */
 export function trainedLength({ labels, weights }: Example): number {
   let last = labels.length - 1;
   while (last > 1 && !(labels[last]! >= 0 && (weights?.[last] ?? 1) > 0)) last--;

@@ -1,19 +1,18 @@
-// Packing: which examples share a sequence. Longest first, each into the fullest sequence that still has room, so that
-// few positions are padding; and in which rows those of a micro-batch are computed. Knows lengths only; that packed
-// examples do not see each other is the graph's part.
+// Packing: chooses the examples that share a sequence, and the rows of a micro-batch, to save padding. It knows lengths only.
+// The attention mask keeps packed examples apart.
 
 /**
- * Groups of indexes whose lengths sum to at most `capacity`; a length above it gets a sequence of its own.
- * How many there are depends on the lengths only, not on their order.
+ * Returns groups of indexes whose lengths sum to at most `capacity`: longest first, each into the fullest group that has room
+ * (best fit). A length above the capacity gets a group of its own. The number of groups does not depend on the order.
  */
 export function packLongestFirst(
   lengths: readonly number[],
   order: readonly number[],
   capacity: number,
 ): number[][] {
-  const byLength = [...order].sort((a, b) => lengths[b]! - lengths[a]!); // stable: mixed stays mixed
+  const byLength = [...order].sort((a, b) => lengths[b]! - lengths[a]!); // stable: equal lengths stay shuffled
   const packs: number[][] = [];
-  /** Room left → packs with that room. */
+  /** By room left: the packs with that room. */
   const open: number[][][] = Array.from({ length: capacity + 1 }, () => []);
   for (const index of byLength) {
     const length = lengths[index]!;
@@ -28,7 +27,7 @@ export function packLongestFirst(
   return packs;
 }
 
-/** The same in the order given: a sequence is closed when the next example does not fit. */
+/** Packs in the given order: a sequence ends when the next example does not fit. */
 export function packInOrder(
   lengths: readonly number[],
   order: readonly number[],
@@ -49,14 +48,14 @@ export function packInOrder(
 }
 
 /**
- * Positions of a row whose attention costs as much as all else: its products grow with the row's length, the others do
- * not. Measured on SmolLM2-135M; the wider a model, the longer the row.
+ * The row length at which attention costs as much as everything else, measured on SmolLM2-135M. Attention's cost per position
+ * grows with the row's length. Wider models reach the point later.
  */
 const ATTENTION_LENGTH = 1500;
 
 /**
- * The rows in which the examples of a micro-batch cost least: many short rows are padded to the longest, few long ones
- * spend more on attention.
+ * Returns the cheapest rows for the examples of a micro-batch. Many short rows waste padding; few long ones spend more on
+ * attention.
  */
 export function balanceRows(lengths: readonly number[]): number[][] {
   const longest = Math.max(...lengths);
@@ -65,12 +64,12 @@ export function balanceRows(lengths: readonly number[]): number[][] {
     const { rows, length } = spreadOver(lengths, count);
     const cost = count * length * (1 + length / ATTENTION_LENGTH);
     if (!best || cost < best.cost) best = { cost, rows };
-    if (length === longest) break; // a further row would be padding
+    if (length === longest) break; // another row would only add padding
   }
   return best?.rows ?? [];
 }
 
-/** Longest first, each into the row that is shortest so far. */
+/** Distributes examples over rows: longest first, each into the shortest row so far. */
 function spreadOver(lengths: readonly number[], count: number) {
   const rows = Array.from({ length: count }, () => ({ length: 0, indexes: [] as number[] }));
   const byLength = lengths.map((_, index) => index).sort((a, b) => lengths[b]! - lengths[a]!);

@@ -88,15 +88,15 @@ const BAD_ROWS: readonly (readonly [unknown, RegExp])[] = [
   [{ mesages: [] }, /neither messages/],
   [{ messages: 'x' }, /^messages: must be a list/],
   [{ messages: [] }, /^messages: is empty/],
-  [{ messages: [{ role: 'user', content: 'a' }] }, /^messages: has no message of the assistant/],
+  [{ messages: [{ role: 'user', content: 'a' }] }, /^messages: has no assistant message/],
   [{ messages: [{ role: 'bot', content: 'a' }] }, /^messages\[0\]\.role: is not one of/],
   [{ messages: [{ content: 'a' }] }, /^messages\[0\]\.role: is missing/],
   [{ messages: [{ role: 'user' }] }, /^messages\[0\]\.content: is missing/],
   [{ messages: [{ role: 'user', content: 1 }] }, /^messages\[0\]\.content: must be a text/],
   [{ messages: [{ role: 'assistant', content: '' }] }, /^messages\[0\]\.content: is empty/],
-  [{ messages: [{ role: 'user', content: 'a', x: 1 }] }, /^messages\[0\]\.x: is no known key/],
+  [{ messages: [{ role: 'user', content: 'a', x: 1 }] }, /^messages\[0\]\.x: is not a known key/],
   [{ messages: [{ role: 'user', content: 'a', weight: 1 }] }, /^messages\[0\]\.weight: belongs/],
-  [{ messages: CHAT, other: 1 }, /^other: is no known key/],
+  [{ messages: CHAT, other: 1 }, /^other: is not a known key/],
   [{ messages: CHAT, tools: [{}] }, /^tools: are not learned/],
   [{ prompt: 'a' }, /^completion: is missing/],
   [{ prompt: 'a', completion: '' }, /^completion: is empty/],
@@ -106,7 +106,7 @@ const BAD_ROWS: readonly (readonly [unknown, RegExp])[] = [
   [{ input_ids: [1, 2], labels: [1] }, /^labels: must be as long/],
   [{ input_ids: [-1], labels: [1] }, /^input_ids\[0\]: /],
   [{ input_ids: [1], labels: [-1] }, /^labels\[0\]: is neither/],
-  [{ input_ids: [100_000], labels: [1] }, /^input_ids\[0\]: 100000 is no token of/],
+  [{ input_ids: [100_000], labels: [1] }, /^input_ids\[0\]: 100000 is not a token id/],
 ];
 
 test('a bad row is refused by the name of its field', () => {
@@ -181,7 +181,7 @@ test('empty files, other kinds of files, folders and absent ones are refused', a
   await refused(Buffer.from(`\ufeff${ROW}`, 'utf16le'), /is UTF-16/);
   await refused(Buffer.from([0x7b, 0xff, 0x7d]), /line 1: is not UTF-8/);
   const dir = temporaryFolder(t);
-  await assert.rejects(loadDataset(dir, { encode, maxLength: 9 }), /is no file/);
+  await assert.rejects(loadDataset(dir, { encode, maxLength: 9 }), /is not a file/);
   await assert.rejects(loadDataset(path.join(dir, 'x'), { encode, maxLength: 9 }), /ENOENT/);
 });
 
