@@ -1,6 +1,5 @@
-// A model in training: embeds a micro-batch, runs it through the segments and the loss head, and back. Knows the order of
-// a step; graphs, memory and weights are below, batches and the optimizer's steps above.
-// Token ids to embeddings and their gradients back into the table: copies of rows, so no graph is needed.
+// A model in training. It embeds a micro-batch, runs it through the segments and the loss head, and back. Graphs, memory and
+// weights are in `graph/` and `step/`.
 import { assert } from '../src/common/assert.ts';
 import type { Artifact } from '../src/import/artifact.ts';
 import { embeddingName } from '../src/model/names.ts';
@@ -16,20 +15,20 @@ import { type BatchShape, Segments } from './step/segments.ts';
 import { Workspace } from './step/workspace.ts';
 import type { MicroBatch, ProbedModel, TrainModelOptions } from './types.ts';
 
-/** Also shows its logits: for tests against other definitions of the model. */
+/** A model that also returns its logits, for tests against other definitions of the model. */
 export interface InspectableModel extends ProbedModel {
-  /** Logits [N*T, V] without dropout. */
+  /** Returns logits [N*T, V], without dropout. */
   logits(batch: MicroBatch): Promise<Float32Array>;
 }
 
 /**
- * Reads the artifact's weights into memory and prepares its graphs; the artifact may be closed afterwards.
- * @throws FileError where the adapter's first values do not fit its settings
+ * Reads the artifact's weights into memory and builds its graphs. The artifact may be closed afterwards.
+ * @throws FileError if the adapter's initial weights do not fit its settings
  */
 export function createTrainModel(artifact: Artifact, options: TrainModelOptions): InspectableModel {
   const { config } = artifact;
   const { method, adapter, dropout, recompute, blocksPerSegment, threads, seed } = options;
-  assert((method === 'full') === (adapter === undefined), `${method}: an adapter is for LoRA`);
+  assert((method === 'full') === (adapter === undefined), `${method}: only LoRA has an adapter`);
   const workspace = new Workspace();
   const base = new BaseWeights(artifact, blocksPerSegment);
   const trained = adapter ? loraParameters(config, adapter) : fullParameters(config, base);
@@ -98,7 +97,7 @@ export function createTrainModel(artifact: Artifact, options: TrainModelOptions)
   };
 }
 
-/** Copies the ids' rows of the table [V, D] to `hidden` [tokens, D]. */
+/** Copies the tokens' rows of the table [V, D] to `hidden` [tokens, D]. */
 function embed(ids: Int32Array, table: Float32Array, hidden: Float32Array): void {
   const width = hidden.length / ids.length;
   for (let token = 0; token < ids.length; token++) {

@@ -1,32 +1,35 @@
-// AdamW (Loshchilov and Hutter): decay apart from the gradient, moments corrected for their start at 0, epsilon added
-// after the root, all as torch does it. Works in place on typed arrays; knows no model.
-// The gradient's length over all parameters, and the factor that cuts it down.
-// The learning rate of each step.
+// AdamW, gradient clipping and the learning rate schedule, as torch computes them. Works in place on typed arrays.
 import { assert } from '../src/common/assert.ts';
 import type { Parameter } from './types.ts';
 
+/** Hyperparameters of AdamW. */
 export interface AdamWOptions {
   readonly betas: readonly [number, number];
   readonly epsilon: number;
   readonly weightDecay: number;
 }
 
-/** Running means of a parameter's gradient and of its square. */
+/** Running means of a parameter's gradient and of its square (Adam's moments). */
 export interface Moments {
   readonly first: Float32Array;
   readonly second: Float32Array;
 }
 
+/** The optimizer of some parameters. */
 export interface AdamW {
-  /** By parameter, in the order given; owned by the optimizer, written in place. */
+  /** One pair for each parameter, in order. The optimizer writes them in place. */
   readonly moments: readonly Moments[];
   /**
-   * One update with `grad * gradScale`.
+   * Updates the parameters with `grad * gradScale`.
    * @param step counts from 1
    */
   step(step: number, learningRate: number, gradScale: number): void;
 }
 
+/**
+ * Creates AdamW (Loshchilov and Hutter): weight decay is separate from the gradient, moments are bias-corrected, and epsilon
+ * is added after the square root.
+ */
 export function createAdamW(parameters: readonly Parameter[], options: AdamWOptions): AdamW {
   const moments = parameters.map(({ data }) => ({
     first: new Float32Array(data.length),
@@ -71,10 +74,10 @@ function update({ data, grad }: Parameter, { first, second }: Moments, scales: U
   }
 }
 
-/** Keeps the quotient finite where the norm is 0; torch's value. */
+/** torch's value: it keeps the quotient finite. */
 const EPSILON = 1e-6;
 
-/** Euclidean norm over all arrays together, summed in float64. */
+/** Returns the Euclidean norm over all arrays together, summed in float64. */
 export function globalNorm(gradients: Iterable<Float32Array>): number {
   let sum = 0;
   for (const gradient of gradients) {
@@ -83,29 +86,31 @@ export function globalNorm(gradients: Iterable<Float32Array>): number {
   return Math.sqrt(sum);
 }
 
-/** What to multiply a gradient of this norm with; 1 where it is short enough. */
+/** Returns the factor that clips a gradient of this norm; 1 if the norm is small enough. */
 export function clipFactor(norm: number, maxNorm: number): number {
   return norm > maxNorm ? maxNorm / (norm + EPSILON) : 1;
 }
 
+/** The shape of a learning rate schedule after its warm-up. */
 export type ScheduleName = 'cosine' | 'linear' | 'constant';
 
+/** A learning rate schedule. */
 export interface Schedule {
   readonly name: ScheduleName;
   readonly peak: number;
   readonly warmupSteps: number;
-  /** All steps of the run. */
+  /** Steps of the whole run. */
   readonly totalSteps: number;
 }
 
-/** `progress` runs from 0 after the warm-up towards 1, which would come one step after the last. */
+/** `progress` runs from 0 after the warm-up to 1, one step after the last. */
 const SHAPES: Readonly<Record<ScheduleName, (progress: number) => number>> = {
   cosine: (progress) => (1 + Math.cos(Math.PI * progress)) / 2,
   linear: (progress) => 1 - progress,
   constant: () => 1,
 };
 
-/** The rate of step `step`, from 0. The first step of a warm-up has rate 0. */
+/** Returns the learning rate of a step, counted from 0. The first step of a warm-up has rate 0. */
 export function learningRateAt(
   step: number,
   { name, peak, warmupSteps, totalSteps }: Schedule,

@@ -1,6 +1,7 @@
-// Pseudo-random numbers that a seed fixes for ever, also across machines: initial weights, dropout masks, shuffles.
+// Pseudo-random numbers for initial weights, dropout masks and shuffles. A seed gives the same numbers on every machine and
+// in every version.
 
-/** Uniform in [0, 1): mulberry32, a period of 2^32. */
+/** Returns a source of uniform numbers in [0, 1): mulberry32, with a period of 2^32. */
 export function seededRandom(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
@@ -11,7 +12,7 @@ export function seededRandom(seed: number): () => number {
   };
 }
 
-/** The seed of one named stream (FNV-1a and a mixer): neighbouring seeds and names give unrelated streams. */
+/** Derives the seed of a named stream (FNV-1a and a mixer). Similar seeds and names give unrelated streams. */
 export function streamSeed(seed: number, name: string): number {
   let hash = 0x811c9dc5;
   for (const byte of new TextEncoder().encode(`${seed} ${name}`)) {
@@ -22,7 +23,7 @@ export function streamSeed(seed: number, name: string): number {
   return (hash ^ (hash >>> 16)) >>> 0;
 }
 
-/** Fisher-Yates in place; returns the array. */
+/** Shuffles in place (Fisher-Yates) and returns the array. */
 export function shuffle<T>(items: T[], random: () => number): T[] {
   for (let i = items.length - 1; i > 0; i--) {
     const j = Math.floor(random() * (i + 1));

@@ -79,7 +79,7 @@ test('a trainer with a full disk only interrupts its job', async () => {
   await server.until(job, 'succeeded');
   const messages = await server.messages(job);
   assert.equal(messages.filter(isWaiting).length, 1);
-  assert.ok(messages.includes('Going on after step 2'), 'from its checkpoint');
+  assert.ok(messages.includes('Resumed after step 2'), 'from its checkpoint');
 });
 
 test('the real trainer reports a full disk with the same fault', () => {

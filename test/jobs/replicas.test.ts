@@ -96,7 +96,7 @@ describe('a server that ends', () => {
     assert.equal(done.result?.digest, whole.result?.digest);
     const messages = await second.messages(job);
     assert.ok(messages.includes('The server is shutting down, moving job to queued state'));
-    assert.ok(messages.includes('Going on after step 3'));
+    assert.ok(messages.includes('Resumed after step 3'));
     assert.equal(done.setbacks, 0);
   });
 
@@ -140,7 +140,7 @@ describe('a server that ends', () => {
     const second = startServer(store);
     const done = await second.until(job, 'succeeded');
     const messages = await second.messages(job);
-    assert.ok(messages.includes('Going on after step 2'));
+    assert.ok(messages.includes('Resumed after step 2'));
     assert.equal(messages.filter((text) => text.startsWith('Step ')).length, 6);
     assert.equal(done.checkpoints.length, 3);
   });

@@ -143,7 +143,7 @@ describe('a job with a fault', () => {
       interruptions.map((text) => /interrupted (.*?):/.exec(text)?.[1]),
       ['while its files were read', 'after step 3', 'after step 5', 'after step 8'],
     );
-    assert.ok(messages.includes('Going on after step 2'));
+    assert.ok(messages.includes('Resumed after step 2'));
   });
 
   test('whose trainer dies at the same step again and again fails with a reason', async () => {
@@ -184,7 +184,7 @@ describe('its owner', () => {
     const job = await server.until(made, 'succeeded');
     assert.equal(job.result!.digest, whole.result!.digest);
     const messages = await server.messages(job);
-    assert.ok(messages.includes('Going on after step 2'));
+    assert.ok(messages.includes('Resumed after step 2'));
     assert.equal(messages.filter((text) => text === 'Fine-tuning job started').length, 1);
     assert.equal(messages.filter((text) => text.startsWith('Step ')).length, 6);
   });

@@ -120,7 +120,7 @@ async function run() {
   writeFileSync(path.join(dir, 'job.json'), JSON.stringify(job));
   const first = Math.max(0, ...stepsIn(path.join(dir, 'checkpoints')));
   await event('started', 'Fine-tuning job started');
-  if (first > 0) await event('resumed', `Going on after step ${first}`);
+  if (first > 0) await event('resumed', `Resumed after step ${first}`);
   for (let step = first + 1; step <= steps; step++) {
     while (told.gates && !existsSync(path.join(told.gates, String(step))) && !isPaused) {
       await setTimeout(2);

@@ -48,7 +48,7 @@ test('a run that is asked to stop writes a checkpoint of its last step and goes 
   assert.equal(stopped.outcome, 'paused');
   assert.equal(stopped.events.at(-1), 'checkpoint: Checkpoint created at step 6');
   const resumed = await runLinear(dir, { job: JOB });
-  assert.equal(resumed.events[0], 'resumed: Going on after step 6');
+  assert.equal(resumed.events[0], 'resumed: Resumed after step 6');
   assert.equal(bytesOf(resumed.model), bytesOf(whole.model));
 });
 
@@ -64,7 +64,7 @@ test('a torn or altered checkpoint counts as absent', async (t) => {
     if (damage === 'altered') writeFileSync(file, bytes.fill(7, bytes.length - 9));
     if (damage === 'half') rmSync(path.join(dir, 'checkpoints/step-6/state.sha256'));
     const resumed = await runLinear(dir, { job: JOB });
-    assert.equal(resumed.events[0], 'resumed: Going on after step 4', damage);
+    assert.equal(resumed.events[0], 'resumed: Resumed after step 4', damage);
     assert.equal(bytesOf(resumed.model), bytesOf(whole.model), damage);
   }
 });

@@ -94,7 +94,7 @@ const REFUSED: readonly (readonly [name: string, content: string | Uint8Array, s
   ['B62 no messages', '{"mesages":[]}', /line 1: has neither messages, /],
   ['B62 no list of messages', turns('a'), /messages: must be a list/],
   ['B62 no message at all', turns([]), /messages: is empty/],
-  ['B62 no assistant message', turns([user]), /messages: has no message of the assistant/],
+  ['B62 no assistant message', turns([user]), /messages: has no assistant message/],
   [
     'B62 an empty answer',
     turns([user, { ...assistant, content: '' }]),

@@ -1,7 +1,5 @@
-// What a job says about its adapter → the `adapter_config.json` of peft that means it → rank and scaling per module.
-// The way through peft's file makes training and serving read the same settings with the same code.
-// The first values of an adapter, as peft draws them: A uniform in ±1/sqrt(in) (kaiming with a = sqrt 5), B zero.
-// Each tensor has its own stream, so that its values depend on the seed and its name only.
+// Plans a job's adapter: the job's settings become an `adapter_config.json`, and that file becomes rank and scaling per
+// module, read by the code that serving uses. Also draws the adapter's initial weights.
 import { type AdapterFiles, readAdapterFiles } from '../../adapters/peft/files.ts';
 import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import { parseAdapterConfig } from '../../adapters/peft/peft-config.ts';
@@ -16,7 +14,7 @@ import { seededRandom, streamSeed } from '../random.ts';
 import type { LoraSettings } from '../types.ts';
 import type { TrainJob } from './job.ts';
 
-/** The fields of peft's configuration that describe a plain LoRA adapter. */
+/** The fields of peft's configuration of a plain LoRA adapter. */
 export interface PeftSettings {
   r: number;
   lora_alpha: number;
@@ -30,12 +28,13 @@ export interface PeftSettings {
   lora_dropout: number;
 }
 
+/** An adapter to train. */
 export interface AdapterPlan {
   readonly peft: PeftSettings;
   readonly lora: LoraSettings;
 }
 
-/** Job key ↔ field of peft's file. */
+/** Job key → field of peft's file. */
 const FIELDS = {
   rank: 'r',
   alpha: 'lora_alpha',
@@ -47,8 +46,8 @@ const FIELDS = {
 } as const satisfies Partial<Record<keyof TrainJob, keyof PeftSettings>>;
 
 /**
- * The adapter that a job trains on this model, with its first values.
- * @throws ConfigError naming the job's key, also where one contradicts `initAdapter`
+ * Returns the adapter that a job trains on this model, with its initial weights.
+ * @throws ConfigError naming the job's key that is wrong or contradicts `initAdapter`
  */
 export async function planAdapter(job: TrainJob, model: DecoderConfig): Promise<AdapterPlan> {
   if (job.initAdapter !== undefined) return continueAdapter(job, job.initAdapter, model);
@@ -78,12 +77,12 @@ function refuseForeignLayers({ layers = [] }: TrainJob, { layerCount }: DecoderC
   ]);
 }
 
-/** As peft stores it: the resolved list, not the word for it. */
+/** Replaces `all-linear` with the list of modules, as peft stores it. */
 function listTargets(targets: string | readonly string[]): string | readonly string[] {
   return targets === 'all-linear' ? TARGET_NAMES : targets;
 }
 
-/** By module name, in the model's order. */
+/** Returns rank and scaling by module name, in the model's order. */
 async function resolveModules(
   peft: PeftSettings,
   model: DecoderConfig,
@@ -103,7 +102,7 @@ async function resolveModules(
   if (modules.size > 0) return modules;
   const example = moduleName(0, 'q_proj');
   throw new ConfigError([
-    `targets: no module of the model matches; a list names endings (${TARGET_NAMES.join(', ')}), a text is a regular expression for whole names such as ${example}`,
+    `targets: no module of the model matches. Use a list of endings (${TARGET_NAMES.join(', ')}), or a regular expression for whole names such as ${example}.`,
   ]);
 }
 
@@ -121,7 +120,7 @@ async function continueAdapter(
 ): Promise<AdapterPlan> {
   try {
     const files = await readAdapterFiles(directory);
-    await parseAdapter(files, model); // refuses what does not fit the model, tensor by tensor
+    await parseAdapter(files, model); // checks each tensor's shape against the model
     const adapter = await readAdapter(files, model, job.dropout);
     refuseContradictions(job, adapter.peft);
     return adapter;
@@ -132,7 +131,7 @@ async function continueAdapter(
 }
 
 /**
- * An adapter to look at: of what the server refuses, only weights that are no numbers or too large are let through.
+ * Opens an adapter for evaluation. It accepts what the server accepts, and adapters with non-finite or too large weights.
  * @throws ServeError naming the field or tensor
  */
 export async function openAdapter(
@@ -155,7 +154,7 @@ async function readAdapter(
   return { peft, lora: { modules: await resolveModules(peft, model), init } };
 }
 
-/** The file has passed `parseAdapter`: its fields have their types. */
+/** Reads the fields of a file that has passed `parseAdapter`, so they have their types. */
 function readSettings(json: Partial<PeftSettings>, dropout: number): PeftSettings {
   return {
     r: json.r!,
@@ -173,9 +172,9 @@ function readSettings(json: Partial<PeftSettings>, dropout: number): PeftSetting
 
 function refuseContradictions(job: TrainJob, peft: PeftSettings): void {
   const faults = (Object.keys(FIELDS) as (keyof typeof FIELDS)[]).flatMap((key) => {
-    const asked = key === 'targets' && job.targets ? listTargets(job.targets) : job[key];
+    const wanted = key === 'targets' && job.targets ? listTargets(job.targets) : job[key];
     const found = peft[FIELDS[key]];
-    if (asked === undefined || canonical(asked) === canonical(found)) return [];
+    if (wanted === undefined || canonical(wanted) === canonical(found)) return [];
     return [
       `${key}: ${JSON.stringify(job[key])} contradicts initAdapter's ${JSON.stringify(found)}`,
     ];
@@ -183,14 +182,17 @@ function refuseContradictions(job: TrainJob, peft: PeftSettings): void {
   if (faults.length > 0) throw new ConfigError(faults);
 }
 
-/** Lists are sets here, and a number is a list of one. */
+/** Returns equal texts for equal settings. Lists are compared as sets, and a number as a list of one. */
 function canonical(value: unknown): string {
   if (typeof value === 'number') return canonical([value]);
   if (Array.isArray(value)) return JSON.stringify([...value].sort());
   return JSON.stringify(value);
 }
 
-/** A [rank, in] and B [out, rank] of every module, by PEFT's names. */
+/**
+ * Draws the initial weights as peft does: A [rank, in] uniform in ±1/sqrt(in) (kaiming with a = sqrt 5), B [out, rank] zero.
+ * A tensor's values depend on the seed and its name only. Keys are PEFT's names.
+ */
 function drawAdapter(
   modules: LoraSettings['modules'],
   model: DecoderConfig,

@@ -1,6 +1,5 @@
-// A training job as its file states it. The keys and their bounds are the table of training settings; what a job leaves to
-// the model (method, learning rate, lengths, steps) is resolved in `settings.ts`.
-// The job that a command line asks for: its file's keys, and what flags say over them. Not checked yet.
+// Reads and checks a training job. Its keys and their bounds are the table of training settings. Values that depend on the
+// model (method, learning rate, lengths, steps) are resolved in `run-settings.ts`.
 import { z } from 'zod';
 import { NAME_PATTERN, RESERVED_NAMES } from '../../adapters/repository/manifest.ts';
 import { ConfigError, FileError } from '../../src/common/errors.ts';
@@ -14,7 +13,7 @@ const jobSchema = z.strictObject({
   name: z
     .string()
     .regex(NAME_PATTERN, 'must be 1 to 63 of A-Z a-z 0-9 . _ -')
-    .refine((name) => !RESERVED_NAMES.has(name), 'means something else as a model')
+    .refine((name) => !RESERVED_NAMES.has(name), 'is reserved')
     .optional(),
 });
 
@@ -24,12 +23,12 @@ export type TrainJob = z.infer<typeof jobSchema>;
 const ADAPTER_KEYS = keysOf(({ needs }) => needs === 'adapter');
 const VALIDATION_KEYS = keysOf(({ needs }) => needs === 'validation');
 
-/** Checks the JSON of a job file. @throws ConfigError with one line per fault, each naming its key. */
+/** Checks the JSON of a job file. @throws ConfigError with one line for each fault, naming its key */
 export function parseJob(json: unknown): TrainJob {
   const result = jobSchema.safeParse(json, { error: describeIssue });
   const faults = (result.error?.issues ?? []).flatMap((issue) =>
     issue.code === 'unrecognized_keys'
-      ? issue.keys.map((key) => `${key}: is no key of a job`)
+      ? issue.keys.map((key) => `${key}: is not a key of a job`)
       : [`${issue.path.join('.') || 'job'}: ${issue.message}`],
   );
   if (result.data) faults.push(...contradictions(result.data));
@@ -40,7 +39,7 @@ export function parseJob(json: unknown): TrainJob {
 function contradictions(job: TrainJob): string[] {
   const faults: string[] = [];
   if (job.validation !== undefined && job.validationSplit > 0) {
-    faults.push('validationSplit: contradicts validation, which names a file');
+    faults.push('validationSplit: cannot be combined with validation');
   }
   if (job.validation === undefined && job.validationSplit === 0) {
     for (const key of VALIDATION_KEYS) {
@@ -48,20 +47,21 @@ function contradictions(job: TrainJob): string[] {
     }
   }
   if (job.adapters !== undefined && job.name === undefined) {
-    faults.push('adapters: only an adapter with a name is published');
+    faults.push('adapters: needs name, because only named adapters are published');
   }
   if (job.method === 'full') {
     for (const key of ADAPTER_KEYS) {
-      if (job[key] !== undefined) faults.push(`${key}: has no meaning where method is full`);
+      if (job[key] !== undefined) faults.push(`${key}: does not apply, because method is full`);
     }
-    if (job.dropout > 0) faults.push('dropout: acts on adapters only, method is full');
-    if (job.gate) faults.push('gate: measures adapters, method is full');
-    if (job.name !== undefined) faults.push('name: a full model is no adapter to publish');
+    if (job.dropout > 0) faults.push('dropout: does not apply, because method is full');
+    if (job.gate) faults.push('gate: does not apply, because method is full');
+    if (job.name !== undefined)
+      faults.push('name: does not apply, because method is full and only adapters are published');
   }
   return faults;
 }
 
-/** @throws FileError where the file is none of JSON, ConfigError where it is no object */
+/** Reads a job file and applies the flags over it. @throws FileError if it is not JSON, ConfigError if not an object */
 export function readJob({ file, overrides }: JobSource): Record<string, unknown> {
   if (file === undefined) return { ...overrides };
   const json = parse(file, readRegular(file, SMALL_FILE_BYTES).toString());
@@ -75,6 +75,8 @@ function parse(file: string, text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
-    throw new FileError(file, 'is no JSON of settings (rows are named by --data)', { cause });
+    throw new FileError(file, 'is not JSON. A job file has settings; pass rows with --data.', {
+      cause,
+    });
   }
 }

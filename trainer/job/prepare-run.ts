@@ -1,5 +1,5 @@
-// From a job to everything that a run needs: base, method, rows, adapter, settings. All faults of a job are found here,
-// before anything is written or trained.
+// Prepares a run: method, rows, adapter and settings of a job. It finds all faults of the job before anything is written or
+// trained.
 import { createHash } from 'node:crypto';
 import path from 'node:path';
 import { keysOf } from '../../src/contracts/training-fields.ts';
@@ -20,27 +20,29 @@ import {
   resolveSettings,
 } from './run-settings.ts';
 
+/** Everything that a run needs. */
 export interface PreparedRun {
-  /** With every setting that the job left open. */
+  /** The job with its open settings resolved. */
   readonly job: TrainJob;
   readonly settings: RunSettings;
-  /** Undefined for `full`. */
+  /** Undefined if the method is `full`. */
   readonly adapter: AdapterPlan | undefined;
   readonly train: Dataset;
   readonly validation: Dataset | undefined;
-  /** Absent: the model has no tokenizer. */
+  /** Undefined if the model has no tokenizer. */
   readonly language: Language | undefined;
   readonly warnings: readonly Warning[];
-  /** Over job, base and rows: what a checkpoint belongs to. */
+  /** Hash of job, base and rows. A checkpoint belongs to one hash. */
   readonly configHash: string;
 }
 
+/** Requirements for a job's rows. */
 export interface PrepareOptions {
-  /** Of the training file; fewer are refused. Absent: warned of. */
+  /** The fewest rows of the training file. Absent: few rows only cause a warning. */
   readonly minExamples?: number | undefined;
 }
 
-/** @throws ConfigError, DatasetError or FileError: what is wrong with the job, its rows or its base */
+/** Prepares a run. @throws ConfigError, DatasetError or FileError if the job, its rows or its base are at fault */
 export async function prepareRun(
   job: TrainJob,
   artifact: Artifact,
@@ -55,6 +57,7 @@ export async function prepareRun(
   return prepareRows(job, artifact, { method, maxLength, adapter, rows, language });
 }
 
+/** The parts of a run that are read from files. */
 export interface RunInputs {
   readonly method: TrainMethod;
   readonly maxLength: number;
@@ -63,7 +66,7 @@ export interface RunInputs {
   readonly language?: Language | undefined;
 }
 
-/** The same with rows that are in memory. Pure. */
+/** Prepares a run whose rows are in memory. Pure. */
 export function prepareRows(
   job: TrainJob,
   artifact: Artifact,
@@ -90,7 +93,7 @@ export function prepareRows(
   };
 }
 
-/** Absolute paths and no open defaults, so that the run's own file repeats it anywhere. */
+/** Makes paths absolute and fills in defaults. The run's own job file then repeats the run anywhere. */
 function resolveJob(job: TrainJob, settings: RunSettings, artifact: Artifact): TrainJob {
   const { method, schedule, evalEvery, checkpointEvery, order } = settings;
   const { validation, initAdapter, adapters } = job;

@@ -1,4 +1,4 @@
-// What a job leaves open, settled by the model and the data: method, lengths, rate, counts of steps. Pure.
+// Resolves the settings that a job leaves to the model and the data: method, lengths, learning rate, numbers of steps. Pure.
 import { ConfigError } from '../../src/common/errors.ts';
 import type { ArtifactInfo } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
@@ -7,12 +7,12 @@ import type { Schedule } from '../optimizer.ts';
 import type { TrainMethod } from '../types.ts';
 import type { TrainJob } from './job.ts';
 
-/** Every number that a run needs, besides the data. */
+/** The numbers of a run. */
 export interface RunSettings {
   readonly method: TrainMethod;
   readonly order: OrderOptions;
   readonly schedule: Schedule;
-  /** Windows of one epoch. */
+  /** Optimizer steps of one epoch. */
   readonly stepsPerEpoch: number;
   readonly totalSteps: number;
   /** Undefined without validation rows. */
@@ -22,11 +22,11 @@ export interface RunSettings {
 
 /** TRL's default: most examples fit, and a batch of 8 stays below 2 GB of activations for a small model. */
 export const MAX_DEFAULT_LENGTH = 1024;
-/** Checkpoints of a run whose job does not say. */
+/** The number of checkpoints of a run by default. */
 const DEFAULT_CHECKPOINTS = 10;
 const DEFAULT_WARMUP_SHARE = 0.03;
 
-/** @throws ConfigError naming the import that makes the base which the method needs */
+/** Returns the method. @throws ConfigError if it does not fit the base; the message has the command that imports one */
 export function resolveMethod(job: TrainJob, info: ArtifactInfo): TrainMethod {
   const isNf4 = info.quantization === 'nf4';
   const method = job.method ?? (isNf4 ? 'qlora' : 'lora');
@@ -34,24 +34,27 @@ export function resolveMethod(job: TrainJob, info: ArtifactInfo): TrainMethod {
   const needed = method === 'qlora' ? 'nf4' : 'none';
   const [needs, is] = isNf4 ? ['an unquantized base', 'NF4'] : ['an NF4 base', 'not quantized'];
   throw new ConfigError([
-    `method: ${method} needs ${needs}, ${info.name} is ${is}; make one by: lorikeet import ${info.source} --out DIR --quantization ${needed}`,
+    `method: ${method} needs ${needs}, but ${info.name} is ${is}. Import one: lorikeet import ${info.source} --out DIR --quantization ${needed}`,
   ]);
 }
 
-/** @throws ConfigError where the job asks for more than the model has positions */
+/** Returns the length of the longest example. @throws ConfigError if the model has fewer positions */
 export function resolveMaxLength(job: TrainJob, model: DecoderConfig): number {
   const { maxLength = Math.min(MAX_DEFAULT_LENGTH, model.maxPositions) } = job;
   if (maxLength <= model.maxPositions) return maxLength;
-  throw new ConfigError([`maxLength: the model has ${model.maxPositions} positions`]);
+  throw new ConfigError([
+    `maxLength: must be at most ${model.maxPositions}, the model's positions`,
+  ]);
 }
 
-/** Thinking Machines' guess (tinker-cookbook): wide models want smaller rates; LoRA ten times that of full training. */
+/** Thinking Machines' estimate (tinker-cookbook): wide models need smaller rates; LoRA ten times that of full training. */
 function defaultLearningRate(method: TrainMethod, model: DecoderConfig): number {
   const exponent = model.family.startsWith('qwen') ? 0.0775 : 0.781;
   const rate = 5e-5 * (2000 / model.hiddenSize) ** exponent * (method === 'full' ? 1 : 10);
   return Number(rate.toPrecision(2));
 }
 
+/** The facts that a run is resolved with. */
 export interface ResolveOptions {
   readonly method: TrainMethod;
   readonly maxLength: number;
@@ -59,6 +62,7 @@ export interface ResolveOptions {
   readonly hasValidation: boolean;
 }
 
+/** Resolves the job's open settings. */
 export function resolveSettings(
   job: TrainJob,
   model: DecoderConfig,
@@ -81,6 +85,7 @@ export function resolveSettings(
   };
 }
 
+/** Returns the settings that decide which examples a step sees. */
 export function orderOptions(job: TrainJob, maxLength: number): OrderOptions {
   const { seed, shuffle, packing, batchSize, gradAccumulation } = job;
   return { seed, shuffle, packing, maxLength, batchSize, gradAccumulation };

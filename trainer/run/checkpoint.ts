@@ -1,5 +1,5 @@
-// Checkpoints: everything that a run needs to go on as if it had never stopped, in one safetensors file with its
-// SHA-256 beside it. A torn or altered one counts as absent.
+// Checkpoints hold everything that a run needs to continue as if it had never stopped: one safetensors file, with its SHA-256
+// beside it. Damaged checkpoints are ignored.
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
@@ -13,14 +13,14 @@ import type { Parameter } from '../types.ts';
 import { keepSteps, listSteps, replaceFolder, stepFolder } from './durable-files.ts';
 
 const stateSchema = z.object({
-  /** Steps done. */
+  /** Finished steps. */
   step: z.number().int().min(0),
-  /** Where the next step's rows begin. */
+  /** The position of the next step; `window` is the step within the epoch. */
   cursor: z.object({ epoch: z.number().int(), window: z.number().int() }),
-  /** Every random number follows from it and from step, epoch and names. */
+  /** All random numbers derive from it and from step, epoch and names. */
   seed: z.number().int(),
   best: z.object({ step: z.number().int(), validationLoss: z.number() }).nullable(),
-  /** Of the base without the adapter; null where there is none, or none yet. */
+  /** The base's losses without the adapter; null if there is no adapter or they are not measured yet. */
   base: z
     .object({
       validation: z
@@ -29,29 +29,30 @@ const stateSchema = z.object({
       textLoss: z.number().nullable(),
     })
     .nullable(),
-  /** Validations since the best one. */
+  /** The number of validations since the best one. */
   staleValidations: z.number().int(),
-  /** Codes of the warnings given so far. */
+  /** The codes of the warnings so far. */
   warned: z.array(z.string()),
-  /** Over job, base and data: a checkpoint of another run is not taken. */
+  /** Hash of job, base and data. A checkpoint with another hash is refused. */
   configHash: z.string(),
 });
 
+/** The state of a run between two steps. */
 export type RunState = z.infer<typeof stateSchema>;
 
-/** What a checkpoint restores in place. */
+/** The tensors that a checkpoint saves, and restores in place. */
 export interface TrainedState {
   readonly parameters: readonly Parameter[];
-  /** By parameter. */
+  /** One pair for each parameter. */
   readonly moments: readonly Moments[];
 }
 
 const TENSORS_FILE = 'state.safetensors';
 const HASH_FILE = 'state.sha256';
-/** The newest; older ones are removed. */
+/** How many checkpoints are kept. */
 const KEPT_CHECKPOINTS = 3;
 
-/** Writes `step-N`; once this resolves, it survives a crash. */
+/** Writes the checkpoint `step-N`. It survives a crash once this has resolved. */
 export async function saveCheckpoint(
   checkpointsDir: string,
   state: RunState,
@@ -76,8 +77,8 @@ export async function saveCheckpoint(
 }
 
 /**
- * Restores the newest whole checkpoint in place; undefined where there is none.
- * @throws ConfigError where it belongs to another job, base or data
+ * Restores the newest intact checkpoint in place. Resolves with undefined if there is none.
+ * @throws ConfigError if it belongs to another job, base or data
  */
 export async function loadCheckpoint(
   checkpointsDir: string,
@@ -92,7 +93,7 @@ export async function loadCheckpoint(
       const state = stateSchema.parse(JSON.parse(source.metadata['state'] ?? ''));
       if (state.configHash !== configHash) {
         throw new ConfigError([
-          `${folder}: the job, its data or its base has changed since; begin a new run`,
+          `${folder}: the job, its data or its base has changed since this checkpoint. Start a new run.`,
         ]);
       }
       for (const { name, data } of arraysOf(trained)) {

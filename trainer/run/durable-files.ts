@@ -1,10 +1,9 @@
-// Files and folders that a reader sees whole or not at all, also after a crash: written under another name, synced,
-// then renamed.
-// Folders that are named after the step they belong to: `step-N`.
+// Writes files and folders atomically: under a temporary name, synced, then renamed. Readers never see a part of one, even
+// after a crash. Also lists and prunes the `step-N` folders of checkpoints and snapshots.
 import { open, readdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 
-/** Replaces a file. */
+/** Replaces a file atomically. */
 export async function writeFileDurably(file: string, data: string | Uint8Array): Promise<void> {
   const temporary = `${file}.tmp-${process.pid}`;
   const handle = await open(temporary, 'w');
@@ -18,7 +17,7 @@ export async function writeFileDurably(file: string, data: string | Uint8Array):
   await syncFolder(path.dirname(file));
 }
 
-/** Replaces a folder by one that was built beside it. */
+/** Replaces a folder with one that was built beside it. */
 export async function replaceFolder(built: string, target: string): Promise<void> {
   const old = `${target}.old-${process.pid}`;
   await syncFolder(built);
@@ -43,11 +42,12 @@ async function syncFolder(folder: string): Promise<void> {
   }
 }
 
+/** Returns the folder of a step. */
 export function stepFolder(dir: string, step: number): string {
   return path.join(dir, `step-${step}`);
 }
 
-/** Ascending. */
+/** Lists the steps that have a folder, in ascending order. */
 export async function listSteps(dir: string): Promise<number[]> {
   const names = await readdir(dir).catch(() => []);
   return names
@@ -56,7 +56,7 @@ export async function listSteps(dir: string): Promise<number[]> {
     .sort((a, b) => a - b);
 }
 
-/** Removes all but these, also what a killed process left half written. */
+/** Removes everything but the folders of these steps, including what a killed process left half-written. */
 export async function keepSteps(dir: string, steps: readonly number[]): Promise<void> {
   const kept = new Set(steps.map((step) => `step-${step}`));
   for (const name of await readdir(dir)) {

@@ -1,5 +1,4 @@
-// The evaluation card of what a run has left in its folder: the adapter's file is read back, so that it is measured as it
-// will be served.
+// Evaluates the adapter of a run. It reads the adapter's file back, and so measures exactly what will be served.
 import { readAdapterFiles } from '../../adapters/peft/files.ts';
 import { assert } from '../../src/common/assert.ts';
 import { toFloat32 } from '../../src/common/tensor.ts';
@@ -14,8 +13,9 @@ import type { RunState } from './checkpoint.ts';
 import type { Validation } from './metrics.ts';
 import type { RunFolder } from './run-folder.ts';
 
+/** A run that has ended its training. */
 export interface EvaluateRunOptions {
-  /** As the last step left it; afterwards it holds the adapter of the folder. */
+  /** The model after the last step. Afterwards it holds the adapter from the run folder. */
   readonly model: ProbedModel;
   readonly artifact: Artifact;
   readonly folder: RunFolder;
@@ -23,6 +23,7 @@ export interface EvaluateRunOptions {
   readonly gate: GateSettings | false;
 }
 
+/** Returns the evaluation card of the run's adapter. */
 export async function evaluateRun(
   { adapter, settings, train, validation, language }: PreparedRun,
   { model, artifact, folder, state, gate }: EvaluateRunOptions,
@@ -53,7 +54,7 @@ async function readBack(dir: string, parameters: readonly Parameter[]): Promise<
   }
 }
 
-/** What the run's own validations have measured of the adapter that it kept. */
+/** Returns the losses that the run has measured for the adapter that it kept, if it has. */
 function knownValidation(
   { base, best }: RunState,
   { metrics }: RunFolder,

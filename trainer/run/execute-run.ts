@@ -1,5 +1,5 @@
-// One prepared run from its first step (or its last checkpoint) to its result in the run folder, measured and, with a
-// name, published; told as messages.
+// Executes a prepared run: trains from the first step or the last checkpoint, evaluates the result, publishes it if it has a
+// name, and reports all of it as messages.
 import path from 'node:path';
 import { fromFloat32 } from '../../src/common/tensor.ts';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
@@ -21,18 +21,19 @@ import { createSnapshots, type Snapshots, writeAdapter, writeModel } from './res
 import type { RunFolder } from './run-folder.ts';
 import { type Outcome, type TrainHooks, type TrainRun, train } from './train.ts';
 
+/** The run's surroundings. */
 export interface ExecuteOptions {
   readonly artifact: Artifact;
   readonly folder: RunFolder;
   readonly signal: AbortSignal;
-  /** False: what does not pass is warned of. */
+  /** False: a gate that does not pass only causes a warning. */
   readonly gate: GateSettings | false;
-  /** Of a run with a name. */
+  /** Present if the run has a name. */
   readonly publisher: Publisher | undefined;
   send(message: TrainerMessage): void;
 }
 
-/** Resolves when the run has ended or was asked to; a failure is an event, too. @throws GateError, TrainError */
+/** Resolves when the run has ended or was paused. A failure is also reported as an event. @throws GateError, TrainError */
 export async function executeRun(prepared: PreparedRun, options: ExecuteOptions): Promise<Outcome> {
   const { artifact, folder, signal } = options;
   const reportEvent = createEventReporter(options);
@@ -53,7 +54,7 @@ export async function executeRun(prepared: PreparedRun, options: ExecuteOptions)
     });
     await folder.writeReports(prepared.job.name ?? artifact.info.name);
     if (outcome === 'succeeded') await finish(prepared, { model, state, reportEvent, ...options });
-    else await reportEvent('paused', `Paused; go on by: lorikeet train --resume ${folder.dir}`);
+    else await reportEvent('paused', `Paused. Resume it: lorikeet train --resume ${folder.dir}`);
     return outcome;
   } catch (error) {
     const { code, message } = toFault(error);
@@ -64,7 +65,7 @@ export async function executeRun(prepared: PreparedRun, options: ExecuteOptions)
   }
 }
 
-/** Events go to the folder first. */
+/** Creates a function that writes an event to the run folder, then sends it. */
 function createEventReporter({ folder, send }: ExecuteOptions): TrainHooks['onEvent'] {
   return async (type, message, data) => {
     const level = type === 'failed' ? 'error' : type === 'warn' ? 'warn' : 'info';
@@ -107,7 +108,7 @@ function toRun(prepared: PreparedRun, model: ProbedModel, options: ExecuteOption
   };
 }
 
-/** What the loop needs of a prepared run, beside the model and its folder. */
+/** Returns the loop's inputs from a prepared run, except for the model and the folder. */
 export function toTrainRun(
   { job, settings, adapter, train, validation, language, configHash }: PreparedRun,
   { vocabSize, maxPositions }: DecoderConfig,
@@ -131,7 +132,7 @@ export function toTrainRun(
   };
 }
 
-/** The result of a `full` run. */
+/** Writes the result of a `full` run. */
 function writeWholeModel(
   { parameters }: ProbedModel,
   { artifact, folder }: ExecuteOptions,
@@ -194,12 +195,12 @@ async function finish(prepared: PreparedRun, options: FinishOptions): Promise<vo
   });
 }
 
-/** @throws GateError where the gates are not just for information */
+/** Evaluates the adapter. @throws GateError if it does not pass and the job has gates */
 async function passGates(prepared: PreparedRun, options: FinishOptions): Promise<EvaluationCard> {
   const { gate, reportEvent, send } = options;
   const card = await evaluateRun(prepared, options);
   send({ type: 'card', card });
-  await reportEvent('evaluated', 'The adapter is evaluated', { ...card });
+  await reportEvent('evaluated', 'Adapter evaluated', { ...card });
   const failures = sayFailures(card);
   if (failures.length > 0 && gate) throw new GateError(failures.join('; '), card);
   for (const message of failures) await reportEvent('warn', message, { code: 'gate_failed' });

@@ -1,7 +1,5 @@
-// A failure of the trainer as data: a stable code, words for the one who made the job, and the job's field at fault as
-// OpenAI's API calls it.
-// Why a run cannot go on, as an error that ends it.
-// An adapter that does not pass its gates, as an error that ends a run.
+// The errors that end a run, and every failure of the trainer as data: a stable code, a message for the job's owner, and the
+// API's name of the field at fault.
 import {
   ConfigError,
   FileError,
@@ -15,6 +13,7 @@ import { apiNameOf } from '../../src/contracts/training-fields.ts';
 import { fileFault } from '../../src/rows/file-fault.ts';
 import { DatasetError } from '../data/example.ts';
 
+/** Returns the failure as data. */
 export function toFault(error: unknown): Fault {
   if (isDiskFull(error)) return DISK_FULL_FAULT;
   if (error instanceof DatasetError) return datasetFault(error);
@@ -34,12 +33,12 @@ export function toFault(error: unknown): Fault {
   return { code: 'training_failed', message, param: null };
 }
 
-/** A server's job calls the file by its id. */
+/** Names the file as the error does; a server's jobs replace the name with the file's id. */
 function datasetFault({ code, param, detail, faults, badLines, field }: DatasetError): Fault {
   return fileFault({ file: field, code, param, detail, faults, badLines });
 }
 
-/** A run cannot go on; what it has learned before is in its checkpoints. */
+/** A run cannot continue. Its checkpoints hold what it has learned so far. */
 export class TrainError extends Error {
   override name = 'TrainError';
   readonly code: 'non_finite_loss' | 'nothing_to_learn';
@@ -50,7 +49,7 @@ export class TrainError extends Error {
   }
 }
 
-/** The run was not in vain: the adapter is in its folder, but it is not published. */
+/** An adapter did not pass its gates. It stays in the run folder and is not published. */
 export class GateError extends Error {
   override name = 'GateError';
   readonly code = 'gate_failed';

@@ -1,28 +1,29 @@
-// What is known of each optimizer step, and its forms on disk: JSON lines and OpenAI's result table.
+// The metrics of each optimizer step, and how they are stored: as JSON lines and as OpenAI's result table.
 
+/** The result of a validation. */
 export interface Validation {
-  /** Weighted mean over the validation rows' trained tokens, in nats. */
+  /** Weighted mean over the validation rows' tokens in the loss, in nats. */
   readonly validationLoss: number;
   readonly validationTokenAccuracy: number;
 }
 
 /** One line of `metrics.jsonl`. */
 export interface StepMetrics extends Partial<Validation> {
-  /** From 1. */
+  /** Counted from 1. */
   readonly step: number;
-  /** The window's weighted sum over the window's weight, in nats. */
+  /** Weighted mean over the step's tokens, in nats. */
   readonly loss: number;
-  /** Before clipping. */
+  /** The gradient's norm before clipping. */
   readonly gradNorm: number;
   readonly learningRate: number;
-  /** Tokens of the window, without padding. */
+  /** Tokens of the step, without padding. */
   readonly tokens: number;
   readonly tokensPerSecond: number;
-  /** Share of trained tokens that the largest logit got right. */
+  /** Share of the tokens in the loss that have the largest logit. */
   readonly tokenAccuracy: number;
 }
 
-/** Lines of a file that may have lost its end in a crash; what comes after `lastStep` is left out. */
+/** Parses the metrics up to `lastStep`. A crash may have torn the file's last line. */
 export function parseMetrics(text: string, lastStep: number): StepMetrics[] {
   const rows: StepMetrics[] = [];
   for (const line of text.split('\n')) {
@@ -36,11 +37,12 @@ export function parseMetrics(text: string, lastStep: number): StepMetrics[] {
   return rows;
 }
 
+/** Serializes metrics as JSON lines. */
 export function serializeMetrics(rows: readonly StepMetrics[]): string {
   return rows.map((row) => `${JSON.stringify(row)}\n`).join('');
 }
 
-/** OpenAI's `result_files` table; cells are empty where nothing was evaluated. */
+/** Returns OpenAI's result table. The validation cells of steps without a validation are empty. */
 export function toResultCsv(rows: readonly StepMetrics[]): string {
   const header = 'step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy\n';
   const lines = rows.map((row) =>

@@ -1,5 +1,4 @@
-// The curves of a run as one SVG picture: training loss, validation loss, learning rate. No fonts, scripts or styles
-// from elsewhere.
+// Plots a run's training loss, validation loss and learning rate as one SVG. It needs no external fonts, scripts or styles.
 import type { StepMetrics } from './metrics.ts';
 
 const WIDTH = 860;
@@ -14,7 +13,7 @@ interface Point {
 
 type Project = (step: number, value: number) => Point;
 
-/** @param title shown above, e.g. the adapter's name */
+/** Returns the plot. @param title the adapter's name, for example */
 export function plotSvg(rows: readonly StepMetrics[], title: string): string {
   const steps = rows.map(({ step }) => step);
   const losses = rows.flatMap(({ loss, validationLoss }) => [loss, validationLoss ?? loss]);

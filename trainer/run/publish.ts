@@ -1,5 +1,4 @@
-// Where a finished adapter goes by its name: into the store as the name's next version, or into a folder of folders. It
-// knows no training.
+// Publishes a finished adapter under its name: in the store as the name's next version, or in a folder of adapters.
 import { cp, mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { digestAdapterFiles } from '../../adapters/peft/files.ts';
@@ -9,25 +8,27 @@ import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import { replaceFolder } from './durable-files.ts';
 import type { StepMetrics } from './metrics.ts';
 
+/** An adapter to publish. */
 export interface FinishedAdapter {
   readonly name: string;
   /** A PEFT folder. */
   readonly directory: string;
-  /** The run that made it, as people tell runs apart. */
+  /** The name of the run that made it. */
   readonly job: string;
-  /** Of its steps, oldest first. */
+  /** The metrics of its steps, oldest first. */
   readonly metrics: readonly StepMetrics[];
   readonly evaluation: EvaluationCard;
 }
 
+/** A destination for adapters. */
 export interface Publisher {
-  /** How to serve what is published here: a flag of `serve`, or nothing. */
+  /** The flag of `serve` that serves adapters from here; may be empty. */
   readonly serveFlag: string;
-  /** Resolves with what was published, for people. Published again, the same adapter is the same. */
+  /** Publishes an adapter and resolves with a message. Publishing the same adapter again changes nothing. */
   publish(adapter: FinishedAdapter): Promise<string>;
 }
 
-/** Each adapter is a folder of its name; a new one replaces it. */
+/** Publishes each adapter as a folder of its name; a new one replaces it. */
 export function createFolderPublisher(adaptersDir: string): Publisher {
   return {
     serveFlag: ` --adapters ${adaptersDir}`,
@@ -39,7 +40,7 @@ export function createFolderPublisher(adaptersDir: string): Publisher {
   };
 }
 
-/** Each adapter is the next version of its name. */
+/** Publishes each adapter as the next version of its name. */
 export function createStorePublisher(
   repository: AdapterRepository,
   { tenant, baseDigest }: { readonly tenant: string; readonly baseDigest: string },
@@ -63,7 +64,7 @@ export function createStorePublisher(
   };
 }
 
-/** Figures of a manifest, in its spelling. */
+/** Returns the metrics for a manifest, in its spelling. */
 function summarize(metrics: readonly StepMetrics[]): Record<string, number> {
   const last = metrics.at(-1);
   const losses = metrics.flatMap(({ validationLoss }) => validationLoss ?? []);
@@ -73,7 +74,7 @@ function summarize(metrics: readonly StepMetrics[]): Record<string, number> {
   };
 }
 
-/** A copy that readers of the folder see whole or not at all. */
+/** Copies a folder atomically. */
 async function copyWhole(from: string, target: string): Promise<void> {
   const building = `${path.dirname(target)}/.${path.basename(target)}.tmp-${process.pid}`;
   await mkdir(path.dirname(target), { recursive: true });

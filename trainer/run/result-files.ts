@@ -1,9 +1,5 @@
-// Writes an adapter as peft does: adapter_config.json and adapter_model.safetensors, which peft, our server and
-// llama.cpp's converter open.
-// The adapter as it was at the end of each epoch: PEFT folders, the three newest of which stay. A run that was killed
-// makes the same ones again.
-// Writes a whole model as a Hugging Face folder: configuration and tokenizer of the base it came from, tensors of its
-// own. Import the folder to serve it.
+// Writes the results of a run: an adapter as a PEFT folder, snapshots of an adapter, or a whole model as a Hugging Face
+// folder.
 
 import { existsSync } from 'node:fs';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
@@ -30,16 +26,17 @@ import {
   writeFileDurably,
 } from './durable-files.ts';
 
+/** An adapter and how to store it. */
 export interface AdapterToWrite {
   readonly parameters: readonly Pick<Parameter, 'name' | 'shape' | 'data'>[];
   readonly peft: PeftSettings;
-  /** Values are rounded to the nearest, ties to even. */
+  /** Values are rounded to nearest, ties to even. */
   readonly dtype: FloatDType;
-  /** `base_model_name_or_path`: informs only. */
+  /** `base_model_name_or_path`, for information only. */
   readonly baseName: string;
 }
 
-/** Replaces the folder `dir` as one. */
+/** Writes an adapter as peft does and replaces the folder `dir` atomically. peft and llama.cpp's converter can open it. */
 export async function writeAdapter(dir: string, adapter: AdapterToWrite): Promise<void> {
   const building = `${dir}.tmp-${process.pid}`;
   await rm(building, { recursive: true, force: true });
@@ -54,12 +51,12 @@ export async function writeAdapter(dir: string, adapter: AdapterToWrite): Promis
   await replaceFolder(building, dir);
 }
 
-/** The fields that all versions of peft know, sorted as peft sorts them. */
+/** Serializes the fields that all versions of peft know, sorted as peft sorts them. */
 function serializeConfig({ peft, baseName }: AdapterToWrite): string {
   const { exclude_modules, ...settings } = peft;
   const fields: Record<string, unknown> = {
     ...settings,
-    // Younger than the other fields: named only where it says something.
+    // Older versions of peft do not know this field, so it is only written if it is set.
     ...(exclude_modules !== null && { exclude_modules }),
     auto_mapping: null,
     base_model_name_or_path: baseName,
@@ -77,25 +74,26 @@ function serializeConfig({ peft, baseName }: AdapterToWrite): string {
   return `${JSON.stringify(sorted, null, 2)}\n`;
 }
 
+/** Copies of the adapter at the end of each epoch. */
 export interface Snapshots {
-  /** Those that are there, ascending. */
+  /** Lists the steps that have a snapshot, in ascending order. */
   steps(): Promise<number[]>;
-  /** A PEFT folder. */
+  /** Returns the PEFT folder of a snapshot. */
   directory(step: number): string;
   save(step: number): Promise<void>;
 }
 
-/** As many as OpenAI's API keeps callable. */
+/** OpenAI's API keeps as many checkpoints callable. */
 const KEPT_SNAPSHOTS = 3;
 
-/** @param adapter its parameters change while it is trained */
+/** Creates the snapshots of a run. A killed run makes the same ones again. @param adapter the adapter in training */
 export function createSnapshots(dir: string, adapter: AdapterToWrite): Snapshots {
   return {
     steps: () => listSteps(dir),
     directory: (step) => stepFolder(dir, step),
     async save(step) {
       const target = stepFolder(dir, step);
-      // Made before a kill, it is whole and has the same bytes; somebody may be reading it.
+      // A snapshot from before a kill is complete and has the same bytes. Somebody may be reading it.
       if (!existsSync(target)) await writeAdapter(target, adapter);
       const steps = await listSteps(dir);
       const newest = steps.filter((other) => other <= step).slice(-KEPT_SNAPSHOTS);
@@ -104,18 +102,19 @@ export function createSnapshots(dir: string, adapter: AdapterToWrite): Snapshots
   };
 }
 
+/** A whole model and the base that it came from. */
 export interface ModelToWrite {
-  /** Of the base: its artifact or any Hugging Face folder. */
+  /** The base's folder, which gives configuration and tokenizer. */
   readonly baseDir: string;
   readonly tensors: WritableTensors;
-  /** Of the linears, for `config.json`. */
+  /** The linears' dtype, for `config.json`. */
   readonly dtype: FloatDType;
 }
 
-/** transformers' names of dtypes. */
+/** The names that transformers gives to dtypes. */
 const DTYPE_NAMES = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' } as const;
 
-/** Replaces the folder `dir` as one. */
+/** Writes a whole model and replaces the folder `dir` atomically. Import the folder to serve it. */
 export async function writeModel(dir: string, { baseDir, tensors, dtype }: ModelToWrite) {
   const building = `${dir}.tmp-${process.pid}`;
   await rm(building, { recursive: true, force: true });
@@ -136,7 +135,7 @@ interface BaseConfig {
   readonly configText: string;
 }
 
-/** The base's configuration without its quantization; the text is kept where it can be, as it tells 1.0 from 1. */
+/** Returns the base's configuration without its quantization. It edits the text if it can, because JSON.parse turns 1.0 into 1. */
 function plainConfig({ configJson, configText }: BaseConfig, dtype: string): string {
   const { quantization_config: quantization, ...plain } = configJson;
   const text = quantization === undefined ? configText : `${JSON.stringify(plain, null, 2)}\n`;

@@ -1,5 +1,5 @@
-// The folder of one run: what is written while it goes on, and what a resumed run finds. Knows no model and no
-// optimizer. One process at a time works in it.
+// The folder of a run: its job, metrics, events and reports. One process at a time works in it. It does not know the model or
+// the optimizer.
 import { existsSync } from 'node:fs';
 import { appendFile, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -14,12 +14,13 @@ import { EVENT_FILE, fileVersionRecord, stepRecord } from './tensorboard.ts';
 
 const JOB_FILE = 'job.json';
 const LOCK_FILE = 'lock';
-/** A million steps. */
+/** Enough for a million steps. */
 const MAX_METRICS_BYTES = 256 * 2 ** 20;
-/** A process that was killed is gone within this; one that runs stays. */
+/** A killed process is gone within this time. */
 const LOCK_WAIT_MS = 10_000;
 const LOCK_POLL_MS = 100;
 
+/** The kinds of events in `events.jsonl`. */
 export type EventType =
   | 'planned'
   | 'started'
@@ -32,7 +33,7 @@ export type EventType =
   | 'succeeded'
   | 'failed';
 
-/** One line of `events.jsonl`, without its time. */
+/** A line of `events.jsonl`, without its time. */
 export interface RunEvent {
   readonly type: EventType;
   readonly level: 'info' | 'warn' | 'error';
@@ -40,39 +41,40 @@ export interface RunEvent {
   readonly data?: Readonly<Record<string, unknown>>;
 }
 
+/** The folder of a run that this process has locked. */
 export interface RunFolder {
   readonly dir: string;
-  /** Whether this process has begun the run. */
+  /** Whether this process started the run. */
   readonly isNew: boolean;
   readonly adapterDir: string;
-  /** Of a `full` run. */
+  /** The result of a `full` run. */
   readonly modelDir: string;
   readonly checkpointsDir: string;
   readonly snapshotsDir: string;
-  /** OpenAI's table. */
+  /** OpenAI's result table. */
   readonly resultFile: string;
-  /** Of the steps so far, oldest first. */
+  /** The metrics of the steps so far, oldest first. */
   readonly metrics: readonly StepMetrics[];
-  /** Keeps the metrics up to a step, as after a resume from its checkpoint, and begins the other files anew. */
+  /** Drops the metrics after a step, for a resume from its checkpoint, and rewrites the files that contain them. */
   rewind(step: number): Promise<void>;
   addMetrics(row: StepMetrics): Promise<void>;
   addEvent(event: RunEvent): Promise<void>;
   /** Writes `resultFile` and `plot.svg`. */
   writeReports(title: string): Promise<void>;
-  /** Lets other processes in. */
+  /** Releases the lock. */
   close(): Promise<void>;
 }
 
-/** @throws UsageError where the folder of a new run holds something */
+/** Checks that a new run's folder is empty. @throws UsageError if it is not */
 export async function refuseUsedFolder(dir: string): Promise<void> {
   if (!existsSync(dir) || (await readdir(dir)).length === 0) return;
   const cure = existsSync(path.join(dir, JOB_FILE))
-    ? `holds a run; go on with it by: lorikeet train --resume ${dir}`
+    ? `already has a run. Resume it: lorikeet train --resume ${dir}`
     : 'is not empty';
   throw new UsageError(`--out: ${dir} ${cure}`);
 }
 
-/** A new run's folder, with its job. @throws UsageError where the folder holds something */
+/** Creates the folder of a new run. @throws UsageError if the folder is not empty */
 export async function createRunFolder(dir: string, job: TrainJob): Promise<RunFolder> {
   await refuseUsedFolder(dir);
   await mkdir(dir, { recursive: true });
@@ -81,11 +83,11 @@ export async function createRunFolder(dir: string, job: TrainJob): Promise<RunFo
   return runFolder(dir, true);
 }
 
-/** A run to go on with. @throws UsageError where the folder holds none, ConfigError where another process has it */
+/** Opens the folder of a run to resume. @throws UsageError if there is no run, ConfigError if another process works on it */
 export async function openRunFolder(dir: string): Promise<{ folder: RunFolder; job: TrainJob }> {
   const bytes = await loadRegular(path.join(dir, JOB_FILE), SMALL_FILE_BYTES).catch((cause) => {
     if (cause instanceof FileError) throw cause;
-    throw new UsageError(`--resume: ${dir} holds no run (no ${JOB_FILE})`);
+    throw new UsageError(`--resume: ${dir} has no run (it has no ${JOB_FILE})`);
   });
   await lock(dir);
   return { folder: runFolder(dir, false), job: parseJob(JSON.parse(bytes.toString())) };
@@ -132,7 +134,7 @@ function runFolder(dir: string, isNew: boolean): RunFolder {
   };
 }
 
-/** Takes the folder; waits for a process that has just been killed, refuses beside one that runs. */
+/** Locks the folder. It waits for a process that has just been killed. @throws ConfigError if the other process keeps running */
 async function lock(dir: string): Promise<void> {
   const file = path.join(dir, LOCK_FILE);
   const deadlineMs = performance.now() + LOCK_WAIT_MS;
@@ -148,7 +150,7 @@ async function lock(dir: string): Promise<void> {
     const holder = Number(await loadRegular(file, SMALL_FILE_BYTES).catch(() => ''));
     if (holder === process.pid || !isAlive(holder)) await rm(file, { force: true });
     else if (performance.now() > deadlineMs) {
-      throw new ConfigError([`${dir}: process ${holder} works on this run (${LOCK_FILE})`]);
+      throw new ConfigError([`${dir}: process ${holder} is working on this run (${LOCK_FILE})`]);
     } else await setTimeout(LOCK_POLL_MS);
   }
 }

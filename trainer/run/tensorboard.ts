@@ -1,11 +1,11 @@
-// TensorBoard's event file: TFRecord frames (length, masked CRC-32C, protobuf `Event`, masked CRC-32C) of scalars.
-// Formats: tensorflow/core/lib/io/record_writer.h and tensorflow/core/util/event.proto. Knows no files.
+// Encodes TensorBoard's event file: TFRecord frames (length, masked CRC-32C, protobuf `Event`, masked CRC-32C) of scalars.
+// Formats: tensorflow/core/lib/io/record_writer.h and tensorflow/core/util/event.proto.
 import type { StepMetrics } from './metrics.ts';
 
-/** A name that TensorBoard finds. */
+/** TensorBoard finds files by a name like this. */
 export const EVENT_FILE = 'events.out.tfevents.0.lorikeet';
 
-/** Scalar's name in TensorBoard → metric. */
+/** TensorBoard's name of a scalar → metric. */
 const SCALARS = {
   'train/loss': 'loss',
   'train/token_accuracy': 'tokenAccuracy',
@@ -16,12 +16,12 @@ const SCALARS = {
   'validation/token_accuracy': 'validationTokenAccuracy',
 } as const satisfies Record<string, keyof StepMetrics>;
 
-/** The frame that begins a file. */
+/** Returns the first frame of a file. */
 export function fileVersionRecord(wallTimeS: number): Uint8Array {
   return frame(Buffer.concat([doubleField(1, wallTimeS), bytesField(3, 'brain.Event:2')]));
 }
 
-/** One step's scalars. */
+/** Returns the frame with one step's scalars. */
 export function stepRecord(metrics: StepMetrics, wallTimeS: number): Uint8Array {
   const values = Object.entries(SCALARS).flatMap(([tag, key]) => {
     const value = metrics[key];
@@ -72,7 +72,7 @@ function floatField(field: number, value: number): Buffer {
   return bytes;
 }
 
-/** CRC-32C's polynomial, bits reversed. */
+/** The polynomial of CRC-32C, with its bits reversed. */
 const POLYNOMIAL = 0x82f63b78;
 const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
   let crc = byte;
@@ -80,13 +80,14 @@ const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
   return crc;
 });
 
+/** Returns the CRC-32C of some bytes. */
 export function crc32c(bytes: Uint8Array): number {
   let crc = 0xffffffff;
   for (const byte of bytes) crc = CRC_TABLE[(crc ^ byte) & 255]! ^ (crc >>> 8);
   return (crc ^ 0xffffffff) >>> 0;
 }
 
-/** Turned and shifted, so that a CRC over data that holds CRCs stays telling. */
+/** Masks a CRC as TFRecord does: computing a CRC over data that contains CRCs is problematic. */
 function maskedCrc(bytes: Uint8Array): Buffer {
   const crc = crc32c(bytes);
   const out = Buffer.alloc(4);

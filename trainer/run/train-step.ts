@@ -1,5 +1,5 @@
-// One optimizer step: the gradients of a window, their norm, the update, and the validation that is due. It knows no folder
-// and no state of a run.
+// One optimizer step: accumulates the gradients of its micro-batches, clips them, updates the parameters, and validates if a
+// validation is due.
 import type { MicroBatchPlan, StepPlan } from '../data/epoch-plan.ts';
 import type { Dataset } from '../data/load-dataset.ts';
 import { assembleTightBatch } from '../data/micro-batch.ts';
@@ -11,7 +11,7 @@ import type { LossSums, TrainModel } from '../types.ts';
 import { TrainError } from './faults.ts';
 import type { StepMetrics, Validation } from './metrics.ts';
 
-/** What a step is computed from, besides its window. */
+/** The inputs of every step of a run. */
 export interface StepRun {
   readonly model: TrainModel;
   readonly settings: RunSettings;
@@ -20,11 +20,11 @@ export interface StepRun {
   readonly validation: Dataset | undefined;
 }
 
-/** One optimizer step, and the validation that is due after it. */
+/** Runs one optimizer step, and the validation after it if one is due. @throws TrainError if a loss is not finite */
 export async function trainStep(
   run: StepRun,
   step: number,
-  window: StepPlan,
+  plans: StepPlan,
   update: (step: number, learningRate: number, gradScale: number) => void,
 ): Promise<StepMetrics> {
   const { model, settings, optimizer, train } = run;
@@ -32,7 +32,7 @@ export async function trainStep(
   for (const { grad } of model.parameters) grad.fill(0);
   const sums = { loss: 0, weight: 0, count: 0, hits: 0 };
   let tokens = 0;
-  for (const [index, plan] of window.entries()) {
+  for (const [index, plan] of plans.entries()) {
     model.setDropoutStep(step, index);
     addLossSums(sums, await model.accumulate(assembleTightBatch(train.examples, plan)));
     tokens += countTokens(train, plan);
@@ -69,14 +69,14 @@ async function validateStep(
 
 function refuseNothing(step: number, { weight }: LossSums): void {
   if (weight > 0) return;
-  throw new TrainError('nothing_to_learn', `step ${step}: its rows have nothing to learn`);
+  throw new TrainError('nothing_to_learn', `step ${step}: its rows have nothing to learn from`);
 }
 
 function refuseNonFinite(step: number, value: number, what: string): void {
   if (Number.isFinite(value)) return;
   throw new TrainError(
     'non_finite_loss',
-    `step ${step}: the ${what} is not finite; begin again with a lower learningRate or a longer warm-up`,
+    `step ${step}: the ${what} is not finite. Start again with a lower learningRate or a longer warm-up.`,
   );
 }
 

@@ -1,7 +1,5 @@
-// The training loop: windows of micro-batches → gradients → one update each; validation, checkpoints, warnings between.
-// Three lines tell it: gradients are accumulated, the optimizer steps, the step is recorded. It knows neither graphs
-// nor how rows came to be.
-
+// The training loop: optimizer steps, with validations, checkpoints, snapshots and warnings between them. It does not know
+// graphs, or how rows are loaded.
 import { planEpoch, type StepPlan } from '../data/epoch-plan.ts';
 import type { Example } from '../data/example.ts';
 import { measureBase } from '../evaluation/losses.ts';
@@ -14,39 +12,43 @@ import type { Snapshots } from './result-files.ts';
 import type { EventType, RunFolder } from './run-folder.ts';
 import { type StepRun, trainStep } from './train-step.ts';
 
+/** A run of the training loop. */
 export interface TrainRun extends StepRun {
   readonly patience: number | undefined;
-  /** The fixed text that the base is tried on; undefined where the model has no tokenizer. */
+  /** The fixed text on which the base is measured; undefined if the model has no tokenizer. */
   readonly text: Example | undefined;
   readonly folder: RunFolder;
   readonly context: Omit<RunContext, 'baseTextLoss'>;
   readonly configHash: string;
-  /** Of an adapter; a `full` run has none, and no base to compare with. */
+  /** The adapter's snapshots. A `full` run has none, and no base to compare with. */
   readonly snapshots: Snapshots | undefined;
-  /** Writes the trained weights where the run's result lies. */
+  /** Writes the trained weights as the run's result. */
   saveResult(): Promise<void>;
 }
 
+/** The run's control and its reports. */
 export interface TrainHooks {
-  /** Aborted: the run ends after the step that it is in, with a checkpoint. */
+  /** If it aborts, the run ends after its current step, with a checkpoint. */
   readonly signal: AbortSignal;
   onStep(metrics: StepMetrics, state: RunState): void;
-  /** After the step of a snapshot, and again where a run goes on that has it. */
+  /** Called after a snapshot's step, and for existing snapshots when a run is resumed. */
   onSnapshot(metrics: StepMetrics): void;
   onEvent(type: EventType, message: string, data?: Record<string, unknown>): Promise<void>;
 }
 
+/** How the training loop ended. */
 export type Outcome = 'succeeded' | 'paused';
 
+/** The end of the training loop. */
 export interface TrainResult {
   readonly outcome: Outcome;
   readonly state: RunState;
 }
 
-/** How often the curves are looked at, at least. */
+/** The curves are examined at least this often in a run. */
 const EXAMINATIONS = 100;
 
-/** Trains until the end, the abort, or patience's end. @throws TrainError where a loss is not finite */
+/** Trains until the last step, an abort, or the end of the patience. @throws TrainError if a loss is not finite */
 export async function train(run: TrainRun, hooks: TrainHooks): Promise<TrainResult> {
   const { model, settings, folder, snapshots } = run;
   const optimizer = createAdamW(model.parameters, run.optimizer);
@@ -54,7 +56,7 @@ export async function train(run: TrainRun, hooks: TrainHooks): Promise<TrainResu
   const found = await loadCheckpoint(folder.checkpointsDir, trained, run.configHash);
   let state = found ?? initialState(run);
   await folder.rewind(state.step);
-  if (found) await hooks.onEvent('resumed', `Going on after step ${found.step}`);
+  if (found) await hooks.onEvent('resumed', `Resumed after step ${found.step}`);
   await resendSnapshots(run, hooks);
   state = await compareBase(run, state, hooks);
   let savedStep = state.step;
@@ -63,20 +65,20 @@ export async function train(run: TrainRun, hooks: TrainHooks): Promise<TrainResu
     savedStep = state.step;
     await hooks.onEvent('checkpoint', `Checkpoint created at step ${state.step}`);
   };
-  const windows = createStepPlans(run);
+  const planOf = createStepPlans(run);
   while (!isDone(run, state)) {
     if (hooks.signal.aborted) {
       if (savedStep !== state.step || state.step === 0) await save();
       return { outcome: 'paused', state };
     }
-    const metrics = await trainStep(run, state.step, windows(state.step), optimizer.step);
+    const metrics = await trainStep(run, state.step, planOf(state.step), optimizer.step);
     state = advance(run, state, metrics);
     if (state.best?.step === state.step) await run.saveResult();
     await folder.addMetrics(metrics);
     state = await addWarnings(run, state, hooks);
     hooks.onStep(metrics, state);
     if (snapshots && (state.step % settings.stepsPerEpoch === 0 || isDone(run, state))) {
-      await snapshots.save(state.step); // before the checkpoint: who goes on from there has it
+      await snapshots.save(state.step); // before the checkpoint: a run that resumes from there has the snapshot
       hooks.onSnapshot(metrics);
     }
     if (state.step % settings.checkpointEvery === 0 || isDone(run, state)) await save();
@@ -85,13 +87,13 @@ export async function train(run: TrainRun, hooks: TrainHooks): Promise<TrainResu
   return { outcome: 'succeeded', state };
 }
 
-/** Whoever was told before may not have heard it. */
+/** Reports the snapshots of a resumed run again, because the first report may have been lost. */
 async function resendSnapshots({ snapshots, folder }: TrainRun, hooks: TrainHooks): Promise<void> {
   const steps = new Set(await snapshots?.steps());
   for (const row of folder.metrics) if (steps.has(row.step)) hooks.onSnapshot(row);
 }
 
-/** What the adapter is compared with. */
+/** Measures the base, which the adapter is compared with, once in a run. */
 async function compareBase(run: TrainRun, state: RunState, hooks: TrainHooks): Promise<RunState> {
   const { model, validation, text, settings, snapshots } = run;
   if (!snapshots || state.base) return state;
@@ -108,7 +110,7 @@ function refuseBroken(losses: readonly (number | null | undefined)[]): void {
   if (losses.every((loss) => Number.isFinite(loss ?? 0))) return;
   throw new TrainError(
     'non_finite_loss',
-    'the loss of the base itself is not finite: it is broken',
+    'the loss of the base itself is not finite. Its weights are damaged; import it again.',
   );
 }
 
@@ -132,16 +134,16 @@ function isDone({ settings, patience }: TrainRun, state: RunState): boolean {
   );
 }
 
-/** The window of each step; an epoch is planned once. */
+/** Returns a function from a step to its micro-batches. Each epoch is planned once. */
 function createStepPlans({ train, settings }: TrainRun): (step: number) => StepPlan {
   const lengths = train.examples.map(({ ids }) => ids.length);
-  let planned: { epoch: number; windows: StepPlan[] } | undefined;
+  let planned: { epoch: number; steps: StepPlan[] } | undefined;
   return (step) => {
     const epoch = Math.floor(step / settings.stepsPerEpoch);
     if (planned?.epoch !== epoch) {
-      planned = { epoch, windows: planEpoch(lengths, epoch, settings.order) };
+      planned = { epoch, steps: planEpoch(lengths, epoch, settings.order) };
     }
-    return planned.windows[step % settings.stepsPerEpoch]!;
+    return planned.steps[step % settings.stepsPerEpoch]!;
   };
 }
 
@@ -165,7 +167,7 @@ function advance(
   };
 }
 
-/** New warnings become events, each once in a run. */
+/** Reports each new warning as an event, once in a run. */
 async function addWarnings(run: TrainRun, state: RunState, hooks: TrainHooks): Promise<RunState> {
   const { totalSteps } = run.settings;
   const isDue =
