@@ -80,7 +80,7 @@ test('with --gate a run that learned nothing is not published, nor when it is go
   const resumed = await run('train', '--resume', at('run'));
   for (const { code, error, out } of [gated, resumed]) {
     assert.equal(code, 1);
-    assert.match(error, /^lorikeet: gate applied: it moves log-probabilities by 0 in the mean/m);
+    assert.match(error, /^lorikeet: gate applied: it changes log-probabilities by 0 on average/m);
     assert.match(error, /It is not published\. The adapter is in /);
     assert.equal(out, '');
   }

@@ -64,19 +64,19 @@ const BAD: readonly Bad[] = [
     'an adapter that has learned nothing',
     (t) => ({ ...good(t), validation: undefined, learningRate: 1e-12 }),
     ['applied'],
-    /^gate applied: it moves log-probabilities by 0 in the mean, not by more than 0.001$/,
+    /^gate applied: it changes log-probabilities by 0 on average, not by more than 0.001$/,
   ],
   [
     'one that has learned its rows by heart',
     (t) => ({ ...good(t), validation: writeRows(t, questions(8, 'A horse runs far away.', 100)) }),
     ['validation'],
-    /^gate validation: its validation loss is 5\.\d+, the base and the margin ask for less than 4\.\d+$/,
+    /^gate validation: its validation loss is 5\.\d+, but must be below 4\.\d+ /,
   ],
   [
     'one that says one thing over and over',
     (t) => ({ data: writeRows(t, questions(32, 'a'.repeat(30))) }),
     ['generation', 'forgetting'],
-    /^gate generation: 3 of its answers are empty or one token over and over; gate forgetting/,
+    /^gate generation: 3 of its answers are empty or repeat one token; gate forgetting/,
   ],
   [
     'one that has forgotten its language',

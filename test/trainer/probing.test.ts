@@ -146,7 +146,7 @@ test('a question ends where learning begins; a text has an opening', () => {
   assert.equal(prompt(learnedFrom(40)), 16);
 });
 
-test('nothing, and one token over and over, is no answer', () => {
+test('an empty answer, or one that repeats a token, is degenerate', () => {
   assert.ok(isDegenerate([], undefined));
   assert.ok(isDegenerate(Array(8).fill(5), undefined));
   assert.ok(!isDegenerate([5, 5, 5], undefined), 'a short answer may repeat itself');

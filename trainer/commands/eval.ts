@@ -1,4 +1,4 @@
-// `lorikeet eval`: the evaluation card of any adapter on this base, measured as at the end of a run.
+// `lorikeet eval`: makes the evaluation card of any adapter, measured as at the end of a run.
 import type { AdapterFiles } from '../../adapters/peft/files.ts';
 import { ConfigError } from '../../src/common/errors.ts';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
@@ -13,21 +13,23 @@ import { openAdapter } from '../job/adapter-plan.ts';
 import { MAX_DEFAULT_LENGTH } from '../job/run-settings.ts';
 import { createTrainModel } from '../model.ts';
 
-/** An adapter that was found. */
+/** The files of an adapter. */
 export interface NamedAdapterFiles {
-  /** For people. */
+  /** The adapter's name in messages. */
   readonly label: string;
   readonly files: AdapterFiles;
-  /** Of the base that it was made for, where that is known. */
+  /** The digest of the base that it was made for, if it is known. */
   readonly baseDigest: string | undefined;
 }
 
+/** Finds the files that a request names. */
 export interface EvalSources {
-  /** The folder of a model. */
+  /** Resolves with a model's folder. */
   findModel(requested: string | undefined): Promise<string>;
   readAdapter(): Promise<NamedAdapterFiles>;
 }
 
+/** An evaluation card, as data and as text. */
 export interface Evaluation {
   readonly card: EvaluationCard;
   readonly text: string;
@@ -35,7 +37,7 @@ export interface Evaluation {
 
 const BATCH_SIZE = 8;
 
-/** @throws ServeError where the adapter, ConfigError or DatasetError where the base or the rows are at fault */
+/** Evaluates an adapter. @throws ServeError for a bad adapter, ConfigError or DatasetError for a wrong base or bad rows */
 export async function evaluate(request: EvalRequest, sources: EvalSources): Promise<Evaluation> {
   const adapter = await sources.readAdapter();
   const artifact = readArtifact(await sources.findModel(request.model));
@@ -53,7 +55,7 @@ export async function evaluate(request: EvalRequest, sources: EvalSources): Prom
 function refuseOtherBase({ label, baseDigest }: NamedAdapterFiles, { info }: Artifact): void {
   if (baseDigest === undefined || baseDigest === info.digest) return;
   throw new ConfigError([
-    `model: ${label} was made for the base ${baseDigest}, ${info.name} is ${info.digest}`,
+    `model: ${label} was made for the base ${baseDigest}, but ${info.name} is ${info.digest}`,
   ]);
 }
 

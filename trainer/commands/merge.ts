@@ -1,5 +1,5 @@
-// A base with an adapter added to its weights, W + B A, as a whole model in 16 or 32 bits. Never as NF4: the grid of 16
-// values is coarser than what an adapter changes, so packing again would round most of it away.
+// `lorikeet merge`: adds an adapter to its base's weights, W + B A, and writes a whole model in 16 or 32 bits. It never writes
+// NF4: its 16 values are coarser than an adapter's changes, so quantizing again would round most of them away.
 import { readAdapterFiles } from '../../adapters/peft/files.ts';
 import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import type { AdapterWeights, LoraPair } from '../../adapters/peft/weights.ts';
@@ -27,7 +27,7 @@ const DTYPES: Readonly<Record<string, FloatDType>> = {
   float32: 'F32',
 };
 
-/** @throws ConfigError where it is none of bf16, fp16 and fp32; NF4 is told why not */
+/** Parses --dtype. @throws ConfigError if it is not bf16, fp16 or fp32 */
 export function parseDtype(text: string | undefined): FloatDType | undefined {
   if (text === undefined) return undefined;
   const dtype = DTYPES[text.toLowerCase()];
@@ -35,15 +35,15 @@ export function parseDtype(text: string | undefined): FloatDType | undefined {
   const isPacked = /nf4|4.?bit|int8|8.?bit/i.test(text);
   throw new ConfigError([
     isPacked
-      ? `--dtype: an adapter is never merged into ${text}: quantizing W + BA again rounds away most of what BA changed; merge into bf16, or serve base and adapter as they are`
+      ? `--dtype: an adapter cannot be merged into ${text}, because quantizing W + BA again would round away most of BA. Use bf16, or serve base and adapter without merging them.`
       : `--dtype: must be bf16, fp16 or fp32`,
   ]);
 }
 
 /**
- * Writes the merged model to `outDir`; tensors are made one at a time.
- * @param dtype absent: each tensor keeps the base's own (of NF4 linears, that of the embedding)
- * @throws ServeError where the adapter does not fit the base
+ * Writes the merged model to `outDir`, one tensor at a time.
+ * @param dtype undefined: each tensor keeps the base's own (NF4 linears get the embedding's)
+ * @throws ServeError if the adapter does not fit the base
  */
 export async function mergeModel(
   artifact: Artifact,
@@ -100,13 +100,13 @@ function mergedLinear(
   return convert(values, info);
 }
 
-/** W [out, in] += (A [in, r] B [r, out]) transposed; the scaling is in B. */
+/** W [out, in] += (A [in, r] B [r, out])ᵀ; B includes the scaling. */
 function addProduct(
   values: Float32Array,
   { rank, a, b }: LoraPair,
   { rows, cols }: { rows: number; cols: number },
 ): void {
-  const factors = new Float32Array(rank * cols); // [r, in]: read along its rows below
+  const factors = new Float32Array(rank * cols); // [r, in]: its rows are read below
   for (let i = 0; i < cols; i++) {
     for (let k = 0; k < rank; k++) factors[k * cols + i] = a[i * rank + k]!;
   }

@@ -1,5 +1,4 @@
-// `lorikeet plan`: what full training, LoRA and QLoRA of a model take, which one fits, and for a job what its run takes.
-
+// `lorikeet plan`: the memory of full training, LoRA and QLoRA, the method that fits, and a job's memory and time.
 import { FileError } from '../../src/common/errors.ts';
 import { memoryLimit } from '../../src/common/memory-limit.ts';
 import { readRegular, SMALL_FILE_BYTES } from '../../src/common/regular-file.ts';
@@ -15,21 +14,23 @@ import { gb, matrixSaving, memoryByMethod, recommend } from '../planner/method-m
 import { type ModelSize, sizeOfConfig, sizeOfText } from '../planner/model-size.ts';
 import { describeRun, planText, type RunPlan } from '../planner/run-plan.ts';
 
+/** The job of a request, and how to find its model. */
 export interface PlanSources {
-  /** Keys of the job's file with the flags over them. */
+  /** The job file's keys, overridden by flags. */
   readonly json: Readonly<Record<string, unknown>>;
-  /** The folder of a model that is named. */
+  /** Resolves with a model's folder. */
   findModel(requested: string): Promise<string>;
 }
 
+/** A plan as text and as data. */
 export interface Plan {
   readonly text: string;
   readonly json: Record<string, unknown>;
-  /** Of a job. */
+  /** Present if the request has a job. */
   readonly job?: JobPlan;
 }
 
-/** @throws UsageError, ConfigError or FileError naming what is wrong with the request */
+/** Makes a plan. @throws UsageError, ConfigError or FileError naming what is wrong with the request */
 export async function makePlan(request: PlanRequest, sources: PlanSources): Promise<Plan> {
   const memory = request.memory ?? memoryLimit().bytes;
   if (request.size !== undefined) return planSize(sizeOfText(request.size), { memory, ...sources });
@@ -102,7 +103,7 @@ async function planJob(
   };
 }
 
-/** What one run takes on this machine, whose speed is tried for it. */
+/** Plans one run on this machine. It measures the machine's speed. */
 export async function planRun(
   prepared: PreparedRun,
   artifact: Artifact,

@@ -1,5 +1,5 @@
-// The evaluation card of an adapter: what it changes, what it gains on validation rows, what it forgets, whether it still
-// speaks; and by these figures the gates' verdicts. It knows a model in training, no files and no runs.
+// Makes the evaluation card of an adapter: how much it changes, gains on validation rows and forgets, whether it can still
+// answer, and the gates' verdicts. It knows a model in training, but neither files nor runs.
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import type { GateSettings } from '../../src/contracts/training.ts';
 import type { Language } from '../data/encode-row.ts';
@@ -9,35 +9,31 @@ import type { Dataset } from '../data/load-dataset.ts';
 import { assembleTightBatch } from '../data/micro-batch.ts';
 import type { Validation } from '../run/metrics.ts';
 import type { LoraSettings, ProbedModel } from '../types.ts';
-import { areInBounds, type Figures, judgeGates } from './gates.ts';
+import { areInBounds, type Comparison, type Figures, judgeGates } from './gates.ts';
 import { generateGreedily, isDegenerate, promptOf } from './generate.ts';
 import { measureValidation, probeExample, withoutAdapter } from './losses.ts';
 
-interface Compared<T> {
-  readonly base: T;
-  readonly adapter: T;
-}
-
+/** An adapter to evaluate. */
 export interface Subject {
-  /** With the adapter's weights in its parameters. */
+  /** The model with the adapter's weights in its parameters. */
   readonly model: ProbedModel;
   readonly modules: LoraSettings['modules'];
   readonly language: Language | undefined;
   readonly maxPositions: number;
   readonly batchSize: number;
   readonly validation: Dataset | undefined;
-  /** What it is tried on; the fixed text where there are none. */
+  /** The examples to probe it with; if there are none, the fixed text is used. */
   readonly examples: readonly Example[];
-  /** What is known already. */
-  readonly known?: Compared<Validation> | undefined;
+  /** Validation results that are already known. */
+  readonly known?: Comparison<Validation> | undefined;
 }
 
-/** Of the examples, those that single tokens are looked at of: a few hundred tokens tell. */
+/** The number of examples whose tokens are probed. A few hundred tokens are enough. */
 const PROBE_EXAMPLES = 8;
-/** Of these, the ones with the shortest questions: each token of an answer computes its question again. */
+/** How many of them are answered: those with the shortest prompts, because every token of an answer recomputes its prompt. */
 const PROMPTS = 3;
 
-/** Resolves with the model's weights as they were. */
+/** Evaluates an adapter. The model's weights are unchanged afterwards. */
 export async function evaluateAdapter(
   subject: Subject,
   settings: GateSettings,
@@ -74,10 +70,10 @@ export async function evaluateAdapter(
   };
 }
 
-/** In a manifest's spelling. */
+/** Returns the figures in a manifest's spelling. */
 function toFigures(
   { largestWeight, change, text }: Figures,
-  validated?: Compared<Validation>,
+  validated?: Comparison<Validation>,
 ): Record<string, number | undefined> {
   return {
     base_validation_loss: validated?.base.validationLoss,
@@ -91,7 +87,7 @@ function toFigures(
   };
 }
 
-/** JSON knows no other numbers. */
+/** Drops what JSON cannot represent. */
 function onlyFinite(figures: Record<string, number | undefined>): Record<string, number> {
   const known = Object.entries(figures).filter(([, value]) => Number.isFinite(value));
   return Object.fromEntries(known) as Record<string, number>;
@@ -111,7 +107,7 @@ function measureWeights({ model, modules }: Subject): Pick<Figures, 'nonFinite' 
   return { nonFinite, largestWeight };
 }
 
-async function compareValidation(subject: Subject): Promise<Compared<Validation> | undefined> {
+async function compareValidation(subject: Subject): Promise<Comparison<Validation> | undefined> {
   const { model, validation, batchSize, known } = subject;
   if (known || !validation) return known;
   const adapter = await measureValidation(model, validation, batchSize);
@@ -121,11 +117,11 @@ async function compareValidation(subject: Subject): Promise<Compared<Validation>
   return { base, adapter };
 }
 
-/** Mean losses with and without the adapter, and how far single tokens move. */
+/** Returns mean losses with and without the adapter, and the mean change of a token's log-probability. */
 async function compareScores(
   { model, batchSize }: Subject,
   examples: readonly Example[],
-): Promise<(Compared<number> & { readonly change: number }) | undefined> {
+): Promise<(Comparison<number> & { readonly change: number }) | undefined> {
   if (examples.length === 0) return undefined;
   const adapter = await scoreAll(model, examples, batchSize);
   const base = await withoutAdapter(model.parameters, () => scoreAll(model, examples, batchSize));
@@ -138,7 +134,7 @@ async function compareScores(
   };
 }
 
-/** Log-probabilities of all tokens that are learned of, always in the same order. */
+/** Returns the log-probabilities of all tokens in the loss, always in the same order. */
 async function scoreAll(
   model: ProbedModel,
   examples: readonly Example[],
@@ -152,7 +148,7 @@ async function scoreAll(
   return scores;
 }
 
-/** Answers that the adapter has spoiled; undefined where there is nothing to answer. */
+/** Counts the answers that are degenerate with the adapter only. Resolves with undefined if there are no prompts. */
 async function countDegenerate(
   { model, language, maxPositions }: Subject,
   examples: readonly Example[],
@@ -160,9 +156,9 @@ async function countDegenerate(
   if (examples.length === 0) return undefined;
   const options = { stopIds: language?.tokenizer.eosTokenIds ?? [], maxPositions };
   const prompts = examples.map(promptOf).sort((a, b) => a.length - b.length);
-  const asked = prompts.slice(0, PROMPTS);
-  const answers = await generateGreedily(model, asked, options);
-  const spoiled = asked.filter((_, i) => isDegenerate(answers[i]!, language));
+  const answered = prompts.slice(0, PROMPTS);
+  const answers = await generateGreedily(model, answered, options);
+  const spoiled = answered.filter((_, i) => isDegenerate(answers[i]!, language));
   if (spoiled.length === 0) return 0;
   const ofBase = await withoutAdapter(model.parameters, () =>
     generateGreedily(model, spoiled, options),

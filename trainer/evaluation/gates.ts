@@ -1,44 +1,45 @@
-// What an adapter has to pass before it is published: one row per gate. Pure: figures in, verdicts out.
+// The gates that an adapter must pass before it is published, one row each. Pure: from figures to verdicts.
 import { MAX_WEIGHT } from '../../adapters/peft/parse-adapter.ts';
 import type { EvaluationCard, GateVerdict } from '../../src/contracts/evaluation-card.ts';
 import { showFigure } from '../../src/contracts/evaluation-card.ts';
 import type { GateSettings } from '../../src/contracts/training.ts';
 import { GATE_SETTINGS } from '../../src/contracts/training-settings.ts';
 
-/** What was measured; absent where there was nothing to measure with. */
+/** The measurements of an adapter. They are undefined if there was nothing to measure them with. */
 export interface Figures {
-  /** Weights and losses that are no numbers. */
+  /** The number of weights and losses that are not finite. */
   readonly nonFinite: number;
-  /** Among the finite weights, scaling included as the engine sees it. */
+  /** The largest finite weight, with the scaling included as in the engine. */
   readonly largestWeight: number;
-  /** Mean |log p with the adapter - log p of the base| over the probe's tokens, in nats. */
+  /** Mean |log p with the adapter - log p of the base| over the probed tokens, in nats. */
   readonly change: number | undefined;
   /** Mean losses over the validation rows, in nats. */
-  readonly validation: Compared | undefined;
-  /** Greedy answers that are empty or one token over and over, where the base's are not. */
+  readonly validation: Comparison | undefined;
+  /** The number of greedy answers that are empty or repeat one token, although the base's are not. */
   readonly degenerate: number | undefined;
   /** Mean losses over the fixed text, in nats. */
-  readonly text: Compared | undefined;
+  readonly text: Comparison | undefined;
 }
 
-export interface Compared {
-  readonly base: number;
-  readonly adapter: number;
+/** A measurement without and with the adapter. */
+export interface Comparison<T = number> {
+  readonly base: T;
+  readonly adapter: T;
 }
 
 /**
- * Rounding the base to the 8 bits that it is served with moves the mean loss by 0.006 nats: of an adapter that moves
- * single tokens by less than a sixth of that, nobody will see anything. Zeros move them by nothing at all.
+ * Serving the base with 8-bit weights changes the mean loss by 0.006 nats. An adapter that changes single tokens by less than a
+ * sixth of that has no visible effect.
  */
 const MIN_CHANGE = 1e-3;
 interface Gate {
   readonly name: string;
-  /** Undefined where it was not measured. */
+  /** Returns undefined if it was not measured. */
   readonly value: (figures: Figures) => number | undefined;
   readonly relation: GateVerdict['relation'];
   readonly limit: (settings: GateSettings, figures: Figures) => number;
   readonly say: (value: string, limit: string) => string;
-  /** Why it may not have been measured. */
+  /** Why it may be missing. */
   readonly needs: string;
 }
 
@@ -73,8 +74,8 @@ const GATES: readonly Gate[] = [
     relation: '>',
     limit: () => MIN_CHANGE,
     say: (value, limit) =>
-      `it moves log-probabilities by ${value} in the mean, not by more than ${limit}`,
-    needs: 'there is nothing to try it on',
+      `it changes log-probabilities by ${value} on average, not by more than ${limit}`,
+    needs: 'there are no rows or text to probe it with',
   },
   {
     name: 'validation',
@@ -82,7 +83,7 @@ const GATES: readonly Gate[] = [
     relation: '<',
     limit: ({ margin = GATE_SETTINGS.margin.default }, { validation }) => validation!.base - margin,
     say: (value, limit) =>
-      `its validation loss is ${value}, the base and the margin ask for less than ${limit}`,
+      `its validation loss is ${value}, but must be below ${limit} (the base's minus the margin)`,
     needs: 'there are no validation rows',
   },
   {
@@ -90,8 +91,8 @@ const GATES: readonly Gate[] = [
     value: ({ degenerate }) => degenerate,
     relation: '<=',
     limit: () => 0,
-    say: (value) => `${value} of its answers are empty or one token over and over`,
-    needs: 'there is nothing to answer',
+    say: (value) => `${value} of its answers are empty or repeat one token`,
+    needs: 'there are no prompts',
   },
   {
     name: 'forgetting',
@@ -104,9 +105,10 @@ const GATES: readonly Gate[] = [
   },
 ];
 
-/** Of weights out of bounds nothing else is measured. */
+/** If weights are out of bounds, nothing else is measured. */
 const OUT_OF_BOUNDS = 'its weights are out of bounds';
 
+/** Returns the verdict of every gate that could be measured, and the skipped gates with their reasons. */
 export function judgeGates(
   figures: Figures,
   settings: GateSettings,
@@ -119,7 +121,7 @@ export function judgeGates(
       skipped.push({ gate: name, reason: areInBounds(figures) ? needs : OUT_OF_BOUNDS });
       continue;
     }
-    // JSON knows no infinity.
+    // JSON cannot represent infinity.
     const value = Number.isFinite(measured) ? measured : Number.MAX_VALUE;
     const limit = limitOf(settings, figures);
     const passed = Number.isFinite(measured) && RELATIONS[relation](value, limit);
@@ -128,6 +130,7 @@ export function judgeGates(
   return { gates, skipped };
 }
 
+/** Whether all weights are finite and small enough for the server. */
 export function areInBounds({
   nonFinite,
   largestWeight,
@@ -135,7 +138,7 @@ export function areInBounds({
   return nonFinite === 0 && largestWeight <= MAX_WEIGHT;
 }
 
-/** One sentence per gate that refuses, each with its number. */
+/** Returns a sentence for each gate that the adapter does not pass, with the number. */
 export function sayFailures({ gates }: Pick<EvaluationCard, 'gates'>): string[] {
   return gates.flatMap((verdict) =>
     verdict.passed ? [] : [`gate ${verdict.gate}: ${sayVerdict(verdict)}`],

@@ -1,30 +1,31 @@
-// A few greedy answers by the trainer's own forward pass: enough to see whether an adapter still speaks. Every token
-// computes the whole text again; serving is the engine's part.
+// Generates a few greedy answers with the trainer's own forward pass, to see whether an adapter can still answer. There is no
+// KV cache: every token recomputes the whole text.
 
 import type { Language } from '../data/encode-row.ts';
 import type { Example } from '../data/example.ts';
 import { assembleBatch } from '../data/micro-batch.ts';
 import type { ProbedModel } from '../types.ts';
 
-/** Enough to see a loop. */
+/** Enough to recognize a loop. */
 const ANSWER_TOKENS = 8;
-/** Tokens of a text that has no question in it, as the beginning of one. */
+/** The prompt's length for an example without a prompt. */
 const OPENING_TOKENS = 16;
 
-/** What an answer to this example begins from: all before the first token that is learned, or its opening. */
+/** Returns an example's prompt: the tokens before the first label, or its first tokens. */
 export function promptOf({ ids, labels }: Example): readonly number[] {
   const first = labels.findIndex((label, t) => t > 0 && label >= 0);
   const length = first > 1 ? first : Math.min(OPENING_TOKENS, ids.length);
   return [...ids.subarray(0, length)];
 }
 
+/** When answers end. */
 export interface GreedyOptions {
   readonly stopIds: readonly number[];
-  /** Of the model; a longer prompt loses its beginning. */
+  /** The model's positions; a longer prompt loses its beginning. */
   readonly maxPositions: number;
 }
 
-/** The likeliest tokens, by prompt, without the one that ends an answer. */
+/** Returns each prompt's answer, without the stop token. */
 export async function generateGreedily(
   model: Pick<ProbedModel, 'predict'>,
   prompts: readonly (readonly number[])[],
@@ -57,7 +58,7 @@ function toBatch(sequences: readonly (readonly number[])[]) {
   );
 }
 
-/** Nothing to read, or one token to the limit. */
+/** Whether an answer is empty, or repeats one token up to the limit. */
 export function isDegenerate(answer: readonly number[], language: Language | undefined): boolean {
   const text = language?.tokenizer.decode(answer, { skipSpecials: true });
   const isEmpty = text === undefined ? answer.length === 0 : text.trim() === '';

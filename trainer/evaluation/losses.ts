@@ -1,9 +1,4 @@
-// What the base alone, without the adapter, makes of the validation rows and of a plain text: what an adapter is compared
-// with.
-// The loss over rows that nothing is learned from.
-// The base under an adapter: the same model while all of the adapter's weights are zero, so that its updates are, too.
-// The text by which forgetting is measured: about 200 tokens of plain English on many things, written for this purpose, so
-// that no model has learned it by heart. Changing it changes what limits mean.
+// Measures losses on validation rows and on a fixed text, with the adapter and without it.
 
 import type { Language } from '../data/encode-row.ts';
 import { planValidation } from '../data/epoch-plan.ts';
@@ -13,21 +8,22 @@ import { assembleTightBatch } from '../data/micro-batch.ts';
 import type { Validation } from '../run/metrics.ts';
 import type { LossSums, Parameter, TrainModel } from '../types.ts';
 
-/** Null where there was nothing to measure with. */
+/** The losses of the base without the adapter; null if there was nothing to measure with. */
 export interface BaseLosses {
   readonly validation: Validation | null;
-  /** Mean over the fixed text, in nats. */
+  /** Mean loss on the fixed text, in nats. */
   readonly textLoss: number | null;
 }
 
+/** The data to measure the base with. */
 export interface BaseProbes {
   readonly validation: Dataset | undefined;
-  /** The fixed text; undefined where the model has no tokenizer. */
+  /** The fixed text; undefined if the model has no tokenizer. */
   readonly text: Example | undefined;
   readonly batchSize: number;
 }
 
-/** Resolves with the model's weights as they were. */
+/** Measures the base's losses. The model's weights are unchanged afterwards. */
 export function measureBase(
   model: Pick<TrainModel, 'parameters' | 'evaluate'>,
   { validation, text, batchSize }: BaseProbes,
@@ -41,6 +37,7 @@ export function measureBase(
   });
 }
 
+/** Returns the loss and token accuracy over a dataset. */
 export async function measureValidation(
   model: Pick<TrainModel, 'evaluate'>,
   { examples }: Dataset,
@@ -57,6 +54,7 @@ export async function measureValidation(
   };
 }
 
+/** Adds the sums of a micro-batch to those of several. */
 export function addLossSums(
   sums: { -readonly [K in keyof LossSums]: number },
   more: LossSums,
@@ -67,7 +65,7 @@ export function addLossSums(
   sums.hits += more.hits;
 }
 
-/** The weights are what they were when the work is done. */
+/** Runs `work` on the base: all adapter weights are zero meanwhile, and restored afterwards. */
 export async function withoutAdapter<T>(
   parameters: readonly Pick<Parameter, 'data'>[],
   work: () => Promise<T>,
@@ -81,6 +79,10 @@ export async function withoutAdapter<T>(
   }
 }
 
+/**
+ * The text that measures forgetting: about 200 tokens of plain English on many topics, written for this purpose because no model
+ * can have memorized it. Changing it changes the meaning of the gate's limit.
+ */
 const PROBE_TEXT = `The town lies on a slow river, about forty miles from the sea. In the morning boats come up \
 with the tide and bring fish, salt and news; in the evening they go down again with flour, wool and apples. Most houses \
 are built of grey stone, because wood was always scarce here, and their roofs are steep so that snow slides off. A bridge \
@@ -93,7 +95,7 @@ oxygen. When the first engineers measured steam, they counted how many pounds of
 and paid their workers by the difference. If a train leaves at nine and travels at sixty miles an hour, it arrives at a \
 station ninety miles away at half past ten.`;
 
-/** All of its tokens count. */
+/** Returns the fixed text as an example. All of its tokens are in the loss. */
 export function probeExample({ tokenizer }: Language, maxPositions: number): Example {
   const tokens = tokenizer.encode(PROBE_TEXT, { specials: false, affixes: true });
   const ids = Int32Array.from(tokens.slice(0, maxPositions));

@@ -1,7 +1,8 @@
-// Reads a run's data and curves and says what is wrong with it: cause and cure. Pure; it changes nothing in the run.
+// Finds problems in a run's data and curves. Each warning has a cause and a cure. Pure; it does not change the run.
 import type { Dataset } from '../data/load-dataset.ts';
 import type { StepMetrics } from './metrics.ts';
 
+/** The kinds of problems. */
 export type WarningCode =
   | 'few_examples'
   | 'nothing_to_learn'
@@ -13,69 +14,70 @@ export type WarningCode =
   | 'rank_too_small'
   | 'overfitting';
 
+/** A problem that was found. */
 export interface Warning {
   readonly code: WarningCode;
   readonly cause: string;
   readonly cure: string;
 }
 
-/** What the curves are judged against. */
+/** The facts that the curves are judged by. */
 export interface RunContext {
   readonly vocabSize: number;
   readonly totalSteps: number;
   readonly peakRate: number;
-  /** The smallest rank of the adapter; undefined for `full`. */
+  /** The adapter's smallest rank; undefined for `full`. */
   readonly rank: number | undefined;
-  /** Of the base, in nats, over plain English; undefined where it was not measured. */
+  /** The base's loss on plain English, in nats; undefined if it was not measured. */
   readonly baseTextLoss: number | undefined;
 }
 
-/** OpenAI's API takes no fewer. */
+/** OpenAI's API requires as many. */
 const MIN_EXAMPLES = 10;
-/** Steps whose mean stands for a place of the curve. */
+/** A point of a curve is the mean of this many steps. */
 const SPAN = 5;
-/** A curve shorter than this has no shape. */
+/** A shorter curve says nothing. */
 const MIN_STEPS = 4 * SPAN;
-/** Above this share of ln(vocabulary) the model guesses. */
+/** Above this share of ln(vocabulary), the model guesses. */
 const GUESSING_SHARE = 0.75;
 /**
- * Rows may be harder than plain English, but not this many times: SmolLM2-Instruct has 3.8 nats there, 3.7 on chats, 5.7 on
- * questions for one word, and 7.8 (2.1 times) to 11.7 on the same questions without its template.
+ * Rows may be harder than plain English, but not by this factor. SmolLM2-Instruct has 3.8 nats on plain English, 3.7 on chats,
+ * 5.7 on questions for one word, and 7.8 (2.1 times) to 11.7 on the same questions without its template.
  */
 const STRANGE_RATIO = 1.9;
-/** Rank from which capacity is hardly the limit of small data. */
+/** From this rank on, capacity rarely limits what small data teaches. */
 const AMPLE_RANK = 16;
-/** Share of examples that repeat others. */
+/** The share of repeated examples that causes a warning. */
 const MANY_DUPLICATES = 0.05;
 
-/** What the rows say before anything is trained. */
+/** Finds problems in the rows, before anything is trained. */
 export function examineData(train: Dataset, validation: Dataset | undefined): Warning[] {
   const { examples, masked, duplicates } = train.counts;
   const warnings: Warning[] = [];
   const add = (code: WarningCode, cause: string, cure: string) =>
     warnings.push({ code, cause, cure });
   if (masked > 0) {
-    const cause = `${masked} of ${examples} examples have nothing to learn: every label is masked or was cut off`;
+    const cause = `${masked} of ${examples} examples have nothing to learn from: every label is masked or was cut off`;
     add('nothing_to_learn', cause, 'raise maxLength, or check weights and labels of these rows');
   }
   if (examples < MIN_EXAMPLES) {
-    const cure = 'collect more, or expect the run to learn them by heart';
+    const cure = 'collect more, or the model will memorize them';
     add('few_examples', `there are ${examples} examples, fewer than ${MIN_EXAMPLES}`, cure);
   }
   if (duplicates > MANY_DUPLICATES * examples) {
-    const cause = `${duplicates} of ${examples} examples are the same as others`;
-    add('duplicates', cause, 'remove them, or they count that many times');
+    const cause = `${duplicates} of ${examples} examples are duplicates`;
+    add('duplicates', cause, 'remove them, or each counts several times');
   }
   const known = new Set(train.fingerprints);
   const leaked = (validation?.fingerprints ?? []).filter((print) => known.has(print)).length;
   if (leaked > 0) {
-    const cause = `${leaked} of ${validation?.counts.examples} validation examples are trained on too: the validation loss looks better than it is`;
-    add('validation_leak', cause, 'take them out of one of the two');
+    const cause = `${leaked} of ${validation?.counts.examples} validation examples are also trained on: the validation loss looks better than it is`;
+    add('validation_leak', cause, 'remove them from one of the two files');
   }
   return warnings;
 }
 
-/** What the curves say so far; `rows` are all steps until now. */
+/** Finds problems in the curves so far. `rows` has all steps until now. */
 export function examineCurves(rows: readonly StepMetrics[], context: RunContext): Warning[] {
   const checks = [templateMismatch, rateTooHigh, rateTooLow, rankTooSmall, overfitting];
   return checks.flatMap((check) => check(rows, context) ?? []);
@@ -83,7 +85,7 @@ export function examineCurves(rows: readonly StepMetrics[], context: RunContext)
 
 type CurveCheck = (rows: readonly StepMetrics[], context: RunContext) => Warning | undefined;
 
-/** The first loss is the base's own (a new adapter changes nothing yet). */
+/** A new adapter changes nothing, so the first loss is the base's own. */
 const templateMismatch: CurveCheck = (rows, { vocabSize, baseTextLoss }) => {
   const first = rows[0]?.loss ?? 0;
   const guessing = Math.log(vocabSize);
@@ -93,7 +95,7 @@ const templateMismatch: CurveCheck = (rows, { vocabSize, baseTextLoss }) => {
     return {
       code: 'template_mismatch',
       cause: `the base has a loss of ${show(baseTextLoss)} on plain English; ${compared}`,
-      cure: 'it has not been trained, or its tokenizer is that of another model: check that it is the right base',
+      cure: 'it is untrained, or it has the tokenizer of another model: check that it is the right base',
     };
   }
   const usual = baseTextLoss ?? Number.POSITIVE_INFINITY;
@@ -103,7 +105,7 @@ const templateMismatch: CurveCheck = (rows, { vocabSize, baseTextLoss }) => {
   return {
     code: 'template_mismatch',
     cause: `the first loss is ${show(first)}; ${onText}${compared}`,
-    cure: 'the rows do not look like what the base has seen: check that they go through its chat template (messages), or that it is the right base',
+    cure: "the rows do not look like the base's training data: check that they use its chat template (messages), and that it is the right base",
   };
 };
 
@@ -112,7 +114,7 @@ const rateTooHigh: CurveCheck = (rows, { peakRate }) => {
   const means = movingMeans(rows);
   const lowest = Math.min(...means.slice(0, -1));
   const now = means.at(-1)!;
-  // The lowest of many means lies below the curve by what windows differ, and the last one may lie above it.
+  // Steps differ: the lowest of many means is below the curve, and the last one may be above it.
   const chance = (3 * noise(rows)) / Math.sqrt(SPAN);
   if (now < 1.25 * lowest + 0.25 + chance) return undefined;
   return {
@@ -124,12 +126,12 @@ const rateTooHigh: CurveCheck = (rows, { peakRate }) => {
 
 const rateTooLow: CurveCheck = (rows, { totalSteps, peakRate }) => {
   if (rows.length < totalSteps || rows.length < MIN_STEPS) return undefined;
-  const quarter = Math.floor(rows.length / 4); // windows differ: many of them together do less
+  const quarter = Math.floor(rows.length / 4); // steps differ: means of many differ less
   const [first, last] = [mean(rows.slice(0, quarter)), mean(rows.slice(-quarter))];
   if (Math.abs(first - last) > 0.02 * first) return undefined;
   return {
     code: 'rate_too_low',
-    cause: `${rows.length} steps have moved the loss from ${show(first)} to ${show(last)} only`,
+    cause: `${rows.length} steps have only moved the loss from ${show(first)} to ${show(last)}`,
     cure: `raise learningRate (${peakRate}) three- to tenfold, or train for more steps`,
   };
 };
@@ -158,12 +160,12 @@ const overfitting: CurveCheck = (rows) => {
   if (!isWorse || lossAround(rows, now.step) >= lossAround(rows, best.step)) return undefined;
   return {
     code: 'overfitting',
-    cause: `the validation loss was ${show(best.validationLoss!)} at step ${best.step} and is ${show(now.validationLoss!)}, while the training loss falls`,
-    cure: `stop earlier (patience), or use fewer epochs, more data or dropout; the adapter of step ${best.step} is the one that is kept`,
+    cause: `the validation loss was ${show(best.validationLoss!)} at step ${best.step} and is ${show(now.validationLoss!)}, while the training loss is falling`,
+    cure: `stop earlier (patience), or use fewer epochs, more data or dropout; the run keeps the adapter of step ${best.step}`,
   };
 };
 
-/** Means of SPAN losses in a row. */
+/** Returns the means of SPAN consecutive losses. */
 function movingMeans(rows: readonly StepMetrics[]): number[] {
   const means: number[] = [];
   let sum = 0;
@@ -174,7 +176,7 @@ function movingMeans(rows: readonly StepMetrics[]): number[] {
   return means;
 }
 
-/** Standard deviation of single windows around the curve, from how much neighbours differ. */
+/** Estimates the standard deviation of single steps around the curve, from the differences of neighbours. */
 function noise(rows: readonly StepMetrics[]): number {
   const steps = rows.slice(1).map(({ loss }, i) => (loss - rows[i]!.loss) ** 2 / 2);
   return Math.sqrt(steps.reduce((sum, square) => sum + square, 0) / steps.length);
