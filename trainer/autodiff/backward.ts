@@ -1,23 +1,24 @@
-// Reverse-mode differentiation of a graph under construction: one walk over its nodes, last first, appends the nodes
-// that compute gradients. The result is a plain ONNX graph. Knows no operator: those are rows of `rules.ts`.
+// Reverse-mode differentiation of a graph under construction. One walk over the nodes, last first, appends the nodes that
+// compute gradients. The result is a plain ONNX graph. The operators' rules are in `rules.ts`.
 import { assert } from '../../src/common/assert.ts';
 import type { GraphBuilder, GraphNode, Value } from '../../src/onnx/graph-builder.ts';
 import { gradientRules, type Rule, type RuleContext } from './rules.ts';
 import { knownDims, type Shapes } from './shapes.ts';
 
+/** The gradients to compute. */
 export interface BackwardRequest {
-  /** Value → d(loss)/d(value) where it is known: the loss's own end. */
+  /** Value → its known gradient d(loss)/d(value). */
   readonly seeds: ReadonlyMap<Value, Value>;
   readonly wanted: readonly Value[];
-  /** Value → a gradient of earlier runs that this one is added to. */
+  /** Value → the gradient of earlier runs, to which this one is added. */
   readonly accumulated?: ReadonlyMap<Value, Value>;
-  /** Value → the rule for the node that computes it, instead of its operator's. */
+  /** Value → the rule that replaces the operator's for the node that computes the value. */
   readonly ownRules?: ReadonlyMap<Value, Rule>;
 }
 
 /**
- * Appends the gradients of `wanted` to the graph and returns their values. Asserts that the seeds depend on each of
- * them, and names an operator on the way that has no rule.
+ * Appends the gradients of `wanted` to the graph and returns their values. Asserts that the seeds depend on each wanted value,
+ * and that each operator between them has a rule.
  */
 export function appendBackward(
   g: GraphBuilder,
@@ -46,7 +47,7 @@ export function appendBackward(
   );
 }
 
-/** The values through which a change of the wanted ones spreads, themselves included. */
+/** Returns the values that depend on the wanted ones, including these. */
 function dependents(nodes: readonly GraphNode[], wanted: readonly Value[]): Set<string> {
   const spread = new Set<string>(wanted);
   for (const { inputs, outputs } of nodes) {
@@ -82,7 +83,7 @@ function contextOf(g: GraphBuilder, node: GraphNode, walk: Walk): RuleContext {
   };
 }
 
-/** Drops the nodes that no output needs. `given` values come from outside: what computes them is dropped too. */
+/** Returns the nodes that the outputs need. `given` values come from outside, so nodes that compute them are not needed. */
 export function pruneNodes(
   nodes: readonly GraphNode[],
   outputs: readonly string[],

@@ -1,5 +1,5 @@
-// The gradient rules: op type → nodes that compute the gradients of its inputs from those of its outputs. Knows single
-// operators; the walk over a graph is `backward.ts`.
+// The gradient rules, one for each operator: they append the nodes that compute the inputs' gradients from the output's. The
+// walk over a graph is in `backward.ts`.
 import { assert } from '../../src/common/assert.ts';
 import {
   type Attribute,
@@ -11,23 +11,24 @@ import {
 } from '../../src/onnx/graph-builder.ts';
 import { sameDims } from './shapes.ts';
 
-/** What a rule sees of its node, and where it puts gradients. d = derivative of the loss. */
+/** A rule's view of its node, with methods that add gradients. d(x) is the derivative of the loss by x. */
 export interface RuleContext {
   readonly g: GraphBuilder;
   readonly node: GraphNode;
-  /** d(first output), of that output's shape. Rules exist for operators with one differentiable output. */
+  /** d(first output), of that output's shape. All rules are for operators with one differentiable output. */
   readonly dy: Value;
-  /** Whether anybody asks for d(value). */
+  /** Whether d(value) is needed. */
   needs(value: Value): boolean;
   dims(value: Value): Dims;
   /** Adds to d(value). */
   add(value: Value, gradient: Value): void;
-  /** The same of a product alpha * op(a) op(b) of matrices, which adds in the product's own pass. */
+  /** Adds a matrix product alpha * op(a) op(b) to d(value), in one Gemm. */
   addGemm(value: Value, factors: Factors, attributes: Record<string, Attribute>): void;
 }
 
 type Factors = readonly [Value, Value];
 
+/** Appends the gradients of a node's inputs. */
 export type Rule = (context: RuleContext) => void;
 
 export const gradientRules: Readonly<Record<string, Rule>> = {
@@ -91,7 +92,7 @@ export const gradientRules: Readonly<Record<string, Rule>> = {
     if (c.needs(w)) c.add(w, sumTo(c, w, g.node('Mul', [dy, g.node('Mul', [x, inv])])));
   },
 
-  /** A rotation (com.microsoft): the gradient turns back, by the negative angle. */
+  /** A rotation (com.microsoft): the gradient rotates back, by the negative angle. */
   RotaryEmbedding: (c) => {
     const [positions, cos, sin] = [1, 2, 3].map((input) => inputOf(c, input));
     const inputs = [c.dy, positions, cos, c.g.node('Neg', [sin])];
@@ -118,7 +119,7 @@ export const gradientRules: Readonly<Record<string, Rule>> = {
   },
 };
 
-/** d(op(a)) = alpha * dy op(b)ᵀ and d(op(b)) = alpha * op(a)ᵀ dy, each turned back where op transposes. */
+/** d(op(a)) = alpha * dy op(b)ᵀ and d(op(b)) = alpha * op(a)ᵀ dy, transposed if op transposes. */
 function productGradients(c: RuleContext, add: RuleContext['addGemm']): void {
   const { attributes } = c.node;
   const [a, b] = [inputOf(c, 0), inputOf(c, 1)];
@@ -143,8 +144,8 @@ export interface LowRankLinear {
 }
 
 /**
- * For a Gemm(x, W + scaling * B A, transB) whose W is frozen: dA and dB through the narrow products, which never form
- * d(W) [out, in]. dB = scaling * dyᵀ (x Aᵀ), dA = scaling * (dy B)ᵀ x.
+ * Returns the rule for a Gemm(x, W + scaling * B A, transB) with a frozen W. It never forms d(W) [out, in]:
+ * dB = scaling * dyᵀ (x Aᵀ), dA = scaling * (dy B)ᵀ x.
  */
 export function lowRankRule({ x, a, b, scaling }: LowRankLinear): Rule {
   return (c) => {
@@ -160,13 +161,13 @@ export function lowRankRule({ x, a, b, scaling }: LowRankLinear): Rule {
 function batchedProduct(c: RuleContext): void {
   const batches = [0, 1].map((input) => c.dims(inputOf(c, input)).slice(0, -2));
   const isPlain = sameDims(batches[0]!, batches[1]!);
-  assert(isPlain, `autodiff: ${c.node.opType} that broadcasts [${batches[0]}] and [${batches[1]}]`);
+  assert(isPlain, `autodiff: ${c.node.opType} broadcasts [${batches[0]}] and [${batches[1]}]`);
   productGradients(c, (value, factors, flags) => {
     c.add(value, c.g.node('FusedMatMul', factors, flags, MICROSOFT));
   });
 }
 
-/** Sums a gradient of the output's shape over the axes along which the input was repeated. */
+/** Sums a gradient of the output's shape over the axes along which the input was broadcast. */
 function sumTo(c: RuleContext, input: Value, gradient: Value): Value {
   const from = c.dims(outputOf(c, 0));
   const to = c.dims(input);
@@ -183,13 +184,13 @@ function sumTo(c: RuleContext, input: Value, gradient: Value): Value {
 }
 
 /**
- * The shape of a Reshape's input for the way back. Written down where one dimension at most is unknown: a graph that
- * reads the input for its shape alone would have to keep it.
+ * Returns the shape of a Reshape's input. It is a constant if at most one dimension is unknown, because reading the input's
+ * shape would keep the input alive.
  */
 function shapeOf(c: RuleContext, input: Value): Value {
   const to = c.dims(input);
   const from = c.dims(outputOf(c, 0));
-  // 0 takes the dimension at this place of what is reshaped, -1 what is left.
+  // In a Reshape, 0 copies the dimension of the reshaped value, and -1 is what remains.
   const shape = to.map((dim, axis) =>
     typeof dim === 'number' ? dim : dim === from[axis] ? 0 : -1,
   );

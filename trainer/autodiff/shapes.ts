@@ -1,9 +1,9 @@
-// What is known of the shapes of a graph's values: as much as gradient rules ask for. A table op → output dims; what
-// no table row can tell (a Reshape to a shape that only the run knows) the maker of the graph declares.
+// Infers the shapes of a graph's values, as far as gradient rules need them. Shapes that cannot be inferred (a Reshape to a
+// shape known at run time) are declared by the graph's builder.
 import { assert } from '../../src/common/assert.ts';
 import type { Dims, GraphBuilder, GraphNode, Value } from '../../src/onnx/graph-builder.ts';
 
-/** Value → its dims; a dimension's name stands for a size of the run. */
+/** Value → its dims. A named dimension is a size that is known at run time. */
 export type Shapes = ReadonlyMap<string, Dims>;
 
 type InputDims = (index: number) => Dims;
@@ -27,7 +27,7 @@ const INFERENCE: Readonly<Record<string, Inference>> = {
   ],
 };
 
-/** The dims of every value that can be inferred from the graph's inputs and the declared values. */
+/** Returns the dims that can be inferred from the graph's inputs and the declared values. */
 export function inferShapes(g: GraphBuilder, declared: ReadonlyMap<Value, Dims>): Shapes {
   const shapes = new Map<string, Dims>(declared);
   for (const { name, dims } of g.inputs) shapes.set(name, dims);
@@ -44,13 +44,14 @@ export function inferShapes(g: GraphBuilder, declared: ReadonlyMap<Value, Dims>)
   return shapes;
 }
 
-/** Asserts that they are known. */
+/** Returns the dims of a value. Asserts that they are known. */
 export function knownDims(shapes: Shapes, value: string): Dims {
   const dims = shapes.get(value);
   assert(dims, `autodiff: the shape of ${value} is neither inferred nor declared`);
   return dims;
 }
 
+/** Whether two values have the same dims. */
 export function sameDims(a: Dims, b: Dims): boolean {
   return a.length === b.length && a.every((dim, axis) => dim === b[axis]);
 }

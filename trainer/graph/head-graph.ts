@@ -1,5 +1,5 @@
-// The loss head over one chunk of token rows: last norm, logits, weighted cross entropy, and in the same graph the
-// gradient back to the hidden rows, so that the logits live nowhere else. C = rows of the chunk, V = vocabulary.
+// The loss head for one chunk of token rows: final norm, logits and weighted cross entropy. The same graph computes the
+// gradient of the hidden rows, so the logits never leave it. C = rows of the chunk, V = vocabulary.
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { embeddingName, finalNorm, headName } from '../../src/model/names.ts';
 import { GraphBuilder, type Value } from '../../src/onnx/graph-builder.ts';
@@ -8,8 +8,9 @@ import type { Rule } from '../autodiff/rules.ts';
 import { inferShapes } from '../autodiff/shapes.ts';
 import { INPUT_SUFFIX, rmsNorm } from './training-lowering.ts';
 
+/** The names of the head's inputs and outputs. */
 export const HEAD = {
-  /** float32 [C, D]: rows of the residual stream that predict something */
+  /** float32 [C, D]: rows of the residual stream that have a target */
   hidden: 'hidden_rows',
   /** int64 [C, 1] */
   targets: 'targets',
@@ -17,26 +18,27 @@ export const HEAD = {
   weights: 'target_weights',
   /** float32 [C, 1]: -log p(target), unweighted */
   loss: 'token_loss',
-  /** float32 [C, 1]: the target's logit less the largest; 0 is a hit */
+  /** float32 [C, 1]: the target's logit minus the largest logit; 0 if the prediction is correct */
   margin: 'margin',
-  /** float32 [C, V], of the logits graph */
+  /** float32 [C, V]: output of the logits graph */
   logits: 'logits',
 } as const;
 
+/** The graph that computes loss and gradients. */
 export interface HeadGraph {
   readonly bytes: Uint8Array;
   /** float32 [C, D]: d(sum of weight * loss)/d(hidden rows) */
   readonly hiddenGradient: string;
-  /** Trained weight → the output with its gradient: the one before plus this run's. */
+  /** Trained weight → the output with its accumulated gradient. */
   readonly gradients: ReadonlyMap<string, string>;
 }
 
-/** The matrix that the head multiplies with: the embedding where they are tied. */
+/** Returns the name of the head's matrix: the embedding if they are tied. */
 function headWeightName(config: DecoderConfig): string {
   return config.tiedEmbeddings ? embeddingName : headName;
 }
 
-/** Loss and gradients. */
+/** Builds the graph of loss and gradients. */
 export function headGraph(config: DecoderConfig, isTrained: (name: string) => boolean): HeadGraph {
   const head = logitsOf(config);
   const { g, hidden, logits } = head;
@@ -61,9 +63,9 @@ export function headGraph(config: DecoderConfig, isTrained: (name: string) => bo
 }
 
 /**
- * For the logits' Gemm(x, W, transB), given p = softmax(logits) [C, V] as dy: d(logits) = w * (p - onehot(target)).
- * Weights and targets come in where rows are narrow: dx = w * (p W - W[target]); d(logits) itself, a copy of p, is
- * only formed where W is trained.
+ * The rule for the logits' Gemm(x, W, transB), given p = softmax(logits) [C, V] as dy: d(logits) = w * (p - onehot(target)).
+ * Weights and targets are applied to narrow rows: dx = w * (p W - W[target]). d(logits), a copy of p, is only formed if W is
+ * trained.
  */
 function crossEntropyRule(targets: Value, weights: Value): Rule {
   return ({ g, node, dy: p, needs, add, addGemm }) => {
@@ -80,14 +82,14 @@ function crossEntropyRule(targets: Value, weights: Value): Rule {
   };
 }
 
-/** The loss alone: for evaluation. */
+/** Builds the graph of the loss only, for evaluation. */
 export function headLossGraph(config: DecoderConfig): Uint8Array {
   const { g, logits } = logitsOf(config);
   addLoss(g, logits);
   return g.toBytes();
 }
 
-/** The logits alone. */
+/** Builds the graph of the logits only. */
 export function headLogitsGraph(config: DecoderConfig): Uint8Array {
   const { g, logits } = logitsOf(config);
   g.output(logits, 'float32', ['chunk', config.vocabSize]);
@@ -114,9 +116,7 @@ function logitsOf(config: DecoderConfig) {
   return { g, hidden, logits: logits!, weights: [gamma, head] };
 }
 
-/**
- * log Z = largest logit - log(largest probability): exact where p(target) itself would underflow.
- */
+/** Adds the loss. log Z = largest logit - log(largest probability) is exact even if p(target) underflows. */
 function addLoss(g: GraphBuilder, logits: Value): { targets: Value; probabilities: Value } {
   const targets = g.input(HEAD.targets, 'int64', ['chunk', 1]);
   const probabilities = g.node('Softmax', [logits], { axis: -1 }); // [C, V]

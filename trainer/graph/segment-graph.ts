@@ -1,6 +1,6 @@
-// The two graphs of a segment, i.e. of some consecutive decoder blocks: forward, hidden states in to hidden states out,
-// and backward, which recomputes the blocks from their input and gives the gradients. All segments with the same
-// adapted linears share them. Knows names and shapes; tensors are bound elsewhere.
+// Builds the graphs of a segment, which is a few consecutive decoder blocks. The forward graph maps hidden states to hidden
+// states. The backward graph computes gradients, and recomputes activations that were not saved. Segments with the same
+// adapted linears share graphs.
 import { assert } from '../../src/common/assert.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { decoderBlock, type Residual } from '../../src/model/decoder.ts';
@@ -9,30 +9,33 @@ import { appendBackward, pruneNodes } from '../autodiff/backward.ts';
 import { inferShapes, type Shapes } from '../autodiff/shapes.ts';
 import { type BlockAdapter, INPUT_SUFFIX, TrainingLowering } from './training-lowering.ts';
 
+/** The properties that a segment's graphs depend on. */
 export interface SegmentSpec {
   readonly config: DecoderConfig;
-  /** What LoRA adapts, by block of the segment. */
+  /** The adapted linears of each block. */
   readonly adapters: readonly BlockAdapter[];
   readonly dropout: boolean;
   /** Whether a weight that the graph reads under this name is trained. */
   readonly isTrained: (name: string) => boolean;
-  /** Whether the backward graph recomputes everything, or reads what the forward graph kept. */
+  /** Whether the backward graph recomputes all activations, or reads those that the forward graph saved. */
   readonly recompute: boolean;
 }
 
+/** The names of a segment's inputs. */
 export const SEGMENT = {
   /** float32 [tokens, D]: the residual stream before the first block */
   hidden: 'hidden',
-  /** float32 [tokens, D]: d(loss)/d(output), of the backward graph */
+  /** float32 [tokens, D]: d(loss)/d(output), an input of the backward graph */
   outputGradient: 'd_output',
 } as const;
 
-/** A value that the forward graph leaves for the backward graph. */
+/** An activation that the forward graph saves for the backward graph. */
 export interface SavedValue {
   readonly name: string;
   readonly dims: Dims;
 }
 
+/** The graphs of a segment, and the names of their outputs. */
 export interface SegmentGraphs {
   readonly forward: Uint8Array;
   readonly backward: Uint8Array;
@@ -40,25 +43,25 @@ export interface SegmentGraphs {
   readonly output: string;
   /** float32 [tokens, D], an output of the backward graph. */
   readonly inputGradient: string;
-  /** Trained weight → the backward graph's output with its gradient: the one before plus this run's. */
+  /** Trained weight → the backward graph's output with its accumulated gradient. */
   readonly gradients: ReadonlyMap<string, string>;
-  /** Outputs of the forward graph and inputs of the backward graph; none where the latter recomputes. */
-  readonly kept: readonly SavedValue[];
+  /** Outputs of the forward graph and inputs of the backward graph; empty if the backward graph recomputes. */
+  readonly saved: readonly SavedValue[];
 }
 
 /**
- * What is worth keeping: products and attention weights are dear to compute again, all else is cheap. Transposed heads
- * are kept in place of the products they come from, which saves turning and transposing them again.
+ * The operators whose results are saved: products and attention weights are expensive to recompute. Transposed heads are saved
+ * in place of their products, which also saves rotating and transposing them again.
  */
 const SAVED_OPERATORS = new Set(['Gemm', 'MatMul', 'Softmax', 'Transpose']);
 
-/** Forward and backward of a segment, as two ONNX models. */
+/** Builds the forward and backward graphs of a segment, as two ONNX models. */
 export function segmentGraphs(spec: SegmentSpec): SegmentGraphs {
   const { builder: backward, shapes, ...names } = jointGraph(spec);
   const gradients = [names.inputGradient, ...names.gradients.values()];
-  const kept = spec.recompute ? [] : valuesToSave(backward, shapes, gradients);
-  for (const { name, dims } of kept) backward.input(name, 'float32', dims);
-  cut(backward, gradients, new Set(kept.map(({ name }) => name)));
+  const saved = spec.recompute ? [] : valuesToSave(backward, shapes, gradients);
+  for (const { name, dims } of saved) backward.input(name, 'float32', dims);
+  prune(backward, gradients, new Set(saved.map(({ name }) => name)));
   for (const name of gradients) backward.output(name as Value, 'float32', dimsOfGradient(name));
 
   function dimsOfGradient(name: string): Dims {
@@ -67,16 +70,16 @@ export function segmentGraphs(spec: SegmentSpec): SegmentGraphs {
     return shapes.get(weight)!;
   }
 
-  const forward = forwardGraph(spec, kept);
+  const forward = forwardGraph(spec, saved);
   return {
     forward: forward.toBytes(),
     backward: backward.toBytes(),
     ...names,
-    kept,
+    saved,
   };
 }
 
-/** The forward graph alone: for evaluation. */
+/** Builds the forward graph only, for evaluation. */
 export function evaluationGraph(spec: Omit<SegmentSpec, 'dropout' | 'isTrained' | 'recompute'>): {
   forward: Uint8Array;
   output: string;
@@ -86,7 +89,7 @@ export function evaluationGraph(spec: Omit<SegmentSpec, 'dropout' | 'isTrained' 
   return { forward: builder.toBytes(), output };
 }
 
-/** The blocks' nodes, equal for equal specs down to the names of values. */
+/** Builds the blocks' nodes. Equal specs give equal nodes, including the names of values. */
 function blocks({
   config,
   adapters,
@@ -104,14 +107,14 @@ function blocks({
   return { builder: g, hidden, output, declared, ownRules };
 }
 
-function forwardGraph(spec: SegmentSpec, kept: readonly SavedValue[]): GraphBuilder {
+function forwardGraph(spec: SegmentSpec, saved: readonly SavedValue[]): GraphBuilder {
   const { builder, output } = blocks(spec);
   builder.output(output, 'float32', ['tokens', spec.config.hiddenSize]);
-  for (const { name, dims } of kept) builder.output(name as Value, 'float32', dims);
+  for (const { name, dims } of saved) builder.output(name as Value, 'float32', dims);
   return builder;
 }
 
-/** Blocks and gradients in one graph. */
+/** Builds blocks and gradients in one graph. */
 function jointGraph(spec: SegmentSpec) {
   const { builder, hidden, output, declared, ownRules } = blocks(spec);
   const trained = builder.inputs.filter(({ name }) => spec.isTrained(name));
@@ -136,20 +139,22 @@ function jointGraph(spec: SegmentSpec) {
   return { builder, shapes, output, inputGradient, gradients: byWeight };
 }
 
-/** The dear values of the forward part that the gradients read, at first hand or through cheap operators. */
+/** Returns the expensive activations that the gradients read, directly or through cheap operators. */
 function valuesToSave(g: GraphBuilder, shapes: Shapes, gradients: readonly string[]): SavedValue[] {
-  const dear = new Set(
+  const expensive = new Set(
     g.nodes.filter(({ opType }) => SAVED_OPERATORS.has(opType)).map(({ outputs }) => outputs[0]!),
   );
-  // Of the forward part, and of a size that follows the batch: not a weight that was put together.
-  const kept = [...dear].filter((name) => shapes.get(name)?.some((dim) => typeof dim === 'string'));
-  const given = new Set(kept);
+  // Shapes of gradients are unknown here, and a merged weight has no dimension of the batch: both are left out.
+  const saved = [...expensive].filter((name) =>
+    shapes.get(name)?.some((dim) => typeof dim === 'string'),
+  );
+  const given = new Set(saved);
   const read = new Set(pruneNodes(g.nodes, gradients, given).flatMap(({ inputs }) => inputs));
-  return kept.filter((name) => read.has(name)).map((name) => ({ name, dims: shapes.get(name)! }));
+  return saved.filter((name) => read.has(name)).map((name) => ({ name, dims: shapes.get(name)! }));
 }
 
-/** Keeps what computes the outputs from the given values; drops inputs that nothing reads any more. */
-function cut(g: GraphBuilder, outputs: readonly string[], given: ReadonlySet<string>): void {
+/** Removes the nodes and inputs that the outputs do not need, given some values. */
+function prune(g: GraphBuilder, outputs: readonly string[], given: ReadonlySet<string>): void {
   const nodes = pruneNodes(g.nodes, outputs, given);
   g.nodes.splice(0, g.nodes.length, ...nodes);
   const read = new Set(nodes.flatMap(({ inputs }) => inputs));

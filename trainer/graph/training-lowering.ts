@@ -1,5 +1,5 @@
-// Lowers decoder blocks to a training graph: every weight is an input of the graph (so that one graph serves all layers),
-// attention is spelled out in operators that have gradient rules, LoRA is applied to the linears that have it.
+// Lowers decoder blocks to a training graph. Every weight is an input, so one graph serves all layers. Attention is built from
+// operators that have gradient rules, and LoRA is applied to the adapted linears.
 // N rows (sequences) x T positions = tokens; D hidden; H heads, KV key heads, G = H / KV; hd head size; r rank.
 
 import type { DecoderConfig } from '../../src/model/config.ts';
@@ -13,7 +13,6 @@ import {
   type TargetName,
 } from '../../src/model/target-modules.ts';
 import { type Dims, GraphBuilder, MICROSOFT, type Value } from '../../src/onnx/graph-builder.ts';
-
 import { lowRankRule, type Rule } from '../autodiff/rules.ts';
 
 /** The adapted linears of one block. */
@@ -22,41 +21,42 @@ export type BlockAdapter = ReadonlyMap<
   { readonly rank: number; readonly scaling: number }
 >;
 
-/** Inputs that come in kinds, named after what they belong to. */
+/** Suffixes of inputs that belong to a module or weight. */
 export const INPUT_SUFFIX = {
-  /** A module's dropout mask: float32 [tokens, in], 0 or 1 / (1 - p) */
+  /** A module's dropout mask: float32 [tokens, in], 0 or 1 / (1 - p). */
   mask: '.dropout_mask',
-  /** A trained weight's gradient before the run: float32 of its shape */
+  /** A trained weight's gradient before the run: float32, of the weight's shape. */
   gradient: '.grad',
 } as const;
 
-/** Names of what every block reads about the batch. */
+/** The names of the inputs that describe the batch. */
 export const BATCH_INPUTS = {
   /** int64 [3] = [N, T, -1] */
   shape: 'batch_shape',
   /** int64 [N, T] */
   positions: 'position_ids',
-  /** float32 [N, 1, G*T, T]: 0 where a query may see a key, else -Infinity; the T queries once per head of a group */
+  /** float32 [N, 1, G*T, T]: 0 if a query may attend to a key, else -Infinity; the T queries repeat for each head of a group */
   attentionMask: 'attention_mask',
   /** float32 [positions, hd / 2] */
   cos: 'rope_cos',
   sin: 'rope_sin',
 } as const;
 
+/** Options of a training graph. */
 export interface LoweringOptions {
   readonly config: DecoderConfig;
-  /** By block of the graph. */
+  /** The adapted linears of each block. */
   readonly adapters: readonly BlockAdapter[];
-  /** Whether LoRA's inputs are multiplied with masks. */
+  /** Whether LoRA's inputs are multiplied with dropout masks. */
   readonly dropout: boolean;
 }
 
-/** Layers are numbered from the graph's first block: the names of its inputs hold for any place in the model. */
+/** Builds training graphs. Layers count from the graph's first block, so its input names fit any place in the model. */
 export class TrainingLowering implements BlockLowering {
   readonly g = new GraphBuilder();
-  /** Shapes that follow from the batch and not from the graph. */
+  /** Shapes that depend on the batch and cannot be inferred. */
   readonly declared = new Map<Value, Dims>();
-  /** For `appendBackward`. */
+  /** Rules that `appendBackward` uses instead of the operators' own. */
   readonly ownRules = new Map<Value, Rule>();
   readonly #config: DecoderConfig;
   readonly #adapters: readonly BlockAdapter[];
@@ -119,7 +119,7 @@ export class TrainingLowering implements BlockLowering {
     return this.g.node('Mul', [silu, up]);
   }
 
-  /** x Wᵀ (+ bias) (+ scaling * (mask * x) Aᵀ Bᵀ): [tokens, out]. */
+  /** Computes x Wᵀ (+ bias) (+ scaling * (mask * x) Aᵀ Bᵀ): [tokens, out]. */
   #linear(x: Value, layer: number, target: TargetName): Value {
     const { inFeatures, outFeatures } = TARGET_MODULES[target];
     const [cols, rows] = [inFeatures(this.#config), outFeatures(this.#config)];
@@ -135,7 +135,7 @@ export class TrainingLowering implements BlockLowering {
     const b = this.#weight(names.b, [rows, lora.rank]);
     const alpha = { float: lora.scaling };
     if (!this.#dropout) {
-      // One product with W + scaling * B A: forming that costs less than a pass of B's output over all tokens.
+      // Multiplies with W + scaling * B A. Forming that matrix costs less than applying B to all tokens.
       const merged = this.g.node('Gemm', [b, a, weight], { alpha }); // [out, in]
       const y = this.g.node('Gemm', [x, merged, ...bias], { transB: 1 });
       this.ownRules.set(y, lowRankRule({ x, a, b, scaling: lora.scaling }));
@@ -148,7 +148,7 @@ export class TrainingLowering implements BlockLowering {
     return this.g.node('Gemm', [narrow, b, base], { transB: 1, alpha });
   }
 
-  /** RMS norm of each head: [tokens, heads*hd]. */
+  /** Applies RMS norm to each head: [tokens, heads*hd]. */
   #headNorm(x: Value, heads: number, weight: string): Value {
     const { headDim } = this.#config;
     const gamma = this.#weight(weight, [headDim]);
@@ -161,7 +161,7 @@ export class TrainingLowering implements BlockLowering {
     );
   }
 
-  /** Rotary embedding: [tokens, heads*hd] → [N, T, heads*hd]. */
+  /** Applies the rotary embedding: [tokens, heads*hd] → [N, T, heads*hd]. */
   #rotate(x: Value, heads: number): Value {
     const { positions, cos, sin } = this.#batch;
     const inputs = [this.#toBatch(x, heads), positions, cos, sin];
@@ -174,7 +174,7 @@ export class TrainingLowering implements BlockLowering {
     return batched;
   }
 
-  /** [N, T, heads*hd] → [N, KV, T, hd]; the queries of the G heads that share a key head follow each other. */
+  /** [N, T, heads*hd] → [N, KV, T, hd]. The queries of the G heads that share a key head are consecutive. */
   #toHeads(x: Value, kind: 'q' | 'kv'): Value {
     const { headCount, kvHeadCount, headDim } = this.#config;
     const heads = kind === 'q' ? headCount : kvHeadCount;
@@ -201,7 +201,7 @@ export class TrainingLowering implements BlockLowering {
 
 const HEADS = (heads: number, headDim: number): Dims => ['rows', heads, 'length', headDim];
 
-/** x [.., width] over the last axis; keeps 1 / root mean square for the gradient. */
+/** Applies RMS norm over the last axis of x [.., width]. Its second output, 1 / root mean square, is for the gradient. */
 export function rmsNorm(
   g: GraphBuilder,
   x: Value,

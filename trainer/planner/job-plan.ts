@@ -1,6 +1,4 @@
-// A prepared run as data for programs: the API's dry run and what a server checks a job by before it queues it.
-// Examples as text, with what is learned of them marked: decoded from the token ids and labels that are trained on, so
-// that it shows what the model will see.
+// A prepared run as data: for the API's dry run, and for the server, which checks a job with it before queueing the job.
 import type { JobPlan, PlannedExample } from '../../src/contracts/training.ts';
 import type { Language } from '../data/encode-row.ts';
 import { planEpoch } from '../data/epoch-plan.ts';
@@ -8,9 +6,10 @@ import type { Example } from '../data/example.ts';
 import type { PreparedRun } from '../job/prepare-run.ts';
 import type { RunPlan } from './run-plan.ts';
 
-/** Of the first batch: a page of them, and with the longest rows a few MB in one message. */
+/** The most examples that are shown: a page of text, or a few MB if the rows are long. */
 const MAX_SHOWN = 16;
 
+/** Returns the plan of a prepared run. */
 export function toJobPlan(prepared: PreparedRun, run: RunPlan): JobPlan {
   const { settings, train, language, warnings } = prepared;
   const { memory, ...counts } = run;
@@ -31,11 +30,14 @@ export function toJobPlan(prepared: PreparedRun, run: RunPlan): JobPlan {
 
 type Span = PlannedExample['spans'][number];
 
-/** Without a tokenizer, ids stand for themselves. */
+/**
+ * Returns an example as text with its trained parts marked. The text is decoded from the token ids, and so shows exactly what
+ * the model will see. Without a tokenizer it consists of the ids.
+ */
 export function toPlannedExample(example: Example, language: Language | undefined): PlannedExample {
   const bytesOf = (id: number) =>
     language ? language.tokenizer.tokenBytes(id) : Buffer.from(`${id} `);
-  // A character whose bytes are parted by a span's end belongs to the span that completes it.
+  // A character that is split between two spans belongs to the one that completes it.
   const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
   const runs = tokenRuns(example);
   const spans: Span[] = [];
@@ -49,7 +51,7 @@ export function toPlannedExample(example: Example, language: Language | undefine
   return { text, spans };
 }
 
-/** Tokens [from, to) that are all learned, or all not. */
+/** Consecutive tokens [from, to) that are all in the loss, or all masked. */
 interface TokenRun {
   readonly from: number;
   readonly to: number;

@@ -1,23 +1,24 @@
-// Measures how fast this machine multiplies matrices: time estimates are made from it.
+// Measures how fast this machine multiplies matrices, for time estimates.
 import { GraphBuilder } from '../../src/onnx/graph-builder.ts';
 import { createSession } from '../../src/ort/session.ts';
 import { hostTensor } from '../../src/ort/tensor.ts';
 
-/** Rows, inputs and outputs of the trial: a batch's tokens through a linear. */
+/** Tokens, inputs and outputs of the measured linear. */
 const [M, K, N] = [512, 1024, 1024];
-/** At least so many, over so long: a shorter measurement sees a moment of turbo or of somebody else's work. */
+/** The least number and duration of trials. A shorter measurement may see a moment of turbo or of another process's load. */
 const TRIALS = 8;
 const TRIAL_MS = 300;
-/** The median of a machine that is crowded at this moment says little about the hours of a run. */
+/** A slower median only shows that the machine is busy right now, which says little about the hours of a run. */
 const MAX_SLOWDOWN = 2;
 
-/** Multiply-adds per second, each counted as two. */
+/** Operations per second; a multiply-add counts as two. */
 export interface Speed {
   readonly best: number;
-  /** The median of the trials, at least half of the best one. */
+  /** The trials' median, at least half of the best one. */
   readonly typical: number;
 }
 
+/** Measures this machine's speed. */
 export async function measureFlops(threads: number | undefined): Promise<Speed> {
   const g = new GraphBuilder();
   const a = g.input('a', 'float32', [M, K]);

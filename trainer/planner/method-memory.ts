@@ -1,27 +1,30 @@
-// Memory of full training, LoRA and QLoRA by a model's size, counted as the literature counts it: 16-bit weights on an
-// accelerator. What a run takes on this machine is `run-cost.ts`.
+// Estimates the memory of full training, LoRA and QLoRA from a model's size, as the literature does: 16-bit weights on an
+// accelerator. `run-cost.ts` estimates a run on this machine.
 import { DEFAULT_RANK } from '../../src/contracts/training-settings.ts';
 import type { ModelSize } from './model-size.ts';
 
+/** A part of a method's memory. */
 export interface MemoryLine {
   readonly what: string;
   readonly bytes: number;
 }
 
+/** The memory of a method. */
 export interface MethodMemory {
   readonly method: 'full' | 'lora' | 'qlora';
   readonly lines: readonly MemoryLine[];
   readonly total: number;
-  /** What is not in the total, and why one may have to add it. */
+  /** Describes what the total leaves out. */
   readonly note: string;
 }
 
-/** NF4 codes and one fp32 scale per block of 64; double quantization takes 4.127. */
+/** NF4 codes and one fp32 scale per block of 64. Double quantization needs 4.127 bits. */
 const NF4_BITS = 4.5;
-/** Published figures count little more than this of the 16-bit weights for a small batch with checkpointing. */
+/** Published figures for a small batch with activation checkpointing are near this share of the 16-bit weights. */
 const ACTIVATION_SHARE = 0.02;
 const MIN_ACTIVATION_BYTES = 0.25e9;
 
+/** Estimates the memory of each method. */
 export function memoryByMethod(size: ModelSize, rank: number): MethodMemory[] {
   const { parameters, linearWeights } = size;
   const adapter = rank * size.loraPerRank;
@@ -75,27 +78,28 @@ function method(
   };
 }
 
-/** What a rank saves on the model's square matrices. */
+/** Returns how many weights a rank saves on the model's square matrices. */
 export function matrixSaving(hidden: number, rank: number) {
   const weights = hidden * hidden;
   const trained = 2 * hidden * rank;
   return { weights, trained, factor: weights / trained };
 }
 
+/** A method and a rank. */
 export interface Recommendation {
   readonly method: MethodMemory['method'];
   readonly rank: number;
   readonly reason: string;
 }
 
-/** Bits that a LoRA parameter stores, and that a trained token teaches ("LoRA Without Regret"). */
+/** Bits that a LoRA parameter can store, and bits that a trained token carries ("LoRA Without Regret"). */
 const BITS_PER_PARAMETER = 2;
 const BITS_PER_TOKEN = 1;
 const LARGEST_RANK = 64;
-/** The rest is for the system and for activations of long batches. */
+/** The rest of the memory is left to the system and to the activations of long batches. */
 const USABLE_SHARE = 0.8;
 
-/** The method that fits, and a rank with room for what the rows teach. */
+/** Recommends a method that fits, and a rank that can store what the rows teach. */
 export function recommend(
   size: ModelSize,
   options: { memory: number; trainedTokens: number | undefined },
@@ -109,18 +113,18 @@ export function recommend(
   const rows = trainedTokens === undefined ? 'small data teaches' : 'the rows teach';
   const byRank =
     wanted > DEFAULT_RANK
-      ? `${trainedTokens} trained tokens want about rank ${Math.ceil(wanted)}`
-      : `rank ${DEFAULT_RANK} on all linears holds more than ${rows}`;
+      ? `${trainedTokens} trained tokens need about rank ${Math.ceil(wanted)}`
+      : `rank ${DEFAULT_RANK} on all linears can store more than ${rows}`;
   const [, lora, qlora] = memoryByMethod(size, rank);
   const usable = USABLE_SHARE * memory;
   if (lora!.total <= usable / 4) {
     return {
       method: 'lora',
       rank,
-      reason: `${gb(lora!.total)} of ${gb(memory)}: the 16-bit base fits with room, so nothing is lost to quantization; ${byRank}`,
+      reason: `${gb(lora!.total)} of ${gb(memory)}: the 16-bit base fits easily, so nothing is lost to quantization; ${byRank}`,
     };
   }
-  const fits = qlora!.total <= usable ? 'fits' : 'comes nearest, yet is too much';
+  const fits = qlora!.total <= usable ? 'fits' : 'comes closest, but does not fit';
   return {
     method: 'qlora',
     rank,
@@ -128,7 +132,7 @@ export function recommend(
   };
 }
 
-/** Decimal gigabytes, as the literature counts. */
+/** Formats decimal gigabytes, which the literature uses. */
 export function gb(bytes: number): string {
   const value = bytes / 1e9;
   return `${value >= 100 ? Math.round(value) : value.toPrecision(2)} GB`;

@@ -1,13 +1,14 @@
-// How large a model is, from its configuration, or from a number of parameters alone.
+// Computes a model's size from its configuration, or estimates it from a number of parameters.
 import { UsageError } from '../../src/common/errors.ts';
 import { elementCount } from '../../src/common/tensor.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { expectedTensors } from '../../src/model/names.ts';
 import { loraPerRank, TARGET_MODULES, TARGET_NAMES } from '../../src/model/target-modules.ts';
 
+/** The size of a model. */
 export interface ModelSize {
   readonly parameters: number;
-  /** Weights of the decoder blocks' linears: what NF4 packs. */
+  /** Weights of the decoder blocks' linears, which NF4 packs. */
   readonly linearWeights: number;
   readonly layers: number;
   readonly hidden: number;
@@ -15,6 +16,7 @@ export interface ModelSize {
   readonly loraPerRank: number;
 }
 
+/** Computes the size of a configured model. */
 export function sizeOfConfig(config: DecoderConfig): ModelSize {
   const { layerCount: layers, hiddenSize: hidden } = config;
   const shapes = TARGET_NAMES.map((name) => {
@@ -33,7 +35,7 @@ export function sizeOfConfig(config: DecoderConfig): ModelSize {
 
 /** Shapes of known models: layers, hidden, feed-forward, key and value width, vocabulary (embedding and head). */
 const KNOWN_SHAPES: readonly (readonly [number, number, number, number, number])[] = [
-  [30, 576, 1536, 192, 49_152 / 2], // SmolLM2-135M; tied, as are those below 3B: one table
+  [30, 576, 1536, 192, 49_152 / 2], // SmolLM2-135M. Models below 3B are tied: they have one table
   [32, 960, 2560, 320, 49_152 / 2],
   [24, 896, 4864, 128, 151_936 / 2],
   [16, 2048, 8192, 512, 128_256 / 2],
@@ -45,7 +47,7 @@ const KNOWN_SHAPES: readonly (readonly [number, number, number, number, number])
   [80, 8192, 28_672, 1024, 32_000], // Llama 2 70B
 ];
 
-/** `7B`, `135M`: the known shape nearest in size, scaled to the number. @throws UsageError for another text */
+/** Scales the nearest known shape to a size such as `7B` or `135M`. @throws UsageError for another text */
 export function sizeOfText(text: string): ModelSize {
   const found = /^(\d{1,6}(?:\.\d{1,3})?)([MBT])$/i.exec(text);
   if (!found) throw new UsageError('--size: must be a number of parameters such as 135M or 7B');

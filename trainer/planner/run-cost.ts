@@ -1,31 +1,32 @@
-// Memory and work of a run on this machine, by what the training graphs hold and multiply. Pure; the factors were
-// measured and are checked against measured peaks.
+// Estimates memory and work of a run on this machine from the sizes of the training graphs. The factors were measured, and a
+// test compares the result with measured peaks. Pure.
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { SAVED_SHARE } from '../step/saved-activations.ts';
 import type { TrainMethod } from '../types.ts';
 import { sizeOfConfig } from './model-size.ts';
 
-/** A micro-batch. */
+/** The size of a micro-batch. */
 export interface BatchSize {
   /** Positions, padding included. */
   readonly batchTokens: number;
-  /** Positions of its longest row. */
+  /** Positions of the longest row. */
   readonly length: number;
-  /** Of these, the ones with a target. */
+  /** Positions with a target. */
   readonly targets: number;
 }
 
 /** A run and its largest micro-batch. */
 export interface RunShape extends BatchSize {
   readonly method: TrainMethod;
-  /** Parameters that are trained. */
+  /** The number of trained parameters. */
   readonly trained: number;
   readonly recompute: boolean;
   readonly blocksPerSegment: number;
-  /** The largest micro-batch of validation rows, where there are any. */
+  /** The largest micro-batch of validation rows, if there are any. */
   readonly evaluation: BatchSize | undefined;
 }
 
+/** Bytes of a run at its peak. */
 export interface RunMemory {
   readonly weights: number;
   readonly training: number;
@@ -37,22 +38,23 @@ export interface RunMemory {
 const FLOAT = 4;
 /** Node, ONNX Runtime and the graphs' sessions. */
 const RUNTIME_BYTES = 175e6;
-/** What the tokenizer keeps per token of the vocabulary. */
+/** The tokenizer's bytes per token of the vocabulary. */
 const TOKENIZER_BYTES = 2700;
-/** Rows of the loss head's chunk, and how many arrays of logits are alive in one. */
+/** Rows of a chunk of the loss head, and the number of live logits arrays. */
 const HEAD_ROWS = 256;
 const HEAD_COPIES = 2;
-/** Arrays that are alive at once inside a block, by their width: at the peak of its backward pass, and in an evaluation. */
+/** Live arrays of a block by width: at the peak of its backward pass, and in an evaluation. */
 const BACKWARD = { hidden: 8, ffn: 6, attention: 4 };
 const EVALUATION = { hidden: 4, ffn: 4, attention: 2 };
-/** What a further block of the same graph adds, as a share of the first. */
+/** The memory of each further block of a graph, as a share of the first block's. */
 const FURTHER_BLOCK = 0.5;
-/** Unpacked linears: of the segment at work and of the next one. */
+/** Two segments have unpacked linears: the current and the next one. */
 const SCRATCHES = 2;
-/** Arrays that a block keeps for its backward pass where it is not recomputed, and its attention weights. */
-const KEPT_HIDDEN = 3.5;
-const KEPT_FFN = 2;
+/** Arrays that a block saves for its backward pass if it is not recomputed, besides its attention weights. */
+const SAVED_HIDDEN = 3.5;
+const SAVED_FFN = 2;
 
+/** Estimates the memory of a run. */
 export function memoryOfRun(config: DecoderConfig, run: RunShape): RunMemory {
   const { linearWeights, parameters, layers } = sizeOfConfig(config);
   const isPacked = run.method === 'qlora';
@@ -61,7 +63,7 @@ export function memoryOfRun(config: DecoderConfig, run: RunShape): RunMemory {
     : FLOAT * parameters;
   const unpacked = isPacked ? (FLOAT * linearWeights * run.blocksPerSegment) / layers : 0;
   const weights = held + SCRATCHES * unpacked;
-  // Value (a full run's are the weights), gradient, two moments.
+  // Value, gradient and two moments. In a full run the weights are the values.
   const training = FLOAT * run.trained * (run.method === 'full' ? 3 : 4);
   const limit = run.recompute
     ? SAVED_SHARE * (held + 3 * FLOAT * run.trained)
@@ -72,29 +74,30 @@ export function memoryOfRun(config: DecoderConfig, run: RunShape): RunMemory {
   return { weights, training, activations, runtime, total };
 }
 
-/** @param keptLimit bytes that blocks may keep for their backward pass */
-function activationBytes(config: DecoderConfig, run: RunShape, keptLimit: number): number {
+/** @param savedLimit bytes of activations that blocks may save for their backward pass */
+function activationBytes(config: DecoderConfig, run: RunShape, savedLimit: number): number {
   const { hiddenSize, intermediateSize, headCount, layerCount } = config;
   const { batchTokens, length, blocksPerSegment, evaluation = NO_BATCH } = run;
   const segments = Math.ceil(layerCount / blocksPerSegment);
   const between =
     (segments + 3) * batchTokens + 2 * Math.max(0, evaluation.batchTokens - batchTokens);
-  const keptOfBlock = KEPT_HIDDEN * hiddenSize + KEPT_FFN * intermediateSize + headCount * length;
-  const keptOfSegment = FLOAT * batchTokens * blocksPerSegment * keptOfBlock;
-  const keptSegments = Math.min(segments, Math.floor(keptLimit / keptOfSegment));
-  // Blocks, head and evaluation take turns in one arena.
+  const savedByBlock =
+    SAVED_HIDDEN * hiddenSize + SAVED_FFN * intermediateSize + headCount * length;
+  const savedBySegment = FLOAT * batchTokens * blocksPerSegment * savedByBlock;
+  const savedSegments = Math.min(segments, Math.floor(savedLimit / savedBySegment));
+  // Blocks, head and evaluation use the same arena, one at a time.
   const further = FURTHER_BLOCK * (blocksPerSegment - 1);
   const arena = Math.max(
     (1 + further) * workingSet(config, run, BACKWARD),
     workingSet(config, evaluation, EVALUATION),
     HEAD_COPIES * Math.min(HEAD_ROWS, Math.max(run.targets, evaluation.targets)) * config.vocabSize,
   );
-  return FLOAT * (hiddenSize * between + arena) + keptSegments * keptOfSegment;
+  return FLOAT * (hiddenSize * between + arena) + savedSegments * savedBySegment;
 }
 
 const NO_BATCH: BatchSize = { batchTokens: 0, length: 0, targets: 0 };
 
-/** Elements that a block has alive at once. */
+/** Returns the number of live elements of a block. */
 function workingSet(
   { hiddenSize, intermediateSize, headCount }: DecoderConfig,
   { batchTokens, length }: BatchSize,
@@ -105,7 +108,10 @@ function workingSet(
   return batchTokens * perToken;
 }
 
-/** Multiply-adds count as two. Forward, backward through activations, and forward again where recomputed. */
+/**
+ * Counts the operations of training: forward, backward, and the second forward of recomputed blocks. A multiply-add counts as
+ * two.
+ */
 export function flopsOfTraining(
   config: DecoderConfig,
   run: Pick<RunShape, 'method' | 'recompute' | 'trained'>,
@@ -119,21 +125,21 @@ export function flopsOfTraining(
   return counts.positions * (passes * perPass + weightGradients) + counts.targets * head;
 }
 
-/** Forward only; an adapter's own products hardly count. */
+/** Counts the operations of an evaluation. An adapter's own products are negligible. */
 export function flopsOfEvaluation(config: DecoderConfig, counts: WorkCounts): number {
   const { linearWeights } = sizeOfConfig(config);
   return counts.positions * 2 * linearWeights + counts.targets * headFlops(config);
 }
 
 /**
- * Work on the weights themselves, as multiply-adds that take as long: unpacking NF4 (1.3 ms for 576 x 1536) and merging
- * the adapter (2 ms a block of 3.5 M weights), at 175 GFLOP/s. It does not depend on tokens: with short rows it is a
- * third of a step.
+ * Work per weight, as operations that take the same time: unpacking NF4 (1.3 ms for 576 x 1536) and merging the adapter (2 ms
+ * for a block of 3.5 M weights), at 175 GFLOP/s. It does not depend on the number of tokens. With short rows it is a third of
+ * a step.
  */
 const UNPACK_FLOPS = 260;
 const MERGE_FLOPS = 100;
 
-/** Passes over all linear weights: two for a training micro-batch (forward, backward), one for an evaluated one. */
+/** Counts the work on weights. A training micro-batch is two passes (forward and backward), an evaluated one is one. */
 export function flopsOfWeights(
   config: DecoderConfig,
   { method, passes }: { method: TrainMethod; passes: number },
@@ -146,7 +152,7 @@ export function flopsOfWeights(
 }
 
 interface WorkCounts {
-  /** Padding included. */
+  /** Positions including padding. */
   readonly positions: number;
   readonly targets: number;
 }

@@ -1,5 +1,4 @@
-// What a run will do, before it begins: rows, steps, adapter, memory and time, as numbers and as lines to read.
-
+// Plans a run before it begins: its rows, steps, adapter, memory and time, as numbers and as text.
 import { elementCount } from '../../src/common/tensor.ts';
 import type { Artifact } from '../../src/import/artifact.ts';
 import { expectedTensors } from '../../src/model/names.ts';
@@ -19,6 +18,7 @@ import {
   type RunMemory,
 } from './run-cost.ts';
 
+/** The numbers of a run. */
 export interface RunPlan {
   readonly examples: number;
   readonly validationExamples: number;
@@ -30,23 +30,23 @@ export interface RunPlan {
   readonly trainedParameters: number;
   readonly totalSteps: number;
   readonly memory: RunMemory;
-  /** From start to published adapter: the geometric mean of the range. */
+  /** Seconds until the adapter is published: the geometric mean of the range. */
   readonly seconds: number;
-  /** On a machine that does nothing else, and beside a server at work. */
+  /** The estimate for an idle machine, and for one with a busy server. */
   readonly secondsRange: readonly [number, number];
 }
 
 /**
- * What a step reaches of the speed of a matrix product. Alone it was measured; beside a busy engine, which shares its
- * cores, a run that was estimated at 159 s by the first number took 391 s.
+ * The share of a matrix product's speed that a step reaches. The first was measured on an idle machine. Beside a busy engine,
+ * a run that it estimated at 159 s took 391 s.
  */
 const EFFICIENCY = { alone: 0.45, beside: 0.25 };
 /** Starting the trainer, opening the base, writing the adapter. */
 const START_SECONDS = [3, 15] as const;
-/** Evaluations of a few short texts around the training: the base's, the adapter's, the probes', eight answers' tokens. */
+/** Evaluations of short texts before and after training: of the base, the adapter, the probes and eight answers' tokens. */
 const CLOSING_PASSES = 14;
 
-/** @param speed of this machine */
+/** Estimates memory and time of a prepared run. @param speed the machine's */
 export function describeRun(prepared: PreparedRun, { config }: Artifact, speed: Speed): RunPlan {
   const { train, validation, settings, adapter, job } = prepared;
   const { counts } = train;
@@ -59,7 +59,7 @@ export function describeRun(prepared: PreparedRun, { config }: Artifact, speed: 
   const evaluation = validationWorkload(prepared);
   const { totalSteps, stepsPerEpoch, evalEvery = Number.POSITIVE_INFINITY } = settings;
   const epochs = totalSteps / stepsPerEpoch;
-  // One more is the base's, before the first step.
+  // The base is validated once, before the first step.
   const validations = Math.ceil(totalSteps / evalEvery) + 1;
   const weights = flopsOfWeights(config, {
     method: settings.method,
@@ -69,7 +69,7 @@ export function describeRun(prepared: PreparedRun, { config }: Artifact, speed: 
     epochs * flopsOfTraining(config, shape, epoch) +
     validations * flopsOfEvaluation(config, evaluation) +
     weights.merging;
-  // Alone, weights are unpacked while the runtime works on others.
+  // On an idle machine, weights are unpacked while the runtime computes.
   const secondsRange: [number, number] = [
     START_SECONDS[0] + products / (EFFICIENCY.alone * speed.best),
     START_SECONDS[1] + (products + weights.unpacking) / (EFFICIENCY.beside * speed.typical),
@@ -94,7 +94,7 @@ export function describeRun(prepared: PreparedRun, { config }: Artifact, speed: 
   };
 }
 
-/** What all micro-batches hold together, and the one that takes most memory. */
+/** The sums over micro-batches, and the micro-batch that takes the most memory. */
 interface Workload {
   readonly batches: number;
   readonly positions: number;
@@ -109,7 +109,7 @@ const NOTHING: Workload = {
   largest: { batchTokens: 0, length: 0, targets: 0 },
 };
 
-/** Positions with padding, as `assembleTightBatch` lays rows out. */
+/** Counts positions including padding, as `assembleTightBatch` arranges rows. */
 function workloadOf(examples: readonly Example[], plans: readonly MicroBatchPlan[]): Workload {
   return plans.reduce(({ batches, positions, targets, largest }, plan) => {
     const own = plan.flat().map((index) => examples[index]!);
@@ -133,14 +133,14 @@ function epochWorkload({ train: { examples }, settings }: PreparedRun): Workload
   return workloadOf(examples, planEpoch(lengths, 0, settings.order).flat());
 }
 
-/** Of one validation. */
+/** Returns the workload of one validation. */
 function validationWorkload({ validation, settings }: PreparedRun): Workload {
   if (!validation) return NOTHING;
   const lengths = validation.examples.map(({ ids }) => ids.length);
   return workloadOf(validation.examples, planValidation(lengths, settings.order.batchSize));
 }
 
-/** The plan as lines. */
+/** Formats the plan as text. */
 export function planText(plan: RunPlan, prepared: PreparedRun, artifact: Artifact): string {
   const { settings, adapter, job } = prepared;
   const number = (value: number) => value.toLocaleString('en-US');

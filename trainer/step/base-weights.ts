@@ -1,5 +1,5 @@
-// The base model's weights in memory, as the graphs want them: float32 tensors under the graph's own names. NF4 codes
-// stay packed; the linears of the segment at work are unpacked into a scratch, those of the next one meanwhile into a second.
+// The base model's weights in memory, as the graphs read them: float32 tensors by the graph's names. NF4 codes stay packed. The
+// linears of the current segment are unpacked into a scratch buffer, and those of the next segment into a second one.
 
 import { toFloat32 } from '../../src/common/tensor.ts';
 import { type Artifact, readLinear } from '../../src/import/artifact.ts';
@@ -9,7 +9,7 @@ import { moduleName, TARGET_NAMES } from '../../src/model/target-modules.ts';
 import { hostTensor, type OrtTensor } from '../../src/ort/tensor.ts';
 import { dequantizeNf4Into } from '../../src/quant/nf4.ts';
 
-/** A tensor's name with its layer counted from another layer; names without a layer stay. */
+/** Adds to the layer in a tensor's name. Names without a layer are unchanged. */
 export function shiftLayer(name: string, by: number): string {
   return name.replace(/\blayers\.(\d+)\./, (_, layer: string) => `layers.${Number(layer) + by}.`);
 }
@@ -21,17 +21,18 @@ interface Packed {
   readonly cols: number;
 }
 
-/** Unpacked linears of one segment, by their names in its graph. */
+/** The unpacked linears of a segment, by their names in its graph. */
 interface Scratch {
   firstLayer: number;
   readonly tensors: Map<string, OrtTensor<'float32'>>;
 }
 
+/** The weights of the base. */
 export class BaseWeights {
   readonly #dense = new Map<string, OrtTensor<'float32'>>();
   readonly #packed = new Map<string, Packed>();
   readonly #blocksPerSegment: number;
-  /** Of the segment at work and of the next one, the one loaded last in front. */
+  /** The buffers of the current and the next segment, the last loaded first. */
   readonly #scratches: [Scratch, Scratch] = [
     { firstLayer: -1, tensors: new Map() },
     { firstLayer: -1, tensors: new Map() },
@@ -54,7 +55,7 @@ export class BaseWeights {
     }
   }
 
-  /** What the weights take, without what is unpacked of them. */
+  /** Bytes of the weights, without the scratch buffers. */
   get byteLength(): number {
     const dense = Array.from(this.#dense.values(), ({ data }) => data.byteLength);
     const packed = Array.from(this.#packed.values(), ({ packed, absmax }) => {
@@ -63,14 +64,14 @@ export class BaseWeights {
     return [...dense, ...packed].reduce((sum, bytes) => sum + bytes, 0);
   }
 
-  /** A weight that is held in float32, by the checkpoint's name. */
+  /** Returns a float32 weight by the model's name; undefined if it is packed. */
   dense(name: string): OrtTensor<'float32'> | undefined {
     return this.#dense.get(name);
   }
 
   /**
-   * Unpacks the linears of the segment that begins with this layer. Those of the segment that was loaded before it stay:
-   * a graph may be running on them.
+   * Unpacks the linears of the segment that begins with this layer. Those of the segment loaded before it stay, because a
+   * graph may be reading them.
    */
   load(firstLayer: number): void {
     const [last, other] = this.#scratches;
@@ -88,7 +89,7 @@ export class BaseWeights {
     }
   }
 
-  /** A weight of a loaded segment, by its name in the segment's graph (layers count from the segment's first). */
+  /** Returns a weight of a loaded segment by its name in the graph, whose layers count from the segment's first. */
   bound(local: string, firstLayer: number): OrtTensor | undefined {
     const scratch = this.#scratches.find((loaded) => loaded.firstLayer === firstLayer);
     return this.#dense.get(shiftLayer(local, firstLayer)) ?? scratch?.tensors.get(local);
@@ -105,7 +106,7 @@ function scratchTensor(
   return tensor;
 }
 
-/** Weight name → module, of every linear of every layer. */
+/** Returns the module of every linear, by weight name. */
 function linearNames(config: DecoderConfig): ReadonlyMap<string, string> {
   const names = new Map<string, string>();
   for (let layer = 0; layer < config.layerCount; layer++) {

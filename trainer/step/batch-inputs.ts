@@ -1,4 +1,4 @@
-// What every block reads about a micro-batch: positions, rotary tables, and who may see whom.
+// The inputs that every block reads about a micro-batch: positions, rotary tables and the attention mask.
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { ropeTables } from '../../src/model/rope.ts';
 import { hostTensor, type OrtTensor } from '../../src/ort/tensor.ts';
@@ -6,7 +6,7 @@ import { BATCH_INPUTS } from '../graph/training-lowering.ts';
 import type { MicroBatch } from '../types.ts';
 import type { Workspace } from './workspace.ts';
 
-/** Fills the tensors of `BATCH_INPUTS`, by name. */
+/** The tensors of `BATCH_INPUTS`. */
 export class BatchInputs {
   readonly #config: DecoderConfig;
   readonly #workspace: Workspace;
@@ -17,6 +17,7 @@ export class BatchInputs {
     this.#workspace = workspace;
   }
 
+  /** Fills the tensors for a batch and returns them by name. */
   fill(batch: MicroBatch): ReadonlyMap<string, OrtTensor> {
     const { rows, length } = batch;
     const shape = this.#workspace.tensor(BATCH_INPUTS.shape, 'int64', [3]);
@@ -33,7 +34,7 @@ export class BatchInputs {
     ]);
   }
 
-  /** Positions never exceed the length of a row. */
+  /** Returns tables with at least `length` positions. */
   #ropeTables(length: number): { cos: OrtTensor; sin: OrtTensor } {
     if (this.#tables && this.#tables.cos.shape[0]! >= length) return this.#tables;
     this.#tables?.cos.release();
@@ -47,7 +48,7 @@ export class BatchInputs {
     return this.#tables;
   }
 
-  /** [N, 1, G*T, T]: the rows of T queries, once for each head of a group. */
+  /** Returns the mask [N, 1, G*T, T]: the T queries repeat for each head of a group. */
   #attentionMask({ rows, length, segments }: MicroBatch): OrtTensor {
     const { headCount, kvHeadCount, slidingWindow = length } = this.#config;
     const group = headCount / kvHeadCount;
@@ -60,7 +61,7 @@ export class BatchInputs {
       const start = row * group * size;
       for (let query = 0; query < length; query++) {
         const segment = segments[row * length + query]!;
-        // Padding sees padding: a row without any key would be NaN.
+        // Padding attends to padding, because Softmax over no keys would be NaN.
         for (let key = Math.max(0, query - slidingWindow + 1); key <= query; key++) {
           if (segments[row * length + key] === segment) data[start + query * length + key] = 0;
         }

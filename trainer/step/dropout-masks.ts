@@ -1,9 +1,10 @@
-// Dropout masks that a seed fixes: one stream of random keeps per micro-batch, and each module reads it from its own
-// place. Recomputation reads the same masks again, and nothing is drawn per module.
+// Reproducible dropout masks. Each micro-batch draws one pool of random values, and each module reads it from its own offset.
+// Recomputation therefore reads the same masks again.
 import type { OrtTensor } from '../../src/ort/tensor.ts';
 import { seededRandom, streamSeed } from '../random.ts';
 import type { Workspace } from './workspace.ts';
 
+/** The dropout masks of a micro-batch. */
 export class DropoutMasks {
   readonly #rate: number;
   readonly #seed: number;
@@ -17,7 +18,7 @@ export class DropoutMasks {
     this.#workspace = workspace;
   }
 
-  /** Draws the masks of a micro-batch: for modules of at most `elements` = tokens * inputs. */
+  /** Draws the masks of a micro-batch, for modules of at most `elements` = tokens * inputs. */
   draw(step: number, microBatch: number, elements: number): void {
     const pool = this.#workspace.tensor('dropout_pool', 'float32', [2 * elements]);
     const random = seededRandom(streamSeed(this.#seed, `dropout ${step} ${microBatch}`));
@@ -28,7 +29,7 @@ export class DropoutMasks {
     for (const view of this.#views.splice(0)) view.release();
   }
 
-  /** The mask [tokens, inputs] of one module, the same until the next draw. */
+  /** Returns the mask [tokens, inputs] of a module. It is the same until the next draw. */
   mask(name: string, shape: readonly number[]): OrtTensor {
     const elements = this.#pool!.shape[0]! / 2;
     const view = this.#pool!.view(shape, streamSeed(this.#seed, name) % (elements + 1));

@@ -1,20 +1,21 @@
-// A session with its one binding: before each run every input and output is found by name and bound anew, which costs
-// microseconds and lets one session serve all layers and shapes.
+// Runs a graph on tensors found by name. Inputs and outputs are bound again before each run, which takes microseconds and lets
+// one session serve all layers and shapes.
 import { assert } from '../../src/common/assert.ts';
 import type { Dims } from '../../src/onnx/graph-builder.ts';
 import type { Binding } from '../../src/ort/binding.ts';
 import { createSession, type Session } from '../../src/ort/session.ts';
 import type { OrtTensor } from '../../src/ort/tensor.ts';
 
-/** The tensor for an input or output of a graph; `dims` as the graph declares them. */
+/** Returns the tensor for an input or output of a graph. `dims` are those that the graph declares. */
 export type TensorByName = (name: string, dims: Dims) => OrtTensor | undefined;
 
-/** Options of all sessions of a trainer. */
+/** Options of all sessions. */
 export interface SessionSettings {
-  /** Threads inside one operator; undefined: one per core. */
+  /** Threads of one operator; undefined: one per core. */
   readonly threads: number | undefined;
 }
 
+/** A session and its binding. */
 export class GraphRun {
   readonly #session: Session;
   readonly #binding: Binding;
@@ -25,7 +26,7 @@ export class GraphRun {
     this.#binding = session.createBinding();
   }
 
-  /** Asserts that each input and output of the graph has a tensor. */
+  /** Runs the graph. Asserts that each of its inputs and outputs has a tensor. */
   async run(input: TensorByName, output: TensorByName): Promise<void> {
     for (const { name, shape } of this.#session.inputs) {
       this.#binding.bindInput(name, found(input(name, shape), name));
@@ -42,6 +43,7 @@ export class GraphRun {
   }
 }
 
+/** Creates the session of a graph. */
 export async function createGraphRun(
   graph: Uint8Array,
   { threads }: SessionSettings,
@@ -50,7 +52,7 @@ export async function createGraphRun(
     ...(threads === undefined ? {} : { intraOpThreads: threads }),
     allowSpinning: false,
     sharesArena: true,
-    // Masked attention weights underflow on their way to 0: Softmax takes a third of the time without denormals.
+    // Masked attention weights become denormal before they reach 0. Without denormals, Softmax takes a third of the time.
     config: { 'session.set_denormal_as_zero': '1' },
   });
   return new GraphRun(session);

@@ -1,5 +1,5 @@
-// Loss, hits and the gradient of the last hidden states, chunk by chunk: only rows that predict something are looked
-// at, and the logits of one chunk are the largest tensor of a step.
+// Computes loss, accuracy and the gradient of the last hidden states. It works in chunks of the rows that have a target,
+// because the logits of a chunk are the largest tensor of a step.
 import { type Lazy, lazy } from '../../src/common/lazy.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import type { OrtTensor } from '../../src/ort/tensor.ts';
@@ -21,9 +21,10 @@ import {
 import type { TrainedTensors } from './parameters.ts';
 import type { Workspace } from './workspace.ts';
 
-/** Rows of a chunk: enough for matrix products at full speed; the logits of a vocabulary of 49,152 take 50 MB. */
+/** Rows of a chunk: enough for fast matrix products. With a vocabulary of 49,152 its logits take 50 MB. */
 const CHUNK_ROWS = 256;
 
+/** The model's parts that the head runs on. */
 export interface LossHeadOptions {
   readonly config: DecoderConfig;
   readonly settings: SessionSettings;
@@ -32,6 +33,7 @@ export interface LossHeadOptions {
   readonly trained: TrainedTensors;
 }
 
+/** The final norm, the head and the loss. */
 export class LossHead {
   readonly #options: LossHeadOptions;
   readonly #graph: HeadGraph;
@@ -48,7 +50,7 @@ export class LossHead {
     this.#logits = lazy(() => createGraphRun(headLogitsGraph(config), settings));
   }
 
-  /** Loss of the hidden states [tokens, D]; fills `gradient` of the same shape. */
+  /** Returns the loss of the hidden states [tokens, D] and fills `gradient`, which has the same shape. */
   async accumulate(
     batch: MicroBatch,
     hidden: OrtTensor<'float32'>,
@@ -72,11 +74,12 @@ export class LossHead {
     });
   }
 
+  /** Returns the loss only. */
   evaluate(batch: MicroBatch, hidden: OrtTensor<'float32'>): Promise<LossSums> {
     return this.#evaluate(batch, hidden);
   }
 
-  /** Log-probabilities of the targets that count. */
+  /** Returns the log-probabilities of the targets in the loss. */
   async score(batch: MicroBatch, hidden: OrtTensor<'float32'>): Promise<number[]> {
     const scores: number[] = [];
     await this.#evaluate(batch, hidden, (losses) => {
@@ -97,7 +100,7 @@ export class LossHead {
     });
   }
 
-  /** The token with the largest logit after each row's last one. */
+  /** Returns the token with the largest logit after each row's last one. */
   async predict(batch: MicroBatch, hidden: OrtTensor<'float32'>): Promise<number[]> {
     const { config, workspace } = this.#options;
     const shape = [batch.rows, config.hiddenSize];
@@ -109,7 +112,7 @@ export class LossHead {
     );
   }
 
-  /** Logits [tokens, V] of all positions, in fresh memory. */
+  /** Returns the logits [tokens, V] of all positions, as a copy. */
   async logits(hidden: OrtTensor<'float32'>): Promise<Float32Array> {
     const { config, workspace, weight } = this.#options;
     const graph = await this.#logits.get();
@@ -189,7 +192,7 @@ interface Chunk {
   readonly output: TensorByName;
 }
 
-/** The positions whose target counts. */
+/** Returns the positions whose target is in the loss. */
 function countingRows(targets: Int32Array, weights: Float32Array): Int32Array {
   const rows = new Int32Array(targets.length);
   let count = 0;
@@ -199,7 +202,7 @@ function countingRows(targets: Int32Array, weights: Float32Array): Int32Array {
   return rows.subarray(0, count);
 }
 
-/** Of each row, where its last token stands: [N]. */
+/** Returns the position of each row's last token: [N]. */
 function lastPositions({ rows, length, segments }: MicroBatch): Int32Array {
   return Int32Array.from({ length: rows }, (_, row) => {
     let last = (row + 1) * length - 1;
@@ -214,7 +217,7 @@ function indexOfLargest(values: Float32Array): number {
   return best;
 }
 
-/** Rows of `from` one after the other. */
+/** Copies the selected rows of `from` to consecutive rows. */
 function gatherRows(from: Float32Array, rows: Int32Array, into: Float32Array): void {
   const width = into.length / rows.length;
   for (const [i, row] of rows.entries()) {
@@ -222,6 +225,7 @@ function gatherRows(from: Float32Array, rows: Int32Array, into: Float32Array): v
   }
 }
 
+/** Copies consecutive rows to the selected rows of `into`. */
 function scatterRows(from: Float32Array, rows: Int32Array, into: Float32Array): void {
   const width = from.length / rows.length;
   for (const [i, row] of rows.entries()) {

@@ -1,4 +1,4 @@
-// What is trained: tensors that the graphs read, each with the buffer in which its gradient is summed.
+// The trained tensors, each with the buffer that accumulates its gradient.
 import { assert } from '../../src/common/assert.ts';
 import { FileError } from '../../src/common/errors.ts';
 import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
@@ -10,16 +10,17 @@ import type { BlockAdapter } from '../graph/training-lowering.ts';
 import type { LoraSettings, Parameter } from '../types.ts';
 import type { BaseWeights } from './base-weights.ts';
 
+/** A trained tensor, as the optimizer and as the graphs see it. */
 export interface TrainedTensor {
   readonly parameter: Parameter;
   readonly value: OrtTensor<'float32'>;
   readonly grad: OrtTensor<'float32'>;
 }
 
-/** By the parameter's name, in the model's order. */
+/** Trained tensors by the parameter's name, in the model's order. */
 export type TrainedTensors = ReadonlyMap<string, TrainedTensor>;
 
-/** Every weight of the model, embeddings included; a tied head is no parameter of its own. */
+/** Returns every weight of the model, embeddings included. A tied head is not a parameter of its own. */
 export function fullParameters(config: DecoderConfig, base: BaseWeights): TrainedTensors {
   const trained = new Map<string, TrainedTensor>();
   for (const name of expectedTensors(config).keys()) {
@@ -31,12 +32,12 @@ export function fullParameters(config: DecoderConfig, base: BaseWeights): Traine
   return trained;
 }
 
-/** A and B of every adapted module, at their first values. Throws `FileError` where those do not fit. */
+/** Returns A and B of every adapted module with their initial values. @throws FileError if these do not fit */
 export function loraParameters(config: DecoderConfig, settings: LoraSettings): TrainedTensors {
   const trained = new Map<string, TrainedTensor>();
   const add = (name: string, shape: readonly [number, number]) => {
     const first = settings.init.get(name);
-    if (!first) throw new FileError(name, 'is absent');
+    if (!first) throw new FileError(name, 'is missing');
     trained.set(
       name,
       trainedTensor(name, hostTensor('float32', shape, valuesOf(name, first, shape)), true),
@@ -53,13 +54,13 @@ export function loraParameters(config: DecoderConfig, settings: LoraSettings): T
   return trained;
 }
 
-/** Bytes of the trained tensors' gradients and of the optimizer's two moments. */
+/** Returns the bytes of the trained tensors' gradients and of the optimizer's two moments. */
 export function trainingBytes(trained: TrainedTensors): number {
   const values = Array.from(trained.values(), ({ value }) => value.data.byteLength);
   return 3 * values.reduce((sum, bytes) => sum + bytes, 0);
 }
 
-/** The adapted linears of one layer, in the order in which a block uses them. */
+/** Returns the adapted linears of a layer, in the order in which a block uses them. */
 export function blockAdapter({ modules }: LoraSettings, layer: number): BlockAdapter {
   return new Map(
     TARGET_NAMES.flatMap((target) => {

@@ -1,24 +1,24 @@
-// Where forward graphs leave values for backward graphs: for which segments there is room, and a view for each value.
-// The last segments come first, since theirs are needed soonest. Knows sizes; not what the values are.
+// Memory for activations that the forward pass saves for the backward pass. It decides which segments have room and gives each
+// activation a view. The last segments have priority, because the backward pass needs theirs first.
 
 import { elementCount } from '../../src/common/tensor.ts';
 import type { OrtTensor } from '../../src/ort/tensor.ts';
 import type { Workspace } from './workspace.ts';
 
 /**
- * What a recomputing step may keep all the same, as a share of what weights, gradients and moments take. SmolLM2-135M
- * keeps 13 of 30 blocks of 8 x 160 tokens: 427 MiB for 7 % more speed.
+ * The activations that a step may save although it recomputes, as a share of the bytes of weights, gradients and moments.
+ * SmolLM2-135M saves those of 13 of its 30 blocks for 8 x 160 tokens: 427 MiB for 7 % more speed.
  */
 export const SAVED_SHARE = 0.75;
 
-/** Elements of a page of memory: one allocation holds many values, whatever the shape of the batch. */
+/** Elements of a page. Pages are allocated once and reused by batches of all shapes. */
 const PAGE_ELEMENTS = 2 ** 28;
 const FLOAT_BYTES = 4;
-/** Elements of a cache line: where a value may begin. */
+/** Elements of a cache line, to which activations are aligned. */
 const LINE = 16;
 
-/** What a segment would keep: name → shape. */
-export type SegmentValues = ReadonlyMap<string, readonly number[]>;
+/** The activations that a segment can save: name → shape. */
+export type SegmentActivations = ReadonlyMap<string, readonly number[]>;
 
 interface Placement {
   readonly name: string;
@@ -27,29 +27,30 @@ interface Placement {
   readonly offset: number;
 }
 
+/** The saved activations of all segments. */
 export class SavedActivations {
   readonly #workspace: Workspace;
   readonly #limitBytes: number;
   #key = '';
-  /** By segment that has room. */
+  /** The views of each segment that has room. */
   #views = new Map<number, ReadonlyMap<string, OrtTensor<'float32'>>>();
 
-  /** @param limitBytes of all values together */
+  /** @param limitBytes the limit for all activations together */
   constructor(workspace: Workspace, limitBytes: number) {
     this.#workspace = workspace;
     this.#limitBytes = limitBytes;
   }
 
-  /** Makes room for a batch's values, by segment in their order. Asked again with the same key, everything stays where it is. */
-  arrange(key: string, segments: ReadonlyMap<number, SegmentValues>): void {
+  /** Allocates a batch's activations. A second call with the same key changes nothing. */
+  allocate(key: string, segments: ReadonlyMap<number, SegmentActivations>): void {
     if (key === this.#key) return;
     this.release();
     this.#key = key;
-    const { places, pages } = layOut(segments, this.#limitBytes / FLOAT_BYTES);
+    const { placements, pages } = layOut(segments, this.#limitBytes / FLOAT_BYTES);
     const memory = pages.map((size, page) =>
-      this.#workspace.tensor(`kept.${page}`, 'float32', [size]),
+      this.#workspace.tensor(`saved.${page}`, 'float32', [size]),
     );
-    for (const [segment, values] of places) {
+    for (const [segment, values] of placements) {
       const views = values.map(({ name, shape, page, offset }) => {
         return [name, memory[page]!.view(shape, offset)] as const;
       });
@@ -57,10 +58,12 @@ export class SavedActivations {
     }
   }
 
+  /** Whether the segment's activations are saved. */
   has(segment: number): boolean {
     return this.#views.has(segment);
   }
 
+  /** Returns the view of an activation; undefined if it is not saved. */
   value(segment: number, name: string): OrtTensor<'float32'> | undefined {
     return this.#views.get(segment)?.get(name);
   }
@@ -72,25 +75,25 @@ export class SavedActivations {
   }
 }
 
-/** Pages in elements, and the values' places by segment: the last segments, as many as the limit allows. */
-function layOut(segments: ReadonlyMap<number, SegmentValues>, limit: number) {
-  const places = new Map<number, Placement[]>();
+/** Returns the pages' sizes in elements, and the placements of the last segments, as many as the limit allows. */
+function layOut(segments: ReadonlyMap<number, SegmentActivations>, limit: number) {
+  const placements = new Map<number, Placement[]>();
   const pages: number[] = [];
   let total = 0;
   for (const [segment, values] of [...segments].reverse()) {
     const sizes = Array.from(values, ([, shape]) => elementCount(shape));
     total += sizes.reduce((sum, size) => sum + size, 0);
     if (total > limit) break;
-    places.set(
+    placements.set(
       segment,
-      Array.from(values, ([name, shape]) => ({ name, shape, ...placeOf(pages, shape) })),
+      Array.from(values, ([name, shape]) => ({ name, shape, ...placementOf(pages, shape) })),
     );
   }
-  return { places, pages };
+  return { placements, pages };
 }
 
-/** Takes a value's elements from the last page, or from a new one where it is full. */
-function placeOf(pages: number[], shape: readonly number[]): { page: number; offset: number } {
+/** Takes an activation's elements from the last page, or from a new one if it is full. */
+function placementOf(pages: number[], shape: readonly number[]): { page: number; offset: number } {
   const size = elementCount(shape);
   if (pages.length === 0 || pages.at(-1)! + size > PAGE_ELEMENTS) pages.push(0);
   const page = pages.length - 1;

@@ -1,6 +1,5 @@
-// The decoder's blocks, run segment by segment: which graph serves which layers, and which tensor stands for each of its
-// names. Forward keeps the input of every segment and, of as many as there is room for, what the backward graph reads;
-// backward goes the way back and computes the others again.
+// Runs the decoder's blocks segment by segment. The forward pass saves the input of every segment, and the activations of the
+// segments that have room. The backward pass recomputes the activations of the others.
 import { assert } from '../../src/common/assert.ts';
 import { type Lazy, lazy } from '../../src/common/lazy.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
@@ -24,25 +23,26 @@ import {
   type TensorByName,
 } from './graph-run.ts';
 import type { TrainedTensors } from './parameters.ts';
-import { SavedActivations, type SegmentValues } from './saved-activations.ts';
+import { SavedActivations, type SegmentActivations } from './saved-activations.ts';
 import type { Workspace } from './workspace.ts';
 
+/** The model's parts that the segments run on. */
 export interface SegmentsOptions {
   readonly config: DecoderConfig;
   readonly settings: SessionSettings;
   readonly workspace: Workspace;
   readonly base: BaseWeights;
   readonly trained: TrainedTensors;
-  /** What LoRA adapts, by layer. */
+  /** The adapted linears of each layer. */
   readonly adapters: readonly BlockAdapter[];
-  /** Absent: no dropout. */
+  /** Undefined: no dropout. */
   readonly masks: DropoutMasks | undefined;
-  /** Of what forward may keep for backward, the segments' inputs apart. */
+  /** The limit for saved activations, besides the segments' inputs. */
   readonly savedBytes: number;
   readonly blocksPerSegment: number;
 }
 
-/** The shape of a batch, and what all blocks read about it. */
+/** The shape of a batch, and the inputs that all blocks read. */
 export interface BatchShape {
   readonly rows: number;
   readonly length: number;
@@ -55,25 +55,26 @@ interface Segment {
   readonly graphs: GraphSet;
 }
 
-/** The graphs of all segments that look alike. */
+/** The graphs of all segments with the same adapted linears. */
 interface GraphSet {
   readonly recomputing: Runnable<SegmentGraphs>;
-  readonly keeping: Runnable<SegmentGraphs>;
+  readonly saving: Runnable<SegmentGraphs>;
   readonly evaluation: Runnable<ReturnType<typeof evaluationGraph>>;
 }
 
-/** Graphs and their sessions, each made when it is first needed. */
+/** Graphs and their sessions. A session is created at its first use. */
 interface Runnable<Graphs> {
   readonly graphs: Graphs;
   readonly runs: Partial<Record<'forward' | 'backward', Lazy<GraphRun>>>;
 }
 
+/** The decoder's blocks in training. */
 export class Segments {
   readonly #options: SegmentsOptions;
   readonly #segments: readonly Segment[];
-  /** The first segment that has, or comes after, something to train. */
+  /** The first segment with trained weights; the backward pass ends there. */
   readonly #firstTrained: number;
-  readonly #kept: SavedActivations;
+  readonly #saved: SavedActivations;
 
   constructor(options: SegmentsOptions) {
     this.#options = options;
@@ -82,27 +83,27 @@ export class Segments {
       ({ graphs }) => graphs.recomputing.graphs.gradients.size > 0,
     );
     this.#firstTrained = options.trained.has(embeddingName) ? 0 : first;
-    this.#kept = new SavedActivations(options.workspace, options.savedBytes);
+    this.#saved = new SavedActivations(options.workspace, options.savedBytes);
   }
 
-  /** hidden(0) → the last hidden states [tokens, D], everything kept for `backward`. */
+  /** Computes the last hidden states [tokens, D] from hidden(0), and saves what `backward` needs. */
   async forward(batch: BatchShape): Promise<OrtTensor<'float32'>> {
-    this.#arrangeKept(batch);
+    this.#allocateSaved(batch);
     for (const segment of this.#segments) {
       const training = this.#trainingGraphs(segment);
       const run = await this.#run(segment, training, 'forward');
       const done = run.run(this.#inputs(segment, batch), (name) =>
         name === training.graphs.output
           ? this.hidden(batch, segment.index + 1)
-          : this.#kept.value(segment.index, name),
+          : this.#saved.value(segment.index, name),
       );
-      this.#loadMeanwhile(segment.index + 1);
+      this.#prefetch(segment.index + 1);
       await done;
     }
     return this.hidden(batch, this.#segments.length);
   }
 
-  /** The same without dropout, keeping nothing. */
+  /** Computes the last hidden states without dropout, and saves nothing. */
   async evaluate(batch: BatchShape): Promise<OrtTensor<'float32'>> {
     for (const segment of this.#segments) {
       const from = this.hidden(batch, segment.index % 2);
@@ -112,18 +113,21 @@ export class Segments {
         (name, dims) => (name === SEGMENT.hidden ? from : inputs(name, dims)),
         () => this.hidden(batch, (segment.index + 1) % 2),
       );
-      this.#loadMeanwhile(segment.index + 1);
+      this.#prefetch(segment.index + 1);
       await done;
     }
     return this.hidden(batch, this.#segments.length % 2);
   }
 
-  /** Where `backward` expects d(last hidden states) [tokens, D]. */
+  /** Returns the tensor in which `backward` expects d(last hidden states) [tokens, D]. */
   lastGradient(batch: BatchShape): OrtTensor<'float32'> {
     return this.#gradient(batch, this.#segments.length);
   }
 
-  /** d(last hidden states) → d(first ones), where something before them is trained; adds the parameters' gradients. */
+  /**
+   * Adds the parameters' gradients. Returns d(first hidden states) if the embedding is trained, else the gradient at the
+   * first trained segment.
+   */
   async backward(batch: BatchShape): Promise<OrtTensor<'float32'>> {
     let gradient = this.lastGradient(batch);
     for (const segment of this.#segments.slice(this.#firstTrained).reverse()) {
@@ -139,26 +143,26 @@ export class Segments {
         (name) =>
           name === graphs.inputGradient ? output : this.#grad(segment, weightOf.get(name)!),
       );
-      this.#loadMeanwhile(segment.index - 1);
+      this.#prefetch(segment.index - 1);
       await done;
       gradient = output;
     }
     return gradient;
   }
 
-  /** The hidden states [tokens, D] before a segment. */
+  /** Returns the tensor of the hidden states [tokens, D] before a segment. */
   hidden({ rows, length }: BatchShape, segment: number): OrtTensor<'float32'> {
     const shape = [rows * length, this.#options.config.hiddenSize];
     return this.#options.workspace.tensor(`hidden.${segment}`, 'float32', shape);
   }
 
-  /** d(hidden states before a segment): two buffers take turns. */
+  /** Returns the tensor of d(hidden states before a segment). Two buffers alternate. */
   #gradient({ rows, length }: BatchShape, segment: number): OrtTensor<'float32'> {
     const shape = [rows * length, this.#options.config.hiddenSize];
     return this.#options.workspace.tensor(`gradient.${segment % 2}`, 'float32', shape);
   }
 
-  /** Unpacks the segment's weights and makes its session at first use. */
+  /** Unpacks the segment's weights and returns its session, which is created at its first use. */
   async #run<Kind extends 'forward' | 'backward'>(
     { firstLayer }: Segment,
     { graphs, runs }: Runnable<Readonly<Record<Kind, Uint8Array>>>,
@@ -169,8 +173,8 @@ export class Segments {
     return runs[kind].get();
   }
 
-  /** Unpacks the weights of the segment that comes next, while this thread has nothing to do but wait. */
-  #loadMeanwhile(index: number): void {
+  /** Unpacks the next segment's weights while this thread waits for the current one. */
+  #prefetch(index: number): void {
     const segment = this.#segments[index];
     if (segment) this.#options.base.load(segment.firstLayer);
   }
@@ -187,7 +191,7 @@ export class Segments {
         return trained.get(global.slice(0, -INPUT_SUFFIX.gradient.length))?.grad;
       }
       if (name.endsWith(INPUT_SUFFIX.mask)) return masks?.mask(global, this.#sizes(dims, batch));
-      return base.bound(name, firstLayer) ?? this.#kept.value(index, name);
+      return base.bound(name, firstLayer) ?? this.#saved.value(index, name);
     };
   }
 
@@ -196,16 +200,16 @@ export class Segments {
   }
 
   #trainingGraphs({ index, graphs }: Segment): Runnable<SegmentGraphs> {
-    return this.#kept.has(index) ? graphs.keeping : graphs.recomputing;
+    return this.#saved.has(index) ? graphs.saving : graphs.recomputing;
   }
 
-  #arrangeKept(batch: BatchShape): void {
+  #allocateSaved(batch: BatchShape): void {
     const trained = this.#segments.slice(this.#firstTrained);
-    const valuesOf = ({ graphs }: Segment): SegmentValues =>
-      new Map(graphs.keeping.graphs.kept.map(({ name, dims }) => [name, this.#sizes(dims, batch)]));
-    this.#kept.arrange(
+    const activationsOf = ({ graphs }: Segment): SegmentActivations =>
+      new Map(graphs.saving.graphs.saved.map(({ name, dims }) => [name, this.#sizes(dims, batch)]));
+    this.#saved.allocate(
       `${batch.rows} x ${batch.length}`,
-      new Map(trained.map((segment) => [segment.index, valuesOf(segment)])),
+      new Map(trained.map((segment) => [segment.index, activationsOf(segment)])),
     );
   }
 
@@ -222,9 +226,9 @@ export class Segments {
   }
 
   async release(): Promise<void> {
-    this.#kept.release();
+    this.#saved.release();
     for (const set of new Set(this.#segments.map(({ graphs }) => graphs))) {
-      for (const { runs } of [set.recomputing, set.keeping, set.evaluation]) {
+      for (const { runs } of [set.recomputing, set.saving, set.evaluation]) {
         for (const run of Object.values(runs)) (await run.peek())?.release();
       }
     }
@@ -257,7 +261,7 @@ function createGraphSet(spec: Omit<SegmentSpec, 'recompute'>): GraphSet {
   const training = (recompute: boolean) => ({ ...spec, recompute });
   return {
     recomputing: { graphs: segmentGraphs(training(true)), runs: {} },
-    keeping: { graphs: segmentGraphs(training(false)), runs: {} },
+    saving: { graphs: segmentGraphs(training(false)), runs: {} },
     evaluation: { graphs: evaluationGraph(spec), runs: {} },
   };
 }

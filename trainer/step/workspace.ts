@@ -1,18 +1,19 @@
-// Memory of a step by name: allocated at first use, grown where a larger batch comes, used again by all others.
+// A step's memory, by name. It is allocated at its first use, grows for larger batches, and is reused by all others.
 
 import { elementCount } from '../../src/common/tensor.ts';
 import { hostTensor, type OrtTensor, type OrtType } from '../../src/ort/tensor.ts';
 
 interface Allocation {
   readonly memory: OrtTensor;
-  /** The view that was asked for last: batches of one shape follow each other. */
+  /** The last requested view. Consecutive batches often have the same shape. */
   view: OrtTensor;
 }
 
+/** Reusable tensors of a step. */
 export class Workspace {
   readonly #places = new Map<string, Allocation>();
 
-  /** The tensor of this name in this shape. What it holds is undefined where the shape has changed. */
+  /** Returns the tensor with this name in this shape. Its contents are undefined if the shape has changed. */
   tensor<T extends OrtType>(name: string, type: T, shape: readonly number[]): OrtTensor<T> {
     let allocation = this.#places.get(name);
     if (!allocation || elementCount(allocation.memory.shape) < elementCount(shape)) {
