@@ -4,7 +4,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { CONFIG_FILE, readAdapterFiles } from '../../adapters/peft/files.ts';
 import { fetchVersion } from '../../adapters/repository/fetch.ts';
-import { evaluate, type NamedAdapterFiles } from '../../trainer/commands/eval.ts';
+import { evaluateRequest, type NamedAdapterFiles } from '../../trainer/commands/eval.ts';
 import { mergeModel, parseDtype } from '../../trainer/commands/merge.ts';
 import { makePlan, planRun } from '../../trainer/commands/plan.ts';
 import { sayFailures } from '../../trainer/evaluation/gates.ts';
@@ -58,7 +58,7 @@ export function handleRequest(request: TrainerRequest, channel: TrainerChannel):
     case 'merge':
       return trainer.merge(request);
     case 'eval':
-      return trainer.evaluate(request);
+      return trainer.evaluateRequest(request);
   }
 }
 
@@ -136,8 +136,8 @@ class TrainerProgram {
     this.#result(`The merged model is in ${outDir}${note}`);
   }
 
-  async evaluate(request: Request<'eval'>): Promise<void> {
-    const { card, text } = await evaluate(request, {
+  async evaluateRequest(request: Request<'eval'>): Promise<void> {
+    const { card, text } = await evaluateRequest(request, {
       findModel: (requested) => this.#findBase(requested ?? this.#config.model),
       readAdapter: () => this.#readAdapter(request),
     });

@@ -12,7 +12,7 @@ import {
   parseSafetensors,
   serializeSafetensors,
 } from '../../src/formats/safetensors.ts';
-import { evaluate } from '../../trainer/commands/eval.ts';
+import { evaluateRequest } from '../../trainer/commands/eval.ts';
 import { DatasetError } from '../../trainer/data/example.ts';
 import { questions, runToy, TOY, turns, writeRows } from './toy-runs.ts';
 
@@ -33,7 +33,7 @@ interface Asked {
 
 function evaluateFiles(files: AdapterFiles, { data, baseDigest, margin }: Asked = {}) {
   const request = { adapter: 'it', model: TOY, tenant: 'local', store: undefined, isJson: false };
-  return evaluate(
+  return evaluateRequest(
     { ...request, data, gate: { margin } },
     {
       findModel: async (requested) => requested!,

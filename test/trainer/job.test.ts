@@ -38,7 +38,9 @@ test('a job needs a model and data only', () => {
 });
 
 test('an unknown key is refused by its name', () => {
-  assert.deepEqual(faultsOf({ ...BASE, learning_rate: 1 }), ['learning_rate: is not a key of a job']);
+  assert.deepEqual(faultsOf({ ...BASE, learning_rate: 1 }), [
+    'learning_rate: is not a key of a job',
+  ]);
   assert.deepEqual(faultsOf([]).length, 1);
 });
 

@@ -7,7 +7,7 @@ import { ConfigError } from '../../src/common/errors.ts';
 import type { JobPlan, PlannedExample } from '../../src/contracts/training.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { makePlan } from '../../trainer/commands/plan.ts';
-import { loadLanguage } from '../../trainer/data/encode-row.ts';
+import { readLanguage } from '../../trainer/data/encode-row.ts';
 import { parseJob } from '../../trainer/job/job.ts';
 import { type PrepareOptions, prepareRun } from '../../trainer/job/prepare-run.ts';
 import { toPlannedExample } from '../../trainer/planner/job-plan.ts';
@@ -68,7 +68,7 @@ test('a plan counts what will be trained, and shows the first batch with what is
 });
 
 test('the text of an example is that of its tokens, wherever a character is cut', async () => {
-  const language = (await loadLanguage(TOY))!;
+  const language = (await readLanguage(TOY))!;
   const { tokenizer } = language;
   const written = 'naïve 🙂 – 東京\uFEFF!';
   const ids = Int32Array.from(tokenizer.encode(written, { specials: false }));

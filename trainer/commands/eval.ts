@@ -5,7 +5,7 @@ import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import { cardRows, formatRows } from '../../src/contracts/evaluation-card.ts';
 import type { EvalRequest } from '../../src/contracts/training.ts';
 import { type Artifact, readArtifact } from '../../src/import/artifact.ts';
-import { createRowEncoder, type Language, loadLanguage } from '../data/encode-row.ts';
+import { createRowEncoder, type Language, readLanguage } from '../data/encode-row.ts';
 import type { Dataset } from '../data/load-dataset.ts';
 import { loadValidation } from '../data/load-rows.ts';
 import { evaluateAdapter } from '../evaluation/card.ts';
@@ -38,12 +38,15 @@ export interface Evaluation {
 const BATCH_SIZE = 8;
 
 /** Evaluates an adapter. @throws ServeError for a bad adapter, ConfigError or DatasetError for a wrong base or bad rows */
-export async function evaluate(request: EvalRequest, sources: EvalSources): Promise<Evaluation> {
+export async function evaluateRequest(
+  request: EvalRequest,
+  sources: EvalSources,
+): Promise<Evaluation> {
   const adapter = await sources.readAdapter();
   const artifact = readArtifact(await sources.findModel(request.model));
   try {
     refuseOtherBase(adapter, artifact);
-    const language = await loadLanguage(artifact.dir);
+    const language = await readLanguage(artifact.dir);
     const rows = await loadHeldOut(request.data, artifact, language);
     const card = await measure(adapter.files, { artifact, language, rows, gate: request.gate });
     return { card, text: formatEvaluation(card, adapter, artifact) };

@@ -43,7 +43,7 @@ export async function makePlan(request: PlanRequest, sources: PlanSources): Prom
     const size = sizeOfConfig(artifact.config);
     if (sources.json['data'] === undefined) return planSize(size, { memory, ...sources });
     const { minExamples } = request;
-    return await planJob(parseJob(sources.json), artifact, { memory, minExamples });
+    return await planJobRun(parseJob(sources.json), artifact, { memory, minExamples });
   } finally {
     artifact.tensors.close();
   }
@@ -82,7 +82,7 @@ function planSize(
   return { text, json: { size, memory, methods, matrix: saving, recommendation } };
 }
 
-async function planJob(
+async function planJobRun(
   job: TrainJob,
   artifact: Artifact,
   { memory, ...options }: PrepareOptions & { readonly memory: number },

@@ -115,7 +115,7 @@ export interface Language {
 }
 
 /** Loads a model's tokenizer and chat template; undefined if the folder has no tokenizer. */
-export async function loadLanguage(directory: string): Promise<Language | undefined> {
+export async function readLanguage(directory: string): Promise<Language | undefined> {
   const tokenizer = await loadTokenizer(directory);
   return tokenizer && { tokenizer, template: createChatTemplate(tokenizer) };
 }

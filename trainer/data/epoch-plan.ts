@@ -4,11 +4,11 @@ import { seededRandom, shuffle, streamSeed } from '../random.ts';
 import { packInOrder, packLongestFirst } from './packing.ts';
 
 /** The examples that share one sequence, by index. */
-export type SequencePlan = readonly number[];
+export type PackedSequence = readonly number[];
 /** The sequences of a micro-batch. */
-export type MicroBatchPlan = readonly SequencePlan[];
+export type MicroBatchPlan = readonly PackedSequence[];
 /** The micro-batches of one optimizer step. */
-export type StepPlan = readonly MicroBatchPlan[];
+export type StepBatches = readonly MicroBatchPlan[];
 
 /** The settings that decide which examples a step sees. */
 export interface OrderOptions {
@@ -30,7 +30,7 @@ export function planEpoch(
   lengths: readonly number[],
   epoch: number,
   options: OrderOptions,
-): StepPlan[] {
+): StepBatches[] {
   const { seed, batchSize, gradAccumulation, maxLength } = options;
   const stepSize = batchSize * gradAccumulation;
   const order = lengths.map((_, index) => index);

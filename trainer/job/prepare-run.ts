@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import path from 'node:path';
 import { keysOf } from '../../src/contracts/training-fields.ts';
 import type { Artifact } from '../../src/import/artifact.ts';
-import { createRowEncoder, type Language, loadLanguage } from '../data/encode-row.ts';
+import { createRowEncoder, type Language, readLanguage } from '../data/encode-row.ts';
 import { planEpoch } from '../data/epoch-plan.ts';
 import type { Dataset } from '../data/load-dataset.ts';
 import { dropMasked, loadRows, type Rows } from '../data/load-rows.ts';
@@ -51,7 +51,7 @@ export async function prepareRun(
   const method = resolveMethod(job, artifact.info);
   const maxLength = resolveMaxLength(job, artifact.config);
   const adapter = method === 'full' ? undefined : await planAdapter(job, artifact.config);
-  const language = await loadLanguage(artifact.dir);
+  const language = await readLanguage(artifact.dir);
   const encode = createRowEncoder({ ...language, vocabSize: artifact.config.vocabSize });
   const rows = await loadRows(job, { encode, maxLength, minExamples });
   return prepareRows(job, artifact, { method, maxLength, adapter, rows, language });

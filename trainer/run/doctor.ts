@@ -90,21 +90,21 @@ const templateMismatch: CurveCheck = (rows, { vocabSize, baseTextLoss }) => {
   const first = rows[0]?.loss ?? 0;
   const guessing = Math.log(vocabSize);
   const isGuessing = (loss: number) => loss >= GUESSING_SHARE * guessing;
-  const compared = `guessing among ${vocabSize} tokens gives ${show(guessing)}`;
+  const compared = `guessing among ${vocabSize} tokens gives ${rounded(guessing)}`;
   if (baseTextLoss !== undefined && isGuessing(baseTextLoss)) {
     return {
       code: 'template_mismatch',
-      cause: `the base has a loss of ${show(baseTextLoss)} on plain English; ${compared}`,
+      cause: `the base has a loss of ${rounded(baseTextLoss)} on plain English; ${compared}`,
       cure: 'it is untrained, or it has the tokenizer of another model: check that it is the right base',
     };
   }
   const usual = baseTextLoss ?? Number.POSITIVE_INFINITY;
   if (!isGuessing(first) && first < STRANGE_RATIO * usual) return undefined;
   const onText =
-    baseTextLoss === undefined ? '' : `the base has ${show(baseTextLoss)} on plain English, `;
+    baseTextLoss === undefined ? '' : `the base has ${rounded(baseTextLoss)} on plain English, `;
   return {
     code: 'template_mismatch',
-    cause: `the first loss is ${show(first)}; ${onText}${compared}`,
+    cause: `the first loss is ${rounded(first)}; ${onText}${compared}`,
     cure: "the rows do not look like the base's training data: check that they use its chat template (messages), and that it is the right base",
   };
 };
@@ -119,7 +119,7 @@ const rateTooHigh: CurveCheck = (rows, { peakRate }) => {
   if (now < 1.25 * lowest + 0.25 + chance) return undefined;
   return {
     code: 'rate_too_high',
-    cause: `the loss has risen from ${show(lowest)} to ${show(now)}`,
+    cause: `the loss has risen from ${rounded(lowest)} to ${rounded(now)}`,
     cure: `lower learningRate (${peakRate}) to a third, or warm up longer`,
   };
 };
@@ -131,7 +131,7 @@ const rateTooLow: CurveCheck = (rows, { totalSteps, peakRate }) => {
   if (Math.abs(first - last) > 0.02 * first) return undefined;
   return {
     code: 'rate_too_low',
-    cause: `${rows.length} steps have only moved the loss from ${show(first)} to ${show(last)}`,
+    cause: `${rows.length} steps have only moved the loss from ${rounded(first)} to ${rounded(last)}`,
     cure: `raise learningRate (${peakRate}) three- to tenfold, or train for more steps`,
   };
 };
@@ -146,7 +146,7 @@ const rankTooSmall: CurveCheck = (rows, { totalSteps, rank }) => {
   if (!hasLearned || !isFlat || last < 1) return undefined;
   return {
     code: 'rank_too_small',
-    cause: `the loss has stayed near ${show(last)} for half of the run at rank ${rank}`,
+    cause: `the loss has stayed near ${rounded(last)} for half of the run at rank ${rank}`,
     cure: `double the rank, or adapt all linears (targets: all-linear)`,
   };
 };
@@ -160,7 +160,7 @@ const overfitting: CurveCheck = (rows) => {
   if (!isWorse || lossAround(rows, now.step) >= lossAround(rows, best.step)) return undefined;
   return {
     code: 'overfitting',
-    cause: `the validation loss was ${show(best.validationLoss!)} at step ${best.step} and is ${show(now.validationLoss!)}, while the training loss is falling`,
+    cause: `the validation loss was ${rounded(best.validationLoss!)} at step ${best.step} and is ${rounded(now.validationLoss!)}, while the training loss is falling`,
     cure: `stop earlier (patience), or use fewer epochs, more data or dropout; the run keeps the adapter of step ${best.step}`,
   };
 };
@@ -195,6 +195,6 @@ function mean(rows: readonly StepMetrics[]): number {
   return rows.reduce((sum, { loss }) => sum + loss, 0) / rows.length;
 }
 
-function show(value: number): string {
+function rounded(value: number): string {
   return value.toPrecision(3);
 }

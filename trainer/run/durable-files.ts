@@ -14,13 +14,13 @@ export async function writeFileDurably(file: string, data: string | Uint8Array):
     await handle.close();
   }
   await rename(temporary, file);
-  await syncFolder(path.dirname(file));
+  await syncDirectory(path.dirname(file));
 }
 
 /** Replaces a folder with one that was built beside it. */
 export async function replaceFolder(built: string, target: string): Promise<void> {
   const old = `${target}.old-${process.pid}`;
-  await syncFolder(built);
+  await syncDirectory(built);
   const hadOne = await rename(target, old).then(
     () => true,
     (error: NodeJS.ErrnoException) => {
@@ -29,11 +29,11 @@ export async function replaceFolder(built: string, target: string): Promise<void
     },
   );
   await rename(built, target);
-  await syncFolder(path.dirname(target));
+  await syncDirectory(path.dirname(target));
   if (hadOne) await rm(old, { recursive: true });
 }
 
-async function syncFolder(folder: string): Promise<void> {
+async function syncDirectory(folder: string): Promise<void> {
   const handle = await open(folder, 'r');
   try {
     await handle.sync();

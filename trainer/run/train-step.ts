@@ -1,6 +1,6 @@
 // One optimizer step: accumulates the gradients of its micro-batches, clips them, updates the parameters, and validates if a
 // validation is due.
-import type { MicroBatchPlan, StepPlan } from '../data/epoch-plan.ts';
+import type { MicroBatchPlan, StepBatches } from '../data/epoch-plan.ts';
 import type { Dataset } from '../data/load-dataset.ts';
 import { assembleTightBatch } from '../data/micro-batch.ts';
 import { addLossSums, measureValidation } from '../evaluation/losses.ts';
@@ -24,7 +24,7 @@ export interface StepRun {
 export async function trainStep(
   run: StepRun,
   step: number,
-  plans: StepPlan,
+  plans: StepBatches,
   update: (step: number, learningRate: number, gradScale: number) => void,
 ): Promise<StepMetrics> {
   const { model, settings, optimizer, train } = run;

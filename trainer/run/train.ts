@@ -1,6 +1,6 @@
 // The training loop: optimizer steps, with validations, checkpoints, snapshots and warnings between them. It does not know
 // graphs, or how rows are loaded.
-import { planEpoch, type StepPlan } from '../data/epoch-plan.ts';
+import { planEpoch, type StepBatches } from '../data/epoch-plan.ts';
 import type { Example } from '../data/example.ts';
 import { measureBase } from '../evaluation/losses.ts';
 import { createAdamW } from '../optimizer.ts';
@@ -65,14 +65,14 @@ export async function train(run: TrainRun, hooks: TrainHooks): Promise<TrainResu
     savedStep = state.step;
     await hooks.onEvent('checkpoint', `Checkpoint created at step ${state.step}`);
   };
-  const planOf = createStepPlans(run);
+  const planOf = createStepBatches(run);
   while (!isDone(run, state)) {
     if (hooks.signal.aborted) {
       if (savedStep !== state.step || state.step === 0) await save();
       return { outcome: 'paused', state };
     }
     const metrics = await trainStep(run, state.step, planOf(state.step), optimizer.step);
-    state = advance(run, state, metrics);
+    state = advanceState(run, state, metrics);
     if (state.best?.step === state.step) await run.saveResult();
     await folder.addMetrics(metrics);
     state = await addWarnings(run, state, hooks);
@@ -135,9 +135,9 @@ function isDone({ settings, patience }: TrainRun, state: RunState): boolean {
 }
 
 /** Returns a function from a step to its micro-batches. Each epoch is planned once. */
-function createStepPlans({ train, settings }: TrainRun): (step: number) => StepPlan {
+function createStepBatches({ train, settings }: TrainRun): (step: number) => StepBatches {
   const lengths = train.examples.map(({ ids }) => ids.length);
-  let planned: { epoch: number; steps: StepPlan[] } | undefined;
+  let planned: { epoch: number; steps: StepBatches[] } | undefined;
   return (step) => {
     const epoch = Math.floor(step / settings.stepsPerEpoch);
     if (planned?.epoch !== epoch) {
@@ -147,7 +147,7 @@ function createStepPlans({ train, settings }: TrainRun): (step: number) => StepP
   };
 }
 
-function advance(
+function advanceState(
   { settings, validation }: TrainRun,
   state: RunState,
   { step, validationLoss }: StepMetrics,
