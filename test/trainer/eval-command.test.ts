@@ -125,7 +125,7 @@ test('what is wrong with base, adapter or rows is refused by its name', async (t
   const other = evaluateFiles(files, { baseDigest: 'f'.repeat(64) });
   await assert.rejects(other, (error) => {
     assert.ok(error instanceof ConfigError);
-    assert.match(error.message, /^model: it was made for the base f+, toy is [0-9a-f]{64}$/);
+    assert.match(error.message, /^model: it was made for the base f+, but toy is [0-9a-f]{64}$/);
     return true;
   });
   const { tensors } = parseSafetensors(files.weightsBytes, ADAPTER_LIMITS);

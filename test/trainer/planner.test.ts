@@ -59,7 +59,7 @@ test('LoRA is recommended where the base has room, QLoRA where it has not, with 
   assert.equal(recommend(sizeOfText('7B'), { memory: 24e9, trainedTokens: 0 }).method, 'qlora');
   const many = recommend(sizeOfConfig(CONFIG), { memory: 16e9, trainedTokens: 20_000_000 });
   assert.equal(many.rank, 64);
-  assert.match(many.reason, /want about rank 33/);
+  assert.match(many.reason, /need about rank 33/);
 });
 
 test('memory of a run grows with what it holds', () => {
