@@ -95,7 +95,10 @@ const BAD_ROWS: readonly (readonly [unknown, RegExp])[] = [
   [{ messages: [{ role: 'user', content: 1 }] }, /^messages\[0\]\.content: must be a text/],
   [{ messages: [{ role: 'assistant', content: '' }] }, /^messages\[0\]\.content: is empty/],
   [{ messages: [{ role: 'user', content: 'a', x: 1 }] }, /^messages\[0\]\.x: is not a known key/],
-  [{ messages: [{ role: 'user', content: 'a', weight: 1 }] }, /^messages\[0\]\.weight: is allowed on assistant/],
+  [
+    { messages: [{ role: 'user', content: 'a', weight: 1 }] },
+    /^messages\[0\]\.weight: is allowed on assistant/,
+  ],
   [{ messages: CHAT, other: 1 }, /^other: is not a known key/],
   [{ messages: CHAT, tools: [{}] }, /^tools: are not supported/],
   [{ prompt: 'a' }, /^completion: is missing/],
