@@ -19,7 +19,7 @@ const SLOW = '((?:(a?){10}){10}){10}'.repeat(80);
 const WIDE_RANK = 256;
 /** One wide adapter takes 1.8 MB, two of them 3.7 MB. */
 const CACHE_BYTES = 3 * 2 ** 20;
-/** Of the engine while it refuses. Two wide adapters and their files take 16 MB. */
+/** The most memory that the engine may gain while it rejects adapters. Two wide ones and their files take 16 MB. */
 const MAX_GROWTH_BYTES = 32 * 2 ** 20;
 /** 95 of 100 gaps between tokens and answers; on a busy machine, so many times what they are without the attack. */
 const P95_MS = 250;

@@ -85,7 +85,7 @@ export const PHONE: BrowserContextOptions = {
 export interface Watched {
   readonly page: Page;
   readonly context: BrowserContext;
-  /** What went wrong. */
+  /** Errors of the page. */
   readonly faults: string[];
 }
 

@@ -58,7 +58,7 @@ test('--prewarm builds what a start needs, wherever it would listen, and ends', 
   assert.equal(servingFiles().length, 3); // weights, their layout and their checksums
 });
 
-test('--prewarm fails where the base does not start', () => {
+test('--prewarm fails if the base does not start', () => {
   const { status, stderr } = run([
     'serve',
     '--prewarm',

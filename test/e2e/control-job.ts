@@ -1,11 +1,11 @@
-// What a client does to a running job, with OpenAI's official client: pause, resume, cancel another, look at the events,
+// Controls a running job with OpenAI's official client: pauses and resumes it, cancels another one, and reads events,
 // checkpoints and files. `control_job.py` is the same in Python.
 import assert from 'node:assert/strict';
 import { createReadStream } from 'node:fs';
 import { setTimeout } from 'node:timers/promises';
 import OpenAI, { BadRequestError } from 'openai';
 
-/** What was seen of the job and its neighbour. */
+/** The observed states of the job and of the cancelled one. */
 export interface Controlled {
   readonly job: string;
   readonly cancelled: string;

@@ -70,7 +70,7 @@ async function servedOnce(): Promise<{ choices: unknown; error: string }> {
   }
 }
 
-/** Inverts bytes where they lie, as a bad disk does: size and name stay. */
+/** Inverts bytes in place, like a bad disk. Size and name stay the same. */
 function flip(file: string, position: number, count: number): void {
   const fd = openSync(file, 'r+');
   try {

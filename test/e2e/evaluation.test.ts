@@ -92,7 +92,7 @@ test('with --gate a run that learned nothing is not published, nor when it is go
   assert.match(open.error, /warning: gate applied: [\s\S]*New adapter zeros@1/);
 });
 
-test('a run goes on publishing where it began to', async (t) => {
+test('a resumed run publishes in the same place', async (t) => {
   const { at, run, train } = workplace(t);
   const adapters = at('adapters');
   const first = await train('run', '--name', 'letters', '--adapters', adapters);

@@ -1,4 +1,4 @@
-// What a newcomer asks first: whether SmolLM2's answers end by themselves with the defaults that it is served with.
+// Everyday questions: SmolLM2's answers must end on their own with the default sampling parameters.
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';

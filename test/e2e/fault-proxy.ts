@@ -17,7 +17,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 export type Fault =
   /** The request is passed on after this time. */
   | { readonly kind: 'latency'; readonly ms: number }
-  /** Answered by the proxy; `code` is S3's, where the status has several. The server sees nothing. */
+  /** The proxy answers, with S3's error `code` if the status has several. The server sees nothing. */
   | { readonly kind: 'status'; readonly status: FaultStatus; readonly code?: string }
   /** The connection is reset before anything is answered. The server sees nothing. */
   | { readonly kind: 'reset' }

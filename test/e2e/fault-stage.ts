@@ -5,7 +5,7 @@
 //   await stage.publish('cold');                       // past the proxy
 //   stage.proxy.script = …;
 //   const { status, tier, code } = await stage.ask('cold');
-//   await stage.stopStreams();                         // fails where one of them ended early or said something else
+//   await stage.stopStreams();                         // fails if one of them ended early or had another text
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
@@ -146,7 +146,7 @@ function keepStreaming(url: string, expected: string): { stop(): Promise<void> }
   };
 }
 
-/** What another process writes or does comes a moment later. */
+/** Waits until something holds that another process causes a moment later. */
 export async function eventually(
   holds: () => boolean | Promise<boolean>,
   what: string,

@@ -45,10 +45,10 @@ async function makeExample(): Promise<{ dir: string } | { reason: string }> {
 }
 
 interface Client {
-  /** Of the example. */
+  /** The command of the example. */
   readonly script: readonly [string, string];
   readonly dir: string;
-  /** Of rows answered exactly. */
+  /** The number of rows that must be answered exactly. */
   readonly wanted: number;
   control(baseUrl: string, trainingFile: string): Promise<Controlled>;
 }

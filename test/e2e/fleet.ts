@@ -11,9 +11,9 @@ import { type Serving, startServing } from './program.ts';
 import { environmentOf, type S3Server } from './s3-server.ts';
 
 export interface Fleet {
-  /** Of the balancer. */
+  /** The URL of the load balancer. */
   readonly url: string;
-  /** Of one replica. */
+  /** Returns the URL of a replica. */
   urlOf(replica: number): string;
   /** As the rest of the world sees the bucket. */
   readonly repository: AdapterRepository;
@@ -29,7 +29,7 @@ export interface Fleet {
 
 export interface FleetOptions {
   readonly count: number;
-  /** Of the bucket: the fleet's own. */
+  /** The fleet's own prefix in the bucket. */
   readonly prefix: string;
   readonly args: readonly string[];
   readonly environment?: Readonly<Record<string, string>>;
@@ -96,7 +96,7 @@ function childrenOf(pid: number): number[] {
 
 const commandOf = (pid: number) => read(`/proc/${pid}/cmdline`);
 
-/** Empty where the process is gone by now. */
+/** Returns an empty text if the process has ended. */
 function read(file: string): string {
   try {
     return readFileSync(file, 'utf8');

@@ -23,9 +23,9 @@ interface Log {
 interface Case {
   readonly method: string;
   readonly quantization: 'none' | 'nf4';
-  /** Of the run: where its weights are. */
+  /** The folder in the run with its weights. */
   readonly result: string;
-  /** Of the record: weights to compare with. */
+  /** The file of the record with the weights to compare with. */
   readonly final: string;
 }
 

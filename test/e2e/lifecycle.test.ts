@@ -29,7 +29,7 @@ function post(url: string, body: Record<string, unknown>): Promise<Response> {
   });
 }
 
-test('import prints its result as JSON where it is asked to', { skip }, async () => {
+test('import --json prints its result as JSON', { skip }, async () => {
   const out = path.join(home, 'flat');
   const args = ['import', source!, '--out', out, '--double-quantization', 'false', '--json'];
   const { code, out: json } = await runLorikeet(args, home);

@@ -8,7 +8,7 @@ import { home } from './served.ts';
 
 const SOURCES = 'llama_cpp_python==0.3.36';
 const SCRIPT = 'convert_lora_to_gguf.py';
-/** What the script needs of the checkout: 2 MB of its 77. */
+/** The parts of the checkout that the script needs: 2 MB of 77. */
 const PARTS = [SCRIPT, 'conversion', 'gguf-py'];
 
 /** The script, or why it can't be had (no pip, no registry). */

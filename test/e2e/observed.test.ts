@@ -44,7 +44,7 @@ before(async () => {
 });
 
 after(async () => {
-  server.child.kill('SIGKILL'); // where a test has not ended it
+  server.child.kill('SIGKILL'); // if a test has not ended it
   await receiver.close();
   rmSync(home, { recursive: true, force: true });
 });

@@ -31,7 +31,7 @@ export interface Serving {
   stop(): Promise<number | null>;
 }
 
-/** Starts `lorikeet serve` on a port of the system's choice; resolves when it says where it is. */
+/** Starts `lorikeet serve` on a free port. Resolves when it prints its URL. */
 export async function startServing(
   args: readonly string[],
   home: string,
@@ -69,7 +69,7 @@ export function spawnLorikeet(
   environment: Environment = {},
   launcher: Launcher = [],
 ) {
-  // Of the caller's settings none counts, the tests' own (LORIKEET_PYTHON) included.
+  // Drops all of the caller's settings, including those of tests such as LORIKEET_PYTHON.
   const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('LORIKEET_'));
   const own = { LORIKEET_HOME: home, HF_HUB_OFFLINE: '1', ...environment };
   const env = { ...Object.fromEntries(inherited), ...own };

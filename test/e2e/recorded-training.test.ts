@@ -26,7 +26,7 @@ import { argmaxOver } from '../trainer/teacher-forced.ts';
 import { exactMatch, fetchBase, generate, heldOut, serve } from './served.ts';
 import { drawAsPeft } from './torch-random.ts';
 
-/** Losses follow the recorded ones within 1 %; below 1 nat, where rounding is amplified as much, within 0.01 nats. */
+/** Losses may differ from the recorded ones by 1 %, or by 0.01 nats below 1 nat. */
 const LOSS_TOLERANCE = 0.01;
 /** Serving and training sum in other orders: logits differ by about 1e-4. */
 const NEAR_TIE = 1e-3;
@@ -183,7 +183,7 @@ test("peft's first values follow from its seed", { skip }, async () => {
   }
 });
 
-/** Of the two whole runs the longer one, minutes on two cores. */
+/** The longer one of the two whole runs takes minutes on two cores. */
 const skipLong =
   skip || (process.env['LORIKEET_E2E_LONG'] ? false : 'LORIKEET_E2E_LONG is not set');
 

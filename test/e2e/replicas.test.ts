@@ -208,7 +208,7 @@ async function askOfficially(client: OpenAI, model: string): Promise<Answer> {
   return { version, text: data.choices[0]!.text };
 }
 
-/** Rejects where the stream is not whole; one that ends as if it were, and is not, is an assertion's error. */
+/** Rejects if the stream breaks off. A stream that ends normally but is incomplete fails an assertion. */
 async function streamOfficially(client: OpenAI, model: string): Promise<Answer> {
   const body = { ...request(model), ignore_eos: true, stream: true } as const;
   const { data, response } = await client.completions.create(body).withResponse();
@@ -251,7 +251,7 @@ test('requests for one adapter meet at one replica, and who leaves the balancer 
     await delay(10, undefined, { signal: deadline });
 });
 
-/** A figure of each replica; 0 where it has none. */
+/** Returns a metric of each replica, or 0 if it has none. */
 async function fromEach(fleet: Fleet, pattern: RegExp): Promise<number[]> {
   const replicas = Array.from({ length: REPLICAS }, (_, i) => fleet.urlOf(i));
   return Promise.all(

@@ -20,7 +20,7 @@ export function writeRows(dir: string): string {
   return file;
 }
 
-/** The whole lines of a JSONL file; none where it is not there. */
+/** Returns the complete lines of a JSONL file. Empty if the file does not exist. */
 export function readLines(file: string): Record<string, unknown>[] {
   if (!existsSync(file)) return [];
   const lines = readFileSync(file, 'utf8').split('\n').slice(0, -1);

@@ -30,7 +30,7 @@ export interface S3Server {
   readonly region: string;
   readonly credentials: { readonly accessKeyId: string; readonly secretAccessKey: string };
   readonly bucket: string;
-  /** Where its objects lie as files, to look at and to damage. */
+  /** The folder with its objects as files, which tests inspect and damage. */
   readonly folder: string;
   /** SIGKILL, as a machine that is lost; what it confirmed is kept. */
   kill(): Promise<void>;
@@ -141,7 +141,7 @@ async function answers(port: number): Promise<boolean> {
   }
 }
 
-/** Runs a command that builds into a folder; its last words where it fails. */
+/** Runs a command that builds into a folder. Returns the end of its output if it fails. */
 async function run(
   command: string,
   args: readonly string[],

@@ -24,7 +24,7 @@ const OPTIONS = { isPathStyle: true, checksums: 'when_supported' } as const;
 /** Short enough for a test, long enough for a busy machine. */
 const DEADLINES = { connectMs: 2_000, firstByteMs: 600, idleMs: 400 };
 
-/** Of the suite, which asks for an empty store each time: a prefix of its own is one. */
+/** The server of the suite. Each test uses its own prefix as an empty store. */
 const shared = skip ? undefined : await startS3Server({ after });
 let opened = 0;
 
@@ -214,7 +214,7 @@ test('a slow reader is not taken for a body that stalls', { skip }, async (t) =>
   assert.equal(received, 2 ** 23);
 });
 
-test('a length that is no length of the body is an error', { skip }, async (t) => {
+test('a length that does not match the body is an error', { skip }, async (t) => {
   const { proxy, store, direct } = await startFaulty(t);
   await direct.put('a', new Uint8Array(BODY));
   proxy.script = () => ({ kind: 'length', by: 10 });

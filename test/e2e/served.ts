@@ -27,7 +27,7 @@ import { createInProcessClient } from '../scheduler/in-process-client.ts';
 import { sharedPath } from '../shared.ts';
 
 const NAME = 'smollm2-135m-instruct-q4';
-/** What is fetched once and kept between runs. */
+/** The folder for downloads that are kept between runs. */
 export const home = process.env['LORIKEET_E2E_HOME'] ?? path.join(os.tmpdir(), 'lorikeet-e2e');
 
 /** The imported base's folder, or why it can't be had (no pip, no registry). */
@@ -109,7 +109,7 @@ export async function exactMatch(
 
 export interface Generated {
   tokenIds: number[];
-  /** Of the prompt's tokens from the second on, where it was scored. */
+  /** One per token of a scored prompt, from the second on. */
   promptLogprobs: TokenLogprob[];
 }
 

@@ -29,7 +29,7 @@ interface Case extends Answer {
   readonly requests?: number;
 }
 
-/** Of the object's weights, each of an adapter of its own. */
+/** Faults while the weights are read. Each case has its own adapter. */
 const CASES: Readonly<Record<string, Case>> = {
   'F06-late': { fault: { kind: 'latency', ms: 200 }, requests: 1, ...COMES },
   'F07-500-once': { fault: { kind: 'status', status: 500 }, times: 1, requests: 2, ...COMES },
@@ -70,7 +70,7 @@ const SLOW: Readonly<Record<string, Fault>> = {
   'F11-stalled': { kind: 'stall', at: 100 },
 };
 
-/** What lies in the bucket is not what was published; `other` is an adapter of the same size. */
+/** Damaged objects in the bucket. `other` is another adapter of the same size. */
 const DAMAGES: Readonly<Record<string, (files: ObjectFiles, other: ObjectFiles) => Answer>> = {
   corrupted({ weights }) {
     const bytes = readFileSync(weights);

@@ -14,7 +14,7 @@ const at = (name: string) => ({ tenant: 'local', name });
 const putOf = (file: string) => (request: SeenRequest) =>
   request.method === 'PUT' && request.path.endsWith(file);
 
-/** Of a conditional put: S3's conflicts, an answer that is lost after success, and a network that breaks before. */
+/** Faults of a conditional put: S3's conflicts, a lost response after success, and a network failure before it. */
 const PUT_FAULTS: Readonly<Record<string, Fault>> = {
   409: { kind: 'status', status: 409 },
   412: { kind: 'status', status: 412 },

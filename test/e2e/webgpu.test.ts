@@ -36,7 +36,7 @@ function whyNot(): string | false {
   }
 }
 
-/** Of float32 logits that reach 10, as on the CPU: only the order of sums differs. */
+/** The limit for float32 logits of up to 10. As on the CPU, only the order of sums differs. */
 const LIMIT = 2e-4;
 
 goldenSuite('on WebGPU', { provider: 'webgpu', skip, forms: [UNQUANTIZED] });
@@ -62,7 +62,7 @@ for (const weights of ['int8', 'f32'] as const) {
 
 const TOKENS = [5, 17, 3, 90, 41, 8, 8, 63, 22, 71, 1, 30];
 
-/** Of a prompt's chunk in slot 1 with an adapter, then of the next token. */
+/** Returns the logits of a prompt's chunk in slot 1 with an adapter, then those of the next token. */
 async function int8Logits({ runner, slots, config }: ReturnType<typeof createRunner>) {
   slots.attach(tinyAdapter(config, { seed: 7, rank: 3, targets: TARGET_NAMES }));
   const run = { firstSlot: 1, lora: { kind: 'single', slot: 1 } } as const;
@@ -133,7 +133,7 @@ test('a server on WebGPU answers chats as the CPU does, base and adapters at onc
 
 const byVulkan = process.platform === 'linux' ? false : 'the driver is not chosen by Vulkan';
 
-test('a server ends with 78 where there is no driver, and says why', {
+test('a server without a driver exits with 78 and says why', {
   skip: byVulkan,
 }, async (t) => {
   const args = ['serve', '--port', '0', '--model', 'models/toy', '--provider', 'webgpu'];

@@ -8,7 +8,7 @@ import path from 'node:path';
 const SOURCES = import.meta.dirname;
 const CACHE = process.env['LORIKEET_E2E_HOME'] ?? path.join(os.tmpdir(), 'lorikeet-e2e');
 
-/** What the picker's plugins see of a model server. */
+/** A model server as the picker's plugins see it. */
 export interface SeenEndpoint {
   readonly Metrics: {
     readonly ActiveModels: Readonly<Record<string, number>>;

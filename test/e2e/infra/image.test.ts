@@ -61,7 +61,7 @@ function buildCpu(): Promise<Image> {
   copyContext(context);
   const cache = execFileSync('npm', ['config', 'get', 'cache'], { encoding: 'utf8' }).trim();
   const file = parseDockerfile(text, { BASE });
-  // Of a machine whose network has a certificate authority of its own.
+  // Set on machines whose network has its own certificate authority.
   const authorities = process.env['NODE_EXTRA_CA_CERTS'];
   const builder = createBuilder(file, {
     context,
@@ -197,7 +197,7 @@ test('it is healthy, answers and trains from the base that is baked in, and ends
   assert.equal(code, 0, output);
 });
 
-/** What the chart mounts into the server where the base is baked in, as folders of the server's user. */
+/** Creates the folders that the chart mounts into a server whose image contains the base. */
 function volumes(): Map<string, string> {
   const chart = readFileSync('infra/helm/lorikeet/templates/_helpers.tpl', 'utf8');
   const [server] = chart.split('define "lorikeet.trainerPod"');

@@ -7,7 +7,7 @@ import path from 'node:path';
 export interface Container {
   /** The lowest first; never written to. */
   readonly layers: readonly string[];
-  /** What is changed goes here; absent: nothing may be changed but /tmp and what `writable` names. */
+  /** Receives all changes. Absent: only /tmp and `writable` can be changed. */
   readonly upper?: string;
   /** A folder of the container's own, for mount points. */
   readonly scratch: string;
@@ -21,7 +21,7 @@ export interface Container {
   readonly source?: readonly string[];
 }
 
-/** Why containers can't be had here; false where they can. */
+/** The reason why containers cannot run here, or false. */
 export function skipWithoutChroot(): string | false {
   if (process.platform !== 'linux' || process.arch !== 'x64') return 'runs on Linux x64 only';
   if (process.getuid?.() !== 0) return 'needs root, for chroot';

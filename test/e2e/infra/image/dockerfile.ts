@@ -5,7 +5,7 @@ export interface Instruction {
   readonly keyword: string;
   /** `--from=build` is `from → build`. */
   readonly flags: ReadonlyMap<string, string>;
-  /** What follows them, variables as they are written. */
+  /** The rest of the line, with variables not yet replaced. */
   readonly text: string;
 }
 
@@ -17,7 +17,7 @@ export interface Stage {
 }
 
 export interface Dockerfile {
-  /** Those before the first stage, which stages take over by naming them. */
+  /** The arguments before the first stage. A stage must name those that it uses. */
   readonly args: ReadonlyMap<string, string>;
   readonly stages: readonly Stage[];
 }

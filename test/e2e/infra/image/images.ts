@@ -64,7 +64,7 @@ function writeNode(folder: string): void {
   }
 }
 
-/** A folder of the cache; `write` fills it where it is not there, and an attempt that fails leaves nothing. */
+/** Returns a folder of the cache. `write` fills it if it does not exist. A failed attempt leaves nothing. */
 function once(name: string, write: (folder: string) => void): string {
   const folder = path.join(CACHE, name);
   if (existsSync(folder)) return folder;
