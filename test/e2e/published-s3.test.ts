@@ -195,6 +195,6 @@ test('a bucket that is not there, and credentials that are refused, are told wit
     error += chunk;
   });
   assert.deepEqual(await once(child, 'close'), [1, null]);
-  assert.match(error, /set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY/);
+  assert.match(error, /Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY/);
   assert.doesNotMatch(error, /wrong/);
 });
