@@ -7,7 +7,7 @@ import type {
   RequestMessage,
   TrainerMessage,
   TrainerRequest,
-} from '../src/contracts/training.ts';
+} from '../src/contracts/training-messages.ts';
 import { GateError, TrainError, toFault } from './run/faults.ts';
 
 const pause = new AbortController();

@@ -9,7 +9,7 @@ import type { WeightsSize } from '../peft/header.ts';
 import { type AdapterBytes, parseAdapter, readAdapterInto } from '../peft/parse-adapter.ts';
 import { checkTotalRank } from '../peft/refusal.ts';
 import type { AdapterWeights } from '../peft/weights.ts';
-import { Composition } from './compose.ts';
+import { Composition } from './composition.ts';
 
 /** An adapter whose headers have been read. */
 export interface OpenedAdapter {

@@ -1,5 +1,5 @@
 // A loss curve of text: redrawn after each step on a terminal, drawn once each quarter of the run in a log or a pipe.
-import type { StepMessage } from '../contracts/training.ts';
+import type { StepMessage } from '../contracts/training-messages.ts';
 import type { Terminal } from './terminal.ts';
 
 const WIDTH = 64;

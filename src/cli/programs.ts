@@ -3,7 +3,7 @@ import type { ImportRequest } from '../compose/base.ts';
 import type { ProgramContext, Reporter } from '../compose/context.ts';
 import type { ServeOptions } from '../compose/server.ts';
 import type { TrainerOptions } from '../compose/training.ts';
-import type { TrainerRequest } from '../contracts/training.ts';
+import type { TrainerRequest } from '../contracts/training-messages.ts';
 import type { Terminal } from './terminal.ts';
 
 /** The programs behind the commands. Tests have their own. */

@@ -1,5 +1,5 @@
 // Shows a trainer's messages on the terminal: progress or a loss curve, notes and results.
-import type { StepMessage, TrainerMessage } from '../contracts/training.ts';
+import type { StepMessage, TrainerMessage } from '../contracts/training-messages.ts';
 import { createLossPlot } from './loss-plot.ts';
 import { createProgress } from './progress.ts';
 import type { Terminal } from './terminal.ts';

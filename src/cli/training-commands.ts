@@ -3,8 +3,8 @@
 import { type Command, Option } from 'commander';
 import { UsageError } from '../common/errors.ts';
 import { LOCAL_TENANT } from '../contracts/tenant.ts';
-import type { EvalRequest, JobSource, TrainerRequest } from '../contracts/training.ts';
 import { helpOf, listTrainingFlags } from '../contracts/training-fields.ts';
+import type { EvalRequest, JobSource, TrainerRequest } from '../contracts/training-messages.ts';
 import { type FlagKind, GATE_SETTINGS } from '../contracts/training-settings.ts';
 import { loadConfig } from '../settings/config.ts';
 import type { CommandContext } from './programs.ts';

@@ -3,7 +3,7 @@
 // cluster.
 import { z } from 'zod';
 import type { ObjectStore, StoreCall } from '../../adapters/store/store.ts';
-import type { TrainerMessage } from '../contracts/training.ts';
+import type { TrainerMessage } from '../contracts/training-messages.ts';
 import { gateSchema } from '../contracts/training-settings.ts';
 import { type JobName, runPrefix } from '../jobs/job-store.ts';
 import { type Marked, Records } from '../jobs/records.ts';

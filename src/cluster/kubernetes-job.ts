@@ -4,7 +4,7 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { ConfigError } from '../common/errors.ts';
-import type { Fault } from '../contracts/training.ts';
+import type { Fault } from '../contracts/training-messages.ts';
 import type { KubernetesJob, KubernetesPod } from './api-client.ts';
 
 const containerSchema = z.looseObject({

@@ -5,7 +5,7 @@ import type { ObjectStore } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
 import { type Backoff, retry, sleep } from '../common/waiting.ts';
-import type { EventMessage, TrainerMessage } from '../contracts/training.ts';
+import type { EventMessage, TrainerMessage } from '../contracts/training-messages.ts';
 import type { JobRunner, RunEnd, RunEndMessage, RunRequest, StopSignals } from '../jobs/runner.ts';
 import { type ApiClient, ClusterUnavailable } from './api-client.ts';
 import type { MessageBatch } from './attempt.ts';

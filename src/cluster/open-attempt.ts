@@ -5,7 +5,7 @@ import type { ObjectStore, StoreCall } from '../../adapters/store/store.ts';
 import type { Logger } from '../common/log.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import { hashFile } from '../common/regular-file.ts';
-import { holdsRun } from '../jobs/run-folder.ts';
+import { holdsRun } from '../jobs/run-copy.ts';
 import type { RunRequest } from '../jobs/runner.ts';
 import { describeFiles, type StoredFile } from '../jobs/stored-files.ts';
 import {

@@ -5,7 +5,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { Logger } from '../common/log.ts';
 import { type Backoff, retry } from '../common/waiting.ts';
-import type { Fault } from '../contracts/training.ts';
+import type { Fault } from '../contracts/training-messages.ts';
 import { type JobRunner, type RunEnd, RunStop, type TrainerJob } from '../jobs/runner.ts';
 import { fetchFile } from '../jobs/stored-files.ts';
 import { type Attempt, type AttemptRecord, inputKey } from './attempt.ts';

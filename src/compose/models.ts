@@ -7,7 +7,7 @@ import { readRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
 import { MAX_RANK } from '../contracts/training-settings.ts';
 import { formOf, slotBytes } from '../engine/adapters/slot-form.ts';
 import { KvCache } from '../engine/kv-cache.ts';
-import { baseBytes, type MemoryPlan, planMemory } from '../engine/memory-budget.ts';
+import { baseBytes, type MemoryPlan, planMemory } from '../engine/memory/memory-budget.ts';
 import { readArtifactInfo, verifyArtifact } from '../import/artifact.ts';
 import { discardChecksums, findFault, isBuilt, servingFolder } from '../import/serving-cache.ts';
 import { type DecoderConfig, parseDecoderConfig } from '../model/config.ts';

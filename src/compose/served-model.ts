@@ -5,7 +5,7 @@ import {
   type GenerationConfig,
   readGenerationConfig,
 } from '../contracts/generation-config.ts';
-import type { MemoryPlan } from '../engine/memory-budget.ts';
+import type { MemoryPlan } from '../engine/memory/memory-budget.ts';
 import type { AppOptions, ServedModel } from '../http/deps.ts';
 import type { ArtifactDescription, ArtifactInfo } from '../import/artifact.ts';
 import { catalogueGenerationConfig } from '../import/catalogue.ts';

@@ -8,7 +8,7 @@ import { makeFolder } from '../common/folders.ts';
 import { createLog, type Logger } from '../common/log.ts';
 import { memoryLimit } from '../common/memory-limit.ts';
 import { endStartPhase, startPhases } from '../common/start-phases.ts';
-import { type MemoryPlan, planMemory } from '../engine/memory-budget.ts';
+import { type MemoryPlan, planMemory } from '../engine/memory/memory-budget.ts';
 import type { ServedModel } from '../http/deps.ts';
 import type { RunningServer } from '../http/server.ts';
 import { type ArtifactDescription, describeArtifact } from '../import/artifact.ts';

@@ -27,7 +27,11 @@ import {
 import { ConfigError, ServeError, UsageError } from '../common/errors.ts';
 import { cardRows, formatRows } from '../contracts/evaluation-card.ts';
 import { LOCAL_TENANT } from '../contracts/tenant.ts';
-import type { GateSettings, TrainerMessage, TrainerRequest } from '../contracts/training.ts';
+import type {
+  GateSettings,
+  TrainerMessage,
+  TrainerRequest,
+} from '../contracts/training-messages.ts';
 import { type Artifact, readArtifact, verifyArtifact } from '../import/artifact.ts';
 import { type Config, loadConfig } from '../settings/config.ts';
 import { findBase } from './base.ts';

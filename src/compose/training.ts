@@ -5,7 +5,11 @@ import { Attempt, isAttemptPrefix } from '../cluster/attempt.ts';
 import { runPod } from '../cluster/run-pod.ts';
 import { UsageError } from '../common/errors.ts';
 import { createLog } from '../common/log.ts';
-import type { PauseMessage, TrainerMessage, TrainerRequest } from '../contracts/training.ts';
+import type {
+  PauseMessage,
+  TrainerMessage,
+  TrainerRequest,
+} from '../contracts/training-messages.ts';
 import { readArtifact } from '../import/artifact.ts';
 import { createChildRunner } from '../jobs/child-runner.ts';
 import { forkTrainer } from '../jobs/fork-trainer.ts';

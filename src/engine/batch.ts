@@ -1,6 +1,6 @@
 // The input and the output of one engine run: plain data, no queues, no time.
 import type { TokenLogprob } from '../contracts/generation.ts';
-import type { Sampler } from './sampler.ts';
+import type { Sampler } from './sampling/sampler.ts';
 
 /** The index of a KV cache slot, which is a row of the cache. */
 export type SlotId = number & { readonly __slot: true };

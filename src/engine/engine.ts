@@ -27,7 +27,7 @@ import { openDeviceMemory } from './memory/device-memory.ts';
 import { HOST_MEMORY } from './memory/host-memory.ts';
 import type { LoraInput } from './model-input.ts';
 import { ModelRunner } from './model-runner.ts';
-import type { Sampler } from './sampler.ts';
+import type { Sampler } from './sampling/sampler.ts';
 import { openServingFolder } from './serving-folder.ts';
 
 /** The rest is for the base, the cache and, while slots are being widened, the old slots. */

@@ -13,8 +13,8 @@ import type {
   FineTuningJobEvent,
   JobHyperparameters,
 } from '../contracts/openai.ts';
-import type { JobPlan } from '../contracts/training.ts';
 import { toWire } from '../contracts/training-fields.ts';
+import type { JobPlan } from '../contracts/training-messages.ts';
 import type { JobCheckpoint, JobEvent, JobRecord, JobRequest } from '../jobs/job.ts';
 import { checkpointId, checkpointModel, eventId, fineTunedModel } from '../jobs/names.ts';
 import { checkpointMetrics } from '../jobs/run-events.ts';

@@ -20,7 +20,7 @@ import {
   shareWithOrigins,
 } from './middleware/origins.ts';
 import { type HttpEnv, limitRate, tenant } from './middleware/tenant.ts';
-import { addLoadRoutes, addPrefetchRoute } from './routes/adapters.ts';
+import { addPublishedRoutes } from './routes/adapters.ts';
 import { addChatRoute } from './routes/chat.ts';
 import { addCompletionsRoute } from './routes/completions.ts';
 import { addDocumentRoute } from './routes/document.ts';
@@ -28,11 +28,11 @@ import { addFileRoutes } from './routes/files.ts';
 import { addFineTuningRoutes } from './routes/fine-tuning.ts';
 import { addFineTuningJobRoutes } from './routes/fine-tuning-job.ts';
 import { addHealthRoutes } from './routes/health.ts';
+import { addLoadRoutes, addPrefetchRoute } from './routes/load-adapters.ts';
 import { addMeRoute } from './routes/me.ts';
 import { addMetricsRoute } from './routes/metrics.ts';
 import { addModelRoutes } from './routes/models.ts';
 import { addPageRoutes } from './routes/pages.ts';
-import { addPublishedRoutes } from './routes/published.ts';
 import { addQuarantineRoutes } from './routes/quarantine.ts';
 import { addTokenizeRoutes } from './routes/tokenize.ts';
 import { statsWithin } from './stats-history.ts';

@@ -8,9 +8,9 @@ import {
   type JobPlan,
   type TrainerMessage,
   type TrainerRequest,
-} from '../contracts/training.ts';
+} from '../contracts/training-messages.ts';
 import { MIN_EXAMPLES } from './check-rows.ts';
-import { holdsRun, relocateRun } from './run-folder.ts';
+import { holdsRun, relocateRun } from './run-copy.ts';
 import type {
   JobRunner,
   PlanOutcome,

@@ -1,7 +1,7 @@
 // Starts the trainer as a child process that does not outlive its parent. Knows no jobs.
 import { type ChildProcess, fork } from 'node:child_process';
 import os from 'node:os';
-import type { RequestMessage, TrainerRequest } from '../contracts/training.ts';
+import type { RequestMessage, TrainerRequest } from '../contracts/training-messages.ts';
 
 /** Settings of a trainer process. */
 export interface ForkOptions {

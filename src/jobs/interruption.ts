@@ -1,6 +1,6 @@
 // Decides what happens to a job whose work was interrupted: its trainer was killed, or its machine ran out of memory or
 // disk. A few times the job is retried from its last checkpoint. Pure.
-import { DISK_FULL_FAULT, type Fault } from '../contracts/training.ts';
+import { DISK_FULL_FAULT, type Fault } from '../contracts/training-messages.ts';
 import {
   advance,
   hasEnded,

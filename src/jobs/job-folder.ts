@@ -8,7 +8,7 @@ import { pipeline } from 'node:stream/promises';
 import { fetchVersion } from '../../adapters/repository/fetch.ts';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import { ServeError } from '../common/errors.ts';
-import type { Fault } from '../contracts/training.ts';
+import type { Fault } from '../contracts/training-messages.ts';
 import type { Files } from './files.ts';
 import type { JobRecord, JobRequest } from './job.ts';
 import { JOB_ID } from './names.ts';

@@ -3,12 +3,12 @@
 import { z } from 'zod';
 import { ServeError } from '../common/errors.ts';
 import { JOB_STATUSES, type JobStatus } from '../contracts/job-status.ts';
-import type { Fault } from '../contracts/training.ts';
 import {
   extensionShape,
   HYPERPARAMETERS,
   type HyperparameterField,
 } from '../contracts/training-fields.ts';
+import type { Fault } from '../contracts/training-messages.ts';
 import type { Unmarked } from './records.ts';
 
 const unixMs = z.int();

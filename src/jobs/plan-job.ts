@@ -3,7 +3,7 @@
 import { randomUUID } from 'node:crypto';
 import { type ErrorCode, ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
-import type { Fault, JobPlan } from '../contracts/training.ts';
+import type { Fault, JobPlan } from '../contracts/training-messages.ts';
 import { withInterruption } from './interruption.ts';
 import { advance, type JobRecord, messageEvent, type NewEvent, withFault } from './job.ts';
 import { InputFault, JobFolder, type JobFolderOptions } from './job-folder.ts';

@@ -7,7 +7,7 @@ import {
 } from '../../adapters/repository/manifest.ts';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import { ServeError } from '../common/errors.ts';
-import type { SnapshotMessage } from '../contracts/training.ts';
+import type { SnapshotMessage } from '../contracts/training-messages.ts';
 import type { JobRecord } from './job.ts';
 import { checkpointAlias, shortId } from './names.ts';
 

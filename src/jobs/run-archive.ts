@@ -8,7 +8,7 @@ import { z } from 'zod';
 import { ifSound, readDocument, updateDocument } from '../../adapters/store/documents.ts';
 import { type ObjectStore, type StoreCall, StoreError } from '../../adapters/store/store.ts';
 import { mapBounded } from '../common/map-bounded.ts';
-import { copyRun } from './run-folder.ts';
+import { copyRun } from './run-copy.ts';
 import { describeFiles, fetchFile, storedFileSchema } from './stored-files.ts';
 
 /** A run has a dozen files. */

@@ -1,5 +1,5 @@
 // Turns a trainer's messages into a job's events and progress, in the words and figures of OpenAI's API. Pure.
-import type { EventMessage, SnapshotMetrics, StepMessage } from '../contracts/training.ts';
+import type { EventMessage, SnapshotMetrics, StepMessage } from '../contracts/training-messages.ts';
 import { type JobRecord, type JobState, messageEvent, type NewEvent, withEvents } from './job.ts';
 
 /** Returns the event of a step: `Step 3/300: training loss=0.15, full validation loss=0.27`. */

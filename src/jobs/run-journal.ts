@@ -1,7 +1,7 @@
 // Gathers what a run reports and writes it into the job's record a moment later. Each write renews
 // the lease. Whatever was not written stays for the next write. Knows no trainer.
 import type { Logger } from '../common/log.ts';
-import type { StepMessage } from '../contracts/training.ts';
+import type { StepMessage } from '../contracts/training-messages.ts';
 import type { JobState, NewEvent } from './job.ts';
 import { type JobLease, LeaseLost } from './lease.ts';
 import { withReport } from './run-events.ts';

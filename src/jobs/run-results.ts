@@ -4,7 +4,7 @@ import { stat } from 'node:fs/promises';
 import { ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
 import type { EvaluationCard } from '../contracts/evaluation-card.ts';
-import type { SnapshotMessage, TrainedMessage } from '../contracts/training.ts';
+import type { SnapshotMessage, TrainedMessage } from '../contracts/training-messages.ts';
 import type { Files } from './files.ts';
 import {
   type JobRecord,

@@ -1,6 +1,11 @@
 // The contract between a server's jobs and whatever runs their trainers: a child process, or a Kubernetes Job. Jobs know
 // tenants, leases and the store; a runner knows processes.
-import type { Fault, GateSettings, JobPlan, TrainerMessage } from '../contracts/training.ts';
+import type {
+  Fault,
+  GateSettings,
+  JobPlan,
+  TrainerMessage,
+} from '../contracts/training-messages.ts';
 
 /** Keys of the trainer's job file. `model`, `data`, `validation` and `initAdapter` are absolute local paths. */
 export type TrainerJob = Readonly<Record<string, unknown>>;

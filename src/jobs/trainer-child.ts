@@ -5,7 +5,12 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Logger } from '../common/log.ts';
 import { memoryGroups } from '../common/memory-limit.ts';
-import type { Fault, PauseMessage, TrainerMessage, TrainerRequest } from '../contracts/training.ts';
+import type {
+  Fault,
+  PauseMessage,
+  TrainerMessage,
+  TrainerRequest,
+} from '../contracts/training-messages.ts';
 import { forkTrainer } from './fork-trainer.ts';
 
 /** Settings of a `TrainerChild`. */

@@ -10,7 +10,7 @@ import type {
   SnapshotMessage,
   TrainedMessage,
   TrainerMessage,
-} from '../contracts/training.ts';
+} from '../contracts/training-messages.ts';
 import { withInterruption } from './interruption.ts';
 import { advance, type JobState, messageEvent, type NewEvent, withFault } from './job.ts';
 import { InputFault, type JobFolder } from './job-folder.ts';

@@ -2,7 +2,7 @@
 // servers may do this over one store. Knows no trainer and no HTTP: how a job is validated and trained are arguments.
 import { isDiskFull, ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
-import { DISK_FULL_FAULT } from '../contracts/training.ts';
+import { DISK_FULL_FAULT } from '../contracts/training-messages.ts';
 import { isWaitingForDisk, withInterruption } from './interruption.ts';
 import { hasEnded, type JobRecord } from './job.ts';
 import { JobLease, type JobLeaseOptions, type LeaseWatch } from './lease.ts';

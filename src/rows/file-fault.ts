@@ -1,6 +1,6 @@
 // Describes what is wrong with a training file, in the words of OpenAI's API. The request that creates a job and the job
 // itself report the same text.
-import type { Fault } from '../contracts/training.ts';
+import type { Fault } from '../contracts/training-messages.ts';
 
 /** A job's files of rows, as OpenAI's API calls them. */
 export type DatasetParam = 'training_file' | 'validation_file';

@@ -4,7 +4,7 @@ import { assert } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
 import type { GenerationRequest, TokenLogprob } from '../contracts/generation.ts';
 import type { AdapterKey, DecodeRow, PrefillBatch, RowResult, SlotId } from '../engine/batch.ts';
-import type { Sampler } from '../engine/sampler.ts';
+import type { Sampler } from '../engine/sampling/sampler.ts';
 import type { EngineEvent, SequenceId } from './protocol.ts';
 
 /** `loading` → `waiting` → `prefilling` → `running` → `finished`. A sequence can finish in any state. */

@@ -5,7 +5,7 @@ import { assertNever } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
 import type { AdapterSource, GenerationRequest } from '../contracts/generation.ts';
 import type { AdapterKey, Batch, BatchResult, SlotId } from '../engine/batch.ts';
-import { createSampler } from '../engine/sampler.ts';
+import { createSampler } from '../engine/sampling/sampler.ts';
 import { type AdapterLeases, SequenceLeases } from './leases.ts';
 import type {
   EngineEvent,

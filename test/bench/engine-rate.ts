@@ -4,7 +4,7 @@ import path from 'node:path';
 import { GREEDY } from '../../src/contracts/generation.ts';
 import type { DecodeBatch, SlotId } from '../../src/engine/batch.ts';
 import { Engine } from '../../src/engine/engine.ts';
-import { createSampler, type Sampler } from '../../src/engine/sampler.ts';
+import { createSampler, type Sampler } from '../../src/engine/sampling/sampler.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { ensureServingFiles } from '../../src/import/serving-files.ts';
 import { loadConfig } from '../../src/settings/config.ts';

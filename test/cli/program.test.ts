@@ -5,7 +5,7 @@ import { runCommandLine } from '../../src/cli/program.ts';
 import type { Programs } from '../../src/cli/programs.ts';
 import { ConfigError, FileError } from '../../src/common/errors.ts';
 import type { ImportRequest } from '../../src/compose/base.ts';
-import type { TrainerRequest } from '../../src/contracts/training.ts';
+import type { TrainerRequest } from '../../src/contracts/training-messages.ts';
 import type { Config } from '../../src/settings/config.ts';
 
 interface Outcome {

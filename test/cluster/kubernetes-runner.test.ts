@@ -13,7 +13,7 @@ import {
   type KubernetesRunnerOptions,
 } from '../../src/cluster/kubernetes-runner.ts';
 import { ServeError } from '../../src/common/errors.ts';
-import type { TrainerMessage } from '../../src/contracts/training.ts';
+import type { TrainerMessage } from '../../src/contracts/training-messages.ts';
 import { createChildRunner } from '../../src/jobs/child-runner.ts';
 import { guardStore } from '../../src/jobs/guarded-store.ts';
 import type { JobRunner } from '../../src/jobs/runner.ts';

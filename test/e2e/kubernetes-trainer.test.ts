@@ -7,7 +7,7 @@ import { type TestContext, test } from 'node:test';
 import { createFsStore } from '../../adapters/store/fs.ts';
 import { ApiClient } from '../../src/cluster/api-client.ts';
 import { createKubernetesRunner } from '../../src/cluster/kubernetes-runner.ts';
-import type { TrainerMessage } from '../../src/contracts/training.ts';
+import type { TrainerMessage } from '../../src/contracts/training-messages.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { createChildRunner } from '../../src/jobs/child-runner.ts';
 import { guardStore } from '../../src/jobs/guarded-store.ts';

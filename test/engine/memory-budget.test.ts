@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ConfigError } from '../../src/common/errors.ts';
-import { type MemoryRequest, planMemory } from '../../src/engine/memory-budget.ts';
+import { type MemoryRequest, planMemory } from '../../src/engine/memory/memory-budget.ts';
 import { parseDecoderConfig } from '../../src/model/config.ts';
 import { SMOLLM2 } from '../fixtures.ts';
 

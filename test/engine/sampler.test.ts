@@ -4,7 +4,7 @@ import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { GREEDY, type SamplingParams } from '../../src/contracts/generation.ts';
 import { type LogitsRow, selectTop } from '../../src/engine/logits.ts';
-import { createSampler, distribution } from '../../src/engine/sampler.ts';
+import { createSampler, distribution } from '../../src/engine/sampling/sampler.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
 import { naiveDistribution } from './naive-sampling.ts';
 

@@ -10,7 +10,7 @@ import type {
   RowResult,
   SlotId,
 } from '../../src/engine/batch.ts';
-import type { Sampler } from '../../src/engine/sampler.ts';
+import type { Sampler } from '../../src/engine/sampling/sampler.ts';
 import type { EngineModelInfo } from '../../src/scheduler/protocol.ts';
 import type { StepEngine } from '../../src/scheduler/step-loop.ts';
 

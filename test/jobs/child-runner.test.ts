@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
-import type { TrainerMessage } from '../../src/contracts/training.ts';
+import type { TrainerMessage } from '../../src/contracts/training-messages.ts';
 import { type ChildRunnerOptions, createChildRunner } from '../../src/jobs/child-runner.ts';
 import { type RunEnd, type RunRequest, RunStop } from '../../src/jobs/runner.ts';
 import { countOomKills } from '../../src/jobs/trainer-child.ts';

@@ -1,6 +1,6 @@
 // Jobs for tests: a record in its first state, and the changes that most tests make to it.
 
-import type { StepMessage } from '../../src/contracts/training.ts';
+import type { StepMessage } from '../../src/contracts/training-messages.ts';
 import type { JobRecord, JobState } from '../../src/jobs/job.ts';
 
 export const JOB = { tenant: 'acme', id: 'ftjob-0190c0ffee00aabbccddeeff' } as const;

@@ -1,7 +1,7 @@
 // A slow consumer holds up neither the trainer nor the order of its messages.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { StepMessage, TrainerMessage } from '../../src/contracts/training.ts';
+import type { StepMessage, TrainerMessage } from '../../src/contracts/training-messages.ts';
 import { MessageBuffer } from '../../src/jobs/trainer-child.ts';
 
 function stepMessage(step: number, more: Partial<StepMessage> = {}): StepMessage {

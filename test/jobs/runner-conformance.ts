@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
-import type { TrainerMessage } from '../../src/contracts/training.ts';
+import type { TrainerMessage } from '../../src/contracts/training-messages.ts';
 import { type JobRunner, type RunEnd, type RunRequest, RunStop } from '../../src/jobs/runner.ts';
 import { temporaryFolder } from '../fixtures.ts';
 

@@ -12,7 +12,7 @@ import type { ObjectStore } from '../../adapters/store/store.ts';
 import { createLog } from '../../src/common/log.ts';
 import type { JobStatus } from '../../src/contracts/job-status.ts';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
-import type { Fault, JobPlan } from '../../src/contracts/training.ts';
+import type { Fault, JobPlan } from '../../src/contracts/training-messages.ts';
 import { createChildRunner } from '../../src/jobs/child-runner.ts';
 import type { JobRecord, JobRequest } from '../../src/jobs/job.ts';
 import { createJobs, type Jobs, type JobsOptions } from '../../src/jobs/jobs.ts';

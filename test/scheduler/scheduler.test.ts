@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ServeError } from '../../src/common/errors.ts';
 import type { GenerationRequest } from '../../src/contracts/generation.ts';
-import type { Sampler } from '../../src/engine/sampler.ts';
+import type { Sampler } from '../../src/engine/sampling/sampler.ts';
 import type { EngineEvent, SequenceId } from '../../src/scheduler/protocol.ts';
 import { Scheduler, type SchedulerOptions, type StepPlan } from '../../src/scheduler/scheduler.ts';
 import { createSequence } from '../../src/scheduler/sequence.ts';

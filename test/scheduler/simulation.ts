@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { ServeError } from '../../src/common/errors.ts';
 import { type GenerationRequest, GREEDY } from '../../src/contracts/generation.ts';
 import type { BatchResult } from '../../src/engine/batch.ts';
-import type { Sampler } from '../../src/engine/sampler.ts';
+import type { Sampler } from '../../src/engine/sampling/sampler.ts';
 import type { EngineEvent, SequenceId } from '../../src/scheduler/protocol.ts';
 import type { Scheduler, SchedulerOptions, StepPlan } from '../../src/scheduler/scheduler.ts';
 import { createSequence, isTerminal, type Sequence } from '../../src/scheduler/sequence.ts';

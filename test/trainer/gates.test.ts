@@ -5,7 +5,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
-import type { TrainerMessage } from '../../src/contracts/training.ts';
+import type { TrainerMessage } from '../../src/contracts/training-messages.ts';
 import { type Figures, judgeGates } from '../../trainer/evaluation/gates.ts';
 import { GateError, toFault } from '../../trainer/run/faults.ts';
 import { questions, runToy, type ToyRun, writeRows } from './toy-runs.ts';

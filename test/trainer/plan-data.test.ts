@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { ConfigError } from '../../src/common/errors.ts';
-import type { JobPlan, PlannedExample } from '../../src/contracts/training.ts';
+import type { JobPlan, PlannedExample } from '../../src/contracts/training-messages.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { makePlan } from '../../trainer/commands/plan.ts';
 import { readLanguage } from '../../trainer/data/encode-row.ts';

@@ -4,7 +4,11 @@ import { test } from 'node:test';
 import { parseDecoderConfig } from '../../src/model/config.ts';
 import { matrixSaving, memoryByMethod, recommend } from '../../trainer/planner/method-memory.ts';
 import { sizeOfConfig, sizeOfText } from '../../trainer/planner/model-size.ts';
-import { flopsOfEvaluation, flopsOfTraining, memoryOfRun } from '../../trainer/planner/run-cost.ts';
+import {
+  flopsOfEvaluation,
+  flopsOfTraining,
+  memoryOfRun,
+} from '../../trainer/planner/run-estimate.ts';
 import { SMOLLM2 } from '../fixtures.ts';
 
 const CONFIG = parseDecoderConfig(SMOLLM2);

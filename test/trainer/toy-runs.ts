@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
-import type { GateSettings, TrainerMessage } from '../../src/contracts/training.ts';
+import type { GateSettings, TrainerMessage } from '../../src/contracts/training-messages.ts';
 import { type Artifact, readArtifact } from '../../src/import/artifact.ts';
 import { parseJob } from '../../trainer/job/job.ts';
 import { prepareRun } from '../../trainer/job/prepare-run.ts';

@@ -3,7 +3,7 @@ import type { AdapterFiles } from '../../adapters/peft/files.ts';
 import { ConfigError } from '../../src/common/errors.ts';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import { cardRows, formatRows } from '../../src/contracts/evaluation-card.ts';
-import type { EvalRequest } from '../../src/contracts/training.ts';
+import type { EvalRequest } from '../../src/contracts/training-messages.ts';
 import { type Artifact, readArtifact } from '../../src/import/artifact.ts';
 import { createRowEncoder, type Language, readLanguage } from '../data/encode-row.ts';
 import type { Dataset } from '../data/load-dataset.ts';

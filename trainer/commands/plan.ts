@@ -2,7 +2,7 @@
 import { FileError } from '../../src/common/errors.ts';
 import { memoryLimit } from '../../src/common/memory-limit.ts';
 import { readRegular, SMALL_FILE_BYTES } from '../../src/common/regular-file.ts';
-import type { JobPlan, PlanRequest } from '../../src/contracts/training.ts';
+import type { JobPlan, PlanRequest } from '../../src/contracts/training-messages.ts';
 import { DEFAULT_RANK } from '../../src/contracts/training-settings.ts';
 import { type Artifact, readArtifact } from '../../src/import/artifact.ts';
 import { parseDecoderConfig } from '../../src/model/config.ts';

@@ -1,7 +1,7 @@
 // Makes the evaluation card of an adapter: how much it changes, gains on validation rows and forgets, whether it can still
 // answer, and the gates' verdicts. It knows a model in training, but neither files nor runs.
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
-import type { GateSettings } from '../../src/contracts/training.ts';
+import type { GateSettings } from '../../src/contracts/training-messages.ts';
 import type { Language } from '../data/encode-row.ts';
 import { planValidation } from '../data/epoch-plan.ts';
 import { countTrained, type Example } from '../data/example.ts';

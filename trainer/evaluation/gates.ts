@@ -2,7 +2,7 @@
 import { MAX_WEIGHT } from '../../adapters/peft/parse-adapter.ts';
 import type { EvaluationCard, GateVerdict } from '../../src/contracts/evaluation-card.ts';
 import { showFigure } from '../../src/contracts/evaluation-card.ts';
-import type { GateSettings } from '../../src/contracts/training.ts';
+import type { GateSettings } from '../../src/contracts/training-messages.ts';
 import { GATE_SETTINGS } from '../../src/contracts/training-settings.ts';
 
 /** The measurements of an adapter. They are undefined if there was nothing to measure them with. */

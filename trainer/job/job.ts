@@ -5,8 +5,8 @@ import { NAME_PATTERN, RESERVED_NAMES } from '../../adapters/repository/manifest
 import { ConfigError, FileError } from '../../src/common/errors.ts';
 import { readRegular, SMALL_FILE_BYTES } from '../../src/common/regular-file.ts';
 import { describeIssue } from '../../src/common/schema-errors.ts';
-import type { JobSource } from '../../src/contracts/training.ts';
 import { jobShape, keysOf } from '../../src/contracts/training-fields.ts';
+import type { JobSource } from '../../src/contracts/training-messages.ts';
 
 const jobSchema = z.strictObject({
   ...jobShape(),

@@ -8,7 +8,7 @@ import { createRowEncoder, type Language, readLanguage } from '../data/encode-ro
 import { planEpoch } from '../data/epoch-plan.ts';
 import type { Dataset } from '../data/load-dataset.ts';
 import { dropMasked, loadRows, type Rows } from '../data/load-rows.ts';
-import { examineData, type Warning } from '../run/doctor.ts';
+import { examineData, type Warning } from '../run/curve-warnings.ts';
 import type { TrainMethod } from '../types.ts';
 import { type AdapterPlan, planAdapter } from './adapter-plan.ts';
 import type { TrainJob } from './job.ts';

@@ -1,5 +1,5 @@
 // A prepared run as data: for the API's dry run, and for the server, which checks a job with it before queueing the job.
-import type { JobPlan, PlannedExample } from '../../src/contracts/training.ts';
+import type { JobPlan, PlannedExample } from '../../src/contracts/training-messages.ts';
 import type { Language } from '../data/encode-row.ts';
 import { planEpoch } from '../data/epoch-plan.ts';
 import type { Example } from '../data/example.ts';

@@ -16,7 +16,7 @@ import {
   flopsOfWeights,
   memoryOfRun,
   type RunMemory,
-} from './run-cost.ts';
+} from './run-estimate.ts';
 
 /** The numbers of a run. */
 export interface RunPlan {

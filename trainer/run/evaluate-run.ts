@@ -3,7 +3,7 @@ import { readAdapterFiles } from '../../adapters/peft/files.ts';
 import { assert } from '../../src/common/assert.ts';
 import { toFloat32 } from '../../src/common/tensor.ts';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
-import type { GateSettings } from '../../src/contracts/training.ts';
+import type { GateSettings } from '../../src/contracts/training-messages.ts';
 import { ADAPTER_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
 import type { Artifact } from '../../src/import/artifact.ts';
 import { evaluateAdapter } from '../evaluation/card.ts';

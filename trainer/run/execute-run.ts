@@ -3,7 +3,7 @@
 import path from 'node:path';
 import { fromFloat32 } from '../../src/common/tensor.ts';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
-import type { GateSettings, TrainerMessage } from '../../src/contracts/training.ts';
+import type { GateSettings, TrainerMessage } from '../../src/contracts/training-messages.ts';
 import { memorySource } from '../../src/formats/safetensors.ts';
 import type { Artifact } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';

@@ -8,8 +8,8 @@ import {
   UsageError,
 } from '../../src/common/errors.ts';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
-import { DISK_FULL_FAULT, type Fault } from '../../src/contracts/training.ts';
 import { apiNameOf } from '../../src/contracts/training-fields.ts';
+import { DISK_FULL_FAULT, type Fault } from '../../src/contracts/training-messages.ts';
 import { fileFault } from '../../src/rows/file-fault.ts';
 import { DatasetError } from '../data/example.ts';
 

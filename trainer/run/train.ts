@@ -5,7 +5,7 @@ import type { Example } from '../data/example.ts';
 import { measureBase } from '../evaluation/losses.ts';
 import { createAdamW } from '../optimizer.ts';
 import { loadCheckpoint, type RunState, saveCheckpoint } from './checkpoint.ts';
-import { examineCurves, type RunContext } from './doctor.ts';
+import { examineCurves, type RunContext } from './curve-warnings.ts';
 import { TrainError } from './faults.ts';
 import type { StepMetrics } from './metrics.ts';
 import type { Snapshots } from './result-files.ts';

@@ -1,135 +1,273 @@
-// Adapters on their way into memory. POST /v1/adapters/{name}/prefetch makes an adapter ready before requests name it.
-// vLLM's /v1/load_lora_adapter and /v1/unload_lora_adapter let an operator serve a folder under a name; they exist only if
-// the folder above it is configured, and need an admin key unless the server has no keys.
-import { type OpenAPIHono, z } from '@hono/zod-openapi';
+// /v1/adapters: published adapters with their versions, aliases and files. A tenant sees its own and the shared ones and
+// changes its own; an admin key changes shared ones. Another tenant's adapters look as if they did not exist.
+import type { OpenAPIHono } from '@hono/zod-openapi';
+import { z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
-import type { LoadedAdapters } from '../../../adapters/registry/folder-registry.ts';
-import type { FoundAdapter } from '../../../adapters/registry/registry.ts';
-import { pinnedName, type ResolvedModel } from '../../../adapters/registry/resolved.ts';
+import {
+  type AliasPointer,
+  pointerOf,
+  type VersionManifest,
+} from '../../../adapters/repository/manifest.ts';
 import { ServeError } from '../../common/errors.ts';
-import { prefetchSchema } from '../../contracts/management-api.ts';
-import { requireReady } from '../answer.ts';
-import type { Deps } from '../deps.ts';
-import { type HttpEnv, requireAdmin } from '../middleware/tenant.ts';
-import { prefetchAdapter } from '../prefetch.ts';
+import { mapBounded } from '../../common/map-bounded.ts';
+import {
+  adapterListSchema,
+  adapterSchema,
+  deletedAdapterSchema,
+} from '../../contracts/management-api.ts';
+import { mayUseAdapter, SHARED_OWNER, type Tenant } from '../../contracts/tenant.ts';
+import { type PublishedName, toAdapter, toListAnswer } from '../api-objects.ts';
+import type { Deps, PublishedSide } from '../deps.ts';
+import type { HttpEnv } from '../middleware/tenant.ts';
 import { addRoute, json, pathParam } from '../route.ts';
+import {
+  type AdapterListQuery,
+  adapterListQuery,
+  moveAliasSchema,
+  ownerQuery,
+  rollbackSchema,
+} from '../schema/published.ts';
 
-/** One day. A client that wants an adapter warm for longer asks again, and a forgotten one is evicted. */
-const MAX_KEEP_WARM_MS = 86_400_000;
-const MAX_PATH_LENGTH = 4096;
+const NAME = '/v1/adapters/{name}';
+const ALIAS = `${NAME}/aliases/{alias}`;
+const VERSION = `${NAME}/versions/{version}`;
 
-const prefetchBody = z
-  .strictObject({
-    keep_warm_until: z.int().nullish().openapi({
-      description: 'Unix seconds, at most a day ahead; other adapters are evicted first until then',
-    }),
-  })
-  .openapi('PrefetchRequest');
+/** The names of a version's two files in a path. */
+const FILES: readonly (keyof VersionManifest['files'])[] = [
+  'adapter_config.json',
+  'adapter_model.safetensors',
+];
 
-const loadBody = z
-  .strictObject({
-    lora_name: z.string(),
-    lora_path: z
-      .string()
-      .min(1)
-      .max(MAX_PATH_LENGTH)
-      .regex(/^\P{Cc}*$/u, 'contains a control character')
-      .openapi({
-        description: 'A PEFT folder below the configured one, as an absolute or relative path',
-      }),
-    load_inplace: z
-      .boolean()
-      .nullish()
-      .openapi({ description: 'Whether a name that is already loaded may get another folder' }),
-  })
-  .openapi('LoadLoraAdapterRequest');
+/** The adapter that a request names, and its owner. */
+interface AdapterOfOwner {
+  readonly tenant: string;
+  readonly name: string;
+}
 
-const unloadBody = z.strictObject({ lora_name: z.string() }).openapi('UnloadLoraAdapterRequest');
-const textAnswer = { 'text/plain': { schema: z.string() } };
+/** Adds the routes. */
+export function addPublishedRoutes(
+  app: OpenAPIHono<HttpEnv>,
+  deps: Deps,
+  side: PublishedSide,
+): void {
+  addReading(app, deps, side);
+  addAliases(app, deps, side);
+  addRemoval(app, side);
+  addDownload(app, side);
+}
 
-/** Adds the prefetch route. */
-export function addPrefetchRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
+function addReading(app: OpenAPIHono<HttpEnv>, { model }: Deps, { repository }: PublishedSide) {
+  const answer = (found: PublishedName) => toAdapter(found, model.baseDigest);
+  addRoute(app, {
+    method: 'get',
+    path: '/v1/adapters',
+    summary: 'List your published adapters and the shared ones, with versions and aliases',
+    query: adapterListQuery,
+    answers: json(adapterListSchema),
+    errors: [400, 401, 503],
+    async handle(c, query) {
+      const { items, hasMore } = pageOf(await listAll(c.var.tenant, repository), query);
+      const read = await mapBounded(items, (adapter) =>
+        readName(c.var.tenant, adapter, repository),
+      );
+      const found = read.filter((one) => one !== undefined); // the others were just deleted
+      return c.json(toListAnswer({ items: found, hasMore }, answer));
+    },
+  });
+  addRoute(app, {
+    method: 'get',
+    path: NAME,
+    summary: 'Get one published adapter',
+    query: ownerQuery,
+    answers: json(adapterSchema),
+    errors: [400, 401, 404, 503],
+    async handle(c, { owner }) {
+      const found = await readName(c.var.tenant, namedIn(c, owner), repository);
+      if (!found) throw unknownAdapter();
+      return c.json(answer(found));
+    },
+  });
+}
+
+function addAliases(
+  app: OpenAPIHono<HttpEnv>,
+  deps: Deps,
+  { repository, forget }: PublishedSide,
+): void {
+  const answer = async (c: Context<HttpEnv>, adapter: AdapterOfOwner) => {
+    forget(adapter.tenant, adapter.name);
+    const found = await readName(c.var.tenant, adapter, repository);
+    if (!found) throw unknownAdapter();
+    return c.json(toAdapter(found, deps.model.baseDigest));
+  };
   addRoute(app, {
     method: 'post',
-    path: '/v1/adapters/{name}/prefetch',
-    params: { name: 'Any form of its name' },
-    summary: 'Load an adapter before requests name it',
-    body: { schema: prefetchBody, limits: deps.limits, isOptional: true },
-    answers: json(prefetchSchema),
-    admit: () => requireReady(deps),
-    async handle(c, { keep_warm_until: until }) {
-      const keepWarmMs = until == null ? 0 : toKeepWarmMs(until, deps.now());
-      const model = await deps.registry.resolve(c.get('tenant'), pathParam(c, 'name'));
-      const adapter = requireAdapter(model);
-      const { signal } = c.req.raw;
-      const { tier, loadMs } = await prefetchAdapter(deps, adapter, { keepWarmMs, signal });
-      return c.json({
-        id: adapter.id,
-        object: 'adapter.prefetch',
-        adapter: adapter.digest,
-        root: pinnedName(adapter.parts),
-        tier,
-        load_ms: Math.round(loadMs ?? 0),
-        keep_warm_until: until ?? null,
+    path: ALIAS,
+    summary: 'Point an alias at a version, or at a split between versions',
+    body: { schema: moveAliasSchema, limits: deps.limits },
+    answers: json(adapterSchema),
+    async handle(c, { owner, version, split }) {
+      const adapter = writableIn(c, owner);
+      const pointer: AliasPointer = split ? { split } : { version: version! };
+      await repository.moveAlias(adapter, pathParam(c, 'alias'), pointer);
+      return answer(c, adapter);
+    },
+  });
+  addRoute(app, {
+    method: 'post',
+    path: `${ALIAS}/rollback`,
+    summary: 'Point an alias at what it pointed at before its last change',
+    body: { schema: rollbackSchema, limits: deps.limits, isOptional: true },
+    answers: json(adapterSchema),
+    async handle(c, { owner }) {
+      const adapter = writableIn(c, owner);
+      await repository.rollback(adapter, pathParam(c, 'alias'));
+      return answer(c, adapter);
+    },
+  });
+}
+
+function addRemoval(app: OpenAPIHono<HttpEnv>, { repository, forget }: PublishedSide): void {
+  const add = (
+    path: string,
+    summary: string,
+    remove: (adapter: AdapterOfOwner, c: Context<HttpEnv>) => Promise<string>,
+  ) =>
+    addRoute(app, {
+      method: 'delete',
+      path,
+      summary,
+      query: ownerQuery,
+      answers: json(deletedAdapterSchema),
+      errors: [400, 401, 403, 404, 503],
+      async handle(c, { owner }) {
+        const adapter = writableIn(c, owner);
+        const id = `${adapter.tenant}/${await remove(adapter, c)}`;
+        forget(adapter.tenant, adapter.name);
+        return c.json({ id, object: 'adapter' as const, deleted: true as const });
+      },
+    });
+  add(NAME, 'Delete an adapter with all its versions and aliases', async (adapter) => {
+    await repository.removeName(adapter);
+    return adapter.name;
+  });
+  add(VERSION, 'Delete a version; refused while an alias points at it', async (adapter, c) => {
+    const version = versionIn(c);
+    await repository.removeVersion(adapter, version);
+    return `${adapter.name}@${version}`;
+  });
+  add(ALIAS, 'Delete an alias; its versions stay', async (adapter, c) => {
+    const alias = pathParam(c, 'alias');
+    const found = await repository.readAliases(adapter.tenant, adapter.name);
+    if (!found || !pointerOf(found.aliases.aliases, alias)) {
+      throw new ServeError('not_found', 'The adapter has no such alias.', { param: 'alias' });
+    }
+    await repository.moveAlias(adapter, alias, undefined);
+    return `${adapter.name}:${alias}`;
+  });
+}
+
+function addDownload(app: OpenAPIHono<HttpEnv>, { repository }: PublishedSide): void {
+  addRoute(app, {
+    method: 'get',
+    path: `${VERSION}/files/{file}`,
+    summary: `Download a file of a version: ${FILES.join(' or ')}`,
+    query: ownerQuery,
+    answers: { 'application/octet-stream': { schema: z.string() } },
+    errors: [400, 401, 404, 503],
+    async handle(c, { owner }) {
+      const { tenant, name } = namedIn(c, owner);
+      const file = FILES.find((one) => one === c.req.param('file'));
+      const manifest = await repository.readManifest(tenant, name, versionIn(c));
+      if (!manifest || !file) throw unknownAdapter();
+      const { body } = await repository.openFile(manifest, file);
+      return c.body(ReadableStream.from(body), 200, {
+        'content-type': 'application/octet-stream',
+        'content-length': String(manifest.files[file].byteSize),
+        'content-disposition': `attachment; filename="${file}"`,
       });
     },
   });
 }
 
-/** Adds the routes that load and unload adapters by path. */
-export function addLoadRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps, loaded: LoadedAdapters): void {
-  const { limits } = deps;
-  const admit = (c: Context<HttpEnv>) => {
-    if (!deps.hasOpenAdmin) requireAdmin(c);
-    requireReady(deps);
-  };
-  /** Loads the adapter, so an unfit one is refused now and not at its first request. */
-  const check = ({ part }: FoundAdapter) => {
-    const { name: id, digest } = part;
-    return prefetchAdapter(deps, { kind: 'adapter', id, digest, parts: [{ ...part, weight: 1 }] });
-  };
-  addRoute(app, {
-    method: 'post',
-    path: '/v1/load_lora_adapter',
-    summary: 'Serve a local adapter folder under a name until the server ends (admin)',
-    body: { schema: loadBody, limits },
-    answers: textAnswer,
-    admit,
-    async handle(c, { lora_name: name, lora_path: folder, load_inplace: mayReplace }) {
-      if (loaded.has(name) && !mayReplace) {
-        const message = 'lora_name: is already loaded; set load_inplace to replace it';
-        throw new ServeError('invalid_request', message, { param: 'lora_name' });
-      }
-      await loaded.load(name, folder, check);
-      return c.text(`Success: LoRA adapter '${name}' added successfully.`);
-    },
-  });
-  addRoute(app, {
-    method: 'post',
-    path: '/v1/unload_lora_adapter',
-    summary: 'Stop serving a name that was loaded by path (admin)',
-    body: { schema: unloadBody, limits },
-    answers: textAnswer,
-    admit,
-    handle(c, { lora_name: name }) {
-      if (!loaded.unload(name)) {
-        const message = 'lora_name: no adapter of that name was loaded by path';
-        throw new ServeError('not_found', message, { param: 'lora_name' });
-      }
-      return c.text(`Success: LoRA adapter '${name}' removed successfully.`);
-    },
+/** Returns the adapter that the path names. Throws `ServeError` if the tenant may not see it. */
+function namedIn(c: Context<HttpEnv>, requestedOwner: string | undefined): AdapterOfOwner {
+  const { tenant } = c.var;
+  const name = pathParam(c, 'name');
+  const owner = requestedOwner ?? tenant.id;
+  const isKnown = owner === tenant.id || owner === SHARED_OWNER;
+  if (!isKnown || !mayUseAdapter(tenant, name)) throw unknownAdapter();
+  return { tenant: owner, name };
+}
+
+/** Returns the adapter that the path names. Throws `ServeError` if the tenant may not change it. */
+function writableIn(c: Context<HttpEnv>, requestedOwner: string | undefined): AdapterOfOwner {
+  const adapter = namedIn(c, requestedOwner);
+  if (isWritable(c.var.tenant, adapter.tenant)) return adapter;
+  throw new ServeError('forbidden', 'Only an admin key can change shared adapters.', {
+    param: 'owner',
   });
 }
 
-function toKeepWarmMs(untilS: number, nowMs: number): number {
-  const ms = untilS * 1000 - nowMs;
-  if (ms > 0 && ms <= MAX_KEEP_WARM_MS) return ms;
-  throw new ServeError('invalid_request', 'keep_warm_until: must be within a day from now', {
-    param: 'keep_warm_until',
-  });
+function isWritable({ id, isAdmin }: Tenant, owner: string): boolean {
+  return owner === id || isAdmin;
 }
 
-function requireAdapter(model: ResolvedModel) {
-  if (model.kind === 'adapter') return model;
-  throw new ServeError('invalid_request', 'name: the base is always loaded', { param: 'name' });
+function versionIn(c: Context): number {
+  const text = pathParam(c, 'version');
+  if (!/^[1-9]\d{0,8}$/.test(text)) throw unknownAdapter();
+  return Number(text);
+}
+
+/** Returns the tenant's own adapters and then the shared ones, both by name. */
+async function listAll(
+  tenant: Tenant,
+  repository: PublishedSide['repository'],
+): Promise<AdapterOfOwner[]> {
+  const owners = [...new Set([tenant.id, SHARED_OWNER])];
+  const lists = await Promise.all(owners.map((owner) => repository.listNames(owner)));
+  return owners.flatMap((owner, i) =>
+    lists[i]!.filter((name) => mayUseAdapter(tenant, name)).map((name) => ({
+      tenant: owner,
+      name,
+    })),
+  );
+}
+
+function pageOf(all: readonly AdapterOfOwner[], { after, limit, search = '' }: AdapterListQuery) {
+  const wanted = search.toLowerCase();
+  const found = all.filter(({ name }) => name.toLowerCase().includes(wanted));
+  const at = found.findIndex(({ tenant, name }) => `${tenant}/${name}` === after);
+  if (after !== undefined && at < 0) {
+    throw new ServeError('invalid_request', 'after: is not an adapter of this list.', {
+      param: 'after',
+    });
+  }
+  const items = found.slice(at + 1, at + 1 + limit);
+  return { items, hasMore: at + 1 + limit < found.length };
+}
+
+async function readName(
+  tenant: Tenant,
+  adapter: AdapterOfOwner,
+  repository: PublishedSide['repository'],
+): Promise<PublishedName | undefined> {
+  const [versions, found] = await Promise.all([
+    repository.listVersions(adapter.tenant, adapter.name),
+    repository.readAliases(adapter.tenant, adapter.name),
+  ]);
+  if (versions.length === 0) return undefined;
+  const aliases = found?.aliases ?? { aliases: {}, previous: {} };
+  return {
+    owner: adapter.tenant,
+    name: adapter.name,
+    isWritable: isWritable(tenant, adapter.tenant),
+    aliases,
+    versions,
+  };
+}
+
+/** The same error for unknown, malformed and other tenants' names. */
+function unknownAdapter(): ServeError {
+  return new ServeError('not_found', 'Unknown adapter, version or file.');
 }

@@ -1,12 +1,12 @@
 // Samples the next token of one sequence from its row of logits, and reports its log-probability. Knows no text and no
 // tensors. The engine checks `isFiniteRow` first.
-import { assert } from '../common/assert.ts';
-import type { SamplingParams, TokenLogprob } from '../contracts/generation.ts';
-import { type LogitsRow, scoreToken } from './logits.ts';
-import { chooseToken, probabilities } from './sampling/choose.ts';
-import { Constraints } from './sampling/constraints.ts';
-import { Penalties } from './sampling/penalties.ts';
-import { createRandom } from './sampling/random.ts';
+import { assert } from '../../common/assert.ts';
+import type { SamplingParams, TokenLogprob } from '../../contracts/generation.ts';
+import { type LogitsRow, scoreToken } from '../logits.ts';
+import { chooseToken, probabilities } from './choose.ts';
+import { Constraints } from './constraints.ts';
+import { Penalties } from './penalties.ts';
+import { createRandom } from './random.ts';
 
 /** A token that was sampled. */
 export interface SampledToken {

@@ -1,5 +1,5 @@
-// The run folder as the trainer writes it: whether it can be continued, on this machine, too, and a copy of what that
-// takes while the trainer is at work. Knows no store.
+// Copies a run folder while its trainer writes to it, and prepares a copied folder so that a trainer on this machine can
+// resume it. Knows no store.
 import { existsSync } from 'node:fs';
 import { copyFile, link, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';

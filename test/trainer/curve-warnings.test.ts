@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { describeExamples } from '../../trainer/data/load-dataset.ts';
-import { examineCurves, examineData, type RunContext } from '../../trainer/run/doctor.ts';
+import { examineCurves, examineData, type RunContext } from '../../trainer/run/curve-warnings.ts';
 import type { StepMetrics } from '../../trainer/run/metrics.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { linearModel } from './linear-model.ts';

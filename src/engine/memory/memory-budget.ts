@@ -1,12 +1,16 @@
 // Estimates the memory of a server, part by part, and plans how many sequences of which length fit, before anything is
 // allocated. Sizes of tensors are computed as the engine allocates them. The other needs of the two processes were
 // measured.
-import { ConfigError } from '../common/errors.ts';
-import type { MemoryBudget, MemoryLimit, MemoryParts } from '../common/memory-limit.ts';
-import { type DecoderConfig, slotPositions } from '../model/config.ts';
-import { servingTensorBytes, servingTensors, type WeightsMode } from '../model/serving-weights.ts';
-import { PROVIDERS, type Provider } from '../settings/provider.ts';
-import { KvCache } from './kv-cache.ts';
+import { ConfigError } from '../../common/errors.ts';
+import type { MemoryBudget, MemoryLimit, MemoryParts } from '../../common/memory-limit.ts';
+import { type DecoderConfig, slotPositions } from '../../model/config.ts';
+import {
+  servingTensorBytes,
+  servingTensors,
+  type WeightsMode,
+} from '../../model/serving-weights.ts';
+import { PROVIDERS, type Provider } from '../../settings/provider.ts';
+import { KvCache } from '../kv-cache.ts';
 
 /** The operator's settings. An absent one gets its default, or less if that does not fit. */
 export interface MemoryRequest {

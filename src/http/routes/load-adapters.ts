@@ -1,0 +1,135 @@
+// Adapters on their way into memory. POST /v1/adapters/{name}/prefetch makes an adapter ready before requests name it.
+// vLLM's /v1/load_lora_adapter and /v1/unload_lora_adapter let an operator serve a folder under a name; they exist only if
+// the folder above it is configured, and need an admin key unless the server has no keys.
+import { type OpenAPIHono, z } from '@hono/zod-openapi';
+import type { Context } from 'hono';
+import type { LoadedAdapters } from '../../../adapters/registry/folder-registry.ts';
+import type { FoundAdapter } from '../../../adapters/registry/registry.ts';
+import { pinnedName, type ResolvedModel } from '../../../adapters/registry/resolved.ts';
+import { ServeError } from '../../common/errors.ts';
+import { prefetchSchema } from '../../contracts/management-api.ts';
+import { requireReady } from '../answer.ts';
+import type { Deps } from '../deps.ts';
+import { type HttpEnv, requireAdmin } from '../middleware/tenant.ts';
+import { prefetchAdapter } from '../prefetch.ts';
+import { addRoute, json, pathParam } from '../route.ts';
+
+/** One day. A client that wants an adapter warm for longer asks again, and a forgotten one is evicted. */
+const MAX_KEEP_WARM_MS = 86_400_000;
+const MAX_PATH_LENGTH = 4096;
+
+const prefetchBody = z
+  .strictObject({
+    keep_warm_until: z.int().nullish().openapi({
+      description: 'Unix seconds, at most a day ahead; other adapters are evicted first until then',
+    }),
+  })
+  .openapi('PrefetchRequest');
+
+const loadBody = z
+  .strictObject({
+    lora_name: z.string(),
+    lora_path: z
+      .string()
+      .min(1)
+      .max(MAX_PATH_LENGTH)
+      .regex(/^\P{Cc}*$/u, 'contains a control character')
+      .openapi({
+        description: 'A PEFT folder below the configured one, as an absolute or relative path',
+      }),
+    load_inplace: z
+      .boolean()
+      .nullish()
+      .openapi({ description: 'Whether a name that is already loaded may get another folder' }),
+  })
+  .openapi('LoadLoraAdapterRequest');
+
+const unloadBody = z.strictObject({ lora_name: z.string() }).openapi('UnloadLoraAdapterRequest');
+const textAnswer = { 'text/plain': { schema: z.string() } };
+
+/** Adds the prefetch route. */
+export function addPrefetchRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
+  addRoute(app, {
+    method: 'post',
+    path: '/v1/adapters/{name}/prefetch',
+    params: { name: 'Any form of its name' },
+    summary: 'Load an adapter before requests name it',
+    body: { schema: prefetchBody, limits: deps.limits, isOptional: true },
+    answers: json(prefetchSchema),
+    admit: () => requireReady(deps),
+    async handle(c, { keep_warm_until: until }) {
+      const keepWarmMs = until == null ? 0 : toKeepWarmMs(until, deps.now());
+      const model = await deps.registry.resolve(c.get('tenant'), pathParam(c, 'name'));
+      const adapter = requireAdapter(model);
+      const { signal } = c.req.raw;
+      const { tier, loadMs } = await prefetchAdapter(deps, adapter, { keepWarmMs, signal });
+      return c.json({
+        id: adapter.id,
+        object: 'adapter.prefetch',
+        adapter: adapter.digest,
+        root: pinnedName(adapter.parts),
+        tier,
+        load_ms: Math.round(loadMs ?? 0),
+        keep_warm_until: until ?? null,
+      });
+    },
+  });
+}
+
+/** Adds the routes that load and unload adapters by path. */
+export function addLoadRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps, loaded: LoadedAdapters): void {
+  const { limits } = deps;
+  const admit = (c: Context<HttpEnv>) => {
+    if (!deps.hasOpenAdmin) requireAdmin(c);
+    requireReady(deps);
+  };
+  /** Loads the adapter, so an unfit one is refused now and not at its first request. */
+  const check = ({ part }: FoundAdapter) => {
+    const { name: id, digest } = part;
+    return prefetchAdapter(deps, { kind: 'adapter', id, digest, parts: [{ ...part, weight: 1 }] });
+  };
+  addRoute(app, {
+    method: 'post',
+    path: '/v1/load_lora_adapter',
+    summary: 'Serve a local adapter folder under a name until the server ends (admin)',
+    body: { schema: loadBody, limits },
+    answers: textAnswer,
+    admit,
+    async handle(c, { lora_name: name, lora_path: folder, load_inplace: mayReplace }) {
+      if (loaded.has(name) && !mayReplace) {
+        const message = 'lora_name: is already loaded; set load_inplace to replace it';
+        throw new ServeError('invalid_request', message, { param: 'lora_name' });
+      }
+      await loaded.load(name, folder, check);
+      return c.text(`Success: LoRA adapter '${name}' added successfully.`);
+    },
+  });
+  addRoute(app, {
+    method: 'post',
+    path: '/v1/unload_lora_adapter',
+    summary: 'Stop serving a name that was loaded by path (admin)',
+    body: { schema: unloadBody, limits },
+    answers: textAnswer,
+    admit,
+    handle(c, { lora_name: name }) {
+      if (!loaded.unload(name)) {
+        const message = 'lora_name: no adapter of that name was loaded by path';
+        throw new ServeError('not_found', message, { param: 'lora_name' });
+      }
+      return c.text(`Success: LoRA adapter '${name}' removed successfully.`);
+    },
+  });
+}
+
+function toKeepWarmMs(untilS: number, nowMs: number): number {
+  const ms = untilS * 1000 - nowMs;
+  if (ms > 0 && ms <= MAX_KEEP_WARM_MS) return ms;
+  throw new ServeError('invalid_request', 'keep_warm_until: must be within a day from now', {
+    param: 'keep_warm_until',
+  });
+}
+
+function requireAdapter(model: ResolvedModel) {
+  if (model.kind === 'adapter') return model;
+  throw new ServeError('invalid_request', 'name: the base is always loaded', { param: 'name' });
+}
