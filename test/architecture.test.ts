@@ -16,6 +16,7 @@ import {
   LAYERS,
   layerFaults,
   reExportFaults,
+  repeatedNameFaults,
   singleImporterFaults,
   unusedGrantFaults,
 } from './architecture/rules.ts';
@@ -99,6 +100,16 @@ const RULES: readonly Rule[] = [
     holds: 'there are no barrels',
     faults: reExportFaults,
     broken: [[source('src/index.ts', "export * from './a.ts';")]],
+  },
+  {
+    holds: 'a name is exported by one file',
+    faults: repeatedNameFaults,
+    broken: [
+      [
+        source('src/a.ts', 'export interface Fault {}'),
+        source('trainer/b.ts', 'export async function Fault() {}'),
+      ],
+    ],
   },
   {
     holds: 'files stay under 400 lines',

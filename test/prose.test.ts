@@ -1,7 +1,42 @@
 // The words: patterns of stilted English that a test can see, and exports without a docstring.
 import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { docstringFaults, documentFaults, proseFaults } from './architecture/prose.ts';
+import { readSources } from './architecture/source.ts';
+
+const sources = readSources(['src', 'adapters', 'trainer', 'scripts']);
+const documents = [
+  ...['README.md', 'ARCHITECTURE.md', 'CONTRIBUTING.md', 'CHANGELOG.md'],
+  ...['docs', 'docs/decisions'].flatMap((folder) =>
+    readdirSync(folder)
+      .filter((name) => name.endsWith('.md'))
+      .map((name) => `${folder}/${name}`),
+  ),
+];
+
+test('comments and strings are plain English, as far as patterns tell', () => {
+  assert.deepEqual(proseFaults(sources), []);
+});
+
+test('documents are plain English, as far as patterns tell', () => {
+  assert.ok(documents.length > 20);
+  const faults = documents.flatMap((path) =>
+    documentFaults({ path, text: withoutExamples(readFileSync(path, 'utf8')) }),
+  );
+  assert.deepEqual(faults, []);
+});
+
+test('every exported function, class and type has a docstring', () => {
+  assert.deepEqual(docstringFaults(sources), []);
+});
+
+/** The style page shows bad sentences in a table of pairs. */
+function withoutExamples(text: string): string {
+  return text.replace(/^\| before \| after \|\n(\|.*\n)+/gm, (table) =>
+    table.replace(/[^\n]/g, ''),
+  );
+}
 
 const source = (text: string) => [{ path: 'src/a.ts', text }];
 

@@ -4,8 +4,15 @@ import { ServeError } from '../../src/common/errors.ts';
 import { mapBounded } from '../../src/common/map-bounded.ts';
 import { SHARED_OWNER } from '../../src/contracts/tenant.ts';
 import { LATEST } from '../repository/manifest.ts';
-import { FolderContents, type FolderOptions, type FolderWithDigest } from './folder-contents.ts';
-import { type AdapterFolder, findFolder, findFolderAt, folderNames } from './folders.ts';
+import {
+  type AdapterFolder,
+  FolderContents,
+  type FolderOptions,
+  type FolderWithDigest,
+  findFolder,
+  findFolderAt,
+  folderNames,
+} from './folders.ts';
 import { type NamedAdapter, parseModelName } from './model-name.ts';
 import type { AdapterFinder, FoundAdapter, ListedAdapter } from './registry.ts';
 

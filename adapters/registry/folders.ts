@@ -1,12 +1,22 @@
 // PEFT folders on the local disk: their names, whether one has changed (by two stats), and the sampling defaults in them.
-import { readdir, realpath, stat } from 'node:fs/promises';
+import { access, readdir, realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { LRUCache } from 'lru-cache';
 import { ServeError } from '../../src/common/errors.ts';
+import type { Logger } from '../../src/common/log.ts';
 import {
   type GenerationConfig,
   readGenerationConfig,
 } from '../../src/contracts/generation-config.ts';
-import { CONFIG_FILE, isAbsence, WEIGHTS_FILE } from '../peft/files.ts';
+import {
+  CONFIG_FILE,
+  digestAdapterFiles,
+  isAbsence,
+  measureAdapterFiles,
+  readAdapterConfig,
+  WEIGHTS_FILE,
+} from '../peft/files.ts';
+import { openAdapterConfig, parseAdapterConfig } from '../peft/peft-config.ts';
 import { toInvalidAdapter } from '../peft/refusal.ts';
 import type { AdapterLocation } from './resolved.ts';
 
@@ -95,4 +105,197 @@ export async function readFolderGenerationConfig(
   } catch (error) {
     throw toInvalidAdapter(error);
   }
+}
+
+/** How folders are read. */
+export interface FolderOptions {
+  /** Names of the served base. An adapter that names another base is logged. */
+  readonly baseNames: readonly string[];
+  readonly log?: Logger;
+  /** Returns Unix milliseconds. */
+  readonly now?: () => number;
+}
+
+interface FolderContent {
+  readonly digest: string;
+  /** The largest rank of its modules. */
+  readonly rank: number;
+}
+
+/** A folder and its content. */
+export type FolderWithDigest = AdapterFolder & FolderContent;
+
+/** Finds a folder in its present state; undefined if there is none. */
+export type FindFolder = () => Promise<AdapterFolder | undefined>;
+
+/** Folders that are remembered. If more are served, some are hashed again. */
+const MAX_FOLDERS = 10_000;
+/** Tries for a folder that changes while it is hashed. */
+const MAX_TRIES = 3;
+/**
+ * A file written twice within one tick of its clock (4 ms on Linux, 2 s on FAT) may keep its size and times, so the digest
+ * of a younger file is used for its own request only.
+ */
+const SETTLING_MS = 2000;
+/** Files that training scripts put beside an adapter. The base's own are used instead. */
+const IGNORED_FILES = ['tokenizer.json', 'added_tokens.json', 'chat_template.jinja'];
+
+interface KnownContent {
+  readonly signature: string;
+  /** Resolves with undefined if the files changed meanwhile. Rejects with the refusal. */
+  readonly content: Promise<FolderContent | undefined>;
+  /** `final` is valid as long as the signature is. */
+  state: 'pending' | 'provisional' | 'final';
+}
+
+interface KnownCheck {
+  readonly signature: string;
+  /** Resolves once the configuration and the header are read; rejects if they cannot be read now. */
+  readonly read: Promise<void>;
+  /** Resolves once the patterns are compiled. */
+  patterns: Promise<void>;
+  refusal: ServeError | undefined;
+}
+
+/** Remembers the content of folders by name. */
+export class FolderContents {
+  readonly #options: FolderOptions;
+  readonly #contents = new LRUCache<string, KnownContent>({ max: MAX_FOLDERS });
+  readonly #checks = new LRUCache<string, KnownCheck>({ max: MAX_FOLDERS });
+
+  constructor(options: FolderOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Returns the folder that `find` finds with its digest; undefined if it finds none. Throws `ServeError`:
+   * `adapter_invalid`, or `adapter_unavailable` if the folder is being replaced.
+   */
+  async identify(name: string, find: FindFolder): Promise<FolderWithDigest | undefined> {
+    for (let attempt = 0; attempt < MAX_TRIES; attempt++) {
+      const folder = await find();
+      if (!folder) return undefined;
+      const content = await this.#contentOf(name, folder, find);
+      if (content) return { ...folder, ...content };
+    }
+    throw new ServeError('adapter_unavailable', 'adapter unavailable: it is being replaced');
+  }
+
+  /**
+   * Returns why the folder cannot be served, judging by its configuration and the header of its weights; nothing is hashed.
+   * Patterns count only once they are compiled, which `waitsForPatterns` waits for.
+   */
+  async refusalOf(
+    name: string,
+    { directory, signature }: AdapterFolder,
+    { waitsForPatterns = false } = {},
+  ): Promise<ServeError | undefined> {
+    const known = this.#checks.get(name);
+    const check = known?.signature === signature ? known : startCheck(directory, signature);
+    this.#checks.set(name, check);
+    try {
+      await check.read;
+    } catch (error) {
+      if (this.#checks.get(name) === check) this.#checks.delete(name); // it may be readable later
+      if (error instanceof ServeError) return error;
+      throw error;
+    }
+    if (waitsForPatterns) await check.patterns;
+    return check.refusal;
+  }
+
+  #contentOf(
+    name: string,
+    folder: AdapterFolder,
+    find: FindFolder,
+  ): Promise<FolderContent | undefined> {
+    const { log, now = Date.now } = this.#options;
+    const { signature, changedMs } = folder;
+    const known = this.#contents.get(name);
+    const isSame = known?.signature === signature;
+    if (isSame && known.state !== 'provisional') return known.content;
+    const nextState = now() - changedMs > SETTLING_MS ? 'final' : 'provisional';
+    const content = this.#read(name, folder, { find, log: isSame ? undefined : log });
+    const entry: KnownContent = { signature, content, state: 'pending' };
+    this.#contents.set(name, entry);
+    content.then(
+      (found) => {
+        entry.state = found === undefined ? 'provisional' : nextState;
+      },
+      (error) => {
+        entry.state = isRefusal(error) ? nextState : 'provisional';
+      },
+    );
+    return content;
+  }
+
+  /** Hashes a folder that is new or has changed. */
+  async #read(
+    name: string,
+    folder: AdapterFolder,
+    { find, log }: { find: FindFolder; log: Logger | undefined },
+  ): Promise<FolderContent | undefined> {
+    try {
+      const { digest, configBytes } = await digestAdapterFiles(folder.directory);
+      const { rank } = await measureAdapterFiles(folder.directory);
+      const { baseModel } = await parseAdapterConfig(configBytes, []);
+      if ((await find())?.signature !== folder.signature) return undefined;
+      this.#warnOfOtherBase(name, baseModel, log);
+      const ignored = await ignoredFiles(folder.directory);
+      if (ignored.length > 0) log?.warn({ adapter: name, ignored }, 'adapter ships files not used');
+      return { digest, rank };
+    } catch (error) {
+      if ((await find())?.signature !== folder.signature) return undefined;
+      log?.warn({ adapter: name, reason: (error as Error).message }, 'adapter refused');
+      throw error;
+    }
+  }
+
+  #warnOfOtherBase(name: string, baseModel: string | undefined, log: Logger | undefined) {
+    const { baseNames } = this.#options;
+    const trainedOn = baseModel?.split(/[\\/]/).findLast((part) => part !== '');
+    if (trainedOn === undefined || baseNames.includes(trainedOn)) return;
+    log?.warn({ adapter: name, trainedOn, base: baseNames[0] }, 'adapter names another base model');
+  }
+}
+
+function startCheck(directory: string, signature: string): KnownCheck {
+  const read = async () => {
+    try {
+      const { evaluatePatterns } = openAdapterConfig(await readAdapterConfig(directory));
+      await measureAdapterFiles(directory);
+      // Not awaited here: slow patterns take a second each, one after the other.
+      check.patterns = evaluatePatterns([]).catch(noteRefusal);
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+      noteRefusal(error);
+    }
+  };
+  const noteRefusal = (error: unknown) => {
+    if (isRefusal(error)) check.refusal = error;
+  };
+  const check: KnownCheck = {
+    signature,
+    read: Promise.resolve().then(read),
+    patterns: Promise.resolve(),
+    refusal: undefined,
+  };
+  return check;
+}
+
+/** Tests each name, because a list of the folder may be long. */
+async function ignoredFiles(directory: string): Promise<string[]> {
+  const isThere = await Promise.all(
+    IGNORED_FILES.map((name) =>
+      access(path.join(directory, name)).then(
+        () => true,
+        () => false,
+      ),
+    ),
+  );
+  return IGNORED_FILES.filter((_, i) => isThere[i]);
+}
+
+function isRefusal(error: unknown): error is ServeError {
+  return error instanceof ServeError && error.status === 422;
 }

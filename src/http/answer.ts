@@ -26,8 +26,7 @@ import {
 import { JsonSink } from './json-sink.ts';
 import { toEnvelope, toServeError } from './middleware/errors.ts';
 import { type HttpEnv, reserveTokens } from './middleware/tenant.ts';
-import { EVENT_STREAM } from './sse.ts';
-import { SseSink } from './sse-sink.ts';
+import { EVENT_STREAM, SseSink } from './sse-sink.ts';
 
 /** Answers a request. If the adapter's files changed since they were last read, tries once more with the new ones. */
 export async function answer(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan): Promise<Response> {

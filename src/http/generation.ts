@@ -6,10 +6,9 @@ import { ServeError } from '../common/errors.ts';
 import type { GenerationRequest, TokenLogprob } from '../contracts/generation.ts';
 import type { TenantShare } from '../contracts/tenant.ts';
 import type { EngineClient, SequenceHandle } from '../scheduler/client.ts';
-import type { EngineEvent } from '../scheduler/protocol.ts';
+import type { EngineEvent, Prefetched } from '../scheduler/protocol.ts';
 import type { AdapterReceipt } from '../telemetry/request-trace.ts';
 import type { StreamDecoderOptions } from '../tokenizer/stream-decoder.ts';
-import { toReceipt } from './prefetch.ts';
 
 /** One choice of the answer, which is one sequence in the engine. */
 export interface ChoicePlan {
@@ -246,4 +245,16 @@ class GenerationRun {
     if (this.#finished === this.#plan.choices.length) this.#isOver = true;
     else this.#submitMore();
   }
+}
+
+/** Returns the tier that had the adapter and how long loading took, over both processes. */
+export function toReceipt(
+  adapter: Pick<LocalLease, 'tier' | 'loadMs'> | undefined,
+  {
+    tier,
+    loadMs = 0,
+  }: Pick<Prefetched, 'tier' | 'loadMs'> | Extract<EngineEvent, { type: 'accepted' }>,
+): AdapterReceipt {
+  if (!adapter || tier === undefined) return {};
+  return { tier: adapter.tier === 'store' ? 'store' : tier, loadMs: adapter.loadMs + loadMs };
 }

@@ -1,10 +1,9 @@
 // Brings an adapter as near to the engine as possible without running it: to the local disk, then into memory.
 
 import type { ResolvedAdapter } from '../../adapters/registry/resolved.ts';
-import type { LocalLease } from '../../adapters/tiers/local-adapters.ts';
-import type { EngineEvent, Prefetched } from '../scheduler/protocol.ts';
 import type { AdapterReceipt } from '../telemetry/request-trace.ts';
 import type { Deps } from './deps.ts';
+import { toReceipt } from './generation.ts';
 
 /** How to prefetch an adapter. */
 export interface PrefetchOptions {
@@ -26,16 +25,4 @@ export async function prefetchAdapter(
   } finally {
     lease.release();
   }
-}
-
-/** Returns the tier that had the adapter and how long loading took, over both processes. */
-export function toReceipt(
-  adapter: Pick<LocalLease, 'tier' | 'loadMs'> | undefined,
-  {
-    tier,
-    loadMs = 0,
-  }: Pick<Prefetched, 'tier' | 'loadMs'> | Extract<EngineEvent, { type: 'accepted' }>,
-): AdapterReceipt {
-  if (!adapter || tier === undefined) return {};
-  return { tier: adapter.tier === 'store' ? 'store' : tier, loadMs: adapter.loadMs + loadMs };
 }

@@ -1,12 +1,12 @@
 // Sends the choices of a generation as server-sent events, one chunk per token. If the reader is slow, the text of each
-// choice is gathered and sent as one chunk when the reader has caught up.
+// choice is gathered and sent as one chunk when the reader has caught up. A quiet stream gets pings, and a reader that takes
+// nothing counts as gone.
 import type { Usage, WireFinishReason } from '../contracts/openai.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { AnswerHead, AnswerPlan, StreamPlan } from './answer-plan.ts';
 import { toUsage, type WireLogprobs } from './endpoint.ts';
 import type { GenerationEvent } from './generation.ts';
 import { createTokenNames, type LogprobWriter } from './logprobs.ts';
-import { EventStream, type EventStreamOptions } from './sse.ts';
 
 /** The part of a choice that is not sent yet. */
 interface Pending {
@@ -204,4 +204,97 @@ function createChunkWriter(
       `${before}${index},${endpoint.emptyDelta},"logprobs":null,"finish_reason":"${reason}"${after(index, tokens)}`,
     usage: (usage) => `${members},"choices":[],"usage":${JSON.stringify(usage)}}`,
   };
+}
+
+/** The bounds of a stream, and what happens at them. */
+interface EventStreamOptions {
+  maxBufferedBytes: number;
+  stalledReaderMs: number;
+  pingMs: number;
+  /** The reader has caught up after `isFull` was true. */
+  onDrain(): void;
+  /** The reader is gone, or has taken nothing for too long. */
+  onGone(): void;
+  /** Cuts the connection of a reader that takes nothing. */
+  disconnect(): void;
+}
+
+/** The content type of a stream's response. */
+export const EVENT_STREAM = 'text/event-stream; charset=utf-8';
+
+const PING = Buffer.from(': ping\n\n');
+
+/** One stream, as the body of a response. */
+class EventStream {
+  readonly body: ReadableStream<Uint8Array>;
+  readonly #options: EventStreamOptions;
+  readonly #pings: NodeJS.Timeout;
+  #controller!: ReadableStreamDefaultController<Uint8Array>;
+  #stalled: NodeJS.Timeout | undefined;
+  #isOpen = true;
+
+  constructor(options: EventStreamOptions) {
+    this.#options = options;
+    this.body = new ReadableStream<Uint8Array>(
+      {
+        start: (controller) => {
+          this.#controller = controller;
+        },
+        pull: () => this.#onRead(),
+        cancel: () => this.#onGone(),
+      },
+      new ByteLengthQueuingStrategy({ highWaterMark: options.maxBufferedBytes }),
+    );
+    this.#pings = setInterval(() => {
+      if (!this.isFull) this.#enqueue(PING);
+    }, options.pingMs);
+  }
+
+  /** Whether the buffer is full. The sender can then gather text instead of sending it. */
+  get isFull(): boolean {
+    return this.#isOpen && this.#controller.desiredSize! <= 0;
+  }
+
+  /** Sends one event; `data` must have no line break. Does nothing after the end. */
+  send(data: string): void {
+    this.#enqueue(Buffer.from(`data: ${data}\n\n`));
+  }
+
+  /** Ends the stream after everything that was sent. */
+  close(): void {
+    if (!this.#isOpen) return;
+    this.#stop();
+    this.#controller.close();
+  }
+
+  #enqueue(bytes: Uint8Array): void {
+    if (!this.#isOpen) return;
+    this.#controller.enqueue(bytes);
+    if (this.isFull)
+      this.#stalled ??= setTimeout(() => this.#onStalled(), this.#options.stalledReaderMs);
+  }
+
+  #onRead(): void {
+    if (this.#stalled === undefined) return;
+    clearTimeout(this.#stalled);
+    this.#stalled = undefined;
+    this.#options.onDrain();
+  }
+
+  #onGone(): void {
+    if (!this.#isOpen) return;
+    this.#stop();
+    this.#options.onGone();
+  }
+
+  #onStalled(): void {
+    this.#onGone();
+    this.#options.disconnect();
+  }
+
+  #stop(): void {
+    this.#isOpen = false;
+    clearInterval(this.#pings);
+    clearTimeout(this.#stalled);
+  }
 }

@@ -1,5 +1,7 @@
 // The front of metrics and traces, which the HTTP side and jobs use. Metrics are cheap and always on; traces exist only if a
 // `Tracing` is given. Knows no HTTP framework and no engine.
+
+import { LRUCache } from 'lru-cache';
 import type { StartPhases } from '../common/start-phases.ts';
 import { VERSION } from '../common/version.ts';
 import {
@@ -17,7 +19,6 @@ import { Metrics } from './metrics.ts';
 import { writePrometheusText } from './prometheus-text.ts';
 import { RequestObserver } from './request-observer.ts';
 import { RequestTrace, type TracedRequest } from './request-trace.ts';
-import { OTHER, TopLabels } from './top-labels.ts';
 import { Exchange, type SpanAttributes, type Tracing } from './tracing.ts';
 
 /** The most tenants, and the most adapters, that metrics show by name. Each has about 150 series. */
@@ -168,5 +169,72 @@ export class Telemetry {
     const [tenant, adapter] = key.split(SEPARATOR) as [string, string];
     this.metrics.drop({ tenant, adapter });
     this.metrics.drop({ [GEN_AI.requestModel]: adapter });
+  }
+}
+
+/** The name of all values that are not shown. */
+export const OTHER = 'other';
+
+/** How many other values are counted for each shown one. */
+const CANDIDATES_PER_PLACE = 8;
+/** Counts are halved after this many uses for each shown value, so values that are no longer used disappear. */
+const USES_PER_PLACE = 256;
+/** A new value needs this many times the uses of the least used one, so two equal values do not replace each other. */
+const LEAD = 2;
+
+/** How many values are shown. */
+export interface TopLabelsOptions {
+  /** The number of values that are shown at once. */
+  readonly places: number;
+  /** The value is no longer shown, so its series must be deleted. */
+  onDrop(value: string): void;
+}
+
+/** The most used values of a label. */
+export class TopLabels {
+  readonly #options: TopLabelsOptions;
+  readonly #top = new Map<string, number>();
+  readonly #candidates: LRUCache<string, number>;
+  #uses = 0;
+
+  constructor(options: TopLabelsOptions) {
+    this.#options = options;
+    this.#candidates = new LRUCache({ max: options.places * CANDIDATES_PER_PLACE });
+  }
+
+  /** Counts a use of the value and returns how it is shown. */
+  use(value: string): string {
+    if (value === OTHER) return OTHER;
+    if (++this.#uses >= this.#options.places * USES_PER_PLACE) this.#age();
+    const count = this.#top.get(value);
+    if (count !== undefined || this.#top.size < this.#options.places) {
+      this.#top.set(value, (count ?? 0) + 1);
+      return value;
+    }
+    const uses = (this.#candidates.get(value) ?? 0) + 1;
+    const [last, least] = this.#least();
+    if (uses < LEAD * (least + 1)) {
+      this.#candidates.set(value, uses);
+      return OTHER;
+    }
+    this.#top.delete(last);
+    this.#options.onDrop(last);
+    this.#candidates.delete(value);
+    this.#top.set(value, uses);
+    return value;
+  }
+
+  #least(): [value: string, uses: number] {
+    let least: [string, number] = ['', Number.POSITIVE_INFINITY];
+    for (const entry of this.#top) if (entry[1] < least[1]) least = entry;
+    return least;
+  }
+
+  #age(): void {
+    this.#uses = 0;
+    for (const [value, count] of this.#top) this.#top.set(value, count / 2);
+    for (const [value, count] of [...this.#candidates.entries()].reverse()) {
+      this.#candidates.set(value, count / 2); // oldest first, to keep their order
+    }
   }
 }

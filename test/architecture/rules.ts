@@ -240,6 +240,21 @@ export function cycleFaults(files: readonly SourceFile[]): string[] {
   return faults;
 }
 
+/** Exported functions, classes and types whose name another file exports, too. Pages have names of their own. */
+export function repeatedNameFaults(files: readonly SourceFile[]): string[] {
+  const homes = new Map<string, string[]>();
+  const declaration =
+    /^export (?:async )?(?:abstract )?(?:function\*?|class|interface|type) (\w+)/gm;
+  for (const { path, text } of files.filter((file) => !file.path.startsWith('src/pages/'))) {
+    for (const [, name] of text.matchAll(declaration)) {
+      homes.set(name!, [...(homes.get(name!) ?? []), path]);
+    }
+  }
+  return [...homes]
+    .filter(([, paths]) => paths.length > 1)
+    .map(([name, paths]) => `${name} is exported by ${paths.join(' and ')}`);
+}
+
 /** Folders that ARCHITECTURE.md's code map does not list, and rows without a folder. `paths` are those of files. */
 export function codeMapFaults(document: string, paths: readonly string[]): string[] {
   const section = /^## Code map\n([\s\S]*?)(?=^## |(?![\s\S]))/m.exec(document)?.[1] ?? '';
