@@ -11,10 +11,9 @@ import type { FileMeta } from '../../jobs/files.ts';
 import { toListAnswer, toUnixSeconds } from '../api-objects.ts';
 import type { JobsSide } from '../deps.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
-import { addRoute, json, pathParam } from '../route.ts';
+import { addRoute, json, pathParam, validateBody } from '../route.ts';
 import { integerText } from '../schema/fields.ts';
 import { type UploadForm, withUpload } from '../upload.ts';
-import { validateBody } from '../validation.ts';
 
 const PATH = '/v1/files';
 /** OpenAI's other purposes are for features that this server does not have. */
