@@ -84,7 +84,8 @@ export class MessageWriter {
   }
 
   async #writeBatch(end: RunEnd | undefined): Promise<void> {
-    const messages = this.#waiting;
+    // A copy: the list grows while the batch is written.
+    const messages = [...this.#waiting];
     if (messages.length === 0 && !end) return;
     const batch = { messages, ...(end && { end }) };
     const number = this.#written + 1;
