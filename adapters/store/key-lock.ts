@@ -2,9 +2,10 @@
 // its holder. It is held for a check and a rename, never while bytes are copied.
 import { randomUUID } from 'node:crypto';
 import { readlinkSync } from 'node:fs';
-import { lstat, mkdir, readlink, rm, symlink } from 'node:fs/promises';
+import { lstat, readlink, rm, symlink } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { makeFolder } from '../../src/common/folders.ts';
 import { sleep } from '../../src/common/waiting.ts';
 import { errorCode } from './disk-error.ts';
 import { StoreError } from './store.ts';
@@ -49,7 +50,7 @@ export async function withKeyLock<T>(
 
 async function acquire(file: string, signal: AbortSignal | undefined): Promise<void> {
   const giveUpAtMs = Date.now() + MAX_WAIT_MS;
-  await mkdir(path.dirname(file), { recursive: true });
+  await makeFolder(path.dirname(file));
   while (!(await tryAcquire(file))) {
     if (await removeDead(file)) continue;
     if (Date.now() > giveUpAtMs) throw new StoreError('unavailable', 'another writer hangs');

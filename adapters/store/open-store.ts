@@ -1,6 +1,6 @@
 // Opens the store that the settings name. The S3 client is loaded only if it is needed, because it slows a start down.
-import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
+import { makeFolder } from '../../src/common/folders.ts';
 import { createFsStore } from './fs.ts';
 import { createMemoryStore } from './memory.ts';
 import type { ObjectStore } from './store.ts';
@@ -25,6 +25,6 @@ export async function openStore(settings: StoreSettings): Promise<ObjectStore> {
   }
   if (store !== undefined) return createFsStore(store);
   const folder = path.join(home, 'store');
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   return createFsStore(folder);
 }

@@ -2,9 +2,10 @@
 // that its messages name. A number is written once: if an attempt has two pods, the slower one finds its number taken
 // and stops. Knows no processes.
 import { randomUUID } from 'node:crypto';
-import { mkdir, rm, stat } from 'node:fs/promises';
+import { rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { StoreCall } from '../../adapters/store/store.ts';
+import { makeFolder } from '../common/folders.ts';
 import type { Logger } from '../common/log.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import { hashFile } from '../common/regular-file.ts';
@@ -195,7 +196,7 @@ export class MessageReader {
       const stored = files[key];
       if (!stored || stored.files.length === 0) return undefined;
       const dir = path.join(this.#dir, stored.folder);
-      await mkdir(dir, { recursive: true });
+      await makeFolder(dir);
       const isThere = await mapBounded(stored.files, (file) => {
         const target = path.join(dir, file.name);
         const from = this.#attempt.fileKey(stored.folder, file.name);

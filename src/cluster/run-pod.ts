@@ -1,8 +1,9 @@
 // A pod's program, from its attempt's record to its exit code: fetches what the run reads, starts or continues the run,
 // and passes on the trainer's messages. Publishes nothing and knows no cluster: the record says whether anybody still
 // wants the run.
-import { mkdir, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import path from 'node:path';
+import { makeFolder } from '../common/folders.ts';
 import type { Logger } from '../common/log.ts';
 import { type Backoff, retry } from '../common/waiting.ts';
 import type { Fault } from '../contracts/training-messages.ts';
@@ -58,7 +59,7 @@ async function work(options: PodOptions): Promise<number> {
   const last = await retryStore(() => attempt.lastBatch(), options);
   const pod = new Pod(options, { record, runDir, last });
   await rm(dir, { recursive: true, force: true });
-  await mkdir(dir, { recursive: true });
+  await makeFolder(dir);
   const { job, fault } = await prepare(record, options);
   if (fault) return pod.end({ kind: 'failed', error: fault });
   if (signal.aborted) return POD_EXIT.interrupted;

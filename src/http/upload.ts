@@ -3,11 +3,12 @@
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
-import { mkdir, open, rm } from 'node:fs/promises';
+import { open, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { Busboy, type BusboyFileStream, type BusboyInstance } from '@fastify/busboy';
 import { diskFullError, isDiskFull, ServeError } from '../common/errors.ts';
+import { makeFolder } from '../common/folders.ts';
 import { deadline, unlessAborted } from '../common/waiting.ts';
 
 /** The bounds of uploads. */
@@ -55,7 +56,7 @@ export async function withUpload<T>(
   checkHeaders(request.headers, options);
   const file = path.join(options.directory, `upload-${randomUUID()}`);
   try {
-    await mkdir(options.directory, { recursive: true });
+    await makeFolder(options.directory);
     return await use(await readForm(request, file, options));
   } catch (error) {
     throw isDiskFull(error) && !(error instanceof ServeError) ? diskFullError(error) : error;

@@ -2,7 +2,7 @@
 // commit. Resumes interrupted downloads and checks the digests of all files.
 import { createHash } from 'node:crypto';
 import { createReadStream, createWriteStream, existsSync, statSync } from 'node:fs';
-import { mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { rename, rm, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -14,6 +14,7 @@ import {
   modelInfo,
 } from '@huggingface/hub';
 import { FetchError, FileError } from '../common/errors.ts';
+import { makeFolder } from '../common/folders.ts';
 import { readRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
 import { COMPANION_FILES } from './checkpoint.ts';
 import { CONFIG_FILE, INDEX_FILE, readJson, shardNames, WEIGHTS_FILE } from './folder.ts';
@@ -118,8 +119,8 @@ async function fetchFiles(download: Download): Promise<string> {
   const list = listFiles({ ...access, revision: commit, fetch: withSignal(options.signal) });
   for await (const entry of list) if (entry.type === 'file') entries.set(entry.path, entry);
   const snapshot = path.join(repoDir, 'snapshots', commit);
-  await mkdir(snapshot, { recursive: true });
-  await mkdir(path.join(repoDir, 'blobs'), { recursive: true });
+  await makeFolder(snapshot);
+  await makeFolder(path.join(repoDir, 'blobs'));
 
   const wanted = [CONFIG_FILE, ...COMPANION_FILES].filter((name) => entries.has(name));
   if (entries.has(WEIGHTS_FILE)) {
@@ -142,7 +143,7 @@ async function fetchFiles(download: Download): Promise<string> {
       options.onBytes?.(done, total);
     });
   }
-  await mkdir(path.join(repoDir, 'refs'), { recursive: true });
+  await makeFolder(path.join(repoDir, 'refs'));
   await writeFile(path.join(repoDir, 'refs', 'main'), commit);
   return snapshot;
 }

@@ -2,12 +2,13 @@
 // store again.
 import { randomUUID } from 'node:crypto';
 import { createWriteStream, existsSync } from 'node:fs';
-import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { readdir, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { fetchVersion } from '../../adapters/repository/fetch.ts';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import { ServeError } from '../common/errors.ts';
+import { makeFolder } from '../common/folders.ts';
 import type { Fault } from '../contracts/training-messages.ts';
 import type { Files } from './files.ts';
 import type { JobRecord, JobRequest } from './job.ts';
@@ -61,7 +62,7 @@ export class JobFolder {
     { tenant, request }: Pick<JobRecord, 'tenant' | 'request'>,
     signal: AbortSignal,
   ): Promise<TrainerJob> {
-    await mkdir(this.#dir, { recursive: true });
+    await makeFolder(this.#dir);
     const fetchFile = (param: string, id: string) => this.#fetchFile({ tenant, id, param }, signal);
     const { trainingFile, validationFile, initAdapter } = request;
     const inputs: JobInputs = {
@@ -122,7 +123,7 @@ export class JobFolder {
     }
     const target = path.join(this.#dir, 'init');
     const { configBytes, weightsBytes } = await fetchVersion(repository, manifest, { signal });
-    await mkdir(target, { recursive: true });
+    await makeFolder(target);
     await writeFile(path.join(target, 'adapter_config.json'), configBytes);
     await writeFile(path.join(target, 'adapter_model.safetensors'), weightsBytes);
     return target;

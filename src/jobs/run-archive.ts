@@ -2,11 +2,12 @@
 // keys and then one index that names them: an interrupted save leads to nothing. A checkpoint that is not byte for byte
 // what was saved counts as absent. Knows no jobs.
 import { randomUUID } from 'node:crypto';
-import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
+import { mkdtemp, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { ifSound, readDocument, updateDocument } from '../../adapters/store/documents.ts';
 import { type ObjectStore, type StoreCall, StoreError } from '../../adapters/store/store.ts';
+import { makeFolder } from '../common/folders.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import { copyRun } from './run-copy.ts';
 import { describeFiles, fetchFile, storedFileSchema } from './stored-files.ts';
@@ -63,7 +64,7 @@ export class RunArchive {
   async restore(runDir: string, call: ArchiveCall): Promise<boolean> {
     const index = await this.#readIndex(call);
     if (!index) return false;
-    await mkdir(path.dirname(runDir), { recursive: true });
+    await makeFolder(path.dirname(runDir));
     const building = await mkdtemp(`${runDir}.restoring-`);
     try {
       for (const file of index.files) {

@@ -1,9 +1,10 @@
 // Copies a run folder while its trainer writes to it, and prepares a copied folder so that a trainer on this machine can
 // resume it. Knows no store.
 import { existsSync } from 'node:fs';
-import { copyFile, link, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { copyFile, link, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import { makeFolder } from '../common/folders.ts';
 import { hashFile, loadRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
 import { parseShallowJson } from '../common/shallow-json.ts';
 import type { TrainerJob } from './runner.ts';
@@ -93,7 +94,7 @@ async function copyAdapter(runDir: string, to: string): Promise<void> {
 
 /** Links are enough, because the trainer replaces folders and never changes their files. */
 async function linkFiles(from: string, to: string): Promise<void> {
-  await mkdir(to, { recursive: true });
+  await makeFolder(to);
   for (const name of await readdir(from)) {
     const [file, linked] = [path.join(from, name), path.join(to, name)];
     await link(file, linked).catch((error) => {

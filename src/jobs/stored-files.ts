@@ -1,10 +1,11 @@
 // Local files as objects in a store: their hashes, and the way back to files, byte for byte or not at all. Knows no jobs
 // and no runs.
 import { createHash } from 'node:crypto';
-import { mkdir, open, readdir } from 'node:fs/promises';
+import { open, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import type { ObjectStore, StoreCall } from '../../adapters/store/store.ts';
+import { makeFolder } from '../common/folders.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import { hashFile } from '../common/regular-file.ts';
 
@@ -43,7 +44,7 @@ export async function fetchFile(
     for await (const _ of object.body) break; // frees the connection
     return false;
   }
-  await mkdir(path.dirname(target), { recursive: true });
+  await makeFolder(path.dirname(target));
   const output = await open(target, 'w');
   const hash = createHash('sha256');
   try {

@@ -1,9 +1,10 @@
 // The keys file: tenants with their settings, and hashes of their keys. It is read strictly and replaced whole.
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, realpath, rename, rm, stat } from 'node:fs/promises';
+import { open, realpath, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { FileError, UsageError } from '../common/errors.ts';
+import { makeFolder } from '../common/folders.ts';
 import { loadRegular } from '../common/regular-file.ts';
 import { sleep } from '../common/waiting.ts';
 import { SHARED_OWNER, TENANT_PATTERN, type Tenant } from '../contracts/tenant.ts';
@@ -129,7 +130,7 @@ export async function updateKeysFile(
   file: string,
   change: (before: KeysFile) => KeysFile,
 ): Promise<void> {
-  await mkdir(path.dirname(file), { recursive: true });
+  await makeFolder(path.dirname(file));
   const target = await realpath(file).catch(() => file);
   const lock = `${target}.lock`;
   await acquire(lock);

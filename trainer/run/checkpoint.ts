@@ -1,10 +1,11 @@
 // Checkpoints hold everything that a run needs to continue as if it had never stopped: one safetensors file, with its SHA-256
 // beside it. Damaged checkpoints are ignored.
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { assert } from '../../src/common/assert.ts';
 import { ConfigError } from '../../src/common/errors.ts';
+import { makeFolder } from '../../src/common/folders.ts';
 import { hashFile, loadRegular, SMALL_FILE_BYTES } from '../../src/common/regular-file.ts';
 import { fromFloat32, type Tensor, toFloat32 } from '../../src/common/tensor.ts';
 import { memorySource, openSafetensors, writeSafetensors } from '../../src/formats/safetensors.ts';
@@ -61,7 +62,7 @@ export async function saveCheckpoint(
   const target = stepFolder(checkpointsDir, state.step);
   const building = `${target}.tmp-${process.pid}`;
   await rm(building, { recursive: true, force: true });
-  await mkdir(building, { recursive: true });
+  await makeFolder(building);
   const file = path.join(building, TENSORS_FILE);
   const tensors = new Map<string, Tensor>();
   for (const { name, shape, data } of arraysOf(trained)) {

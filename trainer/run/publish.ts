@@ -1,9 +1,10 @@
 // Publishes a finished adapter under its name: in the store as the name's next version, or in a folder of adapters.
-import { cp, mkdir, rm } from 'node:fs/promises';
+import { cp, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { digestAdapterFiles } from '../../adapters/peft/files.ts';
 import { contentPublication } from '../../adapters/repository/content.ts';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
+import { makeFolder } from '../../src/common/folders.ts';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import { replaceFolder } from './durable-files.ts';
 import type { StepMetrics } from './metrics.ts';
@@ -77,7 +78,7 @@ function summarize(metrics: readonly StepMetrics[]): Record<string, number> {
 /** Copies a folder atomically. */
 async function copyWhole(from: string, target: string): Promise<void> {
   const building = `${path.dirname(target)}/.${path.basename(target)}.tmp-${process.pid}`;
-  await mkdir(path.dirname(target), { recursive: true });
+  await makeFolder(path.dirname(target));
   await rm(building, { recursive: true, force: true });
   await cp(from, building, { recursive: true });
   await replaceFolder(building, target);

@@ -2,9 +2,10 @@
 // folder.
 
 import { existsSync } from 'node:fs';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { CONFIG_FILE, WEIGHTS_FILE } from '../../adapters/peft/files.ts';
+import { makeFolder } from '../../src/common/folders.ts';
 import { type FloatDType, fromFloat32, type Tensor } from '../../src/common/tensor.ts';
 import {
   memorySource,
@@ -40,7 +41,7 @@ export interface AdapterToWrite {
 export async function writeAdapter(dir: string, adapter: AdapterToWrite): Promise<void> {
   const building = `${dir}.tmp-${process.pid}`;
   await rm(building, { recursive: true, force: true });
-  await mkdir(building, { recursive: true });
+  await makeFolder(building);
   await writeFileDurably(path.join(building, CONFIG_FILE), serializeConfig(adapter));
   const tensors = new Map<string, Tensor>();
   for (const { name, shape, data } of adapter.parameters) {
@@ -118,7 +119,7 @@ const DTYPE_NAMES = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' } as cons
 export async function writeModel(dir: string, { baseDir, tensors, dtype }: ModelToWrite) {
   const building = `${dir}.tmp-${process.pid}`;
   await rm(building, { recursive: true, force: true });
-  await mkdir(building, { recursive: true });
+  await makeFolder(building);
   const base = openFolder(baseDir);
   base.tensors.close();
   for (const [name, bytes] of base.files) await writeFile(path.join(building, name), bytes);

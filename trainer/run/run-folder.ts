@@ -1,10 +1,11 @@
 // The folder of a run: its job, metrics, events and reports. One process at a time works in it. It does not know the model or
 // the optimizer.
 import { existsSync } from 'node:fs';
-import { appendFile, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { appendFile, readdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { ConfigError, FileError, UsageError } from '../../src/common/errors.ts';
+import { makeFolder } from '../../src/common/folders.ts';
 import { loadRegular, SMALL_FILE_BYTES } from '../../src/common/regular-file.ts';
 import { parseJob, type TrainJob } from '../job/job.ts';
 import { writeFileDurably } from './durable-files.ts';
@@ -77,7 +78,7 @@ export async function refuseUsedFolder(dir: string): Promise<void> {
 /** Creates the folder of a new run. @throws UsageError if the folder is not empty */
 export async function createRunFolder(dir: string, job: TrainJob): Promise<RunFolder> {
   await refuseUsedFolder(dir);
-  await mkdir(dir, { recursive: true });
+  await makeFolder(dir);
   await lock(dir);
   await writeFileDurably(path.join(dir, JOB_FILE), `${JSON.stringify(job, null, 2)}\n`);
   return runFolder(dir, true);
