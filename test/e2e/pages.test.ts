@@ -68,7 +68,7 @@ test('a file is dropped, corrected, planned and trained, and the adapter answers
   await page.locator('#n_epochs').fill('2');
   await page.locator('#n_epochs').blur();
   await page.locator('#plan dd', { hasText: '20, 10 per epoch' }).waitFor();
-  assert.match((await page.locator('#plan .warning').allTextContents()).join(), /trained on too/);
+  assert.match((await page.locator('#plan .warning').allTextContents()).join(), /also trained on/);
   assert.deepEqual(
     (await page.locator('#plan pre mark').allTextContents()).map((text) => text.trim()),
     (await page.locator('#plan pre').allTextContents()).map((text) => /odd|even/.exec(text)?.[0]),
