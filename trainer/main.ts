@@ -12,7 +12,7 @@ import { GateError, TrainError, toFault } from './run/faults.ts';
 
 const pause = new AbortController();
 const requestPause = () => pause.abort(new DOMException('asked to pause', 'AbortError'));
-/** Without its parent a run would go on unseen. Another one can resume it from its checkpoint. */
+/** Without its parent a run would go on unseen. Another trainer can resume the run from its checkpoint. */
 const abandon = () => process.exit(EXIT.failed);
 /** Messages leave in order: once this resolves, all have left. */
 let lastSent: Promise<unknown> = Promise.resolve();

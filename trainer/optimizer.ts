@@ -74,7 +74,7 @@ function update({ data, grad }: Parameter, { first, second }: Moments, scales: U
   }
 }
 
-/** torch's value: it keeps the quotient finite. */
+/** Added to the norm before the division, as in torch. */
 const EPSILON = 1e-6;
 
 /** Returns the Euclidean norm over all arrays together, summed in float64. */

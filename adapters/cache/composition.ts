@@ -1,5 +1,5 @@
-// Adds several adapters up: the sum of their weighted updates is their concatenation along the rank axis, exactly. Each one is
-// read straight into its columns, so a composition takes its own memory and that of one file.
+// Sums several adapters: the sum of their weighted updates is their concatenation along the rank axis, exactly. Each
+// one is read straight into its columns, so a composition takes its own memory and that of one file.
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { moduleName } from '../../src/model/target-modules.ts';
 import type { AdapterSink } from '../peft/parse-adapter.ts';

@@ -1,5 +1,5 @@
-// Parses a PEFT adapter's two files into weights in the engine's layout. It refuses an adapter that has a tensor too many or too
-// few, and names the tensor. It opens no files.
+// Parses a PEFT adapter's two files into weights in the engine's layout. It refuses an adapter with a missing or an
+// unexpected tensor, and names the tensor. It opens no files.
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ServeError } from '../../src/common/errors.ts';
 import { DTYPE_BYTES, type Tensor, toFloat32 } from '../../src/common/tensor.ts';

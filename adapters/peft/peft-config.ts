@@ -265,7 +265,7 @@ function createSettings(
     if (Math.abs(scaling) <= MAX_SCALING) return { rank, scaling };
     throw invalidAdapter(
       'lora_alpha',
-      `makes a scaling of ${scaling}; the limit is ${MAX_SCALING}`,
+      `results in a scaling of ${scaling}; the limit is ${MAX_SCALING}`,
     );
   };
 }

@@ -35,7 +35,7 @@ const MAX_TERMS = 4;
 /** The largest weight of a term. Useful mixtures stay far below it; beyond it the update drowns the base. */
 export const MAX_TERM_WEIGHT = 4;
 
-/** A folder's name, as long as a file system allows. Published names have to match `NAME_PATTERN`, too. */
+/** Matches a folder's name of any length that file systems allow. Published names have to match `NAME_PATTERN`, too. */
 const SEGMENT = /^(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$/;
 const VERSION = /^[1-9]\d{0,8}$/;
 const WEIGHT = /^-?(?:\d{1,3}(?:\.\d{1,6})?|\.\d{1,6})$/;

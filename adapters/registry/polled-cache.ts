@@ -20,7 +20,7 @@ export interface PollCall {
   readonly slackMs: number;
 }
 
-/** Values have a few hundred bytes. */
+/** The most remembered values, of a few hundred bytes each. */
 const MAX_VALUES = 10_000;
 /** Kept apart from the values, so that guessed names evict only each other. */
 const MAX_MISSES = 10_000;

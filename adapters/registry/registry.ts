@@ -282,6 +282,6 @@ function modelNotFound(): ServeError {
 }
 
 function baseMismatch(): ServeError {
-  const message = 'The adapter was trained on another base model than the one that is served.';
+  const message = 'The adapter was trained on a different base model from the one served here.';
   return new ServeError('base_mismatch', message, { param: 'model' });
 }

@@ -31,7 +31,7 @@ export type DiskFiles = Pick<
   'mkdir' | 'open' | 'readdir' | 'rename' | 'rm' | 'stat' | 'utimes'
 >;
 
-/** Where adapters are kept, and how many. */
+/** Where adapters are kept, and how many bytes they may take. */
 export interface DiskTierOptions {
   readonly root: string;
   readonly capacityBytes: number;
@@ -52,7 +52,7 @@ export class DiskError extends Error {
   override name = 'DiskError';
 }
 
-/** Another process may put its copy there, and evict it again, between two tries. */
+/** Tries of a rename. Between two tries another process may put its copy there and evict it again. */
 const MAX_RENAMES = 3;
 const INCOMING = '.incoming';
 /** No fetch takes this long: older folders were left by a process that died. */
@@ -71,7 +71,7 @@ interface Resident {
 /** A bounded cache of adapters on the disk. The least recently used are evicted first. */
 export class DiskTier {
   readonly #options: Required<DiskTierOptions>;
-  /** Users of an item, which may not be there yet. Held items are not evicted. */
+  /** Item → the number of its holds. The item may not exist yet. Held items are not evicted. */
   readonly #holds = new Map<string, number>();
   /** Items that this process has verified, and when their use was last written to the disk. */
   readonly #sound = new Map<string, number>();

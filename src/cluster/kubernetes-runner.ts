@@ -39,7 +39,7 @@ export interface KubernetesRunnerOptions extends ManifestOptions {
   readonly lookMs?: number;
 }
 
-/** Makes curves look live, for 3600 small reads an hour. */
+/** One small read a second, so curves look live. */
 const POLL_MS = 1_000;
 /** The messages usually tell how a pod ends. The status is for pods that cannot. */
 const LOOK_MS = 5_000;
@@ -120,7 +120,7 @@ class KubernetesRun {
       if (isDeleted || performance.now() - lookedMs >= (this.#options.lookMs ?? LOOK_MS)) {
         lookedMs = performance.now();
         yield* await this.#persist(() => this.#look());
-        if (this.#isOver) continue; // its last messages first
+        if (this.#isOver) continue; // read its last messages before ending
       }
       await this.#sleep(this.#options.pollMs ?? POLL_MS);
     }

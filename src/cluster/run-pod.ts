@@ -79,7 +79,7 @@ async function prepare(
   const base = await findBase();
   if (base.digest !== record.baseDigest) {
     log.error({ expected: record.baseDigest, found: base.digest }, 'this pod has another base');
-    const message = 'The trainer’s machine has another base model than the server.';
+    const message = 'The trainer’s machine has a different base model from the server’s.';
     return { fault: { code: 'base_mismatch', message, param: null } };
   }
   const job: Record<string, unknown> = { ...record.job, model: base.dir };

@@ -7,7 +7,7 @@ import { toReceipt } from './generation.ts';
 
 /** How to prefetch an adapter. */
 export interface PrefetchOptions {
-  /** How long other adapters are evicted before this one. */
+  /** How long this adapter is kept in preference to others. */
   readonly keepWarmMs?: number;
   /** Ends the wait for the files. A load that has begun goes on. */
   readonly signal?: AbortSignal;

@@ -30,7 +30,7 @@ export interface SseSinkOptions extends Omit<EventStreamOptions, 'onDrain'> {
 export class SseSink {
   /**
    * Resolves when the status is known to be 200: the engine has accepted the first choices and one of them runs. A
-   * client that still waits when the server shuts down gets a status that it repeats.
+   * client that still waits when the server shuts down gets a status on which clients retry.
    */
   readonly opened: Promise<void>;
   readonly #stream: EventStream;
@@ -62,7 +62,7 @@ export class SseSink {
     }));
   }
 
-  /** Whether `opened` has resolved: an error now belongs into the stream. */
+  /** Whether `opened` has resolved: from now on, errors are sent in the stream. */
   get isOpen(): boolean {
     return this.#isStarted && this.#isAdmitted;
   }
@@ -101,7 +101,7 @@ export class SseSink {
     this.#stream.close();
   }
 
-  /** Ends the stream with an error, or without a word if `error` is undefined. */
+  /** Ends the stream with an error, or silently if `error` is undefined. */
   fail(error: object | undefined): void {
     this.#flushAll();
     if (error) this.#stream.send(JSON.stringify(error));

@@ -167,7 +167,7 @@ async function fetchFile(
       await rm(`${blob}.incomplete`);
       fail(
         download.id,
-        `${entry.path}: the downloaded bytes have another digest than the hub announced. Import again`,
+        `${entry.path}: the downloaded bytes do not match the digest that the hub announced. Import again`,
       );
     }
     await rename(`${blob}.incomplete`, blob);

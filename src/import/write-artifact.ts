@@ -193,7 +193,7 @@ function artifactInfo(
   };
 }
 
-/** Throws `FileError` if another method than NF4 packed the weights, because they would be misread. */
+/** Throws `FileError` if the weights were packed by a method other than NF4, because they would be misread. */
 function refuseForeignQuantization(configJson: Readonly<Record<string, unknown>>): void {
   const settings = configJson['quantization_config'] as Record<string, unknown> | null | undefined;
   if (settings == null) return;

@@ -54,7 +54,10 @@ export class JobStore {
     this.#batches = new Records(store, { schema: eventBatchSchema, maxBytes: MAX_JOB_BYTES });
   }
 
-  /** Creates a job, or returns the one that has this id. It is marked first, so servers cannot overlook it. */
+  /**
+   * Creates a job, or returns the one that has this id. Writes the mark before the record, so servers cannot overlook
+   * it.
+   */
   async create(job: JobState): Promise<JobRecord> {
     await this.#store.put(activeKey(job), new Uint8Array());
     return (await this.#jobs.create(recordKey(job), job)).value;

@@ -231,7 +231,7 @@ export function applyClientAction(
   throw new ServeError('invalid_request', `Job ${job.id} is ${state}, so it cannot ${action}.`);
 }
 
-/** Returns an event with a text for people. */
+/** Returns an event that only carries a message. */
 export function messageEvent(
   message: string,
   { level = 'info', data }: { level?: NewEvent['level']; data?: NewEvent['data'] } = {},

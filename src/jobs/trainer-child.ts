@@ -26,14 +26,14 @@ export interface TrainerChildOptions {
 const NICENESS = 10;
 /** The end of the trainer's standard error that is logged. */
 const MAX_STDERR_CHARS = 4096;
-/** A consumer that takes a second for each message still gets every step of a run that takes four minutes for them. */
+/** A consumer may be this many messages behind (four minutes at one per second) before steps are dropped. */
 const MAX_WAITING_STEPS = 256;
 
 /** A trainer in a child process with low priority. */
 export class TrainerChild {
   /** Ends when the process is gone. */
   readonly messages = new MessageBuffer();
-  /** Resolves when the process is gone, with a fault for the case that the trainer did not report its end itself. */
+  /** Resolves when the process is gone, with the fault to use if the trainer did not report its own end. */
   readonly death: Promise<Fault>;
   readonly #process: ChildProcess;
   readonly #log: TrainerChildOptions['log'];
@@ -95,7 +95,7 @@ export class TrainerChild {
   }
 }
 
-/** A trainer that disappeared, with a reason for people. */
+/** Returns the fault of a trainer that disappeared. Users see the message. */
 export function lostTrainer(message: string): Fault {
   return { code: 'trainer_lost', message, param: null };
 }

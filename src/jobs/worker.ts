@@ -120,7 +120,10 @@ export class JobWorker {
     this.#timer = setTimeout(() => this.#scanNow(), delayMs);
   }
 
-  /** Returns the number of jobs in the store. Does not throw. */
+  /**
+   * Offers each unfinished job to this worker. Returns how many jobs have a mark, or 0 if the store fails. Does not
+   * throw.
+   */
   async #scanAll(): Promise<number> {
     this.#isScanDue = false;
     const { leases, watch, retire, sweep, log } = this.#options;

@@ -46,7 +46,7 @@ export function progressText(job, nowS) {
   return range ? `${share}, ${durationRange(...range)} left` : share;
 }
 
-/** How much the speed of the remaining steps may differ, on a machine that does other work, too. */
+/** The assumed error of the remaining time, on a machine that also does other work. */
 const SPEED_SPREAD = 0.15;
 
 /** In seconds. @param {Job} job @param {number} nowS @returns {[from: number, to: number] | undefined} */

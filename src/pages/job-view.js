@@ -19,7 +19,7 @@ import {
 /** @typedef {import('../contracts/openai.ts').FineTuningJobCheckpoint} Checkpoint */
 
 const POLL_MS = 1_500;
-/** The API has the older ones. */
+/** The most events shown. Older ones are only in the API. */
 const MAX_EVENTS = 300;
 
 const LOSSES = ['train_loss', 'full_valid_loss'];

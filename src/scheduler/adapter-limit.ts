@@ -13,7 +13,7 @@ interface Handover {
 /** Which adapters may run at once. */
 export interface AdapterLimitOptions {
   readonly maxActive: number;
-  /** Whether these adapters fit together. An adapter that would run alone is not asked about. */
+  /** Whether these adapters fit together. Not called for an adapter that would run alone. */
   canAttach(adapters: readonly AdapterKey[]): boolean;
 }
 

@@ -48,8 +48,8 @@ interface LiveSequence extends Suspect {
 }
 
 /**
- * `loading`: its adapter is being loaded, beside the steps. `joining`: it owns a slot but has no token yet.
- * `prefilled`: it has a token, but no step has decoded it yet.
+ * `loading`: its adapter is being loaded while steps run. `joining`: it owns a slot but has no token yet. `prefilled`:
+ * it has a token, but no step has decoded it yet.
  */
 type Phase = 'loading' | 'waiting' | 'joining' | 'prefilled' | 'running';
 
@@ -142,7 +142,7 @@ export class EngineClient {
   }
 
   /**
-   * Loads an adapter ahead of its first request. Other adapters are evicted before it for `keepWarmMs` (0: no
+   * Loads an adapter ahead of its first request. For `keepWarmMs`, it is evicted only after other adapters (0: no
    * preference). Rejects with `ServeError`: what is wrong with the adapter, or `engine_restarting`.
    */
   prefetch(

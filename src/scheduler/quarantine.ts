@@ -1,4 +1,4 @@
-// Refuses adapters and requests that were in the failing step at two crashes, so that they cannot cause a third, which
+// Refuses adapters and requests that were in the failing step of two crashes, so that they cannot cause a third, which
 // would end the server. Counts only crashes that the engine process caused itself. Knows no process.
 import { createHash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';

@@ -35,7 +35,10 @@ export interface SchedulerOptions {
   maxWaiting?: number;
   /** The same for one tenant, which cannot fill the queue alone. Default: `maxWaiting`. */
   maxWaitingPerTenant?: number;
-  /** The token budget for prefill: prompt tokens per step, which running rows wait for between two tokens. */
+  /**
+   * The token budget for prefill: the prompt tokens of one step. Running rows wait for them between two of their own
+   * tokens.
+   */
   prefillChunk?: number;
   /** Distinct adapters that run at once. Default: the number of slots, so no limit. */
   maxActiveAdapters?: number;

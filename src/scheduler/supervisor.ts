@@ -52,7 +52,10 @@ export class Supervisor implements EngineChannel {
   #crashTimes: number[] = [];
   /** Watches a ready process. */
   #watchdog: Watchdog | undefined;
-  /** Why this supervisor killed a process. A replaced one did not crash, a stuck one crashed by itself. */
+  /**
+   * Why this supervisor killed a process. A replaced process does not count as a crash. A stuck one counts as its own
+   * fault.
+   */
   readonly #killReasons = new WeakMap<ChildProcess, 'replaced' | 'stuck'>();
   #restart: NodeJS.Timeout | undefined;
 
@@ -187,7 +190,7 @@ export class Supervisor implements EngineChannel {
     });
   }
 
-  /** Called when the last message of the process has been read. */
+  /** Forgets the process. Later messages from it are ignored. */
   #lose(child: ChildProcess): void {
     if (this.#child !== child) return;
     this.#child = undefined;
@@ -296,7 +299,7 @@ function isOwnFault(end: ProcessEnd): boolean {
 function describeEnd(end: ProcessEnd): string {
   if ('signal' in end) {
     return end.signal === 'SIGKILL'
-      ? 'SIGKILL (the system was out of memory, or somebody killed it)'
+      ? 'SIGKILL (out of memory, killed by the watchdog, or by somebody else)'
       : end.signal;
   }
   return 'code' in end ? `exit code ${end.code}` : end.error.message;

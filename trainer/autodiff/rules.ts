@@ -51,7 +51,7 @@ export const gradientRules: Readonly<Record<string, Rule>> = {
 
   /** y = alpha * op(a) op(b) + c, all matrices (c may be a row that is added to each) */
   Gemm: (c) => {
-    assert((c.node.attributes['beta'] ?? 1) === 1, 'autodiff: Gemm with another beta than 1');
+    assert((c.node.attributes['beta'] ?? 1) === 1, 'autodiff: Gemm whose beta is not 1');
     productGradients(c, c.addGemm);
     const added = c.node.inputs[2] as Value | undefined;
     if (added && c.needs(added)) c.add(added, sumTo(c, added, c.dy));

@@ -1,5 +1,5 @@
-// Estimates the memory of full training, LoRA and QLoRA from a model's size, as the literature does: 16-bit weights on an
-// accelerator. `run-cost.ts` estimates a run on this machine.
+// Estimates the memory of full training, LoRA and QLoRA from a model's size, as the literature does: 16-bit weights on
+// an accelerator. `run-estimate.ts` estimates a run on this machine.
 import { DEFAULT_RANK } from '../../src/contracts/training-settings.ts';
 import type { ModelSize } from './model-size.ts';
 

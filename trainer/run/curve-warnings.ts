@@ -32,7 +32,7 @@ export interface RunContext {
   readonly baseTextLoss: number | undefined;
 }
 
-/** OpenAI's API requires as many. */
+/** OpenAI's API requires at least this many examples. */
 const MIN_EXAMPLES = 10;
 /** A point of a curve is the mean of this many steps. */
 const SPAN = 5;
@@ -66,7 +66,11 @@ export function examineData(train: Dataset, validation: Dataset | undefined): Wa
   }
   if (duplicates > MANY_DUPLICATES * examples) {
     const cause = `${duplicates} of ${examples} examples are duplicates`;
-    add('duplicates', cause, 'remove them, or each counts several times');
+    add(
+      'duplicates',
+      cause,
+      'remove them; otherwise the run trains on them more than once per epoch',
+    );
   }
   const known = new Set(train.fingerprints);
   const leaked = (validation?.fingerprints ?? []).filter((print) => known.has(print)).length;

@@ -45,7 +45,7 @@ export interface TrainResult {
   readonly state: RunState;
 }
 
-/** The curves are examined at least this often in a run. */
+/** The curves are examined about this many times in a run at most. A shorter run examines every step. */
 const EXAMINATIONS = 100;
 
 /** Trains until the last step, an abort, or the end of the patience. @throws TrainError if a loss is not finite */
@@ -110,7 +110,7 @@ function refuseBroken(losses: readonly (number | null | undefined)[]): void {
   if (losses.every((loss) => Number.isFinite(loss ?? 0))) return;
   throw new TrainError(
     'non_finite_loss',
-    'the loss of the base itself is not finite. Its weights are damaged; import it again.',
+    "the base's own loss is not finite: the base's weights are damaged. Import the base again.",
   );
 }
 

@@ -118,7 +118,7 @@ export class SlotBlock {
     this.#contents[from] = undefined;
   }
 
-  /** Frees the memory. No binding may have a range bound. */
+  /** Frees the memory. Unbind all its ranges first. */
   release(): void {
     this.#tensors.release();
   }

@@ -35,6 +35,6 @@ export interface SlotTensors {
   /** Copies a slot, or at least the given part of it: the first `used` of each `stride` elements. */
   move(from: number, to: number, part?: { stride: number; used: number }): void;
   zero(slot: number): void;
-  /** Frees the memory. No binding may have a range bound. */
+  /** Frees the memory. Unbind all its ranges first. */
   release(): void;
 }

@@ -1,5 +1,6 @@
-// Health checks: /livez says whether the process answers, /readyz whether the engine does, and /health adds figures. None
-// waits long for a step of the engine. Exact figures tell what tenants do, so on a server with keys they need a key.
+// Health checks: /livez says whether the process answers, /readyz whether the engine does, and /health adds figures.
+// None waits long for a step of the engine. Exact figures reveal the activity of tenants, so on a server with keys they
+// need a key.
 import { type OpenAPIHono, z } from '@hono/zod-openapi';
 import { VERSION } from '../../common/version.ts';
 import type { EngineClient } from '../../scheduler/client.ts';
