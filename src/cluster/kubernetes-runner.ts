@@ -211,7 +211,11 @@ class KubernetesRun {
         events.push(waitingEvent(reason, 'warn'));
       }
     }
-    if (isNew) log.info({ job: this.#request.jobId, kubernetesJob: this.#name, phase }, 'trainer');
+    if (isNew)
+      log.info(
+        { job: this.#request.jobId, kubernetesJob: this.#name, phase },
+        'trainer phase changed',
+      );
     this.#phase = phase;
     return events;
   }
@@ -243,7 +247,10 @@ class KubernetesRun {
   }
 
   #warn(error: unknown): void {
-    this.#options.log.warn({ err: error, job: this.#request.jobId }, 'the trainer is out of reach');
+    this.#options.log.warn(
+      { err: error, job: this.#request.jobId },
+      'the cluster or the store does not answer; trying again',
+    );
   }
 
   /** A request to stop ends the sleep early. */

@@ -131,7 +131,7 @@ class Pod {
       log,
       flushMs,
       onStuck: (reason) => {
-        log.error({ reason }, 'the run ends here');
+        log.error({ reason }, 'messages cannot be written; the run is cancelled');
         this.#stop.request('cancel');
       },
     });

@@ -79,7 +79,12 @@ export function addHealthRoutes(
     query: ANY_QUERY,
     answers: json(statusSchema),
     description: 'Yes',
-    otherAnswers: { 503: { description: 'Not now', content: json(statusSchema) } },
+    otherAnswers: {
+      503: {
+        description: 'The engine is starting, restarting, stalled or stopped',
+        content: json(statusSchema),
+      },
+    },
     errors: [],
     handle(c) {
       const status = leaving?.aborted ? 'leaving' : engineStatus(client);
