@@ -93,10 +93,10 @@ test('an interrupted download fails with an explanation and is resumed by the ne
   });
 });
 
-test('a file with another digest than announced is deleted', async () => {
+test('a file that does not match the announced digest is deleted', async () => {
   await withHub(tinyFiles(), async ({ hub, run }) => {
     hub.isLying = true;
-    await assert.rejects(run(), /another digest/);
+    await assert.rejects(run(), /do not match the digest/);
     hub.isLying = false;
     await run();
   });
