@@ -8,21 +8,26 @@ import path from 'node:path';
  * because it never returns below /proc.
  */
 export async function makeFolder(folder: string): Promise<void> {
-  const isMissing = await stat(folder).then(
-    () => false,
-    (error: NodeJS.ErrnoException) => error.code === 'ENOENT',
-  );
+  const make = () =>
+    mkdir(folder).catch(async (error) => {
+      if (!(await isFolder(folder))) throw error;
+    });
   const parent = path.dirname(path.resolve(folder));
-  if (isMissing && parent !== folder) await makeFolder(parent);
   try {
-    await mkdir(folder);
+    await make();
   } catch (error) {
-    const isThere = await stat(folder).then(
-      (found) => found.isDirectory(),
-      () => false,
-    );
-    if (!isThere) throw error;
+    const isParentMissing = (error as NodeJS.ErrnoException).code === 'ENOENT';
+    if (!isParentMissing || parent === folder) throw error;
+    await makeFolder(parent);
+    await make();
   }
+}
+
+function isFolder(file: string): Promise<boolean> {
+  return stat(file).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
 }
 
 /**
