@@ -1,9 +1,9 @@
-// Matches regular expressions from adapters' configurations against module names, in a worker thread that is stopped if it
-// takes too long: an expression's length does not tell how long it compiles. There is one worker per process, started by the
-// first expression and ended when idle.
+// Matches regular expressions from adapters' configurations against module names, in a child process that is killed if it
+// takes too long: an expression's length does not tell how long it compiles. It is a process because a thread that runs out
+// of memory can abort its whole process (Node 24 does). There is one, started by the first expression and ended when idle.
+import { type ChildProcess, fork } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { Worker } from 'node:worker_threads';
 import { LRUCache } from 'lru-cache';
 import { ServeError } from '../../src/common/errors.ts';
 
@@ -30,8 +30,8 @@ export interface EvaluationRequest {
   readonly names: readonly string[];
 }
 
-/** The worker's messages: `begun` once it has read the request, then one result. */
-export type EvaluationReply = 'begun' | EvaluationResult;
+/** The worker's messages: the index of each expression before it is compiled, then one result. */
+export type EvaluationReply = number | EvaluationResult;
 
 export const NO_MATCH = -2;
 /** A match of `layers_pattern` without the layer's number. */
@@ -41,10 +41,12 @@ export const NO_LAYER = -1;
 const DEADLINE_MS = 1000;
 /** Loading the worker from sources takes 0.3 s, and seconds on an overloaded machine. */
 const START_DEADLINE_MS = 30_000;
-/** A worker takes 10 MB, and 50 ms to start. */
+/** A worker takes 45 MB, and 60 ms to start. */
 const IDLE_MS = 30_000;
 /** The largest program that is allowed takes a tenth of this. */
 const MAX_HEAP_MB = 64;
+/** How V8 ends a process that reached its limit. */
+const OUT_OF_MEMORY = 'SIGABRT';
 /** Each result has up to 32 x 2,048 answers of 4 bytes. */
 const MAX_REMEMBERED = 64;
 /** A timeout is forgotten sooner, because the machine may have been busy. */
@@ -53,7 +55,7 @@ const REMEMBER_LATE_MS = 60_000;
 const results = new LRUCache<string, EvaluationResult>({ max: MAX_REMEMBERED });
 const underWay = new Map<string, Promise<EvaluationResult>>();
 let lastTurn: Promise<unknown> = Promise.resolve();
-let worker: Worker | undefined;
+let worker: ChildProcess | undefined;
 let idleTimer: NodeJS.Timeout | undefined;
 
 /**
@@ -85,36 +87,31 @@ export function evaluateExpressions(
 
 async function evaluate(request: EvaluationRequest): Promise<EvaluationResult> {
   clearTimeout(idleTimer);
-  const progress = new Int32Array(new SharedArrayBuffer(4));
   const current = worker ?? startWorker();
   worker = current;
-  current.ref();
+  keepAlive(current, true);
   try {
-    const result = await answerOf(current, { ...request, progress });
-    if (result !== 'late') return result;
-    return { index: Atomics.load(progress, 0), fault: 'time' };
+    return await answerOf(current, request);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ERR_WORKER_OUT_OF_MEMORY') {
-      return { index: Atomics.load(progress, 0), fault: 'size' };
-    }
     const message = 'adapter unavailable: its patterns cannot be read now';
     throw new ServeError('adapter_unavailable', message, { cause: error });
   } finally {
     // A worker that failed or did not answer is gone already.
-    worker?.unref();
+    if (worker) keepAlive(worker, false);
     idleTimer = setTimeout(dropWorker, IDLE_MS).unref();
   }
 }
 
-/** Resolves with the worker's answer, or with `late` once it was stopped. Rejects with the error that ended the worker. */
+/** Resolves with the worker's answer, or with the fault for which the worker was lost. Rejects if it cannot work. */
 async function answerOf(
-  current: Worker,
-  request: EvaluationRequest & { readonly progress: Int32Array },
-): Promise<EvaluationResult | 'late'> {
+  current: ChildProcess,
+  request: EvaluationRequest,
+): Promise<EvaluationResult> {
   let deadline: NodeJS.Timeout | undefined;
   let stopListening: () => unknown = () => {};
   try {
     return await new Promise((resolve, reject) => {
+      let index = 0;
       const startDeadline = (ms: number, stop: () => void) => {
         clearTimeout(deadline);
         // If this thread was busy, an answer may be waiting: read it first.
@@ -124,18 +121,23 @@ async function answerOf(
         dropWorker();
         reject(error);
       };
-      startDeadline(START_DEADLINE_MS, () => failed(new Error('the worker did not start')));
-      const ended = () => failed(new Error('the worker ended'));
-      const onReply = (reply: EvaluationReply) => {
-        if (reply !== 'begun') return resolve(reply);
-        return startDeadline(DEADLINE_MS, () => {
-          dropWorker();
-          resolve('late');
-        });
+      const late = () => {
+        dropWorker();
+        resolve({ index, fault: 'time' });
       };
+      const ended = (code: number | null, signal: NodeJS.Signals | null) => {
+        if (signal === OUT_OF_MEMORY) resolve({ index, fault: 'size' });
+        else failed(new Error(`the worker ended: ${signal ?? code}`));
+      };
+      const onReply = (reply: EvaluationReply) => {
+        if (typeof reply !== 'number') return resolve(reply);
+        index = reply;
+        return index > 0 || startDeadline(DEADLINE_MS, late);
+      };
+      startDeadline(START_DEADLINE_MS, () => failed(new Error('the worker did not start')));
       current.on('error', failed).on('exit', ended).on('message', onReply);
       stopListening = () => current.off('error', failed).off('exit', ended).off('message', onReply);
-      current.postMessage(request);
+      current.send(request, () => {}); // if it is gone, its exit reports it
     });
   } finally {
     clearTimeout(deadline);
@@ -143,29 +145,34 @@ async function answerOf(
   }
 }
 
-function startWorker(): Worker {
+function startWorker(): ChildProcess {
   const isSource = import.meta.url.endsWith('.ts');
-  const entry = new URL(`./pattern-worker.${isSource ? 'ts' : 'js'}`, import.meta.url);
-  const started = new Worker(isSource ? fromSource(entry) : entry, {
-    execArgv: [],
-    resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MB },
+  const heap = `--max-old-space-size=${MAX_HEAP_MB}`;
+  const started = fork(new URL(`./pattern-worker.${isSource ? 'ts' : 'js'}`, import.meta.url), [], {
+    execArgv: isSource ? [heap, '--import', import.meta.resolve('tsx')] : [heap],
+    serialization: 'advanced',
+    stdio: ['ignore', 'ignore', 'ignore', 'ipc'], // V8 prints pages when it is out of memory
   });
   started.on('error', () => {}); // errors outside an evaluation
+  const kill = () => started.kill('SIGKILL'); // a compiling worker does not see the channel close
+  process.once('exit', kill);
   started.once('exit', () => {
+    process.off('exit', kill);
     if (worker === started) worker = undefined;
   });
   return started;
 }
 
-/** Returns a program that loads the sources with tsx, because workers of Node 20 do not inherit loaders. */
-function fromSource(entry: URL): URL {
-  const api = JSON.stringify(import.meta.resolve('tsx/esm/api'));
-  const program = `import { tsImport } from ${api}; await tsImport('${entry}', '${entry}');`;
-  return new URL(`data:text/javascript,${encodeURIComponent(program)}`);
+/** Whether this process stays alive for the worker. */
+function keepAlive(child: ChildProcess, isNeeded: boolean): void {
+  for (const handle of [child, child.channel]) {
+    if (isNeeded) handle?.ref();
+    else handle?.unref();
+  }
 }
 
 function dropWorker(): void {
   const dropped = worker;
   worker = undefined;
-  void dropped?.terminate();
+  dropped?.kill('SIGKILL');
 }

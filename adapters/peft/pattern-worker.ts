@@ -1,6 +1,5 @@
-// The worker thread's program: compiles regular expressions of adapters' configurations and matches module names in linear
-// time. `pattern-evaluator.ts` stops it if it takes too long.
-import { parentPort } from 'node:worker_threads';
+// The worker process: compiles regular expressions of adapters' configurations and matches module names in linear time.
+// `pattern-evaluator.ts` kills it if it takes too long. It ends with the channel to its parent.
 import { RE2JS } from 're2js';
 import {
   type EvaluationReply,
@@ -21,22 +20,15 @@ const SOURCES: Record<Expression['kind'], (text: string) => string> = {
   layer: (text) => `(?:^|.*?\\.)${text}\\.(?P<layer>\\d+)\\.`,
 };
 
-const post = (reply: EvaluationReply) => parentPort!.postMessage(reply);
+const send = (reply: EvaluationReply) => process.send!(reply);
 
-parentPort!.on('message', (request: EvaluationRequest & { readonly progress: Int32Array }) => {
-  post('begun');
-  post(evaluate(request));
-});
+process.on('message', (request: EvaluationRequest) => void send(evaluate(request)));
 
-function evaluate({
-  expressions,
-  names,
-  progress,
-}: EvaluationRequest & { readonly progress: Int32Array }): EvaluationResult {
+function evaluate({ expressions, names }: EvaluationRequest): EvaluationResult {
   const answers = new Int32Array(expressions.length * names.length);
   let instructionsLeft = MAX_INSTRUCTIONS;
   for (const [index, { kind, text }] of expressions.entries()) {
-    Atomics.store(progress, 0, index);
+    send(index);
     let regex: RE2JS;
     try {
       RE2JS.compile(text); // alone first, so that its parentheses cannot close ours

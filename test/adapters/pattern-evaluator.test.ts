@@ -1,4 +1,4 @@
-// Expressions in configurations never hold up the thread that reads them, and plain names need no other thread.
+// Expressions in configurations never hold up the thread that reads them, and plain names need no other process.
 import assert from 'node:assert/strict';
 import { subscribe } from 'node:diagnostics_channel';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
@@ -16,7 +16,7 @@ const parse = (changes: Record<string, unknown>) =>
 const SLOW = '((?:(a?){10}){10}){10}'.repeat(80);
 
 let workers = 0;
-subscribe('worker_threads', () => workers++);
+subscribe('child_process', () => workers++);
 
 test('names, endings and escaped names start no worker', async () => {
   const config = await parse({
@@ -56,6 +56,21 @@ test('a slow expression is stopped and named, nobody waits for it, and others ar
   const tookMs = performance.now() - startMs;
   assert.ok(tookMs < 20_000, `it took ${tookMs} ms`);
   assert.ok(delay.max / 1e6 < 500, `the thread that asked stood still for ${delay.max / 1e6} ms`);
+});
+
+test('an expression that needs too much memory costs its process, not this one', async () => {
+  // Together they take more memory than the worker may have, unless its time is over first.
+  const copies = (length: number) => `((?:(a?){10}){10}){${length}}`.repeat(30);
+  const rank_pattern = Object.fromEntries([8, 9, 10].map((n) => [copies(n), 4]));
+  await assert.rejects(parse({ rank_pattern }), {
+    status: 422,
+    param: /^rank_pattern\[/,
+    message: /too (long|large)/,
+  });
+  assert.equal(
+    MODULES.filter((await parse({ target_modules: '.*\\.up_proj' })).isTargeted).length,
+    30,
+  );
 });
 
 test('the same slow expression is refused at once', async () => {
