@@ -70,6 +70,10 @@ export const metricsHistorySchema = z
       threads: z.int().nullable().openapi({ description: 'Null if the runtime chooses' }),
       processor: z.string(),
       cores: z.int(),
+      processor_features: z.array(z.string()).nullable().openapi({
+        description:
+          'Instruction sets, the fastest for 8-bit products first; null if the system does not tell',
+      }),
       memory_bytes: z.int(),
       platform: z.string(),
       node: z.string(),

@@ -237,6 +237,7 @@ function showServer({ threads, cores, ...server }) {
     ['Weights', server.weights ?? 'starting'],
     ['Threads', threads === null ? 'automatic' : count(threads)],
     ['Processor', `${server.processor}, ${counted(cores, 'core')}`],
+    ['Instructions', server.processor_features?.join(', ') || 'unknown'],
     ['Memory', size(server.memory_bytes)],
     ['Platform', `${server.platform}, Node ${server.node}`],
     ['Version', server.version],

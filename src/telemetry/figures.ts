@@ -2,6 +2,7 @@
 // this file remembers the names that requests used for them; routers need the names.
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { LRUCache } from 'lru-cache';
+import { describeProcessor } from '../common/processor.ts';
 import type { Metrics } from './metrics.ts';
 
 /** The engine's figures that metrics show. */
@@ -167,6 +168,9 @@ export function watchProcess(metrics: Metrics): void {
   lag.enable();
   metrics.set('startTime', {}, (Date.now() - process.uptime() * 1000) / 1000);
   metrics.onCollect(() => {
+    const { model, cores, features } = describeProcessor();
+    const labels = { model, cores: String(cores), features: features?.join(',') ?? 'unknown' };
+    metrics.set('processor', labels, 1);
     const { user, system } = process.cpuUsage();
     const memory = process.memoryUsage();
     metrics.set('cpu', {}, (user + system) / 1e6);

@@ -268,6 +268,12 @@ export const INSTRUMENTS = {
     'Version of the server and its base; the value is always 1.',
     ['version', 'node', 'model_name', 'base_digest'],
   ),
+  processor: gauge(
+    'lorikeet_processor_info',
+    '1',
+    'The processor, its cores and its instruction sets, the fastest for 8-bit products first; the value is always 1.',
+    ['model', 'cores', 'features'],
+  ),
   // The server process, with the names that dashboards for Node look for.
   cpu: counter('process_cpu_seconds_total', 's', 'CPU time of the server process.', NONE),
   residentMemory: gauge(

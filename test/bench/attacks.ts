@@ -20,7 +20,7 @@ import {
   type Target,
   WIDE_ADAPTER,
 } from './attacks/attacks.ts';
-import { describeProcessor } from './processor.ts';
+import { processorLine } from './processor.ts';
 import { quantile } from './tiers/quantile.ts';
 import { keepAsking } from './tiers/stream.ts';
 
@@ -214,7 +214,7 @@ function toMarkdown(measured: readonly Measured[]): string {
     return `| ${[attack.name, ...figures, verdict, answers.join(', ') || '-'].join(' | ')} |`;
   });
   return [
-    describeProcessor(),
+    processorLine(),
     `${streams} streams of ${tokens} tokens of another tenant, ${rounds} rounds of ${seconds} s; every stream ran to its end.`,
     '',
     `| attack | p95 between tokens alone, ms | beside it, ms | ratio | at most ${TARGET_RATIO} x | the attacker's answers |`,

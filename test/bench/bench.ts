@@ -20,6 +20,7 @@ import {
   measureLoad,
   measurePrefill,
 } from './measure.ts';
+import { processorLine } from './processor.ts';
 import { type Figure, toMarkdown } from './report.ts';
 import { type Server, startLlama, startLorikeet } from './servers.ts';
 
@@ -178,7 +179,7 @@ async function tryStartLlama(decoder: DecoderConfig): Promise<LlamaServers | und
 }
 
 function print(figures: readonly Figure[]): void {
-  process.stdout.write(`${toMarkdown(figures)}\n`);
+  process.stdout.write(`${processorLine()}\n\n${toMarkdown(figures)}\n`);
   if (options.json) writeFileSync(options.json, `${JSON.stringify(figures, null, 2)}\n`);
 }
 

@@ -1,21 +1,8 @@
-// The processor that figures were measured on: its name, its cores, and the instructions that the kernels can use.
-import { readFileSync } from 'node:fs';
-import os from 'node:os';
+// The processor that figures were measured on, as one line of a report.
+import { describeProcessor } from '../../src/common/processor.ts';
 
-const FEATURES = ['avx2', 'avx512f', 'avx512_vnni', 'avx_vnni', 'amx_int8', 'asimddp', 'i8mm'];
-
-/** One line, such as `2 x Intel(R) Xeon(R) (avx2, avx512f)`. */
-export function describeProcessor(): string {
-  const cpus = os.cpus();
-  const found = FEATURES.filter((feature) => readFlags().has(feature));
-  return `${cpus.length} x ${cpus[0]?.model ?? os.arch()} (${found.join(', ') || 'features unknown'})`;
-}
-
-function readFlags(): ReadonlySet<string> {
-  try {
-    const text = readFileSync('/proc/cpuinfo', 'utf8');
-    return new Set(/^(?:flags|Features)\s*:(.*)$/m.exec(text)?.[1]?.trim().split(/\s+/));
-  } catch {
-    return new Set(); // not Linux
-  }
+/** One line, such as `2 x AMD EPYC (avx512-vnni, avx512, avx2)`. */
+export function processorLine(): string {
+  const { model, cores, features } = describeProcessor();
+  return `${cores} x ${model} (${features?.join(', ') || 'features unknown'})`;
 }

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { tmpdir } from 'node:os';
 import { describe, test } from 'node:test';
 import { LoadedAdapters } from '../../adapters/registry/folder-registry.ts';
+import { describeProcessor } from '../../src/common/processor.ts';
 import { makeKey } from '../tenants/keys.ts';
 import { serveKeyed } from './keyed.ts';
 import { readError, readFrames, readOk, serve } from './served.ts';
@@ -180,7 +181,10 @@ describe('/health', () => {
   test('shows exact figures with a key, and without one if the server has no keys', async () => {
     const { engine } = await health(`Bearer ${acme.text}`);
     assert.ok(engine && 'generatedTokens' in engine && 'attachedAdapters' in engine);
-    const open = await readOk<{ engine: object | null }>(await serve().app.request('/health'));
+    type Open = { engine: object | null; weights: string; processor: { model: string } };
+    const open = await readOk<Open>(await serve().app.request('/health'));
     assert.ok(open.engine && 'generatedTokens' in open.engine);
+    assert.equal(open.weights, 'none');
+    assert.deepEqual(open.processor, { ...describeProcessor() });
   });
 });

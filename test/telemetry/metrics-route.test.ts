@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { describeProcessor } from '../../src/common/processor.ts';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
 import { idle, readError, type Served, serve, utf8 } from '../http/served.ts';
 import { emptyPod, loraAffinity, scrape } from './endpoint-picker.ts';
@@ -71,6 +72,13 @@ describe('a request', () => {
     assert.equal(count({ route: URL, status: '404', code: 'model_not_found' }), 1);
     assert.equal(count({ route: '/v1/models/:id', status: '404' }), 1);
     assert.equal(count({ route: 'none', status: '404', code: '' }), 1);
+  });
+
+  test('is answered by a processor that is described once', async () => {
+    const { model, cores, features } = describeProcessor();
+    const labels = { model, cores: String(cores), features: features?.join(',') ?? 'unknown' };
+    const metrics = await metricsOf(served);
+    assert.equal(sampleOf(metrics, 'lorikeet_processor_info', labels), 1);
   });
 
   test('that fails in the engine is no success', async () => {

@@ -2,6 +2,7 @@
 // None waits long for a step of the engine. Exact figures reveal the activity of tenants, so on a server with keys they
 // need a key.
 import { type OpenAPIHono, z } from '@hono/zod-openapi';
+import { describeProcessor } from '../../common/processor.ts';
 import { VERSION } from '../../common/version.ts';
 import type { EngineClient } from '../../scheduler/client.ts';
 import type { EngineStats } from '../../scheduler/protocol.ts';
@@ -25,6 +26,21 @@ const healthSchema = z
       description:
         'Exact figures; null if the engine gives none, or if keys are needed and the request has no valid one',
     }),
+    weights: z.string().nullable().optional().openapi({
+      description:
+        'The format of the weights; null until the engine is ready; only with exact figures',
+    }),
+    processor: z
+      .object({
+        model: z.string(),
+        cores: z.int(),
+        features: z.array(z.string()).nullable().openapi({
+          description:
+            'Instruction sets, the fastest for 8-bit products first; null if the system does not tell',
+        }),
+      })
+      .optional()
+      .openapi({ description: 'Only with exact figures' }),
     memory: z.looseObject({}).optional().openapi({
       type: 'object',
       description:
@@ -67,6 +83,7 @@ export function addHealthRoutes(
         model: model.id,
         load: stats ? loadOf(stats) : null,
         engine: stats && isShown ? { ...stats } : null,
+        ...(isShown && { weights: client.model?.weights ?? null, processor: processorBody() }),
         ...(deps.memory && isShown && { memory: { ...deps.memory } }),
       };
       return status === 'ready' ? c.json(body) : c.json(body, 503, RETRY_SOON);
@@ -101,6 +118,11 @@ export function addHealthRoutes(
     errors: [],
     handle: (c) => c.json({ status: 'live' }),
   });
+}
+
+function processorBody() {
+  const { model, cores, features } = describeProcessor();
+  return { model, cores, features: features ? [...features] : null };
 }
 
 /** `stalled`: the engine process is stopped, or a step takes far longer than usual. Requests are still queued. */

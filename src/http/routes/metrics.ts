@@ -2,6 +2,7 @@
 // so they are for operators.
 import os from 'node:os';
 import { type OpenAPIHono, z } from '@hono/zod-openapi';
+import { describeProcessor } from '../../common/processor.ts';
 import { VERSION } from '../../common/version.ts';
 import { type MetricsHistory, metricsHistorySchema } from '../../contracts/management-api.ts';
 import { PROMETHEUS_CONTENT_TYPE } from '../../telemetry/prometheus-text.ts';
@@ -72,10 +73,11 @@ function toSample({ atMs, isReady, load }: LoadSample): MetricsHistory['samples'
 }
 
 function describeHost() {
-  const cpus = os.cpus();
+  const { model, cores, features } = describeProcessor();
   return {
-    processor: cpus[0]?.model.trim() ?? 'unknown',
-    cores: os.availableParallelism(),
+    processor: model,
+    cores,
+    processor_features: features ? [...features] : null,
     memory_bytes: os.totalmem(),
     platform: `${os.platform()} ${os.arch()}`,
     node: process.version,
