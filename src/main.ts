@@ -1,4 +1,4 @@
 // The command's entry point.
-import { runCommandLine } from './cli/program.ts';
+import { runCommandLine } from './cli/command-line.ts';
 
 process.exitCode = await runCommandLine(process.argv.slice(2));

@@ -51,9 +51,9 @@ const RULES: readonly Rule[] = [
       [source('src/http/app.ts', "import { el } from '../pages/dom.js';")],
       [source('src/utils/text.ts', '')],
       // The command line parses and prints only.
-      [source('src/cli/program.ts', "const { x } = await import('../http/app.ts');")],
-      [source('src/cli/program.ts', "import type { Engine } from '../engine/engine.ts';")],
-      [source('src/cli/program.ts', "import { s } from '../../adapters/store/store.ts';")],
+      [source('src/cli/command-line.ts', "const { x } = await import('../http/app.ts');")],
+      [source('src/cli/command-line.ts', "import type { Engine } from '../engine/engine.ts';")],
+      [source('src/cli/command-line.ts', "import { s } from '../../adapters/store/store.ts';")],
       [source('src/main.ts', "import { createApp } from './http/app.ts';")],
       [source('trainer/main.ts', "import { greet } from '../src/cli/serve-command.ts';")],
       [source('src/compose/server.ts', "import { greet } from '../cli/serve-command.ts';")],

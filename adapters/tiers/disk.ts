@@ -130,7 +130,7 @@ export class DiskTier {
   }
 
   /** Has the item verified again before its next use. */
-  distrust(item: DiskItem): void {
+  verifyAgain(item: DiskItem): void {
     this.#sound.delete(keyOf(item));
   }
 

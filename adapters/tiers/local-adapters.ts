@@ -22,7 +22,7 @@ export interface LocalLease extends Disposable {
   /** Call it once the engine has accepted or refused every sequence that names the source. */
   release(): void;
   /** Call it if the engine found other content than expected: the files are verified again before the next lease. */
-  distrust(): void;
+  verifyAgain(): void;
 }
 
 /** Figures of all tiers together. */
@@ -102,7 +102,7 @@ export class LocalAdapters {
         tier: found.some(({ tier }) => tier === 'store') ? 'store' : 'disk',
         loadMs: this.#clock.now() - startMs,
         release,
-        distrust: () => this.#distrust(parts),
+        verifyAgain: () => this.#verifyAgain(parts),
         [Symbol.dispose]: release,
       };
     } catch (error) {
@@ -185,11 +185,11 @@ export class LocalAdapters {
     throw unavailable('this machine has no room for it');
   }
 
-  #distrust(parts: readonly AdapterPart[]): void {
+  #verifyAgain(parts: readonly AdapterPart[]): void {
     for (const { owner, digest, location } of parts) {
       if (location.kind === 'folder') continue;
       const item: DiskItem = { owner, digest, files: location.manifest.files };
-      for (const disk of this.#disks) disk.distrust(item);
+      for (const disk of this.#disks) disk.verifyAgain(item);
     }
   }
 }

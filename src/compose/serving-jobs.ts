@@ -11,7 +11,7 @@ import { openUploadFolder } from '../http/upload-folder.ts';
 import type { ArtifactDescription } from '../import/artifact.ts';
 import { createChildRunner } from '../jobs/child-runner.ts';
 import { guardStore } from '../jobs/guarded-store.ts';
-import { createJobs } from '../jobs/jobs.ts';
+import { createJobs } from '../jobs/create-jobs.ts';
 import { createOwner, isOwnerGone } from '../jobs/lease.ts';
 import type { JobRunner } from '../jobs/runner.ts';
 import type { JobWorker } from '../jobs/worker.ts';

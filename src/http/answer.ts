@@ -77,7 +77,7 @@ async function answerOnce(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan): Pr
   try {
     return await (plan.stream ? answerStream(context) : answerJson(context));
   } catch (error) {
-    if (hasChanged(error)) adapter?.distrust();
+    if (hasChanged(error)) adapter?.verifyAgain();
     throw error;
   }
 }

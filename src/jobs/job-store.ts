@@ -99,7 +99,7 @@ export class JobStore {
     const marks = await this.#marks();
     const jobs = await mapBounded(marks, async (mark) => {
       const job = await this.find(mark);
-      if (!job && mark.ageMs > MAX_CREATION_MS) await this.retire(mark);
+      if (!job && mark.ageMs > MAX_CREATION_MS) await this.removeMark(mark);
       return job;
     });
     return jobs.filter((job) => job !== undefined);
@@ -126,7 +126,7 @@ export class JobStore {
   }
 
   /** Removes the mark of a job that needs no more work. */
-  async retire(name: JobName): Promise<void> {
+  async removeMark(name: JobName): Promise<void> {
     await this.#store.delete(activeKey(name));
   }
 

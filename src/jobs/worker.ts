@@ -39,7 +39,7 @@ export interface JobWorkerOptions {
   validate(lease: JobLease): JobTask;
   train(lease: JobLease): JobTask;
   /** Removes everything that nobody needs any more of a job that is over. */
-  retire(job: JobRecord): Promise<void>;
+  removeLeftovers(job: JobRecord): Promise<void>;
   /** Removes what jobs that are over have left on this machine. */
   sweep(): Promise<void>;
 }
@@ -126,14 +126,14 @@ export class JobWorker {
    */
   async #scanAll(): Promise<number> {
     this.#isScanDue = false;
-    const { leases, watch, retire, sweep, log } = this.#options;
+    const { leases, watch, removeLeftovers, sweep, log } = this.#options;
     try {
       const all = await leases.jobs.active();
       const others = all.filter(({ id }) => !this.#active.has(id));
       watch.keep(new Set(all.map(({ id }) => id)));
       for (const job of others) {
         // A server that still works on an ended job has not noticed the end yet.
-        if (hasEnded(job) && watch.isFree(job)) await retire(job);
+        if (hasEnded(job) && watch.isFree(job)) await removeLeftovers(job);
       }
       for (const job of this.#byTurn(others)) await this.#offer(job);
       await sweep();

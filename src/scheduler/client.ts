@@ -175,7 +175,7 @@ export class EngineClient {
     if (message.type === 'running') this.#runningIds = message.ids;
     if (message.type !== 'step') return;
     if (message.step !== this.#lastStep + 1) {
-      this.#channel.distrust(`step ${message.step} came after step ${this.#lastStep}`);
+      this.#channel.kill(`step ${message.step} came after step ${this.#lastStep}`);
       return;
     }
     this.#lastStep = message.step;

@@ -142,7 +142,7 @@ export interface EngineChannel {
   whenReady(): Promise<EngineModelInfo>;
   send(message: ToEngine): void;
   /** Kills an engine whose messages make no sense, and starts another if the channel can. */
-  distrust(reason: string): void;
+  kill(reason: string): void;
   /** Ends the engine, whose requests fail, and starts another if the channel can. Does not count as a crash. */
   restart(reason: string): void;
   /** Lets running sequences end until the deadline. Resolves once the engine has ended. */

@@ -93,7 +93,7 @@ export class Supervisor implements EngineChannel {
   }
 
   /** Kills the process at once and starts another. */
-  distrust(reason: string): void {
+  kill(reason: string): void {
     const child = this.#child;
     if (!child) return;
     this.#options.log.error({ pid: child.pid }, `engine process killed: ${reason}`);
@@ -184,9 +184,9 @@ export class Supervisor implements EngineChannel {
       isWaiting: this.#handlers.isWaiting,
       onStuck: () => {
         if (this.#child) this.#killReasons.set(this.#child, 'stuck');
-        this.distrust(`no step within ${stepBudgetMs} ms while work waits`);
+        this.kill(`no step within ${stepBudgetMs} ms while work waits`);
       },
-      onSilent: () => this.distrust(`no sign of life within ${silenceBudgetMs} ms`),
+      onSilent: () => this.kill(`no sign of life within ${silenceBudgetMs} ms`),
     });
   }
 

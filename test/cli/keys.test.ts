@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, test } from 'node:test';
-import { runCommandLine } from '../../src/cli/program.ts';
+import { runCommandLine } from '../../src/cli/command-line.ts';
 import { createKeyDigest } from '../../src/tenants/api-key.ts';
 import { KeyRing } from '../../src/tenants/key-ring.ts';
 import { parseKeysFile } from '../../src/tenants/keys-file.ts';

@@ -10,7 +10,7 @@ import { weightsNamed } from '../adapters/sample.ts';
 import { idle, readError, readOk, serve } from './served.ts';
 
 class CountingAdapters extends LocalAdapters {
-  readonly counts = { acquired: 0, distrusted: 0, released: 0 };
+  readonly counts = { acquired: 0, verifiedAgain: 0, released: 0 };
 
   override async acquire(...args: Parameters<LocalAdapters['acquire']>) {
     const { counts } = this;
@@ -21,7 +21,7 @@ class CountingAdapters extends LocalAdapters {
       if (!isReleased) counts.released++;
       isReleased = true;
     };
-    return { ...lease, distrust: () => void counts.distrusted++, release };
+    return { ...lease, verifyAgain: () => void counts.verifiedAgain++, release };
   }
 }
 
@@ -40,7 +40,7 @@ for (const stream of [false, true]) {
     assert.equal(response.status, 200);
     await (stream ? response.text() : readOk(response));
     await idle(served);
-    assert.deepEqual(counts, { acquired: 2, distrusted: 1, released: 2 });
+    assert.deepEqual(counts, { acquired: 2, verifiedAgain: 1, released: 2 });
   });
 }
 
@@ -55,7 +55,7 @@ test('that stay wrong are refused, with a header against retries', async () => {
   assert.equal(response.status, 503);
   assert.equal(response.headers.get('x-should-retry'), 'false');
   assert.equal((await readError(response)).code, 'adapter_checksum_mismatch');
-  assert.deepEqual(counts, { acquired: 2, distrusted: 2, released: 2 });
+  assert.deepEqual(counts, { acquired: 2, verifiedAgain: 2, released: 2 });
 });
 
 test('of a folder that is replaced are those of the new content', async () => {

@@ -3,7 +3,7 @@
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import type { AppOptions, JobsSide } from '../../src/http/deps.ts';
-import type { Jobs } from '../../src/jobs/jobs.ts';
+import type { Jobs } from '../../src/jobs/create-jobs.ts';
 import { watchStore } from '../adapters/published.ts';
 import { openServer, type Server, type ServerOptions, temporaryFolder } from '../jobs/simulated.ts';
 import { type ServedPublished, servePublished } from './published.ts';

@@ -8,7 +8,7 @@ import { createLog } from '../../src/common/log.ts';
 import { guardStore } from '../../src/jobs/guarded-store.ts';
 import { type JobRecord, messageEvent, withEvents } from '../../src/jobs/job.ts';
 import { JobStore } from '../../src/jobs/job-store.ts';
-import { JOB, newState } from './jobs.ts';
+import { JOB, newState } from './sample-jobs.ts';
 
 async function stored(store: ObjectStore = createMemoryStore(), now = () => 0) {
   const jobs = new JobStore(guardStore(store, createLog('silent')), now);
@@ -128,13 +128,13 @@ describe('a job', () => {
 });
 
 describe('marks', () => {
-  test('lead to each job from its creation until it is retired', async () => {
+  test('lead to each job from its creation until its mark is removed', async () => {
     const { jobs, job } = await stored();
     const idsOf = (list: readonly JobRecord[]) => list.map(({ id }) => id);
     assert.deepEqual(idsOf(await jobs.active()), [job.id]);
     assert.equal(await jobs.countActive('acme'), 1);
     assert.equal(await jobs.countActive('acm'), 0);
-    await jobs.retire(job);
+    await jobs.removeMark(job);
     assert.deepEqual(await jobs.active(), []);
     assert.equal((await jobs.get(JOB)).id, job.id);
   });

@@ -17,7 +17,7 @@ import {
   withEvents,
   withFault,
 } from '../../src/jobs/job.ts';
-import { messagesOf, newJob } from './jobs.ts';
+import { messagesOf, newJob } from './sample-jobs.ts';
 
 const ACTIONS: readonly JobAction[] = [
   'validate',

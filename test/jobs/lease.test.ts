@@ -8,7 +8,7 @@ import { type ObjectStore, StoreError } from '../../adapters/store/store.ts';
 import { messageEvent, withEvents } from '../../src/jobs/job.ts';
 import { JobStore } from '../../src/jobs/job-store.ts';
 import { createOwner, isOwnerGone, JobLease, LeaseLost, LeaseWatch } from '../../src/jobs/lease.ts';
-import { JOB, messagesOf, newState } from './jobs.ts';
+import { JOB, messagesOf, newState } from './sample-jobs.ts';
 
 function watchAt(isGone = (_owner: string) => false) {
   let nowMs = 0;

@@ -13,7 +13,7 @@ import {
   toAdapterName,
 } from '../../src/jobs/names.ts';
 import { resolveHyperparameters, splitBatch, toTrainerJob } from '../../src/jobs/trainer-job.ts';
-import { JOB, newJob } from './jobs.ts';
+import { JOB, newJob } from './sample-jobs.ts';
 
 describe('the name of an adapter', () => {
   test('is its suffix in the letters that names have', () => {

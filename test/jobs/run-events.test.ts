@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { checkpointMetrics, stepEvent, withReport } from '../../src/jobs/run-events.ts';
-import { messagesOf, newJob, step } from './jobs.ts';
+import { messagesOf, newJob, step } from './sample-jobs.ts';
 
 const report = { steps: [], events: [], estimatedFinishMs: undefined };
 

@@ -6,7 +6,7 @@ import { StoreError } from '../../adapters/store/store.ts';
 import { type JobRecord, withCheckpoint, withoutDropped } from '../../src/jobs/job.ts';
 import { Publication } from '../../src/jobs/publication.ts';
 import { countedStore, type Fault, shelf } from '../adapters/repository/shelf.ts';
-import { JOB, newJob } from './jobs.ts';
+import { JOB, newJob } from './sample-jobs.ts';
 
 const NAME = newJob().name;
 const METRICS = { trainLoss: 1, trainTokenAccuracy: 0.5 };

@@ -33,7 +33,7 @@ class InProcessChannel implements EngineChannel {
       .run((message) => this.#receive(message))
       .then(
         () => this.#stop(),
-        (error) => this.distrust(String(error)),
+        (error) => this.kill(String(error)),
       );
   }
 
@@ -60,13 +60,13 @@ class InProcessChannel implements EngineChannel {
     queueMicrotask(() => this.#loop.handle(message));
   }
 
-  distrust(reason: string): void {
+  kill(reason: string): void {
     this.#log.error(`engine stopped: ${reason}`);
     this.#stop();
   }
 
   restart(reason: string): void {
-    this.distrust(reason);
+    this.kill(reason);
   }
 
   async drain(deadlineMs: number): Promise<void> {

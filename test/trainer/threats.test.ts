@@ -5,7 +5,7 @@ import { appendFileSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
-import { runCommandLine } from '../../src/cli/program.ts';
+import { runCommandLine } from '../../src/cli/command-line.ts';
 import type { Programs } from '../../src/cli/programs.ts';
 import { describeFailure } from '../../src/common/failure.ts';
 import { readArtifact } from '../../src/import/artifact.ts';

@@ -99,7 +99,7 @@ test('a flipped bit is found by the next process, and by this one once the engin
   await next.write(itemOf(version), source(version));
   assert.equal((await digestAdapterFiles(directory(version))).digest, version.manifest.digest);
   writeFileSync(file, bytes);
-  tier.distrust(itemOf(version));
+  tier.verifyAgain(itemOf(version));
   assert.equal(await has(version), false);
 });
 

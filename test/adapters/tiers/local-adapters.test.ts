@@ -122,7 +122,7 @@ test('a file that changed under the engine is fetched again', async (t) => {
   const first = await local.acquire(toResolved(version));
   const { directory } = first.source.parts[0]!;
   writeFileSync(path.join(directory, 'adapter_model.safetensors'), 'x'.repeat(1000));
-  first.distrust();
+  first.verifyAgain();
   first.release();
   const second = await local.acquire(toResolved(version));
   assert.equal(second.tier, 'store');

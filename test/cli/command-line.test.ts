@@ -1,7 +1,7 @@
 // Command lines: what reaches the commands, and the exit code and text of each wrong one.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { runCommandLine } from '../../src/cli/program.ts';
+import { runCommandLine } from '../../src/cli/command-line.ts';
 import type { Programs } from '../../src/cli/programs.ts';
 import { ConfigError, FileError } from '../../src/common/errors.ts';
 import type { ImportRequest } from '../../src/compose/base.ts';

@@ -133,10 +133,10 @@ export function createJobs(options: JobsOptions): Jobs {
         flushMs,
         observer: options.observe?.(lease.job),
       }),
-    async retire(job) {
+    async removeLeftovers(job) {
       await archiveOf(job).remove();
       await folderOf(job).remove();
-      await jobs.retire(job);
+      await jobs.removeMark(job);
     },
     async sweep() {
       await sweepJobFolders(path.resolve(root), () => jobs.activeIds());
