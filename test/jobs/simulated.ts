@@ -14,8 +14,8 @@ import type { JobStatus } from '../../src/contracts/job-status.ts';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
 import type { Fault, JobPlan } from '../../src/contracts/training-messages.ts';
 import { createChildRunner } from '../../src/jobs/child-runner.ts';
-import type { JobRecord, JobRequest } from '../../src/jobs/job.ts';
 import { createJobs, type Jobs, type JobsOptions } from '../../src/jobs/create-jobs.ts';
+import type { JobRecord, JobRequest } from '../../src/jobs/job.ts';
 
 export const ACME = { ...LOCAL_TENANT, id: 'acme' };
 export const BASE = { name: 'toy', digest: 'b'.repeat(64), dir: path.resolve('models/toy') };
