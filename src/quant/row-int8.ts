@@ -1,0 +1,88 @@
+// The row form of int8 weights: one scale per output, and the values transposed to [in, out], as ONNX Runtime's
+// MatMulIntegerToFloat reads them. It multiplies activations with one scale per token row. Sums of integers are exact,
+// so a row's product does not depend on the rows beside it. Knows no graph and no files.
+import { assert } from '../common/assert.ts';
+
+/** A matrix [out, in] in the row form: weight[o][i] = data[i * out + o] * scales[o]. */
+export interface RowInt8 {
+  /** [in, out], from -127 to 127 */
+  readonly data: Int8Array;
+  /** [out] */
+  readonly scales: Float32Array;
+}
+
+/** Levels on each side of zero. */
+const LARGEST_LEVEL = 127;
+/** Makes every level positive, so that truncation rounds to nearest. */
+const ROUNDING_OFFSET = 128;
+/** A tile is read along the inputs and written along the outputs. Both sides of it fit in the first cache. */
+const TILE = 64;
+
+/**
+ * Rounds matrices [out, in] symmetrically, per output, and stacks them along their outputs. An output with a value that
+ * is not finite gets an infinite scale, which makes its products not finite, too.
+ */
+export function quantizeRowInt8(matrices: readonly Float32Array[], inFeatures: number): RowInt8 {
+  const width = matrices.reduce((sum, values) => sum + values.length / inFeatures, 0);
+  assert(Number.isInteger(width), `quantizeRowInt8: rows of ${inFeatures} values`);
+  const data = new Int8Array(inFeatures * width);
+  const scales = new Float32Array(width);
+  let first = 0;
+  for (const values of matrices) {
+    const rows = values.length / inFeatures;
+    const inverses = new Float64Array(rows);
+    for (let row = 0; row < rows; row++) {
+      const largest = largestMagnitude(values, row * inFeatures, (row + 1) * inFeatures);
+      scales[first + row] = largest / LARGEST_LEVEL;
+      inverses[row] = largest > 0 ? LARGEST_LEVEL / largest : 0;
+    }
+    transposeRounded(values, inverses, { data, width, first, inFeatures });
+    first += rows;
+  }
+  return { data, scales };
+}
+
+/** The largest magnitude, or +Infinity if a value is not finite. */
+function largestMagnitude(values: Float32Array, from: number, to: number): number {
+  let largest = 0;
+  for (let i = from; i < to; i++) {
+    const magnitude = Math.abs(values[i]!);
+    // The comparison is negated because a NaN compares false with everything.
+    if (!(magnitude <= largest)) largest = magnitude >= 0 ? magnitude : Number.POSITIVE_INFINITY;
+  }
+  return largest;
+}
+
+/** The columns of data [in, width] that a matrix fills, from `first` on. */
+interface Destination {
+  readonly data: Int8Array;
+  readonly width: number;
+  readonly first: number;
+  readonly inFeatures: number;
+}
+
+function transposeRounded(
+  values: Float32Array,
+  inverses: Float64Array,
+  { data, width, first, inFeatures }: Destination,
+): void {
+  const tile = new Int8Array(TILE * TILE);
+  for (let row = 0; row < inverses.length; row += TILE) {
+    const rows = Math.min(TILE, inverses.length - row);
+    for (let col = 0; col < inFeatures; col += TILE) {
+      const cols = Math.min(TILE, inFeatures - col);
+      for (let r = 0; r < rows; r++) {
+        const inverse = inverses[row + r]!;
+        const start = (row + r) * inFeatures + col;
+        for (let c = 0; c < cols; c++) {
+          const level = (values[start + c]! * inverse + (ROUNDING_OFFSET + 0.5)) | 0;
+          tile[r * TILE + c] = level - ROUNDING_OFFSET;
+        }
+      }
+      for (let c = 0; c < cols; c++) {
+        const start = (col + c) * width + first + row;
+        for (let r = 0; r < rows; r++) data[start + r] = tile[r * TILE + c]!;
+      }
+    }
+  }
+}

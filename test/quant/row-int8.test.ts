@@ -1,0 +1,71 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { AssertionError } from '../../src/common/assert.ts';
+import { quantizeRowInt8, type RowInt8 } from '../../src/quant/row-int8.ts';
+
+/** The plain twin: one value at a time, without tiles. */
+function plainRowInt8(matrices: readonly Float32Array[], inFeatures: number): RowInt8 {
+  const rows = matrices.flatMap((values) =>
+    Array.from({ length: values.length / inFeatures }, (_, row) => [
+      ...values.subarray(row * inFeatures, (row + 1) * inFeatures),
+    ]),
+  );
+  const largest = rows.map((row) => row.reduce((max, value) => Math.max(max, Math.abs(value)), 0));
+  const data = new Int8Array(inFeatures * rows.length);
+  rows.forEach((row, o) => {
+    row.forEach((value, i) => {
+      data[i * rows.length + o] = largest[o] === 0 ? 0 : Math.round(value * (127 / largest[o]!));
+    });
+  });
+  return { data, scales: Float32Array.from(largest, (value) => value / 127) };
+}
+
+const count = fc.integer({ min: 1, max: 150 });
+const value = fc.float({ min: -8, max: 8, noNaN: true });
+
+test('tiles give the same levels and scales as one value at a time', () => {
+  const shapes = fc.record({
+    inFeatures: count,
+    outs: fc.array(count, { minLength: 1, maxLength: 3 }),
+  });
+  fc.assert(
+    fc.property(shapes, fc.array(value, { minLength: 7, maxLength: 97 }), (shape, values) => {
+      const { inFeatures, outs } = shape;
+      const matrices = outs.map((out, k) =>
+        Float32Array.from({ length: out * inFeatures }, (_, i) => values[(i + k) % values.length]!),
+      );
+      assert.deepEqual(quantizeRowInt8(matrices, inFeatures), plainRowInt8(matrices, inFeatures));
+    }),
+    { numRuns: 50 },
+  );
+});
+
+test('a level is off by at most half a step, and an output of zeros stays zero', () => {
+  const [rows, cols] = [3, 130];
+  const values = Float32Array.from(
+    { length: rows * cols },
+    (_, i) => Math.sin(i * 1.7) * (1 + (i % 9)),
+  );
+  values.fill(0, cols, 2 * cols);
+  const { data, scales } = quantizeRowInt8([values], cols);
+  values.forEach((weight, i) => {
+    const [o, input] = [Math.floor(i / cols), i % cols];
+    const level = data[input * rows + o]!;
+    assert.ok(Math.abs(level) <= 127);
+    assert.ok(Math.abs(level * scales[o]! - weight) <= scales[o]! * 0.5001, `${i}`);
+  });
+  assert.equal(scales[1], 0);
+});
+
+test('an output with a NaN or an infinity gets an infinite scale, the others keep theirs', () => {
+  const { scales } = quantizeRowInt8([Float32Array.of(1, Number.NaN, 2, -4, -Infinity, 0)], 2);
+  assert.deepEqual(
+    [...scales],
+    [Number.POSITIVE_INFINITY, Math.fround(4 / 127), Number.POSITIVE_INFINITY],
+  );
+});
+
+test('values that are no whole rows fail an assertion', () => {
+  assert.throws(() => quantizeRowInt8([new Float32Array(7)], 3), AssertionError);
+});
