@@ -8,9 +8,10 @@ import type { BlockAdapter } from './graph/training-lowering.ts';
 import { BaseWeights } from './step/base-weights.ts';
 import { BatchInputs } from './step/batch-inputs.ts';
 import { DropoutMasks } from './step/dropout-masks.ts';
+import { checkInt8Products } from './step/exact-int8.ts';
 import { LossHead } from './step/loss-head.ts';
 import { blockAdapter, fullParameters, loraParameters, trainingBytes } from './step/parameters.ts';
-import { SAVED_SHARE } from './step/saved-activations.ts';
+import { savedLimit } from './step/saved-activations.ts';
 import { type BatchShape, Segments } from './step/segments.ts';
 import { Workspace } from './step/workspace.ts';
 import type { MicroBatch, ProbedModel, TrainModelOptions } from './types.ts';
@@ -24,24 +25,28 @@ export interface InspectableModel extends ProbedModel {
 /**
  * Reads the artifact's weights into memory and builds its graphs. The artifact may be closed afterwards.
  * @throws FileError if the adapter's initial weights do not fit its settings
+ * @throws ConfigError if this processor has no exact int8 products
  */
 export function createTrainModel(artifact: Artifact, options: TrainModelOptions): InspectableModel {
   const { config } = artifact;
-  const { method, adapter, dropout, recompute, blocksPerSegment, threads, seed } = options;
+  const { method, adapter, dropout, recompute, blocksPerSegment, threads, seed, compute } = options;
   assert((method === 'full') === (adapter === undefined), `${method}: only LoRA has an adapter`);
+  assert(method !== 'full' || compute === 'float32', 'full: trains float32 weights');
+  if (compute === 'int8') checkInt8Products();
   const workspace = new Workspace();
-  const base = new BaseWeights(artifact, blocksPerSegment);
+  const base = new BaseWeights(artifact, blocksPerSegment, compute);
   const trained = adapter ? loraParameters(config, adapter) : fullParameters(config, base);
   const adapters: BlockAdapter[] = Array.from({ length: config.layerCount }, (_, layer) =>
     adapter ? blockAdapter(adapter, layer) : new Map(),
   );
   const masks = dropout > 0 ? new DropoutMasks({ rate: dropout, seed }, workspace) : undefined;
   const inputs = new BatchInputs(config, workspace);
-  const shared = { config, settings: { threads }, workspace, trained };
-  const { savedBytes: limit = SAVED_SHARE * (base.byteLength + trainingBytes(trained)) } = options;
+  const shared = { config, settings: { threads }, workspace, trained, compute };
+  const form = { isPacked: method === 'qlora', compute, blocksPerSegment };
+  const { savedBytes: limit = savedLimit(config, form, trainingBytes(trained)) } = options;
   const savedBytes = recompute ? limit : Number.POSITIVE_INFINITY;
   const segments = new Segments({ ...shared, base, adapters, masks, savedBytes, blocksPerSegment });
-  const head = new LossHead({ ...shared, weight: (name) => base.dense(name) });
+  const head = new LossHead({ ...shared, weight: (name) => base.unpacked(name) });
   const table = base.dense(embeddingName)!.data;
   const tableGradient = trained.get(embeddingName)?.grad.data;
   const widest = Math.max(...TARGET_NAMES.map((name) => TARGET_MODULES[name].inFeatures(config)));

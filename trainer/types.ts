@@ -68,6 +68,9 @@ export interface ProbedModel extends TrainModel {
   predict(batch: MicroBatch): Promise<number[]>;
 }
 
+/** The arithmetic of the frozen linears and the head: float32, or the row form of int8. */
+export type Compute = 'float32' | 'int8';
+
 /** `qlora` trains an adapter on an NF4 base, `lora` one on an unquantized base, `full` all weights. */
 export type TrainMethod = 'qlora' | 'lora' | 'full';
 
@@ -86,6 +89,7 @@ export interface TrainModelOptions {
   readonly adapter: LoraSettings | undefined;
   /** The probability that an element of a LoRA input is dropped. */
   readonly dropout: number;
+  readonly compute: Compute;
   /** Activation checkpointing: recompute each block in the backward pass instead of saving its activations. */
   readonly recompute: boolean;
   /** Bytes of activations that are saved even with `recompute`; default: a share of the weights' and gradients' bytes. */

@@ -1,5 +1,6 @@
 // The evaluation card of an adapter: its type, a parser for cards from manifests, and its rows as text.
 import { z } from 'zod';
+import { TRAINING_SETTINGS } from './training-settings.ts';
 
 /** The result of one gate. */
 export interface GateVerdict {
@@ -17,10 +18,15 @@ export interface EvaluationCard {
   readonly gates: readonly GateVerdict[];
   /** Gates that could not be measured. */
   readonly skipped: readonly { readonly gate: string; readonly reason: string }[];
+  /** The arithmetic of the run that trained the adapter. A card of `lorikeet eval` has none. */
+  readonly compute?: z.infer<typeof COMPUTE> | undefined;
   readonly [figure: string]: unknown;
 }
 
+const COMPUTE = TRAINING_SETTINGS.compute.schema;
+
 const cardSchema = z.looseObject({
+  compute: COMPUTE.optional(),
   gates: z
     .array(
       z.object({
@@ -45,7 +51,7 @@ type CardRow = readonly [name: string, text: string];
 
 /** Returns the rows of a card: the gates with their results, then the figures. */
 export function cardRows(card: EvaluationCard): CardRow[] {
-  const { gates, skipped, ...figures } = card;
+  const { gates, skipped, compute, ...figures } = card;
   return [
     ...gates.map(
       ({ gate, passed, value, relation, limit }): CardRow => [
@@ -54,6 +60,7 @@ export function cardRows(card: EvaluationCard): CardRow[] {
       ],
     ),
     ...skipped.map(({ gate, reason }): CardRow => [`gate ${gate}`, `skipped: ${reason}`]),
+    ...(compute === undefined ? [] : [['compute', compute] as const]),
     ...Object.entries(figures).flatMap(([name, value]): CardRow[] =>
       typeof value === 'number' ? [[name, showFigure(value)]] : [],
     ),

@@ -139,6 +139,7 @@ export const fineTuningPlanSchema = z
     training_file: z.string(),
     validation_file: z.string().nullable(),
     method: z.string(),
+    compute: z.string(),
     hyperparameters: hyperparametersSchema,
     examples: z.int(),
     validation_examples: z.int(),

@@ -175,6 +175,8 @@ export interface PlannedExample {
 /** The plan of a job, computed without training. */
 export interface JobPlan {
   readonly method: string;
+  /** The arithmetic of the frozen linears: float32 or int8. */
+  readonly compute: string;
   readonly examples: number;
   readonly validationExamples: number;
   /** Tokens per epoch. */

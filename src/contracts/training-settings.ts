@@ -206,6 +206,15 @@ export const TRAINING_SETTINGS = {
     fallback: 'float32',
     needs: 'adapter',
   },
+  compute: {
+    schema: z.enum(['float32', 'int8']),
+    default: 'float32',
+    flag: 'text',
+    help: "float32 or int8: the arithmetic of the frozen linears. int8 is the server's, and faster",
+    api: { group: 'lorikeet', name: 'compute' },
+    // A checkpoint has it as a field of its own, which a resumed run must match.
+    isHashed: false,
+  },
   learningRate: {
     // A rate above 1 diverges with every optimizer.
     schema: z.number().positive().max(1),

@@ -137,6 +137,7 @@ export function toPlan(request: JobRequest, plan: JobPlan): FineTuningPlan {
     training_file: request.trainingFile,
     validation_file: request.validationFile ?? null,
     method: plan.method,
+    compute: plan.compute,
     hyperparameters: toHyperparameters(request, true),
     examples: plan.examples,
     validation_examples: plan.validationExamples,

@@ -113,6 +113,11 @@ export class GraphBuilder {
     return type === 'float32' ? wide : this.cast(wide, type);
   }
 
+  /** A scalar constant. */
+  uint8(value: number): Value {
+    return this.#constant('uint8', [], Uint8Array.of(value));
+  }
+
   /** Converts a value to another element type. `name`: the name of the result. */
   cast(value: Value, type: ElementType, name?: string): Value {
     const outputs = [name ?? true];
@@ -172,7 +177,11 @@ export class GraphBuilder {
     return toBinary(ModelProtoSchema, model);
   }
 
-  #constant(type: 'int64' | 'float32', dims: readonly number[], rawData: Uint8Array): Value {
+  #constant(
+    type: 'int64' | 'float32' | 'uint8',
+    dims: readonly number[],
+    rawData: Uint8Array,
+  ): Value {
     const key = `const_${type}_${dims.join('x')}_${Buffer.from(rawData).toString('hex')}`;
     if (!this.#constants.has(key)) {
       this.#constants.set(

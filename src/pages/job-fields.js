@@ -37,7 +37,7 @@ const FIELDS = [
 ];
 
 /** The `lorikeet` settings that a repeated job keeps, with or without a field. */
-const REPEATED = ['method', 'rank', 'alpha', 'targets', 'rslora', 'dropout', 'gate'];
+const REPEATED = ['method', 'rank', 'alpha', 'targets', 'rslora', 'dropout', 'compute', 'gate'];
 
 /** Puts the fields on the page. */
 export function createHyperparameterFields() {

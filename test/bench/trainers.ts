@@ -16,6 +16,8 @@ const THREADS = availableParallelism();
 
 export interface TrainCase {
   readonly method: 'lora' | 'qlora';
+  /** Of `lorikeet train`; peft computes in float32. */
+  readonly compute: 'float32' | 'int8';
   /** Activations are computed again in the backward pass: peft's gradient checkpointing. */
   readonly recompute: boolean;
   /** A JSONL file whose first eight rows are trained, answers only. Absent: 8 x 160 tokens, all of them. */
@@ -33,14 +35,23 @@ export interface TrainResult {
 /** `lorikeet train`, as a user runs it. @param scratch where the job and its run are written */
 export async function measureLorikeet(
   modelDir: string,
-  { method, recompute, chat, steps }: TrainCase,
+  { method, compute, recompute, chat, steps }: TrainCase,
   scratch: string,
 ): Promise<TrainResult> {
   const dir = mkdtempSync(path.join(scratch, 'run-'));
   const data = path.join(dir, 'rows.jsonl');
   writeFileSync(data, chat ? firstRows(chat) : randomRows());
   const job = {
-    ...{ model: modelDir, data, method, recompute, rank: RANK, alpha: 2 * RANK, threads: THREADS },
+    ...{
+      model: modelDir,
+      data,
+      method,
+      compute,
+      recompute,
+      rank: RANK,
+      alpha: 2 * RANK,
+      threads: THREADS,
+    },
     ...{ batchSize: BATCH, maxLength: LENGTH, shuffle: false, maxSteps: steps + 1 },
     ...{ learningRate: 1e-4, schedule: 'constant', warmupSteps: 0, checkpointEvery: steps + 1 },
   };

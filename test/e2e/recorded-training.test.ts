@@ -85,6 +85,7 @@ async function repeatRun(
     method: 'qlora',
     adapter: plan.lora,
     dropout: 0,
+    compute: 'float32',
     recompute: false, // the same numbers, sooner
     blocksPerSegment: 1,
     threads: undefined,

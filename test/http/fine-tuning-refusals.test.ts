@@ -95,6 +95,7 @@ const BAD: [body: object, code: string, param: string][] = [
   [{ lorikeet: { method: 'dora' } }, 'unsupported_parameter', 'lorikeet.method'],
   [{ lorikeet: { method: 'lora' } }, 'unsupported_parameter', 'lorikeet.method'],
   [{ lorikeet: { method: 'x' } }, 'invalid_request', 'lorikeet.method'],
+  [{ lorikeet: { compute: 'int4' } }, 'invalid_request', 'lorikeet.compute'],
   [{ lorikeet: { rank: 0 } }, 'invalid_request', 'lorikeet.rank'],
   [{ lorikeet: { rank: 513 } }, 'invalid_request', 'lorikeet.rank'],
   [{ lorikeet: { rank: 65 } }, 'invalid_request', 'lorikeet.rank'], // --max-job-rank

@@ -290,6 +290,18 @@ describe('lists', () => {
   });
 });
 
+test('a job keeps the arithmetic that its request names, and names none otherwise', async () => {
+  const { api, upload } = await listen();
+  const training_file = await upload({ steps: 1 });
+  const create = async (lorikeet?: object) => {
+    const body = { model: 'base', training_file, ...(lorikeet && { lorikeet }) };
+    const { id } = await api.create(body);
+    return (await api.retrieve(id)) as unknown as { lorikeet: { compute?: string } };
+  };
+  assert.equal((await create({ compute: 'int8' })).lorikeet.compute, 'int8');
+  assert.equal((await create()).lorikeet.compute, undefined);
+});
+
 test('a dry run answers the plan and makes no job', async () => {
   const { api, app, upload } = await listen();
   const training_file = await upload({ plan: { truncated: 2 } });
@@ -305,6 +317,7 @@ test('a dry run answers the plan and makes no job', async () => {
     training_file,
     validation_file: null,
     method: 'qlora',
+    compute: 'float32',
     hyperparameters: { n_epochs: 3, batch_size: 8, learning_rate_multiplier: 1 },
     examples: 10,
     validation_examples: 0,

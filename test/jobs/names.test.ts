@@ -86,7 +86,7 @@ describe('the trainer’s job', () => {
   test('has the request’s settings, the numbers for auto and local files', () => {
     const { request } = newJob();
     const hyperparameters = { ...request.hyperparameters, batchSize: 32, nEpochs: 2 } as const;
-    const settings = { rank: 4, rslora: true, gate: { margin: 0.1 } };
+    const settings = { rank: 4, rslora: true, compute: 'int8', gate: { margin: 0.1 } } as const;
     const job = toTrainerJob(
       { ...request, hyperparameters, settings },
       { model: '/base', data: '/rows', initAdapter: '/init' },
@@ -97,6 +97,7 @@ describe('the trainer’s job', () => {
       initAdapter: '/init',
       rank: 4,
       rslora: true,
+      compute: 'int8',
       seed: 7,
       epochs: 2,
       learningRateMultiplier: 1,

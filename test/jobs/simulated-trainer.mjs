@@ -49,6 +49,7 @@ async function plan() {
   }
   const planned = {
     method: 'qlora',
+    compute: 'float32',
     examples: 10,
     validationExamples: job.validation ? 5 : 0,
     tokens: 100,

@@ -107,7 +107,7 @@ async function openModel(
   const artifact = readArtifact(dir);
   t.after(() => artifact.tensors.close());
   const model = createTrainModel(artifact, {
-    ...{ method, adapter, dropout: 0, recompute: true, blocksPerSegment: 1 },
+    ...{ method, adapter, dropout: 0, compute: 'float32', recompute: true, blocksPerSegment: 1 },
     ...{ threads: 1, seed: 0 },
   });
   t.after(() => model.release());

@@ -83,6 +83,7 @@ test('a fault says what a value must be', () => {
     ['epochs', 1e6, 'epochs: must be at most 1000'],
     ['shuffle', 'no', 'shuffle: must be true or false'],
     ['method', 'dora', 'method: must be qlora, lora or full'],
+    ['compute', 'int4', 'compute: must be float32 or int8'],
     ['betas', [0.9], 'betas: must have at least 2 entries'],
     ['layers', [], 'layers: is empty'],
     ['data', '', 'data: is empty'],
@@ -104,6 +105,9 @@ test('keys that contradict each other are refused', () => {
     'patience: needs validation or validationSplit',
   ]);
   assert.deepEqual(faultsOf({ ...BASE, method: 'full', rank: 4, name: 'x' }).length, 2);
+  assert.deepEqual(faultsOf({ ...BASE, method: 'full', compute: 'int8' }), [
+    'compute: must be float32, because method is full and no linear is frozen',
+  ]);
   assert.match(faultsOf({ ...BASE, validation: 'v', validationSplit: 0.1 })[0]!, /validationSplit/);
 });
 

@@ -74,6 +74,7 @@ test('memory of a run grows with what it holds', () => {
     length: 160,
     targets: 80,
     recompute: true,
+    compute: 'float32',
     blocksPerSegment: 1,
     evaluation: undefined,
   } as const;
@@ -84,6 +85,10 @@ test('memory of a run grows with what it holds', () => {
   assert.ok(more({ recompute: false }));
   assert.ok(more({ targets: 256 })); // the head's chunk above a block's peak
   assert.ok(more({ method: 'lora' }));
+  const int8 = (method: 'lora' | 'qlora') =>
+    memoryOfRun(CONFIG, { ...run, method, compute: 'int8' }).total;
+  assert.ok(int8('qlora') <= base, 'more weights leave less for activations');
+  assert.ok(int8('lora') < memoryOfRun(CONFIG, { ...run, method: 'lora' }).total);
   assert.ok(more({ method: 'full', trained: 134_515_008 }));
   assert.ok(more({ blocksPerSegment: 5 }));
   assert.ok(more({ evaluation: { batchTokens: 4096, length: 512, targets: 80 } }));

@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import type { TrainModel } from '../../trainer/types.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { dataset, runDir, runLinear } from './runs.ts';
+import { questions, runToy, type ToyRun, writeRows } from './toy-runs.ts';
 
 const JOB = { epochs: 3, checkpointEvery: 4, weightDecay: 0.01, gradAccumulation: 2, seed: 3 };
 
@@ -76,6 +77,25 @@ test('a checkpoint of other rows, or of other settings, is refused', async (t) =
   await assert.rejects(runLinear(dir, { job: JOB, rows }), /has changed since/);
   const job = { ...JOB, weightDecay: 0 };
   await assert.rejects(runLinear(dir, { job }), /has changed since/);
+});
+
+test('a checkpoint of a run in another arithmetic is refused, and the message names the field', async (t) => {
+  const dir = runDir(temporaryFolder(t), 'run');
+  await runLinear(dir, { job: JOB, stopAfter: 4 });
+  const job = { ...JOB, compute: 'int8' };
+  await assert.rejects(runLinear(dir, { job }), /^ConfigError: compute: is int8, but .*float32/);
+});
+
+test('a run in int8 that is killed goes on to the same bytes', async (t) => {
+  const job = { data: writeRows(t, questions(24, 'Blue.')), epochs: 2, compute: 'int8' };
+  const adapterOf = ({ dir }: ToyRun) =>
+    readFileSync(path.join(dir, 'adapter/adapter_model.safetensors')).toString('hex');
+  const whole = await runToy(t, { ...job, checkpointEvery: 2 });
+  const killed = await runToy(t, { ...job, checkpointEvery: 2 }, { killAfter: 3 });
+  assert.match(String(killed.error), /killed/);
+  const resumed = await runToy(t, { ...job, checkpointEvery: 2 }, { dir: killed.dir });
+  assert.equal(resumed.error, undefined);
+  assert.equal(adapterOf(resumed), adapterOf(whole));
 });
 
 test('the three newest checkpoints stay, and nothing half written', async (t) => {

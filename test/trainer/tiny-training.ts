@@ -21,7 +21,14 @@ export function trainModel(
   const model = createTrainModel(artifact, {
     method: options.adapter ? 'lora' : 'full',
     adapter: undefined,
-    ...{ dropout: 0, recompute: true, blocksPerSegment: 1, threads: 1, seed: 5 },
+    ...{
+      dropout: 0,
+      compute: 'float32',
+      recompute: true,
+      blocksPerSegment: 1,
+      threads: 1,
+      seed: 5,
+    },
     ...options,
   });
   t.after(() => model.release());

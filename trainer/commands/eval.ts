@@ -88,6 +88,7 @@ async function measure(
     method: artifact.info.quantization === 'nf4' ? 'qlora' : 'lora',
     adapter,
     dropout: 0,
+    compute: 'float32',
     recompute: true,
     blocksPerSegment: 1,
     threads: undefined,

@@ -1,11 +1,14 @@
 // The loss head for one chunk of token rows: final norm, logits and weighted cross entropy. The same graph computes the
-// gradient of the hidden rows, so the logits never leave it. C = rows of the chunk, V = vocabulary.
+// gradient of the hidden rows, so the logits never leave it. With int8, the logits are a product in the row form; the gradient
+// stays in float, because most probabilities are too small for 8 bits. C = rows of the chunk, V = vocabulary.
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { embeddingName, finalNorm, headName } from '../../src/model/names.ts';
 import { GraphBuilder, type Value } from '../../src/onnx/graph-builder.ts';
 import { appendBackward } from '../autodiff/backward.ts';
 import type { Rule } from '../autodiff/rules.ts';
 import { inferShapes } from '../autodiff/shapes.ts';
+import type { Compute } from '../types.ts';
+import { quantizeRows, rowInt8Input, rowProduct } from './row-int8.ts';
 import { INPUT_SUFFIX, rmsNorm } from './training-lowering.ts';
 
 /** The names of the head's inputs and outputs. */
@@ -34,13 +37,17 @@ export interface HeadGraph {
 }
 
 /** Returns the name of the head's matrix: the embedding if they are tied. */
-function headWeightName(config: DecoderConfig): string {
+export function headWeightName(config: DecoderConfig): string {
   return config.tiedEmbeddings ? embeddingName : headName;
 }
 
 /** Builds the graph of loss and gradients. */
-export function headGraph(config: DecoderConfig, isTrained: (name: string) => boolean): HeadGraph {
-  const head = logitsOf(config);
+export function headGraph(
+  config: DecoderConfig,
+  compute: Compute,
+  isTrained: (name: string) => boolean,
+): HeadGraph {
+  const head = logitsOf(config, compute);
   const { g, hidden, logits } = head;
   const shapes = inferShapes(g, new Map());
   const { targets, probabilities } = addLoss(g, logits);
@@ -53,7 +60,7 @@ export function headGraph(config: DecoderConfig, isTrained: (name: string) => bo
     seeds: new Map([[logits, probabilities]]),
     wanted: [hidden, ...accumulated.keys()],
     accumulated,
-    ownRules: new Map([[logits, crossEntropyRule(targets, weights)]]),
+    ownRules: new Map([[logits, crossEntropyRule(head, { targets, weights })]]),
   });
   const hiddenGradient = gradients.get(hidden)!;
   g.output(hiddenGradient, 'float32', ['chunk', config.hiddenSize]);
@@ -67,9 +74,11 @@ export function headGraph(config: DecoderConfig, isTrained: (name: string) => bo
  * Weights and targets are applied to narrow rows: dx = w * (p W - W[target]). d(logits), a copy of p, is only formed if W is
  * trained.
  */
-function crossEntropyRule(targets: Value, weights: Value): Rule {
-  return ({ g, node, dy: p, needs, add, addGemm }) => {
-    const [x, w] = node.inputs as [Value, Value];
+function crossEntropyRule(
+  { normalized: x, matrix: w }: Pick<Logits, 'normalized' | 'matrix'>,
+  { targets, weights }: { readonly targets: Value; readonly weights: Value },
+): Rule {
+  return ({ g, dy: p, needs, add, addGemm }) => {
     const ids = g.node('Reshape', [targets, g.int64([-1])]);
     const targetRows = g.node('Gather', [w, ids], { axis: 0 }); // [C, D]
     const narrow = g.node('Sub', [g.node('Gemm', [p, w]), targetRows]);
@@ -83,20 +92,32 @@ function crossEntropyRule(targets: Value, weights: Value): Rule {
 }
 
 /** Builds the graph of the loss only, for evaluation. */
-export function headLossGraph(config: DecoderConfig): Uint8Array {
-  const { g, logits } = logitsOf(config);
+export function headLossGraph(config: DecoderConfig, compute: Compute): Uint8Array {
+  const { g, logits } = logitsOf(config, compute);
   addLoss(g, logits);
   return g.toBytes();
 }
 
 /** Builds the graph of the logits only. */
-export function headLogitsGraph(config: DecoderConfig): Uint8Array {
-  const { g, logits } = logitsOf(config);
+export function headLogitsGraph(config: DecoderConfig, compute: Compute): Uint8Array {
+  const { g, logits } = logitsOf(config, compute);
   g.output(logits, 'float32', ['chunk', config.vocabSize]);
   return g.toBytes();
 }
 
-function logitsOf(config: DecoderConfig) {
+interface Logits {
+  readonly g: GraphBuilder;
+  readonly hidden: Value;
+  /** float32 [C, D]: the output of the final norm */
+  readonly normalized: Value;
+  /** float32 [V, D] */
+  readonly matrix: Value;
+  /** float32 [C, V] */
+  readonly logits: Value;
+  readonly weights: readonly { readonly name: Value; readonly dims: readonly number[] }[];
+}
+
+function logitsOf(config: DecoderConfig, compute: Compute): Logits {
   const { hiddenSize, vocabSize } = config;
   const g = new GraphBuilder();
   const hidden = g.input(HEAD.hidden, 'float32', ['chunk', hiddenSize]);
@@ -107,13 +128,17 @@ function logitsOf(config: DecoderConfig) {
   const gamma = weight(finalNorm, [hiddenSize]);
   const head = weight(headWeightName(config), [vocabSize, hiddenSize]);
   const normalized = rmsNorm(g, hidden, gamma.name, config);
-  const [logits] = g.nodeWithOutputs(
-    'Gemm',
-    [normalized, head.name],
-    { transB: 1 },
-    { outputs: [HEAD.logits] },
-  );
-  return { g, hidden, logits: logits!, weights: [gamma, head] };
+  const outputs = [HEAD.logits];
+  const product = () =>
+    g.nodeWithOutputs('Gemm', [normalized, head.name], { transB: 1 }, { outputs })[0]!;
+  const logits = compute === 'int8' ? rowInt8Logits(g, normalized, config) : product();
+  return { g, hidden, normalized, matrix: head.name, logits, weights: [gamma, head] };
+}
+
+function rowInt8Logits(g: GraphBuilder, x: Value, config: DecoderConfig): Value {
+  const { hiddenSize, vocabSize } = config;
+  const weight = rowInt8Input(g, headWeightName(config), [vocabSize, hiddenSize]);
+  return rowProduct(g, quantizeRows(g, x), weight, HEAD.logits);
 }
 
 /** Adds the loss. log Z = largest logit - log(largest probability) is exact even if p(target) underflows. */

@@ -7,6 +7,7 @@ import { decoderBlock, type Residual } from '../../src/model/decoder.ts';
 import type { Dims, GraphBuilder, Value } from '../../src/onnx/graph-builder.ts';
 import { appendBackward, pruneNodes } from '../autodiff/backward.ts';
 import { inferShapes, type Shapes } from '../autodiff/shapes.ts';
+import type { Compute } from '../types.ts';
 import { type BlockAdapter, INPUT_SUFFIX, TrainingLowering } from './training-lowering.ts';
 
 /** The properties that a segment's graphs depend on. */
@@ -15,6 +16,7 @@ export interface SegmentSpec {
   /** The adapted linears of each block. */
   readonly adapters: readonly BlockAdapter[];
   readonly dropout: boolean;
+  readonly compute: Compute;
   /** Whether a weight that the graph reads under this name is trained. */
   readonly isTrained: (name: string) => boolean;
   /** Whether the backward graph recomputes all activations, or reads those that the forward graph saved. */
@@ -57,9 +59,9 @@ const SAVED_OPERATORS = new Set(['Gemm', 'MatMul', 'Softmax', 'Transpose']);
 
 /** Builds the forward and backward graphs of a segment, as two ONNX models. */
 export function segmentGraphs(spec: SegmentSpec): SegmentGraphs {
-  const { builder: backward, shapes, ...names } = jointGraph(spec);
+  const { builder: backward, shapes, products, ...names } = jointGraph(spec);
   const gradients = [names.inputGradient, ...names.gradients.values()];
-  const saved = spec.recompute ? [] : valuesToSave(backward, shapes, gradients);
+  const saved = spec.recompute ? [] : valuesToSave({ g: backward, shapes, products, gradients });
   for (const { name, dims } of saved) backward.input(name, 'float32', dims);
   prune(backward, gradients, new Set(saved.map(({ name }) => name)));
   for (const name of gradients) backward.output(name as Value, 'float32', dimsOfGradient(name));
@@ -94,8 +96,9 @@ function blocks({
   config,
   adapters,
   dropout,
-}: Pick<SegmentSpec, 'config' | 'adapters' | 'dropout'>) {
-  const lowering = new TrainingLowering({ config, adapters, dropout });
+  compute,
+}: Pick<SegmentSpec, 'config' | 'adapters' | 'dropout' | 'compute'>) {
+  const lowering = new TrainingLowering({ config, adapters, dropout, compute });
   const { g } = lowering;
   const hidden = g.input(SEGMENT.hidden, 'float32', ['tokens', config.hiddenSize]);
   let residual: Residual = { sum: hidden, delta: undefined };
@@ -136,14 +139,21 @@ function jointGraph(spec: SegmentSpec) {
   const inputGradient = gradients.get(hidden);
   assert(inputGradient, 'a block passes gradients on');
   const byWeight = new Map(trained.map(({ name }) => [name, gradients.get(name as Value)!]));
-  return { builder, shapes, output, inputGradient, gradients: byWeight };
+  const products = [...ownRules.keys()];
+  return { builder, shapes, products, output, inputGradient, gradients: byWeight };
 }
 
 /** Returns the expensive activations that the gradients read, directly or through cheap operators. */
-function valuesToSave(g: GraphBuilder, shapes: Shapes, gradients: readonly string[]): SavedValue[] {
-  const expensive = new Set(
-    g.nodes.filter(({ opType }) => SAVED_OPERATORS.has(opType)).map(({ outputs }) => outputs[0]!),
-  );
+function valuesToSave(joint: {
+  readonly g: GraphBuilder;
+  readonly shapes: Shapes;
+  /** Products of several nodes. */
+  readonly products: readonly Value[];
+  readonly gradients: readonly string[];
+}): SavedValue[] {
+  const { g, shapes, products, gradients } = joint;
+  const single = g.nodes.filter(({ opType }) => SAVED_OPERATORS.has(opType));
+  const expensive = new Set([...single.map(({ outputs }) => outputs[0]!), ...products]);
   // Shapes of gradients are unknown here, and a merged weight has no dimension of the batch: both are left out.
   const saved = [...expensive].filter((name) =>
     shapes.get(name)?.some((dim) => typeof dim === 'string'),

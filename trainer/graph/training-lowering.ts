@@ -13,7 +13,15 @@ import {
   type TargetName,
 } from '../../src/model/target-modules.ts';
 import { type Dims, GraphBuilder, MICROSOFT, type Value } from '../../src/onnx/graph-builder.ts';
-import { lowRankRule, type Rule } from '../autodiff/rules.ts';
+import { type LowRankLinear, lowRankRule, lowRankSumRule, type Rule } from '../autodiff/rules.ts';
+import type { Compute } from '../types.ts';
+import {
+  type QuantizedRows,
+  quantizeRows,
+  rowInt8Input,
+  rowProduct,
+  rowProductRule,
+} from './row-int8.ts';
 
 /** The adapted linears of one block. */
 export type BlockAdapter = ReadonlyMap<
@@ -49,6 +57,8 @@ export interface LoweringOptions {
   readonly adapters: readonly BlockAdapter[];
   /** Whether LoRA's inputs are multiplied with dropout masks. */
   readonly dropout: boolean;
+  /** The arithmetic of the frozen linears. */
+  readonly compute: Compute;
 }
 
 /** Builds training graphs. Layers count from the graph's first block, so its input names fit any place in the model. */
@@ -61,14 +71,18 @@ export class TrainingLowering implements BlockLowering {
   readonly #config: DecoderConfig;
   readonly #adapters: readonly BlockAdapter[];
   readonly #dropout: boolean;
+  readonly #compute: Compute;
   readonly #batch: Readonly<Record<keyof typeof BATCH_INPUTS, Value>>;
   readonly #weights = new Map<string, Value>();
+  /** The rounded inputs of linears. Linears with the same input share them. */
+  readonly #quantized = new Map<Value, QuantizedRows>();
 
-  constructor({ config, adapters, dropout }: LoweringOptions) {
+  constructor({ config, adapters, dropout, compute }: LoweringOptions) {
     const g = this.g;
     this.#config = config;
     this.#adapters = adapters;
     this.#dropout = dropout;
+    this.#compute = compute;
     const table = ['positions', config.headDim / 2];
     this.#batch = {
       shape: g.input(BATCH_INPUTS.shape, 'int64', [3]),
@@ -121,31 +135,73 @@ export class TrainingLowering implements BlockLowering {
 
   /** Computes x Wᵀ (+ bias) (+ scaling * (mask * x) Aᵀ Bᵀ): [tokens, out]. */
   #linear(x: Value, layer: number, target: TargetName): Value {
-    const { inFeatures, outFeatures } = TARGET_MODULES[target];
-    const [cols, rows] = [inFeatures(this.#config), outFeatures(this.#config)];
-    const weight = this.#weight(weightName(layer, target), [rows, cols]);
-    const bias = hasBias(this.#config, target)
-      ? [this.#weight(biasName(layer, target), [rows])]
-      : [];
+    const [rows, cols] = this.#shapeOf(target);
     const lora = this.#adapters[layer]!.get(target);
-    if (!lora) return this.g.node('Gemm', [x, weight, ...bias], { transB: 1 });
+    if (!lora) return this.#frozenLinear(x, layer, target);
     const module = moduleName(layer, target);
     const names = loraNames(module);
     const a = this.#weight(names.a, [lora.rank, cols]);
     const b = this.#weight(names.b, [rows, lora.rank]);
-    const alpha = { float: lora.scaling };
-    if (!this.#dropout) {
-      // Multiplies with W + scaling * B A. Forming that matrix costs less than applying B to all tokens.
-      const merged = this.g.node('Gemm', [b, a, weight], { alpha }); // [out, in]
-      const y = this.g.node('Gemm', [x, merged, ...bias], { transB: 1 });
-      this.ownRules.set(y, lowRankRule({ x, a, b, scaling: lora.scaling }));
-      return y;
+    const { scaling } = lora;
+    if (!this.#dropout && this.#compute === 'float32') {
+      return this.#mergedLinear(x, { layer, target }, { a, b, scaling });
     }
-    const base = this.g.node('Gemm', [x, weight, ...bias], { transB: 1 });
-    const mask = this.g.input(module + INPUT_SUFFIX.mask, 'float32', ['tokens', cols]);
-    const dropped = this.g.node('Mul', [x, mask]);
+    const base = this.#frozenLinear(x, layer, target);
+    const dropped = this.#dropout ? this.#drop(x, module, cols) : x;
     const narrow = this.g.node('Gemm', [dropped, a], { transB: 1 }); // [tokens, r]
-    return this.g.node('Gemm', [narrow, b, base], { transB: 1, alpha });
+    const alpha = { float: scaling };
+    const y = this.g.node('Gemm', [narrow, b, base], { transB: 1, alpha });
+    if (this.#compute === 'int8') this.ownRules.set(y, lowRankSumRule({ narrow, b, scaling }));
+    return y;
+  }
+
+  /** Multiplies with W + scaling * B A. Forming that matrix costs less than applying B to all tokens. */
+  #mergedLinear(
+    x: Value,
+    { layer, target }: { readonly layer: number; readonly target: TargetName },
+    { a, b, scaling }: Omit<LowRankLinear, 'x'>,
+  ): Value {
+    const weight = this.#weight(weightName(layer, target), this.#shapeOf(target));
+    const merged = this.g.node('Gemm', [b, a, weight], { alpha: { float: scaling } }); // [out, in]
+    const inputs = [x, merged, ...this.#bias(layer, target)];
+    const y = this.g.node('Gemm', inputs, { transB: 1 });
+    this.ownRules.set(y, lowRankRule({ x, a, b, scaling }));
+    return y;
+  }
+
+  /** Computes x Wᵀ (+ bias) in the arithmetic of the run: [tokens, out]. */
+  #frozenLinear(x: Value, layer: number, target: TargetName): Value {
+    const { g } = this;
+    const name = weightName(layer, target);
+    const shape = this.#shapeOf(target);
+    const bias = this.#bias(layer, target);
+    if (this.#compute === 'float32') {
+      return g.node('Gemm', [x, this.#weight(name, shape), ...bias], { transB: 1 });
+    }
+    const rows = this.#quantized.get(x) ?? quantizeRows(g, x);
+    this.#quantized.set(x, rows);
+    const weight = rowInt8Input(g, name, shape);
+    const y = rowProduct(g, rows, weight);
+    this.declared.set(y, ['tokens', shape[0]]);
+    this.ownRules.set(y, rowProductRule(x, weight));
+    return bias.reduce((sum, value) => g.node('Add', [sum, value]), y);
+  }
+
+  #drop(x: Value, module: string, width: number): Value {
+    const mask = this.g.input(module + INPUT_SUFFIX.mask, 'float32', ['tokens', width]);
+    return this.g.node('Mul', [x, mask]);
+  }
+
+  /** The shape [out, in] of a linear's weight. */
+  #shapeOf(target: TargetName): readonly [number, number] {
+    const { inFeatures, outFeatures } = TARGET_MODULES[target];
+    return [outFeatures(this.#config), inFeatures(this.#config)];
+  }
+
+  /** The linear's bias, or nothing. */
+  #bias(layer: number, target: TargetName): Value[] {
+    if (!hasBias(this.#config, target)) return [];
+    return [this.#weight(biasName(layer, target), [this.#shapeOf(target)[0]])];
   }
 
   /** Applies RMS norm to each head: [tokens, heads*hd]. */

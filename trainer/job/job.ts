@@ -54,6 +54,9 @@ function contradictions(job: TrainJob): string[] {
       if (job[key] !== undefined) faults.push(`${key}: does not apply, because method is full`);
     }
     if (job.dropout > 0) faults.push('dropout: does not apply, because method is full');
+    if (job.compute !== 'float32') {
+      faults.push('compute: must be float32, because method is full and no linear is frozen');
+    }
     if (job.gate) faults.push('gate: does not apply, because method is full');
     if (job.name !== undefined)
       faults.push('name: does not apply, because method is full and only adapters are published');

@@ -19,6 +19,7 @@ export function toJobPlan(prepared: PreparedRun, run: RunPlan): JobPlan {
   return {
     ...counts,
     method: settings.method,
+    compute: prepared.job.compute,
     maxLength: settings.order.maxLength,
     stepsPerEpoch: settings.stepsPerEpoch,
     learningRate: settings.schedule.peak,

@@ -1,8 +1,9 @@
 // Estimates memory and work of a run on this machine from the sizes of the training graphs. The factors were measured, and a
 // test compares the result with measured peaks. Pure.
 import type { DecoderConfig } from '../../src/model/config.ts';
-import { SAVED_SHARE } from '../step/saved-activations.ts';
-import type { TrainMethod } from '../types.ts';
+import { savedLimit } from '../step/saved-activations.ts';
+import { weightBytes } from '../step/weight-bytes.ts';
+import type { Compute, TrainMethod } from '../types.ts';
 import { sizeOfConfig } from './model-size.ts';
 
 /** The size of a micro-batch. */
@@ -21,6 +22,7 @@ export interface RunShape extends BatchSize {
   /** The number of trained parameters. */
   readonly trained: number;
   readonly recompute: boolean;
+  readonly compute: Compute;
   readonly blocksPerSegment: number;
   /** The largest micro-batch of validation rows, if there are any. */
   readonly evaluation: BatchSize | undefined;
@@ -48,25 +50,20 @@ const BACKWARD = { hidden: 8, ffn: 6, attention: 4 };
 const EVALUATION = { hidden: 4, ffn: 4, attention: 2 };
 /** The memory of each further block of a graph, as a share of the first block's. */
 const FURTHER_BLOCK = 0.5;
-/** Two segments have unpacked linears: the current and the next one. */
-const SCRATCHES = 2;
 /** Arrays that a block saves for its backward pass if it is not recomputed, besides its attention weights. */
 const SAVED_HIDDEN = 3.5;
 const SAVED_FFN = 2;
 
 /** Estimates the memory of a run. */
 export function memoryOfRun(config: DecoderConfig, run: RunShape): RunMemory {
-  const { linearWeights, parameters, layers } = sizeOfConfig(config);
-  const isPacked = run.method === 'qlora';
-  const held = isPacked
-    ? FLOAT * (parameters - linearWeights) + (4.5 / 8) * linearWeights
-    : FLOAT * parameters;
-  const unpacked = isPacked ? (FLOAT * linearWeights * run.blocksPerSegment) / layers : 0;
-  const weights = held + SCRATCHES * unpacked;
+  const { compute, blocksPerSegment } = run;
+  const form = { isPacked: run.method === 'qlora', compute, blocksPerSegment };
+  const { held, scratch } = weightBytes(config, form);
+  const weights = held + scratch;
   // Value, gradient and two moments. In a full run the weights are the values.
   const training = FLOAT * run.trained * (run.method === 'full' ? 3 : 4);
   const limit = run.recompute
-    ? SAVED_SHARE * (held + 3 * FLOAT * run.trained)
+    ? savedLimit(config, form, 3 * FLOAT * run.trained)
     : Number.POSITIVE_INFINITY;
   const activations = activationBytes(config, run, limit);
   const runtime = RUNTIME_BYTES + TOKENIZER_BYTES * config.vocabSize;
@@ -139,12 +136,15 @@ export function flopsOfEvaluation(config: DecoderConfig, counts: WorkCounts): nu
 const UNPACK_FLOPS = 260;
 const MERGE_FLOPS = 100;
 
-/** Counts the work on weights. A training micro-batch is two passes (forward and backward), an evaluated one is one. */
+/**
+ * Counts the work on weights. A training micro-batch is two passes (forward and backward), an evaluated one is one. Weights in
+ * the row form are used as they are.
+ */
 export function flopsOfWeights(
   config: DecoderConfig,
-  { method, passes }: { method: TrainMethod; passes: number },
+  { method, compute, passes }: { method: TrainMethod; compute: Compute; passes: number },
 ): { readonly merging: number; readonly unpacking: number } {
-  const weights = passes * sizeOfConfig(config).linearWeights;
+  const weights = compute === 'int8' ? 0 : passes * sizeOfConfig(config).linearWeights;
   return {
     merging: method === 'full' ? 0 : weights * MERGE_FLOPS,
     unpacking: method === 'qlora' ? weights * UNPACK_FLOPS : 0,

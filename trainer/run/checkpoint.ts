@@ -8,6 +8,7 @@ import { ConfigError } from '../../src/common/errors.ts';
 import { makeFolder } from '../../src/common/folders.ts';
 import { hashFile, loadRegular, SMALL_FILE_BYTES } from '../../src/common/regular-file.ts';
 import { fromFloat32, type Tensor, toFloat32 } from '../../src/common/tensor.ts';
+import { TRAINING_SETTINGS } from '../../src/contracts/training-settings.ts';
 import { memorySource, openSafetensors, writeSafetensors } from '../../src/formats/safetensors.ts';
 import type { Moments } from '../optimizer.ts';
 import type { Parameter } from '../types.ts';
@@ -36,6 +37,8 @@ const stateSchema = z.object({
   warned: z.array(z.string()),
   /** Hash of job, base and data. A checkpoint with another hash is refused. */
   configHash: z.string(),
+  /** The arithmetic of the run. Older checkpoints do not have it. */
+  compute: TRAINING_SETTINGS.compute.schema.default(TRAINING_SETTINGS.compute.default),
 });
 
 /** The state of a run between two steps. */
@@ -84,7 +87,7 @@ export async function saveCheckpoint(
 export async function loadCheckpoint(
   checkpointsDir: string,
   trained: TrainedState,
-  configHash: string,
+  { configHash, compute }: Pick<RunState, 'configHash' | 'compute'>,
 ): Promise<RunState | undefined> {
   for (const step of (await listSteps(checkpointsDir)).reverse()) {
     const folder = stepFolder(checkpointsDir, step);
@@ -92,6 +95,11 @@ export async function loadCheckpoint(
     const source = openSafetensors(path.join(folder, TENSORS_FILE));
     try {
       const state = stateSchema.parse(JSON.parse(source.metadata['state'] ?? ''));
+      if (state.compute !== compute) {
+        throw new ConfigError([
+          `compute: is ${compute}, but ${folder} was made with ${state.compute}. Set it to ${state.compute}, or start a new run.`,
+        ]);
+      }
       if (state.configHash !== configHash) {
         throw new ConfigError([
           `${folder}: the job, its data or its base has changed since this checkpoint. Start a new run.`,

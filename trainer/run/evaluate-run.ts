@@ -23,13 +23,13 @@ export interface EvaluateRunOptions {
   readonly gate: GateSettings | false;
 }
 
-/** Returns the evaluation card of the run's adapter. */
+/** Returns the evaluation card of the run's adapter, which also names the arithmetic of the run. */
 export async function evaluateRun(
-  { adapter, settings, train, validation, language }: PreparedRun,
+  { adapter, job, settings, train, validation, language }: PreparedRun,
   { model, artifact, folder, state, gate }: EvaluateRunOptions,
 ): Promise<EvaluationCard> {
   await readBack(folder.adapterDir, model.parameters);
-  return evaluateAdapter(
+  const card = await evaluateAdapter(
     {
       model,
       modules: adapter!.lora.modules,
@@ -42,6 +42,7 @@ export async function evaluateRun(
     },
     gate || {},
   );
+  return { ...card, compute: job.compute };
 }
 
 async function readBack(dir: string, parameters: readonly Parameter[]): Promise<void> {

@@ -81,6 +81,7 @@ function createModel({ job, settings, adapter }: PreparedRun, artifact: Artifact
     method: settings.method,
     adapter: adapter?.lora,
     dropout: job.dropout,
+    compute: job.compute,
     recompute: job.recompute,
     blocksPerSegment: job.blocksPerSegment,
     threads: job.threads,
@@ -129,6 +130,7 @@ export function toTrainRun(
       rank: ranks.length > 0 ? Math.min(...ranks) : undefined,
     },
     configHash,
+    compute: job.compute,
   };
 }
 

@@ -4,6 +4,7 @@ import { planEpoch, type StepBatches } from '../data/epoch-plan.ts';
 import type { Example } from '../data/example.ts';
 import { measureBase } from '../evaluation/losses.ts';
 import { createAdamW } from '../optimizer.ts';
+import type { Compute } from '../types.ts';
 import { loadCheckpoint, type RunState, saveCheckpoint } from './checkpoint.ts';
 import { examineCurves, type RunContext } from './curve-warnings.ts';
 import { TrainError } from './faults.ts';
@@ -20,6 +21,7 @@ export interface TrainRun extends StepRun {
   readonly folder: RunFolder;
   readonly context: Omit<RunContext, 'baseTextLoss'>;
   readonly configHash: string;
+  readonly compute: Compute;
   /** The adapter's snapshots. A `full` run has none, and no base to compare with. */
   readonly snapshots: Snapshots | undefined;
   /** Writes the trained weights as the run's result. */
@@ -53,7 +55,7 @@ export async function train(run: TrainRun, hooks: TrainHooks): Promise<TrainResu
   const { model, settings, folder, snapshots } = run;
   const optimizer = createAdamW(model.parameters, run.optimizer);
   const trained = { parameters: model.parameters, moments: optimizer.moments };
-  const found = await loadCheckpoint(folder.checkpointsDir, trained, run.configHash);
+  const found = await loadCheckpoint(folder.checkpointsDir, trained, run);
   let state = found ?? initialState(run);
   await folder.rewind(state.step);
   if (found) await hooks.onEvent('resumed', `Resumed after step ${found.step}`);
@@ -114,7 +116,7 @@ function refuseBroken(losses: readonly (number | null | undefined)[]): void {
   );
 }
 
-function initialState({ settings, configHash }: TrainRun): RunState {
+function initialState({ settings, configHash, compute }: TrainRun): RunState {
   return {
     step: 0,
     cursor: { epoch: 0, window: 0 },
@@ -124,6 +126,7 @@ function initialState({ settings, configHash }: TrainRun): RunState {
     staleValidations: 0,
     warned: [],
     configHash,
+    compute,
   };
 }
 

@@ -7,7 +7,11 @@ import type { DecoderConfig } from '../../src/model/config.ts';
 import { expectedTensors } from '../../src/model/names.ts';
 import { moduleName, TARGET_NAMES } from '../../src/model/target-modules.ts';
 import { hostTensor, type OrtTensor } from '../../src/ort/tensor.ts';
-import { dequantizeNf4Into } from '../../src/quant/nf4.ts';
+import { dequantizeNf4, dequantizeNf4Into } from '../../src/quant/nf4.ts';
+import { quantizeRowInt8 } from '../../src/quant/row-int8.ts';
+import { headWeightName } from '../graph/head-graph.ts';
+import { ROW_INT8_SUFFIX } from '../graph/row-int8.ts';
+import type { Compute } from '../types.ts';
 
 /** Adds to the layer in a tensor's name. Names without a layer are unchanged. */
 export function shiftLayer(name: string, by: number): string {
@@ -30,6 +34,8 @@ interface Scratch {
 /** The weights of the base. */
 export class BaseWeights {
   readonly #dense = new Map<string, OrtTensor<'float32'>>();
+  /** Weights in the row form, by the names of a graph's inputs. */
+  readonly #rowInt8 = new Map<string, OrtTensor>();
   readonly #packed = new Map<string, Packed>();
   readonly #blocksPerSegment: number;
   /** The buffers of the current and the next segment, the last loaded first. */
@@ -38,14 +44,16 @@ export class BaseWeights {
     { firstLayer: -1, tensors: new Map() },
   ];
 
-  constructor(artifact: Artifact, blocksPerSegment: number) {
+  constructor(artifact: Artifact, blocksPerSegment: number, compute: Compute) {
     const { config, tensors } = artifact;
     this.#blocksPerSegment = blocksPerSegment;
     const linears = linearNames(config);
     for (const [name, shape] of expectedTensors(config)) {
       const module = linears.get(name);
       const linear = module ? readLinear(artifact, module) : undefined;
-      if (linear?.kind === 'nf4') {
+      if (linear && compute === 'int8') {
+        this.#addRowInt8(name, shape, denseValues(linear));
+      } else if (linear?.kind === 'nf4') {
         const { packed, absmax, rows, cols } = linear;
         this.#packed.set(name, { packed: packed.slice(), absmax, rows, cols });
       } else {
@@ -53,15 +61,21 @@ export class BaseWeights {
         this.#dense.set(name, hostTensor('float32', shape, values as Float32Array<ArrayBuffer>));
       }
     }
+    const head = this.#dense.get(headWeightName(config))!;
+    if (compute === 'int8') this.#addRowInt8(headWeightName(config), head.shape, head.data);
   }
 
-  /** Bytes of the weights, without the scratch buffers. */
-  get byteLength(): number {
-    const dense = Array.from(this.#dense.values(), ({ data }) => data.byteLength);
-    const packed = Array.from(this.#packed.values(), ({ packed, absmax }) => {
-      return packed.byteLength + absmax.byteLength;
-    });
-    return [...dense, ...packed].reduce((sum, bytes) => sum + bytes, 0);
+  #addRowInt8(name: string, shape: readonly number[], values: Float32Array): void {
+    const [rows, cols] = shape as [number, number];
+    const { data, scales } = quantizeRowInt8([values], cols);
+    const add = (suffix: string, tensor: OrtTensor) => this.#rowInt8.set(name + suffix, tensor);
+    add(ROW_INT8_SUFFIX.data, hostTensor('int8', [cols, rows], data as Int8Array<ArrayBuffer>));
+    add(ROW_INT8_SUFFIX.scales, hostTensor('float32', [rows], scales as Float32Array<ArrayBuffer>));
+  }
+
+  /** Returns a weight that is not packed by its name in a graph of the whole model. */
+  unpacked(name: string): OrtTensor | undefined {
+    return this.#dense.get(name) ?? this.#rowInt8.get(name);
   }
 
   /** Returns a float32 weight by the model's name; undefined if it is packed. */
@@ -92,8 +106,13 @@ export class BaseWeights {
   /** Returns a weight of a loaded segment by its name in the graph, whose layers count from the segment's first. */
   bound(local: string, firstLayer: number): OrtTensor | undefined {
     const scratch = this.#scratches.find((loaded) => loaded.firstLayer === firstLayer);
-    return this.#dense.get(shiftLayer(local, firstLayer)) ?? scratch?.tensors.get(local);
+    return this.unpacked(shiftLayer(local, firstLayer)) ?? scratch?.tensors.get(local);
   }
+}
+
+function denseValues(linear: ReturnType<typeof readLinear>): Float32Array {
+  if (linear.kind !== 'nf4') return linear.values;
+  return dequantizeNf4(linear.packed, linear.absmax, linear.rows * linear.cols);
 }
 
 function scratchTensor(

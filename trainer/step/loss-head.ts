@@ -11,7 +11,7 @@ import {
   headLossGraph,
 } from '../graph/head-graph.ts';
 import { INPUT_SUFFIX } from '../graph/training-lowering.ts';
-import type { LossSums, MicroBatch } from '../types.ts';
+import type { Compute, LossSums, MicroBatch } from '../types.ts';
 import {
   createGraphRun,
   type GraphRun,
@@ -31,6 +31,7 @@ export interface LossHeadOptions {
   readonly workspace: Workspace;
   readonly weight: TensorByName;
   readonly trained: TrainedTensors;
+  readonly compute: Compute;
 }
 
 /** The final norm, the head and the loss. */
@@ -43,11 +44,11 @@ export class LossHead {
 
   constructor(options: LossHeadOptions) {
     this.#options = options;
-    const { config, settings, trained } = options;
-    this.#graph = headGraph(config, (name) => trained.has(name));
+    const { config, settings, trained, compute } = options;
+    this.#graph = headGraph(config, compute, (name) => trained.has(name));
     this.#training = lazy(() => createGraphRun(this.#graph.bytes, settings));
-    this.#evaluation = lazy(() => createGraphRun(headLossGraph(config), settings));
-    this.#logits = lazy(() => createGraphRun(headLogitsGraph(config), settings));
+    this.#evaluation = lazy(() => createGraphRun(headLossGraph(config, compute), settings));
+    this.#logits = lazy(() => createGraphRun(headLogitsGraph(config, compute), settings));
   }
 
   /** Returns the loss of the hidden states [tokens, D] and fills `gradient`, which has the same shape. */

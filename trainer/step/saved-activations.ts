@@ -2,14 +2,27 @@
 // activation a view. The last segments have priority, because the backward pass needs theirs first.
 
 import { elementCount } from '../../src/common/tensor.ts';
+import type { DecoderConfig } from '../../src/model/config.ts';
 import type { OrtTensor } from '../../src/ort/tensor.ts';
+import { type WeightForm, weightBytes } from './weight-bytes.ts';
 import type { Workspace } from './workspace.ts';
 
 /**
  * The activations that a step may save although it recomputes, as a share of the bytes of weights, gradients and moments.
  * SmolLM2-135M saves those of 13 of its 30 blocks for 8 x 160 tokens: 427 MiB for 7 % more speed.
  */
-export const SAVED_SHARE = 0.75;
+const SAVED_SHARE = 0.75;
+
+/**
+ * Returns the bytes of activations that a run may save although it recomputes. Weights that take more memory than in float32
+ * leave less. @param training bytes of gradients and moments
+ */
+export function savedLimit(config: DecoderConfig, form: WeightForm, training: number): number {
+  const own = weightBytes(config, form);
+  const float32 = weightBytes(config, { ...form, compute: 'float32' });
+  const more = own.held + own.scratch - float32.held - float32.scratch;
+  return Math.max(0, SAVED_SHARE * (float32.held + training) - Math.max(0, more));
+}
 
 /** Elements of a page. Pages are allocated once and reused by batches of all shapes. */
 const PAGE_ELEMENTS = 2 ** 28;

@@ -14,6 +14,7 @@ import {
   segmentGraphs,
 } from '../graph/segment-graph.ts';
 import { type BlockAdapter, INPUT_SUFFIX } from '../graph/training-lowering.ts';
+import type { Compute } from '../types.ts';
 import { type BaseWeights, shiftLayer } from './base-weights.ts';
 import type { DropoutMasks } from './dropout-masks.ts';
 import {
@@ -40,6 +41,7 @@ export interface SegmentsOptions {
   /** The limit for saved activations, besides the segments' inputs. */
   readonly savedBytes: number;
   readonly blocksPerSegment: number;
+  readonly compute: Compute;
 }
 
 /** The shape of a batch, and the inputs that all blocks read. */
@@ -236,7 +238,7 @@ export class Segments {
 }
 
 function createSegments(options: SegmentsOptions): Segment[] {
-  const { config, adapters, blocksPerSegment, masks, trained } = options;
+  const { config, adapters, blocksPerSegment, masks, trained, compute } = options;
   const sets = new Map<string, GraphSet>();
   const segments: Segment[] = [];
   for (let firstLayer = 0; firstLayer < config.layerCount; firstLayer += blocksPerSegment) {
@@ -248,6 +250,7 @@ function createSegments(options: SegmentsOptions): Segment[] {
         config,
         adapters: own,
         dropout: masks !== undefined,
+        compute,
         isTrained: (name) => trained.has(shiftLayer(name, firstLayer)),
       });
       sets.set(key, graphs);
