@@ -18,7 +18,7 @@ export interface EvaluationCard {
   readonly gates: readonly GateVerdict[];
   /** Gates that could not be measured. */
   readonly skipped: readonly { readonly gate: string; readonly reason: string }[];
-  /** The arithmetic of the run that trained the adapter. A card of `lorikeet eval` has none. */
+  /** The arithmetic in which the figures were measured: that of the run, or float32 for `lorikeet eval`. */
   readonly compute?: z.infer<typeof COMPUTE> | undefined;
   readonly [figure: string]: unknown;
 }

@@ -84,11 +84,12 @@ async function measure(
   { artifact, language, rows, gate }: CardInputs,
 ): Promise<EvaluationCard> {
   const adapter = await openAdapter(files, artifact.config);
+  const compute = 'float32';
   const model = createTrainModel(artifact, {
     method: artifact.info.quantization === 'nf4' ? 'qlora' : 'lora',
     adapter,
     dropout: 0,
-    compute: 'float32',
+    compute,
     recompute: true,
     blocksPerSegment: 1,
     threads: undefined,
@@ -98,7 +99,8 @@ async function measure(
     const { modules } = adapter;
     const { maxPositions } = artifact.config;
     const tried = { validation: rows, examples: rows?.examples ?? [], batchSize: BATCH_SIZE };
-    return await evaluateAdapter({ model, modules, language, maxPositions, ...tried }, gate);
+    const subject = { model, modules, language, maxPositions, ...tried };
+    return { ...(await evaluateAdapter(subject, gate)), compute };
   } finally {
     await model.release();
   }

@@ -23,7 +23,7 @@ export interface EvaluateRunOptions {
   readonly gate: GateSettings | false;
 }
 
-/** Returns the evaluation card of the run's adapter, which also names the arithmetic of the run. */
+/** Returns the evaluation card of the run's adapter, measured in the arithmetic of the run. */
 export async function evaluateRun(
   { adapter, job, settings, train, validation, language }: PreparedRun,
   { model, artifact, folder, state, gate }: EvaluateRunOptions,
