@@ -1,9 +1,11 @@
 // Wires the engine process: the model's engine and its cache of adapters, run by a step loop. Knows no server.
 import { AdapterCache } from '../../adapters/cache/cache.ts';
 import { createAdapterLoader } from '../../adapters/cache/load.ts';
+import type { GenerationRequest } from '../contracts/generation.ts';
 import { MAX_RANK } from '../contracts/training-settings.ts';
 import { Engine, type EngineOptions } from '../engine/engine.ts';
 import { runEngineChild } from '../scheduler/engine-child.ts';
+import { NgramProposer } from '../scheduler/ngram-proposer.ts';
 import type { EngineLogLine } from '../scheduler/protocol.ts';
 import type { StepLoopOptions } from '../scheduler/step-loop.ts';
 
@@ -15,6 +17,12 @@ export interface EngineHostOptions {
   /** Limits the rank of an adapter, and the summed ranks of a composition. Default: the maximum for PEFT files. */
   readonly maxAdapterRank?: number;
   readonly limits?: NonNullable<StepLoopOptions['limits']>;
+  /** Default: `off`. */
+  readonly drafts?: 'ngram' | 'off';
+}
+
+function createNgramProposer({ promptIds }: GenerationRequest): NgramProposer {
+  return new NgramProposer(promptIds);
 }
 
 /** Runs this process as an engine until its parent drains it. The options are in its arguments. */
@@ -32,6 +40,7 @@ export async function createEngineHost(
     adapterCacheBytes,
     maxAdapterRank = MAX_RANK,
     limits = {},
+    drafts = 'off',
   }: EngineHostOptions,
   log: (line: EngineLogLine) => void,
 ): Promise<StepLoopOptions> {
@@ -47,5 +56,6 @@ export async function createEngineHost(
       log({ type: 'log', level: 'warn', message: 'adapter not loaded', fields });
     },
   });
-  return { engine, adapters, limits };
+  const createProposer = drafts === 'ngram' ? createNgramProposer : undefined;
+  return { engine, adapters, limits, createProposer };
 }

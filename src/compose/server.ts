@@ -165,6 +165,8 @@ function startEngine(
       prefillChunk,
       ...(config.adapterSlots && { maxActiveAdapters: config.adapterSlots }),
     },
+    // Runs of several tokens have not been measured on other providers.
+    drafts: config.drafts ?? (config.provider === 'cpu' ? 'ngram' : 'off'),
   };
   let onFatal: (error: Error) => void = () => {};
   const fatal = new Promise<never>((_, reject) => {

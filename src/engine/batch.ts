@@ -24,7 +24,7 @@ export interface PrefillBatch {
   scoring: { nextIds: readonly (number | undefined)[]; topLogprobs: number } | undefined;
 }
 
-/** The next token of each running sequence. Row i uses KV slot i. */
+/** The next token of each running sequence, or several if it has drafts. Row i uses KV slot i. */
 export interface DecodeBatch {
   kind: 'decode';
   rows: readonly DecodeRow[];
@@ -38,14 +38,19 @@ export interface DecodeRow {
   /** The number of tokens in the cache. */
   pastLength: number;
   sampler: Sampler;
+  /**
+   * Guesses at the tokens after `tokenId`, which the run verifies. The tokens drawn are those that would be drawn one by
+   * one, so a guess must not end the sequence: a token after its end must not be drawn. Absent: none.
+   */
+  draftIds?: readonly number[];
 }
 
 /** The input of one run. */
 export type Batch = PrefillBatch | DecodeBatch;
 
 /**
- * The result of a row. A row fails alone if its logits are not finite, after which its slot is zeroed, or if its
- * constraints allow no token.
+ * A token drawn for a row, or why there is none. A row fails alone if its logits are not finite, after which its slot is
+ * zeroed, or if its constraints allow no token.
  */
 export type RowResult =
   | { ok: true; id: number; logprob?: TokenLogprob }
@@ -53,8 +58,11 @@ export type RowResult =
 
 /** The output of one run. */
 export interface BatchResult {
-  /** One per decode row. For a prefill: one, or none without a sampler. */
-  rows: RowResult[];
+  /**
+   * The results of each decode row: one, and one more for each draft that was accepted. Only the last may have failed.
+   * For a prefill: one row with one result, or none without a sampler.
+   */
+  rows: RowResult[][];
   /** For a scored prefill: one per defined entry of `nextIds`. */
   promptLogprobs: TokenLogprob[];
 }

@@ -1,5 +1,5 @@
-// Runs one batch on the model: a chunk of a prompt, or one token for each running sequence. Knows token ids, KV slots
-// and adapter digests, but no text, tenants, queues or adapter files.
+// Runs one batch on the model: a chunk of a prompt, or the next token of each running sequence with its drafts. Knows
+// token ids, KV slots and adapter digests, but no text, tenants, queues or adapter files.
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { ConfigError } from '../common/errors.ts';
 import { memoryLimit } from '../common/memory-limit.ts';
@@ -16,6 +16,7 @@ import type {
   Batch,
   BatchResult,
   DecodeBatch,
+  DecodeRow,
   PrefillBatch,
   RowResult,
   SlotId,
@@ -169,15 +170,24 @@ export class Engine {
     if (!scoring && !sampler) return { rows: [], promptLogprobs: [] };
     if (!rows.every(isFiniteRow)) {
       this.zeroSlot(slot);
-      return { rows: [{ ok: false, reason: 'non_finite' }], promptLogprobs: [] };
+      return { rows: [[{ ok: false, reason: 'non_finite' }]], promptLogprobs: [] };
     }
     return {
-      rows: sampler ? [sampled(sampler, rows.at(-1)!)] : [],
+      rows: sampler ? [[sampled(sampler, rows.at(-1)!)]] : [],
       promptLogprobs: scoring ? scorePrompt(rows, scoring) : [],
     };
   }
 
-  async #decode({ rows }: DecodeBatch): Promise<BatchResult> {
+  async #decode(batch: DecodeBatch): Promise<BatchResult> {
+    if (!batch.rows.some(hasDrafts)) return this.#decodeTogether(batch);
+    const rows: RowResult[][] = [];
+    for (const [slot, row] of batch.rows.entries()) {
+      rows.push(await this.#decodeAlone(row, slot as SlotId));
+    }
+    return { rows, promptLogprobs: [] };
+  }
+
+  async #decodeTogether({ rows }: DecodeBatch): Promise<BatchResult> {
     const logits = await this.#parts.runner.run({
       tokenIds: rows.map((row) => row.tokenId),
       firstSlot: 0,
@@ -185,12 +195,40 @@ export class Engine {
       logitRows: rows.map((_, row) => row),
       lora: this.#loraOf(rows.map((row) => row.adapter)),
     });
-    const results = logits.map((row, i): RowResult => {
-      if (isFiniteRow(row)) return sampled(rows[i]!.sampler, row);
-      this.zeroSlot(i as SlotId);
-      return { ok: false, reason: 'non_finite' };
-    });
+    const results = logits.map((row, i) => [this.#drawn(rows[i]!, row, i as SlotId)]);
     return { rows: results, promptLogprobs: [] };
+  }
+
+  /**
+   * Runs the last token of one row together with its drafts. The runtime's attention takes several tokens only of a single
+   * sequence. Rejected drafts stay in the cache after the row's end, where the next run overwrites them.
+   */
+  async #decodeAlone(row: DecodeRow, slot: SlotId): Promise<RowResult[]> {
+    const { tokenId, draftIds = [], pastLength } = row;
+    const tokenIds = [tokenId, ...draftIds];
+    const logits = await this.#parts.runner.run({
+      tokenIds,
+      firstSlot: slot,
+      pastLengths: [pastLength],
+      logitRows: tokenIds.map((_, i) => i),
+      lora: this.#loraOf([row.adapter]),
+    });
+    // A NaN of a wrong draft reaches the tokens before it: attention multiplies it by a weight of zero.
+    const isSpoiled = draftIds.length > 0 && !logits.every(isFiniteRow);
+    if (isSpoiled) return this.#decodeAlone({ ...row, draftIds: [] }, slot);
+    const results: RowResult[] = [];
+    for (const [i, position] of logits.entries()) {
+      const result = this.#drawn(row, position, slot);
+      results.push(result);
+      if (!result.ok || result.id !== draftIds[i]) break;
+    }
+    return results;
+  }
+
+  #drawn({ sampler }: DecodeRow, logits: LogitsRow, slot: SlotId): RowResult {
+    if (isFiniteRow(logits)) return sampled(sampler, logits);
+    this.zeroSlot(slot);
+    return { ok: false, reason: 'non_finite' };
   }
 
   #loraOf(adapters: readonly (AdapterKey | undefined)[]): LoraInput {
@@ -202,6 +240,10 @@ export class Engine {
     const { usedSlots, lastRangeStart } = this.#parts.slots;
     return { kind: 'grouped', plan: planGroups(rowSlots, usedSlots, lastRangeStart) };
   }
+}
+
+function hasDrafts({ draftIds = [] }: DecodeRow): boolean {
+  return draftIds.length > 0;
 }
 
 function sampled(sampler: Sampler, row: LogitsRow): RowResult {

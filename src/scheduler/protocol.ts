@@ -92,17 +92,25 @@ export type EngineEvent =
   | { type: 'finished'; id: SequenceId; reason: FinishReason }
   | { type: 'failed'; id: SequenceId; error: PlainError };
 
+/** Totals since the engine started. */
+export interface EngineTotals {
+  steps: number;
+  promptTokens: number;
+  generatedTokens: number;
+  nonFiniteRows: number;
+  /** Runs of a row with a draft, the tokens of these drafts, and those that were accepted. */
+  drafts: number;
+  draftTokens: number;
+  acceptedDraftTokens: number;
+}
+
 /** Gauges of the engine now, and totals since it started. */
-export interface EngineStats {
+export interface EngineStats extends EngineTotals {
   running: number;
   waiting: number;
   slotCount: number;
   /** Share of KV positions in use, 0..1. */
   kvUsage: number;
-  steps: number;
-  promptTokens: number;
-  generatedTokens: number;
-  nonFiniteRows: number;
   residentAdapters: string[];
   adapterCacheBytes: number;
   /** Distinct adapters that may run at once. */

@@ -6,6 +6,7 @@ import type {
   AdapterKey,
   BatchResult,
   DecodeBatch,
+  DecodeRow,
   PrefillBatch,
   RowResult,
   SlotId,
@@ -13,13 +14,13 @@ import type {
 import { AdapterLimit } from './adapter-limit.ts';
 import { compactSlots, type SlotMove } from './compact-slots.ts';
 import { FairQueue } from './fair-queue.ts';
-import type { EngineEvent, SequenceId } from './protocol.ts';
+import type { EngineEvent, EngineTotals, SequenceId } from './protocol.ts';
 import {
   applyRow,
   isTerminal,
   type Sequence,
   type TerminalEvent,
-  toDecodeRow,
+  toDecodeRows,
   toPrefillBatch,
 } from './sequence.ts';
 
@@ -76,14 +77,10 @@ export interface StepOutcome {
 }
 
 /** The queue, the slots and the adapters now, and totals since the start. */
-export interface SchedulerStats {
+export interface SchedulerStats extends EngineTotals {
   running: number;
   waiting: number;
   kvUsage: number;
-  steps: number;
-  promptTokens: number;
-  generatedTokens: number;
-  nonFiniteRows: number;
   maxActiveAdapters: number;
   attachedAdapters: AdapterKey[];
   waitingAdapters: AdapterKey[];
@@ -104,7 +101,15 @@ export class Scheduler {
   /** These own the slots after the running rows, in order. Between steps there is at most one, unfinished. */
   #prefilling: Sequence[] = [];
   #inFlight: StepPlan | undefined;
-  #totals = { steps: 0, promptTokens: 0, generatedTokens: 0, nonFiniteRows: 0 };
+  readonly #totals: EngineTotals = {
+    steps: 0,
+    promptTokens: 0,
+    generatedTokens: 0,
+    nonFiniteRows: 0,
+    drafts: 0,
+    draftTokens: 0,
+    acceptedDraftTokens: 0,
+  };
 
   constructor(options: SchedulerOptions) {
     this.#options = {
@@ -191,7 +196,10 @@ export class Scheduler {
     const started = plan.prefills.flatMap((prefill, i) =>
       this.#applyPrefill(prefilled[i]!, prefill, outcome.prefills[i]),
     );
-    return [...started, ...(plan.decode ? this.#applyDecode(decoded, outcome.decode) : [])];
+    return [
+      ...started,
+      ...(plan.decode ? this.#applyDecode(decoded, plan.decode, outcome.decode) : []),
+    ];
   }
 
   isLive(id: SequenceId): boolean {
@@ -286,7 +294,7 @@ export class Scheduler {
     sequence.promptLogprobs.push(...promptLogprobs);
     this.#totals.promptTokens += tokenIds.length;
     if (sequence.ending) return this.#conclude(sequence, []);
-    const [row] = rows;
+    const [[row] = []] = rows;
     const { promptIds } = sequence.request;
     if (sequence.pastLength < promptIds.length && row?.ok !== false) return [];
     return this.#conclude(sequence, this.#finishPrompt(sequence, row));
@@ -306,15 +314,31 @@ export class Scheduler {
     return events;
   }
 
-  #applyDecode(rows: readonly Sequence[], outcome: RunOutcome | undefined): EngineEvent[] {
+  #applyDecode(
+    sequences: readonly Sequence[],
+    { rows }: DecodeBatch,
+    outcome: RunOutcome | undefined,
+  ): EngineEvent[] {
     assert(outcome, 'a decode has an outcome');
-    return rows.flatMap((sequence, i) => {
+    return sequences.flatMap((sequence, i) => {
       if ('error' in outcome) return this.#conclude(sequence, failure(sequence, outcome.error));
-      const row = outcome.result.rows[i];
-      assert(row, 'a decode answers each row');
-      sequence.pastLength++;
-      return this.#conclude(sequence, sequence.ending ? [] : this.#applyRow(sequence, row));
+      const results = outcome.result.rows[i];
+      assert(results?.length, 'a decode answers each row');
+      sequence.pastLength += results.length; // tokens after these in the cache are overwritten
+      this.#countDraft(rows[i]!, results.length - 1);
+      if (sequence.ending) return this.#conclude(sequence, []);
+      return this.#conclude(
+        sequence,
+        results.flatMap((row) => this.#applyRow(sequence, row)),
+      );
     });
+  }
+
+  #countDraft({ draftIds = [] }: DecodeRow, accepted: number): void {
+    if (draftIds.length === 0) return;
+    this.#totals.drafts++;
+    this.#totals.draftTokens += draftIds.length;
+    this.#totals.acceptedDraftTokens += accepted;
   }
 
   /** Counts every generated token, even a stop token that the client does not see. */
@@ -360,7 +384,7 @@ export class Scheduler {
 }
 
 function decodeBatch(rows: readonly Sequence[]): DecodeBatch {
-  return { kind: 'decode', rows: rows.map(toDecodeRow) };
+  return { kind: 'decode', rows: toDecodeRows(rows) };
 }
 
 function failure(sequence: Sequence, error: ServeError): EngineEvent[] {

@@ -5,6 +5,7 @@ import { ServeError } from '../common/errors.ts';
 import type { GenerationRequest, TokenLogprob } from '../contracts/generation.ts';
 import type { AdapterKey, DecodeRow, PrefillBatch, RowResult, SlotId } from '../engine/batch.ts';
 import type { Sampler } from '../engine/sampling/sampler.ts';
+import { type Drafter, planDrafts } from './drafter.ts';
 import type { EngineEvent, SequenceId } from './protocol.ts';
 
 /** `loading` → `waiting` → `prefilling` → `running` → `finished`. A sequence can finish in any state. */
@@ -23,6 +24,8 @@ export interface Sequence {
   readonly adapter: AdapterKey | undefined;
   readonly request: GenerationRequest;
   readonly sampler: Sampler;
+  /** Absent: no drafts. */
+  readonly drafter?: Drafter | undefined;
   state: SequenceState;
   /** The KV slot that it owns in prefill and while it runs. */
   slot: SlotId | undefined;
@@ -40,7 +43,7 @@ export interface Sequence {
 /** The fields that a new sequence is created from. */
 export type SequenceInit = Pick<
   Sequence,
-  'id' | 'tenant' | 'weight' | 'adapter' | 'request' | 'sampler'
+  'id' | 'tenant' | 'weight' | 'adapter' | 'request' | 'sampler' | 'drafter'
 >;
 
 /** Creates a sequence: `loading` if it has an adapter, else `waiting`. */
@@ -87,11 +90,19 @@ export function toPrefillBatch(sequence: Sequence, chunkTokens: number): Prefill
   };
 }
 
-/** The row of a running sequence in a decode batch. */
-export function toDecodeRow(sequence: Sequence): DecodeRow {
-  const { adapter, lastTokenId, pastLength, sampler } = sequence;
-  assert(lastTokenId !== undefined, 'a running sequence has a last token');
-  return { adapter, tokenId: lastTokenId, pastLength, sampler };
+/** The rows of the running sequences in a decode batch. */
+export function toDecodeRows(sequences: readonly Sequence[]): DecodeRow[] {
+  const drafts = planDrafts(
+    sequences.map(({ drafter, request, completionTokens }) => ({
+      drafter,
+      stopTokenIds: request.stopTokenIds,
+      remainingTokens: request.maxTokens - completionTokens,
+    })),
+  );
+  return sequences.map(({ adapter, lastTokenId, pastLength, sampler }, i) => {
+    assert(lastTokenId !== undefined, 'a running sequence has a last token');
+    return { adapter, tokenId: lastTokenId, pastLength, sampler, draftIds: drafts[i]! };
+  });
 }
 
 /** Applies a sampled token to its sequence. Returns the events; the last one may be terminal. */
@@ -105,6 +116,7 @@ export function applyRow(sequence: Sequence, row: RowResult): EngineEvent[] {
     return request.includesStopToken ? [token, finished] : [finished];
   }
   sequence.lastTokenId = row.id;
+  sequence.drafter?.append(row.id);
   sequence.completionTokens++;
   // Prompt and maxTokens fit into a slot (asserted at submit), so this is the only limit.
   if (sequence.completionTokens < request.maxTokens) return [token];

@@ -6,7 +6,9 @@ import { ServeError } from '../common/errors.ts';
 import type { AdapterSource, GenerationRequest } from '../contracts/generation.ts';
 import type { AdapterKey, Batch, BatchResult, SlotId } from '../engine/batch.ts';
 import { createSampler } from '../engine/sampling/sampler.ts';
+import { Drafter } from './drafter.ts';
 import { type AdapterLeases, SequenceLeases } from './leases.ts';
+import type { Proposer } from './ngram-proposer.ts';
 import type {
   EngineEvent,
   EngineModelInfo,
@@ -24,6 +26,9 @@ import {
   type StepPrefill,
 } from './scheduler.ts';
 import { createSequence, isTerminal } from './sequence.ts';
+
+/** Above it, tokens are too random to be guessed. */
+const MAX_DRAFT_TEMPERATURE = 1;
 
 /** The engine, as far as the loop needs it. */
 export interface StepEngine {
@@ -46,6 +51,8 @@ export interface StepLoopOptions {
   engine: StepEngine;
   adapters: AdapterLeases;
   limits?: Omit<SchedulerOptions, 'slotCount' | 'maxSeqLength' | 'canAttach'>;
+  /** Creates the proposer of a sequence's drafts. Absent: no drafts. */
+  createProposer?: ((request: GenerationRequest) => Proposer) | undefined;
 }
 
 type SubmitMessage = Extract<ToEngine, { type: 'submit' }>;
@@ -57,6 +64,7 @@ export class StepLoop {
   readonly #adapters: AdapterLeases;
   readonly #leases: SequenceLeases;
   readonly #scheduler: Scheduler;
+  readonly #createProposer: StepLoopOptions['createProposer'];
   #post: (message: FromEngine) => void = () => {};
   #stepNumber = 0;
   /** The sequences of the last run. */
@@ -65,9 +73,10 @@ export class StepLoop {
   #deadline: NodeJS.Timeout | undefined;
   #wake: () => void = () => {};
 
-  constructor({ engine, adapters, limits = {} }: StepLoopOptions) {
+  constructor({ engine, adapters, limits = {}, createProposer }: StepLoopOptions) {
     this.#engine = engine;
     this.#adapters = adapters;
+    this.#createProposer = createProposer;
     this.#leases = new SequenceLeases(adapters);
     const { slotCount, maxSeqLength } = engine.info;
     const canAttach = (keys: readonly AdapterKey[]) =>
@@ -127,7 +136,8 @@ export class StepLoop {
         promptIds: penalizedIds(request),
         vocabSize,
       });
-      const init = { id, tenant, weight, adapter: adapter?.digest, request, sampler };
+      const drafter = this.#createDrafter(request);
+      const init = { id, tenant, weight, adapter: adapter?.digest, request, sampler, drafter };
       this.#scheduler.submit(createSequence(init));
     } catch (error) {
       this.#publish([{ type: 'failed', id, error: this.#toServeError(error).toPlain() }]);
@@ -135,6 +145,11 @@ export class StepLoop {
     }
     if (adapter) void this.#load(id, adapter);
     else this.#publish([{ type: 'accepted', id }]);
+  }
+
+  #createDrafter(request: GenerationRequest): Drafter | undefined {
+    if (!this.#createProposer || request.sampling.temperature > MAX_DRAFT_TEMPERATURE) return;
+    return new Drafter(this.#createProposer(request));
   }
 
   /** Never rejects. The sequence may end while its adapter loads. */

@@ -189,6 +189,12 @@ export const SETTINGS = {
     help: 'maximum number of prompt tokens per step; a smaller number keeps running streams smoother (default: 256)',
     schema: integer(16, 8192).default(256),
   },
+  drafts: {
+    env: 'LORIKEET_DRAFTS',
+    flag: '--drafts',
+    help: 'ngram guesses tokens from repeated text and checks several in one run, while at most two sequences run; off generates one token per step (default: ngram, with a GPU off)',
+    schema: z.enum(['ngram', 'off'], 'must be ngram or off').optional(),
+  },
   threads: {
     env: 'LORIKEET_THREADS',
     flag: '--threads',

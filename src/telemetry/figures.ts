@@ -15,6 +15,9 @@ export interface EngineFigures {
   readonly promptTokens: number;
   readonly generatedTokens: number;
   readonly nonFiniteRows: number;
+  readonly drafts: number;
+  readonly draftTokens: number;
+  readonly acceptedDraftTokens: number;
   readonly maxActiveAdapters: number;
   /** Keys of the adapters that are attached for the next step. */
   readonly attachedAdapters: readonly string[];
@@ -111,6 +114,9 @@ export class EngineMetrics {
     if (!figures) return;
     metrics.set('promptTokens', model, figures.promptTokens);
     metrics.set('generationTokens', model, figures.generatedTokens);
+    metrics.set('drafts', model, figures.drafts);
+    metrics.set('draftTokens', model, figures.draftTokens);
+    metrics.set('acceptedDraftTokens', model, figures.acceptedDraftTokens);
     metrics.set('steps', {}, figures.steps);
     metrics.set('nonFiniteRows', {}, figures.nonFiniteRows);
     metrics.set('engineMemory', {}, figures.residentMemoryBytes);

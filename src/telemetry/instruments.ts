@@ -75,6 +75,24 @@ export const INSTRUMENTS = {
   // Work, as the engine counts it.
   promptTokens: counter('vllm:prompt_tokens_total', '{token}', 'Prefilled prompt tokens.', MODEL),
   generationTokens: counter('vllm:generation_tokens_total', '{token}', 'Generated tokens.', MODEL),
+  drafts: counter(
+    'vllm:spec_decode_num_drafts_total',
+    '{row}',
+    'Drafts of several tokens that a run verified.',
+    MODEL,
+  ),
+  draftTokens: counter(
+    'vllm:spec_decode_num_draft_tokens_total',
+    '{token}',
+    'Tokens of drafts.',
+    MODEL,
+  ),
+  acceptedDraftTokens: counter(
+    'vllm:spec_decode_num_accepted_tokens_total',
+    '{token}',
+    'Tokens of drafts that were accepted.',
+    MODEL,
+  ),
   steps: counter('lorikeet_engine_steps_total', '{step}', 'Engine steps.', NONE),
   nonFiniteRows: counter(
     'lorikeet_non_finite_rows_total',

@@ -2,9 +2,12 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
-import type { DecodeRow, SlotId } from '../../src/engine/batch.ts';
+import { fromFloat32 } from '../../src/common/tensor.ts';
+import { GREEDY } from '../../src/contracts/generation.ts';
+import type { DecodeRow, RowResult, SlotId } from '../../src/engine/batch.ts';
 import { Engine } from '../../src/engine/engine.ts';
 import type { LogitsRow } from '../../src/engine/logits.ts';
+import { createSampler } from '../../src/engine/sampling/sampler.ts';
 import { TARGET_NAMES } from '../../src/model/target-modules.ts';
 import type { Provider } from '../../src/settings/provider.ts';
 import {
@@ -96,6 +99,52 @@ async function decodeTogether(engine: Engine, sequences: readonly Sequence[], ne
   return { logits: recorders.map(({ seen }) => seen[0]), result };
 }
 
+/** Drafts from the next right tokens of a row. */
+type Guess = (right: readonly number[], row: number) => readonly number[];
+
+/** Generates 12 tokens after each prompt, and counts the runs. `right` are the tokens that `guess` gets to see. */
+async function greedyTokens(
+  engine: Engine,
+  sequences: readonly Sequence[],
+  guess: Guess,
+  right: readonly (readonly number[])[] = [],
+) {
+  const { vocabSize } = engine.info;
+  const samplers = sequences.map(({ prompt }) => {
+    return createSampler(GREEDY, { promptIds: prompt, vocabSize });
+  });
+  const tokens: number[][] = sequences.map(() => []);
+  for (const [slot, { prompt, adapter }] of sequences.entries()) {
+    const chunk = { tokenIds: prompt, pastLength: 0, adapter: adapter?.digest, scoring: undefined };
+    const sampler = samplers[slot];
+    const { rows } = await engine.run({ kind: 'prefill', slot: slot as SlotId, sampler, ...chunk });
+    tokens[slot]!.push(...drawnIds(rows[0]!));
+  }
+  let runs = 0;
+  while (tokens.some(({ length }) => length < 12)) {
+    const rows = sequences.map(
+      ({ prompt, adapter }, row): DecodeRow => ({
+        adapter: adapter?.digest,
+        tokenId: tokens[row]!.at(-1)!,
+        pastLength: prompt.length + tokens[row]!.length - 1,
+        sampler: samplers[row]!,
+        draftIds: guess((right[row] ?? []).slice(tokens[row]!.length), row).slice(0, 4),
+      }),
+    );
+    runs++;
+    const results = (await engine.run({ kind: 'decode', rows })).rows;
+    for (const [row, drawn] of results.entries()) tokens[row]!.push(...drawnIds(drawn));
+  }
+  return { tokens: tokens.map((all) => all.slice(0, 12)), runs };
+}
+
+function drawnIds(results: readonly RowResult[]): number[] {
+  return results.map((result) => {
+    assert.ok(result.ok);
+    return result.id;
+  });
+}
+
 const isolates =
   (value: number): Case =>
   async (t, { engineOf }) => {
@@ -119,10 +168,10 @@ const isolates =
     engine.attachAdapter(bad);
     const poisoned = await decodeTogether(engine, [...others, { prompt: [7, 8], adapter: bad }], 9);
     assert.deepEqual(poisoned.logits.slice(0, 2), control.logits.slice(0, 2));
-    assert.deepEqual(poisoned.result.rows[2], { ok: false, reason: 'non_finite' });
+    assert.deepEqual(poisoned.result.rows[2], [{ ok: false, reason: 'non_finite' }]);
     engine.detachAdapter(bad.digest);
     const after = await decodeTogether(engine, [...others, { prompt: [7, 8], adapter: good }], 9);
-    assert.equal(after.result.rows[2]!.ok, true, 'the slot is clean for its next owner');
+    assert.equal(after.result.rows[2]![0]!.ok, true, 'the slot is clean for its next owner');
   };
 
 const CASES: Record<string, Case> = {
@@ -219,6 +268,60 @@ const CASES: Record<string, Case> = {
     const row = { adapter: undefined, tokenId: 5, pastLength: 3, sampler: { sample } };
     await engine.run({ kind: 'decode', rows: [row, row] });
     assert.deepEqual(seen[0], logits[1]);
+  },
+
+  'drafts give the tokens of decoding one by one, and rejected ones leave nothing behind': async (
+    t,
+    { engineOf },
+  ) => {
+    const model = tinyModel();
+    const engine = await engineOf(t, model);
+    const adapter = tinyAdapter(model.config, { seed: 1, rank: 8, targets: TARGET_NAMES });
+    engine.attachAdapter(adapter);
+    const sequences = [
+      { prompt: [7, 8, 9], adapter: undefined },
+      { prompt: [3, 4], adapter },
+    ];
+    const plain = await greedyTokens(engine, sequences, () => []);
+    const guesses: Guess[] = [
+      (right) => right,
+      (right) => [...right.slice(0, 2), ((right[2] ?? 0) + 1) % 96, 5],
+      (right) => right.map((id) => (id + 1) % 96),
+      (right, row) => (row === 0 ? right : []),
+    ];
+    for (const guess of guesses) {
+      const { tokens, runs } = await greedyTokens(engine, sequences, guess, plain.tokens);
+      assert.deepEqual(tokens, plain.tokens);
+      assert.ok(runs <= plain.runs);
+    }
+    const { runs } = await greedyTokens(engine, sequences, (right) => right, plain.tokens);
+    assert.ok(runs < plain.runs / 2, `${runs} runs instead of ${plain.runs}`);
+  },
+
+  'a draft with values that are not finite is rejected, and its row goes on': async (
+    t,
+    { engineOf },
+  ) => {
+    const finite = tinyModel({ tie_word_embeddings: false });
+    const sequences = [
+      { prompt: [7, 8, 9], adapter: undefined },
+      { prompt: [3, 4], adapter: undefined },
+    ];
+    const plain = await greedyTokens(await engineOf(t, finite), sequences, () => []);
+    const used = new Set([...plain.tokens.flat(), ...sequences.flatMap(({ prompt }) => prompt)]);
+    const poison = Array.from({ length: 96 }, (_, id) => id).find((id) => !used.has(id))!;
+    const weights = finite.artifact.tensors;
+    const embeddings = weights.read('model.embed_tokens.weight');
+    const data = finite.weights('model.embed_tokens.weight').slice();
+    const { hiddenSize } = finite.config;
+    data.fill(Number.NaN, poison * hiddenSize, (poison + 1) * hiddenSize);
+    const poisoned = fromFloat32(data, embeddings.shape, 'F32');
+    const read = (name: string) => (name.includes('embed_tokens') ? poisoned : weights.read(name));
+    const tensors = { ...weights, read };
+    const engine = await engineOf(t, { ...finite, artifact: { ...finite.artifact, tensors } });
+    const guess: Guess = (right) => [...right.slice(0, 1), poison, poison];
+    const drafted = await greedyTokens(engine, sequences, guess, plain.tokens);
+    assert.deepEqual(drafted.tokens, plain.tokens);
   },
 
   'a scored prompt has the log-probability of each next token': async (t, { engineOf, limit }) => {

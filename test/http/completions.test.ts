@@ -234,7 +234,7 @@ test('the first of n choices has the seed itself, and the others seeds of their 
   const { post, engine } = serve({ reply: () => [] });
   engine.run = async (batch) => ({
     rows: (batch.kind === 'prefill' ? [batch.sampler] : batch.rows.map((row) => row.sampler)).map(
-      (sampler) => ({ ok: true, ...sampler!.sample({ logits: new Float32Array(260) })! }),
+      (sampler) => [{ ok: true, ...sampler!.sample({ logits: new Float32Array(260) })! }],
     ),
     promptLogprobs: [],
   });

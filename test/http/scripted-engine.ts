@@ -6,6 +6,7 @@ import type {
   AdapterKey,
   Batch,
   BatchResult,
+  DecodeRow,
   PrefillBatch,
   RowResult,
   SlotId,
@@ -44,7 +45,7 @@ export class ScriptedEngine implements StepEngine {
   async run(batch: Batch): Promise<BatchResult> {
     await this.beforeRun(batch);
     if (batch.kind === 'prefill') return this.#prefill(batch);
-    const rows = batch.rows.map(({ adapter, sampler }, slot) => this.#row(slot, adapter, sampler));
+    const rows = batch.rows.map((row, slot) => this.#decode(slot, row));
     return { rows, promptLogprobs: [] };
   }
 
@@ -67,7 +68,17 @@ export class ScriptedEngine implements StepEngine {
     const promptLogprobs = (scoring?.nextIds ?? []).flatMap((id): TokenLogprob[] =>
       id === undefined ? [] : [{ id, logprob: -id / 1000, top: [{ id: 7, logprob: -0.25 }] }],
     );
-    return { rows: sampler ? [this.#row(slot, adapter, sampler)] : [], promptLogprobs };
+    return { rows: sampler ? [[this.#row(slot, adapter, sampler)]] : [], promptLogprobs };
+  }
+
+  #decode(slot: number, { adapter, sampler, draftIds = [] }: DecodeRow): RowResult[] {
+    const results: RowResult[] = [];
+    for (const draft of [...draftIds, undefined]) {
+      const result = this.#row(slot, adapter, sampler);
+      results.push(result);
+      if (!result.ok || result.id !== draft) break;
+    }
+    return results;
   }
 
   #row(slot: number, adapter: AdapterKey | undefined, sampler: Sampler): RowResult {

@@ -60,6 +60,7 @@ export interface ServedOptions extends Partial<Omit<AppOptions, 'client'>> {
   reply?: Reply;
   adapters?: readonly string[];
   scheduler?: StepLoopOptions['limits'];
+  createProposer?: StepLoopOptions['createProposer'];
   slotCount?: number;
   maxSeqLength?: number;
 }
@@ -87,7 +88,9 @@ export function serve(options: ServedOptions = {}): Served {
   const engine = new ScriptedEngine(reply, { slotCount, maxSeqLength });
   const leases = new FakeLeases();
   const limits = options.scheduler ? { limits: options.scheduler } : {};
-  const client = createInProcessClient(new StepLoop({ engine, adapters: leases, ...limits }), log);
+  const { createProposer } = options;
+  const loop = new StepLoop({ engine, adapters: leases, createProposer, ...limits });
+  const client = createInProcessClient(loop, log);
   after(() => client.drain(0));
   const base = { id: 'toy', names: [], digest: 'b'.repeat(64) };
   const tokenizer = createByteTokenizer();

@@ -11,6 +11,7 @@ import type {
   AdapterKey,
   Batch,
   BatchResult,
+  DecodeRow,
   PrefillBatch,
   RowResult,
   SlotId,
@@ -94,10 +95,7 @@ export class FakeEngine implements StepEngine {
 
   runNow(batch: Batch): BatchResult {
     if (batch.kind === 'prefill') return this.#prefill(batch);
-    const rows = batch.rows.map(({ adapter, tokenId, pastLength }, slot) => {
-      const context = this.#write(slot, pastLength, [tokenId]);
-      return this.#row(context, adapter);
-    });
+    const rows = batch.rows.map((row, slot) => this.#decode(slot, row));
     return { rows, promptLogprobs: [] };
   }
 
@@ -129,12 +127,24 @@ export class FakeEngine implements StepEngine {
     this.isReleased = true;
   }
 
+  /** Writes all drafts before it knows which are right, as a model does. */
+  #decode(slot: number, { adapter, tokenId, pastLength, draftIds = [] }: DecodeRow): RowResult[] {
+    const context = this.#write(slot, pastLength, [tokenId, ...draftIds]);
+    const results: RowResult[] = [];
+    for (let length = pastLength + 1; length <= context.length; length++) {
+      const result = this.#row(context.slice(0, length), adapter);
+      results.push(result);
+      if (!result.ok || result.id !== context[length]) break;
+    }
+    return results;
+  }
+
   #prefill({ slot, adapter, tokenIds, pastLength, sampler, scoring }: PrefillBatch): BatchResult {
     const context = this.#write(slot, pastLength, tokenIds);
     const promptLogprobs = (scoring?.nextIds ?? []).flatMap((id, i) =>
       id === undefined ? [] : [scoreOf(context.slice(0, pastLength + i + 1), id, adapter)],
     );
-    return { rows: sampler ? [this.#row(context, adapter)] : [], promptLogprobs };
+    return { rows: sampler ? [[this.#row(context, adapter)]] : [], promptLogprobs };
   }
 
   /** Writes tokens at positions pastLength, pastLength + 1, … and returns all tokens that the row can read. */

@@ -16,7 +16,7 @@ test('a repetition penalty does not count the stop token of the prompt', async (
   engine.run = async (batch) => {
     const samplers = batch.kind === 'prefill' ? [batch.sampler!] : batch.rows.map((r) => r.sampler);
     return {
-      rows: samplers.map((s) => ({ ok: true, id: s!.sample({ logits })!.id })),
+      rows: samplers.map((s) => [{ ok: true, id: s!.sample({ logits })!.id }]),
       promptLogprobs: [],
     };
   };

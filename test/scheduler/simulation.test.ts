@@ -56,6 +56,18 @@ class SkipsAPromptToken extends Scheduler {
   }
 }
 
+class KeepsRejectedDrafts extends Scheduler {
+  override applyResults(step: StepPlan, outcome: StepOutcome): EngineEvent[] {
+    const { decode } = outcome;
+    if (!decode || 'error' in decode) return super.applyResults(step, outcome);
+    const rows = decode.result.rows.map((results, i) => {
+      const { draftIds = [] } = step.decode!.rows[i]!;
+      return [...draftIds.map((id) => ({ ok: true as const, id })), results.at(-1)!];
+    });
+    return super.applyResults(step, { ...outcome, decode: { result: { ...decode.result, rows } } });
+  }
+}
+
 class RepeatsTheEnd extends Scheduler {
   override applyResults(step: StepPlan, outcome: StepOutcome): EngineEvent[] {
     const events = super.applyResults(step, outcome);
@@ -128,6 +140,7 @@ class AbortsLate extends Scheduler {
 
 const SEEDED_BUGS: readonly [invariant: string, bug: () => Scheduler][] = [
   ['I01', () => new SkipsAPromptToken(SIM_OPTIONS)],
+  ['I01', () => new KeepsRejectedDrafts(SIM_OPTIONS)],
   ['I03', () => new ForgetsMoves(SIM_OPTIONS)],
   ['I07', () => new RepeatsTheEnd(SIM_OPTIONS)],
   ['I08', () => new LosesEnds(SIM_OPTIONS)],

@@ -5,10 +5,13 @@ import { ServeError } from '../../src/common/errors.ts';
 import { type GenerationRequest, GREEDY } from '../../src/contracts/generation.ts';
 import type { BatchResult } from '../../src/engine/batch.ts';
 import type { Sampler } from '../../src/engine/sampling/sampler.ts';
+import { Drafter } from '../../src/scheduler/drafter.ts';
 import type { EngineEvent, SequenceId } from '../../src/scheduler/protocol.ts';
 import type { Scheduler, SchedulerOptions, StepPlan } from '../../src/scheduler/scheduler.ts';
 import { createSequence, isTerminal, type Sequence } from '../../src/scheduler/sequence.ts';
 import { FakeEngine, POISON, referencePromptLogprobs, referenceTokens } from './fake-engine.ts';
+
+import { ScriptedProposer, spoil } from './proposers.ts';
 
 const MAX_PROMPT = 12;
 const MAX_TOKENS = 8;
@@ -38,6 +41,7 @@ const submission = fc.record({
   maxTokens: fc.integer({ min: 0, max: MAX_TOKENS }),
   stops: fc.boolean(),
   scores: fc.boolean(),
+  drafts: fc.constantFrom('none', 'right', 'half', 'wrong', 'endings'),
 });
 
 type Submission = typeof submission extends fc.Arbitrary<infer T> ? T : never;
@@ -121,7 +125,7 @@ export class Simulation {
     }
   }
 
-  #submit({ tenant, adapter, promptLength, maxTokens, stops, scores }: Submission): void {
+  #submit({ tenant, adapter, promptLength, maxTokens, stops, scores, drafts }: Submission): void {
     const weight = WEIGHTS[tenant];
     const id = ++this.#lastId as SequenceId;
     const promptIds = Array.from({ length: promptLength }, (_, i) => id * 1000 + i);
@@ -132,7 +136,8 @@ export class Simulation {
       sampling: GREEDY,
       ...(scores && { promptTopLogprobs: 0 }),
     };
-    const sequence = createSequence({ id, tenant, weight, adapter, request, sampler });
+    const drafter = drafterOf(drafts, request, adapter);
+    const sequence = createSequence({ id, tenant, weight, adapter, request, sampler, drafter });
     const { slotCount, maxWaiting, maxWaitingPerTenant } = SIM_OPTIONS;
     const isFull = this.#live().length >= slotCount + maxWaiting;
     const isFullOfOwn = this.#live(tenant).length >= slotCount + maxWaitingPerTenant;
@@ -274,7 +279,8 @@ export class Simulation {
       const { slot, state } = sequence;
       if (slot === undefined) continue;
       const prompt = prefillOf(step, slot)?.batch.tokenIds.length ?? 0;
-      const generated = state === 'running' && decode?.rows[slot]?.ok ? 1 : 0;
+      const drawn = state === 'running' ? (decode?.rows[slot] ?? []) : [];
+      const generated = drawn.filter(({ ok }) => ok).length;
       const service = (prompt + 2 * generated) / WEIGHTS[tenant];
       this.#served.set(tenant, (this.#served.get(tenant) ?? 0) + service);
     }
@@ -323,7 +329,27 @@ function prefillOf(step: StepPlan, slot: number) {
 }
 
 function shortBaseRequest(tenant: Submission['tenant']): Submission {
-  return { tenant, adapter: undefined, promptLength: 8, maxTokens: 4, stops: false, scores: false };
+  const of = { adapter: undefined, stops: false, scores: false, drafts: 'none' as const };
+  return { tenant, promptLength: 8, maxTokens: 4, ...of };
+}
+
+/** Guesses that are all right, that are wrong now and then, that are all wrong, or that end the sequence. */
+function drafterOf(
+  drafts: Submission['drafts'],
+  request: GenerationRequest,
+  adapter: string | undefined,
+): Drafter | undefined {
+  const more = { ...request, maxTokens: request.maxTokens + 4 }; // beyond the end
+  const right = referenceTokens({ ...more, stopTokenIds: [] }, adapter);
+  const scripts = {
+    none: undefined,
+    right,
+    half: spoil(right, 3, 50),
+    wrong: spoil(right, 1, 50),
+    endings: right.map((id, i) => (i % 2 === 0 ? id : (request.stopTokenIds[0] ?? id))),
+  };
+  const script = scripts[drafts];
+  return script && new Drafter(new ScriptedProposer(script));
 }
 
 /** I01, I07, I09: compares the stream so far with that of the sequence alone. */

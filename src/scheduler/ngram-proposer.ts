@@ -1,0 +1,86 @@
+// Drafts by prompt lookup: finds where the last tokens of a sequence occurred before, and proposes the tokens that
+// followed there. Knows only token ids.
+
+/** Guesses the next tokens of one sequence. A wrong guess costs time and changes no token. */
+export interface Proposer {
+  /** Adds the next token of the sequence. Cheap even if nothing is ever proposed. */
+  append(tokenId: number): void;
+  /** At most `maxTokens` guesses at the tokens after the last one that was added. */
+  propose(maxTokens: number): readonly number[];
+}
+
+/** The longest suffix that is compared. A longer match hardly predicts better. */
+const MAX_MATCH = 4;
+/** The shortest suffix that counts as a match. */
+const MIN_MATCH = 2;
+/** Earlier occurrences that are compared, latest first. Bounds the time of a step on repetitive text. */
+const MAX_CANDIDATES = 32;
+/** Token ids are below this. Makes one number of two ids. */
+const ID_LIMIT = 2 ** 24;
+
+/** Proposes the continuation of the longest match, of the latest one among equals. */
+export class NgramProposer implements Proposer {
+  readonly #tokens: number[];
+  /** Pair of tokens → the position of its second token where it occurred last. */
+  readonly #latest = new Map<number, number>();
+  /** Position → the position where the same pair occurred before, or -1. */
+  readonly #previous: number[] = [];
+
+  /** Tokens before the first one that is added, such as the prompt. */
+  constructor(tokens: readonly number[]) {
+    this.#tokens = [...tokens];
+  }
+
+  append(tokenId: number): void {
+    this.#tokens.push(tokenId);
+  }
+
+  propose(maxTokens: number): readonly number[] {
+    this.#index();
+    const match = this.#longestMatch();
+    if (match === undefined) return [];
+    // A match that overlaps its own continuation repeats itself.
+    const period = this.#tokens.length - 1 - match;
+    const guesses: number[] = [];
+    for (let i = 0; i < maxTokens; i++) guesses.push(this.#tokens[match + 1 + (i % period)]!);
+    return guesses;
+  }
+
+  /** Adds the tokens since the last call to the index, and looks up nothing. */
+  #index(): void {
+    const tokens = this.#tokens;
+    if (this.#previous.length === 0) this.#previous.push(-1);
+    for (let i = this.#previous.length; i < tokens.length; i++) {
+      const pair = tokens[i - 1]! * ID_LIMIT + tokens[i]!;
+      this.#previous.push(this.#latest.get(pair) ?? -1);
+      this.#latest.set(pair, i);
+    }
+  }
+
+  /** The position of the last token of the best match before the end of the text. */
+  #longestMatch(): number | undefined {
+    const last = this.#tokens.length - 1;
+    let best: number | undefined;
+    let bestLength = MIN_MATCH - 1;
+    let at = this.#previous[last] ?? -1;
+    for (let i = 0; i < MAX_CANDIDATES && at > 0 && bestLength < MAX_MATCH; i++) {
+      const length = this.#matchLength(at, last);
+      if (length > bestLength) [best, bestLength] = [at, length];
+      at = this.#previous[at]!;
+    }
+    return best;
+  }
+
+  /** How many tokens before and at both positions are equal, up to `MAX_MATCH`. */
+  #matchLength(one: number, other: number): number {
+    let length = 0;
+    while (
+      length < MAX_MATCH &&
+      length <= one &&
+      this.#tokens[one - length] === this.#tokens[other - length]
+    ) {
+      length++;
+    }
+    return length;
+  }
+}

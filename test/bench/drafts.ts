@@ -1,0 +1,119 @@
+// `npm run bench:drafts`: one stream with and without drafts on the same engine, in this process. Eight prompts whose answers
+// copy, and eight whose answers do not; greedy, without penalties. The two take turns at each prompt.
+// Arguments: --model NAME|DIR  --weights FORM  --rounds N  --tokens N
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+import { loadBaseLanguage } from '../../src/compose/served-model.ts';
+import { type GenerationRequest, GREEDY } from '../../src/contracts/generation.ts';
+import { Engine } from '../../src/engine/engine.ts';
+import { readArtifact } from '../../src/import/artifact.ts';
+import { ensureServingFiles } from '../../src/import/serving-files.ts';
+import { NgramProposer } from '../../src/scheduler/ngram-proposer.ts';
+import { loadConfig } from '../../src/settings/config.ts';
+import { generate, tokensOf } from '../scheduler/generate.ts';
+import { COPY_PROMPTS, FREE_PROMPTS } from './draft-prompts.ts';
+
+const MAX_SEQ = 1024;
+/** All copying prompts together, and each free one. */
+const TARGETS = { copy: 1.6, free: 0.95 };
+
+const { values: options } = parseArgs({
+  options: {
+    model: { type: 'string', default: 'smollm2-135m-instruct-q4' },
+    weights: { type: 'string' },
+    rounds: { type: 'string', default: '3' },
+    tokens: { type: 'string', default: '128' },
+  },
+});
+
+/** Milliseconds per token by round, prefill included. */
+interface Measured {
+  readonly drafts: number[];
+  readonly none: number[];
+  /** The share of draft tokens that were accepted. */
+  acceptance: number;
+}
+
+await main();
+
+async function main(): Promise<void> {
+  const dir = modelDir(options.model);
+  const engine = await openEngine(dir);
+  const toRequest = await requestMaker(dir);
+  const table = [
+    '| prompt | tok/s without | with drafts | ratio | accepted |',
+    '|---|---|---|---|---|',
+  ];
+  const ratios: Record<string, number[]> = {};
+  const totals: string[] = [];
+  for (const [kind, prompts] of Object.entries({ copy: COPY_PROMPTS, free: FREE_PROMPTS })) {
+    const times = { drafts: 0, none: 0 };
+    ratios[kind] = [];
+    for (const [i, content] of prompts.entries()) {
+      const measured = await measurePrompt(engine, toRequest(content));
+      const [drafts, none] = [median(measured.drafts), median(measured.none)];
+      times.drafts += drafts;
+      times.none += none;
+      ratios[kind].push(none / drafts);
+      const cells = [1000 / none, 1000 / drafts].map((rate) => rate.toFixed(1));
+      const share = `${Math.round(100 * measured.acceptance)} %`;
+      table.push(
+        `| ${[`${kind} ${i + 1}`, ...cells, (none / drafts).toFixed(2), share].join(' | ')} |`,
+      );
+    }
+    totals.push(`${kind}: ${(times.none / times.drafts).toFixed(2)} x in all`);
+  }
+  await engine.release();
+  const worst = Math.min(...ratios['free']!).toFixed(2);
+  const targets = `targets: copy at least ${TARGETS.copy} x in all, each free one at least ${TARGETS.free} x`;
+  const lines = [...table, '', `${totals.join(', ')}, worst free ${worst} x (${targets})`];
+  process.stdout.write(`${lines.join('\n')}\n`);
+}
+
+function modelDir(model: string): string {
+  const named = path.join(loadConfig().home, 'models', model);
+  return existsSync(named) ? named : path.resolve(model);
+}
+
+async function openEngine(dir: string): Promise<Engine> {
+  const config = loadConfig();
+  const weights = (options.weights ?? config.weights) as typeof config.weights;
+  const artifact = readArtifact(dir);
+  const cacheDir = path.join(config.home, 'cache');
+  const servingDir = await ensureServingFiles(artifact, { weights, cacheDir });
+  artifact.tensors.close();
+  return Engine.create({ servingDir, slotCount: 1, maxSeqLength: MAX_SEQ });
+}
+
+async function requestMaker(dir: string): Promise<(content: string) => GenerationRequest> {
+  const { tokenizer, chatTemplate } = await loadBaseLanguage(dir);
+  if (!tokenizer || !chatTemplate) throw new Error(`${dir} has no chat template`);
+  return (content) => ({
+    promptIds: chatTemplate.render([{ role: 'user', content }], { addGenerationPrompt: true }).ids,
+    maxTokens: Number(options.tokens),
+    stopTokenIds: tokenizer.eosTokenIds,
+    sampling: GREEDY,
+  });
+}
+
+async function measurePrompt(engine: Engine, request: GenerationRequest): Promise<Measured> {
+  const measured: Measured = { drafts: [], none: [], acceptance: 0 };
+  const run = async (kind: 'drafts' | 'none') => {
+    const proposer = kind === 'drafts' ? new NgramProposer(request.promptIds) : undefined;
+    const startedMs = performance.now();
+    const { events, stats } = await generate(engine, [{ request, proposer }]);
+    measured[kind].push((performance.now() - startedMs) / tokensOf(events[0]!).length);
+    if (stats.draftTokens > 0) measured.acceptance = stats.acceptedDraftTokens / stats.draftTokens;
+  };
+  for (let round = 0; round < Number(options.rounds); round++) {
+    const kinds = ['drafts', 'none'] as const;
+    for (const kind of round % 2 === 0 ? kinds : kinds.toReversed()) await run(kind);
+  }
+  return measured;
+}
+
+function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.floor(sorted.length / 2)]!;
+}

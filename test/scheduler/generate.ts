@@ -1,0 +1,51 @@
+// Generates with a scheduler and an engine, without messages and processes. The engine can be used again afterwards.
+import type { GenerationRequest } from '../../src/contracts/generation.ts';
+import type { SlotId } from '../../src/engine/batch.ts';
+import { createSampler } from '../../src/engine/sampling/sampler.ts';
+import { Drafter } from '../../src/scheduler/drafter.ts';
+import type { Proposer } from '../../src/scheduler/ngram-proposer.ts';
+import type { EngineEvent, SequenceId } from '../../src/scheduler/protocol.ts';
+import { Scheduler, type SchedulerStats } from '../../src/scheduler/scheduler.ts';
+import { createSequence } from '../../src/scheduler/sequence.ts';
+import type { StepEngine } from '../../src/scheduler/step-loop.ts';
+
+export interface Generation {
+  request: GenerationRequest;
+  /** Absent: no drafts. */
+  proposer?: Proposer | undefined;
+}
+
+/** Runs all generations at once on the base. Returns their events in order, and the scheduler's totals. */
+export async function generate(
+  engine: Pick<StepEngine, 'info' | 'run' | 'moveSlot'>,
+  generations: readonly Generation[],
+): Promise<{ events: EngineEvent[][]; stats: SchedulerStats }> {
+  const { slotCount, maxSeqLength, vocabSize } = engine.info;
+  const scheduler = new Scheduler({ slotCount, maxSeqLength });
+  for (const [i, { request, proposer }] of generations.entries()) {
+    const { promptIds, sampling } = request;
+    const sampler = createSampler(sampling, { promptIds, vocabSize });
+    const drafter = proposer && new Drafter(proposer);
+    const id = (i + 1) as SequenceId;
+    const of = { tenant: 't', weight: 1, adapter: undefined };
+    scheduler.submit(createSequence({ id, ...of, request, sampler, drafter }));
+  }
+  const events = generations.map((): EngineEvent[] => []);
+  for (let plan = scheduler.next(); plan; plan = scheduler.next()) {
+    for (const { from, to, length } of plan.moves) {
+      await engine.moveSlot(from as SlotId, to as SlotId, length);
+    }
+    const prefills = [];
+    for (const { batch } of plan.prefills) prefills.push({ result: await engine.run(batch) });
+    const decode = plan.decode && { result: await engine.run(plan.decode) };
+    for (const event of scheduler.applyResults(plan, { prefills, decode })) {
+      events[event.id - 1]!.push(event);
+    }
+  }
+  return { events, stats: scheduler.stats() };
+}
+
+/** The ids of the tokens among the events. */
+export function tokensOf(events: readonly EngineEvent[]): number[] {
+  return events.flatMap((event) => (event.type === 'token' ? [event.tokenId] : []));
+}
