@@ -201,7 +201,7 @@ export class Engine {
 
   /**
    * Runs the last token of one row together with its drafts. The runtime's attention takes several tokens only of a single
-   * sequence. Rejected drafts stay in the cache after the row's end, where the next run overwrites them.
+   * sequence. Rejected drafts stay in the cache after the row's end. The next run overwrites them.
    */
   async #decodeAlone(row: DecodeRow, slot: SlotId): Promise<RowResult[]> {
     const { tokenId, draftIds = [], pastLength } = row;

@@ -4,8 +4,8 @@
 import type { Proposer } from './ngram-proposer.ts';
 
 /**
- * What one more token adds to a run of one token. Measured: 0.05 to 0.2, by model, form of the weights and processor. The
- * speed hardly depends on the number chosen (docs/decisions/0015).
+ * The cost of each further token of a run, in runs of one token. Measured: 0.05 to 0.2, by model, form of the weights and
+ * processor. The speed hardly depends on the number chosen (docs/decisions/0015-drafts.md).
  */
 const TOKEN_COST = 0.15;
 const MAX_DRAFT = 15;

@@ -1,5 +1,5 @@
-// Drafts by prompt lookup: finds where the last tokens of a sequence occurred before, and proposes the tokens that
-// followed there. Knows only token ids.
+// Drafts by prompt lookup: finds an earlier occurrence of the last tokens of a sequence, and proposes the tokens that
+// followed it. Knows only token ids.
 
 /** Guesses the next tokens of one sequence. A wrong guess costs time and changes no token. */
 export interface Proposer {
@@ -21,9 +21,9 @@ const ID_LIMIT = 2 ** 24;
 /** Proposes the continuation of the longest match, of the latest one among equals. */
 export class NgramProposer implements Proposer {
   readonly #tokens: number[];
-  /** Pair of tokens → the position of its second token where it occurred last. */
+  /** Pair of tokens → the position of its second token at its last occurrence. */
   readonly #latest = new Map<number, number>();
-  /** Position → the position where the same pair occurred before, or -1. */
+  /** Position → the position of the previous occurrence of the same pair, or -1. */
   readonly #previous: number[] = [];
 
   /** Tokens before the first one that is added, such as the prompt. */
