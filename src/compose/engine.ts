@@ -21,8 +21,8 @@ export interface EngineHostOptions {
   readonly drafts?: 'ngram' | 'off';
 }
 
-function createNgramProposer({ promptIds }: GenerationRequest): NgramProposer {
-  return new NgramProposer(promptIds);
+function createNgramProposer({ promptIds, predictionIds }: GenerationRequest): NgramProposer {
+  return new NgramProposer(promptIds, predictionIds);
 }
 
 /** Runs this process as an engine until its parent drains it. The options are in its arguments. */

@@ -35,6 +35,8 @@ export interface GenerationRequest {
   /** Whether the token that ends the generation is reported as well. */
   includesStopToken?: true;
   sampling: SamplingParams;
+  /** Text that the answer probably repeats. It changes no token, only the time they take. */
+  predictionIds?: readonly number[];
   /** The number of alternatives to report per prompt token, 0 to 20. Absent: the prompt is not scored. */
   promptTopLogprobs?: number;
 }

@@ -174,6 +174,16 @@ export function toBadWords(words: readonly string[], { tokenizer }: Deps): numbe
   });
 }
 
+/** Returns the tokens of a predicted answer, without those that can't fit the context. */
+export function toPredictionIds(
+  text: string | undefined,
+  { tokenizer, model, limits }: Deps,
+): readonly number[] {
+  const { maxSeqLength } = model;
+  const bounded = text?.slice(0, maxSeqLength * limits.maxCharsPerToken) ?? '';
+  return tokenizer?.encode(bounded, { specials: false }).slice(0, maxSeqLength) ?? [];
+}
+
 function needsTokenizer(param: string): ServeError {
   const message = `${param}: this model has no tokenizer. Send the prompt as token ids.`;
   return new ServeError('invalid_request', message, { param });

@@ -26,9 +26,11 @@ export class NgramProposer implements Proposer {
   /** Position → the position of the previous occurrence of the same pair, or -1. */
   readonly #previous: number[] = [];
 
-  /** Tokens before the first one that is added, such as the prompt. */
-  constructor(tokens: readonly number[]) {
-    this.#tokens = [...tokens];
+  /** `predictionIds`: text that the answer probably repeats. */
+  constructor(promptIds: readonly number[], predictionIds: readonly number[] = []) {
+    // The end of the prompt before the prediction makes its start a match.
+    const predicted = predictionIds.length > 0 ? promptIds.slice(-MAX_MATCH) : [];
+    this.#tokens = [...predicted, ...predictionIds, ...promptIds];
   }
 
   append(tokenId: number): void {

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Completion } from '../../src/contracts/openai.ts';
+import type { ChatCompletion, Completion } from '../../src/contracts/openai.ts';
+import { NgramProposer } from '../../src/scheduler/ngram-proposer.ts';
 import { ScriptedProposer } from '../scheduler/proposers.ts';
-import { idle, readFrames, readOk, serve, utf8 } from './served.ts';
+import { idle, readError, readFrames, readOk, serve, utf8 } from './served.ts';
 
 const REPLY = 'one two three four five six seven eight nine ten';
 const URL = '/v1/completions';
@@ -76,9 +77,46 @@ test('a client that leaves inside a draft frees its slot', async () => {
     if (batch.kind === 'decode' && batch.rows[0]!.draftIds!.length > 0) leaving.abort();
   };
   const { signal } = leaving;
-  await assert.rejects(async () => {
-    const response = await drafted.post(URL, { ...request, stream: true }, { signal });
-    await response.text();
-  });
+  const answer = await drafted.post(URL, { ...request, stream: true }, { signal });
+  await answer.text();
   await idle(drafted);
+  const { generatedTokens } = await drafted.client.stats();
+  assert.ok(generatedTokens < REPLY.length, `${generatedTokens} tokens were generated`);
+});
+
+test('a prediction of a chat makes its answer take fewer steps, and changes nothing else', async () => {
+  const served = serve({
+    reply: () => utf8(REPLY),
+    createProposer: ({ promptIds, predictionIds }) => new NgramProposer(promptIds, predictionIds),
+  });
+  const chat = { model: 'base', messages: [{ role: 'user', content: 'count' }], temperature: 0 };
+  const ask = async (prediction?: unknown) => {
+    const before = (await served.client.stats()).steps;
+    const answer = await served.post('/v1/chat/completions', { ...chat, prediction });
+    const { choices, usage } = await readOk<ChatCompletion>(answer);
+    return { choices, usage, steps: (await served.client.stats()).steps - before };
+  };
+  const plain = await ask();
+  const parts = [{ type: 'text', text: REPLY }];
+  for (const content of [REPLY, parts, REPLY.replace('five', '5')]) {
+    const predicted = await ask({ type: 'content', content });
+    assert.deepEqual(predicted.choices, plain.choices);
+    assert.deepEqual(predicted.usage, plain.usage);
+    assert.ok(predicted.steps < plain.steps / 2, `${predicted.steps} of ${plain.steps} steps`);
+  }
+});
+
+test('a malformed prediction is refused by its name', async () => {
+  const { post } = serve();
+  const chat = { model: 'base', messages: [{ role: 'user', content: 'count' }] };
+  for (const [prediction, param] of [
+    ['text', 'prediction'],
+    [{ type: 'content', content: 'x', more: 1 }, 'prediction'],
+    [{ type: 'image', content: 'x' }, 'prediction.type'],
+    [{ type: 'content', content: 5 }, 'prediction.content'],
+  ] as const) {
+    const response = await post('/v1/chat/completions', { ...chat, prediction });
+    assert.equal(response.status, 400);
+    assert.ok((await readError(response)).param?.startsWith(param), JSON.stringify(prediction));
+  }
 });

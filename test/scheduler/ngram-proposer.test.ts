@@ -59,3 +59,12 @@ test('the index proposes what a plain search proposes, whenever it is asked', ()
   });
   fc.assert(property, { seed: 20260801, numRuns: 2000 });
 });
+
+test('a prediction is proposed from its start, and the prompt and the answer count as before', () => {
+  const proposer = new NgramProposer([5, 6], [20, 21, 22]);
+  assert.deepEqual(proposer.propose(3), [20, 21, 22]);
+  for (const id of [20, 21]) proposer.append(id);
+  assert.deepEqual(proposer.propose(1), [22]);
+  for (const id of [9, 20, 21]) proposer.append(id);
+  assert.deepEqual(proposer.propose(1), [9]);
+});

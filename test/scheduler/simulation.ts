@@ -41,7 +41,6 @@ const submission = fc.record({
   maxTokens: fc.integer({ min: 0, max: MAX_TOKENS }),
   stops: fc.boolean(),
   scores: fc.boolean(),
-  drafts: fc.constantFrom('none', 'right', 'half', 'wrong', 'endings'),
 });
 
 type Submission = typeof submission extends fc.Arbitrary<infer T> ? T : never;
@@ -125,7 +124,7 @@ export class Simulation {
     }
   }
 
-  #submit({ tenant, adapter, promptLength, maxTokens, stops, scores, drafts }: Submission): void {
+  #submit({ tenant, adapter, promptLength, maxTokens, stops, scores }: Submission): void {
     const weight = WEIGHTS[tenant];
     const id = ++this.#lastId as SequenceId;
     const promptIds = Array.from({ length: promptLength }, (_, i) => id * 1000 + i);
@@ -136,7 +135,7 @@ export class Simulation {
       sampling: GREEDY,
       ...(scores && { promptTopLogprobs: 0 }),
     };
-    const drafter = drafterOf(drafts, request, adapter);
+    const drafter = drafterOf(request, adapter);
     const sequence = createSequence({ id, tenant, weight, adapter, request, sampler, drafter });
     const { slotCount, maxWaiting, maxWaitingPerTenant } = SIM_OPTIONS;
     const isFull = this.#live().length >= slotCount + maxWaiting;
@@ -329,26 +328,22 @@ function prefillOf(step: StepPlan, slot: number) {
 }
 
 function shortBaseRequest(tenant: Submission['tenant']): Submission {
-  const of = { adapter: undefined, stops: false, scores: false, drafts: 'none' as const };
-  return { tenant, promptLength: 8, maxTokens: 4, ...of };
+  return { tenant, adapter: undefined, promptLength: 8, maxTokens: 4, stops: false, scores: false };
 }
 
-/** Guesses that are all right, that are wrong now and then, that are all wrong, or that end the sequence. */
-function drafterOf(
-  drafts: Submission['drafts'],
-  request: GenerationRequest,
-  adapter: string | undefined,
-): Drafter | undefined {
-  const more = { ...request, maxTokens: request.maxTokens + 4 }; // beyond the end
-  const right = referenceTokens({ ...more, stopTokenIds: [] }, adapter);
-  const scripts = {
-    none: undefined,
+/** Guesses that are all right, that are wrong now and then, that are all wrong, that end the sequence, or none. */
+function drafterOf(request: GenerationRequest, adapter: string | undefined): Drafter | undefined {
+  const { promptIds, maxTokens, stopTokenIds } = request;
+  const beyondTheEnd = { ...request, maxTokens: maxTokens + 4, stopTokenIds: [] };
+  const right = referenceTokens(beyondTheEnd, adapter);
+  const scripts = [
     right,
-    half: spoil(right, 3, 50),
-    wrong: spoil(right, 1, 50),
-    endings: right.map((id, i) => (i % 2 === 0 ? id : (request.stopTokenIds[0] ?? id))),
-  };
-  const script = scripts[drafts];
+    spoil(right, 3, 50),
+    spoil(right, 1, 50),
+    right.map((id, i) => (i % 2 === 0 ? id : (stopTokenIds[0] ?? id))),
+    undefined,
+  ];
+  const script = scripts[(promptIds.length + maxTokens) % scripts.length];
   return script && new Drafter(new ScriptedProposer(script));
 }
 

@@ -12,6 +12,7 @@ import {
   prepareMessages,
   resolveMaxTokens,
   toBadWords,
+  toPredictionIds,
   toRenderOptions,
   toTruncation,
 } from '../prompts.ts';
@@ -92,11 +93,13 @@ function planChoices(
   );
   const topLogprobs = body.logprobs ? (body.top_logprobs ?? 0) : undefined;
   const badWords = toBadWords(body.bad_words, deps);
+  const predictionIds = toPredictionIds(body.prediction, deps);
   const plan = { promptIds, maxTokens, topLogprobs, badWords };
   const requests = toGenerationRequests(body, model, plan);
   return requests.map((request, index) => {
     const scored = index === 0 ? body.prompt_logprobs : undefined; // all choices share the prompt
     const scoring = scored != null ? { promptTopLogprobs: scored } : {};
-    return { request: { ...request, ...scoring }, echo: '', index };
+    const hint = predictionIds.length > 0 ? { predictionIds } : {};
+    return { request: { ...request, ...scoring, ...hint }, echo: '', index };
   });
 }

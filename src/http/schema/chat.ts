@@ -72,6 +72,19 @@ function toContent(value: unknown, ctx: Refine): string | null {
   return text;
 }
 
+/** The forms of a text in the API's document. */
+const CONTENT_FORMS = [
+  { type: 'string' as const },
+  {
+    type: 'array' as const,
+    items: {
+      type: 'object' as const,
+      properties: { type: { const: 'text' }, text: { type: 'string' as const } },
+      required: ['type', 'text'],
+    },
+  },
+];
+
 /** A message of a conversation. */
 export const chatMessageSchema = z
   .strictObject({
@@ -80,20 +93,7 @@ export const chatMessageSchema = z
       .unknown()
       .optional()
       .transform(toContent)
-      .openapi({
-        anyOf: [
-          { type: 'string' },
-          {
-            type: 'array',
-            items: {
-              type: 'object',
-              properties: { type: { const: 'text' }, text: { type: 'string' } },
-              required: ['type', 'text'],
-            },
-          },
-          { type: 'null' },
-        ],
-      }),
+      .openapi({ anyOf: [...CONTENT_FORMS, { type: 'null' }] }),
   })
   .superRefine(({ role, content }, ctx) => {
     if (role === 'tool')
@@ -113,6 +113,22 @@ export function chatMessagesSchema(bounds: SchemaBounds) {
   return requestFields(bounds).messages.chat.pipe(z.array(chatMessageSchema));
 }
 
+/** OpenAI's predicted output: its text. */
+const predictionSchema = z
+  .strictObject({
+    type: z.literal('content'),
+    content: z.unknown().transform(toContent),
+  })
+  .nullish()
+  .transform((prediction) => prediction?.content ?? undefined)
+  .openapi({
+    type: 'object',
+    properties: { type: { const: 'content' }, content: { anyOf: CONTENT_FORMS } },
+    required: ['type', 'content'],
+    description:
+      'Text that the answer probably repeats. It changes only how fast the answer comes.',
+  });
+
 /** The schema of a chat request, within a model's bounds. */
 export function chatRequestSchema(bounds: SchemaBounds) {
   const fields = fieldsOf(requestFields(bounds), 'chat');
@@ -120,6 +136,7 @@ export function chatRequestSchema(bounds: SchemaBounds) {
     .strictObject({
       ...fields,
       messages: chatMessagesSchema(bounds),
+      prediction: predictionSchema,
     })
     .superRefine((body, ctx) => {
       const { max_tokens: older, max_completion_tokens: newer } = body;

@@ -9,6 +9,7 @@ import {
   inert,
   only,
   onlyValue,
+  REFUSED,
   refused,
   rows,
 } from './field-table.ts';
@@ -99,6 +100,11 @@ function promptFields({ vocabSize, limits }: SchemaBounds) {
         .transform(toPrompts({ vocabSize, maxPrompts: limits.maxPrompts }))
         .openapi({ anyOf: [text, texts, ids, { type: 'array', items: ids }] }),
       help: `Text, token ids, or up to ${limits.maxPrompts} of either`,
+    },
+    prediction: {
+      chat: z.unknown().optional(),
+      completions: REFUSED,
+      help: 'Text that the answer probably repeats, as {"type": "content", "content": …}; changes only how fast it comes',
     },
     add_generation_prompt: {
       chat: boolean,
@@ -295,7 +301,7 @@ const REFUSED_FIELDS = {
   ...rows(['tools', 'functions', 'function_call'], refused('Tool calls')),
   tool_choice: both(toolChoice, 'Tool calls: only none'),
   ...rows(['audio', 'web_search_options', 'moderation'], refused('Services of OpenAI')),
-  ...rows(['prediction', 'suffix', 'documents', 'chat_template'], refused('Not supported')),
+  ...rows(['suffix', 'documents', 'chat_template'], refused('Not supported')),
   verbosity: both(onlyValue('medium'), 'Only medium'),
   ...rows(
     [

@@ -10,7 +10,7 @@ import type { CompletionRequest } from './completions.ts';
 const SMALLEST_TEMPERATURE = 2 ** -126;
 
 type SharedName = keyof ChatRequest & keyof CompletionRequest;
-type SharedFields = Pick<ChatRequest, Exclude<SharedName, 'logprobs'>>;
+type SharedFields = Pick<ChatRequest, Exclude<SharedName, 'logprobs' | 'prediction'>>;
 
 /** The part that all sequences of one prompt share. */
 export interface SequencePlan {
