@@ -52,5 +52,5 @@ test('drafts change no token of the toy base, alone and in pairs', async (t) => 
     accepted += drafted.stats.acceptedDraftTokens;
     if (drafted.stats.drafts > 0) assert.ok(drafted.stats.steps < plain.stats.steps);
   }
-  assert.ok(accepted > 40, `only ${accepted} draft tokens were accepted`);
+  assert.ok(accepted > 20, `only ${accepted} draft tokens were accepted`);
 });
