@@ -210,7 +210,7 @@ export const TRAINING_SETTINGS = {
     schema: z.enum(['float32', 'int8']),
     default: 'float32',
     flag: 'text',
-    help: "float32 or int8: the arithmetic of the frozen linears. int8 is the server's, and faster",
+    help: 'float32 or int8: the arithmetic of the frozen linears and the logits; int8 is faster',
     api: { group: 'lorikeet', name: 'compute' },
     // A checkpoint has it as a field of its own, which a resumed run must match.
     isHashed: false,
