@@ -45,6 +45,12 @@ test('the data folder follows LORIKEET_HOME, then XDG_DATA_HOME', () => {
   assert.equal(loadConfig({}, { ...HOME, LORIKEET_HOME: 'here' }).home, path.resolve('here'));
 });
 
+test('the prefix cache has a size, or is off', () => {
+  const bytes = (value: string) => loadConfig({ prefixCacheBytes: value }, HOME).prefixCacheBytes;
+  assert.deepEqual([bytes('512M'), bytes('off')], [2 ** 29, 0]);
+  assert.throws(() => bytes('none'), /--prefix-cache.*must be off, or a size of at least 1M/);
+});
+
 test('sizes may have units', () => {
   const bytes = (value: string) => loadConfig({ adapterCacheBytes: value }, HOME).adapterCacheBytes;
   assert.equal(bytes('1048576'), 2 ** 20);

@@ -138,6 +138,7 @@ function budgetTable({ plan: { budget, adapterCacheBytes } }: SizeReport): strin
     ['base', parts.base, ''],
     ['processes', processes, 'server, engine, tokenizer, activations: measured'],
     ['cache', parts.kvCache, ''],
+    ['prefix cache', parts.prefixCache, 'at most, allocated as prompts come'],
     ['adapters', adapterCacheBytes + parts.adapterSlots, 'in the cache and in slots, at most'],
     ['total', totalBytes, 'at most'],
     ['limit', limit.bytes, limit.source],

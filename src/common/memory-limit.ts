@@ -21,6 +21,8 @@ export interface MemoryParts {
   /** With all slots at full length. */
   readonly kvCache: number;
   readonly adapterCache: number;
+  /** Allocated as prompts are cached. */
+  readonly prefixCache: number;
   /** Twice the slots, because wider slots are built beside the old ones. */
   readonly adapterSlots: number;
 }

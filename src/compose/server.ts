@@ -151,6 +151,7 @@ function startEngine(
       slotCount: plan.slots,
       maxSeqLength: plan.maxSeqLength,
       adapterSlotBytes: plan.adapterSlotBytes,
+      prefixCacheBytes: plan.prefixCacheBytes,
       ...(config.adapterSlots && { adapterSlotCount: config.adapterSlots }),
       runtime: {
         provider: config.provider,

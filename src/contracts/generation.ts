@@ -39,6 +39,8 @@ export interface GenerationRequest {
   predictionIds?: readonly number[];
   /** The number of alternatives to report per prompt token, 0 to 20. Absent: the prompt is not scored. */
   promptTopLogprobs?: number;
+  /** Generations with the same scope may share the keys and values of equal prefixes. Absent: with none. */
+  prefixScope?: string;
 }
 
 /** The log-probability of a token from the raw logits, before temperature, penalties and filters. */

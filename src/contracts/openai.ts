@@ -56,7 +56,16 @@ export const modelListSchema = listOf(modelSchema).openapi('ModelList');
 export type ModelList = z.infer<typeof modelListSchema>;
 
 export const usageSchema = z
-  .object({ prompt_tokens: z.int(), completion_tokens: z.int(), total_tokens: z.int() })
+  .object({
+    prompt_tokens: z.int(),
+    completion_tokens: z.int(),
+    total_tokens: z.int(),
+    prompt_tokens_details: z.object({
+      cached_tokens: z
+        .int()
+        .openapi({ description: 'Prompt tokens that came from the prefix cache' }),
+    }),
+  })
   .openapi('Usage');
 /** Token counts of a request. */
 export type Usage = z.infer<typeof usageSchema>;

@@ -28,6 +28,7 @@ import { openDeviceMemory } from './memory/device-memory.ts';
 import { HOST_MEMORY } from './memory/host-memory.ts';
 import type { LoraInput } from './model-input.ts';
 import { ModelRunner } from './model-runner.ts';
+import { PrefixCache } from './prefix/prefix-cache.ts';
 import type { Sampler } from './sampling/sampler.ts';
 import { openServingFolder } from './serving-folder.ts';
 
@@ -46,6 +47,8 @@ export interface EngineOptions {
   readonly adapterSlotCount?: number;
   /** Memory for the adapter slots in use, in bytes. Default: half of the memory limit. */
   readonly adapterSlotBytes?: number;
+  /** Memory for the prefix cache, in bytes. Default: 0, no cache. A device has none. */
+  readonly prefixCacheBytes?: number;
   readonly runtime?: RuntimeOptions;
 }
 
@@ -65,6 +68,7 @@ interface EngineParts {
   readonly cache: KvCache;
   readonly slots: AdapterSlots;
   readonly runner: ModelRunner;
+  readonly prefixes: PrefixCache | undefined;
 }
 
 /** A base model with its KV cache and its attached adapters. */
@@ -103,13 +107,19 @@ export class Engine {
       provider,
       weights: model.weights,
     };
-    return new Engine({ config, info, sessions, cache, slots, runner });
+    const prefixes = openPrefixCache(cache, model.identity, options.prefixCacheBytes ?? 0);
+    return new Engine({ config, info, sessions, cache, slots, runner, prefixes });
   }
 
   private constructor(parts: EngineParts) {
     this.#parts = parts;
     this.info = parts.info;
     this.config = parts.config;
+  }
+
+  /** Undefined if prefixes are not cached. */
+  get prefixes(): PrefixCache | undefined {
+    return this.#parts.prefixes;
   }
 
   /** Creates the sessions and copies the weights that the adapter's first run would otherwise wait for. */
@@ -167,7 +177,6 @@ export class Engine {
       logitRows: scoring ? tokenIds.map((_, row) => row) : [last],
       lora: adapterSlot === ZERO_SLOT ? { kind: 'none' } : { kind: 'single', slot: adapterSlot },
     });
-    if (!scoring && !sampler) return { rows: [], promptLogprobs: [] };
     if (!rows.every(isFiniteRow)) {
       this.zeroSlot(slot);
       return { rows: [[{ ok: false, reason: 'non_finite' }]], promptLogprobs: [] };
@@ -244,6 +253,15 @@ export class Engine {
 
 function hasDrafts({ draftIds = [] }: DecodeRow): boolean {
   return draftIds.length > 0;
+}
+
+function openPrefixCache(
+  { positions }: KvCache,
+  served: string,
+  capacityBytes: number,
+): PrefixCache | undefined {
+  if (!positions || capacityBytes === 0) return undefined;
+  return new PrefixCache({ positions, served, capacityBytes });
 }
 
 function sampled(sampler: Sampler, row: LogitsRow): RowResult {

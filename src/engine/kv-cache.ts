@@ -2,10 +2,10 @@
 // row; a run reads a range of slots and appends to it. Knows no sequences, and not which memory it is in.
 import { assert } from '../common/assert.ts';
 import type { DecoderConfig } from '../model/config.ts';
-import type { OrtTensor } from '../ort/tensor.ts';
+import type { OrtTensor, OrtType } from '../ort/tensor.ts';
 import type { SlotId } from './batch.ts';
 import { HOST_MEMORY } from './memory/host-memory.ts';
-import type { ModelMemory, SlotTensors } from './memory/model-memory.ts';
+import type { ModelMemory, SlotPart, SlotParts, SlotTensors } from './memory/model-memory.ts';
 
 /** The operands of a layer over a range of slots, [count, kvHeads, maxSeq, headDim] each. */
 export interface KvLayer {
@@ -67,8 +67,51 @@ export class KvCache {
     this.#tensors.move(from, to, { stride, used: length * this.#headDim });
   }
 
+  /** Copies positions to the host and back; undefined on a device. */
+  get positions(): KvPositions | undefined {
+    const { parts } = this.#tensors;
+    return parts && new KvPositions(parts, this.maxSeqLength, this.#headDim);
+  }
+
   /** Zeros a slot that may contain a NaN, which would spread even with an attention weight of zero. */
   zero(slot: SlotId): void {
     this.#tensors.zero(slot);
+  }
+}
+
+/** Copies of single positions of slots, with the keys and values of all layers. */
+export class KvPositions {
+  readonly type: OrtType;
+  /** The bytes of one position. */
+  readonly byteSize: number;
+  readonly #parts: SlotParts;
+  readonly #maxSeqLength: number;
+  readonly #headDim: number;
+
+  constructor(parts: SlotParts, maxSeqLength: number, headDim: number) {
+    this.#parts = parts;
+    this.#maxSeqLength = maxSeqLength;
+    this.#headDim = headDim;
+    this.type = parts.type;
+    this.byteSize = parts.byteSize(this.#part(0, 1));
+  }
+
+  /** Copies positions from `start` on, as many as `into` has room for. */
+  read(slot: SlotId, start: number, into: Uint8Array): void {
+    this.#parts.read(slot, this.#part(start, into.byteLength / this.byteSize), into);
+  }
+
+  /** Copies back what `read` has copied. */
+  write(slot: SlotId, start: number, from: Uint8Array): void {
+    this.#parts.write(slot, this.#part(start, from.byteLength / this.byteSize), from);
+  }
+
+  #part(start: number, count: number): SlotPart {
+    const headDim = this.#headDim;
+    return {
+      stride: this.#maxSeqLength * headDim,
+      start: start * headDim,
+      count: count * headDim,
+    };
   }
 }

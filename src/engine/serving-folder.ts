@@ -19,6 +19,8 @@ import type { OrtTensor } from '../ort/tensor.ts';
 export interface ServingModel {
   readonly config: DecoderConfig;
   readonly weights: WeightsMode;
+  /** Equal identities compute the same. */
+  readonly identity: string;
   readonly folder: string;
   /** The weights, by their names in the serving graph. */
   readonly tensors: ReadonlyMap<string, OrtTensor>;
@@ -41,7 +43,13 @@ export function openServingFolder(dir: string): ServingModel {
     locations.set(name, { file: WEIGHTS_FILE, offset });
   }
   const config = parseDecoderConfig(layout.config);
-  return { config, weights: layout.weights, folder: dir, tensors, locations, file };
+  const identity = servedIdentity(layout);
+  return { config, weights: layout.weights, identity, folder: dir, tensors, locations, file };
+}
+
+/** Covers everything that decides what a served base computes, apart from adapters. */
+function servedIdentity({ baseDigest, weights }: ServingLayout): string {
+  return `${baseDigest} ${weights}`;
 }
 
 function readLayout(dir: string): ServingLayout {

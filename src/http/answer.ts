@@ -17,6 +17,7 @@ import type { ShownAdapter } from '../telemetry/telemetry.ts';
 import { createStreamDecoder } from '../tokenizer/stream-decoder.ts';
 import type { AnswerHead, AnswerPlan } from './answer-plan.ts';
 import type { Deps } from './deps.ts';
+import type { TokenCounts } from './endpoint.ts';
 import {
   ClientGone,
   type GenerationEvent,
@@ -85,8 +86,8 @@ async function answerOnce(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan): Pr
 async function answerJson(context: AnswerContext): Promise<Response> {
   const { c, deps, plan, head } = context;
   const sink = new JsonSink(plan, deps.tokenizer);
-  const completionTokens = await run(context, sink, c.req.raw.signal);
-  return c.json(sink.toAnswer(head, completionTokens));
+  const counts = await run(context, sink, c.req.raw.signal);
+  return c.json(sink.toAnswer(head, counts));
 }
 
 /** Resolves when the status of the stream is known. The rest of the answer goes to the response's body. */
@@ -103,7 +104,7 @@ async function answerStream(context: AnswerContext): Promise<Response> {
   });
   const signal = AbortSignal.any([c.req.raw.signal, reader.signal]);
   const ended = run(context, sink, signal).then(
-    (completionTokens) => sink.end(completionTokens),
+    (counts) => sink.end(counts),
     (error) => {
       const isShown = sink.isOpen && !(error instanceof ClientGone);
       sink.fail(isShown ? toEnvelope(toServeError(error, deps.log)) : undefined);
@@ -119,15 +120,17 @@ async function answerStream(context: AnswerContext): Promise<Response> {
 }
 
 /**
- * Runs the generation into the sink and returns the number of generated tokens. However it ends, telemetry, the tenant's
- * limits and the usage log learn of it.
+ * Runs the generation into the sink and returns its tokens. However it ends, telemetry, the tenant's limits and the usage
+ * log learn of it.
  */
 async function run(
   { c, deps, plan, observer }: AnswerContext,
   sink: { write(event: GenerationEvent): void },
   signal: AbortSignal,
-): Promise<number> {
+): Promise<TokenCounts> {
+  const { promptTokens } = plan;
   let completionTokens = 0;
+  const cached = new CachedTokens();
   let receipt: AdapterReceipt | undefined;
   const events = runGeneration(deps.client, plan, {
     maxInFlight: deps.limits.maxSequencesInFlight,
@@ -139,22 +142,42 @@ async function run(
       for (const event of ready) {
         observer.on(event);
         if (event.type === 'token') completionTokens++;
+        if (event.type === 'admitted') {
+          cached.add(plan.choices[event.index]!.request.promptIds, event.cachedTokens);
+        }
         if (event.type === 'accepted') receipt ??= event.receipt;
         if (event.type === 'started') setAdapterHeaders(c, plan.model, event.receipt);
         sink.write(event);
       }
     }
     observer.completed();
-    return completionTokens;
+    return { promptTokens, completionTokens, cachedTokens: cached.total };
   } catch (error) {
     if (error instanceof ClientGone) observer.abandoned();
     else observer.failed(error);
     throw error;
   } finally {
     if (receipt) {
-      c.get('reservation').end(plan.promptTokens + completionTokens);
-      logUsage(c, deps, { ...plan, completionTokens, tier: receipt.tier });
+      c.get('reservation').end(promptTokens + completionTokens);
+      const counts = { completionTokens, cachedTokens: cached.total };
+      logUsage(c, deps, { ...plan, ...counts, tier: receipt.tier });
     }
+  }
+}
+
+/** Counts the cached tokens of each prompt once: those that the first of its choices did not compute. */
+class CachedTokens {
+  readonly #byPrompt = new Map<readonly number[], number>();
+
+  /** Counts a choice of a prompt. */
+  add(promptIds: readonly number[], cachedTokens: number): void {
+    const least = Math.min(cachedTokens, this.#byPrompt.get(promptIds) ?? cachedTokens);
+    this.#byPrompt.set(promptIds, least);
+  }
+
+  /** The tokens of all prompts. */
+  get total(): number {
+    return [...this.#byPrompt.values()].reduce((sum, count) => sum + count, 0);
   }
 }
 
@@ -201,13 +224,14 @@ function logUsage(
     model,
     promptTokens,
     completionTokens,
+    cachedTokens,
     tier,
-  }: AnswerPlan & { completionTokens: number; tier: string | undefined },
+  }: AnswerPlan & Omit<TokenCounts, 'promptTokens'> & { tier: string | undefined },
 ): void {
   const adapter = model.kind === 'adapter' ? model.digest : null;
   const requestId = c.get('requestId');
   const fields = { requestId, tenant: tenant.id, adapter, tier };
-  log.info({ ...fields, promptTokens, completionTokens }, 'usage');
+  log.info({ ...fields, promptTokens, cachedTokens, completionTokens }, 'usage');
 }
 
 /** Starts to observe the answer. Telemetry gets names, counts and settings, and no text of prompt or answer. */

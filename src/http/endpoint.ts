@@ -58,11 +58,20 @@ export const COMPLETIONS: Endpoint = {
   emptyDelta: '"text":""',
 };
 
+/** The tokens of an answer or of a part of it. */
+export interface TokenCounts {
+  readonly promptTokens: number;
+  readonly completionTokens: number;
+  /** The prompt tokens that came from the prefix cache. */
+  readonly cachedTokens: number;
+}
+
 /** Writes the token counts of an answer or of a chunk. */
-export function toUsage(promptTokens: number, completionTokens: number): Usage {
+export function toUsage({ promptTokens, completionTokens, cachedTokens }: TokenCounts): Usage {
   return {
     prompt_tokens: promptTokens,
     completion_tokens: completionTokens,
     total_tokens: promptTokens + completionTokens,
+    prompt_tokens_details: { cached_tokens: cachedTokens },
   };
 }

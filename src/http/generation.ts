@@ -44,7 +44,7 @@ export type GenerationEvent =
   /** Happens once, when the engine has accepted every choice that was submitted at the start. */
   | { type: 'started'; receipt: AdapterReceipt }
   /** The choice has a KV slot. A server that shuts down lets it finish. */
-  | { type: 'admitted'; index: number }
+  | { type: 'admitted'; index: number; cachedTokens: number }
   | { type: 'prompt'; index: number; logprobs: readonly TokenLogprob[] }
   /** `text` is empty for half a character and for text that may become a stop string. */
   | { type: 'token'; index: number; text: string; logprob: TokenLogprob | undefined }
@@ -199,7 +199,7 @@ class GenerationRun {
         this.#accept(index, toReceipt(this.#plan.adapter, event));
         return;
       case 'admitted':
-        this.#emit({ type: 'admitted', index });
+        this.#emit({ type: 'admitted', index, cachedTokens: event.cachedTokens });
         return;
       case 'prompt':
         this.#emit({ type: 'prompt', index, logprobs: event.logprobs });

@@ -2,7 +2,7 @@
 import type { PromptLogprobs } from '../contracts/openai.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { AnswerHead, AnswerPlan } from './answer-plan.ts';
-import { toUsage, type WireLogprobs } from './endpoint.ts';
+import { type TokenCounts, toUsage, type WireLogprobs } from './endpoint.ts';
 import type { GenerationEvent } from './generation.ts';
 import { createTokenNames, type LogprobWriter, toPromptLogprobs, withTop } from './logprobs.ts';
 
@@ -54,8 +54,8 @@ export class JsonSink {
   }
 
   /** Returns the whole answer. */
-  toAnswer({ id, ...head }: AnswerHead, completionTokens: number): object {
-    const { endpoint, promptTokens } = this.#plan;
+  toAnswer({ id, ...head }: AnswerHead, counts: TokenCounts): object {
+    const { endpoint } = this.#plan;
     const scored = (choice: GatheredChoice | undefined) =>
       choice?.promptLogprobs && { prompt_logprobs: choice.promptLogprobs };
     const isPerChoice = endpoint.promptLogprobs === 'choice';
@@ -71,7 +71,7 @@ export class JsonSink {
         ...(isPerChoice && scored(choice)),
       })),
       ...(!isPerChoice && scored(this.#choices[0])),
-      usage: toUsage(promptTokens, completionTokens),
+      usage: toUsage(counts),
     };
   }
 }

@@ -4,7 +4,7 @@
 import type { Usage, WireFinishReason } from '../contracts/openai.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { AnswerHead, AnswerPlan, StreamPlan } from './answer-plan.ts';
-import { toUsage, type WireLogprobs } from './endpoint.ts';
+import { type TokenCounts, toUsage, type WireLogprobs } from './endpoint.ts';
 import type { GenerationEvent } from './generation.ts';
 import { createTokenNames, type LogprobWriter } from './logprobs.ts';
 
@@ -17,7 +17,12 @@ interface Pending {
   hasLogprobs: boolean;
   /** Tokens of the choice so far, sent or not. */
   tokens: number;
+  /** Tokens of its prompt that came from the prefix cache. */
+  cachedTokens: number;
 }
+
+/** The token counts of a choice. */
+type ChoiceTokens = Pick<Pending, 'tokens' | 'cachedTokens'>;
 
 /** How a streamed answer is written. */
 export interface SseSinkOptions extends Omit<EventStreamOptions, 'onDrain'> {
@@ -59,6 +64,7 @@ export class SseSink {
       logprobs: plan.logprobs.isShown ? plan.endpoint.createLogprobs(names) : undefined,
       hasLogprobs: false,
       tokens: 0,
+      cachedTokens: 0,
     }));
   }
 
@@ -83,6 +89,7 @@ export class SseSink {
         return;
       case 'admitted':
         this.#isAdmitted = true;
+        this.#pending[event.index]!.cachedTokens = event.cachedTokens;
         if (this.isOpen) this.#open();
         return;
       case 'accepted':
@@ -94,9 +101,8 @@ export class SseSink {
   }
 
   /** Ends a complete answer. */
-  end(completionTokens: number): void {
-    const usage = toUsage(this.#plan.promptTokens, completionTokens);
-    if (this.#usage !== 'none') this.#stream.send(this.#chunks.usage(usage));
+  end(counts: TokenCounts): void {
+    if (this.#usage !== 'none') this.#stream.send(this.#chunks.usage(toUsage(counts)));
     this.#stream.send('[DONE]');
     this.#stream.close();
   }
@@ -138,7 +144,7 @@ export class SseSink {
       this.#add(index, event.rest);
       pending.isDue ||= pending.hasLogprobs;
       this.#flush(index);
-      this.#stream.send(this.#chunks.finish(index, event.reason, pending.tokens));
+      this.#stream.send(this.#chunks.finish(index, event.reason, pending));
     }
   }
 
@@ -156,8 +162,8 @@ export class SseSink {
     const pending = this.#pending[index]!;
     if (!pending.isDue) return;
     const logprobs = pending.hasLogprobs ? pending.logprobs!.take() : null;
-    const { text, tokens } = pending;
-    this.#stream.send(this.#chunks.delta(index, { text, logprobs, tokens }));
+    const { text, tokens, cachedTokens } = pending;
+    this.#stream.send(this.#chunks.delta(index, { text, logprobs, tokens, cachedTokens }));
     pending.text = '';
     pending.isDue = false;
     pending.hasLogprobs = false;
@@ -168,14 +174,16 @@ export class SseSink {
 interface ChunkWriter {
   /** The chunk that opens a choice; undefined if the endpoint has none. */
   opening(index: number): string | undefined;
-  /** `tokens` is the number of tokens of this choice so far. */
+  /** The counts are those of this choice so far. */
   delta(
     index: number,
-    part: { text: string; logprobs: WireLogprobs | null; tokens: number },
+    part: { text: string; logprobs: WireLogprobs | null } & ChoiceTokens,
   ): string;
-  finish(index: number, reason: WireFinishReason, tokens: number): string;
+  finish(index: number, reason: WireFinishReason, counts: ChoiceTokens): string;
   usage(usage: Usage): string;
 }
+
+const NO_TOKENS: ChoiceTokens = { tokens: 0, cachedTokens: 0 };
 
 function createChunkWriter(
   { endpoint, choices }: AnswerPlan,
@@ -184,24 +192,26 @@ function createChunkWriter(
 ): ChunkWriter {
   const members = JSON.stringify({ id, object: endpoint.chunkObject, ...head }).slice(0, -1);
   const before = `${members},"choices":[{"index":`;
-  const after = (index: number, tokens: number) => {
+  const after = (index: number, { tokens: completionTokens, cachedTokens }: ChoiceTokens) => {
     if (usage === 'none') return '}]}';
     if (usage === 'last') return '}],"usage":null}';
     const promptTokens = choices[index]!.request.promptIds.length;
-    return `}],"usage":${JSON.stringify(toUsage(promptTokens, tokens))}}`;
+    const counts = { promptTokens, completionTokens, cachedTokens };
+    return `}],"usage":${JSON.stringify(toUsage(counts))}}`;
   };
   const unfinished = ',"logprobs":null,"finish_reason":null';
   const [open, close] = endpoint.delta;
   return {
     opening: (index) =>
-      endpoint.opening && `${before}${index},${endpoint.opening}${unfinished}${after(index, 0)}`,
-    delta(index, { text, logprobs, tokens }) {
+      endpoint.opening &&
+      `${before}${index},${endpoint.opening}${unfinished}${after(index, NO_TOKENS)}`,
+    delta(index, { text, logprobs, ...counts }) {
       const start = `${before}${index},${open}${JSON.stringify(text)}${close}`;
-      if (!logprobs) return `${start}${unfinished}${after(index, tokens)}`;
-      return `${start},"logprobs":${JSON.stringify(logprobs)},"finish_reason":null${after(index, tokens)}`;
+      if (!logprobs) return `${start}${unfinished}${after(index, counts)}`;
+      return `${start},"logprobs":${JSON.stringify(logprobs)},"finish_reason":null${after(index, counts)}`;
     },
-    finish: (index, reason, tokens) =>
-      `${before}${index},${endpoint.emptyDelta},"logprobs":null,"finish_reason":"${reason}"${after(index, tokens)}`,
+    finish: (index, reason, counts) =>
+      `${before}${index},${endpoint.emptyDelta},"logprobs":null,"finish_reason":"${reason}"${after(index, counts)}`,
     usage: (usage) => `${members},"choices":[],"usage":${JSON.stringify(usage)}}`,
   };
 }

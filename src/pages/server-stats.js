@@ -14,6 +14,15 @@ import { parsePrometheus, quantileBetween, total } from './prometheus.js';
  */
 
 /**
+ * The prefix cache. Tokens are since the start of the engine.
+ * @typedef {object} PrefixCache
+ * @property {number} queryTokens of the prompts that were looked up
+ * @property {number} hitTokens those that were cached
+ * @property {number} bytes
+ * @property {number} capacityBytes 0: it is off
+ */
+
+/**
  * The server at one moment.
  * @typedef {object} ServerStats
  * @property {boolean} isReady
@@ -24,6 +33,7 @@ import { parsePrometheus, quantileBetween, total } from './prometheus.js';
  * @property {number} promptTokens since the start of the engine
  * @property {number} generatedTokens since the start of the engine
  * @property {number} engineBytes
+ * @property {PrefixCache} prefixCache
  * @property {readonly Tier[]} tiers
  * @property {AdminStats} [admin] only with an admin key
  */
@@ -58,6 +68,12 @@ export function statsOfMetrics(text) {
     promptTokens: sum('vllm:prompt_tokens_total'),
     generatedTokens: sum('vllm:generation_tokens_total'),
     engineBytes: sum('lorikeet_engine_resident_memory_bytes'),
+    prefixCache: {
+      queryTokens: sum('vllm:prefix_cache_queries_total'),
+      hitTokens: sum('vllm:prefix_cache_hits_total'),
+      bytes: sum('lorikeet_prefix_cache_bytes'),
+      capacityBytes: sum('lorikeet_prefix_cache_capacity_bytes'),
+    },
     tiers: ['slot', 'ram', 'disk'].map((tier) => ({
       name: tier,
       adapters: sum('lorikeet_adapter_cache_adapters', { tier }),
@@ -99,6 +115,9 @@ export function statsOfMetrics(text) {
  * @property {number} promptTokens
  * @property {number} generatedTokens
  * @property {number} residentMemoryBytes
+ * @property {number} prefixQueryTokens
+ * @property {number} prefixHitTokens
+ * @property {Pick<PrefixCache, 'bytes' | 'capacityBytes'>} prefixCache
  * @property {readonly string[]} attachedAdapters
  * @property {Omit<Tier, 'name'>} adapterCache
  */
@@ -115,6 +134,12 @@ export function statsOfHealth({ status, engine }) {
     promptTokens: engine?.promptTokens ?? 0,
     generatedTokens: engine?.generatedTokens ?? 0,
     engineBytes: engine?.residentMemoryBytes ?? 0,
+    prefixCache: {
+      queryTokens: engine?.prefixQueryTokens ?? 0,
+      hitTokens: engine?.prefixHitTokens ?? 0,
+      bytes: engine?.prefixCache.bytes ?? 0,
+      capacityBytes: engine?.prefixCache.capacityBytes ?? 0,
+    },
     tiers: [
       { name: 'slot', adapters: engine?.attachedAdapters.length ?? 0 },
       { ...cache, name: 'ram', adapters: cache?.adapters ?? 0 },

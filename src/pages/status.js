@@ -167,6 +167,7 @@ function showTiles(stats) {
     tile('Generation', rates ? compact(rates.generated) : '–', note('tokens per second')),
     tile('Prefill', rates ? compact(rates.prompt) : '–', note('prompt tokens per second')),
     tile('KV cache', percent(kvUsage), note('in use')),
+    prefixTile(stats.prefixCache),
     tile(
       'Memory',
       size(engineBytes),
@@ -189,6 +190,13 @@ function showTiles(stats) {
     );
   }
   fill(byId('tiles'), ...tiles);
+}
+
+/** @param {import('./server-stats.js').PrefixCache} cache */
+function prefixTile({ queryTokens, hitTokens, bytes, capacityBytes }) {
+  if (capacityBytes === 0) return tile('Prefix cache', 'off', note('--prefix-cache turns it on'));
+  const share = queryTokens === 0 ? '–' : percent(hitTokens / queryTokens);
+  return tile('Prefix cache', share, note(`of prompt tokens; ${size(bytes)} in use`));
 }
 
 /** @param {string} name @param {{ median: number, p95: number } | undefined} times */

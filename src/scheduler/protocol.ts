@@ -85,8 +85,8 @@ export interface EngineModelInfo {
 /** An event of one sequence. In order: accepted, admitted, prompt?, token*, then exactly one of finished or failed. */
 export type EngineEvent =
   | { type: 'accepted'; id: SequenceId; tier?: CacheTier; loadMs?: number }
-  /** The sequence owns a KV slot, and its prefill begins. */
-  | { type: 'admitted'; id: SequenceId }
+  /** The sequence owns a KV slot, and its prefill begins behind the tokens that the prefix cache had. */
+  | { type: 'admitted'; id: SequenceId; cachedTokens: number }
   | { type: 'prompt'; id: SequenceId; logprobs: TokenLogprob[] }
   | { type: 'token'; id: SequenceId; tokenId: number; logprob?: TokenLogprob }
   | { type: 'finished'; id: SequenceId; reason: FinishReason }
@@ -111,6 +111,10 @@ export interface EngineStats extends EngineTotals {
   slotCount: number;
   /** Share of KV positions in use, 0..1. */
   kvUsage: number;
+  /** Tokens of the prompts that were looked up in the prefix cache, and those that it had. */
+  prefixQueryTokens: number;
+  prefixHitTokens: number;
+  prefixCache: PrefixCacheFigures;
   residentAdapters: string[];
   adapterCacheBytes: number;
   /** Distinct adapters that may run at once. */
@@ -122,6 +126,13 @@ export interface EngineStats extends EngineTotals {
   adapterCache: AdapterCacheFigures;
   /** Resident memory of the engine process. */
   residentMemoryBytes: number;
+}
+
+/** The prefix cache now, and totals since the engine process started. All zero if it is off. */
+export interface PrefixCacheFigures {
+  bytes: number;
+  capacityBytes: number;
+  evictions: number;
 }
 
 /** The adapter cache now, and totals since the engine process started. */

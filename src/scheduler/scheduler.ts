@@ -4,7 +4,6 @@ import { assert } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
 import type {
   AdapterKey,
-  BatchResult,
   DecodeBatch,
   DecodeRow,
   PrefillBatch,
@@ -12,8 +11,9 @@ import type {
   SlotId,
 } from '../engine/batch.ts';
 import { AdapterLimit } from './adapter-limit.ts';
-import { compactSlots, type SlotMove } from './compact-slots.ts';
+import { compactSlots } from './compact-slots.ts';
 import { FairQueue } from './fair-queue.ts';
+import { type CountCachedTokens, copyCost, type PrefixChange, Prefixes } from './prefixes.ts';
 import type { EngineEvent, EngineTotals, SequenceId } from './protocol.ts';
 import {
   applyRow,
@@ -23,6 +23,7 @@ import {
   toDecodeRows,
   toPrefillBatch,
 } from './sequence.ts';
+import type { RunOutcome, StepOutcome, StepPlan, StepPrefill } from './step-plan.ts';
 
 const DEFAULT_MAX_WAITING = 256;
 
@@ -45,35 +46,8 @@ export interface SchedulerOptions {
   maxActiveAdapters?: number;
   /** Whether the weights of these adapters fit together. Default: always. Called often; must be fast. */
   canAttach?: (adapters: readonly AdapterKey[]) => boolean;
-}
-
-/** A chunk of a prompt, and the adapter to attach before it runs. */
-export interface StepPrefill {
-  readonly id: SequenceId;
-  readonly attach: AdapterKey | undefined;
-  readonly batch: PrefillBatch;
-}
-
-/** The engine's next step, in this order: moves, detach, prefills, decode. */
-export interface StepPlan {
-  /** Sequences whose prefill begins. */
-  readonly admitted: readonly SequenceId[];
-  readonly moves: readonly SlotMove[];
-  readonly detach: readonly AdapterKey[];
-  /** At most `prefillChunk` tokens together. Only the last prompt may stay unfinished. */
-  readonly prefills: readonly StepPrefill[];
-  readonly decode: DecodeBatch | undefined;
-  /** The sequences of `decode`, by row. */
-  readonly decodeIds: readonly SequenceId[];
-}
-
-/** The result of a run, or the error it threw. */
-export type RunOutcome = { readonly result: BatchResult } | { readonly error: ServeError };
-
-/** The outcome of each batch of a step. If a prefill failed, its adapter is not attached. */
-export interface StepOutcome {
-  readonly prefills: readonly RunOutcome[];
-  readonly decode: RunOutcome | undefined;
+  /** Default: nothing is cached. */
+  countCachedTokens?: CountCachedTokens;
 }
 
 /** The queue, the slots and the adapters now, and totals since the start. */
@@ -81,6 +55,9 @@ export interface SchedulerStats extends EngineTotals {
   running: number;
   waiting: number;
   kvUsage: number;
+  /** Tokens of the prompts that were looked up in the prefix cache, and those that it had. */
+  prefixQueryTokens: number;
+  prefixHitTokens: number;
   maxActiveAdapters: number;
   attachedAdapters: AdapterKey[];
   waitingAdapters: AdapterKey[];
@@ -91,6 +68,7 @@ export class Scheduler {
   readonly #options: Required<SchedulerOptions>;
   readonly #queue = new FairQueue();
   readonly #adapterLimit: AdapterLimit;
+  readonly #prefixes: Prefixes;
   /** Every sequence that was submitted and has not ended. */
   readonly #live = new Map<SequenceId, Sequence>();
   /** Tenant → the number of its live sequences. */
@@ -118,10 +96,12 @@ export class Scheduler {
       prefillChunk: 256,
       maxActiveAdapters: options.slotCount,
       canAttach: () => true,
+      countCachedTokens: () => 0,
       ...options,
     };
     const { maxActiveAdapters: maxActive, canAttach } = this.#options;
     this.#adapterLimit = new AdapterLimit({ maxActive, canAttach });
+    this.#prefixes = new Prefixes(this.#options.countCachedTokens);
   }
 
   /** Throws `ServeError`: `overloaded` if the queue is full, `rate_limit_exceeded` if the tenant's share of it is. */
@@ -174,11 +154,13 @@ export class Scheduler {
     this.#running = rows;
     const known = this.#prefilling.length;
     const batches = this.#prefillBatches();
-    const admitted = this.#prefilling.slice(known).map(({ id }) => id);
+    const admitted = this.#prefilling.slice(known);
     if (batches.length === 0 && rows.length === 0) return undefined;
     const detach = this.#detachUnused();
     const prefills = batches.map((batch, i) => {
-      return { id: this.#prefilling[i]!.id, attach: this.#attach(batch.adapter), batch };
+      const { id, prefix } = this.#prefilling[i]!;
+      const restore = i >= known && batch.pastLength > 0 ? prefix : undefined;
+      return { id, attach: this.#attach(batch.adapter), restore, batch };
     });
     const decode = rows.length > 0 ? decodeBatch(rows) : undefined;
     const decodeIds = rows.map(({ id }) => id);
@@ -200,6 +182,11 @@ export class Scheduler {
       ...started,
       ...(plan.decode ? this.#applyDecode(decoded, plan.decode, outcome.decode) : []),
     ];
+  }
+
+  /** Returns the changes of the prefix cache since the last call. Apply them, in order, before `next`. */
+  takePrefixChanges(): PrefixChange[] {
+    return this.#prefixes.takeChanges();
   }
 
   isLive(id: SequenceId): boolean {
@@ -225,6 +212,7 @@ export class Scheduler {
     const positions = live.reduce((sum, { pastLength }) => sum + pastLength, 0);
     return {
       ...this.#totals,
+      ...this.#prefixes.totals,
       running: live.length - waiting.length,
       waiting: waiting.length,
       kvUsage: positions / (slotCount * maxSeqLength),
@@ -238,8 +226,10 @@ export class Scheduler {
   #prefillBatches(): PrefillBatch[] {
     const batches: PrefillBatch[] = [];
     for (let budget = this.#options.prefillChunk; budget > 0; ) {
-      const sequence = this.#prefilling[batches.length] ?? this.#admit();
+      const known = this.#prefilling[batches.length];
+      const sequence = known ?? this.#admit();
       if (!sequence) break;
+      if (!known) budget = Math.max(1, budget - copyCost(sequence));
       const batch = toPrefillBatch(sequence, budget);
       batches.push(batch);
       budget -= batch.tokenIds.length;
@@ -253,12 +243,17 @@ export class Scheduler {
   #admit(): Sequence | undefined {
     const started = [...this.#running, ...this.#prefilling];
     if (started.length >= this.#options.slotCount) return undefined;
-    const find = this.#queue.find.bind(this.#queue);
+    const find = (isAdmissible: (sequence: Sequence) => boolean) =>
+      this.#queue.find((waiting) => {
+        return isAdmissible(waiting) && !this.#prefixes.shouldWait(waiting, this.#prefilling);
+      });
     const sequence = this.#adapterLimit.choose(find, started);
     if (!sequence) return undefined;
     this.#queue.remove(sequence);
     sequence.state = 'prefilling';
     sequence.slot = started.length as SlotId;
+    this.#prefixes.begin(sequence);
+    this.#totals.promptTokens += sequence.cachedTokens;
     this.#prefilling = [...this.#prefilling, sequence];
     return sequence;
   }
@@ -286,6 +281,7 @@ export class Scheduler {
     assert(outcome, 'a prefill has an outcome');
     if ('error' in outcome) {
       if (attach !== undefined) this.#attached.delete(attach);
+      this.#prefixes.distrust(sequence);
       return this.#conclude(sequence, failure(sequence, outcome.error));
     }
     const { tokenIds } = batch;
@@ -293,8 +289,10 @@ export class Scheduler {
     sequence.pastLength += tokenIds.length;
     sequence.promptLogprobs.push(...promptLogprobs);
     this.#totals.promptTokens += tokenIds.length;
-    if (sequence.ending) return this.#conclude(sequence, []);
     const [[row] = []] = rows;
+    if (isZeroed(row)) this.#prefixes.distrust(sequence);
+    else this.#prefixes.keep(sequence);
+    if (sequence.ending) return this.#conclude(sequence, []);
     const { promptIds } = sequence.request;
     if (sequence.pastLength < promptIds.length && row?.ok !== false) return [];
     return this.#conclude(sequence, this.#finishPrompt(sequence, row));
@@ -321,9 +319,13 @@ export class Scheduler {
   ): EngineEvent[] {
     assert(outcome, 'a decode has an outcome');
     return sequences.flatMap((sequence, i) => {
-      if ('error' in outcome) return this.#conclude(sequence, failure(sequence, outcome.error));
+      if ('error' in outcome) {
+        this.#prefixes.distrust(sequence);
+        return this.#conclude(sequence, failure(sequence, outcome.error));
+      }
       const results = outcome.result.rows[i];
       assert(results?.length, 'a decode answers each row');
+      if (results.some(isZeroed)) this.#prefixes.distrust(sequence);
       sequence.pastLength += results.length; // tokens after these in the cache are overwritten
       this.#countDraft(rows[i]!, results.length - 1);
       if (sequence.ending) return this.#conclude(sequence, []);
@@ -372,7 +374,9 @@ export class Scheduler {
   /** Frees what the sequence holds if these events end it. An `ending` replaces the events. */
   #conclude(sequence: Sequence, events: EngineEvent[]): EngineEvent[] {
     const concluded = sequence.ending ? [sequence.ending] : events;
-    if (!isTerminal(concluded.at(-1))) return concluded;
+    const last = concluded.at(-1);
+    if (!isTerminal(last)) return concluded;
+    if (last.type === 'finished') this.#prefixes.keep(sequence);
     if (sequence.state === 'waiting') this.#queue.remove(sequence);
     this.#prefilling = this.#prefilling.filter((other) => other !== sequence);
     this.#running = this.#running.filter((other) => other !== sequence);
@@ -385,6 +389,11 @@ export class Scheduler {
 
 function decodeBatch(rows: readonly Sequence[]): DecodeBatch {
   return { kind: 'decode', rows: toDecodeRows(rows) };
+}
+
+/** Whether the engine has zeroed the slot of a row. */
+function isZeroed(row: RowResult | undefined): boolean {
+  return row?.ok === false && row.reason === 'non_finite';
 }
 
 function failure(sequence: Sequence, error: ServeError): EngineEvent[] {

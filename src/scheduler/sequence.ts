@@ -4,6 +4,7 @@ import { assert } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
 import type { GenerationRequest, TokenLogprob } from '../contracts/generation.ts';
 import type { AdapterKey, DecodeRow, PrefillBatch, RowResult, SlotId } from '../engine/batch.ts';
+import type { PrefixChain } from '../engine/prefix/prefix-cache.ts';
 import type { Sampler } from '../engine/sampling/sampler.ts';
 import { type Drafter, planDrafts } from './drafter.ts';
 import type { EngineEvent, SequenceId } from './protocol.ts';
@@ -26,13 +27,25 @@ export interface Sequence {
   readonly sampler: Sampler;
   /** Absent: no drafts. */
   readonly drafter?: Drafter | undefined;
+  /**
+   * The keys of the prompt in the prefix cache. Undefined if the sequence does not use it, or if its slot was zeroed.
+   */
+  prefix: PrefixChain | undefined;
   state: SequenceState;
   /** The KV slot that it owns in prefill and while it runs. */
   slot: SlotId | undefined;
   /** Tokens in the KV cache. */
   pastLength: number;
+  /** How many tokens of the prompt came from the prefix cache. */
+  cachedTokens: number;
+  /** How many tokens the prefix cache had when this sequence last used it. */
+  savedTokens: number;
+  /** The sequence with the same prefix whose prefill this one has waited for. It waits for one only. */
+  waitedFor: SequenceId | undefined;
   /** The last token, which is not in the cache yet. */
   lastTokenId: number | undefined;
+  /** The generated tokens except a final stop token. */
+  readonly generatedIds: number[];
   completionTokens: number;
   /** Logprobs of the chunks so far. */
   promptLogprobs: TokenLogprob[];
@@ -44,16 +57,22 @@ export interface Sequence {
 export type SequenceInit = Pick<
   Sequence,
   'id' | 'tenant' | 'weight' | 'adapter' | 'request' | 'sampler' | 'drafter'
->;
+> &
+  Partial<Pick<Sequence, 'prefix'>>;
 
 /** Creates a sequence: `loading` if it has an adapter, else `waiting`. */
 export function createSequence(init: SequenceInit): Sequence {
   return {
+    prefix: undefined,
     ...init,
     state: init.adapter === undefined ? 'waiting' : 'loading',
     slot: undefined,
     pastLength: 0,
+    cachedTokens: 0,
+    savedTokens: 0,
+    waitedFor: undefined,
     lastTokenId: undefined,
+    generatedIds: [],
     completionTokens: 0,
     promptLogprobs: [],
     ending: undefined,
@@ -117,6 +136,7 @@ export function applyRow(sequence: Sequence, row: RowResult): EngineEvent[] {
   }
   sequence.lastTokenId = row.id;
   sequence.drafter?.append(row.id);
+  sequence.generatedIds.push(row.id);
   sequence.completionTokens++;
   // Prompt and maxTokens fit into a slot (asserted at submit), so this is the only limit.
   if (sequence.completionTokens < request.maxTokens) return [token];

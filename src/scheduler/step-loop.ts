@@ -5,6 +5,7 @@ import { assertNever } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
 import type { AdapterSource, GenerationRequest } from '../contracts/generation.ts';
 import type { AdapterKey, Batch, BatchResult, SlotId } from '../engine/batch.ts';
+import type { PrefixCache, PrefixChain } from '../engine/prefix/prefix-cache.ts';
 import { createSampler } from '../engine/sampling/sampler.ts';
 import { Drafter } from './drafter.ts';
 import { type AdapterLeases, SequenceLeases } from './leases.ts';
@@ -18,14 +19,9 @@ import type {
   SequenceId,
   ToEngine,
 } from './protocol.ts';
-import {
-  type RunOutcome,
-  Scheduler,
-  type SchedulerOptions,
-  type StepPlan,
-  type StepPrefill,
-} from './scheduler.ts';
+import { Scheduler, type SchedulerOptions } from './scheduler.ts';
 import { createSequence, isTerminal } from './sequence.ts';
+import type { RunOutcome, StepPlan, StepPrefill } from './step-plan.ts';
 
 /** Above it, tokens are too random to be guessed. */
 const MAX_DRAFT_TEMPERATURE = 1;
@@ -43,17 +39,27 @@ export interface StepEngine {
   canAttach(adapters: readonly AdapterWeights[]): boolean;
   attachAdapter(weights: AdapterWeights): void | Promise<void>;
   detachAdapter(key: AdapterKey): void | Promise<void>;
+  /** Absent: no prefixes are cached. */
+  readonly prefixes?: StepPrefixes | undefined;
   release(): void | Promise<void>;
 }
+
+/** The prefix cache, as far as the loop needs it. */
+export type StepPrefixes = Pick<
+  PrefixCache,
+  'chainOf' | 'cachedTokens' | 'restore' | 'save' | 'forget' | 'stats'
+>;
 
 /** An engine, its adapter cache, and the limits of the scheduler. */
 export interface StepLoopOptions {
   engine: StepEngine;
   adapters: AdapterLeases;
-  limits?: Omit<SchedulerOptions, 'slotCount' | 'maxSeqLength' | 'canAttach'>;
+  limits?: Omit<SchedulerOptions, 'slotCount' | 'maxSeqLength' | 'canAttach' | 'countCachedTokens'>;
   /** Creates the proposer of a sequence's drafts. Absent: no drafts. */
   createProposer?: ((request: GenerationRequest) => Proposer) | undefined;
 }
+
+const NO_PREFIXES = { bytes: 0, capacityBytes: 0, evictions: 0 };
 
 type SubmitMessage = Extract<ToEngine, { type: 'submit' }>;
 type PrefetchMessage = Extract<ToEngine, { type: 'prefetch' }>;
@@ -81,7 +87,10 @@ export class StepLoop {
     const { slotCount, maxSeqLength } = engine.info;
     const canAttach = (keys: readonly AdapterKey[]) =>
       engine.canAttach(keys.map((key) => this.#leases.weights(key)));
-    this.#scheduler = new Scheduler({ slotCount, maxSeqLength, canAttach, ...limits });
+    const { prefixes } = engine;
+    const countCachedTokens = (prefix: PrefixChain) => prefixes?.cachedTokens(prefix) ?? 0;
+    const engineLimits = { slotCount, maxSeqLength, canAttach, countCachedTokens };
+    this.#scheduler = new Scheduler({ ...engineLimits, ...limits });
   }
 
   get model(): EngineModelInfo {
@@ -96,6 +105,7 @@ export class StepLoop {
     this.#post = post;
     post({ type: 'ready', model: this.#engine.info });
     while (!this.#isDrained()) {
+      this.#changePrefixes();
       const plan = this.#scheduler.next();
       if (plan) this.#publish(await this.#runStep(plan), { ran: true });
       else await this.#idle();
@@ -137,7 +147,9 @@ export class StepLoop {
         vocabSize,
       });
       const drafter = this.#createDrafter(request);
-      const init = { id, tenant, weight, adapter: adapter?.digest, request, sampler, drafter };
+      const prefix = this.#prefixOf(adapter, request);
+      const of = { adapter: adapter?.digest, drafter, prefix };
+      const init = { id, tenant, weight, request, sampler, ...of };
       this.#scheduler.submit(createSequence(init));
     } catch (error) {
       this.#publish([{ type: 'failed', id, error: this.#toServeError(error).toPlain() }]);
@@ -150,6 +162,15 @@ export class StepLoop {
   #createDrafter(request: GenerationRequest): Drafter | undefined {
     if (!this.#createProposer || request.sampling.temperature > MAX_DRAFT_TEMPERATURE) return;
     return new Drafter(this.#createProposer(request));
+  }
+
+  #prefixOf(
+    adapter: AdapterSource | undefined,
+    { promptIds, prefixScope: scope, promptTopLogprobs }: GenerationRequest,
+  ): PrefixChain | undefined {
+    const isScored = promptTopLogprobs !== undefined; // needs the logits of every prompt token
+    if (scope === undefined || isScored) return undefined;
+    return this.#engine.prefixes?.chainOf({ adapter, scope }, promptIds);
   }
 
   /** Never rejects. The sequence may end while its adapter loads. */
@@ -189,7 +210,9 @@ export class StepLoop {
   }
 
   async #runStep(plan: StepPlan): Promise<EngineEvent[]> {
-    this.#publish(plan.admitted.map((id) => ({ type: 'admitted', id })));
+    this.#publish(
+      plan.admitted.map(({ id, cachedTokens }) => ({ type: 'admitted', id, cachedTokens })),
+    );
     for (const { from, to, length } of plan.moves) await this.#engine.moveSlot(from, to, length);
     for (const key of plan.detach) await this.#engine.detachAdapter(key);
     const prefills: RunOutcome[] = [];
@@ -198,8 +221,18 @@ export class StepLoop {
     return this.#scheduler.applyResults(plan, { prefills, decode });
   }
 
+  /** Slots are as the last step left them. Nothing else changes the cache, so a step finds what `next` found in it. */
+  #changePrefixes(): void {
+    const { prefixes } = this.#engine;
+    for (const change of this.#scheduler.takePrefixChanges()) {
+      if (change.type === 'save') prefixes?.save(change.prefix, change.tokenIds, change.slot);
+      else prefixes?.forget(change.prefix);
+    }
+  }
+
   /** If it fails, the adapter is not attached afterwards. */
-  async #runPrefill({ id, batch, attach }: StepPrefill): Promise<RunOutcome> {
+  async #runPrefill({ id, batch, attach, restore }: StepPrefill): Promise<RunOutcome> {
+    if (restore) this.#engine.prefixes?.restore(restore, batch.pastLength, batch.slot);
     if (attach === undefined) return this.#runBatch(batch, [id]);
     this.#announceRun([id]); // attaching can crash the process too
     try {
@@ -267,6 +300,7 @@ export class StepLoop {
       residentAdapters: this.#adapters.resident(),
       adapterCacheBytes: bytes,
       adapterCache: { ...totals, bytes, adapters: idleCount + leasedCount },
+      prefixCache: this.#engine.prefixes?.stats() ?? NO_PREFIXES,
       residentMemoryBytes: process.memoryUsage.rss(),
     };
   }

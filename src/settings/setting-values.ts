@@ -51,6 +51,11 @@ export const byteSize = z
   .transform((value) => Number.parseInt(value, 10) * UNITS[/[KMG]/.exec(value)?.[0] ?? '']!)
   .pipe(z.number().min(2 ** 20, 'must be at least 1M'));
 
+/** A number of bytes, or `off` for none. */
+export const byteSizeOrOff = z.union([z.literal('off').transform(() => 0), byteSize], {
+  error: 'must be off, or a size of at least 1M such as 536870912, 512M or 2GiB',
+});
+
 /** The location of a store. URLs with another scheme are rejected instead of being taken for a folder. */
 export const storeLocation = text
   .regex(

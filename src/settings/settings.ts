@@ -4,6 +4,7 @@ import { DEFAULT_RANK, MAX_RANK } from '../contracts/training-settings.ts';
 import { PROVIDER_NAMES } from './provider.ts';
 import {
   byteSize,
+  byteSizeOrOff,
   commaSeparated,
   folder,
   integer,
@@ -206,6 +207,12 @@ export const SETTINGS = {
     flag: '--adapter-cache',
     help: 'memory for loaded adapters, such as 512M or 2GiB; adapters not in use are evicted when it is full (default: 1GiB, or less if memory is limited)',
     schema: byteSize.optional(),
+  },
+  prefixCacheBytes: {
+    env: 'LORIKEET_PREFIX_CACHE',
+    flag: '--prefix-cache',
+    help: 'memory for the beginnings of prompts, which are then not computed again, such as 512M or 2GiB; off disables it (default: 1GiB, or less if memory is limited; only with --provider cpu)',
+    schema: byteSizeOrOff.optional(),
   },
   maxAdapterRank: {
     env: 'LORIKEET_MAX_ADAPTER_RANK',

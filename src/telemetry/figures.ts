@@ -18,6 +18,14 @@ export interface EngineFigures {
   readonly drafts: number;
   readonly draftTokens: number;
   readonly acceptedDraftTokens: number;
+  /** Tokens of the prompts that were looked up in the prefix cache, and those that it had. */
+  readonly prefixQueryTokens: number;
+  readonly prefixHitTokens: number;
+  readonly prefixCache: {
+    readonly bytes: number;
+    readonly capacityBytes: number;
+    readonly evictions: number;
+  };
   readonly maxActiveAdapters: number;
   /** Keys of the adapters that are attached for the next step. */
   readonly attachedAdapters: readonly string[];
@@ -117,6 +125,11 @@ export class EngineMetrics {
     metrics.set('drafts', model, figures.drafts);
     metrics.set('draftTokens', model, figures.draftTokens);
     metrics.set('acceptedDraftTokens', model, figures.acceptedDraftTokens);
+    metrics.set('prefixQueries', model, figures.prefixQueryTokens);
+    metrics.set('prefixHits', model, figures.prefixHitTokens);
+    metrics.set('prefixBytes', {}, figures.prefixCache.bytes);
+    metrics.set('prefixCapacity', {}, figures.prefixCache.capacityBytes);
+    metrics.set('prefixEvictions', {}, figures.prefixCache.evictions);
     metrics.set('steps', {}, figures.steps);
     metrics.set('nonFiniteRows', {}, figures.nonFiniteRows);
     metrics.set('engineMemory', {}, figures.residentMemoryBytes);

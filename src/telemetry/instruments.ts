@@ -2,19 +2,7 @@
 // API Inference Extension), autoscalers (KEDA) and dashboards look for. Names with gen_ai.* are OpenTelemetry's. All others
 // are lorikeet's own or the usual ones of a process. Knows no values.
 import { GEN_AI } from './gen-ai.ts';
-
-/** A metric. */
-export interface Instrument {
-  readonly kind: 'counter' | 'gauge' | 'histogram';
-  /** A name with dots is OpenTelemetry's, and Prometheus's is derived from it. Other names are the same in both. */
-  readonly name: string;
-  /** A UCUM unit. */
-  readonly unit: 's' | 'By' | '1' | '{token}' | '{request}' | '{adapter}' | '{row}' | '{step}';
-  readonly help: string;
-  readonly labels: readonly string[];
-  /** The upper bounds of a histogram's buckets, ascending and without infinity. */
-  readonly buckets?: readonly number[];
-}
+import { counter, gauge, histogram, type Instrument } from './instrument.ts';
 
 const LATENCY_S = [
   0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160,
@@ -35,9 +23,6 @@ const ADAPTER = ['tenant', 'adapter'] as const;
 const TIER = ['tier'] as const;
 const NONE = [] as const;
 const GEN_AI_LABELS = [GEN_AI.operation, GEN_AI.provider, GEN_AI.requestModel] as const;
-
-const counter = instrument('counter');
-const gauge = instrument('gauge');
 
 /** All metrics by id. */
 export const INSTRUMENTS = {
@@ -73,7 +58,12 @@ export const INSTRUMENTS = {
     ['model_name', 'block_size', 'num_gpu_blocks', 'cache_dtype'],
   ),
   // Work, as the engine counts it.
-  promptTokens: counter('vllm:prompt_tokens_total', '{token}', 'Prefilled prompt tokens.', MODEL),
+  promptTokens: counter(
+    'vllm:prompt_tokens_total',
+    '{token}',
+    'Prompt tokens, computed or from the prefix cache.',
+    MODEL,
+  ),
   generationTokens: counter('vllm:generation_tokens_total', '{token}', 'Generated tokens.', MODEL),
   drafts: counter(
     'vllm:spec_decode_num_drafts_total',
@@ -92,6 +82,31 @@ export const INSTRUMENTS = {
     '{token}',
     'Tokens of drafts that were accepted.',
     MODEL,
+  ),
+  prefixQueries: counter(
+    'vllm:prefix_cache_queries_total',
+    '{token}',
+    'Tokens of the prompts that were looked up in the prefix cache.',
+    MODEL,
+  ),
+  prefixHits: counter(
+    'vllm:prefix_cache_hits_total',
+    '{token}',
+    'Prompt tokens that the prefix cache had.',
+    MODEL,
+  ),
+  prefixBytes: gauge('lorikeet_prefix_cache_bytes', 'By', 'Bytes in the prefix cache.', NONE),
+  prefixCapacity: gauge(
+    'lorikeet_prefix_cache_capacity_bytes',
+    'By',
+    'The most bytes of the prefix cache; 0 if it is off.',
+    NONE,
+  ),
+  prefixEvictions: counter(
+    'lorikeet_prefix_cache_evictions_total',
+    '{block}',
+    'Blocks of 16 tokens evicted from the prefix cache.',
+    NONE,
   ),
   steps: counter('lorikeet_engine_steps_total', '{step}', 'Engine steps.', NONE),
   nonFiniteRows: counter(
@@ -348,25 +363,6 @@ export type SettableId = IdOf<'counter' | 'gauge'>;
 export type LabelsOf<I extends InstrumentId> = Readonly<
   Record<(typeof INSTRUMENTS)[I]['labels'][number], string>
 >;
-
-function instrument<K extends 'counter' | 'gauge'>(kind: K) {
-  return <const L extends readonly string[]>(
-    name: string,
-    unit: Instrument['unit'],
-    help: string,
-    labels: L,
-  ) => ({ kind, name, unit, help, labels });
-}
-
-function histogram<const L extends readonly string[]>(
-  name: string,
-  unit: Instrument['unit'],
-  help: string,
-  labels: L,
-  buckets: readonly number[],
-) {
-  return { kind: 'histogram' as const, name, unit, help, labels, buckets };
-}
 
 const PROMETHEUS_SUFFIX: Partial<Record<Instrument['unit'], string>> = { s: '_seconds' };
 

@@ -1,11 +1,11 @@
 // Holds the values of all instruments: a map of series for each. Readers (the text of /metrics, OTLP) take snapshots. Does
 // not know where values come from or how they are shown.
 import { assert } from '../common/assert.ts';
+import type { Instrument } from './instrument.ts';
 import {
   type CounterId,
   type HistogramId,
   INSTRUMENTS,
-  type Instrument,
   type InstrumentId,
   type LabelsOf,
   type SettableId,

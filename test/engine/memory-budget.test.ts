@@ -63,6 +63,20 @@ test('requested sizes are kept or refused, never reduced', () => {
   assert.equal(cached.adapterCacheBytes, 3e8);
 });
 
+test('the prefix cache has a share of what is left, its requested size, or nothing', () => {
+  assert.equal(plan(32e9).prefixCacheBytes, 2 ** 30);
+  const small = plan(900e6);
+  assert.ok(small.prefixCacheBytes > 5e6 && small.prefixCacheBytes < 60e6);
+  assert.equal(plan(900e6, { prefixCacheBytes: 0 }).slots, small.slots);
+  assert.equal(plan(900e6, { prefixCacheBytes: 0 }).prefixCacheBytes, 0);
+  const { prefixCacheBytes, slots, budget } = plan(900e6, { prefixCacheBytes: 2e8 });
+  assert.deepEqual([prefixCacheBytes, budget.parts.prefixCache], [2e8, 2e8]);
+  assert.ok(slots < small.slots, 'slots make room for it');
+  assert.throws(() => plan(900e6, { prefixCacheBytes: 8e8 }), /prefix cache 763 MiB/);
+  const inDevice = plan(900e6, { provider: 'cuda', prefixCacheBytes: 2e8 });
+  assert.equal(inDevice.prefixCacheBytes, 0);
+});
+
 test('on a device, the base and the cache take no memory of the host', () => {
   const { slots, budget } = plan(900e6, { provider: 'cuda' });
   assert.deepEqual([slots, budget.parts.base, budget.parts.kvCache], [32, 0, 0]);

@@ -66,8 +66,15 @@ describe('a usage line', () => {
     assert.deepEqual(
       usage.map(({ time, ...rest }) => rest),
       [
-        { ...of, adapter: digest, tier: 'store', promptTokens: 3, completionTokens: 10 },
-        { ...of, adapter: null, promptTokens: 1, completionTokens: 1 },
+        {
+          ...of,
+          adapter: digest,
+          tier: 'store',
+          promptTokens: 3,
+          cachedTokens: 0,
+          completionTokens: 10,
+        },
+        { ...of, adapter: null, promptTokens: 1, cachedTokens: 0, completionTokens: 1 },
       ],
     );
   });

@@ -120,7 +120,12 @@ describe('a streamed chat completion', () => {
       {
         ...head,
         choices: [],
-        usage: { prompt_tokens: 20, completion_tokens: 4, total_tokens: 24 },
+        usage: {
+          prompt_tokens: 20,
+          completion_tokens: 4,
+          total_tokens: 24,
+          prompt_tokens_details: { cached_tokens: 0 },
+        },
       },
     ]);
   });

@@ -6,6 +6,7 @@ import type { Tokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { createByteTokenizer, readError, readFrames, readOk, serve, utf8 } from './served.ts';
 
 const URL = '/v1/completions';
+const NONE_CACHED = { prompt_tokens_details: { cached_tokens: 0 } };
 const request = { model: 'base', prompt: 'Say', max_tokens: 5, temperature: 0 };
 
 function countingTokenizer(onEncode: () => void): Tokenizer {
@@ -32,7 +33,7 @@ describe('a completion', () => {
       model: 'toy',
       system_fingerprint: 'bbbbbbbbbbbb-base',
       choices: [{ index: 0, text: 'Hello', logprobs: null, finish_reason: 'length' }],
-      usage: { prompt_tokens: 3, completion_tokens: 5, total_tokens: 8 },
+      usage: { ...{ prompt_tokens: 3, completion_tokens: 5, total_tokens: 8 }, ...NONE_CACHED },
     });
   });
 
@@ -149,7 +150,10 @@ describe('a completion with echo and logprobs', () => {
       top_logprobs: [null, { '\x07': -0.25, b: -0.098 }, { '\x07': -0.25, c: -0.099 }],
       text_offset: [0, 1, 2],
     });
-    assert.deepEqual(usage, { prompt_tokens: 3, completion_tokens: 0, total_tokens: 3 });
+    assert.deepEqual(usage, {
+      ...{ prompt_tokens: 3, completion_tokens: 0, total_tokens: 3 },
+      ...NONE_CACHED,
+    });
   });
 
   test('repeats the prompt without logprobs too', async () => {

@@ -13,7 +13,7 @@ import { createLog } from '../../src/common/log.ts';
 import type { ErrorEnvelope } from '../../src/contracts/openai.ts';
 import { createApp } from '../../src/http/app.ts';
 import type { AppOptions } from '../../src/http/deps.ts';
-import { StepLoop, type StepLoopOptions } from '../../src/scheduler/step-loop.ts';
+import { type StepEngine, StepLoop, type StepLoopOptions } from '../../src/scheduler/step-loop.ts';
 import { createChatTemplate } from '../../src/tokenizer/chat-template.ts';
 import { createTokenizer, type Tokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { weightsNamed } from '../adapters/sample.ts';
@@ -58,6 +58,8 @@ export const utf8 = (text: string): number[] => [...Buffer.from(text)];
 
 export interface ServedOptions extends Partial<Omit<AppOptions, 'client'>> {
   reply?: Reply;
+  /** Runs instead of the scripted engine. Its vocabulary has `VOCAB_SIZE` tokens. */
+  modelEngine?: StepEngine;
   adapters?: readonly string[];
   scheduler?: StepLoopOptions['limits'];
   createProposer?: StepLoopOptions['createProposer'];
@@ -81,6 +83,7 @@ export function serve(options: ServedOptions = {}): Served {
     adapters = [],
     slotCount = 4,
     maxSeqLength = 256,
+    modelEngine,
     ...rest
   } = options;
   const logged: string[] = [];
@@ -89,7 +92,8 @@ export function serve(options: ServedOptions = {}): Served {
   const leases = new FakeLeases();
   const limits = options.scheduler ? { limits: options.scheduler } : {};
   const { createProposer } = options;
-  const loop = new StepLoop({ engine, adapters: leases, createProposer, ...limits });
+  const stepEngine = modelEngine ?? engine;
+  const loop = new StepLoop({ engine: stepEngine, adapters: leases, createProposer, ...limits });
   const client = createInProcessClient(loop, log);
   after(() => client.drain(0));
   const base = { id: 'toy', names: [], digest: 'b'.repeat(64) };

@@ -93,6 +93,8 @@ test('a restarted or missing engine has no rate', () => {
       engine: {
         ...{ running: 0, waiting: 0, slotCount: 4, kvUsage: 0, promptTokens: 0 },
         ...{ generatedTokens, residentMemoryBytes: 1, attachedAdapters: [] },
+        ...{ prefixQueryTokens: 8, prefixHitTokens: 6 },
+        prefixCache: { bytes: 5, capacityBytes: 7 },
         adapterCache: { adapters: 2, bytes: 3 },
       },
     });
@@ -100,6 +102,8 @@ test('a restarted or missing engine has no rate', () => {
   assert.equal(ratesBetween(reading(0, 10), reading(1000, 5)), undefined);
   assert.equal(ratesBetween(undefined, reading(1000, 5)), undefined);
   assert.deepEqual(engine(1).tiers[1], { name: 'ram', adapters: 2, bytes: 3 });
+  const prefixCache = { queryTokens: 8, hitTokens: 6, bytes: 5, capacityBytes: 7 };
+  assert.deepEqual(engine(1).prefixCache, prefixCache);
   const away = statsOfHealth({ status: 'restarting', engine: null });
   assert.deepEqual([away.isReady, away.slots, away.running], [false, 0, 0]);
 });

@@ -18,7 +18,7 @@ import type {
 } from '../../src/engine/batch.ts';
 import type { AdapterLease, AdapterLeases, LeaseOptions } from '../../src/scheduler/leases.ts';
 import type { EngineModelInfo } from '../../src/scheduler/protocol.ts';
-import type { StepEngine } from '../../src/scheduler/step-loop.ts';
+import type { StepEngine, StepPrefixes } from '../../src/scheduler/step-loop.ts';
 
 const VOCAB_SIZE = 50;
 /** The digest of an adapter whose rows are never finite. */
@@ -74,6 +74,8 @@ export class FakeEngine implements StepEngine {
   /** Awaited by each run before it starts. */
   beforeRun: (batch: Batch) => Promise<void> | void = () => {};
   isReleased = false;
+  /** Set by tests that cache prefixes. */
+  prefixes: StepPrefixes | undefined;
   maxRanks = Number.POSITIVE_INFINITY;
 
   constructor(info: Partial<EngineModelInfo> = {}) {

@@ -4,8 +4,9 @@ import { ServeError } from '../../src/common/errors.ts';
 import type { GenerationRequest } from '../../src/contracts/generation.ts';
 import type { Sampler } from '../../src/engine/sampling/sampler.ts';
 import type { EngineEvent, SequenceId } from '../../src/scheduler/protocol.ts';
-import { Scheduler, type SchedulerOptions, type StepPlan } from '../../src/scheduler/scheduler.ts';
+import { Scheduler, type SchedulerOptions } from '../../src/scheduler/scheduler.ts';
 import { createSequence } from '../../src/scheduler/sequence.ts';
+import type { StepPlan } from '../../src/scheduler/step-plan.ts';
 import {
   FakeEngine,
   POISON,

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { EngineEvent, SequenceId } from '../../src/scheduler/protocol.ts';
-import { Scheduler, type StepOutcome, type StepPlan } from '../../src/scheduler/scheduler.ts';
+import { Scheduler } from '../../src/scheduler/scheduler.ts';
 import type { Sequence } from '../../src/scheduler/sequence.ts';
+import type { StepOutcome, StepPlan } from '../../src/scheduler/step-plan.ts';
 import { operations, SIM_OPTIONS, Simulation } from './simulation.ts';
 
 const SEEDS = { seed: 20260801, numRuns: 500 };

@@ -7,8 +7,9 @@ import type { BatchResult } from '../../src/engine/batch.ts';
 import type { Sampler } from '../../src/engine/sampling/sampler.ts';
 import { Drafter } from '../../src/scheduler/drafter.ts';
 import type { EngineEvent, SequenceId } from '../../src/scheduler/protocol.ts';
-import type { Scheduler, SchedulerOptions, StepPlan } from '../../src/scheduler/scheduler.ts';
+import type { Scheduler, SchedulerOptions } from '../../src/scheduler/scheduler.ts';
 import { createSequence, isTerminal, type Sequence } from '../../src/scheduler/sequence.ts';
+import type { StepPlan } from '../../src/scheduler/step-plan.ts';
 import { FakeEngine, POISON, referencePromptLogprobs, referenceTokens } from './fake-engine.ts';
 
 import { ScriptedProposer, spoil } from './proposers.ts';
@@ -18,7 +19,9 @@ const MAX_TOKENS = 8;
 
 type AdapterLimits = Pick<SchedulerOptions, 'maxActiveAdapters' | 'canAttach'>;
 
-export const SIM_OPTIONS: Required<Omit<SchedulerOptions, keyof AdapterLimits>> = {
+export const SIM_OPTIONS: Required<
+  Omit<SchedulerOptions, keyof AdapterLimits | 'countCachedTokens'>
+> = {
   slotCount: 3,
   maxSeqLength: MAX_PROMPT + MAX_TOKENS,
   maxWaiting: 24,

@@ -1,7 +1,8 @@
 // The text of /metrics follows Prometheus's format.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { INSTRUMENTS, type Instrument, toPrometheusName } from '../../src/telemetry/instruments.ts';
+import type { Instrument } from '../../src/telemetry/instrument.ts';
+import { INSTRUMENTS, toPrometheusName } from '../../src/telemetry/instruments.ts';
 import { Metrics } from '../../src/telemetry/metrics.ts';
 import { writePrometheusText } from '../../src/telemetry/prometheus-text.ts';
 import { parsePrometheusText } from './prometheus-parser.ts';

@@ -2,7 +2,7 @@
 
 import { elementCount } from '../../common/tensor.ts';
 import { hostTensor, type OrtTensor } from '../../ort/tensor.ts';
-import type { ModelMemory, SlotTensors } from './model-memory.ts';
+import type { ModelMemory, SlotPart, SlotParts, SlotTensors } from './model-memory.ts';
 
 /** The memory of the CPU provider. */
 export const HOST_MEMORY: ModelMemory = {
@@ -20,12 +20,15 @@ const MAX_BLOCK_BYTES = 2 ** 30;
 interface HostSlotTensor {
   /** [slots, ...shape] */
   readonly tensor: OrtTensor<'float32'>;
+  /** The tensor's memory. */
+  readonly bytes: Uint8Array;
   /** The shape and the element count of one slot. */
   readonly shape: readonly number[];
   readonly size: number;
 }
 
 class HostSlots implements SlotTensors {
+  readonly parts: SlotParts = new HostSlotParts(() => this.#tensors);
   readonly #slotCount: number;
   readonly #tensors: HostSlotTensor[] = [];
   readonly #ranges = new Map<string, readonly OrtTensor[]>();
@@ -46,7 +49,10 @@ class HostSlots implements SlotTensors {
       const inBlock = Math.min(perBlock, left);
       const block = hostTensor('float32', [inBlock, ...whole]);
       for (let i = 0; i < inBlock; i++) {
-        this.#tensors.push({ tensor: block.view(whole, i * elementCount(whole)), shape, size });
+        const tensor = block.view(whole, i * elementCount(whole));
+        const { buffer, byteOffset, byteLength } = tensor.data;
+        const bytes = new Uint8Array(buffer, byteOffset, byteLength);
+        this.#tensors.push({ tensor, bytes, shape, size });
       }
     }
   }
@@ -89,4 +95,46 @@ class HostSlots implements SlotTensors {
 
   /** The garbage collector frees host memory. */
   release(): void {}
+}
+
+class HostSlotParts implements SlotParts {
+  readonly type = 'float32';
+  readonly #tensors: () => readonly HostSlotTensor[];
+
+  constructor(tensors: () => readonly HostSlotTensor[]) {
+    this.#tensors = tensors;
+  }
+
+  byteSize({ stride, count }: SlotPart): number {
+    return this.#tensors().reduce((sum, { size }) => sum + (size / stride) * count * 4, 0);
+  }
+
+  read(slot: number, part: SlotPart, into: Uint8Array): void {
+    let at = 0;
+    this.#eachRun(slot, part, (bytes, start, end) => {
+      into.set(bytes.subarray(start, end), at);
+      at += end - start;
+    });
+  }
+
+  write(slot: number, part: SlotPart, from: Uint8Array): void {
+    let at = 0;
+    this.#eachRun(slot, part, (bytes, start, end) => {
+      bytes.set(from.subarray(at, at + end - start), start);
+      at += end - start;
+    });
+  }
+
+  /** Calls `copy` with the bounds of every contiguous run of bytes. */
+  #eachRun(
+    slot: number,
+    { stride, start, count }: SlotPart,
+    copy: (bytes: Uint8Array, start: number, end: number) => void,
+  ): void {
+    for (const { bytes, size } of this.#tensors()) {
+      for (let at = slot * size + start; at < (slot + 1) * size; at += stride) {
+        copy(bytes, 4 * at, 4 * (at + count));
+      }
+    }
+  }
 }

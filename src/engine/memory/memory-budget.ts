@@ -20,6 +20,8 @@ export interface MemoryRequest {
   readonly slots?: number | undefined;
   readonly maxSeq?: number | undefined;
   readonly adapterCacheBytes?: number | undefined;
+  /** 0: no prefix cache. */
+  readonly prefixCacheBytes?: number | undefined;
 }
 
 /** The sizes that the server is started with. */
@@ -27,6 +29,7 @@ export interface MemoryPlan {
   readonly slots: number;
   readonly maxSeqLength: number;
   readonly adapterCacheBytes: number;
+  readonly prefixCacheBytes: number;
   /** Memory for the adapter slots in use. */
   readonly adapterSlotBytes: number;
   readonly budget: MemoryBudget;
@@ -36,6 +39,7 @@ export interface MemoryPlan {
 
 const DEFAULT_SLOTS = 32;
 const DEFAULT_ADAPTER_CACHE_BYTES = 2 ** 30;
+const DEFAULT_PREFIX_CACHE_BYTES = 2 ** 30;
 /** Slots with fewer positions are too short to be useful. */
 const MIN_MAX_SEQ = 256;
 /** Rather than running fewer sequences than this, the default makes them shorter. */
@@ -49,6 +53,8 @@ const ENGINE_BYTES = 190 * MIB;
 const TOKENIZER_BYTES_PER_TOKEN = 1024;
 /** The rest is for fragmentation and kernel buffers, which cannot be computed. */
 const USABLE_SHARE = 0.95;
+/** The largest share of the prefix cache in the memory that the KV cache leaves, if the operator set no size. */
+const PREFIX_CACHE_SHARE = 0.2;
 /**
  * The share for adapters in the memory that base and processes leave, if the operator set no size of the adapter cache.
  */
@@ -78,17 +84,21 @@ export function planMemory(
   limit: MemoryLimit,
 ): MemoryPlan {
   const fixed = fixedParts(config, request);
-  const left = limit.bytes * USABLE_SHARE - totalOf(fixed);
+  const isHost = PROVIDERS[request.provider].memory === 'host';
+  const requestedPrefixes = isHost ? request.prefixCacheBytes : 0;
+  const left = limit.bytes * USABLE_SHARE - totalOf(fixed) - (requestedPrefixes ?? 0);
   const requestedCache = request.adapterCacheBytes;
   const forAdapters = requestedCache ?? Math.max(0, left) * ADAPTER_SHARE;
-  const isHost = PROVIDERS[request.provider].memory === 'host';
   const cacheBytes = (slots: number, maxSeq: number) =>
     isHost ? KvCache.byteSize(config, slots, maxSeq) : 0;
   const plan = chooseSlots(config, request, {
     fits: (slots, maxSeq) => cacheBytes(slots, maxSeq) <= left - forAdapters,
   });
   const kvCache = cacheBytes(plan.slots, plan.maxSeqLength);
-  const adapters = left - kvCache;
+  const free = Math.max(0, left - kvCache - (requestedCache ?? 0));
+  const defaultPrefixes = Math.min(DEFAULT_PREFIX_CACHE_BYTES, free * PREFIX_CACHE_SHARE);
+  const prefixCache = Math.floor(requestedPrefixes ?? defaultPrefixes);
+  const adapters = left - kvCache - (requestedPrefixes === undefined ? prefixCache : 0);
   const adapterCacheBytes =
     requestedCache ??
     Math.min(DEFAULT_ADAPTER_CACHE_BYTES, Math.max(0, adapters) * ADAPTER_CACHE_SHARE);
@@ -100,6 +110,7 @@ export function planMemory(
     ...fixed,
     kvCache,
     adapterCache: Math.floor(adapterCacheBytes),
+    prefixCache,
     adapterSlots: isHost ? Math.floor(slotsPart) : 0,
   };
   const budget: MemoryBudget = { limit, totalBytes: totalOf(parts), parts };
@@ -108,6 +119,7 @@ export function planMemory(
   return {
     ...plan,
     adapterCacheBytes: parts.adapterCache,
+    prefixCacheBytes: parts.prefixCache,
     adapterSlotBytes: Math.floor(slotsPart / SLOTS_AT_ONCE),
     budget,
     reduced: reducedDefaults(config, request, { plan, limit }),
@@ -119,7 +131,7 @@ interface SlotPlan {
   readonly maxSeqLength: number;
 }
 
-type FixedParts = Omit<MemoryParts, 'kvCache' | 'adapterCache' | 'adapterSlots'>;
+type FixedParts = Omit<MemoryParts, 'kvCache' | 'adapterCache' | 'prefixCache' | 'adapterSlots'>;
 
 /** Parts that do not depend on the plan. The memory of a device, which then holds the weights, is not counted. */
 function fixedParts(
@@ -201,6 +213,7 @@ const PART_NAMES: Readonly<Record<keyof MemoryParts, string>> = {
   activations: 'activations',
   kvCache: 'KV cache',
   adapterCache: 'adapter cache',
+  prefixCache: 'prefix cache',
   adapterSlots: 'adapter slots',
 };
 

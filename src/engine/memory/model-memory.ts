@@ -1,7 +1,7 @@
 // The memory of the weights, the KV cache and the adapter slots, as the engine needs it: the host's or a device's.
 // Knows no model, only tensors with a row per slot.
 
-import type { OrtTensor } from '../../ort/tensor.ts';
+import type { OrtTensor, OrtType } from '../../ort/tensor.ts';
 import type { FloatType } from '../../settings/provider.ts';
 
 /** A kind of memory, and how serving graphs use it. */
@@ -35,6 +35,24 @@ export interface SlotTensors {
   /** Copies a slot, or at least the given part of it: the first `used` of each `stride` elements. */
   move(from: number, to: number, part?: { stride: number; used: number }): void;
   zero(slot: number): void;
+  /** Copies to and from the host; undefined on a device. */
+  readonly parts?: SlotParts;
   /** Frees the memory. Unbind all its ranges first. */
   release(): void;
+}
+
+/** The elements start … start + count - 1 of each `stride` elements of a slot. */
+export interface SlotPart {
+  readonly stride: number;
+  readonly start: number;
+  readonly count: number;
+}
+
+/** Copies a part of a slot as bytes, tensor after tensor. */
+export interface SlotParts {
+  /** The element type of all tensors. */
+  readonly type: OrtType;
+  byteSize(part: SlotPart): number;
+  read(slot: number, part: SlotPart, into: Uint8Array): void;
+  write(slot: number, part: SlotPart, from: Uint8Array): void;
 }

@@ -8,6 +8,7 @@ import type { Deps } from '../deps.ts';
 import { CHAT } from '../endpoint.ts';
 import type { ChoicePlan } from '../generation.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
+import { prefixScope } from '../prefix-scope.ts';
 import {
   prepareMessages,
   resolveMaxTokens,
@@ -59,7 +60,10 @@ export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
         tenant,
         model,
         resolveAgain: resolve,
-        choices: planChoices(body, ids, deps, defaults.max_tokens),
+        choices: planChoices(body, ids, deps, {
+          prefixScope: prefixScope(tenant.id, body),
+          defaultTokens: defaults.max_tokens,
+        }),
         textEnd: toTextEnd(body),
         promptTokens: ids.length,
         logprobs: {
@@ -79,7 +83,10 @@ function planChoices(
   body: ChatRequest,
   promptIds: readonly number[],
   deps: Deps,
-  defaultTokens = deps.model.maxSeqLength,
+  {
+    prefixScope,
+    defaultTokens = deps.model.maxSeqLength,
+  }: { prefixScope: string | undefined; defaultTokens: number | undefined },
 ): ChoicePlan[] {
   const { model } = deps;
   const maxTokens = resolveMaxTokens(
@@ -94,7 +101,7 @@ function planChoices(
   const topLogprobs = body.logprobs ? (body.top_logprobs ?? 0) : undefined;
   const badWords = toBadWords(body.bad_words, deps);
   const predictionIds = toPredictionIds(body.prediction, deps);
-  const plan = { promptIds, maxTokens, topLogprobs, badWords };
+  const plan = { promptIds, maxTokens, topLogprobs, prefixScope, badWords };
   const requests = toGenerationRequests(body, model, plan);
   return requests.map((request, index) => {
     const scored = index === 0 ? body.prompt_logprobs : undefined; // all choices share the prompt

@@ -8,6 +8,7 @@ import type { Deps } from '../deps.ts';
 import { COMPLETIONS } from '../endpoint.ts';
 import type { ChoicePlan } from '../generation.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
+import { prefixScope } from '../prefix-scope.ts';
 import {
   type Prompt,
   preparePrompts,
@@ -58,7 +59,7 @@ export function addCompletionsRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void
         tenant,
         model,
         resolveAgain: resolve,
-        choices: planChoices(body, prompts, deps),
+        choices: planChoices(body, prompts, deps, prefixScope(tenant.id, body)),
         ...planAnswer(body, prompts),
       });
     },
@@ -83,6 +84,7 @@ function planChoices(
   body: CompletionRequest,
   prompts: readonly Prompt[],
   deps: Deps,
+  scope: string | undefined,
 ): ChoicePlan[] {
   const badWords = toBadWords(body.bad_words, deps);
   const scored = [echoedLogprobs(body), body.prompt_logprobs].filter((count) => count != null);
@@ -92,6 +94,7 @@ function planChoices(
         promptIds: prompt.ids,
         maxTokens: budgetFor(prompt.ids.length, body, deps),
         topLogprobs: body.logprobs ?? undefined,
+        prefixScope: scope,
         promptTopLogprobs: scored.length > 0 ? Math.max(...scored) : undefined,
         badWords,
       });

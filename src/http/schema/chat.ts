@@ -39,8 +39,8 @@ export const PART_FIELDS = {
   type: chat(z.unknown(), 'Only text'),
   text: chat(z.unknown(), 'Parts are joined without a separator'),
   annotations: chat(INERT, 'Sources that an answer cited'),
-  cache_control: chat(INERT, 'Prompts are not cached between requests'),
-  prompt_cache_breakpoint: chat(INERT, 'Prompts are not cached between requests'),
+  cache_control: chat(INERT, 'Every prefix can be cached'),
+  prompt_cache_breakpoint: chat(INERT, 'Every prefix can be cached'),
 } as const satisfies Record<string, FieldRow>;
 
 const UNSUPPORTED = 'unsupported_parameter';

@@ -29,6 +29,8 @@ export interface SchemaBounds {
   limits: HttpLimits;
 }
 
+/** A random salt of 256 bits has 43 characters in base64. */
+const MAX_SALT_LENGTH = 1024;
 /** The graph reports this many. */
 const MAX_LOGPROBS = 20;
 
@@ -58,6 +60,7 @@ const ids = { type: 'array', items: { type: 'integer' } } as const;
 export function requestFields({ vocabSize, limits }: SchemaBounds) {
   return {
     ...promptFields({ vocabSize, limits }),
+    ...PREFIX_FIELDS,
     ...lengthFields({ vocabSize, limits }),
     ...samplingFields({ vocabSize, limits }),
     ...outputFields(),
@@ -147,6 +150,18 @@ function promptFields({ vocabSize, limits }: SchemaBounds) {
     echo: { chat: onlyValue(false), completions: boolean, help: 'The text begins with the prompt' },
   } as const satisfies Record<string, FieldRow>;
 }
+
+/** Fields of the prefix cache. */
+const PREFIX_FIELDS = {
+  cache_salt: both(
+    z.string().min(1).max(MAX_SALT_LENGTH).nullish(),
+    `Only requests with the same salt share cached prefixes; at most ${MAX_SALT_LENGTH} characters`,
+  ),
+  cache_prompt: both(
+    boolean,
+    'false: the request neither uses nor fills the prefix cache (default: true)',
+  ),
+} as const satisfies Record<string, FieldRow>;
 
 function lengthFields({ vocabSize, limits }: SchemaBounds) {
   const { maxStopTokenIds, maxStopBytes } = limits;
@@ -283,8 +298,8 @@ const INERT_FIELDS = {
   store: inert('Nothing is stored'),
   service_tier: inert('There is only one tier'),
   ...rows(
-    ['prompt_cache_options', 'prompt_cache_retention', 'cache_salt', 'cache_prompt'],
-    inert('Prompts are not cached between requests'),
+    ['prompt_cache_options', 'prompt_cache_retention'],
+    inert('The prefix cache keeps the prefixes that were used last'),
   ),
   parallel_tool_calls: {
     chat: INERT,

@@ -18,6 +18,8 @@ export interface SequencePlan {
   maxTokens: number;
   topLogprobs: number | undefined;
   promptTopLogprobs?: number | undefined;
+  /** Undefined: the request shares no cached prefixes. */
+  prefixScope: string | undefined;
   /** Token ids of each word. */
   badWords: readonly (readonly number[])[];
 }
@@ -31,7 +33,7 @@ export function toGenerationRequests(
   model: { eosTokenIds: readonly number[] },
   plan: SequencePlan,
 ): GenerationRequest[] {
-  const { promptIds, maxTokens, promptTopLogprobs } = plan;
+  const { promptIds, maxTokens, promptTopLogprobs, prefixScope } = plan;
   const endings = [...new Set([...model.eosTokenIds, ...body.stop_token_ids])];
   const sampling = toSamplingParams(body, plan, endings);
   checkConstraints(sampling, maxTokens);
@@ -42,6 +44,7 @@ export function toGenerationRequests(
     sampling: body.seed == null ? sampling : { ...sampling, seed: seedOfChoice(body.seed, k) },
     ...(body.include_stop_str_in_output ? { includesStopToken: true as const } : {}),
     ...(promptTopLogprobs !== undefined ? { promptTopLogprobs } : {}),
+    ...(prefixScope !== undefined ? { prefixScope } : {}),
   }));
 }
 

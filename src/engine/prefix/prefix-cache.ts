@@ -1,0 +1,155 @@
+// The prefix cache: copies of keys and values of finished prefills, in blocks of tokens, so that a later prompt with the
+// same beginning starts behind it. Knows slots and tokens, but no sequences, queues or tenants.
+import { assert } from '../../common/assert.ts';
+import type { AdapterSource } from '../../contracts/generation.ts';
+import type { SlotId } from '../batch.ts';
+import type { KvPositions } from '../kv-cache.ts';
+import { BlockMemory } from './block-memory.ts';
+import { type Block, type BlockContent, BlockPool } from './block-pool.ts';
+import { blockKey, rootKey } from './prefix-keys.ts';
+
+/** The tokens of a block. Larger blocks cost less to copy, smaller ones leave less of a prompt to compute. */
+export const BLOCK_TOKENS = 16;
+
+/** A prompt and the keys of its blocks. */
+export interface PrefixChain {
+  readonly promptIds: readonly number[];
+  /** The key of everything except tokens that the prompt's keys and values depend on. */
+  readonly root: string;
+  /** The keys of the whole blocks of the prompt, in order. Equal keys mean equal tokens so far. */
+  readonly keys: readonly string[];
+}
+
+/** The cache now, and totals since the start. */
+export interface PrefixCacheStats {
+  readonly bytes: number;
+  readonly capacityBytes: number;
+  /** Evicted blocks since the start. */
+  readonly evictions: number;
+}
+
+/** The KV cache that the blocks come from, and the limit of the blocks. */
+export interface PrefixCacheOptions {
+  readonly positions: KvPositions;
+  /** Identifies the served base and the form of its weights. */
+  readonly served: string;
+  readonly capacityBytes: number;
+}
+
+/** The blocks of one engine. */
+export class PrefixCache {
+  readonly #positions: KvPositions;
+  readonly #served: string;
+  readonly #memory: BlockMemory;
+  readonly #pool: BlockPool;
+
+  constructor({ positions, served, capacityBytes }: PrefixCacheOptions) {
+    this.#positions = positions;
+    this.#served = `${served} kv ${positions.type}`;
+    this.#memory = new BlockMemory(BLOCK_TOKENS * positions.byteSize, capacityBytes);
+    this.#pool = new BlockPool(this.#memory.capacity);
+  }
+
+  /** Returns the keys of a prompt. Sequences of different scopes or adapters share none. */
+  chainOf(
+    { adapter, scope }: { adapter: AdapterSource | undefined; scope: string },
+    promptIds: readonly number[],
+  ): PrefixChain {
+    const root = rootKey({ served: this.#served, adapter: adapter?.parts ?? [], scope });
+    const keys = blocksOf({ root, keys: [] }, promptIds).map(({ key }) => key);
+    return { promptIds, root, keys };
+  }
+
+  /** How many tokens at the start of the prompt are cached. The last one never is, because its logits are needed. */
+  cachedTokens(chain: PrefixChain): number {
+    return this.#find(chain, chain.promptIds.slice(0, -1)).length * BLOCK_TOKENS;
+  }
+
+  /** Copies the first `length` tokens of the prompt to a slot. `length` is what `cachedTokens` has returned. */
+  restore(chain: PrefixChain, length: number, slot: SlotId): void {
+    const blocks = this.#find(chain, chain.promptIds.slice(0, length));
+    assert(blocks.length * BLOCK_TOKENS === length, 'the prefix is still cached');
+    this.#pool.use(blocks);
+    blocks.forEach(({ place }, i) => {
+      this.#positions.write(slot, i * BLOCK_TOKENS, this.#memory.at(place));
+    });
+  }
+
+  /**
+   * Keeps what a slot has computed for these tokens, in whole blocks. Stops at values that are not finite, or if
+   * everything else in the cache is in use.
+   */
+  save(chain: PrefixChain, tokenIds: readonly number[], slot: SlotId): void {
+    const held: Block[] = [];
+    for (const content of blocksOf(chain, tokenIds)) {
+      const block = this.#pool.find(content) ?? this.#copy(content, slot, held.length);
+      if (!block) break;
+      block.holds++;
+      held.push(block);
+    }
+    for (const block of held) block.holds--;
+    this.#pool.use(held);
+  }
+
+  /** Removes everything that depends on the same base, adapter and scope. */
+  forget({ root }: PrefixChain): void {
+    this.#pool.removeIf((block) => block.root === root);
+  }
+
+  stats(): PrefixCacheStats {
+    const { size, evictions } = this.#pool;
+    const { blockBytes, capacity } = this.#memory;
+    return {
+      bytes: size * blockBytes,
+      capacityBytes: capacity * blockBytes,
+      evictions,
+    };
+  }
+
+  #find(chain: PrefixChain, tokenIds: readonly number[]): Block[] {
+    const found: Block[] = [];
+    for (const content of blocksOf(chain, tokenIds)) {
+      const block = this.#pool.find(content);
+      if (!block) break;
+      found.push(block);
+    }
+    return found;
+  }
+
+  /** Copies block `index` of a slot. Returns undefined if it cannot be cached. */
+  #copy(content: BlockContent, slot: SlotId, index: number): Block | undefined {
+    const block = this.#pool.add(content);
+    if (!block) return undefined;
+    const bytes = this.#memory.at(block.place);
+    this.#positions.read(slot, index * BLOCK_TOKENS, bytes);
+    if (this.#positions.type !== 'float32' || hasOnlyFinite(bytes)) return block;
+    this.#pool.removeIf((other) => other === block);
+    return undefined;
+  }
+}
+
+/** The whole blocks of a sequence of tokens that begins with the prompt of the chain. */
+function blocksOf(
+  { root, keys }: Pick<PrefixChain, 'root' | 'keys'>,
+  allIds: readonly number[],
+): BlockContent[] {
+  const blocks: BlockContent[] = [];
+  let before = root;
+  for (let end = BLOCK_TOKENS; end <= allIds.length; end += BLOCK_TOKENS) {
+    const tokenIds = allIds.slice(end - BLOCK_TOKENS, end);
+    const key = keys[blocks.length] ?? blockKey(before, tokenIds);
+    blocks.push({ key, before, root, tokenIds });
+    before = key;
+  }
+  return blocks;
+}
+
+/** The exponent of a float32, whose bits are all set in a NaN or an infinity. */
+const EXPONENT = 0x7f800000;
+
+/** Whether float32 values are all finite. */
+function hasOnlyFinite({ buffer, byteOffset, byteLength }: Uint8Array): boolean {
+  const words = new Uint32Array(buffer, byteOffset, byteLength / 4);
+  for (let i = 0; i < words.length; i++) if ((words[i]! & EXPONENT) === EXPONENT) return false;
+  return true;
+}

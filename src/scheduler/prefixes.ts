@@ -1,0 +1,98 @@
+// How sequences use the prefix cache, as pure policy: which prefixes are copied into a slot, which sequences wait for the
+// prefill of another one, and what is kept. The cache itself is the engine's.
+import type { SlotId } from '../engine/batch.ts';
+import { BLOCK_TOKENS, type PrefixChain } from '../engine/prefix/prefix-cache.ts';
+import type { Sequence } from './sequence.ts';
+
+/**
+ * A sequence waits for the prefill of another one if that saves it this many tokens. Waiting costs it at most a step,
+ * and a step with a few running rows takes as long as the prefill of so many tokens.
+ */
+const MIN_SHARED_TOKENS = 64;
+
+/** Copying a token costs a small part of computing it, but a step that copies thousands of them would be long. */
+const COPIES_PER_COMPUTED_TOKEN = 32;
+
+/** A change of the prefix cache before the next step. */
+export type PrefixChange =
+  /** Keeps the tokens at the start of a slot. */
+  | { type: 'save'; prefix: PrefixChain; tokenIds: readonly number[]; slot: SlotId }
+  /** The slot of a sequence was zeroed: everything that may have the same fault goes. */
+  | { type: 'forget'; prefix: PrefixChain };
+
+/** Returns how many tokens at the start of a prompt can be copied into a slot. Called often; must be fast. */
+export type CountCachedTokens = (prefix: PrefixChain) => number;
+
+/** The prefixes of the sequences of one scheduler. */
+export class Prefixes {
+  readonly #countCached: CountCachedTokens;
+  #changes: PrefixChange[] = [];
+  readonly totals = { prefixQueryTokens: 0, prefixHitTokens: 0 };
+
+  constructor(countCached: CountCachedTokens) {
+    this.#countCached = countCached;
+  }
+
+  /** Whether a waiting sequence should let another one finish the prefill of what both begin with. */
+  shouldWait(sequence: Sequence, prefilling: readonly Sequence[]): boolean {
+    const { prefix } = sequence;
+    if (!prefix) return false;
+    const other = prefilling.find(({ id, prefix: theirs }) => {
+      if (!theirs || (sequence.waitedFor ?? id) !== id) return false;
+      return shares(prefix, theirs, MIN_SHARED_TOKENS);
+    });
+    if (!other) return false;
+    const cached = this.#countCached(prefix);
+    if (!shares(prefix, other.prefix!, cached + MIN_SHARED_TOKENS)) return false;
+    sequence.waitedFor = other.id;
+    return true;
+  }
+
+  /** Lets a sequence that gets a slot start behind its cached prefix. */
+  begin(sequence: Sequence): void {
+    const { prefix, request } = sequence;
+    if (!prefix) return;
+    const cached = this.#countCached(prefix);
+    sequence.pastLength = cached;
+    sequence.cachedTokens = cached;
+    sequence.savedTokens = cached;
+    this.totals.prefixQueryTokens += request.promptIds.length;
+    this.totals.prefixHitTokens += cached;
+  }
+
+  /** Keeps the tokens in a sequence's slot if they fill another block. */
+  keep(sequence: Sequence): void {
+    const { prefix, slot, request, generatedIds, pastLength, savedTokens } = sequence;
+    if (!prefix || slot === undefined || blocksIn(pastLength) <= blocksIn(savedTokens)) return;
+    sequence.savedTokens = pastLength;
+    const tokenIds = [...request.promptIds, ...generatedIds].slice(0, pastLength);
+    this.#changes.push({ type: 'save', prefix, tokenIds, slot });
+  }
+
+  /** Keeps nothing of a sequence whose slot was zeroed. */
+  distrust(sequence: Sequence): void {
+    if (sequence.prefix) this.#changes.push({ type: 'forget', prefix: sequence.prefix });
+    sequence.prefix = undefined;
+  }
+
+  /** Returns the changes since the last call. */
+  takeChanges(): PrefixChange[] {
+    return this.#changes.splice(0);
+  }
+}
+
+/** The part of a step's token budget that copying a sequence's prefix takes. */
+export function copyCost({ cachedTokens }: Sequence): number {
+  return Math.ceil(cachedTokens / COPIES_PER_COMPUTED_TOKEN);
+}
+
+function blocksIn(tokens: number): number {
+  return Math.floor(tokens / BLOCK_TOKENS);
+}
+
+/** Whether two prompts begin with the same `tokens` tokens, or some more up to a whole block. */
+function shares(one: PrefixChain, other: PrefixChain, tokens: number): boolean {
+  const last = Math.ceil(tokens / BLOCK_TOKENS) - 1;
+  const key = one.keys[last];
+  return key !== undefined && key === other.keys[last];
+}

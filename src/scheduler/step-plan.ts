@@ -1,0 +1,38 @@
+// The engine's next step and its outcome, as plain data.
+import type { ServeError } from '../common/errors.ts';
+import type { AdapterKey, BatchResult, DecodeBatch, PrefillBatch } from '../engine/batch.ts';
+import type { PrefixChain } from '../engine/prefix/prefix-cache.ts';
+import type { SlotMove } from './compact-slots.ts';
+import type { SequenceId } from './protocol.ts';
+import type { Sequence } from './sequence.ts';
+
+/** A chunk of a prompt, and what is done before it runs. */
+export interface StepPrefill {
+  readonly id: SequenceId;
+  readonly attach: AdapterKey | undefined;
+  /** The cached prefix that is copied to the positions before the chunk. */
+  readonly restore: PrefixChain | undefined;
+  readonly batch: PrefillBatch;
+}
+
+/** The engine's next step, in this order: moves, detach, prefills, decode. */
+export interface StepPlan {
+  /** Sequences whose prefill begins. */
+  readonly admitted: readonly Pick<Sequence, 'id' | 'cachedTokens'>[];
+  readonly moves: readonly SlotMove[];
+  readonly detach: readonly AdapterKey[];
+  /** At most `prefillChunk` tokens together. Only the last prompt may stay unfinished. */
+  readonly prefills: readonly StepPrefill[];
+  readonly decode: DecodeBatch | undefined;
+  /** The sequences of `decode`, by row. */
+  readonly decodeIds: readonly SequenceId[];
+}
+
+/** The result of a run, or the error it threw. */
+export type RunOutcome = { readonly result: BatchResult } | { readonly error: ServeError };
+
+/** The outcome of each batch of a step. If a prefill failed, its adapter is not attached. */
+export interface StepOutcome {
+  readonly prefills: readonly RunOutcome[];
+  readonly decode: RunOutcome | undefined;
+}

@@ -1,0 +1,216 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import type { AdapterSource } from '../../../src/contracts/generation.ts';
+import type { SlotId } from '../../../src/engine/batch.ts';
+import { KvCache } from '../../../src/engine/kv-cache.ts';
+import { BLOCK_TOKENS, PrefixCache } from '../../../src/engine/prefix/prefix-cache.ts';
+import { plainSource } from '../../adapters/sources.ts';
+import { seededRandom, tinyModel } from '../../fixtures.ts';
+import { PlainPrefixes } from './plain-prefixes.ts';
+
+const { config } = tinyModel();
+const SLOT = 1 as SlotId;
+const OTHER_SLOT = 2 as SlotId;
+const POSITIONS = 8 * BLOCK_TOKENS;
+
+interface User {
+  readonly adapter: AdapterSource | undefined;
+  readonly scope: string;
+}
+
+const rootOf = ({ adapter, scope }: User) => ({
+  served: 'base',
+  adapter: adapter?.parts ?? [],
+  scope,
+});
+
+class Bench {
+  readonly kv = new KvCache(config, 3, POSITIONS);
+  readonly cache: PrefixCache;
+
+  constructor(blocks: number) {
+    const positions = this.kv.positions!;
+    const capacityBytes = blocks * BLOCK_TOKENS * positions.byteSize;
+    this.cache = new PrefixCache({ positions, served: 'base', capacityBytes });
+  }
+
+  /** Saves tokens as if a slot had computed them. */
+  save(user: User, tokenIds: readonly number[]): void {
+    this.#fill(SLOT, valuesOf(user, tokenIds));
+    this.cache.save(this.cache.chainOf(user, tokenIds), tokenIds, SLOT);
+  }
+
+  cachedTokens(user: User, promptIds: readonly number[]): number {
+    return this.cache.cachedTokens(this.cache.chainOf(user, promptIds));
+  }
+
+  /** Restores the cached prefix, checks every value of it, and returns its length. */
+  restore(user: User, promptIds: readonly number[]): number {
+    const chain = this.cache.chainOf(user, promptIds);
+    const length = this.cache.cachedTokens(chain);
+    this.#fill(
+      OTHER_SLOT,
+      Array.from({ length: POSITIONS }, () => -1),
+    );
+    this.cache.restore(chain, length, OTHER_SLOT);
+    const expected = [
+      ...valuesOf(user, promptIds).slice(0, length),
+      ...Array(POSITIONS - length).fill(-1),
+    ];
+    this.#each(OTHER_SLOT, (data, start, position) => {
+      assert.equal(data[start], expected[position], `position ${position}`);
+    });
+    return length;
+  }
+
+  poison(position: number): void {
+    const [{ value }] = this.kv.range(SLOT, 1) as [ReturnType<KvCache['range']>[0]];
+    (value.data as Float32Array)[position * config.headDim] = Number.NEGATIVE_INFINITY;
+  }
+
+  fill(user: User, tokenIds: readonly number[]): void {
+    this.#fill(SLOT, valuesOf(user, tokenIds));
+  }
+
+  #fill(slot: SlotId, values: readonly number[]): void {
+    this.#each(slot, (data, start, position) => {
+      if (position < values.length) data.fill(values[position]!, start, start + config.headDim);
+    });
+  }
+
+  /** Visits the vector of every layer, half, head and position. */
+  #each(slot: SlotId, visit: (data: Float32Array, start: number, position: number) => void): void {
+    for (const { key, value } of this.kv.range(slot, 1)) {
+      for (const { data } of [key, value]) {
+        for (let start = 0; start < data.length; start += config.headDim) {
+          visit(data as Float32Array, start, (start / config.headDim) % POSITIONS);
+        }
+      }
+    }
+  }
+}
+
+/** A value per position, which depends on everything that a real one depends on. */
+function valuesOf(user: User, tokenIds: readonly number[]): number[] {
+  let seed =
+    [...JSON.stringify(rootOf(user))].reduce((sum, char) => sum * 31 + char.charCodeAt(0), 7) | 0;
+  return tokenIds.map((id) => {
+    seed = (Math.imul(seed, 31) + id) | 0;
+    return Math.fround(seededRandom(seed)());
+  });
+}
+
+const BASE: User = { adapter: undefined, scope: 'a' };
+/** Half of the tokens of long prompts are equal, so that prefixes of all lengths are shared. */
+const promptOf = (length: number, change = length) =>
+  Array.from({ length }, (_, i) => (i < change ? i : i + 1000));
+
+test('whole blocks of a saved prompt are copied back, and the last token of a prompt never is', () => {
+  const bench = new Bench(20);
+  bench.save(BASE, promptOf(3 * BLOCK_TOKENS + 5));
+  assert.equal(bench.restore(BASE, promptOf(3 * BLOCK_TOKENS + 5)), 3 * BLOCK_TOKENS);
+  assert.equal(bench.restore(BASE, promptOf(3 * BLOCK_TOKENS)), 2 * BLOCK_TOKENS);
+  assert.equal(bench.restore(BASE, promptOf(90, 2 * BLOCK_TOKENS + 1)), 2 * BLOCK_TOKENS);
+  assert.equal(bench.restore(BASE, promptOf(BLOCK_TOKENS)), 0);
+  const { bytes, capacityBytes } = bench.cache.stats();
+  assert.equal(bytes / capacityBytes, 3 / 20);
+});
+
+test('scopes, adapters, their versions and the weights of a composition share nothing', () => {
+  const bench = new Bench(40);
+  const composition = (weight: number): AdapterSource => ({
+    ...plainSource('c'),
+    parts: [
+      { digest: 'x', directory: '/x', weight },
+      { digest: 'y', directory: '/y', weight: 1 },
+    ],
+  });
+  const users: User[] = [
+    BASE,
+    { ...BASE, scope: 'b' },
+    { ...BASE, adapter: plainSource('zen-1') },
+    { ...BASE, adapter: plainSource('zen-2') },
+    { ...BASE, adapter: composition(0.5) },
+    { ...BASE, adapter: composition(0.25) },
+  ];
+  const prompt = promptOf(2 * BLOCK_TOKENS + 1);
+  for (const [i, user] of users.entries()) {
+    for (const stranger of users.slice(i)) assert.equal(bench.cachedTokens(stranger, prompt), 0);
+    bench.save(user, prompt);
+  }
+  for (const user of users) assert.equal(bench.restore(user, prompt), 2 * BLOCK_TOKENS);
+});
+
+test('a block with a value that is not finite is not kept, nor is anything after it', () => {
+  const bench = new Bench(20);
+  const prompt = promptOf(4 * BLOCK_TOKENS);
+  bench.fill(BASE, prompt);
+  bench.poison(2 * BLOCK_TOKENS + 3);
+  bench.cache.save(bench.cache.chainOf(BASE, prompt), prompt, SLOT);
+  assert.equal(bench.restore(BASE, promptOf(5 * BLOCK_TOKENS)), 2 * BLOCK_TOKENS);
+});
+
+test('forgetting a chain removes all that has the same root, and nothing else', () => {
+  const bench = new Bench(20);
+  const other = { ...BASE, scope: 'b' };
+  const prompt = promptOf(3 * BLOCK_TOKENS);
+  for (const user of [BASE, other]) bench.save(user, prompt);
+  bench.save(BASE, promptOf(3 * BLOCK_TOKENS, BLOCK_TOKENS));
+  bench.cache.forget(bench.cache.chainOf(BASE, [1, 2]));
+  assert.equal(bench.cachedTokens(BASE, prompt), 0);
+  assert.equal(bench.cachedTokens(BASE, promptOf(3 * BLOCK_TOKENS, BLOCK_TOKENS)), 0);
+  assert.equal(bench.restore(other, prompt), 2 * BLOCK_TOKENS);
+});
+
+test('a prefix that is not cached any more is not restored', () => {
+  const bench = new Bench(2);
+  bench.save(BASE, promptOf(2 * BLOCK_TOKENS));
+  const chain = bench.cache.chainOf(BASE, promptOf(40));
+  bench.save({ ...BASE, scope: 'b' }, promptOf(2 * BLOCK_TOKENS));
+  assert.throws(() => bench.cache.restore(chain, 2 * BLOCK_TOKENS, OTHER_SLOT), /still cached/);
+});
+
+const user = fc.record({
+  adapter: fc.constantFrom(undefined, plainSource('x'), plainSource('y')),
+  scope: fc.constantFrom('a', 'b'),
+});
+const prompt = fc
+  .tuple(
+    fc.integer({ min: 1, max: 5 * BLOCK_TOKENS }),
+    fc.integer({ min: 0, max: 5 * BLOCK_TOKENS }),
+  )
+  .map(([length, change]) => promptOf(length, change));
+
+test('with room for all, exactly as much is cached as whole sequences would give, and values are right', () => {
+  const operation = fc.record({ user, prompt, saves: fc.boolean() });
+  const random = fc.property(fc.array(operation, { maxLength: 12 }), (all) => {
+    const bench = new Bench(100);
+    const plain = new PlainPrefixes(BLOCK_TOKENS);
+    for (const { user, prompt, saves } of all) {
+      assert.equal(bench.restore(user, prompt), plain.cachedTokens(rootOf(user), prompt));
+      if (!saves) continue;
+      bench.save(user, prompt);
+      plain.save(rootOf(user), prompt);
+    }
+  });
+  fc.assert(random, { seed: 20261126, numRuns: 60 });
+});
+
+test('with little room, never more is cached than was saved, and values are right', () => {
+  const operation = fc.record({ user, prompt });
+  const operations = fc.array(operation, { maxLength: 12 });
+  const random = fc.property(fc.integer({ min: 1, max: 7 }), operations, (blocks, all) => {
+    const bench = new Bench(blocks);
+    const plain = new PlainPrefixes(BLOCK_TOKENS);
+    for (const { user, prompt } of all) {
+      assert.ok(bench.restore(user, prompt) <= plain.cachedTokens(rootOf(user), prompt));
+      bench.save(user, prompt);
+      plain.save(rootOf(user), prompt);
+      const room = Math.min(blocks, Math.floor((prompt.length - 1) / BLOCK_TOKENS));
+      assert.ok(bench.cachedTokens(user, prompt) >= room * BLOCK_TOKENS, 'the last one stays');
+      assert.ok(bench.cache.stats().bytes <= bench.cache.stats().capacityBytes);
+    }
+  });
+  fc.assert(random, { seed: 20261126, numRuns: 60 });
+});
