@@ -1,7 +1,7 @@
 // The host's memory for a model. Tensors are not copied, and a range of slots is a view.
 
 import { elementCount } from '../../common/tensor.ts';
-import { hostTensor, type OrtTensor } from '../../ort/tensor.ts';
+import { bytesOf, hostTensor, type OrtTensor, type OrtType } from '../../ort/tensor.ts';
 import type { ModelMemory, SlotPart, SlotParts, SlotTensors } from './model-memory.ts';
 
 /** The memory of the CPU provider. */
@@ -28,10 +28,10 @@ interface HostSlotTensor {
 }
 
 class HostSlots implements SlotTensors {
-  readonly parts: SlotParts = new HostSlotParts(() => this.#tensors);
   readonly #slotCount: number;
   readonly #tensors: HostSlotTensor[] = [];
   readonly #ranges = new Map<string, readonly OrtTensor[]>();
+  readonly parts: SlotParts = new HostSlotParts('float32', this.#tensors);
 
   constructor(slotCount: number) {
     this.#slotCount = slotCount;
@@ -98,15 +98,20 @@ class HostSlots implements SlotTensors {
 }
 
 class HostSlotParts implements SlotParts {
-  readonly type = 'float32';
-  readonly #tensors: () => readonly HostSlotTensor[];
+  readonly type: OrtType;
+  readonly #elementBytes: number;
+  readonly #tensors: readonly HostSlotTensor[];
 
-  constructor(tensors: () => readonly HostSlotTensor[]) {
+  /** `tensors` may grow later. */
+  constructor(type: OrtType, tensors: readonly HostSlotTensor[]) {
+    this.type = type;
+    this.#elementBytes = bytesOf(type, [1]);
     this.#tensors = tensors;
   }
 
   byteSize({ stride, count }: SlotPart): number {
-    return this.#tensors().reduce((sum, { size }) => sum + (size / stride) * count * 4, 0);
+    const elements = this.#tensors.reduce((sum, { size }) => sum + (size / stride) * count, 0);
+    return elements * this.#elementBytes;
   }
 
   read(slot: number, part: SlotPart, into: Uint8Array): void {
@@ -131,9 +136,9 @@ class HostSlotParts implements SlotParts {
     { stride, start, count }: SlotPart,
     copy: (bytes: Uint8Array, start: number, end: number) => void,
   ): void {
-    for (const { bytes, size } of this.#tensors()) {
+    for (const { bytes, size } of this.#tensors) {
       for (let at = slot * size + start; at < (slot + 1) * size; at += stride) {
-        copy(bytes, 4 * at, 4 * (at + count));
+        copy(bytes, at * this.#elementBytes, (at + count) * this.#elementBytes);
       }
     }
   }
