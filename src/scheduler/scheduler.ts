@@ -18,6 +18,7 @@ import type { EngineEvent, EngineTotals, SequenceId } from './protocol.ts';
 import {
   applyRow,
   isTerminal,
+  isZeroed,
   type Sequence,
   type TerminalEvent,
   toDecodeRows,
@@ -389,11 +390,6 @@ export class Scheduler {
 
 function decodeBatch(rows: readonly Sequence[]): DecodeBatch {
   return { kind: 'decode', rows: toDecodeRows(rows) };
-}
-
-/** Whether the engine has zeroed the slot of a row. */
-function isZeroed(row: RowResult | undefined): boolean {
-  return row?.ok === false && row.reason === 'non_finite';
 }
 
 function failure(sequence: Sequence, error: ServeError): EngineEvent[] {

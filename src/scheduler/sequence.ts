@@ -84,6 +84,11 @@ export function isTerminal(event: EngineEvent | undefined): event is TerminalEve
   return event?.type === 'finished' || event?.type === 'failed';
 }
 
+/** Whether the engine has zeroed the slot of a row. */
+export function isZeroed(row: RowResult | undefined): boolean {
+  return row?.ok === false && row.reason === 'non_finite';
+}
+
 /** The next chunk of the prompt, at most `chunkTokens` tokens. */
 export function toPrefillBatch(sequence: Sequence, chunkTokens: number): PrefillBatch {
   const { promptIds, maxTokens, promptTopLogprobs } = sequence.request;

@@ -77,7 +77,7 @@ test('a chunk in the middle of a prompt fails if its values are not finite', asy
     ...{ sampler: undefined, scoring: undefined },
   };
   const { rows } = await engine.run(batch);
-  assert.deepEqual(rows, [{ ok: false, reason: 'non_finite' }]);
+  assert.deepEqual(rows, [[{ ok: false, reason: 'non_finite' }]]);
 });
 
 /** A client of a real engine, and its answers. */
