@@ -2,7 +2,7 @@
 // unexpected tensor, and names the tensor. It opens no files.
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ServeError } from '../../src/common/errors.ts';
-import { DTYPE_BYTES, type Tensor, toFloat32 } from '../../src/common/tensor.ts';
+import { DTYPE_BYTES, decodeFloats, type Tensor } from '../../src/common/tensor.ts';
 import { ADAPTER_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { loraNames } from '../../src/model/names.ts';
@@ -202,7 +202,7 @@ interface TransposeTo {
 async function transpose(
   key: string,
   { dtype, shape, data }: Tensor,
-  { into, start, stride, scaling, weight }: TransposeTo,
+  { start, ...to }: TransposeTo,
 ): Promise<void> {
   const [rows, columns] = shape as [number, number];
   const rowBytes = columns * DTYPE_BYTES[dtype];
@@ -210,17 +210,36 @@ async function transpose(
   for (let first = 0; first < rows; first += pieceRows) {
     const count = Math.min(pieceRows, rows - first);
     const piece = data.subarray(first * rowBytes, (first + count) * rowBytes);
-    const values = toFloat32({ dtype, shape: [count, columns], data: piece });
-    for (let column = 0; column < columns; column++) {
-      const to = start + column * stride + first;
-      for (let row = 0; row < count; row++) {
-        const value = Math.fround(values[row * columns + column]! * scaling);
-        if (!(Math.abs(value) <= MAX_WEIGHT)) throw nonFinite(key, value); // NaN fails too
-        into[to + row] = value * weight;
-      }
-    }
+    const fault = transposePiece(
+      { dtype, shape: [count, columns], data: piece },
+      { ...to, start: start + first },
+    );
+    if (fault !== undefined) throw nonFinite(key, fault);
     if (count === pieceRows) await nextTurn();
   }
+}
+
+/** Decoded values of one piece. Allocating them for each piece would take as long as decoding. */
+let decoded = new Float32Array(PIECE_ELEMENTS);
+
+/** Transposes rows in one turn. Returns the first weight that is not a number or too large. */
+function transposePiece(
+  tensor: Tensor,
+  { into, start, stride, scaling, weight }: TransposeTo,
+): number | undefined {
+  const [rows, columns] = tensor.shape as [number, number];
+  if (rows * columns > decoded.length) decoded = new Float32Array(rows * columns);
+  decodeFloats(tensor, decoded);
+  const values = decoded;
+  for (let column = 0; column < columns; column++) {
+    const to = start + column * stride;
+    for (let row = 0, from = column; row < rows; row++, from += columns) {
+      const value = Math.fround(values[from]! * scaling);
+      if (!(Math.abs(value) <= MAX_WEIGHT)) return value; // NaN fails too
+      into[to + row] = value * weight;
+    }
+  }
+  return undefined;
 }
 
 /** Returns the refusal of a weight that is not a number, or too large. */

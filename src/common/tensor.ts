@@ -52,17 +52,36 @@ export function isFloat(dtype: DType): dtype is FloatDType {
 
 /** Converts F32, F16 or BF16 values to a new Float32Array. The conversion is exact. */
 export function toFloat32(tensor: Tensor): Float32Array {
-  const { dtype, data } = tensor;
-  assert(isFloat(dtype), `toFloat32: ${dtype} is not a float type`);
-  const count = elementCount(tensor.shape);
-  const bytes = new Uint8Array(data); // a copy, so that the buffer is aligned (the slice of a Buffer is a view)
-  if (dtype === 'F32') return new Float32Array(bytes.buffer, 0, count);
-  const half = new Uint16Array(bytes.buffer, 0, count);
-  const out = new Float32Array(count);
-  const bits = new Uint32Array(out.buffer);
-  if (dtype === 'BF16') for (let i = 0; i < count; i++) bits[i] = half[i]! << 16;
-  else for (let i = 0; i < count; i++) bits[i] = halfToFloatBits(half[i]!);
+  const out = new Float32Array(elementCount(tensor.shape));
+  decodeFloats(tensor, out);
   return out;
+}
+
+/** Does the same into the first elements of `into`. */
+export function decodeFloats({ dtype, shape, data }: Tensor, into: Float32Array): void {
+  assert(isFloat(dtype), `${dtype} is not a float type`);
+  const count = elementCount(shape);
+  if (dtype === 'F32') {
+    asBytes(into).set(data.subarray(0, 4 * count));
+    return;
+  }
+  const isAligned = data.byteOffset % Uint16Array.BYTES_PER_ELEMENT === 0;
+  const { buffer, byteOffset } = isAligned ? data : new Uint8Array(data);
+  const half = new Uint16Array(buffer, byteOffset, count);
+  const bits = new Uint32Array(into.buffer, into.byteOffset, count);
+  if (dtype === 'BF16') for (let i = 0; i < count; i++) bits[i] = half[i]! << 16;
+  else {
+    const table = halfTable();
+    for (let i = 0; i < count; i++) bits[i] = table[half[i]!]!;
+  }
+}
+
+let halfBits: Uint32Array | undefined;
+
+/** The float32 bits of every half. A lookup takes a third of the time of the conversion. */
+function halfTable(): Uint32Array {
+  halfBits ??= Uint32Array.from({ length: 2 ** 16 }, (_, half) => halfToFloatBits(half));
+  return halfBits;
 }
 
 /** Converts to a tensor. Rounds to nearest, ties to even. F32 shares the memory of `values`. */
