@@ -166,7 +166,7 @@ export class ModelRunner {
     graph.bindInput(LORA_INPUTS.paddedPositions, paddedPositions.fill(plan.paddedPositions));
     graph.bindInput(
       LORA_INPUTS.groupShape,
-      groupShape.fill([plan.groupCount, plan.rowsPerGroup, -1]),
+      groupShape.fill([plan.groupCount, ...plan.rowsPerGroup, -1]),
     );
   }
 }

@@ -1,6 +1,7 @@
 // The LoRA update of a fused linear in a serving graph: y += (x A) B with the adapter of each row. Each group of rows
 // has its own matrix in a batched matmul, so adapters never touch the rows of others.
-// G = groups, m = rows per group (padded to the largest), R = rank of the operands, T = tokens of the run.
+// G = groups, R = rank of the operands, T = tokens of the run. Each group has n x m rows, padded to those of the largest:
+// n products of m rows each.
 import type { GraphBuilder, Value } from '../onnx/graph-builder.ts';
 import type { FloatType } from '../settings/provider.ts';
 import type { DecoderConfig } from './config.ts';
@@ -21,15 +22,15 @@ export type LoraLayout =
 
 /** The names of a graph's LoRA inputs. */
 export const LORA_INPUTS = {
-  /** int64 [G*m]: the token row at each padded position. */
+  /** int64 [G*n*m]: the token row at each padded position. */
   groupRows: 'lora_group_rows',
   /** int64 [T]: the padded position of each token row. */
   paddedPositions: 'lora_padded_positions',
-  /** int64 [3] = [G, m, -1] */
+  /** int64 [4] = [G, n, m, -1] */
   groupShape: 'lora_group_shape',
-  /** float [G, in, R * k] for the k adapted targets of the fused linear */
+  /** float [G, 1, in, R * k] for the k adapted targets of the fused linear */
   a: (layer: number, fused: FusedLinear) => `lora_a.${layer}.${fused}`,
-  /** float [G, R, out], including the scaling */
+  /** float [G, 1, R, out], including the scaling */
   b: (layer: number, target: TargetName) => `lora_b.${layer}.${target}`,
 } as const;
 
@@ -58,7 +59,7 @@ export class LoraGraph {
     if (layout.kind !== 'grouped') return;
     this.#groupRows = g.input(LORA_INPUTS.groupRows, 'int64', ['padded']);
     this.#paddedPositions = g.input(LORA_INPUTS.paddedPositions, 'int64', ['tokens']);
-    this.#groupShape = g.input(LORA_INPUTS.groupShape, 'int64', [3]);
+    this.#groupShape = g.input(LORA_INPUTS.groupShape, 'int64', [4]);
   }
 
   /**
@@ -74,38 +75,39 @@ export class LoraGraph {
     const g = this.#g;
     const inFeatures = TARGET_MODULES[targets[0]!].inFeatures(this.#config);
     const fusedRank = targets.length === 1 ? 'rank' : `rank_x${targets.length}`;
-    const a = g.input(LORA_INPUTS.a(layer, fused), this.#float, ['groups', inFeatures, fusedRank]);
-    const narrow = g.node('MatMul', [this.#toGroups(x), a]); // [G, m, R*k]
-    const perTarget = this.#split(narrow, targets.length); // k x [G, m, R]
+    const aDims = ['groups', 1, inFeatures, fusedRank];
+    const a = g.input(LORA_INPUTS.a(layer, fused), this.#float, aDims);
+    const narrow = g.node('MatMul', [this.#toGroups(x), a]); // [G, n, m, R*k]
+    const perTarget = this.#split(narrow, targets.length); // k x [G, n, m, R]
     const deltas = targets.map((target, i) => {
       const out = TARGET_MODULES[target].outFeatures(this.#config);
-      const b = g.input(LORA_INPUTS.b(layer, target), this.#float, ['groups', 'rank', out]);
-      return g.node('MatMul', [perTarget[i]!, b]); // [G, m, out]
+      const b = g.input(LORA_INPUTS.b(layer, target), this.#float, ['groups', 1, 'rank', out]);
+      return g.node('MatMul', [perTarget[i]!, b]); // [G, n, m, out]
     });
     if (targets.length < FUSED_LINEARS[fused].length) {
       return {
         parts: new Map(targets.map((target, i) => [target, this.#toRows(deltas[i]!, [target])])),
       };
     }
-    const packed = deltas.length === 1 ? deltas[0]! : g.node('Concat', deltas, { axis: 2 });
+    const packed = deltas.length === 1 ? deltas[0]! : g.node('Concat', deltas, { axis: 3 });
     return { packed: this.#toRows(packed, targets) };
   }
 
   #split(fused: Value, count: number): readonly Value[] {
     if (count === 1) return [fused];
-    const attributes = { axis: 2, num_outputs: count };
+    const attributes = { axis: 3, num_outputs: count };
     const outputs = Array.from({ length: count }, () => true);
     return this.#g.nodeWithOutputs('Split', [fused], attributes, { outputs });
   }
 
-  /** [T, in] → [G, m, in]. The only group of `single` is x itself, which the matmul broadcasts. */
+  /** [T, in] → [G, n, m, in]. The only group of `single` is x itself, which the matmul broadcasts. */
   #toGroups(x: Value): Value {
     if (this.#layout.kind === 'single') return x;
     const gathered = this.#g.node('Gather', [x, this.#groupRows], { axis: 0 });
     return this.#g.node('Reshape', [gathered, this.#groupShape]);
   }
 
-  /** [G, m, out] → [T, out] by a gather. Arithmetic would spread a NaN to other groups. */
+  /** [G, n, m, out] → [T, out] by a gather. Arithmetic would spread a NaN to other groups. */
   #toRows(delta: Value, targets: readonly TargetName[]): Value {
     const width = targets.reduce((sum, t) => sum + TARGET_MODULES[t].outFeatures(this.#config), 0);
     const flat = this.#g.node('Reshape', [delta, this.#g.int64([-1, width])]);

@@ -35,7 +35,7 @@ async function runAll({ runner, slots, config }: ReturnType<typeof createRunner>
   const plan = {
     first: 0,
     groupCount: 2,
-    rowsPerGroup: 1,
+    rowsPerGroup: [1, 1] as const,
     groupRows: [0, 1],
     paddedPositions: [0, 1],
   };

@@ -9,7 +9,7 @@ import type { OrtTensor } from '../../ort/tensor.ts';
 import type { SlotTensors } from '../memory/model-memory.ts';
 import { type OperandId, type SlotForm, type SlotOperand, slotOperands } from './slot-form.ts';
 
-/** An operand over a range of slots: A [slots, in, R * k], or B [slots, R, out]. */
+/** An operand over a range of slots: A [slots, 1, in, R * k], or B [slots, 1, R, out]. */
 export interface AdapterOperand extends OperandId {
   readonly tensor: OrtTensor;
 }
@@ -95,7 +95,7 @@ export class SlotBlock {
     const layout: LoraLayout = { kind: 'grouped', targets: this.form.targets };
     for (const [index, { layer, of, shape }] of this.#operands.entries()) {
       const pairs = weights.layers[layer]!;
-      const [rows, cols] = shape;
+      const [, rows, cols] = shape;
       this.#tensors.write(index, slot, (into) => {
         if ('b' in of) copyB(into, pairs[of.b]);
         else {

@@ -18,9 +18,9 @@ export interface OperandId {
   readonly of: { readonly a: FusedLinear } | { readonly b: TargetName };
 }
 
-/** An operand of one slot: A [in, R * k], or B [R, out]. */
+/** An operand of one slot: A [1, in, R * k], or B [1, R, out]. A product broadcasts it over the first dimension. */
 export interface SlotOperand extends OperandId {
-  readonly shape: readonly [number, number];
+  readonly shape: readonly [1, number, number];
 }
 
 /** The rank R of every slot, and the linears that it covers. */
@@ -56,7 +56,7 @@ export function isSameForm(a: SlotForm, b: SlotForm): boolean {
   return a.rank === b.rank && a.targets.length === b.targets.length;
 }
 
-/** The operands of one slot: A [in, R * k] of each adapted fused linear, and B [R, out] of each of its k targets. */
+/** The operands of one slot: the A of each adapted fused linear, and the B of each of its k targets. */
 export function* slotOperands(
   config: DecoderConfig,
   { rank, targets }: SlotForm,
@@ -67,10 +67,10 @@ export function* slotOperands(
       const adapted = adaptedTargets(layout, fused);
       if (adapted.length === 0) continue;
       const inFeatures = TARGET_MODULES[adapted[0]!].inFeatures(config);
-      yield { layer, of: { a: fused }, shape: [inFeatures, rank * adapted.length] };
+      yield { layer, of: { a: fused }, shape: [1, inFeatures, rank * adapted.length] };
       for (const target of adapted) {
         const outFeatures = TARGET_MODULES[target].outFeatures(config);
-        yield { layer, of: { b: target }, shape: [rank, outFeatures] };
+        yield { layer, of: { b: target }, shape: [1, rank, outFeatures] };
       }
     }
   }
