@@ -43,7 +43,7 @@ test('weights, cache and adapters are in CUDA memory, once, and old slots are fr
   const narrow = tinyAdapter(model.config, { seed: 1, rank: 4, targets: ['q_proj', 'v_proj'] });
   engine.attachAdapter(narrow);
   await run(narrow.digest, 1);
-  const fused = (rank: number, targets: number) => [SIZE.slotCount + 1, 64, rank * targets];
+  const fused = (rank: number, targets: number) => [SIZE.slotCount + 1, 1, 64, rank * targets];
   assert.equal(count(device, FLOAT16, fused(4, 2)), layerCount);
   const before = device.held().length;
   const wide = tinyAdapter(model.config, { seed: 2, rank: 16, targets: TARGET_NAMES });

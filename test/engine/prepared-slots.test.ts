@@ -25,7 +25,7 @@ const ADAPTERS = [
 /** The reference: the values of the adapter in a slot of this form, one by one. */
 function expected(slots: AdapterSlots, weights: AdapterWeights): number[][] {
   return slots.range(0, 1).map(({ tensor, layer, of }) => {
-    const [, rows, cols] = tensor.shape as [number, number, number];
+    const [, , rows, cols] = tensor.shape as [number, number, number, number];
     const pairs = weights.layers[layer]!;
     const at = (row: number, col: number): number => {
       if ('b' in of) return pairs[of.b]?.b[row * cols + col] ?? 0; // rows past its rank lie past its end
@@ -118,7 +118,7 @@ test('slots that have been too wide are narrowed once narrow ones are ready', as
     await nextTurn();
     slots.noteRun();
   }
-  const [, , cols] = slots.range(1, 1)[0]!.tensor.shape as [number, number, number];
+  const [, , , cols] = slots.range(1, 1)[0]!.tensor.shape as number[];
   assert.equal(cols, 3 * 4, 'q, k and v of rank 4');
 });
 
