@@ -1,0 +1,202 @@
+// A base of a known shape with random weights, to measure sizes for which no base is at hand: an artifact for lorikeet, and
+// the same weights as GGUF for llama.cpp. What it says is noise; what it weighs and multiplies is real.
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import {
+  elementCount,
+  type Tensor,
+  type TensorInfo,
+  type TensorSource,
+} from '../../src/common/tensor.ts';
+import { COMPANION_FILES } from '../../src/import/checkpoint.ts';
+import { writeArtifact } from '../../src/import/write-artifact.ts';
+import { parseDecoderConfig } from '../../src/model/config.ts';
+import { embeddingName, expectedTensors } from '../../src/model/names.ts';
+import { LLAMA_NAMES } from './adapter-gguf.ts';
+import { type GgufTensor, type GgufValue, writeGguf } from './gguf-file.ts';
+
+/** The shape of Llama-3.2-1B, without the scaling of its rotary embedding, which costs nothing. */
+export const LLAMA_1B = {
+  architectures: ['LlamaForCausalLM'],
+  model_type: 'llama',
+  hidden_size: 2048,
+  intermediate_size: 8192,
+  num_hidden_layers: 16,
+  num_attention_heads: 32,
+  num_key_value_heads: 8,
+  head_dim: 64,
+  vocab_size: 128_256,
+  max_position_embeddings: 131_072,
+  rope_theta: 500_000,
+  rms_norm_eps: 1e-5,
+  hidden_act: 'silu',
+  tie_word_embeddings: true,
+} as const;
+
+/** The standard deviation of the weights, as models are initialized. */
+const DEVIATION = 0.02;
+const TABLE_SIZE = 4096;
+
+/**
+ * Writes the artifact `dir`, quantized to NF4 by the importer. The tokenizer is that of the artifact `tokenizerFrom`,
+ * which has fewer tokens: the rows of the others are almost zero, so no answer contains one.
+ */
+export async function writeRandomArtifact(dir: string, tokenizerFrom: string): Promise<void> {
+  const files = new Map(
+    COMPANION_FILES.flatMap((name) => {
+      const bytes = tryRead(path.join(tokenizerFrom, name));
+      return bytes ? [[name, bytes] as const] : [];
+    }),
+  );
+  const checkpoint = {
+    configJson: LLAMA_1B,
+    configText: `${JSON.stringify(LLAMA_1B, null, 2)}\n`,
+    tensors: randomTensors(readTokens(tokenizerFrom).tokens.length),
+    files,
+  };
+  const name = path.basename(dir);
+  const options = { name, source: name, quantization: 'nf4', doubleQuantization: true } as const;
+  await writeArtifact(checkpoint, dir, options);
+}
+
+/** Writes the same weights in fp16 to a GGUF file. `llama-quantize` makes Q4_0 of it. */
+export function writeRandomGguf(file: string, tokenizerFrom: string): void {
+  const tokens = readTokens(tokenizerFrom);
+  const source = randomTensors(tokens.tokens.length);
+  const tensors = [...source.infos].map(
+    ([name, info]): GgufTensor => ({ name: llamaName(name), info, read: () => source.read(name) }),
+  );
+  writeGguf(file, ggufMetadata(tokens), tensors);
+}
+
+/**
+ * The tensors of a checkpoint, fp16 (norms: float32), made when they are read. The same name has the same values.
+ * Rows of the embedding from `tokenCount` on are almost zero.
+ */
+function randomTensors(tokenCount: number): TensorSource {
+  const shapes = expectedTensors(parseDecoderConfig(LLAMA_1B));
+  const infos = new Map<string, TensorInfo>(
+    [...shapes].map(([name, shape]) => [
+      name,
+      { dtype: shape.length === 1 ? 'F32' : 'F16', shape: [...shape] },
+    ]),
+  );
+  const seeds = new Map([...shapes.keys()].map((name, i) => [name, i + 1]));
+  return {
+    infos,
+    read(name): Tensor {
+      const info = infos.get(name)!;
+      const count = elementCount(info.shape);
+      if (info.dtype === 'F32') {
+        return { ...info, data: new Uint8Array(new Float32Array(count).fill(1).buffer) };
+      }
+      const halves = normalHalves(count, seeds.get(name)!);
+      if (name === embeddingName) halves.fill(SMALLEST_HALF, tokenCount * info.shape[1]!);
+      return { ...info, data: new Uint8Array(halves.buffer) };
+    },
+    close() {},
+  };
+}
+
+/** The smallest normal fp16 number. */
+const SMALLEST_HALF = 0x0400;
+
+/** Normally distributed values as fp16 bits: drawn from a table of quantiles. */
+function normalHalves(count: number, seed: number): Uint16Array {
+  const halves = new Uint16Array(count);
+  let state = Math.imul(seed, 2_654_435_761) >>> 0;
+  for (let i = 0; i < count; i++) {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    halves[i] = NORMAL_TABLE[state >>> 20]!;
+  }
+  return halves;
+}
+
+const NORMAL_TABLE = Uint16Array.from({ length: TABLE_SIZE }, (_, i) =>
+  toHalf(DEVIATION * normalQuantile((i + 0.5) / TABLE_SIZE)),
+);
+
+/** Tukey's lambda approximation, accurate to 1 %. */
+function normalQuantile(p: number): number {
+  return (p ** 0.135 - (1 - p) ** 0.135) / 0.1975;
+}
+
+/** The fp16 bits of a number between 2^-14 and 1 in size, truncated. */
+function toHalf(value: number): number {
+  const [bits] = new Uint32Array(Float32Array.of(value).buffer);
+  const exponent = ((bits! >>> 23) & 0xff) - 127 + 15;
+  if (exponent <= 0) return (bits! >>> 31) << 15;
+  return ((bits! >>> 31) << 15) | (exponent << 10) | ((bits! >>> 13) & 0x3ff);
+}
+
+interface Tokens {
+  readonly tokens: readonly string[];
+  readonly merges: readonly string[];
+  readonly controls: ReadonlySet<number>;
+}
+
+/** The vocabulary of a byte-level BPE tokenizer, by id. */
+function readTokens(dir: string): Tokens {
+  const json = JSON.parse(readFileSync(path.join(dir, 'tokenizer.json'), 'utf8'));
+  const tokens: string[] = [];
+  for (const [token, id] of Object.entries<number>(json.model.vocab)) tokens[id] = token;
+  const added: { id: number; content: string }[] = json.added_tokens ?? [];
+  for (const { id, content } of added) tokens[id] = content;
+  const merges: (string | string[])[] = json.model.merges;
+  return {
+    tokens,
+    merges: merges.map((merge) => (typeof merge === 'string' ? merge : merge.join(' '))),
+    controls: new Set(added.map(({ id }) => id)),
+  };
+}
+
+const TOKEN_TYPE = { normal: 1, control: 3, unused: 5 } as const;
+
+function ggufMetadata({ tokens, merges, controls }: Tokens): Record<string, GgufValue> {
+  const config = LLAMA_1B;
+  const all = Array.from({ length: config.vocab_size }, (_, i) => tokens[i] ?? `[unused${i}]`);
+  const typeOf = (id: number) =>
+    id >= tokens.length ? 'unused' : controls.has(id) ? 'control' : 'normal';
+  return {
+    'general.architecture': 'llama',
+    'general.name': 'random weights',
+    'general.file_type': 1,
+    'llama.block_count': config.num_hidden_layers,
+    'llama.context_length': config.max_position_embeddings,
+    'llama.embedding_length': config.hidden_size,
+    'llama.feed_forward_length': config.intermediate_size,
+    'llama.attention.head_count': config.num_attention_heads,
+    'llama.attention.head_count_kv': config.num_key_value_heads,
+    'llama.attention.layer_norm_rms_epsilon': { float: config.rms_norm_eps },
+    'llama.rope.dimension_count': config.head_dim,
+    'llama.rope.freq_base': { float: config.rope_theta },
+    'llama.vocab_size': config.vocab_size,
+    'tokenizer.ggml.model': 'gpt2',
+    'tokenizer.ggml.pre': 'smollm',
+    'tokenizer.ggml.tokens': all,
+    'tokenizer.ggml.token_type': Int32Array.from(all, (_, id) => TOKEN_TYPE[typeOf(id)]),
+    'tokenizer.ggml.merges': merges,
+    'tokenizer.ggml.bos_token_id': 1,
+    'tokenizer.ggml.eos_token_id': 2,
+  };
+}
+
+/** llama.cpp has the rows of q and k in another order. Random rows have none. */
+function llamaName(name: string): string {
+  const match = /^model\.layers\.(\d+)\.(.+)\.weight$/.exec(name);
+  if (!match) return name === embeddingName ? 'token_embd.weight' : 'output_norm.weight';
+  const [, layer, module] = match;
+  const norms: Record<string, string> = {
+    input_layernorm: 'attn_norm',
+    post_attention_layernorm: 'ffn_norm',
+  };
+  return `blk.${layer}.${LLAMA_NAMES[module!] ?? norms[module!]!}.weight`;
+}
+
+function tryRead(file: string): Uint8Array | undefined {
+  try {
+    return readFileSync(file);
+  } catch {
+    return undefined; // the artifact has no such file
+  }
+}
