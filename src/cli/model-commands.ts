@@ -93,7 +93,7 @@ export function addSize(program: Command, { terminal }: CommandContext): void {
     .description('show how much memory and disk serving takes, before anything runs')
     .option('--model <dir>', 'folder or name of an imported model [LORIKEET_MODEL]')
     .option('--config <file>', "a model's config.json, instead of an imported model")
-    .option('--weights <mode>', 'int8, nf4 or f32 [LORIKEET_WEIGHTS]')
+    .option('--weights <mode>', 'int8, int4, nf4 or f32 [LORIKEET_WEIGHTS]')
     .option('--slots <number>', 'sequences that run at once [LORIKEET_SLOTS]')
     .option('--max-seq <number>', 'tokens of the longest sequence [LORIKEET_MAX_SEQ]')
     .option('--rank <number>', 'rank of an adapter', String(DEFAULT_RANK))

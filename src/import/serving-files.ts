@@ -23,6 +23,7 @@ import {
   type WeightsMode,
 } from '../model/serving-weights.ts';
 import { FUSED_LINEAR_NAMES, FUSED_LINEARS, moduleName } from '../model/target-modules.ts';
+import { quantizeInt4, repackInt4 } from '../quant/int4.ts';
 import { dequantizeNf4, quantizeNf4 } from '../quant/nf4.ts';
 import { quantizeInt8Rows, repackInt8 } from '../quant/repack.ts';
 import { type Artifact, type LinearWeights, readLinear } from './artifact.ts';
@@ -171,10 +172,11 @@ function* matrixBytes(matrix: ServingMatrix, linears: LinearWeights[]): Generato
   const parts = linears.map((linear) => MATRIX_FORMS[matrix.form](linear));
   yield [matrix.values, concat(parts.map((part) => part.values))];
   if (matrix.scales) yield [matrix.scales, concat(parts.map((part) => part.scales!))];
+  if (matrix.zeroPoints) yield [matrix.zeroPoints, concat(parts.map((part) => part.zeroPoints!))];
 }
 
 /** A matrix in its serving form. */
-type FormBytes = { values: Uint8Array; scales?: Uint8Array };
+type FormBytes = { values: Uint8Array; scales?: Uint8Array; zeroPoints?: Uint8Array };
 
 const MATRIX_FORMS: Record<ServingMatrix['form'], (linear: LinearWeights) => FormBytes> = {
   q8: (w) => {
@@ -183,6 +185,13 @@ const MATRIX_FORMS: Record<ServingMatrix['form'], (linear: LinearWeights) => For
         ? repackInt8(w.packed, w.absmax, w.rows, w.cols)
         : quantizeInt8Rows(w.values, w.rows, w.cols);
     return { values: data, scales: asBytes(scales) };
+  },
+  q4: (w) => {
+    const { data, scales, zeroPoints } =
+      w.kind === 'nf4'
+        ? repackInt4(w.packed, w.absmax, w.rows, w.cols)
+        : quantizeInt4(w.values, w.rows, w.cols);
+    return { values: data, scales: asBytes(scales), zeroPoints };
   },
   nf4: (w) => {
     const { packed, absmax } = w.kind === 'nf4' ? w : quantizeNf4(w.values);

@@ -13,6 +13,7 @@ import {
   fusedBias,
   fusedMatrix,
   headMatrix,
+  Q4_BLOCK_SIZE,
   type ServingMatrix,
   type ServingTensor,
   vectorTensor,
@@ -187,13 +188,13 @@ class ServingLowering implements DecoderLowering {
     const outputs = [name ?? true];
     switch (m.form) {
       case 'q8': {
-        const attributes = { ...shape, bits: 8, accuracy_level: 4 };
-        const inputs = [x, values, scales, undefined, undefined, b];
-        while (inputs.at(-1) === undefined) inputs.pop();
-        return this.g.nodeWithOutputs('MatMulNBits', inputs, attributes, {
-          domain: MICROSOFT,
-          outputs,
-        })[0]!;
+        const attributes = { ...shape, bits: 8 };
+        return this.#matmulNBits([x, values, scales, undefined, undefined, b], attributes, outputs);
+      }
+      case 'q4': {
+        const attributes = { ...shape, block_size: Q4_BLOCK_SIZE, bits: 4 };
+        const zeros = this.#weight(m.zeroPoints!);
+        return this.#matmulNBits([x, values, scales, zeros, undefined, b], attributes, outputs);
       }
       case 'nf4': {
         const attributes = { ...shape, quant_type: 1 };
@@ -211,6 +212,17 @@ class ServingLowering implements DecoderLowering {
         return this.g.nodeWithOutputs('Gemm', inputs, { transB: 1 }, { outputs })[0]!;
       }
     }
+  }
+
+  #matmulNBits(
+    inputs: (Value | undefined)[],
+    attributes: Readonly<Record<string, number>>,
+    outputs: readonly (string | boolean)[],
+  ): Value {
+    while (inputs.at(-1) === undefined) inputs.pop();
+    const withAccuracy = { ...attributes, accuracy_level: 4 };
+    const options = { domain: MICROSOFT, outputs };
+    return this.g.nodeWithOutputs('MatMulNBits', inputs, withAccuracy, options)[0]!;
   }
 
   /** The operands of attention. q, k and v stay packed in one operand unless q or k need a norm of their own. */

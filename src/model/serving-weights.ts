@@ -12,16 +12,21 @@ import {
   TARGET_MODULES,
 } from './target-modules.ts';
 
-/** `int8`: NF4 expanded to 8 bits. `nf4`: 4 bits, small and slow. `f32`: the exact reference. */
-export const WEIGHTS_MODES = ['int8', 'nf4', 'f32'] as const;
+/**
+ * `int8`: NF4 expanded to 8 bits. `int4`: rounded to sixteen even levels, for large bases. `nf4`: 4 bits, small and slow.
+ * `f32`: the exact reference.
+ */
+export const WEIGHTS_MODES = ['int8', 'int4', 'nf4', 'f32'] as const;
 /** How the weights of a base are served. */
 export type WeightsMode = (typeof WEIGHTS_MODES)[number];
 
 /** The format of one matrix at run time. */
-export type MatrixForm = 'q8' | 'nf4' | 'f32';
+export type MatrixForm = 'q8' | 'q4' | 'nf4' | 'f32';
 
-/** Both quantized forms have one scale per 64 values. */
+/** `q8` and `nf4` have one scale per 64 values. */
 export const BLOCK_SIZE = 64;
+/** `q4` has one scale and one zero point per 32 values. */
+export const Q4_BLOCK_SIZE = 32;
 
 /** A tensor of the weights file. */
 export interface ServingTensor {
@@ -38,6 +43,8 @@ export interface ServingMatrix {
   readonly values: ServingTensor;
   /** One scale per block; undefined for `f32`. */
   readonly scales: ServingTensor | undefined;
+  /** 4 bits per block, for `q4` only. */
+  readonly zeroPoints?: ServingTensor;
 }
 
 /** A fused linear: its targets stacked along their outputs. */
@@ -95,6 +102,7 @@ export function normVectors(config: DecoderConfig): ServingTensor[] {
  */
 function fusedForm(mode: WeightsMode, cols: number, widths: readonly number[]): MatrixForm {
   if (mode === 'int8' && cols % BLOCK_SIZE === 0) return 'q8';
+  if (mode === 'int4' && cols % Q4_BLOCK_SIZE === 0) return 'q4';
   if (mode === 'nf4' && widths.every((width) => (width * cols) % BLOCK_SIZE === 0)) return 'nf4';
   return 'f32';
 }
@@ -115,6 +123,20 @@ function matrix(name: string, form: MatrixForm, rows: number, cols: number): Ser
         values: { name: `${name}.q8`, type: 'uint8', dims: [rows, blocks, BLOCK_SIZE] },
         scales: { name: `${name}.scales`, type: 'float32', dims: [rows, blocks] },
       };
+    case 'q4': {
+      const q4Blocks = cols / Q4_BLOCK_SIZE;
+      const half = Q4_BLOCK_SIZE / 2;
+      return {
+        ...shared,
+        values: { name: `${name}.q4`, type: 'uint8', dims: [rows, q4Blocks, half] },
+        scales: { name: `${name}.q4.scales`, type: 'float32', dims: [rows, q4Blocks] },
+        zeroPoints: {
+          name: `${name}.q4.zeros`,
+          type: 'uint8',
+          dims: [rows, Math.ceil(q4Blocks / 2)],
+        },
+      };
+    }
     case 'nf4':
       return {
         ...shared,
@@ -134,7 +156,7 @@ function matrix(name: string, form: MatrixForm, rows: number, cols: number): Ser
 export function servingTensors(config: DecoderConfig, mode: WeightsMode): ServingTensor[] {
   const tensors = new Map<string, ServingTensor>();
   const add = (tensor: ServingTensor | undefined) => tensor && tensors.set(tensor.name, tensor);
-  const addMatrix = (m: ServingMatrix) => [m.values, m.scales].forEach(add);
+  const addMatrix = (m: ServingMatrix) => [m.values, m.scales, m.zeroPoints].forEach(add);
   addMatrix(embeddingMatrix(config, mode));
   for (let layer = 0; layer < config.layerCount; layer++) {
     for (const fused of FUSED_LINEAR_NAMES) {

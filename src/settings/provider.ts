@@ -3,7 +3,7 @@
 
 interface ProviderRow {
   /** Formats of the base's weights that it has operators for. The first is the default. */
-  readonly weights: readonly ('int8' | 'nf4' | 'f32')[];
+  readonly weights: readonly ('int8' | 'int4' | 'nf4' | 'f32')[];
   /** The memory that holds weights, cache and adapter slots. */
   readonly memory: 'host' | 'device';
   /** Types of values between operators. The first one that the device supports is used. */
@@ -15,7 +15,7 @@ interface ProviderRow {
 /** All providers by name. */
 export const PROVIDERS = {
   cpu: {
-    weights: ['int8', 'nf4', 'f32'],
+    weights: ['int8', 'int4', 'nf4', 'f32'],
     memory: 'host',
     floats: ['float32'],
     advice: 'Reinstall lorikeet.',

@@ -151,8 +151,8 @@ export const SETTINGS = {
   weights: {
     env: 'LORIKEET_WEIGHTS',
     flag: '--weights',
-    help: "format of the base model's weights: int8, nf4 (least memory, slow on a CPU) or f32 (exact) (default: int8, with cuda nf4)",
-    schema: z.enum(['int8', 'nf4', 'f32'], 'must be int8, nf4 or f32').optional(),
+    help: "format of the base model's weights: int8, int4 (CPU only; half the bytes, for one stream of a base of 1B parameters or more), nf4 (least memory, slow on a CPU) or f32 (exact) (default: int8, with cuda nf4)",
+    schema: z.enum(['int8', 'int4', 'nf4', 'f32'], 'must be int8, int4, nf4 or f32').optional(),
   },
   generationConfig: {
     env: 'LORIKEET_GENERATION_CONFIG',

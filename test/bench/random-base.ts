@@ -16,7 +16,7 @@ import { LLAMA_NAMES } from './adapter-gguf.ts';
 import { type GgufTensor, type GgufValue, writeGguf } from './gguf-file.ts';
 
 /** The shape of Llama-3.2-1B, without the scaling of its rotary embedding, which costs nothing. */
-export const LLAMA_1B = {
+const LLAMA_1B = {
   architectures: ['LlamaForCausalLM'],
   model_type: 'llama',
   hidden_size: 2048,

@@ -4,6 +4,7 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { servingSize } from '../../src/compose/models.ts';
 import { parseDecoderConfig } from '../../src/model/config.ts';
+import { WEIGHTS_MODES } from '../../src/model/serving-weights.ts';
 import { TARGET_NAMES } from '../../src/model/target-modules.ts';
 import { runLorikeet } from '../e2e/program.ts';
 import { SMOLLM2, servingFolder, temporaryFolder, tinyAdapter, tinyModel } from '../fixtures.ts';
@@ -18,7 +19,7 @@ const ASKED = {
 
 test('the base is what its serving files hold, in every mode', async (t) => {
   const model = tinyModel();
-  for (const weights of ['int8', 'nf4', 'f32'] as const) {
+  for (const weights of WEIGHTS_MODES) {
     const { base } = servingSize(model.config, { ...ASKED, weights });
     const file = path.join(await servingFolder(t, model, weights), 'weights.bin');
     const onDisk = statSync(file).size;

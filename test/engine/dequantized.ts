@@ -17,6 +17,7 @@ import {
 import { FUSED_LINEAR_NAMES } from '../../src/model/target-modules.ts';
 import { hostTensor, type OrtTensor } from '../../src/ort/tensor.ts';
 import { dequantizeNf4 } from '../../src/quant/nf4.ts';
+import { plainExpand } from '../quant/plain-int4.ts';
 import { type RunnerOptions, runnerOf } from './runner.ts';
 
 /** A float32 runner on the CPU with the dequantized weights of the model. */
@@ -44,6 +45,10 @@ function dequantized(served: ServingModel): Map<string, OrtTensor> {
     if (!matrix.scales) return floatsOf(matrix.values);
     const scales = floatsOf(matrix.scales);
     const codes = bytesOf(matrix.values);
+    if (matrix.form === 'q4') {
+      const zeroPoints = bytesOf(matrix.zeroPoints!);
+      return Float32Array.from(plainExpand({ data: codes, scales, zeroPoints }, matrix.cols));
+    }
     if (matrix.form === 'nf4') return Float32Array.from(dequantizeNf4(codes, scales, count));
     return Float32Array.from(
       codes,
@@ -62,7 +67,7 @@ function dequantized(served: ServingModel): Map<string, OrtTensor> {
   }
   const declared = new Map<string, OrtTensor>();
   for (const [name, tensor] of tensors) {
-    if (!/\.(q8|nf4|scales|absmax)$/.test(name)) declared.set(name, tensor);
+    if (!/\.(q8|q4|nf4|scales|zeros|absmax)$/.test(name)) declared.set(name, tensor);
   }
   return declared;
 }

@@ -16,6 +16,7 @@ const families = [
   ['llama', {}],
   ['a feed-forward that is no multiple of 64', { intermediate_size: 200 }],
   ['a head of its own', { tie_word_embeddings: false }],
+  ['an odd number of blocks of 32', { intermediate_size: 96 }],
   ['qwen2 with biases', { model_type: 'qwen2' }],
   ['qwen3 with head norms', { model_type: 'qwen3', head_dim: 32 }],
 ] as const;
@@ -63,6 +64,8 @@ const cases: [string, Case][] = [
   ['NF4, float32', { provider: 'webgpu', weights: 'nf4', lacksFloat16: true, limit: 2e-4 }],
   ['NF4, float16', { provider: 'cuda', weights: 'nf4', lacksFloat16: false, limit: 5e-2 }],
   ['int8, float32', { provider: 'webgpu', weights: 'int8', lacksFloat16: true, limit: 2e-4 }],
+  // Only the CPU serves it. Without packed weights its kernel computes in float32.
+  ['int4, float32', { provider: 'webgpu', weights: 'int4', lacksFloat16: true, limit: 2e-4 }],
   ['int8, float16', { provider: 'webgpu', weights: 'int8', lacksFloat16: false, limit: 5e-2 }],
 ];
 
@@ -84,3 +87,15 @@ for (const [form, options] of cases) {
       compare(t, changes, options));
   }
 }
+
+test('int4 on the CPU, with packed weights and activations in 8 bits, is close to the dequantized weights', async (t) => {
+  const changes = { hidden_size: 256, intermediate_size: 352, num_attention_heads: 4 };
+  const servingDir = await servingFolder(t, tinyModel(changes), 'int4');
+  const wanted = await runAll(dequantizedRunner(t, openServingFolder(servingDir), SIZE));
+  const got = await runAll(createRunner(t, servingDir, SIZE));
+  for (const [i, logits] of got.entries()) {
+    const norm = Math.hypot(...wanted[i]!);
+    const off = Math.hypot(...logits.map((value, j) => value - wanted[i]![j]!));
+    assert.ok(off < 0.05 * norm, `run ${i} is off by ${off} of ${norm}`);
+  }
+});
