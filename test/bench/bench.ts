@@ -1,28 +1,25 @@
-// `npm run bench`: lorikeet against llama-server on this machine, taking turns, medians over the rounds.
-// Environment: LLAMA_SERVER (its binary), LLAMA_MODEL (the same base as GGUF), LLAMA_ARGS (more arguments, such as
-// --no-repack on a host that reports AMX and forbids it). What is missing is skipped and said.
-// Arguments: --model NAME|DIR  --rounds N  --tokens N  --json FILE
+// `npm run bench`: this checkout against an earlier one and against llama-server on this machine, taking turns, medians over
+// the rounds. What is not given is not compared.
+// Arguments: --model NAME|DIR  --against DIR (another checkout, built)  --shape llama-1b (random weights, no adapters)
+//   --only TEXT,… (cases whose id contains one of these)  --rounds N  --tokens N  --json FILE
+// Environment: LLAMA_SERVER (its binary), LLAMA_MODEL (the base as GGUF; not needed with --shape), LLAMA_ARGS (more arguments)
+import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { availableParallelism, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { readArtifact } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { loadConfig } from '../../src/settings/config.ts';
-import { sharedPath } from '../shared.ts';
-import { ALL_R16, QV_R8, writeAdapters, writeLlamaAdapters } from './adapters.ts';
+import { ALL_R16, QV_R8, writeAdapters } from './adapters.ts';
+import { adapterCases, type Case, largeCases, type Values } from './cases.ts';
+import { type Figure, SIDES, type Side, toFigure, toMarkdown } from './comparison.ts';
 import { measureEngineRate } from './engine-rate.ts';
-import { type ColdStart, figuresOf, type Measured } from './figures.ts';
-import {
-  type LoadOptions,
-  type LoadResult,
-  measureFirstToken,
-  measureLoad,
-  measurePrefill,
-} from './measure.ts';
+import { type Fleet, type FleetOptions, serverFlags, startFleet } from './fleet.ts';
+import { measureFirstToken } from './measure.ts';
 import { processorLine } from './processor.ts';
-import { type Figure, toMarkdown } from './report.ts';
-import { type Server, startLlama, startLorikeet } from './servers.ts';
+import { writeRandomArtifact, writeRandomGguf } from './random-base.ts';
+import { startLorikeet } from './servers.ts';
 
 const SLOTS = 32;
 const MAX_SEQ = 1280;
@@ -31,6 +28,9 @@ const COLD_STARTS = 5;
 const { values: options } = parseArgs({
   options: {
     model: { type: 'string', default: 'smollm2-135m-instruct-q4' },
+    against: { type: 'string' },
+    shape: { type: 'string' },
+    only: { type: 'string', default: '' },
     rounds: { type: 'string', default: '3' },
     tokens: { type: 'string', default: '64' },
     json: { type: 'string' },
@@ -38,15 +38,8 @@ const { values: options } = parseArgs({
 });
 const rounds = Number(options.rounds);
 const tokens = Number(options.tokens);
-const loadScript = sharedPath('bench', 'load.mjs');
-if (!loadScript) throw new Error('the load generator is absent (LORIKEET_SHARED)');
-
-interface Case {
-  readonly id: string;
-  readonly load: Omit<LoadOptions, 'url' | 'tokens' | 'llamaIds'>;
-  /** Absent: measured on lorikeet alone. Without ids: on the server that has no adapters loaded. */
-  readonly llama?: Pick<LoadOptions, 'llamaIds'>;
-}
+const isLarge = options.shape !== undefined;
+if (isLarge && options.shape !== 'llama-1b') throw new Error('--shape: must be llama-1b');
 
 const scratch = mkdtempSync(path.join(tmpdir(), 'lorikeet-bench-'));
 try {
@@ -56,126 +49,169 @@ try {
 }
 
 async function main(): Promise<void> {
-  const { dir, decoder } = openModel(options.model);
-  const qv = writeAdapters(scratch, decoder, { shape: QV_R8, count: SLOTS });
-  const all = writeAdapters(scratch, decoder, { shape: ALL_R16, count: SLOTS });
-  const flags = { model: dir, adapters: scratch, slots: SLOTS, 'max-seq': MAX_SEQ };
-  // Thirty-two wide adapters and as many narrow ones at once.
-  const args = Object.entries({ ...flags, 'adapter-cache': '2GiB' }).map(
-    ([name, value]) => `--${name}=${value}`,
-  );
-  const coldStarts = await measureColdStarts(args);
-  const rounds = await measureRounds(args, decoder, listCases(qv, all));
-  const engineRate = await measureEngineRate({ dir, slots: SLOTS, maxSeq: MAX_SEQ, tokens });
-  print(figuresOf({ ...rounds, coldStarts, engineRate }));
-}
-
-/** All servers are up all the time; an idle one uses no processor. */
-async function measureRounds(
-  args: readonly string[],
-  decoder: DecoderConfig,
-  cases: readonly Case[],
-): Promise<Pick<Measured, 'results' | 'prefill' | 'rss'>> {
-  const results = new Map<string, LoadResult[]>();
-  const prefill = { ours: [] as number[], llama: [] as number[] };
-  const ours = await startLorikeet(args);
-  let llama: LlamaServers | undefined;
+  const model = isLarge ? await writeLargeBase() : findModel();
+  const decoder = readDecoder(model);
+  const adapters = isLarge ? undefined : path.join(scratch, 'adapters');
+  const cases = adapters === undefined ? largeCases() : listAdapterCases(adapters, decoder);
+  const fleetOptions: FleetOptions = {
+    ...{ model, decoder, adapters, slots: SLOTS, maxSeq: MAX_SEQ },
+    against: options.against && path.resolve(options.against),
+    llama: findLlama(),
+  };
+  const chosen = cases.filter(({ id }) => isChosen(id));
+  const fleet = await startFleet(fleetOptions);
+  let figures: Figure[];
   try {
-    llama = await tryStartLlama(decoder);
-    for (let round = 0; round < rounds; round++) {
-      for (const { id, load, llama: other } of cases) {
-        await note(results, `ours ${id}`, { url: ours.url, tokens, ...load });
-        if (!llama || !other) continue;
-        const { streams } = load;
-        const { url } = other.llamaIds ? llama.withAdapters : llama.bare;
-        await note(results, `llama ${id}`, { url, tokens, streams, ...other });
-      }
-      prefill.ours.push(await measurePrefill(ours.url, round));
-      if (llama) prefill.llama.push(await measurePrefill(llama.bare.url, round));
-    }
-    return { results, prefill, rss: { ours: ours.rssMb(), llama: llama?.withAdapters.rssMb() } };
+    figures = figuresOf(chosen, await measureRounds(fleet, chosen));
   } finally {
-    await Promise.all([ours.stop(), llama?.bare.stop(), llama?.withAdapters.stop()]);
+    await fleet.stop();
   }
+  if (isChosen('cold start')) figures.push(...(await measureColdStarts(fleetOptions)));
+  if (isChosen('bare engine')) figures.push(await measureBareEngine(model));
+  print(figures);
 }
 
-function openModel(model: string): { dir: string; decoder: DecoderConfig } {
+function isChosen(id: string): boolean {
+  return options.only.split(',').some((part) => id.includes(part));
+}
+
+function listAdapterCases(folder: string, decoder: DecoderConfig): Case[] {
+  const qv = writeAdapters(folder, decoder, { shape: QV_R8, count: SLOTS });
+  const all = writeAdapters(folder, decoder, { shape: ALL_R16, count: SLOTS });
+  return adapterCases(qv, all);
+}
+
+/** Case → side → the values of each round. */
+type Measured = ReadonlyMap<Case, Partial<Record<Side, Values[]>>>;
+
+async function measureRounds(fleet: Fleet, cases: readonly Case[]): Promise<Measured> {
+  const measured = new Map(cases.map((one) => [one, {} as Partial<Record<Side, Values[]>>]));
+  for (let round = 0; round < rounds; round++) {
+    for (const one of cases) {
+      if (one.isConstant && round > 0) continue;
+      const turn = { round, salt: `round ${round}`, tokens, model: fleet.model };
+      for (const side of SIDES) {
+        const values = await measureSide(fleet, one, side, turn);
+        if (!values) continue;
+        say(`${one.id}, ${side}: ${describe(values)}`);
+        const samples = measured.get(one)!;
+        samples[side] = [...(samples[side] ?? []), values];
+      }
+    }
+  }
+  return measured;
+}
+
+function measureSide(
+  fleet: Fleet,
+  one: Case,
+  side: Side,
+  turn: Parameters<Case['ours']>[1],
+): Promise<Values> | undefined {
+  if (side === 'llama') return fleet.llama && one.llama?.(fleet.llama, turn);
+  if (side === 'this') return one.ours(one.isInt4 ? fleet.int4 : fleet.this, turn);
+  return fleet.before && !one.isInt4 ? one.ours(fleet.before, turn) : undefined;
+}
+
+function figuresOf(cases: readonly Case[], measured: Measured): Figure[] {
+  return cases.flatMap((one) =>
+    one.figures.map(({ metric, unit, key, goals = [] }) => {
+      const all = measured.get(one)!;
+      const ofSide = (side: Side) => (all[side] ?? []).flatMap((values) => values[key] ?? []);
+      const samples = { this: ofSide('this'), before: ofSide('before'), llama: ofSide('llama') };
+      return toFigure(metric, unit, samples, goals);
+    }),
+  );
+}
+
+/** With warm caches: the first start, which may build them, is not counted. */
+async function measureColdStarts(fleetOptions: FleetOptions): Promise<Figure[]> {
+  const ready: Partial<Record<Side, number[]>> = {};
+  const first: Partial<Record<Side, number[]>> = {};
+  for (let i = 0; i <= COLD_STARTS; i++) {
+    for (const [side, folder] of [
+      ['this', '.'],
+      ['before', fleetOptions.against],
+    ] as const) {
+      if (folder === undefined) continue;
+      const server = await startLorikeet(serverFlags(fleetOptions), folder);
+      try {
+        const firstTokenMs = server.readyMs + (await measureFirstToken(server.url));
+        if (i === 0) continue;
+        ready[side] = [...(ready[side] ?? []), server.readyMs];
+        first[side] = [...(first[side] ?? []), firstTokenMs];
+      } finally {
+        await server.stop();
+      }
+    }
+  }
+  return [
+    toFigure('cold start to ready', 'ms', ready, [
+      { against: 'number', bound: 'at most', limit: 1500 },
+    ]),
+    toFigure('cold start to first token', 'ms', first, []),
+  ];
+}
+
+async function measureBareEngine(dir: string): Promise<Figure> {
+  const rate = await measureEngineRate({ dir, slots: SLOTS, maxSeq: MAX_SEQ, tokens });
+  return toFigure('the bare engine on the work of 32 streams', 'tok/s', { this: [rate] }, []);
+}
+
+function findModel(): string {
+  const { model } = options;
   const named = path.join(loadConfig().home, 'models', model);
   const dir = existsSync(named) ? named : path.resolve(model);
   if (!existsSync(dir)) {
     throw new Error(`${model} is not imported: lorikeet import ${model} --out ${named}`);
   }
+  return dir;
+}
+
+function readDecoder(dir: string): DecoderConfig {
   const artifact = readArtifact(dir);
   artifact.tensors.close();
-  return { dir, decoder: artifact.config };
+  return artifact.config;
 }
 
-function listCases(qv: readonly string[], all: readonly string[]): Case[] {
-  const base = [1, 8, 32].map((streams) => ({
-    id: `base ${streams}`,
-    load: { streams },
-    llama: {},
-  }));
-  const four = {
-    id: 'four adapters',
-    load: { streams: 32, adapters: all.slice(0, 4) },
-    llama: { llamaIds: [0, 1, 2, 3] },
-  };
-  const many = [qv, all].flatMap((names) =>
-    [8, 32].map((count) => ({
-      id: `${names[0]!.replace(/-0$/, '')} ${count}`,
-      load: { streams: 32, adapters: names.slice(0, count) },
-    })),
-  );
-  return [...base, four, ...many];
-}
+/** The folder that keeps the large base between runs: it takes a minute to write. */
+const largeFolder = path.join(tmpdir(), 'lorikeet-bench-llama-1b');
 
-async function note(
-  results: Map<string, LoadResult[]>,
-  id: string,
-  load: LoadOptions,
-): Promise<void> {
-  const result = await measureLoad(loadScript!, load);
-  say(
-    `${id}: ${result.tokensPerS} tok/s, first token ${result.ttftP50Ms} / ${result.ttftP95Ms} ms`,
-  );
-  results.set(id, [...(results.get(id) ?? []), result]);
-}
-
-/** With warm caches: the first start, which may build them, is not counted. */
-async function measureColdStarts(args: readonly string[]): Promise<ColdStart[]> {
-  const starts: ColdStart[] = [];
-  for (let i = 0; i <= COLD_STARTS; i++) {
-    const server = await startLorikeet(args);
-    try {
-      const firstTokenMs = server.readyMs + (await measureFirstToken(server.url));
-      if (i > 0) starts.push({ readyMs: server.readyMs, firstTokenMs });
-    } finally {
-      await server.stop();
-    }
+async function writeLargeBase(): Promise<string> {
+  const dir = path.join(largeFolder, 'llama-1b-random');
+  if (!existsSync(dir)) {
+    say(`writing a base of 1.2 billion random weights to ${dir}`);
+    await writeRandomArtifact(dir, findModel());
   }
-  return starts;
+  return dir;
 }
 
-/** Loaded adapters slow llama-server down for requests of the base too: those go to a server without any. */
-interface LlamaServers {
-  readonly bare: Server;
-  readonly withAdapters: Server;
-}
-
-async function tryStartLlama(decoder: DecoderConfig): Promise<LlamaServers | undefined> {
-  const { LLAMA_SERVER: binary, LLAMA_MODEL: model, LLAMA_ARGS = '' } = process.env;
-  const extraArgs = LLAMA_ARGS.split(' ').filter(Boolean);
+function findLlama(): FleetOptions['llama'] {
+  const { LLAMA_SERVER: binary, LLAMA_MODEL, LLAMA_ARGS = '' } = process.env;
+  const model = isLarge && binary ? writeLargeGguf(binary) : LLAMA_MODEL;
   if (!binary || !model) {
     say('skipped: llama-server (LLAMA_SERVER and LLAMA_MODEL are not both set)');
     return undefined;
   }
-  const folder = path.join(scratch, '.llama');
-  const loras = writeLlamaAdapters(folder, decoder, { shape: ALL_R16, count: 4 });
-  const threads = availableParallelism();
-  const shared = { binary, model, slots: SLOTS, maxSeq: MAX_SEQ, threads, extraArgs };
-  const bare = await startLlama({ ...shared, loras: [] });
-  return { bare, withAdapters: await startLlama({ ...shared, loras }) };
+  return { binary, model, extraArgs: LLAMA_ARGS.split(' ').filter(Boolean) };
+}
+
+/** Q4_0 by the tool beside llama-server. */
+function writeLargeGguf(binary: string): string {
+  const file = path.join(largeFolder, 'llama-1b-random-Q4_0.gguf');
+  if (existsSync(file)) return file;
+  const wide = path.join(scratch, 'f16.gguf');
+  writeRandomGguf(wide, findModel());
+  const tool = path.join(path.dirname(binary), 'llama-quantize');
+  execFileSync(tool, [wide, file, 'Q4_0'], { stdio: 'ignore' });
+  rmSync(wide);
+  return file;
+}
+
+function describe(values: Values): string {
+  return Object.entries(values)
+    .map(([key, value]) => `${key} ${value.toFixed(value < 10 ? 3 : 1)}`)
+    .join(', ');
 }
 
 function print(figures: readonly Figure[]): void {

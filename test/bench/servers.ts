@@ -16,8 +16,10 @@ export interface Server {
 const READY_TIMEOUT_MS = 300_000;
 const POLL_MS = 10;
 
-export function startLorikeet(args: readonly string[]): Promise<Server> {
-  return start((port) => [process.execPath, 'bin/lorikeet.mjs', 'serve', '--port', port, ...args]);
+/** Starts the server of a checkout. */
+export function startLorikeet(args: readonly string[], folder = '.'): Promise<Server> {
+  const command = [process.execPath, 'bin/lorikeet.mjs', 'serve'];
+  return start((port) => [...command, '--port', port, ...args], folder);
 }
 
 export interface LlamaOptions {
@@ -44,11 +46,11 @@ export function startLlama(options: LlamaOptions): Promise<Server> {
   ]);
 }
 
-async function start(commandLine: (port: string) => string[]): Promise<Server> {
+async function start(commandLine: (port: string) => string[], cwd = '.'): Promise<Server> {
   const port = await freePort();
   const [command, ...args] = commandLine(String(port));
   const startedMs = performance.now();
-  const child = spawn(command!, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+  const child = spawn(command!, args, { cwd, stdio: ['ignore', 'ignore', 'pipe'] });
   let log = '';
   child.stderr.on('data', (chunk) => {
     log = (log + chunk).slice(-2000);
