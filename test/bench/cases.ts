@@ -1,5 +1,6 @@
 // What `npm run bench` measures, one row for each case, and the goals of each figure.
 import { readFileSync } from 'node:fs';
+import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { sharedPath } from '../shared.ts';
 import type { Goal } from './comparison.ts';
 import { type Checkout, cacheTokenBytes, type LlamaServers } from './fleet.ts';
@@ -168,16 +169,21 @@ function prefill(length: number, goals: readonly Goal[]): Case {
   };
 }
 
+/** Enough for all windows. */
+const NLL_CHARACTERS = 30_000;
+
 function nll(metric: string, isInt4: boolean, goals: readonly Goal[]): Case {
   return {
     id: metric,
     figures: [{ metric, unit: 'nats', key: 'nll', goals }],
     isInt4,
     isConstant: true,
-    async ours({ server }): Promise<Values> {
+    async ours({ server }, { model }): Promise<Values> {
       const file = sharedPath('data', 'eval', 'wikitext-2-test.txt');
-      if (!file) return {};
-      return { nll: await measureNll(server.url, readFileSync(file, 'utf8')) };
+      const tokenizer = await loadTokenizer(model);
+      if (!file || !tokenizer) return {};
+      const text = readFileSync(file, 'utf8').slice(0, NLL_CHARACTERS);
+      return { nll: await measureNll(server.url, tokenizer.encode(text, { specials: false })) };
     },
   };
 }

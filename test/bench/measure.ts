@@ -24,13 +24,9 @@ export async function measureFirstToken(url: string): Promise<number> {
 
 const NLL_WINDOWS = 10;
 const WINDOW_TOKENS = 512;
-/** Enough for the windows. */
-const NLL_CHARACTERS = 30_000;
 
-/** Mean negative log-likelihood of a token, in nats, over windows of the text. */
-export async function measureNll(url: string, text: string): Promise<number> {
-  const asked = { prompt: text.slice(0, NLL_CHARACTERS), add_special_tokens: false };
-  const { tokens } = await post<{ tokens: number[] }>(`${url}/tokenize`, asked);
+/** Mean negative log-likelihood of a token, in nats, over windows of the tokens. */
+export async function measureNll(url: string, tokens: readonly number[]): Promise<number> {
   let sum = 0;
   let count = 0;
   for (let i = 0; i < NLL_WINDOWS; i++) {
@@ -48,16 +44,12 @@ interface Completion {
   readonly choices: readonly { readonly logprobs?: { token_logprobs: (number | null)[] } }[];
 }
 
-function complete(url: string, body: Record<string, unknown>): Promise<Completion> {
-  return post(`${url}/v1/completions`, { model: 'base', temperature: 0, ...body });
-}
-
-async function post<T>(url: string, body: Record<string, unknown>): Promise<T> {
-  const response = await fetch(url, {
+async function complete(url: string, body: Record<string, unknown>): Promise<Completion> {
+  const response = await fetch(`${url}/v1/completions`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(body),
+    body: JSON.stringify({ model: 'base', temperature: 0, ...body }),
   });
   if (!response.ok) throw new Error(`${response.status}: ${await response.text()}`);
-  return (await response.json()) as T;
+  return (await response.json()) as Completion;
 }
