@@ -17,7 +17,7 @@ const FILES = [
 const OTHER_PROGRAMS = new Set([
   '--ignore-scripts',
   '--build-arg',
-  '--no-repack',
+  '--shape',
   '--against',
   '--streams',
   '--rounds',
