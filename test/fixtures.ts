@@ -1,5 +1,5 @@
 // Creates a tiny seeded decoder and adapters for it. Nothing is stored between tests.
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import type { AdapterWeights, LoraPair } from '../adapters/peft/weights.ts';
@@ -7,6 +7,7 @@ import { elementCount, fromFloat32, type Tensor } from '../src/common/tensor.ts'
 import type { Artifact } from '../src/import/artifact.ts';
 import { ensureServingFiles } from '../src/import/serving-files.ts';
 import { type DecoderConfig, parseDecoderConfig } from '../src/model/config.ts';
+import { KV_SCALES_FILE, kvScaleCount, scalesOf } from '../src/model/kv-scales.ts';
 import { expectedTensors } from '../src/model/names.ts';
 import type { WeightsMode } from '../src/model/serving-weights.ts';
 import { TARGET_MODULES, type TargetName } from '../src/model/target-modules.ts';
@@ -99,6 +100,12 @@ export async function servingFolder(
   weights: WeightsMode,
 ): Promise<string> {
   return ensureServingFiles(model.artifact, { weights, cacheDir: temporaryFolder(t) });
+}
+
+/** Gives a serving folder scales that cover magnitudes up to `max` in every channel. */
+export function writeKvScales(dir: string, config: DecoderConfig, max: number): void {
+  const scales = scalesOf(new Float32Array(kvScaleCount(config)).fill(max), 1);
+  writeFileSync(path.join(dir, KV_SCALES_FILE), scales);
 }
 
 /** Creates an adapter of these targets with seeded weights that are large enough to change the output. */

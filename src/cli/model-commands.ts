@@ -79,7 +79,7 @@ export function addVerify(program: Command, { terminal, reporter, exit }: Comman
     });
 }
 
-interface SizeFlags extends Pick<Flags, 'model' | 'weights' | 'slots' | 'maxSeq'> {
+interface SizeFlags extends Pick<Flags, 'model' | 'weights' | 'kv' | 'slots' | 'maxSeq'> {
   readonly config?: string;
   readonly rank: string;
   readonly targets?: string;
@@ -94,6 +94,7 @@ export function addSize(program: Command, { terminal }: CommandContext): void {
     .option('--model <dir>', 'folder or name of an imported model [LORIKEET_MODEL]')
     .option('--config <file>', "a model's config.json, instead of an imported model")
     .option('--weights <mode>', 'int8, int4, nf4 or f32 [LORIKEET_WEIGHTS]')
+    .option('--kv <format>', 'int8 or f32 [LORIKEET_KV]')
     .option('--slots <number>', 'sequences that run at once [LORIKEET_SLOTS]')
     .option('--max-seq <number>', 'tokens of the longest sequence [LORIKEET_MAX_SEQ]')
     .option('--rank <number>', 'rank of an adapter', String(DEFAULT_RANK))
@@ -110,7 +111,7 @@ export function addSize(program: Command, { terminal }: CommandContext): void {
 }
 
 function sizeTable({ size, shape, hasAllTargets }: SizeReport): string {
-  const { weights, slots, maxSeq, rank, targets } = shape;
+  const { weights, kv, slots, maxSeq, rank, targets } = shape;
   const modules = hasAllTargets ? 'all linears' : targets.join(', ');
   const rows: [what: string, bytes: number, note: string][] = [
     [
@@ -118,7 +119,7 @@ function sizeTable({ size, shape, hasAllTargets }: SizeReport): string {
       size.base,
       'on disk, memory-mapped, and once more packed for the processor',
     ],
-    ['cache of a token', size.cacheToken, ''],
+    [`cache of a token, ${kv}`, size.cacheToken, ''],
     [`cache of a sequence of ${maxSeq}`, size.cacheSlot, 'allocated as the sequence grows'],
     [`cache of ${slots} such sequences`, size.cache, 'at most'],
     [

@@ -11,15 +11,17 @@ import { baseBytes, type MemoryPlan, planMemory } from '../engine/memory/memory-
 import { readArtifactInfo, verifyArtifact } from '../import/artifact.ts';
 import { discardChecksums, findFault, isBuilt, servingFolder } from '../import/serving-cache.ts';
 import { type DecoderConfig, parseDecoderConfig } from '../model/config.ts';
+import type { KvType } from '../model/kv-attention.ts';
 import { WEIGHTS_MODES, type WeightsMode } from '../model/serving-weights.ts';
 import { loraPerRank, TARGET_NAMES, type TargetName } from '../model/target-modules.ts';
 import type { Config } from '../settings/config.ts';
 import { findBase } from './base.ts';
 import type { ProgramContext } from './context.ts';
 
-/** The weights mode, the shape of the KV cache and one kind of adapter. */
+/** The weights mode, the shape and type of the KV cache, and one kind of adapter. */
 export interface ServedShape {
   readonly weights: WeightsMode;
+  readonly kv: KvType;
   readonly slots: number;
   readonly maxSeq: number;
   readonly rank: number;
@@ -47,13 +49,15 @@ const FLOAT32_BYTES = 4;
 /** Computes sizes by the tables that the engine allocates by. */
 export function servingSize(
   config: DecoderConfig,
-  { weights, slots, maxSeq, rank, targets }: ServedShape,
+  { weights, kv: type, slots, maxSeq, rank, targets }: ServedShape,
 ): ServingSize {
+  const cacheBytes = (slotCount: number, maxSeqLength: number) =>
+    KvCache.byteSize(config, { slotCount, maxSeqLength, type });
   return {
     base: baseBytes(config, weights),
-    cacheToken: KvCache.byteSize(config, 1, 1),
-    cacheSlot: KvCache.byteSize(config, 1, maxSeq),
-    cache: KvCache.byteSize(config, slots, maxSeq),
+    cacheToken: cacheBytes(1, 1),
+    cacheSlot: cacheBytes(1, maxSeq),
+    cache: cacheBytes(slots, maxSeq),
     adapter: FLOAT32_BYTES * rank * loraPerRank(config, targets),
     attached: slotBytes(config, formOf([{ rank, targets }])),
   };
@@ -83,6 +87,7 @@ export function measureSize(settings: Config, request: SizeRequest): SizeReport 
   const plan = planMemory(config, settings, memoryLimit());
   const shape: ServedShape = {
     weights: settings.weights,
+    kv: settings.kv,
     slots: plan.slots,
     maxSeq: plan.maxSeqLength,
     rank: parseRank(request.rank),

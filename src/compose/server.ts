@@ -150,6 +150,7 @@ function startEngine(
       servingDir: weights.dir,
       slotCount: plan.slots,
       maxSeqLength: plan.maxSeqLength,
+      kv: config.kv,
       adapterSlotBytes: plan.adapterSlotBytes,
       prefixCacheBytes: plan.prefixCacheBytes,
       ...(config.adapterSlots && { adapterSlotCount: config.adapterSlots }),

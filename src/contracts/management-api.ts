@@ -67,6 +67,7 @@ export const metricsHistorySchema = z
       model: z.string(),
       provider: z.string().nullable().openapi({ description: 'Null until the engine is ready' }),
       weights: z.string().nullable(),
+      kv: z.string().nullable().openapi({ description: 'The format of the KV cache' }),
       threads: z.int().nullable().openapi({ description: 'Null if the runtime chooses' }),
       processor: z.string(),
       cores: z.int(),

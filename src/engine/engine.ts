@@ -6,8 +6,9 @@ import { memoryLimit } from '../common/memory-limit.ts';
 import { endStartPhase } from '../common/start-phases.ts';
 import type { TokenLogprob } from '../contracts/generation.ts';
 import type { DecoderConfig } from '../model/config.ts';
+import type { KvType } from '../model/kv-attention.ts';
 import { separateLargeBlocks } from '../ort/libc.ts';
-import { PROVIDERS } from '../settings/provider.ts';
+import { type FloatType, PROVIDERS } from '../settings/provider.ts';
 import { planGroups, ZERO_SLOT } from './adapters/adapter-groups.ts';
 import { AdapterSlots } from './adapters/adapter-slots.ts';
 import { coveringTargets } from './adapters/slot-form.ts';
@@ -30,10 +31,12 @@ import type { LoraInput } from './model-input.ts';
 import { ModelRunner } from './model-runner.ts';
 import { PrefixCache } from './prefix/prefix-cache.ts';
 import type { Sampler } from './sampling/sampler.ts';
-import { openServingFolder } from './serving-folder.ts';
+import { openServingFolder, readKvScales } from './serving-folder.ts';
 
 /** The rest is for the base, the cache and, while slots are being widened, the old slots. */
 const ADAPTER_SLOTS_SHARE = 0.5;
+
+const FLOAT_NAMES: Readonly<Record<FloatType, string>> = { float32: 'f32', float16: 'f16' };
 
 /** The model and the limits of an engine. */
 export interface EngineOptions {
@@ -43,6 +46,8 @@ export interface EngineOptions {
   readonly slotCount: number;
   /** Positions of a slot, at most those of the model. */
   readonly maxSeqLength: number;
+  /** The elements of the KV cache; `int8` needs a folder with scales. Default: `f32`. */
+  readonly kv?: KvType;
   /** How many adapters can be attached at once. Default: `slotCount`. */
   readonly adapterSlotCount?: number;
   /** Memory for the adapter slots in use, in bytes. Default: half of the memory limit. */
@@ -59,6 +64,8 @@ export interface EngineInfo {
   readonly slotCount: number;
   readonly provider: string;
   readonly weights: string;
+  /** The type of the KV cache's elements. */
+  readonly kv: string;
 }
 
 interface EngineParts {
@@ -87,12 +94,14 @@ export class Engine {
     const model = openServingFolder(servingDir);
     endStartPhase('map');
     const { config } = model;
-    checkMemory(KvCache.byteSize(config, slotCount, maxSeqLength), options);
+    const { kv: type = 'f32' } = options;
+    checkMemory(KvCache.byteSize(config, { slotCount, maxSeqLength, type }), options);
     const { provider = 'cpu' } = runtime;
     const isHost = PROVIDERS[provider].memory === 'host';
     const memory = isHost ? HOST_MEMORY : openDeviceMemory(provider);
     const sessions = new GraphSessions(model, maxSeqLength, { runtime, memory });
-    const cache = new KvCache(config, slotCount, maxSeqLength, memory);
+    const scales = type === 'int8' ? readKvScales(servingDir, config) : undefined;
+    const cache = new KvCache(config, { slotCount, maxSeqLength, memory, scales });
     const capacityBytes = options.adapterSlotBytes ?? memoryLimit().bytes * ADAPTER_SLOTS_SHARE;
     const limits = { capacity: options.adapterSlotCount ?? slotCount, capacityBytes };
     const slots = new AdapterSlots(config, limits, memory);
@@ -106,6 +115,7 @@ export class Engine {
       slotCount,
       provider,
       weights: model.weights,
+      kv: type === 'int8' ? type : FLOAT_NAMES[memory.float],
     };
     const prefixes = openPrefixCache(cache, model.identity, options.prefixCacheBytes ?? 0);
     return new Engine({ config, info, sessions, cache, slots, runner, prefixes });
@@ -177,6 +187,7 @@ export class Engine {
       logitRows: scoring ? tokenIds.map((_, row) => row) : [last],
       lora: adapterSlot === ZERO_SLOT ? { kind: 'none' } : { kind: 'single', slot: adapterSlot },
     });
+    // Also in the middle of a prompt: an int8 cache would hide from the next chunk what went wrong in this one.
     if (!rows.every(isFiniteRow)) {
       this.zeroSlot(slot);
       return { rows: [[{ ok: false, reason: 'non_finite' }]], promptLogprobs: [] };

@@ -1,6 +1,8 @@
-// One session per form of the serving graph: without adapters, with one adapter, or with groups. Sessions share their
+// One session per form of the serving graph: without adapters, with one adapter, or with groups. An int8 cache has
+// graphs for one and for several tokens. Sessions share their
 // weights, so another one costs only its nodes (5 MB for a 135M model). Each is created on first use, off the event
 // loop.
+import type { KvForm } from '../model/kv-attention.ts';
 import type { LoraLayout } from '../model/lora-graph.ts';
 import { servingGraph } from '../model/serving-graph.ts';
 import {
@@ -16,6 +18,12 @@ import type { ServingModel } from './serving-folder.ts';
 
 /** Options of ONNX Runtime for all sessions. */
 export type RuntimeOptions = Pick<SessionOptions, 'provider' | 'intraOpThreads' | 'allowSpinning'>;
+
+/** The parts in which the serving graphs of one model differ. */
+export interface GraphLayout {
+  readonly lora: LoraLayout;
+  readonly kv: KvForm;
+}
 
 /** The sessions of one model. */
 export class GraphSessions {
@@ -42,13 +50,13 @@ export class GraphSessions {
   }
 
   /** Rejects with `OrtError`, for example if memory is short. */
-  get(lora: LoraLayout): Promise<Session> {
-    const id = layoutId(lora);
+  get(layout: GraphLayout): Promise<Session> {
+    const id = layoutId(layout);
     let session = this.#sessions.get(id);
     if (!session) {
       const maxSeqLength = this.#maxSeqLength;
       const { float, weightsAs } = this.memory;
-      const graph = servingGraph({ ...this.#model, maxSeqLength, lora, float, weightsAs });
+      const graph = servingGraph({ ...this.#model, ...layout, maxSeqLength, float, weightsAs });
       session = createSession(graph, { ...this.#runtime, ...this.#heldWeights() });
       this.#sessions.set(id, session);
       // Runs read the prepacked copies. Other weights come back from the file when a step needs them.
@@ -72,6 +80,6 @@ export class GraphSessions {
 }
 
 /** Identifies a layout. Equal ids have the same graph. */
-export function layoutId(lora: LoraLayout): string {
-  return lora.kind === 'none' ? 'none' : `${lora.kind}:${lora.targets.join(',')}`;
+export function layoutId({ lora, kv }: GraphLayout): string {
+  return `${lora.kind}:${lora.kind === 'none' ? '' : lora.targets.join(',')} ${kv}`;
 }

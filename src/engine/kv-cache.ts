@@ -1,8 +1,10 @@
 // The KV cache: one key and one value tensor [slots, kvHeads, maxSeq, headDim] per layer, allocated once. A slot is a
-// row; a run reads a range of slots and appends to it. Knows no sequences, and not which memory it is in.
+// row; a run reads a range of slots and appends to it. Elements are floats, or bytes with a scale per layer, half, head
+// and channel. Knows no sequences, and not which memory it is in.
 import { assert } from '../common/assert.ts';
 import type { DecoderConfig } from '../model/config.ts';
-import type { OrtTensor, OrtType } from '../ort/tensor.ts';
+import type { KvType } from '../model/kv-attention.ts';
+import { hostTensor, type OrtTensor, type OrtType } from '../ort/tensor.ts';
 import type { SlotId } from './batch.ts';
 import { HOST_MEMORY } from './memory/host-memory.ts';
 import type { ModelMemory, SlotPart, SlotParts, SlotTensors } from './memory/model-memory.ts';
@@ -13,33 +15,48 @@ export interface KvLayer {
   readonly value: OrtTensor;
 }
 
+/** The size of a cache, and the type of its elements. */
+export interface KvShape {
+  readonly slotCount: number;
+  readonly maxSeqLength: number;
+  readonly type: KvType;
+}
+
+interface KvCacheOptions {
+  readonly slotCount: number;
+  readonly maxSeqLength: number;
+  /** Default: the host's. */
+  readonly memory?: ModelMemory;
+  /** The scales of an int8 cache, see `kvScaleCount`. Without them the cache holds floats. */
+  readonly scales?: Float32Array<ArrayBuffer> | undefined;
+}
+
 /** The keys and values of all slots. */
 export class KvCache {
   readonly slotCount: number;
   readonly maxSeqLength: number;
+  /** The scales [1, kvHeads, 1, headDim] of each layer; undefined if the cache holds floats. */
+  readonly scales: readonly KvLayer[] | undefined;
   readonly #headDim: number;
   /** The key and the value of layer 0, then those of layer 1, … */
   readonly #tensors: SlotTensors;
   readonly #layers = new WeakMap<readonly OrtTensor[], readonly KvLayer[]>();
 
-  constructor(
-    config: DecoderConfig,
-    slotCount: number,
-    maxSeqLength: number,
-    memory: ModelMemory = HOST_MEMORY,
-  ) {
+  constructor(config: DecoderConfig, options: KvCacheOptions) {
     const { kvHeadCount, headDim, layerCount } = config;
+    const { slotCount, maxSeqLength, memory = HOST_MEMORY, scales } = options;
     this.slotCount = slotCount;
     this.maxSeqLength = maxSeqLength;
     this.#headDim = headDim;
-    this.#tensors = memory.createSlots(slotCount);
+    this.#tensors = memory.createSlots(slotCount, scales && 'int8');
     this.#tensors.add([kvHeadCount, maxSeqLength, headDim], 2 * layerCount);
+    this.scales = scales && scaleTensors(config, scales);
   }
 
-  /** The float32 bytes of all slots at their full length. */
-  static byteSize(config: DecoderConfig, slotCount: number, maxSeqLength: number): number {
-    const perToken = 2 * config.layerCount * config.kvHeadCount * config.headDim * 4;
-    return perToken * slotCount * maxSeqLength;
+  /** The bytes of all slots at their full length. A device may hold floats of half the size. */
+  static byteSize(config: DecoderConfig, { slotCount, maxSeqLength, type }: KvShape): number {
+    const elements = 2 * config.layerCount * config.kvHeadCount * config.headDim;
+    return elements * ELEMENT_BYTES[type] * slotCount * maxSeqLength;
   }
 
   /** The operands for one slot, or for several from slot 0 on. Valid until the next call. */
@@ -47,10 +64,7 @@ export class KvCache {
     const tensors = this.#tensors.range(first, count);
     const known = this.#layers.get(tensors);
     if (known) return known;
-    const layers = Array.from({ length: tensors.length / 2 }, (_, layer) => ({
-      key: tensors[2 * layer]!,
-      value: tensors[2 * layer + 1]!,
-    }));
+    const layers = toLayers(tensors);
     this.#layers.set(tensors, layers);
     return layers;
   }
@@ -73,7 +87,7 @@ export class KvCache {
     return parts && new KvPositions(parts, this.maxSeqLength, this.#headDim);
   }
 
-  /** Zeros a slot that may contain a NaN, which would spread even with an attention weight of zero. */
+  /** Zeros a slot that may contain a NaN, which would spread even with an attention weight of zero. A byte 0 is 0 too. */
   zero(slot: SlotId): void {
     this.#tensors.zero(slot);
   }
@@ -114,4 +128,24 @@ export class KvPositions {
       count: count * headDim,
     };
   }
+}
+
+const ELEMENT_BYTES: Readonly<Record<KvType, number>> = { int8: 1, f32: 4 };
+
+/** Pairs the key and the value of layer 0, those of layer 1, … */
+function toLayers(tensors: readonly OrtTensor[]): KvLayer[] {
+  return Array.from({ length: tensors.length / 2 }, (_, layer) => ({
+    key: tensors[2 * layer]!,
+    value: tensors[2 * layer + 1]!,
+  }));
+}
+
+function scaleTensors(
+  { layerCount, kvHeadCount, headDim }: DecoderConfig,
+  scales: Float32Array<ArrayBuffer>,
+): KvLayer[] {
+  const size = kvHeadCount * headDim;
+  const whole = hostTensor('float32', [2 * layerCount, size], scales);
+  const shape = [1, kvHeadCount, 1, headDim];
+  return toLayers(Array.from({ length: 2 * layerCount }, (_, i) => whole.view(shape, i * size)));
 }

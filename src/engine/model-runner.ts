@@ -1,6 +1,7 @@
 // Runs a serving graph over a range of KV slots: fills its inputs, binds the tensors that changed, and returns the
 // logits. Bindings are kept between runs, so a decode step like the last one binds nothing.
 import type { DecoderConfig } from '../model/config.ts';
+import { KV_HALVES, KV_INPUTS, type KvForm } from '../model/kv-attention.ts';
 import { LORA_INPUTS, type LoraLayout } from '../model/lora-graph.ts';
 import { ropeTables } from '../model/rope.ts';
 import { SERVING } from '../model/serving-graph.ts';
@@ -8,7 +9,7 @@ import { TOP_LOGITS, TOP_LOGITS_COUNT } from '../model/top-logits.ts';
 import type { Binding } from '../ort/binding.ts';
 import { hostTensor, type OrtTensor, type OrtType } from '../ort/tensor.ts';
 import type { AdapterSlots } from './adapters/adapter-slots.ts';
-import { type GraphSessions, layoutId } from './graph-sessions.ts';
+import { type GraphLayout, type GraphSessions, layoutId } from './graph-sessions.ts';
 import type { KvCache } from './kv-cache.ts';
 import { copyRow, type LogitsRow } from './logits.ts';
 import { type LoraInput, type ModelInput, splitRun } from './model-input.ts';
@@ -23,6 +24,7 @@ export interface RunnerParts {
 
 /** Runs one model. One run at a time. */
 export class ModelRunner {
+  readonly #config: DecoderConfig;
   readonly #sessions: GraphSessions;
   readonly #cache: KvCache;
   readonly #slots: AdapterSlots;
@@ -38,6 +40,8 @@ export class ModelRunner {
     groupRows: new GrowingTensor('int64'),
     paddedPositions: new GrowingTensor('int64'),
     groupShape: new GrowingTensor('int64'),
+    positions: new GrowingTensor('int64'),
+    cacheRows: new GrowingTensor('int64'),
   };
   readonly #outputs: LogitsOutputs;
   /** [maxSeq, headDim / 2] each. */
@@ -46,6 +50,7 @@ export class ModelRunner {
   constructor(parts: RunnerParts) {
     const { config, cache } = parts;
     const { memory } = parts.sessions;
+    this.#config = config;
     this.#sessions = parts.sessions;
     this.#cache = cache;
     this.#slots = parts.slots;
@@ -58,9 +63,12 @@ export class ModelRunner {
     };
   }
 
-  /** Creates the session of a layout, so that the first run with it does not wait. */
-  async prepare(layout: LoraLayout): Promise<void> {
-    await this.#boundGraph(layout);
+  /** Creates the sessions that a batch with this layout can need, so that the first run does not wait. */
+  async prepare(lora: LoraLayout): Promise<void> {
+    // Only rows of one token each are grouped.
+    const tokens = lora.kind === 'grouped' ? [1] : [1, 2];
+    const forms = new Set(tokens.map((count) => this.#kvForm(count)));
+    await Promise.all([...forms].map((kv) => this.#boundGraph({ lora, kv })));
   }
 
   /** Returns the logits of the requested rows, in order. They are views of memory that the next run overwrites. */
@@ -83,8 +91,10 @@ export class ModelRunner {
 
   async #runGraph(input: ModelInput): Promise<LogitsRow[]> {
     this.#releaseStaleSlots();
-    const graph = await this.#boundGraph(this.#layout(input.lora));
+    const kv = this.#kvForm(input.tokenIds.length / input.pastLengths.length);
+    const graph = await this.#boundGraph({ lora: this.#loraLayout(input.lora), kv });
     this.#bindTokens(graph, input);
+    if (kv === 'int8 several tokens') this.#bindPositions(graph, input);
     const { firstSlot, pastLengths, lora } = input;
     this.#bindCache(graph, firstSlot, pastLengths.length);
     if (lora.kind !== 'none') this.#bindAdapters(graph, lora);
@@ -95,21 +105,29 @@ export class ModelRunner {
     return this.#outputs.rows(input.logitRows.length);
   }
 
-  #layout({ kind }: LoraInput): LoraLayout {
+  #loraLayout({ kind }: LoraInput): LoraLayout {
     return kind === 'none' ? { kind } : { kind, targets: this.#slots.targets };
   }
 
-  async #boundGraph(layout: LoraLayout): Promise<BoundGraph> {
+  #kvForm(newTokens: number): KvForm {
+    if (!this.#cache.scales) return 'float';
+    return newTokens === 1 ? 'int8 one token' : 'int8 several tokens';
+  }
+
+  async #boundGraph(layout: GraphLayout): Promise<BoundGraph> {
     const id = layoutId(layout);
     const known = this.#bound.get(id);
     if (known) return known;
     const session = await this.#sessions.get(layout);
     const boundMeanwhile = this.#bound.get(id);
     if (boundMeanwhile) return boundMeanwhile;
-    const graph = new BoundGraph(session.createBinding());
+    const graph = new BoundGraph(session.createBinding(), layout);
     graph.bindInput(SERVING.cos, this.#rope.cos);
     graph.bindInput(SERVING.sin, this.#rope.sin);
     for (const [name, weight] of this.#sessions.weightInputs) graph.bindInput(name, weight);
+    this.#cache.scales?.forEach((scales, layer) => {
+      for (const half of KV_HALVES) graph.bindInput(KV_INPUTS.scale(layer, half), scales[half]);
+    });
     this.#bound.set(id, graph);
     return graph;
   }
@@ -119,9 +137,8 @@ export class ModelRunner {
     const { version } = this.#slots;
     if (version === this.#slotsVersion) return;
     this.#slotsVersion = version;
-    const none = layoutId({ kind: 'none' });
     for (const [id, graph] of this.#bound) {
-      if (id === none) continue;
+      if (graph.layout.lora.kind === 'none') continue;
       graph.binding.release();
       this.#bound.delete(id);
     }
@@ -140,14 +157,26 @@ export class ModelRunner {
     graph.bindInput(SERVING.logitRows, this.#inputs.logitRows.fill(logitRows));
   }
 
+  /** The positions of the new tokens of one sequence, and the rows of its slot that they fill. */
+  #bindPositions(graph: BoundGraph, { tokenIds, pastLengths }: ModelInput): void {
+    const { kvHeadCount } = this.#config;
+    const [past] = pastLengths;
+    const positions = tokenIds.map((_, i) => past! + i);
+    const rows: number[] = [];
+    for (let head = 0; head < kvHeadCount; head++) {
+      for (const position of positions) rows.push(0, head, position);
+    }
+    const { positions: at, cacheRows } = this.#inputs;
+    graph.bindInput(KV_INPUTS.positions, at.fill(positions).view([1, positions.length]));
+    const shape = [1, kvHeadCount, positions.length, 3];
+    graph.bindInput(KV_INPUTS.cacheRows, cacheRows.fill(rows).view(shape));
+  }
+
   #bindCache(graph: BoundGraph, first: number, count: number): void {
-    this.#cache.range(first, count).forEach(({ key, value }, layer) => {
-      for (const [half, tensor] of [
-        ['key', key],
-        ['value', value],
-      ] as const) {
-        graph.bindInput(SERVING.past(layer, half), tensor);
-        graph.bindOutput(SERVING.present(layer, half), tensor);
+    this.#cache.range(first, count).forEach((tensors, layer) => {
+      for (const half of KV_HALVES) {
+        graph.bindInput(KV_INPUTS.past(layer, half), tensors[half]);
+        graph.bindOutput(KV_INPUTS.present(layer, half), tensors[half]);
       }
     });
   }
@@ -174,10 +203,12 @@ export class ModelRunner {
 /** A binding that skips a tensor that is bound already, if runs read it in place. */
 class BoundGraph {
   readonly binding: Binding;
+  readonly layout: GraphLayout;
   readonly #tensors = new Map<string, OrtTensor>();
 
-  constructor(binding: Binding) {
+  constructor(binding: Binding, layout: GraphLayout) {
     this.binding = binding;
+    this.layout = layout;
   }
 
   bindInput(name: string, tensor: OrtTensor): void {

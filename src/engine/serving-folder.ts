@@ -3,6 +3,7 @@ import path from 'node:path';
 import { FileError } from '../common/errors.ts';
 import { readRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
 import { type DecoderConfig, parseDecoderConfig } from '../model/config.ts';
+import { KV_SCALES_FILE, kvScaleCount } from '../model/kv-scales.ts';
 import {
   LAYOUT_FILE,
   LAYOUT_VERSION,
@@ -50,6 +51,24 @@ export function openServingFolder(dir: string): ServingModel {
 /** Covers everything that decides what a served base computes, apart from adapters. */
 function servedIdentity({ baseDigest, weights }: ServingLayout): string {
   return `${baseDigest} ${weights}`;
+}
+
+/** Reads the scales of an int8 KV cache. Throws `FileError` if the folder has none that fit the model. */
+export function readKvScales(dir: string, config: DecoderConfig): Float32Array<ArrayBuffer> {
+  const bytes = readScales(dir);
+  const scales = new Float32Array(new Uint8Array(bytes).buffer);
+  if (scales.length !== kvScaleCount(config)) {
+    throw new FileError(KV_SCALES_FILE, `has ${bytes.length} bytes, which does not fit the model`);
+  }
+  return scales;
+}
+
+function readScales(dir: string): Buffer {
+  try {
+    return readRegular(path.join(dir, KV_SCALES_FILE), SMALL_FILE_BYTES);
+  } catch (cause) {
+    throw new FileError(KV_SCALES_FILE, 'cannot be read', { cause });
+  }
 }
 
 function readLayout(dir: string): ServingLayout {

@@ -5,6 +5,7 @@ import { type FileLocation, GraphBuilder, MICROSOFT, type Value } from '../onnx/
 import type { FloatType } from '../settings/provider.ts';
 import type { DecoderConfig } from './config.ts';
 import { type DecoderLowering, decoder, type Projection, type Residual } from './decoder.ts';
+import { KvAttention, type KvForm } from './kv-attention.ts';
 import { LoraGraph, type LoraLayout } from './lora-graph.ts';
 import { layerTensor } from './names.ts';
 import {
@@ -29,6 +30,8 @@ export interface ServingGraphOptions {
   /** Positions of the cache and of the rotary tables. */
   readonly maxSeqLength: number;
   readonly lora: LoraLayout;
+  /** Default: `float`. */
+  readonly kv?: KvForm;
   /** The float type of values, cache, adapters, and weights that the table lists as float32. Default: float32. */
   readonly float?: FloatType;
   /** Whether the session holds the weights (the default), or each run gets them as inputs. */
@@ -37,7 +40,10 @@ export interface ServingGraphOptions {
   readonly locations?: ReadonlyMap<string, FileLocation>;
 }
 
-/** The names of a serving graph's inputs and outputs. `float` is the type in the options. See also `LORA_INPUTS`. */
+/**
+ * The names of a serving graph's inputs and outputs. `float` is the type in the options. See also `LORA_INPUTS` and
+ * `KV_INPUTS`.
+ */
 export const SERVING = {
   /** int64 [T] */
   inputIds: 'input_ids',
@@ -51,9 +57,6 @@ export const SERVING = {
   logitRows: 'logit_rows',
   /** float32 [L, V] */
   logits: 'logits',
-  /** float [B, kvHeads, maxSeq, headDim]; past and present are bound to the same memory */
-  past: (layer: number, half: 'key' | 'value') => `past_key_values.${layer}.${half}`,
-  present: (layer: number, half: 'key' | 'value') => `present.${layer}.${half}`,
   /** float [maxSeq, headDim / 2] */
   cos: 'rope_cos',
   sin: 'rope_sin',
@@ -63,7 +66,7 @@ export const SERVING = {
 export function servingGraph(options: ServingGraphOptions): Uint8Array {
   const { config, weights } = options;
   const ops = new ServingLowering(options);
-  const hidden = decoder(ops, config);
+  const hidden = ops.spreadNonFinite(decoder(ops, config));
   const rows = ops.g.node('Gather', [hidden, ops.logitRows], { axis: 0 }); // [L, D]
   const head = headMatrix(config, weights);
   const logits = ops.logits(rows, head);
@@ -80,27 +83,26 @@ class ServingLowering implements DecoderLowering {
   readonly #float: FloatType;
   readonly #inputIds: Value;
   readonly #batchShape: Value;
-  readonly #seqLengths: Value;
-  readonly #totalLength: Value;
-  readonly #cos: Value;
-  readonly #sin: Value;
+  readonly #kv: KvAttention;
   readonly #lora: LoraGraph;
   readonly #weightInputs = new Map<string, Value>();
 
   constructor(options: ServingGraphOptions) {
-    const { config, maxSeqLength, float = 'float32' } = options;
+    const { config, maxSeqLength, float = 'float32', kv: form = 'float' } = options;
     const g = this.g;
     this.#options = options;
     this.#config = config;
     this.#float = float;
     this.#inputIds = g.input(SERVING.inputIds, 'int64', ['tokens']);
     this.#batchShape = g.input(SERVING.batchShape, 'int64', [3]);
-    this.#seqLengths = g.input(SERVING.seqLengths, 'int32', ['batch']);
-    this.#totalLength = g.input(SERVING.totalLength, 'int32', []);
+    const seqLengths = g.input(SERVING.seqLengths, 'int32', ['batch']);
+    const totalLength = g.input(SERVING.totalLength, 'int32', []);
     this.logitRows = g.input(SERVING.logitRows, 'int64', ['logit_rows']);
     const table = [maxSeqLength, config.headDim / 2];
-    this.#cos = g.input(SERVING.cos, float, table);
-    this.#sin = g.input(SERVING.sin, float, table);
+    const cos = g.input(SERVING.cos, float, table);
+    const sin = g.input(SERVING.sin, float, table);
+    const shape = { config, maxSeqLength, float, form };
+    this.#kv = new KvAttention(g, { ...shape, seqLengths, totalLength, cos, sin });
     this.#lora = new LoraGraph(g, config, options.lora, float);
   }
 
@@ -146,25 +148,14 @@ class ServingLowering implements DecoderLowering {
   }
 
   attention(qkv: Projection, layer: number): Value {
-    const { headCount, kvHeadCount, headDim, slidingWindow } = this.#config;
+    const { headCount, headDim } = this.#config;
     const [query, key, value] = this.#queryKeyValue(qkv, layer);
-    const kv = ['key', 'value'] as const;
-    const cacheDims = ['batch', kvHeadCount, this.#options.maxSeqLength, headDim];
-    const past = kv.map((half) => this.g.input(SERVING.past(layer, half), this.#float, cacheDims));
-    const present = kv.map((half) => SERVING.present(layer, half));
-    const [attended] = this.g.nodeWithOutputs(
-      'GroupQueryAttention',
-      [query, key, value, ...past, this.#seqLengths, this.#totalLength, this.#cos, this.#sin],
-      {
-        num_heads: headCount,
-        kv_num_heads: kvHeadCount,
-        do_rotary: 1,
-        ...(slidingWindow ? { local_window_size: slidingWindow } : {}),
-      },
-      { domain: MICROSOFT, outputs: [true, ...present] },
-    );
-    for (const name of present) this.g.output(name as Value, this.#float, cacheDims);
-    return this.g.node('Reshape', [attended!, this.g.int64([-1, headCount * headDim])]);
+    const attended = this.#kv.attend({ query: query!, key, value }, layer);
+    return this.g.node('Reshape', [attended, this.g.int64([-1, headCount * headDim])]);
+  }
+
+  spreadNonFinite(hidden: Value): Value {
+    return this.#kv.spreadNonFinite(hidden, this.#batchShape);
   }
 
   gatedSilu(gateUp: Projection): Value {

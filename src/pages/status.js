@@ -243,6 +243,7 @@ function showServer({ threads, cores, ...server }) {
     ['Base model', server.model],
     ['Provider', server.provider ?? 'starting'],
     ['Weights', server.weights ?? 'starting'],
+    ['KV cache', server.kv ?? 'starting'],
     ['Threads', threads === null ? 'automatic' : count(threads)],
     ['Processor', `${server.processor}, ${counted(cores, 'core')}`],
     ['Instructions', server.processor_features?.join(', ') || 'unknown'],

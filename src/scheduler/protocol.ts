@@ -78,6 +78,8 @@ export interface EngineModelInfo {
   slotCount: number;
   provider: string;
   weights: string;
+  /** The type of the KV cache's elements. */
+  kv: string;
   /** The start phases of the engine process. */
   start?: StartPhases;
 }

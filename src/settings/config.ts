@@ -18,8 +18,10 @@ const schema = z.object(
 );
 
 type Settings = z.infer<typeof schema>;
-/** The effective settings. `weights` defaults to the provider's first format. */
-export type Config = Readonly<Settings & { weights: NonNullable<Settings['weights']> }>;
+/** The effective settings. `weights` defaults to the provider's first format, `kv` to the exact one. */
+export type Config = Readonly<
+  Settings & { weights: NonNullable<Settings['weights']>; kv: NonNullable<Settings['kv']> }
+>;
 /** The flags of the command line, by setting. */
 export type Flags = Partial<Record<SettingName, string>>;
 /** Environment variables. */
@@ -56,14 +58,17 @@ export function loadConfig(flags: Flags = {}, env: Environment = process.env): C
   if (result.data?.port === 0 && flags.port === undefined) {
     faults.push(`${SETTINGS.port.env}: must be a whole number from 1 to 65535`);
   }
-  const { provider = 'cpu', weights: requested } = result.data ?? {};
+  const { provider = 'cpu', weights: requested, kv = 'f32' } = result.data ?? {};
   const formats: readonly Config['weights'][] = PROVIDERS[provider].weights;
   const weights = requested ?? formats[0]!;
   if (!formats.includes(weights)) {
     faults.push(`${sources.get('weights')}: ${provider} serves ${formats.join(' and ')} only`);
   }
+  if (kv === 'int8' && PROVIDERS[provider].memory === 'device') {
+    faults.push(`${sources.get('kv')}: ${provider} keeps its cache in its own float type`);
+  }
   if (!result.success || faults.length > 0) throw new ConfigError([...new Set(faults)]);
-  return Object.freeze({ ...result.data, weights });
+  return Object.freeze({ ...result.data, weights, kv });
 }
 
 /** Returns the settings with secrets replaced. */

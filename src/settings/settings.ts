@@ -154,6 +154,12 @@ export const SETTINGS = {
     help: "format of the base model's weights: int8, int4 (CPU only; half the bytes, for one stream of a base of 1B parameters or more), nf4 (least memory, slow on a CPU) or f32 (exact) (default: int8, with cuda nf4)",
     schema: z.enum(['int8', 'int4', 'nf4', 'f32'], 'must be int8, int4, nf4 or f32').optional(),
   },
+  kv: {
+    env: 'LORIKEET_KV',
+    flag: '--kv',
+    help: 'format of cached keys and values: int8 (a quarter of the memory) or f32 (exact) (default: f32)',
+    schema: z.enum(['int8', 'f32'], 'must be int8 or f32').optional(),
+  },
   generationConfig: {
     env: 'LORIKEET_GENERATION_CONFIG',
     flag: '--generation-config',

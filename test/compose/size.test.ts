@@ -11,6 +11,7 @@ import { SMOLLM2, servingFolder, temporaryFolder, tinyAdapter, tinyModel } from 
 
 const ASKED = {
   weights: 'int8',
+  kv: 'f32',
   slots: 32,
   maxSeq: 2048,
   rank: 16,

@@ -16,6 +16,7 @@ import {
   type TinyModel,
   tinyAdapter,
   tinyModel,
+  writeKvScales,
 } from '../fixtures.ts';
 import { plainLogits } from '../model/plain-decoder.ts';
 
@@ -26,6 +27,8 @@ export interface Platform {
    * The largest difference from the plain decoder's logits; twice as large after adapters were attached and detached.
    */
   readonly limit: number;
+  /** Serves with an int8 cache whose scales cover values up to this. Default: a float cache. */
+  readonly cachedUpTo?: number;
   readonly skip?: string | false;
   /** Called before each engine. */
   prepare?(t: TestContext): void;
@@ -41,13 +44,15 @@ type Case = (t: TestContext, tools: Tools) => Promise<void>;
 /** Declares the tests, with float32 weights. */
 export function engineSuite(
   name: string,
-  { provider, limit, skip = false, prepare }: Platform,
+  { provider, limit, cachedUpTo, skip = false, prepare }: Platform,
 ): void {
   const engineOf = async (t: TestContext, model: TinyModel) => {
     prepare?.(t);
     const servingDir = await servingFolder(t, model, 'f32');
-    const runtime = { provider };
-    const engine = await Engine.create({ servingDir, slotCount: 6, maxSeqLength: 32, runtime });
+    if (cachedUpTo) writeKvScales(servingDir, model.config, cachedUpTo);
+    const kv = cachedUpTo ? 'int8' : 'f32';
+    const size = { slotCount: 6, maxSeqLength: 32 };
+    const engine = await Engine.create({ servingDir, ...size, kv, runtime: { provider } });
     t.after(() => engine.release());
     return engine;
   };

@@ -6,7 +6,7 @@ import { parseDecoderConfig } from '../../src/model/config.ts';
 import { SMOLLM2 } from '../fixtures.ts';
 
 const config = parseDecoderConfig(SMOLLM2);
-const DEFAULTS: MemoryRequest = { provider: 'cpu', weights: 'int8', prefillChunk: 256 };
+const DEFAULTS: MemoryRequest = { provider: 'cpu', weights: 'int8', kv: 'f32', prefillChunk: 256 };
 
 const plan = (bytes: number, request: Partial<MemoryRequest> = {}) =>
   planMemory(config, { ...DEFAULTS, ...request }, { bytes, source: 'test' });

@@ -17,6 +17,8 @@ export interface RunnerOptions {
   maxSeqLength: number;
   /** Default `cpu`. */
   provider?: Provider;
+  /** The scales of an int8 cache. */
+  scales?: Float32Array<ArrayBuffer>;
 }
 
 export function createRunner(t: TestContext, servingDir: string, options: RunnerOptions) {
@@ -30,14 +32,14 @@ export function runnerOf(
   served: ServingModel,
   options: RunnerOptions & { memory: ModelMemory },
 ) {
-  const { slotCount, maxSeqLength, provider = 'cpu', memory } = options;
+  const { slotCount, maxSeqLength, provider = 'cpu', memory, scales } = options;
   const { config } = served;
-  const cache = new KvCache(config, slotCount, maxSeqLength, memory);
+  const cache = new KvCache(config, { slotCount, maxSeqLength, memory, scales });
   const limits = { capacity: slotCount, capacityBytes: 2 ** 30 };
   const slots = new AdapterSlots(config, limits, memory);
   const sessions = new GraphSessions(served, maxSeqLength, { runtime: { provider }, memory });
   t.after(() => sessions.release());
-  return { config, slots, runner: new ModelRunner({ config, sessions, cache, slots }) };
+  return { config, cache, slots, runner: new ModelRunner({ config, sessions, cache, slots }) };
 }
 
 /** The logits [L * V] of the requested rows. */

@@ -38,6 +38,7 @@ export class ScriptedEngine implements StepEngine {
       slotCount: 4,
       provider: 'none',
       weights: 'none',
+      kv: 'none',
       ...info,
     };
   }

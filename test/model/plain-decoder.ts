@@ -14,6 +14,11 @@ import { TARGET_MODULES, type TargetName } from '../../src/model/target-modules.
 
 type Row = number[];
 export type Weights = (name: string) => Float32Array;
+/** Returns what the cache holds of a rotated key or a value [headDim]. */
+export type CachedRow = (
+  row: Row,
+  at: { layer: number; half: 'key' | 'value'; head: number },
+) => Row;
 
 /** The logits [T][V] of a whole sequence. */
 export function plainLogits(
@@ -21,6 +26,7 @@ export function plainLogits(
   weights: Weights,
   tokenIds: readonly number[],
   adapter?: AdapterWeights,
+  cached: CachedRow = (row) => row,
 ): Row[] {
   const { hiddenSize: D, headCount, kvHeadCount, headDim, layerCount } = config;
   const linear = (x: Row, layer: number, target: TargetName): Row => {
@@ -51,8 +57,10 @@ export function plainLogits(
         return rotate(gamma ? rmsNorm(head, gamma, config) : head, position, config);
       });
     const q = normed.map((x, t) => heads(x, 'q_proj', headCount, t, 'q_norm'));
-    const k = normed.map((x, t) => heads(x, 'k_proj', kvHeadCount, t, 'k_norm'));
-    const v = normed.map((x, t) => heads(x, 'v_proj', kvHeadCount, t));
+    const stored = (rows: Row[], half: 'key' | 'value') =>
+      rows.map((row, head) => cached(row, { layer, half, head }));
+    const k = normed.map((x, t) => stored(heads(x, 'k_proj', kvHeadCount, t, 'k_norm'), 'key'));
+    const v = normed.map((x, t) => stored(heads(x, 'v_proj', kvHeadCount, t), 'value'));
     hidden = hidden.map((x, t) => {
       const mixed = q[t]!.flatMap((query, h) => {
         const kv = Math.floor((h * kvHeadCount) / headCount);

@@ -85,6 +85,7 @@ export class FakeEngine implements StepEngine {
       slotCount: 4,
       provider: 'fake',
       weights: 'none',
+      kv: 'none',
       ...info,
     };
     this.slots = Array.from({ length: this.info.slotCount }, () => []);

@@ -1,5 +1,6 @@
 // The memory of a device for a model. Weights, cache and adapter slots stay there; small graphs copy values of the host
 // to it. Knows no model.
+import { assert } from '../../common/assert.ts';
 import { ConfigError } from '../../common/errors.ts';
 import { elementCount } from '../../common/tensor.ts';
 import { GraphBuilder } from '../../onnx/graph-builder.ts';
@@ -42,7 +43,10 @@ function deviceMemory(graphs: CopyGraphs, tokens: number): ModelMemory {
     rangesStartAt: 'slot 0',
     maxTokensPerRun: tokens,
     upload: (tensor) => upload(graphs, tensor),
-    createSlots: (slotCount) => new DeviceSlots(graphs, slotCount),
+    createSlots: (slotCount, type) => {
+      assert(!type, 'slots on a device hold floats');
+      return new DeviceSlots(graphs, slotCount);
+    },
   };
 }
 

@@ -1,5 +1,6 @@
 // The host's memory for a model. Tensors are not copied, and a range of slots is a view.
 
+import { assert } from '../../common/assert.ts';
 import { elementCount } from '../../common/tensor.ts';
 import { bytesOf, hostTensor, type OrtTensor, type OrtType } from '../../ort/tensor.ts';
 import type { ModelMemory, SlotPart, SlotParts, SlotTensors } from './model-memory.ts';
@@ -11,15 +12,17 @@ export const HOST_MEMORY: ModelMemory = {
   rangesStartAt: 'any slot',
   maxTokensPerRun: Number.POSITIVE_INFINITY,
   upload: (tensor) => tensor,
-  createSlots: (slotCount) => new HostSlots(slotCount),
+  createSlots: (slotCount, type) => new HostSlots(slotCount, type ?? 'float32'),
 };
 
 /** The longest array that every supported Node allows. A single tensor may be larger. */
 const MAX_BLOCK_BYTES = 2 ** 30;
 
+type HostSlotType = 'float32' | 'int8';
+
 interface HostSlotTensor {
   /** [slots, ...shape] */
-  readonly tensor: OrtTensor<'float32'>;
+  readonly tensor: OrtTensor<HostSlotType>;
   /** The tensor's memory. */
   readonly bytes: Uint8Array;
   /** The shape and the element count of one slot. */
@@ -29,12 +32,15 @@ interface HostSlotTensor {
 
 class HostSlots implements SlotTensors {
   readonly #slotCount: number;
+  readonly #type: HostSlotType;
   readonly #tensors: HostSlotTensor[] = [];
   readonly #ranges = new Map<string, readonly OrtTensor[]>();
-  readonly parts: SlotParts = new HostSlotParts('float32', this.#tensors);
+  readonly parts: SlotParts;
 
-  constructor(slotCount: number) {
+  constructor(slotCount: number, type: HostSlotType) {
     this.#slotCount = slotCount;
+    this.#type = type;
+    this.parts = new HostSlotParts(type, this.#tensors);
   }
 
   /**
@@ -44,10 +50,10 @@ class HostSlots implements SlotTensors {
   add(shape: readonly number[], count = 1): void {
     const size = elementCount(shape);
     const whole = [this.#slotCount, ...shape];
-    const perBlock = Math.max(1, Math.floor(MAX_BLOCK_BYTES / (4 * elementCount(whole))));
+    const perBlock = Math.max(1, Math.floor(MAX_BLOCK_BYTES / bytesOf(this.#type, whole)));
     for (let left = count; left > 0; left -= perBlock) {
       const inBlock = Math.min(perBlock, left);
-      const block = hostTensor('float32', [inBlock, ...whole]);
+      const block = hostTensor(this.#type, [inBlock, ...whole]);
       for (let i = 0; i < inBlock; i++) {
         const tensor = block.view(whole, i * elementCount(whole));
         const { buffer, byteOffset, byteLength } = tensor.data;
@@ -73,7 +79,9 @@ class HostSlots implements SlotTensors {
 
   write(index: number, slot: number, fill: (into: Float32Array) => void): void {
     const { tensor, size } = this.#tensors[index]!;
-    fill(tensor.data.subarray(slot * size, (slot + 1) * size));
+    const { data } = tensor;
+    assert(data instanceof Float32Array, 'a slot of floats is written');
+    fill(data.subarray(slot * size, (slot + 1) * size));
   }
 
   move(from: number, to: number, part?: { stride: number; used: number }): void {

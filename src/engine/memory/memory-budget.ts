@@ -4,6 +4,7 @@
 import { ConfigError } from '../../common/errors.ts';
 import type { MemoryBudget, MemoryLimit, MemoryParts } from '../../common/memory-limit.ts';
 import { type DecoderConfig, slotPositions } from '../../model/config.ts';
+import type { KvType } from '../../model/kv-attention.ts';
 import {
   servingTensorBytes,
   servingTensors,
@@ -16,6 +17,8 @@ import { KvCache } from '../kv-cache.ts';
 export interface MemoryRequest {
   readonly provider: Provider;
   readonly weights: WeightsMode;
+  /** The elements of the KV cache. */
+  readonly kv: KvType;
   readonly prefillChunk: number;
   readonly slots?: number | undefined;
   readonly maxSeq?: number | undefined;
@@ -89,8 +92,8 @@ export function planMemory(
   const left = limit.bytes * USABLE_SHARE - totalOf(fixed) - (requestedPrefixes ?? 0);
   const requestedCache = request.adapterCacheBytes;
   const forAdapters = requestedCache ?? Math.max(0, left) * ADAPTER_SHARE;
-  const cacheBytes = (slots: number, maxSeq: number) =>
-    isHost ? KvCache.byteSize(config, slots, maxSeq) : 0;
+  const cacheBytes = (slotCount: number, maxSeqLength: number) =>
+    isHost ? KvCache.byteSize(config, { slotCount, maxSeqLength, type: request.kv }) : 0;
   const plan = chooseSlots(config, request, {
     fits: (slots, maxSeq) => cacheBytes(slots, maxSeq) <= left - forAdapters,
   });

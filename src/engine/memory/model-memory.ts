@@ -16,11 +16,11 @@ export interface ModelMemory {
   readonly maxTokensPerRun: number;
   /** Copies a tensor to this memory, float32 as `float`. Returns the tensor itself if it is there already. */
   upload(tensor: OrtTensor): OrtTensor;
-  /** Creates slots without any tensors yet. */
-  createSlots(slotCount: number): SlotTensors;
+  /** Creates slots without any tensors yet. Default type: `float`. A device has no int8 slots. */
+  createSlots(slotCount: number, type?: 'int8'): SlotTensors;
 }
 
-/** Tensors [slots, …] of the memory's float type, which are read and written slot by slot. They start as zeros. */
+/** Tensors [slots, …] of one type, which are read and written slot by slot. They start as zeros. */
 export interface SlotTensors {
   /** Adds `count` tensors [slots, ...shape]. */
   add(shape: readonly number[], count?: number): void;
@@ -30,7 +30,7 @@ export interface SlotTensors {
   range(first: number, count: number): readonly OrtTensor[];
   /** Keeps what a run has written to a range. Must be called after such a run. */
   writeBack(first: number, count: number): void;
-  /** Writes one slot of one tensor; `fill` gets its elements and must set all of them. */
+  /** Writes one slot of one float tensor; `fill` gets its elements and must set all of them. */
   write(tensor: number, slot: number, fill: (into: Float32Array) => void): void;
   /** Copies a slot, or at least the given part of it: the first `used` of each `stride` elements. */
   move(from: number, to: number, part?: { stride: number; used: number }): void;

@@ -30,6 +30,10 @@ const healthSchema = z
       description:
         'The format of the weights; null until the engine is ready; only with exact figures',
     }),
+    kv: z.string().nullable().optional().openapi({
+      description:
+        'The format of the KV cache; null until the engine is ready; only with exact figures',
+    }),
     processor: z
       .object({
         model: z.string(),
@@ -83,7 +87,11 @@ export function addHealthRoutes(
         model: model.id,
         load: stats ? loadOf(stats) : null,
         engine: stats && isShown ? { ...stats } : null,
-        ...(isShown && { weights: client.model?.weights ?? null, processor: processorBody() }),
+        ...(isShown && {
+          weights: client.model?.weights ?? null,
+          kv: client.model?.kv ?? null,
+          processor: processorBody(),
+        }),
         ...(deps.memory && isShown && { memory: { ...deps.memory } }),
       };
       return status === 'ready' ? c.json(body) : c.json(body, 503, RETRY_SOON);

@@ -52,6 +52,7 @@ export function addMetricsRoute(
           model: model.id,
           provider: client.model?.provider ?? null,
           weights: client.model?.weights ?? null,
+          kv: client.model?.kv ?? null,
           threads: threads ?? null,
           ...describeHost(),
         },

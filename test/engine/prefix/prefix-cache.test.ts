@@ -26,7 +26,7 @@ const rootOf = ({ adapter, scope }: User) => ({
 });
 
 class Bench {
-  readonly kv = new KvCache(config, 3, POSITIONS);
+  readonly kv = new KvCache(config, { slotCount: 3, maxSeqLength: POSITIONS });
   readonly cache: PrefixCache;
 
   constructor(blocks: number) {

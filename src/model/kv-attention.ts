@@ -1,0 +1,214 @@
+// Attention over the KV cache, as graph nodes. A float cache is one operator. An int8 cache has a scale per KV head and
+// channel: the runtime's operator for it is fast for one new token per sequence and slow for several, so a run of
+// several tokens quantizes, appends and dequantizes with operators of its own, which compute the same.
+import { type GraphBuilder, MICROSOFT, type Value } from '../onnx/graph-builder.ts';
+import type { FloatType } from '../settings/provider.ts';
+import type { DecoderConfig } from './config.ts';
+
+/** How the KV cache is stored: in the float type of the graph, or in 8 bits with fixed scales. */
+export const KV_TYPES = ['int8', 'f32'] as const;
+/** The name of a cache's format. */
+export type KvType = (typeof KV_TYPES)[number];
+
+/** The form of a graph: over a float cache, or over an int8 cache with one or with several tokens per sequence. */
+export type KvForm = 'float' | 'int8 one token' | 'int8 several tokens';
+
+/** The names of inputs and outputs. T = B sequences x S new tokens. */
+export const KV_INPUTS = {
+  /** [B, kvHeads, maxSeq, headDim], float or int8; past and present are bound to the same memory */
+  past: (layer: number, half: KvHalf) => `past_key_values.${layer}.${half}`,
+  present: (layer: number, half: KvHalf) => `present.${layer}.${half}`,
+  /** float32 [1, kvHeads, 1, headDim], for int8: what a step of 1 is worth */
+  scale: (layer: number, half: KvHalf) => `kv_scale.${layer}.${half}`,
+  /** int64 [1, S], for several tokens: the positions of the new tokens */
+  positions: 'positions',
+  /** int64 [1, kvHeads, S, 3], for several tokens: slot, head and position of the rows to write */
+  cacheRows: 'cache_rows',
+} as const;
+
+export const KV_HALVES = ['key', 'value'] as const;
+/** Keys or values. */
+export type KvHalf = (typeof KV_HALVES)[number];
+
+/** The query, and keys and values unless all three are packed in one operand: [B, S, width]. */
+export interface QueryKeyValue {
+  readonly query: Value;
+  readonly key?: Value | undefined;
+  readonly value?: Value | undefined;
+}
+
+interface KvAttentionOptions {
+  readonly config: DecoderConfig;
+  readonly maxSeqLength: number;
+  readonly float: FloatType;
+  readonly form: KvForm;
+  /** See `SERVING`. */
+  readonly seqLengths: Value;
+  readonly totalLength: Value;
+  readonly cos: Value;
+  readonly sin: Value;
+}
+
+/**
+ * An attention sink that takes no part in the softmax. With a sink the runtime computes whole rows of scores, which for
+ * one token takes 0.7 of the time of its tiles.
+ */
+const NO_SINK = -1e30;
+const INT8 = 3; // TensorProto.DataType.INT8
+
+/** Builds the attention of all layers of one graph. */
+export class KvAttention {
+  readonly #g: GraphBuilder;
+  readonly #options: KvAttentionOptions;
+  readonly #cacheDims: readonly (number | string)[];
+  /** One sum [B, 1, 1] per operand of an int8 graph. */
+  readonly #sums: Value[] = [];
+  /** For several tokens. */
+  readonly #positions: Value | undefined;
+  readonly #cacheRows: Value | undefined;
+  readonly #total: Value | undefined;
+  /** For one token over an int8 cache. */
+  readonly #sink: Value | undefined;
+
+  constructor(g: GraphBuilder, options: KvAttentionOptions) {
+    const { config, maxSeqLength, form, totalLength } = options;
+    this.#g = g;
+    this.#options = options;
+    this.#cacheDims = ['batch', config.kvHeadCount, maxSeqLength, config.headDim];
+    if (form === 'int8 one token') {
+      this.#sink = g.node('Expand', [g.float(NO_SINK), g.int64([config.headCount])]);
+    } else if (form === 'int8 several tokens') {
+      const rows = [1, config.kvHeadCount, 'new_tokens', 3];
+      this.#positions = g.input(KV_INPUTS.positions, 'int64', [1, 'new_tokens']);
+      this.#cacheRows = g.input(KV_INPUTS.cacheRows, 'int64', rows);
+      this.#total = g.node('Unsqueeze', [g.cast(totalLength, 'int64'), g.int64([0])]);
+    }
+  }
+
+  /** Appends to the cache of a layer and attends to it. Returns [B, S, heads * headDim]. */
+  attend(operands: QueryKeyValue, layer: number): Value {
+    const { form, float } = this.#options;
+    const type = form === 'float' ? float : 'int8';
+    const past = KV_HALVES.map((half) => {
+      this.#g.output(KV_INPUTS.present(layer, half) as Value, type, this.#cacheDims);
+      return this.#g.input(KV_INPUTS.past(layer, half), type, this.#cacheDims);
+    });
+    if (form === 'float') return this.#operator(operands, past, layer);
+    this.#noteFinite(operands);
+    const { kvHeadCount, headDim } = this.#options.config;
+    const scales = KV_HALVES.map((half) =>
+      this.#g.input(KV_INPUTS.scale(layer, half), 'float32', [1, kvHeadCount, 1, headDim]),
+    );
+    return form === 'int8 one token'
+      ? this.#operator(operands, past, layer, scales)
+      : this.#several(operands, { past, scales, layer });
+  }
+
+  /**
+   * Makes all rows of a sequence NaN if one of its queries, keys or values was not finite. `hidden` is [T, D]. An int8
+   * cache would store a NaN as a number, and the error would go unnoticed.
+   */
+  spreadNonFinite(hidden: Value, batchShape: Value): Value {
+    if (this.#sums.length === 0) return hidden;
+    const g = this.#g;
+    const zeros = g.node('Mul', [g.node('Sum', this.#sums), g.float(0)]); // 0, or NaN
+    const sequences = g.node('Reshape', [hidden, batchShape]);
+    const { hiddenSize } = this.#options.config;
+    return g.node('Reshape', [g.node('Add', [sequences, zeros]), g.int64([-1, hiddenSize])]);
+  }
+
+  #noteFinite({ query, key, value }: QueryKeyValue): void {
+    for (const operand of [query, key, value]) {
+      if (operand) this.#sums.push(this.#g.node('ReduceSum', [operand, this.#g.int64([1, 2])]));
+    }
+  }
+
+  /** One operator that rotates, appends and attends. */
+  #operator(
+    { query, key, value }: QueryKeyValue,
+    past: readonly Value[],
+    layer: number,
+    scales?: readonly Value[],
+  ): Value {
+    const { seqLengths, totalLength, cos, sin } = this.#options;
+    const inputs = [query, key, value, ...past, seqLengths, totalLength, cos, sin];
+    const present = KV_HALVES.map((half) => KV_INPUTS.present(layer, half));
+    const quantized = scales && { k_quant_type: 'PER_CHANNEL', v_quant_type: 'PER_CHANNEL' };
+    return this.#g.nodeWithOutputs(
+      'GroupQueryAttention',
+      scales ? [...inputs, undefined, undefined, this.#sink, ...scales] : inputs,
+      {
+        ...this.#attributes,
+        do_rotary: 1,
+        ...quantized,
+        ...(scales && { kv_cache_bit_width: 8 }),
+      },
+      { domain: MICROSOFT, outputs: [true, ...present] },
+    )[0]!;
+  }
+
+  /** The same as `#operator` over an int8 cache, for several tokens of one sequence. */
+  #several(
+    operands: QueryKeyValue,
+    cache: { past: readonly Value[]; scales: readonly Value[]; layer: number },
+  ): Value {
+    const g = this.#g;
+    const { seqLengths, totalLength } = this.#options;
+    const [query, key, value] = this.#rotated(operands);
+    const wide = [key!, value!].map((rows, i) => {
+      const scale = cache.scales[i]!;
+      const codes = g.node('QuantizeLinear', [this.#toHeads(rows), scale], {
+        ...this.#blocks,
+        output_dtype: INT8,
+      });
+      const outputs = [KV_INPUTS.present(cache.layer, KV_HALVES[i]!)];
+      const written = [cache.past[i]!, this.#cacheRows, codes];
+      const [present] = g.nodeWithOutputs('ScatterND', written, {}, { outputs });
+      const used = g.node('Slice', [present!, g.int64([0]), this.#total, g.int64([2])]);
+      return g.node('DequantizeLinear', [used, scale], this.#blocks);
+    });
+    // Without new keys and values the operator attends to the given ones.
+    const none = g.node('Slice', [value!, g.int64([0]), g.int64([0]), g.int64([1])]);
+    const inputs = [query, none, none, ...wide, seqLengths, totalLength];
+    // The operator crashes without its other outputs, although nothing reads them.
+    const options = { domain: MICROSOFT, outputs: [true, true, true] };
+    const attributes = { ...this.#attributes, do_rotary: 0 };
+    return g.nodeWithOutputs('GroupQueryAttention', inputs, attributes, options)[0]!;
+  }
+
+  #rotated({ query, key, value }: QueryKeyValue): Value[] {
+    const g = this.#g;
+    const { headCount, kvHeadCount, headDim } = this.#options.config;
+    const { cos, sin } = this.#options;
+    const rotate = (x: Value, num_heads: number) =>
+      g.node('RotaryEmbedding', [x, this.#positions, cos, sin], { num_heads }, MICROSOFT);
+    const widths = [headCount, kvHeadCount, kvHeadCount].map((heads) => heads * headDim);
+    const outputs = [true, true, true];
+    const [q, k, v] =
+      key && value
+        ? [query, key, value]
+        : g.nodeWithOutputs('Split', [query, g.int64(widths)], { axis: 2 }, { outputs });
+    return [rotate(q!, headCount), rotate(k!, kvHeadCount), v!];
+  }
+
+  /** [1, S, kvHeads * headDim] → [1, kvHeads, S, headDim] */
+  #toHeads(rows: Value): Value {
+    const { kvHeadCount, headDim } = this.#options.config;
+    const heads = this.#g.node('Reshape', [rows, this.#g.int64([0, 0, kvHeadCount, headDim])]);
+    return this.#g.node('Transpose', [heads], { perm: [0, 2, 1, 3] });
+  }
+
+  /** One scale for all positions. */
+  get #blocks() {
+    return { axis: 2, block_size: this.#options.maxSeqLength };
+  }
+
+  get #attributes() {
+    const { headCount, kvHeadCount, slidingWindow } = this.#options.config;
+    return {
+      num_heads: headCount,
+      kv_num_heads: kvHeadCount,
+      ...(slidingWindow ? { local_window_size: slidingWindow } : {}),
+    };
+  }
+}
