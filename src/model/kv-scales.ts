@@ -3,7 +3,7 @@
 import type { DecoderConfig } from './config.ts';
 
 /** The largest code. The runtime also stores -128, if a value exceeds what the scale covers. */
-export const MAX_CODE = 127;
+const MAX_CODE = 127;
 /** A channel that was zero throughout calibration still needs a scale, because the runtime divides by it. */
 const MIN_SCALE = 1e-6;
 

@@ -81,3 +81,27 @@ test('on a device, the base and the cache take no memory of the host', () => {
   const { slots, budget } = plan(900e6, { provider: 'cuda' });
   assert.deepEqual([slots, budget.parts.base, budget.parts.kvCache], [32, 0, 0]);
 });
+
+const LARGER = parseDecoderConfig({
+  ...SMOLLM2,
+  hidden_size: 2048,
+  intermediate_size: 8192,
+  num_hidden_layers: 24,
+  num_attention_heads: 32,
+  num_key_value_heads: 32,
+});
+
+test('an int8 cache takes a quarter, and the defaults of a 1.7B model fit in 24 GB', () => {
+  const planLarger = (request: Partial<MemoryRequest>) =>
+    planMemory(LARGER, { ...DEFAULTS, ...request }, { bytes: 24e9, source: 'test' });
+  const { slots, maxSeqLength, budget, reduced } = planLarger({ kv: 'int8' });
+  assert.deepEqual([slots, maxSeqLength, reduced], [32, 2048, undefined]);
+  assert.equal(budget.parts.kvCache, 2 * 24 * 32 * 64 * 32 * 2048);
+  assert.ok(planLarger({ kv: 'f32' }).slots < 32, 'defaults are fitted');
+  const requested = { slots: 32, maxSeq: 2048 };
+  assert.throws(() => planLarger({ kv: 'f32', ...requested }), /Lower .*, use --kv int8, or raise/);
+  assert.throws(
+    () => planLarger({ kv: 'int8', slots: 256, maxSeq: 2048 }),
+    /Lower --slots or --max-seq, or raise/,
+  );
+});

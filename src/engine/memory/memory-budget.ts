@@ -139,9 +139,17 @@ type FixedParts = Omit<MemoryParts, 'kvCache' | 'adapterCache' | 'prefixCache' |
 /** Parts that do not depend on the plan. The memory of a device, which then holds the weights, is not counted. */
 function fixedParts(
   config: DecoderConfig,
-  { provider, weights, prefillChunk, slots = DEFAULT_SLOTS }: MemoryRequest,
+  { provider, weights, kv, prefillChunk, slots = DEFAULT_SLOTS, maxSeq }: MemoryRequest,
 ): FixedParts {
   const { hiddenSize, intermediateSize, vocabSize } = config;
+  // A prompt over an int8 cache attends to a float copy of one layer of its slot, which the operator copies again.
+  const copies = kv === 'int8' ? 2 : 0;
+  const layerBytes =
+    KvCache.byteSize(config, {
+      slotCount: 1,
+      maxSeqLength: slotPositions(config, maxSeq),
+      type: 'f32',
+    }) / config.layerCount;
   const isHost = PROVIDERS[provider].memory === 'host';
   return {
     base: isHost ? baseBytes(config, weights) : 0,
@@ -149,7 +157,10 @@ function fixedParts(
     server: SERVER_BYTES,
     engine: ENGINE_BYTES,
     // float32 values between the operators of a prefill chunk, and the logits of a step with their ranking.
-    activations: 4 * prefillChunk * (8 * hiddenSize + 4 * intermediateSize) + 8 * slots * vocabSize,
+    activations:
+      4 * prefillChunk * (8 * hiddenSize + 4 * intermediateSize) +
+      8 * slots * vocabSize +
+      copies * layerBytes,
   };
 }
 
@@ -200,7 +211,10 @@ function doesNotFit(
     .filter(([, bytes]) => bytes > 0)
     .map(([part, bytes]) => `${PART_NAMES[part as keyof MemoryParts]} ${mib(bytes)}`);
   const canShrink = request.slots !== undefined || request.maxSeq !== undefined;
-  const cure = canShrink ? 'Lower --slots or --max-seq, or' : 'Use a smaller model, or';
+  const canNarrow = request.kv === 'f32' && PROVIDERS[request.provider].memory === 'host';
+  const cure = canShrink
+    ? `Lower --slots or --max-seq,${canNarrow ? ' use --kv int8,' : ''} or`
+    : 'Use a smaller model, or';
   return (
     `--slots, --max-seq: serving takes ${mib(totalBytes)} with a KV cache of ${slots} x ${maxSeqLength} positions, ` +
     `and ${Math.round(USABLE_SHARE * 100)} % of ${mib(limit.bytes)} (${limit.source}) can be used: ` +
