@@ -7,7 +7,7 @@ import { elementCount, fromFloat32, type Tensor } from '../src/common/tensor.ts'
 import type { Artifact } from '../src/import/artifact.ts';
 import { ensureServingFiles } from '../src/import/serving-files.ts';
 import { type DecoderConfig, parseDecoderConfig } from '../src/model/config.ts';
-import { KV_SCALES_FILE, kvScaleCount, scalesOf } from '../src/model/kv-scales.ts';
+import { KV_SCALES_FILE, kvScaleCount, scaleOf } from '../src/model/kv-scales.ts';
 import { expectedTensors } from '../src/model/names.ts';
 import type { WeightsMode } from '../src/model/serving-weights.ts';
 import { TARGET_MODULES, type TargetName } from '../src/model/target-modules.ts';
@@ -104,7 +104,7 @@ export async function servingFolder(
 
 /** Gives a serving folder scales that cover magnitudes up to `max` in every channel. */
 export function writeKvScales(dir: string, config: DecoderConfig, max: number): void {
-  const scales = scalesOf(new Float32Array(kvScaleCount(config)).fill(max), 1);
+  const scales = new Float32Array(kvScaleCount(config)).fill(scaleOf(max));
   writeFileSync(path.join(dir, KV_SCALES_FILE), scales);
 }
 

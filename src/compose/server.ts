@@ -12,6 +12,8 @@ import { type MemoryPlan, planMemory } from '../engine/memory/memory-budget.ts';
 import type { ServedModel } from '../http/deps.ts';
 import type { RunningServer } from '../http/server.ts';
 import { type ArtifactDescription, describeArtifact } from '../import/artifact.ts';
+import type { KvType } from '../model/kv-attention.ts';
+import { KV_SCALES_FILE } from '../model/kv-scales.ts';
 import { createProcessClient, type EngineClient } from '../scheduler/client.ts';
 import type { Config } from '../settings/config.ts';
 import { chooseExports } from '../telemetry/export-choice.ts';
@@ -111,6 +113,9 @@ interface PreparedBase {
   readonly artifact: ArtifactDescription;
   readonly weights: ServingWeights;
   readonly plan: MemoryPlan;
+  readonly kv: KvType;
+  /** Makes sure of the files that the engine reads. */
+  readonly prepareFiles: () => Promise<unknown>;
 }
 
 /** Finds or imports the base, and builds its serving files if necessary. */
@@ -119,8 +124,8 @@ async function prepareBase(context: ProgramContext): Promise<PreparedBase> {
   await makeFolder(config.home);
   const artifactDir = await findBase(config.model, context);
   const artifact = describeArtifact(artifactDir);
-  const plan = planMemory(artifact.config, config, memoryLimit());
-  if (plan.reduced) reporter.notify(plan.reduced);
+  const limit = memoryLimit();
+  const wanted = planMemory(artifact.config, config, limit);
   const weights = new ServingWeights({
     artifactDir,
     digest: artifact.info.digest,
@@ -128,8 +133,35 @@ async function prepareBase(context: ProgramContext): Promise<PreparedBase> {
     cacheDir: path.join(config.home, 'cache'),
     reporter,
   });
-  await weights.ensure();
-  return { artifact, weights, plan };
+  const prepareFiles = async () => {
+    await weights.ensure();
+    return (
+      config.kv === 'int8' && (await hasScales({ config, artifactDir, servingDir: weights.dir }))
+    );
+  };
+  const kv = (await prepareFiles()) ? 'int8' : 'f32';
+  if (kv !== config.kv)
+    reporter.notify(
+      '--kv: the cache holds floats, because a base without a tokenizer is not calibrated.',
+    );
+  // A cache of floats takes more memory, so the plan is made again.
+  const plan = kv === config.kv ? wanted : planMemory(artifact.config, { ...config, kv }, limit);
+  if (plan.reduced) reporter.notify(plan.reduced);
+  return { artifact, weights, plan, kv, prepareFiles };
+}
+
+/** Measures the scales of an int8 cache if the serving folder has none. Resolves to whether it has them. */
+async function hasScales({
+  config,
+  ...folders
+}: {
+  config: Config;
+  artifactDir: string;
+  servingDir: string;
+}): Promise<boolean> {
+  if (existsSync(path.join(folders.servingDir, KV_SCALES_FILE))) return true;
+  const { measureKvScales } = await import('./kv-scales.ts');
+  return measureKvScales({ ...folders, intraOpThreads: config.threads });
 }
 
 interface RunningEngine {
@@ -139,7 +171,7 @@ interface RunningEngine {
 }
 
 function startEngine(
-  { weights, plan }: PreparedBase,
+  { weights, plan, kv, prepareFiles }: PreparedBase,
   { config, access, log }: Pick<ServerParts, 'config' | 'access' | 'log'>,
 ): RunningEngine {
   const { maxWaiting, prefillChunk } = config;
@@ -150,7 +182,7 @@ function startEngine(
       servingDir: weights.dir,
       slotCount: plan.slots,
       maxSeqLength: plan.maxSeqLength,
-      kv: config.kv,
+      kv,
       adapterSlotBytes: plan.adapterSlotBytes,
       prefixCacheBytes: plan.prefixCacheBytes,
       ...(config.adapterSlots && { adapterSlotCount: config.adapterSlots }),
@@ -175,7 +207,7 @@ function startEngine(
     onFatal = reject;
   });
   fatal.catch(() => {}); // it may reject before anything awaits it
-  const prepareRestart = () => weights.ensure();
+  const prepareRestart = async () => void (await prepareFiles());
   const options = { entry: ENGINE_PROGRAM, hostOptions, log, onFatal, prepareRestart };
   return { client: createProcessClient(options), fatal };
 }

@@ -56,11 +56,11 @@ function servedIdentity({ baseDigest, weights }: ServingLayout): string {
 /** Reads the scales of an int8 KV cache. Throws `FileError` if the folder has none that fit the model. */
 export function readKvScales(dir: string, config: DecoderConfig): Float32Array<ArrayBuffer> {
   const bytes = readScales(dir);
-  const scales = new Float32Array(new Uint8Array(bytes).buffer);
-  if (scales.length !== kvScaleCount(config)) {
-    throw new FileError(KV_SCALES_FILE, `has ${bytes.length} bytes, which does not fit the model`);
-  }
-  return scales;
+  const isWhole = bytes.length === 4 * kvScaleCount(config);
+  const scales = new Float32Array(isWhole ? new Uint8Array(bytes).buffer : []);
+  if (isWhole && scales.every((scale) => scale > 0 && Number.isFinite(scale))) return scales;
+  const reason = isWhole ? 'a scale is not positive' : `${bytes.length} bytes do not fit the model`;
+  throw new FileError(KV_SCALES_FILE, `${reason}. Delete it, and the next start measures it again`);
 }
 
 function readScales(dir: string): Buffer {

@@ -15,9 +15,30 @@ export function kvScaleCount({ layerCount, kvHeadCount, headDim }: DecoderConfig
   return layerCount * 2 * kvHeadCount * headDim;
 }
 
-/**
- * Returns scales that cover `margin` times the largest magnitudes, in the same order. Values beyond that are clipped.
- */
-export function scalesOf(maxima: Float32Array, margin: number): Float32Array<ArrayBuffer> {
-  return Float32Array.from(maxima, (max) => Math.max((margin * max) / MAX_CODE, MIN_SCALE));
+/** The largest magnitudes of one layer over a text, [kvHeads * headDim]. */
+export interface KvMaxima {
+  /**
+   * The length of the pair of channels that are rotated together. A rotation moves it from one channel to the other, and
+   * slow rotations take longer than the text.
+   */
+  readonly key: Float32Array;
+  readonly value: Float32Array;
+}
+
+/** Measured with other texts, and with adapters. See docs/decisions/0013-int8-kv.md. */
+const MARGINS = { key: 1.1, value: 1.5 } as const;
+
+/** Returns the scales that a calibration run suggests. Values beyond the margins are clipped. */
+export function calibratedScales(layers: readonly KvMaxima[]): Float32Array<ArrayBuffer> {
+  const scales = layers.flatMap((maxima) =>
+    (['key', 'value'] as const).flatMap((half) =>
+      Array.from(maxima[half], (max) => scaleOf(MARGINS[half] * max)),
+    ),
+  );
+  return Float32Array.from(scales);
+}
+
+/** Returns the scale of a channel whose values are clipped beyond `max`. */
+export function scaleOf(max: number): number {
+  return Math.max(max / MAX_CODE, MIN_SCALE);
 }

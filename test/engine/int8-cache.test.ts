@@ -1,15 +1,21 @@
 // The int8 KV cache: rounding and attention against the plain decoder, moves, and values that are not finite.
 import assert from 'node:assert/strict';
-import { rmSync, truncateSync } from 'node:fs';
+import { rmSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import type { SlotId } from '../../src/engine/batch.ts';
 import { Engine } from '../../src/engine/engine.ts';
 import { KvCache } from '../../src/engine/kv-cache.ts';
+import { measureKvMaxima } from '../../src/engine/kv-maxima.ts';
 import { HOST_MEMORY } from '../../src/engine/memory/host-memory.ts';
 import { openServingFolder } from '../../src/engine/serving-folder.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
-import { KV_SCALES_FILE, kvScaleCount, scalesOf } from '../../src/model/kv-scales.ts';
+import {
+  calibratedScales,
+  KV_SCALES_FILE,
+  kvScaleCount,
+  scaleOf,
+} from '../../src/model/kv-scales.ts';
 import { embeddingName } from '../../src/model/names.ts';
 import { TARGET_NAMES } from '../../src/model/target-modules.ts';
 import { servingFolder, tinyAdapter, tinyModel, writeKvScales } from '../fixtures.ts';
@@ -70,7 +76,7 @@ for (const [name, changes] of families) {
     const adapter = tinyAdapter(config, { seed: 7, rank: 3, targets: TARGET_NAMES });
     // Half of the range clips the largest values.
     for (const margin of [1.5, 0.5]) {
-      const scales = scalesOf(maximaOf(model), margin);
+      const scales = maximaOf(model).map((max) => scaleOf(margin * max));
       const { runner, slots } = runnerOf(t, served, { ...SIZE, memory: HOST_MEMORY, scales });
       slots.attach(adapter);
       for (const [lora, weights] of [
@@ -151,9 +157,34 @@ test('scales that are missing or of another model are refused', async (t) => {
   const servingDir = await servingFolder(t, model, 'f32');
   const file = path.join(servingDir, KV_SCALES_FILE);
   writeKvScales(servingDir, model.config, 8);
-  truncateSync(file, 8);
   const create = () => Engine.create({ servingDir, ...SIZE, kv: 'int8' });
-  await assert.rejects(create(), /kv-scales\.bin: has 8 bytes/);
+  truncateSync(file, 7);
+  await assert.rejects(create(), /kv-scales\.bin: 7 bytes do not fit the model\. Delete it/);
+  writeFileSync(file, new Float32Array(kvScaleCount(model.config)).fill(Number.NaN));
+  await assert.rejects(create(), /kv-scales\.bin: a scale is not positive/);
   rmSync(file);
   await assert.rejects(create(), /kv-scales\.bin/);
+});
+
+test('a calibration run finds the longest pairs of keys and the largest values', async (t) => {
+  const model = tinyModel();
+  const { config } = model;
+  const half = config.headDim / 2;
+  const want = new Float32Array(kvScaleCount(config));
+  plainLogits(config, model.weights, TOKENS, undefined, (row, at) => {
+    row.forEach((value, i) => {
+      const partner = row[(i + half) % config.headDim]!;
+      const magnitude = at.half === 'key' ? Math.hypot(value, partner) : Math.abs(value);
+      const channel = firstChannel(config, at) + i;
+      want[channel] = Math.max(want[channel]!, magnitude);
+    });
+    return row;
+  });
+  const layers = await measureKvMaxima(await servingFolder(t, model, 'f32'), TOKENS);
+  const found = layers.flatMap(({ key, value }) => [...key, ...value]);
+  assert.ok(worstDifference(Float32Array.from(found), want) < 1e-5);
+  const scales = calibratedScales(layers);
+  scales.forEach((scale, i) => {
+    assert.ok(127 * scale > want[i]! && 127 * scale < 2 * want[i]!, `channel ${i}`);
+  });
 });
