@@ -147,7 +147,7 @@ for (const value of [Number.NaN, Number.POSITIVE_INFINITY]) {
     t.after(() => engine.release());
     assert.deepEqual((await engine.run(prefill([good!, good!], 0))).rows, []);
     const failed = await engine.run(prefill([good!, bad!, good!], 2));
-    assert.deepEqual(failed.rows, [{ ok: false, reason: 'non_finite' }]);
+    assert.deepEqual(failed.rows, [[{ ok: false, reason: 'non_finite' }]]);
     assert.deepEqual((await engine.run(prefill([good!, good!], 0))).rows, []);
   });
 }

@@ -19,6 +19,7 @@ class RepetitiveModel {
     slotCount: 2,
     provider: 'none',
     weights: 'none',
+    kv: 'none',
   };
   readonly #slots: number[][] = [[], []];
 
