@@ -27,6 +27,16 @@ test('documents are plain English, as far as patterns tell', () => {
   assert.deepEqual(faults, []);
 });
 
+test('documents have no markers of a merge conflict', () => {
+  const marker = /^(?:<{7} |={7}$|>{7} )/m;
+  const isMarked = (text: string) => marker.test(text);
+  assert.deepEqual(
+    documents.filter((path) => isMarked(readFileSync(path, 'utf8'))),
+    [],
+  );
+  assert.ok(isMarked('| a |\n<<<<<<< HEAD\n| b |'));
+});
+
 test('every exported function, class and type has a docstring', () => {
   assert.deepEqual(docstringFaults(sources), []);
 });
