@@ -1,11 +1,12 @@
 // Matches regular expressions from adapters' configurations against module names, in a child process that is killed if it
 // takes too long: an expression's length does not tell how long it compiles. It is a process because a thread that runs out
 // of memory can abort its whole process (Node 24 does). There is one, started by the first expression and ended when idle.
-import { type ChildProcess, fork } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
 import { ServeError } from '../../src/common/errors.ts';
+import { forkProgram } from '../../src/common/fork-program.ts';
 
 /** A regular expression and how it matches. */
 export interface Expression {
@@ -51,6 +52,9 @@ const OUT_OF_MEMORY = 'SIGABRT';
 const MAX_REMEMBERED = 64;
 /** A timeout is forgotten sooner, because the machine may have been busy. */
 const REMEMBER_LATE_MS = 60_000;
+
+const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+const WORKER = new URL(`./pattern-worker.${EXTENSION}`, import.meta.url);
 
 const results = new LRUCache<string, EvaluationResult>({ max: MAX_REMEMBERED });
 const underWay = new Map<string, Promise<EvaluationResult>>();
@@ -146,18 +150,13 @@ async function answerOf(
 }
 
 function startWorker(): ChildProcess {
-  const isSource = import.meta.url.endsWith('.ts');
-  const heap = `--max-old-space-size=${MAX_HEAP_MB}`;
-  const started = fork(new URL(`./pattern-worker.${isSource ? 'ts' : 'js'}`, import.meta.url), [], {
-    execArgv: isSource ? [heap, '--import', import.meta.resolve('tsx')] : [heap],
+  const started = forkProgram(WORKER, [], {
+    execArgv: [`--max-old-space-size=${MAX_HEAP_MB}`],
     serialization: 'advanced',
     stdio: ['ignore', 'ignore', 'ignore', 'ipc'], // V8 prints pages when it is out of memory
   });
   started.on('error', () => {}); // errors outside an evaluation
-  const kill = () => started.kill('SIGKILL'); // a compiling worker does not see the channel close
-  process.once('exit', kill);
   started.once('exit', () => {
-    process.off('exit', kill);
     if (worker === started) worker = undefined;
   });
   return started;

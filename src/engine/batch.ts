@@ -60,8 +60,7 @@ export type RowResult =
 export interface BatchResult {
   /**
    * The results of each decode row: one, and one more for each draft that was accepted. Only the last may have failed.
-   * For a prefill: one row with one result, or none without a sampler if its
-   * logits are finite.
+   * For a prefill: one row with one result, or none without a sampler if its logits are finite.
    */
   rows: RowResult[][];
   /** For a scored prefill: one per defined entry of `nextIds`. */

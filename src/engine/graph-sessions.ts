@@ -1,7 +1,6 @@
 // One session per form of the serving graph: without adapters, with one adapter, or with groups. An int8 cache has
-// graphs for one and for several tokens. Sessions share their
-// weights, so another one costs only its nodes (5 MB for a 135M model). Each is created on first use, off the event
-// loop.
+// graphs for one and for several tokens. Sessions share their weights, so another one costs only its nodes (5 MB for a
+// 135M model). Each is created on first use, off the event loop.
 import type { KvForm } from '../model/kv-attention.ts';
 import type { LoraLayout } from '../model/lora-graph.ts';
 import { servingGraph } from '../model/serving-graph.ts';

@@ -1,6 +1,7 @@
 // Starts the trainer as a child process that does not outlive its parent. Knows no jobs.
-import { type ChildProcess, fork } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import os from 'node:os';
+import { forkProgram } from '../common/fork-program.ts';
 import type { RequestMessage, TrainerRequest } from '../contracts/training-messages.ts';
 
 /** Settings of a trainer process. */
@@ -16,22 +17,19 @@ export interface ForkOptions {
 const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
 const TRAINER = new URL(`../../trainer/main.${EXTENSION}`, import.meta.url);
 
-/** Forks the trainer. If the parent is killed, the channel closes and the trainer ends; at any other end it is killed. */
+/**
+ * Forks the trainer. If the parent is killed, the channel closes and the trainer ends; at any other end it is killed, and its
+ * run can continue from its checkpoint.
+ */
 export function forkTrainer(
   request: TrainerRequest,
   { niceness = 0, stderr = 'inherit', entry = TRAINER }: ForkOptions = {},
 ): ChildProcess {
-  const child = fork(entry, [], {
-    execArgv: entry.pathname.endsWith('.ts') ? ['--import', import.meta.resolve('tsx')] : [],
-    stdio: ['inherit', 'inherit', stderr, 'ipc'],
-  });
+  const child = forkProgram(entry, [], { stdio: ['inherit', 'inherit', stderr, 'ipc'] });
   // If the child cannot start or dies at once, its own events report it.
   child.send({ type: 'request', request } satisfies RequestMessage, () => {});
   // Now, because the threads that it starts later inherit the priority.
   if (niceness > 0 && child.pid !== undefined) setNiceness(child.pid, niceness);
-  const kill = () => child.kill('SIGKILL'); // the run can continue from its checkpoint
-  process.once('exit', kill);
-  child.once('close', () => process.off('exit', kill));
   return child;
 }
 

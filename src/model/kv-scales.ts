@@ -1,6 +1,7 @@
 // The scales of an int8 KV cache: one per layer, half, KV head and channel, and their file. Does not know the model's
 // values.
 import type { DecoderConfig } from './config.ts';
+import { KV_HALVES } from './kv-attention.ts';
 
 /** The largest code. The runtime also stores -128, if a value exceeds what the scale covers. */
 const MAX_CODE = 127;
@@ -31,9 +32,7 @@ const MARGINS = { key: 1.1, value: 1.5 } as const;
 /** Returns the scales that a calibration run suggests. Values beyond the margins are clipped. */
 export function calibratedScales(layers: readonly KvMaxima[]): Float32Array<ArrayBuffer> {
   const scales = layers.flatMap((maxima) =>
-    (['key', 'value'] as const).flatMap((half) =>
-      Array.from(maxima[half], (max) => scaleOf(MARGINS[half] * max)),
-    ),
+    KV_HALVES.flatMap((half) => Array.from(maxima[half], (max) => scaleOf(MARGINS[half] * max))),
   );
   return Float32Array.from(scales);
 }

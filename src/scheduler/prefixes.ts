@@ -69,8 +69,8 @@ export class Prefixes {
     this.#changes.push({ type: 'save', prefix, tokenIds, slot });
   }
 
-  /** Keeps nothing of a sequence whose slot was zeroed. */
-  distrust(sequence: Sequence): void {
+  /** Removes what was kept of a sequence whose slot was zeroed, and keeps nothing of it from now on. */
+  forget(sequence: Sequence): void {
     if (sequence.prefix) this.#changes.push({ type: 'forget', prefix: sequence.prefix });
     sequence.prefix = undefined;
   }

@@ -282,7 +282,7 @@ export class Scheduler {
     assert(outcome, 'a prefill has an outcome');
     if ('error' in outcome) {
       if (attach !== undefined) this.#attached.delete(attach);
-      this.#prefixes.distrust(sequence);
+      this.#prefixes.forget(sequence);
       return this.#conclude(sequence, failure(sequence, outcome.error));
     }
     const { tokenIds } = batch;
@@ -291,7 +291,7 @@ export class Scheduler {
     sequence.promptLogprobs.push(...promptLogprobs);
     this.#totals.promptTokens += tokenIds.length;
     const [[row] = []] = rows;
-    if (isZeroed(row)) this.#prefixes.distrust(sequence);
+    if (isZeroed(row)) this.#prefixes.forget(sequence);
     else this.#prefixes.keep(sequence);
     if (sequence.ending) return this.#conclude(sequence, []);
     const { promptIds } = sequence.request;
@@ -321,12 +321,12 @@ export class Scheduler {
     assert(outcome, 'a decode has an outcome');
     return sequences.flatMap((sequence, i) => {
       if ('error' in outcome) {
-        this.#prefixes.distrust(sequence);
+        this.#prefixes.forget(sequence);
         return this.#conclude(sequence, failure(sequence, outcome.error));
       }
       const results = outcome.result.rows[i];
       assert(results?.length, 'a decode answers each row');
-      if (results.some(isZeroed)) this.#prefixes.distrust(sequence);
+      if (results.some(isZeroed)) this.#prefixes.forget(sequence);
       sequence.pastLength += results.length; // tokens after these in the cache are overwritten
       this.#countDraft(rows[i]!, results.length - 1);
       if (sequence.ending) return this.#conclude(sequence, []);

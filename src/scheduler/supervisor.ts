@@ -1,7 +1,8 @@
 // Keeps one engine process alive: starts it, watches its progress, restarts it and ends it. Knows no sequences: the
 // client decides what a lost process means for its requests.
-import { type ChildProcess, fork } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { ConfigError, ServeError } from '../common/errors.ts';
+import { forkProgram } from '../common/fork-program.ts';
 import type { Logger } from '../common/log.ts';
 import { HEARTBEAT_FD, setLoopTimeout, Watchdog } from './liveness.ts';
 import type {
@@ -131,8 +132,7 @@ export class Supervisor implements EngineChannel {
 
   #start(): void {
     const { entry, hostOptions } = this.#options;
-    const child = fork(entry, [JSON.stringify(hostOptions), String(HEARTBEAT_FD)], {
-      execArgv: entry.pathname.endsWith('.ts') ? ['--import', import.meta.resolve('tsx')] : [],
+    const child = forkProgram(entry, [JSON.stringify(hostOptions), String(HEARTBEAT_FD)], {
       serialization: 'advanced',
       // Native code may print: its stdout goes to our stderr. The last entry is HEARTBEAT_FD.
       stdio: ['ignore', 2, 2, 'ipc', 'pipe'],
@@ -147,12 +147,7 @@ export class Supervisor implements EngineChannel {
       if (this.#child === child) this.#receive(message as FromEngine);
     });
     child.once('disconnect', () => this.#lose(child));
-    const killWithServer = () => child.kill('SIGKILL'); // a stuck process does not see the channel close
-    process.once('exit', killWithServer);
-    void processEnd(child).then((end) => {
-      process.off('exit', killWithServer);
-      this.#onEnded(child, end);
-    });
+    void processEnd(child).then((end) => this.#onEnded(child, end));
   }
 
   #receive(message: FromEngine): void {
