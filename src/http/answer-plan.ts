@@ -1,9 +1,12 @@
 // The plan of an answer, made before its first token: the endpoint, the model, the choices, and how the answer is written.
 import type { ResolvedModel } from '../../adapters/registry/resolved.ts';
+import type { ServeError } from '../common/errors.ts';
+import type { ChatLogprobs, CompletionLogprobs, WireFinishReason } from '../contracts/openai.ts';
+import type { GenAiOperation } from '../telemetry/gen-ai.ts';
 import { createStopStrings } from '../tokenizer/stop-strings.ts';
 import type { StreamDecoderOptions } from '../tokenizer/stream-decoder.ts';
-import type { Endpoint } from './endpoint.ts';
-import type { GenerationPlan } from './generation.ts';
+import type { GenerationEvent, GenerationPlan } from './generation.ts';
+import type { LogprobWriter, TokenNames } from './logprobs.ts';
 import type { ChatRequest } from './schema/chat.ts';
 
 /** A checked request for an answer. The adapter's files are not fetched yet. */
@@ -35,6 +38,67 @@ export interface LogprobPlan {
 export interface StreamPlan {
   /** Whether the last chunk, or each chunk, reports the usage. */
   usage: 'none' | 'last' | 'each';
+}
+
+/** How an endpoint writes its answers. */
+export interface Endpoint {
+  readonly operation: GenAiOperation;
+  readonly idPrefix: string;
+  createLogprobs(names: TokenNames): LogprobWriter<WireLogprobs>;
+  /** Starts an answer that is one JSON document. */
+  createDocument(plan: AnswerPlan, context: DocumentContext): DocumentWriter;
+  /** Starts an answer that is a stream of events. */
+  createEvents(plan: AnswerPlan, head: AnswerHead): EventWriter;
+}
+
+/** Logprobs of a choice in either shape. */
+export type WireLogprobs = ChatLogprobs | CompletionLogprobs;
+
+/** The members and the token names that a document needs. */
+export interface DocumentContext {
+  readonly head: AnswerHead;
+  readonly names: TokenNames;
+}
+
+/** Gathers the events of a generation and then writes the document. */
+export interface DocumentWriter {
+  write(event: GenerationEvent): void;
+  /** Called once, after the last event. */
+  end(counts: TokenCounts): object;
+}
+
+/** Writes a stream. Each method returns any number of events, as `toFrame` writes them. */
+export interface EventWriter {
+  /** Opens a choice. */
+  opening(index: number): string;
+  delta(index: number, part: StreamPart): string;
+  /** Ends a choice. */
+  finish(index: number, reason: WireFinishReason, tokens: ChoiceTokens): string;
+  /** Ends a complete answer. */
+  end(counts: TokenCounts): string;
+  /** Ends an answer that failed. */
+  fail(error: ServeError): string;
+}
+
+/** Text of a choice that was not sent before, and the tokens of the choice so far. */
+export interface StreamPart extends ChoiceTokens {
+  readonly text: string;
+  readonly logprobs: WireLogprobs | null;
+}
+
+/** The tokens of a choice so far. */
+export interface ChoiceTokens {
+  readonly tokens: number;
+  /** Tokens of its prompt that came from the prefix cache. */
+  readonly cachedTokens: number;
+}
+
+/** The tokens of an answer or of a part of it. */
+export interface TokenCounts {
+  readonly promptTokens: number;
+  readonly completionTokens: number;
+  /** The prompt tokens that came from the prefix cache. */
+  readonly cachedTokens: number;
 }
 
 /** The members that every part of one answer repeats. */

@@ -15,19 +15,19 @@ import type { RequestObserver } from '../telemetry/request-observer.ts';
 import type { AdapterReceipt } from '../telemetry/request-trace.ts';
 import type { ShownAdapter } from '../telemetry/telemetry.ts';
 import { createStreamDecoder } from '../tokenizer/stream-decoder.ts';
-import type { AnswerHead, AnswerPlan } from './answer-plan.ts';
+import type { AnswerHead, AnswerPlan, TokenCounts } from './answer-plan.ts';
 import type { Deps } from './deps.ts';
-import type { TokenCounts } from './endpoint.ts';
+import { EVENT_STREAM } from './event-stream.ts';
 import {
   ClientGone,
   type GenerationEvent,
   type GenerationPlan,
   runGeneration,
 } from './generation.ts';
-import { JsonSink } from './json-sink.ts';
-import { toEnvelope, toServeError } from './middleware/errors.ts';
+import { createTokenNames } from './logprobs.ts';
+import { toServeError } from './middleware/errors.ts';
 import { type HttpEnv, reserveTokens } from './middleware/tenant.ts';
-import { EVENT_STREAM, SseSink } from './sse-sink.ts';
+import { SseSink } from './sse-sink.ts';
 
 /** Answers a request. If the adapter's files changed since they were last read, tries once more with the new ones. */
 export async function answer(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan): Promise<Response> {
@@ -85,9 +85,10 @@ async function answerOnce(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan): Pr
 
 async function answerJson(context: AnswerContext): Promise<Response> {
   const { c, deps, plan, head } = context;
-  const sink = new JsonSink(plan, deps.tokenizer);
-  const counts = await run(context, sink, c.req.raw.signal);
-  return c.json(sink.toAnswer(head, counts));
+  const names = createTokenNames(deps.tokenizer, plan.logprobs);
+  const document = plan.endpoint.createDocument(plan, { head, names });
+  const counts = await run(context, document, c.req.raw.signal);
+  return c.json(document.end(counts));
 }
 
 /** Resolves when the status of the stream is known. The rest of the answer goes to the response's body. */
@@ -97,8 +98,8 @@ async function answerStream(context: AnswerContext): Promise<Response> {
   const sink = new SseSink(plan, {
     ...deps.limits,
     head,
-    usage: plan.stream!.usage,
-    tokenizer: deps.tokenizer,
+    names: createTokenNames(deps.tokenizer, plan.logprobs),
+    isTextless: deps.tokenizer === undefined,
     onGone: () => reader.abort(),
     disconnect: () => disconnect(c),
   });
@@ -107,7 +108,7 @@ async function answerStream(context: AnswerContext): Promise<Response> {
     (counts) => sink.end(counts),
     (error) => {
       const isShown = sink.isOpen && !(error instanceof ClientGone);
-      sink.fail(isShown ? toEnvelope(toServeError(error, deps.log)) : undefined);
+      sink.fail(isShown ? toServeError(error, deps.log) : undefined);
       if (!sink.isOpen) throw error;
     },
   );

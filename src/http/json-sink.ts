@@ -1,10 +1,15 @@
 // Gathers the choices of a generation into one JSON answer.
 import type { PromptLogprobs } from '../contracts/openai.ts';
-import type { Tokenizer } from '../tokenizer/tokenizer.ts';
-import type { AnswerHead, AnswerPlan } from './answer-plan.ts';
-import { type TokenCounts, toUsage, type WireLogprobs } from './endpoint.ts';
+import type {
+  AnswerPlan,
+  DocumentContext,
+  DocumentWriter,
+  TokenCounts,
+  WireLogprobs,
+} from './answer-plan.ts';
+import { type ChoiceShape, toUsage } from './choice-shape.ts';
 import type { GenerationEvent } from './generation.ts';
-import { createTokenNames, type LogprobWriter, toPromptLogprobs, withTop } from './logprobs.ts';
+import { type LogprobWriter, toPromptLogprobs, withTop } from './logprobs.ts';
 
 interface GatheredChoice {
   text: string;
@@ -13,19 +18,18 @@ interface GatheredChoice {
   promptLogprobs: PromptLogprobs | undefined;
 }
 
-/** Collects events until the generation is complete; `toAnswer` then writes the document. */
-export class JsonSink {
+/** Collects events until the generation is complete; `end` then writes the document. */
+export class JsonSink implements DocumentWriter {
   readonly #plan: AnswerPlan;
+  readonly #context: DocumentContext & { shape: ChoiceShape };
   readonly #choices: readonly GatheredChoice[];
-  readonly #names;
 
-  constructor(plan: AnswerPlan, tokenizer: Tokenizer | undefined) {
-    const names = createTokenNames(tokenizer, plan.logprobs);
+  constructor(plan: AnswerPlan, context: DocumentContext & { shape: ChoiceShape }) {
     this.#plan = plan;
-    this.#names = names;
+    this.#context = context;
     this.#choices = plan.choices.map(({ echo }) => ({
       text: echo,
-      logprobs: plan.logprobs.isShown ? plan.endpoint.createLogprobs(names) : undefined,
+      logprobs: plan.logprobs.isShown ? plan.endpoint.createLogprobs(context.names) : undefined,
       finishReason: '',
       promptLogprobs: undefined,
     }));
@@ -48,24 +52,30 @@ export class JsonSink {
         choice.logprobs?.addPrompt(promptIds, withTop(event.logprobs, echoed));
       }
       if (prompt !== undefined) {
-        choice.promptLogprobs = toPromptLogprobs(withTop(event.logprobs, prompt), this.#names);
+        choice.promptLogprobs = toPromptLogprobs(
+          withTop(event.logprobs, prompt),
+          this.#context.names,
+        );
       }
     }
   }
 
   /** Returns the whole answer. */
-  toAnswer({ id, ...head }: AnswerHead, counts: TokenCounts): object {
-    const { endpoint } = this.#plan;
+  end(counts: TokenCounts): object {
+    const {
+      shape,
+      head: { id, ...head },
+    } = this.#context;
     const scored = (choice: GatheredChoice | undefined) =>
       choice?.promptLogprobs && { prompt_logprobs: choice.promptLogprobs };
-    const isPerChoice = endpoint.promptLogprobs === 'choice';
+    const isPerChoice = shape.promptLogprobs === 'choice';
     return {
       id,
-      object: endpoint.object,
+      object: shape.object,
       ...head,
       choices: this.#choices.map((choice, index) => ({
         index,
-        ...endpoint.content(choice.text),
+        ...shape.content(choice.text),
         logprobs: choice.logprobs?.take() ?? null,
         finish_reason: choice.finishReason,
         ...(isPerChoice && scored(choice)),

@@ -1,12 +1,16 @@
-// Sends the choices of a generation as server-sent events, one chunk per token. If the reader is slow, the text of each
-// choice is gathered and sent as one chunk when the reader has caught up. A quiet stream gets pings, and a reader that takes
-// nothing counts as gone.
-import type { Usage, WireFinishReason } from '../contracts/openai.ts';
-import type { Tokenizer } from '../tokenizer/tokenizer.ts';
-import type { AnswerHead, AnswerPlan, StreamPlan } from './answer-plan.ts';
-import { type TokenCounts, toUsage, type WireLogprobs } from './endpoint.ts';
+// Sends the choices of a generation as server-sent events, one per token. If the reader is slow, the text of each choice is
+// gathered and sent at once when the reader has caught up. The endpoint's writer decides how the events look.
+import type { ServeError } from '../common/errors.ts';
+import type {
+  AnswerHead,
+  AnswerPlan,
+  EventWriter,
+  TokenCounts,
+  WireLogprobs,
+} from './answer-plan.ts';
+import { EventStream, type EventStreamOptions } from './event-stream.ts';
 import type { GenerationEvent } from './generation.ts';
-import { createTokenNames, type LogprobWriter } from './logprobs.ts';
+import type { LogprobWriter, TokenNames } from './logprobs.ts';
 
 /** The part of a choice that is not sent yet. */
 interface Pending {
@@ -21,14 +25,12 @@ interface Pending {
   cachedTokens: number;
 }
 
-/** The token counts of a choice. */
-type ChoiceTokens = Pick<Pending, 'tokens' | 'cachedTokens'>;
-
 /** How a streamed answer is written. */
 export interface SseSinkOptions extends Omit<EventStreamOptions, 'onDrain'> {
   readonly head: AnswerHead;
-  readonly usage: StreamPlan['usage'];
-  readonly tokenizer: Tokenizer | undefined;
+  readonly names: TokenNames;
+  /** Whether tokens have no text, so each is sent as an event without one. */
+  readonly isTextless: boolean;
 }
 
 /** Writes events to a response body. */
@@ -40,24 +42,21 @@ export class SseSink {
   readonly opened: Promise<void>;
   readonly #stream: EventStream;
   readonly #plan: AnswerPlan;
-  readonly #chunks: ChunkWriter;
-  readonly #usage: StreamPlan['usage'];
+  readonly #writer: EventWriter;
   readonly #pending: readonly Pending[];
   readonly #isTextless: boolean;
   #isStarted = false;
   #isAdmitted = false;
   #open = () => {};
 
-  constructor(plan: AnswerPlan, { head, usage, tokenizer, ...options }: SseSinkOptions) {
-    const names = createTokenNames(tokenizer, plan.logprobs);
+  constructor(plan: AnswerPlan, { head, names, isTextless, ...options }: SseSinkOptions) {
     this.opened = new Promise((resolve) => {
       this.#open = resolve;
     });
     this.#stream = new EventStream({ ...options, onDrain: () => this.#flushAll() });
     this.#plan = plan;
-    this.#chunks = createChunkWriter(plan, head, usage);
-    this.#usage = usage;
-    this.#isTextless = tokenizer === undefined;
+    this.#writer = plan.endpoint.createEvents(plan, head);
+    this.#isTextless = isTextless;
     this.#pending = plan.choices.map(() => ({
       text: '',
       isDue: false,
@@ -102,22 +101,20 @@ export class SseSink {
 
   /** Ends a complete answer. */
   end(counts: TokenCounts): void {
-    if (this.#usage !== 'none') this.#stream.send(this.#chunks.usage(toUsage(counts)));
-    this.#stream.send('[DONE]');
+    this.#stream.send(this.#writer.end(counts));
     this.#stream.close();
   }
 
   /** Ends the stream with an error, or silently if `error` is undefined. */
-  fail(error: object | undefined): void {
+  fail(error: ServeError | undefined): void {
     this.#flushAll();
-    if (error) this.#stream.send(JSON.stringify(error));
+    if (error) this.#stream.send(this.#writer.fail(error));
     this.#stream.close();
   }
 
   #writeOpening(index: number): void {
     const { echo, request } = this.#plan.choices[index]!;
-    const opening = this.#chunks.opening(index);
-    if (opening !== undefined) this.#stream.send(opening);
+    this.#stream.send(this.#writer.opening(index));
     this.#add(index, echo);
     // A scored prompt is sent together with its scores.
     if (request.promptTopLogprobs === undefined) this.#flush(index);
@@ -144,7 +141,7 @@ export class SseSink {
       this.#add(index, event.rest);
       pending.isDue ||= pending.hasLogprobs;
       this.#flush(index);
-      this.#stream.send(this.#chunks.finish(index, event.reason, pending));
+      this.#stream.send(this.#writer.finish(index, event.reason, pending));
     }
   }
 
@@ -163,148 +160,9 @@ export class SseSink {
     if (!pending.isDue) return;
     const logprobs = pending.hasLogprobs ? pending.logprobs!.take() : null;
     const { text, tokens, cachedTokens } = pending;
-    this.#stream.send(this.#chunks.delta(index, { text, logprobs, tokens, cachedTokens }));
+    this.#stream.send(this.#writer.delta(index, { text, logprobs, tokens, cachedTokens }));
     pending.text = '';
     pending.isDue = false;
     pending.hasLogprobs = false;
-  }
-}
-
-/** Writes chunks as JSON. The constant parts are written once, so a token costs one `JSON.stringify` of its text. */
-interface ChunkWriter {
-  /** The chunk that opens a choice; undefined if the endpoint has none. */
-  opening(index: number): string | undefined;
-  /** The counts are those of this choice so far. */
-  delta(
-    index: number,
-    part: { text: string; logprobs: WireLogprobs | null } & ChoiceTokens,
-  ): string;
-  finish(index: number, reason: WireFinishReason, counts: ChoiceTokens): string;
-  usage(usage: Usage): string;
-}
-
-const NO_TOKENS: ChoiceTokens = { tokens: 0, cachedTokens: 0 };
-
-function createChunkWriter(
-  { endpoint, choices }: AnswerPlan,
-  { id, ...head }: AnswerHead,
-  usage: StreamPlan['usage'],
-): ChunkWriter {
-  const members = JSON.stringify({ id, object: endpoint.chunkObject, ...head }).slice(0, -1);
-  const before = `${members},"choices":[{"index":`;
-  const after = (index: number, { tokens: completionTokens, cachedTokens }: ChoiceTokens) => {
-    if (usage === 'none') return '}]}';
-    if (usage === 'last') return '}],"usage":null}';
-    const promptTokens = choices[index]!.request.promptIds.length;
-    const counts = { promptTokens, completionTokens, cachedTokens };
-    return `}],"usage":${JSON.stringify(toUsage(counts))}}`;
-  };
-  const unfinished = ',"logprobs":null,"finish_reason":null';
-  const [open, close] = endpoint.delta;
-  return {
-    opening: (index) =>
-      endpoint.opening &&
-      `${before}${index},${endpoint.opening}${unfinished}${after(index, NO_TOKENS)}`,
-    delta(index, { text, logprobs, ...counts }) {
-      const start = `${before}${index},${open}${JSON.stringify(text)}${close}`;
-      if (!logprobs) return `${start}${unfinished}${after(index, counts)}`;
-      return `${start},"logprobs":${JSON.stringify(logprobs)},"finish_reason":null${after(index, counts)}`;
-    },
-    finish: (index, reason, counts) =>
-      `${before}${index},${endpoint.emptyDelta},"logprobs":null,"finish_reason":"${reason}"${after(index, counts)}`,
-    usage: (usage) => `${members},"choices":[],"usage":${JSON.stringify(usage)}}`,
-  };
-}
-
-/** The bounds of a stream, and what happens at them. */
-interface EventStreamOptions {
-  maxBufferedBytes: number;
-  stalledReaderMs: number;
-  pingMs: number;
-  /** The reader has caught up after `isFull` was true. */
-  onDrain(): void;
-  /** The reader is gone, or has taken nothing for too long. */
-  onGone(): void;
-  /** Cuts the connection of a reader that takes nothing. */
-  disconnect(): void;
-}
-
-/** The content type of a stream's response. */
-export const EVENT_STREAM = 'text/event-stream; charset=utf-8';
-
-const PING = Buffer.from(': ping\n\n');
-
-/** One stream, as the body of a response. */
-class EventStream {
-  readonly body: ReadableStream<Uint8Array>;
-  readonly #options: EventStreamOptions;
-  readonly #pings: NodeJS.Timeout;
-  #controller!: ReadableStreamDefaultController<Uint8Array>;
-  #stalled: NodeJS.Timeout | undefined;
-  #isOpen = true;
-
-  constructor(options: EventStreamOptions) {
-    this.#options = options;
-    this.body = new ReadableStream<Uint8Array>(
-      {
-        start: (controller) => {
-          this.#controller = controller;
-        },
-        pull: () => this.#onRead(),
-        cancel: () => this.#onGone(),
-      },
-      new ByteLengthQueuingStrategy({ highWaterMark: options.maxBufferedBytes }),
-    );
-    this.#pings = setInterval(() => {
-      if (!this.isFull) this.#enqueue(PING);
-    }, options.pingMs);
-  }
-
-  /** Whether the buffer is full. The sender can then gather text instead of sending it. */
-  get isFull(): boolean {
-    return this.#isOpen && this.#controller.desiredSize! <= 0;
-  }
-
-  /** Sends one event; `data` must have no line break. Does nothing after the end. */
-  send(data: string): void {
-    this.#enqueue(Buffer.from(`data: ${data}\n\n`));
-  }
-
-  /** Ends the stream after everything that was sent. */
-  close(): void {
-    if (!this.#isOpen) return;
-    this.#stop();
-    this.#controller.close();
-  }
-
-  #enqueue(bytes: Uint8Array): void {
-    if (!this.#isOpen) return;
-    this.#controller.enqueue(bytes);
-    if (this.isFull)
-      this.#stalled ??= setTimeout(() => this.#onStalled(), this.#options.stalledReaderMs);
-  }
-
-  #onRead(): void {
-    if (this.#stalled === undefined) return;
-    clearTimeout(this.#stalled);
-    this.#stalled = undefined;
-    this.#options.onDrain();
-  }
-
-  #onGone(): void {
-    if (!this.#isOpen) return;
-    this.#stop();
-    this.#options.onGone();
-  }
-
-  #onStalled(): void {
-    this.#onGone();
-    this.#options.disconnect();
-  }
-
-  #stop(): void {
-    this.#isOpen = false;
-    clearInterval(this.#pings);
-    clearTimeout(this.#stalled);
   }
 }

@@ -6,7 +6,7 @@ import type { Tenant } from '../../contracts/tenant.ts';
 import type { Exchange } from '../../telemetry/tracing.ts';
 import type { Authenticate } from '../../tenants/access.ts';
 import type { RateLimits, Reservation } from '../../tenants/rate-limits.ts';
-import { EVENT_STREAM } from '../sse-sink.ts';
+import { EVENT_STREAM } from '../event-stream.ts';
 
 /** The variables that middleware sets for routes. */
 export interface HttpEnv {

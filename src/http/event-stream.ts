@@ -1,0 +1,100 @@
+// One stream of server-sent events, as the body of a response. A quiet stream gets pings, and a reader that takes nothing
+// counts as gone.
+
+/** The bounds of a stream, and what happens at them. */
+export interface EventStreamOptions {
+  maxBufferedBytes: number;
+  stalledReaderMs: number;
+  pingMs: number;
+  /** The reader has caught up after `isFull` was true. */
+  onDrain(): void;
+  /** The reader is gone, or has taken nothing for too long. */
+  onGone(): void;
+  /** Cuts the connection of a reader that takes nothing. */
+  disconnect(): void;
+}
+
+/** The content type of a stream's response. */
+export const EVENT_STREAM = 'text/event-stream; charset=utf-8';
+
+/** Writes one event, as a frame of the stream; `data` must have no line break. */
+export function toFrame(data: string, name?: string): string {
+  return name === undefined ? `data: ${data}\n\n` : `event: ${name}\ndata: ${data}\n\n`;
+}
+
+const PING = Buffer.from(': ping\n\n');
+
+/** One stream, as the body of a response. */
+export class EventStream {
+  readonly body: ReadableStream<Uint8Array>;
+  readonly #options: EventStreamOptions;
+  readonly #pings: NodeJS.Timeout;
+  #controller!: ReadableStreamDefaultController<Uint8Array>;
+  #stalled: NodeJS.Timeout | undefined;
+  #isOpen = true;
+
+  constructor(options: EventStreamOptions) {
+    this.#options = options;
+    this.body = new ReadableStream<Uint8Array>(
+      {
+        start: (controller) => {
+          this.#controller = controller;
+        },
+        pull: () => this.#onRead(),
+        cancel: () => this.#onGone(),
+      },
+      new ByteLengthQueuingStrategy({ highWaterMark: options.maxBufferedBytes }),
+    );
+    this.#pings = setInterval(() => {
+      if (!this.isFull) this.#enqueue(PING);
+    }, options.pingMs);
+  }
+
+  /** Whether the buffer is full. The sender can then gather text instead of sending it. */
+  get isFull(): boolean {
+    return this.#isOpen && this.#controller.desiredSize! <= 0;
+  }
+
+  /** Sends any number of events, written by `toFrame`. Does nothing after the end. */
+  send(events: string): void {
+    if (events !== '') this.#enqueue(Buffer.from(events));
+  }
+
+  /** Ends the stream after everything that was sent. */
+  close(): void {
+    if (!this.#isOpen) return;
+    this.#stop();
+    this.#controller.close();
+  }
+
+  #enqueue(bytes: Uint8Array): void {
+    if (!this.#isOpen) return;
+    this.#controller.enqueue(bytes);
+    if (this.isFull)
+      this.#stalled ??= setTimeout(() => this.#onStalled(), this.#options.stalledReaderMs);
+  }
+
+  #onRead(): void {
+    if (this.#stalled === undefined) return;
+    clearTimeout(this.#stalled);
+    this.#stalled = undefined;
+    this.#options.onDrain();
+  }
+
+  #onGone(): void {
+    if (!this.#isOpen) return;
+    this.#stop();
+    this.#options.onGone();
+  }
+
+  #onStalled(): void {
+    this.#onGone();
+    this.#options.disconnect();
+  }
+
+  #stop(): void {
+    this.#isOpen = false;
+    clearInterval(this.#pings);
+    clearTimeout(this.#stalled);
+  }
+}
