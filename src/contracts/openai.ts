@@ -76,7 +76,7 @@ const alternativeSchema = z.object({
   logprob: z.number(),
 });
 
-const chatTokenLogprobSchema = alternativeSchema
+export const chatTokenLogprobSchema = alternativeSchema
   .extend({ top_logprobs: z.array(alternativeSchema) })
   .openapi('ChatTokenLogprob');
 /** The log-probability of a token of a chat answer, with alternatives. */

@@ -34,6 +34,7 @@ import { addMetricsRoute } from './routes/metrics.ts';
 import { addModelRoutes } from './routes/models.ts';
 import { addPageRoutes } from './routes/pages.ts';
 import { addQuarantineRoutes } from './routes/quarantine.ts';
+import { addResponsesRoute } from './routes/responses.ts';
 import { addTokenizeRoutes } from './routes/tokenize.ts';
 import { statsWithin } from './stats-history.ts';
 
@@ -82,6 +83,7 @@ export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   addModelRoutes(app, deps);
   addCompletionsRoute(app, deps);
   addChatRoute(app, deps);
+  addResponsesRoute(app, deps);
   addTokenizeRoutes(app, deps);
   addPrefetchRoute(app, deps);
   addQuarantineRoutes(app, deps, { hasKeys });

@@ -94,32 +94,46 @@ export function prepareText(
 export interface MessageOptions extends RenderOptions {
   /** Default: the conversation is not cut. */
   truncation?: Truncation;
+  /** The field that holds the conversation, which errors name. */
+  param?: PromptParam;
 }
 
 /** Renders a conversation with the chat template and returns its token ids. */
 export function prepareMessages(
   messages: readonly ChatMessage[],
   deps: Deps,
-  { truncation = UNCUT, ...options }: MessageOptions,
+  { truncation = UNCUT, param = 'messages', ...options }: MessageOptions,
 ): Prompt {
   const { tokenizer, chatTemplate } = deps;
-  if (!tokenizer) throw needsTokenizer('messages');
+  if (!tokenizer) throw needsTokenizer(param);
   if (!chatTemplate) {
     const message = 'This model has no chat template. Use /v1/completions.';
-    throw new ServeError('invalid_request', message, { param: 'messages' });
+    throw new ServeError('invalid_request', message, { param });
   }
   const length = messages.reduce((sum, { content }) => sum + content.length, 0);
-  checkTextLength(length, 'messages', deps);
-  const { ids } = chatTemplate.render(messages, options);
+  checkTextLength(length, param, deps);
+  const { ids } = namingErrors(param, () => chatTemplate.render(messages, options));
   return { ids: cutPrompt(ids, truncation), text: '' };
+}
+
+/** The template calls the conversation `messages`; errors get the request's name for it. */
+function namingErrors<T>(param: PromptParam, render: () => T): T {
+  try {
+    return render();
+  } catch (error) {
+    if (!(error instanceof ServeError) || error.param !== 'messages') throw error;
+    const message = error.message.replace(/^messages\b/, param);
+    throw new ServeError(error.code, message, { param, cause: error.cause });
+  }
 }
 
 /** Reads the fields of a chat request that change how it is rendered. */
 export function toRenderOptions(
-  body: Pick<
-    ChatRequest,
-    'add_generation_prompt' | 'continue_final_message' | 'chat_template_kwargs'
-  > & { reasoning_effort?: string | null | undefined },
+  body: Pick<ChatRequest, 'chat_template_kwargs'> & {
+    add_generation_prompt?: boolean | null | undefined;
+    continue_final_message?: boolean | null | undefined;
+    reasoning_effort?: string | null | undefined;
+  },
 ): RenderOptions {
   const continuesFinalMessage = body.continue_final_message ?? false;
   const effort = body.reasoning_effort;
@@ -190,7 +204,7 @@ function needsTokenizer(param: string): ServeError {
 }
 
 /** The field that holds a request's text, as OpenAI's messages about the context name it. */
-type PromptParam = 'messages' | 'prompt';
+export type PromptParam = 'messages' | 'prompt' | 'input';
 
 function maxCharacters({ model, limits }: Deps): number {
   return model.maxSeqLength * limits.maxCharsPerToken;

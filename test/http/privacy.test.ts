@@ -10,6 +10,7 @@ const said = (part: string) => `${CANARY}-${part}`;
 
 const COMPLETIONS = '/v1/completions';
 const CHAT = '/v1/chat/completions';
+const RESPONSES = '/v1/responses';
 const PREFETCH = '/v1/adapters/zen/prefetch';
 
 const completion = (rest: object = {}) => ({
@@ -29,6 +30,11 @@ const chat = (rest: object = {}) => {
   return { ...others, messages: [{ role: 'user', content: said('message') }], ...rest };
 };
 
+const response = (rest: object = {}) => {
+  const { prompt, max_tokens, ...others } = completion();
+  return { ...others, input: said('message'), max_output_tokens: max_tokens, ...rest };
+};
+
 const REQUESTS: [path: string, body: unknown][] = [
   [COMPLETIONS, completion()],
   [COMPLETIONS, completion({ stream: true, echo: true, logprobs: 2 })],
@@ -46,6 +52,10 @@ const REQUESTS: [path: string, body: unknown][] = [
   [CHAT, chat({ stream: true, n: 3 })],
   [CHAT, chat({ messages: [{ role: said('role'), content: said('message') }] })],
   [CHAT, chat({ messages: [{ role: 'user', content: [{ type: said('type') }] }] })],
+  [RESPONSES, response()],
+  [RESPONSES, response({ stream: true, instructions: said('instructions') })],
+  [RESPONSES, response({ input: [{ role: said('role'), content: said('message') }] })],
+  [RESPONSES, response({ previous_response_id: said('response') })],
   [PREFETCH, { keep_warm_until: said('until') }],
   [`/v1/adapters/${said('name')}/prefetch`, {}],
 ];

@@ -7,6 +7,8 @@ import { LoadedAdapters } from '../../adapters/registry/folder-registry.ts';
 import { DEFAULT_LIMITS } from '../../src/http/limits.ts';
 import { MESSAGE_FIELDS } from '../../src/http/schema/chat.ts';
 import { requestFields, STREAM_OPTION_FIELDS } from '../../src/http/schema/request-fields.ts';
+import { ITEM_PART_FIELDS, MESSAGE_ITEM_FIELDS } from '../../src/http/schema/response-items.ts';
+import { responseFields } from '../../src/http/schema/responses.ts';
 import { serveKeyed } from './keyed.ts';
 import { readError, readOk } from './served.ts';
 import { filesSide } from './with-jobs.ts';
@@ -64,12 +66,15 @@ describe('every route', () => {
 });
 
 test("every field of OpenAI's types has a row", () => {
+  const bounds = { vocabSize: 1, limits: DEFAULT_LIMITS };
   const chat = readFileSync(
     'node_modules/openai/resources/chat/completions/completions.d.ts',
     'utf8',
   );
   const completions = readFileSync('node_modules/openai/resources/completions.d.ts', 'utf8');
-  const rows = requestFields({ vocabSize: 1, limits: DEFAULT_LIMITS });
+  const responses = readFileSync('node_modules/openai/resources/responses/responses.d.ts', 'utf8');
+  const item = { ...MESSAGE_ITEM_FIELDS, content: 1 };
+  const rows = requestFields(bounds);
   const tables: [string, string, object, number][] = [
     [chat, 'ChatCompletionCreateParamsBase', rows, 30],
     [completions, 'CompletionCreateParamsBase', rows, 15],
@@ -77,6 +82,12 @@ test("every field of OpenAI's types has a row", () => {
     [chat, 'ChatCompletionAssistantMessageParam', { ...MESSAGE_FIELDS, content: 1 }, 7],
     [chat, 'ChatCompletionToolMessageParam', { ...MESSAGE_FIELDS, content: 1 }, 3],
     [chat, 'ChatCompletionStreamOptions', STREAM_OPTION_FIELDS, 2],
+    [responses, 'ResponseCreateParamsBase', responseFields(bounds), 30],
+    [responses, 'EasyInputMessage', item, 4],
+    [responses, 'ResponseOutputMessage', item, 6],
+    [responses, 'ResponseInputText', ITEM_PART_FIELDS, 3],
+    [responses, 'ResponseOutputText', ITEM_PART_FIELDS, 4],
+    [responses, 'ResponseOutputRefusal', ITEM_PART_FIELDS, 2],
   ];
   for (const [source, name, table, least] of tables) {
     const fields = fieldsOf(source, name);

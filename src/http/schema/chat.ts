@@ -1,8 +1,9 @@
 // The request of `POST /v1/chat/completions` and the fields of its messages. Content is text, as one string or in parts. A
 // client can send back an assistant's message as it got it, from this server, OpenAI or their clients.
 import { z } from '@hono/zod-openapi';
+import { contentForms, contentReader, type PartForms } from './content.ts';
 import { type FieldRow, fieldsOf, INERT, REFUSED } from './field-table.ts';
-import { addIssue, type Refine } from './fields.ts';
+import { addIssue } from './fields.ts';
 import { checkTogether, requestFields, type SchemaBounds } from './request-fields.ts';
 
 function chat<Schema extends z.ZodType>(schema: Schema, help: string) {
@@ -43,47 +44,9 @@ export const PART_FIELDS = {
   prompt_cache_breakpoint: chat(INERT, 'Every prefix can be cached'),
 } as const satisfies Record<string, FieldRow>;
 
-const UNSUPPORTED = 'unsupported_parameter';
-const PART_NAMES = new Set(Object.keys(PART_FIELDS));
-
-/** Returns the text of a message's content, or null if an assistant said nothing. */
-function toContent(value: unknown, ctx: Refine): string | null {
-  if (value === undefined || value === null) return null;
-  if (typeof value === 'string') return value;
-  if (!Array.isArray(value) || value.length === 0) {
-    return addIssue(ctx, 'expected a string or a non-empty array of parts');
-  }
-  let text = '';
-  for (const [i, part] of value.entries()) {
-    const { type, text: partText } = (part ?? {}) as { type?: unknown; text?: unknown };
-    if (type !== 'text') {
-      const path = [i, 'type'];
-      return addIssue(ctx, 'only parts of type text are supported', { path, code: UNSUPPORTED });
-    }
-    if (typeof partText !== 'string')
-      return addIssue(ctx, 'expected a string', { path: [i, 'text'] });
-    const unknown = Object.keys(part).find((name) => !PART_NAMES.has(name));
-    if (unknown !== undefined) {
-      ctx.addIssue({ code: 'unrecognized_keys', keys: [unknown], path: [i], input: part });
-      return null;
-    }
-    text += partText;
-  }
-  return text;
-}
-
-/** The forms of a text in the API's document. */
-const CONTENT_FORMS = [
-  { type: 'string' as const },
-  {
-    type: 'array' as const,
-    items: {
-      type: 'object' as const,
-      properties: { type: { const: 'text' }, text: { type: 'string' as const } },
-      required: ['type', 'text'],
-    },
-  },
-];
+const PARTS: PartForms = { textOf: { text: 'text' }, fields: PART_FIELDS };
+const toContent = contentReader(PARTS);
+const CONTENT_FORMS = contentForms(PARTS);
 
 /** A message of a conversation. */
 export const chatMessageSchema = z

@@ -1,8 +1,10 @@
 // Writes the tables of request fields as Markdown for docs/api.md. A test compares the page with them.
 import { DEFAULT_LIMITS } from '../limits.ts';
 import { MESSAGE_FIELDS, PART_FIELDS } from './chat.ts';
-import { type FieldRow, type Treatment, treatmentOf } from './field-table.ts';
+import { type EndpointName, type FieldRow, type Treatment, treatmentOf } from './field-table.ts';
 import { requestFields, STREAM_OPTION_FIELDS } from './request-fields.ts';
+import { ITEM_PART_FIELDS, MESSAGE_ITEM_FIELDS } from './response-items.ts';
+import { responseFields } from './responses.ts';
 
 type FieldTable = Readonly<Record<string, FieldRow>>;
 
@@ -13,12 +15,22 @@ const SHOWN: Record<Treatment, string> = {
   unknown: 'unknown',
 };
 
+type TableName = 'fields' | 'message fields' | 'response fields';
+
 /** Returns the tables by the names of their places in the page. */
-export function fieldTables(): Record<'fields' | 'message fields', string> {
-  const fields = requestFields({ vocabSize: 1, limits: DEFAULT_LIMITS });
+export function fieldTables(): Record<TableName, string> {
+  const bounds = { vocabSize: 1, limits: DEFAULT_LIMITS };
+  const items = { ...MESSAGE_ITEM_FIELDS, ...below('content[]', ITEM_PART_FIELDS) };
   return {
-    fields: generationTable({ ...fields, ...below('stream_options', STREAM_OPTION_FIELDS) }),
-    'message fields': messageTable({ ...MESSAGE_FIELDS, ...below('content[]', PART_FIELDS) }),
+    fields: generationTable({
+      ...requestFields(bounds),
+      ...below('stream_options', STREAM_OPTION_FIELDS),
+    }),
+    'message fields': fieldTable({ ...MESSAGE_FIELDS, ...below('content[]', PART_FIELDS) }, 'chat'),
+    'response fields': fieldTable(
+      { ...responseFields(bounds), ...below('input[]', items) },
+      'responses',
+    ),
   };
 }
 
@@ -36,9 +48,9 @@ function generationTable(table: FieldTable): string {
   return `| field | chat | completions | meaning |\n|---|---|---|---|\n${rows.join('')}`;
 }
 
-function messageTable(table: FieldTable): string {
+function fieldTable(table: FieldTable, endpoint: EndpointName): string {
   const rows = Object.entries(table).map(([name, row]) => {
-    return `| \`${name}\` | ${SHOWN[treatmentOf(row, 'chat')]} | ${row.help} |\n`;
+    return `| \`${name}\` | ${SHOWN[treatmentOf(row, endpoint)]} | ${row.help} |\n`;
   });
   return `| field | treatment | meaning |\n|---|---|---|\n${rows.join('')}`;
 }

@@ -2,13 +2,14 @@
 // documentation come from the rows, which are in `request-fields.ts` and `chat.ts`.
 import { z } from '@hono/zod-openapi';
 
-/** The endpoints whose requests share a table. */
-export type EndpointName = 'chat' | 'completions';
+/** The endpoints whose requests have a table. */
+export type EndpointName = 'chat' | 'completions' | 'responses';
 
 /** A field: its schema for each endpoint that knows it, and what it means. */
 export interface FieldRow {
   readonly chat?: z.ZodType;
   readonly completions?: z.ZodType;
+  readonly responses?: z.ZodType;
   readonly help: string;
 }
 
@@ -54,17 +55,17 @@ export function onlyValue(accepted: boolean | number | string) {
   return only(JSON.stringify(accepted), (value) => value === accepted);
 }
 
-/** A field that both endpoints take in the same way. */
+/** A field that chat and completions take in the same way. */
 export function both<Schema extends z.ZodType>(schema: Schema, help: string) {
   return { chat: schema, completions: schema, help };
 }
 
-/** A row of a field that both endpoints ignore. */
+/** A row of a field that chat and completions ignore. */
 export function inert(help: string) {
   return both(INERT, help);
 }
 
-/** A row of a field that both endpoints refuse. */
+/** A row of a field that chat and completions refuse. */
 export function refused(help: string) {
   return both(REFUSED, help);
 }

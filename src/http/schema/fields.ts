@@ -178,3 +178,20 @@ export function integerText(min: number, max: number) {
     .transform(Number)
     .pipe(z.number().min(min, message).max(max, message));
 }
+
+/** OpenAI's limits of metadata. */
+export const MAX_METADATA_PAIRS = 16;
+const MAX_METADATA_KEY = 64;
+const MAX_METADATA_VALUE = 512;
+
+/** Pairs that a client attaches to an object. */
+export const metadataSchema = z.record(z.string(), z.string()).superRefine((metadata, ctx) => {
+  const pairs = Object.entries(metadata);
+  if (pairs.length > MAX_METADATA_PAIRS) addIssue(ctx, `at most ${MAX_METADATA_PAIRS} pairs`);
+  for (const [key, value] of pairs) {
+    if (key.length > MAX_METADATA_KEY)
+      addIssue(ctx, `keys have at most ${MAX_METADATA_KEY} characters`);
+    if (value.length <= MAX_METADATA_VALUE) continue;
+    addIssue(ctx, `values have at most ${MAX_METADATA_VALUE} characters`);
+  }
+});

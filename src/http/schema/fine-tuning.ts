@@ -10,12 +10,9 @@ import {
 import { GATE_SETTINGS, TRAINING_SETTINGS } from '../../contracts/training-settings.ts';
 import type { MetadataFilter } from '../../jobs/job-service.ts';
 import { REFUSED } from './field-table.ts';
-import { addIssue, integerText, type Refine } from './fields.ts';
+import { addIssue, integerText, MAX_METADATA_PAIRS, metadataSchema } from './fields.ts';
 
 const UNSUPPORTED = 'unsupported_parameter';
-const MAX_METADATA_PAIRS = 16;
-const MAX_METADATA_KEY = 64;
-const MAX_METADATA_VALUE = 512;
 /** The longest page of OpenAI's lists. */
 const MAX_LIMIT = 100;
 
@@ -53,17 +50,6 @@ const methodSchema = z
     reinforcement: REFUSED,
   })
   .openapi('FineTuningMethod');
-
-function checkMetadata(metadata: Record<string, string>, ctx: Refine): void {
-  const pairs = Object.entries(metadata);
-  if (pairs.length > MAX_METADATA_PAIRS) addIssue(ctx, `at most ${MAX_METADATA_PAIRS} pairs`);
-  for (const [key, value] of pairs) {
-    if (key.length > MAX_METADATA_KEY)
-      addIssue(ctx, `keys have at most ${MAX_METADATA_KEY} characters`);
-    if (value.length <= MAX_METADATA_VALUE) continue;
-    addIssue(ctx, `values have at most ${MAX_METADATA_VALUE} characters`);
-  }
-}
 
 const loraMethodSchema = z
   .unknown()
@@ -106,7 +92,7 @@ export const createJobSchema = z
     validation_file: z.string().nullish(),
     suffix: z.string().nullish().openapi({ description: 'The name of the adapter' }),
     seed: TRAINING_SETTINGS.seed.schema.nullish(),
-    metadata: z.record(z.string(), z.string()).superRefine(checkMetadata).nullish(),
+    metadata: metadataSchema.nullish(),
     method: methodSchema.nullish(),
     hyperparameters: hyperparametersSchema
       .nullish()

@@ -1,0 +1,87 @@
+// The objects of OpenAI's Responses API. One schema per object is both its type and its part of the published document.
+import { z } from '@hono/zod-openapi';
+import { chatTokenLogprobSchema, unixSeconds } from './openai.ts';
+
+/** A list that this server always leaves empty. */
+const empty = z.array(z.never()).openapi({ type: 'array', items: {}, maxItems: 0 });
+
+const outputTextSchema = z
+  .object({
+    type: z.literal('output_text'),
+    text: z.string(),
+    annotations: empty,
+    logprobs: z.array(chatTokenLogprobSchema),
+  })
+  .openapi('ResponseOutputText');
+/** The text of an output message. */
+export type ResponseOutputText = z.infer<typeof outputTextSchema>;
+
+const outputMessageSchema = z
+  .object({
+    type: z.literal('message'),
+    id: z.string(),
+    status: z.enum(['in_progress', 'completed', 'incomplete']),
+    role: z.literal('assistant'),
+    content: z.array(outputTextSchema),
+  })
+  .openapi('ResponseOutputMessage');
+/** A message that the model wrote. */
+export type ResponseOutputMessage = z.infer<typeof outputMessageSchema>;
+
+const responseUsageSchema = z
+  .object({
+    input_tokens: z.int(),
+    input_tokens_details: z.object({
+      cached_tokens: z
+        .int()
+        .openapi({ description: 'Input tokens that came from the prefix cache' }),
+    }),
+    output_tokens: z.int(),
+    output_tokens_details: z.object({ reasoning_tokens: z.literal(0) }),
+    total_tokens: z.int(),
+  })
+  .openapi('ResponseUsage');
+/** Token counts of a response. */
+export type ResponseUsage = z.infer<typeof responseUsageSchema>;
+
+/** The members that repeat the request. */
+const requestShape = {
+  instructions: z.string().nullable(),
+  max_output_tokens: z.int().nullable(),
+  metadata: z.record(z.string(), z.string()),
+  model: z.string(),
+  parallel_tool_calls: z.literal(true),
+  previous_response_id: z.null(),
+  reasoning: z.object({ effort: z.string().nullable(), summary: z.null() }),
+  service_tier: z.literal('default'),
+  store: z.literal(false),
+  temperature: z.number(),
+  text: z.object({ format: z.object({ type: z.literal('text') }) }),
+  tool_choice: z.enum(['auto', 'none']),
+  tools: empty,
+  top_logprobs: z.int(),
+  top_p: z.number(),
+  truncation: z.literal('disabled'),
+};
+
+const responseRequestShape = z.object(requestShape);
+/** The members of a response that repeat the request, with defaults filled in. */
+export type ResponseSettings = z.infer<typeof responseRequestShape>;
+
+export const responseSchema = z
+  .object({
+    id: z.string(),
+    object: z.literal('response'),
+    created_at: unixSeconds,
+    completed_at: unixSeconds.nullable(),
+    status: z.enum(['in_progress', 'completed', 'incomplete', 'failed']),
+    background: z.literal(false),
+    error: z.object({ code: z.string(), message: z.string() }).nullable(),
+    incomplete_details: z.object({ reason: z.literal('max_output_tokens') }).nullable(),
+    output: z.array(outputMessageSchema),
+    usage: responseUsageSchema.nullable(),
+    ...requestShape,
+  })
+  .openapi('Response');
+/** An answer of the Responses API. */
+export type ApiResponse = z.infer<typeof responseSchema>;

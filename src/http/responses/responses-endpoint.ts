@@ -1,0 +1,36 @@
+// The endpoint that answers with a response object or with its events.
+import type { DocumentContext, DocumentWriter, Endpoint } from '../answer-plan.ts';
+import { createChatLogprobs } from '../logprobs.ts';
+import { type DraftOptions, RESPONSE_PREFIX, ResponseDraft } from './response-draft.ts';
+import { createResponseEvents } from './response-events.ts';
+
+/** Returns `POST /v1/responses` for one request, whose settings the answer repeats. */
+export function createResponsesEndpoint(options: Omit<DraftOptions, 'head'>): Endpoint {
+  return {
+    operation: 'chat',
+    idPrefix: RESPONSE_PREFIX,
+    createLogprobs: createChatLogprobs,
+    createDocument: (_, context) => createResponseDocument(options, context),
+    createEvents: (_, head) => createResponseEvents({ ...options, head }),
+  };
+}
+
+function createResponseDocument(
+  options: Omit<DraftOptions, 'head'>,
+  { head, names }: DocumentContext,
+): DocumentWriter {
+  const draft = new ResponseDraft({ ...options, head });
+  const logprobs = createChatLogprobs(names);
+  return {
+    write(event) {
+      if (event.type === 'token') {
+        if (event.logprob) logprobs.add(event.logprob);
+        draft.add(event.text, logprobs.take());
+      } else if (event.type === 'finished') {
+        draft.add(event.rest, null);
+        draft.finish(event.reason);
+      }
+    },
+    end: (counts) => draft.toEnded(counts),
+  };
+}

@@ -1,0 +1,155 @@
+// The request of `POST /v1/responses`. Sampling and the fields of vLLM are those of chat.
+import { z } from '@hono/zod-openapi';
+import { type FieldRow, fieldsOf, INERT, only, onlyValue, REFUSED } from './field-table.ts';
+import { addIssue, metadataSchema } from './fields.ts';
+import { requestFields, type SchemaBounds } from './request-fields.ts';
+import { inputSchema } from './response-items.ts';
+
+function responses<Schema extends z.ZodType>(schema: Schema, help: string) {
+  return { responses: schema, help };
+}
+
+/** The value of `include` that asks for logprobs. */
+const LOGPROBS = 'message.output_text.logprobs';
+
+/** The fields of chat that mean the same here. */
+const CHAT_NAMES = [
+  'temperature',
+  'top_p',
+  'top_k',
+  'min_p',
+  'presence_penalty',
+  'frequency_penalty',
+  'repetition_penalty',
+  'logit_bias',
+  'seed',
+  'allowed_token_ids',
+  'bad_words',
+  'min_tokens',
+  'stop',
+  'stop_token_ids',
+  'include_stop_str_in_output',
+  'ignore_eos',
+  'return_tokens_as_token_ids',
+  'chat_template_kwargs',
+  'cache_salt',
+  'cache_prompt',
+  'user',
+  'prompt_cache_key',
+  'safety_identifier',
+  'service_tier',
+  'prompt_cache_options',
+  'prompt_cache_retention',
+  'moderation',
+] as const;
+
+type ChatFields = ReturnType<typeof requestFields>;
+type ChatName = (typeof CHAT_NAMES)[number];
+
+/** Returns the rows of chat that mean the same here. */
+function chatRows(fields: ChatFields) {
+  const rows = CHAT_NAMES.map((name) => [name, responses(fields[name].chat, fields[name].help)]);
+  return Object.fromEntries(rows) as {
+    [Name in ChatName]: { responses: ChatFields[Name]['chat']; help: string };
+  };
+}
+
+const textFormat = only('{"type":"text"}', (value) => {
+  return typeof value === 'object' && (value as { type?: unknown }).type === 'text';
+});
+
+const previousResponse = z
+  .unknown()
+  .optional()
+  .refine((id) => id === undefined || id === null, {
+    message: 'this server keeps no responses. Send the earlier items in input',
+    params: { code: 'unsupported_parameter' },
+  });
+
+/** Returns the table of fields with the bounds of this server's model. */
+export function responseFields(bounds: SchemaBounds) {
+  const chat = requestFields(bounds);
+  const { maxMessages } = bounds.limits;
+  return {
+    model: responses(chat.model.chat, chat.model.help),
+    input: responses(
+      inputSchema({ maxItems: maxMessages }).openapi({
+        anyOf: [
+          { type: 'string' },
+          { type: 'array', items: { $ref: '#/components/schemas/ResponseInputItem' } },
+        ],
+      }),
+      `A text, or up to ${maxMessages} items, which are messages`,
+    ),
+    instructions: responses(z.string().nullish(), 'A system message before the input'),
+    max_output_tokens: responses(z.int().min(1).nullish(), 'Default: the rest of the context'),
+    metadata: responses(metadataSchema.nullish(), 'Repeated in the answer; never logged'),
+    stream: responses(chat.stream.chat, chat.stream.help),
+    stream_options: responses(
+      z.strictObject({ include_obfuscation: INERT }).nullish(),
+      'Only with stream; include_obfuscation has no effect',
+    ),
+    include: responses(
+      z
+        .array(
+          z.unknown().refine((value) => value === LOGPROBS, {
+            message: `only ${JSON.stringify(LOGPROBS)} is supported by this server`,
+            params: { code: 'unsupported_parameter' },
+          }),
+        )
+        .nullish()
+        .openapi({ type: 'array', items: { type: 'string', enum: [LOGPROBS] } }),
+      `Only \`${LOGPROBS}\``,
+    ),
+    top_logprobs: responses(
+      chat.top_logprobs.chat,
+      `The number of alternatives, at most 20; needs include with \`${LOGPROBS}\``,
+    ),
+    text: responses(
+      z.strictObject({ format: textFormat, verbosity: onlyValue('medium') }).nullish(),
+      'format: only text; verbosity: only medium',
+    ),
+    reasoning: responses(
+      z
+        .strictObject({
+          effort: chat.reasoning_effort.chat,
+          summary: REFUSED,
+          generate_summary: REFUSED,
+          context: REFUSED,
+          mode: REFUSED,
+        })
+        .nullish(),
+      'effort: given to the chat template, which may not use it. Others are refused',
+    ),
+    truncation: responses(onlyValue('disabled'), 'Only disabled'),
+    ...chatRows(chat),
+    store: responses(INERT, 'Nothing is stored; the answer says `store: false`'),
+    previous_response_id: responses(previousResponse, 'Refused: no responses are kept'),
+    parallel_tool_calls: responses(INERT, 'Only affects tools, which are refused'),
+    max_tool_calls: responses(INERT, 'Only affects hosted tools, which are refused'),
+    background: responses(onlyValue(false), 'Only false'),
+    tools: responses(REFUSED, 'Tool calls'),
+    tool_choice: responses(chat.tool_choice.chat, chat.tool_choice.help),
+    conversation: responses(REFUSED, 'Conversations that the server keeps'),
+    prompt: responses(REFUSED, 'Prompts that the server keeps'),
+    context_management: responses(REFUSED, 'Compaction'),
+  } as const satisfies Record<string, FieldRow>;
+}
+
+/** The schema of a request, within a model's bounds. */
+export function responseRequestSchema(bounds: SchemaBounds) {
+  return z
+    .strictObject(fieldsOf(responseFields(bounds), 'responses'))
+    .superRefine((body, ctx) => {
+      if (body.stream_options != null && !body.stream) {
+        addIssue(ctx, 'needs "stream": true', { path: ['stream_options'] });
+      }
+      if (body.top_logprobs != null && !body.include?.includes(LOGPROBS)) {
+        addIssue(ctx, `needs "include": ["${LOGPROBS}"]`, { path: ['top_logprobs'] });
+      }
+    })
+    .openapi('ResponseRequest');
+}
+
+/** A checked request. */
+export type ResponseRequest = z.output<ReturnType<typeof responseRequestSchema>>;

@@ -1,0 +1,123 @@
+// The answers of POST /v1/responses. The corpus has its bad inputs.
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import type OpenAI from 'openai';
+import type { ApiResponse } from '../../src/contracts/responses.ts';
+import { readError, readOk, serve, utf8 } from './served.ts';
+
+const URL = '/v1/responses';
+const request = { model: 'base', input: 'Hi', max_output_tokens: 5, temperature: 0 };
+
+// What we send is what the official client's types say: checked when this file is compiled. They require counts that this
+// server does not have, and list the errors and efforts of OpenAI's models.
+const asOfficial = ({ usage, output, error, reasoning, ...response }: ApiResponse) =>
+  ({ ...response, output: [], error: null, output_text: '' }) satisfies OpenAI.Responses.Response;
+
+/** The prompt that the engine got, as text; control tokens are shown as `|`. */
+function shown(promptIds: readonly number[]): string {
+  return promptIds.map((id) => (id < 256 ? String.fromCharCode(id) : '|')).join('');
+}
+
+describe('a response', () => {
+  const prompts: string[] = [];
+  const served = serve({
+    adapters: ['alpha'],
+    reply: (promptIds) => {
+      prompts.push(shown(promptIds));
+      return utf8('Hello');
+    },
+  });
+  const { post } = served;
+
+  test('has one message, the settings of the request and the usage', async () => {
+    const body = { ...request, metadata: { topic: 'greetings' }, instructions: 'Be brief' };
+    const response = await readOk<ApiResponse>(await post(URL, body));
+    asOfficial(response);
+    assert.match(response.id, /^resp_[0-9a-f]{32}$/);
+    const { id, output, usage, created_at, completed_at, ...rest } = response;
+    assert.deepEqual(output, [
+      {
+        type: 'message',
+        id: id.replace('resp_', 'msg_'),
+        status: 'incomplete',
+        role: 'assistant',
+        content: [{ type: 'output_text', annotations: [], logprobs: [], text: 'Hello' }],
+      },
+    ]);
+    assert.deepEqual(usage, {
+      input_tokens: 37,
+      input_tokens_details: { cached_tokens: 0 },
+      output_tokens: 5,
+      output_tokens_details: { reasoning_tokens: 0 },
+      total_tokens: 42,
+    });
+    assert.ok(Math.abs(created_at - Date.now() / 1000) < 5);
+    assert.equal(completed_at, null);
+    assert.deepEqual(rest, {
+      object: 'response',
+      status: 'incomplete',
+      background: false,
+      error: null,
+      incomplete_details: { reason: 'max_output_tokens' },
+      instructions: 'Be brief',
+      max_output_tokens: 5,
+      metadata: { topic: 'greetings' },
+      model: 'toy',
+      parallel_tool_calls: true,
+      previous_response_id: null,
+      reasoning: { effort: null, summary: null },
+      service_tier: 'default',
+      store: false,
+      temperature: 0,
+      text: { format: { type: 'text' } },
+      tool_choice: 'auto',
+      tools: [],
+      top_logprobs: 0,
+      top_p: 1,
+      truncation: 'disabled',
+    });
+  });
+
+  test('is completed if the model stops', async () => {
+    const body = { ...request, max_output_tokens: 50, store: true };
+    const response = await readOk<ApiResponse>(await post(URL, body));
+    assert.equal(response.status, 'completed');
+    assert.equal(response.output[0]!.status, 'completed');
+    assert.equal(response.incomplete_details, null);
+    assert.ok(response.completed_at! >= response.created_at);
+    assert.equal(response.store, false);
+  });
+
+  test('renders instructions and items as messages', async () => {
+    const first = await readOk<ApiResponse>(await post(URL, request));
+    const input = [
+      { role: 'developer', content: 'D' },
+      { type: 'message', role: 'user', content: [{ type: 'input_text', text: 'U' }] },
+      ...first.output,
+      { role: 'assistant', content: [{ type: 'refusal', refusal: 'No' }] },
+    ];
+    await readOk(await post(URL, { ...request, instructions: 'I', input }));
+    assert.equal(
+      prompts.at(-1),
+      '|system\nI||system\nD||user\nU||assistant\nHello||assistant\nNo||assistant\n',
+    );
+  });
+
+  test('has logprobs if they are included', async () => {
+    const include = ['message.output_text.logprobs'];
+    const body = { ...request, max_output_tokens: 1, include, top_logprobs: 1 };
+    const { output } = await readOk<ApiResponse>(await post(URL, body));
+    const [token] = output[0]!.content[0]!.logprobs;
+    assert.equal(token!.token, 'H');
+    assert.deepEqual(token!.bytes, [72]);
+    assert.deepEqual(
+      token!.top_logprobs.map((top) => top.token),
+      ['H'],
+    );
+  });
+
+  test('needs a chat template', async () => {
+    const { post } = serve({ chatTemplate: undefined });
+    assert.equal((await readError(await post(URL, request))).param, 'input');
+  });
+});
