@@ -2,11 +2,11 @@
 // trainer's messages, and checkpoints. Server and pod meet nowhere else, and the pod writes nowhere else. Knows no
 // cluster.
 import { z } from 'zod';
+import { type Marked, Records } from '../../adapters/store/records.ts';
 import type { ObjectStore, StoreCall } from '../../adapters/store/store.ts';
 import type { TrainerMessage } from '../contracts/training-messages.ts';
 import { gateSchema } from '../contracts/training-settings.ts';
 import { type JobName, runPrefix } from '../jobs/job-store.ts';
-import { type Marked, Records } from '../jobs/records.ts';
 import { RunArchive } from '../jobs/run-archive.ts';
 import type { RunEnd } from '../jobs/runner.ts';
 import { storedFileSchema } from '../jobs/stored-files.ts';

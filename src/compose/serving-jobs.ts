@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import path from 'node:path';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
+import { guardStore } from '../../adapters/store/guarded-store.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { ConfigError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
@@ -11,7 +12,6 @@ import { openUploadFolder } from '../http/upload-folder.ts';
 import type { ArtifactDescription } from '../import/artifact.ts';
 import { createChildRunner } from '../jobs/child-runner.ts';
 import { createJobs } from '../jobs/create-jobs.ts';
-import { guardStore } from '../jobs/guarded-store.ts';
 import { createOwner, isOwnerGone } from '../jobs/lease.ts';
 import type { JobRunner } from '../jobs/runner.ts';
 import type { JobWorker } from '../jobs/worker.ts';

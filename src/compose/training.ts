@@ -1,5 +1,6 @@
 // Runs trainers for the command line and for a cluster. A trainer is a process of its own.
 import path from 'node:path';
+import { guardStore } from '../../adapters/store/guarded-store.ts';
 import { openStore } from '../../adapters/store/open-store.ts';
 import { Attempt, isAttemptPrefix } from '../cluster/attempt.ts';
 import { runPod } from '../cluster/run-pod.ts';
@@ -13,7 +14,6 @@ import type {
 import { readArtifact } from '../import/artifact.ts';
 import { createChildRunner } from '../jobs/child-runner.ts';
 import { forkTrainer } from '../jobs/fork-trainer.ts';
-import { guardStore } from '../jobs/guarded-store.ts';
 import { findBase } from './base.ts';
 import type { ProgramContext } from './context.ts';
 

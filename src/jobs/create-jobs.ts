@@ -1,11 +1,11 @@
 // Puts a server's training together: files, jobs, the actions of clients, and the worker.
 import path from 'node:path';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
+import { guardStore } from '../../adapters/store/guarded-store.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import type { Logger } from '../common/log.ts';
 import { RowChecks } from './check-rows.ts';
 import { Files } from './files.ts';
-import { guardStore } from './guarded-store.ts';
 import type { JobRecord } from './job.ts';
 import { JobFolder, sweepJobFolders } from './job-folder.ts';
 import { JobService } from './job-service.ts';

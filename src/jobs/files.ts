@@ -1,6 +1,7 @@
 // Files that a tenant uploaded or that its jobs produced: an object with the content and one with metadata, both under the
 // tenant's prefix. A file exists as long as its metadata does. Never looks into a content.
 import { z } from 'zod';
+import { type Marked, Records } from '../../adapters/store/records.ts';
 import type {
   ObjectStore,
   PutSource,
@@ -10,7 +11,6 @@ import type {
 import { ServeError } from '../common/errors.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import type { CreateId } from './names.ts';
-import { type Marked, Records } from './records.ts';
 
 const metaSchema = z.object({
   schema: z.literal(1),

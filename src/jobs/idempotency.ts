@@ -2,9 +2,9 @@
 // leaves its key free.
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
+import { Records } from '../../adapters/store/records.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
-import { Records } from './records.ts';
 
 /** A request with an `Idempotency-Key`. */
 export interface RepeatedRequest {

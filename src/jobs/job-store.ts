@@ -1,6 +1,7 @@
 // Jobs in the store: a record per job that changes by compare-and-swap, batches of older events, and an active mark per job
 // that is not over, by which servers find work. Makes no decisions about jobs.
 
+import { Records } from '../../adapters/store/records.ts';
 import type { ObjectStore, StoreCall } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
 import { mapBounded } from '../common/map-bounded.ts';
@@ -13,7 +14,6 @@ import {
   jobSchema,
 } from './job.ts';
 import { JOB_ID } from './names.ts';
-import { Records } from './records.ts';
 
 /** Older events are moved into a batch, which keeps each write of the record small. */
 const MAX_RECENT_EVENTS = 48;

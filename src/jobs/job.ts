@@ -1,6 +1,7 @@
 // A fine-tuning job as it is stored, and everything that can happen to it, as pure functions from state to state. Knows no
 // store, no clock and no trainer.
 import { z } from 'zod';
+import type { Unmarked } from '../../adapters/store/records.ts';
 import { ServeError } from '../common/errors.ts';
 import { JOB_STATUSES, type JobStatus } from '../contracts/job-status.ts';
 import {
@@ -9,7 +10,6 @@ import {
   type HyperparameterField,
 } from '../contracts/training-fields.ts';
 import type { Fault } from '../contracts/training-messages.ts';
-import type { Unmarked } from './records.ts';
 
 const unixMs = z.int();
 

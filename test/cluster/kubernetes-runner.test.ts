@@ -5,6 +5,7 @@ import { readdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { createFsStore } from '../../adapters/store/fs.ts';
+import { guardStore } from '../../adapters/store/guarded-store.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { ApiClient } from '../../src/cluster/api-client.ts';
 import { Attempt, attemptNumbers } from '../../src/cluster/attempt.ts';
@@ -15,7 +16,6 @@ import {
 import { ServeError } from '../../src/common/errors.ts';
 import type { TrainerMessage } from '../../src/contracts/training-messages.ts';
 import { createChildRunner } from '../../src/jobs/child-runner.ts';
-import { guardStore } from '../../src/jobs/guarded-store.ts';
 import type { JobRunner } from '../../src/jobs/runner.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { again, run, type Script, start, testRunner, workOf } from '../jobs/runner-conformance.ts';

@@ -1,12 +1,12 @@
 // A server's jobs whose trainers are in a cluster, through the service: servers end and come back while pods train.
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { guardStore } from '../../adapters/store/guarded-store.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { ApiClient } from '../../src/cluster/api-client.ts';
 import { createKubernetesRunner } from '../../src/cluster/kubernetes-runner.ts';
 import { createLog } from '../../src/common/log.ts';
 import { createChildRunner } from '../../src/jobs/child-runner.ts';
-import { guardStore } from '../../src/jobs/guarded-store.ts';
 import { BASE, gates, startServer, until } from '../jobs/simulated.ts';
 import { FakeCluster } from './fake-cluster.ts';
 import { nearKubelet } from './kubelet.ts';

@@ -1,11 +1,11 @@
 // Jobs in a store: races lose no change and no event and repeat none, and marks lead to every job that is not over.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { guardStore } from '../../adapters/store/guarded-store.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { type ObjectStore, StoreError } from '../../adapters/store/store.ts';
 import { ServeError } from '../../src/common/errors.ts';
 import { createLog } from '../../src/common/log.ts';
-import { guardStore } from '../../src/jobs/guarded-store.ts';
 import { type JobRecord, messageEvent, withEvents } from '../../src/jobs/job.ts';
 import { JobStore } from '../../src/jobs/job-store.ts';
 import { JOB, newState } from './sample-jobs.ts';

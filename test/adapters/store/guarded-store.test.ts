@@ -1,11 +1,15 @@
 // A store that fails raises the same alert for files and jobs as for adapters.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AdapterRepository } from '../../adapters/repository/repository.ts';
-import { createMemoryStore } from '../../adapters/store/memory.ts';
-import { type ObjectStore, StoreError, type StoreErrorKind } from '../../adapters/store/store.ts';
-import { createLog } from '../../src/common/log.ts';
-import { guardStore } from '../../src/jobs/guarded-store.ts';
+import { AdapterRepository } from '../../../adapters/repository/repository.ts';
+import { guardStore } from '../../../adapters/store/guarded-store.ts';
+import { createMemoryStore } from '../../../adapters/store/memory.ts';
+import {
+  type ObjectStore,
+  StoreError,
+  type StoreErrorKind,
+} from '../../../adapters/store/store.ts';
+import { createLog } from '../../../src/common/log.ts';
 
 const ALERTS: readonly (readonly [StoreErrorKind, string | undefined])[] = [
   ['denied', 's3_auth'],

@@ -1,14 +1,10 @@
-// A store for files and jobs: its failures become `ServeError`s that clients may see. Conflicts stay `StoreError`s, because
+// A store whose failures become `ServeError`s that clients may see. Conflicts stay `StoreError`s, because
 // the writer handles them.
-import { logStoreFailure } from '../../adapters/store/alerts.ts';
-import {
-  type ListEntry,
-  type ListOptions,
-  type ObjectStore,
-  StoreError,
-} from '../../adapters/store/store.ts';
-import { diskFullError, isDiskFull, ServeError } from '../common/errors.ts';
-import type { Logger } from '../common/log.ts';
+
+import { diskFullError, isDiskFull, ServeError } from '../../src/common/errors.ts';
+import type { Logger } from '../../src/common/log.ts';
+import { logStoreFailure } from './alerts.ts';
+import { type ListEntry, type ListOptions, type ObjectStore, StoreError } from './store.ts';
 
 /** The result throws `ServeError` (`store_unavailable`, `insufficient_storage`), conflicts, or a signal's reason. */
 export function guardStore(store: ObjectStore, log: Pick<Logger, 'error' | 'warn'>): ObjectStore {

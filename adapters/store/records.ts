@@ -1,14 +1,9 @@
 // Records in a guarded store: JSON objects that change by compare-and-swap, with errors that clients may see. Each write
 // leaves its own mark, so a write whose answer was lost is told apart from an equal one. Knows no jobs.
 import { randomUUID } from 'node:crypto';
-import {
-  createDocument,
-  type DocumentKind,
-  readDocument,
-  updateDocument,
-} from '../../adapters/store/documents.ts';
-import { type ObjectStore, type StoreCall, StoreError } from '../../adapters/store/store.ts';
-import { ServeError } from '../common/errors.ts';
+import { ServeError } from '../../src/common/errors.ts';
+import { createDocument, type DocumentKind, readDocument, updateDocument } from './documents.ts';
+import { type ObjectStore, type StoreCall, StoreError } from './store.ts';
 
 /** The part that every record has. */
 export interface Marked {
