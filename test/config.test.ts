@@ -51,6 +51,14 @@ test('the prefix cache has a size, or is off', () => {
   assert.throws(() => bytes('none'), /--prefix-cache.*must be off, or a size of at least 1M/);
 });
 
+test('responses are kept for a time, at most 30 days', () => {
+  const ms = (value: string) => loadConfig({ storeResponsesMs: value }, HOME).storeResponsesMs;
+  assert.deepEqual([ms('30m'), ms('24h'), ms('7d')], [1_800_000, 86_400_000, 604_800_000]);
+  for (const wrong of ['0m', '31d', '24', 'h', '1.5h', '-1h']) {
+    assert.throws(() => ms(wrong), /--store-responses.*must be a time from 1m to 30d/);
+  }
+});
+
 test('sizes may have units', () => {
   const bytes = (value: string) => loadConfig({ adapterCacheBytes: value }, HOME).adapterCacheBytes;
   assert.equal(bytes('1048576'), 2 ** 20);

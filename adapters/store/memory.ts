@@ -25,15 +25,20 @@ interface MemoryObject {
   readonly bytes: Uint8Array;
 }
 
-/** Creates an empty store, which ends with the process. */
-export function createMemoryStore(): ObjectStore {
-  return new MemoryStore();
+/** Creates an empty store, which ends with the process. @param now Unix milliseconds */
+export function createMemoryStore({ now = Date.now }: { now?: () => number } = {}): ObjectStore {
+  return new MemoryStore(now);
 }
 
 class MemoryStore implements ObjectStore {
   readonly label = 'memory';
   readonly #objects = new Map<string, MemoryObject>();
+  readonly #now: () => number;
   #puts = 0;
+
+  constructor(now: () => number) {
+    this.#now = now;
+  }
 
   async get(key: string, { signal }: StoreCall = {}): Promise<StoredObject | undefined> {
     const held = this.#find(key, signal);
@@ -59,7 +64,7 @@ class MemoryStore implements ObjectStore {
     if (!holds) throw new StoreError('conflict', `${key} was changed by another writer`);
     this.#puts += 1;
     const written = { key, byteSize: bytes.byteLength, etag: String(this.#puts) };
-    this.#objects.set(key, { info: { ...written, modifiedMs: Date.now() }, bytes });
+    this.#objects.set(key, { info: { ...written, modifiedMs: this.#now() }, bytes });
     return written;
   }
 

@@ -9,6 +9,7 @@ const STATUS_OF_CODE = {
   context_length_exceeded: 400,
   unsupported_parameter: 400,
   unknown_parameter: 400,
+  previous_response_not_found: 400,
   invalid_training_file: 400,
   invalid_n_examples: 400,
   invalid_api_key: 401,

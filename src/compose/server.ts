@@ -2,31 +2,24 @@
 // server ready soonest, and ends them in order. Modules that only the HTTP side needs are loaded after the engine process
 // has been forked. Prints nothing.
 import { existsSync } from 'node:fs';
-import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { makeFolder } from '../common/folders.ts';
 import { createLog, type Logger } from '../common/log.ts';
-import { memoryLimit } from '../common/memory-limit.ts';
 import { endStartPhase, startPhases } from '../common/start-phases.ts';
-import { type MemoryPlan, planMemory } from '../engine/memory/memory-budget.ts';
 import type { ServedModel } from '../http/deps.ts';
 import type { RunningServer } from '../http/server.ts';
-import { type ArtifactDescription, describeArtifact } from '../import/artifact.ts';
-import type { KvType } from '../model/kv-attention.ts';
-import { KV_SCALES_FILE } from '../model/kv-scales.ts';
 import { createProcessClient, type EngineClient } from '../scheduler/client.ts';
 import type { Config } from '../settings/config.ts';
 import { chooseExports } from '../telemetry/export-choice.ts';
 import type { Exports } from '../telemetry/otel/open.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import { type Access, localAccess, openAccess } from '../tenants/access.ts';
-import { findBase } from './base.ts';
 import type { ProgramContext } from './context.ts';
 import type { EngineHostOptions } from './engine.ts';
+import { type PreparedBase, prepareBase } from './prepared-base.ts';
 import type { BaseLanguage } from './served-model.ts';
 import type { ServingAdapters } from './serving-adapters.ts';
 import type { ServingJobs } from './serving-jobs.ts';
-import { ServingWeights } from './serving-weights.ts';
+import type { ServingWeights } from './serving-weights.ts';
 
 /** Time for streams to end. Orchestrators usually kill after 30 s. */
 const DRAIN_DEADLINE_MS = 25_000;
@@ -106,62 +99,14 @@ export async function serve(context: ProgramContext, options: ServeOptions): Pro
 
 /** Returns the settings of a server that nobody else can reach. */
 function withoutClients(config: Config): Config {
-  return { ...config, host: '127.0.0.1', port: 0, preload: [], otelDisabled: true };
-}
-
-interface PreparedBase {
-  readonly artifact: ArtifactDescription;
-  readonly weights: ServingWeights;
-  readonly plan: MemoryPlan;
-  readonly kv: KvType;
-  /** Makes sure of the files that the engine reads. */
-  readonly prepareFiles: () => Promise<unknown>;
-}
-
-/** Finds or imports the base, and builds its serving files if necessary. */
-async function prepareBase(context: ProgramContext): Promise<PreparedBase> {
-  const { config, reporter } = context;
-  await makeFolder(config.home);
-  const artifactDir = await findBase(config.model, context);
-  const artifact = describeArtifact(artifactDir);
-  const limit = memoryLimit();
-  const wanted = planMemory(artifact.config, config, limit);
-  const weights = new ServingWeights({
-    artifactDir,
-    digest: artifact.info.digest,
-    weights: config.weights,
-    cacheDir: path.join(config.home, 'cache'),
-    reporter,
-  });
-  const prepareFiles = async () => {
-    await weights.ensure();
-    return (
-      config.kv === 'int8' && (await hasScales({ config, artifactDir, servingDir: weights.dir }))
-    );
+  return {
+    ...config,
+    host: '127.0.0.1',
+    port: 0,
+    preload: [],
+    otelDisabled: true,
+    storeResponsesMs: undefined,
   };
-  const kv = (await prepareFiles()) ? 'int8' : 'f32';
-  if (kv !== config.kv)
-    reporter.notify(
-      '--kv: the cache holds floats, because a base without a tokenizer is not calibrated.',
-    );
-  // A cache of floats takes more memory, so the plan is made again.
-  const plan = kv === config.kv ? wanted : planMemory(artifact.config, { ...config, kv }, limit);
-  if (plan.reduced) reporter.notify(plan.reduced);
-  return { artifact, weights, plan, kv, prepareFiles };
-}
-
-/** Measures the scales of an int8 cache if the serving folder has none. Resolves to whether it has them. */
-async function hasScales({
-  config,
-  ...folders
-}: {
-  config: Config;
-  artifactDir: string;
-  servingDir: string;
-}): Promise<boolean> {
-  if (existsSync(path.join(folders.servingDir, KV_SCALES_FILE))) return true;
-  const { measureKvScales } = await import('./kv-scales.ts');
-  return measureKvScales({ ...folders, intraOpThreads: config.threads });
 }
 
 interface RunningEngine {
@@ -317,17 +262,24 @@ async function openHttp(
   { config, access, log, base, engine: { client }, leaving }: ServerParts,
   { model, language, telemetry, adapters, jobs }: HttpParts,
 ): Promise<RunningServer> {
-  const [{ createApp }, { startServer }, { StatsHistory }] = await Promise.all([
-    import('../http/app.ts'),
-    import('../http/server.ts'),
-    import('../http/stats-history.ts'),
-  ]);
+  const [{ createApp }, { openKeptResponses }, { startServer }, { StatsHistory }] =
+    await Promise.all([
+      import('../http/app.ts'),
+      import('./kept-responses.ts'),
+      import('../http/server.ts'),
+      import('../http/stats-history.ts'),
+    ]);
   const history = new StatsHistory(client);
   history.start();
   const app = createApp({
     client,
     ...adapters.http,
     jobs: jobs.http,
+    keptResponses: openKeptResponses(config, {
+      store: adapters.store,
+      log,
+      signal: leaving.signal,
+    }),
     ...language,
     model,
     telemetry,

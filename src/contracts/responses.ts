@@ -1,6 +1,15 @@
 // The objects of OpenAI's Responses API. One schema per object is both its type and its part of the published document.
 import { z } from '@hono/zod-openapi';
-import { chatTokenLogprobSchema, unixSeconds } from './openai.ts';
+import { chatTokenLogprobSchema, listOf, unixSeconds } from './openai.ts';
+
+/** An item of a conversation, as the chat template gets it. The text of a message is in one piece. */
+export const conversationItemSchema = z.object({
+  type: z.literal('message'),
+  role: z.enum(['developer', 'system', 'user', 'assistant']),
+  content: z.string(),
+});
+/** An item of a conversation. */
+export type ConversationItem = z.infer<typeof conversationItemSchema>;
 
 /** A list that this server always leaves empty. */
 const empty = z.array(z.never()).openapi({ type: 'array', items: {}, maxItems: 0 });
@@ -51,17 +60,17 @@ const requestShape = {
   metadata: z.record(z.string(), z.string()),
   model: z.string(),
   parallel_tool_calls: z.literal(true),
-  previous_response_id: z.null(),
+  previous_response_id: z.string().nullable(),
   reasoning: z.object({ effort: z.string().nullable(), summary: z.null() }),
   service_tier: z.literal('default'),
-  store: z.literal(false),
+  store: z.boolean(),
   temperature: z.number(),
   text: z.object({ format: z.object({ type: z.literal('text') }) }),
   tool_choice: z.enum(['auto', 'none']),
   tools: empty,
   top_logprobs: z.int(),
   top_p: z.number(),
-  truncation: z.literal('disabled'),
+  truncation: z.enum(['auto', 'disabled']),
 };
 
 const responseRequestShape = z.object(requestShape);
@@ -85,3 +94,21 @@ export const responseSchema = z
   .openapi('Response');
 /** An answer of the Responses API. */
 export type ApiResponse = z.infer<typeof responseSchema>;
+
+const inputItemSchema = z
+  .object({
+    type: z.literal('message'),
+    id: z.string(),
+    status: z.literal('completed'),
+    role: z.enum(['developer', 'system', 'user', 'assistant']),
+    content: z.array(z.object({ type: z.enum(['input_text', 'output_text']), text: z.string() })),
+  })
+  .openapi('ResponseItem');
+/** An item that a kept response answered. */
+export type ResponseItem = z.infer<typeof inputItemSchema>;
+
+export const inputItemListSchema = listOf(inputItemSchema).openapi('ResponseItemList');
+
+export const deletedResponseSchema = z
+  .object({ id: z.string(), object: z.literal('response'), deleted: z.literal(true) })
+  .openapi('DeletedResponse');

@@ -64,7 +64,7 @@ export interface DocumentContext {
 export interface DocumentWriter {
   write(event: GenerationEvent): void;
   /** Called once, after the last event. */
-  end(counts: TokenCounts): object;
+  end(counts: TokenCounts): object | Promise<object>;
 }
 
 /** Writes a stream. Each method returns any number of events, as `toFrame` writes them. */
@@ -74,8 +74,8 @@ export interface EventWriter {
   delta(index: number, part: StreamPart): string;
   /** Ends a choice. */
   finish(index: number, reason: WireFinishReason, tokens: ChoiceTokens): string;
-  /** Ends a complete answer. */
-  end(counts: TokenCounts): string;
+  /** Ends a complete answer. If it rejects, `fail` follows. */
+  end(counts: TokenCounts): string | Promise<string>;
   /** Ends an answer that failed. */
   fail(error: ServeError): string;
 }

@@ -88,7 +88,7 @@ async function answerJson(context: AnswerContext): Promise<Response> {
   const names = createTokenNames(deps.tokenizer, plan.logprobs);
   const document = plan.endpoint.createDocument(plan, { head, names });
   const counts = await run(context, document, c.req.raw.signal);
-  return c.json(document.end(counts));
+  return c.json(await document.end(counts));
 }
 
 /** Resolves when the status of the stream is known. The rest of the answer goes to the response's body. */
@@ -104,14 +104,13 @@ async function answerStream(context: AnswerContext): Promise<Response> {
     disconnect: () => disconnect(c),
   });
   const signal = AbortSignal.any([c.req.raw.signal, reader.signal]);
-  const ended = run(context, sink, signal).then(
-    (counts) => sink.end(counts),
-    (error) => {
+  const ended = run(context, sink, signal)
+    .then((counts) => sink.end(counts))
+    .catch((error: unknown) => {
       const isShown = sink.isOpen && !(error instanceof ClientGone);
       sink.fail(isShown ? toServeError(error, deps.log) : undefined);
       if (!sink.isOpen) throw error;
-    },
-  );
+    });
   await Promise.race([sink.opened, ended]);
   return c.body(sink.body, 200, {
     'content-type': EVENT_STREAM,

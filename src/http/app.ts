@@ -28,6 +28,7 @@ import { addFileRoutes } from './routes/files.ts';
 import { addFineTuningRoutes } from './routes/fine-tuning.ts';
 import { addFineTuningJobRoutes } from './routes/fine-tuning-job.ts';
 import { addHealthRoutes } from './routes/health.ts';
+import { addKeptResponseRoutes } from './routes/kept-responses.ts';
 import { addLoadRoutes, addPrefetchRoute } from './routes/load-adapters.ts';
 import { addMeRoute } from './routes/me.ts';
 import { addMetricsRoute } from './routes/metrics.ts';
@@ -84,6 +85,7 @@ export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   addCompletionsRoute(app, deps);
   addChatRoute(app, deps);
   addResponsesRoute(app, deps);
+  if (options.keptResponses) addKeptResponseRoutes(app, options.keptResponses);
   addTokenizeRoutes(app, deps);
   addPrefetchRoute(app, deps);
   addQuarantineRoutes(app, deps, { hasKeys });

@@ -6,6 +6,7 @@ import type { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
 import type { Logger } from '../common/log.ts';
 import type { MemoryBudget } from '../common/memory-limit.ts';
 import type { GenerationConfig } from '../contracts/generation-config.ts';
+import type { KeptResponses } from '../conversations/kept-responses.ts';
 import type { Files } from '../jobs/files.ts';
 import type { JobService } from '../jobs/job-service.ts';
 import type { DryRuns } from '../jobs/plan-job.ts';
@@ -62,6 +63,8 @@ export interface AppOptions {
   published?: PublishedSide;
   /** Fine-tuning jobs and their files. */
   jobs?: JobsSide;
+  /** Responses that are kept for later requests. */
+  keptResponses?: KeptResponses | undefined;
   /** Without one, prompts must be token ids and answers have no text. */
   tokenizer: Tokenizer | undefined;
   /** Without one, there is no chat. */

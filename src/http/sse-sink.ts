@@ -99,9 +99,9 @@ export class SseSink {
     }
   }
 
-  /** Ends a complete answer. */
-  end(counts: TokenCounts): void {
-    this.#stream.send(this.#writer.end(counts));
+  /** Ends a complete answer. Rejects if the writer does. */
+  async end(counts: TokenCounts): Promise<void> {
+    this.#stream.send(await this.#writer.end(counts));
     this.#stream.close();
   }
 

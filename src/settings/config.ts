@@ -5,7 +5,8 @@ import path from 'node:path';
 import { z } from 'zod';
 import { ConfigError } from '../common/errors.ts';
 import { PROVIDERS } from './provider.ts';
-import { SETTINGS, type Setting } from './settings.ts';
+import type { Setting } from './setting.ts';
+import { SETTINGS } from './settings.ts';
 
 /** The name of a setting in `SETTINGS`. */
 export type SettingName = keyof typeof SETTINGS;

@@ -56,6 +56,23 @@ export const byteSizeOrOff = z.union([z.literal('off').transform(() => 0), byteS
   error: 'must be off, or a size of at least 1M such as 536870912, 512M or 2GiB',
 });
 
+const UNIT_MS: Record<string, number> = { m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** A time in minutes, hours or days of at most `maxDays`, in milliseconds: 30m, 24h, 7d. */
+export function duration(maxDays: number) {
+  const range = `must be a time from 1m to ${maxDays}d such as 30m, 24h or 7d`;
+  return z
+    .string()
+    .regex(/^\d{1,6}[mhd]$/, range)
+    .transform((value) => Number.parseInt(value, 10) * UNIT_MS[value.at(-1)!]!)
+    .pipe(
+      z
+        .number()
+        .min(UNIT_MS['m']!, range)
+        .max(maxDays * UNIT_MS['d']!, range),
+    );
+}
+
 /** The location of a store. URLs with another scheme are rejected instead of being taken for a folder. */
 export const storeLocation = text
   .regex(

@@ -2,33 +2,20 @@
 import { z } from 'zod';
 import { DEFAULT_RANK, MAX_RANK } from '../contracts/training-settings.ts';
 import { PROVIDER_NAMES } from './provider.ts';
+import type { Setting } from './setting.ts';
 import {
   byteSize,
   byteSizeOrOff,
   commaSeparated,
+  duration,
   folder,
   integer,
   originList,
-  otlpOrNone,
-  otlpUrl,
   storeLocation,
   text,
   yes,
 } from './setting-values.ts';
-
-/** A setting. */
-export interface Setting {
-  /** Its environment variable. */
-  readonly env: string;
-  /** Its flag. Secrets have none, because other users of the machine can see command lines. */
-  readonly flag?: string;
-  /** One line for `--help` and docs/configuration.md: meaning, unit, limit and default. */
-  readonly help: string;
-  /** The flag takes no value. It sets the variable to 1. */
-  readonly isSwitch?: true;
-  readonly schema: z.ZodType;
-  readonly isSecret?: true;
-}
+import { TELEMETRY_SETTINGS } from './telemetry-settings.ts';
 
 /** All settings by name. */
 export const SETTINGS = {
@@ -54,7 +41,7 @@ export const SETTINGS = {
   store: {
     env: 'LORIKEET_STORE',
     flag: '--store',
-    help: 'store for published adapters, files and jobs: a folder, s3://bucket/prefix (configured by AWS_* variables), or memory: (default: the folder store in LORIKEET_HOME)',
+    help: 'store for published adapters, files, jobs and kept responses: a folder, s3://bucket/prefix (configured by AWS_* variables), or memory: (default: the folder store in LORIKEET_HOME)',
     schema: storeLocation.optional(),
   },
   s3PathStyle: {
@@ -308,6 +295,12 @@ export const SETTINGS = {
     help: 'maximum size of an uploaded file, such as 512M or 2GiB; larger ones get 413 (default: 512MiB)',
     schema: byteSize.default(512 * 2 ** 20),
   },
+  storeResponsesMs: {
+    env: 'LORIKEET_STORE_RESPONSES',
+    flag: '--store-responses',
+    help: 'how long responses of POST /v1/responses are kept in the store unless a request says store: false, such as 24h; at most 30d (default: nothing is kept)',
+    schema: duration(30).optional(),
+  },
   adapterSlots: {
     env: 'LORIKEET_ADAPTER_SLOTS',
     flag: '--adapter-slots',
@@ -350,48 +343,5 @@ export const SETTINGS = {
     help: '1 disables all requests to the Hugging Face hub',
     schema: yes.default(false),
   },
-  metricsOpen: {
-    env: 'LORIKEET_METRICS_OPEN',
-    help: '1 serves /metrics without an admin key; it contains names of tenants and adapters',
-    schema: yes.default(false),
-  },
-  // These decide whether OpenTelemetry is loaded. It reads them and all other OTEL_* variables itself.
-  otlpEndpoint: {
-    env: 'OTEL_EXPORTER_OTLP_ENDPOINT',
-    help: 'URL of the collector for traces and metrics; OpenTelemetry also reads all other OTEL_* variables (default: none)',
-    schema: otlpUrl,
-    isSecret: true,
-  },
-  otlpTracesEndpoint: {
-    env: 'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT',
-    help: 'URL of the collector for traces only (default: OTEL_EXPORTER_OTLP_ENDPOINT)',
-    schema: otlpUrl,
-    isSecret: true,
-  },
-  otlpMetricsEndpoint: {
-    env: 'OTEL_EXPORTER_OTLP_METRICS_ENDPOINT',
-    help: 'URL of the collector for metrics only (default: OTEL_EXPORTER_OTLP_ENDPOINT)',
-    schema: otlpUrl,
-    isSecret: true,
-  },
-  otlpProtocol: {
-    env: 'OTEL_EXPORTER_OTLP_PROTOCOL',
-    help: 'protocol of the collector; only http/protobuf is supported',
-    schema: z.literal('http/protobuf', 'must be http/protobuf').optional(),
-  },
-  tracesExporter: {
-    env: 'OTEL_TRACES_EXPORTER',
-    help: 'otlp sends traces to the collector, none does not (default: otlp if an endpoint is set)',
-    schema: otlpOrNone,
-  },
-  metricsExporter: {
-    env: 'OTEL_METRICS_EXPORTER',
-    help: 'otlp sends metrics to the collector, none does not; /metrics is served either way (default: otlp if an endpoint is set)',
-    schema: otlpOrNone,
-  },
-  otelDisabled: {
-    env: 'OTEL_SDK_DISABLED',
-    help: 'true sends neither traces nor metrics to a collector',
-    schema: yes.default(false),
-  },
+  ...TELEMETRY_SETTINGS,
 } as const satisfies Record<string, Setting>;

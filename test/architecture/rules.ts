@@ -28,6 +28,7 @@ export const LAYERS: readonly Layer[] = [
       'http',
       'cluster',
       'jobs',
+      'conversations',
       'scheduler client',
       'scheduler',
       'protocol',
@@ -54,6 +55,7 @@ export const LAYERS: readonly Layer[] = [
     files: /^src\/http\//,
     may: [
       'jobs',
+      'conversations',
       'scheduler client',
       'protocol',
       'registry',
@@ -68,6 +70,8 @@ export const LAYERS: readonly Layer[] = [
   { name: 'cluster', files: /^src\/cluster\//, may: ['jobs', 'store'] },
   // Talks to the trainer by messages only, because the trainer is a program of its own.
   { name: 'jobs', files: /^src\/jobs\//, may: ['repository', 'store', 'rows'] },
+  // Responses that the server keeps for later requests.
+  { name: 'conversations', files: /^src\/conversations\//, may: ['store'] },
   {
     // All that the server process sees of the engine.
     name: 'scheduler client',

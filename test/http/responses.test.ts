@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type OpenAI from 'openai';
 import type { ApiResponse } from '../../src/contracts/responses.ts';
-import { readError, readOk, serve, utf8 } from './served.ts';
+import { readError, readOk, serve, shownPrompt, utf8 } from './served.ts';
 
 const URL = '/v1/responses';
 const request = { model: 'base', input: 'Hi', max_output_tokens: 5, temperature: 0 };
@@ -13,17 +13,12 @@ const request = { model: 'base', input: 'Hi', max_output_tokens: 5, temperature:
 const asOfficial = ({ usage, output, error, reasoning, ...response }: ApiResponse) =>
   ({ ...response, output: [], error: null, output_text: '' }) satisfies OpenAI.Responses.Response;
 
-/** The prompt that the engine got, as text; control tokens are shown as `|`. */
-function shown(promptIds: readonly number[]): string {
-  return promptIds.map((id) => (id < 256 ? String.fromCharCode(id) : '|')).join('');
-}
-
 describe('a response', () => {
   const prompts: string[] = [];
   const served = serve({
     adapters: ['alpha'],
     reply: (promptIds) => {
-      prompts.push(shown(promptIds));
+      prompts.push(shownPrompt(promptIds));
       return utf8('Hello');
     },
   });
@@ -120,4 +115,35 @@ describe('a response', () => {
     const { post } = serve({ chatTemplate: undefined });
     assert.equal((await readError(await post(URL, request))).param, 'input');
   });
+});
+
+test('old turns are dropped if the request allows it, but not instructions and system messages', async () => {
+  const prompts: string[] = [];
+  const { post } = serve({
+    reply: (promptIds) => {
+      prompts.push(shownPrompt(promptIds));
+      return utf8('Hello');
+    },
+  });
+  const message = (role: string, content: string) => ({ role, content });
+  const input = [
+    message('system', 'S'),
+    ...['1', '2', '3', '4', '5', '6'].flatMap((turn) => [
+      message('user', turn.repeat(20)),
+      message('assistant', 'A'),
+    ]),
+    message('user', 'last'),
+  ];
+  const body = { ...request, instructions: 'I', input, max_output_tokens: 100 };
+  const error = await readError(await post(URL, body));
+  assert.deepEqual([error.code, error.param], ['context_length_exceeded', 'input']);
+  await readOk(await post(URL, { ...body, truncation: 'auto' }));
+  assert.equal(
+    prompts.at(-1),
+    `|system\nI||system\nS||user\n${'5'.repeat(20)}||assistant\nA|` +
+      `|user\n${'6'.repeat(20)}||assistant\nA||user\nlast||assistant\n`,
+  );
+  const last = [message('user', 'x'.repeat(5000))];
+  const tooLong = await readError(await post(URL, { ...body, input: last, truncation: 'auto' }));
+  assert.equal(tooLong.code, 'context_length_exceeded');
 });

@@ -54,6 +54,11 @@ function byteAlphabet(): string[] {
   return Array.from({ length: 256 }, (_, b) => String.fromCodePoint(isPrintable(b) ? b : next++));
 }
 
+/** A prompt as text; control tokens are shown as `|`. */
+export function shownPrompt(promptIds: readonly number[]): string {
+  return promptIds.map((id) => (id < 256 ? String.fromCharCode(id) : '|')).join('');
+}
+
 export const utf8 = (text: string): number[] => [...Buffer.from(text)];
 
 export interface ServedOptions extends Partial<Omit<AppOptions, 'client'>> {

@@ -82,7 +82,12 @@ test("every field of OpenAI's types has a row", () => {
     [chat, 'ChatCompletionAssistantMessageParam', { ...MESSAGE_FIELDS, content: 1 }, 7],
     [chat, 'ChatCompletionToolMessageParam', { ...MESSAGE_FIELDS, content: 1 }, 3],
     [chat, 'ChatCompletionStreamOptions', STREAM_OPTION_FIELDS, 2],
-    [responses, 'ResponseCreateParamsBase', responseFields(bounds), 30],
+    [
+      responses,
+      'ResponseCreateParamsBase',
+      responseFields({ ...bounds, keepsResponses: true }),
+      30,
+    ],
     [responses, 'EasyInputMessage', item, 4],
     [responses, 'ResponseOutputMessage', item, 6],
     [responses, 'ResponseInputText', ITEM_PART_FIELDS, 3],

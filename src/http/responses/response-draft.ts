@@ -10,16 +10,20 @@ import type {
 } from '../../contracts/responses.ts';
 import type { AnswerHead, TokenCounts, WireLogprobs } from '../answer-plan.ts';
 import { toUnixSeconds } from '../api-objects.ts';
+import { messageIdOf } from './item-ids.ts';
 
-/** The prefix of a response's id. Ids of its output items have the same rest. */
-export const RESPONSE_PREFIX = 'resp_';
-
-/** The state of a response that its parts share. */
-export interface DraftOptions {
-  readonly head: AnswerHead;
+/** How a request wants its response. */
+export interface ResponseOptions {
   readonly settings: ResponseSettings;
   /** Returns Unix milliseconds. */
   readonly now: () => number;
+  /** Keeps the response before its client learns that it is complete. */
+  keep(response: ApiResponse): Promise<void>;
+}
+
+/** A request's response, and its id. */
+export interface DraftOptions extends ResponseOptions {
+  readonly head: AnswerHead;
 }
 
 /** The statuses of a response that is over, by the reason for which its text ended. */
@@ -35,7 +39,7 @@ export class ResponseDraft {
 
   constructor(options: DraftOptions) {
     this.#options = options;
-    this.messageId = `msg_${options.head.id.slice(RESPONSE_PREFIX.length)}`;
+    this.messageId = messageIdOf(options.head.id);
   }
 
   /** Adds text. */
@@ -73,16 +77,18 @@ export class ResponseDraft {
     return this.#toResponse({ status: 'in_progress', output: [] });
   }
 
-  /** The response with its whole text. */
-  toEnded(counts: TokenCounts): ApiResponse {
+  /** Returns the response with its whole text, once it is kept. */
+  async end(counts: TokenCounts): Promise<ApiResponse> {
     const isIncomplete = this.#status === 'incomplete';
-    return this.#toResponse({
+    const response = this.#toResponse({
       status: isIncomplete ? 'incomplete' : 'completed',
       completed_at: isIncomplete ? null : toUnixSeconds(this.#options.now()),
       incomplete_details: isIncomplete ? { reason: 'max_output_tokens' } : null,
       output: [this.message],
       usage: toResponseUsage(counts),
     });
+    await this.#options.keep(response);
+    return response;
   }
 
   /** The response after an error, with the text that came before it. */

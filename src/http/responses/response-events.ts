@@ -40,8 +40,8 @@ export function createResponseEvents(options: DraftOptions): EventWriter {
         event('response.output_item.done', { ...item, item: draft.message })
       );
     },
-    end(counts) {
-      const response = draft.toEnded(counts);
+    async end(counts) {
+      const response = await draft.end(counts);
       return event(`response.${response.status}`, { response });
     },
     fail: (error) => event('response.failed', { response: draft.toFailed(error) }),

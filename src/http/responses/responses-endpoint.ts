@@ -1,11 +1,12 @@
 // The endpoint that answers with a response object or with its events.
 import type { DocumentContext, DocumentWriter, Endpoint } from '../answer-plan.ts';
 import { createChatLogprobs } from '../logprobs.ts';
-import { type DraftOptions, RESPONSE_PREFIX, ResponseDraft } from './response-draft.ts';
+import { RESPONSE_PREFIX } from './item-ids.ts';
+import { ResponseDraft, type ResponseOptions } from './response-draft.ts';
 import { createResponseEvents } from './response-events.ts';
 
 /** Returns `POST /v1/responses` for one request, whose settings the answer repeats. */
-export function createResponsesEndpoint(options: Omit<DraftOptions, 'head'>): Endpoint {
+export function createResponsesEndpoint(options: ResponseOptions): Endpoint {
   return {
     operation: 'chat',
     idPrefix: RESPONSE_PREFIX,
@@ -16,7 +17,7 @@ export function createResponsesEndpoint(options: Omit<DraftOptions, 'head'>): En
 }
 
 function createResponseDocument(
-  options: Omit<DraftOptions, 'head'>,
+  options: ResponseOptions,
   { head, names }: DocumentContext,
 ): DocumentWriter {
   const draft = new ResponseDraft({ ...options, head });
@@ -31,6 +32,6 @@ function createResponseDocument(
         draft.finish(event.reason);
       }
     },
-    end: (counts) => draft.toEnded(counts),
+    end: (counts) => draft.end(counts),
   };
 }

@@ -28,7 +28,7 @@ export function fieldTables(): Record<TableName, string> {
     }),
     'message fields': fieldTable({ ...MESSAGE_FIELDS, ...below('content[]', PART_FIELDS) }, 'chat'),
     'response fields': fieldTable(
-      { ...responseFields(bounds), ...below('input[]', items) },
+      { ...responseFields({ ...bounds, keepsResponses: true }), ...below('input[]', items) },
       'responses',
     ),
   };

@@ -46,26 +46,50 @@ const messageItemSchema = z
   })
   .transform(({ type, role, content }) => ({ type, role, content }));
 
-const ITEM_TYPES = ['message'];
+const itemReferenceSchema = z.strictObject({
+  type: z.literal('item_reference'),
+  id: z.string().openapi({ description: 'An item of a response that the server keeps' }),
+});
 
-/** Returns the item with its type, which a message may leave out. Refuses types that the server does not have. */
-function withType(value: unknown, ctx: Refine): unknown {
-  if (typeof value !== 'object' || value === null) return addIssue(ctx, 'expected an object');
-  const { type = 'message' } = value as { type?: unknown };
-  if (ITEM_TYPES.includes(type as string)) return { ...value, type };
-  const message = `only items of type ${ITEM_TYPES.join(', ')} are supported`;
-  return addIssue(ctx, message, { path: ['type'], code: 'unsupported_parameter' });
+/** Whether the server keeps responses, to which requests can then refer. */
+export interface Keeping {
+  readonly keepsResponses: boolean;
 }
 
-/** An item of the input. The text of a message is read into one piece. */
-export const inputItemSchema = z
-  .unknown()
-  .transform(withType)
-  .pipe(messageItemSchema)
-  .openapi('ResponseInputItem', { type: 'object' });
+/** Why a request cannot refer to earlier responses. */
+export const KEEPS_NONE =
+  'this server keeps no responses. Send the earlier items in input, or start the server with --store-responses';
+
+const ITEM_TYPES = ['message', 'item_reference'];
+
+/** Returns the item with its type, which a message may leave out. Refuses types that the server does not have. */
+function withType({ keepsResponses }: Keeping) {
+  return (value: unknown, ctx: Refine): { type: string } => {
+    if (typeof value !== 'object' || value === null) return addIssue(ctx, 'expected an object');
+    const given = value as { type?: unknown; id?: unknown };
+    // OpenAI's type of a reference is optional as well.
+    const isReference = given.type == null && given.id !== undefined && !('content' in value);
+    const type = given.type ?? (isReference ? 'item_reference' : 'message');
+    const refuse = (message: string) =>
+      addIssue(ctx, message, { path: ['type'], code: 'unsupported_parameter' });
+    if (typeof type !== 'string' || !ITEM_TYPES.includes(type)) {
+      return refuse(`only items of type ${ITEM_TYPES.join(', ')} are supported`);
+    }
+    if (type === 'item_reference' && !keepsResponses) return refuse(KEEPS_NONE);
+    return { ...value, type };
+  };
+}
+
+const anyItemSchema = z.discriminatedUnion('type', [messageItemSchema, itemReferenceSchema]);
+
+/** An item of the input as the API's document shows it. */
+export const inputItemSchema = anyItemSchema.openapi('ResponseInputItem');
+
+/** A checked item. The text of a message is in one piece. */
+export type InputItem = z.output<typeof anyItemSchema>;
 
 /** Reads the input: a text is a message of the user. The number of items is checked before any item is. */
-export function inputSchema({ maxItems }: { maxItems: number }) {
+export function inputSchema({ maxItems, ...keeping }: Keeping & { maxItems: number }) {
   return z
     .unknown()
     .transform((value, ctx): unknown[] => {
@@ -77,5 +101,5 @@ export function inputSchema({ maxItems }: { maxItems: number }) {
       if (value.length > maxItems) return addIssue(ctx, `at most ${maxItems} items are allowed`);
       return value;
     })
-    .pipe(z.array(inputItemSchema));
+    .pipe(z.array(z.unknown().transform(withType(keeping)).pipe(anyItemSchema)));
 }

@@ -3,7 +3,7 @@ import { z } from '@hono/zod-openapi';
 import { type FieldRow, fieldsOf, INERT, only, onlyValue, REFUSED } from './field-table.ts';
 import { addIssue, metadataSchema } from './fields.ts';
 import { requestFields, type SchemaBounds } from './request-fields.ts';
-import { inputSchema } from './response-items.ts';
+import { inputSchema, KEEPS_NONE, type Keeping } from './response-items.ts';
 
 function responses<Schema extends z.ZodType>(schema: Schema, help: string) {
   return { responses: schema, help };
@@ -58,28 +58,35 @@ const textFormat = only('{"type":"text"}', (value) => {
   return typeof value === 'object' && (value as { type?: unknown }).type === 'text';
 });
 
-const previousResponse = z
-  .unknown()
-  .optional()
-  .refine((id) => id === undefined || id === null, {
-    message: 'this server keeps no responses. Send the earlier items in input',
-    params: { code: 'unsupported_parameter' },
-  });
+function previousResponse({ keepsResponses }: Keeping) {
+  const isKept = (id: unknown) => keepsResponses || id === undefined || id === null;
+  return z
+    .string()
+    .nullish()
+    .refine(isKept, {
+      message: KEEPS_NONE,
+      params: { code: 'unsupported_parameter' },
+    });
+}
+
+/** The bounds of a model and of the server, and whether it keeps responses. */
+type ResponseBounds = SchemaBounds & Keeping;
 
 /** Returns the table of fields with the bounds of this server's model. */
-export function responseFields(bounds: SchemaBounds) {
+export function responseFields(bounds: ResponseBounds) {
   const chat = requestFields(bounds);
   const { maxMessages } = bounds.limits;
+  const { keepsResponses } = bounds;
   return {
     model: responses(chat.model.chat, chat.model.help),
     input: responses(
-      inputSchema({ maxItems: maxMessages }).openapi({
+      inputSchema({ maxItems: maxMessages, keepsResponses }).openapi({
         anyOf: [
           { type: 'string' },
           { type: 'array', items: { $ref: '#/components/schemas/ResponseInputItem' } },
         ],
       }),
-      `A text, or up to ${maxMessages} items, which are messages`,
+      `A text, or up to ${maxMessages} items`,
     ),
     instructions: responses(z.string().nullish(), 'A system message before the input'),
     max_output_tokens: responses(z.int().min(1).nullish(), 'Default: the rest of the context'),
@@ -121,10 +128,19 @@ export function responseFields(bounds: SchemaBounds) {
         .nullish(),
       'effort: given to the chat template, which may not use it. Others are refused',
     ),
-    truncation: responses(onlyValue('disabled'), 'Only disabled'),
+    truncation: responses(
+      z.enum(['auto', 'disabled']).nullish(),
+      'auto drops the oldest turns of a conversation that does not fit the context (default: disabled)',
+    ),
     ...chatRows(chat),
-    store: responses(INERT, 'Nothing is stored; the answer says `store: false`'),
-    previous_response_id: responses(previousResponse, 'Refused: no responses are kept'),
+    store: responses(
+      z.boolean().nullish(),
+      'Whether the response is kept (default: true with `--store-responses`; without it nothing is kept, and the answer says `store: false`)',
+    ),
+    previous_response_id: responses(
+      previousResponse(bounds),
+      'The response that the input continues; only with `--store-responses`',
+    ),
     parallel_tool_calls: responses(INERT, 'Only affects tools, which are refused'),
     max_tool_calls: responses(INERT, 'Only affects hosted tools, which are refused'),
     background: responses(onlyValue(false), 'Only false'),
@@ -137,7 +153,7 @@ export function responseFields(bounds: SchemaBounds) {
 }
 
 /** The schema of a request, within a model's bounds. */
-export function responseRequestSchema(bounds: SchemaBounds) {
+export function responseRequestSchema(bounds: ResponseBounds) {
   return z
     .strictObject(fieldsOf(responseFields(bounds), 'responses'))
     .superRefine((body, ctx) => {

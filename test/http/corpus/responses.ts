@@ -30,6 +30,8 @@ const FAULTS: Record<string, readonly Fault[]> = {
     [{ min_tokens: 9 }, 'min_tokens'],
     [{ metadata: { a: 1 } }, 'metadata.a'],
     [{ metadata: { a: 'x'.repeat(513) } }, 'metadata'],
+    [{ truncation: 'left' }, 'truncation'],
+    [{ store: 1 }, 'store'],
     [{ top_logprobs: 1 }, 'top_logprobs'],
     [{ include: ['message.output_text.logprobs'], top_logprobs: 21 }, 'top_logprobs'],
     [{ stream: 'true' }, 'stream'],
@@ -61,7 +63,6 @@ const FAULTS: Record<string, readonly Fault[]> = {
     [{ conversation: 'conv_1' }, 'conversation'],
     [{ prompt: { id: 'pmpt_1' } }, 'prompt'],
     [{ context_management: [{ type: 'compaction' }] }, 'context_management'],
-    [{ truncation: 'auto' }, 'truncation'],
     [{ previous_response_id: 'resp_1' }, 'previous_response_id'],
   ],
   context_length_exceeded: [

@@ -1,0 +1,69 @@
+// Finds the base and makes everything on the disk that serving it needs.
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { makeFolder } from '../common/folders.ts';
+import { memoryLimit } from '../common/memory-limit.ts';
+import { type MemoryPlan, planMemory } from '../engine/memory/memory-budget.ts';
+import { type ArtifactDescription, describeArtifact } from '../import/artifact.ts';
+import type { KvType } from '../model/kv-attention.ts';
+import { KV_SCALES_FILE } from '../model/kv-scales.ts';
+import type { Config } from '../settings/config.ts';
+import { findBase } from './base.ts';
+import type { ProgramContext } from './context.ts';
+import { ServingWeights } from './serving-weights.ts';
+
+/** A base that is ready to be served. */
+export interface PreparedBase {
+  readonly artifact: ArtifactDescription;
+  readonly weights: ServingWeights;
+  readonly plan: MemoryPlan;
+  readonly kv: KvType;
+  /** Makes sure of the files that the engine reads. */
+  readonly prepareFiles: () => Promise<unknown>;
+}
+
+/** Finds or imports the base, and builds its serving files if necessary. */
+export async function prepareBase(context: ProgramContext): Promise<PreparedBase> {
+  const { config, reporter } = context;
+  await makeFolder(config.home);
+  const artifactDir = await findBase(config.model, context);
+  const artifact = describeArtifact(artifactDir);
+  const limit = memoryLimit();
+  const wanted = planMemory(artifact.config, config, limit);
+  const weights = new ServingWeights({
+    artifactDir,
+    digest: artifact.info.digest,
+    weights: config.weights,
+    cacheDir: path.join(config.home, 'cache'),
+    reporter,
+  });
+  const prepareFiles = async () => {
+    await weights.ensure();
+    return (
+      config.kv === 'int8' && (await hasScales({ config, artifactDir, servingDir: weights.dir }))
+    );
+  };
+  const kv = (await prepareFiles()) ? 'int8' : 'f32';
+  if (kv !== config.kv)
+    reporter.notify(
+      '--kv: the cache holds floats, because a base without a tokenizer is not calibrated.',
+    );
+  // A cache of floats takes more memory, so the plan is made again.
+  const plan = kv === config.kv ? wanted : planMemory(artifact.config, { ...config, kv }, limit);
+  if (plan.reduced) reporter.notify(plan.reduced);
+  return { artifact, weights, plan, kv, prepareFiles };
+}
+
+/** Measures the scales of an int8 cache if the serving folder has none. Resolves to whether it has them. */
+async function hasScales({
+  config,
+  ...folders
+}: {
+  config: Config;
+  artifactDir: string;
+  servingDir: string;
+}): Promise<boolean> {
+  if (existsSync(path.join(folders.servingDir, KV_SCALES_FILE))) return true;
+  const { measureKvScales } = await import('./kv-scales.ts');
+  return measureKvScales({ ...folders, intraOpThreads: config.threads });
+}

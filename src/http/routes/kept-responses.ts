@@ -1,0 +1,79 @@
+// /v1/responses/{id}: the responses that the server keeps. A tenant sees only its own. The routes exist only if the operator
+// turned keeping on.
+import { type OpenAPIHono, z } from '@hono/zod-openapi';
+import { ServeError } from '../../common/errors.ts';
+import {
+  deletedResponseSchema,
+  inputItemListSchema,
+  responseSchema,
+} from '../../contracts/responses.ts';
+import type { KeptResponses } from '../../conversations/kept-responses.ts';
+import { toListAnswer } from '../api-objects.ts';
+import type { HttpEnv } from '../middleware/tenant.ts';
+import { toInputItems } from '../responses/conversation.ts';
+import { addRoute, json, pathParam } from '../route.ts';
+import { integerText } from '../schema/fields.ts';
+
+const PATH = '/v1/responses/{id}';
+/** The longest page of OpenAI's lists. */
+const MAX_LIMIT = 100;
+
+const itemsQuery = z.strictObject({
+  after: z.string().max(128).optional(),
+  limit: integerText(1, MAX_LIMIT).default(20),
+  order: z.enum(['asc', 'desc']).default('desc'),
+});
+
+/** Adds the routes. */
+export function addKeptResponseRoutes(app: OpenAPIHono<HttpEnv>, kept: KeptResponses): void {
+  addRoute(app, {
+    method: 'get',
+    path: PATH,
+    summary: 'Get a kept response',
+    answers: json(responseSchema),
+    description: 'The response as it was answered',
+    errors: [401, 404, 503],
+    async handle(c) {
+      const id = pathParam(c, 'id');
+      const found = await kept.find(c.get('tenant').id, id);
+      if (!found) throw notFound();
+      return c.json(found.response);
+    },
+  });
+  addRoute(app, {
+    method: 'delete',
+    path: PATH,
+    summary: 'Delete a kept response; responses that continued it keep their own copy of its items',
+    answers: json(deletedResponseSchema),
+    errors: [401, 404, 503],
+    async handle(c) {
+      const id = pathParam(c, 'id');
+      if (!(await kept.remove(c.get('tenant').id, id))) throw notFound();
+      return c.json({ id, object: 'response', deleted: true });
+    },
+  });
+  addRoute(app, {
+    method: 'get',
+    path: `${PATH}/input_items`,
+    summary: 'List the items that a kept response answered, the newest first',
+    query: itemsQuery,
+    answers: json(inputItemListSchema),
+    errors: [400, 401, 404, 503],
+    async handle(c, { after, limit, order }) {
+      const id = pathParam(c, 'id');
+      const found = await kept.find(c.get('tenant').id, id);
+      if (!found) throw notFound();
+      const items = toInputItems(id, found.input);
+      if (order === 'desc') items.reverse();
+      const start = after === undefined ? 0 : items.findIndex((item) => item.id === after) + 1;
+      const page = items.slice(start, start + limit);
+      const hasMore = start + limit < items.length;
+      return c.json(toListAnswer({ items: page, hasMore }, (item) => item));
+    },
+  });
+}
+
+/** Does not repeat the id, which could be anything. */
+function notFound(): ServeError {
+  return new ServeError('not_found', 'No such response.', { param: 'id' });
+}

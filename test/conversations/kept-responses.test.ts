@@ -1,0 +1,87 @@
+// Kept responses: whose they are, how long they are there, and how many.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { guardStore } from '../../adapters/store/guarded-store.ts';
+import { createMemoryStore } from '../../adapters/store/memory.ts';
+import { createLog } from '../../src/common/log.ts';
+import {
+  KeptResponses,
+  type KeptResponsesOptions,
+} from '../../src/conversations/kept-responses.ts';
+
+const HOUR_MS = 3_600_000;
+const ID = `resp_${'a'.repeat(32)}`;
+const kept = (content: string) => ({
+  input: [{ type: 'message' as const, role: 'user' as const, content }],
+  output: [{ type: 'message' as const, role: 'assistant' as const, content: 'Hello' }],
+  response: { id: ID, metadata: { a: 'b' } },
+});
+
+function open(options: Partial<KeptResponsesOptions> = {}) {
+  const clock = { ms: 0 };
+  const memory = createMemoryStore({ now: () => clock.ms });
+  const store = guardStore(memory, createLog('silent'));
+  const responses = new KeptResponses({ store, keepMs: HOUR_MS, now: () => clock.ms, ...options });
+  const keys = async () => {
+    const found = [];
+    for await (const { key } of memory.list('')) found.push(key);
+    return found;
+  };
+  return { responses, clock, keys };
+}
+
+test('a response is found by its tenant, and by no other', async () => {
+  const { responses } = open();
+  await responses.keep('acme', ID, kept('Hi'));
+  assert.deepEqual(await responses.find('acme', ID), kept('Hi'));
+  assert.equal(await responses.find('other', ID), undefined);
+  assert.equal(await responses.remove('other', ID), false);
+  for (const id of ['', 'resp_1', `../acme/.responses/${ID}`, ID.toUpperCase()]) {
+    assert.equal(await responses.find('acme', id), undefined);
+  }
+});
+
+test('a removed response is gone', async () => {
+  const { responses, keys } = open();
+  await responses.keep('acme', ID, kept('Hi'));
+  assert.equal(await responses.remove('acme', ID), true);
+  assert.equal(await responses.remove('acme', ID), false);
+  assert.deepEqual(await keys(), []);
+});
+
+test('an expired response is unknown at once, and deleted by the next sweep', async () => {
+  const { responses, clock, keys } = open();
+  await responses.keep('acme', ID, kept('Hi'));
+  clock.ms = HOUR_MS - 1;
+  await responses.sweep();
+  assert.ok(await responses.find('acme', ID));
+  clock.ms = HOUR_MS;
+  assert.equal(await responses.find('acme', ID), undefined);
+  assert.equal((await keys()).length, 1);
+  await responses.sweep();
+  assert.deepEqual(await keys(), []);
+});
+
+test('a sweep deletes the oldest responses of a tenant that has too many', async () => {
+  const { responses, clock, keys } = open({ maxPerTenant: 2 });
+  const ids = ['a', 'b', 'c'].map((digit) => `resp_${digit.repeat(32)}`);
+  for (const id of ids) {
+    clock.ms++;
+    await responses.keep('acme', id, kept('Hi'));
+  }
+  await responses.keep('other', ID, kept('Hi'));
+  await responses.sweep();
+  assert.deepEqual(
+    (await keys()).map((key) => key.split('/').at(-1)),
+    [ids[1], ids[2], ID],
+  );
+});
+
+test('a response that is too large to be read again is refused', async () => {
+  const { responses, keys } = open();
+  await assert.rejects(responses.keep('acme', ID, kept('x'.repeat(9 * 2 ** 20))), {
+    code: 'invalid_request',
+    param: 'store',
+  });
+  assert.deepEqual(await keys(), []);
+});

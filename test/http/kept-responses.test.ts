@@ -1,0 +1,134 @@
+// Responses that the server keeps, as the official client continues and reads them.
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import OpenAI from 'openai';
+import { guardStore } from '../../adapters/store/guarded-store.ts';
+import { createMemoryStore } from '../../adapters/store/memory.ts';
+import { createLog } from '../../src/common/log.ts';
+import type { ApiResponse } from '../../src/contracts/responses.ts';
+import { KeptResponses } from '../../src/conversations/kept-responses.ts';
+import { startServer } from '../../src/http/server.ts';
+import { storeIsDown } from '../adapters/published.ts';
+import { serveKeyed } from './keyed.ts';
+import { readError, readOk, serve, shownPrompt, utf8 } from './served.ts';
+
+const URL = '/v1/responses';
+const memory = createMemoryStore();
+const clock = { ms: Date.now() };
+const prompts: string[] = [];
+const served = serveKeyed({
+  tenants: { acme: {}, other: {} },
+  keptResponses: new KeptResponses({
+    store: guardStore(memory, createLog('silent')),
+    keepMs: 3_600_000,
+    now: () => clock.ms,
+  }),
+  reply(promptIds) {
+    prompts.push(shownPrompt(promptIds));
+    return utf8('Hello');
+  },
+});
+const { ask } = served;
+const server = await startServer(served.app, { host: '127.0.0.1', port: 0 });
+after(() => server.close(0));
+const client = new OpenAI({
+  baseURL: `${server.url}/v1`,
+  apiKey: served.keys['acme']!.text,
+  maxRetries: 0,
+});
+
+test('a response is continued, also a streamed one, without its instructions', async () => {
+  const first = await client.responses.create({ model: 'base', input: 'A', instructions: 'I' });
+  assert.equal((first as unknown as ApiResponse).store, true);
+  const next = { model: 'base', input: 'B', previous_response_id: first.id };
+  const second = await client.responses.stream(next).finalResponse();
+  assert.equal(second.previous_response_id, first.id);
+  await client.responses.create({ model: 'base', input: 'C', previous_response_id: second.id });
+  assert.equal(
+    prompts.at(-1),
+    '|user\nA||assistant\nHello||user\nB||assistant\nHello||user\nC||assistant\n',
+  );
+});
+
+test('a response can be read, listed with its input, and deleted', async () => {
+  const input = ['A', 'B', 'C'].map((content) => ({ role: 'user' as const, content }));
+  const made = await client.responses.create({ model: 'base', input, metadata: { a: 'b' } });
+  const { _request_id, ...read } = await client.responses.retrieve(made.id);
+  assert.deepEqual(read, made);
+  const texts = [];
+  for await (const item of client.responses.inputItems.list(made.id, { limit: 2 })) {
+    assert.ok(item.type === 'message' && item.content[0]?.type === 'input_text');
+    texts.push(item.content[0].text);
+  }
+  assert.deepEqual(texts, ['C', 'B', 'A']);
+  await client.responses.delete(made.id);
+  await assert.rejects(client.responses.retrieve(made.id), OpenAI.NotFoundError);
+});
+
+test('items of a kept response can be sent as references', async () => {
+  const { id, output } = await client.responses.create({ model: 'base', input: 'A' });
+  const { data } = await client.responses.inputItems.list(id);
+  const input = [...data, ...output].map((item) => ({
+    type: 'item_reference' as const,
+    id: item.id!,
+  }));
+  await client.responses.create({
+    model: 'base',
+    input: [...input, { role: 'user', content: 'B' }],
+  });
+  assert.equal(prompts.at(-1), '|user\nA||assistant\nHello||user\nB||assistant\n');
+  const unknown = { type: 'item_reference', id: `msg_${'0'.repeat(32)}` };
+  const error = await readError(await ask('acme', URL, { model: 'base', input: [unknown] }));
+  assert.deepEqual([error.code, error.param], ['invalid_request', 'input[0].id']);
+});
+
+test('a request can ask that nothing is kept', async () => {
+  const before = await keyCount();
+  const body = { model: 'base', input: 'A', store: false };
+  const response = await readOk<ApiResponse>(await ask('acme', URL, body));
+  assert.equal(response.store, false);
+  assert.equal(await keyCount(), before);
+});
+
+test('another tenant’s, an expired and a made-up response get the same errors', async () => {
+  const { id } = await readOk<ApiResponse>(await ask('other', URL, { model: 'base', input: 'A' }));
+  const old = await readOk<ApiResponse>(await ask('acme', URL, { model: 'base', input: 'A' }));
+  clock.ms += 3_600_000;
+  const bodies = new Set<string>();
+  for (const name of [id, old.id, `resp_${'0'.repeat(32)}`, 'resp_x', '..%2f']) {
+    for (const [path, method] of [
+      ['', 'GET'],
+      ['', 'DELETE'],
+      ['/input_items', 'GET'],
+    ]) {
+      const response = await ask('acme', `${URL}/${name}${path}`, undefined, { method: method! });
+      assert.equal(response.status, 404);
+      bodies.add(await response.text());
+    }
+    const next = { model: 'base', input: 'B', previous_response_id: name };
+    const error = await readError(await ask('acme', URL, next));
+    assert.deepEqual(
+      [error.code, error.param],
+      ['previous_response_not_found', 'previous_response_id'],
+    );
+  }
+  assert.equal(bodies.size, 1);
+});
+
+test('a response that cannot be kept is an error, in a stream a failed response', async () => {
+  const down = Object.assign(createMemoryStore(), { put: async () => storeIsDown() });
+  const store = guardStore(down, createLog('silent'));
+  const keptResponses = new KeptResponses({ store, keepMs: 1000, now: Date.now });
+  const { post } = serve({ keptResponses });
+  const response = await post(URL, { model: 'base', input: 'A' });
+  assert.equal((await readError(response)).code, 'store_unavailable');
+  const frames = await (await post(URL, { model: 'base', input: 'A', stream: true })).text();
+  assert.match(frames, /event: response\.output_item\.done\n/);
+  assert.match(frames.split('\n\n').at(-2)!, /^event: response\.failed\n/);
+});
+
+async function keyCount(): Promise<number> {
+  let count = 0;
+  for await (const _ of memory.list('')) count++;
+  return count;
+}
