@@ -13,7 +13,11 @@ const CLOSE_BRACKET = 0x5d;
 
 /** Parses JSON. Throws `TypeError` if the bytes are not UTF-8, `SyntaxError` for invalid or too deeply nested JSON. */
 export function parseShallowJson(bytes: Uint8Array): unknown {
-  const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  return parseShallowText(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+}
+
+/** Parses JSON. Throws `SyntaxError` for invalid or too deeply nested JSON. */
+export function parseShallowText(text: string): unknown {
   checkDepth(text);
   return JSON.parse(text);
 }

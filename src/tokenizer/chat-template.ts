@@ -1,17 +1,20 @@
-// Renders messages as token ids with the model's Jinja template. Control tokens come from the template only: the content
-// of a message is always text, whatever it looks like. Does not know requests or tools.
+// Renders messages and tools as token ids with the model's Jinja template. Control tokens come from the template only: the
+// content of a message is always text, whatever it looks like. Does not know requests, and not whether the template shows
+// tools.
 import { Template } from '@huggingface/jinja';
 import { FileError, ServeError } from '../common/errors.ts';
+import type { FunctionTool } from '../contracts/tools.ts';
 import type { Section } from './encoder.ts';
-import { createQuoting, locateContents, type Quoting } from './quoting.ts';
+import { type ContentRange, createQuoting, locateContents, type Quoting } from './quoting.ts';
+import {
+  type ChatMessage,
+  quoteMessage,
+  quoteTools,
+  quoteVariables,
+  type TemplateMessage,
+  type TemplateVariables,
+} from './template-values.ts';
 import type { Tokenizer } from './tokenizer.ts';
-
-/** A message of a conversation. */
-export interface ChatMessage {
-  role: string;
-  content: string;
-  name?: string;
-}
 
 /** A conversation as text and as token ids. */
 export interface RenderedChat {
@@ -26,9 +29,6 @@ export interface AssistantSpan {
   end: number;
 }
 
-/** Additional variables for a template. */
-export type TemplateVariables = Readonly<Record<string, string | number | boolean | null>>;
-
 /** Options of `ChatTemplate.render`. */
 export interface RenderOptions {
   /** Whether the rendering ends with the start of the assistant's turn. */
@@ -36,6 +36,8 @@ export interface RenderOptions {
   /** Whether to cut off the text after the last message, so the answer continues it. */
   continuesFinalMessage?: boolean;
   variables?: TemplateVariables;
+  /** Tools to show. None if absent or empty. */
+  tools?: readonly FunctionTool[] | undefined;
 }
 
 /** A model's chat template. */
@@ -49,23 +51,23 @@ export interface ChatTemplate {
    * Renders a whole conversation and returns the ranges of the assistant's messages. Throws `ServeError` also if the
    * template changes more of a message than the white space around it.
    */
-  renderWithSpans(messages: readonly ChatMessage[]): RenderedChat & { spans: AssistantSpan[] };
+  renderWithSpans(
+    messages: readonly ChatMessage[],
+    options?: Pick<RenderOptions, 'tools'>,
+  ): RenderedChat & { spans: AssistantSpan[] };
 }
 
 /** Parses the tokenizer's chat template. Undefined if it has none. Throws `FileError` if it is invalid. */
 export function createChatTemplate(tokenizer: Tokenizer): ChatTemplate | undefined {
   if (tokenizer.chatTemplate === undefined) return undefined;
   const template = parseTemplate(tokenizer.chatTemplate);
-  const run = (
-    messages: readonly ChatMessage[],
-    addGenerationPrompt: boolean,
-    variables: TemplateVariables = {},
-  ): string => {
+  const run: RunTemplate = (messages, { addGenerationPrompt, tools, variables }) => {
     try {
       return template.render({
         ...variables,
         ...tokenizer.namedTokens,
         messages,
+        ...(tools.length > 0 && { tools }),
         add_generation_prompt: addGenerationPrompt,
       });
     } catch (cause) {
@@ -74,85 +76,126 @@ export function createChatTemplate(tokenizer: Tokenizer): ChatTemplate | undefin
     }
   };
   return {
-    render(messages, { addGenerationPrompt, continuesFinalMessage, variables = {} }) {
+    render(messages, { addGenerationPrompt, continuesFinalMessage, variables = {}, tools = [] }) {
       const quoting = createQuoting(tokenizer);
-      const quoted = quoteMessages(quoting, messages);
-      const given = quoteVariables(quoting, variables, tokenizer.namedTokens);
-      const render = (some: readonly ChatMessage[]) => run(some, addGenerationPrompt, given);
+      const quoted = messages.map((message) => quoteMessage(quoting, message));
+      const given = {
+        addGenerationPrompt,
+        tools: quoteTools(quoting, tools),
+        variables: quoteVariables(quoting, variables, tokenizer.namedTokens),
+      };
+      const render = (some: readonly TemplateMessage[]) => run(some, given);
       let quotedText = render(quoted);
       if (continuesFinalMessage) quotedText = cutAfterLast(quoting, quoted, { quotedText, render });
       const { ids } = encodeQuoted(tokenizer, quoting, quotedText);
       return { ids, text: quoting.restore(quotedText) };
     },
-    renderWithSpans(messages) {
+    renderWithSpans(messages, { tools = [] } = {}) {
       const quoting = createQuoting(tokenizer);
-      const quoted = quoteMessages(quoting, messages);
-      const quotedText = run(quoted, false);
-      const contents = quoted.flatMap(({ role, content }, messageIndex) =>
-        role === 'assistant' ? { messageIndex, content, mark: quoting.mark(messageIndex) } : [],
-      );
-      const marked = quoted.slice();
-      for (const { messageIndex, mark } of contents) {
-        marked[messageIndex] = { ...marked[messageIndex]!, content: mark };
-      }
-      const ranges = locateContents(quotedText, run(marked, false), contents);
-      if (!ranges) {
-        throw templateError(
-          "the model's chat template changes the assistant's messages, so their tokens cannot be located",
-        );
-      }
+      const quoted = messages.map((message) => quoteMessage(quoting, message));
+      const shown = quoteTools(quoting, tools);
+      const render = (some: readonly TemplateMessage[], addGenerationPrompt = false) =>
+        run(some, { addGenerationPrompt, tools: shown, variables: {} });
+      const quotedText = render(quoted);
       const encoded = encodeQuoted(tokenizer, quoting, quotedText);
-      const spans = ranges.map(({ messageIndex, start, end }) => ({
-        messageIndex,
-        start: encoded.tokenAt(start),
-        end: encoded.tokenAt(end) + (encoded.isControlTokenAt(end) ? 1 : 0),
-      }));
+      const turns = { quoting, quoted, quotedText, render };
+      const spans = [
+        ...locateTexts(turns).map(({ messageIndex, start, end }) => ({
+          messageIndex,
+          start: encoded.tokenAt(start),
+          end: encoded.tokenAt(end) + (encoded.isControlTokenAt(end) ? 1 : 0),
+        })),
+        ...locateCalls(turns).map(({ messageIndex, start }) => ({
+          messageIndex,
+          start: encoded.tokenAt(start),
+          end: encoded.behindFirst(endsOfTurn(tokenizer, turns), start),
+        })),
+      ].sort((a, b) => a.messageIndex - b.messageIndex);
       return { ids: encoded.ids, text: quoting.restore(quotedText), spans };
     },
   };
 }
 
-/** Names with a meaning in templates or in Jinja. Callers cannot use them. */
-const RESERVED_VARIABLES = new Set([
-  'messages',
-  'add_generation_prompt',
-  'continue_final_message',
-  'chat_template',
-  'tools',
-  'documents',
-  'true',
-  'false',
-  'none',
-  'raise_exception',
-  'range',
-  'strftime_now',
-  'namespace',
-  'loop',
-]);
+/** Runs the template on quoted values. */
+type RunTemplate = (
+  messages: readonly TemplateMessage[],
+  given: { addGenerationPrompt: boolean; tools: unknown[]; variables: TemplateVariables },
+) => string;
 
-/** Quotes the texts of variables, like those of messages. Throws `ServeError` for a reserved name. */
-function quoteVariables(
-  { quote }: Quoting,
-  variables: TemplateVariables,
-  namedTokens: Tokenizer['namedTokens'],
-): TemplateVariables {
-  const entries = Object.entries(variables).map(([name, value]) => {
-    if (RESERVED_VARIABLES.has(name.toLowerCase()) || Object.hasOwn(namedTokens, name)) {
-      const param = `chat_template_kwargs.${name}`;
-      throw new ServeError('invalid_request', `${param}: this name is reserved. Use another one.`, {
-        param,
-      });
+/** A rendered conversation whose turns are to be located. */
+interface Turns {
+  quoting: Quoting;
+  quoted: readonly TemplateMessage[];
+  quotedText: string;
+  render(messages: readonly TemplateMessage[], addGenerationPrompt?: boolean): string;
+}
+
+/** Returns the ranges of the assistant's messages without calls. */
+function locateTexts({ quoting, quoted, quotedText, render }: Turns): ContentRange[] {
+  const contents = quoted.flatMap(({ role, content, tool_calls }, messageIndex) =>
+    role === 'assistant' && !tool_calls
+      ? { messageIndex, content, mark: quoting.mark(messageIndex) }
+      : [],
+  );
+  const marked = quoted.slice();
+  for (const { messageIndex, mark } of contents) {
+    marked[messageIndex] = { ...marked[messageIndex]!, content: mark };
+  }
+  const ranges = locateContents(quotedText, render(marked), contents);
+  if (ranges) return ranges;
+  throw templateError(
+    "the model's chat template changes the assistant's messages, so their tokens cannot be located",
+  );
+}
+
+/**
+ * Returns the offsets at which the assistant's messages with calls begin. That is the place of their content or, if the
+ * template leaves the content out, the end of the generation prompt.
+ */
+function locateCalls({ quoting, quoted, quotedText, render }: Turns) {
+  return quoted.flatMap((message, messageIndex) => {
+    if (!message.tool_calls) return [];
+    const mark = quoting.mark(messageIndex);
+    const skeleton = render(quoted.with(messageIndex, { ...message, content: mark }));
+    const at = skeleton.indexOf(mark);
+    const before =
+      at < 0 ? render(quoted.slice(0, messageIndex), true) : skeleton.slice(0, at).trimEnd();
+    if (!quotedText.startsWith(before)) {
+      throw templateError(
+        `the model's chat template renders the messages before message ${messageIndex} differently without it, so its tokens cannot be located`,
+      );
     }
-    return [name, typeof value === 'string' ? quote(value) : value] as const;
+    const rest = quotedText.slice(before.length);
+    const start = at < 0 ? before.length : quotedText.length - rest.trimStart().length;
+    return { messageIndex, start };
   });
-  return Object.fromEntries(entries);
+}
+
+/** Returns the control tokens that end an assistant's turn: those of the end of a text, and what follows a plain message. */
+function endsOfTurn(
+  { encoder, specialIds, eosTokenIds }: Tokenizer,
+  { quoting, render }: Turns,
+): ReadonlySet<number> {
+  const mark = quoting.mark(0);
+  const probe = render([
+    { role: 'user', content: '' },
+    { role: 'assistant', content: mark },
+  ]);
+  const behind = probe.slice(probe.indexOf(mark) + mark.length);
+  const first = encoder
+    .split(behind, { specials: true })
+    .find(({ id }) => id !== undefined && specialIds.has(id));
+  return new Set([...eosTokenIds, ...(first ? [first.id!] : [])]);
 }
 
 /** Returns the rendering up to the end of the last message's content. */
 function cutAfterLast(
   quoting: Quoting,
-  quoted: readonly ChatMessage[],
-  { quotedText, render }: { quotedText: string; render(messages: readonly ChatMessage[]): string },
+  quoted: readonly TemplateMessage[],
+  {
+    quotedText,
+    render,
+  }: { quotedText: string; render(messages: readonly TemplateMessage[]): string },
 ): string {
   const messageIndex = quoted.length - 1;
   const last = quoted[messageIndex]!;
@@ -166,14 +209,6 @@ function cutAfterLast(
     );
   }
   return quotedText.slice(0, range.end);
-}
-
-function quoteMessages({ quote }: Quoting, messages: readonly ChatMessage[]): ChatMessage[] {
-  return messages.map(({ role, content, name }) => ({
-    role: quote(role),
-    content: quote(content),
-    ...(name !== undefined && { name: quote(name) }),
-  }));
 }
 
 function templateError(reason: string, cause?: unknown): ServeError {
@@ -209,6 +244,13 @@ function encodeQuoted(tokenizer: Tokenizer, quoting: Quoting, quotedText: string
       if (!section) return 0;
       const before = { ...section, text: section.text.slice(0, offset - section.start) };
       return firstTokens[index]! + (before.text === '' ? 0 : encode(before, index).length);
+    },
+    /** Returns the index behind the first of some tokens at or after this offset, or the number of tokens. */
+    behindFirst(some: ReadonlySet<number>, offset: number): number {
+      const index = sections.findIndex(
+        ({ start, id }) => start >= offset && id !== undefined && some.has(id),
+      );
+      return index < 0 ? ids.length : firstTokens[index]! + 1;
     },
     isControlTokenAt(offset: number): boolean {
       const id = sections.find(({ start }) => start === offset)?.id;

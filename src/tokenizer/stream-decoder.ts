@@ -19,6 +19,8 @@ export interface StreamDecoderOptions {
   includesStop?: boolean | undefined;
   /** Stop strings that are completed within this many tokens count as ordinary text. */
   minTokens?: number | undefined;
+  /** Control tokens that are part of the text. The others have none. */
+  shownSpecials?: ReadonlySet<number> | undefined;
 }
 
 /**
@@ -27,7 +29,7 @@ export interface StreamDecoderOptions {
  */
 export function createStreamDecoder(
   tokenizer: Pick<Tokenizer, 'tokenBytes' | 'specialIds' | 'trimStart'>,
-  { stop, includesStop = false, minTokens = 0 }: StreamDecoderOptions,
+  { stop, includesStop = false, minTokens = 0, shownSpecials }: StreamDecoderOptions,
 ): StreamDecoder {
   const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
   let mayTrim = tokenizer.trimStart;
@@ -59,7 +61,8 @@ export function createStreamDecoder(
   return {
     push(id) {
       if (!stopped) tokens++;
-      if (stopped || tokenizer.specialIds.has(id)) return { text: '', stopped };
+      const isHidden = tokenizer.specialIds.has(id) && !shownSpecials?.has(id);
+      if (stopped || isHidden) return { text: '', stopped };
       const text = trim(decoder.decode(tokenizer.tokenBytes(id), { stream: true }));
       return { text: release(text), stopped };
     },

@@ -46,6 +46,7 @@ export const LAYERS: readonly Layer[] = [
       'calibration',
       'model',
       'tokenizer',
+      'tools',
     ],
   },
   // Runs in browsers. It takes types from the contracts and everything else from the server.
@@ -64,6 +65,7 @@ export const LAYERS: readonly Layer[] = [
       'tenants',
       'telemetry',
       'tokenizer',
+      'tools',
     ],
   },
   // The runner that trains in a Kubernetes cluster: one implementation of the jobs' contract.
@@ -98,6 +100,7 @@ export const LAYERS: readonly Layer[] = [
       'onnx',
       'quant',
       'tokenizer',
+      'tools',
       'formats',
     ],
   },
@@ -121,6 +124,8 @@ export const LAYERS: readonly Layer[] = [
   { name: 'onnx', files: /^src\/onnx\//, may: [] },
   { name: 'quant', files: /^src\/quant\//, may: [] },
   { name: 'rows', files: /^src\/rows\//, may: [] },
+  // Tools in prompts and calls in answers, for requests and training rows alike.
+  { name: 'tools', files: /^src\/tools\//, may: ['tokenizer'] },
   { name: 'tokenizer', files: /^src\/tokenizer\//, may: [] },
   { name: 'formats', files: /^src\/formats\//, may: [] },
   { name: 'settings', files: /^src\/settings\//, may: [] },

@@ -1,0 +1,155 @@
+// Tools and their calls, as OpenAI's API and its fine-tuning files write them. Does not know models: how a model is told of
+// tools, and how it calls them, is a matter of `src/tools`.
+import { z } from 'zod';
+import { parseShallowText } from '../common/shallow-json.ts';
+
+/** As many as in OpenAI's API. Each is a part of the prompt. */
+export const MAX_TOOLS = 128;
+/** OpenAI's limit. Templates write names without escaping, so other characters could break out of their place. */
+const NAME = /^[a-zA-Z0-9_-]{1,64}$/;
+/** A call's id comes from a server. OpenAI's have 29 characters. */
+const MAX_ID_LENGTH = 256;
+
+/** A function that the model may call. */
+export interface FunctionTool {
+  readonly name: string;
+  readonly description?: string | undefined;
+  /** The JSON Schema of its arguments. Absent: it takes none. */
+  readonly parameters?: Readonly<Record<string, unknown>> | undefined;
+}
+
+/** A call of a function. */
+export interface ToolCall {
+  readonly id: string;
+  readonly name: string;
+  /** The text of a JSON object. */
+  readonly arguments: string;
+}
+
+const toolName = z.string().regex(NAME, 'must be 1 to 64 letters, digits, _ or -');
+
+const parametersSchema = z
+  .unknown()
+  .optional()
+  .transform((value, ctx): Record<string, unknown> | undefined => {
+    if (value === undefined || value === null) return undefined;
+    const isObject = typeof value === 'object' && !Array.isArray(value);
+    const { type } = (isObject ? value : {}) as { type?: unknown };
+    if (isObject && (type === undefined || type === 'object')) {
+      return value as Record<string, unknown>;
+    }
+    ctx.addIssue({
+      code: 'custom',
+      message: 'must be a JSON Schema of type object',
+      ...(isObject && { path: ['type'] }),
+    });
+    return z.NEVER;
+  });
+
+/** A function, as `functions` and the function tools of `tools` have it. */
+const functionSchema = z
+  .strictObject({
+    name: toolName,
+    description: z.string().nullish(),
+    parameters: parametersSchema,
+    strict: z.boolean().nullish(),
+  })
+  .transform(
+    ({ name, description, parameters }): FunctionTool => ({
+      name,
+      ...(description != null && { description }),
+      ...(parameters && { parameters }),
+    }),
+  );
+
+const toolSchema = z
+  .unknown()
+  .refine((tool) => (tool as { type?: unknown } | null)?.type === 'function', {
+    path: ['type'],
+    message: 'only tools of type function are supported',
+    params: { code: 'unsupported_parameter' },
+  })
+  .pipe(z.strictObject({ type: z.literal('function'), function: functionSchema }))
+  .transform((tool) => tool.function);
+
+/** Adds an issue for the first name that an earlier function has, at the place that `pathOf` returns. */
+function refuseTwins(pathOf: (index: number) => PropertyKey[]) {
+  return (tools: readonly FunctionTool[], ctx: z.RefinementCtx): void => {
+    const names = tools.map(({ name }) => name);
+    const index = names.findIndex((name, i) => names.indexOf(name) < i);
+    if (index < 0) return;
+    const message = 'an earlier function has the same name';
+    ctx.addIssue({ code: 'custom', message, path: pathOf(index) });
+  };
+}
+
+/** A list of `tools`. */
+export const toolsSchema = z
+  .array(toolSchema)
+  .max(MAX_TOOLS, `at most ${MAX_TOOLS} are allowed`)
+  .superRefine(refuseTwins((index) => [index, 'function', 'name']));
+
+/** A list of the older `functions`. */
+export const functionsSchema = z
+  .array(functionSchema)
+  .max(MAX_TOOLS, `at most ${MAX_TOOLS} are allowed`)
+  .superRefine(refuseTwins((index) => [index, 'name']));
+
+/** Whether a text is a JSON object. */
+function isJsonObject(text: string): boolean {
+  try {
+    const value = parseShallowText(text);
+    return typeof value === 'object' && value !== null && !Array.isArray(value);
+  } catch {
+    return false;
+  }
+}
+
+/** A function's name and arguments. Some clients write no arguments as an empty text. */
+export const calledFunctionSchema = z.strictObject({
+  name: toolName,
+  arguments: z
+    .string()
+    .transform((text) => (text.trim() === '' ? '{}' : text))
+    .refine(isJsonObject, 'must be the text of a JSON object'),
+});
+
+/** The calls of an assistant's message. */
+export const toolCallsSchema = z
+  .array(
+    z
+      .strictObject({
+        id: z.string().min(1).max(MAX_ID_LENGTH),
+        type: z.literal('function', 'only calls of type function are supported').optional(),
+        function: calledFunctionSchema,
+        /** Their place in a stream, which clients may leave in. */
+        index: z.int().nullish(),
+      })
+      .transform(({ id, function: called }): ToolCall => ({ id, ...called })),
+  )
+  .max(MAX_TOOLS, `at most ${MAX_TOOLS} are allowed`)
+  .superRefine((calls, ctx) => {
+    const ids = calls.map(({ id }) => id);
+    const index = ids.findIndex((id, i) => ids.indexOf(id) < i);
+    if (index < 0) return;
+    ctx.addIssue({
+      code: 'custom',
+      message: 'an earlier call has the same id',
+      path: [index, 'id'],
+    });
+  });
+
+/** The parts of a message that connect calls and their results. */
+export interface CallMessage {
+  readonly toolCalls?: readonly ToolCall[] | undefined;
+  readonly toolCallId?: string | undefined;
+}
+
+/** Returns the first message that answers a call which no message before it has made, or -1. */
+export function findOrphan(messages: readonly CallMessage[]): number {
+  const made = new Set<string>();
+  return messages.findIndex(({ toolCalls = [], toolCallId }) => {
+    for (const { id } of toolCalls) made.add(id);
+    return toolCallId !== undefined && !made.has(toolCallId);
+  });
+}

@@ -1,0 +1,204 @@
+// Turns the text of an answer into content and calls while it arrives. Text that may become a call is held back; what turns
+// out to be no call is content. Does not know tokens or any API's wire format.
+import type { ToolCall } from '../contracts/tools.ts';
+import { CallScanner } from './call-scanner.ts';
+import type { ToolFormat } from './formats.ts';
+
+/** A part of an answer. A call's parts follow each other, and its arguments are together the text of a JSON object. */
+export type AnswerPart =
+  | { readonly type: 'content'; readonly text: string }
+  /** Begins a call. `index` counts the answer's calls from 0. */
+  | { readonly type: 'call'; readonly index: number; readonly id: string; readonly name: string }
+  | { readonly type: 'arguments'; readonly index: number; readonly text: string };
+
+/** Parses one answer. */
+export interface CallParser {
+  push(text: string): AnswerPart[];
+  /** Returns what was held back. The arguments of a call that was cut off stay incomplete. */
+  end(): AnswerPart[];
+}
+
+/** Which calls there can be. */
+export interface CallParserOptions {
+  /** The functions that can be called. A call of another one is content. */
+  readonly names: readonly string[];
+  /** The most calls. The text behind them is dropped. */
+  readonly maxCalls: number;
+  /** Returns a new id. */
+  createId(): string;
+}
+
+/** Creates a parser. The white space before and between calls belongs to neither. */
+export function createCallParser(format: ToolFormat, options: CallParserOptions): CallParser {
+  return new Parser(format, options);
+}
+
+/** Parses a whole answer. */
+export function parseAnswer(
+  parser: CallParser,
+  text: string,
+): { content: string; calls: ToolCall[] } {
+  let content = '';
+  const calls: ToolCall[] = [];
+  for (const part of [...parser.push(text), ...parser.end()]) {
+    if (part.type === 'content') content += part.text;
+    else if (part.type === 'call') calls.push({ id: part.id, name: part.name, arguments: '' });
+    else calls.push(withArguments(calls.pop()!, part.text));
+  }
+  return { content, calls };
+}
+
+function withArguments(call: ToolCall, text: string): ToolCall {
+  return { ...call, arguments: call.arguments + text };
+}
+
+/** The white space and punctuation that may separate two calls. */
+const BETWEEN = /[\s,;[\]]/u;
+
+class Parser implements CallParser {
+  readonly #format: ToolFormat;
+  readonly #options: CallParserOptions;
+  #parts: AnswerPart[] = [];
+  #mode: 'start' | 'text' | 'calls' | 'ended';
+  /** The unread end of the text: it may become a tag. */
+  #held = '';
+  /** White space behind the content so far. */
+  #space = '';
+  /** The text since the opening tag or the last call. It is content if no call follows. */
+  #tried = '';
+  #hasCallInBlock = false;
+  #scanner: CallScanner | undefined;
+  #calls = 0;
+
+  constructor(format: ToolFormat, options: CallParserOptions) {
+    this.#format = format;
+    this.#options = options;
+    this.#mode = format.startsBare ? 'start' : 'text';
+  }
+
+  push(text: string): AnswerPart[] {
+    let rest = this.#held + text;
+    this.#held = '';
+    while (rest !== '' && this.#mode !== 'ended') {
+      if (this.#mode === 'start') rest = this.#readStart(rest);
+      else if (this.#mode === 'text') rest = this.#readText(rest);
+      else if (this.#scanner) rest = this.#readCall(this.#scanner, rest);
+      else rest = this.#readBetween(rest);
+    }
+    return this.#take();
+  }
+
+  end(): AnswerPart[] {
+    const isWhole = this.#scanner ? this.#scanner.isOpen : this.#hasCallInBlock;
+    const rest = this.#mode === 'ended' || isWhole ? '' : this.#tried + this.#held;
+    if (rest !== '' || this.#calls === 0) this.#addContent(this.#space + rest);
+    this.#mode = 'ended';
+    return this.#take();
+  }
+
+  #take(): AnswerPart[] {
+    const parts = this.#parts;
+    this.#parts = [];
+    return parts;
+  }
+
+  /** Reads the start of an answer that may be a call without a tag. */
+  #readStart(text: string): string {
+    const rest = text.trimStart();
+    this.#space += text.slice(0, text.length - rest.length);
+    if (rest !== '') this.#mode = rest.startsWith('{') ? 'calls' : 'text';
+    return rest;
+  }
+
+  /** Reads up to an opening tag. Holds back white space, which is dropped before a tag, and what may become a tag. */
+  #readText(text: string): string {
+    const { open } = this.#format;
+    const at = text.indexOf(open);
+    const end = at < 0 ? text.length - openLength(text, open) : at;
+    const content = text.slice(0, end).trimEnd();
+    if (content !== '') {
+      this.#addContent(this.#space + content);
+      this.#space = '';
+    }
+    this.#space += text.slice(content.length, end);
+    if (at < 0) {
+      this.#held = text.slice(end);
+      return '';
+    }
+    this.#mode = 'calls';
+    this.#hasCallInBlock = false;
+    this.#tried = open;
+    return text.slice(at + open.length);
+  }
+
+  #readBetween(text: string): string {
+    const { close } = this.#format;
+    let at = 0;
+    while (at < text.length && BETWEEN.test(text[at]!)) at++;
+    this.#tried += text.slice(0, at);
+    const rest = text.slice(at);
+    if (rest.startsWith('{')) {
+      this.#scanner = this.#createScanner();
+      return rest;
+    }
+    if (rest === '' || (close.startsWith(rest) && rest !== close)) {
+      this.#held = rest;
+      return '';
+    }
+    const isClosed = close !== '' && rest.startsWith(close);
+    if (isClosed) this.#tried += close;
+    this.#endBlock({ isText: !this.#hasCallInBlock });
+    return isClosed ? rest.slice(close.length) : rest;
+  }
+
+  #readCall(scanner: CallScanner, text: string): string {
+    const end = scanner.read(text, 0);
+    this.#tried += text.slice(0, end);
+    if (scanner.state === 'reading') return '';
+    this.#scanner = undefined;
+    if (scanner.isOpen) {
+      this.#tried = '';
+      this.#hasCallInBlock = true;
+      if (++this.#calls >= this.#options.maxCalls) this.#mode = 'ended';
+    } else {
+      this.#endBlock({ isText: true });
+    }
+    return text.slice(end);
+  }
+
+  #createScanner(): CallScanner {
+    const { names, createId } = this.#options;
+    const index = this.#calls;
+    return new CallScanner({
+      accepts: (name) => names.includes(name),
+      open: (name) => {
+        this.#space = '';
+        this.#parts.push({ type: 'call', index, id: createId(), name });
+      },
+      addArguments: (text) => this.#parts.push({ type: 'arguments', index, text }),
+    });
+  }
+
+  /** Goes back to text. `isText`: whether what was tried is no call and therefore content. */
+  #endBlock({ isText }: { isText: boolean }): void {
+    if (isText) {
+      this.#addContent(this.#space + this.#tried);
+      this.#space = '';
+    }
+    this.#tried = '';
+    this.#hasCallInBlock = false;
+    this.#mode = 'text';
+  }
+
+  #addContent(text: string): void {
+    if (text !== '') this.#parts.push({ type: 'content', text });
+  }
+}
+
+/** Returns the length of the longest proper beginning of `tag` that the text ends with. */
+function openLength(text: string, tag: string): number {
+  for (let length = Math.min(tag.length - 1, text.length); length > 0; length--) {
+    if (text.endsWith(tag.slice(0, length))) return length;
+  }
+  return 0;
+}
