@@ -9,16 +9,20 @@ import type { MemoryPlan } from '../engine/memory/memory-budget.ts';
 import type { AppOptions, ServedModel } from '../http/deps.ts';
 import type { ArtifactDescription, ArtifactInfo } from '../import/artifact.ts';
 import { catalogueGenerationConfig } from '../import/catalogue.ts';
-import { createChatTemplate } from '../tokenizer/chat-template.ts';
+import type { ToolFormatName } from '../settings/tool-format.ts';
 import { loadTokenizer } from '../tokenizer/tokenizer.ts';
+import { createToolTemplate } from '../tools/tool-template.ts';
 
 /** The tokenizer and the chat template of a base. Undefined if it has none. */
 export type BaseLanguage = Pick<AppOptions, 'tokenizer' | 'chatTemplate'>;
 
-/** Loads the tokenizer files of an artifact's folder. */
-export async function loadBaseLanguage(dir: string): Promise<BaseLanguage> {
+/** Loads the tokenizer files of an artifact's folder. @param toolFormat the setting --tool-format */
+export async function loadBaseLanguage(
+  dir: string,
+  toolFormat?: ToolFormatName,
+): Promise<BaseLanguage> {
   const tokenizer = await loadTokenizer(dir);
-  return { tokenizer, chatTemplate: tokenizer && createChatTemplate(tokenizer) };
+  return { tokenizer, chatTemplate: tokenizer && createToolTemplate(tokenizer, toolFormat) };
 }
 
 /** Describes the base. @param generationConfig the setting --generation-config */

@@ -191,7 +191,7 @@ async function openServer(
   const { artifact, plan } = base;
   parts.exports = await openTelemetryExports(config, log);
   const { describeServedModel, loadBaseLanguage } = await import('./served-model.ts');
-  const language = await loadBaseLanguage(artifact.dir);
+  const language = await loadBaseLanguage(artifact.dir, config.toolFormat);
   endStartPhase('tokenizer');
   const { openServingAdapters, demoFolder, demoNames } = await import('./serving-adapters.ts');
   // With keys, a tenant has only the adapters that the operator gives it.

@@ -89,6 +89,11 @@ const chatLogprobsSchema = z
 export type ChatLogprobs = z.infer<typeof chatLogprobsSchema>;
 
 const finishReasonSchema = z.enum(['stop', 'length']);
+const chatFinishReasonSchema = z.enum([
+  ...finishReasonSchema.options,
+  'tool_calls',
+  'function_call',
+]);
 /** Why a choice ended. */
 export type WireFinishReason = z.infer<typeof finishReasonSchema>;
 
@@ -118,6 +123,17 @@ const headFields = {
   }),
 };
 
+const functionCallSchema = z
+  .object({
+    name: z.string(),
+    arguments: z.string().openapi({ description: 'The text of a JSON object' }),
+  })
+  .openapi('FunctionCall');
+
+const toolCallSchema = z
+  .object({ id: z.string(), type: z.literal('function'), function: functionCallSchema })
+  .openapi('ToolCall');
+
 export const chatCompletionSchema = z
   .object({
     ...headFields,
@@ -127,11 +143,15 @@ export const chatCompletionSchema = z
         index: z.int(),
         message: z.object({
           role: z.literal('assistant'),
-          content: z.string(),
+          content: z.string().nullable().openapi({ description: 'null if there are only calls' }),
           refusal: z.null(),
+          tool_calls: z.array(toolCallSchema).optional(),
+          function_call: functionCallSchema
+            .optional()
+            .openapi({ description: 'The call, if the request has the older `functions`' }),
         }),
         logprobs: chatLogprobsSchema.nullable(),
-        finish_reason: finishReasonSchema,
+        finish_reason: chatFinishReasonSchema,
       }),
     ),
     prompt_logprobs: promptLogprobsSchema.optional(),
@@ -150,10 +170,20 @@ export const chatChunkSchema = z
         index: z.int(),
         delta: z.object({
           role: z.literal('assistant').optional(),
-          content: z.string().optional(),
+          content: z.string().nullable().optional(),
+          tool_calls: z
+            .array(
+              toolCallSchema
+                .extend({ function: functionCallSchema.partial() })
+                .partial()
+                .extend({ index: z.int() }),
+            )
+            .optional()
+            .openapi({ description: 'Calls begin with id, type and name; arguments follow' }),
+          function_call: functionCallSchema.partial().optional(),
         }),
         logprobs: chatLogprobsSchema.nullable(),
-        finish_reason: finishReasonSchema.nullable(),
+        finish_reason: chatFinishReasonSchema.nullable(),
       }),
     ),
     usage: usageSchema.nullable().optional(),

@@ -5,6 +5,7 @@ import type { ChatLogprobs, CompletionLogprobs, WireFinishReason } from '../cont
 import type { GenAiOperation } from '../telemetry/gen-ai.ts';
 import { createStopStrings } from '../tokenizer/stop-strings.ts';
 import type { StreamDecoderOptions } from '../tokenizer/stream-decoder.ts';
+import type { ToolPlan } from '../tools/tool-plan.ts';
 import type { GenerationEvent, GenerationPlan } from './generation.ts';
 import type { LogprobWriter, TokenNames } from './logprobs.ts';
 import type { ChatRequest } from './schema/chat.ts';
@@ -20,6 +21,8 @@ export interface AnswerPlan extends Omit<GenerationPlan, 'adapter'> {
   logprobs: LogprobPlan;
   /** Undefined if the answer is one JSON document. */
   stream: StreamPlan | undefined;
+  /** Undefined if the answer is text only. */
+  tools?: ToolPlan | undefined;
 }
 
 /** Which tokens of an answer are scored. */

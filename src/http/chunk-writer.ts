@@ -1,5 +1,13 @@
 // Writes the choices of a streamed answer as chunks, for chat and completions.
-import type { AnswerHead, AnswerPlan, ChoiceTokens, EventWriter } from './answer-plan.ts';
+
+import type { AnswerPart } from '../tools/call-parser.ts';
+import type {
+  AnswerHead,
+  AnswerPlan,
+  ChoiceTokens,
+  EventWriter,
+  StreamPart,
+} from './answer-plan.ts';
 import { type ChoiceShape, toUsage } from './choice-shape.ts';
 import { toFrame } from './event-stream.ts';
 import { toEnvelope } from './middleware/errors.ts';
@@ -8,7 +16,7 @@ const NO_TOKENS: ChoiceTokens = { tokens: 0, cachedTokens: 0 };
 
 /** Creates a writer. The constant parts are written once, so a token costs one `JSON.stringify` of its text. */
 export function createChunkWriter(
-  { choices, stream }: AnswerPlan,
+  { choices, stream, tools }: AnswerPlan,
   { head: { id, ...head }, shape }: { head: AnswerHead; shape: ChoiceShape },
 ): EventWriter {
   const { usage } = stream!;
@@ -23,20 +31,47 @@ export function createChunkWriter(
   };
   const unfinished = ',"logprobs":null,"finish_reason":null';
   const [open, close] = shape.delta;
+  const parsers = tools && choices.map(() => ({ parser: tools.createParser(), hasCalls: false }));
+  const shownOpening = tools ? shape.calls?.opening : shape.opening;
+  const writeDelta = (part: AnswerPart) =>
+    part.type === 'content'
+      ? `${open}${JSON.stringify(part.text)}${close}`
+      : `"delta":${JSON.stringify(shape.calls!.delta(part))}`;
+  /** Writes a chunk for each part; the first one has the scores of all. */
+  const writeParts = (
+    index: number,
+    parts: readonly AnswerPart[],
+    { logprobs, ...counts }: Omit<StreamPart, 'text'>,
+  ) => {
+    const deltas = parts.length === 0 && logprobs ? [shape.emptyDelta] : parts.map(writeDelta);
+    return deltas
+      .map((delta, i) => {
+        const scored = `,"logprobs":${JSON.stringify(logprobs)},"finish_reason":null`;
+        const members = logprobs && i === 0 ? scored : unfinished;
+        return toFrame(`${before}${index},${delta}${members}${after(index, counts)}`);
+      })
+      .join('');
+  };
+  const readParts = (index: number, text: string | undefined): AnswerPart[] => {
+    const choice = parsers?.[index];
+    if (!choice) return text === undefined ? [] : [{ type: 'content', text }];
+    const parts = text === undefined ? choice.parser.end() : choice.parser.push(text);
+    choice.hasCalls ||= parts.some(({ type }) => type === 'call');
+    return parts;
+  };
   return {
     opening(index) {
-      if (shape.opening === undefined) return '';
-      return toFrame(`${before}${index},${shape.opening}${unfinished}${after(index, NO_TOKENS)}`);
+      if (shownOpening === undefined) return '';
+      return toFrame(`${before}${index},${shownOpening}${unfinished}${after(index, NO_TOKENS)}`);
     },
-    delta(index, { text, logprobs, ...counts }) {
-      const start = `${before}${index},${open}${JSON.stringify(text)}${close}`;
-      const end = after(index, counts);
-      if (!logprobs) return toFrame(`${start}${unfinished}${end}`);
-      return toFrame(`${start},"logprobs":${JSON.stringify(logprobs)},"finish_reason":null${end}`);
-    },
-    finish(index, reason, counts) {
+    delta: (index, { text, ...part }) => writeParts(index, readParts(index, text), part),
+    finish(index, reason, { tokens, cachedTokens }) {
+      const counts = { tokens, cachedTokens };
+      const rest = writeParts(index, readParts(index, undefined), { logprobs: null, ...counts });
+      const hasCalls = parsers?.[index]?.hasCalls && reason === 'stop';
+      const shownReason = hasCalls ? shape.calls!.reason : reason;
       const start = `${before}${index},${shape.emptyDelta},"logprobs":null`;
-      return toFrame(`${start},"finish_reason":"${reason}"${after(index, counts)}`);
+      return rest + toFrame(`${start},"finish_reason":"${shownReason}"${after(index, counts)}`);
     },
     end(counts) {
       const last = `${members},"choices":[],"usage":${JSON.stringify(toUsage(counts))}}`;

@@ -14,8 +14,8 @@ import type { EngineClient } from '../scheduler/client.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { Authenticate } from '../tenants/access.ts';
 import type { RateLimits } from '../tenants/rate-limits.ts';
-import type { ChatTemplate } from '../tokenizer/chat-template.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import type { ToolTemplate } from '../tools/tool-template.ts';
 import type { HttpLimits } from './limits.ts';
 import type { StatsHistory } from './stats-history.ts';
 import type { UploadOptions } from './upload.ts';
@@ -68,7 +68,7 @@ export interface AppOptions {
   /** Without one, prompts must be token ids and answers have no text. */
   tokenizer: Tokenizer | undefined;
   /** Without one, there is no chat. */
-  chatTemplate: ChatTemplate | undefined;
+  chatTemplate: ToolTemplate | undefined;
   model: ServedModel;
   log: Logger;
   limits?: Partial<HttpLimits>;

@@ -1,6 +1,6 @@
 // The endpoints that answer with choices: chat and completions.
 import type { Endpoint } from './answer-plan.ts';
-import { CHAT_SHAPE, type ChoiceShape, COMPLETION_SHAPE } from './choice-shape.ts';
+import { CHAT_SHAPE, type ChoiceShape, COMPLETION_SHAPE, FUNCTION_SHAPE } from './choice-shape.ts';
 import { createChunkWriter } from './chunk-writer.ts';
 import { JsonSink } from './json-sink.ts';
 import { createChatLogprobs, createCompletionLogprobs } from './logprobs.ts';
@@ -12,6 +12,9 @@ export const CHAT: Endpoint = {
   createLogprobs: createChatLogprobs,
   ...withChoices(CHAT_SHAPE),
 };
+
+/** The same for requests with the older `functions`. */
+export const FUNCTION_CHAT: Endpoint = { ...CHAT, ...withChoices(FUNCTION_SHAPE) };
 
 /** `POST /v1/completions`. */
 export const COMPLETIONS: Endpoint = {

@@ -1,5 +1,6 @@
 // Gathers the choices of a generation into one JSON answer.
 import type { PromptLogprobs } from '../contracts/openai.ts';
+import { parseAnswer } from '../tools/call-parser.ts';
 import type {
   AnswerPlan,
   DocumentContext,
@@ -75,13 +76,23 @@ export class JsonSink implements DocumentWriter {
       ...head,
       choices: this.#choices.map((choice, index) => ({
         index,
-        ...shape.content(choice.text),
-        logprobs: choice.logprobs?.take() ?? null,
-        finish_reason: choice.finishReason,
+        ...this.#toContent(choice),
         ...(isPerChoice && scored(choice)),
       })),
       ...(!isPerChoice && scored(this.#choices[0])),
       usage: toUsage(counts),
+    };
+  }
+
+  #toContent({ text, logprobs, finishReason }: GatheredChoice): object {
+    const { shape } = this.#context;
+    const parser = this.#plan.tools?.createParser();
+    const { content, calls } = parser ? parseAnswer(parser, text) : { content: text, calls: [] };
+    const hasCalls = calls.length > 0 && finishReason === 'stop';
+    return {
+      ...shape.content(content, calls),
+      logprobs: logprobs?.take() ?? null,
+      finish_reason: hasCalls ? shape.calls!.reason : finishReason,
     };
   }
 }

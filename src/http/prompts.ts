@@ -1,7 +1,9 @@
 // Turns prompts and conversations into token ids and checks that they fit the context.
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ServeError } from '../common/errors.ts';
-import type { ChatMessage, RenderOptions } from '../tokenizer/chat-template.ts';
+import type { RenderOptions } from '../tokenizer/chat-template.ts';
+import type { ChatMessage } from '../tokenizer/template-values.ts';
+import { planTools, type ToolUse } from '../tools/tool-plan.ts';
 import type { Deps } from './deps.ts';
 import type { ChatRequest } from './schema/chat.ts';
 import type { Prompts } from './schema/fields.ts';
@@ -110,8 +112,7 @@ export function prepareMessages(
     const message = 'This model has no chat template. Use /v1/completions.';
     throw new ServeError('invalid_request', message, { param });
   }
-  const length = messages.reduce((sum, { content }) => sum + content.length, 0);
-  checkTextLength(length, param, deps);
+  checkTextLength(textLength(messages, options.tools), param, deps);
   const { ids } = namingErrors(param, () => chatTemplate.render(messages, options));
   return { ids: cutPrompt(ids, truncation), text: '' };
 }
@@ -125,6 +126,31 @@ function namingErrors<T>(param: PromptParam, render: () => T): T {
     const message = error.message.replace(/^messages\b/, param);
     throw new ServeError(error.code, message, { param, cause: error.cause });
   }
+}
+
+/**
+ * Plans the use of tools. Undefined if no tool can be called. `tagIds` are the control tokens that the model writes around
+ * calls.
+ */
+export function planToolUse(use: ToolUse, { tokenizer, chatTemplate }: Deps) {
+  const plan = chatTemplate && planTools(chatTemplate.format, use);
+  if (!plan || !tokenizer) return undefined;
+  const { open, close } = chatTemplate.format;
+  const ids = [open, close].map((tag) => tokenizer.encode(tag, { specials: true }));
+  const tagIds = ids.flatMap(([id, ...rest]) =>
+    id !== undefined && rest.length === 0 && tokenizer.specialIds.has(id) ? id : [],
+  );
+  return { ...plan, tagIds: new Set(tagIds) };
+}
+
+/** Counts the characters of messages, their calls and tools. */
+function textLength(messages: readonly ChatMessage[], tools: RenderOptions['tools'] = []): number {
+  let length = tools.length === 0 ? 0 : JSON.stringify(tools).length;
+  for (const { content, toolCalls = [] } of messages) {
+    length += content.length;
+    for (const call of toolCalls) length += call.name.length + call.arguments.length;
+  }
+  return length;
 }
 
 /** Reads the fields of a chat request that change how it is rendered. */

@@ -16,6 +16,7 @@ import {
   yes,
 } from './setting-values.ts';
 import { TELEMETRY_SETTINGS } from './telemetry-settings.ts';
+import { TOOL_FORMAT_NAMES } from './tool-format.ts';
 
 /** All settings by name. */
 export const SETTINGS = {
@@ -146,6 +147,12 @@ export const SETTINGS = {
     flag: '--kv',
     help: 'format of cached keys and values: int8 (a quarter of the memory) or f32 (exact) (default: f32)',
     schema: z.enum(['int8', 'f32'], 'must be int8 or f32').optional(),
+  },
+  toolFormat: {
+    env: 'LORIKEET_TOOL_FORMAT',
+    flag: '--tool-format',
+    help: "how the model calls tools: hermes, llama3 or mistral (default: as the base's chat template shows them, else hermes)",
+    schema: z.enum(TOOL_FORMAT_NAMES, `must be ${TOOL_FORMAT_NAMES.join(', ')}`).optional(),
   },
   generationConfig: {
     env: 'LORIKEET_GENERATION_CONFIG',

@@ -100,7 +100,6 @@ export const LAYERS: readonly Layer[] = [
       'onnx',
       'quant',
       'tokenizer',
-      'tools',
       'formats',
     ],
   },

@@ -35,6 +35,11 @@ const response = (rest: object = {}) => {
   return { ...others, input: said('message'), max_output_tokens: max_tokens, ...rest };
 };
 
+const tool = (name: string, description?: string) => ({
+  type: 'function',
+  function: { name, description },
+});
+
 const REQUESTS: [path: string, body: unknown][] = [
   [COMPLETIONS, completion()],
   [COMPLETIONS, completion({ stream: true, echo: true, logprobs: 2 })],
@@ -50,6 +55,9 @@ const REQUESTS: [path: string, body: unknown][] = [
   [COMPLETIONS, completion({ model: 'lost' })],
   [CHAT, chat()],
   [CHAT, chat({ stream: true, n: 3 })],
+  [CHAT, chat({ tools: [tool(said('tool')), tool(said('tool'))] })],
+  [CHAT, chat({ tools: [tool('f', said('description'))], tool_choice: tool(said('choice')) })],
+  [CHAT, chat({ messages: [{ role: 'tool', tool_call_id: said('id'), content: said('result') }] })],
   [CHAT, chat({ messages: [{ role: said('role'), content: said('message') }] })],
   [CHAT, chat({ messages: [{ role: 'user', content: [{ type: said('type') }] }] })],
   [RESPONSES, response()],

@@ -14,15 +14,15 @@ import type { ErrorEnvelope } from '../../src/contracts/openai.ts';
 import { createApp } from '../../src/http/app.ts';
 import type { AppOptions } from '../../src/http/deps.ts';
 import { type StepEngine, StepLoop, type StepLoopOptions } from '../../src/scheduler/step-loop.ts';
-import { createChatTemplate } from '../../src/tokenizer/chat-template.ts';
 import { createTokenizer, type Tokenizer } from '../../src/tokenizer/tokenizer.ts';
+import { createToolTemplate } from '../../src/tools/tool-template.ts';
 import { weightsNamed } from '../adapters/sample.ts';
 import { FakeLeases } from '../scheduler/fake-engine.ts';
 import { createInProcessClient } from '../scheduler/in-process-client.ts';
 import { END, type Reply, ScriptedEngine, VOCAB_SIZE } from './scripted-engine.ts';
 
 /** A byte is a token; ids as the byte's value. Three control tokens follow. */
-export function createByteTokenizer(): Tokenizer {
+export function createByteTokenizer(chatTemplate = CHAT_TEMPLATE): Tokenizer {
   const bytes = byteAlphabet();
   const controls = ['<|im_start|>', '<|im_end|>', '<|end|>'];
   return createTokenizer(
@@ -39,7 +39,7 @@ export function createByteTokenizer(): Tokenizer {
       },
     },
     { eos_token: '<|end|>' },
-    { chatTemplate: CHAT_TEMPLATE },
+    { chatTemplate },
   );
 }
 
@@ -111,7 +111,7 @@ export function serve(options: ServedOptions = {}): Served {
     }),
     localAdapters: new LocalAdapters(),
     tokenizer,
-    chatTemplate: createChatTemplate(tokenizer),
+    chatTemplate: createToolTemplate(tokenizer),
     model: {
       id: base.id,
       baseDigest: base.digest,

@@ -46,7 +46,7 @@ describe('POST /tokenize', () => {
     [{ prompt: 'x'.repeat(256 * 16 + 1) }, 400, 'prompt'],
     [{ messages, add_special_tokens: true }, 400, 'add_special_tokens'],
     [{ messages: [] }, 400, 'messages'],
-    [{ messages, tools: [{}] }, 400, 'tools'],
+    [{ messages, tools: [{}] }, 400, 'tools[0].type'],
     [{ prompt: 'a', model: 'no-such' }, 404, 'model'],
     [{ messages, chat_template_kwargs: { messages: 'x' } }, 400, 'chat_template_kwargs.messages'],
     [{ messages, chat_template_kwargs: { eos_token: 'x' } }, 400, 'chat_template_kwargs.eos_token'],

@@ -7,7 +7,7 @@ import type {
   ResponseOutputMessage,
 } from '../../contracts/responses.ts';
 import type { KeptResponses } from '../../conversations/kept-responses.ts';
-import type { ChatMessage } from '../../tokenizer/chat-template.ts';
+import type { ChatMessage } from '../../tokenizer/template-values.ts';
 import type { InputItem } from '../schema/response-items.ts';
 import { itemIdOf, responseIdOf } from './item-ids.ts';
 

@@ -5,11 +5,12 @@ import { chatChunkSchema, chatCompletionSchema } from '../../contracts/openai.ts
 import { answer, requireReady } from '../answer.ts';
 import { toStreamPlan, toTextEnd } from '../answer-plan.ts';
 import type { Deps } from '../deps.ts';
-import { CHAT } from '../endpoint.ts';
+import { CHAT, FUNCTION_CHAT } from '../endpoint.ts';
 import type { ChoicePlan } from '../generation.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
 import { prefixScope } from '../prefix-scope.ts';
 import {
+  planToolUse,
   prepareMessages,
   resolveMaxTokens,
   toBadWords,
@@ -21,6 +22,7 @@ import { generationConfigOf, resolveModel, withSamplingDefaults } from '../reque
 import { addRoute, json } from '../route.ts';
 import { type ChatRequest, chatMessageSchema, chatRequestSchema } from '../schema/chat.ts';
 import { toGenerationRequests } from '../schema/sampling.ts';
+import { toToolUse } from '../schema/tools.ts';
 
 /** Adds the route. */
 export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
@@ -51,12 +53,15 @@ export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
       const defaults = await generationConfigOf(deps, model);
       const body = withSamplingDefaults(given, defaults);
       const requestedTokens = body.max_completion_tokens ?? body.max_tokens ?? undefined;
+      const toolUse = toToolUse(body);
+      const tools = toolUse && planToolUse(toolUse, deps);
       const { ids } = prepareMessages(body.messages, deps, {
         ...toRenderOptions(body),
+        tools: tools?.shown,
         truncation: toTruncation(body, requestedTokens, deps),
       });
       return answer(c, deps, {
-        endpoint: CHAT,
+        endpoint: toolUse?.isOlder ? FUNCTION_CHAT : CHAT,
         tenant,
         model,
         resolveAgain: resolve,
@@ -64,7 +69,8 @@ export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
           prefixScope: prefixScope(tenant.id, body),
           defaultTokens: defaults.max_tokens,
         }),
-        textEnd: toTextEnd(body),
+        textEnd: { ...toTextEnd(body), shownSpecials: tools?.tagIds },
+        tools,
         promptTokens: ids.length,
         logprobs: {
           isShown: body.logprobs === true,

@@ -1,10 +1,12 @@
 // The request of `POST /v1/chat/completions` and the fields of its messages. Content is text, as one string or in parts. A
 // client can send back an assistant's message as it got it, from this server, OpenAI or their clients.
 import { z } from '@hono/zod-openapi';
+import { calledFunctionSchema, toolCallsSchema } from '../../contracts/tools.ts';
 import { contentForms, contentReader, type PartForms } from './content.ts';
 import { type FieldRow, fieldsOf, INERT, REFUSED } from './field-table.ts';
 import { addIssue } from './fields.ts';
 import { checkTogether, requestFields, type SchemaBounds } from './request-fields.ts';
+import { checkTools, connectCalls } from './tools.ts';
 
 function chat<Schema extends z.ZodType>(schema: Schema, help: string) {
   return { chat: schema, help };
@@ -13,20 +15,49 @@ function chat<Schema extends z.ZodType>(schema: Schema, help: string) {
 /** No real name is longer. */
 const MAX_NAME_LENGTH = 256;
 
-const role = z.enum(['developer', 'system', 'user', 'assistant', 'tool']);
+const role = z.enum(['developer', 'system', 'user', 'assistant', 'tool', 'function']);
+
+const calledForm = {
+  type: 'object' as const,
+  properties: { name: { type: 'string' as const }, arguments: { type: 'string' as const } },
+  required: ['name', 'arguments'],
+};
 
 /** The fields of a message except its content. */
 export const MESSAGE_FIELDS = {
-  role: chat(role, 'developer means system; tool is refused because there are no tool calls'),
-  name: chat(z.string().max(MAX_NAME_LENGTH).nullish(), 'Given to the chat template'),
+  role: chat(role, 'developer means system; function is the older form of tool'),
+  name: chat(
+    z.string().max(MAX_NAME_LENGTH).nullish(),
+    'Given to the chat template; with the role function, the function whose result this is',
+  ),
   refusal: chat(
     z.string().nullish(),
     "An assistant's refusal; it replaces the content if that is null",
   ),
-  tool_calls: chat(REFUSED, 'Tool calls'),
-  function_call: chat(REFUSED, 'Function calls'),
+  tool_calls: chat(
+    toolCallsSchema.nullish().openapi({
+      type: 'array',
+      items: {
+        type: 'object',
+        properties: {
+          id: { type: 'string' },
+          type: { const: 'function' },
+          function: calledForm,
+        },
+        required: ['id', 'function'],
+      },
+    }),
+    "An assistant's calls, as an answer has them",
+  ),
+  function_call: chat(
+    calledFunctionSchema.nullish().openapi(calledForm),
+    "An assistant's call in the older form",
+  ),
+  tool_call_id: chat(
+    z.string().nullish(),
+    'With the role tool, the call whose result this is; elsewhere without effect',
+  ),
   audio: chat(REFUSED, 'Audio'),
-  tool_call_id: chat(INERT, 'Belongs to tool messages, which are refused by their role'),
   annotations: chat(INERT, 'Sources that an answer cited'),
   reasoning: chat(REFUSED, 'The thoughts of a reasoning model'),
   reasoning_content: chat(REFUSED, 'The thoughts of a reasoning model'),
@@ -58,22 +89,35 @@ export const chatMessageSchema = z
       .transform(toContent)
       .openapi({ anyOf: [...CONTENT_FORMS, { type: 'null' }] }),
   })
-  .superRefine(({ role, content }, ctx) => {
-    if (role === 'tool')
-      addIssue(ctx, 'tool messages are not supported: this server makes no tool calls');
-    else if (content === null && role !== 'assistant') {
+  .superRefine(({ role, content, name, ...calls }, ctx) => {
+    if (role === 'tool' && calls.tool_call_id == null) {
+      addIssue(ctx, 'is required with the role tool', { path: ['tool_call_id'] });
+    }
+    if (role === 'function' && name == null) {
+      addIssue(ctx, 'is required with the role function', { path: ['name'] });
+    }
+    if (content === null && role !== 'assistant') {
       addIssue(ctx, 'content may be null only for the assistant');
     }
+    for (const field of ['tool_calls', 'function_call'] as const) {
+      if (role === 'assistant' || calls[field] == null) continue;
+      addIssue(ctx, 'is allowed only in messages of the assistant', { path: [field] });
+    }
   })
-  .transform(({ role, content, refusal, name }) => ({
-    role: role === 'developer' ? ('system' as const) : (role as 'system' | 'user' | 'assistant'),
+  .transform(({ role, content, refusal, name, tool_calls, tool_call_id, function_call }) => ({
+    role: role === 'developer' ? ('system' as const) : role,
     content: content ?? refusal ?? '',
     ...(name != null && { name }),
+    ...(tool_calls?.length && { toolCalls: tool_calls }),
+    ...(function_call && { functionCall: function_call }),
+    ...(role === 'tool' && { toolCallId: tool_call_id! }),
   }));
 
 /** A conversation. The number of messages is checked before any message is. */
 export function chatMessagesSchema(bounds: SchemaBounds) {
-  return requestFields(bounds).messages.chat.pipe(z.array(chatMessageSchema));
+  return requestFields(bounds)
+    .messages.chat.pipe(z.array(chatMessageSchema))
+    .transform(connectCalls);
 }
 
 /** OpenAI's predicted output: its text. */
@@ -104,6 +148,7 @@ export function chatRequestSchema(bounds: SchemaBounds) {
     .superRefine((body, ctx) => {
       const { max_tokens: older, max_completion_tokens: newer } = body;
       checkTogether(body, ctx);
+      checkTools(body, ctx);
       if (older != null && newer != null && older !== newer) {
         addIssue(ctx, 'differs from max_completion_tokens', { path: ['max_tokens'] });
       }

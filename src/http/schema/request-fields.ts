@@ -5,7 +5,6 @@ import type { HttpLimits } from '../limits.ts';
 import {
   both,
   type FieldRow,
-  INERT,
   inert,
   only,
   onlyValue,
@@ -22,6 +21,7 @@ import {
   toTemplateArguments,
   toTokenIds,
 } from './fields.ts';
+import { TOOL_FIELDS } from './tools.ts';
 
 /** The bounds of a model and of the server. */
 export interface SchemaBounds {
@@ -64,6 +64,7 @@ export function requestFields({ vocabSize, limits }: SchemaBounds) {
     ...lengthFields({ vocabSize, limits }),
     ...samplingFields({ vocabSize, limits }),
     ...outputFields(),
+    ...TOOL_FIELDS,
     ...INERT_FIELDS,
     ...REFUSED_FIELDS,
   };
@@ -301,20 +302,11 @@ const INERT_FIELDS = {
     ['prompt_cache_options', 'prompt_cache_retention'],
     inert('The prefix cache keeps the prefixes that were used last'),
   ),
-  parallel_tool_calls: {
-    chat: INERT,
-    completions: INERT,
-    help: 'Only affects tools, which are refused',
-  },
   include_reasoning: inert('Reasoning is not separated from the answer'),
   session_id: inert('Requests are independent'),
 } as const satisfies Record<string, FieldRow>;
 
-const toolChoice = only('"none"', (value) => value === 'none');
-
 const REFUSED_FIELDS = {
-  ...rows(['tools', 'functions', 'function_call'], refused('Tool calls')),
-  tool_choice: both(toolChoice, 'Tool calls: only none'),
   ...rows(['audio', 'web_search_options', 'moderation'], refused('Services of OpenAI')),
   ...rows(['suffix', 'documents', 'chat_template'], refused('Not supported')),
   verbosity: both(onlyValue('medium'), 'Only medium'),

@@ -145,7 +145,7 @@ export function responseFields(bounds: ResponseBounds) {
     max_tool_calls: responses(INERT, 'Only affects hosted tools, which are refused'),
     background: responses(onlyValue(false), 'Only false'),
     tools: responses(REFUSED, 'Tool calls'),
-    tool_choice: responses(chat.tool_choice.chat, chat.tool_choice.help),
+    tool_choice: responses(onlyValue('none'), 'Tool calls: only none'),
     conversation: responses(REFUSED, 'Conversations that the server keeps'),
     prompt: responses(REFUSED, 'Prompts that the server keeps'),
     context_management: responses(REFUSED, 'Compaction'),

@@ -5,12 +5,16 @@ import { ServeError } from '../../common/errors.ts';
 import type { GenerationRequest, SamplingParams } from '../../contracts/generation.ts';
 import type { ChatRequest } from './chat.ts';
 import type { CompletionRequest } from './completions.ts';
+import type { TOOL_FIELDS } from './tools.ts';
 
 /** The smallest normal float32. Dividing logits by less overflows, so lower temperatures are greedy. */
 const SMALLEST_TEMPERATURE = 2 ** -126;
 
 type SharedName = keyof ChatRequest & keyof CompletionRequest;
-type SharedFields = Pick<ChatRequest, Exclude<SharedName, 'logprobs' | 'prediction'>>;
+type SharedFields = Pick<
+  ChatRequest,
+  Exclude<SharedName, 'logprobs' | 'prediction' | keyof typeof TOOL_FIELDS>
+>;
 
 /** The part that all sequences of one prompt share. */
 export interface SequencePlan {

@@ -1,0 +1,213 @@
+// The fields of chat requests about tools: definitions, the choice between them, and their older spelling as functions. Does
+// not know how a model is told of tools.
+import { z } from '@hono/zod-openapi';
+import {
+  type FunctionTool,
+  findOrphan,
+  functionsSchema,
+  MAX_TOOLS,
+  toolsSchema,
+} from '../../contracts/tools.ts';
+import type { ToolChoice, ToolUse } from '../../tools/tool-plan.ts';
+import { type FieldRow, INERT, onlyValue, REFUSED } from './field-table.ts';
+import { addIssue, type Refine } from './fields.ts';
+
+function chatOnly<Schema extends z.ZodType>(schema: Schema, help: string) {
+  return { chat: schema, completions: REFUSED, help };
+}
+
+const text = { type: 'string' as const };
+const anyObject = { type: 'object' as const, additionalProperties: true };
+const functionForm = {
+  type: 'object' as const,
+  properties: {
+    name: text,
+    description: text,
+    parameters: anyObject,
+    strict: { type: 'boolean' as const },
+  },
+  required: ['name'],
+};
+const namedForm = { type: 'object' as const, properties: { name: text }, required: ['name'] };
+
+const named = z.strictObject({ name: z.string() });
+const namedTool = z.strictObject({ type: z.literal('function'), function: named });
+const choiceObject = z.discriminatedUnion('type', [
+  namedTool,
+  z.strictObject({
+    type: z.literal('allowed_tools'),
+    allowed_tools: z.strictObject({
+      mode: z.enum(['auto', 'required']),
+      tools: z.array(namedTool).min(1).max(MAX_TOOLS),
+    }),
+  }),
+]);
+
+/** A choice between tools, and the path of each name in it. */
+interface PlacedChoice extends ToolChoice {
+  readonly places: readonly PropertyKey[][];
+}
+
+/** Parses with a schema inside a transform, so its issues keep their paths. */
+function parseInside<T>(schema: z.ZodType<T>, value: unknown, ctx: Refine): T | undefined {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  for (const issue of result.error.issues) {
+    ctx.addIssue({ ...issue, input: value } as Parameters<Refine['addIssue']>[0]);
+  }
+  return undefined;
+}
+
+function toToolChoice(value: unknown, ctx: Refine): PlacedChoice | undefined {
+  if (value === undefined || value === null) return undefined;
+  if (value === 'none' || value === 'auto' || value === 'required') {
+    return { mode: value, places: [] };
+  }
+  const isKnown = typeof value === 'object' && 'type' in value;
+  if (!isKnown || (value.type !== 'function' && value.type !== 'allowed_tools')) {
+    return addIssue(ctx, 'must be none, auto, required, a function, or allowed_tools');
+  }
+  const choice = parseInside(choiceObject, value, ctx);
+  if (!choice) return undefined;
+  if (choice.type === 'function') {
+    const { name } = choice.function;
+    return { mode: 'required', names: [name], isOne: true, places: [['function', 'name']] };
+  }
+  const { mode, tools } = choice.allowed_tools;
+  const names = tools.map((tool) => tool.function.name);
+  return {
+    mode,
+    names,
+    places: names.map((_, i) => ['allowed_tools', 'tools', i, 'function', 'name']),
+  };
+}
+
+function toFunctionChoice(value: unknown, ctx: Refine): PlacedChoice | undefined {
+  if (value === undefined || value === null) return undefined;
+  if (value === 'none' || value === 'auto') return { mode: value, places: [] };
+  if (typeof value !== 'object') {
+    return addIssue(ctx, 'must be none, auto, or an object with the name of a function');
+  }
+  const choice = parseInside(named, value, ctx);
+  return choice && { mode: 'required', names: [choice.name], isOne: true, places: [['name']] };
+}
+
+/** The fields of a request about tools. */
+export const TOOL_FIELDS = {
+  tools: chatOnly(
+    toolsSchema.nullish().openapi({
+      type: 'array',
+      maxItems: MAX_TOOLS,
+      items: {
+        type: 'object',
+        properties: { type: { const: 'function' }, function: functionForm },
+        required: ['type', 'function'],
+      },
+    }),
+    `Functions that the model may call, at most ${MAX_TOOLS}`,
+  ),
+  tool_choice: {
+    chat: z
+      .unknown()
+      .optional()
+      .transform(toToolChoice)
+      .openapi({ anyOf: [{ enum: ['none', 'auto', 'required'] }, anyObject] }),
+    completions: onlyValue('none'),
+    help: 'none, auto (the default), required, a function, or allowed_tools; in completions only none',
+  },
+  parallel_tool_calls: {
+    chat: z.boolean().nullish(),
+    completions: INERT,
+    help: 'false: an answer has at most one call (default: true)',
+  },
+  functions: chatOnly(
+    functionsSchema.nullish().openapi({ type: 'array', maxItems: MAX_TOOLS, items: functionForm }),
+    'The older form of tools; the answer has a function_call',
+  ),
+  function_call: chatOnly(
+    z
+      .unknown()
+      .optional()
+      .transform(toFunctionChoice)
+      .openapi({ anyOf: [{ enum: ['none', 'auto'] }, namedForm] }),
+    'The older form of tool_choice: none, auto, or the name of a function',
+  ),
+} as const satisfies Record<string, FieldRow>;
+
+/** The checked fields. */
+interface ToolFields {
+  readonly tools?: readonly FunctionTool[] | null | undefined;
+  readonly tool_choice?: PlacedChoice | undefined;
+  readonly parallel_tool_calls?: boolean | null | undefined;
+  readonly functions?: readonly FunctionTool[] | null | undefined;
+  readonly function_call?: PlacedChoice | undefined;
+}
+
+/** Adds issues of choices that do not fit the tools. */
+export function checkTools(body: ToolFields, ctx: Refine): void {
+  if (body.tools?.length && body.functions?.length) {
+    addIssue(ctx, 'cannot be combined with tools', { path: ['functions'] });
+  }
+  for (const [list, choiceName] of [
+    ['tools', 'tool_choice'],
+    ['functions', 'function_call'],
+  ] as const) {
+    const names = (body[list] ?? []).map(({ name }) => name);
+    const { mode, names: chosen = [], places = [] } = body[choiceName] ?? {};
+    if (mode === 'required' && names.length === 0) {
+      addIssue(ctx, `needs ${list}`, { path: [choiceName] });
+      continue;
+    }
+    const wrong = chosen.findIndex((name) => !names.includes(name));
+    if (wrong >= 0) {
+      addIssue(ctx, `${list} has no function of this name`, {
+        path: [choiceName, ...places[wrong]!],
+      });
+    }
+  }
+}
+
+/** Reads the fields. Undefined if there are no tools. `isOlder`: whether the answer is to have a function_call. */
+export function toToolUse(body: ToolFields): (ToolUse & { isOlder: boolean }) | undefined {
+  const isOlder = !body.tools?.length && (body.functions?.length ?? 0) > 0;
+  const tools = (isOlder ? body.functions : body.tools) ?? [];
+  if (tools.length === 0) return undefined;
+  const choice = (isOlder ? body.function_call : body.tool_choice) ?? { mode: 'auto' };
+  const isParallel = !isOlder && (body.parallel_tool_calls ?? true);
+  return { tools, choice, isParallel, isOlder };
+}
+
+/** A message before its calls and results are connected. */
+export interface LooseMessage {
+  readonly role: string;
+  readonly name?: string;
+  readonly toolCalls?: readonly { id: string; name: string; arguments: string }[];
+  readonly toolCallId?: string;
+  /** A call without an id, in the older form. */
+  readonly functionCall?: { name: string; arguments: string };
+}
+
+/** Connects calls and results of the older form by made-up ids. Adds an issue for a result without a call. */
+export function connectCalls<Message extends LooseMessage>(
+  messages: readonly Message[],
+  ctx: Refine,
+) {
+  const idOf = new Map<string, string>();
+  const connected = messages.map(({ functionCall, ...message }, index) => {
+    if (functionCall) {
+      const id = `function_${index}`;
+      idOf.set(functionCall.name, id);
+      return { ...message, toolCalls: [{ id, ...functionCall }] };
+    }
+    if (message.role !== 'function') return message;
+    return { ...message, role: 'tool' as const, toolCallId: idOf.get(message.name ?? '') ?? '' };
+  });
+  const orphan = findOrphan(connected);
+  if (orphan >= 0) {
+    const isOlder = messages[orphan]!.role === 'function';
+    addIssue(ctx, `no earlier message calls ${isOlder ? 'this function' : 'with this id'}`, {
+      path: [orphan, isOlder ? 'name' : 'tool_call_id'],
+    });
+  }
+  return connected;
+}

@@ -1,0 +1,321 @@
+// Tools over HTTP: what a request may say, what the prompt shows, and how calls are answered and streamed.
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import OpenAI from 'openai';
+import type { ChatCompletion, ChatCompletionChunk } from '../../src/contracts/openai.ts';
+import { createToolTemplate } from '../../src/tools/tool-template.ts';
+import { PLAIN } from '../tools/templates.ts';
+import { createByteTokenizer, readError, readFrames, readOk, serve, utf8 } from './served.ts';
+
+const URL = '/v1/chat/completions';
+const tokenizer = createByteTokenizer(PLAIN);
+const written = (name: string, given: string) =>
+  `<tool_call>\n{"name": "${name}", "arguments": ${given}}\n</tool_call>`;
+const weather = {
+  type: 'function',
+  function: {
+    name: 'get_weather',
+    parameters: { type: 'object', properties: { city: { type: 'string' } } },
+  },
+} as const;
+const clock = { type: 'function', function: { name: 'clock' } } as const;
+const question = { role: 'user' as const, content: 'Weather?' };
+const request = { model: 'base', messages: [question], tools: [weather, clock], temperature: 0 };
+
+/** A server whose model answers as a test says. */
+function serveAnswers(answer: (prompt: string) => string) {
+  const prompts: string[] = [];
+  const served = serve({
+    tokenizer,
+    chatTemplate: createToolTemplate(tokenizer),
+    maxSeqLength: 4096,
+    reply: (ids) => {
+      prompts.push(tokenizer.decode([...ids], { skipSpecials: false }));
+      return utf8(answer(prompts.at(-1)!));
+    },
+  });
+  return { ...served, prompts };
+}
+
+describe('an answer with calls', () => {
+  const text = `Sure.\n${written('get_weather', '{"city": "Paris"}')}\n${written('clock', '{}')}`;
+  const { post, prompts } = serveAnswers(() => text);
+  const ask = async (fields: object = {}) =>
+    (await readOk<ChatCompletion>(await post(URL, { ...request, ...fields }))).choices[0]!;
+
+  test('has content, calls and their reason, and the prompt shows the tools', async () => {
+    const { message, finish_reason } = await ask();
+    assert.equal(finish_reason, 'tool_calls');
+    const [first, second] = message.tool_calls!;
+    assert.match(first!.id, /^call_\w{24}$/);
+    assert.notEqual(first!.id, second!.id);
+    assert.deepEqual(message, {
+      role: 'assistant',
+      content: 'Sure.',
+      refusal: null,
+      tool_calls: [
+        {
+          id: first!.id,
+          type: 'function',
+          function: { name: 'get_weather', arguments: '{"city": "Paris"}' },
+        },
+        { id: second!.id, type: 'function', function: { name: 'clock', arguments: '{}' } },
+      ],
+    });
+    assert.ok(prompts.at(-1)!.includes('{"type": "function", "function": {"name": "clock"}}'));
+  });
+
+  test('that is cut off ends with length', async () => {
+    const { message, finish_reason } = await ask({ max_tokens: text.indexOf('ris') });
+    assert.equal(finish_reason, 'length');
+    assert.equal(message.tool_calls![0]!.function.arguments, '{"city": "Pa');
+  });
+
+  test('has one call without parallel_tool_calls', async () => {
+    const { message } = await ask({ parallel_tool_calls: false });
+    assert.equal(message.tool_calls!.length, 1);
+  });
+
+  test('calls only allowed tools; what looks like another call is text', async () => {
+    const names = ['clock'].map((name) => ({ type: 'function', function: { name } }));
+    const allowed = { type: 'allowed_tools', allowed_tools: { mode: 'auto', tools: names } };
+    const { message } = await ask({ tool_choice: allowed });
+    assert.deepEqual(
+      message.tool_calls!.map((call) => call.function.name),
+      ['clock'],
+    );
+    assert.match(message.content!, /get_weather/);
+  });
+
+  test('is text with tool_choice none, and the prompt then shows no tools', async () => {
+    const { message, finish_reason } = await ask({ tool_choice: 'none' });
+    assert.deepEqual([message.content, finish_reason], [text, 'stop']);
+    assert.ok(!prompts.at(-1)!.includes('clock'));
+  });
+
+  test('has a function_call for the older functions', async () => {
+    const functions = request.tools.map((tool) => tool.function);
+    const { message, finish_reason } = await ask({ tools: undefined, functions });
+    assert.equal(finish_reason, 'function_call');
+    assert.deepEqual(message.function_call, {
+      name: 'get_weather',
+      arguments: '{"city": "Paris"}',
+    });
+    assert.equal(message.tool_calls, undefined);
+  });
+});
+
+describe('a streamed answer with calls', () => {
+  const stream = async (answer: string, fields: object = {}) => {
+    const { post } = serveAnswers(() => answer);
+    const frames = await readFrames(await post(URL, { ...request, stream: true, ...fields }));
+    assert.equal(frames.pop(), '[DONE]');
+    return (frames as ChatCompletionChunk[]).map(({ choices }) => choices[0]!);
+  };
+
+  test('begins a call with id, type and name, and goes on with pieces of arguments', async () => {
+    const choices = await stream(written('clock', '{"a": 1}'));
+    const deltas = choices.map(({ delta }) => delta);
+    const [opening, first, ...rest] = deltas;
+    assert.deepEqual(opening, { role: 'assistant', content: null });
+    const { id } = first!.tool_calls![0]!;
+    assert.match(id!, /^call_\w{24}$/);
+    const called = { name: 'clock', arguments: '' };
+    assert.deepEqual(first, { tool_calls: [{ index: 0, id, type: 'function', function: called }] });
+    const pieces = [...'{"a": 1}'].map((piece) => ({
+      tool_calls: [{ index: 0, function: { arguments: piece } }],
+    }));
+    assert.deepEqual(rest, [...pieces, {}]);
+    assert.equal(choices.at(-1)!.finish_reason, 'tool_calls');
+  });
+
+  test('holds back what may become a tag, and loses no log-probability', async () => {
+    const choices = await stream('a <tool', { logprobs: true });
+    const contents = choices.flatMap(({ delta }) => delta.content ?? []);
+    assert.deepEqual(contents, ['a', ' <tool']);
+    const scored = choices.flatMap(({ logprobs }) => logprobs?.content ?? []);
+    assert.equal(scored.map(({ token }) => token).join(''), 'a <tool');
+  });
+
+  test('has function_call deltas for the older functions', async () => {
+    const functions = [clock.function];
+    const choices = await stream(written('clock', '{}'), { tools: undefined, functions });
+    const deltas = choices.flatMap(({ delta }) => delta.function_call ?? []);
+    assert.deepEqual(deltas[0], { name: 'clock', arguments: '' });
+    assert.equal(choices.at(-1)!.finish_reason, 'function_call');
+  });
+});
+
+test('the official client runs tools to the end of a task, streamed or not', async () => {
+  const call = written('get_weather', '{"city": "Paris"}');
+  const { app, prompts } = serveAnswers((prompt) =>
+    prompt.includes('<tool_response>\n21 degrees') ? 'It is 21 degrees.' : call,
+  );
+  const client = new OpenAI({
+    baseURL: 'http://localhost/v1',
+    apiKey: 'none',
+    fetch: async (url, init) => app.request(String(url), init as RequestInit),
+  });
+  for (const stream of [false, true] as const) {
+    const cities: string[] = [];
+    const tool = {
+      type: 'function' as const,
+      function: {
+        name: 'get_weather',
+        description: 'The weather of a city',
+        parameters: { type: 'object', properties: { city: { type: 'string' } } },
+        parse: JSON.parse,
+        function: ({ city }: { city: string }) => {
+          cities.push(city);
+          return '21 degrees';
+        },
+      },
+    };
+    const body = { model: 'base', messages: [question], tools: [tool], temperature: 0 };
+    const runner = stream
+      ? client.chat.completions.runTools({ ...body, stream })
+      : client.chat.completions.runTools({ ...body, stream });
+    assert.equal(await runner.finalContent(), 'It is 21 degrees.');
+    assert.deepEqual(cities, ['Paris']);
+    assert.ok(prompts.at(-1)!.includes(call));
+  }
+});
+
+describe('a history with calls', () => {
+  const { post, prompts } = serveAnswers(() => 'ok');
+  const called = { name: 'clock', arguments: '{"zone":"UTC"}' };
+
+  test('is rendered with calls and results, in both spellings', async () => {
+    const newer = [
+      {
+        role: 'assistant',
+        content: null,
+        tool_calls: [{ id: 'c', type: 'function', function: called }],
+      },
+      { role: 'tool', tool_call_id: 'c', content: [{ type: 'text', text: 'noon' }] },
+    ];
+    const older = [
+      { role: 'assistant', content: null, function_call: called },
+      { role: 'function', name: 'clock', content: 'noon' },
+    ];
+    for (const messages of [newer, older]) {
+      await readOk(await post(URL, { ...request, tools: [], messages: [question, ...messages] }));
+      const shown = prompts.at(-1)!;
+      assert.ok(shown.includes(written('clock', '{"zone": "UTC"}')), shown);
+      assert.ok(shown.includes('<tool_response>\nnoon\n</tool_response>'), shown);
+    }
+  });
+});
+
+const madeCall = (fields: object = {}) => ({
+  id: 'c',
+  type: 'function',
+  function: { name: 'clock', arguments: '{}', ...fields },
+});
+const said = (...messages: object[]) => ({ messages: [question, ...messages] });
+const assistant = (...tool_calls: object[]) => ({ role: 'assistant', content: null, tool_calls });
+const tool = (fields: object) => ({ type: 'function', function: { name: 'f', ...fields } });
+const choice = (name: string) => ({ type: 'function', function: { name } });
+const REFUSED: [why: string, fields: object, param: string][] = [
+  ['a name twice', { tools: [clock, weather, clock] }, 'tools[2].function.name'],
+  ['a bad name', { tools: [tool({ name: 'a b' })] }, 'tools[0].function.name'],
+  ['a long name', { tools: [tool({ name: 'a'.repeat(65) })] }, 'tools[0].function.name'],
+  ['no name', { tools: [{ type: 'function', function: {} }] }, 'tools[0].function.name'],
+  [
+    'parameters of another type',
+    { tools: [tool({ parameters: { type: 'array' } })] },
+    'tools[0].function.parameters.type',
+  ],
+  [
+    'parameters that are no schema',
+    { tools: [tool({ parameters: [] })] },
+    'tools[0].function.parameters',
+  ],
+  ['an unknown field', { tools: [tool({ x: 1 })] }, 'tools[0].function.x'],
+  ['another type of tool', { tools: [{ type: 'custom', custom: { name: 'f' } }] }, 'tools[0].type'],
+  [
+    'too many tools',
+    { tools: Array.from({ length: 129 }, (_, i) => tool({ name: `f${i}` })) },
+    'tools',
+  ],
+  ['tools and functions', { functions: [clock.function] }, 'functions'],
+  ['a choice of an absent tool', { tool_choice: choice('other') }, 'tool_choice.function.name'],
+  ['a forced choice', { tool_choice: choice('clock') }, 'tool_choice'],
+  ['a choice without tools', { tools: [], tool_choice: 'required' }, 'tool_choice'],
+  ['an unknown choice', { tool_choice: 'any' }, 'tool_choice'],
+  ['an unknown field of a choice', { tool_choice: { ...choice('clock'), x: 1 } }, 'tool_choice.x'],
+  [
+    'an absent allowed tool',
+    {
+      tool_choice: {
+        type: 'allowed_tools',
+        allowed_tools: { mode: 'auto', tools: [choice('clock'), choice('other')] },
+      },
+    },
+    'tool_choice.allowed_tools.tools[1].function.name',
+  ],
+  [
+    'a choice of an absent function',
+    { tools: [], functions: [clock.function], function_call: { name: 'x' } },
+    'function_call.name',
+  ],
+  ['parallel_tool_calls of another type', { parallel_tool_calls: 'yes' }, 'parallel_tool_calls'],
+  [
+    'a result without an id',
+    said(assistant(madeCall()), { role: 'tool', content: 'x' }),
+    'messages[2].tool_call_id',
+  ],
+  [
+    'a result without a call',
+    said({ role: 'tool', tool_call_id: 'c', content: 'x' }),
+    'messages[1].tool_call_id',
+  ],
+  [
+    'an older result without a call',
+    said({ role: 'function', name: 'clock', content: 'x' }),
+    'messages[1].name',
+  ],
+  [
+    'a result without content',
+    said(assistant(madeCall()), { role: 'tool', tool_call_id: 'c', content: null }),
+    'messages[2]',
+  ],
+  [
+    'arguments that are no JSON',
+    said(assistant(madeCall({ arguments: '{' }))),
+    'messages[1].tool_calls[0].function.arguments',
+  ],
+  [
+    'arguments that are no object',
+    said(assistant(madeCall({ arguments: '[]' }))),
+    'messages[1].tool_calls[0].function.arguments',
+  ],
+  [
+    'arguments that are no text',
+    said(assistant(madeCall({ arguments: {} }))),
+    'messages[1].tool_calls[0].function.arguments',
+  ],
+  [
+    'arguments that are nested too deeply',
+    said(assistant(madeCall({ arguments: `{"a":${'['.repeat(1e5)}${']'.repeat(1e5)}}` }))),
+    'messages[1].tool_calls[0].function.arguments',
+  ],
+  ['two calls of one id', said(assistant(madeCall(), madeCall())), 'messages[1].tool_calls[1].id'],
+  [
+    'calls of the user',
+    { messages: [{ ...question, tool_calls: [madeCall()] }] },
+    'messages[0].tool_calls',
+  ],
+  ['tools beyond the context', { tools: [tool({ description: 'x'.repeat(70_000) })] }, 'messages'],
+];
+
+describe('a request about tools is refused for', () => {
+  const { post } = serveAnswers(() => 'ok');
+  for (const [why, fields, param] of REFUSED) {
+    test(why, async () => {
+      const response = await post(URL, { ...request, ...fields });
+      assert.equal(response.status, 400);
+      assert.equal((await readError(response)).param, param);
+    });
+  }
+});
