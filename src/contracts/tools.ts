@@ -10,6 +10,9 @@ const NAME = /^[a-zA-Z0-9_-]{1,64}$/;
 /** A call's id comes from a server. OpenAI's have 29 characters. */
 const MAX_ID_LENGTH = 256;
 
+/** Schemas are walked recursively. Real ones have fewer than 20 levels. */
+const MAX_SCHEMA_DEPTH = 64;
+
 /** A function that the model may call. */
 export interface FunctionTool {
   readonly name: string;
@@ -28,6 +31,11 @@ export interface ToolCall {
 
 const toolName = z.string().regex(NAME, 'must be 1 to 64 letters, digits, _ or -');
 
+function isDeeper(value: unknown, levels: number): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return levels === 0 || Object.values(value).some((item) => isDeeper(item, levels - 1));
+}
+
 const parametersSchema = z
   .unknown()
   .optional()
@@ -35,6 +43,11 @@ const parametersSchema = z
     if (value === undefined || value === null) return undefined;
     const isObject = typeof value === 'object' && !Array.isArray(value);
     const { type } = (isObject ? value : {}) as { type?: unknown };
+    if (isDeeper(value, MAX_SCHEMA_DEPTH)) {
+      const message = `is nested deeper than ${MAX_SCHEMA_DEPTH} levels`;
+      ctx.addIssue({ code: 'custom', message });
+      return z.NEVER;
+    }
     if (isObject && (type === undefined || type === 'object')) {
       return value as Record<string, unknown>;
     }

@@ -1,36 +1,75 @@
 // Parses a row of a training file. There are four kinds of rows, distinguished by their keys. Every fault names its field.
 import { z } from 'zod';
 import { describeIssue } from '../common/schema-errors.ts';
+import { findOrphan, toolCallsSchema, toolsSchema } from '../contracts/tools.ts';
 
-/** OpenAI's roles, except `function`: this build does not train on tool calls. */
+/** OpenAI's roles, except `function`, the older form of `tool`. */
 const ROLES = ['system', 'developer', 'user', 'assistant', 'tool'] as const;
 
 const messageSchema = z
   .strictObject({
     role: z.enum(ROLES, `is not one of ${ROLES.join(', ')}`),
-    content: z.string('must be a text'),
+    content: z.string('must be a text').nullish(),
     name: z.string().optional(),
     weight: z.number().min(0).max(1000).optional(),
+    tool_calls: toolCallsSchema.nullish(),
+    tool_call_id: z.string('must be a text').optional(),
+  })
+  .refine(({ content, tool_calls: calls }) => content != null || (calls?.length ?? 0) > 0, {
+    path: ['content'],
+    message: 'is missing',
+  })
+  .refine(({ role, tool_calls: calls }) => role === 'assistant' || calls == null, {
+    path: ['tool_calls'],
+    message: 'are allowed on assistant messages only',
+  })
+  .refine(({ role, tool_call_id: id }) => (role === 'tool') === (id !== undefined), {
+    path: ['tool_call_id'],
+    message: 'is required on tool messages, and allowed on no others',
   })
   .refine(({ role, weight }) => weight === undefined || role === 'assistant', {
     path: ['weight'],
     message: 'is allowed on assistant messages only',
   })
-  .refine(({ role, content }) => role !== 'assistant' || content !== '', {
-    path: ['content'],
-    message: 'is empty: there is nothing to learn',
-  });
+  .refine(
+    ({ role, content, tool_calls: calls }) =>
+      role !== 'assistant' || content !== '' || (calls?.length ?? 0) > 0,
+    { path: ['content'], message: 'is empty: there is nothing to learn' },
+  )
+  .transform(({ content, tool_calls: calls, tool_call_id: id, ...message }) => ({
+    ...message,
+    content: content ?? '',
+    ...(calls?.length && { toolCalls: calls }),
+    ...(id !== undefined && { toolCallId: id }),
+  }));
 
-const chatSchema = z.strictObject({
-  messages: z
-    .array(messageSchema, 'must be a list of messages')
-    .min(1, 'is empty')
-    .refine((messages) => messages.some(({ role }) => role === 'assistant'), {
-      message: 'has no assistant message',
-    }),
-  tools: z.array(z.unknown()).max(0, 'are not supported by this build').optional(),
-  parallel_tool_calls: z.boolean().optional(),
-});
+const chatSchema = z
+  .strictObject({
+    messages: z
+      .array(messageSchema, 'must be a list of messages')
+      .min(1, 'is empty')
+      .refine((messages) => messages.some(({ role }) => role === 'assistant'), {
+        message: 'has no assistant message',
+      }),
+    tools: toolsSchema.nullish(),
+    parallel_tool_calls: z.boolean().nullish(),
+  })
+  .superRefine(({ messages, tools, parallel_tool_calls: isParallel }, ctx) => {
+    const refuse = (message: string, ...path: PropertyKey[]) =>
+      ctx.addIssue({ code: 'custom', message, path: ['messages', ...path] });
+    const orphan = findOrphan(messages);
+    if (orphan >= 0) refuse('no earlier message has a call with this id', orphan, 'tool_call_id');
+    const names = new Set(tools?.map(({ name }) => name));
+    for (const [i, { toolCalls = [] }] of messages.entries()) {
+      const unknown = toolCalls.findIndex(({ name }) => !names.has(name));
+      if (unknown >= 0) {
+        refuse('tools has no function of this name', i, 'tool_calls', unknown, 'function', 'name');
+      }
+      if (isParallel === false && toolCalls.length > 1) {
+        refuse('has several calls, but parallel_tool_calls is false', i, 'tool_calls');
+      }
+    }
+  });
 
 const completionSchema = z.strictObject({
   prompt: z.string('must be a text'),

@@ -100,6 +100,7 @@ export const LAYERS: readonly Layer[] = [
       'onnx',
       'quant',
       'tokenizer',
+      'tools',
       'formats',
     ],
   },

@@ -7,8 +7,8 @@ import { digestAdapterFiles } from '../../adapters/peft/files.ts';
 import { toFloat32 } from '../../src/common/tensor.ts';
 import { parseSafetensors } from '../../src/formats/safetensors.ts';
 import { type Artifact, readArtifact } from '../../src/import/artifact.ts';
-import { createChatTemplate } from '../../src/tokenizer/chat-template.ts';
 import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
+import { createToolTemplate } from '../../src/tools/tool-template.ts';
 import { createRowEncoder } from '../../trainer/data/encode-row.ts';
 import type { Example } from '../../trainer/data/example.ts';
 import { loadDataset } from '../../trainer/data/load-dataset.ts';
@@ -68,7 +68,7 @@ async function planRun({ hyperparameters }: Recorded): Promise<Run> {
 
 async function readExamples(artifact: Artifact, file: string, maxLength: number) {
   const tokenizer = (await loadTokenizer(artifact.dir))!;
-  const template = createChatTemplate(tokenizer);
+  const template = createToolTemplate(tokenizer);
   const { vocabSize } = artifact.config;
   const encode = createRowEncoder({ tokenizer, template, vocabSize });
   const { examples } = await loadDataset(path.join(data!, file), { encode, maxLength });

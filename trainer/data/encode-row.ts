@@ -2,8 +2,8 @@
 // chat template, or end an example.
 import { ServeError } from '../../src/common/errors.ts';
 import { type ChatRow, RowError, type TrainingRow } from '../../src/rows/row-schema.ts';
-import { type ChatTemplate, createChatTemplate } from '../../src/tokenizer/chat-template.ts';
 import { loadTokenizer, type Tokenizer } from '../../src/tokenizer/tokenizer.ts';
+import { createToolTemplate, type ToolTemplate } from '../../src/tools/tool-template.ts';
 import type { Example } from './example.ts';
 
 /** Encodes a row. Throws `RowError` if the model cannot be trained on it. */
@@ -13,7 +13,7 @@ export type RowEncoder = (row: TrainingRow) => Example;
 export interface RowEncoderOptions {
   /** Without one, only rows of token ids can be encoded. */
   readonly tokenizer?: Tokenizer | undefined;
-  readonly template?: ChatTemplate | undefined;
+  readonly template?: ToolTemplate | undefined;
   /** Token ids are below it. */
   readonly vocabSize: number;
 }
@@ -68,16 +68,16 @@ function labelFrom(tokens: readonly number[], start: number): Example {
   return { ids, labels: ids.map((id, t) => (t < start ? -1 : id)), weights: undefined };
 }
 
-/** Labels what the assistant says and the token that ends its turn, with the message's weight. */
-function encodeChat({ messages }: ChatRow, template: ChatTemplate): Example {
-  const turns = messages.map(({ role, content, name }) => ({
+/** Labels what the assistant says, its calls, and the token that ends its turn, with the message's weight. */
+function encodeChat({ messages, tools }: ChatRow, template: ToolTemplate): Example {
+  const turns = messages.map(({ role, name, weight, ...message }) => ({
+    ...message,
     role: role === 'developer' ? 'system' : role,
-    content,
     ...(name !== undefined && { name }),
   }));
-  let rendered: ReturnType<ChatTemplate['renderWithSpans']>;
+  let rendered: ReturnType<ToolTemplate['renderWithSpans']>;
   try {
-    rendered = template.renderWithSpans(turns);
+    rendered = template.renderWithSpans(turns, { tools: tools ?? [] });
   } catch (error) {
     throw error instanceof ServeError ? new RowError(error.message) : error;
   }
@@ -111,11 +111,11 @@ function refuseForeignIds(
 /** A model's tokenizer, and its chat template if it has one. */
 export interface Language {
   readonly tokenizer: Tokenizer;
-  readonly template: ChatTemplate | undefined;
+  readonly template: ToolTemplate | undefined;
 }
 
 /** Loads a model's tokenizer and chat template; undefined if the folder has no tokenizer. */
 export async function readLanguage(directory: string): Promise<Language | undefined> {
   const tokenizer = await loadTokenizer(directory);
-  return tokenizer && { tokenizer, template: createChatTemplate(tokenizer) };
+  return tokenizer && { tokenizer, template: createToolTemplate(tokenizer) };
 }

@@ -5,8 +5,8 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { parseRow } from '../../../src/rows/row-schema.ts';
-import { createChatTemplate } from '../../../src/tokenizer/chat-template.ts';
 import { loadTokenizer } from '../../../src/tokenizer/tokenizer.ts';
+import { createToolTemplate } from '../../../src/tools/tool-template.ts';
 import { createRowEncoder } from '../../../trainer/data/encode-row.ts';
 import { DatasetError } from '../../../trainer/data/example.ts';
 import { loadDataset } from '../../../trainer/data/load-dataset.ts';
@@ -18,7 +18,7 @@ const TEMPLATE =
   "{{ bos_token }}{% for m in messages %}{{ m['role'][0] + ':' + m['content'] }}{{ eos_token }}{% endfor %}";
 const tokenizer = toyTokenizer(TEMPLATE);
 const named = { ...tokenizer, namedTokens: { bos_token: '<bos>', eos_token: '<eos>' } };
-const template = createChatTemplate(named);
+const template = createToolTemplate(named);
 const encode = createRowEncoder({ tokenizer: named, template, vocabSize: named.vocabSize });
 const encodeRow = (row: unknown) => encode(parseRow(JSON.stringify(row)));
 const [BOS, EOS] = [2, 3];
@@ -82,6 +82,50 @@ test('NUL and lone surrogates are text like any other', () => {
   }
 });
 
+const TOOL = { type: 'function', function: { name: 'f' } };
+const calling = (...given: string[]) => ({
+  role: 'assistant',
+  content: null,
+  tool_calls: given.map((text, i) => ({
+    id: `c${i}`,
+    type: 'function',
+    function: { name: 'f', arguments: text },
+  })),
+});
+const CALLS = [
+  { role: 'user', content: 'ab' },
+  calling('{"a":1}'),
+  { role: 'tool', tool_call_id: 'c0', content: 'b' },
+  { role: 'assistant', content: 'cd' },
+];
+/** A tool whose parameters are nested this deeply, as a row's text. */
+function nested(depth: number) {
+  return JSON.parse(
+    `{"type":"function","function":{"name":"f","parameters":${'{"a":'.repeat(depth)}1${'}'.repeat(depth)}}}`,
+  );
+}
+
+test('of a conversation with tools, the calls are learned and results are not', () => {
+  const call = '<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>';
+  const row = { messages: CALLS, tools: [TOOL], parallel_tool_calls: true };
+  const runs = learned(row)
+    .split(/·+/)
+    .filter((text) => text !== '');
+  assert.deepEqual(runs, [`${call}<eos>`, 'cd<eos>']);
+});
+
+test('a row is encoded as the request is rendered that asks for its call', () => {
+  const { ids, labels } = encodeRow({ messages: CALLS.slice(0, 2), tools: [TOOL] });
+  const [first] = CALLS as [{ role: string; content: string }];
+  const prompt = template!.render([first], {
+    tools: [{ name: 'f' }],
+    addGenerationPrompt: false,
+  });
+  const start = labels.findIndex((label) => label >= 0);
+  assert.deepEqual([...ids.subarray(0, prompt.ids.length)], prompt.ids);
+  assert.ok(start >= prompt.ids.length);
+});
+
 /** TrainingRow → what its refusal says. */
 const BAD_ROWS: readonly (readonly [unknown, RegExp])[] = [
   [[], /not a JSON object/],
@@ -100,7 +144,22 @@ const BAD_ROWS: readonly (readonly [unknown, RegExp])[] = [
     /^messages\[0\]\.weight: is allowed on assistant/,
   ],
   [{ messages: CHAT, other: 1 }, /^other: is not a known key/],
-  [{ messages: CHAT, tools: [{}] }, /^tools: are not supported/],
+  [{ messages: CHAT, tools: [{}] }, /^tools\[0\]\.type: only tools of type function/],
+  [{ messages: CHAT, tools: [TOOL, TOOL] }, /^tools\[1\]\.function\.name: an earlier/],
+  [{ messages: CHAT, tools: [nested(1000)] }, /^tools\[0\]\.function\.parameters: is nested/],
+  [{ messages: [{ role: 'tool', content: 'a' }] }, /^messages\[0\]\.tool_call_id: is required/],
+  [{ messages: CALLS.slice(2) }, /^messages\[0\]\.tool_call_id: no earlier message/],
+  [{ messages: CALLS }, /^messages\[1\]\.tool_calls\[0\]\.function\.name: tools has no/],
+  [
+    { messages: [CALLS[1], { role: 'user', content: null }] },
+    /^messages\[1\]\.content: is missing/,
+  ],
+  [{ messages: [{ ...CALLS[1], role: 'user' }] }, /^messages\[0\]\.tool_calls: are allowed/],
+  [{ messages: [calling('[')] }, /^messages\[0\]\.tool_calls\[0\]\.function\.arguments: must be/],
+  [
+    { messages: [calling('{}', '{}')], tools: [TOOL], parallel_tool_calls: false },
+    /^messages\[0\]\.tool_calls: has several/,
+  ],
   [{ prompt: 'a' }, /^completion: is missing/],
   [{ prompt: 'a', completion: '' }, /^completion: is empty/],
   [{ text: '' }, /^text: is empty/],
@@ -205,7 +264,7 @@ test("with SmolLM2's own template each turn trains once, its end token included"
   const real = (await loadTokenizer(golden!))!;
   const chat = createRowEncoder({
     tokenizer: real,
-    template: createChatTemplate(real),
+    template: createToolTemplate(real),
     vocabSize: real.vocabSize,
   });
   const { ids, labels } = chat(parseRow(JSON.stringify({ messages: CHAT })));
