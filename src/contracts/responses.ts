@@ -2,12 +2,21 @@
 import { z } from '@hono/zod-openapi';
 import { chatTokenLogprobSchema, listOf, unixSeconds } from './openai.ts';
 
-/** An item of a conversation, as the chat template gets it. The text of a message is in one piece. */
-export const conversationItemSchema = z.object({
-  type: z.literal('message'),
-  role: z.enum(['developer', 'system', 'user', 'assistant']),
-  content: z.string(),
-});
+/** An item of a conversation, as the chat template gets it. Texts are in one piece. */
+export const conversationItemSchema = z.discriminatedUnion('type', [
+  z.object({
+    type: z.literal('message'),
+    role: z.enum(['developer', 'system', 'user', 'assistant']),
+    content: z.string(),
+  }),
+  z.object({
+    type: z.literal('function_call'),
+    call_id: z.string(),
+    name: z.string(),
+    arguments: z.string(),
+  }),
+  z.object({ type: z.literal('function_call_output'), call_id: z.string(), output: z.string() }),
+]);
 /** An item of a conversation. */
 export type ConversationItem = z.infer<typeof conversationItemSchema>;
 
@@ -25,17 +34,35 @@ const outputTextSchema = z
 /** The text of an output message. */
 export type ResponseOutputText = z.infer<typeof outputTextSchema>;
 
+const itemStatus = z.enum(['in_progress', 'completed', 'incomplete']);
+
 const outputMessageSchema = z
   .object({
     type: z.literal('message'),
     id: z.string(),
-    status: z.enum(['in_progress', 'completed', 'incomplete']),
+    status: itemStatus,
     role: z.literal('assistant'),
     content: z.array(outputTextSchema),
   })
   .openapi('ResponseOutputMessage');
 /** A message that the model wrote. */
 export type ResponseOutputMessage = z.infer<typeof outputMessageSchema>;
+
+const functionCallSchema = z
+  .object({
+    type: z.literal('function_call'),
+    id: z.string(),
+    call_id: z.string().openapi({ description: 'The item with the result has it, too' }),
+    name: z.string(),
+    arguments: z.string().openapi({ description: 'The text of a JSON object' }),
+    status: itemStatus,
+  })
+  .openapi('ResponseFunctionCall');
+/** A call that the model made. */
+export type ResponseFunctionCall = z.infer<typeof functionCallSchema>;
+
+/** An item that the model made. */
+export type ResponseOutputItem = ResponseOutputMessage | ResponseFunctionCall;
 
 const responseUsageSchema = z
   .object({
@@ -59,15 +86,31 @@ const requestShape = {
   max_output_tokens: z.int().nullable(),
   metadata: z.record(z.string(), z.string()),
   model: z.string(),
-  parallel_tool_calls: z.literal(true),
+  parallel_tool_calls: z.boolean(),
   previous_response_id: z.string().nullable(),
   reasoning: z.object({ effort: z.string().nullable(), summary: z.null() }),
   service_tier: z.literal('default'),
   store: z.boolean(),
   temperature: z.number(),
   text: z.object({ format: z.object({ type: z.literal('text') }) }),
-  tool_choice: z.enum(['auto', 'none']),
-  tools: empty,
+  tool_choice: z.union([
+    z.enum(['none', 'auto', 'required']),
+    z.object({ type: z.literal('function'), name: z.string() }),
+    z.object({
+      type: z.literal('allowed_tools'),
+      mode: z.enum(['auto', 'required']),
+      tools: z.array(z.object({ type: z.literal('function'), name: z.string() })),
+    }),
+  ]),
+  tools: z.array(
+    z.object({
+      type: z.literal('function'),
+      name: z.string(),
+      description: z.string().nullable(),
+      parameters: z.record(z.string(), z.unknown()).nullable(),
+      strict: z.boolean().nullable(),
+    }),
+  ),
   top_logprobs: z.int(),
   top_p: z.number(),
   truncation: z.enum(['auto', 'disabled']),
@@ -87,7 +130,7 @@ export const responseSchema = z
     background: z.literal(false),
     error: z.object({ code: z.string(), message: z.string() }).nullable(),
     incomplete_details: z.object({ reason: z.literal('max_output_tokens') }).nullable(),
-    output: z.array(outputMessageSchema),
+    output: z.array(z.discriminatedUnion('type', [outputMessageSchema, functionCallSchema])),
     usage: responseUsageSchema.nullable(),
     ...requestShape,
   })
@@ -95,14 +138,24 @@ export const responseSchema = z
 /** An answer of the Responses API. */
 export type ApiResponse = z.infer<typeof responseSchema>;
 
+const keptItem = { id: z.string(), status: z.literal('completed') };
+
 const inputItemSchema = z
-  .object({
-    type: z.literal('message'),
-    id: z.string(),
-    status: z.literal('completed'),
-    role: z.enum(['developer', 'system', 'user', 'assistant']),
-    content: z.array(z.object({ type: z.enum(['input_text', 'output_text']), text: z.string() })),
-  })
+  .discriminatedUnion('type', [
+    z.object({
+      ...keptItem,
+      type: z.literal('message'),
+      role: z.enum(['developer', 'system', 'user', 'assistant']),
+      content: z.array(z.object({ type: z.enum(['input_text', 'output_text']), text: z.string() })),
+    }),
+    functionCallSchema.extend(keptItem),
+    z.object({
+      ...keptItem,
+      type: z.literal('function_call_output'),
+      call_id: z.string(),
+      output: z.string(),
+    }),
+  ])
   .openapi('ResponseItem');
 /** An item that a kept response answered. */
 export type ResponseItem = z.infer<typeof inputItemSchema>;

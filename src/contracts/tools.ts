@@ -60,7 +60,7 @@ const parametersSchema = z
   });
 
 /** A function, as `functions` and the function tools of `tools` have it. */
-const functionSchema = z
+export const functionSchema = z
   .strictObject({
     name: toolName,
     description: z.string().nullish(),
@@ -86,7 +86,7 @@ const toolSchema = z
   .transform((tool) => tool.function);
 
 /** Adds an issue for the first name that an earlier function has, at the place that `pathOf` returns. */
-function refuseTwins(pathOf: (index: number) => PropertyKey[]) {
+export function refuseTwins(pathOf: (index: number) => PropertyKey[]) {
   return (tools: readonly FunctionTool[], ctx: z.RefinementCtx): void => {
     const names = tools.map(({ name }) => name);
     const index = names.findIndex((name, i) => names.indexOf(name) < i);

@@ -102,7 +102,9 @@ describe('a response', () => {
     const include = ['message.output_text.logprobs'];
     const body = { ...request, max_output_tokens: 1, include, top_logprobs: 1 };
     const { output } = await readOk<ApiResponse>(await post(URL, body));
-    const [token] = output[0]!.content[0]!.logprobs;
+    const [message] = output;
+    assert.ok(message?.type === 'message');
+    const [token] = message.content[0]!.logprobs;
     assert.equal(token!.token, 'H');
     assert.deepEqual(token!.bytes, [72]);
     assert.deepEqual(

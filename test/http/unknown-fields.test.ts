@@ -7,7 +7,11 @@ import { LoadedAdapters } from '../../adapters/registry/folder-registry.ts';
 import { DEFAULT_LIMITS } from '../../src/http/limits.ts';
 import { MESSAGE_FIELDS } from '../../src/http/schema/chat.ts';
 import { requestFields, STREAM_OPTION_FIELDS } from '../../src/http/schema/request-fields.ts';
-import { ITEM_PART_FIELDS, MESSAGE_ITEM_FIELDS } from '../../src/http/schema/response-items.ts';
+import {
+  CALL_ITEM_FIELDS,
+  ITEM_PART_FIELDS,
+  MESSAGE_ITEM_FIELDS,
+} from '../../src/http/schema/response-items.ts';
 import { responseFields } from '../../src/http/schema/responses.ts';
 import { serveKeyed } from './keyed.ts';
 import { readError, readOk } from './served.ts';
@@ -90,6 +94,13 @@ test("every field of OpenAI's types has a row", () => {
     ],
     [responses, 'EasyInputMessage', item, 4],
     [responses, 'ResponseOutputMessage', item, 6],
+    [responses, 'ResponseFunctionToolCall', { ...CALL_ITEM_FIELDS, type: 1 }, 8],
+    [
+      responses,
+      'ResponseFunctionToolCallOutputItem',
+      { ...CALL_ITEM_FIELDS, type: 1, output: 1 },
+      7,
+    ],
     [responses, 'ResponseInputText', ITEM_PART_FIELDS, 3],
     [responses, 'ResponseOutputText', ITEM_PART_FIELDS, 4],
     [responses, 'ResponseOutputRefusal', ITEM_PART_FIELDS, 2],

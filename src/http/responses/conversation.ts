@@ -4,12 +4,13 @@ import type {
   ApiResponse,
   ConversationItem,
   ResponseItem,
-  ResponseOutputMessage,
+  ResponseOutputItem,
 } from '../../contracts/responses.ts';
+import { type CallMessage, findOrphan } from '../../contracts/tools.ts';
 import type { KeptResponses } from '../../conversations/kept-responses.ts';
 import type { ChatMessage } from '../../tokenizer/template-values.ts';
 import type { InputItem } from '../schema/response-items.ts';
-import { itemIdOf, responseIdOf } from './item-ids.ts';
+import { inputIdOf, responseIdOf } from './item-ids.ts';
 
 /** A tenant's kept responses; undefined if the server keeps none. */
 export interface Kept {
@@ -37,7 +38,17 @@ export async function openConversation(
   for (const [i, item] of input.entries()) {
     items.push(item.type === 'item_reference' ? await readItem(item.id, i, kept) : item);
   }
-  return items;
+  const orphan = findOrphan(items.map(toCallMessage)) - previous.length;
+  if (orphan < 0) return items;
+  const param = `input[${orphan}].call_id`;
+  throw new ServeError('invalid_request', `${param}: no earlier item calls with this id`, {
+    param,
+  });
+}
+
+function toCallMessage(item: ConversationItem): CallMessage {
+  if (item.type === 'function_call_output') return { toolCallId: item.call_id };
+  return item.type === 'function_call' ? { toolCalls: [{ ...item, id: item.call_id }] } : {};
 }
 
 async function readPrevious(
@@ -60,7 +71,7 @@ async function readItem(
   if (found) {
     const { output } = found.response as Pick<ApiResponse, 'output'>;
     const made = found.output[output.findIndex((item) => item.id === id)];
-    const given = found.input.find((_, i) => itemIdOf(responseId, i) === id);
+    const given = found.input.find((_, i) => inputIdOf(responseId, i) === id);
     const item = made ?? given;
     if (item) return item;
   }
@@ -77,16 +88,38 @@ function quoted(id: string): string {
   return `'${id.slice(0, MAX_ID_LENGTH)}'`;
 }
 
-/** Returns the messages for the chat template. The instructions come first. */
+/**
+ * Returns the messages for the chat template. The instructions come first. Calls are part of the assistant's message before
+ * them.
+ */
 export function toMessages(
   items: readonly ConversationItem[],
   instructions: string | null | undefined,
 ): ChatMessage[] {
-  const messages = items.map(({ role, content }) => ({
-    role: role === 'developer' ? 'system' : role,
-    content,
-  }));
-  return instructions ? [{ role: 'system', content: instructions }, ...messages] : messages;
+  const messages: ChatMessage[] = [];
+  if (instructions) messages.push({ role: 'system', content: instructions });
+  for (const item of items) {
+    if (item.type === 'function_call') addCall(messages, item);
+    else messages.push(toMessage(item));
+  }
+  return messages;
+}
+
+type CallItem = Extract<ConversationItem, { type: 'function_call' }>;
+
+function addCall(messages: ChatMessage[], { call_id: id, name, ...call }: CallItem): void {
+  const last = messages.at(-1);
+  const isOpen = last?.role === 'assistant';
+  const { toolCalls = [], ...message } = isOpen ? last : { role: 'assistant', content: '' };
+  const made = { ...message, toolCalls: [...toolCalls, { id, name, arguments: call.arguments }] };
+  messages.splice(isOpen ? -1 : messages.length, isOpen ? 1 : 0, made);
+}
+
+function toMessage(item: Exclude<ConversationItem, CallItem>): ChatMessage {
+  if (item.type === 'function_call_output') {
+    return { role: 'tool', content: item.output, toolCallId: item.call_id };
+  }
+  return { role: item.role === 'developer' ? 'system' : item.role, content: item.content };
 }
 
 /** Keeps a response and the items that it answered. */
@@ -95,12 +128,20 @@ export async function keepResponse(
   input: readonly ConversationItem[],
   { responses, tenant, signal }: Kept,
 ): Promise<void> {
-  const output = response.output.map(toConversationItem);
+  // A call that was cut off has no arguments that a template could show. It is the last item.
+  const output = response.output
+    .filter(({ type, status }) => type === 'message' || status === 'completed')
+    .map(toConversationItem);
   await responses!.keep(tenant, response.id, { input: [...input], output, response }, { signal });
 }
 
-function toConversationItem({ role, content }: ResponseOutputMessage): ConversationItem {
-  return { type: 'message', role, content: content.map(({ text }) => text).join('') };
+function toConversationItem(item: ResponseOutputItem): ConversationItem {
+  if (item.type === 'message') {
+    const { type, role, content } = item;
+    return { type, role, content: content.map(({ text }) => text).join('') };
+  }
+  const { type, call_id, name, arguments: given } = item;
+  return { type, call_id, name, arguments: given };
 }
 
 /** Writes the items that a kept response answered. */
@@ -108,48 +149,11 @@ export function toInputItems(
   responseId: string,
   items: readonly ConversationItem[],
 ): ResponseItem[] {
-  return items.map(({ type, role, content }, i) => ({
-    type,
-    id: itemIdOf(responseId, i),
-    status: 'completed',
-    role,
-    content: [{ type: role === 'assistant' ? 'output_text' : 'input_text', text: content }],
-  }));
-}
-
-/** How to shorten a conversation. */
-interface FitOptions {
-  /** Tokens that the prompt may have. */
-  readonly maxTokens: number;
-  /** Returns the tokens of a conversation. Throws if it is far too long. */
-  count(items: readonly ConversationItem[]): number;
-}
-
-/**
- * Drops the oldest turns until the rest fits, and keeps system messages. A turn begins with a message of the user, because
- * many templates expect that. If even the last turn does not fit, it is returned as it is.
- */
-export function dropOldTurns(
-  items: readonly ConversationItem[],
-  { maxTokens, count }: FitOptions,
-): readonly ConversationItem[] {
-  const starts = items.flatMap(({ role }, i) => (role === 'user' && i > 0 ? [i] : []));
-  const from = (start: number) =>
-    items.filter(({ role }, i) => i >= start || role === 'system' || role === 'developer');
-  const fits = (start: number) => {
-    try {
-      return count(from(start)) <= maxTokens;
-    } catch (error) {
-      if (error instanceof ServeError && error.code === 'context_length_exceeded') return false;
-      throw error;
-    }
-  };
-  if (starts.length === 0 || fits(0)) return items;
-  let [low, high] = [0, starts.length - 1]; // the first start that fits is among these, if any is
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (fits(starts[middle]!)) high = middle;
-    else low = middle + 1;
-  }
-  return from(starts[low]!);
+  return items.map((item, i) => {
+    const kept = { id: inputIdOf(responseId, i), status: 'completed' } as const;
+    if (item.type !== 'message') return { ...item, ...kept };
+    const { content: text, ...message } = item;
+    const type = item.role === 'assistant' ? 'output_text' : 'input_text';
+    return { ...message, ...kept, content: [{ type, text }] };
+  });
 }

@@ -3,16 +3,17 @@
 /** The prefix of a response's id. */
 export const RESPONSE_PREFIX = 'resp_';
 
-const ITEM_ID = /^[a-z]{1,8}_([0-9a-f]{32})(?:_\d{1,6})?$/;
+const ITEM_ID = /^(?:msg|fc|in)_([0-9a-f]{32})(?:_\d{1,6})?$/;
 
-/** Returns the id of the message that the response wrote. */
-export function messageIdOf(responseId: string): string {
-  return `msg_${responseId.slice(RESPONSE_PREFIX.length)}`;
+/** Returns the id of an item that the response made. `index` is its place in the output. */
+export function outputIdOf(prefix: 'msg' | 'fc', responseId: string, index: number): string {
+  const id = `${prefix}_${responseId.slice(RESPONSE_PREFIX.length)}`;
+  return index === 0 ? id : `${id}_${index}`;
 }
 
 /** Returns the id of an item that the response answered. */
-export function itemIdOf(responseId: string, index: number): string {
-  return `${messageIdOf(responseId)}_${index}`;
+export function inputIdOf(responseId: string, index: number): string {
+  return `in_${responseId.slice(RESPONSE_PREFIX.length)}_${index}`;
 }
 
 /** Returns the id of an item's response; undefined if the text is not the id of an item. */

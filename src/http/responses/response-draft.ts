@@ -1,16 +1,11 @@
-// A response while it is written: the text so far, and the object in each of its states.
+// A response while it is written: its output so far, and the object in each of its states.
 import type { ServeError } from '../../common/errors.ts';
-import type { ChatLogprobs, ChatTokenLogprob, WireFinishReason } from '../../contracts/openai.ts';
-import type {
-  ApiResponse,
-  ResponseOutputMessage,
-  ResponseOutputText,
-  ResponseSettings,
-  ResponseUsage,
-} from '../../contracts/responses.ts';
+import type { ChatLogprobs, WireFinishReason } from '../../contracts/openai.ts';
+import type { ApiResponse, ResponseSettings, ResponseUsage } from '../../contracts/responses.ts';
+import type { CallParser } from '../../tools/call-parser.ts';
 import type { AnswerHead, TokenCounts, WireLogprobs } from '../answer-plan.ts';
 import { toUnixSeconds } from '../api-objects.ts';
-import { messageIdOf } from './item-ids.ts';
+import { type OutputListener, ResponseOutput } from './response-output.ts';
 
 /** How a request wants its response. */
 export interface ResponseOptions {
@@ -21,55 +16,45 @@ export interface ResponseOptions {
   keep(response: ApiResponse): Promise<void>;
 }
 
-/** A request's response, and its id. */
+/** A request's response: its id, and how its text is read. */
 export interface DraftOptions extends ResponseOptions {
   readonly head: AnswerHead;
+  /** Undefined if the answer is text only. */
+  readonly parser: CallParser | undefined;
+  readonly listener?: OutputListener;
 }
 
-/** The statuses of a response that is over, by the reason for which its text ended. */
-const STATUSES = { stop: 'completed', length: 'incomplete' } as const;
-
-/** One response with one message. */
+/** One response. */
 export class ResponseDraft {
-  readonly messageId: string;
   readonly #options: DraftOptions;
-  readonly #logprobs: ChatTokenLogprob[] = [];
-  #text = '';
-  #status: ResponseOutputMessage['status'] = 'in_progress';
+  readonly #output: ResponseOutput;
+  #isCutOff = false;
 
   constructor(options: DraftOptions) {
     this.#options = options;
-    this.messageId = messageIdOf(options.head.id);
+    this.#output = new ResponseOutput(options.head.id, options.listener);
   }
 
-  /** Adds text. */
+  /** Opens the message of an answer that is text only. */
+  open(): void {
+    if (!this.#options.parser) this.#output.openMessage();
+  }
+
+  /** Adds text of the answer. */
   add(text: string, logprobs: WireLogprobs | null): void {
-    this.#text += text;
-    this.#logprobs.push(...toTokenLogprobs(logprobs));
+    const { parser } = this.#options;
+    const scores = (logprobs as ChatLogprobs | null)?.content ?? [];
+    if (parser) this.#output.add(parser.push(text), scores);
+    else if (text !== '' || scores.length > 0) {
+      this.#output.add([{ type: 'content', text }], scores);
+    }
   }
 
-  /** Ends the message. */
+  /** Ends the output. */
   finish(reason: WireFinishReason): void {
-    this.#status = STATUSES[reason];
-  }
-
-  /** The message's text as a part of its content. */
-  get part(): ResponseOutputText {
-    const logprobs = this.#logprobs;
-    return { type: 'output_text', annotations: [], logprobs, text: this.#text };
-  }
-
-  /** The message; its content is empty until it has text or is over. */
-  get message(): ResponseOutputMessage {
-    const isEmpty = this.#status === 'in_progress' && this.#text === '';
-    const content = isEmpty ? [] : [this.part];
-    return {
-      type: 'message',
-      id: this.messageId,
-      status: this.#status,
-      role: 'assistant',
-      content,
-    };
+    this.#isCutOff = reason === 'length';
+    this.#output.add(this.#options.parser?.end() ?? [], []);
+    this.#output.finish(reason);
   }
 
   /** The response before its first token. */
@@ -77,25 +62,25 @@ export class ResponseDraft {
     return this.#toResponse({ status: 'in_progress', output: [] });
   }
 
-  /** Returns the response with its whole text, once it is kept. */
+  /** Returns the whole response, once it is kept. */
   async end(counts: TokenCounts): Promise<ApiResponse> {
-    const isIncomplete = this.#status === 'incomplete';
+    const isCutOff = this.#isCutOff;
     const response = this.#toResponse({
-      status: isIncomplete ? 'incomplete' : 'completed',
-      completed_at: isIncomplete ? null : toUnixSeconds(this.#options.now()),
-      incomplete_details: isIncomplete ? { reason: 'max_output_tokens' } : null,
-      output: [this.message],
+      status: isCutOff ? 'incomplete' : 'completed',
+      completed_at: isCutOff ? null : toUnixSeconds(this.#options.now()),
+      incomplete_details: isCutOff ? { reason: 'max_output_tokens' } : null,
+      output: [...this.#output.items],
       usage: toResponseUsage(counts),
     });
     await this.#options.keep(response);
     return response;
   }
 
-  /** The response after an error, with the text that came before it. */
+  /** The response after an error, with the output that came before it. */
   toFailed({ status, message }: ServeError): ApiResponse {
-    if (this.#status === 'in_progress') this.#status = 'incomplete';
+    this.#output.cutOff();
     const code = status === 429 ? 'rate_limit_exceeded' : 'server_error';
-    const output = this.#text === '' ? [] : [this.message];
+    const output = [...this.#output.items];
     return this.#toResponse({ status: 'failed', error: { code, message }, output });
   }
 
@@ -114,11 +99,6 @@ export class ResponseDraft {
       ...state,
     };
   }
-}
-
-/** Returns the scores of tokens in the form of chat, which is that of responses. */
-export function toTokenLogprobs(logprobs: WireLogprobs | null): ChatTokenLogprob[] {
-  return (logprobs as ChatLogprobs | null)?.content ?? [];
 }
 
 function toResponseUsage(counts: TokenCounts): ResponseUsage {

@@ -1,49 +1,83 @@
 // Writes a streamed response as OpenAI's typed events, which are numbered. Its clients check their order.
 import type { EventWriter } from '../answer-plan.ts';
 import { toFrame } from '../event-stream.ts';
-import { type DraftOptions, ResponseDraft, toTokenLogprobs } from './response-draft.ts';
+import { type DraftOptions, ResponseDraft } from './response-draft.ts';
+import type { OutputListener } from './response-output.ts';
 
-/** Creates a writer for a response with one message. */
-export function createResponseEvents(options: DraftOptions): EventWriter {
-  const draft = new ResponseDraft(options);
+/** Creates a writer for one response. */
+export function createResponseEvents(options: Omit<DraftOptions, 'listener'>): EventWriter {
   let sequenceNumber = 0;
+  let frames = '';
   const event = (type: string, members: object) => {
     const data = { type, sequence_number: sequenceNumber++, ...members };
-    return toFrame(JSON.stringify(data), type);
+    frames += toFrame(JSON.stringify(data), type);
   };
-  const item = { output_index: 0 };
-  const part = { item_id: draft.messageId, output_index: 0, content_index: 0 };
+  const take = () => {
+    const taken = frames;
+    frames = '';
+    return taken;
+  };
+  const draft = new ResponseDraft({ ...options, listener: createItemEvents(event) });
   return {
     opening() {
       const response = draft.toStarted();
-      return (
-        event('response.created', { response }) +
-        event('response.in_progress', { response }) +
-        event('response.output_item.added', { ...item, item: draft.message }) +
-        event('response.content_part.added', { ...part, part: draft.part })
-      );
+      event('response.created', { response });
+      event('response.in_progress', { response });
+      draft.open();
+      return take();
     },
     delta(_, { text, logprobs }) {
       draft.add(text, logprobs);
-      return event('response.output_text.delta', {
-        ...part,
-        delta: text,
-        logprobs: toTokenLogprobs(logprobs),
-      });
+      return take();
     },
     finish(_, reason) {
       draft.finish(reason);
-      const { text, logprobs } = draft.part;
-      return (
-        event('response.output_text.done', { ...part, text, logprobs }) +
-        event('response.content_part.done', { ...part, part: draft.part }) +
-        event('response.output_item.done', { ...item, item: draft.message })
-      );
+      return take();
     },
     async end(counts) {
       const response = await draft.end(counts);
-      return event(`response.${response.status}`, { response });
+      event(`response.${response.status}`, { response });
+      return take();
     },
-    fail: (error) => event('response.failed', { response: draft.toFailed(error) }),
+    fail(error) {
+      event('response.failed', { response: draft.toFailed(error) });
+      return take();
+    },
+  };
+}
+
+/** Writes the changes of items. */
+function createItemEvents(event: (type: string, members: object) => void): OutputListener {
+  const inText = { content_index: 0 };
+  return {
+    opened(item, index) {
+      const isMessage = item.type === 'message';
+      const shown = isMessage ? { ...item, content: [] } : item;
+      event('response.output_item.added', { output_index: index, item: shown });
+      if (!isMessage) return;
+      const place = { item_id: item.id, output_index: index, ...inText };
+      event('response.content_part.added', { ...place, part: item.content[0] });
+    },
+    textAdded({ id }, index, { text, logprobs }) {
+      const place = { item_id: id, output_index: index, ...inText };
+      event('response.output_text.delta', { ...place, delta: text, logprobs });
+    },
+    argumentsAdded({ id }, index, text) {
+      const place = { item_id: id, output_index: index };
+      event('response.function_call_arguments.delta', { ...place, delta: text });
+    },
+    closed(item, index) {
+      const place = { item_id: item.id, output_index: index };
+      if (item.type === 'message') {
+        const [part] = item.content;
+        const { text, logprobs } = part;
+        event('response.output_text.done', { ...place, ...inText, text, logprobs });
+        event('response.content_part.done', { ...place, ...inText, part });
+      } else {
+        const { name, arguments: given } = item;
+        event('response.function_call_arguments.done', { ...place, name, arguments: given });
+      }
+      event('response.output_item.done', { output_index: index, item });
+    },
   };
 }

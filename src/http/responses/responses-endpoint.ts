@@ -1,5 +1,5 @@
 // The endpoint that answers with a response object or with its events.
-import type { DocumentContext, DocumentWriter, Endpoint } from '../answer-plan.ts';
+import type { AnswerPlan, DocumentContext, DocumentWriter, Endpoint } from '../answer-plan.ts';
 import { createChatLogprobs } from '../logprobs.ts';
 import { RESPONSE_PREFIX } from './item-ids.ts';
 import { ResponseDraft, type ResponseOptions } from './response-draft.ts';
@@ -11,16 +11,17 @@ export function createResponsesEndpoint(options: ResponseOptions): Endpoint {
     operation: 'chat',
     idPrefix: RESPONSE_PREFIX,
     createLogprobs: createChatLogprobs,
-    createDocument: (_, context) => createResponseDocument(options, context),
-    createEvents: (_, head) => createResponseEvents({ ...options, head }),
+    createDocument: (plan, context) => createResponseDocument(plan, { ...options, ...context }),
+    createEvents: ({ tools }, head) =>
+      createResponseEvents({ ...options, head, parser: tools?.createParser() }),
   };
 }
 
 function createResponseDocument(
-  options: ResponseOptions,
-  { head, names }: DocumentContext,
+  { tools }: AnswerPlan,
+  { names, ...options }: ResponseOptions & DocumentContext,
 ): DocumentWriter {
-  const draft = new ResponseDraft({ ...options, head });
+  const draft = new ResponseDraft({ ...options, parser: tools?.createParser() });
   const logprobs = createChatLogprobs(names);
   return {
     write(event) {

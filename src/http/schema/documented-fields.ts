@@ -3,7 +3,7 @@ import { DEFAULT_LIMITS } from '../limits.ts';
 import { MESSAGE_FIELDS, PART_FIELDS } from './chat.ts';
 import { type EndpointName, type FieldRow, type Treatment, treatmentOf } from './field-table.ts';
 import { requestFields, STREAM_OPTION_FIELDS } from './request-fields.ts';
-import { ITEM_PART_FIELDS, MESSAGE_ITEM_FIELDS } from './response-items.ts';
+import { CALL_ITEM_FIELDS, ITEM_PART_FIELDS, MESSAGE_ITEM_FIELDS } from './response-items.ts';
 import { responseFields } from './responses.ts';
 
 type FieldTable = Readonly<Record<string, FieldRow>>;
@@ -20,7 +20,11 @@ type TableName = 'fields' | 'message fields' | 'response fields';
 /** Returns the tables by the names of their places in the page. */
 export function fieldTables(): Record<TableName, string> {
   const bounds = { vocabSize: 1, limits: DEFAULT_LIMITS };
-  const items = { ...MESSAGE_ITEM_FIELDS, ...below('content[]', ITEM_PART_FIELDS) };
+  const items = {
+    ...MESSAGE_ITEM_FIELDS,
+    ...below('content[]', ITEM_PART_FIELDS),
+    ...CALL_ITEM_FIELDS,
+  };
   return {
     fields: generationTable({
       ...requestFields(bounds),

@@ -1,9 +1,13 @@
 // The input of `POST /v1/responses`: a text, or items. A client can send back the items of an answer as it got them, from
 // this server, OpenAI or their clients.
 import { z } from '@hono/zod-openapi';
+import { calledFunctionSchema } from '../../contracts/tools.ts';
 import { contentForms, contentReader, type PartForms } from './content.ts';
-import { type FieldRow, fieldsOf, INERT } from './field-table.ts';
+import { type FieldRow, fieldsOf, INERT, REFUSED } from './field-table.ts';
 import { addIssue, type Refine } from './fields.ts';
+
+/** As in chat. */
+const MAX_CALL_ID_LENGTH = 256;
 
 function responses<Schema extends z.ZodType>(schema: Schema, help: string) {
   return { responses: schema, help };
@@ -34,17 +38,53 @@ const PARTS: PartForms = {
   fields: ITEM_PART_FIELDS,
 };
 
+const textContent = z
+  .unknown()
+  .optional()
+  .transform(contentReader(PARTS))
+  .pipe(z.string('is required'))
+  .openapi({ anyOf: contentForms(PARTS) });
+
 const messageItemSchema = z
-  .strictObject({
-    ...fieldsOf(MESSAGE_ITEM_FIELDS, 'responses'),
-    content: z
-      .unknown()
-      .optional()
-      .transform(contentReader(PARTS))
-      .pipe(z.string('is required'))
-      .openapi({ anyOf: contentForms(PARTS) }),
-  })
+  .strictObject({ ...fieldsOf(MESSAGE_ITEM_FIELDS, 'responses'), content: textContent })
   .transform(({ type, role, content }) => ({ type, role, content }));
+
+/** The fields of calls and their results. */
+export const CALL_ITEM_FIELDS = {
+  call_id: responses(z.string().min(1).max(MAX_CALL_ID_LENGTH), 'Connects a call and its result'),
+  name: responses(calledFunctionSchema.shape.name, 'The function'),
+  arguments: responses(calledFunctionSchema.shape.arguments, 'The text of a JSON object'),
+  id: responses(INERT, 'As an answer had it'),
+  status: responses(INERT, 'As an answer had it'),
+  created_by: responses(INERT, 'As an answer had it'),
+  parsed_arguments: responses(INERT, "The arguments as OpenAI's clients parsed them"),
+  caller: responses(REFUSED, 'Programs that call tools'),
+  namespace: responses(REFUSED, 'Namespaces of tools'),
+} as const satisfies Record<string, FieldRow>;
+
+const { call_id, name, arguments: given, ...callRest } = fieldsOf(CALL_ITEM_FIELDS, 'responses');
+const { parsed_arguments, namespace, ...outputRest } = callRest;
+
+const callItemSchema = z
+  .strictObject({
+    type: z.literal('function_call'),
+    call_id,
+    name,
+    arguments: given,
+    ...callRest,
+  })
+  .transform(({ type, call_id, name, ...call }) => {
+    return { type, call_id, name, arguments: call.arguments };
+  });
+
+const callOutputItemSchema = z
+  .strictObject({
+    type: z.literal('function_call_output'),
+    call_id,
+    output: textContent,
+    ...outputRest,
+  })
+  .transform(({ type, call_id, output }) => ({ type, call_id, output }));
 
 const itemReferenceSchema = z.strictObject({
   type: z.literal('item_reference'),
@@ -60,7 +100,7 @@ export interface Keeping {
 export const KEEPS_NONE =
   'this server keeps no responses. Send the earlier items in input, or start the server with --store-responses';
 
-const ITEM_TYPES = ['message', 'item_reference'];
+const ITEM_TYPES = ['message', 'function_call', 'function_call_output', 'item_reference'];
 
 /** Returns the item with its type, which a message may leave out. Refuses types that the server does not have. */
 function withType({ keepsResponses }: Keeping) {
@@ -80,12 +120,17 @@ function withType({ keepsResponses }: Keeping) {
   };
 }
 
-const anyItemSchema = z.discriminatedUnion('type', [messageItemSchema, itemReferenceSchema]);
+const anyItemSchema = z.discriminatedUnion('type', [
+  messageItemSchema,
+  callItemSchema,
+  callOutputItemSchema,
+  itemReferenceSchema,
+]);
 
 /** An item of the input as the API's document shows it. */
 export const inputItemSchema = anyItemSchema.openapi('ResponseInputItem');
 
-/** A checked item. The text of a message is in one piece. */
+/** A checked item. Texts are in one piece. */
 export type InputItem = z.output<typeof anyItemSchema>;
 
 /** Reads the input: a text is a message of the user. The number of items is checked before any item is. */

@@ -1,9 +1,12 @@
 // The request of `POST /v1/responses`. Sampling and the fields of vLLM are those of chat.
 import { z } from '@hono/zod-openapi';
+import { MAX_TOOLS } from '../../contracts/tools.ts';
 import { type FieldRow, fieldsOf, INERT, only, onlyValue, REFUSED } from './field-table.ts';
 import { addIssue, metadataSchema } from './fields.ts';
 import { requestFields, type SchemaBounds } from './request-fields.ts';
 import { inputSchema, KEEPS_NONE, type Keeping } from './response-items.ts';
+import { responseToolChoiceSchema, responseToolsSchema } from './response-tools.ts';
+import { checkTools } from './tools.ts';
 
 function responses<Schema extends z.ZodType>(schema: Schema, help: string) {
   return { responses: schema, help };
@@ -141,11 +144,17 @@ export function responseFields(bounds: ResponseBounds) {
       previousResponse(bounds),
       'The response that the input continues; only with `--store-responses`',
     ),
-    parallel_tool_calls: responses(INERT, 'Only affects tools, which are refused'),
     max_tool_calls: responses(INERT, 'Only affects hosted tools, which are refused'),
     background: responses(onlyValue(false), 'Only false'),
-    tools: responses(REFUSED, 'Tool calls'),
-    tool_choice: responses(onlyValue('none'), 'Tool calls: only none'),
+    tools: responses(
+      responseToolsSchema.nullish(),
+      `Functions that the model may call, at most ${MAX_TOOLS}; hosted tools are refused`,
+    ),
+    tool_choice: responses(
+      responseToolChoiceSchema,
+      'none, auto (the default), required, a function, or allowed_tools',
+    ),
+    parallel_tool_calls: responses(chat.parallel_tool_calls.chat, chat.parallel_tool_calls.help),
     conversation: responses(REFUSED, 'Conversations that the server keeps'),
     prompt: responses(REFUSED, 'Prompts that the server keeps'),
     context_management: responses(REFUSED, 'Compaction'),
@@ -160,6 +169,8 @@ export function responseRequestSchema(bounds: ResponseBounds) {
       if (body.stream_options != null && !body.stream) {
         addIssue(ctx, 'needs "stream": true', { path: ['stream_options'] });
       }
+      const functions = body.tools?.map((tool) => tool.function);
+      checkTools({ tools: functions, tool_choice: body.tool_choice }, ctx);
       if (body.top_logprobs != null && !body.include?.includes(LOGPROBS)) {
         addIssue(ctx, `needs "include": ["${LOGPROBS}"]`, { path: ['top_logprobs'] });
       }

@@ -44,12 +44,12 @@ const choiceObject = z.discriminatedUnion('type', [
 ]);
 
 /** A choice between tools, and the path of each name in it. */
-interface PlacedChoice extends ToolChoice {
+export interface PlacedChoice extends ToolChoice {
   readonly places: readonly PropertyKey[][];
 }
 
 /** Parses with a schema inside a transform, so its issues keep their paths. */
-function parseInside<T>(schema: z.ZodType<T>, value: unknown, ctx: Refine): T | undefined {
+export function parseInside<T>(schema: z.ZodType<T>, value: unknown, ctx: Refine): T | undefined {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   for (const issue of result.error.issues) {
@@ -58,17 +58,23 @@ function parseInside<T>(schema: z.ZodType<T>, value: unknown, ctx: Refine): T | 
   return undefined;
 }
 
-function toToolChoice(value: unknown, ctx: Refine): PlacedChoice | undefined {
-  if (value === undefined || value === null) return undefined;
-  if (value === 'none' || value === 'auto' || value === 'required') {
-    return { mode: value, places: [] };
-  }
-  const isKnown = typeof value === 'object' && 'type' in value;
-  if (!isKnown || (value.type !== 'function' && value.type !== 'allowed_tools')) {
-    return addIssue(ctx, 'must be none, auto, required, a function, or allowed_tools');
-  }
-  const choice = parseInside(choiceObject, value, ctx);
-  if (!choice) return undefined;
+/** Returns a reader of `tool_choice`. `read` gets objects of the types function and allowed_tools. */
+export function toolChoiceReader<T>(schema: z.ZodType<T>, read: (choice: T) => PlacedChoice) {
+  return (value: unknown, ctx: Refine): PlacedChoice | undefined => {
+    if (value === undefined || value === null) return undefined;
+    if (value === 'none' || value === 'auto' || value === 'required') {
+      return { mode: value, places: [] };
+    }
+    const isKnown = typeof value === 'object' && 'type' in value;
+    if (!isKnown || (value.type !== 'function' && value.type !== 'allowed_tools')) {
+      return addIssue(ctx, 'must be none, auto, required, a function, or allowed_tools');
+    }
+    const choice = parseInside(schema, value, ctx);
+    return choice && read(choice);
+  };
+}
+
+const toToolChoice = toolChoiceReader(choiceObject, (choice) => {
   if (choice.type === 'function') {
     const { name } = choice.function;
     return { mode: 'required', names: [name], isOne: true, places: [['function', 'name']] };
@@ -80,7 +86,7 @@ function toToolChoice(value: unknown, ctx: Refine): PlacedChoice | undefined {
     names,
     places: names.map((_, i) => ['allowed_tools', 'tools', i, 'function', 'name']),
   };
-}
+});
 
 function toFunctionChoice(value: unknown, ctx: Refine): PlacedChoice | undefined {
   if (value === undefined || value === null) return undefined;

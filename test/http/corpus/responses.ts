@@ -54,8 +54,6 @@ const FAULTS: Record<string, readonly Fault[]> = {
     [{ input: [{ type: 'web_search_call' }] }, 'input[0].type'],
     [{ input: [{ type: 'item_reference', id: 'msg_1' }] }, 'input[0].type'],
     [{ include: ['reasoning.encrypted_content'] }, 'include[0]'],
-    [{ tools: [{ type: 'web_search' }] }, 'tools'],
-    [{ tool_choice: 'required' }, 'tool_choice'],
     [{ text: { format: { type: 'json_object' } } }, 'text.format'],
     [{ text: { verbosity: 'low' } }, 'text.verbosity'],
     [{ reasoning: { summary: 'auto' } }, 'reasoning.summary'],

@@ -1,0 +1,132 @@
+// The items of a response while they are written: messages, and calls of functions. Tells a listener what changes, in the
+// order of the API's events. Knows no wire of events.
+import type { ChatTokenLogprob, WireFinishReason } from '../../contracts/openai.ts';
+import type {
+  ResponseFunctionCall,
+  ResponseOutputItem,
+  ResponseOutputMessage,
+  ResponseOutputText,
+} from '../../contracts/responses.ts';
+import type { AnswerPart } from '../../tools/call-parser.ts';
+import { outputIdOf } from './item-ids.ts';
+
+/** A message with its one text. */
+export interface MessageItem extends ResponseOutputMessage {
+  content: [ResponseOutputText];
+}
+
+/** Learns of the items' changes. `index` is the item's place in the output. */
+export interface OutputListener {
+  /** The item has no text yet. */
+  opened(item: MessageItem | ResponseFunctionCall, index: number): void;
+  textAdded(item: MessageItem, index: number, added: AddedText): void;
+  argumentsAdded(item: ResponseFunctionCall, index: number, text: string): void;
+  /** The item is complete, or cut off. */
+  closed(item: MessageItem | ResponseFunctionCall, index: number): void;
+}
+
+/** A piece of a message. */
+export interface AddedText {
+  readonly text: string;
+  readonly logprobs: readonly ChatTokenLogprob[];
+}
+
+/** The output of one response. */
+export class ResponseOutput {
+  readonly #responseId: string;
+  readonly #listener: OutputListener | undefined;
+  readonly #items: (MessageItem | ResponseFunctionCall)[] = [];
+  /** Scores of text that may still become a call, which has none. */
+  #logprobs: ChatTokenLogprob[] = [];
+
+  constructor(responseId: string, listener?: OutputListener) {
+    this.#responseId = responseId;
+    this.#listener = listener;
+  }
+
+  /** The items so far. */
+  get items(): readonly ResponseOutputItem[] {
+    return this.#items;
+  }
+
+  /** Opens a message, if none is open. */
+  openMessage(): MessageItem {
+    const last = this.#items.at(-1);
+    if (last?.type === 'message') return last;
+    const text: ResponseOutputText = {
+      type: 'output_text',
+      annotations: [],
+      logprobs: [],
+      text: '',
+    };
+    return this.#open({
+      type: 'message',
+      id: this.#nextId('msg'),
+      status: 'in_progress',
+      role: 'assistant',
+      content: [text],
+    });
+  }
+
+  /** Adds parts of the answer, and the scores of the tokens that they came from. */
+  add(parts: readonly AnswerPart[], logprobs: readonly ChatTokenLogprob[]): void {
+    this.#logprobs.push(...logprobs);
+    for (const part of parts) this.#add(part);
+  }
+
+  /** Ends the output. An answer without any item gets an empty message. */
+  finish(reason: WireFinishReason): void {
+    if (this.#items.length === 0) this.openMessage();
+    this.#close(reason === 'length' ? 'incomplete' : 'completed');
+  }
+
+  /** Ends the output after an error, without a word to the listener. */
+  cutOff(): void {
+    const last = this.#items.at(-1);
+    if (last?.status === 'in_progress') last.status = 'incomplete';
+  }
+
+  #add(part: AnswerPart): void {
+    const index = this.#items.length - 1;
+    if (part.type === 'content') {
+      const message = this.openMessage();
+      const added = { text: part.text, logprobs: this.#logprobs };
+      this.#logprobs = [];
+      message.content[0].text += added.text;
+      message.content[0].logprobs.push(...added.logprobs);
+      this.#listener?.textAdded(message, this.#items.length - 1, added);
+    } else if (part.type === 'call') {
+      this.#logprobs = [];
+      this.#open({
+        type: 'function_call',
+        id: this.#nextId('fc'),
+        call_id: part.id,
+        name: part.name,
+        arguments: '',
+        status: 'in_progress',
+      });
+    } else {
+      const call = this.#items[index] as ResponseFunctionCall;
+      call.arguments += part.text;
+      this.#listener?.argumentsAdded(call, index, part.text);
+    }
+  }
+
+  #open<Item extends MessageItem | ResponseFunctionCall>(item: Item): Item {
+    this.#close('completed');
+    this.#items.push(item);
+    this.#listener?.opened(item, this.#items.length - 1);
+    return item;
+  }
+
+  #close(status: 'completed' | 'incomplete'): void {
+    const last = this.#items.at(-1);
+    if (last?.status !== 'in_progress') return;
+    last.status = status;
+    this.#listener?.closed(last, this.#items.length - 1);
+  }
+
+  #nextId(prefix: 'msg' | 'fc'): string {
+    return outputIdOf(prefix, this.#responseId, this.#items.length);
+  }
+}

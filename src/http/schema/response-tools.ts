@@ -1,0 +1,97 @@
+// The fields of `POST /v1/responses` about tools. They are those of chat, without the nesting.
+import { z } from '@hono/zod-openapi';
+import {
+  type FunctionTool,
+  functionSchema,
+  MAX_TOOLS,
+  refuseTwins,
+} from '../../contracts/tools.ts';
+import { addIssue, type Refine } from './fields.ts';
+import { parseInside, toolChoiceReader } from './tools.ts';
+
+/** A function, and its tool as the answer repeats it. */
+export interface ResponseTool {
+  readonly function: FunctionTool;
+  readonly shown: {
+    readonly type: 'function';
+    readonly name: string;
+    readonly description: string | null;
+    readonly parameters: Record<string, unknown> | null;
+    readonly strict: boolean | null;
+  };
+}
+
+/** Members of a function tool that hosted tools and searches for tools need. */
+const HOSTED_MEMBERS = ['allowed_callers', 'defer_loading', 'output_schema'];
+
+function toTool(value: unknown, ctx: Refine): ResponseTool | undefined {
+  const code = 'unsupported_parameter';
+  const { type, ...given } = (value ?? {}) as Record<string, unknown>;
+  if (type !== 'function') {
+    return addIssue(ctx, 'only tools of type function are supported', { path: ['type'], code });
+  }
+  for (const member of HOSTED_MEMBERS) {
+    if (given[member]) {
+      return addIssue(ctx, 'is not supported by this server', { path: [member], code });
+    }
+    delete given[member];
+  }
+  const tool = parseInside(functionSchema, given, ctx);
+  if (!tool) return undefined;
+  const { name, description = null, parameters = null } = tool;
+  const strict = (given['strict'] as boolean | null | undefined) ?? null;
+  return { function: tool, shown: { type, name, description, parameters, strict } };
+}
+
+const functionForm = {
+  type: 'object' as const,
+  properties: {
+    type: { const: 'function' },
+    name: { type: 'string' as const },
+    description: { type: 'string' as const },
+    parameters: { type: 'object' as const, additionalProperties: true },
+    strict: { type: 'boolean' as const },
+  },
+  required: ['type', 'name'],
+};
+
+/** The tools of a request. */
+export const responseToolsSchema = z
+  .array(z.unknown().transform(toTool))
+  .max(MAX_TOOLS, `at most ${MAX_TOOLS} are allowed`)
+  .transform((tools) => tools as ResponseTool[])
+  .superRefine((tools, ctx) => {
+    refuseTwins((index) => [index, 'name'])(
+      tools.map((tool) => tool.function),
+      ctx,
+    );
+  })
+  .openapi({ type: 'array', maxItems: MAX_TOOLS, items: functionForm });
+
+const named = z.strictObject({ type: z.literal('function'), name: z.string() });
+
+const choiceObject = z.discriminatedUnion('type', [
+  named,
+  z.strictObject({
+    type: z.literal('allowed_tools'),
+    mode: z.enum(['auto', 'required']),
+    tools: z.array(named).min(1).max(MAX_TOOLS),
+  }),
+]);
+
+/** The choice between tools. */
+export const responseToolChoiceSchema = z
+  .unknown()
+  .optional()
+  .transform(
+    toolChoiceReader(choiceObject, (choice) => {
+      if (choice.type === 'function') {
+        return { mode: 'required', names: [choice.name], isOne: true, places: [['name']] };
+      }
+      const names = choice.tools.map(({ name }) => name);
+      return { mode: choice.mode, names, places: names.map((_, i) => ['tools', i, 'name']) };
+    }),
+  )
+  .openapi({
+    anyOf: [{ enum: ['none', 'auto', 'required'] }, { type: 'object', additionalProperties: true }],
+  });

@@ -1,0 +1,202 @@
+// Function tools of the Responses API: how calls are answered and streamed, and how their results continue.
+import assert from 'node:assert/strict';
+import { after, describe, test } from 'node:test';
+import OpenAI from 'openai';
+import { guardStore } from '../../adapters/store/guarded-store.ts';
+import { createMemoryStore } from '../../adapters/store/memory.ts';
+import { createLog } from '../../src/common/log.ts';
+import type { ApiResponse } from '../../src/contracts/responses.ts';
+import { KeptResponses } from '../../src/conversations/kept-responses.ts';
+import { startServer } from '../../src/http/server.ts';
+import { createToolTemplate } from '../../src/tools/tool-template.ts';
+import { PLAIN } from '../tools/templates.ts';
+import { createByteTokenizer, readError, readOk, serve, utf8 } from './served.ts';
+
+const URL = '/v1/responses';
+const tokenizer = createByteTokenizer(PLAIN);
+const written = (name: string, given: string) =>
+  `<tool_call>\n{"name": "${name}", "arguments": ${given}}\n</tool_call>`;
+const weather = {
+  type: 'function' as const,
+  name: 'get_weather',
+  parameters: { type: 'object', properties: { city: { type: 'string' } } },
+  strict: true,
+};
+const clock = { type: 'function' as const, name: 'clock', parameters: null, strict: null };
+const request = { model: 'base', input: 'Weather?', tools: [weather, clock], temperature: 0 };
+const shown = { ...weather, description: null };
+
+let answer = '';
+const prompts: string[] = [];
+const served = serve({
+  tokenizer,
+  chatTemplate: createToolTemplate(tokenizer),
+  maxSeqLength: 4096,
+  keptResponses: new KeptResponses({
+    store: guardStore(createMemoryStore(), createLog('silent')),
+    keepMs: 60_000,
+    now: Date.now,
+  }),
+  reply: (ids) => {
+    prompts.push(tokenizer.decode([...ids], { skipSpecials: false }));
+    return utf8(answer);
+  },
+});
+const { post } = served;
+const server = await startServer(served.app, { host: '127.0.0.1', port: 0 });
+after(() => server.close(0));
+const client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'anything', maxRetries: 0 });
+
+const ask = async (fields: object = {}) =>
+  readOk<ApiResponse>(await post(URL, { ...request, ...fields }));
+
+describe('a response with calls', () => {
+  const text = `Sure.\n${written('get_weather', '{"city": "Paris"}')}\n${written('clock', '{}')}`;
+
+  test('has a message and an item for each call, and repeats the tools', async () => {
+    answer = text;
+    const response = await ask();
+    const part = response.id.replace('resp_', '');
+    const [message, first, second] = response.output;
+    assert.ok(message?.type === 'message' && first?.type === 'function_call');
+    assert.equal(message.content[0]!.text, 'Sure.');
+    assert.match(first.call_id, /^call_\w{24}$/);
+    assert.deepEqual(first, {
+      type: 'function_call',
+      id: `fc_${part}_1`,
+      call_id: first.call_id,
+      name: 'get_weather',
+      arguments: '{"city": "Paris"}',
+      status: 'completed',
+    });
+    assert.ok(second?.type === 'function_call' && second.call_id !== first.call_id);
+    assert.equal(response.status, 'completed');
+    assert.deepEqual(response.tools, [shown, { ...clock, description: null }]);
+    assert.equal(response.tool_choice, 'auto');
+    assert.match(prompts.at(-1)!, /get_weather/);
+  });
+
+  test('has no message if there are only calls', async () => {
+    answer = written('clock', '{}');
+    const { output } = await ask({ parallel_tool_calls: false });
+    assert.deepEqual(
+      output.map(({ type }) => type),
+      ['function_call'],
+    );
+  });
+
+  test('that is cut off has incomplete arguments', async () => {
+    answer = text;
+    const response = await ask({ max_output_tokens: text.indexOf('ris') });
+    assert.equal(response.status, 'incomplete');
+    const call = response.output[1];
+    assert.ok(call?.type === 'function_call');
+    assert.deepEqual([call.arguments, call.status], ['{"city": "Pa', 'incomplete']);
+    const next = { previous_response_id: response.id, input: 'Go on' };
+    assert.equal((await ask(next)).status, 'completed');
+  });
+
+  test('calls only allowed tools', async () => {
+    answer = text;
+    const choice = {
+      type: 'allowed_tools',
+      mode: 'auto',
+      tools: [{ type: 'function', name: 'clock' }],
+    };
+    const { output, tool_choice } = await ask({ tool_choice: choice });
+    assert.deepEqual(
+      output.map((item) => (item.type === 'message' ? 'text' : item.name)),
+      ['text', 'clock'],
+    );
+    assert.deepEqual(tool_choice, choice);
+    const none = await ask({ tool_choice: 'none' });
+    assert.deepEqual([none.tool_choice, none.output.length], ['none', 1]);
+    assert.ok(!prompts.at(-1)!.includes('clock'));
+  });
+});
+
+describe('the official client', () => {
+  test('streams calls with their typed events', async () => {
+    answer = `Hm${written('clock', '{"a": 1}')}`;
+    const stream = client.responses.stream(request);
+    const types: string[] = [];
+    stream.on('event', ({ type, sequence_number: number }) => {
+      assert.equal(number, types.length);
+      types.push(type.replace('response.', ''));
+    });
+    const { output } = await stream.finalResponse();
+    const [message, call] = output;
+    assert.ok(message?.type === 'message' && call?.type === 'function_call');
+    assert.deepEqual([call.name, call.arguments, call.status], ['clock', '{"a": 1}', 'completed']);
+    const changes = types.filter((type, i) => type !== types[i - 1]);
+    assert.deepEqual(changes, [
+      'created',
+      'in_progress',
+      'output_item.added',
+      'content_part.added',
+      'output_text.delta',
+      'output_text.done',
+      'content_part.done',
+      'output_item.done',
+      'output_item.added',
+      'function_call_arguments.delta',
+      'function_call_arguments.done',
+      'output_item.done',
+      'completed',
+    ]);
+  });
+
+  test('continues with the results, sent with all items or to the kept response', async () => {
+    answer = written('get_weather', '{"city": "Paris"}');
+    const first = await client.responses.create(request);
+    const [call] = first.output;
+    assert.ok(call?.type === 'function_call');
+    const result = {
+      type: 'function_call_output' as const,
+      call_id: call.call_id,
+      output: 'sunny',
+    };
+    answer = 'It is sunny.';
+    const input = [{ role: 'user' as const, content: 'Weather?' }, call, result];
+    const whole = await client.responses.create({ ...request, input });
+    const next = { ...request, input: [result], previous_response_id: first.id };
+    const kept = await client.responses.create(next);
+    assert.deepEqual([whole.output_text, kept.output_text], [answer, answer]);
+    const [ofWhole, ofKept] = prompts.slice(-2);
+    assert.equal(ofWhole, ofKept);
+    assert.match(ofKept!, /Weather\?.*get_weather.*sunny/s);
+    const items = [];
+    for await (const item of client.responses.inputItems.list(kept.id)) items.push(item.type);
+    assert.deepEqual(items, ['function_call_output', 'function_call', 'message']);
+  });
+});
+
+test('bad tools, choices and results are refused by name', async () => {
+  const call = { type: 'function_call', call_id: 'c', name: 'clock', arguments: '{}' };
+  const faults: [fields: object, param: string, code?: string][] = [
+    [{ tools: [{ type: 'web_search' }] }, 'tools[0].type', 'unsupported_parameter'],
+    [{ tools: [{ type: 'custom', name: 'x' }] }, 'tools[0].type', 'unsupported_parameter'],
+    [{ tools: [null] }, 'tools[0].type', 'unsupported_parameter'],
+    [{ tools: [clock, { ...clock, name: 'a b' }] }, 'tools[1].name'],
+    [{ tools: [clock, clock] }, 'tools[1].name'],
+    [{ tools: [{ ...clock, x: 1 }] }, 'tools[0].x', 'unknown_parameter'],
+    [
+      { tools: [{ ...clock, defer_loading: true }] },
+      'tools[0].defer_loading',
+      'unsupported_parameter',
+    ],
+    [{ tools: [{ ...clock, parameters: { type: 'array' } }] }, 'tools[0].parameters.type'],
+    [{ tools: Array(129).fill(clock) }, 'tools'],
+    [{ tools: [], tool_choice: 'required' }, 'tool_choice'],
+    [{ tool_choice: { type: 'function', name: 'other' } }, 'tool_choice.name'],
+    [{ tool_choice: { type: 'web_search' } }, 'tool_choice'],
+    [{ input: [{ type: 'function_call_output', call_id: 'c', output: '' }] }, 'input[0].call_id'],
+    [{ input: [call, { type: 'function_call_output', call_id: 'c' }] }, 'input[1].output'],
+    [{ input: [{ ...call, arguments: '[' }] }, 'input[0].arguments'],
+    [{ input: [{ ...call, caller: { type: 'x' } }] }, 'input[0].caller', 'unsupported_parameter'],
+  ];
+  for (const [fields, param, code = 'invalid_request'] of faults) {
+    const error = await readError(await post(URL, { ...request, ...fields }));
+    assert.deepEqual([error.param, error.code], [param, code], JSON.stringify(fields).slice(0, 80));
+  }
+});
