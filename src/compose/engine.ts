@@ -1,9 +1,11 @@
 // Wires the engine process: the model's engine and its cache of adapters, run by a step loop. Knows no server.
 import { AdapterCache } from '../../adapters/cache/cache.ts';
 import { createAdapterLoader } from '../../adapters/cache/load.ts';
+import { assert } from '../common/assert.ts';
+import { lazy } from '../common/lazy.ts';
 import type { GenerationRequest } from '../contracts/generation.ts';
 import { MAX_RANK } from '../contracts/training-settings.ts';
-import { Engine, type EngineOptions } from '../engine/engine.ts';
+import { Engine, type EngineInfo, type EngineOptions } from '../engine/engine.ts';
 import { runEngineChild } from '../scheduler/engine-child.ts';
 import { NgramProposer } from '../scheduler/ngram-proposer.ts';
 import type { EngineLogLine } from '../scheduler/protocol.ts';
@@ -12,6 +14,8 @@ import type { StepLoopOptions } from '../scheduler/step-loop.ts';
 /** The options of an engine process, as plain JSON. */
 export interface EngineHostOptions {
   readonly engine: EngineOptions;
+  /** The folder with the tokenizer, which constraints need. Default: constraints are refused. */
+  readonly tokenizerDir?: string;
   /** Limits the memory of loaded adapters, in use or idle. */
   readonly adapterCacheBytes: number;
   /** Limits the rank of an adapter, and the summed ranks of a composition. Default: the maximum for PEFT files. */
@@ -37,6 +41,7 @@ export function runEngine(): Promise<void> {
 export async function createEngineHost(
   {
     engine: engineOptions,
+    tokenizerDir,
     adapterCacheBytes,
     maxAdapterRank = MAX_RANK,
     limits = {},
@@ -57,5 +62,24 @@ export async function createEngineHost(
     },
   });
   const createProposer = drafts === 'ngram' ? createNgramProposer : undefined;
-  return { engine, adapters, limits, createProposer };
+  const createMatcher =
+    tokenizerDir === undefined ? undefined : matchers(tokenizerDir, engine.info);
+  return { engine, adapters, limits, createProposer, createMatcher };
+}
+
+/** The vocabulary is loaded for the first constraint. It takes 0.3 s, and memory that most servers do not need. */
+function matchers(
+  tokenizerDir: string,
+  { vocabSize }: EngineInfo,
+): NonNullable<StepLoopOptions['createMatcher']> {
+  const grammars = lazy(async () => {
+    const [{ loadTokenizer }, { Grammars }] = await Promise.all([
+      import('../tokenizer/tokenizer.ts'),
+      import('../grammar/grammars.ts'),
+    ]);
+    const tokenizer = await loadTokenizer(tokenizerDir);
+    assert(tokenizer, 'the server refuses constraints for a model without a tokenizer');
+    return new Grammars(tokenizer, vocabSize);
+  });
+  return async (constraint) => (await grammars.get()).createMatcher(constraint);
 }

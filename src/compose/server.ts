@@ -116,7 +116,7 @@ interface RunningEngine {
 }
 
 function startEngine(
-  { weights, plan, kv, prepareFiles }: PreparedBase,
+  { artifact, weights, plan, kv, prepareFiles }: PreparedBase,
   { config, access, log }: Pick<ServerParts, 'config' | 'access' | 'log'>,
 ): RunningEngine {
   const { maxWaiting, prefillChunk } = config;
@@ -136,6 +136,7 @@ function startEngine(
         ...(config.threads && { intraOpThreads: config.threads }),
       },
     },
+    tokenizerDir: artifact.dir,
     adapterCacheBytes: plan.adapterCacheBytes,
     maxAdapterRank: config.maxAdapterRank,
     limits: {

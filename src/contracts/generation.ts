@@ -25,6 +25,45 @@ export interface SamplingParams {
   minTokens?: { count: number; endings: readonly number[] };
 }
 
+/** The texts that a generation may produce. Constraints can be parts of each other. */
+export type Constraint =
+  /** Compact JSON that a JSON Schema allows. `schema` is an object or a boolean. */
+  | { readonly kind: 'json_schema'; readonly schema: unknown }
+  /** A regular expression that matches the whole text. */
+  | { readonly kind: 'regex'; readonly pattern: string }
+  /** A grammar in the notation of llama.cpp. Its rule is `root`. */
+  | { readonly kind: 'grammar'; readonly source: string }
+  | { readonly kind: 'choice'; readonly texts: readonly string[] }
+  | { readonly kind: 'text'; readonly text: string }
+  | { readonly kind: 'any_text' }
+  | { readonly kind: 'sequence'; readonly parts: readonly Constraint[] }
+  | { readonly kind: 'any_of'; readonly options: readonly Constraint[] }
+  | TagsConstraint;
+
+/** Text with tags, such as tool calls, whose content is constrained. */
+export interface TagsConstraint {
+  readonly kind: 'tags';
+  /**
+   * Texts that begin tags, each the start of one or more `begin`. Between tags, any text without them is allowed. Empty:
+   * there are only tags, with `separator` between them.
+   */
+  readonly triggers: readonly string[];
+  readonly tags: readonly ConstrainedTag[];
+  /** Without triggers only. Default: nothing. */
+  readonly separator?: string;
+  /** Whether there is at least one tag. Default: false. */
+  readonly isRequired?: boolean;
+  /** Whether the text ends after the first tag. Default: false. */
+  readonly isSingle?: boolean;
+}
+
+/** A tag: `begin`, its content, `end`. Content of `any_text` extends to the first `end`. */
+export interface ConstrainedTag {
+  readonly begin: string;
+  readonly content: Constraint;
+  readonly end: string;
+}
+
 /** One generation. */
 export interface GenerationRequest {
   promptIds: readonly number[];
@@ -35,6 +74,8 @@ export interface GenerationRequest {
   /** Whether the token that ends the generation is reported as well. */
   includesStopToken?: true;
   sampling: SamplingParams;
+  /** The texts that may be generated. Absent: all. */
+  constraint?: Constraint;
   /** Text that the answer probably repeats. It changes no token, only the time they take. */
   predictionIds?: readonly number[];
   /** The number of alternatives to report per prompt token, 0 to 20. Absent: the prompt is not scored. */

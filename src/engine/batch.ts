@@ -2,6 +2,9 @@
 import type { TokenLogprob } from '../contracts/generation.ts';
 import type { Sampler } from './sampling/sampler.ts';
 
+/** Draws the tokens of a row. */
+export type TokenSource = Pick<Sampler, 'sample'>;
+
 /** The index of a KV cache slot, which is a row of the cache. */
 export type SlotId = number & { readonly __slot: true };
 /** The digest of an adapter. */
@@ -16,7 +19,7 @@ export interface PrefillBatch {
   tokenIds: readonly number[];
   pastLength: number;
   /** Set on the last chunk of the prompt if a token is to be sampled. */
-  sampler: Sampler | undefined;
+  sampler: TokenSource | undefined;
   /**
    * Set if the prompt is scored. `nextIds[i]` is the token after `tokenIds[i]`, undefined after the last token of the
    * prompt. `topLogprobs` is the number of alternatives to report.
@@ -37,7 +40,7 @@ export interface DecodeRow {
   tokenId: number;
   /** The number of tokens in the cache. */
   pastLength: number;
-  sampler: Sampler;
+  sampler: TokenSource;
   /**
    * Guesses at the tokens after `tokenId`, which the run verifies. The tokens drawn are those that would be drawn one by
    * one, so a guess must not end the sequence: a token after its end must not be drawn. Absent: none.
@@ -50,11 +53,11 @@ export type Batch = PrefillBatch | DecodeBatch;
 
 /**
  * A token drawn for a row, or why there is none. A row fails alone if its logits are not finite, after which its slot is
- * zeroed, or if its constraints allow no token.
+ * zeroed, if its constraints allow no token, or if its grammar takes too long.
  */
 export type RowResult =
   | { ok: true; id: number; logprob?: TokenLogprob }
-  | { ok: false; reason: 'non_finite' | 'nothing_allowed' };
+  | { ok: false; reason: 'non_finite' | 'nothing_allowed' | 'too_ambiguous' };
 
 /** The output of one run. */
 export interface BatchResult {

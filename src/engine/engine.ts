@@ -1,7 +1,7 @@
 // Runs one batch on the model: a chunk of a prompt, or the next token of each running sequence with its drafts. Knows
 // token ids, KV slots and adapter digests, but no text, tenants, queues or adapter files.
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
-import { ConfigError } from '../common/errors.ts';
+import { ConfigError, ServeError } from '../common/errors.ts';
 import { memoryLimit } from '../common/memory-limit.ts';
 import { endStartPhase } from '../common/start-phases.ts';
 import type { TokenLogprob } from '../contracts/generation.ts';
@@ -21,6 +21,7 @@ import type {
   PrefillBatch,
   RowResult,
   SlotId,
+  TokenSource,
 } from './batch.ts';
 import { GraphSessions, type RuntimeOptions } from './graph-sessions.ts';
 import { KvCache } from './kv-cache.ts';
@@ -30,7 +31,6 @@ import { HOST_MEMORY } from './memory/host-memory.ts';
 import type { LoraInput } from './model-input.ts';
 import { ModelRunner } from './model-runner.ts';
 import { PrefixCache } from './prefix/prefix-cache.ts';
-import type { Sampler } from './sampling/sampler.ts';
 import { openServingFolder, readKvScales } from './serving-folder.ts';
 
 /** The rest is for the base, the cache and, while slots are being widened, the old slots. */
@@ -275,9 +275,15 @@ function openPrefixCache(
   return new PrefixCache({ positions, served, capacityBytes });
 }
 
-function sampled(sampler: Sampler, row: LogitsRow): RowResult {
-  const token = sampler.sample(row);
-  return token ? { ok: true, ...token } : { ok: false, reason: 'nothing_allowed' };
+/** A grammar may refuse to go on, which must not end the other rows. */
+function sampled(sampler: TokenSource, row: LogitsRow): RowResult {
+  try {
+    const token = sampler.sample(row);
+    return token ? { ok: true, ...token } : { ok: false, reason: 'nothing_allowed' };
+  } catch (error) {
+    if (error instanceof ServeError) return { ok: false, reason: 'too_ambiguous' };
+    throw error;
+  }
 }
 
 function scorePrompt(

@@ -9,6 +9,11 @@ export interface TopLogits {
   ids: ArrayLike<number> | BigInt64Array;
   /** log Σ exp over the whole row, summed in float32 in any order. */
   logSumExp: number;
+  /**
+   * Set if some tokens were removed, so that `logSumExp` is only an upper bound. No other token has a larger logit.
+   * -Infinity: all others were removed.
+   */
+  floor?: number;
 }
 
 /** The logits of one row. */

@@ -48,7 +48,7 @@ interface LiveSequence extends Suspect {
 }
 
 /**
- * `loading`: its adapter is being loaded while steps run. `joining`: it owns a slot but has no token yet. `prefilled`:
+ * `loading`: its adapter or its grammar is being loaded while steps run. `joining`: it owns a slot but has no token yet. `prefilled`:
  * it has a token, but no step has decoded it yet.
  */
 type Phase = 'loading' | 'waiting' | 'joining' | 'prefilled' | 'running';
@@ -115,8 +115,9 @@ export class EngineClient {
     this.#lastId++;
     const id = this.#lastId as SequenceId;
     const suspect: Suspect = { adapter: adapter?.digest, request };
-    this.#live.set(id, { ...suspect, listener, phase: adapter ? 'loading' : 'waiting' });
-    if (adapter) this.#loadingCount++;
+    const isLoading = adapter !== undefined || request.constraint !== undefined;
+    this.#live.set(id, { ...suspect, listener, phase: isLoading ? 'loading' : 'waiting' });
+    if (isLoading) this.#loadingCount++;
     const refusal = this.state === 'ready' ? this.quarantine.refusal(suspect) : this.#unavailable();
     if (refusal) queueMicrotask(() => this.#fail(id, refusal));
     else {
@@ -200,7 +201,7 @@ export class EngineClient {
     for (const id of [...this.#live.keys()]) this.#fail(id, this.#unavailable());
   }
 
-  /** The sequences of the current run. If the engine was idle, only the loading of an adapter can have failed. */
+  /** The sequences of the current run. If the engine was idle, only a loading can have failed. */
   #sequencesInFailedStep(): InFlight[] {
     const inRun = new Set(this.#runningIds);
     const isInStep = (id: SequenceId, { phase }: LiveSequence) =>

@@ -177,6 +177,6 @@ export interface ChannelHandlers {
   onLost(): void;
   /** The engine crashed by itself. Called after `onLost`. */
   onCrashed(): void;
-  /** Whether a sequence waits for a step. A sequence whose adapter is still loading does not. */
+  /** Whether a sequence waits for a step. A sequence whose adapter or grammar is still loading does not. */
   isWaiting(): boolean;
 }

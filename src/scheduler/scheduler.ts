@@ -127,8 +127,8 @@ export class Scheduler {
     if (sequence.state === 'waiting') this.#queue.push(sequence);
   }
 
-  /** Queues a sequence whose adapter is loaded. Does nothing if the sequence has ended. */
-  adapterReady(id: SequenceId): void {
+  /** Queues a sequence whose adapter and grammar are loaded. Does nothing if the sequence has ended. */
+  loaded(id: SequenceId): void {
     const sequence = this.#live.get(id);
     if (sequence?.state !== 'loading') return;
     sequence.state = 'waiting';

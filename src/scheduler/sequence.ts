@@ -60,12 +60,17 @@ export type SequenceInit = Pick<
 > &
   Partial<Pick<Sequence, 'prefix'>>;
 
-/** Creates a sequence: `loading` if it has an adapter, else `waiting`. */
+/** Whether something has to be loaded before the sequence can run: an adapter or a grammar. */
+export function needsLoading({ adapter, request }: Pick<Sequence, 'adapter' | 'request'>): boolean {
+  return adapter !== undefined || request.constraint !== undefined;
+}
+
+/** Creates a sequence: `loading` if something has to be loaded, else `waiting`. */
 export function createSequence(init: SequenceInit): Sequence {
   return {
     prefix: undefined,
     ...init,
-    state: init.adapter === undefined ? 'waiting' : 'loading',
+    state: needsLoading(init) ? 'loading' : 'waiting',
     slot: undefined,
     pastLength: 0,
     cachedTokens: 0,
@@ -143,6 +148,7 @@ export function applyRow(sequence: Sequence, row: RowResult): EngineEvent[] {
   sequence.drafter?.append(row.id);
   sequence.generatedIds.push(row.id);
   sequence.completionTokens++;
+  if (sequence.sampler.isComplete) return [token, { type: 'finished', id, reason: 'stop' }];
   // Prompt and maxTokens fit into a slot (asserted at submit), so this is the only limit.
   if (sequence.completionTokens < request.maxTokens) return [token];
   return [token, { type: 'finished', id, reason: 'length' }];
@@ -154,8 +160,13 @@ function rowError(
 ): ServeError {
   if (reason === 'nothing_allowed') {
     const message =
-      'No token can be generated: allowed_token_ids, bad_words and min_tokens together forbid every token.';
+      'No token can be generated: allowed_token_ids, bad_words, min_tokens and response_format together forbid every token.';
     return new ServeError('invalid_request', message, { param: 'allowed_token_ids' });
+  }
+  if (reason === 'too_ambiguous') {
+    const message =
+      'The grammar is too ambiguous: it takes too long to find the tokens that may follow.';
+    return new ServeError('invalid_request', message, { param: 'response_format' });
   }
   return adapter === undefined
     ? new ServeError('internal_error', 'The model produced a value that is not finite.')

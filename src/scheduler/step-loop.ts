@@ -1,12 +1,13 @@
 // The loop of the engine process: messages in, steps on the engine, events out. Knows neither how messages travel (a
 // channel or function calls) nor how a batch is chosen or run.
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
-import { assertNever } from '../common/assert.ts';
+import { assert, assertNever } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
-import type { AdapterSource, GenerationRequest } from '../contracts/generation.ts';
+import type { AdapterSource, Constraint, GenerationRequest } from '../contracts/generation.ts';
 import type { AdapterKey, Batch, BatchResult, SlotId } from '../engine/batch.ts';
 import type { PrefixCache, PrefixChain } from '../engine/prefix/prefix-cache.ts';
-import { createSampler } from '../engine/sampling/sampler.ts';
+import { createSampler, type Sampler } from '../engine/sampling/sampler.ts';
+import type { TokenMatcher } from '../engine/sampling/token-matcher.ts';
 import { Drafter } from './drafter.ts';
 import { type AdapterLeases, SequenceLeases } from './leases.ts';
 import type { Proposer } from './ngram-proposer.ts';
@@ -15,12 +16,13 @@ import type {
   EngineModelInfo,
   EngineStats,
   FromEngine,
+  Prefetched,
   PrefetchOutcome,
   SequenceId,
   ToEngine,
 } from './protocol.ts';
 import { Scheduler, type SchedulerOptions } from './scheduler.ts';
-import { createSequence, isTerminal } from './sequence.ts';
+import { createSequence, isTerminal, needsLoading } from './sequence.ts';
 import type { RunOutcome, StepPlan, StepPrefill } from './step-plan.ts';
 
 /** Above it, tokens are too random to be guessed. */
@@ -57,11 +59,24 @@ export interface StepLoopOptions {
   limits?: Omit<SchedulerOptions, 'slotCount' | 'maxSeqLength' | 'canAttach' | 'countCachedTokens'>;
   /** Creates the proposer of a sequence's drafts. Absent: no drafts. */
   createProposer?: ((request: GenerationRequest) => Proposer) | undefined;
+  /**
+   * Creates the matcher of a sequence with a constraint. Rejects with `ServeError` if it cannot be used. Absent: no sequence
+   * has a constraint.
+   */
+  createMatcher?: ((constraint: Constraint) => Promise<TokenMatcher>) | undefined;
 }
 
 const NO_PREFIXES = { bytes: 0, capacityBytes: 0, evictions: 0 };
 
 type SubmitMessage = Extract<ToEngine, { type: 'submit' }>;
+/** What a sequence needs before it can run. */
+interface Loading {
+  readonly id: SequenceId;
+  readonly adapter: AdapterSource | undefined;
+  readonly constraint: Constraint | undefined;
+  readonly sampler: Sampler;
+}
+
 type PrefetchMessage = Extract<ToEngine, { type: 'prefetch' }>;
 
 /** Handles messages, and runs the scheduler's steps on the engine. */
@@ -71,6 +86,7 @@ export class StepLoop {
   readonly #leases: SequenceLeases;
   readonly #scheduler: Scheduler;
   readonly #createProposer: StepLoopOptions['createProposer'];
+  readonly #createMatcher: StepLoopOptions['createMatcher'];
   #post: (message: FromEngine) => void = () => {};
   #stepNumber = 0;
   /** The sequences of the last run. */
@@ -79,10 +95,11 @@ export class StepLoop {
   #deadline: NodeJS.Timeout | undefined;
   #wake: () => void = () => {};
 
-  constructor({ engine, adapters, limits = {}, createProposer }: StepLoopOptions) {
+  constructor({ engine, adapters, limits = {}, ...create }: StepLoopOptions) {
     this.#engine = engine;
     this.#adapters = adapters;
-    this.#createProposer = createProposer;
+    this.#createProposer = create.createProposer;
+    this.#createMatcher = create.createMatcher;
     this.#leases = new SequenceLeases(adapters);
     const { slotCount, maxSeqLength } = engine.info;
     const canAttach = (keys: readonly AdapterKey[]) =>
@@ -139,13 +156,12 @@ export class StepLoop {
   }
 
   #submit({ id, tenant, weight, adapter, request }: SubmitMessage): void {
+    const { vocabSize } = this.#engine.info;
+    const { sampling, stopTokenIds } = request;
+    const promptIds = penalizedIds(request);
+    const sampler = createSampler(sampling, { promptIds, vocabSize, stopTokenIds });
     try {
       if (this.#isDraining) throw shuttingDown();
-      const { vocabSize } = this.#engine.info;
-      const sampler = createSampler(request.sampling, {
-        promptIds: penalizedIds(request),
-        vocabSize,
-      });
       const drafter = this.#createDrafter(request);
       const prefix = this.#prefixOf(adapter, request);
       const of = { adapter: adapter?.digest, drafter, prefix };
@@ -155,8 +171,9 @@ export class StepLoop {
       this.#publish([{ type: 'failed', id, error: this.#toServeError(error).toPlain() }]);
       return;
     }
-    if (adapter) void this.#load(id, adapter);
-    else this.#publish([{ type: 'accepted', id }]);
+    if (needsLoading({ adapter: adapter?.digest, request })) {
+      void this.#load({ id, adapter, constraint: request.constraint, sampler });
+    } else this.#publish([{ type: 'accepted', id }]);
   }
 
   #createDrafter(request: GenerationRequest): Drafter | undefined {
@@ -173,23 +190,33 @@ export class StepLoop {
     return this.#engine.prefixes?.chainOf({ adapter, scope }, promptIds);
   }
 
-  /** Never rejects. The sequence may end while its adapter loads. */
-  async #load(id: SequenceId, source: AdapterSource): Promise<void> {
+  /** Never rejects. The sequence may end meanwhile. */
+  async #load({ id, adapter, constraint, sampler }: Loading): Promise<void> {
     try {
-      const lease = await this.#leases.start(id, source);
-      if (!lease) return;
-      await this.#engine.prepareFor(lease.weights);
-      if (!this.#scheduler.isLive(id)) return;
-      const { tier, loadMs } = lease;
-      const isAttached = this.#scheduler.isAttached(source.digest);
-      this.#publish([{ type: 'accepted', id, tier: isAttached ? 'slot' : tier, loadMs }]);
-      this.#scheduler.adapterReady(id);
+      // The grammar first, because an adapter that is not used would be loaded for nothing.
+      if (constraint) {
+        assert(this.#createMatcher, 'an engine that gets constraints has grammars');
+        sampler.follow(await this.#createMatcher(constraint));
+      }
+      const receipt = adapter ? await this.#loadAdapter(id, adapter) : {};
+      if (!receipt || !this.#scheduler.isLive(id)) return;
+      this.#publish([{ type: 'accepted', id, ...receipt }]);
+      this.#scheduler.loaded(id);
     } catch (error) {
       if (this.#scheduler.isLive(id)) {
         this.#publish(this.#scheduler.fail(id, this.#toAdapterError(error)));
       }
     }
     this.#wake();
+  }
+
+  /** Returns the tier and the time; undefined if the sequence ended meanwhile. */
+  async #loadAdapter(id: SequenceId, source: AdapterSource): Promise<Prefetched | undefined> {
+    const lease = await this.#leases.start(id, source);
+    if (!lease) return undefined;
+    await this.#engine.prepareFor(lease.weights);
+    const { tier, loadMs } = lease;
+    return { tier: this.#scheduler.isAttached(source.digest) ? 'slot' : tier, loadMs };
   }
 
   /** Never rejects: the outcome is posted. */

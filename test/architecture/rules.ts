@@ -45,6 +45,7 @@ export const LAYERS: readonly Layer[] = [
       'import',
       'calibration',
       'model',
+      'grammar',
       'tokenizer',
       'tools',
     ],
@@ -64,6 +65,7 @@ export const LAYERS: readonly Layer[] = [
       'repository',
       'tenants',
       'telemetry',
+      'grammar',
       'tokenizer',
       'tools',
     ],
@@ -126,6 +128,7 @@ export const LAYERS: readonly Layer[] = [
   { name: 'rows', files: /^src\/rows\//, may: [] },
   // Tools in prompts and calls in answers, for requests and training rows alike.
   { name: 'tools', files: /^src\/tools\//, may: ['tokenizer'] },
+  { name: 'grammar', files: /^src\/grammar\//, may: [] },
   { name: 'tokenizer', files: /^src\/tokenizer\//, may: [] },
   { name: 'formats', files: /^src\/formats\//, may: [] },
   { name: 'settings', files: /^src\/settings\//, may: [] },

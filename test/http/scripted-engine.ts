@@ -10,8 +10,8 @@ import type {
   PrefillBatch,
   RowResult,
   SlotId,
+  TokenSource,
 } from '../../src/engine/batch.ts';
-import type { Sampler } from '../../src/engine/sampling/sampler.ts';
 import type { EngineModelInfo } from '../../src/scheduler/protocol.ts';
 import type { StepEngine } from '../../src/scheduler/step-loop.ts';
 
@@ -82,7 +82,7 @@ export class ScriptedEngine implements StepEngine {
     return results;
   }
 
-  #row(slot: number, adapter: AdapterKey | undefined, sampler: Sampler): RowResult {
+  #row(slot: number, adapter: AdapterKey | undefined, sampler: TokenSource): RowResult {
     const state = this.#slots.get(slot)!;
     const logits = new Float32Array(this.info.vocabSize);
     logits[this.#reply(state.promptIds, adapter)[state.said++] ?? END] = 60;

@@ -10,7 +10,9 @@ import { FolderAdapters } from '../../adapters/registry/folder-registry.ts';
 import { Registry } from '../../adapters/registry/registry.ts';
 import { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
 import { createLog } from '../../src/common/log.ts';
+import type { Constraint } from '../../src/contracts/generation.ts';
 import type { ErrorEnvelope } from '../../src/contracts/openai.ts';
+import { Grammars } from '../../src/grammar/grammars.ts';
 import { createApp } from '../../src/http/app.ts';
 import type { AppOptions } from '../../src/http/deps.ts';
 import { type StepEngine, StepLoop, type StepLoopOptions } from '../../src/scheduler/step-loop.ts';
@@ -98,11 +100,14 @@ export function serve(options: ServedOptions = {}): Served {
   const limits = options.scheduler ? { limits: options.scheduler } : {};
   const { createProposer } = options;
   const stepEngine = modelEngine ?? engine;
-  const loop = new StepLoop({ engine: stepEngine, adapters: leases, createProposer, ...limits });
+  const tokenizer = createByteTokenizer();
+  const grammars = new Grammars(tokenizer, VOCAB_SIZE);
+  const createMatcher = async (constraint: Constraint) => grammars.createMatcher(constraint);
+  const create = { createProposer, createMatcher };
+  const loop = new StepLoop({ engine: stepEngine, adapters: leases, ...create, ...limits });
   const client = createInProcessClient(loop, log);
   after(() => client.drain(0));
   const base = { id: 'toy', names: [], digest: 'b'.repeat(64) };
-  const tokenizer = createByteTokenizer();
   const app = createApp({
     client,
     registry: new Registry({

@@ -3,8 +3,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { type GenerationRequest, GREEDY } from '../../src/contracts/generation.ts';
-import type { Batch, BatchResult, DecodeRow, RowResult } from '../../src/engine/batch.ts';
-import { createSampler, type Sampler } from '../../src/engine/sampling/sampler.ts';
+import type {
+  Batch,
+  BatchResult,
+  DecodeRow,
+  RowResult,
+  TokenSource,
+} from '../../src/engine/batch.ts';
+import { createSampler } from '../../src/engine/sampling/sampler.ts';
 import { NgramProposer, type Proposer } from '../../src/scheduler/ngram-proposer.ts';
 import { generate, tokensOf } from './generate.ts';
 import { ScriptedProposer, spoil } from './proposers.ts';
@@ -58,7 +64,7 @@ function logitsAfter(tokens: readonly number[]): Float32Array {
   });
 }
 
-function draw(sampler: Sampler, tokens: readonly number[]): RowResult {
+function draw(sampler: TokenSource, tokens: readonly number[]): RowResult {
   const token = sampler.sample({ logits: logitsAfter(tokens) });
   return token ? { ok: true, ...token } : { ok: false, reason: 'nothing_allowed' };
 }

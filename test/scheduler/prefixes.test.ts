@@ -11,7 +11,7 @@ import type { StepPlan } from '../../src/scheduler/step-plan.ts';
 import { FakeEngine, POISON, referenceTokens, request, source } from './fake-engine.ts';
 import { PlainPrefixCache } from './plain-prefix-cache.ts';
 
-const sampler: Sampler = { sample: () => ({ id: 0 }) };
+const sampler: Sampler = { sample: () => ({ id: 0 }), follow() {}, isComplete: false };
 const LIMITS = { slotCount: 4, maxSeqLength: 512, prefillChunk: 64 };
 
 interface Submission {
@@ -48,7 +48,7 @@ class Bench {
       request: request(promptIds, { maxTokens }),
     };
     this.scheduler.submit(createSequence({ ...init, sampler, prefix }));
-    this.scheduler.adapterReady(id);
+    this.scheduler.loaded(id);
     this.submitted.set(id, { request: init.request, ...(adapter && { adapter }) });
     return id;
   }

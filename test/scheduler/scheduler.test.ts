@@ -15,7 +15,7 @@ import {
   request,
 } from './fake-engine.ts';
 
-const sampler: Sampler = { sample: () => ({ id: 0 }) };
+const sampler: Sampler = { sample: () => ({ id: 0 }), follow() {}, isComplete: false };
 
 /** A scheduler and a fake engine, and the events of both. */
 class Bench {
@@ -41,7 +41,7 @@ class Bench {
 
   submitReady(request: GenerationRequest, of: { tenant?: string; adapter?: string } = {}) {
     const id = this.submit(request, of);
-    this.scheduler.adapterReady(id);
+    this.scheduler.loaded(id);
     return id;
   }
 
@@ -190,7 +190,7 @@ test('a sequence whose adapter is loading delays no other', () => {
   bench.runAll();
   assert.equal(bench.ending(later), 'length');
   assert.equal(bench.ending(loading), undefined);
-  bench.scheduler.adapterReady(loading);
+  bench.scheduler.loaded(loading);
   bench.runAll();
   assert.equal(bench.ending(loading), 'length');
 });

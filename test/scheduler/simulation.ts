@@ -67,7 +67,7 @@ export const operations = fc.array(operation, { minLength: 5, maxLength: 60 });
 
 type Operation = typeof operation extends fc.Arbitrary<infer T> ? T : never;
 
-const sampler: Sampler = { sample: () => ({ id: 0 }) };
+const sampler: Sampler = { sample: () => ({ id: 0 }), follow() {}, isComplete: false };
 
 interface Tracked {
   readonly sequence: Sequence;
@@ -99,7 +99,7 @@ export class Simulation {
 
   run(all: readonly Operation[]): void {
     for (const one of all) this.#apply(one);
-    for (const id of this.#live()) this.#scheduler.adapterReady(id);
+    for (const id of this.#live()) this.#scheduler.loaded(id);
     for (let i = 0; i < 4000 && (this.#inFlight || this.#live().length > 0); i++) this.#tick();
     check(this.#live().length === 0, 'I08', 'a sequence never ended');
   }
@@ -113,7 +113,7 @@ export class Simulation {
         for (let i = 0; i < 12; i++) this.#submit(shortBaseRequest(operation.tenant));
         break;
       case 'ready':
-        this.#withLive(operation.pick, ({ sequence }) => this.#scheduler.adapterReady(sequence.id));
+        this.#withLive(operation.pick, ({ sequence }) => this.#scheduler.loaded(sequence.id));
         break;
       case 'abort':
         this.#withLive(operation.pick, (tracked) => this.#abort(tracked));

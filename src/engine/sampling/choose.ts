@@ -4,7 +4,7 @@
 // ones by rank and then all others by id.
 import { AssertionError } from '../../common/assert.ts';
 import type { SamplingParams } from '../../contracts/generation.ts';
-import { type LogitsRow, selectTop } from '../logits.ts';
+import { type LogitsRow, selectTop, type TopLogits } from '../logits.ts';
 import {
   exactly,
   type Interval,
@@ -84,7 +84,7 @@ function isNothingLeft({ count, tail }: Head): boolean {
 /** The token with the largest logit after penalties and bias. Undefined if every token is forbidden. */
 function largest(input: DrawInput): number | undefined {
   const { row, penalties } = input;
-  if (row.top && penalties.isEmpty) return Number(row.top.ids[0]);
+  if (row.top && row.top.ids.length > 0 && penalties.isEmpty) return Number(row.top.ids[0]);
   const head = row.top && rankHead(input);
   if (head && head.count > 0) return head.order[0]!;
   const max = fillValues(input);
@@ -100,8 +100,7 @@ function rankHead({ row, params, penalties }: DrawInput): Head {
   const { logits } = row;
   const top = row.top ?? selectTop(logits);
   const { order, values, weights } = scratchFor(logits.length);
-  const isWhole = top.values.length === logits.length;
-  const tail = isWhole ? Number.NEGATIVE_INFINITY : toValue(top.values.at(-1)!, params);
+  const tail = toValue(floorOf(top, logits.length), params);
   let count = 0;
   let others = 0;
   const add = (id: number, logit: number) => {
@@ -121,6 +120,12 @@ function rankHead({ row, params, penalties }: DrawInput): Head {
   const max = values[order[0]!]!;
   for (const id of order.subarray(0, count)) weights[id] = Math.exp(values[id]! - max);
   return { order, values, weights, count, tail, others };
+}
+
+/** No logit that is not among the largest ones is above this. */
+function floorOf(top: Omit<TopLogits, 'logSumExp'>, vocabSize: number): number {
+  if (top.floor !== undefined) return top.floor;
+  return top.values.length === vocabSize ? Number.NEGATIVE_INFINITY : top.values.at(-1)!;
 }
 
 /** Draws without filters. */
@@ -173,8 +178,9 @@ function totalBounds({ row, params }: DrawInput, head: Head): Interval | undefin
     vocabSize: row.logits.length,
     temperature: params.temperature,
     max,
-    tail: row.top.values.at(-1)!,
+    tail: floorOf(row.top, row.logits.length),
     logSumExp,
+    isMasked: row.top.floor !== undefined,
   });
 }
 
@@ -270,6 +276,8 @@ interface UnknownTokens {
   tail: number;
   /** The log-sum-exp of the raw logits, computed in float32. */
   logSumExp: number;
+  /** Whether the log-sum-exp counts tokens that are forbidden, so that nothing is known about the least mass. */
+  isMasked: boolean;
 }
 
 /**
@@ -278,7 +286,7 @@ interface UnknownTokens {
  * N (m/N)^a ≤ Σ x_i^a ≤ m t^(a-1) for a ≥ 1 (convexity; x^a = x · x^(a-1)), and the reverse for a ≤ 1.
  */
 function boundTotal(known: KnownTokens, unknown: UnknownTokens): Interval {
-  const { vocabSize, temperature, max, tail, logSumExp } = unknown;
+  const { vocabSize, temperature, max, tail, logSumExp, isMasked } = unknown;
   const count = vocabSize - known.count; // N
   const power = 1 / temperature; // a
   const logTail = tail - logSumExp; // log t, in units of the whole mass
@@ -288,7 +296,7 @@ function boundTotal(known: KnownTokens, unknown: UnknownTokens): Interval {
     Math.exp(logUnit + Math.log(count) + power * Math.log(mass / count));
 
   const error = logSumExpError(vocabSize, logSumExp);
-  const least = Math.max(0, Math.exp(-error) - known.rawMass);
+  const least = isMasked ? 0 : Math.max(0, Math.exp(-error) - known.rawMass);
   const most = Math.max(0, Math.exp(error) - known.rawMass);
   const low = count === 0 ? 0 : power >= 1 ? evenly(least) : atTail(least);
   const high = count === 0 ? 0 : power >= 1 ? atTail(most) : evenly(most);

@@ -1,14 +1,18 @@
-// The tokens that a sequence must not draw next: those that complete a bad word, end it before its minimum length, or
-// are not among its allowed tokens. Knows no probabilities.
+// The tokens that a sequence must not draw next: those that complete a bad word, end it before its minimum length, are not
+// among its allowed tokens, or do not fit its grammar. Knows no probabilities.
 import type { SamplingParams } from '../../contracts/generation.ts';
-import type { LogitsRow } from '../logits.ts';
+import type { TokenMatcher } from './token-matcher.ts';
 
 type Constrained = Pick<SamplingParams, 'allowedTokenIds' | 'badWords' | 'minTokens'>;
 
 const NOTHING: ReadonlySet<number> = new Set();
 
-/** Working memory, [V]. All sequences share it, because drawing is synchronous. */
-let masked = new Float32Array(0);
+/** What a sequence's constraints depend on besides its parameters. */
+export interface ConstraintContext {
+  vocabSize: number;
+  /** The tokens that end the sequence. Default: none. */
+  stopTokenIds?: readonly number[];
+}
 
 /** The constraints of one sequence, and its last tokens. */
 export class Constraints {
@@ -20,44 +24,72 @@ export class Constraints {
   /** The last generated tokens, as many as the longest bad word has before its last token. */
   readonly #recent: number[] = [];
   readonly #recentCount: number;
+  readonly #stopTokenIds: readonly number[];
+  /** The bits of `allowedTokenIds`. */
+  readonly #listed: Uint32Array | undefined;
+  #matcher: TokenMatcher | undefined;
   #generated = 0;
 
-  constructor(params: Constrained) {
+  constructor(params: Constrained, { vocabSize, stopTokenIds = [] }: ConstraintContext) {
     const { badWords = [], minTokens } = params;
     this.#params = params;
+    this.#stopTokenIds = stopTokenIds;
+    if (params.allowedTokenIds) {
+      this.#listed = new Uint32Array(Math.ceil(vocabSize / 32));
+      for (const id of params.allowedTokenIds) addToken(this.#listed, id);
+    }
     this.#endings = new Set(minTokens?.endings);
     this.#never = new Set(badWords.flatMap((word) => (word.length === 1 ? word : [])));
     this.#longWords = badWords.filter((word) => word.length > 1);
     this.#recentCount = Math.max(0, ...this.#longWords.map((word) => word.length - 1));
   }
 
-  /** Tokens that must not be drawn next. Does not include those outside `allowedTokenIds`, which `mask` removes. */
+  /** Tokens that must not be drawn next. Does not include those that `allowed` leaves out. */
   forbidden(): ReadonlySet<number> {
-    const isTooShort = this.#generated < (this.#params.minTokens?.count ?? 0);
     const completing = this.#longWords.flatMap((word) => (this.#isBegun(word) ? word.at(-1)! : []));
-    if (!isTooShort && completing.length === 0) return this.#never;
-    return new Set([...this.#never, ...completing, ...(isTooShort ? this.#endings : NOTHING)]);
+    if (!this.#isTooShort && completing.length === 0) return this.#never;
+    return new Set([
+      ...this.#never,
+      ...completing,
+      ...(this.#isTooShort ? this.#endings : NOTHING),
+    ]);
+  }
+
+  /** Restricts the sequence to what a grammar allows, from its first token on. */
+  follow(matcher: TokenMatcher): void {
+    this.#matcher = matcher;
   }
 
   /**
-   * The row with -Infinity for tokens that are not allowed, valid until the next call. Returns the row itself if all
-   * are allowed. The result has no `top`, because the largest logits of the row may not be allowed.
+   * The tokens that may be drawn next, except the forbidden ones: bit `id % 32` of word `id >> 5`, valid until the next call.
+   * Undefined: all.
    */
-  mask(row: LogitsRow): LogitsRow {
-    const { allowedTokenIds } = this.#params;
-    if (!allowedTokenIds) return row;
-    if (masked.length !== row.logits.length) masked = new Float32Array(row.logits.length);
-    masked.fill(Number.NEGATIVE_INFINITY);
-    for (const id of allowedTokenIds) masked[id] = row.logits[id]!;
-    return { logits: masked };
+  allowed(): Uint32Array | undefined {
+    if (!this.#matcher) return this.#listed;
+    const matched = this.#matcher.allowed();
+    if (!this.#listed && !this.#matcher.canEnd) return matched;
+    const allowed = Uint32Array.from(matched);
+    if (this.#matcher.canEnd) for (const id of this.#stopTokenIds) addToken(allowed, id);
+    if (this.#listed) for (const [i, bits] of this.#listed.entries()) allowed[i]! &= bits;
+    return allowed;
+  }
+
+  /** Whether the grammar is at its end, and the sequence is long enough. */
+  get isComplete(): boolean {
+    return this.#matcher?.isComplete === true && !this.#isTooShort;
   }
 
   /** Counts a generated token. */
   record(id: number): void {
     this.#generated++;
+    if (!this.#stopTokenIds.includes(id)) this.#matcher?.accept(id);
     if (this.#recentCount === 0) return;
     this.#recent.push(id);
     if (this.#recent.length > this.#recentCount) this.#recent.shift();
+  }
+
+  get #isTooShort(): boolean {
+    return this.#generated < (this.#params.minTokens?.count ?? 0);
   }
 
   /** Whether the last generated tokens are the word without its last token. */
@@ -69,4 +101,8 @@ export class Constraints {
     }
     return true;
   }
+}
+
+function addToken(set: Uint32Array, id: number): void {
+  set[id >> 5]! |= 1 << (id & 31);
 }

@@ -7,7 +7,9 @@ import type { SamplingParams, TokenLogprob } from '../../contracts/generation.ts
 import { type LogitsRow, scoreToken } from '../logits.ts';
 import { chooseToken, probabilities, type Random } from './choose.ts';
 import { Constraints } from './constraints.ts';
+import { maskRow } from './masked-row.ts';
 import { Penalties } from './penalties.ts';
+import type { TokenMatcher } from './token-matcher.ts';
 
 /** A token that was sampled. */
 export interface SampledToken {
@@ -23,29 +25,41 @@ export interface Sampler {
    * request allow no token.
    */
   sample(row: LogitsRow): SampledToken | undefined;
+  /** Restricts the sequence to what a grammar allows. Called before the first token. */
+  follow(matcher: TokenMatcher): void;
+  /** Whether nothing may follow, because the grammar is at its end. */
+  readonly isComplete: boolean;
 }
 
 /** The prompt tokens that count for penalties, and the vocabulary. */
 export interface SamplerContext {
   promptIds: readonly number[];
   vocabSize: number;
+  /** The tokens that end the sequence. Default: none. */
+  stopTokenIds?: readonly number[];
 }
 
 /** Creates the sampler of a sequence. */
 export function createSampler(params: SamplingParams, context: SamplerContext): Sampler {
   const penalties = new Penalties(params, context.promptIds);
-  const constraints = new Constraints(params);
+  const constraints = new Constraints(params, context);
   const random = createRandom(params.seed);
   return {
     sample(row) {
       assert(row.logits.length === context.vocabSize, 'the row is as wide as the vocabulary');
       penalties.forbid(constraints.forbidden());
-      const id = chooseToken({ row: constraints.mask(row), params, penalties }, random);
+      const id = chooseToken({ row: maskedBy(constraints, row), params, penalties }, random);
       if (id === undefined) return undefined;
       penalties.record(id);
       constraints.record(id);
       if (params.topLogprobs === undefined) return { id };
       return { id, logprob: scoreToken(row, id, params.topLogprobs) };
+    },
+    follow(matcher) {
+      constraints.follow(matcher);
+    },
+    get isComplete() {
+      return constraints.isComplete;
     },
   };
 }
@@ -57,13 +71,18 @@ export function distribution(
   context: { promptIds: readonly number[]; generatedIds: readonly number[] },
 ): Float64Array {
   const penalties = new Penalties(params, context.promptIds);
-  const constraints = new Constraints(params);
+  const constraints = new Constraints(params, { vocabSize: row.logits.length });
   for (const id of context.generatedIds) {
     penalties.record(id);
     constraints.record(id);
   }
   penalties.forbid(constraints.forbidden());
-  return probabilities({ row: constraints.mask(row), params, penalties });
+  return probabilities({ row: maskedBy(constraints, row), params, penalties });
+}
+
+function maskedBy(constraints: Constraints, row: LogitsRow): LogitsRow {
+  const allowed = constraints.allowed();
+  return allowed ? maskRow(row, allowed) : row;
 }
 
 /** How many rounds sfc32 needs until its state no longer shows the seed, according to its author. */

@@ -2,6 +2,7 @@
 // the table in docs/api.md come from it. A field that is not in the table is refused by name.
 import { z } from '@hono/zod-openapi';
 import type { HttpLimits } from '../limits.ts';
+import { CONSTRAINT_FIELDS } from './constraints.ts';
 import {
   both,
   type FieldRow,
@@ -44,13 +45,9 @@ export const STREAM_OPTION_FIELDS = {
   include_obfuscation: inert('Chunks are not padded'),
 } as const satisfies Record<string, FieldRow>;
 
-const responseFormat = only('{"type":"text"}', (value) => {
-  return typeof value === 'object' && (value as { type?: unknown }).type === 'text';
-});
 const modalities = only('["text"]', (value) => {
   return Array.isArray(value) && value.every((item) => item === 'text');
 });
-const plainText = { response_format: both(responseFormat, 'Only text; JSON modes are refused') };
 const boolean = z.boolean().nullish();
 const text = { type: 'string' } as const;
 const texts = { type: 'array', items: text } as const;
@@ -284,7 +281,7 @@ function outputFields() {
       `Scores the prompt with this many alternatives, at most ${MAX_LOGPROBS}; not with stream`,
     ),
     return_tokens_as_token_ids: both(boolean, 'Whether logprobs name tokens as token_id:N'),
-    ...plainText,
+    ...CONSTRAINT_FIELDS,
     modalities: both(modalities, 'Only text'),
   } as const satisfies Record<string, FieldRow>;
 }

@@ -45,6 +45,7 @@ export function toGenerationRequests(
     promptIds,
     maxTokens,
     stopTokenIds: body.ignore_eos ? body.stop_token_ids : endings,
+    ...(body.response_format ? { constraint: body.response_format } : {}),
     sampling: body.seed == null ? sampling : { ...sampling, seed: seedOfChoice(body.seed, k) },
     ...(body.include_stop_str_in_output ? { includesStopToken: true as const } : {}),
     ...(promptTopLogprobs !== undefined ? { promptTopLogprobs } : {}),

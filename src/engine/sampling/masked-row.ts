@@ -1,0 +1,53 @@
+// Removes the tokens that must not be drawn from a row of logits.
+import { TOP_LOGITS_COUNT } from '../../model/top-logits.ts';
+import type { LogitsRow, TopLogits } from '../logits.ts';
+
+/** Working memory, [V]. All sequences share it, because drawing is synchronous. */
+let masked = new Float32Array(0);
+
+/**
+ * Returns the row with -Infinity for all tokens but the allowed ones (bit `id % 32` of word `id >> 5`). Valid until the next
+ * call. Its largest logits are the allowed ones among those of the row, if there are any.
+ */
+export function maskRow(row: LogitsRow, allowed: Uint32Array): LogitsRow {
+  const { logits } = row;
+  if (masked.length !== logits.length) masked = new Float32Array(logits.length);
+  masked.fill(Number.NEGATIVE_INFINITY);
+  const few: number[] = [];
+  let count = 0;
+  for (const [word, bits] of allowed.entries()) {
+    if (bits === 0) continue;
+    if (bits === ALL && count >= TOP_LOGITS_COUNT) {
+      const start = word * 32;
+      masked.set(logits.subarray(start, start + 32), start);
+      count += 32;
+      continue;
+    }
+    for (let left = bits; left !== 0; left &= left - 1) {
+      const id = word * 32 + 31 - Math.clz32(left & -left);
+      if (id >= logits.length) break;
+      masked[id] = logits[id]!;
+      if (count++ < TOP_LOGITS_COUNT) few.push(id);
+    }
+  }
+  if (count <= TOP_LOGITS_COUNT) return { logits: masked, top: wholeTop(few) };
+  return withTop(row, allowed);
+}
+
+const ALL = 0xffff_ffff;
+
+/** The top of a row whose other tokens are all forbidden. */
+function wholeTop(ids: readonly number[]): TopLogits {
+  const order = [...ids].sort((a, b) => masked[b]! - masked[a]! || a - b);
+  const values = Float32Array.from(order, (id) => masked[id]!);
+  return { values, ids: order, logSumExp: Number.NaN, floor: Number.NEGATIVE_INFINITY };
+}
+
+function withTop({ top }: LogitsRow, allowed: Uint32Array): LogitsRow {
+  if (!top) return { logits: masked };
+  const ids = Array.from(top.ids, Number).filter((id) => (allowed[id >> 5]! >>> (id & 31)) & 1);
+  if (ids.length === 0) return { logits: masked };
+  const values = Float32Array.from(ids, (id) => masked[id]!);
+  const floor = top.values.at(-1)!;
+  return { logits: masked, top: { values, ids, logSumExp: top.logSumExp, floor } };
+}

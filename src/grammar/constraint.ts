@@ -1,0 +1,73 @@
+// Turns the constraint of a request into a pattern.
+import type { Constraint } from '../contracts/generation.ts';
+import { Automaton } from './automaton.ts';
+import { parseEbnf } from './ebnf.ts';
+import { choice, EMPTY, type Expression, optional, repeat, sequence, text } from './expression.ts';
+import { schemaPattern } from './json-schema.ts';
+import { buildNetwork } from './network.ts';
+import { parseRegex } from './regex.ts';
+
+/** Compiles a constraint. Throws `GrammarError` if it cannot be used. */
+export function compileConstraint(constraint: Constraint): Automaton {
+  return new Automaton(buildNetwork(patternOf(constraint)));
+}
+
+function patternOf(constraint: Constraint): Expression {
+  switch (constraint.kind) {
+    case 'json_schema':
+      return schemaPattern(constraint.schema);
+    case 'regex':
+      return parseRegex(constraint.pattern);
+    case 'grammar':
+      return parseEbnf(constraint.source);
+    case 'choice':
+      return choice(...constraint.texts.map(text));
+    case 'text':
+      return text(constraint.text);
+    case 'any_text':
+      return { kind: 'without', texts: [] };
+    case 'sequence':
+      return sequence(...constraint.parts.map(patternOf));
+    case 'any_of':
+      return choice(...constraint.options.map(patternOf));
+    case 'tags':
+      return tagsPattern(constraint);
+  }
+}
+
+type Tags = Extract<Constraint, { kind: 'tags' }>;
+
+function tagsPattern({
+  triggers,
+  tags,
+  separator = '',
+  isRequired = false,
+  isSingle = false,
+}: Tags) {
+  if (triggers.length === 0) {
+    const one = choice(...tags.map((tag) => sequence(text(tag.begin), contentPattern(tag))));
+    const more = isSingle ? EMPTY : repeat(sequence(text(separator), one), 0);
+    const some = sequence(one, more);
+    return isRequired ? some : optional(some);
+  }
+  const exits = triggers.map((trigger) => {
+    const begun = tags.filter(({ begin }) => begin.startsWith(trigger));
+    const options = begun.map((tag) => {
+      return sequence(text(tag.begin.slice(trigger.length)), contentPattern(tag));
+    });
+    return { text: trigger, next: choice(...options) };
+  });
+  const call: Expression = { kind: 'until', exits };
+  const rest: Expression = { kind: 'without', texts: triggers };
+  const calls = isSingle ? optional(call) : repeat(call, 0);
+  if (isRequired) return sequence(call, isSingle ? EMPTY : calls, isSingle ? EMPTY : rest);
+  return isSingle ? choice(call, rest) : sequence(calls, rest);
+}
+
+/** What follows the beginning of a tag, with its end. Free text extends to the first end. */
+function contentPattern({ content, end }: Tags['tags'][number]): Expression {
+  if (content.kind === 'any_text' && end !== '') {
+    return { kind: 'until', exits: [{ text: end, next: EMPTY }] };
+  }
+  return sequence(patternOf(content), text(end));
+}

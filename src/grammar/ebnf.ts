@@ -1,0 +1,219 @@
+// Parses grammars in the notation of llama.cpp (GBNF) and XGrammar: `root ::= "yes" | "no"`, with # comments.
+import {
+  type CharRange,
+  choice,
+  EMPTY,
+  type Expression,
+  GrammarError,
+  type Rule,
+  repeat,
+  sequence,
+} from './expression.ts';
+import { complement } from './regex.ts';
+
+const MAX_LENGTH = 100_000;
+const MAX_DEPTH = 100;
+
+/** Parses a grammar, whose rule `root` matches the whole text. Throws `GrammarError` with the line at fault. */
+export function parseEbnf(source: string): Expression {
+  if (source.length > MAX_LENGTH) {
+    throw new GrammarError(`has more than ${MAX_LENGTH} characters`);
+  }
+  return new EbnfParser(tokenize(source)).parse();
+}
+
+type Token =
+  | { kind: 'name' | 'sign'; text: string; line: number }
+  | { kind: 'pattern'; pattern: Expression; text: string; line: number };
+
+const NAME = /[A-Za-z_][A-Za-z0-9_-]*/y;
+const SIGN = /::=|[|()*+?.]|\{\d+(?:,\d*)?\}/y;
+const SPACE = /(?:\s|#[^\n]*)+/y;
+const LITERAL = /"((?:[^"\\\n]|\\.)*)"/y;
+const CLASS = /\[((?:[^\]\\]|\\.)*)\]/y;
+
+function tokenize(source: string): Token[] {
+  const tokens: Token[] = [];
+  let at = 0;
+  let line = 1;
+  const match = (pattern: RegExp) => {
+    pattern.lastIndex = at;
+    const found = pattern.exec(source);
+    if (found) at += found[0].length;
+    return found;
+  };
+  while (at < source.length) {
+    const space = match(SPACE);
+    if (space) {
+      line += space[0].split('\n').length - 1;
+      continue;
+    }
+    const name = match(NAME);
+    if (name) {
+      tokens.push({ kind: 'name', text: name[0], line });
+      continue;
+    }
+    const sign = match(SIGN);
+    if (sign) {
+      tokens.push({ kind: 'sign', text: sign[0], line });
+      continue;
+    }
+    const literal = match(LITERAL);
+    if (literal) {
+      const text = String.fromCodePoint(...codePoints(literal[1]!, line).map(({ point }) => point));
+      tokens.push({ kind: 'pattern', pattern: { kind: 'text', text }, text: literal[0], line });
+      continue;
+    }
+    const set = match(CLASS);
+    if (!set)
+      throw new GrammarError(`line ${line}: "${source.slice(at, at + 12)}" is not expected`);
+    const ranges = characterRanges(set[1]!, line);
+    tokens.push({ kind: 'pattern', pattern: { kind: 'chars', ranges }, text: set[0], line });
+  }
+  return tokens;
+}
+
+/** The characters of a literal or a class, and whether each was written with a backslash. */
+function codePoints(source: string, line: number): { point: number; isEscaped: boolean }[] {
+  const points: { point: number; isEscaped: boolean }[] = [];
+  const pattern = /\\x([0-9a-fA-F]{2})|\\u([0-9a-fA-F]{4})|\\U([0-9a-fA-F]{8})|\\(.)|([^\\])/gsu;
+  for (const [, x, u, U, escaped, plain] of source.matchAll(pattern)) {
+    const hex = x ?? u ?? U;
+    const control = { n: 10, r: 13, t: 9, '0': 0, b: 8, f: 12, v: 11 }[escaped ?? ''];
+    const point =
+      hex === undefined
+        ? (control ?? (escaped ?? plain!).codePointAt(0)!)
+        : Number.parseInt(hex, 16);
+    if (point > 0x10ffff) throw new GrammarError(`line ${line}: there is no character ${hex}`);
+    points.push({ point, isEscaped: plain === undefined });
+  }
+  return points;
+}
+
+function characterRanges(source: string, line: number): CharRange[] {
+  const isNegated = source.startsWith('^');
+  const points = codePoints(isNegated ? source.slice(1) : source, line);
+  const ranges: CharRange[] = [];
+  for (let i = 0; i < points.length; i++) {
+    const first = points[i]!.point;
+    const dash = points[i + 1];
+    const last = points[i + 2];
+    if (last && dash?.point === 0x2d && !dash.isEscaped) {
+      if (last.point < first)
+        throw new GrammarError(`line ${line}: a range of [${source}] is reversed`);
+      ranges.push([first, last.point]);
+      i += 2;
+    } else ranges.push([first, first]);
+  }
+  return isNegated ? complement(ranges) : ranges;
+}
+
+class EbnfParser {
+  readonly #tokens: readonly Token[];
+  readonly #rules = new Map<string, { rule: Rule; isDefined: boolean; line: number }>();
+  #at = 0;
+  #depth = 0;
+
+  constructor(tokens: readonly Token[]) {
+    this.#tokens = tokens;
+  }
+
+  parse(): Expression {
+    while (this.#at < this.#tokens.length) this.#definition();
+    for (const [name, { isDefined, line }] of this.#rules) {
+      if (!isDefined) throw new GrammarError(`line ${line}: there is no rule "${name}"`);
+    }
+    const root = this.#rules.get('root');
+    if (!root) throw new GrammarError('there is no rule "root"');
+    return { kind: 'rule', rule: root.rule };
+  }
+
+  #definition(): void {
+    const name = this.#tokens[this.#at]!;
+    if (name.kind !== 'name' || !this.#isDefinition(this.#at)) throw this.#unexpected();
+    this.#at += 2;
+    const entry = this.#entry(name.text, name.line);
+    if (entry.isDefined) {
+      throw new GrammarError(`line ${name.line}: rule "${name.text}" is defined twice`);
+    }
+    entry.isDefined = true;
+    entry.rule.body = this.#alternatives();
+  }
+
+  #alternatives(): Expression {
+    if (++this.#depth > MAX_DEPTH) {
+      throw new GrammarError(`there are more than ${MAX_DEPTH} nested groups`);
+    }
+    const options = [this.#sequence()];
+    while (this.#take('|')) options.push(this.#sequence());
+    this.#depth--;
+    return choice(...options);
+  }
+
+  #sequence(): Expression {
+    const items: Expression[] = [];
+    for (;;) {
+      const token = this.#tokens[this.#at];
+      if (!token || this.#isDefinition(this.#at)) break;
+      if (token.kind === 'sign' && !['(', '.'].includes(token.text)) break;
+      items.push(this.#repeated(this.#item(token)));
+    }
+    return sequence(...items);
+  }
+
+  #item(token: Token): Expression {
+    this.#at++;
+    if (token.kind === 'pattern') return token.pattern;
+    if (token.kind === 'name') {
+      return { kind: 'rule', rule: this.#entry(token.text, token.line).rule };
+    }
+    if (token.text === '.') return { kind: 'chars', ranges: complement([]) };
+    const inner = this.#alternatives();
+    if (!this.#take(')')) throw this.#unexpected();
+    return inner;
+  }
+
+  #repeated(item: Expression): Expression {
+    const next = this.#tokens[this.#at];
+    if (next?.kind !== 'sign') return item;
+    const { text } = next;
+    const [min = '0', max = min] = text.startsWith('{') ? text.slice(1, -1).split(',') : [];
+    const bounds: Record<string, [number, number]> = {
+      '*': [0, Number.POSITIVE_INFINITY],
+      '+': [1, Number.POSITIVE_INFINITY],
+      '?': [0, 1],
+      '{': [Number(min), max === '' ? Number.POSITIVE_INFINITY : Number(max)],
+    };
+    const found = bounds[text[0]!];
+    if (!found) return item;
+    if (found[0] > found[1]) throw new GrammarError(`line ${next.line}: ${text} is reversed`);
+    this.#at++;
+    return this.#repeated(repeat(item, ...found));
+  }
+
+  #entry(name: string, line: number) {
+    const known = this.#rules.get(name);
+    if (known) return known;
+    const entry = { rule: { body: EMPTY }, isDefined: false, line };
+    this.#rules.set(name, entry);
+    return entry;
+  }
+
+  #isDefinition(at: number): boolean {
+    return this.#tokens[at]?.kind === 'name' && this.#tokens[at + 1]?.text === '::=';
+  }
+
+  #take(text: string): boolean {
+    const token = this.#tokens[this.#at];
+    if (token?.kind !== 'sign' || token.text !== text) return false;
+    this.#at++;
+    return true;
+  }
+
+  #unexpected(): GrammarError {
+    const token = this.#tokens[this.#at];
+    return token
+      ? new GrammarError(`line ${token.line}: "${token.text}" is not expected`)
+      : new GrammarError('the grammar ends too early');
+  }
+}

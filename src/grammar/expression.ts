@@ -1,0 +1,76 @@
+// Patterns of text as data. JSON schemas, regular expressions and grammars are all turned into these.
+
+/** A range of code points, both ends included. */
+export type CharRange = readonly [first: number, last: number];
+
+/** A pattern of text. */
+export type Expression =
+  /** Exactly this text. */
+  | { kind: 'text'; text: string }
+  /** One character of these ranges. Without ranges it matches nothing. */
+  | { kind: 'chars'; ranges: readonly CharRange[] }
+  | { kind: 'sequence'; items: readonly Expression[] }
+  /** Without options it matches nothing. */
+  | { kind: 'choice'; options: readonly Expression[] }
+  /** `max` may be Infinity. */
+  | { kind: 'repeat'; item: Expression; min: number; max: number }
+  | { kind: 'rule'; rule: Rule }
+  /** Any text up to the first of the exits' texts, this text, and then `next`. */
+  | { kind: 'until'; exits: readonly { text: string; next: Expression }[] }
+  /** Any text that contains none of these texts. */
+  | { kind: 'without'; texts: readonly string[] };
+
+/** A pattern that may refer to itself. */
+export interface Rule {
+  body: Expression;
+}
+
+/** A schema, a grammar or a regular expression that cannot be used. `path` says where in it, such as `#/properties/a`. */
+export class GrammarError extends Error {
+  override name = 'GrammarError';
+  readonly path: string;
+
+  constructor(message: string, path = '') {
+    super(message);
+    this.path = path;
+  }
+}
+
+/** Matches only the empty text. */
+export const EMPTY: Expression = { kind: 'sequence', items: [] };
+
+export function text(value: string): Expression {
+  return { kind: 'text', text: value };
+}
+
+export function sequence(...items: readonly Expression[]): Expression {
+  return items.length === 1 ? items[0]! : { kind: 'sequence', items };
+}
+
+export function choice(...options: readonly Expression[]): Expression {
+  return options.length === 1 ? options[0]! : { kind: 'choice', options };
+}
+
+export function repeat(item: Expression, min: number, max = Number.POSITIVE_INFINITY): Expression {
+  return { kind: 'repeat', item, min, max };
+}
+
+export function optional(item: Expression): Expression {
+  return repeat(item, 0, 1);
+}
+
+/** A pattern that `define` describes with a reference to the pattern itself. */
+export function recursive(define: (self: Expression) => Expression): Expression {
+  const rule: Rule = { body: EMPTY };
+  const self: Expression = { kind: 'rule', rule };
+  rule.body = define(self);
+  return self;
+}
+
+/** One character of a set that is written as ranges of characters, such as `09AF`. */
+export function chars(pairs: string): Expression {
+  const points = [...pairs].map((character) => character.codePointAt(0)!);
+  const ranges: CharRange[] = [];
+  for (let i = 0; i < points.length; i += 2) ranges.push([points[i]!, points[i + 1]!]);
+  return { kind: 'chars', ranges };
+}

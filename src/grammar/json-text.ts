@@ -1,0 +1,132 @@
+// The patterns of JSON values. They have no white space between tokens: small models otherwise write blanks for ever.
+import {
+  type CharRange,
+  chars,
+  choice,
+  type Expression,
+  optional,
+  recursive,
+  repeat,
+  sequence,
+  text,
+} from './expression.ts';
+
+/** A safe integer has at most this many digits in all cases. It keeps a model from writing digits for ever. */
+export const MAX_DIGITS = 15;
+
+export const DIGIT = chars('09');
+const HEX = chars('09afAF');
+const MAX_CODE_POINT = 0x10ffff;
+
+/** Characters that a JSON string may hold as they are: not the quote, not the backslash, no control character. */
+const PLAIN: readonly CharRange[] = [
+  [0x20, 0x21],
+  [0x23, 0x5b],
+  [0x5d, MAX_CODE_POINT],
+];
+
+/** Characters that have a short escape, and its letter. */
+const ESCAPES: ReadonlyMap<number, string> = new Map([
+  [0x22, '"'],
+  [0x5c, '\\'],
+  [0x08, 'b'],
+  [0x09, 't'],
+  [0x0a, 'n'],
+  [0x0c, 'f'],
+  [0x0d, 'r'],
+]);
+
+/** `\uXXXX` of any character but a surrogate. */
+const UNICODE_ESCAPE = sequence(
+  text('\\u'),
+  choice(
+    sequence(chars('09acAC'), HEX, HEX, HEX),
+    sequence(chars('efEF'), HEX, HEX, HEX),
+    sequence(chars('ddDD'), chars('07'), HEX, HEX),
+  ),
+);
+
+/** A character of a JSON string. */
+const CHARACTER: Expression = choice(
+  { kind: 'chars', ranges: PLAIN },
+  sequence(text('\\'), chars('""\\\\//bbffnnrrtt')),
+  UNICODE_ESCAPE,
+);
+
+/** A JSON string of any characters, with a length in code points. */
+export function stringOfLength(min: number, max: number): Expression {
+  return sequence(text('"'), repeat(CHARACTER, min, max), text('"'));
+}
+
+/** A character of these ranges, as a JSON string holds it. Control characters without a short escape are left out. */
+export function insideString(ranges: readonly CharRange[]): Expression {
+  const plain = intersect(ranges, PLAIN);
+  const escaped = [...ESCAPES].filter(([point]) => {
+    return ranges.some(([first, last]) => first <= point && point <= last);
+  });
+  return choice(
+    { kind: 'chars', ranges: plain },
+    ...escaped.map(([, letter]) => text(`\\${letter}`)),
+  );
+}
+
+/** The ranges that both sets have. */
+function intersect(one: readonly CharRange[], other: readonly CharRange[]): CharRange[] {
+  return one.flatMap(([first, last]) =>
+    other.flatMap(([from, to]): CharRange[] => {
+      const range: CharRange = [Math.max(first, from), Math.min(last, to)];
+      return range[0] <= range[1] ? [range] : [];
+    }),
+  );
+}
+
+/** An integer without bounds. */
+export const ANY_INTEGER: Expression = sequence(
+  optional(text('-')),
+  choice(text('0'), sequence(chars('19'), repeat(DIGIT, 0, MAX_DIGITS - 1))),
+);
+
+/** A number without bounds. */
+export const ANY_NUMBER: Expression = sequence(
+  ANY_INTEGER,
+  optional(sequence(text('.'), repeat(DIGIT, 1, MAX_DIGITS))),
+  optional(sequence(chars('eeEE'), optional(chars('++--')), repeat(DIGIT, 1, 2))),
+);
+
+/** Several expressions with commas between them. */
+export function commaSeparated(item: Expression, min: number, max: number): Expression {
+  if (max === 0) return sequence();
+  const some = sequence(item, repeat(sequence(text(','), item), Math.max(0, min - 1), max - 1));
+  return min === 0 ? optional(some) : some;
+}
+
+/** A member of an object. */
+export function member(key: Expression, value: Expression): Expression {
+  return sequence(key, text(':'), value);
+}
+
+export const ANY_STRING = stringOfLength(0, Number.POSITIVE_INFINITY);
+
+/** Any JSON value. */
+export const ANY_VALUE: Expression = recursive((value) =>
+  choice(
+    objectOf(value),
+    arrayOf(value),
+    ANY_STRING,
+    ANY_NUMBER,
+    text('true'),
+    text('false'),
+    text('null'),
+  ),
+);
+export const ANY_OBJECT = objectOf(ANY_VALUE);
+export const ANY_ARRAY = arrayOf(ANY_VALUE);
+
+function objectOf(value: Expression): Expression {
+  const members = commaSeparated(member(ANY_STRING, value), 0, Number.POSITIVE_INFINITY);
+  return sequence(text('{'), members, text('}'));
+}
+
+function arrayOf(value: Expression): Expression {
+  return sequence(text('['), commaSeparated(value, 0, Number.POSITIVE_INFINITY), text(']'));
+}

@@ -1,0 +1,94 @@
+// Patterns of the multiples of a number.
+import {
+  choice,
+  EMPTY,
+  type Expression,
+  GrammarError,
+  optional,
+  type Rule,
+  sequence,
+  text,
+} from './expression.ts';
+import type { Bounds } from './number-ranges.ts';
+
+/** Each remainder is a state for each number of digits. */
+const MAX_DIVISOR = 1000;
+/** Multiples between two bounds are listed. */
+const MAX_LISTED = 10_000;
+
+/** Matches the multiples of a number, between bounds if they are few. Throws `GrammarError` if that takes too many states. */
+export function multiplesOf(
+  step: number,
+  { min, max }: Bounds,
+  type: 'number' | 'integer',
+): Expression {
+  const [whole = '0', fraction = ''] = step
+    .toLocaleString('en', { useGrouping: false, maximumFractionDigits: 20 })
+    .split('.');
+  const scale = 10 ** fraction.length;
+  const divisor = Number(`${whole}${fraction}`);
+  if (min || max) {
+    if (!min || !max)
+      throw new GrammarError('with one bound only is not supported. Give a minimum and a maximum');
+    const first = Math.ceil((min.value * scale) / divisor);
+    const last = Math.floor((max.value * scale) / divisor);
+    if (last - first > MAX_LISTED)
+      throw new GrammarError(`has more than ${MAX_LISTED} values between the bounds`);
+    const values = Array.from(
+      { length: Math.max(0, last - first + 1) },
+      (_, i) => ((first + i) * divisor) / scale,
+    );
+    const allowed = values.filter(
+      (value) =>
+        (type === 'number' || Number.isInteger(value)) &&
+        !(min.isExclusive && value <= min.value) &&
+        !(max.isExclusive && value >= max.value),
+    );
+    if (allowed.length === 0) throw new GrammarError('has no value between the bounds');
+    return choice(...allowed.map((value) => text(JSON.stringify(value))));
+  }
+  if (divisor > MAX_DIVISOR)
+    throw new GrammarError(`must have at most ${MAX_DIVISOR} as its digits, or bounds`);
+  if (type === 'integer' && fraction !== '')
+    throw new GrammarError('of an integer must be a whole number');
+  return sequence(optional(text('-')), digits(divisor, fraction.length));
+}
+
+/** Matches the decimals whose digits are a multiple of the divisor. `decimals`: digits after the point. */
+function digits(divisor: number, decimals: number): Expression {
+  const rules = Array.from({ length: divisor }, (): Rule => ({ body: EMPTY }));
+  const after = (remainder: number): Expression => ({ kind: 'rule', rule: rules[remainder]! });
+  const next = (remainder: number, digit: number) => (remainder * 10 + digit) % divisor;
+  const tail = fractionTails(divisor, decimals);
+  const all = Array.from({ length: 10 }, (_, digit) => digit);
+  for (const [remainder, rule] of rules.entries()) {
+    const more = all.map((digit) => sequence(text(String(digit)), after(next(remainder, digit))));
+    rule.body = choice(tail(remainder), ...more);
+  }
+  const leading = all
+    .slice(1)
+    .map((digit) => sequence(text(String(digit)), after(digit % divisor)));
+  return choice(sequence(text('0'), tail(0)), ...leading);
+}
+
+/** What may follow the digits before the point, by their remainder. */
+function fractionTails(divisor: number, decimals: number): (remainder: number) => Expression {
+  if (decimals === 0) return (remainder) => (remainder === 0 ? EMPTY : choice());
+  const known = new Map<string, Expression>();
+  const tail = (remainder: number, left: number): Expression => {
+    if (left === 0) return remainder === 0 ? EMPTY : choice();
+    const key = `${remainder} ${left}`;
+    const found = known.get(key);
+    if (found) return found;
+    const rule: Rule = { body: EMPTY };
+    const self: Expression = { kind: 'rule', rule };
+    known.set(key, self);
+    rule.body = choice(
+      ...Array.from({ length: 10 }, (_, digit) =>
+        sequence(text(String(digit)), tail((remainder * 10 + digit) % divisor, left - 1)),
+      ),
+    );
+    return self;
+  };
+  return (remainder) => sequence(text('.'), tail(remainder, decimals));
+}

@@ -1,0 +1,202 @@
+// Patterns of decimal numbers between bounds.
+import { chars, choice, type Expression, optional, repeat, sequence, text } from './expression.ts';
+import { DIGIT, MAX_DIGITS } from './json-text.ts';
+
+/** A bound of a number. */
+export interface Bound {
+  readonly value: number;
+  readonly isExclusive: boolean;
+}
+
+/** The bounds of a number. */
+export interface Bounds {
+  readonly min: Bound | undefined;
+  readonly max: Bound | undefined;
+}
+
+/** Matches the integers between the bounds. Without a bound, those with up to `MAX_DIGITS` digits. */
+export function integersBetween({ min, max }: Bounds): Expression {
+  const low = min && BigInt(min.isExclusive ? Math.floor(min.value) + 1 : Math.ceil(min.value));
+  const high = max && BigInt(max.isExclusive ? Math.ceil(max.value) - 1 : Math.floor(max.value));
+  const first = low ?? minBigInt(-LARGEST, (high ?? 0n) * 10n);
+  const last = high ?? maxBigInt(LARGEST, (low ?? 0n) * 10n);
+  const options: Expression[] = [];
+  if (first < 0n) {
+    const magnitudes = naturalsBetween(last < 0n ? -last : 1n, -first);
+    options.push(sequence(text('-'), magnitudes));
+  }
+  if (last >= 0n) options.push(naturalsBetween(maxBigInt(first, 0n), last));
+  return choice(...options);
+}
+
+const LARGEST = 10n ** BigInt(MAX_DIGITS) - 1n;
+
+function minBigInt(one: bigint, other: bigint): bigint {
+  return one < other ? one : other;
+}
+
+function maxBigInt(one: bigint, other: bigint): bigint {
+  return one > other ? one : other;
+}
+
+/** Matches the natural numbers from `low` to `high`. */
+function naturalsBetween(low: bigint, high: bigint): Expression {
+  const options: Expression[] = [];
+  for (let first = low; first <= high; ) {
+    const digits = String(first).length;
+    const last = minBigInt(high, 10n ** BigInt(digits) - 1n);
+    options.push(digitsBetween(String(first), String(last)));
+    first = last + 1n;
+  }
+  return choice(...options);
+}
+
+/** Matches the strings of digits between two of the same length. */
+function digitsBetween(low: string, high: string): Expression {
+  const length = low.length;
+  if (length === 0) return sequence();
+  if (/^0*$/.test(low) && /^9*$/.test(high)) return repeat(DIGIT, length, length);
+  const [first, last] = [Number(low[0]), Number(high[0])];
+  const rest = length - 1;
+  const [zeros, nines] = ['0'.repeat(rest), '9'.repeat(rest)];
+  if (first === last) {
+    return sequence(text(low[0]!), digitsBetween(low.slice(1), high.slice(1)));
+  }
+  const options: Expression[] = [
+    sequence(text(low[0]!), digitsBetween(low.slice(1), nines)),
+    sequence(text(high[0]!), digitsBetween(zeros, high.slice(1))),
+  ];
+  if (last - first > 1) {
+    options.push(sequence(digit(first + 1, last - 1), repeat(DIGIT, rest, rest)));
+  }
+  return choice(...options);
+}
+
+/** Matches the numbers between the bounds, as decimals with up to `MAX_DIGITS` digits after the point. */
+export function numbersBetween({ min, max }: Bounds): Expression {
+  const options: Expression[] = [];
+  const isNegative = (bound: Bound | undefined) => bound !== undefined && bound.value < 0;
+  if (!min || min.value < 0) {
+    const low = isNegative(max) ? negate(max!) : { value: 0, isExclusive: true };
+    options.push(sequence(text('-'), decimalsBetween(low, min && negate(min))));
+  }
+  if (!isNegative(max)) {
+    const low = min && min.value >= 0 ? min : { value: 0, isExclusive: false };
+    options.push(decimalsBetween(low, max));
+  }
+  return choice(...options);
+}
+
+function negate({ value, isExclusive }: Bound): Bound {
+  return { value: -value, isExclusive };
+}
+
+/** Matches decimals without a sign. Both bounds are at least 0. */
+function decimalsBetween(low: Bound, high: Bound | undefined): Expression {
+  const lowParts = decimalParts(low.value);
+  if (!high) {
+    const last = maxBigInt(LARGEST, lowParts.whole * 10n);
+    return choice(
+      sequence(text(String(lowParts.whole)), fractionAbove(lowParts.fraction, low.isExclusive)),
+      sequence(naturalsBetween(lowParts.whole + 1n, last), ANY_FRACTION),
+    );
+  }
+  const highParts = decimalParts(high.value);
+  const options: Expression[] = [];
+  if (lowParts.whole === highParts.whole) {
+    const fractions = fractionBetween(
+      { digits: lowParts.fraction, isExclusive: low.isExclusive },
+      { digits: highParts.fraction, isExclusive: high.isExclusive },
+    );
+    options.push(sequence(text(String(lowParts.whole)), fractions));
+  } else if (lowParts.whole < highParts.whole) {
+    options.push(
+      sequence(text(String(lowParts.whole)), fractionAbove(lowParts.fraction, low.isExclusive)),
+      sequence(naturalsBetween(lowParts.whole + 1n, highParts.whole - 1n), ANY_FRACTION),
+      sequence(text(String(highParts.whole)), fractionBelow(highParts.fraction, high.isExclusive)),
+    );
+  }
+  return choice(...options);
+}
+
+/** The digits before and after the point, without zeros at the end. */
+function decimalParts(value: number): { whole: bigint; fraction: string } {
+  const [whole = '0', fraction = ''] = value
+    .toLocaleString('en', { useGrouping: false, maximumFractionDigits: 20 })
+    .split('.');
+  return { whole: BigInt(whole), fraction };
+}
+
+const ANY_FRACTION = optional(sequence(text('.'), repeat(DIGIT, 1, MAX_DIGITS)));
+const ANY_DIGITS = repeat(DIGIT, 0, MAX_DIGITS);
+const NONE = choice();
+
+interface FractionBound {
+  readonly digits: string;
+  readonly isExclusive: boolean;
+}
+
+function fractionAbove(digits: string, isExclusive: boolean): Expression {
+  return fractionBetween({ digits, isExclusive }, undefined);
+}
+
+function fractionBelow(digits: string, isExclusive: boolean): Expression {
+  return fractionBetween({ digits: '', isExclusive: false }, { digits, isExclusive });
+}
+
+/** Matches the digits after the point with the point, or nothing. */
+function fractionBetween(low: FractionBound, high: FractionBound | undefined): Expression {
+  const options: Expression[] = [];
+  const isZeroAllowed =
+    low.digits === '' && !low.isExclusive && !(high && high.digits === '' && high.isExclusive);
+  if (isZeroAllowed) options.push(sequence());
+  options.push(sequence(text('.'), fractionDigits(low, high, true)));
+  return choice(...options);
+}
+
+/**
+ * Matches digits after the point. A bound that the digits so far have passed is undefined. `isFirst`: at least one digit
+ * must follow.
+ */
+function fractionDigits(
+  low: FractionBound | undefined,
+  high: FractionBound | undefined,
+  isFirst: boolean,
+): Expression {
+  const least = isFirst ? 1 : 0;
+  if (!low && !high) return isFirst ? repeat(DIGIT, 1, MAX_DIGITS) : ANY_DIGITS;
+  // With no digits left, a bound is equal to what was written, and only zeros keep it so.
+  if (high && high.digits === '') {
+    const isBelow = low !== undefined && (low.digits !== '' || low.isExclusive);
+    return high.isExclusive || isBelow ? NONE : repeat(text('0'), least, MAX_DIGITS);
+  }
+  if (!high && low!.digits === '' && low!.isExclusive) {
+    return sequence(repeat(text('0'), 0, MAX_DIGITS - 1), chars('19'), ANY_DIGITS);
+  }
+  if (!high && low!.digits === '') return isFirst ? repeat(DIGIT, 1, MAX_DIGITS) : ANY_DIGITS;
+  const lowDigit = low ? Number(low.digits[0] ?? 0) : -1;
+  const highDigit = high ? Number(high.digits[0]!) : 10;
+  const options: Expression[] = [];
+  const canEnd = !isFirst && !(low && (low.digits !== '' || low.isExclusive));
+  if (canEnd) options.push(sequence());
+  const lowRest = low && { ...low, digits: low.digits.slice(1) };
+  const highRest = high && { ...high, digits: high.digits.slice(1) };
+  for (let next = Math.max(0, lowDigit); next <= Math.min(9, highDigit); next++) {
+    if (next > lowDigit && next < highDigit) continue;
+    const rest = fractionDigits(
+      next === lowDigit ? lowRest : undefined,
+      next === highDigit ? highRest : undefined,
+      false,
+    );
+    options.push(sequence(text(String(next)), rest));
+  }
+  if (highDigit - lowDigit > 1) {
+    const between = digit(Math.max(0, lowDigit + 1), Math.min(9, highDigit - 1));
+    options.push(sequence(between, ANY_DIGITS));
+  }
+  return choice(...options);
+}
+
+function digit(first: number, last: number): Expression {
+  return chars(`${first}${last}`);
+}

@@ -1,0 +1,261 @@
+// Parses regular expressions, in the syntax of JavaScript without what needs more than a finite automaton.
+import {
+  type CharRange,
+  choice,
+  EMPTY,
+  type Expression,
+  GrammarError,
+  repeat,
+  sequence,
+} from './expression.ts';
+
+/** How characters are written, and how the expression is searched for. */
+export interface RegexOptions {
+  /** Default: as they are. */
+  toPattern?: (ranges: readonly CharRange[]) => Expression;
+  /** Whether the expression may match a part of the text, unless it has anchors. Default: it matches all of it. */
+  isSearch?: boolean;
+}
+
+/** Deeper groups are no use. */
+const MAX_DEPTH = 100;
+const MAX_LENGTH = 20_000;
+const MAX_CODE_POINT = 0x10ffff;
+const ANYTHING: readonly CharRange[] = [[0, MAX_CODE_POINT]];
+
+const CLASSES: Readonly<Record<string, readonly CharRange[]>> = {
+  d: [[0x30, 0x39]],
+  w: [
+    [0x30, 0x39],
+    [0x41, 0x5a],
+    [0x5f, 0x5f],
+    [0x61, 0x7a],
+  ],
+  s: [
+    [0x09, 0x0d],
+    [0x20, 0x20],
+    [0xa0, 0xa0],
+    [0x1680, 0x1680],
+    [0x2000, 0x200a],
+    [0x2028, 0x2029],
+    [0x202f, 0x202f],
+    [0x205f, 0x205f],
+    [0x3000, 0x3000],
+    [0xfeff, 0xfeff],
+  ],
+};
+const LINE_ENDS: readonly CharRange[] = [
+  [0x0a, 0x0a],
+  [0x0d, 0x0d],
+  [0x2028, 0x2029],
+];
+const CONTROLS: Readonly<Record<string, number>> = { t: 9, n: 10, v: 11, f: 12, r: 13, '0': 0 };
+
+/** Parses a regular expression. Throws `GrammarError` if it is invalid or not supported. */
+export function parseRegex(
+  source: string,
+  { toPattern = (ranges) => ({ kind: 'chars', ranges }), isSearch = false }: RegexOptions = {},
+): Expression {
+  if (source.length > MAX_LENGTH) {
+    throw new GrammarError(`has more than ${MAX_LENGTH} characters`);
+  }
+  try {
+    new RegExp(source, 'u');
+  } catch {
+    // Some valid expressions have escapes that only the older syntax allows.
+    try {
+      new RegExp(source);
+    } catch {
+      throw new GrammarError('is not a regular expression');
+    }
+  }
+  return new RegexParser(source, toPattern, isSearch).parse();
+}
+
+/** All characters that are not in these ranges. */
+export function complement(ranges: readonly CharRange[]): CharRange[] {
+  const sorted = [...ranges].sort(([a], [b]) => a - b);
+  const rest: CharRange[] = [];
+  let next = 0;
+  for (const [first, last] of sorted) {
+    if (first > next) rest.push([next, first - 1]);
+    next = Math.max(next, last + 1);
+  }
+  if (next <= MAX_CODE_POINT) rest.push([next, MAX_CODE_POINT]);
+  return rest;
+}
+
+class RegexParser {
+  readonly #source: readonly string[];
+  readonly #toPattern: (ranges: readonly CharRange[]) => Expression;
+  readonly #isSearch: boolean;
+  #at = 0;
+  #depth = 0;
+
+  constructor(
+    source: string,
+    toPattern: (ranges: readonly CharRange[]) => Expression,
+    isSearch: boolean,
+  ) {
+    this.#source = [...source];
+    this.#toPattern = toPattern;
+    this.#isSearch = isSearch;
+  }
+
+  parse(): Expression {
+    return this.#alternatives();
+  }
+
+  #alternatives(): Expression {
+    if (++this.#depth > MAX_DEPTH)
+      throw new GrammarError(`has more than ${MAX_DEPTH} nested groups`);
+    const isWhole = this.#depth === 1;
+    const options = [this.#items(isWhole)];
+    while (this.#take('|')) options.push(this.#items(isWhole));
+    this.#depth--;
+    return choice(...options);
+  }
+
+  /** One alternative. Anchors may stand only at the ends of a whole one. */
+  #items(isWhole: boolean): Expression {
+    const isAnchored = { start: isWhole && this.#take('^'), end: false };
+    const items: Expression[] = [];
+    for (let next = this.#peek(); next !== undefined && next !== '|'; next = this.#peek()) {
+      if (next === ')' && !isWhole) break;
+      if (next === '$') {
+        this.#at++;
+        const after = this.#peek();
+        if (!isWhole || (after !== undefined && after !== '|'))
+          throw unsupported('an anchor inside');
+        isAnchored.end = true;
+        break;
+      }
+      items.push(this.#quantified(this.#item()));
+    }
+    if (!isWhole || !this.#isSearch) return sequence(...items);
+    const anything = repeat(this.#toPattern(ANYTHING), 0);
+    return sequence(
+      isAnchored.start ? EMPTY : anything,
+      ...items,
+      isAnchored.end ? EMPTY : anything,
+    );
+  }
+
+  #item(): Expression {
+    const next = this.#source[this.#at++]!;
+    if (next === '(') return this.#group();
+    if (next === '[') return this.#toPattern(this.#class());
+    if (next === '.') return this.#toPattern(complement(LINE_ENDS));
+    if (next === '\\') return this.#toPattern(this.#escape(false));
+    if (next === '^') throw unsupported('an anchor inside');
+    const point = next.codePointAt(0)!;
+    return this.#toPattern([[point, point]]);
+  }
+
+  #group(): Expression {
+    if (this.#take('?')) {
+      const kind = this.#source[this.#at++];
+      if (kind === '<' && !'=!'.includes(this.#peek() ?? '=')) {
+        while (this.#source[this.#at++] !== '>');
+      } else if (kind !== ':') throw unsupported('a lookahead, a lookbehind or flags in a group');
+    }
+    const inner = this.#alternatives();
+    this.#at++; // the library has checked that the group is closed
+    return inner;
+  }
+
+  #quantified(item: Expression): Expression {
+    const next = this.#peek();
+    const simple = {
+      '*': [0, Number.POSITIVE_INFINITY],
+      '+': [1, Number.POSITIVE_INFINITY],
+      '?': [0, 1],
+    };
+    let bounds = next === undefined ? undefined : simple[next as keyof typeof simple];
+    if (bounds) this.#at++;
+    else if (next === '{') bounds = this.#counts();
+    if (!bounds) return item;
+    this.#take('?'); // a lazy quantifier matches the same texts
+    return repeat(item, bounds[0]!, bounds[1]!);
+  }
+
+  /** Reads `{2}`, `{2,}` or `{2,5}`. Undefined: the brace stands for itself. */
+  #counts(): number[] | undefined {
+    const rest = this.#source.slice(this.#at, this.#at + 24).join('');
+    const found = /^\{(\d+)(,(\d*))?\}/.exec(rest);
+    if (!found) return undefined;
+    this.#at += found[0].length;
+    const min = Number(found[1]);
+    if (found[2] === undefined) return [min, min];
+    return [min, found[3] ? Number(found[3]) : Number.POSITIVE_INFINITY];
+  }
+
+  #class(): CharRange[] {
+    const isNegated = this.#take('^');
+    const ranges: CharRange[] = [];
+    while (!this.#take(']')) {
+      const first = this.#member();
+      const isRange = this.#peek() === '-' && this.#source[this.#at + 1] !== ']';
+      if (isRange && first.length === 1 && first[0]![0] === first[0]![1]) {
+        this.#at++;
+        const last = this.#member();
+        if (last.length === 1 && last[0]![0] === last[0]![1]) {
+          ranges.push([first[0]![0], last[0]![1]]);
+          continue;
+        }
+        ranges.push([0x2d, 0x2d], ...last);
+      }
+      ranges.push(...first);
+    }
+    return isNegated ? complement(ranges) : ranges;
+  }
+
+  #member(): readonly CharRange[] {
+    const next = this.#source[this.#at++]!;
+    if (next === '\\') return this.#escape(true);
+    const point = next.codePointAt(0)!;
+    return [[point, point]];
+  }
+
+  #escape(isInClass: boolean): readonly CharRange[] {
+    const next = this.#source[this.#at++]!;
+    const known = CLASSES[next.toLowerCase()];
+    if (known) return next === next.toLowerCase() ? known : complement(known);
+    if (next === 'b' && isInClass) return [[8, 8]];
+    if (/[bBpPkc1-9]/.test(next)) throw unsupported(`the escape \\${next}`);
+    const hex = { x: 2, u: 4 }[next];
+    const point = hex ? this.#hex(hex) : (CONTROLS[next] ?? next.codePointAt(0)!);
+    return [[point, point]];
+  }
+
+  #hex(digits: number): number {
+    if (this.#take('{')) {
+      const end = this.#source.indexOf('}', this.#at);
+      const found = this.#source.slice(this.#at, end).join('');
+      this.#at = end + 1;
+      return this.#codePoint(found);
+    }
+    const found = this.#source.slice(this.#at, this.#at + digits).join('');
+    this.#at += digits;
+    return this.#codePoint(found);
+  }
+
+  #codePoint(hex: string): number {
+    if (!/^[0-9a-f]{1,6}$/i.test(hex)) throw new GrammarError('has an escape without its digits');
+    return Number.parseInt(hex, 16);
+  }
+
+  #peek(): string | undefined {
+    return this.#source[this.#at];
+  }
+
+  #take(character: string): boolean {
+    if (this.#peek() !== character) return false;
+    this.#at++;
+    return true;
+  }
+}
+
+function unsupported(what: string): GrammarError {
+  return new GrammarError(`has ${what}, which is not supported`);
+}

@@ -1,0 +1,237 @@
+// The keywords of JSON Schema: which are enforced, what their values may be, and how two schemas are combined.
+import { GrammarError } from './expression.ts';
+
+/** A schema that is an object. */
+export type Schema = Readonly<Record<string, unknown>>;
+
+type Check = (value: unknown) => boolean;
+
+const isCount: Check = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
+const isNumber: Check = (value) => typeof value === 'number' && Number.isFinite(value);
+const isText: Check = (value) => typeof value === 'string';
+const isFlag: Check = (value) => typeof value === 'boolean';
+const isList: Check = (value) => Array.isArray(value) && value.length > 0;
+
+/** Whether a value can be a schema. */
+export function isSchema(value: unknown): value is boolean | Schema {
+  return typeof value === 'boolean' || isObject(value);
+}
+
+/** Whether a value is an object of JSON. */
+export function isObject(value: unknown): value is Schema {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+const TYPES = ['object', 'array', 'string', 'number', 'integer', 'boolean', 'null'] as const;
+
+/** A type of JSON values. */
+export type JsonType = (typeof TYPES)[number];
+
+const isType: Check = (value) => TYPES.includes(value as JsonType);
+
+interface Keyword {
+  readonly check: Check;
+  /** What the check wants. */
+  readonly expected: string;
+  /** The types that the keyword is about. Default: all. */
+  readonly types?: readonly JsonType[];
+}
+
+const NUMBERS = ['number', 'integer'] as const;
+const count = (type: JsonType): Keyword => {
+  return { check: isCount, expected: 'a whole number of at least 0', types: [type] };
+};
+const bound: Keyword = { check: isNumber, expected: 'a number', types: NUMBERS };
+const schemas: Keyword = { check: isList, expected: 'a non-empty array of schemas' };
+
+/** The keywords that are enforced. */
+const KEYWORDS: Readonly<Record<string, Keyword>> = {
+  $ref: { check: isText, expected: 'a string' },
+  type: {
+    check: (value) =>
+      isType(value) || (Array.isArray(value) && value.length > 0 && value.every(isType)),
+    expected: `one of ${TYPES.join(', ')}, or an array of them`,
+  },
+  enum: { check: isList, expected: 'a non-empty array' },
+  const: { check: () => true, expected: 'a value' },
+  anyOf: schemas,
+  oneOf: schemas,
+  allOf: schemas,
+  properties: {
+    check: (value) => isObject(value) && Object.values(value).every(isSchema),
+    expected: 'an object of schemas',
+    types: ['object'],
+  },
+  required: {
+    check: (value) => Array.isArray(value) && value.every(isText),
+    expected: 'an array of strings',
+    types: ['object'],
+  },
+  additionalProperties: { check: isSchema, expected: 'a schema', types: ['object'] },
+  items: { check: isSchema, expected: 'a schema', types: ['array'] },
+  prefixItems: { ...schemas, types: ['array'] },
+  minItems: count('array'),
+  maxItems: count('array'),
+  minLength: count('string'),
+  maxLength: count('string'),
+  pattern: { check: isText, expected: 'a string', types: ['string'] },
+  format: { check: isText, expected: 'a string' },
+  minimum: bound,
+  maximum: bound,
+  exclusiveMinimum: bound,
+  exclusiveMaximum: bound,
+  multipleOf: {
+    check: (value) => isNumber(value) && (value as number) > 0,
+    expected: 'a number above 0',
+    types: NUMBERS,
+  },
+  // Nothing is generated twice in an array of at most one item.
+  uniqueItems: { check: isFlag, expected: 'a boolean', types: ['array'] },
+};
+
+/** Keywords that would change what is valid, and that are not enforced. */
+const REFUSED: ReadonlySet<string> = new Set([
+  'not',
+  'if',
+  'then',
+  'else',
+  'dependentRequired',
+  'dependentSchemas',
+  'dependencies',
+  'patternProperties',
+  'propertyNames',
+  'minProperties',
+  'maxProperties',
+  'contains',
+  'minContains',
+  'maxContains',
+  'additionalItems',
+  'unevaluatedItems',
+  'unevaluatedProperties',
+  '$dynamicRef',
+  '$recursiveRef',
+  'contentSchema',
+]);
+
+/** Throws `GrammarError` if a keyword has a wrong value or cannot be enforced. Other keywords are only descriptions. */
+export function checkKeywords(schema: Schema, path: string): void {
+  for (const [name, value] of Object.entries(schema)) {
+    if (REFUSED.has(name)) throw new GrammarError('is not supported', `${path}/${name}`);
+    const keyword = Object.hasOwn(KEYWORDS, name) ? KEYWORDS[name] : undefined;
+    if (!keyword || keyword.check(value)) continue;
+    throw new GrammarError(`must be ${keyword.expected}`, `${path}/${name}`);
+  }
+}
+
+/** The names of the keywords of a schema that are enforced. */
+export function enforcedKeywords(schema: Schema): string[] {
+  return Object.keys(schema).filter((name) => Object.hasOwn(KEYWORDS, name));
+}
+
+/**
+ * The types that a schema allows. Without `type`, those that its other keywords are about, because nobody who bounds the
+ * length of a string wants a number. Undefined: all.
+ */
+export function typesOf(schema: Schema): readonly JsonType[] | undefined {
+  const { type } = schema;
+  if (type !== undefined) return [type].flat() as JsonType[];
+  const about = enforcedKeywords(schema).flatMap((name) => KEYWORDS[name]!.types ?? []);
+  if (about.length === 0) return undefined;
+  return [...new Set(about)].filter((name) => name !== 'integer' || !about.includes('number'));
+}
+
+/** Combines the values of one keyword in two schemas that both apply. */
+type Combine = (one: never, other: never, path: string) => unknown;
+
+const larger: Combine = (one: number, other: number) => Math.max(one, other);
+const smaller: Combine = (one: number, other: number) => Math.min(one, other);
+const both: Combine = (one: unknown, other: unknown) => ({ allOf: [one, other] });
+
+/** Usual schemas combine a handful. */
+const MAX_COMBINATIONS = 256;
+
+const COMBINE: Readonly<Record<string, Combine>> = {
+  type: combineTypes,
+  enum: (one: unknown[], other: unknown[]) => {
+    const known = new Set(one.map((value) => JSON.stringify(value)));
+    return other.filter((value) => known.has(JSON.stringify(value)));
+  },
+  required: (one: string[], other: string[]) => [...new Set([...one, ...other])],
+  minLength: larger,
+  maxLength: smaller,
+  minItems: larger,
+  maxItems: smaller,
+  minimum: larger,
+  maximum: smaller,
+  exclusiveMinimum: larger,
+  exclusiveMaximum: smaller,
+  items: both,
+  allOf: (one: unknown[], other: unknown[]) => [...one, ...other],
+  anyOf: (one: unknown[], other: unknown[], path) => {
+    if (one.length * other.length > MAX_COMBINATIONS) {
+      throw new GrammarError(`has more than ${MAX_COMBINATIONS} combinations of anyOf`, path);
+    }
+    return one.flatMap((left) => other.map((right) => ({ allOf: [left, right] })));
+  },
+  uniqueItems: (one: boolean, other: boolean) => one || other,
+};
+
+/** Returns the schema of values that satisfy both. Throws `GrammarError` if that takes more than a schema. */
+export function combine(one: Schema, other: Schema, path: string): Schema {
+  const result: Record<string, unknown> = { ...withoutConst(one) };
+  const added = withoutConst(other);
+  for (const name of enforcedKeywords(added)) {
+    const value = added[name];
+    const known = result[name];
+    const merge = COMBINE[name];
+    if (known === undefined || JSON.stringify(known) === JSON.stringify(value))
+      result[name] = value;
+    else if (merge) result[name] = merge(known as never, value as never, path);
+    else if (!OBJECT_KEYWORDS.has(name)) {
+      throw new GrammarError(`two different values of ${name} cannot be combined`, path);
+    }
+  }
+  return { ...result, ...combineProperties(one, other) };
+}
+
+const OBJECT_KEYWORDS: ReadonlySet<string> = new Set(['properties', 'additionalProperties']);
+
+function withoutConst(schema: Schema): Schema {
+  if (schema['const'] === undefined) return schema;
+  const { const: value, ...rest } = schema;
+  const { enum: others = [value] } = rest as { enum?: unknown[] };
+  const isAllowed = others.some((other) => JSON.stringify(other) === JSON.stringify(value));
+  return { ...rest, enum: isAllowed ? [value] : [] };
+}
+
+function combineTypes(one: JsonType | JsonType[], other: JsonType | JsonType[]): JsonType[] {
+  const [left, right] = [[one].flat(), [other].flat()];
+  return TYPES.filter((type) => {
+    const isIn = (types: readonly JsonType[]) =>
+      types.includes(type) || (type === 'integer' && types.includes('number'));
+    return isIn(left) && isIn(right);
+  }).filter((type, _, all) => type !== 'integer' || !all.includes('number'));
+}
+
+/** A property that only one of the schemas declares is an additional one of the other. */
+function combineProperties(one: Schema, other: Schema): Schema {
+  const [left, right] = [one['properties'], other['properties']] as (Schema | undefined)[];
+  const [leftMore, rightMore] = [one['additionalProperties'], other['additionalProperties']];
+  const names = [...new Set([...Object.keys(left ?? {}), ...Object.keys(right ?? {})])];
+  const properties = names.map((name) => {
+    const schemas = [own(left, name) ?? leftMore, own(right, name) ?? rightMore];
+    const known = schemas.filter((schema) => schema !== undefined);
+    return [name, known.length === 1 ? known[0] : { allOf: known }];
+  });
+  const more = [leftMore, rightMore].filter((schema) => schema !== undefined);
+  return {
+    ...(names.length > 0 && { properties: Object.fromEntries(properties) }),
+    ...(more.length > 0 && {
+      additionalProperties: more.length === 1 ? more[0] : { allOf: more },
+    }),
+  };
+}
+
+function own(schema: Schema | undefined, name: string): unknown {
+  return schema && Object.hasOwn(schema, name) ? schema[name] : undefined;
+}

@@ -1,0 +1,157 @@
+// The patterns of JSON values that have no schemas within them, and of the counts of those that have.
+import {
+  choice,
+  EMPTY,
+  type Expression,
+  GrammarError,
+  repeat,
+  sequence,
+  text,
+} from './expression.ts';
+import { FORMAT_NAMES, stringOfFormat } from './formats.ts';
+import { ANY_INTEGER, ANY_NUMBER, ANY_STRING, insideString, stringOfLength } from './json-text.ts';
+import { multiplesOf } from './multiples.ts';
+import { type Bounds, integersBetween, numbersBetween } from './number-ranges.ts';
+import { parseRegex } from './regex.ts';
+import {
+  enforcedKeywords,
+  isObject,
+  type JsonType,
+  type Schema,
+  typesOf,
+} from './schema-keywords.ts';
+
+/** The constants of a schema, as far as its type allows them. */
+export function literals(schema: Schema, path: string): Expression {
+  const keyword = 'const' in schema ? 'const' : 'enum';
+  const others = enforcedKeywords(schema).filter(
+    (name) => !['const', 'enum', 'type', 'format'].includes(name),
+  );
+  if (others.length > 0)
+    throw new GrammarError(`cannot be combined with ${others[0]}`, `${path}/${keyword}`);
+  const values = 'const' in schema ? [schema['const']] : (schema['enum'] as unknown[]);
+  const types = schema['type'] === undefined ? undefined : typesOf(schema);
+  const allowed = values.filter((value) => !types || types.some((type) => isOfType(value, type)));
+  const both = 'const' in schema && schema['enum'] !== undefined;
+  const listed = both
+    ? new Set((schema['enum'] as unknown[]).map((value) => JSON.stringify(value)))
+    : undefined;
+  const kept = allowed.filter((value) => !listed || listed.has(JSON.stringify(value)));
+  if (kept.length === 0) throw new GrammarError('no value of it is allowed', `${path}/${keyword}`);
+  return choice(...kept.map((value) => text(JSON.stringify(value))));
+}
+
+function isOfType(value: unknown, type: JsonType): boolean {
+  if (type === 'null') return value === null;
+  if (type === 'array') return Array.isArray(value);
+  if (type === 'object') return isObject(value);
+  if (type === 'integer') return Number.isInteger(value);
+  return typeof value === type;
+}
+
+/** A string, with its length, its pattern or its format. */
+export function stringPattern(schema: Schema, path: string): Expression {
+  const { min, max } = counts(schema, 'minLength', 'maxLength', path);
+  const isBounded = min > 0 || max < Number.POSITIVE_INFINITY;
+  const given = ['pattern', 'format'].filter((name) => schema[name] !== undefined);
+  if (given.length + Number(isBounded) > 1) {
+    const other = given.length > 1 ? 'format' : 'minLength or maxLength';
+    throw new GrammarError(`cannot be combined with ${other}`, `${path}/${given[0]}`);
+  }
+  if (schema['pattern'] !== undefined) {
+    const inner = located(`${path}/pattern`, () =>
+      parseRegex(schema['pattern'] as string, { toPattern: insideString, isSearch: true }),
+    );
+    return sequence(text('"'), inner, text('"'));
+  }
+  if (schema['format'] !== undefined) {
+    const pattern = stringOfFormat(schema['format'] as string);
+    if (pattern) return pattern;
+    throw new GrammarError(
+      `is not supported. Supported formats: ${FORMAT_NAMES.join(', ')}`,
+      `${path}/format`,
+    );
+  }
+  return isBounded ? stringOfLength(min, max) : ANY_STRING;
+}
+
+/** A number, with its bounds or as a multiple. */
+export function numberPattern(
+  type: 'number' | 'integer',
+  schema: Schema,
+  path: string,
+): Expression {
+  const bounds = boundsOf(schema, path);
+  const step = schema['multipleOf'] as number | undefined;
+  if (step !== undefined && !(step === 1 && type === 'integer')) {
+    return located(`${path}/multipleOf`, () => multiplesOf(step, bounds, type));
+  }
+  const isBounded = bounds.min !== undefined || bounds.max !== undefined;
+  if (type === 'integer') return isBounded ? integersBetween(bounds) : ANY_INTEGER;
+  return isBounded ? numbersBetween(bounds) : ANY_NUMBER;
+}
+
+/** Of an inclusive and an exclusive bound, the stricter one counts. */
+function boundsOf(schema: Schema, path: string): Bounds {
+  const { minimum, maximum, exclusiveMinimum, exclusiveMaximum } = schema as Record<
+    string,
+    number | undefined
+  >;
+  const pick = (inclusive: number | undefined, exclusive: number | undefined, sign: number) => {
+    if (
+      exclusive !== undefined &&
+      (inclusive === undefined || sign * exclusive >= sign * inclusive)
+    ) {
+      return { value: exclusive, isExclusive: true };
+    }
+    return inclusive === undefined ? undefined : { value: inclusive, isExclusive: false };
+  };
+  const min = pick(minimum, exclusiveMinimum, 1);
+  const max = pick(maximum, exclusiveMaximum, -1);
+  if (
+    min &&
+    max &&
+    (min.value > max.value || (min.value === max.value && (min.isExclusive || max.isExclusive)))
+  ) {
+    const keyword = min.isExclusive ? 'exclusiveMinimum' : 'minimum';
+    throw new GrammarError('is above the maximum, so no number is allowed', `${path}/${keyword}`);
+  }
+  return { min, max };
+}
+
+/** The bounds of a length or of a number of items. */
+export function counts(schema: Schema, minName: string, maxName: string, path: string) {
+  const min = (schema[minName] as number | undefined) ?? 0;
+  const max = (schema[maxName] as number | undefined) ?? Number.POSITIVE_INFINITY;
+  if (min > max)
+    throw new GrammarError(`is above ${maxName}, which is ${max}`, `${path}/${minName}`);
+  return { min, max };
+}
+
+/** The first items have patterns of their own. */
+export function tuple(
+  first: readonly Expression[],
+  item: Expression,
+  { min, max }: { min: number; max: number },
+): Expression {
+  let rest: Expression = repeat(
+    sequence(text(','), item),
+    Math.max(0, min - first.length),
+    Math.max(0, max - first.length),
+  );
+  for (let i = Math.min(first.length, max) - 1; i >= 0; i--) {
+    const here = sequence(...(i > 0 ? [text(',')] : []), first[i]!, rest);
+    rest = i >= min ? choice(EMPTY, here) : here;
+  }
+  return max === 0 ? EMPTY : rest;
+}
+
+/** Adds the path to errors. */
+function located<T>(path: string, run: () => T): T {
+  try {
+    return run();
+  } catch (error) {
+    if (!(error instanceof GrammarError) || error.path !== '') throw error;
+    throw new GrammarError(error.message, path);
+  }
+}

@@ -1,0 +1,41 @@
+// Converts ranges of code points to sequences of byte ranges in UTF-8.
+import type { CharRange } from './expression.ts';
+
+/** The first and the last value of one byte. */
+export type ByteRange = readonly [first: number, last: number];
+
+/** Code points with encodings of the same length. Surrogates have none. */
+const LENGTHS: readonly CharRange[] = [
+  [0, 0x7f],
+  [0x80, 0x7ff],
+  [0x800, 0xd7ff],
+  [0xe000, 0xffff],
+  [0x10000, 0x10ffff],
+];
+
+/** Yields sequences of byte ranges that together match the UTF-8 encodings of exactly these code points. */
+export function* toByteRanges([first, last]: CharRange): Generator<ByteRange[]> {
+  for (const [from, to] of LENGTHS) {
+    if (first <= to && last >= from) yield* split(Math.max(first, from), Math.min(last, to));
+  }
+}
+
+/** Splits until all bytes but the first differing one cover their full range. */
+function* split(first: number, last: number): Generator<ByteRange[]> {
+  const low = encode(first);
+  const high = encode(last);
+  for (let i = 1; i < low.length; i++) {
+    const mask = (1 << (6 * i)) - 1;
+    if ((first & ~mask) === (last & ~mask)) continue;
+    const boundary = (first & mask) !== 0 ? (first | mask) + 1 : last & ~mask;
+    if ((first & mask) === 0 && (last & mask) === mask) continue;
+    yield* split(first, boundary - 1);
+    yield* split(boundary, last);
+    return;
+  }
+  yield low.map((byte, i) => [byte, high[i]!]);
+}
+
+function encode(codePoint: number): number[] {
+  return [...Buffer.from(String.fromCodePoint(codePoint))];
+}

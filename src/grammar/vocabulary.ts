@@ -1,0 +1,100 @@
+// The tokens of a model as a tree of their bytes. One walk over the tree finds all tokens that a grammar allows.
+import type { Automaton, State, Work } from './automaton.ts';
+
+/** A set of tokens: bit `id % 32` of word `id >> 5`. */
+export type TokenSet = Uint32Array;
+
+/** What a vocabulary needs to know of a tokenizer. */
+export interface TokenBytes {
+  readonly vocabSize: number;
+  readonly specialIds: ReadonlySet<number>;
+  tokenBytes(id: number): Uint8Array;
+}
+
+/** The tokens of a model, except control tokens and those without bytes. */
+export class Vocabulary {
+  readonly size: number;
+  readonly #bytesOf: (id: number) => Uint8Array;
+  /** By node of the tree, in the order of a depth-first walk. */
+  readonly #bytes: Uint8Array;
+  readonly #depths: Uint16Array;
+  /** The node after the subtree. */
+  readonly #ends: Int32Array;
+  /** The first token that ends at the node, or -1. */
+  readonly #tokens: Int32Array;
+  /** By token: the next one with the same bytes, or -1. */
+  readonly #twins: Int32Array;
+  readonly #maxDepth: number;
+
+  /** `size`: the width of the model's logits. */
+  constructor(tokenizer: TokenBytes, size: number) {
+    this.size = size;
+    this.#bytesOf = (id) => tokenizer.tokenBytes(id);
+    const tokens: { id: number; bytes: Uint8Array }[] = [];
+    for (let id = 0; id < Math.min(size, tokenizer.vocabSize); id++) {
+      const bytes = tokenizer.tokenBytes(id);
+      if (bytes.length > 0 && !tokenizer.specialIds.has(id)) tokens.push({ id, bytes });
+    }
+    tokens.sort((a, b) => Buffer.compare(a.bytes, b.bytes));
+    const total = tokens.reduce((sum, { bytes }) => sum + bytes.length, 0);
+    this.#bytes = new Uint8Array(total);
+    this.#depths = new Uint16Array(total);
+    this.#ends = new Int32Array(total);
+    this.#tokens = new Int32Array(total).fill(-1);
+    this.#twins = new Int32Array(size).fill(-1);
+    this.#maxDepth = tokens.reduce((max, { bytes }) => Math.max(max, bytes.length), 0);
+    const count = this.#build(tokens);
+    this.#bytes = this.#bytes.slice(0, count);
+  }
+
+  /** The bytes of a token. */
+  bytesOf(id: number): Uint8Array {
+    return this.#bytesOf(id);
+  }
+
+  /** The tokens that may follow a state. Throws `GrammarError` if the grammar is too ambiguous. */
+  allowed(automaton: Automaton, state: State, work: Work): TokenSet {
+    const allowed = new Uint32Array(Math.ceil(this.size / 32));
+    const states: State[] = new Array(this.#maxDepth + 1);
+    states[0] = state;
+    const bytes = this.#bytes;
+    for (let node = 0; node < bytes.length; ) {
+      const depth = this.#depths[node]!;
+      const next = automaton.step(states[depth]!, bytes[node]!, work);
+      if (!next) {
+        node = this.#ends[node]!;
+        continue;
+      }
+      states[depth + 1] = next;
+      for (let id = this.#tokens[node]!; id >= 0; id = this.#twins[id]!) {
+        allowed[id >> 5]! |= 1 << (id & 31);
+      }
+      node++;
+    }
+    return allowed;
+  }
+
+  /** Returns the number of nodes. */
+  #build(tokens: readonly { id: number; bytes: Uint8Array }[]): number {
+    const open: number[] = []; // the nodes of the last token
+    let last: Uint8Array = new Uint8Array();
+    let count = 0;
+    for (const { id, bytes } of tokens) {
+      let shared = 0;
+      while (shared < last.length && shared < bytes.length && last[shared] === bytes[shared])
+        shared++;
+      for (const node of open.splice(shared)) this.#ends[node] = count;
+      for (let depth = shared; depth < bytes.length; depth++) {
+        this.#bytes[count] = bytes[depth]!;
+        this.#depths[count] = depth;
+        open.push(count++);
+      }
+      const node = open.at(-1)!;
+      this.#twins[id] = this.#tokens[node]!;
+      this.#tokens[node] = id;
+      last = bytes;
+    }
+    for (const node of open) this.#ends[node] = count;
+    return count;
+  }
+}

@@ -1,0 +1,47 @@
+// JSON schemas as constraints, with ajv as the judge of what a schema allows.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import formats from 'ajv-formats';
+import type { Constraint } from '../../src/contracts/generation.ts';
+import { SCHEMAS } from './schemas.ts';
+import { seeded, Writer } from './written.ts';
+
+const ajv = new Ajv2020({ strict: false, multipleOfPrecision: 6 });
+formats.default(ajv);
+const writer = new Writer();
+
+for (const { name, schema, valid, invalid } of SCHEMAS) {
+  const constraint: Constraint = { kind: 'json_schema', schema };
+
+  test(`${name}: what is written at random is valid`, () => {
+    const validate = ajv.compile(schema as object);
+    const random = seeded(7);
+    let complete = 0;
+    for (let i = 0; i < 60; i++) {
+      const text = writer.write(constraint, random);
+      if (text === undefined) continue;
+      complete++;
+      assert.ok(validate(JSON.parse(text)), `${text}: ${ajv.errorsText(validate.errors)}`);
+    }
+    assert.ok(complete > 10, `only ${complete} texts were complete`);
+  });
+
+  test(`${name}: valid values can be written, others cannot`, () => {
+    const validate = ajv.compile(schema as object);
+    for (const value of valid) {
+      assert.ok(validate(value), `${JSON.stringify(value)} is valid`);
+      assert.ok(
+        writer.allows(constraint, JSON.stringify(value)),
+        `can write ${JSON.stringify(value)}`,
+      );
+    }
+    for (const value of invalid) {
+      assert.ok(!validate(value), `${JSON.stringify(value)} is invalid`);
+      assert.ok(
+        !writer.allows(constraint, JSON.stringify(value)),
+        `cannot write ${JSON.stringify(value)}`,
+      );
+    }
+  });
+}
