@@ -107,7 +107,8 @@ function planChoices(
   const topLogprobs = body.logprobs ? (body.top_logprobs ?? 0) : undefined;
   const badWords = toBadWords(body.bad_words, deps);
   const predictionIds = toPredictionIds(body.prediction, deps);
-  const plan = { promptIds, maxTokens, topLogprobs, prefixScope, badWords };
+  const constraint = body.response_format;
+  const plan = { promptIds, maxTokens, topLogprobs, prefixScope, badWords, constraint };
   const requests = toGenerationRequests(body, model, plan);
   return requests.map((request, index) => {
     const scored = index === 0 ? body.prompt_logprobs : undefined; // all choices share the prompt

@@ -97,6 +97,7 @@ function planChoices(
         prefixScope: scope,
         promptTopLogprobs: scored.length > 0 ? Math.max(...scored) : undefined,
         badWords,
+        constraint: body.response_format,
       });
       return requests.map((request) => ({ request, echo: body.echo ? prompt.text : '' }));
     })

@@ -2,7 +2,7 @@
 // `request-fields.ts`.
 import { createHash } from 'node:crypto';
 import { ServeError } from '../../common/errors.ts';
-import type { GenerationRequest, SamplingParams } from '../../contracts/generation.ts';
+import type { Constraint, GenerationRequest, SamplingParams } from '../../contracts/generation.ts';
 import type { ChatRequest } from './chat.ts';
 import type { CompletionRequest } from './completions.ts';
 import type { TOOL_FIELDS } from './tools.ts';
@@ -26,6 +26,8 @@ export interface SequencePlan {
   prefixScope: string | undefined;
   /** Token ids of each word. */
   badWords: readonly (readonly number[])[];
+  /** The texts that may be generated. Undefined: all. */
+  constraint?: Constraint | undefined;
 }
 
 /**
@@ -37,7 +39,7 @@ export function toGenerationRequests(
   model: { eosTokenIds: readonly number[] },
   plan: SequencePlan,
 ): GenerationRequest[] {
-  const { promptIds, maxTokens, promptTopLogprobs, prefixScope } = plan;
+  const { promptIds, maxTokens, promptTopLogprobs, prefixScope, constraint } = plan;
   const endings = [...new Set([...model.eosTokenIds, ...body.stop_token_ids])];
   const sampling = toSamplingParams(body, plan, endings);
   checkConstraints(sampling, maxTokens);
@@ -45,7 +47,7 @@ export function toGenerationRequests(
     promptIds,
     maxTokens,
     stopTokenIds: body.ignore_eos ? body.stop_token_ids : endings,
-    ...(body.response_format ? { constraint: body.response_format } : {}),
+    ...(constraint ? { constraint } : {}),
     sampling: body.seed == null ? sampling : { ...sampling, seed: seedOfChoice(body.seed, k) },
     ...(body.include_stop_str_in_output ? { includesStopToken: true as const } : {}),
     ...(promptTopLogprobs !== undefined ? { promptTopLogprobs } : {}),
