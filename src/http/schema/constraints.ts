@@ -36,7 +36,8 @@ const jsonSchemaFormat = z.strictObject({
 /** OpenAI's `response_format`, and llama-server's `{"type": "json_object", "schema": …}`. */
 function toResponseFormat(value: unknown, ctx: Refine): Constraint | undefined {
   if (value === undefined || value === null) return undefined;
-  const { type, ...rest } = (typeof value === 'object' ? value : {}) as Record<string, unknown>;
+  if (typeof value !== 'object') return addIssue(ctx, 'expected an object');
+  const { type, ...rest } = value as Record<string, unknown>;
   if (type === 'text' && Object.keys(rest).length === 0) return undefined;
   if (type === 'json_object') {
     const unknown = Object.keys(rest).find((name) => name !== 'schema');

@@ -13,7 +13,7 @@ const SMALLEST_TEMPERATURE = 2 ** -126;
 type SharedName = keyof ChatRequest & keyof CompletionRequest;
 type SharedFields = Pick<
   ChatRequest,
-  Exclude<SharedName, 'logprobs' | 'prediction' | keyof typeof TOOL_FIELDS>
+  Exclude<SharedName, 'logprobs' | 'prediction' | 'response_format' | keyof typeof TOOL_FIELDS>
 >;
 
 /** The part that all sequences of one prompt share. */

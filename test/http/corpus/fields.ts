@@ -126,7 +126,17 @@ export const FIELDS: readonly Case[] = [
     'invalid_request',
     'tools[0].function',
   ]),
-  ...both('B27', 'response_format', ['json', { type: 'xml' }, { type: 'json_schema' }]),
+  ...both('B27', 'response_format', ['json']),
+  one('B27 an unknown format', CHAT, { response_format: { type: 'xml' } }, [
+    400,
+    'invalid_request',
+    'response_format.type',
+  ]),
+  one('B27 no schema', COMPLETIONS, { response_format: { type: 'json_schema' } }, [
+    400,
+    'invalid_request',
+    'response_format.json_schema',
+  ]),
   refused('B27 tools', { tools: [{ type: 'function' }] }, COMPLETIONS),
   one('B27 tool_choice', CHAT, { tool_choice: 'any' }, [400, 'invalid_request', 'tool_choice']),
   one('B27 functions', CHAT, { functions: [{}] }, [400, 'invalid_request', 'functions[0].name']),
