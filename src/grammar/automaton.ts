@@ -1,4 +1,4 @@
-// Matches bytes against a network. A state holds every place where the text so far may have led, with the rules to return
+// Matches bytes against a network. A state holds every place that the text so far may have led to, with the rules to return
 // to. States and their transitions are computed when they are first needed, and remembered.
 import { GrammarError } from './expression.ts';
 import type { Network } from './network.ts';
@@ -16,7 +16,7 @@ interface Place {
   readonly stack: Stack | undefined;
 }
 
-/** What the text so far has led to. Valid as long as its automaton. */
+/** All places that the text so far may have led to. */
 export interface State {
   /** The places that consume a byte. */
   readonly places: readonly Place[];

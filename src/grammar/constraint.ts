@@ -64,7 +64,7 @@ function tagsPattern({
   return isSingle ? choice(call, rest) : sequence(calls, rest);
 }
 
-/** What follows the beginning of a tag, with its end. Free text extends to the first end. */
+/** The pattern of a tag after its beginning. Free text extends to the first end. */
 function contentPattern({ content, end }: Tags['tags'][number]): Expression {
   if (content.kind === 'any_text' && end !== '') {
     return { kind: 'until', exits: [{ text: end, next: EMPTY }] };

@@ -84,7 +84,7 @@ function codePoints(source: string, line: number): { point: number; isEscaped: b
       hex === undefined
         ? (control ?? (escaped ?? plain!).codePointAt(0)!)
         : Number.parseInt(hex, 16);
-    if (point > 0x10ffff) throw new GrammarError(`line ${line}: there is no character ${hex}`);
+    if (point > 0x10ffff) throw new GrammarError(`line ${line}: ${hex} is not a character`);
     points.push({ point, isEscaped: plain === undefined });
   }
   return points;
@@ -121,10 +121,10 @@ class EbnfParser {
   parse(): Expression {
     while (this.#at < this.#tokens.length) this.#definition();
     for (const [name, { isDefined, line }] of this.#rules) {
-      if (!isDefined) throw new GrammarError(`line ${line}: there is no rule "${name}"`);
+      if (!isDefined) throw new GrammarError(`line ${line}: rule "${name}" is not defined`);
     }
     const root = this.#rules.get('root');
-    if (!root) throw new GrammarError('there is no rule "root"');
+    if (!root) throw new GrammarError('the rule "root" is missing');
     return { kind: 'rule', rule: root.rule };
   }
 

@@ -39,22 +39,27 @@ export class GrammarError extends Error {
 /** Matches only the empty text. */
 export const EMPTY: Expression = { kind: 'sequence', items: [] };
 
+/** Matches exactly this text. */
 export function text(value: string): Expression {
   return { kind: 'text', text: value };
 }
 
+/** Matches the items one after the other. */
 export function sequence(...items: readonly Expression[]): Expression {
   return items.length === 1 ? items[0]! : { kind: 'sequence', items };
 }
 
+/** Matches any of the options. */
 export function choice(...options: readonly Expression[]): Expression {
   return options.length === 1 ? options[0]! : { kind: 'choice', options };
 }
 
+/** Matches the item `min` to `max` times. */
 export function repeat(item: Expression, min: number, max = Number.POSITIVE_INFINITY): Expression {
   return { kind: 'repeat', item, min, max };
 }
 
+/** Matches the item or nothing. */
 export function optional(item: Expression): Expression {
   return repeat(item, 0, 1);
 }

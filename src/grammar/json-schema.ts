@@ -178,7 +178,7 @@ class SchemaConverter {
     for (const part of ref.split('/').slice(1)) {
       const name = decodeURIComponent(part).replaceAll('~1', '/').replaceAll('~0', '~');
       const isThere = typeof target === 'object' && target !== null && Object.hasOwn(target, name);
-      if (!isThere) throw new GrammarError(`there is no ${ref}`, path);
+      if (!isThere) throw new GrammarError(`nothing is at ${ref}`, path);
       target = (target as Record<string, unknown>)[name];
     }
     if (!isSchema(target)) throw new GrammarError(`${ref} is not a schema`, path);
@@ -209,7 +209,7 @@ class SchemaConverter {
     return combine(target, beside, path);
   }
 
-  /** What stands beside applies to each option. */
+  /** The keywords beside `anyOf` apply to each option. */
   #anyOf(options: readonly unknown[], beside: Schema, path: string, depth: number): Expression {
     const isAlone = enforcedKeywords(beside).length === 0;
     const patterns = options.map((option, i) => {

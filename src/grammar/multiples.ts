@@ -71,7 +71,7 @@ function digits(divisor: number, decimals: number): Expression {
   return choice(sequence(text('0'), tail(0)), ...leading);
 }
 
-/** What may follow the digits before the point, by their remainder. */
+/** The pattern that may follow the digits before the point, by their remainder. */
 function fractionTails(divisor: number, decimals: number): (remainder: number) => Expression {
   if (decimals === 0) return (remainder) => (remainder === 0 ? EMPTY : choice());
   const known = new Map<string, Expression>();

@@ -40,7 +40,7 @@ export function objectPattern(
   return sequence(text('{'), before, text('}'));
 }
 
-/** What follows is used several times, so it is a rule. */
+/** Makes a rule of a pattern that is used several times. */
 function shared(body: Expression): Expression {
   return body === EMPTY ? body : { kind: 'rule', rule: { body } };
 }

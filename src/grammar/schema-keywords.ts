@@ -31,7 +31,7 @@ const isType: Check = (value) => TYPES.includes(value as JsonType);
 
 interface Keyword {
   readonly check: Check;
-  /** What the check wants. */
+  /** The values that pass the check. */
   readonly expected: string;
   /** The types that the keyword is about. Default: all. */
   readonly types?: readonly JsonType[];

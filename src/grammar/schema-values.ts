@@ -91,7 +91,7 @@ export function numberPattern(
   return isBounded ? numbersBetween(bounds) : ANY_NUMBER;
 }
 
-/** Of an inclusive and an exclusive bound, the stricter one counts. */
+/** The stricter one of an inclusive and an exclusive bound counts. */
 function boundsOf(schema: Schema, path: string): Bounds {
   const { minimum, maximum, exclusiveMinimum, exclusiveMaximum } = schema as Record<
     string,

@@ -4,7 +4,7 @@ import type { Automaton, State, Work } from './automaton.ts';
 /** A set of tokens: bit `id % 32` of word `id >> 5`. */
 export type TokenSet = Uint32Array;
 
-/** What a vocabulary needs to know of a tokenizer. */
+/** The tokenizer of a vocabulary, as far as it is needed. */
 export interface TokenBytes {
   readonly vocabSize: number;
   readonly specialIds: ReadonlySet<number>;

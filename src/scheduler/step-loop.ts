@@ -69,7 +69,7 @@ export interface StepLoopOptions {
 const NO_PREFIXES = { bytes: 0, capacityBytes: 0, evictions: 0 };
 
 type SubmitMessage = Extract<ToEngine, { type: 'submit' }>;
-/** What a sequence needs before it can run. */
+/** A sequence that cannot run yet, and the things that it waits for. */
 interface Loading {
   readonly id: SequenceId;
   readonly adapter: AdapterSource | undefined;

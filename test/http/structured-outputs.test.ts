@@ -86,7 +86,7 @@ const FAULTS: [name: string, schema: unknown, message: RegExp][] = [
   ],
   ['an unknown type', { type: 'text' }, /#\/type must be one of object, array/],
   ['a keyword that is not enforced', { not: { type: 'string' } }, /#\/not is not supported/],
-  ['a reference to nothing', { $ref: '#/$defs/x' }, /#\/\$ref there is no #\/\$defs\/x/],
+  ['a reference to nothing', { $ref: '#/$defs/x' }, /#\/\$ref nothing is at #\/\$defs\/x/],
   ['a broken pattern', { type: 'string', pattern: '(' }, /#\/pattern is not a regular expression/],
   [
     'endless recursion',

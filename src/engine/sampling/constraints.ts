@@ -7,7 +7,7 @@ type Constrained = Pick<SamplingParams, 'allowedTokenIds' | 'badWords' | 'minTok
 
 const NOTHING: ReadonlySet<number> = new Set();
 
-/** What a sequence's constraints depend on besides its parameters. */
+/** The model and the sequence that constraints belong to. */
 export interface ConstraintContext {
   vocabSize: number;
   /** The tokens that end the sequence. Default: none. */

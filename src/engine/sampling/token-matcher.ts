@@ -1,4 +1,4 @@
-// What the sampler needs of a grammar: the tokens that a sequence may generate next. Knows no text and no grammar.
+// A grammar as the sampler sees it: the tokens that a sequence may generate next. Knows no text and no grammar.
 
 /** The tokens that one sequence may generate. It has to be told every token. */
 export interface TokenMatcher {
