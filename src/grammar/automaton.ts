@@ -1,7 +1,8 @@
 // Matches bytes against a network. A state holds every place that the text so far may have led to, with the rules to return
 // to. States and their transitions are computed when they are first needed, and remembered.
-import { GrammarError } from './expression.ts';
+
 import type { Network } from './network.ts';
+import { GrammarError } from './text-pattern.ts';
 
 /** The calls that a place is in, innermost first. Equal stacks are the same object. */
 interface Stack {

@@ -2,17 +2,25 @@
 import type { Constraint } from '../contracts/generation.ts';
 import { Automaton } from './automaton.ts';
 import { parseEbnf } from './ebnf.ts';
-import { choice, EMPTY, type Expression, optional, repeat, sequence, text } from './expression.ts';
 import { schemaPattern } from './json-schema.ts';
 import { buildNetwork } from './network.ts';
 import { parseRegex } from './regex.ts';
+import {
+  choice,
+  EMPTY,
+  optional,
+  repeat,
+  sequence,
+  type TextPattern,
+  text,
+} from './text-pattern.ts';
 
 /** Compiles a constraint. Throws `GrammarError` if it cannot be used. */
 export function compileConstraint(constraint: Constraint): Automaton {
   return new Automaton(buildNetwork(patternOf(constraint)));
 }
 
-function patternOf(constraint: Constraint): Expression {
+function patternOf(constraint: Constraint): TextPattern {
   switch (constraint.kind) {
     case 'json_schema':
       return schemaPattern(constraint.schema);
@@ -57,15 +65,15 @@ function tagsPattern({
     });
     return { text: trigger, next: choice(...options) };
   });
-  const call: Expression = { kind: 'until', exits };
-  const rest: Expression = { kind: 'without', texts: triggers };
+  const call: TextPattern = { kind: 'until', exits };
+  const rest: TextPattern = { kind: 'without', texts: triggers };
   const calls = isSingle ? optional(call) : repeat(call, 0);
   if (isRequired) return sequence(call, isSingle ? EMPTY : calls, isSingle ? EMPTY : rest);
   return isSingle ? choice(call, rest) : sequence(calls, rest);
 }
 
 /** The pattern of a tag after its beginning. Free text extends to the first end. */
-function contentPattern({ content, end }: Tags['tags'][number]): Expression {
+function contentPattern({ content, end }: Tags['tags'][number]): TextPattern {
   if (content.kind === 'any_text' && end !== '') {
     return { kind: 'until', exits: [{ text: end, next: EMPTY }] };
   }

@@ -1,21 +1,22 @@
 // Parses grammars in the notation of llama.cpp (GBNF) and XGrammar: `root ::= "yes" | "no"`, with # comments.
+
+import { complement } from './regex.ts';
 import {
   type CharRange,
   choice,
   EMPTY,
-  type Expression,
   GrammarError,
-  type Rule,
+  type PatternRule,
   repeat,
   sequence,
-} from './expression.ts';
-import { complement } from './regex.ts';
+  type TextPattern,
+} from './text-pattern.ts';
 
 const MAX_LENGTH = 100_000;
 const MAX_DEPTH = 100;
 
 /** Parses a grammar, whose rule `root` matches the whole text. Throws `GrammarError` with the line at fault. */
-export function parseEbnf(source: string): Expression {
+export function parseEbnf(source: string): TextPattern {
   if (source.length > MAX_LENGTH) {
     throw new GrammarError(`has more than ${MAX_LENGTH} characters`);
   }
@@ -24,7 +25,7 @@ export function parseEbnf(source: string): Expression {
 
 type Token =
   | { kind: 'name' | 'sign'; text: string; line: number }
-  | { kind: 'pattern'; pattern: Expression; text: string; line: number };
+  | { kind: 'pattern'; pattern: TextPattern; text: string; line: number };
 
 const NAME = /[A-Za-z_][A-Za-z0-9_-]*/y;
 const SIGN = /::=|[|()*+?.]|\{\d+(?:,\d*)?\}/y;
@@ -110,7 +111,7 @@ function characterRanges(source: string, line: number): CharRange[] {
 
 class EbnfParser {
   readonly #tokens: readonly Token[];
-  readonly #rules = new Map<string, { rule: Rule; isDefined: boolean; line: number }>();
+  readonly #rules = new Map<string, { rule: PatternRule; isDefined: boolean; line: number }>();
   #at = 0;
   #depth = 0;
 
@@ -118,7 +119,7 @@ class EbnfParser {
     this.#tokens = tokens;
   }
 
-  parse(): Expression {
+  parse(): TextPattern {
     while (this.#at < this.#tokens.length) this.#definition();
     for (const [name, { isDefined, line }] of this.#rules) {
       if (!isDefined) throw new GrammarError(`line ${line}: rule "${name}" is not defined`);
@@ -140,7 +141,7 @@ class EbnfParser {
     entry.rule.body = this.#alternatives();
   }
 
-  #alternatives(): Expression {
+  #alternatives(): TextPattern {
     if (++this.#depth > MAX_DEPTH) {
       throw new GrammarError(`there are more than ${MAX_DEPTH} nested groups`);
     }
@@ -150,8 +151,8 @@ class EbnfParser {
     return choice(...options);
   }
 
-  #sequence(): Expression {
-    const items: Expression[] = [];
+  #sequence(): TextPattern {
+    const items: TextPattern[] = [];
     for (;;) {
       const token = this.#tokens[this.#at];
       if (!token || this.#isDefinition(this.#at)) break;
@@ -161,7 +162,7 @@ class EbnfParser {
     return sequence(...items);
   }
 
-  #item(token: Token): Expression {
+  #item(token: Token): TextPattern {
     this.#at++;
     if (token.kind === 'pattern') return token.pattern;
     if (token.kind === 'name') {
@@ -173,7 +174,7 @@ class EbnfParser {
     return inner;
   }
 
-  #repeated(item: Expression): Expression {
+  #repeated(item: TextPattern): TextPattern {
     const next = this.#tokens[this.#at];
     if (next?.kind !== 'sign') return item;
     const { text } = next;

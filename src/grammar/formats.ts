@@ -1,7 +1,8 @@
 // The formats of JSON Schema that can be enforced, as regular expressions of all, or of common, such strings.
-import { type Expression, sequence, text } from './expression.ts';
+
 import { insideString } from './json-text.ts';
 import { parseRegex } from './regex.ts';
+import { sequence, type TextPattern, text } from './text-pattern.ts';
 
 const YEAR = '\\d{4}';
 /** Years with 29 February. */
@@ -50,10 +51,10 @@ const FORMATS: Readonly<Record<string, string>> = {
 /** The names of the formats. */
 export const FORMAT_NAMES = Object.keys(FORMATS);
 
-const parsed = new Map<string, Expression>();
+const parsed = new Map<string, TextPattern>();
 
 /** A JSON string of a format. Undefined for an unknown format. */
-export function stringOfFormat(format: string): Expression | undefined {
+export function stringOfFormat(format: string): TextPattern | undefined {
   const known = parsed.get(format);
   const source = Object.hasOwn(FORMATS, format) ? FORMATS[format] : undefined;
   if (known || source === undefined) return known;

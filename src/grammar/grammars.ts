@@ -5,8 +5,8 @@ import { ServeError } from '../common/errors.ts';
 import type { Constraint } from '../contracts/generation.ts';
 import type { Automaton, State } from './automaton.ts';
 import { compileConstraint } from './constraint.ts';
-import { GrammarError } from './expression.ts';
 import { CompiledGrammar, Matcher } from './matcher.ts';
+import { GrammarError } from './text-pattern.ts';
 import { type TokenBytes, type TokenSet, Vocabulary } from './vocabulary.ts';
 
 /** A grammar takes up to 10 MB, if it has been led to all of the states that it may keep. A usual one takes 0.2 MB. */

@@ -1,14 +1,6 @@
 // Turns a JSON Schema into a pattern of compact JSON. Members come in the order of `properties`, and undeclared ones only if
 // the schema asks for them. Every text of the pattern is valid; keywords that cannot be enforced are refused by name.
-import {
-  choice,
-  EMPTY,
-  type Expression,
-  GrammarError,
-  type Rule,
-  sequence,
-  text,
-} from './expression.ts';
+
 import { ANY_ARRAY, ANY_OBJECT, ANY_VALUE, commaSeparated } from './json-text.ts';
 import { objectPattern } from './object-pattern.ts';
 import {
@@ -22,6 +14,15 @@ import {
   typesOf,
 } from './schema-keywords.ts';
 import { counts, literals, numberPattern, stringPattern, tuple } from './schema-values.ts';
+import {
+  choice,
+  EMPTY,
+  GrammarError,
+  type PatternRule,
+  sequence,
+  type TextPattern,
+  text,
+} from './text-pattern.ts';
 
 /** A usual schema has less than 100. */
 const MAX_SCHEMAS = 5000;
@@ -29,21 +30,21 @@ const MAX_SCHEMAS = 5000;
 const MAX_DEPTH = 64;
 
 /** Returns the pattern of the JSON values that a schema allows. Throws `GrammarError` with the path in the schema. */
-export function schemaPattern(schema: unknown): Expression {
+export function schemaPattern(schema: unknown): TextPattern {
   return new SchemaConverter(schema).convert(schema, '#', 0);
 }
 
 class SchemaConverter {
   readonly #root: unknown;
   /** By the target of a reference. */
-  readonly #rules = new Map<string, Rule>();
+  readonly #rules = new Map<string, PatternRule>();
   #count = 0;
 
   constructor(root: unknown) {
     this.#root = root;
   }
 
-  convert(schema: unknown, path: string, depth: number): Expression {
+  convert(schema: unknown, path: string, depth: number): TextPattern {
     if (schema === true) return ANY_VALUE;
     if (schema === false) return choice();
     if (!isObject(schema)) throw new GrammarError('must be a schema: an object or a boolean', path);
@@ -73,14 +74,14 @@ class SchemaConverter {
     return this.#plain(schema, path, depth);
   }
 
-  #plain(schema: Schema, path: string, depth: number): Expression {
+  #plain(schema: Schema, path: string, depth: number): TextPattern {
     if ('const' in schema || schema['enum']) return literals(schema, path);
     const types = typesOf(schema);
     if (!types) return ANY_VALUE;
     return choice(...types.map((type) => this.#ofType(type, schema, path, depth)));
   }
 
-  #ofType(type: JsonType, schema: Schema, path: string, depth: number): Expression {
+  #ofType(type: JsonType, schema: Schema, path: string, depth: number): TextPattern {
     switch (type) {
       case 'object':
         return this.#object(schema, path, depth);
@@ -97,7 +98,7 @@ class SchemaConverter {
     }
   }
 
-  #object(schema: Schema, path: string, depth: number): Expression {
+  #object(schema: Schema, path: string, depth: number): TextPattern {
     const {
       properties = {},
       required = [],
@@ -133,7 +134,7 @@ class SchemaConverter {
     );
   }
 
-  #array(schema: Schema, path: string, depth: number): Expression {
+  #array(schema: Schema, path: string, depth: number): TextPattern {
     const {
       prefixItems = [],
       items = true,
@@ -156,7 +157,7 @@ class SchemaConverter {
   }
 
   /** A reference with nothing beside it is a rule, which may be recursive. */
-  #reference(ref: string, schema: Schema, path: string, depth: number): Expression {
+  #reference(ref: string, schema: Schema, path: string, depth: number): TextPattern {
     const target = this.#resolve(ref, `${path}/$ref`);
     const { $ref: _ref, ...beside } = schema;
     if (enforcedKeywords(beside).length > 0) {
@@ -164,7 +165,7 @@ class SchemaConverter {
     }
     const known = this.#rules.get(ref);
     if (known) return { kind: 'rule', rule: known };
-    const rule: Rule = { body: EMPTY };
+    const rule: PatternRule = { body: EMPTY };
     this.#rules.set(ref, rule);
     rule.body = this.convert(target, ref, 0);
     return { kind: 'rule', rule };
@@ -210,7 +211,7 @@ class SchemaConverter {
   }
 
   /** The keywords beside `anyOf` apply to each option. */
-  #anyOf(options: readonly unknown[], beside: Schema, path: string, depth: number): Expression {
+  #anyOf(options: readonly unknown[], beside: Schema, path: string, depth: number): TextPattern {
     const isAlone = enforcedKeywords(beside).length === 0;
     const patterns = options.map((option, i) => {
       const place = `${path}/${i}`;

@@ -3,13 +3,13 @@ import {
   type CharRange,
   chars,
   choice,
-  type Expression,
   optional,
   recursive,
   repeat,
   sequence,
+  type TextPattern,
   text,
-} from './expression.ts';
+} from './text-pattern.ts';
 
 /** A safe integer has at most this many digits in all cases. It keeps a model from writing digits for ever. */
 export const MAX_DIGITS = 15;
@@ -47,19 +47,19 @@ const UNICODE_ESCAPE = sequence(
 );
 
 /** A character of a JSON string. */
-const CHARACTER: Expression = choice(
+const CHARACTER: TextPattern = choice(
   { kind: 'chars', ranges: PLAIN },
   sequence(text('\\'), chars('""\\\\//bbffnnrrtt')),
   UNICODE_ESCAPE,
 );
 
 /** A JSON string of any characters, with a length in code points. */
-export function stringOfLength(min: number, max: number): Expression {
+export function stringOfLength(min: number, max: number): TextPattern {
   return sequence(text('"'), repeat(CHARACTER, min, max), text('"'));
 }
 
 /** A character of these ranges, as a JSON string holds it. Control characters without a short escape are left out. */
-export function insideString(ranges: readonly CharRange[]): Expression {
+export function insideString(ranges: readonly CharRange[]): TextPattern {
   const plain = intersect(ranges, PLAIN);
   const escaped = [...ESCAPES].filter(([point]) => {
     return ranges.some(([first, last]) => first <= point && point <= last);
@@ -81,34 +81,34 @@ function intersect(one: readonly CharRange[], other: readonly CharRange[]): Char
 }
 
 /** An integer without bounds. */
-export const ANY_INTEGER: Expression = sequence(
+export const ANY_INTEGER: TextPattern = sequence(
   optional(text('-')),
   choice(text('0'), sequence(chars('19'), repeat(DIGIT, 0, MAX_DIGITS - 1))),
 );
 
 /** A number without bounds. */
-export const ANY_NUMBER: Expression = sequence(
+export const ANY_NUMBER: TextPattern = sequence(
   ANY_INTEGER,
   optional(sequence(text('.'), repeat(DIGIT, 1, MAX_DIGITS))),
   optional(sequence(chars('eeEE'), optional(chars('++--')), repeat(DIGIT, 1, 2))),
 );
 
 /** Several expressions with commas between them. */
-export function commaSeparated(item: Expression, min: number, max: number): Expression {
+export function commaSeparated(item: TextPattern, min: number, max: number): TextPattern {
   if (max === 0) return sequence();
   const some = sequence(item, repeat(sequence(text(','), item), Math.max(0, min - 1), max - 1));
   return min === 0 ? optional(some) : some;
 }
 
 /** A member of an object. */
-export function member(key: Expression, value: Expression): Expression {
+export function member(key: TextPattern, value: TextPattern): TextPattern {
   return sequence(key, text(':'), value);
 }
 
 export const ANY_STRING = stringOfLength(0, Number.POSITIVE_INFINITY);
 
 /** Any JSON value. */
-export const ANY_VALUE: Expression = recursive((value) =>
+export const ANY_VALUE: TextPattern = recursive((value) =>
   choice(
     objectOf(value),
     arrayOf(value),
@@ -122,11 +122,11 @@ export const ANY_VALUE: Expression = recursive((value) =>
 export const ANY_OBJECT = objectOf(ANY_VALUE);
 export const ANY_ARRAY = arrayOf(ANY_VALUE);
 
-function objectOf(value: Expression): Expression {
+function objectOf(value: TextPattern): TextPattern {
   const members = commaSeparated(member(ANY_STRING, value), 0, Number.POSITIVE_INFINITY);
   return sequence(text('{'), members, text('}'));
 }
 
-function arrayOf(value: Expression): Expression {
+function arrayOf(value: TextPattern): TextPattern {
   return sequence(text('['), commaSeparated(value, 0, Number.POSITIVE_INFINITY), text(']'));
 }

@@ -1,7 +1,7 @@
 // Follows one sequence through an automaton, token by token.
 import { ServeError } from '../common/errors.ts';
 import type { Automaton, State, Work } from './automaton.ts';
-import { GrammarError } from './expression.ts';
+import { GrammarError } from './text-pattern.ts';
 import type { TokenSet, Vocabulary } from './vocabulary.ts';
 
 /**

@@ -1,15 +1,16 @@
 // Patterns of the multiples of a number.
+
+import type { Bounds } from './number-ranges.ts';
 import {
   choice,
   EMPTY,
-  type Expression,
   GrammarError,
   optional,
-  type Rule,
+  type PatternRule,
   sequence,
+  type TextPattern,
   text,
-} from './expression.ts';
-import type { Bounds } from './number-ranges.ts';
+} from './text-pattern.ts';
 
 /** Each remainder is a state for each number of digits. */
 const MAX_DIVISOR = 1000;
@@ -21,7 +22,7 @@ export function multiplesOf(
   step: number,
   { min, max }: Bounds,
   type: 'number' | 'integer',
-): Expression {
+): TextPattern {
   const [whole = '0', fraction = ''] = step
     .toLocaleString('en', { useGrouping: false, maximumFractionDigits: 20 })
     .split('.');
@@ -55,9 +56,9 @@ export function multiplesOf(
 }
 
 /** Matches the decimals whose digits are a multiple of the divisor. `decimals`: digits after the point. */
-function digits(divisor: number, decimals: number): Expression {
-  const rules = Array.from({ length: divisor }, (): Rule => ({ body: EMPTY }));
-  const after = (remainder: number): Expression => ({ kind: 'rule', rule: rules[remainder]! });
+function digits(divisor: number, decimals: number): TextPattern {
+  const rules = Array.from({ length: divisor }, (): PatternRule => ({ body: EMPTY }));
+  const after = (remainder: number): TextPattern => ({ kind: 'rule', rule: rules[remainder]! });
   const next = (remainder: number, digit: number) => (remainder * 10 + digit) % divisor;
   const tail = fractionTails(divisor, decimals);
   const all = Array.from({ length: 10 }, (_, digit) => digit);
@@ -72,16 +73,16 @@ function digits(divisor: number, decimals: number): Expression {
 }
 
 /** The pattern that may follow the digits before the point, by their remainder. */
-function fractionTails(divisor: number, decimals: number): (remainder: number) => Expression {
+function fractionTails(divisor: number, decimals: number): (remainder: number) => TextPattern {
   if (decimals === 0) return (remainder) => (remainder === 0 ? EMPTY : choice());
-  const known = new Map<string, Expression>();
-  const tail = (remainder: number, left: number): Expression => {
+  const known = new Map<string, TextPattern>();
+  const tail = (remainder: number, left: number): TextPattern => {
     if (left === 0) return remainder === 0 ? EMPTY : choice();
     const key = `${remainder} ${left}`;
     const found = known.get(key);
     if (found) return found;
-    const rule: Rule = { body: EMPTY };
-    const self: Expression = { kind: 'rule', rule };
+    const rule: PatternRule = { body: EMPTY };
+    const self: TextPattern = { kind: 'rule', rule };
     known.set(key, self);
     rule.body = choice(
       ...Array.from({ length: 10 }, (_, digit) =>

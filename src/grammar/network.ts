@@ -1,6 +1,6 @@
 // Turns a grammar into a network of nodes: edges consume a byte, skip, or call a rule and return. Nodes from which no text
 // is finite are removed, so that whatever has begun to match can be completed.
-import { type Expression, GrammarError, type Rule } from './expression.ts';
+import { GrammarError, type PatternRule, type TextPattern } from './text-pattern.ts';
 import { toByteRanges } from './utf8-ranges.ts';
 
 /** Consumes a byte in [first, last]. */
@@ -29,7 +29,7 @@ interface NetworkRule {
   readonly end: number;
 }
 
-/** Rule 0 is the root. */
+/** PatternRule 0 is the root. */
 export interface Network {
   readonly nodes: readonly NetworkNode[];
   readonly rules: readonly NetworkRule[];
@@ -39,7 +39,7 @@ export interface Network {
 const MAX_NODES = 50_000;
 
 /** Builds the network. Throws `GrammarError` if the pattern is too large, left-recursive, or matches no finite text. */
-export function buildNetwork(pattern: Expression): Network {
+export function buildNetwork(pattern: TextPattern): Network {
   const network = new NetworkBuilder().build(pattern);
   removeDeadEnds(network);
   const { start, end } = network.rules[0]!;
@@ -53,14 +53,14 @@ class NetworkBuilder {
   readonly #nodes: NetworkNode[] = [];
   readonly #rules: NetworkRule[] = [];
   /** Rules, and patterns that are repeated. */
-  readonly #known = new Map<Rule | Expression, number>();
+  readonly #known = new Map<PatternRule | TextPattern, number>();
   /** Rules without edges. */
-  readonly #open: { expression: Expression; rule: NetworkRule }[] = [];
+  readonly #open: { pattern: TextPattern; rule: NetworkRule }[] = [];
 
-  build(root: Expression): Network {
+  build(root: TextPattern): Network {
     this.#rule(root, root);
     for (let next = this.#open.pop(); next; next = this.#open.pop()) {
-      this.#emit(next.expression, next.rule.start, next.rule.end);
+      this.#emit(next.pattern, next.rule.start, next.rule.end);
     }
     return { nodes: this.#nodes, rules: this.#rules };
   }
@@ -70,53 +70,53 @@ class NetworkBuilder {
     return this.#nodes.push({ bytes: [], skips: [], calls: [] }) - 1;
   }
 
-  #rule(key: Rule | Expression, expression: Expression): number {
+  #rule(key: PatternRule | TextPattern, pattern: TextPattern): number {
     const known = this.#known.get(key);
     if (known !== undefined) return known;
     const rule = { start: this.#node(), end: this.#node() };
-    this.#open.push({ expression, rule });
+    this.#open.push({ pattern, rule });
     const index = this.#rules.push(rule) - 1;
     this.#known.set(key, index);
     return index;
   }
 
-  #emit(expression: Expression, from: number, to: number): void {
-    switch (expression.kind) {
+  #emit(pattern: TextPattern, from: number, to: number): void {
+    switch (pattern.kind) {
       case 'text':
         this.#chain(
-          [...Buffer.from(expression.text)].map((byte) => [byte, byte]),
+          [...Buffer.from(pattern.text)].map((byte) => [byte, byte]),
           from,
           to,
         );
         return;
       case 'chars':
-        for (const range of expression.ranges) {
+        for (const range of pattern.ranges) {
           for (const bytes of toByteRanges(range)) this.#chain(bytes, from, to);
         }
         return;
       case 'sequence':
-        this.#sequence(expression.items, from, to);
+        this.#sequence(pattern.items, from, to);
         return;
       case 'choice':
-        for (const option of expression.options) this.#emit(option, from, to);
+        for (const option of pattern.options) this.#emit(option, from, to);
         return;
       case 'repeat':
-        this.#repeat(expression, from, to);
+        this.#repeat(pattern, from, to);
         return;
       case 'rule': {
-        const { rule } = expression;
+        const { rule } = pattern;
         this.#nodes[from]!.calls.push({ rule: this.#rule(rule, rule.body), to });
         return;
       }
       case 'until':
         this.#search(
-          expression.exits.map(({ text }) => text),
+          pattern.exits.map(({ text }) => text),
           from,
-          (node, found) => this.#emit(expression.exits[found]!.next, node, to),
+          (node, found) => this.#emit(pattern.exits[found]!.next, node, to),
         );
         return;
       case 'without':
-        for (const node of this.#search(expression.texts, from, () => {})) {
+        for (const node of this.#search(pattern.texts, from, () => {})) {
           this.#nodes[node]!.skips.push(to);
         }
         return;
@@ -133,7 +133,7 @@ class NetworkBuilder {
     }
   }
 
-  #sequence(items: readonly Expression[], from: number, to: number): void {
+  #sequence(items: readonly TextPattern[], from: number, to: number): void {
     if (items.length === 0) this.#nodes[from]!.skips.push(to);
     let at = from;
     for (const [i, item] of items.entries()) {
@@ -143,7 +143,7 @@ class NetworkBuilder {
     }
   }
 
-  #repeat({ item, min, max }: Extract<Expression, { kind: 'repeat' }>, from: number, to: number) {
+  #repeat({ item, min, max }: Extract<TextPattern, { kind: 'repeat' }>, from: number, to: number) {
     const copies = max === Number.POSITIVE_INFINITY ? min + 1 : max;
     const emit = (start: number, end: number) => {
       if (copies <= 1) this.#emit(item, start, end);

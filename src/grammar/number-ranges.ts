@@ -1,6 +1,15 @@
 // Patterns of decimal numbers between bounds.
-import { chars, choice, type Expression, optional, repeat, sequence, text } from './expression.ts';
+
 import { DIGIT, MAX_DIGITS } from './json-text.ts';
+import {
+  chars,
+  choice,
+  optional,
+  repeat,
+  sequence,
+  type TextPattern,
+  text,
+} from './text-pattern.ts';
 
 /** A bound of a number. */
 export interface Bound {
@@ -15,12 +24,12 @@ export interface Bounds {
 }
 
 /** Matches the integers between the bounds. Without a bound, those with up to `MAX_DIGITS` digits. */
-export function integersBetween({ min, max }: Bounds): Expression {
+export function integersBetween({ min, max }: Bounds): TextPattern {
   const low = min && BigInt(min.isExclusive ? Math.floor(min.value) + 1 : Math.ceil(min.value));
   const high = max && BigInt(max.isExclusive ? Math.ceil(max.value) - 1 : Math.floor(max.value));
   const first = low ?? minBigInt(-LARGEST, (high ?? 0n) * 10n);
   const last = high ?? maxBigInt(LARGEST, (low ?? 0n) * 10n);
-  const options: Expression[] = [];
+  const options: TextPattern[] = [];
   if (first < 0n) {
     const magnitudes = naturalsBetween(last < 0n ? -last : 1n, -first);
     options.push(sequence(text('-'), magnitudes));
@@ -40,8 +49,8 @@ function maxBigInt(one: bigint, other: bigint): bigint {
 }
 
 /** Matches the natural numbers from `low` to `high`. */
-function naturalsBetween(low: bigint, high: bigint): Expression {
-  const options: Expression[] = [];
+function naturalsBetween(low: bigint, high: bigint): TextPattern {
+  const options: TextPattern[] = [];
   for (let first = low; first <= high; ) {
     const digits = String(first).length;
     const last = minBigInt(high, 10n ** BigInt(digits) - 1n);
@@ -52,7 +61,7 @@ function naturalsBetween(low: bigint, high: bigint): Expression {
 }
 
 /** Matches the strings of digits between two of the same length. */
-function digitsBetween(low: string, high: string): Expression {
+function digitsBetween(low: string, high: string): TextPattern {
   const length = low.length;
   if (length === 0) return sequence();
   if (/^0*$/.test(low) && /^9*$/.test(high)) return repeat(DIGIT, length, length);
@@ -62,7 +71,7 @@ function digitsBetween(low: string, high: string): Expression {
   if (first === last) {
     return sequence(text(low[0]!), digitsBetween(low.slice(1), high.slice(1)));
   }
-  const options: Expression[] = [
+  const options: TextPattern[] = [
     sequence(text(low[0]!), digitsBetween(low.slice(1), nines)),
     sequence(text(high[0]!), digitsBetween(zeros, high.slice(1))),
   ];
@@ -73,8 +82,8 @@ function digitsBetween(low: string, high: string): Expression {
 }
 
 /** Matches the numbers between the bounds, as decimals with up to `MAX_DIGITS` digits after the point. */
-export function numbersBetween({ min, max }: Bounds): Expression {
-  const options: Expression[] = [];
+export function numbersBetween({ min, max }: Bounds): TextPattern {
+  const options: TextPattern[] = [];
   const isNegative = (bound: Bound | undefined) => bound !== undefined && bound.value < 0;
   if (!min || min.value < 0) {
     const low = isNegative(max) ? negate(max!) : { value: 0, isExclusive: true };
@@ -92,7 +101,7 @@ function negate({ value, isExclusive }: Bound): Bound {
 }
 
 /** Matches decimals without a sign. Both bounds are at least 0. */
-function decimalsBetween(low: Bound, high: Bound | undefined): Expression {
+function decimalsBetween(low: Bound, high: Bound | undefined): TextPattern {
   const lowParts = decimalParts(low.value);
   if (!high) {
     const last = maxBigInt(LARGEST, lowParts.whole * 10n);
@@ -102,7 +111,7 @@ function decimalsBetween(low: Bound, high: Bound | undefined): Expression {
     );
   }
   const highParts = decimalParts(high.value);
-  const options: Expression[] = [];
+  const options: TextPattern[] = [];
   if (lowParts.whole === highParts.whole) {
     const fractions = fractionBetween(
       { digits: lowParts.fraction, isExclusive: low.isExclusive },
@@ -136,17 +145,17 @@ interface FractionBound {
   readonly isExclusive: boolean;
 }
 
-function fractionAbove(digits: string, isExclusive: boolean): Expression {
+function fractionAbove(digits: string, isExclusive: boolean): TextPattern {
   return fractionBetween({ digits, isExclusive }, undefined);
 }
 
-function fractionBelow(digits: string, isExclusive: boolean): Expression {
+function fractionBelow(digits: string, isExclusive: boolean): TextPattern {
   return fractionBetween({ digits: '', isExclusive: false }, { digits, isExclusive });
 }
 
 /** Matches the digits after the point with the point, or nothing. */
-function fractionBetween(low: FractionBound, high: FractionBound | undefined): Expression {
-  const options: Expression[] = [];
+function fractionBetween(low: FractionBound, high: FractionBound | undefined): TextPattern {
+  const options: TextPattern[] = [];
   const isZeroAllowed =
     low.digits === '' && !low.isExclusive && !(high && high.digits === '' && high.isExclusive);
   if (isZeroAllowed) options.push(sequence());
@@ -162,7 +171,7 @@ function fractionDigits(
   low: FractionBound | undefined,
   high: FractionBound | undefined,
   isFirst: boolean,
-): Expression {
+): TextPattern {
   const least = isFirst ? 1 : 0;
   if (!low && !high) return isFirst ? repeat(DIGIT, 1, MAX_DIGITS) : ANY_DIGITS;
   // With no digits left, a bound is equal to what was written, and only zeros keep it so.
@@ -176,7 +185,7 @@ function fractionDigits(
   if (!high && low!.digits === '') return isFirst ? repeat(DIGIT, 1, MAX_DIGITS) : ANY_DIGITS;
   const lowDigit = low ? Number(low.digits[0] ?? 0) : -1;
   const highDigit = high ? Number(high.digits[0]!) : 10;
-  const options: Expression[] = [];
+  const options: TextPattern[] = [];
   const canEnd = !isFirst && !(low && (low.digits !== '' || low.isExclusive));
   if (canEnd) options.push(sequence());
   const lowRest = low && { ...low, digits: low.digits.slice(1) };
@@ -197,6 +206,6 @@ function fractionDigits(
   return choice(...options);
 }
 
-function digit(first: number, last: number): Expression {
+function digit(first: number, last: number): TextPattern {
   return chars(`${first}${last}`);
 }

@@ -1,34 +1,35 @@
 // The pattern of a JSON object with declared members in a fixed order.
+
+import { ANY_STRING, member } from './json-text.ts';
+import { complement } from './regex.ts';
 import {
   type CharRange,
   choice,
   EMPTY,
-  type Expression,
   repeat,
   sequence,
+  type TextPattern,
   text,
-} from './expression.ts';
-import { ANY_STRING, member } from './json-text.ts';
-import { complement } from './regex.ts';
+} from './text-pattern.ts';
 
 /** A declared member of an object. */
 export interface Member {
   readonly name: string;
   readonly isRequired: boolean;
-  readonly value: Expression;
+  readonly value: TextPattern;
 }
 
 /** `others`: the value of members with other names, which come last. Undefined: there are none. */
 export function objectPattern(
   members: readonly Member[],
-  others: Expression | undefined,
-): Expression {
+  others: TextPattern | undefined,
+): TextPattern {
   const parts = members.map(({ name, value }) => member(text(JSON.stringify(name)), value));
   const keys = members.map(({ name }) => name);
   const other = others && member(keys.length > 0 ? keyExcept(keys) : ANY_STRING, others);
   // Built from the last member to the first: what may follow once a member has been written, and before.
-  let after: Expression = other ? repeat(sequence(text(','), other), 0) : EMPTY;
-  let before: Expression = other ? choice(EMPTY, sequence(other, after)) : EMPTY;
+  let after: TextPattern = other ? repeat(sequence(text(','), other), 0) : EMPTY;
+  let before: TextPattern = other ? choice(EMPTY, sequence(other, after)) : EMPTY;
   for (let i = parts.length - 1; i >= 0; i--) {
     const [rest, part] = [shared(after), parts[i]!];
     const { isRequired } = members[i]!;
@@ -41,17 +42,17 @@ export function objectPattern(
 }
 
 /** Makes a rule of a pattern that is used several times. */
-function shared(body: Expression): Expression {
+function shared(body: TextPattern): TextPattern {
   return body === EMPTY ? body : { kind: 'rule', rule: { body } };
 }
 
 /** A string that is none of these names. It has no escapes. */
-function keyExcept(names: readonly string[]): Expression {
+function keyExcept(names: readonly string[]): TextPattern {
   return sequence(text('"'), textExcept(names.map((name) => [...name])), text('"'));
 }
 
 /** A text that is none of these. All of them begin with the same characters, which are not part of them. */
-function textExcept(texts: readonly (readonly string[])[]): Expression {
+function textExcept(texts: readonly (readonly string[])[]): TextPattern {
   const next = new Map<string, (readonly string[])[]>();
   for (const [first, ...rest] of texts) {
     if (first !== undefined) next.set(first, [...(next.get(first) ?? []), rest]);
@@ -77,6 +78,6 @@ const QUOTED: readonly CharRange[] = [
   [0x5c, 0x5c],
 ];
 
-function plainCharacter(ranges: readonly CharRange[]): Expression {
+function plainCharacter(ranges: readonly CharRange[]): TextPattern {
   return { kind: 'chars', ranges: complement([...complement(ranges), ...QUOTED]) };
 }

@@ -3,16 +3,16 @@ import {
   type CharRange,
   choice,
   EMPTY,
-  type Expression,
   GrammarError,
   repeat,
   sequence,
-} from './expression.ts';
+  type TextPattern,
+} from './text-pattern.ts';
 
 /** How characters are written, and how the expression is searched for. */
 export interface RegexOptions {
   /** Default: as they are. */
-  toPattern?: (ranges: readonly CharRange[]) => Expression;
+  toPattern?: (ranges: readonly CharRange[]) => TextPattern;
   /** Whether the expression may match a part of the text, unless it has anchors. Default: it matches all of it. */
   isSearch?: boolean;
 }
@@ -55,7 +55,7 @@ const CONTROLS: Readonly<Record<string, number>> = { t: 9, n: 10, v: 11, f: 12, 
 export function parseRegex(
   source: string,
   { toPattern = (ranges) => ({ kind: 'chars', ranges }), isSearch = false }: RegexOptions = {},
-): Expression {
+): TextPattern {
   if (source.length > MAX_LENGTH) {
     throw new GrammarError(`has more than ${MAX_LENGTH} characters`);
   }
@@ -87,14 +87,14 @@ export function complement(ranges: readonly CharRange[]): CharRange[] {
 
 class RegexParser {
   readonly #source: readonly string[];
-  readonly #toPattern: (ranges: readonly CharRange[]) => Expression;
+  readonly #toPattern: (ranges: readonly CharRange[]) => TextPattern;
   readonly #isSearch: boolean;
   #at = 0;
   #depth = 0;
 
   constructor(
     source: string,
-    toPattern: (ranges: readonly CharRange[]) => Expression,
+    toPattern: (ranges: readonly CharRange[]) => TextPattern,
     isSearch: boolean,
   ) {
     this.#source = [...source];
@@ -102,11 +102,11 @@ class RegexParser {
     this.#isSearch = isSearch;
   }
 
-  parse(): Expression {
+  parse(): TextPattern {
     return this.#alternatives();
   }
 
-  #alternatives(): Expression {
+  #alternatives(): TextPattern {
     if (++this.#depth > MAX_DEPTH)
       throw new GrammarError(`has more than ${MAX_DEPTH} nested groups`);
     const isWhole = this.#depth === 1;
@@ -117,9 +117,9 @@ class RegexParser {
   }
 
   /** One alternative. Anchors may stand only at the ends of a whole one. */
-  #items(isWhole: boolean): Expression {
+  #items(isWhole: boolean): TextPattern {
     const isAnchored = { start: isWhole && this.#take('^'), end: false };
-    const items: Expression[] = [];
+    const items: TextPattern[] = [];
     for (let next = this.#peek(); next !== undefined && next !== '|'; next = this.#peek()) {
       if (next === ')' && !isWhole) break;
       if (next === '$') {
@@ -141,7 +141,7 @@ class RegexParser {
     );
   }
 
-  #item(): Expression {
+  #item(): TextPattern {
     const next = this.#source[this.#at++]!;
     if (next === '(') return this.#group();
     if (next === '[') return this.#toPattern(this.#class());
@@ -152,7 +152,7 @@ class RegexParser {
     return this.#toPattern([[point, point]]);
   }
 
-  #group(): Expression {
+  #group(): TextPattern {
     if (this.#take('?')) {
       const kind = this.#source[this.#at++];
       if (kind === '<' && !'=!'.includes(this.#peek() ?? '=')) {
@@ -164,7 +164,7 @@ class RegexParser {
     return inner;
   }
 
-  #quantified(item: Expression): Expression {
+  #quantified(item: TextPattern): TextPattern {
     const next = this.#peek();
     const simple = {
       '*': [0, Number.POSITIVE_INFINITY],

@@ -1,5 +1,5 @@
 // The keywords of JSON Schema: which are enforced, what their values may be, and how two schemas are combined.
-import { GrammarError } from './expression.ts';
+import { GrammarError } from './text-pattern.ts';
 
 /** A schema that is an object. */
 export type Schema = Readonly<Record<string, unknown>>;

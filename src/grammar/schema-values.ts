@@ -1,13 +1,5 @@
 // The patterns of JSON values that have no schemas within them, and of the counts of those that have.
-import {
-  choice,
-  EMPTY,
-  type Expression,
-  GrammarError,
-  repeat,
-  sequence,
-  text,
-} from './expression.ts';
+
 import { FORMAT_NAMES, stringOfFormat } from './formats.ts';
 import { ANY_INTEGER, ANY_NUMBER, ANY_STRING, insideString, stringOfLength } from './json-text.ts';
 import { multiplesOf } from './multiples.ts';
@@ -20,9 +12,18 @@ import {
   type Schema,
   typesOf,
 } from './schema-keywords.ts';
+import {
+  choice,
+  EMPTY,
+  GrammarError,
+  repeat,
+  sequence,
+  type TextPattern,
+  text,
+} from './text-pattern.ts';
 
 /** The constants of a schema, as far as its type allows them. */
-export function literals(schema: Schema, path: string): Expression {
+export function literals(schema: Schema, path: string): TextPattern {
   const keyword = 'const' in schema ? 'const' : 'enum';
   const others = enforcedKeywords(schema).filter(
     (name) => !['const', 'enum', 'type', 'format'].includes(name),
@@ -50,7 +51,7 @@ function isOfType(value: unknown, type: JsonType): boolean {
 }
 
 /** A string, with its length, its pattern or its format. */
-export function stringPattern(schema: Schema, path: string): Expression {
+export function stringPattern(schema: Schema, path: string): TextPattern {
   const { min, max } = counts(schema, 'minLength', 'maxLength', path);
   const isBounded = min > 0 || max < Number.POSITIVE_INFINITY;
   const given = ['pattern', 'format'].filter((name) => schema[name] !== undefined);
@@ -80,7 +81,7 @@ export function numberPattern(
   type: 'number' | 'integer',
   schema: Schema,
   path: string,
-): Expression {
+): TextPattern {
   const bounds = boundsOf(schema, path);
   const step = schema['multipleOf'] as number | undefined;
   if (step !== undefined && !(step === 1 && type === 'integer')) {
@@ -130,11 +131,11 @@ export function counts(schema: Schema, minName: string, maxName: string, path: s
 
 /** The first items have patterns of their own. */
 export function tuple(
-  first: readonly Expression[],
-  item: Expression,
+  first: readonly TextPattern[],
+  item: TextPattern,
   { min, max }: { min: number; max: number },
-): Expression {
-  let rest: Expression = repeat(
+): TextPattern {
+  let rest: TextPattern = repeat(
     sequence(text(','), item),
     Math.max(0, min - first.length),
     Math.max(0, max - first.length),

@@ -1,5 +1,5 @@
 // Converts ranges of code points to sequences of byte ranges in UTF-8.
-import type { CharRange } from './expression.ts';
+import type { CharRange } from './text-pattern.ts';
 
 /** The first and the last value of one byte. */
 export type ByteRange = readonly [first: number, last: number];

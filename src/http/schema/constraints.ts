@@ -3,7 +3,7 @@
 import { z } from '@hono/zod-openapi';
 import type { Constraint } from '../../contracts/generation.ts';
 import { compileConstraint } from '../../grammar/constraint.ts';
-import { GrammarError } from '../../grammar/expression.ts';
+import { GrammarError } from '../../grammar/text-pattern.ts';
 import { both } from './field-table.ts';
 import { addIssue, type Refine } from './fields.ts';
 

@@ -4,25 +4,25 @@
 export type CharRange = readonly [first: number, last: number];
 
 /** A pattern of text. */
-export type Expression =
+export type TextPattern =
   /** Exactly this text. */
   | { kind: 'text'; text: string }
   /** One character of these ranges. Without ranges it matches nothing. */
   | { kind: 'chars'; ranges: readonly CharRange[] }
-  | { kind: 'sequence'; items: readonly Expression[] }
+  | { kind: 'sequence'; items: readonly TextPattern[] }
   /** Without options it matches nothing. */
-  | { kind: 'choice'; options: readonly Expression[] }
+  | { kind: 'choice'; options: readonly TextPattern[] }
   /** `max` may be Infinity. */
-  | { kind: 'repeat'; item: Expression; min: number; max: number }
-  | { kind: 'rule'; rule: Rule }
+  | { kind: 'repeat'; item: TextPattern; min: number; max: number }
+  | { kind: 'rule'; rule: PatternRule }
   /** Any text up to the first of the exits' texts, this text, and then `next`. */
-  | { kind: 'until'; exits: readonly { text: string; next: Expression }[] }
+  | { kind: 'until'; exits: readonly { text: string; next: TextPattern }[] }
   /** Any text that contains none of these texts. */
   | { kind: 'without'; texts: readonly string[] };
 
 /** A pattern that may refer to itself. */
-export interface Rule {
-  body: Expression;
+export interface PatternRule {
+  body: TextPattern;
 }
 
 /** A schema, a grammar or a regular expression that cannot be used. `path` says where in it, such as `#/properties/a`. */
@@ -37,43 +37,47 @@ export class GrammarError extends Error {
 }
 
 /** Matches only the empty text. */
-export const EMPTY: Expression = { kind: 'sequence', items: [] };
+export const EMPTY: TextPattern = { kind: 'sequence', items: [] };
 
 /** Matches exactly this text. */
-export function text(value: string): Expression {
+export function text(value: string): TextPattern {
   return { kind: 'text', text: value };
 }
 
 /** Matches the items one after the other. */
-export function sequence(...items: readonly Expression[]): Expression {
+export function sequence(...items: readonly TextPattern[]): TextPattern {
   return items.length === 1 ? items[0]! : { kind: 'sequence', items };
 }
 
 /** Matches any of the options. */
-export function choice(...options: readonly Expression[]): Expression {
+export function choice(...options: readonly TextPattern[]): TextPattern {
   return options.length === 1 ? options[0]! : { kind: 'choice', options };
 }
 
 /** Matches the item `min` to `max` times. */
-export function repeat(item: Expression, min: number, max = Number.POSITIVE_INFINITY): Expression {
+export function repeat(
+  item: TextPattern,
+  min: number,
+  max = Number.POSITIVE_INFINITY,
+): TextPattern {
   return { kind: 'repeat', item, min, max };
 }
 
 /** Matches the item or nothing. */
-export function optional(item: Expression): Expression {
+export function optional(item: TextPattern): TextPattern {
   return repeat(item, 0, 1);
 }
 
 /** A pattern that `define` describes with a reference to the pattern itself. */
-export function recursive(define: (self: Expression) => Expression): Expression {
-  const rule: Rule = { body: EMPTY };
-  const self: Expression = { kind: 'rule', rule };
+export function recursive(define: (self: TextPattern) => TextPattern): TextPattern {
+  const rule: PatternRule = { body: EMPTY };
+  const self: TextPattern = { kind: 'rule', rule };
   rule.body = define(self);
   return self;
 }
 
 /** One character of a set that is written as ranges of characters, such as `09AF`. */
-export function chars(pairs: string): Expression {
+export function chars(pairs: string): TextPattern {
   const points = [...pairs].map((character) => character.codePointAt(0)!);
   const ranges: CharRange[] = [];
   for (let i = 0; i < points.length; i += 2) ranges.push([points[i]!, points[i + 1]!]);
