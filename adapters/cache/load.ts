@@ -26,6 +26,10 @@ export interface LoadLimits {
   canHold(size: Pick<AdapterWeights, 'rank' | 'targets'>): boolean;
 }
 
+/** As many as the cache loads at once. */
+const MAX_KEPT_FILES = 2;
+/** Rank 16 on all linears of a 1-billion-parameter model in 16 bits. Reading a larger file takes longer than a collection. */
+const MAX_KEPT_BYTES = 32 * 2 ** 20;
 const FILES: ReadonlySet<string> = new Set([CONFIG_FILE, WEIGHTS_FILE]);
 
 /**
@@ -37,6 +41,7 @@ export function createAdapterLoader(
   model: DecoderConfig,
   { maxRank, canHold }: LoadLimits,
 ): (source: AdapterSource) => Promise<OpenedAdapter> {
+  const memory = new FileMemory();
   return async ({ digest, parts }) => {
     const sizes: WeightsSize[] = [];
     for (const { directory } of parts) sizes.push(await unchanged(measureAdapterFiles(directory)));
@@ -54,7 +59,7 @@ export function createAdapterLoader(
     }
     return {
       byteSize: sizes.reduce((sum, { byteSize }) => sum + byteSize, 0),
-      load: () => load({ digest, parts, ranks: sizes.map(({ ranks }) => ranks) }, model),
+      load: () => load({ digest, parts, ranks: sizes.map(({ ranks }) => ranks) }, model, memory),
     };
   };
 }
@@ -66,26 +71,57 @@ interface MeasuredSource extends Pick<AdapterSource, 'digest' | 'parts'> {
 async function load(
   { digest, parts, ranks }: MeasuredSource,
   model: DecoderConfig,
+  memory: FileMemory,
 ): Promise<AdapterWeights> {
   const [first] = parts;
   if (parts.length === 1 && first!.weight === 1) {
-    return { ...(await parseAdapter(await readPart(first!), model)), digest };
+    const weights = await withFiles(first!, memory, (files) => parseAdapter(files, model));
+    return { ...weights, digest };
   }
   const composition = new Composition(model, ranks);
   for (const part of parts) {
-    await readAdapterInto(await readPart(part), model, composition.term(part.weight)).catch(
-      (error) => {
-        throw error instanceof RangeError ? changed(error) : error;
-      },
-    );
+    const term = composition.term(part.weight);
+    await withFiles(part, memory, (files) => readAdapterInto(files, model, term)).catch((error) => {
+      throw error instanceof RangeError ? changed(error) : error;
+    });
   }
   return composition.weights(digest);
 }
 
-async function readPart({ digest, directory }: AdapterSourcePart): Promise<AdapterBytes> {
-  const files = await unchanged(readAdapterFiles(directory));
-  if (files.digest !== digest) throw changed();
-  return files;
+/** Reads and verifies a part's files. They are valid until `use` settles. */
+async function withFiles<T>(
+  { digest, directory }: AdapterSourcePart,
+  memory: FileMemory,
+  use: (files: AdapterBytes) => Promise<T>,
+): Promise<T> {
+  let taken: Uint8Array<ArrayBuffer> | undefined;
+  const allocate = (byteLength: number) => {
+    taken = memory.take(byteLength);
+    return taken;
+  };
+  try {
+    const files = await unchanged(readAdapterFiles(directory, allocate));
+    if (files.digest !== digest) throw changed();
+    return await use(files);
+  } finally {
+    if (taken) memory.giveBack(taken);
+  }
+}
+
+/** Files are read into the memory of earlier ones: each new block makes the garbage collector run sooner. */
+class FileMemory {
+  #free: ArrayBuffer[] = [];
+
+  take(byteLength: number): Uint8Array<ArrayBuffer> {
+    const fitting = this.#free.find((buffer) => buffer.byteLength >= byteLength);
+    this.#free = this.#free.filter((buffer) => buffer !== fitting);
+    return new Uint8Array(fitting ?? new ArrayBuffer(byteLength), 0, byteLength);
+  }
+
+  giveBack({ buffer }: Uint8Array<ArrayBuffer>): void {
+    if (buffer.byteLength > MAX_KEPT_BYTES) return;
+    this.#free = [buffer, ...this.#free].slice(0, MAX_KEPT_FILES);
+  }
 }
 
 /** The folder had this digest before, so a file that is missing or too large must have changed since. */

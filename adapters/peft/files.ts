@@ -61,18 +61,38 @@ export function adapterDigest(configBytes: Uint8Array, weightsBytes: Uint8Array)
   return hasher.digest();
 }
 
-/** Reads both files. Throws `ServeError`: `adapter_invalid` naming the file, or `adapter_unavailable`. */
-export async function readAdapterFiles(directory: string): Promise<AdapterFiles> {
-  const weights = createBufferSink();
+/** Returns memory for a file of so many bytes. */
+export type AllocateFile = (byteLength: number) => Uint8Array;
+
+const allocateNew: AllocateFile = (byteLength) => new Uint8Array(byteLength);
+
+/**
+ * Reads both files, the weights into memory from `allocate`. Throws `ServeError`: `adapter_invalid` naming the file, or
+ * `adapter_unavailable`.
+ */
+export async function readAdapterFiles(
+  directory: string,
+  allocate = allocateNew,
+): Promise<AdapterFiles> {
+  const weights = createBufferSink(allocate);
   const { configBytes, digest } = await scan(directory, weights);
   return { configBytes, weightsBytes: weights.bytes(), digest };
 }
 
+/** The chunk of the last scan, for the next one. */
+let idleChunk: Uint8Array | undefined;
+
 /** Computes the digest without keeping the weights in memory. Throws as `readAdapterFiles`. */
-export function digestAdapterFiles(
+export async function digestAdapterFiles(
   directory: string,
 ): Promise<Pick<AdapterFiles, 'configBytes' | 'digest'>> {
-  return scan(directory, { start: () => {}, chunk: () => {} });
+  const chunk = idleChunk ?? new Uint8Array(CHUNK_BYTES);
+  idleChunk = undefined;
+  try {
+    return await scan(directory, { start: () => {}, room: () => chunk, chunk: () => {} });
+  } finally {
+    idleChunk = chunk;
+  }
 }
 
 /** Reads the configuration. Throws as `readAdapterFiles`. */
@@ -104,21 +124,20 @@ export async function measureAdapterFiles(directory: string): Promise<WeightsSiz
 interface Sink {
   /** Called once before the first chunk. */
   start(byteLength: number): void;
+  /** Returns memory for the bytes from `position` on. */
+  room(position: number): Uint8Array;
   /** The bytes are valid only during the call. */
   chunk(bytes: Uint8Array): void;
 }
 
-function createBufferSink(): Sink & { bytes(): Uint8Array } {
-  let buffer = new Uint8Array(0);
-  let filled = 0;
+function createBufferSink(allocate = allocateNew): Sink & { bytes(): Uint8Array } {
+  let buffer: Uint8Array = new Uint8Array(0);
   return {
     start(byteLength) {
-      buffer = new Uint8Array(byteLength);
+      buffer = allocate(byteLength);
     },
-    chunk(bytes) {
-      buffer.set(bytes, filled);
-      filled += bytes.length;
-    },
+    room: (position) => buffer.subarray(position),
+    chunk: () => {},
     bytes: () => buffer,
   };
 }
@@ -133,6 +152,7 @@ async function scan(
       hasher.startPart(byteLength);
       sink.start(byteLength);
     },
+    room: (position) => sink.room(position),
     chunk(bytes) {
       hasher.update(bytes);
       sink.chunk(bytes);
@@ -158,12 +178,12 @@ async function readFile(
   try {
     const size = await checkedSize(file, { name, maxBytes });
     sink.start(size);
-    const buffer = new Uint8Array(Math.min(size, CHUNK_BYTES));
     for (let position = 0; position < size; ) {
-      const length = Math.min(buffer.length, size - position);
-      const { bytesRead } = await file.read(buffer, 0, length, position);
+      const room = sink.room(position);
+      const length = Math.min(room.length, size - position, CHUNK_BYTES);
+      const { bytesRead } = await file.read(room, 0, length, position);
       if (bytesRead === 0) throw unavailable(`${name} became shorter while it was read`);
-      sink.chunk(buffer.subarray(0, bytesRead));
+      sink.chunk(room.subarray(0, bytesRead));
       position += bytesRead;
     }
   } catch (error) {

@@ -2,7 +2,7 @@
 // unexpected tensor, and names the tensor. It opens no files.
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ServeError } from '../../src/common/errors.ts';
-import { DTYPE_BYTES, decodeFloats, type Tensor } from '../../src/common/tensor.ts';
+import { DTYPE_BYTES, decodeFloats, elementCount, type Tensor } from '../../src/common/tensor.ts';
 import { ADAPTER_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { loraNames } from '../../src/model/names.ts';
@@ -16,6 +16,7 @@ import { type AdapterConfig, parseAdapterConfig } from './peft-config.ts';
 import { invalidAdapter, toInvalidAdapter } from './refusal.ts';
 import {
   type AdapterWeights,
+  blockAllocator,
   createPair,
   emptyLayers,
   type LoraPair,
@@ -59,6 +60,8 @@ export interface PairSlice {
 export interface AdapterSink {
   /** Multiplies the adapter's update. */
   readonly weight: number;
+  /** Called once with the number of all values, before any memory is asked for. */
+  begin?(valueCount: number): void;
   /** Returns the memory for one module. Called once, before its values are read. */
   allocate(layer: number, target: TargetName, shape: PairShape): PairSlice;
 }
@@ -75,10 +78,14 @@ export async function parseAdapter(
   model: DecoderConfig,
 ): Promise<AdapterWeights> {
   const layers = emptyLayers(model);
+  let allocateValues: ReturnType<typeof blockAllocator> | undefined;
   await readAdapterInto(bytes, model, {
     weight: 1,
+    begin(valueCount) {
+      allocateValues = blockAllocator(valueCount);
+    },
     allocate(layer, target, shape) {
-      const pair = createPair(shape);
+      const pair = createPair(shape, allocateValues);
       layers[layer]![target] = pair;
       return { pair, column: 0 };
     },
@@ -101,6 +108,7 @@ export async function readAdapterInto(
     if (config.isTargeted(module)) throw invalidAdapter(module, 'cannot be adapted here');
   }
   if (targeted.size === 0) throw invalidAdapter('target_modules', 'matches no module of the model');
+  sink.begin?.([...tensors.values()].reduce((sum, { shape }) => sum + elementCount(shape), 0));
   for (let layer = 0; layer < model.layerCount; layer++) {
     for (const target of TARGET_NAMES) {
       if (!targeted.has(moduleName(layer, target))) continue;

@@ -39,9 +39,25 @@ export function emptyLayers({ layerCount }: DecoderConfig): MutableLayers {
   return Array.from({ length: layerCount }, () => ({}));
 }
 
-/** Returns a pair of zeros. */
-export function createPair({ rank, inSize, outSize }: PairShape): LoraPair {
-  return { rank, a: new Float32Array(inSize * rank), b: new Float32Array(rank * outSize) };
+/** Returns a pair of zeros. `allocate` returns zeroed memory for so many values; by default each matrix has its own. */
+export function createPair(
+  { rank, inSize, outSize }: PairShape,
+  allocate = (length: number) => new Float32Array(length),
+): LoraPair {
+  return { rank, a: allocate(inSize * rank), b: allocate(rank * outSize) };
+}
+
+/**
+ * Returns a function that hands out parts of one block, one after the other. Hundreds of small blocks per adapter would
+ * keep the garbage collector busy.
+ */
+export function blockAllocator(length: number): (length: number) => Float32Array<ArrayBuffer> {
+  const block = new Float32Array(length);
+  let used = 0;
+  return (count) => {
+    used += count;
+    return block.subarray(used - count, used);
+  };
 }
 
 /** Returns the adapter with these layers, at least one of which has a pair. */

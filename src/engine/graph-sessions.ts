@@ -16,7 +16,7 @@ import type { ModelMemory } from './memory/model-memory.ts';
 import type { ServingModel } from './serving-folder.ts';
 
 /** Options of ONNX Runtime for all sessions. */
-export type RuntimeOptions = Pick<SessionOptions, 'provider' | 'intraOpThreads' | 'allowSpinning'>;
+export type RuntimeOptions = Pick<SessionOptions, 'provider' | 'intraOpThreads'>;
 
 /** The parts in which the serving graphs of one model differ. */
 export interface GraphLayout {
@@ -56,7 +56,8 @@ export class GraphSessions {
       const maxSeqLength = this.#maxSeqLength;
       const { float, weightsAs } = this.memory;
       const graph = servingGraph({ ...this.#model, ...layout, maxSeqLength, float, weightsAs });
-      session = createSession(graph, { ...this.#runtime, ...this.#heldWeights() });
+      const options = { ...this.#runtime, sharesThreads: true, ...this.#heldWeights() };
+      session = createSession(graph, options);
       this.#sessions.set(id, session);
       // Runs read the prepacked copies. Other weights come back from the file when a step needs them.
       void session.then(() => this.#model.file.dropPages()).catch(() => {});

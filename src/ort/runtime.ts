@@ -40,11 +40,18 @@ const LOG_WARNINGS = 2;
 interface Runtime {
   readonly version: string;
   readonly functions: Record<OrtFunction, NativeFunction>;
-  /** The `OrtEnv *`, which lives as long as the process. */
-  readonly env: bigint;
+}
+
+/** The environment of all sessions, which lives as long as the process. */
+interface Environment {
+  /** The `OrtEnv *`. */
+  readonly pointer: bigint;
+  /** The size of its thread pool; 0: one per core. */
+  readonly threads: number;
 }
 
 let loaded: Runtime | undefined;
+let environment: Environment | undefined;
 
 /** Loads the library on the first call. */
 function runtime(): Runtime {
@@ -57,9 +64,13 @@ export function runtimeVersion(): string {
   return runtime().version;
 }
 
-/** The only `OrtEnv *` of this process. */
-export function ortEnv(): bigint {
-  return runtime().env;
+/**
+ * The only environment of this process. The first call decides how many threads it has for sessions that share them; by
+ * default none beside the caller's.
+ */
+export function ortEnvironment(threads = 1): Environment {
+  environment ??= createEnvironment(threads);
+  return environment;
 }
 
 /** The functions of the runtime, for tests that replace some of them to simulate a device. */
@@ -114,10 +125,21 @@ function loadRuntime(): Runtime {
   const getApi = functionAt(pointerAt(base, 0), ['uint32'], 'pointer');
   const table = getApi.sync(ORT_API_VERSION) as bigint;
   if (!table) throw new Error(`onnxruntime ${version} has no API of version ${ORT_API_VERSION}`);
-  const functions = bindTable(table);
-  const cell = new BigUint64Array(new ArrayBuffer(8));
-  throwIfFailed(functions, functions.CreateEnv.sync(LOG_WARNINGS, 'lorikeet', cell));
-  return { version, functions, env: cell[0]! };
+  return { version, functions: bindTable(table) };
+}
+
+function createEnvironment(threads: number): Environment {
+  const options = ortGet('CreateThreadingOptions');
+  try {
+    ortCall('SetGlobalIntraOpNumThreads', options, threads);
+    const pointer = ortGet(
+      'CreateEnvWithGlobalThreadPools',
+      ...[LOG_WARNINGS, 'lorikeet', options],
+    );
+    return { pointer, threads };
+  } finally {
+    ortVoid('ReleaseThreadingOptions', options);
+  }
 }
 
 function bindTable(table: bigint): Runtime['functions'] {

@@ -5,7 +5,7 @@ import { Binding } from './binding.ts';
 import type { CValue } from './ffi.ts';
 import { Handle, releaseWhenCollected } from './handle.ts';
 import { hasDeviceMemory, NATIVE_PROVIDERS } from './providers.ts';
-import { ortCall, ortCallAsync, ortEnv, ortGet, ortVoid } from './runtime.ts';
+import { ortCall, ortCallAsync, ortEnvironment, ortGet, ortVoid } from './runtime.ts';
 import type { OrtTensor } from './tensor.ts';
 import { readValueInfos, type ValueInfo } from './value-info.ts';
 
@@ -22,6 +22,12 @@ export interface SessionOptions {
   provider?: Provider;
   /** Threads inside one operator. Default: one per core. */
   intraOpThreads?: number;
+  /**
+   * Whether the session runs on threads of the process. Use it for sessions that take turns: the idle threads of one
+   * would spin for a while beside a run of the next. Only sessions with the same `intraOpThreads` as the first session of
+   * the process can share; others have threads of their own.
+   */
+  sharesThreads?: boolean;
   /** Whether idle threads spin. Fast on an idle machine, 4-5 times slower beside another busy process. */
   allowSpinning?: boolean;
   /** Default `all`. */
@@ -173,7 +179,7 @@ function beginSession(model: Uint8Array | string, options: SessionOptions): Sess
     return {
       call: [
         creator(model, prepacked),
-        ...[ortEnv(), ...source, settings.pointer, ...containers, cell],
+        ...[ortEnvironment().pointer, ...source, settings.pointer, ...containers, cell],
       ],
       session() {
         const free = (pointer: bigint) => ortVoid('ReleaseSession', pointer);
@@ -197,7 +203,14 @@ function applyOptions(pointer: bigint, options: SessionOptions): void {
   const { provider = 'cpu', optimization = 'all', intraOpThreads, allowSpinning } = options;
   if (options.sharesArena) shareArena(pointer);
   ortCall('SetSessionGraphOptimizationLevel', pointer, OPTIMIZATION_LEVELS[optimization]);
-  if (intraOpThreads !== undefined) ortCall('SetIntraOpNumThreads', pointer, intraOpThreads);
+  if (
+    options.sharesThreads &&
+    ortEnvironment(intraOpThreads ?? 0).threads === (intraOpThreads ?? 0)
+  ) {
+    ortCall('DisablePerSessionThreads', pointer);
+  } else if (intraOpThreads !== undefined) {
+    ortCall('SetIntraOpNumThreads', pointer, intraOpThreads);
+  }
   const spinning =
     allowSpinning === undefined
       ? {}
@@ -223,7 +236,7 @@ const CPU_ARENA = [1, 0] as const;
 function shareArena(pointer: bigint): void {
   if (!hasSharedArena) {
     const info = ortGet('CreateCpuMemoryInfo', ...CPU_ARENA);
-    ortCall('CreateAndRegisterAllocator', ortEnv(), info, null);
+    ortCall('CreateAndRegisterAllocator', ortEnvironment().pointer, info, null);
     ortVoid('ReleaseMemoryInfo', info);
     hasSharedArena = true;
   }

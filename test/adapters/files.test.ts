@@ -7,6 +7,7 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { createAdapterLoader } from '../../adapters/cache/load.ts';
 import { adapterDigest, digestAdapterFiles, readAdapterFiles } from '../../adapters/peft/files.ts';
+import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import { readFolderGenerationConfig } from '../../adapters/registry/folders.ts';
 import type { AdapterSource } from '../../src/contracts/generation.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
@@ -136,4 +137,27 @@ test('a loader gives weights only for the content that was asked for', async (t)
   await assert.rejects(load(plainSource(digest, folder)), mismatch);
   rmSync(path.join(folder, WEIGHTS_FILE)); // as where another process evicted it
   await assert.rejects(load(plainSource(digest, folder)), mismatch);
+});
+
+test('loads that reuse the memory of files give every adapter its own weights', async (t) => {
+  const open = createAdapterLoader(MODEL, { maxRank: 512, canHold: () => true });
+  const adapters = [16, 4, 8, 4, 16, 8].map((rank, i) => {
+    const config = configBytes({ r: rank, lora_alpha: i + 1 });
+    const tensors = sampleTensors({ rankOf: () => rank, value: (at) => at / 64 + i });
+    const weights = serializeSafetensors(tensors);
+    const folder = folderWith(t, { [CONFIG_FILE]: config, [WEIGHTS_FILE]: weights });
+    const digest = adapterDigest(config, weights);
+    return { source: plainSource(digest, folder), config, weights, digest };
+  });
+  const load = async (source: AdapterSource) => (await open(source)).load();
+  // Twice, at once and one after the other.
+  const together = await Promise.all(adapters.map(({ source }) => load(source)));
+  for (const [i, { source, config, weights, digest }] of adapters.entries()) {
+    const expected = await parseAdapter(
+      { configBytes: config, weightsBytes: weights, digest },
+      MODEL,
+    );
+    assert.deepEqual(together[i], expected);
+    assert.deepEqual(await load(source), expected);
+  }
 });

@@ -2,7 +2,7 @@
 // What they say is noise; how much they weigh and multiply is real.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import type { Tensor } from '../../src/common/tensor.ts';
+import { asBytes, type FloatDType, type Tensor, toFloat32 } from '../../src/common/tensor.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import type { TargetName } from '../../src/model/target-modules.ts';
@@ -13,6 +13,8 @@ export interface AdapterShape {
   readonly label: string;
   readonly rank: number;
   readonly targets: readonly TargetName[];
+  /** Of a PEFT folder. Default: F16. */
+  readonly dtype?: Extract<FloatDType, 'F16' | 'F32'>;
 }
 
 export const QV_R8: AdapterShape = { label: 'qv-r8', rank: 8, targets: ['q_proj', 'v_proj'] };
@@ -38,7 +40,9 @@ export function writeAdapters(
     writeFileSync(path.join(folder, 'adapter_config.json'), JSON.stringify(peftConfig));
     const tensors = randomWeights(config, shape, seed + i);
     const named = new Map(
-      [...tensors].map(([key, tensor]) => [`base_model.model.${key}.weight`, tensor]),
+      [...tensors].map(([key, tensor]) => {
+        return [`base_model.model.${key}.weight`, shape.dtype === 'F32' ? widen(tensor) : tensor];
+      }),
     );
     writeFileSync(path.join(folder, 'adapter_model.safetensors'), serializeSafetensors(named));
     return name;
@@ -81,6 +85,10 @@ function randomWeights(
     }
   }
   return tensors;
+}
+
+function widen(tensor: Tensor): Tensor {
+  return { dtype: 'F32', shape: tensor.shape, data: asBytes(toFloat32(tensor)) };
 }
 
 /** Bytes of fp16 values of either sign, between 2^-7 and 2^-6 in size. */

@@ -8,10 +8,9 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { readArtifact } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
-import { loadConfig } from '../../src/settings/config.ts';
 import { ALL_R16, QV_R8, writeAdapters } from './adapters.ts';
+import { findModel, readDecoder } from './base.ts';
 import { adapterCases, type Case, largeCases, type Values } from './cases.ts';
 import { type Figure, SIDES, type Side, toFigure, toMarkdown } from './comparison.ts';
 import { measureEngineRate } from './engine-rate.ts';
@@ -49,7 +48,7 @@ try {
 }
 
 async function main(): Promise<void> {
-  const model = isLarge ? await writeLargeBase() : findModel();
+  const model = isLarge ? await writeLargeBase() : findModel(options.model);
   const decoder = readDecoder(model);
   const adapters = isLarge ? undefined : path.join(scratch, 'adapters');
   const cases = adapters === undefined ? largeCases() : listAdapterCases(adapters, decoder);
@@ -158,22 +157,6 @@ async function measureBareEngine(dir: string): Promise<Figure> {
   return toFigure('the bare engine on the work of 32 streams', 'tok/s', { this: [rate] }, []);
 }
 
-function findModel(): string {
-  const { model } = options;
-  const named = path.join(loadConfig().home, 'models', model);
-  const dir = existsSync(named) ? named : path.resolve(model);
-  if (!existsSync(dir)) {
-    throw new Error(`${model} is not imported: lorikeet import ${model} --out ${named}`);
-  }
-  return dir;
-}
-
-function readDecoder(dir: string): DecoderConfig {
-  const artifact = readArtifact(dir);
-  artifact.tensors.close();
-  return artifact.config;
-}
-
 /** The folder that keeps the large base between runs: it takes a minute to write. */
 const largeFolder = path.join(tmpdir(), 'lorikeet-bench-llama-1b');
 
@@ -181,7 +164,7 @@ async function writeLargeBase(): Promise<string> {
   const dir = path.join(largeFolder, 'llama-1b-random');
   if (!existsSync(dir)) {
     say(`writing a base of 1.2 billion random weights to ${dir}`);
-    await writeRandomArtifact(dir, findModel());
+    await writeRandomArtifact(dir, findModel(options.model));
   }
   return dir;
 }
@@ -201,7 +184,7 @@ function writeLargeGguf(binary: string): string {
   const file = path.join(largeFolder, 'llama-1b-random-Q4_0.gguf');
   if (existsSync(file)) return file;
   const wide = path.join(scratch, 'f16.gguf');
-  writeRandomGguf(wide, findModel());
+  writeRandomGguf(wide, findModel(options.model));
   const tool = path.join(path.dirname(binary), 'llama-quantize');
   execFileSync(tool, [wide, file, 'Q4_0'], { stdio: 'ignore' });
   rmSync(wide);

@@ -59,8 +59,9 @@ interface Answer {
   readonly tokens: number;
 }
 
-async function ask(
-  { url, adapters = [], llamaIds = [] }: LoadOptions,
+/** Sends request number `i`, and waits for the end of its stream. */
+export async function ask(
+  { url, adapters = [], llamaIds = [] }: Omit<LoadOptions, 'streams' | 'tokens' | 'salt'>,
   i: number,
   salt: string,
   tokens: number,

@@ -92,12 +92,16 @@ test('tensors of several gigabytes are zeros that take no memory yet', () => {
 });
 
 for (const ending of ['at the end of the program', 'by process.exit during a run']) {
-  test(`a process with live sessions exits cleanly ${ending}`, () => {
-    const script = path.join(import.meta.dirname, 'exit-program.ts');
-    const args = [...process.execArgv.filter((arg) => !arg.startsWith('--test')), script, ending];
-    const child = spawnSync(process.execPath, args, { encoding: 'utf8', timeout: 60_000 });
-    assert.deepEqual([child.status, child.signal, child.stdout], [0, null, 'ran\n'], child.stderr);
-    // No output, except the runtime's line if the run was still ending when the process exited.
-    assert.match(child.stderr, /^(.*terminate flag being set to true.*\n)?$/);
-  });
+  for (const threads of ['own threads', 'shared threads']) {
+    test(`a process with live sessions on ${threads} exits cleanly ${ending}`, () => {
+      const script = path.join(import.meta.dirname, 'exit-program.ts');
+      const flags = process.execArgv.filter((arg) => !arg.startsWith('--test'));
+      const args = [...flags, script, ending, threads];
+      const child = spawnSync(process.execPath, args, { encoding: 'utf8', timeout: 60_000 });
+      const { status, signal, stdout } = child;
+      assert.deepEqual([status, signal, stdout], [0, null, 'ran\n'], child.stderr);
+      // No output, except the runtime's line if the run was still ending when the process exited.
+      assert.match(child.stderr, /^(.*terminate flag being set to true.*\n)?$/);
+    });
+  }
 }

@@ -1,9 +1,11 @@
-// A program for a test: it leaves a session, a binding and tensors alive, and ends in the way its argument says.
+// A program for a test: it leaves a session, a binding and tensors alive, and ends in the way its first argument says. The
+// second one says whose threads the session uses.
 import { createSession } from '../../src/ort/session.ts';
 import { hostTensor } from '../../src/ort/tensor.ts';
 import { loopModel } from './models.ts';
 
-const session = await createSession(loopModel(), { intraOpThreads: 4 });
+const sharesThreads = process.argv[3] === 'shared threads';
+const session = await createSession(loopModel(), { intraOpThreads: 4, sharesThreads });
 const binding = session.createBinding();
 const trips = hostTensor('int64', [], BigInt64Array.of(10n));
 binding.bindInput('trips', trips);
