@@ -49,11 +49,14 @@ const messageItemSchema = z
   .strictObject({ ...fieldsOf(MESSAGE_ITEM_FIELDS, 'responses'), content: textContent })
   .transform(({ type, role, content }) => ({ type, role, content }));
 
+// Piped, because schemas that were made before the library of the API's document was loaded cannot be described.
+const called = calledFunctionSchema.shape;
+
 /** The fields of calls and their results. */
 export const CALL_ITEM_FIELDS = {
   call_id: responses(z.string().min(1).max(MAX_CALL_ID_LENGTH), 'Connects a call and its result'),
-  name: responses(calledFunctionSchema.shape.name, 'The function'),
-  arguments: responses(calledFunctionSchema.shape.arguments, 'The text of a JSON object'),
+  name: responses(z.string().pipe(called.name), 'The function'),
+  arguments: responses(z.string().pipe(called.arguments), 'The text of a JSON object'),
   id: responses(INERT, 'As an answer had it'),
   status: responses(INERT, 'As an answer had it'),
   created_by: responses(INERT, 'As an answer had it'),
