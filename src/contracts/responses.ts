@@ -92,7 +92,7 @@ const requestShape = {
   service_tier: z.literal('default'),
   store: z.boolean(),
   temperature: z.number(),
-  text: z.object({ format: z.object({ type: z.literal('text') }) }),
+  text: z.object({ format: z.looseObject({ type: z.string() }) }),
   tool_choice: z.union([
     z.enum(['none', 'auto', 'required']),
     z.object({ type: z.literal('function'), name: z.string() }),

@@ -23,7 +23,7 @@ export function toSettings(
     service_tier: 'default',
     store,
     temperature: body.temperature ?? 1,
-    text: { format: { type: 'text' } },
+    text: { format: body.text?.format?.shown ?? { type: 'text' } },
     tool_choice: toShownChoice(body.tool_choice),
     tools: (body.tools ?? []).map(({ shown }) => shown),
     top_logprobs: body.top_logprobs ?? 0,

@@ -107,7 +107,8 @@ function planChoice(
   );
   const topLogprobs = body.include?.length ? (body.top_logprobs ?? 0) : undefined;
   const badWords = toBadWords(body.bad_words, deps);
-  const plan = { promptIds, maxTokens, topLogprobs, prefixScope, badWords };
+  const constraint = body.text?.format?.constraint;
+  const plan = { promptIds, maxTokens, topLogprobs, prefixScope, badWords, constraint };
   const [request] = toGenerationRequests(body, model, plan);
   return { request: request!, echo: '', index: 0 };
 }

@@ -1,10 +1,11 @@
 // The request of `POST /v1/responses`. Sampling and the fields of vLLM are those of chat.
 import { z } from '@hono/zod-openapi';
 import { MAX_TOOLS } from '../../contracts/tools.ts';
-import { type FieldRow, fieldsOf, INERT, only, onlyValue, REFUSED } from './field-table.ts';
+import { type FieldRow, fieldsOf, INERT, onlyValue, REFUSED } from './field-table.ts';
 import { addIssue, metadataSchema } from './fields.ts';
 import { requestFields, type SchemaBounds } from './request-fields.ts';
 import { inputSchema, KEEPS_NONE, type Keeping } from './response-items.ts';
+import { responseTextSchema } from './response-text.ts';
 import { responseToolChoiceSchema, responseToolsSchema } from './response-tools.ts';
 import { checkTools } from './tools.ts';
 
@@ -56,10 +57,6 @@ function chatRows(fields: ChatFields) {
     [Name in ChatName]: { responses: ChatFields[Name]['chat']; help: string };
   };
 }
-
-const textFormat = only('{"type":"text"}', (value) => {
-  return typeof value === 'object' && (value as { type?: unknown }).type === 'text';
-});
 
 function previousResponse({ keepsResponses }: Keeping) {
   const isKept = (id: unknown) => keepsResponses || id === undefined || id === null;
@@ -116,8 +113,8 @@ export function responseFields(bounds: ResponseBounds) {
       `The number of alternatives, at most 20; needs include with \`${LOGPROBS}\``,
     ),
     text: responses(
-      z.strictObject({ format: textFormat, verbosity: onlyValue('medium') }).nullish(),
-      'format: only text; verbosity: only medium',
+      responseTextSchema(chat.response_format.chat),
+      'format: text, json_object, or json_schema with a JSON Schema that the answer satisfies; verbosity: only medium',
     ),
     reasoning: responses(
       z

@@ -8,6 +8,10 @@ const item = (content: unknown, rest: object = {}) => ({
 });
 const part = (type: string) => item([{ type: 'input_text', text: 'a' }, { type }]);
 
+const schemaFormat = (members: object) => ({
+  text: { format: { type: 'json_schema', ...members } },
+});
+
 const FAULTS: Record<string, readonly Fault[]> = {
   invalid_request: [
     [{ input: undefined }, 'input'],
@@ -31,6 +35,11 @@ const FAULTS: Record<string, readonly Fault[]> = {
     [{ metadata: { a: 1 } }, 'metadata.a'],
     [{ metadata: { a: 'x'.repeat(513) } }, 'metadata'],
     [{ truncation: 'left' }, 'truncation'],
+    [{ text: { format: 'json' } }, 'text.format'],
+    [{ text: { format: { type: 'xml' } } }, 'text.format.type'],
+    [schemaFormat({ schema: { type: 'strin' } }), 'text.format.schema'],
+    [schemaFormat({ name: 1 }), 'text.format.name'],
+
     [{ store: 1 }, 'store'],
     [{ top_logprobs: 1 }, 'top_logprobs'],
     [{ include: ['message.output_text.logprobs'], top_logprobs: 21 }, 'top_logprobs'],
@@ -44,6 +53,7 @@ const FAULTS: Record<string, readonly Fault[]> = {
     [item('a', { x: 1 }), 'input[0].x'],
     [item([{ type: 'input_text', text: 'a', x: 1 }]), 'input[0].content[0].x'],
     [{ text: { x: 1 } }, 'text.x'],
+    [schemaFormat({ json_schema: {} }), 'text.format.json_schema'],
     [{ stream: true, stream_options: { include_usage: true } }, 'stream_options.include_usage'],
   ],
   unsupported_parameter: [
@@ -54,7 +64,6 @@ const FAULTS: Record<string, readonly Fault[]> = {
     [{ input: [{ type: 'web_search_call' }] }, 'input[0].type'],
     [{ input: [{ type: 'item_reference', id: 'msg_1' }] }, 'input[0].type'],
     [{ include: ['reasoning.encrypted_content'] }, 'include[0]'],
-    [{ text: { format: { type: 'json_object' } } }, 'text.format'],
     [{ text: { verbosity: 'low' } }, 'text.verbosity'],
     [{ reasoning: { summary: 'auto' } }, 'reasoning.summary'],
     [{ background: true }, 'background'],

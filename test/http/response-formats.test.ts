@@ -1,0 +1,40 @@
+// text.format in responses. The scripted engine's logits are equal except for the end, so what is drawn is random text that
+// the constraint allows.
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import OpenAI from 'openai';
+import { zodTextFormat } from 'openai/helpers/zod';
+import { z } from 'zod';
+import { startServer } from '../../src/http/server.ts';
+import { serve } from './served.ts';
+
+const { app } = serve({ reply: () => [] });
+const server = await startServer(app, { host: '127.0.0.1', port: 0 });
+after(() => server.close(0));
+const client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'anything', maxRetries: 0 });
+const ask = { model: 'base', input: 'Hi', ...{ seed: 1 } };
+
+const Intent = z.object({
+  intent: z.enum(['GetWeather', 'PlayMusic']),
+  slots: z.object({ city: z.string().max(8) }),
+});
+const text = { format: zodTextFormat(Intent, 'intent') };
+
+test('an answer with a schema is parsed by the official client, plain and streamed', async () => {
+  const plain = await client.responses.parse({ ...ask, text });
+  assert.equal(plain.status, 'completed');
+  assert.match(plain.output_parsed!.intent, /^(GetWeather|PlayMusic)$/);
+  const { type, name, schema, strict } = text.format;
+  assert.deepEqual(plain.text!.format, { type, name, schema, strict });
+  const streamed = await client.responses.stream({ ...ask, text }).finalResponse();
+  assert.deepEqual(streamed.output_parsed, plain.output_parsed);
+});
+
+test('json_object is an object, and text is any text', async () => {
+  const object = { format: { type: 'json_object' as const } };
+  const { output_text } = await client.responses.create({ ...ask, text: object });
+  assert.match(output_text, /^\{/);
+  const plain = { format: { type: 'text' as const } };
+  const free = await client.responses.create({ ...ask, text: plain });
+  assert.equal(free.output_text, '');
+});
