@@ -27,17 +27,21 @@ export interface SamplingParams {
 
 /** The texts that a generation may produce. Constraints can be parts of each other. */
 export type Constraint =
-  /** Compact JSON that a JSON Schema allows. `schema` is an object or a boolean. */
-  | { readonly kind: 'json_schema'; readonly schema: unknown }
+  /** JSON that a JSON Schema allows. It is compact, or spaced as Python writes it. `schema` is an object or a boolean. */
+  | { readonly kind: 'json_schema'; readonly schema: unknown; readonly isSpaced?: true }
   /** A regular expression that matches the whole text. */
   | { readonly kind: 'regex'; readonly pattern: string }
   /** A grammar in the notation of llama.cpp. Its rule is `root`. */
   | { readonly kind: 'grammar'; readonly source: string }
   | { readonly kind: 'choice'; readonly texts: readonly string[] }
   | { readonly kind: 'text'; readonly text: string }
+  /** A control token. No other constraint allows one. */
+  | { readonly kind: 'token'; readonly id: number }
   | { readonly kind: 'any_text' }
   | { readonly kind: 'sequence'; readonly parts: readonly Constraint[] }
   | { readonly kind: 'any_of'; readonly options: readonly Constraint[] }
+  /** One or more times, with the separator between. */
+  | { readonly kind: 'repeat'; readonly item: Constraint; readonly separator: string }
   | TagsConstraint;
 
 /** Text with tags, such as tool calls, whose content is constrained. */

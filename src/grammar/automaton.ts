@@ -3,6 +3,7 @@
 
 import type { Network } from './network.ts';
 import { GrammarError } from './text-pattern.ts';
+import { LAST_TEXT_BYTE } from './utf8-ranges.ts';
 
 /** The calls that a place is in, innermost first. Equal stacks are the same object. */
 interface Stack {
@@ -23,7 +24,7 @@ export interface State {
   readonly places: readonly Place[];
   /** Whether the text may end here. */
   readonly canEnd: boolean;
-  /** The only byte that may follow, or -1. */
+  /** The only byte that may follow, or -1. Not a byte of a control token. */
   readonly forcedByte: number;
   /** By class of bytes. null: no such byte may follow. */
   next: (State | null | undefined)[];
@@ -141,7 +142,8 @@ export class Automaton {
     let forced = -1;
     for (const { node } of places) {
       for (const { first, last } of this.#network.nodes[node]!.bytes) {
-        if (first !== last || (forced !== -1 && forced !== first)) return -1;
+        const isText = first === last && first <= LAST_TEXT_BYTE;
+        if (!isText || (forced !== -1 && forced !== first)) return -1;
         forced = first;
       }
     }

@@ -1,8 +1,11 @@
 // Turns the constraint of a request into a pattern.
+import { createHash } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
 import type { Constraint } from '../contracts/generation.ts';
 import { Automaton } from './automaton.ts';
 import { parseEbnf } from './ebnf.ts';
 import { schemaPattern } from './json-schema.ts';
+import { withSpaces } from './json-spacing.ts';
 import { buildNetwork } from './network.ts';
 import { parseRegex } from './regex.ts';
 import {
@@ -15,6 +18,24 @@ import {
   text,
 } from './text-pattern.ts';
 
+/** A digest takes 64 bytes. */
+const MAX_CHECKED = 1024;
+/** Digests of constraints that can be compiled. Agents send the same tools with every request, and compiling takes 50 ms. */
+const checked = new LRUCache<string, true>({ max: MAX_CHECKED });
+
+/** Throws `GrammarError` if the constraint cannot be used. Remembers those that can. */
+export function checkConstraint(constraint: Constraint): void {
+  const key = constraintDigest(constraint);
+  if (checked.get(key)) return;
+  compileConstraint(constraint);
+  checked.set(key, true);
+}
+
+/** Returns a key for caches of what is made of a constraint. */
+export function constraintDigest(constraint: Constraint): string {
+  return createHash('sha256').update(JSON.stringify(constraint)).digest('hex');
+}
+
 /** Compiles a constraint. Throws `GrammarError` if it cannot be used. */
 export function compileConstraint(constraint: Constraint): Automaton {
   return new Automaton(buildNetwork(patternOf(constraint)));
@@ -22,8 +43,10 @@ export function compileConstraint(constraint: Constraint): Automaton {
 
 function patternOf(constraint: Constraint): TextPattern {
   switch (constraint.kind) {
-    case 'json_schema':
-      return schemaPattern(constraint.schema);
+    case 'json_schema': {
+      const pattern = schemaPattern(constraint.schema);
+      return constraint.isSpaced ? withSpaces(pattern) : pattern;
+    }
     case 'regex':
       return parseRegex(constraint.pattern);
     case 'grammar':
@@ -32,12 +55,18 @@ function patternOf(constraint: Constraint): TextPattern {
       return choice(...constraint.texts.map(text));
     case 'text':
       return text(constraint.text);
+    case 'token':
+      return { kind: 'token', id: constraint.id };
     case 'any_text':
       return { kind: 'without', texts: [] };
     case 'sequence':
       return sequence(...constraint.parts.map(patternOf));
     case 'any_of':
       return choice(...constraint.options.map(patternOf));
+    case 'repeat': {
+      const item = patternOf(constraint.item);
+      return sequence(item, repeat(sequence(text(constraint.separator), item), 0));
+    }
     case 'tags':
       return tagsPattern(constraint);
   }

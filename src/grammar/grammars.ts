@@ -1,10 +1,9 @@
 // The grammars of a model in use: compiled once for each constraint, and kept while they are used often.
-import { createHash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { ServeError } from '../common/errors.ts';
 import type { Constraint } from '../contracts/generation.ts';
 import type { Automaton, State } from './automaton.ts';
-import { compileConstraint } from './constraint.ts';
+import { compileConstraint, constraintDigest } from './constraint.ts';
 import { CompiledGrammar, Matcher } from './matcher.ts';
 import { GrammarError } from './text-pattern.ts';
 import { type TokenBytes, type TokenSet, Vocabulary } from './vocabulary.ts';
@@ -27,7 +26,7 @@ export class Grammars {
 
   /** Throws `ServeError` if the constraint cannot be used. */
   createMatcher(constraint: Constraint): Matcher {
-    const key = createHash('sha256').update(JSON.stringify(constraint)).digest('hex');
+    const key = constraintDigest(constraint);
     let grammar = this.#compiled.get(key);
     if (!grammar) {
       const automaton = compile(constraint);

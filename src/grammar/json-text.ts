@@ -93,16 +93,20 @@ export const ANY_NUMBER: TextPattern = sequence(
   optional(sequence(chars('eeEE'), optional(chars('++--')), repeat(DIGIT, 1, 2))),
 );
 
+/** The signs between JSON's tokens. `withSpaces` recognizes them by identity. */
+export const COMMA = text(',');
+export const COLON = text(':');
+
 /** Several expressions with commas between them. */
 export function commaSeparated(item: TextPattern, min: number, max: number): TextPattern {
   if (max === 0) return sequence();
-  const some = sequence(item, repeat(sequence(text(','), item), Math.max(0, min - 1), max - 1));
+  const some = sequence(item, repeat(sequence(COMMA, item), Math.max(0, min - 1), max - 1));
   return min === 0 ? optional(some) : some;
 }
 
 /** A member of an object. */
 export function member(key: TextPattern, value: TextPattern): TextPattern {
-  return sequence(key, text(':'), value);
+  return sequence(key, COLON, value);
 }
 
 export const ANY_STRING = stringOfLength(0, Number.POSITIVE_INFINITY);

@@ -1,7 +1,7 @@
 // Turns a grammar into a network of nodes: edges consume a byte, skip, or call a rule and return. Nodes from which no text
 // is finite are removed, so that whatever has begun to match can be completed.
 import { GrammarError, type PatternRule, type TextPattern } from './text-pattern.ts';
-import { toByteRanges } from './utf8-ranges.ts';
+import { controlTokenBytes, LAST_TEXT_BYTE, toByteRanges } from './utf8-ranges.ts';
 
 /** Consumes a byte in [first, last]. */
 interface ByteEdge {
@@ -85,6 +85,13 @@ class NetworkBuilder {
       case 'text':
         this.#chain(
           [...Buffer.from(pattern.text)].map((byte) => [byte, byte]),
+          from,
+          to,
+        );
+        return;
+      case 'token':
+        this.#chain(
+          controlTokenBytes(pattern.id).map((byte) => [byte, byte]),
           from,
           to,
         );
@@ -211,7 +218,7 @@ class NetworkBuilder {
     }
     const open = places.filter(({ found }) => found === undefined);
     for (const place of open) {
-      for (let byte = 0; byte < 256; byte++) {
+      for (let byte = 0; byte <= LAST_TEXT_BYTE; byte++) {
         const { node } = go(place, byte);
         const { bytes } = this.#nodes[place.node]!;
         const last = bytes.at(-1);

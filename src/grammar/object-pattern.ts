@@ -1,6 +1,6 @@
 // The pattern of a JSON object with declared members in a fixed order.
 
-import { ANY_STRING, member } from './json-text.ts';
+import { ANY_STRING, COMMA, member } from './json-text.ts';
 import { complement } from './regex.ts';
 import {
   type CharRange,
@@ -28,12 +28,12 @@ export function objectPattern(
   const keys = members.map(({ name }) => name);
   const other = others && member(keys.length > 0 ? keyExcept(keys) : ANY_STRING, others);
   // Built from the last member to the first: what may follow once a member has been written, and before.
-  let after: TextPattern = other ? repeat(sequence(text(','), other), 0) : EMPTY;
+  let after: TextPattern = other ? repeat(sequence(COMMA, other), 0) : EMPTY;
   let before: TextPattern = other ? choice(EMPTY, sequence(other, after)) : EMPTY;
   for (let i = parts.length - 1; i >= 0; i--) {
     const [rest, part] = [shared(after), parts[i]!];
     const { isRequired } = members[i]!;
-    const continued = sequence(text(','), part, rest);
+    const continued = sequence(COMMA, part, rest);
     const begun = sequence(part, rest);
     before = isRequired ? begun : choice(begun, before);
     after = isRequired ? continued : choice(continued, rest);

@@ -1,7 +1,14 @@
 // The patterns of JSON values that have no schemas within them, and of the counts of those that have.
 
 import { FORMAT_NAMES, stringOfFormat } from './formats.ts';
-import { ANY_INTEGER, ANY_NUMBER, ANY_STRING, insideString, stringOfLength } from './json-text.ts';
+import {
+  ANY_INTEGER,
+  ANY_NUMBER,
+  ANY_STRING,
+  COMMA,
+  insideString,
+  stringOfLength,
+} from './json-text.ts';
 import { multiplesOf } from './multiples.ts';
 import { type Bounds, integersBetween, numbersBetween } from './number-ranges.ts';
 import { parseRegex } from './regex.ts';
@@ -136,12 +143,12 @@ export function tuple(
   { min, max }: { min: number; max: number },
 ): TextPattern {
   let rest: TextPattern = repeat(
-    sequence(text(','), item),
+    sequence(COMMA, item),
     Math.max(0, min - first.length),
     Math.max(0, max - first.length),
   );
   for (let i = Math.min(first.length, max) - 1; i >= 0; i--) {
-    const here = sequence(...(i > 0 ? [text(',')] : []), first[i]!, rest);
+    const here = sequence(...(i > 0 ? [COMMA] : []), first[i]!, rest);
     rest = i >= min ? choice(EMPTY, here) : here;
   }
   return max === 0 ? EMPTY : rest;

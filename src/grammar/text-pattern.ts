@@ -7,6 +7,8 @@ export type CharRange = readonly [first: number, last: number];
 export type TextPattern =
   /** Exactly this text. */
   | { kind: 'text'; text: string }
+  /** A control token. */
+  | { kind: 'token'; id: number }
   /** One character of these ranges. Without ranges it matches nothing. */
   | { kind: 'chars'; ranges: readonly CharRange[] }
   | { kind: 'sequence'; items: readonly TextPattern[] }

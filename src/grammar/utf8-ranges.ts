@@ -13,6 +13,14 @@ const LENGTHS: readonly CharRange[] = [
   [0x10000, 0x10ffff],
 ];
 
+/** The largest byte of any text. */
+export const LAST_TEXT_BYTE = 0xf7;
+
+/** The bytes that stand for a control token: they are no text, so no pattern of text matches them. */
+export function controlTokenBytes(id: number): number[] {
+  return [0xff, (id >> 16) & 0xff, (id >> 8) & 0xff, id & 0xff];
+}
+
 /** Yields sequences of byte ranges that together match the UTF-8 encodings of exactly these code points. */
 export function* toByteRanges([first, last]: CharRange): Generator<ByteRange[]> {
   for (const [from, to] of LENGTHS) {

@@ -1,5 +1,6 @@
 // The tokens of a model as a tree of their bytes. One walk over the tree finds all tokens that a grammar allows.
 import type { Automaton, State, Work } from './automaton.ts';
+import { controlTokenBytes } from './utf8-ranges.ts';
 
 /** A set of tokens: bit `id % 32` of word `id >> 5`. */
 export type TokenSet = Uint32Array;
@@ -11,7 +12,7 @@ export interface TokenBytes {
   tokenBytes(id: number): Uint8Array;
 }
 
-/** The tokens of a model, except control tokens and those without bytes. */
+/** The tokens of a model, except those without bytes. */
 export class Vocabulary {
   readonly size: number;
   readonly #bytesOf: (id: number) => Uint8Array;
@@ -29,11 +30,14 @@ export class Vocabulary {
   /** `size`: the width of the model's logits. */
   constructor(tokenizer: TokenBytes, size: number) {
     this.size = size;
-    this.#bytesOf = (id) => tokenizer.tokenBytes(id);
+    this.#bytesOf = (id) =>
+      tokenizer.specialIds.has(id)
+        ? Uint8Array.from(controlTokenBytes(id))
+        : tokenizer.tokenBytes(id);
     const tokens: { id: number; bytes: Uint8Array }[] = [];
     for (let id = 0; id < Math.min(size, tokenizer.vocabSize); id++) {
-      const bytes = tokenizer.tokenBytes(id);
-      if (bytes.length > 0 && !tokenizer.specialIds.has(id)) tokens.push({ id, bytes });
+      const bytes = this.#bytesOf(id);
+      if (bytes.length > 0) tokens.push({ id, bytes });
     }
     tokens.sort((a, b) => Buffer.compare(a.bytes, b.bytes));
     const total = tokens.reduce((sum, { bytes }) => sum + bytes.length, 0);
@@ -47,7 +51,7 @@ export class Vocabulary {
     this.#bytes = this.#bytes.slice(0, count);
   }
 
-  /** The bytes of a token. */
+  /** The bytes of a token, or those that stand for a control token. */
   bytesOf(id: number): Uint8Array {
     return this.#bytesOf(id);
   }

@@ -2,7 +2,7 @@
 // issue that names the keyword at fault.
 import { z } from '@hono/zod-openapi';
 import type { Constraint } from '../../contracts/generation.ts';
-import { compileConstraint } from '../../grammar/constraint.ts';
+import { checkConstraint } from '../../grammar/constraint.ts';
 import { GrammarError } from '../../grammar/text-pattern.ts';
 import { both } from './field-table.ts';
 import { addIssue, type Refine } from './fields.ts';
@@ -12,7 +12,7 @@ const ANY_OBJECT: Constraint = { kind: 'json_schema', schema: { type: 'object' }
 /** Returns the constraint, or adds an issue that says why it cannot be used. */
 function checked(constraint: Constraint, ctx: Refine, path: PropertyKey[] = []): Constraint {
   try {
-    compileConstraint(constraint);
+    checkConstraint(constraint);
     return constraint;
   } catch (error) {
     if (!(error instanceof GrammarError)) throw error;
