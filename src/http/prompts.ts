@@ -3,7 +3,6 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ServeError } from '../common/errors.ts';
 import type { RenderOptions } from '../tokenizer/chat-template.ts';
 import type { ChatMessage } from '../tokenizer/template-values.ts';
-import { planTools, type ToolUse } from '../tools/tool-plan.ts';
 import type { Deps } from './deps.ts';
 import type { ChatRequest } from './schema/chat.ts';
 import type { Prompts } from './schema/fields.ts';
@@ -126,21 +125,6 @@ function namingErrors<T>(param: PromptParam, render: () => T): T {
     const message = error.message.replace(/^messages\b/, param);
     throw new ServeError(error.code, message, { param, cause: error.cause });
   }
-}
-
-/**
- * Plans the use of tools. Undefined if no tool can be called. `tagIds` are the control tokens that the model writes around
- * calls.
- */
-export function planToolUse(use: ToolUse, { tokenizer, chatTemplate }: Deps) {
-  const plan = chatTemplate && planTools(chatTemplate.format, use);
-  if (!plan || !tokenizer) return undefined;
-  const { open, close } = chatTemplate.format;
-  const ids = [open, close].map((tag) => tokenizer.encode(tag, { specials: true }));
-  const tagIds = ids.flatMap(([id, ...rest]) =>
-    id !== undefined && rest.length === 0 && tokenizer.specialIds.has(id) ? id : [],
-  );
-  return { ...plan, tagIds: new Set(tagIds) };
 }
 
 /** Counts the characters of messages, their calls and tools. */

@@ -1,7 +1,9 @@
-// From a request's tools to what the prompt shows and how the answer is read. Does not know any API's wire format.
+// From a request's tools to what the prompt shows, which answers are possible and how they are read. Does not know any API's
+// wire format.
 import { randomUUID } from 'node:crypto';
-import { ServeError } from '../common/errors.ts';
+import type { Constraint } from '../contracts/generation.ts';
 import type { FunctionTool } from '../contracts/tools.ts';
+import { constrainCalls } from './call-constraint.ts';
 import { type CallParser, createCallParser } from './call-parser.ts';
 import type { ToolFormat } from './formats.ts';
 
@@ -27,23 +29,39 @@ export interface ToolUse {
 export interface ToolPlan {
   /** The tools that the prompt shows. */
   readonly shown: readonly FunctionTool[];
+  /** The tools that can be called. */
+  readonly callable: readonly FunctionTool[];
+  /** The answers that are possible. */
+  readonly constraint: Constraint;
   /** Creates the parser of one answer. */
   createParser(): CallParser;
 }
 
-/** Plans the use of tools. Undefined if no tool can be called: the prompt then shows none. */
-export function planTools(format: ToolFormat, use: ToolUse): ToolPlan | undefined {
-  const { tools, choice, isParallel } = use;
-  if (tools.length === 0 || choice.mode === 'none') return undefined;
-  if (choice.mode === 'required') {
-    const message = 'tool_choice: a call cannot be required on this server. Use auto.';
-    throw new ServeError('unsupported_parameter', message, { param: 'tool_choice' });
-  }
-  const names = choice.names ?? tools.map(({ name }) => name);
-  const isSingle = format.isSingle || choice.isOne || !isParallel;
+/** How the model calls tools. */
+export interface CallingModel {
+  readonly format: ToolFormat;
+  /** The format's tags that are control tokens of the model, with their ids. */
+  readonly tagIds: ReadonlyMap<string, number>;
+}
+
+/**
+ * Plans the use of tools. Undefined if no tool can be called: the prompt then shows none.
+ * @param text the constraint of an answer without calls; absent: it may be any text
+ */
+export function planTools(
+  { format, tagIds }: CallingModel,
+  { tools, choice, isParallel }: ToolUse,
+  text?: Constraint | undefined,
+): ToolPlan | undefined {
+  const { mode, names = tools.map(({ name }) => name) } = choice;
+  if (tools.length === 0 || mode === 'none') return undefined;
+  const isSingle = format.isSingle || choice.isOne === true || !isParallel;
   const maxCalls = isSingle ? 1 : Number.POSITIVE_INFINITY;
+  const callable = tools.filter(({ name }) => names.includes(name));
   return {
     shown: tools,
+    callable,
+    constraint: constrainCalls(format, callable, { mode, isSingle, text, tagIds }),
     createParser: () => createCallParser(format, { names, maxCalls, createId: createCallId }),
   };
 }

@@ -76,15 +76,15 @@ describe('an answer with calls', () => {
     assert.equal(message.tool_calls!.length, 1);
   });
 
-  test('calls only allowed tools; what looks like another call is text', async () => {
-    const names = ['clock'].map((name) => ({ type: 'function', function: { name } }));
-    const allowed = { type: 'allowed_tools', allowed_tools: { mode: 'auto', tools: names } };
-    const { message } = await ask({ tool_choice: allowed });
-    assert.deepEqual(
-      message.tool_calls!.map((call) => call.function.name),
-      ['clock'],
-    );
-    assert.match(message.content!, /get_weather/);
+  test('calls only allowed tools, whatever the model prefers', async () => {
+    const tool_choice = {
+      type: 'allowed_tools',
+      allowed_tools: { mode: 'auto', tools: [{ type: 'function', function: { name: 'clock' } }] },
+    };
+    const { message } = await ask({ tool_choice });
+    assert.ok(message.tool_calls!.length > 0);
+    for (const call of message.tool_calls!) assert.equal(call.function.name, 'clock');
+    assert.ok(prompts.at(-1)!.includes('get_weather'));
   });
 
   test('is text with tool_choice none, and the prompt then shows no tools', async () => {
@@ -114,15 +114,15 @@ describe('a streamed answer with calls', () => {
   };
 
   test('begins a call with id, type and name, and goes on with pieces of arguments', async () => {
-    const choices = await stream(written('clock', '{"a": 1}'));
+    const choices = await stream(written('get_weather', '{"city": "P"}'));
     const deltas = choices.map(({ delta }) => delta);
     const [opening, first, ...rest] = deltas;
     assert.deepEqual(opening, { role: 'assistant', content: null });
     const { id } = first!.tool_calls![0]!;
     assert.match(id!, /^call_\w{24}$/);
-    const called = { name: 'clock', arguments: '' };
+    const called = { name: 'get_weather', arguments: '' };
     assert.deepEqual(first, { tool_calls: [{ index: 0, id, type: 'function', function: called }] });
-    const pieces = [...'{"a": 1}'].map((piece) => ({
+    const pieces = [...'{"city": "P"}'].map((piece) => ({
       tool_calls: [{ index: 0, function: { arguments: piece } }],
     }));
     assert.deepEqual(rest, [...pieces, {}]);
@@ -181,6 +181,63 @@ test('the official client runs tools to the end of a task, streamed or not', asy
   }
 });
 
+describe('a call is forced', () => {
+  const mood = {
+    type: 'function',
+    function: {
+      name: 'set_mood',
+      parameters: {
+        type: 'object',
+        properties: {
+          mood: { enum: ['good', 'bad'] },
+          level: { type: 'integer', minimum: 1, maximum: 3 },
+        },
+        required: ['mood', 'level'],
+        additionalProperties: false,
+      },
+    },
+  } as const;
+  const forced = { ...request, tools: [mood, clock], max_tokens: 300 };
+  const { post } = serveAnswers(() => 'Hello, I will not call anything.');
+  const ask = async (fields: object) =>
+    (await readOk<ChatCompletion>(await post(URL, { ...forced, ...fields }))).choices[0]!;
+  const named = (name: string) => ({ type: 'function', function: { name } });
+
+  test('by name, with arguments that satisfy the schema', async () => {
+    const { message, finish_reason } = await ask({ tool_choice: named('set_mood') });
+    assert.deepEqual([finish_reason, message.content], ['tool_calls', null]);
+    const [call] = message.tool_calls!;
+    assert.equal(message.tool_calls!.length, 1);
+    const { mood: chosen, level } = JSON.parse(call!.function.arguments);
+    assert.ok(['good', 'bad'].includes(chosen) && level >= 1 && level <= 3);
+  });
+
+  test('by required, by allowed_tools, and by the older function_call', async () => {
+    const single = { parallel_tool_calls: false };
+    const { message } = await ask({ tool_choice: 'required', ...single });
+    assert.equal(message.tool_calls!.length, 1);
+    const allowed = { mode: 'required', tools: [named('clock')] };
+    const tool_choice = { type: 'allowed_tools', allowed_tools: allowed };
+    const other = await ask({ tool_choice, ...single });
+    assert.deepEqual(
+      other.message.tool_calls!.map((call) => call.function),
+      [{ name: 'clock', arguments: '{}' }],
+    );
+    const older = { tools: [], functions: [clock.function], function_call: { name: 'clock' } };
+    assert.deepEqual((await ask(older)).message.function_call, { name: 'clock', arguments: '{}' });
+  });
+
+  test('or not: with response_format the answer is a call or has the format', async () => {
+    const response_format = {
+      type: 'json_schema',
+      json_schema: { name: 'x', schema: { enum: ['Hello', 'Bye'] } },
+    };
+    const { message } = await ask({ response_format });
+    assert.match(message.content!, /^"(Hello|Bye)"$/);
+    assert.equal(message.tool_calls, undefined);
+  });
+});
+
 describe('a history with calls', () => {
   const { post, prompts } = serveAnswers(() => 'ok');
   const called = { name: 'clock', arguments: '{"zone":"UTC"}' };
@@ -216,6 +273,10 @@ const said = (...messages: object[]) => ({ messages: [question, ...messages] });
 const assistant = (...tool_calls: object[]) => ({ role: 'assistant', content: null, tool_calls });
 const tool = (fields: object) => ({ type: 'function', function: { name: 'f', ...fields } });
 const choice = (name: string) => ({ type: 'function', function: { name } });
+const contradictory = {
+  type: 'object',
+  properties: { a: { type: 'string', minLength: 2, maxLength: 1 } },
+};
 const REFUSED: [why: string, fields: object, param: string][] = [
   ['a name twice', { tools: [clock, weather, clock] }, 'tools[2].function.name'],
   ['a bad name', { tools: [tool({ name: 'a b' })] }, 'tools[0].function.name'],
@@ -231,6 +292,16 @@ const REFUSED: [why: string, fields: object, param: string][] = [
     { tools: [tool({ parameters: [] })] },
     'tools[0].function.parameters',
   ],
+  [
+    'a schema that nothing satisfies',
+    { tools: [tool({ parameters: contradictory })] },
+    'tools[0].function.parameters',
+  ],
+  [
+    'an older schema that nothing satisfies',
+    { tools: [], functions: [{ name: 'f', parameters: contradictory }] },
+    'functions[0].parameters',
+  ],
   ['an unknown field', { tools: [tool({ x: 1 })] }, 'tools[0].function.x'],
   ['another type of tool', { tools: [{ type: 'custom', custom: { name: 'f' } }] }, 'tools[0].type'],
   [
@@ -240,7 +311,6 @@ const REFUSED: [why: string, fields: object, param: string][] = [
   ],
   ['tools and functions', { functions: [clock.function] }, 'functions'],
   ['a choice of an absent tool', { tool_choice: choice('other') }, 'tool_choice.function.name'],
-  ['a forced choice', { tool_choice: choice('clock') }, 'tool_choice'],
   ['a choice without tools', { tools: [], tool_choice: 'required' }, 'tool_choice'],
   ['an unknown choice', { tool_choice: 'any' }, 'tool_choice'],
   ['an unknown field of a choice', { tool_choice: { ...choice('clock'), x: 1 } }, 'tool_choice.x'],

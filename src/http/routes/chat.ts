@@ -1,6 +1,7 @@
 // POST /v1/chat/completions: answers a conversation, which the base's chat template renders.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { z } from '@hono/zod-openapi';
+import type { Constraint } from '../../contracts/generation.ts';
 import { chatChunkSchema, chatCompletionSchema } from '../../contracts/openai.ts';
 import { answer, requireReady } from '../answer.ts';
 import { toStreamPlan, toTextEnd } from '../answer-plan.ts';
@@ -10,7 +11,6 @@ import type { ChoicePlan } from '../generation.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
 import { prefixScope } from '../prefix-scope.ts';
 import {
-  planToolUse,
   prepareMessages,
   resolveMaxTokens,
   toBadWords,
@@ -23,6 +23,7 @@ import { addRoute, json } from '../route.ts';
 import { type ChatRequest, chatMessageSchema, chatRequestSchema } from '../schema/chat.ts';
 import { toGenerationRequests } from '../schema/sampling.ts';
 import { toToolUse } from '../schema/tools.ts';
+import { planToolUse } from '../tool-use.ts';
 
 /** Adds the route. */
 export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
@@ -54,7 +55,15 @@ export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
       const body = withSamplingDefaults(given, defaults);
       const requestedTokens = body.max_completion_tokens ?? body.max_tokens ?? undefined;
       const toolUse = toToolUse(body);
-      const tools = toolUse && planToolUse(toolUse, deps);
+      const tools =
+        toolUse &&
+        planToolUse(toolUse, deps, {
+          text: body.response_format,
+          paramOf: (index) =>
+            toolUse.isOlder
+              ? `functions[${index}].parameters`
+              : `tools[${index}].function.parameters`,
+        });
       const { ids } = prepareMessages(body.messages, deps, {
         ...toRenderOptions(body),
         tools: tools?.shown,
@@ -68,8 +77,9 @@ export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
         choices: planChoices(body, ids, deps, {
           prefixScope: prefixScope(tenant.id, body),
           defaultTokens: defaults.max_tokens,
+          constraint: tools?.constraint ?? body.response_format,
         }),
-        textEnd: { ...toTextEnd(body), shownSpecials: tools?.tagIds },
+        textEnd: { ...toTextEnd(body), shownSpecials: tools?.shownSpecials },
         tools,
         promptTokens: ids.length,
         logprobs: {
@@ -92,7 +102,12 @@ function planChoices(
   {
     prefixScope,
     defaultTokens = deps.model.maxSeqLength,
-  }: { prefixScope: string | undefined; defaultTokens: number | undefined },
+    constraint,
+  }: {
+    prefixScope: string | undefined;
+    defaultTokens: number | undefined;
+    constraint: Constraint | undefined;
+  },
 ): ChoicePlan[] {
   const { model } = deps;
   const maxTokens = resolveMaxTokens(
@@ -107,7 +122,6 @@ function planChoices(
   const topLogprobs = body.logprobs ? (body.top_logprobs ?? 0) : undefined;
   const badWords = toBadWords(body.bad_words, deps);
   const predictionIds = toPredictionIds(body.prediction, deps);
-  const constraint = body.response_format;
   const plan = { promptIds, maxTokens, topLogprobs, prefixScope, badWords, constraint };
   const requests = toGenerationRequests(body, model, plan);
   return requests.map((request, index) => {

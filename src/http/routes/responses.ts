@@ -1,6 +1,7 @@
 // POST /v1/responses: answers a text or a list of items. The base's chat template renders them.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { z } from '@hono/zod-openapi';
+import type { Constraint } from '../../contracts/generation.ts';
 import { responseSchema } from '../../contracts/responses.ts';
 import { answer, requireReady } from '../answer.ts';
 import { toTextEnd } from '../answer-plan.ts';
@@ -8,7 +9,7 @@ import type { Deps } from '../deps.ts';
 import type { ChoicePlan } from '../generation.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
 import { prefixScope } from '../prefix-scope.ts';
-import { planToolUse, resolveMaxTokens, toBadWords } from '../prompts.ts';
+import { resolveMaxTokens, toBadWords } from '../prompts.ts';
 import { generationConfigOf, resolveModel, withSamplingDefaults } from '../request-model.ts';
 import { keepResponse, openConversation } from '../responses/conversation.ts';
 import { renderItems } from '../responses/render-items.ts';
@@ -19,6 +20,7 @@ import { inputItemSchema } from '../schema/response-items.ts';
 import { responseRequestSchema } from '../schema/responses.ts';
 import { toGenerationRequests } from '../schema/sampling.ts';
 import { toToolUse } from '../schema/tools.ts';
+import { planToolUse } from '../tool-use.ts';
 
 /** Adds the route. */
 export function addResponsesRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
@@ -53,11 +55,17 @@ export function addResponsesRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
       const kept = { responses, tenant: tenant.id, signal: c.req.raw.signal };
       const conversation = await openConversation(body, kept);
       const toolUse = toToolUse({ ...body, tools: body.tools?.map((tool) => tool.function) });
-      const tools = toolUse && planToolUse(toolUse, deps);
+      const tools =
+        toolUse &&
+        planToolUse(toolUse, deps, {
+          text: body.text?.format?.constraint,
+          paramOf: (index) => `tools[${index}].parameters`,
+        });
       const { items, ids } = renderItems(conversation, { body, tools: tools?.shown }, deps);
       const choice = planChoice(body, ids, deps, {
         prefixScope: prefixScope(tenant.id, body),
         defaultTokens: defaults.max_tokens,
+        constraint: tools?.constraint ?? body.text?.format?.constraint,
       });
       const store = responses !== undefined && body.store !== false;
       return answer(c, deps, {
@@ -70,7 +78,7 @@ export function addResponsesRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
         model,
         resolveAgain: resolve,
         choices: [choice],
-        textEnd: { ...toTextEnd(body), shownSpecials: tools?.tagIds },
+        textEnd: { ...toTextEnd(body), shownSpecials: tools?.shownSpecials },
         tools,
         promptTokens: ids.length,
         logprobs: {
@@ -93,7 +101,12 @@ function planChoice(
   {
     prefixScope,
     defaultTokens = deps.model.maxSeqLength,
-  }: { prefixScope: string | undefined; defaultTokens: number | undefined },
+    constraint,
+  }: {
+    prefixScope: string | undefined;
+    defaultTokens: number | undefined;
+    constraint: Constraint | undefined;
+  },
 ): ChoicePlan {
   const { model } = deps;
   const maxTokens = resolveMaxTokens(
@@ -107,7 +120,6 @@ function planChoice(
   );
   const topLogprobs = body.include?.length ? (body.top_logprobs ?? 0) : undefined;
   const badWords = toBadWords(body.bad_words, deps);
-  const constraint = body.text?.format?.constraint;
   const plan = { promptIds, maxTokens, topLogprobs, prefixScope, badWords, constraint };
   const [request] = toGenerationRequests(body, model, plan);
   return { request: request!, echo: '', index: 0 };

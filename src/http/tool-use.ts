@@ -1,0 +1,65 @@
+// The tools of a request, checked against what the model can do.
+import { ServeError } from '../common/errors.ts';
+import type { Constraint } from '../contracts/generation.ts';
+import type { FunctionTool } from '../contracts/tools.ts';
+import { checkConstraint } from '../grammar/constraint.ts';
+import { GrammarError } from '../grammar/text-pattern.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import { argumentsOf } from '../tools/call-constraint.ts';
+import { planTools, type ToolPlan, type ToolUse } from '../tools/tool-plan.ts';
+import type { Deps } from './deps.ts';
+
+/**
+ * Plans the use of tools. Undefined if no tool can be called. Throws `ServeError` for parameters that cannot be enforced.
+ * @param text the constraint of an answer without calls
+ * @param paramOf returns the field that holds the parameters of a tool
+ */
+export function planToolUse(
+  use: ToolUse,
+  { tokenizer, chatTemplate }: Deps,
+  { text, paramOf }: { text?: Constraint | undefined; paramOf(index: number): string },
+): (ToolPlan & { shownSpecials: ReadonlySet<number> }) | undefined {
+  if (!tokenizer || !chatTemplate) return undefined;
+  const { format } = chatTemplate;
+  const tagIds = controlTokens([format.open, format.close], tokenizer);
+  const plan = planTools({ format, tagIds }, use, text);
+  if (!plan) return undefined;
+  refuseFaults(plan, (tool) => paramOf(use.tools.indexOf(tool)));
+  return { ...plan, shownSpecials: new Set(tagIds.values()) };
+}
+
+/** Throws `ServeError` that names the parameters which cannot be enforced, or all tools if they are too much together. */
+function refuseFaults(plan: ToolPlan, paramOf: (tool: FunctionTool) => string): void {
+  const fault = findFault(plan.constraint);
+  if (!fault) return;
+  for (const tool of plan.callable) {
+    const own = findFault(argumentsOf(tool));
+    if (own) throw toRefusal(own, paramOf(tool));
+  }
+  throw toRefusal(fault, 'tools');
+}
+
+function findFault(constraint: Constraint): GrammarError | undefined {
+  try {
+    checkConstraint(constraint);
+    return undefined;
+  } catch (error) {
+    if (error instanceof GrammarError) return error;
+    throw error;
+  }
+}
+
+function toRefusal({ path, message }: GrammarError, param: string): ServeError {
+  const place = path === '' ? '' : `${path} `;
+  return new ServeError('invalid_request', `${param}: ${place}${message}`, { param });
+}
+
+/** Returns the texts that are control tokens, with their ids. */
+function controlTokens(texts: readonly string[], tokenizer: Tokenizer): Map<string, number> {
+  const found = texts.flatMap((text): [string, number][] => {
+    const [id, ...rest] = tokenizer.encode(text, { specials: true });
+    const isControl = id !== undefined && rest.length === 0 && tokenizer.specialIds.has(id);
+    return isControl ? [[text, id]] : [];
+  });
+  return new Map(found);
+}
