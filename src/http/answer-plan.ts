@@ -47,6 +47,8 @@ export interface StreamPlan {
 export interface Endpoint {
   readonly operation: GenAiOperation;
   readonly idPrefix: string;
+  /** The field that limits the tokens of an answer. */
+  readonly limitField: string;
   createLogprobs(names: TokenNames): LogprobWriter<WireLogprobs>;
   /** Starts an answer that is one JSON document. */
   createDocument(plan: AnswerPlan, context: DocumentContext): DocumentWriter;

@@ -31,7 +31,7 @@ import { SseSink } from './sse-sink.ts';
 
 /** Answers a request. If the adapter's files changed since they were last read, tries once more with the new ones. */
 export async function answer(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan): Promise<Response> {
-  reserveTokens(c, maxTokens(plan)); // before any file is fetched for it
+  reserveTokens(c, maxTokens(plan), plan.endpoint.limitField); // before any file is fetched for it
   try {
     return await answerOnce(c, deps, plan);
   } catch (error) {

@@ -9,6 +9,7 @@ import { createChatLogprobs, createCompletionLogprobs } from './logprobs.ts';
 export const CHAT: Endpoint = {
   operation: 'chat',
   idPrefix: 'chatcmpl-',
+  limitField: 'max_tokens',
   createLogprobs: createChatLogprobs,
   ...withChoices(CHAT_SHAPE),
 };
@@ -20,6 +21,7 @@ export const FUNCTION_CHAT: Endpoint = { ...CHAT, ...withChoices(FUNCTION_SHAPE)
 export const COMPLETIONS: Endpoint = {
   operation: 'text_completion',
   idPrefix: 'cmpl-',
+  limitField: 'max_tokens',
   createLogprobs: createCompletionLogprobs,
   ...withChoices(COMPLETION_SHAPE),
 };

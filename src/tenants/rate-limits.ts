@@ -16,8 +16,11 @@ interface Account {
 
 /** One request's share of its tenant's limits. */
 export interface Reservation {
-  /** Counts the tokens as used until the end. Throws `ServeError` if the minute has fewer left. */
-  reserve(tokens: number): void;
+  /**
+   * Counts the tokens as used until the end. Throws `ServeError` if the minute has fewer left.
+   * @param limitField the field of the request that lowers the number; default: max_tokens
+   */
+  reserve(tokens: number, limitField?: string): void;
   /** Ends the request and gives back the tokens that it reserved and did not use. Later calls have no effect. */
   end(usedTokens?: number): void;
   /** Returns OpenAI's headers for the limits that the tenant has. */
@@ -76,8 +79,8 @@ export class RateLimits {
     let windowEndMs = 0;
     let hasEnded = false;
     return {
-      reserve: (tokens) => {
-        this.#reserve(tenant, tokens);
+      reserve: (tokens, limitField = 'max_tokens') => {
+        this.#reserve(tenant, tokens, limitField);
         reserved = tokens;
         windowEndMs = account.windowEndMs;
       },
@@ -92,11 +95,11 @@ export class RateLimits {
     };
   }
 
-  #reserve(tenant: Tenant, tokens: number): void {
+  #reserve(tenant: Tenant, tokens: number, limitField: string): void {
     const { tokensPerMinute = Infinity } = tenant.limits;
     if (tokens > tokensPerMinute) {
-      const message = `The request and its answer may take ${tokens} tokens; the limit is ${tokensPerMinute} per minute. Lower max_tokens.`;
-      throw new ServeError('invalid_request', message, { param: 'max_tokens' });
+      const message = `The request and its answer may take ${tokens} tokens; the limit is ${tokensPerMinute} per minute. Lower ${limitField}.`;
+      throw new ServeError('invalid_request', message, { param: limitField });
     }
     const account = this.#current(tenant);
     if (account.tokens + tokens > tokensPerMinute) {

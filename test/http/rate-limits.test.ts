@@ -144,3 +144,16 @@ describe('a limited tenant', () => {
     }
   });
 });
+
+test('a response reserves tokens and returns them in the same way', async () => {
+  const { ask } = limited({ tokensPerMinute: 100 });
+  const body = { model: 'base', input: 'abc', max_output_tokens: 20 };
+  const first = await ask('acme', '/v1/responses', body);
+  const { usage } = await readOk<{ usage: { total_tokens: number } }>(first);
+  assert.equal(rest(first, 'tokens'), '59'); // 100 - 21 - 20
+  const second = await ask('acme', '/v1/responses', { ...body, stream: true });
+  assert.equal(Number(rest(second, 'tokens')), 59 + 41 - usage.total_tokens - 41);
+  await second.text();
+  const never = await ask('acme', '/v1/responses', { ...body, max_output_tokens: 90 });
+  assert.equal((await readError(never)).param, 'max_output_tokens');
+});

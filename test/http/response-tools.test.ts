@@ -85,6 +85,17 @@ describe('a response with calls', () => {
     );
   });
 
+  test('has a call of the named function, if one is required', async () => {
+    answer = 'Not at all';
+    const choice = { type: 'function', name: 'clock' };
+    const { output, tool_choice } = await ask({ tool_choice: choice });
+    assert.deepEqual(tool_choice, choice);
+    assert.deepEqual(
+      output.map((item) => item.type === 'function_call' && [item.name, item.arguments]),
+      [['clock', '{}']],
+    );
+  });
+
   test('that is cut off has incomplete arguments', async () => {
     answer = text;
     const response = await ask({ max_output_tokens: text.indexOf('ris') });
@@ -104,10 +115,8 @@ describe('a response with calls', () => {
       tools: [{ type: 'function', name: 'clock' }],
     };
     const { output, tool_choice } = await ask({ tool_choice: choice });
-    assert.deepEqual(
-      output.map((item) => (item.type === 'message' ? 'text' : item.name)),
-      ['text', 'clock'],
-    );
+    const names = output.flatMap((item) => (item.type === 'function_call' ? item.name : []));
+    assert.deepEqual([...new Set(names)], ['clock']);
     assert.deepEqual(tool_choice, choice);
     const none = await ask({ tool_choice: 'none' });
     assert.deepEqual([none.tool_choice, none.output.length], ['none', 1]);
@@ -117,7 +126,7 @@ describe('a response with calls', () => {
 
 describe('the official client', () => {
   test('streams calls with their typed events', async () => {
-    answer = `Hm${written('clock', '{"a": 1}')}`;
+    answer = `Hm${written('get_weather', '{"city": "Rome"}')}`;
     const stream = client.responses.stream(request);
     const types: string[] = [];
     stream.on('event', ({ type, sequence_number: number }) => {
@@ -127,7 +136,8 @@ describe('the official client', () => {
     const { output } = await stream.finalResponse();
     const [message, call] = output;
     assert.ok(message?.type === 'message' && call?.type === 'function_call');
-    assert.deepEqual([call.name, call.arguments, call.status], ['clock', '{"a": 1}', 'completed']);
+    assert.deepEqual([call.name, call.status], ['get_weather', 'completed']);
+    assert.deepEqual(JSON.parse(call.arguments), { city: 'Rome' });
     const changes = types.filter((type, i) => type !== types[i - 1]);
     assert.deepEqual(changes, [
       'created',

@@ -44,10 +44,10 @@ export function limitRate(limits: RateLimits): MiddlewareHandler<HttpEnv> {
 }
 
 /** Reserves the most tokens that a generation can use. Throws `ServeError` if that is over the limit. */
-export function reserveTokens(c: Context<HttpEnv>, tokens: number): void {
+export function reserveTokens(c: Context<HttpEnv>, tokens: number, limitField: string): void {
   const reservation = c.get('reservation');
   try {
-    reservation.reserve(tokens);
+    reservation.reserve(tokens, limitField);
   } finally {
     setHeaders(c, reservation.headers());
   }

@@ -10,6 +10,7 @@ export function createResponsesEndpoint(options: ResponseOptions): Endpoint {
   return {
     operation: 'chat',
     idPrefix: RESPONSE_PREFIX,
+    limitField: 'max_output_tokens',
     createLogprobs: createChatLogprobs,
     createDocument: (plan, context) => createResponseDocument(plan, { ...options, ...context }),
     createEvents: ({ tools }, head) =>

@@ -1,27 +1,20 @@
 // POST /v1/chat/completions: answers a conversation, which the base's chat template renders.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { z } from '@hono/zod-openapi';
-import type { Constraint } from '../../contracts/generation.ts';
+import type { GenerationRequest } from '../../contracts/generation.ts';
 import { chatChunkSchema, chatCompletionSchema } from '../../contracts/openai.ts';
 import { answer, requireReady } from '../answer.ts';
 import { toStreamPlan, toTextEnd } from '../answer-plan.ts';
+import { planConversation } from '../conversation-plan.ts';
 import type { Deps } from '../deps.ts';
 import { CHAT, FUNCTION_CHAT } from '../endpoint.ts';
 import type { ChoicePlan } from '../generation.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
 import { prefixScope } from '../prefix-scope.ts';
-import {
-  prepareMessages,
-  resolveMaxTokens,
-  toBadWords,
-  toPredictionIds,
-  toRenderOptions,
-  toTruncation,
-} from '../prompts.ts';
+import { prepareMessages, toPredictionIds, toRenderOptions, toTruncation } from '../prompts.ts';
 import { generationConfigOf, resolveModel, withSamplingDefaults } from '../request-model.ts';
 import { addRoute, json } from '../route.ts';
 import { type ChatRequest, chatMessageSchema, chatRequestSchema } from '../schema/chat.ts';
-import { toGenerationRequests } from '../schema/sampling.ts';
 import { toToolUse } from '../schema/tools.ts';
 import { planToolUse } from '../tool-use.ts';
 
@@ -74,11 +67,19 @@ export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
         tenant,
         model,
         resolveAgain: resolve,
-        choices: planChoices(body, ids, deps, {
-          prefixScope: prefixScope(tenant.id, body),
-          defaultTokens: defaults.max_tokens,
-          constraint: tools?.constraint ?? body.response_format,
-        }),
+        choices: toChoices(
+          body,
+          deps,
+          planConversation(body, deps, {
+            promptIds: ids,
+            param: 'messages',
+            maxTokens: requestedTokens,
+            defaultTokens: defaults.max_tokens,
+            prefixScope: prefixScope(tenant.id, body),
+            topLogprobs: body.logprobs ? (body.top_logprobs ?? 0) : undefined,
+            constraint: tools?.constraint ?? body.response_format,
+          }),
+        ),
         textEnd: { ...toTextEnd(body), shownSpecials: tools?.shownSpecials },
         tools,
         promptTokens: ids.length,
@@ -94,36 +95,13 @@ export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
   });
 }
 
-/** `defaultTokens` is the limit if the body sets none; without either, the context is. */
-function planChoices(
+/** Adds what only chat has: scores of the prompt and a predicted answer. */
+function toChoices(
   body: ChatRequest,
-  promptIds: readonly number[],
   deps: Deps,
-  {
-    prefixScope,
-    defaultTokens = deps.model.maxSeqLength,
-    constraint,
-  }: {
-    prefixScope: string | undefined;
-    defaultTokens: number | undefined;
-    constraint: Constraint | undefined;
-  },
+  requests: readonly GenerationRequest[],
 ): ChoicePlan[] {
-  const { model } = deps;
-  const maxTokens = resolveMaxTokens(
-    {
-      promptTokens: promptIds.length,
-      maxTokens: body.max_completion_tokens ?? body.max_tokens ?? undefined,
-      defaultTokens,
-      param: 'messages',
-    },
-    model.maxSeqLength,
-  );
-  const topLogprobs = body.logprobs ? (body.top_logprobs ?? 0) : undefined;
-  const badWords = toBadWords(body.bad_words, deps);
   const predictionIds = toPredictionIds(body.prediction, deps);
-  const plan = { promptIds, maxTokens, topLogprobs, prefixScope, badWords, constraint };
-  const requests = toGenerationRequests(body, model, plan);
   return requests.map((request, index) => {
     const scored = index === 0 ? body.prompt_logprobs : undefined; // all choices share the prompt
     const scoring = scored != null ? { promptTopLogprobs: scored } : {};

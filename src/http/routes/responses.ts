@@ -1,24 +1,21 @@
 // POST /v1/responses: answers a text or a list of items. The base's chat template renders them.
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { z } from '@hono/zod-openapi';
-import type { Constraint } from '../../contracts/generation.ts';
 import { responseSchema } from '../../contracts/responses.ts';
 import { answer, requireReady } from '../answer.ts';
 import { toTextEnd } from '../answer-plan.ts';
+import { planConversation } from '../conversation-plan.ts';
 import type { Deps } from '../deps.ts';
-import type { ChoicePlan } from '../generation.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
 import { prefixScope } from '../prefix-scope.ts';
-import { resolveMaxTokens, toBadWords } from '../prompts.ts';
 import { generationConfigOf, resolveModel, withSamplingDefaults } from '../request-model.ts';
 import { keepResponse, openConversation } from '../responses/conversation.ts';
 import { renderItems } from '../responses/render-items.ts';
-import { type DefaultedRequest, toSettings } from '../responses/response-settings.ts';
+import { toSettings } from '../responses/response-settings.ts';
 import { createResponsesEndpoint } from '../responses/responses-endpoint.ts';
 import { addRoute, json } from '../route.ts';
 import { inputItemSchema } from '../schema/response-items.ts';
 import { responseRequestSchema } from '../schema/responses.ts';
-import { toGenerationRequests } from '../schema/sampling.ts';
 import { toToolUse } from '../schema/tools.ts';
 import { planToolUse } from '../tool-use.ts';
 
@@ -62,9 +59,14 @@ export function addResponsesRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
           paramOf: (index) => `tools[${index}].parameters`,
         });
       const { items, ids } = renderItems(conversation, { body, tools: tools?.shown }, deps);
-      const choice = planChoice(body, ids, deps, {
-        prefixScope: prefixScope(tenant.id, body),
+      const topLogprobs = body.include?.length ? (body.top_logprobs ?? 0) : undefined;
+      const [request] = planConversation(body, deps, {
+        promptIds: ids,
+        param: 'input',
+        maxTokens: body.max_completion_tokens ?? undefined,
         defaultTokens: defaults.max_tokens,
+        prefixScope: prefixScope(tenant.id, body),
+        topLogprobs,
         constraint: tools?.constraint ?? body.text?.format?.constraint,
       });
       const store = responses !== undefined && body.store !== false;
@@ -77,12 +79,12 @@ export function addResponsesRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
         tenant,
         model,
         resolveAgain: resolve,
-        choices: [choice],
+        choices: [{ request: request!, echo: '', index: 0 }],
         textEnd: { ...toTextEnd(body), shownSpecials: tools?.shownSpecials },
         tools,
         promptTokens: ids.length,
         logprobs: {
-          isShown: choice.request.sampling.topLogprobs !== undefined,
+          isShown: topLogprobs !== undefined,
           byId: body.return_tokens_as_token_ids ?? false,
           echoed: undefined,
           prompt: undefined,
@@ -91,36 +93,4 @@ export function addResponsesRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
       });
     },
   });
-}
-
-/** `defaultTokens` is the limit if the body sets none; without either, the context is. */
-function planChoice(
-  body: DefaultedRequest,
-  promptIds: readonly number[],
-  deps: Deps,
-  {
-    prefixScope,
-    defaultTokens = deps.model.maxSeqLength,
-    constraint,
-  }: {
-    prefixScope: string | undefined;
-    defaultTokens: number | undefined;
-    constraint: Constraint | undefined;
-  },
-): ChoicePlan {
-  const { model } = deps;
-  const maxTokens = resolveMaxTokens(
-    {
-      promptTokens: promptIds.length,
-      maxTokens: body.max_completion_tokens ?? undefined,
-      defaultTokens,
-      param: 'input',
-    },
-    model.maxSeqLength,
-  );
-  const topLogprobs = body.include?.length ? (body.top_logprobs ?? 0) : undefined;
-  const badWords = toBadWords(body.bad_words, deps);
-  const plan = { promptIds, maxTokens, topLogprobs, prefixScope, badWords, constraint };
-  const [request] = toGenerationRequests(body, model, plan);
-  return { request: request!, echo: '', index: 0 };
 }

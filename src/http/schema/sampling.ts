@@ -11,7 +11,8 @@ import type { TOOL_FIELDS } from './tools.ts';
 const SMALLEST_TEMPERATURE = 2 ** -126;
 
 type SharedName = keyof ChatRequest & keyof CompletionRequest;
-type SharedFields = Pick<
+/** The fields that all generations have. */
+export type SharedFields = Pick<
   ChatRequest,
   Exclude<SharedName, 'logprobs' | 'prediction' | 'response_format' | keyof typeof TOOL_FIELDS>
 >;
