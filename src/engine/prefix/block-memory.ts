@@ -1,7 +1,7 @@
 // The memory of the prefix cache's blocks, allocated in slabs as blocks are needed.
 
 /** Each allocation makes the garbage collector run, and an unused part of a slab costs no memory. */
-const SLAB_BYTES = 16 * 2 ** 20;
+const SLAB_BYTES = 256 * 2 ** 20;
 
 /** Memory for blocks of equal size. */
 export class BlockMemory {
@@ -14,7 +14,7 @@ export class BlockMemory {
   constructor(blockBytes: number, capacityBytes: number) {
     this.blockBytes = blockBytes;
     this.capacity = Math.floor(capacityBytes / blockBytes);
-    this.#slabBlocks = Math.max(1, Math.floor(SLAB_BYTES / blockBytes));
+    this.#slabBlocks = Math.max(1, Math.min(Math.floor(SLAB_BYTES / blockBytes), this.capacity));
   }
 
   /** The bytes of a block. */

@@ -64,9 +64,9 @@ class Bench {
     return length;
   }
 
-  poison(position: number): void {
+  poison(position: number, channel: number, fault: number): void {
     const [{ value }] = this.kv.range(SLOT, 1) as [ReturnType<KvCache['range']>[0]];
-    (value.data as Float32Array)[position * config.headDim] = Number.NEGATIVE_INFINITY;
+    (value.data as Float32Array)[position * config.headDim + channel] = fault;
   }
 
   fill(user: User, tokenIds: readonly number[]): void {
@@ -143,12 +143,16 @@ test('scopes, adapters, their versions and the weights of a composition share no
 });
 
 test('a block with a value that is not finite is not kept, nor is anything after it', () => {
-  const bench = new Bench(20);
-  const prompt = promptOf(4 * BLOCK_TOKENS);
-  bench.fill(BASE, prompt);
-  bench.poison(2 * BLOCK_TOKENS + 3);
-  bench.cache.save(bench.cache.chainOf(BASE, prompt), prompt, SLOT);
-  assert.equal(bench.restore(BASE, promptOf(5 * BLOCK_TOKENS)), 2 * BLOCK_TOKENS);
+  for (const fault of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
+    for (let channel = 0; channel < config.headDim; channel++) {
+      const bench = new Bench(20);
+      const prompt = promptOf(4 * BLOCK_TOKENS);
+      bench.fill(BASE, prompt);
+      bench.poison(2 * BLOCK_TOKENS + 3, channel, fault);
+      bench.cache.save(bench.cache.chainOf(BASE, prompt), prompt, SLOT);
+      assert.equal(bench.restore(BASE, promptOf(5 * BLOCK_TOKENS)), 2 * BLOCK_TOKENS);
+    }
+  }
 });
 
 test('forgetting a chain removes all that has the same root, and nothing else', () => {
