@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { makeFolder } from '../common/folders.ts';
 import { memoryLimit } from '../common/memory-limit.ts';
+import type { RuntimeOptions } from '../engine/graph-sessions.ts';
 import { type MemoryPlan, planMemory } from '../engine/memory/memory-budget.ts';
 import { type ArtifactDescription, describeArtifact } from '../import/artifact.ts';
 import type { KvType } from '../model/kv-attention.ts';
@@ -36,6 +37,10 @@ export async function prepareBase(context: ProgramContext): Promise<PreparedBase
     weights: config.weights,
     cacheDir: path.join(config.home, 'cache'),
     reporter,
+    calibrate: async (servingDir) => {
+      const { calibrator } = await import('./calibration.ts');
+      return calibrator({ artifactDir, runtime: runtimeOptions(config) })(servingDir);
+    },
   });
   const prepareFiles = async () => {
     await weights.ensure();
@@ -64,6 +69,12 @@ async function hasScales({
   servingDir: string;
 }): Promise<boolean> {
   if (existsSync(path.join(folders.servingDir, KV_SCALES_FILE))) return true;
-  const { measureKvScales } = await import('./kv-scales.ts');
-  return measureKvScales({ ...folders, intraOpThreads: config.threads });
+  const { measureKvScales } = await import('./calibration.ts');
+  const request = { artifactDir: folders.artifactDir, runtime: runtimeOptions(config) };
+  return measureKvScales(folders.servingDir, request);
+}
+
+/** The options of the runtime on a CPU. */
+export function runtimeOptions({ threads }: Config): RuntimeOptions {
+  return threads === undefined ? {} : { intraOpThreads: threads };
 }

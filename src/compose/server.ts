@@ -4,7 +4,9 @@
 import { existsSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { createLog, type Logger } from '../common/log.ts';
+import { describeProcessor } from '../common/processor.ts';
 import { endStartPhase, startPhases } from '../common/start-phases.ts';
+import { fewestRowsForRowForm } from '../engine/row-form.ts';
 import type { ServedModel } from '../http/deps.ts';
 import type { RunningServer } from '../http/server.ts';
 import { createProcessClient, type EngineClient } from '../scheduler/client.ts';
@@ -15,7 +17,7 @@ import type { Telemetry } from '../telemetry/telemetry.ts';
 import { type Access, localAccess, openAccess } from '../tenants/access.ts';
 import type { ProgramContext } from './context.ts';
 import type { EngineHostOptions } from './engine.ts';
-import { type PreparedBase, prepareBase } from './prepared-base.ts';
+import { type PreparedBase, prepareBase, runtimeOptions } from './prepared-base.ts';
 import type { BaseLanguage } from './served-model.ts';
 import type { ServingAdapters } from './serving-adapters.ts';
 import type { ServingJobs } from './serving-jobs.ts';
@@ -120,6 +122,7 @@ function startEngine(
   { config, access, log }: Pick<ServerParts, 'config' | 'access' | 'log'>,
 ): RunningEngine {
   const { maxWaiting, prefillChunk } = config;
+  const rowFormFrom = fewestRowsForRowForm(config, describeProcessor().features);
   // One tenant must not fill the queue, unless there is only one.
   const fairShare = access.kind === 'keys' ? Math.ceil(maxWaiting / 2) : maxWaiting;
   const hostOptions: EngineHostOptions = {
@@ -131,10 +134,8 @@ function startEngine(
       adapterSlotBytes: plan.adapterSlotBytes,
       prefixCacheBytes: plan.prefixCacheBytes,
       ...(config.adapterSlots && { adapterSlotCount: config.adapterSlots }),
-      runtime: {
-        provider: config.provider,
-        ...(config.threads && { intraOpThreads: config.threads }),
-      },
+      ...(plan.hasRowForm && rowFormFrom !== undefined && { rowFormFrom }),
+      runtime: { provider: config.provider, ...runtimeOptions(config) },
     },
     tokenizerDir: artifact.dir,
     adapterCacheBytes: plan.adapterCacheBytes,
@@ -169,7 +170,7 @@ async function runServer(
   if (engineInfo) {
     endStartPhase('engine');
     const phases = { server: startPhases(), engine: engineInfo.start };
-    telemetry.started(phases);
+    telemetry.started(phases, engineInfo);
     log.info(phases, 'ready');
     if (isPrewarm) await requestOnce(server.url);
     onReady(server);

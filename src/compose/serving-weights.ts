@@ -11,6 +11,7 @@ import {
   type ServingFault,
   servingFolder,
 } from '../import/serving-cache.ts';
+import type { Calibrate } from '../import/serving-files.ts';
 import type { Reporter } from './context.ts';
 
 /** The full check of a small file reads at this rate, which takes 3 % of a core. */
@@ -25,6 +26,8 @@ export interface ServingWeightsOptions extends ServingCache {
   /** The artifact's digest. */
   readonly digest: string;
   readonly reporter: Reporter;
+  /** See `ServingFilesOptions`. */
+  readonly calibrate: Calibrate;
 }
 
 /** The serving files of one base in one weights mode. */
@@ -66,14 +69,14 @@ export class ServingWeights {
   }
 
   async #build(): Promise<void> {
-    const { artifactDir, weights, cacheDir, reporter } = this.#options;
+    const { artifactDir, weights, cacheDir, reporter, calibrate } = this.#options;
     const { buildServingFiles } = await import('../import/serving-files.ts');
     await verifyArtifact(artifactDir);
     const artifact = readArtifact(artifactDir);
     const progress = await reporter.openProgress();
     try {
       const onProgress = (done: number, total: number) => progress.update('prepare', done, total);
-      await buildServingFiles(artifact, { weights, cacheDir, onProgress });
+      await buildServingFiles(artifact, { weights, cacheDir, calibrate, onProgress });
     } finally {
       progress.end();
       artifact.tensors.close();

@@ -1,5 +1,6 @@
 // Runs one batch on the model: a chunk of a prompt, or the next token of each running sequence with its drafts. Knows
 // token ids, KV slots and adapter digests, but no text, tenants, queues or adapter files.
+import { hash } from 'node:crypto';
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { ConfigError, ServeError } from '../common/errors.ts';
 import { memoryLimit } from '../common/memory-limit.ts';
@@ -54,6 +55,10 @@ export interface EngineOptions {
   readonly adapterSlotBytes?: number;
   /** Memory for the prefix cache, in bytes. Default: 0, no cache. A device has none. */
   readonly prefixCacheBytes?: number;
+  /**
+   * The fewest token rows of a run for which int8 linears take the row form, if the folder has it. Default: never.
+   */
+  readonly rowFormFrom?: number;
   readonly runtime?: RuntimeOptions;
 }
 
@@ -66,6 +71,10 @@ export interface EngineInfo {
   readonly weights: string;
   /** The type of the KV cache's elements. */
   readonly kv: string;
+  /** The fewest token rows of a run for which int8 linears take the row form; null if they never do. */
+  readonly rowFormFrom: number | null;
+  /** Eight hex digits. Engines with equal ones compute the same on processors of one kind. */
+  readonly fingerprint: string;
 }
 
 interface EngineParts {
@@ -99,7 +108,8 @@ export class Engine {
     const { provider = 'cpu' } = runtime;
     const isHost = PROVIDERS[provider].memory === 'host';
     const memory = isHost ? HOST_MEMORY : openDeviceMemory(provider);
-    const sessions = new GraphSessions(model, maxSeqLength, { runtime, memory });
+    const rowFormFrom = model.hasRowForm && isHost ? options.rowFormFrom : undefined;
+    const sessions = new GraphSessions(model, maxSeqLength, { runtime, memory, rowFormFrom });
     const scales = type === 'int8' ? readKvScales(servingDir, config) : undefined;
     const cache = new KvCache(config, { slotCount, maxSeqLength, memory, scales });
     const capacityBytes = options.adapterSlotBytes ?? memoryLimit().bytes * ADAPTER_SLOTS_SHARE;
@@ -107,15 +117,19 @@ export class Engine {
     const slots = new AdapterSlots(config, limits, memory);
     const runner = new ModelRunner({ config, sessions, cache, slots });
     endStartPhase('memory');
-    await runner.prepare({ kind: 'none' });
+    await runner.prepareFirst();
     endStartPhase('session');
+    const kv = type === 'int8' ? type : FLOAT_NAMES[memory.float];
+    const forms = `${model.identity} ${rowFormFrom} ${kv} ${provider}`;
     const info = {
       vocabSize: config.vocabSize,
       maxSeqLength,
       slotCount,
       provider,
       weights: model.weights,
-      kv: type === 'int8' ? type : FLOAT_NAMES[memory.float],
+      kv,
+      rowFormFrom: rowFormFrom ?? null,
+      fingerprint: hash('sha256', forms).slice(0, 8),
     };
     const prefixes = openPrefixCache(cache, model.identity, options.prefixCacheBytes ?? 0);
     return new Engine({ config, info, sessions, cache, slots, runner, prefixes });

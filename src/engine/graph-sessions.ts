@@ -1,9 +1,10 @@
-// One session per form of the serving graph: without adapters, with one adapter, or with groups. An int8 cache has
-// graphs for one and for several tokens. Sessions share their weights, so another one costs only its nodes (5 MB for a
+// One session per form of the serving graph: without adapters, with one adapter, or with groups. Linears in int8 have graphs
+// for few and for many token rows, an int8 cache has graphs for one and for several tokens. Sessions share their weights, so another one costs only its nodes (5 MB for a
 // 135M model). Each is created on first use, off the event loop.
 import type { KvForm } from '../model/kv-attention.ts';
 import type { LoraLayout } from '../model/lora-graph.ts';
-import { servingGraph } from '../model/serving-graph.ts';
+import { type LinearForm, servingGraph } from '../model/serving-graph.ts';
+import { servingTensors } from '../model/serving-weights.ts';
 import {
   createSession,
   PrepackedWeights,
@@ -22,6 +23,17 @@ export type RuntimeOptions = Pick<SessionOptions, 'provider' | 'intraOpThreads'>
 export interface GraphLayout {
   readonly lora: LoraLayout;
   readonly kv: KvForm;
+  readonly linears: LinearForm;
+}
+
+/** The parts in which all graphs of a model differ from those of other engines. */
+export interface SessionsOptions {
+  readonly runtime?: RuntimeOptions;
+  readonly memory?: ModelMemory;
+  /** The fewest token rows of a run for which the linears take the row form. Default: none has enough. */
+  readonly rowFormFrom?: number | undefined;
+  /** Whether graphs have the outputs of `inputMaxima`. Default: false. */
+  readonly observesInputs?: boolean;
 }
 
 /** The sessions of one model. */
@@ -34,18 +46,35 @@ export class GraphSessions {
   readonly #runtime: RuntimeOptions;
   readonly #prepacked = new PrepackedWeights();
   readonly #sessions = new Map<string, Promise<Session>>();
+  readonly #rowFormFrom: number | undefined;
+  readonly #observesInputs: boolean;
 
   constructor(
     model: ServingModel,
     maxSeqLength: number,
-    { runtime = {}, memory = HOST_MEMORY }: { runtime?: RuntimeOptions; memory?: ModelMemory } = {},
+    {
+      runtime = {},
+      memory = HOST_MEMORY,
+      rowFormFrom,
+      observesInputs = false,
+    }: SessionsOptions = {},
   ) {
     this.#model = model;
     this.#maxSeqLength = maxSeqLength;
     this.#runtime = runtime;
     this.memory = memory;
-    const weights = memory.weightsAs === 'inputs' ? [...model.tensors] : [];
+    this.#rowFormFrom = rowFormFrom;
+    this.#observesInputs = observesInputs;
+    const read = new Set(servingTensors(model.config, model.weights).map(({ name }) => name));
+    const weights =
+      memory.weightsAs === 'inputs' ? [...model.tensors].filter(([name]) => read.has(name)) : [];
     this.weightInputs = new Map(weights.map(([name, tensor]) => [name, memory.upload(tensor)]));
+  }
+
+  /** The form of the linears in a run of this many token rows. */
+  linearForm(tokenRows: number): LinearForm {
+    const from = this.#rowFormFrom;
+    return from !== undefined && tokenRows >= from ? 'rows' : 'blocks';
   }
 
   /** Rejects with `OrtError`, for example if memory is short. */
@@ -55,7 +84,9 @@ export class GraphSessions {
     if (!session) {
       const maxSeqLength = this.#maxSeqLength;
       const { float, weightsAs } = this.memory;
-      const graph = servingGraph({ ...this.#model, ...layout, maxSeqLength, float, weightsAs });
+      const observesInputs = this.#observesInputs;
+      const form = { ...layout, maxSeqLength, float, weightsAs, observesInputs };
+      const graph = servingGraph({ ...this.#model, ...form });
       const options = { ...this.#runtime, sharesThreads: true, ...this.#heldWeights() };
       session = createSession(graph, options);
       this.#sessions.set(id, session);
@@ -80,6 +111,6 @@ export class GraphSessions {
 }
 
 /** Identifies a layout. Equal ids have the same graph. */
-export function layoutId({ lora, kv }: GraphLayout): string {
-  return `${lora.kind}:${lora.kind === 'none' ? '' : lora.targets.join(',')} ${kv}`;
+export function layoutId({ lora, kv, linears }: GraphLayout): string {
+  return `${lora.kind}:${lora.kind === 'none' ? '' : lora.targets.join(',')} ${kv} ${linears}`;
 }

@@ -20,6 +20,8 @@ export interface RunnerParts {
   readonly sessions: GraphSessions;
   readonly cache: KvCache;
   readonly slots: AdapterSlots;
+  /** Tensors for more outputs of the graphs, by name. */
+  readonly observed?: ReadonlyMap<string, OrtTensor> | undefined;
 }
 
 /** Runs one model. One run at a time. */
@@ -28,6 +30,7 @@ export class ModelRunner {
   readonly #sessions: GraphSessions;
   readonly #cache: KvCache;
   readonly #slots: AdapterSlots;
+  readonly #observed: ReadonlyMap<string, OrtTensor>;
   readonly #bound = new Map<string, BoundGraph>();
   /** The version of the adapter slots that may be bound. */
   #slotsVersion = 0;
@@ -54,6 +57,7 @@ export class ModelRunner {
     this.#sessions = parts.sessions;
     this.#cache = cache;
     this.#slots = parts.slots;
+    this.#observed = parts.observed ?? new Map();
     this.#outputs = new LogitsOutputs(config.vocabSize);
     const { cos, sin } = ropeTables(config, cache.maxSeqLength);
     const shape = [cache.maxSeqLength, config.headDim / 2];
@@ -63,12 +67,25 @@ export class ModelRunner {
     };
   }
 
-  /** Creates the sessions that a batch with this layout can need, so that the first run does not wait. */
+  /** Creates the sessions that a batch with these adapters can need, so that the first run does not wait. */
   async prepare(lora: LoraLayout): Promise<void> {
+    await Promise.all(this.#layoutsOf(lora).map((layout) => this.#boundGraph(layout)));
+  }
+
+  /** Creates one session for runs without adapters, and begins with the others. A run that needs one of them waits for it. */
+  async prepareFirst(): Promise<void> {
+    const [first, ...others] = this.#layoutsOf({ kind: 'none' });
+    await this.#boundGraph(first!);
+    for (const layout of others) this.#boundGraph(layout).catch(() => {}); // the run that needs it tries again
+  }
+
+  #layoutsOf(lora: LoraLayout): GraphLayout[] {
     // Only rows of one token each are grouped.
     const tokens = lora.kind === 'grouped' ? [1] : [1, 2];
-    const forms = new Set(tokens.map((count) => this.#kvForm(count)));
-    await Promise.all([...forms].map((kv) => this.#boundGraph({ lora, kv })));
+    const kvForms = new Set(tokens.map((count) => this.#kvForm(count)));
+    const rows = [1, Number.POSITIVE_INFINITY];
+    const linearForms = new Set(rows.map((count) => this.#sessions.linearForm(count)));
+    return [...kvForms].flatMap((kv) => [...linearForms].map((linears) => ({ lora, kv, linears })));
   }
 
   /** Returns the logits of the requested rows, in order. They are views of memory that the next run overwrites. */
@@ -91,10 +108,14 @@ export class ModelRunner {
 
   async #runGraph(input: ModelInput): Promise<LogitsRow[]> {
     this.#releaseStaleSlots();
-    const kv = this.#kvForm(input.tokenIds.length / input.pastLengths.length);
-    const graph = await this.#boundGraph({ lora: this.#loraLayout(input.lora), kv });
+    const { tokenIds } = input;
+    const graph = await this.#boundGraph({
+      lora: this.#loraLayout(input.lora),
+      kv: this.#kvForm(tokenIds.length / input.pastLengths.length),
+      linears: this.#sessions.linearForm(tokenIds.length),
+    });
     this.#bindTokens(graph, input);
-    if (kv === 'int8 several tokens') this.#bindPositions(graph, input);
+    if (graph.layout.kv === 'int8 several tokens') this.#bindPositions(graph, input);
     const { firstSlot, pastLengths, lora } = input;
     this.#bindCache(graph, firstSlot, pastLengths.length);
     if (lora.kind !== 'none') this.#bindAdapters(graph, lora);
@@ -128,6 +149,7 @@ export class ModelRunner {
     this.#cache.scales?.forEach((scales, layer) => {
       for (const half of KV_HALVES) graph.bindInput(KV_INPUTS.scale(layer, half), scales[half]);
     });
+    for (const [name, tensor] of this.#observed) graph.bindOutput(name, tensor);
     this.#bound.set(id, graph);
     return graph;
   }

@@ -20,6 +20,8 @@ import type { OrtTensor } from '../ort/tensor.ts';
 export interface ServingModel {
   readonly config: DecoderConfig;
   readonly weights: WeightsMode;
+  /** Whether the fused linears are there in the row form, too. */
+  readonly hasRowForm: boolean;
   /** Equal identities compute the same. */
   readonly identity: string;
   readonly folder: string;
@@ -45,12 +47,22 @@ export function openServingFolder(dir: string): ServingModel {
   }
   const config = parseDecoderConfig(layout.config);
   const identity = servedIdentity(layout);
-  return { config, weights: layout.weights, identity, folder: dir, tensors, locations, file };
+  const { weights, rowForm } = layout;
+  return {
+    config,
+    weights,
+    hasRowForm: rowForm !== null,
+    identity,
+    folder: dir,
+    tensors,
+    locations,
+    file,
+  };
 }
 
 /** Covers everything that decides what a served base computes, apart from adapters. */
-function servedIdentity({ baseDigest, weights }: ServingLayout): string {
-  return `${baseDigest} ${weights}`;
+function servedIdentity({ baseDigest, weights, rowForm }: ServingLayout): string {
+  return `${baseDigest} ${weights} ${rowForm}`;
 }
 
 /** Reads the scales of an int8 KV cache. Throws `FileError` if the folder has none that fit the model. */

@@ -72,7 +72,7 @@ async function answerOnce(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan): Pr
     id,
     created: Math.floor(deps.now() / 1000),
     model: model.id,
-    system_fingerprint: `${deps.model.baseDigest.slice(0, 12)}-${adapterPart}`,
+    system_fingerprint: `${deps.model.baseDigest.slice(0, 12)}-${adapterPart}-${deps.client.model?.fingerprint ?? 'starting'}`,
   };
   const context: AnswerContext = { c, deps, plan: { ...plan, adapter }, head, observer };
   try {

@@ -1,12 +1,13 @@
 // Builds the serving files of an artifact: the weights in the form that the engine maps at start, and their layout. They
 // are built once per base digest, weights mode and layout version. Does not know the graph.
-import { createHash } from 'node:crypto';
+import { createHash, hash } from 'node:crypto';
 import { type FileHandle, open, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { assert } from '../common/assert.ts';
 import { buildFolder } from '../common/folders.ts';
 import { asBytes, toFloat32 } from '../common/tensor.ts';
 import { biasName, embeddingName, headName } from '../model/names.ts';
+import { rowMatrix, rowTensors } from '../model/row-weights.ts';
 import {
   embeddingMatrix,
   fusedBias,
@@ -26,6 +27,8 @@ import { FUSED_LINEAR_NAMES, FUSED_LINEARS, moduleName } from '../model/target-m
 import { quantizeInt4, repackInt4 } from '../quant/int4.ts';
 import { dequantizeNf4, quantizeNf4 } from '../quant/nf4.ts';
 import { quantizeInt8Rows, repackInt8 } from '../quant/repack.ts';
+import { quantizeRowInt8 } from '../quant/row-int8.ts';
+import { smoothLinear } from '../quant/smoothing.ts';
 import { type Artifact, type LinearWeights, readLinear } from './artifact.ts';
 import { isBuilt, recordChecksums, type ServingCache, servingFolder } from './serving-cache.ts';
 
@@ -34,8 +37,16 @@ const ALIGNMENT = 64;
 /** A single write call takes at most 2^31-1 bytes. */
 const MAX_WRITE_BYTES = 1 << 30;
 
+/**
+ * Runs the model of a serving folder over a text. Resolves to the maxima [in] of each fused linear, layer by layer in the order
+ * of `FUSED_LINEAR_NAMES`, or to undefined if the model cannot read the text.
+ */
+export type Calibrate = (servingDir: string) => Promise<readonly Float32Array[] | undefined>;
+
 /** Options of the functions that build serving files. */
 export interface ServingFilesOptions extends ServingCache {
+  /** Measures the largest magnitudes of the linears' inputs, for `int8`. Without it the files have no row form. */
+  calibrate?: Calibrate;
   /** Called after each tensor with the number of tensors written and the total. */
   onProgress?: (done: number, total: number) => void;
 }
@@ -58,44 +69,50 @@ export async function buildServingFiles(
   artifact: Artifact,
   options: ServingFilesOptions,
 ): Promise<void> {
-  const { weights, onProgress } = options;
   const { digest } = artifact.info;
   const build = async (temporary: string) => {
-    const file = path.join(temporary, WEIGHTS_FILE);
-    const { tensors, sha256 } = await writeWeights(artifact, { mode: weights, file, onProgress });
-    const layout: ServingLayout = {
-      version: LAYOUT_VERSION,
-      baseDigest: digest,
-      weights,
-      config: artifact.configJson,
-      tensors,
-    };
-    await writeFile(path.join(temporary, LAYOUT_FILE), JSON.stringify(layout));
+    const sha256 = await writeServingFiles(artifact, temporary, options);
     await recordChecksums(temporary, sha256);
   };
   await buildFolder(servingFolder(digest, options), build, isBuilt);
 }
 
-/** Where and how the weights are written. */
-interface WeightsTarget {
-  readonly mode: WeightsMode;
-  readonly file: string;
-  readonly onProgress: ServingFilesOptions['onProgress'];
-}
-
-async function writeWeights(
+/** Writes the weights and the layout to a folder. Returns the SHA-256 of the weights. */
+async function writeServingFiles(
   artifact: Artifact,
-  { mode, file, onProgress }: WeightsTarget,
-): Promise<{ tensors: ServingLayout['tensors']; sha256: string }> {
-  const expected = servingTensors(artifact.config, mode);
-  const handle = await open(file, 'w');
+  folder: string,
+  { weights, calibrate, onProgress }: ServingFilesOptions,
+): Promise<string> {
+  const { config } = artifact;
+  const expected = servingTensors(config, weights);
+  const mayHaveRows = weights === 'int8' && calibrate !== undefined;
+  const rowCount = mayHaveRows ? rowTensors(config).length : 0;
+  const handle = await open(path.join(folder, WEIGHTS_FILE), 'w');
   try {
-    const writer = new TensorWriter(handle, expected.length, onProgress);
-    for await (const [tensor, bytes] of generateTensors(artifact, mode))
+    const writer = new TensorWriter(handle, expected.length + rowCount, onProgress);
+    for await (const [tensor, bytes] of generateTensors(artifact, weights))
       await writer.write(tensor, bytes);
-    await handle.sync();
     assert(writer.written.length === expected.length, 'a serving tensor was left out');
-    return { tensors: writer.written, sha256: writer.digest() };
+    const writeLayout = (rowForm: string | null) => {
+      const layout: ServingLayout = {
+        version: LAYOUT_VERSION,
+        baseDigest: artifact.info.digest,
+        weights,
+        config: artifact.configJson,
+        rowForm,
+        tensors: writer.written,
+      };
+      return writeFile(path.join(folder, LAYOUT_FILE), JSON.stringify(layout));
+    };
+    await writeLayout(null);
+    const maxima = mayHaveRows ? await calibrate(folder) : undefined;
+    if (maxima) {
+      for (const [tensor, bytes] of generateRowTensors(artifact, maxima))
+        await writer.write(tensor, bytes);
+      await writeLayout(hash('sha256', concat(maxima.map(asBytes)), 'hex'));
+    }
+    await handle.sync();
+    return writer.digest();
   } finally {
     await handle.close();
   }
@@ -165,6 +182,37 @@ async function* generateTensors(artifact: Artifact, mode: WeightsMode): AsyncGen
 function tableWeights({ tensors, config }: Artifact, name: string): LinearWeights {
   const { vocabSize: rows, hiddenSize: cols } = config;
   return { kind: 'dense', values: toFloat32(tensors.read(name)), rows, cols };
+}
+
+/** Yields the tensors of the row form in order. `maxima`: see `Calibrate`. */
+function* generateRowTensors(
+  artifact: Artifact,
+  maxima: readonly Float32Array[],
+): Generator<NamedBytes> {
+  const { config } = artifact;
+  for (let layer = 0; layer < config.layerCount; layer++) {
+    for (const [i, fused] of FUSED_LINEAR_NAMES.entries()) {
+      const { values, scales, factors, floatInputs } = rowMatrix(config, layer, fused);
+      const matrices = FUSED_LINEARS[fused].map((target) =>
+        denseValues(readLinear(artifact, moduleName(layer, target))),
+      );
+      const inputMaxima = maxima[layer * FUSED_LINEAR_NAMES.length + i]!;
+      const smoothed = smoothLinear(matrices, inputMaxima, floatInputs?.indices.dims[0] ?? 0);
+      const rounded = quantizeRowInt8(smoothed.matrices, inputMaxima.length);
+      yield [values, asBytes(rounded.data)];
+      yield [scales, asBytes(rounded.scales)];
+      yield [factors, asBytes(smoothed.factors)];
+      if (!floatInputs) continue;
+      yield [floatInputs.indices, asBytes(smoothed.floatInputs)];
+      yield [floatInputs.values, asBytes(smoothed.floatValues)];
+    }
+  }
+}
+
+/** The float values of a linear [out, in], in memory of their own. */
+function denseValues(linear: LinearWeights): Float32Array {
+  if (linear.kind === 'dense') return linear.values.slice();
+  return dequantizeNf4(linear.packed, linear.absmax, linear.rows * linear.cols);
 }
 
 /** Yields the stacked linear layers, converted to the matrix's form. */

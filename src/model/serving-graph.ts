@@ -8,6 +8,8 @@ import { type DecoderLowering, decoder, type Projection, type Residual } from '.
 import { KvAttention, type KvForm } from './kv-attention.ts';
 import { LoraGraph, type LoraLayout } from './lora-graph.ts';
 import { layerTensor } from './names.ts';
+import { quantizeRows, rowProduct } from './row-product.ts';
+import { rowMatrix } from './row-weights.ts';
 import {
   BLOCK_SIZE,
   embeddingMatrix,
@@ -32,12 +34,27 @@ export interface ServingGraphOptions {
   readonly lora: LoraLayout;
   /** Default: `float`. */
   readonly kv?: KvForm;
+  /** The form of the fused linears. `rows` needs `int8` weights with a row form. Default: `blocks`. */
+  readonly linears?: LinearForm;
+  /** Whether the graph also has the outputs `INPUT_MAXIMA`. Default: false. */
+  readonly observesInputs?: boolean;
   /** The float type of values, cache, adapters, and weights that the table lists as float32. Default: float32. */
   readonly float?: FloatType;
   /** Whether the session holds the weights (the default), or each run gets them as inputs. */
   readonly weightsAs?: 'initializers' | 'inputs';
   /** The positions of the weights in their file, for a session that reads them from there. */
   readonly locations?: ReadonlyMap<string, FileLocation>;
+}
+
+/**
+ * `blocks`: one scale per block of weights and of activations, fast for a few token rows. `rows`: one scale per token row and
+ * per output, fast for many.
+ */
+export type LinearForm = 'blocks' | 'rows';
+
+/** The name of the output float32 [in] with the largest magnitudes of a fused linear's inputs in this run. */
+export function inputMaxima(layer: number, fused: FusedLinear): string {
+  return `input_maxima.${layer}.${fused}`;
 }
 
 /**
@@ -86,6 +103,8 @@ class ServingLowering implements DecoderLowering {
   readonly #kv: KvAttention;
   readonly #lora: LoraGraph;
   readonly #weightInputs = new Map<string, Value>();
+  /** [T, 1] each. A row is not finite if an input of its product is not. */
+  readonly #rowSums: Value[] = [];
 
   constructor(options: ServingGraphOptions) {
     const { config, maxSeqLength, float = 'float32', kv: form = 'float' } = options;
@@ -132,9 +151,8 @@ class ServingLowering implements DecoderLowering {
   }
 
   linear(x: Value, layer: number, fused: FusedLinear): Projection {
-    const { weights } = this.#options;
-    const matrix = fusedMatrix(this.#config, weights, layer, fused);
-    const base = this.matmul(x, matrix, fusedBias(this.#config, layer, fused));
+    if (this.#options.observesInputs) this.#observe(x, layer, fused);
+    const base = this.#baseProduct(x, layer, fused);
     const update = this.#lora.update(x, layer, fused);
     if (!update) return { packed: base };
     if ('packed' in update) return { packed: this.g.node('Add', [base, update.packed]) };
@@ -154,8 +172,12 @@ class ServingLowering implements DecoderLowering {
     return this.g.node('Reshape', [attended, this.g.int64([-1, headCount * headDim])]);
   }
 
+  /** Makes the rows of hidden [T, D] NaN whose non-finite numbers were lost by rounding. */
   spreadNonFinite(hidden: Value): Value {
-    return this.#kv.spreadNonFinite(hidden, this.#batchShape);
+    const spread = this.#kv.spreadNonFinite(hidden, this.#batchShape);
+    if (this.#rowSums.length === 0) return spread;
+    const sum = this.g.node('Sum', this.#rowSums);
+    return this.g.node('Add', [spread, this.g.node('Mul', [sum, this.g.float(0)])]);
   }
 
   gatedSilu(gateUp: Projection): Value {
@@ -203,6 +225,34 @@ class ServingLowering implements DecoderLowering {
         return this.g.nodeWithOutputs('Gemm', inputs, { transB: 1 }, { outputs })[0]!;
       }
     }
+  }
+
+  #baseProduct(x: Value, layer: number, fused: FusedLinear): Value {
+    const { weights, linears } = this.#options;
+    const bias = fusedBias(this.#config, layer, fused);
+    if (linears !== 'rows')
+      return this.matmul(x, fusedMatrix(this.#config, weights, layer, fused), bias);
+    const { values, scales, factors, floatInputs } = rowMatrix(this.#config, layer, fused);
+    // A NaN has no code, and the largest value may be found past it. Only inputs of these can be partly NaN: a norm makes all
+    // of its row NaN.
+    if (fused === 'attention_out' || fused === 'mlp_out')
+      this.#rowSums.push(this.g.node('ReduceSum', [x, this.g.int64([1])], { keepdims: 1 }));
+    const rows = quantizeRows(this.g, this.g.node('Mul', [x, this.#weight(factors)]));
+    const weight = { data: this.#weight(values), scales: this.#weight(scales) };
+    let product = rowProduct(this.g, rows, weight);
+    if (floatInputs) {
+      const taken = this.g.node('Gather', [x, this.#weight(floatInputs.indices)], { axis: 1 });
+      product = this.g.node('Gemm', [taken, this.#weight(floatInputs.values), product]);
+    }
+    return bias ? this.g.node('Add', [product, this.#weight(bias)]) : product;
+  }
+
+  #observe(x: Value, layer: number, fused: FusedLinear): void {
+    const outputs = [inputMaxima(layer, fused)];
+    const inputs = [this.g.node('Abs', [x]), this.g.int64([0])];
+    const [maxima] = this.g.nodeWithOutputs('ReduceMax', inputs, { keepdims: 0 }, { outputs });
+    const { inFeatures } = TARGET_MODULES[FUSED_LINEARS[fused][0]!];
+    this.g.output(maxima!, 'float32', [inFeatures(this.#config)]);
   }
 
   #matmulNBits(

@@ -169,7 +169,12 @@ export function servingTensors(config: DecoderConfig, mode: WeightsMode): Servin
   return [...tensors.values()];
 }
 
-const ELEMENT_BYTES: Partial<Record<ElementType, number>> = { uint8: 1, float32: 4 };
+const ELEMENT_BYTES: Partial<Record<ElementType, number>> = {
+  uint8: 1,
+  int8: 1,
+  float32: 4,
+  int64: 8,
+};
 
 /** The bytes of a tensor in the weights file. */
 export function servingTensorBytes({ type, dims }: ServingTensor): number {
@@ -179,7 +184,7 @@ export function servingTensorBytes({ type, dims }: ServingTensor): number {
 }
 
 /** Must be raised when the content of the weights file changes. Older serving folders are then rebuilt. */
-export const LAYOUT_VERSION = 1;
+export const LAYOUT_VERSION = 2;
 
 /** The table of contents of the weights file, with everything that is needed to serve it without the artifact. */
 export interface ServingLayout {
@@ -188,6 +193,8 @@ export interface ServingLayout {
   readonly weights: WeightsMode;
   /** The artifact's `config.json`. */
   readonly config: unknown;
+  /** The SHA-256 of the calibration if the tensors of the row form come after those of the mode, else null. */
+  readonly rowForm: string | null;
   readonly tensors: readonly (ServingTensor & { readonly offset: number })[];
 }
 

@@ -236,13 +236,19 @@ function showRate() {
   );
 }
 
+/** @param {Pick<import('../contracts/management-api.ts').MetricsHistory['server'], 'weights' | 'row_form_from'>} server */
+function weightsText({ weights, row_form_from: from }) {
+  if (weights === null) return 'starting';
+  return from === null ? weights : `${weights}, in the row form from ${count(from)} token rows`;
+}
+
 /** @param {import('../contracts/management-api.ts').MetricsHistory['server']} server */
 function showServer({ threads, cores, ...server }) {
   /** @type {(readonly [string, string])[]} */
   const facts = [
     ['Base model', server.model],
     ['Provider', server.provider ?? 'starting'],
-    ['Weights', server.weights ?? 'starting'],
+    ['Weights', weightsText(server)],
     ['KV cache', server.kv ?? 'starting'],
     ['Threads', threads === null ? 'automatic' : count(threads)],
     ['Processor', `${server.processor}, ${counted(cores, 'core')}`],

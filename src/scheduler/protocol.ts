@@ -80,6 +80,10 @@ export interface EngineModelInfo {
   weights: string;
   /** The type of the KV cache's elements. */
   kv: string;
+  /** The fewest token rows of a run for which int8 weights take the row form; null if they never do. */
+  rowFormFrom: number | null;
+  /** Changes if what the engine computes does, apart from adapters. */
+  fingerprint: string;
   /** The start phases of the engine process. */
   start?: StartPhases;
 }

@@ -301,6 +301,12 @@ export const INSTRUMENTS = {
     'Version of the server and its base; the value is always 1.',
     ['version', 'node', 'model_name', 'base_digest'],
   ),
+  engine: gauge(
+    'lorikeet_engine_info',
+    '1',
+    'How the engine computes: provider, formats of weights and KV cache, and the fewest token rows of a run for which int8 weights take the row form; the value is always 1.',
+    ['provider', 'weights', 'kv', 'row_form_from'],
+  ),
   processor: gauge(
     'lorikeet_processor_info',
     '1',

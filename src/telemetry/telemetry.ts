@@ -55,6 +55,15 @@ export interface ShownAdapter {
   readonly name: string;
 }
 
+/** How the engine computes. */
+export interface EngineForm {
+  readonly provider: string;
+  readonly weights: string;
+  readonly kv: string;
+  /** Null: never. */
+  readonly rowFormFrom: number | null;
+}
+
 /** An HTTP request, for its span. */
 export interface ArrivedRequest {
   readonly name: string;
@@ -137,8 +146,14 @@ export class Telemetry {
     this.metrics.onCollect(async () => engine.set(await read(), nowS()));
   }
 
-  /** Sets how long the phases of starting took in both processes. */
-  started(phases: { server: StartPhases; engine: StartPhases | undefined }): void {
+  /** Sets how long the phases of starting took in both processes, and how the engine computes. */
+  started(
+    phases: { server: StartPhases; engine: StartPhases | undefined },
+    engine: EngineForm,
+  ): void {
+    const { provider, weights, kv, rowFormFrom } = engine;
+    const labels = { provider, weights, kv, row_form_from: String(rowFormFrom ?? 'never') };
+    this.metrics.set('engine', labels, 1);
     for (const [process, ofProcess] of Object.entries(phases)) {
       for (const [phase, ms] of Object.entries(ofProcess ?? {})) {
         this.metrics.set('startPhase', { process, phase }, ms / 1000);

@@ -7,10 +7,9 @@ import { parseArgs } from 'node:util';
 import { loadBaseLanguage } from '../../src/compose/served-model.ts';
 import { type GenerationRequest, GREEDY } from '../../src/contracts/generation.ts';
 import { Engine } from '../../src/engine/engine.ts';
-import { readArtifact } from '../../src/import/artifact.ts';
-import { ensureServingFiles } from '../../src/import/serving-files.ts';
 import { NgramProposer } from '../../src/scheduler/ngram-proposer.ts';
 import { loadConfig } from '../../src/settings/config.ts';
+import { defaultServing } from '../default-serving.ts';
 import { generate, tokensOf } from '../scheduler/generate.ts';
 import { COPY_PROMPTS, FREE_PROMPTS } from './draft-prompts.ts';
 
@@ -79,11 +78,8 @@ function modelDir(model: string): string {
 async function openEngine(dir: string): Promise<Engine> {
   const config = loadConfig();
   const weights = (options.weights ?? config.weights) as typeof config.weights;
-  const artifact = readArtifact(dir);
-  const cacheDir = path.join(config.home, 'cache');
-  const servingDir = await ensureServingFiles(artifact, { weights, cacheDir });
-  artifact.tensors.close();
-  return Engine.create({ servingDir, slotCount: 1, maxSeqLength: MAX_SEQ });
+  const serving = await defaultServing(dir, { weights, cacheDir: path.join(config.home, 'cache') });
+  return Engine.create({ ...serving, slotCount: 1, maxSeqLength: MAX_SEQ });
 }
 
 async function requestMaker(dir: string): Promise<(content: string) => GenerationRequest> {

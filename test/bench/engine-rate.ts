@@ -5,9 +5,8 @@ import { GREEDY } from '../../src/contracts/generation.ts';
 import type { DecodeBatch, SlotId } from '../../src/engine/batch.ts';
 import { Engine } from '../../src/engine/engine.ts';
 import { createSampler, type Sampler } from '../../src/engine/sampling/sampler.ts';
-import { readArtifact } from '../../src/import/artifact.ts';
-import { ensureServingFiles } from '../../src/import/serving-files.ts';
 import { loadConfig } from '../../src/settings/config.ts';
+import { defaultServing } from '../default-serving.ts';
 
 export interface EngineRateOptions {
   dir: string;
@@ -23,14 +22,9 @@ const PROMPT_TOKENS = 36;
 /** Generated tokens per second of all rows together, their prompts' prefill included. */
 export async function measureEngineRate(options: EngineRateOptions): Promise<number> {
   const { dir, slots, maxSeq, tokens } = options;
-  const artifact = readArtifact(dir);
   const { home, weights } = loadConfig();
-  const servingDir = await ensureServingFiles(artifact, {
-    weights,
-    cacheDir: path.join(home, 'cache'),
-  });
-  artifact.tensors.close();
-  const engine = await Engine.create({ servingDir, slotCount: slots, maxSeqLength: maxSeq });
+  const serving = await defaultServing(dir, { weights, cacheDir: path.join(home, 'cache') });
+  const engine = await Engine.create({ ...serving, slotCount: slots, maxSeqLength: maxSeq });
   const { vocabSize } = engine.info;
   const rows = Array.from({ length: slots }, (_, slot) => {
     const promptIds = Array.from({ length: PROMPT_TOKENS }, (_, i) => 300 + slot * 50 + i);

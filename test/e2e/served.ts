@@ -14,15 +14,14 @@ import {
   type TokenLogprob,
 } from '../../src/contracts/generation.ts';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
-import { readArtifact } from '../../src/import/artifact.ts';
 import { importModel } from '../../src/import/import-model.ts';
-import { ensureServingFiles } from '../../src/import/serving-files.ts';
 import type { WeightsMode } from '../../src/model/serving-weights.ts';
 import type { EngineClient } from '../../src/scheduler/client.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { createChatTemplate } from '../../src/tokenizer/chat-template.ts';
 import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { plainSource } from '../adapters/sources.ts';
+import { defaultServing } from '../default-serving.ts';
 import { createInProcessClient } from '../scheduler/in-process-client.ts';
 import { sharedPath } from '../shared.ts';
 
@@ -48,13 +47,13 @@ export async function serve(
   artifactDir: string,
   weights: WeightsMode,
 ): Promise<EngineClient> {
-  const artifact = readArtifact(artifactDir);
-  const cacheDir = path.join(home, 'cache');
-  const servingDir = await ensureServingFiles(artifact, { weights, cacheDir });
-  artifact.tensors.close();
+  const serving = await defaultServing(artifactDir, {
+    weights,
+    cacheDir: path.join(home, 'cache'),
+  });
   const log = createLog('warn');
   const options = {
-    engine: { servingDir, slotCount: 32, maxSeqLength: 1024 },
+    engine: { ...serving, slotCount: 32, maxSeqLength: 1024 },
     adapterCacheBytes: 1 << 30,
     limits: { maxWaiting: 1000 },
   };

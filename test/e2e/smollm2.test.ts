@@ -52,7 +52,7 @@ async function heldOutNll(client: EngineClient, name: string, file: string, coun
   return -mean(scores.flat());
 }
 
-test('WikiText-2: int8 costs at most 0.011 over exact NF4', { skip }, async (t) => {
+test('WikiText-2: int8 costs at most 0.008 over exact NF4', { skip }, async (t) => {
   const client = await serve(t, dir, 'int8');
   const tokenizer = (await loadTokenizer(dir))!;
   const text = readFileSync(path.join(data!, 'eval/wikitext-2-test.txt'), 'utf8').slice(0, 30_000);
@@ -61,7 +61,7 @@ test('WikiText-2: int8 costs at most 0.011 over exact NF4', { skip }, async (t) 
   const scores = await Promise.all(windows.map((window) => score(client, undefined, window)));
   const nll = -mean(scores.flat());
   t.diagnostic(`mean NLL ${nll.toFixed(4)}`);
-  assert.ok(nll <= 3.605);
+  assert.ok(nll <= 3.602);
 });
 
 test("f32 reproduces peft's greedy outputs, base and adapters mixed", { skip }, async (t) => {

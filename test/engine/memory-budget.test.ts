@@ -9,7 +9,7 @@ const config = parseDecoderConfig(SMOLLM2);
 const DEFAULTS: MemoryRequest = { provider: 'cpu', weights: 'int8', kv: 'f32', prefillChunk: 256 };
 
 const plan = (bytes: number, request: Partial<MemoryRequest> = {}) =>
-  planMemory(config, { ...DEFAULTS, ...request }, { bytes, source: 'test' });
+  planMemory(config, { ...DEFAULTS, ...request }, { bytes, source: 'test' }, []);
 
 test('with enough memory the defaults apply, without a message', () => {
   const { slots, maxSeqLength, adapterCacheBytes, reduced } = plan(32e9);
@@ -93,7 +93,7 @@ const LARGER = parseDecoderConfig({
 
 test('an int8 cache takes a quarter, and the defaults of a 1.7B model fit in 24 GB', () => {
   const planLarger = (request: Partial<MemoryRequest>) =>
-    planMemory(LARGER, { ...DEFAULTS, ...request }, { bytes: 24e9, source: 'test' });
+    planMemory(LARGER, { ...DEFAULTS, ...request }, { bytes: 24e9, source: 'test' }, []);
   const { slots, maxSeqLength, budget, reduced } = planLarger({ kv: 'int8' });
   assert.deepEqual([slots, maxSeqLength, reduced], [32, 2048, undefined]);
   assert.equal(budget.parts.kvCache, 2 * 24 * 32 * 64 * 32 * 2048);
@@ -104,4 +104,19 @@ test('an int8 cache takes a quarter, and the defaults of a 1.7B model fit in 24 
     () => planLarger({ kv: 'int8', slots: 256, maxSeq: 2048 }),
     /Lower --slots or --max-seq, or raise/,
   );
+});
+
+test('the row form is kept in memory only if nothing else has to shrink for it', () => {
+  const onVnni = (bytes: number) =>
+    planMemory(config, DEFAULTS, { bytes, source: 'test' }, ['avx512-vnni']);
+  const rich = onVnni(32e9);
+  assert.equal(rich.hasRowForm, true);
+  const weights = 30 * 576 * (576 + 2 * 192 + 576 + 3 * 1536);
+  const added = rich.budget.parts.base - plan(32e9).budget.parts.base;
+  assert.ok(added > weights && added < 1.1 * weights, `${added}`);
+  const tight = onVnni(2.7e9);
+  assert.deepEqual(tight, plan(2.7e9));
+  assert.equal(tight.hasRowForm, false);
+  assert.equal(onVnni(900e6).hasRowForm, false);
+  assert.throws(() => onVnni(200e6), ConfigError);
 });

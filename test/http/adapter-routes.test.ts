@@ -31,7 +31,7 @@ describe('a receipt', () => {
     const { system_fingerprint } = await readOk<{ system_fingerprint: string }>(first);
     assert.equal(first.headers.get('x-lorikeet-adapter'), digest);
     assert.match(first.headers.get('x-lorikeet-load-ms')!, /^\d+$/);
-    assert.equal(system_fingerprint, `bbbbbbbbbbbb-${digest.slice(0, 12)}`);
+    assert.equal(system_fingerprint, `bbbbbbbbbbbb-${digest.slice(0, 12)}-ffffffff`);
     assert.deepEqual(receiptOf(first), { version: 'zen@1', alias: 'stable', tier: 'store' });
     const again = await served.post(COMPLETIONS, ask(receiptOf(first).version!));
     assert.equal(again.headers.get('x-lorikeet-adapter'), digest);

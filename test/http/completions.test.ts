@@ -31,7 +31,7 @@ describe('a completion', () => {
     assert.deepEqual(body, {
       object: 'text_completion',
       model: 'toy',
-      system_fingerprint: 'bbbbbbbbbbbb-base',
+      system_fingerprint: 'bbbbbbbbbbbb-base-ffffffff',
       choices: [{ index: 0, text: 'Hello', logprobs: null, finish_reason: 'length' }],
       usage: { ...{ prompt_tokens: 3, completion_tokens: 5, total_tokens: 8 }, ...NONE_CACHED },
     });

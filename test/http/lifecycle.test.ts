@@ -43,7 +43,7 @@ describe('adapters', () => {
       choices: { text: string }[];
     }>(response);
     assert.equal(body.model, 'alpha');
-    assert.equal(body.system_fingerprint, `bbbbbbbbbbbb-${digest.slice(0, 12)}`);
+    assert.equal(body.system_fingerprint, `bbbbbbbbbbbb-${digest.slice(0, 12)}-ffffffff`);
     const part = { owner: SHARED_OWNER, name: 'alpha', digest, weight: 1 };
     const location = { kind: 'folder', directory: '', rank: 1 } as const;
     assert.equal(body.choices[0]!.text, adapterIdentity([{ ...part, location }]));

@@ -39,6 +39,8 @@ export class ScriptedEngine implements StepEngine {
       provider: 'none',
       weights: 'none',
       kv: 'none',
+      rowFormFrom: null,
+      fingerprint: 'ffffffff',
       ...info,
     };
   }

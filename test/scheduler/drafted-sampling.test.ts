@@ -26,6 +26,8 @@ class RepetitiveModel {
     provider: 'none',
     weights: 'none',
     kv: 'none',
+    rowFormFrom: null,
+    fingerprint: 'ffffffff',
   };
   readonly #slots: number[][] = [[], []];
 

@@ -86,6 +86,8 @@ export class FakeEngine implements StepEngine {
       provider: 'fake',
       weights: 'none',
       kv: 'none',
+      rowFormFrom: null,
+      fingerprint: 'ffffffff',
       ...info,
     };
     this.slots = Array.from({ length: this.info.slotCount }, () => []);

@@ -2,17 +2,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { quantizeRows, rowProduct } from '../../src/model/row-product.ts';
 import { GraphBuilder, type Value } from '../../src/onnx/graph-builder.ts';
 import { createSession } from '../../src/ort/session.ts';
 import { hostTensor, type OrtTensor } from '../../src/ort/tensor.ts';
 import { quantizeRowInt8 } from '../../src/quant/row-int8.ts';
 import { appendBackward } from '../../trainer/autodiff/backward.ts';
-import {
-  quantizeRows,
-  rowInt8Input,
-  rowProduct,
-  rowProductRule,
-} from '../../trainer/graph/row-int8.ts';
+import { rowInt8Input, rowProductRule } from '../../trainer/graph/row-int8.ts';
 import { checkInt8Products } from '../../trainer/step/exact-int8.ts';
 import { seededRandom, tinyModel } from '../fixtures.ts';
 import { batchOf, gradientsOf, lora, trainModel } from './tiny-training.ts';

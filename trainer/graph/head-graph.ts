@@ -3,12 +3,13 @@
 // stays in float, because most probabilities are too small for 8 bits. C = rows of the chunk, V = vocabulary.
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { embeddingName, finalNorm, headName } from '../../src/model/names.ts';
+import { quantizeRows, rowProduct } from '../../src/model/row-product.ts';
 import { GraphBuilder, type Value } from '../../src/onnx/graph-builder.ts';
 import { appendBackward } from '../autodiff/backward.ts';
 import type { Rule } from '../autodiff/rules.ts';
 import { inferShapes } from '../autodiff/shapes.ts';
 import type { Compute } from '../types.ts';
-import { quantizeRows, rowInt8Input, rowProduct } from './row-int8.ts';
+import { rowInt8Input } from './row-int8.ts';
 import { INPUT_SUFFIX, rmsNorm } from './training-lowering.ts';
 
 /** The names of the head's inputs and outputs. */

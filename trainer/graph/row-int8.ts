@@ -1,29 +1,10 @@
-// Products in the row form of int8, and their gradients. Activations and gradients are rounded to 8 bits with one scale per
-// token row, weights to 8 bits with one scale per output. Sums of integers are exact.
-import { type GraphBuilder, MICROSOFT, type Value } from '../../src/onnx/graph-builder.ts';
+// Frozen weights in the row form of int8 as inputs of training graphs, and the gradients of their products.
+import { quantizeRows, type RowInt8Weight, rowProduct } from '../../src/model/row-product.ts';
+import type { GraphBuilder, Value } from '../../src/onnx/graph-builder.ts';
 import type { Rule } from '../autodiff/rules.ts';
-
-/** Rows rounded to 8 bits: x[t][i] = (codes[t][i] - 128) * scales[t]. */
-export interface QuantizedRows {
-  /** uint8 [tokens, in] */
-  readonly codes: Value;
-  /** float32 [tokens, 1] */
-  readonly scales: Value;
-}
-
-/** A frozen weight in the row form, as inputs of a graph. */
-export interface RowInt8Weight {
-  /** int8 [in, out] */
-  readonly data: Value;
-  /** float32 [out] */
-  readonly scales: Value;
-}
 
 /** The suffixes of a weight's inputs in the row form. */
 export const ROW_INT8_SUFFIX = { data: '.int8', scales: '.int8_scales' } as const;
-
-const LARGEST_LEVEL = 127;
-const ZERO_POINT = 128;
 
 /** Declares a weight [out, in] as inputs in the row form. */
 export function rowInt8Input(
@@ -35,27 +16,6 @@ export function rowInt8Input(
     data: g.input(name + ROW_INT8_SUFFIX.data, 'int8', [width, out]),
     scales: g.input(name + ROW_INT8_SUFFIX.scales, 'float32', [out]),
   };
-}
-
-/** Rounds each row of x [tokens, in] to 8 bits. A row of zeros gets the scale 0, and its products are 0. */
-export function quantizeRows(g: GraphBuilder, x: Value): QuantizedRows {
-  const largest = g.node('ReduceMax', [g.node('Abs', [x]), g.int64([1])], { keepdims: 0 });
-  const scales = g.node('Mul', [largest, g.float(1 / LARGEST_LEVEL)]); // [tokens]
-  const zeroPoints = g.node('Expand', [g.uint8(ZERO_POINT), g.node('Shape', [scales])]);
-  const codes = g.node('QuantizeLinear', [x, scales, zeroPoints], { axis: 0 });
-  return { codes, scales: g.node('Unsqueeze', [scales, g.int64([1])]) };
-}
-
-/** Multiplies quantized rows by a weight: float32 [tokens, out]. `name`: the name of the result. */
-export function rowProduct(
-  g: GraphBuilder,
-  { codes, scales }: QuantizedRows,
-  weight: RowInt8Weight,
-  name?: string,
-): Value {
-  const operands = [codes, weight.data, g.float(1), weight.scales, g.uint8(ZERO_POINT)];
-  const product = g.node('MatMulIntegerToFloat', operands, {}, MICROSOFT);
-  return g.nodeWithOutputs('Mul', [product, scales], {}, { outputs: [name ?? true] })[0]!;
 }
 
 /**

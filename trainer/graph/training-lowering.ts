@@ -5,6 +5,7 @@
 import type { DecoderConfig } from '../../src/model/config.ts';
 import type { BlockLowering, Projection, Residual } from '../../src/model/decoder.ts';
 import { biasName, hasBias, layerTensor, loraNames, weightName } from '../../src/model/names.ts';
+import { type QuantizedRows, quantizeRows, rowProduct } from '../../src/model/row-product.ts';
 import {
   FUSED_LINEARS,
   type FusedLinear,
@@ -15,13 +16,7 @@ import {
 import { type Dims, GraphBuilder, MICROSOFT, type Value } from '../../src/onnx/graph-builder.ts';
 import { type LowRankLinear, lowRankRule, lowRankSumRule, type Rule } from '../autodiff/rules.ts';
 import type { Compute } from '../types.ts';
-import {
-  type QuantizedRows,
-  quantizeRows,
-  rowInt8Input,
-  rowProduct,
-  rowProductRule,
-} from './row-int8.ts';
+import { rowInt8Input, rowProductRule } from './row-int8.ts';
 
 /** The adapted linears of one block. */
 export type BlockAdapter = ReadonlyMap<

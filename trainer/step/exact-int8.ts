@@ -1,9 +1,10 @@
 // Checks that this processor multiplies 8-bit integers exactly. Without VNNI or AMX, the runtime's kernel may saturate.
 import { ConfigError } from '../../src/common/errors.ts';
+import { quantizeRows, rowProduct } from '../../src/model/row-product.ts';
 import { GraphBuilder } from '../../src/onnx/graph-builder.ts';
 import { createSessionSync } from '../../src/ort/session.ts';
 import { hostTensor } from '../../src/ort/tensor.ts';
-import { quantizeRows, rowInt8Input, rowProduct } from '../graph/row-int8.ts';
+import { rowInt8Input } from '../graph/row-int8.ts';
 
 /** The size of the product. A saturating kernel already fails with two inputs. */
 const [TOKENS, WIDTH, OUT] = [4, 64, 32];

@@ -3,15 +3,19 @@
 // measured.
 import { ConfigError } from '../../common/errors.ts';
 import type { MemoryBudget, MemoryLimit, MemoryParts } from '../../common/memory-limit.ts';
+import { describeProcessor } from '../../common/processor.ts';
 import { type DecoderConfig, slotPositions } from '../../model/config.ts';
 import type { KvType } from '../../model/kv-attention.ts';
+import { rowTensors } from '../../model/row-weights.ts';
 import {
+  type ServingTensor,
   servingTensorBytes,
   servingTensors,
   type WeightsMode,
 } from '../../model/serving-weights.ts';
 import { PROVIDERS, type Provider } from '../../settings/provider.ts';
 import { KvCache } from '../kv-cache.ts';
+import { fewestRowsForRowForm } from '../row-form.ts';
 
 /** The operator's settings. An absent one gets its default, or less if that does not fit. */
 export interface MemoryRequest {
@@ -31,6 +35,8 @@ export interface MemoryRequest {
 export interface MemoryPlan {
   readonly slots: number;
   readonly maxSeqLength: number;
+  /** Whether there is memory for the row form of int8 weights, which this processor can use. */
+  readonly hasRowForm: boolean;
   readonly adapterCacheBytes: number;
   readonly prefixCacheBytes: number;
   /** Memory for the adapter slots in use. */
@@ -69,24 +75,44 @@ const SLOTS_AT_ONCE = 2;
 /** The largest share of the memory for adapter slots, even if more is free. */
 const MAX_ADAPTER_SLOTS_SHARE = 0.5;
 
-/** The bytes of a base's weights as they are served. */
+/** The bytes of a base's weights as they are served, without the row form. */
 export function baseBytes(config: DecoderConfig, weights: WeightsMode): number {
-  return servingTensors(config, weights).reduce(
-    (sum, tensor) => sum + servingTensorBytes(tensor),
-    0,
-  );
+  return tensorBytes(servingTensors(config, weights));
+}
+
+function tensorBytes(tensors: readonly ServingTensor[]): number {
+  return tensors.reduce((sum, tensor) => sum + servingTensorBytes(tensor), 0);
 }
 
 /**
  * Plans within a memory limit. Requested sizes are kept; the others get their defaults, or less if those do not fit.
- * Throws `ConfigError` with the figures if the requested sizes, or the smallest possible ones, do not fit.
+ * Throws `ConfigError` with the figures if the requested sizes, or the smallest possible ones, do not fit. `features` are the
+ * processor's.
  */
 export function planMemory(
   config: DecoderConfig,
   request: MemoryRequest,
   limit: MemoryLimit,
+  features = describeProcessor().features,
 ): MemoryPlan {
-  const fixed = fixedParts(config, request);
+  if (fewestRowsForRowForm(request, features) !== undefined) {
+    const rowForm = tensorBytes(rowTensors(config));
+    const { plan, shortfall } = planWith(config, request, { limit, rowForm });
+    // Sequences are worth more than speed.
+    if (!shortfall && !plan.reduced) return plan;
+  }
+  const { plan, shortfall } = planWith(config, request, { limit, rowForm: 0 });
+  if (shortfall) throw shortfall;
+  return plan;
+}
+
+function planWith(
+  config: DecoderConfig,
+  request: MemoryRequest,
+  { limit, rowForm }: { readonly limit: MemoryLimit; readonly rowForm: number },
+): { plan: MemoryPlan; shortfall: ConfigError | undefined } {
+  const withoutRows = fixedParts(config, request);
+  const fixed = { ...withoutRows, base: withoutRows.base + rowForm };
   const isHost = PROVIDERS[request.provider].memory === 'host';
   const requestedPrefixes = isHost ? request.prefixCacheBytes : 0;
   const left = limit.bytes * USABLE_SHARE - totalOf(fixed) - (requestedPrefixes ?? 0);
@@ -117,15 +143,18 @@ export function planMemory(
     adapterSlots: isHost ? Math.floor(slotsPart) : 0,
   };
   const budget: MemoryBudget = { limit, totalBytes: totalOf(parts), parts };
-  if (adapters - (requestedCache ?? 0) < 0)
-    throw new ConfigError([doesNotFit(request, plan, budget)]);
+  const isShort = adapters - (requestedCache ?? 0) < 0;
   return {
-    ...plan,
-    adapterCacheBytes: parts.adapterCache,
-    prefixCacheBytes: parts.prefixCache,
-    adapterSlotBytes: Math.floor(slotsPart / SLOTS_AT_ONCE),
-    budget,
-    reduced: reducedDefaults(config, request, { plan, limit }),
+    plan: {
+      ...plan,
+      hasRowForm: rowForm > 0,
+      adapterCacheBytes: parts.adapterCache,
+      prefixCacheBytes: parts.prefixCache,
+      adapterSlotBytes: Math.floor(slotsPart / SLOTS_AT_ONCE),
+      budget,
+      reduced: reducedDefaults(config, request, { plan, limit }),
+    },
+    shortfall: isShort ? new ConfigError([doesNotFit(request, plan, budget)]) : undefined,
   };
 }
 

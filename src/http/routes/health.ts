@@ -34,6 +34,10 @@ const healthSchema = z
       description:
         'The format of the KV cache; null until the engine is ready; only with exact figures',
     }),
+    row_form_from: z.int().nullable().optional().openapi({
+      description:
+        'The fewest token rows of a run for which int8 weights take the row form; null if they never do; only with exact figures',
+    }),
     processor: z
       .object({
         model: z.string(),
@@ -90,6 +94,7 @@ export function addHealthRoutes(
         ...(isShown && {
           weights: client.model?.weights ?? null,
           kv: client.model?.kv ?? null,
+          row_form_from: client.model?.rowFormFrom ?? null,
           processor: processorBody(),
         }),
         ...(deps.memory && isShown && { memory: { ...deps.memory } }),

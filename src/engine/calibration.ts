@@ -1,0 +1,135 @@
+// Runs a served model over token ids and measures what its numbers are like: the largest keys and values, for the scales of an
+// int8 cache, and the largest inputs of the fused linears, for the row form of int8.
+import type { DecoderConfig } from '../model/config.ts';
+import type { KvMaxima } from '../model/kv-scales.ts';
+import { inputMaxima } from '../model/serving-graph.ts';
+import { FUSED_LINEAR_NAMES, FUSED_LINEARS, TARGET_MODULES } from '../model/target-modules.ts';
+import { hostTensor, type OrtTensor } from '../ort/tensor.ts';
+import { AdapterSlots } from './adapters/adapter-slots.ts';
+import { GraphSessions, type RuntimeOptions } from './graph-sessions.ts';
+import { KvCache, type KvLayer } from './kv-cache.ts';
+import { ModelRunner } from './model-runner.ts';
+import { openServingFolder, type ServingModel } from './serving-folder.ts';
+
+/** The tokens are read in windows of this length, as if each were a prompt, and those in chunks. */
+const WINDOW_TOKENS = 512;
+const CHUNK_TOKENS = 256;
+
+/**
+ * Returns the maxima of each layer over the tokens. The cache holds floats, so the scales come from what is really cached,
+ * whatever the form of the weights. The last tokens that fill no window are left out. Throws `FileError` if the folder is
+ * invalid.
+ */
+export async function measureKvMaxima(
+  servingDir: string,
+  tokenIds: readonly number[],
+  runtime: RuntimeOptions = {},
+): Promise<KvMaxima[]> {
+  const served = openServingFolder(servingDir);
+  const { config } = served;
+  const layers = Array.from({ length: config.layerCount }, () => emptyMaxima(config));
+  const reading = { tokenIds, runtime };
+  await readWindows(served, reading, {
+    afterWindow: (cache) => {
+      cache.range(0, 1).forEach((layer, i) => {
+        raise(layers[i]!, layer, config);
+      });
+    },
+  });
+  return layers;
+}
+
+/**
+ * Returns the largest magnitudes [in] of the inputs of each fused linear, layer by layer in the order of
+ * `FUSED_LINEAR_NAMES`. Throws `FileError` if the folder is invalid.
+ */
+export async function measureInputMaxima(
+  servingDir: string,
+  tokenIds: readonly number[],
+  runtime: RuntimeOptions = {},
+): Promise<Float32Array[]> {
+  const served = openServingFolder(servingDir);
+  const observed = new Map<string, OrtTensor<'float32'>>();
+  for (let layer = 0; layer < served.config.layerCount; layer++) {
+    for (const fused of FUSED_LINEAR_NAMES) {
+      const { inFeatures } = TARGET_MODULES[FUSED_LINEARS[fused][0]!];
+      observed.set(inputMaxima(layer, fused), hostTensor('float32', [inFeatures(served.config)]));
+    }
+  }
+  const outputs = [...observed.values()];
+  const maxima = outputs.map(({ data }) => new Float32Array(data.length));
+  const reading = { tokenIds, runtime };
+  await readWindows(served, reading, {
+    observed,
+    afterChunk: () => {
+      for (const [i, { data }] of outputs.entries()) raiseEach(maxima[i]!, data);
+    },
+  });
+  return maxima;
+}
+
+/** Looks at a model while it reads a text. */
+interface Observer {
+  /** Additional outputs of each run, by name. */
+  readonly observed?: ReadonlyMap<string, OrtTensor>;
+  afterChunk?(): void;
+  /** The cache then holds one window. */
+  afterWindow?(cache: KvCache): void;
+}
+
+async function readWindows(
+  served: ServingModel,
+  { tokenIds, runtime }: { tokenIds: readonly number[]; runtime: RuntimeOptions },
+  { observed, afterChunk, afterWindow }: Observer,
+): Promise<void> {
+  const { config } = served;
+  const maxSeqLength = Math.min(WINDOW_TOKENS, config.maxPositions, tokenIds.length);
+  const cache = new KvCache(config, { slotCount: 1, maxSeqLength });
+  const slots = new AdapterSlots(config, { capacity: 1, capacityBytes: 0 });
+  const observesInputs = observed !== undefined;
+  const sessions = new GraphSessions(served, maxSeqLength, { runtime, observesInputs });
+  const runner = new ModelRunner({ config, sessions, cache, slots, observed });
+  try {
+    for (let start = 0; start + maxSeqLength <= tokenIds.length; start += maxSeqLength) {
+      for (let past = 0; past < maxSeqLength; past += CHUNK_TOKENS) {
+        const end = Math.min(past + CHUNK_TOKENS, maxSeqLength);
+        const chunk = tokenIds.slice(start + past, start + end);
+        await runner.run({
+          tokenIds: chunk,
+          firstSlot: 0,
+          pastLengths: [past],
+          logitRows: [chunk.length - 1],
+          lora: { kind: 'none' },
+        });
+        afterChunk?.();
+      }
+      afterWindow?.(cache);
+    }
+  } finally {
+    await sessions.release();
+  }
+}
+
+function raiseEach(maxima: Float32Array, values: Float32Array): void {
+  for (let i = 0; i < maxima.length; i++) maxima[i] = Math.max(maxima[i]!, values[i]!);
+}
+
+function emptyMaxima({ kvHeadCount, headDim }: DecoderConfig): KvMaxima {
+  const width = kvHeadCount * headDim;
+  return { key: new Float32Array(width), value: new Float32Array(width) };
+}
+
+/** Raises the maxima to the magnitudes of a full slot [1, kvHeads, positions, headDim]. */
+function raise(maxima: KvMaxima, layer: KvLayer, { kvHeadCount, headDim }: DecoderConfig): void {
+  const keys = layer.key.data as Float32Array;
+  const values = layer.value.data as Float32Array;
+  const perHead = keys.length / kvHeadCount;
+  for (let i = 0; i < keys.length; i++) {
+    const element = i % headDim;
+    const channel = Math.floor(i / perHead) * headDim + element;
+    const partner = i + (element < headDim / 2 ? headDim / 2 : -headDim / 2);
+    const length = Math.hypot(keys[i]!, keys[partner]!);
+    maxima.key[channel] = Math.max(maxima.key[channel]!, length);
+    maxima.value[channel] = Math.max(maxima.value[channel]!, Math.abs(values[i]!));
+  }
+}

@@ -1,0 +1,23 @@
+// Decides from how many token rows on int8 linears take the row form. See docs/decisions/0012-row-form.md for the numbers.
+import type { ProcessorFeature } from '../common/processor.ts';
+import type { WeightsMode } from '../model/serving-weights.ts';
+import { PROVIDERS, type Provider } from '../settings/provider.ts';
+
+/**
+ * The fewest token rows by instruction set, the fastest first. The runtime's product of 8-bit integers may saturate without
+ * any of these.
+ */
+const FEWEST_TOKEN_ROWS: readonly (readonly [ProcessorFeature, number])[] = [
+  ['amx', 2],
+  ['avx512-vnni', 16],
+  ['avx-vnni', 16],
+];
+
+/** Returns the fewest token rows of a run for which the row form is the faster one; undefined if there are none. */
+export function fewestRowsForRowForm(
+  { weights, provider }: { readonly weights: WeightsMode; readonly provider: Provider },
+  features: readonly ProcessorFeature[] | undefined,
+): number | undefined {
+  if (weights !== 'int8' || PROVIDERS[provider].memory !== 'host') return undefined;
+  return FEWEST_TOKEN_ROWS.find(([feature]) => features?.includes(feature))?.[1];
+}

@@ -1,0 +1,73 @@
+// The weight tensors of the row form: names, types and shapes. A serving graph multiplies a fused linear with them if a run
+// has many token rows. They come after the block form in the weights file.
+import type { DecoderConfig } from './config.ts';
+import type { ServingTensor } from './serving-weights.ts';
+import {
+  FUSED_LINEAR_NAMES,
+  FUSED_LINEARS,
+  type FusedLinear,
+  TARGET_MODULES,
+} from './target-modules.ts';
+
+/**
+ * How many inputs of a linear are multiplied as floats: those whose activations stand out most. The other inputs are
+ * rounded to 8 bits together.
+ */
+const FLOAT_INPUTS: Readonly<Record<FusedLinear, number>> = {
+  attention_in: 8,
+  attention_out: 16,
+  mlp_in: 8,
+  mlp_out: 32,
+};
+
+/** A fused linear [out, in] in the row form. */
+export interface RowMatrix {
+  /** int8 [in, out], smoothed. Rows of float inputs are zero. */
+  readonly values: ServingTensor;
+  /** float32 [out] */
+  readonly scales: ServingTensor;
+  /** float32 [in]: the factors of the activations that undo the smoothing. Those of float inputs are zero. */
+  readonly factors: ServingTensor;
+  readonly floatInputs: FloatInputs | undefined;
+}
+
+/** The inputs of a linear that stay floats. */
+export interface FloatInputs {
+  /** int64 [count] */
+  readonly indices: ServingTensor;
+  /** float32 [count, out] */
+  readonly values: ServingTensor;
+}
+
+/** Returns the tensors of a fused linear. */
+export function rowMatrix(config: DecoderConfig, layer: number, fused: FusedLinear): RowMatrix {
+  const targets = FUSED_LINEARS[fused];
+  const inputs = TARGET_MODULES[targets[0]!].inFeatures(config);
+  const outputs = targets.reduce((sum, t) => sum + TARGET_MODULES[t].outFeatures(config), 0);
+  const name = `layers.${layer}.${fused}.rows`;
+  const count = Math.min(FLOAT_INPUTS[fused], inputs);
+  return {
+    values: { name, type: 'int8', dims: [inputs, outputs] },
+    scales: { name: `${name}.scales`, type: 'float32', dims: [outputs] },
+    factors: { name: `${name}.factors`, type: 'float32', dims: [inputs] },
+    floatInputs: count
+      ? {
+          indices: { name: `${name}.float_inputs`, type: 'int64', dims: [count] },
+          values: { name: `${name}.float_values`, type: 'float32', dims: [count, outputs] },
+        }
+      : undefined,
+  };
+}
+
+/** All tensors of the row form, in the order of the file. */
+export function rowTensors(config: DecoderConfig): ServingTensor[] {
+  const tensors: ServingTensor[] = [];
+  for (let layer = 0; layer < config.layerCount; layer++) {
+    for (const fused of FUSED_LINEAR_NAMES) {
+      const { values, scales, factors, floatInputs } = rowMatrix(config, layer, fused);
+      tensors.push(values, scales, factors);
+      if (floatInputs) tensors.push(floatInputs.indices, floatInputs.values);
+    }
+  }
+  return tensors;
+}

@@ -1,0 +1,88 @@
+// Prepares a linear for the row form of int8 by what its inputs are like. Smoothing (SmoothQuant, Xiao et al. 2022) makes the
+// inputs alike, so that one scale per token row suits all of them: it divides each input by a factor and multiplies the
+// weights by it. Inputs that still stand out stay floats. Knows no graph and no files.
+import { assert } from '../common/assert.ts';
+
+/** Shares a large input between activations and weights. 1 leaves all of it to the weights. */
+const ALPHA = 0.6;
+/** For inputs and weights that were zero throughout the calibration. */
+const SMALLEST = 1e-5;
+
+/** A linear [out, in], prepared. x W = (x * factors) (smoothed) + x[floatInputs] floatValues. */
+export interface SmoothedLinear {
+  /** The matrices [out, in], smoothed in place. Columns of float inputs are zero. */
+  readonly matrices: readonly Float32Array[];
+  /** [in] */
+  readonly factors: Float32Array;
+  /** [count] */
+  readonly floatInputs: BigInt64Array;
+  /** [count, out] */
+  readonly floatValues: Float32Array;
+}
+
+/**
+ * Smooths matrices [out, in] that are stacked along their outputs, in place.
+ * @param maxima [in]: the largest magnitude of each input over a calibration text
+ * @param floatCount how many inputs stay floats
+ */
+export function smoothLinear(
+  matrices: readonly Float32Array[],
+  maxima: Float32Array,
+  floatCount: number,
+): SmoothedLinear {
+  const width = maxima.length;
+  const weights = columnMaxima(matrices, width);
+  const multipliers = Float32Array.from(maxima, (max, i) => {
+    return Math.max(max, SMALLEST) ** ALPHA / Math.max(weights[i]!, SMALLEST) ** (1 - ALPHA);
+  });
+  const factors = multipliers.map((multiplier) => 1 / multiplier);
+  const indices = largestIndices(
+    maxima.map((max, i) => max * factors[i]!),
+    floatCount,
+  );
+  const floatValues = takeColumns(matrices, width, indices);
+  for (const i of indices) {
+    factors[i] = 0;
+    multipliers[i] = 0;
+  }
+  for (const values of matrices) {
+    for (let start = 0; start < values.length; start += width) {
+      for (let i = 0; i < width; i++) values[start + i]! *= multipliers[i]!;
+    }
+  }
+  return { matrices, factors, floatInputs: BigInt64Array.from(indices, BigInt), floatValues };
+}
+
+function columnMaxima(matrices: readonly Float32Array[], width: number): Float32Array {
+  const maxima = new Float32Array(width);
+  for (const values of matrices) {
+    assert(values.length % width === 0, `rows of ${width} values`);
+    for (let start = 0; start < values.length; start += width) {
+      for (let i = 0; i < width; i++) {
+        const magnitude = Math.abs(values[start + i]!);
+        if (magnitude > maxima[i]!) maxima[i] = magnitude;
+      }
+    }
+  }
+  return maxima;
+}
+
+/** The indices of the largest values, in ascending order. */
+function largestIndices(values: Float32Array, count: number): number[] {
+  const order = Array.from(values.keys()).sort((a, b) => values[b]! - values[a]!);
+  return order.slice(0, count).sort((a, b) => a - b);
+}
+
+/** Columns of stacked matrices [out, in], as [count, out]. */
+function takeColumns(
+  matrices: readonly Float32Array[],
+  width: number,
+  indices: readonly number[],
+): Float32Array {
+  const rows = matrices.flatMap((values) =>
+    Array.from({ length: values.length / width }, (_, row) =>
+      values.subarray(row * width, (row + 1) * width),
+    ),
+  );
+  return Float32Array.from(indices.flatMap((i) => rows.map((row) => row[i]!)));
+}

@@ -1,0 +1,25 @@
+// Prepares a base as the server does on this processor, for tests and benchmarks that run an engine without a server.
+import { describeProcessor } from '../src/common/processor.ts';
+import { calibrator } from '../src/compose/calibration.ts';
+import type { EngineOptions } from '../src/engine/engine.ts';
+import { fewestRowsForRowForm } from '../src/engine/row-form.ts';
+import { readArtifact } from '../src/import/artifact.ts';
+import type { ServingCache } from '../src/import/serving-cache.ts';
+import { ensureServingFiles } from '../src/import/serving-files.ts';
+
+/** Builds the serving files if necessary. Returns the options of an engine over them. */
+export async function defaultServing(
+  artifactDir: string,
+  cache: ServingCache,
+): Promise<Pick<EngineOptions, 'servingDir' | 'rowFormFrom'>> {
+  const artifact = readArtifact(artifactDir);
+  try {
+    const calibrate = calibrator({ artifactDir, runtime: {} });
+    const servingDir = await ensureServingFiles(artifact, { ...cache, calibrate });
+    const served = { weights: cache.weights, provider: 'cpu' } as const;
+    const rowFormFrom = fewestRowsForRowForm(served, describeProcessor().features);
+    return { servingDir, ...(rowFormFrom !== undefined && { rowFormFrom }) };
+  } finally {
+    artifact.tensors.close();
+  }
+}

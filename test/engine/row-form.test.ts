@@ -1,0 +1,154 @@
+// The row form of int8 linears in the engine, on a tiny base.
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import type { AdapterWeights } from '../../adapters/peft/weights.ts';
+import { asBytes } from '../../src/common/tensor.ts';
+import type { SlotId } from '../../src/engine/batch.ts';
+import { measureInputMaxima } from '../../src/engine/calibration.ts';
+import { Engine } from '../../src/engine/engine.ts';
+import type { LogitsRow } from '../../src/engine/logits.ts';
+import { fewestRowsForRowForm } from '../../src/engine/row-form.ts';
+import { ensureServingFiles } from '../../src/import/serving-files.ts';
+import { TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { type TinyModel, temporaryFolder, tinyAdapter, tinyModel } from '../fixtures.ts';
+import { plainLogits } from '../model/plain-decoder.ts';
+
+const TOKENS = Array.from({ length: 24 }, (_, i) => (7 * i + 3) % 96);
+
+interface Served {
+  readonly model: TinyModel;
+  readonly hasRowForm?: boolean;
+}
+
+async function openEngine(
+  t: TestContext,
+  { model, hasRowForm = true }: Served,
+  rowFormFrom: number,
+): Promise<Engine> {
+  const servingDir = await ensureServingFiles(model.artifact, {
+    weights: 'int8',
+    cacheDir: temporaryFolder(t),
+    ...(hasRowForm && { calibrate: (dir: string) => measureInputMaxima(dir, TOKENS) }),
+  });
+  const engine = await Engine.create({ servingDir, slotCount: 6, maxSeqLength: 32, rowFormFrom });
+  t.after(() => engine.release());
+  return engine;
+}
+
+/** Decodes one token of each sequence in one run. Returns the logits by row, or why a row has none. */
+async function decode(engine: Engine, adapters: readonly (AdapterWeights | undefined)[]) {
+  const seen = adapters.map((): Float32Array[] => []);
+  const { rows } = await engine.run({
+    kind: 'decode',
+    rows: adapters.map((adapter, row) => ({
+      adapter: adapter?.digest,
+      tokenId: TOKENS[row]!,
+      pastLength: 0,
+      sampler: {
+        sample: ({ logits }: LogitsRow) => {
+          seen[row]!.push(logits.slice());
+          return { id: 0 };
+        },
+      },
+    })),
+  });
+  return rows.map(([result], row) => (result!.ok ? seen[row]![0]! : result!.reason));
+}
+
+/** The cosine of two vectors. */
+function likeness(a: Float32Array, b: Float32Array): number {
+  const dot = (x: Float32Array, y: Float32Array) => x.reduce((sum, v, i) => sum + v * y[i]!, 0);
+  return dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b));
+}
+
+for (const [family, changes] of Object.entries({
+  llama: {},
+  'qwen2, which has biases': { model_type: 'qwen2' },
+})) {
+  test(`${family}: logits are close to those of a plain decoder`, async (t) => {
+    const model = tinyModel(changes);
+    const engine = await openEngine(t, { model }, 1);
+    const adapter = tinyAdapter(model.config, { seed: 5, rank: 4, targets: TARGET_NAMES });
+    await engine.prepareFor(adapter);
+    engine.attachAdapter(adapter);
+    const logits = await decode(engine, [undefined, adapter, undefined]);
+    for (const [row, used] of [undefined, adapter, undefined].entries()) {
+      const want = plainLogits(model.config, model.weights, [TOKENS[row]!], used);
+      const found = logits[row];
+      assert.ok(
+        typeof found === 'object' && likeness(found, Float32Array.from(want[0]!)) > 0.995,
+        `row ${row}`,
+      );
+    }
+  });
+}
+
+test("a row's logits do not depend on how many rows run beside it", async (t) => {
+  const engine = await openEngine(t, { model: tinyModel() }, 1);
+  const [alone] = await decode(engine, [undefined]);
+  const together = await decode(
+    engine,
+    Array.from({ length: 6 }, () => undefined),
+  );
+  assert.deepEqual(together[0], alone);
+});
+
+test('the form changes at the given number of token rows', async (t) => {
+  const model = tinyModel();
+  const [blocks, rows, either] = await Promise.all(
+    [100, 1, 3].map((from) => openEngine(t, { model }, from)),
+  );
+  const two = [undefined, undefined];
+  const three = [...two, undefined];
+  assert.deepEqual(await decode(either!, two), await decode(blocks!, two));
+  assert.deepEqual(await decode(either!, three), await decode(rows!, three));
+  assert.notDeepEqual(await decode(rows!, three), await decode(blocks!, three));
+  assert.notEqual(rows!.info.fingerprint, either!.info.fingerprint);
+});
+
+test('a base that was not calibrated keeps its blocks', async (t) => {
+  const engine = await openEngine(t, { model: tinyModel(), hasRowForm: false }, 1);
+  assert.equal(engine.info.rowFormFrom, null);
+  assert.equal(typeof (await decode(engine, [undefined]))[0], 'object');
+});
+
+for (const target of TARGET_NAMES) {
+  test(`a NaN in an adapter's ${target} ends its row, and no other`, async (t) => {
+    const model = tinyModel();
+    const engine = await openEngine(t, { model }, 1);
+    const adapter = tinyAdapter(model.config, { seed: 5, rank: 4, targets: [target] });
+    const [healthy] = await decode(engine, [undefined, undefined]);
+    adapter.layers[0]![target]!.b[1] = Number.NaN;
+    engine.attachAdapter(adapter);
+    const [first, second] = await decode(engine, [undefined, adapter]);
+    assert.deepEqual(first, healthy);
+    assert.equal(second, 'non_finite');
+    const batch = { kind: 'prefill', slot: 0 as SlotId, adapter: adapter.digest } as const;
+    const chunk = { tokenIds: TOKENS, pastLength: 0, sampler: undefined, scoring: undefined };
+    const prompt = await engine.run({ ...batch, ...chunk });
+    assert.deepEqual(prompt.rows, [[{ ok: false, reason: 'non_finite' }]]);
+  });
+}
+
+test('a calibration finds the largest inputs of every linear', async (t) => {
+  const model = tinyModel();
+  const cacheDir = temporaryFolder(t);
+  const servingDir = await ensureServingFiles(model.artifact, { weights: 'f32', cacheDir });
+  const all = await measureInputMaxima(servingDir, TOKENS);
+  assert.equal(all.length, 4 * model.config.layerCount);
+  const one = await measureInputMaxima(servingDir, TOKENS.slice(0, 4));
+  one.forEach((maxima, i) => {
+    assert.ok(maxima.every((max, k) => max > 0 && max <= all[i]![k]! * 1.00001));
+  });
+  assert.notDeepEqual(asBytes(one[0]!), asBytes(all[0]!));
+});
+
+test('only processors that multiply small integers fast and exactly take the row form', () => {
+  const int8 = { weights: 'int8', provider: 'cpu' } as const;
+  assert.equal(fewestRowsForRowForm(int8, ['amx', 'avx512-vnni', 'avx2']), 2);
+  assert.equal(fewestRowsForRowForm(int8, ['avx-vnni', 'avx2']), 16);
+  assert.equal(fewestRowsForRowForm(int8, ['avx512', 'avx2']), undefined);
+  assert.equal(fewestRowsForRowForm(int8, undefined), undefined);
+  assert.equal(fewestRowsForRowForm({ ...int8, weights: 'f32' }, ['amx']), undefined);
+  assert.equal(fewestRowsForRowForm({ ...int8, provider: 'webgpu' }, ['amx']), undefined);
+});
