@@ -3,7 +3,7 @@ import type { TokenLogprob } from '../contracts/generation.ts';
 import type { Sampler } from './sampling/sampler.ts';
 
 /** Draws the tokens of a row. */
-export type TokenSource = Pick<Sampler, 'sample'>;
+export type TokenSource = Pick<Sampler, 'sample'> & Partial<Pick<Sampler, 'isComplete'>>;
 
 /** The index of a KV cache slot, which is a row of the cache. */
 export type SlotId = number & { readonly __slot: true };
@@ -20,6 +20,8 @@ export interface PrefillBatch {
   pastLength: number;
   /** Set on the last chunk of the prompt if a token is to be sampled. */
   sampler: TokenSource | undefined;
+  /** Tokens that run behind the chunk, as those of `DecodeRow`. Only with a sampler. */
+  forcedIds?: readonly number[];
   /**
    * Set if the prompt is scored. `nextIds[i]` is the token after `tokenIds[i]`, undefined after the last token of the
    * prompt. `topLogprobs` is the number of alternatives to report.
@@ -46,6 +48,11 @@ export interface DecodeRow {
    * one, so a guess must not end the sequence: a token after its end must not be drawn. Absent: none.
    */
   draftIds?: readonly number[];
+  /**
+   * The tokens that the sampler returns next for any logits. They run alone, before the rows run together. None of them ends
+   * the sequence. Absent: none. A row with these has no drafts.
+   */
+  forcedIds?: readonly number[];
 }
 
 /** The input of one run. */
@@ -62,8 +69,8 @@ export type RowResult =
 /** The output of one run. */
 export interface BatchResult {
   /**
-   * The results of each decode row: one, and one more for each draft that was accepted. Only the last may have failed.
-   * For a prefill: one row with one result, or none without a sampler if its logits are finite.
+   * The results of each decode row: one, and one more for each draft that was accepted and each forced token. Only the last
+   * may have failed. For a prefill: one such row, or none without a sampler if its logits are finite.
    */
   rows: RowResult[][];
   /** For a scored prefill: one per defined entry of `nextIds`. */

@@ -191,14 +191,15 @@ export class Engine {
   }
 
   async #prefill(batch: PrefillBatch): Promise<BatchResult> {
-    const { tokenIds, scoring, sampler, slot, pastLength } = batch;
-    const last = tokenIds.length - 1;
+    const { scoring, sampler, slot, pastLength, forcedIds = [] } = batch;
+    const tokenIds = [...batch.tokenIds, ...forcedIds];
+    const last = batch.tokenIds.length - 1;
     const adapterSlot = this.#parts.slots.slotOf(batch.adapter);
     const rows = await this.#parts.runner.run({
       tokenIds,
       firstSlot: slot,
       pastLengths: [pastLength],
-      logitRows: scoring ? tokenIds.map((_, row) => row) : [last],
+      logitRows: tokenIds.map((_, row) => row).slice(scoring ? 0 : last),
       lora: adapterSlot === ZERO_SLOT ? { kind: 'none' } : { kind: 'single', slot: adapterSlot },
     });
     // Also in the middle of a prompt: an int8 cache would hide from the next chunk what went wrong in this one.
@@ -207,12 +208,46 @@ export class Engine {
       return { rows: [[{ ok: false, reason: 'non_finite' }]], promptLogprobs: [] };
     }
     return {
-      rows: sampler ? [[sampled(sampler, rows.at(-1)!)]] : [],
+      rows: sampler ? [sampledAll(sampler, rows.slice(-1 - forcedIds.length))] : [],
       promptLogprobs: scoring ? scorePrompt(rows, scoring) : [],
     };
   }
 
   async #decode(batch: DecodeBatch): Promise<BatchResult> {
+    if (!batch.rows.some(({ forcedIds = [] }) => forcedIds.length > 0))
+      return this.#decodeRows(batch);
+    const heads: RowResult[][] = [];
+    const rows: DecodeRow[] = [];
+    for (const [slot, row] of batch.rows.entries()) {
+      heads.push(await this.#runForced(row, slot as SlotId));
+      rows.push(afterForced(row));
+    }
+    const decoded = await this.#decodeRows({ ...batch, rows });
+    const isLost = (head: readonly RowResult[]) => head.some(({ ok }) => !ok);
+    const results = decoded.rows.map((own, i) => {
+      return isLost(heads[i]!) ? heads[i]! : [...heads[i]!, ...own];
+    });
+    return { rows: results, promptLogprobs: [] };
+  }
+
+  /** Runs the last token of a row and its forced tokens but the last one. Returns the forced tokens, or a failure. */
+  async #runForced(row: DecodeRow, slot: SlotId): Promise<RowResult[]> {
+    const { tokenId, forcedIds = [], pastLength, sampler } = row;
+    if (forcedIds.length === 0) return [];
+    const tokenIds = [tokenId, ...forcedIds.slice(0, -1)];
+    const logits = await this.#parts.runner.run({
+      tokenIds,
+      firstSlot: slot,
+      pastLengths: [pastLength],
+      logitRows: tokenIds.map((_, i) => i),
+      lora: this.#loraOf([row.adapter]),
+    });
+    if (logits.every(isFiniteRow)) return sampledAll(sampler, logits);
+    this.zeroSlot(slot);
+    return [{ ok: false, reason: 'non_finite' }];
+  }
+
+  async #decodeRows(batch: DecodeBatch): Promise<BatchResult> {
     if (!batch.rows.some(hasDrafts)) return this.#decodeTogether(batch);
     const rows: RowResult[][] = [];
     for (const [slot, row] of batch.rows.entries()) {
@@ -254,7 +289,7 @@ export class Engine {
     for (const [i, position] of logits.entries()) {
       const result = this.#drawn(row, position, slot);
       results.push(result);
-      if (!result.ok || result.id !== draftIds[i]) break;
+      if (!result.ok || result.id !== draftIds[i] || row.sampler.isComplete) break;
     }
     return results;
   }
@@ -276,6 +311,11 @@ export class Engine {
   }
 }
 
+function afterForced({ forcedIds = [], ...row }: DecodeRow): DecodeRow {
+  const pastLength = row.pastLength + forcedIds.length;
+  return { ...row, tokenId: forcedIds.at(-1) ?? row.tokenId, pastLength };
+}
+
 function hasDrafts({ draftIds = [] }: DecodeRow): boolean {
   return draftIds.length > 0;
 }
@@ -287,6 +327,17 @@ function openPrefixCache(
 ): PrefixCache | undefined {
   if (!positions || capacityBytes === 0) return undefined;
   return new PrefixCache({ positions, served, capacityBytes });
+}
+
+/** Samples a token from each row, up to the first one that fails. */
+function sampledAll(sampler: TokenSource, rows: readonly LogitsRow[]): RowResult[] {
+  const results: RowResult[] = [];
+  for (const row of rows) {
+    const result = sampled(sampler, row);
+    results.push(result);
+    if (!result.ok) break;
+  }
+  return results;
 }
 
 /** A grammar may refuse to go on, which must not end the other rows. */

@@ -4,7 +4,7 @@ import { ServeError } from '../common/errors.ts';
 import type { Constraint } from '../contracts/generation.ts';
 import type { Automaton, State } from './automaton.ts';
 import { compileConstraint, constraintDigest } from './constraint.ts';
-import { CompiledGrammar, Matcher } from './matcher.ts';
+import { type CompiledGrammar, Matcher } from './matcher.ts';
 import { GrammarError } from './text-pattern.ts';
 import { type TokenBytes, type TokenSet, Vocabulary } from './vocabulary.ts';
 
@@ -13,27 +13,40 @@ const MAX_GRAMMARS = 64;
 /** A set takes an eighth of a byte per token: 6 kB for 49,152 tokens. */
 const MAX_TOKEN_SETS = 4096;
 
+/** A tokenizer, as far as grammars need it. */
+export interface GrammarTokenizer extends TokenBytes {
+  /** Writes a text inside an answer as the model would, without control tokens. */
+  encodeInside(text: string): readonly number[];
+}
+
 /** Creates the matchers of sequences. */
 export class Grammars {
+  readonly #tokenizer: GrammarTokenizer;
   readonly #vocabulary: Vocabulary;
   readonly #compiled = new LRUCache<string, CompiledGrammar>({ max: MAX_GRAMMARS });
-  readonly #allowed = new LRUCache<State, TokenSet>({ max: MAX_TOKEN_SETS });
+  readonly #allowedTokens = new LRUCache<State, TokenSet>({ max: MAX_TOKEN_SETS });
 
   /** `vocabSize`: the width of the model's logits. */
-  constructor(tokenizer: TokenBytes, vocabSize: number) {
+  constructor(tokenizer: GrammarTokenizer, vocabSize: number) {
+    this.#tokenizer = tokenizer;
     this.#vocabulary = new Vocabulary(tokenizer, vocabSize);
   }
 
   /** Throws `ServeError` if the constraint cannot be used. */
   createMatcher(constraint: Constraint): Matcher {
     const key = constraintDigest(constraint);
-    let grammar = this.#compiled.get(key);
-    if (!grammar) {
-      const automaton = compile(constraint);
-      grammar = new CompiledGrammar(automaton, this.#vocabulary, this.#allowed);
-      this.#compiled.set(key, grammar);
-    }
+    const grammar = this.#compiled.get(key) ?? this.#compile(constraint);
+    this.#compiled.set(key, grammar);
     return new Matcher(grammar);
+  }
+
+  #compile(constraint: Constraint): CompiledGrammar {
+    return {
+      automaton: compile(constraint),
+      vocabulary: this.#vocabulary,
+      allowedTokens: this.#allowedTokens,
+      encode: (text) => this.#tokenizer.encodeInside(text),
+    };
   }
 }
 

@@ -9,33 +9,24 @@ import type { TokenSet, Vocabulary } from './vocabulary.ts';
  * causes less than 20,000 for all of its states together, and none when they are known.
  */
 const WORK = { atStart: 100_000, perToken: 5_000 };
+/** The longest text that is looked at for forced tokens. The rest is found when they are generated. */
+const MAX_FORCED_BYTES = 512;
 
-/** An automaton with the sets of tokens that its states allow, which all sequences share. */
-export class CompiledGrammar {
-  readonly automaton: Automaton;
-  readonly vocabulary: Vocabulary;
-  readonly #allowed: AllowedTokens;
-
-  constructor(automaton: Automaton, vocabulary: Vocabulary, allowed: AllowedTokens) {
-    this.automaton = automaton;
-    this.vocabulary = vocabulary;
-    this.#allowed = allowed;
-  }
-
-  /** The tokens that may follow the state. */
-  allowed(state: State, work: Work): TokenSet {
-    const known = this.#allowed.get(state);
-    if (known) return known;
-    const found = this.vocabulary.allowed(this.automaton, state, work);
-    this.#allowed.set(state, found);
-    return found;
-  }
-}
+const NOT_FORCED = { ids: [], isEnd: false };
 
 /** A cache of what states allow. */
 export interface AllowedTokens {
   get(state: State): TokenSet | undefined;
   set(state: State, tokens: TokenSet): unknown;
+}
+
+/** A compiled constraint and what its matchers share. */
+export interface CompiledGrammar {
+  readonly automaton: Automaton;
+  readonly vocabulary: Vocabulary;
+  readonly allowedTokens: AllowedTokens;
+  /** Writes a text inside an answer as the model would. */
+  encode(text: string): readonly number[];
 }
 
 /** The tokens that one sequence may generate. */
@@ -51,7 +42,12 @@ export class Matcher {
 
   /** See `TokenMatcher`. Throws `ServeError` if the grammar takes too long. */
   allowed(): TokenSet {
-    return this.#guarded(() => this.#grammar.allowed(this.#state, this.#work));
+    const { allowedTokens, automaton, vocabulary } = this.#grammar;
+    const known = allowedTokens.get(this.#state);
+    if (known) return known;
+    const found = this.#guarded(() => vocabulary.allowed(automaton, this.#state, this.#work));
+    allowedTokens.set(this.#state, found);
+    return found;
   }
 
   /** Whether the text may end here. */
@@ -61,18 +57,68 @@ export class Matcher {
 
   /** Whether nothing may follow. */
   get isComplete(): boolean {
-    return this.#state.canEnd && this.#state.places.length === 0;
+    return isComplete(this.#state);
   }
 
   /** Adds the next token, which must be allowed. */
   accept(id: number): void {
     this.#work.places = Math.max(-WORK.atStart, this.#work.places - WORK.perToken);
-    this.#guarded(() => {
-      for (const byte of this.#grammar.vocabulary.bytesOf(id)) {
-        const next = this.#grammar.automaton.step(this.#state, byte, this.#work);
-        if (!next) throw new GrammarError('does not allow a token that was generated');
-        this.#state = next;
-      }
+    const next = this.#guarded(() => this.#after(this.#state, id));
+    if (!next) throw new ServeError('internal_error', 'A token was generated that is not allowed.');
+    this.#state = next;
+  }
+
+  /**
+   * The tokens of the only text that may follow, as the model would write it. The last one is left out if a longer token
+   * could begin with it: the model decides then.
+   */
+  forced(): { readonly ids: readonly number[]; readonly isEnd: boolean } {
+    if (this.#state.forcedByte < 0) return NOT_FORCED;
+    return this.#guarded(() => {
+      const text = this.#forcedText();
+      const ids = [...this.#grammar.encode(text)];
+      const states = this.#statesAfter(ids);
+      if (!states) return NOT_FORCED; // the tokenizer does not write this text inside an answer
+      const { automaton, vocabulary } = this.#grammar;
+      const [last, state] = [ids.at(-1), states.at(-1)];
+      if (last === undefined || !state) return NOT_FORCED;
+      if (vocabulary.canExtend(last, automaton, state, this.#work)) ids.pop();
+      return { ids, isEnd: ids.length === states.length && isComplete(state) };
+    });
+  }
+
+  #after(state: State, id: number): State | null {
+    let next: State | null = state;
+    for (const byte of this.#grammar.vocabulary.bytesOf(id)) {
+      next = this.#grammar.automaton.step(next, byte, this.#work);
+      if (!next) return null;
+    }
+    return next;
+  }
+
+  /** The state after each token; undefined if they are not allowed. */
+  #statesAfter(ids: readonly number[]): State[] | undefined {
+    const states: State[] = [];
+    let state = this.#state;
+    for (const id of ids) {
+      const next = this.#after(state, id);
+      if (!next || this.#grammar.vocabulary.bytesOf(id).length === 0) return undefined;
+      states.push(next);
+      state = next;
+    }
+    return states;
+  }
+
+  /** Without a character that is not complete. */
+  #forcedText(): string {
+    const bytes: number[] = [];
+    let state = this.#state;
+    while (state.forcedByte >= 0 && bytes.length < MAX_FORCED_BYTES) {
+      bytes.push(state.forcedByte);
+      state = this.#grammar.automaton.step(state, state.forcedByte, this.#work)!;
+    }
+    return new TextDecoder('utf-8', { ignoreBOM: true }).decode(Uint8Array.from(bytes), {
+      stream: true,
     });
   }
 
@@ -87,4 +133,8 @@ export class Matcher {
       'The grammar is too ambiguous: it takes too long to find the tokens that may follow.';
     throw new ServeError('invalid_request', message);
   }
+}
+
+function isComplete({ canEnd, places }: State): boolean {
+  return canEnd && places.length === 0;
 }

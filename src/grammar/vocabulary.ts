@@ -12,6 +12,15 @@ export interface TokenBytes {
   tokenBytes(id: number): Uint8Array;
 }
 
+/** A walk over the nodes in [from, to). The state is the one before the first of them. */
+interface Walk {
+  readonly automaton: Automaton;
+  readonly state: State;
+  readonly work: Work;
+  readonly from: number;
+  readonly to: number;
+}
+
 /** The tokens of a model, except those without bytes. */
 export class Vocabulary {
   readonly size: number;
@@ -25,6 +34,8 @@ export class Vocabulary {
   readonly #tokens: Int32Array;
   /** By token: the next one with the same bytes, or -1. */
   readonly #twins: Int32Array;
+  /** By token: its node, or -1. */
+  readonly #nodes: Int32Array;
   readonly #maxDepth: number;
 
   /** `size`: the width of the model's logits. */
@@ -46,6 +57,7 @@ export class Vocabulary {
     this.#ends = new Int32Array(total);
     this.#tokens = new Int32Array(total).fill(-1);
     this.#twins = new Int32Array(size).fill(-1);
+    this.#nodes = new Int32Array(size).fill(-1);
     this.#maxDepth = tokens.reduce((max, { bytes }) => Math.max(max, bytes.length), 0);
     const count = this.#build(tokens);
     this.#bytes = this.#bytes.slice(0, count);
@@ -59,10 +71,34 @@ export class Vocabulary {
   /** The tokens that may follow a state. Throws `GrammarError` if the grammar is too ambiguous. */
   allowed(automaton: Automaton, state: State, work: Work): TokenSet {
     const allowed = new Uint32Array(Math.ceil(this.size / 32));
+    this.#walk({ automaton, state, work, from: 0, to: this.#bytes.length }, (node) => {
+      for (let id = this.#tokens[node]!; id >= 0; id = this.#twins[id]!) {
+        allowed[id >> 5]! |= 1 << (id & 31);
+      }
+      return true;
+    });
+    return allowed;
+  }
+
+  /** Whether a longer token may stand in place of this one. `state`: the one after it. */
+  canExtend(id: number, automaton: Automaton, state: State, work: Work): boolean {
+    const node = this.#nodes[id]!;
+    if (node < 0) return false;
+    let isFound = false;
+    this.#walk({ automaton, state, work, from: node + 1, to: this.#ends[node]! }, (next) => {
+      isFound = this.#tokens[next]! >= 0;
+      return !isFound;
+    });
+    return isFound;
+  }
+
+  /** Visits the nodes of a subtree that the state allows, until `visit` returns false. */
+  #walk({ automaton, state, work, from, to }: Walk, visit: (node: number) => boolean): void {
     const states: State[] = new Array(this.#maxDepth + 1);
-    states[0] = state;
     const bytes = this.#bytes;
-    for (let node = 0; node < bytes.length; ) {
+    if (from >= to) return;
+    states[this.#depths[from]!] = state;
+    for (let node = from; node < to; ) {
       const depth = this.#depths[node]!;
       const next = automaton.step(states[depth]!, bytes[node]!, work);
       if (!next) {
@@ -70,12 +106,9 @@ export class Vocabulary {
         continue;
       }
       states[depth + 1] = next;
-      for (let id = this.#tokens[node]!; id >= 0; id = this.#twins[id]!) {
-        allowed[id >> 5]! |= 1 << (id & 31);
-      }
+      if (!visit(node)) return;
       node++;
     }
-    return allowed;
   }
 
   /** Returns the number of nodes. */
@@ -96,6 +129,7 @@ export class Vocabulary {
       const node = open.at(-1)!;
       this.#twins[id] = this.#tokens[node]!;
       this.#tokens[node] = id;
+      this.#nodes[id] = node;
       last = bytes;
     }
     for (const node of open) this.#ends[node] = count;

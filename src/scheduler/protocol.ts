@@ -108,6 +108,8 @@ export interface EngineTotals {
   drafts: number;
   draftTokens: number;
   acceptedDraftTokens: number;
+  /** Tokens that a grammar forced and that needed no step of their own. */
+  forcedTokens: number;
 }
 
 /** Gauges of the engine now, and totals since it started. */

@@ -16,7 +16,7 @@ import { FairQueue } from './fair-queue.ts';
 import { type CountCachedTokens, copyCost, type PrefixChange, Prefixes } from './prefixes.ts';
 import type { EngineEvent, EngineTotals, SequenceId } from './protocol.ts';
 import {
-  applyRow,
+  applyRows,
   isTerminal,
   isZeroed,
   type Sequence,
@@ -88,6 +88,7 @@ export class Scheduler {
     drafts: 0,
     draftTokens: 0,
     acceptedDraftTokens: 0,
+    forcedTokens: 0,
   };
 
   constructor(options: SchedulerOptions) {
@@ -285,27 +286,28 @@ export class Scheduler {
       this.#prefixes.forget(sequence);
       return this.#conclude(sequence, failure(sequence, outcome.error));
     }
-    const { tokenIds } = batch;
+    const { tokenIds, forcedIds = [] } = batch;
     const { rows, promptLogprobs } = outcome.result;
-    sequence.pastLength += tokenIds.length;
+    sequence.pastLength += tokenIds.length + forcedIds.length;
     sequence.promptLogprobs.push(...promptLogprobs);
     this.#totals.promptTokens += tokenIds.length;
-    const [[row] = []] = rows;
-    if (isZeroed(row)) this.#prefixes.forget(sequence);
+    const [results = []] = rows;
+    if (results.some(isZeroed)) this.#prefixes.forget(sequence);
     else this.#prefixes.keep(sequence);
     if (sequence.ending) return this.#conclude(sequence, []);
     const { promptIds } = sequence.request;
-    if (sequence.pastLength < promptIds.length && row?.ok !== false) return [];
-    return this.#conclude(sequence, this.#finishPrompt(sequence, row));
+    if (sequence.pastLength < promptIds.length && results[0]?.ok !== false) return [];
+    this.#totals.forcedTokens += forcedIds.length;
+    return this.#conclude(sequence, this.#finishPrompt(sequence, results));
   }
 
-  #finishPrompt(sequence: Sequence, row: RowResult | undefined): EngineEvent[] {
+  #finishPrompt(sequence: Sequence, results: readonly RowResult[]): EngineEvent[] {
     const { id, request, promptLogprobs } = sequence;
     const events: EngineEvent[] = [];
-    if (request.promptTopLogprobs !== undefined && row?.ok !== false) {
+    if (request.promptTopLogprobs !== undefined && results[0]?.ok !== false) {
       events.push({ type: 'prompt', id, logprobs: promptLogprobs });
     }
-    if (row) events.push(...this.#applyRow(sequence, row));
+    if (results.length > 0) events.push(...this.#applyRows(sequence, results));
     else events.push({ type: 'finished', id, reason: 'length' });
     this.#prefilling = this.#prefilling.filter((other) => other !== sequence);
     sequence.state = 'running';
@@ -328,12 +330,11 @@ export class Scheduler {
       assert(results?.length, 'a decode answers each row');
       if (results.some(isZeroed)) this.#prefixes.forget(sequence);
       sequence.pastLength += results.length; // tokens after these in the cache are overwritten
-      this.#countDraft(rows[i]!, results.length - 1);
+      const { forcedIds = [] } = rows[i]!;
+      this.#totals.forcedTokens += forcedIds.length;
+      this.#countDraft(rows[i]!, results.length - 1 - forcedIds.length);
       if (sequence.ending) return this.#conclude(sequence, []);
-      return this.#conclude(
-        sequence,
-        results.flatMap((row) => this.#applyRow(sequence, row)),
-      );
+      return this.#conclude(sequence, this.#applyRows(sequence, results));
     });
   }
 
@@ -344,15 +345,13 @@ export class Scheduler {
     this.#totals.acceptedDraftTokens += accepted;
   }
 
-  /** Counts every generated token, even a stop token that the client does not see. */
-  #applyRow(sequence: Sequence, row: RowResult): EngineEvent[] {
-    if (row.ok) {
-      this.#totals.generatedTokens++;
-      this.#queue.chargeGenerated(sequence, 1);
-    } else if (row.reason === 'non_finite') {
-      this.#totals.nonFiniteRows++;
-    }
-    return applyRow(sequence, row);
+  #applyRows(sequence: Sequence, rows: readonly RowResult[]): EngineEvent[] {
+    const { events, generatedTokens, endingTokens } = applyRows(sequence, rows);
+    this.#totals.generatedTokens += generatedTokens;
+    this.#totals.forcedTokens += endingTokens;
+    this.#totals.nonFiniteRows += rows.filter(isZeroed).length;
+    if (generatedTokens > 0) this.#queue.chargeGenerated(sequence, generatedTokens);
+    return events;
   }
 
   #end(id: SequenceId, event: TerminalEvent): EngineEvent[] {

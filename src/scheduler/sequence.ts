@@ -7,6 +7,7 @@ import type { AdapterKey, DecodeRow, PrefillBatch, RowResult, SlotId } from '../
 import type { PrefixChain } from '../engine/prefix/prefix-cache.ts';
 import type { Sampler } from '../engine/sampling/sampler.ts';
 import { type Drafter, planDrafts } from './drafter.ts';
+import { type ForcedRow, planForced, usableForced } from './forced-text.ts';
 import type { EngineEvent, SequenceId } from './protocol.ts';
 
 /** `loading` → `waiting` → `prefilling` → `running` → `finished`. A sequence can finish in any state. */
@@ -102,6 +103,8 @@ export function toPrefillBatch(sequence: Sequence, chunkTokens: number): Prefill
   const end = Math.min(pastLength + chunkTokens, promptIds.length);
   const tokenIds = promptIds.slice(pastLength, end);
   const samples = end === promptIds.length && maxTokens > 0;
+  // Scored prompts need the rows of their own tokens only.
+  const runsForced = samples && promptTopLogprobs === undefined;
   return {
     kind: 'prefill',
     slot,
@@ -109,6 +112,7 @@ export function toPrefillBatch(sequence: Sequence, chunkTokens: number): Prefill
     tokenIds,
     pastLength,
     sampler: samples ? sequence.sampler : undefined,
+    forcedIds: runsForced ? usableForced(toForcedRow(sequence)) : [],
     scoring:
       promptTopLogprobs === undefined
         ? undefined
@@ -121,21 +125,60 @@ export function toPrefillBatch(sequence: Sequence, chunkTokens: number): Prefill
 
 /** The rows of the running sequences in a decode batch. */
 export function toDecodeRows(sequences: readonly Sequence[]): DecodeRow[] {
+  const forced = planForced(sequences.map(toForcedRow));
   const drafts = planDrafts(
-    sequences.map(({ drafter, request, completionTokens }) => ({
-      drafter,
+    sequences.map(({ drafter, request, completionTokens }, i) => ({
+      drafter: forced[i]!.length > 0 ? undefined : drafter,
       stopTokenIds: request.stopTokenIds,
       remainingTokens: request.maxTokens - completionTokens,
     })),
   );
   return sequences.map(({ adapter, lastTokenId, pastLength, sampler }, i) => {
     assert(lastTokenId !== undefined, 'a running sequence has a last token');
-    return { adapter, tokenId: lastTokenId, pastLength, sampler, draftIds: drafts[i]! };
+    const known = { draftIds: drafts[i]!, forcedIds: forced[i]! };
+    return { adapter, tokenId: lastTokenId, pastLength, sampler, ...known };
   });
 }
 
-/** Applies a sampled token to its sequence. Returns the events; the last one may be terminal. */
-export function applyRow(sequence: Sequence, row: RowResult): EngineEvent[] {
+function toForcedRow({ sampler, request, completionTokens }: Sequence): ForcedRow {
+  const { stopTokenIds, maxTokens } = request;
+  const remainingTokens = maxTokens - completionTokens;
+  return { upcoming: sampler.upcoming, stopTokenIds, remainingTokens };
+}
+
+/** The events of a run of one sequence, and the tokens that they are about. */
+export interface AppliedRows {
+  /** The last one may be terminal. */
+  readonly events: EngineEvent[];
+  /** Includes a stop token that the client does not see. */
+  readonly generatedTokens: number;
+  /** The number of tokens that end the text in any case, and so needed no run. */
+  readonly endingTokens: number;
+}
+
+/** Applies the tokens of a run to their sequence, and those that must follow to end its text. */
+export function applyRows(sequence: Sequence, rows: readonly RowResult[]): AppliedRows {
+  const { sampler } = sequence;
+  const events: EngineEvent[] = [];
+  let generatedTokens = 0;
+  let endingTokens = 0;
+  const isOver = () => isTerminal(events.at(-1));
+  // The sampler has drawn all of the rows, so only the last one can have completed the text.
+  for (const [i, row] of rows.entries()) {
+    if (isOver()) break;
+    events.push(...applyRow(sequence, row, i === rows.length - 1 && sampler.isComplete));
+    if (row.ok) generatedTokens++;
+  }
+  while (!isOver()) {
+    const id = sampler.takeEnding();
+    if (id === undefined) break;
+    events.push(...applyRow(sequence, { ok: true, id }, sampler.isComplete));
+    endingTokens++;
+  }
+  return { events, generatedTokens: generatedTokens + endingTokens, endingTokens };
+}
+
+function applyRow(sequence: Sequence, row: RowResult, isComplete: boolean): EngineEvent[] {
   const { id, request } = sequence;
   if (!row.ok) return [{ type: 'failed', id, error: rowError(sequence, row.reason).toPlain() }];
   const { logprob } = row;
@@ -148,7 +191,7 @@ export function applyRow(sequence: Sequence, row: RowResult): EngineEvent[] {
   sequence.drafter?.append(row.id);
   sequence.generatedIds.push(row.id);
   sequence.completionTokens++;
-  if (sequence.sampler.isComplete) return [token, { type: 'finished', id, reason: 'stop' }];
+  if (isComplete) return [token, { type: 'finished', id, reason: 'stop' }];
   // Prompt and maxTokens fit into a slot (asserted at submit), so this is the only limit.
   if (sequence.completionTokens < request.maxTokens) return [token];
   return [token, { type: 'finished', id, reason: 'length' }];

@@ -18,6 +18,7 @@ export interface EngineFigures {
   readonly drafts: number;
   readonly draftTokens: number;
   readonly acceptedDraftTokens: number;
+  readonly forcedTokens: number;
   /** Tokens of the prompts that were looked up in the prefix cache, and those that it had. */
   readonly prefixQueryTokens: number;
   readonly prefixHitTokens: number;
@@ -125,6 +126,7 @@ export class EngineMetrics {
     metrics.set('drafts', model, figures.drafts);
     metrics.set('draftTokens', model, figures.draftTokens);
     metrics.set('acceptedDraftTokens', model, figures.acceptedDraftTokens);
+    metrics.set('forcedTokens', model, figures.forcedTokens);
     metrics.set('prefixQueries', model, figures.prefixQueryTokens);
     metrics.set('prefixHits', model, figures.prefixHitTokens);
     metrics.set('prefixBytes', {}, figures.prefixCache.bytes);

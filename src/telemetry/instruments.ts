@@ -83,6 +83,12 @@ export const INSTRUMENTS = {
     'Tokens of drafts that were accepted.',
     MODEL,
   ),
+  forcedTokens: counter(
+    'lorikeet_forced_tokens_total',
+    '{token}',
+    'Tokens that a grammar forced and that needed no step of their own.',
+    MODEL,
+  ),
   prefixQueries: counter(
     'vllm:prefix_cache_queries_total',
     '{token}',

@@ -34,6 +34,8 @@ export interface Tokenizer {
    * `affixes`: whether to add the tokens that the model expects around a text, usually one at the start.
    */
   encode(text: string, options: { specials: boolean; affixes?: boolean }): number[];
+  /** Encodes a text that is not at the start of a text, without control tokens. */
+  encodeInside(text: string): number[];
   /** Decodes tokens. Invalid UTF-8 becomes U+FFFD. Unknown ids are skipped. */
   decode(ids: readonly number[], options: { skipSpecials: boolean }): string;
   idToToken(id: number): string | undefined;
@@ -109,6 +111,10 @@ export function createTokenizer(
       const found = encoder.split(text, { specials }).flatMap(encoder.encodeSection);
       const { before, after } = encoder.affixes;
       return affixes ? [...before, ...found, ...after] : found;
+    },
+    encodeInside(text) {
+      const sections = encoder.split(text, { specials: false });
+      return sections.flatMap((section, i) => encoder.encodeSection(section, i + 1));
     },
     decode(ids, { skipSpecials }) {
       const kept = skipSpecials ? ids.filter((id) => !specialIds.has(id)) : ids;

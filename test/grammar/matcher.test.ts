@@ -113,6 +113,7 @@ test('a character may be cut between two tokens', () => {
     vocabSize: 3,
     specialIds: new Set<number>(),
     tokenBytes: (id: number) => bytes[id]!,
+    encodeInside: () => [],
   };
   const matcher = new Grammars(tokenizer, 3).createMatcher({ kind: 'text', text: 'ä' });
   assert.deepEqual(idsOf(matcher.allowed()), [0]);

@@ -11,6 +11,8 @@ export function vocabularyOf(texts: readonly string[], { withBytes = true } = {}
     vocabSize: tokens.length,
     specialIds: new Set<number>(),
     tokenBytes: (id: number) => tokens[id] ?? new Uint8Array(),
+    /** Byte by byte, or nothing. */
+    encodeInside: (text: string): readonly number[] => (withBytes ? [...Buffer.from(text)] : []),
   };
 }
 

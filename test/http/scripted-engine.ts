@@ -65,21 +65,24 @@ export class ScriptedEngine implements StepEngine {
   detachAdapter(): void {}
   release(): void {}
 
-  #prefill({ slot, adapter, tokenIds, pastLength, sampler, scoring }: PrefillBatch): BatchResult {
+  #prefill(batch: PrefillBatch): BatchResult {
+    const { slot, adapter, tokenIds, pastLength, sampler, scoring, forcedIds = [] } = batch;
     const before = pastLength === 0 ? [] : this.#slots.get(slot)!.promptIds;
     this.#slots.set(slot, { promptIds: [...before, ...tokenIds], said: 0 });
     const promptLogprobs = (scoring?.nextIds ?? []).flatMap((id): TokenLogprob[] =>
       id === undefined ? [] : [{ id, logprob: -id / 1000, top: [{ id: 7, logprob: -0.25 }] }],
     );
-    return { rows: sampler ? [[this.#row(slot, adapter, sampler)]] : [], promptLogprobs };
+    const rows = sampler ? [this.#decode(slot, { adapter, sampler, forcedIds })] : [];
+    return { rows, promptLogprobs };
   }
 
-  #decode(slot: number, { adapter, sampler, draftIds = [] }: DecodeRow): RowResult[] {
+  #decode(slot: number, row: Omit<DecodeRow, 'tokenId' | 'pastLength'>): RowResult[] {
+    const { adapter, sampler, draftIds = [], forcedIds = [] } = row;
     const results: RowResult[] = [];
-    for (const draft of [...draftIds, undefined]) {
+    for (const guess of [...forcedIds, ...draftIds, undefined]) {
       const result = this.#row(slot, adapter, sampler);
       results.push(result);
-      if (!result.ok || result.id !== draft) break;
+      if (!result.ok || result.id !== guess || sampler.isComplete) break;
     }
     return results;
   }

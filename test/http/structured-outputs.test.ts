@@ -2,7 +2,11 @@
 // that the grammar allows.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { ChatCompletion, ChatCompletionChunk } from '../../src/contracts/openai.ts';
+import type {
+  ChatCompletion,
+  ChatCompletionChunk,
+  Completion,
+} from '../../src/contracts/openai.ts';
 import { readError, readFrames, readOk, serve } from './served.ts';
 
 const URL = '/v1/chat/completions';
@@ -106,3 +110,169 @@ for (const [name, schema, message] of FAULTS) {
     assert.equal((await client.stats()).steps, 0);
   });
 }
+
+const COLOR = /^(red|blue)$/;
+const GRAMMAR = 'root ::= "red" | "blue" # colors';
+const SPELLINGS: [name: string, fields: Record<string, unknown>, answer: RegExp][] = [
+  ['structured_outputs.json', { structured_outputs: { json: SCHEMA } }, /^\{"intent":"/],
+  ['structured_outputs.json as text', { structured_outputs: { json: '{"const":"a"}' } }, /^"a"$/],
+  ['structured_outputs.regex', { structured_outputs: { regex: 'red|blue' } }, COLOR],
+  ['structured_outputs.choice', { structured_outputs: { choice: ['red', 'blue'] } }, COLOR],
+  ['structured_outputs.grammar', { structured_outputs: { grammar: GRAMMAR } }, COLOR],
+  [
+    'structured_outputs.structural_tag',
+    {
+      structured_outputs: {
+        structural_tag: {
+          format: {
+            type: 'tag',
+            begin: '<a>',
+            content: { type: 'json_schema', json_schema: { type: 'boolean' } },
+            end: '</a>',
+          },
+        },
+      },
+    },
+    /^<a>(true|false)<\/a>$/,
+  ],
+  [
+    'the older structural tag',
+    {
+      response_format: {
+        type: 'structural_tag',
+        structures: [{ begin: '<a>', schema: { type: 'null' }, end: '</a>' }],
+        triggers: ['<a'],
+      },
+    },
+    /^$/,
+  ],
+  ['guided_json', { guided_json: { const: [1] } }, /^\[1\]$/],
+  ['guided_regex', { guided_regex: '(a|b){3}' }, /^[ab]{3}$/],
+  ['guided_choice', { guided_choice: ['red', 'blue'] }, COLOR],
+  ['guided_grammar', { guided_grammar: GRAMMAR, guided_decoding_backend: 'auto' }, COLOR],
+  ['grammar', { grammar: GRAMMAR }, COLOR],
+  ['json_schema', { json_schema: { enum: ['x', 'y'] } }, /^"[xy]"$/],
+  ['regex', { regex: '^red$|^blue$' }, COLOR],
+  [
+    'json_object with a schema',
+    { response_format: { type: 'json_object', schema: { const: 1 } } },
+    /^1$/,
+  ],
+];
+
+for (const [name, fields, expected] of SPELLINGS) {
+  test(`${name} constrains chats and completions`, async () => {
+    const { post } = serve({ reply: () => [] });
+    const body = { model: 'base', temperature: 1, seed: 3, max_tokens: 100, ...fields };
+    const messages = [{ role: 'user', content: 'Hi' }];
+    const chat = await readOk<ChatCompletion>(await post(URL, { ...body, messages }));
+    assert.match(chat.choices[0]!.message.content!, expected);
+    const text = await readOk<Completion>(await post('/v1/completions', { ...body, prompt: 'Hi' }));
+    assert.match(text.choices[0]!.text, expected);
+    assert.equal(text.choices[0]!.finish_reason, 'stop');
+  });
+}
+
+const REFUSED: [name: string, fields: Record<string, unknown>, param: string, message: RegExp][] = [
+  [
+    'two constraints',
+    { regex: 'a', guided_json: {} },
+    'guided_json',
+    /cannot be combined with regex/,
+  ],
+  [
+    'two parts',
+    { structured_outputs: { regex: 'a', choice: ['b'] } },
+    'structured_outputs',
+    /exactly one of json/,
+  ],
+  ['no part', { structured_outputs: {} }, 'structured_outputs', /exactly one of json/],
+  [
+    'an unknown part',
+    { structured_outputs: { lark: 'x' } },
+    'structured_outputs.lark',
+    /not supported/,
+  ],
+  ['a choice of nothing', { guided_choice: [] }, 'guided_choice', /expected 1 to/],
+  ['a lookahead', { guided_regex: 'a(?=b)' }, 'guided_regex', /lookahead/],
+  ['a back reference', { regex: '(a)\\1' }, 'regex', /\\1, which is not supported/],
+  [
+    'a regex that explodes in size',
+    { regex: '((a{1,1000}b){1,1000}c){1,1000000}' },
+    'regex',
+    /too large/,
+  ],
+  ['a grammar without its root', { grammar: 'x ::= "a"' }, 'grammar', /"root" is missing/],
+  [
+    'a grammar with an unknown rule',
+    { grammar: 'root ::= "a"\n | y' },
+    'grammar',
+    /line 2: rule "y"/,
+  ],
+  [
+    'a grammar that begins with itself',
+    { grammar: 'root ::= root "a" | "b"' },
+    'grammar',
+    /left recursion/,
+  ],
+  [
+    'a grammar with a stray sign',
+    { grammar: 'root ::= "a" )' },
+    'grammar',
+    /line 1: "\)" is not expected/,
+  ],
+  ['text that is no schema', { json_schema: '{' }, 'json_schema', /is not JSON/],
+  [
+    'a structural tag without a format',
+    { structured_outputs: { structural_tag: {} } },
+    'structured_outputs.structural_tag',
+    /not a structural tag/,
+  ],
+];
+
+for (const [name, fields, param, message] of REFUSED) {
+  test(`${name} is refused by the name of the field`, async () => {
+    const { post, client } = serve();
+    const response = await post('/v1/completions', { model: 'base', prompt: 'Hi', ...fields });
+    assert.equal(response.status, 400);
+    const error = await readError(response);
+    assert.equal(error.param, param);
+    assert.match(error.message, message);
+    assert.equal((await client.stats()).steps, 0);
+  });
+}
+
+test('a constraint goes with stop strings, logit_bias, bad_words, penalties, logprobs, n and seeds', async () => {
+  const { post } = serve({ reply: () => [] });
+  const fields = {
+    regex: '[a-f]{40}',
+    n: 3,
+    logit_bias: { 97: -100 },
+    bad_words: ['b'],
+    frequency_penalty: 1,
+    repetition_penalty: 1.1,
+    logprobs: true,
+    top_logprobs: 2,
+    stop: ['ff'],
+    top_p: 0.9,
+  };
+  const read = async () => {
+    const { choices } = await readOk<ChatCompletion>(
+      await post(URL, request({}, { ...fields, response_format: undefined })),
+    );
+    return choices.map(({ message, finish_reason }) => [message.content, finish_reason]);
+  };
+  const first = await read();
+  for (const [content] of first) assert.match(content!, /^[c-f]{0,40}$/);
+  assert.deepEqual(await read(), first);
+});
+
+test('a constraint that other fields leave no token for ends with an error', async () => {
+  const { post } = serve({ reply: () => [] });
+  const body = { model: 'base', prompt: 'Hi', regex: 'ab', max_tokens: 9 };
+  for (const fields of [{ bad_words: ['b'] }, { allowed_token_ids: [97] }, { min_tokens: 5 }]) {
+    const response = await post('/v1/completions', { ...body, ...fields });
+    assert.equal(response.status, 400);
+    assert.match((await readError(response)).message, /No token can be generated/);
+  }
+});

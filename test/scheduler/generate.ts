@@ -2,6 +2,7 @@
 import type { GenerationRequest } from '../../src/contracts/generation.ts';
 import type { SlotId } from '../../src/engine/batch.ts';
 import { createSampler } from '../../src/engine/sampling/sampler.ts';
+import type { TokenMatcher } from '../../src/engine/sampling/token-matcher.ts';
 import { Drafter } from '../../src/scheduler/drafter.ts';
 import type { Proposer } from '../../src/scheduler/ngram-proposer.ts';
 import type { EngineEvent, SequenceId } from '../../src/scheduler/protocol.ts';
@@ -13,6 +14,8 @@ export interface Generation {
   request: GenerationRequest;
   /** Absent: no drafts. */
   proposer?: Proposer | undefined;
+  /** Absent: any text. */
+  matcher?: TokenMatcher | undefined;
 }
 
 /** Runs all generations at once on the base. Returns their events in order, and the scheduler's totals. */
@@ -22,9 +25,10 @@ export async function generate(
 ): Promise<{ events: EngineEvent[][]; stats: SchedulerStats }> {
   const { slotCount, maxSeqLength, vocabSize } = engine.info;
   const scheduler = new Scheduler({ slotCount, maxSeqLength });
-  for (const [i, { request, proposer }] of generations.entries()) {
-    const { promptIds, sampling } = request;
-    const sampler = createSampler(sampling, { promptIds, vocabSize });
+  for (const [i, { request, proposer, matcher }] of generations.entries()) {
+    const { promptIds, sampling, stopTokenIds } = request;
+    const sampler = createSampler(sampling, { promptIds, vocabSize, stopTokenIds });
+    if (matcher) sampler.follow(matcher);
     const drafter = proposer && new Drafter(proposer);
     const id = (i + 1) as SequenceId;
     const of = { tenant: 't', weight: 1, adapter: undefined };

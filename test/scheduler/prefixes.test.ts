@@ -3,15 +3,15 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { ServeError } from '../../src/common/errors.ts';
 import type { GenerationRequest } from '../../src/contracts/generation.ts';
-import type { Sampler } from '../../src/engine/sampling/sampler.ts';
 import type { EngineEvent, SequenceId } from '../../src/scheduler/protocol.ts';
 import { Scheduler, type SchedulerOptions } from '../../src/scheduler/scheduler.ts';
 import { createSequence } from '../../src/scheduler/sequence.ts';
 import type { StepPlan } from '../../src/scheduler/step-plan.ts';
 import { FakeEngine, POISON, referenceTokens, request, source } from './fake-engine.ts';
 import { PlainPrefixCache } from './plain-prefix-cache.ts';
+import { ZERO_SAMPLER } from './zero-sampler.ts';
 
-const sampler: Sampler = { sample: () => ({ id: 0 }), follow() {}, isComplete: false };
+const sampler = ZERO_SAMPLER;
 const LIMITS = { slotCount: 4, maxSeqLength: 512, prefillChunk: 64 };
 
 interface Submission {

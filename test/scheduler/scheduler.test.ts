@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ServeError } from '../../src/common/errors.ts';
 import type { GenerationRequest } from '../../src/contracts/generation.ts';
-import type { Sampler } from '../../src/engine/sampling/sampler.ts';
 import type { EngineEvent, SequenceId } from '../../src/scheduler/protocol.ts';
 import { Scheduler, type SchedulerOptions } from '../../src/scheduler/scheduler.ts';
 import { createSequence } from '../../src/scheduler/sequence.ts';
@@ -14,8 +13,9 @@ import {
   referenceTokens,
   request,
 } from './fake-engine.ts';
+import { ZERO_SAMPLER } from './zero-sampler.ts';
 
-const sampler: Sampler = { sample: () => ({ id: 0 }), follow() {}, isComplete: false };
+const sampler = ZERO_SAMPLER;
 
 /** A scheduler and a fake engine, and the events of both. */
 class Bench {

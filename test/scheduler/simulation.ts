@@ -4,7 +4,6 @@ import fc from 'fast-check';
 import { ServeError } from '../../src/common/errors.ts';
 import { type GenerationRequest, GREEDY } from '../../src/contracts/generation.ts';
 import type { BatchResult } from '../../src/engine/batch.ts';
-import type { Sampler } from '../../src/engine/sampling/sampler.ts';
 import { Drafter } from '../../src/scheduler/drafter.ts';
 import type { EngineEvent, SequenceId } from '../../src/scheduler/protocol.ts';
 import type { Scheduler, SchedulerOptions } from '../../src/scheduler/scheduler.ts';
@@ -13,6 +12,7 @@ import type { StepPlan } from '../../src/scheduler/step-plan.ts';
 import { FakeEngine, POISON, referencePromptLogprobs, referenceTokens } from './fake-engine.ts';
 
 import { ScriptedProposer, spoil } from './proposers.ts';
+import { ZERO_SAMPLER } from './zero-sampler.ts';
 
 const MAX_PROMPT = 12;
 const MAX_TOKENS = 8;
@@ -67,7 +67,7 @@ export const operations = fc.array(operation, { minLength: 5, maxLength: 60 });
 
 type Operation = typeof operation extends fc.Arbitrary<infer T> ? T : never;
 
-const sampler: Sampler = { sample: () => ({ id: 0 }), follow() {}, isComplete: false };
+const sampler = ZERO_SAMPLER;
 
 interface Tracked {
   readonly sequence: Sequence;

@@ -112,6 +112,7 @@ function figures(attachedAdapters: string[]) {
     drafts: 0,
     draftTokens: 0,
     acceptedDraftTokens: 0,
+    forcedTokens: 0,
     prefixQueryTokens: 0,
     prefixHitTokens: 0,
     prefixCache: { bytes: 0, capacityBytes: 0, evictions: 0 },

@@ -1,11 +1,12 @@
 // The tokens that a sequence must not draw next: those that complete a bad word, end it before its minimum length, are not
 // among its allowed tokens, or do not fit its grammar. Knows no probabilities.
 import type { SamplingParams } from '../../contracts/generation.ts';
-import type { TokenMatcher } from './token-matcher.ts';
+import type { ForcedTokens, TokenMatcher } from './token-matcher.ts';
 
 type Constrained = Pick<SamplingParams, 'allowedTokenIds' | 'badWords' | 'minTokens'>;
 
 const NOTHING: ReadonlySet<number> = new Set();
+const NOT_FORCED: ForcedTokens = { ids: [], isEnd: false };
 
 /** The model and the sequence that constraints belong to. */
 export interface ConstraintContext {
@@ -28,6 +29,7 @@ export class Constraints {
   /** The bits of `allowedTokenIds`. */
   readonly #listed: Uint32Array | undefined;
   #matcher: TokenMatcher | undefined;
+  #forced = NOT_FORCED;
   #generated = 0;
 
   constructor(params: Constrained, { vocabSize, stopTokenIds = [] }: ConstraintContext) {
@@ -58,6 +60,22 @@ export class Constraints {
   /** Restricts the sequence to what a grammar allows, from its first token on. */
   follow(matcher: TokenMatcher): void {
     this.#matcher = matcher;
+    this.#findForced();
+  }
+
+  /** The tokens that follow in any case. */
+  get forced(): ForcedTokens {
+    return this.#forced;
+  }
+
+  /**
+   * With other constraints, the same text may have to be written with other tokens, which are found one by one. A minimum
+   * length may forbid the end.
+   */
+  #findForced(): void {
+    const { allowedTokenIds, badWords, minTokens } = this.#params;
+    const isAlone = !allowedTokenIds && !badWords && !minTokens;
+    this.#forced = this.#matcher && isAlone ? this.#matcher.forced() : NOT_FORCED;
   }
 
   /**
@@ -82,10 +100,17 @@ export class Constraints {
   /** Counts a generated token. */
   record(id: number): void {
     this.#generated++;
-    if (!this.#stopTokenIds.includes(id)) this.#matcher?.accept(id);
+    this.#follow(id);
     if (this.#recentCount === 0) return;
     this.#recent.push(id);
     if (this.#recent.length > this.#recentCount) this.#recent.shift();
+  }
+
+  #follow(id: number): void {
+    if (!this.#matcher || this.#stopTokenIds.includes(id)) return;
+    this.#matcher.accept(id);
+    this.#forced = { ...this.#forced, ids: this.#forced.ids.slice(1) };
+    if (this.#forced.ids.length === 0) this.#findForced();
   }
 
   get #isTooShort(): boolean {

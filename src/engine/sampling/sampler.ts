@@ -29,6 +29,16 @@ export interface Sampler {
   follow(matcher: TokenMatcher): void;
   /** Whether nothing may follow, because the grammar is at its end. */
   readonly isComplete: boolean;
+  /**
+   * The tokens that the next calls of `sample` return for any row, because the grammar allows no other text. Without those
+   * that would end the text, and empty if they are to be scored.
+   */
+  readonly upcoming: readonly number[];
+  /**
+   * Returns the next token, and counts it as generated, if it and those after it end the text in any case. Undefined: there are
+   * other ways to go on, or tokens are to be scored.
+   */
+  takeEnding(): number | undefined;
 }
 
 /** The prompt tokens that count for penalties, and the vocabulary. */
@@ -44,14 +54,21 @@ export function createSampler(params: SamplingParams, context: SamplerContext): 
   const penalties = new Penalties(params, context.promptIds);
   const constraints = new Constraints(params, context);
   const random = createRandom(params.seed);
+  const isScored = params.topLogprobs !== undefined;
+  const record = (id: number) => {
+    penalties.record(id);
+    constraints.record(id);
+  };
+  const choose = (row: LogitsRow) => {
+    penalties.forbid(constraints.forbidden());
+    return chooseToken({ row: maskedBy(constraints, row), params, penalties }, random);
+  };
   return {
     sample(row) {
       assert(row.logits.length === context.vocabSize, 'the row is as wide as the vocabulary');
-      penalties.forbid(constraints.forbidden());
-      const id = chooseToken({ row: maskedBy(constraints, row), params, penalties }, random);
+      const id = constraints.forced.ids[0] ?? choose(row);
       if (id === undefined) return undefined;
-      penalties.record(id);
-      constraints.record(id);
+      record(id);
       if (params.topLogprobs === undefined) return { id };
       return { id, logprob: scoreToken(row, id, params.topLogprobs) };
     },
@@ -60,6 +77,19 @@ export function createSampler(params: SamplingParams, context: SamplerContext): 
     },
     get isComplete() {
       return constraints.isComplete;
+    },
+    get upcoming() {
+      const { ids, isEnd } = constraints.forced;
+      return isScored || isEnd ? [] : ids;
+    },
+    takeEnding() {
+      const {
+        ids: [id],
+        isEnd,
+      } = constraints.forced;
+      if (isScored || !isEnd || id === undefined) return undefined;
+      record(id);
+      return id;
     },
   };
 }

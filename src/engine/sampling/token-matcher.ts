@@ -11,6 +11,15 @@ export interface TokenMatcher {
   readonly canEnd: boolean;
   /** Whether nothing but the end may follow. */
   readonly isComplete: boolean;
+  /** The tokens that follow in any case. Cheap to ask again. */
+  forced(): ForcedTokens;
   /** Adds the next token, which must be allowed. */
   accept(id: number): void;
+}
+
+/** Tokens that follow in any case, because there is only one text that may follow. */
+export interface ForcedTokens {
+  readonly ids: readonly number[];
+  /** Whether the text is complete after them. */
+  readonly isEnd: boolean;
 }

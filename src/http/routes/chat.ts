@@ -15,6 +15,7 @@ import { prepareMessages, toPredictionIds, toRenderOptions, toTruncation } from 
 import { generationConfigOf, resolveModel, withSamplingDefaults } from '../request-model.ts';
 import { addRoute, json } from '../route.ts';
 import { type ChatRequest, chatMessageSchema, chatRequestSchema } from '../schema/chat.ts';
+import { constraintOf } from '../schema/constraints.ts';
 import { toToolUse } from '../schema/tools.ts';
 import { planToolUse } from '../tool-use.ts';
 
@@ -51,7 +52,7 @@ export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
       const tools =
         toolUse &&
         planToolUse(toolUse, deps, {
-          text: body.response_format,
+          text: constraintOf(body),
           paramOf: (index) =>
             toolUse.isOlder
               ? `functions[${index}].parameters`
@@ -77,7 +78,7 @@ export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
             defaultTokens: defaults.max_tokens,
             prefixScope: prefixScope(tenant.id, body),
             topLogprobs: body.logprobs ? (body.top_logprobs ?? 0) : undefined,
-            constraint: tools?.constraint ?? body.response_format,
+            constraint: tools?.constraint ?? constraintOf(body),
           }),
         ),
         textEnd: { ...toTextEnd(body), shownSpecials: tools?.shownSpecials },

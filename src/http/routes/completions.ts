@@ -19,6 +19,7 @@ import {
 import { generationConfigOf, resolveModel, withSamplingDefaults } from '../request-model.ts';
 import { addRoute, json } from '../route.ts';
 import { type CompletionRequest, completionRequestSchema } from '../schema/completions.ts';
+import { constraintOf } from '../schema/constraints.ts';
 import { toGenerationRequests } from '../schema/sampling.ts';
 
 /** OpenAI's default. */
@@ -97,7 +98,7 @@ function planChoices(
         prefixScope: scope,
         promptTopLogprobs: scored.length > 0 ? Math.max(...scored) : undefined,
         badWords,
-        constraint: body.response_format,
+        constraint: constraintOf(body),
       });
       return requests.map((request) => ({ request, echo: body.echo ? prompt.text : '' }));
     })

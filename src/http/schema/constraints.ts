@@ -1,27 +1,118 @@
 // The fields of a request that constrain its answer, as OpenAI, vLLM and llama.cpp spell them. Each becomes a constraint, or an
 // issue that names the keyword at fault.
 import { z } from '@hono/zod-openapi';
+import { parseShallowText } from '../../common/shallow-json.ts';
 import type { Constraint } from '../../contracts/generation.ts';
 import { checkConstraint } from '../../grammar/constraint.ts';
 import { GrammarError } from '../../grammar/text-pattern.ts';
-import { both } from './field-table.ts';
+import { both, INERT, REFUSED, rows } from './field-table.ts';
 import { addIssue, type Refine } from './fields.ts';
+import { structuralTagSchema } from './structural-tag.ts';
 
 const ANY_OBJECT: Constraint = { kind: 'json_schema', schema: { type: 'object' } };
+const MAX_NAME_LENGTH = 64;
+/** A longer list is a vocabulary, not a choice. */
+const MAX_CHOICES = 10_000;
+
+/** Reads one spelling of a constraint. Adds issues below the path that it is given. */
+type Reader = (value: unknown, ctx: Refine, path: PropertyKey[]) => Constraint | undefined;
 
 /** Returns the constraint, or adds an issue that says why it cannot be used. */
-function checked(constraint: Constraint, ctx: Refine, path: PropertyKey[] = []): Constraint {
+function checked(constraint: Constraint, ctx: Refine, path: PropertyKey[]): Constraint {
   try {
     checkConstraint(constraint);
     return constraint;
   } catch (error) {
     if (!(error instanceof GrammarError)) throw error;
-    const place = error.path === '' ? '' : `${error.path} `;
-    return addIssue(ctx, `${place}${error.message}`, { path });
+    return addIssue(ctx, `${error.path} ${error.message}`.trim(), { path });
   }
 }
 
-const MAX_NAME_LENGTH = 64;
+/** A schema may also be given as text. */
+const readSchema: Reader = (value, ctx, path) => {
+  let schema = value;
+  if (typeof value === 'string') {
+    try {
+      schema = parseShallowText(value);
+    } catch {
+      return addIssue(ctx, 'is not JSON', { path });
+    }
+  }
+  return checked({ kind: 'json_schema', schema }, ctx, path);
+};
+
+const readRegex: Reader = (value, ctx, path) => {
+  if (typeof value !== 'string') return addIssue(ctx, 'expected a string', { path });
+  return checked({ kind: 'regex', pattern: value }, ctx, path);
+};
+
+const readGrammar: Reader = (value, ctx, path) => {
+  if (typeof value !== 'string') return addIssue(ctx, 'expected a string', { path });
+  return checked({ kind: 'grammar', source: value }, ctx, path);
+};
+
+const readChoice: Reader = (value, ctx, path) => {
+  const isChoice =
+    Array.isArray(value) &&
+    value.length > 0 &&
+    value.length <= MAX_CHOICES &&
+    value.every((text) => typeof text === 'string');
+  if (!isChoice) return addIssue(ctx, `expected 1 to ${MAX_CHOICES} strings`, { path });
+  return checked({ kind: 'choice', texts: value }, ctx, path);
+};
+
+const readFlag: Reader = (value, ctx, path) => {
+  if (typeof value !== 'boolean') return addIssue(ctx, 'expected true or false', { path });
+  return value ? ANY_OBJECT : undefined;
+};
+
+const readTag: Reader = (value, ctx, path) => {
+  let tag = value;
+  try {
+    if (typeof value === 'string') tag = parseShallowText(value);
+  } catch {
+    return addIssue(ctx, 'is not JSON', { path });
+  }
+  const parsed = structuralTagSchema.safeParse(tag);
+  if (parsed.success) return checked(parsed.data, ctx, path);
+  return addIssue(ctx, 'is not a structural tag: expected format, or structures with triggers', {
+    path,
+  });
+};
+
+/** vLLM's `structured_outputs`: exactly one of these. */
+const OUTPUTS: Readonly<Record<string, Reader>> = {
+  json: readSchema,
+  json_object: readFlag,
+  regex: readRegex,
+  choice: readChoice,
+  grammar: readGrammar,
+  structural_tag: readTag,
+};
+/** Its options ask for what is the case anyway. */
+const OUTPUT_OPTIONS: ReadonlySet<string> = new Set([
+  'disable_fallback',
+  'disable_any_whitespace',
+  'disable_additional_properties',
+]);
+
+const readOutputs: Reader = (value, ctx) => {
+  if (typeof value !== 'object') return addIssue(ctx, 'expected an object');
+  const given = Object.entries(value as object).filter(([, part]) => part != null);
+  const unknown = given.find(
+    ([name]) => !Object.hasOwn(OUTPUTS, name) && !OUTPUT_OPTIONS.has(name),
+  );
+  if (unknown) {
+    const code = 'unsupported_parameter';
+    return addIssue(ctx, 'is not supported by this server', { path: [unknown[0]], code });
+  }
+  const wanted = given.filter(([name]) => Object.hasOwn(OUTPUTS, name));
+  if (wanted.length !== 1) {
+    return addIssue(ctx, `expected exactly one of ${Object.keys(OUTPUTS).join(', ')}`);
+  }
+  const [name, part] = wanted[0]!;
+  return OUTPUTS[name]!(part, ctx, [name]);
+};
 
 const jsonSchemaFormat = z.strictObject({
   type: z.literal('json_schema'),
@@ -33,39 +124,88 @@ const jsonSchemaFormat = z.strictObject({
   }),
 });
 
-/** OpenAI's `response_format`, and llama-server's `{"type": "json_object", "schema": …}`. */
-function toResponseFormat(value: unknown, ctx: Refine): Constraint | undefined {
-  if (value === undefined || value === null) return undefined;
+/** OpenAI's formats, llama-server's `{"type": "json_object", "schema": …}` and vLLM's structural tags. */
+const readFormat: Reader = (value, ctx) => {
   if (typeof value !== 'object') return addIssue(ctx, 'expected an object');
   const { type, ...rest } = value as Record<string, unknown>;
-  if (type === 'text' && Object.keys(rest).length === 0) return undefined;
-  if (type === 'json_object') {
-    const unknown = Object.keys(rest).find((name) => name !== 'schema');
-    if (unknown !== undefined) return addIssue(ctx, 'is not known', { path: [unknown] });
-    if (rest['schema'] == null) return ANY_OBJECT;
-    return checked({ kind: 'json_schema', schema: rest['schema'] }, ctx, ['schema']);
-  }
-  if (type !== 'json_schema') {
-    return addIssue(ctx, 'must be text, json_object or json_schema', { path: ['type'] });
-  }
-  const format = jsonSchemaFormat.safeParse(value);
-  if (!format.success) {
+  if (type === 'structural_tag') return readTag(value, ctx, []);
+  if (type === 'json_schema') {
+    const format = jsonSchemaFormat.safeParse(value);
+    if (format.success) {
+      const { schema } = format.data.json_schema;
+      return schema === undefined ? ANY_OBJECT : readSchema(schema, ctx, ['json_schema', 'schema']);
+    }
     for (const issue of format.error.issues) ctx.addIssue({ ...issue, input: value } as never);
     return undefined;
   }
-  const { schema } = format.data.json_schema;
-  if (schema === undefined) return ANY_OBJECT;
-  return checked({ kind: 'json_schema', schema }, ctx, ['json_schema', 'schema']);
+  if (type !== 'text' && type !== 'json_object') {
+    return addIssue(ctx, 'must be text, json_object or json_schema', { path: ['type'] });
+  }
+  const unknown = Object.keys(rest).find((name) => type === 'text' || name !== 'schema');
+  if (unknown !== undefined)
+    return addIssue(ctx, `does not belong to ${type}`, { path: [unknown] });
+  if (type === 'text') return undefined;
+  return rest['schema'] == null ? ANY_OBJECT : readSchema(rest['schema'], ctx, ['schema']);
+};
+
+function constraint(read: Reader, help: string, documented: object) {
+  const schema = z
+    .unknown()
+    .optional()
+    .transform((value, ctx) => (value == null ? undefined : read(value, ctx, [])))
+    .openapi(documented);
+  return both(schema, help);
 }
+
+const text = { type: 'string' } as const;
+const object = { type: 'object', additionalProperties: true } as const;
+const schema = { anyOf: [object, text] };
+const texts = { type: 'array', items: text } as const;
+
+/** The fields that constrain an answer. A request has at most one of them. */
+const SPELLINGS = {
+  response_format: constraint(
+    readFormat,
+    'text, json_object, or json_schema with a JSON Schema that the answer satisfies',
+    object,
+  ),
+  structured_outputs: constraint(
+    readOutputs,
+    "vLLM's: one of json, json_object, regex, choice, grammar and structural_tag",
+    object,
+  ),
+  json_schema: constraint(readSchema, "llama-server's: a JSON Schema", schema),
+  grammar: constraint(readGrammar, "llama-server's: a grammar in GBNF with a rule root", text),
+  regex: constraint(readRegex, 'A regular expression that matches the whole answer', text),
+  ...rows(['guided_json'], constraint(readSchema, 'The older spelling of vLLM', schema)),
+  ...rows(['guided_regex'], constraint(readRegex, 'The older spelling of vLLM', text)),
+  ...rows(['guided_choice'], constraint(readChoice, 'The older spelling of vLLM', texts)),
+  ...rows(['guided_grammar'], constraint(readGrammar, 'The older spelling of vLLM', text)),
+};
 
 /** The rows of the table of fields. */
 export const CONSTRAINT_FIELDS = {
-  response_format: both(
-    z
-      .unknown()
-      .optional()
-      .transform(toResponseFormat)
-      .openapi({ type: 'object', additionalProperties: true }),
-    'text, json_object, or json_schema with a JSON Schema that the answer satisfies',
-  ),
+  ...SPELLINGS,
+  guided_decoding_backend: both(INERT, 'There is only one'),
+  guided_whitespace_pattern: both(REFUSED, 'JSON has no white space between its tokens'),
 };
+
+/** Returns the constraint of a request, if it has one. */
+export function constraintOf(body: ConstraintFields): Constraint | undefined {
+  return spellingsIn(body).map((name) => body[name])[0];
+}
+
+/** Adds an issue if a request has two constraints. */
+export function checkSingleConstraint(body: ConstraintFields, ctx: Refine): void {
+  const [first, second] = spellingsIn(body);
+  if (second === undefined) return;
+  addIssue(ctx, `cannot be combined with ${first}`, { path: [second] });
+}
+
+/** The fields of a checked request that may hold a constraint. */
+export type ConstraintFields = { [Name in keyof typeof SPELLINGS]?: Constraint | undefined };
+
+function spellingsIn(body: ConstraintFields): (keyof typeof SPELLINGS)[] {
+  const names = Object.keys(SPELLINGS) as (keyof typeof SPELLINGS)[];
+  return names.filter((name) => body[name] !== undefined);
+}

@@ -2,7 +2,7 @@
 // the table in docs/api.md come from it. A field that is not in the table is refused by name.
 import { z } from '@hono/zod-openapi';
 import type { HttpLimits } from '../limits.ts';
-import { CONSTRAINT_FIELDS } from './constraints.ts';
+import { CONSTRAINT_FIELDS, type ConstraintFields, checkSingleConstraint } from './constraints.ts';
 import {
   both,
   type FieldRow,
@@ -73,9 +73,10 @@ export function checkTogether(
     stream?: boolean | null | undefined;
     stream_options?: unknown;
     prompt_logprobs?: number | null | undefined;
-  },
+  } & ConstraintFields,
   ctx: Refine,
 ): void {
+  checkSingleConstraint(body, ctx);
   if (body.stream_options != null && !body.stream) {
     addIssue(ctx, 'needs "stream": true', { path: ['stream_options'] });
   }
@@ -307,21 +308,6 @@ const REFUSED_FIELDS = {
   ...rows(['audio', 'web_search_options', 'moderation'], refused('Services of OpenAI')),
   ...rows(['suffix', 'documents', 'chat_template'], refused('Not supported')),
   verbosity: both(onlyValue('medium'), 'Only medium'),
-  ...rows(
-    [
-      'grammar',
-      'regex',
-      'json_schema',
-      'structured_outputs',
-      'guided_json',
-      'guided_regex',
-      'guided_choice',
-      'guided_grammar',
-      'guided_decoding_backend',
-      'guided_whitespace_pattern',
-    ],
-    refused('Constrained decoding, as other servers spell it'),
-  ),
   ...rows(
     ['adapter_id', 'adapter_source', 'lora', 'lora_path', 'lora_request'],
     refused('Use model to name an adapter'),

@@ -5,6 +5,7 @@ import { ServeError } from '../../common/errors.ts';
 import type { Constraint, GenerationRequest, SamplingParams } from '../../contracts/generation.ts';
 import type { ChatRequest } from './chat.ts';
 import type { CompletionRequest } from './completions.ts';
+import type { ConstraintFields } from './constraints.ts';
 import type { TOOL_FIELDS } from './tools.ts';
 
 /** The smallest normal float32. Dividing logits by less overflows, so lower temperatures are greedy. */
@@ -14,7 +15,7 @@ type SharedName = keyof ChatRequest & keyof CompletionRequest;
 /** The fields that all generations have. */
 export type SharedFields = Pick<
   ChatRequest,
-  Exclude<SharedName, 'logprobs' | 'prediction' | 'response_format' | keyof typeof TOOL_FIELDS>
+  Exclude<SharedName, 'logprobs' | 'prediction' | keyof ConstraintFields | keyof typeof TOOL_FIELDS>
 >;
 
 /** The part that all sequences of one prompt share. */

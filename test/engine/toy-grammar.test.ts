@@ -1,0 +1,133 @@
+// Constrained answers of the committed base in f32: the real engine, scheduler and tokenizer.
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { type Constraint, type GenerationRequest, GREEDY } from '../../src/contracts/generation.ts';
+import { Engine } from '../../src/engine/engine.ts';
+import { Grammars } from '../../src/grammar/grammars.ts';
+import { readArtifact } from '../../src/import/artifact.ts';
+import { ensureServingFiles } from '../../src/import/serving-files.ts';
+import { NgramProposer } from '../../src/scheduler/ngram-proposer.ts';
+import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
+import { temporaryFolder } from '../fixtures.ts';
+import { generate, tokensOf } from '../scheduler/generate.ts';
+
+const TOY = 'models/toy';
+const STOP = 3;
+/** The toy's vocabulary has no double quote. */
+const INTENT: Constraint = {
+  kind: 'regex',
+  pattern:
+    'intent: (GetWeather|PlayMusic|BookRestaurant), city: [A-Z][a-z]{2,8}, party size: \\d{1,2}, outdoors: (yes|no)',
+};
+const ITEMS = [
+  { const: true },
+  { type: 'integer', minimum: 100, maximum: 120 },
+  { type: 'boolean' },
+];
+const CONSTRAINTS: Constraint[] = [
+  INTENT,
+  { kind: 'json_schema', schema: { type: 'array', prefixItems: ITEMS, items: false, minItems: 3 } },
+  { kind: 'json_schema', schema: { const: [1, 2, 3, [null, true, 12345]] } },
+  { kind: 'choice', texts: ['the White Rabbit', 'the Queen of Hearts', 'the Cheshire Cat'] },
+  { kind: 'regex', pattern: '[A-Z][a-z]{2,8} (was|is) \\d{2,4}\\.' },
+];
+
+async function toyEngine(t: TestContext, slotCount: number): Promise<Engine> {
+  const artifact = readArtifact(TOY);
+  const cacheDir = temporaryFolder(t);
+  const servingDir = await ensureServingFiles(artifact, { weights: 'f32', cacheDir });
+  artifact.tensors.close();
+  const engine = await Engine.create({ servingDir, slotCount, maxSeqLength: 256 });
+  t.after(() => engine.release());
+  return engine;
+}
+
+test('a constrained answer is the same alone, among others, with drafts and with logprobs', async (t) => {
+  const engine = await toyEngine(t, 8);
+  const tokenizer = (await loadTokenizer(TOY))!;
+  const grammars = new Grammars(tokenizer, engine.info.vocabSize);
+  const promptIds = tokenizer.encode('Alice was beginning to get very tired', { specials: false });
+  const samplings = [
+    GREEDY,
+    { ...GREEDY, temperature: 1, topP: 0.9, seed: 5 },
+    { ...GREEDY, temperature: 1.5, seed: 6, repetitionPenalty: 1.2, logitBias: new Map([[7, 3]]) },
+  ];
+  let forced = 0;
+  for (const constraint of CONSTRAINTS) {
+    for (const sampling of samplings) {
+      const request: GenerationRequest = {
+        promptIds,
+        maxTokens: 120,
+        stopTokenIds: [STOP],
+        sampling,
+      };
+      const one = (changes: object = {}) => {
+        return { request: { ...request, ...changes }, matcher: grammars.createMatcher(constraint) };
+      };
+      const alone = await generate(engine, [one()]);
+      const scored = { sampling: { ...sampling, topLogprobs: 2 } };
+      const single = await generate(engine, [one(scored)]);
+      const crowd = await generate(engine, [
+        one(),
+        ...Array.from({ length: 5 }, () => one()),
+        one(scored),
+      ]);
+      const drafted = await generate(engine, [
+        { ...one(), proposer: new NgramProposer(promptIds) },
+      ]);
+      const wanted = tokensOf(alone.events[0]!);
+      for (const { events } of [single, crowd, drafted]) {
+        for (const own of events) assert.deepEqual(tokensOf(own), wanted);
+      }
+      assert.deepEqual(alone.events[0]!.at(-1), { type: 'finished', id: 1, reason: 'stop' });
+      const text = tokenizer.decode(wanted, { skipSpecials: false });
+      const again = grammars.createMatcher(constraint);
+      for (const id of wanted) again.accept(id);
+      assert.ok(again.canEnd, text);
+      assert.equal(alone.stats.generatedTokens, wanted.length);
+      assert.ok(alone.stats.steps <= wanted.length + 1 - alone.stats.forcedTokens);
+      assert.equal(single.stats.forcedTokens, 0);
+      forced += alone.stats.forcedTokens;
+    }
+  }
+  assert.ok(forced > 100, `only ${forced} tokens were forced`);
+});
+
+test('forced text saves a third of the steps of an intent', async (t) => {
+  const engine = await toyEngine(t, 1);
+  const tokenizer = (await loadTokenizer(TOY))!;
+  const grammars = new Grammars(tokenizer, engine.info.vocabSize);
+  const request = { promptIds: [1, 2, 3], maxTokens: 120, stopTokenIds: [STOP], sampling: GREEDY };
+  const matcher = grammars.createMatcher(INTENT);
+  const { stats } = await generate(engine, [{ request, matcher }]);
+  assert.ok(
+    stats.steps < stats.generatedTokens * (2 / 3),
+    `${stats.steps} of ${stats.generatedTokens}`,
+  );
+});
+
+test('max_tokens cuts forced text at any place', async (t) => {
+  const engine = await toyEngine(t, 1);
+  const tokenizer = (await loadTokenizer(TOY))!;
+  const grammars = new Grammars(tokenizer, engine.info.vocabSize);
+  const constraint: Constraint = { kind: 'text', text: '{a rather long name: and a value}' };
+  const sampling = GREEDY;
+  const all: number[][] = [];
+  for (let maxTokens = 1; maxTokens <= 30; maxTokens++) {
+    const request = { promptIds: [1, 2, 3], maxTokens, stopTokenIds: [STOP], sampling };
+    const { events } = await generate(engine, [
+      { request, matcher: grammars.createMatcher(constraint) },
+    ]);
+    const tokens = tokensOf(events[0]!);
+    const last = events[0]!.at(-1)!;
+    assert.ok(last.type === 'finished' && tokens.length <= maxTokens);
+    assert.equal(last.reason === 'length', tokens.length === maxTokens && !isWhole(tokens));
+    all.push(tokens);
+  }
+  function isWhole(tokens: number[]) {
+    return tokenizer.decode(tokens, { skipSpecials: false }).endsWith('}');
+  }
+  const longest = all.at(-1)!;
+  for (const tokens of all) assert.deepEqual(tokens, longest.slice(0, tokens.length));
+  assert.ok(isWhole(longest));
+});
