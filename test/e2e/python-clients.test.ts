@@ -41,8 +41,10 @@ async function talk(client: string): Promise<unknown> {
 
 for (const [client, overflow] of [
   ['openai', 'context_length_exceeded'],
+  ['openai responses', 'context_length_exceeded'],
   ['litellm', 'ContextWindowExceededError'],
   ['langchain', 'ContextOverflowError'],
+  ['langchain responses', 'ContextOverflowError'],
   ['llama-index', 'context_length_exceeded'],
 ] as const) {
   test(`${client} chats, streams, sends answers back and knows what is too long`, {

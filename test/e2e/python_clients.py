@@ -44,6 +44,33 @@ def openai_client():
     }
 
 
+def openai_responses_client():
+    import openai
+
+    client = openai.OpenAI(base_url=base_url, api_key=KEY, max_retries=0)
+    messages = [{"role": "user", "content": QUESTION}]
+    first = client.responses.create(
+        model=model, input=QUESTION, instructions="Be brief", store=False, metadata={"a": "b"},
+        text={"format": {"type": "text"}}, truncation="auto", max_output_tokens=50,
+    )
+    with client.responses.stream(model=model, input=messages) as stream:
+        final = stream.get_final_response()
+    replayed = [*messages, *first.output, {"role": "user", "content": AGAIN}]
+    dumped = [*messages, *(item.model_dump() for item in final.output), replayed[-1]]
+    turns = [client.responses.create(model=model, input=sent) for sent in (replayed, dumped)]
+    try:
+        client.responses.create(model=model, input=LONG)
+        overflow = None
+    except openai.BadRequestError as error:
+        overflow = error.code
+    return {
+        "chat": first.output_text,
+        "stream": final.output_text,
+        "turns": [turn.output_text for turn in turns],
+        "overflow": overflow,
+    }
+
+
 def litellm_client():
     import litellm
 
@@ -69,12 +96,14 @@ def litellm_client():
     }
 
 
-def langchain_client():
+def langchain_client(**options):
     from langchain_core.exceptions import ContextOverflowError
     from langchain_core.messages import HumanMessage
     from langchain_openai import ChatOpenAI
 
-    chat = ChatOpenAI(model=model, base_url=base_url, api_key=KEY, max_retries=0, stream_usage=True)
+    chat = ChatOpenAI(
+        model=model, base_url=base_url, api_key=KEY, max_retries=0, stream_usage=True, **options
+    )
     messages = [HumanMessage(QUESTION)]
     first = chat.invoke(messages)
     chunks = list(chat.stream(messages))
@@ -86,9 +115,9 @@ def langchain_client():
     except ContextOverflowError:
         overflow = "ContextOverflowError"
     return {
-        "chat": first.content,
-        "stream": whole.content,
-        "turns": [turn.content for turn in turns],
+        "chat": first.text,
+        "stream": whole.text,
+        "turns": [turn.text for turn in turns],
         "overflow": overflow,
     }
 
@@ -141,8 +170,10 @@ def instructor_client():
 
 CLIENTS = {
     "openai": openai_client,
+    "openai responses": openai_responses_client,
     "litellm": litellm_client,
     "langchain": langchain_client,
+    "langchain responses": lambda: langchain_client(use_responses_api=True),
     "llama-index": llama_index_client,
     "instructor": instructor_client,
 }
