@@ -4,6 +4,7 @@ import type { DecoderConfig } from '../model/config.ts';
 import type { KvMaxima } from '../model/kv-scales.ts';
 import { inputMaxima } from '../model/serving-graph.ts';
 import { FUSED_LINEAR_NAMES, FUSED_LINEARS, TARGET_MODULES } from '../model/target-modules.ts';
+import { separateLargeBlocks } from '../ort/libc.ts';
 import { hostTensor, type OrtTensor } from '../ort/tensor.ts';
 import { AdapterSlots } from './adapters/adapter-slots.ts';
 import { GraphSessions, type RuntimeOptions } from './graph-sessions.ts';
@@ -82,7 +83,8 @@ async function readWindows(
   { tokenIds, runtime }: { tokenIds: readonly number[]; runtime: RuntimeOptions },
   { observed, afterChunk, afterWindow }: Observer,
 ): Promise<void> {
-  const { config } = served;
+  const { config, file } = served;
+  separateLargeBlocks(); // this process goes on without the model
   const maxSeqLength = Math.min(WINDOW_TOKENS, config.maxPositions, tokenIds.length);
   const cache = new KvCache(config, { slotCount: 1, maxSeqLength });
   const slots = new AdapterSlots(config, { capacity: 1, capacityBytes: 0 });
@@ -107,6 +109,7 @@ async function readWindows(
     }
   } finally {
     await sessions.release();
+    file.dropPages();
   }
 }
 
