@@ -1,4 +1,4 @@
-// PEFT folders on the local disk: their names, whether one has changed (by two stats), and the sampling defaults in them.
+// PEFT folders on the local disk: their names, whether one has changed (by two stats), and the defaults in them.
 import { access, readdir, realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { LRUCache } from 'lru-cache';
@@ -8,6 +8,7 @@ import {
   type GenerationConfig,
   readGenerationConfig,
 } from '../../src/contracts/generation-config.ts';
+import { type RequestDefaults, readRequestDefaults } from '../../src/contracts/request-defaults.ts';
 import {
   CONFIG_FILE,
   digestAdapterFiles,
@@ -102,6 +103,25 @@ export async function readFolderGenerationConfig(
 ): Promise<GenerationConfig | undefined> {
   try {
     return await readGenerationConfig(directory);
+  } catch (error) {
+    throw toInvalidAdapter(error);
+  }
+}
+
+/** Returns an adapter's fields for requests that leave them out, as `readAdapterGenerationConfig` does. */
+export async function readAdapterRequestDefaults(
+  location: AdapterLocation,
+): Promise<RequestDefaults | undefined> {
+  if (location.kind === 'version') return location.manifest.request_defaults;
+  return readFolderRequestDefaults(location.directory);
+}
+
+/** Reads request_defaults.json in a PEFT folder. Throws as `readAdapterGenerationConfig`. */
+export async function readFolderRequestDefaults(
+  directory: string,
+): Promise<RequestDefaults | undefined> {
+  try {
+    return await readRequestDefaults(directory);
   } catch (error) {
     throw toInvalidAdapter(error);
   }

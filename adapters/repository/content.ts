@@ -2,6 +2,7 @@
 // reads and writes nothing.
 import { createHash } from 'node:crypto';
 import type { GenerationConfig } from '../../src/contracts/generation-config.ts';
+import type { RequestDefaults } from '../../src/contracts/request-defaults.ts';
 import { adapterDigest, CONFIG_FILE, WEIGHTS_FILE } from '../peft/files.ts';
 import { type AdapterSummary, inspectAdapter } from '../peft/inspect.ts';
 import {
@@ -21,6 +22,8 @@ export interface VersionOrigin {
   readonly metrics?: Readonly<Record<string, unknown>>;
   /** The adapter's own sampling defaults. */
   readonly generationConfig?: GenerationConfig;
+  /** Fields for requests that leave them out. */
+  readonly requestDefaults?: RequestDefaults;
 }
 
 /** The adapter in two files. */
@@ -51,6 +54,7 @@ export function toManifest(
     job,
     metrics,
     generationConfig,
+    requestDefaults,
     createdMs,
   }: VersionOrigin & { readonly createdMs: number },
 ): VersionManifest {
@@ -68,6 +72,7 @@ export function toManifest(
     ...(job !== undefined && { job }),
     ...(metrics && { metrics }),
     ...(generationConfig && { generation_config: generationConfig }),
+    ...(requestDefaults && { request_defaults: requestDefaults }),
   });
 }
 
@@ -81,18 +86,25 @@ export function toClaim(
 }
 
 /**
- * Returns a publication id for a content, so that publishing it again makes no new version. Another base or other sampling
- * defaults make another id.
+ * Returns a publication id for a content, so that publishing it again makes no new version. Another base or other defaults
+ * make another id.
  * @param digest the adapter's identity (`adapters/peft/files.ts`)
  */
 export function contentPublication(
   digest: string,
-  { baseDigest, generationConfig }: Pick<VersionOrigin, 'baseDigest' | 'generationConfig'>,
+  {
+    baseDigest,
+    generationConfig,
+    requestDefaults,
+  }: Pick<VersionOrigin, 'baseDigest' | 'generationConfig' | 'requestDefaults'>,
 ): string {
-  const id = `content-${digest}-${baseDigest ?? 'any'}`;
-  if (!generationConfig) return id;
-  const plain = JSON.stringify(Object.entries(generationConfig).sort());
-  return `${id}-${createHash('sha256').update(plain).digest('hex').slice(0, 16)}`;
+  const parts = [`content-${digest}-${baseDigest ?? 'any'}`];
+  for (const defaults of [generationConfig, requestDefaults]) {
+    if (!defaults) continue;
+    const plain = JSON.stringify(Object.entries(defaults).sort());
+    parts.push(createHash('sha256').update(plain).digest('hex').slice(0, 16));
+  }
+  return parts.join('-');
 }
 
 function fileOf(bytes: Uint8Array) {

@@ -2,6 +2,7 @@
 // and keys only; this file reads and writes nothing.
 import { z } from 'zod';
 import { generationConfigSchema } from '../../src/contracts/generation-config.ts';
+import { requestDefaultsSchema } from '../../src/contracts/request-defaults.ts';
 import { TENANT_PATTERN } from '../../src/contracts/tenant.ts';
 import { CONFIG_FILE, MAX_CONFIG_BYTES, MAX_WEIGHTS_BYTES, WEIGHTS_FILE } from '../peft/files.ts';
 
@@ -73,6 +74,8 @@ export const manifestSchema = z.object({
   metrics: z.record(z.string(), z.unknown()).optional(),
   /** Its own sampling defaults, from the generation_config.json beside its files. */
   generation_config: generationConfigSchema.optional(),
+  /** Fields for requests that leave them out, from the request_defaults.json beside its files. */
+  request_defaults: requestDefaultsSchema.optional(),
 });
 
 /** A version's manifest. */

@@ -65,6 +65,8 @@ interface PushFlags extends AdaptersFlags {
   readonly name: string;
   readonly base?: string;
   readonly alias: readonly string[];
+  readonly responseFormat?: string;
+  readonly tools?: string;
 }
 
 function addPublishing(add: AddCommand, run: RunCommand): void {
@@ -72,11 +74,21 @@ function addPublishing(add: AddCommand, run: RunCommand): void {
     .requiredOption('--name <name>', 'the name that requests use')
     .option('--base <model>', 'its base: checks every shape, and records the base')
     .option('--alias <alias>', 'also move this alias to it; may be repeated', append, [])
+    .option('--response-format <file>', 'JSON: the response_format of requests that have none')
+    .option('--tools <file>', 'JSON: the tools of chat requests that have none')
     .addHelpText('after', PUSH_EXAMPLES)
     .action((folder: string, { name, base, alias: aliases, ...flags }: PushFlags) =>
       run(flags, async (adapters) => {
         const directory = path.resolve(folder);
-        const pushed = await adapters.push({ directory, name, base, aliases });
+        const { responseFormat, tools } = flags;
+        const pushed = await adapters.push({
+          directory,
+          name,
+          base,
+          aliases,
+          responseFormatFile: responseFormat,
+          toolsFile: tools,
+        });
         const json = { published: pushed.isNew, ...pushed.manifest, aliases: pushed.aliases };
         return [json, describePush(pushed, aliases)];
       }),
@@ -219,6 +231,7 @@ Examples:
   lorikeet adapters push ./run/adapter --name zen
   lorikeet adapters push ./run/adapter --name zen --base smollm2-135m-instruct --alias stable
   lorikeet adapters push ./zen --name zen --tenant acme --store s3://models/adapters
+  lorikeet adapters push ./intent --name intent --response-format intent-format.json
 `;
 
 const ADOPT_EXAMPLES = `

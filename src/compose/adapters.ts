@@ -33,6 +33,7 @@ import { mapBounded } from '../common/map-bounded.ts';
 import { readArtifact } from '../import/artifact.ts';
 import { findBase } from './base.ts';
 import type { ProgramContext } from './context.ts';
+import { type PushedDefaultFiles, readPushedDefaults } from './pushed-defaults.ts';
 import {
   explainStoreError,
   findVersion,
@@ -44,9 +45,7 @@ import {
 export type { Aliases, AliasPointer, Garbage, VersionManifest };
 
 /** An adapter folder to publish. */
-export interface PushRequest {
-  /** A PEFT folder. */
-  readonly directory: string;
+export interface PushRequest extends PushedDefaultFiles {
   readonly name: string;
   /** The base to check the adapter against, and to record. Undefined means neither. */
   readonly base: string | undefined;
@@ -132,15 +131,18 @@ export class PublishedAdapters {
   }
 
   /** Publishes a folder as the next version of a name, unless a version already has this content. */
-  async push({ directory, name, base, aliases }: PushRequest): Promise<PushedVersion> {
+  async push(request: PushRequest): Promise<PushedVersion> {
+    const { directory, name, base, aliases } = request;
     const repository = this.#repository;
     const tenant = this.#tenant;
     const files = await readAdapterFiles(directory);
     const baseDigest = base === undefined ? undefined : await this.#checkOnBase(files, base);
     const generationConfig = await readFolderGenerationConfig(directory);
+    const requestDefaults = await readPushedDefaults(request);
     const stated = {
       ...(baseDigest && { baseDigest }),
       ...(generationConfig && { generationConfig }),
+      ...(requestDefaults && { requestDefaults }),
     };
     const before = await repository.listVersions(tenant, name, this.#call);
     const manifest = await this.#withProgress('push', (onProgress) =>

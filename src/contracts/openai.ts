@@ -3,6 +3,7 @@
 import { z } from '@hono/zod-openapi';
 import { generationConfigSchema } from './generation-config.ts';
 import { JOB_STATUSES } from './job-status.ts';
+import { requestDefaultsSchema } from './request-defaults.ts';
 
 export const unixSeconds = z.int();
 
@@ -30,6 +31,9 @@ export const modelSchema = z
     generation_config: generationConfigSchema
       .optional()
       .openapi({ description: 'Sampling defaults of the model, if a single model is requested' }),
+    request_defaults: requestDefaultsSchema.optional().openapi({
+      description: 'Fields that the adapter gives to requests which leave them out',
+    }),
     max_model_len: z.int().openapi({ description: 'Maximum tokens of prompt and answer together' }),
   })
   .openapi('Model');

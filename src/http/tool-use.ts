@@ -22,7 +22,7 @@ export function planToolUse(
   if (!tokenizer || !chatTemplate) return undefined;
   const { format } = chatTemplate;
   const tagIds = controlTokens([format.open, format.close], tokenizer);
-  const plan = planTools({ format, tagIds }, use, text);
+  const plan = planTools({ format, tagIds }, use, text?.kind === 'any_text' ? undefined : text);
   if (!plan) return undefined;
   refuseFaults(plan, (tool) => paramOf(use.tools.indexOf(tool)));
   return { ...plan, shownSpecials: new Set(tagIds.values()) };

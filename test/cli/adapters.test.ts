@@ -81,6 +81,35 @@ test('sampling defaults beside the files travel in the manifest, and others are 
   );
 });
 
+test('a response format and tools travel in the manifest, and others are another version', async (t) => {
+  const { adapter, home, run } = shop(t);
+  const directory = adapter(1);
+  const write = (name: string, value: unknown) => {
+    const file = path.join(home, name);
+    writeFileSync(file, JSON.stringify(value));
+    return file;
+  };
+  const format = { type: 'json_schema', json_schema: { name: 'x', schema: { type: 'object' } } };
+  const tools = [{ type: 'function', function: { name: 'f' } }];
+  const flags = ` --response-format ${write('format.json', format)} --tools ${write('tools.json', tools)}`;
+  const push = async (more: string) =>
+    JSON.parse((await run(`push ${directory} --name zen --json${more}`)).out);
+  assert.deepEqual((await push(flags)).request_defaults, { response_format: format, tools });
+  assert.equal((await push(flags)).published, false);
+  const { published, request_defaults } = await push('');
+  assert.deepEqual([published, request_defaults], [true, undefined]);
+  for (const [name, value, pattern] of [
+    ['a', [], /a\.json: must be the value of the request field response_format/],
+    ['b', { type: 'yaml' }, /request_defaults\.json: response_format\.type/],
+    ['c', { type: 'json_schema', json_schema: { schema: { type: 'x' } } }, /response_format/],
+  ] as const) {
+    const file = write(`${name}.json`, value);
+    const refused = await run(`push ${directory} --name zen --response-format ${file}`);
+    assert.match(refused.error, pattern);
+    assert.notEqual(refused.code, 0);
+  }
+});
+
 test('aliases are split, rolled back and removed; versions go and their files after them', async (t) => {
   const { adapter, run } = shop(t);
   await run(`push ${adapter(1)} --name zen`);

@@ -12,6 +12,7 @@ import type { ChoicePlan } from '../generation.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
 import { prefixScope } from '../prefix-scope.ts';
 import { prepareMessages, toPredictionIds, toRenderOptions, toTruncation } from '../prompts.ts';
+import { checkRequestDefaults, requestDefaultsOf } from '../request-defaults.ts';
 import { generationConfigOf, resolveModel, withSamplingDefaults } from '../request-model.ts';
 import { addRoute, json } from '../route.ts';
 import { type ChatRequest, chatMessageSchema, chatRequestSchema } from '../schema/chat.ts';
@@ -46,13 +47,15 @@ export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
       const resolve = () => resolveModel(c, deps, given);
       const model = await resolve();
       const defaults = await generationConfigOf(deps, model);
+      const own = checkRequestDefaults(await requestDefaultsOf(model));
       const body = withSamplingDefaults(given, defaults);
+      const constraint = constraintOf(body) ?? own.constraint;
       const requestedTokens = body.max_completion_tokens ?? body.max_tokens ?? undefined;
-      const toolUse = toToolUse(body);
+      const toolUse = toToolUse(body, own.tools);
       const tools =
         toolUse &&
         planToolUse(toolUse, deps, {
-          text: constraintOf(body),
+          text: constraint,
           paramOf: (index) =>
             toolUse.isOlder
               ? `functions[${index}].parameters`
@@ -78,7 +81,7 @@ export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
             defaultTokens: defaults.max_tokens,
             prefixScope: prefixScope(tenant.id, body),
             topLogprobs: body.logprobs ? (body.top_logprobs ?? 0) : undefined,
-            constraint: tools?.constraint ?? constraintOf(body),
+            constraint: tools?.constraint ?? constraint,
           }),
         ),
         textEnd: { ...toTextEnd(body), shownSpecials: tools?.shownSpecials },

@@ -16,11 +16,12 @@ import {
   toBadWords,
   toTruncation,
 } from '../prompts.ts';
+import { checkRequestDefaults, requestDefaultsOf } from '../request-defaults.ts';
 import { generationConfigOf, resolveModel, withSamplingDefaults } from '../request-model.ts';
 import { addRoute, json } from '../route.ts';
 import { type CompletionRequest, completionRequestSchema } from '../schema/completions.ts';
 import { constraintOf } from '../schema/constraints.ts';
-import { toGenerationRequests } from '../schema/sampling.ts';
+import { type SequencePlan, toGenerationRequests } from '../schema/sampling.ts';
 
 /** OpenAI's default. */
 const DEFAULT_MAX_TOKENS = 16;
@@ -50,6 +51,7 @@ export function addCompletionsRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void
       const tenant = c.get('tenant');
       const resolve = () => resolveModel(c, deps, given);
       const model = await resolve();
+      const own = checkRequestDefaults(await requestDefaultsOf(model));
       const body = withSamplingDefaults(given, await generationConfigOf(deps, model));
       const prompts = await preparePrompts(body.prompt, deps, {
         addSpecialTokens: body.add_special_tokens ?? true,
@@ -60,7 +62,10 @@ export function addCompletionsRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void
         tenant,
         model,
         resolveAgain: resolve,
-        choices: planChoices(body, prompts, deps, prefixScope(tenant.id, body)),
+        choices: planChoices(body, prompts, deps, {
+          prefixScope: prefixScope(tenant.id, body),
+          constraint: constraintOf(body) ?? own.constraint,
+        }),
         ...planAnswer(body, prompts),
       });
     },
@@ -85,7 +90,7 @@ function planChoices(
   body: CompletionRequest,
   prompts: readonly Prompt[],
   deps: Deps,
-  scope: string | undefined,
+  shared: Pick<SequencePlan, 'prefixScope' | 'constraint'>,
 ): ChoicePlan[] {
   const badWords = toBadWords(body.bad_words, deps);
   const scored = [echoedLogprobs(body), body.prompt_logprobs].filter((count) => count != null);
@@ -95,10 +100,9 @@ function planChoices(
         promptIds: prompt.ids,
         maxTokens: budgetFor(prompt.ids.length, body, deps),
         topLogprobs: body.logprobs ?? undefined,
-        prefixScope: scope,
+        ...shared,
         promptTopLogprobs: scored.length > 0 ? Math.max(...scored) : undefined,
         badWords,
-        constraint: constraintOf(body),
       });
       return requests.map((request) => ({ request, echo: body.echo ? prompt.text : '' }));
     })

@@ -10,6 +10,7 @@ import {
 import { toListAnswer } from '../api-objects.ts';
 import type { Deps } from '../deps.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
+import { requestDefaultsOf } from '../request-defaults.ts';
 import { generationConfigOf } from '../request-model.ts';
 import { addRoute, json, pathParam } from '../route.ts';
 
@@ -44,7 +45,13 @@ export function addModelRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
       const entry = await registry.describe(tenant, id);
       const resolved = await registry.resolve(tenant, id);
       const generation_config = await generationConfigOf(deps, resolved);
-      return c.json({ ...toModel(entry), generation_config });
+      const request_defaults = await requestDefaultsOf(resolved);
+      const hasDefaults = Object.keys(request_defaults).length > 0;
+      return c.json({
+        ...toModel(entry),
+        generation_config,
+        ...(hasDefaults && { request_defaults }),
+      });
     },
   });
   addRoute(app, {

@@ -8,6 +8,7 @@ import { planConversation } from '../conversation-plan.ts';
 import type { Deps } from '../deps.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
 import { prefixScope } from '../prefix-scope.ts';
+import { checkRequestDefaults, requestDefaultsOf } from '../request-defaults.ts';
 import { generationConfigOf, resolveModel, withSamplingDefaults } from '../request-model.ts';
 import { keepResponse, openConversation } from '../responses/conversation.ts';
 import { renderItems } from '../responses/render-items.ts';
@@ -47,15 +48,20 @@ export function addResponsesRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
       const model = await resolve();
       const defaults = await generationConfigOf(deps, model);
       const limited = { ...given, max_completion_tokens: given.max_output_tokens };
+      const own = checkRequestDefaults(await requestDefaultsOf(model));
       const body = withSamplingDefaults(limited, defaults);
+      const constraint = body.text?.format ? body.text.format.constraint : own.constraint;
       const { keptResponses: responses } = deps;
       const kept = { responses, tenant: tenant.id, signal: c.req.raw.signal };
       const conversation = await openConversation(body, kept);
-      const toolUse = toToolUse({ ...body, tools: body.tools?.map((tool) => tool.function) });
+      const toolUse = toToolUse(
+        { ...body, tools: body.tools?.map((tool) => tool.function) },
+        own.tools,
+      );
       const tools =
         toolUse &&
         planToolUse(toolUse, deps, {
-          text: body.text?.format?.constraint,
+          text: constraint,
           paramOf: (index) => `tools[${index}].parameters`,
         });
       const { items, ids } = renderItems(conversation, { body, tools: tools?.shown }, deps);
@@ -67,7 +73,7 @@ export function addResponsesRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
         defaultTokens: defaults.max_tokens,
         prefixScope: prefixScope(tenant.id, body),
         topLogprobs,
-        constraint: tools?.constraint ?? body.text?.format?.constraint,
+        constraint: tools?.constraint ?? constraint,
       });
       const store = responses !== undefined && body.store !== false;
       return answer(c, deps, {

@@ -9,6 +9,8 @@ import { both, INERT, REFUSED, rows } from './field-table.ts';
 import { addIssue, type Refine } from './fields.ts';
 import { structuralTagSchema } from './structural-tag.ts';
 
+/** Unlike an absent format it keeps an adapter's own format away. */
+const ANY_TEXT: Constraint = { kind: 'any_text' };
 const ANY_OBJECT: Constraint = { kind: 'json_schema', schema: { type: 'object' } };
 const MAX_NAME_LENGTH = 64;
 /** A longer list is a vocabulary, not a choice. */
@@ -144,7 +146,7 @@ const readFormat: Reader = (value, ctx) => {
   const unknown = Object.keys(rest).find((name) => type === 'text' || name !== 'schema');
   if (unknown !== undefined)
     return addIssue(ctx, `does not belong to ${type}`, { path: [unknown] });
-  if (type === 'text') return undefined;
+  if (type === 'text') return ANY_TEXT;
   return rest['schema'] == null ? ANY_OBJECT : readSchema(rest['schema'], ctx, ['schema']);
 };
 
@@ -190,9 +192,10 @@ export const CONSTRAINT_FIELDS = {
   guided_whitespace_pattern: both(REFUSED, 'JSON has no white space between its tokens'),
 };
 
-/** Returns the constraint of a request, if it has one. */
+/** Returns the constraint of a request, if it has one. A request for text has `any_text`. */
 export function constraintOf(body: ConstraintFields): Constraint | undefined {
-  return spellingsIn(body).map((name) => body[name])[0];
+  const [first] = spellingsIn(body);
+  return first === undefined ? body.response_format : body[first];
 }
 
 /** Adds an issue if a request has two constraints. */
@@ -205,7 +208,8 @@ export function checkSingleConstraint(body: ConstraintFields, ctx: Refine): void
 /** The fields of a checked request that may hold a constraint. */
 export type ConstraintFields = { [Name in keyof typeof SPELLINGS]?: Constraint | undefined };
 
+/** Returns the fields that constrain the answer. */
 function spellingsIn(body: ConstraintFields): (keyof typeof SPELLINGS)[] {
   const names = Object.keys(SPELLINGS) as (keyof typeof SPELLINGS)[];
-  return names.filter((name) => body[name] !== undefined);
+  return names.filter((name) => body[name] !== undefined && body[name] !== ANY_TEXT);
 }

@@ -49,7 +49,7 @@ export function toGenerationRequests(
     promptIds,
     maxTokens,
     stopTokenIds: body.ignore_eos ? body.stop_token_ids : endings,
-    ...(constraint ? { constraint } : {}),
+    ...(constraint && constraint.kind !== 'any_text' ? { constraint } : {}),
     sampling: body.seed == null ? sampling : { ...sampling, seed: seedOfChoice(body.seed, k) },
     ...(body.include_stop_str_in_output ? { includesStopToken: true as const } : {}),
     ...(promptTopLogprobs !== undefined ? { promptTopLogprobs } : {}),

@@ -173,10 +173,16 @@ export function checkTools(body: ToolFields, ctx: Refine): void {
   }
 }
 
-/** Reads the fields. Undefined if there are no tools. `isOlder`: whether the answer is to have a function_call. */
-export function toToolUse(body: ToolFields): (ToolUse & { isOlder: boolean }) | undefined {
+/**
+ * Reads the fields. Undefined if there are no tools. `isOlder`: whether the answer is to have a function_call.
+ * @param fallback the tools of a request that has neither tools nor functions
+ */
+export function toToolUse(
+  body: ToolFields,
+  fallback: readonly FunctionTool[] = [],
+): (ToolUse & { isOlder: boolean }) | undefined {
   const isOlder = !body.tools?.length && (body.functions?.length ?? 0) > 0;
-  const tools = (isOlder ? body.functions : body.tools) ?? [];
+  const tools = (isOlder ? body.functions : body.tools) ?? fallback;
   if (tools.length === 0) return undefined;
   const choice = (isOlder ? body.function_call : body.tool_choice) ?? { mode: 'auto' };
   const isParallel = !isOlder && (body.parallel_tool_calls ?? true);
