@@ -15,8 +15,8 @@ const recordSchema = z.object({
   input: z.array(conversationItemSchema),
   /** The response's own items, in the order of its output. */
   output: z.array(conversationItemSchema),
-  /** The response as it was answered. */
-  response: z.record(z.string(), z.unknown()),
+  /** The answer as JSON text. Schemas in it may be nested deeper than documents are read. */
+  response: z.string(),
 });
 
 /** A response and the items before it. */

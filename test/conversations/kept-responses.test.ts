@@ -14,7 +14,7 @@ const ID = `resp_${'a'.repeat(32)}`;
 const kept = (content: string) => ({
   input: [{ type: 'message' as const, role: 'user' as const, content }],
   output: [{ type: 'message' as const, role: 'assistant' as const, content: 'Hello' }],
-  response: { id: ID, metadata: { a: 'b' } },
+  response: JSON.stringify({ id: ID }),
 });
 
 function open(options: Partial<KeptResponsesOptions> = {}) {
@@ -39,6 +39,13 @@ test('a response is found by its tenant, and by no other', async () => {
   for (const id of ['', 'resp_1', `../acme/.responses/${ID}`, ID.toUpperCase()]) {
     assert.equal(await responses.find('acme', id), undefined);
   }
+});
+
+test('a response is found as it was, however deep it is', async () => {
+  const { responses } = open();
+  const response = `${'['.repeat(100)}${']'.repeat(100)}`;
+  await responses.keep('acme', ID, { ...kept('Hi'), response });
+  assert.equal((await responses.find('acme', ID))!.response, response);
 });
 
 test('a removed response is gone', async () => {

@@ -4,6 +4,8 @@ import { readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { describe, test } from 'node:test';
 import { LoadedAdapters } from '../../adapters/registry/folder-registry.ts';
+import { createMemoryStore } from '../../adapters/store/memory.ts';
+import { KeptResponses } from '../../src/conversations/kept-responses.ts';
 import { DEFAULT_LIMITS } from '../../src/http/limits.ts';
 import { MESSAGE_FIELDS } from '../../src/http/schema/chat.ts';
 import { requestFields, STREAM_OPTION_FIELDS } from '../../src/http/schema/request-fields.ts';
@@ -22,6 +24,7 @@ const { ask } = serveKeyed({
   tenants: { boss: {} },
   admins: ['boss'],
   jobs: filesSide(),
+  keptResponses: new KeptResponses({ store: createMemoryStore(), keepMs: 1000, now: Date.now }),
   loaded,
 });
 

@@ -69,7 +69,7 @@ async function readItem(
   const responseId = responseIdOf(id);
   const found = responseId && (await responses?.find(tenant, responseId, { signal }));
   if (found) {
-    const { output } = found.response as Pick<ApiResponse, 'output'>;
+    const { output } = JSON.parse(found.response) as ApiResponse;
     const made = found.output[output.findIndex((item) => item.id === id)];
     const given = found.input.find((_, i) => inputIdOf(responseId, i) === id);
     const item = made ?? given;
@@ -132,7 +132,8 @@ export async function keepResponse(
   const output = response.output
     .filter(({ type, status }) => type === 'message' || status === 'completed')
     .map(toConversationItem);
-  await responses!.keep(tenant, response.id, { input: [...input], output, response }, { signal });
+  const kept = { input: [...input], output, response: JSON.stringify(response) };
+  await responses!.keep(tenant, response.id, kept, { signal });
 }
 
 function toConversationItem(item: ResponseOutputItem): ConversationItem {

@@ -37,7 +37,7 @@ export function addKeptResponseRoutes(app: OpenAPIHono<HttpEnv>, kept: KeptRespo
       const id = pathParam(c, 'id');
       const found = await kept.find(c.get('tenant').id, id);
       if (!found) throw notFound();
-      return c.json(found.response);
+      return c.body(found.response, 200, { 'content-type': 'application/json' });
     },
   });
   addRoute(app, {
