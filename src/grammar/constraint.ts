@@ -11,6 +11,7 @@ import { parseRegex } from './regex.ts';
 import {
   choice,
   EMPTY,
+  GrammarError,
   optional,
   repeat,
   sequence,
@@ -27,8 +28,27 @@ const checked = new LRUCache<string, true>({ max: MAX_CHECKED });
 export function checkConstraint(constraint: Constraint): void {
   const key = constraintDigest(constraint);
   if (checked.get(key)) return;
-  compileConstraint(constraint);
+  probe(compileConstraint(constraint));
   checked.set(key, true);
+}
+
+/** The bytes that a probe reads. An expression that explodes does so within a few. */
+const PROBE_BYTES = 48;
+/** Visited places, which take 10 ms. Usual constraints need less than 10,000. */
+const MAX_PROBE_WORK = 100_000;
+
+/** Reads some text that the automaton allows, and throws `GrammarError` if that takes too long. */
+function probe(automaton: Automaton): void {
+  const work = { places: 0 };
+  let state = automaton.start;
+  for (let i = 0; i < PROBE_BYTES; i++) {
+    const next = Array.from({ length: 256 }, (_, byte) => automaton.step(state, byte, work));
+    const open = [...new Set(next)].filter((found) => found !== null);
+    if (work.places > MAX_PROBE_WORK) throw new GrammarError('is too ambiguous');
+    if (open.length === 0) return;
+    // The state with the most places is the likeliest to explode.
+    state = open.reduce((most, other) => (other.places.length > most.places.length ? other : most));
+  }
 }
 
 /** Returns a key for caches of what is made of a constraint. */

@@ -2,7 +2,7 @@
 
 import { insideString } from './json-text.ts';
 import { parseRegex } from './regex.ts';
-import { sequence, type TextPattern, text } from './text-pattern.ts';
+import { sequence, shared, type TextPattern, text } from './text-pattern.ts';
 
 const YEAR = '\\d{4}';
 /** Years with 29 February. */
@@ -59,7 +59,7 @@ export function stringOfFormat(format: string): TextPattern | undefined {
   const source = Object.hasOwn(FORMATS, format) ? FORMATS[format] : undefined;
   if (known || source === undefined) return known;
   const inner = parseRegex(source, { toPattern: insideString });
-  const pattern = sequence(text('"'), inner, text('"'));
+  const pattern = shared(sequence(text('"'), inner, text('"')));
   parsed.set(format, pattern);
   return pattern;
 }

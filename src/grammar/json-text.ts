@@ -7,6 +7,7 @@ import {
   recursive,
   repeat,
   sequence,
+  shared,
   type TextPattern,
   text,
 } from './text-pattern.ts';
@@ -81,16 +82,20 @@ function intersect(one: readonly CharRange[], other: readonly CharRange[]): Char
 }
 
 /** An integer without bounds. */
-export const ANY_INTEGER: TextPattern = sequence(
-  optional(text('-')),
-  choice(text('0'), sequence(chars('19'), repeat(DIGIT, 0, MAX_DIGITS - 1))),
+export const ANY_INTEGER: TextPattern = shared(
+  sequence(
+    optional(text('-')),
+    choice(text('0'), sequence(chars('19'), repeat(DIGIT, 0, MAX_DIGITS - 1))),
+  ),
 );
 
 /** A number without bounds. */
-export const ANY_NUMBER: TextPattern = sequence(
-  ANY_INTEGER,
-  optional(sequence(text('.'), repeat(DIGIT, 1, MAX_DIGITS))),
-  optional(sequence(chars('eeEE'), optional(chars('++--')), repeat(DIGIT, 1, 2))),
+export const ANY_NUMBER: TextPattern = shared(
+  sequence(
+    ANY_INTEGER,
+    optional(sequence(text('.'), repeat(DIGIT, 1, MAX_DIGITS))),
+    optional(sequence(chars('eeEE'), optional(chars('++--')), repeat(DIGIT, 1, 2))),
+  ),
 );
 
 /** The signs between JSON's tokens. `withSpaces` recognizes them by identity. */
@@ -109,7 +114,7 @@ export function member(key: TextPattern, value: TextPattern): TextPattern {
   return sequence(key, COLON, value);
 }
 
-export const ANY_STRING = stringOfLength(0, Number.POSITIVE_INFINITY);
+export const ANY_STRING = shared(stringOfLength(0, Number.POSITIVE_INFINITY));
 
 /** Any JSON value. */
 export const ANY_VALUE: TextPattern = recursive((value) =>

@@ -8,6 +8,7 @@ import {
   EMPTY,
   repeat,
   sequence,
+  shared,
   type TextPattern,
   text,
 } from './text-pattern.ts';
@@ -31,7 +32,8 @@ export function objectPattern(
   let after: TextPattern = other ? repeat(sequence(COMMA, other), 0) : EMPTY;
   let before: TextPattern = other ? choice(EMPTY, sequence(other, after)) : EMPTY;
   for (let i = parts.length - 1; i >= 0; i--) {
-    const [rest, part] = [shared(after), parts[i]!];
+    const rest = after === EMPTY ? EMPTY : shared(after);
+    const part = parts[i]!;
     const { isRequired } = members[i]!;
     const continued = sequence(COMMA, part, rest);
     const begun = sequence(part, rest);
@@ -39,11 +41,6 @@ export function objectPattern(
     after = isRequired ? continued : choice(continued, rest);
   }
   return sequence(text('{'), before, text('}'));
-}
-
-/** Makes a rule of a pattern that is used several times. */
-function shared(body: TextPattern): TextPattern {
-  return body === EMPTY ? body : { kind: 'rule', rule: { body } };
 }
 
 /** A string that is none of these names. It has no escapes. */

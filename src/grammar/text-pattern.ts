@@ -70,6 +70,11 @@ export function optional(item: TextPattern): TextPattern {
   return repeat(item, 0, 1);
 }
 
+/** A pattern that is used in many places, which then share its nodes. */
+export function shared(body: TextPattern): TextPattern {
+  return { kind: 'rule', rule: { body } };
+}
+
 /** A pattern that `define` describes with a reference to the pattern itself. */
 export function recursive(define: (self: TextPattern) => TextPattern): TextPattern {
   const rule: PatternRule = { body: EMPTY };
