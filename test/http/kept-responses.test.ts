@@ -16,13 +16,14 @@ const URL = '/v1/responses';
 const memory = createMemoryStore();
 const clock = { ms: Date.now() };
 const prompts: string[] = [];
+const keptResponses = new KeptResponses({
+  store: guardStore(memory, createLog('silent')),
+  keepMs: 3_600_000,
+  now: () => clock.ms,
+});
 const served = serveKeyed({
   tenants: { acme: {}, other: {} },
-  keptResponses: new KeptResponses({
-    store: guardStore(memory, createLog('silent')),
-    keepMs: 3_600_000,
-    now: () => clock.ms,
-  }),
+  keptResponses,
   reply(promptIds) {
     prompts.push(shownPrompt(promptIds));
     return utf8('Hello');
@@ -80,6 +81,18 @@ test('items of a kept response can be sent as references', async () => {
   const unknown = { type: 'item_reference', id: `msg_${'0'.repeat(32)}` };
   const error = await readError(await ask('acme', URL, { model: 'base', input: [unknown] }));
   assert.deepEqual([error.code, error.param], ['invalid_request', 'input[0].id']);
+});
+
+test('a request refers to the items of a limited number of responses', async () => {
+  const output = [{ type: 'message' as const, role: 'assistant' as const, content: 'A' }];
+  const parts = Array.from({ length: 257 }, (_, i) => String(i).padStart(32, '0'));
+  for (const part of parts) {
+    const response = JSON.stringify({ output: [{ id: `msg_${part}` }] });
+    await keptResponses.keep('acme', `resp_${part}`, { input: [], output, response });
+  }
+  const input = parts.map((part) => ({ type: 'item_reference', id: `msg_${part}` }));
+  const error = await readError(await ask('acme', URL, { model: 'base', input }));
+  assert.deepEqual([error.code, error.param], ['invalid_request', 'input[256].id']);
 });
 
 test('a request can ask that nothing is kept', async () => {

@@ -7,7 +7,7 @@ import type {
   ResponseOutputItem,
 } from '../../contracts/responses.ts';
 import { type CallMessage, findOrphan } from '../../contracts/tools.ts';
-import type { KeptResponses } from '../../conversations/kept-responses.ts';
+import type { KeptResponse, KeptResponses } from '../../conversations/kept-responses.ts';
 import type { ChatMessage } from '../../tokenizer/template-values.ts';
 import type { InputItem } from '../schema/response-items.ts';
 import { inputIdOf, responseIdOf } from './item-ids.ts';
@@ -35,8 +35,9 @@ export async function openConversation(
 ): Promise<ConversationItem[]> {
   const previous = previousId == null ? [] : await readPrevious(previousId, kept);
   const items: ConversationItem[] = [...previous];
+  const read = createItemReader(kept);
   for (const [i, item] of input.entries()) {
-    items.push(item.type === 'item_reference' ? await readItem(item.id, i, kept) : item);
+    items.push(item.type === 'item_reference' ? await read(item.id, `input[${i}].id`) : item);
   }
   const orphan = findOrphan(items.map(toCallMessage)) - previous.length;
   if (orphan < 0) return items;
@@ -61,24 +62,41 @@ async function readPrevious(
   throw new ServeError('previous_response_not_found', message, { param: 'previous_response_id' });
 }
 
-async function readItem(
-  id: string,
-  index: number,
-  { responses, tenant, signal }: Kept,
-): Promise<ConversationItem> {
-  const responseId = responseIdOf(id);
-  const found = responseId && (await responses?.find(tenant, responseId, { signal }));
-  if (found) {
-    const { output } = JSON.parse(found.response) as ApiResponse;
-    const made = found.output[output.findIndex((item) => item.id === id)];
-    const given = found.input.find((_, i) => inputIdOf(responseId, i) === id);
-    const item = made ?? given;
+/** Each is a read of the store. A client that refers to every turn of a conversation has one per turn. */
+const MAX_REFERRED_RESPONSES = 256;
+
+/** Returns a reader of the items that one request refers to. It reads each response once. */
+function createItemReader({ responses, tenant, signal }: Kept) {
+  const found = new Map<string, Map<string, ConversationItem>>();
+  const readResponse = async (id: string) => {
+    const response = await responses?.find(tenant, id, { signal });
+    return response ? itemsOf(id, response) : new Map<string, ConversationItem>();
+  };
+  return async (id: string, param: string): Promise<ConversationItem> => {
+    const responseId = responseIdOf(id);
+    if (responseId !== undefined && !found.has(responseId)) {
+      if (found.size >= MAX_REFERRED_RESPONSES) {
+        throw badReference(param, `Items of at most ${MAX_REFERRED_RESPONSES} responses are read.`);
+      }
+      found.set(responseId, await readResponse(responseId));
+    }
+    const item = responseId === undefined ? undefined : found.get(responseId)!.get(id);
     if (item) return item;
-  }
-  const param = `input[${index}].id`;
-  throw new ServeError('invalid_request', `${param}: Item with id ${quoted(id)} not found.`, {
-    param,
-  });
+    throw badReference(param, `Item with id ${quoted(id)} not found.`);
+  };
+}
+
+/** The items of a kept response by their ids. */
+function itemsOf(responseId: string, { input, output, response }: KeptResponse) {
+  const made = (JSON.parse(response) as ApiResponse).output;
+  return new Map([
+    ...input.map((item, i) => [inputIdOf(responseId, i), item] as const),
+    ...output.map((item, i) => [made[i]!.id, item] as const),
+  ]);
+}
+
+function badReference(param: string, reason: string): ServeError {
+  return new ServeError('invalid_request', `${param}: ${reason}`, { param });
 }
 
 /** An error repeats at most this much of an id. */
