@@ -1,6 +1,6 @@
 // Prepares a base as the server does on this processor, for tests and benchmarks that run an engine without a server.
 import { describeProcessor } from '../src/common/processor.ts';
-import { calibrator } from '../src/compose/calibration.ts';
+import { rowFormCalibration } from '../src/compose/calibration.ts';
 import type { EngineOptions } from '../src/engine/engine.ts';
 import { fewestRowsForRowForm } from '../src/engine/row-form.ts';
 import { readArtifact } from '../src/import/artifact.ts';
@@ -14,8 +14,8 @@ export async function defaultServing(
 ): Promise<Pick<EngineOptions, 'servingDir' | 'rowFormFrom'>> {
   const artifact = readArtifact(artifactDir);
   try {
-    const calibrate = calibrator({ artifactDir, runtime: {} });
-    const servingDir = await ensureServingFiles(artifact, { ...cache, calibrate });
+    const calibration = rowFormCalibration({ artifactDir, runtime: {} });
+    const servingDir = await ensureServingFiles(artifact, { ...cache, calibration });
     const served = { weights: cache.weights, provider: 'cpu' } as const;
     const rowFormFrom = fewestRowsForRowForm(served, describeProcessor().features);
     return { servingDir, ...(rowFormFrom !== undefined && { rowFormFrom }) };

@@ -3,11 +3,15 @@
 import { rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { CALIBRATION_TEXT, CALIBRATION_TOKENS } from '../calibration/text.ts';
-import { measureInputMaxima, measureKvMaxima } from '../engine/calibration.ts';
+import { lazy } from '../common/lazy.ts';
+import { measureInputMaxima, measureKvMaxima, measureRowErrors } from '../engine/calibration.ts';
 import type { RuntimeOptions } from '../engine/graph-sessions.ts';
-import type { Calibrate } from '../import/serving-files.ts';
+import type { Calibration } from '../import/serving-files.ts';
 import { calibratedScales, KV_SCALES_FILE } from '../model/kv-scales.ts';
 import { loadTokenizer } from '../tokenizer/tokenizer.ts';
+
+/** Errors are alike everywhere in the text. */
+const ERROR_TOKENS = 512;
 
 /** The base's folder, for its tokenizer, and the options of the runtime. */
 interface CalibrationRequest {
@@ -15,11 +19,18 @@ interface CalibrationRequest {
   readonly runtime: RuntimeOptions;
 }
 
-/** Returns the function that measures a base's linears. A base without a tokenizer cannot be measured. */
-export function calibrator({ artifactDir, runtime }: CalibrationRequest): Calibrate {
-  return async (servingDir) => {
-    const tokenIds = await calibrationTokens(artifactDir);
-    return tokenIds && measureInputMaxima(servingDir, tokenIds, runtime);
+/** Returns the measurements that the row form needs. A base without a tokenizer cannot be measured. */
+export function rowFormCalibration({ artifactDir, runtime }: CalibrationRequest): Calibration {
+  const tokens = lazy(() => calibrationTokens(artifactDir));
+  return {
+    async measureInputs(servingDir) {
+      const tokenIds = await tokens.get();
+      return tokenIds && measureInputMaxima(servingDir, tokenIds, runtime);
+    },
+    async measureErrors(servingDir) {
+      const tokenIds = (await tokens.get())?.slice(0, ERROR_TOKENS) ?? [];
+      return measureRowErrors(servingDir, tokenIds, runtime);
+    },
   };
 }
 

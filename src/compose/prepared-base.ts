@@ -37,9 +37,9 @@ export async function prepareBase(context: ProgramContext): Promise<PreparedBase
     weights: config.weights,
     cacheDir: path.join(config.home, 'cache'),
     reporter,
-    calibrate: async (servingDir) => {
-      const { calibrator } = await import('./calibration.ts');
-      return calibrator({ artifactDir, runtime: runtimeOptions(config) })(servingDir);
+    openCalibration: async () => {
+      const { rowFormCalibration } = await import('./calibration.ts');
+      return rowFormCalibration({ artifactDir, runtime: runtimeOptions(config) });
     },
   });
   const prepareFiles = async () => {

@@ -11,7 +11,7 @@ import {
   type ServingFault,
   servingFolder,
 } from '../import/serving-cache.ts';
-import type { Calibrate } from '../import/serving-files.ts';
+import type { Calibration } from '../import/serving-files.ts';
 import type { Reporter } from './context.ts';
 
 /** The full check of a small file reads at this rate, which takes 3 % of a core. */
@@ -26,8 +26,8 @@ export interface ServingWeightsOptions extends ServingCache {
   /** The artifact's digest. */
   readonly digest: string;
   readonly reporter: Reporter;
-  /** See `ServingFilesOptions`. */
-  readonly calibrate: Calibrate;
+  /** Loads what measures the base when its files are built. */
+  readonly openCalibration: () => Promise<Calibration>;
 }
 
 /** The serving files of one base in one weights mode. */
@@ -69,14 +69,18 @@ export class ServingWeights {
   }
 
   async #build(): Promise<void> {
-    const { artifactDir, weights, cacheDir, reporter, calibrate } = this.#options;
+    const { artifactDir, weights, cacheDir, reporter, openCalibration } = this.#options;
     const { buildServingFiles } = await import('../import/serving-files.ts');
     await verifyArtifact(artifactDir);
     const artifact = readArtifact(artifactDir);
     const progress = await reporter.openProgress();
     try {
       const onProgress = (done: number, total: number) => progress.update('prepare', done, total);
-      await buildServingFiles(artifact, { weights, cacheDir, calibrate, onProgress });
+      const calibration = await openCalibration();
+      const onImprecise = (linears: readonly string[]) =>
+        reporter.notify(describeImprecise(linears));
+      const options = { weights, cacheDir, calibration, onImprecise, onProgress };
+      await buildServingFiles(artifact, options);
     } finally {
       progress.end();
       artifact.tensors.close();
@@ -86,4 +90,8 @@ export class ServingWeights {
 
 function describeDamage(dir: string, { file, reason }: ServingFault): string {
   return `${path.join(dir, file)} is damaged: ${reason}.`;
+}
+
+function describeImprecise(linears: readonly string[]): string {
+  return `Large activations do not fit into 8 bits per token row: ${linears.join(', ')} keep one scale per block, which is slower.`;
 }

@@ -1,9 +1,15 @@
 // Runs a served model over token ids and measures what its numbers are like: the largest keys and values, for the scales of an
 // int8 cache, and the largest inputs of the fused linears, for the row form of int8.
+import { assert } from '../common/assert.ts';
 import type { DecoderConfig } from '../model/config.ts';
 import type { KvMaxima } from '../model/kv-scales.ts';
-import { inputMaxima } from '../model/serving-graph.ts';
-import { FUSED_LINEAR_NAMES, FUSED_LINEARS, TARGET_MODULES } from '../model/target-modules.ts';
+import { type Observed, observation } from '../model/serving-graph.ts';
+import {
+  FUSED_LINEAR_NAMES,
+  FUSED_LINEARS,
+  type FusedLinear,
+  TARGET_MODULES,
+} from '../model/target-modules.ts';
 import { separateLargeBlocks } from '../ort/libc.ts';
 import { hostTensor, type OrtTensor } from '../ort/tensor.ts';
 import { AdapterSlots } from './adapters/adapter-slots.ts';
@@ -50,29 +56,66 @@ export async function measureInputMaxima(
   runtime: RuntimeOptions = {},
 ): Promise<Float32Array[]> {
   const served = openServingFolder(servingDir);
-  const observed = new Map<string, OrtTensor<'float32'>>();
-  for (let layer = 0; layer < served.config.layerCount; layer++) {
-    for (const fused of FUSED_LINEAR_NAMES) {
-      const { inFeatures } = TARGET_MODULES[FUSED_LINEARS[fused][0]!];
-      observed.set(inputMaxima(layer, fused), hostTensor('float32', [inFeatures(served.config)]));
-    }
-  }
-  const outputs = [...observed.values()];
-  const maxima = outputs.map(({ data }) => new Float32Array(data.length));
+  const { config } = served;
+  const inFeatures = (fused: FusedLinear) =>
+    TARGET_MODULES[FUSED_LINEARS[fused][0]!].inFeatures(config);
+  const outputs = observationTensors(config, inFeatures);
+  const tensors = [...outputs.values()];
+  const maxima = tensors.map(({ data }) => new Float32Array(data.length));
   const reading = { tokenIds, runtime };
   await readWindows(served, reading, {
-    observed,
+    observed: { kind: 'inputs', outputs },
     afterChunk: () => {
-      for (const [i, { data }] of outputs.entries()) raiseEach(maxima[i]!, data);
+      for (const [i, { data }] of tensors.entries()) raiseEach(maxima[i]!, data);
     },
   });
   return maxima;
 }
 
+/**
+ * Returns the error of each fused linear's row form as a share of the product in blocks, the largest mean of any chunk of the
+ * text, in the same order. Throws `FileError` if the folder is invalid. Asserts that it has a row form.
+ */
+export async function measureRowErrors(
+  servingDir: string,
+  tokenIds: readonly number[],
+  runtime: RuntimeOptions = {},
+): Promise<number[]> {
+  const served = openServingFolder(servingDir);
+  assert(served.hasRowForm, `${servingDir} has a row form`);
+  const outputs = observationTensors(served.config, () => 1);
+  const tensors = [...outputs.values()];
+  const errors = tensors.map(() => 0);
+  const reading = { tokenIds, runtime };
+  await readWindows(served, reading, {
+    observed: { kind: 'rowErrors', outputs },
+    afterChunk: () => {
+      for (const [i, { data }] of tensors.entries()) errors[i] = Math.max(errors[i]!, data[0]!);
+    },
+  });
+  return errors;
+}
+
+/** A tensor for the observation of each fused linear, by name, layer by layer. */
+function observationTensors(
+  { layerCount }: DecoderConfig,
+  length: (fused: FusedLinear) => number,
+): ReadonlyMap<string, OrtTensor<'float32'>> {
+  const tensors = new Map<string, OrtTensor<'float32'>>();
+  for (let layer = 0; layer < layerCount; layer++) {
+    for (const fused of FUSED_LINEAR_NAMES)
+      tensors.set(observation(layer, fused), hostTensor('float32', [length(fused)]));
+  }
+  return tensors;
+}
+
 /** Looks at a model while it reads a text. */
 interface Observer {
-  /** Additional outputs of each run, by name. */
-  readonly observed?: ReadonlyMap<string, OrtTensor>;
+  readonly observed?: {
+    readonly kind: Observed;
+    /** Written by each run. */
+    readonly outputs: ReadonlyMap<string, OrtTensor>;
+  };
   afterChunk?(): void;
   /** The cache then holds one window. */
   afterWindow?(cache: KvCache): void;
@@ -88,9 +131,9 @@ async function readWindows(
   const maxSeqLength = Math.min(WINDOW_TOKENS, config.maxPositions, tokenIds.length);
   const cache = new KvCache(config, { slotCount: 1, maxSeqLength });
   const slots = new AdapterSlots(config, { capacity: 1, capacityBytes: 0 });
-  const observesInputs = observed !== undefined;
-  const sessions = new GraphSessions(served, maxSeqLength, { runtime, observesInputs });
-  const runner = new ModelRunner({ config, sessions, cache, slots, observed });
+  const observes = observed?.kind;
+  const sessions = new GraphSessions(served, maxSeqLength, { runtime, observes });
+  const runner = new ModelRunner({ config, sessions, cache, slots, observed: observed?.outputs });
   try {
     for (let start = 0; start + maxSeqLength <= tokenIds.length; start += maxSeqLength) {
       for (let past = 0; past < maxSeqLength; past += CHUNK_TOKENS) {

@@ -3,7 +3,7 @@
 // 135M model). Each is created on first use, off the event loop.
 import type { KvForm } from '../model/kv-attention.ts';
 import type { LoraLayout } from '../model/lora-graph.ts';
-import { type LinearForm, servingGraph } from '../model/serving-graph.ts';
+import { type LinearForm, type Observed, servingGraph } from '../model/serving-graph.ts';
 import { servingTensors } from '../model/serving-weights.ts';
 import {
   createSession,
@@ -32,8 +32,8 @@ export interface SessionsOptions {
   readonly memory?: ModelMemory;
   /** The fewest token rows of a run for which the linears take the row form. Default: none has enough. */
   readonly rowFormFrom?: number | undefined;
-  /** Whether graphs have the outputs of `inputMaxima`. Default: false. */
-  readonly observesInputs?: boolean;
+  /** The measurements that graphs make of their linears. Default: none. */
+  readonly observes?: Observed | undefined;
 }
 
 /** The sessions of one model. */
@@ -47,24 +47,19 @@ export class GraphSessions {
   readonly #prepacked = new PrepackedWeights();
   readonly #sessions = new Map<string, Promise<Session>>();
   readonly #rowFormFrom: number | undefined;
-  readonly #observesInputs: boolean;
+  readonly #observes: Observed | undefined;
 
   constructor(
     model: ServingModel,
     maxSeqLength: number,
-    {
-      runtime = {},
-      memory = HOST_MEMORY,
-      rowFormFrom,
-      observesInputs = false,
-    }: SessionsOptions = {},
+    { runtime = {}, memory = HOST_MEMORY, rowFormFrom, observes }: SessionsOptions = {},
   ) {
     this.#model = model;
     this.#maxSeqLength = maxSeqLength;
     this.#runtime = runtime;
     this.memory = memory;
     this.#rowFormFrom = rowFormFrom;
-    this.#observesInputs = observesInputs;
+    this.#observes = observes;
     const read = new Set(servingTensors(model.config, model.weights).map(({ name }) => name));
     const weights =
       memory.weightsAs === 'inputs' ? [...model.tensors].filter(([name]) => read.has(name)) : [];
@@ -84,8 +79,7 @@ export class GraphSessions {
     if (!session) {
       const maxSeqLength = this.#maxSeqLength;
       const { float, weightsAs } = this.memory;
-      const observesInputs = this.#observesInputs;
-      const form = { ...layout, maxSeqLength, float, weightsAs, observesInputs };
+      const form = { ...layout, maxSeqLength, float, weightsAs, observes: this.#observes };
       const graph = servingGraph({ ...this.#model, ...form });
       const options = { ...this.#runtime, sharesThreads: true, ...this.#heldWeights() };
       session = createSession(graph, options);

@@ -22,6 +22,8 @@ export interface ServingModel {
   readonly weights: WeightsMode;
   /** Whether the fused linears are there in the row form, too. */
   readonly hasRowForm: boolean;
+  /** The fused linears that keep their blocks in every run. */
+  readonly blockLinears: ReadonlySet<string>;
   /** Equal identities compute the same. */
   readonly identity: string;
   readonly folder: string;
@@ -52,6 +54,7 @@ export function openServingFolder(dir: string): ServingModel {
     config,
     weights,
     hasRowForm: rowForm !== null,
+    blockLinears: new Set(rowForm?.blockLinears),
     identity,
     folder: dir,
     tensors,
@@ -62,7 +65,7 @@ export function openServingFolder(dir: string): ServingModel {
 
 /** Covers everything that decides what a served base computes, apart from adapters. */
 function servedIdentity({ baseDigest, weights, rowForm }: ServingLayout): string {
-  return `${baseDigest} ${weights} ${rowForm}`;
+  return `${baseDigest} ${weights} ${JSON.stringify(rowForm)}`;
 }
 
 /** Reads the scales of an int8 KV cache. Throws `FileError` if the folder has none that fit the model. */

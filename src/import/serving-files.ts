@@ -6,8 +6,9 @@ import path from 'node:path';
 import { assert } from '../common/assert.ts';
 import { buildFolder } from '../common/folders.ts';
 import { asBytes, toFloat32 } from '../common/tensor.ts';
+import type { DecoderConfig } from '../model/config.ts';
 import { biasName, embeddingName, headName } from '../model/names.ts';
-import { rowMatrix, rowTensors } from '../model/row-weights.ts';
+import { linearName, rowMatrix, rowTensors } from '../model/row-weights.ts';
 import {
   embeddingMatrix,
   fusedBias,
@@ -16,6 +17,7 @@ import {
   LAYOUT_FILE,
   LAYOUT_VERSION,
   normVectors,
+  type RowFormLayout,
   type ServingLayout,
   type ServingMatrix,
   type ServingTensor,
@@ -34,19 +36,25 @@ import { isBuilt, recordChecksums, type ServingCache, servingFolder } from './se
 
 /** The runtime wants weights on a cache line. The mapping itself starts on a page. */
 const ALIGNMENT = 64;
+/** A linear whose row form has a larger error keeps its blocks. Those of SmolLM2-135M have 0.006 to 0.027. */
+const MAX_ROW_ERROR = 0.1;
 /** A single write call takes at most 2^31-1 bytes. */
 const MAX_WRITE_BYTES = 1 << 30;
 
-/**
- * Runs the model of a serving folder over a text. Resolves to the maxima [in] of each fused linear, layer by layer in the order
- * of `FUSED_LINEAR_NAMES`, or to undefined if the model cannot read the text.
- */
-export type Calibrate = (servingDir: string) => Promise<readonly Float32Array[] | undefined>;
+/** Runs the model of a serving folder over a text, to measure its linears layer by layer in the order of `FUSED_LINEAR_NAMES`. */
+export interface Calibration {
+  /** The largest magnitudes [in] of each linear's inputs. Undefined if the model cannot read the text. */
+  measureInputs(servingDir: string): Promise<readonly Float32Array[] | undefined>;
+  /** The error of each linear's row form as a share of its product. */
+  measureErrors(servingDir: string): Promise<readonly number[]>;
+}
 
 /** Options of the functions that build serving files. */
 export interface ServingFilesOptions extends ServingCache {
-  /** Measures the largest magnitudes of the linears' inputs, for `int8`. Without it the files have no row form. */
-  calibrate?: Calibrate;
+  /** For `int8`. Without it the files have no row form. */
+  calibration?: Calibration;
+  /** Called with the linears that keep their blocks because their row form is not precise enough. */
+  onImprecise?: (linears: readonly string[]) => void;
   /** Called after each tensor with the number of tensors written and the total. */
   onProgress?: (done: number, total: number) => void;
 }
@@ -81,11 +89,11 @@ export async function buildServingFiles(
 async function writeServingFiles(
   artifact: Artifact,
   folder: string,
-  { weights, calibrate, onProgress }: ServingFilesOptions,
+  { weights, calibration, onImprecise, onProgress }: ServingFilesOptions,
 ): Promise<string> {
   const { config } = artifact;
   const expected = servingTensors(config, weights);
-  const mayHaveRows = weights === 'int8' && calibrate !== undefined;
+  const mayHaveRows = weights === 'int8' && calibration !== undefined;
   const rowCount = mayHaveRows ? rowTensors(config).length : 0;
   const handle = await open(path.join(folder, WEIGHTS_FILE), 'w');
   try {
@@ -93,7 +101,7 @@ async function writeServingFiles(
     for await (const [tensor, bytes] of generateTensors(artifact, weights))
       await writer.write(tensor, bytes);
     assert(writer.written.length === expected.length, 'a serving tensor was left out');
-    const writeLayout = (rowForm: string | null) => {
+    const writeLayout = (rowForm: RowFormLayout | null) => {
       const layout: ServingLayout = {
         version: LAYOUT_VERSION,
         baseDigest: artifact.info.digest,
@@ -105,17 +113,29 @@ async function writeServingFiles(
       return writeFile(path.join(folder, LAYOUT_FILE), JSON.stringify(layout));
     };
     await writeLayout(null);
-    const maxima = mayHaveRows ? await calibrate(folder) : undefined;
+    const maxima = mayHaveRows ? await calibration.measureInputs(folder) : undefined;
     if (maxima) {
       for (const [tensor, bytes] of generateRowTensors(artifact, maxima))
         await writer.write(tensor, bytes);
-      await writeLayout(hash('sha256', concat(maxima.map(asBytes)), 'hex'));
+      const rowForm = { calibration: hash('sha256', concat(maxima.map(asBytes)), 'hex') };
+      await writeLayout({ ...rowForm, blockLinears: [] });
+      const errors = (await calibration?.measureErrors(folder)) ?? [];
+      const blockLinears = namesOfLinears(config).filter((_, i) => !(errors[i]! <= MAX_ROW_ERROR));
+      await writeLayout({ ...rowForm, blockLinears });
+      if (blockLinears.length > 0) onImprecise?.(blockLinears);
     }
     await handle.sync();
     return writer.digest();
   } finally {
     await handle.close();
   }
+}
+
+/** All fused linears, layer by layer. */
+function namesOfLinears({ layerCount }: DecoderConfig): string[] {
+  return Array.from({ length: layerCount }, (_, layer) =>
+    FUSED_LINEAR_NAMES.map((fused) => linearName(layer, fused)),
+  ).flat();
 }
 
 /** Appends tensors to the weights file, aligned, and hashes the file. */
@@ -184,7 +204,7 @@ function tableWeights({ tensors, config }: Artifact, name: string): LinearWeight
   return { kind: 'dense', values: toFloat32(tensors.read(name)), rows, cols };
 }
 
-/** Yields the tensors of the row form in order. `maxima`: see `Calibrate`. */
+/** Yields the tensors of the row form in order. `maxima`: see `Calibration`. */
 function* generateRowTensors(
   artifact: Artifact,
   maxima: readonly Float32Array[],

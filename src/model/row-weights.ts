@@ -39,12 +39,17 @@ export interface FloatInputs {
   readonly values: ServingTensor;
 }
 
+/** Names a fused linear of a layer, such as `layers.3.mlp_out`. */
+export function linearName(layer: number, fused: FusedLinear): string {
+  return `layers.${layer}.${fused}`;
+}
+
 /** Returns the tensors of a fused linear. */
 export function rowMatrix(config: DecoderConfig, layer: number, fused: FusedLinear): RowMatrix {
   const targets = FUSED_LINEARS[fused];
   const inputs = TARGET_MODULES[targets[0]!].inFeatures(config);
   const outputs = targets.reduce((sum, t) => sum + TARGET_MODULES[t].outFeatures(config), 0);
-  const name = `layers.${layer}.${fused}.rows`;
+  const name = `${linearName(layer, fused)}.rows`;
   const count = Math.min(FLOAT_INPUTS[fused], inputs);
   return {
     values: { name, type: 'int8', dims: [inputs, outputs] },

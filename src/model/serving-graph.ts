@@ -9,7 +9,7 @@ import { KvAttention, type KvForm } from './kv-attention.ts';
 import { LoraGraph, type LoraLayout } from './lora-graph.ts';
 import { layerTensor } from './names.ts';
 import { quantizeRows, rowProduct } from './row-product.ts';
-import { rowMatrix } from './row-weights.ts';
+import { linearName, rowMatrix } from './row-weights.ts';
 import {
   BLOCK_SIZE,
   embeddingMatrix,
@@ -36,8 +36,10 @@ export interface ServingGraphOptions {
   readonly kv?: KvForm;
   /** The form of the fused linears. `rows` needs `int8` weights with a row form. Default: `blocks`. */
   readonly linears?: LinearForm;
-  /** Whether the graph also has the outputs `INPUT_MAXIMA`. Default: false. */
-  readonly observesInputs?: boolean;
+  /** The linears that keep the block form in a graph of rows, by `linearName`. */
+  readonly blockLinears?: ReadonlySet<string>;
+  /** The measurements of each fused linear. Default: none. */
+  readonly observes?: Observed | undefined;
   /** The float type of values, cache, adapters, and weights that the table lists as float32. Default: float32. */
   readonly float?: FloatType;
   /** Whether the session holds the weights (the default), or each run gets them as inputs. */
@@ -52,9 +54,16 @@ export interface ServingGraphOptions {
  */
 export type LinearForm = 'blocks' | 'rows';
 
-/** The name of the output float32 [in] with the largest magnitudes of a fused linear's inputs in this run. */
-export function inputMaxima(layer: number, fused: FusedLinear): string {
-  return `input_maxima.${layer}.${fused}`;
+/**
+ * Measurements of every fused linear in a run, as outputs named by `observation`. `inputs`: the largest magnitude of each input,
+ * float32 [in]. `rowErrors`: the difference between the products in the two forms as a share of the block form's, the mean
+ * over the token rows, float32 [1].
+ */
+export type Observed = 'inputs' | 'rowErrors';
+
+/** The name of the output with what is observed of a fused linear. */
+export function observation(layer: number, fused: FusedLinear): string {
+  return `observed.${linearName(layer, fused)}`;
 }
 
 /**
@@ -151,8 +160,9 @@ class ServingLowering implements DecoderLowering {
   }
 
   linear(x: Value, layer: number, fused: FusedLinear): Projection {
-    if (this.#options.observesInputs) this.#observe(x, layer, fused);
     const base = this.#baseProduct(x, layer, fused);
+    if (this.#options.observes === 'inputs') this.#observeInputs(x, layer, fused);
+    if (this.#options.observes === 'rowErrors') this.#observeRows(x, base, layer, fused);
     const update = this.#lora.update(x, layer, fused);
     if (!update) return { packed: base };
     if ('packed' in update) return { packed: this.g.node('Add', [base, update.packed]) };
@@ -228,10 +238,14 @@ class ServingLowering implements DecoderLowering {
   }
 
   #baseProduct(x: Value, layer: number, fused: FusedLinear): Value {
-    const { weights, linears } = this.#options;
+    const { weights, linears, blockLinears } = this.#options;
+    if (linears === 'rows' && !blockLinears?.has(linearName(layer, fused)))
+      return this.#rowProduct(x, layer, fused);
     const bias = fusedBias(this.#config, layer, fused);
-    if (linears !== 'rows')
-      return this.matmul(x, fusedMatrix(this.#config, weights, layer, fused), bias);
+    return this.matmul(x, fusedMatrix(this.#config, weights, layer, fused), bias);
+  }
+
+  #rowProduct(x: Value, layer: number, fused: FusedLinear): Value {
     const { values, scales, factors, floatInputs } = rowMatrix(this.#config, layer, fused);
     // A NaN has no code, and the largest value may be found past it. Only inputs of these can be partly NaN: a norm makes all
     // of its row NaN.
@@ -244,15 +258,29 @@ class ServingLowering implements DecoderLowering {
       const taken = this.g.node('Gather', [x, this.#weight(floatInputs.indices)], { axis: 1 });
       product = this.g.node('Gemm', [taken, this.#weight(floatInputs.values), product]);
     }
+    const bias = fusedBias(this.#config, layer, fused);
     return bias ? this.g.node('Add', [product, this.#weight(bias)]) : product;
   }
 
-  #observe(x: Value, layer: number, fused: FusedLinear): void {
-    const outputs = [inputMaxima(layer, fused)];
+  #observeInputs(x: Value, layer: number, fused: FusedLinear): void {
     const inputs = [this.g.node('Abs', [x]), this.g.int64([0])];
-    const [maxima] = this.g.nodeWithOutputs('ReduceMax', inputs, { keepdims: 0 }, { outputs });
     const { inFeatures } = TARGET_MODULES[FUSED_LINEARS[fused][0]!];
-    this.g.output(maxima!, 'float32', [inFeatures(this.#config)]);
+    this.#output('ReduceMax', inputs, observation(layer, fused), inFeatures(this.#config));
+  }
+
+  #observeRows(x: Value, blocks: Value, layer: number, fused: FusedLinear): void {
+    const g = this.g;
+    const difference = g.node('Sub', [this.#rowProduct(x, layer, fused), blocks]);
+    const length = (v: Value) => g.node('ReduceL2', [v, g.int64([1])], { keepdims: 0 });
+    const shares = g.node('Div', [length(difference), length(blocks)]); // [T]
+    const mean = g.node('Unsqueeze', [shares, g.int64([1])]);
+    this.#output('ReduceMean', [mean, g.int64([0])], observation(layer, fused), 1);
+  }
+
+  /** Adds a reduction [length] as an output. */
+  #output(opType: string, inputs: readonly Value[], name: string, length: number): void {
+    const [value] = this.g.nodeWithOutputs(opType, inputs, { keepdims: 0 }, { outputs: [name] });
+    this.g.output(value!, 'float32', [length]);
   }
 
   #matmulNBits(

@@ -186,6 +186,14 @@ export function servingTensorBytes({ type, dims }: ServingTensor): number {
 /** Must be raised when the content of the weights file changes. Older serving folders are then rebuilt. */
 export const LAYOUT_VERSION = 2;
 
+/** The row form of int8 weights. */
+export interface RowFormLayout {
+  /** The SHA-256 of the maxima that it was made from. */
+  readonly calibration: string;
+  /** The linears that keep their blocks in every run, such as `layers.3.mlp_out`. */
+  readonly blockLinears: readonly string[];
+}
+
 /** The table of contents of the weights file, with everything that is needed to serve it without the artifact. */
 export interface ServingLayout {
   readonly version: typeof LAYOUT_VERSION;
@@ -193,8 +201,8 @@ export interface ServingLayout {
   readonly weights: WeightsMode;
   /** The artifact's `config.json`. */
   readonly config: unknown;
-  /** The SHA-256 of the calibration if the tensors of the row form come after those of the mode, else null. */
-  readonly rowForm: string | null;
+  /** Null if the file has no row form, else its tensors come after those of the mode. */
+  readonly rowForm: RowFormLayout | null;
   readonly tensors: readonly (ServingTensor & { readonly offset: number })[];
 }
 

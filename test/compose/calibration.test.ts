@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
-import { calibrator, measureKvScales } from '../../src/compose/calibration.ts';
+import { measureKvScales, rowFormCalibration } from '../../src/compose/calibration.ts';
 import { openServingFolder, readKvScales } from '../../src/engine/serving-folder.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { ensureServingFiles } from '../../src/import/serving-files.ts';
@@ -29,8 +29,8 @@ test('int8 serving files get a row form, unless the base has no tokenizer', asyn
     ['models/toy', true],
     [temporaryFolder(t), false],
   ] as const) {
-    const calibrate = calibrator({ artifactDir, runtime: {} });
-    const options = { weights: 'int8', cacheDir: temporaryFolder(t), calibrate } as const;
+    const calibration = rowFormCalibration({ artifactDir, runtime: {} });
+    const options = { weights: 'int8', cacheDir: temporaryFolder(t), calibration } as const;
     const served = openServingFolder(await ensureServingFiles(artifact, options));
     assert.equal(served.hasRowForm, hasRowForm);
   }

@@ -4,16 +4,22 @@ import { type TestContext, test } from 'node:test';
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { asBytes } from '../../src/common/tensor.ts';
 import type { SlotId } from '../../src/engine/batch.ts';
-import { measureInputMaxima } from '../../src/engine/calibration.ts';
+import { measureInputMaxima, measureRowErrors } from '../../src/engine/calibration.ts';
 import { Engine } from '../../src/engine/engine.ts';
 import type { LogitsRow } from '../../src/engine/logits.ts';
 import { fewestRowsForRowForm } from '../../src/engine/row-form.ts';
-import { ensureServingFiles } from '../../src/import/serving-files.ts';
+import { openServingFolder } from '../../src/engine/serving-folder.ts';
+import { type Calibration, ensureServingFiles } from '../../src/import/serving-files.ts';
 import { TARGET_NAMES } from '../../src/model/target-modules.ts';
 import { type TinyModel, temporaryFolder, tinyAdapter, tinyModel } from '../fixtures.ts';
 import { plainLogits } from '../model/plain-decoder.ts';
 
 const TOKENS = Array.from({ length: 24 }, (_, i) => (7 * i + 3) % 96);
+
+const CALIBRATION: Calibration = {
+  measureInputs: (dir) => measureInputMaxima(dir, TOKENS),
+  measureErrors: (dir) => measureRowErrors(dir, TOKENS),
+};
 
 interface Served {
   readonly model: TinyModel;
@@ -28,7 +34,7 @@ async function openEngine(
   const servingDir = await ensureServingFiles(model.artifact, {
     weights: 'int8',
     cacheDir: temporaryFolder(t),
-    ...(hasRowForm && { calibrate: (dir: string) => measureInputMaxima(dir, TOKENS) }),
+    ...(hasRowForm && { calibration: CALIBRATION }),
   });
   const engine = await Engine.create({ servingDir, slotCount: 6, maxSeqLength: 32, rowFormFrom });
   t.after(() => engine.release());
@@ -129,6 +135,35 @@ for (const target of TARGET_NAMES) {
     assert.deepEqual(prompt.rows, [[{ ok: false, reason: 'non_finite' }]]);
   });
 }
+
+test('a linear whose row form is not precise keeps its blocks, and is named', async (t) => {
+  const { artifact } = tinyModel();
+  const options = { weights: 'int8', cacheDir: temporaryFolder(t) } as const;
+  const named: string[] = [];
+  const servingDir = await ensureServingFiles(artifact, {
+    ...options,
+    calibration: {
+      ...CALIBRATION,
+      // Half of the inputs of layer 1's down projection are far smaller than this says.
+      async measureInputs(dir) {
+        const maxima = await measureInputMaxima(dir, TOKENS);
+        const misjudged = maxima.at(-1)!;
+        for (let i = 0; i < misjudged.length; i += 2) misjudged[i]! *= 1e9;
+        return maxima;
+      },
+    },
+    onImprecise: (linears) => named.push(...linears),
+  });
+  assert.deepEqual(named, ['layers.1.mlp_out']);
+  const served = openServingFolder(servingDir);
+  assert.deepEqual([...served.blockLinears], named);
+  const size = { slotCount: 6, maxSeqLength: 32, rowFormFrom: 1 };
+  const engine = await Engine.create({ servingDir, ...size });
+  t.after(() => engine.release());
+  const whole = await openEngine(t, { model: tinyModel() }, 1);
+  const [found, want] = [await decode(engine, [undefined]), await decode(whole, [undefined])];
+  assert.ok(likeness(found[0] as Float32Array, want[0] as Float32Array) > 0.999);
+});
 
 test('a calibration finds the largest inputs of every linear', async (t) => {
   const model = tinyModel();
