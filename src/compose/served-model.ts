@@ -5,11 +5,11 @@ import {
   type GenerationConfig,
   readGenerationConfig,
 } from '../contracts/generation-config.ts';
+import type { ToolFormatName } from '../contracts/tool-format.ts';
 import type { MemoryPlan } from '../engine/memory/memory-budget.ts';
 import type { AppOptions, ServedModel } from '../http/deps.ts';
 import type { ArtifactDescription, ArtifactInfo } from '../import/artifact.ts';
 import { catalogueGenerationConfig } from '../import/catalogue.ts';
-import type { ToolFormatName } from '../settings/tool-format.ts';
 import { loadTokenizer } from '../tokenizer/tokenizer.ts';
 import { createToolTemplate } from '../tools/tool-template.ts';
 

@@ -87,7 +87,11 @@ export async function openRunner(
     log,
   }: Pick<ServingJobsOptions, 'store' | 'log'> & { readonly baseDigest: string },
 ): Promise<JobRunner> {
-  const childRunner = createChildRunner({ log, threads: config.trainThreads });
+  const childRunner = createChildRunner({
+    log,
+    threads: config.trainThreads,
+    toolFormat: config.toolFormat,
+  });
   if (config.trainRunner === 'process') return childRunner;
   const [{ ApiClient, findCluster }, { createKubernetesRunner }, { parseTrainerTemplate }] =
     await Promise.all([

@@ -66,7 +66,7 @@ export async function runTrainerPod(
       tensors.close();
       return { dir, digest: info.digest };
     },
-    runner: createChildRunner({ log }),
+    runner: createChildRunner({ log, toolFormat: config.toolFormat }),
     signal,
     log,
   });

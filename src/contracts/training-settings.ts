@@ -1,6 +1,7 @@
 // Every setting of a training run, as one table. The command line, the job file, the fine-tuning API and docs/training.md
 // derive from it. It knows values and names; what a setting does is the trainer's.
 import { z } from 'zod';
+import { TOOL_FORMAT_NAMES } from './tool-format.ts';
 
 /** The largest rank of an adapter. Beyond it a full weight is smaller for most layers. */
 export const MAX_RANK = 512;
@@ -198,6 +199,12 @@ export const TRAINING_SETTINGS = {
     api: { name: 'model' },
     needs: 'adapter',
     isHashed: false,
+  },
+  toolFormat: {
+    schema: z.enum(TOOL_FORMAT_NAMES),
+    flag: 'text',
+    help: 'how rows show calls of tools: hermes, llama3 or mistral; must be that of the server',
+    fallback: "as the base's chat template shows them, else hermes",
   },
   saveDtype: {
     schema: z.enum(['float32', 'float16']),

@@ -2,6 +2,7 @@
 import { rm } from 'node:fs/promises';
 import os from 'node:os';
 import { isDiskFull } from '../common/errors.ts';
+import type { ToolFormatName } from '../contracts/tool-format.ts';
 import {
   DISK_FULL_FAULT,
   type Fault,
@@ -25,18 +26,24 @@ import { lostTrainer, TrainerChild, type TrainerChildOptions } from './trainer-c
 export interface ChildRunnerOptions extends TrainerChildOptions {
   /** Threads of a job that does not name a number. Default: half of the cores. A resumed run keeps its number. */
   readonly threads?: number | undefined;
+  /** How the server shows calls of tools, if its setting says so. Jobs train in the same way. */
+  readonly toolFormat?: ToolFormatName | undefined;
 }
 
 /** Creates a runner whose trainers are child processes of this one. */
 export function createChildRunner(options: ChildRunnerOptions): JobRunner {
-  const { threads = Math.max(1, Math.floor(os.availableParallelism() / 2)) } = options;
-  const withThreads = (job: TrainerJob) => ({ threads, ...job });
+  const { threads = Math.max(1, Math.floor(os.availableParallelism() / 2)), toolFormat } = options;
+  const withDefaults = (job: TrainerJob) => ({
+    threads,
+    ...(toolFormat && { toolFormat }),
+    ...job,
+  });
   return {
     outlivesServer: false,
     plan({ jobId, job }, { signal }) {
       const request: TrainerRequest = {
         command: 'plan',
-        job: { file: undefined, overrides: withThreads(job) },
+        job: { file: undefined, overrides: withDefaults(job) },
         size: undefined,
         configFile: undefined,
         memory: undefined,
@@ -46,7 +53,7 @@ export function createChildRunner(options: ChildRunnerOptions): JobRunner {
       return plan(new TrainerChild(request, jobId, options), signal);
     },
     async *run(request, stop) {
-      const job = withThreads(request.job);
+      const job = withDefaults(request.job);
       yield { type: 'end', end: yield* train({ ...request, job }, stop, options) };
     },
   };

@@ -1,5 +1,6 @@
 // The table of all settings. `config.ts` reads them from the environment and the command line.
 import { z } from 'zod';
+import { TOOL_FORMAT_NAMES } from '../contracts/tool-format.ts';
 import { DEFAULT_RANK, MAX_RANK } from '../contracts/training-settings.ts';
 import { PROVIDER_NAMES } from './provider.ts';
 import type { Setting } from './setting.ts';
@@ -16,7 +17,6 @@ import {
   yes,
 } from './setting-values.ts';
 import { TELEMETRY_SETTINGS } from './telemetry-settings.ts';
-import { TOOL_FORMAT_NAMES } from './tool-format.ts';
 
 /** All settings by name. */
 export const SETTINGS = {

@@ -1,8 +1,8 @@
 // How models are told of tools and how they call them: a table of formats. Each writes calls as JSON objects and differs in
 // the tags around them. Does not know templates or requests.
 import { createHash } from 'node:crypto';
+import { TOOL_FORMAT_NAMES, type ToolFormatName } from '../contracts/tool-format.ts';
 import type { FunctionTool, ToolCall } from '../contracts/tools.ts';
-import { TOOL_FORMAT_NAMES, type ToolFormatName } from '../settings/tool-format.ts';
 
 /** How a family of models writes tools, calls and results. */
 export interface ToolFormat {

@@ -1,8 +1,8 @@
 // A chat template that knows tools: the model's own if it shows them, else one that describes tools, calls and results in the
 // text of messages. Requests and training rows are rendered by this same code. Does not know requests or rows.
 import { ServeError } from '../common/errors.ts';
+import type { ToolFormatName } from '../contracts/tool-format.ts';
 import type { FunctionTool } from '../contracts/tools.ts';
-import type { ToolFormatName } from '../settings/tool-format.ts';
 import { type ChatTemplate, createChatTemplate } from '../tokenizer/chat-template.ts';
 import type { ChatMessage } from '../tokenizer/template-values.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';

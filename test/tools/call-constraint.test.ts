@@ -1,8 +1,8 @@
 // Which answers with calls are possible: what a format writes is, and what breaks a schema is not.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import type { ToolFormatName } from '../../src/contracts/tool-format.ts';
 import { Grammars } from '../../src/grammar/grammars.ts';
-import type { ToolFormatName } from '../../src/settings/tool-format.ts';
 import { constrainCalls } from '../../src/tools/call-constraint.ts';
 import { toolFormat, writeCalls } from '../../src/tools/formats.ts';
 import { idsOf } from '../grammar/written.ts';

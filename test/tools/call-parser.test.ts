@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { ToolFormatName } from '../../src/settings/tool-format.ts';
+import type { ToolFormatName } from '../../src/contracts/tool-format.ts';
 import { type AnswerPart, createCallParser } from '../../src/tools/call-parser.ts';
 import { toolFormat, writeCalls } from '../../src/tools/formats.ts';
 

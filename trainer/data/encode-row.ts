@@ -1,6 +1,7 @@
 // Encodes a row of a training file as token ids and labels. A row's text never becomes a control token: those come from the
 // chat template, or end an example.
 import { ServeError } from '../../src/common/errors.ts';
+import type { ToolFormatName } from '../../src/contracts/tool-format.ts';
 import { type ChatRow, RowError, type TrainingRow } from '../../src/rows/row-schema.ts';
 import { loadTokenizer, type Tokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { createToolTemplate, type ToolTemplate } from '../../src/tools/tool-template.ts';
@@ -115,7 +116,10 @@ export interface Language {
 }
 
 /** Loads a model's tokenizer and chat template; undefined if the folder has no tokenizer. */
-export async function readLanguage(directory: string): Promise<Language | undefined> {
+export async function readLanguage(
+  directory: string,
+  toolFormat?: ToolFormatName,
+): Promise<Language | undefined> {
   const tokenizer = await loadTokenizer(directory);
-  return tokenizer && { tokenizer, template: createToolTemplate(tokenizer) };
+  return tokenizer && { tokenizer, template: createToolTemplate(tokenizer, toolFormat) };
 }

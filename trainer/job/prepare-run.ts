@@ -51,7 +51,7 @@ export async function prepareRun(
   const method = resolveMethod(job, artifact.info);
   const maxLength = resolveMaxLength(job, artifact.config);
   const adapter = method === 'full' ? undefined : await planAdapter(job, artifact.config);
-  const language = await readLanguage(artifact.dir);
+  const language = await readLanguage(artifact.dir, job.toolFormat);
   const encode = createRowEncoder({ ...language, vocabSize: artifact.config.vocabSize });
   const rows = await loadRows(job, { encode, maxLength, minExamples });
   return prepareRows(job, artifact, { method, maxLength, adapter, rows, language });

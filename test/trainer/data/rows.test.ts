@@ -114,6 +114,13 @@ test('of a conversation with tools, the calls are learned and results are not', 
   assert.deepEqual(runs, [`${call}<eos>`, 'cd<eos>']);
 });
 
+test('a setting chooses the format of calls', () => {
+  const forced = createToolTemplate(named, 'mistral');
+  const encodeForced = createRowEncoder({ tokenizer: named, template: forced, vocabSize: 999 });
+  const { ids } = encodeForced(parseRow(JSON.stringify({ messages: CALLS, tools: [TOOL] })));
+  assert.match(named.decode([...ids], { skipSpecials: true }), /\[TOOL_CALLS\] \[\{"name": "f"/);
+});
+
 test('a row is encoded as the request is rendered that asks for its call', () => {
   const { ids, labels } = encodeRow({ messages: CALLS.slice(0, 2), tools: [TOOL] });
   const [first] = CALLS as [{ role: string; content: string }];
