@@ -38,6 +38,7 @@ export async function prepareBase(context: ProgramContext): Promise<PreparedBase
     cacheDir: path.join(config.home, 'cache'),
     reporter,
     openCalibration: async () => {
+      if (!wanted.hasRowForm) return undefined;
       const { rowFormCalibration } = await import('./calibration.ts');
       return rowFormCalibration({ artifactDir, runtime: runtimeOptions(config) });
     },

@@ -26,8 +26,8 @@ export interface ServingWeightsOptions extends ServingCache {
   /** The artifact's digest. */
   readonly digest: string;
   readonly reporter: Reporter;
-  /** Loads what measures the base when its files are built. */
-  readonly openCalibration: () => Promise<Calibration>;
+  /** Loads what measures the base when its files are built. Without it they have no row form. */
+  readonly openCalibration: () => Promise<Calibration | undefined>;
 }
 
 /** The serving files of one base in one weights mode. */
@@ -79,7 +79,10 @@ export class ServingWeights {
       const calibration = await openCalibration();
       const onImprecise = (linears: readonly string[]) =>
         reporter.notify(describeImprecise(linears));
-      const options = { weights, cacheDir, calibration, onImprecise, onProgress };
+      const options = {
+        ...{ weights, cacheDir, onImprecise, onProgress },
+        ...(calibration && { calibration }),
+      };
       await buildServingFiles(artifact, options);
     } finally {
       progress.end();

@@ -70,6 +70,8 @@ const PREFIX_CACHE_SHARE = 0.2;
 const ADAPTER_SHARE = 0.4;
 /** The share of the adapter cache in the memory for adapters. The rest is for adapter slots. */
 const ADAPTER_CACHE_SHARE = 0.4;
+/** The memory of a calibration as a multiple of the base's with its row form. SmolLM2-135M takes 0.6 GB beside the process. */
+const CALIBRATION_FACTOR = 4;
 /** While slots are widened, the old ones exist beside the new ones. */
 const SLOTS_AT_ONCE = 2;
 /** The largest share of the memory for adapter slots, even if more is free. */
@@ -98,8 +100,9 @@ export function planMemory(
   if (fewestRowsForRowForm(request, features) !== undefined) {
     const rowForm = tensorBytes(rowTensors(config));
     const { plan, shortfall } = planWith(config, request, { limit, rowForm });
+    const canCalibrate = limit.bytes >= CALIBRATION_FACTOR * plan.budget.parts.base;
     // Sequences are worth more than speed.
-    if (!shortfall && !plan.reduced) return plan;
+    if (!shortfall && !plan.reduced && canCalibrate) return plan;
   }
   const { plan, shortfall } = planWith(config, request, { limit, rowForm: 0 });
   if (shortfall) throw shortfall;
