@@ -49,7 +49,7 @@ export interface DecodeRow {
    */
   draftIds?: readonly number[];
   /**
-   * The tokens that the sampler returns next for any logits. They run alone, before the rows run together. None of them ends
+   * The tokens that the sampler returns next for any logits. With other rows, they run alone before all rows run together. None of them ends
    * the sequence. Absent: none. A row with these has no drafts.
    */
   forcedIds?: readonly number[];

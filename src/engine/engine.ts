@@ -216,6 +216,10 @@ export class Engine {
   async #decode(batch: DecodeBatch): Promise<BatchResult> {
     if (!batch.rows.some(({ forcedIds = [] }) => forcedIds.length > 0))
       return this.#decodeRows(batch);
+    // A draft that is certain: one run for the forced tokens and the next one.
+    const [{ forcedIds, ...only }, ...others] = batch.rows as [DecodeRow, ...DecodeRow[]];
+    if (others.length === 0)
+      return this.#decodeRows({ ...batch, rows: [{ ...only, draftIds: forcedIds ?? [] }] });
     const heads: RowResult[][] = [];
     const rows: DecodeRow[] = [];
     for (const [slot, row] of batch.rows.entries()) {

@@ -30,13 +30,13 @@ export function usableForced({
 
 /**
  * The forced tokens that each row runs before the next run of all rows. A row with k of them needs a run of k tokens, in
- * which the others wait, and saves its part of k runs.
+ * which the others wait, and saves its part of k runs. A single row runs them together with the next token.
  */
 export function planForced(rows: readonly ForcedRow[]): (readonly number[])[] {
   const shareOfRun = (1 + ROW_COST * (rows.length - 1)) / rows.length;
   return rows.map((row) => {
     const forced = usableForced(row);
-    const cost = 1 + TOKEN_COST * (forced.length - 1);
+    const cost = TOKEN_COST * forced.length + (rows.length > 1 ? 1 - TOKEN_COST : 0);
     return forced.length * shareOfRun > cost ? forced : [];
   });
 }

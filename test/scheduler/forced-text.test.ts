@@ -22,8 +22,8 @@ test('a run of forced tokens is bounded', () => {
   assert.equal(usableForced(row(500)).length, 64);
 });
 
-test('a single sequence runs all forced text at once, if it is more than a token', () => {
-  assert.deepEqual(planForced([row(1)]), [[]]);
+test('a single sequence runs all forced text at once', () => {
+  assert.deepEqual(planForced([row(1)]), [[1]]);
   assert.deepEqual(planForced([row(2)]), [[1, 2]]);
 });
 

@@ -15,16 +15,23 @@ export function maskRow(row: LogitsRow, allowed: Uint32Array): LogitsRow {
   masked.fill(Number.NEGATIVE_INFINITY);
   const few: number[] = [];
   let count = 0;
-  for (const [word, bits] of allowed.entries()) {
+  for (let word = 0; word < allowed.length; word++) {
+    const bits = allowed[word]!;
     if (bits === 0) continue;
-    if (bits === ALL && count >= TOP_LOGITS_COUNT) {
-      const start = word * 32;
+    const start = word * 32;
+    if (count >= TOP_LOGITS_COUNT) {
+      // Most tokens of most words may follow inside a string, so the others are removed from a copy.
       masked.set(logits.subarray(start, start + 32), start);
-      count += 32;
+      const last = Math.min(32, logits.length - start);
+      for (let left = ~bits; left !== 0; left &= left - 1) {
+        const bit = 31 - Math.clz32(left & -left);
+        if (bit < last) masked[start + bit] = Number.NEGATIVE_INFINITY;
+      }
+      count++;
       continue;
     }
     for (let left = bits; left !== 0; left &= left - 1) {
-      const id = word * 32 + 31 - Math.clz32(left & -left);
+      const id = start + 31 - Math.clz32(left & -left);
       if (id >= logits.length) break;
       masked[id] = logits[id]!;
       if (count++ < TOP_LOGITS_COUNT) few.push(id);
@@ -33,8 +40,6 @@ export function maskRow(row: LogitsRow, allowed: Uint32Array): LogitsRow {
   if (count <= TOP_LOGITS_COUNT) return { logits: masked, top: wholeTop(few) };
   return withTop(row, allowed);
 }
-
-const ALL = 0xffff_ffff;
 
 /** The top of a row whose other tokens are all forbidden. */
 function wholeTop(ids: readonly number[]): TopLogits {
