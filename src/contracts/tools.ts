@@ -134,11 +134,18 @@ export const toolCallsSchema = z
       .strictObject({
         id: z.string().min(1).max(MAX_ID_LENGTH),
         type: z.literal('function', 'only calls of type function are supported').optional(),
-        function: calledFunctionSchema,
+        /** OpenAI's clients add the parsed arguments to the calls that they keep. */
+        function: calledFunctionSchema.extend({ parsed_arguments: z.unknown().optional() }),
         /** Their place in a stream, which clients may leave in. */
         index: z.int().nullish(),
       })
-      .transform(({ id, function: called }): ToolCall => ({ id, ...called })),
+      .transform(
+        ({ id, function: { name, arguments: given } }): ToolCall => ({
+          id,
+          name,
+          arguments: given,
+        }),
+      ),
   )
   .max(MAX_TOOLS, `at most ${MAX_TOOLS} are allowed`)
   .superRefine((calls, ctx) => {

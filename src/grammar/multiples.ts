@@ -16,6 +16,8 @@ import {
 const MAX_DIVISOR = 1000;
 /** Multiples between two bounds are listed. */
 const MAX_LISTED = 10_000;
+/** Powers of ten are exact up to 22. */
+const MAX_DECIMALS = 20;
 
 /** Matches the multiples of a number, between bounds if they are few. Throws `GrammarError` if that takes too many states. */
 export function multiplesOf(
@@ -24,8 +26,10 @@ export function multiplesOf(
   type: 'number' | 'integer',
 ): TextPattern {
   const [whole = '0', fraction = ''] = step
-    .toLocaleString('en', { useGrouping: false, maximumFractionDigits: 20 })
+    .toLocaleString('en', { useGrouping: false, maximumFractionDigits: MAX_DECIMALS })
     .split('.');
+  if (Number(`${whole}.${fraction}`) !== step)
+    throw new GrammarError(`must have at most ${MAX_DECIMALS} decimals`);
   const scale = 10 ** fraction.length;
   const divisor = Number(`${whole}${fraction}`);
   if (min || max) {

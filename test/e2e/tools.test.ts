@@ -1,54 +1,144 @@
-// Tools with the real base and the official client: a forced call has valid arguments, and its result ends the task.
+// Structured output and tools with the real base and clients of TypeScript: each way ends a task unchanged.
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
+import { createOpenAI } from '@ai-sdk/openai';
+import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
+import { generateObject, generateText, streamObject, streamText, tool } from 'ai';
 import OpenAI from 'openai';
+import { zodFunction, zodResponseFormat, zodTextFormat } from 'openai/helpers/zod';
+import { z } from 'zod';
 import { temporaryFolder } from '../fixtures.ts';
-import { startServing } from './program.ts';
+import { type Serving, startServing } from './program.ts';
 import { fetchBase } from './served.ts';
 
 const base = await fetchBase();
-const skip = 'reason' in base ? base.reason : false;
+const QUESTION = 'What is the weather in Paris?';
+const messages = [{ role: 'user' as const, content: QUESTION }];
+const City = z.object({ city: z.enum(['Paris', 'Rome']) });
+const Report = City.extend({ sky: z.enum(['sunny', 'rainy']) });
+const WEATHER = { name: 'get_weather', description: 'Get the weather of a city' };
 
-test('runTools calls a function with valid arguments, and the answer follows', {
-  skip,
-}, async (t) => {
-  const dir = 'dir' in base ? base.dir : '';
-  const serving = await startServing(['--model', dir], temporaryFolder(t));
-  t.after(() => serving.stop());
-  const client = new OpenAI({ baseURL: `${serving.url}/v1`, apiKey: 'none' });
-  const cities: string[] = [];
-  const weather = {
-    name: 'get_weather',
-    description: 'Get the weather of a city',
-    parameters: {
-      type: 'object',
-      properties: {
-        city: { type: 'string', maxLength: 20 },
-        unit: { enum: ['celsius', 'kelvin'] },
+describe('clients of TypeScript', { skip: 'reason' in base ? base.reason : false }, () => {
+  const folder = temporaryFolder({ after });
+  let serving: Serving;
+  before(async () => {
+    assert.ok('dir' in base);
+    serving = await startServing(['--model', base.dir], folder);
+  });
+  after(() => serving.stop());
+  const access = () => ({ baseURL: `${serving.url}/v1`, apiKey: 'none' });
+
+  describe('openai', () => {
+    const client = () => new OpenAI({ ...access(), maxRetries: 0 });
+    const chat = { model: 'base', temperature: 0, max_tokens: 60, messages };
+    const respond = { model: 'base', temperature: 0, max_output_tokens: 60, input: QUESTION };
+
+    const ways: Record<string, () => Promise<z.infer<typeof City> | null>> = {
+      async parse() {
+        const format = zodResponseFormat(Report, 'report');
+        const answer = await client().chat.completions.parse({ ...chat, response_format: format });
+        return answer.choices[0]!.message.parsed;
       },
-      required: ['city', 'unit'],
-      additionalProperties: false,
-    },
-    parse: JSON.parse,
-    function: ({ city, unit }: { city: string; unit: string }) => {
-      assert.ok(['celsius', 'kelvin'].includes(unit));
-      cities.push(city);
-      return 'It is sunny in Paris.';
-    },
-  };
-  const request = { model: 'base', temperature: 0, max_tokens: 100 };
-  const runner = client.chat.completions.runTools({
-    ...request,
-    messages: [{ role: 'user', content: 'What is the weather in Paris?' }],
-    tools: [{ type: 'function', function: weather }],
-    tool_choice: { type: 'function', function: { name: 'get_weather' } },
-    stream: true,
+      async stream() {
+        const format = zodResponseFormat(Report, 'report');
+        const stream = client().chat.completions.stream({ ...chat, response_format: format });
+        return (await stream.finalChatCompletion()).choices[0]!.message.parsed;
+      },
+      async 'responses.parse'() {
+        const text = { format: zodTextFormat(Report, 'report') };
+        return (await client().responses.parse({ ...respond, text })).output_parsed;
+      },
+      async 'responses.stream'() {
+        const text = { format: zodTextFormat(Report, 'report') };
+        const stream = client().responses.stream({ ...respond, text });
+        return (await stream.finalResponse()).output_parsed;
+      },
+      async 'responses.create'() {
+        const parameters = z.toJSONSchema(City);
+        const { output } = await client().responses.create({
+          ...respond,
+          tools: [{ type: 'function', ...WEATHER, parameters, strict: true }],
+          tool_choice: 'required',
+        });
+        const [call] = output;
+        assert.ok(call?.type === 'function_call');
+        return City.parse(JSON.parse(call.arguments));
+      },
+    };
+    for (const [way, run] of Object.entries(ways)) {
+      test(`${way} gives a checked object`, async () => {
+        assert.equal((await run())!.city, 'Paris');
+      });
+    }
+
+    test('runTools calls a function with valid arguments, and the answer follows', async () => {
+      const cities: string[] = [];
+      const weather = zodFunction({
+        ...WEATHER,
+        parameters: City,
+        function: ({ city }) => {
+          cities.push(city);
+          return 'It is sunny in Paris.';
+        },
+      });
+      const runner = client().chat.completions.runTools({
+        ...chat,
+        tools: [weather],
+        tool_choice: { type: 'function', function: { name: 'get_weather' } },
+        stream: true,
+      });
+      await runner.done();
+      assert.deepEqual(cities, ['Paris']);
+      const after = { ...chat, messages: runner.messages };
+      const { choices } = await client().chat.completions.create(after);
+      assert.ok(choices[0]!.message.content);
+    });
   });
-  await runner.done();
-  assert.deepEqual(cities, ['Paris']);
-  const { choices } = await client.chat.completions.create({
-    ...request,
-    messages: runner.messages,
-  });
-  assert.match(choices[0]!.message.content!, /weather|sun/i);
+
+  for (const [name, model] of Object.entries({
+    'openai-compatible': () => {
+      const provider = { name: 'lorikeet', supportsStructuredOutputs: true };
+      return createOpenAICompatible({ ...access(), ...provider })('base');
+    },
+    'openai, chat': () => createOpenAI(access()).chat('base'),
+    'openai, responses': () => createOpenAI(access()).responses('base'),
+  })) {
+    describe(`ai with the provider ${name}`, () => {
+      const options = { temperature: 0, maxOutputTokens: 60, maxRetries: 0, prompt: QUESTION };
+
+      test('generates and streams an object', async () => {
+        const request = { model: model(), schema: Report, ...options };
+        const { object } = await generateObject(request);
+        assert.equal(object.city, 'Paris');
+        const streamed = streamObject(request);
+        let last: unknown;
+        for await (const partial of streamed.partialObjectStream) last = partial;
+        assert.deepEqual(last, object);
+        assert.deepEqual(await streamed.object, object);
+      });
+
+      test('calls a tool, and answers with its result', async () => {
+        const cities: string[] = [];
+        const execute = ({ city }: z.infer<typeof City>) => {
+          cities.push(city);
+          return 'It is sunny in Paris.';
+        };
+        const tools = {
+          get_weather: tool({ description: WEATHER.description, inputSchema: City, execute }),
+        };
+        const request = {
+          model: model(),
+          tools,
+          stopWhen: ({ steps }: { steps: unknown[] }) => steps.length === 2,
+          prepareStep: ({ stepNumber }: { stepNumber: number }) => ({
+            toolChoice: stepNumber === 0 ? ('required' as const) : ('none' as const),
+          }),
+          ...options,
+        };
+        assert.ok((await generateText(request)).text);
+        assert.ok(await streamText(request).text);
+        assert.deepEqual(cities, ['Paris', 'Paris']);
+      });
+    });
+  }
 });

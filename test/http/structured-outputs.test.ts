@@ -97,6 +97,18 @@ const FAULTS: [name: string, schema: unknown, message: RegExp][] = [
     { properties: { a: { $ref: '#' } }, required: ['a'] },
     /matches no finite text/,
   ],
+  [
+    'a step of too many decimals',
+    { type: 'number', multipleOf: 1.5e-20 },
+    /#\/multipleOf must have at most 20 decimals/,
+  ],
+  [
+    'a step that rounds to nothing',
+    { type: 'number', multipleOf: 1e-300, minimum: 0, maximum: 1 },
+    /#\/multipleOf must have at most 20 decimals/,
+  ],
+  ['a pattern that explodes', { type: 'string', pattern: '^a{1,1000000}$' }, /is too large/],
+  ['contradicting types', { type: 'integer', enum: ['x'] }, /#\/enum no value of it is allowed/],
 ];
 
 for (const [name, schema, message] of FAULTS) {
