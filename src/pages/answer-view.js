@@ -1,8 +1,10 @@
 // One model's answer to one turn: streams it, shows it, and shows its speed and origin at the end.
-import { errorText, isAbort, readEventStream, request } from './api.js';
+import { ApiError, errorText, isAbort, readEventStream, request } from './api.js';
+import { newAnswer } from './chat.js';
 import { el, fill, setText, showProblemIn } from './dom.js';
 import { counted, duration } from './format.js';
 import { MarkdownView } from './markdown.js';
+import { addCallDeltas, argumentsOf, checkAnswer, isJsonFormat } from './structured.js';
 import { createTokenView } from './token-view.js';
 import { copyButton } from './widgets.js';
 
@@ -11,17 +13,24 @@ import { copyButton } from './widgets.js';
 /** @type {Readonly<Record<string, string>>} */
 const TIERS = { slot: 'an adapter slot', ram: 'memory', disk: 'disk', store: 'the store' };
 /** @type {Readonly<Record<string, string>>} */
-const FINISH_REASONS = { stop: 'finished', length: 'reached max tokens' };
+const FINISH_REASONS = {
+  stop: 'finished',
+  length: 'reached max tokens',
+  tool_calls: 'waits for results',
+};
 
 /** An answer on the page. */
 export class AnswerView {
   /** @type {AbortController | undefined} */
   #running;
   #text = el('div.text');
+  #calls = el('div.calls');
   #problem = el('p.problem', { role: 'alert', hidden: true });
+  #validity = el('p.validity', { hidden: true });
   #facts = el('p.facts');
   #actions = el('div.row');
   #onRetry;
+  #isPlain;
   /** The animation frame that will show the received text. */
   #frame = 0;
   /** @type {(text: string) => void} */
@@ -34,11 +43,14 @@ export class AnswerView {
   constructor(answer, { isPlain, onRetry }) {
     this.answer = answer;
     this.#onRetry = onRetry;
+    this.#isPlain = isPlain;
     this.element = el(
       'article.answer',
       { 'aria-label': `Answer of ${answer.model}` },
       el('div.answer-head', el('h3', answer.model), this.#actions),
       this.#text,
+      this.#calls,
+      this.#validity,
       this.#problem,
       this.#facts,
     );
@@ -48,11 +60,15 @@ export class AnswerView {
 
   /** Switches between plain text and Markdown. @param {boolean} isPlain */
   setPlain(isPlain) {
+    this.#isPlain = isPlain;
+    const { isJson } = this.answer;
     fill(this.#text);
-    this.#text.classList.toggle('plain', isPlain);
+    this.#text.classList.toggle('plain', isPlain || isJson);
+    this.#text.classList.toggle('json', isJson);
     const markdown = new MarkdownView(this.#text);
-    this.#showText = isPlain ? (text) => setText(this.#text, text) : (text) => markdown.show(text);
-    this.#showText(this.answer.text);
+    this.#showText =
+      isPlain || isJson ? (text) => setText(this.#text, text) : (text) => markdown.show(text);
+    this.#showContent();
   }
 
   stop() {
@@ -62,19 +78,23 @@ export class AnswerView {
   /** Streams the answer. Resolves when it has ended, failed or was stopped. @param {Readonly<Record<string, unknown>>} body */
   async run(body) {
     const { answer } = this;
-    Object.assign(answer, { text: '', state: 'running', facts: [], problem: '', logprobs: [] });
+    const isJson = isJsonFormat(body['response_format']);
+    Object.assign(answer, newAnswer(answer.model), { isJson });
     this.#running = new AbortController();
-    this.#showText('');
+    this.setPlain(this.#isPlain);
     this.#showState();
     try {
       const facts = await this.#stream(body, this.#running.signal);
-      Object.assign(answer, { state: 'done', facts });
+      Object.assign(answer, { state: 'done', facts, validity: checkAnswer(answer) });
     } catch (error) {
       if (isAbort(error)) Object.assign(answer, { state: 'stopped', facts: ['stopped'] });
-      else Object.assign(answer, { state: 'failed', problem: errorText(error) });
+      else {
+        const param = (error instanceof ApiError && error.param) || '';
+        Object.assign(answer, { state: 'failed', problem: errorText(error), param });
+      }
     }
     cancelAnimationFrame(this.#frame);
-    this.#showText(answer.text);
+    this.#showContent();
     this.#showState();
   }
 
@@ -89,11 +109,12 @@ export class AnswerView {
     let reason = '';
     let tokens = 0;
     for await (const { choices, usage } of readEventStream(/** @type {any} */ (response.body))) {
-      const piece = choices[0]?.delta.content;
-      if (piece) {
+      const { content: piece, tool_calls: calls } = choices[0]?.delta ?? {};
+      if (piece || calls) {
         firstMs ||= performance.now();
-        answer.text += piece;
-        this.#showTextSoon();
+        answer.text += piece ?? '';
+        answer.calls = addCallDeltas(answer.calls, calls ?? []);
+        this.#showContentSoon();
       }
       answer.logprobs.push(...(choices[0]?.logprobs?.content ?? []));
       reason = choices[0]?.finish_reason ?? reason;
@@ -109,19 +130,38 @@ export class AnswerView {
     ];
   }
 
-  /** Shows the text once per frame, because tokens can come faster than the screen refreshes. */
-  #showTextSoon() {
+  /** Shows text and calls once per frame, because tokens can come faster than the screen refreshes. */
+  #showContentSoon() {
     cancelAnimationFrame(this.#frame);
-    this.#frame = requestAnimationFrame(() => this.#showText(this.answer.text));
+    this.#frame = requestAnimationFrame(() => this.#showContent());
+  }
+
+  #showContent() {
+    const { text, calls } = this.answer;
+    this.#showText(text);
+    this.#text.hidden = text === '' && calls.length > 0;
+    fill(
+      this.#calls,
+      ...calls.map((call) =>
+        el(
+          'figure.call',
+          el('figcaption', 'Call of ', el('code', call.name)),
+          el('pre', argumentsOf(call)),
+        ),
+      ),
+    );
   }
 
   #showState() {
-    const { state, text, problem, facts, logprobs } = this.answer;
+    const { state, text, calls, problem, facts, validity, logprobs } = this.answer;
     if (state === 'running') this.element.setAttribute('aria-busy', 'true');
     else this.element.removeAttribute('aria-busy');
     this.element.classList.toggle('failed', state === 'failed');
     showProblemIn(this.#problem, problem);
-    const isEmpty = state === 'done' && text === '';
+    const isEmpty = state === 'done' && text === '' && calls.length === 0;
+    this.#validity.hidden = !validity;
+    this.#validity.classList.toggle('bad', validity?.isValid === false);
+    setText(this.#validity, validity?.text ?? '');
     setText(this.#facts, [...(isEmpty ? ['an empty answer'] : []), ...facts].join(' · '));
     fill(
       this.#actions,

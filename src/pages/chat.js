@@ -1,7 +1,10 @@
 // A chat as plain data: its turns, the messages that a model gets, its storage in this tab, its address, and example
 // prompts. Knows no element.
+import { isComplete } from './structured.js';
 
-/** @typedef {{ role: 'system' | 'user' | 'assistant', content: string }} Message */
+/** @typedef {import('./structured.js').Call} Call */
+/** @typedef {{ id: string, type: 'function', function: { name: string, arguments: string } }} SentCall */
+/** @typedef {{ role: 'system' | 'user' | 'assistant', content: string | null, tool_calls?: SentCall[] }} Message */
 /** @typedef {import('../contracts/openai.ts').ChatTokenLogprob} TokenLogprob */
 
 /**
@@ -9,9 +12,13 @@
  * @typedef {object} Answer
  * @property {string} model
  * @property {string} text as received so far
+ * @property {readonly Call[]} calls as received so far
+ * @property {boolean} isJson whether the text should be JSON
  * @property {'running' | 'done' | 'stopped' | 'failed'} state
  * @property {readonly string[]} facts such as the speed, in words
+ * @property {import('./structured.js').Validity | undefined} validity of JSON and of calls, once the answer has ended
  * @property {string} problem why it failed
+ * @property {string} param the field of the request that the server refused, or empty
  * @property {TokenLogprob[]} logprobs one per token, if they were requested
  */
 
@@ -19,17 +26,36 @@
 
 /** Creates an answer that has not started. @param {string} model @returns {Answer} */
 export function newAnswer(model) {
-  return { model, text: '', state: 'running', facts: [], problem: '', logprobs: [] };
+  return {
+    model,
+    text: '',
+    calls: [],
+    isJson: false,
+    state: 'running',
+    facts: [],
+    validity: undefined,
+    problem: '',
+    param: '',
+    logprobs: [],
+  };
 }
 
 /** Whether later prompts may see this answer. A model would imitate a failed or empty one. @param {Answer} answer */
-export function isUsable({ state, text }) {
-  return text !== '' && (state === 'done' || state === 'stopped');
+export function isUsable(answer) {
+  const isEnded = answer.state === 'done' || answer.state === 'stopped';
+  return isEnded && (answer.text !== '' || answer.calls.some(isComplete));
+}
+
+/** Whether an answer has text or calls. @param {Answer} answer */
+function hasContent({ text, calls }) {
+  return text !== '' || calls.length > 0;
 }
 
 /** Whether no model gave an answer to this turn. @param {Turn} turn */
 export function hasFailed({ answers }) {
-  return answers.every(({ state, text }) => state === 'failed' || (state === 'stopped' && !text));
+  return answers.every(
+    (answer) => answer.state === 'failed' || (answer.state === 'stopped' && !hasContent(answer)),
+  );
 }
 
 /**
@@ -46,9 +72,20 @@ export function toMessages(turns, { column, model, system, prompt }) {
     const sameColumn = answers[column]?.model === model ? answers[column] : undefined;
     const answer = sameColumn ?? answers.find((one) => one.model === model) ?? answers[0];
     if (!answer || !isUsable(answer)) continue;
-    messages.push({ role: 'user', content }, { role: 'assistant', content: answer.text });
+    messages.push({ role: 'user', content }, toMessage(answer));
   }
   return [...messages, { role: 'user', content: prompt }];
+}
+
+/** @param {Answer} answer @returns {Message} */
+function toMessage({ text, calls }) {
+  if (!calls.some(isComplete)) return { role: 'assistant', content: text };
+  const sent = calls.filter(isComplete).map(({ id, ...called }) => ({
+    id,
+    type: /** @type {const} */ ('function'),
+    function: called,
+  }));
+  return { role: 'assistant', content: text || null, tool_calls: sent };
 }
 
 /**
@@ -77,9 +114,11 @@ export function loadChat() {
   if (!chat) return undefined;
   const turns = chat.turns.map((turn) => ({
     ...turn,
-    answers: turn.answers.map((answer) =>
-      answer.state === 'running' ? { ...answer, state: /** @type {const} */ ('stopped') } : answer,
-    ),
+    answers: turn.answers.map((answer) => ({
+      ...newAnswer(answer.model), // an older version of the page stored fewer members
+      ...answer,
+      ...(answer.state === 'running' && { state: /** @type {const} */ ('stopped') }),
+    })),
   }));
   return { ...chat, turns };
 }

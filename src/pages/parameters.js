@@ -2,6 +2,13 @@
 // defaults as placeholders.
 import { requestJson } from './api.js';
 import { byId, el, fill } from './dom.js';
+import {
+  createStructuredFields,
+  readStructure,
+  STRUCTURE_NAMES,
+  typedStructure,
+  writeStructure,
+} from './structured-fields.js';
 import { numberField } from './widgets.js';
 
 /**
@@ -52,7 +59,12 @@ const PARAMETERS = [
 const TOP_LOGPROBS = 5;
 
 /** The names of all parameters that a link can contain. */
-export const PARAMETER_NAMES = [...PARAMETERS.map(({ name }) => name), 'stop', 'logprobs'];
+export const PARAMETER_NAMES = [
+  ...PARAMETERS.map(({ name }) => name),
+  'stop',
+  'logprobs',
+  ...STRUCTURE_NAMES,
+];
 
 /** Presets. The fields that a preset does not name are cleared. @type {Readonly<Record<string, Readonly<Record<string, string>>>>} */
 const PRESETS = {
@@ -73,6 +85,7 @@ export function createParameterFields(onChange) {
   const basic = PARAMETERS.filter((parameter) => !isAdvanced(parameter));
   fill(byId('parameters'), ...basic.map(toField));
   fill(byId('more-parameters'), ...PARAMETERS.filter(isAdvanced).map(toField));
+  createStructuredFields(onChange);
   const preset = byId('preset', HTMLSelectElement);
   fill(preset, ...[...Object.keys(PRESETS), CUSTOM].map((name) => el('option', name)));
   preset.addEventListener('change', () => {
@@ -131,6 +144,7 @@ export function typedParameters() {
     ...PARAMETERS.map(({ name }) => [name, inputOf(name).value]),
     ['stop', byId('stop', HTMLTextAreaElement).value],
     ['logprobs', inputOf('logprobs').checked ? '1' : ''],
+    ...typedStructure(),
   ];
   return Object.fromEntries(entries.filter(([, value]) => value !== ''));
 }
@@ -140,16 +154,22 @@ export function writeParameters(typed) {
   for (const { name } of PARAMETERS) inputOf(name).value = typed[name] ?? '';
   byId('stop', HTMLTextAreaElement).value = typed['stop'] ?? '';
   inputOf('logprobs').checked = typed['logprobs'] !== undefined;
+  writeStructure(typed);
   showPreset();
 }
 
 /** Returns the parameters that are set, as the API takes them. The server checks them. @returns {Record<string, unknown>} */
 export function readParameters() {
-  const { stop = '', logprobs, ...numbers } = typedParameters();
+  const typed = typedParameters();
+  const { stop = '', logprobs } = typed;
+  const numbers = PARAMETERS.flatMap(({ name }) =>
+    typed[name] ? [[name, Number(typed[name])]] : [],
+  );
   const stops = stop.split('\n').filter(Boolean);
   return {
-    ...Object.fromEntries(Object.entries(numbers).map(([name, value]) => [name, Number(value)])),
+    ...Object.fromEntries(numbers),
     ...(stops.length > 0 && { stop: stops }),
     ...(logprobs && { logprobs: true, top_logprobs: TOP_LOGPROBS }),
+    ...readStructure(),
   };
 }

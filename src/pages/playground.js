@@ -25,6 +25,7 @@ import {
   typedParameters,
   writeParameters,
 } from './parameters.js';
+import { isStructureReady, showRefusals } from './structured-fields.js';
 import { TurnList } from './turn-list.js';
 import { copyAndReport, saveBlob } from './widgets.js';
 
@@ -187,7 +188,7 @@ function addressWith(text) {
  * @param {number} [index]
  */
 async function send(text, index = list.count) {
-  if (text === '' || list.isRunning) return;
+  if (text === '' || list.isRunning || !isStructureReady()) return;
   if (!areModelsChosen) {
     showRunning(true);
     await loading;
@@ -213,11 +214,18 @@ async function run(view, answers) {
   await Promise.all(answers.map((answer, i) => answer.run(bodies[i] ?? {})));
   showRunning(false);
   view.showOutcome();
+  showRefusals(answers.map(({ answer }) => answer));
   if (hasFailed(view.turn) && prompt.value === '') prompt.value = text;
   save();
   // Screen readers get whole answers; single tokens would interrupt each other.
-  const spoken = answers.map(({ answer }) => `${answer.model}: ${answer.text || answer.problem}`);
+  const spoken = answers.map(({ answer }) => `${answer.model}: ${spokenOf(answer)}`);
   fill(byId('spoken'), spoken.join('\n'));
+}
+
+/** The words of a screen reader for an ended answer. @param {import('./chat.js').Answer} answer */
+function spokenOf({ text, calls, validity, problem }) {
+  const called = calls.map((call) => `calls ${call.name} with ${call.arguments}`);
+  return [text, ...called, validity?.text, problem].filter(Boolean).join(', ');
 }
 
 function stop() {

@@ -38,7 +38,7 @@ export function toTypeScript({ url, hasKeys, body }) {
     'const answer = await client.chat.completions.create({',
     ...members,
     '});',
-    'console.log(answer.choices[0]?.message.content);',
+    `console.log(answer.choices[0]?.${partOf(body)});`,
   ].join('\n');
 }
 
@@ -59,8 +59,13 @@ export function toPython({ url, hasKeys, body }) {
     'answer = client.chat.completions.create(',
     ...members,
     ')',
-    'print(answer.choices[0].message.content)',
+    `print(answer.choices[0].${partOf(body)})`,
   ].join('\n');
+}
+
+/** The part of the answer that the code prints: one with calls has no text. @param {Readonly<Record<string, unknown>>} body */
+function partOf(body) {
+  return 'tools' in body ? 'message' : 'message.content';
 }
 
 /** Splits the body into parameters of OpenAI's clients and others. @param {Readonly<Record<string, unknown>>} body */

@@ -68,7 +68,8 @@ function levelOf({ logprob }) {
   return share >= 0.5 ? 'likely' : 'unsure';
 }
 
-/** @param {string} token */
+/** Shows blanks as signs, alone also a space: a button needs a name. @param {string} token */
 function visible(token) {
-  return token.replaceAll('\n', '↵').replaceAll('\t', '⇥') || '∅';
+  const shown = token.replaceAll('\n', '↵').replaceAll('\t', '⇥') || '∅';
+  return /^[\p{Z}\p{C}]+$/u.test(shown) ? shown.replace(/./gu, '␣') : shown;
 }

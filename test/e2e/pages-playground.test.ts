@@ -424,6 +424,59 @@ test('the code is the current chat, and runs when copied', { skip }, async (t) =
   assert.equal(JSON.parse(stdout).usage.completion_tokens, 5);
 });
 
+test('a schema is checked as typed, and the reason of the server is beside it', {
+  skip,
+}, async (t) => {
+  const { page } = await open(t, '/?model=toy');
+  const bodies = sentBodies(page);
+  const verdict = page.locator('#response_format-verdict');
+  await page.locator('#response_format-editor summary').click();
+  await page.locator('#response_format').fill('{"minLength": 3, ');
+  assert.match((await verdict.textContent()) ?? '', /^Not JSON: /);
+  await page.locator('#prompt').fill('Hello');
+  await page.locator('#prompt').press('Enter');
+  assert.equal(await page.evaluate('document.activeElement.id'), 'response_format');
+  assert.equal(bodies.length, 0);
+  const schema = { type: 'string', minLength: 3, maxLength: 1 };
+  await page.locator('#response_format').fill(JSON.stringify(schema));
+  assert.equal(await verdict.textContent(), 'Valid JSON');
+  await chat(page, 'Hello');
+  assert.deepEqual(bodies[0]!['response_format'], {
+    type: 'json_schema',
+    json_schema: { name: 'answer', schema },
+  });
+  assert.match((await verdict.textContent()) ?? '', /#\/minLength is above maxLength/);
+  assert.deepEqual(await accessFaults(page), []);
+});
+
+test('calls are shown and checked, and the next prompt contains them', { skip }, async (t) => {
+  const { page } = await open(t, '/?model=toy');
+  const called = { name: 'get_weather', arguments: '{"city":"Oslo"}' };
+  await page.route('**/v1/chat/completions', (route) => {
+    const delta = { tool_calls: [{ index: 0, id: 'a', type: 'function', function: called }] };
+    const event = { choices: [{ index: 0, delta, finish_reason: 'tool_calls' }] };
+    const body = `data: ${JSON.stringify(event)}\n\ndata: [DONE]\n\n`;
+    return route.fulfill({ contentType: 'text/event-stream', body });
+  });
+  const bodies = sentBodies(page);
+  await page.locator('#tools-editor summary').click();
+  await page.locator('#tools-example').click();
+  await page.locator('#tool_choice').selectOption('required');
+  await chat(page, 'Weather?');
+  assert.match((await page.locator('.call').textContent()) ?? '', /get_weather.*"city": "Oslo"/s);
+  assert.equal(await page.locator('.validity').textContent(), 'valid arguments');
+  assert.deepEqual(await accessFaults(page), []);
+  await chat(page, 'And?');
+  const [first, second] = bodies;
+  assert.equal(first!['tool_choice'], 'required');
+  assert.deepEqual(second!.messages[1], {
+    role: 'assistant',
+    content: null,
+    tool_calls: [{ id: 'a', type: 'function', function: called }],
+  });
+  assert.match(await readCode(page, 'Python'), /tools=\[.*get_weather.*print\(.*message\)/s);
+});
+
 test('everything works with the keyboard alone', { skip }, async (t) => {
   const { page } = await open(t, '/');
   await page.locator('#chosen', { hasText: 'toy' }).waitFor({ state: 'attached' });

@@ -50,6 +50,10 @@ const BODIES: Readonly<Record<string, Record<string, unknown>>> = {
     stop: ['\n\n', "'"],
     logprobs: true,
     top_logprobs: 5,
+    response_format: {
+      type: 'json_schema',
+      json_schema: { name: 'answer', schema: { type: 'object', required: ['a'] } },
+    },
   },
   'several of our own parameters': {
     model: 'base',

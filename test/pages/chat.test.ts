@@ -33,6 +33,21 @@ test('failed and empty answers are left out with their prompts; stopped ones sta
   assert.deepEqual(turns.map(hasFailed), [false, true, false, false]);
 });
 
+test('a model sees its earlier calls; one that was cut off is left out', () => {
+  const call = (id: string, text: string) => ({ id, name: 'f', arguments: text });
+  const turns = [
+    { prompt: 'p', answers: [{ ...answer('a', ''), calls: [call('x', '{}'), call('y', '{"')] }] },
+    { prompt: 'cut', answers: [{ ...answer('a', ''), calls: [call('z', '{"')] }] },
+  ];
+  const request = { column: 0, model: 'a', system: '', prompt: 'next' };
+  const called = { id: 'x', type: 'function', function: { name: 'f', arguments: '{}' } };
+  assert.deepEqual(toMessages(turns, request), [
+    { role: 'user', content: 'p' },
+    { role: 'assistant', content: null, tool_calls: [called] },
+    { role: 'user', content: 'next' },
+  ]);
+});
+
 test('a model sees its own answers; a new one sees those of the first column', () => {
   const turns = [{ prompt: 'p', answers: [answer('a', 'A'), answer('b', 'B'), answer('a', 'C')] }];
   const seen = (column: number, model: string) =>
