@@ -27,7 +27,7 @@ const NAMES = ['zen', 'childish', 'snips', 'wordnet'];
 /** Below this gap between the two best logits another order of summation may take the other token. */
 const NEAR_TIE = 0.01;
 /** The largest gap between two tokens, in nats, that forms of int8 may choose between. */
-const LARGEST_TIE = 0.5;
+const LARGEST_TIE = 0.6;
 
 const readJson = (...parts: string[]) => JSON.parse(readFileSync(path.join(...parts), 'utf8'));
 const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length;
