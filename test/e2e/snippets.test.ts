@@ -52,7 +52,7 @@ const BODIES: Readonly<Record<string, Record<string, unknown>>> = {
     top_logprobs: 5,
     response_format: {
       type: 'json_schema',
-      json_schema: { name: 'answer', schema: { type: 'object', required: ['a'] } },
+      json_schema: { name: 'answer', schema: { type: 'integer' } },
     },
   },
   'several of our own parameters': {
