@@ -236,19 +236,28 @@ export class Engine {
 
   /** Runs the last token of a row and its forced tokens but the last one. Returns the forced tokens, or a failure. */
   async #runForced(row: DecodeRow, slot: SlotId): Promise<RowResult[]> {
-    const { tokenId, forcedIds = [], pastLength, sampler } = row;
+    const { tokenId, forcedIds = [], sampler } = row;
     if (forcedIds.length === 0) return [];
     const tokenIds = [tokenId, ...forcedIds.slice(0, -1)];
-    const logits = await this.#parts.runner.run({
+    const logits = await this.#runTokens(row, slot, tokenIds);
+    if (logits.every(isFiniteRow)) return sampledAll(sampler, logits);
+    this.zeroSlot(slot);
+    return [{ ok: false, reason: 'non_finite' }];
+  }
+
+  /** Runs several tokens of one row. Returns the logits of each. */
+  #runTokens(
+    { pastLength, adapter }: DecodeRow,
+    slot: SlotId,
+    tokenIds: readonly number[],
+  ): Promise<LogitsRow[]> {
+    return this.#parts.runner.run({
       tokenIds,
       firstSlot: slot,
       pastLengths: [pastLength],
       logitRows: tokenIds.map((_, i) => i),
-      lora: this.#loraOf([row.adapter]),
+      lora: this.#loraOf([adapter]),
     });
-    if (logits.every(isFiniteRow)) return sampledAll(sampler, logits);
-    this.zeroSlot(slot);
-    return [{ ok: false, reason: 'non_finite' }];
   }
 
   async #decodeRows(batch: DecodeBatch): Promise<BatchResult> {
@@ -277,15 +286,9 @@ export class Engine {
    * sequence. Rejected drafts stay in the cache after the row's end. The next run overwrites them.
    */
   async #decodeAlone(row: DecodeRow, slot: SlotId): Promise<RowResult[]> {
-    const { tokenId, draftIds = [], pastLength } = row;
+    const { tokenId, draftIds = [] } = row;
     const tokenIds = [tokenId, ...draftIds];
-    const logits = await this.#parts.runner.run({
-      tokenIds,
-      firstSlot: slot,
-      pastLengths: [pastLength],
-      logitRows: tokenIds.map((_, i) => i),
-      lora: this.#loraOf([row.adapter]),
-    });
+    const logits = await this.#runTokens(row, slot, tokenIds);
     // A NaN of a wrong draft reaches the tokens before it: attention multiplies it by a weight of zero.
     const isSpoiled = draftIds.length > 0 && !logits.every(isFiniteRow);
     if (isSpoiled) return this.#decodeAlone({ ...row, draftIds: [] }, slot);

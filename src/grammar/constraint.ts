@@ -116,9 +116,8 @@ function tagsPattern({
   });
   const call: TextPattern = { kind: 'until', exits };
   const rest: TextPattern = { kind: 'without', texts: triggers };
-  const calls = isSingle ? optional(call) : repeat(call, 0);
-  if (isRequired) return sequence(call, isSingle ? EMPTY : calls, isSingle ? EMPTY : rest);
-  return isSingle ? choice(call, rest) : sequence(calls, rest);
+  if (isSingle) return isRequired ? call : choice(call, rest);
+  return sequence(repeat(call, isRequired ? 1 : 0), rest);
 }
 
 /** The pattern of a tag after its beginning. Free text extends to the first end. */

@@ -93,8 +93,8 @@ async function writeServingFiles(
 ): Promise<string> {
   const { config } = artifact;
   const expected = servingTensors(config, weights);
-  const mayHaveRows = weights === 'int8' && calibration !== undefined;
-  const rowCount = mayHaveRows ? rowTensors(config).length : 0;
+  const measurements = weights === 'int8' ? calibration : undefined;
+  const rowCount = measurements ? rowTensors(config).length : 0;
   const handle = await open(path.join(folder, WEIGHTS_FILE), 'w');
   try {
     const writer = new TensorWriter(handle, expected.length + rowCount, onProgress);
@@ -113,13 +113,13 @@ async function writeServingFiles(
       return writeFile(path.join(folder, LAYOUT_FILE), JSON.stringify(layout));
     };
     await writeLayout(null);
-    const maxima = mayHaveRows ? await calibration.measureInputs(folder) : undefined;
-    if (maxima) {
+    const maxima = await measurements?.measureInputs(folder);
+    if (measurements && maxima) {
       for (const [tensor, bytes] of generateRowTensors(artifact, maxima))
         await writer.write(tensor, bytes);
       const rowForm = { calibration: hash('sha256', concat(maxima.map(asBytes)), 'hex') };
       await writeLayout({ ...rowForm, blockLinears: [] });
-      const errors = (await calibration?.measureErrors(folder)) ?? [];
+      const errors = await measurements.measureErrors(folder);
       const blockLinears = namesOfLinears(config).filter((_, i) => !(errors[i]! <= MAX_ROW_ERROR));
       await writeLayout({ ...rowForm, blockLinears });
       if (blockLinears.length > 0) onImprecise?.(blockLinears);
