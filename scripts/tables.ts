@@ -1,6 +1,7 @@
 // Writes the generated tables of the documents: settings, training settings, request fields,
-// layers. `npm run fix` runs it; `--check` changes nothing and fails if a document is out of date.
+// kinds of adapters, layers. `npm run fix` runs it; `--check` changes nothing and fails if a document is out of date.
 import { readFileSync, writeFileSync } from 'node:fs';
+import { kindsTable } from '../adapters/peft/kinds.ts';
 import { trainingSettingsTable } from '../src/contracts/training-fields.ts';
 import { fieldTables } from '../src/http/schema/documented-fields.ts';
 import { listSettings } from '../src/settings/config.ts';
@@ -16,6 +17,7 @@ const stale = [
   rewrite('docs/training.md', (text) =>
     replaceTable(text, 'training settings', trainingSettingsTable()),
   ),
+  rewrite('docs/adapters.md', (text) => replaceTable(text, 'kinds of adapters', kindsTable())),
   rewrite('CONTRIBUTING.md', (text) => replaceTable(text, 'layers', layerTable())),
 ].flat();
 if (isCheck && stale.length > 0) {

@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import type { AdapterWeights, LoraPair } from '../adapters/peft/weights.ts';
+import { type AdapterWeights, type LoraPair, toWeights } from '../adapters/peft/weights.ts';
 import { elementCount, fromFloat32, type Tensor } from '../src/common/tensor.ts';
 import type { Artifact } from '../src/import/artifact.ts';
 import { ensureServingFiles } from '../src/import/serving-files.ts';
@@ -116,6 +116,7 @@ export function tinyAdapter(
     rank: number;
     targets: readonly TargetName[];
     layers?: readonly number[];
+    vectors?: AdapterWeights['vectors'];
   },
 ): AdapterWeights {
   const { seed, rank, targets } = options;
@@ -131,5 +132,5 @@ export function tinyAdapter(
       ? {}
       : Object.fromEntries(targets.map((target) => [target, pair(target)])),
   );
-  return { digest: `adapter-${seed}`, rank, targets, layers, byteSize: 0 };
+  return { ...toWeights(`adapter-${seed}`, layers, options.vectors), rank, targets };
 }

@@ -1,5 +1,5 @@
-// Sums several adapters: the sum of their weighted updates is their concatenation along the rank axis, exactly. Each
-// one is read straight into its columns, so a composition takes its own memory and that of one file.
+// Sums several adapters: the sum of their weighted updates is their concatenation along the rank axis, exactly, and what they
+// add to vectors is summed. Each one is read straight into its columns, so a composition takes its own memory and that of one file.
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { moduleName } from '../../src/model/target-modules.ts';
 import type { AdapterSink } from '../peft/parse-adapter.ts';
@@ -10,6 +10,7 @@ import {
   type MutableLayers,
   type PairShape,
   toWeights,
+  VectorSums,
 } from '../peft/weights.ts';
 
 /** A composition that is being filled. */
@@ -18,6 +19,7 @@ export class Composition {
   readonly #layers: MutableLayers;
   /** The number of filled columns, by module. */
   readonly #columns = new Map<string, number>();
+  readonly #vectors = new VectorSums();
 
   /** @param terms the ranks of each term by module name */
   constructor(model: DecoderConfig, terms: readonly ReadonlyMap<string, number>[]) {
@@ -43,11 +45,12 @@ export class Composition {
         this.#layers[layer]![target] = pair;
         return { pair, column };
       },
+      addVector: (name, values) => this.#vectors.add(name, values, weight),
     };
   }
 
   /** Returns the weights, after every term was written. */
   weights(digest: string): AdapterWeights {
-    return toWeights(digest, this.#layers);
+    return toWeights(digest, this.#layers, this.#vectors.sums);
   }
 }

@@ -2,13 +2,20 @@
 // nothing.
 import { ServeError } from '../../src/common/errors.ts';
 import type { AdapterSource, AdapterSourcePart } from '../../src/contracts/generation.ts';
+import { unionOfParts } from '../../src/model/adapter-vectors.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { TARGET_NAMES } from '../../src/model/target-modules.ts';
+import type { AdaptedBase } from '../peft/adapted-base.ts';
 import { CONFIG_FILE, measureAdapterFiles, readAdapterFiles, WEIGHTS_FILE } from '../peft/files.ts';
 import type { WeightsSize } from '../peft/header.ts';
-import { type AdapterBytes, parseAdapter, readAdapterInto } from '../peft/parse-adapter.ts';
+import {
+  type AdaptedModel,
+  type AdapterBytes,
+  parseAdapter,
+  readAdapterInto,
+} from '../peft/parse-adapter.ts';
 import { checkTotalRank } from '../peft/refusal.ts';
-import type { AdapterWeights } from '../peft/weights.ts';
+import type { AdapterShape, AdapterWeights } from '../peft/weights.ts';
 import { Composition } from './composition.ts';
 
 /** An adapter whose headers have been read. */
@@ -23,7 +30,9 @@ export interface LoadLimits {
   /** The largest rank of a file, and of a composition's ranks together. */
   readonly maxRank: number;
   /** Whether the engine could run the adapter alone. */
-  canHold(size: Pick<AdapterWeights, 'rank' | 'targets'>): boolean;
+  canHold(size: AdapterShape): boolean;
+  /** Default: adapters that are more than updates of linears are refused. */
+  readonly base?: AdaptedBase;
 }
 
 /** As many as the cache loads at once. */
@@ -39,7 +48,7 @@ const FILES: ReadonlySet<string> = new Set([CONFIG_FILE, WEIGHTS_FILE]);
  */
 export function createAdapterLoader(
   model: DecoderConfig,
-  { maxRank, canHold }: LoadLimits,
+  { maxRank, canHold, base }: LoadLimits,
 ): (source: AdapterSource) => Promise<OpenedAdapter> {
   const memory = new FileMemory();
   return async ({ digest, parts }) => {
@@ -52,6 +61,7 @@ export function createAdapterLoader(
     const size = {
       rank: sizes.reduce((sum, { rank }) => sum + rank, 0),
       targets: TARGET_NAMES.filter((name) => sizes.some(({ targets }) => targets.includes(name))),
+      parts: unionOfParts(...sizes.map(({ parts }) => parts)),
     };
     if (!canHold(size)) {
       const message = `adapter refused: rank ${size.rank} takes more memory than the adapter slots have`;
@@ -59,7 +69,8 @@ export function createAdapterLoader(
     }
     return {
       byteSize: sizes.reduce((sum, { byteSize }) => sum + byteSize, 0),
-      load: () => load({ digest, parts, ranks: sizes.map(({ ranks }) => ranks) }, model, memory),
+      load: () =>
+        load({ digest, parts, ranks: sizes.map(({ ranks }) => ranks) }, { model, base }, memory),
     };
   };
 }
@@ -70,20 +81,23 @@ interface MeasuredSource extends Pick<AdapterSource, 'digest' | 'parts'> {
 
 async function load(
   { digest, parts, ranks }: MeasuredSource,
-  model: DecoderConfig,
+  adapted: AdaptedModel,
   memory: FileMemory,
 ): Promise<AdapterWeights> {
+  const { model, base } = adapted;
   const [first] = parts;
   if (parts.length === 1 && first!.weight === 1) {
-    const weights = await withFiles(first!, memory, (files) => parseAdapter(files, model));
+    const weights = await withFiles(first!, memory, (files) => parseAdapter(files, model, base));
     return { ...weights, digest };
   }
   const composition = new Composition(model, ranks);
   for (const part of parts) {
     const term = composition.term(part.weight);
-    await withFiles(part, memory, (files) => readAdapterInto(files, model, term)).catch((error) => {
-      throw error instanceof RangeError ? changed(error) : error;
-    });
+    await withFiles(part, memory, (files) => readAdapterInto(files, term, adapted)).catch(
+      (error) => {
+        throw error instanceof RangeError ? changed(error) : error;
+      },
+    );
   }
   return composition.weights(digest);
 }

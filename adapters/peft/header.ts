@@ -8,18 +8,18 @@ import {
   parseHeaderLength,
   type SafetensorsHeader,
 } from '../../src/formats/safetensors-header.ts';
+import type { ChangedPart } from '../../src/model/adapter-vectors.ts';
 import { TARGET_MODULES, TARGET_NAMES } from '../../src/model/target-modules.ts';
 import { toInvalidAdapter } from './refusal.ts';
-import type { AdapterWeights } from './weights.ts';
+import { splitTensorName } from './tensor-names.ts';
+import type { AdapterShape } from './weights.ts';
 
-/** The largest rank, the adapted linears, and the bytes of all factors in float32. */
-export interface WeightsSize extends Pick<AdapterWeights, 'rank' | 'targets' | 'byteSize'> {
+/** The shape of an adapter, and the most bytes that its values take. */
+export interface WeightsSize extends AdapterShape {
+  readonly byteSize: number;
   /** Ranks by module name, such as `model.layers.0.self_attn.q_proj`. */
   readonly ranks: ReadonlyMap<string, number>;
 }
-
-/** The tensor name of a module's factor A, [r, in]. */
-const FACTOR_A = /^base_model\.model\.(model\.layers\.\d+\.([\w.]+))\.lora_A\.weight$/;
 
 /**
  * Measures a file of `fileBytes` bytes. `read` may return fewer bytes than it is asked for. Throws `ServeError` (422) with the
@@ -39,21 +39,31 @@ export async function readHeader(
   }
 }
 
+const LAYER_MODULE = /^model\.layers\.\d+\.([\w.]+)$/;
+
 function sizeOf(tensors: SafetensorsHeader['tensors']): WeightsSize {
   const ranks = new Map<string, number>();
   const paths = new Set<string>();
+  const parts = new Set<ChangedPart>();
   let elements = 0;
   for (const [key, { shape }] of tensors) {
-    elements += elementCount(shape);
-    const [, module, path] = FACTOR_A.exec(key) ?? [];
-    if (!module || !path) continue;
-    ranks.set(module, shape[0]!);
-    paths.add(path);
+    const count = elementCount(shape);
+    elements += count;
+    const { module, tensor } = splitTensorName(key) ?? {};
+    const path = LAYER_MODULE.exec(module ?? '')?.[1];
+    if (!module || !tensor || !path) continue;
+    if (tensor === 'a') {
+      ranks.set(module, shape[0]!);
+      paths.add(path);
+    } else if (tensor !== 'b') parts.add('outputs');
+    // A magnitude becomes a factor, and a correction of the base's bias.
+    if (tensor === 'magnitude') elements += count;
   }
   return {
     ranks,
     rank: [...ranks.values()].reduce((most, rank) => Math.max(most, rank), 1),
     targets: TARGET_NAMES.filter((name) => paths.has(TARGET_MODULES[name].path)),
+    parts: [...parts],
     byteSize: elements * Float32Array.BYTES_PER_ELEMENT,
   };
 }

@@ -2,11 +2,12 @@
 // shapes fit a model is checked in `parse-adapter.ts`. It opens no files.
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
-import { loraNames } from '../../src/model/names.ts';
 import { TARGET_MODULES, TARGET_NAMES, type TargetName } from '../../src/model/target-modules.ts';
-import { type AdapterBytes, MAX_WEIGHT, nonFinite, parseTensors } from './parse-adapter.ts';
+import type { AdapterBytes } from './parse-adapter.ts';
 import { type AdapterConfig, parseAdapterConfig } from './peft-config.ts';
-import { invalidAdapter } from './refusal.ts';
+import { invalidAdapter, MAX_WEIGHT, nonFinite } from './refusal.ts';
+import { linearTensorName, presenceOf, splitTensorName } from './tensor-names.ts';
+import { checkedValues, parseTensors } from './tensors.ts';
 
 /** An adapter in figures. */
 export interface AdapterSummary {
@@ -19,8 +20,8 @@ export interface AdapterSummary {
   readonly baseModel: string | undefined;
 }
 
-/** A tensor name of PEFT: a module such as `model.layers.3.self_attn.q_proj`, and a factor. */
-const KEY_PATTERN = /^base_model\.model\.(model\.layers\.\d{1,4}\.([\w.]+))\.lora_[AB]\.weight$/;
+/** A module such as `model.layers.3.self_attn.q_proj`. */
+const MODULE_PATTERN = /^model\.layers\.\d{1,4}\.([\w.]+)$/;
 const TARGET_OF_PATH = new Map<string, TargetName>(
   TARGET_NAMES.map((target) => [TARGET_MODULES[target].path, target]),
 );
@@ -30,17 +31,21 @@ export async function inspectAdapter(
   bytes: Pick<AdapterBytes, 'configBytes' | 'weightsBytes'>,
 ): Promise<AdapterSummary> {
   const tensors = parseTensors(bytes.weightsBytes);
-  const modules = [...tensors.keys()].flatMap((key) => KEY_PATTERN.exec(key)?.[1] ?? []);
+  const modules = [...tensors.keys()].flatMap((key) => splitTensorName(key)?.module ?? []);
   const config = await parseAdapterConfig(bytes.configBytes, [...new Set(modules)]);
   const targetOfModule = new Map<string, TargetName>();
-  for (const key of tensors.keys()) {
-    const [, module, path] = KEY_PATTERN.exec(key) ?? [];
-    const target = TARGET_OF_PATH.get(path ?? '');
-    if (!module || !target) throw invalidAdapter(key, 'is not part of a linear that can be served');
-    if (!config.isTargeted(module)) {
-      throw invalidAdapter(key, 'adapter_config.json does not target this module');
+  for (const [key, tensor] of tensors) {
+    const { module, tensor: kind } = splitTensorName(key) ?? {};
+    const target = TARGET_OF_PATH.get(MODULE_PATTERN.exec(module ?? '')?.[1] ?? '');
+    if (!module || !kind || !target)
+      throw invalidAdapter(key, 'is not part of a linear that can be served');
+    if (!presenceOf(kind, module, config)) {
+      const isTargeted = config.isTargeted(module);
+      const reason = isTargeted ? 'does not ask for this tensor' : 'does not target this module';
+      throw invalidAdapter(key, `adapter_config.json ${reason}`);
     }
-    targetOfModule.set(module, target);
+    if (config.isTargeted(module)) targetOfModule.set(module, target);
+    if (kind !== 'a' && kind !== 'b') checkedValues(key, tensor);
   }
   if (targetOfModule.size === 0) throw invalidAdapter('adapter_model.safetensors', 'is empty');
   const ranks: number[] = [];
@@ -64,10 +69,14 @@ function checkPair(
   config: AdapterConfig,
 ): number {
   const { rank, scaling } = config.settingOf(module);
-  const keys = loraNames(module);
+  for (const tensor of ['magnitude', 'updateBias'] as const) {
+    const key = linearTensorName(module, tensor);
+    if (presenceOf(tensor, module, config) && !tensors.has(key))
+      throw invalidAdapter(key, 'is missing');
+  }
   const factors = [
-    { key: keys.a, rankAxis: 0, scale: 1 },
-    { key: keys.b, rankAxis: 1, scale: scaling },
+    { key: linearTensorName(module, 'a'), rankAxis: 0, scale: 1 },
+    { key: linearTensorName(module, 'b'), rankAxis: 1, scale: scaling },
   ];
   for (const { key, rankAxis, scale } of factors) {
     const tensor = tensors.get(key);

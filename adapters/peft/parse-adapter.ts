@@ -1,19 +1,23 @@
 // Parses a PEFT adapter's two files into weights in the engine's layout. It refuses an adapter with a missing or an
 // unexpected tensor, and names the tensor. It opens no files.
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { ServeError } from '../../src/common/errors.ts';
+import type { ServeError } from '../../src/common/errors.ts';
 import { DTYPE_BYTES, decodeFloats, elementCount, type Tensor } from '../../src/common/tensor.ts';
-import { ADAPTER_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
+import type { VectorName } from '../../src/model/adapter-vectors.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
-import { loraNames } from '../../src/model/names.ts';
+import { hasBias } from '../../src/model/names.ts';
 import {
   moduleName,
   TARGET_MODULES,
   TARGET_NAMES,
   type TargetName,
 } from '../../src/model/target-modules.ts';
+import type { AdaptedBase } from './adapted-base.ts';
+import { OutputReader } from './outputs.ts';
 import { type AdapterConfig, parseAdapterConfig } from './peft-config.ts';
-import { invalidAdapter, toInvalidAdapter } from './refusal.ts';
+import { invalidAdapter, MAX_WEIGHT, nonFinite } from './refusal.ts';
+import { linearTensorName, presenceOf, splitTensorName } from './tensor-names.ts';
+import { expectTensor, parseTensors } from './tensors.ts';
 import {
   type AdapterWeights,
   blockAllocator,
@@ -22,6 +26,7 @@ import {
   type LoraPair,
   type PairShape,
   toWeights,
+  VectorSums,
 } from './weights.ts';
 
 /** An adapter's files in memory. */
@@ -34,19 +39,17 @@ export interface AdapterBytes {
   readonly digest: string;
 }
 
-/** Trained weights stay below 10. A weight above this limit may overflow an activation. */
-export const MAX_WEIGHT = 1e3;
-
 /** Modules that only peft can adapt. */
 const UNSUPPORTED_MODULES = ['lm_head', 'model.embed_tokens'];
 
 /** Reasons why an adapter cannot be served, by tensor name. The first match is given. */
 const REASONS: readonly (readonly [RegExp, string])[] = [
-  [/\.lora_magnitude_vector/, 'DoRA is not supported'],
+  [/\.lora_magnitude_vector/, 'adapter_config.json does not say use_dora'],
   [/\.(lora_embedding_[AB]|embed_tokens)\b/, 'adapted embeddings are not supported'],
   [/\blm_head\b/, 'an adapted output head is not supported'],
   [/\.(qkv_proj|gate_up_proj|c_attn|query_key_value)\./, 'fused projections are not supported'],
-  [/\.(bias|lora_B\.bias)$/, 'biases are not supported'],
+  [/\.lora_B\.bias$/, 'adapter_config.json does not say lora_bias'],
+  [/\.bias$/, 'adapter_config.json does not name this bias, or the base has none'],
   [/\.token_adapter\./, 'trainable tokens are not supported'],
 ];
 
@@ -64,22 +67,27 @@ export interface AdapterSink {
   begin?(valueCount: number): void;
   /** Returns the memory for one module. Called once, before its values are read. */
   allocate(layer: number, target: TargetName, shape: PairShape): PairSlice;
+  /** Adds values to a vector of the model, without the weight. */
+  addVector(name: VectorName, values: Float32Array): void;
 }
 
 /** Elements transposed between two turns of the event loop, in about a millisecond. */
 const PIECE_ELEMENTS = 2 ** 17;
 
 /**
- * Parses and checks an adapter for one model, yielding to the event loop in between.
- * Throws `ServeError`: `adapter_invalid` or `adapter_non_finite`, the field or tensor at fault as `param`.
+ * Parses and checks an adapter for one model, yielding to the event loop in between. Without the base's weights, it refuses
+ * adapters that are more than updates of linears. Throws `ServeError`: `adapter_invalid` or `adapter_non_finite`, the field or
+ * tensor at fault as `param`.
  */
 export async function parseAdapter(
   bytes: AdapterBytes,
   model: DecoderConfig,
+  base?: AdaptedBase,
 ): Promise<AdapterWeights> {
   const layers = emptyLayers(model);
+  const vectors = new VectorSums();
   let allocateValues: ReturnType<typeof blockAllocator> | undefined;
-  await readAdapterInto(bytes, model, {
+  const sink: AdapterSink = {
     weight: 1,
     begin(valueCount) {
       allocateValues = blockAllocator(valueCount);
@@ -89,41 +97,45 @@ export async function parseAdapter(
       layers[layer]![target] = pair;
       return { pair, column: 0 };
     },
-  });
-  return toWeights(bytes.digest, layers);
+    addVector: (name, values) => vectors.add(name, values, 1),
+  };
+  await readAdapterInto(bytes, sink, { model, base });
+  return toWeights(bytes.digest, layers, vectors.sums);
+}
+
+/** The model that an adapter is read for. */
+export interface AdaptedModel {
+  readonly model: DecoderConfig;
+  readonly base: AdaptedBase | undefined;
 }
 
 /** Does the same, into memory that the caller provides. After an error its content is undefined. */
 export async function readAdapterInto(
   bytes: AdapterBytes,
-  model: DecoderConfig,
   sink: AdapterSink,
+  { model, base }: AdaptedModel,
 ): Promise<void> {
   const modules = [...allModules(model), ...UNSUPPORTED_MODULES];
   const config = await parseAdapterConfig(bytes.configBytes, modules);
   const tensors = parseTensors(bytes.weightsBytes);
   const targeted = targetedModules(config, model);
-  refuseUnusedTensors(tensors, targeted, model);
+  refuseUnusedTensors(tensors, config, model);
   for (const module of UNSUPPORTED_MODULES) {
     if (config.isTargeted(module)) throw invalidAdapter(module, 'cannot be adapted here');
   }
   if (targeted.size === 0) throw invalidAdapter('target_modules', 'matches no module of the model');
   sink.begin?.([...tensors.values()].reduce((sum, { shape }) => sum + elementCount(shape), 0));
+  const outputs = new OutputReader({ tensors, config, model, base });
   for (let layer = 0; layer < model.layerCount; layer++) {
     for (const target of TARGET_NAMES) {
-      if (!targeted.has(moduleName(layer, target))) continue;
-      await readModuleInto(layer, target, { tensors, config, model, sink });
+      const module = moduleName(layer, target);
+      const slice = targeted.has(module)
+        ? await readModuleInto(layer, target, { tensors, config, model, sink })
+        : undefined;
+      for (const [name, values] of await outputs.read(layer, target, slice))
+        sink.addVector(name, values);
     }
     await nextTurn();
-  }
-}
-
-/** Parses the tensors of an adapter. Throws `ServeError` (422) with the tensor or `header` as `param`. */
-export function parseTensors(bytes: Uint8Array): Map<string, Tensor> {
-  try {
-    return parseSafetensors(bytes, ADAPTER_LIMITS).tensors;
-  } catch (error) {
-    throw toInvalidAdapter(error);
   }
 }
 
@@ -138,24 +150,29 @@ function targetedModules(config: AdapterConfig, model: DecoderConfig): Set<strin
 
 function refuseUnusedTensors(
   tensors: ReadonlyMap<string, Tensor>,
-  targeted: ReadonlySet<string>,
+  config: AdapterConfig,
   model: DecoderConfig,
 ): void {
-  const moduleOfKey = new Map<string, string>();
-  for (const module of allModules(model)) {
-    const { a, b } = loraNames(module);
-    moduleOfKey.set(a, module).set(b, module);
-  }
+  const targetOfModule = new Map<string, TargetName>();
+  for (let layer = 0; layer < model.layerCount; layer++)
+    for (const target of TARGET_NAMES) targetOfModule.set(moduleName(layer, target), target);
   for (const key of tensors.keys()) {
-    const module = moduleOfKey.get(key);
-    if (module === undefined) {
-      const reason = REASONS.find(([pattern]) => pattern.test(key))?.[1];
-      throw invalidAdapter(key, reason ?? 'belongs to no linear of the model');
-    }
-    if (!targeted.has(module)) {
+    const { module, tensor } = splitTensorName(key) ?? {};
+    const target = targetOfModule.get(module ?? '');
+    if (!module || !tensor || !target)
+      throw refusedTensor(key, 'belongs to no linear of the model');
+    const isBias = tensor === 'bias' || tensor === 'adaptedBias';
+    const isThere = presenceOf(tensor, module, config) && !(isBias && !hasBias(model, target));
+    if (isThere) continue;
+    if (tensor !== 'bias' && !config.isTargeted(module))
       throw invalidAdapter(key, 'adapter_config.json does not target this module');
-    }
+    throw refusedTensor(key, 'is not expected');
   }
+}
+
+function refusedTensor(key: string, otherwise: string): ServeError {
+  const reason = REASONS.find(([pattern]) => pattern.test(key))?.[1];
+  return invalidAdapter(key, reason ?? otherwise);
 }
 
 interface ModuleSource {
@@ -169,12 +186,12 @@ async function readModuleInto(
   layer: number,
   target: TargetName,
   { tensors, config, model, sink }: ModuleSource,
-): Promise<void> {
+): Promise<PairSlice> {
   const module = moduleName(layer, target);
   const { rank, scaling } = config.settingOf(module);
   const inSize = TARGET_MODULES[target].inFeatures(model);
   const outSize = TARGET_MODULES[target].outFeatures(model);
-  const keys = loraNames(module);
+  const keys = { a: linearTensorName(module, 'a'), b: linearTensorName(module, 'b') };
   const tensorA = expectTensor(tensors, keys.a, [rank, inSize]);
   const tensorB = expectTensor(tensors, keys.b, [outSize, rank]);
   const { pair, column } = sink.allocate(layer, target, { rank, inSize, outSize });
@@ -182,18 +199,7 @@ async function readModuleInto(
   await transpose(keys.a, tensorA, a);
   const b = { into: pair.b, start: column * outSize, stride: outSize }; // [out, r] -> [R, out]
   await transpose(keys.b, tensorB, { ...b, scaling, weight: sink.weight });
-}
-
-function expectTensor(
-  tensors: ReadonlyMap<string, Tensor>,
-  key: string,
-  shape: readonly [number, number],
-): Tensor {
-  const tensor = tensors.get(key);
-  if (!tensor) throw invalidAdapter(key, 'is missing');
-  const [rows, columns] = tensor.shape;
-  if (tensor.shape.length === 2 && rows === shape[0] && columns === shape[1]) return tensor;
-  throw invalidAdapter(key, `shape [${tensor.shape}], expected [${shape}]`);
+  return { pair, column };
 }
 
 interface TransposeTo {
@@ -248,10 +254,4 @@ function transposePiece(
     }
   }
   return undefined;
-}
-
-/** Returns the refusal of a weight that is not a number, or too large. */
-export function nonFinite(key: string, value: number): ServeError {
-  const message = `adapter refused: ${key}: has a weight of ${value}; the limit is ${MAX_WEIGHT}, including the scaling`;
-  return new ServeError('adapter_non_finite', message, { param: key });
 }

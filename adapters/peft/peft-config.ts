@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { parseShallowJson } from '../../src/common/shallow-json.ts';
 import { MAX_RANK } from '../../src/contracts/training-settings.ts';
 import { TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { REFUSED_FIELDS } from './kinds.ts';
 import { type ModuleMatcher, matchNames, PatternSet } from './module-pattern.ts';
 import { invalidAdapter, quoteValue } from './refusal.ts';
 
@@ -13,12 +14,21 @@ interface LoraSetting {
   readonly scaling: number;
 }
 
+/** PEFT's `bias`. */
+type Biases = 'none' | 'all' | 'lora_only';
+
 /** A parsed configuration. */
 export interface AdapterConfig {
   /** `base_model_name_or_path`, for information. The tensors' shapes decide whether an adapter fits. */
   readonly baseModel: string | undefined;
   /** Whether a module (`model.layers.0.self_attn.q_proj`) is adapted. */
   isTargeted(moduleName: string): boolean;
+  /** Whether each adapted linear has a magnitude per output. */
+  readonly isDora: boolean;
+  /** Whether B has a bias. */
+  readonly hasUpdateBias: boolean;
+  /** The linears whose biases the adapter replaces, if the base has any. */
+  readonly biases: Biases;
   /** Returns a module's rank and scaling. Throws `ServeError` if the scaling is too large. */
   settingOf(moduleName: string): LoraSetting;
 }
@@ -29,28 +39,6 @@ const MAX_SCALING = 64;
 const MAX_ENTRIES = 2048;
 const MAX_NAME_LENGTH = 2048;
 const FILE = 'adapter_config.json';
-
-/** Variants that are not supported: each must be absent or switched off. */
-const UNSUPPORTED_FIELDS = [
-  'use_dora',
-  'lora_bias',
-  'modules_to_save',
-  'fan_in_fan_out',
-  'trainable_token_indices',
-  'layer_replication',
-  'alora_invocation_tokens',
-  'target_parameters',
-  'use_qalora',
-  'use_bdlora',
-  'megatron_config',
-  'loftq_config',
-  'corda_config',
-  'lora_ga_config',
-  'velora_config',
-  'monteclora_config',
-  'kasa_config',
-  'arrow_config',
-] as const;
 
 /** Initializations that leave the shared base unchanged. PiSSA, OLoRA, CorDA, LoftQ and LoRA-GA rewrite it. */
 const BASE_PRESERVING_INITS = new Set(['gaussian', 'orthogonal', 'eva', 'mica']);
@@ -77,6 +65,9 @@ const configSchema = z.object({
   r: rank,
   lora_alpha: alpha,
   use_rslora: z.boolean().default(false),
+  use_dora: z.boolean().nullish(),
+  lora_bias: z.boolean().nullish(),
+  bias: z.enum(['none', 'all', 'lora_only']).nullish(),
   target_modules: names.nullable(),
   exclude_modules: names.nullish(),
   layers_to_transform: z.union([layer, z.array(layer).max(MAX_ENTRIES)]).nullish(),
@@ -123,7 +114,17 @@ export function openAdapterConfig(bytes: Uint8Array): OpenedConfig {
   const patterns = new PatternSet();
   const isTargeted = createTargetMatcher(raw, patterns);
   const settingOf = createSettings(raw, patterns);
-  const config = { baseModel: raw.base_model_name_or_path ?? undefined, isTargeted, settingOf };
+  const isDora = raw.use_dora === true;
+  const hasUpdateBias = raw.lora_bias === true;
+  if (isDora && hasUpdateBias) throw invalidAdapter('lora_bias', 'true does not go with use_dora');
+  const config = {
+    baseModel: raw.base_model_name_or_path ?? undefined,
+    isTargeted,
+    isDora,
+    hasUpdateBias,
+    biases: raw.bias ?? 'none',
+    settingOf,
+  };
   return { config, evaluatePatterns: (moduleNames) => patterns.evaluate(moduleNames) };
 }
 
@@ -156,8 +157,7 @@ function refuseUnsupported(json: Record<string, unknown>): void {
     );
   };
   if (json['peft_type'] !== 'LORA') refuse('peft_type', '"LORA"');
-  for (const field of UNSUPPORTED_FIELDS) if (!isOff(json[field])) refuse(field, 'none');
-  if ((json['bias'] ?? 'none') !== 'none') refuse('bias', '"none"');
+  for (const field of REFUSED_FIELDS) if (!isOff(json[field])) refuse(field, 'none');
   if ((json['task_type'] ?? 'CAUSAL_LM') !== 'CAUSAL_LM') refuse('task_type', '"CAUSAL_LM"');
   if (!isBasePreserving(json['init_lora_weights'])) {
     refuse('init_lora_weights', `true, false, ${[...BASE_PRESERVING_INITS].join(', ')}`);

@@ -36,3 +36,12 @@ export function quoteValue(value: unknown): string {
   const text = JSON.stringify(value) ?? String(value);
   return text.length <= MAX_SHOWN ? text : `${text.slice(0, MAX_SHOWN)}…`;
 }
+
+/** Trained weights stay below 10. A weight above this limit may overflow an activation. */
+export const MAX_WEIGHT = 1e3;
+
+/** Returns the refusal of a weight that is not a number, or too large. */
+export function nonFinite(key: string, value: number): ServeError {
+  const message = `adapter refused: ${key}: has a weight of ${value}; the limit is ${MAX_WEIGHT}, including the scaling`;
+  return new ServeError('adapter_non_finite', message, { param: key });
+}

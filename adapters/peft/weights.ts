@@ -1,4 +1,10 @@
 // An adapter's weights in the engine's layout, and how they are built.
+import {
+  type ChangedPart,
+  partOf,
+  unionOfParts,
+  type VectorName,
+} from '../../src/model/adapter-vectors.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { TARGET_NAMES, type TargetName } from '../../src/model/target-modules.ts';
 
@@ -11,16 +17,24 @@ export interface LoraPair {
   readonly b: Float32Array;
 }
 
-/** An adapter's updates of all layers. Absent targets are not adapted. */
-export interface AdapterWeights {
-  /** SHA-256 over configuration and weights, hex: the adapter's identity. */
-  readonly digest: string;
+/** The parts of an adapter that decide which graph runs it and how much memory its slot takes. */
+export interface AdapterShape {
   /** The largest rank of its pairs. */
   readonly rank: number;
   /** The targets that occur in any layer. */
   readonly targets: readonly TargetName[];
+  /** Its parts other than LoRA updates, in the order of the table. */
+  readonly parts: readonly ChangedPart[];
+}
+
+/** An adapter's updates of all layers. Absent targets are not adapted. */
+export interface AdapterWeights extends AdapterShape {
+  /** SHA-256 over configuration and weights, hex: the adapter's identity. */
+  readonly digest: string;
   /** By layer, then by target. */
   readonly layers: readonly Readonly<Partial<Record<TargetName, LoraPair>>>[];
+  /** The values that it adds to vectors of the model. Absent vectors stay as they are. */
+  readonly vectors: ReadonlyMap<VectorName, Float32Array>;
   readonly byteSize: number;
 }
 
@@ -60,14 +74,33 @@ export function blockAllocator(length: number): (length: number) => Float32Array
   };
 }
 
-/** Returns the adapter with these layers, at least one of which has a pair. */
-export function toWeights(digest: string, layers: AdapterWeights['layers']): AdapterWeights {
+/** Sums of vectors that are being filled. */
+export class VectorSums {
+  readonly sums = new Map<VectorName, Float32Array>();
+
+  /** Adds `weight` times the values to a vector, which starts as zeros. */
+  add(name: VectorName, values: Float32Array, weight: number): void {
+    const sum = this.sums.get(name) ?? new Float32Array(values.length);
+    this.sums.set(name, sum);
+    for (let i = 0; i < sum.length; i++) sum[i]! += weight * values[i]!;
+  }
+}
+
+/** Returns the adapter with these layers, at least one of which has a pair, and these vectors. */
+export function toWeights(
+  digest: string,
+  layers: AdapterWeights['layers'],
+  vectors: AdapterWeights['vectors'] = new Map(),
+): AdapterWeights {
   const pairs = layers.flatMap((layer) => Object.values(layer));
+  const arrays = [...pairs.flatMap(({ a, b }) => [a, b]), ...vectors.values()];
   return {
     digest,
     rank: Math.max(...pairs.map((pair) => pair.rank)),
     targets: TARGET_NAMES.filter((target) => layers.some((layer) => layer[target])),
+    parts: unionOfParts([...vectors.keys()].map(partOf)),
     layers,
-    byteSize: pairs.reduce((sum, { a, b }) => sum + a.byteLength + b.byteLength, 0),
+    vectors,
+    byteSize: arrays.reduce((sum, { byteLength }) => sum + byteLength, 0),
   };
 }

@@ -31,6 +31,7 @@ import { buildFolder } from '../common/folders.ts';
 import { formatBytes } from '../common/format-bytes.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import { readArtifact } from '../import/artifact.ts';
+import { adaptedBaseOf } from './adapted-base.ts';
 import { findBase } from './base.ts';
 import type { ProgramContext } from './context.ts';
 import { type PushedDefaultFiles, readPushedDefaults } from './pushed-defaults.ts';
@@ -166,7 +167,7 @@ export class PublishedAdapters {
   async #checkOnBase(files: AdapterFiles, base: string): Promise<string> {
     const artifact = readArtifact(await findBase(base, this.#context));
     try {
-      await parseAdapter(files, artifact.config);
+      await parseAdapter(files, artifact.config, adaptedBaseOf(artifact));
       return artifact.info.digest;
     } finally {
       artifact.tensors.close();

@@ -10,12 +10,16 @@ import { runEngineChild } from '../scheduler/engine-child.ts';
 import { NgramProposer } from '../scheduler/ngram-proposer.ts';
 import type { EngineLogLine } from '../scheduler/protocol.ts';
 import type { StepLoopOptions } from '../scheduler/step-loop.ts';
+import { adaptedBaseIn } from './adapted-base.ts';
 
 /** The options of an engine process, as plain JSON. */
 export interface EngineHostOptions {
   readonly engine: EngineOptions;
-  /** The folder with the tokenizer, which constraints need. Default: constraints are refused. */
-  readonly tokenizerDir?: string;
+  /**
+   * The base's artifact. Constraints need its tokenizer, and adapters that are more than updates of linears its weights. Default:
+   * both are refused.
+   */
+  readonly artifactDir?: string;
   /** Limits the memory of loaded adapters, in use or idle. */
   readonly adapterCacheBytes: number;
   /** Limits the rank of an adapter, and the summed ranks of a composition. Default: the maximum for PEFT files. */
@@ -41,7 +45,7 @@ export function runEngine(): Promise<void> {
 export async function createEngineHost(
   {
     engine: engineOptions,
-    tokenizerDir,
+    artifactDir,
     adapterCacheBytes,
     maxAdapterRank = MAX_RANK,
     limits = {},
@@ -55,6 +59,7 @@ export async function createEngineHost(
     openAdapter: createAdapterLoader(engine.config, {
       maxRank: maxAdapterRank,
       canHold: (size) => engine.canAttach([size]),
+      ...(artifactDir !== undefined && { base: adaptedBaseIn(artifactDir) }),
     }),
     onFailure: ({ digest }, error) => {
       const fields = { digest, reason: error instanceof Error ? error.message : String(error) };
@@ -62,14 +67,13 @@ export async function createEngineHost(
     },
   });
   const createProposer = drafts === 'ngram' ? createNgramProposer : undefined;
-  const createMatcher =
-    tokenizerDir === undefined ? undefined : matchers(tokenizerDir, engine.info);
+  const createMatcher = artifactDir === undefined ? undefined : matchers(artifactDir, engine.info);
   return { engine, adapters, limits, createProposer, createMatcher };
 }
 
 /** The vocabulary is loaded for the first constraint. It takes 0.3 s, and memory that most servers do not need. */
 function matchers(
-  tokenizerDir: string,
+  artifactDir: string,
   { vocabSize }: EngineInfo,
 ): NonNullable<StepLoopOptions['createMatcher']> {
   const grammars = lazy(async () => {
@@ -77,7 +81,7 @@ function matchers(
       import('../tokenizer/tokenizer.ts'),
       import('../grammar/grammars.ts'),
     ]);
-    const tokenizer = await loadTokenizer(tokenizerDir);
+    const tokenizer = await loadTokenizer(artifactDir);
     assert(tokenizer, 'the server refuses constraints for a model without a tokenizer');
     return new Grammars(tokenizer, vocabSize);
   });

@@ -59,7 +59,7 @@ export function servingSize(
     cacheSlot: cacheBytes(1, maxSeq),
     cache: cacheBytes(slots, maxSeq),
     adapter: FLOAT32_BYTES * rank * loraPerRank(config, targets),
-    attached: slotBytes(config, formOf([{ rank, targets }])),
+    attached: slotBytes(config, formOf([{ rank, targets, parts: [] }])),
   };
 }
 

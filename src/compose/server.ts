@@ -137,7 +137,7 @@ function startEngine(
       ...(plan.hasRowForm && rowFormFrom !== undefined && { rowFormFrom }),
       runtime: { provider: config.provider, ...runtimeOptions(config) },
     },
-    tokenizerDir: artifact.dir,
+    artifactDir: artifact.dir,
     adapterCacheBytes: plan.adapterCacheBytes,
     maxAdapterRank: config.maxAdapterRank,
     limits: {

@@ -1,7 +1,7 @@
 // Runs one batch on the model: a chunk of a prompt, or the next token of each running sequence with its drafts. Knows
 // token ids, KV slots and adapter digests, but no text, tenants, queues or adapter files.
 import { hash } from 'node:crypto';
-import type { AdapterWeights } from '../../adapters/peft/weights.ts';
+import type { AdapterShape, AdapterWeights } from '../../adapters/peft/weights.ts';
 import { ConfigError, ServeError } from '../common/errors.ts';
 import { memoryLimit } from '../common/memory-limit.ts';
 import { endStartPhase } from '../common/start-phases.ts';
@@ -12,7 +12,7 @@ import { separateLargeBlocks } from '../ort/libc.ts';
 import { type FloatType, PROVIDERS } from '../settings/provider.ts';
 import { planGroups, ZERO_SLOT } from './adapters/adapter-groups.ts';
 import { AdapterSlots } from './adapters/adapter-slots.ts';
-import { coveringTargets } from './adapters/slot-form.ts';
+import { widerForm } from './adapters/slot-form.ts';
 import type {
   AdapterKey,
   Batch,
@@ -148,14 +148,14 @@ export class Engine {
 
   /** Creates the sessions and copies the weights that the adapter's first run would otherwise wait for. */
   async prepareFor(weights: AdapterWeights): Promise<void> {
-    const targets = coveringTargets([...this.#parts.slots.targets, ...weights.targets]);
-    await this.#parts.runner.prepare({ kind: 'single', targets });
-    await this.#parts.runner.prepare({ kind: 'grouped', targets });
+    const { targets, parts } = widerForm(this.#parts.slots.form, weights);
+    await this.#parts.runner.prepare({ kind: 'single', targets, parts });
+    await this.#parts.runner.prepare({ kind: 'grouped', targets, parts });
     await this.#parts.slots.prepare(weights);
   }
 
   /** Whether these adapters fit together if nothing else is attached. */
-  canAttach(adapters: readonly Pick<AdapterWeights, 'rank' | 'targets'>[]): boolean {
+  canAttach(adapters: readonly AdapterShape[]): boolean {
     return this.#parts.slots.canHold(adapters);
   }
 

@@ -106,5 +106,6 @@ export class GraphSessions {
 
 /** Identifies a layout. Equal ids have the same graph. */
 export function layoutId({ lora, kv, linears }: GraphLayout): string {
-  return `${lora.kind}:${lora.kind === 'none' ? '' : lora.targets.join(',')} ${kv} ${linears}`;
+  const adapters = lora.kind === 'none' ? '' : [...lora.targets, ...lora.parts].join(',');
+  return `${lora.kind}:${adapters} ${kv} ${linears}`;
 }

@@ -9,6 +9,7 @@ import { TOP_LOGITS, TOP_LOGITS_COUNT } from '../model/top-logits.ts';
 import type { Binding } from '../ort/binding.ts';
 import { hostTensor, type OrtTensor, type OrtType } from '../ort/tensor.ts';
 import type { AdapterSlots } from './adapters/adapter-slots.ts';
+import type { AdapterOperand } from './adapters/slot-block.ts';
 import { type GraphLayout, type GraphSessions, layoutId } from './graph-sessions.ts';
 import type { KvCache } from './kv-cache.ts';
 import { copyRow, type LogitsRow } from './logits.ts';
@@ -43,6 +44,7 @@ export class ModelRunner {
     groupRows: new GrowingTensor('int64'),
     paddedPositions: new GrowingTensor('int64'),
     groupShape: new GrowingTensor('int64'),
+    rowGroups: new GrowingTensor('int64'),
     positions: new GrowingTensor('int64'),
     cacheRows: new GrowingTensor('int64'),
   };
@@ -127,7 +129,8 @@ export class ModelRunner {
   }
 
   #loraLayout({ kind }: LoraInput): LoraLayout {
-    return kind === 'none' ? { kind } : { kind, targets: this.#slots.targets };
+    const { targets, parts } = this.#slots.form;
+    return kind === 'none' ? { kind } : { kind, targets, parts };
   }
 
   #kvForm(newTokens: number): KvForm {
@@ -207,12 +210,13 @@ export class ModelRunner {
     const [first, count] =
       lora.kind === 'single' ? [lora.slot, 1] : [lora.plan.first, lora.plan.groupCount];
     for (const { tensor, layer, of } of this.#slots.range(first, count)) {
-      const name = 'a' in of ? LORA_INPUTS.a(layer, of.a) : LORA_INPUTS.b(layer, of.b);
-      graph.bindInput(name, tensor);
+      graph.bindInput(operandInput(layer, of), tensor);
     }
     if (lora.kind === 'single') return;
-    const { groupRows, paddedPositions, groupShape } = this.#inputs;
+    const { groupRows, paddedPositions, groupShape, rowGroups } = this.#inputs;
     const { plan } = lora;
+    if (this.#slots.form.parts.length > 0)
+      graph.bindInput(LORA_INPUTS.rowGroups, rowGroups.fill(plan.rowGroups));
     graph.bindInput(LORA_INPUTS.groupRows, groupRows.fill(plan.groupRows));
     graph.bindInput(LORA_INPUTS.paddedPositions, paddedPositions.fill(plan.paddedPositions));
     graph.bindInput(
@@ -220,6 +224,12 @@ export class ModelRunner {
       groupShape.fill([plan.groupCount, ...plan.rowsPerGroup, -1]),
     );
   }
+}
+
+/** The input of a graph that takes an operand. */
+function operandInput(layer: number, of: AdapterOperand['of']): string {
+  if ('a' in of) return LORA_INPUTS.a(layer, of.a);
+  return 'b' in of ? LORA_INPUTS.b(layer, of.b) : LORA_INPUTS[of.vector](layer, of.fused);
 }
 
 /** A binding that skips a tensor that is bound already, if runs read it in place. */

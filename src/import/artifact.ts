@@ -8,6 +8,7 @@ import { parseFileValue } from '../common/schema-errors.ts';
 import { type Tensor, type TensorSource, toFloat32 } from '../common/tensor.ts';
 import { GENERATION_CONFIG_FILE } from '../contracts/generation-config.ts';
 import { type DecoderConfig, parseDecoderConfig } from '../model/config.ts';
+import { dequantizeNf4 } from '../quant/nf4.ts';
 import { isNf4, readNf4 } from './bitsandbytes.ts';
 import { checkTensors } from './checkpoint.ts';
 import { CONFIG_FILE, openFolder, readJson, WEIGHTS_FILE } from './folder.ts';
@@ -111,6 +112,12 @@ export function readLinear(
     throw new FileError(weight, `shape [${tensor.shape}] is not that of a matrix`);
   }
   return { kind: 'dense', values: toFloat32(tensor), rows, cols };
+}
+
+/** Returns the float values of a linear [rows, cols]: those of the tensor, or new ones. */
+export function denseValues(linear: LinearWeights): Float32Array {
+  if (linear.kind === 'dense') return linear.values;
+  return dequantizeNf4(linear.packed, linear.absmax, linear.rows * linear.cols);
 }
 
 /** Computes an artifact's digest from its parts, which may be added in any order. */

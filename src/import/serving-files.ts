@@ -27,11 +27,11 @@ import {
 } from '../model/serving-weights.ts';
 import { FUSED_LINEAR_NAMES, FUSED_LINEARS, moduleName } from '../model/target-modules.ts';
 import { quantizeInt4, repackInt4 } from '../quant/int4.ts';
-import { dequantizeNf4, quantizeNf4 } from '../quant/nf4.ts';
+import { quantizeNf4 } from '../quant/nf4.ts';
 import { quantizeInt8Rows, repackInt8 } from '../quant/repack.ts';
 import { quantizeRowInt8 } from '../quant/row-int8.ts';
 import { smoothLinear } from '../quant/smoothing.ts';
-import { type Artifact, type LinearWeights, readLinear } from './artifact.ts';
+import { type Artifact, denseValues, type LinearWeights, readLinear } from './artifact.ts';
 import { isBuilt, recordChecksums, type ServingCache, servingFolder } from './serving-cache.ts';
 
 /** The runtime wants weights on a cache line. The mapping itself starts on a page. */
@@ -229,12 +229,6 @@ function* generateRowTensors(
   }
 }
 
-/** The float values of a linear [out, in], in memory of their own. */
-function denseValues(linear: LinearWeights): Float32Array {
-  if (linear.kind === 'dense') return linear.values.slice();
-  return dequantizeNf4(linear.packed, linear.absmax, linear.rows * linear.cols);
-}
-
 /** Yields the stacked linear layers, converted to the matrix's form. */
 function* matrixBytes(matrix: ServingMatrix, linears: LinearWeights[]): Generator<NamedBytes> {
   const parts = linears.map((linear) => MATRIX_FORMS[matrix.form](linear));
@@ -266,9 +260,7 @@ const MATRIX_FORMS: Record<ServingMatrix['form'], (linear: LinearWeights) => For
     return { values: packed, scales: asBytes(absmax) };
   },
   f32: (w) => ({
-    values: asBytes(
-      w.kind === 'nf4' ? dequantizeNf4(w.packed, w.absmax, w.rows * w.cols) : w.values,
-    ),
+    values: asBytes(denseValues(w)),
   }),
 };
 

@@ -1,24 +1,31 @@
-// The LoRA update of a fused linear in a serving graph: y += (x A) B with the adapter of each row. Each group of rows
-// has its own matrix in a batched matmul, so adapters never touch the rows of others.
+// The adapters' part of a fused linear in a serving graph: y += (x A) B with the adapter of each row. Each group of rows
+// has its own matrix in a batched matmul, so adapters never touch the rows of others. Adapters that also change outputs have a
+// factor and a bias per output, which each row gathers from its own adapter.
 // G = groups, R = rank of the operands, T = tokens of the run. Each group has n x m rows, padded to those of the largest:
 // n products of m rows each.
 import type { GraphBuilder, Value } from '../onnx/graph-builder.ts';
 import type { FloatType } from '../settings/provider.ts';
+import type { ChangedPart } from './adapter-vectors.ts';
 import type { DecoderConfig } from './config.ts';
 import {
   FUSED_LINEARS,
   type FusedLinear,
+  fusedWidth,
   TARGET_MODULES,
   type TargetName,
 } from './target-modules.ts';
 
 /**
- * How a graph applies adapters to `targets`. `none`: not at all. `single`: all rows use one adapter, without gathers.
- * `grouped`: rows are gathered by adapter and back.
+ * How a graph applies adapters. `none`: not at all. `single`: all rows use one adapter, without gathers. `grouped`: rows are
+ * gathered by adapter and back.
  */
 export type LoraLayout =
   | { readonly kind: 'none' }
-  | { readonly kind: 'single' | 'grouped'; readonly targets: readonly TargetName[] };
+  | {
+      readonly kind: 'single' | 'grouped';
+      readonly targets: readonly TargetName[];
+      readonly parts: readonly ChangedPart[];
+    };
 
 /** The names of a graph's LoRA inputs. */
 export const LORA_INPUTS = {
@@ -28,16 +35,23 @@ export const LORA_INPUTS = {
   paddedPositions: 'lora_padded_positions',
   /** int64 [4] = [G, n, m, -1] */
   groupShape: 'lora_group_shape',
+  /** int64 [T]: the group of each token row. Only if the adapters have parts other than updates. */
+  rowGroups: 'lora_row_groups',
   /** float [G, 1, in, R * k] for the k adapted targets of the fused linear */
   a: (layer: number, fused: FusedLinear) => `lora_a.${layer}.${fused}`,
   /** float [G, 1, R, out], including the scaling */
   b: (layer: number, target: TargetName) => `lora_b.${layer}.${target}`,
+  /** float [G, width of the fused linear]: y += y * scale + bias, before the update */
+  scale: (layer: number, fused: FusedLinear) => `lora_scale.${layer}.${fused}`,
+  bias: (layer: number, fused: FusedLinear) => `lora_bias.${layer}.${fused}`,
 } as const;
 
-/** The targets of a fused linear that a layout adapts, in table order. */
-export function adaptedTargets(layout: LoraLayout, fused: FusedLinear): readonly TargetName[] {
-  if (layout.kind === 'none') return [];
-  return FUSED_LINEARS[fused].filter((target) => layout.targets.includes(target));
+/** The targets of a fused linear that are adapted, in table order. */
+export function adaptedTargets(
+  targets: readonly TargetName[],
+  fused: FusedLinear,
+): readonly TargetName[] {
+  return FUSED_LINEARS[fused].filter((target) => targets.includes(target));
 }
 
 /** Builds the LoRA updates of one graph. All of them share the gather indices. */
@@ -49,6 +63,7 @@ export class LoraGraph {
   readonly #groupRows: Value | undefined;
   readonly #paddedPositions: Value | undefined;
   readonly #groupShape: Value | undefined;
+  readonly #rowGroups: Value | undefined;
 
   /** `float` is the type of x, the operands and the updates. */
   constructor(g: GraphBuilder, config: DecoderConfig, layout: LoraLayout, float: FloatType) {
@@ -60,6 +75,17 @@ export class LoraGraph {
     this.#groupRows = g.input(LORA_INPUTS.groupRows, 'int64', ['padded']);
     this.#paddedPositions = g.input(LORA_INPUTS.paddedPositions, 'int64', ['tokens']);
     this.#groupShape = g.input(LORA_INPUTS.groupShape, 'int64', [4]);
+    if (layout.parts.length === 0) return;
+    this.#rowGroups = g.input(LORA_INPUTS.rowGroups, 'int64', ['tokens']);
+  }
+
+  /** Applies the factors and biases of each row's adapter to the base's outputs y [T, width] of a fused linear. */
+  changeOutputs(y: Value, layer: number, fused: FusedLinear): Value {
+    if (!this.#has('outputs')) return y;
+    const width = fusedWidth(this.#config, fused);
+    const scaled = this.#g.node('Mul', [y, this.#ofRows(LORA_INPUTS.scale(layer, fused), width)]);
+    const sum = this.#g.node('Add', [y, scaled]);
+    return this.#g.node('Add', [sum, this.#ofRows(LORA_INPUTS.bias(layer, fused), width)]);
   }
 
   /**
@@ -70,7 +96,8 @@ export class LoraGraph {
     layer: number,
     fused: FusedLinear,
   ): { packed: Value } | { parts: ReadonlyMap<TargetName, Value> } | undefined {
-    const targets = adaptedTargets(this.#layout, fused);
+    if (this.#layout.kind === 'none') return undefined;
+    const targets = adaptedTargets(this.#layout.targets, fused);
     if (targets.length === 0) return undefined;
     const g = this.#g;
     const inFeatures = TARGET_MODULES[targets[0]!].inFeatures(this.#config);
@@ -91,6 +118,17 @@ export class LoraGraph {
     }
     const packed = deltas.length === 1 ? deltas[0]! : g.node('Concat', deltas, { axis: 3 });
     return { packed: this.#toRows(packed, targets) };
+  }
+
+  #has(part: ChangedPart): boolean {
+    return this.#layout.kind !== 'none' && this.#layout.parts.includes(part);
+  }
+
+  /** A vector of each row's adapter: [T, width], or [1, width] if all rows use one adapter. */
+  #ofRows(name: string, width: number): Value {
+    const vectors = this.#g.input(name, this.#float, ['groups', width]);
+    if (!this.#rowGroups) return vectors;
+    return this.#g.node('Gather', [vectors, this.#rowGroups], { axis: 0 });
   }
 
   #split(fused: Value, count: number): readonly Value[] {

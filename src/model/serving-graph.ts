@@ -160,9 +160,10 @@ class ServingLowering implements DecoderLowering {
   }
 
   linear(x: Value, layer: number, fused: FusedLinear): Projection {
-    const base = this.#baseProduct(x, layer, fused);
+    const product = this.#baseProduct(x, layer, fused);
     if (this.#options.observes === 'inputs') this.#observeInputs(x, layer, fused);
-    if (this.#options.observes === 'rowErrors') this.#observeRows(x, base, layer, fused);
+    if (this.#options.observes === 'rowErrors') this.#observeRows(x, product, layer, fused);
+    const base = this.#lora.changeOutputs(product, layer, fused);
     const update = this.#lora.update(x, layer, fused);
     if (!update) return { packed: base };
     if ('packed' in update) return { packed: this.g.node('Add', [base, update.packed]) };

@@ -58,6 +58,11 @@ function targetsOf(fused: FusedLinear): TargetName[] {
   return TARGET_NAMES.filter((name) => TARGET_MODULES[name].fused === fused);
 }
 
+/** The number of outputs of a fused linear. */
+export function fusedWidth(config: DecoderConfig, fused: FusedLinear): number {
+  return FUSED_LINEARS[fused].reduce((sum, t) => sum + TARGET_MODULES[t].outFeatures(config), 0);
+}
+
 /** The number of parameters of a LoRA adapter of rank 1 on these linears of every layer. */
 export function loraPerRank(config: DecoderConfig, targets: readonly TargetName[]): number {
   const perLayer = targets

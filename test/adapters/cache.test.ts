@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import fc from 'fast-check';
 import { AdapterCache, type Lease } from '../../adapters/cache/cache.ts';
-import type { AdapterWeights } from '../../adapters/peft/weights.ts';
+import { type AdapterWeights, toWeights } from '../../adapters/peft/weights.ts';
 import { ServeError } from '../../src/common/errors.ts';
 import type { AdapterSource } from '../../src/contracts/generation.ts';
 import { plainSource } from './sources.ts';
@@ -11,7 +11,7 @@ import { plainSource } from './sources.ts';
 const source = (digest: string) => plainSource(digest);
 
 function weightsOf(digest: string, byteSize = 10): AdapterWeights {
-  return { digest, rank: 1, targets: [], layers: [], byteSize };
+  return { ...toWeights(digest, []), rank: 1, byteSize };
 }
 
 /** How adapters are opened by a loader that knows their size when it has them. */

@@ -114,7 +114,7 @@ test('ranks over the limit are refused before anything is loaded', async (t) => 
 test('what cannot be served is not listed, and its reason can be asked for', async (t) => {
   const { root, registry } = setUp(t);
   publish(root, 'good');
-  publish(root, 'dora', configBytes({ use_dora: true }));
+  publish(root, 'velora', configBytes({ velora_config: { scale: 1 } }));
   publish(root, 'html', configBytes(), new TextEncoder().encode('<html>not found</html>'));
   publish(root, 'spaced name');
   const deep = new TextEncoder().encode(`{"peft_type":${'['.repeat(30_000)}${']'.repeat(30_000)}}`);
@@ -125,18 +125,18 @@ test('what cannot be served is not listed, and its reason can be asked for', asy
   const refused = await new FolderAdapters(root, { baseNames: [] }).refused();
   assert.deepEqual(
     refused.map(({ name }) => name),
-    ['deep', 'dora', 'html', 'spaced name'],
+    ['deep', 'html', 'spaced name', 'velora'],
   );
   for (const [i, reason] of [
     /not JSON/,
-    /use_dora/,
     /header/,
     /cannot be a model name/,
+    /velora_config/,
   ].entries()) {
     assert.match(refused[i]!.reason, reason);
   }
-  publish(root, 'dora');
-  assert.deepEqual(await list(), ['sample', 'dora', 'good']);
+  publish(root, 'velora');
+  assert.deepEqual(await list(), ['sample', 'good', 'velora']);
 });
 
 test('an adapter that comes with the package is served until somebody uses its name', async (t) => {
@@ -311,11 +311,11 @@ test('another base model and files that are not used are warned of, once', async
 test('a folder that does not fit is refused when it is asked for, with one log line', async (t) => {
   for (const now of [Date.now, undefined]) {
     const { root, lines, registry, resolve } = setUp(t, now);
-    const folder = publish(root, 'bad', configBytes({ use_dora: true }));
+    const folder = publish(root, 'bad', configBytes({ velora_config: { scale: 1 } }));
     assert.equal((await registry.list(LOCAL_TENANT)).length, 1);
     assert.deepEqual(lines, []);
     for (let i = 0; i < 3; i++)
-      await assert.rejects(resolve('bad'), { status: 422, param: 'use_dora' });
+      await assert.rejects(resolve('bad'), { status: 422, param: 'velora_config' });
     assert.equal(lines.length, 1);
     assert.equal(lines[0]?.['msg'], 'adapter refused');
     writeFileSync(path.join(folder, 'adapter_config.json'), configBytes());

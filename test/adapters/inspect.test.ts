@@ -37,6 +37,7 @@ const without = (key: string) => new Map([...sampleTensors()].filter(([name]) =>
 const including = (key: string, tensor: Tensor) => new Map([...sampleTensors(), [key, tensor]]);
 const A = keyOf(0, 'q_proj', 'A');
 const B = keyOf(0, 'q_proj', 'B');
+const MAGNITUDE = A.replace('lora_A.weight', 'lora_magnitude_vector');
 
 for (const [what, changes, tensors, param, code = 'adapter_invalid'] of [
   ['a lone A', {}, without(B), B],
@@ -73,7 +74,27 @@ for (const [what, changes, tensors, param, code = 'adapter_invalid'] of [
     B,
     'adapter_non_finite',
   ],
-  ['DoRA', { use_dora: true }, sampleTensors(), 'use_dora'],
+  ['DoRA without magnitudes', { use_dora: true }, sampleTensors(), MAGNITUDE],
+  [
+    'a magnitude without DoRA',
+    {},
+    including(
+      MAGNITUDE,
+      filled([12], 'F32', () => 1),
+    ),
+    MAGNITUDE,
+  ],
+  [
+    'a magnitude that is no number',
+    { use_dora: true },
+    including(
+      MAGNITUDE,
+      filled([12], 'F32', () => Number.NaN),
+    ),
+    MAGNITUDE,
+    'adapter_non_finite',
+  ],
+  ['whole modules', { modules_to_save: ['norm'] }, sampleTensors(), 'modules_to_save'],
 ] as const) {
   test(`${what} is refused without a model`, async () => {
     await assert.rejects(inspect(changes, tensors), { code, param });

@@ -15,11 +15,9 @@ const only = (...ends: string[]) => MODULES.filter((m) => ends.some((e) => m.end
 const REFUSED: readonly (readonly [field: string, value: unknown, place?: string])[] = [
   ['peft_type', 'IA3'],
   ['peft_type', undefined],
-  ['use_dora', true],
   ['use_dora', 'yes'],
-  ['bias', 'all'],
-  ['bias', 'lora_only'],
-  ['lora_bias', true],
+  ['bias', 'some'],
+  ['lora_bias', 1],
   ['modules_to_save', ['lm_head']],
   ['fan_in_fan_out', true],
   ['trainable_token_indices', [1, 2]],

@@ -2,7 +2,12 @@
 import { adapterDigest } from '../../adapters/peft/files.ts';
 import { type AdapterBytes, parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
-import { type FloatDType, fromFloat32, type Tensor } from '../../src/common/tensor.ts';
+import {
+  elementCount,
+  type FloatDType,
+  fromFloat32,
+  type Tensor,
+} from '../../src/common/tensor.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import {
@@ -88,11 +93,11 @@ export function sampleTensors(options: SampleOptions = {}): Map<string, Tensor> 
 }
 
 export function filled(
-  shape: readonly [number, number],
+  shape: readonly number[],
   dtype: FloatDType,
   value: (i: number) => number,
 ): Tensor {
-  const values = Float32Array.from({ length: shape[0] * shape[1] }, (_, i) => value(i));
+  const values = Float32Array.from({ length: elementCount(shape) }, (_, i) => value(i));
   return fromFloat32(values, shape, dtype);
 }
 

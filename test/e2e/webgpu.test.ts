@@ -44,8 +44,8 @@ engineSuite('on WebGPU', { provider: 'webgpu', limit: LIMIT, skip });
 
 const layouts: LoraLayout[] = [
   { kind: 'none' },
-  { kind: 'single', targets: TARGET_NAMES },
-  { kind: 'grouped', targets: ['q_proj', 'v_proj'] },
+  { kind: 'single', targets: TARGET_NAMES, parts: [] },
+  { kind: 'grouped', targets: ['q_proj', 'v_proj'], parts: [] },
 ];
 
 for (const weights of ['int8', 'f32'] as const) {

@@ -8,7 +8,8 @@ import type { DecodeRow, RowResult, SlotId } from '../../src/engine/batch.ts';
 import { Engine } from '../../src/engine/engine.ts';
 import type { LogitsRow } from '../../src/engine/logits.ts';
 import { createSampler } from '../../src/engine/sampling/sampler.ts';
-import { TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { outputVector, type VectorName } from '../../src/model/adapter-vectors.ts';
+import { TARGET_MODULES, TARGET_NAMES } from '../../src/model/target-modules.ts';
 import type { Provider } from '../../src/settings/provider.ts';
 import {
   seededRandom,
@@ -150,6 +151,19 @@ function drawnIds(results: readonly RowResult[]): number[] {
   });
 }
 
+/** An adapter that also scales outputs of linears and adds to them. */
+function scalingAdapter({ config }: TinyModel, seed: number): AdapterWeights {
+  const random = seededRandom(1000 + seed);
+  const vectors = new Map<VectorName, Float32Array>();
+  for (const target of TARGET_NAMES)
+    for (const kind of ['scale', 'bias'] as const) {
+      const length = TARGET_MODULES[target].outFeatures(config);
+      const values = new Float32Array(length).map(() => 0.3 * random());
+      vectors.set(outputVector(kind, seed % 2, target), values);
+    }
+  return tinyAdapter(config, { seed, rank: 2, targets: ['q_proj', 'up_proj'], vectors });
+}
+
 const isolates =
   (value: number): Case =>
   async (t, { engineOf }) => {
@@ -159,25 +173,40 @@ const isolates =
     const harmless = tinyAdapter(model.config, { seed: 2, rank: 8, targets: TARGET_NAMES });
     const bad = tinyAdapter(model.config, { seed: 3, rank: 8, targets: TARGET_NAMES });
     for (const layer of bad.layers) for (const pair of Object.values(layer)) pair.a.fill(value);
-    for (const adapter of [good, harmless]) engine.attachAdapter(adapter);
-    const others = [
-      { prompt: [3, 4], adapter: good },
-      { prompt: [5, 6], adapter: undefined },
-    ];
-    const control = await decodeTogether(
-      engine,
-      [...others, { prompt: [7, 8], adapter: harmless }],
-      9,
-    );
-    engine.detachAdapter(harmless.digest);
-    engine.attachAdapter(bad);
-    const poisoned = await decodeTogether(engine, [...others, { prompt: [7, 8], adapter: bad }], 9);
-    assert.deepEqual(poisoned.logits.slice(0, 2), control.logits.slice(0, 2));
-    assert.deepEqual(poisoned.result.rows[2], [{ ok: false, reason: 'non_finite' }]);
-    engine.detachAdapter(bad.digest);
-    const after = await decodeTogether(engine, [...others, { prompt: [7, 8], adapter: good }], 9);
-    assert.equal(after.result.rows[2]![0]!.ok, true, 'the slot is clean for its next owner');
+    await assertIsolated(engine, { good, harmless, bad });
+    for (const adapter of engine.attachedAdapters()) engine.detachAdapter(adapter);
+    const badVectors = scalingAdapter(model, 3);
+    for (const vector of badVectors.vectors.values()) vector.fill(value);
+    await assertIsolated(engine, {
+      good: scalingAdapter(model, 1),
+      harmless: scalingAdapter(model, 2),
+      bad: badVectors,
+    });
   };
+
+async function assertIsolated(
+  engine: Engine,
+  { good, harmless, bad }: Record<'good' | 'harmless' | 'bad', AdapterWeights>,
+): Promise<void> {
+  for (const adapter of [good, harmless]) engine.attachAdapter(adapter);
+  const others = [
+    { prompt: [3, 4], adapter: good },
+    { prompt: [5, 6], adapter: undefined },
+  ];
+  const control = await decodeTogether(
+    engine,
+    [...others, { prompt: [7, 8], adapter: harmless }],
+    9,
+  );
+  engine.detachAdapter(harmless.digest);
+  engine.attachAdapter(bad);
+  const poisoned = await decodeTogether(engine, [...others, { prompt: [7, 8], adapter: bad }], 9);
+  assert.deepEqual(poisoned.logits.slice(0, 2), control.logits.slice(0, 2));
+  assert.deepEqual(poisoned.result.rows[2], [{ ok: false, reason: 'non_finite' }]);
+  engine.detachAdapter(bad.digest);
+  const after = await decodeTogether(engine, [...others, { prompt: [7, 8], adapter: good }], 9);
+  assert.equal(after.result.rows[2]![0]!.ok, true, 'the slot is clean for its next owner');
+}
 
 const CASES: Record<string, Case> = {
   'an adapter of NaN ends its own row and leaves the others bit-equal': isolates(Number.NaN),
@@ -195,9 +224,11 @@ const CASES: Record<string, Case> = {
       tinyAdapter(model.config, { seed: 1, rank: 8, targets: TARGET_NAMES }),
       tinyAdapter(model.config, { seed: 2, rank: 3, targets: ['q_proj', 'v_proj'] }),
       tinyAdapter(model.config, { seed: 3, rank: 17, targets: ['down_proj'], layers: [1] }),
+      scalingAdapter(model, 4),
+      scalingAdapter(model, 5),
     ];
     for (const adapter of adapters) engine.attachAdapter(adapter);
-    const use = [0, undefined, 1, 0, 2, undefined];
+    const use = [0, undefined, 1, 3, 2, 4];
     const sequences = use.map((index, i) => ({
       prompt: [4 + i, 30, 9 + 2 * i].slice(0, 1 + (i % 3)),
       adapter: index === undefined ? undefined : adapters[index],

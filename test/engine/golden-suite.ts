@@ -4,8 +4,10 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
+import type { AdaptedBase } from '../../adapters/peft/adapted-base.ts';
 import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import { toFloat32 } from '../../src/common/tensor.ts';
+import { adaptedBaseOf } from '../../src/compose/adapted-base.ts';
 import { planGroups } from '../../src/engine/adapters/adapter-groups.ts';
 import { BASE_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
@@ -17,8 +19,10 @@ import { sharedPath, skipUnless } from '../shared.ts';
 import { createRunner, runLogits, worstDifference } from './runner.ts';
 
 const LIMIT = 2e-4;
+const DQ_KEY = 'logits_nf4_dq';
 const models = sharedPath('golden', 'models');
 const adapters = sharedPath('golden', 'adapters');
+const breadth = sharedPath('golden', 'breadth', 'adapters');
 const names = (folder: string | undefined) => (folder ? readdirSync(folder) : []);
 
 type Quantization = { quantization: 'none' | 'nf4'; doubleQuantization: boolean };
@@ -47,11 +51,29 @@ const FORMS: readonly Form[] = [
     file: 'cases-nf4',
     key: 'logits_nf4',
   },
-  { name: 'double-quantized NF4', quantization: DOUBLE, file: 'cases-nf4', key: 'logits_nf4_dq' },
+  { name: 'double-quantized NF4', quantization: DOUBLE, file: 'cases-nf4', key: DQ_KEY },
 ];
 
-const UNSUPPORTED = ['dora', 'embed', 'save-lm-head', 'qwen2-bias', 'phi3-fused'];
-const supported = names(adapters).filter(
+/** Adapters of kinds or families that are not served yet. */
+const UNSUPPORTED = [
+  ...[
+    'embed',
+    'save-lm-head',
+    'phi3-fused',
+    'alora',
+    'embed-and-head',
+    'lm-head-lora',
+    'save-norms',
+  ],
+  ...['token-indices', 'gemma2-all', 'gemma3-qv', 'granite-all', 'olmo2-all'],
+];
+/** Folders by the names of the adapters. */
+const folders = new Map(
+  [adapters, breadth].flatMap((folder) =>
+    names(folder).map((name) => [name, path.join(folder!, name)] as const),
+  ),
+);
+const supported = [...folders.keys()].filter(
   (name) => !name.includes('.') && !UNSUPPORTED.includes(name),
 );
 
@@ -83,6 +105,9 @@ export function goldenSuite(name: string, { provider, skip, forms = FORMS }: Gol
   }
   test(`${name}: each row of a mixed batch has peft's logits`, options, (t) =>
     testMixed(t, golden),
+  );
+  test(`${name}: adapters of all kinds have peft's logits in one batch`, options, (t) =>
+    testKinds(t, golden),
   );
 }
 
@@ -122,14 +147,16 @@ async function testGreedy(t: TestContext, golden: Golden, model: string): Promis
   }
 }
 
+function baseOf(adapter: string): string {
+  const file = path.join(folders.get(adapter)!, 'adapter_config.json');
+  return JSON.parse(readFileSync(file, 'utf8')).base_model_name_or_path;
+}
+
 async function testAdapter(t: TestContext, golden: Golden, name: string): Promise<void> {
-  const config = JSON.parse(
-    readFileSync(path.join(adapters!, name, 'adapter_config.json'), 'utf8'),
-  );
-  const served = await golden(t, config.base_model_name_or_path, DOUBLE);
+  const served = await golden(t, baseOf(name), DOUBLE);
   served.slots.attach(await goldenAdapter(name, served));
-  const file = path.join(adapters!, name, 'cases.safetensors');
-  for (const { ids, logits } of readCases(file, 'logits_nf4_dq')) {
+  const file = path.join(folders.get(name)!, 'cases.safetensors');
+  for (const { ids, logits } of readCases(file, DQ_KEY)) {
     const logitRows = ids.map((_, row) => row);
     const input = { tokenIds: ids, firstSlot: 0, pastLengths: [0], logitRows };
     const data = await runLogits(served.runner, { ...input, lora: { kind: 'single', slot: 1 } });
@@ -140,39 +167,65 @@ async function testAdapter(t: TestContext, golden: Golden, name: string): Promis
 
 async function testMixed(t: TestContext, golden: Golden): Promise<void> {
   const { rows } = JSON.parse(readFileSync(path.join(adapters!, 'mixed.json'), 'utf8'));
-  const cases = readCases(path.join(adapters!, 'mixed.safetensors'), 'logits_nf4_dq');
+  const cases = readCases(path.join(adapters!, 'mixed.safetensors'), DQ_KEY);
   const mine = (rows as (string | null)[])
     .map((name, i) => ({ name: name ?? undefined, ...cases[i]! }))
     .filter(({ name }) => name === undefined || supported.includes(name));
   assert.ok(mine.length >= 8);
-  const served = await golden(t, 'llama-tied', DOUBLE, mine.length);
-  for (const name of new Set(mine.map((row) => row.name))) {
+  await assertRows(t, golden, mine);
+}
+
+/** Every adapter of one base, and the base. */
+async function testKinds(t: TestContext, golden: Golden): Promise<void> {
+  const kinds = supported.filter((name) => baseOf(name) === 'llama-tied');
+  const [base] = readCases(path.join(models!, 'llama-tied', 'cases-nf4.safetensors'), DQ_KEY);
+  const rows = kinds.map((name) => {
+    const [first] = readCases(path.join(folders.get(name)!, 'cases.safetensors'), DQ_KEY);
+    return { name, ...first! };
+  });
+  assert.ok(rows.length >= 8);
+  await assertRows(t, golden, [{ name: undefined, ...base! }, ...rows]);
+}
+
+/** Decodes rows together, token by token, each with its adapter, and compares the logits. */
+async function assertRows(
+  t: TestContext,
+  golden: Golden,
+  rows: readonly { name: string | undefined; ids: number[]; logits: Float32Array }[],
+): Promise<void> {
+  const length = Math.min(...rows.map(({ ids }) => ids.length));
+  const served = await golden(t, 'llama-tied', DOUBLE, rows.length);
+  for (const name of new Set(rows.map((row) => row.name))) {
     if (name !== undefined) served.slots.attach(await goldenAdapter(name, served));
   }
-  const rowSlots = mine.map(({ name }) => served.slots.slotOf(name));
+  const rowSlots = rows.map(({ name }) => served.slots.slotOf(name));
   const plan = planGroups(rowSlots, served.slots.usedSlots);
   const { vocabSize } = served.config;
-  for (let position = 0; position < mine[0]!.ids.length; position++) {
+  for (let position = 0; position < length; position++) {
     const data = await runLogits(served.runner, {
-      tokenIds: mine.map(({ ids }) => ids[position]!),
+      tokenIds: rows.map(({ ids }) => ids[position]!),
       firstSlot: 0,
-      pastLengths: mine.map(() => position),
-      logitRows: mine.map((_, row) => row),
+      pastLengths: rows.map(() => position),
+      logitRows: rows.map((_, row) => row),
       lora: { kind: 'grouped', plan },
     });
-    mine.forEach(({ logits }, row) => {
+    rows.forEach(({ logits }, row) => {
       const got = data.subarray(row * vocabSize, (row + 1) * vocabSize);
       const want = logits.subarray(position * vocabSize, (position + 1) * vocabSize);
       assert.ok(worstDifference(got, want) < LIMIT, `row ${row} at ${position}`);
     });
   }
 }
+interface Served extends ReturnType<typeof createRunner> {
+  readonly base: AdaptedBase;
+}
+
 type Golden = (
   t: TestContext,
   model: string,
   quantization: Quantization,
   slotCount?: number,
-) => Promise<ReturnType<typeof createRunner>>;
+) => Promise<Served>;
 
 const goldenOn =
   (provider: Provider): Golden =>
@@ -183,7 +236,8 @@ const goldenOn =
     t.after(() => artifact.tensors.close());
     const cacheDir = temporaryFolder(t);
     const servingDir = await ensureServingFiles(artifact, { weights: 'f32', cacheDir });
-    return createRunner(t, servingDir, { slotCount, maxSeqLength: 128, provider });
+    const runner = createRunner(t, servingDir, { slotCount, maxSeqLength: 128, provider });
+    return { ...runner, base: adaptedBaseOf(artifact) };
   };
 
 /** The `input_ids` [B][T], and the logits with a key, by row [T * V]. */
@@ -200,11 +254,11 @@ function readCases(file: string, key: string) {
   }));
 }
 
-async function goldenAdapter(name: string, runner: ReturnType<typeof createRunner>) {
-  const read = (file: string) => readFileSync(path.join(adapters!, name, file));
+async function goldenAdapter(name: string, { config, base }: Served) {
+  const read = (file: string) => readFileSync(path.join(folders.get(name)!, file));
   const files = {
     configBytes: read('adapter_config.json'),
     weightsBytes: read('adapter_model.safetensors'),
   };
-  return parseAdapter({ ...files, digest: name }, runner.config);
+  return parseAdapter({ ...files, digest: name }, config, base);
 }

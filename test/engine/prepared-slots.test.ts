@@ -5,8 +5,14 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import fc from 'fast-check';
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { AdapterSlots } from '../../src/engine/adapters/adapter-slots.ts';
+import { outputVector } from '../../src/model/adapter-vectors.ts';
 import { adaptedTargets } from '../../src/model/lora-graph.ts';
-import { TARGET_NAMES, type TargetName } from '../../src/model/target-modules.ts';
+import {
+  FUSED_LINEARS,
+  TARGET_MODULES,
+  TARGET_NAMES,
+  type TargetName,
+} from '../../src/model/target-modules.ts';
 import type { OrtTensor } from '../../src/ort/tensor.ts';
 import { tinyAdapter, tinyModel } from '../fixtures.ts';
 
@@ -27,9 +33,15 @@ function expected(slots: AdapterSlots, weights: AdapterWeights): number[][] {
   return slots.range(0, 1).map(({ tensor, layer, of }) => {
     const [, , rows, cols] = tensor.shape as [number, number, number, number];
     const pairs = weights.layers[layer]!;
+    if ('vector' in of) {
+      return FUSED_LINEARS[of.fused].flatMap((target) => [
+        ...(weights.vectors.get(outputVector(of.vector, layer, target)) ??
+          new Float32Array(TARGET_MODULES[target].outFeatures(config))),
+      ]);
+    }
     const at = (row: number, col: number): number => {
       if ('b' in of) return pairs[of.b]?.b[row * cols + col] ?? 0; // rows past its rank lie past its end
-      const targets = adaptedTargets({ kind: 'grouped', targets: slots.targets }, of.a);
+      const targets = adaptedTargets(slots.form.targets, of.a);
       const width = cols / targets.length;
       const pair = pairs[targets[Math.floor(col / width)]!];
       const column = col % width;

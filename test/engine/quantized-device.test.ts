@@ -2,6 +2,7 @@
 // for the same operators.
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { planGroups } from '../../src/engine/adapters/adapter-groups.ts';
 import { openServingFolder } from '../../src/engine/serving-folder.ts';
 import type { WeightsMode } from '../../src/model/serving-weights.ts';
 import { TARGET_NAMES } from '../../src/model/target-modules.ts';
@@ -33,20 +34,13 @@ async function runAll({ runner, slots, config }: ReturnType<typeof createRunner>
     const input = { tokenIds: TOKENS, firstSlot, pastLengths: [0], logitRows, lora };
     results.push(await runLogits(runner, input));
   }
-  const plan = {
-    first: 0,
-    groupCount: 2,
-    rowsPerGroup: [1, 1] as const,
-    groupRows: [0, 1],
-    paddedPositions: [0, 1],
-  };
   results.push(
     await runLogits(runner, {
       tokenIds: [9, 9],
       firstSlot: 0,
       pastLengths: [TOKENS.length, TOKENS.length],
       logitRows: [0, 1],
-      lora: { kind: 'grouped', plan },
+      lora: { kind: 'grouped', plan: planGroups([0, 1], 2) },
     }),
   );
   return results;

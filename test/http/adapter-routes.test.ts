@@ -235,7 +235,7 @@ describe('loading by path', () => {
     const outside = sampleFolder();
     symlinkSync(outside, path.join(root, 'link'));
     mkdirSync(path.join(root, 'empty'));
-    put('dora', { use_dora: true });
+    put('velora', { velora_config: { scale: 1 } });
     put('good');
     const missing = [404, 'not_found', 'lora_path'];
     const places = [
@@ -254,7 +254,7 @@ describe('loading by path', () => {
       assert.deepEqual(await load('zen', place), [400, 'invalid_request', 'lora_path']);
     }
     assert.deepEqual(await load('zen', 's3://bucket/zen'), missing);
-    assert.deepEqual(await load('zen', 'dora'), [422, 'adapter_invalid', 'use_dora']);
+    assert.deepEqual(await load('zen', 'velora'), [422, 'adapter_invalid', 'velora_config']);
     for (const name of [
       'base',
       'toy',

@@ -1,5 +1,6 @@
 // The reference for the serving graph: one sequence, float64, plain loops.
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
+import { outputVector } from '../../src/model/adapter-vectors.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import {
   biasName,
@@ -35,12 +36,18 @@ export function plainLogits(
     const y = matVec(weights(weightName(layer, target)), x, out).map(
       (v, i) => v + (bias?.[i] ?? 0),
     );
+    const vector = (kind: 'scale' | 'bias') =>
+      adapter?.vectors.get(outputVector(kind, layer, target));
+    const [scales, biases] = [vector('scale'), vector('bias')];
+    const changed = y.map((v, o) => v + v * (scales?.[o] ?? 0) + (biases?.[o] ?? 0));
     const pair = adapter?.layers[layer]?.[target];
-    if (!pair) return y;
+    if (!pair) return changed;
     const narrow = Array.from({ length: pair.rank }, (_, r) =>
       x.reduce((sum, v, i) => sum + v * pair.a[i * pair.rank + r]!, 0),
     );
-    return y.map((v, o) => v + narrow.reduce((sum, n, r) => sum + n * pair.b[r * out + o]!, 0));
+    return changed.map(
+      (v, o) => v + narrow.reduce((sum, n, r) => sum + n * pair.b[r * out + o]!, 0),
+    );
   };
   let hidden = tokenIds.map((id) =>
     Array.from(weights(embeddingName).subarray(id * D, (id + 1) * D)),

@@ -1,6 +1,6 @@
 // An engine without a model. The next token is a hash of the content of the KV slot and of the adapter, so a row that
 // reads a wrong slot, misses a token or uses a wrong adapter gets other tokens.
-import type { AdapterWeights } from '../../adapters/peft/weights.ts';
+import { type AdapterWeights, toWeights } from '../../adapters/peft/weights.ts';
 import type { AdapterSource } from '../../src/contracts/generation.ts';
 import {
   type GenerationRequest,
@@ -189,7 +189,7 @@ export class FakeLeases implements AdapterLeases {
     }
     if (source.digest === 'missing') throw new Error('ENOENT: no such folder');
     this.held++;
-    const weights = { digest: source.digest, rank: 1, targets: [], layers: [], byteSize: 10 };
+    const weights = { ...toWeights(source.digest, []), rank: 1, byteSize: 10 };
     return { weights, tier: 'disk', loadMs: 3, release: () => this.held-- };
   }
 

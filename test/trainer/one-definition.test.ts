@@ -1,7 +1,7 @@
 // Train = serve: the training graphs and the serving graph are lowerings of one decoder, with the same logits.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { AdapterWeights } from '../../adapters/peft/weights.ts';
+import { type AdapterWeights, toWeights } from '../../adapters/peft/weights.ts';
 import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { loraNames } from '../../src/model/names.ts';
@@ -54,7 +54,7 @@ function toEngineLayout(config: DecoderConfig, { modules, init }: LoraSettings):
     });
     return Object.fromEntries(pairs);
   });
-  return { digest: 'tiny', rank: 4, targets: TARGET_NAMES, layers, byteSize: 0 };
+  return toWeights('tiny', layers);
 }
 
 function transposed(tensor: Tensor, scale: number): Float32Array {

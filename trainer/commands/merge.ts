@@ -12,10 +12,9 @@ import {
   toFloat32,
 } from '../../src/common/tensor.ts';
 import type { WritableTensors } from '../../src/formats/safetensors.ts';
-import { type Artifact, readLinear } from '../../src/import/artifact.ts';
+import { type Artifact, denseValues, readLinear } from '../../src/import/artifact.ts';
 import { embeddingName, expectedTensors, weightName } from '../../src/model/names.ts';
 import { TARGET_NAMES } from '../../src/model/target-modules.ts';
-import { dequantizeNf4 } from '../../src/quant/nf4.ts';
 import { writeModel } from '../run/result-files.ts';
 
 const DTYPES: Readonly<Record<string, FloatDType>> = {
@@ -92,10 +91,7 @@ function mergedLinear(
 ): Tensor {
   const linear = readLinear(artifact, name.slice(0, -'.weight'.length));
   const { rows, cols } = linear; // [out, in]
-  const values =
-    linear.kind === 'dense'
-      ? linear.values
-      : dequantizeNf4(linear.packed, linear.absmax, rows * cols);
+  const values = denseValues(linear);
   if (pair) addProduct(values, pair, { rows, cols });
   return convert(values, info);
 }

@@ -1,5 +1,5 @@
 // The gates that an adapter must pass before it is published, one row each. Pure: from figures to verdicts.
-import { MAX_WEIGHT } from '../../adapters/peft/parse-adapter.ts';
+import { MAX_WEIGHT } from '../../adapters/peft/refusal.ts';
 import type { EvaluationCard, GateVerdict } from '../../src/contracts/evaluation-card.ts';
 import { showFigure } from '../../src/contracts/evaluation-card.ts';
 import type { GateSettings } from '../../src/contracts/training-messages.ts';

@@ -12,6 +12,8 @@ export interface GroupPlan {
   readonly groupRows: readonly number[];
   /** [rows]: the padded position of each row. */
   readonly paddedPositions: readonly number[];
+  /** [rows]: the group of each row. */
+  readonly rowGroups: readonly number[];
 }
 
 /** Adapter slot 0 holds zeros. Rows without an adapter belong to its group. */
@@ -51,5 +53,6 @@ export function planGroups(
   }
   const rowsPerGroup =
     largest <= MAX_SINGLE_ROWS ? ([largest, 1] as const) : ([1, largest] as const);
-  return { first, groupCount, rowsPerGroup, groupRows, paddedPositions };
+  const rowGroups = rowSlots.map((slot) => slot - first);
+  return { first, groupCount, rowsPerGroup, groupRows, paddedPositions, rowGroups };
 }

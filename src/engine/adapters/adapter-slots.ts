@@ -2,17 +2,16 @@
 // have no gaps, so a range of them is an operand without a copy. Slot 0 is zeros, for rows without an adapter. Adapters
 // are attached and detached between runs. Most copying happens before that, in the background, in slots that no run
 // reads.
-import type { AdapterWeights } from '../../../adapters/peft/weights.ts';
+import type { AdapterShape, AdapterWeights } from '../../../adapters/peft/weights.ts';
 import { assert } from '../../common/assert.ts';
 import { ServeError } from '../../common/errors.ts';
 import type { DecoderConfig } from '../../model/config.ts';
-import type { TargetName } from '../../model/target-modules.ts';
 import type { AdapterKey } from '../batch.ts';
 import { HOST_MEMORY } from '../memory/host-memory.ts';
 import type { ModelMemory, SlotTensors } from '../memory/model-memory.ts';
 import { ZERO_SLOT } from './adapter-groups.ts';
 import { type AdapterOperand, BackgroundWriter, SlotBlock } from './slot-block.ts';
-import { coveringTargets, formOf, isSameForm, type SlotForm, slotBytes } from './slot-form.ts';
+import { formOf, isSameForm, type SlotForm, slotBytes, widerForm } from './slot-form.ts';
 
 /** The limits of the adapter slots. */
 export interface AdapterSlotsOptions {
@@ -67,12 +66,12 @@ export class AdapterSlots {
     this.#config = config;
     this.#options = options;
     this.#memory = memory;
-    this.#current = SlotBlock.empty(memory.createSlots(1));
+    this.#current = SlotBlock.empty(config, memory.createSlots(1));
   }
 
-  /** The linears that the operands cover. The layout of a graph must have the same. */
-  get targets(): readonly TargetName[] {
-    return this.#current.form.targets;
+  /** The form of the operands. The layout of a graph must have the same targets and parts. */
+  get form(): SlotForm {
+    return this.#current.form;
   }
 
   /** The number of slots in use, including slot 0. */
@@ -107,7 +106,7 @@ export class AdapterSlots {
   }
 
   /** Whether these adapters fit together if nothing else is attached. */
-  canHold(adapters: readonly Pick<AdapterWeights, 'rank' | 'targets'>[]): boolean {
+  canHold(adapters: readonly AdapterShape[]): boolean {
     return this.#fits(formOf(adapters), adapters.length + 1);
   }
 
@@ -189,11 +188,9 @@ export class AdapterSlots {
   #formWith(weights: AdapterWeights): SlotForm | undefined {
     const { form } = this.#current;
     const narrowest = formOf([...this.#adapters(), weights]);
-    const widened = {
-      rank: Math.max(form.rank, narrowest.rank),
-      targets: coveringTargets([...form.targets, ...narrowest.targets]),
-    };
-    return [widened, narrowest].find((one) => this.#fits(one, this.#attached.length + 1));
+    return [widerForm(form, narrowest), narrowest].find((one) =>
+      this.#fits(one, this.#attached.length + 1),
+    );
   }
 
   async #prepare(weights: AdapterWeights): Promise<void> {

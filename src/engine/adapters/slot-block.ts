@@ -3,13 +3,16 @@
 // adapters.
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { AdapterWeights, LoraPair } from '../../../adapters/peft/weights.ts';
+import { elementCount } from '../../common/tensor.ts';
+import { outputVector } from '../../model/adapter-vectors.ts';
 import type { DecoderConfig } from '../../model/config.ts';
-import { adaptedTargets, type LoraLayout } from '../../model/lora-graph.ts';
+import { adaptedTargets } from '../../model/lora-graph.ts';
+import { FUSED_LINEARS, TARGET_MODULES } from '../../model/target-modules.ts';
 import type { OrtTensor } from '../../ort/tensor.ts';
 import type { SlotTensors } from '../memory/model-memory.ts';
 import { type OperandId, type SlotForm, type SlotOperand, slotOperands } from './slot-form.ts';
 
-/** An operand over a range of slots: A [slots, 1, in, R * k], or B [slots, 1, R, out]. */
+/** An operand over a range of slots: A [slots, 1, in, R * k], B [slots, 1, R, out], or a vector [slots, width]. */
 export interface AdapterOperand extends OperandId {
   readonly tensor: OrtTensor;
 }
@@ -17,6 +20,7 @@ export interface AdapterOperand extends OperandId {
 /** The operands of all slots in one form. */
 export class SlotBlock {
   readonly form: SlotForm;
+  readonly #config: DecoderConfig;
   readonly #operands: readonly SlotOperand[];
   /** In the order of the operands. */
   readonly #tensors: SlotTensors;
@@ -24,22 +28,28 @@ export class SlotBlock {
   /** Index = slot. Undefined: the slot is empty, or half written. */
   readonly #contents: (AdapterWeights | undefined)[] = [];
 
-  private constructor(form: SlotForm, operands: readonly SlotOperand[], tensors: SlotTensors) {
+  private constructor(
+    config: DecoderConfig,
+    form: SlotForm,
+    operands: readonly SlotOperand[],
+    tensors: SlotTensors,
+  ) {
+    this.#config = config;
     this.form = form;
     this.#operands = operands;
     this.#tensors = tensors;
   }
 
   /** A block without operands, for the time before the first adapter. */
-  static empty(tensors: SlotTensors): SlotBlock {
-    return new SlotBlock({ rank: 0, targets: [] }, [], tensors);
+  static empty(config: DecoderConfig, tensors: SlotTensors): SlotBlock {
+    return new SlotBlock(config, { rank: 0, targets: [], parts: [] }, [], tensors);
   }
 
   /** Allocates the operands of a form in `tensors`. */
   static create(config: DecoderConfig, form: SlotForm, tensors: SlotTensors): SlotBlock {
     const operands = [...slotOperands(config, form)];
     for (const { shape } of operands) tensors.add(shape);
-    return new SlotBlock(form, operands, tensors);
+    return new SlotBlock(config, form, operands, tensors);
   }
 
   /** Does the same, one operand per turn of the event loop. */
@@ -53,7 +63,7 @@ export class SlotBlock {
       tensors.add(shape);
       await nextTurn();
     }
-    return new SlotBlock(form, operands, tensors);
+    return new SlotBlock(config, form, operands, tensors);
   }
 
   /** The operands over slots first … first + count - 1. Valid until the next call of any method. */
@@ -92,24 +102,32 @@ export class SlotBlock {
    */
   *writeInPieces(slot: number, weights: AdapterWeights): Generator<number> {
     this.#contents[slot] = undefined;
-    const layout: LoraLayout = { kind: 'grouped', targets: this.form.targets };
-    for (const [index, { layer, of, shape }] of this.#operands.entries()) {
-      const pairs = weights.layers[layer]!;
-      const [, rows, cols] = shape;
-      this.#tensors.write(index, slot, (into) => {
-        if ('b' in of) copyB(into, pairs[of.b]);
-        else {
-          const adapted = adaptedTargets(layout, of.a);
-          copyA(
-            into,
-            cols,
-            adapted.map((target) => pairs[target]),
-          );
-        }
-      });
-      yield 4 * rows * cols;
+    for (const [index, operand] of this.#operands.entries()) {
+      this.#tensors.write(index, slot, (into) => this.#fill(operand, weights, into));
+      yield Float32Array.BYTES_PER_ELEMENT * elementCount(operand.shape);
     }
     this.#contents[slot] = weights;
+  }
+
+  /** Sets all elements of one operand. */
+  #fill({ layer, of, shape }: SlotOperand, weights: AdapterWeights, into: Float32Array): void {
+    const pairs = weights.layers[layer]!;
+    if ('b' in of) copyB(into, pairs[of.b]);
+    else if ('a' in of) {
+      const adapted = adaptedTargets(this.form.targets, of.a);
+      copyA(
+        into,
+        shape.at(-1)!,
+        adapted.map((target) => pairs[target]),
+      );
+    } else {
+      into.fill(0);
+      let start = 0;
+      for (const target of FUSED_LINEARS[of.fused]) {
+        into.set(weights.vectors.get(outputVector(of.vector, layer, target)) ?? [], start);
+        start += TARGET_MODULES[target].outFeatures(this.#config);
+      }
+    }
   }
 
   move(from: number, to: number): void {

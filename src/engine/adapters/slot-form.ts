@@ -1,33 +1,39 @@
 // The form of adapter slots: one rank and one set of linears for all of them, and the operands that follow. Knows no
 // memory and no adapter's values.
-import type { AdapterWeights } from '../../../adapters/peft/weights.ts';
+import type { AdapterShape } from '../../../adapters/peft/weights.ts';
+import { elementCount } from '../../common/tensor.ts';
+import { unionOfParts } from '../../model/adapter-vectors.ts';
 import type { DecoderConfig } from '../../model/config.ts';
-import { adaptedTargets, type LoraLayout } from '../../model/lora-graph.ts';
+import { adaptedTargets } from '../../model/lora-graph.ts';
 import {
   FUSED_LINEAR_NAMES,
   type FusedLinear,
+  fusedWidth,
   loraPerRank,
   TARGET_MODULES,
   TARGET_NAMES,
   type TargetName,
 } from '../../model/target-modules.ts';
 
-/** Identifies an operand: the shared A of a fused linear, or the B of a target. */
+/** Identifies an operand: the shared A of a fused linear, the B of a target, or the factors or biases of a fused linear. */
 export interface OperandId {
   readonly layer: number;
-  readonly of: { readonly a: FusedLinear } | { readonly b: TargetName };
+  readonly of:
+    | { readonly a: FusedLinear }
+    | { readonly b: TargetName }
+    | { readonly vector: 'scale' | 'bias'; readonly fused: FusedLinear };
 }
 
-/** An operand of one slot: A [1, in, R * k], or B [1, R, out]. A product broadcasts it over the first dimension. */
+/**
+ * An operand of one slot: A [1, in, R * k], B [1, R, out], or a vector [width]. A product broadcasts a matrix over the first
+ * dimension.
+ */
 export interface SlotOperand extends OperandId {
-  readonly shape: readonly [1, number, number];
+  readonly shape: readonly number[];
 }
 
-/** The rank R of every slot, and the linears that it covers. */
-export interface SlotForm {
-  readonly rank: number;
-  readonly targets: readonly TargetName[];
-}
+/** The rank R of every slot, the linears that it covers, and its other parts. */
+export type SlotForm = AdapterShape;
 
 const SMALLEST_RANK = 4;
 
@@ -39,32 +45,43 @@ const TARGET_PROFILES: readonly (readonly TargetName[])[] = [
 ];
 
 /** The smallest profile with all these linears. An adapter has zeros for the linears it does not adapt. */
-export function coveringTargets(targets: readonly TargetName[]): readonly TargetName[] {
+function coveringTargets(targets: readonly TargetName[]): readonly TargetName[] {
   return TARGET_PROFILES.find((profile) => targets.every((target) => profile.includes(target)))!;
 }
 
 /** The smallest form for these adapters. */
-export function formOf(adapters: readonly Pick<AdapterWeights, 'rank' | 'targets'>[]): SlotForm {
+export function formOf(adapters: readonly AdapterShape[]): SlotForm {
   return {
     rank: rankBucket(Math.max(...adapters.map(({ rank }) => rank))),
     targets: coveringTargets(adapters.flatMap(({ targets }) => targets)),
+    parts: unionOfParts(...adapters.map(({ parts }) => parts)),
   };
 }
 
-/** Whether two forms are equal. Comparing lengths is enough, because profiles differ in length. */
-export function isSameForm(a: SlotForm, b: SlotForm): boolean {
-  return a.rank === b.rank && a.targets.length === b.targets.length;
+/** Returns the smallest form that is as wide as both. */
+export function widerForm(a: SlotForm, b: SlotForm): SlotForm {
+  return {
+    rank: Math.max(a.rank, b.rank),
+    targets: coveringTargets([...a.targets, ...b.targets]),
+    parts: unionOfParts(a.parts, b.parts),
+  };
 }
 
-/** The operands of one slot: the A of each adapted fused linear, and the B of each of its k targets. */
+/** Whether two forms are equal. Comparing lengths of targets is enough, because profiles differ in length. */
+export function isSameForm(a: SlotForm, b: SlotForm): boolean {
+  const hasSameParts = a.parts.join() === b.parts.join();
+  return hasSameParts && a.rank === b.rank && a.targets.length === b.targets.length;
+}
+
+/** The operands of one slot: its vectors, the A of each adapted fused linear, and the B of each of its k targets. */
 export function* slotOperands(
   config: DecoderConfig,
-  { rank, targets }: SlotForm,
+  { rank, targets, parts }: SlotForm,
 ): Generator<SlotOperand> {
-  const layout: LoraLayout = { kind: 'grouped', targets };
+  yield* vectorOperands(config, parts);
   for (let layer = 0; layer < config.layerCount; layer++) {
     for (const fused of FUSED_LINEAR_NAMES) {
-      const adapted = adaptedTargets(layout, fused);
+      const adapted = adaptedTargets(targets, fused);
       if (adapted.length === 0) continue;
       const inFeatures = TARGET_MODULES[adapted[0]!].inFeatures(config);
       yield { layer, of: { a: fused }, shape: [1, inFeatures, rank * adapted.length] };
@@ -76,9 +93,23 @@ export function* slotOperands(
   }
 }
 
+/** The vectors of one slot. */
+function* vectorOperands(config: DecoderConfig, parts: SlotForm['parts']): Generator<SlotOperand> {
+  if (!parts.includes('outputs')) return;
+  for (let layer = 0; layer < config.layerCount; layer++) {
+    for (const fused of FUSED_LINEAR_NAMES) {
+      const shape = [fusedWidth(config, fused)];
+      yield { layer, of: { vector: 'scale', fused }, shape };
+      yield { layer, of: { vector: 'bias', fused }, shape };
+    }
+  }
+}
+
 /** The float32 bytes of one slot. */
-export function slotBytes(config: DecoderConfig, { rank, targets }: SlotForm): number {
-  return 4 * rank * loraPerRank(config, targets);
+export function slotBytes(config: DecoderConfig, { rank, targets, parts }: SlotForm): number {
+  let elements = rank * loraPerRank(config, targets);
+  for (const { shape } of vectorOperands(config, parts)) elements += elementCount(shape);
+  return Float32Array.BYTES_PER_ELEMENT * elements;
 }
 
 /**

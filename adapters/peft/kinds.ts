@@ -1,0 +1,55 @@
+// The kinds of adapters, by the field of PEFT's configuration that asks for each. The documentation has this table.
+
+interface AdapterKind {
+  readonly field: string;
+  readonly name: string;
+  /** Undefined: it is refused if the field is set. */
+  readonly served?: string;
+}
+
+/** The kinds beside plain LoRA. */
+const ADAPTER_KINDS = [
+  { field: 'use_rslora', name: 'rsLoRA', served: 'the scaling is alpha / sqrt(r)' },
+  { field: 'rank_pattern', name: 'ranks per module', served: 'also `alpha_pattern`' },
+  {
+    field: 'use_dora',
+    name: 'DoRA',
+    served: 'the norms of the rows of W + BA are computed once, when the adapter is loaded',
+  },
+  { field: 'lora_bias', name: 'biases of B', served: 'not with DoRA, as in peft' },
+  {
+    field: 'bias',
+    name: 'trained biases of the base',
+    served: '`all` or `lora_only`, for bases that have biases',
+  },
+  { field: 'modules_to_save', name: 'whole modules' },
+  { field: 'trainable_token_indices', name: 'trained token embeddings' },
+  { field: 'alora_invocation_tokens', name: 'activated LoRA' },
+  { field: 'fan_in_fan_out', name: 'transposed weights' },
+  { field: 'layer_replication', name: 'repeated layers' },
+  { field: 'target_parameters', name: 'parameters without a module' },
+  { field: 'use_qalora', name: 'QALoRA' },
+  { field: 'use_bdlora', name: 'BD-LoRA' },
+  { field: 'megatron_config', name: 'Megatron' },
+  { field: 'loftq_config', name: 'LoftQ' },
+  { field: 'corda_config', name: 'CorDA' },
+  { field: 'lora_ga_config', name: 'LoRA-GA' },
+  { field: 'velora_config', name: 'VeLoRA' },
+  { field: 'monteclora_config', name: 'MonteCLoRA' },
+  { field: 'kasa_config', name: 'KaSA' },
+  { field: 'arrow_config', name: 'Arrow' },
+] as const satisfies readonly AdapterKind[];
+
+/** The fields of kinds that are refused. */
+export const REFUSED_FIELDS: readonly string[] = ADAPTER_KINDS.filter(
+  (kind) => !('served' in kind),
+).map(({ field }) => field);
+
+/** Returns the table of kinds for the documentation, in Markdown. */
+export function kindsTable(): string {
+  const rows = ADAPTER_KINDS.map(({ field, name, ...kind }) => {
+    const served = 'served' in kind ? `served: ${kind.served}` : 'refused';
+    return `| ${name} | \`${field}\` | ${served} |\n`;
+  });
+  return `| kind | field | |\n|---|---|---|\n${rows.join('')}`;
+}

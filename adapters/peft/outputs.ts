@@ -1,0 +1,137 @@
+// Reads the tensors with which an adapter changes the outputs of a linear other than by an update: DoRA's magnitudes, and biases.
+// Both become a factor and a bias per output.
+import { toFloat32 } from '../../src/common/tensor.ts';
+import { outputVector, type VectorName } from '../../src/model/adapter-vectors.ts';
+import type { DecoderConfig } from '../../src/model/config.ts';
+import { biasName, hasBias } from '../../src/model/names.ts';
+import { moduleName, TARGET_MODULES, type TargetName } from '../../src/model/target-modules.ts';
+import type { AdaptedBase } from './adapted-base.ts';
+import type { AdapterConfig } from './peft-config.ts';
+import { invalidAdapter, MAX_WEIGHT, nonFinite } from './refusal.ts';
+import { linearTensorName, presenceOf } from './tensor-names.ts';
+import { expectValues, type Tensors } from './tensors.ts';
+import type { LoraPair } from './weights.ts';
+
+/** The sources of the reader. */
+export interface OutputSource {
+  readonly tensors: Tensors;
+  readonly config: AdapterConfig;
+  readonly model: DecoderConfig;
+  /** Undefined: adapters with such tensors are refused. */
+  readonly base: AdaptedBase | undefined;
+}
+
+/** The rows of B that hold a module's update. */
+interface UpdateSlice {
+  readonly pair: LoraPair;
+  readonly column: number;
+}
+
+/** Reads the changes of linears' outputs, one linear after the other. */
+export class OutputReader {
+  readonly #source: OutputSource;
+
+  constructor(source: OutputSource) {
+    const { config, base } = source;
+    const field = fieldOf(config);
+    if (!base && field)
+      throw invalidAdapter(
+        field,
+        'such an adapter can be served, but not trained, merged or evaluated',
+      );
+    this.#source = source;
+  }
+
+  /** Returns the vectors of a linear. DoRA's factors are also multiplied into B, which must be read already. */
+  async read(
+    layer: number,
+    target: TargetName,
+    slice: UpdateSlice | undefined,
+  ): Promise<[VectorName, Float32Array][]> {
+    const { config, base } = this.#source;
+    if (!base || !fieldOf(config)) return [];
+    const scale = slice && config.isDora ? await this.#scale(layer, target, base) : undefined;
+    if (scale && slice)
+      multiplyRows(slice, config.settingOf(moduleName(layer, target)).rank, scale);
+    const bias = await this.#bias(layer, target, { base, scale });
+    const vectors: [VectorName, Float32Array][] = [];
+    if (scale) vectors.push([outputVector('scale', layer, target), scale]);
+    if (bias) vectors.push([outputVector('bias', layer, target), bias]);
+    return vectors;
+  }
+
+  /** DoRA's factors minus one: the trained norm of each row of the weight, divided by the norm of W + B A. */
+  async #scale(layer: number, target: TargetName, base: AdaptedBase): Promise<Float32Array> {
+    const { tensors, config } = this.#source;
+    const module = moduleName(layer, target);
+    const { rank, scaling } = config.settingOf(module);
+    const key = linearTensorName(module, 'magnitude');
+    const magnitudes = this.#values(layer, target, 'magnitude');
+    const a = toFloat32(tensors.get(linearTensorName(module, 'a'))!);
+    const b = toFloat32(tensors.get(linearTensorName(module, 'b'))!).map(
+      (value) => value * scaling,
+    );
+    const norms = await base.rowNorms(module, { rank, a, b });
+    return magnitudes.map((magnitude, output) => {
+      const factor = magnitude / norms[output]!;
+      if (!(Math.abs(factor) <= MAX_WEIGHT)) throw nonFinite(key, factor); // NaN fails too
+      return factor - 1;
+    });
+  }
+
+  /** The biases to add. A factor does not apply to the base's bias, so it is taken back. */
+  async #bias(
+    layer: number,
+    target: TargetName,
+    { base, scale }: { base: AdaptedBase; scale: Float32Array | undefined },
+  ): Promise<Float32Array | undefined> {
+    const { tensors, config, model } = this.#source;
+    const module = moduleName(layer, target);
+    const sum = new Float32Array(TARGET_MODULES[target].outFeatures(model));
+    let isChanged = false;
+    const add = (value: (output: number) => number) => {
+      isChanged = true;
+      for (let output = 0; output < sum.length; output++) sum[output]! += value(output);
+    };
+    if (presenceOf('updateBias', module, config)) {
+      const { scaling } = config.settingOf(module);
+      const values = this.#values(layer, target, 'updateBias');
+      add((output) => values[output]! * scaling);
+    }
+    if (!hasBias(model, target)) return isChanged ? sum : undefined;
+    const own = await base.vector(biasName(layer, target));
+    if (scale) add((output) => -scale[output]! * own[output]!);
+    for (const tensor of ['bias', 'adaptedBias'] as const) {
+      const presence = presenceOf(tensor, module, config);
+      const isMissing = !tensors.has(linearTensorName(module, tensor));
+      if (!presence || (presence === 'optional' && isMissing)) continue;
+      const values = this.#values(layer, target, tensor);
+      add((output) => values[output]! - own[output]!);
+    }
+    return isChanged ? sum : undefined;
+  }
+
+  #values(
+    layer: number,
+    target: TargetName,
+    tensor: 'magnitude' | 'updateBias' | 'adaptedBias' | 'bias',
+  ): Float32Array {
+    const { tensors, model } = this.#source;
+    const key = linearTensorName(moduleName(layer, target), tensor);
+    return expectValues(tensors, key, [TARGET_MODULES[target].outFeatures(model)]);
+  }
+}
+
+/** The field of the configuration that asks for such changes. */
+function fieldOf({ isDora, hasUpdateBias, biases }: AdapterConfig): string | undefined {
+  if (isDora) return 'use_dora';
+  if (hasUpdateBias) return 'lora_bias';
+  return biases === 'none' ? undefined : 'bias';
+}
+
+/** Multiplies the rows of B by the factors of their outputs. */
+function multiplyRows({ pair, column }: UpdateSlice, rank: number, scale: Float32Array): void {
+  const { length: width } = scale;
+  const rows = pair.b.subarray(column * width, (column + rank) * width);
+  for (let i = 0; i < rows.length; i++) rows[i]! *= 1 + scale[i % width]!;
+}

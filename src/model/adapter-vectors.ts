@@ -1,0 +1,33 @@
+// The vectors of a model to which an adapter can add: factors and biases of a linear's outputs. Every row of a batch gets those of
+// its own adapter. Knows no graph and no memory.
+import type { TargetName } from './target-modules.ts';
+
+/**
+ * Names a vector. `scale`: what is added to the factors of a linear's outputs, which are 1, [out]. `bias`: what is added to its
+ * outputs, [out]. A linear's output y, with the base's bias, becomes y + y * scale + bias, and then gets the LoRA update.
+ */
+export type VectorName = `${'scale' | 'bias'} ${number} ${TargetName}`;
+
+/** Returns the name of a vector of a linear. */
+export function outputVector(
+  kind: 'scale' | 'bias',
+  layer: number,
+  target: TargetName,
+): VectorName {
+  return `${kind} ${layer} ${target}`;
+}
+
+/** Parts of an adapter other than LoRA updates. A graph has the nodes of a part only if an adapter in its runs needs them. */
+export const CHANGED_PARTS = ['outputs'] as const;
+/** `outputs`: factors and biases of the outputs of linears. */
+export type ChangedPart = (typeof CHANGED_PARTS)[number];
+
+/** Returns the part to which a vector belongs. */
+export function partOf(_name: VectorName): ChangedPart {
+  return 'outputs';
+}
+
+/** Returns the union of the parts, in the order of the table. */
+export function unionOfParts(...sets: readonly (readonly ChangedPart[])[]): ChangedPart[] {
+  return CHANGED_PARTS.filter((part) => sets.some((set) => set.includes(part)));
+}
