@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { docstringFaults, documentFaults, proseFaults } from './architecture/prose.ts';
-import { readSources } from './architecture/source.ts';
+import { docstringFaults, documentFaults, proseFaults } from './prose.ts';
+import { readSources } from './source.ts';
 
 const sources = readSources(['src', 'adapters', 'trainer', 'scripts']);
 const documents = [

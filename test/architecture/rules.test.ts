@@ -19,8 +19,8 @@ import {
   repeatedNameFaults,
   singleImporterFaults,
   unusedGrantFaults,
-} from './architecture/rules.ts';
-import { readSources, type SourceFile } from './architecture/source.ts';
+} from './rules.ts';
+import { readSources, type SourceFile } from './source.ts';
 
 const sources = readSources(['src', 'adapters', 'trainer'].filter((folder) => existsSync(folder)));
 
