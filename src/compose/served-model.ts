@@ -40,6 +40,7 @@ export async function describeServedModel(
     baseDigest: info.digest,
     maxSeqLength,
     vocabSize: config.vocabSize,
+    hiddenSize: config.hiddenSize,
     eosTokenIds: tokenizer?.eosTokenIds ?? config.eosTokenIds,
     generationConfig: await baseGenerationConfig(generationConfig, artifact),
   };

@@ -84,9 +84,14 @@ export interface GenerationRequest {
   predictionIds?: readonly number[];
   /** The number of alternatives to report per prompt token, 0 to 20. Absent: the prompt is not scored. */
   promptTopLogprobs?: number;
+  /** Reports the prompt's embedding instead of tokens. Needs `maxTokens` 0, and the prompt is not scored. Absent: none. */
+  pooling?: Pooling;
   /** Generations with the same scope may share the keys and values of equal prefixes. Absent: with none. */
   prefixScope?: string;
 }
+
+/** How the hidden states of a prompt become its embedding: their mean, or the one of the last token. */
+export type Pooling = 'mean' | 'last';
 
 /** The log-probability of a token from the raw logits, before temperature, penalties and filters. */
 export interface TokenLogprob {

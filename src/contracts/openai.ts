@@ -74,6 +74,26 @@ export const usageSchema = z
 /** Token counts of a request. */
 export type Usage = z.infer<typeof usageSchema>;
 
+export const embeddingListSchema = z
+  .object({
+    object: z.literal('list'),
+    data: z.array(
+      z.object({
+        object: z.literal('embedding'),
+        index: z.int(),
+        embedding: z.union([
+          z.array(z.number()),
+          z.string().openapi({ description: 'With base64: float32 numbers, little-endian' }),
+        ]),
+      }),
+    ),
+    model: z.string(),
+    usage: z.object({ prompt_tokens: z.int(), total_tokens: z.int() }),
+  })
+  .openapi('EmbeddingList');
+/** The embeddings of a request's inputs, in their order. */
+export type EmbeddingList = z.infer<typeof embeddingListSchema>;
+
 const alternativeSchema = z.object({
   token: z.string(),
   bytes: z.array(z.int()).nullable(),

@@ -1,5 +1,6 @@
 // The input and the output of one engine run: plain data, no queues, no time.
 import type { TokenLogprob } from '../contracts/generation.ts';
+import type { Pooler } from './pooler.ts';
 import type { Sampler } from './sampling/sampler.ts';
 
 /** Draws the tokens of a row. */
@@ -27,6 +28,8 @@ export interface PrefillBatch {
    * prompt. `topLogprobs` is the number of alternatives to report.
    */
   scoring: { nextIds: readonly (number | undefined)[]; topLogprobs: number } | undefined;
+  /** Gets the hidden states of the chunk. With one, nothing is sampled or scored. */
+  pooler?: Pooler | undefined;
 }
 
 /** The next token of each running sequence, or several if it has drafts. Row i uses KV slot i. */

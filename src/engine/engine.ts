@@ -154,6 +154,13 @@ export class Engine {
     await this.#parts.slots.prepare(weights);
   }
 
+  /** Creates the sessions that embeddings need, of the base or of an adapter. */
+  async prepareEmbeddings(weights?: AdapterWeights): Promise<void> {
+    const form = weights && widerForm(this.#parts.slots.form, weights);
+    const lora = form ? ({ ...form, kind: 'single' } as const) : ({ kind: 'none' } as const);
+    await this.#parts.runner.prepare(lora, 'hidden');
+  }
+
   /** Whether these adapters fit together if nothing else is attached. */
   canAttach(adapters: readonly AdapterShape[]): boolean {
     return this.#parts.slots.canHold(adapters);
@@ -191,26 +198,31 @@ export class Engine {
   }
 
   async #prefill(batch: PrefillBatch): Promise<BatchResult> {
-    const { scoring, sampler, slot, pastLength, forcedIds = [] } = batch;
+    const { scoring, sampler, slot, pastLength, pooler, forcedIds = [] } = batch;
     const tokenIds = [...batch.tokenIds, ...forcedIds];
     const last = batch.tokenIds.length - 1;
-    const adapterSlot = this.#parts.slots.slotOf(batch.adapter);
-    const rows = await this.#parts.runner.run({
-      tokenIds,
-      firstSlot: slot,
-      pastLengths: [pastLength],
-      logitRows: tokenIds.map((_, row) => row).slice(scoring ? 0 : last),
-      lora: adapterSlot === ZERO_SLOT ? { kind: 'none' } : { kind: 'single', slot: adapterSlot },
-    });
-    // Also in the middle of a prompt: an int8 cache would hide from the next chunk what went wrong in this one.
-    if (!rows.every(isFiniteRow)) {
-      this.zeroSlot(slot);
-      return { rows: [[{ ok: false, reason: 'non_finite' }]], promptLogprobs: [] };
+    const lora = this.#loraOf([batch.adapter]);
+    const input = { tokenIds, firstSlot: slot, pastLengths: [pastLength], lora };
+    if (pooler) {
+      const logitRows = pooler.rowsOf(tokenIds.length);
+      const hidden = await this.#parts.runner.runHidden({ ...input, logitRows });
+      if (!hidden.every((row) => row.every(Number.isFinite))) return this.#failPrefill(slot);
+      pooler.add(hidden);
+      return { rows: [], promptLogprobs: [] };
     }
+    const logitRows = tokenIds.map((_, row) => row).slice(scoring ? 0 : last);
+    const rows = await this.#parts.runner.run({ ...input, logitRows });
+    // Also in the middle of a prompt: an int8 cache would hide from the next chunk what went wrong in this one.
+    if (!rows.every(isFiniteRow)) return this.#failPrefill(slot);
     return {
       rows: sampler ? [sampledAll(sampler, rows.slice(-1 - forcedIds.length))] : [],
       promptLogprobs: scoring ? scorePrompt(rows, scoring) : [],
     };
+  }
+
+  #failPrefill(slot: SlotId): BatchResult {
+    this.zeroSlot(slot);
+    return { rows: [[{ ok: false, reason: 'non_finite' }]], promptLogprobs: [] };
   }
 
   async #decode(batch: DecodeBatch): Promise<BatchResult> {

@@ -1,9 +1,15 @@
 // One session per form of the serving graph: without adapters, with one adapter, or with groups. Linears in int8 have graphs
-// for few and for many token rows, an int8 cache has graphs for one and for several tokens. Sessions share their weights, so another one costs only its nodes (5 MB for a
-// 135M model). Each is created on first use, off the event loop.
+// for few and for many token rows, an int8 cache has graphs for one and for several tokens, and embeddings have graphs without
+// a head. Sessions share their weights, so another one costs only its nodes (5 MB for a 135M model). Each is created on first
+// use, off the event loop.
 import type { KvForm } from '../model/kv-attention.ts';
 import type { LoraLayout } from '../model/lora-graph.ts';
-import { type LinearForm, type Observed, servingGraph } from '../model/serving-graph.ts';
+import {
+  type HeadForm,
+  type LinearForm,
+  type Observed,
+  servingGraph,
+} from '../model/serving-graph.ts';
 import { servingTensors } from '../model/serving-weights.ts';
 import {
   createSession,
@@ -24,6 +30,7 @@ export interface GraphLayout {
   readonly lora: LoraLayout;
   readonly kv: KvForm;
   readonly linears: LinearForm;
+  readonly head: HeadForm;
 }
 
 /** The parts in which all graphs of a model differ from those of other engines. */
@@ -39,7 +46,7 @@ export interface SessionsOptions {
 /** The sessions of one model. */
 export class GraphSessions {
   readonly memory: ModelMemory;
-  /** The weights by input name, if every run gets them. Empty if the sessions hold them. */
+  /** The weights by input name, if runs get those that their graph reads. Empty if the sessions hold them. */
   readonly weightInputs: ReadonlyMap<string, OrtTensor>;
   readonly #model: ServingModel;
   readonly #maxSeqLength: number;
@@ -105,7 +112,7 @@ export class GraphSessions {
 }
 
 /** Identifies a layout. Equal ids have the same graph. */
-export function layoutId({ lora, kv, linears }: GraphLayout): string {
+export function layoutId({ lora, kv, linears, head }: GraphLayout): string {
   const adapters = lora.kind === 'none' ? '' : [...lora.targets, ...lora.parts].join(',');
-  return `${lora.kind}:${adapters} ${kv} ${linears}`;
+  return `${lora.kind}:${adapters} ${kv} ${linears} ${head}`;
 }

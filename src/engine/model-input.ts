@@ -8,7 +8,7 @@ export interface ModelInput {
   readonly firstSlot: number;
   /** [B]: the number of tokens that each sequence has in the cache. */
   readonly pastLengths: readonly number[];
-  /** The token rows whose logits are requested. */
+  /** The token rows whose logits or hidden states are requested. */
   readonly logitRows: readonly number[];
   readonly lora: LoraInput;
 }
@@ -22,7 +22,7 @@ export type LoraInput =
 /** A run over a part of the tokens of another run. */
 export interface PartialRun {
   readonly input: ModelInput;
-  /** The rows of the whole run whose logits this run gives, in order. If empty, its logits are not used. */
+  /** The rows of the whole run that this run answers, in order. If empty, its output is not used. */
   readonly rows: readonly number[];
 }
 

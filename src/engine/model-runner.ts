@@ -1,19 +1,20 @@
 // Runs a serving graph over a range of KV slots: fills its inputs, binds the tensors that changed, and returns the
-// logits. Bindings are kept between runs, so a decode step like the last one binds nothing.
+// logits or the hidden states. Bindings are kept between runs, so a decode step like the last one binds nothing.
 import type { DecoderConfig } from '../model/config.ts';
 import { KV_HALVES, KV_INPUTS, type KvForm } from '../model/kv-attention.ts';
 import { LORA_INPUTS, type LoraLayout } from '../model/lora-graph.ts';
 import { ropeTables } from '../model/rope.ts';
-import { SERVING } from '../model/serving-graph.ts';
-import { TOP_LOGITS, TOP_LOGITS_COUNT } from '../model/top-logits.ts';
+import { type HeadForm, SERVING } from '../model/serving-graph.ts';
 import type { Binding } from '../ort/binding.ts';
-import { hostTensor, type OrtTensor, type OrtType } from '../ort/tensor.ts';
+import { hostTensor, type OrtTensor } from '../ort/tensor.ts';
 import type { AdapterSlots } from './adapters/adapter-slots.ts';
 import type { AdapterOperand } from './adapters/slot-block.ts';
 import { type GraphLayout, type GraphSessions, layoutId } from './graph-sessions.ts';
+import { GrowingTensor } from './growing-tensor.ts';
 import type { KvCache } from './kv-cache.ts';
-import { copyRow, type LogitsRow } from './logits.ts';
+import type { LogitsRow } from './logits.ts';
 import { type LoraInput, type ModelInput, splitRun } from './model-input.ts';
+import { HiddenOutputs, LogitsOutputs, type RowOutputs } from './row-outputs.ts';
 
 /** The parts of a served model that a run uses. */
 export interface RunnerParts {
@@ -48,7 +49,8 @@ export class ModelRunner {
     positions: new GrowingTensor('int64'),
     cacheRows: new GrowingTensor('int64'),
   };
-  readonly #outputs: LogitsOutputs;
+  readonly #logits: LogitsOutputs;
+  readonly #hidden: HiddenOutputs;
   /** [maxSeq, headDim / 2] each. */
   readonly #rope: { cos: OrtTensor; sin: OrtTensor };
 
@@ -60,7 +62,8 @@ export class ModelRunner {
     this.#cache = cache;
     this.#slots = parts.slots;
     this.#observed = parts.observed ?? new Map();
-    this.#outputs = new LogitsOutputs(config.vocabSize);
+    this.#logits = new LogitsOutputs(config.vocabSize);
+    this.#hidden = new HiddenOutputs(config.hiddenSize);
     const { cos, sin } = ropeTables(config, cache.maxSeqLength);
     const shape = [cache.maxSeqLength, config.headDim / 2];
     this.#rope = {
@@ -70,62 +73,71 @@ export class ModelRunner {
   }
 
   /** Creates the sessions that a batch with these adapters can need, so that the first run does not wait. */
-  async prepare(lora: LoraLayout): Promise<void> {
-    await Promise.all(this.#layoutsOf(lora).map((layout) => this.#boundGraph(layout)));
+  async prepare(lora: LoraLayout, head: HeadForm = 'logits'): Promise<void> {
+    await Promise.all(this.#layoutsOf(lora, head).map((layout) => this.#boundGraph(layout)));
   }
 
   /** Creates one session for runs without adapters, and begins with the others. A run that needs one of them waits for it. */
   async prepareFirst(): Promise<void> {
-    const [first, ...others] = this.#layoutsOf({ kind: 'none' });
+    const [first, ...others] = this.#layoutsOf({ kind: 'none' }, 'logits');
     await this.#boundGraph(first!);
     for (const layout of others) this.#boundGraph(layout).catch(() => {}); // the run that needs it tries again
   }
 
-  #layoutsOf(lora: LoraLayout): GraphLayout[] {
+  #layoutsOf(lora: LoraLayout, head: HeadForm): GraphLayout[] {
     // Only rows of one token each are grouped.
     const tokens = lora.kind === 'grouped' ? [1] : [1, 2];
     const kvForms = new Set(tokens.map((count) => this.#kvForm(count)));
     const rows = [1, Number.POSITIVE_INFINITY];
     const linearForms = new Set(rows.map((count) => this.#sessions.linearForm(count)));
-    return [...kvForms].flatMap((kv) => [...linearForms].map((linears) => ({ lora, kv, linears })));
+    return [...kvForms].flatMap((kv) =>
+      [...linearForms].map((linears) => ({ lora, kv, linears, head })),
+    );
   }
 
   /** Returns the logits of the requested rows, in order. They are views of memory that the next run overwrites. */
-  async run(input: ModelInput): Promise<LogitsRow[]> {
-    const { maxTokensPerRun } = this.#sessions.memory;
-    const isShort = input.tokenIds.length <= maxTokensPerRun * input.pastLengths.length;
-    return isShort ? this.#runGraph(input) : this.#runInParts(input, maxTokensPerRun);
+  run(input: ModelInput): Promise<LogitsRow[]> {
+    return this.#run(input, this.#logits);
   }
 
-  async #runInParts(input: ModelInput, maxTokens: number): Promise<LogitsRow[]> {
-    const found = new Map<number, LogitsRow>();
-    for (const part of splitRun(input, maxTokens)) {
-      const logits = await this.#runGraph(part.input);
+  /** Returns the outputs of the last norm, [D] each, in the same way. */
+  runHidden(input: ModelInput): Promise<Float32Array[]> {
+    return this.#run(input, this.#hidden);
+  }
+
+  async #run<Row>(input: ModelInput, outputs: RowOutputs<Row>): Promise<Row[]> {
+    const { maxTokensPerRun } = this.#sessions.memory;
+    const isShort = input.tokenIds.length <= maxTokensPerRun * input.pastLengths.length;
+    if (isShort) return this.#runGraph(input, outputs);
+    const found = new Map<number, Row>();
+    for (const part of splitRun(input, maxTokensPerRun)) {
+      const rows = await this.#runGraph(part.input, outputs);
       part.rows.forEach((row, i) => {
-        found.set(row, copyRow(logits[i]!));
+        found.set(row, outputs.copy(rows[i]!));
       });
     }
     return input.logitRows.map((row) => found.get(row)!);
   }
 
-  async #runGraph(input: ModelInput): Promise<LogitsRow[]> {
+  async #runGraph<Row>(input: ModelInput, outputs: RowOutputs<Row>): Promise<Row[]> {
     this.#releaseStaleSlots();
     const { tokenIds } = input;
     const graph = await this.#boundGraph({
       lora: this.#loraLayout(input.lora),
       kv: this.#kvForm(tokenIds.length / input.pastLengths.length),
       linears: this.#sessions.linearForm(tokenIds.length),
+      head: outputs.head,
     });
     this.#bindTokens(graph, input);
     if (graph.layout.kv === 'int8 several tokens') this.#bindPositions(graph, input);
     const { firstSlot, pastLengths, lora } = input;
     this.#bindCache(graph, firstSlot, pastLengths.length);
     if (lora.kind !== 'none') this.#bindAdapters(graph, lora);
-    const outputs = this.#outputs.at(input.logitRows.length);
-    for (const [name, tensor] of outputs) graph.bindOutput(name, tensor);
+    const { length } = input.logitRows;
+    for (const [name, tensor] of outputs.at(length)) graph.bindOutput(name, tensor);
     await graph.binding.run();
     this.#cache.writeBack(firstSlot, pastLengths.length);
-    return this.#outputs.rows(input.logitRows.length);
+    return outputs.rows(length);
   }
 
   #loraLayout({ kind }: LoraInput): LoraLayout {
@@ -148,7 +160,11 @@ export class ModelRunner {
     const graph = new BoundGraph(session.createBinding(), layout);
     graph.bindInput(SERVING.cos, this.#rope.cos);
     graph.bindInput(SERVING.sin, this.#rope.sin);
-    for (const [name, weight] of this.#sessions.weightInputs) graph.bindInput(name, weight);
+    const { weightInputs } = this.#sessions;
+    for (const { name } of session.inputs) {
+      const weight = weightInputs.get(name);
+      if (weight) graph.bindInput(name, weight);
+    }
     this.#cache.scales?.forEach((scales, layer) => {
       for (const half of KV_HALVES) graph.bindInput(KV_INPUTS.scale(layer, half), scales[half]);
     });
@@ -253,93 +269,5 @@ class BoundGraph {
     if (this.#tensors.get(name) === tensor) return;
     this.binding.bindOutput(name, tensor);
     this.#tensors.set(name, tensor);
-  }
-}
-
-/** The outputs of a run: the logits, and the largest ones of each row. */
-class LogitsOutputs {
-  readonly #vocabSize: number;
-  readonly #logits: GrowingTensor<'float32'>;
-  readonly #values: GrowingTensor<'float32'>;
-  readonly #ids: GrowingTensor<'int64'>;
-  readonly #logSumExp = new GrowingTensor('float32');
-
-  constructor(vocabSize: number) {
-    const width = Math.min(TOP_LOGITS_COUNT, vocabSize);
-    this.#vocabSize = vocabSize;
-    this.#logits = new GrowingTensor('float32', vocabSize);
-    this.#values = new GrowingTensor('float32', width);
-    this.#ids = new GrowingTensor('int64', width);
-  }
-
-  /** The tensors for `count` rows, by output name. */
-  at(count: number): [string, OrtTensor][] {
-    return [
-      [SERVING.logits, this.#logits.at(count)],
-      [TOP_LOGITS.values, this.#values.at(count)],
-      [TOP_LOGITS.ids, this.#ids.at(count)],
-      [TOP_LOGITS.logSumExp, this.#logSumExp.at(count)],
-    ];
-  }
-
-  /** The rows that the last run wrote, as views. */
-  rows(count: number): LogitsRow[] {
-    const logits = this.#logits.at(count).data;
-    const values = this.#values.at(count).data;
-    const ids = this.#ids.at(count).data;
-    const logSumExp = this.#logSumExp.at(count).data;
-    const width = values.length / count;
-    return Array.from({ length: count }, (_, row) => ({
-      logits: logits.subarray(row * this.#vocabSize, (row + 1) * this.#vocabSize),
-      top: {
-        values: values.subarray(row * width, (row + 1) * width),
-        ids: ids.subarray(row * width, (row + 1) * width),
-        logSumExp: logSumExp[row]!,
-      },
-    }));
-  }
-}
-
-/** A tensor whose first dimension changes from run to run: one memory, and one cached view per size. */
-class GrowingTensor<T extends OrtType> {
-  readonly #type: T;
-  readonly #width: number | undefined;
-  #capacity = 0;
-  #whole: OrtTensor<T> | undefined;
-  #views = new Map<number, OrtTensor<T>>();
-
-  /** The shape is [n], or [n, width]. */
-  constructor(type: T, width?: number) {
-    this.#type = type;
-    this.#width = width;
-  }
-
-  /** The tensor of `count` rows, with the values that were last written. */
-  at(count: number): OrtTensor<T> {
-    if (count > this.#capacity) {
-      this.#capacity = Math.max(count, this.#capacity * 2);
-      this.#whole = hostTensor(this.#type, this.#shape(this.#capacity));
-      this.#views = new Map();
-    }
-    let view = this.#views.get(count);
-    if (!view) {
-      view = this.#whole!.view(this.#shape(count));
-      this.#views.set(count, view);
-    }
-    return view;
-  }
-
-  /** Writes the values to the tensor of as many rows. */
-  fill(values: readonly number[]): OrtTensor<T> {
-    const tensor = this.at(values.length);
-    const { data } = tensor;
-    if (data instanceof BigInt64Array)
-      for (let i = 0; i < values.length; i++) data[i] = BigInt(values[i]!);
-    else data.set(values);
-    return tensor;
-  }
-
-  #shape(count: number): number[] {
-    return this.#width === undefined ? [count] : [count, this.#width];
   }
 }

@@ -43,7 +43,7 @@ export interface StreamPlan {
   usage: 'none' | 'last' | 'each';
 }
 
-/** How an endpoint writes its answers. */
+/** How an endpoint writes its answers. Only requests with `stream` have events. */
 export interface Endpoint {
   readonly operation: GenAiOperation;
   readonly idPrefix: string;
@@ -68,8 +68,8 @@ export interface DocumentContext {
 /** Gathers the events of a generation and then writes the document. */
 export interface DocumentWriter {
   write(event: GenerationEvent): void;
-  /** Called once, after the last event. */
-  end(counts: TokenCounts): object | Promise<object>;
+  /** Called once, after the last event. Text is JSON already. */
+  end(counts: TokenCounts): object | string | Promise<object>;
 }
 
 /** Writes a stream. Each method returns any number of events, as `toFrame` writes them. */

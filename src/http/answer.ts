@@ -88,7 +88,9 @@ async function answerJson(context: AnswerContext): Promise<Response> {
   const names = createTokenNames(deps.tokenizer, plan.logprobs);
   const document = plan.endpoint.createDocument(plan, { head, names });
   const counts = await run(context, document, c.req.raw.signal);
-  return c.json(await document.end(counts));
+  const body = await document.end(counts);
+  if (typeof body === 'object') return c.json(body);
+  return c.body(body, 200, { 'content-type': 'application/json' });
 }
 
 /** Resolves when the status of the stream is known. The rest of the answer goes to the response's body. */
@@ -242,7 +244,7 @@ function observe(
   responseId: string,
 ): RequestObserver {
   const isAdapter = model.kind === 'adapter';
-  const { sampling, maxTokens } = choices[0]!.request;
+  const { sampling, maxTokens, pooling } = choices[0]!.request;
   return telemetry.observe(c.get('exchange'), {
     operation: endpoint.operation,
     tenant: c.get('tenant').id,
@@ -253,7 +255,7 @@ function observe(
     responseId,
     isStream: stream !== undefined,
     choiceCount: choices.length,
-    sampling: { ...sampling, maxTokens },
+    ...(pooling ? {} : { sampling: { ...sampling, maxTokens } }),
   });
 }
 

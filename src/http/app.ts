@@ -24,6 +24,7 @@ import { addPublishedRoutes } from './routes/adapters.ts';
 import { addChatRoute } from './routes/chat.ts';
 import { addCompletionsRoute } from './routes/completions.ts';
 import { addDocumentRoute } from './routes/document.ts';
+import { addEmbeddingsRoute } from './routes/embeddings.ts';
 import { addFileRoutes } from './routes/files.ts';
 import { addFineTuningRoutes } from './routes/fine-tuning.ts';
 import { addFineTuningJobRoutes } from './routes/fine-tuning-job.ts';
@@ -84,6 +85,7 @@ export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   addModelRoutes(app, deps);
   addCompletionsRoute(app, deps);
   addChatRoute(app, deps);
+  addEmbeddingsRoute(app, deps);
   addResponsesRoute(app, deps);
   if (options.keptResponses) addKeptResponseRoutes(app, options.keptResponses);
   addTokenizeRoutes(app, deps);

@@ -28,6 +28,8 @@ export interface ServedModel {
   baseDigest: string;
   maxSeqLength: number;
   vocabSize: number;
+  /** The length of an embedding. */
+  hiddenSize: number;
   eosTokenIds: readonly number[];
   /** Sampling defaults. Without them OpenAI's apply. */
   generationConfig?: GenerationConfig;

@@ -36,7 +36,7 @@ export interface TextDecoder {
 
 /**
  * An event of one choice of a request. Each choice has the events submitted, accepted, admitted, prompt (if the
- * prompt is scored), any number of tokens, and finished.
+ * prompt is scored), embedding (if it is wanted), any number of tokens, and finished.
  */
 export type GenerationEvent =
   | { type: 'submitted'; index: number }
@@ -46,6 +46,7 @@ export type GenerationEvent =
   /** The choice has a KV slot. A server that shuts down lets it finish. */
   | { type: 'admitted'; index: number; cachedTokens: number }
   | { type: 'prompt'; index: number; logprobs: readonly TokenLogprob[] }
+  | { type: 'embedding'; index: number; embedding: Float32Array }
   /** `text` is empty for half a character and for text that may become a stop string. */
   | { type: 'token'; index: number; text: string; logprob: TokenLogprob | undefined }
   /** `rest` is the text that the decoder still held back. */
@@ -203,6 +204,9 @@ class GenerationRun {
         return;
       case 'prompt':
         this.#emit({ type: 'prompt', index, logprobs: event.logprobs });
+        return;
+      case 'embedding':
+        this.#emit({ type: 'embedding', index, embedding: event.embedding });
         return;
       case 'token': {
         const { text, stopped } = decoder.push(event.tokenId);

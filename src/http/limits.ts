@@ -18,6 +18,8 @@ export const DEFAULT_LIMITS = {
   maxChoices: 128,
   /** Prompts of one request. */
   maxPrompts: 1000,
+  /** Inputs of one embeddings request, as in OpenAI's API. */
+  maxInputs: 2048,
   /** Prompts times choices of one request. */
   maxSequences: 8192,
   /** Sequences of one request in the engine at once, so one request can't fill the queue. */

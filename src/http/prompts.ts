@@ -27,6 +27,8 @@ const UNCUT: Truncation = { maxTokens: undefined, side: 'left' };
 export interface PromptOptions {
   addSpecialTokens: boolean;
   truncation: Truncation;
+  /** The field that holds the prompts, which errors name. */
+  param?: PromptParam;
   /** Throws if a prompt of this many tokens does not fit the context. */
   checkFit(promptTokens: number): void;
 }
@@ -38,7 +40,7 @@ export interface PromptOptions {
 export async function preparePrompts(
   prompts: Prompts,
   deps: Deps,
-  { addSpecialTokens, truncation, checkFit }: PromptOptions,
+  { addSpecialTokens, truncation, param = 'prompt', checkFit }: PromptOptions,
 ): Promise<Prompt[]> {
   const { tokenizer, limits } = deps;
   const decode = (ids: readonly number[]) => tokenizer?.decode(ids, { skipSpecials: true }) ?? '';
@@ -47,8 +49,8 @@ export async function preparePrompts(
     for (const { length } of kept) checkFit(length);
     return kept.map((ids) => ({ ids, text: decode(ids) }));
   }
-  if (!tokenizer) throw needsTokenizer('prompt');
-  const texts = prompts.texts.map((text) => boundText(text, truncation, deps));
+  if (!tokenizer) throw needsTokenizer(param);
+  const texts = prompts.texts.map((text) => boundText(text, param, truncation, deps));
   const prepared: Prompt[] = [];
   let charsInTurn = 0;
   for (const text of texts) {
@@ -60,7 +62,7 @@ export async function preparePrompts(
     // Control tokens in text would be an injection. A client that wants them sends token ids.
     const all = tokenizer.encode(text, { specials: false, affixes: addSpecialTokens });
     if (all.length === 0) {
-      throw new ServeError('invalid_request', 'prompt: has no tokens', { param: 'prompt' });
+      throw new ServeError('invalid_request', `${param}: has no tokens`, { param });
     }
     const ids = cutPrompt(all, truncation);
     checkFit(ids.length);
@@ -70,9 +72,14 @@ export async function preparePrompts(
 }
 
 /** Cuts a text roughly before it is tokenized. Throws `ServeError` if it is too long and may not be cut. */
-function boundText(text: string, { maxTokens, side }: Truncation, deps: Deps): string {
+function boundText(
+  text: string,
+  param: PromptParam,
+  { maxTokens, side }: Truncation,
+  deps: Deps,
+): string {
   if (maxTokens === undefined) {
-    checkTextLength(text.length, 'prompt', deps);
+    checkTextLength(text.length, param, deps);
     return text;
   }
   const max = maxCharacters(deps);
@@ -164,7 +171,7 @@ export function toTruncation(
   { model }: Deps,
 ): Truncation {
   const { truncate_prompt_tokens: count, truncation_side: side } = body;
-  const room = Math.max(1, model.maxSeqLength - Math.max(1, requestedTokens ?? 1));
+  const room = Math.max(1, model.maxSeqLength - (requestedTokens ?? 1));
   const maxTokens = count == null ? undefined : count < 0 ? room : count;
   return { maxTokens, side: side ?? 'left' };
 }
@@ -209,7 +216,7 @@ export function toPredictionIds(
 }
 
 function needsTokenizer(param: string): ServeError {
-  const message = `${param}: this model has no tokenizer. Send the prompt as token ids.`;
+  const message = `${param}: this model has no tokenizer. Send token ids.`;
   return new ServeError('invalid_request', message, { param });
 }
 

@@ -81,6 +81,7 @@ export class SseSink {
   write(event: GenerationEvent): void {
     switch (event.type) {
       case 'submitted':
+      case 'embedding': // never in a stream
         return;
       case 'started':
         this.#isStarted = true;

@@ -36,6 +36,8 @@ export interface ServingGraphOptions {
   readonly kv?: KvForm;
   /** The form of the fused linears. `rows` needs `int8` weights with a row form. Default: `blocks`. */
   readonly linears?: LinearForm;
+  /** The output for the requested rows. Default: `logits`. */
+  readonly head?: HeadForm;
   /** The linears that keep the block form in a graph of rows, by `linearName`. */
   readonly blockLinears?: ReadonlySet<string>;
   /** The measurements of each fused linear. Default: none. */
@@ -47,6 +49,9 @@ export interface ServingGraphOptions {
   /** The positions of the weights in their file, for a session that reads them from there. */
   readonly locations?: ReadonlyMap<string, FileLocation>;
 }
+
+/** `logits`: the logits and the largest of them. `hidden`: the output of the last norm, without the head's product. */
+export type HeadForm = 'logits' | 'hidden';
 
 /**
  * `blocks`: one scale per block of weights and of activations, fast for a few token rows. `rows`: one scale per token row and
@@ -83,6 +88,8 @@ export const SERVING = {
   logitRows: 'logit_rows',
   /** float32 [L, V] */
   logits: 'logits',
+  /** float32 [L, D] */
+  hidden: 'hidden',
   /** float [maxSeq, headDim / 2] */
   cos: 'rope_cos',
   sin: 'rope_sin',
@@ -90,10 +97,15 @@ export const SERVING = {
 
 /** Returns the serialized graph. `servingTensors` lists the weights that it needs. */
 export function servingGraph(options: ServingGraphOptions): Uint8Array {
-  const { config, weights } = options;
+  const { config, weights, head: form = 'logits' } = options;
   const ops = new ServingLowering(options);
   const hidden = ops.spreadNonFinite(decoder(ops, config));
   const rows = ops.g.node('Gather', [hidden, ops.logitRows], { axis: 0 }); // [L, D]
+  if (form === 'hidden') {
+    const output = ops.g.cast(rows, 'float32', SERVING.hidden);
+    ops.g.output(output, 'float32', ['logit_rows', config.hiddenSize]);
+    return ops.g.toBytes(options.locations);
+  }
   const head = headMatrix(config, weights);
   const logits = ops.logits(rows, head);
   ops.g.output(logits, 'float32', ['logit_rows', config.vocabSize]);

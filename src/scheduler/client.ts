@@ -18,6 +18,7 @@ import type {
   SequenceId,
 } from './protocol.ts';
 import { type InFlight, Quarantine, type Suspect } from './quarantine.ts';
+import { needsLoading } from './sequence.ts';
 import { Supervisor, type SupervisorOptions } from './supervisor.ts';
 
 /** Receives the events of one sequence. */
@@ -115,7 +116,7 @@ export class EngineClient {
     this.#lastId++;
     const id = this.#lastId as SequenceId;
     const suspect: Suspect = { adapter: adapter?.digest, request };
-    const isLoading = adapter !== undefined || request.constraint !== undefined;
+    const isLoading = needsLoading({ adapter: adapter?.digest, request });
     this.#live.set(id, { ...suspect, listener, phase: isLoading ? 'loading' : 'waiting' });
     if (isLoading) this.#loadingCount++;
     const refusal = this.state === 'ready' ? this.quarantine.refusal(suspect) : this.#unavailable();

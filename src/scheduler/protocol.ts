@@ -88,12 +88,17 @@ export interface EngineModelInfo {
   start?: StartPhases;
 }
 
-/** An event of one sequence. In order: accepted, admitted, prompt?, token*, then exactly one of finished or failed. */
+/**
+ * An event of one sequence. In order: accepted, admitted, prompt?, embedding?, token*, then exactly one of finished or
+ * failed.
+ */
 export type EngineEvent =
   | { type: 'accepted'; id: SequenceId; tier?: CacheTier; loadMs?: number }
   /** The sequence owns a KV slot, and its prefill begins behind the tokens that the prefix cache had. */
   | { type: 'admitted'; id: SequenceId; cachedTokens: number }
   | { type: 'prompt'; id: SequenceId; logprobs: TokenLogprob[] }
+  /** [D], not normalized. */
+  | { type: 'embedding'; id: SequenceId; embedding: Float32Array }
   | { type: 'token'; id: SequenceId; tokenId: number; logprob?: TokenLogprob }
   | { type: 'finished'; id: SequenceId; reason: FinishReason }
   | { type: 'failed'; id: SequenceId; error: PlainError };

@@ -111,6 +111,7 @@ export class Scheduler {
     const { slotCount, maxSeqLength, maxWaiting, maxWaitingPerTenant } = this.#options;
     const { promptIds, maxTokens } = sequence.request;
     assert(promptIds.length > 0, 'a prompt has tokens');
+    assert(maxTokens === 0 || !sequence.pooler, 'a prompt with an embedding has no answer');
     assert(promptIds.length + maxTokens <= maxSeqLength, 'prompt and maxTokens fit into a slot');
     assert(!this.#live.has(sequence.id), 'a sequence is submitted once');
     if (this.#live.size >= slotCount + maxWaiting) {
@@ -308,7 +309,10 @@ export class Scheduler {
       events.push({ type: 'prompt', id, logprobs: promptLogprobs });
     }
     if (results.length > 0) events.push(...this.#applyRows(sequence, results));
-    else events.push({ type: 'finished', id, reason: 'length' });
+    else if (sequence.pooler) {
+      events.push({ type: 'embedding', id, embedding: sequence.pooler.embedding() });
+      events.push({ type: 'finished', id, reason: 'stop' });
+    } else events.push({ type: 'finished', id, reason: 'length' });
     this.#prefilling = this.#prefilling.filter((other) => other !== sequence);
     sequence.state = 'running';
     this.#running = [...this.#running, sequence];

@@ -4,6 +4,7 @@ import { assert } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
 import type { GenerationRequest, TokenLogprob } from '../contracts/generation.ts';
 import type { AdapterKey, DecodeRow, PrefillBatch, RowResult, SlotId } from '../engine/batch.ts';
+import type { Pooler } from '../engine/pooler.ts';
 import type { PrefixChain } from '../engine/prefix/prefix-cache.ts';
 import type { Sampler } from '../engine/sampling/sampler.ts';
 import { type Drafter, planDrafts } from './drafter.ts';
@@ -26,6 +27,8 @@ export interface Sequence {
   readonly adapter: AdapterKey | undefined;
   readonly request: GenerationRequest;
   readonly sampler: Sampler;
+  /** Makes the prompt's embedding. Absent: none is wanted. */
+  readonly pooler?: Pooler | undefined;
   /** Absent: no drafts. */
   readonly drafter?: Drafter | undefined;
   /**
@@ -57,13 +60,14 @@ export interface Sequence {
 /** The fields that a new sequence is created from. */
 export type SequenceInit = Pick<
   Sequence,
-  'id' | 'tenant' | 'weight' | 'adapter' | 'request' | 'sampler' | 'drafter'
+  'id' | 'tenant' | 'weight' | 'adapter' | 'request' | 'sampler' | 'pooler' | 'drafter'
 > &
   Partial<Pick<Sequence, 'prefix'>>;
 
-/** Whether something has to be loaded before the sequence can run: an adapter or a grammar. */
+/** Whether something has to be loaded before the sequence can run: an adapter, a grammar or the graph of embeddings. */
 export function needsLoading({ adapter, request }: Pick<Sequence, 'adapter' | 'request'>): boolean {
-  return adapter !== undefined || request.constraint !== undefined;
+  const { constraint, pooling } = request;
+  return adapter !== undefined || constraint !== undefined || pooling !== undefined;
 }
 
 /** Creates a sequence: `loading` if something has to be loaded, else `waiting`. */
@@ -112,6 +116,7 @@ export function toPrefillBatch(sequence: Sequence, chunkTokens: number): Prefill
     tokenIds,
     pastLength,
     sampler: samples ? sequence.sampler : undefined,
+    pooler: sequence.pooler,
     forcedIds: runsForced ? usableForced(toForcedRow(sequence)) : [],
     scoring:
       promptTopLogprobs === undefined

@@ -5,6 +5,7 @@ import { assert, assertNever } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
 import type { AdapterSource, Constraint, GenerationRequest } from '../contracts/generation.ts';
 import type { AdapterKey, Batch, BatchResult, SlotId } from '../engine/batch.ts';
+import { Pooler } from '../engine/pooler.ts';
 import type { PrefixCache, PrefixChain } from '../engine/prefix/prefix-cache.ts';
 import { createSampler, type Sampler } from '../engine/sampling/sampler.ts';
 import type { TokenMatcher } from '../engine/sampling/token-matcher.ts';
@@ -37,6 +38,8 @@ export interface StepEngine {
   zeroSlot(slot: SlotId): void | Promise<void>;
   /** Prepares an adapter beside the steps, so that no step waits while it is attached. */
   prepareFor(weights: AdapterWeights): Promise<void>;
+  /** Prepares embeddings in the same way, of an adapter or of the base. */
+  prepareEmbeddings(weights?: AdapterWeights): Promise<void>;
   /** Whether these adapters fit together if nothing else is attached. */
   canAttach(adapters: readonly AdapterWeights[]): boolean;
   attachAdapter(weights: AdapterWeights): void | Promise<void>;
@@ -73,7 +76,7 @@ type SubmitMessage = Extract<ToEngine, { type: 'submit' }>;
 interface Loading {
   readonly id: SequenceId;
   readonly adapter: AdapterSource | undefined;
-  readonly constraint: Constraint | undefined;
+  readonly request: GenerationRequest;
   readonly sampler: Sampler;
 }
 
@@ -164,7 +167,8 @@ export class StepLoop {
       if (this.#isDraining) throw shuttingDown();
       const drafter = this.#createDrafter(request);
       const prefix = this.#prefixOf(adapter, request);
-      const of = { adapter: adapter?.digest, drafter, prefix };
+      const pooler = request.pooling && new Pooler(request.pooling);
+      const of = { adapter: adapter?.digest, drafter, prefix, pooler };
       const init = { id, tenant, weight, request, sampler, ...of };
       this.#scheduler.submit(createSequence(init));
     } catch (error) {
@@ -172,33 +176,37 @@ export class StepLoop {
       return;
     }
     if (needsLoading({ adapter: adapter?.digest, request })) {
-      void this.#load({ id, adapter, constraint: request.constraint, sampler });
+      void this.#load({ id, adapter, request, sampler });
     } else this.#publish([{ type: 'accepted', id }]);
   }
 
   #createDrafter(request: GenerationRequest): Drafter | undefined {
-    if (!this.#createProposer || request.sampling.temperature > MAX_DRAFT_TEMPERATURE) return;
+    if (!this.#createProposer || request.maxTokens === 0) return;
+    if (request.sampling.temperature > MAX_DRAFT_TEMPERATURE) return;
     return new Drafter(this.#createProposer(request));
   }
 
   #prefixOf(
     adapter: AdapterSource | undefined,
-    { promptIds, prefixScope: scope, promptTopLogprobs }: GenerationRequest,
+    { promptIds, prefixScope: scope, promptTopLogprobs, pooling }: GenerationRequest,
   ): PrefixChain | undefined {
-    const isScored = promptTopLogprobs !== undefined; // needs the logits of every prompt token
-    if (scope === undefined || isScored) return undefined;
+    // These need the output of every prompt token.
+    if (promptTopLogprobs !== undefined || pooling === 'mean') return undefined;
+    if (scope === undefined) return undefined;
     return this.#engine.prefixes?.chainOf({ adapter, scope }, promptIds);
   }
 
   /** Never rejects. The sequence may end meanwhile. */
-  async #load({ id, adapter, constraint, sampler }: Loading): Promise<void> {
+  async #load({ id, adapter, request, sampler }: Loading): Promise<void> {
+    const { constraint, pooling } = request;
     try {
       // The grammar first, because an adapter that is not used would be loaded for nothing.
       if (constraint) {
         assert(this.#createMatcher, 'an engine that gets constraints has grammars');
         sampler.follow(await this.#createMatcher(constraint));
       }
-      const receipt = adapter ? await this.#loadAdapter(id, adapter) : {};
+      const receipt = adapter ? await this.#loadAdapter(id, adapter, request) : {};
+      if (!adapter && pooling) await this.#engine.prepareEmbeddings();
       if (!receipt || !this.#scheduler.isLive(id)) return;
       this.#publish([{ type: 'accepted', id, ...receipt }]);
       this.#scheduler.loaded(id);
@@ -211,10 +219,15 @@ export class StepLoop {
   }
 
   /** Returns the tier and the time; undefined if the sequence ended meanwhile. */
-  async #loadAdapter(id: SequenceId, source: AdapterSource): Promise<Prefetched | undefined> {
+  async #loadAdapter(
+    id: SequenceId,
+    source: AdapterSource,
+    { pooling }: GenerationRequest,
+  ): Promise<Prefetched | undefined> {
     const lease = await this.#leases.start(id, source);
     if (!lease) return undefined;
     await this.#engine.prepareFor(lease.weights);
+    if (pooling) await this.#engine.prepareEmbeddings(lease.weights);
     const { tier, loadMs } = lease;
     return { tier: this.#scheduler.isAttached(source.digest) ? 'slot' : tier, loadMs };
   }

@@ -24,7 +24,8 @@ export interface TracedRequest {
   readonly responseId: string;
   readonly isStream: boolean;
   readonly choiceCount: number;
-  readonly sampling: {
+  /** Absent if nothing is generated. */
+  readonly sampling?: {
     readonly maxTokens: number;
     readonly temperature: number;
     readonly topP: number;
@@ -130,6 +131,19 @@ function requestAttributes(request: TracedRequest): SpanAttributes {
     [GEN_AI.requestModel]: request.requestModel,
     [GEN_AI.responseModel]: request.responseModel,
     [GEN_AI.responseId]: request.responseId,
+    ...(sampling ? generationAttributes(request, sampling) : {}),
+    'lorikeet.tenant': request.tenant,
+    ...(request.adapterDigest !== undefined
+      ? { 'lorikeet.adapter.digest': request.adapterDigest }
+      : {}),
+  };
+}
+
+function generationAttributes(
+  request: TracedRequest,
+  sampling: NonNullable<TracedRequest['sampling']>,
+): SpanAttributes {
+  return {
     [GEN_AI.outputType]: 'text',
     [GEN_AI.stream]: request.isStream,
     [GEN_AI.choiceCount]: request.choiceCount,
@@ -140,9 +154,5 @@ function requestAttributes(request: TracedRequest): SpanAttributes {
     [GEN_AI.frequencyPenalty]: sampling.frequencyPenalty,
     [GEN_AI.presencePenalty]: sampling.presencePenalty,
     ...(sampling.seed !== undefined ? { [GEN_AI.seed]: sampling.seed } : {}),
-    'lorikeet.tenant': request.tenant,
-    ...(request.adapterDigest !== undefined
-      ? { 'lorikeet.adapter.digest': request.adapterDigest }
-      : {}),
   };
 }

@@ -1,65 +1,16 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
-import path from 'node:path';
-import { type TestContext, test } from 'node:test';
-import { CONFIG_FILE, digestAdapterFiles, WEIGHTS_FILE } from '../../adapters/peft/files.ts';
+import { test } from 'node:test';
 import { createLog } from '../../src/common/log.ts';
 import { createEngineHost } from '../../src/compose/engine.ts';
-import type { AdapterSource, GenerationRequest } from '../../src/contracts/generation.ts';
-import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
-import { serializeSafetensors } from '../../src/formats/safetensors.ts';
-import type { DecoderConfig } from '../../src/model/config.ts';
-import { TARGET_MODULES } from '../../src/model/target-modules.ts';
-import { createProcessClient, type EngineClient } from '../../src/scheduler/client.ts';
+import { createProcessClient } from '../../src/scheduler/client.ts';
 import type { EngineEvent } from '../../src/scheduler/protocol.ts';
-import { isTerminal } from '../../src/scheduler/sequence.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
-import { CONFIG, filled, json, keyOf } from '../adapters/sample.ts';
 import { plainSource } from '../adapters/sources.ts';
-import { seededRandom, servingFolder, temporaryFolder, tinyModel } from '../fixtures.ts';
 import { request } from '../scheduler/fake-engine.ts';
 import { createInProcessClient } from '../scheduler/in-process-client.ts';
+import { adapterFolder, generate, hostOptions, model } from './tiny-host.ts';
 
 const log = createLog('silent');
-const model = tinyModel();
-
-async function hostOptions(t: TestContext) {
-  const servingDir = await servingFolder(t, model, 'f32');
-  return {
-    engine: { servingDir, slotCount: 4, maxSeqLength: 64 },
-    adapterCacheBytes: 1_000_000,
-    limits: { prefillChunk: 3 },
-  };
-}
-
-/** A PEFT folder of rank 2 on q and v. */
-async function adapterFolder(t: TestContext, config: DecoderConfig, seed: number) {
-  const directory = temporaryFolder(t);
-  const random = seededRandom(seed);
-  const tensors = new Map();
-  for (let layer = 0; layer < config.layerCount; layer++) {
-    for (const target of ['q_proj', 'v_proj'] as const) {
-      const { inFeatures, outFeatures } = TARGET_MODULES[target];
-      tensors.set(keyOf(layer, target, 'A'), filled([2, inFeatures(config)], 'F32', random));
-      tensors.set(keyOf(layer, target, 'B'), filled([outFeatures(config), 2], 'F32', random));
-    }
-  }
-  writeFileSync(path.join(directory, CONFIG_FILE), json(CONFIG));
-  writeFileSync(path.join(directory, WEIGHTS_FILE), serializeSafetensors(tensors));
-  const { digest } = await digestAdapterFiles(directory);
-  return plainSource(digest, directory);
-}
-
-function generate(client: EngineClient, adapter: AdapterSource | undefined, of: GenerationRequest) {
-  const events: EngineEvent[] = [];
-  return new Promise<EngineEvent[]>((resolve) => {
-    client.submit(LOCAL_TENANT, adapter, of, (event) => {
-      events.push(event);
-      if (isTerminal(event)) resolve(events);
-    });
-  });
-}
-
 function tokensOf(events: readonly EngineEvent[]): number[] {
   return events.flatMap((event) => (event.type === 'token' ? [event.tokenId] : []));
 }

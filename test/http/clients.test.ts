@@ -41,6 +41,16 @@ describe('the official client', () => {
     assert.equal((await stream.totalUsage()).completion_tokens, 12);
   });
 
+  test('embeds, in base64 by default', async () => {
+    const plain = { model: 'alpha', input: ['a', 'bc'] };
+    const { data, usage } = await client.embeddings.create(plain);
+    const floats = await client.embeddings.create({ ...plain, encoding_format: 'float' });
+    assert.deepEqual(data, floats.data);
+    assert.equal(data[1]!.embedding.length, 4);
+    assert.ok(data.every(({ embedding }) => Math.abs(Math.hypot(...embedding) - 1) < 1e-6));
+    assert.deepEqual(usage, { prompt_tokens: 3, total_tokens: 3 });
+  });
+
   test('throws its own error classes with code, param and request id', async () => {
     const failing = client.chat.completions.create({ model: 'no-such', messages });
     await assert.rejects(failing, (error) => {

@@ -64,7 +64,8 @@ test('every operation belongs to one declared group', () => {
 });
 
 test('the examples of generations are answered as they are', async () => {
-  for (const path of ['/v1/chat/completions', '/v1/completions', '/v1/responses']) {
+  const paths = ['/v1/chat/completions', '/v1/completions', '/v1/responses', '/v1/embeddings'];
+  for (const path of paths) {
     const { example } = document.paths[path]!['post']!.requestBody!.content['application/json']!;
     const response = await app.request(path, {
       method: 'POST',

@@ -32,6 +32,7 @@ const MODEL = {
   baseDigest: 'b'.repeat(64),
   maxSeqLength: 200,
   vocabSize: 259,
+  hiddenSize: 4,
   eosTokenIds: [258],
 };
 

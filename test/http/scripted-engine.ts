@@ -22,6 +22,11 @@ export type Reply = (promptIds: readonly number[], adapter: AdapterKey | undefin
 export const END = 258;
 export const VOCAB_SIZE = 260;
 
+/** The hidden state of a token, for embeddings. */
+export function hiddenOf(tokenId: number): Float32Array {
+  return Float32Array.of(tokenId, 1, -2, 3);
+}
+
 export class ScriptedEngine implements StepEngine {
   readonly info: EngineModelInfo;
   readonly #reply: Reply;
@@ -58,6 +63,7 @@ export class ScriptedEngine implements StepEngine {
 
   zeroSlot(): void {}
   async prepareFor(): Promise<void> {}
+  async prepareEmbeddings(): Promise<void> {}
   canAttach(): boolean {
     return true;
   }
@@ -66,7 +72,8 @@ export class ScriptedEngine implements StepEngine {
   release(): void {}
 
   #prefill(batch: PrefillBatch): BatchResult {
-    const { slot, adapter, tokenIds, pastLength, sampler, scoring, forcedIds = [] } = batch;
+    const { slot, adapter, tokenIds, pastLength, sampler, scoring, pooler, forcedIds = [] } = batch;
+    pooler?.add(pooler.rowsOf(tokenIds.length).map((row) => hiddenOf(tokenIds[row]!)));
     const before = pastLength === 0 ? [] : this.#slots.get(slot)!.promptIds;
     this.#slots.set(slot, { promptIds: [...before, ...tokenIds], said: 0 });
     const promptLogprobs = (scoring?.nextIds ?? []).flatMap((id): TokenLogprob[] =>

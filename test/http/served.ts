@@ -122,6 +122,7 @@ export function serve(options: ServedOptions = {}): Served {
       baseDigest: base.digest,
       maxSeqLength: engine.info.maxSeqLength,
       vocabSize: VOCAB_SIZE,
+      hiddenSize: 4,
       eosTokenIds: [END],
     },
     log,

@@ -27,6 +27,20 @@ export function plainLogits(
   weights: Weights,
   tokenIds: readonly number[],
   adapter?: AdapterWeights,
+  cached?: CachedRow,
+): Row[] {
+  const head = weights(config.tiedEmbeddings ? embeddingName : headName);
+  return plainHidden(config, weights, tokenIds, adapter, cached).map((x) =>
+    matVec(head, x, config.vocabSize),
+  );
+}
+
+/** The outputs of the last norm [T][D] of a whole sequence. */
+export function plainHidden(
+  config: DecoderConfig,
+  weights: Weights,
+  tokenIds: readonly number[],
+  adapter?: AdapterWeights,
   cached: CachedRow = (row) => row,
 ): Row[] {
   const { hiddenSize: D, headCount, kvHeadCount, headDim, layerCount } = config;
@@ -87,8 +101,7 @@ export function plainLogits(
       return add(x, linear(fed, layer, 'down_proj'));
     });
   }
-  const head = weights(config.tiedEmbeddings ? embeddingName : headName);
-  return hidden.map((x) => matVec(head, rmsNorm(x, weights(finalNorm), config), config.vocabSize));
+  return hidden.map((x) => rmsNorm(x, weights(finalNorm), config));
 }
 
 const dot = (a: Row, b: Row) => a.reduce((sum, v, i) => sum + v * b[i]!, 0);

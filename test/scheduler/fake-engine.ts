@@ -113,6 +113,7 @@ export class FakeEngine implements StepEngine {
   }
 
   async prepareFor(): Promise<void> {}
+  async prepareEmbeddings(): Promise<void> {}
 
   /** Limits the sum of the ranks. The engine limits bytes. */
   canAttach(adapters: readonly Pick<AdapterWeights, 'rank'>[]): boolean {

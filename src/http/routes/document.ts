@@ -11,6 +11,11 @@ const TAGS: readonly { name: string; description: string; paths: RegExp }[] = [
     description: 'Chat, responses and text completions by the base or an adapter',
     paths: /^\/v1\/((chat\/)?completions|responses)/,
   },
+  {
+    name: 'Embeddings',
+    description: 'Vectors of texts, by the base or an adapter',
+    paths: /^\/v1\/embeddings/,
+  },
   { name: 'Models', description: 'The base and its adapters', paths: /^\/v1\/models/ },
   { name: 'Tokenizer', description: 'Text to token ids and back', paths: /tokeniz/ },
   {
@@ -33,6 +38,7 @@ const HELLO = { role: 'user', content: 'What is the capital of France?' };
 const EXAMPLES: Readonly<Record<string, object>> = {
   '/v1/chat/completions': { model: 'base', messages: [HELLO], max_tokens: 64 },
   '/v1/completions': { model: 'base', prompt: 'The capital of France is', max_tokens: 16 },
+  '/v1/embeddings': { model: 'base', input: ['The capital of France', 'Paris'] },
   '/v1/responses': { model: 'base', input: HELLO.content, max_output_tokens: 64 },
   '/v1/fine_tuning/jobs': { model: 'base', training_file: 'file-…', suffix: 'my-adapter' },
   '/v1/adapters/{name}/prefetch': {},

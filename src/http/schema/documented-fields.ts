@@ -1,6 +1,7 @@
 // Writes the tables of request fields as Markdown for docs/api.md. A test compares the page with them.
 import { DEFAULT_LIMITS } from '../limits.ts';
 import { MESSAGE_FIELDS, PART_FIELDS } from './chat.ts';
+import { embeddingFields } from './embeddings.ts';
 import { type EndpointName, type FieldRow, type Treatment, treatmentOf } from './field-table.ts';
 import { requestFields, STREAM_OPTION_FIELDS } from './request-fields.ts';
 import { CALL_ITEM_FIELDS, ITEM_PART_FIELDS, MESSAGE_ITEM_FIELDS } from './response-items.ts';
@@ -15,7 +16,7 @@ const SHOWN: Record<Treatment, string> = {
   unknown: 'unknown',
 };
 
-type TableName = 'fields' | 'message fields' | 'response fields';
+type TableName = 'fields' | 'message fields' | 'response fields' | 'embedding fields';
 
 /** Returns the tables by the names of their places in the page. */
 export function fieldTables(): Record<TableName, string> {
@@ -35,6 +36,7 @@ export function fieldTables(): Record<TableName, string> {
       { ...responseFields({ ...bounds, keepsResponses: true }), ...below('input[]', items) },
       'responses',
     ),
+    'embedding fields': fieldTable(embeddingFields({ ...bounds, hiddenSize: 1 }), 'embeddings'),
   };
 }
 

@@ -3,13 +3,14 @@
 import { z } from '@hono/zod-openapi';
 
 /** The endpoints whose requests have a table. */
-export type EndpointName = 'chat' | 'completions' | 'responses';
+export type EndpointName = 'chat' | 'completions' | 'responses' | 'embeddings';
 
 /** A field: its schema for each endpoint that knows it, and what it means. */
 export interface FieldRow {
   readonly chat?: z.ZodType;
   readonly completions?: z.ZodType;
   readonly responses?: z.ZodType;
+  readonly embeddings?: z.ZodType;
   readonly help: string;
 }
 

@@ -1,0 +1,39 @@
+// Pools the hidden states of a prompt into one embedding, chunk by chunk.
+import type { Pooling } from '../contracts/generation.ts';
+
+/** The embedding of one prompt. D = hidden size. */
+export class Pooler {
+  readonly #pooling: Pooling;
+  /** [D]: the sum of the rows so far, or the last one. */
+  #pooled: Float64Array | undefined;
+  #rowCount = 0;
+
+  constructor(pooling: Pooling) {
+    this.#pooling = pooling;
+  }
+
+  /** Returns which token rows of a chunk are needed. */
+  rowsOf(tokenCount: number): number[] {
+    if (this.#pooling === 'last') return [tokenCount - 1];
+    return Array.from({ length: tokenCount }, (_, row) => row);
+  }
+
+  /** Takes the needed rows of the next chunk, [D] each. They can be views. */
+  add(rows: readonly Float32Array[]): void {
+    if (this.#pooling === 'last') {
+      this.#pooled = Float64Array.from(rows.at(-1)!);
+      this.#rowCount = 1;
+      return;
+    }
+    for (const row of rows) {
+      this.#pooled ??= new Float64Array(row.length);
+      for (let i = 0; i < row.length; i++) this.#pooled[i]! += row[i]!;
+    }
+    this.#rowCount += rows.length;
+  }
+
+  /** Returns the embedding [D], not normalized. The last chunk must have been added. */
+  embedding(): Float32Array {
+    return Float32Array.from(this.#pooled!, (sum) => sum / this.#rowCount);
+  }
+}

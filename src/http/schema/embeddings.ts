@@ -1,0 +1,78 @@
+// The request of `POST /v1/embeddings`. The prompts and the fields of the prefix cache are those of completions.
+import { z } from '@hono/zod-openapi';
+import { type FieldRow, fieldsOf, inert, onlyValue, REFUSED } from './field-table.ts';
+import { toPrompts } from './fields.ts';
+import { requestFields, type SchemaBounds } from './request-fields.ts';
+
+function embeddings<Schema extends z.ZodType>(schema: Schema, help: string) {
+  return { embeddings: schema, help };
+}
+
+/** The bounds of a model, of its embeddings and of the server. */
+type EmbeddingBounds = SchemaBounds & { hiddenSize: number };
+
+/** Returns the table of fields with the bounds of this server's model. */
+export function embeddingFields(bounds: EmbeddingBounds) {
+  const { vocabSize, hiddenSize, limits } = bounds;
+  const rows = requestFields(bounds);
+  const { cache_salt: salt, cache_prompt: cached, truncate_prompt_tokens: cut } = rows;
+  const none = inert('').completions;
+  return {
+    model: embeddings(rows.model.completions, rows.model.help),
+    input: embeddings(
+      z
+        .unknown()
+        .transform(toPrompts({ vocabSize, maxPrompts: limits.maxInputs }))
+        .openapi({ anyOf: INPUT_FORMS }),
+      `Text, token ids, or up to ${limits.maxInputs} of either`,
+    ),
+    pooling: embeddings(
+      z.enum(['mean', 'last']).nullish(),
+      'mean of the hidden states of all tokens (the default), or the hidden state of the last token',
+    ),
+    dimensions: embeddings(
+      z.int().min(1).max(hiddenSize).nullish(),
+      'Keeps the first numbers of each embedding; default: all, the hidden size of the base',
+    ),
+    encoding_format: embeddings(
+      z.enum(['float', 'base64']).nullish(),
+      'float (the default), or base64 of float32 numbers in little-endian order',
+    ),
+    add_special_tokens: embeddings(
+      rows.add_special_tokens.completions,
+      'Whether the tokenizer adds its special tokens to a text (default: true)',
+    ),
+    truncate_prompt_tokens: embeddings(
+      cut.completions,
+      'Cuts longer inputs to this many tokens; -1 cuts to the context',
+    ),
+    truncation_side: embeddings(rows.truncation_side.completions, rows.truncation_side.help),
+    cache_salt: embeddings(salt.completions, salt.help),
+    cache_prompt: embeddings(cached.completions, `${cached.help}; only with last`),
+    user: embeddings(none, rows.user.help),
+    metadata: embeddings(none, rows.metadata.help),
+    priority: embeddings(rows.priority.completions, rows.priority.help),
+    normalize: embeddings(onlyValue(true), 'Only true'),
+    use_activation: embeddings(onlyValue(true), 'Only true'),
+    messages: embeddings(REFUSED, 'Send the rendered conversation as input'),
+  } as const satisfies Record<string, FieldRow>;
+}
+
+const ids = { type: 'array', items: { type: 'integer' } } as const;
+const text = { type: 'string' } as const;
+const INPUT_FORMS = [
+  text,
+  { type: 'array', items: text } as const,
+  ids,
+  { type: 'array', items: ids } as const,
+];
+
+/** The schema of a request, within the bounds. */
+export function embeddingRequestSchema(bounds: EmbeddingBounds) {
+  return z
+    .strictObject(fieldsOf(embeddingFields(bounds), 'embeddings'))
+    .openapi('EmbeddingRequest');
+}
+
+/** A checked request. */
+export type EmbeddingRequest = z.output<ReturnType<typeof embeddingRequestSchema>>;
