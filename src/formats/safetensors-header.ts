@@ -9,6 +9,8 @@ export interface SafetensorsLimits {
   readonly maxHeaderBytes: number;
   readonly maxTensors: number;
   readonly dtypes: readonly DType[];
+  /** 0 allows scalars. */
+  readonly minDimensions: 0 | 1;
 }
 
 /** For base models, which the operator chose: the reference's limit, and more tensors than any known shard has. */
@@ -16,6 +18,7 @@ export const BASE_LIMITS: SafetensorsLimits = {
   maxHeaderBytes: 100_000_000,
   maxTensors: 65_536,
   dtypes: Object.keys(DTYPE_BYTES) as DType[],
+  minDimensions: 0, // scales of whole tensors
 };
 
 /** For adapters from tenants. 126 layers with 7 linear layers of A and B are 1,764 tensors in a header of 250 KB. */
@@ -23,6 +26,7 @@ export const ADAPTER_LIMITS: SafetensorsLimits = {
   maxHeaderBytes: 1024 * 1024,
   maxTensors: 4096,
   dtypes: ['F32', 'F16', 'BF16'],
+  minDimensions: 1,
 };
 
 /** The size of the little-endian header length before the header. */
@@ -151,7 +155,9 @@ function byteLengthOf(
       `has dtype ${shorten(dtype)}, which is not one of ${limits.dtypes.join(', ')}`,
     );
   }
-  if (shape.length === 0 || shape.includes(0)) throw new FileError(name, 'is empty');
+  if (shape.length < limits.minDimensions || shape.includes(0)) {
+    throw new FileError(name, 'is empty');
+  }
   const bytes = elementCount(shape) * DTYPE_BYTES[dtype as DType];
   if (!Number.isSafeInteger(bytes)) throw new FileError(name, `shape [${shape}] is too large`);
   return bytes;

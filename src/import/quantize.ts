@@ -3,11 +3,11 @@
 // the view is created, because a file's header needs their lengths, and codes when they are read.
 import { FileError } from '../common/errors.ts';
 import {
+  asFloat32,
   fromFloat32,
   type Tensor,
   type TensorInfo,
   type TensorSource,
-  toFloat32,
 } from '../common/tensor.ts';
 import type { WritableTensors } from '../formats/safetensors.ts';
 import { doubleQuantize } from '../quant/double-quant.ts';
@@ -44,7 +44,7 @@ export async function quantizedView(
     if (!isLinearWeight(name)) continue;
     const tensor = source.read(name);
     await onLinear(tensor.data.length);
-    const absmax = finiteAbsmax(name, toFloat32(tensor));
+    const absmax = finiteAbsmax(name, asFloat32(tensor));
     const scales = doubleQuantization ? doubleQuantize(absmax) : absmax;
     infos.set(name, packedInfo(info.shape));
     toPack.add(name);
@@ -60,7 +60,7 @@ export async function quantizedView(
       if (companion) return companion;
       const tensor = source.read(name);
       if (!toPack.has(name)) return tensor;
-      const values = toFloat32(tensor);
+      const values = asFloat32(tensor);
       return { ...packedInfo(tensor.shape), data: packNf4(values, blockAbsmax(values)) };
     },
   };

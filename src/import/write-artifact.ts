@@ -3,7 +3,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import { FileError, UsageError } from '../common/errors.ts';
+import { UsageError } from '../common/errors.ts';
 import { buildFolder } from '../common/folders.ts';
 import {
   DTYPE_BYTES,
@@ -26,6 +26,7 @@ import {
 import { isDoubleQuantized, isNf4, quantizationConfig } from './bitsandbytes.ts';
 import { type Checkpoint, checkTensors, isLinearWeight } from './checkpoint.ts';
 import { CONFIG_FILE, WEIGHTS_FILE } from './folder.ts';
+import { unpackCheckpoint } from './packed/unpack.ts';
 import { denseView, keptView, quantizedView } from './quantize.ts';
 
 /** A step of an import. */
@@ -75,12 +76,12 @@ export function checkOutDir(outDir: string, source: string): void {
 }
 
 async function fillFolder(
-  checkpoint: Checkpoint,
+  given: Checkpoint,
   dir: string,
   options: ArtifactOptions,
 ): Promise<ArtifactInfo> {
-  const config = parseDecoderConfig(checkpoint.configJson);
-  refuseForeignQuantization(checkpoint.configJson);
+  const config = parseDecoderConfig(given.configJson);
+  const checkpoint = unpackCheckpoint(given);
   const names = [...checkTensors(checkpoint.tensors, config).keys()];
   const packing = findPacking(checkpoint.tensors, names, options);
   const digest = new ArtifactDigest();
@@ -114,7 +115,7 @@ function findPacking(
   const packed = linears.find((name) => isNf4(source, name));
   const wasPacked = packed !== undefined;
   if (quantization === 'none') return { kind: 'dense', wasPacked };
-  const dtype = source.infos.get(wasPacked ? embeddingName : linears[0]!)!.dtype as FloatDType;
+  const dtype = source.infos.get(embeddingName)!.dtype as FloatDType;
   return {
     kind: 'nf4',
     wasPacked,
@@ -191,21 +192,6 @@ function artifactInfo(
     blockSize: NF4_BLOCK,
     codebook: [...NF4_CODEBOOK],
   };
-}
-
-/** Throws `FileError` if the weights were packed by a method other than NF4, because they would be misread. */
-function refuseForeignQuantization(configJson: Readonly<Record<string, unknown>>): void {
-  const settings = configJson['quantization_config'] as Record<string, unknown> | null | undefined;
-  if (settings == null) return;
-  const isNf4Bnb =
-    settings['quant_method'] === 'bitsandbytes' && settings['bnb_4bit_quant_type'] === 'nf4';
-  if (!isNf4Bnb) {
-    const method = String(settings['quant_method'] ?? 'unknown');
-    throw new FileError(
-      'quantization_config',
-      `the model is quantized with ${method}. Only bitsandbytes NF4 can be imported.`,
-    );
-  }
 }
 
 function byteLength({ dtype, shape }: TensorInfo): number {

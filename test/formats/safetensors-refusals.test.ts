@@ -74,7 +74,6 @@ const refused: Record<string, Uint8Array> = {
   'a dtype that is an inherited property': file(one('[2]', '[0,8]', '"toString"'), 8),
   'a dtype that is not a string': file(one('[2]', '[0,8]', '32'), 8),
   'a tensor of size zero': file(one('[0]', '[0,0]'), 0),
-  'a scalar': file(one('[]', '[0,4]'), 4),
   'the name __proto__': file(named('__proto__'), 8),
   'a name that leaves its folder': file(named('../x'), 8),
   'a name of 64 KiB': file(named('x'.repeat(65_536)), 8),
@@ -109,7 +108,10 @@ test('a key __proto__ of the metadata is a key like any other', () => {
   assert.deepEqual(Object.entries(metadata), [['__proto__', 'a']]);
 });
 
-test('an adapter with integers, doubles or more than 1 MiB of header is rejected', () => {
+test('an adapter with integers, doubles, scalars or more than 1 MiB of header is rejected', () => {
+  const scalar = file(one('[]', '[0,4]'), 4);
+  assert.equal(parseSafetensors(scalar, BASE_LIMITS).tensors.get('x')!.data.length, 4);
+  assert.throws(() => parseSafetensors(scalar, ADAPTER_LIMITS), /x: is empty/);
   const integers = file(one('[1]', '[0,8]', '"I64"'), 8);
   assert.equal(parseSafetensors(integers, BASE_LIMITS).tensors.size, 1);
   assert.throws(() => parseSafetensors(integers, ADAPTER_LIMITS), /dtype I64/);

@@ -1,0 +1,169 @@
+// Shows a checkpoint whose linear layers are quantized by another method as one of float weights. Each is expanded when it is
+// read, so one of them is in memory at a time.
+import { z } from 'zod';
+import { FileError } from '../../common/errors.ts';
+import { parseFileValue } from '../../common/schema-errors.ts';
+import { fromFloat32, type TensorInfo, type TensorSource } from '../../common/tensor.ts';
+import type { Checkpoint } from '../checkpoint.ts';
+import type { PackedForm } from './packed-form.ts';
+import { awqForm, COMPRESSED_FORM, gptqForm } from './packed-integers.ts';
+import { BITSANDBYTES_INT8, type ScaleBlock, scaledForm } from './scaled.ts';
+
+const FIELD = 'quantization_config';
+
+const positive = z.number().int().positive();
+const block = z.tuple([positive, positive]);
+const groupSize = z.union([positive, z.literal(-1)]).optional();
+
+const fp8Schema = z.looseObject({ weight_block_size: block.nullish() });
+const awqSchema = z.looseObject({
+  bits: z.literal(4),
+  group_size: groupSize,
+  version: z.enum(['gemm', 'exllama']).default('gemm'),
+  zero_point: z.literal(true).default(true),
+});
+const gptqSchema = z.looseObject({
+  bits: z.union([z.literal(2), z.literal(4), z.literal(8)]),
+  group_size: groupSize,
+  checkpoint_format: z.enum(['gptq', 'gptq_v2']).default('gptq'),
+});
+const compressedSchema = z.looseObject({
+  format: z.enum(['float-quantized', 'int-quantized', 'naive-quantized', 'pack-quantized']),
+  sparsity_config: z.looseObject({ format: z.literal('dense') }).nullish(),
+  config_groups: z
+    .record(
+      z.string(),
+      z.looseObject({
+        weights: z
+          .looseObject({
+            group_size: positive.nullish(),
+            block_structure: block.nullish(),
+          })
+          .nullish(),
+      }),
+    )
+    .default({}),
+});
+const bitsandbytesSchema = z
+  .looseObject({
+    load_in_8bit: z.boolean().nullish(),
+    bnb_4bit_quant_type: z.string().nullish(),
+  })
+  .refine((given) => given.load_in_8bit || given.bnb_4bit_quant_type === 'nf4', {
+    path: ['bnb_4bit_quant_type'],
+    message: 'only nf4 and int8 can be imported',
+  });
+
+/** quant_method → the forms that its settings announce. */
+const METHODS: Readonly<Record<string, (settings: unknown) => readonly PackedForm[]>> = {
+  fp8(settings) {
+    const { weight_block_size: size } = parseFileValue(fp8Schema, settings, FIELD);
+    return scaledForms(size ?? undefined);
+  },
+  fbgemm_fp8: () => scaledForms(undefined),
+  awq(settings) {
+    const { group_size: size } = parseFileValue(awqSchema, settings, FIELD);
+    return [awqForm(sizeOf(size))];
+  },
+  gptq(settings) {
+    const {
+      bits,
+      group_size: size,
+      checkpoint_format: version,
+    } = parseFileValue(gptqSchema, settings, FIELD);
+    const zeroOffset = version === 'gptq' ? 1 : 0;
+    return [gptqForm({ bits, groupSize: sizeOf(size), zeroOffset })];
+  },
+  'compressed-tensors'(settings) {
+    const parsed = parseFileValue(compressedSchema, settings, FIELD);
+    return [COMPRESSED_FORM, ...scaledForms(commonBlock(parsed))];
+  },
+  bitsandbytes(settings) {
+    const { load_in_8bit: isInt8 } = parseFileValue(bitsandbytesSchema, settings, FIELD);
+    return isInt8 ? [BITSANDBYTES_INT8] : []; // NF4 is kept as it is
+  },
+};
+
+/** Scales of activations and of caches, which do not change the weights. */
+const ACTIVATION_SCALES = /\.(input_scale|output_scale|input_zero_point|(q|k|v|kv|prob)_scale)$/;
+
+/**
+ * Returns the checkpoint with packed linear layers as float32, and a configuration that does not announce them. A checkpoint
+ * that has none is returned as it is, and so is one of NF4. Throws `FileError` naming the setting or tensor at fault.
+ */
+export function unpackCheckpoint(checkpoint: Checkpoint): Checkpoint {
+  const { [FIELD]: settings, ...configJson } = checkpoint.configJson;
+  if (settings == null) return checkpoint;
+  const { quant_method: method } = parseFileValue(
+    z.looseObject({ quant_method: z.string() }),
+    settings,
+    FIELD,
+  );
+  const findForms = Object.hasOwn(METHODS, method) ? METHODS[method] : undefined;
+  if (!findForms) {
+    throw new FileError(
+      FIELD,
+      `quant_method ${JSON.stringify(method)} cannot be imported. Supported: ${Object.keys(METHODS).join(', ')}.`,
+    );
+  }
+  const forms = findForms(settings);
+  if (forms.length === 0) return checkpoint;
+  const tensors = unpackedSource(checkpoint.tensors, forms);
+  if (!tensors) throw new FileError(FIELD, `announces ${method}, but no layer is packed that way`);
+  return {
+    ...checkpoint,
+    configJson,
+    configText: `${JSON.stringify(configJson, null, 2)}\n`,
+    tensors,
+  };
+}
+
+/** Returns undefined if no layer has one of the forms. */
+function unpackedSource(
+  source: TensorSource,
+  forms: readonly PackedForm[],
+): TensorSource | undefined {
+  const infos = new Map<string, TensorInfo>(source.infos);
+  const packed = new Map<string, { module: string; form: PackedForm }>();
+  for (const form of forms) {
+    for (const name of source.infos.keys()) {
+      if (!name.endsWith(form.marker)) continue;
+      const module = name.slice(0, -form.marker.length);
+      if (packed.has(`${module}.weight`)) continue; // the first form that fits
+      const shape = form.shape(source, module);
+      for (const part of form.parts) infos.delete(module + part);
+      infos.set(`${module}.weight`, { dtype: 'F32', shape });
+      packed.set(`${module}.weight`, { module, form });
+    }
+  }
+  if (packed.size === 0) return undefined;
+  for (const name of source.infos.keys()) if (ACTIVATION_SCALES.test(name)) infos.delete(name);
+  return {
+    infos,
+    read(name) {
+      const found = packed.get(name);
+      if (!found) return source.read(name);
+      const { module, form } = found;
+      return fromFloat32(form.read(source, module), infos.get(name)!.shape, 'F32');
+    },
+    close: () => source.close(),
+  };
+}
+
+function scaledForms(size: ScaleBlock | undefined): PackedForm[] {
+  return [scaledForm('.weight_scale_inv', size), scaledForm('.weight_scale', size)];
+}
+
+/** The blocks of compressed-tensors' first group of layers that has any; a group of inputs is a block of one output. */
+function commonBlock({ config_groups: groups }: z.infer<typeof compressedSchema>) {
+  for (const { weights } of Object.values(groups)) {
+    if (weights?.block_structure) return weights.block_structure;
+    if (weights?.group_size) return [1, weights.group_size] as const;
+  }
+  return undefined;
+}
+
+/** A group size of -1 means one group. */
+function sizeOf(groupSize: number | undefined): number | undefined {
+  return groupSize === -1 ? undefined : groupSize;
+}
