@@ -12,6 +12,7 @@ import {
   choice,
   EMPTY,
   GrammarError,
+  located,
   optional,
   repeat,
   sequence,
@@ -58,7 +59,8 @@ export function constraintDigest(constraint: Constraint): string {
 
 /** Compiles a constraint. Throws `GrammarError` if it cannot be used. */
 export function compileConstraint(constraint: Constraint): Automaton {
-  return new Automaton(buildNetwork(patternOf(constraint)));
+  const root = constraint.kind === 'json_schema' ? '#' : '';
+  return located(root, () => new Automaton(buildNetwork(patternOf(constraint))));
 }
 
 function patternOf(constraint: Constraint): TextPattern {

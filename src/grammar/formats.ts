@@ -15,10 +15,12 @@ const DATE = [
 ].join('|');
 const HOUR = '([01]\\d|2[0-3])';
 const TIME = `${HOUR}:[0-5]\\d:[0-5]\\d(\\.\\d{1,9})?(Z|[+-]${HOUR}:[0-5]\\d)`;
-const CLOCK = '(T(\\d+H(\\d+M)?(\\d+S)?|\\d+M(\\d+S)?|\\d+S))';
-const DURATION = `P(\\d+W|(\\d+Y(\\d+M)?(\\d+D)?|\\d+M(\\d+D)?|\\d+D)${CLOCK}?|${CLOCK})`;
-/** Four of these labels stay below the limit of 253 characters. */
-const LABEL = '[A-Za-z0-9]([A-Za-z0-9-]{0,58}[A-Za-z0-9])?';
+const CLOCK = '(T(\\d+H(\\d+M(\\d+S)?)?|\\d+M(\\d+S)?|\\d+S))';
+const DURATION = `P(\\d+W|(\\d+Y(\\d+M(\\d+D)?)?|\\d+M(\\d+D)?|\\d+D)${CLOCK}?|${CLOCK})`;
+const ALNUM = '[A-Za-z0-9]';
+const DASHED = '[A-Za-z0-9-]';
+/** Without hyphens in both the third and the fourth place, which mark encoded labels. Four fit into 253 characters. */
+const LABEL = `${ALNUM}(${DASHED}?${ALNUM}|${DASHED}(-|${ALNUM})${ALNUM}|${DASHED}(${ALNUM}${DASHED}|-${ALNUM})${DASHED}{0,55}${ALNUM})?`;
 const HOST = `${LABEL}(\\.${LABEL}){0,3}`;
 const ATOM = '[A-Za-z0-9_+-]{1,30}';
 const BYTE = '(25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)';

@@ -1,6 +1,7 @@
 // Turns a JSON Schema into a pattern of compact JSON. Members come in the order of `properties`, and undeclared ones only if
 // the schema asks for them. Every text of the pattern is valid; keywords that cannot be enforced are refused by name.
 
+import { DisjointSchemas } from './disjoint-schemas.ts';
 import { ANY_ARRAY, ANY_OBJECT, ANY_VALUE, commaSeparated } from './json-text.ts';
 import { objectPattern } from './object-pattern.ts';
 import {
@@ -8,13 +9,14 @@ import {
   combine,
   enforcedKeywords,
   isObject,
-  isSchema,
   type JsonType,
   type Schema,
   typesOf,
 } from './schema-keywords.ts';
+import { SchemaTree, toPointer } from './schema-tree.ts';
 import { counts, literals, numberPattern, stringPattern, tuple } from './schema-values.ts';
 import {
+  ContradictionError,
   choice,
   EMPTY,
   GrammarError,
@@ -28,25 +30,85 @@ import {
 const MAX_SCHEMAS = 5000;
 /** Schemas within schemas. References start again. */
 const MAX_DEPTH = 64;
+/** Each pair of them is compared. */
+const MAX_OPTIONS = 256;
 
 /** Returns the pattern of the JSON values that a schema allows. Throws `GrammarError` with the path in the schema. */
 export function schemaPattern(schema: unknown): TextPattern {
-  return new SchemaConverter(schema).convert(schema, '#', 0);
+  return new SchemaConverter(schema).run();
+}
+
+/** A schema's position in the whole. */
+interface Place {
+  readonly path: string;
+  readonly depth: number;
+  /** The rule whose texts begin with those of the schema. Absent: something comes before them. */
+  readonly rule?: PatternRule | undefined;
+}
+
+const START: Place = { path: '#', depth: 0 };
+
+/** The place of a schema of the same value. */
+function within({ path, depth, rule }: Place, name: string): Place {
+  return { path: `${path}/${name}`, depth: depth + 1, rule };
+}
+
+/** The place of the schema of a member or an item. */
+function below(place: Place, name: string): Place {
+  return { ...within(place, name), rule: undefined };
 }
 
 class SchemaConverter {
-  readonly #root: unknown;
-  /** By the target of a reference. */
-  readonly #rules = new Map<string, PatternRule>();
+  readonly #tree: SchemaTree;
+  /** Targets of references. They are rules, because they can contain themselves. */
+  readonly #targets = new Map<Schema, PatternRule>();
+  /** Schemas that were combined from several ones. They can contain themselves, too. */
+  readonly #combined = new Map<Schema, PatternRule>();
+  /** Rules without a body. A chain of references may be longer than the stack. */
+  readonly #open: (() => void)[] = [];
+  /** For each rule, those that its texts may begin with. */
+  readonly #begins = new Map<PatternRule, { rule: PatternRule; path: string }[]>();
   #count = 0;
 
   constructor(root: unknown) {
-    this.#root = root;
+    this.#tree = new SchemaTree(root);
   }
 
-  convert(schema: unknown, path: string, depth: number): TextPattern {
+  run(): TextPattern {
+    const { root } = this.#tree;
+    if (root === false) throw new ContradictionError('allows no value', '#');
+    const pattern = isObject(root)
+      ? this.#rule(this.#targets, [root, START], (rule) => this.#convert(root, { ...START, rule }))
+      : this.#convert(root, START);
+    for (let next = this.#open.pop(); next; next = this.#open.pop()) next();
+    this.#refuseCycles();
+    return pattern;
+  }
+
+  /** Returns a reference to the rule of a schema, whose body `convert` makes later. */
+  #rule(
+    rules: Map<Schema, PatternRule>,
+    [schema, place]: [Schema, Place],
+    convert: (rule: PatternRule) => TextPattern,
+  ): TextPattern {
+    const known = rules.get(schema);
+    const rule = known ?? { body: EMPTY };
+    if (place.rule) this.#begins.get(place.rule)!.push({ rule, path: place.path });
+    if (!known) {
+      rules.set(schema, rule);
+      this.#begins.set(rule, []);
+      this.#open.push(() => {
+        rule.body = convert(rule);
+      });
+    }
+    return { kind: 'rule', rule };
+  }
+
+  #convert(schema: unknown, { path: near, depth, rule }: Place): TextPattern {
     if (schema === true) return ANY_VALUE;
     if (schema === false) return choice();
+    const path = this.#tree.pathOf(schema, near);
+    const place = { path, depth, rule };
     if (!isObject(schema)) throw new GrammarError('must be a schema: an object or a boolean', path);
     if (++this.#count > MAX_SCHEMAS)
       throw new GrammarError(`there are more than ${MAX_SCHEMAS} schemas`, path);
@@ -54,184 +116,162 @@ class SchemaConverter {
       throw new GrammarError(`there are more than ${MAX_DEPTH} schemas within schemas`, path);
     checkKeywords(schema, path);
     const { $ref, allOf, anyOf, oneOf, ...rest } = schema;
-    if ($ref !== undefined) return this.#reference($ref as string, schema, path, depth);
-    if (allOf) {
-      const { allOf: parts, ...beside } = schema;
-      const combined = this.#combineAll(parts as unknown[], beside, path);
-      return this.convert(combined, path, depth + 1);
+    if ($ref !== undefined) return this.#reference(schema, place);
+    if (allOf) return this.#allOf(schema, place);
+    if (anyOf) {
+      const beside = oneOf === undefined ? rest : { ...rest, oneOf };
+      return this.#anyOf(anyOf as unknown[], beside, within(place, 'anyOf'));
     }
-    if (anyOf)
-      return this.#anyOf(
-        anyOf as unknown[],
-        { ...rest, ...(oneOf !== undefined && { oneOf }) },
-        `${path}/anyOf`,
-        depth,
-      );
     if (oneOf) {
       this.#checkDisjoint(oneOf as unknown[], `${path}/oneOf`);
-      return this.#anyOf(oneOf as unknown[], rest, `${path}/oneOf`, depth);
+      return this.#anyOf(oneOf as unknown[], rest, within(place, 'oneOf'));
     }
-    return this.#plain(schema, path, depth);
+    return this.#plain(schema, place);
   }
 
-  #plain(schema: Schema, path: string, depth: number): TextPattern {
-    if ('const' in schema || schema['enum']) return literals(schema, path);
+  #plain(schema: Schema, place: Place): TextPattern {
+    if ('const' in schema || schema['enum']) return literals(schema, place.path);
     const types = typesOf(schema);
     if (!types) return ANY_VALUE;
-    return choice(...types.map((type) => this.#ofType(type, schema, path, depth)));
+    return choice(...types.map((type) => this.#ofType(type, schema, place)));
   }
 
-  #ofType(type: JsonType, schema: Schema, path: string, depth: number): TextPattern {
+  #ofType(type: JsonType, schema: Schema, place: Place): TextPattern {
     switch (type) {
       case 'object':
-        return this.#object(schema, path, depth);
+        return this.#object(schema, place);
       case 'array':
-        return this.#array(schema, path, depth);
+        return this.#array(schema, place);
       case 'string':
-        return stringPattern(schema, path);
+        return stringPattern(schema, place.path);
       case 'boolean':
         return choice(text('true'), text('false'));
       case 'null':
         return text('null');
       default:
-        return numberPattern(type, schema, path);
+        return numberPattern(type, schema, place.path);
     }
   }
 
-  #object(schema: Schema, path: string, depth: number): TextPattern {
-    const {
-      properties = {},
-      required = [],
-      additionalProperties,
-    } = schema as {
-      properties?: Schema;
-      required?: string[];
-      additionalProperties?: boolean | Schema;
-    };
+  #object(schema: Schema, place: Place): TextPattern {
+    const { additionalProperties } = schema as { additionalProperties?: boolean | Schema };
+    const properties = (schema['properties'] ?? {}) as Schema;
+    const required = new Set(schema['required'] as string[] | undefined);
     const declared = Object.keys(properties);
     // With declared properties, others are wanted only if the schema says so.
     const more = additionalProperties ?? declared.length === 0;
-    if (declared.length === 0 && required.length === 0 && more === true) return ANY_OBJECT;
-    const names = [...declared, ...required.filter((name) => !Object.hasOwn(properties, name))];
+    if (declared.length === 0 && required.size === 0 && more === true) return ANY_OBJECT;
+    const names = [...new Set([...declared, ...required])];
     const members = names.map((name) => {
       const isDeclared = Object.hasOwn(properties, name);
-      const isRequired = required.includes(name);
+      const isRequired = required.has(name);
       const inner = isDeclared ? properties[name] : (additionalProperties ?? true);
       if (inner === false && isRequired) {
-        throw new GrammarError(
-          `"${name}" is required, but no value of it is allowed`,
-          `${path}/required`,
-        );
+        const message = `"${name}" is required, but no value of it is allowed`;
+        throw new ContradictionError(message, `${place.path}/required`);
       }
-      const place = isDeclared ? `${path}/properties/${toPointer(name)}` : path;
-      return { name, isRequired, value: this.convert(inner, place, depth + 1) };
+      const keyword = isDeclared ? `properties/${toPointer(name)}` : 'additionalProperties';
+      return { name, isRequired, value: this.#convert(inner, below(place, keyword)) };
     });
     const others =
-      more === false ? undefined : this.convert(more, `${path}/additionalProperties`, depth + 1);
-    return objectPattern(
-      [...new Map(members.map((member) => [member.name, member])).values()],
-      others,
-    );
+      more === false ? undefined : this.#convert(more, below(place, 'additionalProperties'));
+    return objectPattern(members, others);
   }
 
-  #array(schema: Schema, path: string, depth: number): TextPattern {
-    const {
-      prefixItems = [],
-      items = true,
-      uniqueItems,
-    } = schema as {
+  #array(schema: Schema, place: Place): TextPattern {
+    const { prefixItems = [], items = true } = schema as {
       prefixItems?: unknown[];
       items?: unknown;
-      uniqueItems?: boolean;
     };
-    const { min, max } = counts(schema, 'minItems', 'maxItems', path);
-    if (uniqueItems && max > 1) throw new GrammarError('is not supported', `${path}/uniqueItems`);
+    const { min, max } = counts(schema, 'minItems', 'maxItems', place.path);
+    if (schema['uniqueItems'] === true && max > 1)
+      throw new GrammarError('is not supported', `${place.path}/uniqueItems`);
     if (prefixItems.length === 0 && items === true && min === 0 && max === Number.POSITIVE_INFINITY)
       return ANY_ARRAY;
-    const item = this.convert(items, `${path}/items`, depth + 1);
+    const item = this.#convert(items, below(place, 'items'));
     const first = prefixItems.map((inner, i) =>
-      this.convert(inner, `${path}/prefixItems/${i}`, depth + 1),
+      this.#convert(inner, below(place, `prefixItems/${i}`)),
     );
     if (first.length === 0) return sequence(text('['), commaSeparated(item, min, max), text(']'));
     return sequence(text('['), tuple(first, item, { min, max }), text(']'));
   }
 
-  /** A reference with nothing beside it is a rule, which may be recursive. */
-  #reference(ref: string, schema: Schema, path: string, depth: number): TextPattern {
-    const target = this.#resolve(ref, `${path}/$ref`);
-    const { $ref: _ref, ...beside } = schema;
-    if (enforcedKeywords(beside).length > 0) {
-      return this.convert(this.#combineAll([{ $ref: ref }], beside, path), path, depth + 1);
-    }
-    const known = this.#rules.get(ref);
-    if (known) return { kind: 'rule', rule: known };
-    const rule: PatternRule = { body: EMPTY };
-    this.#rules.set(ref, rule);
-    rule.body = this.convert(target, ref, 0);
-    return { kind: 'rule', rule };
-  }
-
-  #resolve(ref: string, path: string): unknown {
-    if (ref !== '#' && !ref.startsWith('#/')) {
-      throw new GrammarError('must be a reference within this schema, such as #/$defs/name', path);
-    }
-    let target = this.#root;
-    for (const part of ref.split('/').slice(1)) {
-      const name = decodeURIComponent(part).replaceAll('~1', '/').replaceAll('~0', '~');
-      const isThere = typeof target === 'object' && target !== null && Object.hasOwn(target, name);
-      if (!isThere) throw new GrammarError(`nothing is at ${ref}`, path);
-      target = (target as Record<string, unknown>)[name];
-    }
-    if (!isSchema(target)) throw new GrammarError(`${ref} is not a schema`, path);
-    return target;
-  }
-
-  #combineAll(parts: readonly unknown[], beside: Schema, path: string): unknown {
-    let all = beside;
-    for (const [i, part] of parts.entries()) {
-      const place = `${path}/allOf/${i}`;
-      const schema = this.#expand(part, place, 0);
-      if (schema === false) return false;
-      if (schema !== true) all = combine(all, schema, place);
-    }
-    return all;
-  }
-
-  /** Replaces a schema that is a reference by its target. */
-  #expand(schema: unknown, path: string, depth: number): boolean | Schema {
-    if (typeof schema === 'boolean') return schema;
-    if (!isObject(schema)) throw new GrammarError('must be a schema: an object or a boolean', path);
-    if (depth > MAX_DEPTH) throw new GrammarError('refers to itself', path);
-    checkKeywords(schema, path);
+  /** A reference with nothing beside it is the rule of its target. */
+  #reference(schema: Schema, place: Place): TextPattern {
     const { $ref, ...beside } = schema;
-    if ($ref === undefined) return schema;
-    const target = this.#expand(this.#resolve($ref as string, `${path}/$ref`), path, depth + 1);
-    if (typeof target === 'boolean') return target ? beside : false;
-    return combine(target, beside, path);
+    const here = within(place, '$ref');
+    const target = this.#tree.resolve($ref as string, here.path);
+    if (target === false) throw new ContradictionError('allows no value', here.path);
+    if (target === true) return this.#convert(beside, within(place, ''));
+    if (enforcedKeywords(beside).length > 0) {
+      return this.#rule(this.#combined, [schema, here], (rule) => {
+        return this.#convert(this.#tree.expand(schema, place.path), {
+          ...here,
+          path: place.path,
+          rule,
+        });
+      });
+    }
+    return this.#rule(this.#targets, [target, here], (rule) => {
+      return this.#convert(target, { path: $ref as string, depth: 0, rule });
+    });
   }
 
-  /** The keywords beside `anyOf` apply to each option. */
-  #anyOf(options: readonly unknown[], beside: Schema, path: string, depth: number): TextPattern {
-    const isAlone = enforcedKeywords(beside).length === 0;
-    const patterns = options.map((option, i) => {
-      const place = `${path}/${i}`;
-      if (isAlone || typeof option === 'boolean') {
-        return this.convert(option === true && !isAlone ? beside : option, place, depth + 1);
+  /** A rule, unless it is only another way to write its only part. */
+  #allOf(schema: Schema, place: Place): TextPattern {
+    const { allOf, ...beside } = schema;
+    const parts = allOf as unknown[];
+    const here = within(place, 'allOf');
+    if (parts.length === 1 && enforcedKeywords(beside).length === 0)
+      return this.#convert(parts[0], within(here, '0'));
+    return this.#rule(this.#combined, [schema, here], (rule) => {
+      let all = beside;
+      for (const [i, part] of parts.entries()) {
+        const path = this.#tree.pathOf(part, within(here, String(i)).path);
+        const expanded = this.#tree.expand(part, path);
+        if (expanded === false) throw new ContradictionError('allows no value', path);
+        if (expanded !== true) all = combine(all, expanded, path);
       }
-      const schema = this.#expand(option, place, 0);
-      if (typeof schema === 'boolean')
-        return this.convert(schema ? beside : false, place, depth + 1);
-      return this.convert(combine(schema, beside, place), place, depth + 1);
+      return this.#convert(all, { ...place, depth: here.depth, rule });
     });
+  }
+
+  /** The keywords beside `anyOf` apply to each option. An option that contradicts them is left out. */
+  #anyOf(options: readonly unknown[], beside: Schema, place: Place): TextPattern {
+    if (enforcedKeywords(beside).length === 0) {
+      if (options.every((option) => option === false))
+        throw new ContradictionError('allows no value', place.path);
+      return choice(...options.map((option, i) => this.#convert(option, within(place, String(i)))));
+    }
+    const faults: ContradictionError[] = [];
+    const patterns = options.flatMap((option, i) => {
+      const here = within(place, String(i));
+      const schema = this.#tree.expand(option, here.path);
+      if (schema === false) return [];
+      try {
+        const both = schema === true ? beside : combine(schema, beside, here.path);
+        return [this.#convert(both, here)];
+      } catch (error) {
+        if (!(error instanceof ContradictionError)) throw error;
+        faults.push(error);
+        return [];
+      }
+    });
+    if (patterns.length === 0)
+      throw faults[0] ?? new ContradictionError('allows no value', place.path);
     return choice(...patterns);
   }
 
   /** Exactly one option of oneOf may match, which is certain if no value matches two of them. */
   #checkDisjoint(options: readonly unknown[], path: string): void {
-    const schemas = options.map((option, i) => this.#expand(option, `${path}/${i}`, 0));
+    if (options.length > MAX_OPTIONS) {
+      throw new GrammarError(`has more than ${MAX_OPTIONS} schemas. Use anyOf`, path);
+    }
+    const schemas = options.map((option, i) => this.#tree.expand(option, `${path}/${i}`));
+    const disjoint = new DisjointSchemas((schema) => this.#tree.expand(schema, path));
     for (const [i, one] of schemas.entries()) {
       for (const other of schemas.slice(i + 1)) {
-        if (this.#isDisjoint(one, other, path)) continue;
+        if (disjoint.areDisjoint(one, other)) continue;
         const message =
           'is supported only if no value matches two of its schemas: give them different types, or a required property with different constants. Or use anyOf';
         throw new GrammarError(message, path);
@@ -239,43 +279,27 @@ class SchemaConverter {
     }
   }
 
-  #isDisjoint(one: unknown, other: unknown, path: string): boolean {
-    if (one === false || other === false) return true;
-    if (!isObject(one) || !isObject(other)) return false;
-    const [left, right] = [valuesOf(one), valuesOf(other)];
-    if (left && right) return !left.some((value) => right.includes(value));
-    const [types, otherTypes] = [typesOf(one), typesOf(other)];
-    if (
-      types &&
-      otherTypes &&
-      !types.some((type) => otherTypes.some((with_) => isSameType(type, with_)))
-    )
-      return true;
-    const required = [one, other].map(
-      (schema) => (schema['required'] as string[] | undefined) ?? [],
-    );
-    return required[0]!.some((name) => {
-      if (!required[1]!.includes(name)) return false;
-      const inner = [one, other].map(
-        (schema) => (schema['properties'] as Schema | undefined)?.[name],
-      );
-      if (!inner.every(isSchema)) return false;
-      const [first, second] = inner.map((schema) => this.#expand(schema, path, 0));
-      return this.#isDisjoint(first, second, path);
-    });
+  /** A rule that begins with itself describes nothing. */
+  #refuseCycles(): void {
+    const done = new Set<PatternRule>();
+    for (const first of this.#begins.keys()) {
+      const way = new Set<PatternRule>();
+      const open = [{ rule: first, path: '', isLeft: false }];
+      for (let next = open.pop(); next; next = open.pop()) {
+        const { rule, path, isLeft } = next;
+        if (isLeft) {
+          way.delete(rule);
+          done.add(rule);
+        } else if (way.has(rule)) {
+          throw new GrammarError('refers to itself, with nothing in between', path);
+        } else if (!done.has(rule)) {
+          way.add(rule);
+          open.push(
+            { ...next, isLeft: true },
+            ...this.#begins.get(rule)!.map((begin) => ({ ...begin, isLeft: false })),
+          );
+        }
+      }
+    }
   }
-}
-
-function isSameType(one: JsonType, other: JsonType): boolean {
-  const isNumber = (type: JsonType) => type === 'number' || type === 'integer';
-  return one === other || (isNumber(one) && isNumber(other));
-}
-
-function valuesOf(schema: Schema): string[] | undefined {
-  if ('const' in schema) return [JSON.stringify(schema['const'])];
-  return (schema['enum'] as unknown[] | undefined)?.map((value) => JSON.stringify(value));
-}
-
-function toPointer(name: string): string {
-  return name.replaceAll('~', '~0').replaceAll('/', '~1');
 }

@@ -76,24 +76,30 @@ function digits(divisor: number, decimals: number): TextPattern {
   return choice(sequence(text('0'), tail(0)), ...leading);
 }
 
-/** The pattern that may follow the digits before the point, by their remainder. */
+/** The pattern that may follow the digits before the point, by their remainder. Zeros at the end may be left out. */
 function fractionTails(divisor: number, decimals: number): (remainder: number) => TextPattern {
-  if (decimals === 0) return (remainder) => (remainder === 0 ? EMPTY : choice());
   const known = new Map<string, TextPattern>();
+  const isMultiple = (remainder: number, left: number) => (remainder * 10 ** left) % divisor === 0;
+  const more = (remainder: number, left: number): TextPattern =>
+    choice(
+      ...Array.from({ length: 10 }, (_, digit) =>
+        sequence(text(String(digit)), tail((remainder * 10 + digit) % divisor, left - 1)),
+      ),
+    );
   const tail = (remainder: number, left: number): TextPattern => {
-    if (left === 0) return remainder === 0 ? EMPTY : choice();
+    const end = isMultiple(remainder, left) ? EMPTY : choice();
+    if (left === 0) return end;
     const key = `${remainder} ${left}`;
     const found = known.get(key);
     if (found) return found;
     const rule: PatternRule = { body: EMPTY };
     const self: TextPattern = { kind: 'rule', rule };
     known.set(key, self);
-    rule.body = choice(
-      ...Array.from({ length: 10 }, (_, digit) =>
-        sequence(text(String(digit)), tail((remainder * 10 + digit) % divisor, left - 1)),
-      ),
-    );
+    rule.body = choice(end, more(remainder, left));
     return self;
   };
-  return (remainder) => sequence(text('.'), tail(remainder, decimals));
+  return (remainder) => {
+    const end = isMultiple(remainder, decimals) ? EMPTY : choice();
+    return decimals === 0 ? end : choice(end, sequence(text('.'), more(remainder, decimals)));
+  };
 }

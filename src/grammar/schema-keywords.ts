@@ -1,5 +1,5 @@
 // The keywords of JSON Schema: which are enforced, what their values may be, and how two schemas are combined.
-import { GrammarError } from './text-pattern.ts';
+import { ContradictionError, GrammarError } from './text-pattern.ts';
 
 /** A schema that is an object. */
 export type Schema = Readonly<Record<string, unknown>>;
@@ -75,7 +75,7 @@ const KEYWORDS: Readonly<Record<string, Keyword>> = {
   minLength: count('string'),
   maxLength: count('string'),
   pattern: { check: isText, expected: 'a string', types: ['string'] },
-  format: { check: isText, expected: 'a string' },
+  format: { check: isText, expected: 'a string', types: ['string'] },
   minimum: bound,
   maximum: bound,
   exclusiveMinimum: bound,
@@ -145,7 +145,6 @@ type Combine = (one: never, other: never, path: string) => unknown;
 
 const larger: Combine = (one: number, other: number) => Math.max(one, other);
 const smaller: Combine = (one: number, other: number) => Math.min(one, other);
-const both: Combine = (one: unknown, other: unknown) => ({ allOf: [one, other] });
 
 /** Usual schemas combine a handful. */
 const MAX_COMBINATIONS = 256;
@@ -165,7 +164,6 @@ const COMBINE: Readonly<Record<string, Combine>> = {
   maximum: smaller,
   exclusiveMinimum: larger,
   exclusiveMaximum: smaller,
-  items: both,
   allOf: (one: unknown[], other: unknown[]) => [...one, ...other],
   anyOf: (one: unknown[], other: unknown[], path) => {
     if (one.length * other.length > MAX_COMBINATIONS) {
@@ -176,7 +174,10 @@ const COMBINE: Readonly<Record<string, Combine>> = {
   uniqueItems: (one: boolean, other: boolean) => one || other,
 };
 
-/** Returns the schema of values that satisfy both. Throws `GrammarError` if that takes more than a schema. */
+/**
+ * Returns the schema of values that satisfy both. Throws `GrammarError` if that takes more than a schema, and
+ * `ContradictionError` if there are none.
+ */
 export function combine(one: Schema, other: Schema, path: string): Schema {
   const result: Record<string, unknown> = { ...withoutConst(one) };
   const added = withoutConst(other);
@@ -187,14 +188,22 @@ export function combine(one: Schema, other: Schema, path: string): Schema {
     if (known === undefined || JSON.stringify(known) === JSON.stringify(value))
       result[name] = value;
     else if (merge) result[name] = merge(known as never, value as never, path);
-    else if (!OBJECT_KEYWORDS.has(name)) {
+    else if (!NESTING.has(name)) {
       throw new GrammarError(`two different values of ${name} cannot be combined`, path);
     }
   }
-  return { ...result, ...combineProperties(one, other) };
+  if ((result['enum'] as unknown[] | undefined)?.length === 0)
+    throw new ContradictionError('allows none of the values that the schemas beside it do', path);
+  return { ...result, ...combineProperties(one, other), ...combineItems(one, other) };
 }
 
-const OBJECT_KEYWORDS: ReadonlySet<string> = new Set(['properties', 'additionalProperties']);
+/** Their schemas apply to what the other keywords of their own schema leave over. */
+const NESTING: ReadonlySet<string> = new Set([
+  'properties',
+  'additionalProperties',
+  'prefixItems',
+  'items',
+]);
 
 function withoutConst(schema: Schema): Schema {
   if (schema['const'] === undefined) return schema;
@@ -219,17 +228,33 @@ function combineProperties(one: Schema, other: Schema): Schema {
   const [leftMore, rightMore] = [one['additionalProperties'], other['additionalProperties']];
   const names = [...new Set([...Object.keys(left ?? {}), ...Object.keys(right ?? {})])];
   const properties = names.map((name) => {
-    const schemas = [own(left, name) ?? leftMore, own(right, name) ?? rightMore];
-    const known = schemas.filter((schema) => schema !== undefined);
-    return [name, known.length === 1 ? known[0] : { allOf: known }];
+    return [name, both(own(left, name) ?? leftMore, own(right, name) ?? rightMore)];
   });
-  const more = [leftMore, rightMore].filter((schema) => schema !== undefined);
+  const more = both(leftMore, rightMore);
   return {
     ...(names.length > 0 && { properties: Object.fromEntries(properties) }),
-    ...(more.length > 0 && {
-      additionalProperties: more.length === 1 ? more[0] : { allOf: more },
-    }),
+    ...(more !== undefined && { additionalProperties: more }),
   };
+}
+
+/** An item behind the first ones of a schema is one of its `items`. */
+function combineItems(one: Schema, other: Schema): Schema {
+  const [left = [], right = []] = [one['prefixItems'], other['prefixItems']] as unknown[][];
+  const [leftMore, rightMore] = [one['items'], other['items']];
+  const first = Array.from({ length: Math.max(left.length, right.length) }, (_, i) => {
+    return both(left[i] ?? leftMore, right[i] ?? rightMore);
+  });
+  const more = both(leftMore, rightMore);
+  return {
+    ...(first.length > 0 && { prefixItems: first }),
+    ...(more !== undefined && { items: more }),
+  };
+}
+
+/** The schema of values that satisfy those which are there. */
+function both(one: unknown, other: unknown): unknown {
+  if (one === undefined || other === undefined) return one ?? other;
+  return { allOf: [one, other] };
 }
 
 function own(schema: Schema | undefined, name: string): unknown {

@@ -20,9 +20,11 @@ import {
   typesOf,
 } from './schema-keywords.ts';
 import {
+  ContradictionError,
   choice,
   EMPTY,
   GrammarError,
+  located,
   repeat,
   sequence,
   type TextPattern,
@@ -45,7 +47,8 @@ export function literals(schema: Schema, path: string): TextPattern {
     ? new Set((schema['enum'] as unknown[]).map((value) => JSON.stringify(value)))
     : undefined;
   const kept = allowed.filter((value) => !listed || listed.has(JSON.stringify(value)));
-  if (kept.length === 0) throw new GrammarError('no value of it is allowed', `${path}/${keyword}`);
+  if (kept.length === 0)
+    throw new ContradictionError('no value of it is allowed', `${path}/${keyword}`);
   return choice(...kept.map((value) => text(JSON.stringify(value))));
 }
 
@@ -122,7 +125,10 @@ function boundsOf(schema: Schema, path: string): Bounds {
     (min.value > max.value || (min.value === max.value && (min.isExclusive || max.isExclusive)))
   ) {
     const keyword = min.isExclusive ? 'exclusiveMinimum' : 'minimum';
-    throw new GrammarError('is above the maximum, so no number is allowed', `${path}/${keyword}`);
+    throw new ContradictionError(
+      'is above the maximum, so no number is allowed',
+      `${path}/${keyword}`,
+    );
   }
   return { min, max };
 }
@@ -132,7 +138,7 @@ export function counts(schema: Schema, minName: string, maxName: string, path: s
   const min = (schema[minName] as number | undefined) ?? 0;
   const max = (schema[maxName] as number | undefined) ?? Number.POSITIVE_INFINITY;
   if (min > max)
-    throw new GrammarError(`is above ${maxName}, which is ${max}`, `${path}/${minName}`);
+    throw new ContradictionError(`is above ${maxName}, which is ${max}`, `${path}/${minName}`);
   return { min, max };
 }
 
@@ -152,14 +158,4 @@ export function tuple(
     rest = i >= min ? choice(EMPTY, here) : here;
   }
   return max === 0 ? EMPTY : rest;
-}
-
-/** Adds the path to errors. */
-function located<T>(path: string, run: () => T): T {
-  try {
-    return run();
-  } catch (error) {
-    if (!(error instanceof GrammarError) || error.path !== '') throw error;
-    throw new GrammarError(error.message, path);
-  }
 }

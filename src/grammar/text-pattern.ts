@@ -38,6 +38,19 @@ export class GrammarError extends Error {
   }
 }
 
+/** A schema that allows no value. */
+export class ContradictionError extends GrammarError {}
+
+/** Adds the path to errors that have none. */
+export function located<T>(path: string, run: () => T): T {
+  try {
+    return run();
+  } catch (error) {
+    if (!(error instanceof GrammarError) || error.path !== '') throw error;
+    throw new GrammarError(error.message, path);
+  }
+}
+
 /** Matches only the empty text. */
 export const EMPTY: TextPattern = { kind: 'sequence', items: [] };
 

@@ -45,3 +45,15 @@ for (const { name, schema, valid, invalid } of SCHEMAS) {
     }
   });
 }
+
+test('formats are as strict as their standards, which ajv is not', () => {
+  for (const [format, value] of [
+    ['duration', 'P1Y2D'],
+    ['duration', 'PT1H2S'],
+    ['hostname', 'xn--x'],
+    ['hostname', 'a.ab--c'],
+  ] as const) {
+    const constraint: Constraint = { kind: 'json_schema', schema: { type: 'string', format } };
+    assert.ok(!writer.allows(constraint, JSON.stringify(value)), value);
+  }
+});

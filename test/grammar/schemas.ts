@@ -68,7 +68,11 @@ const TABLE: Record<string, [schema: unknown, valid: unknown[], invalid: unknown
   time: format('time', ['12:00:00Z', '23:59:59.5-01:00'], ['24:00:00Z', '12:00']),
   duration: format('duration', ['P1D', 'PT1H30M', 'P1Y2M3DT4H', 'P2W'], ['P', 'PT', '1D']),
   email: format('email', ['a@example.com', 'a.b-c@x.example.org'], ['a', 'a@', '@b.c', 'a b@c.de']),
-  hostname: format('hostname', ['example.com', 'localhost', 'a-b.c'], ['-a.com', 'a..b', '']),
+  hostname: format(
+    'hostname',
+    ['example.com', 'localhost', 'a-b.c', 'a--b', 'abc--d'],
+    ['-a.com', 'a..b', ''],
+  ),
   ipv4: format('ipv4', ['127.0.0.1', '255.255.255.255'], ['256.0.0.1', '1.2.3']),
   ipv6: format(
     'ipv6',
@@ -114,7 +118,7 @@ const TABLE: Record<string, [schema: unknown, valid: unknown[], invalid: unknown
   'number from 2.5': [{ type: 'number', minimum: 2.5 }, [2.5, 2.51, 3, 1000], [2.4, 2, 0, -3]],
   'number below -1': [{ type: 'number', exclusiveMaximum: -1 }, [-1.01, -2, -55.5], [-1, 0, 1]],
   'multiples of 3': [{ type: 'integer', multipleOf: 3 }, [0, 3, -6, 12, 999], [1, 2, 10, -5]],
-  'multiples of 0.25': [{ type: 'number', multipleOf: 0.25 }, [], [0.1, 0.3]],
+  'multiples of 0.25': [{ type: 'number', multipleOf: 0.25 }, [0, 1, -2.5, 0.75], [0.1, 0.3]],
   'bounded multiples': [
     { type: 'integer', multipleOf: 5, minimum: 3, maximum: 21 },
     [5, 10, 20],
@@ -172,6 +176,27 @@ const TABLE: Record<string, [schema: unknown, valid: unknown[], invalid: unknown
     },
     [1, 3],
     [0, 4, 1.5],
+  ],
+  'items and first items in different parts of allOf': [
+    { allOf: [{ prefixItems: [{ minimum: 3 }] }], items: { minimum: 5 } },
+    [[5], [5, 6]],
+    [[3], [3, 5], [5, 4]],
+  ],
+  'recursion through allOf': [
+    {
+      $defs: {
+        node: closed({ kids: { type: 'array', items: { allOf: [{ $ref: '#/$defs/node' }] } } }),
+      },
+      allOf: [{ $ref: '#/$defs/node' }, { type: 'object' }],
+    },
+    [{ kids: [] }, { kids: [{ kids: [] }] }],
+    [{ kids: [{}] }],
+  ],
+  'a format without a type': [{ format: 'ipv4' }, ['1.2.3.4'], ['a']],
+  'anyOf with an option that contradicts the rest': [
+    { anyOf: [{ const: 'a' }, { const: 'b' }, { type: 'null' }], enum: ['a', 'c'] },
+    ['a'],
+    ['b', 'c', null],
   ],
   'a reference with a description': [
     {

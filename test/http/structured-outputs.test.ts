@@ -107,6 +107,26 @@ const FAULTS: [name: string, schema: unknown, message: RegExp][] = [
     { type: 'number', multipleOf: 1e-300, minimum: 0, maximum: 1 },
     /#\/multipleOf must have at most 20 decimals/,
   ],
+  ['a reference to itself', { $ref: '#' }, /#\/\$ref refers to itself/],
+  [
+    'references in a circle',
+    {
+      $defs: { a: { $ref: '#/$defs/b' }, b: { anyOf: [{ $ref: '#/$defs/a' }] } },
+      $ref: '#/$defs/a',
+    },
+    /#\/\$defs\/[ab]\/.*\$ref refers to itself/,
+  ],
+  ['a reference that is no URI', { $ref: '#/%zz' }, /#\/\$ref is not a reference/],
+  [
+    'a part of allOf that allows nothing',
+    { properties: { a: { allOf: [true, false] } } },
+    /#\/properties\/a\/allOf\/1 allows no value/,
+  ],
+  [
+    'parts that contradict each other',
+    { $defs: { a: { enum: [1] } }, allOf: [{ $ref: '#/$defs/a' }, { const: 2 }] },
+    /#\/allOf\/1 allows none of the values/,
+  ],
   ['a pattern that explodes', { type: 'string', pattern: '^a{1,1000000}$' }, /is too large/],
   ['contradicting types', { type: 'integer', enum: ['x'] }, /#\/enum no value of it is allowed/],
 ];

@@ -388,4 +388,10 @@ describe('a request about tools is refused for', () => {
       assert.equal((await readError(response)).param, param);
     });
   }
+
+  test('parameters that refer to themselves, at the place of the reference', async () => {
+    const body = { ...request, tools: [tool({ parameters: { $ref: '#' } })] };
+    const { message } = await readError(await post(URL, body));
+    assert.equal(message, 'tools[0].function.parameters: #/$ref refers to itself');
+  });
 });

@@ -1,0 +1,63 @@
+// Finds out whether no value can match two schemas: by their types, their constants, or a required property of both.
+import { isSchema, type JsonType, type Schema, typesOf } from './schema-keywords.ts';
+
+/** Constants that tell schemas apart are at most this deep in them. */
+const MAX_DEPTH = 4;
+
+/** Compares schemas in pairs. */
+export class DisjointSchemas {
+  readonly #expand: (schema: unknown) => boolean | Schema;
+  readonly #expanded = new Map<unknown, boolean | Schema>();
+  readonly #values = new Map<Schema, ReadonlySet<string> | undefined>();
+
+  /** `expand` replaces a schema that is a reference by its target. */
+  constructor(expand: (schema: unknown) => boolean | Schema) {
+    this.#expand = expand;
+  }
+
+  /** Whether no value matches both. False: perhaps one does. */
+  areDisjoint(one: boolean | Schema, other: boolean | Schema, depth = 0): boolean {
+    if (one === false || other === false) return true;
+    if (one === true || other === true || depth > MAX_DEPTH) return false;
+    const [left, right] = [this.#valuesOf(one), this.#valuesOf(other)];
+    if (left && right) return ![...left].some((value) => right.has(value));
+    if (haveOtherTypes(one, other)) return true;
+    const required = new Set(other['required'] as string[] | undefined);
+    return ((one['required'] as string[] | undefined) ?? []).some((name) => {
+      if (!required.has(name)) return false;
+      const inner = [one, other].map(
+        ({ properties }) => (properties as Schema | undefined)?.[name],
+      );
+      if (!inner.every(isSchema)) return false;
+      const [first, second] = inner.map((schema) => this.#expandOnce(schema));
+      return this.areDisjoint(first!, second!, depth + 1);
+    });
+  }
+
+  #expandOnce(schema: unknown): boolean | Schema {
+    const known = this.#expanded.get(schema) ?? this.#expand(schema);
+    this.#expanded.set(schema, known);
+    return known;
+  }
+
+  #valuesOf(schema: Schema): ReadonlySet<string> | undefined {
+    if (!this.#values.has(schema)) this.#values.set(schema, valuesOf(schema));
+    return this.#values.get(schema);
+  }
+}
+
+function haveOtherTypes(one: Schema, other: Schema): boolean {
+  const [left, right] = [typesOf(one), typesOf(other)];
+  if (!left || !right) return false;
+  return !left.some((type) => right.some((another) => isSameType(type, another)));
+}
+
+function isSameType(one: JsonType, other: JsonType): boolean {
+  const isNumber = (type: JsonType) => type === 'number' || type === 'integer';
+  return one === other || (isNumber(one) && isNumber(other));
+}
+
+function valuesOf(schema: Schema): ReadonlySet<string> | undefined {
+  const values = 'const' in schema ? [schema['const']] : (schema['enum'] as unknown[] | undefined);
+  return values && new Set(values.map((value) => JSON.stringify(value)));
+}

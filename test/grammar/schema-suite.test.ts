@@ -1,0 +1,120 @@
+// The official test suite of JSON Schema, in both directions: valid values can be written, invalid ones cannot, and a schema
+// that is refused names its place. JSON_SCHEMA_SUITE names a checkout of json-schema-org/JSON-Schema-Test-Suite.
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import type { Constraint } from '../../src/contracts/generation.ts';
+import { checkConstraint } from '../../src/grammar/constraint.ts';
+import { isObject } from '../../src/grammar/schema-keywords.ts';
+import { GrammarError } from '../../src/grammar/text-pattern.ts';
+import { closeSchema } from './closed-schema.ts';
+import { Writer } from './written.ts';
+
+interface Group {
+  readonly description: string;
+  readonly schema: unknown;
+  readonly tests: readonly { description: string; data: unknown; valid: boolean }[];
+}
+
+const checkout = process.env['JSON_SCHEMA_SUITE'];
+const skip = checkout === undefined && 'JSON_SCHEMA_SUITE is not set';
+const writer = new Writer();
+
+/** Values that are valid and cannot be written: digits and control characters are bounded. */
+const LEFT_OUT: ReadonlySet<string> = new Set([
+  'a bignum is an integer',
+  'a negative bignum is an integer',
+  'Line tabulation matches',
+  'Non-whitespace control matches',
+]);
+
+/** The files of the suite below a folder of it. */
+function suiteFiles(draft: string): string[] {
+  const folder = path.join(checkout ?? '', 'tests', draft);
+  const isThere = checkout !== undefined && existsSync(folder);
+  if (!isThere) return [];
+  const names = readdirSync(folder, { recursive: true, encoding: 'utf8' });
+  return names.filter((name) => name.endsWith('.json')).map((name) => path.join(folder, name));
+}
+
+/** All ways to write a value that differ in the order of members. */
+function spellings(value: unknown): string[] {
+  const join = (heads: readonly string[], tails: readonly string[]) =>
+    heads.flatMap((head) => tails.map((tail) => head + tail));
+  if (Array.isArray(value)) {
+    const items = value.map((item, i) => spellings(item).map((text) => (i > 0 ? ',' : '') + text));
+    return items.reduce(join, ['[']).map((text) => `${text}]`);
+  }
+  if (!isObject(value)) return [JSON.stringify(value)];
+  const members = (names: readonly string[]): string[] =>
+    names.length === 0
+      ? ['']
+      : names.flatMap((name) => {
+          const rest = members(names.filter((other) => other !== name));
+          const own = spellings(value[name]).map((text) => `,${JSON.stringify(name)}:${text}`);
+          return join(own, rest);
+        });
+  return members(Object.keys(value)).map((text) => `{${text.slice(1)}}`);
+}
+
+function refusalOf(constraint: Constraint): GrammarError | undefined {
+  try {
+    checkConstraint(constraint);
+    return undefined;
+  } catch (error) {
+    if (error instanceof GrammarError) return error;
+    throw error;
+  }
+}
+
+/** Whether a path such as `#/properties/a` leads to something in a schema. */
+function leadsSomewhere(schema: unknown, pointer: string): boolean {
+  const [first, ...parts] = pointer.split('/');
+  const end = parts.reduce<unknown>((at, part) => {
+    const name = part.replaceAll('~1', '/').replaceAll('~0', '~');
+    return at === undefined ? undefined : (at as Record<string, unknown>)[name];
+  }, schema);
+  return first === '#' && end !== undefined;
+}
+
+for (const draft of ['draft2020-12', 'draft2019-09']) {
+  test(`${draft} of the official suite`, { skip }, (t) => {
+    const counts = { schemas: 0, refused: 0, valid: 0, leftOut: 0, invalid: 0 };
+    for (const file of suiteFiles(draft)) {
+      const isFormat = /\/format[/.-]/.test(file);
+      for (const { schema, description, tests } of JSON.parse(
+        readFileSync(file, 'utf8'),
+      ) as Group[]) {
+        const where = `${path.relative(checkout!, file)}: ${description}`;
+        const constraint: Constraint = { kind: 'json_schema', schema };
+        const refusal = refusalOf(constraint);
+        counts.schemas++;
+        if (refusal) {
+          counts.refused++;
+          const { path: place, message } = refusal;
+          assert.ok(leadsSomewhere(schema, place), `${where}: ${place} ${message}`);
+          continue;
+        }
+        const isUsual = new Ajv2020({
+          strict: false,
+          validateFormats: false,
+          logger: false,
+        }).compile(closeSchema(schema) as object);
+        for (const { data, valid, description: name } of tests) {
+          const canWrite = spellings(data).some((text) => writer.allows(constraint, text));
+          const what = `${where}: ${name}: ${JSON.stringify(data)}`;
+          counts[valid ? 'valid' : 'invalid']++;
+          if (!valid) assert.ok(!canWrite, what);
+          else if (!canWrite) {
+            counts.leftOut++;
+            assert.ok(isFormat || LEFT_OUT.has(name) || !isUsual(data), what);
+          }
+        }
+      }
+    }
+    t.diagnostic(JSON.stringify(counts));
+    assert.ok(counts.schemas > counts.refused);
+  });
+}
