@@ -65,3 +65,9 @@ export function stringOfFormat(format: string): TextPattern | undefined {
   parsed.set(format, pattern);
   return pattern;
 }
+
+/** Whether a text is of a format. Texts of unknown formats are. */
+export function isOfFormat(value: string, format: string): boolean {
+  const source = Object.hasOwn(FORMATS, format) ? FORMATS[format] : undefined;
+  return source === undefined || new RegExp(`^(?:${source})$`, 'u').test(value);
+}

@@ -44,13 +44,15 @@ interface Place {
   readonly depth: number;
   /** The rule whose texts begin with those of the schema. Absent: something comes before them. */
   readonly rule?: PatternRule | undefined;
+  /** Whether the schema there was combined from several ones, which have no common paths within them. */
+  readonly isCombined?: boolean;
 }
 
 const START: Place = { path: '#', depth: 0 };
 
-/** The place of a schema of the same value. */
-function within({ path, depth, rule }: Place, name: string): Place {
-  return { path: `${path}/${name}`, depth: depth + 1, rule };
+/** The place of a schema for the same value. */
+function within({ path, depth, rule, isCombined = false }: Place, name: string): Place {
+  return { path: isCombined ? path : `${path}/${name}`, depth: depth + 1, rule, isCombined };
 }
 
 /** The place of the schema of a member or an item. */
@@ -108,7 +110,7 @@ class SchemaConverter {
     if (schema === true) return ANY_VALUE;
     if (schema === false) return choice();
     const path = this.#tree.pathOf(schema, near);
-    const place = { path, depth, rule };
+    const place = { path, depth, rule, isCombined: !this.#tree.has(schema) };
     if (!isObject(schema)) throw new GrammarError('must be a schema: an object or a boolean', path);
     if (++this.#count > MAX_SCHEMAS)
       throw new GrammarError(`there are more than ${MAX_SCHEMAS} schemas`, path);
@@ -120,13 +122,21 @@ class SchemaConverter {
     if (allOf) return this.#allOf(schema, place);
     if (anyOf) {
       const beside = oneOf === undefined ? rest : { ...rest, oneOf };
-      return this.#anyOf(anyOf as unknown[], beside, within(place, 'anyOf'));
+      return this.#anyOf(anyOf as unknown[], beside, this.#within(place, 'anyOf', anyOf));
     }
     if (oneOf) {
-      this.#checkDisjoint(oneOf as unknown[], `${path}/oneOf`);
-      return this.#anyOf(oneOf as unknown[], rest, within(place, 'oneOf'));
+      const options = this.#within(place, 'oneOf', oneOf);
+      this.#checkDisjoint(oneOf as unknown[], options.path);
+      return this.#anyOf(oneOf as unknown[], rest, options);
     }
     return this.#plain(schema, place);
+  }
+
+  /** The place of the value of a keyword, which may come from another schema. */
+  #within(place: Place, name: string, value: unknown): Place {
+    const here = within(place, name);
+    const isCombined = !this.#tree.has(value);
+    return { ...here, path: this.#tree.pathOf(value, here.path), isCombined };
   }
 
   #plain(schema: Schema, place: Place): TextPattern {
@@ -221,7 +231,7 @@ class SchemaConverter {
   #allOf(schema: Schema, place: Place): TextPattern {
     const { allOf, ...beside } = schema;
     const parts = allOf as unknown[];
-    const here = within(place, 'allOf');
+    const here = this.#within(place, 'allOf', allOf);
     if (parts.length === 1 && enforcedKeywords(beside).length === 0)
       return this.#convert(parts[0], within(here, '0'));
     return this.#rule(this.#combined, [schema, here], (rule) => {

@@ -20,6 +20,11 @@ export class SchemaTree {
     return this.#paths.get(schema as object) ?? near;
   }
 
+  /** Whether the user wrote an object or an array. */
+  has(schema: unknown): boolean {
+    return this.#paths.has(schema as object);
+  }
+
   /** Replaces a schema that is a reference by its target. */
   expand(schema: unknown, near: string, depth = 0): boolean | Schema {
     if (typeof schema === 'boolean') return schema;

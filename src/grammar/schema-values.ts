@@ -1,6 +1,6 @@
 // The patterns of JSON values that have no schemas within them, and of the counts of those that have.
 
-import { FORMAT_NAMES, stringOfFormat } from './formats.ts';
+import { FORMAT_NAMES, isOfFormat, stringOfFormat } from './formats.ts';
 import {
   ANY_INTEGER,
   ANY_NUMBER,
@@ -31,25 +31,49 @@ import {
   text,
 } from './text-pattern.ts';
 
-/** The constants of a schema, as far as its type allows them. */
+/** The constants of a schema, as far as its other keywords allow them. */
 export function literals(schema: Schema, path: string): TextPattern {
   const keyword = 'const' in schema ? 'const' : 'enum';
-  const others = enforcedKeywords(schema).filter(
-    (name) => !['const', 'enum', 'type', 'format'].includes(name),
-  );
-  if (others.length > 0)
-    throw new GrammarError(`cannot be combined with ${others[0]}`, `${path}/${keyword}`);
   const values = 'const' in schema ? [schema['const']] : (schema['enum'] as unknown[]);
   const types = schema['type'] === undefined ? undefined : typesOf(schema);
-  const allowed = values.filter((value) => !types || types.some((type) => isOfType(value, type)));
-  const both = 'const' in schema && schema['enum'] !== undefined;
-  const listed = both
-    ? new Set((schema['enum'] as unknown[]).map((value) => JSON.stringify(value)))
-    : undefined;
-  const kept = allowed.filter((value) => !listed || listed.has(JSON.stringify(value)));
+  const enumerated = schema['enum'] as unknown[] | undefined;
+  const listed = enumerated && new Set(enumerated.map((value) => JSON.stringify(value)));
+  const checks = enforcedKeywords(schema).filter((name) => !HANDLED.has(name));
+  const kept = values.filter(
+    (value) =>
+      (!types || types.some((type) => isOfType(value, type))) &&
+      (!listed || listed.has(JSON.stringify(value))) &&
+      checks.every((name) => satisfies(value, name, { schema, path: `${path}/${keyword}` })),
+  );
   if (kept.length === 0)
     throw new ContradictionError('no value of it is allowed', `${path}/${keyword}`);
   return choice(...kept.map((value) => text(JSON.stringify(value))));
+}
+
+const HANDLED: ReadonlySet<string> = new Set(['const', 'enum', 'type']);
+
+/** Whether a number or a string satisfies a keyword. */
+const BOUNDS: Readonly<Record<string, (value: never, bound: never) => boolean>> = {
+  minimum: (value: number, bound: number) => value >= bound,
+  maximum: (value: number, bound: number) => value <= bound,
+  exclusiveMinimum: (value: number, bound: number) => value > bound,
+  exclusiveMaximum: (value: number, bound: number) => value < bound,
+  minLength: (value: string, bound: number) => [...value].length >= bound,
+  maxLength: (value: string, bound: number) => [...value].length <= bound,
+  format: isOfFormat,
+};
+
+/** A keyword is satisfied by values that it is not about. Throws `GrammarError` if that is hard to tell. */
+function satisfies(
+  value: unknown,
+  name: string,
+  { schema, path }: { schema: Schema; path: string },
+): boolean {
+  const types = typesOf({ [name]: schema[name] });
+  if (!types?.some((type) => isOfType(value, type))) return true;
+  const check = BOUNDS[name];
+  if (!check) throw new GrammarError(`cannot be combined with ${name}`, path);
+  return check(value as never, schema[name] as never);
 }
 
 function isOfType(value: unknown, type: JsonType): boolean {

@@ -6,10 +6,9 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import type { Constraint } from '../../src/contracts/generation.ts';
-import { checkConstraint } from '../../src/grammar/constraint.ts';
 import { isObject } from '../../src/grammar/schema-keywords.ts';
-import { GrammarError } from '../../src/grammar/text-pattern.ts';
 import { closeSchema } from './closed-schema.ts';
+import { leadsSomewhere, refusalOf } from './refusals.ts';
 import { Writer } from './written.ts';
 
 interface Group {
@@ -57,26 +56,6 @@ function spellings(value: unknown): string[] {
           return join(own, rest);
         });
   return members(Object.keys(value)).map((text) => `{${text.slice(1)}}`);
-}
-
-function refusalOf(constraint: Constraint): GrammarError | undefined {
-  try {
-    checkConstraint(constraint);
-    return undefined;
-  } catch (error) {
-    if (error instanceof GrammarError) return error;
-    throw error;
-  }
-}
-
-/** Whether a path such as `#/properties/a` leads to something in a schema. */
-function leadsSomewhere(schema: unknown, pointer: string): boolean {
-  const [first, ...parts] = pointer.split('/');
-  const end = parts.reduce<unknown>((at, part) => {
-    const name = part.replaceAll('~1', '/').replaceAll('~0', '~');
-    return at === undefined ? undefined : (at as Record<string, unknown>)[name];
-  }, schema);
-  return first === '#' && end !== undefined;
 }
 
 for (const draft of ['draft2020-12', 'draft2019-09']) {

@@ -132,6 +132,16 @@ const TABLE: Record<string, [schema: unknown, valid: unknown[], invalid: unknown
     ['b', 2, {}],
   ],
   'enum with a type': [{ type: 'string', enum: ['a', 1] }, ['a'], [1]],
+  'enum with bounds and a format': [
+    {
+      allOf: [
+        { enum: [1, 5, 'a', '1.2.3.4'] },
+        { minimum: 2, format: 'ipv4', type: ['number', 'string'] },
+      ],
+    },
+    [5, '1.2.3.4'],
+    [1, 'a'],
+  ],
   const: [{ const: 'x' }, ['x'], ['y']],
   anyOf: [
     { anyOf: [{ type: 'string', maxLength: 2 }, { type: 'integer' }] },

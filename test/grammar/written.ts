@@ -32,7 +32,8 @@ export function seeded(seed: number): () => number {
   };
 }
 
-const WORDS = [
+/** Tokens of JSON. */
+export const WORDS = [
   '{"',
   '":"',
   '","',
