@@ -40,6 +40,10 @@ const MAX_STATES = 4096;
 /** A text that can be read in more ways at once is too ambiguous. JSON schemas have less than 100. */
 const MAX_PLACES = 4096;
 
+/** The fault of a text that can be read in too many ways. */
+export const TOO_AMBIGUOUS =
+  'is too ambiguous: a text can be read in too many ways. Avoid repeats within repeats, such as (a*)*, and many optional parts in a row';
+
 /** The automaton of a network. */
 export class Automaton {
   readonly start: State;
@@ -91,7 +95,7 @@ export class Automaton {
       const { node, stack } = place;
       const key = (stack?.id ?? 0) * nodes.length + node;
       if (seen.has(key)) continue;
-      if (seen.size >= MAX_PLACES) throw new GrammarError('is too ambiguous');
+      if (seen.size >= MAX_PLACES) throw new GrammarError(TOO_AMBIGUOUS);
       seen.add(key);
       const { bytes, skips, calls } = nodes[node]!;
       if (bytes.length > 0) kept.set(key, place);
@@ -170,15 +174,19 @@ export class Automaton {
 /** A call that returns to such a node needs no stack, so recursion at the end of a rule needs none either. */
 function findReturns({ nodes }: Network, ends: ReadonlySet<number>): Uint8Array {
   const isReturn = new Uint8Array(nodes.length);
+  const isKnown = new Uint8Array(nodes.length);
   for (let start = 0; start < nodes.length; start++) {
+    const way: number[] = [];
     let node = start;
-    for (let i = 0; i < nodes.length; i++) {
+    for (; !isKnown[node]; node = nodes[node]!.skips[0]!) {
+      isKnown[node] = 1;
+      way.push(node);
       const { bytes, skips, calls } = nodes[node]!;
-      if (bytes.length + calls.length > 0) break;
-      if (skips.length === 0) isReturn[start] = Number(ends.has(node));
-      if (skips.length !== 1 || ends.has(node)) break;
-      node = skips[0]!;
+      const isEnd = bytes.length + calls.length + skips.length === 0 && ends.has(node);
+      isReturn[node] = Number(isEnd);
+      if (bytes.length + calls.length > 0 || skips.length !== 1 || ends.has(node)) break;
     }
+    for (const passed of way) isReturn[passed] = isReturn[node]!;
   }
   return isReturn;
 }

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { Constraint } from '../contracts/generation.ts';
-import { Automaton } from './automaton.ts';
+import { Automaton, TOO_AMBIGUOUS } from './automaton.ts';
 import { parseEbnf } from './ebnf.ts';
 import { schemaPattern } from './json-schema.ts';
 import { withSpaces } from './json-spacing.ts';
@@ -29,7 +29,7 @@ const checked = new LRUCache<string, true>({ max: MAX_CHECKED });
 export function checkConstraint(constraint: Constraint): void {
   const key = constraintDigest(constraint);
   if (checked.get(key)) return;
-  probe(compileConstraint(constraint));
+  located(rootPath(constraint), () => probe(compileConstraint(constraint)));
   checked.set(key, true);
 }
 
@@ -45,7 +45,7 @@ function probe(automaton: Automaton): void {
   for (let i = 0; i < PROBE_BYTES; i++) {
     const next = Array.from({ length: 256 }, (_, byte) => automaton.step(state, byte, work));
     const open = [...new Set(next)].filter((found) => found !== null);
-    if (work.places > MAX_PROBE_WORK) throw new GrammarError('is too ambiguous');
+    if (work.places > MAX_PROBE_WORK) throw new GrammarError(TOO_AMBIGUOUS);
     if (open.length === 0) return;
     // The state with the most places is the likeliest to explode.
     state = open.reduce((most, other) => (other.places.length > most.places.length ? other : most));
@@ -59,8 +59,12 @@ export function constraintDigest(constraint: Constraint): string {
 
 /** Compiles a constraint. Throws `GrammarError` if it cannot be used. */
 export function compileConstraint(constraint: Constraint): Automaton {
-  const root = constraint.kind === 'json_schema' ? '#' : '';
-  return located(root, () => new Automaton(buildNetwork(patternOf(constraint))));
+  return located(rootPath(constraint), () => new Automaton(buildNetwork(patternOf(constraint))));
+}
+
+/** The path of faults of the whole. */
+function rootPath({ kind }: Constraint): string {
+  return kind === 'json_schema' ? '#' : '';
 }
 
 function patternOf(constraint: Constraint): TextPattern {

@@ -20,6 +20,7 @@ import {
   choice,
   EMPTY,
   GrammarError,
+  located,
   type PatternRule,
   sequence,
   type TextPattern,
@@ -185,7 +186,7 @@ class SchemaConverter {
     });
     const others =
       more === false ? undefined : this.#convert(more, below(place, 'additionalProperties'));
-    return objectPattern(members, others);
+    return located(place.path, () => objectPattern(members, others));
   }
 
   #array(schema: Schema, place: Place): TextPattern {

@@ -37,6 +37,7 @@ export interface Network {
 
 /** Building a network of this size takes 50 ms. A schema with 100 properties has 2,000 nodes. */
 const MAX_NODES = 30_000;
+const TOO_LARGE = `is too large: it needs more than ${MAX_NODES} nodes. Lower the counts in patterns, maxItems and maxLength, or use fewer properties and constants`;
 
 /** Builds the network. Throws `GrammarError` if the pattern is too large, left-recursive, or matches no finite text. */
 export function buildNetwork(pattern: TextPattern): Network {
@@ -66,7 +67,7 @@ class NetworkBuilder {
   }
 
   #node(): number {
-    if (this.#nodes.length >= MAX_NODES) throw new GrammarError('is too large');
+    if (this.#nodes.length >= MAX_NODES) throw new GrammarError(TOO_LARGE);
     return this.#nodes.push({ bytes: [], skips: [], calls: [] }) - 1;
   }
 

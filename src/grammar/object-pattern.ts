@@ -6,6 +6,7 @@ import {
   type CharRange,
   choice,
   EMPTY,
+  GrammarError,
   repeat,
   sequence,
   shared,
@@ -43,29 +44,42 @@ export function objectPattern(
   return sequence(text('{'), before, text('}'));
 }
 
+/** Names that others must differ from become a tree, which is as deep as they are long. */
+const MAX_NAMES = { length: 1000, total: 20_000 };
+
 /** A string that is none of these names. It has no escapes. */
 function keyExcept(names: readonly string[]): TextPattern {
+  const total = names.reduce((sum, { length }) => sum + length, 0);
+  if (total > MAX_NAMES.total || names.some(({ length }) => length > MAX_NAMES.length)) {
+    throw new GrammarError(
+      `has properties with names of more than ${MAX_NAMES.length} characters, or ${MAX_NAMES.total} in all. Set additionalProperties to false`,
+    );
+  }
   return sequence(text('"'), textExcept(names.map((name) => [...name])), text('"'));
 }
 
-/** A text that is none of these. All of them begin with the same characters, which are not part of them. */
-function textExcept(texts: readonly (readonly string[])[]): TextPattern {
+/** A text that is none of these, from this place in them on. All of them have the same characters before it. */
+function textExcept(texts: readonly (readonly string[])[], at = 0): TextPattern {
   const next = new Map<string, (readonly string[])[]>();
-  for (const [first, ...rest] of texts) {
-    if (first !== undefined) next.set(first, [...(next.get(first) ?? []), rest]);
+  for (const characters of texts) {
+    const first = characters[at];
+    if (first === undefined) continue;
+    const known = next.get(first);
+    if (known) known.push(characters);
+    else next.set(first, [characters]);
   }
   const taken = [...next.keys()].map((character): CharRange => {
     const point = character.codePointAt(0)!;
     return [point, point];
   });
   const anything = repeat(plainCharacter(complement([])), 0);
-  const options = [...next].map(([first, rest]) => sequence(text(first), textExcept(rest)));
   // A quote or a backslash in a name would be escaped, and escapes are not generated.
-  const usable = options.filter((_, i) => ![...next.keys()][i]!.match(/["\\\p{Cc}]/u));
+  const usable = [...next].filter(([first]) => !/["\\\p{Cc}]/u.test(first));
+  const options = usable.map(([first, rest]) => sequence(text(first), textExcept(rest, at + 1)));
   return choice(
-    ...(texts.some(({ length }) => length === 0) ? [] : [EMPTY]),
+    ...(texts.some(({ length }) => length === at) ? [] : [EMPTY]),
     sequence(plainCharacter(complement(taken)), anything),
-    ...usable,
+    ...options,
   );
 }
 

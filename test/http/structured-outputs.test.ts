@@ -127,7 +127,21 @@ const FAULTS: [name: string, schema: unknown, message: RegExp][] = [
     { $defs: { a: { enum: [1] } }, allOf: [{ $ref: '#/$defs/a' }, { const: 2 }] },
     /#\/allOf\/1 allows none of the values/,
   ],
-  ['a pattern that explodes', { type: 'string', pattern: '^a{1,1000000}$' }, /is too large/],
+  [
+    'a pattern that is too ambiguous',
+    { type: 'string', pattern: '()'.repeat(9000) },
+    /# is too ambiguous: .* Avoid repeats/,
+  ],
+  [
+    'fifty thousand names',
+    { required: Array.from({ length: 50_000 }, (_, i) => `p${i}`) },
+    /# has properties with names of more than/,
+  ],
+  [
+    'a pattern that explodes',
+    { type: 'string', pattern: '^a{1,1000000}$' },
+    /# is too large: .* Lower the counts/,
+  ],
   ['contradicting types', { type: 'integer', enum: ['x'] }, /#\/enum no value of it is allowed/],
 ];
 
