@@ -15,7 +15,7 @@ import {
 /** Each remainder is a state for each number of digits. */
 const MAX_DIVISOR = 1000;
 /** Multiples between two bounds are listed. */
-const MAX_LISTED = 10_000;
+const MAX_LISTED = 1000;
 /** Powers of ten are exact up to 22. */
 const MAX_DECIMALS = 20;
 

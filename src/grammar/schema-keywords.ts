@@ -44,6 +44,9 @@ const count = (type: JsonType): Keyword => {
 const bound: Keyword = { check: isNumber, expected: 'a number', types: NUMBERS };
 const schemas: Keyword = { check: isList, expected: 'a non-empty array of schemas' };
 
+/** A longer list is a vocabulary, not a choice. */
+const MAX_VALUES = 10_000;
+
 /** The keywords that are enforced. */
 const KEYWORDS: Readonly<Record<string, Keyword>> = {
   $ref: { check: isText, expected: 'a string' },
@@ -52,7 +55,10 @@ const KEYWORDS: Readonly<Record<string, Keyword>> = {
       isType(value) || (Array.isArray(value) && value.length > 0 && value.every(isType)),
     expected: `one of ${TYPES.join(', ')}, or an array of them`,
   },
-  enum: { check: isList, expected: 'a non-empty array' },
+  enum: {
+    check: (value) => isList(value) && (value as unknown[]).length <= MAX_VALUES,
+    expected: `a non-empty array of at most ${MAX_VALUES} values`,
+  },
   const: { check: () => true, expected: 'a value' },
   anyOf: schemas,
   oneOf: schemas,
