@@ -45,6 +45,8 @@ async function runScript(name: string, client: string, url: string, model: strin
 }
 const talk = (client: string) => runScript('python_clients.py', client, server.url, 'alpha');
 
+const LONG = 'context_length_exceeded';
+
 for (const [client, overflow] of [
   ['openai', 'context_length_exceeded'],
   ['openai responses', 'context_length_exceeded'],
@@ -62,6 +64,22 @@ for (const [client, overflow] of [
       turns: ['Hello 2', 'Hello 2'],
       overflow,
     });
+  });
+}
+
+for (const client of ['openai', 'langchain', 'litellm']) {
+  test(`${client} embeds texts, and knows what is too long`, { skip }, async () => {
+    const { vectors, overflow } = (await talk(`${client} embeddings`)) as {
+      vectors: number[][];
+      overflow: string;
+    };
+    const unit = (sum: number, count: number) => {
+      const length = Math.hypot(sum, count);
+      return [sum, count].map((value) => Number((value / length).toFixed(5)));
+    };
+    // The first two numbers of the hidden states are the token and 1.
+    assert.deepEqual(vectors, [unit(97, 1), unit(98 + 99, 2)]);
+    assert.equal(overflow, LONG);
   });
 }
 

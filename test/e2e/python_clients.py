@@ -168,6 +168,61 @@ def instructor_client():
     return {"greeting": made.greeting}
 
 
+INPUTS = ["a", "bc"]
+TOO_LONG = "x" * 3000
+
+
+def embedded(vectors, embed_long, error_class):
+    try:
+        embed_long()
+        overflow = None
+    except error_class as error:
+        overflow = "context_length_exceeded" if "maximum context length" in str(error) else str(error)
+    return {"vectors": [[round(float(value), 5) for value in one] for one in vectors], "overflow": overflow}
+
+
+def openai_embeddings():
+    import openai
+
+    client = openai.OpenAI(base_url=base_url, api_key=KEY, max_retries=0)
+    found = client.embeddings.create(model=model, input=INPUTS, dimensions=2)
+    return embedded(
+        [item.embedding for item in found.data],
+        lambda: client.embeddings.create(model=model, input=TOO_LONG),
+        openai.BadRequestError,
+    )
+
+
+def langchain_embeddings():
+    import openai
+    from langchain_openai import OpenAIEmbeddings
+
+    client = OpenAIEmbeddings(
+        model=model, base_url=base_url, api_key=KEY, max_retries=0, dimensions=2,
+        check_embedding_ctx_length=False,
+    )
+    return embedded(
+        client.embed_documents(INPUTS),
+        lambda: client.embed_query(TOO_LONG),
+        openai.BadRequestError,
+    )
+
+
+def litellm_embeddings():
+    import litellm
+
+    litellm.suppress_debug_info = True
+    options = {"model": f"openai/{model}", "api_base": base_url, "api_key": KEY, "num_retries": 0}
+    found = litellm.embedding(
+        input=INPUTS, dimensions=2, allowed_openai_params=["dimensions"], **options
+    )
+    return embedded(
+        [item["embedding"] for item in found.data],
+        lambda: litellm.embedding(input=TOO_LONG, **options),
+        litellm.ContextWindowExceededError,
+    )
+
+
 CLIENTS = {
     "openai": openai_client,
     "openai responses": openai_responses_client,
@@ -176,5 +231,8 @@ CLIENTS = {
     "langchain responses": lambda: langchain_client(use_responses_api=True),
     "llama-index": llama_index_client,
     "instructor": instructor_client,
+    "openai embeddings": openai_embeddings,
+    "langchain embeddings": langchain_embeddings,
+    "litellm embeddings": litellm_embeddings,
 }
 print(json.dumps(CLIENTS[client_name]()))

@@ -356,6 +356,12 @@ const REFUSED: Readonly<
     () => {},
     /quantization_config: sparsity_config.format/,
   ],
+  'rotated weights': [
+    { ...INT4, sparsity_config: {}, transform_config: { config_groups: {} } },
+    compressed({ isSymmetric: true, isReordered: false }),
+    () => {},
+    /quantization_config: transform_config: rotated weights cannot be imported/,
+  ],
   nvfp4: [
     { ...INT4, format: 'nvfp4-pack-quantized' },
     compressed({ isSymmetric: true, isReordered: false }),

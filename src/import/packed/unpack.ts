@@ -29,7 +29,14 @@ const gptqSchema = z.looseObject({
 });
 const compressedSchema = z.looseObject({
   format: z.enum(['float-quantized', 'int-quantized', 'naive-quantized', 'pack-quantized']),
-  sparsity_config: z.looseObject({ format: z.literal('dense') }).nullish(),
+  sparsity_config: z.looseObject({ format: z.literal('dense').optional() }).nullish(),
+  transform_config: z
+    .looseObject({})
+    .refine(
+      (transforms) => Object.keys(transforms).length === 0,
+      'rotated weights cannot be imported',
+    )
+    .nullish(),
   config_groups: z
     .record(
       z.string(),

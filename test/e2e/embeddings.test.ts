@@ -1,0 +1,70 @@
+// Embeddings over HTTP equal those that transformers and peft give, for tiny models and adapters with the same weights.
+import assert from 'node:assert/strict';
+import path from 'node:path';
+import { test } from 'node:test';
+import type { EmbeddingList } from '../../src/contracts/openai.ts';
+import { importModel } from '../../src/import/import-model.ts';
+import { temporaryFolder } from '../fixtures.ts';
+import { sharedPath, skipUnless } from '../shared.ts';
+import { startServing } from './program.ts';
+import { runPython, skipWithout } from './python.ts';
+
+const LIMIT = 2e-4;
+const golden = sharedPath('golden');
+const skip = skipUnless(golden) || skipWithout('torch', 'transformers', 'peft');
+
+/** Model → the adapters that were made for it. */
+const MODELS: Readonly<Record<string, readonly string[]>> = {
+  'llama-tied': ['qv', 'all-linear', 'rslora'],
+  'llama-rope-llama3': [],
+  mistral: [],
+  qwen2: [],
+  qwen3: ['qwen3-all'],
+};
+const PROMPTS = [[3], [5, 17, 90, 41], Array.from({ length: 70 }, (_, i) => (7 * i + 3) % 120)];
+
+interface Expected {
+  /** By model name, pooling and prompt. */
+  readonly [model: string]: Readonly<Record<'mean' | 'last', readonly (readonly number[])[]>>;
+}
+
+for (const [base, adapters] of Object.entries(MODELS)) {
+  test(`${base} and ${adapters.length} adapters have the embeddings of transformers and peft`, {
+    skip,
+  }, async (t) => {
+    const source = path.join(golden!, 'models', base);
+    const folder = path.join(golden!, 'adapters');
+    const model = path.join(temporaryFolder(t), 'base');
+    await importModel(source, model, { quantization: 'none', doubleQuantization: false });
+    const script = path.resolve('test/e2e/embed.py');
+    const { out, error, status } = runPython([
+      script,
+      source,
+      JSON.stringify(PROMPTS),
+      ...adapters.map((name) => path.join(folder, name)),
+    ]);
+    assert.equal(status, 0, error);
+    const expected = JSON.parse(out.trim().split('\n').at(-1)!) as Expected;
+    const args = ['--model', model, '--weights', 'f32', '--adapters', folder];
+    const serving = await startServing([...args, '--kv', 'f32'], temporaryFolder(t));
+    t.after(() => serving.stop());
+    for (const name of ['base', ...adapters]) {
+      for (const pooling of ['mean', 'last'] as const) {
+        const response = await fetch(`${serving.url}/v1/embeddings`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify({ model: name, input: PROMPTS, pooling }),
+        });
+        assert.equal(response.status, 200, await response.clone().text());
+        const { data } = (await response.json()) as EmbeddingList;
+        const want = expected[name]![pooling];
+        assert.equal(data.length, want.length);
+        data.forEach(({ embedding }, i) => {
+          const differences = want[i]!.map((value, k) => Math.abs(value - Number(embedding[k])));
+          const worst = Math.max(...differences);
+          assert.ok(worst < LIMIT, `${name}, ${pooling}, prompt ${i} is off by ${worst}`);
+        });
+      }
+    }
+  });
+}
