@@ -1,19 +1,18 @@
-// Writes the generated tables of the documents: settings, training settings, request fields,
+// Writes the generated tables of the documents: settings, training settings, request fields, bases,
 // kinds of adapters, layers. `npm run fix` runs it; `--check` changes nothing and fails if a document is out of date.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { kindsTable } from '../adapters/peft/kinds.ts';
 import { trainingSettingsTable } from '../src/contracts/training-fields.ts';
 import { fieldTables } from '../src/http/schema/documented-fields.ts';
+import { baseTables } from '../src/model/documented-families.ts';
 import { listSettings } from '../src/settings/config.ts';
 import { layerTable } from '../test/architecture/rules.ts';
 
-const fields = fieldTables();
 const isCheck = process.argv.includes('--check');
 const stale = [
   rewrite('docs/configuration.md', (text) => replaceTable(text, 'settings', settingsTable())),
-  rewrite('docs/api.md', (text) =>
-    Object.entries(fields).reduce((sofar, [name, table]) => replaceTable(sofar, name, table), text),
-  ),
+  rewrite('docs/api.md', (text) => replaceTables(text, fieldTables())),
+  rewrite('docs/bases.md', (text) => replaceTables(text, baseTables())),
   rewrite('docs/training.md', (text) =>
     replaceTable(text, 'training settings', trainingSettingsTable()),
   ),
@@ -32,6 +31,13 @@ function rewrite(file: string, change: (text: string) => string): string[] {
   if (changed === text) return [];
   if (!isCheck) writeFileSync(file, changed);
   return [file];
+}
+
+function replaceTables(text: string, tables: Readonly<Record<string, string>>): string {
+  return Object.entries(tables).reduce(
+    (sofar, [name, table]) => replaceTable(sofar, name, table),
+    text,
+  );
 }
 
 /** Replaces what stands between a table's two marks. Throws if the document does not have them. */

@@ -52,8 +52,8 @@ export function tinyModel(changes: Record<string, unknown> = {}, seed = 1): Tiny
   const values = new Map<string, Float32Array>();
   const tensors = new Map<string, Tensor>();
   for (const [name, shape] of expectedTensors(config)) {
-    const isNorm = name.includes('norm');
-    const data = new Float32Array(elementCount(shape)).map(() => (isNorm ? 1 : 0) + 0.3 * random());
+    const mean = name.includes('norm') && !config.normAddsOne ? 1 : 0;
+    const data = new Float32Array(elementCount(shape)).map(() => mean + 0.3 * random());
     values.set(name, data);
     tensors.set(name, fromFloat32(data, shape, 'F32'));
   }

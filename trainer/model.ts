@@ -3,7 +3,7 @@
 import { assert } from '../src/common/assert.ts';
 import type { Artifact } from '../src/import/artifact.ts';
 import { embeddingName } from '../src/model/names.ts';
-import { TARGET_MODULES, TARGET_NAMES } from '../src/model/target-modules.ts';
+import { TARGET_MODULES, targetNames } from '../src/model/target-modules.ts';
 import type { BlockAdapter } from './graph/training-lowering.ts';
 import { BaseWeights } from './step/base-weights.ts';
 import { BatchInputs } from './step/batch-inputs.ts';
@@ -49,13 +49,15 @@ export function createTrainModel(artifact: Artifact, options: TrainModelOptions)
   const head = new LossHead({ ...shared, weight: (name) => base.unpacked(name) });
   const table = base.dense(embeddingName)!.data;
   const tableGradient = trained.get(embeddingName)?.grad.data;
-  const widest = Math.max(...TARGET_NAMES.map((name) => TARGET_MODULES[name].inFeatures(config)));
+  const widest = Math.max(
+    ...targetNames(config).map((name) => TARGET_MODULES[name].inFeatures(config)),
+  );
   let dropoutStep = { step: 0, microBatch: 0 };
 
   /** Binds the batch's inputs and embeds its tokens. */
   function begin(batch: MicroBatch): BatchShape {
     const shape = { rows: batch.rows, length: batch.length, inputs: inputs.fill(batch) };
-    embed(batch.inputIds, table, segments.hidden(shape, 0).data);
+    embed(batch.inputIds, { table, scale: config.embeddingScale }, segments.hidden(shape, 0).data);
     return shape;
   }
 
@@ -73,7 +75,10 @@ export function createTrainModel(artifact: Artifact, options: TrainModelOptions)
       const hidden = await segments.forward(shape);
       const sums = await head.accumulate(batch, hidden, segments.lastGradient(shape));
       const gradient = await segments.backward(shape);
-      if (tableGradient) accumulateEmbedding(batch.inputIds, gradient.data, tableGradient);
+      if (tableGradient) {
+        const scale = config.embeddingScale;
+        accumulateEmbedding(batch.inputIds, { rows: gradient.data, scale }, tableGradient);
+      }
       return sums;
     },
 
@@ -102,26 +107,32 @@ export function createTrainModel(artifact: Artifact, options: TrainModelOptions)
   };
 }
 
-/** Copies the tokens' rows of the table [V, D] to `hidden` [tokens, D]. */
-function embed(ids: Int32Array, table: Float32Array, hidden: Float32Array): void {
+/** Copies the tokens' rows of the table [V, D], scaled, to `hidden` [tokens, D]. */
+function embed(
+  ids: Int32Array,
+  { table, scale }: { readonly table: Float32Array; readonly scale: number },
+  hidden: Float32Array,
+): void {
   const width = hidden.length / ids.length;
   for (let token = 0; token < ids.length; token++) {
     const start = ids[token]! * width;
     hidden.set(table.subarray(start, start + width), token * width);
   }
+  if (scale === 1) return;
+  for (let i = 0; i < hidden.length; i++) hidden[i] = hidden[i]! * Math.fround(scale);
 }
 
-/** Adds the gradient rows [tokens, D] to the table's gradient [V, D]. */
+/** Adds the gradient rows [tokens, D], scaled, to the table's gradient [V, D]. */
 function accumulateEmbedding(
   ids: Int32Array,
-  gradient: Float32Array,
+  { rows: gradient, scale }: { readonly rows: Float32Array; readonly scale: number },
   tableGradient: Float32Array,
 ): void {
   const width = gradient.length / ids.length;
   for (let token = 0; token < ids.length; token++) {
     const start = ids[token]! * width;
     for (let i = 0; i < width; i++) {
-      tableGradient[start + i] = tableGradient[start + i]! + gradient[token * width + i]!;
+      tableGradient[start + i] = tableGradient[start + i]! + scale * gradient[token * width + i]!;
     }
   }
 }

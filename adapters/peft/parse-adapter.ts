@@ -9,8 +9,8 @@ import { hasBias } from '../../src/model/names.ts';
 import {
   moduleName,
   TARGET_MODULES,
-  TARGET_NAMES,
   type TargetName,
+  targetNames,
 } from '../../src/model/target-modules.ts';
 import type { AdaptedBase } from './adapted-base.ts';
 import { OutputReader } from './outputs.ts';
@@ -127,7 +127,7 @@ export async function readAdapterInto(
   sink.begin?.([...tensors.values()].reduce((sum, { shape }) => sum + elementCount(shape), 0));
   const outputs = new OutputReader({ tensors, config, model, base });
   for (let layer = 0; layer < model.layerCount; layer++) {
-    for (const target of TARGET_NAMES) {
+    for (const target of targetNames(model)) {
       const module = moduleName(layer, target);
       const slice = targeted.has(module)
         ? await readModuleInto(layer, target, { tensors, config, model, sink })
@@ -141,7 +141,7 @@ export async function readAdapterInto(
 
 function allModules(model: DecoderConfig): string[] {
   const layers = Array.from({ length: model.layerCount }, (_, layer) => layer);
-  return layers.flatMap((layer) => TARGET_NAMES.map((target) => moduleName(layer, target)));
+  return layers.flatMap((layer) => targetNames(model).map((target) => moduleName(layer, target)));
 }
 
 function targetedModules(config: AdapterConfig, model: DecoderConfig): Set<string> {
@@ -155,7 +155,7 @@ function refuseUnusedTensors(
 ): void {
   const targetOfModule = new Map<string, TargetName>();
   for (let layer = 0; layer < model.layerCount; layer++)
-    for (const target of TARGET_NAMES) targetOfModule.set(moduleName(layer, target), target);
+    for (const target of targetNames(model)) targetOfModule.set(moduleName(layer, target), target);
   for (const key of tensors.keys()) {
     const { module, tensor } = splitTensorName(key) ?? {};
     const target = targetOfModule.get(module ?? '');

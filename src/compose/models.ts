@@ -13,7 +13,7 @@ import { discardChecksums, findFault, isBuilt, servingFolder } from '../import/s
 import { type DecoderConfig, parseDecoderConfig } from '../model/config.ts';
 import type { KvType } from '../model/kv-attention.ts';
 import { WEIGHTS_MODES, type WeightsMode } from '../model/serving-weights.ts';
-import { loraPerRank, TARGET_NAMES, type TargetName } from '../model/target-modules.ts';
+import { loraPerRank, type TargetName, targetNames } from '../model/target-modules.ts';
 import type { Config } from '../settings/config.ts';
 import { findBase } from './base.ts';
 import type { ProgramContext } from './context.ts';
@@ -91,9 +91,9 @@ export function measureSize(settings: Config, request: SizeRequest): SizeReport 
     slots: plan.slots,
     maxSeq: plan.maxSeqLength,
     rank: parseRank(request.rank),
-    targets: parseTargets(request.targets),
+    targets: parseTargets(request.targets, targetNames(config)),
   };
-  const hasAllTargets = shape.targets.length === TARGET_NAMES.length;
+  const hasAllTargets = shape.targets.length === targetNames(config).length;
   return { shape, size: servingSize(config, shape), plan, hasAllTargets };
 }
 
@@ -118,12 +118,12 @@ function parseRank(text: string): number {
   throw new UsageError(`--rank: must be a whole number from 1 to ${MAX_RANK}`);
 }
 
-function parseTargets(text: string | undefined): TargetName[] {
-  if (text === undefined) return [...TARGET_NAMES];
+function parseTargets(text: string | undefined, known: readonly TargetName[]): TargetName[] {
+  if (text === undefined) return [...known];
   return text.split(',').map((name) => {
-    const target = TARGET_NAMES.find((one) => one === name.trim());
+    const target = known.find((one) => one === name.trim());
     if (target) return target;
-    throw new UsageError(`--targets: unknown target ${name}; use ${TARGET_NAMES.join(', ')}`);
+    throw new UsageError(`--targets: unknown target ${name}; use ${known.join(', ')}`);
   });
 }
 

@@ -6,8 +6,8 @@ import type { KvMaxima } from '../model/kv-scales.ts';
 import { type Observed, observation } from '../model/serving-graph.ts';
 import {
   FUSED_LINEAR_NAMES,
-  FUSED_LINEARS,
   type FusedLinear,
+  fusedTargets,
   TARGET_MODULES,
 } from '../model/target-modules.ts';
 import { separateLargeBlocks } from '../ort/libc.ts';
@@ -58,7 +58,7 @@ export async function measureInputMaxima(
   const served = openServingFolder(servingDir);
   const { config } = served;
   const inFeatures = (fused: FusedLinear) =>
-    TARGET_MODULES[FUSED_LINEARS[fused][0]!].inFeatures(config);
+    TARGET_MODULES[fusedTargets(config, fused)[0]!].inFeatures(config);
   const outputs = observationTensors(config, inFeatures);
   const tensors = [...outputs.values()];
   const maxima = tensors.map(({ data }) => new Float32Array(data.length));
@@ -166,15 +166,16 @@ function emptyMaxima({ kvHeadCount, headDim }: DecoderConfig): KvMaxima {
 }
 
 /** Raises the maxima to the magnitudes of a full slot [1, kvHeads, positions, headDim]. */
-function raise(maxima: KvMaxima, layer: KvLayer, { kvHeadCount, headDim }: DecoderConfig): void {
+function raise(maxima: KvMaxima, layer: KvLayer, config: DecoderConfig): void {
+  const { kvHeadCount, headDim, rotaryDim } = config;
   const keys = layer.key.data as Float32Array;
   const values = layer.value.data as Float32Array;
   const perHead = keys.length / kvHeadCount;
   for (let i = 0; i < keys.length; i++) {
     const element = i % headDim;
     const channel = Math.floor(i / perHead) * headDim + element;
-    const partner = i + (element < headDim / 2 ? headDim / 2 : -headDim / 2);
-    const length = Math.hypot(keys[i]!, keys[partner]!);
+    const partner = i + (element < rotaryDim / 2 ? rotaryDim / 2 : -rotaryDim / 2);
+    const length = element < rotaryDim ? Math.hypot(keys[i]!, keys[partner]!) : Math.abs(keys[i]!);
     maxima.key[channel] = Math.max(maxima.key[channel]!, length);
     maxima.value[channel] = Math.max(maxima.value[channel]!, Math.abs(values[i]!));
   }

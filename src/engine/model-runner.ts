@@ -51,8 +51,8 @@ export class ModelRunner {
   };
   readonly #logits: LogitsOutputs;
   readonly #hidden: HiddenOutputs;
-  /** [maxSeq, headDim / 2] each. */
-  readonly #rope: { cos: OrtTensor; sin: OrtTensor };
+  /** [maxSeq, rotaryDim / 2] each, one pair per rotary embedding. */
+  readonly #ropes: readonly { cos: OrtTensor; sin: OrtTensor }[];
 
   constructor(parts: RunnerParts) {
     const { config, cache } = parts;
@@ -64,12 +64,14 @@ export class ModelRunner {
     this.#observed = parts.observed ?? new Map();
     this.#logits = new LogitsOutputs(config.vocabSize);
     this.#hidden = new HiddenOutputs(config.hiddenSize);
-    const { cos, sin } = ropeTables(config, cache.maxSeqLength);
-    const shape = [cache.maxSeqLength, config.headDim / 2];
-    this.#rope = {
-      cos: memory.upload(hostTensor('float32', shape, cos)),
-      sin: memory.upload(hostTensor('float32', shape, sin)),
-    };
+    const shape = [cache.maxSeqLength, config.rotaryDim / 2];
+    this.#ropes = config.ropes.map((rope) => {
+      const { cos, sin } = ropeTables(rope, cache.maxSeqLength);
+      return {
+        cos: memory.upload(hostTensor('float32', shape, cos)),
+        sin: memory.upload(hostTensor('float32', shape, sin)),
+      };
+    });
   }
 
   /** Creates the sessions that a batch with these adapters can need, so that the first run does not wait. */
@@ -158,8 +160,10 @@ export class ModelRunner {
     const boundMeanwhile = this.#bound.get(id);
     if (boundMeanwhile) return boundMeanwhile;
     const graph = new BoundGraph(session.createBinding(), layout);
-    graph.bindInput(SERVING.cos, this.#rope.cos);
-    graph.bindInput(SERVING.sin, this.#rope.sin);
+    for (const [i, { cos, sin }] of this.#ropes.entries()) {
+      graph.bindInput(SERVING.cos(i), cos);
+      graph.bindInput(SERVING.sin(i), sin);
+    }
     const { weightInputs } = this.#sessions;
     for (const { name } of session.inputs) {
       const weight = weightInputs.get(name);

@@ -25,7 +25,7 @@ import {
   WEIGHTS_FILE,
   type WeightsMode,
 } from '../model/serving-weights.ts';
-import { FUSED_LINEAR_NAMES, FUSED_LINEARS, moduleName } from '../model/target-modules.ts';
+import { FUSED_LINEAR_NAMES, fusedTargets, moduleName } from '../model/target-modules.ts';
 import { quantizeInt4, repackInt4 } from '../quant/int4.ts';
 import { quantizeNf4 } from '../quant/nf4.ts';
 import { quantizeInt8Rows, repackInt8 } from '../quant/repack.ts';
@@ -185,11 +185,16 @@ async function* generateTensors(artifact: Artifact, mode: WeightsMode): AsyncGen
   yield* matrixBytes(embeddingMatrix(config, mode), [tableWeights(artifact, embeddingName)]);
   for (let layer = 0; layer < config.layerCount; layer++) {
     for (const fused of FUSED_LINEAR_NAMES) {
-      const linears = FUSED_LINEARS[fused].map((t) => readLinear(artifact, moduleName(layer, t)));
+      const linears = fusedTargets(config, fused).map((t) =>
+        readLinear(artifact, moduleName(layer, t)),
+      );
       yield* matrixBytes(fusedMatrix(config, mode, layer, fused), linears);
       const bias = fusedBias(config, layer, fused);
       if (bias)
-        yield [bias, concat(FUSED_LINEARS[fused].map((t) => asBytes(dense(biasName(layer, t)))))];
+        yield [
+          bias,
+          concat(fusedTargets(config, fused).map((t) => asBytes(dense(biasName(layer, t))))),
+        ];
     }
   }
   for (const norm of normVectors(config)) yield [norm, asBytes(dense(norm.name))];
@@ -213,7 +218,7 @@ function* generateRowTensors(
   for (let layer = 0; layer < config.layerCount; layer++) {
     for (const [i, fused] of FUSED_LINEAR_NAMES.entries()) {
       const { values, scales, factors, floatInputs } = rowMatrix(config, layer, fused);
-      const matrices = FUSED_LINEARS[fused].map((target) =>
+      const matrices = fusedTargets(config, fused).map((target) =>
         denseValues(readLinear(artifact, moduleName(layer, target))),
       );
       const inputMaxima = maxima[layer * FUSED_LINEAR_NAMES.length + i]!;

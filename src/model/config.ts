@@ -1,23 +1,20 @@
-// Reads a decoder's shape from transformers' `config.json`, with its older or newer key names. Each supported family is
-// a row of FAMILIES; other model types are refused by name.
-import { z } from 'zod';
+// Reads a decoder's shape from transformers' `config.json`, with its older or newer key names. The families are the rows of
+// FAMILIES; other model types are refused by name.
 import { ConfigError, FileError } from '../common/errors.ts';
+import { type ConfigJson, parseConfigJson, type RopeJson } from './config-json.ts';
+import { FAMILIES, type Family, type FamilyName, type FamilyTraits } from './families.ts';
+import { createRope, type Rope } from './rope.ts';
 
-/** How the frequencies of the rotary embedding are computed. */
-export type Rope =
-  | { type: 'default'; theta: number }
-  | { type: 'linear'; theta: number; factor: number }
-  | {
-      type: 'llama3';
-      theta: number;
-      factor: number;
-      lowFreqFactor: number;
-      highFreqFactor: number;
-      originalMaxPositions: number;
-    };
+/** How a layer attends. */
+export interface LayerAttention {
+  /** One of `DecoderConfig.ropes`. Absent: q and k are not rotated. */
+  readonly rope?: Rope;
+  /** A query attends to itself and the `slidingWindow - 1` tokens before it. Absent: to all tokens before it. */
+  readonly slidingWindow?: number;
+}
 
 /** The shape of a decoder. */
-export interface DecoderConfig {
+export interface DecoderConfig extends FamilyTraits {
   readonly family: FamilyName;
   readonly layerCount: number;
   readonly hiddenSize: number;
@@ -25,118 +22,59 @@ export interface DecoderConfig {
   readonly headCount: number;
   readonly kvHeadCount: number;
   readonly headDim: number;
+  /** How many channels of a head, from the first on, are rotated. */
+  readonly rotaryDim: number;
   readonly vocabSize: number;
   readonly maxPositions: number;
   readonly rmsNormEps: number;
-  readonly rope: Rope;
-  /** A query attends to itself and the `slidingWindow - 1` tokens before it. Absent: to all tokens before it. */
-  readonly slidingWindow?: number;
+  /** The rotary embeddings that layers use. */
+  readonly ropes: readonly Rope[];
+  /** One per layer. */
+  readonly layers: readonly LayerAttention[];
   readonly tiedEmbeddings: boolean;
-  /** Whether q, k and v have a bias. */
-  readonly qkvBias: boolean;
-  /** Whether q and k get an RMS norm per head before the rotary embedding. */
-  readonly qkNorm: boolean;
+  /** Multiplies the embeddings. */
+  readonly embeddingScale: number;
+  /** Multiplies the products of queries and keys. */
+  readonly attentionScale: number;
+  /** Multiplies what a sub-layer adds to the residual stream. */
+  readonly residualScale: number;
+  readonly logitsScale: number;
+  /** A soft cap c replaces x by c * tanh(x / c). */
+  readonly attentionSoftcap?: number;
+  readonly logitsSoftcap?: number;
   readonly bosTokenId?: number;
   readonly eosTokenIds: readonly number[];
 }
 
-interface Family {
-  readonly qkvBias: boolean;
-  readonly qkNorm: boolean;
-  /** Whether `sliding_window` counts only if `use_sliding_window` is true. */
-  readonly windowIsOptIn: boolean;
-}
-
-const FAMILIES = {
-  llama: { qkvBias: false, qkNorm: false, windowIsOptIn: true },
-  mistral: { qkvBias: false, qkNorm: false, windowIsOptIn: false },
-  qwen2: { qkvBias: true, qkNorm: false, windowIsOptIn: true },
-  qwen3: { qkvBias: false, qkNorm: true, windowIsOptIn: true },
-} as const satisfies Record<string, Family>;
-
-/** The name of a supported family, which is the `model_type` of its config. */
-export type FamilyName = keyof typeof FAMILIES;
-
-const positive = z.number().int().positive();
-/**
- * Limits are far above every known model (one with 1T parameters has 61 layers of width 7168) but protect the memory.
- */
-const upTo = (max: number) => positive.max(max, `is not from 1 to ${max}`);
-const tokenId = z.number().int().nonnegative();
-
-const ropeSchema = z.looseObject({
-  rope_type: z.string().optional(),
-  type: z.string().optional(),
-  rope_theta: z.number().positive().optional(),
-  factor: z.number().positive().optional(),
-  low_freq_factor: z.number().positive().optional(),
-  high_freq_factor: z.number().positive().optional(),
-  original_max_position_embeddings: positive.optional(),
-});
-
-const configSchema = z.looseObject({
-  model_type: z.string(),
-  hidden_act: z.string().default('silu'),
-  hidden_size: upTo(2 ** 17),
-  intermediate_size: upTo(2 ** 20),
-  num_hidden_layers: upTo(1024),
-  num_attention_heads: upTo(4096),
-  num_key_value_heads: upTo(4096).nullish(),
-  head_dim: upTo(4096).nullish(),
-  vocab_size: upTo(2 ** 22),
-  max_position_embeddings: upTo(2 ** 30),
-  rms_norm_eps: z.number().positive(),
-  rope_theta: z.number().positive().optional(),
-  rope_scaling: ropeSchema.nullish(),
-  rope_parameters: ropeSchema.nullish(),
-  sliding_window: positive.nullish(),
-  use_sliding_window: z.boolean().optional(),
-  tie_word_embeddings: z.boolean().default(false),
-  attention_bias: z.boolean().default(false),
-  mlp_bias: z.boolean().default(false),
-  bos_token_id: tokenId.nullish(),
-  eos_token_id: z.union([tokenId, z.array(tokenId)]).nullish(),
-});
-
-type ConfigJson = z.infer<typeof configSchema>;
-
 /** Parses the content of a `config.json`. Throws `FileError` with the invalid key. */
 export function parseDecoderConfig(json: unknown): DecoderConfig {
-  const result = configSchema.safeParse(json);
-  if (!result.success) {
-    const issue = result.error.issues[0]!;
-    throw new FileError(issue.path.join('.') || 'config.json', issue.message);
-  }
-  const raw = result.data;
-  const family = familyOf(raw);
-  const { qkvBias, qkNorm, windowIsOptIn } = FAMILIES[family];
-  refuseUnsupported(raw);
-  const headDim = raw.head_dim ?? raw.hidden_size / raw.num_attention_heads;
-  const kvHeadCount = raw.num_key_value_heads ?? raw.num_attention_heads;
-  if (!Number.isInteger(headDim) || headDim % 2 !== 0) {
-    throw new FileError('head_dim', `${headDim} is not an even whole number`);
-  }
-  if (raw.num_attention_heads % kvHeadCount !== 0) {
-    throw new FileError('num_key_value_heads', `${kvHeadCount} does not divide the heads`);
-  }
-  const windowed = windowIsOptIn ? raw.use_sliding_window === true : true;
+  const raw = parseConfigJson(json);
+  const name = familyOf(raw);
+  const family: Family = FAMILIES[name];
+  refuseUnsupported(raw, family);
   const eos = raw.eos_token_id ?? [];
+  const attentionSoftcap = family.attentionSoftcap?.(raw);
+  const logitsSoftcap = family.logitsSoftcap?.(raw);
+  const heads = parseHeads(raw);
+  const { norms, normAddsOne, qkNorm, qkvBias, activation, linears } = family;
   return {
-    family,
+    ...{ norms, normAddsOne, qkNorm, qkvBias, activation, linears },
+    family: name,
     layerCount: raw.num_hidden_layers,
     hiddenSize: raw.hidden_size,
     intermediateSize: raw.intermediate_size,
-    headCount: raw.num_attention_heads,
-    kvHeadCount,
-    headDim,
+    ...heads,
     vocabSize: raw.vocab_size,
     maxPositions: raw.max_position_embeddings,
     rmsNormEps: raw.rms_norm_eps,
-    rope: parseRope(raw),
-    ...(windowed && raw.sliding_window ? { slidingWindow: raw.sliding_window } : {}),
-    tiedEmbeddings: raw.tie_word_embeddings,
-    qkvBias,
-    qkNorm,
+    ...parseLayers(raw, family, heads.rotaryDim),
+    tiedEmbeddings: raw.tie_word_embeddings ?? family.tiedByDefault ?? false,
+    embeddingScale: family.embeddingScale?.(raw) ?? 1,
+    attentionScale: family.attentionScale?.(raw) ?? 1 / Math.sqrt(heads.headDim),
+    residualScale: family.residualScale?.(raw) ?? 1,
+    logitsScale: family.logitsScale?.(raw) ?? 1,
+    ...(attentionSoftcap != null ? { attentionSoftcap } : {}),
+    ...(logitsSoftcap != null ? { logitsSoftcap } : {}),
     ...(raw.bos_token_id != null ? { bosTokenId: raw.bos_token_id } : {}),
     eosTokenIds: Array.isArray(eos) ? eos : [eos],
   };
@@ -148,47 +86,98 @@ function familyOf(raw: ConfigJson): FamilyName {
   throw new FileError('model_type', `"${raw.model_type}" is not supported (supported: ${known})`);
 }
 
-function refuseUnsupported(raw: ConfigJson): void {
-  if (raw.hidden_act !== 'silu') {
-    throw new FileError('hidden_act', `"${raw.hidden_act}" is not supported (supported: silu)`);
+function refuseUnsupported(raw: ConfigJson, { activation, activationAlias }: Family): void {
+  const key = raw.hidden_activation != null ? 'hidden_activation' : 'hidden_act';
+  const found = raw[key] ?? activation;
+  if (found !== activation && found !== activationAlias) {
+    throw new FileError(key, `"${found}" is not supported (supported: ${activation})`);
   }
   if (raw.attention_bias) throw new FileError('attention_bias', 'true is not supported');
   if (raw.mlp_bias) throw new FileError('mlp_bias', 'true is not supported');
-  const layerTypes = raw['layer_types'];
-  if (Array.isArray(layerTypes) && new Set(layerTypes).size > 1) {
-    throw new FileError('layer_types', 'layers of different kinds are not supported');
+  if (raw.use_bidirectional_attention) {
+    throw new FileError('use_bidirectional_attention', 'true is not supported');
   }
 }
 
-function parseRope(raw: ConfigJson): Rope {
-  const scaling = raw.rope_parameters ?? raw.rope_scaling ?? {};
-  const theta = scaling.rope_theta ?? raw.rope_theta ?? 10_000;
-  const type = scaling.rope_type ?? scaling.type ?? 'default';
-  const need = (key: keyof z.infer<typeof ropeSchema> & string): number => {
-    const value = scaling[key];
-    if (typeof value !== 'number') throw new FileError(`rope_scaling.${key}`, 'is missing');
-    return value;
-  };
-  switch (type) {
-    case 'default':
-      return { type, theta };
-    case 'linear':
-      return { type, theta, factor: need('factor') };
-    case 'llama3':
-      return {
-        type,
-        theta,
-        factor: need('factor'),
-        lowFreqFactor: need('low_freq_factor'),
-        highFreqFactor: need('high_freq_factor'),
-        originalMaxPositions: need('original_max_position_embeddings'),
-      };
-    default:
-      throw new FileError(
-        'rope_scaling.rope_type',
-        `"${type}" is not supported (supported: default, linear, llama3)`,
-      );
+/** The runtime rotates the first channels of a head only if they are a multiple of this. */
+const ROTARY_MULTIPLE = 16;
+
+type Heads = Pick<DecoderConfig, 'headCount' | 'kvHeadCount' | 'headDim' | 'rotaryDim'>;
+
+function parseHeads(raw: ConfigJson): Heads {
+  const headCount = raw.num_attention_heads;
+  const headDim = raw.head_dim ?? raw.hidden_size / headCount;
+  const kvHeadCount = raw.num_key_value_heads ?? headCount;
+  if (!Number.isInteger(headDim) || headDim % 2 !== 0) {
+    throw new FileError('head_dim', `${headDim} is not an even whole number`);
   }
+  if (headCount % kvHeadCount !== 0) {
+    throw new FileError('num_key_value_heads', `${kvHeadCount} does not divide the heads`);
+  }
+  const share = ropesJson(raw).partial_rotary_factor ?? raw.partial_rotary_factor ?? 1;
+  const rotaryDim = Math.floor(headDim * share);
+  if (rotaryDim === 0 || (share < 1 && rotaryDim % ROTARY_MULTIPLE !== 0)) {
+    throw new FileError(
+      'partial_rotary_factor',
+      `rotates ${rotaryDim} channels, which is not a multiple of ${ROTARY_MULTIPLE}`,
+    );
+  }
+  return { headCount, kvHeadCount, headDim, rotaryDim };
+}
+
+/** Returns how each layer attends. Layers with the same rotary embedding share the object. */
+function parseLayers(
+  raw: ConfigJson,
+  family: Family,
+  rotaryDim: number,
+): Pick<DecoderConfig, 'ropes' | 'layers'> {
+  for (const key of ['layer_types', 'no_rope_layers'] as const) {
+    const { length = raw.num_hidden_layers } = raw[key] ?? {};
+    if (length < raw.num_hidden_layers) throw new FileError(key, 'has fewer entries than layers');
+  }
+  const { slides = () => true, rotates = () => true, window } = family;
+  const isWindowed = window === 'always' || (window !== undefined && raw.use_sliding_window);
+  const slidingWindow = isWindowed ? (raw.sliding_window ?? undefined) : undefined;
+  const [fullRope, slidingRope] = parseRopes(raw, family, rotaryDim);
+  const layers = Array.from({ length: raw.num_hidden_layers }, (_, layer): LayerAttention => {
+    const type = raw.layer_types?.[layer];
+    const isSliding = type ? type === 'sliding_attention' : slides(layer, raw);
+    return {
+      ...(rotates(layer, raw) ? { rope: isSliding ? slidingRope : fullRope } : {}),
+      ...(isSliding && slidingWindow ? { slidingWindow } : {}),
+    };
+  });
+  const used = new Set(layers.map(({ rope }) => rope));
+  return { ropes: [...new Set([fullRope, slidingRope])].filter((rope) => used.has(rope)), layers };
+}
+
+/** Returns the rotary embeddings of the layers that attend to all tokens, and of those with a window. */
+function parseRopes(
+  raw: ConfigJson,
+  family: Family,
+  rotaryDim: number,
+): [full: Rope, sliding: Rope] {
+  const create = (parameters: RopeJson) =>
+    createRope(parameters, {
+      theta: parameters.rope_theta ?? raw.rope_theta ?? DEFAULT_THETA,
+      rotaryDim,
+      maxPositions: raw.max_position_embeddings,
+      originalMaxPositions:
+        raw.original_max_position_embeddings ??
+        parameters.original_max_position_embeddings ??
+        raw.max_position_embeddings,
+    });
+  const given = ropesJson(raw);
+  const full = create(given.full_attention ?? given);
+  const sliding =
+    given.sliding_attention ?? (given.full_attention ? undefined : family.slidingRope?.(raw));
+  return [full, sliding ? create(sliding) : full];
+}
+
+const DEFAULT_THETA = 10_000;
+
+function ropesJson(raw: ConfigJson): NonNullable<ConfigJson['rope_parameters']> {
+  return raw.rope_parameters ?? raw.rope_scaling ?? {};
 }
 
 /** For a long-context model, a cache of the full length would be larger than the weights. */

@@ -2,6 +2,7 @@
 // graph are two lowerings of it. Knows no ONNX operators and no weight formats.
 import type { Value } from '../onnx/graph-builder.ts';
 import type { DecoderConfig } from './config.ts';
+import type { SubLayerNorms } from './families.ts';
 import { finalNorm, layerTensor } from './names.ts';
 import type { FusedLinear } from './target-modules.ts';
 
@@ -14,21 +15,25 @@ export interface Residual {
   readonly delta: Value | undefined;
 }
 
-/** The output of a fused linear: packed [T, sum of widths], or one [T, width] per target in the order of the table. */
+/** The output of a fused linear: packed [T, sum of widths], or one [T, width] per part. The parts are q, k, v and gate, up. */
 export type Projection =
   | { readonly packed: Value; readonly parts?: undefined }
   | { readonly parts: readonly Value[]; readonly packed?: undefined };
 
 /** Lowers the parts of one block. T = tokens of the run, D = hidden size, F = feed-forward size. */
 export interface BlockLowering {
+  /** Adds `delta` to `sum`: [T, D]. */
+  join(residual: Residual): Value;
   /** Adds `delta` to `sum`, then applies RMS norm with the named weight. Both results are [T, D]. */
   norm(residual: Residual, weight: string): { sum: Value; normalized: Value };
+  /** Multiplies by a constant. */
+  scale(x: Value, factor: number): Value;
   /** Applies a fused linear to x [T, in]. */
   linear(x: Value, layer: number, fused: FusedLinear): Projection;
   /** Applies q/k norm if the family has it, rotary embedding and causal attention. Returns [T, heads * headDim]. */
   attention(qkv: Projection, layer: number): Value;
-  /** Computes silu(gate) * up, [T, F]. */
-  gatedSilu(gateUp: Projection): Value;
+  /** Computes activation(gate) * up, [T, F]. */
+  gated(gateUp: Projection): Value;
 }
 
 /** Lowers a whole decoder. */
@@ -37,27 +42,52 @@ export interface DecoderLowering extends BlockLowering {
   embed(): Value;
 }
 
-/** One block: pre-norm attention, pre-norm gated feed-forward. */
-export function decoderBlock(ops: BlockLowering, layer: number, input: Residual): Residual {
-  const attention = ops.norm(input, layerTensor(layer, 'input_layernorm'));
-  const qkv = ops.linear(attention.normalized, layer, 'attention_in');
-  const mixed = ops.attention(qkv, layer);
-  const attended = single(ops.linear(mixed, layer, 'attention_out'));
+/** One block: attention, then the gated feed-forward layer. */
+export function decoderBlock(
+  ops: BlockLowering,
+  config: DecoderConfig,
+  layer: number,
+  input: Residual,
+): Residual {
+  const { norms } = config;
+  const attended = subLayer(ops, config, { layer, norms: norms.attention }, input, (x) => {
+    const qkv = ops.linear(x, layer, 'attention_in');
+    return ops.linear(ops.attention(qkv, layer), layer, 'attention_out');
+  });
+  return subLayer(ops, config, { layer, norms: norms.mlp }, attended, (x) => {
+    const gateUp = ops.linear(x, layer, 'mlp_in');
+    return ops.linear(ops.gated(gateUp), layer, 'mlp_out');
+  });
+}
 
-  const mlp = ops.norm(
-    { sum: attention.sum, delta: attended },
-    layerTensor(layer, 'post_attention_layernorm'),
-  );
-  const gateUp = ops.linear(mlp.normalized, layer, 'mlp_in');
-  const fed = single(ops.linear(ops.gatedSilu(gateUp), layer, 'mlp_out'));
-  return { sum: mlp.sum, delta: fed };
+/** Normalizes, computes, normalizes and scales what is added, as far as the family does so. */
+function subLayer(
+  ops: BlockLowering,
+  { residualScale }: DecoderConfig,
+  { layer, norms }: { readonly layer: number; readonly norms: SubLayerNorms },
+  input: Residual,
+  compute: (x: Value) => Projection,
+): Residual {
+  const { sum, normalized } = norms.before
+    ? ops.norm(input, layerTensor(layer, norms.before))
+    : unchanged(ops.join(input));
+  const output = single(compute(normalized));
+  const added = norms.after
+    ? ops.norm({ sum: output, delta: undefined }, layerTensor(layer, norms.after)).normalized
+    : output;
+  return { sum, delta: ops.scale(added, residualScale) };
+}
+
+function unchanged(sum: Value): { sum: Value; normalized: Value } {
+  return { sum, normalized: sum };
 }
 
 /** Computes the output of the last norm [T, D] from token ids. The head comes next. */
 export function decoder(ops: DecoderLowering, config: DecoderConfig): Value {
-  let residual: Residual = { sum: ops.embed(), delta: undefined };
+  const embeddings = ops.scale(ops.embed(), config.embeddingScale);
+  let residual: Residual = { sum: embeddings, delta: undefined };
   for (let layer = 0; layer < config.layerCount; layer++) {
-    residual = decoderBlock(ops, layer, residual);
+    residual = decoderBlock(ops, config, layer, residual);
   }
   return ops.norm(residual, finalNorm).normalized;
 }

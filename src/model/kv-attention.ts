@@ -45,6 +45,12 @@ interface KvAttentionOptions {
   /** See `SERVING`. */
   readonly seqLengths: Value;
   readonly totalLength: Value;
+  /** One per rotary embedding of the config. */
+  readonly tables: readonly RopeTables[];
+}
+
+/** The inputs with the tables of a rotary embedding. */
+interface RopeTables {
   readonly cos: Value;
   readonly sin: Value;
 }
@@ -130,16 +136,18 @@ export class KvAttention {
     layer: number,
     scales?: readonly Value[],
   ): Value {
-    const { seqLengths, totalLength, cos, sin } = this.#options;
-    const inputs = [query, key, value, ...past, seqLengths, totalLength, cos, sin];
+    const { seqLengths, totalLength } = this.#options;
+    const tables = this.#tablesOf(layer);
+    const rotation = [tables?.cos, tables?.sin];
+    const inputs = [query, key, value, ...past, seqLengths, totalLength, ...rotation];
     const present = KV_HALVES.map((half) => KV_INPUTS.present(layer, half));
     const quantized = scales && { k_quant_type: 'PER_CHANNEL', v_quant_type: 'PER_CHANNEL' };
     return this.#g.nodeWithOutputs(
       'GroupQueryAttention',
       scales ? [...inputs, undefined, undefined, this.#sink, ...scales] : inputs,
       {
-        ...this.#attributes,
-        do_rotary: 1,
+        ...this.#attributes(layer),
+        do_rotary: tables ? 1 : 0,
         ...quantized,
         ...(scales && { kv_cache_bit_width: 8 }),
       },
@@ -154,7 +162,7 @@ export class KvAttention {
   ): Value {
     const g = this.#g;
     const { seqLengths, totalLength } = this.#options;
-    const [query, key, value] = this.#rotated(operands);
+    const [query, key, value] = this.#rotated(operands, this.#tablesOf(cache.layer));
     const wide = [key!, value!].map((rows, i) => {
       const scale = cache.scales[i]!;
       const codes = g.node('QuantizeLinear', [this.#toHeads(rows), scale], {
@@ -172,16 +180,19 @@ export class KvAttention {
     const inputs = [query, none, none, ...wide, seqLengths, totalLength];
     // The operator crashes without its other outputs, although nothing reads them.
     const options = { domain: MICROSOFT, outputs: [true, true, true] };
-    const attributes = { ...this.#attributes, do_rotary: 0 };
+    const attributes = { ...this.#attributes(cache.layer), do_rotary: 0 };
     return g.nodeWithOutputs('GroupQueryAttention', inputs, attributes, options)[0]!;
   }
 
-  #rotated({ query, key, value }: QueryKeyValue): Value[] {
+  #rotated({ query, key, value }: QueryKeyValue, tables: RopeTables | undefined): Value[] {
     const g = this.#g;
-    const { headCount, kvHeadCount, headDim } = this.#options.config;
-    const { cos, sin } = this.#options;
-    const rotate = (x: Value, num_heads: number) =>
-      g.node('RotaryEmbedding', [x, this.#positions, cos, sin], { num_heads }, MICROSOFT);
+    const { config } = this.#options;
+    const { headCount, kvHeadCount, headDim } = config;
+    const rotate = (x: Value, heads: number) => {
+      if (!tables) return x;
+      const inputs = [x, this.#positions, tables.cos, tables.sin];
+      return g.node('RotaryEmbedding', inputs, rotaryAttributes(config, heads), MICROSOFT);
+    };
     const widths = [headCount, kvHeadCount, kvHeadCount].map((heads) => heads * headDim);
     const outputs = [true, true, true];
     const [q, k, v] =
@@ -203,12 +214,29 @@ export class KvAttention {
     return { axis: 2, block_size: this.#options.maxSeqLength };
   }
 
-  get #attributes() {
-    const { headCount, kvHeadCount, slidingWindow } = this.#options.config;
+  /** The tables of a layer's rotary embedding, if it has one. */
+  #tablesOf(layer: number): RopeTables | undefined {
+    const { config, tables } = this.#options;
+    const { rope } = config.layers[layer]!;
+    return rope && tables[config.ropes.indexOf(rope)];
+  }
+
+  #attributes(layer: number) {
+    const { headCount, kvHeadCount, attentionScale, attentionSoftcap, layers } =
+      this.#options.config;
+    const { slidingWindow } = layers[layer]!;
     return {
       num_heads: headCount,
       kv_num_heads: kvHeadCount,
+      scale: { float: attentionScale },
+      ...(attentionSoftcap ? { softcap: { float: attentionSoftcap } } : {}),
       ...(slidingWindow ? { local_window_size: slidingWindow } : {}),
     };
   }
+}
+
+/** The attributes of a `RotaryEmbedding` over this many heads. */
+export function rotaryAttributes({ headDim, rotaryDim }: DecoderConfig, heads: number) {
+  const isPartial = rotaryDim < headDim;
+  return { num_heads: heads, ...(isPartial ? { rotary_embedding_dim: rotaryDim } : {}) };
 }

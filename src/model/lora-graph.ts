@@ -8,10 +8,11 @@ import type { FloatType } from '../settings/provider.ts';
 import type { ChangedPart } from './adapter-vectors.ts';
 import type { DecoderConfig } from './config.ts';
 import {
-  FUSED_LINEARS,
   type FusedLinear,
+  fusedTargets,
   fusedWidth,
   TARGET_MODULES,
+  TARGET_NAMES,
   type TargetName,
 } from './target-modules.ts';
 
@@ -51,7 +52,9 @@ export function adaptedTargets(
   targets: readonly TargetName[],
   fused: FusedLinear,
 ): readonly TargetName[] {
-  return FUSED_LINEARS[fused].filter((target) => targets.includes(target));
+  const isAdapted = (target: TargetName) =>
+    TARGET_MODULES[target].fused === fused && targets.includes(target);
+  return TARGET_NAMES.filter(isAdapted);
 }
 
 /** Builds the LoRA updates of one graph. All of them share the gather indices. */
@@ -111,7 +114,7 @@ export class LoraGraph {
       const b = g.input(LORA_INPUTS.b(layer, target), this.#float, ['groups', 1, 'rank', out]);
       return g.node('MatMul', [perTarget[i]!, b]); // [G, n, m, out]
     });
-    if (targets.length < FUSED_LINEARS[fused].length) {
+    if (targets.length < fusedTargets(this.#config, fused).length) {
       return {
         parts: new Map(targets.map((target, i) => [target, this.#toRows(deltas[i]!, [target])])),
       };

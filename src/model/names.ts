@@ -1,6 +1,6 @@
 // The names and shapes of a decoder's tensors in transformers' checkpoints, and the names of PEFT's LoRA tensors.
 import type { DecoderConfig } from './config.ts';
-import { moduleName, TARGET_MODULES, TARGET_NAMES, type TargetName } from './target-modules.ts';
+import { moduleName, TARGET_MODULES, type TargetName, targetNames } from './target-modules.ts';
 
 export const embeddingName = 'model.embed_tokens.weight';
 export const headName = 'lm_head.weight';
@@ -34,25 +34,36 @@ export function hasBias(config: DecoderConfig, target: TargetName): boolean {
 
 /** The shape of every tensor of a checkpoint, by name. Linears are [out, in]. */
 export function expectedTensors(config: DecoderConfig): Map<string, readonly number[]> {
-  const { hiddenSize, headDim, vocabSize } = config;
+  const { hiddenSize, vocabSize } = config;
   const expected = new Map<string, readonly number[]>();
   expected.set(embeddingName, [vocabSize, hiddenSize]);
   for (let layer = 0; layer < config.layerCount; layer++) {
-    for (const target of TARGET_NAMES) {
+    for (const target of targetNames(config)) {
       const { inFeatures, outFeatures } = TARGET_MODULES[target];
       expected.set(weightName(layer, target), [outFeatures(config), inFeatures(config)]);
       if (hasBias(config, target)) expected.set(biasName(layer, target), [outFeatures(config)]);
     }
-    for (const norm of ['input_layernorm', 'post_attention_layernorm']) {
-      expected.set(layerTensor(layer, norm), [hiddenSize]);
-    }
-    if (config.qkNorm) {
-      for (const norm of ['q_norm', 'k_norm']) {
-        expected.set(layerTensor(layer, `self_attn.${norm}`), [headDim]);
-      }
-    }
+    for (const norm of blockNorms(config)) expected.set(layerTensor(layer, norm), [hiddenSize]);
+    for (const [norm, width] of qkNorms(config)) expected.set(layerTensor(layer, norm), [width]);
   }
   expected.set(finalNorm, [hiddenSize]);
   if (!config.tiedEmbeddings) expected.set(headName, [vocabSize, hiddenSize]);
   return expected;
+}
+
+/** The norms of a block's sub-layers, [hidden] each. */
+function blockNorms({ norms: { attention, mlp } }: DecoderConfig): string[] {
+  const names = [attention.before, attention.after, mlp.before, mlp.after];
+  return names.filter((name) => name !== undefined);
+}
+
+/** The norms of q and k with their widths. Heads share the factors of a norm per head. */
+export function qkNorms(config: DecoderConfig): [norm: string, width: number][] {
+  const { qkNorm, headCount, kvHeadCount, headDim } = config;
+  if (qkNorm === 'none') return [];
+  const width = (heads: number) => (qkNorm === 'per head' ? headDim : heads * headDim);
+  return [
+    ['self_attn.q_norm', width(headCount)],
+    ['self_attn.k_norm', width(kvHeadCount)],
+  ];
 }

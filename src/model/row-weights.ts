@@ -4,8 +4,8 @@ import type { DecoderConfig } from './config.ts';
 import type { ServingTensor } from './serving-weights.ts';
 import {
   FUSED_LINEAR_NAMES,
-  FUSED_LINEARS,
   type FusedLinear,
+  fusedTargets,
   TARGET_MODULES,
 } from './target-modules.ts';
 
@@ -46,7 +46,7 @@ export function linearName(layer: number, fused: FusedLinear): string {
 
 /** Returns the tensors of a fused linear. */
 export function rowMatrix(config: DecoderConfig, layer: number, fused: FusedLinear): RowMatrix {
-  const targets = FUSED_LINEARS[fused];
+  const targets = fusedTargets(config, fused);
   const inputs = TARGET_MODULES[targets[0]!].inFeatures(config);
   const outputs = targets.reduce((sum, t) => sum + TARGET_MODULES[t].outFeatures(config), 0);
   const name = `${linearName(layer, fused)}.rows`;

@@ -7,7 +7,7 @@ import type { DecoderConfig } from './config.ts';
 import { type DecoderLowering, decoder, type Projection, type Residual } from './decoder.ts';
 import { KvAttention, type KvForm } from './kv-attention.ts';
 import { LoraGraph, type LoraLayout } from './lora-graph.ts';
-import { layerTensor } from './names.ts';
+import { layerTensor, qkNorms } from './names.ts';
 import { quantizeRows, rowProduct } from './row-product.ts';
 import { linearName, rowMatrix } from './row-weights.ts';
 import {
@@ -22,7 +22,8 @@ import {
   vectorTensor,
   type WeightsMode,
 } from './serving-weights.ts';
-import { FUSED_LINEARS, type FusedLinear, TARGET_MODULES } from './target-modules.ts';
+import { activated, normFactors, scaled, softcapped } from './shared-nodes.ts';
+import { type FusedLinear, fusedTargets, partWidths, TARGET_MODULES } from './target-modules.ts';
 import { addTopLogits } from './top-logits.ts';
 
 /** The model, its limits, and the form of its adapters. */
@@ -90,9 +91,9 @@ export const SERVING = {
   logits: 'logits',
   /** float32 [L, D] */
   hidden: 'hidden',
-  /** float [maxSeq, headDim / 2] */
-  cos: 'rope_cos',
-  sin: 'rope_sin',
+  /** float [maxSeq, rotaryDim / 2], by the position of the rotary embedding in the config */
+  cos: (rope: number) => `rope_cos.${rope}`,
+  sin: (rope: number) => `rope_sin.${rope}`,
 } as const;
 
 /** Returns the serialized graph. `servingTensors` lists the weights that it needs. */
@@ -138,11 +139,13 @@ class ServingLowering implements DecoderLowering {
     const seqLengths = g.input(SERVING.seqLengths, 'int32', ['batch']);
     const totalLength = g.input(SERVING.totalLength, 'int32', []);
     this.logitRows = g.input(SERVING.logitRows, 'int64', ['logit_rows']);
-    const table = [maxSeqLength, config.headDim / 2];
-    const cos = g.input(SERVING.cos, float, table);
-    const sin = g.input(SERVING.sin, float, table);
+    const table = [maxSeqLength, config.rotaryDim / 2];
+    const tables = config.ropes.map((_, i) => ({
+      cos: g.input(SERVING.cos(i), float, table),
+      sin: g.input(SERVING.sin(i), float, table),
+    }));
     const shape = { config, maxSeqLength, float, form };
-    this.#kv = new KvAttention(g, { ...shape, seqLengths, totalLength, cos, sin });
+    this.#kv = new KvAttention(g, { ...shape, seqLengths, totalLength, tables });
     this.#lora = new LoraGraph(g, config, options.lora, float);
   }
 
@@ -158,8 +161,16 @@ class ServingLowering implements DecoderLowering {
     return g.node('Reshape', [scaled, g.int64([-1, this.#config.hiddenSize])]);
   }
 
+  join({ sum, delta }: Residual): Value {
+    return delta ? this.g.node('Add', [sum, delta]) : sum;
+  }
+
+  scale(x: Value, factor: number): Value {
+    return scaled(this.g, x, factor, this.#float);
+  }
+
   norm({ sum, delta }: Residual, weight: string): { sum: Value; normalized: Value } {
-    const gamma = this.#weight(vectorTensor(weight, this.#config.hiddenSize));
+    const gamma = this.#normFactors(weight, this.#config.hiddenSize);
     const epsilon = { float: this.#config.rmsNormEps };
     if (!delta) return { sum, normalized: this.#rmsNorm(sum, gamma) };
     const [normalized, added] = this.g.nodeWithOutputs(
@@ -181,7 +192,7 @@ class ServingLowering implements DecoderLowering {
     if ('packed' in update) return { packed: this.g.node('Add', [base, update.packed]) };
     const parts = this.#parts({ packed: base }, fused);
     return {
-      parts: FUSED_LINEARS[fused].map((target, i) => {
+      parts: fusedTargets(this.#config, fused).map((target, i) => {
         const delta = update.parts.get(target);
         return delta ? this.g.node('Add', [parts[i]!, delta]) : parts[i]!;
       }),
@@ -203,16 +214,20 @@ class ServingLowering implements DecoderLowering {
     return this.g.node('Add', [spread, this.g.node('Mul', [sum, this.g.float(0)])]);
   }
 
-  gatedSilu(gateUp: Projection): Value {
+  gated(gateUp: Projection): Value {
     const [gate, up] = this.#parts(gateUp, 'mlp_in');
-    const silu = this.g.node('QuickGelu', [gate], { alpha: { float: 1 } }, MICROSOFT);
-    return this.g.node('Mul', [silu, up]);
+    return this.g.node('Mul', [activated(this.g, gate!, this.#config.activation), up]);
   }
 
   /** The logits [L, V], always as float32: sampling needs the full precision. */
   logits(rows: Value, head: ServingMatrix): Value {
-    if (this.#float === 'float32') return this.matmul(rows, head, undefined, SERVING.logits);
-    return this.g.cast(this.matmul(rows, head, undefined), 'float32', SERVING.logits);
+    const { logitsScale, logitsSoftcap } = this.#config;
+    const x = this.scale(rows, logitsScale);
+    const isWide = this.#float === 'float32';
+    const name = logitsSoftcap ? undefined : SERVING.logits;
+    const product = this.matmul(x, head, undefined, isWide ? name : undefined);
+    const logits = isWide ? product : this.g.cast(product, 'float32', name);
+    return logitsSoftcap ? softcapped(this.g, logits, logitsSoftcap, SERVING.logits) : logits;
   }
 
   /** Multiplies x [T, in] by the transposed matrix [out, in] and adds the bias: [T, out]. */
@@ -261,7 +276,7 @@ class ServingLowering implements DecoderLowering {
   #rowProduct(x: Value, layer: number, fused: FusedLinear): Value {
     const { values, scales, factors, floatInputs } = rowMatrix(this.#config, layer, fused);
     // A NaN has no code, and the largest value may be found past it. Only inputs of these can be partly NaN: a norm makes all
-    // of its row NaN.
+    // of its row NaN, and so does the residual stream.
     if (fused === 'attention_out' || fused === 'mlp_out')
       this.#rowSums.push(this.g.node('ReduceSum', [x, this.g.int64([1])], { keepdims: 1 }));
     const rows = quantizeRows(this.g, this.g.node('Mul', [x, this.#weight(factors)]));
@@ -277,7 +292,7 @@ class ServingLowering implements DecoderLowering {
 
   #observeInputs(x: Value, layer: number, fused: FusedLinear): void {
     const inputs = [this.g.node('Abs', [x]), this.g.int64([0])];
-    const { inFeatures } = TARGET_MODULES[FUSED_LINEARS[fused][0]!];
+    const { inFeatures } = TARGET_MODULES[fusedTargets(this.#config, fused)[0]!];
     this.#output('ReduceMax', inputs, observation(layer, fused), inFeatures(this.#config));
   }
 
@@ -310,17 +325,20 @@ class ServingLowering implements DecoderLowering {
   /** The operands of attention. q, k and v stay packed in one operand unless q or k need a norm of their own. */
   #queryKeyValue(qkv: Projection, layer: number): (Value | undefined)[] {
     const toBatch = (v: Value) => this.g.node('Reshape', [v, this.#batchShape]); // [T, w] → [B, S, w]
-    if (!this.#config.qkNorm && qkv.packed) return [toBatch(qkv.packed), undefined, undefined];
-    const [q, k, v] = this.#parts(qkv, 'attention_in');
-    if (!this.#config.qkNorm) return [toBatch(q!), toBatch(k!), toBatch(v!)];
-    const headNorm = (x: Value, name: string) => {
-      const gamma = this.#weight(
-        vectorTensor(layerTensor(layer, `self_attn.${name}`), this.#config.headDim),
-      );
-      const heads = this.g.node('Reshape', [x, this.g.int64([-1, this.#config.headDim])]);
-      return toBatch(this.#rmsNorm(heads, gamma));
-    };
-    return [headNorm(q!, 'q_norm'), headNorm(k!, 'k_norm'), toBatch(v!)];
+    const norms = qkNorms(this.#config);
+    if (norms.length === 0 && qkv.packed) return [toBatch(qkv.packed), undefined, undefined];
+    const parts = this.#parts(qkv, 'attention_in').map((part, i) => {
+      if (!norms[i]) return part;
+      const [name, width] = norms[i];
+      const rows = this.g.node('Reshape', [part, this.g.int64([-1, width])]);
+      return this.#rmsNorm(rows, this.#normFactors(layerTensor(layer, name), width));
+    });
+    return parts.map(toBatch);
+  }
+
+  #normFactors(name: string, width: number): Value {
+    const weight = this.#weight(vectorTensor(name, width));
+    return normFactors(this.g, weight, this.#config, this.#float);
   }
 
   #rmsNorm(x: Value, gamma: Value): Value {
@@ -330,9 +348,7 @@ class ServingLowering implements DecoderLowering {
 
   #parts(projection: Projection, fused: FusedLinear): readonly Value[] {
     if (projection.parts) return projection.parts;
-    const widths = FUSED_LINEARS[fused].map((target) =>
-      TARGET_MODULES[target].outFeatures(this.#config),
-    );
+    const widths = partWidths(this.#config, fused);
     const outputs = widths.map(() => true);
     const inputs = [projection.packed, this.g.int64(widths)];
     return this.g.nodeWithOutputs('Split', inputs, { axis: 1 }, { outputs });

@@ -7,8 +7,8 @@ import type { DecoderConfig } from './config.ts';
 import { expectedTensors, hasBias } from './names.ts';
 import {
   FUSED_LINEAR_NAMES,
-  FUSED_LINEARS,
   type FusedLinear,
+  fusedTargets,
   TARGET_MODULES,
 } from './target-modules.ts';
 
@@ -54,7 +54,7 @@ export function fusedMatrix(
   layer: number,
   fused: FusedLinear,
 ): ServingMatrix {
-  const targets = FUSED_LINEARS[fused];
+  const targets = fusedTargets(config, fused);
   const cols = TARGET_MODULES[targets[0]!].inFeatures(config);
   const widths = targets.map((target) => TARGET_MODULES[target].outFeatures(config));
   const rows = widths.reduce((sum, width) => sum + width, 0);
@@ -67,7 +67,7 @@ export function fusedBias(
   layer: number,
   fused: FusedLinear,
 ): ServingTensor | undefined {
-  const targets = FUSED_LINEARS[fused];
+  const targets = fusedTargets(config, fused);
   if (!hasBias(config, targets[0]!)) return undefined;
   const rows = targets.reduce((sum, t) => sum + TARGET_MODULES[t].outFeatures(config), 0);
   return { name: `layers.${layer}.${fused}.bias`, type: 'float32', dims: [rows] };

@@ -1,66 +1,105 @@
-// The seven linear layers of a decoder block, which are quantized, adapted by LoRA and multiplied by the graphs.
+// The linear layers of a decoder block, which are quantized, adapted by LoRA and multiplied by the graphs.
 import type { DecoderConfig } from './config.ts';
+import type { FamilyTraits } from './families.ts';
 
 /** A linear layer of a decoder block. */
 export interface TargetModule {
   /** The module's path inside its layer, as transformers names it. */
   readonly path: string;
   readonly fused: FusedLinear;
+  /** Only models whose linears are `separate`, or `stacked`, have it. Absent: all have it. */
+  readonly only?: FamilyTraits['linears'];
   inFeatures(config: DecoderConfig): number;
   outFeatures(config: DecoderConfig): number;
 }
 
 /** Linears that read the same activation x. Serving fuses them to one matmul, with one gather and one A per adapter. */
-export type FusedLinear = 'attention_in' | 'attention_out' | 'mlp_in' | 'mlp_out';
+export type FusedLinear = (typeof FUSED_LINEAR_NAMES)[number];
 
 const queryWidth = (c: DecoderConfig) => c.headCount * c.headDim;
 const keyWidth = (c: DecoderConfig) => c.kvHeadCount * c.headDim;
 const hidden = (c: DecoderConfig) => c.hiddenSize;
 const ffn = (c: DecoderConfig) => c.intermediateSize;
 
-const attentionIn = { fused: 'attention_in', inFeatures: hidden } as const;
-const mlpIn = { fused: 'mlp_in', inFeatures: hidden, outFeatures: ffn } as const;
+const separate = { only: 'separate', inFeatures: hidden } as const;
+const stacked = { only: 'stacked', inFeatures: hidden } as const;
 
 /** The linear layers by the names that PEFT gives them as target modules. */
 export const TARGET_MODULES = {
-  q_proj: { ...attentionIn, path: 'self_attn.q_proj', outFeatures: queryWidth },
-  k_proj: { ...attentionIn, path: 'self_attn.k_proj', outFeatures: keyWidth },
-  v_proj: { ...attentionIn, path: 'self_attn.v_proj', outFeatures: keyWidth },
+  q_proj: { ...separate, fused: 'attention_in', path: 'self_attn.q_proj', outFeatures: queryWidth },
+  k_proj: { ...separate, fused: 'attention_in', path: 'self_attn.k_proj', outFeatures: keyWidth },
+  v_proj: { ...separate, fused: 'attention_in', path: 'self_attn.v_proj', outFeatures: keyWidth },
+  qkv_proj: {
+    ...stacked,
+    fused: 'attention_in',
+    path: 'self_attn.qkv_proj',
+    outFeatures: (c) => queryWidth(c) + 2 * keyWidth(c),
+  },
   o_proj: {
     fused: 'attention_out',
     path: 'self_attn.o_proj',
     inFeatures: queryWidth,
     outFeatures: hidden,
   },
-  gate_proj: { ...mlpIn, path: 'mlp.gate_proj' },
-  up_proj: { ...mlpIn, path: 'mlp.up_proj' },
+  gate_proj: { ...separate, fused: 'mlp_in', path: 'mlp.gate_proj', outFeatures: ffn },
+  up_proj: { ...separate, fused: 'mlp_in', path: 'mlp.up_proj', outFeatures: ffn },
+  gate_up_proj: {
+    ...stacked,
+    fused: 'mlp_in',
+    path: 'mlp.gate_up_proj',
+    outFeatures: (c) => 2 * ffn(c),
+  },
   down_proj: { fused: 'mlp_out', path: 'mlp.down_proj', inFeatures: ffn, outFeatures: hidden },
 } as const satisfies Record<string, TargetModule>;
 
 /** The name of a target module. */
 export type TargetName = keyof typeof TARGET_MODULES;
 
-/** All target modules, in the order in which a block uses them. */
+/** The target modules of all models, in the order in which a block uses them. */
 export const TARGET_NAMES = Object.keys(TARGET_MODULES) as TargetName[];
 
-/** The target modules of each fused linear. */
-export const FUSED_LINEARS: Readonly<Record<FusedLinear, readonly TargetName[]>> = {
-  attention_in: targetsOf('attention_in'),
-  attention_out: targetsOf('attention_out'),
-  mlp_in: targetsOf('mlp_in'),
-  mlp_out: targetsOf('mlp_out'),
+/** The target modules of models with separate, and with stacked linears. */
+export const TARGETS_OF: Readonly<Record<FamilyTraits['linears'], readonly TargetName[]>> = {
+  separate: targetsOf('separate'),
+  stacked: targetsOf('stacked'),
 };
 
 /** All fused linears, in the order in which a block uses them. */
-export const FUSED_LINEAR_NAMES = Object.keys(FUSED_LINEARS) as FusedLinear[];
+export const FUSED_LINEAR_NAMES = ['attention_in', 'attention_out', 'mlp_in', 'mlp_out'] as const;
 
-function targetsOf(fused: FusedLinear): TargetName[] {
-  return TARGET_NAMES.filter((name) => TARGET_MODULES[name].fused === fused);
+/** The target modules of a model, in the order in which a block uses them. */
+export function targetNames({ linears }: Pick<DecoderConfig, 'linears'>): readonly TargetName[] {
+  return TARGETS_OF[linears];
+}
+
+/** The target modules of a fused linear of a model. */
+export function fusedTargets(config: DecoderConfig, fused: FusedLinear): readonly TargetName[] {
+  return targetNames(config).filter((name) => TARGET_MODULES[name].fused === fused);
+}
+
+/** The widths of the parts of a fused linear's output: q, k and v, or gate and up, or a single part. */
+export function partWidths(config: DecoderConfig, fused: FusedLinear): readonly number[] {
+  switch (fused) {
+    case 'attention_in':
+      return [queryWidth(config), keyWidth(config), keyWidth(config)];
+    case 'mlp_in':
+      return [ffn(config), ffn(config)];
+    case 'attention_out':
+    case 'mlp_out':
+      return [hidden(config)];
+  }
+}
+
+function targetsOf(linears: FamilyTraits['linears']): TargetName[] {
+  return TARGET_NAMES.filter((name) => {
+    const { only }: TargetModule = TARGET_MODULES[name];
+    return only === undefined || only === linears;
+  });
 }
 
 /** The number of outputs of a fused linear. */
 export function fusedWidth(config: DecoderConfig, fused: FusedLinear): number {
-  return FUSED_LINEARS[fused].reduce((sum, t) => sum + TARGET_MODULES[t].outFeatures(config), 0);
+  return partWidths(config, fused).reduce((sum, width) => sum + width, 0);
 }
 
 /** The number of parameters of a LoRA adapter of rank 1 on these linears of every layer. */

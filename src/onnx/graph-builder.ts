@@ -151,6 +151,14 @@ export class GraphBuilder {
     return names.filter((name) => name !== '') as Value[];
   }
 
+  /** The names and shapes of the constants. */
+  get constants(): { readonly name: string; readonly dims: Dims }[] {
+    return Array.from(this.#constants.values(), ({ name, dims }) => ({
+      name,
+      dims: dims.map(Number),
+    }));
+  }
+
   /** Serializes the ModelProto. `locations`: the weights that the session reads from files by itself. */
   toBytes(locations: ReadonlyMap<string, FileLocation> = new Map()): Uint8Array {
     const externals = [...this.externals.values()].map((weight) =>

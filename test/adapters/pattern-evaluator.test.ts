@@ -4,11 +4,13 @@ import { subscribe } from 'node:diagnostics_channel';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { test } from 'node:test';
 import { parseAdapterConfig } from '../../adapters/peft/peft-config.ts';
-import { moduleName, TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { moduleName, TARGETS_OF } from '../../src/model/target-modules.ts';
 import { configBytes } from './sample.ts';
 
 const LAYERS = Array.from({ length: 30 }, (_, layer) => layer);
-const MODULES = LAYERS.flatMap((layer) => TARGET_NAMES.map((name) => moduleName(layer, name)));
+const MODULES = LAYERS.flatMap((layer) =>
+  TARGETS_OF.separate.map((name) => moduleName(layer, name)),
+);
 const parse = (changes: Record<string, unknown>) =>
   parseAdapterConfig(configBytes(changes), MODULES);
 

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseAdapterConfig } from '../../adapters/peft/peft-config.ts';
-import { moduleName, TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { moduleName, TARGETS_OF } from '../../src/model/target-modules.ts';
 import { configBytes } from './sample.ts';
 
-const MODULES = [0, 1, 2].flatMap((layer) => TARGET_NAMES.map((t) => moduleName(layer, t)));
+const MODULES = [0, 1, 2].flatMap((layer) => TARGETS_OF.separate.map((t) => moduleName(layer, t)));
 const parse = (changes: Record<string, unknown>) =>
   parseAdapterConfig(configBytes(changes), MODULES);
 const targetsOf = async (changes: Record<string, unknown>) =>

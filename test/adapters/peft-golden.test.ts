@@ -6,7 +6,7 @@ import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
 import { parseSafetensors } from '../../src/formats/safetensors.ts';
 import { parseDecoderConfig } from '../../src/model/config.ts';
-import { moduleName, TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { moduleName, TARGETS_OF } from '../../src/model/target-modules.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
 import { adapterBytes } from './sample.ts';
 
@@ -75,7 +75,7 @@ async function assertParsesLikeTwin(folder: string, model: ReturnType<typeof mod
   let used = 0;
   let byteSize = 0;
   weights.layers.forEach((layer, index) => {
-    for (const target of TARGET_NAMES) {
+    for (const target of TARGETS_OF.separate) {
       const pair = layer[target];
       const module = moduleName(index, target);
       const a = tensors.get(`base_model.model.${module}.lora_A.weight`);

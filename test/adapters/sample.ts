@@ -9,32 +9,28 @@ import {
   type Tensor,
 } from '../../src/common/tensor.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
-import type { DecoderConfig } from '../../src/model/config.ts';
+import { type DecoderConfig, parseDecoderConfig } from '../../src/model/config.ts';
 import {
   moduleName,
   TARGET_MODULES,
-  TARGET_NAMES,
+  TARGETS_OF,
   type TargetName,
 } from '../../src/model/target-modules.ts';
 
 /** Every width differs: q 8x12, k and v 8x4, o 12x8, gate and up 8x10, down 10x8. */
-export const MODEL: DecoderConfig = {
-  family: 'llama',
-  layerCount: 3,
-  hiddenSize: 8,
-  intermediateSize: 10,
-  headCount: 3,
-  kvHeadCount: 1,
-  headDim: 4,
-  vocabSize: 16,
-  maxPositions: 32,
-  rmsNormEps: 1e-5,
-  rope: { type: 'default', theta: 10_000 },
-  tiedEmbeddings: true,
-  qkvBias: false,
-  qkNorm: false,
-  eosTokenIds: [],
-};
+export const MODEL: DecoderConfig = parseDecoderConfig({
+  model_type: 'llama',
+  num_hidden_layers: 3,
+  hidden_size: 8,
+  intermediate_size: 10,
+  num_attention_heads: 3,
+  num_key_value_heads: 1,
+  head_dim: 4,
+  vocab_size: 16,
+  max_position_embeddings: 32,
+  rms_norm_eps: 1e-5,
+  tie_word_embeddings: true,
+});
 
 export const CONFIG = {
   peft_type: 'LORA',
@@ -121,4 +117,4 @@ export function parseSample(
   return parseAdapter(adapterBytes(configBytes(changes), serializeSafetensors(tensors)), MODEL);
 }
 
-export const ALL_TARGETS = TARGET_NAMES;
+export const ALL_TARGETS = TARGETS_OF.separate;

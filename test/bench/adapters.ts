@@ -6,7 +6,7 @@ import { asBytes, type FloatDType, type Tensor, toFloat32 } from '../../src/comm
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import type { TargetName } from '../../src/model/target-modules.ts';
-import { moduleName, TARGET_MODULES, TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { moduleName, TARGET_MODULES, TARGETS_OF } from '../../src/model/target-modules.ts';
 import { writeAdapterGguf } from './adapter-gguf.ts';
 
 export interface AdapterShape {
@@ -18,7 +18,7 @@ export interface AdapterShape {
 }
 
 export const QV_R8: AdapterShape = { label: 'qv-r8', rank: 8, targets: ['q_proj', 'v_proj'] };
-export const ALL_R16: AdapterShape = { label: 'all-r16', rank: 16, targets: TARGET_NAMES };
+export const ALL_R16: AdapterShape = { label: 'all-r16', rank: 16, targets: TARGETS_OF.separate };
 
 /** Writes `count` PEFT folders below `root`, each of other weights, counted from `seed`; answers their names. */
 export function writeAdapters(

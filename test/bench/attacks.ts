@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { readArtifact } from '../../src/import/artifact.ts';
-import { TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { TARGETS_OF } from '../../src/model/target-modules.ts';
 import { runLorikeet, type Serving, startServing } from '../e2e/program.ts';
 import { fetchBase } from '../e2e/served.ts';
 import { writeAdapters } from './adapters.ts';
@@ -110,7 +110,11 @@ function writeAttackAdapters(base: string): string {
   const artifact = readArtifact(base);
   const { config } = artifact;
   artifact.tensors.close();
-  const wide = { label: WIDE_ADAPTER.replace(/-0$/, ''), rank: WIDE_RANK, targets: TARGET_NAMES };
+  const wide = {
+    label: WIDE_ADAPTER.replace(/-0$/, ''),
+    rank: WIDE_RANK,
+    targets: TARGETS_OF.separate,
+  };
   writeAdapters(root, config, { shape: wide, count: 1 });
   const narrow = { label: 'narrow', rank: 4, targets: ['q_proj'] as const };
   const [name] = writeAdapters(root, config, { shape: narrow, count: 1 });

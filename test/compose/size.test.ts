@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { servingSize } from '../../src/compose/models.ts';
 import { parseDecoderConfig } from '../../src/model/config.ts';
 import { WEIGHTS_MODES } from '../../src/model/serving-weights.ts';
-import { TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { TARGETS_OF } from '../../src/model/target-modules.ts';
 import { runLorikeet } from '../e2e/program.ts';
 import { SMOLLM2, servingFolder, temporaryFolder, tinyAdapter, tinyModel } from '../fixtures.ts';
 
@@ -15,7 +15,7 @@ const ASKED = {
   slots: 32,
   maxSeq: 2048,
   rank: 16,
-  targets: TARGET_NAMES,
+  targets: TARGETS_OF.separate,
 } as const;
 
 test('the base is what its serving files hold, in every mode', async (t) => {
@@ -33,7 +33,7 @@ test('an adapter is the bytes of its float32 values, whatever its rank and targe
   const { config } = tinyModel();
   for (const [rank, targets] of [
     [3, ['q_proj', 'v_proj']],
-    [16, TARGET_NAMES],
+    [16, TARGETS_OF.separate],
   ] as const) {
     const { layers } = tinyAdapter(config, { seed: 1, rank, targets });
     const bytes = layers

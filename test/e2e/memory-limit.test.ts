@@ -6,7 +6,7 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import { parseDecoderConfig } from '../../src/model/config.ts';
-import { TARGET_MODULES, TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { TARGET_MODULES, TARGETS_OF } from '../../src/model/target-modules.ts';
 import { filled, keyOf } from '../adapters/sample.ts';
 import { seededRandom, temporaryFolder } from '../fixtures.ts';
 import { createGroup, type LimitedGroup } from './memory-group.ts';
@@ -33,7 +33,7 @@ function writeAdapter(directory: string, seed: number): void {
   const random = seededRandom(seed);
   const draw = (shape: [number, number]) => filled(shape, 'F32', () => (random() - 0.5) / 50);
   const tensors = Array.from({ length: config.layerCount }, (_, layer) =>
-    TARGET_NAMES.flatMap((target) => {
+    TARGETS_OF.separate.flatMap((target) => {
       const { inFeatures, outFeatures } = TARGET_MODULES[target];
       return [
         [keyOf(layer, target, 'A'), draw([RANK, inFeatures(config)])],
@@ -42,7 +42,12 @@ function writeAdapter(directory: string, seed: number): void {
     }),
   ).flat();
   mkdirSync(directory, { recursive: true });
-  const settings = { peft_type: 'LORA', r: RANK, lora_alpha: RANK, target_modules: TARGET_NAMES };
+  const settings = {
+    peft_type: 'LORA',
+    r: RANK,
+    lora_alpha: RANK,
+    target_modules: TARGETS_OF.separate,
+  };
   writeFileSync(path.join(directory, 'adapter_config.json'), JSON.stringify(settings));
   const file = path.join(directory, 'adapter_model.safetensors');
   writeFileSync(file, serializeSafetensors(new Map(tensors)));

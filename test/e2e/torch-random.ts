@@ -4,7 +4,7 @@
 import { fromFloat32, type Tensor } from '../../src/common/tensor.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { loraNames } from '../../src/model/names.ts';
-import { moduleName, TARGET_MODULES, TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { moduleName, TARGET_MODULES, TARGETS_OF } from '../../src/model/target-modules.ts';
 import type { LoraSettings } from '../../trainer/types.ts';
 
 const STATE_SIZE = 624;
@@ -19,7 +19,7 @@ export function drawAsPeft(
   const random = createTorchRandom(seed);
   const tensors = new Map<string, Tensor>();
   for (let layer = 0; layer < config.layerCount; layer++) {
-    for (const target of TARGET_NAMES) {
+    for (const target of TARGETS_OF.separate) {
       const rank = modules.get(moduleName(layer, target))?.rank;
       if (rank === undefined) continue;
       const cols = TARGET_MODULES[target].inFeatures(config);

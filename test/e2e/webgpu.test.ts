@@ -10,7 +10,7 @@ import { openDeviceMemory } from '../../src/engine/memory/device-memory.ts';
 import { openServingFolder } from '../../src/engine/serving-folder.ts';
 import type { LoraLayout } from '../../src/model/lora-graph.ts';
 import { servingGraph } from '../../src/model/serving-graph.ts';
-import { TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { TARGETS_OF } from '../../src/model/target-modules.ts';
 import { createSession } from '../../src/ort/session.ts';
 import { dequantizedRunner } from '../engine/dequantized.ts';
 import { engineSuite } from '../engine/engine-suite.ts';
@@ -44,7 +44,7 @@ engineSuite('on WebGPU', { provider: 'webgpu', limit: LIMIT, skip });
 
 const layouts: LoraLayout[] = [
   { kind: 'none' },
-  { kind: 'single', targets: TARGET_NAMES, parts: [] },
+  { kind: 'single', targets: TARGETS_OF.separate, parts: [] },
   { kind: 'grouped', targets: ['q_proj', 'v_proj'], parts: [] },
 ];
 
@@ -64,7 +64,7 @@ const TOKENS = [5, 17, 3, 90, 41, 8, 8, 63, 22, 71, 1, 30];
 
 /** Returns the logits of a prompt's chunk in slot 1 with an adapter, then those of the next token. */
 async function int8Logits({ runner, slots, config }: ReturnType<typeof createRunner>) {
-  slots.attach(tinyAdapter(config, { seed: 7, rank: 3, targets: TARGET_NAMES }));
+  slots.attach(tinyAdapter(config, { seed: 7, rank: 3, targets: TARGETS_OF.separate }));
   const run = { firstSlot: 1, lora: { kind: 'single', slot: 1 } } as const;
   const logitRows = TOKENS.map((_, i) => i);
   const whole = { ...run, tokenIds: TOKENS, pastLengths: [0], logitRows };

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { planGroups } from '../../src/engine/adapters/adapter-groups.ts';
-import { TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { TARGETS_OF } from '../../src/model/target-modules.ts';
 import { servingFolder, tinyAdapter, tinyModel } from '../fixtures.ts';
 import { createRunner, runLogits, worstDifference } from './runner.ts';
 
@@ -39,7 +39,7 @@ test('rows of one adapter get their own results, however many there are', async 
     maxSeqLength: 16,
   });
   for (const seed of [1, 2, 3, 4]) {
-    slots.attach(tinyAdapter(config, { seed, rank: 2 + seed, targets: TARGET_NAMES }));
+    slots.attach(tinyAdapter(config, { seed, rank: 2 + seed, targets: TARGETS_OF.separate }));
   }
   const alone = async (row: number, slot: number) => {
     const tokenIds = [TOKENS[row]!];

@@ -5,13 +5,16 @@ import { AdapterSlots } from '../../src/engine/adapters/adapter-slots.ts';
 import { GraphSessions } from '../../src/engine/graph-sessions.ts';
 import type { ModelInput } from '../../src/engine/model-input.ts';
 import { openServingFolder } from '../../src/engine/serving-folder.ts';
-import { TARGET_NAMES, type TargetName } from '../../src/model/target-modules.ts';
+import { TARGETS_OF, type TargetName } from '../../src/model/target-modules.ts';
 import { servingFolder, tinyAdapter, tinyModel } from '../fixtures.ts';
 import { createRunner, runLogits, worstDifference } from './runner.ts';
 
 const model = tinyModel();
-const adapter = (seed: number, rank: number, targets: readonly TargetName[] = TARGET_NAMES) =>
-  tinyAdapter(model.config, { seed, rank, targets });
+const adapter = (
+  seed: number,
+  rank: number,
+  targets: readonly TargetName[] = TARGETS_OF.separate,
+) => tinyAdapter(model.config, { seed, rank, targets });
 
 /** The bytes of one slot of rank 1 that covers all linears. */
 const SLOT_BYTES_PER_RANK =

@@ -5,7 +5,7 @@ import type { SlotId } from '../../src/engine/batch.ts';
 import { Engine } from '../../src/engine/engine.ts';
 import { openDeviceMemory } from '../../src/engine/memory/device-memory.ts';
 import { servingTensors } from '../../src/model/serving-weights.ts';
-import { TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { TARGETS_OF } from '../../src/model/target-modules.ts';
 import { servingFolder, tinyAdapter, tinyModel } from '../fixtures.ts';
 import { type SimulatedDevice, simulateDevice } from '../ort/simulated-device.ts';
 
@@ -46,7 +46,7 @@ test('weights, cache and adapters are in CUDA memory, once, and old slots are fr
   const fused = (rank: number, targets: number) => [SIZE.slotCount + 1, 1, 64, rank * targets];
   assert.equal(count(device, FLOAT16, fused(4, 2)), layerCount);
   const before = device.held().length;
-  const wide = tinyAdapter(model.config, { seed: 2, rank: 16, targets: TARGET_NAMES });
+  const wide = tinyAdapter(model.config, { seed: 2, rank: 16, targets: TARGETS_OF.separate });
   engine.attachAdapter(wide);
   await run(wide.digest, 2);
   assert.equal(count(device, FLOAT16, fused(4, 2)), 0, 'the narrow slots are gone');

@@ -9,7 +9,7 @@ import { Engine } from '../../src/engine/engine.ts';
 import type { LogitsRow } from '../../src/engine/logits.ts';
 import { createSampler } from '../../src/engine/sampling/sampler.ts';
 import { outputVector, type VectorName } from '../../src/model/adapter-vectors.ts';
-import { TARGET_MODULES, TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { TARGET_MODULES, TARGETS_OF } from '../../src/model/target-modules.ts';
 import type { Provider } from '../../src/settings/provider.ts';
 import {
   seededRandom,
@@ -155,7 +155,7 @@ function drawnIds(results: readonly RowResult[]): number[] {
 function scalingAdapter({ config }: TinyModel, seed: number): AdapterWeights {
   const random = seededRandom(1000 + seed);
   const vectors = new Map<VectorName, Float32Array>();
-  for (const target of TARGET_NAMES)
+  for (const target of TARGETS_OF.separate)
     for (const kind of ['scale', 'bias'] as const) {
       const length = TARGET_MODULES[target].outFeatures(config);
       const values = new Float32Array(length).map(() => 0.3 * random());
@@ -169,9 +169,9 @@ const isolates =
   async (t, { engineOf }) => {
     const model = tinyModel();
     const engine = await engineOf(t, model);
-    const good = tinyAdapter(model.config, { seed: 1, rank: 8, targets: TARGET_NAMES });
-    const harmless = tinyAdapter(model.config, { seed: 2, rank: 8, targets: TARGET_NAMES });
-    const bad = tinyAdapter(model.config, { seed: 3, rank: 8, targets: TARGET_NAMES });
+    const good = tinyAdapter(model.config, { seed: 1, rank: 8, targets: TARGETS_OF.separate });
+    const harmless = tinyAdapter(model.config, { seed: 2, rank: 8, targets: TARGETS_OF.separate });
+    const bad = tinyAdapter(model.config, { seed: 3, rank: 8, targets: TARGETS_OF.separate });
     for (const layer of bad.layers) for (const pair of Object.values(layer)) pair.a.fill(value);
     await assertIsolated(engine, { good, harmless, bad });
     for (const adapter of engine.attachedAdapters()) engine.detachAdapter(adapter);
@@ -221,7 +221,7 @@ const CASES: Record<string, Case> = {
     const model = tinyModel();
     const engine = await engineOf(t, model);
     const adapters = [
-      tinyAdapter(model.config, { seed: 1, rank: 8, targets: TARGET_NAMES }),
+      tinyAdapter(model.config, { seed: 1, rank: 8, targets: TARGETS_OF.separate }),
       tinyAdapter(model.config, { seed: 2, rank: 3, targets: ['q_proj', 'v_proj'] }),
       tinyAdapter(model.config, { seed: 3, rank: 17, targets: ['down_proj'], layers: [1] }),
       scalingAdapter(model, 4),
@@ -245,7 +245,7 @@ const CASES: Record<string, Case> = {
     const model = tinyModel();
     const engine = await engineOf(t, model);
     const [mine, a, b] = [1, 2, 3].map((seed) =>
-      tinyAdapter(model.config, { seed, rank: 8, targets: TARGET_NAMES }),
+      tinyAdapter(model.config, { seed, rank: 8, targets: TARGETS_OF.separate }),
     );
     for (const adapter of [mine!, a!]) engine.attachAdapter(adapter);
     const me = { prompt: [7, 8, 9], adapter: mine };
@@ -277,7 +277,7 @@ const CASES: Record<string, Case> = {
     for (let round = 0; round < 12; round++) {
       const seed = 100 + round;
       const rank = 1 + Math.floor(20 * Math.abs(random()));
-      const targets = random() > 0 ? TARGET_NAMES : (['q_proj', 'v_proj'] as const);
+      const targets = random() > 0 ? TARGETS_OF.separate : (['q_proj', 'v_proj'] as const);
       if (attached.length === 4) {
         const [gone] = attached.splice(Math.floor(4 * Math.abs(random())), 1);
         engine.detachAdapter(gone!.digest);
@@ -312,7 +312,7 @@ const CASES: Record<string, Case> = {
   ) => {
     const model = tinyModel();
     const engine = await engineOf(t, model);
-    const adapter = tinyAdapter(model.config, { seed: 1, rank: 8, targets: TARGET_NAMES });
+    const adapter = tinyAdapter(model.config, { seed: 1, rank: 8, targets: TARGETS_OF.separate });
     engine.attachAdapter(adapter);
     const sequences = [
       { prompt: [7, 8, 9], adapter: undefined },

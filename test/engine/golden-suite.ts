@@ -20,10 +20,18 @@ import { createRunner, runLogits, worstDifference } from './runner.ts';
 
 const LIMIT = 2e-4;
 const DQ_KEY = 'logits_nf4_dq';
-const models = sharedPath('golden', 'models');
-const adapters = sharedPath('golden', 'adapters');
-const breadth = sharedPath('golden', 'breadth', 'adapters');
-const names = (folder: string | undefined) => (folder ? readdirSync(folder) : []);
+
+/** The folders of all models, or of all adapters, by name. */
+function foldersOf(kind: 'models' | 'adapters'): ReadonlyMap<string, string> {
+  const parents = [sharedPath('golden', kind), sharedPath('golden', 'breadth', kind)];
+  const found = parents.flatMap((parent) =>
+    parent ? readdirSync(parent).map((name) => [name, path.join(parent, name)] as const) : [],
+  );
+  return new Map(found);
+}
+
+const models = foldersOf('models');
+const adapters = foldersOf('adapters');
 
 type Quantization = { quantization: 'none' | 'nf4'; doubleQuantization: boolean };
 const DOUBLE: Quantization = { quantization: 'nf4', doubleQuantization: true };
@@ -54,26 +62,17 @@ const FORMS: readonly Form[] = [
   { name: 'double-quantized NF4', quantization: DOUBLE, file: 'cases-nf4', key: DQ_KEY },
 ];
 
-/** Adapters of kinds or families that are not served yet. */
+/** Adapters of kinds that are not served yet. */
 const UNSUPPORTED = [
-  ...[
-    'embed',
-    'save-lm-head',
-    'phi3-fused',
-    'alora',
-    'embed-and-head',
-    'lm-head-lora',
-    'save-norms',
-  ],
-  ...['token-indices', 'gemma2-all', 'gemma3-qv', 'granite-all', 'olmo2-all'],
+  'embed',
+  'save-lm-head',
+  'alora',
+  'embed-and-head',
+  'lm-head-lora',
+  'save-norms',
+  'token-indices',
 ];
-/** Folders by the names of the adapters. */
-const folders = new Map(
-  [adapters, breadth].flatMap((folder) =>
-    names(folder).map((name) => [name, path.join(folder!, name)] as const),
-  ),
-);
-const supported = [...folders.keys()].filter(
+const supported = [...adapters.keys()].filter(
   (name) => !name.includes('.') && !UNSUPPORTED.includes(name),
 );
 
@@ -86,9 +85,9 @@ export interface GoldenOptions {
 
 /** Declares a test per model and form, per model for greedy ids, per adapter, and one for a mixed batch. */
 export function goldenSuite(name: string, { provider, skip, forms = FORMS }: GoldenOptions): void {
-  const options = { skip: skipUnless(models) || skip || false };
+  const options = { skip: skipUnless(sharedPath('golden')) || skip || false };
   const golden = goldenOn(provider);
-  for (const model of names(models).filter((one) => /^(llama|mistral|qwen)/.test(one))) {
+  for (const model of models.keys()) {
     for (const form of forms) {
       test(`${name}, ${model}, ${form.name}: logits equal transformers'`, options, (t) =>
         testLogits(t, golden, { model, form }),
@@ -116,8 +115,10 @@ async function testLogits(
   golden: Golden,
   { model, form: { quantization, file, key } }: { model: string; form: Form },
 ): Promise<void> {
-  const { runner } = await golden(t, model, quantization);
-  for (const { ids, logits } of readCases(path.join(models!, model, `${file}.safetensors`), key)) {
+  const cases = readCases(path.join(models.get(model)!, `${file}.safetensors`), key);
+  const maxSeqLength = cases[0]!.ids.length;
+  const { runner } = await golden(t, model, { quantization, maxSeqLength });
+  for (const { ids, logits } of cases) {
     const logitRows = ids.map((_, row) => row);
     const input = { tokenIds: ids, firstSlot: 1, pastLengths: [0], logitRows };
     const data = await runLogits(runner, { ...input, lora: { kind: 'none' } });
@@ -127,9 +128,12 @@ async function testLogits(
 }
 
 async function testGreedy(t: TestContext, golden: Golden, model: string): Promise<void> {
-  const { runner, config } = await golden(t, model, UNQUANTIZED.quantization);
-  const { cases } = JSON.parse(readFileSync(path.join(models!, model, 'greedy.json'), 'utf8'));
-  for (const { prompt, ids } of cases as { prompt: number[]; ids: number[] }[]) {
+  const file = path.join(models.get(model)!, 'greedy.json');
+  const cases: { prompt: number[]; ids: number[] }[] = JSON.parse(readFileSync(file, 'utf8')).cases;
+  const maxSeqLength = Math.max(...cases.map(({ prompt, ids }) => prompt.length + ids.length));
+  const { quantization } = UNQUANTIZED;
+  const { runner, config } = await golden(t, model, { quantization, maxSeqLength });
+  for (const { prompt, ids } of cases) {
     const got: number[] = [];
     let tokenIds = prompt;
     for (let past = 0; got.length < ids.length; past += tokenIds.length, tokenIds = got.slice(-1)) {
@@ -148,14 +152,14 @@ async function testGreedy(t: TestContext, golden: Golden, model: string): Promis
 }
 
 function baseOf(adapter: string): string {
-  const file = path.join(folders.get(adapter)!, 'adapter_config.json');
+  const file = path.join(adapters.get(adapter)!, 'adapter_config.json');
   return JSON.parse(readFileSync(file, 'utf8')).base_model_name_or_path;
 }
 
 async function testAdapter(t: TestContext, golden: Golden, name: string): Promise<void> {
-  const served = await golden(t, baseOf(name), DOUBLE);
+  const served = await golden(t, baseOf(name), { quantization: DOUBLE });
   served.slots.attach(await goldenAdapter(name, served));
-  const file = path.join(folders.get(name)!, 'cases.safetensors');
+  const file = path.join(adapters.get(name)!, 'cases.safetensors');
   for (const { ids, logits } of readCases(file, DQ_KEY)) {
     const logitRows = ids.map((_, row) => row);
     const input = { tokenIds: ids, firstSlot: 0, pastLengths: [0], logitRows };
@@ -166,8 +170,8 @@ async function testAdapter(t: TestContext, golden: Golden, name: string): Promis
 }
 
 async function testMixed(t: TestContext, golden: Golden): Promise<void> {
-  const { rows } = JSON.parse(readFileSync(path.join(adapters!, 'mixed.json'), 'utf8'));
-  const cases = readCases(path.join(adapters!, 'mixed.safetensors'), DQ_KEY);
+  const { rows } = JSON.parse(readFileSync(adapters.get('mixed.json')!, 'utf8'));
+  const cases = readCases(adapters.get('mixed.safetensors')!, DQ_KEY);
   const mine = (rows as (string | null)[])
     .map((name, i) => ({ name: name ?? undefined, ...cases[i]! }))
     .filter(({ name }) => name === undefined || supported.includes(name));
@@ -178,9 +182,9 @@ async function testMixed(t: TestContext, golden: Golden): Promise<void> {
 /** Every adapter of one base, and the base. */
 async function testKinds(t: TestContext, golden: Golden): Promise<void> {
   const kinds = supported.filter((name) => baseOf(name) === 'llama-tied');
-  const [base] = readCases(path.join(models!, 'llama-tied', 'cases-nf4.safetensors'), DQ_KEY);
+  const [base] = readCases(path.join(models.get('llama-tied')!, 'cases-nf4.safetensors'), DQ_KEY);
   const rows = kinds.map((name) => {
-    const [first] = readCases(path.join(folders.get(name)!, 'cases.safetensors'), DQ_KEY);
+    const [first] = readCases(path.join(adapters.get(name)!, 'cases.safetensors'), DQ_KEY);
     return { name, ...first! };
   });
   assert.ok(rows.length >= 8);
@@ -194,7 +198,7 @@ async function assertRows(
   rows: readonly { name: string | undefined; ids: number[]; logits: Float32Array }[],
 ): Promise<void> {
   const length = Math.min(...rows.map(({ ids }) => ids.length));
-  const served = await golden(t, 'llama-tied', DOUBLE, rows.length);
+  const served = await golden(t, 'llama-tied', { quantization: DOUBLE, slotCount: rows.length });
   for (const name of new Set(rows.map((row) => row.name))) {
     if (name !== undefined) served.slots.attach(await goldenAdapter(name, served));
   }
@@ -220,23 +224,25 @@ interface Served extends ReturnType<typeof createRunner> {
   readonly base: AdaptedBase;
 }
 
-type Golden = (
-  t: TestContext,
-  model: string,
-  quantization: Quantization,
-  slotCount?: number,
-) => Promise<Served>;
+interface GoldenRun {
+  readonly quantization: Quantization;
+  readonly slotCount?: number;
+  /** Default: 128. As in transformers, longrope depends on the length of the sequence. */
+  readonly maxSeqLength?: number;
+}
+
+type Golden = (t: TestContext, model: string, run: GoldenRun) => Promise<Served>;
 
 const goldenOn =
   (provider: Provider): Golden =>
-  async (t, model, quantization, slotCount = 2) => {
+  async (t, model, { quantization, slotCount = 2, maxSeqLength = 128 }) => {
     const dir = path.join(temporaryFolder(t), 'artifact');
-    await importModel(path.join(models!, model), dir, quantization);
+    await importModel(models.get(model)!, dir, quantization);
     const artifact = readArtifact(dir);
     t.after(() => artifact.tensors.close());
     const cacheDir = temporaryFolder(t);
     const servingDir = await ensureServingFiles(artifact, { weights: 'f32', cacheDir });
-    const runner = createRunner(t, servingDir, { slotCount, maxSeqLength: 128, provider });
+    const runner = createRunner(t, servingDir, { slotCount, maxSeqLength, provider });
     return { ...runner, base: adaptedBaseOf(artifact) };
   };
 
@@ -255,7 +261,7 @@ function readCases(file: string, key: string) {
 }
 
 async function goldenAdapter(name: string, { config, base }: Served) {
-  const read = (file: string) => readFileSync(path.join(folders.get(name)!, file));
+  const read = (file: string) => readFileSync(path.join(adapters.get(name)!, file));
   const files = {
     configBytes: read('adapter_config.json'),
     weightsBytes: read('adapter_model.safetensors'),

@@ -8,17 +8,20 @@ import { AdapterSlots } from '../../src/engine/adapters/adapter-slots.ts';
 import { outputVector } from '../../src/model/adapter-vectors.ts';
 import { adaptedTargets } from '../../src/model/lora-graph.ts';
 import {
-  FUSED_LINEARS,
+  fusedTargets,
   TARGET_MODULES,
-  TARGET_NAMES,
+  TARGETS_OF,
   type TargetName,
 } from '../../src/model/target-modules.ts';
 import type { OrtTensor } from '../../src/ort/tensor.ts';
 import { tinyAdapter, tinyModel } from '../fixtures.ts';
 
 const { config } = tinyModel();
-const adapter = (seed: number, rank: number, targets: readonly TargetName[] = TARGET_NAMES) =>
-  tinyAdapter(config, { seed, rank, targets });
+const adapter = (
+  seed: number,
+  rank: number,
+  targets: readonly TargetName[] = TARGETS_OF.separate,
+) => tinyAdapter(config, { seed, rank, targets });
 
 const ADAPTERS = [
   adapter(1, 4),
@@ -34,7 +37,7 @@ function expected(slots: AdapterSlots, weights: AdapterWeights): number[][] {
     const [, , rows, cols] = tensor.shape as [number, number, number, number];
     const pairs = weights.layers[layer]!;
     if ('vector' in of) {
-      return FUSED_LINEARS[of.fused].flatMap((target) => [
+      return fusedTargets(config, of.fused).flatMap((target) => [
         ...(weights.vectors.get(outputVector(of.vector, layer, target)) ??
           new Float32Array(TARGET_MODULES[target].outFeatures(config))),
       ]);

@@ -5,7 +5,7 @@ import { type TestContext, test } from 'node:test';
 import { planGroups } from '../../src/engine/adapters/adapter-groups.ts';
 import { openServingFolder } from '../../src/engine/serving-folder.ts';
 import type { WeightsMode } from '../../src/model/serving-weights.ts';
-import { TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { TARGETS_OF } from '../../src/model/target-modules.ts';
 import { servingFolder, tinyAdapter, tinyModel } from '../fixtures.ts';
 import { simulateDevice } from '../ort/simulated-device.ts';
 import { dequantizedRunner } from './dequantized.ts';
@@ -24,7 +24,7 @@ const families = [
 
 /** The logits of three runs: a prompt without the adapter, a prompt with it, and a decode step of both together. */
 async function runAll({ runner, slots, config }: ReturnType<typeof createRunner>) {
-  slots.attach(tinyAdapter(config, { seed: 7, rank: 3, targets: TARGET_NAMES }));
+  slots.attach(tinyAdapter(config, { seed: 7, rank: 3, targets: TARGETS_OF.separate }));
   const results: Float32Array[] = [];
   for (const [firstSlot, lora] of [
     [0, { kind: 'none' }],

@@ -10,7 +10,7 @@ import type { LogitsRow } from '../../src/engine/logits.ts';
 import { fewestRowsForRowForm } from '../../src/engine/row-form.ts';
 import { openServingFolder } from '../../src/engine/serving-folder.ts';
 import { type Calibration, ensureServingFiles } from '../../src/import/serving-files.ts';
-import { TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { TARGETS_OF } from '../../src/model/target-modules.ts';
 import { type TinyModel, temporaryFolder, tinyAdapter, tinyModel } from '../fixtures.ts';
 import { plainLogits } from '../model/plain-decoder.ts';
 
@@ -74,7 +74,7 @@ for (const [family, changes] of Object.entries({
   test(`${family}: logits are close to those of a plain decoder`, async (t) => {
     const model = tinyModel(changes);
     const engine = await openEngine(t, { model }, 1);
-    const adapter = tinyAdapter(model.config, { seed: 5, rank: 4, targets: TARGET_NAMES });
+    const adapter = tinyAdapter(model.config, { seed: 5, rank: 4, targets: TARGETS_OF.separate });
     await engine.prepareFor(adapter);
     engine.attachAdapter(adapter);
     const logits = await decode(engine, [undefined, adapter, undefined]);
@@ -118,7 +118,7 @@ test('a base that was not calibrated keeps its blocks', async (t) => {
   assert.equal(typeof (await decode(engine, [undefined]))[0], 'object');
 });
 
-for (const target of TARGET_NAMES) {
+for (const target of TARGETS_OF.separate) {
   test(`a NaN in an adapter's ${target} ends its row, and no other`, async (t) => {
     const model = tinyModel();
     const engine = await openEngine(t, { model }, 1);

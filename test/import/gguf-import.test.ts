@@ -7,6 +7,7 @@ import { FileError } from '../../src/common/errors.ts';
 import { fromFloat32 } from '../../src/common/tensor.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { importModel } from '../../src/import/import-model.ts';
+import { parseDecoderConfig } from '../../src/model/config.ts';
 import {
   type GgufTensor,
   type GgufValue,
@@ -118,24 +119,23 @@ test('the configuration follows from the metadata', async () => {
   await importModel(createFile('config.gguf', METADATA, modelTensors(TYPES.Q8_0)), out, NONE);
   const { config, tensors } = readArtifact(out);
   tensors.close();
-  assert.deepEqual(config, {
-    family: 'llama',
-    layerCount: 1,
-    hiddenSize: HIDDEN,
-    intermediateSize: FFN,
-    headCount: HEADS,
-    kvHeadCount: KV_HEADS,
-    headDim: HEAD_DIM,
-    vocabSize: VOCAB,
-    maxPositions: 128,
-    rmsNormEps: 1e-5,
-    rope: { type: 'default', theta: 100_000 },
-    tiedEmbeddings: true,
-    qkvBias: false,
-    qkNorm: false,
-    bosTokenId: 1,
-    eosTokenIds: [2],
+  const expected = parseDecoderConfig({
+    model_type: 'llama',
+    num_hidden_layers: 1,
+    hidden_size: HIDDEN,
+    intermediate_size: FFN,
+    num_attention_heads: HEADS,
+    num_key_value_heads: KV_HEADS,
+    head_dim: HEAD_DIM,
+    vocab_size: VOCAB,
+    max_position_embeddings: 128,
+    rms_norm_eps: 1e-5,
+    rope_theta: 100_000,
+    tie_word_embeddings: true,
+    bos_token_id: 1,
+    eos_token_id: 2,
   });
+  assert.deepEqual(config, expected);
 });
 
 const good = () => modelTensors(TYPES.F16);

@@ -8,7 +8,7 @@ import { openSafetensors, writeSafetensors } from '../../src/formats/safetensors
 import { type Artifact, readArtifact, readLinear } from '../../src/import/artifact.ts';
 import { openFolder } from '../../src/import/folder.ts';
 import { importModel } from '../../src/import/import-model.ts';
-import { moduleName, TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { moduleName, TARGETS_OF } from '../../src/model/target-modules.ts';
 import { doubleQuantize, restoreAbsmax } from '../../src/quant/double-quant.ts';
 import { dequantizeNf4 } from '../../src/quant/nf4.ts';
 import { plainAbsmax, plainPacked } from '../quant/plain-nf4.ts';
@@ -44,7 +44,7 @@ async function imported(source: string, kind: Kind): Promise<Artifact> {
 /** The module names of all linear layers of the decoder blocks. */
 function linearNames({ config }: Artifact): string[] {
   const layers = Array.from({ length: config.layerCount }, (_, layer) => layer);
-  return layers.flatMap((layer) => TARGET_NAMES.map((target) => moduleName(layer, target)));
+  return layers.flatMap((layer) => TARGETS_OF.separate.map((target) => moduleName(layer, target)));
 }
 
 for (const name of MODELS) {

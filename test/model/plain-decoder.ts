@@ -2,6 +2,7 @@
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { outputVector } from '../../src/model/adapter-vectors.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
+import type { SubLayerNorms } from '../../src/model/families.ts';
 import {
   biasName,
   embeddingName,
@@ -11,7 +12,11 @@ import {
   layerTensor,
   weightName,
 } from '../../src/model/names.ts';
-import { TARGET_MODULES, type TargetName } from '../../src/model/target-modules.ts';
+import type { Rope } from '../../src/model/rope.ts';
+import { TARGET_MODULES, type TargetName, targetNames } from '../../src/model/target-modules.ts';
+
+/** The length of the slots of the tests that compare with this. */
+const CONTEXT = 32;
 
 type Row = number[];
 export type Weights = (name: string) => Float32Array;
@@ -21,7 +26,7 @@ export type CachedRow = (
   at: { layer: number; half: 'key' | 'value'; head: number },
 ) => Row;
 
-/** The logits [T][V] of a whole sequence. */
+/** The logits [T][V] of a whole sequence in a context of `CONTEXT` positions. */
 export function plainLogits(
   config: DecoderConfig,
   weights: Weights,
@@ -31,7 +36,7 @@ export function plainLogits(
 ): Row[] {
   const head = weights(config.tiedEmbeddings ? embeddingName : headName);
   return plainHidden(config, weights, tokenIds, adapter, cached).map((x) =>
-    matVec(head, x, config.vocabSize),
+    softcap(matVec(head, times(x, config.logitsScale), config.vocabSize), config.logitsSoftcap),
   );
 }
 
@@ -63,46 +68,80 @@ export function plainHidden(
       (v, o) => v + narrow.reduce((sum, n, r) => sum + n * pair.b[r * out + o]!, 0),
     );
   };
-  let hidden = tokenIds.map((id) =>
-    Array.from(weights(embeddingName).subarray(id * D, (id + 1) * D)),
-  );
-  for (let layer = 0; layer < layerCount; layer++) {
-    const normed = hidden.map((x) =>
-      rmsNorm(x, weights(layerTensor(layer, 'input_layernorm')), config),
-    );
-    const heads = (x: Row, target: TargetName, count: number, position: number, norm?: string) =>
-      Array.from({ length: count }, (_, h) => {
-        const head = linear(x, layer, target).slice(h * headDim, (h + 1) * headDim);
-        if (norm === undefined) return head;
-        const gamma = config.qkNorm ? weights(layerTensor(layer, `self_attn.${norm}`)) : undefined;
-        return rotate(gamma ? rmsNorm(head, gamma, config) : head, position, config);
+  /** The outputs of linears with the same input, side by side. */
+  const project = (x: Row, layer: number, targets: readonly TargetName[]): Row =>
+    targets
+      .filter((target) => targetNames(config).includes(target))
+      .flatMap((target) => linear(x, layer, target));
+  /** Applies a sub-layer to all positions. */
+  const subLayer = (hidden: Row[], norms: SubLayerNorms, layer: number, f: (x: Row[]) => Row[]) => {
+    const normalized = (name: string | undefined) => (x: Row) =>
+      name ? rmsNorm(x, weights(layerTensor(layer, name)), config) : x;
+    const outputs = f(hidden.map(normalized(norms.before))).map(normalized(norms.after));
+    return hidden.map((x, t) => add(x, times(outputs[t]!, config.residualScale)));
+  };
+  const attention = (inputs: Row[], layer: number): Row[] => {
+    const { rope, slidingWindow } = config.layers[layer]!;
+    const qkv = inputs.map((x) => project(x, layer, ['q_proj', 'k_proj', 'v_proj', 'qkv_proj']));
+    const norm = (row: Row, name: 'q_norm' | 'k_norm') =>
+      rmsNorm(row, weights(layerTensor(layer, `self_attn.${name}`)), config);
+    const heads = (from: number, count: number, name?: 'q_norm' | 'k_norm') =>
+      qkv.map((row, position) => {
+        const part = row.slice(from * headDim, (from + count) * headDim);
+        const whole = name && config.qkNorm === 'all heads' ? norm(part, name) : part;
+        return Array.from({ length: count }, (_, h) => {
+          const head = whole.slice(h * headDim, (h + 1) * headDim);
+          if (!name) return head;
+          const normed = config.qkNorm === 'per head' ? norm(head, name) : head;
+          return rope ? rotate(normed, position, rope, config) : normed;
+        });
       });
-    const q = normed.map((x, t) => heads(x, 'q_proj', headCount, t, 'q_norm'));
-    const stored = (rows: Row[], half: 'key' | 'value') =>
-      rows.map((row, head) => cached(row, { layer, half, head }));
-    const k = normed.map((x, t) => stored(heads(x, 'k_proj', kvHeadCount, t, 'k_norm'), 'key'));
-    const v = normed.map((x, t) => stored(heads(x, 'v_proj', kvHeadCount, t), 'value'));
-    hidden = hidden.map((x, t) => {
-      const mixed = q[t]!.flatMap((query, h) => {
+    const stored = (positions: Row[][], half: 'key' | 'value') =>
+      positions.map((rows) => rows.map((row, head) => cached(row, { layer, half, head })));
+    const q = heads(0, headCount, 'q_norm');
+    const k = stored(heads(headCount, kvHeadCount, 'k_norm'), 'key');
+    const v = stored(heads(headCount + kvHeadCount, kvHeadCount), 'value');
+    return q.map((queries, t) => {
+      const mixed = queries.flatMap((query, h) => {
         const kv = Math.floor((h * kvHeadCount) / headCount);
-        const from = config.slidingWindow ? Math.max(0, t - config.slidingWindow + 1) : 0;
+        const from = slidingWindow ? Math.max(0, t - slidingWindow + 1) : 0;
         const seen = k.slice(from, t + 1).map((keys) => keys[kv]!);
-        const p = softmax(seen.map((key) => dot(query, key) / Math.sqrt(headDim)));
+        const scores = seen.map((key) => dot(query, key) * config.attentionScale);
+        const p = softmax(softcap(scores, config.attentionSoftcap));
         return Array.from({ length: headDim }, (_, i) =>
           p.reduce((sum, weight, j) => sum + weight * v[from + j]![kv]![i]!, 0),
         );
       });
-      return add(x, linear(mixed, layer, 'o_proj'));
+      return linear(mixed, layer, 'o_proj');
     });
-    hidden = hidden.map((x) => {
-      const n = rmsNorm(x, weights(layerTensor(layer, 'post_attention_layernorm')), config);
-      const up = linear(n, layer, 'up_proj');
-      const fed = linear(n, layer, 'gate_proj').map((g, i) => (g / (1 + Math.exp(-g))) * up[i]!);
-      return add(x, linear(fed, layer, 'down_proj'));
-    });
+  };
+  const mlp = (x: Row, layer: number): Row => {
+    const gateUp = project(x, layer, ['gate_proj', 'up_proj', 'gate_up_proj']);
+    const up = gateUp.slice(config.intermediateSize);
+    const fed = up.map((u, i) => ACTIVATIONS[config.activation](gateUp[i]!) * u);
+    return linear(fed, layer, 'down_proj');
+  };
+  let hidden = tokenIds.map((id) => {
+    const row = Array.from(weights(embeddingName).subarray(id * D, (id + 1) * D));
+    return times(row, config.embeddingScale);
+  });
+  for (let layer = 0; layer < layerCount; layer++) {
+    const { norms } = config;
+    hidden = subLayer(hidden, norms.attention, layer, (xs) => attention(xs, layer));
+    hidden = subLayer(hidden, norms.mlp, layer, (xs) => xs.map((x) => mlp(x, layer)));
   }
   return hidden.map((x) => rmsNorm(x, weights(finalNorm), config));
 }
+
+const ACTIVATIONS: Record<DecoderConfig['activation'], (x: number) => number> = {
+  silu: (x) => x / (1 + Math.exp(-x)),
+  gelu_pytorch_tanh: (x) =>
+    0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
+};
+
+const softcap = (x: Row, cap: number | undefined) =>
+  cap ? x.map((v) => cap * Math.tanh(v / cap)) : x;
+const times = (x: Row, factor: number) => x.map((v) => factor * v);
 
 const dot = (a: Row, b: Row) => a.reduce((sum, v, i) => sum + v * b[i]!, 0);
 const add = (a: Row, b: Row) => a.map((v, i) => v + b[i]!);
@@ -123,17 +162,19 @@ function softmax(scores: Row): Row {
   return exps.map((e) => e / sum);
 }
 
-function rmsNorm(x: Row, gamma: Float32Array, { rmsNormEps }: DecoderConfig): Row {
+function rmsNorm(x: Row, weight: Float32Array, { rmsNormEps, normAddsOne }: DecoderConfig): Row {
   const inverse = 1 / Math.sqrt(dot(x, x) / x.length + rmsNormEps);
-  return x.map((v, i) => v * inverse * gamma[i]!);
+  return x.map((v, i) => v * inverse * (weight[i]! + (normAddsOne ? 1 : 0)));
 }
 
-/** Half rotation with the plain frequencies theta^(-2i/d). */
-function rotate(x: Row, position: number, { headDim, rope }: DecoderConfig): Row {
-  const half = headDim / 2;
+/** Rotates the first channels, each with the one half of them further on. The frequencies are the config's. */
+function rotate(x: Row, position: number, rope: Rope, { rotaryDim }: DecoderConfig): Row {
+  const half = rotaryDim / 2;
+  const { frequencies } = rope.long && CONTEXT > rope.long.upTo ? rope.long : rope;
   return x.map((v, i) => {
-    const angle = position * rope.theta ** (-(2 * (i % half)) / headDim);
+    if (i >= rotaryDim) return v;
+    const angle = position * frequencies[i % half]!;
     const other = i < half ? -x[i + half]! : x[i - half]!;
-    return v * Math.cos(angle) + other * Math.sin(angle);
+    return rope.magnitude * (v * Math.cos(angle) + other * Math.sin(angle));
   });
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { readArtifact, readLinear } from '../../src/import/artifact.ts';
-import { moduleName, TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { moduleName, TARGETS_OF } from '../../src/model/target-modules.ts';
 import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
 
 const TOY = 'models/toy';
@@ -24,7 +24,7 @@ test('the committed base is a whole artifact with its linears in NF4', () => {
   assert.equal(artifact.info.name, 'toy');
   assert.equal(artifact.config.tiedEmbeddings, true);
   for (let layer = 0; layer < artifact.config.layerCount; layer++) {
-    for (const target of TARGET_NAMES) {
+    for (const target of TARGETS_OF.separate) {
       const linear = readLinear(artifact, moduleName(layer, target));
       assert.equal(linear.kind, 'nf4');
       assert.equal(linear.cols % 64, 0);

@@ -8,7 +8,7 @@ import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
 import { BASE_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { importModel } from '../../src/import/import-model.ts';
-import { moduleName, TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { moduleName, TARGETS_OF } from '../../src/model/target-modules.ts';
 import { createTrainModel } from '../../trainer/model.ts';
 import { clipFactor, createAdamW, globalNorm } from '../../trainer/optimizer.ts';
 import type { LoraSettings, MicroBatch, TrainMethod, TrainModel } from '../../trainer/types.ts';
@@ -115,7 +115,9 @@ async function openModel(
 }
 
 async function readAdapter(folder: string): Promise<LoraSettings> {
-  const names = [0, 1].flatMap((layer) => TARGET_NAMES.map((target) => moduleName(layer, target)));
+  const names = [0, 1].flatMap((layer) =>
+    TARGETS_OF.separate.map((target) => moduleName(layer, target)),
+  );
   const bytes = readFileSync(path.join(folder, 'adapter_config.json'));
   const config = await parseAdapterConfig(bytes, names);
   const modules = new Map<string, { rank: number; scaling: number }>();

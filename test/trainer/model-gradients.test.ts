@@ -2,19 +2,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { seededRandom, tinyModel } from '../fixtures.ts';
+import { TINY_FAMILIES } from '../model/tiny-families.ts';
 import { batchOf, gradientsOf, lora, trainModel } from './tiny-training.ts';
-
-const FAMILIES: [string, Record<string, unknown>][] = [
-  ['llama with tied embeddings', {}],
-  ['llama with a head of its own', { tie_word_embeddings: false, rms_norm_eps: 1e-2 }],
-  ['mistral with a sliding window', { model_type: 'mistral', sliding_window: 5 }],
-  ['qwen2 with biases', { model_type: 'qwen2' }],
-  ['qwen3 with head norms and wide heads', { model_type: 'qwen3', head_dim: 32 }],
-];
 
 const SMALL = { hidden_size: 32, intermediate_size: 48, vocab_size: 40 };
 
-for (const [name, changes] of FAMILIES) {
+for (const [name, changes] of TINY_FAMILIES) {
   for (const method of ['full', 'lora'] as const) {
     test(`${name}, ${method}: gradients are those of finite differences`, async (t) => {
       const tiny = tinyModel({ ...SMALL, ...changes });

@@ -5,22 +5,14 @@ import { type AdapterWeights, toWeights } from '../../adapters/peft/weights.ts';
 import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { loraNames } from '../../src/model/names.ts';
-import { moduleName, TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { moduleName, targetNames } from '../../src/model/target-modules.ts';
 import type { LoraSettings } from '../../trainer/types.ts';
 import { createRunner, runLogits, worstDifference } from '../engine/runner.ts';
 import { servingFolder, tinyModel } from '../fixtures.ts';
+import { TINY_FAMILIES } from '../model/tiny-families.ts';
 import { batchOf, lora, trainModel } from './tiny-training.ts';
 
-const FAMILIES: [string, Record<string, unknown>][] = [
-  ['llama', {}],
-  ['llama with a head of its own', { tie_word_embeddings: false }],
-  ['llama with scaled rotary embedding', { rope_scaling: { type: 'linear', factor: 4 } }],
-  ['mistral', { model_type: 'mistral', sliding_window: 5 }],
-  ['qwen2', { model_type: 'qwen2' }],
-  ['qwen3', { model_type: 'qwen3', head_dim: 32 }],
-];
-
-for (const [name, changes] of FAMILIES) {
+for (const [name, changes] of TINY_FAMILIES) {
   test(`${name}: training logits equal serving logits, with and without an adapter`, async (t) => {
     const tiny = tinyModel(changes);
     const { config } = tiny;
@@ -46,7 +38,7 @@ for (const [name, changes] of FAMILIES) {
 /** The same adapter in the engine's layout: A and B transposed, the scaling in B. */
 function toEngineLayout(config: DecoderConfig, { modules, init }: LoraSettings): AdapterWeights {
   const layers = Array.from({ length: config.layerCount }, (_, layer) => {
-    const pairs = TARGET_NAMES.map((target) => {
+    const pairs = targetNames(config).map((target) => {
       const module = moduleName(layer, target);
       const { rank, scaling } = modules.get(module)!;
       const [a, b] = Object.values(loraNames(module)).map((name) => init.get(name)!);

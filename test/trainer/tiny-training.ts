@@ -6,8 +6,8 @@ import { loraNames } from '../../src/model/names.ts';
 import {
   moduleName,
   TARGET_MODULES,
-  TARGET_NAMES,
   type TargetName,
+  targetNames,
 } from '../../src/model/target-modules.ts';
 import { createTrainModel } from '../../trainer/model.ts';
 import type { LoraSettings, LossSums, MicroBatch, TrainModelOptions } from '../../trainer/types.ts';
@@ -38,7 +38,7 @@ export function trainModel(
 /** An adapter with visible weights in A and in B; the targets of a layer by a function. */
 export function lora(
   config: DecoderConfig,
-  targetsOf: (layer: number) => readonly TargetName[] = () => TARGET_NAMES,
+  targetsOf: (layer: number) => readonly TargetName[] = () => targetNames(config),
 ): LoraSettings {
   const random = seededRandom(3);
   const modules = new Map<string, { rank: number; scaling: number }>();

@@ -73,6 +73,32 @@ export const gradientRules: Readonly<Record<string, Rule>> = {
   },
 
   /**
+   * y = x * (1 + tanh(u)) / 2, u = a (x + b x³): with t = tanh(u), dx = dy * (1 + t + x (1 - t²) a (1 + 3 b x²)) / 2
+   */
+  Gelu: (c) => {
+    assert(c.node.attributes['approximate'] === 'tanh', 'autodiff: Gelu by tanh only');
+    const { g } = c;
+    const x = inputOf(c, 0);
+    const affine = (v: Value, slope: number, offset: number) =>
+      g.node('Add', [g.node('Mul', [v, g.float(slope)]), g.float(offset)]);
+    const square = g.node('Mul', [x, x]);
+    const u = g.node('Mul', [x, affine(square, GELU_SCALE * GELU_CUBIC, GELU_SCALE)]);
+    const t = g.node('Tanh', [u]);
+    const slope = affine(square, 3 * GELU_SCALE * GELU_CUBIC, GELU_SCALE);
+    const bend = g.node('Mul', [affine(g.node('Mul', [t, t]), -1, 1), g.node('Mul', [x, slope])]);
+    const twice = g.node('Add', [affine(t, 1, 1), bend]);
+    c.add(x, g.node('Mul', [c.dy, g.node('Mul', [twice, g.float(0.5)])]));
+  },
+
+  /** y = tanh(x): dx = dy * (1 - y²) */
+  Tanh: (c) => {
+    const { g } = c;
+    const y = outputOf(c, 0);
+    const slope = g.node('Sub', [g.float(1), g.node('Mul', [y, y])]);
+    c.add(inputOf(c, 0), g.node('Mul', [c.dy, slope]));
+  },
+
+  /**
    * y = x * inv * w, inv = 1 / sqrt(mean(x²) + eps), the second output:
    * dx = inv * (dy w) - x * inv³ * mean(dy w x); dw = sum over rows of dy * x * inv
    */
@@ -112,12 +138,27 @@ export const gradientRules: Readonly<Record<string, Rule>> = {
     c.add(inputOf(c, 0), c.g.node('Reshape', [c.dy, shapeOf(c, inputOf(c, 0))]));
   },
 
+  /** y = columns of a matrix x: dx is dy with columns of zeros beside it. */
+  Slice: (c) => {
+    const { g } = c;
+    const [x, start, end, axes] = [0, 1, 2, 3].map((input) => inputOf(c, input));
+    const width = c.dims(x!)[1];
+    assert(typeof width === 'number', 'autodiff: Slice of the columns of a matrix only');
+    const after = g.node('Sub', [g.int64([width]), end]);
+    const pads = g.node('Concat', [start, after], { axis: 0 });
+    c.add(x!, g.node('Pad', [c.dy, pads, undefined, axes]));
+  },
+
   Transpose: (c) => {
     const perm = c.node.attributes['perm'] as readonly number[];
     const inverse = perm.map((_, axis) => perm.indexOf(axis));
     c.add(inputOf(c, 0), c.g.node('Transpose', [c.dy], { perm: inverse }));
   },
 };
+
+/** transformers' gelu_pytorch_tanh */
+const GELU_SCALE = Math.sqrt(2 / Math.PI);
+const GELU_CUBIC = 0.044715;
 
 /** d(op(a)) = alpha * dy op(b)ᵀ and d(op(b)) = alpha * op(a)ᵀ dy, transposed if op transposes. */
 function productGradients(c: RuleContext, add: RuleContext['addGemm']): void {

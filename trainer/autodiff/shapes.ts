@@ -19,6 +19,8 @@ const INFERENCE: Readonly<Record<string, Inference>> = {
   MatMul: (node, input) => [matmul(node, input, input(0).slice(0, -2))],
   FusedMatMul: (node, input) => [matmul(node, input, input(0).slice(0, -2))],
   QuickGelu: sameAsFirst,
+  Gelu: sameAsFirst,
+  Tanh: sameAsFirst,
   RotaryEmbedding: sameAsFirst,
   SimplifiedLayerNormalization: (_, input) => [input(0), [...input(0).slice(0, -1), 1]],
   Softmax: sameAsFirst,
@@ -30,7 +32,7 @@ const INFERENCE: Readonly<Record<string, Inference>> = {
 /** Returns the dims that can be inferred from the graph's inputs and the declared values. */
 export function inferShapes(g: GraphBuilder, declared: ReadonlyMap<Value, Dims>): Shapes {
   const shapes = new Map<string, Dims>(declared);
-  for (const { name, dims } of g.inputs) shapes.set(name, dims);
+  for (const { name, dims } of [...g.inputs, ...g.constants]) shapes.set(name, dims);
   for (const node of g.nodes) {
     const infer = INFERENCE[node.opType];
     const first = shapes.get(node.inputs[0]!);

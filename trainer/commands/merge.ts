@@ -14,7 +14,7 @@ import {
 import type { WritableTensors } from '../../src/formats/safetensors.ts';
 import { type Artifact, denseValues, readLinear } from '../../src/import/artifact.ts';
 import { embeddingName, expectedTensors, weightName } from '../../src/model/names.ts';
-import { TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { targetNames } from '../../src/model/target-modules.ts';
 import { writeModel } from '../run/result-files.ts';
 
 const DTYPES: Readonly<Record<string, FloatDType>> = {
@@ -51,7 +51,7 @@ export async function mergeModel(
 ): Promise<void> {
   const adapter = await parseAdapter(await readAdapterFiles(adapterDir), artifact.config);
   const tensors = mergedTensors(artifact, adapter, dtype);
-  const linears = tensors.infos.get(weightName(0, 'q_proj'))!.dtype as FloatDType;
+  const linears = tensors.infos.get(weightName(0, 'o_proj'))!.dtype as FloatDType;
   await writeModel(outDir, { baseDir: artifact.dir, tensors, dtype: linears });
 }
 
@@ -63,7 +63,7 @@ function mergedTensors(
   const { config, tensors } = artifact;
   const pairs = new Map<string, LoraPair | undefined>();
   for (let layer = 0; layer < config.layerCount; layer++) {
-    for (const target of TARGET_NAMES) {
+    for (const target of targetNames(config)) {
       pairs.set(weightName(layer, target), adapter.layers[layer]?.[target]);
     }
   }

@@ -4,6 +4,7 @@
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { embeddingName, finalNorm, headName } from '../../src/model/names.ts';
 import { quantizeRows, rowProduct } from '../../src/model/row-product.ts';
+import { scaled, softcapped } from '../../src/model/shared-nodes.ts';
 import { GraphBuilder, type Value } from '../../src/onnx/graph-builder.ts';
 import { appendBackward } from '../autodiff/backward.ts';
 import type { Rule } from '../autodiff/rules.ts';
@@ -61,7 +62,7 @@ export function headGraph(
     seeds: new Map([[logits, probabilities]]),
     wanted: [hidden, ...accumulated.keys()],
     accumulated,
-    ownRules: new Map([[logits, crossEntropyRule(head, { targets, weights })]]),
+    ownRules: lossRules(head, config, { targets, weights }),
   });
   const hiddenGradient = gradients.get(hidden)!;
   g.output(hiddenGradient, 'float32', ['chunk', config.hiddenSize]);
@@ -70,25 +71,65 @@ export function headGraph(
   return { bytes: g.toBytes(), hiddenGradient, gradients: byWeight };
 }
 
+/** The rules that turn p = softmax(logits) [C, V], given as the gradient of the logits, into the loss's gradients. */
+function lossRules(
+  head: Logits,
+  { logitsSoftcap }: DecoderConfig,
+  loss: LossInputs,
+): ReadonlyMap<Value, Rule> {
+  return new Map(
+    logitsSoftcap
+      ? [
+          [head.logits, cappedRule(head, logitsSoftcap, loss)],
+          [head.products, productRule(head)],
+        ]
+      : [[head.logits, crossEntropyRule(head, loss)]],
+  );
+}
+
+/** The rule for logits = softcap(products): d(products) = w * (p - onehot(target)) * (1 - (logits / cap)²). */
+function cappedRule({ products, logits }: Logits, cap: number, loss: LossInputs): Rule {
+  return ({ g, dy: p, add }) => {
+    const gradient = g.node('Mul', [minusTarget(g, p, loss), loss.weights]);
+    const share = g.node('Mul', [logits, g.float(1 / cap)]);
+    const slope = g.node('Sub', [g.float(1), g.node('Mul', [share, share])]);
+    add(products, g.node('Mul', [gradient, slope]));
+  };
+}
+
+/** The rule for products = x Wᵀ. The gradient stays in float if the products are in int8. */
+function productRule({ x, matrix }: Logits): Rule {
+  return ({ g, dy, needs, add, addGemm }) => {
+    add(x, g.node('Gemm', [dy, matrix]));
+    if (needs(matrix)) addGemm(matrix, [dy, x], { transA: 1 });
+  };
+}
+
+interface LossInputs {
+  readonly targets: Value;
+  readonly weights: Value;
+}
+
+/** p - onehot(target) [C, V] */
+function minusTarget(g: GraphBuilder, p: Value, { targets }: LossInputs): Value {
+  const minusOne = g.node('Expand', [g.float(-1), g.node('Shape', [targets])]);
+  return g.node('ScatterElements', [p, targets, minusOne], { axis: 1, reduction: 'add' });
+}
+
 /**
  * The rule for the logits' Gemm(x, W, transB), given p = softmax(logits) [C, V] as dy: d(logits) = w * (p - onehot(target)).
  * Weights and targets are applied to narrow rows: dx = w * (p W - W[target]). d(logits), a copy of p, is only formed if W is
  * trained.
  */
-function crossEntropyRule(
-  { normalized: x, matrix: w }: Pick<Logits, 'normalized' | 'matrix'>,
-  { targets, weights }: { readonly targets: Value; readonly weights: Value },
-): Rule {
+function crossEntropyRule({ x, matrix: w }: Pick<Logits, 'x' | 'matrix'>, loss: LossInputs): Rule {
+  const { targets, weights } = loss;
   return ({ g, dy: p, needs, add, addGemm }) => {
     const ids = g.node('Reshape', [targets, g.int64([-1])]);
     const targetRows = g.node('Gather', [w, ids], { axis: 0 }); // [C, D]
     const narrow = g.node('Sub', [g.node('Gemm', [p, w]), targetRows]);
     add(x, g.node('Mul', [narrow, weights]));
     if (!needs(w)) return;
-    const minusOne = g.node('Expand', [g.float(-1), g.node('Shape', [targets])]);
-    const scatter = { axis: 1, reduction: 'add' };
-    const unweighted = g.node('ScatterElements', [p, targets, minusOne], scatter); // [C, V]
-    addGemm(w, [unweighted, g.node('Mul', [x, weights])], { transA: 1 });
+    addGemm(w, [minusTarget(g, p, loss), g.node('Mul', [x, weights])], { transA: 1 });
   };
 }
 
@@ -109,11 +150,12 @@ export function headLogitsGraph(config: DecoderConfig, compute: Compute): Uint8A
 interface Logits {
   readonly g: GraphBuilder;
   readonly hidden: Value;
-  /** float32 [C, D]: the output of the final norm */
-  readonly normalized: Value;
+  /** float32 [C, D]: the output of the final norm, scaled */
+  readonly x: Value;
   /** float32 [V, D] */
   readonly matrix: Value;
-  /** float32 [C, V] */
+  /** float32 [C, V]: x times the transposed matrix, and its logits. They are the same without a soft cap. */
+  readonly products: Value;
   readonly logits: Value;
   readonly weights: readonly { readonly name: Value; readonly dims: readonly number[] }[];
 }
@@ -129,17 +171,23 @@ function logitsOf(config: DecoderConfig, compute: Compute): Logits {
   const gamma = weight(finalNorm, [hiddenSize]);
   const head = weight(headWeightName(config), [vocabSize, hiddenSize]);
   const normalized = rmsNorm(g, hidden, gamma.name, config);
-  const outputs = [HEAD.logits];
-  const product = () =>
-    g.nodeWithOutputs('Gemm', [normalized, head.name], { transB: 1 }, { outputs })[0]!;
-  const logits = compute === 'int8' ? rowInt8Logits(g, normalized, config) : product();
-  return { g, hidden, normalized, matrix: head.name, logits, weights: [gamma, head] };
-}
+  const x = scaled(g, normalized, config.logitsScale);
+  const weights = [gamma, head];
+  const product = compute === 'int8' ? rowInt8Product : floatProduct;
+  const cap = config.logitsSoftcap;
+  const products = product(cap ? undefined : HEAD.logits);
+  const logits = cap ? softcapped(g, products, cap, HEAD.logits) : products;
+  return { g, hidden, x, matrix: head.name, products, logits, weights };
 
-function rowInt8Logits(g: GraphBuilder, x: Value, config: DecoderConfig): Value {
-  const { hiddenSize, vocabSize } = config;
-  const weight = rowInt8Input(g, headWeightName(config), [vocabSize, hiddenSize]);
-  return rowProduct(g, quantizeRows(g, x), weight, HEAD.logits);
+  function floatProduct(name?: string): Value {
+    const outputs = [name ?? true];
+    return g.nodeWithOutputs('Gemm', [x, head.name], { transB: 1 }, { outputs })[0]!;
+  }
+
+  function rowInt8Product(name?: string): Value {
+    const weight = rowInt8Input(g, headWeightName(config), [vocabSize, hiddenSize]);
+    return rowProduct(g, quantizeRows(g, x), weight, name);
+  }
 }
 
 /** Adds the loss. log Z = largest logit - log(largest probability) is exact even if p(target) underflows. */

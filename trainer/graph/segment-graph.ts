@@ -2,17 +2,24 @@
 // states. The backward graph computes gradients, and recomputes activations that were not saved. Segments with the same
 // adapted linears share graphs.
 import { assert } from '../../src/common/assert.ts';
-import type { DecoderConfig } from '../../src/model/config.ts';
+import type { DecoderConfig, LayerAttention } from '../../src/model/config.ts';
 import { decoderBlock, type Residual } from '../../src/model/decoder.ts';
 import type { Dims, GraphBuilder, Value } from '../../src/onnx/graph-builder.ts';
 import { appendBackward, pruneNodes } from '../autodiff/backward.ts';
 import { inferShapes, type Shapes } from '../autodiff/shapes.ts';
 import type { Compute } from '../types.ts';
-import { type BlockAdapter, INPUT_SUFFIX, TrainingLowering } from './training-lowering.ts';
+import {
+  type BlockAdapter,
+  INPUT_SUFFIX,
+  type LoweringOptions,
+  TrainingLowering,
+} from './training-lowering.ts';
 
 /** The properties that a segment's graphs depend on. */
 export interface SegmentSpec {
   readonly config: DecoderConfig;
+  /** How each block attends. */
+  readonly layers: readonly LayerAttention[];
   /** The adapted linears of each block. */
   readonly adapters: readonly BlockAdapter[];
   readonly dropout: boolean;
@@ -92,18 +99,14 @@ export function evaluationGraph(spec: Omit<SegmentSpec, 'dropout' | 'isTrained' 
 }
 
 /** Builds the blocks' nodes. Equal specs give equal nodes, including the names of values. */
-function blocks({
-  config,
-  adapters,
-  dropout,
-  compute,
-}: Pick<SegmentSpec, 'config' | 'adapters' | 'dropout' | 'compute'>) {
-  const lowering = new TrainingLowering({ config, adapters, dropout, compute });
+function blocks(options: LoweringOptions) {
+  const { config, layers } = options;
+  const lowering = new TrainingLowering(options);
   const { g } = lowering;
   const hidden = g.input(SEGMENT.hidden, 'float32', ['tokens', config.hiddenSize]);
   let residual: Residual = { sum: hidden, delta: undefined };
-  adapters.forEach((_, block) => {
-    residual = decoderBlock(lowering, block, residual);
+  layers.forEach((_, block) => {
+    residual = decoderBlock(lowering, config, block, residual);
   });
   const output = g.node('Add', [residual.sum, residual.delta]);
   const { declared, ownRules } = lowering;

@@ -1,19 +1,34 @@
 // Lowers decoder blocks to a training graph. Every weight is an input, so one graph serves all layers. Attention is built from
 // operators that have gradient rules, and LoRA is applied to the adapted linears.
 // N rows (sequences) x T positions = tokens; D hidden; H heads, KV key heads, G = H / KV; hd head size; r rank.
-
-import type { DecoderConfig } from '../../src/model/config.ts';
+import type { DecoderConfig, LayerAttention } from '../../src/model/config.ts';
 import type { BlockLowering, Projection, Residual } from '../../src/model/decoder.ts';
-import { biasName, hasBias, layerTensor, loraNames, weightName } from '../../src/model/names.ts';
-import { type QuantizedRows, quantizeRows, rowProduct } from '../../src/model/row-product.ts';
+import { rotaryAttributes } from '../../src/model/kv-attention.ts';
 import {
-  FUSED_LINEARS,
+  biasName,
+  hasBias,
+  layerTensor,
+  loraNames,
+  qkNorms,
+  weightName,
+} from '../../src/model/names.ts';
+import { type QuantizedRows, quantizeRows, rowProduct } from '../../src/model/row-product.ts';
+import { activated, normFactors, scaled, softcapped } from '../../src/model/shared-nodes.ts';
+import {
   type FusedLinear,
+  fusedTargets,
   moduleName,
+  partWidths,
   TARGET_MODULES,
   type TargetName,
 } from '../../src/model/target-modules.ts';
-import { type Dims, GraphBuilder, MICROSOFT, type Value } from '../../src/onnx/graph-builder.ts';
+import {
+  type Dims,
+  type ElementType,
+  GraphBuilder,
+  MICROSOFT,
+  type Value,
+} from '../../src/onnx/graph-builder.ts';
 import { type LowRankLinear, lowRankRule, lowRankSumRule, type Rule } from '../autodiff/rules.ts';
 import type { Compute } from '../types.ts';
 import { rowInt8Input, rowProductRule } from './row-int8.ts';
@@ -38,16 +53,21 @@ export const BATCH_INPUTS = {
   shape: 'batch_shape',
   /** int64 [N, T] */
   positions: 'position_ids',
-  /** float32 [N, 1, G*T, T]: 0 if a query may attend to a key, else -Infinity; the T queries repeat for each head of a group */
-  attentionMask: 'attention_mask',
-  /** float32 [positions, hd / 2] */
-  cos: 'rope_cos',
-  sin: 'rope_sin',
+  /**
+   * float32 [N, 1, G*T, T]: 0 if a query may attend to a key, else -Infinity; the T queries repeat for each head of a group. One
+   * for each sliding window.
+   */
+  attentionMask: ({ slidingWindow }: LayerAttention) => `attention_mask.${slidingWindow ?? 'full'}`,
+  /** float32 [positions, rotaryDim / 2], by the position of the rotary embedding in the config */
+  cos: (rope: number) => `rope_cos.${rope}`,
+  sin: (rope: number) => `rope_sin.${rope}`,
 } as const;
 
 /** Options of a training graph. */
 export interface LoweringOptions {
   readonly config: DecoderConfig;
+  /** How each block attends. */
+  readonly layers: readonly LayerAttention[];
   /** The adapted linears of each block. */
   readonly adapters: readonly BlockAdapter[];
   /** Whether LoRA's inputs are multiplied with dropout masks. */
@@ -64,57 +84,60 @@ export class TrainingLowering implements BlockLowering {
   /** Rules that `appendBackward` uses instead of the operators' own. */
   readonly ownRules = new Map<Value, Rule>();
   readonly #config: DecoderConfig;
+  readonly #layers: readonly LayerAttention[];
   readonly #adapters: readonly BlockAdapter[];
   readonly #dropout: boolean;
   readonly #compute: Compute;
-  readonly #batch: Readonly<Record<keyof typeof BATCH_INPUTS, Value>>;
-  readonly #weights = new Map<string, Value>();
+  readonly #batchShape: Value;
+  /** Weights and tables by name. */
+  readonly #inputs = new Map<string, Value>();
   /** The rounded inputs of linears. Linears with the same input share them. */
   readonly #quantized = new Map<Value, QuantizedRows>();
 
-  constructor({ config, adapters, dropout, compute }: LoweringOptions) {
-    const g = this.g;
+  constructor({ config, layers, adapters, dropout, compute }: LoweringOptions) {
     this.#config = config;
+    this.#layers = layers;
     this.#adapters = adapters;
     this.#dropout = dropout;
     this.#compute = compute;
-    const table = ['positions', config.headDim / 2];
-    this.#batch = {
-      shape: g.input(BATCH_INPUTS.shape, 'int64', [3]),
-      positions: g.input(BATCH_INPUTS.positions, 'int64', ['rows', 'length']),
-      attentionMask: g.input(BATCH_INPUTS.attentionMask, 'float32', [
-        'rows',
-        1,
-        'queries',
-        'length',
-      ]),
-      cos: g.input(BATCH_INPUTS.cos, 'float32', table),
-      sin: g.input(BATCH_INPUTS.sin, 'float32', table),
-    };
+    this.#batchShape = this.g.input(BATCH_INPUTS.shape, 'int64', [3]);
   }
 
-  norm({ sum, delta }: Residual, weight: string): { sum: Value; normalized: Value } {
-    const added = delta ? this.g.node('Add', [sum, delta]) : sum; // [tokens, D]
-    const gamma = this.#weight(weight, [this.#config.hiddenSize]);
-    return { sum: added, normalized: rmsNorm(this.g, added, gamma, this.#config) };
+  join({ sum, delta }: Residual): Value {
+    return delta ? this.g.node('Add', [sum, delta]) : sum; // [tokens, D]
+  }
+
+  scale(x: Value, factor: number): Value {
+    return scaled(this.g, x, factor);
+  }
+
+  norm(residual: Residual, weight: string): { sum: Value; normalized: Value } {
+    const sum = this.join(residual);
+    return { sum, normalized: this.#rmsNorm(sum, weight, this.#config.hiddenSize) };
   }
 
   linear(x: Value, layer: number, fused: FusedLinear): Projection {
-    return { parts: FUSED_LINEARS[fused].map((target) => this.#linear(x, layer, target)) };
+    const outputs = fusedTargets(this.#config, fused).map((target) =>
+      this.#linear(x, layer, target),
+    );
+    const widths = partWidths(this.#config, fused);
+    return { parts: outputs.length < widths.length ? this.#split(outputs[0]!, widths) : outputs };
   }
 
   attention(qkv: Projection, layer: number): Value {
-    const { headCount, kvHeadCount, headDim, qkNorm } = this.#config;
+    const { headCount, kvHeadCount, headDim, attentionScale, attentionSoftcap } = this.#config;
     const { g } = this;
-    const [q, k, v] = qkv.parts!;
-    const normed = (x: Value, heads: number, name: string) =>
-      qkNorm ? this.#headNorm(x, heads, layerTensor(layer, `self_attn.${name}`)) : x;
-    const query = this.#toHeads(this.#rotate(normed(q!, headCount, 'q_norm'), headCount), 'q');
-    const key = this.#toHeads(this.#rotate(normed(k!, kvHeadCount, 'k_norm'), kvHeadCount), 'kv');
+    const norms = qkNorms(this.#config);
+    const [q, k, v] = qkv.parts!.map((part, i) => (norms[i] ? this.#qkNorm(part, layer, i) : part));
+    const query = this.#toHeads(this.#rotate(q!, headCount, layer), 'q');
+    const key = this.#toHeads(this.#rotate(k!, kvHeadCount, layer), 'kv');
     const value = this.#toHeads(this.#toBatch(v!, kvHeadCount), 'kv');
-    const alpha = { float: 1 / Math.sqrt(headDim) };
-    const scores = g.node('FusedMatMul', [query, key], { transB: 1, alpha }, MICROSOFT); // [N, KV, G*T, T]
-    const masked = g.node('Add', [scores, this.#batch.attentionMask]);
+    const alpha = { float: attentionScale };
+    const products = g.node('FusedMatMul', [query, key], { transB: 1, alpha }, MICROSOFT); // [N, KV, G*T, T]
+    const scores = attentionSoftcap ? softcapped(g, products, attentionSoftcap) : products;
+    const mask = BATCH_INPUTS.attentionMask(this.#layers[layer]!);
+    const maskDims = ['rows', 1, 'queries', 'length'];
+    const masked = g.node('Add', [scores, this.#input(mask, 'float32', maskDims)]);
     const mixed = g.node('MatMul', [g.node('Softmax', [masked], { axis: -1 }), value]); // [N, KV, G*T, hd]
     const split = this.#reshape(mixed, [0, headCount, -1, headDim], HEADS(headCount, headDim));
     const merged = g.node('Transpose', [split], { perm: [0, 2, 1, 3] }); // [N, T, H, hd]
@@ -122,10 +145,22 @@ export class TrainingLowering implements BlockLowering {
     return this.#reshape(merged, [-1, width], ['tokens', width]);
   }
 
-  gatedSilu(gateUp: Projection): Value {
+  gated(gateUp: Projection): Value {
     const [gate, up] = gateUp.parts!;
-    const silu = this.g.node('QuickGelu', [gate], { alpha: { float: 1 } }, MICROSOFT);
-    return this.g.node('Mul', [silu, up]);
+    return this.g.node('Mul', [activated(this.g, gate!, this.#config.activation), up]);
+  }
+
+  /** Splits [tokens, sum of widths] along its columns. */
+  #split(x: Value, widths: readonly number[]): Value[] {
+    let end = 0;
+    return widths.map((width) => {
+      const start = end;
+      end += width;
+      const bounds = [start, end, 1].map((bound) => this.g.int64([bound]));
+      const part = this.g.node('Slice', [x, bounds[0], bounds[1], bounds[2]]);
+      this.declared.set(part, ['tokens', width]);
+      return part;
+    });
   }
 
   /** Computes x Wᵀ (+ bias) (+ scaling * (mask * x) Aᵀ Bᵀ): [tokens, out]. */
@@ -199,28 +234,38 @@ export class TrainingLowering implements BlockLowering {
     return [this.#weight(biasName(layer, target), [this.#shapeOf(target)[0]])];
   }
 
-  /** Applies RMS norm to each head: [tokens, heads*hd]. */
-  #headNorm(x: Value, heads: number, weight: string): Value {
-    const { headDim } = this.#config;
-    const gamma = this.#weight(weight, [headDim]);
-    const split = this.#reshape(x, [-1, headDim], ['tokens*heads', headDim]);
-    const width = heads * headDim;
-    return this.#reshape(
-      rmsNorm(this.g, split, gamma, this.#config),
-      [-1, width],
-      ['tokens', width],
-    );
+  #rmsNorm(x: Value, name: string, width: number): Value {
+    return rmsNorm(this.g, x, this.#weight(name, [width]), this.#config);
   }
 
-  /** Applies the rotary embedding: [tokens, heads*hd] → [N, T, heads*hd]. */
-  #rotate(x: Value, heads: number): Value {
-    const { positions, cos, sin } = this.#batch;
-    const inputs = [this.#toBatch(x, heads), positions, cos, sin];
-    return this.g.node('RotaryEmbedding', inputs, { num_heads: heads }, MICROSOFT);
+  /** Applies the norm of q (part 0) or k (part 1): [tokens, heads*hd]. */
+  #qkNorm(x: Value, layer: number, part: number): Value {
+    const [name, width] = qkNorms(this.#config)[part]!;
+    const rowWidth = partWidths(this.#config, 'attention_in')[part]!;
+    const rows = this.#reshape(x, [-1, width], ['tokens*heads', width]);
+    const normalized = this.#rmsNorm(rows, layerTensor(layer, name), width);
+    return this.#reshape(normalized, [-1, rowWidth], ['tokens', rowWidth]);
+  }
+
+  /** Applies the layer's rotary embedding, if it has one: [tokens, heads*hd] → [N, T, heads*hd]. */
+  #rotate(x: Value, heads: number, layer: number): Value {
+    const batched = this.#toBatch(x, heads);
+    const { rope } = this.#layers[layer]!;
+    if (!rope) return batched;
+    const index = this.#config.ropes.indexOf(rope);
+    const table = ['positions', this.#config.rotaryDim / 2];
+    const inputs = [
+      batched,
+      this.#input(BATCH_INPUTS.positions, 'int64', ['rows', 'length']),
+      this.#input(BATCH_INPUTS.cos(index), 'float32', table),
+      this.#input(BATCH_INPUTS.sin(index), 'float32', table),
+    ];
+    const attributes = rotaryAttributes(this.#config, heads);
+    return this.g.node('RotaryEmbedding', inputs, attributes, MICROSOFT);
   }
 
   #toBatch(x: Value, heads: number): Value {
-    const batched = this.g.node('Reshape', [x, this.#batch.shape]);
+    const batched = this.g.node('Reshape', [x, this.#batchShape]);
     this.declared.set(batched, ['rows', 'length', heads * this.#config.headDim]);
     return batched;
   }
@@ -243,23 +288,25 @@ export class TrainingLowering implements BlockLowering {
   }
 
   #weight(name: string, dims: readonly number[]): Value {
-    let value = this.#weights.get(name);
-    value ??= this.g.input(name, 'float32', dims);
-    this.#weights.set(name, value);
+    return this.#input(name, 'float32', dims);
+  }
+
+  #input(name: string, type: ElementType, dims: Dims): Value {
+    const value = this.#inputs.get(name) ?? this.g.input(name, type, dims);
+    this.#inputs.set(name, value);
     return value;
   }
 }
 
 const HEADS = (heads: number, headDim: number): Dims => ['rows', heads, 'length', headDim];
 
-/** Applies RMS norm over the last axis of x [.., width]. Its second output, 1 / root mean square, is for the gradient. */
-export function rmsNorm(
-  g: GraphBuilder,
-  x: Value,
-  gamma: Value,
-  { rmsNormEps }: DecoderConfig,
-): Value {
-  const attributes = { axis: -1, epsilon: { float: rmsNormEps }, stash_type: 1 };
+/**
+ * Applies RMS norm over the last axis of x [.., width] with the norm's weight. Its second output, 1 / root mean square, is for
+ * the gradient.
+ */
+export function rmsNorm(g: GraphBuilder, x: Value, weight: Value, config: DecoderConfig): Value {
+  const gamma = normFactors(g, weight, config);
+  const attributes = { axis: -1, epsilon: { float: config.rmsNormEps }, stash_type: 1 };
   const outputs = [true, true];
   return g.nodeWithOutputs('SimplifiedLayerNormalization', [x, gamma], attributes, { outputs })[0]!;
 }

@@ -9,7 +9,7 @@ import { DEFAULT_RANK } from '../../src/contracts/training-settings.ts';
 import { ADAPTER_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { loraNames } from '../../src/model/names.ts';
-import { moduleName, TARGET_MODULES, TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { moduleName, TARGET_MODULES, targetNames } from '../../src/model/target-modules.ts';
 import { seededRandom, streamSeed } from '../random.ts';
 import type { LoraSettings } from '../types.ts';
 import type { TrainJob } from './job.ts';
@@ -57,7 +57,7 @@ export async function planAdapter(job: TrainJob, model: DecoderConfig): Promise<
     r: rank,
     lora_alpha: job.alpha ?? 2 * rank,
     use_rslora: job.rslora ?? false,
-    target_modules: listTargets(job.targets ?? 'all-linear'),
+    target_modules: listTargets(job.targets ?? 'all-linear', model),
     exclude_modules: null,
     rank_pattern: job.rankPattern ?? {},
     alpha_pattern: job.alphaPattern ?? {},
@@ -78,8 +78,11 @@ function refuseForeignLayers({ layers = [] }: TrainJob, { layerCount }: DecoderC
 }
 
 /** Replaces `all-linear` with the list of modules, as peft stores it. */
-function listTargets(targets: string | readonly string[]): string | readonly string[] {
-  return targets === 'all-linear' ? TARGET_NAMES : targets;
+function listTargets(
+  targets: string | readonly string[],
+  model: DecoderConfig,
+): string | readonly string[] {
+  return targets === 'all-linear' ? targetNames(model) : targets;
 }
 
 /** Returns rank and scaling by module name, in the model's order. */
@@ -89,7 +92,8 @@ async function resolveModules(
 ): Promise<LoraSettings['modules']> {
   const modules = new Map<string, { rank: number; scaling: number }>();
   const layers = Array.from({ length: model.layerCount }, (_, layer) => layer);
-  const names = layers.flatMap((layer) => TARGET_NAMES.map((target) => moduleName(layer, target)));
+  const known = targetNames(model);
+  const names = layers.flatMap((layer) => known.map((target) => moduleName(layer, target)));
   try {
     const bytes = Buffer.from(JSON.stringify({ peft_type: 'LORA', ...peft }));
     const config = await parseAdapterConfig(bytes, names);
@@ -100,9 +104,9 @@ async function resolveModules(
     throw error instanceof ServeError ? asJobFault(error) : error;
   }
   if (modules.size > 0) return modules;
-  const example = moduleName(0, 'q_proj');
+  const example = moduleName(0, known[0]!);
   throw new ConfigError([
-    `targets: no module of the model matches. Use a list of endings (${TARGET_NAMES.join(', ')}), or a regular expression for whole names such as ${example}.`,
+    `targets: no module of the model matches. Use a list of endings (${known.join(', ')}), or a regular expression for whole names such as ${example}.`,
   ]);
 }
 
@@ -122,7 +126,7 @@ async function continueAdapter(
     const files = await readAdapterFiles(directory);
     await parseAdapter(files, model); // checks each tensor's shape against the model
     const adapter = await readAdapter(files, model, job.dropout);
-    refuseContradictions(job, adapter.peft);
+    refuseContradictions(job, adapter.peft, model);
     return adapter;
   } catch (error) {
     if (!(error instanceof ServeError)) throw error;
@@ -149,30 +153,33 @@ async function readAdapter(
   model: DecoderConfig,
   dropout: number,
 ): Promise<AdapterPlan> {
-  const peft = readSettings(JSON.parse(Buffer.from(configBytes).toString('utf8')), dropout);
+  const json = JSON.parse(Buffer.from(configBytes).toString('utf8'));
+  const peft = { ...readSettings(json, model), lora_dropout: dropout };
   const init = parseSafetensors(weightsBytes, ADAPTER_LIMITS).tensors;
   return { peft, lora: { modules: await resolveModules(peft, model), init } };
 }
 
 /** Reads the fields of a file that has passed `parseAdapter`, so they have their types. */
-function readSettings(json: Partial<PeftSettings>, dropout: number): PeftSettings {
+function readSettings(
+  json: Partial<PeftSettings>,
+  model: DecoderConfig,
+): Omit<PeftSettings, 'lora_dropout'> {
   return {
     r: json.r!,
     lora_alpha: json.lora_alpha!,
     use_rslora: json.use_rslora ?? false,
-    target_modules: listTargets(json.target_modules ?? ['q_proj', 'v_proj']),
+    target_modules: listTargets(json.target_modules ?? ['q_proj', 'v_proj'], model),
     exclude_modules: json.exclude_modules ?? null,
     rank_pattern: json.rank_pattern ?? {},
     alpha_pattern: json.alpha_pattern ?? {},
     layers_to_transform: json.layers_to_transform ?? null,
     layers_pattern: json.layers_pattern ?? null,
-    lora_dropout: dropout,
   };
 }
 
-function refuseContradictions(job: TrainJob, peft: PeftSettings): void {
+function refuseContradictions(job: TrainJob, peft: PeftSettings, model: DecoderConfig): void {
   const faults = (Object.keys(FIELDS) as (keyof typeof FIELDS)[]).flatMap((key) => {
-    const wanted = key === 'targets' && job.targets ? listTargets(job.targets) : job[key];
+    const wanted = key === 'targets' && job.targets ? listTargets(job.targets, model) : job[key];
     const found = peft[FIELDS[key]];
     if (wanted === undefined || canonical(wanted) === canonical(found)) return [];
     return [
@@ -200,7 +207,7 @@ function drawAdapter(
 ): Map<string, Tensor> {
   const tensors = new Map<string, Tensor>();
   for (let layer = 0; layer < model.layerCount; layer++) {
-    for (const target of TARGET_NAMES) {
+    for (const target of targetNames(model)) {
       const module = moduleName(layer, target);
       const rank = modules.get(module)?.rank;
       if (rank === undefined) continue;

@@ -3,7 +3,7 @@ import { UsageError } from '../../src/common/errors.ts';
 import { elementCount } from '../../src/common/tensor.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { expectedTensors } from '../../src/model/names.ts';
-import { loraPerRank, TARGET_MODULES, TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { loraPerRank, TARGET_MODULES, targetNames } from '../../src/model/target-modules.ts';
 
 /** The size of a model. */
 export interface ModelSize {
@@ -19,7 +19,7 @@ export interface ModelSize {
 /** Computes the size of a configured model. */
 export function sizeOfConfig(config: DecoderConfig): ModelSize {
   const { layerCount: layers, hiddenSize: hidden } = config;
-  const shapes = TARGET_NAMES.map((name) => {
+  const shapes = targetNames(config).map((name) => {
     const { inFeatures, outFeatures } = TARGET_MODULES[name];
     return [inFeatures(config), outFeatures(config)] as const;
   });
@@ -29,7 +29,7 @@ export function sizeOfConfig(config: DecoderConfig): ModelSize {
     linearWeights: layers * sum(shapes.map(([input, output]) => input * output)),
     layers,
     hidden,
-    loraPerRank: loraPerRank(config, TARGET_NAMES),
+    loraPerRank: loraPerRank(config, targetNames(config)),
   };
 }
 

@@ -5,7 +5,7 @@ import { toFloat32 } from '../../src/common/tensor.ts';
 import { type Artifact, readLinear } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { expectedTensors } from '../../src/model/names.ts';
-import { moduleName, TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { moduleName, type TargetName, targetNames } from '../../src/model/target-modules.ts';
 import { hostTensor, type OrtTensor } from '../../src/ort/tensor.ts';
 import { dequantizeNf4, dequantizeNf4Into } from '../../src/quant/nf4.ts';
 import { quantizeRowInt8 } from '../../src/quant/row-int8.ts';
@@ -38,6 +38,7 @@ export class BaseWeights {
   readonly #rowInt8 = new Map<string, OrtTensor>();
   readonly #packed = new Map<string, Packed>();
   readonly #blocksPerSegment: number;
+  readonly #targets: readonly TargetName[];
   /** The buffers of the current and the next segment, the last loaded first. */
   readonly #scratches: [Scratch, Scratch] = [
     { firstLayer: -1, tensors: new Map() },
@@ -47,6 +48,7 @@ export class BaseWeights {
   constructor(artifact: Artifact, blocksPerSegment: number, compute: Compute) {
     const { config, tensors } = artifact;
     this.#blocksPerSegment = blocksPerSegment;
+    this.#targets = targetNames(config);
     const linears = linearNames(config);
     for (const [name, shape] of expectedTensors(config)) {
       const module = linears.get(name);
@@ -94,7 +96,7 @@ export class BaseWeights {
     if (other.firstLayer === firstLayer) return;
     other.firstLayer = firstLayer;
     for (let block = 0; block < this.#blocksPerSegment; block++) {
-      for (const target of TARGET_NAMES) {
+      for (const target of this.#targets) {
         const linear = this.#packed.get(`${moduleName(firstLayer + block, target)}.weight`);
         if (!linear) continue;
         const { data } = scratchTensor(other, `${moduleName(block, target)}.weight`, linear);
@@ -129,7 +131,7 @@ function scratchTensor(
 function linearNames(config: DecoderConfig): ReadonlyMap<string, string> {
   const names = new Map<string, string>();
   for (let layer = 0; layer < config.layerCount; layer++) {
-    for (const target of TARGET_NAMES) {
+    for (const target of targetNames(config)) {
       const module = moduleName(layer, target);
       names.set(`${module}.weight`, module);
     }

@@ -1,6 +1,6 @@
 // The inputs that every block reads about a micro-batch: positions, rotary tables and the attention mask.
-import type { DecoderConfig } from '../../src/model/config.ts';
-import { ropeTables } from '../../src/model/rope.ts';
+import type { DecoderConfig, LayerAttention } from '../../src/model/config.ts';
+import { isLong, type Rope, ropeTables } from '../../src/model/rope.ts';
 import { hostTensor, type OrtTensor } from '../../src/ort/tensor.ts';
 import { BATCH_INPUTS } from '../graph/training-lowering.ts';
 import type { MicroBatch } from '../types.ts';
@@ -10,7 +10,8 @@ import type { Workspace } from './workspace.ts';
 export class BatchInputs {
   readonly #config: DecoderConfig;
   readonly #workspace: Workspace;
-  #tables: { cos: OrtTensor; sin: OrtTensor } | undefined;
+  /** The tables of each rotary embedding. */
+  readonly #tables = new Map<Rope, { cos: OrtTensor; sin: OrtTensor }>();
 
   constructor(config: DecoderConfig, workspace: Workspace) {
     this.#config = config;
@@ -24,35 +25,46 @@ export class BatchInputs {
     shape.data.set([BigInt(rows), BigInt(length), -1n]);
     const positions = this.#workspace.tensor(BATCH_INPUTS.positions, 'int64', [rows, length]);
     positions.data.set(BigInt64Array.from(batch.positions, BigInt));
-    const { cos, sin } = this.#ropeTables(length);
-    return new Map<string, OrtTensor>([
+    const inputs = new Map<string, OrtTensor>([
       [BATCH_INPUTS.shape, shape],
       [BATCH_INPUTS.positions, positions],
-      [BATCH_INPUTS.attentionMask, this.#attentionMask(batch)],
-      [BATCH_INPUTS.cos, cos],
-      [BATCH_INPUTS.sin, sin],
     ]);
+    for (const [i, rope] of this.#config.ropes.entries()) {
+      const { cos, sin } = this.#ropeTables(rope, length);
+      inputs.set(BATCH_INPUTS.cos(i), cos).set(BATCH_INPUTS.sin(i), sin);
+    }
+    for (const layer of this.#config.layers) {
+      const name = BATCH_INPUTS.attentionMask(layer);
+      if (!inputs.has(name)) inputs.set(name, this.#attentionMask(batch, layer));
+    }
+    return inputs;
   }
 
-  /** Returns tables with at least `length` positions. */
-  #ropeTables(length: number): { cos: OrtTensor; sin: OrtTensor } {
-    if (this.#tables && this.#tables.cos.shape[0]! >= length) return this.#tables;
-    this.#tables?.cos.release();
-    this.#tables?.sin.release();
-    const { cos, sin } = ropeTables(this.#config, length);
-    const shape = [length, this.#config.headDim / 2];
-    this.#tables = {
+  /** Returns tables with at least `length` positions, and with the frequencies of that length. */
+  #ropeTables(rope: Rope, length: number): { cos: OrtTensor; sin: OrtTensor } {
+    const known = this.#tables.get(rope);
+    const knownLength = known?.cos.shape[0] ?? 0;
+    if (known && knownLength >= length && isLong(rope, knownLength) === isLong(rope, length)) {
+      return known;
+    }
+    known?.cos.release();
+    known?.sin.release();
+    const { cos, sin } = ropeTables(rope, length);
+    const shape = [length, this.#config.rotaryDim / 2];
+    const tables = {
       cos: hostTensor('float32', shape, cos),
       sin: hostTensor('float32', shape, sin),
     };
-    return this.#tables;
+    this.#tables.set(rope, tables);
+    return tables;
   }
 
   /** Returns the mask [N, 1, G*T, T]: the T queries repeat for each head of a group. */
-  #attentionMask({ rows, length, segments }: MicroBatch): OrtTensor {
-    const { headCount, kvHeadCount, slidingWindow = length } = this.#config;
+  #attentionMask({ rows, length, segments }: MicroBatch, layer: LayerAttention): OrtTensor {
+    const { headCount, kvHeadCount } = this.#config;
+    const { slidingWindow = length } = layer;
     const group = headCount / kvHeadCount;
-    const name = BATCH_INPUTS.attentionMask;
+    const name = BATCH_INPUTS.attentionMask(layer);
     const mask = this.#workspace.tensor(name, 'float32', [rows, 1, group * length, length]);
     const { data } = mask;
     data.fill(Number.NEGATIVE_INFINITY);
@@ -74,7 +86,9 @@ export class BatchInputs {
   }
 
   release(): void {
-    this.#tables?.cos.release();
-    this.#tables?.sin.release();
+    for (const { cos, sin } of this.#tables.values()) {
+      cos.release();
+      sin.release();
+    }
   }
 }

@@ -57,7 +57,7 @@ interface Segment {
   readonly graphs: GraphSet;
 }
 
-/** The graphs of all segments with the same adapted linears. */
+/** The graphs of all segments with the same attention and the same adapted linears. */
 interface GraphSet {
   readonly recomputing: Runnable<SegmentGraphs>;
   readonly saving: Runnable<SegmentGraphs>;
@@ -243,11 +243,17 @@ function createSegments(options: SegmentsOptions): Segment[] {
   const segments: Segment[] = [];
   for (let firstLayer = 0; firstLayer < config.layerCount; firstLayer += blocksPerSegment) {
     const own = adapters.slice(firstLayer, firstLayer + blocksPerSegment);
-    const key = JSON.stringify(own.map((adapter) => [...adapter]));
+    const layers = config.layers.slice(firstLayer, firstLayer + blocksPerSegment);
+    const attention = layers.map(({ rope, slidingWindow }) => [
+      rope && config.ropes.indexOf(rope),
+      slidingWindow,
+    ]);
+    const key = JSON.stringify([own.map((adapter) => [...adapter]), attention]);
     let graphs = sets.get(key);
     if (!graphs) {
       graphs = createGraphSet({
         config,
+        layers,
         adapters: own,
         dropout: masks !== undefined,
         compute,

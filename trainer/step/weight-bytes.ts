@@ -2,7 +2,7 @@
 import { elementCount } from '../../src/common/tensor.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { expectedTensors } from '../../src/model/names.ts';
-import { TARGET_MODULES, TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { TARGET_MODULES, targetNames } from '../../src/model/target-modules.ts';
 import type { Compute } from '../types.ts';
 
 /** The properties of a run that decide how its weights are held. */
@@ -30,7 +30,7 @@ export function weightBytes(config: DecoderConfig, form: WeightForm): WeightByte
   const { isPacked, compute, blocksPerSegment } = form;
   const parameters = sum([...expectedTensors(config).values()].map(elementCount));
   const block = sum(
-    TARGET_NAMES.map((name) => {
+    targetNames(config).map((name) => {
       const { inFeatures, outFeatures } = TARGET_MODULES[name];
       return inFeatures(config) * outFeatures(config);
     }),

@@ -7,7 +7,7 @@ import { elementCount } from '../../common/tensor.ts';
 import { outputVector } from '../../model/adapter-vectors.ts';
 import type { DecoderConfig } from '../../model/config.ts';
 import { adaptedTargets } from '../../model/lora-graph.ts';
-import { FUSED_LINEARS, TARGET_MODULES } from '../../model/target-modules.ts';
+import { fusedTargets, TARGET_MODULES } from '../../model/target-modules.ts';
 import type { OrtTensor } from '../../ort/tensor.ts';
 import type { SlotTensors } from '../memory/model-memory.ts';
 import { type OperandId, type SlotForm, type SlotOperand, slotOperands } from './slot-form.ts';
@@ -123,7 +123,7 @@ export class SlotBlock {
     } else {
       into.fill(0);
       let start = 0;
-      for (const target of FUSED_LINEARS[of.fused]) {
+      for (const target of fusedTargets(this.#config, of.fused)) {
         into.set(weights.vectors.get(outputVector(of.vector, layer, target)) ?? [], start);
         start += TARGET_MODULES[target].outFeatures(this.#config);
       }

@@ -11,7 +11,7 @@ import {
   fusedWidth,
   loraPerRank,
   TARGET_MODULES,
-  TARGET_NAMES,
+  TARGETS_OF,
   type TargetName,
 } from '../../model/target-modules.ts';
 
@@ -41,7 +41,10 @@ const SMALLEST_RANK = 4;
 const TARGET_PROFILES: readonly (readonly TargetName[])[] = [
   ['q_proj', 'v_proj'],
   ['q_proj', 'k_proj', 'v_proj', 'o_proj'],
-  TARGET_NAMES,
+  TARGETS_OF.separate,
+  ['qkv_proj'],
+  ['qkv_proj', 'o_proj'],
+  TARGETS_OF.stacked,
 ];
 
 /** The smallest profile with all these linears. An adapter has zeros for the linears it does not adapt. */

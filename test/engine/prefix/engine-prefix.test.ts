@@ -6,7 +6,7 @@ import { type GenerationRequest, GREEDY } from '../../../src/contracts/generatio
 import type { PrefillBatch, SlotId } from '../../../src/engine/batch.ts';
 import { Engine } from '../../../src/engine/engine.ts';
 import type { LogitsRow } from '../../../src/engine/logits.ts';
-import { TARGET_NAMES } from '../../../src/model/target-modules.ts';
+import { TARGETS_OF } from '../../../src/model/target-modules.ts';
 import type { EngineEvent } from '../../../src/scheduler/protocol.ts';
 import { StepLoop } from '../../../src/scheduler/step-loop.ts';
 import { plainSource } from '../../adapters/sources.ts';
@@ -48,7 +48,7 @@ async function prefill(
 test('a restored prefix gives the same logits to the bit, and those of one chunk up to rounding', async (t) => {
   const { engine, model } = await engineOf(t);
   t.after(() => engine.release());
-  const weights = tinyAdapter(model.config, { seed: 1, rank: 8, targets: TARGET_NAMES });
+  const weights = tinyAdapter(model.config, { seed: 1, rank: 8, targets: TARGETS_OF.separate });
   engine.attachAdapter(weights);
   for (const adapter of [undefined, weights.digest]) {
     const inOneChunk = await prefill(engine, A, { adapter });
@@ -69,7 +69,7 @@ test('a restored prefix gives the same logits to the bit, and those of one chunk
 test('a chunk in the middle of a prompt fails if its values are not finite', async (t) => {
   const { engine, model } = await engineOf(t);
   t.after(() => engine.release());
-  const bad = tinyAdapter(model.config, { seed: 3, rank: 8, targets: TARGET_NAMES });
+  const bad = tinyAdapter(model.config, { seed: 3, rank: 8, targets: TARGETS_OF.separate });
   for (const layer of bad.layers) for (const pair of Object.values(layer)) pair.a.fill(Number.NaN);
   engine.attachAdapter(bad);
   const batch: PrefillBatch = {

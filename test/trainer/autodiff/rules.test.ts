@@ -106,6 +106,20 @@ const CASES: Record<keyof typeof gradientRules, Record<string, GraphCase>> = {
     'with both transposed': product('FusedMatMul', 1, 1, [2]),
   },
   QuickGelu: { silu: unary('QuickGelu', { alpha: { float: 1 } }, MICROSOFT) },
+  Gelu: { 'by tanh': unary('Gelu', { approximate: 'tanh' }) },
+  Tanh: { 'of any shape': unary('Tanh') },
+  Slice: {
+    'of columns': {
+      inputs: { x: [3, 7] },
+      output: [3, 4],
+      build: (g, input, { declare }) => {
+        const bounds = [2, 6, 1].map((bound) => g.int64([bound]));
+        const y = g.node('Slice', [input('x'), ...bounds]);
+        declare(y, [3, 4]);
+        return y;
+      },
+    },
+  },
   SimplifiedLayerNormalization: { 'of rows': rmsNorm },
   RotaryEmbedding: { 'at positions in no order': rotary },
   Softmax: { 'over the last axis': unary('Softmax', { axis: -1 }) },
