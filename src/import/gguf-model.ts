@@ -1,74 +1,102 @@
-// Opens a GGUF file of the llama architecture as a checkpoint with the names, configuration and row order of
-// transformers. Values are rounded to bf16, the precision that such files are converted from.
+// Opens a GGUF file as a checkpoint with the names, configuration and row order of transformers. Values are rounded to bf16, the
+// precision that such files are converted from.
 import { z } from 'zod';
 import { FileError } from '../common/errors.ts';
 import { parseFileValue } from '../common/schema-errors.ts';
 import { fromFloat32, type TensorInfo, type TensorSource } from '../common/tensor.ts';
 import { type GgufFile, openGguf } from '../formats/gguf.ts';
-import { embeddingName, finalNorm, headName, layerTensor } from '../model/names.ts';
+import { FAMILIES, type Family } from '../model/families.ts';
+import { embeddingName, finalNorm, headName, layerPrefix } from '../model/names.ts';
 import { tokenizerFromGguf } from '../tokenizer/gguf-tokenizer.ts';
 import type { Checkpoint } from './checkpoint.ts';
+import { ARCHITECTURES, type Architecture, BLOCK_MODULES } from './gguf-architectures.ts';
 
 /** llama.cpp's name outside of blocks → transformers' tensor. */
-const modelTensors: Readonly<Record<string, string>> = {
+const MODEL_TENSORS: Readonly<Record<string, string>> = {
   'token_embd.weight': embeddingName,
   'output_norm.weight': finalNorm,
   'output.weight': headName,
 };
 
-/** llama.cpp's name in a block → transformers' module. */
-const blockModules: Readonly<Record<string, string>> = {
-  attn_norm: 'input_layernorm',
-  attn_q: 'self_attn.q_proj',
-  attn_k: 'self_attn.k_proj',
-  attn_v: 'self_attn.v_proj',
-  attn_output: 'self_attn.o_proj',
-  ffn_norm: 'post_attention_layernorm',
-  ffn_gate: 'mlp.gate_proj',
-  ffn_up: 'mlp.up_proj',
-  ffn_down: 'mlp.down_proj',
-};
+/** Divisors of the frequencies: llama.cpp's tensor → the parameter of `longrope`. */
+const ROPE_FACTORS = {
+  short_factor: ['rope_factors_short.weight', 'rope_freqs.weight'],
+  long_factor: ['rope_factors_long.weight', 'rope_freqs.weight'],
+} as const;
 
 const positive = z.number().int().positive();
+const factor = z.number().positive().optional();
 const tokenId = z.number().int().nonnegative().optional();
 
-const metadataSchema = z.looseObject({
-  'general.architecture': z.literal('llama'),
-  'llama.block_count': positive,
-  'llama.context_length': positive,
-  'llama.embedding_length': positive,
-  'llama.feed_forward_length': positive,
-  'llama.attention.head_count': positive,
-  'llama.attention.head_count_kv': positive.optional(),
-  'llama.attention.key_length': positive.optional(),
-  'llama.attention.layer_norm_rms_epsilon': z.number().positive(),
-  'llama.rope.dimension_count': positive.optional(),
-  'llama.rope.freq_base': z.number().positive().optional(),
-  'llama.rope.scaling.type': z.enum(['none', 'linear']).optional(),
-  'llama.rope.scaling.factor': z.number().positive().optional(),
+/** The metadata of an architecture, by keys without its name. */
+const architectureSchema = z.looseObject({
+  block_count: positive,
+  context_length: positive,
+  embedding_length: positive,
+  feed_forward_length: positive,
+  'attention.head_count': positive,
+  'attention.head_count_kv': positive.optional(),
+  'attention.key_length': positive.optional(),
+  'attention.layer_norm_rms_epsilon': z.number().positive(),
+  'rope.dimension_count': positive.optional(),
+  'rope.freq_base': factor,
+  'rope.scaling.type': z.enum(['none', 'linear', 'yarn', 'longrope']).optional(),
+  'rope.scaling.factor': factor,
+  'rope.scaling.attn_factor': factor,
+  'rope.scaling.original_context_length': positive.optional(),
+});
+
+const tokensSchema = z.looseObject({
   'tokenizer.ggml.bos_token_id': tokenId,
   'tokenizer.ggml.eos_token_id': tokenId,
   'tokenizer.ggml.padding_token_id': tokenId,
 });
 
-type ModelMetadata = z.infer<typeof metadataSchema>;
+type Shape = z.infer<typeof architectureSchema>;
+
+/** The parts of a file that the model is made from. */
+interface Source {
+  readonly file: GgufFile;
+  readonly architecture: Architecture;
+  readonly family: Family;
+  readonly shape: Shape;
+}
 
 /** Opens the file. The caller closes `tensors`. Throws `FileError` naming the key or tensor at fault. */
 export async function openGgufModel(path: string): Promise<Checkpoint> {
   const file = await openGguf(path);
   try {
-    const metadata = parseFileValue(metadataSchema, file.metadata);
-    const configJson = createConfig(file, metadata);
+    const source = describe(file);
+    const configJson = createConfig(source);
     return {
       configJson,
       configText: `${JSON.stringify(configJson, null, 2)}\n`,
-      tensors: createSource(file, metadata),
+      tensors: createSource(source),
       files: tokenizerFiles(file.metadata),
     };
   } catch (error) {
     file.close();
     throw error;
   }
+}
+
+function describe(file: GgufFile): Source {
+  const name = String(file.metadata['general.architecture']);
+  const architecture = Object.hasOwn(ARCHITECTURES, name) ? ARCHITECTURES[name] : undefined;
+  if (!architecture) {
+    const known = Object.keys(ARCHITECTURES).join(', ');
+    const reason = `"${name}" is not supported (supported: ${known})`;
+    throw new FileError('general.architecture', reason);
+  }
+  const prefix = `${name}.`;
+  const own = Object.entries(file.metadata).filter(([key]) => key.startsWith(prefix));
+  const values = Object.fromEntries(own.map(([key, value]) => [key.slice(prefix.length), value]));
+  const parsed = architectureSchema.safeParse(values);
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    throw new FileError(prefix + issue!.path.join('.'), issue!.message);
+  }
+  return { file, architecture, family: FAMILIES[architecture.family], shape: parsed.data };
 }
 
 /** Returns tokenizer.json and tokenizer_config.json, or nothing if the file contains no tokenizer. */
@@ -81,49 +109,64 @@ function tokenizerFiles(metadata: GgufFile['metadata']): Map<string, Uint8Array>
   ]);
 }
 
-function headDimOf(metadata: ModelMetadata): number {
-  const headCount = metadata['llama.attention.head_count'];
-  const headDim =
-    metadata['llama.attention.key_length'] ?? metadata['llama.embedding_length'] / headCount;
-  const rotary = metadata['llama.rope.dimension_count'] ?? headDim;
-  if (rotary !== headDim) {
-    throw new FileError(
-      'llama.rope.dimension_count',
-      `rotates ${rotary} of ${headDim} dimensions. Partial rotary embeddings are not supported.`,
-    );
-  }
-  return headDim;
-}
-
 /** Returns the config.json that transformers would write for this model. */
-function createConfig(file: GgufFile, metadata: ModelMetadata): Record<string, unknown> {
-  const headCount = metadata['llama.attention.head_count'];
-  const isLinear = metadata['llama.rope.scaling.type'] === 'linear';
+function createConfig(source: Source): Record<string, unknown> {
+  const { file, architecture, family, shape } = source;
+  const tokens = parseFileValue(tokensSchema, file.metadata);
+  const headCount = shape['attention.head_count'];
+  const headDim = shape['attention.key_length'] ?? shape.embedding_length / headCount;
+  const rotary = shape['rope.dimension_count'] ?? headDim;
+  const read = (key: string) => {
+    const value = shape[key];
+    return typeof value === 'number' ? shortest(value) : undefined;
+  };
   return {
-    architectures: ['LlamaForCausalLM'],
-    model_type: 'llama',
-    hidden_act: 'silu',
-    hidden_size: metadata['llama.embedding_length'],
-    intermediate_size: metadata['llama.feed_forward_length'],
-    num_hidden_layers: metadata['llama.block_count'],
+    architectures: [architecture.className],
+    model_type: architecture.family,
+    hidden_act: family.activation,
+    hidden_size: shape.embedding_length,
+    intermediate_size: shape.feed_forward_length,
+    num_hidden_layers: shape.block_count,
     num_attention_heads: headCount,
-    num_key_value_heads: metadata['llama.attention.head_count_kv'] ?? headCount,
-    head_dim: headDimOf(metadata),
+    num_key_value_heads: shape['attention.head_count_kv'] ?? headCount,
+    head_dim: headDim,
     vocab_size: file.shapes.get('token_embd.weight')?.[0],
-    max_position_embeddings: metadata['llama.context_length'],
-    rms_norm_eps: shortest(metadata['llama.attention.layer_norm_rms_epsilon']),
-    rope_theta: shortest(metadata['llama.rope.freq_base'] ?? 10_000),
-    rope_scaling: isLinear
-      ? { rope_type: 'linear', factor: metadata['llama.rope.scaling.factor'] }
-      : null,
+    max_position_embeddings: shape.context_length,
+    rms_norm_eps: shortest(shape['attention.layer_norm_rms_epsilon']),
+    rope_theta: shortest(shape['rope.freq_base'] ?? 10_000),
+    ...(rotary === headDim ? {} : { partial_rotary_factor: rotary / headDim }),
+    rope_scaling: ropeScaling(source),
+    ...architecture.config?.(read),
     tie_word_embeddings: !file.shapes.has('output.weight'),
     attention_bias: false,
     mlp_bias: false,
-    bos_token_id: metadata['tokenizer.ggml.bos_token_id'] ?? null,
-    eos_token_id: metadata['tokenizer.ggml.eos_token_id'] ?? null,
-    pad_token_id: metadata['tokenizer.ggml.padding_token_id'] ?? null,
+    bos_token_id: tokens['tokenizer.ggml.bos_token_id'] ?? null,
+    eos_token_id: tokens['tokenizer.ggml.eos_token_id'] ?? null,
+    pad_token_id: tokens['tokenizer.ggml.padding_token_id'] ?? null,
     torch_dtype: 'bfloat16',
   };
+}
+
+/** Returns the parameters of the rotary embedding. Divisors in a tensor take precedence, as in llama.cpp. */
+function ropeScaling({ file, shape }: Source): Record<string, unknown> | null {
+  const original = shape['rope.scaling.original_context_length'];
+  const originalMax = original ? { original_max_position_embeddings: original } : {};
+  const factors = Object.entries(ROPE_FACTORS).flatMap(([key, names]) => {
+    const name = names.find((one) => file.shapes.has(one));
+    return name ? [[key, Array.from(file.read(name))] as const] : [];
+  });
+  if (factors.length > 0) {
+    const attention_factor = shape['rope.scaling.attn_factor'] ?? 1;
+    return {
+      rope_type: 'longrope',
+      ...Object.fromEntries(factors),
+      attention_factor,
+      ...originalMax,
+    };
+  }
+  const type = shape['rope.scaling.type'] ?? 'none';
+  if (type === 'none') return null;
+  return { rope_type: type, factor: shape['rope.scaling.factor'], ...originalMax };
 }
 
 /** Recovers the decimal that was stored as a float32: 9.999999747378752e-6 becomes 1e-5. */
@@ -136,35 +179,45 @@ interface Origin {
   readonly name: string;
   /** The number of heads whose rows are permuted. 0 if the rows are in order. */
   readonly permutedHeads: number;
+  /** Subtracted from all values. */
+  readonly offset: number;
 }
 
-function createSource(file: GgufFile, metadata: ModelMetadata): TensorSource {
-  const headCount = metadata['llama.attention.head_count'];
-  const headsOf: Readonly<Record<string, number>> = {
-    attn_q: headCount,
-    attn_k: metadata['llama.attention.head_count_kv'] ?? headCount,
-  };
+function createSource({ file, architecture, family, shape }: Source): TensorSource {
+  const headCount = shape['attention.head_count'];
+  const headsOf: Readonly<Record<string, number>> = architecture.permutesRows
+    ? { attn_q: headCount, attn_k: shape['attention.head_count_kv'] ?? headCount }
+    : {};
+  const ropeFactors = new Set<string>(Object.values(ROPE_FACTORS).flat());
   const infos = new Map<string, TensorInfo>();
   const origins = new Map<string, Origin>();
-  for (const [name, shape] of file.shapes) {
-    const [, layer, module = ''] = /^blk\.(\d+)\.(\w+)\.weight$/.exec(name) ?? [];
-    const blockModule = blockModules[module];
-    const target = blockModule ? layerTensor(Number(layer), blockModule) : modelTensors[name];
-    if (!target) throw new FileError(name, 'is not a known tensor of a llama model');
-    infos.set(target, { dtype: 'BF16', shape });
-    origins.set(target, { name, permutedHeads: headsOf[module] ?? 0 });
+  for (const [name, dims] of file.shapes) {
+    if (ropeFactors.has(name)) continue;
+    const [, layer, module = '', kind] = /^blk\.(\d+)\.(\w+)\.(weight|bias)$/.exec(name) ?? [];
+    const blockModule = architecture.modules?.[module] ?? BLOCK_MODULES[module];
+    const target = blockModule
+      ? `${layerPrefix(Number(layer))}${blockModule}.${kind}`
+      : MODEL_TENSORS[name];
+    if (!target) {
+      throw new FileError(name, `is not a known tensor of a ${architecture.family} model`);
+    }
+    infos.set(target, { dtype: 'BF16', shape: dims });
+    // llama.cpp stores what a norm multiplies by.
+    const offset = family.normAddsOne && target.includes('norm') ? 1 : 0;
+    origins.set(target, { name, permutedHeads: headsOf[module] ?? 0, offset });
   }
   return {
     infos,
     read(target) {
       const origin = origins.get(target);
       if (!origin) throw new FileError(target, 'is not in the file');
-      const { shape } = infos.get(target)!;
+      const { shape: dims } = infos.get(target)!;
       const stored = file.read(origin.name);
       const values = origin.permutedHeads
-        ? unpermuteRows(stored, shape, origin.permutedHeads)
+        ? unpermuteRows(stored, dims, origin.permutedHeads)
         : stored;
-      return fromFloat32(values, shape, 'BF16');
+      const { offset } = origin;
+      return fromFloat32(offset ? values.map((value) => value - offset) : values, dims, 'BF16');
     },
     close: () => file.close(),
   };
@@ -177,7 +230,7 @@ function createSource(file: GgufFile, metadata: ModelMetadata): TensorSource {
  */
 export function unpermuteRows(
   stored: Float32Array,
-  [rows = 0, cols = 0]: readonly number[],
+  [rows = 0, cols = 1]: readonly number[],
   heads: number,
 ): Float32Array {
   const headDim = rows / heads;

@@ -8,7 +8,12 @@ export const finalNorm = 'model.norm.weight';
 
 /** The name of a layer's weight, such as `model.layers.3.input_layernorm.weight`. */
 export function layerTensor(layer: number, module: string): string {
-  return `model.layers.${layer}.${module}.weight`;
+  return `${layerPrefix(layer)}${module}.weight`;
+}
+
+/** The beginning of the names of a layer's tensors, such as `model.layers.3.`. */
+export function layerPrefix(layer: number): string {
+  return `model.layers.${layer}.`;
 }
 
 /** The name of a linear's weight [out, in]. */

@@ -63,7 +63,9 @@ const PRE_TOKENIZERS: Readonly<Record<string, PreTokenizer>> = {
   'gpt-2': { preTokenizer: byteLevel(true) },
   smollm: { preTokenizer: digitsThenGpt2 },
   starcoder: { preTokenizer: digitsThenGpt2 },
+  refact: { preTokenizer: digitsThenGpt2 },
   'llama-bpe': { preTokenizer: cl100k('\\p{N}{1,3}'), ignoreMerges: true, addBos: true },
+  dbrx: { preTokenizer: cl100k('\\p{N}{1,3}') },
   qwen2: { preTokenizer: cl100k('\\p{N}'), normalizer: { type: 'NFC' } },
 };
 

@@ -5,6 +5,7 @@ import path from 'node:path';
 import test from 'node:test';
 import { FileError } from '../../src/common/errors.ts';
 import { fromFloat32 } from '../../src/common/tensor.ts';
+import { BLOCK_FORMATS } from '../../src/formats/gguf-blocks.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { importModel } from '../../src/import/import-model.ts';
 import { parseDecoderConfig } from '../../src/model/config.ts';
@@ -144,31 +145,48 @@ const spoiled = (change: (tensors: GgufTensor[]) => void) => {
   change(tensors);
   return writeGguf(METADATA, tensors);
 };
+/** Rows of one super-block. */
+const K_TYPES = { Q5_0: 6, Q5_1: 7, Q2_K: 10, Q3_K: 11, Q4_K: 12, Q5_K: 13, Q6_K: 14 };
+
+for (const [name, type] of Object.entries(K_TYPES)) {
+  test(`${name}: values are those of ggml's definition`, () => {
+    const count = 4 * 256;
+    const data = randomBlocks(type, count, type);
+    const expected = Float32Array.from({ length: count }, (_, i) => plainWeight(type, data, i));
+    assert.deepEqual(BLOCK_FORMATS[type]!.dequantize(data, count), expected);
+  });
+}
+
 const refused: Record<string, [field: string, bytes: Uint8Array]> = {
   'another architecture': [
     'general.architecture',
-    writeGguf({ ...METADATA, 'general.architecture': 'qwen2' }, good()),
+    writeGguf({ ...METADATA, 'general.architecture': 'mamba' }, good()),
   ],
   'a missing key': ['llama.block_count', writeGguf({ 'general.architecture': 'llama' }, good())],
   'rotary scaling of another kind': [
     'llama.rope.scaling.type',
-    writeGguf({ ...METADATA, 'llama.rope.scaling.type': 'yarn' }, good()),
+    writeGguf({ ...METADATA, 'llama.rope.scaling.type': 'su' }, good()),
   ],
-  'partial rope': [
-    'llama.rope.dimension_count',
+  'partial rope that the runtime cannot compute': [
+    'partial_rotary_factor',
     writeGguf({ ...METADATA, 'llama.rope.dimension_count': 8 }, good()),
   ],
-  'an unknown tensor, as scaled frequencies are': [
-    'rope_freqs.weight',
+  'an unknown tensor': [
+    'blk.0.ffn_gate_inp.weight',
     spoiled((tensors) =>
-      tensors.push({ name: 'rope_freqs.weight', shape: [8], type: F32, data: new Uint8Array(32) }),
+      tensors.push({
+        name: 'blk.0.ffn_gate_inp.weight',
+        shape: [8],
+        type: F32,
+        data: new Uint8Array(32),
+      }),
     ),
   ],
   'a missing tensor': ['model.norm.weight', spoiled((tensors) => tensors.splice(1, 1))],
   'a block format that is not supported': [
     'token_embd.weight',
     spoiled((tensors) => {
-      tensors[0]!.type = 12; // Q4_K
+      tensors[0]!.type = 16; // IQ2_XXS
     }),
   ],
   'a file that is cut short': [

@@ -61,6 +61,11 @@ export function plainWeight(type: number, data: Uint8Array, i: number): number {
     toFloat32({ dtype: 'F16', shape: [1], data: block.subarray(at, at + 2) })[0]!;
   const nibble = (at: number) =>
     inBlock < 16 ? block[at + inBlock]! & 15 : block[at + inBlock - 16]! >> 4;
+  const bit = (at: number, shift: number) => (block[at]! >> shift) & 1;
+  const twoBits = (from: number) => {
+    const byte = block[from + 32 * Math.floor(inBlock / 128) + (inBlock % 32)]!;
+    return (byte >> (2 * (Math.floor(inBlock / 32) % 4))) & 3;
+  };
   switch (type) {
     case 0:
       return toFloat32({ dtype: 'F32', shape: [1], data: block.subarray(0, 4) })[0]!;
@@ -70,6 +75,46 @@ export function plainWeight(type: number, data: Uint8Array, i: number): number {
       return Math.fround((nibble(2) - 8) * half(0));
     case 3:
       return Math.fround(nibble(4) * half(0) + half(2));
+    case 6:
+      return Math.fround((nibble(6) + 16 * bit(2 + (inBlock >> 3), inBlock & 7) - 16) * half(0));
+    case 7:
+      return Math.fround(
+        (nibble(8) + 16 * bit(4 + (inBlock >> 3), inBlock & 7)) * half(0) + half(2),
+      );
+    case 10: {
+      const scale = block[Math.floor(inBlock / 16)]!;
+      return Math.fround(half(80) * (scale & 15) * twoBits(16) - half(82) * (scale >> 4));
+    }
+    case 11: {
+      const group = Math.floor(inBlock / 16);
+      const low = group < 8 ? block[96 + group]! & 15 : block[88 + group]! >> 4;
+      const high = (block[104 + (group % 4)]! >> (2 * Math.floor(group / 4))) & 3;
+      const third = bit(inBlock % 32, Math.floor(inBlock / 32));
+      return Math.fround(half(108) * (low + 16 * high - 32) * (twoBits(32) + 4 * third - 4));
+    }
+    case 12:
+    case 13: {
+      const group = Math.floor(inBlock / 32);
+      const s = (at: number) => block[4 + at]!;
+      const [scale, minimum] =
+        group < 4
+          ? [s(group) % 64, s(group + 4) % 64]
+          : [
+              (s(group + 4) % 16) + 16 * (s(group - 4) >> 6),
+              (s(group + 4) >> 4) + 16 * (s(group) >> 6),
+            ];
+      const codes = block[(type === 12 ? 16 : 48) + 32 * Math.floor(group / 2) + (inBlock % 32)]!;
+      const code = group % 2 === 0 ? codes % 16 : codes >> 4;
+      const fifth = type === 13 ? bit(16 + (inBlock % 32), group) : 0;
+      return Math.fround(half(0) * scale * (code + 16 * fifth) - half(2) * minimum);
+    }
+    case 14: {
+      const [upper, at] = [Math.floor(inBlock / 128), inBlock % 128];
+      const codes = block[64 * upper + (at % 64)]!;
+      const code = (at < 64 ? codes % 16 : codes >> 4) + 16 * twoBits(128) - 32;
+      const scale = new Int8Array(block.slice(192, 208).buffer)[Math.floor(inBlock / 16)]!;
+      return Math.fround(half(208) * scale * code);
+    }
     case 8:
       return Math.fround(new Int8Array(block.slice(2, 34).buffer)[inBlock]! * half(0));
     case 30:
@@ -85,7 +130,14 @@ const BLOCK: Record<number, { weights: number; bytes: number; highBytes: number[
   1: { weights: 1, bytes: 2, highBytes: [1] },
   2: { weights: 32, bytes: 18, highBytes: [1] },
   3: { weights: 32, bytes: 20, highBytes: [1, 3] },
+  6: { weights: 32, bytes: 22, highBytes: [1] },
+  7: { weights: 32, bytes: 24, highBytes: [1, 3] },
   8: { weights: 32, bytes: 34, highBytes: [1] },
+  10: { weights: 256, bytes: 84, highBytes: [81, 83] },
+  11: { weights: 256, bytes: 110, highBytes: [109] },
+  12: { weights: 256, bytes: 144, highBytes: [1, 3] },
+  13: { weights: 256, bytes: 176, highBytes: [1, 3] },
+  14: { weights: 256, bytes: 210, highBytes: [209] },
   30: { weights: 1, bytes: 2, highBytes: [1] },
 };
 

@@ -37,8 +37,9 @@ export const TINY_FAMILIES: readonly (readonly [string, Record<string, unknown>]
       original_max_position_embeddings: 8,
       rope_scaling: {
         type: 'longrope',
-        short_factor: [1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7],
-        long_factor: [2, 2.1, 2.2, 2.3, 2.4, 2.5, 2.6, 2.7],
+        attention_factor: 1.5,
+        short_factor: [1, 1.125, 1.25, 1.375, 1.5, 1.625, 1.75, 1.875],
+        long_factor: [2, 2.125, 2.25, 2.375, 2.5, 2.625, 2.75, 2.875],
       },
     },
   ],
