@@ -59,16 +59,7 @@ export function toFloat32(tensor: Tensor): Float32Array {
   return out;
 }
 
-/** Does the same, but shares the memory of F32 values if their address allows it. For reading only. */
-export function asFloat32(tensor: Tensor): Float32Array {
-  const { dtype, shape, data } = tensor;
-  if (dtype !== 'F32' || data.byteOffset % Float32Array.BYTES_PER_ELEMENT !== 0) {
-    return toFloat32(tensor);
-  }
-  return new Float32Array(data.buffer as ArrayBuffer, data.byteOffset, elementCount(shape));
-}
-
-/** Does the same as `toFloat32` into the first elements of `into`. */
+/** Does the same into the first elements of `into`. */
 export function decodeFloats({ dtype, shape, data }: Tensor, into: Float32Array): void {
   assert(isFloat(dtype), `${dtype} is not a float type`);
   const count = elementCount(shape);

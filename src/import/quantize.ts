@@ -3,7 +3,9 @@
 // the view is created, because a file's header needs their lengths, and codes when they are read.
 import { FileError } from '../common/errors.ts';
 import {
-  asFloat32,
+  DTYPE_BYTES,
+  decodeFloats,
+  elementCount,
   fromFloat32,
   type Tensor,
   type TensorInfo,
@@ -11,7 +13,7 @@ import {
 } from '../common/tensor.ts';
 import type { WritableTensors } from '../formats/safetensors.ts';
 import { doubleQuantize } from '../quant/double-quant.ts';
-import { blockAbsmax, dequantizeNf4, packNf4 } from '../quant/nf4.ts';
+import { blockAbsmax, dequantizeNf4, NF4_BLOCK, packNf4 } from '../quant/nf4.ts';
 import {
   companionNames,
   isNf4,
@@ -44,7 +46,7 @@ export async function quantizedView(
     if (!isLinearWeight(name)) continue;
     const tensor = source.read(name);
     await onLinear(tensor.data.length);
-    const absmax = finiteAbsmax(name, asFloat32(tensor));
+    const absmax = finiteAbsmax(name, tensor);
     const scales = doubleQuantization ? doubleQuantize(absmax) : absmax;
     infos.set(name, packedInfo(info.shape));
     toPack.add(name);
@@ -60,8 +62,7 @@ export async function quantizedView(
       if (companion) return companion;
       const tensor = source.read(name);
       if (!toPack.has(name)) return tensor;
-      const values = asFloat32(tensor);
-      return { ...packedInfo(tensor.shape), data: packNf4(values, blockAbsmax(values)) };
+      return { ...packedInfo(tensor.shape), data: packTensor(tensor) };
     },
   };
 }
@@ -95,8 +96,35 @@ export function denseView(source: TensorSource, names: Iterable<string>): Writab
   };
 }
 
-function finiteAbsmax(name: string, values: Float32Array): Float32Array {
-  const absmax = blockAbsmax(values);
+/** The weights that are in memory as float32 at a time. A multiple of the block. */
+const PIECE_WEIGHTS = 2 ** 20;
+
+/** Yields the weights of a tensor piece by piece, in the same memory each time. */
+function* piecesOf({ dtype, shape, data }: Tensor): Generator<[start: number, Float32Array]> {
+  const count = elementCount(shape);
+  const bytes = DTYPE_BYTES[dtype];
+  const values = new Float32Array(Math.min(PIECE_WEIGHTS, count));
+  for (let start = 0; start < count; start += PIECE_WEIGHTS) {
+    const length = Math.min(PIECE_WEIGHTS, count - start);
+    const piece = data.subarray(start * bytes, (start + length) * bytes);
+    decodeFloats({ dtype, shape: [length], data: piece }, values);
+    yield [start, values.subarray(0, length)];
+  }
+}
+
+function packTensor(tensor: Tensor): Uint8Array {
+  const packed = new Uint8Array(Math.ceil(elementCount(tensor.shape) / 2));
+  for (const [start, values] of piecesOf(tensor)) {
+    packed.set(packNf4(values, blockAbsmax(values)), start / 2);
+  }
+  return packed;
+}
+
+function finiteAbsmax(name: string, tensor: Tensor): Float32Array {
+  const absmax = new Float32Array(Math.ceil(elementCount(tensor.shape) / NF4_BLOCK));
+  for (const [start, values] of piecesOf(tensor)) {
+    absmax.set(blockAbsmax(values), start / NF4_BLOCK);
+  }
   if (absmax.includes(Number.POSITIVE_INFINITY)) {
     throw new FileError(name, 'contains a value that is not finite');
   }
