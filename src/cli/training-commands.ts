@@ -3,9 +3,10 @@
 import { type Command, Option } from 'commander';
 import { UsageError } from '../common/errors.ts';
 import { LOCAL_TENANT } from '../contracts/tenant.ts';
+import { TOOL_FORMAT_NAMES, type ToolFormatName } from '../contracts/tool-format.ts';
 import { helpOf, listTrainingFlags } from '../contracts/training-fields.ts';
 import type { EvalRequest, JobSource, TrainerRequest } from '../contracts/training-messages.ts';
-import { type FlagKind, GATE_SETTINGS } from '../contracts/training-settings.ts';
+import { type FlagKind, GATE_SETTINGS, TRAINING_SETTINGS } from '../contracts/training-settings.ts';
 import { loadConfig } from '../settings/config.ts';
 import type { CommandContext } from './programs.ts';
 import { listenForInterrupt } from './terminal.ts';
@@ -121,6 +122,8 @@ function addMerge(program: Command, run: RunTrainer): void {
 interface EvalFlags {
   readonly model?: string;
   readonly data?: string;
+  readonly responseFormat?: string;
+  readonly toolFormat?: ToolFormatName;
   readonly margin?: string;
   readonly maxForgetting?: string;
   readonly store?: string;
@@ -137,6 +140,15 @@ function addEval(program: Command, run: RunTrainer): void {
     .argument('<adapter>', 'a PEFT folder, or a published NAME, NAME@VERSION or NAME:ALIAS')
     .option('--data <file>', 'JSONL rows that it was not trained on; measures the base, too')
     .option('--model <model>', 'folder or name of the imported base [LORIKEET_MODEL]')
+    .option(
+      '--response-format <file>',
+      "JSON file with the request field response_format, instead of the adapter's own",
+    )
+    .addOption(
+      new Option('--tool-format <name>', helpOf(TRAINING_SETTINGS.toolFormat)).choices(
+        TOOL_FORMAT_NAMES,
+      ),
+    )
     .option('--margin <nats>', helpOf(GATE_SETTINGS.margin))
     .option('--max-forgetting <nats>', helpOf(GATE_SETTINGS.maxForgetting))
     .option('--tenant <id>', 'the owner of a published adapter', LOCAL_TENANT.id)
@@ -148,13 +160,15 @@ function addEval(program: Command, run: RunTrainer): void {
 
 function toEvalRequest(
   adapter: string,
-  { model, data, tenant, store, margin, maxForgetting, json }: EvalFlags,
+  { model, data, tenant, store, margin, maxForgetting, json, ...flags }: EvalFlags,
 ): EvalRequest & { readonly command: 'eval' } {
   const gate = {
     margin: parseNats('--margin', margin),
     maxForgetting: parseNats('--max-forgetting', maxForgetting),
   };
-  return { command: 'eval', adapter, model, data, tenant, store, gate, isJson: json === true };
+  const asked = { responseFormatFile: flags.responseFormat, toolFormat: flags.toolFormat };
+  const isJson = json === true;
+  return { command: 'eval', adapter, model, data, tenant, store, gate, isJson, ...asked };
 }
 
 function parseNats(flag: string, text: string | undefined): number | undefined {
@@ -231,4 +245,5 @@ Examples:
   lorikeet eval zen --data held-out.jsonl
   lorikeet eval ./run/adapter --model smollm2-135m-instruct --data held-out.jsonl --json
   lorikeet eval zen@3 --data held-out.jsonl --margin 0.1
+  lorikeet eval intent --data held-out.jsonl --response-format intent.json
 `;

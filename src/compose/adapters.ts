@@ -11,7 +11,10 @@ import {
 import { inspectAdapter } from '../../adapters/peft/inspect.ts';
 import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import { FolderAdapters } from '../../adapters/registry/folder-registry.ts';
-import { readFolderGenerationConfig } from '../../adapters/registry/folders.ts';
+import {
+  readFolderGenerationConfig,
+  readFolderRequestDefaults,
+} from '../../adapters/registry/folders.ts';
 import { contentPublication } from '../../adapters/repository/content.ts';
 import { fetchVersion } from '../../adapters/repository/fetch.ts';
 import {
@@ -32,9 +35,9 @@ import { formatBytes } from '../common/format-bytes.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import { readArtifact } from '../import/artifact.ts';
 import { adaptedBaseOf } from './adapted-base.ts';
+import { type DefaultSources, readAdapterDefaults } from './adapter-defaults.ts';
 import { findBase } from './base.ts';
 import type { ProgramContext } from './context.ts';
-import { type PushedDefaultFiles, readPushedDefaults } from './pushed-defaults.ts';
 import {
   explainStoreError,
   findVersion,
@@ -46,7 +49,8 @@ import {
 export type { Aliases, AliasPointer, Garbage, VersionManifest };
 
 /** An adapter folder to publish. */
-export interface PushRequest extends PushedDefaultFiles {
+export interface PushRequest extends Omit<DefaultSources, 'own'> {
+  readonly directory: string;
   readonly name: string;
   /** The base to check the adapter against, and to record. Undefined means neither. */
   readonly base: string | undefined;
@@ -139,7 +143,8 @@ export class PublishedAdapters {
     const files = await readAdapterFiles(directory);
     const baseDigest = base === undefined ? undefined : await this.#checkOnBase(files, base);
     const generationConfig = await readFolderGenerationConfig(directory);
-    const requestDefaults = await readPushedDefaults(request);
+    const own = await readFolderRequestDefaults(directory);
+    const requestDefaults = (await readAdapterDefaults({ ...request, own }))?.fields;
     const stated = {
       ...(baseDigest && { baseDigest }),
       ...(generationConfig && { generationConfig }),

@@ -3,8 +3,11 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { makeFolder } from '../common/folders.ts';
 import { memoryLimit } from '../common/memory-limit.ts';
+import { describeProcessor } from '../common/processor.ts';
+import type { EngineOptions } from '../engine/engine.ts';
 import type { RuntimeOptions } from '../engine/graph-sessions.ts';
 import { type MemoryPlan, planMemory } from '../engine/memory/memory-budget.ts';
+import { fewestRowsForRowForm } from '../engine/row-form.ts';
 import { type ArtifactDescription, describeArtifact } from '../import/artifact.ts';
 import type { KvType } from '../model/kv-attention.ts';
 import { KV_SCALES_FILE } from '../model/kv-scales.ts';
@@ -73,6 +76,25 @@ async function hasScales({
   const { measureKvScales } = await import('./calibration.ts');
   const request = { artifactDir: folders.artifactDir, runtime: runtimeOptions(config) };
   return measureKvScales(folders.servingDir, request);
+}
+
+/** The options of an engine for the base. */
+export function engineOptions(
+  { weights, plan, kv }: Omit<PreparedBase, 'prepareFiles'>,
+  config: Config,
+): EngineOptions {
+  const rowFormFrom = fewestRowsForRowForm(config, describeProcessor().features);
+  return {
+    servingDir: weights.dir,
+    slotCount: plan.slots,
+    maxSeqLength: plan.maxSeqLength,
+    kv,
+    adapterSlotBytes: plan.adapterSlotBytes,
+    prefixCacheBytes: plan.prefixCacheBytes,
+    ...(config.adapterSlots && { adapterSlotCount: config.adapterSlots }),
+    ...(plan.hasRowForm && rowFormFrom !== undefined && { rowFormFrom }),
+    runtime: { provider: config.provider, ...runtimeOptions(config) },
+  };
 }
 
 /** The options of the runtime on a CPU. */

@@ -4,9 +4,7 @@
 import { existsSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { createLog, type Logger } from '../common/log.ts';
-import { describeProcessor } from '../common/processor.ts';
 import { endStartPhase, startPhases } from '../common/start-phases.ts';
-import { fewestRowsForRowForm } from '../engine/row-form.ts';
 import type { ServedModel } from '../http/deps.ts';
 import type { RunningServer } from '../http/server.ts';
 import { createProcessClient, type EngineClient } from '../scheduler/client.ts';
@@ -17,7 +15,7 @@ import type { Telemetry } from '../telemetry/telemetry.ts';
 import { type Access, localAccess, openAccess } from '../tenants/access.ts';
 import type { ProgramContext } from './context.ts';
 import type { EngineHostOptions } from './engine.ts';
-import { type PreparedBase, prepareBase, runtimeOptions } from './prepared-base.ts';
+import { engineOptions, type PreparedBase, prepareBase } from './prepared-base.ts';
 import type { BaseLanguage } from './served-model.ts';
 import type { ServingAdapters } from './serving-adapters.ts';
 import type { ServingJobs } from './serving-jobs.ts';
@@ -118,25 +116,15 @@ interface RunningEngine {
 }
 
 function startEngine(
-  { artifact, weights, plan, kv, prepareFiles }: PreparedBase,
+  base: PreparedBase,
   { config, access, log }: Pick<ServerParts, 'config' | 'access' | 'log'>,
 ): RunningEngine {
   const { maxWaiting, prefillChunk } = config;
-  const rowFormFrom = fewestRowsForRowForm(config, describeProcessor().features);
+  const { artifact, plan, prepareFiles } = base;
   // One tenant must not fill the queue, unless there is only one.
   const fairShare = access.kind === 'keys' ? Math.ceil(maxWaiting / 2) : maxWaiting;
   const hostOptions: EngineHostOptions = {
-    engine: {
-      servingDir: weights.dir,
-      slotCount: plan.slots,
-      maxSeqLength: plan.maxSeqLength,
-      kv,
-      adapterSlotBytes: plan.adapterSlotBytes,
-      prefixCacheBytes: plan.prefixCacheBytes,
-      ...(config.adapterSlots && { adapterSlotCount: config.adapterSlots }),
-      ...(plan.hasRowForm && rowFormFrom !== undefined && { rowFormFrom }),
-      runtime: { provider: config.provider, ...runtimeOptions(config) },
-    },
+    engine: engineOptions(base, config),
     artifactDir: artifact.dir,
     adapterCacheBytes: plan.adapterCacheBytes,
     maxAdapterRank: config.maxAdapterRank,

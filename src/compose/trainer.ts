@@ -3,6 +3,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { CONFIG_FILE, readAdapterFiles } from '../../adapters/peft/files.ts';
+import { readFolderRequestDefaults } from '../../adapters/registry/folders.ts';
 import { fetchVersion } from '../../adapters/repository/fetch.ts';
 import { evaluateRequest, type NamedAdapterFiles } from '../../trainer/commands/eval.ts';
 import { mergeModel, parseDtype } from '../../trainer/commands/merge.ts';
@@ -26,6 +27,7 @@ import {
 } from '../../trainer/run/run-folder.ts';
 import { ConfigError, ServeError, UsageError } from '../common/errors.ts';
 import { cardRows, formatRows } from '../contracts/evaluation-card.ts';
+import type { RequestDefaults } from '../contracts/request-defaults.ts';
 import { LOCAL_TENANT } from '../contracts/tenant.ts';
 import type {
   GateSettings,
@@ -34,8 +36,9 @@ import type {
 } from '../contracts/training-messages.ts';
 import { type Artifact, readArtifact, verifyArtifact } from '../import/artifact.ts';
 import { type Config, loadConfig } from '../settings/config.ts';
+import { readAdapterDefaults } from './adapter-defaults.ts';
 import { findBase } from './base.ts';
-import type { Reporter } from './context.ts';
+import type { ProgramContext, Reporter } from './context.ts';
 import { explainStoreError, findVersion, openRepository } from './repository.ts';
 
 /** How the trainer's process talks to its parent. */
@@ -141,10 +144,18 @@ class TrainerProgram {
   }
 
   async evaluateRequest(request: Request<'eval'>): Promise<void> {
-    const { card, text } = await evaluateRequest(request, {
-      findModel: (requested) => this.#findBase(requested ?? this.#config.model),
-      readAdapter: () => this.#readAdapter(request),
-    });
+    const toolFormat = request.toolFormat ?? this.#config.toolFormat;
+    const { card, text } = await evaluateRequest(
+      { ...request, toolFormat },
+      {
+        findModel: (requested) => this.#findBase(requested ?? this.#config.model),
+        readAdapter: () => this.#readAdapter(request),
+        withAnswers: async ({ modelDir, files }, work) => {
+          const { withAnswerModel } = await import('./answer-engine.ts');
+          return withAnswerModel(files, this.#contextOf(modelDir), work);
+        },
+      },
+    );
     this.#channel.send({ type: 'card', card });
     this.#result(request.isJson ? JSON.stringify(card) : text);
     const failures = sayFailures(card);
@@ -161,6 +172,10 @@ class TrainerProgram {
 
   #findBase(requested: string | undefined): Promise<string> {
     if (requested === '') throw new ConfigError(['model: is missing']);
+    return findBase(requested, this.#contextOf(requested));
+  }
+
+  #contextOf(model: string | undefined): ProgramContext {
     const reporter: Reporter = {
       notify: (text) => this.#note(text),
       openProgress: async () => ({
@@ -169,8 +184,7 @@ class TrainerProgram {
         end() {},
       }),
     };
-    const { signal } = this.#channel;
-    return findBase(requested, { config: this.#config, signal, reporter });
+    return { config: { ...this.#config, model }, signal: this.#channel.signal, reporter };
   }
 
   /** Verifies the base first: a run on damaged weights would train on noise for hours. Throws `FileError`. */
@@ -224,10 +238,17 @@ class TrainerProgram {
   }
 
   /** Reads a PEFT folder if there is one, else a published adapter. */
-  async #readAdapter({ adapter, tenant }: Request<'eval'>): Promise<NamedAdapterFiles> {
+  async #readAdapter({
+    adapter,
+    tenant,
+    responseFormatFile,
+  }: Request<'eval'>): Promise<NamedAdapterFiles> {
     if (adapter.includes(path.sep) || existsSync(path.join(adapter, CONFIG_FILE))) {
-      const files = await readAdapterFiles(path.resolve(adapter));
-      return { label: adapter, files, baseDigest: undefined };
+      const directory = path.resolve(adapter);
+      const files = await readAdapterFiles(directory);
+      const own = await readFolderRequestDefaults(directory);
+      const defaults = await readAnswerDefaults(own, responseFormatFile);
+      return { label: adapter, files, baseDigest: undefined, ...defaults };
     }
     const repository = await openRepository(this.#config);
     const { signal } = this.#channel;
@@ -235,11 +256,21 @@ class TrainerProgram {
       const manifest = await findVersion({ repository, tenant, signal }, adapter);
       const files = await fetchVersion(repository, manifest, { signal });
       const label = `${manifest.name}@${manifest.version}`;
-      return { label, files, baseDigest: manifest.base_digest };
+      const defaults = await readAnswerDefaults(manifest.request_defaults, responseFormatFile);
+      return { label, files, baseDigest: manifest.base_digest, ...defaults };
     } catch (error) {
       throw explainStoreError(error, repository.label);
     }
   }
+}
+
+/** Reads the format of an adapter's answers and its tools. */
+async function readAnswerDefaults(
+  own: RequestDefaults | undefined,
+  responseFormatFile: string | undefined,
+): Promise<Pick<NamedAdapterFiles, 'format' | 'tools'>> {
+  const defaults = await readAdapterDefaults({ own, responseFormatFile });
+  return { format: defaults?.checked.constraint, tools: defaults?.checked.tools };
 }
 
 interface TrainerRunParts {

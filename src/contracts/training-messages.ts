@@ -1,6 +1,7 @@
 // Messages between the trainer process and the program that starts it (the command line or a job runner). Plain data.
 import type { z } from 'zod';
 import type { EvaluationCard } from './evaluation-card.ts';
+import type { ToolFormatName } from './tool-format.ts';
 import type { gateSchema } from './training-settings.ts';
 
 /** A job file, and values that override its keys. */
@@ -56,6 +57,10 @@ export interface EvalRequest {
   readonly store: string | undefined;
   /** A JSONL file with rows that it was not trained on. Absent: the validation is skipped. */
   readonly data: string | undefined;
+  /** A JSON file with the request field `response_format`. Absent: the adapter's own, if it has one. */
+  readonly responseFormatFile: string | undefined;
+  /** How rows show calls of tools. Absent: as the base's chat template shows them. */
+  readonly toolFormat: ToolFormatName | undefined;
   readonly gate: GateSettings;
   readonly isJson: boolean;
 }

@@ -4,9 +4,8 @@ import type { Constraint } from '../contracts/generation.ts';
 import type { FunctionTool } from '../contracts/tools.ts';
 import { checkConstraint } from '../grammar/constraint.ts';
 import { GrammarError } from '../grammar/text-pattern.ts';
-import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { argumentsOf } from '../tools/call-constraint.ts';
-import { planTools, type ToolPlan, type ToolUse } from '../tools/tool-plan.ts';
+import { callingModel, planTools, type ToolPlan, type ToolUse } from '../tools/tool-plan.ts';
 import type { Deps } from './deps.ts';
 
 /**
@@ -20,12 +19,11 @@ export function planToolUse(
   { text, paramOf }: { text?: Constraint | undefined; paramOf(index: number): string },
 ): (ToolPlan & { shownSpecials: ReadonlySet<number> }) | undefined {
   if (!tokenizer || !chatTemplate) return undefined;
-  const { format } = chatTemplate;
-  const tagIds = controlTokens([format.open, format.close], tokenizer);
-  const plan = planTools({ format, tagIds }, use, text?.kind === 'any_text' ? undefined : text);
+  const model = callingModel(chatTemplate.format, tokenizer);
+  const plan = planTools(model, use, text?.kind === 'any_text' ? undefined : text);
   if (!plan) return undefined;
   refuseFaults(plan, (tool) => paramOf(use.tools.indexOf(tool)));
-  return { ...plan, shownSpecials: new Set(tagIds.values()) };
+  return { ...plan, shownSpecials: new Set(model.tagIds.values()) };
 }
 
 /** Throws `ServeError` that names the parameters which cannot be enforced, or all tools if they are too much together. */
@@ -52,14 +50,4 @@ function findFault(constraint: Constraint): GrammarError | undefined {
 function toRefusal({ path, message }: GrammarError, param: string): ServeError {
   const place = path === '' ? '' : `${path} `;
   return new ServeError('invalid_request', `${param}: ${place}${message}`, { param });
-}
-
-/** Returns the texts that are control tokens, with their ids. */
-function controlTokens(texts: readonly string[], tokenizer: Tokenizer): Map<string, number> {
-  const found = texts.flatMap((text): [string, number][] => {
-    const [id, ...rest] = tokenizer.encode(text, { specials: true });
-    const isControl = id !== undefined && rest.length === 0 && tokenizer.specialIds.has(id);
-    return isControl ? [[text, id]] : [];
-  });
-  return new Map(found);
 }

@@ -3,6 +3,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Constraint } from '../contracts/generation.ts';
 import type { FunctionTool } from '../contracts/tools.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { constrainCalls } from './call-constraint.ts';
 import { type CallParser, createCallParser } from './call-parser.ts';
 import type { ToolFormat } from './formats.ts';
@@ -42,6 +43,19 @@ export interface CallingModel {
   readonly format: ToolFormat;
   /** The format's tags that are control tokens of the model, with their ids. */
   readonly tagIds: ReadonlyMap<string, number>;
+}
+
+/** Returns how a model with this tokenizer calls tools in a format. */
+export function callingModel(
+  format: ToolFormat,
+  tokenizer: Pick<Tokenizer, 'encode' | 'specialIds'>,
+): CallingModel {
+  const tags = [format.open, format.close].flatMap((text): [string, number][] => {
+    const [id, ...rest] = tokenizer.encode(text, { specials: true });
+    const isControl = id !== undefined && rest.length === 0 && tokenizer.specialIds.has(id);
+    return isControl ? [[text, id]] : [];
+  });
+  return { format, tagIds: new Map(tags) };
 }
 
 /**

@@ -103,6 +103,7 @@ export const LAYERS: readonly Layer[] = [
       'quant',
       'tokenizer',
       'tools',
+      'grammar',
       'formats',
     ],
   },

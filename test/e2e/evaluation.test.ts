@@ -64,6 +64,9 @@ test('what cannot be measured is refused: no such adapter, other base, bad rows,
     [['letters', '--model', TOY, '--data', at('bad.jsonl')], 1, /line 2: is not JSON/],
     [['letters', '--model', TOY, '--data', at('none.jsonl')], 1, /none.jsonl: cannot be read/],
     [['letters', '--model', TOY, '--data', rows, '--margin', 'x'], 2, /--margin: must be/],
+    [['letters', '--model', TOY, '--response-format', at('none.json')], 2, /none.json: /],
+    [['letters', '--model', TOY, '--response-format', rows], 2, /rows.jsonl: /],
+    [['letters', '--model', TOY, '--tool-format', 'x'], 2, /--tool-format.*hermes/],
     [['a+b', '--model', TOY], 2, /must be NAME/],
   ];
   for (const [args, code, says] of cases) {

@@ -32,12 +32,16 @@ interface Asked {
 }
 
 function evaluateFiles(files: AdapterFiles, { data, baseDigest, margin }: Asked = {}) {
-  const request = { adapter: 'it', model: TOY, tenant: 'local', store: undefined, isJson: false };
+  const request = {
+    ...{ adapter: 'it', model: TOY, tenant: 'local', store: undefined, isJson: false },
+    ...{ responseFormatFile: undefined, toolFormat: undefined },
+  };
   return evaluateRequest(
     { ...request, data, gate: { margin } },
     {
       findModel: async (requested) => requested!,
       readAdapter: async () => ({ label: 'it', files, baseDigest }),
+      withAnswers: () => assert.fail('no row has an answer in a format'),
     },
   );
 }

@@ -105,6 +105,9 @@ const GATES: readonly Gate[] = [
   },
 ];
 
+/** The gates of weights that a server could not run. */
+export const SAFETY_GATES: ReadonlySet<string> = new Set(['finite', 'weights']);
+
 /** If weights are out of bounds, nothing else is measured. */
 const OUT_OF_BOUNDS = 'its weights are out of bounds';
 

@@ -1,5 +1,4 @@
-// The fields that a pushed adapter gives to requests: from files and from its folder, checked as in requests.
-import { readFolderRequestDefaults } from '../../adapters/registry/folders.ts';
+// The fields that an adapter gives to requests: its own and those from files, checked as in requests.
 import { UsageError } from '../common/errors.ts';
 import { loadRegular } from '../common/regular-file.ts';
 import { parseShallowJson } from '../common/shallow-json.ts';
@@ -8,22 +7,26 @@ import {
   type RequestDefaults,
   requestDefaultsSchema,
 } from '../contracts/request-defaults.ts';
+import type { CheckedDefaults } from '../http/request-defaults.ts';
 
 /** The places of the fields. */
-export interface PushedDefaultFiles {
-  /** The adapter's folder. */
-  readonly directory: string;
-  /** JSON files that win over request_defaults.json in the folder. */
+export interface DefaultSources {
+  /** The adapter's own fields. */
+  readonly own: RequestDefaults | undefined;
+  /** JSON files that win over them. */
   readonly responseFormatFile?: string | undefined;
   readonly toolsFile?: string | undefined;
 }
 
-/** Returns the fields, or undefined if there are none. Throws `UsageError` or `ServeError` that names the fault. */
-export async function readPushedDefaults({
-  directory,
+/**
+ * Returns the fields, as they are and as they were checked, or undefined if there are none. Throws `UsageError` or `ServeError`
+ * that names the fault.
+ */
+export async function readAdapterDefaults({
+  own,
   responseFormatFile,
   toolsFile,
-}: PushedDefaultFiles): Promise<RequestDefaults | undefined> {
+}: DefaultSources): Promise<{ fields: RequestDefaults; checked: CheckedDefaults } | undefined> {
   const stated = {
     ...(responseFormatFile && { response_format: await readJson(responseFormatFile) }),
     ...(toolsFile && { tools: await readJson(toolsFile) }),
@@ -34,11 +37,10 @@ export async function readPushedDefaults({
     const file = field === 'tools' ? toolsFile : responseFormatFile;
     throw new UsageError(`${file}: must be the value of the request field ${String(field)}`);
   }
-  const defaults = { ...(await readFolderRequestDefaults(directory)), ...given.data };
-  if (Object.keys(defaults).length === 0) return undefined;
+  const fields = { ...own, ...given.data };
+  if (Object.keys(fields).length === 0) return undefined;
   const { checkRequestDefaults } = await import('../http/request-defaults.ts');
-  checkRequestDefaults(defaults);
-  return defaults;
+  return { fields, checked: checkRequestDefaults(fields) };
 }
 
 async function readJson(file: string): Promise<unknown> {
