@@ -3,7 +3,7 @@
 
 import { DisjointSchemas } from './disjoint-schemas.ts';
 import { ANY_ARRAY, ANY_OBJECT, ANY_VALUE, commaSeparated } from './json-text.ts';
-import { objectPattern } from './object-pattern.ts';
+import { mapPattern, objectPattern } from './object-pattern.ts';
 import {
   checkKeywords,
   combine,
@@ -26,6 +26,8 @@ import {
   type TextPattern,
   text,
 } from './text-pattern.ts';
+
+const MAP_KEYWORDS = ['propertyNames', 'minProperties', 'maxProperties'];
 
 /** A usual schema has less than 100. */
 const MAX_SCHEMAS = 5000;
@@ -165,6 +167,8 @@ class SchemaConverter {
   }
 
   #object(schema: Schema, place: Place): TextPattern {
+    const mapKeyword = MAP_KEYWORDS.find((keyword) => schema[keyword] !== undefined);
+    if (mapKeyword) return this.#map(schema, mapKeyword, place);
     const { additionalProperties } = schema as { additionalProperties?: boolean | Schema };
     const properties = (schema['properties'] ?? {}) as Schema;
     const required = new Set(schema['required'] as string[] | undefined);
@@ -187,6 +191,27 @@ class SchemaConverter {
     const others =
       more === false ? undefined : this.#convert(more, below(place, 'additionalProperties'));
     return located(place.path, () => objectPattern(members, others));
+  }
+
+  /** An object with bounds on its names or on their number. */
+  #map(schema: Schema, keyword: string, place: Place): TextPattern {
+    const { properties, required, propertyNames = true, additionalProperties = true } = schema;
+    if (properties || required) {
+      const message = 'is supported only without properties and required';
+      throw new GrammarError(message, `${place.path}/${keyword}`);
+    }
+    const { min, max } = counts(schema, 'minProperties', 'maxProperties', place.path);
+    if (min > 1) {
+      const message = 'must be at most 1, because an answer may have a name twice';
+      throw new GrammarError(message, `${place.path}/minProperties`);
+    }
+    const anyName = { type: 'string' };
+    const names = propertyNames === true ? anyName : { allOf: [propertyNames, anyName] };
+    return mapPattern(
+      this.#convert(names, below(place, 'propertyNames')),
+      this.#convert(additionalProperties, below(place, 'additionalProperties')),
+      { min, max },
+    );
   }
 
   #array(schema: Schema, place: Place): TextPattern {

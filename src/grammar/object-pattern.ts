@@ -1,6 +1,6 @@
-// The pattern of a JSON object with declared members in a fixed order.
+// The patterns of JSON objects: with declared members in a fixed order, and with any members.
 
-import { ANY_STRING, COMMA, member } from './json-text.ts';
+import { ANY_STRING, COMMA, commaSeparated, member } from './json-text.ts';
 import { complement } from './regex.ts';
 import {
   type CharRange,
@@ -42,6 +42,15 @@ export function objectPattern(
     after = isRequired ? continued : choice(continued, rest);
   }
   return sequence(text('{'), before, text('}'));
+}
+
+/** An object whose members may come in any order, also twice. */
+export function mapPattern(
+  name: TextPattern,
+  value: TextPattern,
+  { min, max }: { min: number; max: number },
+): TextPattern {
+  return sequence(text('{'), commaSeparated(member(name, value), min, max), text('}'));
 }
 
 /** Names that others must differ from become a tree, which is as deep as they are long. */

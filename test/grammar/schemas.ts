@@ -269,6 +269,32 @@ const TABLE: Record<string, [schema: unknown, valid: unknown[], invalid: unknown
     [{}, { a: 1, 'b"': 2 }],
     [{ a: 'x' }],
   ],
+  'a map with names and a bound': [
+    {
+      type: 'object',
+      propertyNames: { enum: ['city', 'state', 3] },
+      additionalProperties: { type: 'string' },
+      maxProperties: 2,
+    },
+    [{}, { state: 'a', city: 'b' }, { city: 'b' }],
+    [{ town: 'a' }, { city: 1 }],
+  ],
+  'a map with a pattern and a member': [
+    { propertyNames: { pattern: '^x_[a-z]+$' }, minProperties: 1, maxProperties: 1 },
+    [{ x_a: null }],
+    [{}, { a: 1 }, { x_a: 1, x_b: 2 }],
+  ],
+  'a map of two schemas': [
+    {
+      allOf: [
+        { type: 'object', maxProperties: 3, propertyNames: { $ref: '#/$defs/short' } },
+        { additionalProperties: { type: 'integer' }, maxProperties: 1 },
+      ],
+      $defs: { short: { maxLength: 2 } },
+    },
+    [{}, { ab: 1 }],
+    [{ abc: 1 }, { a: 'x' }, { a: 1, b: 2 }],
+  ],
   'names that need quoting': [
     closed({ 'a"b\\c': { type: 'integer' }, ü: { type: 'null' } }),
     [{ 'a"b\\c': 1, ü: null }],
