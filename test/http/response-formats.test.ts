@@ -38,3 +38,25 @@ test('json_object is an object, and text is any text', async () => {
   const free = await client.responses.create({ ...ask, text: plain });
   assert.equal(free.output_text, '');
 });
+
+test("vLLM's structured_outputs, which cannot be combined with another format", async () => {
+  const create = (fields: object) => client.responses.create({ ...ask, ...fields });
+  const choice = { structured_outputs: { choice: ['red', 'blue'] } };
+  assert.match((await create(choice)).output_text, /^(red|blue)$/);
+  const plain = { ...choice, text: { format: { type: 'text' } } };
+  assert.match((await create(plain)).output_text, /^(red|blue)$/);
+  const refused: [fields: object, message: RegExp, param: string][] = [
+    [{ ...choice, text }, /cannot be combined with text.format/, 'structured_outputs'],
+    [{ structured_outputs: { regex: '(' } }, /./, 'structured_outputs.regex'],
+    [{ structured_outputs: {} }, /exactly one of json/, 'structured_outputs'],
+    [{ response_format: { type: 'json_object' } }, /response_format/, 'response_format'],
+  ];
+  for (const [fields, message, param] of refused) {
+    await assert.rejects(create(fields), (error) => {
+      assert.ok(error instanceof OpenAI.BadRequestError);
+      assert.match(error.message, message);
+      assert.equal(error.param, param);
+      return true;
+    });
+  }
+});

@@ -50,7 +50,7 @@ export function addResponsesRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
       const limited = { ...given, max_completion_tokens: given.max_output_tokens };
       const own = checkRequestDefaults(await requestDefaultsOf(model));
       const body = withSamplingDefaults(limited, defaults);
-      const constraint = body.text?.format ? body.text.format.constraint : own.constraint;
+      const constraint = body.structured_outputs ?? body.text?.format?.constraint ?? own.constraint;
       const { keptResponses: responses } = deps;
       const kept = { responses, tenant: tenant.id, signal: c.req.raw.signal };
       const conversation = await openConversation(body, kept);

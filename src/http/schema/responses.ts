@@ -28,6 +28,7 @@ const CHAT_NAMES = [
   'logit_bias',
   'seed',
   'allowed_token_ids',
+  'structured_outputs',
   'bad_words',
   'min_tokens',
   'stop',
@@ -165,6 +166,10 @@ export function responseRequestSchema(bounds: ResponseBounds) {
     .superRefine((body, ctx) => {
       if (body.stream_options != null && !body.stream) {
         addIssue(ctx, 'needs "stream": true', { path: ['stream_options'] });
+      }
+      const format = body.text?.format?.constraint;
+      if (body.structured_outputs && format && format.kind !== 'any_text') {
+        addIssue(ctx, 'cannot be combined with text.format', { path: ['structured_outputs'] });
       }
       const functions = body.tools?.map((tool) => tool.function);
       checkTools({ tools: functions, tool_choice: body.tool_choice }, ctx);
