@@ -98,6 +98,6 @@ export function engineOptions(
 }
 
 /** The options of the runtime on a CPU. */
-export function runtimeOptions({ threads }: Config): RuntimeOptions {
+function runtimeOptions({ threads }: Config): RuntimeOptions {
   return threads === undefined ? {} : { intraOpThreads: threads };
 }

@@ -18,6 +18,19 @@ const City = z.object({ city: z.enum(['Paris', 'Rome']) });
 const Report = City.extend({ sky: z.enum(['sunny', 'rainy']) });
 const WEATHER = { name: 'get_weather', description: 'Get the weather of a city' };
 
+/** A question, a call with valid arguments, and its result. */
+function checkHistory(history: readonly OpenAI.Chat.ChatCompletionMessageParam[]): void {
+  const roles = history.map(({ role }) => role);
+  assert.deepEqual(roles, ['user', 'assistant', 'tool']);
+  const [, called, result] = history;
+  assert.ok(called?.role === 'assistant' && result?.role === 'tool');
+  const [call] = called.tool_calls!;
+  assert.ok(call?.type === 'function');
+  assert.deepEqual(JSON.parse(call.function.arguments), { city: 'Paris' });
+  assert.equal(result.tool_call_id, call.id);
+  assert.equal(result.content, 'It is sunny in Paris.');
+}
+
 describe('clients of TypeScript', { skip: 'reason' in base ? base.reason : false }, () => {
   const folder = temporaryFolder({ after });
   let serving: Serving;
@@ -89,9 +102,11 @@ describe('clients of TypeScript', { skip: 'reason' in base ? base.reason : false
       });
       await runner.done();
       assert.deepEqual(cities, ['Paris']);
+      checkHistory(runner.messages);
       const after = { ...chat, messages: runner.messages };
-      const { choices } = await client().chat.completions.create(after);
-      assert.ok(choices[0]!.message.content);
+      const [answer] = (await client().chat.completions.create(after)).choices;
+      assert.match(answer!.message.content!, /\w/);
+      assert.ok(!answer!.message.tool_calls);
     });
   });
 
