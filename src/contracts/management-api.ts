@@ -1,6 +1,6 @@
 // The responses of routes that OpenAI's API does not have: tenants, tokens, published adapters, plans of jobs, and load.
 import { z } from '@hono/zod-openapi';
-import { hyperparametersSchema, listOf, unixSeconds } from './openai.ts';
+import { deletedOf, hyperparametersSchema, listOf, unixSeconds } from './openai.ts';
 
 export const meSchema = z
   .object({
@@ -133,9 +133,7 @@ export const adapterListSchema = listOf(adapterSchema).openapi('AdapterList');
 /** A page of published adapters. */
 export type AdapterList = z.infer<typeof adapterListSchema>;
 
-export const deletedAdapterSchema = z
-  .object({ id: z.string(), object: z.literal('adapter'), deleted: z.literal(true) })
-  .openapi('DeletedAdapter');
+export const deletedAdapterSchema = deletedOf('adapter').openapi('DeletedAdapter');
 
 export const fineTuningPlanSchema = z
   .object({

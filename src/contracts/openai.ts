@@ -40,9 +40,12 @@ export const modelSchema = z
 /** A model: the base or an adapter. */
 export type Model = z.infer<typeof modelSchema>;
 
-export const deletedModelSchema = z
-  .object({ id: z.string(), object: z.literal('model'), deleted: z.literal(true) })
-  .openapi('DeletedModel');
+/** The answer to a deletion. */
+export function deletedOf<Kind extends string>(object: Kind) {
+  return z.object({ id: z.string(), object: z.literal(object), deleted: z.literal(true) });
+}
+
+export const deletedModelSchema = deletedOf('model').openapi('DeletedModel');
 
 /** A page of a list. Clients request the next page with `after` set to `last_id`. */
 export function listOf<Item extends z.ZodType>(item: Item) {
@@ -276,9 +279,7 @@ export type FileObject = z.infer<typeof fileObjectSchema>;
 
 export const fileListSchema = listOf(fileObjectSchema).openapi('FileList');
 
-export const deletedFileSchema = z
-  .object({ id: z.string(), object: z.literal('file'), deleted: z.literal(true) })
-  .openapi('DeletedFile');
+export const deletedFileSchema = deletedOf('file').openapi('DeletedFile');
 
 const hyperparameter = z.union([z.literal('auto'), z.number()]);
 

@@ -1,6 +1,6 @@
 // The objects of OpenAI's Responses API. One schema per object is both its type and its part of the published document.
 import { z } from '@hono/zod-openapi';
-import { chatTokenLogprobSchema, listOf, unixSeconds } from './openai.ts';
+import { chatTokenLogprobSchema, deletedOf, listOf, unixSeconds } from './openai.ts';
 
 /** An item of a conversation, as the chat template gets it. Texts are in one piece. */
 export const conversationItemSchema = z.discriminatedUnion('type', [
@@ -162,6 +162,4 @@ export type ResponseItem = z.infer<typeof inputItemSchema>;
 
 export const inputItemListSchema = listOf(inputItemSchema).openapi('ResponseItemList');
 
-export const deletedResponseSchema = z
-  .object({ id: z.string(), object: z.literal('response'), deleted: z.literal(true) })
-  .openapi('DeletedResponse');
+export const deletedResponseSchema = deletedOf('response').openapi('DeletedResponse');

@@ -4,6 +4,7 @@ import { newAnswer } from './chat.js';
 import { el, fill, setText, showProblemIn } from './dom.js';
 import { counted, duration } from './format.js';
 import { MarkdownView } from './markdown.js';
+import { readModel } from './model-details.js';
 import { addCallDeltas, argumentsOf, checkAnswer, isJsonFormat } from './structured.js';
 import { createTokenView } from './token-view.js';
 import { copyButton } from './widgets.js';
@@ -78,12 +79,13 @@ export class AnswerView {
   /** Streams the answer. Resolves when it has ended, failed or was stopped. @param {Readonly<Record<string, unknown>>} body */
   async run(body) {
     const { answer } = this;
-    const isJson = isJsonFormat(body['response_format']);
-    Object.assign(answer, newAnswer(answer.model), { isJson });
+    Object.assign(answer, newAnswer(answer.model));
     this.#running = new AbortController();
-    this.setPlain(this.#isPlain);
     this.#showState();
     try {
+      const format = body['response_format'] ?? (await ownFormat(answer.model));
+      answer.isJson = isJsonFormat(format);
+      this.setPlain(this.#isPlain);
       const facts = await this.#stream(body, this.#running.signal);
       Object.assign(answer, { state: 'done', facts, validity: checkAnswer(answer) });
     } catch (error) {
@@ -197,4 +199,9 @@ function originOf(headers) {
   const version = headers.get('x-lorikeet-version');
   const tier = headers.get('x-lorikeet-tier');
   return [...(version ? [version] : []), ...(tier ? [`adapter from ${TIERS[tier] ?? tier}`] : [])];
+}
+
+/** Resolves with the format that a model gives to requests without one. @param {string} model */
+async function ownFormat(model) {
+  return (await readModel(model)).request_defaults?.response_format;
 }

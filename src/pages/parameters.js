@@ -1,7 +1,8 @@
 // The playground's sampling parameters. A request contains only those that the user set; empty fields show the model's
 // defaults as placeholders.
-import { requestJson } from './api.js';
+
 import { byId, el, fill } from './dom.js';
+import { readModel } from './model-details.js';
 import {
   createStructuredFields,
   readStructure,
@@ -127,11 +128,9 @@ let requestedModel = '';
  */
 export async function showDefaults(model) {
   requestedModel = model;
-  /** @type {{ generation_config?: Readonly<Record<string, unknown>> }} */
-  const { generation_config: defaults = {} } = await requestJson(
-    `v1/models/${encodeURIComponent(model)}`,
-    { isQuiet: true },
-  ).catch(() => ({}));
+  const { generation_config: config } = await readModel(model);
+  /** @type {Readonly<Record<string, unknown>>} */
+  const defaults = config ?? {};
   if (requestedModel !== model) return;
   for (const { name, standard } of PARAMETERS) {
     inputOf(name).placeholder = String(defaults[name] ?? standard);

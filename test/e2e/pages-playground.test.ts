@@ -449,6 +449,23 @@ test('a schema is checked as typed, and the reason of the server is beside it', 
   assert.deepEqual(await accessFaults(page), []);
 });
 
+test("an adapter's own format gets a verdict as a typed one does", { skip }, async (t) => {
+  const { page } = await open(t, '/pages/icon.svg');
+  await page.route('**/v1/models/zebra', async (route) => {
+    const request_defaults = { response_format: { type: 'json_object' } };
+    await route.fulfill({ json: { id: 'zebra', object: 'model', request_defaults } });
+  });
+  await page.route('**/v1/chat/completions', (route) => {
+    const delta = { content: '{"stripes":' };
+    const event = { choices: [{ index: 0, delta, finish_reason: 'length' }] };
+    const body = `data: ${JSON.stringify(event)}\n\ndata: [DONE]\n\n`;
+    return route.fulfill({ contentType: 'text/event-stream', body });
+  });
+  await page.goto(`${pages.server.url}/?model=zebra&beside=parrot`);
+  await chat(page, 'Hello');
+  assert.deepEqual(await page.locator('.validity').allTextContents(), ['incomplete JSON', '']);
+});
+
 test('calls are shown and checked, and the next prompt contains them', { skip }, async (t) => {
   const { page } = await open(t, '/?model=toy');
   const called = { name: 'get_weather', arguments: '{"city":"Oslo"}' };
