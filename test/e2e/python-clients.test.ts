@@ -17,13 +17,16 @@ const run = promisify(execFile);
 const python = await pythonWith(path.resolve('test/e2e/python-clients.txt'));
 const skip = 'reason' in python ? python.reason : false;
 
-/** Says how often the assistant has spoken, and JSON to whoever wants to be greeted. */
+/** Says how often the assistant has spoken. Says JSON to whoever wants to be greeted, in a block if they want one. */
 const { app } = serve({
   adapters: ['alpha'],
   maxSeqLength: 2048,
   reply: (promptIds) => {
     const prompt = Buffer.from(promptIds.filter((id) => id < 256)).toString();
-    if (prompt.includes('greet')) return utf8('```json\n{"greeting": "Hello"}\n```');
+    const fence = '```';
+    if (prompt.includes(`${fence}json`))
+      return utf8(`${fence}json\n{"greeting": "Hello"}\n${fence}`);
+    if (prompt.includes('greet')) return utf8('{"greeting":"Hello"}');
     return utf8(`Hello ${prompt.split('assistant\n').length - 1}`);
   },
 });
@@ -83,8 +86,13 @@ for (const client of ['openai', 'langchain', 'litellm']) {
   });
 }
 
-test('instructor gets an object, asking for JSON in words', { skip }, async () => {
-  assert.deepEqual(await talk('instructor'), { greeting: 'Hello' });
+test('clients get an object, asking for JSON in words', { skip }, async () => {
+  assert.deepEqual(await talk('words'), {
+    'instructor JSON': 'Hello',
+    'instructor MD_JSON': 'Hello',
+    'pydantic-ai prompted': 'Hello',
+    'langchain json_mode': 'Hello',
+  });
 });
 
 const base = await fetchBase();
@@ -111,13 +119,21 @@ describe('structured output and tools', {
       'responses_create',
     ),
     instructor: paris('TOOLS', 'TOOLS_STRICT', 'JSON_SCHEMA'),
-    'pydantic-ai': paris('tools', 'native', 'responses tools', 'responses native'),
+    'pydantic-ai': paris(
+      'agent auto',
+      'responses agent auto',
+      'tools',
+      'native',
+      'responses tools',
+      'responses native',
+    ),
     'openai-agents': {
-      ...paris('tools', 'output', 'responses tools', 'responses output'),
+      ...paris('agent auto', 'tools', 'output', 'responses tools', 'responses output'),
       handoff: 'expert',
       'responses handoff': 'expert',
     },
     langchain: paris(
+      'agent auto',
       'tools',
       'schema',
       'responses tools',

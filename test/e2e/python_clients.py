@@ -149,23 +149,44 @@ def llama_index_client():
     }
 
 
-def instructor_client():
-    """Its JSON modes need constrained decoding; this one asks for JSON in words."""
+def words_client():
+    """Structured output that is asked for in words: with `json_object`, or with nothing but the words."""
     import instructor
     import openai
+    from langchain_openai import ChatOpenAI
     from pydantic import BaseModel
+    from pydantic_ai import Agent, PromptedOutput
+    from pydantic_ai.models.openai import OpenAIChatModel
+    from pydantic_ai.providers.openai import OpenAIProvider
 
     class Greeting(BaseModel):
         greeting: str
 
-    client = instructor.from_openai(
-        openai.OpenAI(base_url=base_url, api_key=KEY, max_retries=0), mode=instructor.Mode.MD_JSON
-    )
-    made = client.chat.completions.create(
-        model=model, response_model=Greeting, max_retries=0,
-        messages=[{"role": "user", "content": "greet"}],
-    )
-    return {"greeting": made.greeting}
+    options = {"base_url": base_url, "api_key": KEY, "max_retries": 0}
+
+    def ask_instructor(mode):
+        client = instructor.from_openai(openai.OpenAI(**options), mode=instructor.Mode[mode])
+        return client.chat.completions.create(
+            model=model, response_model=Greeting, max_retries=0,
+            messages=[{"role": "user", "content": "greet"}],
+        )
+
+    def ask_pydantic_ai():
+        provider = OpenAIProvider(openai_client=openai.AsyncOpenAI(**options))
+        chat = OpenAIChatModel(model, provider=provider)
+        return Agent(chat, output_type=PromptedOutput(Greeting), retries=0).run_sync("greet").output
+
+    def ask_langchain():
+        chat = ChatOpenAI(model=model, **options)
+        return chat.with_structured_output(Greeting, method="json_mode").invoke("greet in JSON")
+
+    made = {
+        "instructor JSON": ask_instructor("JSON"),
+        "instructor MD_JSON": ask_instructor("MD_JSON"),
+        "pydantic-ai prompted": ask_pydantic_ai(),
+        "langchain json_mode": ask_langchain(),
+    }
+    return {way: answer.greeting for way, answer in made.items()}
 
 
 INPUTS = ["a", "bc"]
@@ -230,7 +251,7 @@ CLIENTS = {
     "langchain": langchain_client,
     "langchain responses": lambda: langchain_client(use_responses_api=True),
     "llama-index": llama_index_client,
-    "instructor": instructor_client,
+    "words": words_client,
     "openai embeddings": openai_embeddings,
     "langchain embeddings": langchain_embeddings,
     "litellm embeddings": litellm_embeddings,

@@ -2,7 +2,8 @@
 
 usage: structured_clients.py CLIENT BASE_URL MODEL
 Prints one line of JSON: what each way ended with. The client has checked it against its schema. Ways that put the schema in
-words are missing, because a small model does not follow them.
+words are missing, because a small model does not follow them. An agent with `auto` in its name chooses in every step between a
+call and the final answer, after a turn that shows how.
 """
 
 import asyncio
@@ -37,6 +38,14 @@ class Weather:
         """Get the weather of a city"""
         self.cities.append(city)
         return "It is sunny."
+
+
+EXAMPLE = {
+    "question": "What is the weather in Rome?",
+    "arguments": {"city": "Rome"},
+    "result": "It is sunny.",
+    "answer": '{"city":"Rome","sky":"sunny"}',
+}
 
 
 def openai_ways():
@@ -97,6 +106,14 @@ def instructor_ways():
 
 def pydantic_ai_ways():
     from pydantic_ai import Agent, NativeOutput, ToolOutput
+    from pydantic_ai.messages import (
+        ModelRequest,
+        ModelResponse,
+        TextPart,
+        ToolCallPart,
+        ToolReturnPart,
+        UserPromptPart,
+    )
     from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
     from pydantic_ai.providers.openai import OpenAIProvider
 
@@ -108,7 +125,27 @@ def pydantic_ai_ways():
         )
         return agent.run_sync(QUESTION).output.city
 
+    def agent(kind):
+        provider = OpenAIProvider(openai_client=openai.AsyncOpenAI(**OPTIONS))
+        settings = {"temperature": 0, "max_tokens": 60}
+        weather = Weather()
+        made = Agent(
+            kind(model, provider=provider), output_type=NativeOutput(Report), retries=0,
+            tools=[weather.get_weather], model_settings=settings,
+        )
+        shown = [
+            ModelRequest([UserPromptPart(EXAMPLE["question"])]),
+            ModelResponse([ToolCallPart("get_weather", EXAMPLE["arguments"], "call_1")]),
+            ModelRequest([ToolReturnPart("get_weather", EXAMPLE["result"], "call_1")]),
+            ModelResponse([TextPart(EXAMPLE["answer"])]),
+        ]
+        output = made.run_sync(QUESTION, message_history=shown).output
+        assert weather.cities == ["Paris"], weather.cities
+        return output.city
+
     return {
+        "agent auto": lambda: agent(OpenAIChatModel),
+        "responses agent auto": lambda: agent(OpenAIResponsesModel),
         "tools": lambda: ask(OpenAIChatModel, ToolOutput(Report)),
         "native": lambda: ask(OpenAIChatModel, NativeOutput(Report)),
         "responses tools": lambda: ask(OpenAIResponsesModel, ToolOutput(Report)),
@@ -133,6 +170,29 @@ def agents_ways():
         assert run(kind, tool_choice="required", tools=[tool]).final_output
         return weather.cities[0]
 
+    def auto():
+        weather = Weather()
+        chosen = agents.OpenAIChatCompletionsModel(
+            model=model, openai_client=openai.AsyncOpenAI(**OPTIONS)
+        )
+        settings = agents.ModelSettings(temperature=0, max_tokens=60)
+        agent = agents.Agent(
+            name="Paris", model=chosen, model_settings=settings, output_type=Report,
+            tools=[agents.function_tool(weather.get_weather)],
+        )
+        called = {"type": "function_call", "call_id": "call_1", "name": "get_weather"}
+        shown = [
+            {"role": "user", "content": EXAMPLE["question"]},
+            {**called, "arguments": json.dumps(EXAMPLE["arguments"])},
+            {"type": "function_call_output", "call_id": "call_1", "output": EXAMPLE["result"]},
+            {"role": "assistant", "content": EXAMPLE["answer"]},
+        ]
+        # One turn is too little for it.
+        asked = [*shown, *shown, {"role": "user", "content": QUESTION}]
+        output = agents.Runner.run_sync(agent, asked).final_output
+        assert weather.cities == ["Paris"], weather.cities
+        return output.city
+
     def handoff(kind):
         chosen = kind(model=model, openai_client=openai.AsyncOpenAI(**OPTIONS))
         settings = agents.ModelSettings(temperature=0, max_tokens=60)
@@ -143,7 +203,7 @@ def agents_ways():
         "": agents.OpenAIChatCompletionsModel,
         "responses ": agents.OpenAIResponsesModel,
     }
-    return {
+    return {"agent auto": auto} | {
         name: way
         for prefix, kind in kinds.items()
         for name, way in {
@@ -157,7 +217,8 @@ def agents_ways():
 def langchain_ways():
     from langchain.agents import create_agent
     from langchain.agents.middleware import wrap_model_call
-    from langchain_core.messages import HumanMessage, ToolMessage
+    from langchain.agents.structured_output import ProviderStrategy
+    from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
     from langchain_openai import ChatOpenAI
 
     def chat(**options):
@@ -186,8 +247,26 @@ def langchain_ways():
         assert made.invoke({"messages": MESSAGES})["messages"][-1].text
         return weather.cities[0]
 
+    def auto():
+        weather = Weather()
+        made = create_agent(
+            chat(), tools=[weather.get_weather], response_format=ProviderStrategy(Report)
+        )
+        call = {"name": "get_weather", "args": EXAMPLE["arguments"], "id": "call_1"}
+        shown = [
+            HumanMessage(EXAMPLE["question"]),
+            AIMessage("", tool_calls=[call]),
+            ToolMessage(EXAMPLE["result"], tool_call_id="call_1"),
+            AIMessage(EXAMPLE["answer"]),
+            HumanMessage(QUESTION),
+        ]
+        output = made.invoke({"messages": shown})["structured_response"]
+        assert weather.cities == ["Paris"], weather.cities
+        return output.city
+
     responses = {"use_responses_api": True}
     return {
+        "agent auto": auto,
         "tools": lambda: structured("function_calling"),
         "schema": lambda: structured("json_schema"),
         "responses tools": lambda: structured("function_calling", **responses),
