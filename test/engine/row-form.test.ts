@@ -10,9 +10,10 @@ import type { LogitsRow } from '../../src/engine/logits.ts';
 import { fewestRowsForRowForm } from '../../src/engine/row-form.ts';
 import { openServingFolder } from '../../src/engine/serving-folder.ts';
 import { type Calibration, ensureServingFiles } from '../../src/import/serving-files.ts';
-import { TARGETS_OF } from '../../src/model/target-modules.ts';
+import { TARGETS_OF, targetNames } from '../../src/model/target-modules.ts';
 import { type TinyModel, temporaryFolder, tinyAdapter, tinyModel } from '../fixtures.ts';
 import { plainLogits } from '../model/plain-decoder.ts';
+import { TINY_FAMILIES } from '../model/tiny-families.ts';
 
 const TOKENS = Array.from({ length: 24 }, (_, i) => (7 * i + 3) % 96);
 
@@ -67,14 +68,12 @@ function likeness(a: Float32Array, b: Float32Array): number {
   return dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b));
 }
 
-for (const [family, changes] of Object.entries({
-  llama: {},
-  'qwen2, which has biases': { model_type: 'qwen2' },
-})) {
+for (const [family, changes] of TINY_FAMILIES) {
   test(`${family}: logits are close to those of a plain decoder`, async (t) => {
     const model = tinyModel(changes);
     const engine = await openEngine(t, { model }, 1);
-    const adapter = tinyAdapter(model.config, { seed: 5, rank: 4, targets: TARGETS_OF.separate });
+    const targets = targetNames(model.config);
+    const adapter = tinyAdapter(model.config, { seed: 5, rank: 4, targets });
     await engine.prepareFor(adapter);
     engine.attachAdapter(adapter);
     const logits = await decode(engine, [undefined, adapter, undefined]);
