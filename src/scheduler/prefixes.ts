@@ -48,6 +48,13 @@ export class Prefixes {
     return true;
   }
 
+  /** The part of a step's token budget that a prompt's first chunk takes with the copy before it: at most all of it. */
+  firstChunkCost({ prefix, request }: Sequence, budget: number): number {
+    const cached = prefix ? this.#countCached(prefix) : 0;
+    const computed = Math.min(request.promptIds.length - cached, budget);
+    return Math.min(computed + copyCost(cached), budget);
+  }
+
   /** Lets a sequence that gets a slot start behind its cached prefix. */
   begin(sequence: Sequence): void {
     const { prefix, request } = sequence;
@@ -81,8 +88,8 @@ export class Prefixes {
   }
 }
 
-/** The part of a step's token budget that copying a sequence's prefix takes. */
-export function copyCost({ cachedTokens }: Sequence): number {
+/** The part of a step's token budget that copying a cached prefix takes. */
+export function copyCost(cachedTokens: number): number {
   return Math.ceil(cachedTokens / COPIES_PER_COMPUTED_TOKEN);
 }
 

@@ -225,25 +225,27 @@ export class Scheduler {
     };
   }
 
-  /** Chunks of prompts up to the token budget: first of the unfinished prompt, then of newly admitted ones. */
+  /**
+   * Chunks of prompts within the token budget: first of the unfinished prompt, then of newly admitted ones. No chunk is cut to
+   * fit into the budget: its length may decide in which form it runs, and that must not depend on other prompts.
+   */
   #prefillBatches(): PrefillBatch[] {
+    const { prefillChunk } = this.#options;
     const batches: PrefillBatch[] = [];
-    for (let budget = this.#options.prefillChunk; budget > 0; ) {
+    for (let budget = prefillChunk; ; ) {
       const known = this.#prefilling[batches.length];
-      const sequence = known ?? this.#admit();
-      if (!sequence) break;
-      if (!known) budget = Math.max(1, budget - copyCost(sequence));
-      const batch = toPrefillBatch(sequence, budget);
+      const sequence = known ?? this.#admit(budget);
+      if (!sequence) return batches;
+      const batch = toPrefillBatch(sequence, prefillChunk);
       batches.push(batch);
-      budget -= batch.tokenIds.length;
+      budget -= batch.tokenIds.length + (known ? 0 : copyCost(sequence.cachedTokens));
       // Charged now, because it decides which tenant the next prompt of this step comes from.
       this.#queue.chargePrompt(sequence, batch.tokenIds.length);
     }
-    return batches;
   }
 
-  /** Gives the next free slot to the first admissible sequence. */
-  #admit(): Sequence | undefined {
+  /** Gives the next free slot to the first admissible sequence if its first chunk fits into the rest of the budget. */
+  #admit(budget: number): Sequence | undefined {
     const started = [...this.#running, ...this.#prefilling];
     if (started.length >= this.#options.slotCount) return undefined;
     const find = (isAdmissible: (sequence: Sequence) => boolean) =>
@@ -252,6 +254,8 @@ export class Scheduler {
       });
     const sequence = this.#adapterLimit.choose(find, started);
     if (!sequence) return undefined;
+    if (this.#prefixes.firstChunkCost(sequence, this.#options.prefillChunk) > budget)
+      return undefined;
     this.#queue.remove(sequence);
     sequence.state = 'prefilling';
     sequence.slot = started.length as SlotId;

@@ -21,7 +21,7 @@ export interface StepPlan {
   readonly admitted: readonly Pick<Sequence, 'id' | 'cachedTokens'>[];
   readonly moves: readonly SlotMove[];
   readonly detach: readonly AdapterKey[];
-  /** At most `prefillChunk` tokens together. Only the last prompt may stay unfinished. */
+  /** At most `prefillChunk` tokens together. A prompt that stays unfinished has them all. */
   readonly prefills: readonly StepPrefill[];
   readonly decode: DecodeBatch | undefined;
   /** The sequences of `decode`, by row. */
