@@ -9,9 +9,9 @@ import { PROVIDERS, type Provider } from '../settings/provider.ts';
  */
 const FEWEST_TOKEN_ROWS: readonly (readonly [ProcessorFeature, number])[] = [
   ['amx', 2],
-  // With VNNI a step of up to 32 rows gains little, and its tokens would depend on how many others run.
-  ['avx512-vnni', 33],
-  ['avx-vnni', 33],
+  // With VNNI shorter runs are slower or gain little, and a step's tokens would depend on how many others run.
+  ['avx512-vnni', 65],
+  ['avx-vnni', 65],
 ];
 
 /** Returns the fewest token rows of a run for which the row form is the faster one; undefined if there are none. */

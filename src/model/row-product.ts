@@ -3,13 +3,20 @@
 // training use it.
 import { type GraphBuilder, MICROSOFT, type Value } from '../onnx/graph-builder.ts';
 
-/** Rows rounded to 8 bits: x[t][i] = (codes[t][i] - 128) * scales[t]. */
+/**
+ * Rows rounded to 8 bits: x[t][i] = (codes[t][i] - 128) * scales[t]. With two terms, the codes of what the first rounding
+ * left over follow after the last row, with scales that are 1 / 254 of the first ones.
+ */
 export interface QuantizedRows {
-  /** uint8 [tokens, in] */
+  /** uint8 [terms * tokens, in] */
   readonly codes: Value;
   /** float32 [tokens, 1] */
   readonly scales: Value;
+  readonly terms: Terms;
 }
+
+/** How often a row is rounded. The second term costs as much as the first, and leaves 1 / 254 of its error. */
+export type Terms = 1 | 2;
 
 /** A weight in the row form. */
 export interface RowInt8Weight {
@@ -21,24 +28,40 @@ export interface RowInt8Weight {
 
 const LARGEST_LEVEL = 127;
 const ZERO_POINT = 128;
+/** The scale of a second term, as a share of the first one's. Rounding leaves half a level at most. */
+const SECOND_SCALE = 0.5 / LARGEST_LEVEL;
 
 /** Rounds each row of x [tokens, in] to 8 bits. A row of zeros gets the scale 0, and its products are 0. */
-export function quantizeRows(g: GraphBuilder, x: Value): QuantizedRows {
+export function quantizeRows(g: GraphBuilder, x: Value, terms: Terms = 1): QuantizedRows {
   const largest = g.node('ReduceMax', [g.node('Abs', [x]), g.int64([1])], { keepdims: 0 });
-  const scales = g.node('Mul', [largest, g.float(1 / LARGEST_LEVEL)]); // [tokens]
-  const zeroPoints = g.node('Expand', [g.uint8(ZERO_POINT), g.node('Shape', [scales])]);
-  const codes = g.node('QuantizeLinear', [x, scales, zeroPoints], { axis: 0 });
-  return { codes, scales: g.node('Unsqueeze', [scales, g.int64([1])]) };
+  const rowScales = g.node('Mul', [largest, g.float(1 / LARGEST_LEVEL)]); // [tokens]
+  const zeroPoints = g.node('Expand', [g.uint8(ZERO_POINT), g.node('Shape', [rowScales])]);
+  const first = g.node('QuantizeLinear', [x, rowScales, zeroPoints], { axis: 0 });
+  const scales = g.node('Unsqueeze', [rowScales, g.int64([1])]);
+  if (terms === 1) return { codes: first, scales, terms };
+  const rounded = g.node('DequantizeLinear', [first, rowScales, zeroPoints], { axis: 0 });
+  const secondScales = g.node('Mul', [rowScales, g.float(SECOND_SCALE)]);
+  const rest = [g.node('Sub', [x, rounded]), secondScales, zeroPoints];
+  const second = g.node('QuantizeLinear', rest, { axis: 0 });
+  return { codes: g.node('Concat', [first, second], { axis: 0 }), scales, terms };
 }
 
 /** Multiplies quantized rows by a weight: float32 [tokens, out]. `name`: the name of the result. */
 export function rowProduct(
   g: GraphBuilder,
-  { codes, scales }: QuantizedRows,
+  { codes, scales, terms }: QuantizedRows,
   weight: RowInt8Weight,
   name?: string,
 ): Value {
   const operands = [codes, weight.data, g.float(1), weight.scales, g.uint8(ZERO_POINT)];
-  const product = g.node('MatMulIntegerToFloat', operands, {}, MICROSOFT);
+  const products = g.node('MatMulIntegerToFloat', operands, {}, MICROSOFT);
+  const product = terms === 1 ? products : addTerms(g, products);
   return g.nodeWithOutputs('Mul', [product, scales], {}, { outputs: [name ?? true] })[0]!;
+}
+
+/** [2 * tokens, out] → [tokens, out] */
+function addTerms(g: GraphBuilder, products: Value): Value {
+  const halves = { axis: 0, num_outputs: 2 };
+  const [first, second] = g.nodeWithOutputs('Split', [products], halves, { outputs: [true, true] });
+  return g.node('Add', [first!, g.node('Mul', [second!, g.float(SECOND_SCALE)])]);
 }

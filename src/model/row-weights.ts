@@ -1,6 +1,7 @@
 // The weight tensors of the row form: names, types and shapes. A serving graph multiplies a fused linear with them if a run
 // has many token rows. They come after the block form in the weights file.
 import type { DecoderConfig } from './config.ts';
+import type { Terms } from './row-product.ts';
 import type { ServingTensor } from './serving-weights.ts';
 import {
   FUSED_LINEAR_NAMES,
@@ -10,14 +11,16 @@ import {
 } from './target-modules.ts';
 
 /**
- * How many inputs of a linear are multiplied as floats: those whose activations stand out most. The other inputs are
- * rounded to 8 bits together.
+ * How a linear's inputs are multiplied. `floats`: how many stay floats, those whose activations stand out most. The others are
+ * rounded to 8 bits together. `terms`: whether what rounding left over is rounded and multiplied too.
  */
-const FLOAT_INPUTS: Readonly<Record<FusedLinear, number>> = {
-  attention_in: 8,
-  attention_out: 16,
-  mlp_in: 8,
-  mlp_out: 32,
+const ROW_INPUTS: Readonly<
+  Record<FusedLinear, { readonly floats: number; readonly terms: Terms }>
+> = {
+  attention_in: { floats: 8, terms: 1 },
+  attention_out: { floats: 16, terms: 1 },
+  mlp_in: { floats: 8, terms: 1 },
+  mlp_out: { floats: 32, terms: 2 },
 };
 
 /** A fused linear [out, in] in the row form. */
@@ -29,6 +32,7 @@ export interface RowMatrix {
   /** float32 [in]: the factors of the activations that undo the smoothing. Those of float inputs are zero. */
   readonly factors: ServingTensor;
   readonly floatInputs: FloatInputs | undefined;
+  readonly terms: Terms;
 }
 
 /** The inputs of a linear that stay floats. */
@@ -50,7 +54,8 @@ export function rowMatrix(config: DecoderConfig, layer: number, fused: FusedLine
   const inputs = TARGET_MODULES[targets[0]!].inFeatures(config);
   const outputs = targets.reduce((sum, t) => sum + TARGET_MODULES[t].outFeatures(config), 0);
   const name = `${linearName(layer, fused)}.rows`;
-  const count = Math.min(FLOAT_INPUTS[fused], inputs);
+  const { floats, terms } = ROW_INPUTS[fused];
+  const count = Math.min(floats, inputs);
   return {
     values: { name, type: 'int8', dims: [inputs, outputs] },
     scales: { name: `${name}.scales`, type: 'float32', dims: [outputs] },
@@ -61,6 +66,7 @@ export function rowMatrix(config: DecoderConfig, layer: number, fused: FusedLine
           values: { name: `${name}.float_values`, type: 'float32', dims: [count, outputs] },
         }
       : undefined,
+    terms,
   };
 }
 

@@ -274,12 +274,12 @@ class ServingLowering implements DecoderLowering {
   }
 
   #rowProduct(x: Value, layer: number, fused: FusedLinear): Value {
-    const { values, scales, factors, floatInputs } = rowMatrix(this.#config, layer, fused);
+    const { values, scales, factors, floatInputs, terms } = rowMatrix(this.#config, layer, fused);
     // A NaN has no code, and the largest value may be found past it. Only inputs of these can be partly NaN: a norm makes all
     // of its row NaN, and so does the residual stream.
     if (fused === 'attention_out' || fused === 'mlp_out')
       this.#rowSums.push(this.g.node('ReduceSum', [x, this.g.int64([1])], { keepdims: 1 }));
-    const rows = quantizeRows(this.g, this.g.node('Mul', [x, this.#weight(factors)]));
+    const rows = quantizeRows(this.g, this.g.node('Mul', [x, this.#weight(factors)]), terms);
     const weight = { data: this.#weight(values), scales: this.#weight(scales) };
     let product = rowProduct(this.g, rows, weight);
     if (floatInputs) {

@@ -26,8 +26,11 @@ const skip =
 const NAMES = ['zen', 'childish', 'snips', 'wordnet'];
 /** Below this gap between the two best logits another order of summation may take the other token. */
 const NEAR_TIE = 0.01;
-/** The largest gap between two tokens, in nats, that forms of int8 may choose between. */
-const LARGEST_TIE = 0.6;
+/**
+ * The largest gap between two tokens, in nats, that forms of int8 may choose between. Their log-probabilities differ by 0.13
+ * from float32's in the root mean square, and by more than 1 for one token in thousands.
+ */
+const LARGEST_TIE = 1;
 
 const readJson = (...parts: string[]) => JSON.parse(readFileSync(path.join(...parts), 'utf8'));
 const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length;
@@ -53,16 +56,22 @@ async function heldOutNll(client: EngineClient, name: string, file: string, coun
   return -mean(scores.flat());
 }
 
-test('WikiText-2: int8 costs at most 0.008 over exact NF4', { skip }, async (t) => {
-  const client = await serve(t, dir, 'int8');
-  const tokenizer = (await loadTokenizer(dir))!;
-  const text = readFileSync(path.join(data!, 'eval/wikitext-2-test.txt'), 'utf8').slice(0, 30_000);
-  const ids = tokenizer.encode(text, { specials: false });
-  const windows = Array.from({ length: 10 }, (_, i) => ids.slice(i * 512, (i + 1) * 512));
+/** The mean NLL of windows of a text, each scored alone. */
+async function windowsNll(client: EngineClient, windows: readonly (readonly number[])[]) {
   const scores = await Promise.all(windows.map((window) => score(client, undefined, window)));
-  const nll = -mean(scores.flat());
-  t.diagnostic(`mean NLL ${nll.toFixed(4)}`);
-  assert.ok(nll <= 3.602);
+  return -mean(scores.flat());
+}
+
+// Ten windows are too few: the difference has a standard error of 0.002 then, of 0.0008 for 30. See docs/decisions/0012.
+test('WikiText-2: int8 costs at most 0.008 over exact NF4', { skip }, async (t) => {
+  const tokenizer = (await loadTokenizer(dir))!;
+  const text = readFileSync(path.join(data!, 'eval/wikitext-2-test.txt'), 'utf8').slice(0, 90_000);
+  const ids = tokenizer.encode(text, { specials: false });
+  const windows = Array.from({ length: 30 }, (_, i) => ids.slice(i * 512, (i + 1) * 512));
+  const exact = await windowsNll(await serve(t, dir, 'f32'), windows);
+  const nll = await windowsNll(await serve(t, dir, 'int8'), windows);
+  t.diagnostic(`mean NLL ${nll.toFixed(4)}, exact ${exact.toFixed(4)}`);
+  assert.ok(nll <= exact + 0.008);
 });
 
 test("f32 reproduces peft's greedy outputs, base and adapters mixed", { skip }, async (t) => {
