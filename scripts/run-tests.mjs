@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 // Runs Node's test runner over every *.test.ts below a folder, because Node 20 neither expands globs nor finds .ts files.
 // `test` skips test/e2e and test/bench, which have commands of their own. The argument may also be a single file.
-// Fails if there are no tests. TEST_COUNTS=FILE also writes "passed failed skipped" to a file, for callers that add up runs.
+// Fails if there are no tests. TEST_COUNTS=FILE also writes "passed failed skipped" and the failures to a file, for callers that
+// add up runs.
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import path from 'node:path';
