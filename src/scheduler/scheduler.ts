@@ -38,10 +38,7 @@ export interface SchedulerOptions {
   maxWaiting?: number;
   /** The same for one tenant, which cannot fill the queue alone. Default: `maxWaiting`. */
   maxWaitingPerTenant?: number;
-  /**
-   * The token budget for prefill: the prompt tokens of one step. Running rows wait for them between two of their own
-   * tokens.
-   */
+  /** The token budget for prefill: the prompt tokens of one step. Running rows wait for them between two tokens. */
   prefillChunk?: number;
   /** Distinct adapters that run at once. Default: the number of slots, so no limit. */
   maxActiveAdapters?: number;
@@ -226,8 +223,8 @@ export class Scheduler {
   }
 
   /**
-   * Chunks of prompts within the token budget: first of the unfinished prompt, then of newly admitted ones. No chunk is cut to
-   * fit into the budget: its length may decide in which form it runs, and that must not depend on other prompts.
+   * Chunks of prompts within the token budget: first of the unfinished prompt, then of newly admitted ones. None is cut to
+   * fit: its length may decide in which form it runs, and that must not depend on other prompts.
    */
   #prefillBatches(): PrefillBatch[] {
     const { prefillChunk } = this.#options;
@@ -247,15 +244,14 @@ export class Scheduler {
   /** Gives the next free slot to the first admissible sequence if its first chunk fits into the rest of the budget. */
   #admit(budget: number): Sequence | undefined {
     const started = [...this.#running, ...this.#prefilling];
-    if (started.length >= this.#options.slotCount) return undefined;
+    const { slotCount, prefillChunk: chunk } = this.#options;
+    if (started.length >= slotCount) return undefined;
     const find = (isAdmissible: (sequence: Sequence) => boolean) =>
       this.#queue.find((waiting) => {
         return isAdmissible(waiting) && !this.#prefixes.shouldWait(waiting, this.#prefilling);
       });
     const sequence = this.#adapterLimit.choose(find, started);
-    if (!sequence) return undefined;
-    if (this.#prefixes.firstChunkCost(sequence, this.#options.prefillChunk) > budget)
-      return undefined;
+    if (!sequence || this.#prefixes.firstChunkCost(sequence, chunk) > budget) return undefined;
     this.#queue.remove(sequence);
     sequence.state = 'prefilling';
     sequence.slot = started.length as SlotId;
