@@ -1,5 +1,5 @@
 // Finds out whether no value can match two schemas: by their types, their constants, or a required property of both.
-import { isSchema, type JsonType, type Schema, typesOf } from './schema-keywords.ts';
+import { isSchema, type JsonType, type Schema, TYPES, typesOf } from './schema-keywords.ts';
 
 /** Constants that tell schemas apart are at most this deep in them. */
 const MAX_DEPTH = 4;
@@ -21,7 +21,9 @@ export class DisjointSchemas {
     if (one === true || other === true || depth > MAX_DEPTH) return false;
     const [left, right] = [this.#valuesOf(one), this.#valuesOf(other)];
     if (left && right) return ![...left].some((value) => right.has(value));
-    if (haveOtherTypes(one, other)) return true;
+    const shared = [...commonTypes(one, other), ...commonTypes(other, one)];
+    if (shared.length === 0) return true;
+    if (shared.some((type) => type !== 'object')) return false;
     const required = new Set(other['required'] as string[] | undefined);
     return ((one['required'] as string[] | undefined) ?? []).some((name) => {
       if (!required.has(name)) return false;
@@ -46,10 +48,10 @@ export class DisjointSchemas {
   }
 }
 
-function haveOtherTypes(one: Schema, other: Schema): boolean {
-  const [left, right] = [typesOf(one), typesOf(other)];
-  if (!left || !right) return false;
-  return !left.some((type) => right.some((another) => isSameType(type, another)));
+/** The types that are written for one schema and match the other, which without `type` matches all. */
+function commonTypes(written: Schema, matched: Schema): JsonType[] {
+  const all = matched['type'] === undefined ? TYPES : typesOf(matched)!;
+  return (typesOf(written) ?? TYPES).filter((type) => all.some((other) => isSameType(type, other)));
 }
 
 function isSameType(one: JsonType, other: JsonType): boolean {

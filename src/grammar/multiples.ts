@@ -1,5 +1,6 @@
 // Patterns of the multiples of a number.
 
+import { MAX_DIGITS } from './json-text.ts';
 import type { Bounds } from './number-ranges.ts';
 import {
   choice,
@@ -12,8 +13,10 @@ import {
   text,
 } from './text-pattern.ts';
 
-/** Each remainder is a state for each number of digits. */
-const MAX_DIVISOR = 1000;
+/** Each remainder is a state for each number of digits. A large divisor leaves room for few digits. */
+const MAX_STATES = 1200;
+const MAX_DIVISOR = 500;
+const MIN_DIGITS = 4;
 /** Multiples between two bounds are listed. */
 const MAX_LISTED = 1000;
 /** Powers of ten are exact up to 22. */
@@ -59,21 +62,33 @@ export function multiplesOf(
   return sequence(optional(text('-')), digits(divisor, fraction.length));
 }
 
-/** Matches the decimals whose digits are a multiple of the divisor. `decimals`: digits after the point. */
+/**
+ * Matches the decimals whose digits are a multiple of the divisor. `decimals`: digits after the point. Readers round numbers of
+ * more than `MAX_DIGITS` digits, and then they are multiples no more.
+ */
 function digits(divisor: number, decimals: number): TextPattern {
-  const rules = Array.from({ length: divisor }, (): PatternRule => ({ body: EMPTY }));
-  const after = (remainder: number): TextPattern => ({ kind: 'rule', rule: rules[remainder]! });
-  const next = (remainder: number, digit: number) => (remainder * 10 + digit) % divisor;
+  const most = Math.min(
+    MAX_DIGITS - decimals,
+    Math.max(MIN_DIGITS, Math.floor(MAX_STATES / divisor)),
+  );
   const tail = fractionTails(divisor, decimals);
-  const all = Array.from({ length: 10 }, (_, digit) => digit);
-  for (const [remainder, rule] of rules.entries()) {
-    const more = all.map((digit) => sequence(text(String(digit)), after(next(remainder, digit))));
-    rule.body = choice(tail(remainder), ...more);
-  }
-  const leading = all
-    .slice(1)
-    .map((digit) => sequence(text(String(digit)), after(digit % divisor)));
-  return choice(sequence(text('0'), tail(0)), ...leading);
+  const known = new Map<string, TextPattern>();
+  /** The pattern after digits of this remainder, with at most `left` more before the point. */
+  const after = (remainder: number, left: number): TextPattern => {
+    const key = `${remainder} ${left}`;
+    const found = known.get(key);
+    if (found) return found;
+    const rule: PatternRule = { body: EMPTY };
+    const self: TextPattern = { kind: 'rule', rule };
+    known.set(key, self);
+    rule.body = choice(tail(remainder), ...(left > 0 ? more(remainder, left, 0) : []));
+    return self;
+  };
+  const more = (remainder: number, left: number, first: number): TextPattern[] =>
+    Array.from({ length: 10 - first }, (_, i) =>
+      sequence(text(String(first + i)), after((remainder * 10 + first + i) % divisor, left - 1)),
+    );
+  return choice(sequence(text('0'), tail(0)), ...more(0, most, 1));
 }
 
 /** The pattern that may follow the digits before the point, by their remainder. Zeros at the end may be left out. */

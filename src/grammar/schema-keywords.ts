@@ -22,7 +22,8 @@ export function isObject(value: unknown): value is Schema {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-const TYPES = ['object', 'array', 'string', 'number', 'integer', 'boolean', 'null'] as const;
+/** The types of JSON values. */
+export const TYPES = ['object', 'array', 'string', 'number', 'integer', 'boolean', 'null'] as const;
 
 /** A type of JSON values. */
 export type JsonType = (typeof TYPES)[number];

@@ -57,3 +57,12 @@ test('formats are as strict as their standards, which ajv is not', () => {
     assert.ok(!writer.allows(constraint, JSON.stringify(value)), value);
   }
 });
+
+test('multiples have no more digits than a reader of JSON keeps', () => {
+  const multiplesOf3: Constraint = {
+    kind: 'json_schema',
+    schema: { type: 'integer', multipleOf: 3 },
+  };
+  assert.ok(writer.allows(multiplesOf3, '111111111111111'));
+  assert.ok(!writer.allows(multiplesOf3, '11910032104906119'));
+});
