@@ -2,15 +2,22 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { type AdapterWeights, type LoraPair, toWeights } from '../adapters/peft/weights.ts';
+import {
+  type AdapterWeights,
+  type LoraPair,
+  type OtherChanges,
+  toWeights,
+} from '../adapters/peft/weights.ts';
 import { elementCount, fromFloat32, type Tensor } from '../src/common/tensor.ts';
 import type { Artifact } from '../src/import/artifact.ts';
 import { ensureServingFiles } from '../src/import/serving-files.ts';
+import { normVector, outputVector, type VectorName } from '../src/model/adapter-vectors.ts';
 import { type DecoderConfig, parseDecoderConfig } from '../src/model/config.ts';
 import { KV_SCALES_FILE, kvScaleCount, scaleOf } from '../src/model/kv-scales.ts';
 import { expectedTensors } from '../src/model/names.ts';
-import type { WeightsMode } from '../src/model/serving-weights.ts';
-import { TARGET_MODULES, type TargetName } from '../src/model/target-modules.ts';
+import { normVectors, type WeightsMode } from '../src/model/serving-weights.ts';
+import { TARGET_MODULES, type TargetName, targetNames } from '../src/model/target-modules.ts';
+import type { TableChange } from '../src/model/vocabulary-changes.ts';
 
 const TINY_CONFIG = {
   model_type: 'llama',
@@ -116,7 +123,7 @@ export function tinyAdapter(
     rank: number;
     targets: readonly TargetName[];
     layers?: readonly number[];
-    vectors?: AdapterWeights['vectors'];
+    changes?: OtherChanges;
   },
 ): AdapterWeights {
   const { seed, rank, targets } = options;
@@ -132,5 +139,31 @@ export function tinyAdapter(
       ? {}
       : Object.fromEntries(targets.map((target) => [target, pair(target)])),
   );
-  return { ...toWeights(`adapter-${seed}`, layers, options.vectors), rank, targets };
+  return { ...toWeights(`adapter-${seed}`, layers, options.changes), rank, targets };
+}
+
+/** An adapter that changes everything that an adapter can change. */
+export function wideAdapter({ config }: TinyModel, seed: number): AdapterWeights {
+  const targets = targetNames(config);
+  const random = seededRandom(1000 + seed);
+  const fill = (length: number) => new Float32Array(length).map(() => 0.3 * random());
+  const vectors = new Map<VectorName, Float32Array>();
+  for (const target of targets) {
+    const length = TARGET_MODULES[target].outFeatures(config);
+    for (const kind of ['scale', 'bias'] as const)
+      vectors.set(outputVector(kind, seed % 2, target), fill(length));
+  }
+  for (const { name, dims } of normVectors(config)) vectors.set(normVector(name), fill(dims[0]!));
+  const { vocabSize, hiddenSize } = config;
+  const rows = (count: number) => fill(count * hiddenSize);
+  const ids = [seed, 11];
+  const changes: TableChange[] = [
+    { kind: 'update', weight: 0.5, rank: 2, a: fill(2 * vocabSize), b: rows(2) },
+    { kind: 'whole', weight: 0.7, rows: rows(vocabSize) },
+    { kind: 'tokens', weight: 1, ids, rows: rows(ids.length) },
+  ];
+  // A head whose logits are capped cannot be changed.
+  const vocabulary = { embedding: changes, head: config.logitsSoftcap ? [] : changes };
+  const options = { seed, rank: 2, targets };
+  return tinyAdapter(config, { ...options, changes: { vectors, vocabulary } });
 }

@@ -3,23 +3,25 @@
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { moduleName } from '../../src/model/target-modules.ts';
 import type { AdapterSink } from '../peft/parse-adapter.ts';
+import { invalidAdapter } from '../peft/refusal.ts';
 import {
   type AdapterWeights,
+  ChangeSums,
   createPair,
   emptyLayers,
   type MutableLayers,
   type PairShape,
   toWeights,
-  VectorSums,
 } from '../peft/weights.ts';
 
 /** A composition that is being filled. */
 export class Composition {
   readonly #ranks: ReadonlyMap<string, number>;
+  readonly #isSum: boolean;
   readonly #layers: MutableLayers;
   /** The number of filled columns, by module. */
   readonly #columns = new Map<string, number>();
-  readonly #vectors = new VectorSums();
+  readonly #changes = new ChangeSums();
 
   /** @param terms the ranks of each term by module name */
   constructor(model: DecoderConfig, terms: readonly ReadonlyMap<string, number>[]) {
@@ -28,6 +30,7 @@ export class Composition {
       ranks.set(module, (ranks.get(module) ?? 0) + rank);
     }
     this.#ranks = ranks;
+    this.#isSum = terms.length > 1;
     this.#layers = emptyLayers(model);
   }
 
@@ -45,12 +48,18 @@ export class Composition {
         this.#layers[layer]![target] = pair;
         return { pair, column };
       },
-      addVector: (name, values) => this.#vectors.add(name, values, weight),
+      addVector: (name, values) => this.#changes.addVector(name, values, weight),
+      activate: (invocation) => {
+        if (this.#isSum)
+          throw invalidAdapter('alora_invocation_tokens', 'cannot be part of a composition');
+        this.#changes.invocation = invocation;
+      },
+      addTable: (table, change) => this.#changes.addTable(table, change, weight),
     };
   }
 
   /** Returns the weights, after every term was written. */
   weights(digest: string): AdapterWeights {
-    return toWeights(digest, this.#layers, this.#vectors.sums);
+    return toWeights(digest, this.#layers, this.#changes);
   }
 }

@@ -8,10 +8,10 @@ import {
   parseHeaderLength,
   type SafetensorsHeader,
 } from '../../src/formats/safetensors-header.ts';
-import type { ChangedPart } from '../../src/model/adapter-vectors.ts';
+import { type ChangedPart, unionOfParts } from '../../src/model/adapter-vectors.ts';
 import { TARGET_MODULES, TARGET_NAMES } from '../../src/model/target-modules.ts';
 import { toInvalidAdapter } from './refusal.ts';
-import { splitTensorName } from './tensor-names.ts';
+import { EMBEDDING, HEAD, type ModuleTensor, splitTensorName } from './tensor-names.ts';
 import type { AdapterShape } from './weights.ts';
 
 /** The shape of an adapter, and the most bytes that its values take. */
@@ -41,6 +41,15 @@ export async function readHeader(
 
 const LAYER_MODULE = /^model\.layers\.\d+\.([\w.]+)$/;
 
+/** The part to which a tensor belongs. Undefined: an update of a linear, or a copy that is not kept. */
+function partOfTensor(module: string, tensor: ModuleTensor): ChangedPart | undefined {
+  if (tensor === 'copy') return undefined;
+  if (module === EMBEDDING) return 'embedding';
+  if (module === HEAD) return 'head';
+  if (tensor === 'whole') return 'norms';
+  return tensor === 'a' || tensor === 'b' ? undefined : 'outputs';
+}
+
 function sizeOf(tensors: SafetensorsHeader['tensors']): WeightsSize {
   const ranks = new Map<string, number>();
   const paths = new Set<string>();
@@ -50,20 +59,22 @@ function sizeOf(tensors: SafetensorsHeader['tensors']): WeightsSize {
     const count = elementCount(shape);
     elements += count;
     const { module, tensor } = splitTensorName(key) ?? {};
-    const path = LAYER_MODULE.exec(module ?? '')?.[1];
-    if (!module || !tensor || !path) continue;
-    if (tensor === 'a') {
-      ranks.set(module, shape[0]!);
-      paths.add(path);
-    } else if (tensor !== 'b') parts.add('outputs');
-    // A magnitude becomes a factor, and a correction of the base's bias.
+    if (!module || !tensor) continue;
+    const part = partOfTensor(module, tensor);
+    if (part) parts.add(part);
+    // Changes of the embedding may be the head's, too. A magnitude becomes a factor, and a correction of the base's bias.
+    if (part === 'embedding') parts.add('head');
     if (tensor === 'magnitude') elements += count;
+    const path = LAYER_MODULE.exec(module)?.[1];
+    if (tensor !== 'a' || !path) continue;
+    ranks.set(module, shape[0]!);
+    paths.add(path);
   }
   return {
     ranks,
     rank: [...ranks.values()].reduce((most, rank) => Math.max(most, rank), 1),
     targets: TARGET_NAMES.filter((name) => paths.has(TARGET_MODULES[name].path)),
-    parts: [...parts],
+    parts: unionOfParts([...parts]),
     byteSize: elements * Float32Array.BYTES_PER_ELEMENT,
   };
 }

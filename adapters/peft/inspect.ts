@@ -3,10 +3,11 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
 import { TARGET_MODULES, TARGET_NAMES, type TargetName } from '../../src/model/target-modules.ts';
+import type { AdapterConfig } from './adapter-config.ts';
 import type { AdapterBytes } from './parse-adapter.ts';
-import { type AdapterConfig, parseAdapterConfig } from './peft-config.ts';
+import { parseAdapterConfig } from './peft-config.ts';
 import { invalidAdapter, MAX_WEIGHT, nonFinite } from './refusal.ts';
-import { linearTensorName, presenceOf, splitTensorName } from './tensor-names.ts';
+import { EMBEDDING, HEAD, presenceOf, splitTensorName, tensorName } from './tensor-names.ts';
 import { checkedValues, parseTensors } from './tensors.ts';
 
 /** An adapter in figures. */
@@ -34,20 +35,24 @@ export async function inspectAdapter(
   const modules = [...tensors.keys()].flatMap((key) => splitTensorName(key)?.module ?? []);
   const config = await parseAdapterConfig(bytes.configBytes, [...new Set(modules)]);
   const targetOfModule = new Map<string, TargetName>();
+  let others = 0;
   for (const [key, tensor] of tensors) {
     const { module, tensor: kind } = splitTensorName(key) ?? {};
     const target = TARGET_OF_PATH.get(MODULE_PATTERN.exec(module ?? '')?.[1] ?? '');
-    if (!module || !kind || !target)
-      throw invalidAdapter(key, 'is not part of a linear that can be served');
+    const isKnown = target || module === EMBEDDING || module === HEAD || kind === 'whole';
+    if (!module || !kind || !isKnown)
+      throw invalidAdapter(key, 'is not part of a module that can be served');
     if (!presenceOf(kind, module, config)) {
       const isTargeted = config.isTargeted(module);
       const reason = isTargeted ? 'does not ask for this tensor' : 'does not target this module';
       throw invalidAdapter(key, `adapter_config.json ${reason}`);
     }
-    if (config.isTargeted(module)) targetOfModule.set(module, target);
-    if (kind !== 'a' && kind !== 'b') checkedValues(key, tensor);
+    if (target && config.isTargeted(module)) targetOfModule.set(module, target);
+    else others++;
+    if (!target || (kind !== 'a' && kind !== 'b')) checkedValues(key, tensor);
   }
-  if (targetOfModule.size === 0) throw invalidAdapter('adapter_model.safetensors', 'is empty');
+  if (targetOfModule.size + others === 0)
+    throw invalidAdapter('adapter_model.safetensors', 'is empty');
   const ranks: number[] = [];
   for (const module of targetOfModule.keys()) {
     ranks.push(checkPair(module, tensors, config));
@@ -55,7 +60,7 @@ export async function inspectAdapter(
   }
   const found = new Set(targetOfModule.values());
   return {
-    rank: Math.max(...ranks),
+    rank: Math.max(1, ...ranks),
     targets: TARGET_NAMES.filter((target) => found.has(target)),
     moduleCount: targetOfModule.size,
     baseModel: config.baseModel,
@@ -70,13 +75,13 @@ function checkPair(
 ): number {
   const { rank, scaling } = config.settingOf(module);
   for (const tensor of ['magnitude', 'updateBias'] as const) {
-    const key = linearTensorName(module, tensor);
+    const key = tensorName(module, tensor);
     if (presenceOf(tensor, module, config) && !tensors.has(key))
       throw invalidAdapter(key, 'is missing');
   }
   const factors = [
-    { key: linearTensorName(module, 'a'), rankAxis: 0, scale: 1 },
-    { key: linearTensorName(module, 'b'), rankAxis: 1, scale: scaling },
+    { key: tensorName(module, 'a'), rankAxis: 0, scale: 1 },
+    { key: tensorName(module, 'b'), rankAxis: 1, scale: scaling },
   ];
   for (const { key, rankAxis, scale } of factors) {
     const tensor = tensors.get(key);

@@ -1,5 +1,8 @@
 // The kinds of adapters, by the field of PEFT's configuration that asks for each. The documentation has this table.
 
+import type { AdapterConfig } from './adapter-config.ts';
+import { EMBEDDING, HEAD } from './tensor-names.ts';
+
 interface AdapterKind {
   readonly field: string;
   readonly name: string;
@@ -22,9 +25,27 @@ const ADAPTER_KINDS = [
     name: 'trained biases of the base',
     served: '`all` or `lora_only`, for bases that have biases',
   },
-  { field: 'modules_to_save', name: 'whole modules' },
-  { field: 'trainable_token_indices', name: 'trained token embeddings' },
-  { field: 'alora_invocation_tokens', name: 'activated LoRA' },
+  {
+    field: 'target_modules',
+    name: 'embedding and head',
+    served:
+      'updates of `embed_tokens` and `lm_head`, tied or not (`ensure_weight_tying`); not with DoRA or `lora_bias`',
+  },
+  {
+    field: 'modules_to_save',
+    name: 'whole modules',
+    served: 'norms, `embed_tokens` and `lm_head`, with the vocabulary of the base',
+  },
+  {
+    field: 'trainable_token_indices',
+    name: 'trained token embeddings',
+    served: 'tokens of the base; in a tied head, too',
+  },
+  {
+    field: 'alora_invocation_tokens',
+    name: 'activated LoRA',
+    served: 'with updates of linears only; not in a composition',
+  },
   { field: 'fan_in_fan_out', name: 'transposed weights' },
   { field: 'layer_replication', name: 'repeated layers' },
   { field: 'target_parameters', name: 'parameters without a module' },
@@ -52,4 +73,14 @@ export function kindsTable(): string {
     return `| ${name} | \`${field}\` | ${served} |\n`;
   });
   return `| kind | field | |\n|---|---|---|\n${rows.join('')}`;
+}
+
+/** Returns the field of a configuration that asks for more than updates of linears. */
+export function otherChanges(config: AdapterConfig): string | undefined {
+  if (config.isDora) return 'use_dora';
+  if (config.hasUpdateBias) return 'lora_bias';
+  if (config.biases !== 'none') return 'bias';
+  if (config.savesModules) return 'modules_to_save';
+  if (config.trainedTokens.size > 0) return 'trainable_token_indices';
+  return [EMBEDDING, HEAD].find(config.isTargeted);
 }

@@ -6,9 +6,9 @@ import type { DecoderConfig } from '../../src/model/config.ts';
 import { biasName, hasBias } from '../../src/model/names.ts';
 import { moduleName, TARGET_MODULES, type TargetName } from '../../src/model/target-modules.ts';
 import type { AdaptedBase } from './adapted-base.ts';
-import type { AdapterConfig } from './peft-config.ts';
-import { invalidAdapter, MAX_WEIGHT, nonFinite } from './refusal.ts';
-import { linearTensorName, presenceOf } from './tensor-names.ts';
+import type { AdapterConfig } from './adapter-config.ts';
+import { MAX_WEIGHT, nonFinite } from './refusal.ts';
+import { presenceOf, tensorName } from './tensor-names.ts';
 import { expectValues, type Tensors } from './tensors.ts';
 import type { LoraPair } from './weights.ts';
 
@@ -32,13 +32,6 @@ export class OutputReader {
   readonly #source: OutputSource;
 
   constructor(source: OutputSource) {
-    const { config, base } = source;
-    const field = fieldOf(config);
-    if (!base && field)
-      throw invalidAdapter(
-        field,
-        'such an adapter can be served, but not trained, merged or evaluated',
-      );
     this.#source = source;
   }
 
@@ -49,7 +42,7 @@ export class OutputReader {
     slice: UpdateSlice | undefined,
   ): Promise<[VectorName, Float32Array][]> {
     const { config, base } = this.#source;
-    if (!base || !fieldOf(config)) return [];
+    if (!base || !(config.isDora || config.hasUpdateBias || config.biases !== 'none')) return [];
     const scale = slice && config.isDora ? await this.#scale(layer, target, base) : undefined;
     if (scale && slice)
       multiplyRows(slice, config.settingOf(moduleName(layer, target)).rank, scale);
@@ -65,12 +58,10 @@ export class OutputReader {
     const { tensors, config } = this.#source;
     const module = moduleName(layer, target);
     const { rank, scaling } = config.settingOf(module);
-    const key = linearTensorName(module, 'magnitude');
+    const key = tensorName(module, 'magnitude');
     const magnitudes = this.#values(layer, target, 'magnitude');
-    const a = toFloat32(tensors.get(linearTensorName(module, 'a'))!);
-    const b = toFloat32(tensors.get(linearTensorName(module, 'b'))!).map(
-      (value) => value * scaling,
-    );
+    const a = toFloat32(tensors.get(tensorName(module, 'a'))!);
+    const b = toFloat32(tensors.get(tensorName(module, 'b'))!).map((value) => value * scaling);
     const norms = await base.rowNorms(module, { rank, a, b });
     return magnitudes.map((magnitude, output) => {
       const factor = magnitude / norms[output]!;
@@ -103,7 +94,7 @@ export class OutputReader {
     if (scale) add((output) => -scale[output]! * own[output]!);
     for (const tensor of ['bias', 'adaptedBias'] as const) {
       const presence = presenceOf(tensor, module, config);
-      const isMissing = !tensors.has(linearTensorName(module, tensor));
+      const isMissing = !tensors.has(tensorName(module, tensor));
       if (!presence || (presence === 'optional' && isMissing)) continue;
       const values = this.#values(layer, target, tensor);
       add((output) => values[output]! - own[output]!);
@@ -117,16 +108,9 @@ export class OutputReader {
     tensor: 'magnitude' | 'updateBias' | 'adaptedBias' | 'bias',
   ): Float32Array {
     const { tensors, model } = this.#source;
-    const key = linearTensorName(moduleName(layer, target), tensor);
+    const key = tensorName(moduleName(layer, target), tensor);
     return expectValues(tensors, key, [TARGET_MODULES[target].outFeatures(model)]);
   }
-}
-
-/** The field of the configuration that asks for such changes. */
-function fieldOf({ isDora, hasUpdateBias, biases }: AdapterConfig): string | undefined {
-  if (isDora) return 'use_dora';
-  if (hasUpdateBias) return 'lora_bias';
-  return biases === 'none' ? undefined : 'bias';
 }
 
 /** Multiplies the rows of B by the factors of their outputs. */

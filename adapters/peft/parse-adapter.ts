@@ -3,30 +3,43 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ServeError } from '../../src/common/errors.ts';
 import { DTYPE_BYTES, decodeFloats, elementCount, type Tensor } from '../../src/common/tensor.ts';
-import type { VectorName } from '../../src/model/adapter-vectors.ts';
+import { normVector, type VectorName } from '../../src/model/adapter-vectors.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { hasBias } from '../../src/model/names.ts';
+import { normVectors } from '../../src/model/serving-weights.ts';
 import {
   moduleName,
   TARGET_MODULES,
   type TargetName,
   targetNames,
 } from '../../src/model/target-modules.ts';
+import type { TableChange, VocabularyChanges } from '../../src/model/vocabulary-changes.ts';
 import type { AdaptedBase } from './adapted-base.ts';
+import type { AdapterConfig } from './adapter-config.ts';
+import { otherChanges } from './kinds.ts';
 import { OutputReader } from './outputs.ts';
-import { type AdapterConfig, parseAdapterConfig } from './peft-config.ts';
+import { parseAdapterConfig } from './peft-config.ts';
 import { invalidAdapter, MAX_WEIGHT, nonFinite } from './refusal.ts';
-import { linearTensorName, presenceOf, splitTensorName } from './tensor-names.ts';
-import { expectTensor, parseTensors } from './tensors.ts';
+import {
+  EMBEDDING,
+  HEAD,
+  type ModuleTensor,
+  moduleOf,
+  presenceOf,
+  splitTensorName,
+  tensorName,
+} from './tensor-names.ts';
+import { expectTensor, expectValues, parseTensors } from './tensors.ts';
+import { readVocabulary } from './vocabulary.ts';
 import {
   type AdapterWeights,
   blockAllocator,
+  ChangeSums,
   createPair,
   emptyLayers,
   type LoraPair,
   type PairShape,
   toWeights,
-  VectorSums,
 } from './weights.ts';
 
 /** An adapter's files in memory. */
@@ -39,18 +52,13 @@ export interface AdapterBytes {
   readonly digest: string;
 }
 
-/** Modules that only peft can adapt. */
-const UNSUPPORTED_MODULES = ['lm_head', 'model.embed_tokens'];
-
 /** Reasons why an adapter cannot be served, by tensor name. The first match is given. */
 const REASONS: readonly (readonly [RegExp, string])[] = [
   [/\.lora_magnitude_vector/, 'adapter_config.json does not say use_dora'],
-  [/\.(lora_embedding_[AB]|embed_tokens)\b/, 'adapted embeddings are not supported'],
-  [/\blm_head\b/, 'an adapted output head is not supported'],
   [/\.(qkv_proj|gate_up_proj|c_attn|query_key_value)\./, 'fused projections are not supported'],
   [/\.lora_B\.bias$/, 'adapter_config.json does not say lora_bias'],
   [/\.bias$/, 'adapter_config.json does not name this bias, or the base has none'],
-  [/\.token_adapter\./, 'trainable tokens are not supported'],
+  [/\.token_adapter\./, 'adapter_config.json does not say trainable_token_indices'],
 ];
 
 /** A part of a pair to write factors to: A to the columns of [in, R] from `column` on, B to the rows of [R, out]. */
@@ -69,7 +77,13 @@ export interface AdapterSink {
   allocate(layer: number, target: TargetName, shape: PairShape): PairSlice;
   /** Adds values to a vector of the model, without the weight. */
   addVector(name: VectorName, values: Float32Array): void;
+  /** Adds a change of a table of the vocabulary, without the weight. */
+  addTable(table: keyof VocabularyChanges, change: TableChange): void;
+  /** Makes the whole adapter one that is used from an invocation on. May throw `ServeError`. */
+  activate(invocation: readonly number[]): void;
 }
+
+const INVOCATION = 'alora_invocation_tokens';
 
 /** Elements transposed between two turns of the event loop, in about a millisecond. */
 const PIECE_ELEMENTS = 2 ** 17;
@@ -85,7 +99,7 @@ export async function parseAdapter(
   base?: AdaptedBase,
 ): Promise<AdapterWeights> {
   const layers = emptyLayers(model);
-  const vectors = new VectorSums();
+  const changes = new ChangeSums();
   let allocateValues: ReturnType<typeof blockAllocator> | undefined;
   const sink: AdapterSink = {
     weight: 1,
@@ -97,10 +111,14 @@ export async function parseAdapter(
       layers[layer]![target] = pair;
       return { pair, column: 0 };
     },
-    addVector: (name, values) => vectors.add(name, values, 1),
+    addVector: (name, values) => changes.addVector(name, values, 1),
+    addTable: (table, change) => changes.addTable(table, change, 1),
+    activate: (invocation) => {
+      changes.invocation = invocation;
+    },
   };
   await readAdapterInto(bytes, sink, { model, base });
-  return toWeights(bytes.digest, layers, vectors.sums);
+  return toWeights(bytes.digest, layers, changes);
 }
 
 /** The model that an adapter is read for. */
@@ -115,15 +133,34 @@ export async function readAdapterInto(
   sink: AdapterSink,
   { model, base }: AdaptedModel,
 ): Promise<void> {
-  const modules = [...allModules(model), ...UNSUPPORTED_MODULES];
-  const config = await parseAdapterConfig(bytes.configBytes, modules);
+  const modules = [...allModules(model), EMBEDDING, HEAD];
+  const parsed = await parseAdapterConfig(bytes.configBytes, modules);
+  const config = { ...parsed, tiesWeights: parsed.tiesWeights && model.tiedEmbeddings };
   const tensors = parseTensors(bytes.weightsBytes);
   const targeted = targetedModules(config, model);
   refuseUnusedTensors(tensors, config, model);
-  for (const module of UNSUPPORTED_MODULES) {
-    if (config.isTargeted(module)) throw invalidAdapter(module, 'cannot be adapted here');
+  const changes = readVocabulary({ tensors, config, model });
+  const { invocation } = config;
+  const field = otherChanges(config);
+  if (invocation && field) throw invalidAdapter(INVOCATION, `does not go with ${field}`);
+  if (invocation) sink.activate(invocation);
+  if (!base && (field || invocation))
+    throw invalidAdapter(
+      field ?? INVOCATION,
+      'such an adapter can be served, but not trained, merged or evaluated',
+    );
+  if (targeted.size === 0 && changes.length === 0)
+    throw invalidAdapter('target_modules', 'matches no module of the model');
+  for (const [table, change] of changes) sink.addTable(table, change);
+  for (const weight of normVectors(model)) {
+    if (!base || !config.isSaved(moduleOf(weight.name))) continue;
+    const values = expectValues(tensors, tensorName(moduleOf(weight.name), 'whole'), weight.dims);
+    const own = await base.vector(weight.name);
+    sink.addVector(
+      normVector(weight.name),
+      values.map((value, i) => value - own[i]!),
+    );
   }
-  if (targeted.size === 0) throw invalidAdapter('target_modules', 'matches no module of the model');
   sink.begin?.([...tensors.values()].reduce((sum, { shape }) => sum + elementCount(shape), 0));
   const outputs = new OutputReader({ tensors, config, model, base });
   for (let layer = 0; layer < model.layerCount; layer++) {
@@ -153,21 +190,33 @@ function refuseUnusedTensors(
   config: AdapterConfig,
   model: DecoderConfig,
 ): void {
-  const targetOfModule = new Map<string, TargetName>();
-  for (let layer = 0; layer < model.layerCount; layer++)
-    for (const target of targetNames(model)) targetOfModule.set(moduleName(layer, target), target);
+  const tensorsOf = tensorsByModule(model);
   for (const key of tensors.keys()) {
     const { module, tensor } = splitTensorName(key) ?? {};
-    const target = targetOfModule.get(module ?? '');
-    if (!module || !tensor || !target)
-      throw refusedTensor(key, 'belongs to no linear of the model');
-    const isBias = tensor === 'bias' || tensor === 'adaptedBias';
-    const isThere = presenceOf(tensor, module, config) && !(isBias && !hasBias(model, target));
-    if (isThere) continue;
-    if (tensor !== 'bias' && !config.isTargeted(module))
+    const possible = tensorsOf.get(module ?? '');
+    if (!module || !tensor || !possible)
+      throw refusedTensor(key, 'belongs to no module of the model');
+    if (possible.includes(tensor) && presenceOf(tensor, module, config)) continue;
+    if (tensor !== 'bias' && tensor !== 'whole' && !config.isTargeted(module))
       throw invalidAdapter(key, 'adapter_config.json does not target this module');
     throw refusedTensor(key, 'is not expected');
   }
+}
+
+const LINEAR_TENSORS: readonly ModuleTensor[] = ['a', 'b', 'magnitude', 'updateBias'];
+
+/** The tensors that can be read for each module of the model. */
+function tensorsByModule(model: DecoderConfig): Map<string, readonly ModuleTensor[]> {
+  const found = new Map<string, readonly ModuleTensor[]>();
+  for (let layer = 0; layer < model.layerCount; layer++)
+    for (const target of targetNames(model)) {
+      const biases: ModuleTensor[] = hasBias(model, target) ? ['bias', 'adaptedBias'] : [];
+      found.set(moduleName(layer, target), [...LINEAR_TENSORS, ...biases]);
+    }
+  for (const { name } of normVectors(model)) found.set(moduleOf(name), ['whole']);
+  found.set(EMBEDDING, ['embeddingA', 'embeddingB', 'copy', 'tokens', 'whole']);
+  found.set(HEAD, ['a', 'b', 'copy', 'tokens', 'whole']);
+  return found;
 }
 
 function refusedTensor(key: string, otherwise: string): ServeError {
@@ -191,7 +240,7 @@ async function readModuleInto(
   const { rank, scaling } = config.settingOf(module);
   const inSize = TARGET_MODULES[target].inFeatures(model);
   const outSize = TARGET_MODULES[target].outFeatures(model);
-  const keys = { a: linearTensorName(module, 'a'), b: linearTensorName(module, 'b') };
+  const keys = { a: tensorName(module, 'a'), b: tensorName(module, 'b') };
   const tensorA = expectTensor(tensors, keys.a, [rank, inSize]);
   const tensorB = expectTensor(tensors, keys.b, [outSize, rank]);
   const { pair, column } = sink.allocate(layer, target, { rank, inSize, outSize });

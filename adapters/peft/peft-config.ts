@@ -4,40 +4,21 @@ import { z } from 'zod';
 import { parseShallowJson } from '../../src/common/shallow-json.ts';
 import { MAX_RANK } from '../../src/contracts/training-settings.ts';
 import { TARGET_NAMES } from '../../src/model/target-modules.ts';
+import type { AdapterConfig, LoraSetting } from './adapter-config.ts';
 import { REFUSED_FIELDS } from './kinds.ts';
 import { type ModuleMatcher, matchNames, PatternSet } from './module-pattern.ts';
 import { invalidAdapter, quoteValue } from './refusal.ts';
-
-interface LoraSetting {
-  readonly rank: number;
-  /** alpha / r, or alpha / sqrt(r) with rsLoRA. */
-  readonly scaling: number;
-}
-
-/** PEFT's `bias`. */
-type Biases = 'none' | 'all' | 'lora_only';
-
-/** A parsed configuration. */
-export interface AdapterConfig {
-  /** `base_model_name_or_path`, for information. The tensors' shapes decide whether an adapter fits. */
-  readonly baseModel: string | undefined;
-  /** Whether a module (`model.layers.0.self_attn.q_proj`) is adapted. */
-  isTargeted(moduleName: string): boolean;
-  /** Whether each adapted linear has a magnitude per output. */
-  readonly isDora: boolean;
-  /** Whether B has a bias. */
-  readonly hasUpdateBias: boolean;
-  /** The linears whose biases the adapter replaces, if the base has any. */
-  readonly biases: Biases;
-  /** Returns a module's rank and scaling. Throws `ServeError` if the scaling is too large. */
-  settingOf(moduleName: string): LoraSetting;
-}
+import { EMBEDDING, HEAD } from './tensor-names.ts';
 
 /** Usual values are 0.25 to 16. A larger one amplifies rounding noise. */
 const MAX_SCALING = 64;
 /** Enough for two entries per linear of a 126-layer model. */
 const MAX_ENTRIES = 2048;
 const MAX_NAME_LENGTH = 2048;
+/** A new language may bring thousands. More are a whole table. */
+const MAX_TRAINED_TOKENS = 65_536;
+/** An invocation is a few words. */
+const MAX_INVOCATION = 1024;
 const FILE = 'adapter_config.json';
 
 /** Initializations that leave the shared base unchanged. PiSSA, OLoRA, CorDA, LoftQ and LoRA-GA rewrite it. */
@@ -59,6 +40,7 @@ const alpha = z.number().refine((value) => value !== 0, 'is 0: the adapter would
 const name = z.string().max(MAX_NAME_LENGTH);
 const names = z.union([name, z.array(name).max(MAX_ENTRIES)]);
 const layer = z.number().int().nonnegative();
+const tokenIds = z.array(z.number().int().nonnegative()).min(1).max(MAX_TRAINED_TOKENS);
 
 /** Other keys are ignored, as peft does, because newer versions add keys. */
 const configSchema = z.object({
@@ -68,6 +50,16 @@ const configSchema = z.object({
   use_dora: z.boolean().nullish(),
   lora_bias: z.boolean().nullish(),
   bias: z.enum(['none', 'all', 'lora_only']).nullish(),
+  modules_to_save: z.array(name).max(MAX_ENTRIES).nullish(),
+  trainable_token_indices: z
+    .union([tokenIds, z.partialRecord(z.enum(['embed_tokens', 'lm_head']), tokenIds)])
+    .nullish(),
+  alora_invocation_tokens: z
+    .array(z.number().int().nonnegative())
+    .min(1)
+    .max(MAX_INVOCATION)
+    .nullish(),
+  ensure_weight_tying: z.boolean().nullish(),
   target_modules: names.nullable(),
   exclude_modules: names.nullish(),
   layers_to_transform: z.union([layer, z.array(layer).max(MAX_ENTRIES)]).nullish(),
@@ -123,6 +115,11 @@ export function openAdapterConfig(bytes: Uint8Array): OpenedConfig {
     isDora,
     hasUpdateBias,
     biases: raw.bias ?? 'none',
+    savesModules: (raw.modules_to_save ?? []).length > 0,
+    isSaved: savedMatcher(raw.modules_to_save ?? []),
+    trainedTokens: trainedTokens(raw.trainable_token_indices),
+    invocation: raw.alora_invocation_tokens ?? undefined,
+    tiesWeights: raw.ensure_weight_tying === true,
     settingOf,
   };
   return { config, evaluatePatterns: (moduleNames) => patterns.evaluate(moduleNames) };
@@ -184,11 +181,13 @@ function isPlainDecoder(mapping: unknown): boolean {
   return typeof name === 'string' && PLAIN_DECODERS.get(name) === library && library !== undefined;
 }
 
-/** `exclude_modules` wins over `target_modules`. The layers count only for names that match by their ending. */
+/** `exclude_modules` and `modules_to_save` win over `target_modules`. The layers count only for names that match by their ending. */
 function createTargetMatcher(raw: PeftConfig, patterns: PatternSet): ModuleMatcher {
-  const isExcluded = raw.exclude_modules
+  const isSaved = savedMatcher(raw.modules_to_save ?? []);
+  const isNamed = raw.exclude_modules
     ? createMatcher('exclude_modules', raw.exclude_modules, patterns)
     : () => false;
+  const isExcluded = (module: string) => isNamed(module) || isSaved(module);
   const targets = raw.target_modules ?? DEFAULT_TARGETS;
   const isInLayers = createLayerMatcher(raw, patterns);
   if (typeof targets !== 'string') {
@@ -202,6 +201,18 @@ function createTargetMatcher(raw: PeftConfig, patterns: PatternSet): ModuleMatch
       ? matchNames(TARGET_NAMES)
       : createMatcher('target_modules', targets, patterns);
   return (module) => !isExcluded(module) && isTarget(module);
+}
+
+/** peft compares the ends of module names, without regard to their dots: `norm` is also `input_layernorm`. */
+function savedMatcher(saved: readonly string[]): ModuleMatcher {
+  return (module) => saved.some((ending) => module.endsWith(ending));
+}
+
+function trainedTokens(raw: PeftConfig['trainable_token_indices']): Map<string, number[]> {
+  const byName = Array.isArray(raw) ? { embed_tokens: raw } : (raw ?? {});
+  const modules = { embed_tokens: EMBEDDING, lm_head: HEAD };
+  const entries = Object.entries(byName) as [keyof typeof modules, number[]][];
+  return new Map(entries.map(([name, ids]) => [modules[name], ids]));
 }
 
 function createMatcher(

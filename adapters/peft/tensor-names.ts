@@ -1,8 +1,9 @@
-// The names of the tensors in PEFT's files, and which of them a linear has under a configuration.
-import type { AdapterConfig } from './peft-config.ts';
+// The names of the tensors in PEFT's files, and which of them a module has under a configuration.
+import { embeddingName, headName } from '../../src/model/names.ts';
+import type { AdapterConfig } from './adapter-config.ts';
 
-/** The tensors of one linear, by the ending of their names. */
-const LINEAR_TENSORS = {
+/** The tensors of one module, by the ending of their names. */
+const MODULE_TENSORS = {
   /** [rank, in] */
   a: 'lora_A.weight',
   /** [out, rank] */
@@ -15,26 +16,40 @@ const LINEAR_TENSORS = {
   adaptedBias: 'base_layer.bias',
   /** [out]: replaces the bias of a linear without one */
   bias: 'bias',
+  /** [rank, vocabulary], of the embedding */
+  embeddingA: 'lora_embedding_A',
+  /** [hidden, rank] */
+  embeddingB: 'lora_embedding_B',
+  /** [vocabulary, hidden]: a copy of the base's embedding or head, which peft saves beside their updates */
+  copy: 'base_layer.weight',
+  /** [tokens, hidden]: the embeddings of the trained tokens */
+  tokens: 'token_adapter.trainable_tokens_delta',
+  /** The whole weight of a module of `modules_to_save` */
+  whole: 'weight',
 } as const;
 
-/** A tensor of a linear. */
-export type LinearTensor = keyof typeof LINEAR_TENSORS;
+/** A tensor of a module. */
+export type ModuleTensor = keyof typeof MODULE_TENSORS;
+
+/** The names of the modules beside the linears of the layers. */
+export const EMBEDDING = moduleOf(embeddingName);
+export const HEAD = moduleOf(headName);
 
 const PREFIX = 'base_model.model.';
 /** Longer endings first: `base_layer.bias` also ends in `bias`. */
-const ENDINGS = (Object.entries(LINEAR_TENSORS) as [LinearTensor, string][]).sort(
+const ENDINGS = (Object.entries(MODULE_TENSORS) as [ModuleTensor, string][]).sort(
   ([, one], [, other]) => other.length - one.length,
 );
 
-/** Returns the name of a tensor of a linear such as `model.layers.0.self_attn.q_proj`. */
-export function linearTensorName(module: string, tensor: LinearTensor): string {
-  return `${PREFIX}${module}.${LINEAR_TENSORS[tensor]}`;
+/** Returns the name of a tensor of a module such as `model.layers.0.self_attn.q_proj`. */
+export function tensorName(module: string, tensor: ModuleTensor): string {
+  return `${PREFIX}${module}.${MODULE_TENSORS[tensor]}`;
 }
 
 /** Splits a name into a module and its tensor. Undefined if it has another form. The module may not exist. */
 export function splitTensorName(
   name: string,
-): { readonly module: string; readonly tensor: LinearTensor } | undefined {
+): { readonly module: string; readonly tensor: ModuleTensor } | undefined {
   if (!name.startsWith(PREFIX)) return undefined;
   const found = ENDINGS.find(([, ending]) => name.endsWith(`.${ending}`));
   if (!found) return undefined;
@@ -42,27 +57,46 @@ export function splitTensorName(
   return { module: name.slice(PREFIX.length, -ending.length - 1), tensor };
 }
 
-/** Whether a linear must have a tensor in the file (`required`), may have it (`optional`), or must not (undefined). */
+/** Returns the module of a weight such as `model.norm.weight`. */
+export function moduleOf(weight: string): string {
+  return weight.slice(0, -'.weight'.length);
+}
+
+/** Whether a module must have a tensor in the file (`required`), may have it (`optional`), or must not (undefined). */
 export function presenceOf(
-  tensor: LinearTensor,
+  tensor: ModuleTensor,
   module: string,
   config: AdapterConfig,
 ): 'required' | 'optional' | undefined {
-  const { isDora, hasUpdateBias, biases } = config;
   const isTargeted = config.isTargeted(module);
+  /** peft saves the head of a tied change, too. It has the values of the embedding. */
+  const isTiedHead = module === HEAD && config.tiesWeights;
+  const isLinear = module !== EMBEDDING && module !== HEAD;
   const when = (isThere: boolean) => (isThere ? 'required' : undefined);
   switch (tensor) {
     case 'a':
     case 'b':
-      return when(isTargeted);
+      if (isTiedHead && config.isTargeted(EMBEDDING)) return 'optional';
+      return when(isTargeted && module !== EMBEDDING);
+    case 'embeddingA':
+    case 'embeddingB':
+      return when(isTargeted && module === EMBEDDING);
+    case 'copy':
+      if (isTiedHead && config.isTargeted(EMBEDDING)) return 'optional';
+      return isTargeted && !isLinear ? 'optional' : undefined;
     case 'magnitude':
-      return when(isTargeted && isDora);
+      return when(isTargeted && config.isDora);
     case 'updateBias':
-      return when(isTargeted && hasUpdateBias);
+      return when(isTargeted && config.hasUpdateBias);
     case 'adaptedBias': // peft does not find them for `lora_only`, so its files lack them
-      if (biases === 'lora_only') return isTargeted ? 'optional' : undefined;
-      return when(isTargeted && biases === 'all');
+      if (config.biases === 'lora_only') return isTargeted ? 'optional' : undefined;
+      return when(isTargeted && config.biases === 'all');
     case 'bias':
-      return when(!isTargeted && biases === 'all');
+      return when(!isTargeted && config.biases === 'all');
+    case 'tokens':
+      return when(config.trainedTokens.has(module));
+    case 'whole':
+      if (isTiedHead && config.isSaved(EMBEDDING)) return 'optional';
+      return when(config.isSaved(module));
   }
 }

@@ -7,6 +7,12 @@ import {
 } from '../../src/model/adapter-vectors.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { TARGET_NAMES, type TargetName } from '../../src/model/target-modules.ts';
+import {
+  NO_VOCABULARY_CHANGES,
+  type TableChange,
+  tableArrays,
+  type VocabularyChanges,
+} from '../../src/model/vocabulary-changes.ts';
 
 /** The update of one linear: y += (x @ a) @ b. */
 export interface LoraPair {
@@ -35,6 +41,10 @@ export interface AdapterWeights extends AdapterShape {
   readonly layers: readonly Readonly<Partial<Record<TargetName, LoraPair>>>[];
   /** The values that it adds to vectors of the model. Absent vectors stay as they are. */
   readonly vectors: ReadonlyMap<VectorName, Float32Array>;
+  /** Its changes of the tables of the vocabulary. */
+  readonly vocabulary: VocabularyChanges;
+  /** The tokens from whose last occurrence in a prompt on the adapter is used. Undefined: it is always used. */
+  readonly invocation: readonly number[] | undefined;
   readonly byteSize: number;
 }
 
@@ -74,33 +84,49 @@ export function blockAllocator(length: number): (length: number) => Float32Array
   };
 }
 
-/** Sums of vectors that are being filled. */
-export class VectorSums {
-  readonly sums = new Map<VectorName, Float32Array>();
+/** Changes other than updates of linears, of one or several adapters, that are being filled. */
+export class ChangeSums {
+  readonly vectors = new Map<VectorName, Float32Array>();
+  readonly vocabulary: Record<keyof VocabularyChanges, TableChange[]> = { embedding: [], head: [] };
+  invocation: readonly number[] | undefined;
 
   /** Adds `weight` times the values to a vector, which starts as zeros. */
-  add(name: VectorName, values: Float32Array, weight: number): void {
-    const sum = this.sums.get(name) ?? new Float32Array(values.length);
-    this.sums.set(name, sum);
+  addVector(name: VectorName, values: Float32Array, weight: number): void {
+    const sum = this.vectors.get(name) ?? new Float32Array(values.length);
+    this.vectors.set(name, sum);
     for (let i = 0; i < sum.length; i++) sum[i]! += weight * values[i]!;
+  }
+
+  addTable(table: keyof VocabularyChanges, change: TableChange, weight: number): void {
+    this.vocabulary[table].push({ ...change, weight: weight * change.weight });
   }
 }
 
-/** Returns the adapter with these layers, at least one of which has a pair, and these vectors. */
+/** The changes of an adapter other than updates of linears. */
+export type OtherChanges = Partial<Pick<AdapterWeights, 'vectors' | 'vocabulary' | 'invocation'>>;
+
+/** Returns the adapter with these layers and other changes. */
 export function toWeights(
   digest: string,
   layers: AdapterWeights['layers'],
-  vectors: AdapterWeights['vectors'] = new Map(),
+  { vectors = new Map(), vocabulary = NO_VOCABULARY_CHANGES, invocation }: OtherChanges = {},
 ): AdapterWeights {
   const pairs = layers.flatMap((layer) => Object.values(layer));
-  const arrays = [...pairs.flatMap(({ a, b }) => [a, b]), ...vectors.values()];
+  const tables = [...vocabulary.embedding, ...vocabulary.head].flatMap(tableArrays);
+  // A table that both use counts once.
+  const arrays = new Set([...pairs.flatMap(({ a, b }) => [a, b]), ...vectors.values(), ...tables]);
+  const parts: ChangedPart[] = [...vectors.keys()].map(partOf);
+  if (vocabulary.embedding.length > 0) parts.push('embedding');
+  if (vocabulary.head.length > 0) parts.push('head');
   return {
     digest,
-    rank: Math.max(...pairs.map((pair) => pair.rank)),
+    rank: Math.max(1, ...pairs.map((pair) => pair.rank)),
     targets: TARGET_NAMES.filter((target) => layers.some((layer) => layer[target])),
-    parts: unionOfParts([...vectors.keys()].map(partOf)),
+    parts: unionOfParts(parts),
     layers,
     vectors,
-    byteSize: arrays.reduce((sum, { byteLength }) => sum + byteLength, 0),
+    vocabulary,
+    invocation,
+    byteSize: [...arrays].reduce((sum, { byteLength }) => sum + byteLength, 0),
   };
 }

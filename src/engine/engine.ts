@@ -151,6 +151,7 @@ export class Engine {
     const { targets, parts } = widerForm(this.#parts.slots.form, weights);
     await this.#parts.runner.prepare({ kind: 'single', targets, parts });
     await this.#parts.runner.prepare({ kind: 'grouped', targets, parts });
+    await this.#parts.runner.prepareHead(weights);
     await this.#parts.slots.prepare(weights);
   }
 

@@ -2,6 +2,7 @@
 // for few and for many token rows, an int8 cache has graphs for one and for several tokens, and embeddings have graphs without
 // a head. Sessions share their weights, so another one costs only its nodes (5 MB for a 135M model). Each is created on first
 // use, off the event loop.
+import { changedHeadGraph } from '../model/changed-head.ts';
 import type { KvForm } from '../model/kv-attention.ts';
 import type { LoraLayout } from '../model/lora-graph.ts';
 import {
@@ -11,6 +12,7 @@ import {
   servingGraph,
 } from '../model/serving-graph.ts';
 import { servingTensors } from '../model/serving-weights.ts';
+import type { TableChange } from '../model/vocabulary-changes.ts';
 import {
   createSession,
   PrepackedWeights,
@@ -93,6 +95,23 @@ export class GraphSessions {
       this.#sessions.set(id, session);
       // Runs read the prepacked copies. Other weights come back from the file when a step needs them.
       void session.then(() => this.#model.file.dropPages()).catch(() => {});
+      session.catch(() => this.#sessions.delete(id)); // the next call tries again
+    }
+    return session;
+  }
+
+  /** The session that recomputes logits for adapters with such changes of the head. It runs on the host. */
+  changedHead(kinds: readonly TableChange['kind'][]): Promise<Session> {
+    const id = `head ${kinds}`;
+    let session = this.#sessions.get(id);
+    if (!session) {
+      const { intraOpThreads } = this.#runtime;
+      const graph = changedHeadGraph(this.#model.config, kinds);
+      session = createSession(graph, {
+        sharesThreads: true,
+        ...(intraOpThreads !== undefined && { intraOpThreads }),
+      });
+      this.#sessions.set(id, session);
       session.catch(() => this.#sessions.delete(id)); // the next call tries again
     }
     return session;

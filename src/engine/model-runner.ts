@@ -1,14 +1,15 @@
 // Runs a serving graph over a range of KV slots: fills its inputs, binds the tensors that changed, and returns the
 // logits or the hidden states. Bindings are kept between runs, so a decode step like the last one binds nothing.
+import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import type { DecoderConfig } from '../model/config.ts';
 import { KV_HALVES, KV_INPUTS, type KvForm } from '../model/kv-attention.ts';
-import { LORA_INPUTS, type LoraLayout } from '../model/lora-graph.ts';
+import { hasVectors, LORA_INPUTS, type LoraLayout } from '../model/lora-graph.ts';
 import { ropeTables } from '../model/rope.ts';
 import { type HeadForm, SERVING } from '../model/serving-graph.ts';
 import type { Binding } from '../ort/binding.ts';
 import { hostTensor, type OrtTensor } from '../ort/tensor.ts';
 import type { AdapterSlots } from './adapters/adapter-slots.ts';
-import type { AdapterOperand } from './adapters/slot-block.ts';
+import { ChangedVocabulary } from './adapters/changed-vocabulary.ts';
 import { type GraphLayout, type GraphSessions, layoutId } from './graph-sessions.ts';
 import { GrowingTensor } from './growing-tensor.ts';
 import type { KvCache } from './kv-cache.ts';
@@ -51,6 +52,7 @@ export class ModelRunner {
   };
   readonly #logits: LogitsOutputs;
   readonly #hidden: HiddenOutputs;
+  readonly #vocabulary: ChangedVocabulary;
   /** [maxSeq, rotaryDim / 2] each, one pair per rotary embedding. */
   readonly #ropes: readonly { cos: OrtTensor; sin: OrtTensor }[];
 
@@ -64,6 +66,7 @@ export class ModelRunner {
     this.#observed = parts.observed ?? new Map();
     this.#logits = new LogitsOutputs(config.vocabSize);
     this.#hidden = new HiddenOutputs(config.hiddenSize);
+    this.#vocabulary = new ChangedVocabulary(config, parts.sessions);
     const shape = [cache.maxSeqLength, config.rotaryDim / 2];
     this.#ropes = config.ropes.map((rope) => {
       const { cos, sin } = ropeTables(rope, cache.maxSeqLength);
@@ -84,6 +87,11 @@ export class ModelRunner {
     const [first, ...others] = this.#layoutsOf({ kind: 'none' }, 'logits');
     await this.#boundGraph(first!);
     for (const layout of others) this.#boundGraph(layout).catch(() => {}); // the run that needs it tries again
+  }
+
+  /** Creates the session that rows of this adapter need for its head. */
+  async prepareHead(weights: AdapterWeights): Promise<void> {
+    await this.#vocabulary.prepare(weights);
   }
 
   #layoutsOf(lora: LoraLayout, head: HeadForm): GraphLayout[] {
@@ -136,10 +144,39 @@ export class ModelRunner {
     this.#bindCache(graph, firstSlot, pastLengths.length);
     if (lora.kind !== 'none') this.#bindAdapters(graph, lora);
     const { length } = input.logitRows;
-    for (const [name, tensor] of outputs.at(length)) graph.bindOutput(name, tensor);
+    const bound = outputs.at(length);
+    for (const [name, tensor] of bound) graph.bindOutput(name, tensor);
+    const users = this.#usersOf(input);
+    const { parts } = this.#slots.form;
+    if (users && parts.includes('embedding')) {
+      const changed = this.#vocabulary.embeddings(tokenIds, users);
+      for (const [name, tensor] of changed) graph.bindInput(name, tensor);
+    }
+    const changesLogits = users && parts.includes('head') && outputs.head === 'logits';
+    const hidden = this.#vocabulary.hidden(length);
+    if (changesLogits) graph.bindOutput(SERVING.hidden, hidden);
     await graph.binding.run();
     this.#cache.writeBack(firstSlot, pastLengths.length);
+    if (changesLogits) {
+      const ofRows = input.logitRows.map((row) => users[row]);
+      await this.#vocabulary.changeLogits(hidden, bound, ofRows);
+    }
     return outputs.rows(length);
+  }
+
+  /** The adapter of each token row; undefined if none has one. */
+  #usersOf({
+    tokenIds,
+    pastLengths,
+    lora,
+  }: ModelInput): (AdapterWeights | undefined)[] | undefined {
+    if (lora.kind === 'none') return undefined;
+    const tokensEach = tokenIds.length / pastLengths.length;
+    const slotOf = (row: number) =>
+      lora.kind === 'single'
+        ? lora.slot
+        : lora.plan.first + lora.plan.rowGroups[Math.floor(row / tokensEach)]!;
+    return tokenIds.map((_, row) => this.#slots.weightsIn(slotOf(row)));
   }
 
   #loraLayout({ kind }: LoraInput): LoraLayout {
@@ -229,13 +266,11 @@ export class ModelRunner {
   #bindAdapters(graph: BoundGraph, lora: Exclude<LoraInput, { kind: 'none' }>): void {
     const [first, count] =
       lora.kind === 'single' ? [lora.slot, 1] : [lora.plan.first, lora.plan.groupCount];
-    for (const { tensor, layer, of } of this.#slots.range(first, count)) {
-      graph.bindInput(operandInput(layer, of), tensor);
-    }
+    for (const { input, tensor } of this.#slots.range(first, count)) graph.bindInput(input, tensor);
     if (lora.kind === 'single') return;
     const { groupRows, paddedPositions, groupShape, rowGroups } = this.#inputs;
     const { plan } = lora;
-    if (this.#slots.form.parts.length > 0)
+    if (hasVectors(this.#slots.form.parts))
       graph.bindInput(LORA_INPUTS.rowGroups, rowGroups.fill(plan.rowGroups));
     graph.bindInput(LORA_INPUTS.groupRows, groupRows.fill(plan.groupRows));
     graph.bindInput(LORA_INPUTS.paddedPositions, paddedPositions.fill(plan.paddedPositions));
@@ -244,12 +279,6 @@ export class ModelRunner {
       groupShape.fill([plan.groupCount, ...plan.rowsPerGroup, -1]),
     );
   }
-}
-
-/** The input of a graph that takes an operand. */
-function operandInput(layer: number, of: AdapterOperand['of']): string {
-  if ('a' in of) return LORA_INPUTS.a(layer, of.a);
-  return 'b' in of ? LORA_INPUTS.b(layer, of.b) : LORA_INPUTS[of.vector](layer, of.fused);
 }
 
 /** A binding that skips a tensor that is bound already, if runs read it in place. */

@@ -1,12 +1,13 @@
-// The vectors of a model to which an adapter can add: factors and biases of a linear's outputs. Every row of a batch gets those of
-// its own adapter. Knows no graph and no memory.
+// The vectors of a model to which an adapter can add: factors and biases of a linear's outputs, and norms. Every row of a batch
+// gets those of its own adapter. Knows no graph and no memory.
 import type { TargetName } from './target-modules.ts';
 
 /**
  * Names a vector. `scale`: what is added to the factors of a linear's outputs, which are 1, [out]. `bias`: what is added to its
- * outputs, [out]. A linear's output y, with the base's bias, becomes y + y * scale + bias, and then gets the LoRA update.
+ * outputs, [out]. A linear's output y, with the base's bias, becomes y + y * scale + bias, and then gets the LoRA update. `norm`:
+ * what is added to the weight of a norm, by its name in the checkpoint.
  */
-export type VectorName = `${'scale' | 'bias'} ${number} ${TargetName}`;
+export type VectorName = `${'scale' | 'bias'} ${number} ${TargetName}` | `norm ${string}`;
 
 /** Returns the name of a vector of a linear. */
 export function outputVector(
@@ -17,14 +18,22 @@ export function outputVector(
   return `${kind} ${layer} ${target}`;
 }
 
-/** Parts of an adapter other than LoRA updates. A graph has the nodes of a part only if an adapter in its runs needs them. */
-export const CHANGED_PARTS = ['outputs'] as const;
-/** `outputs`: factors and biases of the outputs of linears. */
+/** Returns the name of the vector of a norm such as `model.norm.weight`. */
+export function normVector(weight: string): VectorName {
+  return `norm ${weight}`;
+}
+
+/** Parts of an adapter other than LoRA updates. A graph has the nodes of a part only if an attached adapter needs them. */
+const CHANGED_PARTS = ['outputs', 'norms', 'embedding', 'head'] as const;
+/**
+ * `outputs`: factors and biases of the outputs of linears. `norms`: weights of norms. `embedding` and `head`: the tables of the
+ * vocabulary.
+ */
 export type ChangedPart = (typeof CHANGED_PARTS)[number];
 
 /** Returns the part to which a vector belongs. */
-export function partOf(_name: VectorName): ChangedPart {
-  return 'outputs';
+export function partOf(name: VectorName): 'outputs' | 'norms' {
+  return name.startsWith('norm ') ? 'norms' : 'outputs';
 }
 
 /** Returns the union of the parts, in the order of the table. */

@@ -36,7 +36,7 @@ export const LORA_INPUTS = {
   paddedPositions: 'lora_padded_positions',
   /** int64 [4] = [G, n, m, -1] */
   groupShape: 'lora_group_shape',
-  /** int64 [T]: the group of each token row. Only if the adapters have parts other than updates. */
+  /** int64 [T]: the group of each token row. Only if adapters change vectors. */
   rowGroups: 'lora_row_groups',
   /** float [G, 1, in, R * k] for the k adapted targets of the fused linear */
   a: (layer: number, fused: FusedLinear) => `lora_a.${layer}.${fused}`,
@@ -45,6 +45,11 @@ export const LORA_INPUTS = {
   /** float [G, width of the fused linear]: y += y * scale + bias, before the update */
   scale: (layer: number, fused: FusedLinear) => `lora_scale.${layer}.${fused}`,
   bias: (layer: number, fused: FusedLinear) => `lora_bias.${layer}.${fused}`,
+  /** float [G, length]: added to the weight of a norm */
+  norm: (weight: string) => `lora_norm.${weight}`,
+  /** float32 [T, 1] and [T, D]: an embedding e becomes e * keep + added */
+  embeddingKeep: 'lora_embedding_keep',
+  embeddingAdded: 'lora_embedding_added',
 } as const;
 
 /** The targets of a fused linear that are adapted, in table order. */
@@ -55,6 +60,11 @@ export function adaptedTargets(
   const isAdapted = (target: TargetName) =>
     TARGET_MODULES[target].fused === fused && targets.includes(target);
   return TARGET_NAMES.filter(isAdapted);
+}
+
+/** Whether graphs with these parts take vectors of each row. */
+export function hasVectors(parts: readonly ChangedPart[]): boolean {
+  return parts.includes('outputs') || parts.includes('norms');
 }
 
 /** Builds the LoRA updates of one graph. All of them share the gather indices. */
@@ -78,7 +88,7 @@ export class LoraGraph {
     this.#groupRows = g.input(LORA_INPUTS.groupRows, 'int64', ['padded']);
     this.#paddedPositions = g.input(LORA_INPUTS.paddedPositions, 'int64', ['tokens']);
     this.#groupShape = g.input(LORA_INPUTS.groupShape, 'int64', [4]);
-    if (layout.parts.length === 0) return;
+    if (!hasVectors(layout.parts)) return;
     this.#rowGroups = g.input(LORA_INPUTS.rowGroups, 'int64', ['tokens']);
   }
 
@@ -89,6 +99,31 @@ export class LoraGraph {
     const scaled = this.#g.node('Mul', [y, this.#ofRows(LORA_INPUTS.scale(layer, fused), width)]);
     const sum = this.#g.node('Add', [y, scaled]);
     return this.#g.node('Add', [sum, this.#ofRows(LORA_INPUTS.bias(layer, fused), width)]);
+  }
+
+  /** Whether the hidden states of the requested rows are an output, for adapters that change the head. */
+  get changesHead(): boolean {
+    return this.#has('head');
+  }
+
+  /** Replaces embeddings [T, D], or adds to them, as the adapter of each row does. */
+  changeEmbeddings(embeddings: Value): Value {
+    if (!this.#has('embedding')) return embeddings;
+    const g = this.#g;
+    const input = (name: string, width: number) =>
+      g.cast(g.input(name, 'float32', ['tokens', width]), this.#float);
+    const kept = g.node('Mul', [embeddings, input(LORA_INPUTS.embeddingKeep, 1)]);
+    const { hiddenSize } = this.#config;
+    return g.node('Add', [kept, input(LORA_INPUTS.embeddingAdded, hiddenSize)]);
+  }
+
+  /**
+   * The weights of a norm [T, length], or [1, length] if all rows use one adapter: the base's plus those of each row's adapter.
+   * Undefined if no adapter changes norms.
+   */
+  normWeights(gamma: Value, weight: string, length: number): Value | undefined {
+    if (!this.#has('norms')) return undefined;
+    return this.#g.node('Add', [gamma, this.#ofRows(LORA_INPUTS.norm(weight), length)]);
   }
 
   /**

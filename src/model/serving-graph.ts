@@ -89,7 +89,7 @@ export const SERVING = {
   logitRows: 'logit_rows',
   /** float32 [L, V] */
   logits: 'logits',
-  /** float32 [L, D] */
+  /** float32 [L, D]: also beside logits, if adapters change the head */
   hidden: 'hidden',
   /** float [maxSeq, rotaryDim / 2], by the position of the rotary embedding in the config */
   cos: (rope: number) => `rope_cos.${rope}`,
@@ -102,11 +102,11 @@ export function servingGraph(options: ServingGraphOptions): Uint8Array {
   const ops = new ServingLowering(options);
   const hidden = ops.spreadNonFinite(decoder(ops, config));
   const rows = ops.g.node('Gather', [hidden, ops.logitRows], { axis: 0 }); // [L, D]
-  if (form === 'hidden') {
+  if (form === 'hidden' || ops.changesHead) {
     const output = ops.g.cast(rows, 'float32', SERVING.hidden);
     ops.g.output(output, 'float32', ['logit_rows', config.hiddenSize]);
-    return ops.g.toBytes(options.locations);
   }
+  if (form === 'hidden') return ops.g.toBytes(options.locations);
   const head = headMatrix(config, weights);
   const logits = ops.logits(rows, head);
   ops.g.output(logits, 'float32', ['logit_rows', config.vocabSize]);
@@ -150,6 +150,10 @@ class ServingLowering implements DecoderLowering {
   }
 
   embed(): Value {
+    return this.#lora.changeEmbeddings(this.#baseEmbeddings());
+  }
+
+  #baseEmbeddings(): Value {
     const { values, scales } = embeddingMatrix(this.#config, this.#options.weights);
     const g = this.g;
     const rows = g.node('Gather', [this.#weight(values), this.#inputIds], { axis: 0 });
@@ -170,16 +174,20 @@ class ServingLowering implements DecoderLowering {
   }
 
   norm({ sum, delta }: Residual, weight: string): { sum: Value; normalized: Value } {
-    const gamma = this.#normFactors(weight, this.#config.hiddenSize);
+    const { hiddenSize } = this.#config;
+    const gamma = this.#normFactors(weight, hiddenSize);
+    const ofRows = this.#lora.normWeights(gamma, weight, hiddenSize);
+    const shared = ofRows ? this.#ones(hiddenSize) : gamma;
+    const weighted = (x: Value) => (ofRows ? this.g.node('Mul', [x, ofRows]) : x);
     const epsilon = { float: this.#config.rmsNormEps };
-    if (!delta) return { sum, normalized: this.#rmsNorm(sum, gamma) };
+    if (!delta) return { sum, normalized: weighted(this.#rmsNorm(sum, shared)) };
     const [normalized, added] = this.g.nodeWithOutputs(
       'SkipSimplifiedLayerNormalization',
-      [sum, delta, gamma],
+      [sum, delta, shared],
       { epsilon },
       { domain: MICROSOFT, outputs: [true, false, false, true] },
     );
-    return { sum: added!, normalized: normalized! };
+    return { sum: added!, normalized: weighted(normalized!) };
   }
 
   linear(x: Value, layer: number, fused: FusedLinear): Projection {
@@ -212,6 +220,10 @@ class ServingLowering implements DecoderLowering {
     if (this.#rowSums.length === 0) return spread;
     const sum = this.g.node('Sum', this.#rowSums);
     return this.g.node('Add', [spread, this.g.node('Mul', [sum, this.g.float(0)])]);
+  }
+
+  get changesHead(): boolean {
+    return this.#lora.changesHead;
   }
 
   gated(gateUp: Projection): Value {
@@ -330,10 +342,23 @@ class ServingLowering implements DecoderLowering {
     const parts = this.#parts(qkv, 'attention_in').map((part, i) => {
       if (!norms[i]) return part;
       const [name, width] = norms[i];
-      const rows = this.g.node('Reshape', [part, this.g.int64([-1, width])]);
-      return this.#rmsNorm(rows, this.#normFactors(layerTensor(layer, name), width));
+      return this.#partNorm(part, layerTensor(layer, name), width);
     });
     return parts.map(toBatch);
+  }
+
+  /** Normalizes every `width` values of x [T, parts * width]. Returns [T * parts, width], or [T, parts, width]. */
+  #partNorm(x: Value, weight: string, width: number): Value {
+    const gamma = this.#normFactors(weight, width);
+    const parts = (shape: number[]) => this.g.node('Reshape', [x, this.g.int64(shape)]);
+    const ofRows = this.#lora.normWeights(gamma, weight, width);
+    if (!ofRows) return this.#rmsNorm(parts([-1, width]), gamma);
+    const normalized = this.#rmsNorm(parts([0, -1, width]), this.#ones(width));
+    return this.g.node('Mul', [normalized, this.g.node('Unsqueeze', [ofRows, this.g.int64([1])])]);
+  }
+
+  #ones(length: number): Value {
+    return this.g.node('Expand', [this.g.float(1, this.#float), this.g.int64([length])]);
   }
 
   #normFactors(name: string, width: number): Value {

@@ -10,6 +10,7 @@ import type {
   RowResult,
   SlotId,
 } from '../engine/batch.ts';
+import type { Activation } from './activation.ts';
 import { AdapterLimit } from './adapter-limit.ts';
 import { compactSlots } from './compact-slots.ts';
 import { FairQueue } from './fair-queue.ts';
@@ -127,9 +128,10 @@ export class Scheduler {
   }
 
   /** Queues a sequence whose adapter and grammar are loaded. Does nothing if the sequence has ended. */
-  loaded(id: SequenceId): void {
+  loaded(id: SequenceId, activation: Activation = {}): void {
     const sequence = this.#live.get(id);
     if (sequence?.state !== 'loading') return;
+    Object.assign(sequence, activation);
     sequence.state = 'waiting';
     this.#queue.push(sequence);
   }
@@ -162,7 +164,7 @@ export class Scheduler {
       const restore = i >= known && batch.pastLength > 0 ? prefix : undefined;
       return { id, attach: this.#attach(batch.adapter), restore, batch };
     });
-    const decode = rows.length > 0 ? decodeBatch(rows) : undefined;
+    const decode = rows[0] && ({ kind: 'decode', rows: toDecodeRows(rows) } as const);
     const decodeIds = rows.map(({ id }) => id);
     this.#inFlight = { admitted, moves, detach, prefills, decode, decodeIds };
     return this.#inFlight;
@@ -224,7 +226,7 @@ export class Scheduler {
 
   /**
    * Chunks of prompts within the token budget: first of the unfinished prompt, then of newly admitted ones. None is cut to
-   * fit: its length may decide in which form it runs, and that must not depend on other prompts.
+   * fit: its length may decide in which form it runs, and that must not depend on other prompts. Only the last may stay unfinished.
    */
   #prefillBatches(): PrefillBatch[] {
     const { prefillChunk } = this.#options;
@@ -238,6 +240,8 @@ export class Scheduler {
       budget -= batch.tokenIds.length + (known ? 0 : copyCost(sequence.cachedTokens));
       // Charged now, because it decides which tenant the next prompt of this step comes from.
       this.#queue.chargePrompt(sequence, batch.tokenIds.length);
+      if (batch.pastLength + batch.tokenIds.length < sequence.request.promptIds.length)
+        return batches;
     }
   }
 
@@ -389,10 +393,6 @@ export class Scheduler {
     sequence.slot = undefined;
     return concluded;
   }
-}
-
-function decodeBatch(rows: readonly Sequence[]): DecodeBatch {
-  return { kind: 'decode', rows: toDecodeRows(rows) };
 }
 
 function failure(sequence: Sequence, error: ServeError): EngineEvent[] {

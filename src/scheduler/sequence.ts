@@ -31,6 +31,8 @@ export interface Sequence {
   readonly pooler?: Pooler | undefined;
   /** Absent: no drafts. */
   readonly drafter?: Drafter | undefined;
+  /** The position from which the adapter is used. The tokens before it run as the base. */
+  adapterFrom: number;
   /**
    * The keys of the prompt in the prefix cache. Undefined if the sequence does not use it, or if its slot was zeroed.
    */
@@ -75,6 +77,7 @@ export function createSequence(init: SequenceInit): Sequence {
   return {
     prefix: undefined,
     ...init,
+    adapterFrom: 0,
     state: needsLoading(init) ? 'loading' : 'waiting',
     slot: undefined,
     pastLength: 0,
@@ -102,9 +105,11 @@ export function isZeroed(row: RowResult | undefined): boolean {
 /** The next chunk of the prompt, at most `chunkTokens` tokens. */
 export function toPrefillBatch(sequence: Sequence, chunkTokens: number): PrefillBatch {
   const { promptIds, maxTokens, promptTopLogprobs } = sequence.request;
-  const { slot, pastLength } = sequence;
+  const { slot, pastLength, adapterFrom } = sequence;
   assert(slot !== undefined, 'a prefilling sequence owns a slot');
-  const end = Math.min(pastLength + chunkTokens, promptIds.length);
+  const isBase = pastLength < adapterFrom;
+  const last = isBase ? Math.min(adapterFrom, promptIds.length) : promptIds.length;
+  const end = Math.min(pastLength + chunkTokens, last);
   const tokenIds = promptIds.slice(pastLength, end);
   const samples = end === promptIds.length && maxTokens > 0;
   // Scored prompts need the rows of their own tokens only.
@@ -112,7 +117,7 @@ export function toPrefillBatch(sequence: Sequence, chunkTokens: number): Prefill
   return {
     kind: 'prefill',
     slot,
-    adapter: sequence.adapter,
+    adapter: isBase ? undefined : sequence.adapter,
     tokenIds,
     pastLength,
     sampler: samples ? sequence.sampler : undefined,
@@ -138,8 +143,9 @@ export function toDecodeRows(sequences: readonly Sequence[]): DecodeRow[] {
       remainingTokens: request.maxTokens - completionTokens,
     })),
   );
-  return sequences.map(({ adapter, lastTokenId, pastLength, sampler }, i) => {
+  return sequences.map(({ lastTokenId, pastLength, sampler, ...of }, i) => {
     assert(lastTokenId !== undefined, 'a running sequence has a last token');
+    const adapter = pastLength < of.adapterFrom ? undefined : of.adapter;
     const known = { draftIds: drafts[i]!, forcedIds: forced[i]! };
     return { adapter, tokenId: lastTokenId, pastLength, sampler, ...known };
   });

@@ -9,6 +9,7 @@ import { Pooler } from '../engine/pooler.ts';
 import type { PrefixCache, PrefixChain } from '../engine/prefix/prefix-cache.ts';
 import { createSampler, type Sampler } from '../engine/sampling/sampler.ts';
 import type { TokenMatcher } from '../engine/sampling/token-matcher.ts';
+import { type Activation, activationStart } from './activation.ts';
 import { Drafter } from './drafter.ts';
 import { type AdapterLeases, SequenceLeases } from './leases.ts';
 import type { Proposer } from './ngram-proposer.ts';
@@ -189,11 +190,20 @@ export class StepLoop {
   #prefixOf(
     adapter: AdapterSource | undefined,
     { promptIds, prefixScope: scope, promptTopLogprobs, pooling }: GenerationRequest,
+    adapterFrom = 0,
   ): PrefixChain | undefined {
     // These need the output of every prompt token.
     if (promptTopLogprobs !== undefined || pooling === 'mean') return undefined;
     if (scope === undefined) return undefined;
-    return this.#engine.prefixes?.chainOf({ adapter, scope }, promptIds);
+    return this.#engine.prefixes?.chainOf({ adapter, scope, adapterFrom }, promptIds);
+  }
+
+  /** The part of a prompt for which a leased adapter is used. */
+  #activation(adapter: AdapterSource, request: GenerationRequest): Activation {
+    const { invocation } = this.#leases.weights(adapter.digest);
+    if (!invocation) return {};
+    const adapterFrom = activationStart(request.promptIds, invocation);
+    return { adapterFrom, prefix: this.#prefixOf(adapter, request, adapterFrom) };
   }
 
   /** Never rejects. The sequence may end meanwhile. */
@@ -209,7 +219,7 @@ export class StepLoop {
       if (!adapter && pooling) await this.#engine.prepareEmbeddings();
       if (!receipt || !this.#scheduler.isLive(id)) return;
       this.#publish([{ type: 'accepted', id, ...receipt }]);
-      this.#scheduler.loaded(id);
+      this.#scheduler.loaded(id, adapter && this.#activation(adapter, request));
     } catch (error) {
       if (this.#scheduler.isLive(id)) {
         this.#publish(this.#scheduler.fail(id, this.#toAdapterError(error)));

@@ -275,7 +275,7 @@ const CONFIGS: readonly (readonly [string, Uint8Array, Expected])[] = [
   [
     'B54 modules_to_save',
     configBytes({ modules_to_save: ['lm_head'] }),
-    { param: 'modules_to_save' },
+    { param: 'base_model.model.lm_head.weight' },
   ],
   ['B54 peft_type', configBytes({ peft_type: 'PROMPT_TUNING' }), { param: 'peft_type' }],
   [
@@ -290,12 +290,12 @@ const CONFIGS: readonly (readonly [string, Uint8Array, Expected])[] = [
   [
     'B55 lm_head',
     configBytes({ target_modules: ['q_proj', 'v_proj', 'lm_head'] }),
-    { param: 'lm_head' },
+    { param: 'base_model.model.lm_head.lora_A.weight' },
   ],
   [
     'B55 embed_tokens by regex',
     configBytes({ target_modules: '.*(q_proj|v_proj|tokens)' }),
-    { param: 'model.embed_tokens' },
+    { param: 'base_model.model.model.embed_tokens.lora_embedding_B' },
   ],
   [
     'B56 another base name of the same shape',

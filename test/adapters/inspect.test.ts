@@ -94,7 +94,6 @@ for (const [what, changes, tensors, param, code = 'adapter_invalid'] of [
     MAGNITUDE,
     'adapter_non_finite',
   ],
-  ['whole modules', { modules_to_save: ['norm'] }, sampleTensors(), 'modules_to_save'],
 ] as const) {
   test(`${what} is refused without a model`, async () => {
     await assert.rejects(inspect(changes, tensors), { code, param });

@@ -8,8 +8,7 @@ import type { DecodeRow, RowResult, SlotId } from '../../src/engine/batch.ts';
 import { Engine } from '../../src/engine/engine.ts';
 import type { LogitsRow } from '../../src/engine/logits.ts';
 import { createSampler } from '../../src/engine/sampling/sampler.ts';
-import { outputVector, type VectorName } from '../../src/model/adapter-vectors.ts';
-import { TARGET_MODULES, TARGETS_OF } from '../../src/model/target-modules.ts';
+import { TARGETS_OF } from '../../src/model/target-modules.ts';
 import type { Provider } from '../../src/settings/provider.ts';
 import {
   seededRandom,
@@ -17,6 +16,7 @@ import {
   type TinyModel,
   tinyAdapter,
   tinyModel,
+  wideAdapter,
   writeKvScales,
 } from '../fixtures.ts';
 import { plainLogits } from '../model/plain-decoder.ts';
@@ -151,19 +151,6 @@ function drawnIds(results: readonly RowResult[]): number[] {
   });
 }
 
-/** An adapter that also scales outputs of linears and adds to them. */
-function scalingAdapter({ config }: TinyModel, seed: number): AdapterWeights {
-  const random = seededRandom(1000 + seed);
-  const vectors = new Map<VectorName, Float32Array>();
-  for (const target of TARGETS_OF.separate)
-    for (const kind of ['scale', 'bias'] as const) {
-      const length = TARGET_MODULES[target].outFeatures(config);
-      const values = new Float32Array(length).map(() => 0.3 * random());
-      vectors.set(outputVector(kind, seed % 2, target), values);
-    }
-  return tinyAdapter(config, { seed, rank: 2, targets: ['q_proj', 'up_proj'], vectors });
-}
-
 const isolates =
   (value: number): Case =>
   async (t, { engineOf }) => {
@@ -175,11 +162,11 @@ const isolates =
     for (const layer of bad.layers) for (const pair of Object.values(layer)) pair.a.fill(value);
     await assertIsolated(engine, { good, harmless, bad });
     for (const adapter of engine.attachedAdapters()) engine.detachAdapter(adapter);
-    const badVectors = scalingAdapter(model, 3);
+    const badVectors = wideAdapter(model, 3);
     for (const vector of badVectors.vectors.values()) vector.fill(value);
     await assertIsolated(engine, {
-      good: scalingAdapter(model, 1),
-      harmless: scalingAdapter(model, 2),
+      good: wideAdapter(model, 1),
+      harmless: wideAdapter(model, 2),
       bad: badVectors,
     });
   };
@@ -224,8 +211,8 @@ const CASES: Record<string, Case> = {
       tinyAdapter(model.config, { seed: 1, rank: 8, targets: TARGETS_OF.separate }),
       tinyAdapter(model.config, { seed: 2, rank: 3, targets: ['q_proj', 'v_proj'] }),
       tinyAdapter(model.config, { seed: 3, rank: 17, targets: ['down_proj'], layers: [1] }),
-      scalingAdapter(model, 4),
-      scalingAdapter(model, 5),
+      wideAdapter(model, 4),
+      wideAdapter(model, 5),
     ];
     for (const adapter of adapters) engine.attachAdapter(adapter);
     const use = [0, undefined, 1, 3, 2, 4];

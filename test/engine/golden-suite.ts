@@ -13,6 +13,7 @@ import { BASE_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts'
 import { readArtifact } from '../../src/import/artifact.ts';
 import { importModel } from '../../src/import/import-model.ts';
 import { ensureServingFiles } from '../../src/import/serving-files.ts';
+import { activationStart } from '../../src/scheduler/activation.ts';
 import type { Provider } from '../../src/settings/provider.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
@@ -62,19 +63,7 @@ const FORMS: readonly Form[] = [
   { name: 'double-quantized NF4', quantization: DOUBLE, file: 'cases-nf4', key: DQ_KEY },
 ];
 
-/** Adapters of kinds that are not served yet. */
-const UNSUPPORTED = [
-  'embed',
-  'save-lm-head',
-  'alora',
-  'embed-and-head',
-  'lm-head-lora',
-  'save-norms',
-  'token-indices',
-];
-const supported = [...adapters.keys()].filter(
-  (name) => !name.includes('.') && !UNSUPPORTED.includes(name),
-);
+const supported = [...adapters.keys()].filter((name) => !name.includes('.'));
 
 export interface GoldenOptions {
   readonly provider: Provider;
@@ -158,13 +147,25 @@ function baseOf(adapter: string): string {
 
 async function testAdapter(t: TestContext, golden: Golden, name: string): Promise<void> {
   const served = await golden(t, baseOf(name), { quantization: DOUBLE });
-  served.slots.attach(await goldenAdapter(name, served));
+  const weights = await goldenAdapter(name, served);
+  const { invocation } = weights;
+  served.slots.attach(weights);
   const file = path.join(adapters.get(name)!, 'cases.safetensors');
   for (const { ids, logits } of readCases(file, DQ_KEY)) {
-    const logitRows = ids.map((_, row) => row);
-    const input = { tokenIds: ids, firstSlot: 0, pastLengths: [0], logitRows };
-    const data = await runLogits(served.runner, { ...input, lora: { kind: 'single', slot: 1 } });
-    const worst = worstDifference(data, logits);
+    const from = invocation ? activationStart(ids, invocation) : 0;
+    const data: number[] = [];
+    for (const [start, end, slot] of [
+      [0, from, undefined],
+      [from, ids.length, 1],
+    ] as const) {
+      const tokenIds = ids.slice(start, end);
+      if (tokenIds.length === 0) continue;
+      const logitRows = tokenIds.map((_, row) => row);
+      const lora = slot ? ({ kind: 'single', slot } as const) : ({ kind: 'none' } as const);
+      const input = { tokenIds, firstSlot: 0, pastLengths: [start], logitRows, lora };
+      data.push(...(await runLogits(served.runner, input)));
+    }
+    const worst = worstDifference(Float32Array.from(data), logits);
     assert.ok(worst < LIMIT, `${ids.length} tokens are off by ${worst}`);
   }
 }
@@ -199,13 +200,21 @@ async function assertRows(
 ): Promise<void> {
   const length = Math.min(...rows.map(({ ids }) => ids.length));
   const served = await golden(t, 'llama-tied', { quantization: DOUBLE, slotCount: rows.length });
+  const starts = new Map<string | undefined, (ids: readonly number[]) => number>();
   for (const name of new Set(rows.map((row) => row.name))) {
-    if (name !== undefined) served.slots.attach(await goldenAdapter(name, served));
+    if (name === undefined) continue;
+    const weights = await goldenAdapter(name, served);
+    served.slots.attach(weights);
+    const { invocation } = weights;
+    if (invocation) starts.set(name, (ids) => activationStart(ids, invocation));
   }
-  const rowSlots = rows.map(({ name }) => served.slots.slotOf(name));
-  const plan = planGroups(rowSlots, served.slots.usedSlots);
   const { vocabSize } = served.config;
   for (let position = 0; position < length; position++) {
+    const rowSlots = rows.map(({ name, ids }) => {
+      const from = starts.get(name)?.(ids) ?? 0;
+      return served.slots.slotOf(position < from ? undefined : name);
+    });
+    const plan = planGroups(rowSlots, served.slots.usedSlots);
     const data = await runLogits(served.runner, {
       tokenIds: rows.map(({ ids }) => ids[position]!),
       firstSlot: 0,

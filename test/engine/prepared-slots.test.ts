@@ -5,14 +5,9 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import fc from 'fast-check';
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { AdapterSlots } from '../../src/engine/adapters/adapter-slots.ts';
-import { outputVector } from '../../src/model/adapter-vectors.ts';
+import { slotOperands } from '../../src/engine/adapters/slot-form.ts';
 import { adaptedTargets } from '../../src/model/lora-graph.ts';
-import {
-  fusedTargets,
-  TARGET_MODULES,
-  TARGETS_OF,
-  type TargetName,
-} from '../../src/model/target-modules.ts';
+import { TARGETS_OF, type TargetName } from '../../src/model/target-modules.ts';
 import type { OrtTensor } from '../../src/ort/tensor.ts';
 import { tinyAdapter, tinyModel } from '../fixtures.ts';
 
@@ -33,18 +28,17 @@ const ADAPTERS = [
 
 /** The reference: the values of the adapter in a slot of this form, one by one. */
 function expected(slots: AdapterSlots, weights: AdapterWeights): number[][] {
-  return slots.range(0, 1).map(({ tensor, layer, of }) => {
-    const [, , rows, cols] = tensor.shape as [number, number, number, number];
-    const pairs = weights.layers[layer]!;
-    if ('vector' in of) {
-      return fusedTargets(config, of.fused).flatMap((target) => [
-        ...(weights.vectors.get(outputVector(of.vector, layer, target)) ??
-          new Float32Array(TARGET_MODULES[target].outFeatures(config))),
+  return [...slotOperands(config, slots.form)].map(({ source, shape }) => {
+    if ('vectors' in source) {
+      return source.vectors.flatMap(({ name, length }) => [
+        ...(weights.vectors.get(name) ?? new Float32Array(length)),
       ]);
     }
+    const [, rows, cols] = shape as [number, number, number];
+    const pairs = weights.layers[source.layer]!;
     const at = (row: number, col: number): number => {
-      if ('b' in of) return pairs[of.b]?.b[row * cols + col] ?? 0; // rows past its rank lie past its end
-      const targets = adaptedTargets(slots.form.targets, of.a);
+      if ('b' in source) return pairs[source.b]?.b[row * cols + col] ?? 0; // rows past its rank lie past its end
+      const targets = adaptedTargets(slots.form.targets, source.a);
       const width = cols / targets.length;
       const pair = pairs[targets[Math.floor(col / width)]!];
       const column = col % width;

@@ -11,7 +11,13 @@ import { fewestRowsForRowForm } from '../../src/engine/row-form.ts';
 import { openServingFolder } from '../../src/engine/serving-folder.ts';
 import { type Calibration, ensureServingFiles } from '../../src/import/serving-files.ts';
 import { TARGETS_OF, targetNames } from '../../src/model/target-modules.ts';
-import { type TinyModel, temporaryFolder, tinyAdapter, tinyModel } from '../fixtures.ts';
+import {
+  type TinyModel,
+  temporaryFolder,
+  tinyAdapter,
+  tinyModel,
+  wideAdapter,
+} from '../fixtures.ts';
 import { plainLogits } from '../model/plain-decoder.ts';
 import { TINY_FAMILIES } from '../model/tiny-families.ts';
 
@@ -73,11 +79,15 @@ for (const [family, changes] of TINY_FAMILIES) {
     const model = tinyModel(changes);
     const engine = await openEngine(t, { model }, 1);
     const targets = targetNames(model.config);
-    const adapter = tinyAdapter(model.config, { seed: 5, rank: 4, targets });
-    await engine.prepareFor(adapter);
-    engine.attachAdapter(adapter);
-    const logits = await decode(engine, [undefined, adapter, undefined]);
-    for (const [row, used] of [undefined, adapter, undefined].entries()) {
+    const plain = tinyAdapter(model.config, { seed: 5, rank: 4, targets });
+    const wide = wideAdapter(model, 6);
+    for (const adapter of [plain, wide]) {
+      await engine.prepareFor(adapter);
+      engine.attachAdapter(adapter);
+    }
+    const uses = [undefined, plain, undefined, wide];
+    const logits = await decode(engine, uses);
+    for (const [row, used] of uses.entries()) {
       const want = plainLogits(model.config, model.weights, [TOKENS[row]!], used);
       const found = logits[row];
       assert.ok(

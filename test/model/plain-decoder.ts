@@ -1,6 +1,6 @@
 // The reference for the serving graph: one sequence, float64, plain loops.
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
-import { outputVector } from '../../src/model/adapter-vectors.ts';
+import { normVector, outputVector } from '../../src/model/adapter-vectors.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import type { SubLayerNorms } from '../../src/model/families.ts';
 import {
@@ -14,6 +14,7 @@ import {
 } from '../../src/model/names.ts';
 import type { Rope } from '../../src/model/rope.ts';
 import { TARGET_MODULES, type TargetName, targetNames } from '../../src/model/target-modules.ts';
+import type { TableChange } from '../../src/model/vocabulary-changes.ts';
 
 /** The length of the slots of the tests that compare with this. */
 const CONTEXT = 32;
@@ -34,7 +35,8 @@ export function plainLogits(
   adapter?: AdapterWeights,
   cached?: CachedRow,
 ): Row[] {
-  const head = weights(config.tiedEmbeddings ? embeddingName : headName);
+  const own = weights(config.tiedEmbeddings ? embeddingName : headName);
+  const head = changedTable(own, adapter?.vocabulary.head ?? [], config.hiddenSize);
   return plainHidden(config, weights, tokenIds, adapter, cached).map((x) =>
     softcap(matVec(head, times(x, config.logitsScale), config.vocabSize), config.logitsSoftcap),
   );
@@ -68,6 +70,12 @@ export function plainHidden(
       (v, o) => v + narrow.reduce((sum, n, r) => sum + n * pair.b[r * out + o]!, 0),
     );
   };
+  /** The weight of a norm with what the adapter adds. */
+  const norm = (name: string) => {
+    const added = adapter?.vectors.get(normVector(name));
+    return weights(name).map((v, i) => v + (added?.[i] ?? 0));
+  };
+  const { embedding = [] } = adapter?.vocabulary ?? {};
   /** The outputs of linears with the same input, side by side. */
   const project = (x: Row, layer: number, targets: readonly TargetName[]): Row =>
     targets
@@ -76,23 +84,23 @@ export function plainHidden(
   /** Applies a sub-layer to all positions. */
   const subLayer = (hidden: Row[], norms: SubLayerNorms, layer: number, f: (x: Row[]) => Row[]) => {
     const normalized = (name: string | undefined) => (x: Row) =>
-      name ? rmsNorm(x, weights(layerTensor(layer, name)), config) : x;
+      name ? rmsNorm(x, norm(layerTensor(layer, name)), config) : x;
     const outputs = f(hidden.map(normalized(norms.before))).map(normalized(norms.after));
     return hidden.map((x, t) => add(x, times(outputs[t]!, config.residualScale)));
   };
   const attention = (inputs: Row[], layer: number): Row[] => {
     const { rope, slidingWindow } = config.layers[layer]!;
     const qkv = inputs.map((x) => project(x, layer, ['q_proj', 'k_proj', 'v_proj', 'qkv_proj']));
-    const norm = (row: Row, name: 'q_norm' | 'k_norm') =>
-      rmsNorm(row, weights(layerTensor(layer, `self_attn.${name}`)), config);
+    const headNorm = (row: Row, name: 'q_norm' | 'k_norm') =>
+      rmsNorm(row, norm(layerTensor(layer, `self_attn.${name}`)), config);
     const heads = (from: number, count: number, name?: 'q_norm' | 'k_norm') =>
       qkv.map((row, position) => {
         const part = row.slice(from * headDim, (from + count) * headDim);
-        const whole = name && config.qkNorm === 'all heads' ? norm(part, name) : part;
+        const whole = name && config.qkNorm === 'all heads' ? headNorm(part, name) : part;
         return Array.from({ length: count }, (_, h) => {
           const head = whole.slice(h * headDim, (h + 1) * headDim);
           if (!name) return head;
-          const normed = config.qkNorm === 'per head' ? norm(head, name) : head;
+          const normed = config.qkNorm === 'per head' ? headNorm(head, name) : head;
           return rope ? rotate(normed, position, rope, config) : normed;
         });
       });
@@ -122,7 +130,8 @@ export function plainHidden(
     return linear(fed, layer, 'down_proj');
   };
   let hidden = tokenIds.map((id) => {
-    const row = Array.from(weights(embeddingName).subarray(id * D, (id + 1) * D));
+    const table = changedTable(weights(embeddingName), embedding, D);
+    const row = Array.from(table.subarray(id * D, (id + 1) * D));
     return times(row, config.embeddingScale);
   });
   for (let layer = 0; layer < layerCount; layer++) {
@@ -130,7 +139,28 @@ export function plainHidden(
     hidden = subLayer(hidden, norms.attention, layer, (xs) => attention(xs, layer));
     hidden = subLayer(hidden, norms.mlp, layer, (xs) => xs.map((x) => mlp(x, layer)));
   }
-  return hidden.map((x) => rmsNorm(x, weights(finalNorm), config));
+  return hidden.map((x) => rmsNorm(x, norm(finalNorm), config));
+}
+
+/** A table [vocabulary, width] with the changes of an adapter, element by element. */
+function changedTable(
+  base: Float32Array,
+  changes: readonly TableChange[],
+  width: number,
+): Float32Array {
+  return base.map((own, at) => {
+    const [id, i] = [Math.floor(at / width), at % width];
+    return changes.reduce((sum, change) => {
+      const { weight } = change;
+      if (change.kind === 'update') {
+        const { rank, a, b } = change;
+        for (let r = 0; r < rank; r++) sum += weight * a[id * rank + r]! * b[r * width + i]!;
+        return sum;
+      }
+      const row = change.kind === 'whole' ? id : change.ids.indexOf(id);
+      return row < 0 ? sum : sum + weight * (change.rows[row * width + i]! - own);
+    }, own);
+  });
 }
 
 const ACTIVATIONS: Record<DecoderConfig['activation'], (x: number) => number> = {

@@ -173,6 +173,8 @@ export class FakeEngine implements StepEngine {
 /** Leases adapters of any digest except `missing`, and counts the held leases. */
 export class FakeLeases implements AdapterLeases {
   held = 0;
+  /** The invocations of activated adapters, by digest. */
+  readonly invocations = new Map<string, readonly number[]>();
   waiting = 0;
   /** Awaited before a lease is returned. */
   beforeLease: (source: AdapterSource) => Promise<void> | void = () => {};
@@ -190,7 +192,10 @@ export class FakeLeases implements AdapterLeases {
     }
     if (source.digest === 'missing') throw new Error('ENOENT: no such folder');
     this.held++;
-    const weights = { ...toWeights(source.digest, []), rank: 1, byteSize: 10 };
+    const weights = {
+      ...toWeights(source.digest, [], { invocation: this.invocations.get(source.digest) }),
+      byteSize: 10,
+    };
     return { weights, tier: 'disk', loadMs: 3, release: () => this.held-- };
   }
 

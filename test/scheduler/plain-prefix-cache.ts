@@ -19,7 +19,7 @@ export class PlainPrefixCache implements StepPrefixes {
   }
 
   chainOf(
-    { adapter, scope }: Parameters<StepPrefixes['chainOf']>[0],
+    { adapter, scope, adapterFrom = 0 }: Parameters<StepPrefixes['chainOf']>[0],
     promptIds: readonly number[],
   ): PrefixChain {
     const root = rootKey({ served: 'fake', adapter: adapter?.parts ?? [], scope });
@@ -27,7 +27,7 @@ export class PlainPrefixCache implements StepPrefixes {
     for (let start = 0; start + BLOCK_TOKENS <= promptIds.length; start += BLOCK_TOKENS) {
       keys.push(blockKey(keys.at(-1) ?? root, promptIds.slice(start, start + BLOCK_TOKENS)));
     }
-    return { promptIds, root, keys };
+    return { promptIds, root, baseRoot: root, adapterFrom, keys };
   }
 
   cachedTokens({ root, promptIds }: PrefixChain): number {

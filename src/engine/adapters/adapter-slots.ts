@@ -66,7 +66,7 @@ export class AdapterSlots {
     this.#config = config;
     this.#options = options;
     this.#memory = memory;
-    this.#current = SlotBlock.empty(config, memory.createSlots(1));
+    this.#current = SlotBlock.empty(memory.createSlots(1));
   }
 
   /** The form of the operands. The layout of a graph must have the same targets and parts. */
@@ -96,6 +96,11 @@ export class AdapterSlots {
 
   keys(): AdapterKey[] {
     return this.#adapters().map((weights) => weights.digest);
+  }
+
+  /** The adapter in a slot. Undefined for slot 0. */
+  weightsIn(slot: number): AdapterWeights | undefined {
+    return this.#attached[slot];
   }
 
   slotOf(key: AdapterKey | undefined): number {

@@ -4,23 +4,22 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { AdapterWeights, LoraPair } from '../../../adapters/peft/weights.ts';
 import { elementCount } from '../../common/tensor.ts';
-import { outputVector } from '../../model/adapter-vectors.ts';
 import type { DecoderConfig } from '../../model/config.ts';
 import { adaptedTargets } from '../../model/lora-graph.ts';
-import { fusedTargets, TARGET_MODULES } from '../../model/target-modules.ts';
 import type { OrtTensor } from '../../ort/tensor.ts';
 import type { SlotTensors } from '../memory/model-memory.ts';
-import { type OperandId, type SlotForm, type SlotOperand, slotOperands } from './slot-form.ts';
+import { type SlotForm, type SlotOperand, slotOperands } from './slot-form.ts';
 
 /** An operand over a range of slots: A [slots, 1, in, R * k], B [slots, 1, R, out], or a vector [slots, width]. */
-export interface AdapterOperand extends OperandId {
+export interface AdapterOperand {
+  /** The input of the graphs that takes it. */
+  readonly input: string;
   readonly tensor: OrtTensor;
 }
 
 /** The operands of all slots in one form. */
 export class SlotBlock {
   readonly form: SlotForm;
-  readonly #config: DecoderConfig;
   readonly #operands: readonly SlotOperand[];
   /** In the order of the operands. */
   readonly #tensors: SlotTensors;
@@ -28,28 +27,22 @@ export class SlotBlock {
   /** Index = slot. Undefined: the slot is empty, or half written. */
   readonly #contents: (AdapterWeights | undefined)[] = [];
 
-  private constructor(
-    config: DecoderConfig,
-    form: SlotForm,
-    operands: readonly SlotOperand[],
-    tensors: SlotTensors,
-  ) {
-    this.#config = config;
+  private constructor(form: SlotForm, operands: readonly SlotOperand[], tensors: SlotTensors) {
     this.form = form;
     this.#operands = operands;
     this.#tensors = tensors;
   }
 
   /** A block without operands, for the time before the first adapter. */
-  static empty(config: DecoderConfig, tensors: SlotTensors): SlotBlock {
-    return new SlotBlock(config, { rank: 0, targets: [], parts: [] }, [], tensors);
+  static empty(tensors: SlotTensors): SlotBlock {
+    return new SlotBlock({ rank: 0, targets: [], parts: [] }, [], tensors);
   }
 
   /** Allocates the operands of a form in `tensors`. */
   static create(config: DecoderConfig, form: SlotForm, tensors: SlotTensors): SlotBlock {
     const operands = [...slotOperands(config, form)];
     for (const { shape } of operands) tensors.add(shape);
-    return new SlotBlock(config, form, operands, tensors);
+    return new SlotBlock(form, operands, tensors);
   }
 
   /** Does the same, one operand per turn of the event loop. */
@@ -63,7 +56,7 @@ export class SlotBlock {
       tensors.add(shape);
       await nextTurn();
     }
-    return new SlotBlock(config, form, operands, tensors);
+    return new SlotBlock(form, operands, tensors);
   }
 
   /** The operands over slots first … first + count - 1. Valid until the next call of any method. */
@@ -71,7 +64,7 @@ export class SlotBlock {
     const tensors = this.#tensors.range(first, count);
     const known = this.#ranges.get(tensors);
     if (known) return known;
-    const operands = this.#operands.map(({ layer, of }, i) => ({ layer, of, tensor: tensors[i]! }));
+    const operands = this.#operands.map(({ input }, i) => ({ input, tensor: tensors[i]! }));
     this.#ranges.set(tensors, operands);
     return operands;
   }
@@ -110,23 +103,25 @@ export class SlotBlock {
   }
 
   /** Sets all elements of one operand. */
-  #fill({ layer, of, shape }: SlotOperand, weights: AdapterWeights, into: Float32Array): void {
-    const pairs = weights.layers[layer]!;
-    if ('b' in of) copyB(into, pairs[of.b]);
-    else if ('a' in of) {
-      const adapted = adaptedTargets(this.form.targets, of.a);
+  #fill({ source, shape }: SlotOperand, weights: AdapterWeights, into: Float32Array): void {
+    if ('vectors' in source) {
+      into.fill(0);
+      let start = 0;
+      for (const { name, length } of source.vectors) {
+        into.set(weights.vectors.get(name) ?? [], start);
+        start += length;
+      }
+      return;
+    }
+    const pairs = weights.layers[source.layer]!;
+    if ('b' in source) copyB(into, pairs[source.b]);
+    else {
+      const adapted = adaptedTargets(this.form.targets, source.a);
       copyA(
         into,
         shape.at(-1)!,
         adapted.map((target) => pairs[target]),
       );
-    } else {
-      into.fill(0);
-      let start = 0;
-      for (const target of fusedTargets(this.#config, of.fused)) {
-        into.set(weights.vectors.get(outputVector(of.vector, layer, target)) ?? [], start);
-        start += TARGET_MODULES[target].outFeatures(this.#config);
-      }
     }
   }
 

@@ -2,12 +2,19 @@
 // memory and no adapter's values.
 import type { AdapterShape } from '../../../adapters/peft/weights.ts';
 import { elementCount } from '../../common/tensor.ts';
-import { unionOfParts } from '../../model/adapter-vectors.ts';
+import {
+  normVector,
+  outputVector,
+  unionOfParts,
+  type VectorName,
+} from '../../model/adapter-vectors.ts';
 import type { DecoderConfig } from '../../model/config.ts';
-import { adaptedTargets } from '../../model/lora-graph.ts';
+import { adaptedTargets, LORA_INPUTS } from '../../model/lora-graph.ts';
+import { normVectors } from '../../model/serving-weights.ts';
 import {
   FUSED_LINEAR_NAMES,
   type FusedLinear,
+  fusedTargets,
   fusedWidth,
   loraPerRank,
   TARGET_MODULES,
@@ -15,20 +22,20 @@ import {
   type TargetName,
 } from '../../model/target-modules.ts';
 
-/** Identifies an operand: the shared A of a fused linear, the B of a target, or the factors or biases of a fused linear. */
-export interface OperandId {
-  readonly layer: number;
-  readonly of:
-    | { readonly a: FusedLinear }
-    | { readonly b: TargetName }
-    | { readonly vector: 'scale' | 'bias'; readonly fused: FusedLinear };
-}
+/** The values of an operand: the shared A of a fused linear, the B of a target, or vectors one after the other. */
+export type OperandSource =
+  | { readonly layer: number; readonly a: FusedLinear }
+  | { readonly layer: number; readonly b: TargetName }
+  | { readonly vectors: readonly { readonly name: VectorName; readonly length: number }[] };
 
 /**
  * An operand of one slot: A [1, in, R * k], B [1, R, out], or a vector [width]. A product broadcasts a matrix over the first
  * dimension.
  */
-export interface SlotOperand extends OperandId {
+export interface SlotOperand {
+  /** The input of the graphs that takes it. */
+  readonly input: string;
+  readonly source: OperandSource;
   readonly shape: readonly number[];
 }
 
@@ -87,10 +94,12 @@ export function* slotOperands(
       const adapted = adaptedTargets(targets, fused);
       if (adapted.length === 0) continue;
       const inFeatures = TARGET_MODULES[adapted[0]!].inFeatures(config);
-      yield { layer, of: { a: fused }, shape: [1, inFeatures, rank * adapted.length] };
+      const shape = [1, inFeatures, rank * adapted.length];
+      yield { input: LORA_INPUTS.a(layer, fused), source: { layer, a: fused }, shape };
       for (const target of adapted) {
         const outFeatures = TARGET_MODULES[target].outFeatures(config);
-        yield { layer, of: { b: target }, shape: [1, rank, outFeatures] };
+        const shape = [1, rank, outFeatures];
+        yield { input: LORA_INPUTS.b(layer, target), source: { layer, b: target }, shape };
       }
     }
   }
@@ -98,12 +107,26 @@ export function* slotOperands(
 
 /** The vectors of one slot. */
 function* vectorOperands(config: DecoderConfig, parts: SlotForm['parts']): Generator<SlotOperand> {
-  if (!parts.includes('outputs')) return;
+  if (parts.includes('outputs')) yield* outputOperands(config);
+  if (!parts.includes('norms')) return;
+  for (const { name, dims } of normVectors(config)) {
+    const [length] = dims as [number];
+    const vectors = [{ name: normVector(name), length }];
+    yield { input: LORA_INPUTS.norm(name), source: { vectors }, shape: [length] };
+  }
+}
+
+function* outputOperands(config: DecoderConfig): Generator<SlotOperand> {
   for (let layer = 0; layer < config.layerCount; layer++) {
     for (const fused of FUSED_LINEAR_NAMES) {
-      const shape = [fusedWidth(config, fused)];
-      yield { layer, of: { vector: 'scale', fused }, shape };
-      yield { layer, of: { vector: 'bias', fused }, shape };
+      for (const kind of ['scale', 'bias'] as const) {
+        const vectors = fusedTargets(config, fused).map((target) => ({
+          name: outputVector(kind, layer, target),
+          length: TARGET_MODULES[target].outFeatures(config),
+        }));
+        const shape = [fusedWidth(config, fused)];
+        yield { input: LORA_INPUTS[kind](layer, fused), source: { vectors }, shape };
+      }
     }
   }
 }

@@ -16,8 +16,18 @@ export interface PrefixChain {
   readonly promptIds: readonly number[];
   /** The key of everything except tokens that the prompt's keys and values depend on. */
   readonly root: string;
+  /** The same for the blocks that the base alone computes: those that end at `adapterFrom` or before. */
+  readonly baseRoot: string;
+  readonly adapterFrom: number;
   /** The keys of the whole blocks of the prompt, in order. Equal keys mean equal tokens so far. */
   readonly keys: readonly string[];
+}
+
+/** The sequence that uses the cache. */
+export interface PrefixUser {
+  readonly adapter: AdapterSource | undefined;
+  readonly scope: string;
+  readonly adapterFrom?: number;
 }
 
 /** The cache now, and totals since the start. */
@@ -50,14 +60,20 @@ export class PrefixCache {
     this.#pool = new BlockPool(this.#memory.capacity);
   }
 
-  /** Returns the keys of a prompt. Sequences of different scopes or adapters share none. */
+  /**
+   * Returns the keys of a prompt whose tokens use the adapter from `adapterFrom` (default: 0) on. Sequences of different scopes
+   * share none, and those of different adapters only blocks before that.
+   */
   chainOf(
-    { adapter, scope }: { adapter: AdapterSource | undefined; scope: string },
+    { adapter, scope, adapterFrom = 0 }: PrefixUser,
     promptIds: readonly number[],
   ): PrefixChain {
-    const root = rootKey({ served: this.#served, adapter: adapter?.parts ?? [], scope });
-    const keys = blocksOf({ root, keys: [] }, promptIds).map(({ key }) => key);
-    return { promptIds, root, keys };
+    const rootOf = (parts: AdapterSource['parts']) =>
+      rootKey({ served: this.#served, adapter: parts, scope });
+    const root = rootOf(adapter?.parts ?? []);
+    const baseRoot = adapterFrom > 0 ? rootOf([]) : root;
+    const chain = { root, baseRoot, adapterFrom, promptIds };
+    return { ...chain, keys: blocksOf({ ...chain, keys: [] }, promptIds).map(({ key }) => key) };
   }
 
   /** How many tokens at the start of the prompt are cached. The last one never is, because its logits are needed. */
@@ -92,8 +108,8 @@ export class PrefixCache {
   }
 
   /** Removes everything that depends on the same base, adapter and scope. */
-  forget({ root }: PrefixChain): void {
-    this.#pool.removeIf((block) => block.root === root);
+  forget({ root, baseRoot }: PrefixChain): void {
+    this.#pool.removeIf((block) => block.root === root || block.root === baseRoot);
   }
 
   stats(): PrefixCacheStats {
@@ -130,12 +146,18 @@ export class PrefixCache {
 
 /** The whole blocks of a sequence of tokens that begins with the prompt of the chain. */
 function blocksOf(
-  { root, keys }: Pick<PrefixChain, 'root' | 'keys'>,
+  chain: Omit<PrefixChain, 'promptIds'>,
   allIds: readonly number[],
 ): BlockContent[] {
+  const { adapterFrom, keys } = chain;
   const blocks: BlockContent[] = [];
+  let root = adapterFrom >= BLOCK_TOKENS ? chain.baseRoot : chain.root;
   let before = root;
   for (let end = BLOCK_TOKENS; end <= allIds.length; end += BLOCK_TOKENS) {
+    if (end > adapterFrom && root !== chain.root) {
+      root = chain.root;
+      before = `${before} ${root}`;
+    }
     const tokenIds = allIds.slice(end - BLOCK_TOKENS, end);
     const key = keys[blocks.length] ?? blockKey(before, tokenIds);
     blocks.push({ key, before, root, tokenIds });

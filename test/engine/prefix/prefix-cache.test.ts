@@ -218,3 +218,24 @@ test('with little room, never more is cached than was saved, and values are righ
   });
   fc.assert(random, { seed: 20261126, numRuns: 60 });
 });
+
+test('tokens before an activated adapter begins are those of the base in the same scope', () => {
+  const bench = new Bench(20);
+  const prompt = promptOf(64);
+  const ofBase = { adapter: undefined, scope: 's' };
+  const plain = { adapter: plainSource('a'), scope: 's' };
+  const activated = { ...plain, adapterFrom: 40 };
+  bench.cache.save(bench.cache.chainOf(ofBase, prompt), prompt, SLOT);
+  const cached = (user: Parameters<PrefixCache['chainOf']>[0]) =>
+    bench.cache.cachedTokens(bench.cache.chainOf(user, prompt));
+  assert.equal(cached(activated), 32, 'two whole blocks end before token 40');
+  assert.equal(cached({ ...activated, adapterFrom: 15 }), 0);
+  assert.equal(cached({ ...activated, scope: 'other' }), 0);
+  assert.equal(cached({ ...activated, adapterFrom: Number.POSITIVE_INFINITY }), 48);
+  bench.cache.save(bench.cache.chainOf(activated, prompt), prompt, SLOT);
+  assert.equal(cached(activated), 48);
+  assert.equal(cached({ ...activated, adapter: plainSource('b') }), 32);
+  assert.equal(cached(plain), 0, 'the adapter without an invocation');
+  bench.cache.forget(bench.cache.chainOf(activated, prompt));
+  assert.equal(cached(ofBase), 0, 'the fault may be in the part of the base');
+});

@@ -1,0 +1,37 @@
+// The parts of an `adapter_config.json` that decide how an adapter is read. `peft-config.ts` parses it.
+
+/** The rank and the scaling of a module. */
+export interface LoraSetting {
+  readonly rank: number;
+  /** alpha / r, or alpha / sqrt(r) with rsLoRA. */
+  readonly scaling: number;
+}
+
+/** PEFT's `bias`. */
+type Biases = 'none' | 'all' | 'lora_only';
+
+/** A parsed configuration. */
+export interface AdapterConfig {
+  /** `base_model_name_or_path`, for information. The tensors' shapes decide whether an adapter fits. */
+  readonly baseModel: string | undefined;
+  /** Whether a module (`model.layers.0.self_attn.q_proj`) is adapted. */
+  isTargeted(moduleName: string): boolean;
+  /** Whether each adapted linear has a magnitude per output. */
+  readonly isDora: boolean;
+  /** Whether B has a bias. */
+  readonly hasUpdateBias: boolean;
+  /** The linears whose biases the adapter replaces, if the base has any. */
+  readonly biases: Biases;
+  /** Whether there is such a module. */
+  readonly savesModules: boolean;
+  /** Whether the adapter has the whole weight of a module. */
+  isSaved(moduleName: string): boolean;
+  /** The tokens whose embeddings are trained, by module. */
+  readonly trainedTokens: ReadonlyMap<string, readonly number[]>;
+  /** The tokens from which on the adapter is used. */
+  readonly invocation: readonly number[] | undefined;
+  /** Whether changes of the embedding are meant for the head, too, if the base ties them. */
+  readonly tiesWeights: boolean;
+  /** Returns a module's rank and scaling. Throws `ServeError` if the scaling is too large. */
+  settingOf(moduleName: string): LoraSetting;
+}

@@ -1,0 +1,63 @@
+// The graph that recomputes the logits of rows whose adapter changes the head, from the hidden states and logits of a serving run.
+// It needs no weights of the base. n = these rows, L = the requested rows of the run, D = hidden size, V = vocabulary.
+import { GraphBuilder, type Value } from '../onnx/graph-builder.ts';
+import type { DecoderConfig } from './config.ts';
+import { SERVING } from './serving-graph.ts';
+import { scaled } from './shared-nodes.ts';
+import { addTopLogits } from './top-logits.ts';
+import type { TableChange } from './vocabulary-changes.ts';
+
+/** The names of the inputs. The outputs are those of a serving graph, for n rows. */
+export const CHANGED_HEAD = {
+  /** float32 [L, D] */
+  hidden: SERVING.hidden,
+  /** float32 [L, V] */
+  logits: 'base_logits',
+  /** int64 [n] */
+  rows: 'rows',
+  /** float32 [1], for the i-th change */
+  weight: (i: number) => `weight.${i}`,
+  /** float32 [V, D] or [ids, D] */
+  tableRows: (i: number) => `table_rows.${i}`,
+  /** int64 [ids] */
+  ids: (i: number) => `ids.${i}`,
+  /** float32 [V, rank] and [rank, D] */
+  a: (i: number) => `a.${i}`,
+  b: (i: number) => `b.${i}`,
+} as const;
+
+/** Returns the graph for a list of changes of these kinds. */
+export function changedHeadGraph(
+  { vocabSize, hiddenSize, logitsScale }: DecoderConfig,
+  kinds: readonly TableChange['kind'][],
+): Uint8Array {
+  const g = new GraphBuilder();
+  const rows = g.input(CHANGED_HEAD.rows, 'int64', ['n']);
+  const ofRows = (name: string, width: number) =>
+    g.node('Gather', [g.input(name, 'float32', ['logit_rows', width]), rows], { axis: 0 });
+  const hidden = scaled(g, ofRows(CHANGED_HEAD.hidden, hiddenSize), logitsScale, 'float32');
+  const base = ofRows(CHANGED_HEAD.logits, vocabSize);
+  const times = (x: Value, matrix: Value) => g.node('Gemm', [x, matrix], { transB: 1 });
+  const changes = kinds.map((kind, i) => {
+    const weight = g.input(CHANGED_HEAD.weight(i), 'float32', [1]);
+    if (kind === 'update') {
+      const a = g.input(CHANGED_HEAD.a(i), 'float32', [vocabSize, `rank_${i}`]);
+      const b = g.input(CHANGED_HEAD.b(i), 'float32', [`rank_${i}`, hiddenSize]);
+      return g.node('Mul', [times(times(hidden, b), a), weight]);
+    }
+    const count = kind === 'whole' ? vocabSize : `ids_${i}`;
+    const table = g.input(CHANGED_HEAD.tableRows(i), 'float32', [count, hiddenSize]);
+    const product = times(hidden, table);
+    if (kind === 'whole') return g.node('Mul', [g.node('Sub', [product, base]), weight]);
+    const ids = g.input(CHANGED_HEAD.ids(i), 'int64', [count]);
+    const own = g.node('Gather', [base, ids], { axis: 1 });
+    const change = g.node('Mul', [g.node('Sub', [product, own]), weight]); // [n, ids]
+    const places = g.node('Expand', [ids, g.node('Shape', [change])]);
+    const zeros = g.node('Mul', [base, g.float(0)]);
+    return g.node('ScatterElements', [zeros, places, change], { axis: 1 });
+  });
+  const [logits] = g.nodeWithOutputs('Sum', [base, ...changes], {}, { outputs: [SERVING.logits] });
+  g.output(logits!, 'float32', ['n', vocabSize]);
+  addTopLogits(g, logits!, vocabSize);
+  return g.toBytes();
+}

@@ -1,0 +1,257 @@
+// Adapters that change the embedding, the head or norms: the values that are read, and what is refused.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { readHeader } from '../../adapters/peft/header.ts';
+import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
+import type { AdapterWeights } from '../../adapters/peft/weights.ts';
+import type { Tensor } from '../../src/common/tensor.ts';
+import { adaptedBaseOf } from '../../src/compose/adapted-base.ts';
+import { serializeSafetensors } from '../../src/formats/safetensors.ts';
+import { normVector } from '../../src/model/adapter-vectors.ts';
+import { changedRow } from '../../src/model/vocabulary-changes.ts';
+import { tinyModel } from '../fixtures.ts';
+import { adapterBytes, configBytes, filled } from './sample.ts';
+
+const PREFIX = 'base_model.model.';
+const EMBED = `${PREFIX}model.embed_tokens`;
+const HEAD = `${PREFIX}lm_head`;
+const Q = `${PREFIX}model.layers.0.self_attn.q_proj`;
+const [V, D, R] = [96, 64, 2];
+
+const wave = (i: number) => Math.sin(i) / 4;
+const tensor = (
+  name: string,
+  shape: readonly number[],
+  value: (i: number) => number = wave,
+): [string, Tensor] => [name, filled(shape, 'F32', value)];
+
+const LORA = [tensor(`${Q}.lora_A.weight`, [R, D]), tensor(`${Q}.lora_B.weight`, [64, R])];
+const EMBED_LORA = [
+  tensor(`${EMBED}.lora_embedding_A`, [R, V]),
+  tensor(`${EMBED}.lora_embedding_B`, [D, R]),
+];
+const HEAD_LORA = [
+  tensor(`${HEAD}.lora_A.weight`, [R, D]),
+  tensor(`${HEAD}.lora_B.weight`, [V, R]),
+];
+const TOKENS = `${EMBED}.token_adapter.trainable_tokens_delta`;
+const NORM = `${PREFIX}model.norm.weight`;
+
+interface Case {
+  readonly changes: Record<string, unknown>;
+  readonly tensors: readonly [string, Tensor][];
+  readonly tied?: boolean;
+}
+
+async function parse({ changes, tensors, tied = true }: Case): Promise<AdapterWeights> {
+  const { config, artifact } = tinyModel({ tie_word_embeddings: tied });
+  const weights = serializeSafetensors(new Map([...LORA, ...tensors]));
+  const own = { target_modules: ['q_proj'], layers_to_transform: [0], ...changes };
+  const read = async (at: number, length: number) => weights.subarray(at, at + length);
+  const parsed = await parseAdapter(
+    adapterBytes(configBytes(own), weights),
+    config,
+    adaptedBaseOf(artifact),
+  );
+  const size = await readHeader(weights.length, read);
+  assert.ok(parsed.byteSize <= size.byteSize, 'memory is reserved by the header');
+  for (const part of parsed.parts) assert.ok(size.parts.includes(part), part);
+  return parsed;
+}
+
+/** The row of a token, from rows of ones. */
+function rowOf(changes: AdapterWeights['vocabulary']['head'], id: number): number[] {
+  const added = new Float32Array(D);
+  const keep = changedRow(changes, id, added);
+  return Array.from(added, (value) => value + keep);
+}
+
+function near(got: readonly number[], want: (i: number) => number): void {
+  for (const [i, value] of got.entries())
+    assert.ok(Math.abs(value - want(i)) < 1e-6, `${i}: ${value}`);
+}
+
+const target = (...names: string[]) => ({
+  target_modules: ['model.layers.0.self_attn.q_proj', ...names],
+  layers_to_transform: null,
+});
+
+test('an update of the embedding adds to the row of each token, and the head stays', async () => {
+  for (const tensors of [
+    EMBED_LORA,
+    [...EMBED_LORA, tensor(`${EMBED}.base_layer.weight`, [V, D])],
+  ]) {
+    const { vocabulary } = await parse({ changes: target('embed_tokens'), tensors });
+    const delta = (i: number) => {
+      const a = (r: number) => wave(r * V + 7);
+      return 2 * (a(0) * wave(i * R) + a(1) * wave(i * R + 1));
+    };
+    near(rowOf(vocabulary.embedding, 7), (i) => 1 + delta(i));
+    assert.equal(vocabulary.head.length, 0);
+  }
+});
+
+test('an update of the head adds to the row of each token', async () => {
+  const { vocabulary } = await parse({
+    changes: target('lm_head'),
+    tensors: HEAD_LORA,
+    tied: false,
+  });
+  const delta = (i: number) => 2 * (wave(7 * R) * wave(i) + wave(7 * R + 1) * wave(D + i));
+  near(rowOf(vocabulary.head, 7), (i) => 1 + delta(i));
+  assert.equal(vocabulary.embedding.length, 0);
+});
+
+test('whole modules replace those of the base', async () => {
+  const changes = { modules_to_save: ['lm_head', 'norm'] };
+  const norms = ['input_layernorm', 'post_attention_layernorm'].flatMap((name) =>
+    [0, 1].map((layer) => tensor(`${PREFIX}model.layers.${layer}.${name}.weight`, [D])),
+  );
+  const tensors = [tensor(`${HEAD}.weight`, [V, D]), tensor(NORM, [D]), ...norms];
+  const { vocabulary, vectors } = await parse({ changes, tensors });
+  near(rowOf(vocabulary.head, 7), (i) => wave(7 * D + i));
+  assert.equal(vocabulary.embedding.length, 0);
+  const own = tinyModel().weights('model.norm.weight');
+  near([...vectors.get(normVector('model.norm.weight'))!], (i) => wave(i) - own[i]!);
+  assert.equal(vectors.size, 5, 'peft compares the ends of names: norm is every norm');
+});
+
+test('a tied change is one of both tables of a tied base', async () => {
+  const tie = { ensure_weight_tying: true };
+  const update = { changes: { ...target('model.embed_tokens'), ...tie }, tensors: EMBED_LORA };
+  for (const tensors of [EMBED_LORA, [...EMBED_LORA, ...HEAD_LORA]]) {
+    const { vocabulary } = await parse({ ...update, tensors });
+    assert.deepEqual(vocabulary.head, vocabulary.embedding);
+    assert.equal(vocabulary.head.length, 1);
+  }
+  const changes = { modules_to_save: ['embed_tokens'], ...tie };
+  const tables = [EMBED, HEAD].map((name) => tensor(`${name}.weight`, [V, D]));
+  const { vocabulary, byteSize } = await parse({ changes, tensors: tables });
+  near(rowOf(vocabulary.head, 7), (i) => wave(7 * D + i));
+  assert.ok(byteSize < 8 * V * D, 'both share their memory');
+  const untied = await parse({ ...update, tied: false });
+  assert.equal(untied.vocabulary.head.length, 0);
+  await assert.rejects(parse({ ...update, tensors: [...EMBED_LORA, ...HEAD_LORA], tied: false }), {
+    param: HEAD_LORA[0]![0],
+  });
+});
+
+test('trained tokens replace their rows, also in a tied head', async () => {
+  for (const tied of [true, false]) {
+    const changes = { trainable_token_indices: [3, 9] };
+    const { vocabulary } = await parse({ changes, tensors: [tensor(TOKENS, [2, D])], tied });
+    near(rowOf(vocabulary.embedding, 9), (i) => wave(D + i));
+    near(rowOf(vocabulary.embedding, 4), () => 1);
+    assert.equal(vocabulary.head.length, tied ? 1 : 0);
+  }
+});
+
+const nan = (name: string, shape: readonly number[]) => tensor(name, shape, () => Number.NaN);
+const REFUSED: readonly (readonly [string, Case, string, string?])[] = [
+  [
+    'no update of the embedding',
+    { changes: target('embed_tokens'), tensors: EMBED_LORA.slice(1) },
+    EMBED_LORA[0]![0],
+  ],
+  [
+    'an update of the embedding that is not asked for',
+    { changes: {}, tensors: EMBED_LORA },
+    EMBED_LORA[0]![0],
+  ],
+  [
+    'an update of the embedding of another rank',
+    {
+      changes: target('embed_tokens'),
+      tensors: [tensor(EMBED_LORA[0]![0], [3, V]), EMBED_LORA[1]!],
+    },
+    EMBED_LORA[0]![0],
+  ],
+  [
+    'no number in the embedding',
+    { changes: target('embed_tokens'), tensors: [EMBED_LORA[0]!, nan(EMBED_LORA[1]![0], [D, R])] },
+    EMBED_LORA[1]![0],
+    'adapter_non_finite',
+  ],
+  [
+    'no number in the head',
+    { changes: target('lm_head'), tensors: [HEAD_LORA[0]!, nan(HEAD_LORA[1]![0], [V, R])] },
+    HEAD_LORA[1]![0],
+    'adapter_non_finite',
+  ],
+  [
+    'DoRA on the head',
+    { changes: { ...target('lm_head'), use_dora: true }, tensors: HEAD_LORA },
+    'use_dora',
+  ],
+  [
+    'biases of B on the head',
+    { changes: { ...target('lm_head'), lora_bias: true }, tensors: HEAD_LORA },
+    'lora_bias',
+  ],
+  ['no whole head', { changes: { modules_to_save: ['lm_head'] }, tensors: [] }, `${HEAD}.weight`],
+  [
+    'a head that is not asked for',
+    { changes: {}, tensors: [tensor(`${HEAD}.weight`, [V, D])] },
+    `${HEAD}.weight`,
+  ],
+  [
+    'a head of more tokens',
+    { changes: { modules_to_save: ['lm_head'] }, tensors: [tensor(`${HEAD}.weight`, [V + 1, D])] },
+    `${HEAD}.weight`,
+  ],
+  [
+    'a copy of another vocabulary',
+    {
+      changes: target('embed_tokens'),
+      tensors: [...EMBED_LORA, tensor(`${EMBED}.base_layer.weight`, [V + 1, D])],
+    },
+    `${EMBED}.base_layer.weight`,
+  ],
+  [
+    'a tied change of the head',
+    {
+      changes: { modules_to_save: ['lm_head'], ensure_weight_tying: true },
+      tensors: [tensor(`${HEAD}.weight`, [V, D])],
+    },
+    'ensure_weight_tying',
+  ],
+  [
+    'a norm that is not a number',
+    { changes: { modules_to_save: ['model.norm'] }, tensors: [nan(NORM, [D])] },
+    NORM,
+    'adapter_non_finite',
+  ],
+  [
+    'a norm of another length',
+    { changes: { modules_to_save: ['model.norm'] }, tensors: [tensor(NORM, [D + 1])] },
+    NORM,
+  ],
+  [
+    'a whole linear',
+    {
+      changes: { modules_to_save: ['v_proj'] },
+      tensors: [tensor(`${PREFIX}model.layers.0.self_attn.v_proj.weight`, [32, D])],
+    },
+    `${PREFIX}model.layers.0.self_attn.v_proj.weight`,
+  ],
+  [
+    'trained tokens of another number',
+    { changes: { trainable_token_indices: [3] }, tensors: [tensor(TOKENS, [2, D])] },
+    TOKENS,
+  ],
+  [
+    'trained tokens that are not asked for',
+    { changes: {}, tensors: [tensor(TOKENS, [2, D])] },
+    TOKENS,
+  ],
+  [
+    'tokens that the base lacks',
+    { changes: { trainable_token_indices: [V] }, tensors: [tensor(TOKENS, [1, D])] },
+    'trainable_token_indices',
+  ],
+];
+for (const [what, refused, param, code = 'adapter_invalid'] of REFUSED) {
+  test(`refused by the tensor or field: ${what}`, async () => {
+    await assert.rejects(parse(refused), { code, param });
+  });
+}
