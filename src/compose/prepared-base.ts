@@ -3,11 +3,9 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { makeFolder } from '../common/folders.ts';
 import { memoryLimit } from '../common/memory-limit.ts';
-import { describeProcessor } from '../common/processor.ts';
 import type { EngineOptions } from '../engine/engine.ts';
 import type { RuntimeOptions } from '../engine/graph-sessions.ts';
 import { type MemoryPlan, planMemory } from '../engine/memory/memory-budget.ts';
-import { fewestRowsForRowForm } from '../engine/row-form.ts';
 import { type ArtifactDescription, describeArtifact } from '../import/artifact.ts';
 import type { KvType } from '../model/kv-attention.ts';
 import { KV_SCALES_FILE } from '../model/kv-scales.ts';
@@ -41,7 +39,7 @@ export async function prepareBase(context: ProgramContext): Promise<PreparedBase
     cacheDir: path.join(config.home, 'cache'),
     reporter,
     openCalibration: async () => {
-      if (!wanted.hasRowForm) return undefined;
+      if (wanted.rowFormFrom === undefined) return undefined;
       const { rowFormCalibration } = await import('./calibration.ts');
       return rowFormCalibration({ artifactDir, runtime: runtimeOptions(config) });
     },
@@ -83,7 +81,6 @@ export function engineOptions(
   { weights, plan, kv }: Omit<PreparedBase, 'prepareFiles'>,
   config: Config,
 ): EngineOptions {
-  const rowFormFrom = fewestRowsForRowForm(config, describeProcessor().features);
   return {
     servingDir: weights.dir,
     slotCount: plan.slots,
@@ -92,7 +89,7 @@ export function engineOptions(
     adapterSlotBytes: plan.adapterSlotBytes,
     prefixCacheBytes: plan.prefixCacheBytes,
     ...(config.adapterSlots && { adapterSlotCount: config.adapterSlots }),
-    ...(plan.hasRowForm && rowFormFrom !== undefined && { rowFormFrom }),
+    ...(plan.rowFormFrom !== undefined && { rowFormFrom: plan.rowFormFrom }),
     runtime: { provider: config.provider, ...runtimeOptions(config) },
   };
 }

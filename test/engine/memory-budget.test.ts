@@ -110,13 +110,13 @@ test('the row form is kept in memory only if nothing else has to shrink for it',
   const onVnni = (bytes: number) =>
     planMemory(config, DEFAULTS, { bytes, source: 'test' }, ['avx512-vnni']);
   const rich = onVnni(32e9);
-  assert.equal(rich.hasRowForm, true);
+  assert.equal(rich.rowFormFrom, 65);
   const weights = 30 * 576 * (576 + 2 * 192 + 576 + 3 * 1536);
   const added = rich.budget.parts.base - plan(32e9).budget.parts.base;
   assert.ok(added > weights && added < 1.1 * weights, `${added}`);
   const tight = onVnni(2.7e9);
   assert.deepEqual(tight, plan(2.7e9));
-  assert.equal(tight.hasRowForm, false);
-  assert.equal(onVnni(900e6).hasRowForm, false);
+  assert.equal(tight.rowFormFrom, undefined);
+  assert.equal(onVnni(900e6).rowFormFrom, undefined);
   assert.throws(() => onVnni(200e6), ConfigError);
 });

@@ -35,8 +35,11 @@ export interface MemoryRequest {
 export interface MemoryPlan {
   readonly slots: number;
   readonly maxSeqLength: number;
-  /** Whether there is memory for the row form of int8 weights, which this processor can use. */
-  readonly hasRowForm: boolean;
+  /**
+   * The fewest token rows of a run that int8 linears take in the row form. Undefined if this processor has no use for the
+   * form, or there is no memory for it.
+   */
+  readonly rowFormFrom: number | undefined;
   readonly adapterCacheBytes: number;
   readonly prefixCacheBytes: number;
   /** Memory for the adapter slots in use. */
@@ -97,14 +100,14 @@ export function planMemory(
   limit: MemoryLimit,
   features = describeProcessor().features,
 ): MemoryPlan {
-  if (fewestRowsForRowForm(request, features) !== undefined) {
-    const rowForm = tensorBytes(rowTensors(config));
-    const { plan, shortfall } = planWith(config, request, { limit, rowForm });
+  const rowFormFrom = fewestRowsForRowForm(request, features);
+  if (rowFormFrom !== undefined) {
+    const { plan, shortfall } = planWith(config, request, { limit, rowFormFrom });
     const canCalibrate = limit.bytes >= CALIBRATION_FACTOR * plan.budget.parts.base;
     // Sequences are worth more than speed.
     if (!shortfall && !plan.reduced && canCalibrate) return plan;
   }
-  const { plan, shortfall } = planWith(config, request, { limit, rowForm: 0 });
+  const { plan, shortfall } = planWith(config, request, { limit });
   if (shortfall) throw shortfall;
   return plan;
 }
@@ -112,9 +115,10 @@ export function planMemory(
 function planWith(
   config: DecoderConfig,
   request: MemoryRequest,
-  { limit, rowForm }: { readonly limit: MemoryLimit; readonly rowForm: number },
+  { limit, rowFormFrom }: { readonly limit: MemoryLimit; readonly rowFormFrom?: number },
 ): { plan: MemoryPlan; shortfall: ConfigError | undefined } {
   const withoutRows = fixedParts(config, request);
+  const rowForm = rowFormFrom === undefined ? 0 : tensorBytes(rowTensors(config));
   const fixed = { ...withoutRows, base: withoutRows.base + rowForm };
   const isHost = PROVIDERS[request.provider].memory === 'host';
   const requestedPrefixes = isHost ? request.prefixCacheBytes : 0;
@@ -150,7 +154,7 @@ function planWith(
   return {
     plan: {
       ...plan,
-      hasRowForm: rowForm > 0,
+      rowFormFrom,
       adapterCacheBytes: parts.adapterCache,
       prefixCacheBytes: parts.prefixCache,
       adapterSlotBytes: Math.floor(slotsPart / SLOTS_AT_ONCE),
