@@ -110,7 +110,7 @@ export const TRANSPORT: readonly Case[] = [
   {
     name: 'B08 unknown path',
     method: 'POST',
-    path: '/v1/embeddings',
+    path: '/v1/moderations',
     expect: [404, 'not_found', null],
   },
   { name: 'B08 //', method: 'GET', path: '//v1/models', expect: [404] },
