@@ -54,6 +54,10 @@ export class Composition {
           throw invalidAdapter('alora_invocation_tokens', 'cannot be part of a composition');
         this.#changes.invocation = invocation;
       },
+      classify: (classifier) => {
+        if (this.#isSum) throw invalidAdapter('task_type', 'cannot be part of a composition');
+        this.#changes.classifier = classifier;
+      },
       addTable: (table, change) => this.#changes.addTable(table, change, weight),
     };
   }

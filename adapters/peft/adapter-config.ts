@@ -30,6 +30,10 @@ export interface AdapterConfig {
   readonly trainedTokens: ReadonlyMap<string, readonly number[]>;
   /** The tokens from which on the adapter is used. */
   readonly invocation: readonly number[] | undefined;
+  /** Whether the adapter has a classification head (the task type SEQ_CLS). */
+  readonly classifies: boolean;
+  /** The names of the classes by index, `id2label`. May have none, or not all. */
+  readonly labels: Readonly<Record<string, string>>;
   /** Whether changes of the embedding are meant for the head, too, if the base ties them. */
   readonly tiesWeights: boolean;
   /** Returns a module's rank and scaling. Throws `ServeError` if the scaling is too large. */

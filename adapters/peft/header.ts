@@ -11,7 +11,13 @@ import {
 import { type ChangedPart, unionOfParts } from '../../src/model/adapter-vectors.ts';
 import { TARGET_MODULES, TARGET_NAMES } from '../../src/model/target-modules.ts';
 import { toInvalidAdapter } from './refusal.ts';
-import { EMBEDDING, HEAD, type ModuleTensor, splitTensorName } from './tensor-names.ts';
+import {
+  EMBEDDING,
+  HEAD,
+  isClassifier,
+  type ModuleTensor,
+  splitTensorName,
+} from './tensor-names.ts';
 import type { AdapterShape } from './weights.ts';
 
 /** The shape of an adapter, and the most bytes that its values take. */
@@ -46,6 +52,7 @@ function partOfTensor(module: string, tensor: ModuleTensor): ChangedPart | undef
   if (tensor === 'copy') return undefined;
   if (module === EMBEDDING) return 'embedding';
   if (module === HEAD) return 'head';
+  if (isClassifier(module)) return undefined;
   if (tensor === 'whole') return 'norms';
   return tensor === 'a' || tensor === 'b' ? undefined : 'outputs';
 }

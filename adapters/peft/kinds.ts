@@ -46,6 +46,12 @@ const ADAPTER_KINDS = [
     name: 'activated LoRA',
     served: 'with updates of linears only; not in a composition',
   },
+  {
+    field: 'task_type',
+    name: 'sequence classifiers',
+    served:
+      '`SEQ_CLS` with the head `score` or `classifier`, at `POST /classify`; not in a composition',
+  },
   { field: 'fan_in_fan_out', name: 'transposed weights' },
   { field: 'layer_replication', name: 'repeated layers' },
   { field: 'target_parameters', name: 'parameters without a module' },
@@ -77,6 +83,7 @@ export function kindsTable(): string {
 
 /** Returns the field of a configuration that asks for more than updates of linears. */
 export function otherChanges(config: AdapterConfig): string | undefined {
+  if (config.classifies) return 'task_type';
   if (config.isDora) return 'use_dora';
   if (config.hasUpdateBias) return 'lora_bias';
   if (config.biases !== 'none') return 'bias';

@@ -16,11 +16,13 @@ import {
 import type { TableChange, VocabularyChanges } from '../../src/model/vocabulary-changes.ts';
 import type { AdaptedBase } from './adapted-base.ts';
 import type { AdapterConfig } from './adapter-config.ts';
+import { type Classifier, readClassifier } from './classifier.ts';
 import { otherChanges } from './kinds.ts';
 import { OutputReader } from './outputs.ts';
 import { parseAdapterConfig } from './peft-config.ts';
 import { invalidAdapter, MAX_WEIGHT, nonFinite } from './refusal.ts';
 import {
+  CLASSIFIER_NAMES,
   EMBEDDING,
   HEAD,
   type ModuleTensor,
@@ -81,6 +83,8 @@ export interface AdapterSink {
   addTable(table: keyof VocabularyChanges, change: TableChange): void;
   /** Makes the whole adapter one that is used from an invocation on. May throw `ServeError`. */
   activate(invocation: readonly number[]): void;
+  /** Makes the whole adapter a classifier. May throw `ServeError`. */
+  classify(classifier: Classifier): void;
 }
 
 const INVOCATION = 'alora_invocation_tokens';
@@ -116,6 +120,9 @@ export async function parseAdapter(
     activate: (invocation) => {
       changes.invocation = invocation;
     },
+    classify: (classifier) => {
+      changes.classifier = classifier;
+    },
   };
   await readAdapterInto(bytes, sink, { model, base });
   return toWeights(bytes.digest, layers, changes);
@@ -133,7 +140,7 @@ export async function readAdapterInto(
   sink: AdapterSink,
   { model, base }: AdaptedModel,
 ): Promise<void> {
-  const modules = [...allModules(model), EMBEDDING, HEAD];
+  const modules = [...allModules(model), EMBEDDING, HEAD, ...CLASSIFIER_NAMES];
   const parsed = await parseAdapterConfig(bytes.configBytes, modules);
   const config = { ...parsed, tiesWeights: parsed.tiesWeights && model.tiedEmbeddings };
   const tensors = parseTensors(bytes.weightsBytes);
@@ -144,6 +151,8 @@ export async function readAdapterInto(
   const field = otherChanges(config);
   if (invocation && field) throw invalidAdapter(INVOCATION, `does not go with ${field}`);
   if (invocation) sink.activate(invocation);
+  const classifier = readClassifier({ tensors, config, model });
+  if (classifier) sink.classify(classifier);
   if (!base && (field || invocation))
     throw invalidAdapter(
       field ?? INVOCATION,
@@ -214,6 +223,7 @@ function tensorsByModule(model: DecoderConfig): Map<string, readonly ModuleTenso
       found.set(moduleName(layer, target), [...LINEAR_TENSORS, ...biases]);
     }
   for (const { name } of normVectors(model)) found.set(moduleOf(name), ['whole']);
+  for (const name of CLASSIFIER_NAMES) found.set(name, ['whole']);
   found.set(EMBEDDING, ['embeddingA', 'embeddingB', 'copy', 'tokens', 'whole']);
   found.set(HEAD, ['a', 'b', 'copy', 'tokens', 'whole']);
   return found;

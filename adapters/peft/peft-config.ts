@@ -32,6 +32,10 @@ const PLAIN_DECODERS = new Map([
   ['Qwen3ForCausalLM', 'transformers.models.qwen3.modeling_qwen3'],
 ]);
 
+const CLASSIFICATION = 'SEQ_CLS';
+const TASK_TYPES: readonly unknown[] = ['CAUSAL_LM', CLASSIFICATION];
+const MAX_LABEL_LENGTH = 256;
+
 /** peft's default for the supported families. */
 const DEFAULT_TARGETS = ['q_proj', 'v_proj'];
 
@@ -60,6 +64,8 @@ const configSchema = z.object({
     .max(MAX_INVOCATION)
     .nullish(),
   ensure_weight_tying: z.boolean().nullish(),
+  task_type: z.string().nullish(),
+  id2label: z.record(name, z.string().max(MAX_LABEL_LENGTH)).nullish(),
   target_modules: names.nullable(),
   exclude_modules: names.nullish(),
   layers_to_transform: z.union([layer, z.array(layer).max(MAX_ENTRIES)]).nullish(),
@@ -119,6 +125,8 @@ export function openAdapterConfig(bytes: Uint8Array): OpenedConfig {
     isSaved: savedMatcher(raw.modules_to_save ?? []),
     trainedTokens: trainedTokens(raw.trainable_token_indices),
     invocation: raw.alora_invocation_tokens ?? undefined,
+    classifies: raw.task_type === CLASSIFICATION,
+    labels: raw.id2label ?? {},
     tiesWeights: raw.ensure_weight_tying === true,
     settingOf,
   };
@@ -155,7 +163,9 @@ function refuseUnsupported(json: Record<string, unknown>): void {
   };
   if (json['peft_type'] !== 'LORA') refuse('peft_type', '"LORA"');
   for (const field of REFUSED_FIELDS) if (!isOff(json[field])) refuse(field, 'none');
-  if ((json['task_type'] ?? 'CAUSAL_LM') !== 'CAUSAL_LM') refuse('task_type', '"CAUSAL_LM"');
+  if (!TASK_TYPES.includes(json['task_type'] ?? 'CAUSAL_LM')) {
+    refuse('task_type', '"CAUSAL_LM" or "SEQ_CLS"');
+  }
   if (!isBasePreserving(json['init_lora_weights'])) {
     refuse('init_lora_weights', `true, false, ${[...BASE_PRESERVING_INITS].join(', ')}`);
   }

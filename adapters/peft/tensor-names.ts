@@ -35,6 +35,14 @@ export type ModuleTensor = keyof typeof MODULE_TENSORS;
 export const EMBEDDING = moduleOf(embeddingName);
 export const HEAD = moduleOf(headName);
 
+/** The names of a classification head. transformers' decoders have the first one. */
+export const CLASSIFIER_NAMES = ['score', 'classifier'] as const;
+
+/** Whether a module is a classification head. */
+export function isClassifier(module: string): boolean {
+  return CLASSIFIER_NAMES.some((name) => name === module);
+}
+
 const PREFIX = 'base_model.model.';
 /** Longer endings first: `base_layer.bias` also ends in `bias`. */
 const ENDINGS = (Object.entries(MODULE_TENSORS) as [ModuleTensor, string][]).sort(
@@ -96,6 +104,7 @@ export function presenceOf(
     case 'tokens':
       return when(config.trainedTokens.has(module));
     case 'whole':
+      if (isClassifier(module)) return config.classifies ? 'optional' : undefined;
       if (isTiedHead && config.isSaved(EMBEDDING)) return 'optional';
       return when(config.isSaved(module));
   }

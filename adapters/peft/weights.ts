@@ -13,6 +13,7 @@ import {
   tableArrays,
   type VocabularyChanges,
 } from '../../src/model/vocabulary-changes.ts';
+import type { Classifier } from './classifier.ts';
 
 /** The update of one linear: y += (x @ a) @ b. */
 export interface LoraPair {
@@ -45,6 +46,8 @@ export interface AdapterWeights extends AdapterShape {
   readonly vocabulary: VocabularyChanges;
   /** The tokens from whose last occurrence in a prompt on the adapter is used. Undefined: it is always used. */
   readonly invocation: readonly number[] | undefined;
+  /** Absent if the adapter generates text. */
+  readonly classifier: Classifier | undefined;
   readonly byteSize: number;
 }
 
@@ -89,6 +92,7 @@ export class ChangeSums {
   readonly vectors = new Map<VectorName, Float32Array>();
   readonly vocabulary: Record<keyof VocabularyChanges, TableChange[]> = { embedding: [], head: [] };
   invocation: readonly number[] | undefined;
+  classifier: Classifier | undefined;
 
   /** Adds `weight` times the values to a vector, which starts as zeros. */
   addVector(name: VectorName, values: Float32Array, weight: number): void {
@@ -103,18 +107,26 @@ export class ChangeSums {
 }
 
 /** The changes of an adapter other than updates of linears. */
-export type OtherChanges = Partial<Pick<AdapterWeights, 'vectors' | 'vocabulary' | 'invocation'>>;
+export type OtherChanges = Partial<
+  Pick<AdapterWeights, 'vectors' | 'vocabulary' | 'invocation' | 'classifier'>
+>;
 
 /** Returns the adapter with these layers and other changes. */
 export function toWeights(
   digest: string,
   layers: AdapterWeights['layers'],
-  { vectors = new Map(), vocabulary = NO_VOCABULARY_CHANGES, invocation }: OtherChanges = {},
+  {
+    vectors = new Map(),
+    vocabulary = NO_VOCABULARY_CHANGES,
+    invocation,
+    classifier,
+  }: OtherChanges = {},
 ): AdapterWeights {
   const pairs = layers.flatMap((layer) => Object.values(layer));
   const tables = [...vocabulary.embedding, ...vocabulary.head].flatMap(tableArrays);
   // A table that both use counts once.
-  const arrays = new Set([...pairs.flatMap(({ a, b }) => [a, b]), ...vectors.values(), ...tables]);
+  const others = [...vectors.values(), ...tables, ...(classifier ? [classifier.weight] : [])];
+  const arrays = new Set([...pairs.flatMap(({ a, b }) => [a, b]), ...others]);
   const parts: ChangedPart[] = [...vectors.keys()].map(partOf);
   if (vocabulary.embedding.length > 0) parts.push('embedding');
   if (vocabulary.head.length > 0) parts.push('head');
@@ -127,6 +139,7 @@ export function toWeights(
     vectors,
     vocabulary,
     invocation,
+    classifier,
     byteSize: [...arrays].reduce((sum, { byteLength }) => sum + byteLength, 0),
   };
 }

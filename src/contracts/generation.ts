@@ -86,6 +86,8 @@ export interface GenerationRequest {
   promptTopLogprobs?: number;
   /** Reports the prompt's embedding instead of tokens. Needs `maxTokens` 0, and the prompt is not scored. Absent: none. */
   pooling?: Pooling;
+  /** Reports the scores of the adapter's classifier instead of the embedding. Needs `pooling`. */
+  classifies?: true;
   /** Generations with the same scope may share the keys and values of equal prefixes. Absent: with none. */
   prefixScope?: string;
 }

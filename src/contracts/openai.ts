@@ -97,6 +97,31 @@ export const embeddingListSchema = z
 /** The embeddings of a request's inputs, in their order. */
 export type EmbeddingList = z.infer<typeof embeddingListSchema>;
 
+export const classificationListSchema = z
+  .object({
+    id: z.string(),
+    object: z.literal('list'),
+    created: unixSeconds,
+    model: z.string(),
+    data: z.array(
+      z.object({
+        index: z.int(),
+        label: z.string().nullable().openapi({ description: 'The most likely label' }),
+        probs: z.array(z.number()).openapi({ description: 'In the order of the labels' }),
+        num_classes: z.int(),
+      }),
+    ),
+    usage: z.object({
+      prompt_tokens: z.int(),
+      total_tokens: z.int(),
+      completion_tokens: z.int(),
+      prompt_tokens_details: z.null(),
+    }),
+  })
+  .openapi('ClassificationList');
+/** The classes of a request's inputs, in their order. */
+export type ClassificationList = z.infer<typeof classificationListSchema>;
+
 const alternativeSchema = z.object({
   token: z.string(),
   bytes: z.array(z.int()).nullable(),

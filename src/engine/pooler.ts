@@ -1,4 +1,6 @@
-// Pools the hidden states of a prompt into one embedding, chunk by chunk.
+// Pools the hidden states of a prompt into one embedding, chunk by chunk, and classifies it.
+import type { Classifier } from '../../adapters/peft/classifier.ts';
+import { assert } from '../common/assert.ts';
 import type { Pooling } from '../contracts/generation.ts';
 
 /** The embedding of one prompt. D = hidden size. */
@@ -7,9 +9,15 @@ export class Pooler {
   /** [D]: the sum of the rows so far, or the last one. */
   #pooled: Float64Array | undefined;
   #rowCount = 0;
+  #classifier: Classifier | undefined;
 
   constructor(pooling: Pooling) {
     this.#pooling = pooling;
+  }
+
+  /** Sets the classifier of the adapter, before the last chunk. */
+  classifyBy(classifier: Classifier): void {
+    this.#classifier = classifier;
   }
 
   /** Returns which token rows of a chunk are needed. */
@@ -34,6 +42,21 @@ export class Pooler {
 
   /** Returns the embedding [D], not normalized. The last chunk must have been added. */
   embedding(): Float32Array {
-    return Float32Array.from(this.#pooled!, (sum) => sum / this.#rowCount);
+    assert(this.#pooled, 'the prompt has run');
+    return Float32Array.from(this.#pooled, (sum) => sum / this.#rowCount);
+  }
+
+  /** Returns the scores of the embedding; undefined without a classifier. */
+  scores(): { scores: Float32Array; labels: readonly string[] } | undefined {
+    if (!this.#classifier) return undefined;
+    const { labels, weight } = this.#classifier;
+    const embedding = this.embedding();
+    const scores = Float32Array.from(labels, (_, label) => {
+      let sum = 0;
+      const row = label * embedding.length;
+      for (let i = 0; i < embedding.length; i++) sum += weight[row + i]! * embedding[i]!;
+      return sum;
+    });
+    return { scores, labels };
   }
 }

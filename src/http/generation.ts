@@ -36,7 +36,7 @@ export interface TextDecoder {
 
 /**
  * An event of one choice of a request. Each choice has the events submitted, accepted, admitted, prompt (if the
- * prompt is scored), embedding (if it is wanted), any number of tokens, and finished.
+ * prompt is scored), embedding or scores (if they are wanted), any number of tokens, and finished.
  */
 export type GenerationEvent =
   | { type: 'submitted'; index: number }
@@ -47,6 +47,7 @@ export type GenerationEvent =
   | { type: 'admitted'; index: number; cachedTokens: number }
   | { type: 'prompt'; index: number; logprobs: readonly TokenLogprob[] }
   | { type: 'embedding'; index: number; embedding: Float32Array }
+  | { type: 'scores'; index: number; scores: Float32Array; labels: readonly string[] }
   /** `text` is empty for half a character and for text that may become a stop string. */
   | { type: 'token'; index: number; text: string; logprob: TokenLogprob | undefined }
   /** `rest` is the text that the decoder still held back. */
@@ -207,6 +208,9 @@ class GenerationRun {
         return;
       case 'embedding':
         this.#emit({ type: 'embedding', index, embedding: event.embedding });
+        return;
+      case 'scores':
+        this.#emit({ type: 'scores', index, scores: event.scores, labels: event.labels });
         return;
       case 'token': {
         const { text, stopped } = decoder.push(event.tokenId);

@@ -81,7 +81,8 @@ export class SseSink {
   write(event: GenerationEvent): void {
     switch (event.type) {
       case 'submitted':
-      case 'embedding': // never in a stream
+      case 'embedding': // these are never in a stream
+      case 'scores':
         return;
       case 'started':
         this.#isStarted = true;

@@ -89,7 +89,7 @@ export interface EngineModelInfo {
 }
 
 /**
- * An event of one sequence. In order: accepted, admitted, prompt?, embedding?, token*, then exactly one of finished or
+ * An event of one sequence. In order: accepted, admitted, prompt?, embedding or scores?, token*, then exactly one of finished or
  * failed.
  */
 export type EngineEvent =
@@ -99,6 +99,8 @@ export type EngineEvent =
   | { type: 'prompt'; id: SequenceId; logprobs: TokenLogprob[] }
   /** [D], not normalized. */
   | { type: 'embedding'; id: SequenceId; embedding: Float32Array }
+  /** One score per label, not normalized. */
+  | { type: 'scores'; id: SequenceId; scores: Float32Array; labels: readonly string[] }
   | { type: 'token'; id: SequenceId; tokenId: number; logprob?: TokenLogprob }
   | { type: 'finished'; id: SequenceId; reason: FinishReason }
   | { type: 'failed'; id: SequenceId; error: PlainError };

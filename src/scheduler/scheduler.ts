@@ -20,6 +20,7 @@ import {
   applyRows,
   isTerminal,
   isZeroed,
+  pooledEvent,
   type Sequence,
   type TerminalEvent,
   toDecodeRows,
@@ -314,8 +315,7 @@ export class Scheduler {
     }
     if (results.length > 0) events.push(...this.#applyRows(sequence, results));
     else if (sequence.pooler) {
-      events.push({ type: 'embedding', id, embedding: sequence.pooler.embedding() });
-      events.push({ type: 'finished', id, reason: 'stop' });
+      events.push(pooledEvent(id, sequence.pooler), { type: 'finished', id, reason: 'stop' });
     } else events.push({ type: 'finished', id, reason: 'length' });
     this.#prefilling = this.#prefilling.filter((other) => other !== sequence);
     sequence.state = 'running';

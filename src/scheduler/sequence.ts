@@ -1,5 +1,6 @@
 // One generation in flight, as plain state, and how the results of a run change it. Knows no queue, no other sequence
 // and no engine.
+import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { assert } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
 import type { GenerationRequest, TokenLogprob } from '../contracts/generation.ts';
@@ -72,6 +73,21 @@ export function needsLoading({ adapter, request }: Pick<Sequence, 'adapter' | 'r
   return adapter !== undefined || constraint !== undefined || pooling !== undefined;
 }
 
+/** Gives the pooler its classifier. Throws `ServeError` if the request wants other results than the adapter gives. */
+export function matchClassifier(
+  { classifier }: Pick<AdapterWeights, 'classifier'>,
+  { request, pooler }: Pick<Sequence, 'request' | 'pooler'>,
+): void {
+  if (request.classifies) {
+    const message = 'model: has no classification head. Use an adapter with the task type SEQ_CLS.';
+    if (!classifier) throw new ServeError('invalid_request', message, { param: 'model' });
+    pooler?.classifyBy(classifier);
+  } else if (classifier && !pooler) {
+    const message = 'model: this adapter classifies texts and generates none. Use POST /classify.';
+    throw new ServeError('invalid_request', message, { param: 'model' });
+  }
+}
+
 /** Creates a sequence: `loading` if something has to be loaded, else `waiting`. */
 export function createSequence(init: SequenceInit): Sequence {
   return {
@@ -90,6 +106,13 @@ export function createSequence(init: SequenceInit): Sequence {
     promptLogprobs: [],
     ending: undefined,
   };
+}
+
+/** The result of a prompt whose hidden states were pooled. */
+export function pooledEvent(id: SequenceId, pooler: Pooler): EngineEvent {
+  const classified = pooler.scores();
+  if (classified) return { type: 'scores', id, ...classified };
+  return { type: 'embedding', id, embedding: pooler.embedding() };
 }
 
 /** Whether an event ends its sequence. */

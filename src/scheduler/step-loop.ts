@@ -7,7 +7,7 @@ import type { AdapterSource, Constraint, GenerationRequest } from '../contracts/
 import type { AdapterKey, Batch, BatchResult, SlotId } from '../engine/batch.ts';
 import { Pooler } from '../engine/pooler.ts';
 import type { PrefixCache, PrefixChain } from '../engine/prefix/prefix-cache.ts';
-import { createSampler, type Sampler } from '../engine/sampling/sampler.ts';
+import { createSampler } from '../engine/sampling/sampler.ts';
 import type { TokenMatcher } from '../engine/sampling/token-matcher.ts';
 import { type Activation, activationStart } from './activation.ts';
 import { Drafter } from './drafter.ts';
@@ -24,7 +24,13 @@ import type {
   ToEngine,
 } from './protocol.ts';
 import { Scheduler, type SchedulerOptions } from './scheduler.ts';
-import { createSequence, isTerminal, needsLoading } from './sequence.ts';
+import {
+  createSequence,
+  isTerminal,
+  matchClassifier,
+  needsLoading,
+  type Sequence,
+} from './sequence.ts';
 import type { RunOutcome, StepPlan, StepPrefill } from './step-plan.ts';
 
 /** Above it, tokens are too random to be guessed. */
@@ -74,11 +80,8 @@ const NO_PREFIXES = { bytes: 0, capacityBytes: 0, evictions: 0 };
 
 type SubmitMessage = Extract<ToEngine, { type: 'submit' }>;
 /** A sequence that cannot run yet, and the things that it waits for. */
-interface Loading {
-  readonly id: SequenceId;
+interface Loading extends Pick<Sequence, 'id' | 'request' | 'sampler' | 'pooler'> {
   readonly adapter: AdapterSource | undefined;
-  readonly request: GenerationRequest;
-  readonly sampler: Sampler;
 }
 
 type PrefetchMessage = Extract<ToEngine, { type: 'prefetch' }>;
@@ -164,11 +167,11 @@ export class StepLoop {
     const { sampling, stopTokenIds } = request;
     const promptIds = penalizedIds(request);
     const sampler = createSampler(sampling, { promptIds, vocabSize, stopTokenIds });
+    const pooler = request.pooling && new Pooler(request.pooling);
     try {
       if (this.#isDraining) throw shuttingDown();
       const drafter = this.#createDrafter(request);
       const prefix = this.#prefixOf(adapter, request);
-      const pooler = request.pooling && new Pooler(request.pooling);
       const of = { adapter: adapter?.digest, drafter, prefix, pooler };
       const init = { id, tenant, weight, request, sampler, ...of };
       this.#scheduler.submit(createSequence(init));
@@ -177,7 +180,7 @@ export class StepLoop {
       return;
     }
     if (needsLoading({ adapter: adapter?.digest, request })) {
-      void this.#load({ id, adapter, request, sampler });
+      void this.#load({ id, adapter, request, sampler, pooler });
     } else this.#publish([{ type: 'accepted', id }]);
   }
 
@@ -207,19 +210,20 @@ export class StepLoop {
   }
 
   /** Never rejects. The sequence may end meanwhile. */
-  async #load({ id, adapter, request, sampler }: Loading): Promise<void> {
-    const { constraint, pooling } = request;
+  async #load(loading: Loading): Promise<void> {
+    const { id, adapter, sampler, pooler } = loading;
+    const { constraint } = loading.request;
     try {
       // The grammar first, because an adapter that is not used would be loaded for nothing.
       if (constraint) {
         assert(this.#createMatcher, 'an engine that gets constraints has grammars');
         sampler.follow(await this.#createMatcher(constraint));
       }
-      const receipt = adapter ? await this.#loadAdapter(id, adapter, request) : {};
-      if (!adapter && pooling) await this.#engine.prepareEmbeddings();
+      const receipt = adapter ? await this.#loadAdapter(adapter, loading) : {};
+      if (!adapter && pooler) await this.#engine.prepareEmbeddings();
       if (!receipt || !this.#scheduler.isLive(id)) return;
       this.#publish([{ type: 'accepted', id, ...receipt }]);
-      this.#scheduler.loaded(id, adapter && this.#activation(adapter, request));
+      this.#scheduler.loaded(id, adapter && this.#activation(adapter, loading.request));
     } catch (error) {
       if (this.#scheduler.isLive(id)) {
         this.#publish(this.#scheduler.fail(id, this.#toAdapterError(error)));
@@ -229,15 +233,12 @@ export class StepLoop {
   }
 
   /** Returns the tier and the time; undefined if the sequence ended meanwhile. */
-  async #loadAdapter(
-    id: SequenceId,
-    source: AdapterSource,
-    { pooling }: GenerationRequest,
-  ): Promise<Prefetched | undefined> {
-    const lease = await this.#leases.start(id, source);
+  async #loadAdapter(source: AdapterSource, loading: Loading): Promise<Prefetched | undefined> {
+    const lease = await this.#leases.start(loading.id, source);
     if (!lease) return undefined;
+    matchClassifier(lease.weights, loading);
     await this.#engine.prepareFor(lease.weights);
-    if (pooling) await this.#engine.prepareEmbeddings(lease.weights);
+    if (loading.pooler) await this.#engine.prepareEmbeddings(lease.weights);
     const { tier, loadMs } = lease;
     return { tier: this.#scheduler.isAttached(source.digest) ? 'slot' : tier, loadMs };
   }

@@ -30,4 +30,4 @@ export const GEN_AI = {
 export const PROVIDER = 'lorikeet';
 
 /** The values of `gen_ai.operation.name`. */
-export type GenAiOperation = 'chat' | 'text_completion' | 'embeddings';
+export type GenAiOperation = 'chat' | 'text_completion' | 'embeddings' | 'classify';

@@ -27,7 +27,7 @@ export type SequenceEvent =
   | { readonly type: 'accepted'; readonly index: number; readonly receipt: AdapterReceipt }
   | { readonly type: 'finished'; readonly index: number; readonly reason: string }
   /** These change no metric. */
-  | { readonly type: 'started' | 'prompt' | 'embedding' };
+  | { readonly type: 'started' | 'prompt' | 'embedding' | 'scores' };
 
 type ObservedTimes = { -readonly [K in keyof SequenceTimes]: SequenceTimes[K] } & {
   lastTokenMs?: number;

@@ -6,11 +6,13 @@ import { type TestContext, test } from 'node:test';
 import { CONFIG_FILE, WEIGHTS_FILE } from '../../adapters/peft/files.ts';
 import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import { createLog } from '../../src/common/log.ts';
+import { adaptedBaseOf } from '../../src/compose/adapted-base.ts';
 import { createEngineHost } from '../../src/compose/engine.ts';
 import type { AdapterSource, Pooling } from '../../src/contracts/generation.ts';
 import { createProcessClient } from '../../src/scheduler/client.ts';
 import type { EngineEvent } from '../../src/scheduler/protocol.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
+import { temporaryFolder } from '../fixtures.ts';
 import { plainHidden } from '../model/plain-decoder.ts';
 import { request } from '../scheduler/fake-engine.ts';
 import { createInProcessClient } from '../scheduler/in-process-client.ts';
@@ -22,7 +24,7 @@ const LIMIT = 2e-4;
 async function clientOf(t: TestContext, engine: { prefixCacheBytes?: number } = {}) {
   const options = await hostOptions(t);
   const host = await createEngineHost(
-    { ...options, engine: { ...options.engine, ...engine } },
+    { ...options, artifactDir: temporaryFolder(t), engine: { ...options.engine, ...engine } },
     () => {},
   );
   const client = createInProcessClient(new StepLoop(host), log);
@@ -45,7 +47,7 @@ async function plainEmbedding(
 function weightsOf({ digest, parts: [part] }: AdapterSource) {
   const read = (file: string) => readFileSync(path.join(part!.directory, file));
   const files = { configBytes: read(CONFIG_FILE), weightsBytes: read(WEIGHTS_FILE) };
-  return parseAdapter({ ...files, digest }, model.config);
+  return parseAdapter({ ...files, digest }, model.config, adaptedBaseOf(model.artifact));
 }
 
 function embeddingOf(events: readonly EngineEvent[]): Float32Array {
@@ -104,6 +106,41 @@ test('a prompt from the prefix cache has the same last hidden state, and its mea
     cached.push(...events.flatMap((one) => (one.type === 'admitted' ? [one.cachedTokens] : [])));
   }
   assert.deepEqual(cached, [0, 32, 0]);
+});
+
+test('a classifier scores the last hidden state, in the steps of others, and generates nothing', async (t) => {
+  const client = await clientOf(t);
+  const labels = ['bad', 'good', 'so so'];
+  const classifier = await adapterFolder(t, model.config, 3, labels);
+  const plain = await adapterFolder(t, model.config, 1);
+  const ids = [5, 7, 9, 11, 40, 2, 8];
+  const classify = { ...pooled(ids, 'last'), classifies: true } as const;
+  const [classified, generated, embedded, unclassified, misused] = await Promise.all([
+    generate(client, classifier, classify),
+    generate(client, plain, request(ids, { maxTokens: 4 })),
+    generate(client, classifier, pooled(ids, 'last')),
+    generate(client, plain, classify),
+    generate(client, classifier, request(ids)),
+  ]);
+  assert.equal(generated.filter(({ type }) => type === 'token').length, 4);
+  const embedding = await plainEmbedding(ids, 'last', classifier);
+  assertNear(embeddingOf(embedded), embedding);
+  const scores = classified.find((event) => event.type === 'scores');
+  assert.ok(scores?.type === 'scores');
+  assert.deepEqual(scores.labels, labels);
+  const { weight } = (await weightsOf(classifier)).classifier!;
+  const expected = labels.map((_, label) =>
+    embedding.reduce((sum, value, i) => sum + value * weight[label * embedding.length + i]!, 0),
+  );
+  assertNear(scores.scores, expected);
+  for (const [events, message] of [
+    [unclassified, /no classification head/],
+    [misused, /Use POST \/classify/],
+  ] as const) {
+    const end = events.at(-1)!;
+    assert.ok(end.type === 'failed' && message.test(end.error.message));
+    assert.equal(end.error.param, 'model');
+  }
 });
 
 test('the engine process sends the same embedding', async (t) => {

@@ -28,7 +28,13 @@ export async function hostOptions(t: TestContext) {
 }
 
 /** A PEFT folder of rank 2 on q and v. */
-export async function adapterFolder(t: TestContext, config: DecoderConfig, seed: number) {
+/** `labels`: the labels of a classifier. */
+export async function adapterFolder(
+  t: TestContext,
+  config: DecoderConfig,
+  seed: number,
+  labels?: readonly string[],
+) {
   const directory = temporaryFolder(t);
   const random = seededRandom(seed);
   const tensors = new Map();
@@ -39,7 +45,16 @@ export async function adapterFolder(t: TestContext, config: DecoderConfig, seed:
       tensors.set(keyOf(layer, target, 'B'), filled([outFeatures(config), 2], 'F32', random));
     }
   }
-  writeFileSync(path.join(directory, CONFIG_FILE), json(CONFIG));
+  const classifies = {
+    task_type: 'SEQ_CLS',
+    modules_to_save: ['classifier', 'score'],
+    id2label: labels && { ...labels },
+  };
+  if (labels) {
+    const head = filled([labels.length, config.hiddenSize], 'F32', random);
+    tensors.set('base_model.model.score.weight', head);
+  }
+  writeFileSync(path.join(directory, CONFIG_FILE), json({ ...CONFIG, ...(labels && classifies) }));
   writeFileSync(path.join(directory, WEIGHTS_FILE), serializeSafetensors(tensors));
   const { digest } = await digestAdapterFiles(directory);
   return plainSource(digest, directory);

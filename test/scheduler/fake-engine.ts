@@ -175,6 +175,8 @@ export class FakeLeases implements AdapterLeases {
   held = 0;
   /** The invocations of activated adapters, by digest. */
   readonly invocations = new Map<string, readonly number[]>();
+  /** The head of all adapters. */
+  classifier: AdapterWeights['classifier'];
   waiting = 0;
   /** Awaited before a lease is returned. */
   beforeLease: (source: AdapterSource) => Promise<void> | void = () => {};
@@ -192,8 +194,10 @@ export class FakeLeases implements AdapterLeases {
     }
     if (source.digest === 'missing') throw new Error('ENOENT: no such folder');
     this.held++;
+    const { classifier } = this;
+    const invocation = this.invocations.get(source.digest);
     const weights = {
-      ...toWeights(source.digest, [], { invocation: this.invocations.get(source.digest) }),
+      ...toWeights(source.digest, [], { invocation, classifier }),
       byteSize: 10,
     };
     return { weights, tier: 'disk', loadMs: 3, release: () => this.held-- };

@@ -13,8 +13,8 @@ const TAGS: readonly { name: string; description: string; paths: RegExp }[] = [
   },
   {
     name: 'Embeddings',
-    description: 'Vectors of texts, by the base or an adapter',
-    paths: /^\/v1\/embeddings/,
+    description: 'Vectors of texts, by the base or an adapter, and classes, by an adapter',
+    paths: /^\/(v1\/embeddings|classify)/,
   },
   { name: 'Models', description: 'The base and its adapters', paths: /^\/v1\/models/ },
   { name: 'Tokenizer', description: 'Text to token ids and back', paths: /tokeniz/ },
@@ -39,6 +39,7 @@ const EXAMPLES: Readonly<Record<string, object>> = {
   '/v1/chat/completions': { model: 'base', messages: [HELLO], max_tokens: 64 },
   '/v1/completions': { model: 'base', prompt: 'The capital of France is', max_tokens: 16 },
   '/v1/embeddings': { model: 'base', input: ['The capital of France', 'Paris'] },
+  '/classify': { model: 'my-classifier', input: ['What a lovely day'] },
   '/v1/responses': { model: 'base', input: HELLO.content, max_output_tokens: 64 },
   '/v1/fine_tuning/jobs': { model: 'base', training_file: 'file-…', suffix: 'my-adapter' },
   '/v1/adapters/{name}/prefetch': {},

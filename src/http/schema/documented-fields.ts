@@ -1,6 +1,7 @@
 // Writes the tables of request fields as Markdown for docs/api.md. A test compares the page with them.
 import { DEFAULT_LIMITS } from '../limits.ts';
 import { MESSAGE_FIELDS, PART_FIELDS } from './chat.ts';
+import { classifyFields } from './classify.ts';
 import { embeddingFields } from './embeddings.ts';
 import { type EndpointName, type FieldRow, type Treatment, treatmentOf } from './field-table.ts';
 import { requestFields, STREAM_OPTION_FIELDS } from './request-fields.ts';
@@ -16,7 +17,12 @@ const SHOWN: Record<Treatment, string> = {
   unknown: 'unknown',
 };
 
-type TableName = 'fields' | 'message fields' | 'response fields' | 'embedding fields';
+type TableName =
+  | 'fields'
+  | 'message fields'
+  | 'response fields'
+  | 'embedding fields'
+  | 'classify fields';
 
 /** Returns the tables by the names of their places in the page. */
 export function fieldTables(): Record<TableName, string> {
@@ -36,6 +42,7 @@ export function fieldTables(): Record<TableName, string> {
       { ...responseFields({ ...bounds, keepsResponses: true }), ...below('input[]', items) },
       'responses',
     ),
+    'classify fields': fieldTable(classifyFields(bounds), 'classify'),
     'embedding fields': fieldTable(embeddingFields({ ...bounds, hiddenSize: 1 }), 'embeddings'),
   };
 }

@@ -3,7 +3,7 @@
 import { z } from '@hono/zod-openapi';
 
 /** The endpoints whose requests have a table. */
-export type EndpointName = 'chat' | 'completions' | 'responses' | 'embeddings';
+export type EndpointName = 'chat' | 'completions' | 'responses' | 'embeddings' | 'classify';
 
 /** A field: its schema for each endpoint that knows it, and what it means. */
 export interface FieldRow {
@@ -11,6 +11,7 @@ export interface FieldRow {
   readonly completions?: z.ZodType;
   readonly responses?: z.ZodType;
   readonly embeddings?: z.ZodType;
+  readonly classify?: z.ZodType;
   readonly help: string;
 }
 

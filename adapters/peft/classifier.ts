@@ -1,0 +1,44 @@
+// The head of an adapter that classifies sequences: a linear layer over the hidden state of the last token.
+import type { Tensor } from '../../src/common/tensor.ts';
+import type { DecoderConfig } from '../../src/model/config.ts';
+import type { AdapterConfig } from './adapter-config.ts';
+import { invalidAdapter } from './refusal.ts';
+import { CLASSIFIER_NAMES, tensorName } from './tensor-names.ts';
+import { expectValues } from './tensors.ts';
+
+/** A classification head. D = hidden size. */
+export interface Classifier {
+  /** The labels of the scores, in order. */
+  readonly labels: readonly string[];
+  /** [labels, D], row-major. */
+  readonly weight: Float32Array;
+}
+
+/** Enough for every data set of intents, and a bound for one answer. */
+const MAX_LABELS = 1024;
+
+/** The files of an adapter, and the model that it is for. */
+interface ClassifierSource {
+  readonly tensors: ReadonlyMap<string, Tensor>;
+  readonly config: AdapterConfig;
+  readonly model: Pick<DecoderConfig, 'hiddenSize'>;
+}
+
+/** Reads the head of a classifier; undefined if the adapter is none. Throws `ServeError` (422) with the tensor as `param`. */
+export function readClassifier({
+  tensors,
+  config,
+  model,
+}: ClassifierSource): Classifier | undefined {
+  if (!config.classifies) return undefined;
+  const names = CLASSIFIER_NAMES.map((name) => tensorName(name, 'whole'));
+  const [name, ...others] = names.filter((name) => tensors.has(name));
+  if (name === undefined) throw invalidAdapter(names[0]!, 'is missing');
+  if (others.length > 0) throw invalidAdapter(others[0]!, `is a second head beside ${name}`);
+  const [count = 0] = tensors.get(name)!.shape;
+  if (count > MAX_LABELS)
+    throw invalidAdapter(name, `has ${count} labels; the limit is ${MAX_LABELS}`);
+  const weight = expectValues(tensors, name, [count, model.hiddenSize]);
+  const labels = Array.from({ length: count }, (_, i) => config.labels[i] ?? `LABEL_${i}`);
+  return { labels, weight };
+}

@@ -1,0 +1,138 @@
+// POST /v1/embeddings: turns texts or token ids into vectors of length 1. POST /classify: sorts them into the classes of an
+// adapter. Each input is a sequence that ends after its prompt.
+import type { OpenAPIHono } from '@hono/zod-openapi';
+import type { Context } from 'hono';
+import { AssertionError } from '../../common/assert.ts';
+import { ServeError } from '../../common/errors.ts';
+import { type GenerationRequest, GREEDY } from '../../contracts/generation.ts';
+import { classificationListSchema, embeddingListSchema } from '../../contracts/openai.ts';
+import { answer, requireReady } from '../answer.ts';
+import { type Endpoint, toTextEnd } from '../answer-plan.ts';
+import { ClassificationDocument } from '../classification-document.ts';
+import type { Deps } from '../deps.ts';
+import { EmbeddingDocument } from '../embedding-document.ts';
+import { createCompletionLogprobs } from '../logprobs.ts';
+import type { HttpEnv } from '../middleware/tenant.ts';
+import { prefixScope } from '../prefix-scope.ts';
+import { preparePrompts, resolveMaxTokens, toTruncation } from '../prompts.ts';
+import { resolveModel } from '../request-model.ts';
+import { addRoute, json } from '../route.ts';
+import { classifyRequestSchema } from '../schema/classify.ts';
+import { type EmbeddingRequest, embeddingRequestSchema } from '../schema/embeddings.ts';
+
+/** Adds the route. */
+export function addEmbeddingsRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
+  const { limits, model: base } = deps;
+  addRoute(app, {
+    method: 'post',
+    path: '/v1/embeddings',
+    summary: 'Turn texts into vectors',
+    body: { schema: embeddingRequestSchema({ ...base, limits }), limits },
+    answers: json(embeddingListSchema),
+    admit: () => requireReady(deps),
+    handle(c, body) {
+      const format = {
+        dimensions: body.dimensions ?? base.hiddenSize,
+        encoding: body.encoding_format ?? 'float',
+      } as const;
+      return answerPooled(c, deps, {
+        body,
+        request: { pooling: body.pooling ?? 'mean' },
+        endpoint: {
+          ...POOLED,
+          operation: 'embeddings',
+          idPrefix: 'embd-',
+          createDocument: (_, { head }) => new EmbeddingDocument(head, format),
+        },
+      });
+    },
+  });
+}
+
+/** Adds the route. */
+export function addClassifyRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
+  const { limits, model: base } = deps;
+  addRoute(app, {
+    method: 'post',
+    path: '/classify',
+    summary: 'Classify texts',
+    body: { schema: classifyRequestSchema({ ...base, limits }), limits },
+    answers: json(classificationListSchema),
+    admit: () => requireReady(deps),
+    handle(c, body) {
+      const isActivated = body.use_activation ?? body.activation ?? body.softmax ?? true;
+      return answerPooled(c, deps, {
+        body,
+        request: { pooling: 'last', classifies: true },
+        endpoint: {
+          ...POOLED,
+          operation: 'classify',
+          idPrefix: 'classify-',
+          createDocument: (_, { head }) => new ClassificationDocument(head, isActivated),
+        },
+      });
+    },
+  });
+}
+
+/** A request whose inputs are pooled. */
+interface PooledAnswer {
+  readonly body: Omit<EmbeddingRequest, 'pooling' | 'dimensions' | 'encoding_format' | 'normalize'>;
+  readonly request: Pick<GenerationRequest, 'pooling' | 'classifies'>;
+  readonly endpoint: Endpoint;
+}
+
+async function answerPooled(
+  c: Context<HttpEnv>,
+  deps: Deps,
+  { body, request, endpoint }: PooledAnswer,
+): Promise<Response> {
+  const tenant = c.get('tenant');
+  const resolve = () => resolveModel(c, deps, body);
+  const model = await resolve();
+  if (request.classifies && model.kind === 'base') {
+    const message = 'model: the base has no classification head. Name an adapter that has one.';
+    throw new ServeError('invalid_request', message, { param: 'model' });
+  }
+  const prompts = await preparePrompts(body.input, deps, {
+    addSpecialTokens: body.add_special_tokens ?? true,
+    truncation: toTruncation(body, 0, deps),
+    param: 'input',
+    checkFit: (promptTokens) => checkFit(promptTokens, deps),
+  });
+  const scope = prefixScope(tenant.id, body);
+  const shared = {
+    ...request,
+    maxTokens: 0,
+    stopTokenIds: [],
+    sampling: GREEDY,
+    ...(scope !== undefined && { prefixScope: scope }),
+  };
+  return answer(c, deps, {
+    tenant,
+    model,
+    resolveAgain: resolve,
+    choices: prompts.map(({ ids: promptIds }, index) => {
+      return { index, request: { ...shared, promptIds }, echo: '' };
+    }),
+    promptTokens: prompts.reduce((sum, { ids }) => sum + ids.length, 0),
+    endpoint,
+    textEnd: toTextEnd({ stop: [] }),
+    logprobs: { isShown: false, byId: false, echoed: undefined, prompt: undefined },
+    stream: undefined,
+  });
+}
+
+function checkFit(promptTokens: number, { model }: Deps): void {
+  const budget = { promptTokens, maxTokens: 0, defaultTokens: 0, param: 'input' } as const;
+  resolveMaxTokens(budget, model.maxSeqLength);
+}
+
+/** The part that both endpoints share. */
+const POOLED = {
+  limitField: 'input',
+  createLogprobs: createCompletionLogprobs,
+  createEvents: () => {
+    throw new AssertionError('pooled inputs are not streamed');
+  },
+} satisfies Partial<Endpoint>;

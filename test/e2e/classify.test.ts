@@ -1,0 +1,50 @@
+// A sequence classifier that peft made is served at POST /classify with the scores that transformers gives.
+import assert from 'node:assert/strict';
+import path from 'node:path';
+import { test } from 'node:test';
+import type { ClassificationList } from '../../src/contracts/openai.ts';
+import { importModel } from '../../src/import/import-model.ts';
+import { temporaryFolder } from '../fixtures.ts';
+import { sharedPath, skipUnless } from '../shared.ts';
+import { startServing } from './program.ts';
+import { runPython, skipWithout } from './python.ts';
+
+const LIMIT = 2e-4;
+const models = sharedPath('golden', 'models');
+const skip = skipUnless(models) || skipWithout('torch', 'transformers', 'peft');
+const PROMPTS = [
+  [3],
+  [5, 17, 90, 41],
+  Array.from({ length: 70 }, (_, i) => 1 + ((7 * i + 3) % 120)),
+];
+
+for (const base of ['llama-tied', 'qwen3']) {
+  test(`${base}: a classifier of peft has the scores of transformers`, { skip }, async (t) => {
+    const source = path.join(models!, base);
+    const adapters = temporaryFolder(t);
+    const script = path.resolve('test/e2e/classify.py');
+    const folder = path.join(adapters, 'mood');
+    const { out, error, status } = runPython([script, source, JSON.stringify(PROMPTS), folder]);
+    assert.equal(status, 0, error);
+    const expected = JSON.parse(out.trim().split('\n').at(-1)!) as number[][];
+    const model = path.join(temporaryFolder(t), 'base');
+    await importModel(source, model, { quantization: 'none', doubleQuantization: false });
+    const args = ['--model', model, '--weights', 'f32', '--kv', 'f32', '--adapters', adapters];
+    const serving = await startServing(args, temporaryFolder(t));
+    t.after(() => serving.stop());
+    const response = await fetch(`${serving.url}/classify`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ model: 'mood', input: PROMPTS, use_activation: false }),
+    });
+    assert.equal(response.status, 200, await response.clone().text());
+    const { data } = (await response.json()) as ClassificationList;
+    assert.equal(data.length, PROMPTS.length);
+    data.forEach(({ probs, label }, i) => {
+      const worst = Math.max(...expected[i]!.map((score, k) => Math.abs(score - probs[k]!)));
+      assert.ok(worst < LIMIT, `prompt ${i} is off by ${worst}`);
+      const best = expected[i]!.indexOf(Math.max(...expected[i]!));
+      assert.equal(label, `LABEL_${best}`);
+    });
+  });
+}
