@@ -37,7 +37,7 @@ const REFUSED: readonly (readonly [field: string, value: unknown, place?: string
   ['monteclora_config', { n: 2 }],
   ['kasa_config', { beta: 1 }],
   ['arrow_config', { top_k: 3 }],
-  ['task_type', 'SEQ_CLS'],
+  ['task_type', 'TOKEN_CLS'],
   ['auto_mapping', { base_model_class: 'Custom', parent_library: 'os' }],
   ['auto_mapping', { base_model_class: 'LlamaForCausalLM', parent_library: 'os' }],
   ['auto_mapping', 'LlamaForCausalLM'],
