@@ -33,6 +33,7 @@ const { metafile } = await build({
     'src/main.ts',
     'src/engine-process.ts',
     'adapters/peft/pattern-worker.ts',
+    'src/grammar/compiler-worker.ts',
     'trainer/main.ts',
   ],
   outdir: out,

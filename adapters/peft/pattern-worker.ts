@@ -1,8 +1,8 @@
 // The worker process: compiles regular expressions of adapters' configurations and matches module names in linear time.
-// `pattern-evaluator.ts` kills it if it takes too long. It ends with the channel to its parent.
+// It is killed if it takes too long. It ends with the channel to its parent.
 import { RE2JS } from 're2js';
+import { serveJobs } from '../../src/common/job-process.ts';
 import {
-  type EvaluationReply,
   type EvaluationRequest,
   type EvaluationResult,
   type Expression,
@@ -20,15 +20,16 @@ const SOURCES: Record<Expression['kind'], (text: string) => string> = {
   layer: (text) => `(?:^|.*?\\.)${text}\\.(?P<layer>\\d+)\\.`,
 };
 
-const send = (reply: EvaluationReply) => process.send!(reply);
+serveJobs(evaluate);
 
-process.on('message', (request: EvaluationRequest) => void send(evaluate(request)));
-
-function evaluate({ expressions, names }: EvaluationRequest): EvaluationResult {
+function evaluate(
+  { expressions, names }: EvaluationRequest,
+  begin: (part: number) => void,
+): EvaluationResult {
   const answers = new Int32Array(expressions.length * names.length);
   let instructionsLeft = MAX_INSTRUCTIONS;
   for (const [index, { kind, text }] of expressions.entries()) {
-    send(index);
+    begin(index);
     let regex: RE2JS;
     try {
       RE2JS.compile(text); // alone first, so that its parentheses cannot close ours

@@ -40,7 +40,7 @@ export async function readAdapterDefaults({
   const fields = { ...own, ...given.data };
   if (Object.keys(fields).length === 0) return undefined;
   const { checkRequestDefaults } = await import('../http/request-defaults.ts');
-  return { fields, checked: checkRequestDefaults(fields) };
+  return { fields, checked: await checkRequestDefaults(fields) };
 }
 
 async function readJson(file: string): Promise<unknown> {

@@ -1,12 +1,11 @@
 // Turns the constraint of a request into a pattern.
 import { createHash } from 'node:crypto';
-import { LRUCache } from 'lru-cache';
 import type { Constraint } from '../contracts/generation.ts';
 import { Automaton, TOO_AMBIGUOUS } from './automaton.ts';
 import { parseEbnf } from './ebnf.ts';
 import { schemaPattern } from './json-schema.ts';
 import { withSpaces } from './json-spacing.ts';
-import { buildNetwork } from './network.ts';
+import { buildNetwork, type Network } from './network.ts';
 import { parseRegex } from './regex.ts';
 import {
   choice,
@@ -20,17 +19,9 @@ import {
   text,
 } from './text-pattern.ts';
 
-/** A digest takes 64 bytes. */
-const MAX_CHECKED = 1024;
-/** Digests of constraints that can be compiled. Agents send the same tools with every request, and compiling takes 50 ms. */
-const checked = new LRUCache<string, true>({ max: MAX_CHECKED });
-
-/** Throws `GrammarError` if the constraint cannot be used. Remembers those that can. */
+/** Throws `GrammarError` if the constraint cannot be used. */
 export function checkConstraint(constraint: Constraint): void {
-  const key = constraintDigest(constraint);
-  if (checked.get(key)) return;
   located(rootPath(constraint), () => probe(compileConstraint(constraint)));
-  checked.set(key, true);
 }
 
 /** The bytes that a probe reads. An expression that explodes does so within a few. */
@@ -59,11 +50,21 @@ export function constraintDigest(constraint: Constraint): string {
 
 /** Compiles a constraint. Throws `GrammarError` if it cannot be used. */
 export function compileConstraint(constraint: Constraint): Automaton {
-  return located(rootPath(constraint), () => new Automaton(buildNetwork(patternOf(constraint))));
+  return automatonOf(constraint, constraintNetwork(constraint));
+}
+
+/** The network of a constraint, which takes most of the time of compiling it. Throws `GrammarError` if it cannot be used. */
+export function constraintNetwork(constraint: Constraint): Network {
+  return located(rootPath(constraint), () => buildNetwork(patternOf(constraint)));
+}
+
+/** The automaton of a constraint's network. Throws `GrammarError` if it is too ambiguous. */
+export function automatonOf(constraint: Constraint, network: Network): Automaton {
+  return located(rootPath(constraint), () => new Automaton(network));
 }
 
 /** The path of faults of the whole. */
-function rootPath({ kind }: Constraint): string {
+export function rootPath({ kind }: Constraint): string {
   return kind === 'json_schema' ? '#' : '';
 }
 

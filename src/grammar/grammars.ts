@@ -3,7 +3,8 @@ import { LRUCache } from 'lru-cache';
 import { ServeError } from '../common/errors.ts';
 import type { Constraint } from '../contracts/generation.ts';
 import type { Automaton, State } from './automaton.ts';
-import { compileConstraint, constraintDigest } from './constraint.ts';
+import { ConstraintCompiler } from './compiler.ts';
+import { automatonOf, compileConstraint, constraintDigest } from './constraint.ts';
 import { type CompiledGrammar, Matcher } from './matcher.ts';
 import { GrammarError } from './text-pattern.ts';
 import { type TokenBytes, type TokenSet, Vocabulary } from './vocabulary.ts';
@@ -23,6 +24,7 @@ export interface GrammarTokenizer extends TokenBytes {
 export class Grammars {
   readonly #tokenizer: GrammarTokenizer;
   readonly #vocabulary: Vocabulary;
+  readonly #compiler = new ConstraintCompiler();
   readonly #compiled = new LRUCache<string, CompiledGrammar>({ max: MAX_GRAMMARS });
   readonly #allowedTokens = new LRUCache<State, TokenSet>({ max: MAX_TOKEN_SETS });
 
@@ -32,31 +34,45 @@ export class Grammars {
     this.#vocabulary = new Vocabulary(tokenizer, vocabSize);
   }
 
-  /** Throws `ServeError` if the constraint cannot be used. */
+  /** Compiles on this thread, for programs without a loop. Throws `ServeError` if the constraint cannot be used. */
   createMatcher(constraint: Constraint): Matcher {
     const key = constraintDigest(constraint);
-    const grammar = this.#compiled.get(key) ?? this.#compile(constraint);
-    this.#compiled.set(key, grammar);
-    return new Matcher(grammar);
+    const known = this.#compiled.get(key);
+    if (known) return new Matcher(known);
+    try {
+      return this.#keep(key, compileConstraint(constraint));
+    } catch (error) {
+      throw toServeError(error);
+    }
   }
 
-  #compile(constraint: Constraint): CompiledGrammar {
-    return {
-      automaton: compile(constraint),
+  /** Compiles in another process. Rejects with `ServeError` if the constraint cannot be used. */
+  async createMatcherAside(constraint: Constraint): Promise<Matcher> {
+    const key = constraintDigest(constraint);
+    const known = this.#compiled.get(key);
+    if (known) return new Matcher(known);
+    try {
+      const network = await this.#compiler.compile(constraint);
+      return this.#keep(key, automatonOf(constraint, network));
+    } catch (error) {
+      throw toServeError(error);
+    }
+  }
+
+  #keep(key: string, automaton: Automaton): Matcher {
+    const grammar: CompiledGrammar = {
+      automaton,
       vocabulary: this.#vocabulary,
       allowedTokens: this.#allowedTokens,
       encode: (text) => this.#tokenizer.encodeInside(text),
     };
+    this.#compiled.set(key, grammar);
+    return new Matcher(grammar);
   }
 }
 
-function compile(constraint: Constraint): Automaton {
-  try {
-    return compileConstraint(constraint);
-  } catch (error) {
-    if (!(error instanceof GrammarError)) throw error;
-    throw new ServeError('invalid_request', `${error.path} ${error.message}`.trim(), {
-      cause: error,
-    });
-  }
+function toServeError(error: unknown): unknown {
+  if (!(error instanceof GrammarError)) return error;
+  const message = `${error.path} ${error.message}`.trim();
+  return new ServeError('invalid_request', message, { cause: error });
 }

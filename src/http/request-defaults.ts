@@ -21,10 +21,10 @@ const schema = z.object({
   tools: TOOL_FIELDS.tools.chat,
 });
 
-/** Checks defaults as if a request had them. Throws `ServeError` (`adapter_invalid`) that names the field. */
-export function checkRequestDefaults(defaults: RequestDefaults): CheckedDefaults {
+/** Checks defaults as if a request had them. Rejects with `ServeError` (`adapter_invalid`) that names the field. */
+export async function checkRequestDefaults(defaults: RequestDefaults): Promise<CheckedDefaults> {
   try {
-    const { response_format: constraint, tools } = validateBody(schema, defaults);
+    const { response_format: constraint, tools } = await validateBody(schema, defaults);
     return { constraint, tools: tools ?? undefined };
   } catch (error) {
     if (!(error instanceof ServeError)) throw error;

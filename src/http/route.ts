@@ -89,7 +89,7 @@ export function addRoute<Input = unknown>(app: OpenAPIHono<HttpEnv>, route: Rout
   app.openAPIRegistry.registerPath(described);
   app.on(method.toUpperCase(), described.getRoutingPath(), async (c) => {
     route.admit?.(c);
-    const checkedQuery = validateQuery(query, c.req.query());
+    const checkedQuery = await validateQuery(query, c.req.query());
     return route.handle(c, body ? await readCheckedBody(c.req.raw, body) : checkedQuery);
   });
 }
@@ -136,9 +136,9 @@ function toErrorResponses(statuses: readonly ErrorStatus[] | undefined) {
   );
 }
 
-/** Returns the body as the schema reads it. Throws `ServeError` with a `param` like `messages[2].content`. */
-export function validateBody<T>(schema: z.ZodType<T>, body: unknown): T {
-  const result = schema.safeParse(body, { reportInput: false });
+/** Returns the body as the schema reads it. Rejects with `ServeError` with a `param` like `messages[2].content`. */
+export async function validateBody<T>(schema: z.ZodType<T>, body: unknown): Promise<T> {
+  const result = await schema.safeParseAsync(body, { reportInput: false });
   if (result.success) return result.data;
   const { issues } = result.error;
   const unknown = issues.find(({ code }) => code === 'unrecognized_keys');
@@ -161,7 +161,7 @@ const NO_QUERY = z.strictObject({});
 function validateQuery<T>(
   schema: z.ZodType<T> | undefined,
   { 'api-version': _, ...query }: Record<string, string>,
-): T {
+): Promise<T> {
   return validateBody(schema ?? (NO_QUERY as unknown as z.ZodType<T>), query);
 }
 

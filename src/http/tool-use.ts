@@ -2,44 +2,47 @@
 import { ServeError } from '../common/errors.ts';
 import type { Constraint } from '../contracts/generation.ts';
 import type { FunctionTool } from '../contracts/tools.ts';
-import { checkConstraint } from '../grammar/constraint.ts';
+import { constraintChecks } from '../grammar/compiler.ts';
 import { GrammarError } from '../grammar/text-pattern.ts';
 import { argumentsOf } from '../tools/call-constraint.ts';
 import { callingModel, planTools, type ToolPlan, type ToolUse } from '../tools/tool-plan.ts';
 import type { Deps } from './deps.ts';
 
 /**
- * Plans the use of tools. Undefined if no tool can be called. Throws `ServeError` for parameters that cannot be enforced.
+ * Plans the use of tools. Undefined if no tool can be called. Rejects with `ServeError` for parameters that cannot be enforced.
  * @param text the constraint of an answer without calls
  * @param paramOf returns the field that holds the parameters of a tool
  */
-export function planToolUse(
+export async function planToolUse(
   use: ToolUse,
   { tokenizer, chatTemplate }: Deps,
   { text, paramOf }: { text?: Constraint | undefined; paramOf(index: number): string },
-): (ToolPlan & { shownSpecials: ReadonlySet<number> }) | undefined {
+): Promise<(ToolPlan & { shownSpecials: ReadonlySet<number> }) | undefined> {
   if (!tokenizer || !chatTemplate) return undefined;
   const model = callingModel(chatTemplate.format, tokenizer);
   const plan = planTools(model, use, text?.kind === 'any_text' ? undefined : text);
   if (!plan) return undefined;
-  refuseFaults(plan, (tool) => paramOf(use.tools.indexOf(tool)));
+  await refuseFaults(plan, (tool) => paramOf(use.tools.indexOf(tool)));
   return { ...plan, shownSpecials: new Set(model.tagIds.values()) };
 }
 
-/** Throws `ServeError` that names the parameters which cannot be enforced, or all tools if they are too much together. */
-function refuseFaults(plan: ToolPlan, paramOf: (tool: FunctionTool) => string): void {
-  const fault = findFault(plan.constraint);
+/** Rejects with a `ServeError` that names the parameters which cannot be enforced, or all tools if they are too much together. */
+async function refuseFaults(
+  plan: ToolPlan,
+  paramOf: (tool: FunctionTool) => string,
+): Promise<void> {
+  const fault = await findFault(plan.constraint);
   if (!fault) return;
   for (const tool of plan.callable) {
-    const own = findFault(argumentsOf(tool));
+    const own = await findFault(argumentsOf(tool));
     if (own) throw toRefusal(own, paramOf(tool));
   }
   throw toRefusal(fault, 'tools');
 }
 
-function findFault(constraint: Constraint): GrammarError | undefined {
+async function findFault(constraint: Constraint): Promise<GrammarError | undefined> {
   try {
-    checkConstraint(constraint);
+    await constraintChecks.check(constraint);
     return undefined;
   } catch (error) {
     if (error instanceof GrammarError) return error;

@@ -47,20 +47,20 @@ export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
       const resolve = () => resolveModel(c, deps, given);
       const model = await resolve();
       const defaults = await generationConfigOf(deps, model);
-      const own = checkRequestDefaults(await requestDefaultsOf(model));
+      const own = await checkRequestDefaults(await requestDefaultsOf(model));
       const body = withSamplingDefaults(given, defaults);
       const constraint = constraintOf(body) ?? own.constraint;
       const requestedTokens = body.max_completion_tokens ?? body.max_tokens ?? undefined;
       const toolUse = toToolUse(body, own.tools);
       const tools =
         toolUse &&
-        planToolUse(toolUse, deps, {
+        (await planToolUse(toolUse, deps, {
           text: constraint,
           paramOf: (index) =>
             toolUse.isOlder
               ? `functions[${index}].parameters`
               : `tools[${index}].function.parameters`,
-        });
+        }));
       const { ids } = prepareMessages(body.messages, deps, {
         ...toRenderOptions(body),
         tools: tools?.shown,

@@ -51,7 +51,7 @@ export function addCompletionsRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void
       const tenant = c.get('tenant');
       const resolve = () => resolveModel(c, deps, given);
       const model = await resolve();
-      const own = checkRequestDefaults(await requestDefaultsOf(model));
+      const own = await checkRequestDefaults(await requestDefaultsOf(model));
       const body = withSamplingDefaults(given, await generationConfigOf(deps, model));
       const prompts = await preparePrompts(body.prompt, deps, {
         addSpecialTokens: body.add_special_tokens ?? true,

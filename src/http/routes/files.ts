@@ -68,8 +68,8 @@ export function addFileRoutes(
     errors: [400, 401, 408, 413, 415, 503, 507],
     async handle(c) {
       const { signal } = c.req.raw;
-      const meta = await withUpload(c.req.raw, uploads, (form) =>
-        files.create(c.get('tenant').id, toNewFile(form), { signal }),
+      const meta = await withUpload(c.req.raw, uploads, async (form) =>
+        files.create(c.get('tenant').id, await toNewFile(form), { signal }),
       );
       return c.json(toFileObject(meta));
     },
@@ -124,8 +124,8 @@ export function addFileRoutes(
   });
 }
 
-function toNewFile({ fields, file }: UploadForm) {
-  const checked = validateBody(uploadFields, Object.fromEntries(fields));
+async function toNewFile({ fields, file }: UploadForm) {
+  const checked = await validateBody(uploadFields, Object.fromEntries(fields));
   if (!file) throw new ServeError('invalid_request', 'file: is required', { param: 'file' });
   const seconds = checked['expires_after[seconds]'];
   return {

@@ -48,7 +48,7 @@ export function addResponsesRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
       const model = await resolve();
       const defaults = await generationConfigOf(deps, model);
       const limited = { ...given, max_completion_tokens: given.max_output_tokens };
-      const own = checkRequestDefaults(await requestDefaultsOf(model));
+      const own = await checkRequestDefaults(await requestDefaultsOf(model));
       const body = withSamplingDefaults(limited, defaults);
       const constraint = body.structured_outputs ?? body.text?.format?.constraint ?? own.constraint;
       const { keptResponses: responses } = deps;
@@ -60,10 +60,10 @@ export function addResponsesRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
       );
       const tools =
         toolUse &&
-        planToolUse(toolUse, deps, {
+        (await planToolUse(toolUse, deps, {
           text: constraint,
           paramOf: (index) => `tools[${index}].parameters`,
-        });
+        }));
       const { items, ids } = renderItems(conversation, { body, tools: tools?.shown }, deps);
       const topLogprobs = body.include?.length ? (body.top_logprobs ?? 0) : undefined;
       const [request] = planConversation(body, deps, {

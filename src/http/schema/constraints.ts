@@ -3,7 +3,7 @@
 import { z } from '@hono/zod-openapi';
 import { parseShallowText } from '../../common/shallow-json.ts';
 import type { Constraint } from '../../contracts/generation.ts';
-import { checkConstraint } from '../../grammar/constraint.ts';
+import { constraintChecks } from '../../grammar/compiler.ts';
 import { GrammarError } from '../../grammar/text-pattern.ts';
 import { both, INERT, REFUSED, rows } from './field-table.ts';
 import { addIssue, type Refine } from './fields.ts';
@@ -17,12 +17,20 @@ const MAX_NAME_LENGTH = 64;
 const MAX_CHOICES = 10_000;
 
 /** Reads one spelling of a constraint. Adds issues below the path that it is given. */
-type Reader = (value: unknown, ctx: Refine, path: PropertyKey[]) => Constraint | undefined;
+type Reader = (
+  value: unknown,
+  ctx: Refine,
+  path: PropertyKey[],
+) => Constraint | undefined | Promise<Constraint | undefined>;
 
 /** Returns the constraint, or adds an issue that says why it cannot be used. */
-function checked(constraint: Constraint, ctx: Refine, path: PropertyKey[]): Constraint {
+async function checked(
+  constraint: Constraint,
+  ctx: Refine,
+  path: PropertyKey[],
+): Promise<Constraint> {
   try {
-    checkConstraint(constraint);
+    await constraintChecks.check(constraint);
     return constraint;
   } catch (error) {
     if (!(error instanceof GrammarError)) throw error;
@@ -154,6 +162,7 @@ function constraint(read: Reader, help: string, documented: object) {
   const schema = z
     .unknown()
     .optional()
+    // The library's document parses nothing and null, which therefore must not need a promise.
     .transform((value, ctx) => (value == null ? undefined : read(value, ctx, [])))
     .openapi(documented);
   return both(schema, help);

@@ -14,10 +14,9 @@ const TYPES = ['text', 'json_object', 'json_schema'];
 /** The member of chat's format that holds the schema. */
 const NESTING = 'json_schema';
 
-/** Returns a reader of formats. @param chatFormat the schema of chat's `response_format` */
+/** Returns a reader of formats that are present. @param chatFormat the schema of chat's `response_format` */
 function formatReader(chatFormat: z.ZodType<Constraint | undefined>) {
-  return (value: unknown, ctx: Refine): TextFormat | undefined => {
-    if (value === undefined || value === null) return undefined;
+  return async (value: unknown, ctx: Refine): Promise<TextFormat | undefined> => {
     if (typeof value !== 'object') return addIssue(ctx, 'expected an object');
     const shown = value as TextFormat['shown'];
     const { type, ...members } = shown;
@@ -25,7 +24,7 @@ function formatReader(chatFormat: z.ZodType<Constraint | undefined>) {
       return addIssue(ctx, `must be ${TYPES.join(', ')}`, { path: ['type'] });
     }
     const nested = type === NESTING ? { type, [NESTING]: members } : shown;
-    const result = chatFormat.safeParse(nested);
+    const result = await chatFormat.safeParseAsync(nested);
     if (result.success) return { constraint: result.data, shown };
     for (const { path, ...issue } of result.error.issues) {
       const flat = path[0] === NESTING ? path.slice(1) : path;
@@ -37,10 +36,12 @@ function formatReader(chatFormat: z.ZodType<Constraint | undefined>) {
 
 /** The schema of the field. */
 export function responseTextSchema(chatFormat: z.ZodType<Constraint | undefined>) {
+  const read = formatReader(chatFormat);
   const format = z
     .unknown()
     .optional()
-    .transform(formatReader(chatFormat))
+    // The library's document parses nothing and null, which therefore must not need a promise.
+    .transform((value, ctx) => (value == null ? undefined : read(value, ctx)))
     .openapi({
       type: 'object',
       properties: {

@@ -1,0 +1,166 @@
+// Runs jobs in a child process with limits of time and memory, for work whose length does not show before it is done. It is a
+// process because a thread whose memory ends while a Map or a Set grows aborts its whole process. There is one for each
+// object, started by the first job and ended when idle.
+import type { ChildProcess } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { LRUCache } from 'lru-cache';
+import { forkProgram } from './fork-program.ts';
+
+/** The limits of the jobs of a process. */
+export interface JobProcessLimits {
+  /** The time of one job. */
+  readonly deadlineMs: number;
+  readonly maxHeapMb: number;
+  /** The number of outcomes that are kept for equal jobs. */
+  readonly maxRemembered: number;
+}
+
+/** A result, or the limit that a job reached and the part of it that did so. */
+export type JobOutcome<Result> =
+  | { readonly result: Result }
+  | { readonly limit: 'time' | 'memory'; readonly part: number };
+
+/** The child's messages: the part that it begins with, from 0, and at last the result. */
+type JobReply<Result> = { readonly part: number } | { readonly result: Result };
+
+/** Loading a program from sources takes 0.3 s, and seconds on an overloaded machine. */
+const START_DEADLINE_MS = 30_000;
+/** A process takes 45 MB, and 60 ms to start. */
+const IDLE_MS = 30_000;
+/** A timeout is forgotten sooner, because the machine may have been busy. */
+const REMEMBER_LATE_MS = 60_000;
+/** How V8 ends a process that reached its limit. */
+const OUT_OF_MEMORY = 'SIGABRT';
+
+/** Runs in the child: answers the jobs of its parent with `work`, which may say by `begin` that a part of the job is next. */
+export function serveJobs<Job, Result>(
+  work: (job: Job, begin: (part: number) => void) => Result,
+): void {
+  const send = (reply: JobReply<Result>) => process.send!(reply);
+  const begin = (part: number) => void send({ part });
+  process.on('message', (json: string) => {
+    begin(0);
+    send({ result: work(JSON.parse(json), begin) });
+  });
+}
+
+/** Runs the jobs of one program. */
+export class JobProcess<Result> {
+  readonly #entry: URL;
+  readonly #limits: JobProcessLimits;
+  readonly #outcomes: LRUCache<string, JobOutcome<Result>>;
+  readonly #underWay = new Map<string, Promise<JobOutcome<Result>>>();
+  #lastTurn: Promise<unknown> = Promise.resolve();
+  #child: ChildProcess | undefined;
+  #idleTimer: NodeJS.Timeout | undefined;
+
+  /** `entry`: a program that calls `serveJobs`. */
+  constructor(entry: URL, limits: JobProcessLimits) {
+    this.#entry = entry;
+    this.#limits = limits;
+    this.#outcomes = new LRUCache({ max: limits.maxRemembered });
+  }
+
+  /**
+   * Runs a job, given as JSON. Jobs run one after the other, and equal ones once. Rejects if the process cannot be started or ends by
+   * itself; the next job then starts another.
+   */
+  run(json: string): Promise<JobOutcome<Result>> {
+    const key = createHash('sha256').update(json).digest('hex');
+    const known = this.#outcomes.get(key);
+    if (known) return Promise.resolve(known);
+    const same = this.#underWay.get(key);
+    if (same) return same;
+    const outcome = this.#lastTurn.then(() => this.#run(json));
+    this.#underWay.set(key, outcome);
+    this.#lastTurn = outcome.then(
+      (found) => {
+        const isLate = 'limit' in found && found.limit === 'time';
+        this.#outcomes.set(key, found, isLate ? { ttl: REMEMBER_LATE_MS } : {});
+      },
+      () => {}, // the caller gets the error, and the next one tries again
+    );
+    void this.#lastTurn.then(() => this.#underWay.delete(key));
+    return outcome;
+  }
+
+  async #run(json: string): Promise<JobOutcome<Result>> {
+    clearTimeout(this.#idleTimer);
+    this.#child ??= this.#start();
+    keepAlive(this.#child, true);
+    try {
+      return await this.#outcomeOf(this.#child, json);
+    } finally {
+      // A child that failed or did not answer is gone already.
+      if (this.#child) keepAlive(this.#child, false);
+      this.#idleTimer = setTimeout(() => this.#drop(), IDLE_MS).unref();
+    }
+  }
+
+  async #outcomeOf(child: ChildProcess, json: string): Promise<JobOutcome<Result>> {
+    let deadline: NodeJS.Timeout | undefined;
+    let stopListening: () => unknown = () => {};
+    try {
+      return await new Promise((resolve, reject) => {
+        let part = 0;
+        const startDeadline = (ms: number, stop: () => void) => {
+          clearTimeout(deadline);
+          // If this thread was busy, an answer may be waiting: read it first.
+          deadline = setTimeout(() => void nextTurn().then(nextTurn).then(stop), ms);
+        };
+        const failed = (error: unknown) => {
+          this.#drop();
+          reject(error);
+        };
+        const late = () => {
+          this.#drop();
+          resolve({ limit: 'time', part });
+        };
+        const ended = (code: number | null, signal: NodeJS.Signals | null) => {
+          if (signal === OUT_OF_MEMORY) resolve({ limit: 'memory', part });
+          else failed(new Error(`the process ended: ${signal ?? code}`));
+        };
+        const onReply = (reply: JobReply<Result>) => {
+          if ('result' in reply) return resolve(reply);
+          part = reply.part;
+          return part > 0 || startDeadline(this.#limits.deadlineMs, late);
+        };
+        startDeadline(START_DEADLINE_MS, () => failed(new Error('the process did not start')));
+        child.on('error', failed).on('exit', ended).on('message', onReply);
+        stopListening = () => child.off('error', failed).off('exit', ended).off('message', onReply);
+        child.send(json, () => {}); // if it is gone, its exit reports it
+      });
+    } finally {
+      clearTimeout(deadline);
+      stopListening();
+    }
+  }
+
+  #start(): ChildProcess {
+    const child = forkProgram(this.#entry, [], {
+      execArgv: [`--max-old-space-size=${this.#limits.maxHeapMb}`],
+      serialization: 'advanced',
+      stdio: ['ignore', 'ignore', 'ignore', 'ipc'], // V8 prints pages when it is out of memory
+    });
+    child.on('error', () => {}); // errors outside a job
+    child.once('exit', () => {
+      if (this.#child === child) this.#child = undefined;
+    });
+    return child;
+  }
+
+  #drop(): void {
+    const dropped = this.#child;
+    this.#child = undefined;
+    dropped?.kill('SIGKILL');
+  }
+}
+
+/** Whether this process stays alive for the child. */
+function keepAlive(child: ChildProcess, isNeeded: boolean): void {
+  for (const handle of [child, child.channel]) {
+    if (isNeeded) handle?.ref();
+    else handle?.unref();
+  }
+}

@@ -1,0 +1,86 @@
+// Compiles constraints off the loops of the server and the engine: in child processes, within limits of time and memory.
+import { ServeError } from '../common/errors.ts';
+import { JobProcess } from '../common/job-process.ts';
+import type { Constraint } from '../contracts/generation.ts';
+import { rootPath } from './constraint.ts';
+import type { Network } from './network.ts';
+import { GrammarError } from './text-pattern.ts';
+
+/** A constraint, and whether its network is wanted or only whether it can be used. */
+export interface CompileJob {
+  readonly constraint: Constraint;
+  readonly want: 'check' | 'network';
+}
+
+/** A fault, or the network if it is wanted. */
+export interface CompileResult {
+  readonly fault?: { readonly message: string; readonly path: string };
+  readonly network?: Network;
+}
+
+const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+const WORKER = new URL(`./compiler-worker.${EXTENSION}`, import.meta.url);
+
+/** Constraints are compiled one after the other, so a small one has a process in which it does not wait for large ones. */
+const MAX_SMALL_LENGTH = 16_384;
+
+/** Faults of constraints that reach a limit. */
+const LIMIT_FAULTS = {
+  time: 'takes too long to compile. Use fewer properties, alternatives and combinations',
+  memory: 'needs too much memory to compile. Use fewer properties, alternatives and combinations',
+};
+
+/** How long a constraint may take. The slowest that is accepted took 0.5 s on a busy machine. */
+const DEADLINE_MS = 2000;
+/** The largest network takes 12 MB. */
+const MAX_HEAP_MB = 256;
+/** The engine also keeps the grammars that it made of networks. */
+const MAX_REMEMBERED = 16;
+
+/** The settings of a compiler. */
+export interface CompilerOptions {
+  /** The number of outcomes that are kept for constraints of each size. */
+  readonly maxRemembered?: number;
+  /** How long a large constraint may take. */
+  readonly largeMs?: number;
+}
+
+/** Compiles constraints. Its processes start with the first constraint. */
+export class ConstraintCompiler {
+  readonly #small: JobProcess<CompileResult>;
+  readonly #large: JobProcess<CompileResult>;
+
+  constructor({ maxRemembered = MAX_REMEMBERED, largeMs = DEADLINE_MS }: CompilerOptions = {}) {
+    const limits = { maxHeapMb: MAX_HEAP_MB, maxRemembered };
+    this.#small = new JobProcess(WORKER, { ...limits, deadlineMs: DEADLINE_MS });
+    this.#large = new JobProcess(WORKER, { ...limits, deadlineMs: largeMs });
+  }
+
+  /** Rejects with `GrammarError` if the constraint cannot be used, and with `ServeError` if no process can be started. */
+  async check(constraint: Constraint): Promise<void> {
+    await this.#run({ constraint, want: 'check' });
+  }
+
+  /** Returns the network of a constraint. Rejects like `check`. */
+  async compile(constraint: Constraint): Promise<Network> {
+    const { network } = await this.#run({ constraint, want: 'network' });
+    return network!;
+  }
+
+  async #run(job: CompileJob): Promise<CompileResult> {
+    const json = JSON.stringify(job);
+    const lane = json.length <= MAX_SMALL_LENGTH ? this.#small : this.#large;
+    const outcome = await lane.run(json).catch((cause: unknown) => {
+      throw new ServeError('overloaded', 'constraints cannot be compiled now', { cause });
+    });
+    if ('limit' in outcome) {
+      throw new GrammarError(LIMIT_FAULTS[outcome.limit], rootPath(job.constraint));
+    }
+    const { fault } = outcome.result;
+    if (fault) throw new GrammarError(fault.message, fault.path);
+    return outcome.result;
+  }
+}
+
+/** The server's. Its outcomes take little memory, because it only checks. */
+export const constraintChecks = new ConstraintCompiler({ maxRemembered: 1024 });

@@ -1,0 +1,19 @@
+// A job that reaches a limit costs its process. The caller learns which limit, and the next job gets a new process.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { JobProcess } from '../src/common/job-process.ts';
+
+const PROGRAM = new URL('job-program.ts', import.meta.url);
+const ECHO = JSON.stringify('echo');
+
+test('a job that never ends is stopped by the clock, and the next one is answered', async () => {
+  const jobs = new JobProcess(PROGRAM, { deadlineMs: 1000, maxHeapMb: 64, maxRemembered: 2 });
+  const outcomes = await Promise.all([jobs.run('"loop"'), jobs.run(ECHO)]);
+  assert.deepEqual(outcomes, [{ limit: 'time', part: 3 }, { result: 'echo' }]);
+});
+
+test('a job that takes all memory ends its process only', async () => {
+  const jobs = new JobProcess(PROGRAM, { deadlineMs: 60_000, maxHeapMb: 32, maxRemembered: 2 });
+  const outcomes = await Promise.all([jobs.run('"grow"'), jobs.run(ECHO)]);
+  assert.deepEqual(outcomes, [{ limit: 'memory', part: 3 }, { result: 'echo' }]);
+});

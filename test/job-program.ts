@@ -1,0 +1,9 @@
+// A child for the test of job processes: never ends, takes all memory, or answers with the job.
+import { serveJobs } from '../src/common/job-process.ts';
+
+serveJobs((job: string, begin) => {
+  if (job === 'echo') return job;
+  begin(3);
+  const known = new Map<number, object>();
+  for (let i = 0; ; i++) if (job === 'grow') known.set(i, { i });
+});
