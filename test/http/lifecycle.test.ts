@@ -36,7 +36,9 @@ describe('adapters', () => {
     const digest = response.headers.get('x-lorikeet-adapter')!;
     assert.match(digest, /^[0-9a-f]{64}$/);
     assert.equal(response.headers.get('x-lorikeet-tier'), 'disk');
-    assert.equal(response.headers.get('x-lorikeet-load-ms'), '3');
+    // 3 ms for the files, and the time of the look-up.
+    const loadMs = Number(response.headers.get('x-lorikeet-load-ms'));
+    assert.ok(Number.isInteger(loadMs) && loadMs >= 3, `${loadMs}`);
     const body = await readOk<{
       model: string;
       system_fingerprint: string;
