@@ -60,7 +60,7 @@ test('operations are grouped', { skip }, async (t) => {
   const groups = await page
     .locator('.opblock-tag')
     .evaluateAll((tags) => tags.map((tag) => tag.getAttribute('data-tag')));
-  assert.deepEqual(groups.slice(0, 2), ['Generation', 'Models']);
+  assert.deepEqual(groups.slice(0, 3), ['Generation', 'Embeddings', 'Models']);
   assert.ok(groups.includes('Fine-tuning') && !groups.includes('default'));
 });
 
