@@ -119,29 +119,22 @@ describe('structured output and tools', {
       'responses_create',
     ),
     instructor: paris('TOOLS', 'TOOLS_STRICT', 'JSON_SCHEMA'),
-    'pydantic-ai': paris(
-      'agent auto',
-      'responses agent auto',
-      'tools',
-      'native',
-      'responses tools',
-      'responses native',
-    ),
+    'pydantic-ai': {
+      ...paris('tools', 'native', 'responses tools', 'responses native'),
+      'agent auto': 'Report',
+      'responses agent auto': 'Report',
+    },
     'openai-agents': {
-      ...paris('agent auto', 'tools', 'output', 'responses tools', 'responses output'),
+      'agent auto': 'Report',
+      ...paris('tools', 'output', 'responses tools', 'responses output'),
       handoff: 'expert',
       'responses handoff': 'expert',
     },
-    langchain: paris(
-      'agent auto',
-      'tools',
-      'schema',
-      'responses tools',
-      'responses schema',
-      'bind_tools',
-      'responses bind_tools',
-      'agent',
-    ),
+    langchain: {
+      'agent auto': 'Report',
+      ...paris('tools', 'schema', 'responses tools', 'responses schema'),
+      ...paris('bind_tools', 'responses bind_tools', 'agent'),
+    },
     'llama-index': paris('tools', 'schema', 'agent'),
   })) {
     test(`${client} ends a task in each of its ways`, async () => {
