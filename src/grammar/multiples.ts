@@ -75,14 +75,9 @@ function digits(divisor: number, decimals: number): TextPattern {
   const known = new Map<string, TextPattern>();
   /** The pattern after digits of this remainder, with at most `left` more before the point. */
   const after = (remainder: number, left: number): TextPattern => {
-    const key = `${remainder} ${left}`;
-    const found = known.get(key);
-    if (found) return found;
-    const rule: PatternRule = { body: EMPTY };
-    const self: TextPattern = { kind: 'rule', rule };
-    known.set(key, self);
-    rule.body = choice(tail(remainder), ...(left > 0 ? more(remainder, left, 0) : []));
-    return self;
+    return knownRule(known, `${remainder} ${left}`, () =>
+      choice(tail(remainder), ...(left > 0 ? more(remainder, left, 0) : [])),
+    );
   };
   const more = (remainder: number, left: number, first: number): TextPattern[] =>
     Array.from({ length: 10 - first }, (_, i) =>
@@ -104,17 +99,25 @@ function fractionTails(divisor: number, decimals: number): (remainder: number) =
   const tail = (remainder: number, left: number): TextPattern => {
     const end = isMultiple(remainder, left) ? EMPTY : choice();
     if (left === 0) return end;
-    const key = `${remainder} ${left}`;
-    const found = known.get(key);
-    if (found) return found;
-    const rule: PatternRule = { body: EMPTY };
-    const self: TextPattern = { kind: 'rule', rule };
-    known.set(key, self);
-    rule.body = choice(end, more(remainder, left));
-    return self;
+    return knownRule(known, `${remainder} ${left}`, () => choice(end, more(remainder, left)));
   };
   return (remainder) => {
     const end = isMultiple(remainder, decimals) ? EMPTY : choice();
     return decimals === 0 ? end : choice(end, sequence(text('.'), more(remainder, decimals)));
   };
+}
+
+/** Returns the rule of a key. The rule is known before its body is made, because the body may refer to it. */
+function knownRule(
+  known: Map<string, TextPattern>,
+  key: string,
+  body: () => TextPattern,
+): TextPattern {
+  const found = known.get(key);
+  if (found) return found;
+  const rule: PatternRule = { body: EMPTY };
+  const self: TextPattern = { kind: 'rule', rule };
+  known.set(key, self);
+  rule.body = body();
+  return self;
 }
