@@ -1,10 +1,15 @@
-// A reporter for Node's test runner that writes one line, "passed failed skipped", and then a line "# test: message" for each
-// failure. A file that crashes counts as failed. The runner expects a reporter as the default export.
+// A reporter for Node's test runner that writes one line, "passed failed skipped", then a line "# test: message" for each
+// failure, and a line "# shown: F01 F02" with the rows of docs/reliability.md that passing tests have in their names. A file
+// that crashes counts as failed. The runner expects a reporter as the default export.
+
+/** The ids before a test's name, as in "F03, I04: a run that throws". */
+const IDS = /(?:^|: )((?:[BFIT]\d\d, )*[BFIT]\d\d): /;
 
 /** @param {AsyncIterable<{type: string, data: any}>} source */
 export default async function* countTests(source) {
   const counts = { pass: 0, fail: 0, skip: 0 };
   const failures = [];
+  const shown = new Set();
   for await (const { type, data } of source) {
     if (type !== 'test:pass' && type !== 'test:fail') continue;
     // A suite counts as its tests.
@@ -13,10 +18,14 @@ export default async function* countTests(source) {
       counts.fail++;
       failures.push(`# ${data.name}: ${briefly(data.details?.error)}\n`);
     } else if (data.skip !== undefined || data.todo !== undefined) counts.skip++;
-    else counts.pass++;
+    else {
+      counts.pass++;
+      for (const id of IDS.exec(data.name)?.[1].split(', ') ?? []) shown.add(id);
+    }
   }
   yield `${counts.pass} ${counts.fail} ${counts.skip}\n`;
   yield* failures;
+  yield `# shown: ${[...shown].sort().join(' ')}\n`;
 }
 
 /** @param {any} error the runner's, with the test's own as its cause */

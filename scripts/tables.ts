@@ -1,5 +1,5 @@
 // Writes the generated tables of the documents: settings, training settings, request fields, bases,
-// kinds of adapters, layers. `npm run fix` runs it; `--check` changes nothing and fails if a document is out of date.
+// kinds of adapters, layers, rows that tests hold. `npm run fix` runs it; `--check` changes nothing and fails if a document is out of date.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { kindsTable } from '../adapters/peft/kinds.ts';
 import { trainingSettingsTable } from '../src/contracts/training-fields.ts';
@@ -7,6 +7,7 @@ import { fieldTables } from '../src/http/schema/documented-fields.ts';
 import { baseTables } from '../src/model/documented-families.ts';
 import { listSettings } from '../src/settings/config.ts';
 import { layerTable } from '../test/architecture/rules.ts';
+import { reliabilityTables } from '../test/reliability/held-rows.ts';
 
 const isCheck = process.argv.includes('--check');
 const stale = [
@@ -17,6 +18,7 @@ const stale = [
     replaceTable(text, 'training settings', trainingSettingsTable()),
   ),
   rewrite('docs/adapters.md', (text) => replaceTable(text, 'kinds of adapters', kindsTable())),
+  rewrite('docs/reliability.md', (text) => replaceTables(text, reliabilityTables())),
   rewrite('CONTRIBUTING.md', (text) => replaceTable(text, 'layers', layerTable())),
 ].flat();
 if (isCheck && stale.length > 0) {

@@ -124,7 +124,7 @@ const NAMED_FAULTS: [string, Environment, RegExp][] = [
 ];
 
 for (const [what, env, line] of NAMED_FAULTS) {
-  test(`${what} is one fault that names the variable`, () => {
+  test(`B66: ${what} is one fault that names the variable`, () => {
     const faults = faultsOf(env);
     assert.equal(faults.length, 1);
     assert.match(faults[0]!, line);

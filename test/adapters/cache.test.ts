@@ -52,7 +52,7 @@ function createPlainCache(capacityBytes: number, byteSize = 10) {
   return { cache, loaded };
 }
 
-test('a hundred leases at once make one load, and all see its weights', async () => {
+test('T18, I11: a hundred leases at once make one load, and all see its weights', async () => {
   const gate = createGate();
   const cache = new AdapterCache({ capacityBytes: 100, ...gate });
   const waiting = Array.from({ length: 100 }, () => cache.lease(source('a')));
@@ -117,7 +117,7 @@ test('loads run side by side, but no more than the limit', async () => {
   await leases[0];
 });
 
-test('a leased adapter is never evicted', async () => {
+test('F32, I05: a leased adapter is never evicted', async () => {
   const { cache, loaded } = createPlainCache(30);
   const held = await cache.lease(source('held'));
   for (let i = 0; i < 20; i++) (await cache.lease(source(`other-${i}`))).release();
@@ -244,7 +244,7 @@ test('what is kept warm outlives what is asked for more often, until its time is
   assert.deepEqual(cache.resident().sort(), ['a', 'b']);
 });
 
-test("one owner's two hundred adapters never evict another's within its share", async () => {
+test("T17: one owner's two hundred adapters never evict another's within its share", async () => {
   let nowMs = 0;
   const loaded: string[] = [];
   const cache = new AdapterCache({
@@ -302,7 +302,7 @@ test('a refusal is remembered for a while, a failure is not', async () => {
   assert.equal(loads, 3);
 });
 
-test('a failed load fails each of its waiters', async () => {
+test('I11: a failed load fails each of its waiters', async () => {
   const gate = createGate();
   const cache = new AdapterCache({ capacityBytes: 100, ...gate });
   const waiting = [1, 2, 3].map(() => cache.lease(source('a')));
@@ -364,7 +364,7 @@ class PlainCache {
   }
 }
 
-test('eviction follows a plain twin over random leases and releases', async () => {
+test('I05: eviction follows a plain twin over random leases and releases', async () => {
   const step = fc.record({ digest: fc.integer({ min: 0, max: 7 }), isRelease: fc.boolean() });
   const run = async (steps: { digest: number; isRelease: boolean }[]) => {
     const openAdapter = opening(async ({ digest }) => weightsOf(digest, 1));

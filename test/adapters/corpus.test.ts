@@ -73,17 +73,17 @@ function unsorted(): Uint8Array {
 }
 
 const WEIGHTS: readonly (readonly [string, Uint8Array, Expected])[] = [
-  ...[0, 1, 7].map((n) => [`B34 ${n} bytes`, new Uint8Array(n), HEADER] as const),
+  ...[0, 1, 7].map((n) => [`B34: ${n} bytes`, new Uint8Array(n), HEADER] as const),
   ...[0n, 1n, 80n, 2n ** 53n, 2n ** 64n - 1n].map(
-    (n) => [`B34 header length ${n}`, length(n), HEADER] as const,
+    (n) => [`B34: header length ${n}`, length(n), HEADER] as const,
   ),
-  ['B35 header of 1 MiB + 1', file(`{}${' '.repeat(1024 * 1024 - 1)}`), HEADER],
-  ['B36 header not UTF-8', file(Uint8Array.of(0x7b, 0xff, 0xfe, 0x7d)), HEADER],
-  ['B36 header not JSON', file('{"a":'), { param: 'a' }],
-  ['B36 header with a leading space', file(' {}'), HEADER],
-  ['B36 header an array', file('[]'), HEADER],
+  ['B35: header of 1 MiB + 1', file(`{}${' '.repeat(1024 * 1024 - 1)}`), HEADER],
+  ['B36: header not UTF-8', file(Uint8Array.of(0x7b, 0xff, 0xfe, 0x7d)), HEADER],
+  ['B36: header not JSON', file('{"a":'), { param: 'a' }],
+  ['B36: header with a leading space', file(' {}'), HEADER],
+  ['B36: header an array', file('[]'), HEADER],
   [
-    'B37 duplicate key',
+    'B37: duplicate key',
     file(
       `{"${KEY}":${JSON.stringify(entry())},"${KEY}":${JSON.stringify(entry())}}`,
       new Uint8Array(64),
@@ -91,7 +91,7 @@ const WEIGHTS: readonly (readonly [string, Uint8Array, Expected])[] = [
     { param: /lora_A|header/ },
   ],
   [
-    'B37 duplicate key, escaped',
+    'B37: duplicate key, escaped',
     file(
       `{"a":${JSON.stringify(entry())},"\\u0061":${JSON.stringify(entry())}}`,
       new Uint8Array(64),
@@ -99,51 +99,51 @@ const WEIGHTS: readonly (readonly [string, Uint8Array, Expected])[] = [
     { param: /a|header/ },
   ],
   [
-    'B38 overlap',
+    'B38: overlap',
     file({ a: entry(), b: entry({ data_offsets: [32, 96] }) }, new Uint8Array(96)),
     { param: /^[ab]$/ },
   ],
   [
-    'B38 hole',
+    'B38: hole',
     file({ a: entry(), b: entry({ data_offsets: [72, 136] }) }, new Uint8Array(136)),
     { param: /^[ab]$/ },
   ],
-  ['B38 reversed', one({ data_offsets: [64, 0] }), { param: KEY }],
-  ['B38 not from 0', one({ data_offsets: [8, 72] }, 72), { param: KEY }],
-  ['B38 unsorted but contiguous', unsorted(), 'ok'],
-  ['B39 trailing bytes', Buffer.concat([GOOD, Buffer.from('PK\x03\x04')]), { param: /./ }],
+  ['B38: reversed', one({ data_offsets: [64, 0] }), { param: KEY }],
+  ['B38: not from 0', one({ data_offsets: [8, 72] }, 72), { param: KEY }],
+  ['B38: unsorted but contiguous', unsorted(), 'ok'],
+  ['B39: trailing bytes', Buffer.concat([GOOD, Buffer.from('PK\x03\x04')]), { param: /./ }],
   ...[[2 ** 32, 2 ** 32], [-1, -16], [1.5, 8], ['2', 8], [1e300, 2], null, 16].map(
-    (shape) => [`B40 shape ${JSON.stringify(shape)}`, one({ shape }), { param: KEY }] as const,
+    (shape) => [`B40: shape ${JSON.stringify(shape)}`, one({ shape }), { param: KEY }] as const,
   ),
   [
-    'B40 number in exponent form',
+    'B40: number in exponent form',
     file(`{"${KEY}":{"dtype":"F32","shape":[1e3],"data_offsets":[0,4000]}}`, new Uint8Array(4000)),
     { param: /./ },
   ],
-  ['B41 bytes differ from the shape', one({ shape: [2, 7] }), { param: KEY }],
+  ['B41: bytes differ from the shape', one({ shape: [2, 7] }), { param: KEY }],
   ...['I64', 'F8_E4M3', 'BOOL', 'F64', 'I8', 'f32', 'X', 7].map(
-    (dtype) => [`B42 dtype ${dtype}`, one({ dtype }), { param: KEY }] as const,
+    (dtype) => [`B42: dtype ${dtype}`, one({ dtype }), { param: KEY }] as const,
   ),
-  ['B43 zero-size tensor', one({ shape: [0, 8], data_offsets: [0, 0] }, 0), { param: KEY }],
-  ['B43 scalar', one({ shape: [], data_offsets: [0, 4] }, 4), { param: KEY }],
+  ['B43: zero-size tensor', one({ shape: [0, 8], data_offsets: [0, 0] }, 0), { param: KEY }],
+  ['B43: scalar', one({ shape: [], data_offsets: [0, 4] }, 4), { param: KEY }],
   [
-    'B44 name __proto__',
+    'B44: name __proto__',
     file(`{"__proto__":${JSON.stringify(entry())}}`, new Uint8Array(64)),
     { param: /./ },
   ],
-  ['B44 name ../x', file({ '../x': entry() }, new Uint8Array(64)), { param: /./ }],
+  ['B44: name ../x', file({ '../x': entry() }, new Uint8Array(64)), { param: /./ }],
   [
-    'B44 name of 64 KiB',
+    'B44: name of 64 KiB',
     file({ ['a'.repeat(65_536)]: entry() }, new Uint8Array(64)),
     { param: /./ },
   ],
   [
-    'B44 metadata not a string map',
+    'B44: metadata not a string map',
     file({ __metadata__: { a: 1 }, [KEY]: entry() }, new Uint8Array(64)),
     { param: /metadata/ },
   ],
   [
-    'B45 too many tensors',
+    'B45: too many tensors',
     file(
       Object.fromEntries(
         Array.from({ length: 5000 }, (_, i) => [
@@ -155,32 +155,32 @@ const WEIGHTS: readonly (readonly [string, Uint8Array, Expected])[] = [
     ),
     { param: /./ },
   ],
-  ...[1, 2, 3, 5].map((n) => [`B46 data ${n} bytes off`, padded(n), 'ok'] as const),
+  ...[1, 2, 3, 5].map((n) => [`B46: data ${n} bytes off`, padded(n), 'ok'] as const),
   ...[Number.NaN, Infinity, -Infinity, 1e38, 65_504, 1001].map(
-    (value) => [`B47 ${value}`, withValue(value), 'adapter_non_finite'] as const,
+    (value) => [`B47: ${value}`, withValue(value), 'adapter_non_finite'] as const,
   ),
-  ['B47 a B over the cap only by its scaling', withValue(501, 'F32', 'B'), 'adapter_non_finite'],
-  ['B47 F16 infinity', withValue(70_000, 'F16'), 'adapter_non_finite'],
-  ['B47 BF16 NaN', withValue(Number.NaN, 'BF16'), 'adapter_non_finite'],
-  ...[-0, 1e-40, 1000, -1000].map((value) => [`B47 ${value}`, withValue(value), 'ok'] as const),
+  ['B47: a B over the cap only by its scaling', withValue(501, 'F32', 'B'), 'adapter_non_finite'],
+  ['B47: F16 infinity', withValue(70_000, 'F16'), 'adapter_non_finite'],
+  ['B47: BF16 NaN', withValue(Number.NaN, 'BF16'), 'adapter_non_finite'],
+  ...[-0, 1e-40, 1000, -1000].map((value) => [`B47: ${value}`, withValue(value), 'ok'] as const),
   [
-    'B48 all-zero B',
+    'B48: all-zero B',
     serializeSafetensors(sampleTensors({ value: (_, f) => (f === 'B' ? 0 : 1) })),
     'ok',
   ],
-  ['B49 no tensors', file({}), { param: /./ }],
+  ['B49: no tensors', file({}), { param: /./ }],
   [
-    'B49 a B is missing',
+    'B49: a B is missing',
     withTensor(keyOf(1, 'v_proj', 'B'), undefined),
     { param: keyOf(1, 'v_proj', 'B') },
   ],
   [
-    'B49 an A is missing',
+    'B49: an A is missing',
     withTensor(keyOf(2, 'q_proj', 'A'), undefined),
     { param: keyOf(2, 'q_proj', 'A') },
   ],
   [
-    'B49 layer 99',
+    'B49: layer 99',
     withTensor(
       keyOf(99, 'q_proj', 'A'),
       filled([2, 8], 'F32', () => 0),
@@ -188,7 +188,7 @@ const WEIGHTS: readonly (readonly [string, Uint8Array, Expected])[] = [
     { param: keyOf(99, 'q_proj', 'A') },
   ],
   [
-    'B49 a tensor of a module not targeted',
+    'B49: a tensor of a module not targeted',
     withTensor(
       keyOf(0, 'o_proj', 'A'),
       filled([2, 12], 'F32', () => 0),
@@ -198,13 +198,13 @@ const WEIGHTS: readonly (readonly [string, Uint8Array, Expected])[] = [
   ...['\x80\x04\x95pickle', 'GGUF\x03\0\0\0', '\x08\x07onnx', '<!doctype html>', 'PK\x03\x04'].map(
     (text) =>
       [
-        `B50 ${JSON.stringify(text)}`,
+        `B50: ${JSON.stringify(text)}`,
         Buffer.from(text.padEnd(4000, '.'), 'latin1'),
         HEADER,
       ] as const,
   ),
   [
-    'B54 a bias',
+    'B54: a bias',
     withTensor(
       'base_model.model.model.layers.0.self_attn.q_proj.lora_B.bias',
       filled([1, 12], 'F32', () => 0),
@@ -212,7 +212,7 @@ const WEIGHTS: readonly (readonly [string, Uint8Array, Expected])[] = [
     { param: /lora_B\.bias$/ },
   ],
   [
-    'B54 a magnitude',
+    'B54: a magnitude',
     withTensor(
       'base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector',
       filled([1, 12], 'F32', () => 0),
@@ -220,7 +220,7 @@ const WEIGHTS: readonly (readonly [string, Uint8Array, Expected])[] = [
     { param: /magnitude/ },
   ],
   [
-    'B54 a whole head',
+    'B54: a whole head',
     withTensor(
       'base_model.model.lm_head.weight',
       filled([16, 8], 'F32', () => 0),
@@ -228,7 +228,7 @@ const WEIGHTS: readonly (readonly [string, Uint8Array, Expected])[] = [
     { param: /lm_head/ },
   ],
   [
-    'B58 dtypes mixed over tensors',
+    'B58: dtypes mixed over tensors',
     withTensor(
       KEY,
       filled([2, 8], 'BF16', () => 0.5),
@@ -236,7 +236,7 @@ const WEIGHTS: readonly (readonly [string, Uint8Array, Expected])[] = [
     'ok',
   ],
   [
-    'B58 transposed A',
+    'B58: transposed A',
     withTensor(
       KEY,
       filled([8, 2], 'F32', () => 0),
@@ -244,7 +244,7 @@ const WEIGHTS: readonly (readonly [string, Uint8Array, Expected])[] = [
     { param: KEY },
   ],
   [
-    'B58 another rank than the configuration',
+    'B58: another rank than the configuration',
     withTensor(
       KEY,
       filled([3, 8], 'F32', () => 0),
@@ -254,90 +254,91 @@ const WEIGHTS: readonly (readonly [string, Uint8Array, Expected])[] = [
 ];
 
 const CONFIGS: readonly (readonly [string, Uint8Array, Expected])[] = [
-  ['B51 not JSON', Buffer.from('{'), { param: 'adapter_config.json' }],
-  ['B51 not an object', json([1]), { param: 'adapter_config.json' }],
+  ['B51: not JSON', Buffer.from('{'), { param: 'adapter_config.json' }],
+  ['B51: not an object', json([1]), { param: 'adapter_config.json' }],
   ...['r', 'lora_alpha', 'target_modules'].map(
     (field) =>
-      [`B51 ${field} missing`, configBytes({ [field]: undefined }), { param: field }] as const,
+      [`B51: ${field} missing`, configBytes({ [field]: undefined }), { param: field }] as const,
   ),
-  ...[0, -1, 1.5, 513].map((r) => [`B52 r ${r}`, configBytes({ r }), { param: 'r' }] as const),
-  ['B52 r unlike the tensors', configBytes({ r: 3 }), { param: KEY }],
-  ['B53 alpha 0', configBytes({ lora_alpha: 0 }), { param: 'lora_alpha' }],
+  ...[0, -1, 1.5, 513].map((r) => [`B52: r ${r}`, configBytes({ r }), { param: 'r' }] as const),
+  ['B52: r unlike the tensors', configBytes({ r: 3 }), { param: KEY }],
+  ['B53: alpha 0', configBytes({ lora_alpha: 0 }), { param: 'lora_alpha' }],
   [
-    'B53 alpha NaN',
+    'B53: alpha NaN',
     Buffer.from('{"peft_type":"LORA","r":2,"lora_alpha":NaN,"target_modules":["q_proj"]}'),
     { param: 'adapter_config.json' },
   ],
-  ['B53 alpha 1e30', configBytes({ lora_alpha: 1e30 }), { param: 'lora_alpha' }],
-  ['B53 rsLoRA', configBytes({ use_rslora: true }), 'ok'],
-  ['B54 bias', configBytes({ bias: 'all' }), { param: 'bias' }],
-  ['B54 DoRA', configBytes({ use_dora: true }), { param: 'use_dora' }],
+  ['B53: alpha 1e30', configBytes({ lora_alpha: 1e30 }), { param: 'lora_alpha' }],
+  ['B53: rsLoRA', configBytes({ use_rslora: true }), 'ok'],
+  ['B54: bias', configBytes({ bias: 'all' }), { param: 'bias' }],
+  ['B54: DoRA', configBytes({ use_dora: true }), { param: 'use_dora' }],
   [
-    'B54 modules_to_save',
+    'B54: modules_to_save',
     configBytes({ modules_to_save: ['lm_head'] }),
     { param: 'base_model.model.lm_head.weight' },
   ],
-  ['B54 peft_type', configBytes({ peft_type: 'PROMPT_TUNING' }), { param: 'peft_type' }],
+  ['B54: peft_type', configBytes({ peft_type: 'PROMPT_TUNING' }), { param: 'peft_type' }],
   [
-    'B54 auto_mapping',
+    'B54: auto_mapping',
     configBytes({ auto_mapping: { base_model_class: 'Evil', parent_library: 'os' } }),
     { param: 'auto_mapping' },
   ],
-  ['B55 regex', configBytes({ target_modules: '.*\\.(q|v)_proj' }), 'ok'],
-  ['B55 backtracking regex', configBytes({ target_modules: '((.*)*)*!' }), { param: KEY }],
-  ['B55 look-around', configBytes({ target_modules: '(?=.)q_proj' }), { param: 'target_modules' }],
-  ['B55 a name nowhere', configBytes({ target_modules: ['query'] }), { param: KEY }],
+  ['B55: regex', configBytes({ target_modules: '.*\\.(q|v)_proj' }), 'ok'],
+  ['B55: backtracking regex', configBytes({ target_modules: '((.*)*)*!' }), { param: KEY }],
+  ['B55: look-around', configBytes({ target_modules: '(?=.)q_proj' }), { param: 'target_modules' }],
+  ['B55: a name nowhere', configBytes({ target_modules: ['query'] }), { param: KEY }],
   [
-    'B55 lm_head',
+    'B55: lm_head',
     configBytes({ target_modules: ['q_proj', 'v_proj', 'lm_head'] }),
     { param: 'base_model.model.lm_head.lora_A.weight' },
   ],
   [
-    'B55 embed_tokens by regex',
+    'B55: embed_tokens by regex',
     configBytes({ target_modules: '.*(q_proj|v_proj|tokens)' }),
     { param: 'base_model.model.model.embed_tokens.lora_embedding_B' },
   ],
   [
-    'B56 another base name of the same shape',
+    'B56: another base name of the same shape',
     configBytes({ base_model_name_or_path: 'other/model' }),
     'ok',
   ],
-  ['B58 an alpha per module', configBytes({ alpha_pattern: { v_proj: 1 } }), 'ok'],
+  ['B58: an alpha per module', configBytes({ alpha_pattern: { v_proj: 1 } }), 'ok'],
 ];
 
-async function assertAnswer(name: string, parse: Promise<unknown>, expected: Expected) {
-  if (expected === 'ok') return assert.doesNotReject(parse, name);
+async function assertAnswer(parse: Promise<unknown>, expected: Expected) {
+  if (expected === 'ok') return assert.doesNotReject(parse);
   const code = typeof expected === 'string' ? expected : 'adapter_invalid';
   const param = typeof expected === 'string' ? /lora_[AB]/ : expected.param;
   const message = /^adapter refused: .{1,700}$/s; // never a whole hostile name
-  return assert.rejects(parse, { name: 'ServeError', code, status: 422, param, message }, name);
+  return assert.rejects(parse, { name: 'ServeError', code, status: 422, param, message });
 }
 
-test('weights of the bad-input corpus get their answers', async () => {
-  await assertAnswer('the good file', parseAdapter(adapterBytes(configBytes(), GOOD), MODEL), 'ok');
-  for (const [name, weights, expected] of WEIGHTS) {
-    await assertAnswer(name, parseAdapter(adapterBytes(configBytes(), weights), MODEL), expected);
-  }
+test('the good file is accepted', async () => {
+  await assertAnswer(parseAdapter(adapterBytes(configBytes(), GOOD), MODEL), 'ok');
 });
 
-test('configurations of the bad-input corpus get their answers', async () => {
-  for (const [name, config, expected] of CONFIGS) {
-    await assertAnswer(name, parseAdapter(adapterBytes(config, GOOD), MODEL), expected);
-  }
-});
+for (const [name, weights, expected] of WEIGHTS) {
+  test(name, () =>
+    assertAnswer(parseAdapter(adapterBytes(configBytes(), weights), MODEL), expected),
+  );
+}
+
+for (const [name, config, expected] of CONFIGS) {
+  test(name, () => assertAnswer(parseAdapter(adapterBytes(config, GOOD), MODEL), expected));
+}
 
 test('no tensors and no module that matches is refused by the targets', async () => {
   const bytes = adapterBytes(configBytes({ target_modules: ['query'] }), file({}));
   await assert.rejects(parseAdapter(bytes, MODEL), { status: 422 });
 });
 
-test('an unaligned file has the values of an aligned one', async () => {
+test('B46: an unaligned file has the values of an aligned one', async () => {
   const aligned = await parseSample();
   const shifted = await parseAdapter(adapterBytes(configBytes(), padded(3)), MODEL);
   assert.deepEqual(shifted.layers, aligned.layers);
 });
 
-test('ranks and scalings that differ over modules are honoured exactly', async () => {
+test('B52, B58: ranks and scalings that differ over modules are honoured exactly', async () => {
   const rankOf = (layer: number, target: string) => (target === 'o_proj' ? 5 : layer + 1);
   const value = (_: number, factor: 'A' | 'B') => (factor === 'A' ? 0.5 : 0.25);
   const tensors = sampleTensors({ targets: ALL_TARGETS, rankOf, value });

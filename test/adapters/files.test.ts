@@ -64,7 +64,7 @@ test('an empty file is an empty part', async (t) => {
   assert.equal(digest, adapterDigest(new Uint8Array(0), new Uint8Array(0)));
 });
 
-test('missing files, pickles, oversized configurations and odd files are refused by name', async (t) => {
+test('T06: missing files, pickles, oversized configurations and odd files are refused by name', async (t) => {
   const config = configBytes();
   const cases: readonly (readonly [Record<string, Uint8Array | string>, string])[] = [
     [{}, CONFIG_FILE],
@@ -94,7 +94,7 @@ test('a pipe in place of a file is refused and blocks nobody', {
   });
 });
 
-test('a link inside the folder is followed, one out of it is refused', async (t) => {
+test('T09: a link inside the folder is followed, one out of it is refused', async (t) => {
   const folder = folderWith(t, { [CONFIG_FILE]: configBytes(), data: WEIGHTS });
   symlinkSync('data', path.join(folder, WEIGHTS_FILE));
   assert.equal((await readAdapterFiles(folder)).weightsBytes.length, WEIGHTS.length);

@@ -282,7 +282,7 @@ test('requests at once share one look into the folder', async (t) => {
   assert.equal(lines.length, 1);
 });
 
-test('another base model and files that are not used are warned of, once', async (t) => {
+test('B57: another base model and files that are not used are warned of, once', async (t) => {
   const { root, lines, resolve } = setUp(t);
   publish(root, 'fits', configBytes({ base_model_name_or_path: '/data/models/sample/' }));
   publish(root, 'alias', configBytes({ base_model_name_or_path: 'org/sample-alias' }));

@@ -73,7 +73,7 @@ async function growthOf(run: () => Promise<void>): Promise<number> {
   return used() - before;
 }
 
-test('mutated weights are parsed or refused, and leave no memory behind', async () => {
+test('T07: mutated weights are parsed or refused, and leave no memory behind', async () => {
   const property = fc.asyncProperty(
     fc.array(mutation, { minLength: 1, maxLength: 3 }),
     (mutations) => answers(GOOD_CONFIG, mutations.reduce(mutate, GOOD_WEIGHTS)),

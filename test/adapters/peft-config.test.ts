@@ -193,7 +193,7 @@ test('keys without operators match as the expression they are', async () => {
   }
 });
 
-test('rsLoRA divides by the root of the rank', async () => {
+test('B53: rsLoRA divides by the root of the rank', async () => {
   const config = await parse({
     r: 16,
     lora_alpha: 8,
@@ -240,7 +240,7 @@ test('a pattern that a linear engine cannot read is refused by name', async () =
   }
 });
 
-test('a catastrophic pattern takes linear time', async () => {
+test('B55: a catastrophic pattern takes linear time', async () => {
   // A backtracking engine takes 2^n steps on these names: the test would not end.
   const long = 'a'.repeat(20_000);
   const bytes = configBytes({ target_modules: '([a-z_.0-9]*)*([a-z_.0-9]+)+!' });

@@ -109,7 +109,7 @@ describe('a published name', () => {
     assert.equal((await resolve(acme, '1*a')).digest, a);
   });
 
-  test('of another base is refused, one that does not say is not', async () => {
+  test('B56: of another base is refused, one that does not say is not', async () => {
     const { publish, registry, resolve } = setUp();
     await publish('acme', 'other', { baseDigest: 'c'.repeat(64) });
     await publish('acme', 'same', { baseDigest: BASE.digest });
@@ -173,7 +173,7 @@ describe('tenants', () => {
     assert.equal(other.parts[0]!.owner, 'shared');
   });
 
-  test('cannot tell the foreign from the unknown, by body or by what is read', async () => {
+  test('T03: cannot tell the foreign from the unknown, by body or by what is read', async () => {
     const { publish, registry, reading } = setUp();
     const digest = await publish('umbrella', 'secret', { aliases: ['stable', 'ftjob-1'] });
     await registry.resolve(tenant('umbrella'), 'secret'); // it is warm
@@ -286,7 +286,7 @@ describe('an alias', () => {
     assert.ok(location.kind === 'version' && location.alias === 'latest');
   });
 
-  test('never goes back on one server, whatever the store answers', async () => {
+  test('F17, I17: never goes back on one server, whatever the store answers', async () => {
     const { publish, store, reading, resolve, clock } = setUp();
     await publish('acme', 'zen');
     const stale = await bytesOf(store, 'acme/zen/alias.json');

@@ -100,7 +100,7 @@ for (const args of [
   });
 }
 
-test('a wrong setting exits 78 with one line per fault', async () => {
+test('B66: a wrong setting exits 78 with one line per fault', async () => {
   const { code, error } = await run(['serve', '--port', '8080x', '--slots', '0']);
   assert.equal(code, 78);
   assert.deepEqual(
@@ -112,7 +112,7 @@ test('a wrong setting exits 78 with one line per fault', async () => {
   );
 });
 
-test('a secret on the command line is refused and not repeated', async () => {
+test('B66: a secret on the command line is refused and not repeated', async () => {
   for (const args of [
     ['serve', '--hf-token=hf_secret'],
     ['serve', '--api-key', 'hf_secret'],

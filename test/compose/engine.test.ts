@@ -15,7 +15,7 @@ function tokensOf(events: readonly EngineEvent[]): number[] {
   return events.flatMap((event) => (event.type === 'token' ? [event.tokenId] : []));
 }
 
-test('a crowd of base and adapters on the real engine gives each the tokens it has alone', async (t) => {
+test('I01: a crowd of base and adapters on the real engine gives each the tokens it has alone', async (t) => {
   const options = await hostOptions(t);
   const client = createInProcessClient(
     new StepLoop(await createEngineHost(options, () => {})),

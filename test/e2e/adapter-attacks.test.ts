@@ -178,7 +178,7 @@ describe('costly adapters', { skip }, () => {
     rmSync(home, { recursive: true, force: true });
   });
 
-  test('patterns that compile slowly are refused by their place, and nobody else waits', async () => {
+  test('B55, T08: patterns that compile slowly are refused by their place, and nobody else waits', async () => {
     const stop = new AbortController();
     const push = ['adapters', 'push', path.join(adapters, 'fine'), '--name', 'own'];
     const pushed = await runLorikeet([...push, '--tenant', 'attacker'], home);

@@ -78,7 +78,9 @@ async function quarantined({ url }: Serving): Promise<string[]> {
   return data.map(({ kind }) => kind).sort();
 }
 
-test('adapters that ran when the engine was killed twice are served again', { skip }, async (t) => {
+test('F02: adapters that ran when the engine was killed twice are served again', {
+  skip,
+}, async (t) => {
   const server = await start(t);
   for (let kills = 0; kills < 2; kills++) {
     const pid = enginePid(server);
@@ -92,7 +94,7 @@ test('adapters that ran when the engine was killed twice are served again', { sk
   for (const name of NAMES) assert.equal((await ask(server, name)).status, 200, name);
 });
 
-test('an adapter in two steps that ended in SIGSEGV is refused with 503 until an operator admits it', {
+test('T32: an adapter in two steps that ended in SIGSEGV is refused with 503 until an operator admits it', {
   skip,
 }, async (t) => {
   const server = await start(t);
@@ -114,7 +116,7 @@ test('an adapter in two steps that ended in SIGSEGV is refused with 503 until an
   assert.equal((await ask(server, 'one')).status, 200);
 });
 
-test('a stopped engine makes /readyz 503 within 5 s, /livez stays fast, and it goes on', {
+test('T31: a stopped engine makes /readyz 503 within 5 s, /livez stays fast, and it goes on', {
   skip,
 }, async (t) => {
   const server = await start(t);

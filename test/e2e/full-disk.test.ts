@@ -74,7 +74,7 @@ async function until(what: string, isSo: () => boolean): Promise<void> {
   }
 }
 
-test('an upload on a full disk is answered with 507 at once, and leaves nothing', {
+test('T35: an upload on a full disk is answered with 507 at once, and leaves nothing', {
   skip,
 }, async () => {
   assert.equal((await upload(1000)).status, 200);

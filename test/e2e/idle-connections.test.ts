@@ -29,7 +29,7 @@ const skip = hasPrlimit ? false : 'prlimit is not installed';
 const home = mkdtempSync(path.join(tmpdir(), 'lorikeet-idle-'));
 after(() => rmSync(home, { recursive: true, force: true }));
 
-test(`${SILENT} silent connections at a limit of ${DESCRIPTORS} descriptors: others are served`, {
+test(`F30: ${SILENT} silent connections at a limit of ${DESCRIPTORS} descriptors: others are served`, {
   skip,
 }, async () => {
   const launcher = ['prlimit', `--nofile=${DESCRIPTORS}:${DESCRIPTORS}`];

@@ -48,7 +48,7 @@ test('an imported base is served by its name, and SIGTERM ends with 0', { skip }
   assert.equal(await server.stop(), 0);
 });
 
-test('a stream under way is finished before SIGTERM ends the server', { skip }, async () => {
+test('T33: a stream under way is finished before SIGTERM ends the server', { skip }, async () => {
   const server = await startServing(['--model', 'tied'], home);
   const response = await post(server.url, { ...completion, max_tokens: 100, stream: true });
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
@@ -69,7 +69,7 @@ test('a port in use is a failure that ends every process', { skip }, async () =>
   assert.equal(await first.stop(), 0);
 });
 
-test('settings that do not fit the model exit with 78', { skip }, async () => {
+test('B67: settings that do not fit the model exit with 78', { skip }, async () => {
   const args = ['serve', '--port', '0', '--model', 'tied', '--max-seq', '1000000'];
   const { code, error } = await runLorikeet(args, home);
   assert.equal(code, 78, error);

@@ -58,7 +58,7 @@ interface Health {
   readonly engine: { slotCount: number };
 }
 
-test('in 900 MB it serves fewer sequences, says so, and survives a full load with eight adapters', {
+test('T34: in 900 MB it serves fewer sequences, says so, and survives a full load with eight adapters', {
   skip: skipBase,
 }, async (t) => {
   const group = limited(t, 900e6);
@@ -103,7 +103,7 @@ test('in 900 MB it serves fewer sequences, says so, and survives a full load wit
   }
 });
 
-test('in 200 MB it ends with 78 and the figures, before it builds anything', {
+test('F31, T34: in 200 MB it ends with 78 and the figures, before it builds anything', {
   skip: skipBase,
 }, async (t) => {
   const group = limited(t, 200e6);

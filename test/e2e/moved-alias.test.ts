@@ -47,7 +47,7 @@ async function complete(url: string, model: string, rest: object = {}): Promise<
   };
 }
 
-test('an alias that moves under fifty streams of two servers: each stream is of one version, then all of the new', {
+test('T05, I17: an alias that moves under fifty streams of two servers: each stream is of one version, then all of the new', {
   skip,
 }, async (t) => {
   assert(server);

@@ -19,7 +19,7 @@ const environment = () => {
   return { ...Object.fromEntries(others), LORIKEET_HOME: path.join(root, 'home') };
 };
 
-test('the tarball installs into an empty folder, without scripts, and serves', async (t) => {
+test('T42: the tarball installs into an empty folder, without scripts, and serves', async (t) => {
   const out = path.join(root, 'out');
   const packed = execFileSync('npm', ['run', '--silent', 'package', '--', '--out', out], {
     encoding: 'utf8',

@@ -69,7 +69,7 @@ async function readLatest(reader: AdapterRepository): Promise<number> {
   return pointer.version;
 }
 
-test('killed with SIGKILL before and after each of its calls, a publication leaves the old or the new and goes on', {
+test('T21, I18: killed with SIGKILL before and after each of its calls, a publication leaves the old or the new and goes on', {
   skip,
 }, async (t) => {
   const { repository, home, publish } = openShelf(t);
@@ -97,7 +97,7 @@ test('killed with SIGKILL before and after each of its calls, a publication leav
   assert.equal(new Set(versions.map(({ digest }) => digest)).size, versions.length);
 });
 
-test('a push that is killed at any moment goes on when it is run again, and readers see no half', {
+test('T21, I18: a push that is killed at any moment goes on when it is run again, and readers see no half', {
   skip,
 }, async (t) => {
   const { repository, home, lorikeet } = openShelf(t);
@@ -136,7 +136,9 @@ test('a large file tells its progress part by part', { skip }, async (t) => {
   assert.equal(told.at(-1), 20 * 2 ** 20);
 });
 
-test('ten processes that publish at once bring ten versions, none lost', { skip }, async (t) => {
+test('T22: ten processes that publish at once bring ten versions, none lost', {
+  skip,
+}, async (t) => {
   const { repository, home, publish } = openShelf(t);
   const runs = Array.from({ length: 10 }, (_, i) =>
     publish(writeAdapter(home, i + 1), `publication ${i}`),

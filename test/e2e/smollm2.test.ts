@@ -132,7 +132,7 @@ async function mixedAndAlone(client: EngineClient) {
   return results;
 }
 
-test('32 mixed requests get the tokens that each gets alone', { skip }, async (t) => {
+test('I01: 32 mixed requests get the tokens that each gets alone', { skip }, async (t) => {
   const client = await serve(t, dir, 'f32');
   for (const { together, alone } of await mixedAndAlone(client)) {
     assert.deepEqual(together, alone);

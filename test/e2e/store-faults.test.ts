@@ -166,7 +166,7 @@ async function assertGoesOn(stage: Stage, name: string): Promise<void> {
   assertAnswer(stage, await stage.ask(name), COMES);
 }
 
-test('each fault of a store has its answer, and streams of a resident adapter go on', {
+test('F06, F07, F08, F09, F10, F12, F13, F14, T20: each fault of a store has its answer, and streams of a resident adapter go on', {
   skip,
 }, async (t) => {
   const stage = await startStage(t);
@@ -206,7 +206,7 @@ test('each fault of a store has its answer, and streams of a resident adapter go
   await stage.stopStreams();
 });
 
-test('objects that are not what was published are refused, and streams of a resident adapter go on', {
+test('B68, T20: objects that are not what was published are refused, and streams of a resident adapter go on', {
   skip,
 }, async (t) => {
   const stage = await startStage(t);
@@ -223,7 +223,7 @@ test('objects that are not what was published are refused, and streams of a resi
   await stage.stopStreams();
 });
 
-test('a hundred requests at once for one cold adapter: each of its files is read once', {
+test('T18: a hundred requests at once for one cold adapter: each of its files is read once', {
   skip,
 }, async (t) => {
   const stage = await startStage(t);
@@ -241,7 +241,7 @@ test('a hundred requests at once for one cold adapter: each of its files is read
   await stage.stopStreams();
 });
 
-test('F13 while the store is gone: what is known is served and listed, nobody waits, and it is found again', {
+test('F13: while the store is gone: what is known is served and listed, nobody waits, and it is found again', {
   skip,
 }, async (t) => {
   const stage = await startStage(t, { LORIKEET_ALIAS_POLL_MS: '100' });

@@ -27,7 +27,7 @@ async function untilServed({ ask }: Stage, model: string, version: string): Prom
   await eventually(async () => (await ask(model)).version === version, `${model} is ${version}`);
 }
 
-test('F15 conditional puts that fail in any way end with one version, which servers see', {
+test('F15: conditional puts that fail in any way end with one version, which servers see', {
   skip,
 }, async (t) => {
   const stage = await startStage(t, SETTINGS);
@@ -51,7 +51,7 @@ test('F15 conditional puts that fail in any way end with one version, which serv
   await stage.stopStreams();
 });
 
-test('F16 a publisher that ends between files, manifest and pointer: the old version is served, what is left is collected', {
+test('F16: a publisher that ends between files, manifest and pointer: the old version is served, what is left is collected', {
   skip,
 }, async (t) => {
   const stage = await startStage(t, SETTINGS);
@@ -112,7 +112,9 @@ test('F16 a publisher that ends between files, manifest and pointer: the old ver
   await stage.stopStreams();
 });
 
-test('F17 a store that answers with an older pointer takes no server back', { skip }, async (t) => {
+test('F17: a store that answers with an older pointer takes no server back', {
+  skip,
+}, async (t) => {
   const stage = await startStage(t, SETTINGS);
   const { store, proxy, publish, ask } = stage;
   const key = 'local/zen/alias.json';

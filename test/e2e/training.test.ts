@@ -29,7 +29,7 @@ async function reached(run: string, steps: number, child: ChildProcess): Promise
   while (isRunning() && done() < steps) await setTimeout(2);
 }
 
-test('a run killed at random steps goes on to the same bytes', async (t) => {
+test('F25, T25, I20: a run killed at random steps goes on to the same bytes', async (t) => {
   const dir = temporaryFolder(t);
   const job = writeJob(dir, { dropout: 0.1, packing: true, gradAccumulation: 2, epochs: 12 });
   const whole = path.join(dir, 'whole');

@@ -196,11 +196,13 @@ async function assertIsolated(
 }
 
 const CASES: Record<string, Case> = {
-  'an adapter of NaN ends its own row and leaves the others bit-equal': isolates(Number.NaN),
-  'an adapter of infinities ends its own row and leaves the others bit-equal': isolates(
+  'T01, F37, I02: an adapter of NaN ends its own row and leaves the others bit-equal': isolates(
+    Number.NaN,
+  ),
+  'T01, I02: an adapter of infinities ends its own row and leaves the others bit-equal': isolates(
     Number.POSITIVE_INFINITY,
   ),
-  'an adapter of 1e38 ends its own row and leaves the others bit-equal': isolates(1e38),
+  'T01, I02: an adapter of 1e38 ends its own row and leaves the others bit-equal': isolates(1e38),
   'each row of a mixed batch has the logits that the plain decoder computes for it alone': async (
     t,
     { engineOf, limit },
@@ -244,7 +246,10 @@ const CASES: Record<string, Case> = {
     assert.notDeepEqual(second.logits[0], first.logits[0]);
   },
 
-  'old values in a freed slot do not affect the next sequence': async (t, { engineOf }) => {
+  'T02, I04: old values in a freed slot do not affect the next sequence': async (
+    t,
+    { engineOf },
+  ) => {
     const model = tinyModel();
     const engine = await engineOf(t, model);
     const fresh = await decodeTogether(engine, [{ prompt: [3, 4], adapter: undefined }], 9);
@@ -253,33 +258,31 @@ const CASES: Record<string, Case> = {
     assert.deepEqual(reused.logits, fresh.logits);
   },
 
-  'rows keep their adapters while others are attached and detached and slots are replaced': async (
-    t,
-    { engineOf, limit },
-  ) => {
-    const model = tinyModel();
-    const engine = await engineOf(t, model);
-    const random = seededRandom(5);
-    const attached: AdapterWeights[] = [];
-    for (let round = 0; round < 12; round++) {
-      const seed = 100 + round;
-      const rank = 1 + Math.floor(20 * Math.abs(random()));
-      const targets = random() > 0 ? TARGETS_OF.separate : (['q_proj', 'v_proj'] as const);
-      if (attached.length === 4) {
-        const [gone] = attached.splice(Math.floor(4 * Math.abs(random())), 1);
-        engine.detachAdapter(gone!.digest);
+  'I06: rows keep their adapters while others are attached and detached and slots are replaced':
+    async (t, { engineOf, limit }) => {
+      const model = tinyModel();
+      const engine = await engineOf(t, model);
+      const random = seededRandom(5);
+      const attached: AdapterWeights[] = [];
+      for (let round = 0; round < 12; round++) {
+        const seed = 100 + round;
+        const rank = 1 + Math.floor(20 * Math.abs(random()));
+        const targets = random() > 0 ? TARGETS_OF.separate : (['q_proj', 'v_proj'] as const);
+        if (attached.length === 4) {
+          const [gone] = attached.splice(Math.floor(4 * Math.abs(random())), 1);
+          engine.detachAdapter(gone!.digest);
+        }
+        attached.push(tinyAdapter(model.config, { seed, rank, targets }));
+        engine.attachAdapter(attached.at(-1)!);
+        const sequences = attached.map((adapter, i) => ({ prompt: [10 + i, 20], adapter }));
+        const { logits } = await decodeTogether(engine, sequences, 33);
+        sequences.forEach(({ prompt, adapter }, row) => {
+          const want = plainLogits(model.config, model.weights, [...prompt, 33], adapter).at(-1)!;
+          const worst = Math.max(...want.map((v, i) => Math.abs(v - logits[row]![i]!)));
+          assert.ok(worst < 2 * limit, `round ${round} row ${row} is off by ${worst}`);
+        });
       }
-      attached.push(tinyAdapter(model.config, { seed, rank, targets }));
-      engine.attachAdapter(attached.at(-1)!);
-      const sequences = attached.map((adapter, i) => ({ prompt: [10 + i, 20], adapter }));
-      const { logits } = await decodeTogether(engine, sequences, 33);
-      sequences.forEach(({ prompt, adapter }, row) => {
-        const want = plainLogits(model.config, model.weights, [...prompt, 33], adapter).at(-1)!;
-        const worst = Math.max(...want.map((v, i) => Math.abs(v - logits[row]![i]!)));
-        assert.ok(worst < 2 * limit, `round ${round} row ${row} is off by ${worst}`);
-      });
-    }
-  },
+    },
 
   'a sequence continues unchanged after its slot is moved': async (t, { engineOf }) => {
     const model = tinyModel();

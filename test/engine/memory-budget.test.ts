@@ -39,7 +39,7 @@ test('with 900 MB there are fewer and shorter sequences, and a message says why'
   assert.match(reduced!, /--slots \d+ --max-seq \d+ instead of 32 and 2048: .* 859 MiB \(test\)/);
 });
 
-test('200 MB are refused, with the figures', () => {
+test('F31, B67: 200 MB are refused, with the figures', () => {
   assert.throws(
     () => plan(200e6),
     (error) =>
@@ -50,7 +50,7 @@ test('200 MB are refused, with the figures', () => {
   );
 });
 
-test('requested sizes are kept or refused, never reduced', () => {
+test('B67: requested sizes are kept or refused, never reduced', () => {
   assert.throws(() => plan(900e6, { slots: 32, maxSeq: 2048 }), /KV cache of 32 x 2048 positions/);
   assert.throws(() => plan(900e6, { adapterCacheBytes: 2 ** 30 }), ConfigError);
   const shorter = plan(900e6, { slots: 16 });

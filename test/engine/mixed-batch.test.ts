@@ -7,7 +7,7 @@ import { engineSuite } from './engine-suite.ts';
 
 engineSuite('on the CPU', { provider: 'cpu', limit: 2e-4 });
 
-test('a cache that exceeds the memory limit is refused with the figures', async (t) => {
+test('F31: a cache that exceeds the memory limit is refused with the figures', async (t) => {
   const servingDir = await servingFolder(t, tinyModel(), 'f32');
   await assert.rejects(
     Engine.create({ servingDir, slotCount: 1_000_000_000, maxSeqLength: 128 }),

@@ -67,7 +67,7 @@ const operation = fc.oneof(
   fc.record({ type: fc.constant('runs' as const), pick: fc.integer({ min: 1, max: 80 }) }),
 );
 
-test('attached slots hold their adapters, and slot 0 zeros, whatever is prepared in the background', async () => {
+test('I06: attached slots hold their adapters, and slot 0 zeros, whatever is prepared in the background', async () => {
   const run = async (operations: { type: string; pick: number }[]) => {
     const slots = new AdapterSlots(config, { capacity: 4, capacityBytes: 2 ** 40 });
     const preparations: Promise<void>[] = [];

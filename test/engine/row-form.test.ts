@@ -128,7 +128,7 @@ test('a base that was not calibrated keeps its blocks', async (t) => {
 });
 
 for (const target of TARGETS_OF.separate) {
-  test(`a NaN in an adapter's ${target} ends its row, and no other`, async (t) => {
+  test(`F37, I02: a NaN in an adapter's ${target} ends its row, and no other`, async (t) => {
     const model = tinyModel();
     const engine = await openEngine(t, { model }, 1);
     const adapter = tinyAdapter(model.config, { seed: 5, rank: 4, targets: [target] });

@@ -64,7 +64,7 @@ function fixLength(bytes: Buffer, inserted: number): void {
   bytes.writeBigUInt64LE(BigInt.asUintN(64, bytes.readBigUInt64LE(0) + BigInt(inserted)), 0);
 }
 
-test(`${CASES} mutated files give tensors or a FileError, and keep no memory`, () => {
+test(`T07: ${CASES} mutated files give tensors or a FileError, and keep no memory`, () => {
   const tensors = new Map<string, Tensor>([
     ['m.lora_A.weight', { dtype: 'F32', shape: [2, 3], data: new Uint8Array(24) }],
     ['m.lora_B.weight', { dtype: 'F16', shape: [3, 2], data: new Uint8Array(12) }],

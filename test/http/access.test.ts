@@ -39,7 +39,7 @@ describe('without a key', () => {
 
   for (const { method, path } of routes) {
     const isPublic = PUBLIC.includes(path);
-    test(`${method} ${path} is ${isPublic ? 'answered' : 'refused'}`, async () => {
+    test(`T36: ${method} ${path} is ${isPublic ? 'answered' : 'refused'}`, async () => {
       const response = await app.request(path, { method });
       if (isPublic) {
         assert.equal(response.status, 200);
@@ -73,7 +73,7 @@ describe('without a key', () => {
     ['PROPFIND', '/livez'],
   ];
   for (const [method, path] of TRICKS) {
-    test(`${method} ${path} is refused before it is looked at`, async () => {
+    test(`T43: ${method} ${path} is refused before it is looked at`, async () => {
       const response = await app.request(path, { method });
       assert.equal(response.status, 401);
       assert.equal(response.headers.get('allow'), null);
@@ -89,7 +89,7 @@ describe('without a key', () => {
   });
 });
 
-describe('B10: a wrong key', () => {
+describe('a wrong key', () => {
   const base64 = Buffer.from(`acme:${acme.text}`).toString('base64');
   const WRONG: Record<string, string | undefined> = {
     none: undefined,
@@ -105,7 +105,7 @@ describe('B10: a wrong key', () => {
   };
   const bodies = new Set<string>();
   for (const [what, authorization] of Object.entries(WRONG)) {
-    test(`${what} is 401 with www-authenticate`, async () => {
+    test(`B10: ${what} is 401 with www-authenticate`, async () => {
       const headers = authorization === undefined ? {} : { authorization };
       const response = await app.request('/v1/models', { headers });
       assert.equal(response.status, 401);

@@ -30,7 +30,7 @@ const visits: fc.Arbitrary<Visit> = fc.record({
   leavesAfter: fc.option(fc.integer({ min: 0, max: 60 }), { nil: undefined }),
 });
 
-test('whenever a client leaves, no lease, slot or fetch is left, and the others are answered', async () => {
+test('T27: whenever a client leaves, no lease, slot or fetch is left, and the others are answered', async () => {
   const served = servePublished(undefined, { slotCount: 4, scheduler: { maxWaiting: 1000 } });
   const slow = { store: 0, engine: 0 };
   served.store.beforeRead = () => pass(slow.store);

@@ -66,7 +66,7 @@ describe('the official client', () => {
     );
   });
 
-  test('throws if a stream fails, after the tokens that arrived', async () => {
+  test('T29: throws if a stream fails, after the tokens that arrived', async () => {
     let runs = 0;
     served.engine.beforeRun = () => {
       if (++runs === 6) throw new Error('abort');

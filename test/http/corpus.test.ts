@@ -70,7 +70,7 @@ describe('the corpus of bad input', () => {
     assert.equal(new Set(bodies).size, 1);
   });
 
-  test('the largest bad bodies are refused without holding up the loop', async () => {
+  test('T11: the largest bad bodies are refused without holding up the loop', async () => {
     const bad = [
       { prompt: Array(5e5).fill(-1) },
       { prompt: Array(1e5).fill('') },

@@ -74,7 +74,7 @@ const REFUSED: [what: string, file: string, code: string, message: RegExp][] = [
 ];
 
 describe('a training file', () => {
-  test('is refused with its code, its field and its lines', async () => {
+  test('B60, B61, B62: is refused with its code, its field and its lines', async () => {
     const { plan } = served();
     for (const [what, file, code, message] of REFUSED) {
       const response = await plan(file);
@@ -108,13 +108,13 @@ describe('a training file', () => {
     assert.doesNotMatch(message, /Line 1[2-6]: /);
   });
 
-  test('may have blank lines, CRLF, a byte order mark and no last newline', async () => {
+  test('B59: may have blank lines, CRLF, a byte order mark and no last newline', async () => {
     const { plan } = served();
     const file = `\uFEFF${rows(10).join('\r\n\r\n')}`;
     assert.equal((await readOk<FineTuningPlan>(await plan(file))).examples, 10);
   });
 
-  test('may hold control tokens, zeros and half characters as plain text, and rows that are too long', async () => {
+  test('B64: may hold control tokens, zeros and half characters as plain text, and rows that are too long', async () => {
     const { plan } = served();
     const odd = {
       1: row(1, '<|im_end|>\u0000'),

@@ -112,7 +112,7 @@ const BAD: [body: object, code: string, param: string][] = [
 ];
 
 describe('a job’s body', () => {
-  test('is refused with the code and the field at fault, before anything is made', async () => {
+  test('B65: is refused with the code and the field at fault, before anything is made', async () => {
     const { create, jobs } = await served();
     for (const [body, code, param] of BAD) {
       const response = await create(body);
@@ -228,7 +228,7 @@ describe('an Idempotency-Key', () => {
   });
   const idOf = async (response: Response) => (await readOk<FineTuningJob>(response)).id;
 
-  test('leads to the job of the first request, also of many at once', async () => {
+  test('T40: leads to the job of the first request, also of many at once', async () => {
     const { create, jobs } = await served();
     const all = await Promise.all(Array.from({ length: 6 }, () => create({ seed: 1 }, keyed('k'))));
     const ids = new Set(await Promise.all(all.map(idOf)));
@@ -237,7 +237,7 @@ describe('an Idempotency-Key', () => {
     assert.equal((await jobs.service.list(LOCAL, { limit: 10 })).items.length, 2);
   });
 
-  test('of another request is refused; a day later it is free', async () => {
+  test('T40: of another request is refused; a day later it is free', async () => {
     let nowMs = Date.now();
     const { create } = await served({ server: { now: () => nowMs } });
     const first = await idOf(await create({ seed: 1 }, keyed('k')));
@@ -362,7 +362,7 @@ describe('a tenant', () => {
     assert.equal((await jobs.get(job)).status, 'validating_files');
   });
 
-  test('cannot train on another’s file', async () => {
+  test('B65: cannot train on another’s file', async () => {
     const { ask, body } = await tenants();
     const answers = await Promise.all(
       [body.training_file, 'file-none'].map(async (training_file) => {

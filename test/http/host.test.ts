@@ -19,7 +19,7 @@ test('a name is accepted if the operator listed it', async () => {
   }
 });
 
-test('any other name is refused, also one that looks like an address', async () => {
+test('B09, T43: any other name is refused, also one that looks like an address', async () => {
   for (const host of [
     'evil.example',
     '10.0.0.1.evil.example',

@@ -84,7 +84,7 @@ describe('an engine that refuses or fails', () => {
     await idle(served);
   });
 
-  test('in mid-stream sends the text so far, the error, and no [DONE]', async () => {
+  test('T29: in mid-stream sends the text so far, the error, and no [DONE]', async () => {
     const served = serve();
     let runs = 0;
     served.engine.beforeRun = () => {
@@ -122,7 +122,7 @@ describe('an engine that refuses or fails', () => {
 });
 
 describe('a client that leaves', () => {
-  test('in mid-stream frees its slots within a step', async () => {
+  test('F28: in mid-stream frees its slots within a step', async () => {
     const served = serve({ adapters: ['alpha'] });
     const body = { ...request, model: 'alpha', n: 3, stream: true };
     const reader = (await served.post(URL, body)).body!.getReader();
@@ -131,7 +131,7 @@ describe('a client that leaves', () => {
     await idle(served);
   });
 
-  test('while a whole answer is made frees its slots', async () => {
+  test('F28: while a whole answer is made frees its slots', async () => {
     const served = serve();
     const leaving = new AbortController();
     const answer = served.post(URL, { ...request, n: 2 }, { signal: leaving.signal });
@@ -145,7 +145,7 @@ describe('a client that leaves', () => {
     );
   });
 
-  test('before a stream starts frees its place in the queue', async () => {
+  test('F28: before a stream starts frees its place in the queue', async () => {
     const served = serve({ adapters: ['alpha'] });
     const leaving = new AbortController();
     served.leases.beforeLease = () => leaving.abort();
@@ -158,7 +158,7 @@ describe('a client that leaves', () => {
 describe('a reader that is slow', () => {
   const limits = { maxBufferedBytes: 1000 };
 
-  test('gets all of the text later, in fewer chunks', async () => {
+  test('T28: gets all of the text later, in fewer chunks', async () => {
     const served = serve({ limits, reply: () => utf8('0123456789'.repeat(20)) });
     const response = await served.post(URL, { ...request, max_tokens: 200, stream: true });
     await idle(served, 1000);
@@ -167,7 +167,7 @@ describe('a reader that is slow', () => {
     assert.equal(frames.map(({ choices }) => choices[0]!.text).join(''), '0123456789'.repeat(20));
   });
 
-  test('and takes nothing for too long is cut off', async () => {
+  test('T28: and takes nothing for too long is cut off', async () => {
     const served = serve({ limits: { ...limits, stalledReaderMs: 1 } });
     served.engine.beforeRun = () => new Promise((resolve) => setTimeout(resolve, 1));
     await served.post(URL, { ...request, max_tokens: 200, stream: true });

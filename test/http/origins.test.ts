@@ -66,7 +66,7 @@ describe('a server without keys', () => {
   });
 
   for (const [method, route] of routes) {
-    test(`refuses pages of other origins: ${method} ${route}`, async () => {
+    test(`T43: refuses pages of other origins: ${method} ${route}`, async () => {
       for (const headers of FOREIGN) {
         const response = await app.request(`http://localhost${route}`, { method, headers });
         const told = [response.status, await codeOf(response)];
@@ -85,7 +85,7 @@ describe('a server without keys', () => {
     assert.equal((await app.request('/', { headers })).status, 200);
   });
 
-  test('refuses a page that rebound its name by its host, though it looks like its own', async () => {
+  test('T43: refuses a page that rebound its name by its host, though it looks like its own', async () => {
     const headers = {
       host: 'evil.example',
       origin: 'http://evil.example',

@@ -49,7 +49,7 @@ describe('the prefix cache', async () => {
     assert.equal(third.usage.total_tokens, 100 + third.usage.completion_tokens);
   });
 
-  test('tenants share nothing, nor do requests with different salts', async () => {
+  test('T04, I23: tenants share nothing, nor do requests with different salts', async () => {
     const prompt = newPrompt();
     assert.equal(cachedOf(await complete(prompt)), 0);
     assert.equal(cachedOf(await complete(prompt, {}, 'two')), 0);

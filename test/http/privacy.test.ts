@@ -68,7 +68,7 @@ const REQUESTS: [path: string, body: unknown][] = [
   [`/v1/adapters/${said('name')}/prefetch`, {}],
 ];
 
-test('nothing that a request says is logged, be it served, refused or failed', async () => {
+test('T37: nothing that a request says is logged, be it served, refused or failed', async () => {
   const served = servePublished(undefined, { reply: () => utf8(said('answer').repeat(9)) });
   for (const name of ['zen', 'tone', 'broken', 'lost']) await served.publish('local', name);
   await served.store.delete('local/lost/1/adapter_model.safetensors');

@@ -69,7 +69,7 @@ describe('a limited tenant', () => {
     assert.equal((await ask('acme', '/v1/models')).status, 200);
   });
 
-  test('reserves prompt and max_tokens, and returns what it did not use', async () => {
+  test('T39: reserves prompt and max_tokens, and returns what it did not use', async () => {
     const { ask } = limited({ tokensPerMinute: 100 });
     const first = await ask('acme', URL, request);
     assert.equal(rest(first, 'tokens'), '77');

@@ -118,7 +118,7 @@ describe('a listening server', () => {
     ],
   ];
   for (const [name, status, code, ...parts] of [...REFUSALS, ...LATE]) {
-    test(`answers ${name} with ${status}`, async () => {
+    test(`B09, T12: answers ${name} with ${status}`, async () => {
       const { port } = status === 408 ? impatient : limited;
       const response = await exchange(port, ...parts);
       assert.match(response, new RegExp(`^HTTP/1.1 ${status} `));

@@ -177,7 +177,7 @@ describe("another tenant's adapter", () => {
   const all = [...GUESSES, digest, () => digest().slice(0, 12), () => `secret@${digest()}`];
 
   for (const [way, say] of Object.entries(WAYS)) {
-    test(`is, in a ${way}, as unknown as one that never was`, async () => {
+    test(`T03, T09, I10: is, in a ${way}, as unknown as one that never was`, async () => {
       const unknown = await seen(await say('bravo', 'never-was'));
       assert.equal((unknown as { status: number }).status, 404);
       for (const guess of all) {
@@ -192,7 +192,7 @@ describe("another tenant's adapter", () => {
     assert.equal((await WAYS['completion']!('acme', 'secret@1')).status, 200);
   });
 
-  test('is not looked up, so its answer takes as long as that of an unknown name', async () => {
+  test('T03: is not looked up, so its answer takes as long as that of an unknown name', async () => {
     const trace = async (model: string) => {
       asked.length = 0;
       const { fetching, hits } = localAdapters.stats();

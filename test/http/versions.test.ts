@@ -44,7 +44,7 @@ function assertGolden(streams: { digest: string; text: string }[], digests: read
   }
 }
 
-test('fifty streams during a publication are each of one version, and after the poll time of the new', async () => {
+test('T05, I17: fifty streams during a publication are each of one version, and after the poll time of the new', async () => {
   const served = servePublished(undefined, { slotCount: 16 });
   const old = await served.publish('local', 'zen');
   const before = await Promise.all(Array.from({ length: 20 }, () => stream(served)));

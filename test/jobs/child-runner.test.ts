@@ -57,7 +57,7 @@ test('settings of any size reach the trainer', async (t) => {
   assert.deepEqual(JSON.parse(note.text).job.overrides.targets, targets);
 });
 
-test('a trainer that the kernel killed because memory ran out is reported as such', async (t) => {
+test('F26: a trainer that the kernel killed because memory ran out is reported as such', async (t) => {
   const counts = [4, 5];
   const options = { countOomKills: () => counts.shift() };
   const killed = await run(t, [['die', 'SIGKILL']], { options });
@@ -87,7 +87,7 @@ test('standard error is logged and not shown to clients', async (t) => {
   assert.doesNotMatch(JSON.stringify(end), /secret/);
 });
 
-test('the trainer has a low priority and, by default, half of the cores', async (t) => {
+test('T26: the trainer has a low priority and, by default, half of the cores', async (t) => {
   const { messages } = await run(t, [['tellNiceness'], ['tellRequest']], {
     options: { threads: 3 },
   });

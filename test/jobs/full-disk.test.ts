@@ -48,7 +48,7 @@ function countingLog() {
   return { lines, log: createLog('warn', destination) };
 }
 
-test('a job without room for its folder waits, and continues when there is room', async (t) => {
+test('T35: a job without room for its folder waits, and continues when there is room', async (t) => {
   const root = smallDisk(t);
   if (root === undefined) return;
   const makeRoom = fill(root);

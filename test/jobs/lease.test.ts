@@ -72,7 +72,7 @@ describe('a leased job', () => {
     assert.equal(won[0]!.token, 1);
   });
 
-  test('that another server has taken cannot be changed, and the lease is lost', async () => {
+  test('F27: that another server has taken cannot be changed, and the lease is lost', async () => {
     const { jobs, mine, options } = await claimedJob();
     const taken = await JobLease.claim(mine.job, 'other', options);
     assert.equal(taken?.token, 2);

@@ -147,7 +147,7 @@ describe('a server that ends', () => {
 });
 
 describe('a lease', () => {
-  test('that is no longer renewed is taken over, and its old holder changes nothing', async () => {
+  test('F27: that is no longer renewed is taken over, and its old holder changes nothing', async () => {
     const store = createMemoryStore();
     const whole = await (async () => {
       const server = startServer(createMemoryStore());

@@ -139,7 +139,7 @@ test('an older checkpoint does not replace a newer one', async (t) => {
   assert.deepEqual(readdirSync(path.join(here, 'checkpoints')), ['step-4']);
 });
 
-test('of a torn or altered checkpoint the one before is saved', async (t) => {
+test('F20: of a torn or altered checkpoint the one before is saved', async (t) => {
   const { archive, here, there } = setUp(t);
   writeRun(here, 2);
   writeRun(here, 4);

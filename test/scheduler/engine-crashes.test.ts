@@ -15,7 +15,7 @@ import {
 
 // These tests mostly wait for processes to start, so several run at once.
 describe('an engine process that ends or stops', { concurrency: 3 }, () => {
-  test('a request that crashed the engine twice is refused, and others are served', async (t) => {
+  test('T32: a request that crashed the engine twice is refused, and others are served', async (t) => {
     const { client } = start(t);
     const crash = request([CRASH]);
     for (let crashes = 0; crashes < 2; crashes++) {

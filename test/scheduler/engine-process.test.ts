@@ -37,7 +37,7 @@ describe('the engine process', { concurrency: 3 }, () => {
     assert.equal((await client.stats()).generatedTokens, 120);
   });
 
-  test('a crash ends every stream with an error at once, and the engine restarts', async (t) => {
+  test('F02, T30: a crash ends every stream with an error at once, and the engine restarts', async (t) => {
     const { client, log } = start(t, { restartDelaysMs: [0, NEVER_MS] });
     await client.whenReady();
     const firstPid = pidOf(client);
@@ -60,7 +60,7 @@ describe('the engine process', { concurrency: 3 }, () => {
     assert.match(log.join(''), /a bug in the engine process/);
   });
 
-  test('the watchdog kills a process that makes no step while work waits', async (t) => {
+  test('F04: the watchdog kills a process that makes no step while work waits', async (t) => {
     const { client, log } = start(t, { stepBudgetMs: 700, restartDelaysMs: [0, NEVER_MS] });
     for (const fault of [HANG, WEDGE]) {
       await client.whenReady();
@@ -70,7 +70,7 @@ describe('the engine process', { concurrency: 3 }, () => {
     assert.equal(log.filter((line) => line.includes('no step within 700 ms')).length, 2);
   });
 
-  test('a process whose step numbers have a gap counts as crashed', async (t) => {
+  test('F38: a process whose step numbers have a gap counts as crashed', async (t) => {
     const { client, log } = start(t, { restartDelaysMs: [NEVER_MS] });
     await client.whenReady();
     assert.equal(errorCode(await generate(client, request([GAP])).ended), 'engine_restarting');
@@ -78,7 +78,7 @@ describe('the engine process', { concurrency: 3 }, () => {
     assert.equal(client.state, 'restarting');
   });
 
-  test('signals to the process group do not cut streams, and a drain lets them end', async (t) => {
+  test('F24, T33: signals to the process group do not cut streams, and a drain lets them end', async (t) => {
     const { client, log } = start(t);
     await client.whenReady();
     const stream = generate(client);
@@ -108,7 +108,7 @@ describe('the engine process', { concurrency: 3 }, () => {
     assert.equal(client.state, 'stopped');
   });
 
-  test('the supervisor starts a failing process three times, logs the reason, and gives up', async (t) => {
+  test('T30: the supervisor starts a failing process three times, logs the reason, and gives up', async (t) => {
     const { client, log, fatal } = start(t, { hostOptions: { fail: 'no such library' } });
     await assert.rejects(client.whenReady(), /crashed 3 times/);
     assert.match((await fatal).message, /crashed 3 times/);

@@ -182,7 +182,7 @@ test('a prompt is scored across its chunks, and maxTokens 0 samples nothing', ()
   ]);
 });
 
-test('a sequence whose adapter is loading delays no other', () => {
+test('I12: a sequence whose adapter is loading delays no other', () => {
   const bench = new Bench({ slotCount: 1 });
   const loading = bench.submit(request([1], { maxTokens: 1 }), { adapter: 'slow' });
   const later = bench.submit(request([2], { maxTokens: 1 }));
@@ -206,7 +206,7 @@ test('an adapter is attached with its first sequence and stays until a step does
   assert.deepEqual(switches, [['a'], [undefined], ['b', 'a']]);
 });
 
-test('a full queue refuses with overloaded, and accepts again when a sequence has ended', () => {
+test('T14: a full queue refuses with overloaded, and accepts again when a sequence has ended', () => {
   const bench = new Bench({ slotCount: 1, maxWaiting: 2 });
   const one = request([1], { maxTokens: 1 });
   for (let i = 0; i < 3; i++) bench.submit(one);
@@ -215,7 +215,7 @@ test('a full queue refuses with overloaded, and accepts again when a sequence ha
   bench.submit(one);
 });
 
-test('a row that is not finite ends alone, with an error that names the cause', () => {
+test('F37: a row that is not finite ends alone, with an error that names the cause', () => {
   const bench = new Bench();
   const good = bench.submitReady(request([1], { maxTokens: 5 }), { adapter: 'a' });
   const bad = bench.submitReady(request([2], { maxTokens: 5 }), { adapter: POISON });
@@ -273,7 +273,7 @@ test('an abort takes effect at once between steps, or at the end of the step in 
   assert.equal(bench.scheduler.next(), undefined);
 });
 
-test('a tenant with one short request does not wait behind the queue of another', () => {
+test('T15: a tenant with one short request does not wait behind the queue of another', () => {
   const bench = new Bench({ slotCount: 2 });
   for (let i = 0; i < 100; i++) bench.submit(request([i], { maxTokens: 20 }), { tenant: 'a' });
   for (let i = 0; i < 10; i++) bench.step();
@@ -297,7 +297,7 @@ test('an idle tenant earns no credit', () => {
   assert.equal(served.length, 2, 'they take turns');
 });
 
-test('with one adapter at a time, an endless stream of one adapter does not starve another', () => {
+test('T16, I15: with one adapter at a time, an endless stream of one adapter does not starve another', () => {
   const bench = new Bench({ slotCount: 2, maxActiveAdapters: 1 });
   const submitA = () =>
     bench.submitReady(request([1], { maxTokens: 4 }), { tenant: 'a', adapter: 'a' });
@@ -360,7 +360,7 @@ test('backlogged tenants are served in proportion to their weights', () => {
   assert.ok(ratio > 3.9 && ratio < 4.1, `${count.heavy} to ${count.light}`);
 });
 
-test('a tenant that fills its own queue gets rate_limit_exceeded, and takes no room of others', () => {
+test('T14: a tenant that fills its own queue gets rate_limit_exceeded, and takes no room of others', () => {
   const bench = new Bench({ slotCount: 1, maxWaiting: 4, maxWaitingPerTenant: 2 });
   const one = request([1], { maxTokens: 1 });
   for (let i = 0; i < 3; i++) bench.submit(one, { tenant: 'a' });

@@ -16,7 +16,7 @@ function simulate(createScheduler: () => Scheduler): void {
   );
 }
 
-test('invariants I01, I03, I07, I08, I09, I13, I14, I16 and I21 hold under random operations', () => {
+test('I01, I03, I06, I07, I08, I09, I13, I14, I16, I21: these invariants hold under random operations', () => {
   simulate(() => new Scheduler(SIM_OPTIONS));
 });
 

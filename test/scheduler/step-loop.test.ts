@@ -195,7 +195,7 @@ test('an adapter that cannot be loaded fails its sequence and delays no other', 
   await bench.drain();
 });
 
-test('a run that throws ends its rows with an error, its slots are zeroed and the loop continues', async () => {
+test('F03, I04: a run that throws ends its rows with an error, its slots are zeroed and the loop continues', async () => {
   const bench = new Bench();
   let runs = 0;
   bench.engine.beforeRun = () => {
@@ -248,7 +248,7 @@ test('an idle loop runs nothing', async () => {
   await bench.drain();
 });
 
-test('a drain refuses waiting sequences, lets running ones end, and releases the engine', async () => {
+test('T33, I22: a drain refuses waiting sequences, lets running ones end, and releases the engine', async () => {
   const bench = new Bench();
   const running = [1, 2].map((prompt) => bench.submit(request([prompt], { maxTokens: 20 })));
   await bench.until(() => running.every((id) => bench.tokensOf(id).length > 0));
@@ -264,7 +264,7 @@ test('a drain refuses waiting sequences, lets running ones end, and releases the
   assert.ok(bench.engine.isReleased);
 });
 
-test('a drain that reaches its deadline ends the streams with an error', async () => {
+test('T33, I22: a drain that reaches its deadline ends the streams with an error', async () => {
   const bench = new Bench();
   const id = bench.submit(request([1], { maxTokens: 60 }));
   bench.engine.beforeRun = () => new Promise((resolve) => setTimeout(resolve, 5));

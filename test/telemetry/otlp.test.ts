@@ -167,7 +167,7 @@ describe('a collector, beside spans,', () => {
     assert.equal(traced.receiver.headers['content-type'], 'application/x-protobuf');
   });
 
-  test('gets no text of a prompt or an answer and no key; neither do the log and /metrics', async () => {
+  test('T37: gets no text of a prompt or an answer and no key; neither do the log and /metrics', async () => {
     const { receiver, served, lines } = traced;
     assert.ok(receiver.bodies.length >= 2);
     for (const body of receiver.bodies) assert.ok(!body.includes(CANARY));
@@ -187,7 +187,7 @@ describe('a collector that', () => {
     ['is away', (receiver: OtlpReceiver) => receiver.close()],
     ['never answers', (receiver: OtlpReceiver) => receiver.stopAnswering()],
   ] as const) {
-    test(`${how} costs a line of the log, and neither an answer nor the end`, async (t) => {
+    test(`F36: ${how} costs a line of the log, and neither an answer nor the end`, async (t) => {
       process.env['OTEL_EXPORTER_OTLP_TIMEOUT'] = '200';
       process.env['OTEL_BSP_SCHEDULE_DELAY'] = '10';
       const { served, receiver, exports, lines } = await startTraced(100);

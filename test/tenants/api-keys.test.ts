@@ -15,7 +15,7 @@ test('a key has a readable prefix, its id and 256 random bits', () => {
   assert.notEqual(createApiKey().text, text);
 });
 
-test('what is kept is the SHA-256, which another pepper changes', () => {
+test('T36: what is kept is the SHA-256, which another pepper changes', () => {
   const { text } = createApiKey();
   const plain = createKeyDigest(undefined)(text);
   assert.equal(plain.toString('hex'), createHash('sha256').update(text).digest('hex'));
@@ -63,7 +63,7 @@ for (const [what, key] of Object.entries(WRONG_KEYS)) {
   });
 }
 
-test('an unknown id costs the same work as a wrong secret: one digest, one comparison', () => {
+test('T36: an unknown id costs the same work as a wrong secret: one digest, one comparison', () => {
   const digests: string[] = [];
   const plain = createKeyDigest(undefined);
   const ring = new KeyRing(keysFileOf([own]), (text) => {

@@ -28,7 +28,7 @@ function admitted(tries: number, attempt: () => unknown): number {
   return count;
 }
 
-test('of twice the quota of requests exactly the quota is let in, and again after a minute', () => {
+test('T39: of twice the quota of requests exactly the quota is let in, and again after a minute', () => {
   const { clock, limits } = createLimits();
   const tenant = tenantOf({ requestsPerMinute: 10 });
   assert.equal(

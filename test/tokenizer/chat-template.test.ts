@@ -25,7 +25,7 @@ test('every golden conversation has the golden text and ids', { skip }, () => {
   }
 });
 
-test('control-token text in a message never becomes a control token', { skip }, () => {
+test('T38: control-token text in a message never becomes a control token', { skip }, () => {
   const count = (content: string) => {
     const { ids, text } = template.render([{ role: 'user', content }], {
       addGenerationPrompt: true,

@@ -49,7 +49,7 @@ test('the text of a control token is ordinary text unless it is trusted', () => 
   assert.equal(toy.decode(ordinary, { skipSpecials: true }), text);
 });
 
-test('random text with the texts of control tokens has no control ids', {
+test('T38: random text with the texts of control tokens has no control ids', {
   skip,
 }, () => {
   const controls = [...tokenizer.specialIds].map((id) => tokenizer.idToToken(id)!);

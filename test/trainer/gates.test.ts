@@ -87,7 +87,7 @@ const BAD: readonly Bad[] = [
 ];
 
 for (const [what, job, gates, says] of BAD) {
-  test(`${what} is refused by its gate and its number`, async (t) => {
+  test(`T24: ${what} is refused by its gate and its number`, async (t) => {
     const run = await runToy(t, { ...job(t), name: 'bad' });
     assert.ok(run.error instanceof GateError, String(run.error));
     assert.match(run.error.message, says);

@@ -100,7 +100,7 @@ test('without validation the last weights are the result', async (t) => {
   assert.equal(saved, 1);
 });
 
-test('a loss that is not finite ends the run and names the step', async (t) => {
+test('T24: a loss that is not finite ends the run and names the step', async (t) => {
   const inner = linearModel();
   let calls = 0;
   const model: TrainModel = {

@@ -28,7 +28,7 @@ test('the same seed gives the same bytes, another seed others', async (t) => {
   assert.notEqual(bytesOf(first.model), bytesOf(other.model));
 });
 
-test('a run killed after any step goes on to the same bytes and the same curve', async (t) => {
+test('F25, T25, I20: a run killed after any step goes on to the same bytes and the same curve', async (t) => {
   const root = temporaryFolder(t);
   const whole = await runLinear(runDir(root, 'whole'), { job: JOB });
   for (let killAfter = 1; killAfter < whole.metrics.length; killAfter++) {
@@ -53,7 +53,7 @@ test('a run that is asked to stop writes a checkpoint of its last step and goes 
   assert.equal(bytesOf(resumed.model), bytesOf(whole.model));
 });
 
-test('a torn or altered checkpoint counts as absent', async (t) => {
+test('F20: a torn or altered checkpoint counts as absent', async (t) => {
   const root = temporaryFolder(t);
   const whole = await runLinear(runDir(root, 'whole'), { job: JOB });
   for (const damage of ['torn', 'altered', 'half'] as const) {

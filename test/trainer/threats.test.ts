@@ -73,55 +73,55 @@ const assistant = { role: 'assistant', content: 'b' };
 
 /** Files that are refused with exit code 1: name, content, what the refusal says. */
 const REFUSED: readonly (readonly [name: string, content: string | Uint8Array, says: RegExp])[] = [
-  ['B59 an empty file', '', /rows\.jsonl: holds no examples/],
-  ['B59 nothing but blank lines', '\r\n \n\n', /holds no examples/],
-  ['B60 one bad line', `${ROW}\n\n{"messages":`, /has a bad line\n {2}line 3: is not JSON/],
+  ['B59: an empty file', '', /rows\.jsonl: holds no examples/],
+  ['B59: nothing but blank lines', '\r\n \n\n', /holds no examples/],
+  ['B60: one bad line', `${ROW}\n\n{"messages":`, /has a bad line\n {2}line 3: is not JSON/],
   [
-    'B60 thirty bad lines',
+    'B60: thirty bad lines',
     lines(30, (i) => `[${i}]`),
     /has 30 bad lines; the first 10\n {2}line 1: .*\n(?: {2}line \d+: .*\n){9}$/,
   ],
-  ['B61 gzip', gzipSync(ROW), /is gzip/],
-  ['B61 zip', Buffer.from('PK\u0003\u0004rows'), /is zip/],
-  ['B61 UTF-16', Buffer.from(`\ufeff${ROW}`, 'utf16le'), /is UTF-16/],
-  ['B61 UTF-16 without a mark', Buffer.from(ROW, 'utf16le'), /line 1: is not JSON/],
-  ['B61 Latin-1', Buffer.from(chat('é', 'è'), 'latin1'), /line 1: is not UTF-8/],
+  ['B61: gzip', gzipSync(ROW), /is gzip/],
+  ['B61: zip', Buffer.from('PK\u0003\u0004rows'), /is zip/],
+  ['B61: UTF-16', Buffer.from(`\ufeff${ROW}`, 'utf16le'), /is UTF-16/],
+  ['B61: UTF-16 without a mark', Buffer.from(ROW, 'utf16le'), /line 1: is not JSON/],
+  ['B61: Latin-1', Buffer.from(chat('é', 'è'), 'latin1'), /line 1: is not UTF-8/],
   [
-    'B62 a wrong role',
+    'B62: a wrong role',
     turns([{ role: 'bot', content: 'a' }]),
     /line 1: messages\[0\]\.role: is not one of/,
   ],
-  ['B62 no messages', '{"mesages":[]}', /line 1: has neither messages, /],
-  ['B62 no list of messages', turns('a'), /messages: must be a list/],
-  ['B62 no message at all', turns([]), /messages: is empty/],
-  ['B62 no assistant message', turns([user]), /messages: has no assistant message/],
+  ['B62: no messages', '{"mesages":[]}', /line 1: has neither messages, /],
+  ['B62: no list of messages', turns('a'), /messages: must be a list/],
+  ['B62: no message at all', turns([]), /messages: is empty/],
+  ['B62: no assistant message', turns([user]), /messages: has no assistant message/],
   [
-    'B62 an empty answer',
+    'B62: an empty answer',
     turns([user, { ...assistant, content: '' }]),
     /messages\[1\]\.content: is empty/,
   ],
   [
-    'B62 content in parts',
+    'B62: content in parts',
     turns([user, { ...assistant, content: [] }]),
     /messages\[1\]\.content: must be a text/,
   ],
   [
-    'B62 an extra key of a message',
+    'B62: an extra key of a message',
     turns([user, { ...assistant, mood: 1 }]),
     /messages\[1\]\.mood: is not a known key/,
   ],
   [
-    'B62 an extra key of a row',
+    'B62: an extra key of a row',
     `{"id":1,${turns([user, assistant]).slice(1)}`,
     /id: is not a known key/,
   ],
   [
-    'B63 every label masked',
+    'B63: every label masked',
     turns([user, { ...assistant, weight: 0 }]),
     /has nothing to learn from/,
   ],
   [
-    'B63 ids that are none',
+    'B63: ids that are none',
     '{"input_ids":[1,1024],"labels":[1,2]}',
     /input_ids\[1\]: 1024 is not a token id/,
   ],
@@ -143,16 +143,16 @@ const TAKEN: readonly (readonly [
   codes: string[],
 ])[] = [
   [
-    'B59 a byte order mark, CRLF, blank lines, no last newline',
+    'B59: a byte order mark, CRLF, blank lines, no last newline',
     `\ufeff${ROW}\r\n\r\n\n${chat('a', 'b')}`,
     2,
     ['few_examples'],
   ],
-  ['B63 a single example', ROW, 1, ['few_examples']],
-  ['B63 nine examples', lines(9, (i) => chat(`${i}`, 'b')), 9, ['few_examples']],
-  ['B63 ten examples', lines(10, (i) => chat(`${i}`, 'b')), 10, []],
+  ['B63: a single example', ROW, 1, ['few_examples']],
+  ['B63: nine examples', lines(9, (i) => chat(`${i}`, 'b')), 9, ['few_examples']],
+  ['B63: ten examples', lines(10, (i) => chat(`${i}`, 'b')), 10, []],
   [
-    'B64 the same row over and over',
+    'B64: the same row over and over',
     lines(20_000, () => '{"input_ids":[5,6],"labels":[5,6]}'),
     20_000,
     ['duplicates'],
@@ -171,7 +171,7 @@ for (const [name, content, examples, codes] of TAKEN) {
   });
 }
 
-test('B60 a line of 256 MB is a bad line, and memory stays flat', async (t) => {
+test('B60: a line of 256 MB is a bad line, and memory stays flat', async (t) => {
   const file = write(t, `${ROW}\n{"text":"`);
   truncateSync(file, 2 ** 28); // zeros that take no room on the disk
   const before = process.memoryUsage().rss;
@@ -182,7 +182,7 @@ test('B60 a line of 256 MB is a bad line, and memory stays flat', async (t) => {
   assert.ok(grown < 100e6, `${grown} bytes more`);
 });
 
-test('B60 a bad line before hundreds of thousands of good ones is named, and memory stays flat', async (t) => {
+test('B60: a bad line before hundreds of thousands of good ones is named, and memory stays flat', async (t) => {
   const file = write(t, '{"text":}\n');
   const good = '{"input_ids":[5,6,7,8],"labels":[5,6,7,8]}\n'.repeat(10_000);
   for (let part = 0; part < 10; part++) appendFileSync(file, good);
@@ -198,7 +198,7 @@ test('B60 a bad line before hundreds of thousands of good ones is named, and mem
   assert.ok(grown < 100e6, `${grown} bytes more`);
 });
 
-test('B63 what is over the context is cut off, counted, and dropped where nothing is left to learn', async (t) => {
+test('B63: what is over the context is cut off, counted, and dropped where nothing is left to learn', async (t) => {
   const long = chat('the sky '.repeat(400), 'b');
   const { run } = await answer(
     write(t, `${long}\n${lines(10, (i) => chat(`${i}`, 'the sky '.repeat(400)))}`),
@@ -213,7 +213,7 @@ test('B63 what is over the context is cut off, counted, and dropped where nothin
   );
 });
 
-test('B64 control tokens, NUL and lone surrogates in a text become no control ids', async (t) => {
+test('B64: control tokens, NUL and lone surrogates in a text become no control ids', async (t) => {
   /** Padding, beginning and end. */
   const CONTROLS = [0, 2, 3];
   const idsOf = async (content: string) => {
@@ -240,14 +240,14 @@ const FLAGS: readonly (readonly [flag: string, value: string, says: string])[] =
 ];
 
 for (const [flag, value, says] of FLAGS) {
-  test(`B65 ${flag} ${value} is refused`, async (t) => {
+  test(`B65: ${flag} ${value} is refused`, async (t) => {
     const { code, error } = await answer(write(t, ROW), [flag, value]);
     assert.equal(code, 78);
     assert.ok(error.startsWith(`lorikeet: ${says}`), error);
   });
 }
 
-test('B65 a file that is not there is refused by its name', async (t) => {
+test('B65: a file that is not there is refused by its name', async (t) => {
   const { code, error } = await answer(path.join(temporaryFolder(t), 'elsewhere.jsonl'));
   assert.equal(code, 1);
   assert.match(error, /elsewhere\.jsonl: cannot be read \(ENOENT\)/);

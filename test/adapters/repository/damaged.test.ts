@@ -53,7 +53,7 @@ const BAD_ALIASES: Record<string, Uint8Array> = {
 };
 
 for (const [what, bytes] of Object.entries(BAD_ALIASES)) {
-  test(`an alias file that is ${what} is refused, and said in the log`, async (t) => {
+  test(`B68: an alias file that is ${what} is refused, and said in the log`, async (t) => {
     const { repository, store, adapter, lines } = logged(t);
     await repository.publish(ZEN, { directory: adapter(1) });
     await store.put('acme/zen/alias.json', bytes);
@@ -69,7 +69,7 @@ for (const [what, bytes] of Object.entries(BAD_ALIASES)) {
   });
 }
 
-test("a manifest that is another's, damaged or cut is refused, and the other versions are listed", async (t) => {
+test("B68: a manifest that is another's, damaged or cut is refused, and the other versions are listed", async (t) => {
   const { repository, store, adapter, lines } = logged(t);
   const first = await repository.publish(ZEN, { directory: adapter(1) });
   const second = await repository.publish(ZEN, { directory: adapter(2) });
@@ -131,7 +131,7 @@ test('a damaged claim of another publication stops nobody', async (t) => {
   assert.equal(published.version, 2);
 });
 
-test('a forged size sets no allocation: it is compared with what the store holds', async (t) => {
+test('B69: a forged size sets no allocation: it is compared with what the store holds', async (t) => {
   const { repository, store, adapter } = logged(t);
   const manifest = await repository.publish(ZEN, { directory: adapter(1) });
   const forgedBytes = 2 ** 31;

@@ -34,7 +34,7 @@ async function callsOfPublication(t: Parameters<typeof shelf>[0]): Promise<numbe
   return counted.calls.length;
 }
 
-test('a process that ends at any call leaves the old or the new, and its successor finishes', async (t) => {
+test('F16, T21, I18: a process that ends at any call leaves the old or the new, and its successor finishes', async (t) => {
   const count = await callsOfPublication(t);
   assert.ok(count >= 10);
   for (let k = 1; k <= count; k++) {
@@ -54,7 +54,7 @@ test('a process that ends at any call leaves the old or the new, and its success
 });
 
 for (const [what, fault] of Object.entries(FAULTS)) {
-  test(`a publication of which any one call ${what} ends with one version`, async (t) => {
+  test(`F15: a publication of which any one call ${what} ends with one version`, async (t) => {
     const count = await callsOfPublication(t);
     for (let k = 1; k <= count; k++) {
       const { store, open, adapter } = shelf(t);

@@ -11,7 +11,7 @@ import { ServeError } from '../../../src/common/errors.ts';
 import { temporaryFolder } from '../../fixtures.ts';
 import { adapterFiles, countedStore, keysOf, shelf, writeAdapter, ZEN } from './shelf.ts';
 
-test('a version is a plain PEFT folder whose manifest says what is in it', async (t) => {
+test('T41: a version is a plain PEFT folder whose manifest says what is in it', async (t) => {
   const { repository, adapter, store } = shelf(t, { now: () => 1_700_000_000_999 });
   const metrics = { validation_loss: 1.25 };
   const directory = adapter(1);

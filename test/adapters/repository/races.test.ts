@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { keysOf, meetingStore, shelf, ZEN } from './shelf.ts';
 
-test('ten publishers at once give ten versions, none lost, and latest leads to the last', async (t) => {
+test('T22: ten publishers at once give ten versions, none lost, and latest leads to the last', async (t) => {
   const { open, adapter } = shelf(t);
   const numbers = Array.from({ length: 10 }, (_, i) => i + 1);
   const published = await Promise.all(

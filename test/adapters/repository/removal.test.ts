@@ -53,7 +53,7 @@ test('the number of the last version is not used again after its removal', async
   assert.equal((await repository.publish(ZEN, { directory: adapter(3) })).version, 3);
 });
 
-test('a version that an alias leads to, alone or as a share, is not removed', async (t) => {
+test('I19: a version that an alias leads to, alone or as a share, is not removed', async (t) => {
   const { repository, adapter } = shelf(t);
   for (const seed of [1, 2, 3]) await repository.publish(ZEN, { directory: adapter(seed) });
   const split = [
@@ -93,7 +93,7 @@ test('the content of a removed version can be published again under its id', asy
   assert.equal(again.version, 2);
 });
 
-test('an unfinished publication goes after the grace; what was begun meanwhile stays', async (t) => {
+test('F16, I19: an unfinished publication goes after the grace; what was begun meanwhile stays', async (t) => {
   const { store, open, repository, adapter } = shelf(t);
   await repository.publish(ZEN, { directory: adapter(1) });
   const dying = open(endingAt(store, /put .*2\/manifest/));
@@ -125,7 +125,7 @@ test('a publisher that sleeps until it is collected cannot finish', async (t) =>
   assert.equal((await repository.publish(ZEN, { directory: adapter(1) })).version, 2);
 });
 
-test('a publisher that finishes while it is collected keeps its version', async (t) => {
+test('I19: a publisher that finishes while it is collected keeps its version', async (t) => {
   const { store, open, repository, adapter } = shelf(t);
   const dying = open(endingAt(store, /put .*1\/manifest/));
   const options = { publicationId: 'job' };

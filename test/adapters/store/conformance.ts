@@ -274,7 +274,7 @@ function lists(promise: Promises): void {
     assert.deepEqual(await listKeys(store, '', { delimiter: '/', after: 'b/1' }), ['c', 'd/']);
   });
 
-  promise('a list of more than a thousand objects is whole', async (store) => {
+  promise('B70: a list of more than a thousand objects is whole', async (store) => {
     const keys = Array.from({ length: 1_050 }, (_, n) => `many/${String(n).padStart(5, '0')}`);
     const waiting = [...keys];
     const writer = async (): Promise<void> => {
@@ -329,7 +329,7 @@ function bodies(promise: Promises): void {
 }
 
 function refusals(promise: Promises): void {
-  promise('malformed keys and prefixes are refused by every call', async (store) => {
+  promise('B70: malformed keys and prefixes are refused by every call', async (store) => {
     for (const key of [...MALFORMED, ...HOSTILE]) {
       await assert.rejects(store.get(key), ofKind('invalid'), key);
       await assert.rejects(store.head(key), ofKind('invalid'), key);

@@ -136,7 +136,7 @@ test('a leftover that cannot be removed fails no write', async (t) => {
   assert.equal(await readText(store, 'key'), 'x');
 });
 
-test('links lead nowhere: refused by every call, left out of lists', async (t) => {
+test('T09: links lead nowhere: refused by every call, left out of lists', async (t) => {
   const folder = temporaryFolder(t);
   const outside = temporaryFolder(t);
   fs.writeFileSync(path.join(outside, 'secret'), 'secret');

@@ -85,7 +85,7 @@ for (const [fault, spoil] of [
   });
 }
 
-test('a flipped bit is found by the next process, and by this one once the engine complained', async (t) => {
+test('F21: a flipped bit is found by the next process, and by this one once the engine complained', async (t) => {
   const { root, tier, write, has, directory } = setUp(t);
   const version = publishedVersion('a');
   await write(version);
@@ -179,7 +179,7 @@ function failingAt(n: number, code: string): { files: DiskFiles; hasFailed: () =
 }
 
 for (const code of DISK_FAULTS) {
-  test(`${code} at any call of a write leaves no corrupt entry, and the next write succeeds`, async (t) => {
+  test(`F18, F19, T35: ${code} at any call of a write leaves no corrupt entry, and the next write succeeds`, async (t) => {
     const version = publishedVersion('a', { weightBytes: 350 });
     let n = 0;
     while (true) {
@@ -202,7 +202,7 @@ for (const code of DISK_FAULTS) {
   });
 }
 
-test('two processes on one folder: nothing mixed, nothing lost, no more than the capacity', async (t) => {
+test('F22: two processes on one folder: nothing mixed, nothing lost, no more than the capacity', async (t) => {
   const { root, tier } = setUp(t, { capacityBytes: 6 * 1200 });
   const program = new URL('disk-writer.ts', import.meta.url).pathname;
   const child = spawn(process.execPath, ['--import', 'tsx', program, root, String(6 * 1200)], {

@@ -112,7 +112,7 @@ test('refused credentials and missing objects are alerted and not tried again', 
   );
 });
 
-test('a store that never answers is left at the deadline for its first byte', async () => {
+test('T19: a store that never answers is left at the deadline for its first byte', async () => {
   const { store, clock, refused } = setUp();
   const version = store.add(publishedVersion('a'));
   store.spoil = never;
@@ -167,7 +167,7 @@ for (const [fault, spoil] of [
   ['cut', (body: AsyncIterable<Uint8Array>) => cut(body, 999)],
   ['changed', (body: AsyncIterable<Uint8Array>) => flipped(body)],
 ] as const) {
-  test(`a ${fault} body is fetched once more, then refused for good and alerted`, async () => {
+  test(`T20, B69: a ${fault} body is fetched once more, then refused for good and alerted`, async () => {
     const { store, lines, fetch, refused } = setUp();
     const isOnce = store.add(publishedVersion('a'));
     const isAlways = store.add(publishedVersion('b'));
@@ -197,7 +197,7 @@ async function* flipped(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Ar
   }
 }
 
-test('after five failures nobody asks for ten seconds, then one does for all', async () => {
+test('T19: after five failures nobody asks for ten seconds, then one does for all', async () => {
   const { store, clock, fetch, refused, start } = setUp();
   const versions = Array.from({ length: 10 }, (_, i) => store.add(publishedVersion(`v${i}`)));
   store.spoil = () => {
@@ -220,7 +220,7 @@ test('after five failures nobody asks for ten seconds, then one does for all', a
   await fetch(versions[9]!);
 });
 
-test('second tries are a tenth of first ones once the reserve is spent', () => {
+test('T19: second tries are a tenth of first ones once the reserve is spent', () => {
   const budget = new RetryBudget();
   let retries = 0;
   for (let i = 0; i < 1000; i++) {

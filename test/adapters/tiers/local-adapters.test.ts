@@ -48,7 +48,7 @@ test('a published adapter comes from the store, then from the disk', async (t) =
   );
 });
 
-test('a hundred requests at once for one cold adapter make one fetch, also where the first leaves', async (t) => {
+test('T18, I11: a hundred requests at once for one cold adapter make one fetch, also where the first leaves', async (t) => {
   const { store, local } = setUp(t);
   const version = store.add(publishedVersion('a'));
   const first = new AbortController();
@@ -116,7 +116,7 @@ test('a composition brings all its parts, and local folders are named as they ar
   assert.equal(source.parts[2]!.directory, root);
 });
 
-test('a file that changed under the engine is fetched again', async (t) => {
+test('F21: a file that changed under the engine is fetched again', async (t) => {
   const { store, local } = setUp(t);
   const version = store.add(publishedVersion('a'));
   const first = await local.acquire(toResolved(version));
@@ -129,7 +129,7 @@ test('a file that changed under the engine is fetched again', async (t) => {
   assert.equal(await digestOf(directory), version.manifest.digest);
 });
 
-test('where the disk is full the next place takes it, and the alert says why', async (t) => {
+test('F18, T35: where the disk is full the next place takes it, and the alert says why', async (t) => {
   const { store, local, lines, root } = setUp(t, { isDiskFull: true });
   const version = store.add(publishedVersion('a'));
   const { source } = await local.acquire(toResolved(version));
@@ -137,7 +137,7 @@ test('where the disk is full the next place takes it, and the alert says why', a
   assert.deepEqual(lines, [{ alert: 'adapter_disk', code: 'ENOSPC', reason: 'the disk failed' }]);
 });
 
-test('where no place takes it the adapter is unavailable, and others are served', async (t) => {
+test('F19: where no place takes it the adapter is unavailable, and others are served', async (t) => {
   const { store, local, places } = setUp(t);
   const big = store.add(publishedVersion('big', { weightBytes: 2e5 }));
   const small = store.add(publishedVersion('small'));

@@ -43,7 +43,7 @@ function checkKeysDiffer(create: CreateKey): void {
   assert.equal(new Set(keys).size, keys.length, 'two roots have the same key');
 }
 
-test('a root key covers base, form, adapter contents, weights of a composition and scope', () => {
+test('T04, I23: a root key covers base, form, adapter contents, weights of a composition and scope', () => {
   checkKeysDiffer(rootKey);
   assert.equal(
     rootKey(ROOT),
@@ -68,7 +68,7 @@ for (const [bug, create] of Object.entries(PLANTED_BUGS)) {
   });
 }
 
-test('a block key covers the tokens of the block, in order, and all before them', () => {
+test('I23: a block key covers the tokens of the block, in order, and all before them', () => {
   const tokens = fc.array(fc.integer({ min: 0, max: 3 }), { minLength: 2, maxLength: 2 });
   const chain = fc.array(tokens, { minLength: 1, maxLength: 3 });
   const keyOf = (blocks: readonly number[][]) => blocks.reduce(blockKey, 'root');

@@ -5,9 +5,8 @@ import { type Case, CHAT, COMPLETIONS } from './case.ts';
 function both(name: string, field: string, values: readonly unknown[]): Case[] {
   return [COMPLETIONS, CHAT].flatMap((path) =>
     values.map((value): Case => {
-      const label = `${name} ${field} = ${JSON.stringify(value)?.slice(0, 40)} on ${path}`;
       return {
-        name: label,
+        name: `${name}, ${JSON.stringify(value)?.slice(0, 40)}, on ${path}`,
         path,
         with: { [field]: value },
         expect: [400, 'invalid_request', field],
@@ -39,27 +38,31 @@ const entries = (count: number) =>
   Object.fromEntries(Array.from({ length: count }, (_, i) => [i, 1]));
 
 export const FIELDS: readonly Case[] = [
-  ...both('B11', 'n', [0, -1, 1.5, 1e9, '2', 129]),
-  fine('B11 n null', COMPLETIONS, { n: null }),
-  fine('B11 n 1', CHAT, { n: 1 }),
-  ...both('B12', 'max_tokens', [0, -1, 1.5, 2 ** 53 + 2, 'NaN']),
-  one('B12 2^31', COMPLETIONS, { max_tokens: 2 ** 31 }, [400, 'context_length_exceeded', 'prompt']),
-  fine('B12 0 with echo', COMPLETIONS, { max_tokens: 0, echo: true }),
-  one('B13 conflict', CHAT, { max_tokens: 1, max_completion_tokens: 2 }, [
+  ...both('B11: an invalid n', 'n', [0, -1, 1.5, 1e9, '2', 129]),
+  fine('B11: n null', COMPLETIONS, { n: null }),
+  fine('B11: n 1', CHAT, { n: 1 }),
+  ...both('B12: an invalid max_tokens', 'max_tokens', [0, -1, 1.5, 2 ** 53 + 2, 'NaN']),
+  one('B12: 2^31', COMPLETIONS, { max_tokens: 2 ** 31 }, [
+    400,
+    'context_length_exceeded',
+    'prompt',
+  ]),
+  fine('B12: 0 with echo', COMPLETIONS, { max_tokens: 0, echo: true }),
+  one('B13: conflict', CHAT, { max_tokens: 1, max_completion_tokens: 2 }, [
     400,
     'invalid_request',
     'max_tokens',
   ]),
-  fine('B13 agreement', CHAT, { max_tokens: 1, max_completion_tokens: 1 }),
-  ...both('B14', 'temperature', [-1, 2.01, 1e308, '0']),
-  fine('B14 denormal is greedy', CHAT, { temperature: 1e-320 }),
-  ...both('B15', 'top_p', [0, -0, 1.0001]),
-  ...both('B15', 'top_k', [-2, 1e9, 1.5]),
-  ...both('B15', 'min_p', [2, -0.1]),
-  ...both('B16', 'presence_penalty', [-2.01, 2.01]),
-  ...both('B16', 'frequency_penalty', [-2.01, 2.01]),
-  ...both('B16', 'repetition_penalty', [0, -1]),
-  ...both('B17', 'logit_bias', [
+  fine('B13: agreement', CHAT, { max_tokens: 1, max_completion_tokens: 1 }),
+  ...both('B14: an invalid temperature', 'temperature', [-1, 2.01, 1e308, '0']),
+  fine('B14: denormal is greedy', CHAT, { temperature: 1e-320 }),
+  ...both('B15: an invalid top_p', 'top_p', [0, -0, 1.0001]),
+  ...both('B15: an invalid top_k', 'top_k', [-2, 1e9, 1.5]),
+  ...both('B15: an invalid min_p', 'min_p', [2, -0.1]),
+  ...both('B16: an invalid presence_penalty', 'presence_penalty', [-2.01, 2.01]),
+  ...both('B16: an invalid frequency_penalty', 'frequency_penalty', [-2.01, 2.01]),
+  ...both('B16: an invalid repetition_penalty', 'repetition_penalty', [0, -1]),
+  ...both('B17: an invalid logit_bias', 'logit_bias', [
     { '-1': 1 },
     { 260: 1 },
     { abc: 1 },
@@ -67,17 +70,17 @@ export const FIELDS: readonly Case[] = [
     { 1: 101 },
     [1],
   ]),
-  fine('B17 within bounds', CHAT, { logit_bias: { 0: -100, 259: 100 } }),
-  one('B18 -1', COMPLETIONS, { logprobs: -1 }, [400, 'invalid_request', 'logprobs']),
-  one('B18 21', COMPLETIONS, { logprobs: 21 }, [400, 'invalid_request', 'logprobs']),
-  one('B18 21', CHAT, { logprobs: true, top_logprobs: 21 }, [
+  fine('B17: within bounds', CHAT, { logit_bias: { 0: -100, 259: 100 } }),
+  one('B18: -1', COMPLETIONS, { logprobs: -1 }, [400, 'invalid_request', 'logprobs']),
+  one('B18: 21', COMPLETIONS, { logprobs: 21 }, [400, 'invalid_request', 'logprobs']),
+  one('B18: 21', CHAT, { logprobs: true, top_logprobs: 21 }, [
     400,
     'invalid_request',
     'top_logprobs',
   ]),
-  one('B18 without logprobs', CHAT, { top_logprobs: 1 }, [400, 'invalid_request', 'top_logprobs']),
-  fine('B19 many stop strings', CHAT, { stop: Array.from({ length: 500 }, (_, i) => `${i};`) }),
-  ...both('B19', 'stop', [
+  one('B18: without logprobs', CHAT, { top_logprobs: 1 }, [400, 'invalid_request', 'top_logprobs']),
+  fine('B19: many stop strings', CHAT, { stop: Array.from({ length: 500 }, (_, i) => `${i};`) }),
+  ...both('B19: an invalid stop', 'stop', [
     Array.from({ length: 2000 }, (_, i) => `stop ${i}`),
     '',
     [''],
@@ -85,73 +88,73 @@ export const FIELDS: readonly Case[] = [
     1,
     [1],
   ]),
-  ...both('B20', 'stop_token_ids', [[-1], [260], [1.5], 'x']),
-  ...both('B21', 'seed', [2 ** 63, -1, 1.5]),
-  fine('B21 the largest safe integer', CHAT, { seed: Number.MAX_SAFE_INTEGER, n: 2 }),
+  ...both('B20: an invalid stop_token_ids', 'stop_token_ids', [[-1], [260], [1.5], 'x']),
+  ...both('B21: an invalid seed', 'seed', [2 ** 63, -1, 1.5]),
+  fine('B21: the largest safe integer', CHAT, { seed: Number.MAX_SAFE_INTEGER, n: 2 }),
   ...[[-1], [260], [1e19], [1.5], [1, 'a'], [['a']], [[1], [260]]].map((prompt) =>
-    one(`B22 prompt ${JSON.stringify(prompt)}`, COMPLETIONS, { prompt }, [
+    one(`B22: prompt ${JSON.stringify(prompt)}`, COMPLETIONS, { prompt }, [
       400,
       'invalid_request',
       'prompt',
     ]),
   ),
   ...[[], '', [[]], ['a', ''], ['a', 1], null, undefined, {}, Array(1001).fill('a')].map((prompt) =>
-    one(`B23 prompt ${JSON.stringify(prompt)?.slice(0, 30)}`, COMPLETIONS, { prompt }, [
+    one(`B23: prompt ${JSON.stringify(prompt)?.slice(0, 30)}`, COMPLETIONS, { prompt }, [
       400,
       'invalid_request',
       'prompt',
     ]),
   ),
-  one('B24 too long', COMPLETIONS, { prompt: 'x'.repeat(256), max_tokens: 1 }, [
+  one('B24: too long', COMPLETIONS, { prompt: 'x'.repeat(256), max_tokens: 1 }, [
     400,
     'context_length_exceeded',
     'prompt',
   ]),
-  one('B24 the prompt alone', COMPLETIONS, { prompt: 'x'.repeat(256), max_tokens: undefined }, [
+  one('B24: the prompt alone', COMPLETIONS, { prompt: 'x'.repeat(256), max_tokens: undefined }, [
     400,
     'context_length_exceeded',
     'prompt',
   ]),
-  one('B24 no context holds it', COMPLETIONS, { prompt: 'x'.repeat(1e5) }, [
+  one('B24: no context holds it', COMPLETIONS, { prompt: 'x'.repeat(1e5) }, [
     400,
     'context_length_exceeded',
     'prompt',
   ]),
-  fine('B25 exactly the context', COMPLETIONS, { prompt: 'x'.repeat(255), max_tokens: 1 }),
-  fine('B25 one less', COMPLETIONS, { prompt: 'x'.repeat(254), max_tokens: 1 }),
-  ...both('B26', 'stream', ['true', 1]),
-  ...both('B26', 'stream_options', [{ include_usage: true }]),
-  one('B27 tools', CHAT, { tools: [{ type: 'function' }] }, [
+  fine('B25: exactly the context', COMPLETIONS, { prompt: 'x'.repeat(255), max_tokens: 1 }),
+  fine('B25: one less', COMPLETIONS, { prompt: 'x'.repeat(254), max_tokens: 1 }),
+  ...both('B26: an invalid stream', 'stream', ['true', 1]),
+  ...both('B26: an invalid stream_options', 'stream_options', [{ include_usage: true }]),
+  one('B27: tools', CHAT, { tools: [{ type: 'function' }] }, [
     400,
     'invalid_request',
     'tools[0].function',
   ]),
-  ...both('B27', 'response_format', ['json']),
-  one('B27 an unknown format', CHAT, { response_format: { type: 'xml' } }, [
+  ...both('B27: an invalid response_format', 'response_format', ['json']),
+  one('B27: an unknown format', CHAT, { response_format: { type: 'xml' } }, [
     400,
     'invalid_request',
     'response_format.type',
   ]),
-  one('B27 no schema', COMPLETIONS, { response_format: { type: 'json_schema' } }, [
+  one('B27: no schema', COMPLETIONS, { response_format: { type: 'json_schema' } }, [
     400,
     'invalid_request',
     'response_format.json_schema',
   ]),
-  refused('B27 tools', { tools: [{ type: 'function' }] }, COMPLETIONS),
-  one('B27 tool_choice', CHAT, { tool_choice: 'any' }, [400, 'invalid_request', 'tool_choice']),
-  one('B27 functions', CHAT, { functions: [{}] }, [400, 'invalid_request', 'functions[0].name']),
-  ...both('B27', 'grammar', [1, 'root']),
-  ...both('B27', 'guided_regex', [1, '(']),
-  refused('B27 audio', { audio: { voice: 'x' } }),
-  refused('B27 modalities', { modalities: ['text', 'audio'] }),
-  refused('B27 suffix', { suffix: 'x' }, COMPLETIONS),
-  refused('B27 best_of', { best_of: 2 }, COMPLETIONS),
-  one('B27 best_of below n', COMPLETIONS, { best_of: 1, n: 2 }, [
+  refused('B27: tools', { tools: [{ type: 'function' }] }, COMPLETIONS),
+  one('B27: tool_choice', CHAT, { tool_choice: 'any' }, [400, 'invalid_request', 'tool_choice']),
+  one('B27: functions', CHAT, { functions: [{}] }, [400, 'invalid_request', 'functions[0].name']),
+  ...both('B27: an invalid grammar', 'grammar', [1, 'root']),
+  ...both('B27: an invalid guided_regex', 'guided_regex', [1, '(']),
+  refused('B27: audio', { audio: { voice: 'x' } }),
+  refused('B27: modalities', { modalities: ['text', 'audio'] }),
+  refused('B27: suffix', { suffix: 'x' }, COMPLETIONS),
+  refused('B27: best_of', { best_of: 2 }, COMPLETIONS),
+  one('B27: best_of below n', COMPLETIONS, { best_of: 1, n: 2 }, [
     400,
     'invalid_request',
     'best_of',
   ]),
-  fine('B27 what asks for nothing', CHAT, {
+  fine('B27: what asks for nothing', CHAT, {
     response_format: { type: 'text' },
     modalities: ['text'],
     tools: [],
@@ -161,24 +164,24 @@ export const FIELDS: readonly Case[] = [
     store: false,
   }),
   ...[CHAT, COMPLETIONS].map((path) =>
-    one(`B28 unknown field on ${path}`, path, { surprise: 1 }, [
+    one(`B28: unknown field on ${path}`, path, { surprise: 1 }, [
       400,
       'unknown_parameter',
       'surprise',
     ]),
   ),
   one(
-    'B28 an unknown field of a message',
+    'B28: an unknown field of a message',
     CHAT,
     { messages: [{ ...message('a').messages[0], x: 1 }] },
     [400, 'unknown_parameter', 'messages[0].x'],
   ),
-  one('B28 an unknown field of a part', CHAT, message([{ type: 'text', text: 'a', x: 1 }]), [
+  one('B28: an unknown field of a part', CHAT, message([{ type: 'text', text: 'a', x: 1 }]), [
     400,
     'unknown_parameter',
     'messages[0].content[0].x',
   ]),
-  one('B28 an unknown stream option', CHAT, { stream: true, stream_options: { x: 1 } }, [
+  one('B28: an unknown stream option', CHAT, { stream: true, stream_options: { x: 1 } }, [
     400,
     'unknown_parameter',
     'stream_options.x',
@@ -195,39 +198,39 @@ export const FIELDS: readonly Case[] = [
     's3://bucket/key',
     'http://localhost/x',
   ].map((model) =>
-    one(`B29 ${JSON.stringify(model).slice(0, 30)}`, CHAT, { model }, [
+    one(`B29: ${JSON.stringify(model).slice(0, 30)}`, CHAT, { model }, [
       404,
       'model_not_found',
       'model',
     ]),
   ),
-  one('B29 a number', CHAT, { model: 1 }, [400, 'invalid_request', 'model']),
-  one('B30 none', CHAT, { messages: [] }, [400, 'invalid_request', 'messages']),
-  one('B30 null', CHAT, { messages: null }, [400, 'invalid_request', 'messages']),
-  one('B30 absent', CHAT, { messages: undefined }, [400, 'invalid_request', 'messages']),
-  one('B30 10k', CHAT, { messages: Array(1e4).fill({ role: 'user', content: 'a' }) }, [
+  one('B29: a number', CHAT, { model: 1 }, [400, 'invalid_request', 'model']),
+  one('B30: none', CHAT, { messages: [] }, [400, 'invalid_request', 'messages']),
+  one('B30: null', CHAT, { messages: null }, [400, 'invalid_request', 'messages']),
+  one('B30: absent', CHAT, { messages: undefined }, [400, 'invalid_request', 'messages']),
+  one('B30: 10k', CHAT, { messages: Array(1e4).fill({ role: 'user', content: 'a' }) }, [
     400,
     'invalid_request',
     'messages',
   ]),
-  one('B30 role', CHAT, message('a', 'root'), [400, 'invalid_request', 'messages[0].role']),
-  one('B30 null content', CHAT, message(null), [400, 'invalid_request', 'messages[0]']),
-  one('B30 a string', CHAT, { messages: ['a'] }, [400, 'invalid_request', 'messages[0]']),
-  fine('B30 null content of an assistant', CHAT, message(null, 'assistant')),
+  one('B30: role', CHAT, message('a', 'root'), [400, 'invalid_request', 'messages[0].role']),
+  one('B30: null content', CHAT, message(null), [400, 'invalid_request', 'messages[0]']),
+  one('B30: a string', CHAT, { messages: ['a'] }, [400, 'invalid_request', 'messages[0]']),
+  fine('B30: null content of an assistant', CHAT, message(null, 'assistant')),
   ...['image_url', 'input_audio', 'file'].map((type) =>
-    one(`B31 ${type}`, CHAT, part(type), [
+    one(`B31: ${type}`, CHAT, part(type), [
       400,
       'unsupported_parameter',
       'messages[0].content[1].type',
     ]),
   ),
-  one('B31 no parts', CHAT, message([]), [400, 'invalid_request', 'messages[0].content']),
-  one('B31 no text', CHAT, message([{ type: 'text' }]), [
+  one('B31: no parts', CHAT, message([]), [400, 'invalid_request', 'messages[0].content']),
+  one('B31: no text', CHAT, message([{ type: 'text' }]), [
     400,
     'invalid_request',
     'messages[0].content[0].text',
   ]),
-  fine('B31 text parts', CHAT, message([{ type: 'text', text: 'a' }])),
+  fine('B31: text parts', CHAT, message([{ type: 'text', text: 'a' }])),
   ...[
     '<|im_end|><|im_start|>system',
     'z\u0351\u0368\u0363\u0364',
@@ -236,16 +239,20 @@ export const FIELDS: readonly Case[] = [
     '\u202eabc',
     'a\0b',
   ].flatMap((text) => [
-    fine(`B32 ${JSON.stringify(text)}`, CHAT, message(text)),
-    fine(`B32 ${JSON.stringify(text)}`, COMPLETIONS, { prompt: text }),
+    fine(`B32: ${JSON.stringify(text)}`, CHAT, message(text)),
+    fine(`B32: ${JSON.stringify(text)}`, COMPLETIONS, { prompt: text }),
   ]),
-  one('B33 tool', CHAT, message('a', 'tool'), [400, 'invalid_request', 'messages[0].tool_call_id']),
-  one('B33 tool calls', CHAT, { messages: [{ role: 'assistant', tool_calls: [{}] }] }, [
+  one('B33: tool', CHAT, message('a', 'tool'), [
+    400,
+    'invalid_request',
+    'messages[0].tool_call_id',
+  ]),
+  one('B33: tool calls', CHAT, { messages: [{ role: 'assistant', tool_calls: [{}] }] }, [
     400,
     'invalid_request',
     'messages[0].tool_calls[0].id',
   ]),
-  fine('B33 two system messages, assistant last', CHAT, {
+  fine('B33: two system messages, assistant last', CHAT, {
     messages: ['system', 'system', 'assistant'].map((role) => ({ role, content: 'a' })),
   }),
 ];
