@@ -4,13 +4,14 @@ import { assert } from '../src/common/assert.ts';
 import type { Artifact } from '../src/import/artifact.ts';
 import { embeddingName } from '../src/model/names.ts';
 import { TARGET_MODULES, targetNames } from '../src/model/target-modules.ts';
+import { blockAdapter } from './adapter/tensors.ts';
 import type { BlockAdapter } from './graph/training-lowering.ts';
 import { BaseWeights } from './step/base-weights.ts';
 import { BatchInputs } from './step/batch-inputs.ts';
 import { DropoutMasks } from './step/dropout-masks.ts';
 import { checkInt8Products } from './step/exact-int8.ts';
 import { LossHead } from './step/loss-head.ts';
-import { blockAdapter, fullParameters, loraParameters, trainingBytes } from './step/parameters.ts';
+import { adapterParameters, fullParameters, trainingBytes } from './step/parameters.ts';
 import { savedLimit } from './step/saved-activations.ts';
 import { type BatchShape, Segments } from './step/segments.ts';
 import { Workspace } from './step/workspace.ts';
@@ -35,7 +36,7 @@ export function createTrainModel(artifact: Artifact, options: TrainModelOptions)
   if (compute === 'int8') checkInt8Products();
   const workspace = new Workspace();
   const base = new BaseWeights(artifact, blocksPerSegment, compute);
-  const trained = adapter ? loraParameters(config, adapter) : fullParameters(config, base);
+  const trained = adapter ? adapterParameters(artifact, adapter) : fullParameters(config, base);
   const adapters: BlockAdapter[] = Array.from({ length: config.layerCount }, (_, layer) =>
     adapter ? blockAdapter(adapter, layer) : new Map(),
   );
@@ -46,9 +47,13 @@ export function createTrainModel(artifact: Artifact, options: TrainModelOptions)
   const { savedBytes: limit = savedLimit(config, form, trainingBytes(trained)) } = options;
   const savedBytes = recompute ? limit : Number.POSITIVE_INFINITY;
   const segments = new Segments({ ...shared, base, adapters, masks, savedBytes, blocksPerSegment });
-  const head = new LossHead({ ...shared, weight: (name) => base.unpacked(name) });
-  const table = base.dense(embeddingName)!.data;
-  const tableGradient = trained.get(embeddingName)?.grad.data;
+  const head = new LossHead({
+    ...shared,
+    weight: (name) => trained.get(name)?.value ?? base.unpacked(name),
+  });
+  const trainedTable = trained.get(embeddingName);
+  const table = (trainedTable?.value ?? base.dense(embeddingName)!).data;
+  const tableGradient = trainedTable?.grad.data;
   const widest = Math.max(
     ...targetNames(config).map((name) => TARGET_MODULES[name].inFeatures(config)),
   );

@@ -30,6 +30,10 @@ export interface Parameter {
   readonly grad: Float32Array;
   /** Whether weight decay applies. It does not apply to norms and biases. */
   readonly decays: boolean;
+  /** The values with which an adapter changes nothing. Absent: zeros. */
+  readonly neutral?: Float32Array | undefined;
+  /** The factor with which the engine uses the values. Absent: 1. */
+  readonly scaling?: number;
 }
 
 /** The loss of a micro-batch, as sums. */
@@ -78,7 +82,12 @@ export type TrainMethod = 'qlora' | 'lora' | 'full';
 export interface LoraSettings {
   /** By module name, e.g. `model.layers.0.self_attn.q_proj`. */
   readonly modules: ReadonlyMap<string, { readonly rank: number; readonly scaling: number }>;
-  /** Initial weights by PEFT tensor name (`base_model.model.….lora_A.weight`). */
+  /** The weights of the base that are trained whole, such as biases: name in the checkpoint → name in PEFT's file. */
+  readonly whole?: ReadonlyMap<string, string>;
+  /**
+   * Initial weights by PEFT tensor name (`base_model.model.….lora_A.weight`). Tensors that start as the base's own may be
+   * absent.
+   */
   readonly init: ReadonlyMap<string, Tensor>;
 }
 

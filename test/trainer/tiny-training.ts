@@ -1,4 +1,5 @@
 // A tiny model in training, its batches and its adapters, all from seeds.
+import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
 import { fromFloat32, type Tensor } from '../../src/common/tensor.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
@@ -130,4 +131,26 @@ export async function gradientsOf(
     sums,
     gradients: new Map(model.parameters.map(({ name, grad }) => [name, grad.slice()])),
   };
+}
+
+/** Compares the gradients of all parameters with differences of the loss, along one random direction each. */
+export async function checkGradients(model: Model, batch: MicroBatch): Promise<void> {
+  const { gradients } = await gradientsOf(model, [batch]);
+  const random = seededRandom(8);
+  for (const { name, data } of model.parameters) {
+    const gradient = gradients.get(name)!;
+    const direction = data.map(() => Math.sign(random()));
+    const slope = gradient.reduce((sum, g, i) => sum + g * direction[i]!, 0);
+    const original = data.slice();
+    const lossAt = async (step: number) => {
+      data.set(original.map((value, i) => value + step * direction[i]!));
+      return (await model.evaluate(batch)).loss;
+    };
+    const step = 1e-3;
+    const numeric = ((await lossAt(step)) - (await lossAt(-step))) / (2 * step);
+    data.set(original);
+    const length = Math.sqrt(gradient.reduce((sum, g) => sum + g * g, 0));
+    const error = Math.abs(slope - numeric) / (length + 0.1);
+    assert.ok(error < 2e-2, `${name}: ${slope}, by differences ${numeric} (length ${length})`);
+  }
 }

@@ -53,8 +53,7 @@ export const gradientRules: Readonly<Record<string, Rule>> = {
   Gemm: (c) => {
     assert((c.node.attributes['beta'] ?? 1) === 1, 'autodiff: Gemm whose beta is not 1');
     productGradients(c, c.addGemm);
-    const added = c.node.inputs[2] as Value | undefined;
-    if (added && c.needs(added)) c.add(added, sumTo(c, added, c.dy));
+    addedGradient(c);
   },
 
   /** y = a b, batched */
@@ -160,6 +159,12 @@ export const gradientRules: Readonly<Record<string, Rule>> = {
 const GELU_SCALE = Math.sqrt(2 / Math.PI);
 const GELU_CUBIC = 0.044715;
 
+/** The gradient of a Gemm's third input. */
+function addedGradient(c: RuleContext): void {
+  const added = c.node.inputs[2] as Value | undefined;
+  if (added && c.needs(added)) c.add(added, sumTo(c, added, c.dy));
+}
+
 /** d(op(a)) = alpha * dy op(b)ᵀ and d(op(b)) = alpha * op(a)ᵀ dy, transposed if op transposes. */
 function productGradients(c: RuleContext, add: RuleContext['addGemm']): void {
   const { attributes } = c.node;
@@ -196,6 +201,7 @@ export function lowRankRule({ x, a, b, scaling }: LowRankLinear): Rule {
     c.addGemm(b, [c.dy, narrow], { transA: 1, alpha });
     const narrowGradient = c.g.node('Gemm', [c.dy, b], { alpha }); // [tokens, r]
     c.addGemm(a, [narrowGradient, x], { transA: 1 });
+    addedGradient(c); // a bias
   };
 }
 

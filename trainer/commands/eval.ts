@@ -149,10 +149,9 @@ async function measure(
     seed: 0,
   });
   try {
-    const { modules } = adapter;
     const { maxPositions } = artifact.config;
     const tried = { validation: rows, examples: rows?.examples ?? [], batchSize: BATCH_SIZE };
-    const subject = { model, modules, language, maxPositions, ...tried };
+    const subject = { model, language, maxPositions, ...tried };
     return { ...(await evaluateAdapter(subject, gate)), compute };
   } finally {
     await model.release();

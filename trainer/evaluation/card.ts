@@ -8,7 +8,7 @@ import { countTrained, type Example } from '../data/example.ts';
 import type { Dataset } from '../data/load-dataset.ts';
 import { assembleTightBatch } from '../data/micro-batch.ts';
 import type { Validation } from '../run/metrics.ts';
-import type { LoraSettings, ProbedModel } from '../types.ts';
+import type { ProbedModel } from '../types.ts';
 import { areInBounds, type Comparison, type Figures, judgeGates } from './gates.ts';
 import { generateGreedily, isDegenerate, promptOf } from './generate.ts';
 import { measureValidation, probeExample, withoutAdapter } from './losses.ts';
@@ -17,7 +17,6 @@ import { measureValidation, probeExample, withoutAdapter } from './losses.ts';
 export interface Subject {
   /** The model with the adapter's weights in its parameters. */
   readonly model: ProbedModel;
-  readonly modules: LoraSettings['modules'];
   readonly language: Language | undefined;
   readonly maxPositions: number;
   readonly batchSize: number;
@@ -93,13 +92,11 @@ function onlyFinite(figures: Record<string, number | undefined>): Record<string,
   return Object.fromEntries(known) as Record<string, number>;
 }
 
-function measureWeights({ model, modules }: Subject): Pick<Figures, 'nonFinite' | 'largestWeight'> {
+function measureWeights({ model }: Subject): Pick<Figures, 'nonFinite' | 'largestWeight'> {
   let [nonFinite, largestWeight] = [0, 0];
-  for (const { name, data } of model.parameters) {
-    const [, module, factor] = /^base_model\.model\.(.+)\.lora_([AB])\.weight$/.exec(name)!;
-    const scale = factor === 'B' ? modules.get(module!)!.scaling : 1;
+  for (const { data, scaling = 1 } of model.parameters) {
     for (const value of data) {
-      const size = Math.abs(value * scale);
+      const size = Math.abs(value * scaling);
       if (!Number.isFinite(size)) nonFinite++;
       else if (size > largestWeight) largestWeight = size;
     }

@@ -65,13 +65,13 @@ export function addLossSums(
   sums.hits += more.hits;
 }
 
-/** Runs `work` on the base: all adapter weights are zero meanwhile, and restored afterwards. */
+/** Runs `work` on the base: the adapter's weights change nothing meanwhile, and are restored afterwards. */
 export async function withoutAdapter<T>(
-  parameters: readonly Pick<Parameter, 'data'>[],
+  parameters: readonly Pick<Parameter, 'data' | 'neutral'>[],
   work: () => Promise<T>,
 ): Promise<T> {
   const saved = parameters.map(({ data }) => data.slice());
-  for (const { data } of parameters) data.fill(0);
+  for (const { data, neutral } of parameters) neutral ? data.set(neutral) : data.fill(0);
   try {
     return await work();
   } finally {

@@ -2,6 +2,7 @@
 import { elementCount } from '../../src/common/tensor.ts';
 import type { Artifact } from '../../src/import/artifact.ts';
 import { expectedTensors } from '../../src/model/names.ts';
+import { adapterTensors } from '../adapter/tensors.ts';
 import { type MicroBatchPlan, planEpoch, planValidation } from '../data/epoch-plan.ts';
 import { countTrained, type Example } from '../data/example.ts';
 import { trainedLength } from '../data/micro-batch.ts';
@@ -53,7 +54,7 @@ export function describeRun(prepared: PreparedRun, { config }: Artifact, speed: 
   const { train, validation, settings, adapter, job } = prepared;
   const { counts } = train;
   const trained = adapter
-    ? [...adapter.lora.init.values()].reduce((sum, { shape }) => sum + elementCount(shape), 0)
+    ? adapterTensors(config, adapter.lora).reduce((sum, { shape }) => sum + elementCount(shape), 0)
     : [...expectedTensors(config).values()].reduce((sum, shape) => sum + elementCount(shape), 0);
   const { recompute, blocksPerSegment, compute } = job;
   const shape = { method: settings.method, trained, recompute, blocksPerSegment, compute };

@@ -25,14 +25,13 @@ export interface EvaluateRunOptions {
 
 /** Returns the evaluation card of the run's adapter, measured in the arithmetic of the run. */
 export async function evaluateRun(
-  { adapter, job, settings, train, validation, language }: PreparedRun,
+  { job, settings, train, validation, language }: PreparedRun,
   { model, artifact, folder, state, gate }: EvaluateRunOptions,
 ): Promise<EvaluationCard> {
   await readBack(folder.adapterDir, model.parameters);
   const card = await evaluateAdapter(
     {
       model,
-      modules: adapter!.lora.modules,
       language,
       maxPositions: artifact.config.maxPositions,
       batchSize: settings.order.batchSize,

@@ -18,6 +18,11 @@ export function shiftLayer(name: string, by: number): string {
   return name.replace(/\blayers\.(\d+)\./, (_, layer: string) => `layers.${Number(layer) + by}.`);
 }
 
+/** Returns the layer in a tensor's name; NaN if it has none. */
+export function layerOf(name: string): number {
+  return Number(/\blayers\.(\d+)\./.exec(name)?.[1]);
+}
+
 interface Packed {
   readonly packed: Uint8Array;
   readonly absmax: Float32Array;

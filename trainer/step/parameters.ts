@@ -2,11 +2,11 @@
 import { assert } from '../../src/common/assert.ts';
 import { FileError } from '../../src/common/errors.ts';
 import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
+import type { Artifact } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
-import { expectedTensors, loraNames } from '../../src/model/names.ts';
-import { moduleName, TARGET_MODULES, TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { expectedTensors } from '../../src/model/names.ts';
 import { hostTensor, type OrtTensor } from '../../src/ort/tensor.ts';
-import type { BlockAdapter } from '../graph/training-lowering.ts';
+import { type AdapterTensor, adapterTensors } from '../adapter/tensors.ts';
 import type { LoraSettings, Parameter } from '../types.ts';
 import type { BaseWeights } from './base-weights.ts';
 
@@ -17,8 +17,10 @@ export interface TrainedTensor {
   readonly grad: OrtTensor<'float32'>;
 }
 
-/** Trained tensors by the parameter's name, in the model's order. */
+/** Trained tensors by the name of the graphs' input, in the model's order. */
 export type TrainedTensors = ReadonlyMap<string, TrainedTensor>;
+
+type Floats = Float32Array<ArrayBuffer>;
 
 /** Returns every weight of the model, embeddings included. A tied head is not a parameter of its own. */
 export function fullParameters(config: DecoderConfig, base: BaseWeights): TrainedTensors {
@@ -26,32 +28,43 @@ export function fullParameters(config: DecoderConfig, base: BaseWeights): Traine
   for (const name of expectedTensors(config).keys()) {
     const value = base.dense(name);
     assert(value, `full training needs ${name} unquantized`);
-    const isVector = value.shape.length === 1; // norms and biases
-    trained.set(name, trainedTensor(name, value, !isVector));
+    const decays = value.shape.length > 1; // it does not apply to norms and biases
+    trained.set(name, trainedTensor({ name, decays }, value));
   }
   return trained;
 }
 
-/** Returns A and B of every adapted module with their initial values. @throws FileError if these do not fit */
-export function loraParameters(config: DecoderConfig, settings: LoraSettings): TrainedTensors {
-  const trained = new Map<string, TrainedTensor>();
-  const add = (name: string, shape: readonly [number, number]) => {
-    const first = settings.init.get(name);
-    if (!first) throw new FileError(name, 'is missing');
-    trained.set(
-      name,
-      trainedTensor(name, hostTensor('float32', shape, valuesOf(name, first, shape)), true),
-    );
-  };
-  for (let layer = 0; layer < config.layerCount; layer++) {
-    for (const [target, { rank }] of blockAdapter(settings, layer)) {
-      const { inFeatures, outFeatures } = TARGET_MODULES[target];
-      const names = loraNames(moduleName(layer, target));
-      add(names.a, [rank, inFeatures(config)]);
-      add(names.b, [outFeatures(config), rank]);
-    }
-  }
-  return trained;
+/**
+ * Returns the tensors of an adapter with their initial values. @throws FileError if these do not fit
+ * @param artifact the base; it gives the initial values that the settings do not have
+ */
+export function adapterParameters(artifact: Artifact, settings: LoraSettings): TrainedTensors {
+  return new Map(
+    adapterTensors(artifact.config, settings).map((row) => {
+      const neutral = neutralValues(artifact, row);
+      const values = initialValues(row, settings.init.get(row.name), neutral);
+      const { name, decays, scaling } = row;
+      const value = hostTensor('float32', row.shape, values);
+      return [row.input, trainedTensor({ name, decays, scaling, neutral }, value)];
+    }),
+  );
+}
+
+/** Returns the values with which a tensor changes nothing; undefined for zeros. */
+function neutralValues(artifact: Artifact, { input, neutral }: AdapterTensor): Floats | undefined {
+  if (neutral === 'zeros') return undefined;
+  return toFloat32(artifact.tensors.read(input)).slice();
+}
+
+function initialValues(
+  { name, shape }: AdapterTensor,
+  first: Tensor | undefined,
+  neutral: Floats | undefined,
+): Floats {
+  if (!first && neutral) return neutral.slice();
+  if (!first) throw new FileError(name, 'is missing');
+  if (first.shape.join() === shape.join()) return toFloat32(first) as Floats;
+  throw new FileError(name, `shape [${first.shape}] is not [${shape}]`);
 }
 
 /** Returns the bytes of the trained tensors' gradients and of the optimizer's two moments. */
@@ -60,30 +73,11 @@ export function trainingBytes(trained: TrainedTensors): number {
   return 3 * values.reduce((sum, bytes) => sum + bytes, 0);
 }
 
-/** Returns the adapted linears of a layer, in the order in which a block uses them. */
-export function blockAdapter({ modules }: LoraSettings, layer: number): BlockAdapter {
-  return new Map(
-    TARGET_NAMES.flatMap((target) => {
-      const module = modules.get(moduleName(layer, target));
-      return module ? [[target, module] as const] : [];
-    }),
-  );
-}
-
-function trainedTensor(name: string, value: OrtTensor<'float32'>, decays: boolean): TrainedTensor {
+function trainedTensor(
+  properties: Pick<Parameter, 'name' | 'decays' | 'scaling' | 'neutral'>,
+  value: OrtTensor<'float32'>,
+): TrainedTensor {
   const { shape } = value;
   const grad = hostTensor('float32', shape);
-  const parameter = { name, shape, data: value.data, grad: grad.data, decays };
-  return { parameter, value, grad };
-}
-
-function valuesOf(
-  name: string,
-  tensor: Tensor,
-  shape: readonly number[],
-): Float32Array<ArrayBuffer> {
-  if (tensor.shape.join() !== shape.join()) {
-    throw new FileError(name, `shape [${tensor.shape}] is not [${shape}]`);
-  }
-  return toFloat32(tensor) as Float32Array<ArrayBuffer>;
+  return { parameter: { ...properties, shape, data: value.data, grad: grad.data }, value, grad };
 }

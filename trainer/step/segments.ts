@@ -15,7 +15,7 @@ import {
 } from '../graph/segment-graph.ts';
 import { type BlockAdapter, INPUT_SUFFIX } from '../graph/training-lowering.ts';
 import type { Compute } from '../types.ts';
-import { type BaseWeights, shiftLayer } from './base-weights.ts';
+import { type BaseWeights, layerOf, shiftLayer } from './base-weights.ts';
 import type { DropoutMasks } from './dropout-masks.ts';
 import {
   createGraphRun,
@@ -57,7 +57,7 @@ interface Segment {
   readonly graphs: GraphSet;
 }
 
-/** The graphs of all segments with the same attention and the same adapted linears. */
+/** The graphs of all segments with the same attention, adapted linears and trained weights. */
 interface GraphSet {
   readonly recomputing: Runnable<SegmentGraphs>;
   readonly saving: Runnable<SegmentGraphs>;
@@ -248,7 +248,8 @@ function createSegments(options: SegmentsOptions): Segment[] {
       rope && config.ropes.indexOf(rope),
       slidingWindow,
     ]);
-    const key = JSON.stringify([own.map((adapter) => [...adapter]), attention]);
+    const ofGraph = namesInGraph(trained, firstLayer, blocksPerSegment);
+    const key = JSON.stringify([own.map((adapter) => [...adapter]), attention, ofGraph]);
     let graphs = sets.get(key);
     if (!graphs) {
       graphs = createGraphSet({
@@ -264,6 +265,14 @@ function createSegments(options: SegmentsOptions): Segment[] {
     segments.push({ index: segments.length, firstLayer, graphs });
   }
   return segments;
+}
+
+/** Returns the names under which the segment's graphs read trained tensors. */
+function namesInGraph(trained: TrainedTensors, firstLayer: number, blocks: number): string[] {
+  return [...trained.keys()].flatMap((name) => {
+    const block = layerOf(name) - firstLayer;
+    return block >= 0 && block < blocks ? [shiftLayer(name, -firstLayer)] : [];
+  });
 }
 
 function createGraphSet(spec: Omit<SegmentSpec, 'recompute'>): GraphSet {
