@@ -5,6 +5,7 @@ import type { Artifact } from '../src/import/artifact.ts';
 import { embeddingName } from '../src/model/names.ts';
 import { TARGET_MODULES, targetNames } from '../src/model/target-modules.ts';
 import { blockAdapter } from './adapter/tensors.ts';
+import { classifierHead, languageHead } from './graph/head-graph.ts';
 import type { BlockAdapter } from './graph/training-lowering.ts';
 import { BaseWeights } from './step/base-weights.ts';
 import { BatchInputs } from './step/batch-inputs.ts';
@@ -19,7 +20,7 @@ import type { MicroBatch, ProbedModel, TrainModelOptions } from './types.ts';
 
 /** A model that also returns its logits, for tests against other definitions of the model. */
 export interface InspectableModel extends ProbedModel {
-  /** Returns logits [N*T, V], without dropout. */
+  /** Returns logits [N*T, V or classes], without dropout. */
   logits(batch: MicroBatch): Promise<Float32Array>;
 }
 
@@ -35,20 +36,24 @@ export function createTrainModel(artifact: Artifact, options: TrainModelOptions)
   assert(method !== 'full' || compute === 'float32', 'full: trains float32 weights');
   if (compute === 'int8') checkInt8Products();
   const workspace = new Workspace();
-  const base = new BaseWeights(artifact, blocksPerSegment, compute);
+  const classes = adapter?.classes;
+  const spec = classes ? classifierHead(config, classes.length) : languageHead(config, compute);
+  const base = new BaseWeights(artifact, { blocksPerSegment, compute, head: spec });
   const trained = adapter ? adapterParameters(artifact, adapter) : fullParameters(config, base);
   const adapters: BlockAdapter[] = Array.from({ length: config.layerCount }, (_, layer) =>
     adapter ? blockAdapter(adapter, layer) : new Map(),
   );
   const masks = dropout > 0 ? new DropoutMasks({ rate: dropout, seed }, workspace) : undefined;
   const inputs = new BatchInputs(config, workspace);
-  const shared = { config, settings: { threads }, workspace, trained, compute };
+  const shared = { settings: { threads }, workspace, trained };
   const form = { isPacked: method === 'qlora', compute, blocksPerSegment };
   const { savedBytes: limit = savedLimit(config, form, trainingBytes(trained)) } = options;
   const savedBytes = recompute ? limit : Number.POSITIVE_INFINITY;
-  const segments = new Segments({ ...shared, base, adapters, masks, savedBytes, blocksPerSegment });
+  const blocks = { config, compute, base, adapters, masks, savedBytes, blocksPerSegment };
+  const segments = new Segments({ ...shared, ...blocks });
   const head = new LossHead({
     ...shared,
+    spec,
     weight: (name) => trained.get(name)?.value ?? base.unpacked(name),
   });
   const trainedTable = trained.get(embeddingName);

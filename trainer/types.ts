@@ -14,7 +14,7 @@ export interface MicroBatch {
   readonly positions: Int32Array;
   /** [N*T]: the example's number within its row; padding is -1. Attention is causal and stays inside a segment. */
   readonly segments: Int32Array;
-  /** [N*T]: the token id that a position predicts (already shifted), or -1 if it is not part of the loss. */
+  /** [N*T]: the token id or class that a position predicts (already shifted), or -1 if it is not part of the loss. */
   readonly targets: Int32Array;
   /** [N*T]: the loss weight of each target (1, or the message's weight). */
   readonly weights: Float32Array;
@@ -68,7 +68,7 @@ export interface TrainModel {
 export interface ProbedModel extends TrainModel {
   /** Returns the log-probabilities of the targets in the loss, in the batch's order. */
   score(batch: MicroBatch): Promise<number[]>;
-  /** Returns the most likely token after each row's last one: [N]. */
+  /** Returns the most likely token, or class, after each row's last token: [N]. */
   predict(batch: MicroBatch): Promise<number[]>;
 }
 
@@ -89,6 +89,8 @@ export interface LoraSettings {
    * absent.
    */
   readonly init: ReadonlyMap<string, Tensor>;
+  /** The names of a classifier's classes. Absent: the adapter generates text. */
+  readonly classes?: readonly string[] | undefined;
 }
 
 /** Options of a model in training. */

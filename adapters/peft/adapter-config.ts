@@ -22,7 +22,7 @@ export interface AdapterConfig {
   readonly hasUpdateBias: boolean;
   /** The linears whose biases the adapter replaces, if the base has any. */
   readonly biases: Biases;
-  /** Whether there is such a module. */
+  /** Whether there is such a module, beside a classification head. */
   readonly savesModules: boolean;
   /** Whether the adapter has the whole weight of a module. */
   isSaved(moduleName: string): boolean;

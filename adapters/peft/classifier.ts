@@ -1,5 +1,6 @@
 // The head of an adapter that classifies sequences: a linear layer over the hidden state of the last token.
 import type { Tensor } from '../../src/common/tensor.ts';
+import { MAX_LABELS } from '../../src/contracts/training-settings.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import type { AdapterConfig } from './adapter-config.ts';
 import { invalidAdapter } from './refusal.ts';
@@ -13,9 +14,6 @@ export interface Classifier {
   /** [labels, D], row-major. */
   readonly weight: Float32Array;
 }
-
-/** Enough for every data set of intents, and a bound for one answer. */
-const MAX_LABELS = 1024;
 
 /** The files of an adapter, and the model that it is for. */
 interface ClassifierSource {
@@ -39,6 +37,10 @@ export function readClassifier({
   if (count > MAX_LABELS)
     throw invalidAdapter(name, `has ${count} labels; the limit is ${MAX_LABELS}`);
   const weight = expectValues(tensors, name, [count, model.hiddenSize]);
-  const labels = Array.from({ length: count }, (_, i) => config.labels[i] ?? `LABEL_${i}`);
-  return { labels, weight };
+  return { labels: classNames(count, config.labels), weight };
+}
+
+/** Returns the names of all classes. Those without one are called as in transformers. */
+export function classNames(count: number, names: Readonly<Record<string, string>>): string[] {
+  return Array.from({ length: count }, (_, i) => names[i] ?? `LABEL_${i}`);
 }

@@ -81,9 +81,8 @@ export function kindsTable(): string {
   return `| kind | field | |\n|---|---|---|\n${rows.join('')}`;
 }
 
-/** Returns the field of a configuration that asks for more than updates of linears. */
+/** Returns the field of a configuration that asks for more than updates of linears and a classification head. */
 export function otherChanges(config: AdapterConfig): string | undefined {
-  if (config.classifies) return 'task_type';
   if (config.isDora) return 'use_dora';
   if (config.hasUpdateBias) return 'lora_bias';
   if (config.biases !== 'none') return 'bias';

@@ -94,7 +94,7 @@ const PIECE_ELEMENTS = 2 ** 17;
 
 /**
  * Parses and checks an adapter for one model, yielding to the event loop in between. Without the base's weights, it refuses
- * adapters that are more than updates of linears. Throws `ServeError`: `adapter_invalid` or `adapter_non_finite`, the field or
+ * adapters that are more than updates of linears and a classification head. Throws `ServeError`: `adapter_invalid` or `adapter_non_finite`, the field or
  * tensor at fault as `param`.
  */
 export async function parseAdapter(
@@ -149,7 +149,8 @@ export async function readAdapterInto(
   const changes = readVocabulary({ tensors, config, model });
   const { invocation } = config;
   const field = otherChanges(config);
-  if (invocation && field) throw invalidAdapter(INVOCATION, `does not go with ${field}`);
+  const other = field ?? (config.classifies ? 'task_type' : undefined);
+  if (invocation && other) throw invalidAdapter(INVOCATION, `does not go with ${other}`);
   if (invocation) sink.activate(invocation);
   const classifier = readClassifier({ tensors, config, model });
   if (classifier) sink.classify(classifier);

@@ -2,13 +2,13 @@
 // that cannot be served exactly, and names the field. It reads no tensors.
 import { z } from 'zod';
 import { parseShallowJson } from '../../src/common/shallow-json.ts';
-import { MAX_RANK } from '../../src/contracts/training-settings.ts';
+import { MAX_LABEL_LENGTH, MAX_RANK } from '../../src/contracts/training-settings.ts';
 import { TARGET_NAMES } from '../../src/model/target-modules.ts';
 import type { AdapterConfig, LoraSetting } from './adapter-config.ts';
 import { REFUSED_FIELDS } from './kinds.ts';
 import { type ModuleMatcher, matchNames, PatternSet } from './module-pattern.ts';
 import { invalidAdapter, quoteValue } from './refusal.ts';
-import { EMBEDDING, HEAD } from './tensor-names.ts';
+import { EMBEDDING, HEAD, isClassifier } from './tensor-names.ts';
 
 /** Usual values are 0.25 to 16. A larger one amplifies rounding noise. */
 const MAX_SCALING = 64;
@@ -34,7 +34,6 @@ const PLAIN_DECODERS = new Map([
 
 const CLASSIFICATION = 'SEQ_CLS';
 const TASK_TYPES: readonly unknown[] = ['CAUSAL_LM', CLASSIFICATION];
-const MAX_LABEL_LENGTH = 256;
 
 /** peft's default for the supported families. */
 const DEFAULT_TARGETS = ['q_proj', 'v_proj'];
@@ -114,6 +113,8 @@ export function openAdapterConfig(bytes: Uint8Array): OpenedConfig {
   const settingOf = createSettings(raw, patterns);
   const isDora = raw.use_dora === true;
   const hasUpdateBias = raw.lora_bias === true;
+  const classifies = raw.task_type === CLASSIFICATION;
+  const saved = raw.modules_to_save ?? [];
   if (isDora && hasUpdateBias) throw invalidAdapter('lora_bias', 'true does not go with use_dora');
   const config = {
     baseModel: raw.base_model_name_or_path ?? undefined,
@@ -121,11 +122,11 @@ export function openAdapterConfig(bytes: Uint8Array): OpenedConfig {
     isDora,
     hasUpdateBias,
     biases: raw.bias ?? 'none',
-    savesModules: (raw.modules_to_save ?? []).length > 0,
-    isSaved: savedMatcher(raw.modules_to_save ?? []),
+    savesModules: saved.some((name) => !(classifies && isClassifier(name))),
+    isSaved: savedMatcher(saved),
     trainedTokens: trainedTokens(raw.trainable_token_indices),
     invocation: raw.alora_invocation_tokens ?? undefined,
-    classifies: raw.task_type === CLASSIFICATION,
+    classifies,
     labels: raw.id2label ?? {},
     tiesWeights: raw.ensure_weight_tying === true,
     settingOf,

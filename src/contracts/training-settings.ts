@@ -7,6 +7,10 @@ import { TOOL_FORMAT_NAMES } from './tool-format.ts';
 export const MAX_RANK = 512;
 /** The rank of an adapter if the job does not choose one. */
 export const DEFAULT_RANK = 16;
+/** The most classes of a classifier: enough for every data set of intents, and a bound for one answer. */
+export const MAX_LABELS = 1024;
+/** Characters of a class's name. */
+export const MAX_LABEL_LENGTH = 256;
 /** The largest seed that OpenAI's API takes. */
 const MAX_SEED = 2_147_483_647;
 /** Days of training at any speed; more is a slip of the finger. */
@@ -101,7 +105,7 @@ export const TRAINING_SETTINGS = {
     schema: text,
     isRequired: true,
     flag: 'text',
-    help: 'JSONL file: messages, prompt and completion, text, or input_ids and labels',
+    help: 'JSONL file: messages, prompt and completion, text, text and label, or input_ids and labels',
     api: { name: 'training_file' },
     isHashed: false,
   },

@@ -1,7 +1,8 @@
-// Parses a row of a training file. There are four kinds of rows, distinguished by their keys. Every fault names its field.
+// Parses a row of a training file. There are five kinds of rows, distinguished by their keys. Every fault names its field.
 import { z } from 'zod';
 import { describeIssue } from '../common/schema-errors.ts';
 import { findOrphan, toolCallsSchema, toolsSchema } from '../contracts/tools.ts';
+import { MAX_LABEL_LENGTH } from '../contracts/training-settings.ts';
 
 /** OpenAI's roles, except `function`, the older form of `tool`. */
 const ROLES = ['system', 'developer', 'user', 'assistant', 'tool'] as const;
@@ -78,6 +79,12 @@ const completionSchema = z.strictObject({
 
 const textSchema = z.strictObject({ text: z.string('must be a text').min(1, 'is empty') });
 
+const labelledSchema = textSchema.extend({
+  label: z.union([z.string().min(1).max(MAX_LABEL_LENGTH), z.number().int()], {
+    error: `must be a text of 1 to ${MAX_LABEL_LENGTH} characters or a whole number`,
+  }),
+});
+
 const tokenId = z.number().int().min(0);
 const tokensSchema = z
   .strictObject({
@@ -103,6 +110,7 @@ export type TrainingRow =
   | ({ kind: 'chat' } & ChatRow)
   | ({ kind: 'completion' } & z.infer<typeof completionSchema>)
   | ({ kind: 'text' } & z.infer<typeof textSchema>)
+  | ({ kind: 'labelled' } & z.infer<typeof labelledSchema>)
   | ({ kind: 'tokens' } & z.infer<typeof tokensSchema>);
 
 /** A row cannot be used. The message names the field. */
@@ -123,9 +131,12 @@ export function parseRow(line: string): TrainingRow {
   }
   if ('messages' in json) return { kind: 'chat', ...check(chatSchema, json) };
   if ('prompt' in json) return { kind: 'completion', ...check(completionSchema, json) };
+  if ('label' in json) return { kind: 'labelled', ...check(labelledSchema, json) };
   if ('text' in json) return { kind: 'text', ...check(textSchema, json) };
   if ('input_ids' in json) return { kind: 'tokens', ...check(tokensSchema, json) };
-  throw new RowError('has neither messages, prompt and completion, text nor input_ids and labels');
+  throw new RowError(
+    'has neither messages, prompt and completion, text, text and label nor input_ids and labels',
+  );
 }
 
 function check<T>(schema: z.ZodType<T>, json: unknown): T {

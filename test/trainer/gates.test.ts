@@ -136,6 +136,7 @@ test('a run killed between its last step and its publication is measured the sam
 });
 
 const FINE: Figures = {
+  classifies: false,
   nonFinite: 0,
   largestWeight: 1,
   change: 1,

@@ -6,6 +6,7 @@ import { expectedTensors, loraNames } from '../../src/model/names.ts';
 import { moduleName, TARGET_MODULES, TARGET_NAMES } from '../../src/model/target-modules.ts';
 import type { BlockAdapter } from '../graph/training-lowering.ts';
 import type { LoraSettings } from '../types.ts';
+import { CLASSIFIER_HEAD } from './classifier.ts';
 
 /** A tensor of an adapter. */
 export interface AdapterTensor {
@@ -31,6 +32,7 @@ export function adapterTensors(config: DecoderConfig, settings: LoraSettings): A
   return [
     ...layers.flatMap((layer) => updateTensors(config, layer, blockAdapter(settings, layer))),
     ...wholeWeights(config, settings),
+    ...classifierTensors(config, settings),
   ];
 }
 
@@ -69,4 +71,14 @@ function wholeWeights(config: DecoderConfig, { whole = new Map() }: LoraSettings
     assert(shape, `the base has no ${input}`);
     return { name, input, shape, decays: shape.length > 1, neutral: 'base', scaling: 1 };
   });
+}
+
+/** The head of a classifier. */
+function classifierTensors(
+  { hiddenSize }: DecoderConfig,
+  { classes }: LoraSettings,
+): AdapterTensor[] {
+  if (!classes) return [];
+  const [name, shape] = [CLASSIFIER_HEAD, [classes.length, hiddenSize]];
+  return [{ name, input: name, shape, decays: true, neutral: 'zeros', scaling: 1 }];
 }

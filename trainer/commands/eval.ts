@@ -9,6 +9,7 @@ import type { EvalRequest } from '../../src/contracts/training-messages.ts';
 import { type Artifact, readArtifact } from '../../src/import/artifact.ts';
 import type { TrainingRow } from '../../src/rows/row-schema.ts';
 import { createRowEncoder, type Language, readLanguage } from '../data/encode-row.ts';
+import { namedClasses } from '../data/labels.ts';
 import type { Dataset } from '../data/load-dataset.ts';
 import { loadValidation } from '../data/load-rows.ts';
 import { type Question, type QuestionOptions, toQuestion } from '../data/questions.ts';
@@ -18,6 +19,7 @@ import { SAFETY_GATES } from '../evaluation/gates.ts';
 import { openAdapter } from '../job/adapter-plan.ts';
 import { MAX_DEFAULT_LENGTH } from '../job/run-settings.ts';
 import { createTrainModel } from '../model.ts';
+import type { LoraSettings } from '../types.ts';
 
 /** The files of an adapter. */
 export interface NamedAdapterFiles {
@@ -68,10 +70,11 @@ export async function evaluateRequest(
   try {
     refuseOtherBase(adapter, artifact);
     const language = await readLanguage(artifact.dir, request.toolFormat);
-    const held = await loadHeldOut(request.data, artifact, language);
+    const lora = await openAdapter(adapter.files, artifact.config);
+    const held = await loadHeldOut(request.data, { artifact, language, lora });
     const questions = language ? toQuestions(held?.rows ?? [], { ...adapter, language }) : [];
     const inputs = { artifact, language, rows: held?.dataset, gate: request.gate };
-    const card = await measure(adapter.files, inputs);
+    const card = await measure(lora, inputs);
     const answers = await askAll(questions, card, { sources, files: adapter.files, artifact });
     const whole = { ...card, ...answers };
     return { card: whole, text: formatEvaluation(whole, adapter, artifact) };
@@ -87,13 +90,19 @@ function refuseOtherBase({ label, baseDigest }: NamedAdapterFiles, { info }: Art
   ]);
 }
 
+interface HeldOutOptions {
+  readonly artifact: Artifact;
+  readonly language: Language | undefined;
+  readonly lora: LoraSettings;
+}
+
 async function loadHeldOut(
   file: string | undefined,
-  { config }: Artifact,
-  language: Language | undefined,
+  { artifact: { config }, language, lora }: HeldOutOptions,
 ): Promise<{ dataset: Dataset; rows: readonly TrainingRow[] } | undefined> {
   if (file === undefined) return undefined;
-  const encode = createRowEncoder({ ...language, vocabSize: config.vocabSize });
+  const classes = lora.classes && namedClasses(lora.classes);
+  const encode = createRowEncoder({ ...language, vocabSize: config.vocabSize, classes });
   const rows: TrainingRow[] = [];
   const encodeAndKeep = (row: TrainingRow) => {
     if (rows.length < MAX_QUESTIONS) rows.push(row);
@@ -133,10 +142,9 @@ interface CardInputs extends Pick<EvalRequest, 'gate'> {
 }
 
 async function measure(
-  files: AdapterFiles,
+  adapter: LoraSettings,
   { artifact, language, rows, gate }: CardInputs,
 ): Promise<EvaluationCard> {
-  const adapter = await openAdapter(files, artifact.config);
   const compute = 'float32';
   const model = createTrainModel(artifact, {
     method: artifact.info.quantization === 'nf4' ? 'qlora' : 'lora',
@@ -149,9 +157,10 @@ async function measure(
     seed: 0,
   });
   try {
+    const classifies = adapter.classes !== undefined;
     const { maxPositions } = artifact.config;
     const tried = { validation: rows, examples: rows?.examples ?? [], batchSize: BATCH_SIZE };
-    const subject = { model, language, maxPositions, ...tried };
+    const subject = { model, language, maxPositions, classifies, ...tried };
     return { ...(await evaluateAdapter(subject, gate)), compute };
   } finally {
     await model.release();

@@ -2,6 +2,7 @@
 // NF4: its 16 values are coarser than an adapter's changes, so quantizing again would round most of them away.
 import { readAdapterFiles } from '../../adapters/peft/files.ts';
 import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
+import { invalidAdapter } from '../../adapters/peft/refusal.ts';
 import type { AdapterWeights, LoraPair } from '../../adapters/peft/weights.ts';
 import { ConfigError } from '../../src/common/errors.ts';
 import {
@@ -50,6 +51,12 @@ export async function mergeModel(
   { outDir, dtype }: { outDir: string; dtype: FloatDType | undefined },
 ): Promise<void> {
   const adapter = await parseAdapter(await readAdapterFiles(adapterDir), artifact.config);
+  if (adapter.classifier) {
+    throw invalidAdapter(
+      'task_type',
+      'a classifier cannot be merged: its head is not a part of the model',
+    );
+  }
   const tensors = mergedTensors(artifact, adapter, dtype);
   const linears = tensors.infos.get(weightName(0, 'o_proj'))!.dtype as FloatDType;
   await writeModel(outDir, { baseDir: artifact.dir, tensors, dtype: linears });

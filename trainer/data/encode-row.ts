@@ -6,6 +6,7 @@ import { type ChatRow, RowError, type TrainingRow } from '../../src/rows/row-sch
 import { loadTokenizer, type Tokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { createToolTemplate, type ToolTemplate } from '../../src/tools/tool-template.ts';
 import type { Example } from './example.ts';
+import type { Classes } from './labels.ts';
 
 /** Encodes a row. Throws `RowError` if the model cannot be trained on it. */
 export type RowEncoder = (row: TrainingRow) => Example;
@@ -17,6 +18,8 @@ export interface RowEncoderOptions {
   readonly template?: ToolTemplate | undefined;
   /** Token ids are below it. */
   readonly vocabSize: number;
+  /** The classes of rows with a label. With them, every row must have a label. */
+  readonly classes?: Classes | undefined;
 }
 
 /** Creates the encoder of a model's rows. */
@@ -24,6 +27,7 @@ export function createRowEncoder({
   tokenizer,
   template,
   vocabSize,
+  classes,
 }: RowEncoderOptions): RowEncoder {
   const needTokenizer = (): Tokenizer => {
     if (tokenizer) return tokenizer;
@@ -31,6 +35,9 @@ export function createRowEncoder({
   };
   const endIds = tokenizer ? endOfText(tokenizer) : [];
   return (row) => {
+    if (classes && row.kind !== 'labelled') {
+      throw new RowError('label: is missing: the rows of a classifier have text and label');
+    }
     switch (row.kind) {
       case 'chat': {
         needTokenizer();
@@ -46,6 +53,13 @@ export function createRowEncoder({
       case 'text': {
         const ids = needTokenizer().encode(row.text, { specials: false, affixes: true });
         return labelFrom([...ids, ...endIds], 0);
+      }
+      case 'labelled': {
+        if (!classes)
+          throw new RowError('label: is only for a classifier, whose rows all have one');
+        const ids = needTokenizer().encode(row.text, { specials: false, affixes: true });
+        if (ids.length === 0) throw new RowError('text: has no tokens');
+        return classExample(ids, classes.numberOf(row.label));
       }
       case 'tokens': {
         refuseForeignIds(row, vocabSize);
@@ -67,6 +81,13 @@ function endOfText(tokenizer: Tokenizer): readonly number[] {
 function labelFrom(tokens: readonly number[], start: number): Example {
   const ids = Int32Array.from(tokens);
   return { ids, labels: ids.map((id, t) => (t < start ? -1 : id)), weights: undefined };
+}
+
+/** Labels what follows the last token. */
+function classExample(tokens: readonly number[], classNumber: number): Example {
+  const labels = new Int32Array(tokens.length + 1).fill(-1);
+  labels[tokens.length] = classNumber;
+  return { ids: Int32Array.from(tokens), labels, weights: undefined };
 }
 
 /** Labels what the assistant says, its calls, and the token that ends its turn, with the message's weight. */

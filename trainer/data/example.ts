@@ -7,7 +7,10 @@ import type { DatasetParam, RowFault } from '../../src/rows/file-fault.ts';
 export interface Example {
   /** [T] */
   readonly ids: Int32Array;
-  /** [T]: the token id at each position, or -1 if it is masked. Nothing predicts position 0. */
+  /**
+   * [T]: the token id at each position, or -1 if it is masked. Nothing predicts position 0. The example of a classifier has
+   * T + 1 labels: the last one is the number of its class, which the last token predicts.
+   */
   readonly labels: Int32Array;
   /** [T]: the loss weight of each label; absent: 1. */
   readonly weights: Float32Array | undefined;
@@ -22,13 +25,20 @@ export function countTrained({ labels, weights }: Example): number {
   return trained;
 }
 
-/** Keeps the first `maxLength` tokens. */
+/** Returns the number of an example's class; undefined if it is not the example of a classifier. */
+export function classOf({ ids, labels }: Example): number | undefined {
+  return labels[ids.length];
+}
+
+/** Keeps the first `maxLength` tokens, and the class. */
 export function truncateExample(example: Example, maxLength: number): Example {
-  if (example.ids.length <= maxLength) return example;
+  const { ids, labels, weights } = example;
+  if (ids.length <= maxLength) return example;
+  const kept = labels.slice(0, maxLength);
   return {
-    ids: example.ids.slice(0, maxLength),
-    labels: example.labels.slice(0, maxLength),
-    weights: example.weights?.slice(0, maxLength),
+    ids: ids.slice(0, maxLength),
+    labels: Int32Array.from([...kept, ...labels.subarray(ids.length)]),
+    weights: weights?.slice(0, maxLength),
   };
 }
 

@@ -1,8 +1,5 @@
 // Loads a training file as examples and counts. All bad rows are counted, and the first ten are reported, before anything is
 // trained.
-
-import { constants, createReadStream } from 'node:fs';
-import { open } from 'node:fs/promises';
 import path from 'node:path';
 import {
   badLinesDetail,
@@ -10,7 +7,7 @@ import {
   NO_EXAMPLES_DETAIL,
   type RowFault,
 } from '../../src/rows/file-fault.ts';
-import { type Line, splitLines } from '../../src/rows/lines.ts';
+import type { Line } from '../../src/rows/lines.ts';
 import { parseRow, RowError } from '../../src/rows/row-schema.ts';
 import type { RowEncoder } from './encode-row.ts';
 import {
@@ -20,6 +17,7 @@ import {
   fingerprint,
   truncateExample,
 } from './example.ts';
+import { readLines } from './read-lines.ts';
 
 /** Counts of a file. */
 export interface DatasetCounts {
@@ -112,39 +110,5 @@ function encodeLine({ text, fault }: Line, encode: RowEncoder): Example | string
   } catch (error) {
     if (error instanceof RowError) return error.message;
     throw error;
-  }
-}
-
-/** The first bytes of other kinds of files. */
-const FOREIGN_STARTS: readonly (readonly [kind: string, bytes: readonly number[]])[] = [
-  ['gzip', [0x1f, 0x8b]],
-  ['zip', [0x50, 0x4b, 0x03, 0x04]],
-  ['UTF-16 text', [0xff, 0xfe]],
-  ['UTF-16 text', [0xfe, 0xff]],
-];
-/** Yields the lines that are not blank. @throws DatasetError if the file is absent or of another kind */
-async function* readLines(file: string): AsyncGenerator<Line> {
-  await refuseForeign(file);
-  yield* splitLines(createReadStream(file) as AsyncIterable<Buffer>);
-}
-
-async function refuseForeign(file: string): Promise<void> {
-  const name = path.basename(file);
-  const handle = await open(file, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)).catch(
-    (error: NodeJS.ErrnoException) => {
-      throw new DatasetError(name, `cannot be read (${error.code ?? error.message})`);
-    },
-  );
-  try {
-    if (!(await handle.stat()).isFile()) throw new DatasetError(name, 'is not a file');
-    const start = Buffer.alloc(4);
-    const { bytesRead } = await handle.read(start, 0, start.length, 0);
-    for (const [kind, bytes] of FOREIGN_STARTS) {
-      if (bytesRead >= bytes.length && bytes.every((byte, i) => start[i] === byte)) {
-        throw new DatasetError(name, `is ${kind}, not JSON lines in UTF-8`);
-      }
-    }
-  } finally {
-    await handle.close();
   }
 }

@@ -72,7 +72,7 @@ function writeExample(
   for (let t = 0; t < length; t++) {
     batch.positions[at + t] = t;
     const weight = weights?.[t + 1] ?? 1;
-    if (t + 1 === ids.length || labels[t + 1]! < 0 || weight === 0) continue;
+    if (t + 1 === labels.length || labels[t + 1]! < 0 || weight === 0) continue;
     batch.targets[at + t] = labels[t + 1]!;
     batch.weights[at + t] = weight;
   }

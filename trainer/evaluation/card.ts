@@ -9,6 +9,7 @@ import type { Dataset } from '../data/load-dataset.ts';
 import { assembleTightBatch } from '../data/micro-batch.ts';
 import type { Validation } from '../run/metrics.ts';
 import type { ProbedModel } from '../types.ts';
+import { guessClasses, measureMacroF1 } from './classification.ts';
 import { areInBounds, type Comparison, type Figures, judgeGates } from './gates.ts';
 import { generateGreedily, isDegenerate, promptOf } from './generate.ts';
 import { measureValidation, probeExample, withoutAdapter } from './losses.ts';
@@ -23,6 +24,8 @@ export interface Subject {
   readonly validation: Dataset | undefined;
   /** The examples to probe it with; if there are none, the fixed text is used. */
   readonly examples: readonly Example[];
+  /** Whether the adapter is a classifier, and the examples have classes. */
+  readonly classifies: boolean;
   /** Validation results that are already known. */
   readonly known?: Comparison<Validation> | undefined;
 }
@@ -37,15 +40,15 @@ export async function evaluateAdapter(
   subject: Subject,
   settings: GateSettings,
 ): Promise<EvaluationCard> {
-  const weights = measureWeights(subject);
+  const { language, maxPositions, classifies } = subject;
+  const weights = { ...measureWeights(subject), classifies };
   if (!areInBounds(weights)) {
     const unmeasured = { change: undefined, validation: undefined, degenerate: undefined };
     const figures = { ...weights, ...unmeasured, text: undefined };
     return { ...judgeGates(figures, settings), ...onlyFinite(toFigures(figures)) };
   }
-  const { language, maxPositions } = subject;
   const validated = await compareValidation(subject);
-  const text = language && probeExample(language, maxPositions);
+  const text = classifies ? undefined : language && probeExample(language, maxPositions);
   const learned = subject.examples.filter((example) => countTrained(example) > 0);
   const probes = learned.slice(0, PROBE_EXAMPLES);
   const onRows = await compareScores(subject, probes);
@@ -59,31 +62,40 @@ export async function evaluateAdapter(
       base: validated.base.validationLoss,
       adapter: validated.adapter.validationLoss,
     },
-    degenerate: await countDegenerate(subject, probes.length > 0 ? probes : text ? [text] : []),
+    degenerate: classifies
+      ? undefined
+      : await countDegenerate(subject, probes.length > 0 ? probes : text ? [text] : []),
     text: onText,
   };
   const counts = { validation_examples: subject.validation?.examples.length };
   return {
     ...judgeGates(figures, settings),
-    ...onlyFinite({ ...counts, ...toFigures(figures, validated) }),
+    ...onlyFinite({ ...counts, ...toFigures(figures, validated), ...(await classify(subject)) }),
   };
 }
 
 /** Returns the figures in a manifest's spelling. */
 function toFigures(
-  { largestWeight, change, text }: Figures,
+  { largestWeight, change, text, classifies }: Figures,
   validated?: Comparison<Validation>,
 ): Record<string, number | undefined> {
+  const accuracy = classifies ? 'accuracy' : 'validation_token_accuracy';
   return {
     base_validation_loss: validated?.base.validationLoss,
     validation_loss: validated?.adapter.validationLoss,
-    base_validation_token_accuracy: validated?.base.validationTokenAccuracy,
-    validation_token_accuracy: validated?.adapter.validationTokenAccuracy,
+    [`base_${accuracy}`]: validated?.base.validationTokenAccuracy,
+    [accuracy]: validated?.adapter.validationTokenAccuracy,
     base_text_loss: text?.base,
     text_loss: text?.adapter,
     log_prob_change: change,
     largest_weight: largestWeight,
   };
+}
+
+/** Returns a classifier's figures of single classes. */
+async function classify({ model, validation, batchSize, classifies }: Subject) {
+  if (!classifies || !validation) return {};
+  return { macro_f1: await measureMacroF1(model, validation, batchSize) };
 }
 
 /** Drops what JSON cannot represent. */
@@ -108,9 +120,9 @@ async function compareValidation(subject: Subject): Promise<Comparison<Validatio
   const { model, validation, batchSize, known } = subject;
   if (known || !validation) return known;
   const adapter = await measureValidation(model, validation, batchSize);
-  const base = await withoutAdapter(model.parameters, () =>
-    measureValidation(model, validation, batchSize),
-  );
+  const base = subject.classifies
+    ? guessClasses(validation)
+    : await withoutAdapter(model.parameters, () => measureValidation(model, validation, batchSize));
   return { base, adapter };
 }
 

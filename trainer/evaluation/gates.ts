@@ -7,13 +7,15 @@ import { GATE_SETTINGS } from '../../src/contracts/training-settings.ts';
 
 /** The measurements of an adapter. They are undefined if there was nothing to measure them with. */
 export interface Figures {
+  /** Whether the adapter is a classifier, which does not generate text. */
+  readonly classifies: boolean;
   /** The number of weights and losses that are not finite. */
   readonly nonFinite: number;
   /** The largest finite weight, with the scaling included as in the engine. */
   readonly largestWeight: number;
   /** Mean |log p with the adapter - log p of the base| over the probed tokens, in nats. */
   readonly change: number | undefined;
-  /** Mean losses over the validation rows, in nats. */
+  /** Mean losses over the validation rows, in nats. Guessing is the base of a classifier. */
   readonly validation: Comparison | undefined;
   /** The number of greedy answers that are empty or repeat one token, although the base's are not. */
   readonly degenerate: number | undefined;
@@ -41,6 +43,8 @@ interface Gate {
   readonly say: (value: string, limit: string) => string;
   /** Why it may be missing. */
   readonly needs: string;
+  /** Whether it is about generated text. */
+  readonly isOfText?: true;
 }
 
 const RELATIONS: Readonly<
@@ -83,7 +87,7 @@ const GATES: readonly Gate[] = [
     relation: '<',
     limit: ({ margin = GATE_SETTINGS.margin.default }, { validation }) => validation!.base - margin,
     say: (value, limit) =>
-      `its validation loss is ${value}, but must be below ${limit} (the base's minus the margin)`,
+      `its validation loss is ${value}, but must be below ${limit} (the loss without the adapter, minus the margin)`,
     needs: 'there are no validation rows',
   },
   {
@@ -93,6 +97,7 @@ const GATES: readonly Gate[] = [
     limit: () => 0,
     say: (value) => `${value} of its answers are empty or repeat one token`,
     needs: 'there are no prompts',
+    isOfText: true,
   },
   {
     name: 'forgetting',
@@ -102,6 +107,7 @@ const GATES: readonly Gate[] = [
     say: (value, limit) =>
       `the loss on plain English rises by ${value} nats, the limit is ${limit}`,
     needs: 'the model has no tokenizer',
+    isOfText: true,
   },
 ];
 
@@ -118,10 +124,10 @@ export function judgeGates(
 ): Pick<EvaluationCard, 'gates' | 'skipped'> {
   const gates: GateVerdict[] = [];
   const skipped: { gate: string; reason: string }[] = [];
-  for (const { name, value: measure, relation, limit: limitOf, needs } of GATES) {
+  for (const { name, value: measure, relation, limit: limitOf, ...gate } of GATES) {
     const measured = measure(figures);
     if (measured === undefined) {
-      skipped.push({ gate: name, reason: areInBounds(figures) ? needs : OUT_OF_BOUNDS });
+      skipped.push({ gate: name, reason: whyUnmeasured(gate, figures) });
       continue;
     }
     // JSON cannot represent infinity.
@@ -131,6 +137,11 @@ export function judgeGates(
     gates.push({ gate: name, passed, value, relation, limit });
   }
   return { gates, skipped };
+}
+
+function whyUnmeasured({ needs, isOfText }: Pick<Gate, 'needs' | 'isOfText'>, figures: Figures) {
+  if (!areInBounds(figures)) return OUT_OF_BOUNDS;
+  return isOfText && figures.classifies ? 'a classifier does not generate text' : needs;
 }
 
 /** Whether all weights are finite and small enough for the server. */

@@ -7,6 +7,7 @@ import type { Dataset } from '../data/load-dataset.ts';
 import { assembleTightBatch } from '../data/micro-batch.ts';
 import type { Validation } from '../run/metrics.ts';
 import type { LossSums, Parameter, TrainModel } from '../types.ts';
+import { guessClasses } from './classification.ts';
 
 /** The losses of the base without the adapter; null if there was nothing to measure with. */
 export interface BaseLosses {
@@ -18,26 +19,30 @@ export interface BaseLosses {
 /** The data to measure the base with. */
 export interface BaseProbes {
   readonly validation: Dataset | undefined;
-  /** The fixed text; undefined if the model has no tokenizer. */
+  /** The fixed text; undefined if the model has no tokenizer, or becomes a classifier. */
   readonly text: Example | undefined;
   readonly batchSize: number;
+  /** Whether the rows have classes. The base has no head for them, so guessing takes its place. */
+  readonly classifies: boolean;
 }
 
 /** Measures the base's losses. The model's weights are unchanged afterwards. */
 export function measureBase(
   model: Pick<TrainModel, 'parameters' | 'evaluate'>,
-  { validation, text, batchSize }: BaseProbes,
+  { validation, text, batchSize, classifies }: BaseProbes,
 ): Promise<BaseLosses> {
+  const guessed = validation && classifies ? guessClasses(validation) : undefined;
   return withoutAdapter(model.parameters, async () => {
     const sums = text && (await model.evaluate(assembleTightBatch([text], [[0]])));
     return {
-      validation: validation ? await measureValidation(model, validation, batchSize) : null,
+      validation:
+        guessed ?? (validation ? await measureValidation(model, validation, batchSize) : null),
       textLoss: sums ? sums.loss / sums.weight : null,
     };
   });
 }
 
-/** Returns the loss and token accuracy over a dataset. */
+/** Returns the loss and the accuracy of tokens, or of classes, over a dataset. */
 export async function measureValidation(
   model: Pick<TrainModel, 'evaluate'>,
   { examples }: Dataset,

@@ -1,11 +1,13 @@
 // The loss head for one chunk of token rows: final norm, logits and weighted cross entropy. The same graph computes the
 // gradient of the hidden rows, so the logits never leave it. With int8, the logits are a product in the row form; the gradient
-// stays in float, because most probabilities are too small for 8 bits. C = rows of the chunk, V = vocabulary.
+// stays in float, because most probabilities are too small for 8 bits. C = rows of the chunk, V = vocabulary, or the classes of
+// a classifier.
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { embeddingName, finalNorm, headName } from '../../src/model/names.ts';
 import { quantizeRows, rowProduct } from '../../src/model/row-product.ts';
 import { scaled, softcapped } from '../../src/model/shared-nodes.ts';
 import { GraphBuilder, type Value } from '../../src/onnx/graph-builder.ts';
+import { CLASSIFIER_HEAD } from '../adapter/classifier.ts';
 import { appendBackward } from '../autodiff/backward.ts';
 import type { Rule } from '../autodiff/rules.ts';
 import { inferShapes } from '../autodiff/shapes.ts';
@@ -38,18 +40,42 @@ export interface HeadGraph {
   readonly gradients: ReadonlyMap<string, string>;
 }
 
-/** Returns the name of the head's matrix: the embedding if they are tied. */
-export function headWeightName(config: DecoderConfig): string {
-  return config.tiedEmbeddings ? embeddingName : headName;
+/** The last part of the model, from hidden states to the logits of tokens or classes. */
+export interface HeadSpec {
+  readonly config: DecoderConfig;
+  /** The name of its matrix [V, D]. */
+  readonly matrix: string;
+  /** V */
+  readonly size: number;
+  /** Multiplies the matrix's inputs. */
+  readonly scale: number;
+  readonly softcap: number | undefined;
+  /** The arithmetic of the logits. */
+  readonly compute: Compute;
+}
+
+/** Returns the head of the language model. Its matrix is the embedding if they are tied. */
+export function languageHead(config: DecoderConfig, compute: Compute): HeadSpec {
+  const { tiedEmbeddings, vocabSize: size, logitsScale: scale, logitsSoftcap: softcap } = config;
+  return {
+    config,
+    matrix: tiedEmbeddings ? embeddingName : headName,
+    size,
+    scale,
+    softcap,
+    compute,
+  };
+}
+
+/** Returns the head of a classifier, as transformers' sequence classifiers have it. Its matrix is trained, so it is in float. */
+export function classifierHead(config: DecoderConfig, size: number): HeadSpec {
+  const plain = { scale: 1, softcap: undefined, compute: 'float32' } as const;
+  return { config, matrix: CLASSIFIER_HEAD, size, ...plain };
 }
 
 /** Builds the graph of loss and gradients. */
-export function headGraph(
-  config: DecoderConfig,
-  compute: Compute,
-  isTrained: (name: string) => boolean,
-): HeadGraph {
-  const head = logitsOf(config, compute);
+export function headGraph(spec: HeadSpec, isTrained: (name: string) => boolean): HeadGraph {
+  const head = logitsOf(spec);
   const { g, hidden, logits } = head;
   const shapes = inferShapes(g, new Map());
   const { targets, probabilities } = addLoss(g, logits);
@@ -62,10 +88,10 @@ export function headGraph(
     seeds: new Map([[logits, probabilities]]),
     wanted: [hidden, ...accumulated.keys()],
     accumulated,
-    ownRules: lossRules(head, config, { targets, weights }),
+    ownRules: lossRules(head, spec, { targets, weights }),
   });
   const hiddenGradient = gradients.get(hidden)!;
-  g.output(hiddenGradient, 'float32', ['chunk', config.hiddenSize]);
+  g.output(hiddenGradient, 'float32', ['chunk', spec.config.hiddenSize]);
   for (const { name, dims } of trained) g.output(gradients.get(name)!, 'float32', dims);
   const byWeight = new Map(trained.map(({ name }) => [name as string, gradients.get(name)!]));
   return { bytes: g.toBytes(), hiddenGradient, gradients: byWeight };
@@ -74,13 +100,13 @@ export function headGraph(
 /** The rules that turn p = softmax(logits) [C, V], given as the gradient of the logits, into the loss's gradients. */
 function lossRules(
   head: Logits,
-  { logitsSoftcap }: DecoderConfig,
+  { softcap }: HeadSpec,
   loss: LossInputs,
 ): ReadonlyMap<Value, Rule> {
   return new Map(
-    logitsSoftcap
+    softcap
       ? [
-          [head.logits, cappedRule(head, logitsSoftcap, loss)],
+          [head.logits, cappedRule(head, softcap, loss)],
           [head.products, productRule(head)],
         ]
       : [[head.logits, crossEntropyRule(head, loss)]],
@@ -134,16 +160,16 @@ function crossEntropyRule({ x, matrix: w }: Pick<Logits, 'x' | 'matrix'>, loss: 
 }
 
 /** Builds the graph of the loss only, for evaluation. */
-export function headLossGraph(config: DecoderConfig, compute: Compute): Uint8Array {
-  const { g, logits } = logitsOf(config, compute);
+export function headLossGraph(spec: HeadSpec): Uint8Array {
+  const { g, logits } = logitsOf(spec);
   addLoss(g, logits);
   return g.toBytes();
 }
 
 /** Builds the graph of the logits only. */
-export function headLogitsGraph(config: DecoderConfig, compute: Compute): Uint8Array {
-  const { g, logits } = logitsOf(config, compute);
-  g.output(logits, 'float32', ['chunk', config.vocabSize]);
+export function headLogitsGraph(spec: HeadSpec): Uint8Array {
+  const { g, logits } = logitsOf(spec);
+  g.output(logits, 'float32', ['chunk', spec.size]);
   return g.toBytes();
 }
 
@@ -160,8 +186,8 @@ interface Logits {
   readonly weights: readonly { readonly name: Value; readonly dims: readonly number[] }[];
 }
 
-function logitsOf(config: DecoderConfig, compute: Compute): Logits {
-  const { hiddenSize, vocabSize } = config;
+function logitsOf({ config, matrix, size, scale, softcap, compute }: HeadSpec): Logits {
+  const { hiddenSize } = config;
   const g = new GraphBuilder();
   const hidden = g.input(HEAD.hidden, 'float32', ['chunk', hiddenSize]);
   const weight = (name: string, dims: readonly number[]) => ({
@@ -169,14 +195,13 @@ function logitsOf(config: DecoderConfig, compute: Compute): Logits {
     dims,
   });
   const gamma = weight(finalNorm, [hiddenSize]);
-  const head = weight(headWeightName(config), [vocabSize, hiddenSize]);
+  const head = weight(matrix, [size, hiddenSize]);
   const normalized = rmsNorm(g, hidden, gamma.name, config);
-  const x = scaled(g, normalized, config.logitsScale);
+  const x = scaled(g, normalized, scale);
   const weights = [gamma, head];
   const product = compute === 'int8' ? rowInt8Product : floatProduct;
-  const cap = config.logitsSoftcap;
-  const products = product(cap ? undefined : HEAD.logits);
-  const logits = cap ? softcapped(g, products, cap, HEAD.logits) : products;
+  const products = product(softcap ? undefined : HEAD.logits);
+  const logits = softcap ? softcapped(g, products, softcap, HEAD.logits) : products;
   return { g, hidden, x, matrix: head.name, products, logits, weights };
 
   function floatProduct(name?: string): Value {
@@ -185,7 +210,7 @@ function logitsOf(config: DecoderConfig, compute: Compute): Logits {
   }
 
   function rowInt8Product(name?: string): Value {
-    const weight = rowInt8Input(g, headWeightName(config), [vocabSize, hiddenSize]);
+    const weight = rowInt8Input(g, matrix, [size, hiddenSize]);
     return rowProduct(g, quantizeRows(g, x), weight, name);
   }
 }

@@ -10,6 +10,14 @@ import { ADAPTER_LIMITS, parseSafetensors } from '../../src/formats/safetensors.
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { loraNames } from '../../src/model/names.ts';
 import { moduleName, TARGET_MODULES, targetNames } from '../../src/model/target-modules.ts';
+import {
+  CLASSIFIER_HEAD,
+  type ClassifierFields,
+  classifierFields,
+  drawHead,
+  readHead,
+  refuseOtherTask,
+} from '../adapter/classifier.ts';
 import { seededRandom, streamSeed } from '../random.ts';
 import type { LoraSettings } from '../types.ts';
 import type { TrainJob } from './job.ts';
@@ -30,7 +38,7 @@ export interface PeftSettings {
 
 /** An adapter to train. */
 export interface AdapterPlan {
-  readonly peft: PeftSettings;
+  readonly peft: PeftSettings & Partial<ClassifierFields>;
   readonly lora: LoraSettings;
 }
 
@@ -47,10 +55,19 @@ const FIELDS = {
 
 /**
  * Returns the adapter that a job trains on this model, with its initial weights.
+ * @param classes the names of the classes of the job's rows; undefined if they have none
  * @throws ConfigError naming the job's key that is wrong or contradicts `initAdapter`
  */
-export async function planAdapter(job: TrainJob, model: DecoderConfig): Promise<AdapterPlan> {
-  if (job.initAdapter !== undefined) return continueAdapter(job, job.initAdapter, model);
+export async function planAdapter(
+  job: TrainJob,
+  model: DecoderConfig,
+  classes?: readonly string[],
+): Promise<AdapterPlan> {
+  if (job.initAdapter !== undefined) {
+    const adapter = await continueAdapter(job, job.initAdapter, model);
+    refuseOtherTask(adapter.lora.classes, classes);
+    return adapter;
+  }
   refuseForeignLayers(job, model);
   const rank = job.rank ?? DEFAULT_RANK;
   const peft: PeftSettings = {
@@ -66,7 +83,10 @@ export async function planAdapter(job: TrainJob, model: DecoderConfig): Promise<
     lora_dropout: job.dropout,
   };
   const modules = await resolveModules(peft, model);
-  return { peft, lora: { modules, init: drawAdapter(modules, model, job.seed) } };
+  const init = drawAdapter(modules, model, job.seed);
+  if (!classes) return { peft, lora: { modules, init } };
+  init.set(CLASSIFIER_HEAD, drawHead(classes.length, model, job.seed));
+  return { peft: { ...peft, ...classifierFields(classes) }, lora: { modules, init, classes } };
 }
 
 function refuseForeignLayers({ layers = [] }: TrainJob, { layerCount }: DecoderConfig): void {
@@ -155,8 +175,13 @@ async function readAdapter(
 ): Promise<AdapterPlan> {
   const json = JSON.parse(Buffer.from(configBytes).toString('utf8'));
   const peft = { ...readSettings(json, model), lora_dropout: dropout };
-  const init = parseSafetensors(weightsBytes, ADAPTER_LIMITS).tensors;
-  return { peft, lora: { modules: await resolveModules(peft, model), init } };
+  const { tensors } = parseSafetensors(weightsBytes, ADAPTER_LIMITS);
+  const modules = await resolveModules(peft, model);
+  const given = readHead(json, tensors);
+  if (!given) return { peft, lora: { modules, init: tensors } };
+  const { classes, head } = given;
+  const init = new Map(tensors).set(CLASSIFIER_HEAD, head);
+  return { peft: { ...peft, ...classifierFields(classes) }, lora: { modules, init, classes } };
 }
 
 /** Reads the fields of a file that has passed `parseAdapter`, so they have their types. */

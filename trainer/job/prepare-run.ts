@@ -2,10 +2,12 @@
 // trained.
 import { createHash } from 'node:crypto';
 import path from 'node:path';
+import { ConfigError } from '../../src/common/errors.ts';
 import { keysOf } from '../../src/contracts/training-fields.ts';
 import type { Artifact } from '../../src/import/artifact.ts';
 import { createRowEncoder, type Language, readLanguage } from '../data/encode-row.ts';
 import { planEpoch } from '../data/epoch-plan.ts';
+import { type Classes, namedClasses, readClasses } from '../data/labels.ts';
 import type { Dataset } from '../data/load-dataset.ts';
 import { dropMasked, loadRows, type Rows } from '../data/load-rows.ts';
 import { examineData, type Warning } from '../run/curve-warnings.ts';
@@ -50,11 +52,27 @@ export async function prepareRun(
 ): Promise<PreparedRun> {
   const method = resolveMethod(job, artifact.info);
   const maxLength = resolveMaxLength(job, artifact.config);
-  const adapter = method === 'full' ? undefined : await planAdapter(job, artifact.config);
+  const ofRows = await readClasses(job.data);
+  if (ofRows && method === 'full') {
+    throw new ConfigError(['method: full trains no classifier, but the rows of data have a label']);
+  }
+  const adapter =
+    method === 'full' ? undefined : await planAdapter(job, artifact.config, ofRows?.names);
   const language = await readLanguage(artifact.dir, job.toolFormat);
-  const encode = createRowEncoder({ ...language, vocabSize: artifact.config.vocabSize });
+  const classes = classesOf(job, adapter, ofRows);
+  const encode = createRowEncoder({ ...language, vocabSize: artifact.config.vocabSize, classes });
   const rows = await loadRows(job, { encode, maxLength, minExamples });
   return prepareRows(job, artifact, { method, maxLength, adapter, rows, language });
+}
+
+/** Returns the classes that rows are encoded with: a classifier that is continued keeps its own. */
+function classesOf(
+  { initAdapter }: TrainJob,
+  adapter: AdapterPlan | undefined,
+  ofRows: Classes | undefined,
+): Classes | undefined {
+  const names = adapter?.lora.classes;
+  return names && initAdapter !== undefined ? namedClasses(names) : ofRows;
 }
 
 /** The parts of a run that are read from files. */

@@ -23,7 +23,8 @@ export interface Warning {
 
 /** The facts that the curves are judged by. */
 export interface RunContext {
-  readonly vocabSize: number;
+  /** Undefined for a classifier: its head is new, so it always guesses at first. */
+  readonly vocabSize: number | undefined;
   readonly totalSteps: number;
   readonly peakRate: number;
   /** The adapter's smallest rank; undefined for `full`. */
@@ -91,6 +92,7 @@ type CurveCheck = (rows: readonly StepMetrics[], context: RunContext) => Warning
 
 /** A new adapter changes nothing, so the first loss is the base's own. */
 const templateMismatch: CurveCheck = (rows, { vocabSize, baseTextLoss }) => {
+  if (vocabSize === undefined) return undefined;
   const first = rows[0]?.loss ?? 0;
   const guessing = Math.log(vocabSize);
   const isGuessing = (loss: number) => loss >= GUESSING_SHARE * guessing;

@@ -25,7 +25,7 @@ export interface EvaluateRunOptions {
 
 /** Returns the evaluation card of the run's adapter, measured in the arithmetic of the run. */
 export async function evaluateRun(
-  { job, settings, train, validation, language }: PreparedRun,
+  { adapter, job, settings, train, validation, language }: PreparedRun,
   { model, artifact, folder, state, gate }: EvaluateRunOptions,
 ): Promise<EvaluationCard> {
   await readBack(folder.adapterDir, model.parameters);
@@ -37,6 +37,7 @@ export async function evaluateRun(
       batchSize: settings.order.batchSize,
       validation,
       examples: (validation ?? train).examples,
+      classifies: adapter!.lora.classes !== undefined,
       known: knownValidation(state, folder),
     },
     gate || {},

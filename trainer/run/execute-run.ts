@@ -115,6 +115,7 @@ export function toTrainRun(
   { vocabSize, maxPositions }: DecoderConfig,
 ): Omit<TrainRun, 'model' | 'folder' | 'snapshots' | 'saveResult'> {
   const ranks = [...(adapter?.lora.modules.values() ?? [])].map(({ rank }) => rank);
+  const classifies = adapter?.lora.classes !== undefined;
   const { betas, epsilon, weightDecay, maxGradNorm } = job;
   return {
     settings,
@@ -122,9 +123,10 @@ export function toTrainRun(
     patience: job.patience,
     train,
     validation,
-    text: language && probeExample(language, maxPositions),
+    text: classifies ? undefined : language && probeExample(language, maxPositions),
+    classifies,
     context: {
-      vocabSize,
+      vocabSize: classifies ? undefined : vocabSize,
       totalSteps: settings.totalSteps,
       peakRate: settings.schedule.peak,
       rank: ranks.length > 0 ? Math.min(...ranks) : undefined,

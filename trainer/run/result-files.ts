@@ -17,7 +17,7 @@ import {
   WEIGHTS_FILE as MODEL_WEIGHTS,
   openFolder,
 } from '../../src/import/folder.ts';
-import type { PeftSettings } from '../job/adapter-plan.ts';
+import type { AdapterPlan } from '../job/adapter-plan.ts';
 import type { Parameter } from '../types.ts';
 import {
   keepSteps,
@@ -30,7 +30,7 @@ import {
 /** An adapter and how to store it. */
 export interface AdapterToWrite {
   readonly parameters: readonly Pick<Parameter, 'name' | 'shape' | 'data'>[];
-  readonly peft: PeftSettings;
+  readonly peft: AdapterPlan['peft'];
   /** Values are rounded to nearest, ties to even. */
   readonly dtype: FloatDType;
   /** `base_model_name_or_path`, for information only. */
@@ -56,7 +56,6 @@ export async function writeAdapter(dir: string, adapter: AdapterToWrite): Promis
 function serializeConfig({ peft, baseName }: AdapterToWrite): string {
   const { exclude_modules, ...settings } = peft;
   const fields: Record<string, unknown> = {
-    ...settings,
     // Older versions of peft do not know this field, so it is only written if it is set.
     ...(exclude_modules !== null && { exclude_modules }),
     auto_mapping: null,
@@ -70,6 +69,7 @@ function serializeConfig({ peft, baseName }: AdapterToWrite): string {
     revision: null,
     task_type: 'CAUSAL_LM',
     use_dora: false,
+    ...settings,
   };
   const sorted = Object.fromEntries(Object.entries(fields).sort(([a], [b]) => (a < b ? -1 : 1)));
   return `${JSON.stringify(sorted, null, 2)}\n`;

@@ -16,8 +16,10 @@ import { type StepRun, trainStep } from './train-step.ts';
 /** A run of the training loop. */
 export interface TrainRun extends StepRun {
   readonly patience: number | undefined;
-  /** The fixed text on which the base is measured; undefined if the model has no tokenizer. */
+  /** The fixed text on which the base is measured; undefined for a classifier, and if the model has no tokenizer. */
   readonly text: Example | undefined;
+  /** Whether the rows have classes. */
+  readonly classifies: boolean;
   readonly folder: RunFolder;
   readonly context: Omit<RunContext, 'baseTextLoss'>;
   readonly configHash: string;
@@ -97,12 +99,14 @@ async function resendSnapshots({ snapshots, folder }: TrainRun, hooks: TrainHook
 
 /** Measures the base, which the adapter is compared with, once in a run. */
 async function compareBase(run: TrainRun, state: RunState, hooks: TrainHooks): Promise<RunState> {
-  const { model, validation, text, settings, snapshots } = run;
+  const { model, validation, text, classifies, settings, snapshots } = run;
   if (!snapshots || state.base) return state;
-  const base = await measureBase(model, { validation, text, batchSize: settings.order.batchSize });
+  const { batchSize } = settings.order;
+  const base = await measureBase(model, { validation, text, classifies, batchSize });
   refuseBroken([base.validation?.validationLoss, base.textLoss]);
   if (base.validation) {
-    const message = `Validation loss of the base: ${base.validation.validationLoss.toFixed(4)}`;
+    const who = classifies ? 'guessing' : 'the base';
+    const message = `Validation loss of ${who}: ${base.validation.validationLoss.toFixed(4)}`;
     await hooks.onEvent('evaluated', message, { ...base.validation });
   }
   return { ...state, base };

@@ -4,12 +4,12 @@
 import { toFloat32 } from '../../src/common/tensor.ts';
 import { type Artifact, readLinear } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
-import { expectedTensors } from '../../src/model/names.ts';
+import { expectedTensors, headName } from '../../src/model/names.ts';
 import { moduleName, type TargetName, targetNames } from '../../src/model/target-modules.ts';
 import { hostTensor, type OrtTensor } from '../../src/ort/tensor.ts';
 import { dequantizeNf4, dequantizeNf4Into } from '../../src/quant/nf4.ts';
 import { quantizeRowInt8 } from '../../src/quant/row-int8.ts';
-import { headWeightName } from '../graph/head-graph.ts';
+import type { HeadSpec } from '../graph/head-graph.ts';
 import { ROW_INT8_SUFFIX } from '../graph/row-int8.ts';
 import type { Compute } from '../types.ts';
 
@@ -36,6 +36,14 @@ interface Scratch {
   readonly tensors: Map<string, OrtTensor<'float32'>>;
 }
 
+/** How the weights are read. */
+export interface BaseWeightsOptions {
+  readonly blocksPerSegment: number;
+  /** The arithmetic of the linears. */
+  readonly compute: Compute;
+  readonly head: HeadSpec;
+}
+
 /** The weights of the base. */
 export class BaseWeights {
   readonly #dense = new Map<string, OrtTensor<'float32'>>();
@@ -50,12 +58,13 @@ export class BaseWeights {
     { firstLayer: -1, tensors: new Map() },
   ];
 
-  constructor(artifact: Artifact, blocksPerSegment: number, compute: Compute) {
+  constructor(artifact: Artifact, { blocksPerSegment, compute, head }: BaseWeightsOptions) {
     const { config, tensors } = artifact;
     this.#blocksPerSegment = blocksPerSegment;
     this.#targets = targetNames(config);
     const linears = linearNames(config);
     for (const [name, shape] of expectedTensors(config)) {
+      if (name === headName && head.matrix !== headName) continue; // a classifier has another head
       const module = linears.get(name);
       const linear = module ? readLinear(artifact, module) : undefined;
       if (linear && compute === 'int8') {
@@ -68,8 +77,9 @@ export class BaseWeights {
         this.#dense.set(name, hostTensor('float32', shape, values as Float32Array<ArrayBuffer>));
       }
     }
-    const head = this.#dense.get(headWeightName(config))!;
-    if (compute === 'int8') this.#addRowInt8(headWeightName(config), head.shape, head.data);
+    if (head.compute !== 'int8') return;
+    const { shape, data } = this.#dense.get(head.matrix)!;
+    this.#addRowInt8(head.matrix, shape, data);
   }
 
   #addRowInt8(name: string, shape: readonly number[], values: Float32Array): void {

@@ -1,17 +1,17 @@
 // Computes loss, accuracy and the gradient of the last hidden states. It works in chunks of the rows that have a target,
 // because the logits of a chunk are the largest tensor of a step.
 import { type Lazy, lazy } from '../../src/common/lazy.ts';
-import type { DecoderConfig } from '../../src/model/config.ts';
 import type { OrtTensor } from '../../src/ort/tensor.ts';
 import {
   HEAD,
   type HeadGraph,
+  type HeadSpec,
   headGraph,
   headLogitsGraph,
   headLossGraph,
 } from '../graph/head-graph.ts';
 import { INPUT_SUFFIX } from '../graph/training-lowering.ts';
-import type { Compute, LossSums, MicroBatch } from '../types.ts';
+import type { LossSums, MicroBatch } from '../types.ts';
 import {
   createGraphRun,
   type GraphRun,
@@ -26,12 +26,11 @@ const CHUNK_ROWS = 256;
 
 /** The model's parts that the head runs on. */
 export interface LossHeadOptions {
-  readonly config: DecoderConfig;
+  readonly spec: HeadSpec;
   readonly settings: SessionSettings;
   readonly workspace: Workspace;
   readonly weight: TensorByName;
   readonly trained: TrainedTensors;
-  readonly compute: Compute;
 }
 
 /** The final norm, the head and the loss. */
@@ -44,11 +43,11 @@ export class LossHead {
 
   constructor(options: LossHeadOptions) {
     this.#options = options;
-    const { config, settings, trained, compute } = options;
-    this.#graph = headGraph(config, compute, (name) => trained.has(name));
+    const { spec, settings, trained } = options;
+    this.#graph = headGraph(spec, (name) => trained.has(name));
     this.#training = lazy(() => createGraphRun(this.#graph.bytes, settings));
-    this.#evaluation = lazy(() => createGraphRun(headLossGraph(config, compute), settings));
-    this.#logits = lazy(() => createGraphRun(headLogitsGraph(config, compute), settings));
+    this.#evaluation = lazy(() => createGraphRun(headLossGraph(spec), settings));
+    this.#logits = lazy(() => createGraphRun(headLogitsGraph(spec), settings));
   }
 
   /** Returns the loss of the hidden states [tokens, D] and fills `gradient`, which has the same shape. */
@@ -57,14 +56,14 @@ export class LossHead {
     hidden: OrtTensor<'float32'>,
     gradient: OrtTensor<'float32'>,
   ): Promise<LossSums> {
-    const { workspace, trained, config } = this.#options;
+    const { workspace, trained, spec } = this.#options;
     const graph = await this.#training.get();
     const gradOf = new Map(
       [...this.#graph.gradients].map(([name, output]) => [output, trained.get(name)!.grad]),
     );
     const into = gradient.data.fill(0);
     return this.#overChunks(batch, hidden, async (chunk) => {
-      const shape = [chunk.rows.length, config.hiddenSize];
+      const shape = [chunk.rows.length, spec.config.hiddenSize];
       const rowGradient = workspace.tensor('head.gradient', 'float32', shape);
       await graph.run(chunk.input, (name, dims) =>
         name === this.#graph.hiddenGradient
@@ -101,23 +100,23 @@ export class LossHead {
     });
   }
 
-  /** Returns the token with the largest logit after each row's last one. */
+  /** Returns the token or class with the largest logit after each row's last token. */
   async predict(batch: MicroBatch, hidden: OrtTensor<'float32'>): Promise<number[]> {
-    const { config, workspace } = this.#options;
-    const shape = [batch.rows, config.hiddenSize];
+    const { spec, workspace } = this.#options;
+    const shape = [batch.rows, spec.config.hiddenSize];
     const last = workspace.tensor('head.last_rows', 'float32', shape);
     gatherRows(hidden.data, lastPositions(batch), last.data);
     const logits = await this.logits(last);
     return Array.from({ length: batch.rows }, (_, row) =>
-      indexOfLargest(logits.subarray(row * config.vocabSize, (row + 1) * config.vocabSize)),
+      indexOfLargest(logits.subarray(row * spec.size, (row + 1) * spec.size)),
     );
   }
 
-  /** Returns the logits [tokens, V] of all positions, as a copy. */
+  /** Returns the logits [tokens, V or classes] of all positions, as a copy. */
   async logits(hidden: OrtTensor<'float32'>): Promise<Float32Array> {
-    const { config, workspace, weight } = this.#options;
+    const { spec, workspace, weight } = this.#options;
     const graph = await this.#logits.get();
-    const shape = [hidden.shape[0]!, config.vocabSize];
+    const shape = [hidden.shape[0]!, spec.size];
     const logits = workspace.tensor('head.all_logits', 'float32', shape);
     await graph.run(
       (name, dims) => (name === HEAD.hidden ? hidden : weight(name, dims)),
@@ -153,9 +152,9 @@ export class LossHead {
     hidden: Float32Array,
     { targets, weights }: Pick<MicroBatch, 'targets' | 'weights'>,
   ): Chunk {
-    const { workspace, weight, trained, config } = this.#options;
+    const { workspace, weight, trained, spec } = this.#options;
     const count = rows.length;
-    const rowTensor = workspace.tensor(HEAD.hidden, 'float32', [count, config.hiddenSize]);
+    const rowTensor = workspace.tensor(HEAD.hidden, 'float32', [count, spec.config.hiddenSize]);
     const targetTensor = workspace.tensor(HEAD.targets, 'int64', [count, 1]);
     const weightTensor = workspace.tensor(HEAD.weights, 'float32', [count, 1]);
     gatherRows(hidden, rows, rowTensor.data);

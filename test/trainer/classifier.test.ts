@@ -1,0 +1,234 @@
+// Rows of texts with labels: what a run makes of them, what its card and `lorikeet eval` say, which rows are refused, and
+// that the score of a text does not depend on the texts beside it.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { type AdapterFiles, CONFIG_FILE, readAdapterFiles } from '../../adapters/peft/files.ts';
+import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
+import { ConfigError, ServeError } from '../../src/common/errors.ts';
+import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
+import { readArtifact } from '../../src/import/artifact.ts';
+import { drawHead } from '../../trainer/adapter/classifier.ts';
+import { evaluateRequest } from '../../trainer/commands/eval.ts';
+import { mergeModel } from '../../trainer/commands/merge.ts';
+import { DatasetError } from '../../trainer/data/example.ts';
+import { worstDifference } from '../engine/runner.ts';
+import { temporaryFolder, tinyModel } from '../fixtures.ts';
+import {
+  checkGradients,
+  examples,
+  gradientsOf,
+  lora,
+  padRows,
+  trainModel,
+} from './tiny-training.ts';
+import { runToy, TOY, type ToyRun, writeRows } from './toy-runs.ts';
+
+const KINDS = { animal: ['cat', 'dog', 'cow'], colour: ['red', 'blue', 'grey'], food: ['rice'] };
+const NAMES = Object.keys(KINDS).sort();
+
+/** Texts whose class is that of their last word. */
+function rows(count: number, from = 0) {
+  const words = Object.entries(KINDS).flatMap(([label, all]) => all.map((word) => [label, word]));
+  return Array.from({ length: count }, (_, i) => {
+    const [label, word] = words[(from + i) % words.length]!;
+    return { text: `Number ${from + i} is ${word}`, label: label! };
+  });
+}
+
+const good = (t: TestContext) => ({
+  data: writeRows(t, rows(42)),
+  validation: writeRows(t, rows(14, 100)),
+  epochs: 12,
+});
+
+function cardOf({ messages }: ToyRun): EvaluationCard {
+  return messages.flatMap((message) => (message.type === 'card' ? message.card : []))[0]!;
+}
+
+function evaluateFiles(files: AdapterFiles, data: string) {
+  const request = {
+    ...{ adapter: 'it', model: TOY, tenant: 'local', store: undefined, isJson: false },
+    ...{ responseFormatFile: undefined, toolFormat: undefined, data, gate: {} },
+  };
+  return evaluateRequest(request, {
+    findModel: async (requested) => requested!,
+    readAdapter: async () => ({ label: 'it', files, baseDigest: undefined }),
+    withAnswers: () => assert.fail('a classifier gives no answers'),
+  });
+}
+
+test('a run on texts with labels makes a classifier, which its card and eval measure', async (t) => {
+  const job = good(t);
+  const run = await runToy(t, { ...job, name: 'kinds' });
+  assert.equal(run.error, undefined);
+  const card = cardOf(run);
+  assert.equal(card['accuracy'], 1);
+  assert.equal(card['macro_f1'], 1);
+  assert.equal(card['base_accuracy'], 6 / 14); // animal and colour have six rows each
+  const shares = [6, 6, 2].map((count) => count / 14);
+  const entropy = -shares.reduce((sum, share) => sum + share * Math.log(share), 0);
+  assert.ok(Math.abs(Number(card['base_validation_loss']) - entropy) < 1e-9);
+  assert.deepEqual(
+    card.gates.map(({ gate, passed }) => [gate, passed]),
+    ['finite', 'weights', 'applied', 'validation'].map((gate) => [gate, true]),
+  );
+  assert.deepEqual(
+    card.skipped.map(({ gate }) => gate),
+    ['generation', 'forgetting'],
+  );
+  const steps = run.messages.flatMap((message) => (message.type === 'step' ? message : []));
+  assert.equal(steps.at(-1)!.validationTokenAccuracy, 1);
+  const warnings = run.messages.filter((m) => m.type === 'event' && m.level === 'warn');
+  assert.deepEqual(warnings, []);
+
+  const folder = path.join(run.dir, 'adapter');
+  const config = JSON.parse(readFileSync(path.join(folder, CONFIG_FILE), 'utf8'));
+  assert.equal(config.task_type, 'SEQ_CLS');
+  assert.deepEqual(config.modules_to_save, ['classifier', 'score']);
+  assert.deepEqual(config.id2label, Object.fromEntries(NAMES.entries()));
+  const files = await readAdapterFiles(folder);
+  const artifact = readArtifact(TOY);
+  t.after(() => artifact.tensors.close());
+  const { classifier } = await parseAdapter(files, artifact.config);
+  assert.deepEqual(classifier!.labels, NAMES);
+  const { card: ofEval } = await evaluateFiles(files, job.validation);
+  for (const figure of ['accuracy', 'macro_f1', 'validation_loss', 'base_validation_loss']) {
+    assert.equal(ofEval[figure], card[figure], figure);
+  }
+  const merged = path.join(temporaryFolder(t), 'merged');
+  await assert.rejects(
+    mergeModel(artifact, folder, { outDir: merged, dtype: undefined }),
+    (error) => error instanceof ServeError && error.param === 'task_type',
+  );
+});
+
+test('macro F1 is the mean over the classes that occur in rows or answers', async (t) => {
+  const job = good(t);
+  const { dir } = await runToy(t, job);
+  const files = await readAdapterFiles(path.join(dir, 'adapter'));
+  // Two animals with right labels, one colour that is labelled as an animal, and no food at all.
+  const held = [...rows(2, 70), { ...rows(1, 73)[0]!, label: 'animal' }];
+  assert.deepEqual(
+    held.map(({ label }) => label),
+    ['animal', 'animal', 'animal'],
+  );
+  const { card } = await evaluateFiles(files, writeRows(t, held));
+  assert.equal(card['accuracy'], 2 / 3);
+  assert.ok(Math.abs(Number(card['macro_f1']) - (0.8 + 0) / 2) < 1e-12);
+});
+
+test('a classifier is trained on, with its own classes and head', async (t) => {
+  const job = good(t);
+  const { dir } = await runToy(t, job);
+  const initAdapter = path.join(dir, 'adapter');
+  const data = writeRows(
+    t,
+    rows(42).filter(({ label }) => label !== 'food'),
+  );
+  const settings = { ...job, data, initAdapter, rank: undefined, maxSteps: 1, learningRate: 1e-6 };
+  const again = await runToy(t, settings);
+  assert.equal(again.error, undefined);
+  assert.equal(cardOf(again)['accuracy'], 1);
+  const config = JSON.parse(readFileSync(path.join(again.dir, 'adapter', CONFIG_FILE), 'utf8'));
+  assert.deepEqual(config.id2label, Object.fromEntries(NAMES.entries()));
+  const plain = writeRows(t, [{ text: 'a' }, { text: 'b' }]);
+  await assert.rejects(
+    runToy(t, { data: plain, initAdapter, rank: undefined }),
+    /initAdapter: is a classifier, but the rows of data have no label/,
+  );
+});
+
+test('whole numbers are labels in their order', async (t) => {
+  const data = rows(24).map(({ text, label }) => ({ text, label: 10 - NAMES.indexOf(label) }));
+  const { dir } = await runToy(t, { data: writeRows(t, data), maxSteps: 1 });
+  const config = JSON.parse(readFileSync(path.join(dir, 'adapter', CONFIG_FILE), 'utf8'));
+  assert.deepEqual(config.id2label, { 0: '8', 1: '9', 2: '10' });
+});
+
+const [one, two] = rows(2, 2) as [object, object];
+const REFUSED: Readonly<Record<string, [readonly object[], RegExp]>> = {
+  'a row without a label': [[one, { text: 'x' }, two], /line 2: label: is missing/],
+  'a first row without a label': [[{ text: 'x' }, one, two], /line 1: label: is missing/],
+  'a label of null': [[one, two, { text: 'x', label: null }], /line 3: label: must be a text of/],
+  'a label that is no whole number': [
+    [one, two, { text: 'x', label: 0.5 }],
+    /line 3: label: must be a text of 1 to 256 characters or a whole number/,
+  ],
+  'labels of two types': [
+    [one, two, { text: 'x', label: 1 }],
+    /line 3: label: must be a text, as in line 1 of the training rows/,
+  ],
+  'one class only': [
+    [
+      { text: 'a', label: 'x' },
+      { text: 'b', label: 'x' },
+    ],
+    /line 1: label: is "x" in every row, but a classifier needs at least two labels/,
+  ],
+  'a label without a text': [[one, two, { label: 'x' }], /line 3: text: is missing/],
+  'a label in a row of another kind': [
+    [{ prompt: 'a', completion: 'b' }, one],
+    /line 2: label: is only for a classifier, whose rows all have one/,
+  ],
+  'a row of another kind': [
+    [one, two, { prompt: 'a', completion: 'b' }],
+    /line 3: label: is missing: the rows of a classifier have text and label/,
+  ],
+  'too many classes': [
+    Array.from({ length: 1025 }, (_, i) => ({ text: 'x', label: i })),
+    /line 1: label: the file has more than 1024 different labels/,
+  ],
+};
+
+for (const [what, [data, message]] of Object.entries(REFUSED)) {
+  test(`${what} is refused with its line and field`, async (t) => {
+    await assert.rejects(runToy(t, { data: writeRows(t, data) }), (error) => {
+      assert.ok(error instanceof DatasetError, String(error));
+      assert.match(error.message, message);
+      return true;
+    });
+  });
+}
+
+test('a label of the validation rows that training rows do not have is refused, and full training', async (t) => {
+  const validation = writeRows(t, [{ text: 'x', label: 'tool' }]);
+  const data = writeRows(t, rows(8));
+  await assert.rejects(
+    runToy(t, { data, validation }),
+    /line 1: label: "tool" is not a label of the training rows/,
+  );
+  await assert.rejects(runToy(t, { data: writeRows(t, rows(8)), method: 'full' }), ConfigError);
+});
+
+test('losses and gradients are those of each text alone, packed or padded', async (t) => {
+  const tiny = tinyModel({ hidden_size: 32, intermediate_size: 48, vocab_size: 40 });
+  const classes = ['a', 'b', 'c'];
+  const plain = lora(tiny.config);
+  const init = new Map(plain.init).set(
+    'base_model.model.score.weight',
+    drawHead(classes.length, tiny.config, 4),
+  );
+  const model = trainModel(t, tiny, { adapter: { ...plain, init, classes } });
+  const texts = examples(tiny.config, [9, 4, 12]).map(({ ids }, i) => ({
+    ids,
+    targets: ids.map((_, at) => (at + 1 < ids.length ? -1 : i % classes.length)),
+    weights: ids.map(() => 1),
+  }));
+  const alone = await gradientsOf(
+    model,
+    texts.map((text) => padRows([[text]])),
+  );
+  const padded = await gradientsOf(model, [padRows(texts.map((text) => [text]))]);
+  const packed = await gradientsOf(model, [padRows([[texts[0]!, texts[1]!], [texts[2]!]])]);
+  for (const { sums, gradients } of [padded, packed]) {
+    assert.ok(Math.abs(sums.loss - alone.sums.loss) < 1e-5);
+    assert.deepEqual([sums.count, sums.weight], [3, 3]);
+    for (const [name, gradient] of gradients) {
+      const difference = worstDifference(gradient, alone.gradients.get(name)!);
+      assert.ok(difference < 1e-5, `${name}: off by ${difference}`);
+    }
+  }
+  await checkGradients(model, padRows(texts.map((text) => [text])));
+});
