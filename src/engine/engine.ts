@@ -194,6 +194,11 @@ export class Engine {
     return batch.kind === 'prefill' ? this.#prefill(batch) : this.#decode(batch);
   }
 
+  /** Makes the run in flight reject. Without one it does nothing. */
+  terminate(): void {
+    this.#parts.runner.terminate();
+  }
+
   async release(): Promise<void> {
     await this.#parts.sessions.release();
   }

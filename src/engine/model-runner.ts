@@ -6,7 +6,7 @@ import { KV_HALVES, KV_INPUTS, type KvForm } from '../model/kv-attention.ts';
 import { hasVectors, LORA_INPUTS, type LoraLayout } from '../model/lora-graph.ts';
 import { ropeTables } from '../model/rope.ts';
 import { type HeadForm, SERVING } from '../model/serving-graph.ts';
-import type { Binding } from '../ort/binding.ts';
+import { type Binding, RunOptions } from '../ort/binding.ts';
 import { hostTensor, type OrtTensor } from '../ort/tensor.ts';
 import type { AdapterSlots } from './adapters/adapter-slots.ts';
 import { ChangedVocabulary } from './adapters/changed-vocabulary.ts';
@@ -50,6 +50,7 @@ export class ModelRunner {
     positions: new GrowingTensor('int64'),
     cacheRows: new GrowingTensor('int64'),
   };
+  readonly #runOptions = new RunOptions();
   readonly #logits: LogitsOutputs;
   readonly #hidden: HiddenOutputs;
   readonly #vocabulary: ChangedVocabulary;
@@ -115,6 +116,11 @@ export class ModelRunner {
     return this.#run(input, this.#hidden);
   }
 
+  /** Makes the run in flight reject with `OrtError`. The next run is not affected. */
+  terminate(): void {
+    this.#runOptions.terminate();
+  }
+
   async #run<Row>(input: ModelInput, outputs: RowOutputs<Row>): Promise<Row[]> {
     const { maxTokensPerRun } = this.#sessions.memory;
     const isShort = input.tokenIds.length <= maxTokensPerRun * input.pastLengths.length;
@@ -155,7 +161,8 @@ export class ModelRunner {
     const changesLogits = users && parts.includes('head') && outputs.head === 'logits';
     const hidden = this.#vocabulary.hidden(length);
     if (changesLogits) graph.bindOutput(SERVING.hidden, hidden);
-    await graph.binding.run();
+    this.#runOptions.reset();
+    await graph.binding.run(this.#runOptions);
     this.#cache.writeBack(firstSlot, pastLengths.length);
     if (changesLogits) {
       const ofRows = input.logitRows.map((row) => users[row]);

@@ -37,8 +37,8 @@ export const DEFAULT_LIMITS = {
   stalledReaderMs: 30_000,
   /** The interval of comment lines, which keep proxies from closing a quiet stream. */
   pingMs: 15_000,
-  /** How long `/health` waits for the engine's figures. */
-  statsTimeoutMs: 500,
+  /** How long `/health` and `/metrics` wait for the engine's figures before they show the latest ones. */
+  statsTimeoutMs: 40,
 };
 
 /** Limits of the HTTP side. */

@@ -71,6 +71,7 @@ export class EngineClient {
   /** The last step of the current engine; a gap means that events were lost. */
   #lastStep = 0;
   #pendingStats: PendingAnswer<EngineStats>[] = [];
+  #lastStats: EngineStats | undefined;
   #lastPrefetch = 0;
   readonly #pendingPrefetches = new Map<PrefetchId, PendingAnswer<Prefetched>>();
 
@@ -78,6 +79,7 @@ export class EngineClient {
     this.#log = log;
     this.#channel = connect({
       onMessage: (message) => this.#receive(message),
+      onStuck: () => this.quarantine.crashed(this.#sequencesInFailedStep()),
       onLost: () => this.#onLost(),
       onCrashed: () => this.quarantine.crashed(this.#suspects),
       isWaiting: () => this.#live.size > this.#loadingCount,
@@ -93,7 +95,7 @@ export class EngineClient {
     return this.#channel.model;
   }
 
-  /** False while a ready engine is suspended, or its step takes far longer than its earlier steps. */
+  /** False while a ready engine is suspended, or its run takes far longer than earlier ones of its size. */
   get isProgressing(): boolean {
     return this.#channel.isProgressing;
   }
@@ -131,6 +133,11 @@ export class EngineClient {
         if (!refusal && this.#live.has(id)) this.#channel.send({ type: 'abort', id });
       },
     };
+  }
+
+  /** The latest figures that this engine has given. */
+  get lastStats(): EngineStats | undefined {
+    return this.#lastStats;
   }
 
   /** Rejects with `ServeError` `engine_restarting` if the engine is not ready. */
@@ -172,7 +179,10 @@ export class EngineClient {
   }
 
   #receive(message: FromEngine): void {
-    if (message.type === 'stats') this.#pendingStats.shift()?.resolve(message.stats);
+    if (message.type === 'stats') {
+      this.#lastStats = message.stats;
+      this.#pendingStats.shift()?.resolve(message.stats);
+    }
     if (message.type === 'prefetched') this.#onPrefetched(message);
     if (message.type === 'running') this.#runningIds = message.ids;
     if (message.type !== 'step') return;
@@ -193,6 +203,7 @@ export class EngineClient {
 
   #onLost(): void {
     this.#lastStep = 0;
+    this.#lastStats = undefined;
     this.#suspects = this.#sequencesInFailedStep();
     this.#runningIds = [];
     const pending = [...this.#pendingStats, ...this.#pendingPrefetches.values()];

@@ -1,6 +1,8 @@
-// Watches whether the engine process is alive and makes progress: heartbeats, a watchdog over heartbeats and steps, and
+// Watches whether the engine process is alive and makes progress: heartbeats, a watchdog over heartbeats and runs, and
 // timeouts that a pause of this process does not use up. Knows no process and kills none.
 import { Worker } from 'node:worker_threads';
+import type { RunSize } from './protocol.ts';
+import type { RunTimes } from './run-times.ts';
 
 /** The file descriptor of the heartbeat pipe in the engine process. */
 export const HEARTBEAT_FD = 4;
@@ -30,23 +32,30 @@ export function startHeartbeat(fd: number): void {
   new Worker(HEARTBEAT_WORKER, { eval: true, execArgv: [], workerData }).unref();
 }
 
+/** The time between two looks of a watchdog. Its times are this inexact. */
 const TICK_MS = 250;
-/** The first steps of an engine have no earlier ones to compare with. */
-const MIN_STALL_MS = 4_000;
-/** An engine counts as stalled when its step takes this many times as long as its longest one so far. */
-const STALL_FACTOR = 10;
+/** A run that takes so much longer than any of its size is a stall: no new requests should come. */
+const STALL_MS = 4_000;
 /** Four heartbeats. */
 const SILENCE_STALL_MS = 4_000;
 
-/** The time limits of a `Watchdog`, and what it calls when one is exceeded. */
+/** The time limits of a `Watchdog`, what it knows, and what it calls when a limit is exceeded. */
 export interface WatchdogOptions {
-  /** How long a step may take while work waits. */
-  readonly stepBudgetMs: number;
+  /** The runs of earlier engine processes, too: times of this machine. */
+  readonly runTimes: RunTimes;
+  /** How long a run may take whose size is not known. */
+  readonly firstRunBudgetMs: number;
+  /** How much longer than any run of its size a run may take. */
+  readonly graceMs: number;
+  /** How much longer a run may take that was to be terminated. */
+  readonly terminationMs: number;
   /** How long heartbeats may be missing. */
   readonly silenceBudgetMs: number;
   /** Whether a sequence waits for a step. */
   isWaiting(): boolean;
-  /** A step exceeded its budget. */
+  /** A run exceeded its time and has to be terminated. */
+  onOverdue(overdueMs: number): void;
+  /** A run did not end although it was to be terminated. */
   onStuck(): void;
   /** No heartbeat came: the process is stopped, or the system gives it no time. */
   onSilent(): void;
@@ -60,18 +69,21 @@ export class Watchdog {
   readonly #options: WatchdogOptions;
   readonly #timer: NodeJS.Timeout;
   #silentMs = 0;
-  #stepMs = 0;
-  #longestStepMs = 0;
+  #runMs = 0;
+  /** The size of the current run; undefined if none has begun. */
+  #size: RunSize | undefined;
+  /** The time of the current run when it became overdue. */
+  #overdueAtMs: number | undefined;
 
   constructor(options: WatchdogOptions) {
     this.#options = options;
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
   }
 
-  /** Whether heartbeats arrive and the current step is not far longer than the steps before it. */
+  /** Whether heartbeats arrive and the current run does not take far longer than others of its size. */
   get isProgressing(): boolean {
-    const stallMs = Math.max(MIN_STALL_MS, STALL_FACTOR * this.#longestStepMs);
-    return this.#silentMs < SILENCE_STALL_MS && this.#stepMs < stallMs;
+    const stallMs = STALL_MS + (this.#longestMs() ?? 0);
+    return this.#silentMs < SILENCE_STALL_MS && this.#runMs < stallMs;
   }
 
   /** Records a heartbeat. */
@@ -79,22 +91,47 @@ export class Watchdog {
     this.#silentMs = 0;
   }
 
-  /** Records the end of a step. */
+  /** Records that a run of this size begins, and that the one before it has ended. Undefined: nothing runs. */
+  began(size: RunSize | undefined): void {
+    this.stepped();
+    this.#size = size;
+  }
+
+  /** Records the end of a step. The next one begins with a run of the same size, unless `began` says otherwise. */
   stepped(): void {
-    this.#longestStepMs = Math.max(this.#longestStepMs, this.#stepMs);
-    this.#stepMs = 0;
+    // A run that was to be terminated tells nothing about others.
+    const isKnown = this.#size !== undefined && this.#overdueAtMs === undefined;
+    // Rounded up, because times of sizes that have never run are derived from this one.
+    if (isKnown) this.#options.runTimes.record(this.#size!, this.#runMs + TICK_MS);
+    this.#runMs = 0;
+    this.#overdueAtMs = undefined;
   }
 
   stop(): void {
     clearInterval(this.#timer);
   }
 
+  /** The longest run of the current size so far, in ms. */
+  #longestMs(): number | undefined {
+    const { firstRunBudgetMs, runTimes } = this.#options;
+    return this.#size && runTimes.longestMs(this.#size, firstRunBudgetMs);
+  }
+
   #tick(): void {
-    const { isWaiting, onSilent, onStuck, silenceBudgetMs, stepBudgetMs } = this.#options;
+    const { isWaiting, silenceBudgetMs, firstRunBudgetMs, graceMs, terminationMs, ...on } =
+      this.#options;
     this.#silentMs += TICK_MS;
-    this.#stepMs = isWaiting() ? this.#stepMs + TICK_MS : 0;
-    if (this.#silentMs >= silenceBudgetMs) onSilent();
-    else if (this.#stepMs >= stepBudgetMs) onStuck();
+    this.#runMs = isWaiting() ? this.#runMs + TICK_MS : 0;
+    if (this.#silentMs >= silenceBudgetMs) on.onSilent();
+    else if (this.#overdueAtMs !== undefined) {
+      if (this.#runMs >= this.#overdueAtMs + terminationMs) on.onStuck();
+    } else {
+      const longestMs = this.#longestMs();
+      const budgetMs = longestMs === undefined ? firstRunBudgetMs : longestMs + graceMs;
+      if (this.#runMs < budgetMs) return;
+      this.#overdueAtMs = this.#runMs;
+      on.onOverdue(this.#runMs);
+    }
   }
 }
 

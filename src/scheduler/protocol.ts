@@ -35,8 +35,18 @@ export type ToEngine =
   /** Loads an adapter ahead of its first request. Other adapters are evicted before it for `keepWarmMs`. */
   | { type: 'prefetch'; id: PrefetchId; adapter: AdapterSource; keepWarmMs: number }
   | { type: 'stats' }
+  /** Ends the run in flight: its sequences fail, and the loop goes on. */
+  | { type: 'terminate' }
   /** Ends the process once all sequences have ended, or after the deadline. */
   | { type: 'drain'; deadlineMs: number };
+
+/** The size of a run's batch, rounded up to powers of two. */
+export interface RunSize {
+  /** Token rows. */
+  readonly tokens: number;
+  /** The keys that these tokens attend to, all together. */
+  readonly keys: number;
+}
 
 /** A message from the engine process. */
 export type FromEngine =
@@ -48,8 +58,8 @@ export type FromEngine =
    * ended a step, even if it had no events; the watchdog counts that as progress.
    */
   | { type: 'step'; step: number; ran: boolean; events: EngineEvent[] }
-  /** The sequences of the run that begins, if they changed since the last run. Empty: the engine is idle. */
-  | { type: 'running'; ids: readonly SequenceId[] }
+  /** The sequences and the size of the run that begins, if they changed since the last run. Empty: the engine is idle. */
+  | { type: 'running'; ids: readonly SequenceId[]; size?: RunSize }
   | { type: 'prefetched'; id: PrefetchId; outcome: PrefetchOutcome }
   | { type: 'stats'; stats: EngineStats }
   | EngineLogLine;
@@ -170,7 +180,7 @@ export interface EngineChannel {
   readonly state: EngineState;
   /** Known once the engine was ready. */
   readonly model: EngineModelInfo | undefined;
-  /** False while a ready engine is suspended, or its step takes far longer than its earlier steps. */
+  /** False while a ready engine is suspended, or its run takes far longer than earlier ones of its size. */
   readonly isProgressing: boolean;
   /** Resolves once the engine is ready (again). Rejects if it refused its options or is stopped. */
   whenReady(): Promise<EngineModelInfo>;
@@ -186,6 +196,8 @@ export interface EngineChannel {
 /** Handles the messages and the failures of a channel. */
 export interface ChannelHandlers {
   onMessage(message: FromEngine): void;
+  /** A run takes far too long and is about to be terminated. */
+  onStuck(): void;
   /** The engine is gone, with everything it held. */
   onLost(): void;
   /** The engine crashed by itself. Called after `onLost`. */

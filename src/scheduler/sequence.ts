@@ -249,3 +249,11 @@ function rowError(
     ? new ServeError('internal_error', 'The model produced a value that is not finite.')
     : new ServeError('adapter_non_finite', 'The adapter produced a value that is not finite.');
 }
+
+/**
+ * The prompt tokens that count for the repetition penalty. The prompt of a chat contains the end-of-turn token, and
+ * penalizing that token would make every answer longer.
+ */
+export function penalizedIds({ promptIds, stopTokenIds }: GenerationRequest): readonly number[] {
+  return promptIds.filter((id) => !stopTokenIds.includes(id));
+}

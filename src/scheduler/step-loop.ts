@@ -23,12 +23,14 @@ import type {
   SequenceId,
   ToEngine,
 } from './protocol.ts';
+import { RunAnnouncer } from './run-announcer.ts';
 import { Scheduler, type SchedulerOptions } from './scheduler.ts';
 import {
   createSequence,
   isTerminal,
   matchClassifier,
   needsLoading,
+  penalizedIds,
   type Sequence,
 } from './sequence.ts';
 import type { RunOutcome, StepPlan, StepPrefill } from './step-plan.ts';
@@ -40,6 +42,8 @@ const MAX_DRAFT_TEMPERATURE = 1;
 export interface StepEngine {
   readonly info: EngineModelInfo;
   run(batch: Batch): Promise<BatchResult>;
+  /** Makes the run in flight reject, if there is one. */
+  terminate(): void;
   /** Copies the first `length` positions. */
   moveSlot(from: SlotId, to: SlotId, length: number): void | Promise<void>;
   zeroSlot(slot: SlotId): void | Promise<void>;
@@ -96,8 +100,9 @@ export class StepLoop {
   readonly #createMatcher: StepLoopOptions['createMatcher'];
   #post: (message: FromEngine) => void = () => {};
   #stepNumber = 0;
-  /** The sequences of the last run. */
-  #lastRun: readonly SequenceId[] = [];
+  readonly #runs = new RunAnnouncer((message) => this.#post(message));
+  /** Whether the run in flight is being terminated. */
+  #isTerminating = false;
   #isDraining = false;
   #deadline: NodeJS.Timeout | undefined;
   #wake: () => void = () => {};
@@ -152,6 +157,10 @@ export class StepLoop {
         break;
       case 'stats':
         this.#post({ type: 'stats', stats: this.#stats() });
+        break;
+      case 'terminate':
+        this.#isTerminating = true;
+        this.#engine.terminate();
         break;
       case 'drain':
         this.#drain(message.deadlineMs);
@@ -285,7 +294,7 @@ export class StepLoop {
   async #runPrefill({ id, batch, attach, restore }: StepPrefill): Promise<RunOutcome> {
     if (restore) this.#engine.prefixes?.restore(restore, batch.pastLength, batch.slot);
     if (attach === undefined) return this.#runBatch(batch, [id]);
-    this.#announceRun([id]); // attaching can crash the process too
+    this.#runs.begin([id], batch); // attaching can crash the process too
     try {
       await this.#engine.attachAdapter(this.#leases.weights(attach));
     } catch (error) {
@@ -298,22 +307,15 @@ export class StepLoop {
 
   /** If a run throws, its slots may hold anything, so they are zeroed before another sequence uses them. */
   async #runBatch(batch: Batch, ids: readonly SequenceId[]): Promise<RunOutcome> {
-    this.#announceRun(ids);
+    this.#runs.begin(ids, batch);
+    this.#isTerminating = false;
     try {
       return { result: await this.#engine.run(batch) };
     } catch (error) {
       const slots = batch.kind === 'prefill' ? [batch.slot] : [...batch.rows.keys()];
       for (const slot of slots) await this.#engine.zeroSlot(slot as SlotId);
-      return { error: this.#toServeError(error) };
+      return { error: this.#isTerminating ? tookTooLong() : this.#toServeError(error) };
     }
-  }
-
-  /** Tells the server which sequences run, in case the process dies in this run. */
-  #announceRun(ids: readonly SequenceId[]): void {
-    const last = this.#lastRun;
-    if (ids.length === last.length && ids.every((id, i) => id === last[i])) return;
-    this.#lastRun = ids;
-    this.#post({ type: 'running', ids });
   }
 
   /** Refuses waiting sequences and gives running ones until the deadline. */
@@ -358,7 +360,7 @@ export class StepLoop {
 
   /** Resolves when a message arrives or an adapter is loaded. */
   #idle(): Promise<void> {
-    this.#announceRun([]);
+    this.#runs.idle();
     return new Promise((resolve) => {
       this.#wake = resolve;
     });
@@ -382,12 +384,8 @@ export class StepLoop {
   }
 }
 
-/**
- * The prompt tokens that count for the repetition penalty. The prompt of a chat contains the end-of-turn token, and
- * penalizing that token would make every answer longer.
- */
-function penalizedIds({ promptIds, stopTokenIds }: GenerationRequest): readonly number[] {
-  return promptIds.filter((id) => !stopTokenIds.includes(id));
+function tookTooLong(): ServeError {
+  return new ServeError('engine_restarting', 'A step of the engine took too long and was ended.');
 }
 
 function shuttingDown(): ServeError {

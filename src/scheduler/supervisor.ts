@@ -13,6 +13,7 @@ import type {
   FromEngine,
   ToEngine,
 } from './protocol.ts';
+import { RunTimes } from './run-times.ts';
 
 /** After three crashes in five minutes the server exits, and whatever supervises the server takes over. */
 const CRASHES_TO_GIVE_UP = 3;
@@ -31,8 +32,12 @@ export interface SupervisorOptions {
   log: Logger;
   /** The supervisor gave up, or the process refused its options. Nothing will be served from now on. */
   onFatal: (error: Error) => void;
-  /** How long a step may take while work waits. Then the process is killed. */
-  stepBudgetMs?: number;
+  /** How long a run of a size that is not known may take. Then it is terminated. */
+  firstRunBudgetMs?: number;
+  /** How much longer than any run of its size a run may take. Then it is terminated. */
+  graceMs?: number;
+  /** How much longer a run may take after its termination. Then the process is killed. */
+  terminationMs?: number;
   /** How long heartbeats of a ready process may be missing. Then the process is killed. */
   silenceBudgetMs?: number;
   restartDelaysMs?: readonly number[];
@@ -53,16 +58,17 @@ export class Supervisor implements EngineChannel {
   #crashTimes: number[] = [];
   /** Watches a ready process. */
   #watchdog: Watchdog | undefined;
-  /**
-   * Why this supervisor killed a process. A replaced process does not count as a crash. A stuck one counts as its own
-   * fault.
-   */
-  readonly #killReasons = new WeakMap<ChildProcess, 'replaced' | 'stuck'>();
+  /** Outlives the processes, because it describes this machine. */
+  readonly #runTimes = new RunTimes();
+  /** Processes that this supervisor replaced. That does not count as a crash. */
+  readonly #replaced = new WeakSet<ChildProcess>();
   #restart: NodeJS.Timeout | undefined;
 
   constructor(options: SupervisorOptions, handlers: ChannelHandlers) {
     this.#options = {
-      stepBudgetMs: 60_000,
+      firstRunBudgetMs: 60_000,
+      graceMs: 15_000,
+      terminationMs: 2_000,
       silenceBudgetMs: 15_000,
       restartDelaysMs: RESTART_DELAYS_MS,
       prepareRestart: async () => {},
@@ -107,7 +113,7 @@ export class Supervisor implements EngineChannel {
     const child = this.#child;
     if (!child) return; // another one is about to start
     this.#options.log.warn({ pid: child.pid }, `engine process replaced: ${reason}`);
-    this.#killReasons.set(child, 'replaced');
+    this.#replaced.add(child);
     child.kill('SIGKILL');
     this.#lose(child);
   }
@@ -167,20 +173,24 @@ export class Supervisor implements EngineChannel {
         break;
       default:
         this.#handlers.onMessage(message);
+        if (message.type === 'running') this.#watchdog?.began(message.size);
         if (message.type === 'step' && message.ran) this.#watchdog?.stepped();
     }
   }
 
   #watch(): void {
-    const { stepBudgetMs, silenceBudgetMs } = this.#options;
+    const { silenceBudgetMs, terminationMs } = this.#options;
     this.#watchdog = new Watchdog({
-      stepBudgetMs,
-      silenceBudgetMs,
+      ...this.#options,
+      runTimes: this.#runTimes,
       isWaiting: this.#handlers.isWaiting,
-      onStuck: () => {
-        if (this.#child) this.#killReasons.set(this.#child, 'stuck');
-        this.kill(`no step within ${stepBudgetMs} ms while work waits`);
+      onOverdue: (ms) => {
+        const fields = { pid: this.#child?.pid, ms };
+        this.#options.log.error(fields, 'a run of the engine takes too long and is terminated');
+        this.#handlers.onStuck();
+        this.send({ type: 'terminate' });
       },
+      onStuck: () => this.kill(`its run did not end within ${terminationMs} ms of its termination`),
       onSilent: () => this.kill(`no sign of life within ${silenceBudgetMs} ms`),
     });
   }
@@ -205,12 +215,11 @@ export class Supervisor implements EngineChannel {
       this.#ended.resolve();
       return;
     }
-    const killReason = this.#killReasons.get(child);
-    if (killReason === 'replaced') {
+    if (this.#replaced.has(child)) {
       void this.#startAgain();
       return;
     }
-    if (killReason === 'stuck' || isOwnFault(end)) this.#handlers.onCrashed();
+    if (isOwnFault(end)) this.#handlers.onCrashed();
     const now = performance.now();
     this.#crashTimes = this.#crashTimes.filter((time) => now - time < CRASH_WINDOW_MS);
     this.#crashTimes.push(now);

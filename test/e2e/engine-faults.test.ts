@@ -71,6 +71,38 @@ async function untilReadyzIs(
   }
 }
 
+test('F01, T30: an engine that is killed while idle is replaced, and /readyz says so meanwhile', {
+  skip,
+}, async (t) => {
+  const server = await start(t);
+  const pid = enginePid(server);
+  process.kill(pid, 'SIGKILL');
+  await untilReadyzIs(server, 503, 5_000);
+  assert.equal((await fetch(`${server.url}/livez`)).status, 200);
+  await untilReadyzIs(server, 200, 60_000);
+  assert.notEqual(enginePid(server), pid);
+  assert.equal((await ask(server, 'one')).status, 200);
+});
+
+test('F02: when the engine is killed, all requests end within a second, a stream without [DONE]', {
+  skip,
+}, async (t) => {
+  const server = await start(t);
+  const pid = enginePid(server);
+  const { whole } = await stream(server, 'one');
+  const others = [ask(server, 'two', { ...LONG, stream: false }), ask(server, 'three', LONG)];
+  process.kill(pid, 'SIGKILL');
+  const killedAt = performance.now();
+  const [text, ...answers] = await Promise.all([whole, ...others]);
+  assert.ok(performance.now() - killedAt < 1_000);
+  assert.match(text, /engine_restarting/);
+  assert.doesNotMatch(text, /\[DONE\]/);
+  for (const answer of answers) {
+    assert.equal(answer.status, 503);
+    assert.match(await answer.text(), /engine_restarting/);
+  }
+});
+
 async function quarantined({ url }: Serving): Promise<string[]> {
   const { data } = (await (await fetch(`${url}/v1/quarantine`)).json()) as {
     data: { kind: string }[];
@@ -122,12 +154,23 @@ test('T31: a stopped engine makes /readyz 503 within 5 s, /livez stays fast, and
   const server = await start(t);
   const pid = enginePid(server);
   const { whole } = await stream(server, 'one');
+  assert.equal((await fetch(`${server.url}/health`)).status, 200);
   process.kill(pid, 'SIGSTOP');
   try {
     assert.deepEqual(await untilReadyzIs(server, 503, 5_000), { status: 'stalled' });
-    const askedAt = performance.now();
-    assert.equal((await fetch(`${server.url}/livez`)).status, 200);
-    assert.ok(performance.now() - askedAt < 1_000);
+    for (const [route, status] of [
+      ['/livez', 200],
+      ['/health', 503],
+    ] as const) {
+      const askedAt = performance.now();
+      const response = await fetch(`${server.url}${route}`);
+      assert.equal(response.status, status);
+      assert.match(
+        await response.text(),
+        status === 200 ? /live/ : /"status":"stalled".*"slotCount":6/,
+      );
+      assert.ok(performance.now() - askedAt < 1_000);
+    }
   } finally {
     process.kill(pid, 'SIGCONT');
   }

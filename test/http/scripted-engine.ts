@@ -61,6 +61,7 @@ export class ScriptedEngine implements StepEngine {
     this.#slots.set(to, this.#slots.get(from)!);
   }
 
+  terminate(): void {}
   zeroSlot(): void {}
   async prepareFor(): Promise<void> {}
   async prepareEmbeddings(): Promise<void> {}

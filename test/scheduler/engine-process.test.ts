@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { describe, test } from 'node:test';
 import { ConfigError } from '../../src/common/errors.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
-import { referenceTokens, request } from './fake-engine.ts';
+import { referenceTokens, request, source } from './fake-engine.ts';
 import {
   CRASH,
   entry,
@@ -60,14 +60,32 @@ describe('the engine process', { concurrency: 3 }, () => {
     assert.match(log.join(''), /a bug in the engine process/);
   });
 
-  test('F04: the watchdog kills a process that makes no step while work waits', async (t) => {
-    const { client, log } = start(t, { stepBudgetMs: 700, restartDelaysMs: [0, NEVER_MS] });
-    for (const fault of [HANG, WEDGE]) {
-      await client.whenReady();
-      const wedged = [generate(client, request([fault])), generate(client)];
-      for (const { ended } of wedged) assert.equal(errorCode(await ended), 'engine_restarting');
+  test('F39, T31: a run that does not end is terminated, and the others of its process go on', async (t) => {
+    const { client, log } = start(t, { firstRunBudgetMs: 700, graceMs: 700 });
+    await client.whenReady();
+    const pid = pidOf(client);
+    for (let hangs = 0; hangs < 2; hangs++) {
+      const hanging = generate(client, request([HANG]), source('a'));
+      const beside = generate(client, long, source('b'));
+      assert.equal(errorCode(await hanging.ended), 'engine_restarting');
+      assert.equal((await beside.ended).type, 'finished');
+      assert.deepEqual(tokensOf(beside), referenceTokens(long, 'b'));
     }
-    assert.equal(log.filter((line) => line.includes('no step within 700 ms')).length, 2);
+    assert.equal(log.filter((line) => line.includes('takes too long and is terminated')).length, 2);
+    assert.equal(pidOf(client), pid);
+    const refusal = await generate(client, request([HANG]), source('a')).ended;
+    assert.equal(errorCode(refusal), 'quarantined');
+  });
+
+  test('F04, T31: a process whose run cannot be terminated is killed', async (t) => {
+    const budgets = { firstRunBudgetMs: 700, terminationMs: 300 };
+    const { client, log } = start(t, { ...budgets, restartDelaysMs: [0, NEVER_MS] });
+    await client.whenReady();
+    const wedged = [generate(client, request([WEDGE])), generate(client)];
+    for (const { ended } of wedged) assert.equal(errorCode(await ended), 'engine_restarting');
+    assert.match(log.join(''), /did not end within 300 ms of its termination/);
+    await client.whenReady();
+    assert.equal((await generate(client).ended).type, 'finished');
   });
 
   test('F38: a process whose step numbers have a gap counts as crashed', async (t) => {

@@ -74,6 +74,7 @@ export class FakeEngine implements StepEngine {
   /** Awaited by each run before it starts. */
   beforeRun: (batch: Batch) => Promise<void> | void = () => {};
   isReleased = false;
+  #terminate: () => void = () => {};
   /** Set by tests that cache prefixes. */
   prefixes: StepPrefixes | undefined;
   maxRanks = Number.POSITIVE_INFINITY;
@@ -94,8 +95,15 @@ export class FakeEngine implements StepEngine {
   }
 
   async run(batch: Batch): Promise<BatchResult> {
-    await this.beforeRun(batch);
+    const terminated = new Promise<never>((_, reject) => {
+      this.#terminate = () => reject(new Error('terminated'));
+    });
+    await Promise.race([this.beforeRun(batch), terminated]);
     return this.runNow(batch);
+  }
+
+  terminate(): void {
+    this.#terminate();
   }
 
   runNow(batch: Batch): BatchResult {

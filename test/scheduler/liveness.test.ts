@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { setLoopTimeout, Watchdog } from '../../src/scheduler/liveness.ts';
+import { RunTimes } from '../../src/scheduler/run-times.ts';
 
 interface Bench {
   watchdog: Watchdog;
@@ -12,15 +13,21 @@ interface Bench {
 }
 
 const TICK_MS = 250;
+const SMALL = { tokens: 1, keys: 64 };
+const LARGE = { tokens: 4, keys: 128 };
 
 function start(t: TestContext): Bench {
   t.mock.timers.enable({ apis: ['setInterval', 'setTimeout'] });
   const calls: string[] = [];
   const work = { waits: true };
   const watchdog = new Watchdog({
-    stepBudgetMs: 60_000,
+    runTimes: new RunTimes(),
+    firstRunBudgetMs: 60_000,
+    graceMs: 15_000,
+    terminationMs: 2_000,
     silenceBudgetMs: 15_000,
     isWaiting: () => work.waits,
+    onOverdue: () => calls.push('overdue'),
     onStuck: () => calls.push('stuck'),
     onSilent: () => calls.push('silent'),
   });
@@ -34,8 +41,9 @@ function start(t: TestContext): Bench {
   return { watchdog, calls, work, pass };
 }
 
-test('a step that does not end is a stall after 4 s and stuck after its budget', (t) => {
+test('the first run is a stall after 4 s, overdue after its budget, and stuck if it is not terminated', (t) => {
   const { watchdog, calls, pass } = start(t);
+  watchdog.began(SMALL);
   pass(3_750);
   assert.ok(watchdog.isProgressing);
   pass(250);
@@ -43,19 +51,48 @@ test('a step that does not end is a stall after 4 s and stuck after its budget',
   pass(55_750);
   assert.deepEqual(calls, []);
   pass(250);
-  assert.deepEqual(calls, ['stuck']);
+  assert.deepEqual(calls, ['overdue']);
+  pass(1_750);
+  assert.deepEqual(calls, ['overdue']);
+  pass(250);
+  assert.deepEqual(calls, ['overdue', 'stuck']);
 });
 
-test('long steps are not a stall of an engine whose steps are long', (t) => {
-  const { watchdog, pass } = start(t);
-  pass(3_000);
+test('a run is compared with the longest run of its size', (t) => {
+  const { watchdog, calls, pass } = start(t);
+  watchdog.began(SMALL);
   watchdog.stepped();
-  pass(29_750);
+  watchdog.began(LARGE);
+  pass(9_750);
+  watchdog.began(SMALL);
+  pass(4_000);
   assert.ok(watchdog.isProgressing);
   pass(250);
   assert.ok(!watchdog.isProgressing);
+  watchdog.began(LARGE);
+  pass(13_750);
+  assert.ok(watchdog.isProgressing);
+  pass(250);
+  assert.ok(!watchdog.isProgressing);
+  pass(10_750);
+  assert.deepEqual(calls, []);
+  pass(250);
+  assert.deepEqual(calls, ['overdue']);
+});
+
+test('a run that was terminated makes no later run slower', (t) => {
+  const { watchdog, calls, pass } = start(t);
+  watchdog.began(SMALL);
+  watchdog.stepped();
+  pass(15_250);
+  assert.deepEqual(calls, ['overdue']);
+  pass(1_000);
   watchdog.stepped();
   assert.ok(watchdog.isProgressing);
+  pass(4_250);
+  assert.ok(!watchdog.isProgressing);
+  pass(11_000);
+  assert.deepEqual(calls, ['overdue', 'overdue']);
 });
 
 test('the engine does not stall while nothing waits for a step', (t) => {

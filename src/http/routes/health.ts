@@ -82,7 +82,7 @@ export function addHealthRoutes(
     },
     errors: [],
     async handle(c) {
-      const stats = await statsWithin(client, limits.statsTimeoutMs);
+      const stats = (await statsWithin(client, limits.statsTimeoutMs)) ?? client.lastStats;
       const isShown = !authenticate || hasKey(authenticate, c.req.header('authorization'));
       const status = engineStatus(client);
       const body = {
