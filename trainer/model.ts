@@ -2,14 +2,14 @@
 // weights are in `graph/` and `step/`.
 import { assert } from '../src/common/assert.ts';
 import type { Artifact } from '../src/import/artifact.ts';
-import { embeddingName } from '../src/model/names.ts';
 import { TARGET_MODULES, targetNames } from '../src/model/target-modules.ts';
 import { blockAdapter } from './adapter/tensors.ts';
-import { classifierHead, languageHead } from './graph/head-graph.ts';
+import { classifierHead, languageHead } from './graph/head-spec.ts';
 import type { BlockAdapter } from './graph/training-lowering.ts';
 import { BaseWeights } from './step/base-weights.ts';
 import { BatchInputs } from './step/batch-inputs.ts';
 import { DropoutMasks } from './step/dropout-masks.ts';
+import { Embedding } from './step/embedding.ts';
 import { checkInt8Products } from './step/exact-int8.ts';
 import { LossHead } from './step/loss-head.ts';
 import { adapterParameters, fullParameters, trainingBytes } from './step/parameters.ts';
@@ -37,9 +37,14 @@ export function createTrainModel(artifact: Artifact, options: TrainModelOptions)
   if (compute === 'int8') checkInt8Products();
   const workspace = new Workspace();
   const classes = adapter?.classes;
-  const spec = classes ? classifierHead(config, classes.length) : languageHead(config, compute);
+  const spec = classes
+    ? classifierHead(config, classes.length)
+    : languageHead(config, compute, adapter);
   const base = new BaseWeights(artifact, { blocksPerSegment, compute, head: spec });
-  const trained = adapter ? adapterParameters(artifact, adapter) : fullParameters(config, base);
+  const trained = adapter
+    ? adapterParameters({ config, base }, adapter)
+    : fullParameters(config, base);
+  const embedding = new Embedding({ config, base, trained, adapter });
   const adapters: BlockAdapter[] = Array.from({ length: config.layerCount }, (_, layer) =>
     adapter ? blockAdapter(adapter, layer) : new Map(),
   );
@@ -50,15 +55,13 @@ export function createTrainModel(artifact: Artifact, options: TrainModelOptions)
   const { savedBytes: limit = savedLimit(config, form, trainingBytes(trained)) } = options;
   const savedBytes = recompute ? limit : Number.POSITIVE_INFINITY;
   const blocks = { config, compute, base, adapters, masks, savedBytes, blocksPerSegment };
-  const segments = new Segments({ ...shared, ...blocks });
+  const trainsEmbedding = embedding.isTrained;
+  const segments = new Segments({ ...shared, ...blocks, trainsEmbedding });
   const head = new LossHead({
     ...shared,
     spec,
     weight: (name) => trained.get(name)?.value ?? base.unpacked(name),
   });
-  const trainedTable = trained.get(embeddingName);
-  const table = (trainedTable?.value ?? base.dense(embeddingName)!).data;
-  const tableGradient = trainedTable?.grad.data;
   const widest = Math.max(
     ...targetNames(config).map((name) => TARGET_MODULES[name].inFeatures(config)),
   );
@@ -67,7 +70,7 @@ export function createTrainModel(artifact: Artifact, options: TrainModelOptions)
   /** Binds the batch's inputs and embeds its tokens. */
   function begin(batch: MicroBatch): BatchShape {
     const shape = { rows: batch.rows, length: batch.length, inputs: inputs.fill(batch) };
-    embed(batch.inputIds, { table, scale: config.embeddingScale }, segments.hidden(shape, 0).data);
+    embedding.lookUp(batch.inputIds, segments.hidden(shape, 0).data);
     return shape;
   }
 
@@ -85,10 +88,7 @@ export function createTrainModel(artifact: Artifact, options: TrainModelOptions)
       const hidden = await segments.forward(shape);
       const sums = await head.accumulate(batch, hidden, segments.lastGradient(shape));
       const gradient = await segments.backward(shape);
-      if (tableGradient) {
-        const scale = config.embeddingScale;
-        accumulateEmbedding(batch.inputIds, { rows: gradient.data, scale }, tableGradient);
-      }
+      embedding.accumulate(batch.inputIds, gradient.data);
       return sums;
     },
 
@@ -115,34 +115,4 @@ export function createTrainModel(artifact: Artifact, options: TrainModelOptions)
       workspace.release();
     },
   };
-}
-
-/** Copies the tokens' rows of the table [V, D], scaled, to `hidden` [tokens, D]. */
-function embed(
-  ids: Int32Array,
-  { table, scale }: { readonly table: Float32Array; readonly scale: number },
-  hidden: Float32Array,
-): void {
-  const width = hidden.length / ids.length;
-  for (let token = 0; token < ids.length; token++) {
-    const start = ids[token]! * width;
-    hidden.set(table.subarray(start, start + width), token * width);
-  }
-  if (scale === 1) return;
-  for (let i = 0; i < hidden.length; i++) hidden[i] = hidden[i]! * Math.fround(scale);
-}
-
-/** Adds the gradient rows [tokens, D], scaled, to the table's gradient [V, D]. */
-function accumulateEmbedding(
-  ids: Int32Array,
-  { rows: gradient, scale }: { readonly rows: Float32Array; readonly scale: number },
-  tableGradient: Float32Array,
-): void {
-  const width = gradient.length / ids.length;
-  for (let token = 0; token < ids.length; token++) {
-    const start = ids[token]! * width;
-    for (let i = 0; i < width; i++) {
-      tableGradient[start + i] = tableGradient[start + i]! + scale * gradient[token * width + i]!;
-    }
-  }
 }

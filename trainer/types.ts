@@ -84,6 +84,8 @@ export interface LoraSettings {
   readonly modules: ReadonlyMap<string, { readonly rank: number; readonly scaling: number }>;
   /** The weights of the base that are trained whole, such as biases: name in the checkpoint → name in PEFT's file. */
   readonly whole?: ReadonlyMap<string, string>;
+  /** Whether changes of the embedding are changes of the head, too. The base ties them. Absent: false. */
+  readonly tiesWeights?: boolean | undefined;
   /**
    * Initial weights by PEFT tensor name (`base_model.model.….lora_A.weight`). Tensors that start as the base's own may be
    * absent.

@@ -1,8 +1,9 @@
 // The tensors of an adapter in training, as one table: each with its name in PEFT's file, the graphs' input that it is, its shape,
 // and the values with which it changes nothing. Parameters, result files, planner and evaluation follow this table.
+import { EMBEDDING, HEAD, tensorName } from '../../adapters/peft/tensor-names.ts';
 import { assert } from '../../src/common/assert.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
-import { expectedTensors, loraNames } from '../../src/model/names.ts';
+import { embeddingName, expectedTensors, headName, loraNames } from '../../src/model/names.ts';
 import { moduleName, TARGET_MODULES, TARGET_NAMES } from '../../src/model/target-modules.ts';
 import type { BlockAdapter } from '../graph/training-lowering.ts';
 import type { LoraSettings } from '../types.ts';
@@ -31,6 +32,7 @@ export function adapterTensors(config: DecoderConfig, settings: LoraSettings): A
   const layers = Array.from({ length: config.layerCount }, (_, layer) => layer);
   return [
     ...layers.flatMap((layer) => updateTensors(config, layer, blockAdapter(settings, layer))),
+    ...vocabularyTensors(config, settings),
     ...wholeWeights(config, settings),
     ...classifierTensors(config, settings),
   ];
@@ -63,9 +65,33 @@ function updateTensors(
   });
 }
 
+/** The updates of the embedding and the head. The engine folds the scaling into the factor on the side of the hidden state. */
+function vocabularyTensors(
+  { vocabSize, hiddenSize }: DecoderConfig,
+  { modules }: Pick<LoraSettings, 'modules'>,
+): AdapterTensor[] {
+  const rows: AdapterTensor[] = [];
+  const add = (name: string, shape: readonly number[], scaling: number) =>
+    rows.push({ name, input: name, shape, decays: true, neutral: 'zeros', scaling });
+  const embedding = modules.get(EMBEDDING);
+  if (embedding) {
+    const { rank, scaling } = embedding;
+    add(tensorName(EMBEDDING, 'embeddingA'), [rank, vocabSize], 1);
+    add(tensorName(EMBEDDING, 'embeddingB'), [hiddenSize, rank], scaling);
+  }
+  const head = modules.get(HEAD);
+  if (head) {
+    const { rank, scaling } = head;
+    add(tensorName(HEAD, 'a'), [rank, hiddenSize], scaling);
+    add(tensorName(HEAD, 'b'), [vocabSize, rank], 1);
+  }
+  return rows;
+}
+
 /** The weights of the base that the adapter has whole. */
 function wholeWeights(config: DecoderConfig, { whole = new Map() }: LoraSettings): AdapterTensor[] {
   const known = expectedTensors(config);
+  known.set(headName, known.get(embeddingName)!); // a tied head can be trained on its own
   return Array.from(whole, ([input, name]) => {
     const shape = known.get(input);
     assert(shape, `the base has no ${input}`);

@@ -2,16 +2,15 @@
 // gradient of the hidden rows, so the logits never leave it. With int8, the logits are a product in the row form; the gradient
 // stays in float, because most probabilities are too small for 8 bits. C = rows of the chunk, V = vocabulary, or the classes of
 // a classifier.
-import type { DecoderConfig } from '../../src/model/config.ts';
-import { embeddingName, finalNorm, headName } from '../../src/model/names.ts';
+import { assert } from '../../src/common/assert.ts';
+import { finalNorm } from '../../src/model/names.ts';
 import { quantizeRows, rowProduct } from '../../src/model/row-product.ts';
 import { scaled, softcapped } from '../../src/model/shared-nodes.ts';
 import { GraphBuilder, type Value } from '../../src/onnx/graph-builder.ts';
-import { CLASSIFIER_HEAD } from '../adapter/classifier.ts';
 import { appendBackward } from '../autodiff/backward.ts';
-import type { Rule } from '../autodiff/rules.ts';
+import { gradientRules, type Rule } from '../autodiff/rules.ts';
 import { inferShapes } from '../autodiff/shapes.ts';
-import type { Compute } from '../types.ts';
+import type { HeadSpec, HeadUpdate } from './head-spec.ts';
 import { rowInt8Input } from './row-int8.ts';
 import { INPUT_SUFFIX, rmsNorm } from './training-lowering.ts';
 
@@ -38,39 +37,6 @@ export interface HeadGraph {
   readonly hiddenGradient: string;
   /** Trained weight → the output with its accumulated gradient. */
   readonly gradients: ReadonlyMap<string, string>;
-}
-
-/** The last part of the model, from hidden states to the logits of tokens or classes. */
-export interface HeadSpec {
-  readonly config: DecoderConfig;
-  /** The name of its matrix [V, D]. */
-  readonly matrix: string;
-  /** V */
-  readonly size: number;
-  /** Multiplies the matrix's inputs. */
-  readonly scale: number;
-  readonly softcap: number | undefined;
-  /** The arithmetic of the logits. */
-  readonly compute: Compute;
-}
-
-/** Returns the head of the language model. Its matrix is the embedding if they are tied. */
-export function languageHead(config: DecoderConfig, compute: Compute): HeadSpec {
-  const { tiedEmbeddings, vocabSize: size, logitsScale: scale, logitsSoftcap: softcap } = config;
-  return {
-    config,
-    matrix: tiedEmbeddings ? embeddingName : headName,
-    size,
-    scale,
-    softcap,
-    compute,
-  };
-}
-
-/** Returns the head of a classifier, as transformers' sequence classifiers have it. Its matrix is trained, so it is in float. */
-export function classifierHead(config: DecoderConfig, size: number): HeadSpec {
-  const plain = { scale: 1, softcap: undefined, compute: 'float32' } as const;
-  return { config, matrix: CLASSIFIER_HEAD, size, ...plain };
 }
 
 /** Builds the graph of loss and gradients. */
@@ -100,9 +66,13 @@ export function headGraph(spec: HeadSpec, isTrained: (name: string) => boolean):
 /** The rules that turn p = softmax(logits) [C, V], given as the gradient of the logits, into the loss's gradients. */
 function lossRules(
   head: Logits,
-  { softcap }: HeadSpec,
+  { softcap, update }: HeadSpec,
   loss: LossInputs,
 ): ReadonlyMap<Value, Rule> {
+  if (update) {
+    assert(!softcap, 'a head with a soft cap has no update');
+    return new Map([[head.logits, updatedRule(loss)]]);
+  }
   return new Map(
     softcap
       ? [
@@ -111,6 +81,15 @@ function lossRules(
         ]
       : [[head.logits, crossEntropyRule(head, loss)]],
   );
+}
+
+/** The rule for the logits' Gemm(narrow, second, x Wᵀ) with the update of W: d(logits) = w * (p - onehot(target)). */
+function updatedRule(loss: LossInputs): Rule {
+  return (context) => {
+    const { g, dy: p } = context;
+    const dy = g.node('Mul', [minusTarget(g, p, loss), loss.weights]);
+    gradientRules['Gemm']!({ ...context, dy });
+  };
 }
 
 /** The rule for logits = softcap(products): d(products) = w * (p - onehot(target)) * (1 - (logits / cap)²). */
@@ -186,7 +165,7 @@ interface Logits {
   readonly weights: readonly { readonly name: Value; readonly dims: readonly number[] }[];
 }
 
-function logitsOf({ config, matrix, size, scale, softcap, compute }: HeadSpec): Logits {
+function logitsOf({ config, matrix, size, scale, softcap, compute, update }: HeadSpec): Logits {
   const { hiddenSize } = config;
   const g = new GraphBuilder();
   const hidden = g.input(HEAD.hidden, 'float32', ['chunk', hiddenSize]);
@@ -200,9 +179,25 @@ function logitsOf({ config, matrix, size, scale, softcap, compute }: HeadSpec): 
   const x = scaled(g, normalized, scale);
   const weights = [gamma, head];
   const product = compute === 'int8' ? rowInt8Product : floatProduct;
-  const products = product(softcap ? undefined : HEAD.logits);
+  const products = update ? updated(update) : product(softcap ? undefined : HEAD.logits);
   const logits = softcap ? softcapped(g, products, softcap, HEAD.logits) : products;
   return { g, hidden, x, matrix: head.name, products, logits, weights };
+
+  /** x Wᵀ, and the product with the update's factors. */
+  function updated({ rank, scaling, isOfEmbedding, ...names }: HeadUpdate): Value {
+    const [from, to] = [
+      [hiddenSize, rank],
+      [rank, size],
+    ];
+    const first = weight(names.first, isOfEmbedding ? from : from.reverse());
+    const second = weight(names.second, isOfEmbedding ? to : to.reverse());
+    weights.push(first, second);
+    const transB = isOfEmbedding ? 0 : 1;
+    const narrow = g.node('Gemm', [x, first.name], { transB }); // [C, rank]
+    const inputs = [narrow, second.name, floatProduct()];
+    const attributes = { transB, alpha: { float: scaling } };
+    return g.nodeWithOutputs('Gemm', inputs, attributes, { outputs: [HEAD.logits] })[0]!;
+  }
 
   function floatProduct(name?: string): Value {
     const outputs = [name ?? true];

@@ -4,12 +4,12 @@
 import { toFloat32 } from '../../src/common/tensor.ts';
 import { type Artifact, readLinear } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
-import { expectedTensors, headName } from '../../src/model/names.ts';
+import { embeddingName, expectedTensors, headName } from '../../src/model/names.ts';
 import { moduleName, type TargetName, targetNames } from '../../src/model/target-modules.ts';
 import { hostTensor, type OrtTensor } from '../../src/ort/tensor.ts';
 import { dequantizeNf4, dequantizeNf4Into } from '../../src/quant/nf4.ts';
 import { quantizeRowInt8 } from '../../src/quant/row-int8.ts';
-import type { HeadSpec } from '../graph/head-graph.ts';
+import type { HeadSpec } from '../graph/head-spec.ts';
 import { ROW_INT8_SUFFIX } from '../graph/row-int8.ts';
 import type { Compute } from '../types.ts';
 
@@ -76,6 +76,9 @@ export class BaseWeights {
         const values = linear ? linear.values : toFloat32(tensors.read(name));
         this.#dense.set(name, hostTensor('float32', shape, values as Float32Array<ArrayBuffer>));
       }
+    }
+    if (config.tiedEmbeddings && head.matrix === headName) {
+      this.#dense.set(headName, this.#dense.get(embeddingName)!);
     }
     if (head.compute !== 'int8') return;
     const { shape, data } = this.#dense.get(head.matrix)!;

@@ -5,11 +5,11 @@ import type { OrtTensor } from '../../src/ort/tensor.ts';
 import {
   HEAD,
   type HeadGraph,
-  type HeadSpec,
   headGraph,
   headLogitsGraph,
   headLossGraph,
 } from '../graph/head-graph.ts';
+import type { HeadSpec } from '../graph/head-spec.ts';
 import { INPUT_SUFFIX } from '../graph/training-lowering.ts';
 import type { LossSums, MicroBatch } from '../types.ts';
 import {

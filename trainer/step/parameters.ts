@@ -2,7 +2,6 @@
 import { assert } from '../../src/common/assert.ts';
 import { FileError } from '../../src/common/errors.ts';
 import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
-import type { Artifact } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { expectedTensors } from '../../src/model/names.ts';
 import { hostTensor, type OrtTensor } from '../../src/ort/tensor.ts';
@@ -36,12 +35,15 @@ export function fullParameters(config: DecoderConfig, base: BaseWeights): Traine
 
 /**
  * Returns the tensors of an adapter with their initial values. @throws FileError if these do not fit
- * @param artifact the base; it gives the initial values that the settings do not have
+ * @param base gives the initial values that the settings do not have
  */
-export function adapterParameters(artifact: Artifact, settings: LoraSettings): TrainedTensors {
+export function adapterParameters(
+  { config, base }: { readonly config: DecoderConfig; readonly base: BaseWeights },
+  settings: LoraSettings,
+): TrainedTensors {
   return new Map(
-    adapterTensors(artifact.config, settings).map((row) => {
-      const neutral = neutralValues(artifact, row);
+    adapterTensors(config, settings).map((row) => {
+      const neutral = neutralValues(base, row);
       const values = initialValues(row, settings.init.get(row.name), neutral);
       const { name, decays, scaling } = row;
       const value = hostTensor('float32', row.shape, values);
@@ -51,9 +53,8 @@ export function adapterParameters(artifact: Artifact, settings: LoraSettings): T
 }
 
 /** Returns the values with which a tensor changes nothing; undefined for zeros. */
-function neutralValues(artifact: Artifact, { input, neutral }: AdapterTensor): Floats | undefined {
-  if (neutral === 'zeros') return undefined;
-  return toFloat32(artifact.tensors.read(input)).slice();
+function neutralValues(base: BaseWeights, { input, neutral }: AdapterTensor): Floats | undefined {
+  return neutral === 'zeros' ? undefined : base.dense(input)!.data;
 }
 
 function initialValues(

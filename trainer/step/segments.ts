@@ -3,7 +3,6 @@
 import { assert } from '../../src/common/assert.ts';
 import { type Lazy, lazy } from '../../src/common/lazy.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
-import { embeddingName } from '../../src/model/names.ts';
 import type { Dims } from '../../src/onnx/graph-builder.ts';
 import type { OrtTensor } from '../../src/ort/tensor.ts';
 import {
@@ -42,6 +41,8 @@ export interface SegmentsOptions {
   readonly savedBytes: number;
   readonly blocksPerSegment: number;
   readonly compute: Compute;
+  /** Whether the gradient of the first hidden states is needed. */
+  readonly trainsEmbedding: boolean;
 }
 
 /** The shape of a batch, and the inputs that all blocks read. */
@@ -84,7 +85,8 @@ export class Segments {
     const first = this.#segments.findIndex(
       ({ graphs }) => graphs.recomputing.graphs.gradients.size > 0,
     );
-    this.#firstTrained = options.trained.has(embeddingName) ? 0 : first;
+    const count = this.#segments.length;
+    this.#firstTrained = options.trainsEmbedding ? 0 : first < 0 ? count : first;
     this.#saved = new SavedActivations(options.workspace, options.savedBytes);
   }
 
