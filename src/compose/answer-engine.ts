@@ -14,9 +14,6 @@ import type { ProgramContext } from './context.ts';
 import { createEngineHost } from './engine.ts';
 import { engineOptions, prepareBase } from './prepared-base.ts';
 
-/** No answer is refused because others wait. */
-const MAX_WAITING = 1_000_000;
-
 /**
  * Runs the work with an engine of the settings' base and this adapter. Throws `ConfigError` or `FileError` if they do not fit the
  * machine, `ServeError` for an adapter that cannot be served.
@@ -43,7 +40,7 @@ export async function withAnswerModel<T>(
         engine: engineOptions(base, config),
         artifactDir: base.artifact.dir,
         adapterCacheBytes: base.plan.adapterCacheBytes,
-        limits: { maxWaiting: MAX_WAITING, prefillChunk: config.prefillChunk },
+        limits: { prefillChunk: config.prefillChunk },
       },
       ({ message }) => context.reporter.notify(message),
     );

@@ -7,6 +7,7 @@ import { createLog, type Logger } from '../common/log.ts';
 import { endStartPhase, startPhases } from '../common/start-phases.ts';
 import type { ServedModel } from '../http/deps.ts';
 import type { RunningServer } from '../http/server.ts';
+import type { AdmissionLimits } from '../scheduler/admission.ts';
 import { createProcessClient, type EngineClient } from '../scheduler/client.ts';
 import type { Config } from '../settings/config.ts';
 import { chooseExports } from '../telemetry/export-choice.ts';
@@ -119,7 +120,7 @@ function startEngine(
   base: PreparedBase,
   { config, access, log }: Pick<ServerParts, 'config' | 'access' | 'log'>,
 ): RunningEngine {
-  const { maxWaiting, prefillChunk } = config;
+  const { maxWaiting, maxWaitingTokens, prefillChunk } = config;
   const { artifact, plan, prepareFiles } = base;
   // One tenant must not fill the queue, unless there is only one.
   const fairShare = access.kind === 'keys' ? Math.ceil(maxWaiting / 2) : maxWaiting;
@@ -129,8 +130,6 @@ function startEngine(
     adapterCacheBytes: plan.adapterCacheBytes,
     maxAdapterRank: config.maxAdapterRank,
     limits: {
-      maxWaiting,
-      maxWaitingPerTenant: config.maxWaitingPerTenant ?? fairShare,
       prefillChunk,
       ...(config.adapterSlots && { maxActiveAdapters: config.adapterSlots }),
     },
@@ -143,7 +142,11 @@ function startEngine(
   });
   fatal.catch(() => {}); // it may reject before anything awaits it
   const prepareRestart = async () => void (await prepareFiles());
-  const options = { entry: ENGINE_PROGRAM, hostOptions, log, onFatal, prepareRestart };
+  const admission: AdmissionLimits = {
+    ...{ maxWaiting, maxWaitingTokens },
+    maxWaitingPerTenant: config.maxWaitingPerTenant ?? fairShare,
+  };
+  const options = { entry: ENGINE_PROGRAM, hostOptions, log, onFatal, prepareRestart, admission };
   return { client: createProcessClient(options), fatal };
 }
 

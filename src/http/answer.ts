@@ -49,6 +49,12 @@ export function requireReady(deps: Deps): void {
   throw new ServeError('engine_restarting', `The engine is ${deps.client.state}. Try again.`);
 }
 
+/** Throws `ServeError` if the engine can't take a request of this tenant now. The body has not been read yet. */
+export function requireRoom(c: Context<HttpEnv>, deps: Deps): void {
+  requireReady(deps);
+  deps.client.requireRoom(c.get('tenant').id);
+}
+
 /** The values that all steps of one answer share. */
 interface AnswerContext {
   c: Context<HttpEnv>;

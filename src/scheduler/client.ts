@@ -5,6 +5,7 @@ import { ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
 import type { AdapterSource, GenerationRequest } from '../contracts/generation.ts';
 import type { TenantShare } from '../contracts/tenant.ts';
+import { Admission, type AdmissionLimits, DEFAULT_ADMISSION, type Waiting } from './admission.ts';
 import type {
   ChannelHandlers,
   EngineChannel,
@@ -32,8 +33,12 @@ export interface SequenceHandle {
 }
 
 /** Starts an engine in a supervised child process. */
-export function createProcessClient(options: SupervisorOptions): EngineClient {
-  return new EngineClient((handlers) => new Supervisor(options, handlers), options.log);
+export function createProcessClient({
+  admission,
+  ...options
+}: SupervisorOptions & { admission?: AdmissionLimits }): EngineClient {
+  const connect = (handlers: ChannelHandlers) => new Supervisor(options, handlers);
+  return new EngineClient(connect, options.log, admission);
 }
 
 /** Resolves or rejects a promise that waits for an answer of the engine. */
@@ -43,8 +48,10 @@ interface PendingAnswer<T> {
 }
 
 /** A sequence that has not ended. */
-interface LiveSequence extends Suspect {
+interface LiveSequence extends Suspect, Waiting {
   readonly listener: EngineListener;
+  /** Whether it was sent to the engine. */
+  readonly isAdmitted: boolean;
   phase: Phase;
 }
 
@@ -60,6 +67,7 @@ export class EngineClient {
   readonly quarantine = new Quarantine();
   readonly #channel: EngineChannel;
   readonly #log: Logger;
+  readonly #admission: Admission;
   readonly #live = new Map<SequenceId, LiveSequence>();
   /** How many of the live sequences are `loading`. */
   #loadingCount = 0;
@@ -75,8 +83,13 @@ export class EngineClient {
   #lastPrefetch = 0;
   readonly #pendingPrefetches = new Map<PrefetchId, PendingAnswer<Prefetched>>();
 
-  constructor(connect: (handlers: ChannelHandlers) => EngineChannel, log: Logger) {
+  constructor(
+    connect: (handlers: ChannelHandlers) => EngineChannel,
+    log: Logger,
+    admission: AdmissionLimits = DEFAULT_ADMISSION,
+  ) {
     this.#log = log;
+    this.#admission = new Admission(admission);
     this.#channel = connect({
       onMessage: (message) => this.#receive(message),
       onStuck: () => this.quarantine.crashed(this.#sequencesInFailedStep()),
@@ -105,6 +118,12 @@ export class EngineClient {
     return this.#channel.whenReady();
   }
 
+  /** Throws `ServeError` if the engine is not ready, or if nothing more of this tenant may wait for it. */
+  requireRoom(tenant: string): void {
+    const refusal = this.#refusal({ tenant, promptTokens: 1 });
+    if (refusal) throw refusal;
+  }
+
   /**
    * Submits a sequence; without `adapter` it runs on the base. Never throws: a refusal is a `failed` event. The
    * listener is called later, in order, and never after a terminal event.
@@ -118,12 +137,15 @@ export class EngineClient {
     this.#lastId++;
     const id = this.#lastId as SequenceId;
     const suspect: Suspect = { adapter: adapter?.digest, request };
+    const waiting: Waiting = { tenant, promptTokens: request.promptIds.length };
+    const refusal = this.#refusal(waiting) ?? this.quarantine.refusal(suspect);
     const isLoading = needsLoading({ adapter: adapter?.digest, request });
-    this.#live.set(id, { ...suspect, listener, phase: isLoading ? 'loading' : 'waiting' });
+    const phase = isLoading ? 'loading' : 'waiting';
+    this.#live.set(id, { ...suspect, ...waiting, listener, phase, isAdmitted: !refusal });
     if (isLoading) this.#loadingCount++;
-    const refusal = this.state === 'ready' ? this.quarantine.refusal(suspect) : this.#unavailable();
     if (refusal) queueMicrotask(() => this.#fail(id, refusal));
     else {
+      this.#admission.enter(waiting);
       const of = { tenant, weight, ...(adapter && { adapter }) };
       this.#channel.send({ type: 'submit', id, ...of, request });
     }
@@ -227,6 +249,12 @@ export class EngineClient {
     this.#deliver({ type: 'failed', id, error: error.toPlain() });
   }
 
+  /** Why the engine cannot take a sequence now. */
+  #refusal(waiting: Waiting): ServeError | undefined {
+    if (this.state !== 'ready') return this.#unavailable();
+    return this.#admission.refusal(waiting, this.model!);
+  }
+
   #unavailable(): ServeError {
     return this.state === 'stopped'
       ? new ServeError('overloaded', 'The server is shutting down.')
@@ -249,12 +277,19 @@ export class EngineClient {
     if (live.phase === 'loading') this.#loadingCount--; // the first event accepts the sequence or ends it
     if (event.type === 'finished' || event.type === 'failed') {
       this.#live.delete(event.id);
+      if (hasSlot(live.phase)) this.#admission.end();
+      else if (live.isAdmitted) this.#admission.leave(live);
       const isServed = event.type === 'finished' && live.phase === 'running';
       if (isServed && live.adapter !== undefined) this.quarantine.served(live.adapter);
     } else if (event.type === 'token') {
       live.phase = live.phase === 'joining' ? 'prefilled' : 'running';
     } else {
+      if (event.type === 'admitted') this.#admission.start(live);
       live.phase = event.type === 'accepted' ? 'waiting' : 'joining';
     }
   }
+}
+
+function hasSlot(phase: Phase): boolean {
+  return phase !== 'loading' && phase !== 'waiting';
 }

@@ -1,7 +1,7 @@
 // Continuous batching as pure policy: which sequences the next step runs, and what its results mean. No I/O, no await,
 // no clock: nothing depends on how long a step takes. Knows token ids, slots and digests; no tensors, weights or text.
 import { assert } from '../common/assert.ts';
-import { ServeError } from '../common/errors.ts';
+import type { ServeError } from '../common/errors.ts';
 import type {
   AdapterKey,
   DecodeBatch,
@@ -28,18 +28,12 @@ import {
 } from './sequence.ts';
 import type { RunOutcome, StepOutcome, StepPlan, StepPrefill } from './step-plan.ts';
 
-const DEFAULT_MAX_WAITING = 256;
-
 /** The limits of a scheduler. */
 export interface SchedulerOptions {
   /** KV slots: how many sequences can be in prefill or running at once. */
   slotCount: number;
   /** Positions of a KV slot. */
   maxSeqLength: number;
-  /** Accepted sequences beyond the slots. Further ones are refused, which bounds the wait. */
-  maxWaiting?: number;
-  /** The same for one tenant, which cannot fill the queue alone. Default: `maxWaiting`. */
-  maxWaitingPerTenant?: number;
   /** The token budget for prefill: the prompt tokens of one step. Running rows wait for them between two tokens. */
   prefillChunk?: number;
   /** Distinct adapters that run at once. Default: the number of slots, so no limit. */
@@ -71,8 +65,6 @@ export class Scheduler {
   readonly #prefixes: Prefixes;
   /** Every sequence that was submitted and has not ended. */
   readonly #live = new Map<SequenceId, Sequence>();
-  /** Tenant → the number of its live sequences. */
-  readonly #liveOf = new Map<string, number>();
   readonly #attached = new Set<AdapterKey>();
   /** Row i owns slot i, except between `applyResults` and the next step. */
   #running: Sequence[] = [];
@@ -92,8 +84,6 @@ export class Scheduler {
 
   constructor(options: SchedulerOptions) {
     this.#options = {
-      maxWaiting: DEFAULT_MAX_WAITING,
-      maxWaitingPerTenant: options.maxWaiting ?? DEFAULT_MAX_WAITING,
       prefillChunk: 256,
       maxActiveAdapters: options.slotCount,
       canAttach: () => true,
@@ -105,26 +95,15 @@ export class Scheduler {
     this.#prefixes = new Prefixes(this.#options.countCachedTokens);
   }
 
-  /** Throws `ServeError`: `overloaded` if the queue is full, `rate_limit_exceeded` if the tenant's share of it is. */
+  /** Accepts a sequence. The caller bounds how many wait. */
   submit(sequence: Sequence): void {
-    const { slotCount, maxSeqLength, maxWaiting, maxWaitingPerTenant } = this.#options;
+    const { maxSeqLength } = this.#options;
     const { promptIds, maxTokens } = sequence.request;
     assert(promptIds.length > 0, 'a prompt has tokens');
     assert(maxTokens === 0 || !sequence.pooler, 'a prompt with an embedding has no answer');
     assert(promptIds.length + maxTokens <= maxSeqLength, 'prompt and maxTokens fit into a slot');
     assert(!this.#live.has(sequence.id), 'a sequence is submitted once');
-    if (this.#live.size >= slotCount + maxWaiting) {
-      throw new ServeError('overloaded', 'Too many requests are waiting. Try again later.');
-    }
-    const own = this.#liveOf.get(sequence.tenant) ?? 0;
-    if (own >= slotCount + maxWaitingPerTenant) {
-      throw new ServeError(
-        'rate_limit_exceeded',
-        'Too many of your requests are waiting. Wait until some of them are answered.',
-      );
-    }
     this.#live.set(sequence.id, sequence);
-    this.#liveOf.set(sequence.tenant, own + 1);
     if (sequence.state === 'waiting') this.#queue.push(sequence);
   }
 
@@ -372,13 +351,6 @@ export class Scheduler {
     return this.#conclude(sequence, [event]);
   }
 
-  #forget({ id, tenant }: Sequence): void {
-    this.#live.delete(id);
-    const left = this.#liveOf.get(tenant)! - 1;
-    if (left > 0) this.#liveOf.set(tenant, left);
-    else this.#liveOf.delete(tenant);
-  }
-
   /** Frees what the sequence holds if these events end it. An `ending` replaces the events. */
   #conclude(sequence: Sequence, events: EngineEvent[]): EngineEvent[] {
     const concluded = sequence.ending ? [sequence.ending] : events;
@@ -388,7 +360,7 @@ export class Scheduler {
     if (sequence.state === 'waiting') this.#queue.remove(sequence);
     this.#prefilling = this.#prefilling.filter((other) => other !== sequence);
     this.#running = this.#running.filter((other) => other !== sequence);
-    this.#forget(sequence);
+    this.#live.delete(sequence.id);
     sequence.state = 'finished';
     sequence.slot = undefined;
     return concluded;

@@ -178,6 +178,12 @@ export const SETTINGS = {
     help: 'maximum number of waiting requests; further ones get 503 (default: 256)',
     schema: integer(1, 100_000).default(256),
   },
+  maxWaitingTokens: {
+    env: 'LORIKEET_MAX_WAITING_TOKENS',
+    flag: '--max-waiting-tokens',
+    help: 'maximum number of prompt tokens of waiting requests; further ones get 503, or 429 if they are the share of one tenant (default: half of what --max-waiting prompts of full length have)',
+    schema: integer(1, 1_000_000_000).optional(),
+  },
   maxWaitingPerTenant: {
     env: 'LORIKEET_MAX_WAITING_PER_TENANT',
     flag: '--max-waiting-per-tenant',

@@ -55,10 +55,9 @@ export async function serve(
   const options = {
     engine: { ...serving, slotCount: 32, maxSeqLength: 1024 },
     adapterCacheBytes: 1 << 30,
-    limits: { maxWaiting: 1000 },
   };
   const host = await createEngineHost(options, (line) => log.warn(line));
-  const client = createInProcessClient(new StepLoop(host), log);
+  const client = createInProcessClient(new StepLoop(host), log, { maxWaiting: 1000 });
   t.after(() => client.drain(0));
   return client;
 }

@@ -31,7 +31,7 @@ const visits: fc.Arbitrary<Visit> = fc.record({
 });
 
 test('T27: whenever a client leaves, no lease, slot or fetch is left, and the others are answered', async () => {
-  const served = servePublished(undefined, { slotCount: 4, scheduler: { maxWaiting: 1000 } });
+  const served = servePublished(undefined, { slotCount: 4, admission: { maxWaiting: 1000 } });
   const slow = { store: 0, engine: 0 };
   served.store.beforeRead = () => pass(slow.store);
   served.leases.beforeLease = () => pass(slow.engine);

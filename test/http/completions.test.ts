@@ -257,7 +257,7 @@ test('the first of n choices has the seed itself, and the others seeds of their 
 });
 
 test('more prompts than the engine queues are all answered', async () => {
-  const { post } = serve({ scheduler: { maxWaiting: 70 }, reply: () => utf8('ok') });
+  const { post } = serve({ admission: { maxWaiting: 70 }, reply: () => utf8('ok') });
   const prompts = Array.from({ length: 300 }, (_, i) => [i % 200]);
   const body = { ...request, prompt: prompts, max_tokens: 2 };
   const { choices } = await readOk<Completion>(await post(URL, body));

@@ -68,8 +68,8 @@ describe('adapters', () => {
 });
 
 describe('an engine that refuses or fails', () => {
-  test('for lack of room answers 503 with retry-after, also for a stream of several choices', async () => {
-    const served = serve({ slotCount: 1, scheduler: { maxWaiting: 1 } });
+  test('T14: for lack of room answers 503 with retry-after, also for a stream of several choices', async () => {
+    const served = serve({ slotCount: 1, admission: { maxWaiting: 1 } });
     let resume = () => {};
     served.engine.beforeRun = () => new Promise((resolve) => (resume = resolve));
     const first = served.post(URL, { ...request, max_tokens: 1 });
@@ -78,9 +78,14 @@ describe('an engine that refuses or fails', () => {
     assert.equal(response.status, 503);
     assert.ok(response.headers.get('retry-after'));
     assert.equal((await readError(response)).code, 'overloaded');
+    const second = served.post(URL, { ...request, max_tokens: 1 });
+    while ((await served.client.stats()).waiting === 0) await nextTurn();
+    const unread = await served.post(URL, 'is not JSON');
+    assert.equal(unread.status, 503, 'refused before the body is read');
+    assert.ok(unread.headers.get('retry-after'));
     served.engine.beforeRun = () => {};
     resume();
-    assert.equal((await first).status, 200);
+    assert.deepEqual([(await first).status, (await second).status], [200, 200]);
     await idle(served);
   });
 

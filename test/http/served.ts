@@ -15,6 +15,7 @@ import type { ErrorEnvelope } from '../../src/contracts/openai.ts';
 import { Grammars } from '../../src/grammar/grammars.ts';
 import { createApp } from '../../src/http/app.ts';
 import type { AppOptions } from '../../src/http/deps.ts';
+import type { AdmissionLimits } from '../../src/scheduler/admission.ts';
 import { type StepEngine, StepLoop, type StepLoopOptions } from '../../src/scheduler/step-loop.ts';
 import { createTokenizer, type Tokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { createToolTemplate } from '../../src/tools/tool-template.ts';
@@ -69,6 +70,7 @@ export interface ServedOptions extends Partial<Omit<AppOptions, 'client'>> {
   modelEngine?: StepEngine;
   adapters?: readonly string[];
   scheduler?: StepLoopOptions['limits'];
+  admission?: AdmissionLimits;
   createProposer?: StepLoopOptions['createProposer'];
   slotCount?: number;
   maxSeqLength?: number;
@@ -105,7 +107,7 @@ export function serve(options: ServedOptions = {}): Served {
   const createMatcher = async (constraint: Constraint) => grammars.createMatcher(constraint);
   const create = { createProposer, createMatcher };
   const loop = new StepLoop({ engine: stepEngine, adapters: leases, ...create, ...limits });
-  const client = createInProcessClient(loop, log);
+  const client = createInProcessClient(loop, log, options.admission);
   after(() => client.drain(0));
   const base = { id: 'toy', names: [], digest: 'b'.repeat(64) };
   const app = createApp({

@@ -125,7 +125,7 @@ test('the version before stays warm, and the new one is fetched before a request
 
 describe('a canary', () => {
   test('gets its share of requests, and each user one side', async () => {
-    const served = servePublished(undefined, { slotCount: 16, scheduler: { maxWaiting: 1000 } });
+    const served = servePublished(undefined, { slotCount: 16, admission: { maxWaiting: 1000 } });
     await served.publish('local', 'zen');
     await served.publish('local', 'zen');
     const split = [

@@ -2,6 +2,7 @@
 // to start: one that fails stays stopped.
 import { ServeError } from '../../src/common/errors.ts';
 import type { Logger } from '../../src/common/log.ts';
+import type { AdmissionLimits } from '../../src/scheduler/admission.ts';
 import { EngineClient } from '../../src/scheduler/client.ts';
 import type {
   ChannelHandlers,
@@ -14,8 +15,12 @@ import type {
 import type { StepLoop } from '../../src/scheduler/step-loop.ts';
 
 /** Starts the loop and returns a client of it. */
-export function createInProcessClient(loop: StepLoop, log: Logger): EngineClient {
-  return new EngineClient((handlers) => new InProcessChannel(loop, log, handlers), log);
+export function createInProcessClient(
+  loop: StepLoop,
+  log: Logger,
+  admission?: AdmissionLimits,
+): EngineClient {
+  return new EngineClient((handlers) => new InProcessChannel(loop, log, handlers), log, admission);
 }
 
 class InProcessChannel implements EngineChannel {

@@ -24,8 +24,6 @@ export const SIM_OPTIONS: Required<
 > = {
   slotCount: 3,
   maxSeqLength: MAX_PROMPT + MAX_TOKENS,
-  maxWaiting: 24,
-  maxWaitingPerTenant: 16,
   prefillChunk: 5,
 };
 
@@ -140,19 +138,7 @@ export class Simulation {
     };
     const drafter = drafterOf(request, adapter);
     const sequence = createSequence({ id, tenant, weight, adapter, request, sampler, drafter });
-    const { slotCount, maxWaiting, maxWaitingPerTenant } = SIM_OPTIONS;
-    const isFull = this.#live().length >= slotCount + maxWaiting;
-    const isFullOfOwn = this.#live(tenant).length >= slotCount + maxWaitingPerTenant;
-    try {
-      this.#scheduler.submit(sequence);
-    } catch (error) {
-      const code = isFull ? 'overloaded' : 'rate_limit_exceeded';
-      check(error instanceof ServeError && error.code === code, 'I16', String(error));
-      check(isFull || isFullOfOwn, 'I16', 'refused with room left');
-      return;
-    }
-    check(!isFull, 'I16', 'accepted beyond the limit');
-    check(!isFullOfOwn, 'I16', "accepted beyond the tenant's limit");
+    this.#scheduler.submit(sequence);
     this.#tracked.set(id, { sequence, tenant, events: [], abortedAt: 'no' });
   }
 
