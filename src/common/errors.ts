@@ -35,6 +35,7 @@ const STATUS_OF_CODE = {
   adapter_checksum_mismatch: 503,
   engine_restarting: 503,
   quarantined: 503,
+  deadline_exceeded: 504,
   insufficient_storage: 507,
 } as const;
 

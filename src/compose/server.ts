@@ -285,6 +285,7 @@ async function openHttp(
     allowedHosts: [config.host, ...config.allowedHosts],
     allowedOrigins: config.allowedOrigins,
     basePath: config.basePath,
+    limits: { requestTimeoutMs: config.requestTimeoutMs },
     leaving: leaving.signal,
     memory: base.plan.budget,
   });

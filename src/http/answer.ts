@@ -27,6 +27,7 @@ import {
 import { createTokenNames } from './logprobs.ts';
 import { toServeError } from './middleware/errors.ts';
 import { type HttpEnv, reserveTokens } from './middleware/tenant.ts';
+import { requestDeadline, startRequestTime } from './request-deadline.ts';
 import { SseSink } from './sse-sink.ts';
 
 /** Answers a request. If the adapter's files changed since they were last read, tries once more with the new ones. */
@@ -49,10 +50,14 @@ export function requireReady(deps: Deps): void {
   throw new ServeError('engine_restarting', `The engine is ${deps.client.state}. Try again.`);
 }
 
-/** Throws `ServeError` if the engine can't take a request of this tenant now. The body has not been read yet. */
-export function requireRoom(c: Context<HttpEnv>, deps: Deps): void {
+/**
+ * Starts the time of a request, whose body has not been read yet. Throws `ServeError` if the engine can't take a request of this
+ * tenant now.
+ */
+export function admitRequest(c: Context<HttpEnv>, deps: Deps): void {
   requireReady(deps);
   deps.client.requireRoom(c.get('tenant').id);
+  startRequestTime(c, deps.limits);
 }
 
 /** The values that all steps of one answer share. */
@@ -66,7 +71,8 @@ interface AnswerContext {
 
 async function answerOnce(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan): Promise<Response> {
   const { endpoint, model } = plan;
-  const { signal } = c.req.raw;
+  using late = requestDeadline(c, c.req.raw.signal);
+  const { signal } = late;
   const id = `${endpoint.idPrefix}${randomUUID().replaceAll('-', '')}`;
   const observer = observe(c, deps, plan, id);
   const adapter =
@@ -140,10 +146,11 @@ async function run(
   let completionTokens = 0;
   const cached = new CachedTokens();
   let receipt: AdapterReceipt | undefined;
+  using late = requestDeadline(c, signal);
   const events = runGeneration(deps.client, plan, {
     maxInFlight: deps.limits.maxSequencesInFlight,
     createDecoder: (end) => (deps.tokenizer ? createStreamDecoder(deps.tokenizer, end) : TEXTLESS),
-    signal,
+    signal: late.signal,
   });
   try {
     for await (const ready of events) {

@@ -69,8 +69,8 @@ export class ClientGone extends Error {
 
 /**
  * Yields the events of a generation. Each item holds all events that are ready, so a step of many choices costs one turn
- * of the loop. Throws `ServeError` if the engine refuses or loses a choice, and `ClientGone` as soon as the signal is
- * aborted. However the loop ends, sequences that still run are aborted and the adapter is released.
+ * of the loop. Throws `ServeError` if the engine refuses or loses a choice, and as soon as the signal is aborted its reason if that is
+ * a `ServeError`, else `ClientGone`. However the loop ends, sequences that still run are aborted and the adapter is released.
  */
 export async function* runGeneration(
   client: EngineClient,
@@ -79,7 +79,8 @@ export async function* runGeneration(
 ): AsyncGenerator<readonly GenerationEvent[], void, void> {
   const { signal } = options;
   const run = new GenerationRun(client, plan, options);
-  const onAbort = () => run.fail(new ClientGone());
+  const onAbort = () =>
+    run.fail(signal.reason instanceof ServeError ? signal.reason : new ClientGone());
   signal.addEventListener('abort', onAbort, { once: true });
   try {
     if (signal.aborted) onAbort();

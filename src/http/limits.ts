@@ -4,6 +4,8 @@
 export const DEFAULT_LIMITS = {
   /** A JSON body with a full context of token ids has about 100 KiB, and a long chat less than that. */
   maxBodyBytes: 1024 * 1024,
+  /** The time of a request that names none, as long as OpenAI's clients wait. */
+  requestTimeoutMs: 600_000,
   /** The time from the first byte of a body to its last. */
   bodyTimeoutMs: 10_000,
   /** Characters per token of the context: prose has 4 to 5, tables of spaces 10. Tokenizing 32,768 takes 40 ms. */

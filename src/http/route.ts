@@ -20,6 +20,7 @@ const ERROR_STATUSES = {
   429: 'A limit of this tenant is reached; see `retry-after`',
   500: 'The server failed',
   503: 'Overloaded, restarting, or the engine crashed with this adapter or request; see `retry-after`',
+  504: 'The request was not answered within its time; see `x-request-timeout-ms`',
   507: "The server's disk is full",
 };
 

@@ -190,6 +190,12 @@ export const SETTINGS = {
     help: 'maximum number of waiting requests per tenant; further ones get 429 (default: half of --max-waiting with a keys file, otherwise all of it)',
     schema: integer(1, 100_000).optional(),
   },
+  requestTimeoutMs: {
+    env: 'LORIKEET_REQUEST_TIMEOUT',
+    flag: '--request-timeout',
+    help: 'how long a request may take that sends no x-request-timeout-ms, such as 10m or 2h; then it gets 504 (default: 10m)',
+    schema: duration(1).default(600_000),
+  },
   prefillChunk: {
     env: 'LORIKEET_PREFILL_CHUNK',
     flag: '--prefill-chunk',

@@ -34,10 +34,15 @@ function enginePid({ child }: Serving): number {
   return Number.parseInt(line, 10);
 }
 
-function ask({ url }: Serving, model: string, body: object = {}): Promise<Response> {
+function ask(
+  { url }: Serving,
+  model: string,
+  body: object = {},
+  headers: Record<string, string> = {},
+): Promise<Response> {
   return fetch(`${url}/v1/completions`, {
     method: 'POST',
-    headers: { 'content-type': 'application/json' },
+    headers: { 'content-type': 'application/json', ...headers },
     body: JSON.stringify({ model, prompt: 'The', max_tokens: 4, ignore_eos: true, ...body }),
   });
 }
@@ -148,7 +153,7 @@ test('T32: an adapter in two steps that ended in SIGSEGV is refused with 503 unt
   assert.equal((await ask(server, 'one')).status, 200);
 });
 
-test('T31: a stopped engine makes /readyz 503 within 5 s, /livez stays fast, and it goes on', {
+test('F05, T31: a stopped engine makes /readyz 503 within 5 s, /livez stays fast, and it goes on', {
   skip,
 }, async (t) => {
   const server = await start(t);
@@ -157,6 +162,9 @@ test('T31: a stopped engine makes /readyz 503 within 5 s, /livez stays fast, and
   assert.equal((await fetch(`${server.url}/health`)).status, 200);
   process.kill(pid, 'SIGSTOP');
   try {
+    const late = await ask(server, 'two', {}, { 'x-request-timeout-ms': '300' });
+    assert.equal(late.status, 504);
+    assert.match(await late.text(), /"code":"deadline_exceeded"/);
     assert.deepEqual(await untilReadyzIs(server, 503, 5_000), { status: 'stalled' });
     for (const [route, status] of [
       ['/livez', 200],

@@ -35,8 +35,9 @@ export function toServeError(error: unknown, log: Logger): ServeError {
   return new ServeError('internal_error', 'The server had an error while processing the request');
 }
 
-/** Server errors that SDKs would retry although only a person can fix them. */
+/** Server errors that SDKs would retry although only a person can fix them, or the client has no more time. */
 const NEVER_RETRIED: ReadonlySet<string> = new Set([
+  'deadline_exceeded',
   'adapter_checksum_mismatch',
   'insufficient_storage',
 ]);

@@ -10,7 +10,14 @@ import { EVENT_STREAM } from '../event-stream.ts';
 
 /** The variables that middleware sets for routes. */
 export interface HttpEnv {
-  Variables: { tenant: Tenant; reservation: Reservation; exchange: Exchange; requestId: string };
+  Variables: {
+    tenant: Tenant;
+    reservation: Reservation;
+    exchange: Exchange;
+    requestId: string;
+    /** How long the request may take, and until when, in monotonic milliseconds. */
+    timeout: { ms: number; endsAtMs: number };
+  };
 }
 
 /** Sets the tenant. Throws `ServeError` (401) if the key is missing or unknown. */

@@ -1,0 +1,66 @@
+// Requests that are not answered in time, by their own header or by the server's default.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { idle, readError, readFrames, serve } from './served.ts';
+
+const URL = '/v1/completions';
+const request = { model: 'base', prompt: 'a', max_tokens: 3 };
+const within = (ms: number | string) => ({
+  headers: { 'content-type': 'application/json', 'x-request-timeout-ms': String(ms) },
+});
+
+/** A server whose engine stands still from the nth run on, until `resume`. */
+function standstill(options: Parameters<typeof serve>[0] = {}, from = 1) {
+  const served = serve(options);
+  let resume = () => {};
+  const resumed = new Promise<void>((resolve) => {
+    resume = resolve;
+  });
+  let runs = 0;
+  served.engine.beforeRun = () => (++runs < from ? undefined : resumed);
+  return { ...served, resume };
+}
+
+test('F05: an engine that is too slow costs a request its time, and the next one is answered', async () => {
+  const served = standstill({ slotCount: 1 });
+  const running = served.post(URL, request, within(50));
+  const waiting = served.post(URL, { ...request, stream: true }, within(60));
+  for (const answer of await Promise.all([running, waiting])) {
+    assert.equal(answer.status, 504);
+    assert.equal(answer.headers.get('x-should-retry'), 'false');
+    assert.equal((await readError(answer)).code, 'deadline_exceeded');
+  }
+  served.resume();
+  await idle(served);
+  assert.equal((await served.post(URL, request, within(60_000))).status, 200);
+});
+
+test('a stream that takes too long ends with an error event, and frees its slot', async () => {
+  const served = standstill({}, 3);
+  const frames = await readFrames(
+    await served.post(URL, { ...request, max_tokens: 9, stream: true }, within(200)),
+  );
+  const { error } = frames.at(-1) as { error: { code: string; message: string } };
+  assert.equal(error.code, 'deadline_exceeded');
+  assert.equal(error.message, 'The request was not answered within 200 ms.');
+  assert.ok(frames.length > 1);
+  served.resume();
+  await idle(served);
+});
+
+test('without the header the time is the default', async () => {
+  const served = standstill({ limits: { requestTimeoutMs: 40 } });
+  const answer = await served.post(URL, request);
+  assert.equal(answer.status, 504);
+  served.resume();
+  await nextTurn();
+});
+
+for (const value of ['0', '-1', '1.5', '1e3', 'soon', '86400001', '']) {
+  test(`a time of "${value}" is refused by the name of the header`, async () => {
+    const answer = await serve().post(URL, request, within(value));
+    assert.equal(answer.status, 400);
+    assert.equal((await readError(answer)).param, 'x-request-timeout-ms');
+  });
+}
