@@ -34,6 +34,7 @@ const { metafile } = await build({
     'src/engine-process.ts',
     'adapters/peft/pattern-worker.ts',
     'src/grammar/compiler-worker.ts',
+    'src/tools/prompt-worker.ts',
     'trainer/main.ts',
   ],
   outdir: out,

@@ -12,7 +12,7 @@ export interface JobProcessLimits {
   /** The time of one job. */
   readonly deadlineMs: number;
   readonly maxHeapMb: number;
-  /** The number of outcomes that are kept for equal jobs. */
+  /** The number of outcomes that are kept for equal jobs. 0: equal jobs are run each for itself. */
   readonly maxRemembered: number;
 }
 
@@ -35,13 +35,13 @@ const OUT_OF_MEMORY = 'SIGABRT';
 
 /** Runs in the child: answers the jobs of its parent with `work`, which may say by `begin` that a part of the job is next. */
 export function serveJobs<Job, Result>(
-  work: (job: Job, begin: (part: number) => void) => Result,
+  work: (job: Job, begin: (part: number) => void) => Result | Promise<Result>,
 ): void {
   const send = (reply: JobReply<Result>) => process.send!(reply);
   const begin = (part: number) => void send({ part });
-  process.on('message', (json: string) => {
+  process.on('message', async (json: string) => {
     begin(0);
-    send({ result: work(JSON.parse(json), begin) });
+    send({ result: await work(JSON.parse(json), begin) });
   });
 }
 
@@ -59,29 +59,37 @@ export class JobProcess<Result> {
   constructor(entry: URL, limits: JobProcessLimits) {
     this.#entry = entry;
     this.#limits = limits;
-    this.#outcomes = new LRUCache({ max: limits.maxRemembered });
+    this.#outcomes = new LRUCache({ max: Math.max(1, limits.maxRemembered) });
   }
 
   /**
-   * Runs a job, given as JSON. Jobs run one after the other, and equal ones once. Rejects if the process cannot be started or ends by
+   * Runs a job, given as JSON. Jobs run one after the other, and equal ones once if outcomes are remembered. Rejects if the process cannot be started or ends by
    * itself; the next job then starts another.
    */
   run(json: string): Promise<JobOutcome<Result>> {
+    if (this.#limits.maxRemembered === 0) return this.#queue(json);
     const key = createHash('sha256').update(json).digest('hex');
     const known = this.#outcomes.get(key);
     if (known) return Promise.resolve(known);
     const same = this.#underWay.get(key);
     if (same) return same;
-    const outcome = this.#lastTurn.then(() => this.#run(json));
+    const outcome = this.#queue(json);
     this.#underWay.set(key, outcome);
-    this.#lastTurn = outcome.then(
+    const remembered = outcome.then(
       (found) => {
         const isLate = 'limit' in found && found.limit === 'time';
         this.#outcomes.set(key, found, isLate ? { ttl: REMEMBER_LATE_MS } : {});
       },
       () => {}, // the caller gets the error, and the next one tries again
     );
-    void this.#lastTurn.then(() => this.#underWay.delete(key));
+    void remembered.then(() => this.#underWay.delete(key));
+    return outcome;
+  }
+
+  /** Runs a job after those before it. */
+  #queue(json: string): Promise<JobOutcome<Result>> {
+    const outcome = this.#lastTurn.then(() => this.#run(json));
+    this.#lastTurn = outcome.catch(() => {});
     return outcome;
   }
 

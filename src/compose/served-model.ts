@@ -11,10 +11,11 @@ import type { AppOptions, ServedModel } from '../http/deps.ts';
 import type { ArtifactDescription, ArtifactInfo } from '../import/artifact.ts';
 import { catalogueGenerationConfig } from '../import/catalogue.ts';
 import { loadTokenizer } from '../tokenizer/tokenizer.ts';
+import { LongPrompts } from '../tools/long-prompts.ts';
 import { createToolTemplate } from '../tools/tool-template.ts';
 
 /** The tokenizer and the chat template of a base. Undefined if it has none. */
-export type BaseLanguage = Pick<AppOptions, 'tokenizer' | 'chatTemplate'>;
+export type BaseLanguage = Pick<AppOptions, 'tokenizer' | 'chatTemplate' | 'longPrompts'>;
 
 /** Loads the tokenizer files of an artifact's folder. @param toolFormat the setting --tool-format */
 export async function loadBaseLanguage(
@@ -22,7 +23,11 @@ export async function loadBaseLanguage(
   toolFormat?: ToolFormatName,
 ): Promise<BaseLanguage> {
   const tokenizer = await loadTokenizer(dir);
-  return { tokenizer, chatTemplate: tokenizer && createToolTemplate(tokenizer, toolFormat) };
+  return {
+    tokenizer,
+    chatTemplate: tokenizer && createToolTemplate(tokenizer, toolFormat),
+    longPrompts: tokenizer && new LongPrompts({ directory: dir, toolFormat }),
+  };
 }
 
 /** Describes the base. @param generationConfig the setting --generation-config */

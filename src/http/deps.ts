@@ -15,6 +15,7 @@ import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { Authenticate } from '../tenants/access.ts';
 import type { RateLimits } from '../tenants/rate-limits.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import type { LongPrompts } from '../tools/long-prompts.ts';
 import type { ToolTemplate } from '../tools/tool-template.ts';
 import type { HttpLimits } from './limits.ts';
 import type { StatsHistory } from './stats-history.ts';
@@ -71,6 +72,8 @@ export interface AppOptions {
   tokenizer: Tokenizer | undefined;
   /** Without one, there is no chat. */
   chatTemplate: ToolTemplate | undefined;
+  /** Encodes long prompts beside the event loop. Without it they are encoded on the loop. */
+  longPrompts?: LongPrompts | undefined;
   model: ServedModel;
   log: Logger;
   limits?: Partial<HttpLimits>;

@@ -10,7 +10,7 @@ export const DEFAULT_LIMITS = {
   bodyTimeoutMs: 10_000,
   /** Characters per token of the context: prose has 4 to 5, tables of spaces 10. Tokenizing 32,768 takes 40 ms. */
   maxCharsPerToken: 16,
-  /** Characters of several prompts that are tokenized in one turn of the event loop. A single prompt may be longer. */
+  /** Characters of prompts that are tokenized in one turn of the event loop: at most 15 ms. Longer ones have a process of their own. */
   maxCharsPerTurn: 8192,
   /** JSON is parsed recursively. Real requests nest 5 levels deep. */
   maxJsonDepth: 64,

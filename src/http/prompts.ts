@@ -21,6 +21,9 @@ export interface Truncation {
   side: 'left' | 'right';
 }
 
+/** Rendering a message takes as long as tokenizing so many characters. */
+const CHARS_PER_MESSAGE = 32;
+
 const UNCUT: Truncation = { maxTokens: undefined, side: 'left' };
 
 /** How to read the prompts of a request. */
@@ -59,8 +62,7 @@ export async function preparePrompts(
       await nextTurn();
       charsInTurn = text.length;
     }
-    // Control tokens in text would be an injection. A client that wants them sends token ids.
-    const all = tokenizer.encode(text, { specials: false, affixes: addSpecialTokens });
+    const all = await encodeText(text, deps, { affixes: addSpecialTokens });
     if (all.length === 0) {
       throw new ServeError('invalid_request', `${param}: has no tokens`, { param });
     }
@@ -88,14 +90,29 @@ function boundText(
 }
 
 /** Returns a text as token ids, possibly none. Does not cut it. */
-export function prepareText(
+export async function prepareText(
   text: string,
   deps: Deps,
   { addSpecialTokens }: { addSpecialTokens: boolean },
-): Prompt {
+): Promise<Prompt> {
   if (!deps.tokenizer) throw needsTokenizer('prompt');
   checkTextLength(text.length, 'prompt', deps);
-  return { ids: deps.tokenizer.encode(text, { specials: false, affixes: addSpecialTokens }), text };
+  return { ids: await encodeText(text, deps, { affixes: addSpecialTokens }), text };
+}
+
+/**
+ * Encodes a text on the event loop or beside it. Control tokens in it would be an injection. A client that wants them sends
+ * token ids.
+ */
+async function encodeText(
+  text: string,
+  { tokenizer, longPrompts, limits }: Deps,
+  { affixes }: { affixes: boolean },
+): Promise<readonly number[]> {
+  if (longPrompts && text.length > limits.maxCharsPerTurn) {
+    return longPrompts.encode(text, { affixes });
+  }
+  return tokenizer!.encode(text, { specials: false, affixes });
 }
 
 /** How to render a conversation. */
@@ -107,26 +124,32 @@ export interface MessageOptions extends RenderOptions {
 }
 
 /** Renders a conversation with the chat template and returns its token ids. */
-export function prepareMessages(
+export async function prepareMessages(
   messages: readonly ChatMessage[],
   deps: Deps,
   { truncation = UNCUT, param = 'messages', ...options }: MessageOptions,
-): Prompt {
-  const { tokenizer, chatTemplate } = deps;
+): Promise<Prompt> {
+  const { tokenizer, chatTemplate, longPrompts, limits } = deps;
   if (!tokenizer) throw needsTokenizer(param);
   if (!chatTemplate) {
     const message = 'This model has no chat template. Use /v1/completions.';
     throw new ServeError('invalid_request', message, { param });
   }
-  checkTextLength(textLength(messages, options.tools), param, deps);
-  const { ids } = namingErrors(param, () => chatTemplate.render(messages, options));
+  const length = textLength(messages, options.tools);
+  checkTextLength(length, param, deps);
+  const isLong = length + CHARS_PER_MESSAGE * messages.length > limits.maxCharsPerTurn;
+  const ids = await namingErrors(param, async () =>
+    longPrompts && isLong
+      ? longPrompts.render(messages, options)
+      : chatTemplate.render(messages, options).ids,
+  );
   return { ids: cutPrompt(ids, truncation), text: '' };
 }
 
 /** The template calls the conversation `messages`; errors get the request's name for it. */
-function namingErrors<T>(param: PromptParam, render: () => T): T {
+async function namingErrors<T>(param: PromptParam, render: () => Promise<T>): Promise<T> {
   try {
-    return render();
+    return await render();
   } catch (error) {
     if (!(error instanceof ServeError) || error.param !== 'messages') throw error;
     const message = error.message.replace(/^messages\b/, param);
@@ -206,13 +229,13 @@ export function toBadWords(words: readonly string[], { tokenizer }: Deps): numbe
 }
 
 /** Returns the tokens of a predicted answer, without those that can't fit the context. */
-export function toPredictionIds(
+export async function toPredictionIds(
   text: string | undefined,
-  { tokenizer, model, limits }: Deps,
-): readonly number[] {
-  const { maxSeqLength } = model;
-  const bounded = text?.slice(0, maxSeqLength * limits.maxCharsPerToken) ?? '';
-  return tokenizer?.encode(bounded, { specials: false }).slice(0, maxSeqLength) ?? [];
+  deps: Deps,
+): Promise<readonly number[]> {
+  if (!text || !deps.tokenizer) return [];
+  const ids = await encodeText(text.slice(0, maxCharacters(deps)), deps, { affixes: false });
+  return ids.slice(0, deps.model.maxSeqLength);
 }
 
 function needsTokenizer(param: string): ServeError {

@@ -86,6 +86,12 @@ test('the next start builds nothing, and serves the base, adapters and pages', a
       });
       assert.equal(response.status, 200, await response.text());
     }
+    const long = await fetch(`${server.url}/tokenize`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ messages: Array(300).fill({ role: 'user', content: 'A bird' }) }),
+    });
+    assert.equal(long.status, 200, await long.text()); // by a program of its own
     for (const page of ['/', '/docs', '/openapi.json']) {
       assert.equal((await fetch(server.url + page)).status, 200, page);
     }

@@ -36,7 +36,7 @@ export const ROWS: Readonly<Record<string, string>> = {
   F32: 'An adapter that is in use would have to be evicted: it stays.',
   F33: 'An adapter is deleted while it streams: the stream ends normally, and the next request gets 404.',
   F34: 'A key is revoked while it streams: the stream ends normally, and the next request gets 401.',
-  F35: 'A text has half a surrogate pair or makes the tokenizer fail: 400, and the server lives.',
+  F35: 'The tokenizer fails at a text: the request gets an error, and the server lives.',
   F36: 'The receiver of logs or metrics blocks: records are dropped, and requests are served.',
   F37: "A row's logits are not finite: this row alone ends, with an error, and its slot is zeroed.",
   F38: 'Messages of the engine process are lost or out of order: step numbers show it, and the process is replaced.',

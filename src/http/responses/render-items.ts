@@ -11,11 +11,11 @@ import type { DefaultedRequest } from './response-settings.ts';
 const ANSWER_SHARE = 1 / 4;
 
 /** Renders the conversation, without the turns that are dropped if the request allows it. */
-export function renderItems(
+export async function renderItems(
   conversation: readonly ConversationItem[],
   { body, tools }: { body: DefaultedRequest; tools: RenderOptions['tools'] },
   deps: Deps,
-): { items: readonly ConversationItem[]; ids: readonly number[] } {
+): Promise<{ items: readonly ConversationItem[]; ids: readonly number[] }> {
   const { maxSeqLength } = deps.model;
   const effort = body.reasoning?.effort ?? null;
   const options = {
@@ -23,49 +23,49 @@ export function renderItems(
     param: 'input',
     tools,
   } as const;
-  const render = (items: readonly ConversationItem[]) =>
-    prepareMessages(toMessages(items, body.instructions), deps, options).ids;
-  if (body.truncation !== 'auto') return { items: conversation, ids: render(conversation) };
+  const render = async (items: readonly ConversationItem[]) =>
+    (await prepareMessages(toMessages(items, body.instructions), deps, options)).ids;
+  if (body.truncation !== 'auto') return { items: conversation, ids: await render(conversation) };
   const answerTokens = body.max_completion_tokens ?? Math.ceil(maxSeqLength * ANSWER_SHARE);
   const maxTokens = maxSeqLength - answerTokens;
-  const count = (items: readonly ConversationItem[]) => render(items).length;
-  const items = dropOldTurns(conversation, { maxTokens, count });
-  return { items, ids: render(items) };
+  const count = async (items: readonly ConversationItem[]) => (await render(items)).length;
+  const items = await dropOldTurns(conversation, { maxTokens, count });
+  return { items, ids: await render(items) };
 }
 
 /** How to shorten a conversation. */
 interface FitOptions {
   /** Tokens that the prompt may have. */
   readonly maxTokens: number;
-  /** Returns the tokens of a conversation. Throws if it is far too long. */
-  count(items: readonly ConversationItem[]): number;
+  /** Returns the tokens of a conversation. Rejects if it is far too long. */
+  count(items: readonly ConversationItem[]): Promise<number>;
 }
 
 /**
  * Drops the oldest turns until the rest fits, and keeps system messages. A turn begins with a message of the user, because
  * many templates expect that. If even the last turn does not fit, it is returned as it is.
  */
-function dropOldTurns(
+async function dropOldTurns(
   items: readonly ConversationItem[],
   { maxTokens, count }: FitOptions,
-): readonly ConversationItem[] {
+): Promise<readonly ConversationItem[]> {
   const roles = items.map((item) => (item.type === 'message' ? item.role : undefined));
   const starts = roles.flatMap((role, i) => (role === 'user' && i > 0 ? [i] : []));
   const isSystem = (i: number) => roles[i] === 'system' || roles[i] === 'developer';
   const from = (start: number) => items.filter((_, i) => i >= start || isSystem(i));
-  const fits = (start: number) => {
+  const fits = async (start: number) => {
     try {
-      return count(from(start)) <= maxTokens;
+      return (await count(from(start))) <= maxTokens;
     } catch (error) {
       if (error instanceof ServeError && error.code === 'context_length_exceeded') return false;
       throw error;
     }
   };
-  if (starts.length === 0 || fits(0)) return items;
+  if (starts.length === 0 || (await fits(0))) return items;
   let [low, high] = [0, starts.length - 1]; // the first start that fits is among these, if any is
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (fits(starts[middle]!)) high = middle;
+    if (await fits(starts[middle]!)) high = middle;
     else low = middle + 1;
   }
   return from(starts[low]!);

@@ -61,7 +61,7 @@ export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
               ? `functions[${index}].parameters`
               : `tools[${index}].function.parameters`,
         }));
-      const { ids } = prepareMessages(body.messages, deps, {
+      const { ids } = await prepareMessages(body.messages, deps, {
         ...toRenderOptions(body),
         tools: tools?.shown,
         truncation: toTruncation(body, requestedTokens, deps),
@@ -73,7 +73,7 @@ export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
         resolveAgain: resolve,
         choices: toChoices(
           body,
-          deps,
+          await toPredictionIds(body.prediction, deps),
           planConversation(body, deps, {
             promptIds: ids,
             param: 'messages',
@@ -102,10 +102,9 @@ export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
 /** Adds what only chat has: scores of the prompt and a predicted answer. */
 function toChoices(
   body: ChatRequest,
-  deps: Deps,
+  predictionIds: readonly number[],
   requests: readonly GenerationRequest[],
 ): ChoicePlan[] {
-  const predictionIds = toPredictionIds(body.prediction, deps);
   return requests.map((request, index) => {
     const scored = index === 0 ? body.prompt_logprobs : undefined; // all choices share the prompt
     const scoring = scored != null ? { promptTopLogprobs: scored } : {};

@@ -64,7 +64,7 @@ export function addResponsesRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
           text: constraint,
           paramOf: (index) => `tools[${index}].parameters`,
         }));
-      const { items, ids } = renderItems(conversation, { body, tools: tools?.shown }, deps);
+      const { items, ids } = await renderItems(conversation, { body, tools: tools?.shown }, deps);
       const topLogprobs = body.include?.length ? (body.top_logprobs ?? 0) : undefined;
       const [request] = planConversation(body, deps, {
         promptIds: ids,

@@ -27,11 +27,13 @@ export function addTokenizeRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
     async handle(c, body) {
       if (body.model != null) await resolveModel(c, deps, { model: body.model });
       const { ids } = body.messages
-        ? prepareMessages(body.messages, deps, {
+        ? await prepareMessages(body.messages, deps, {
             ...toRenderOptions(body),
             tools: body.tools ?? [],
           })
-        : prepareText(body.prompt!, deps, { addSpecialTokens: body.add_special_tokens ?? true });
+        : await prepareText(body.prompt!, deps, {
+            addSpecialTokens: body.add_special_tokens ?? true,
+          });
       return c.json({
         count: ids.length,
         max_model_len: maxSeqLength,

@@ -1,0 +1,70 @@
+// Tokenizes long texts and renders long conversations in a process of its own, because both would block the event loop: 32,000
+// characters take up to 100 ms. The process loads the model's tokenizer and template from its folder.
+import { type PlainError, ServeError } from '../common/errors.ts';
+import { JobProcess } from '../common/job-process.ts';
+import type { ToolFormatName } from '../contracts/tool-format.ts';
+import type { RenderOptions } from '../tokenizer/chat-template.ts';
+import type { ChatMessage } from '../tokenizer/template-values.ts';
+
+/** The files and settings that a prompt's tokens depend on. */
+export interface PromptModel {
+  /** The folder of tokenizer and template. */
+  readonly directory: string;
+  /** Replaces the tool format of the template. */
+  readonly toolFormat?: ToolFormatName | undefined;
+}
+
+/** A text, or a conversation. */
+export type PromptJob = PromptModel &
+  (
+    | { readonly text: string; readonly affixes: boolean }
+    | { readonly messages: readonly ChatMessage[]; readonly options: RenderOptions }
+  );
+
+/** Token ids, or why there are none. */
+export type PromptResult = { readonly ids: number[] } | { readonly error: PlainError };
+
+const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+const WORKER = new URL(`./prompt-worker.${EXTENSION}`, import.meta.url);
+
+const LIMITS = {
+  /** The largest body takes 2 s, and a tokenizer of 256,000 tokens 1 s to load. */
+  deadlineMs: 20_000,
+  maxHeapMb: 1024,
+  /** A prompt that is known would be answered faster, also to another tenant. */
+  maxRemembered: 0,
+};
+const LIMIT_FAULTS = {
+  time: 'The prompt takes too long to tokenize. Send a shorter one.',
+  memory: 'The prompt needs too much memory to tokenize. Send a shorter one.',
+};
+
+/** Encodes long prompts of one model. Its process starts with the first one and ends when idle. */
+export class LongPrompts {
+  readonly #model: PromptModel;
+  readonly #process = new JobProcess<PromptResult>(WORKER, LIMITS);
+
+  constructor(model: PromptModel) {
+    this.#model = model;
+  }
+
+  /** Returns the token ids of a text without control tokens. Rejects with `ServeError`. */
+  encode(text: string, { affixes }: { affixes: boolean }): Promise<number[]> {
+    return this.#run({ ...this.#model, text, affixes });
+  }
+
+  /** Returns the token ids of a conversation. Rejects with `ServeError`, as `ChatTemplate.render` throws it. */
+  render(messages: readonly ChatMessage[], options: RenderOptions): Promise<number[]> {
+    return this.#run({ ...this.#model, messages, options });
+  }
+
+  async #run(job: PromptJob): Promise<number[]> {
+    const outcome = await this.#process.run(JSON.stringify(job)).catch((cause: unknown) => {
+      throw new ServeError('overloaded', 'Long prompts cannot be tokenized now.', { cause });
+    });
+    if ('limit' in outcome) throw new ServeError('invalid_request', LIMIT_FAULTS[outcome.limit]);
+    const { result } = outcome;
+    if ('error' in result) throw ServeError.fromPlain(result.error);
+    return result.ids;
+  }
+}

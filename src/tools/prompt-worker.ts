@@ -1,0 +1,33 @@
+// The worker process: encodes prompts for `long-prompts.ts`. It ends with the channel to its parent.
+import { assert } from '../common/assert.ts';
+import { ServeError } from '../common/errors.ts';
+import { serveJobs } from '../common/job-process.ts';
+import { loadTokenizer } from '../tokenizer/tokenizer.ts';
+import type { PromptJob, PromptModel, PromptResult } from './long-prompts.ts';
+import { createToolTemplate } from './tool-template.ts';
+
+serveJobs(encode);
+
+/** All jobs are for the same model, and come one after the other. */
+let language: Awaited<ReturnType<typeof loadLanguage>> | undefined;
+
+async function loadLanguage({ directory, toolFormat }: PromptModel) {
+  const tokenizer = await loadTokenizer(directory);
+  assert(tokenizer, 'the model has a tokenizer');
+  return { tokenizer, template: createToolTemplate(tokenizer, toolFormat) };
+}
+
+async function encode(job: PromptJob): Promise<PromptResult> {
+  language ??= await loadLanguage(job);
+  const { tokenizer, template } = language;
+  try {
+    if ('text' in job) {
+      return { ids: tokenizer.encode(job.text, { specials: false, affixes: job.affixes }) };
+    }
+    assert(template, 'the model has a chat template');
+    return { ids: template.render(job.messages, job.options).ids };
+  } catch (error) {
+    if (!(error instanceof ServeError)) throw error;
+    return { error: error.toPlain() };
+  }
+}

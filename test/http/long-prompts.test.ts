@@ -1,0 +1,85 @@
+// Long prompts are encoded in a process of their own, which gives the tokens that the server would have found, and leaves the
+// event loop to others meanwhile.
+import assert from 'node:assert/strict';
+import { after, describe, test } from 'node:test';
+import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
+import { LongPrompts } from '../../src/tools/long-prompts.ts';
+import { createToolTemplate } from '../../src/tools/tool-template.ts';
+import { readError, readOk, serve } from './served.ts';
+
+const DIRECTORY = 'models/toy';
+const PROSE = 'The café has 1,234 chairs; naïve guests — 😀 — sit <|im_end|> on them. ';
+const TEXTS: Record<string, string> = {
+  prose: PROSE.repeat(400),
+  'one letter': 'a'.repeat(200_000),
+  spaces: ' '.repeat(100_000),
+  emoji: '👩‍👩‍👧'.repeat(5_000),
+  'combining marks': 'é̂̃'.repeat(10_000),
+};
+const TOOL = {
+  type: 'function',
+  function: { name: 'find', description: 'Finds.', parameters: { type: 'object' } },
+};
+
+const tokenizer = (await loadTokenizer(DIRECTORY))!;
+const language = { tokenizer, chatTemplate: createToolTemplate(tokenizer) };
+const options = { ...language, maxSeqLength: 65_536 };
+const beside = serve({ ...options, longPrompts: new LongPrompts({ directory: DIRECTORY }) });
+const onLoop = serve(options);
+
+async function tokensOf({ post }: typeof beside, body: object): Promise<number[]> {
+  return (await readOk<{ tokens: number[] }>(await post('/tokenize', body))).tokens;
+}
+
+describe('T13: a long prompt has the tokens that it has on the loop:', () => {
+  for (const [name, prompt] of Object.entries(TEXTS)) {
+    test(name, async () => {
+      const tokens = await tokensOf(beside, { prompt });
+      assert.ok(tokens.length > 0);
+      assert.deepEqual(tokens, await tokensOf(onLoop, { prompt }));
+    });
+  }
+
+  test('a conversation of many messages, with a tool', async () => {
+    const messages = Array.from({ length: 1_000 }, (_, i) => {
+      return { role: i % 2 ? 'assistant' : 'user', content: `${i}: ${PROSE.slice(0, 40)}` };
+    });
+    const body = { messages, tools: [TOOL], add_generation_prompt: true };
+    assert.deepEqual(await tokensOf(beside, body), await tokensOf(onLoop, body));
+  });
+});
+
+test('T13: the event loop is free while a long prompt is encoded', async () => {
+  const prompt = TEXTS['one letter']!.repeat(4);
+  const startedAt = performance.now();
+  tokenizer.encode(prompt, { specials: false });
+  const onLoopMs = performance.now() - startedAt;
+  let [lastAt, longestMs] = [performance.now(), 0];
+  const timer = setInterval(() => {
+    const now = performance.now();
+    longestMs = Math.max(longestMs, now - lastAt);
+    lastAt = now;
+  }, 1);
+  after(() => clearInterval(timer));
+  const tokens = await new LongPrompts({ directory: DIRECTORY }).encode(prompt, { affixes: false });
+  assert.ok(tokens.length > 100_000);
+  assert.ok(longestMs < onLoopMs / 2, `${longestMs} ms of ${onLoopMs} ms`);
+});
+
+test('a long conversation that the template rejects is refused by its field', async () => {
+  const messages = [{ role: 'user', content: 'a'.repeat(20_000) }];
+  const body = { messages, chat_template_kwargs: { messages: 'x' } };
+  const [refusal, expected] = [
+    await beside.post('/tokenize', body),
+    await onLoop.post('/tokenize', body),
+  ];
+  assert.equal(refusal.status, 400);
+  assert.deepEqual(await readError(refusal), await readError(expected));
+});
+
+test('F35: without its files the process fails each prompt, and the server lives', async () => {
+  const lost = serve({ ...options, longPrompts: new LongPrompts({ directory: '/nowhere' }) });
+  const answer = await lost.post('/tokenize', { prompt: 'a'.repeat(20_000) });
+  assert.equal((await readError(answer)).code, 'overloaded');
+  assert.equal((await lost.post('/tokenize', { prompt: 'a' })).status, 200);
+});
