@@ -42,14 +42,14 @@ export function createTrainModel(artifact: Artifact, options: TrainModelOptions)
     : languageHead(config, compute, adapter);
   const base = new BaseWeights(artifact, { blocksPerSegment, compute, head: spec });
   const trained = adapter
-    ? adapterParameters({ config, base }, adapter)
+    ? adapterParameters({ artifact, base }, adapter)
     : fullParameters(config, base);
   const embedding = new Embedding({ config, base, trained, adapter });
   const adapters: BlockAdapter[] = Array.from({ length: config.layerCount }, (_, layer) =>
     adapter ? blockAdapter(adapter, layer) : new Map(),
   );
   const masks = dropout > 0 ? new DropoutMasks({ rate: dropout, seed }, workspace) : undefined;
-  const inputs = new BatchInputs(config, workspace);
+  const inputs = new BatchInputs(config, workspace, adapter?.invocation);
   const shared = { settings: { threads }, workspace, trained };
   const form = { isPacked: method === 'qlora', compute, blocksPerSegment };
   const { savedBytes: limit = savedLimit(config, form, trainingBytes(trained)) } = options;

@@ -34,6 +34,8 @@ export interface Parameter {
   readonly neutral?: Float32Array | undefined;
   /** The factor with which the engine uses the values. Absent: 1. */
   readonly scaling?: number;
+  /** PiSSA: the values are trained from the neutral ones, and a file has both. Absent: a file has the values. */
+  readonly startedAs?: 'a' | 'b';
 }
 
 /** The loss of a micro-batch, as sums. */
@@ -78,14 +80,30 @@ export type Compute = 'float32' | 'int8';
 /** `qlora` trains an adapter on an NF4 base, `lora` one on an unquantized base, `full` all weights. */
 export type TrainMethod = 'qlora' | 'lora' | 'full';
 
+/** How an adapter changes a linear. */
+export interface ModuleUpdate {
+  readonly rank: number;
+  readonly scaling: number;
+  /** DoRA: the rows of the adapted weight have trained norms. */
+  readonly isDora?: boolean;
+  /** B has a bias. */
+  readonly hasBias?: boolean;
+  /** PiSSA: A and B start as the largest singular vectors of W, and their product is taken out of W. */
+  readonly isPissa?: boolean;
+  /** Activated LoRA: only tokens from the invocation on use it. */
+  readonly isActivated?: boolean;
+}
+
 /** An adapter to train, module by module. */
 export interface LoraSettings {
   /** By module name, e.g. `model.layers.0.self_attn.q_proj`. */
-  readonly modules: ReadonlyMap<string, { readonly rank: number; readonly scaling: number }>;
+  readonly modules: ReadonlyMap<string, ModuleUpdate>;
   /** The weights of the base that are trained whole, such as biases: name in the checkpoint → name in PEFT's file. */
   readonly whole?: ReadonlyMap<string, string>;
   /** Whether changes of the embedding are changes of the head, too. The base ties them. Absent: false. */
   readonly tiesWeights?: boolean | undefined;
+  /** Activated LoRA: the adapter is used from the last occurrence of these token ids on. Absent: always. */
+  readonly invocation?: readonly number[];
   /**
    * Initial weights by PEFT tensor name (`base_model.model.….lora_A.weight`). Tensors that start as the base's own may be
    * absent.

@@ -37,7 +37,10 @@ const FIELDS = [
 ];
 
 /** The `lorikeet` settings that a repeated job keeps, with or without a field. */
-const REPEATED = ['method', 'rank', 'alpha', 'targets', 'rslora', 'dropout', 'compute', 'gate'];
+const REPEATED = [
+  ...['method', 'rank', 'alpha', 'targets', 'rslora', 'dora', 'lora_bias', 'bias', 'init', 'alora'],
+  ...['dropout', 'compute', 'gate'],
+];
 
 /** Puts the fields on the page. */
 export function createHyperparameterFields() {

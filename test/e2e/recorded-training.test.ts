@@ -61,7 +61,7 @@ async function planRun({ hyperparameters }: Recorded): Promise<Run> {
   const artifact = readArtifact(dir);
   const names = targets === 'all-linear' ? targets : targets.split(',');
   const job = parseJob({ model: 'm', data: 'd', rank: r, alpha, targets: names });
-  const { peft, lora } = await planAdapter(job, artifact.config);
+  const { peft, lora } = await planAdapter(job, artifact);
   const init = drawAsPeft(lora.modules, artifact.config, seed);
   return { artifact, job, plan: { peft, lora: { modules: lora.modules, init } } };
 }

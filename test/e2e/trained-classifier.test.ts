@@ -88,7 +88,7 @@ async function openModel(t: TestContext, source: string, adapter: string) {
   const artifact = readArtifact(dir);
   t.after(() => artifact.tensors.close());
   const model = createTrainModel(artifact, {
-    adapter: await openAdapter(await readAdapterFiles(adapter), artifact.config),
+    adapter: await openAdapter(await readAdapterFiles(adapter), artifact),
     ...{ method: 'lora', dropout: 0, compute: 'float32', recompute: true, blocksPerSegment: 1 },
     ...{ threads: 1, seed: 0 },
   });

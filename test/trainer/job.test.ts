@@ -111,8 +111,30 @@ test('keys that contradict each other are refused', () => {
   assert.match(faultsOf({ ...BASE, validation: 'v', validationSplit: 0.1 })[0]!, /validationSplit/);
 });
 
+test('kinds of adapters that do not go together are refused', async () => {
+  assert.deepEqual(faultsOf({ ...BASE, dora: true, loraBias: true }), [
+    'loraBias: does not go with dora',
+  ]);
+  const activated = { ...BASE, alora: [5, 6] };
+  assert.deepEqual(faultsOf({ ...activated, dora: true, bias: 'all' }), [
+    'dora: does not go with alora',
+    'bias: does not go with alora',
+  ]);
+  assert.deepEqual(faultsOf({ ...BASE, init: 'pissa', initAdapter: 'a' }), [
+    'init: does not apply, because initAdapter has the initial weights',
+  ]);
+  assert.deepEqual(faultsOf({ ...BASE, init: 'pissa', rankPattern: { q_proj: 300 } }), [
+    'rank: must be at most 256 with init pissa, because the file has twice the rank',
+  ]);
+  assert.match(faultsOf({ ...BASE, alora: [-1] })[0]!, /^alora: must be a text of up to 4096/);
+  assert.match(faultsOf({ ...BASE, method: 'full', dora: true })[0]!, /^dora: does not apply/);
+  await assert.rejects(planAdapter(parseJob({ ...BASE, bias: 'all' }), artifact), {
+    message: /bias: all would train nothing, because the base has no biases/,
+  });
+});
+
 test('an adapter is on all linears at rank 16 and alpha 32, with A uniform and B zero', async () => {
-  const { lora, peft } = await planAdapter(parseJob(BASE), config);
+  const { lora, peft } = await planAdapter(parseJob(BASE), artifact);
   assert.equal(lora.modules.size, 14);
   assert.deepEqual(lora.modules.get('model.layers.1.mlp.up_proj'), { rank: 16, scaling: 2 });
   assert.equal((peft.target_modules as string[]).length, 7);
@@ -129,7 +151,7 @@ test('an adapter is on all linears at rank 16 and alpha 32, with A uniform and B
 
 test('the first values follow from the seed', async () => {
   const bytes = async (seed: number) => {
-    const { lora } = await planAdapter(parseJob({ ...BASE, seed }), config);
+    const { lora } = await planAdapter(parseJob({ ...BASE, seed }), artifact);
     return Buffer.from(serializeSafetensors(lora.init)).toString('hex');
   };
   assert.equal(await bytes(1), await bytes(1));
@@ -138,7 +160,7 @@ test('the first values follow from the seed', async () => {
 
 test('names, a regular expression, patterns, layers and rsLoRA say which modules and how', async () => {
   const modulesOf = async (job: object) =>
-    (await planAdapter(parseJob({ ...BASE, ...job }), config)).lora.modules;
+    (await planAdapter(parseJob({ ...BASE, ...job }), artifact)).lora.modules;
   const named = await modulesOf({ targets: ['q_proj', 'v_proj'], layers: [1], rank: 4 });
   assert.deepEqual(
     [...named.keys()],
@@ -162,7 +184,7 @@ test('names, a regular expression, patterns, layers and rsLoRA say which modules
 
 test('targets that match nothing, and a pattern that is none, are refused by key', async () => {
   const refused = (job: object, pattern: RegExp) =>
-    assert.rejects(planAdapter(parseJob({ ...BASE, ...job }), config), (error) => {
+    assert.rejects(planAdapter(parseJob({ ...BASE, ...job }), artifact), (error) => {
       assert.ok(error instanceof ConfigError);
       assert.match(error.message, pattern);
       return true;
@@ -180,7 +202,7 @@ test('a started adapter brings its settings; keys that say otherwise are refused
   const dir = path.join(temporaryFolder(t), 'adapter');
   const first = await planAdapter(
     parseJob({ ...BASE, rank: 4, targets: ['q_proj', 'v_proj'], rslora: true, layers: [1] }),
-    config,
+    artifact,
   );
   const parameters = [...first.lora.init].map(([name, tensor]) => ({
     name,
@@ -192,7 +214,7 @@ test('a started adapter brings its settings; keys that say otherwise are refused
   for (const job of [{}, same]) {
     const { lora, peft } = await planAdapter(
       parseJob({ ...BASE, ...job, initAdapter: dir }),
-      config,
+      artifact,
     );
     assert.deepEqual([...lora.modules], [...first.lora.modules]);
     assert.deepEqual(toFloat32(lora.init.get(parameters[0]!.name)!), parameters[0]!.data);
@@ -202,7 +224,7 @@ test('a started adapter brings its settings; keys that say otherwise are refused
   for (const [key, value] of Object.entries(other)) {
     const job = parseJob({ ...BASE, initAdapter: dir, [key]: value });
     await assert.rejects(
-      planAdapter(job, config),
+      planAdapter(job, artifact),
       new RegExp(`^ConfigError: ${key}: .* contradicts`),
     );
   }
@@ -211,11 +233,11 @@ test('a started adapter brings its settings; keys that say otherwise are refused
 test('an adapter to start from that is none is refused', async (t) => {
   const dir = temporaryFolder(t);
   const job = parseJob({ ...BASE, initAdapter: dir });
-  await assert.rejects(planAdapter(job, config), /initAdapter: .*adapter_config.json/);
+  await assert.rejects(planAdapter(job, artifact), /initAdapter: .*adapter_config.json/);
   mkdirSync(path.join(dir, 'x'));
   writeFileSync(path.join(dir, 'adapter_config.json'), '{"peft_type":"IA3"}');
   writeFileSync(path.join(dir, 'adapter_model.safetensors'), '');
-  await assert.rejects(planAdapter(job, config), /initAdapter: .*peft_type/);
+  await assert.rejects(planAdapter(job, artifact), /initAdapter: .*peft_type/);
 });
 
 test('a method needs its kind of base, and the refusal names the import', () => {

@@ -43,14 +43,14 @@ function rows(count: number): Example[] {
 }
 
 /** A whole run, up to the folder where the server looks. */
-async function publish(t: TestContext, { artifact, config }: TinyModel): Promise<string> {
+async function publish(t: TestContext, { artifact }: TinyModel): Promise<string> {
   const dir = temporaryFolder(t);
   const settings = { rank: 4, maxSteps: 12, batchSize: 4, learningRate: 0.03, warmupSteps: 0 };
   const job = parseJob({ model: 'm', data: 'd', name: 'letters', threads: 1, ...settings });
   const parts = {
     method: 'lora',
     maxLength: 32,
-    adapter: await planAdapter(job, config),
+    adapter: await planAdapter(job, artifact),
     rows: { train: describeExamples(rows(24), 0), validation: undefined },
   } as const;
   const folder = await createRunFolder(path.join(dir, 'run'), job);
@@ -97,7 +97,7 @@ test('greedy answers of the published adapter are the largest logits of the trai
   const prompts = rows(6).map(({ ids }) => [...ids.subarray(0, 5)]);
   const answers = await Promise.all(prompts.map((ids) => answer(client, adapter, ids)));
   const job = parseJob({ model: 'm', data: 'd', initAdapter: directory });
-  const { lora } = await planAdapter(job, tiny.config);
+  const { lora } = await planAdapter(job, tiny.artifact);
   const trained = trainModel(t, tiny, { adapter: lora });
   for (const continuation of answers) {
     assert.deepEqual(await argmaxOver(trained, continuation), continuation.tokenIds);

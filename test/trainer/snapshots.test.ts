@@ -62,6 +62,13 @@ test('what is there stays as it is, and what a kill left half written goes', asy
   const name = 'base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight';
   const peft = {
     ...{ r: 1, lora_alpha: 1, use_rslora: false, target_modules: ['q_proj'], lora_dropout: 0 },
+    ...{
+      use_dora: false,
+      lora_bias: false,
+      bias: 'none' as const,
+      init_lora_weights: true as const,
+    },
+    alora_invocation_tokens: null,
     ...{ exclude_modules: null, rank_pattern: {}, alpha_pattern: {} },
     ...{ layers_to_transform: null, layers_pattern: null },
   };

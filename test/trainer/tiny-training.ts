@@ -133,8 +133,15 @@ export async function gradientsOf(
   };
 }
 
-/** Compares the gradients of all parameters with differences of the loss, along one random direction each. */
-export async function checkGradients(model: Model, batch: MicroBatch): Promise<void> {
+/**
+ * Compares the gradients of all parameters with differences of the loss, along one random direction each. `afterStep` may change
+ * other parameters after a step of the named one.
+ */
+export async function checkGradients(
+  model: Model,
+  batch: MicroBatch,
+  afterStep: (name: string) => void = () => {},
+): Promise<void> {
   const { gradients } = await gradientsOf(model, [batch]);
   const random = seededRandom(8);
   for (const { name, data } of model.parameters) {
@@ -144,11 +151,13 @@ export async function checkGradients(model: Model, batch: MicroBatch): Promise<v
     const original = data.slice();
     const lossAt = async (step: number) => {
       data.set(original.map((value, i) => value + step * direction[i]!));
+      afterStep(name);
       return (await model.evaluate(batch)).loss;
     };
     const step = 1e-3;
     const numeric = ((await lossAt(step)) - (await lossAt(-step))) / (2 * step);
     data.set(original);
+    afterStep(name);
     const length = Math.sqrt(gradient.reduce((sum, g) => sum + g * g, 0));
     const error = Math.abs(slope - numeric) / (length + 0.1);
     assert.ok(error < 2e-2, `${name}: ${slope}, by differences ${numeric} (length ${length})`);

@@ -9,7 +9,7 @@ import { adaptedBaseOf } from '../../src/compose/adapted-base.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import { adapterTensors } from '../../trainer/adapter/tensors.ts';
 import { withoutAdapter } from '../../trainer/evaluation/losses.ts';
-import type { LoraSettings } from '../../trainer/types.ts';
+import type { LoraSettings, ModuleUpdate } from '../../trainer/types.ts';
 import { adapterBytes } from '../adapters/sample.ts';
 import { worstDifference } from '../engine/runner.ts';
 import { seededRandom, type TinyModel, tinyModel } from '../fixtures.ts';
@@ -51,13 +51,13 @@ const CASES: Readonly<Record<string, Case>> = {
 function settingsOf({ config }: TinyModel, { updated = [], saved = [], ties }: Case): LoraSettings {
   const plain = lora(config);
   const own = updated.map((module) => [module, { rank: 3, scaling: 1.5 }] as const);
-  const modules = new Map([...plain.modules, ...own]);
+  const modules = new Map<string, ModuleUpdate>([...plain.modules, ...own]);
   const whole = new Map(saved.map((name) => [`${name}.weight`, tensorName(name, 'whole')]));
   const settings = { modules, whole, tiesWeights: ties };
   const random = seededRandom(11);
   const init = new Map(plain.init);
-  for (const { name, shape, neutral } of adapterTensors(config, { ...settings, init })) {
-    if (init.has(name) || neutral !== 'zeros') continue;
+  for (const { name, shape, neutral } of adapterTensors(config, settings)) {
+    if (init.has(name) || neutral.kind !== 'zeros') continue;
     const values = new Float32Array(shape[0]! * shape[1]!).map(() => 0.2 * random());
     init.set(name, fromFloat32(values, shape, 'F32'));
   }

@@ -1,9 +1,15 @@
 // The tensors of an adapter in training, as one table: each with its name in PEFT's file, the graphs' input that it is, its shape,
 // and the values with which it changes nothing. Parameters, result files, planner and evaluation follow this table.
-import { EMBEDDING, HEAD, tensorName } from '../../adapters/peft/tensor-names.ts';
+
+import {
+  EMBEDDING,
+  HEAD,
+  type ModuleTensor,
+  tensorName,
+} from '../../adapters/peft/tensor-names.ts';
 import { assert } from '../../src/common/assert.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
-import { embeddingName, expectedTensors, headName, loraNames } from '../../src/model/names.ts';
+import { embeddingName, expectedTensors, headName } from '../../src/model/names.ts';
 import { moduleName, TARGET_MODULES, TARGET_NAMES } from '../../src/model/target-modules.ts';
 import type { BlockAdapter } from '../graph/training-lowering.ts';
 import type { LoraSettings } from '../types.ts';
@@ -21,14 +27,27 @@ export interface AdapterTensor {
   readonly shape: readonly number[];
   /** Whether weight decay applies. */
   readonly decays: boolean;
-  /** The values with which the model is its base: zeros, or the base's own weight of the input's name. */
-  readonly neutral: 'zeros' | 'base';
+  /** The values with which the model is its base. */
+  readonly neutral: Neutral;
   /** The factor with which the engine uses the values. */
   readonly scaling: number;
 }
 
+/** The values with which a tensor changes nothing. */
+export type Neutral =
+  | { readonly kind: 'zeros' }
+  /** The base's own weight of the input's name. */
+  | { readonly kind: 'base' }
+  /** The norms of the rows of a linear's weight. */
+  | { readonly kind: 'norms'; readonly module: string }
+  /** A factor of the principal part of a linear's weight, from which PiSSA starts. */
+  | { readonly kind: 'principal'; readonly module: string; readonly factor: 'a' | 'b' };
+
 /** Lists the tensors of an adapter, in the model's order. */
-export function adapterTensors(config: DecoderConfig, settings: LoraSettings): AdapterTensor[] {
+export function adapterTensors(
+  config: DecoderConfig,
+  settings: Omit<LoraSettings, 'init'>,
+): AdapterTensor[] {
   const layers = Array.from({ length: config.layerCount }, (_, layer) => layer);
   return [
     ...layers.flatMap((layer) => updateTensors(config, layer, blockAdapter(settings, layer))),
@@ -39,7 +58,10 @@ export function adapterTensors(config: DecoderConfig, settings: LoraSettings): A
 }
 
 /** Returns the adapted linears of a layer, in the order in which a block uses them. */
-export function blockAdapter({ modules }: LoraSettings, layer: number): BlockAdapter {
+export function blockAdapter(
+  { modules }: Pick<LoraSettings, 'modules'>,
+  layer: number,
+): BlockAdapter {
   return new Map(
     TARGET_NAMES.flatMap((target) => {
       const module = modules.get(moduleName(layer, target));
@@ -48,19 +70,30 @@ export function blockAdapter({ modules }: LoraSettings, layer: number): BlockAda
   );
 }
 
-/** A and B of the adapted linears of a layer. */
+/** The tensors of the adapted linears of a layer. */
 function updateTensors(
   config: DecoderConfig,
   layer: number,
   adapter: BlockAdapter,
 ): AdapterTensor[] {
-  return [...adapter].flatMap(([target, { rank, scaling }]) => {
-    const { inFeatures, outFeatures } = TARGET_MODULES[target];
-    const { a, b } = loraNames(moduleName(layer, target));
-    const common = { decays: true, neutral: 'zeros' } as const;
+  return [...adapter].flatMap(([target, update]) => {
+    const { rank, scaling, isDora, hasBias, isPissa } = update;
+    const module = moduleName(layer, target);
+    const inSize = TARGET_MODULES[target].inFeatures(config);
+    const outSize = TARGET_MODULES[target].outFeatures(config);
+    const row = (tensor: ModuleTensor, shape: number[], rest: Partial<AdapterTensor> = {}) => {
+      const name = tensorName(module, tensor);
+      const common = { decays: true, neutral: { kind: 'zeros' }, scaling: 1 } as const;
+      return { name, input: name, shape, ...common, ...rest };
+    };
+    const neutral = (factor: 'a' | 'b'): Neutral =>
+      isPissa ? { kind: 'principal', module, factor } : { kind: 'zeros' };
+    const norms: Neutral = { kind: 'norms', module };
     return [
-      { name: a, input: a, shape: [rank, inFeatures(config)], ...common, scaling: 1 },
-      { name: b, input: b, shape: [outFeatures(config), rank], ...common, scaling },
+      row('a', [rank, inSize], { neutral: neutral('a') }),
+      row('b', [outSize, rank], { neutral: neutral('b'), scaling }),
+      ...(hasBias ? [row('updateBias', [outSize], { decays: false, scaling })] : []),
+      ...(isDora ? [row('magnitude', [outSize], { neutral: norms })] : []),
     ];
   });
 }
@@ -72,7 +105,7 @@ function vocabularyTensors(
 ): AdapterTensor[] {
   const rows: AdapterTensor[] = [];
   const add = (name: string, shape: readonly number[], scaling: number) =>
-    rows.push({ name, input: name, shape, decays: true, neutral: 'zeros', scaling });
+    rows.push({ name, input: name, shape, decays: true, neutral: { kind: 'zeros' }, scaling });
   const embedding = modules.get(EMBEDDING);
   if (embedding) {
     const { rank, scaling } = embedding;
@@ -89,22 +122,25 @@ function vocabularyTensors(
 }
 
 /** The weights of the base that the adapter has whole. */
-function wholeWeights(config: DecoderConfig, { whole = new Map() }: LoraSettings): AdapterTensor[] {
+function wholeWeights(
+  config: DecoderConfig,
+  { whole = new Map() }: Pick<LoraSettings, 'whole'>,
+): AdapterTensor[] {
   const known = expectedTensors(config);
   known.set(headName, known.get(embeddingName)!); // a tied head can be trained on its own
   return Array.from(whole, ([input, name]) => {
     const shape = known.get(input);
     assert(shape, `the base has no ${input}`);
-    return { name, input, shape, decays: shape.length > 1, neutral: 'base', scaling: 1 };
+    return { name, input, shape, decays: shape.length > 1, neutral: { kind: 'base' }, scaling: 1 };
   });
 }
 
 /** The head of a classifier. */
 function classifierTensors(
   { hiddenSize }: DecoderConfig,
-  { classes }: LoraSettings,
+  { classes }: Pick<LoraSettings, 'classes'>,
 ): AdapterTensor[] {
   if (!classes) return [];
   const [name, shape] = [CLASSIFIER_HEAD, [classes.length, hiddenSize]];
-  return [{ name, input: name, shape, decays: true, neutral: 'zeros', scaling: 1 }];
+  return [{ name, input: name, shape, decays: true, neutral: { kind: 'zeros' }, scaling: 1 }];
 }

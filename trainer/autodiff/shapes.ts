@@ -14,7 +14,9 @@ const elementwise: Inference = (node, input) => [broadcast(node.opType, input(0)
 
 const INFERENCE: Readonly<Record<string, Inference>> = {
   Add: elementwise,
+  Sub: elementwise,
   Mul: elementwise,
+  Div: elementwise,
   Gemm: (node, input) => [matmul(node, input, [])],
   MatMul: (node, input) => [matmul(node, input, input(0).slice(0, -2))],
   FusedMatMul: (node, input) => [matmul(node, input, input(0).slice(0, -2))],
@@ -24,6 +26,7 @@ const INFERENCE: Readonly<Record<string, Inference>> = {
   RotaryEmbedding: sameAsFirst,
   SimplifiedLayerNormalization: (_, input) => [input(0), [...input(0).slice(0, -1), 1]],
   Softmax: sameAsFirst,
+  ReduceL2: (_, input) => [input(0).slice(0, -1)],
   Transpose: ({ attributes }, input) => [
     (attributes['perm'] as readonly number[]).map((axis) => input(0)[axis]!),
   ],

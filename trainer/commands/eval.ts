@@ -9,6 +9,7 @@ import type { EvalRequest } from '../../src/contracts/training-messages.ts';
 import { type Artifact, readArtifact } from '../../src/import/artifact.ts';
 import type { TrainingRow } from '../../src/rows/row-schema.ts';
 import { createRowEncoder, type Language, readLanguage } from '../data/encode-row.ts';
+import { learnFromInvocation } from '../data/invocation.ts';
 import { namedClasses } from '../data/labels.ts';
 import type { Dataset } from '../data/load-dataset.ts';
 import { loadValidation } from '../data/load-rows.ts';
@@ -70,7 +71,7 @@ export async function evaluateRequest(
   try {
     refuseOtherBase(adapter, artifact);
     const language = await readLanguage(artifact.dir, request.toolFormat);
-    const lora = await openAdapter(adapter.files, artifact.config);
+    const lora = await openAdapter(adapter.files, artifact);
     const held = await loadHeldOut(request.data, { artifact, language, lora });
     const questions = language ? toQuestions(held?.rows ?? [], { ...adapter, language }) : [];
     const inputs = { artifact, language, rows: held?.dataset, gate: request.gate };
@@ -102,7 +103,9 @@ async function loadHeldOut(
 ): Promise<{ dataset: Dataset; rows: readonly TrainingRow[] } | undefined> {
   if (file === undefined) return undefined;
   const classes = lora.classes && namedClasses(lora.classes);
-  const encode = createRowEncoder({ ...language, vocabSize: config.vocabSize, classes });
+  const { vocabSize } = config;
+  const encodeWhole = createRowEncoder({ ...language, vocabSize, classes });
+  const encode = learnFromInvocation(encodeWhole, lora.invocation);
   const rows: TrainingRow[] = [];
   const encodeAndKeep = (row: TrainingRow) => {
     if (rows.length < MAX_QUESTIONS) rows.push(row);
@@ -160,7 +163,8 @@ async function measure(
     const classifies = adapter.classes !== undefined;
     const { maxPositions } = artifact.config;
     const tried = { validation: rows, examples: rows?.examples ?? [], batchSize: BATCH_SIZE };
-    const subject = { model, language, maxPositions, classifies, ...tried };
+    const { invocation } = adapter;
+    const subject = { model, language, maxPositions, classifies, invocation, ...tried };
     return { ...(await evaluateAdapter(subject, gate)), compute };
   } finally {
     await model.release();

@@ -62,7 +62,8 @@ function refuseFew(file: string, { counts }: Dataset, minExamples: number): void
 /** A mean loss over no tokens would be NaN. */
 function refuseMasked(file: string, { counts }: Dataset): void {
   if (counts.trainedTokens > 0) return;
-  const why = 'every label is masked, has weight 0 or was cut off by maxLength';
+  const why =
+    'every label is masked, has weight 0, was cut off by maxLength or is not behind an invocation of alora';
   throw new DatasetError(path.basename(file), `has nothing to learn from: ${why}`);
 }
 

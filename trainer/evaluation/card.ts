@@ -24,6 +24,8 @@ export interface Subject {
   readonly validation: Dataset | undefined;
   /** The examples to probe it with; if there are none, the fixed text is used. */
   readonly examples: readonly Example[];
+  /** The tokens from which on the adapter is used; undefined: it always is. */
+  readonly invocation: readonly number[] | undefined;
   /** Whether the adapter is a classifier, and the examples have classes. */
   readonly classifies: boolean;
   /** Validation results that are already known. */
@@ -40,7 +42,7 @@ export async function evaluateAdapter(
   subject: Subject,
   settings: GateSettings,
 ): Promise<EvaluationCard> {
-  const { language, maxPositions, classifies } = subject;
+  const { language, maxPositions, classifies, invocation } = subject;
   const weights = { ...measureWeights(subject), classifies };
   if (!areInBounds(weights)) {
     const unmeasured = { change: undefined, validation: undefined, degenerate: undefined };
@@ -48,7 +50,9 @@ export async function evaluateAdapter(
     return { ...judgeGates(figures, settings), ...onlyFinite(toFigures(figures)) };
   }
   const validated = await compareValidation(subject);
-  const text = classifies ? undefined : language && probeExample(language, maxPositions);
+  const text = classifies
+    ? undefined
+    : language && probeExample(language, maxPositions, invocation);
   const learned = subject.examples.filter((example) => countTrained(example) > 0);
   const probes = learned.slice(0, PROBE_EXAMPLES);
   const onRows = await compareScores(subject, probes);

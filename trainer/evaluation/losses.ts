@@ -100,9 +100,17 @@ oxygen. When the first engineers measured steam, they counted how many pounds of
 and paid their workers by the difference. If a train leaves at nine and travels at sixty miles an hour, it arrives at a \
 station ninety miles away at half past ten.`;
 
-/** Returns the fixed text as an example. All of its tokens are in the loss. */
-export function probeExample({ tokenizer }: Language, maxPositions: number): Example {
+/**
+ * Returns the fixed text as an example. All of its tokens are in the loss.
+ * @param invocation tokens before the text, without which an activated LoRA would not be used
+ */
+export function probeExample(
+  { tokenizer }: Language,
+  maxPositions: number,
+  invocation: readonly number[] = [],
+): Example {
   const tokens = tokenizer.encode(PROBE_TEXT, { specials: false, affixes: true });
-  const ids = Int32Array.from(tokens.slice(0, maxPositions));
-  return { ids, labels: ids, weights: undefined };
+  const ids = Int32Array.from([...invocation, ...tokens].slice(0, maxPositions));
+  const labels = ids.map((id, i) => (i < invocation.length ? -1 : id));
+  return { ids, labels, weights: undefined };
 }

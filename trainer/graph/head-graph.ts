@@ -11,8 +11,9 @@ import { appendBackward } from '../autodiff/backward.ts';
 import { gradientRules, type Rule } from '../autodiff/rules.ts';
 import { inferShapes } from '../autodiff/shapes.ts';
 import type { HeadSpec, HeadUpdate } from './head-spec.ts';
+import { INPUT_SUFFIX } from './inputs.ts';
 import { rowInt8Input } from './row-int8.ts';
-import { INPUT_SUFFIX, rmsNorm } from './training-lowering.ts';
+import { rmsNorm } from './training-lowering.ts';
 
 /** The names of the head's inputs and outputs. */
 export const HEAD = {

@@ -8,12 +8,8 @@ import type { Dims, GraphBuilder, Value } from '../../src/onnx/graph-builder.ts'
 import { appendBackward, pruneNodes } from '../autodiff/backward.ts';
 import { inferShapes, type Shapes } from '../autodiff/shapes.ts';
 import type { Compute } from '../types.ts';
-import {
-  type BlockAdapter,
-  INPUT_SUFFIX,
-  type LoweringOptions,
-  TrainingLowering,
-} from './training-lowering.ts';
+import { INPUT_SUFFIX } from './inputs.ts';
+import { type BlockAdapter, type LoweringOptions, TrainingLowering } from './training-lowering.ts';
 
 /** The properties that a segment's graphs depend on. */
 export interface SegmentSpec {

@@ -4,15 +4,13 @@
 import type { DecoderConfig, LayerAttention } from '../../src/model/config.ts';
 import type { BlockLowering, Projection, Residual } from '../../src/model/decoder.ts';
 import { rotaryAttributes } from '../../src/model/kv-attention.ts';
+import { biasName, hasBias, layerTensor, qkNorms, weightName } from '../../src/model/names.ts';
 import {
-  biasName,
-  hasBias,
-  layerTensor,
-  loraNames,
-  qkNorms,
-  weightName,
-} from '../../src/model/names.ts';
-import { type QuantizedRows, quantizeRows, rowProduct } from '../../src/model/row-product.ts';
+  type QuantizedRows,
+  quantizeRows,
+  type RowInt8Weight,
+  rowProduct,
+} from '../../src/model/row-product.ts';
 import { activated, normFactors, scaled, softcapped } from '../../src/model/shared-nodes.ts';
 import {
   type FusedLinear,
@@ -29,39 +27,19 @@ import {
   MICROSOFT,
   type Value,
 } from '../../src/onnx/graph-builder.ts';
-import { type LowRankLinear, lowRankRule, lowRankSumRule, type Rule } from '../autodiff/rules.ts';
-import type { Compute } from '../types.ts';
+import type { Rule } from '../autodiff/rules.ts';
+import type { Compute, ModuleUpdate } from '../types.ts';
+import { adaptedLinear } from './adapted-linear.ts';
+import { BATCH_INPUTS, INPUT_SUFFIX } from './inputs.ts';
 import { rowInt8Input, rowProductRule } from './row-int8.ts';
 
 /** The adapted linears of one block. */
-export type BlockAdapter = ReadonlyMap<
-  TargetName,
-  { readonly rank: number; readonly scaling: number }
->;
+export type BlockAdapter = ReadonlyMap<TargetName, ModuleUpdate>;
 
-/** Suffixes of inputs that belong to a module or weight. */
-export const INPUT_SUFFIX = {
-  /** A module's dropout mask: float32 [tokens, in], 0 or 1 / (1 - p). */
-  mask: '.dropout_mask',
-  /** A trained weight's gradient before the run: float32, of the weight's shape. */
-  gradient: '.grad',
-} as const;
-
-/** The names of the inputs that describe the batch. */
-export const BATCH_INPUTS = {
-  /** int64 [3] = [N, T, -1] */
-  shape: 'batch_shape',
-  /** int64 [N, T] */
-  positions: 'position_ids',
-  /**
-   * float32 [N, 1, G*T, T]: 0 if a query may attend to a key, else -Infinity; the T queries repeat for each head of a group. One
-   * for each sliding window.
-   */
-  attentionMask: ({ slidingWindow }: LayerAttention) => `attention_mask.${slidingWindow ?? 'full'}`,
-  /** float32 [positions, rotaryDim / 2], by the position of the rotary embedding in the config */
-  cos: (rope: number) => `rope_cos.${rope}`,
-  sin: (rope: number) => `rope_sin.${rope}`,
-} as const;
+interface LinearPlace {
+  readonly layer: number;
+  readonly target: TargetName;
+}
 
 /** Options of a training graph. */
 export interface LoweringOptions {
@@ -93,6 +71,7 @@ export class TrainingLowering implements BlockLowering {
   readonly #inputs = new Map<string, Value>();
   /** The rounded inputs of linears. Linears with the same input share them. */
   readonly #quantized = new Map<Value, QuantizedRows>();
+  readonly #rowInt8Weights = new Map<string, RowInt8Weight>();
 
   constructor({ config, layers, adapters, dropout, compute }: LoweringOptions) {
     this.#config = config;
@@ -163,63 +142,66 @@ export class TrainingLowering implements BlockLowering {
     });
   }
 
-  /** Computes x Wᵀ (+ bias) (+ scaling * (mask * x) Aᵀ Bᵀ): [tokens, out]. */
+  /** Computes x Wᵀ (+ bias), and what the adapter adds: [tokens, out]. */
   #linear(x: Value, layer: number, target: TargetName): Value {
-    const [rows, cols] = this.#shapeOf(target);
-    const lora = this.#adapters[layer]!.get(target);
-    if (!lora) return this.#frozenLinear(x, layer, target);
+    const bias = this.#bias(layer, target);
+    const product = (rows: Value, added: readonly Value[]) =>
+      this.#product(rows, { layer, target, bias: added });
+    const update = this.#adapters[layer]!.get(target);
+    if (!update) return product(x, bias);
     const module = moduleName(layer, target);
-    const names = loraNames(module);
-    const a = this.#weight(names.a, [lora.rank, cols]);
-    const b = this.#weight(names.b, [rows, lora.rank]);
-    const { scaling } = lora;
-    if (!this.#dropout && this.#compute === 'float32') {
-      return this.#mergedLinear(x, { layer, target }, { a, b, scaling });
-    }
-    const base = this.#frozenLinear(x, layer, target);
-    const dropped = this.#dropout ? this.#drop(x, module, cols) : x;
-    const narrow = this.g.node('Gemm', [dropped, a], { transB: 1 }); // [tokens, r]
-    const alpha = { float: scaling };
-    const y = this.g.node('Gemm', [narrow, b, base], { transB: 1, alpha });
-    if (this.#compute === 'int8') this.ownRules.set(y, lowRankSumRule({ narrow, b, scaling }));
-    return y;
-  }
-
-  /** Multiplies with W + scaling * B A. Forming that matrix costs less than applying B to all tokens. */
-  #mergedLinear(
-    x: Value,
-    { layer, target }: { readonly layer: number; readonly target: TargetName },
-    { a, b, scaling }: Omit<LowRankLinear, 'x'>,
-  ): Value {
-    const weight = this.#weight(weightName(layer, target), this.#shapeOf(target));
-    const merged = this.g.node('Gemm', [b, a, weight], { alpha: { float: scaling } }); // [out, in]
-    const inputs = [x, merged, ...this.#bias(layer, target)];
-    const y = this.g.node('Gemm', inputs, { transB: 1 });
-    this.ownRules.set(y, lowRankRule({ x, a, b, scaling }));
-    return y;
+    const shape = this.#shapeOf(target);
+    return adaptedLinear(x, {
+      ...{ g: this.g, compute: this.#compute, ownRules: this.ownRules },
+      ...{ module, shape, update, bias, product },
+      dropoutMask: this.#dropout
+        ? this.#input(module + INPUT_SUFFIX.mask, 'float32', ['tokens', shape[1]])
+        : undefined,
+      active: update.isActivated
+        ? this.#input(BATCH_INPUTS.active, 'float32', ['tokens', 1])
+        : undefined,
+      weight: (name, dims) => this.#weight(name, dims),
+      dense: () => this.#dense(layer, target),
+    });
   }
 
   /** Computes x Wᵀ (+ bias) in the arithmetic of the run: [tokens, out]. */
-  #frozenLinear(x: Value, layer: number, target: TargetName): Value {
+  #product(
+    x: Value,
+    { layer, target, bias }: LinearPlace & { readonly bias: readonly Value[] },
+  ): Value {
     const { g } = this;
     const name = weightName(layer, target);
     const shape = this.#shapeOf(target);
-    const bias = this.#bias(layer, target);
     if (this.#compute === 'float32') {
       return g.node('Gemm', [x, this.#weight(name, shape), ...bias], { transB: 1 });
     }
     const rows = this.#quantized.get(x) ?? quantizeRows(g, x);
     this.#quantized.set(x, rows);
-    const weight = rowInt8Input(g, name, shape);
+    const weight = this.#rowInt8(name, shape);
     const y = rowProduct(g, rows, weight);
     this.declared.set(y, ['tokens', shape[0]]);
     this.ownRules.set(y, rowProductRule(x, weight));
     return bias.reduce((sum, value) => g.node('Add', [sum, value]), y);
   }
 
-  #drop(x: Value, module: string, width: number): Value {
-    const mask = this.g.input(module + INPUT_SUFFIX.mask, 'float32', ['tokens', width]);
-    return this.g.node('Mul', [x, mask]);
+  /** Returns a linear's weight in float32: [out, in]. */
+  #dense(layer: number, target: TargetName): Value {
+    const { g } = this;
+    const name = weightName(layer, target);
+    const shape = this.#shapeOf(target);
+    if (this.#compute === 'float32') return this.#weight(name, shape);
+    const { data, scales } = this.#rowInt8(name, shape);
+    const values = g.node('Mul', [g.cast(data, 'float32'), scales]); // [in, out]
+    const dense = g.node('Transpose', [values], { perm: [1, 0] });
+    this.declared.set(dense, shape);
+    return dense;
+  }
+
+  #rowInt8(name: string, shape: readonly [number, number]): RowInt8Weight {
+    const weight = this.#rowInt8Weights.get(name) ?? rowInt8Input(this.g, name, shape);
+    this.#rowInt8Weights.set(name, weight);
+    return weight;
   }
 
   /** The shape [out, in] of a linear's weight. */

@@ -1,15 +1,14 @@
-// Plans a job's adapter: the job's settings become an `adapter_config.json`, and that file becomes rank and scaling per
-// module, read by the code that serving uses. Also draws the adapter's initial weights.
+// Plans a job's adapter: the job's settings, or the files of an adapter to continue, become settings of PEFT and initial weights.
 import { type AdapterFiles, readAdapterFiles } from '../../adapters/peft/files.ts';
 import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
-import { parseAdapterConfig } from '../../adapters/peft/peft-config.ts';
+import { invalidAdapter } from '../../adapters/peft/refusal.ts';
+import { CLASSIFIER_NAMES, tensorName } from '../../adapters/peft/tensor-names.ts';
 import { ConfigError, ServeError } from '../../src/common/errors.ts';
-import { fromFloat32, type Tensor } from '../../src/common/tensor.ts';
 import { DEFAULT_RANK } from '../../src/contracts/training-settings.ts';
 import { ADAPTER_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
+import type { Artifact } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
-import { loraNames } from '../../src/model/names.ts';
-import { moduleName, TARGET_MODULES, targetNames } from '../../src/model/target-modules.ts';
+import { artifactBase } from '../adapter/artifact-base.ts';
 import {
   CLASSIFIER_HEAD,
   type ClassifierFields,
@@ -18,23 +17,17 @@ import {
   readHead,
   refuseOtherTask,
 } from '../adapter/classifier.ts';
-import { seededRandom, streamSeed } from '../random.ts';
+import { drawAdapter } from '../adapter/draw.ts';
+import { adapterTensors } from '../adapter/tensors.ts';
 import type { LoraSettings } from '../types.ts';
 import type { TrainJob } from './job.ts';
-
-/** The fields of peft's configuration of a plain LoRA adapter. */
-export interface PeftSettings {
-  r: number;
-  lora_alpha: number;
-  use_rslora: boolean;
-  target_modules: string | readonly string[];
-  exclude_modules: string | readonly string[] | null;
-  rank_pattern: Readonly<Record<string, number>>;
-  alpha_pattern: Readonly<Record<string, number>>;
-  layers_to_transform: number | readonly number[] | null;
-  layers_pattern: string | readonly string[] | null;
-  lora_dropout: number;
-}
+import {
+  listTargets,
+  PEFT_FIELDS,
+  type PeftSettings,
+  readPeftSettings,
+  resolveAdapter,
+} from './peft-settings.ts';
 
 /** An adapter to train. */
 export interface AdapterPlan {
@@ -42,31 +35,35 @@ export interface AdapterPlan {
   readonly lora: LoraSettings;
 }
 
-/** Job key → field of peft's file. */
-const FIELDS = {
-  rank: 'r',
-  alpha: 'lora_alpha',
-  rslora: 'use_rslora',
-  targets: 'target_modules',
-  rankPattern: 'rank_pattern',
-  alphaPattern: 'alpha_pattern',
-  layers: 'layers_to_transform',
-} as const satisfies Partial<Record<keyof TrainJob, keyof PeftSettings>>;
+/** The base of an adapter. */
+export type PlannedBase = Pick<Artifact, 'config' | 'tensors'>;
 
 /**
- * Returns the adapter that a job trains on this model, with its initial weights.
- * @param classes the names of the classes of the job's rows; undefined if they have none
+/** The properties of an adapter that its rows and the tokenizer decide. */
+export interface RowProperties {
+  /** The token ids of the job's `alora`. */
+  readonly invocation?: readonly number[] | undefined;
+  /** The names of the classes of the job's rows; undefined if they have none. */
+  readonly classes?: readonly string[] | undefined;
+}
+
+/**
+ * Returns the adapter that a job trains on this base, with its initial weights.
  * @throws ConfigError naming the job's key that is wrong or contradicts `initAdapter`
  */
 export async function planAdapter(
   job: TrainJob,
-  model: DecoderConfig,
-  classes?: readonly string[],
+  base: PlannedBase,
+  { invocation, classes }: RowProperties = {},
 ): Promise<AdapterPlan> {
+  const model = base.config;
   if (job.initAdapter !== undefined) {
-    const adapter = await continueAdapter(job, job.initAdapter, model);
+    const adapter = await continueAdapter(job, base, invocation);
     refuseOtherTask(adapter.lora.classes, classes);
     return adapter;
+  }
+  if (invocation && classes) {
+    throw new ConfigError(['alora: does not go with rows that have a label']);
   }
   refuseForeignLayers(job, model);
   const rank = job.rank ?? DEFAULT_RANK;
@@ -74,6 +71,11 @@ export async function planAdapter(
     r: rank,
     lora_alpha: job.alpha ?? 2 * rank,
     use_rslora: job.rslora ?? false,
+    use_dora: job.dora ?? false,
+    lora_bias: job.loraBias ?? false,
+    bias: job.bias ?? 'none',
+    init_lora_weights: job.init === 'pissa' ? 'pissa' : true,
+    alora_invocation_tokens: invocation ?? null,
     target_modules: listTargets(job.targets ?? 'all-linear', model),
     exclude_modules: null,
     rank_pattern: job.rankPattern ?? {},
@@ -82,11 +84,11 @@ export async function planAdapter(
     layers_pattern: null,
     lora_dropout: job.dropout,
   };
-  const modules = await resolveModules(peft, model);
-  const init = drawAdapter(modules, model, job.seed);
-  if (!classes) return { peft, lora: { modules, init } };
+  const settings = await resolveAdapter(peft, model);
+  const init = drawAdapter(settings, model, job.seed);
+  if (!classes) return { peft, lora: { ...settings, init } };
   init.set(CLASSIFIER_HEAD, drawHead(classes.length, model, job.seed));
-  return { peft: { ...peft, ...classifierFields(classes) }, lora: { modules, init, classes } };
+  return { peft: { ...peft, ...classifierFields(classes) }, lora: { ...settings, init, classes } };
 }
 
 function refuseForeignLayers({ layers = [] }: TrainJob, { layerCount }: DecoderConfig): void {
@@ -97,56 +99,16 @@ function refuseForeignLayers({ layers = [] }: TrainJob, { layerCount }: DecoderC
   ]);
 }
 
-/** Replaces `all-linear` with the list of modules, as peft stores it. */
-function listTargets(
-  targets: string | readonly string[],
-  model: DecoderConfig,
-): string | readonly string[] {
-  return targets === 'all-linear' ? targetNames(model) : targets;
-}
-
-/** Returns rank and scaling by module name, in the model's order. */
-async function resolveModules(
-  peft: PeftSettings,
-  model: DecoderConfig,
-): Promise<LoraSettings['modules']> {
-  const modules = new Map<string, { rank: number; scaling: number }>();
-  const layers = Array.from({ length: model.layerCount }, (_, layer) => layer);
-  const known = targetNames(model);
-  const names = layers.flatMap((layer) => known.map((target) => moduleName(layer, target)));
-  try {
-    const bytes = Buffer.from(JSON.stringify({ peft_type: 'LORA', ...peft }));
-    const config = await parseAdapterConfig(bytes, names);
-    for (const module of names) {
-      if (config.isTargeted(module)) modules.set(module, config.settingOf(module));
-    }
-  } catch (error) {
-    throw error instanceof ServeError ? asJobFault(error) : error;
-  }
-  if (modules.size > 0) return modules;
-  const example = moduleName(0, known[0]!);
-  throw new ConfigError([
-    `targets: no module of the model matches. Use a list of endings (${known.join(', ')}), or a regular expression for whole names such as ${example}.`,
-  ]);
-}
-
-function asJobFault(error: ServeError): ConfigError {
-  const [, field, place = ''] = /^(\w+)(\[\d+\])?$/.exec(error.param ?? '') ?? [];
-  const key = Object.entries(FIELDS).find(([, name]) => name === field)?.[0];
-  const reason = error.message.replace(/^adapter refused: ([\w[\]]+: )?/, '');
-  return new ConfigError([`${key ? `${key}${place}` : 'initAdapter'}: ${reason}`]);
-}
-
 async function continueAdapter(
   job: TrainJob,
-  directory: string,
-  model: DecoderConfig,
+  base: PlannedBase,
+  invocation: readonly number[] | undefined,
 ): Promise<AdapterPlan> {
   try {
-    const files = await readAdapterFiles(directory);
-    await parseAdapter(files, model); // checks each tensor's shape against the model
-    const adapter = await readAdapter(files, model, job.dropout);
-    refuseContradictions(job, adapter.peft, model);
+    const files = await readAdapterFiles(job.initAdapter!);
+    await parseAdapter(files, base.config, artifactBase(base)); // checks each tensor against the model
+    const adapter = await readAdapter(files, base.config, job.dropout);
+    refuseContradictions({ ...job, alora: invocation?.slice() }, adapter.peft, base.config);
     return adapter;
   } catch (error) {
     if (!(error instanceof ServeError)) throw error;
@@ -158,14 +120,11 @@ async function continueAdapter(
  * Opens an adapter for evaluation. It accepts what the server accepts, and adapters with non-finite or too large weights.
  * @throws ServeError naming the field or tensor
  */
-export async function openAdapter(
-  files: AdapterFiles,
-  model: DecoderConfig,
-): Promise<LoraSettings> {
-  await parseAdapter(files, model).catch((error) => {
+export async function openAdapter(files: AdapterFiles, base: PlannedBase): Promise<LoraSettings> {
+  await parseAdapter(files, base.config, artifactBase(base)).catch((error) => {
     if (!(error instanceof ServeError && error.code === 'adapter_non_finite')) throw error;
   });
-  return (await readAdapter(files, model, 0)).lora;
+  return (await readAdapter(files, base.config, 0)).lora;
 }
 
 async function readAdapter(
@@ -174,38 +133,41 @@ async function readAdapter(
   dropout: number,
 ): Promise<AdapterPlan> {
   const json = JSON.parse(Buffer.from(configBytes).toString('utf8'));
-  const peft = { ...readSettings(json, model), lora_dropout: dropout };
+  const peft = { ...readPeftSettings(json, model), lora_dropout: dropout };
   const { tensors } = parseSafetensors(weightsBytes, ADAPTER_LIMITS);
-  const modules = await resolveModules(peft, model);
+  const settings = await resolveAdapter(peft, model);
   const given = readHead(json, tensors);
-  if (!given) return { peft, lora: { modules, init: tensors } };
-  const { classes, head } = given;
-  const init = new Map(tensors).set(CLASSIFIER_HEAD, head);
-  return { peft: { ...peft, ...classifierFields(classes) }, lora: { modules, init, classes } };
+  const plan = given
+    ? {
+        peft: { ...peft, ...classifierFields(given.classes) },
+        lora: {
+          ...settings,
+          init: new Map(tensors).set(CLASSIFIER_HEAD, given.head),
+          classes: given.classes,
+        },
+      }
+    : { peft, lora: { ...settings, init: tensors } };
+  refuseUntrained(tensors, plan.lora, model);
+  return plan;
 }
 
-/** Reads the fields of a file that has passed `parseAdapter`, so they have their types. */
-function readSettings(
-  json: Partial<PeftSettings>,
+/** Refuses files with tensors that the server reads, and the trainer does not. */
+function refuseUntrained(
+  tensors: ReadonlyMap<string, unknown>,
+  lora: LoraSettings,
   model: DecoderConfig,
-): Omit<PeftSettings, 'lora_dropout'> {
-  return {
-    r: json.r!,
-    lora_alpha: json.lora_alpha!,
-    use_rslora: json.use_rslora ?? false,
-    target_modules: listTargets(json.target_modules ?? ['q_proj', 'v_proj'], model),
-    exclude_modules: json.exclude_modules ?? null,
-    rank_pattern: json.rank_pattern ?? {},
-    alpha_pattern: json.alpha_pattern ?? {},
-    layers_to_transform: json.layers_to_transform ?? null,
-    layers_pattern: json.layers_pattern ?? null,
-  };
+): void {
+  const known = new Set(adapterTensors(model, lora).map(({ name }) => name));
+  if (lora.classes) for (const name of CLASSIFIER_NAMES) known.add(tensorName(name, 'whole'));
+  const unknown = [...tensors.keys()].find((name) => !known.has(name));
+  if (unknown === undefined) return;
+  throw invalidAdapter(unknown, 'such an adapter can be served, but not trained or evaluated');
 }
 
 function refuseContradictions(job: TrainJob, peft: PeftSettings, model: DecoderConfig): void {
-  const faults = (Object.keys(FIELDS) as (keyof typeof FIELDS)[]).flatMap((key) => {
+  const faults = (Object.keys(PEFT_FIELDS) as (keyof typeof PEFT_FIELDS)[]).flatMap((key) => {
     const wanted = key === 'targets' && job.targets ? listTargets(job.targets, model) : job[key];
-    const found = peft[FIELDS[key]];
+    const found = peft[PEFT_FIELDS[key]];
     if (wanted === undefined || canonical(wanted) === canonical(found)) return [];
     return [
       `${key}: ${JSON.stringify(job[key])} contradicts initAdapter's ${JSON.stringify(found)}`,
@@ -219,36 +181,4 @@ function canonical(value: unknown): string {
   if (typeof value === 'number') return canonical([value]);
   if (Array.isArray(value)) return JSON.stringify([...value].sort());
   return JSON.stringify(value);
-}
-
-/**
- * Draws the initial weights as peft does: A [rank, in] uniform in ±1/sqrt(in) (kaiming with a = sqrt 5), B [out, rank] zero.
- * A tensor's values depend on the seed and its name only. Keys are PEFT's names.
- */
-function drawAdapter(
-  modules: LoraSettings['modules'],
-  model: DecoderConfig,
-  seed: number,
-): Map<string, Tensor> {
-  const tensors = new Map<string, Tensor>();
-  for (let layer = 0; layer < model.layerCount; layer++) {
-    for (const target of targetNames(model)) {
-      const module = moduleName(layer, target);
-      const rank = modules.get(module)?.rank;
-      if (rank === undefined) continue;
-      const inFeatures = TARGET_MODULES[target].inFeatures(model);
-      const outFeatures = TARGET_MODULES[target].outFeatures(model);
-      const names = loraNames(module);
-      const a = uniform(rank * inFeatures, 1 / Math.sqrt(inFeatures), streamSeed(seed, names.a));
-      tensors.set(names.a, fromFloat32(a, [rank, inFeatures], 'F32'));
-      const b = new Float32Array(outFeatures * rank);
-      tensors.set(names.b, fromFloat32(b, [outFeatures, rank], 'F32'));
-    }
-  }
-  return tensors;
-}
-
-function uniform(count: number, bound: number, seed: number): Float32Array {
-  const random = seededRandom(seed);
-  return new Float32Array(count).map(() => (2 * random() - 1) * bound);
 }

@@ -7,6 +7,7 @@ import { readRegular, SMALL_FILE_BYTES } from '../../src/common/regular-file.ts'
 import { describeIssue } from '../../src/common/schema-errors.ts';
 import { jobShape, keysOf } from '../../src/contracts/training-fields.ts';
 import type { JobSource } from '../../src/contracts/training-messages.ts';
+import { MAX_RANK } from '../../src/contracts/training-settings.ts';
 
 const jobSchema = z.strictObject({
   ...jobShape(),
@@ -49,6 +50,7 @@ function contradictions(job: TrainJob): string[] {
   if (job.adapters !== undefined && job.name === undefined) {
     faults.push('adapters: needs name, because only named adapters are published');
   }
+  faults.push(...contradictoryKinds(job));
   if (job.method === 'full') {
     for (const key of ADAPTER_KEYS) {
       if (job[key] !== undefined) faults.push(`${key}: does not apply, because method is full`);
@@ -60,6 +62,34 @@ function contradictions(job: TrainJob): string[] {
     if (job.gate) faults.push('gate: does not apply, because method is full');
     if (job.name !== undefined)
       faults.push('name: does not apply, because method is full and only adapters are published');
+  }
+  return faults;
+}
+
+/** The largest rank of an adapter that starts by PiSSA: its file has twice the rank. */
+const MAX_PISSA_RANK = MAX_RANK / 2;
+
+/** Returns the faults of kinds of adapters that do not go together, as in the reader of adapters. */
+function contradictoryKinds(job: TrainJob): string[] {
+  const faults: string[] = [];
+  const biases = job.bias !== undefined && job.bias !== 'none';
+  if (job.dora && job.loraBias) faults.push('loraBias: does not go with dora');
+  if (job.alora !== undefined) {
+    const others = { dora: job.dora, loraBias: job.loraBias, bias: biases };
+    for (const [key, isSet] of Object.entries(others)) {
+      if (isSet) faults.push(`${key}: does not go with alora`);
+    }
+  }
+  if (job.init === 'pissa') {
+    if (job.initAdapter !== undefined) {
+      faults.push('init: does not apply, because initAdapter has the initial weights');
+    }
+    const ranks = { rank: job.rank ?? 0, ...job.rankPattern };
+    if (Object.values(ranks).some((rank) => rank > MAX_PISSA_RANK)) {
+      faults.push(
+        `rank: must be at most ${MAX_PISSA_RANK} with init pissa, because the file has twice the rank`,
+      );
+    }
   }
   return faults;
 }

@@ -7,7 +7,10 @@ import { keysOf } from '../../src/contracts/training-fields.ts';
 import type { Artifact } from '../../src/import/artifact.ts';
 import { createRowEncoder, type Language, readLanguage } from '../data/encode-row.ts';
 import { planEpoch } from '../data/epoch-plan.ts';
+
+import { learnFromInvocation, resolveInvocation } from '../data/invocation.ts';
 import { type Classes, namedClasses, readClasses } from '../data/labels.ts';
+
 import type { Dataset } from '../data/load-dataset.ts';
 import { dropMasked, loadRows, type Rows } from '../data/load-rows.ts';
 import { examineData, type Warning } from '../run/curve-warnings.ts';
@@ -56,11 +59,16 @@ export async function prepareRun(
   if (ofRows && method === 'full') {
     throw new ConfigError(['method: full trains no classifier, but the rows of data have a label']);
   }
-  const adapter =
-    method === 'full' ? undefined : await planAdapter(job, artifact.config, ofRows?.names);
   const language = await readLanguage(artifact.dir, job.toolFormat);
+  const { vocabSize } = artifact.config;
+  const properties = {
+    invocation: resolveInvocation(job.alora, { vocabSize, language }),
+    classes: ofRows?.names,
+  };
+  const adapter = method === 'full' ? undefined : await planAdapter(job, artifact, properties);
   const classes = classesOf(job, adapter, ofRows);
-  const encode = createRowEncoder({ ...language, vocabSize: artifact.config.vocabSize, classes });
+  const encodeWhole = createRowEncoder({ ...language, vocabSize, classes });
+  const encode = learnFromInvocation(encodeWhole, adapter?.lora.invocation);
   const rows = await loadRows(job, { encode, maxLength, minExamples });
   return prepareRows(job, artifact, { method, maxLength, adapter, rows, language });
 }

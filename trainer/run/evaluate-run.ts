@@ -1,11 +1,11 @@
 // Evaluates the adapter of a run. It reads the adapter's file back, and so measures exactly what will be served.
 import { readAdapterFiles } from '../../adapters/peft/files.ts';
 import { assert } from '../../src/common/assert.ts';
-import { toFloat32 } from '../../src/common/tensor.ts';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import type { GateSettings } from '../../src/contracts/training-messages.ts';
 import { ADAPTER_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
 import type { Artifact } from '../../src/import/artifact.ts';
+import { fromStored } from '../adapter/stored.ts';
 import { evaluateAdapter } from '../evaluation/card.ts';
 import type { PreparedRun } from '../job/prepare-run.ts';
 import type { Parameter, ProbedModel } from '../types.ts';
@@ -37,6 +37,7 @@ export async function evaluateRun(
       batchSize: settings.order.batchSize,
       validation,
       examples: (validation ?? train).examples,
+      invocation: adapter!.lora.invocation,
       classifies: adapter!.lora.classes !== undefined,
       known: knownValidation(state, folder),
     },
@@ -48,10 +49,10 @@ export async function evaluateRun(
 async function readBack(dir: string, parameters: readonly Parameter[]): Promise<void> {
   const { weightsBytes } = await readAdapterFiles(dir);
   const { tensors } = parseSafetensors(weightsBytes, ADAPTER_LIMITS);
-  for (const { name, data } of parameters) {
-    const tensor = tensors.get(name);
-    assert(tensor, `the run's adapter has no ${name}`);
-    data.set(toFloat32(tensor));
+  for (const parameter of parameters) {
+    const tensor = tensors.get(parameter.name);
+    assert(tensor, `the run's adapter has no ${parameter.name}`);
+    fromStored(parameter, tensor);
   }
 }
 

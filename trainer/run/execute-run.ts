@@ -123,7 +123,9 @@ export function toTrainRun(
     patience: job.patience,
     train,
     validation,
-    text: classifies ? undefined : language && probeExample(language, maxPositions),
+    text: classifies
+      ? undefined
+      : language && probeExample(language, maxPositions, adapter?.lora.invocation),
     classifies,
     context: {
       vocabSize: classifies ? undefined : vocabSize,

@@ -6,7 +6,7 @@ import { rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { CONFIG_FILE, WEIGHTS_FILE } from '../../adapters/peft/files.ts';
 import { makeFolder } from '../../src/common/folders.ts';
-import { type FloatDType, fromFloat32, type Tensor } from '../../src/common/tensor.ts';
+import type { FloatDType, Tensor } from '../../src/common/tensor.ts';
 import {
   memorySource,
   type WritableTensors,
@@ -17,8 +17,10 @@ import {
   WEIGHTS_FILE as MODEL_WEIGHTS,
   openFolder,
 } from '../../src/import/folder.ts';
+
+import { type StoredParameter, storedSettings, toStored } from '../adapter/stored.ts';
 import type { AdapterPlan } from '../job/adapter-plan.ts';
-import type { Parameter } from '../types.ts';
+
 import {
   keepSteps,
   listSteps,
@@ -29,7 +31,7 @@ import {
 
 /** An adapter and how to store it. */
 export interface AdapterToWrite {
-  readonly parameters: readonly Pick<Parameter, 'name' | 'shape' | 'data'>[];
+  readonly parameters: readonly StoredParameter[];
   readonly peft: AdapterPlan['peft'];
   /** Values are rounded to nearest, ties to even. */
   readonly dtype: FloatDType;
@@ -44,8 +46,8 @@ export async function writeAdapter(dir: string, adapter: AdapterToWrite): Promis
   await makeFolder(building);
   await writeFileDurably(path.join(building, CONFIG_FILE), serializeConfig(adapter));
   const tensors = new Map<string, Tensor>();
-  for (const { name, shape, data } of adapter.parameters) {
-    tensors.set(name, fromFloat32(data, shape, adapter.dtype));
+  for (const parameter of adapter.parameters) {
+    tensors.set(parameter.name, toStored(parameter, adapter.dtype));
   }
   const metadata = { format: 'pt' };
   await writeSafetensors(path.join(building, WEIGHTS_FILE), memorySource(tensors), { metadata });
@@ -54,21 +56,20 @@ export async function writeAdapter(dir: string, adapter: AdapterToWrite): Promis
 
 /** Serializes the fields that all versions of peft know, sorted as peft sorts them. */
 function serializeConfig({ peft, baseName }: AdapterToWrite): string {
-  const { exclude_modules, ...settings } = peft;
+  const { exclude_modules, lora_bias, alora_invocation_tokens, ...settings } = storedSettings(peft);
   const fields: Record<string, unknown> = {
-    // Older versions of peft do not know this field, so it is only written if it is set.
+    // Older versions of peft do not know these fields, so they are only written if they are set.
     ...(exclude_modules !== null && { exclude_modules }),
+    ...(lora_bias && { lora_bias }),
+    ...(alora_invocation_tokens !== null && { alora_invocation_tokens }),
     auto_mapping: null,
     base_model_name_or_path: baseName,
-    bias: 'none',
     fan_in_fan_out: false,
     inference_mode: true,
-    init_lora_weights: true,
     modules_to_save: null,
     peft_type: 'LORA',
     revision: null,
     task_type: 'CAUSAL_LM',
-    use_dora: false,
     ...settings,
   };
   const sorted = Object.fromEntries(Object.entries(fields).sort(([a], [b]) => (a < b ? -1 : 1)));

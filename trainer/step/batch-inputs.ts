@@ -2,19 +2,27 @@
 import type { DecoderConfig, LayerAttention } from '../../src/model/config.ts';
 import { isLong, type Rope, ropeTables } from '../../src/model/rope.ts';
 import { hostTensor, type OrtTensor } from '../../src/ort/tensor.ts';
-import { BATCH_INPUTS } from '../graph/training-lowering.ts';
+import { lastInvocation } from '../data/invocation.ts';
+import { BATCH_INPUTS } from '../graph/inputs.ts';
 import type { MicroBatch } from '../types.ts';
 import type { Workspace } from './workspace.ts';
 
 /** The tensors of `BATCH_INPUTS`. */
 export class BatchInputs {
   readonly #config: DecoderConfig;
+  readonly #invocation: readonly number[] | undefined;
   readonly #workspace: Workspace;
   /** The tables of each rotary embedding. */
   readonly #tables = new Map<Rope, { cos: OrtTensor; sin: OrtTensor }>();
 
-  constructor(config: DecoderConfig, workspace: Workspace) {
+  /** @param invocation the token ids from whose last occurrence on the adapter is used; undefined: it always is */
+  constructor(
+    config: DecoderConfig,
+    workspace: Workspace,
+    invocation: readonly number[] | undefined,
+  ) {
     this.#config = config;
+    this.#invocation = invocation;
     this.#workspace = workspace;
   }
 
@@ -29,6 +37,9 @@ export class BatchInputs {
       [BATCH_INPUTS.shape, shape],
       [BATCH_INPUTS.positions, positions],
     ]);
+    if (this.#invocation) {
+      inputs.set(BATCH_INPUTS.active, this.#activeTokens(batch, this.#invocation));
+    }
     for (const [i, rope] of this.#config.ropes.entries()) {
       const { cos, sin } = this.#ropeTables(rope, length);
       inputs.set(BATCH_INPUTS.cos(i), cos).set(BATCH_INPUTS.sin(i), sin);
@@ -38,6 +49,21 @@ export class BatchInputs {
       if (!inputs.has(name)) inputs.set(name, this.#attentionMask(batch, layer));
     }
     return inputs;
+  }
+
+  /** Returns 1 for the tokens of each segment from its last invocation on, else 0: [tokens, 1]. */
+  #activeTokens(
+    { inputIds, segments, length }: MicroBatch,
+    invocation: readonly number[],
+  ): OrtTensor {
+    const active = this.#workspace.tensor(BATCH_INPUTS.active, 'float32', [inputIds.length, 1]);
+    active.data.fill(0);
+    for (let start = 0, end = 1; start < segments.length; start = end, end++) {
+      while (end % length !== 0 && segments[end] === segments[start]) end++;
+      const from = lastInvocation(inputIds, invocation, { start, end });
+      if (from >= 0 && segments[start]! >= 0) active.data.fill(1, from, end);
+    }
+    return active;
   }
 
   /** Returns tables with at least `length` positions, and with the frequencies of that length. */

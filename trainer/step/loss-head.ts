@@ -9,9 +9,11 @@ import {
   headLogitsGraph,
   headLossGraph,
 } from '../graph/head-graph.ts';
+
 import type { HeadSpec } from '../graph/head-spec.ts';
-import { INPUT_SUFFIX } from '../graph/training-lowering.ts';
+import { INPUT_SUFFIX } from '../graph/inputs.ts';
 import type { LossSums, MicroBatch } from '../types.ts';
+
 import {
   createGraphRun,
   type GraphRun,

@@ -2,9 +2,14 @@
 import { assert } from '../../src/common/assert.ts';
 import { FileError } from '../../src/common/errors.ts';
 import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
+
+import { type Artifact, denseValues, readLinear } from '../../src/import/artifact.ts';
+
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { expectedTensors } from '../../src/model/names.ts';
 import { hostTensor, type OrtTensor } from '../../src/ort/tensor.ts';
+import { rowNorms } from '../adapter/matrix.ts';
+import { type Factors, principalFactors } from '../adapter/principal.ts';
 import { type AdapterTensor, adapterTensors } from '../adapter/tensors.ts';
 import type { LoraSettings, Parameter } from '../types.ts';
 import type { BaseWeights } from './base-weights.ts';
@@ -14,6 +19,8 @@ export interface TrainedTensor {
   readonly parameter: Parameter;
   readonly value: OrtTensor<'float32'>;
   readonly grad: OrtTensor<'float32'>;
+  /** PiSSA: the neutral values. */
+  readonly start?: OrtTensor<'float32'>;
 }
 
 /** Trained tensors by the name of the graphs' input, in the model's order. */
@@ -38,23 +45,56 @@ export function fullParameters(config: DecoderConfig, base: BaseWeights): Traine
  * @param base gives the initial values that the settings do not have
  */
 export function adapterParameters(
-  { config, base }: { readonly config: DecoderConfig; readonly base: BaseWeights },
+  { artifact, base }: AdaptedWeights,
   settings: LoraSettings,
 ): TrainedTensors {
+  const neutralOf = neutralReader({ artifact, base }, settings);
   return new Map(
-    adapterTensors(config, settings).map((row) => {
-      const neutral = neutralValues(base, row);
-      const values = initialValues(row, settings.init.get(row.name), neutral);
-      const { name, decays, scaling } = row;
-      const value = hostTensor('float32', row.shape, values);
-      return [row.input, trainedTensor({ name, decays, scaling, neutral }, value)];
+    adapterTensors(artifact.config, settings).map((row) => {
+      const neutral = neutralOf(row);
+      const { name, shape, decays, scaling } = row;
+      const first = initialValues(row, settings.init.get(name), neutral);
+      const value = hostTensor('float32', shape, first);
+      if (row.neutral.kind !== 'principal') {
+        return [row.input, trainedTensor({ name, decays, scaling, neutral }, value)];
+      }
+      const properties = { name, decays, scaling, neutral, startedAs: row.neutral.factor };
+      const start = hostTensor('float32', shape, neutral!);
+      return [row.input, { ...trainedTensor(properties, value), start }];
     }),
   );
 }
 
-/** Returns the values with which a tensor changes nothing; undefined for zeros. */
-function neutralValues(base: BaseWeights, { input, neutral }: AdapterTensor): Floats | undefined {
-  return neutral === 'zeros' ? undefined : base.dense(input)!.data;
+/** The base of an adapter, as a file and in memory. */
+interface AdaptedWeights {
+  readonly artifact: Artifact;
+  readonly base: BaseWeights;
+}
+
+/** Returns a function from a tensor to the values with which it changes nothing; undefined for zeros. */
+function neutralReader({ artifact, base }: AdaptedWeights, { modules }: LoraSettings) {
+  let principal: { readonly module: string; readonly factors: Factors } | undefined;
+  return ({ input, neutral }: AdapterTensor): Floats | undefined => {
+    switch (neutral.kind) {
+      case 'zeros':
+        return undefined;
+      case 'base':
+        return base.dense(input)!.data;
+      case 'norms': {
+        const linear = readLinear(artifact, neutral.module);
+        return rowNorms({ ...linear, values: denseValues(linear) });
+      }
+      case 'principal': {
+        const { module, factor } = neutral;
+        if (principal?.module !== module) {
+          const linear = readLinear(artifact, module);
+          const weight = { ...linear, values: denseValues(linear) };
+          principal = { module, factors: principalFactors(weight, modules.get(module)!) };
+        }
+        return principal.factors[factor];
+      }
+    }
+  };
 }
 
 function initialValues(
@@ -75,7 +115,7 @@ export function trainingBytes(trained: TrainedTensors): number {
 }
 
 function trainedTensor(
-  properties: Pick<Parameter, 'name' | 'decays' | 'scaling' | 'neutral'>,
+  properties: Pick<Parameter, 'name' | 'decays' | 'scaling' | 'neutral' | 'startedAs'>,
   value: OrtTensor<'float32'>,
 ): TrainedTensor {
   const { shape } = value;

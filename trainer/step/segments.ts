@@ -5,6 +5,7 @@ import { type Lazy, lazy } from '../../src/common/lazy.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import type { Dims } from '../../src/onnx/graph-builder.ts';
 import type { OrtTensor } from '../../src/ort/tensor.ts';
+import { INPUT_SUFFIX } from '../graph/inputs.ts';
 import {
   evaluationGraph,
   SEGMENT,
@@ -12,7 +13,7 @@ import {
   type SegmentSpec,
   segmentGraphs,
 } from '../graph/segment-graph.ts';
-import { type BlockAdapter, INPUT_SUFFIX } from '../graph/training-lowering.ts';
+import type { BlockAdapter } from '../graph/training-lowering.ts';
 import type { Compute } from '../types.ts';
 import { type BaseWeights, layerOf, shiftLayer } from './base-weights.ts';
 import type { DropoutMasks } from './dropout-masks.ts';
@@ -193,6 +194,9 @@ export class Segments {
       if (known) return known;
       if (name.endsWith(INPUT_SUFFIX.gradient)) {
         return trained.get(global.slice(0, -INPUT_SUFFIX.gradient.length))?.grad;
+      }
+      if (name.endsWith(INPUT_SUFFIX.start)) {
+        return trained.get(global.slice(0, -INPUT_SUFFIX.start.length))?.start;
       }
       if (name.endsWith(INPUT_SUFFIX.mask)) return masks?.mask(global, this.#sizes(dims, batch));
       return base.bound(name, firstLayer) ?? this.#saved.value(index, name);

@@ -1,0 +1,146 @@
+// The fields of `adapter_config.json` that a job sets, and how they become the settings of an adapter. Rank and scaling of each
+// module are resolved by the code that serving uses.
+
+import type { AdapterConfig } from '../../adapters/peft/adapter-config.ts';
+import { parseAdapterConfig } from '../../adapters/peft/peft-config.ts';
+import { tensorName } from '../../adapters/peft/tensor-names.ts';
+import { ConfigError, ServeError } from '../../src/common/errors.ts';
+import type { DecoderConfig } from '../../src/model/config.ts';
+import { biasName, hasBias } from '../../src/model/names.ts';
+import { moduleName, targetNames } from '../../src/model/target-modules.ts';
+import type { LoraSettings, ModuleUpdate } from '../types.ts';
+import type { TrainJob } from './job.ts';
+
+/** The fields of peft's configuration that a job can set. */
+export interface PeftSettings {
+  r: number;
+  lora_alpha: number;
+  use_rslora: boolean;
+  use_dora: boolean;
+  lora_bias: boolean;
+  bias: 'none' | 'all' | 'lora_only';
+  /** `pissa` during the training. The result is a plain LoRA file, as peft converts it. */
+  init_lora_weights: true | 'pissa';
+  alora_invocation_tokens: readonly number[] | null;
+  target_modules: string | readonly string[];
+  exclude_modules: string | readonly string[] | null;
+  rank_pattern: Readonly<Record<string, number>>;
+  alpha_pattern: Readonly<Record<string, number>>;
+  layers_to_transform: number | readonly number[] | null;
+  layers_pattern: string | readonly string[] | null;
+  lora_dropout: number;
+}
+
+/** Job key → field of peft's file. */
+export const PEFT_FIELDS = {
+  rank: 'r',
+  alpha: 'lora_alpha',
+  rslora: 'use_rslora',
+  targets: 'target_modules',
+  rankPattern: 'rank_pattern',
+  alphaPattern: 'alpha_pattern',
+  layers: 'layers_to_transform',
+  dora: 'use_dora',
+  loraBias: 'lora_bias',
+  bias: 'bias',
+  alora: 'alora_invocation_tokens',
+} as const satisfies Partial<Record<keyof TrainJob, keyof PeftSettings>>;
+
+/** Reads the fields of a file that has passed `parseAdapter`, so they have their types. */
+export function readPeftSettings(
+  json: Partial<PeftSettings>,
+  model: DecoderConfig,
+): Omit<PeftSettings, 'lora_dropout'> {
+  return {
+    r: json.r!,
+    lora_alpha: json.lora_alpha!,
+    use_rslora: json.use_rslora ?? false,
+    use_dora: json.use_dora ?? false,
+    lora_bias: json.lora_bias ?? false,
+    bias: json.bias ?? 'none',
+    init_lora_weights: true,
+    alora_invocation_tokens: json.alora_invocation_tokens ?? null,
+    target_modules: listTargets(json.target_modules ?? ['q_proj', 'v_proj'], model),
+    exclude_modules: json.exclude_modules ?? null,
+    rank_pattern: json.rank_pattern ?? {},
+    alpha_pattern: json.alpha_pattern ?? {},
+    layers_to_transform: json.layers_to_transform ?? null,
+    layers_pattern: json.layers_pattern ?? null,
+  };
+}
+
+/** Replaces `all-linear` with the list of modules, as peft stores it. */
+export function listTargets(
+  targets: string | readonly string[],
+  model: DecoderConfig,
+): string | readonly string[] {
+  return targets === 'all-linear' ? targetNames(model) : targets;
+}
+
+/** Returns the adapter that the settings describe. @throws ConfigError naming the job's key */
+export async function resolveAdapter(
+  peft: PeftSettings,
+  model: DecoderConfig,
+): Promise<Omit<LoraSettings, 'init'>> {
+  const layers = Array.from({ length: model.layerCount }, (_, layer) => layer);
+  const known = targetNames(model);
+  const names = layers.flatMap((layer) => known.map((target) => moduleName(layer, target)));
+  const { init_lora_weights, ...served } = peft;
+  try {
+    const bytes = Buffer.from(JSON.stringify({ peft_type: 'LORA', ...served }));
+    const config = await parseAdapterConfig(bytes, names);
+    const adapted = names.filter((module) => config.isTargeted(module));
+    const kind = kindOf(config, init_lora_weights === 'pissa');
+    const modules = new Map(adapted.map((name) => [name, { ...config.settingOf(name), ...kind }]));
+    if (modules.size === 0) throw noTargets(model);
+    const { invocation } = config;
+    return { modules, whole: trainedBiases(config, model), ...(invocation && { invocation }) };
+  } catch (error) {
+    throw error instanceof ServeError ? asJobFault(error) : error;
+  }
+}
+
+function kindOf(config: AdapterConfig, isPissa: boolean): Partial<ModuleUpdate> {
+  return {
+    ...(config.isDora && { isDora: true }),
+    ...(config.hasUpdateBias && { hasBias: true }),
+    ...(isPissa && { isPissa }),
+    ...(config.invocation && { isActivated: true }),
+  };
+}
+
+/** The biases of the base that the adapter trains, by their names in the checkpoint. */
+function trainedBiases(
+  { biases, isTargeted }: AdapterConfig,
+  model: DecoderConfig,
+): Map<string, string> {
+  const found = new Map<string, string>();
+  if (biases === 'none') return found;
+  for (let layer = 0; layer < model.layerCount; layer++) {
+    for (const target of targetNames(model)) {
+      if (!hasBias(model, target)) continue;
+      const module = moduleName(layer, target);
+      const isAdapted = isTargeted(module);
+      if (!isAdapted && biases === 'lora_only') continue;
+      found.set(biasName(layer, target), tensorName(module, isAdapted ? 'adaptedBias' : 'bias'));
+    }
+  }
+  if (found.size > 0) return found;
+  const which = biases === 'all' ? 'the base has no biases' : 'no adapted linear has a bias';
+  throw new ConfigError([`bias: ${biases} would train nothing, because ${which}`]);
+}
+
+function noTargets(model: DecoderConfig): ConfigError {
+  const known = targetNames(model);
+  const example = moduleName(0, known[0]!);
+  return new ConfigError([
+    `targets: no module of the model matches. Use a list of endings (${known.join(', ')}), or a regular expression for whole names such as ${example}.`,
+  ]);
+}
+
+function asJobFault(error: ServeError): ConfigError {
+  const [, field, place = ''] = /^(\w+)(\[\d+\])?$/.exec(error.param ?? '') ?? [];
+  const key = Object.entries(PEFT_FIELDS).find(([, name]) => name === field)?.[0];
+  const reason = error.message.replace(/^adapter refused: ([\w[\]]+: )?/, '');
+  return new ConfigError([`${key ? `${key}${place}` : 'initAdapter'}: ${reason}`]);
+}
