@@ -126,7 +126,7 @@ test('kinds of adapters that do not go together are refused', async () => {
   assert.deepEqual(faultsOf({ ...BASE, init: 'pissa', rankPattern: { q_proj: 300 } }), [
     'rank: must be at most 256 with init pissa, because the file has twice the rank',
   ]);
-  assert.match(faultsOf({ ...BASE, alora: [-1] })[0]!, /^alora: must be a text of up to 4096/);
+  assert.match(faultsOf({ ...BASE, alora: [-1] })[0]!, /^alora.0: must be at least 0/);
   assert.match(faultsOf({ ...BASE, method: 'full', dora: true })[0]!, /^dora: does not apply/);
   await assert.rejects(planAdapter(parseJob({ ...BASE, bias: 'all' }), artifact), {
     message: /bias: all would train nothing, because the base has no biases/,

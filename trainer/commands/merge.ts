@@ -1,4 +1,4 @@
-// `lorikeet merge`: adds an adapter to its base's weights, W + B A, and writes a whole model in 16 or 32 bits. It never writes
+// `lorikeet merge`: adds an adapter to its base's tensors, and writes a whole model in 16 or 32 bits. It never writes
 // NF4: its 16 values are coarser than an adapter's changes, so quantizing again would round most of them away.
 import { readAdapterFiles } from '../../adapters/peft/files.ts';
 import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
@@ -14,8 +14,20 @@ import {
 } from '../../src/common/tensor.ts';
 import type { WritableTensors } from '../../src/formats/safetensors.ts';
 import { type Artifact, denseValues, readLinear } from '../../src/import/artifact.ts';
-import { embeddingName, expectedTensors, weightName } from '../../src/model/names.ts';
-import { targetNames } from '../../src/model/target-modules.ts';
+import { normVector, outputVector } from '../../src/model/adapter-vectors.ts';
+import type { DecoderConfig } from '../../src/model/config.ts';
+import {
+  biasName,
+  embeddingName,
+  expectedTensors,
+  hasBias,
+  headName,
+  weightName,
+} from '../../src/model/names.ts';
+import { moduleName, type TargetName, targetNames } from '../../src/model/target-modules.ts';
+import { changedRow, type TableChange, tableArrays } from '../../src/model/vocabulary-changes.ts';
+import { artifactBase } from '../adapter/artifact-base.ts';
+import { addProduct } from '../adapter/matrix.ts';
 import { writeModel } from '../run/result-files.ts';
 
 const DTYPES: Readonly<Record<string, FloatDType>> = {
@@ -43,24 +55,50 @@ export function parseDtype(text: string | undefined): FloatDType | undefined {
 /**
  * Writes the merged model to `outDir`, one tensor at a time.
  * @param dtype undefined: each tensor keeps the base's own (NF4 linears get the embedding's)
- * @throws ServeError if the adapter does not fit the base
+ * @throws ServeError if the adapter does not fit the base, or is not a change of its tensors
  */
 export async function mergeModel(
   artifact: Artifact,
   adapterDir: string,
   { outDir, dtype }: { outDir: string; dtype: FloatDType | undefined },
 ): Promise<void> {
-  const adapter = await parseAdapter(await readAdapterFiles(adapterDir), artifact.config);
-  if (adapter.classifier) {
-    throw invalidAdapter(
-      'task_type',
-      'a classifier cannot be merged: its head is not a part of the model',
-    );
-  }
+  const { config } = artifact;
+  const files = await readAdapterFiles(adapterDir);
+  const adapter = await parseAdapter(files, config, artifactBase(artifact));
+  refuseUnmergeable(adapter, config);
   const tensors = mergedTensors(artifact, adapter, dtype);
   const linears = tensors.infos.get(weightName(0, 'o_proj'))!.dtype as FloatDType;
   await writeModel(outDir, { baseDir: artifact.dir, tensors, dtype: linears });
 }
+
+function refuseUnmergeable(adapter: AdapterWeights, config: DecoderConfig): void {
+  const refuse = (field: string, reason: string): never => {
+    throw invalidAdapter(field, `cannot be merged: ${reason}`);
+  };
+  if (adapter.classifier) refuse('task_type', "a classifier's head is not a part of the model");
+  if (adapter.invocation) {
+    refuse('alora_invocation_tokens', 'the adapter is not used for all tokens');
+  }
+  const { embedding, head } = adapter.vocabulary;
+  const arrays = (changes: readonly TableChange[]) => changes.flatMap(tableArrays);
+  const isShared = arrays(embedding).every((array, i) => array === arrays(head)[i]);
+  if (config.tiedEmbeddings && !(isShared && embedding.length === head.length)) {
+    refuse('lm_head', 'the base has one table for embedding and head, which would differ');
+  }
+  for (const [layer, target] of linearsOf(config)) {
+    if (hasBias(config, target) || !adapter.vectors.has(outputVector('bias', layer, target)))
+      continue;
+    refuse('lora_bias', `${moduleName(layer, target)} has no bias in the base`);
+  }
+}
+
+function linearsOf(config: DecoderConfig): (readonly [number, TargetName])[] {
+  const layers = Array.from({ length: config.layerCount }, (_, layer) => layer);
+  return layers.flatMap((layer) => targetNames(config).map((target) => [layer, target] as const));
+}
+
+/** Computes the merged values of a tensor of the base; undefined if it stays as it is. */
+type Merging = () => Float32Array | undefined;
 
 function mergedTensors(
   artifact: Artifact,
@@ -68,12 +106,7 @@ function mergedTensors(
   dtype: FloatDType | undefined,
 ): WritableTensors {
   const { config, tensors } = artifact;
-  const pairs = new Map<string, LoraPair | undefined>();
-  for (let layer = 0; layer < config.layerCount; layer++) {
-    for (const target of targetNames(config)) {
-      pairs.set(weightName(layer, target), adapter.layers[layer]?.[target]);
-    }
-  }
+  const merging = mergings(artifact, adapter);
   const infos = new Map<string, TensorInfo>();
   for (const [name, shape] of expectedTensors(config)) {
     const own = tensors.infos.get(name)!.dtype;
@@ -84,44 +117,80 @@ function mergedTensors(
     infos,
     read(name) {
       const info = infos.get(name)!;
-      if (pairs.has(name)) return mergedLinear(artifact, name, { pair: pairs.get(name), info });
+      const merged = merging.get(name)?.();
+      if (merged) return convert(merged, info);
       const tensor = tensors.read(name);
       return tensor.dtype === info.dtype ? tensor : convert(toFloat32(tensor), info);
     },
   };
 }
 
-function mergedLinear(
-  artifact: Artifact,
-  name: string,
-  { pair, info }: { pair: LoraPair | undefined; info: TensorInfo },
-): Tensor {
-  const linear = readLinear(artifact, name.slice(0, -'.weight'.length));
-  const { rows, cols } = linear; // [out, in]
-  const values = denseValues(linear);
-  if (pair) addProduct(values, pair, { rows, cols });
-  return convert(values, info);
+/** Returns how each tensor is merged that may change, by name. */
+function mergings(artifact: Artifact, adapter: AdapterWeights): ReadonlyMap<string, Merging> {
+  const { config, tensors } = artifact;
+  const { vectors, vocabulary, layers } = adapter;
+  const own = (name: string) => toFloat32(tensors.read(name));
+  const found = new Map<string, Merging>();
+  for (const [layer, target] of linearsOf(config)) {
+    const scale = vectors.get(outputVector('scale', layer, target));
+    const pair = layers[layer]![target];
+    const module = moduleName(layer, target);
+    found.set(weightName(layer, target), () => mergedLinear(artifact, module, { pair, scale }));
+    const bias = vectors.get(outputVector('bias', layer, target));
+    if (!bias) continue;
+    const scaleOf = (output: number) => 1 + (scale?.[output] ?? 0);
+    found.set(biasName(layer, target), () =>
+      own(biasName(layer, target)).map((value, output) => value * scaleOf(output) + bias[output]!),
+    );
+  }
+  for (const name of expectedTensors(config).keys()) {
+    const added = vectors.get(normVector(name));
+    if (added) found.set(name, () => own(name).map((value, i) => value + added[i]!));
+  }
+  const tables = { [embeddingName]: vocabulary.embedding, [headName]: vocabulary.head };
+  for (const [name, changes] of Object.entries(tables)) {
+    found.set(name, () => mergedTable(own(name), config.hiddenSize, changes));
+  }
+  return found;
 }
 
-/** W [out, in] += (A [in, r] B [r, out])ᵀ; B includes the scaling. */
-function addProduct(
+/** W [out, in], its rows times 1 + scale, plus the update. */
+function mergedLinear(
+  artifact: Artifact,
+  module: string,
+  { pair, scale }: { pair: LoraPair | undefined; scale: Float32Array | undefined },
+): Float32Array {
+  const linear = readLinear(artifact, module);
+  const { rows, cols } = linear;
+  const values = denseValues(linear).slice();
+  if (scale) for (let i = 0; i < values.length; i++) values[i]! *= 1 + scale[Math.floor(i / cols)]!;
+  if (pair) {
+    const { rank } = pair;
+    const a = transposed(pair.a, [cols, rank]);
+    const b = transposed(pair.b, [rank, rows]);
+    addProduct({ values, rows, cols }, { rank, a, b });
+  }
+  return values;
+}
+
+function transposed(values: Float32Array, [rows, cols]: readonly [number, number]): Float32Array {
+  return values.map((_, i) => values[(i % rows) * cols + Math.floor(i / rows)]!);
+}
+
+/** The embedding or the head [vocabulary, hidden] with the adapter's changes. */
+function mergedTable(
   values: Float32Array,
-  { rank, a, b }: LoraPair,
-  { rows, cols }: { rows: number; cols: number },
-): void {
-  const factors = new Float32Array(rank * cols); // [r, in]: its rows are read below
-  for (let i = 0; i < cols; i++) {
-    for (let k = 0; k < rank; k++) factors[k * cols + i] = a[i * rank + k]!;
+  width: number,
+  changes: readonly TableChange[],
+): Float32Array | undefined {
+  if (changes.length === 0) return undefined;
+  const added = new Float32Array(width);
+  const merged = values.slice();
+  for (let id = 0, at = 0; at < values.length; id++, at += width) {
+    const keep = changedRow(changes, id, added);
+    for (let i = 0; i < width; i++) merged[at + i] = keep * values[at + i]! + added[i]!;
   }
-  const delta = new Float32Array(cols);
-  for (let row = 0; row < rows; row++) {
-    delta.fill(0);
-    for (let k = 0; k < rank; k++) {
-      const scale = b[k * rows + row]!;
-      for (let i = 0, from = k * cols; i < cols; i++) delta[i]! += scale * factors[from + i]!;
-    }
-    for (let i = 0, to = row * cols; i < cols; i++) values[to + i]! += delta[i]!;
-  }
+  return merged;
 }
 
 function convert(values: Float32Array, { shape, dtype }: TensorInfo): Tensor {
