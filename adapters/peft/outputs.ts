@@ -64,7 +64,9 @@ export class OutputReader {
     const b = toFloat32(tensors.get(tensorName(module, 'b'))!).map((value) => value * scaling);
     const norms = await base.rowNorms(module, { rank, a, b });
     return magnitudes.map((magnitude, output) => {
-      const factor = magnitude / norms[output]!;
+      const norm = norms[output]!;
+      // A row of zeros that was trained stays zero under any factor. Its own would be 0 / 0.
+      const factor = norm === 0 && magnitude === 0 ? 1 : magnitude / norm;
       if (!(Math.abs(factor) <= MAX_WEIGHT)) throw nonFinite(key, factor); // NaN fails too
       return factor - 1;
     });

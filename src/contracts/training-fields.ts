@@ -1,7 +1,8 @@
 // The table of training settings in the forms that its users need: the keys of a job file, the flags of the command line,
 // and the fields of the fine-tuning API.
 import type { z } from 'zod';
-import { TRAINING_SETTINGS, type TrainingSetting } from './training-settings.ts';
+import type { TrainingSetting } from './training-setting.ts';
+import { TRAINING_SETTINGS } from './training-settings.ts';
 
 type Table = typeof TRAINING_SETTINGS;
 

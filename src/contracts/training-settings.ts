@@ -1,7 +1,9 @@
 // Every setting of a training run, as one table. The command line, the job file, the fine-tuning API and docs/training.md
 // derive from it. It knows values and names; what a setting does is the trainer's.
 import { z } from 'zod';
+import { ADAPTER_KIND_SETTINGS } from './adapter-kind-settings.ts';
 import { TOOL_FORMAT_NAMES } from './tool-format.ts';
+import type { TrainingSetting } from './training-setting.ts';
 
 /** The largest rank of an adapter. Beyond it a full weight is smaller for most layers. */
 export const MAX_RANK = 512;
@@ -17,44 +19,6 @@ const MAX_SEED = 2_147_483_647;
 const MAX_STEPS = 10_000_000;
 /** The server reads an adapter_config.json of up to 64 KiB, with expressions of up to 2,048 characters. */
 const TARGET_LIMITS = { names: 64, nameLength: 256, patternLength: 2048 };
-
-/** The server reads an invocation of up to 1,024 tokens. */
-const INVOCATION_LIMITS = { textLength: 4096, tokens: 1024 };
-
-/** How the command line reads the text of a flag. */
-export type FlagKind = 'text' | 'number' | 'boolean' | 'names' | 'numbers';
-
-/** A field of a request of the fine-tuning API. */
-interface ApiField {
-  /** The object of the request that has it; absent: the request itself. */
-  readonly group?: 'hyperparameters' | 'lorikeet';
-  readonly name: string;
-  /** Accepts its values over the API; absent: those of the job file. */
-  readonly schema?: z.ZodType;
-  /** Completes "must be auto or …". */
-  readonly rule?: string;
-}
-
-/** A setting; its key in the table is its key in a job file. */
-export interface TrainingSetting {
-  /** Accepts its values in a job file. */
-  readonly schema: z.ZodType;
-  /** One line for --help and the documentation. */
-  readonly help: string;
-  /** The value in a job that does not set it. */
-  readonly default?: unknown;
-  /** Describes what an unset one means if that depends on the rest of the job. */
-  readonly fallback?: string;
-  readonly isRequired?: true;
-  /** Absent: it can be set in a job file only. */
-  readonly flag?: FlagKind;
-  /** Absent: the API cannot set it. */
-  readonly api?: ApiField;
-  /** Without adapters, or without validation rows, the setting would do nothing, so it is refused. */
-  readonly needs?: 'adapter' | 'validation';
-  /** False: a checkpoint fits runs that differ in the setting. The contents of files are compared, their paths are not. */
-  readonly isHashed?: false;
-}
 
 const text = z.string().min(1).max(4096);
 const count = (max: number) => z.int().min(1).max(max);
@@ -175,51 +139,7 @@ export const TRAINING_SETTINGS = {
     api: { group: 'lorikeet', name: 'rslora' },
     needs: 'adapter',
   },
-  dora: {
-    schema: z.boolean(),
-    flag: 'boolean',
-    help: 'DoRA: also train the norm of each row of the adapted weights',
-    fallback: 'false',
-    api: { group: 'lorikeet', name: 'dora' },
-    needs: 'adapter',
-  },
-  loraBias: {
-    schema: z.boolean(),
-    flag: 'boolean',
-    help: 'train a bias of B; not with dora',
-    fallback: 'false',
-    api: { group: 'lorikeet', name: 'lora_bias' },
-    needs: 'adapter',
-  },
-  bias: {
-    schema: z.enum(['none', 'all', 'lora_only']),
-    flag: 'text',
-    help: "none, all or lora_only: which of the base's biases are trained, too",
-    fallback: 'none',
-    api: { group: 'lorikeet', name: 'bias' },
-    needs: 'adapter',
-  },
-  init: {
-    schema: z.enum(['random', 'pissa']),
-    flag: 'text',
-    help: 'random, or pissa: start from the largest singular vectors; the file then has twice the rank',
-    fallback: 'random',
-    api: { group: 'lorikeet', name: 'init' },
-    needs: 'adapter',
-  },
-  alora: {
-    schema: z.union(
-      [
-        z.string().min(1).max(INVOCATION_LIMITS.textLength),
-        z.array(z.int().min(0)).min(1).max(INVOCATION_LIMITS.tokens),
-      ],
-      `must be a text of up to ${INVOCATION_LIMITS.textLength} characters, or a list of up to ${INVOCATION_LIMITS.tokens} token ids`,
-    ),
-    flag: 'text',
-    help: 'activated LoRA: the adapter is used, and trained, from the last occurrence of this text (or these token ids) on',
-    api: { group: 'lorikeet', name: 'alora' },
-    needs: 'adapter',
-  },
+  ...ADAPTER_KIND_SETTINGS,
   rankPattern: {
     schema: pattern(count(MAX_RANK)),
     help: 'other ranks for some modules: a regular expression for each rank',

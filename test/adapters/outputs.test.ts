@@ -152,9 +152,12 @@ for (const [what, changes, tensors, param, code = 'adapter_invalid'] of [
   });
 }
 
-test('a weight of zeros has no direction to scale', async () => {
+test('a weight of zeros has no direction to scale, except to zero', async () => {
   const base = { ...BASE, rowNorms: async () => new Float32Array(OUT) };
   await assert.rejects(parse({ use_dora: true }, dora, base), { param: MAGNITUDE });
+  const zeros = [...lora(Q), vector(MAGNITUDE, () => 0)];
+  const { vectors } = await parse({ use_dora: true }, zeros, base);
+  assert.ok(vectors.get(outputVector('scale', 0, 'q_proj'))!.every((value) => value === 0));
 });
 
 test('without the base, only updates of linears are read', async () => {

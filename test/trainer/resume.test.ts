@@ -86,17 +86,29 @@ test('a checkpoint of a run in another arithmetic is refused, and the message na
   await assert.rejects(runLinear(dir, { job }), /^ConfigError: compute: is int8, but .*float32/);
 });
 
-test('a run in int8 that is killed goes on to the same bytes', async (t) => {
-  const job = { data: writeRows(t, questions(24, 'Blue.')), epochs: 2, compute: 'int8' };
-  const adapterOf = ({ dir }: ToyRun) =>
-    readFileSync(path.join(dir, 'adapter/adapter_model.safetensors')).toString('hex');
-  const whole = await runToy(t, { ...job, checkpointEvery: 2 });
-  const killed = await runToy(t, { ...job, checkpointEvery: 2 }, { killAfter: 3 });
-  assert.match(String(killed.error), /killed/);
-  const resumed = await runToy(t, { ...job, checkpointEvery: 2 }, { dir: killed.dir });
-  assert.equal(resumed.error, undefined);
-  assert.equal(adapterOf(resumed), adapterOf(whole));
-});
+const RUNS: Readonly<Record<string, Record<string, unknown>>> = {
+  'in int8': { compute: 'int8' },
+  'of DoRA': { dora: true },
+  'of DoRA in int8': { dora: true, compute: 'int8' },
+  'from PiSSA': { init: 'pissa', dropout: 0.1 },
+  'of an activated LoRA': { alora: '?' },
+};
+
+for (const [name, settings] of Object.entries(RUNS)) {
+  test(`a run ${name} that is killed goes on to the same bytes`, async (t) => {
+    const rows = writeRows(t, questions(24, 'Blue.'));
+    const job = { data: rows, epochs: 2, checkpointEvery: 2, ...settings };
+    const adapterOf = ({ dir }: ToyRun) =>
+      readFileSync(path.join(dir, 'adapter/adapter_model.safetensors')).toString('hex');
+    const whole = await runToy(t, job);
+    assert.equal(whole.error, undefined);
+    const killed = await runToy(t, job, { killAfter: 3 });
+    assert.match(String(killed.error), /killed/);
+    const resumed = await runToy(t, job, { dir: killed.dir });
+    assert.equal(resumed.error, undefined);
+    assert.equal(adapterOf(resumed), adapterOf(whole));
+  });
+}
 
 test('the three newest checkpoints stay, and nothing half written', async (t) => {
   const dir = runDir(temporaryFolder(t), 'run');

@@ -2,7 +2,7 @@
 import type { AdaptedBase } from '../../adapters/peft/adapted-base.ts';
 import { toFloat32 } from '../../src/common/tensor.ts';
 import { type Artifact, denseValues, readLinear } from '../../src/import/artifact.ts';
-import { addProduct, rowNorms } from './matrix.ts';
+import { addProduct, normsOfRows } from './matrix.ts';
 
 /** Returns the weights of an open artifact. */
 export function artifactBase(artifact: Pick<Artifact, 'tensors'>): AdaptedBase {
@@ -12,7 +12,7 @@ export function artifactBase(artifact: Pick<Artifact, 'tensors'>): AdaptedBase {
       const values = denseValues(linear).slice();
       const { rows, cols } = linear;
       addProduct({ values, rows, cols }, { rank, a, b });
-      return rowNorms({ values, rows, cols });
+      return normsOfRows({ values, rows, cols });
     },
     vector: async (name) => toFloat32(artifact.tensors.read(name)),
   };

@@ -8,7 +8,7 @@ export interface Matrix {
 }
 
 /** Returns the norm of each row: [rows]. Sums are in float64. */
-export function rowNorms({ values, rows, cols }: Matrix): Float32Array<ArrayBuffer> {
+export function normsOfRows({ values, rows, cols }: Matrix): Float32Array<ArrayBuffer> {
   return new Float32Array(rows).map((_, row) => {
     let sum = 0;
     for (let i = row * cols; i < (row + 1) * cols; i++) sum += values[i]! * values[i]!;

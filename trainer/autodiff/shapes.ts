@@ -17,6 +17,7 @@ const INFERENCE: Readonly<Record<string, Inference>> = {
   Sub: elementwise,
   Mul: elementwise,
   Div: elementwise,
+  Max: elementwise,
   Gemm: (node, input) => [matmul(node, input, [])],
   MatMul: (node, input) => [matmul(node, input, input(0).slice(0, -2))],
   FusedMatMul: (node, input) => [matmul(node, input, input(0).slice(0, -2))],

@@ -78,12 +78,16 @@ function doraOutput(x: Value, linear: AdaptedLinear, factors: Factors): Value {
   return parts.reduce((sum, part) => g.node('Add', [sum, part]));
 }
 
+/** A row of zeros has the norm 0 and the magnitude 0, and stays zero. */
+const LEAST_NORM = 1e-12;
+
 /** m / ||W + scaling * B A||: [out] */
 function doraFactor(linear: AdaptedLinear, factors: Factors): Value {
   const { g, module, shape, ownRules } = linear;
   const magnitude = linear.weight(tensorName(module, 'magnitude'), [shape[0]]);
   const merged = mergedWeight(linear, factors);
-  const norms = g.node('ReduceL2', [merged, g.int64([1])], { keepdims: 0 });
+  const exact = g.node('ReduceL2', [merged, g.int64([1])], { keepdims: 0 });
+  const norms = g.node('Max', [exact, g.float(LEAST_NORM)]);
   const factor = g.node('Div', [magnitude, norms]);
   ownRules.set(factor, ({ dy, add }) => add(magnitude, g.node('Div', [dy, norms])));
   return factor;

@@ -8,7 +8,7 @@ import { type Artifact, denseValues, readLinear } from '../../src/import/artifac
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { expectedTensors } from '../../src/model/names.ts';
 import { hostTensor, type OrtTensor } from '../../src/ort/tensor.ts';
-import { rowNorms } from '../adapter/matrix.ts';
+import { normsOfRows } from '../adapter/matrix.ts';
 import { type Factors, principalFactors } from '../adapter/principal.ts';
 import { type AdapterTensor, adapterTensors } from '../adapter/tensors.ts';
 import type { LoraSettings, Parameter } from '../types.ts';
@@ -82,7 +82,7 @@ function neutralReader({ artifact, base }: AdaptedWeights, { modules }: LoraSett
         return base.dense(input)!.data;
       case 'norms': {
         const linear = readLinear(artifact, neutral.module);
-        return rowNorms({ ...linear, values: denseValues(linear) });
+        return normsOfRows({ ...linear, values: denseValues(linear) });
       }
       case 'principal': {
         const { module, factor } = neutral;

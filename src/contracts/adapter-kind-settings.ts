@@ -1,0 +1,55 @@
+// The training settings that choose the kind of the adapter, a part of the table of training settings.
+import { z } from 'zod';
+import type { TrainingSetting } from './training-setting.ts';
+
+/** The server reads an invocation of up to 1,024 tokens. */
+const INVOCATION_LIMITS = { textLength: 4096, tokens: 1024 };
+
+/** The kinds of adapters beside plain LoRA. */
+export const ADAPTER_KIND_SETTINGS = {
+  dora: {
+    schema: z.boolean(),
+    flag: 'boolean',
+    help: 'DoRA: also train the norm of each row of the adapted weights',
+    fallback: 'false',
+    api: { group: 'lorikeet', name: 'dora' },
+    needs: 'adapter',
+  },
+  loraBias: {
+    schema: z.boolean(),
+    flag: 'boolean',
+    help: 'train a bias of B; not with dora',
+    fallback: 'false',
+    api: { group: 'lorikeet', name: 'lora_bias' },
+    needs: 'adapter',
+  },
+  bias: {
+    schema: z.enum(['none', 'all', 'lora_only']),
+    flag: 'text',
+    help: "none, all or lora_only: which of the base's biases are trained, too",
+    fallback: 'none',
+    api: { group: 'lorikeet', name: 'bias' },
+    needs: 'adapter',
+  },
+  init: {
+    schema: z.enum(['random', 'pissa']),
+    flag: 'text',
+    help: 'random, or pissa: start from the largest singular vectors; the file then has twice the rank',
+    fallback: 'random',
+    api: { group: 'lorikeet', name: 'init' },
+    needs: 'adapter',
+  },
+  alora: {
+    schema: z.union(
+      [
+        z.string().min(1).max(INVOCATION_LIMITS.textLength),
+        z.array(z.int().min(0)).min(1).max(INVOCATION_LIMITS.tokens),
+      ],
+      `must be a text of up to ${INVOCATION_LIMITS.textLength} characters, or a list of up to ${INVOCATION_LIMITS.tokens} token ids`,
+    ),
+    flag: 'text',
+    help: 'activated LoRA: the adapter is used, and trained, from the last occurrence of this text (or these token ids) on',
+    api: { group: 'lorikeet', name: 'alora' },
+    needs: 'adapter',
+  },
+} as const satisfies Record<string, TrainingSetting>;
