@@ -1,5 +1,6 @@
 // A job that reaches a limit costs its process. The caller learns which limit, and the next job gets a new process.
 import assert from 'node:assert/strict';
+import { getPriority } from 'node:os';
 import { test } from 'node:test';
 import { JobProcess } from '../src/common/job-process.ts';
 
@@ -16,4 +17,10 @@ test('a job that takes all memory ends its process only', async () => {
   const jobs = new JobProcess(PROGRAM, { deadlineMs: 60_000, maxHeapMb: 32, maxRemembered: 2 });
   const outcomes = await Promise.all([jobs.run('"grow"'), jobs.run(ECHO)]);
   assert.deepEqual(outcomes, [{ limit: 'memory', part: 3 }, { result: 'echo' }]);
+});
+
+test('a job has a lower priority than its parent', async () => {
+  const jobs = new JobProcess(PROGRAM, { deadlineMs: 60_000, maxHeapMb: 64, maxRemembered: 2 });
+  const outcome = await jobs.run('"priority"');
+  assert.ok('result' in outcome && Number(outcome.result) > getPriority(), JSON.stringify(outcome));
 });

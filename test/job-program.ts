@@ -1,8 +1,10 @@
-// A child for the test of job processes: never ends, takes all memory, or answers with the job.
+// A child for the test of job processes: never ends, takes all memory, or answers with the job or with its priority.
+import { getPriority } from 'node:os';
 import { serveJobs } from '../src/common/job-process.ts';
 
 serveJobs((job: string, begin) => {
   if (job === 'echo') return job;
+  if (job === 'priority') return getPriority();
   begin(3);
   const known = new Map<number, object>();
   for (let i = 0; ; i++) if (job === 'grow') known.set(i, { i });

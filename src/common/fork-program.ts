@@ -1,16 +1,33 @@
 // Forks a program of this project as a child process that does not outlive its parent.
 import { type ChildProcess, type ForkOptions, fork } from 'node:child_process';
+import os from 'node:os';
+
+/** Node's options, and a priority from 0 (normal) to 19 (lowest). */
+export interface ProgramOptions extends ForkOptions {
+  readonly niceness?: number;
+}
 
 /** Forks the program at `entry`: a source, which tsx loads, or a built file. When this process ends, the child is killed. */
 export function forkProgram(
   entry: URL,
   args: readonly string[],
-  { execArgv = [], ...options }: ForkOptions,
+  { execArgv = [], niceness = 0, ...options }: ProgramOptions,
 ): ChildProcess {
   const loader = entry.pathname.endsWith('.ts') ? ['--import', import.meta.resolve('tsx')] : [];
   const child = fork(entry, args, { ...options, execArgv: [...execArgv, ...loader] });
+  // Now, because the threads that it starts later inherit the priority.
+  if (niceness > 0 && child.pid !== undefined) setNiceness(child.pid, niceness);
   const kill = () => child.kill('SIGKILL'); // a busy child does not see the channel close
   process.once('exit', kill);
   child.once('close', () => process.off('exit', kill));
   return child;
+}
+
+/** Does nothing if the process is gone. */
+function setNiceness(pid: number, niceness: number): void {
+  try {
+    os.setPriority(pid, niceness);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_SYSTEM_ERROR') throw error;
+  }
 }

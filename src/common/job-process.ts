@@ -30,6 +30,8 @@ const START_DEADLINE_MS = 30_000;
 const IDLE_MS = 30_000;
 /** A timeout is forgotten sooner, because the machine may have been busy. */
 const REMEMBER_LATE_MS = 60_000;
+/** Below the engine, whose steps the requests in flight wait for. */
+const NICENESS = 10;
 /** How V8 ends a process that reached its limit. */
 const OUT_OF_MEMORY = 'SIGABRT';
 
@@ -148,6 +150,7 @@ export class JobProcess<Result> {
   #start(): ChildProcess {
     const child = forkProgram(this.#entry, [], {
       execArgv: [`--max-old-space-size=${this.#limits.maxHeapMb}`],
+      niceness: NICENESS,
       serialization: 'advanced',
       stdio: ['ignore', 'ignore', 'ignore', 'ipc'], // V8 prints pages when it is out of memory
     });

@@ -1,6 +1,5 @@
 // Starts the trainer as a child process that does not outlive its parent. Knows no jobs.
 import type { ChildProcess } from 'node:child_process';
-import os from 'node:os';
 import { forkProgram } from '../common/fork-program.ts';
 import type { RequestMessage, TrainerRequest } from '../contracts/training-messages.ts';
 
@@ -25,19 +24,8 @@ export function forkTrainer(
   request: TrainerRequest,
   { niceness = 0, stderr = 'inherit', entry = TRAINER }: ForkOptions = {},
 ): ChildProcess {
-  const child = forkProgram(entry, [], { stdio: ['inherit', 'inherit', stderr, 'ipc'] });
+  const child = forkProgram(entry, [], { niceness, stdio: ['inherit', 'inherit', stderr, 'ipc'] });
   // If the child cannot start or dies at once, its own events report it.
   child.send({ type: 'request', request } satisfies RequestMessage, () => {});
-  // Now, because the threads that it starts later inherit the priority.
-  if (niceness > 0 && child.pid !== undefined) setNiceness(child.pid, niceness);
   return child;
-}
-
-/** Does nothing if the process is gone. */
-function setNiceness(pid: number, niceness: number): void {
-  try {
-    os.setPriority(pid, niceness);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ERR_SYSTEM_ERROR') throw error;
-  }
 }

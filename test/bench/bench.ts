@@ -40,6 +40,8 @@ const tokens = Number(options.tokens);
 const isLarge = options.shape !== undefined;
 if (isLarge && options.shape !== 'llama-1b') throw new Error('--shape: must be llama-1b');
 
+/** The folder that keeps the large base between runs: it takes a minute to write. */
+const largeFolder = path.join(tmpdir(), 'lorikeet-bench-llama-1b');
 const scratch = mkdtempSync(path.join(tmpdir(), 'lorikeet-bench-'));
 try {
   await main();
@@ -156,9 +158,6 @@ async function measureBareEngine(dir: string): Promise<Figure> {
   const rate = await measureEngineRate({ dir, slots: SLOTS, maxSeq: MAX_SEQ, tokens });
   return toFigure('the bare engine on the work of 32 streams', 'tok/s', { this: [rate] }, []);
 }
-
-/** The folder that keeps the large base between runs: it takes a minute to write. */
-const largeFolder = path.join(tmpdir(), 'lorikeet-bench-llama-1b');
 
 async function writeLargeBase(): Promise<string> {
   const dir = path.join(largeFolder, 'llama-1b-random');

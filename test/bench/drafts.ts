@@ -1,6 +1,6 @@
 // `npm run bench:drafts`: one stream with and without drafts on the same engine, in this process. Eight prompts whose answers
-// copy, and eight whose answers do not; greedy, without penalties. The two take turns at each prompt.
-// Arguments: --model NAME|DIR  --weights FORM  --rounds N  --tokens N
+// copy, and eight whose answers do not; without penalties. The two take turns at each prompt.
+// Arguments: --model NAME|DIR  --weights FORM  --temperature T (default 0)  --rounds N  --tokens N
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
@@ -21,6 +21,7 @@ const { values: options } = parseArgs({
   options: {
     model: { type: 'string', default: 'smollm2-135m-instruct-q4' },
     weights: { type: 'string' },
+    temperature: { type: 'string', default: '0' },
     rounds: { type: 'string', default: '3' },
     tokens: { type: 'string', default: '128' },
   },
@@ -89,7 +90,7 @@ async function requestMaker(dir: string): Promise<(content: string) => Generatio
     promptIds: chatTemplate.render([{ role: 'user', content }], { addGenerationPrompt: true }).ids,
     maxTokens: Number(options.tokens),
     stopTokenIds: tokenizer.eosTokenIds,
-    sampling: GREEDY,
+    sampling: { ...GREEDY, temperature: Number(options.temperature) },
   });
 }
 

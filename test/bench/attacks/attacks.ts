@@ -91,6 +91,11 @@ export const ATTACKS: readonly Attack[] = [
     strike: (target) => post(target, '/v1/fine_tuning/jobs', JSON.stringify(oversizeJob())),
   },
   {
+    name: 'schemas that are slow to compile',
+    workers: 2,
+    strike: (target) => post(target, COMPLETIONS, constrained(slowSchema())),
+  },
+  {
     name: 'uploads on a full disk',
     needs: 'a small disk',
     workers: 2,
@@ -122,6 +127,24 @@ export async function attackUntil(
 
 function completion(model: string): string {
   return JSON.stringify({ model, prompt: 'river', max_tokens: 1 });
+}
+
+function constrained(schema: object): string {
+  return JSON.stringify({ model: 'base', prompt: 'river', max_tokens: 8, json_schema: schema });
+}
+
+let slowSchemas = 0;
+
+/** Refused as too ambiguous after a second. Each one is new: an outcome is remembered. */
+function slowSchema(): object {
+  const names = Array.from({ length: 200 }, (_, i) => `name_${slowSchemas}_${i}`);
+  slowSchemas++;
+  const value = { enum: names.slice(0, 20) };
+  return {
+    type: 'object',
+    properties: Object.fromEntries(names.map((name) => [name, value])),
+    additionalProperties: false,
+  };
 }
 
 function oversizeJob(): object {
