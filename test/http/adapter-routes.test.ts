@@ -131,7 +131,7 @@ describe('DELETE', () => {
   const remove = (served: ReturnType<typeof servePublished>, id: string) =>
     served.app.request(`/v1/models/${encodeURIComponent(id)}`, { method: 'DELETE' });
 
-  test('ends a name at once, while streams that use it go on', async () => {
+  test('F33: ends a name at once, while streams that use it go on', async () => {
     const served = servePublished();
     await served.publish('local', 'zen');
     const streaming = await served.post(COMPLETIONS, {

@@ -177,6 +177,26 @@ describe('a client that never closes its side', () => {
   }
 });
 
+test('F29: a client that reads nothing holds up nobody, and gets all of its stream when it reads', async () => {
+  const served = serve({ slotCount: 8, reply: () => utf8('0123456789'.repeat(20)) });
+  const { port } = await listen(served);
+  const asking = { model: 'base', prompt: 'a', max_tokens: 200, ignore_eos: true };
+  const body = JSON.stringify({ ...asking, n: 100, stream: true }); // 5 MB, far beyond the buffers of a socket
+  const slow = connect(port, '127.0.0.1');
+  after(() => slow.destroy());
+  slow.pause();
+  slow.write(`${post(`Content-Length: ${body.length}`, 'Connection: close')}${body}`);
+  while ((await served.client.stats()).running === 0) await nextTurn();
+  const other = await served.post('/v1/completions', asking);
+  assert.equal(other.status, 200);
+  await idle(served, 100_000);
+  let received = '';
+  for await (const chunk of slow) received += chunk;
+  assert.match(received, /data: \[DONE\]/);
+  const texts = [...received.matchAll(/"text":"([0-9]*)"/g)].map(([, text]) => text);
+  assert.equal(texts.join('').length, 100 * 200);
+});
+
 describe('a server that is retired', () => {
   test('still answers, and ends each connection with its answer', async () => {
     const server = await listen(serve());
