@@ -4,7 +4,7 @@ import { assert } from '../src/common/assert.ts';
 import type { Artifact } from '../src/import/artifact.ts';
 import { TARGET_MODULES, targetNames } from '../src/model/target-modules.ts';
 import { blockAdapter } from './adapter/tensors.ts';
-import { classifierHead, languageHead } from './graph/head-spec.ts';
+import { headOf } from './graph/head-spec.ts';
 import type { BlockAdapter } from './graph/training-lowering.ts';
 import { BaseWeights } from './step/base-weights.ts';
 import { BatchInputs } from './step/batch-inputs.ts';
@@ -36,10 +36,7 @@ export function createTrainModel(artifact: Artifact, options: TrainModelOptions)
   assert(method !== 'full' || compute === 'float32', 'full: trains float32 weights');
   if (compute === 'int8') checkInt8Products();
   const workspace = new Workspace();
-  const classes = adapter?.classes;
-  const spec = classes
-    ? classifierHead(config, classes.length)
-    : languageHead(config, compute, adapter);
+  const spec = headOf(config, compute, adapter);
   const base = new BaseWeights(artifact, { blocksPerSegment, compute, head: spec });
   const trained = adapter
     ? adapterParameters({ artifact, base }, adapter)

@@ -12,6 +12,11 @@ export function seededRandom(seed: number): () => number {
   };
 }
 
+/** Returns a number of the standard normal distribution, from two uniform ones (Box and Muller). */
+export function normal(random: () => number): number {
+  return Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
+}
+
 /** Derives the seed of a named stream (FNV-1a and a mixer). Similar seeds and names give unrelated streams. */
 export function streamSeed(seed: number, name: string): number {
   let hash = 0x811c9dc5;

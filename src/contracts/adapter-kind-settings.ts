@@ -52,4 +52,29 @@ export const ADAPTER_KIND_SETTINGS = {
     api: { group: 'lorikeet', name: 'alora' },
     needs: 'adapter',
   },
+  trainHead: {
+    schema: z.enum(['lora', 'full']),
+    flag: 'text',
+    help: 'also train the head (lm_head): an update of it (lora), or all of it (full)',
+    needs: 'adapter',
+  },
+  trainEmbeddings: {
+    schema: z.enum(['lora', 'full']),
+    flag: 'text',
+    help: 'also train the embedding (embed_tokens): an update of it (lora), or all of it (full)',
+    needs: 'adapter',
+  },
+  ensureWeightTying: {
+    schema: z.boolean(),
+    flag: 'boolean',
+    help: 'what trainEmbeddings changes is the head, too, on a base that ties them',
+    fallback: 'false',
+    needs: 'adapter',
+  },
+  modulesToSave: {
+    schema: z.array(z.string().min(1).max(256)).min(1).max(64),
+    flag: 'names',
+    help: 'norms that are trained whole, by the ends of their names: norm for all, model.norm for the last one',
+    needs: 'adapter',
+  },
 } as const satisfies Record<string, TrainingSetting>;

@@ -38,6 +38,7 @@ interface Case {
 const SOME = ['q_proj', 'v_proj', 'down_proj'];
 const ALL = [...SOME, 'k_proj', 'o_proj', 'gate_proj', 'up_proj'];
 const RANKS = { r: 4, lora_alpha: 8 };
+const TIED = { ensure_weight_tying: true };
 
 const CASES: Readonly<Record<string, Case>> = {
   LoRA: { base: 'llama-tied', config: { ...RANKS, target_modules: ALL } },
@@ -55,6 +56,38 @@ const CASES: Readonly<Record<string, Case>> = {
   'activated LoRA': {
     base: 'llama-tied',
     config: { ...RANKS, alora_invocation_tokens: INVOCATION, target_modules: ALL },
+  },
+  'a head of its own under a tied embedding, and norms': {
+    base: 'llama-tied',
+    config: { ...RANKS, modules_to_save: ['lm_head', 'norm'], target_modules: SOME },
+  },
+  'both uses of a tied embedding': {
+    base: 'llama-tied',
+    config: { ...RANKS, ...TIED, modules_to_save: ['embed_tokens'], target_modules: SOME },
+  },
+  'one use of a tied embedding': {
+    base: 'llama-tied',
+    config: { ...RANKS, modules_to_save: ['embed_tokens'], target_modules: SOME },
+  },
+  'an embedding and a head': {
+    base: 'phi3',
+    config: { ...RANKS, modules_to_save: ['embed_tokens', 'lm_head'], target_modules: ['o_proj'] },
+  },
+  'updates of a tied embedding and its head': {
+    base: 'llama-tied',
+    config: { ...RANKS, target_modules: [...SOME, 'embed_tokens', 'lm_head'] },
+  },
+  'an update of both uses of a tied embedding': {
+    base: 'llama-tied',
+    config: { ...RANKS, ...TIED, target_modules: [...SOME, 'embed_tokens'] },
+  },
+  'updates of an embedding and a head, and norms': {
+    base: 'qwen3',
+    config: {
+      ...RANKS,
+      modules_to_save: ['norm'],
+      target_modules: [...SOME, 'embed_tokens', 'lm_head'],
+    },
   },
   PiSSA: {
     base: 'llama-tied',

@@ -43,6 +43,12 @@ const CASES: Readonly<Record<string, Case>> = {
     isLong: true,
   },
   'five blocks in a graph': { length: 160, flags: ['--blocks-per-segment', '5'], isLong: true },
+  'both uses of the embedding are trained': {
+    length: 160,
+    flags: ['--train-embeddings', 'full', '--ensure-weight-tying'],
+    isLong: true,
+  },
+  'an update of the head': { length: 160, flags: ['--train-head', 'lora'], isLong: true },
   'nothing recomputed': { length: 160, flags: ['--recompute', 'false'] },
 };
 

@@ -43,21 +43,32 @@ if not is_pissa:
 if is_pissa:  # as peft's documentation says: the initial adapter is saved as a plain one
     model.peft_config["default"].init_lora_weights = True
 model.save_pretrained(f"{folder}/initial")
-trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+# peft 0.21 gives a tied head parameters of its own, in the memory of the embedding's. An optimizer would step twice, so the
+# gradients are added here, as for a tied table.
+tied = []
+if config.ensure_weight_tying and "embed_tokens" in config.target_modules:
+    embedding, head = base.get_input_embeddings(), base.get_output_embeddings()
+    tied.append((embedding.lora_embedding_A["default"], head.lora_B["default"].weight))
+    tied.append((embedding.lora_embedding_B["default"], head.lora_A["default"].weight))
+    assert all(own.data_ptr() == of_head.data_ptr() for own, of_head in tied)
+repeated = {id(of_head) for _, of_head in tied}
+named = [(n, p) for n, p in model.named_parameters() if p.requires_grad and id(p) not in repeated]
+trained = [parameter for _, parameter in named]
 optimizer = torch.optim.AdamW(trained, lr=settings["rate"], weight_decay=0.0)
 losses = []
 for batch in batches:
     loss = model(**batch).loss
     losses.append(loss.item())
-    optimizer.zero_grad()
+    model.zero_grad()
     loss.backward()
+    for own, of_head in tied:
+        own.grad += of_head.grad.t()
     torch.nn.utils.clip_grad_norm_(trained, 1.0)
     optimizer.step()
 conversion = {"path_initial_model_for_weight_conversion": f"{folder}/initial"} if is_pissa else {}
 tensors = {
-    re.sub(r"(lora_magnitude_vector)\.weight", r"\1", name.replace(".default", "")): p.detach()
-    for name, p in model.named_parameters()
-    if p.requires_grad
+    re.sub(r"(lora_magnitude_vector)\.weight|\.modules_to_save", r"\1", name.replace(".default", "")): p.detach()
+    for name, p in named
 }
 save_file(tensors, f"{folder}/trained.safetensors")
 model.save_pretrained(f"{folder}/final", **conversion)

@@ -285,3 +285,54 @@ test('the rate of SmolLM2-135M is the documented one', () => {
   const settings = resolveSettings(parseJob(BASE), { ...config, hiddenSize: 576 }, options);
   assert.equal(settings.schedule.peak, 1.3e-3);
 });
+
+test('embedding, head and norms: what does not go together is refused by name', async () => {
+  const faults: readonly (readonly [job: Record<string, unknown>, fault: RegExp])[] = [
+    [{ trainHead: 'lora', dropout: 0.1 }, /^dropout: does not go with trainHead lora$/],
+    [{ trainHead: 'lora', targets: '.*q_proj' }, /^trainHead: lora needs targets to be a list/],
+    [{ trainHead: 'lora', dora: true }, /^trainHead: lora does not go with dora$/],
+    [{ trainEmbeddings: 'lora', init: 'pissa' }, /^trainEmbeddings: lora does not go with init$/],
+    [{ modulesToSave: ['norm'], alora: 'x' }, /^modulesToSave: does not go with alora$/],
+    [{ ensureWeightTying: true }, /^ensureWeightTying: needs trainEmbeddings$/],
+    [
+      { ensureWeightTying: true, trainEmbeddings: 'full', trainHead: 'full' },
+      /^trainHead: does not go with ensureWeightTying$/,
+    ],
+    [{ trainHead: 'full', initAdapter: 'x' }, /^trainHead: does not apply, because initAdapter/],
+    [{ trainHead: 'all' }, /^trainHead: /],
+    [{ method: 'full', trainHead: 'full' }, /^trainHead: does not apply, because method is full$/],
+  ];
+  for (const [job, fault] of faults) {
+    const found = faultsOf({ ...BASE, ...job });
+    assert.equal(found.length, 1, `${JSON.stringify(job)}: ${found}`);
+    assert.match(found[0]!, fault);
+  }
+  const capped = tinyModel({ model_type: 'gemma2', final_logit_softcapping: 12 });
+  const untied = tinyModel({ tie_word_embeddings: false });
+  const ofBase: readonly (readonly [typeof capped, Record<string, unknown>, RegExp])[] = [
+    [capped, { trainHead: 'full' }, /^trainHead: gemma2 caps its logits/],
+    [
+      untied,
+      { trainEmbeddings: 'full', ensureWeightTying: true },
+      /^ensureWeightTying: the base does not tie/,
+    ],
+    [untied, { modulesToSave: ['norm', 'q_proj'] }, /^modulesToSave\[1\]: no norm of the model/],
+  ];
+  for (const [base, job, fault] of ofBase) {
+    await assert.rejects(planAdapter(parseJob({ ...BASE, ...job }), base.artifact), (error) => {
+      assert.ok(error instanceof ConfigError, String(error));
+      assert.match(error.faults[0]!, fault);
+      return true;
+    });
+  }
+  const classes = ['a', 'b'];
+  await assert.rejects(
+    planAdapter(parseJob({ ...BASE, trainHead: 'lora' }), untied.artifact, { classes }),
+    /trainHead: does not apply, because the rows have labels/,
+  );
+  const both = { trainEmbeddings: 'full', modulesToSave: ['model.norm'] };
+  const { peft } = await planAdapter(parseJob({ ...BASE, ...both }), artifact, { classes });
+  assert.deepEqual(peft.modules_to_save, [
+    ...['classifier', 'model.embed_tokens', 'model.norm', 'score'],
+  ]);
+});

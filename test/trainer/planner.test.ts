@@ -66,10 +66,13 @@ test('LoRA is recommended where the base has room, QLoRA where it has not, with 
   assert.match(many.reason, /need about rank 33/);
 });
 
+const HEAD = { size: CONFIG.vocabSize, isTrained: false };
+
 test('memory of a run grows with what it holds', () => {
   const run = {
     method: 'qlora',
     trained: 4_884_480,
+    head: HEAD,
     batchTokens: 640,
     length: 160,
     targets: 80,
@@ -84,6 +87,10 @@ test('memory of a run grows with what it holds', () => {
   assert.ok(more({ batchTokens: 1280 }));
   assert.ok(more({ recompute: false }));
   assert.ok(more({ targets: 256 })); // the head's chunk above a block's peak
+  const ofHead = (head: Parameters<typeof memoryOfRun>[1]['head']) =>
+    memoryOfRun(CONFIG, { ...run, targets: 256, head }).total;
+  assert.ok(ofHead({ ...HEAD, isTrained: true }) > ofHead(HEAD));
+  assert.equal(ofHead({ size: 8, isTrained: true }), base, 'the scores of a classifier are few');
   assert.ok(more({ method: 'lora' }));
   const int8 = (method: 'lora' | 'qlora') =>
     memoryOfRun(CONFIG, { ...run, method, compute: 'int8' }).total;
@@ -96,12 +103,13 @@ test('memory of a run grows with what it holds', () => {
 });
 
 test('work grows with tokens, and head and recomputation count', () => {
-  const run = { method: 'qlora', recompute: true, trained: 4_884_480 } as const;
+  const run = { method: 'qlora', recompute: true, trained: 4_884_480, head: HEAD } as const;
   const flops = (change: object, targets = 0) =>
     flopsOfTraining(CONFIG, { ...run, ...change }, { positions: 100, targets });
   assert.ok(flops({}) > flops({ recompute: false }));
   assert.ok(flops({}, 100) > flops({}));
   assert.ok(flops({ method: 'full' }) > flops({}));
-  const evaluation = flopsOfEvaluation(CONFIG, { positions: 100, targets: 100 });
+  assert.ok(flops({ head: { ...HEAD, isTrained: true } }, 100) > flops({}, 100));
+  const evaluation = flopsOfEvaluation(CONFIG, HEAD, { positions: 100, targets: 100 });
   assert.ok(evaluation > 0 && evaluation < flops({ recompute: false }, 100) / 1.5);
 });

@@ -68,7 +68,7 @@ test('what is there stays as it is, and what a kill left half written goes', asy
       bias: 'none' as const,
       init_lora_weights: true as const,
     },
-    alora_invocation_tokens: null,
+    ...{ alora_invocation_tokens: null, modules_to_save: null, ensure_weight_tying: false },
     ...{ exclude_modules: null, rank_pattern: {}, alpha_pattern: {} },
     ...{ layers_to_transform: null, layers_pattern: null },
   };

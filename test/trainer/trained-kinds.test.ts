@@ -36,6 +36,16 @@ const KINDS: Readonly<Record<string, Kind>> = {
       ...{ rankPattern: { q_proj: 2 }, alphaPattern: { down_proj: 3 } },
     },
   },
+  'a head of its own under a tied embedding': { job: { trainHead: 'full' } },
+  'the embedding and all norms': { job: { trainEmbeddings: 'full', modulesToSave: ['norm'] } },
+  'both uses of a tied embedding': { job: { trainEmbeddings: 'full', ensureWeightTying: true } },
+  'updates of embedding and head on one layer': {
+    base: { tie_word_embeddings: false },
+    job: { trainEmbeddings: 'lora', trainHead: 'lora', layers: [1], modulesToSave: ['model.norm'] },
+  },
+  'an update of both uses of a tied embedding': {
+    job: { trainEmbeddings: 'lora', ensureWeightTying: true },
+  },
   'DoRA from PiSSA, with dropout': {
     base: QWEN2,
     job: { init: 'pissa', dora: true, dropout: 0.2 },

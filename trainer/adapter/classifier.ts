@@ -4,12 +4,11 @@ import { CLASSIFIER_NAMES, tensorName } from '../../adapters/peft/tensor-names.t
 import { ConfigError } from '../../src/common/errors.ts';
 import { fromFloat32, type Tensor } from '../../src/common/tensor.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
-import { seededRandom, streamSeed } from '../random.ts';
+import { normal, seededRandom, streamSeed } from '../random.ts';
 
 /** The fields of a classifier beside those of an adapter. peft ignores the names of the classes; our server reads them. */
 export interface ClassifierFields {
   task_type: 'SEQ_CLS';
-  modules_to_save: readonly string[];
   id2label: Readonly<Record<string, string>>;
 }
 
@@ -18,11 +17,18 @@ export const CLASSIFIER_HEAD = tensorName(CLASSIFIER_NAMES[0], 'whole');
 /** `initializer_range` of the supported families. */
 const DEVIATION = 0.02;
 
-/** Returns the fields of a new classifier. @param classes their names */
-export function classifierFields(classes: readonly string[]): ClassifierFields {
+/**
+ * Returns the fields of a classifier.
+ * @param classes their names
+ * @param saved other modules that it has whole
+ */
+export function classifierFields(
+  classes: readonly string[],
+  saved: readonly string[] | null,
+): ClassifierFields & { modules_to_save: readonly string[] } {
   return {
     task_type: 'SEQ_CLS',
-    modules_to_save: [...CLASSIFIER_NAMES].sort(), // as peft lists them
+    modules_to_save: [...new Set([...(saved ?? []), ...CLASSIFIER_NAMES])].sort(),
     id2label: Object.fromEntries(classes.entries()),
   };
 }
@@ -30,8 +36,7 @@ export function classifierFields(classes: readonly string[]): ClassifierFields {
 /** Draws a head [classes, D] as transformers does, from a normal distribution. */
 export function drawHead(classes: number, { hiddenSize }: DecoderConfig, seed: number): Tensor {
   const random = seededRandom(streamSeed(seed, CLASSIFIER_HEAD));
-  const normal = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random()); // Box and Muller
-  const values = new Float32Array(classes * hiddenSize).map(() => DEVIATION * normal());
+  const values = new Float32Array(classes * hiddenSize).map(() => DEVIATION * normal(random));
   return fromFloat32(values, [classes, hiddenSize], 'F32');
 }
 

@@ -19,6 +19,8 @@ export interface HeadSpec {
   /** The arithmetic of the logits. */
   readonly compute: Compute;
   readonly update: HeadUpdate | undefined;
+  /** Whether an adapter changes the logits otherwise than by its hidden states. */
+  readonly isTrained: boolean;
 }
 
 /** The trained update of a head's matrix. */
@@ -35,24 +37,34 @@ export interface HeadUpdate {
   readonly isOfEmbedding: boolean;
 }
 
-/** Returns the head of the language model. @param adapter undefined if all weights are trained */
-export function languageHead(
+/** Returns the head of a model in training. @param adapter undefined if all weights are trained */
+export function headOf(
   config: DecoderConfig,
   compute: Compute,
-  adapter?: Pick<LoraSettings, 'modules' | 'whole' | 'tiesWeights'>,
+  adapter: Omit<LoraSettings, 'init'> | undefined,
+): HeadSpec {
+  const { classes } = adapter ?? {};
+  return classes ? classifierHead(config, classes.length) : languageHead(config, compute, adapter);
+}
+
+function languageHead(
+  config: DecoderConfig,
+  compute: Compute,
+  adapter: Omit<LoraSettings, 'init'> | undefined,
 ): HeadSpec {
   const { vocabSize: size, logitsScale: scale, logitsSoftcap: softcap } = config;
   const matrix = headMatrix(config, adapter);
   const update = headUpdate(adapter);
   const isTrained = update !== undefined || adapter?.whole?.has(matrix) === true;
   // Rounded weights would have to be rounded again after each step.
-  return { config, matrix, size, scale, softcap, compute: isTrained ? 'float32' : compute, update };
+  const arithmetic = isTrained ? 'float32' : compute;
+  return { config, matrix, size, scale, softcap, compute: arithmetic, update, isTrained };
 }
 
-/** Returns the head of a classifier, as transformers' sequence classifiers have it. Its matrix is trained, so it is in float. */
-export function classifierHead(config: DecoderConfig, size: number): HeadSpec {
+/** transformers' sequence classifiers neither scale nor cap their scores. */
+function classifierHead(config: DecoderConfig, size: number): HeadSpec {
   const plain = { scale: 1, softcap: undefined, compute: 'float32', update: undefined } as const;
-  return { config, matrix: CLASSIFIER_HEAD, size, ...plain };
+  return { config, matrix: CLASSIFIER_HEAD, size, ...plain, isTrained: true };
 }
 
 /**

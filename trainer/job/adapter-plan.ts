@@ -2,7 +2,7 @@
 import { type AdapterFiles, readAdapterFiles } from '../../adapters/peft/files.ts';
 import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import { invalidAdapter } from '../../adapters/peft/refusal.ts';
-import { CLASSIFIER_NAMES, tensorName } from '../../adapters/peft/tensor-names.ts';
+import { CLASSIFIER_NAMES, EMBEDDING, HEAD, tensorName } from '../../adapters/peft/tensor-names.ts';
 import { ConfigError, ServeError } from '../../src/common/errors.ts';
 import { DEFAULT_RANK } from '../../src/contracts/training-settings.ts';
 import { ADAPTER_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
@@ -28,6 +28,7 @@ import {
   readPeftSettings,
   resolveAdapter,
 } from './peft-settings.ts';
+import { refuseForeignModules, tablesOf, wholeModuleFields } from './whole-modules.ts';
 
 /** An adapter to train. */
 export interface AdapterPlan {
@@ -66,6 +67,7 @@ export async function planAdapter(
     throw new ConfigError(['alora: does not go with rows that have a label']);
   }
   refuseForeignLayers(job, model);
+  refuseForeignModules(job, model, classes);
   const rank = job.rank ?? DEFAULT_RANK;
   const peft: PeftSettings = {
     r: rank,
@@ -76,7 +78,8 @@ export async function planAdapter(
     bias: job.bias ?? 'none',
     init_lora_weights: job.init === 'pissa' ? 'pissa' : true,
     alora_invocation_tokens: invocation ?? null,
-    target_modules: listTargets(job.targets ?? 'all-linear', model),
+    ...wholeModuleFields(job),
+    target_modules: withTables(job, listTargets(job.targets ?? 'all-linear', model)),
     exclude_modules: null,
     rank_pattern: job.rankPattern ?? {},
     alpha_pattern: job.alphaPattern ?? {},
@@ -88,7 +91,18 @@ export async function planAdapter(
   const init = drawAdapter(settings, model, job.seed);
   if (!classes) return { peft, lora: { ...settings, init } };
   init.set(CLASSIFIER_HEAD, drawHead(classes.length, model, job.seed));
-  return { peft: { ...peft, ...classifierFields(classes) }, lora: { ...settings, init, classes } };
+  return {
+    peft: { ...peft, ...classifierFields(classes, peft.modules_to_save) },
+    lora: { ...settings, init, classes },
+  };
+}
+
+/** Adds the tables with an update to a list of targets. An expression names them itself. */
+function withTables(
+  job: TrainJob,
+  targets: string | readonly string[],
+): string | readonly string[] {
+  return typeof targets === 'string' ? targets : [...targets, ...tablesOf(job, 'lora')];
 }
 
 function refuseForeignLayers({ layers = [] }: TrainJob, { layerCount }: DecoderConfig): void {
@@ -139,7 +153,7 @@ async function readAdapter(
   const given = readHead(json, tensors);
   const plan = given
     ? {
-        peft: { ...peft, ...classifierFields(given.classes) },
+        peft: { ...peft, ...classifierFields(given.classes, peft.modules_to_save) },
         lora: {
           ...settings,
           init: new Map(tensors).set(CLASSIFIER_HEAD, given.head),
@@ -151,6 +165,9 @@ async function readAdapter(
   return plan;
 }
 
+/** The tensors of a tied head that repeat those of the embedding. */
+const TIED_COPIES = ['whole', 'a', 'b'] as const;
+
 /** Refuses files with tensors that the server reads, and the trainer does not. */
 function refuseUntrained(
   tensors: ReadonlyMap<string, unknown>,
@@ -158,6 +175,9 @@ function refuseUntrained(
   model: DecoderConfig,
 ): void {
   const known = new Set(adapterTensors(model, lora).map(({ name }) => name));
+  // peft also stores a tied head, and the tables under their updates.
+  for (const table of [EMBEDDING, HEAD]) known.add(tensorName(table, 'copy'));
+  if (lora.tiesWeights) for (const part of TIED_COPIES) known.add(tensorName(HEAD, part));
   if (lora.classes) for (const name of CLASSIFIER_NAMES) known.add(tensorName(name, 'whole'));
   const unknown = [...tensors.keys()].find((name) => !known.has(name));
   if (unknown === undefined) return;

@@ -8,6 +8,7 @@ import { describeIssue } from '../../src/common/schema-errors.ts';
 import { jobShape, keysOf } from '../../src/contracts/training-fields.ts';
 import type { JobSource } from '../../src/contracts/training-messages.ts';
 import { MAX_RANK } from '../../src/contracts/training-settings.ts';
+import { wholeModuleFaults } from './whole-modules.ts';
 
 const jobSchema = z.strictObject({
   ...jobShape(),
@@ -50,7 +51,7 @@ function contradictions(job: TrainJob): string[] {
   if (job.adapters !== undefined && job.name === undefined) {
     faults.push('adapters: needs name, because only named adapters are published');
   }
-  faults.push(...contradictoryKinds(job));
+  faults.push(...contradictoryKinds(job), ...wholeModuleFaults(job));
   if (job.method === 'full') {
     for (const key of ADAPTER_KEYS) {
       if (job[key] !== undefined) faults.push(`${key}: does not apply, because method is full`);

@@ -3,16 +3,17 @@
 
 import type { AdapterConfig } from '../../adapters/peft/adapter-config.ts';
 import { parseAdapterConfig } from '../../adapters/peft/peft-config.ts';
-import { tensorName } from '../../adapters/peft/tensor-names.ts';
+import { EMBEDDING, HEAD, tensorName } from '../../adapters/peft/tensor-names.ts';
 import { ConfigError, ServeError } from '../../src/common/errors.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { biasName, hasBias } from '../../src/model/names.ts';
 import { moduleName, targetNames } from '../../src/model/target-modules.ts';
 import type { LoraSettings, ModuleUpdate } from '../types.ts';
 import type { TrainJob } from './job.ts';
+import { type WholeModuleFields, wholeModules } from './whole-modules.ts';
 
 /** The fields of peft's configuration that a job can set. */
-export interface PeftSettings {
+export interface PeftSettings extends WholeModuleFields {
   r: number;
   lora_alpha: number;
   use_rslora: boolean;
@@ -58,6 +59,8 @@ export function readPeftSettings(
     use_dora: json.use_dora ?? false,
     lora_bias: json.lora_bias ?? false,
     bias: json.bias ?? 'none',
+    modules_to_save: json.modules_to_save ?? null,
+    ensure_weight_tying: json.ensure_weight_tying ?? false,
     init_lora_weights: true,
     alora_invocation_tokens: json.alora_invocation_tokens ?? null,
     target_modules: listTargets(json.target_modules ?? ['q_proj', 'v_proj'], model),
@@ -88,13 +91,22 @@ export async function resolveAdapter(
   const { init_lora_weights, ...served } = peft;
   try {
     const bytes = Buffer.from(JSON.stringify({ peft_type: 'LORA', ...served }));
-    const config = await parseAdapterConfig(bytes, names);
-    const adapted = names.filter((module) => config.isTargeted(module));
+    const tables = [EMBEDDING, HEAD];
+    const config = await parseAdapterConfig(bytes, [...names, ...tables]);
     const kind = kindOf(config, init_lora_weights === 'pissa');
-    const modules = new Map(adapted.map((name) => [name, { ...config.settingOf(name), ...kind }]));
+    const updates = (of: readonly string[], properties: Partial<ModuleUpdate>) =>
+      of
+        .filter((module) => config.isTargeted(module))
+        .map((module) => [module, { ...config.settingOf(module), ...properties }] as const);
+    const modules = new Map([...updates(names, kind), ...updates(tables, {})]);
     if (modules.size === 0) throw noTargets(model);
     const { invocation } = config;
-    return { modules, whole: trainedBiases(config, model), ...(invocation && { invocation }) };
+    return {
+      modules,
+      whole: new Map([...trainedBiases(config, model), ...wholeModules(config, model)]),
+      ...(config.tiesWeights && model.tiedEmbeddings && { tiesWeights: true }),
+      ...(invocation && { invocation }),
+    };
   } catch (error) {
     throw error instanceof ServeError ? asJobFault(error) : error;
   }

@@ -1,6 +1,7 @@
 // Estimates memory and work of a run on this machine from the sizes of the training graphs. The factors were measured, and a
 // test compares the result with measured peaks. Pure.
 import type { DecoderConfig } from '../../src/model/config.ts';
+import type { HeadSpec } from '../graph/head-spec.ts';
 import { savedLimit } from '../step/saved-activations.ts';
 import { weightBytes } from '../step/weight-bytes.ts';
 import type { Compute, TrainMethod } from '../types.ts';
@@ -16,11 +17,15 @@ export interface BatchSize {
   readonly targets: number;
 }
 
+/** The head of a run: its tokens or classes, and whether it is trained. */
+export type PlannedHead = Pick<HeadSpec, 'size' | 'isTrained'>;
+
 /** A run and its largest micro-batch. */
 export interface RunShape extends BatchSize {
   readonly method: TrainMethod;
   /** The number of trained parameters. */
   readonly trained: number;
+  readonly head: PlannedHead;
   readonly recompute: boolean;
   readonly compute: Compute;
   readonly blocksPerSegment: number;
@@ -42,9 +47,10 @@ const FLOAT = 4;
 const RUNTIME_BYTES = 175e6;
 /** The tokenizer's bytes per token of the vocabulary. */
 const TOKENIZER_BYTES = 2700;
-/** Rows of a chunk of the loss head, and the number of live logits arrays. */
+/** Rows of a chunk of the loss head, and the number of live arrays of logits; with their gradient if an adapter trains it. */
 const HEAD_ROWS = 256;
 const HEAD_COPIES = 2;
+const TRAINED_HEAD_COPIES = 3;
 /** Live arrays of a block by width: at the peak of its backward pass, and in an evaluation. */
 const BACKWARD = { hidden: 8, ffn: 6, attention: 4 };
 const EVALUATION = { hidden: 4, ffn: 4, attention: 2 };
@@ -60,8 +66,8 @@ export function memoryOfRun(config: DecoderConfig, run: RunShape): RunMemory {
   const form = { isPacked: run.method === 'qlora', compute, blocksPerSegment };
   const { held, scratch } = weightBytes(config, form);
   const weights = held + scratch;
-  // Value, gradient and two moments. In a full run the weights are the values.
-  const training = FLOAT * run.trained * (run.method === 'full' ? 3 : 4);
+  // Value, gradient, two moments, and a copy of the value while the base is measured. In a full run the weights are the values.
+  const training = FLOAT * run.trained * (run.method === 'full' ? 3 : 5);
   const limit = run.recompute
     ? savedLimit(config, form, 3 * FLOAT * run.trained)
     : Number.POSITIVE_INFINITY;
@@ -74,7 +80,7 @@ export function memoryOfRun(config: DecoderConfig, run: RunShape): RunMemory {
 /** @param savedLimit bytes of activations that blocks may save for their backward pass */
 function activationBytes(config: DecoderConfig, run: RunShape, savedLimit: number): number {
   const { hiddenSize, intermediateSize, headCount, layerCount } = config;
-  const { batchTokens, length, blocksPerSegment, evaluation = NO_BATCH } = run;
+  const { batchTokens, length, blocksPerSegment, head, evaluation = NO_BATCH } = run;
   const segments = Math.ceil(layerCount / blocksPerSegment);
   const between =
     (segments + 3) * batchTokens + 2 * Math.max(0, evaluation.batchTokens - batchTokens);
@@ -83,11 +89,12 @@ function activationBytes(config: DecoderConfig, run: RunShape, savedLimit: numbe
   const savedBySegment = FLOAT * batchTokens * blocksPerSegment * savedByBlock;
   const savedSegments = Math.min(segments, Math.floor(savedLimit / savedBySegment));
   // Blocks, head and evaluation use the same arena, one at a time.
+  const logits = Math.min(HEAD_ROWS, Math.max(run.targets, evaluation.targets)) * head.size;
   const further = FURTHER_BLOCK * (blocksPerSegment - 1);
   const arena = Math.max(
     (1 + further) * workingSet(config, run, BACKWARD),
     workingSet(config, evaluation, EVALUATION),
-    HEAD_COPIES * Math.min(HEAD_ROWS, Math.max(run.targets, evaluation.targets)) * config.vocabSize,
+    logits * (head.isTrained ? TRAINED_HEAD_COPIES : HEAD_COPIES),
   );
   return FLOAT * (hiddenSize * between + arena) + savedSegments * savedBySegment;
 }
@@ -111,21 +118,29 @@ function workingSet(
  */
 export function flopsOfTraining(
   config: DecoderConfig,
-  run: Pick<RunShape, 'method' | 'recompute' | 'trained'>,
+  run: Pick<RunShape, 'method' | 'recompute' | 'head'> & {
+    /** Trained parameters of the blocks. */
+    readonly trained: number;
+  },
   counts: WorkCounts,
 ): number {
   const { linearWeights } = sizeOfConfig(config);
-  const perPass = 2 * (linearWeights + (run.method === 'full' ? 0 : run.trained));
-  const weightGradients = 2 * (run.method === 'full' ? linearWeights : run.trained);
+  const isFull = run.method === 'full';
+  const perPass = 2 * (linearWeights + (isFull ? 0 : run.trained));
+  const weightGradients = 2 * (isFull ? linearWeights : run.trained);
   const passes = run.recompute ? 3 : 2;
-  const head = (run.method === 'full' ? 3 : 2) * headFlops(config);
+  const head = (isFull || run.head.isTrained ? 3 : 2) * headFlops(config, run.head);
   return counts.positions * (passes * perPass + weightGradients) + counts.targets * head;
 }
 
 /** Counts the operations of an evaluation. An adapter's own products are negligible. */
-export function flopsOfEvaluation(config: DecoderConfig, counts: WorkCounts): number {
+export function flopsOfEvaluation(
+  config: DecoderConfig,
+  head: PlannedHead,
+  counts: WorkCounts,
+): number {
   const { linearWeights } = sizeOfConfig(config);
-  return counts.positions * 2 * linearWeights + counts.targets * headFlops(config);
+  return counts.positions * 2 * linearWeights + counts.targets * headFlops(config, head);
 }
 
 /**
@@ -157,6 +172,6 @@ interface WorkCounts {
   readonly targets: number;
 }
 
-function headFlops({ vocabSize, hiddenSize }: DecoderConfig): number {
-  return 2 * vocabSize * hiddenSize;
+function headFlops({ hiddenSize }: DecoderConfig, { size }: PlannedHead): number {
+  return 2 * size * hiddenSize;
 }

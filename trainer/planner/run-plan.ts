@@ -7,7 +7,9 @@ import { type MicroBatchPlan, planEpoch, planValidation } from '../data/epoch-pl
 import { countTrained, type Example } from '../data/example.ts';
 import { trainedLength } from '../data/micro-batch.ts';
 import { balanceRows } from '../data/packing.ts';
+import { headOf } from '../graph/head-spec.ts';
 import type { PreparedRun } from '../job/prepare-run.ts';
+import { layerOf } from '../step/base-weights.ts';
 import type { Speed } from './measure-speed.ts';
 import { gb } from './method-memory.ts';
 import {
@@ -53,11 +55,14 @@ const CLOSING_PASSES = 14;
 export function describeRun(prepared: PreparedRun, { config }: Artifact, speed: Speed): RunPlan {
   const { train, validation, settings, adapter, job } = prepared;
   const { counts } = train;
-  const trained = adapter
-    ? adapterTensors(config, adapter.lora).reduce((sum, { shape }) => sum + elementCount(shape), 0)
-    : [...expectedTensors(config).values()].reduce((sum, shape) => sum + elementCount(shape), 0);
+  const tensors = adapter
+    ? adapterTensors(config, adapter.lora)
+    : Array.from(expectedTensors(config), ([input, shape]) => ({ input, shape }));
+  const trained = countValues(tensors);
   const { recompute, blocksPerSegment, compute } = job;
-  const shape = { method: settings.method, trained, recompute, blocksPerSegment, compute };
+  const head = headOf(config, compute, adapter?.lora);
+  const shape = { method: settings.method, trained, head, recompute, blocksPerSegment, compute };
+  const ofBlocks = tensors.filter(({ input }) => layerOf(input) >= 0);
   const epoch = epochWorkload(prepared);
   const evaluation = validationWorkload(prepared);
   const { totalSteps, stepsPerEpoch, evalEvery = Number.POSITIVE_INFINITY } = settings;
@@ -70,8 +75,8 @@ export function describeRun(prepared: PreparedRun, { config }: Artifact, speed: 
     passes: 2 * epochs * epoch.batches + validations * evaluation.batches + CLOSING_PASSES,
   });
   const products =
-    (epochs * flopsOfTraining(config, shape, epoch) +
-      validations * flopsOfEvaluation(config, evaluation)) /
+    (epochs * flopsOfTraining(config, { ...shape, trained: countValues(ofBlocks) }, epoch) +
+      validations * flopsOfEvaluation(config, head, evaluation)) /
       SPEEDUP[compute] +
     weights.merging;
   // On an idle machine, weights are unpacked while the runtime computes.
@@ -97,6 +102,10 @@ export function describeRun(prepared: PreparedRun, { config }: Artifact, speed: 
     seconds: Math.sqrt(secondsRange[0] * secondsRange[1]),
     secondsRange,
   };
+}
+
+function countValues(tensors: readonly { readonly shape: readonly number[] }[]): number {
+  return tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0);
 }
 
 /** The sums over micro-batches, and the micro-batch that takes the most memory. */

@@ -5,6 +5,7 @@ import { existsSync } from 'node:fs';
 import { rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { CONFIG_FILE, WEIGHTS_FILE } from '../../adapters/peft/files.ts';
+import { EMBEDDING, HEAD, tensorName } from '../../adapters/peft/tensor-names.ts';
 import { makeFolder } from '../../src/common/folders.ts';
 import type { FloatDType, Tensor } from '../../src/common/tensor.ts';
 import {
@@ -49,6 +50,8 @@ export async function writeAdapter(dir: string, adapter: AdapterToWrite): Promis
   for (const parameter of adapter.parameters) {
     tensors.set(parameter.name, toStored(parameter, adapter.dtype));
   }
+  const tied = adapter.peft.ensure_weight_tying && tensors.get(tensorName(EMBEDDING, 'whole'));
+  if (tied) tensors.set(tensorName(HEAD, 'whole'), tied); // peft does not open the folder without it
   const metadata = { format: 'pt' };
   await writeSafetensors(path.join(building, WEIGHTS_FILE), memorySource(tensors), { metadata });
   await replaceFolder(building, dir);
@@ -56,17 +59,18 @@ export async function writeAdapter(dir: string, adapter: AdapterToWrite): Promis
 
 /** Serializes the fields that all versions of peft know, sorted as peft sorts them. */
 function serializeConfig({ peft, baseName }: AdapterToWrite): string {
-  const { exclude_modules, lora_bias, alora_invocation_tokens, ...settings } = storedSettings(peft);
+  const { exclude_modules, lora_bias, alora_invocation_tokens, ensure_weight_tying, ...settings } =
+    storedSettings(peft);
   const fields: Record<string, unknown> = {
     // Older versions of peft do not know these fields, so they are only written if they are set.
     ...(exclude_modules !== null && { exclude_modules }),
     ...(lora_bias && { lora_bias }),
+    ...(ensure_weight_tying && { ensure_weight_tying }),
     ...(alora_invocation_tokens !== null && { alora_invocation_tokens }),
     auto_mapping: null,
     base_model_name_or_path: baseName,
     fan_in_fan_out: false,
     inference_mode: true,
-    modules_to_save: null,
     peft_type: 'LORA',
     revision: null,
     task_type: 'CAUSAL_LM',

@@ -1,0 +1,119 @@
+// The settings of a job that train the embedding, the head and norms: their fields in PEFT's configuration, what does not go
+// together, and the weights that they train whole.
+import type { AdapterConfig } from '../../adapters/peft/adapter-config.ts';
+import { EMBEDDING, HEAD, moduleOf, tensorName } from '../../adapters/peft/tensor-names.ts';
+import { ConfigError } from '../../src/common/errors.ts';
+import type { DecoderConfig } from '../../src/model/config.ts';
+import { normVectors } from '../../src/model/serving-weights.ts';
+
+/** The settings of a job that matter here. */
+export interface WholeModuleJob {
+  readonly trainHead?: 'lora' | 'full' | undefined;
+  readonly trainEmbeddings?: 'lora' | 'full' | undefined;
+  readonly ensureWeightTying?: boolean | undefined;
+  readonly modulesToSave?: readonly string[] | undefined;
+  readonly initAdapter?: string | undefined;
+  readonly targets?: string | readonly string[] | undefined;
+  readonly dropout: number;
+  readonly dora?: boolean | undefined;
+  readonly loraBias?: boolean | undefined;
+  readonly init?: 'random' | 'pissa' | undefined;
+  readonly alora?: unknown;
+}
+
+/** The fields of PEFT's configuration. */
+export interface WholeModuleFields {
+  modules_to_save: readonly string[] | null;
+  ensure_weight_tying: boolean;
+}
+
+/** Job key → the table's module. */
+const TABLES = { trainEmbeddings: EMBEDDING, trainHead: HEAD } as const;
+type TableKey = keyof typeof TABLES;
+const TABLE_KEYS = Object.keys(TABLES) as TableKey[];
+
+/** Returns the modules of the tables that a job trains in this way. */
+export function tablesOf(job: WholeModuleJob, how: 'lora' | 'full'): string[] {
+  return TABLE_KEYS.filter((key) => job[key] === how).map((key) => TABLES[key]);
+}
+
+/** Returns a job's fields for PEFT's configuration. */
+export function wholeModuleFields(job: WholeModuleJob): WholeModuleFields {
+  const saved = [...(job.modulesToSave ?? []), ...tablesOf(job, 'full')];
+  return {
+    modules_to_save: saved.length > 0 ? saved : null,
+    ensure_weight_tying: job.ensureWeightTying ?? false,
+  };
+}
+
+/** Returns what contradicts itself in a job, whatever its base is. */
+export function wholeModuleFaults(job: WholeModuleJob): string[] {
+  const faults: string[] = [];
+  const set = (['modulesToSave', 'ensureWeightTying', ...TABLE_KEYS] as const).filter(
+    (key) => job[key] !== undefined,
+  );
+  if (job.initAdapter !== undefined) {
+    return set.map((key) => `${key}: does not apply, because initAdapter says what is trained`);
+  }
+  if (job.alora !== undefined) faults.push(...set.map((key) => `${key}: does not go with alora`));
+  for (const key of TABLE_KEYS) {
+    if (job[key] !== 'lora') continue;
+    const others = { dora: job.dora, loraBias: job.loraBias, init: job.init === 'pissa' };
+    for (const [other, isSet] of Object.entries(others)) {
+      if (isSet) faults.push(`${key}: lora does not go with ${other}`);
+    }
+    if (typeof job.targets === 'string' && job.targets !== 'all-linear') {
+      faults.push(`${key}: lora needs targets to be a list of names, or all-linear`);
+    }
+    if (key === 'trainHead' && job.dropout > 0)
+      faults.push('dropout: does not go with trainHead lora');
+  }
+  if (job.ensureWeightTying) {
+    if (job.trainHead) faults.push('trainHead: does not go with ensureWeightTying');
+    if (!job.trainEmbeddings) faults.push('ensureWeightTying: needs trainEmbeddings');
+    if (job.trainEmbeddings === 'lora' && job.dropout > 0) {
+      faults.push('dropout: does not go with trainEmbeddings lora and ensureWeightTying');
+    }
+  }
+  return faults;
+}
+
+/** Checks that the base has what a job trains. @throws ConfigError naming the job's key */
+export function refuseForeignModules(
+  job: WholeModuleJob,
+  model: DecoderConfig,
+  classes: readonly string[] | undefined,
+): void {
+  const faults: string[] = [];
+  const changesHead = job.trainHead ? 'trainHead' : job.ensureWeightTying && 'ensureWeightTying';
+  if (job.ensureWeightTying && !model.tiedEmbeddings) {
+    faults.push('ensureWeightTying: the base does not tie its head to the embedding');
+  }
+  if (changesHead && model.logitsSoftcap) {
+    faults.push(`${changesHead}: ${model.family} caps its logits, so its head cannot be trained`);
+  }
+  if (changesHead && classes) {
+    faults.push(
+      `${changesHead}: does not apply, because the rows have labels: a classifier has another head`,
+    );
+  }
+  for (const [i, name] of (job.modulesToSave ?? []).entries()) {
+    if (normVectors(model).some((norm) => moduleOf(norm.name).endsWith(name))) continue;
+    const example = moduleOf(normVectors(model)[0]!.name);
+    faults.push(
+      `modulesToSave[${i}]: no norm of the model ends in ${JSON.stringify(name)}; one is ${example}. Embedding and head have settings of their own: trainEmbeddings, trainHead.`,
+    );
+  }
+  if (faults.length > 0) throw new ConfigError(faults);
+}
+
+/** Returns the norms and tables that an adapter trains whole: name in the checkpoint → name in PEFT's file. */
+export function wholeModules(
+  { isSaved }: AdapterConfig,
+  model: DecoderConfig,
+): Map<string, string> {
+  const modules = [EMBEDDING, HEAD, ...normVectors(model).map(({ name }) => moduleOf(name))];
+  return new Map(
+    modules.filter(isSaved).map((module) => [`${module}.weight`, tensorName(module, 'whole')]),
+  );
+}
