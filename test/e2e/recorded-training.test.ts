@@ -184,7 +184,7 @@ test("peft's first values follow from its seed", { skip }, async () => {
   }
 });
 
-/** The longer one of the two whole runs takes minutes on two cores. */
+/** Whole runs take minutes on two cores. */
 const skipLong =
   skip || (process.env['LORIKEET_E2E_LONG'] ? false : 'LORIKEET_E2E_LONG is not set');
 
@@ -202,7 +202,9 @@ test("zen's whole run follows peft's", { skip: skipLong }, async (t) => {
   artifact.tensors.close();
 });
 
-test("wordnet's whole run follows peft's, and its adapter answers as well", { skip }, async (t) => {
+test("wordnet's whole run follows peft's, and its adapter answers as well", {
+  skip: skipLong,
+}, async (t) => {
   const recorded = readRecorded('wordnet');
   const run = await planRun(recorded);
   const { artifact, plan } = run;

@@ -62,16 +62,22 @@ async function windowsNll(client: EngineClient, windows: readonly (readonly numb
   return -mean(scores.flat());
 }
 
-// Ten windows are too few: the difference has a standard error of 0.002 then, of 0.0008 for 30. See docs/decisions/0012.
-test('WikiText-2: int8 costs at most 0.008 over exact NF4', { skip }, async (t) => {
+// The difference is 0.005, with a standard error of 0.0008 for 30 windows and of 0.002 for 10 (docs/decisions/0012).
+const quality = process.env['LORIKEET_E2E_LONG']
+  ? { count: 30, limit: 0.008 }
+  : { count: 10, limit: 0.012 };
+
+test(`WikiText-2: int8 costs at most ${quality.limit} over exact NF4`, { skip }, async (t) => {
   const tokenizer = (await loadTokenizer(dir))!;
   const text = readFileSync(path.join(data!, 'eval/wikitext-2-test.txt'), 'utf8').slice(0, 90_000);
   const ids = tokenizer.encode(text, { specials: false });
-  const windows = Array.from({ length: 30 }, (_, i) => ids.slice(i * 512, (i + 1) * 512));
+  const windows = Array.from({ length: quality.count }, (_, i) =>
+    ids.slice(i * 512, (i + 1) * 512),
+  );
   const exact = await windowsNll(await serve(t, dir, 'f32'), windows);
   const nll = await windowsNll(await serve(t, dir, 'int8'), windows);
   t.diagnostic(`mean NLL ${nll.toFixed(4)}, exact ${exact.toFixed(4)}`);
-  assert.ok(nll <= exact + 0.008, `NLL ${nll}, exact ${exact}`);
+  assert.ok(nll <= exact + quality.limit, `NLL ${nll}, exact ${exact}`);
 });
 
 test("f32 reproduces peft's greedy outputs, base and adapters mixed", { skip }, async (t) => {
