@@ -1,5 +1,5 @@
 // Refusals of adapters: one error code, with the field, tensor or file at fault as `param`.
-import { FileError, ServeError } from '../../src/common/errors.ts';
+import { FileError, ServeError, toPrintable } from '../../src/common/errors.ts';
 
 /** Enough to recognize a value in a log line. */
 const MAX_SHOWN = 80;
@@ -34,7 +34,7 @@ export function checkTotalRank(ranks: readonly number[], maxRank: number): void 
 /** Formats a value from a file for a message. */
 export function quoteValue(value: unknown): string {
   const text = JSON.stringify(value) ?? String(value);
-  return text.length <= MAX_SHOWN ? text : `${text.slice(0, MAX_SHOWN)}…`;
+  return toPrintable(text.length <= MAX_SHOWN ? text : `${text.slice(0, MAX_SHOWN)}…`);
 }
 
 /** Trained weights stay below 10. A weight above this limit may overflow an activation. */

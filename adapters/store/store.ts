@@ -1,5 +1,6 @@
 // The contract of an object store: whole objects under string keys, conditional writes, lists by prefix. Its drivers
 // (memory, folder, S3) pass one conformance suite. It knows no adapters and no tenants.
+import { toPrintable } from '../../src/common/errors.ts';
 
 /** Identifies an object's state. Compare it for equality only. */
 export type Etag = string;
@@ -104,7 +105,7 @@ export class StoreError extends Error {
   readonly kind: StoreErrorKind;
 
   constructor(kind: StoreErrorKind, message: string, options?: { cause?: unknown }) {
-    super(message, options);
+    super(toPrintable(message), options);
     this.kind = kind;
   }
 }

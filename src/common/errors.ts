@@ -101,6 +101,23 @@ export function diskFullError(cause: unknown): ServeError {
   return new ServeError('insufficient_storage', message, { cause });
 }
 
+/** A message is one line of a log. The longest list of supported values has 300 characters. */
+const MAX_MESSAGE_LENGTH = 900;
+
+/**
+ * Cuts off a message that quotes a file, and escapes characters with which the file could write over other lines of a
+ * terminal.
+ */
+export function toPrintable(message: string): string {
+  const escaped = message.replace(
+    /[\p{C}\p{Zl}\p{Zp}]/gu,
+    (char) => `\\u{${char.codePointAt(0)!.toString(16)}}`,
+  );
+  return escaped.length <= MAX_MESSAGE_LENGTH
+    ? escaped
+    : `${escaped.slice(0, MAX_MESSAGE_LENGTH)}…`;
+}
+
 /** A `ServeError` as plain data. */
 export interface PlainError {
   code: ErrorCode;
@@ -115,7 +132,7 @@ export class FileError extends Error {
   readonly field: string;
 
   constructor(field: string, message: string, options?: { cause?: unknown }) {
-    super(`${field}: ${message}`, options);
+    super(toPrintable(`${field}: ${message}`), options);
     this.field = field;
   }
 }

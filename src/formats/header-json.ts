@@ -48,6 +48,7 @@ export function parseHeaderJson(text: string, maxTensors: number): HeaderJson {
 
 /** Shortens a name from a file for use in a message. */
 export function shorten(name: string): string {
+  if (name === '') return '""';
   return name.length <= 80 ? name : `${name.slice(0, 77)}...`;
 }
 

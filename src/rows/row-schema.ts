@@ -1,5 +1,6 @@
 // Parses a row of a training file. There are five kinds of rows, distinguished by their keys. Every fault names its field.
 import { z } from 'zod';
+import { toPrintable } from '../common/errors.ts';
 import { describeIssue } from '../common/schema-errors.ts';
 import { findOrphan, toolCallsSchema, toolsSchema } from '../contracts/tools.ts';
 import { MAX_LABEL_LENGTH } from '../contracts/training-settings.ts';
@@ -116,6 +117,10 @@ export type TrainingRow =
 /** A row cannot be used. The message names the field. */
 export class RowError extends Error {
   override name = 'RowError';
+
+  constructor(message: string) {
+    super(toPrintable(message));
+  }
 }
 
 /** Parses a line. @throws RowError naming the first field at fault */

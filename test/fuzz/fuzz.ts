@@ -1,0 +1,127 @@
+// Runs a target on edited files: it must accept each or refuse it by an error that it is allowed, in bounded time and memory.
+
+import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { getHeapStatistics } from 'node:v8';
+import fc from 'fast-check';
+import { applyEdits, type EditList, editLists, type Format } from './edits.ts';
+import { watchProgress } from './watchdog.ts';
+
+/** A parser under test. */
+export interface Target extends Format {
+  readonly name: string;
+  /**
+   * Parses a file. If it is accepted, checks that the result makes sense. Resolves or throws.
+   */
+  run(file: Uint8Array): void | Promise<void>;
+  /** Whether the error is a refusal that says what is wrong, and where. */
+  isRefusal(error: unknown): boolean;
+}
+
+/** How long, or how often, a target is run. */
+export interface FuzzOptions {
+  readonly seed: number;
+  readonly cases: number;
+  readonly maxMs?: number;
+  /** Repeats a single case, as a failure prints it. */
+  readonly path?: string | undefined;
+}
+
+/** What a run saw. */
+export interface FuzzReport {
+  cases: number;
+  refused: number;
+  slowestMs: number;
+  /** The most memory that a case took beyond its file, in bytes. */
+  mostBytes: number;
+}
+
+/** The memory that a case may take beyond its file. */
+const MAX_EXTRA_BYTES = 16 * 2 ** 20;
+/** CPU time. The slowest case takes a hundredth of it. */
+const MAX_CPU_MS = 2000;
+/** A refusal is a line of a log. */
+const MAX_MESSAGE_LENGTH = 1000;
+
+/** Throws if a case fails, with the command that repeats it. */
+export async function fuzz(target: Target, options: FuzzOptions): Promise<FuzzReport> {
+  const { seed, cases, maxMs, path: only } = options;
+  const report: FuzzReport = { cases: 0, refused: 0, slowestMs: 0, mostBytes: 0 };
+  using progress = watchProgress(`${target.name} with seed ${seed}`);
+  const check = async (edits: EditList) => {
+    await checkCase(target, applyEdits(target, edits), report);
+    progress.beat(++report.cases);
+  };
+  const outcome = await fc.check(fc.asyncProperty(editLists(target), check), {
+    seed,
+    numRuns: cases,
+    ...(maxMs !== undefined && { interruptAfterTimeLimit: maxMs }),
+    ...(only !== undefined && { path: only }),
+  });
+  if (!outcome.failed) return report;
+  const { counterexample, counterexamplePath, errorInstance } = outcome;
+  const file = counterexample ? applyEdits(target, counterexample[0]) : new Uint8Array(0);
+  const again = `npm run fuzz -- --target ${target.name} --seed ${seed} --path ${counterexamplePath}`;
+  throw new Error(`${again}\nfile: ${Buffer.from(file).toString('base64')}`, {
+    cause: errorInstance,
+  });
+}
+
+/** Runs one file, and counts it. Throws if the target fails. */
+export async function checkCase(
+  target: Target,
+  file: Uint8Array,
+  report: FuzzReport = { cases: 0, refused: 0, slowestMs: 0, mostBytes: 0 },
+): Promise<void> {
+  const usedBefore = usedBytes();
+  const cpuBefore = process.cpuUsage();
+  const start = performance.now();
+  try {
+    await target.run(file);
+  } catch (error) {
+    if (!target.isRefusal(error)) throw error;
+    checkMessage((error as Error).message);
+    report.refused++;
+  }
+  const elapsedMs = performance.now() - start;
+  const extraBytes = usedBytes() - usedBefore - file.length;
+  report.slowestMs = Math.max(report.slowestMs, elapsedMs);
+  report.mostBytes = Math.max(report.mostBytes, extraBytes);
+  if (extraBytes > MAX_EXTRA_BYTES) {
+    throw new Error(`${extraBytes} bytes of memory for a file of ${file.length}`);
+  }
+  if (elapsedMs <= MAX_CPU_MS) return;
+  const { user, system } = process.cpuUsage(cpuBefore); // other processes do not count
+  const cpuMs = (user + system) / 1000;
+  if (cpuMs > MAX_CPU_MS) throw new Error(`${cpuMs} ms for a file of ${file.length} bytes`);
+}
+
+/** Characters with which a file could write over other lines of a terminal. */
+const CONTROLS = /[\p{Cc}\u202a-\u202e\u2066-\u2069]/u;
+
+function checkMessage(message: string): void {
+  const fault = CONTROLS.test(message)
+    ? 'with control characters'
+    : `of ${message.length} characters`;
+  if (message.length > MAX_MESSAGE_LENGTH || CONTROLS.test(message)) {
+    throw new Error(`a message ${fault}: ${JSON.stringify(message.slice(0, 200))}`);
+  }
+}
+
+/** On the heap and beside it, as buffers. */
+function usedBytes(): number {
+  const { used_heap_size: heap, external_memory: external } = getHeapStatistics();
+  return heap + external;
+}
+
+/** Files on which a target failed once, by name. */
+export function corpusOf({ name }: Target): Map<string, Uint8Array> {
+  const folder = path.join(import.meta.dirname, 'corpus', name);
+  try {
+    const files = readdirSync(folder);
+    return new Map(files.map((file) => [file, readFileSync(path.join(folder, file))]));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return new Map();
+    throw error;
+  }
+}

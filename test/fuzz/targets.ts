@@ -1,0 +1,152 @@
+// The parsers under test: how they refuse a file, and what holds for a file that they accept.
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { Readable } from 'node:stream';
+import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
+import { parseAdapterConfig } from '../../adapters/peft/peft-config.ts';
+import { AliasStore } from '../../adapters/repository/aliases.ts';
+import { keys, versionsOf } from '../../adapters/repository/manifest.ts';
+import { readManifest } from '../../adapters/repository/versions.ts';
+import { createMemoryStore } from '../../adapters/store/memory.ts';
+import { StoreError } from '../../adapters/store/store.ts';
+import { FileError, ServeError } from '../../src/common/errors.ts';
+import { elementCount } from '../../src/common/tensor.ts';
+import { openGguf } from '../../src/formats/gguf.ts';
+import {
+  ADAPTER_LIMITS,
+  parseSafetensors,
+  serializeSafetensors,
+} from '../../src/formats/safetensors.ts';
+import { moduleName, TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { splitLines } from '../../src/rows/lines.ts';
+import { parseRow, RowError } from '../../src/rows/row-schema.ts';
+import { parseKeysFile } from '../../src/tenants/keys-file.ts';
+import { adapterBytes, configBytes, MODEL } from '../adapters/sample.ts';
+import {
+  ADAPTER,
+  ALIASES,
+  CONFIGS,
+  GGUF,
+  KEYS_FILES,
+  MANIFESTS,
+  ROWS,
+  VERSION,
+  WEIGHTS,
+} from './formats.ts';
+import type { Target } from './fuzz.ts';
+
+const MODULES = [0, 1, 2].flatMap((layer) => TARGET_NAMES.map((name) => moduleName(layer, name)));
+
+const isFileError = (error: unknown) => error instanceof FileError && error.field !== '';
+/** A refusal of an adapter, with the field or tensor at fault. */
+const isInvalidAdapter = (error: unknown) =>
+  error instanceof ServeError && error.status === 422 && (error.param ?? '') !== '';
+
+const isDamaged = (error: unknown) => error instanceof StoreError && error.kind === 'damaged';
+
+const GOOD_CONFIG = configBytes();
+
+/** The parser of GGUF reads from a path. */
+const SCRATCH = mkdtempSync(path.join(tmpdir(), 'lorikeet-fuzz-'));
+const GGUF_PATH = path.join(SCRATCH, 'model.gguf');
+process.on('exit', () => rmSync(SCRATCH, { recursive: true }));
+
+/** All targets. */
+export const TARGETS: readonly Target[] = [
+  {
+    name: 'safetensors',
+    ...WEIGHTS,
+    isRefusal: isFileError,
+    run(file) {
+      parseSafetensors(file);
+      const { tensors, metadata } = parseSafetensors(file, ADAPTER_LIMITS);
+      const written = serializeSafetensors(tensors, metadata);
+      const again = parseSafetensors(written, ADAPTER_LIMITS);
+      const rewritten = serializeSafetensors(again.tensors, again.metadata);
+      assert.equal(Buffer.compare(rewritten, written), 0, 'it is read back as it was');
+    },
+  },
+  {
+    name: 'adapter-weights',
+    ...WEIGHTS,
+    isRefusal: isInvalidAdapter,
+    async run(file) {
+      const { byteSize } = await parseAdapter(adapterBytes(GOOD_CONFIG, file), MODEL);
+      assert.ok(byteSize > 0);
+    },
+  },
+  {
+    name: 'adapter-config',
+    ...CONFIGS,
+    isRefusal: isInvalidAdapter,
+    async run(file) {
+      const config = await parseAdapterConfig(file, MODULES);
+      for (const name of MODULES.filter((module) => config.isTargeted(module))) {
+        const { rank, scaling } = config.settingOf(name);
+        assert.ok(Number.isInteger(rank) && rank > 0 && Number.isFinite(scaling), name);
+      }
+    },
+  },
+  {
+    name: 'gguf',
+    ...GGUF,
+    isRefusal: isFileError,
+    async run(file) {
+      writeFileSync(GGUF_PATH, file);
+      const opened = await openGguf(GGUF_PATH);
+      try {
+        for (const [name, shape] of opened.shapes) {
+          assert.equal(opened.read(name).length, elementCount(shape));
+        }
+      } finally {
+        opened.close();
+      }
+    },
+  },
+  {
+    name: 'training-rows',
+    ...ROWS,
+    isRefusal: (error) => error instanceof RowError,
+    async run(file) {
+      const halves = [file.subarray(0, file.length / 2), file.subarray(file.length / 2)];
+      for await (const { text, fault } of splitLines(Readable.from(halves), 4096)) {
+        assert.ok((text === undefined) === (fault !== undefined));
+        if (text !== undefined) parseRow(text);
+      }
+    },
+  },
+  {
+    name: 'keys-file',
+    ...KEYS_FILES,
+    isRefusal: isFileError,
+    run(file) {
+      const parsed = parseKeysFile(Buffer.from(file).toString());
+      assert.deepEqual(parseKeysFile(JSON.stringify(parsed)), parsed);
+    },
+  },
+  {
+    name: 'manifest',
+    ...MANIFESTS,
+    isRefusal: isDamaged,
+    async run(file) {
+      const store = createMemoryStore();
+      await store.put(keys.versionFile(VERSION, 'manifest.json'), file);
+      const manifest = await readManifest({ store }, VERSION);
+      if (manifest) assert.deepEqual({ ...manifest, ...VERSION }, manifest);
+    },
+  },
+  {
+    name: 'aliases',
+    ...ALIASES,
+    isRefusal: isDamaged,
+    async run(file) {
+      const store = createMemoryStore();
+      await store.put(keys.alias(ADAPTER.tenant, ADAPTER.name), file);
+      const { aliases } = (await new AliasStore({ store }).read(ADAPTER))!;
+      for (const pointer of Object.values(aliases.aliases))
+        assert.ok(versionsOf(pointer).length > 0);
+    },
+  },
+];
