@@ -17,8 +17,8 @@ const headerEnd = (file: Uint8Array) => 8 + Number(Buffer.from(file).readBigUInt
 export const WEIGHTS: Format = {
   seeds: [
     serializeSafetensors(sampleTensors(), { format: 'pt' }),
-    serializeSafetensors(sampleTensors({ dtype: 'BF16', targets: ['down_proj'] })),
-    serializeSafetensors(sampleTensors({ dtype: 'F16', layers: [1] })),
+    serializeSafetensors(sampleTensors({ dtype: 'BF16' })),
+    serializeSafetensors(sampleTensors({ dtype: 'F16' })),
   ],
   words: [
     ...[
