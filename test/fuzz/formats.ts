@@ -145,7 +145,7 @@ export const MANIFESTS: Format = {
       job: 'ftjob-1',
       metrics: { loss: 1.5, card: { gain: [1, 2] } },
       generation_config: { temperature: 0.5, top_p: 0.9 },
-      request_defaults: { max_tokens: 5 },
+      request_defaults: { response_format: { type: 'json_object' }, tools: [] },
     }),
     json({ schema: 1, removed_at: 1_790_000_000 }),
   ],
