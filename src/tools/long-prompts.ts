@@ -21,8 +21,8 @@ export type PromptJob = PromptModel &
     | { readonly messages: readonly ChatMessage[]; readonly options: RenderOptions }
   );
 
-/** Token ids, or why there are none. */
-export type PromptResult = { readonly ids: number[] } | { readonly error: PlainError };
+/** Token ids, which cross the channel much faster in a typed array, or why there are none. */
+export type PromptResult = { readonly ids: Uint32Array } | { readonly error: PlainError };
 
 const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
 const WORKER = new URL(`./prompt-worker.${EXTENSION}`, import.meta.url);
@@ -65,6 +65,6 @@ export class LongPrompts {
     if ('limit' in outcome) throw new ServeError('invalid_request', LIMIT_FAULTS[outcome.limit]);
     const { result } = outcome;
     if ('error' in result) throw ServeError.fromPlain(result.error);
-    return result.ids;
+    return Array.from(result.ids);
   }
 }

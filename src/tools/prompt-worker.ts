@@ -22,10 +22,11 @@ async function encode(job: PromptJob): Promise<PromptResult> {
   const { tokenizer, template } = language;
   try {
     if ('text' in job) {
-      return { ids: tokenizer.encode(job.text, { specials: false, affixes: job.affixes }) };
+      const { text, affixes } = job;
+      return { ids: Uint32Array.from(tokenizer.encode(text, { specials: false, affixes })) };
     }
     assert(template, 'the model has a chat template');
-    return { ids: template.render(job.messages, job.options).ids };
+    return { ids: Uint32Array.from(template.render(job.messages, job.options).ids) };
   } catch (error) {
     if (!(error instanceof ServeError)) throw error;
     return { error: error.toPlain() };

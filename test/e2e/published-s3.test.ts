@@ -97,7 +97,7 @@ test('T21, I18: killed with SIGKILL before and after each of its calls, a public
   assert.equal(new Set(versions.map(({ digest }) => digest)).size, versions.length);
 });
 
-test('T21, I18: a push that is killed at any moment goes on when it is run again, and readers see no half', {
+test('F24, T21, I18: a push that is killed at any moment goes on when it is run again, and readers see no half', {
   skip,
 }, async (t) => {
   const { repository, home, lorikeet } = openShelf(t);

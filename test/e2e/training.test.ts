@@ -52,7 +52,7 @@ test('F25, T25, I20: a run killed at random steps goes on to the same bytes', as
   assert.equal(readLines(path.join(run, 'metrics.jsonl')).length, steps);
 });
 
-test('SIGTERM writes a checkpoint, says paused and ends well; the run goes on from there', async (t) => {
+test('F24: SIGTERM writes a checkpoint, says paused and ends well; the run goes on from there', async (t) => {
   const dir = temporaryFolder(t);
   const job = writeJob(dir, { epochs: 200, checkpointEvery: 100_000 });
   const run = path.join(dir, 'run');
