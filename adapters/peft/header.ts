@@ -6,10 +6,10 @@ import {
   LENGTH_BYTES,
   parseHeader,
   parseHeaderLength,
-  type SafetensorsHeader,
 } from '../../src/formats/safetensors-header.ts';
 import { type ChangedPart, unionOfParts } from '../../src/model/adapter-vectors.ts';
 import { TARGET_MODULES, TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { pairShapes, type Shaped, withPairs } from './hadamard.ts';
 import { toInvalidAdapter } from './refusal.ts';
 import {
   EMBEDDING,
@@ -39,7 +39,8 @@ export async function readHeader(
     const start = await read(0, Math.min(LENGTH_BYTES, fileBytes));
     const headerBytes = parseHeaderLength(start, fileBytes, ADAPTER_LIMITS);
     const header = await read(LENGTH_BYTES, headerBytes);
-    return sizeOf(parseHeader(header, fileBytes, ADAPTER_LIMITS).tensors);
+    const { tensors } = parseHeader(header, fileBytes, ADAPTER_LIMITS);
+    return sizeOf(withPairs<Shaped>(tensors, pairShapes));
   } catch (error) {
     throw toInvalidAdapter(error);
   }
@@ -57,7 +58,7 @@ function partOfTensor(module: string, tensor: ModuleTensor): ChangedPart | undef
   return tensor === 'a' || tensor === 'b' ? undefined : 'outputs';
 }
 
-function sizeOf(tensors: SafetensorsHeader['tensors']): WeightsSize {
+function sizeOf(tensors: ReadonlyMap<string, Shaped>): WeightsSize {
   const ranks = new Map<string, number>();
   const paths = new Set<string>();
   const parts = new Set<ChangedPart>();

@@ -12,6 +12,11 @@ interface AdapterKind {
 
 /** The kinds beside plain LoRA. */
 const ADAPTER_KINDS = [
+  {
+    field: 'peft_type',
+    name: 'LoHa',
+    served: '`LOHA`; its rank r counts as r²; not trained',
+  },
   { field: 'use_rslora', name: 'rsLoRA', served: 'the scaling is alpha / sqrt(r)' },
   { field: 'rank_pattern', name: 'ranks per module', served: 'also `alpha_pattern`' },
   {

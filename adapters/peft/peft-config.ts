@@ -1,10 +1,12 @@
 // Parses PEFT's `adapter_config.json`: which modules an adapter changes, with which rank and scaling. It refuses everything
 // that cannot be served exactly, and names the field. It reads no tensors.
 import { z } from 'zod';
+import type { ServeError } from '../../src/common/errors.ts';
 import { parseShallowJson } from '../../src/common/shallow-json.ts';
 import { MAX_LABEL_LENGTH, MAX_RANK } from '../../src/contracts/training-settings.ts';
 import { TARGET_NAMES } from '../../src/model/target-modules.ts';
 import type { AdapterConfig, LoraSetting } from './adapter-config.ts';
+import { hadamardRank } from './hadamard.ts';
 import { REFUSED_FIELDS } from './kinds.ts';
 import { type ModuleMatcher, matchNames, PatternSet } from './module-pattern.ts';
 import { invalidAdapter, quoteValue } from './refusal.ts';
@@ -76,6 +78,20 @@ const configSchema = z.object({
 
 type PeftConfig = z.infer<typeof configSchema>;
 
+/** LoHa's configuration spells alpha differently. */
+const hadamardSchema = configSchema
+  .omit({ lora_alpha: true })
+  .extend({ alpha })
+  .transform(({ alpha, ...others }): PeftConfig => ({ ...others, lora_alpha: alpha }));
+
+/** The types of adapters, and what they call alpha. */
+const TYPES = {
+  LORA: { schema: configSchema, alphaField: 'lora_alpha' },
+  LOHA: { schema: hadamardSchema, alphaField: 'alpha' },
+} as const;
+
+type PeftType = keyof typeof TYPES;
+
 /** A configuration whose fields are checked, but whose patterns are not compiled yet. */
 export interface OpenedConfig {
   /** Answers only for modules that the patterns were evaluated for. */
@@ -100,8 +116,9 @@ export async function parseAdapterConfig(
 /** Parses without waiting for patterns. Throws as `parseAdapterConfig`. */
 export function openAdapterConfig(bytes: Uint8Array): OpenedConfig {
   const json = parseObject(bytes);
+  const type = typeOf(json);
   refuseUnsupported(json);
-  const result = configSchema.safeParse(json);
+  const result = TYPES[type].schema.safeParse(json);
   if (!result.success) {
     const issue = result.error.issues[0]!;
     const { message } = issue.code === 'invalid_key' ? issue.issues[0]! : issue;
@@ -110,7 +127,7 @@ export function openAdapterConfig(bytes: Uint8Array): OpenedConfig {
   const raw = result.data;
   const patterns = new PatternSet();
   const isTargeted = createTargetMatcher(raw, patterns);
-  const settingOf = createSettings(raw, patterns);
+  const settingOf = createSettings(raw, type, patterns);
   const isDora = raw.use_dora === true;
   const hasUpdateBias = raw.lora_bias === true;
   const classifies = raw.task_type === CLASSIFICATION;
@@ -155,14 +172,21 @@ function placeOf([field, entry]: readonly PropertyKey[], json: Record<string, un
   return `${String(field)}[${index}]`;
 }
 
+function refusal(json: Record<string, unknown>, field: string, supported: string): ServeError {
+  const message = `${quoteValue(json[field])} is not supported (supported: ${supported})`;
+  return invalidAdapter(field, message);
+}
+
+function typeOf(json: Record<string, unknown>): PeftType {
+  const type = json['peft_type'];
+  if (type === 'LORA' || type === 'LOHA') return type;
+  throw refusal(json, 'peft_type', '"LORA", "LOHA"');
+}
+
 function refuseUnsupported(json: Record<string, unknown>): void {
   const refuse = (field: string, supported: string): never => {
-    throw invalidAdapter(
-      field,
-      `${quoteValue(json[field])} is not supported (supported: ${supported})`,
-    );
+    throw refusal(json, field, supported);
   };
-  if (json['peft_type'] !== 'LORA') refuse('peft_type', '"LORA"');
   for (const field of REFUSED_FIELDS) if (!isOff(json[field])) refuse(field, 'none');
   if (!TASK_TYPES.includes(json['task_type'] ?? 'CAUSAL_LM')) {
     refuse('task_type', '"CAUSAL_LM" or "SEQ_CLS"');
@@ -267,6 +291,7 @@ function firstNumberedSegment(moduleName: string): number | undefined {
 /** The first matching key wins. Rank and alpha are looked up independently. */
 function createSettings(
   raw: PeftConfig,
+  type: PeftType,
   patterns: PatternSet,
 ): (moduleName: string) => LoraSetting {
   const lookup = (field: 'rank_pattern' | 'alpha_pattern', otherwise: number) => {
@@ -284,9 +309,11 @@ function createSettings(
   return (moduleName) => {
     const rank = rankOf(moduleName);
     const scaling = alphaOf(moduleName) / (raw.use_rslora ? Math.sqrt(rank) : rank);
-    if (Math.abs(scaling) <= MAX_SCALING) return { rank, scaling };
+    if (Math.abs(scaling) <= MAX_SCALING) {
+      return { rank: type === 'LOHA' ? hadamardRank('r', rank) : rank, scaling };
+    }
     throw invalidAdapter(
-      'lora_alpha',
+      TYPES[type].alphaField,
       `results in a scaling of ${scaling}; the limit is ${MAX_SCALING}`,
     );
   };

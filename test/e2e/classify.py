@@ -1,27 +1,26 @@
 """Makes a sequence classifier with peft, saves it, and scores prompts with it.
 
-usage: classify.py MODEL PROMPTS FOLDER
-PROMPTS is JSON, arrays of token ids. Prints a line of JSON: the scores of each prompt.
+usage: classify.py MODEL KIND PROMPTS FOLDER
+KIND is lora or loha. PROMPTS is JSON, arrays of token ids. Prints a line of JSON: the scores of each prompt.
 """
 
 import json
 import sys
 
 import torch
-from peft import LoraConfig, TaskType, get_peft_model
+from peft import LoHaConfig, LoraConfig, TaskType, get_peft_model
 from transformers import AutoModelForSequenceClassification
 
-source, prompts, folder = sys.argv[1:]
+source, kind, prompts, folder = sys.argv[1:]
 torch.set_num_threads(1)
 torch.manual_seed(1)
 base = AutoModelForSequenceClassification.from_pretrained(source, dtype=torch.float32, num_labels=4)
 base.config.pad_token_id = 0
-config = LoraConfig(
-    task_type=TaskType.SEQ_CLS, r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "down_proj"]
-)
+common = dict(task_type=TaskType.SEQ_CLS, r=4, target_modules=["q_proj", "v_proj", "down_proj"])
+config = LoHaConfig(alpha=8, **common) if kind == "loha" else LoraConfig(lora_alpha=8, **common)
 model = get_peft_model(base, config).eval()
 for name, parameter in model.named_parameters():
-    if "lora_" in name or "modules_to_save" in name:
+    if "lora_" in name or "hada_" in name or "modules_to_save" in name:
         torch.nn.init.normal_(parameter, std=0.2)
 model.save_pretrained(folder)
 scores = []

@@ -18,13 +18,24 @@ const PROMPTS = [
   Array.from({ length: 70 }, (_, i) => 1 + ((7 * i + 3) % 120)),
 ];
 
-for (const base of ['llama-tied', 'qwen3']) {
-  test(`${base}: a classifier of peft has the scores of transformers`, { skip }, async (t) => {
+for (const [base, kind] of [
+  ['llama-tied', 'lora'],
+  ['qwen3', 'lora'],
+  ['llama-tied', 'loha'],
+] as const) {
+  const title = `${base}: a classifier of peft (${kind}) has the scores of transformers`;
+  test(title, { skip }, async (t) => {
     const source = path.join(models!, base);
     const adapters = temporaryFolder(t);
     const script = path.resolve('test/e2e/classify.py');
     const folder = path.join(adapters, 'mood');
-    const { out, error, status } = runPython([script, source, JSON.stringify(PROMPTS), folder]);
+    const { out, error, status } = runPython([
+      script,
+      source,
+      kind,
+      JSON.stringify(PROMPTS),
+      folder,
+    ]);
     assert.equal(status, 0, error);
     const expected = JSON.parse(out.trim().split('\n').at(-1)!) as number[][];
     const model = path.join(temporaryFolder(t), 'base');
