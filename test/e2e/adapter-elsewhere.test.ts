@@ -6,6 +6,7 @@ import { type TestContext, test } from 'node:test';
 import { readAdapterFiles } from '../../adapters/peft/files.ts';
 import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import { toFloat32 } from '../../src/common/tensor.ts';
+import { adaptedBaseOf } from '../../src/compose/adapted-base.ts';
 import { openGguf } from '../../src/formats/gguf.ts';
 import { parseSafetensors } from '../../src/formats/safetensors.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
@@ -51,11 +52,12 @@ async function publish(
 /** Logits [T * V] of each row as served with exact weights. */
 async function servedLogits(t: TestContext, { base, adapter }: Trained, rows: readonly number[][]) {
   const artifact = readArtifact(base);
+  t.after(() => artifact.tensors.close());
   const cacheDir = temporaryFolder(t);
   const servingDir = await ensureServingFiles(artifact, { weights: 'f32', cacheDir });
-  artifact.tensors.close();
   const { runner, slots, config } = createRunner(t, servingDir, { slotCount: 1, maxSeqLength: 64 });
-  slots.attach(await parseAdapter(await readAdapterFiles(adapter), config));
+  const files = await readAdapterFiles(adapter);
+  slots.attach(await parseAdapter(files, config, adaptedBaseOf(artifact)));
   const logits: Float32Array[] = [];
   for (const tokenIds of rows) {
     const logitRows = tokenIds.map((_, row) => row);
@@ -72,6 +74,9 @@ const CASES: readonly (readonly [name: string, quantization: string, flags: read
     ['rslora on some layers', 'none', ['--rank', '4', '--rslora', 'true', '--layers', '1']],
     ['targets by a regular expression', 'none', ['--rank', '2', '--targets', '.*(q|down)_proj']],
     ['qlora', 'nf4', ['--rank', '4', '--targets', 'q_proj,v_proj,up_proj']],
+    ['DoRA', 'nf4', ['--rank', '4', '--dora', 'true']],
+    ['biases of B', 'none', ['--rank', '4', '--lora-bias', 'true']],
+    ['PiSSA', 'nf4', ['--rank', '4', '--init', 'pissa', '--targets', 'q_proj,down_proj']],
   ];
 
 for (const [name, quantization, flags] of CASES) {

@@ -86,6 +86,8 @@ test('memory of a run grows with what it holds', () => {
     memoryOfRun(CONFIG, { ...run, ...change }).total > base;
   assert.ok(more({ batchTokens: 1280 }));
   assert.ok(more({ recompute: false }));
+  assert.ok(more({ kept: 4_884_480 }));
+  assert.ok(more({ isDora: true, recompute: false }));
   assert.ok(more({ targets: 256 })); // the head's chunk above a block's peak
   const ofHead = (head: Parameters<typeof memoryOfRun>[1]['head']) =>
     memoryOfRun(CONFIG, { ...run, targets: 256, head }).total;

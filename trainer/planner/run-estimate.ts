@@ -26,6 +26,10 @@ export interface RunShape extends BatchSize {
   /** The number of trained parameters. */
   readonly trained: number;
   readonly head: PlannedHead;
+  /** Values of the adapter that are kept beside the trained ones: those that PiSSA started from. Absent: none. */
+  readonly kept?: number;
+  /** Whether linears keep their outputs before DoRA's factors. */
+  readonly isDora?: boolean;
   readonly recompute: boolean;
   readonly compute: Compute;
   readonly blocksPerSegment: number;
@@ -68,13 +72,14 @@ export function memoryOfRun(config: DecoderConfig, run: RunShape): RunMemory {
   const weights = held + scratch;
   // Value, gradient, two moments, and a copy of the value while the base is measured. In a full run the weights are the values.
   const training = FLOAT * run.trained * (run.method === 'full' ? 3 : 5);
+  const kept = FLOAT * (run.kept ?? 0);
   const limit = run.recompute
     ? savedLimit(config, form, 3 * FLOAT * run.trained)
     : Number.POSITIVE_INFINITY;
   const activations = activationBytes(config, run, limit);
   const runtime = RUNTIME_BYTES + TOKENIZER_BYTES * config.vocabSize;
-  const total = weights + training + activations + runtime;
-  return { weights, training, activations, runtime, total };
+  const total = weights + training + kept + activations + runtime;
+  return { weights, training: training + kept, activations, runtime, total };
 }
 
 /** @param savedLimit bytes of activations that blocks may save for their backward pass */
@@ -85,7 +90,10 @@ function activationBytes(config: DecoderConfig, run: RunShape, savedLimit: numbe
   const between =
     (segments + 3) * batchTokens + 2 * Math.max(0, evaluation.batchTokens - batchTokens);
   const savedByBlock =
-    SAVED_HIDDEN * hiddenSize + SAVED_FFN * intermediateSize + headCount * length;
+    SAVED_HIDDEN * hiddenSize +
+    SAVED_FFN * intermediateSize +
+    headCount * length +
+    (run.isDora ? doraWidth(config) : 0);
   const savedBySegment = FLOAT * batchTokens * blocksPerSegment * savedByBlock;
   const savedSegments = Math.min(segments, Math.floor(savedLimit / savedBySegment));
   // Blocks, head and evaluation use the same arena, one at a time.
@@ -97,6 +105,11 @@ function activationBytes(config: DecoderConfig, run: RunShape, savedLimit: numbe
     logits * (head.isTrained ? TRAINED_HEAD_COPIES : HEAD_COPIES),
   );
   return FLOAT * (hiddenSize * between + arena) + savedSegments * savedBySegment;
+}
+
+/** The widths of q, k, v and of the last linear, whose outputs are saved only for DoRA. */
+function doraWidth({ headCount, kvHeadCount, headDim, hiddenSize }: DecoderConfig): number {
+  return (headCount + 2 * kvHeadCount) * headDim + hiddenSize;
 }
 
 const NO_BATCH: BatchSize = { batchTokens: 0, length: 0, targets: 0 };

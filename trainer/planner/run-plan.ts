@@ -1,6 +1,7 @@
 // Plans a run before it begins: its rows, steps, adapter, memory and time, as numbers and as text.
 import { elementCount } from '../../src/common/tensor.ts';
 import type { Artifact } from '../../src/import/artifact.ts';
+import type { DecoderConfig } from '../../src/model/config.ts';
 import { expectedTensors } from '../../src/model/names.ts';
 import { adapterTensors } from '../adapter/tensors.ts';
 import { type MicroBatchPlan, planEpoch, planValidation } from '../data/epoch-plan.ts';
@@ -10,6 +11,7 @@ import { balanceRows } from '../data/packing.ts';
 import { headOf } from '../graph/head-spec.ts';
 import type { PreparedRun } from '../job/prepare-run.ts';
 import { layerOf } from '../step/base-weights.ts';
+import type { LoraSettings } from '../types.ts';
 import type { Speed } from './measure-speed.ts';
 import { gb } from './method-memory.ts';
 import {
@@ -19,6 +21,7 @@ import {
   flopsOfWeights,
   memoryOfRun,
   type RunMemory,
+  type RunShape,
 } from './run-estimate.ts';
 
 /** The numbers of a run. */
@@ -61,7 +64,9 @@ export function describeRun(prepared: PreparedRun, { config }: Artifact, speed: 
   const trained = countValues(tensors);
   const { recompute, blocksPerSegment, compute } = job;
   const head = headOf(config, compute, adapter?.lora);
-  const shape = { method: settings.method, trained, head, recompute, blocksPerSegment, compute };
+  const ofKind = adapter ? memoryOfKind(config, adapter.lora) : {};
+  const adapted = { method: settings.method, trained, ...ofKind, head };
+  const shape = { ...adapted, recompute, blocksPerSegment, compute };
   const ofBlocks = tensors.filter(({ input }) => layerOf(input) >= 0);
   const epoch = epochWorkload(prepared);
   const evaluation = validationWorkload(prepared);
@@ -106,6 +111,18 @@ export function describeRun(prepared: PreparedRun, { config }: Artifact, speed: 
 
 function countValues(tensors: readonly { readonly shape: readonly number[] }[]): number {
   return tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0);
+}
+
+/** Returns the properties of an adapter's kind that take memory beside its parameters. */
+function memoryOfKind(
+  config: DecoderConfig,
+  lora: LoraSettings,
+): Pick<RunShape, 'kept' | 'isDora'> {
+  const tensors = adapterTensors(config, lora);
+  return {
+    kept: countValues(tensors.filter(({ neutral }) => neutral.kind === 'principal')),
+    isDora: [...lora.modules.values()].some(({ isDora }) => isDora === true),
+  };
 }
 
 /** The sums over micro-batches, and the micro-batch that takes the most memory. */
