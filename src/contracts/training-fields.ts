@@ -52,6 +52,11 @@ type ExtensionShape = {
   >;
 };
 
+/** The same schemas by the names of the API's fields. */
+type ExtensionFields = {
+  [Key in ExtensionKey as Table[Key]['api']['name']]: ExtensionShape[Key];
+};
+
 const ROWS = Object.entries(TRAINING_SETTINGS) as [TrainingKey, TrainingSetting][];
 
 /** Lists the settings that match, by key. */
@@ -89,6 +94,12 @@ export function extensionShape(): ExtensionShape {
       (api?.schema ?? schema).optional(),
     ]),
   ) as ExtensionShape;
+}
+
+/** Returns the same schemas by the names of the API's fields, in snake case. */
+export function extensionFields(): ExtensionFields {
+  const fields = Object.entries(extensionShape()).map(([key, schema]) => [apiNameOf(key), schema]);
+  return Object.fromEntries(fields) as ExtensionFields;
 }
 
 /** Returns the field of an API request that a job's key came from; the key itself if there is none. */

@@ -101,6 +101,12 @@ const BAD: [body: object, code: string, param: string][] = [
   [{ lorikeet: { rank: 65 } }, 'invalid_request', 'lorikeet.rank'], // --max-job-rank
   [{ lorikeet: { alpha: 0 } }, 'invalid_request', 'lorikeet.alpha'],
   [{ lorikeet: { dropout: 1 } }, 'invalid_request', 'lorikeet.dropout'],
+  [{ lorikeet: { dora: 'yes' } }, 'invalid_request', 'lorikeet.dora'],
+  [{ lorikeet: { lora_bias: 1 } }, 'invalid_request', 'lorikeet.lora_bias'],
+  [{ lorikeet: { bias: 'some' } }, 'invalid_request', 'lorikeet.bias'],
+  [{ lorikeet: { init: 'svd' } }, 'invalid_request', 'lorikeet.init'],
+  [{ lorikeet: { alora: '' } }, 'invalid_request', 'lorikeet.alora'],
+  [{ lorikeet: { alora: [1, -1] } }, 'invalid_request', 'lorikeet.alora[1]'],
   [{ lorikeet: { targets: [] } }, 'invalid_request', 'lorikeet.targets'],
   [{ lorikeet: { targets: [long(257)] } }, 'invalid_request', 'lorikeet.targets[0]'],
   [{ lorikeet: { targets: long(2049) } }, 'invalid_request', 'lorikeet.targets'],

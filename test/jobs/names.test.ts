@@ -86,7 +86,8 @@ describe('the trainer’s job', () => {
   test('has the request’s settings, the numbers for auto and local files', () => {
     const { request } = newJob();
     const hyperparameters = { ...request.hyperparameters, batchSize: 32, nEpochs: 2 } as const;
-    const settings = { rank: 4, rslora: true, compute: 'int8', gate: { margin: 0.1 } } as const;
+    const kind = { rslora: true, loraBias: true, init: 'pissa', alora: 'now' } as const;
+    const settings = { rank: 4, ...kind, compute: 'int8', gate: { margin: 0.1 } } as const;
     const job = toTrainerJob(
       { ...request, hyperparameters, settings },
       { model: '/base', data: '/rows', initAdapter: '/init' },
@@ -96,7 +97,7 @@ describe('the trainer’s job', () => {
       data: '/rows',
       initAdapter: '/init',
       rank: 4,
-      rslora: true,
+      ...kind,
       compute: 'int8',
       seed: 7,
       epochs: 2,

@@ -3,7 +3,7 @@
 import { z } from '@hono/zod-openapi';
 import { ServeError } from '../../common/errors.ts';
 import {
-  extensionShape,
+  extensionFields,
   HYPERPARAMETERS,
   type Hyperparameter,
 } from '../../contracts/training-fields.ts';
@@ -69,7 +69,7 @@ function gateLimit<T extends z.ZodType>(row: { schema: T; help: string; default:
 /** The settings that OpenAI's API does not have. */
 const extensionSchema = z
   .strictObject({
-    ...extensionShape(),
+    ...extensionFields(),
     method: loraMethodSchema,
     gate: z
       .strictObject({
