@@ -13,7 +13,7 @@ const FILES = [
     .map((name) => path.join('docs', name)),
 ];
 
-/** Flags of npm, Docker, llama-server and the benchmarks. */
+/** Flags of npm, Docker, llama-server, the benchmarks and the fuzzer. */
 const OTHER_PROGRAMS = new Set([
   '--ignore-scripts',
   '--build-arg',
@@ -27,6 +27,8 @@ const OTHER_PROGRAMS = new Set([
   '--expose-gc',
   '--target',
   '--node',
+  '--cases',
+  '--minutes',
 ]);
 
 /** A command in a document. */
