@@ -1,11 +1,13 @@
-// Builds the npm tarball: the bundle, the command and the models, with a package.json that lists only the packages that
-// are not bundled. Prints the tarball's path as its last line. `--out DIR` is its folder (default: the current one).
+// Builds the npm tarball: the bundle, the command, the models and a bill of materials, with a package.json that lists only
+// the packages that are not bundled. Prints the tarball's path as its last line. `--out DIR` is its folder (default: the
+// current one).
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { NOT_BUNDLED } from './not-bundled.mjs';
+import { billOfMaterials } from './sbom.mjs';
 
 const { out } = parseArgs({ options: { out: { type: 'string', default: '.' } } }).values;
 const source = JSON.parse(readFileSync('package.json', 'utf8'));
@@ -17,6 +19,7 @@ try {
   for (const name of [...source.files.filter((file) => file !== 'dist'), 'README.md']) {
     cpSync(name, path.join(staging, name), { recursive: true });
   }
+  writeFileSync(path.join(staging, 'sbom.cdx.json'), billOfMaterials());
   writeFileSync(
     path.join(staging, 'package.json'),
     `${JSON.stringify(packageJson(source), null, 2)}\n`,
@@ -33,6 +36,7 @@ try {
 function packageJson({ devDependencies: _tools, scripts: _scripts, dependencies, ...rest }) {
   return {
     ...rest,
+    files: [...rest.files, 'sbom.cdx.json'],
     exports: { './package.json': './package.json' },
     dependencies: Object.fromEntries(NOT_BUNDLED.map((name) => [name, dependencies[name]])),
   };

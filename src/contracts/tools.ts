@@ -81,6 +81,7 @@ const toolSchema = z
     path: ['type'],
     message: 'only tools of type function are supported',
     params: { code: 'unsupported_parameter' },
+    abort: true, // otherwise the list is checked with an entry that is not a tool
   })
   .pipe(z.strictObject({ type: z.literal('function'), function: functionSchema }))
   .transform((tool) => tool.function);

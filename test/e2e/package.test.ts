@@ -35,6 +35,8 @@ test('T42: the tarball installs into an empty folder, without scripts, and serve
   const { dependencies, exports, devDependencies } = JSON.parse(
     readFileSync(path.join(installed, 'package.json'), 'utf8'),
   );
+  const bill = JSON.parse(readFileSync(path.join(installed, 'sbom.cdx.json'), 'utf8'));
+  assert.equal(bill.bomFormat, 'CycloneDX');
   assert.deepEqual(exports, { './package.json': './package.json' });
   assert.equal(devDependencies, undefined);
   assert.ok(Object.keys(dependencies).length < 10);

@@ -201,10 +201,11 @@ export const ROWS: Format = {
     json({ prompt: 'p', completion: 'c' }),
     json({ text: 't', label: 'x' }),
     json({ input_ids: [1, 2, 3], labels: [-100, 2, 3] }),
-    Buffer.from('\ufeff{"text":"a"}\r\n\n{"text":"b"}'),
   ],
   words: [
     ...['messages', 'role', 'content', 'weight', 'tool_calls', 'tool_call_id', 'tools', 'prompt'],
     ...['completion', 'text', 'label', 'labels', 'input_ids', '-100', 'developer', 'function'],
+    '\r\n\n{"text":"b"}',
   ],
+  json: JSON_FILE,
 };

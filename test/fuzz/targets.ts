@@ -36,6 +36,7 @@ import {
   WEIGHTS,
 } from './formats.ts';
 import type { Target } from './fuzz.ts';
+import { HTTP_TARGETS } from './http-targets.ts';
 
 const MODULES = [0, 1, 2].flatMap((layer) => TARGET_NAMES.map((name) => moduleName(layer, name)));
 
@@ -149,4 +150,5 @@ export const TARGETS: readonly Target[] = [
         assert.ok(versionsOf(pointer).length > 0);
     },
   },
+  ...HTTP_TARGETS,
 ];
