@@ -6,10 +6,8 @@ const MAX_SHOWN = 80;
 
 /** Returns the refusal (422) of an adapter. `field` is a key of its configuration, a tensor or a file name. */
 export function invalidAdapter(field: string, message: string, cause?: unknown): ServeError {
-  return new ServeError('adapter_invalid', `adapter refused: ${field}: ${message}`, {
-    param: field,
-    cause,
-  });
+  const text = toPrintable(`adapter refused: ${field}: ${message}`);
+  return new ServeError('adapter_invalid', text, { param: field, cause });
 }
 
 /** Returns the refusal for a `FileError`. Other errors are returned as they are. */
@@ -34,7 +32,7 @@ export function checkTotalRank(ranks: readonly number[], maxRank: number): void 
 /** Formats a value from a file for a message. */
 export function quoteValue(value: unknown): string {
   const text = JSON.stringify(value) ?? String(value);
-  return toPrintable(text.length <= MAX_SHOWN ? text : `${text.slice(0, MAX_SHOWN)}…`);
+  return text.length <= MAX_SHOWN ? text : `${text.slice(0, MAX_SHOWN)}…`;
 }
 
 /** Trained weights stay below 10. A weight above this limit may overflow an activation. */
