@@ -62,9 +62,8 @@ export async function fuzz(target: Target, options: FuzzOptions): Promise<FuzzRe
   const { counterexample, counterexamplePath, errorInstance } = outcome;
   const file = counterexample ? applyEdits(target, counterexample[0]) : new Uint8Array(0);
   const again = `npm run fuzz -- --target ${target.name} --seed ${seed} --path ${counterexamplePath}`;
-  throw new Error(`${again}\nfile: ${Buffer.from(file).toString('base64')}`, {
-    cause: errorInstance,
-  });
+  const shown = Buffer.from(file).toString('base64');
+  throw new Error(`${again}\n${errorInstance}\nfile: ${shown}`, { cause: errorInstance });
 }
 
 /** Runs one file, and counts it. Throws if the target fails. */
@@ -73,27 +72,50 @@ export async function checkCase(
   file: Uint8Array,
   report: FuzzReport = { cases: 0, refused: 0, slowestMs: 0, mostBytes: 0 },
 ): Promise<void> {
+  const first = await measure(target, file);
+  let fault = faultOf(first, file);
+  if (fault !== undefined) {
+    // The runtime compiles and collects when it likes, so a limit counts if the case reaches it again.
+    globalThis.gc?.();
+    fault = faultOf(await measure(target, file), file);
+  }
+  if (fault !== undefined) throw new Error(fault);
+  if (first.isRefused) report.refused++;
+  report.slowestMs = Math.max(report.slowestMs, first.elapsedMs);
+  report.mostBytes = Math.max(report.mostBytes, first.extraBytes);
+}
+
+interface Measured {
+  readonly isRefused: boolean;
+  readonly elapsedMs: number;
+  /** Of this process: others do not count. */
+  readonly cpuMs: number;
+  readonly extraBytes: number;
+}
+
+async function measure(target: Target, file: Uint8Array): Promise<Measured> {
   const usedBefore = usedBytes();
   const cpuBefore = process.cpuUsage();
   const start = performance.now();
+  let isRefused = false;
   try {
     await target.run(file);
   } catch (error) {
     if (!target.isRefusal(error)) throw error;
     checkMessage((error as Error).message);
-    report.refused++;
+    isRefused = true;
   }
   const elapsedMs = performance.now() - start;
   const extraBytes = usedBytes() - usedBefore - file.length;
-  report.slowestMs = Math.max(report.slowestMs, elapsedMs);
-  report.mostBytes = Math.max(report.mostBytes, extraBytes);
+  const { user, system } = process.cpuUsage(cpuBefore);
+  return { isRefused, elapsedMs, cpuMs: (user + system) / 1000, extraBytes };
+}
+
+function faultOf({ cpuMs, extraBytes }: Measured, file: Uint8Array): string | undefined {
   if (extraBytes > MAX_EXTRA_BYTES) {
-    throw new Error(`${extraBytes} bytes of memory for a file of ${file.length}`);
+    return `${extraBytes} bytes of memory for a file of ${file.length}`;
   }
-  if (elapsedMs <= MAX_CPU_MS) return;
-  const { user, system } = process.cpuUsage(cpuBefore); // other processes do not count
-  const cpuMs = (user + system) / 1000;
-  if (cpuMs > MAX_CPU_MS) throw new Error(`${cpuMs} ms for a file of ${file.length} bytes`);
+  return cpuMs > MAX_CPU_MS ? `${cpuMs} ms for a file of ${file.length} bytes` : undefined;
 }
 
 /** Characters with which a file could write over other lines of a terminal. */
