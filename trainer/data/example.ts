@@ -76,7 +76,8 @@ export class DatasetError extends FileError {
     const { faults = [], code = 'invalid_training_file', param = 'training_file' } = options;
     const { badLines = faults.length } = options;
     const lines = faults.map((fault) => `\n  line ${fault.line}: ${fault.message}`);
-    super(file, `${detail}${lines.join('')}`);
+    super(file, detail);
+    this.message += lines.join(''); // each fault is printable already, and its line break must stay
     this.code = code;
     this.param = param;
     this.detail = detail;
