@@ -1,9 +1,11 @@
 // LoHa's four tensors of a linear as LoRA's two. The elementwise product of two matrices of rank r has rank r² at most:
 // (W1a W1b) * (W2a W2b) = B A. A has the products of each row of W1b with each row of W2b, and B the products of each column
 // of W1a with each column of W2a. So LoHa of rank r is LoRA of rank r².
-import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
+import { fromFloat32, type Tensor } from '../../src/common/tensor.ts';
 import { MAX_RANK } from '../../src/contracts/training-settings.ts';
-import { invalidAdapter, MAX_WEIGHT, nonFinite } from './refusal.ts';
+import { invalidAdapter } from './refusal.ts';
+import { MODULE_TENSORS } from './tensor-names.ts';
+import { checkedValues, parseTensors, type Tensors } from './tensors.ts';
 
 /** The factors of a linear [out, in], by the ending of their names. */
 const FACTORS = {
@@ -22,6 +24,11 @@ type Factors<T> = Readonly<Record<keyof typeof FACTORS, T>>;
 /** A tensor, or only its shape. */
 export interface Shaped {
   readonly shape: readonly number[];
+}
+
+/** Parses the tensors of an adapter, with LoHa's as those of LoRA. Throws `ServeError` (422) with the tensor or `header` as `param`. */
+export function parsePairs(bytes: Uint8Array): Tensors {
+  return withPairs(parseTensors(bytes), multiplyFactors);
 }
 
 /** Returns the rank of the pair that LoHa of rank `r` becomes. Throws `ServeError` (422) with `field` if it is too large. */
@@ -47,8 +54,8 @@ export function withPairs<T extends Shaped>(
     const factors = takeFactors(others, module);
     const { a, b } = toPair(factors, module);
     return [
-      [`${module}.lora_A.weight`, a],
-      [`${module}.lora_B.weight`, b],
+      [`${module}.${MODULE_TENSORS.a}`, a],
+      [`${module}.${MODULE_TENSORS.b}`, b],
     ];
   });
   return new Map([...others, ...pairs]);
@@ -89,19 +96,11 @@ export function pairShapes({ w1a, w1b }: Factors<Shaped>): Record<'a' | 'b', Sha
 }
 
 /** Returns the pair. Throws `ServeError` (422) if a factor has a value that is no number or too large. */
-export function multiplyFactors(
-  factors: Factors<Tensor>,
-  module: string,
-): Record<'a' | 'b', Tensor> {
+function multiplyFactors(factors: Factors<Tensor>, module: string): Record<'a' | 'b', Tensor> {
   const [outFeatures, rank] = factors.w1a.shape as [number, number];
   const inFeatures = factors.w1b.shape[1]!;
-  const values = (factor: keyof typeof FACTORS) => {
-    const numbers = toFloat32(factors[factor]);
-    for (const value of numbers) {
-      if (!(Math.abs(value) <= MAX_WEIGHT)) throw nonFinite(`${module}.${FACTORS[factor]}`, value); // NaN fails too
-    }
-    return numbers;
-  };
+  const values = (factor: keyof typeof FACTORS) =>
+    checkedValues(`${module}.${FACTORS[factor]}`, factors[factor]);
   const [w1a, w1b, w2a, w2b] = [values('w1a'), values('w1b'), values('w2a'), values('w2b')];
   const a = new Float32Array(rank * rank * inFeatures);
   const b = new Float32Array(outFeatures * rank * rank);
@@ -116,10 +115,9 @@ export function multiplyFactors(
       }
     }
   }
-  const { a: ofA, b: ofB } = pairShapes(factors);
-  return { a: toTensor(a, ofA), b: toTensor(b, ofB) };
-}
-
-function toTensor(values: Float32Array, { shape }: Shaped): Tensor {
-  return { dtype: 'F32', shape, data: new Uint8Array(values.buffer) };
+  const shapes = pairShapes(factors);
+  return {
+    a: fromFloat32(a, shapes.a.shape, 'F32'),
+    b: fromFloat32(b, shapes.b.shape, 'F32'),
+  };
 }

@@ -4,11 +4,12 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
 import { TARGET_MODULES, TARGET_NAMES, type TargetName } from '../../src/model/target-modules.ts';
 import type { AdapterConfig } from './adapter-config.ts';
+import { parsePairs } from './hadamard.ts';
 import type { AdapterBytes } from './parse-adapter.ts';
 import { parseAdapterConfig } from './peft-config.ts';
 import { invalidAdapter, MAX_WEIGHT, nonFinite } from './refusal.ts';
 import { EMBEDDING, HEAD, presenceOf, splitTensorName, tensorName } from './tensor-names.ts';
-import { checkedValues, parseTensors } from './tensors.ts';
+import { checkedValues } from './tensors.ts';
 
 /** An adapter in figures. */
 export interface AdapterSummary {
@@ -31,7 +32,7 @@ const TARGET_OF_PATH = new Map<string, TargetName>(
 export async function inspectAdapter(
   bytes: Pick<AdapterBytes, 'configBytes' | 'weightsBytes'>,
 ): Promise<AdapterSummary> {
-  const tensors = parseTensors(bytes.weightsBytes);
+  const tensors = parsePairs(bytes.weightsBytes);
   const modules = [...tensors.keys()].flatMap((key) => splitTensorName(key)?.module ?? []);
   const config = await parseAdapterConfig(bytes.configBytes, [...new Set(modules)]);
   const targetOfModule = new Map<string, TargetName>();

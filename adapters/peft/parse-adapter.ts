@@ -8,6 +8,7 @@ import type { DecoderConfig } from '../../src/model/config.ts';
 import { hasBias } from '../../src/model/names.ts';
 import { normVectors } from '../../src/model/serving-weights.ts';
 import {
+  linearsOf,
   moduleName,
   TARGET_MODULES,
   type TargetName,
@@ -17,6 +18,7 @@ import type { TableChange, VocabularyChanges } from '../../src/model/vocabulary-
 import type { AdaptedBase } from './adapted-base.ts';
 import type { AdapterConfig } from './adapter-config.ts';
 import { type Classifier, readClassifier } from './classifier.ts';
+import { parsePairs } from './hadamard.ts';
 import { otherChanges } from './kinds.ts';
 import { OutputReader } from './outputs.ts';
 import { parseAdapterConfig } from './peft-config.ts';
@@ -31,7 +33,7 @@ import {
   splitTensorName,
   tensorName,
 } from './tensor-names.ts';
-import { expectTensor, expectValues, parseTensors } from './tensors.ts';
+import { expectTensor, expectValues } from './tensors.ts';
 import { readVocabulary } from './vocabulary.ts';
 import {
   type AdapterWeights,
@@ -143,7 +145,7 @@ export async function readAdapterInto(
   const modules = [...allModules(model), EMBEDDING, HEAD, ...CLASSIFIER_NAMES];
   const parsed = await parseAdapterConfig(bytes.configBytes, modules);
   const config = { ...parsed, tiesWeights: parsed.tiesWeights && model.tiedEmbeddings };
-  const tensors = parseTensors(bytes.weightsBytes);
+  const tensors = parsePairs(bytes.weightsBytes);
   const targeted = targetedModules(config, model);
   refuseUnusedTensors(tensors, config, model);
   const changes = readVocabulary({ tensors, config, model });
@@ -187,8 +189,7 @@ export async function readAdapterInto(
 }
 
 function allModules(model: DecoderConfig): string[] {
-  const layers = Array.from({ length: model.layerCount }, (_, layer) => layer);
-  return layers.flatMap((layer) => targetNames(model).map((target) => moduleName(layer, target)));
+  return linearsOf(model).map(([layer, target]) => moduleName(layer, target));
 }
 
 function targetedModules(config: AdapterConfig, model: DecoderConfig): Set<string> {
@@ -218,11 +219,10 @@ const LINEAR_TENSORS: readonly ModuleTensor[] = ['a', 'b', 'magnitude', 'updateB
 /** The tensors that can be read for each module of the model. */
 function tensorsByModule(model: DecoderConfig): Map<string, readonly ModuleTensor[]> {
   const found = new Map<string, readonly ModuleTensor[]>();
-  for (let layer = 0; layer < model.layerCount; layer++)
-    for (const target of targetNames(model)) {
-      const biases: ModuleTensor[] = hasBias(model, target) ? ['bias', 'adaptedBias'] : [];
-      found.set(moduleName(layer, target), [...LINEAR_TENSORS, ...biases]);
-    }
+  for (const [layer, target] of linearsOf(model)) {
+    const biases: ModuleTensor[] = hasBias(model, target) ? ['bias', 'adaptedBias'] : [];
+    found.set(moduleName(layer, target), [...LINEAR_TENSORS, ...biases]);
+  }
   for (const { name } of normVectors(model)) found.set(moduleOf(name), ['whole']);
   for (const name of CLASSIFIER_NAMES) found.set(name, ['whole']);
   found.set(EMBEDDING, ['embeddingA', 'embeddingB', 'copy', 'tokens', 'whole']);

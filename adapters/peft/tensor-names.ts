@@ -3,7 +3,7 @@ import { embeddingName, headName } from '../../src/model/names.ts';
 import type { AdapterConfig } from './adapter-config.ts';
 
 /** The tensors of one module, by the ending of their names. */
-const MODULE_TENSORS = {
+export const MODULE_TENSORS = {
   /** [rank, in] */
   a: 'lora_A.weight',
   /** [out, rank] */

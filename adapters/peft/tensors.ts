@@ -1,16 +1,15 @@
 // Takes tensors out of an adapter's file with a check of their shapes and values. It knows no names.
 import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
 import { ADAPTER_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
-import { multiplyFactors, withPairs } from './hadamard.ts';
 import { invalidAdapter, MAX_WEIGHT, nonFinite, toInvalidAdapter } from './refusal.ts';
 
 /** The tensors of a file by name. */
 export type Tensors = ReadonlyMap<string, Tensor>;
 
-/** Parses the tensors of an adapter. LoHa's are those of LoRA. Throws `ServeError` (422) with the tensor or `header` as `param`. */
+/** Parses the tensors of an adapter. Throws `ServeError` (422) with the tensor or `header` as `param`. */
 export function parseTensors(bytes: Uint8Array): Tensors {
   try {
-    return withPairs(parseSafetensors(bytes, ADAPTER_LIMITS).tensors, multiplyFactors);
+    return parseSafetensors(bytes, ADAPTER_LIMITS).tensors;
   } catch (error) {
     throw toInvalidAdapter(error);
   }

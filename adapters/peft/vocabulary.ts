@@ -1,5 +1,5 @@
 // Reads the tensors with which an adapter changes the embedding or the head: updates, whole tables, and the rows of some tokens.
-import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
+import { type Tensor, toFloat32, transposed } from '../../src/common/tensor.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import type { TableChange, VocabularyChanges } from '../../src/model/vocabulary-changes.ts';
 import type { AdapterConfig } from './adapter-config.ts';
@@ -105,8 +105,8 @@ function update(source: VocabularySource, module: string): TableChange {
     kind: 'update',
     weight: 1,
     rank,
-    a: transposed(a, rank, vocabSize),
-    b: transposed(b, hiddenSize, rank),
+    a: transposed(a, [rank, vocabSize]),
+    b: transposed(b, [hiddenSize, rank]),
   };
 }
 
@@ -131,12 +131,4 @@ function tableShape(
       `has ${rows} tokens, the base has ${vocabSize}: resized vocabularies are not supported`,
     );
   expectTensor(tensors, key, [vocabSize, hiddenSize]);
-}
-
-/** [rows, columns] as [columns, rows]. */
-function transposed(values: Float32Array, rows: number, columns: number): Float32Array {
-  const result = new Float32Array(values.length);
-  for (let row = 0, from = 0; row < rows; row++)
-    for (let column = 0; column < columns; column++) result[column * rows + row] = values[from++]!;
-  return result;
 }

@@ -102,6 +102,18 @@ export function fromFloat32(
   return { dtype, shape, data: new Uint8Array(half.buffer) };
 }
 
+/** Returns the matrix [rows, cols] as [cols, rows]. */
+export function transposed(
+  values: Float32Array,
+  [rows, cols]: readonly [number, number],
+): Float32Array {
+  const result = new Float32Array(values.length);
+  for (let row = 0, from = 0; row < rows; row++) {
+    for (let col = 0; col < cols; col++) result[col * rows + row] = values[from++]!;
+  }
+  return result;
+}
+
 /** The bytes of the array, without copying. */
 export function asBytes(values: ArrayBufferView): Uint8Array {
   return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);

@@ -26,15 +26,14 @@ import {
   type VersionManifest,
   versionsOf,
 } from '../../adapters/repository/manifest.ts';
-
 import type { Garbage } from '../../adapters/repository/removal.ts';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
+import { adaptedBaseOf } from '../adapted-base/adapted-base.ts';
 import { UsageError } from '../common/errors.ts';
 import { buildFolder } from '../common/folders.ts';
 import { formatBytes } from '../common/format-bytes.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import { readArtifact } from '../import/artifact.ts';
-import { adaptedBaseOf } from './adapted-base.ts';
 import { type DefaultSources, readAdapterDefaults } from './adapter-defaults.ts';
 import { findBase } from './base.ts';
 import type { ProgramContext } from './context.ts';

@@ -1,6 +1,7 @@
 // Wires the engine process: the model's engine and its cache of adapters, run by a step loop. Knows no server.
 import { AdapterCache } from '../../adapters/cache/cache.ts';
 import { createAdapterLoader } from '../../adapters/cache/load.ts';
+import { adaptedBaseIn } from '../adapted-base/adapted-base.ts';
 import { assert } from '../common/assert.ts';
 import { lazy } from '../common/lazy.ts';
 import type { GenerationRequest } from '../contracts/generation.ts';
@@ -10,7 +11,6 @@ import { runEngineChild } from '../scheduler/engine-child.ts';
 import { NgramProposer } from '../scheduler/ngram-proposer.ts';
 import type { EngineLogLine } from '../scheduler/protocol.ts';
 import type { StepLoopOptions } from '../scheduler/step-loop.ts';
-import { adaptedBaseIn } from './adapted-base.ts';
 
 /** The options of an engine process, as plain JSON. */
 export interface EngineHostOptions {

@@ -110,6 +110,14 @@ export function loraPerRank(config: DecoderConfig, targets: readonly TargetName[
   return config.layerCount * perLayer.reduce((sum, size) => sum + size, 0);
 }
 
+/** All linears of a model, layer by layer, in the order in which a block uses them. */
+export function linearsOf(
+  config: Pick<DecoderConfig, 'linears' | 'layerCount'>,
+): (readonly [layer: number, target: TargetName])[] {
+  const layers = Array.from({ length: config.layerCount }, (_, layer) => layer);
+  return layers.flatMap((layer) => targetNames(config).map((target) => [layer, target] as const));
+}
+
 /** The module's name in transformers' checkpoints, such as `model.layers.3.self_attn.q_proj`. */
 export function moduleName(layer: number, target: TargetName): string {
   return `model.layers.${layer}.${TARGET_MODULES[target].path}`;

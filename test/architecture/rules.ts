@@ -44,6 +44,7 @@ export const LAYERS: readonly Layer[] = [
       'telemetry',
       'import',
       'calibration',
+      'adapted base',
       'model',
       'grammar',
       'tokenizer',
@@ -96,6 +97,7 @@ export const LAYERS: readonly Layer[] = [
       'ort',
       'repository',
       'peft',
+      'adapted base',
       'import',
       'model',
       'rows',
@@ -122,6 +124,12 @@ export const LAYERS: readonly Layer[] = [
   { name: 'telemetry', files: /^src\/telemetry\//, may: [] },
   { name: 'import', files: /^src\/import\//, may: ['model', 'quant', 'formats', 'tokenizer'] },
   { name: 'calibration', files: /^src\/calibration\//, may: [] },
+  // The base's weights for the reader of adapters.
+  {
+    name: 'adapted base',
+    files: /^src\/adapted-base\//,
+    may: ['peft', 'import', 'ort', 'onnx'],
+  },
   { name: 'model', files: /^src\/model\//, may: ['onnx'] },
   { name: 'ort', files: /^src\/ort\//, may: [] },
   { name: 'onnx', files: /^src\/onnx\//, may: [] },

@@ -8,7 +8,6 @@ import type { Constraint } from '../../src/contracts/generation.ts';
 import { ConstraintCompiler } from '../../src/grammar/compiler.ts';
 import { constraintNetwork } from '../../src/grammar/constraint.ts';
 import { Grammars } from '../../src/grammar/grammars.ts';
-
 import { refusalOf } from './refusals.ts';
 import { SCHEMAS } from './schemas.ts';
 import { vocabularyOf } from './written.ts';

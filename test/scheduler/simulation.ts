@@ -10,7 +10,6 @@ import type { Scheduler, SchedulerOptions } from '../../src/scheduler/scheduler.
 import { createSequence, isTerminal, type Sequence } from '../../src/scheduler/sequence.ts';
 import type { StepPlan } from '../../src/scheduler/step-plan.ts';
 import { FakeEngine, POISON, referencePromptLogprobs, referenceTokens } from './fake-engine.ts';
-
 import { ScriptedProposer, spoil } from './proposers.ts';
 import { ZERO_SAMPLER } from './zero-sampler.ts';
 

@@ -4,7 +4,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { ConfigError } from '../../src/common/errors.ts';
-import { toFloat32 } from '../../src/common/tensor.ts';
+import { fromFloat32, toFloat32 } from '../../src/common/tensor.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import { planAdapter } from '../../trainer/job/adapter-plan.ts';
 import { parseJob } from '../../trainer/job/job.ts';
@@ -238,6 +238,39 @@ test('an adapter to start from that is none is refused', async (t) => {
   writeFileSync(path.join(dir, 'adapter_config.json'), '{"peft_type":"IA3"}');
   writeFileSync(path.join(dir, 'adapter_model.safetensors'), '');
   await assert.rejects(planAdapter(job, artifact), /initAdapter: .*peft_type/);
+});
+
+test('an adapter to start from that is served only, such as LoHa, is refused with the reason', async (t) => {
+  const dir = temporaryFolder(t);
+  const module = 'base_model.model.model.layers.0.self_attn.q_proj';
+  const width = config.hiddenSize;
+  const factors = {
+    hada_w1_a: [width, 2],
+    hada_w1_b: [2, width],
+    hada_w2_a: [width, 2],
+    hada_w2_b: [2, width],
+  };
+  const tensors = Object.entries(factors).map(
+    ([name, shape]) =>
+      [`${module}.${name}`, fromFloat32(new Float32Array(2 * width), shape, 'F32')] as const,
+  );
+  writeFileSync(
+    path.join(dir, 'adapter_model.safetensors'),
+    serializeSafetensors(new Map(tensors)),
+  );
+  const settings = {
+    peft_type: 'LOHA',
+    r: 2,
+    alpha: 2,
+    target_modules: ['q_proj'],
+    layers_to_transform: [0],
+  };
+  writeFileSync(path.join(dir, 'adapter_config.json'), JSON.stringify(settings));
+  const job = parseJob({ ...BASE, initAdapter: dir });
+  await assert.rejects(
+    planAdapter(job, artifact),
+    /initAdapter: .*peft_type: .*can be served, but not trained/,
+  );
 });
 
 test('a method needs its kind of base, and the refusal names the import', () => {

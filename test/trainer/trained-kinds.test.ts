@@ -5,7 +5,7 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { readAdapterFiles } from '../../adapters/peft/files.ts';
 import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
-import { adaptedBaseOf } from '../../src/compose/adapted-base.ts';
+import { adaptedBaseOf } from '../../src/adapted-base/adapted-base.ts';
 import { openAdapter, planAdapter } from '../../trainer/job/adapter-plan.ts';
 import { parseJob } from '../../trainer/job/job.ts';
 import { createAdamW } from '../../trainer/optimizer.ts';

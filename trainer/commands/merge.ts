@@ -4,6 +4,7 @@ import { readAdapterFiles } from '../../adapters/peft/files.ts';
 import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import { invalidAdapter } from '../../adapters/peft/refusal.ts';
 import type { AdapterWeights, LoraPair } from '../../adapters/peft/weights.ts';
+import { adaptedBaseOf } from '../../src/adapted-base/adapted-base.ts';
 import { ConfigError } from '../../src/common/errors.ts';
 import {
   type FloatDType,
@@ -11,6 +12,7 @@ import {
   type Tensor,
   type TensorInfo,
   toFloat32,
+  transposed,
 } from '../../src/common/tensor.ts';
 import type { WritableTensors } from '../../src/formats/safetensors.ts';
 import { type Artifact, denseValues, readLinear } from '../../src/import/artifact.ts';
@@ -24,9 +26,8 @@ import {
   headName,
   weightName,
 } from '../../src/model/names.ts';
-import { moduleName, type TargetName, targetNames } from '../../src/model/target-modules.ts';
+import { linearsOf, moduleName } from '../../src/model/target-modules.ts';
 import { changedRow, type TableChange, tableArrays } from '../../src/model/vocabulary-changes.ts';
-import { artifactBase } from '../adapter/artifact-base.ts';
 import { addProduct } from '../adapter/matrix.ts';
 import { writeModel } from '../run/result-files.ts';
 
@@ -64,7 +65,7 @@ export async function mergeModel(
 ): Promise<void> {
   const { config } = artifact;
   const files = await readAdapterFiles(adapterDir);
-  const adapter = await parseAdapter(files, config, artifactBase(artifact));
+  const adapter = await parseAdapter(files, config, adaptedBaseOf(artifact));
   refuseUnmergeable(adapter, config);
   const tensors = mergedTensors(artifact, adapter, dtype);
   const linears = tensors.infos.get(weightName(0, 'o_proj'))!.dtype as FloatDType;
@@ -92,13 +93,8 @@ function refuseUnmergeable(adapter: AdapterWeights, config: DecoderConfig): void
   }
 }
 
-function linearsOf(config: DecoderConfig): (readonly [number, TargetName])[] {
-  const layers = Array.from({ length: config.layerCount }, (_, layer) => layer);
-  return layers.flatMap((layer) => targetNames(config).map((target) => [layer, target] as const));
-}
-
-/** Computes the merged values of a tensor of the base; undefined if it stays as it is. */
-type Merging = () => Float32Array | undefined;
+/** Computes the merged values of a tensor of the base. */
+type Merging = () => Float32Array;
 
 function mergedTensors(
   artifact: Artifact,
@@ -125,7 +121,7 @@ function mergedTensors(
   };
 }
 
-/** Returns how each tensor is merged that may change, by name. */
+/** Returns how each tensor that may change is merged, by name. */
 function mergings(artifact: Artifact, adapter: AdapterWeights): ReadonlyMap<string, Merging> {
   const { config, tensors } = artifact;
   const { vectors, vocabulary, layers } = adapter;
@@ -149,7 +145,8 @@ function mergings(artifact: Artifact, adapter: AdapterWeights): ReadonlyMap<stri
   }
   const tables = { [embeddingName]: vocabulary.embedding, [headName]: vocabulary.head };
   for (const [name, changes] of Object.entries(tables)) {
-    found.set(name, () => mergedTable(own(name), config.hiddenSize, changes));
+    if (changes.length > 0)
+      found.set(name, () => mergedTable(own(name), config.hiddenSize, changes));
   }
   return found;
 }
@@ -173,17 +170,12 @@ function mergedLinear(
   return values;
 }
 
-function transposed(values: Float32Array, [rows, cols]: readonly [number, number]): Float32Array {
-  return values.map((_, i) => values[(i % rows) * cols + Math.floor(i / rows)]!);
-}
-
 /** The embedding or the head [vocabulary, hidden] with the adapter's changes. */
 function mergedTable(
   values: Float32Array,
   width: number,
   changes: readonly TableChange[],
-): Float32Array | undefined {
-  if (changes.length === 0) return undefined;
+): Float32Array {
   const added = new Float32Array(width);
   const merged = values.slice();
   for (let id = 0, at = 0; at < values.length; id++, at += width) {

@@ -3,12 +3,12 @@ import { type AdapterFiles, readAdapterFiles } from '../../adapters/peft/files.t
 import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import { invalidAdapter } from '../../adapters/peft/refusal.ts';
 import { CLASSIFIER_NAMES, EMBEDDING, HEAD, tensorName } from '../../adapters/peft/tensor-names.ts';
+import { adaptedBaseOf } from '../../src/adapted-base/adapted-base.ts';
 import { ConfigError, ServeError } from '../../src/common/errors.ts';
 import { DEFAULT_RANK } from '../../src/contracts/training-settings.ts';
 import { ADAPTER_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
 import type { Artifact } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
-import { artifactBase } from '../adapter/artifact-base.ts';
 import {
   CLASSIFIER_HEAD,
   type ClassifierFields,
@@ -39,7 +39,6 @@ export interface AdapterPlan {
 /** The base of an adapter. */
 export type PlannedBase = Pick<Artifact, 'config' | 'tensors'>;
 
-/**
 /** The properties of an adapter that its rows and the tokenizer decide. */
 export interface RowProperties {
   /** The token ids of the job's `alora`. */
@@ -120,7 +119,7 @@ async function continueAdapter(
 ): Promise<AdapterPlan> {
   try {
     const files = await readAdapterFiles(job.initAdapter!);
-    await parseAdapter(files, base.config, artifactBase(base)); // checks each tensor against the model
+    await parseAdapter(files, base.config, adaptedBaseOf(base)); // checks each tensor against the model
     const adapter = await readAdapter(files, base.config, job.dropout);
     refuseContradictions({ ...job, alora: invocation?.slice() }, adapter.peft, base.config);
     return adapter;
@@ -135,11 +134,13 @@ async function continueAdapter(
  * @throws ServeError naming the field or tensor
  */
 export async function openAdapter(files: AdapterFiles, base: PlannedBase): Promise<LoraSettings> {
-  await parseAdapter(files, base.config, artifactBase(base)).catch((error) => {
+  await parseAdapter(files, base.config, adaptedBaseOf(base)).catch((error) => {
     if (!(error instanceof ServeError && error.code === 'adapter_non_finite')) throw error;
   });
   return (await readAdapter(files, base.config, 0)).lora;
 }
+
+const ONLY_SERVED = 'such an adapter can be served, but not trained or evaluated';
 
 async function readAdapter(
   { configBytes, weightsBytes }: AdapterFiles,
@@ -147,6 +148,7 @@ async function readAdapter(
   dropout: number,
 ): Promise<AdapterPlan> {
   const json = JSON.parse(Buffer.from(configBytes).toString('utf8'));
+  if (json.peft_type !== 'LORA') throw invalidAdapter('peft_type', ONLY_SERVED);
   const peft = { ...readPeftSettings(json, model), lora_dropout: dropout };
   const { tensors } = parseSafetensors(weightsBytes, ADAPTER_LIMITS);
   const settings = await resolveAdapter(peft, model);
@@ -181,7 +183,7 @@ function refuseUntrained(
   if (lora.classes) for (const name of CLASSIFIER_NAMES) known.add(tensorName(name, 'whole'));
   const unknown = [...tensors.keys()].find((name) => !known.has(name));
   if (unknown === undefined) return;
-  throw invalidAdapter(unknown, 'such an adapter can be served, but not trained or evaluated');
+  throw invalidAdapter(unknown, ONLY_SERVED);
 }
 
 function refuseContradictions(job: TrainJob, peft: PeftSettings, model: DecoderConfig): void {

@@ -7,10 +7,8 @@ import { keysOf } from '../../src/contracts/training-fields.ts';
 import type { Artifact } from '../../src/import/artifact.ts';
 import { createRowEncoder, type Language, readLanguage } from '../data/encode-row.ts';
 import { planEpoch } from '../data/epoch-plan.ts';
-
 import { learnFromInvocation, resolveInvocation } from '../data/invocation.ts';
 import { type Classes, namedClasses, readClasses } from '../data/labels.ts';
-
 import type { Dataset } from '../data/load-dataset.ts';
 import { dropMasked, loadRows, type Rows } from '../data/load-rows.ts';
 import { examineData, type Warning } from '../run/curve-warnings.ts';

@@ -18,10 +18,8 @@ import {
   WEIGHTS_FILE as MODEL_WEIGHTS,
   openFolder,
 } from '../../src/import/folder.ts';
-
 import { type StoredParameter, storedSettings, toStored } from '../adapter/stored.ts';
 import type { AdapterPlan } from '../job/adapter-plan.ts';
-
 import {
   keepSteps,
   listSteps,

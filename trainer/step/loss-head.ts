@@ -9,11 +9,9 @@ import {
   headLogitsGraph,
   headLossGraph,
 } from '../graph/head-graph.ts';
-
 import type { HeadSpec } from '../graph/head-spec.ts';
 import { INPUT_SUFFIX } from '../graph/inputs.ts';
 import type { LossSums, MicroBatch } from '../types.ts';
-
 import {
   createGraphRun,
   type GraphRun,

@@ -2,9 +2,7 @@
 import { assert } from '../../src/common/assert.ts';
 import { FileError } from '../../src/common/errors.ts';
 import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
-
 import { type Artifact, denseValues, readLinear } from '../../src/import/artifact.ts';
-
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { expectedTensors } from '../../src/model/names.ts';
 import { hostTensor, type OrtTensor } from '../../src/ort/tensor.ts';

@@ -3,8 +3,8 @@
 import type { AdaptedBase } from '../../adapters/peft/adapted-base.ts';
 import { lazy } from '../common/lazy.ts';
 import { toFloat32 } from '../common/tensor.ts';
-import { rowNorms } from '../engine/row-norms.ts';
 import { type Artifact, denseValues, readArtifact, readLinear } from '../import/artifact.ts';
+import { rowNorms } from './row-norms.ts';
 
 /** Returns the weights of an open artifact. */
 export function adaptedBaseOf(artifact: Pick<Artifact, 'tensors'>): AdaptedBase {
