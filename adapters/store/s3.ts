@@ -336,7 +336,9 @@ function infoOf(
   if (byteSize === undefined || modified === undefined) {
     throw new StoreError('unavailable', `${key}: the answer has no length or no date`);
   }
-  return { key, byteSize, etag: etagOf(found), modifiedMs: modified.getTime() };
+  // Some services list milliseconds; the headers of an object have seconds.
+  const modifiedMs = Math.floor(modified.getTime() / 1000) * 1000;
+  return { key, byteSize, etag: etagOf(found), modifiedMs };
 }
 
 function etagOf({ ETag }: { readonly ETag?: string | undefined }): string {

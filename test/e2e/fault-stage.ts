@@ -16,7 +16,7 @@ import type { ObjectStore } from '../../adapters/store/store.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { type FaultProxy, startFaultProxy } from './fault-proxy.ts';
 import { type Serving, startServing } from './program.ts';
-import { environmentOf, type S3Server, startS3Server } from './s3-server.ts';
+import { environmentOf, type S3Kind, type S3Server, startS3Server } from './s3-server.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
 const STREAMS = 3;
@@ -58,8 +58,9 @@ export interface Stage {
 export async function startStage(
   t: TestContext,
   settings: Record<string, string> = {},
+  kind?: S3Kind,
 ): Promise<Stage> {
-  const s3 = await startS3Server(t);
+  const s3 = await startS3Server(t, kind);
   const proxy = await startFaultProxy(t, s3.endpoint);
   const folder = temporaryFolder(t);
   const open = (endpoint: string) =>

@@ -14,7 +14,13 @@ import {
 import OpenAI, { toFile } from 'openai';
 import { temporaryFolder } from '../fixtures.ts';
 import { runLorikeet, startServing } from './program.ts';
-import { environmentOf, prepareS3Server, type S3Server, startS3Server } from './s3-server.ts';
+import {
+  addUser,
+  environmentOf,
+  prepareS3Server,
+  type S3Server,
+  startS3Server,
+} from './s3-server.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
 const skip = await prepareS3Server();
@@ -45,7 +51,7 @@ async function openBucket(t: { after(fn: () => unknown): void }) {
   const options = { endpoint: server.endpoint, region: server.region, forcePathStyle: true };
   const root = new S3Client({ ...options, credentials: server.credentials });
   const users = {} as Record<User, S3Server['credentials']>;
-  for (const user of USERS) users[user] = await server.addUser(user);
+  for (const user of USERS) users[user] = await addUser(server, user);
   const Bucket = server.bucket;
   await root.send(new PutBucketPolicyCommand({ Bucket, Policy: bucketPolicy(Bucket) }));
   const home = temporaryFolder(t);

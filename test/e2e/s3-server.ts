@@ -1,5 +1,5 @@
-// A real S3 server for tests: versitygw over a temporary folder, in its own process, built once by Go and kept in the
-// cache of the end-to-end tests.
+// Real S3 servers for tests: versitygw, or MinIO, over a temporary folder, in a process of its own. Go builds each once; the
+// programs are kept in the cache of the end-to-end tests.
 //
 //   const skip = await prepareS3Server();              // builds it (once, 100 s on 2 cores) or says why it can't be had
 //   test('…', { skip }, async (t) => {
@@ -7,8 +7,8 @@
 //     const store = createS3Store({ bucket: server.bucket, prefix: '' }, { …, connection: server });
 //   });
 //
-// Its credentials are checked: others get 403. `environmentOf(endpoint)` is what a child process needs to find it, or a
-// proxy before it.
+// Tests of what every server must do run for each of `S3_KINDS`. Its credentials are checked: others get 403.
+// `environmentOf(endpoint)` is what a child process needs to find it, or a proxy before it.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
@@ -18,11 +18,52 @@ import { temporaryFolder } from '../fixtures.ts';
 import { freePort } from '../free-port.ts';
 import { home } from './served.ts';
 
-const MODULE = 'github.com/versity/versitygw/cmd/versitygw@v1.8.0';
-const BINARY = path.join(home, 'bin', 'versitygw-1.8.0');
 const CREDENTIALS = { accessKeyId: 'lorikeet-test', secretAccessKey: 'not-a-secret-of-anybody' };
 const REGION = 'us-east-1';
 const START_TIMEOUT_MS = 20_000;
+
+interface Program {
+  /** As `go install` takes it, without the version. */
+  readonly module: string;
+  readonly version: string;
+  /** It is built only with LORIKEET_E2E_LONG, once. */
+  readonly isLongToBuild: boolean;
+  readonly env: Readonly<Record<string, string>>;
+  /** Serves this folder, each of whose folders is a bucket. */
+  args(folder: string, port: number): string[];
+}
+
+const PROGRAMS = {
+  versitygw: {
+    module: 'github.com/versity/versitygw/cmd/versitygw',
+    version: 'v1.8.0',
+    isLongToBuild: false,
+    env: {
+      ROOT_ACCESS_KEY: CREDENTIALS.accessKeyId,
+      ROOT_SECRET_KEY: CREDENTIALS.secretAccessKey,
+    },
+    args(folder, port) {
+      const listen = ['--port', `127.0.0.1:${port}`, '--quiet', '--keep-alive'];
+      return [...listen, '--iam-dir', usersOf(folder), 'posix', folder];
+    },
+  },
+  minio: {
+    module: 'github.com/minio/minio',
+    // Its last commit: the repository is archived.
+    version: 'v0.0.0-20260212201848-7aac2a2c5b7c',
+    isLongToBuild: true,
+    env: {
+      MINIO_ROOT_USER: CREDENTIALS.accessKeyId,
+      MINIO_ROOT_PASSWORD: CREDENTIALS.secretAccessKey,
+      MINIO_BROWSER: 'off',
+      MINIO_UPDATE: 'off',
+    },
+    args: (folder, port) => ['server', '--quiet', '--address', `127.0.0.1:${port}`, folder],
+  },
+} satisfies Record<string, Program>;
+
+export type S3Kind = keyof typeof PROGRAMS;
+export const S3_KINDS = Object.keys(PROGRAMS) as S3Kind[];
 
 export interface S3Server {
   /** `http://127.0.0.1:port` */
@@ -30,42 +71,47 @@ export interface S3Server {
   readonly region: string;
   readonly credentials: { readonly accessKeyId: string; readonly secretAccessKey: string };
   readonly bucket: string;
-  /** The folder with its objects as files, which tests inspect and damage. */
+  /** versitygw keeps objects here as files, which tests damage. */
   readonly folder: string;
   /** SIGKILL, as a machine that is lost; what it confirmed is kept. */
   kill(): Promise<void>;
   /** After `kill`: on the same port, with the same objects. */
   restart(): Promise<void>;
-  /** Somebody who may do nothing until a policy of the bucket says so. */
-  addUser(name: string): Promise<S3Server['credentials']>;
 }
 
 /** For `skip`: false once the server's program is there, else why it can't be had. */
-export async function prepareS3Server(): Promise<string | false> {
-  if (existsSync(BINARY)) return false;
-  mkdirSync(path.dirname(BINARY), { recursive: true });
+export async function prepareS3Server(kind: S3Kind = 'versitygw'): Promise<string | false> {
+  const { module, version, isLongToBuild } = PROGRAMS[kind];
+  const binary = binaryOf(kind);
+  if (existsSync(binary)) return false;
+  if (isLongToBuild && !process.env['LORIKEET_E2E_LONG']) {
+    return `${kind} is not built and LORIKEET_E2E_LONG is not set`;
+  }
+  mkdirSync(path.dirname(binary), { recursive: true });
   // Beside it, so that a rename puts it in place; test files that start at once wait for one build.
-  const target = mkdtempSync(`${BINARY}.tmp-`);
+  const target = mkdtempSync(`${binary}.tmp-`);
   try {
-    const build = ['go', 'install', '-p', '2', '-ldflags=-s -w', MODULE];
-    const args = ['-n', '19', 'flock', `${BINARY}.lock`, ...build];
+    const build = ['go', 'install', '-p', '2', '-ldflags=-s -w', `${module}@${version}`];
+    const args = ['-n', '19', 'flock', `${binary}.lock`, ...build];
     const fault = await run('nice', existsSync('/usr/bin/flock') ? args : build.slice(), target);
-    if (existsSync(BINARY)) return false;
-    if (fault) return `versitygw can't be built: ${fault}`;
-    renameSync(path.join(target, 'versitygw'), BINARY);
+    if (existsSync(binary)) return false;
+    if (fault) return `${kind} can't be built: ${fault}`;
+    renameSync(path.join(target, kind), binary);
     return false;
   } finally {
     rmSync(target, { recursive: true });
   }
 }
 
-export async function startS3Server(t: { after(fn: () => unknown): void }): Promise<S3Server> {
+export async function startS3Server(
+  t: { after(fn: () => unknown): void },
+  kind: S3Kind = 'versitygw',
+): Promise<S3Server> {
   const folder = temporaryFolder(t);
   const bucket = 'adapters';
   mkdirSync(path.join(folder, bucket));
   const port = await freePort();
-  const endpoint = `http://127.0.0.1:${port}`;
-  let child = await start(folder, port);
+  let child = await start(kind, folder, port);
   const kill = async (): Promise<void> => {
     if (child.exitCode !== null || child.signalCode !== null) return;
     child.kill('SIGKILL');
@@ -73,26 +119,28 @@ export async function startS3Server(t: { after(fn: () => unknown): void }): Prom
   };
   t.after(kill);
   return {
-    endpoint,
+    endpoint: `http://127.0.0.1:${port}`,
     region: REGION,
     credentials: CREDENTIALS,
     bucket,
     folder,
     kill,
     async restart() {
-      child = await start(folder, port);
-    },
-    async addUser(name) {
-      const { accessKeyId, secretAccessKey } = CREDENTIALS;
-      const own = { accessKeyId: name, secretAccessKey: `secret-of-${name}` };
-      const root = ['--access', accessKeyId, '--secret', secretAccessKey];
-      const user = ['--access', name, '--secret', own.secretAccessKey, '--role', 'user'];
-      const args = ['admin', ...root, '--region', REGION, '--endpoint-url', endpoint];
-      const fault = await run(BINARY, [...args, 'create-user', ...user], folder);
-      if (fault) throw new Error(`versitygw makes no user: ${fault}`);
-      return own;
+      child = await start(kind, folder, port);
     },
   };
+}
+
+/** Adds somebody to a versitygw who may do nothing until a policy of the bucket says so. */
+export async function addUser(server: S3Server, name: string): Promise<S3Server['credentials']> {
+  const { accessKeyId, secretAccessKey } = CREDENTIALS;
+  const own = { accessKeyId: name, secretAccessKey: `secret-of-${name}` };
+  const root = ['--access', accessKeyId, '--secret', secretAccessKey];
+  const user = ['--access', name, '--secret', own.secretAccessKey, '--role', 'user'];
+  const args = ['admin', ...root, '--region', REGION, '--endpoint-url', server.endpoint];
+  const fault = await run(binaryOf('versitygw'), [...args, 'create-user', ...user], server.folder);
+  if (fault) throw new Error(`versitygw makes no user: ${fault}`);
+  return own;
 }
 
 /** The AWS_* variables that lead a process to this endpoint, as the bucket's owner or as somebody else. */
@@ -109,36 +157,44 @@ export function environmentOf(endpoint: string, user = CREDENTIALS): Record<stri
   };
 }
 
-async function start(folder: string, port: number): Promise<ChildProcess> {
-  const users = path.join(folder, '.users');
-  mkdirSync(users, { recursive: true });
-  const listen = ['--port', `127.0.0.1:${port}`, '--quiet', '--keep-alive'];
-  const args = [...listen, '--iam-dir', users, 'posix', folder];
-  const env = {
-    ROOT_ACCESS_KEY: CREDENTIALS.accessKeyId,
-    ROOT_SECRET_KEY: CREDENTIALS.secretAccessKey,
-  };
-  const child = spawn(BINARY, args, { env, stdio: ['ignore', 'ignore', 'pipe'] });
+async function start(kind: S3Kind, folder: string, port: number): Promise<ChildProcess> {
+  const { args, env } = PROGRAMS[kind];
+  mkdirSync(usersOf(folder), { recursive: true });
+  const child = spawn(binaryOf(kind), args(folder, port), {
+    env: { ...env, HOME: folder },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
   let output = '';
   child.stderr.on('data', (chunk) => {
     output += chunk;
   });
   const deadlineMs = Date.now() + START_TIMEOUT_MS;
-  while (!(await answers(port))) {
-    if (child.exitCode !== null) throw new Error(`versitygw ended at once: ${output}`);
-    if (Date.now() > deadlineMs) throw new Error(`versitygw does not answer: ${output}`);
+  while (!(await isReady(port))) {
+    if (child.exitCode !== null) throw new Error(`${kind} ended at once: ${output}`);
+    if (Date.now() > deadlineMs) throw new Error(`${kind} does not answer: ${output}`);
     await delay(20);
   }
   return child;
 }
 
-async function answers(port: number): Promise<boolean> {
+/** A server that is starting refuses connections or answers with 503. */
+async function isReady(port: number): Promise<boolean> {
   try {
-    await (await fetch(`http://127.0.0.1:${port}/`)).arrayBuffer();
-    return true;
+    const response = await fetch(`http://127.0.0.1:${port}/`);
+    await response.arrayBuffer();
+    return response.status < 500;
   } catch {
     return false;
   }
+}
+
+function binaryOf(kind: S3Kind): string {
+  return path.join(home, 'bin', `${kind}-${PROGRAMS[kind].version.replace(/^v/, '')}`);
+}
+
+/** Where versitygw keeps its users. */
+function usersOf(folder: string): string {
+  return path.join(folder, '.users');
 }
 
 /** Runs a command that builds into a folder. Returns the end of its output if it fails. */

@@ -4,9 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Fault, firstOnes, type SeenRequest, startFaultProxy } from './fault-proxy.ts';
 import { eventually, type Stage, startStage } from './fault-stage.ts';
-import { prepareS3Server } from './s3-server.ts';
-
-const skip = await prepareS3Server();
+import { prepareS3Server, S3_KINDS, type S3Kind } from './s3-server.ts';
 
 const SETTINGS = { LORIKEET_ALIAS_POLL_MS: '100' };
 const HOUR_MS = 3_600_000;
@@ -27,108 +25,113 @@ async function untilServed({ ask }: Stage, model: string, version: string): Prom
   await eventually(async () => (await ask(model)).version === version, `${model} is ${version}`);
 }
 
-test('F15: conditional puts that fail in any way end with one version, which servers see', {
-  skip,
-}, async (t) => {
-  const stage = await startStage(t, SETTINGS);
-  const proxy = await startFaultProxy(t, stage.s3.endpoint);
-  const publisher = stage.openRepository(proxy.endpoint);
-  let published = 0;
-  for (const file of ['publishing.json', 'manifest.json', 'alias.json']) {
-    for (const [what, fault] of Object.entries(PUT_FAULTS)) {
-      await t.test(`${file}: ${what}`, async () => {
-        published++;
-        proxy.script = firstOnes(1, fault, putOf(file));
-        const directory = stage.write();
-        const { version } = await publisher.publish(at('zen'), { directory });
-        assert.equal(version, published);
-        const versions = await stage.repository.listVersions('local', 'zen');
-        assert.equal(versions.length, published);
-        await untilServed(stage, 'zen', `zen@${version}`);
-      });
-    }
-  }
-  await stage.stopStreams();
-});
+for (const kind of S3_KINDS) moves(kind, await prepareS3Server(kind));
 
-test('F16: a publisher that ends between files, manifest and pointer: the old version is served, what is left is collected', {
-  skip,
-}, async (t) => {
-  const stage = await startStage(t, SETTINGS);
-  const { repository, store, write, publish, ask } = stage;
-  const proxy = await startFaultProxy(t, stage.s3.endpoint);
-  const CUTS = {
-    'before-its-files': 'adapter_config.json',
-    'between-its-files': 'adapter_model.safetensors',
-    'before-its-manifest': 'manifest.json',
-    'before-its-pointer': 'alias.json',
-  };
-  const texts = new Map<string, string>();
-  for (const [name, file] of Object.entries(CUTS)) {
-    await publish(name);
-    texts.set(name, (await ask(name)).text);
-    let isGone = false;
-    proxy.script = (request) => {
-      isGone ||= putOf(file)(request);
-      return isGone ? { kind: 'reset' } : undefined;
+function moves(kind: S3Kind, skip: string | false): void {
+  test(`F15: conditional puts to ${kind} that fail in any way end with one version, which servers see`, {
+    skip,
+  }, async (t) => {
+    const stage = await startStage(t, SETTINGS, kind);
+    const proxy = await startFaultProxy(t, stage.s3.endpoint);
+    const publisher = stage.openRepository(proxy.endpoint);
+    let published = 0;
+    for (const file of ['publishing.json', 'manifest.json', 'alias.json']) {
+      for (const [what, fault] of Object.entries(PUT_FAULTS)) {
+        await t.test(`${file}: ${what}`, async () => {
+          published++;
+          proxy.script = firstOnes(1, fault, putOf(file));
+          const directory = stage.write();
+          const { version } = await publisher.publish(at('zen'), { directory });
+          assert.equal(version, published);
+          const versions = await stage.repository.listVersions('local', 'zen');
+          assert.equal(versions.length, published);
+          await untilServed(stage, 'zen', `zen@${version}`);
+        });
+      }
+    }
+    await stage.stopStreams();
+  });
+
+  test(`F16: a publisher to ${kind} that ends between files, manifest and pointer: the old version is served, what is left is collected`, {
+    skip,
+  }, async (t) => {
+    const stage = await startStage(t, SETTINGS, kind);
+    const { repository, store, write, publish, ask } = stage;
+    const proxy = await startFaultProxy(t, stage.s3.endpoint);
+    const CUTS = {
+      'before-its-files': 'adapter_config.json',
+      'between-its-files': 'adapter_model.safetensors',
+      'before-its-manifest': 'manifest.json',
+      'before-its-pointer': 'alias.json',
     };
-    const dying = stage.openRepository(proxy.endpoint).publish(at(name), { directory: write() });
-    await assert.rejects(dying, { code: 'adapter_unavailable' }, name);
-  }
-  const keysOf = async (prefix: string) => {
-    const keys: string[] = [];
-    for await (const { key } of store.list(prefix)) keys.push(key.slice(prefix.length));
-    return keys;
-  };
-  const collect = (hours: number) =>
-    repository.collectGarbage({ now: Date.now() + hours * HOUR_MS, graceMs: 24 * HOUR_MS });
-  const isServed = async (
-    saying: (model: string) => Promise<{ version: string | null; text: string }>,
-  ) => {
-    for (const [name, text] of texts) {
-      const answer = await saying(name);
-      assert.deepEqual([answer.version, answer.text], [`${name}@1`, text]);
+    const texts = new Map<string, string>();
+    for (const [name, file] of Object.entries(CUTS)) {
+      await publish(name);
+      texts.set(name, (await ask(name)).text);
+      let isGone = false;
+      proxy.script = (request) => {
+        isGone ||= putOf(file)(request);
+        return isGone ? { kind: 'reset' } : undefined;
+      };
+      const dying = stage.openRepository(proxy.endpoint).publish(at(name), { directory: write() });
+      await assert.rejects(dying, { code: 'adapter_unavailable' }, name);
     }
-    // Its manifest was written: it is a version, to which no alias leads.
-    assert.equal((await saying('before-its-pointer@2')).version, 'before-its-pointer@2');
-  };
+    const keysOf = async (prefix: string) => {
+      const keys: string[] = [];
+      for await (const { key } of store.list(prefix)) keys.push(key.slice(prefix.length));
+      return keys;
+    };
+    const collect = (hours: number) =>
+      repository.collectGarbage({ now: Date.now() + hours * HOUR_MS, graceMs: 24 * HOUR_MS });
+    const isServed = async (
+      saying: (model: string) => Promise<{ version: string | null; text: string }>,
+    ) => {
+      for (const [name, text] of texts) {
+        const answer = await saying(name);
+        assert.deepEqual([answer.version, answer.text], [`${name}@1`, text]);
+      }
+      // Its manifest was written: it is a version, to which no alias leads.
+      assert.equal((await saying('before-its-pointer@2')).version, 'before-its-pointer@2');
+    };
 
-  await isServed(ask);
-  assert.deepEqual(await collect(23), { unfinished: 0, removed: 0, bytes: 0 });
-  assert.equal(
-    (await keysOf('local/before-its-manifest/2/')).length,
-    3,
-    'they may still be finished',
-  );
-  const { unfinished, removed } = await collect(25);
-  assert.deepEqual([unfinished, removed], [3, 0]);
-  for (const name of texts.keys()) {
-    const files = (await keysOf(`local/${name}/`)).filter((key) => key.includes('/adapter_'));
-    assert.equal(files.length, name === 'before-its-pointer' ? 4 : 2, `${name}: ${files}`);
-  }
-  await isServed(ask);
-  const another = await stage.startAnother();
-  await isServed((model) => stage.askAt(another, model));
-  await stage.stopStreams();
-});
+    await isServed(ask);
+    assert.deepEqual(await collect(23), { unfinished: 0, removed: 0, bytes: 0 });
+    assert.equal(
+      (await keysOf('local/before-its-manifest/2/')).length,
+      3,
+      'they may still be finished',
+    );
+    const { unfinished, removed } = await collect(25);
+    assert.deepEqual([unfinished, removed], [3, 0]);
+    for (const name of texts.keys()) {
+      const files = (await keysOf(`local/${name}/`)).filter((key) => key.includes('/adapter_'));
+      assert.equal(files.length, name === 'before-its-pointer' ? 4 : 2, `${name}: ${files}`);
+    }
+    await isServed(ask);
+    const another = await stage.startAnother();
+    await isServed((model) => stage.askAt(another, model));
+    await stage.stopStreams();
+  });
 
-test('F17: a store that answers with an older pointer takes no server back', {
-  skip,
-}, async (t) => {
-  const stage = await startStage(t, SETTINGS);
-  const { store, proxy, publish, ask } = stage;
-  const key = 'local/zen/alias.json';
-  await publish('zen');
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of (await store.get(key))!.body) chunks.push(chunk);
-  await publish('zen');
-  await untilServed(stage, 'zen', 'zen@2');
-  await store.put(key, Buffer.concat(chunks));
-  const reads = () => proxy.requests.filter((request) => request.path.endsWith('/zen/alias.json'));
-  const before = reads().length;
-  await eventually(async () => {
-    assert.equal((await ask('zen')).version, 'zen@2');
-    return reads().length >= before + 5;
-  }, 'the pointer is read again and again');
-  await stage.stopStreams();
-});
+  test(`F17: a store (${kind}) that answers with an older pointer takes no server back`, {
+    skip,
+  }, async (t) => {
+    const stage = await startStage(t, SETTINGS, kind);
+    const { store, proxy, publish, ask } = stage;
+    const key = 'local/zen/alias.json';
+    await publish('zen');
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of (await store.get(key))!.body) chunks.push(chunk);
+    await publish('zen');
+    await untilServed(stage, 'zen', 'zen@2');
+    await store.put(key, Buffer.concat(chunks));
+    const reads = () =>
+      proxy.requests.filter((request) => request.path.endsWith('/zen/alias.json'));
+    const before = reads().length;
+    await eventually(async () => {
+      assert.equal((await ask('zen')).version, 'zen@2');
+      return reads().length >= before + 5;
+    }, 'the pointer is read again and again');
+    await stage.stopStreams();
+  });
+}
