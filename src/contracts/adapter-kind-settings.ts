@@ -56,12 +56,14 @@ export const ADAPTER_KIND_SETTINGS = {
     schema: z.enum(['lora', 'full']),
     flag: 'text',
     help: 'also train the head (lm_head): an update of it (lora), or all of it (full)',
+    api: { group: 'lorikeet', name: 'train_head' },
     needs: 'adapter',
   },
   trainEmbeddings: {
     schema: z.enum(['lora', 'full']),
     flag: 'text',
     help: 'also train the embedding (embed_tokens): an update of it (lora), or all of it (full)',
+    api: { group: 'lorikeet', name: 'train_embeddings' },
     needs: 'adapter',
   },
   ensureWeightTying: {
@@ -69,12 +71,14 @@ export const ADAPTER_KIND_SETTINGS = {
     flag: 'boolean',
     help: 'what trainEmbeddings changes is the head, too, on a base that ties them',
     fallback: 'false',
+    api: { group: 'lorikeet', name: 'ensure_weight_tying' },
     needs: 'adapter',
   },
   modulesToSave: {
     schema: z.array(z.string().min(1).max(256)).min(1).max(64),
     flag: 'names',
     help: 'norms that are trained whole, by the ends of their names: norm for all, model.norm for the last one',
+    api: { group: 'lorikeet', name: 'modules_to_save' },
     needs: 'adapter',
   },
 } as const satisfies Record<string, TrainingSetting>;

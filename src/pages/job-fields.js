@@ -39,6 +39,7 @@ const FIELDS = [
 /** The `lorikeet` settings that a repeated job keeps, with or without a field. */
 const REPEATED = [
   ...['method', 'rank', 'alpha', 'targets', 'rslora', 'dora', 'lora_bias', 'bias', 'init', 'alora'],
+  ...['train_head', 'train_embeddings', 'ensure_weight_tying', 'modules_to_save'],
   ...['dropout', 'compute', 'gate'],
 ];
 

@@ -103,6 +103,8 @@ const BAD: [body: object, code: string, param: string][] = [
   [{ lorikeet: { dropout: 1 } }, 'invalid_request', 'lorikeet.dropout'],
   [{ lorikeet: { dora: 'yes' } }, 'invalid_request', 'lorikeet.dora'],
   [{ lorikeet: { lora_bias: 1 } }, 'invalid_request', 'lorikeet.lora_bias'],
+  [{ lorikeet: { train_head: 'all' } }, 'invalid_request', 'lorikeet.train_head'],
+  [{ lorikeet: { modules_to_save: [] } }, 'invalid_request', 'lorikeet.modules_to_save'],
   [{ lorikeet: { bias: 'some' } }, 'invalid_request', 'lorikeet.bias'],
   [{ lorikeet: { init: 'svd' } }, 'invalid_request', 'lorikeet.init'],
   [{ lorikeet: { alora: '' } }, 'invalid_request', 'lorikeet.alora'],

@@ -86,7 +86,11 @@ describe('the trainer’s job', () => {
   test('has the request’s settings, the numbers for auto and local files', () => {
     const { request } = newJob();
     const hyperparameters = { ...request.hyperparameters, batchSize: 32, nEpochs: 2 } as const;
-    const kind = { rslora: true, loraBias: true, init: 'pissa', alora: 'now' } as const;
+    const kind = {
+      ...({ rslora: true, loraBias: true, init: 'pissa', alora: 'now' } as const),
+      ...({ trainHead: 'full', trainEmbeddings: 'lora' } as const),
+      modulesToSave: ['norm'],
+    };
     const settings = { rank: 4, ...kind, compute: 'int8', gate: { margin: 0.1 } } as const;
     const job = toTrainerJob(
       { ...request, hyperparameters, settings },

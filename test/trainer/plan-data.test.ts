@@ -148,6 +148,7 @@ test("a setting's fault names the field as the API calls it", () => {
   const paramOf = (fault: string) => toFault(new ConfigError([fault])).param;
   assert.equal(paramOf('batchSize: must be at least 1'), 'batch_size');
   assert.equal(paramOf('rankPattern.q_proj: must be a number'), 'rankPattern');
+  assert.equal(paramOf('modulesToSave[0]: no norm of the model ends in it'), 'modules_to_save');
   assert.equal(paramOf('data: is missing'), 'training_file');
   assert.equal(paramOf('something without a key'), null);
 });

@@ -22,7 +22,7 @@ export function toFault(error: unknown): Fault {
   }
   if (error instanceof ServeError) return error.toPlain();
   if (error instanceof ConfigError || error instanceof UsageError) {
-    const key = /^(\w+)(?:\.\w+)*: /.exec(error.message)?.[1];
+    const key = /^(\w+)(?:\.\w+|\[\d+\])*: /.exec(error.message)?.[1];
     const param = key === undefined ? null : apiNameOf(key);
     return { code: 'invalid_request', message: error.message, param };
   }
