@@ -3,11 +3,11 @@ import assert from 'node:assert/strict';
 import path from 'node:path';
 import { test } from 'node:test';
 import type { ClassificationList } from '../../src/contracts/openai.ts';
-import { importModel } from '../../src/import/import-model.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { importBase } from '../imported-base.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
 import { startServing } from './program.ts';
-import { runPython, skipWithout } from './python.ts';
+import { pythonJson, skipWithout } from './python.ts';
 
 const LIMIT = 2e-4;
 const models = sharedPath('golden', 'models');
@@ -29,17 +29,14 @@ for (const [base, kind] of [
     const adapters = temporaryFolder(t);
     const script = path.resolve('test/e2e/classify.py');
     const folder = path.join(adapters, 'mood');
-    const { out, error, status } = runPython([
+    const expected = pythonJson<number[][]>([
       script,
       source,
       kind,
       JSON.stringify(PROMPTS),
       folder,
     ]);
-    assert.equal(status, 0, error);
-    const expected = JSON.parse(out.trim().split('\n').at(-1)!) as number[][];
-    const model = path.join(temporaryFolder(t), 'base');
-    await importModel(source, model, { quantization: 'none', doubleQuantization: false });
+    const model = await importBase(t, source);
     const args = ['--model', model, '--weights', 'f32', '--kv', 'f32', '--adapters', adapters];
     const serving = await startServing(args, temporaryFolder(t));
     t.after(() => serving.stop());

@@ -3,11 +3,11 @@ import assert from 'node:assert/strict';
 import path from 'node:path';
 import { test } from 'node:test';
 import type { EmbeddingList } from '../../src/contracts/openai.ts';
-import { importModel } from '../../src/import/import-model.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { importBase } from '../imported-base.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
 import { startServing } from './program.ts';
-import { runPython, skipWithout } from './python.ts';
+import { pythonJson, skipWithout } from './python.ts';
 
 const LIMIT = 2e-4;
 const golden = sharedPath('golden');
@@ -34,17 +34,14 @@ for (const [base, adapters] of Object.entries(MODELS)) {
   }, async (t) => {
     const source = path.join(golden!, 'models', base);
     const folder = path.join(golden!, 'adapters');
-    const model = path.join(temporaryFolder(t), 'base');
-    await importModel(source, model, { quantization: 'none', doubleQuantization: false });
+    const model = await importBase(t, source);
     const script = path.resolve('test/e2e/embed.py');
-    const { out, error, status } = runPython([
+    const expected = pythonJson<Expected>([
       script,
       source,
       JSON.stringify(PROMPTS),
       ...adapters.map((name) => path.join(folder, name)),
     ]);
-    assert.equal(status, 0, error);
-    const expected = JSON.parse(out.trim().split('\n').at(-1)!) as Expected;
     const args = ['--model', model, '--weights', 'f32', '--adapters', folder];
     const serving = await startServing([...args, '--kv', 'f32'], temporaryFolder(t));
     t.after(() => serving.stop());

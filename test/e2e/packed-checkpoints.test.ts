@@ -8,7 +8,7 @@ import { readArtifact } from '../../src/import/artifact.ts';
 import { importModel } from '../../src/import/import-model.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
-import { runPython, skipWithout } from './python.ts';
+import { pythonJson, skipWithout } from './python.ts';
 
 const models = sharedPath('golden', 'models');
 const skip =
@@ -19,9 +19,7 @@ test('int4, int8 and fp8 of compressed-tensors have the weights that it expands 
 }, async (t) => {
   const work = temporaryFolder(t);
   const script = path.resolve('test/e2e/packed_checkpoints.py');
-  const { out, error, status } = runPython([script, path.join(models!, 'llama-tied'), work]);
-  assert.equal(status, 0, error);
-  const cases = JSON.parse(out.trim().split('\n').at(-1)!) as string[];
+  const cases = pythonJson<string[]>([script, path.join(models!, 'llama-tied'), work]);
   assert.ok(cases.length >= 7);
   for (const name of cases) {
     const imported = path.join(work, `${name}-imported`);

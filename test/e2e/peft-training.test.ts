@@ -3,11 +3,9 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
 import { BASE_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
-import { type Artifact, readArtifact } from '../../src/import/artifact.ts';
-import { importModel } from '../../src/import/import-model.ts';
 import { learnFromInvocation } from '../../trainer/data/invocation.ts';
 import { type AdapterPlan, planAdapter } from '../../trainer/job/adapter-plan.ts';
 import { parseJob } from '../../trainer/job/job.ts';
@@ -17,8 +15,9 @@ import { writeAdapter } from '../../trainer/run/result-files.ts';
 import type { MicroBatch, ProbedModel } from '../../trainer/types.ts';
 import { worstDifference } from '../engine/runner.ts';
 import { seededRandom, temporaryFolder } from '../fixtures.ts';
+import { openBase } from '../imported-base.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
-import { runPython, skipWithout } from './python.ts';
+import { pythonJson, skipWithout } from './python.ts';
 
 const LIMIT = 1e-4;
 const RATE = 1e-3;
@@ -202,17 +201,7 @@ async function trainSteps(model: ProbedModel, batches: readonly MicroBatch[]): P
 
 function runTrainer(source: string, settings: string, ...rest: string[]): number[] {
   const script = path.resolve('test/e2e/train_adapter.py');
-  const { status, out, error } = runPython([script, source, settings, ...rest]);
-  assert.equal(status, 0, error);
-  return JSON.parse(out.trim().split('\n').at(-1)!) as number[];
-}
-
-async function openBase(t: TestContext, source: string): Promise<Artifact> {
-  const dir = path.join(temporaryFolder(t), 'base');
-  await importModel(source, dir, { quantization: 'none', doubleQuantization: false });
-  const artifact = readArtifact(dir);
-  t.after(() => artifact.tensors.close());
-  return artifact;
+  return pythonJson<number[]>([script, source, settings, ...rest]);
 }
 
 type Tensors = ReadonlyMap<string, Tensor>;

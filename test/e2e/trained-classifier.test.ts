@@ -7,18 +7,17 @@ import { readAdapterFiles } from '../../adapters/peft/files.ts';
 import { toFloat32 } from '../../src/common/tensor.ts';
 import type { ClassificationList } from '../../src/contracts/openai.ts';
 import { ADAPTER_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
-import { readArtifact } from '../../src/import/artifact.ts';
-import { importModel } from '../../src/import/import-model.ts';
 import { assembleTightBatch } from '../../trainer/data/micro-batch.ts';
 import { openAdapter } from '../../trainer/job/adapter-plan.ts';
 import { createTrainModel } from '../../trainer/model.ts';
 import { clipFactor, createAdamW, globalNorm } from '../../trainer/optimizer.ts';
 import { worstDifference } from '../engine/runner.ts';
 import { seededRandom, temporaryFolder } from '../fixtures.ts';
+import { openBase } from '../imported-base.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
 import { writeRows } from '../trainer/toy-runs.ts';
 import { runLorikeet, startServing } from './program.ts';
-import { runPython, skipWithout } from './python.ts';
+import { pythonJson, skipWithout } from './python.ts';
 
 const LIMIT = 1e-4;
 const models = sharedPath('golden', 'models');
@@ -38,12 +37,6 @@ function drawSteps(): Row[][] {
       return [ids, below(3)];
     }),
   );
-}
-
-function pythonJson<T>(args: readonly string[]): T {
-  const { out, error, status } = runPython(args);
-  assert.equal(status, 0, error);
-  return JSON.parse(out.trim().split('\n').at(-1)!) as T;
 }
 
 for (const base of ['llama-tied', 'qwen3']) {
@@ -83,10 +76,7 @@ for (const base of ['llama-tied', 'qwen3']) {
 }
 
 async function openModel(t: TestContext, source: string, adapter: string) {
-  const dir = path.join(temporaryFolder(t), 'base');
-  await importModel(source, dir, { quantization: 'none', doubleQuantization: false });
-  const artifact = readArtifact(dir);
-  t.after(() => artifact.tensors.close());
+  const artifact = await openBase(t, source);
   const model = createTrainModel(artifact, {
     adapter: await openAdapter(await readAdapterFiles(adapter), artifact),
     ...{ method: 'lora', dropout: 0, compute: 'float32', recompute: true, blocksPerSegment: 1 },

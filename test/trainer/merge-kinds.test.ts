@@ -2,16 +2,15 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
 import { BASE_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
-import { type Artifact, readArtifact } from '../../src/import/artifact.ts';
-import { importModel } from '../../src/import/import-model.ts';
 import { mergeModel } from '../../trainer/commands/merge.ts';
 import { createTrainModel } from '../../trainer/model.ts';
 import type { MicroBatch } from '../../trainer/types.ts';
 import { worstDifference } from '../engine/runner.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { openBase } from '../imported-base.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
 
 const golden = sharedPath('golden');
@@ -76,14 +75,6 @@ function batchOf({ shape, data }: Tensor): MicroBatch {
     targets: new Int32Array(inputIds.length).fill(-1),
     weights: new Float32Array(inputIds.length),
   };
-}
-
-async function openBase(t: TestContext, source: string): Promise<Artifact> {
-  const dir = path.join(temporaryFolder(t), 'base');
-  await importModel(source, dir, { quantization: 'none', doubleQuantization: false });
-  const artifact = readArtifact(dir);
-  t.after(() => artifact.tensors.close());
-  return artifact;
 }
 
 function readTensors(file: string): ReadonlyMap<string, Tensor> {
