@@ -7,6 +7,12 @@ import type { Sequence } from './sequence.ts';
 const PROMPT_TOKEN_COST = 1;
 const GENERATED_TOKEN_COST = 2;
 
+/** The order in which sequences get slots. */
+export type WaitingQueue = Pick<
+  FairQueue,
+  'push' | 'remove' | 'find' | 'chargePrompt' | 'chargeGenerated'
+>;
+
 /** A queue of sequences that takes the tenant with the least service first. */
 export class FairQueue {
   /** Tenant → cost of the tokens it was served, divided by its weight. One entry per tenant ever seen. */
@@ -58,7 +64,10 @@ export class FairQueue {
     this.#served.set(tenant, this.#servedTo(tenant) + cost / weight);
   }
 
-  /** The counter at which a tenant starts after being idle: idle time earns no credit. */
+  /**
+   * The counter at which a tenant starts after being idle: that of the least served tenant that waits, or that waited last.
+   * Idle time earns no credit.
+   */
   #activeMinimum(): number {
     if (this.#waiting.size > 0) {
       return Math.min(...[...this.#waiting.keys()].map((tenant) => this.#servedTo(tenant)));

@@ -1,5 +1,5 @@
-// Continuous batching as pure policy: which sequences the next step runs, and what its results mean. No I/O, no await,
-// no clock: nothing depends on how long a step takes. Knows token ids, slots and digests; no tensors, weights or text.
+// Continuous batching as pure policy: which sequences the next step runs, and what its results mean. No I/O, no await, and
+// the clock is an argument. Knows token ids, slots and digests; no tensors, weights or text.
 import { assert } from '../common/assert.ts';
 import type { ServeError } from '../common/errors.ts';
 import type {
@@ -13,7 +13,7 @@ import type {
 import type { Activation } from './activation.ts';
 import { AdapterLimit } from './adapter-limit.ts';
 import { compactSlots } from './compact-slots.ts';
-import { FairQueue } from './fair-queue.ts';
+import { FairQueue, type WaitingQueue } from './fair-queue.ts';
 import { type CountCachedTokens, copyCost, type PrefixChange, Prefixes } from './prefixes.ts';
 import type { EngineEvent, EngineTotals, SequenceId } from './protocol.ts';
 import {
@@ -26,6 +26,7 @@ import {
   toDecodeRows,
   toPrefillBatch,
 } from './sequence.ts';
+import { SlotQueue } from './slot-queue.ts';
 import type { RunOutcome, StepOutcome, StepPlan, StepPrefill } from './step-plan.ts';
 
 /** The limits of a scheduler. */
@@ -42,6 +43,10 @@ export interface SchedulerOptions {
   canAttach?: (adapters: readonly AdapterKey[]) => boolean;
   /** Default: nothing is cached. */
   countCachedTokens?: CountCachedTokens;
+  /** Returns monotonic milliseconds. Default: the process's clock. */
+  now?: () => number;
+  /** Default: fair between tenants. */
+  queue?: WaitingQueue;
 }
 
 /** The queue, the slots and the adapters now, and totals since the start. */
@@ -60,8 +65,7 @@ export interface SchedulerStats extends EngineTotals {
 /** Admits sequences, plans steps and applies their results. */
 export class Scheduler {
   readonly #options: Required<SchedulerOptions>;
-  readonly #queue = new FairQueue();
-  readonly #adapterLimit: AdapterLimit;
+  readonly #queue: SlotQueue;
   readonly #prefixes: Prefixes;
   /** Every sequence that was submitted and has not ended. */
   readonly #live = new Map<SequenceId, Sequence>();
@@ -88,11 +92,15 @@ export class Scheduler {
       maxActiveAdapters: options.slotCount,
       canAttach: () => true,
       countCachedTokens: () => 0,
+      now: () => performance.now(),
+      queue: new FairQueue(),
       ...options,
     };
-    const { maxActiveAdapters: maxActive, canAttach } = this.#options;
-    this.#adapterLimit = new AdapterLimit({ maxActive, canAttach });
-    this.#prefixes = new Prefixes(this.#options.countCachedTokens);
+    const { maxActiveAdapters: maxActive, prefillChunk, canAttach } = this.#options;
+    const adapterLimit = new AdapterLimit({ maxActive, prefillChunk, canAttach });
+    const prefixes = new Prefixes(this.#options.countCachedTokens);
+    this.#prefixes = prefixes;
+    this.#queue = new SlotQueue({ ...this.#options, adapterLimit, prefixes });
   }
 
   /** Accepts a sequence. The caller bounds how many wait. */
@@ -225,18 +233,13 @@ export class Scheduler {
     }
   }
 
-  /** Gives the next free slot to the first admissible sequence if its first chunk fits into the rest of the budget. */
+  /** Gives the next free slot to a waiting sequence, if one may start. */
   #admit(budget: number): Sequence | undefined {
-    const started = [...this.#running, ...this.#prefilling];
-    const { slotCount, prefillChunk: chunk } = this.#options;
-    if (started.length >= slotCount) return undefined;
-    const find = (isAdmissible: (sequence: Sequence) => boolean) =>
-      this.#queue.find((waiting) => {
-        return isAdmissible(waiting) && !this.#prefixes.shouldWait(waiting, this.#prefilling);
-      });
-    const sequence = this.#adapterLimit.choose(find, started);
-    if (!sequence || this.#prefixes.firstChunkCost(sequence, chunk) > budget) return undefined;
-    this.#queue.remove(sequence);
+    const prefilling = this.#prefilling;
+    const started = [...this.#running, ...prefilling];
+    const { steps: step } = this.#totals;
+    const sequence = this.#queue.take({ started, prefilling, budget, step });
+    if (!sequence) return undefined;
     sequence.state = 'prefilling';
     sequence.slot = started.length as SlotId;
     this.#prefixes.begin(sequence);

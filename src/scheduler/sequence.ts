@@ -39,6 +39,8 @@ export interface Sequence {
    */
   prefix: PrefixChain | undefined;
   state: SequenceState;
+  /** When it began to wait for a slot, in monotonic milliseconds. */
+  waitingSinceMs: number;
   /** The KV slot that it owns in prefill and while it runs. */
   slot: SlotId | undefined;
   /** Tokens in the KV cache. */
@@ -95,6 +97,7 @@ export function createSequence(init: SequenceInit): Sequence {
     ...init,
     adapterFrom: 0,
     state: needsLoading(init) ? 'loading' : 'waiting',
+    waitingSinceMs: 0,
     slot: undefined,
     pastLength: 0,
     cachedTokens: 0,

@@ -1,84 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ServeError } from '../../src/common/errors.ts';
-import type { GenerationRequest } from '../../src/contracts/generation.ts';
-import type { EngineEvent, SequenceId } from '../../src/scheduler/protocol.ts';
-import { Scheduler, type SchedulerOptions } from '../../src/scheduler/scheduler.ts';
-import { createSequence } from '../../src/scheduler/sequence.ts';
-import type { StepPlan } from '../../src/scheduler/step-plan.ts';
-import {
-  FakeEngine,
-  POISON,
-  referencePromptLogprobs,
-  referenceTokens,
-  request,
-} from './fake-engine.ts';
-import { ZERO_SAMPLER } from './zero-sampler.ts';
-
-const sampler = ZERO_SAMPLER;
-
-/** A scheduler and a fake engine, and the events of both. */
-class Bench {
-  readonly scheduler: Scheduler;
-  readonly engine: FakeEngine;
-  readonly events: EngineEvent[] = [];
-  #lastId = 0;
-
-  constructor(options: Partial<SchedulerOptions> = {}) {
-    const limits = { slotCount: 4, maxSeqLength: 64, ...options };
-    this.scheduler = new Scheduler(limits);
-    this.engine = new FakeEngine(limits);
-  }
-
-  submit(
-    request: GenerationRequest,
-    { tenant = 't', weight = 1, adapter = undefined as string | undefined } = {},
-  ) {
-    const id = ++this.#lastId as SequenceId;
-    this.scheduler.submit(createSequence({ id, tenant, weight, adapter, request, sampler }));
-    return id;
-  }
-
-  submitReady(request: GenerationRequest, of: { tenant?: string; adapter?: string } = {}) {
-    const id = this.submit(request, of);
-    this.scheduler.loaded(id);
-    return id;
-  }
-
-  step(): StepPlan | undefined {
-    const step = this.scheduler.next();
-    if (!step) return undefined;
-    this.run(step);
-    return step;
-  }
-
-  run(step: StepPlan): void {
-    for (const { from, to, length } of step.moves) this.engine.moveSlot(from, to, length);
-    for (const key of step.detach) this.engine.detachAdapter(key);
-    const prefills = step.prefills.map(({ attach, batch }) => {
-      if (attach !== undefined) this.engine.attachAdapter({ digest: attach });
-      return { result: this.engine.runNow(batch) };
-    });
-    const decode = step.decode && { result: this.engine.runNow(step.decode) };
-    this.events.push(...this.scheduler.applyResults(step, { prefills, decode }));
-  }
-
-  runAll(): StepPlan[] {
-    const steps: StepPlan[] = [];
-    for (let step = this.step(); step; step = this.step()) steps.push(step);
-    return steps;
-  }
-
-  tokens(id: SequenceId): number[] {
-    return this.events.flatMap((e) => (e.type === 'token' && e.id === id ? [e.tokenId] : []));
-  }
-
-  ending(id: SequenceId): string | undefined {
-    const last = this.events.filter((event) => event.id === id).at(-1);
-    if (last?.type === 'finished') return last.reason;
-    return last?.type === 'failed' ? last.error.code : undefined;
-  }
-}
+import { POISON, referencePromptLogprobs, referenceTokens, request } from './fake-engine.ts';
+import { Bench } from './scheduler-bench.ts';
 
 test('a prompt is prefilled in chunks, back to back while nothing runs', () => {
   const bench = new Bench({ prefillChunk: 4 });
@@ -264,68 +188,6 @@ test('an abort takes effect at once between steps, or at the end of the step in 
   assert.equal(bench.scheduler.next(), undefined);
 });
 
-test('T15: a tenant with one short request does not wait behind the queue of another', () => {
-  const bench = new Bench({ slotCount: 2 });
-  for (let i = 0; i < 100; i++) bench.submit(request([i], { maxTokens: 20 }), { tenant: 'a' });
-  for (let i = 0; i < 10; i++) bench.step();
-  const short = bench.submit(request([1], { maxTokens: 1 }), { tenant: 'b' });
-  let steps = 0;
-  while (bench.ending(short) === undefined) {
-    bench.step();
-    steps++;
-  }
-  assert.ok(steps <= 21, `${steps} steps, where a slot is free after 20 at the latest`);
-});
-
-test('an idle tenant earns no credit', () => {
-  const bench = new Bench({ slotCount: 1 });
-  const one = request([1], { maxTokens: 1 });
-  for (let i = 0; i < 20; i++) bench.submit(one, { tenant: 'a' });
-  for (let i = 0; i < 10; i++) bench.step();
-  const late = [1, 2, 3, 4].map(() => bench.submit(one, { tenant: 'b' }));
-  for (let i = 0; i < 4; i++) bench.step();
-  const served = late.filter((id) => bench.ending(id) !== undefined);
-  assert.equal(served.length, 2, 'they take turns');
-});
-
-test('T16, I15: with one adapter at a time, an endless stream of one adapter does not starve another', () => {
-  const bench = new Bench({ slotCount: 2, maxActiveAdapters: 1 });
-  const submitA = () =>
-    bench.submitReady(request([1], { maxTokens: 4 }), { tenant: 'a', adapter: 'a' });
-  submitA();
-  submitA();
-  for (let i = 0; i < 3; i++) bench.step();
-  const other = bench.submitReady(request([2], { maxTokens: 4 }), { tenant: 'b', adapter: 'b' });
-  for (let i = 0; i < 40 && bench.ending(other) === undefined; i++) {
-    submitA();
-    bench.step();
-    assert.ok(bench.engine.attached.size <= 1);
-  }
-  assert.equal(bench.ending(other), 'length');
-});
-
-test('an adapter that does not fit waits for as many running adapters as its memory needs, not for all', () => {
-  const sizes: Record<string, number> = { a: 1, b: 1, c: 1, wide: 2 };
-  const canAttach = (keys: readonly string[]) =>
-    keys.reduce((sum, key) => sum + sizes[key]!, 0) <= 3;
-  const bench = new Bench({ slotCount: 4, canAttach });
-  const short = request([1], { maxTokens: 4 });
-  const submit = (adapter: string) => bench.submitReady(short, { tenant: adapter, adapter });
-  for (const adapter of ['a', 'b', 'c']) submit(adapter);
-  bench.step();
-  const wide = submit('wide');
-  const base = bench.submit(short, { tenant: 'base' });
-  let steps = 0;
-  for (; bench.ending(wide) === undefined && steps < 40; steps++) {
-    for (const adapter of ['a', 'b', 'c']) submit(adapter);
-    bench.step();
-    assert.ok(canAttach([...bench.engine.attached]));
-  }
-  assert.equal(bench.ending(wide), 'length');
-  assert.equal(bench.ending(base), 'length', 'the base waits for no adapter');
-  assert.ok(steps <= 16, `${steps} steps: two adapters drained, at most four tokens each`);
-});
-
 test('an adapter that does not fit even alone is admitted, and refused when it is attached', () => {
   const bench = new Bench({ canAttach: () => false });
   const alone = bench.submitReady(request([1], { maxTokens: 1 }), { adapter: 'huge' });
@@ -334,19 +196,4 @@ test('an adapter that does not fit even alone is admitted, and refused when it i
     ['huge'],
   );
   assert.equal(bench.ending(alone), 'length');
-});
-
-test('backlogged tenants are served in proportion to their weights', () => {
-  const bench = new Bench({ slotCount: 4 });
-  const one = request([1, 2], { maxTokens: 3 });
-  const owners = new Map<SequenceId, 'light' | 'heavy'>();
-  for (let i = 0; i < 400; i++) {
-    owners.set(bench.submit(one, { tenant: 'light', weight: 0.5 }), 'light');
-    owners.set(bench.submit(one, { tenant: 'heavy', weight: 2 }), 'heavy');
-  }
-  for (let i = 0; i < 300; i++) bench.step();
-  const count = { light: 0, heavy: 0 };
-  for (const { id, type } of bench.events) if (type === 'token') count[owners.get(id)!]++;
-  const ratio = count.heavy / count.light;
-  assert.ok(ratio > 3.9 && ratio < 4.1, `${count.heavy} to ${count.light}`);
 });

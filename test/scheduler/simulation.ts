@@ -19,7 +19,7 @@ const MAX_TOKENS = 8;
 type AdapterLimits = Pick<SchedulerOptions, 'maxActiveAdapters' | 'canAttach'>;
 
 export const SIM_OPTIONS: Required<
-  Omit<SchedulerOptions, keyof AdapterLimits | 'countCachedTokens'>
+  Omit<SchedulerOptions, keyof AdapterLimits | 'countCachedTokens' | 'now' | 'queue'>
 > = {
   slotCount: 3,
   maxSeqLength: MAX_PROMPT + MAX_TOKENS,

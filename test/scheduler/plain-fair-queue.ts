@@ -1,0 +1,75 @@
+// The virtual token counter of arXiv 2401.00588, algorithm 2, written down plainly, with flaws that a test can plant.
+import type { WaitingQueue } from '../../src/scheduler/fair-queue.ts';
+import type { Sequence } from '../../src/scheduler/sequence.ts';
+
+export interface Flaws {
+  /** An idle tenant keeps its counter. */
+  noLift?: boolean;
+  /** Generated tokens are free. */
+  freeOutput?: boolean;
+  /** Prompt tokens are free. */
+  freePrompts?: boolean;
+  ignoresWeights?: boolean;
+  /** One queue for all, first in, first out. */
+  fifo?: boolean;
+}
+
+export class PlainFairQueue implements WaitingQueue {
+  readonly #flaws: Flaws;
+  #waiting: Sequence[] = [];
+  /** Who has waited for the longest comes first among equals. */
+  #tenants: string[] = [];
+  readonly #counters: Record<string, number> = {};
+  #lastToLeave: string | undefined;
+
+  constructor(flaws: Flaws = {}) {
+    this.#flaws = flaws;
+  }
+
+  push(sequence: Sequence): void {
+    const { tenant } = sequence;
+    if (!this.#tenants.includes(tenant)) {
+      const waiting = this.#tenants.map((other) => this.#counter(other));
+      const lift = waiting.length > 0 ? Math.min(...waiting) : this.#counter(this.#lastToLeave);
+      const own = this.#counter(tenant);
+      this.#counters[tenant] = this.#flaws.noLift ? own : Math.max(own, lift);
+      this.#tenants.push(tenant);
+    }
+    this.#waiting.push(sequence);
+  }
+
+  remove(sequence: Sequence): void {
+    this.#waiting = this.#waiting.filter((other) => other !== sequence);
+    if (this.#waiting.some(({ tenant }) => tenant === sequence.tenant)) return;
+    this.#tenants = this.#tenants.filter((tenant) => tenant !== sequence.tenant);
+    this.#lastToLeave = sequence.tenant;
+  }
+
+  find(isAdmissible: (sequence: Sequence) => boolean): Sequence | undefined {
+    if (this.#flaws.fifo) return this.#waiting.find(isAdmissible);
+    let best: Sequence | undefined;
+    for (const tenant of this.#tenants) {
+      const first = this.#waiting.find((one) => one.tenant === tenant && isAdmissible(one));
+      if (!first) continue;
+      if (!best || this.#counter(tenant) < this.#counter(best.tenant)) best = first;
+    }
+    return best;
+  }
+
+  #counter(tenant: string | undefined): number {
+    return this.#counters[tenant ?? ''] ?? 0;
+  }
+
+  chargePrompt(sequence: Sequence, tokens: number): void {
+    if (!this.#flaws.freePrompts) this.#charge(sequence, tokens);
+  }
+
+  chargeGenerated(sequence: Sequence, tokens: number): void {
+    if (!this.#flaws.freeOutput) this.#charge(sequence, 2 * tokens);
+  }
+
+  #charge({ tenant, weight }: Sequence, cost: number): void {
+    const share = this.#flaws.ignoresWeights ? 1 : weight;
+    this.#counters[tenant] = this.#counter(tenant) + cost / share;
+  }
+}
