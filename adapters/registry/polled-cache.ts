@@ -2,7 +2,7 @@
 // a value is refreshed in the background, so values in use are never waited for. If the source fails, the old value is
 // still served.
 import { LRUCache } from 'lru-cache';
-import { orAfter } from '../../src/common/waiting.ts';
+import { type Clock, orAfter, systemClock } from '../../src/common/waiting.ts';
 
 /** How values are read. */
 export interface PolledCacheOptions<T extends object> {
@@ -10,8 +10,7 @@ export interface PolledCacheOptions<T extends object> {
   read(key: string, known: T | undefined, call: PollCall): Promise<T | undefined>;
   /** The maximum age of a value. */
   readonly pollMs: number;
-  /** Returns monotonic milliseconds. */
-  readonly now?: () => number;
+  readonly clock?: Clock;
 }
 
 /** How urgent a read is. */
@@ -43,7 +42,7 @@ interface Flight<T> {
 /** A cache over a source that changes. */
 export class PolledCache<T extends object> {
   readonly #options: PolledCacheOptions<T>;
-  readonly #now: () => number;
+  readonly #clock: Clock;
   readonly #values = new LRUCache<string, PolledValue<T>>({ max: MAX_VALUES });
   readonly #misses = new LRUCache<string, PolledValue<T>>({ max: MAX_MISSES });
   /** Errors of reads, and when to try again. */
@@ -54,13 +53,13 @@ export class PolledCache<T extends object> {
 
   constructor(options: PolledCacheOptions<T>) {
     this.#options = options;
-    this.#now = options.now ?? (() => performance.now());
+    this.#clock = options.clock ?? systemClock;
   }
 
   /** Returns a value that is no older than `maxAgeMs`, unless the source fails. Rejects as `read` does. */
   async get(key: string, maxAgeMs = this.#options.pollMs): Promise<T | undefined> {
     const known = this.peek(key);
-    const ageMs = known ? this.#now() - known.readMs : Number.POSITIVE_INFINITY;
+    const ageMs = known ? this.#clock.now() - known.readMs : Number.POSITIVE_INFINITY;
     if (known && ageMs <= maxAgeMs) {
       if (ageMs > maxAgeMs / 2) this.#refresh(key, maxAgeMs - ageMs);
       return known.value;
@@ -102,8 +101,10 @@ export class PolledCache<T extends object> {
     const underWay = this.#flights.get(key);
     if (underWay) return underWay;
     const failure = this.#failures.get(key);
-    if (failure && this.#now() < failure.untilMs) return toFlight(Promise.reject(failure.error));
-    const flight: Flight<T> = toFlight(
+    if (failure && this.#clock.now() < failure.untilMs) {
+      return this.#toFlight(Promise.reject(failure.error));
+    }
+    const flight: Flight<T> = this.#toFlight(
       this.#read(key, slackMs, (): boolean => this.#flights.get(key) === flight),
     );
     this.#flights.set(key, flight);
@@ -111,7 +112,7 @@ export class PolledCache<T extends object> {
   }
 
   async #read(key: string, slackMs: number, isCurrent: () => boolean): Promise<T | undefined> {
-    const readMs = this.#now();
+    const readMs = this.#clock.now();
     await undefined; // the flight must be in the map before it ends
     try {
       const value = await this.#options.read(key, this.peek(key)?.value, { slackMs });
@@ -123,18 +124,18 @@ export class PolledCache<T extends object> {
     } catch (error) {
       if (isCurrent()) {
         this.#flights.delete(key);
-        const untilMs = this.#now() + this.#options.pollMs / 2;
+        const untilMs = this.#clock.now() + this.#options.pollMs / 2;
         this.#failures.set(key, { error, untilMs });
       }
       throw error;
     }
   }
-}
 
-function toFlight<T>(outcome: Promise<T | undefined>): Flight<T> {
-  const ended = outcome.then(
-    () => {},
-    () => {},
-  );
-  return { outcome, patience: orAfter(ended, PATIENCE_MS, undefined) };
+  #toFlight(outcome: Promise<T | undefined>): Flight<T> {
+    const ended = outcome.then(
+      () => {},
+      () => {},
+    );
+    return { outcome, patience: orAfter(ended, PATIENCE_MS, undefined, this.#clock) };
+  }
 }

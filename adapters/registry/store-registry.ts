@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { ServeError } from '../../src/common/errors.ts';
 import type { Logger } from '../../src/common/log.ts';
 import { mapBounded } from '../../src/common/map-bounded.ts';
-import { orAfter } from '../../src/common/waiting.ts';
+import { type Clock, deadline, orAfter, systemClock } from '../../src/common/waiting.ts';
 import {
   type Aliases,
   type AliasPointer,
@@ -33,8 +33,7 @@ export interface StoreRegistryOptions {
    */
   warm?(part: FoundAdapter['part']): Promise<void>;
   readonly log?: Logger;
-  /** Returns monotonic milliseconds. */
-  readonly now?: () => number;
+  readonly clock?: Clock;
 }
 
 /** A store that takes longer to answer has failed. */
@@ -45,6 +44,11 @@ const NAMES_TIMEOUT_MS = 20_000;
 const LIST_AGE_MS = 30_000;
 /** Names that are listed. More would take a minute from a store 50 ms away. */
 const MAX_LISTED = 10_000;
+
+/** The store did not answer in time. */
+class ReadTimeout extends Error {
+  override name = 'ReadTimeout';
+}
 
 /** The state of one list. */
 interface ListCall {
@@ -61,14 +65,14 @@ export class StoreAdapters implements AdapterArchive {
   readonly #aliases: PolledCache<Aliases>;
   readonly #manifests: PolledCache<VersionManifest>;
   readonly #names: PolledCache<string[]>;
-  readonly #now: () => number;
+  readonly #clock: Clock;
 
   constructor(repository: AdapterRepository, options: StoreRegistryOptions) {
-    const { pollMs, now = () => performance.now() } = options;
-    this.#now = now;
+    const { pollMs, clock = systemClock } = options;
+    this.#clock = clock;
     this.#repository = repository;
     this.#options = options;
-    const polled = { pollMs, now };
+    const polled = { pollMs, clock };
     this.#aliases = new PolledCache({
       ...polled,
       read: (key, known, call) => this.#readAliases(key, known, call),
@@ -153,7 +157,7 @@ export class StoreAdapters implements AdapterArchive {
     const read = await this.#reading((call) => this.#repository.readAliases(owner, name, call));
     const next = read?.aliases;
     if (known && next && slackMs > 0)
-      await orAfter(this.#warm(key, known, next), slackMs, undefined);
+      await orAfter(this.#warm(key, known, next), slackMs, undefined, this.#clock);
     return next;
   }
 
@@ -194,7 +198,7 @@ export class StoreAdapters implements AdapterArchive {
     try {
       const aliases = (await this.#aliases.get(key, call.maxAgeMs))?.aliases ?? {};
       const { readMs = 0 } = this.#aliases.peek(key) ?? {};
-      if (this.#now() - readMs > LIST_AGE_MS) call.maxAgeMs = Number.POSITIVE_INFINITY;
+      if (this.#clock.now() - readMs > LIST_AGE_MS) call.maxAgeMs = Number.POSITIVE_INFINITY;
       const shown = Object.entries(aliases).filter(
         ([alias]) => alias === LATEST || FINE_TUNED_ALIAS.test(alias),
       );
@@ -215,8 +219,9 @@ export class StoreAdapters implements AdapterArchive {
     read: (call: { signal: AbortSignal }) => Promise<T>,
     timeoutMs = READ_TIMEOUT_MS,
   ): Promise<T> {
+    using late = deadline(timeoutMs, new ReadTimeout(), { clock: this.#clock });
     try {
-      return await read({ signal: AbortSignal.timeout(timeoutMs) });
+      return await read({ signal: late.signal });
     } catch (cause) {
       if (cause instanceof ServeError) throw cause;
       this.#options.log?.warn({ timeoutMs }, 'the adapter store did not answer');
@@ -251,7 +256,7 @@ function toListed(manifest: VersionManifest, alias: string): ListedAdapter {
 function isOutage(error: unknown): boolean {
   const { cause } = error as Error;
   if (cause instanceof StoreError) return cause.kind === 'unavailable';
-  return cause instanceof DOMException && cause.name === 'TimeoutError';
+  return cause instanceof ReadTimeout;
 }
 
 /**

@@ -1,6 +1,7 @@
 // Published adapters in a store: versions that never change, and aliases that lead to them. It does not know who may use
 // an adapter, nor what a server has loaded.
 import { ServeError } from '../../src/common/errors.ts';
+import type { Clock } from '../../src/common/waiting.ts';
 import { TENANT_PATTERN } from '../../src/contracts/tenant.ts';
 import { logStoreFailure, logStoreFault, type StoreLog } from '../store/alerts.ts';
 import {
@@ -37,6 +38,8 @@ export interface RepositoryOptions {
   readonly log?: StoreLog;
   /** Returns Unix milliseconds. */
   readonly now?: () => number;
+  /** Times the tries of a change. Default: the machine's. */
+  readonly clock?: Clock;
 }
 
 /**
@@ -50,11 +53,11 @@ export class AdapterRepository {
   readonly #log: StoreLog | undefined;
   readonly #parts: RepositoryParts;
 
-  constructor(store: ObjectStore, { log, now = Date.now }: RepositoryOptions = {}) {
+  constructor(store: ObjectStore, { log, now = Date.now, clock }: RepositoryOptions = {}) {
     this.label = store.label;
     this.#store = store;
     this.#log = log;
-    const documents = { store, log };
+    const documents = { store, log, clock };
     this.#parts = { documents, aliases: new AliasStore(documents), now };
   }
 

@@ -3,7 +3,7 @@
 import type { z } from 'zod';
 import { isDiskFull, ServeError } from '../../src/common/errors.ts';
 import { parseShallowJson } from '../../src/common/shallow-json.ts';
-import { type Backoff, backoffMs, sleep } from '../../src/common/waiting.ts';
+import { type Backoff, backoffMs, type Clock, sleep } from '../../src/common/waiting.ts';
 import { logStoreFault, type StoreLog } from './alerts.ts';
 import { type Etag, type ObjectStore, type StoreCall, StoreError } from './store.ts';
 
@@ -26,6 +26,8 @@ export interface StoredDocument<T> {
 export interface DocumentStore {
   readonly store: ObjectStore;
   readonly log?: StoreLog | undefined;
+  /** Times the tries of a change. Default: the machine's. */
+  readonly clock?: Clock | undefined;
 }
 
 /** Ten writers in lockstep need ten tries. */
@@ -94,7 +96,7 @@ async function swap<T, Next extends T | undefined>(
   let last: { readonly value: Next; readonly bytes: Uint8Array } | undefined;
   let unanswered = 0;
   for (let attempt = 1; attempt <= MAX_TRIES; attempt++) {
-    if (attempt > 1) await sleep(backoffMs(attempt - 1, BACKOFF), call);
+    if (attempt > 1) await waitForTurn(attempt, documents, call);
     const found = isNew && !last ? undefined : await load(documents, key, kind, call);
     if (found && last && Buffer.compare(found.bytes, last.bytes) === 0) return last.value;
     const value = await change(found?.value);
@@ -113,6 +115,12 @@ async function swap<T, Next extends T | undefined>(
     }
   }
   throw new ServeError('overloaded', 'Too many concurrent changes. Try again.');
+}
+
+/** Waits before a further try. */
+function waitForTurn(attempt: number, { clock }: DocumentStore, call: StoreCall = {}) {
+  const delayMs = backoffMs(attempt - 1, BACKOFF, clock?.random);
+  return sleep(delayMs, { ...call, ...(clock && { clock }) });
 }
 
 /** Whether a failed write may have been done all the same; a full disk has taken nothing. */

@@ -2,7 +2,14 @@
 // leaves its own mark, so a write whose answer was lost is told apart from an equal one. Knows no jobs.
 import { randomUUID } from 'node:crypto';
 import { ServeError } from '../../src/common/errors.ts';
-import { createDocument, type DocumentKind, readDocument, updateDocument } from './documents.ts';
+import type { Clock } from '../../src/common/waiting.ts';
+import {
+  createDocument,
+  type DocumentKind,
+  type DocumentStore,
+  readDocument,
+  updateDocument,
+} from './documents.ts';
 import { type ObjectStore, type StoreCall, StoreError } from './store.ts';
 
 /** The part that every record has. */
@@ -16,12 +23,12 @@ export type Unmarked<T extends Marked> = Omit<T, 'mark'>;
 
 /** Records of one kind. Methods throw `ServeError`: the store's, or `store_unavailable` for a damaged record. */
 export class Records<T extends Marked> {
-  readonly #documents: { readonly store: ObjectStore };
+  readonly #documents: DocumentStore;
   readonly #kind: DocumentKind<T>;
 
-  /** @param store guarded */
-  constructor(store: ObjectStore, kind: DocumentKind<T>) {
-    this.#documents = { store };
+  /** @param store guarded @param clock default: the machine's */
+  constructor(store: ObjectStore, kind: DocumentKind<T>, clock?: Clock) {
+    this.#documents = { store, clock };
     this.#kind = kind;
   }
 

@@ -23,8 +23,6 @@ export interface FetcherOptions {
   readonly store: Pick<ObjectStore, 'get' | 'label'>;
   readonly log: Pick<Logger, 'warn' | 'error'>;
   readonly clock?: Clock;
-  /** In [0, 1). */
-  readonly random?: () => number;
   readonly deadlines?: Partial<FetchDeadlines>;
 }
 
@@ -99,7 +97,7 @@ export class Fetcher {
   readonly #closed = new AbortController();
 
   constructor({ deadlines, ...options }: FetcherOptions) {
-    this.#options = { clock: systemClock, random: Math.random, ...options };
+    this.#options = { clock: systemClock, ...options };
     this.#deadlines = { ...DEADLINES, ...deadlines };
     this.#failures = new LRUCache({
       max: MAX_REMEMBERED,
@@ -167,7 +165,7 @@ export class Fetcher {
     manifest: VersionManifest,
     write: (open: OpenFile) => Promise<void>,
   ): Promise<void> {
-    const { clock, random } = this.#options;
+    const { clock } = this.#options;
     const { totalMs } = this.#deadlines;
     const late = new StoreError('unavailable', `no adapter within ${totalMs} ms`);
     using total = deadline(totalMs, late, { clock, signal: this.#closed.signal });
@@ -175,7 +173,6 @@ export class Fetcher {
     await retry(() => write((name) => this.#read(manifest, name, total.signal)), {
       ...BACKOFF,
       clock,
-      random,
       signal: total.signal,
       isRetryable: (error, attempt) => {
         const kind = kindOf(error);

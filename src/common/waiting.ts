@@ -6,6 +6,8 @@ export interface Clock {
   now(): number;
   /** Calls back once after the delay. The returned function cancels the call. */
   schedule(delayMs: number, callback: () => void): () => void;
+  /** Spreads retries. In [0, 1). Default: `Math.random`. */
+  random?(): number;
 }
 
 /** The machine's own clock. */
@@ -84,6 +86,19 @@ export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | unde
   });
 }
 
+/** Calls back every `ms` milliseconds. Returns a function that ends it. */
+export function every(ms: number, callback: () => void, clock: Clock = systemClock): () => void {
+  let cancel = () => {};
+  const next = () => {
+    cancel = clock.schedule(ms, () => {
+      next();
+      callback();
+    });
+  };
+  next();
+  return () => cancel();
+}
+
 /** Settles as the promise does, or resolves with `late` after `ms` milliseconds. */
 export async function orAfter<T, L>(
   promise: Promise<T>,
@@ -130,7 +145,6 @@ export interface RetryOptions extends Backoff, WaitOptions {
   readonly isRetryable?: (error: unknown, attempt: number) => boolean;
   /** The shortest delay after this error, such as a server's `retry-after`; never more than `longestMs`. */
   readonly minDelayMs?: (error: unknown) => number;
-  readonly random?: () => number;
 }
 
 /**
@@ -141,7 +155,7 @@ export async function retry<T>(
   work: (attempt: number) => Promise<T>,
   options: RetryOptions,
 ): Promise<T> {
-  const { maxTries = Infinity, isRetryable = () => true, minDelayMs = () => 0, random } = options;
+  const { maxTries = Infinity, isRetryable = () => true, minDelayMs = () => 0, clock } = options;
   for (let attempt = 1; ; attempt++) {
     options.signal?.throwIfAborted();
     try {
@@ -150,7 +164,7 @@ export async function retry<T>(
       options.signal?.throwIfAborted();
       if (attempt >= maxTries || !isRetryable(error, attempt)) throw error;
       const atLeastMs = Math.min(minDelayMs(error), options.longestMs);
-      await sleep(Math.max(atLeastMs, backoffMs(attempt, options, random)), options);
+      await sleep(Math.max(atLeastMs, backoffMs(attempt, options, clock?.random)), options);
     }
   }
 }

@@ -2,6 +2,7 @@
 // once. Needs no tokenizer and no model: the job checks the rest.
 import { setImmediate } from 'node:timers/promises';
 import { ServeError } from '../common/errors.ts';
+import { type Clock, deadline } from '../common/waiting.ts';
 import {
   badLinesDetail,
   type DatasetParam,
@@ -37,8 +38,7 @@ const SLICE_MS = 3;
 /** Settings of `RowChecks`. */
 export interface RowCheckOptions {
   readonly files: Files;
-  /** Monotonic milliseconds. */
-  readonly clock: () => number;
+  readonly clock: Clock;
   readonly limits?: Partial<RowCheckLimits> | undefined;
 }
 
@@ -53,7 +53,7 @@ interface RowCheckResult {
 /** Checks files one at a time. */
 export class RowChecks {
   readonly #files: Files;
-  readonly #clock: () => number;
+  readonly #clock: Clock;
   readonly #limits: RowCheckLimits;
   /** One check at a time, so many requests take no more of the event loop than one. */
   #last: Promise<unknown> = Promise.resolve();
@@ -69,7 +69,7 @@ export class RowChecks {
    * Resolves if none was found within the limits.
    */
   async check(tenant: string, meta: FileMeta, param: DatasetParam): Promise<void> {
-    const endMs = this.#clock() + this.#limits.timeMs;
+    const endMs = this.#clock.now() + this.#limits.timeMs;
     const result = this.#last.then(() => this.#read(tenant, meta.id, endMs));
     this.#last = result.catch(() => {});
     const wrong = judge(await result, param);
@@ -79,21 +79,22 @@ export class RowChecks {
   }
 
   async #read(tenant: string, id: string, endMs: number): Promise<RowCheckResult> {
-    const leftMs = endMs - this.#clock();
+    const leftMs = endMs - this.#clock.now();
     const tally = new Tally();
     if (leftMs <= 0) return tally.result(false);
-    const signal = AbortSignal.timeout(Math.ceil(leftMs));
+    using late = deadline(leftMs, new BoundReached(), { clock: this.#clock });
+    const { signal } = late;
     try {
       const { body } = await this.#files.open(tenant, id, { signal });
       const lines = splitLines(bounded(body, this.#limits.maxBytes), MAX_LINE_BYTES);
-      let sliceEndMs = this.#clock() + SLICE_MS;
+      let sliceEndMs = this.#clock.now() + SLICE_MS;
       for await (const line of lines) {
         tally.add(line);
-        const nowMs = this.#clock();
+        const nowMs = this.#clock.now();
         if (nowMs >= endMs) return tally.result(false);
         if (nowMs < sliceEndMs) continue;
         await setImmediate();
-        sliceEndMs = this.#clock() + SLICE_MS;
+        sliceEndMs = this.#clock.now() + SLICE_MS;
       }
       return tally.result(true);
     } catch (error) {
@@ -155,7 +156,7 @@ function judge(
   return { code: 'invalid_n_examples', detail: tooFewDetail(examples, MIN_EXAMPLES), ...none };
 }
 
-/** The limit was reached in the middle of the file, so the last line is incomplete. */
+/** A limit was reached in the middle of the file. */
 class BoundReached extends Error {}
 
 /** Throws `BoundReached` in place of the chunk that exceeds the bound. */

@@ -4,6 +4,7 @@ import type { AdapterRepository } from '../../adapters/repository/repository.ts'
 import { guardStore } from '../../adapters/store/guarded-store.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import type { Logger } from '../common/log.ts';
+import { type Clock, systemClock } from '../common/waiting.ts';
 import { RowChecks } from './check-rows.ts';
 import { Files } from './files.ts';
 import type { JobRecord } from './job.ts';
@@ -39,8 +40,7 @@ export interface JobsOptions {
   readonly timing?: Partial<JobTiming>;
   /** Unix milliseconds. */
   readonly now?: () => number;
-  /** Monotonic milliseconds. */
-  readonly clock?: () => number;
+  readonly clock?: Clock;
 }
 
 /** Limits per tenant and server. */
@@ -100,29 +100,37 @@ export interface Jobs {
 /** Creates the training side of a server. The worker has to be started. */
 export function createJobs(options: JobsOptions): Jobs {
   const { repository, runner, base, root, limits, log, owner, onPublished } = options;
-  const { now = Date.now, clock = () => performance.now() } = options;
+  const { now = Date.now, clock = systemClock } = options;
   const { leaseMs, renewMs, pollMs, flushMs, diskRetryMs } = { ...TIMING, ...options.timing };
   const { maxFiles, maxFilesBytes: maxBytes, maxActive, maxTraining } = limits;
   const store = guardStore(options.store, log);
   const createId = createIds(now);
-  const files = new Files({ store, createId, now, maxFiles, maxBytes });
-  const jobs = new JobStore(store, now);
+  const files = new Files({ store, createId, now, clock, maxFiles, maxBytes });
+  const jobs = new JobStore(store, now, clock);
   const publication = new Publication({ repository, baseDigest: base.digest, onPublished });
   const folders = { root, baseDir: base.dir, files, repository };
   const folderOf = (job: JobRecord) => new JobFolder(job, folders);
-  const archiveOf = (job: JobRecord) => new RunArchive(store, runPrefix(job));
-  const taskOf = ({ job }: JobLease) => ({ runner, log, now, renewMs, folder: folderOf(job) });
+  const archiveOf = (job: JobRecord) => new RunArchive(store, runPrefix(job), clock);
+  const taskOf = ({ job }: JobLease) => ({
+    runner,
+    log,
+    now,
+    clock,
+    renewMs,
+    folder: folderOf(job),
+  });
   const collectGarbage = createCollector(options, now);
   const worker = new JobWorker({
     owner: owner.name,
-    leases: { jobs, leaseMs, clock },
-    watch: new LeaseWatch({ now: clock, leaseMs, isGone: owner.isGone }),
+    leases: { jobs, leaseMs, clock: clock.now },
+    watch: new LeaseWatch({ now: clock.now, leaseMs, isGone: owner.isGone }),
     baseDigest: base.digest,
     maxTraining,
     pollMs,
     diskRetryMs,
     log,
     now,
+    clock,
     validate: (lease) => new ValidationRun(lease, taskOf(lease)),
     train: (lease) =>
       new TrainingRun(lease, {
@@ -152,6 +160,7 @@ export function createJobs(options: JobsOptions): Jobs {
     maxActive,
     createId,
     now,
+    clock,
     wake: (jobId) => worker.wake(jobId),
   });
   return { files, worker, service, dryRuns: new DryRuns(runner, folders) };

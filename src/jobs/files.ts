@@ -10,6 +10,7 @@ import type {
 } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
 import { mapBounded } from '../common/map-bounded.ts';
+import type { Clock } from '../common/waiting.ts';
 import type { CreateId } from './names.ts';
 
 const metaSchema = z.object({
@@ -66,6 +67,7 @@ export interface FilesOptions {
   readonly maxFiles: number;
   /** Bytes of one tenant's files, including the results of jobs. */
   readonly maxBytes: number;
+  readonly clock?: Clock | undefined;
 }
 
 /** A creation in progress. */
@@ -93,7 +95,8 @@ export class Files {
 
   constructor(options: FilesOptions) {
     this.#options = options;
-    this.#metas = new Records(options.store, { schema: metaSchema, maxBytes: MAX_META_BYTES });
+    const kind = { schema: metaSchema, maxBytes: MAX_META_BYTES };
+    this.#metas = new Records(options.store, kind, options.clock);
   }
 
   /** Stores a file. Throws `ServeError` (400) if an upload exceeds the tenant's limits. */

@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { Records } from '../../adapters/store/records.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
+import type { Clock } from '../common/waiting.ts';
 
 /** A request with an `Idempotency-Key`. */
 export interface RepeatedRequest {
@@ -37,6 +38,7 @@ export interface KeyUsesOptions {
   readonly hasJob: (tenant: string, jobId: string) => Promise<boolean>;
   /** Unix milliseconds. */
   readonly now: () => number;
+  readonly clock: Clock;
 }
 
 /** Remembers which job each key of a tenant created. */
@@ -46,7 +48,8 @@ export class KeyUses {
 
   constructor(options: KeyUsesOptions) {
     this.#options = options;
-    this.#uses = new Records(options.store, { schema: useSchema, maxBytes: MAX_USE_BYTES });
+    const kind = { schema: useSchema, maxBytes: MAX_USE_BYTES };
+    this.#uses = new Records(options.store, kind, options.clock);
   }
 
   /**

@@ -4,6 +4,7 @@ import { randomInt } from 'node:crypto';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
 import { mapBounded } from '../common/map-bounded.ts';
+import type { Clock } from '../common/waiting.ts';
 import { mayUseAdapter, type Tenant } from '../contracts/tenant.ts';
 import type { DatasetParam } from '../rows/file-fault.ts';
 import type { RowChecks } from './check-rows.ts';
@@ -50,6 +51,7 @@ export interface JobServiceOptions {
   readonly createId: CreateId;
   /** Unix milliseconds. */
   readonly now: () => number;
+  readonly clock: Clock;
   /** Tells the worker that this job has changed. */
   readonly wake: (jobId: string) => void;
 }
@@ -66,10 +68,10 @@ export class JobService {
   readonly #keyUses: KeyUses;
 
   constructor(options: JobServiceOptions) {
-    const { store, jobs, now } = options;
+    const { store, jobs, now, clock } = options;
     this.#options = options;
     const hasJob = async (tenant: string, id: string) => Boolean(await jobs.find({ tenant, id }));
-    this.#keyUses = new KeyUses({ store, hasJob, now });
+    this.#keyUses = new KeyUses({ store, hasJob, now, clock });
   }
 
   /**

@@ -5,6 +5,7 @@ import { Records } from '../../adapters/store/records.ts';
 import type { ObjectStore, StoreCall } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
 import { mapBounded } from '../common/map-bounded.ts';
+import type { Clock } from '../common/waiting.ts';
 import {
   eventBatchSchema,
   type JobChange,
@@ -46,12 +47,13 @@ export class JobStore {
   readonly #batches: Records<{ mark: string; events: JobEvent[] }>;
   readonly #now: () => number;
 
-  /** @param store guarded @param now Unix milliseconds */
-  constructor(store: ObjectStore, now: () => number) {
+  /** @param store guarded @param now Unix milliseconds @param clock default: the machine's */
+  constructor(store: ObjectStore, now: () => number, clock?: Clock) {
     this.#store = store;
     this.#now = now;
-    this.#jobs = new Records(store, { schema: jobSchema, maxBytes: MAX_JOB_BYTES });
-    this.#batches = new Records(store, { schema: eventBatchSchema, maxBytes: MAX_JOB_BYTES });
+    this.#jobs = new Records(store, { schema: jobSchema, maxBytes: MAX_JOB_BYTES }, clock);
+    const batchKind = { schema: eventBatchSchema, maxBytes: MAX_JOB_BYTES };
+    this.#batches = new Records(store, batchKind, clock);
   }
 
   /**

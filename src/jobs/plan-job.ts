@@ -3,6 +3,7 @@
 import { randomUUID } from 'node:crypto';
 import { type ErrorCode, ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
+import { type Clock, every } from '../common/waiting.ts';
 import type { Fault, JobPlan } from '../contracts/training-messages.ts';
 import { withInterruption } from './interruption.ts';
 import { advance, type JobRecord, messageEvent, type NewEvent, withFault } from './job.ts';
@@ -35,6 +36,7 @@ export interface ValidationRunOptions {
   readonly now: () => number;
   /** Milliseconds between renewals of the lease. */
   readonly renewMs: number;
+  readonly clock: Clock;
 }
 
 /** The validation of one job. The job ends up queued or failed; if this is interrupted, another server starts over. */
@@ -50,7 +52,8 @@ export class ValidationRun implements JobTask {
   }
 
   async run(): Promise<void> {
-    const renewal = setInterval(() => void this.refresh(), this.#options.renewMs);
+    const { renewMs, clock } = this.#options;
+    const endRenewal = every(renewMs, () => void this.refresh(), clock);
     try {
       await this.#finish(await planJob(this.#lease.job, this.#options, this.#end.signal));
     } catch (error) {
@@ -58,7 +61,7 @@ export class ValidationRun implements JobTask {
       if (!this.#end.signal.aborted) throw error;
       await this.#release();
     } finally {
-      clearInterval(renewal);
+      endRenewal();
     }
   }
 

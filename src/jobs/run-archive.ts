@@ -5,10 +5,16 @@ import { randomUUID } from 'node:crypto';
 import { mkdtemp, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
-import { ifSound, readDocument, updateDocument } from '../../adapters/store/documents.ts';
+import {
+  type DocumentStore,
+  ifSound,
+  readDocument,
+  updateDocument,
+} from '../../adapters/store/documents.ts';
 import { type ObjectStore, type StoreCall, StoreError } from '../../adapters/store/store.ts';
 import { makeFolder } from '../common/folders.ts';
 import { mapBounded } from '../common/map-bounded.ts';
+import type { Clock } from '../common/waiting.ts';
 import { copyRun } from './run-copy.ts';
 import { describeFiles, fetchFile, storedFileSchema } from './stored-files.ts';
 
@@ -34,11 +40,13 @@ type ArchiveCall = StoreCall & { readonly signal: AbortSignal };
 /** The archive of one run. */
 export class RunArchive {
   readonly #store: ObjectStore;
+  readonly #documents: DocumentStore;
   readonly #prefix: string;
 
-  /** @param prefix of all keys, with a slash at the end */
-  constructor(store: ObjectStore, prefix: string) {
+  /** @param prefix of all keys, with a slash at the end @param clock default: the machine's */
+  constructor(store: ObjectStore, prefix: string, clock?: Clock) {
     this.#store = store;
+    this.#documents = { store, clock };
     this.#prefix = prefix;
   }
 
@@ -96,7 +104,7 @@ export class RunArchive {
 
   /** Returns undefined if the index is missing or damaged. */
   async #readIndex(call: StoreCall): Promise<RunIndex | undefined> {
-    const found = readDocument({ store: this.#store }, this.#indexKey, INDEX_KIND, call);
+    const found = readDocument(this.#documents, this.#indexKey, INDEX_KIND, call);
     return (await ifSound(found))?.value;
   }
 
@@ -108,7 +116,7 @@ export class RunArchive {
     let useless: RunIndex | undefined;
     const swap = () =>
       updateDocument(
-        { store: this.#store },
+        this.#documents,
         this.#indexKey,
         INDEX_KIND,
         (now) => {

@@ -1,6 +1,7 @@
 // Gathers what a run reports and writes it into the job's record a moment later. Each write renews
 // the lease. Whatever was not written stays for the next write. Knows no trainer.
 import type { Logger } from '../common/log.ts';
+import type { Clock } from '../common/waiting.ts';
 import type { StepMessage } from '../contracts/training-messages.ts';
 import type { JobState, NewEvent } from './job.ts';
 import { type JobLease, LeaseLost } from './lease.ts';
@@ -11,6 +12,7 @@ export interface RunJournalOptions {
   readonly log: Pick<Logger, 'warn'>;
   /** Unix milliseconds. */
   readonly now: () => number;
+  readonly clock: Clock;
   /** Milliseconds between a report and its write. */
   readonly flushMs: number;
   /** Called when the job's record was read and written. */
@@ -29,7 +31,8 @@ export class RunJournal {
   /** The first step of this run, to estimate the end. */
   #first: { step: number; atMs: number } | undefined;
   #estimatedFinishMs: number | undefined;
-  #timer: NodeJS.Timeout | undefined;
+  /** Set while a write is due. */
+  #cancelWrite: (() => void) | undefined;
   /** Whether the last attempt to write failed. */
   #isFailing = false;
 
@@ -59,8 +62,8 @@ export class RunJournal {
 
   /** Writes all reports and one more change of the record. Throws `LeaseLost` or the store's error. */
   async write(change: (job: JobState) => JobState | undefined = () => undefined): Promise<void> {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+    this.#cancelWrite?.();
+    this.#cancelWrite = undefined;
     let written = { steps: 0, events: 0 };
     // The lease makes one change at a time, so no two writes take the same reports.
     await this.#lease.change((job) => {
@@ -91,10 +94,11 @@ export class RunJournal {
 
   /** Stops writing by itself. */
   close(): void {
-    clearTimeout(this.#timer);
+    this.#cancelWrite?.();
   }
 
   #writeSoon(): void {
-    this.#timer ??= setTimeout(() => void this.tryWrite(), this.#options.flushMs);
+    const { clock, flushMs } = this.#options;
+    this.#cancelWrite ??= clock.schedule(flushMs, () => void this.tryWrite());
   }
 }

@@ -3,6 +3,7 @@
 // HTTP.
 import { ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
+import { type Clock, every } from '../common/waiting.ts';
 import type { EvaluationCard } from '../contracts/evaluation-card.ts';
 import type {
   EventMessage,
@@ -54,6 +55,7 @@ export interface TrainingRunOptions extends RunResultsOptions {
   readonly flushMs: number;
   /** Milliseconds between renewals of the lease. */
   readonly renewMs: number;
+  readonly clock: Clock;
   readonly observer: RunObserver | undefined;
 }
 
@@ -80,7 +82,8 @@ export class TrainingRun implements JobTask {
   }
 
   async run(): Promise<void> {
-    const renewal = setInterval(() => void this.refresh(), this.#options.renewMs);
+    const { renewMs, clock } = this.#options;
+    const endRenewal = every(renewMs, () => void this.refresh(), clock);
     try {
       const request = await this.#start();
       if (!request) return await this.#lease.release();
@@ -95,7 +98,7 @@ export class TrainingRun implements JobTask {
       if (error instanceof InputFault) await this.#fail(error.fault);
       else if (!(error instanceof LeaseLost)) throw error;
     } finally {
-      clearInterval(renewal);
+      endRenewal();
       this.#journal.close();
       const { job, lost } = this.#lease;
       this.#observer.ended(job.status, lost.aborted ? 'lease_lost' : job.error?.code);

@@ -2,6 +2,7 @@
 // servers may do this over one store. Knows no trainer and no HTTP: how a job is validated and trained are arguments.
 import { isDiskFull, ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
+import type { Clock } from '../common/waiting.ts';
 import { DISK_FULL_FAULT } from '../contracts/training-messages.ts';
 import { isWaitingForDisk, withInterruption } from './interruption.ts';
 import { hasEnded, type JobRecord } from './job.ts';
@@ -36,6 +37,7 @@ export interface JobWorkerOptions {
   readonly log: Pick<Logger, 'warn' | 'error'>;
   /** Unix milliseconds. */
   readonly now: () => number;
+  readonly clock: Clock;
   validate(lease: JobLease): JobTask;
   train(lease: JobLease): JobTask;
   /** Removes everything that nobody needs any more of a job that is over. */
@@ -64,7 +66,7 @@ export class JobWorker {
   #isOpen = false;
   #scan: Promise<void> | undefined;
   #isScanDue = false;
-  #timer: NodeJS.Timeout | undefined;
+  #cancelScan = () => {};
 
   constructor(options: JobWorkerOptions) {
     this.#options = options;
@@ -90,15 +92,15 @@ export class JobWorker {
   /** Claims nothing more and stops all tasks. Kills those that have not stopped by the deadline. */
   async close(deadlineMs: number): Promise<void> {
     this.#isOpen = false;
-    clearTimeout(this.#timer);
+    this.#cancelScan();
     await this.#scan;
     const active = [...this.#active.values()];
     for (const { task } of active) task.stop();
-    const deadline = setTimeout(() => {
+    const cancelDeadline = this.#options.clock.schedule(deadlineMs, () => {
       for (const { task } of active) task.kill();
-    }, deadlineMs);
+    });
     await Promise.all(active.map(({ ended }) => ended));
-    clearTimeout(deadline);
+    cancelDeadline();
   }
 
   /** Starts a scan. During a scan it schedules one more. */
@@ -106,7 +108,7 @@ export class JobWorker {
     if (!this.#isOpen) return;
     this.#isScanDue = true;
     if (this.#scan) return;
-    clearTimeout(this.#timer);
+    this.#cancelScan();
     this.#scan = this.#scanAll().then((count) => {
       this.#scan = undefined;
       if (this.#isScanDue) return this.#scanNow();
@@ -117,7 +119,7 @@ export class JobWorker {
   #scanLater(jobCount: number): void {
     if (!this.#isOpen) return;
     const delayMs = Math.max(this.#options.pollMs, (jobCount / READS_PER_SECOND) * 1000);
-    this.#timer = setTimeout(() => this.#scanNow(), delayMs);
+    this.#cancelScan = this.#options.clock.schedule(delayMs, () => this.#scanNow());
   }
 
   /**

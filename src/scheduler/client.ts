@@ -3,6 +3,7 @@
 
 import { ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
+import { type Clock, systemClock } from '../common/waiting.ts';
 import type { AdapterSource, GenerationRequest } from '../contracts/generation.ts';
 import type { TenantShare } from '../contracts/tenant.ts';
 import { Admission, type AdmissionLimits, DEFAULT_ADMISSION, type Waiting } from './admission.ts';
@@ -38,7 +39,7 @@ export function createProcessClient({
   ...options
 }: SupervisorOptions & { admission?: AdmissionLimits }): EngineClient {
   const connect = (handlers: ChannelHandlers) => new Supervisor(options, handlers);
-  return new EngineClient(connect, options.log, admission);
+  return new EngineClient(connect, options.log, admission, options.clock);
 }
 
 /** Resolves or rejects a promise that waits for an answer of the engine. */
@@ -64,7 +65,7 @@ type Phase = 'loading' | 'waiting' | 'joining' | 'prefilled' | 'running';
 /** Submits sequences over a channel and delivers their events. */
 export class EngineClient {
   /** Adapters and requests that are refused because the engine crashed with them. */
-  readonly quarantine = new Quarantine();
+  readonly quarantine: Quarantine;
   readonly #channel: EngineChannel;
   readonly #log: Logger;
   readonly #admission: Admission;
@@ -87,9 +88,11 @@ export class EngineClient {
     connect: (handlers: ChannelHandlers) => EngineChannel,
     log: Logger,
     admission: AdmissionLimits = DEFAULT_ADMISSION,
+    { now }: Pick<Clock, 'now'> = systemClock,
   ) {
     this.#log = log;
-    this.#admission = new Admission(admission);
+    this.quarantine = new Quarantine(now);
+    this.#admission = new Admission(admission, now);
     this.#channel = connect({
       onMessage: (message) => this.#receive(message),
       onStuck: () => this.quarantine.crashed(this.#sequencesInFailedStep()),

@@ -2,6 +2,7 @@
 // sequence ends. Knows no steps and no queue.
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { ServeError } from '../common/errors.ts';
+import type { Clock } from '../common/waiting.ts';
 import type { AdapterSource } from '../contracts/generation.ts';
 import type { AdapterKey } from '../engine/batch.ts';
 import { setLoopTimeout } from './liveness.ts';
@@ -48,11 +49,14 @@ interface PendingLoad {
 /** Leases per sequence, with a timeout for the load. */
 export class SequenceLeases {
   readonly #adapters: AdapterLeases;
+  readonly #clock: Clock | undefined;
   readonly #loads = new Map<SequenceId, PendingLoad>();
   readonly #leases = new Map<SequenceId, AdapterLease>();
 
-  constructor(adapters: AdapterLeases) {
+  /** @param clock default: the machine's */
+  constructor(adapters: AdapterLeases, clock?: Clock) {
     this.#adapters = adapters;
+    this.#clock = clock;
   }
 
   /**
@@ -62,7 +66,8 @@ export class SequenceLeases {
   async start(id: SequenceId, source: AdapterSource): Promise<AdapterLease | undefined> {
     const controller = new AbortController();
     const late = new ServeError('adapter_unavailable', 'The adapter took too long to load.');
-    const cancelTimeout = setLoopTimeout(() => controller.abort(late), LOAD_TIMEOUT_MS);
+    const giveUp = () => controller.abort(late);
+    const cancelTimeout = setLoopTimeout(giveUp, LOAD_TIMEOUT_MS, this.#clock);
     this.#loads.set(id, { controller, cancelTimeout });
     const lease = await this.#adapters.lease(source, { signal: controller.signal });
     if (!this.#endLoad(id)) {

@@ -1,6 +1,7 @@
 // Watches whether the engine process is alive and makes progress: heartbeats, a watchdog over heartbeats and runs, and
 // timeouts that a pause of this process does not use up. Knows no process and kills none.
 import { Worker } from 'node:worker_threads';
+import { type Clock, every, systemClock } from '../common/waiting.ts';
 import type { RunSize } from './protocol.ts';
 import type { RunTimes } from './run-times.ts';
 
@@ -51,6 +52,7 @@ export interface WatchdogOptions {
   readonly terminationMs: number;
   /** How long heartbeats may be missing. */
   readonly silenceBudgetMs: number;
+  readonly clock?: Clock;
   /** Whether a sequence waits for a step. */
   isWaiting(): boolean;
   /** A run exceeded its time and has to be terminated. */
@@ -67,7 +69,8 @@ export interface WatchdogOptions {
  */
 export class Watchdog {
   readonly #options: WatchdogOptions;
-  readonly #timer: NodeJS.Timeout;
+  /** Stops the watchdog. */
+  readonly stop: () => void;
   #silentMs = 0;
   #runMs = 0;
   /** The size of the current run; undefined if none has begun. */
@@ -77,7 +80,7 @@ export class Watchdog {
 
   constructor(options: WatchdogOptions) {
     this.#options = options;
-    this.#timer = setInterval(() => this.#tick(), TICK_MS);
+    this.stop = every(TICK_MS, () => this.#tick(), options.clock);
   }
 
   /** Whether heartbeats arrive and the current run does not take far longer than others of its size. */
@@ -105,10 +108,6 @@ export class Watchdog {
     if (isKnown) this.#options.runTimes.record(this.#size!, this.#runMs + TICK_MS);
     this.#runMs = 0;
     this.#overdueAtMs = undefined;
-  }
-
-  stop(): void {
-    clearInterval(this.#timer);
   }
 
   /** The longest run of the current size so far, in ms. */
@@ -142,13 +141,17 @@ const TIMEOUT_TICKS = 20;
  * ordinary timer fires before the loop has read the messages that arrived meanwhile; here a pause counts as at most a
  * twentieth of `ms`. Returns a function that cancels the timeout.
  */
-export function setLoopTimeout(action: () => void, ms: number): () => void {
+export function setLoopTimeout(
+  action: () => void,
+  ms: number,
+  clock: Clock = systemClock,
+): () => void {
   let ticks = 0;
+  let cancel = () => {};
   const tick = () => {
-    if (ticks++ < TIMEOUT_TICKS) timer = setTimeout(tick, ms / TIMEOUT_TICKS);
+    if (ticks++ < TIMEOUT_TICKS) cancel = clock.schedule(ms / TIMEOUT_TICKS, tick);
     else action();
   };
-  let timer: NodeJS.Timeout;
   tick();
-  return () => clearTimeout(timer);
+  return () => cancel();
 }

@@ -3,6 +3,7 @@
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { assert, assertNever } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
+import { type Clock, systemClock } from '../common/waiting.ts';
 import type { AdapterSource, Constraint, GenerationRequest } from '../contracts/generation.ts';
 import type { AdapterKey, Batch, BatchResult, SlotId } from '../engine/batch.ts';
 import { Pooler } from '../engine/pooler.ts';
@@ -78,6 +79,7 @@ export interface StepLoopOptions {
    * has a constraint.
    */
   createMatcher?: ((constraint: Constraint) => Promise<TokenMatcher>) | undefined;
+  clock?: Clock;
 }
 
 const NO_PREFIXES = { bytes: 0, capacityBytes: 0, evictions: 0 };
@@ -96,6 +98,7 @@ export class StepLoop {
   readonly #adapters: AdapterLeases;
   readonly #leases: SequenceLeases;
   readonly #scheduler: Scheduler;
+  readonly #clock: Clock;
   readonly #createProposer: StepLoopOptions['createProposer'];
   readonly #createMatcher: StepLoopOptions['createMatcher'];
   #post: (message: FromEngine) => void = () => {};
@@ -104,15 +107,16 @@ export class StepLoop {
   /** Whether the run in flight is being terminated. */
   #isTerminating = false;
   #isDraining = false;
-  #deadline: NodeJS.Timeout | undefined;
+  #cancelDeadline = () => {};
   #wake: () => void = () => {};
 
-  constructor({ engine, adapters, limits = {}, ...create }: StepLoopOptions) {
+  constructor({ engine, adapters, limits = {}, clock, ...create }: StepLoopOptions) {
     this.#engine = engine;
     this.#adapters = adapters;
     this.#createProposer = create.createProposer;
     this.#createMatcher = create.createMatcher;
-    this.#leases = new SequenceLeases(adapters);
+    this.#clock = clock ?? systemClock;
+    this.#leases = new SequenceLeases(adapters, this.#clock);
     const { slotCount, maxSeqLength } = engine.info;
     const canAttach = (keys: readonly AdapterKey[]) =>
       engine.canAttach(keys.map((key) => this.#leases.weights(key)));
@@ -140,7 +144,7 @@ export class StepLoop {
       else await this.#idle();
       await nextTurn();
     }
-    clearTimeout(this.#deadline);
+    this.#cancelDeadline();
     await this.#engine.release();
   }
 
@@ -323,10 +327,10 @@ export class StepLoop {
     if (this.#isDraining) return;
     this.#isDraining = true;
     this.#failAll(this.#scheduler.ids('waiting'));
-    this.#deadline = setTimeout(() => {
+    this.#cancelDeadline = this.#clock.schedule(deadlineMs, () => {
       this.#failAll(this.#scheduler.ids('live'));
       this.#wake();
-    }, deadlineMs);
+    });
   }
 
   #failAll(ids: readonly SequenceId[]): void {

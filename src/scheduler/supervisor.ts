@@ -4,6 +4,7 @@ import type { ChildProcess } from 'node:child_process';
 import { ConfigError, ServeError } from '../common/errors.ts';
 import { forkProgram } from '../common/fork-program.ts';
 import type { Logger } from '../common/log.ts';
+import { type Clock, systemClock } from '../common/waiting.ts';
 import { HEARTBEAT_FD, setLoopTimeout, Watchdog } from './liveness.ts';
 import type {
   ChannelHandlers,
@@ -43,6 +44,9 @@ export interface SupervisorOptions {
   restartDelaysMs?: readonly number[];
   /** Runs before every start except the first. If it rejects, the supervisor gives up with that error. */
   prepareRestart?: () => Promise<void>;
+  clock?: Clock;
+  /** Starts the child process. */
+  fork?: typeof forkProgram;
 }
 
 /** The channel to an engine in a child process. */
@@ -62,7 +66,7 @@ export class Supervisor implements EngineChannel {
   readonly #runTimes = new RunTimes();
   /** Processes that this supervisor replaced. That does not count as a crash. */
   readonly #replaced = new WeakSet<ChildProcess>();
-  #restart: NodeJS.Timeout | undefined;
+  #cancelRestart = () => {};
 
   constructor(options: SupervisorOptions, handlers: ChannelHandlers) {
     this.#options = {
@@ -72,6 +76,8 @@ export class Supervisor implements EngineChannel {
       silenceBudgetMs: 15_000,
       restartDelaysMs: RESTART_DELAYS_MS,
       prepareRestart: async () => {},
+      clock: systemClock,
+      fork: forkProgram,
       ...options,
     };
     this.#handlers = handlers;
@@ -123,12 +129,13 @@ export class Supervisor implements EngineChannel {
     const child = this.#child;
     const wasReady = this.#state === 'ready';
     this.#stop(new ServeError('overloaded', 'The server is shutting down.'));
-    clearTimeout(this.#restart);
+    this.#cancelRestart();
     if (!child) {
       this.#ended.resolve();
     } else if (wasReady) {
       child.send({ type: 'drain', deadlineMs } satisfies ToEngine, () => {});
-      const cancelKill = setLoopTimeout(() => child.kill('SIGKILL'), deadlineMs + DRAIN_GRACE_MS);
+      const kill = () => child.kill('SIGKILL');
+      const cancelKill = setLoopTimeout(kill, deadlineMs + DRAIN_GRACE_MS, this.#options.clock);
       void this.#ended.promise.then(cancelKill);
     } else {
       child.kill('SIGKILL');
@@ -137,8 +144,8 @@ export class Supervisor implements EngineChannel {
   }
 
   #start(): void {
-    const { entry, hostOptions } = this.#options;
-    const child = forkProgram(entry, [JSON.stringify(hostOptions), String(HEARTBEAT_FD)], {
+    const { entry, hostOptions, fork } = this.#options;
+    const child = fork(entry, [JSON.stringify(hostOptions), String(HEARTBEAT_FD)], {
       serialization: 'advanced',
       // Native code may print: its stdout goes to our stderr. The last entry is HEARTBEAT_FD.
       stdio: ['ignore', 2, 2, 'ipc', 'pipe'],
@@ -220,7 +227,8 @@ export class Supervisor implements EngineChannel {
       return;
     }
     if (isOwnFault(end)) this.#handlers.onCrashed();
-    const now = performance.now();
+    const { clock } = this.#options;
+    const now = clock.now();
     this.#crashTimes = this.#crashTimes.filter((time) => now - time < CRASH_WINDOW_MS);
     this.#crashTimes.push(now);
     const crashes = this.#crashTimes.length;
@@ -238,7 +246,7 @@ export class Supervisor implements EngineChannel {
       return;
     }
     const delayMs = this.#options.restartDelaysMs[crashes - 1];
-    this.#restart = setTimeout(() => void this.#startAgain(), delayMs);
+    this.#cancelRestart = clock.schedule(delayMs ?? 0, () => void this.#startAgain());
   }
 
   async #startAgain(): Promise<void> {

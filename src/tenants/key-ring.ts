@@ -4,6 +4,7 @@ import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { FileError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
+import { type Clock, every } from '../common/waiting.ts';
 import type { Tenant } from '../contracts/tenant.ts';
 import { type KeyDigest, keyIdOf } from './api-key.ts';
 import { type KeysFile, parseKeysFile, readKeysText, tenantOf } from './keys-file.ts';
@@ -51,6 +52,7 @@ export interface WatchedKeysOptions {
   readonly log: Logger;
   /** Returns Unix milliseconds. */
   readonly now?: () => number;
+  readonly clock?: Clock;
 }
 
 /** The keys of a file that may change. After a faulty edit the last good state stays in force. */
@@ -63,14 +65,14 @@ export class WatchedKeys {
   #signature: string | undefined;
   #fault: string | undefined;
   #refreshing: Promise<void> | undefined;
-  readonly #timer: NodeJS.Timeout;
+  readonly #stop: () => void;
 
   private constructor(file: string, text: string, options: WatchedKeysOptions) {
     this.#file = file;
     this.#options = options;
     this.#text = text;
     this.#ring = new KeyRing(parseKeysFile(text), options.digest);
-    this.#timer = setInterval(() => void this.refresh(), POLL_MS).unref();
+    this.#stop = every(POLL_MS, () => void this.refresh(), options.clock);
   }
 
   /** Resolves with undefined if there is no such file. Rejects with `FileError` if it is faulty. */
@@ -94,7 +96,7 @@ export class WatchedKeys {
 
   /** Stops watching. */
   close(): void {
-    clearInterval(this.#timer);
+    this.#stop();
   }
 
   async #refresh(): Promise<void> {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { type PollCall, PolledCache } from '../../adapters/registry/polled-cache.ts';
+import { systemClock } from '../../src/common/waiting.ts';
 
 const POLL_MS = 2000;
 const fail = () => Promise.reject(new Error('the source fails'));
@@ -21,7 +22,7 @@ function setUp() {
   };
   const cache = new PolledCache<Value>({
     pollMs: POLL_MS,
-    now: () => state.nowMs,
+    clock: { ...systemClock, now: () => state.nowMs },
     read: async (_key, _known, call) => {
       state.reads++;
       state.calls.push(call);

@@ -9,6 +9,7 @@ import {
   StoreAdapters,
   type StoreRegistryOptions,
 } from '../../adapters/registry/store-registry.ts';
+import { systemClock } from '../../src/common/waiting.ts';
 import { LOCAL_TENANT, type Tenant } from '../../src/contracts/tenant.ts';
 import { createPublished, storeIsDown, watchStore } from './published.ts';
 import { configBytes, weightsNamed } from './sample.ts';
@@ -32,7 +33,7 @@ function setUp(options: Partial<StoreRegistryOptions> & { folder?: string } = {}
   const { repository } = createPublished(store);
   const adapters = new StoreAdapters(repository, {
     pollMs: POLL_MS,
-    now: () => clock.nowMs,
+    clock: { ...systemClock, now: () => clock.nowMs },
     ...options,
   });
   const local = options.folder ? [new FolderAdapters(options.folder, { baseNames: ['toy'] })] : [];

@@ -11,6 +11,7 @@ import { DiskTier } from '../../adapters/tiers/disk.ts';
 import { Fetcher } from '../../adapters/tiers/fetcher.ts';
 import { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
 import { createLog } from '../../src/common/log.ts';
+import { systemClock } from '../../src/common/waiting.ts';
 import { prefetchAdapter } from '../../src/http/prefetch.ts';
 import { createPublished, type WatchedStore, watchStore } from '../adapters/published.ts';
 import { type Served, type ServedOptions, serve, utf8 } from './served.ts';
@@ -46,7 +47,7 @@ export function servePublished(
   });
   const adapters = new StoreAdapters(repository, {
     pollMs: POLL_MS,
-    now: () => clock.nowMs,
+    clock: { ...systemClock, now: () => clock.nowMs },
     async warm(part) {
       const { name: id, digest } = part;
       const parts = [{ ...part, weight: 1 }];

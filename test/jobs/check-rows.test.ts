@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
+import { systemClock } from '../../src/common/waiting.ts';
 import { type RowCheckLimits, RowChecks } from '../../src/jobs/check-rows.ts';
 import { openServer } from './simulated.ts';
 
@@ -13,7 +14,7 @@ async function checks(text: string, limits: Partial<RowCheckLimits> = {}) {
   const source = Buffer.from(text);
   const facts = { filename: 'rows.jsonl', purpose: 'fine-tune' as const };
   const meta = await files.create('acme', { source, byteSize: source.length, ...facts });
-  const check = new RowChecks({ files, clock: () => performance.now(), limits });
+  const check = new RowChecks({ files, clock: systemClock, limits });
   return () => check.check('acme', meta, 'training_file');
 }
 

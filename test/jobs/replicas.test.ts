@@ -5,6 +5,7 @@ import { describe, test } from 'node:test';
 import { AdapterRepository } from '../../adapters/repository/repository.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { createLog } from '../../src/common/log.ts';
+import { systemClock } from '../../src/common/waiting.ts';
 import { createChildRunner } from '../../src/jobs/child-runner.ts';
 import { type JobRunner, RunStop } from '../../src/jobs/runner.ts';
 import { BASE, gates, openServer, startServer, until } from './simulated.ts';
@@ -161,7 +162,10 @@ describe('a lease', () => {
     const { token } = await first.until(job, 'running');
     let clockMs = 0;
     const watch = watched();
-    const second = startServer(store, { clock: () => clockMs, runner: watch.runner });
+    const second = startServer(store, {
+      clock: { ...systemClock, now: () => clockMs },
+      runner: watch.runner,
+    });
     await until('a take-over', async () => {
       clockMs += 1_000;
       return (await second.get(job)).token > token ? true : undefined;
@@ -197,7 +201,7 @@ describe('a lease', () => {
     await first.until(job, 'running');
     open(1, 2);
     const owner = { name: 'heir', isGone: (name: string) => name === 'dead' };
-    const second = startServer(store, { owner, clock: () => 0 });
+    const second = startServer(store, { owner, clock: { ...systemClock, now: () => 0 } });
     const done = await second.until(job, 'succeeded');
     assert.ok(done.token >= 1);
   });

@@ -18,7 +18,7 @@ function setUp() {
   const lines: Line[] = [];
   const keep = (line: Line) => void lines.push(line);
   const log = { warn: keep, error: keep } as never;
-  const fetcher = new Fetcher({ store, clock, log, random: () => 0.5 });
+  const fetcher = new Fetcher({ store, clock, log });
   const kept: string[] = [];
   const start = ({ manifest }: Published, owner = manifest.tenant) =>
     fetcher.fetch(owner, manifest, async (open) => {

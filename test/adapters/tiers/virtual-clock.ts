@@ -11,6 +11,9 @@ export class VirtualClock implements Clock {
   #nowMs = 1_000_000;
   readonly #timers = new Set<Timer>();
 
+  /** Tests replace it. */
+  random = (): number => 0.5;
+
   now = (): number => this.#nowMs;
 
   schedule = (delayMs: number, callback: () => void): (() => void) => {
