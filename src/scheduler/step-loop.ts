@@ -1,5 +1,6 @@
 // The loop of the engine process: messages in, steps on the engine, events out. Knows neither how messages travel (a
 // channel or function calls) nor how a batch is chosen or run.
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { assert, assertNever } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
@@ -142,7 +143,7 @@ export class StepLoop {
       const plan = this.#scheduler.next();
       if (plan) this.#publish(await this.#runStep(plan), { ran: true });
       else await this.#idle();
-      await nextTurn();
+      await nextTurn(); // lets messages in, even if the engine answers within this turn
     }
     this.#cancelDeadline();
     await this.#engine.release();
@@ -394,9 +395,4 @@ function tookTooLong(): ServeError {
 
 function shuttingDown(): ServeError {
   return new ServeError('overloaded', 'The server is shutting down.');
-}
-
-/** Lets messages in between two steps, even if the engine answers without leaving this turn of the event loop. */
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }
