@@ -19,6 +19,8 @@ import { RunTimes } from './run-times.ts';
 /** After three crashes in five minutes the server exits, and whatever supervises the server takes over. */
 const CRASHES_TO_GIVE_UP = 3;
 const CRASH_WINDOW_MS = 5 * 60_000;
+/** A process that served for this long before somebody killed it is not part of a crash loop. */
+const STABLE_MS = 30_000;
 /** Delays before the first and the second restart in a window. */
 const RESTART_DELAYS_MS: readonly number[] = [100, 1_000];
 /** After the deadline of a drain, the process still has to end its streams and release memory. */
@@ -42,6 +44,8 @@ export interface SupervisorOptions {
   /** How long heartbeats of a ready process may be missing. Then the process is killed. */
   silenceBudgetMs?: number;
   restartDelaysMs?: readonly number[];
+  /** How long a process must have been ready so that its death by a signal from outside does not count as a crash. */
+  stableMs?: number;
   /** Runs before every start except the first. If it rejects, the supervisor gives up with that error. */
   prepareRestart?: () => Promise<void>;
   clock?: Clock;
@@ -64,6 +68,10 @@ export class Supervisor implements EngineChannel {
   #watchdog: Watchdog | undefined;
   /** Outlives the processes, because it describes this machine. */
   readonly #runTimes = new RunTimes();
+  /** When the current process became ready, in monotonic milliseconds. Undefined until then. */
+  #readyAtMs: number | undefined;
+  /** Processes that the watchdog killed. */
+  readonly #stuck = new WeakSet<ChildProcess>();
   /** Processes that this supervisor replaced. That does not count as a crash. */
   readonly #replaced = new WeakSet<ChildProcess>();
   #cancelRestart = () => {};
@@ -75,6 +83,7 @@ export class Supervisor implements EngineChannel {
       terminationMs: 2_000,
       silenceBudgetMs: 15_000,
       restartDelaysMs: RESTART_DELAYS_MS,
+      stableMs: STABLE_MS,
       prepareRestart: async () => {},
       clock: systemClock,
       fork: forkProgram,
@@ -110,6 +119,7 @@ export class Supervisor implements EngineChannel {
     const child = this.#child;
     if (!child) return;
     this.#options.log.error({ pid: child.pid }, `engine process killed: ${reason}`);
+    this.#stuck.add(child);
     child.kill('SIGKILL');
     this.#lose(child);
   }
@@ -151,6 +161,7 @@ export class Supervisor implements EngineChannel {
       stdio: ['ignore', 2, 2, 'ipc', 'pipe'],
     });
     this.#child = child;
+    this.#readyAtMs = undefined;
     child.stdio[HEARTBEAT_FD]
       ?.on('error', () => {})
       .on('data', () => {
@@ -169,6 +180,7 @@ export class Supervisor implements EngineChannel {
         if (this.#state === 'stopped') break;
         this.#model = message.model;
         this.#state = 'ready';
+        this.#readyAtMs = this.#options.clock.now();
         this.#watch();
         this.#ready.resolve(message.model);
         break;
@@ -230,7 +242,9 @@ export class Supervisor implements EngineChannel {
     const { clock } = this.#options;
     const now = clock.now();
     this.#crashTimes = this.#crashTimes.filter((time) => now - time < CRASH_WINDOW_MS);
-    this.#crashTimes.push(now);
+    const servedMs = now - (this.#readyAtMs ?? now);
+    const isFromOutside = !isOwnFault(end) && !this.#stuck.has(child);
+    if (!isFromOutside || servedMs < this.#options.stableMs) this.#crashTimes.push(now);
     const crashes = this.#crashTimes.length;
     this.#options.log.error(
       { pid: child.pid, crashes },
@@ -245,7 +259,7 @@ export class Supervisor implements EngineChannel {
       );
       return;
     }
-    const delayMs = this.#options.restartDelaysMs[crashes - 1];
+    const delayMs = this.#options.restartDelaysMs[Math.max(0, crashes - 1)];
     this.#cancelRestart = clock.schedule(delayMs ?? 0, () => void this.#startAgain());
   }
 

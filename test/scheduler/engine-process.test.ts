@@ -118,7 +118,9 @@ describe('the engine process', { concurrency: 3 }, () => {
     await client.drain(0);
     assert.equal(errorCode(await wedged.ended), 'overloaded');
   });
+});
 
+describe('the supervisor of the engine process', { concurrency: 3 }, () => {
   test('options that the engine refuses are fatal, without another try', async (t) => {
     const { client, fatal } = start(t, { hostOptions: { refuse: 'max-seq: 9 is more than 8' } });
     await assert.rejects(client.whenReady(), ConfigError);
@@ -133,6 +135,20 @@ describe('the engine process', { concurrency: 3 }, () => {
     assert.equal(client.state, 'stopped');
     assert.ok(errorCode(await generate(client).ended));
     assert.equal(log.filter((line) => line.includes('no such library')).length, 3);
+  });
+
+  test('T30: a process that is killed from outside after it served for long does not count as crashed', async (t) => {
+    const { client, log } = start(t, { restartDelaysMs: [0, 0], stableMs: 0 });
+    for (let kills = 0; kills < 4; kills++) {
+      await client.whenReady();
+      assert.equal((await generate(client).ended).type, 'finished');
+      const stream = generate(client);
+      await stream.started;
+      process.kill(pidOf(client), 'SIGKILL');
+      assert.equal(errorCode(await stream.ended), 'engine_restarting');
+    }
+    await client.whenReady();
+    assert.equal(log.filter((line) => line.includes('engine process ended: SIGKILL')).length, 4);
   });
 
   test('a process ends when its server is gone', async () => {
