@@ -1,7 +1,7 @@
 // The servers that are compared, as child processes: started, waited for, weighed, ended.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
 import { freePort } from '../free-port.ts';
+import { statusKb, treeOf } from '../processes.ts';
 
 export interface Server {
   readonly url: string;
@@ -91,24 +91,6 @@ function stop(child: ChildProcess): Promise<void> {
 
 /** Resident memory of a process tree, mapped files included (Linux). */
 function treeRssMb(root: number): number {
-  const processes = readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .flatMap((pid) => {
-      try {
-        return [{ pid: Number(pid), status: readFileSync(`/proc/${pid}/status`, 'utf8') }];
-      } catch {
-        return []; // it ended meanwhile
-      }
-    });
-  const field = (status: string, name: string) =>
-    Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status)?.[1] ?? 0);
-  const family = new Set([root]);
-  for (let size = 0; size !== family.size; ) {
-    size = family.size;
-    for (const { pid, status } of processes) if (family.has(field(status, 'PPid'))) family.add(pid);
-  }
-  const kilobytes = processes
-    .filter(({ pid }) => family.has(pid))
-    .reduce((sum, { status }) => sum + field(status, 'VmRSS'), 0);
+  const kilobytes = treeOf(root).reduce((sum, pid) => sum + statusKb(pid, 'VmRSS'), 0);
   return Math.round(kilobytes / 1024);
 }

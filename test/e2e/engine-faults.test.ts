@@ -1,14 +1,14 @@
 // The real program when its engine process dies or stops, or the server itself is paused.
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, type TestContext, test } from 'node:test';
+import { enginePidOf } from '../processes.ts';
 import { type Serving, startServing } from './program.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
-const skip = process.platform === 'linux' ? false : 'needs ps and signals as on Linux';
+const skip = process.platform === 'linux' ? false : 'needs /proc and signals as on Linux';
 const isLong = process.env['LORIKEET_E2E_LONG'] !== undefined;
 const home = mkdtempSync(path.join(tmpdir(), 'lorikeet-faults-'));
 after(() => rmSync(home, { recursive: true, force: true }));
@@ -24,14 +24,10 @@ async function start(t: TestContext): Promise<Serving> {
   return server;
 }
 
-/** The process that the server forked for its engine. */
 function enginePid({ child }: Serving): number {
-  const children = execFileSync('ps', ['-o', 'pid=,args=', '--ppid', String(child.pid)], {
-    encoding: 'utf8',
-  });
-  const line = children.split('\n').find((text) => text.includes('engine-process'));
-  assert.ok(line, children);
-  return Number.parseInt(line, 10);
+  const pid = enginePidOf(child.pid!);
+  assert.ok(pid !== undefined, 'there is an engine process');
+  return pid;
 }
 
 function ask(

@@ -1,11 +1,11 @@
 // Several servers on one bucket behind a balancer, each of which may be killed and started again at its own address.
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { AdapterRepository } from '../../adapters/repository/repository.ts';
 import { createS3Store } from '../../adapters/store/s3.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { freePort } from '../free-port.ts';
+import { childrenOf, commandOf } from '../processes.ts';
 import { startBalancer } from './balancer.ts';
 import { type Serving, startServing } from './program.ts';
 import { environmentOf, type S3Server } from './s3-server.ts';
@@ -87,20 +87,4 @@ export async function startFleet(
       );
     },
   };
-}
-
-function childrenOf(pid: number): number[] {
-  const list = read(`/proc/${pid}/task/${pid}/children`);
-  return list.split(' ').filter(Boolean).map(Number);
-}
-
-const commandOf = (pid: number) => read(`/proc/${pid}/cmdline`);
-
-/** Returns an empty text if the process has ended. */
-function read(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch {
-    return '';
-  }
 }
