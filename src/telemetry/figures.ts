@@ -182,10 +182,17 @@ function setTier(metrics: Metrics, tier: 'ram' | 'disk', figures: TierFigures): 
 }
 
 const NANOSECONDS = 1e-9;
+/** The interval of the timer that the event loop's delay is measured by. */
+const LAG_INTERVAL_MS = 10;
+
+/** Returns how late the timer was, from the time between two of its turns in nanoseconds. */
+function toLagS(turnNs: number): number {
+  return Math.max(0, turnNs * NANOSECONDS - LAG_INTERVAL_MS / 1000);
+}
 
 /** Sets CPU time, memory and event loop lag of this process whenever the metrics are read. */
 export function watchProcess(metrics: Metrics): void {
-  const lag = monitorEventLoopDelay({ resolution: 10 });
+  const lag = monitorEventLoopDelay({ resolution: LAG_INTERVAL_MS });
   lag.enable();
   metrics.set('startTime', {}, (Date.now() - process.uptime() * 1000) / 1000);
   metrics.onCollect(() => {
@@ -198,9 +205,9 @@ export function watchProcess(metrics: Metrics): void {
     metrics.set('residentMemory', {}, memory.rss);
     metrics.set('heapUsed', {}, memory.heapUsed);
     metrics.set('externalMemory', {}, memory.external);
-    metrics.set('loopLagP50', {}, lag.percentile(50) * NANOSECONDS);
-    metrics.set('loopLagP99', {}, lag.percentile(99) * NANOSECONDS);
-    metrics.set('loopLagMax', {}, lag.max * NANOSECONDS);
+    metrics.set('loopLagP50', {}, toLagS(lag.percentile(50)));
+    metrics.set('loopLagP99', {}, toLagS(lag.percentile(99)));
+    metrics.set('loopLagMax', {}, toLagS(lag.max));
     lag.reset();
   });
 }

@@ -1,6 +1,7 @@
 // Metrics have a bounded number of series whatever tenants and adapters come, and stay true if the engine is busy or away.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { EngineReading } from '../../src/telemetry/figures.ts';
 import { Telemetry } from '../../src/telemetry/telemetry.ts';
 import { facts } from './facts.ts';
@@ -72,6 +73,25 @@ test('attached adapters have the names of their last requests', async () => {
   const families = parsePrometheusText(await telemetry.text());
   const [sample] = families.get('vllm:lora_requests_info')!.samples;
   assert.equal(sample!.labels['running_lora_adapters'], 'zen,zen:a,zen:b,zen@2');
+});
+
+test('the delay of an idle event loop is about zero, and that of a blocked one is the block', async () => {
+  const telemetry = new Telemetry(base);
+  const delays = async () => {
+    const families = parsePrometheusText(await telemetry.text());
+    const of = (figure: string) =>
+      families.get(`nodejs_eventloop_lag_${figure}_seconds`)!.samples[0]!.value;
+    return { least: of('p50'), most: of('max') };
+  };
+  const turns = (count: number) => delay(count * 10);
+  await turns(30);
+  const idle = await delays();
+  assert.ok(idle.least < 0.009, `${idle.least} s`); // on a busy machine, too, most turns are in time
+  await turns(3);
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200);
+  await turns(3);
+  const { most } = await delays();
+  assert.ok(most > 0.15, `${most} s`);
 });
 
 test('a busy engine keeps its last figures, one that restarts has no load', async () => {
