@@ -28,6 +28,7 @@ import { createTokenNames } from './logprobs.ts';
 import { toServeError } from './middleware/errors.ts';
 import { type HttpEnv, reserveTokens } from './middleware/tenant.ts';
 import { requestDeadline, startRequestTime } from './request-deadline.ts';
+import type { Route } from './route.ts';
 import { SseSink } from './sse-sink.ts';
 
 /** Answers a request. If the adapter's files changed since they were last read, tries once more with the new ones. */
@@ -51,13 +52,22 @@ export function requireReady(deps: Deps): void {
 }
 
 /**
- * Starts the time of a request, whose body has not been read yet. Throws `ServeError` if the engine can't take a request of this
- * tenant now.
+ * Returns how requests for an answer enter a route. `admit` starts the time of a request; both throw `ServeError` if the engine
+ * can't take a request of this tenant now. `enter` takes the request's place in the queue.
  */
-export function admitRequest(c: Context<HttpEnv>, deps: Deps): void {
-  requireReady(deps);
-  deps.client.requireRoom(c.get('tenant').id);
-  startRequestTime(c, deps.limits);
+export function queued(deps: Deps): Required<Pick<Route<never>, 'admit' | 'enter'>> {
+  return {
+    admit(c) {
+      requireReady(deps);
+      deps.client.requireRoom(c.get('tenant').id);
+      startRequestTime(c, deps.limits);
+    },
+    enter(c) {
+      const place = deps.client.reserve(c.get('tenant').id);
+      c.set('place', place);
+      return place;
+    },
+  };
 }
 
 /** The values that all steps of one answer share. */
@@ -147,6 +157,7 @@ async function run(
   const cached = new CachedTokens();
   let receipt: AdapterReceipt | undefined;
   using late = requestDeadline(c, signal);
+  c.get('place')[Symbol.dispose](); // its choices take places of their own
   const events = runGeneration(deps.client, plan, {
     maxInFlight: deps.limits.maxSequencesInFlight,
     createDecoder: (end) => (deps.tokenizer ? createStreamDecoder(deps.tokenizer, end) : TEXTLESS),

@@ -54,6 +54,8 @@ export interface Route<Input> {
   >;
   /** Refuses a request before its query and body are read. */
   admit?(c: Context<HttpEnv>): void;
+  /** Takes something for a valid request before it is handled, which is disposed of afterwards. */
+  enter?(c: Context<HttpEnv>): Disposable;
   handle(c: Context<HttpEnv>, input: Input): Promise<Response> | Response;
 }
 
@@ -91,7 +93,9 @@ export function addRoute<Input = unknown>(app: OpenAPIHono<HttpEnv>, route: Rout
   app.on(method.toUpperCase(), described.getRoutingPath(), async (c) => {
     route.admit?.(c);
     const checkedQuery = await validateQuery(query, c.req.query());
-    return route.handle(c, body ? await readCheckedBody(c.req.raw, body) : checkedQuery);
+    const input = body ? await readCheckedBody(c.req.raw, body) : checkedQuery;
+    using _entered = route.enter?.(c);
+    return await route.handle(c, input);
   });
 }
 

@@ -128,6 +128,23 @@ export class EngineClient {
   }
 
   /**
+   * Takes a place in the queue for a request that is not ready to be submitted, until it is disposed of. Without it, all requests
+   * that come while one place is free would be prepared, and all but one refused afterwards. Throws like `requireRoom`.
+   */
+  reserve(tenant: string): Disposable {
+    this.requireRoom(tenant);
+    const place: Waiting = { tenant, promptTokens: 1 };
+    this.#admission.enter(place);
+    let isHeld = true;
+    return {
+      [Symbol.dispose]: () => {
+        if (isHeld) this.#admission.leave(place);
+        isHeld = false;
+      },
+    };
+  }
+
+  /**
    * Submits a sequence; without `adapter` it runs on the base. Never throws: a refusal is a `failed` event. The
    * listener is called later, in order, and never after a terminal event.
    */

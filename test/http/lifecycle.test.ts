@@ -89,6 +89,30 @@ describe('an engine that refuses or fails', () => {
     await idle(served);
   });
 
+  test('T14: of requests that come at once for one free place, all but one are refused before their adapter is looked for', async () => {
+    const served = serve({ slotCount: 1, admission: { maxWaiting: 1 } });
+    let resume = () => {};
+    served.engine.beforeRun = () => new Promise((resolve) => (resume = resolve));
+    const running = served.post(URL, { ...request, max_tokens: 1 });
+    while ((await served.client.stats()).running === 0) await nextTurn();
+    const unknown = () => served.post(URL, { ...request, model: 'nobody' });
+    for (let round = 0; round < 2; round++) {
+      const answers = await Promise.all([unknown(), unknown(), unknown()]);
+      assert.deepEqual(answers.map(({ status }) => status).sort(), [404, 503, 503]);
+    }
+    const invalid = () => served.post(URL, { ...request, max_tokens: -1 });
+    const refused = await Promise.all([invalid(), invalid()]);
+    assert.deepEqual(
+      refused.map(({ status }) => status),
+      [400, 400],
+      'only a valid one takes it',
+    );
+    served.engine.beforeRun = () => {};
+    resume();
+    assert.equal((await running).status, 200);
+    await idle(served);
+  });
+
   test('T29: in mid-stream sends the text so far, the error, and no [DONE]', async () => {
     const served = serve();
     let runs = 0;

@@ -15,6 +15,8 @@ export interface HttpEnv {
     reservation: Reservation;
     exchange: Exchange;
     requestId: string;
+    /** Its place in the queue until it is submitted. */
+    place: Disposable;
     /** How long the request may take, and until when, in monotonic milliseconds. */
     timeout: { ms: number; endsAtMs: number };
   };

@@ -3,7 +3,7 @@ import type { OpenAPIHono } from '@hono/zod-openapi';
 import { z } from '@hono/zod-openapi';
 import type { GenerationRequest } from '../../contracts/generation.ts';
 import { chatChunkSchema, chatCompletionSchema } from '../../contracts/openai.ts';
-import { admitRequest, answer } from '../answer.ts';
+import { answer, queued } from '../answer.ts';
 import { toStreamPlan, toTextEnd } from '../answer-plan.ts';
 import { planConversation } from '../conversation-plan.ts';
 import type { Deps } from '../deps.ts';
@@ -41,7 +41,7 @@ export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
           .openapi({ description: 'Events with a ChatCompletionChunk each, then `[DONE]`' }),
       },
     },
-    admit: (c) => admitRequest(c, deps),
+    ...queued(deps),
     async handle(c, given) {
       const tenant = c.get('tenant');
       const resolve = () => resolveModel(c, deps, given);

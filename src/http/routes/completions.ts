@@ -2,7 +2,7 @@
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { z } from '@hono/zod-openapi';
 import { completionChunkSchema, completionSchema } from '../../contracts/openai.ts';
-import { admitRequest, answer } from '../answer.ts';
+import { answer, queued } from '../answer.ts';
 import { type AnswerPlan, toStreamPlan, toTextEnd } from '../answer-plan.ts';
 import type { Deps } from '../deps.ts';
 import { COMPLETIONS } from '../endpoint.ts';
@@ -46,7 +46,7 @@ export function addCompletionsRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void
           .openapi({ description: 'Events with a CompletionChunk each, then `[DONE]`' }),
       },
     },
-    admit: (c) => admitRequest(c, deps),
+    ...queued(deps),
     async handle(c, given) {
       const tenant = c.get('tenant');
       const resolve = () => resolveModel(c, deps, given);

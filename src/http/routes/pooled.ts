@@ -6,7 +6,7 @@ import { AssertionError } from '../../common/assert.ts';
 import { ServeError } from '../../common/errors.ts';
 import { type GenerationRequest, GREEDY } from '../../contracts/generation.ts';
 import { classificationListSchema, embeddingListSchema } from '../../contracts/openai.ts';
-import { admitRequest, answer } from '../answer.ts';
+import { answer, queued } from '../answer.ts';
 import { type Endpoint, toTextEnd } from '../answer-plan.ts';
 import { ClassificationDocument } from '../classification-document.ts';
 import type { Deps } from '../deps.ts';
@@ -29,7 +29,7 @@ export function addEmbeddingsRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void 
     summary: 'Turn texts into vectors',
     body: { schema: embeddingRequestSchema({ ...base, limits }), limits },
     answers: json(embeddingListSchema),
-    admit: (c) => admitRequest(c, deps),
+    ...queued(deps),
     handle(c, body) {
       const format = {
         dimensions: body.dimensions ?? base.hiddenSize,
@@ -58,7 +58,7 @@ export function addClassifyRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
     summary: 'Classify texts',
     body: { schema: classifyRequestSchema({ ...base, limits }), limits },
     answers: json(classificationListSchema),
-    admit: (c) => admitRequest(c, deps),
+    ...queued(deps),
     handle(c, body) {
       const isActivated = body.use_activation ?? body.activation ?? body.softmax ?? true;
       return answerPooled(c, deps, {

@@ -2,7 +2,7 @@
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { z } from '@hono/zod-openapi';
 import { responseSchema } from '../../contracts/responses.ts';
-import { admitRequest, answer } from '../answer.ts';
+import { answer, queued } from '../answer.ts';
 import { toTextEnd } from '../answer-plan.ts';
 import { planConversation } from '../conversation-plan.ts';
 import type { Deps } from '../deps.ts';
@@ -41,7 +41,7 @@ export function addResponsesRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
         }),
       },
     },
-    admit: (c) => admitRequest(c, deps),
+    ...queued(deps),
     async handle(c, given) {
       const tenant = c.get('tenant');
       const resolve = () => resolveModel(c, deps, given);
