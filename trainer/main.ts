@@ -8,6 +8,7 @@ import type {
   TrainerMessage,
   TrainerRequest,
 } from '../src/contracts/training-messages.ts';
+import { enterIdleClass } from './idle-class.ts';
 import { GateError, TrainError, toFault } from './run/faults.ts';
 
 const pause = new AbortController();
@@ -32,8 +33,9 @@ function receiveRequest(): Promise<TrainerRequest> {
   if (!process.send) throw new UsageError('The trainer is started by lorikeet train.');
   return new Promise((resolve) => {
     process.on('message', (message: RequestMessage | PauseMessage) => {
-      if (message.type === 'request') resolve(message.request);
-      else requestPause();
+      if (message.type !== 'request') return requestPause();
+      if (message.priority === 'idle') enterIdleClass();
+      resolve(message.request);
     });
   });
 }

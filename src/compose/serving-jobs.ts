@@ -90,6 +90,7 @@ export async function openRunner(
   const childRunner = createChildRunner({
     log,
     threads: config.trainThreads,
+    priority: config.trainPriority,
     toolFormat: config.toolFormat,
   });
   if (config.trainRunner === 'process') return childRunner;

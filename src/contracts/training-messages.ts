@@ -65,6 +65,14 @@ export interface EvalRequest {
   readonly isJson: boolean;
 }
 
+/**
+ * How a trainer shares the cores: `idle` takes only what nobody else wants, by the system's idle scheduling class if there is
+ * one; `nice` is a low priority.
+ */
+export const TRAIN_PRIORITIES = ['idle', 'nice'] as const;
+/** One of the priorities. */
+export type TrainPriority = (typeof TRAIN_PRIORITIES)[number];
+
 /** A command for the trainer. */
 export type TrainerRequest =
   | ({
@@ -85,6 +93,8 @@ export type TrainerRequest =
 export interface RequestMessage {
   readonly type: 'request';
   readonly request: TrainerRequest;
+  /** Absent: the process keeps the priority that it was started with. */
+  readonly priority?: TrainPriority;
 }
 
 /** A message to the trainer: write a checkpoint after this step and exit. */

@@ -1,6 +1,7 @@
 // Runs a server's jobs as child processes with low priority, on some of the cores. Knows no store and no job states.
 import { rm } from 'node:fs/promises';
 import os from 'node:os';
+import { assert } from '../common/assert.ts';
 import { isDiskFull } from '../common/errors.ts';
 import type { ToolFormatName } from '../contracts/tool-format.ts';
 import {
@@ -50,7 +51,8 @@ export function createChildRunner(options: ChildRunnerOptions): JobRunner {
         isJson: true,
         minExamples: MIN_EXAMPLES,
       };
-      return plan(new TrainerChild(request, jobId, options), signal);
+      // A client waits for it, and it takes seconds.
+      return plan(new TrainerChild(request, jobId, { ...options, priority: 'nice' }), signal);
     },
     async *run(request, stop) {
       const job = withDefaults(request.job);
@@ -76,11 +78,35 @@ async function plan(trainer: TrainerChild, signal: AbortSignal): Promise<PlanOut
   return { kind: 'lost', error: await trainer.death };
 }
 
+/** Runs a trainer. One that starves in the idle class is replaced by one that continues its run with a low priority. */
 async function* train(
   request: RunRequest,
   stop: StopSignals,
   options: ChildRunnerOptions,
 ): AsyncGenerator<TrainerMessage, RunEnd> {
+  const end = yield* runTrainer(request, stop, options);
+  if (end.kind !== 'starved') return end;
+  yield STARVED;
+  const second = { ...options, priority: 'nice' } as const;
+  const secondEnd = yield* runTrainer({ ...request, isResume: true }, stop, second);
+  assert(secondEnd.kind !== 'starved', 'only the idle class starves');
+  return secondEnd;
+}
+
+/** Clients see it among the job's events. */
+const STARVED: TrainerMessage = {
+  type: 'event',
+  level: 'warn',
+  code: 'starved',
+  message:
+    'The machine is never idle. The job continues from its last checkpoint with a low priority.',
+};
+
+async function* runTrainer(
+  request: RunRequest,
+  stop: StopSignals,
+  options: ChildRunnerOptions,
+): AsyncGenerator<TrainerMessage, RunEnd | { readonly kind: 'starved' }> {
   const command = await prepare(request).catch(toLost);
   if ('kind' in command) return command;
   if (stop.cancel.aborted) return { kind: 'cancelled' };
@@ -101,6 +127,7 @@ async function* train(
   }
   if (stop.cancel.aborted) return { kind: 'cancelled' };
   if (reported && !stop.detach.aborted) return reported;
+  if (trainer.hasStarved && !stop.detach.aborted) return { kind: 'starved' };
   return { kind: 'lost', error: await trainer.death };
 }
 

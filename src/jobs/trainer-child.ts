@@ -10,8 +10,10 @@ import type {
   PauseMessage,
   TrainerMessage,
   TrainerRequest,
+  TrainPriority,
 } from '../contracts/training-messages.ts';
 import { forkTrainer } from './fork-trainer.ts';
+import { type CpuTime, readCpuTime, StarvationWatch } from './starvation.ts';
 
 /** Settings of a `TrainerChild`. */
 export interface TrainerChildOptions {
@@ -20,10 +22,21 @@ export interface TrainerChildOptions {
   readonly entry?: URL;
   /** Returns how many processes the kernel has killed because memory ran out. */
   readonly countOomKills?: () => number | undefined;
+  /** Default: nice. */
+  readonly priority?: TrainPriority;
+  /** How a trainer of priority idle is watched. Tests use other figures. */
+  readonly starvation?: Partial<StarvationOptions>;
+}
+
+interface StarvationOptions {
+  readonly sampleMs: number;
+  readonly windowMs: number;
+  readonly readCpuTime: (pid: number) => CpuTime | undefined;
 }
 
 /** Halfway to the lowest priority: the trainer yields to the engine, but other work does not starve it. */
 const NICENESS = 10;
+const SAMPLE_MS = 5_000;
 /** The end of the trainer's standard error that is logged. */
 const MAX_STDERR_CHARS = 4096;
 /** A consumer may be this many messages behind (four minutes at one per second) before steps are dropped. */
@@ -41,20 +54,28 @@ export class TrainerChild {
   readonly #countOomKills: () => number | undefined;
   readonly #oomKillsBefore: number | undefined;
   #stderr = '';
+  #hasStarved = false;
 
   constructor(request: TrainerRequest, jobId: string, options: TrainerChildOptions) {
-    const { entry } = options;
+    const { entry, priority } = options;
     this.#countOomKills = options.countOomKills ?? countOomKills;
     this.#oomKillsBefore = this.#countOomKills();
     this.#process = forkTrainer(request, {
       niceness: NICENESS,
       stderr: 'pipe',
       ...(entry && { entry }),
+      ...(priority && { priority }),
     });
     this.#log = options.log;
     this.#fields = { job: jobId, pid: this.#process.pid };
     this.#log.info({ ...this.#fields, command: request.command }, 'trainer started');
     this.death = this.#watch().finally(() => this.messages.close());
+    if (priority === 'idle') this.#endIfStarved(options.starvation);
+  }
+
+  /** Whether the trainer was killed because it hardly ever got a core. */
+  get hasStarved(): boolean {
+    return this.#hasStarved;
   }
 
   /** Asks for a checkpoint after the current step. */
@@ -66,6 +87,24 @@ export class TrainerChild {
 
   kill(): void {
     this.#process.kill('SIGKILL');
+  }
+
+  /** Kills it at once: a pause would wait for the end of a step, which may take hours. */
+  #endIfStarved({
+    sampleMs = SAMPLE_MS,
+    windowMs,
+    readCpuTime: read = readCpuTime,
+  }: Partial<StarvationOptions> = {}): void {
+    const { pid } = this.#process;
+    if (pid === undefined) return;
+    const watch = new StarvationWatch(windowMs);
+    const timer = setInterval(() => {
+      const time = read(pid);
+      if (!time || !watch.add(time, performance.now())) return;
+      this.#hasStarved = true;
+      this.kill();
+    }, sampleMs);
+    void this.death.finally(() => clearInterval(timer));
   }
 
   #watch(): Promise<Fault> {

@@ -1,4 +1,4 @@
-// The functions of the C library that we call: mmap, munmap, madvise and mallopt. Knows no tensors.
+// The functions of the C library that we call: mmap, munmap, madvise, mallopt and sched_setscheduler. Knows no tensors.
 import { getSystemErrorMap } from 'node:util';
 import { functionOf, lastErrno, loadLibrary, type NativeFunction } from './ffi.ts';
 
@@ -45,6 +45,24 @@ function libc() {
   }
   return functions;
 }
+
+/** A scheduling class of Linux: its threads run on cores that no other thread wants. */
+const SCHED_IDLE = 5;
+/** `struct sched_param`: a priority, which is 0 in this class. */
+const SCHED_PARAM = new Uint8Array(4);
+
+/** Moves a thread of this process to Linux's idle scheduling class. Does nothing if the system refuses. */
+export function scheduleWhenIdle(threadId: number): void {
+  setScheduler ??= functionOf(
+    loadLibrary(null),
+    'sched_setscheduler',
+    ['int', 'int', 'pointer'],
+    'int',
+  );
+  setScheduler.sync(threadId, SCHED_IDLE, SCHED_PARAM);
+}
+
+let setScheduler: NativeFunction | undefined;
 
 /** `M_MMAP_THRESHOLD` of malloc.h */
 const MMAP_THRESHOLD = -3;

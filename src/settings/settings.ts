@@ -1,6 +1,7 @@
 // The table of all settings. `config.ts` reads them from the environment and the command line.
 import { z } from 'zod';
 import { TOOL_FORMAT_NAMES } from '../contracts/tool-format.ts';
+import { TRAIN_PRIORITIES } from '../contracts/training-messages.ts';
 import { DEFAULT_RANK, MAX_RANK } from '../contracts/training-settings.ts';
 import { PROVIDER_NAMES } from './provider.ts';
 import type { Setting } from './setting.ts';
@@ -272,6 +273,12 @@ export const SETTINGS = {
     flag: '--train-threads',
     help: 'number of threads per fine-tuning job (default: half of the cores)',
     schema: integer(1, 1024).optional(),
+  },
+  trainPriority: {
+    env: 'LORIKEET_TRAIN_PRIORITY',
+    flag: '--train-priority',
+    help: 'priority of fine-tuning jobs: idle, so that they run on cores that are idle (on Linux, elsewhere as nice), or nice, a low priority (default: idle)',
+    schema: z.enum(TRAIN_PRIORITIES, 'must be idle or nice').default('idle'),
   },
   trainRunner: {
     env: 'LORIKEET_TRAIN_RUNNER',

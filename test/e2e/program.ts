@@ -71,7 +71,9 @@ export function spawnLorikeet(
 ) {
   // Drops all of the caller's settings, including those of tests such as LORIKEET_PYTHON.
   const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('LORIKEET_'));
-  const own = { LORIKEET_HOME: home, HF_HUB_OFFLINE: '1', ...environment };
+  // Tests run beside other tests, which leave the idle class nothing.
+  const priority = { LORIKEET_TRAIN_PRIORITY: 'nice' };
+  const own = { LORIKEET_HOME: home, HF_HUB_OFFLINE: '1', ...priority, ...environment };
   const env = { ...Object.fromEntries(inherited), ...own };
   const [program, ...rest] = [...launcher, process.execPath, COMMAND, ...args];
   const child = spawn(program!, rest, {

@@ -101,6 +101,44 @@ test('T26: the trainer has a low priority and, by default, half of the cores', a
   assert.match(JSON.stringify(own.messages), /threads\\":1/);
 });
 
+test('T26: a trainer that starves in the idle class goes on from its checkpoint with a low priority', async (t) => {
+  let [isStarving, waitMs] = [false, 0];
+  const starvation = {
+    ...{ sampleMs: 5, windowMs: 10 },
+    readCpuTime() {
+      if (isStarving) waitMs += 100;
+      return { runMs: 0, waitMs };
+    },
+  };
+  const script: Script = [['checkpoint', 1], ['forever']];
+  const resumed: Script = [['tellNiceness'], ['tellStart'], ['trained']];
+  const work = workOf(t, script);
+  const { end, messages } = await follow(
+    runner({ priority: 'idle', starvation }),
+    { ...work, job: { ...work.job, resumed } },
+    (message) => {
+      if (message.type === 'event' && message.code === 'checkpoint') isStarving = true;
+    },
+  );
+  assert.deepEqual(end, { kind: 'succeeded' });
+  const told = messages.map((message) =>
+    message.type === 'event' ? message.code : 'text' in message ? message.text : message.type,
+  );
+  assert.deepEqual(told, ['checkpoint', 'starved', '10', 'start', 'card', 'trained']);
+  const start = messages.find((message) => message.type === 'event' && message.code === 'start');
+  assert.match(JSON.stringify(start), /resume/);
+});
+
+test('a trainer with the priority nice is not watched', async (t) => {
+  const starvation = {
+    ...{ sampleMs: 1, windowMs: 2 },
+    readCpuTime: () => assert.fail('its time was read'),
+  };
+  const script: Script = [['steps', 50], ['trained']];
+  const { end } = await run(t, script, { options: { priority: 'nice', starvation } });
+  assert.deepEqual(end, { kind: 'succeeded' });
+});
+
 test('a resumed run gets the paths of this machine', async (t) => {
   const runDir = path.join(temporaryFolder(t), 'run');
   mkdirSync(runDir);

@@ -136,7 +136,7 @@ export const ROWS: Readonly<Record<string, string>> = {
   T23: 'An adapter is forged in the store: signatures are not checked.',
   T24: 'A training run diverges: it fails at the step, or at the gates, and publishes nothing.',
   T25: 'A resumed run: it ends with the bytes of an uninterrupted one.',
-  T26: 'Training beside serving: the trainer is a process of low priority with half of the cores.',
+  T26: 'Training beside serving: the trainer is a process of the idle scheduling class with half of the cores, and does not starve.',
   T27: 'A thousand clients leave at random: no slot, lease or fetch is left.',
   T28: 'Slow readers of streams: they get longer chunks, or are cut off, and hold up nobody.',
   T29: 'An error in the middle of a stream: an error event and no [DONE], so clients raise it.',
