@@ -17,7 +17,7 @@ import {
   syncFolder,
   walk,
 } from './fs-folders.ts';
-import { withKeyLock } from './key-lock.ts';
+import { removeDeadLocks, withKeyLock } from './key-lock.ts';
 import {
   checkKey,
   checkPrefix,
@@ -52,12 +52,17 @@ class FsStore implements ObjectStore {
   readonly #root: string;
   /** The folder of the files being written. */
   readonly #newFolder: string;
-  readonly #removeLeftovers = lazy(() => removeOlder(this.#newFolder, LEFTOVER_MS));
+  readonly #lockFolder: string;
+  readonly #removeLeftovers = lazy(async () => {
+    await removeOlder(this.#newFolder, LEFTOVER_MS);
+    await removeDeadLocks(this.#lockFolder);
+  });
 
   constructor(root: string) {
     this.label = root;
     this.#root = root;
     this.#newFolder = path.join(root, OWN_FOLDER, 'new');
+    this.#lockFolder = path.join(root, OWN_FOLDER, 'locks');
   }
 
   get(key: string, { signal }: StoreCall = {}): Promise<StoredObject | undefined> {
@@ -194,7 +199,7 @@ class FsStore implements ObjectStore {
   #lockFile(key: string): string {
     // A key may be longer than a file's name.
     const name = createHash('sha256').update(key).digest('hex');
-    return path.join(this.#root, OWN_FOLDER, 'locks', name);
+    return path.join(this.#lockFolder, name);
   }
 }
 

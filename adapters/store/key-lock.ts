@@ -2,7 +2,7 @@
 // its holder. It is held for a check and a rename, never while bytes are copied.
 import { randomUUID } from 'node:crypto';
 import { readlinkSync } from 'node:fs';
-import { lstat, readlink, rm, symlink } from 'node:fs/promises';
+import { lstat, readdir, readlink, rm, symlink } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { makeFolder } from '../../src/common/folders.ts';
@@ -18,6 +18,9 @@ const MAX_HELD_MS = 10_000;
 const MAX_WAIT_MS = 60_000;
 /** The pause between two tries: about as long as a lock is held on a local disk. */
 const POLL_MS = 4;
+
+/** The end of the name of the lock that guards the removal of another one. */
+const GUARD = '.dead';
 
 /** A process id is unique only within one machine and one process namespace. */
 const HOST = `${os.hostname()}/${processNamespace()}`;
@@ -48,6 +51,24 @@ export async function withKeyLock<T>(
   }
 }
 
+/** Removes the locks in a folder whose holders are dead. Nobody may ever ask for their keys again. */
+export async function removeDeadLocks(folder: string): Promise<void> {
+  for (const name of await namesIn(folder)) {
+    const file = path.join(folder, name);
+    if (!name.endsWith(GUARD)) await removeDead(file);
+    else if (await isDead(file, () => false)) await rm(file, { force: true });
+  }
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  try {
+    return await readdir(folder);
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return [];
+    throw error;
+  }
+}
+
 async function acquire(file: string, signal: AbortSignal | undefined): Promise<void> {
   const giveUpAtMs = Date.now() + MAX_WAIT_MS;
   await makeFolder(path.dirname(file));
@@ -74,7 +95,7 @@ async function tryAcquire(file: string): Promise<boolean> {
  */
 async function removeDead(file: string): Promise<boolean> {
   if (!(await isDead(file, isGone))) return false;
-  const guard = `${file}.dead`;
+  const guard = `${file}${GUARD}`;
   if (!(await tryAcquire(guard))) {
     if (await isDead(guard, () => false)) await rm(guard, { force: true });
     return false;

@@ -82,6 +82,25 @@ test('a process that is killed while it holds the lock of a key holds up nobody'
   assert.deepEqual(fs.readdirSync(path.join(folder, '~lorikeet/locks')), []);
 });
 
+test('the locks of dead processes are removed by the first write of the next one, whichever keys they are of', async (t) => {
+  const folder = temporaryFolder(t);
+  const locks = path.join(folder, '~lorikeet/locks');
+  const dead = startProcess(t, 'hold', folder, 'dead');
+  await once(dead, 'message');
+  const [name] = fs.readdirSync(locks);
+  fs.symlinkSync('1@elsewhere@x', path.join(locks, `${name}.dead`)); // killed while it removed a lock
+  fs.lutimesSync(path.join(locks, `${name}.dead`), 0, 0);
+  dead.kill('SIGKILL');
+  await once(dead, 'exit');
+  const alive = startProcess(t, 'hold', folder, 'alive');
+  await once(alive, 'message');
+  await createFsStore(folder).put('other', bytesOf('x'));
+  await createFsStore(folder).put('other', bytesOf('y'));
+  const left = fs.readdirSync(locks);
+  assert.equal(left.length, 1);
+  assert.notEqual(left[0], name);
+});
+
 test('a lock of another machine is waited for while it is young, and removed when old', async (t) => {
   const folder = temporaryFolder(t);
   const store = createFsStore(folder);
