@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, utimesSync } from 'node:fs';
 import path from 'node:path';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import OpenAI, { toFile } from 'openai';
 import { seededRandom, temporaryFolder } from '../fixtures.ts';
@@ -14,8 +14,9 @@ import { runLorikeet, type Serving, startServing } from './program.ts';
 import { numberRows, readLines } from './rows.ts';
 
 const skip = process.platform === 'linux' ? false : 'kills a session that setsid made';
-const POINTS = process.env['LORIKEET_E2E_LONG'] ? 100 : 4;
-/** Of these, some are killed again while they recover. */
+/** Kills in each part, and the parts, which have seeds and servers of their own. */
+const [POINTS, PARTS] = process.env['LORIKEET_E2E_LONG'] ? [20, 5] : [4, 1];
+/** Of the points, some are killed again while they recover. */
 const SECOND_KILLS = 0.25;
 const ARGS = ['--model', 'models/toy', '--slots', '2', '--threads', '1'];
 const ROWS = 16;
@@ -115,9 +116,17 @@ class Flow {
   }
 }
 
-test('F16, F25, T21, T25, I18, I20: a server that is killed at random points from the file to the answer leaves whole jobs and no litter', {
-  skip,
-}, async (t) => {
+for (let part = 1; part <= PARTS; part++) {
+  test(
+    `F16, F25, T21, T25, I18, I20: a server that is killed at random points from the file to the answer leaves whole jobs and no litter (part ${part})`,
+    {
+      skip,
+    },
+    (t) => killAtRandomPoints(t, part),
+  );
+}
+
+async function killAtRandomPoints(t: TestContext, seed: number): Promise<void> {
   const home = temporaryFolder(t);
   const start = () => startServing(ARGS, home, {}, ['setsid']);
   let serving = await start();
@@ -126,7 +135,7 @@ test('F16, F25, T21, T25, I18, I20: a server that is killed at random points fro
   await calm.goOn(serving.url);
   const durations = calm.durations();
 
-  const random = seededRandom(17);
+  const random = seededRandom(seed);
   const uniform = () => (random() + 1) / 2;
   const flows: Flow[] = [];
   let kills = 0;
@@ -134,7 +143,7 @@ test('F16, F25, T21, T25, I18, I20: a server that is killed at random points fro
     const flow = new Flow(`killed-${point}`, home);
     flows.push(flow);
     // Every phase gets as many kills: most of what can go wrong is in the short ones.
-    const phases: Phase[] = [PHASES[(point + 4) % PHASES.length]!];
+    const phases: Phase[] = [PHASES[(point + seed + 3) % PHASES.length]!];
     if (uniform() < SECOND_KILLS) phases.push(PHASES[Math.floor(uniform() * PHASES.length)]!);
     for (const phase of phases) {
       const ended = new AbortController();
@@ -175,7 +184,7 @@ test('F16, F25, T21, T25, I18, I20: a server that is killed at random points fro
     assert.equal(answer, calm.answer, name);
   }
   assert.deepEqual(litter(home, [calm, ...flows]), []);
-});
+}
 
 /** Resolves when none of its processes is left: they all share its standard output. */
 async function killAll({ child }: Serving): Promise<void> {
