@@ -1,6 +1,7 @@
-// `npm run bench:jobs`: what a running fine-tuning job costs those who are served beside it: the time between tokens and
-// to the first one, with the job and without, in rounds that take turns. For a quiet machine. Arguments: --model DIR
-// --rounds N  --streams N  --tokens N
+// `npm run bench:jobs`: what a running fine-tuning job costs those who are served beside it, by the job's priority: the time
+// between tokens and to the first one, alone and beside a job, in rounds that take turns, and how fast the job is meanwhile.
+// On Linux, for a quiet machine. Arguments: --model DIR  --rounds N  --streams N  --tokens N  --priority idle,nice
+// --rest SHARE: the share of the time in which a stream rests between two answers (0.5 loads the machine by half)
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -9,90 +10,161 @@ import { parseArgs } from 'node:util';
 import { type Serving, startServing } from '../e2e/program.ts';
 import { fetchBase } from '../e2e/served.ts';
 import { quantile } from './tiers/quantile.ts';
-import { keepAsking } from './tiers/stream.ts';
+import { stream } from './tiers/stream.ts';
 
-const { model, rounds, streams, tokens } = parseArgs({
+const { values } = parseArgs({
   options: {
     model: { type: 'string' },
     rounds: { type: 'string', default: '6' },
     streams: { type: 'string', default: '4' },
     tokens: { type: 'string', default: '96' },
+    priority: { type: 'string', default: 'idle,nice' },
+    rest: { type: 'string', default: '0' },
   },
-}).values;
+});
+const [rounds, streams, tokens] = [values.rounds, values.streams, values.tokens].map(Number) as [
+  number,
+  number,
+  number,
+];
+const restShare = Number(values.rest);
 /** Of the p95 between tokens. */
-const TARGET = 1.5;
+const TARGET = 1.2;
 const ROWS = 400;
 /** Of a stream, in each round. */
 const REQUESTS = 3;
+/** Of a round without streams. */
+const SOLO_MS = 3_000;
 const POLL_MS = 20;
-/** The server looks at its jobs' records every three seconds, and a step ends first. */
 const DEADLINE_MS = 120_000;
+/** Of `/proc/PID/stat`. */
+const TICKS_PER_S = 100;
+
+/** A server, and a job that only goes on while it is measured. */
+interface Stage {
+  readonly priority: string;
+  readonly server: Serving;
+}
 
 interface Round {
+  /** Empty without streams, as the next list. */
   readonly gapsMs: readonly number[];
   readonly firstTokensMs: readonly number[];
   readonly tokensPerS: number;
-  readonly stepsPerS: number;
+  /** The cores that the job used. */
+  readonly jobCores: number;
+  /** The share of the machine's cores that were busy. */
+  readonly busy: number;
 }
 
 const scratch = mkdtempSync(path.join(tmpdir(), 'lorikeet-jobs-'));
+const stages: Stage[] = [];
 try {
-  const server = await startServing(['--model', await findModel()], scratch);
-  try {
-    process.stdout.write(`${toMarkdown(await measure(server))}\n`);
-  } finally {
-    await server.stop();
+  const base = await findModel();
+  for (const priority of values.priority.split(',')) {
+    const args = ['--model', base, '--train-priority', priority, '--slots', `${streams}`];
+    stages.push({ priority, server: await startServing(args, path.join(scratch, priority)) });
   }
+  process.stdout.write(`${toMarkdown(await measure(stages))}\n`);
 } finally {
+  for (const { server } of stages) {
+    signalJob(server, 'SIGKILL');
+    server.child.kill('SIGKILL');
+  }
   rmSync(scratch, { recursive: true, force: true });
 }
 
 async function findModel(): Promise<string> {
-  if (model !== undefined) return model;
+  if (values.model !== undefined) return values.model;
   const base = await fetchBase();
   if ('reason' in base) throw new Error(base.reason);
   return base.dir;
 }
 
-async function measure(server: Serving): Promise<Record<'alone' | 'beside', Round[]>> {
-  const job = await createJob(server.url);
-  const measured: Record<'alone' | 'beside', Round[]> = { alone: [], beside: [] };
-  await serveRound(server, job); // warm
-  for (let round = 0; round < Number(rounds); round++) {
-    // The first of a pair in every other round.
-    const order = round % 2 === 0 ? (['beside', 'alone'] as const) : (['alone', 'beside'] as const);
-    for (const kind of order) {
-      await (kind === 'alone' ? rest(server, job) : train(server, job));
-      measured[kind].push(await serveRound(server, job));
-      process.stderr.write(`round ${round + 1}, ${kind}: ${summary(measured[kind].at(-1)!)}\n`);
+/** By what is measured: `solo` (the job without streams), `alone` (the streams without a job), and each priority. */
+type Measured = Record<string, Round[]>;
+
+async function measure(stages: readonly Stage[]): Promise<Measured> {
+  for (const { server } of stages) {
+    await createJob(server.url);
+    signalJob(server, 'SIGSTOP');
+    await serveRound(server); // warm
+  }
+  const [first] = stages;
+  const kinds: readonly (readonly [string, () => Promise<Round>])[] = [
+    ['solo', () => withJob(first!.server, () => soloRound(first!.server))],
+    ['alone', () => serveRound(first!.server)],
+    ...stages.map(
+      ({ priority, server }) =>
+        [priority, () => withJob(server, () => serveRound(server))] as const,
+    ),
+  ];
+  const measured: Measured = Object.fromEntries(kinds.map(([kind]) => [kind, []]));
+  for (let round = 0; round < rounds; round++) {
+    for (let i = 0; i < kinds.length; i++) {
+      const [kind, run] = kinds[(i + round) % kinds.length]!; // each is first in its turn
+      measured[kind]!.push(await run());
+      process.stderr.write(`round ${round + 1}, ${kind}: ${summary(measured[kind]!.at(-1)!)}\n`);
     }
   }
   return measured;
 }
 
-async function serveRound({ url }: Serving, job: string): Promise<Round> {
-  const gapsMs: number[] = [];
-  const firstTokensMs: number[] = [];
-  const startMs = performance.now();
-  const startStep = await stepOf(url, job);
-  let asked = 0;
-  await keepAsking(url, Number(streams), {
-    next() {
-      if (asked === Number(streams) * REQUESTS) return undefined;
-      return { model: 'base', maxTokens: Number(tokens), seed: ++asked };
-    },
-    onAnswer(answer) {
-      gapsMs.push(...answer.gapsMs);
-      firstTokensMs.push(answer.firstTokenMs);
-    },
-  });
-  const seconds = (performance.now() - startMs) / 1000;
-  const steps = (await stepOf(url, job)) - startStep;
-  const tokenCount = gapsMs.length + firstTokensMs.length;
-  return { gapsMs, firstTokensMs, tokensPerS: tokenCount / seconds, stepsPerS: steps / seconds };
+async function withJob(server: Serving, work: () => Promise<Round>): Promise<Round> {
+  signalJob(server, 'SIGCONT');
+  try {
+    return await work();
+  } finally {
+    signalJob(server, 'SIGSTOP');
+  }
 }
 
-async function createJob(url: string): Promise<string> {
+function soloRound(server: Serving): Promise<Round> {
+  return timeRound(server, async () => {
+    await setTimeout(SOLO_MS);
+    return { gapsMs: [], firstTokensMs: [] };
+  });
+}
+
+function serveRound(server: Serving): Promise<Round> {
+  return timeRound(server, async () => {
+    const gapsMs: number[] = [];
+    const firstTokensMs: number[] = [];
+    const ask = async (_: unknown, i: number) => {
+      for (let asked = 0; asked < REQUESTS; asked++) {
+        const startMs = performance.now();
+        const seed = i * REQUESTS + asked + 1;
+        const answer = await stream(server.url, { model: 'base', maxTokens: tokens, seed });
+        gapsMs.push(...answer.gapsMs);
+        firstTokensMs.push(answer.firstTokenMs);
+        const tookMs = performance.now() - startMs;
+        await setTimeout((tookMs * restShare) / (1 - restShare));
+      }
+    };
+    await Promise.all(Array.from({ length: streams }, ask));
+    return { gapsMs, firstTokensMs };
+  });
+}
+
+async function timeRound(
+  server: Serving,
+  work: () => Promise<Pick<Round, 'gapsMs' | 'firstTokensMs'>>,
+): Promise<Round> {
+  const before = { ms: performance.now(), job: jobSeconds(server), machine: machineTicks() };
+  const { gapsMs, firstTokensMs } = await work();
+  const seconds = (performance.now() - before.ms) / 1000;
+  const machine = machineTicks();
+  return {
+    gapsMs,
+    firstTokensMs,
+    tokensPerS: (gapsMs.length + firstTokensMs.length) / seconds,
+    jobCores: (jobSeconds(server) - before.job) / seconds,
+    busy: (machine.busy - before.machine.busy) / (machine.all - before.machine.all),
+  };
+}
+
+/** Resolves when it has made a step. */
+async function createJob(url: string): Promise<void> {
   const words = 'river stone light morning garden bridge window market winter paper'.split(' ');
   const rows = Array.from({ length: ROWS }, (_, i) => {
     const [a, b, c] = [words[i % 10], words[(i * 3) % 10], words[(i * 7) % 10]];
@@ -119,30 +191,6 @@ async function createJob(url: string): Promise<string> {
   };
   const { id } = await post<{ id: string }>(`${url}/v1/fine_tuning/jobs`, body);
   await until('its first step', async () => (await stepOf(url, id)) > 0);
-  return id;
-}
-
-/** The job goes on, and has begun to. */
-async function train({ url }: Serving, job: string): Promise<void> {
-  if ((await statusOf(url, job)) === 'paused') await post(`${jobUrl(url, job)}/resume`, {});
-  const step = await stepOf(url, job);
-  await until('a step', async () => (await stepOf(url, job)) > step);
-}
-
-/** The job is paused, and its trainer gone. */
-async function rest(server: Serving, job: string): Promise<void> {
-  if ((await statusOf(server.url, job)) !== 'paused') {
-    await post(`${jobUrl(server.url, job)}/pause`, {});
-  }
-  await until('no trainer', async () => trainers(server.child.pid!) === 0);
-}
-
-function jobUrl(url: string, job: string): string {
-  return `${url}/v1/fine_tuning/jobs/${job}`;
-}
-
-async function statusOf(url: string, job: string): Promise<string> {
-  return (await call<{ status: string }>(jobUrl(url, job))).status;
 }
 
 /** The last one that was told; 0 before the first. */
@@ -150,24 +198,48 @@ async function stepOf(url: string, job: string): Promise<number> {
   interface Events {
     readonly data: readonly { readonly message: string }[];
   }
-  const { data } = await call<Events>(`${jobUrl(url, job)}/events?limit=20`);
+  const { data } = await call<Events>(`${url}/v1/fine_tuning/jobs/${job}/events?limit=20`);
   const steps = data.flatMap(({ message }) => /^Step (\d+)\//.exec(message)?.[1] ?? []);
   return Number(steps[0] ?? 0);
 }
 
-/** Processes of the trainer's program below this one. */
-function trainers(pid: number): number {
-  const read = (name: string, file: string) => {
-    try {
-      return readFileSync(`/proc/${name}/${file}`, 'utf8');
-    } catch {
-      return ''; // it has just ended
-    }
-  };
-  return readdirSync('/proc').filter((name) => {
-    const isChild = Number(/^PPid:\s+(\d+)/m.exec(read(name, 'status'))?.[1]) === pid;
-    return isChild && /trainer\/main\.(ts|js)/.test(read(name, 'cmdline'));
-  }).length;
+/** To the server's trainer, if there is one. */
+function signalJob(server: Serving, signal: NodeJS.Signals): void {
+  const pid = trainerOf(server);
+  if (pid !== undefined) process.kill(pid, signal);
+}
+
+/** The CPU time that the trainer has used; 0 if there is none. */
+function jobSeconds(server: Serving): number {
+  const pid = trainerOf(server);
+  if (pid === undefined) return 0;
+  const stat = readProcess(pid, 'stat');
+  const [user, system] = stat.slice(stat.lastIndexOf(')')).split(' ').slice(12, 14);
+  return (Number(user) + Number(system)) / TICKS_PER_S;
+}
+
+function machineTicks(): { busy: number; all: number } {
+  const [line] = readFileSync('/proc/stat', 'utf8').split('\n');
+  const ticks = line!.split(/\s+/).slice(1, 9).map(Number);
+  const all = ticks.reduce((sum, count) => sum + count, 0);
+  return { all, busy: all - ticks[3]! - ticks[4]! };
+}
+
+function trainerOf({ child }: Serving): number | undefined {
+  const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+  return pids.map(Number).find((pid) => {
+    const isChild = Number(/^PPid:\s+(\d+)/m.exec(readProcess(pid, 'status'))?.[1]) === child.pid;
+    return isChild && /trainer\/main\.(ts|js)/.test(readProcess(pid, 'cmdline'));
+  });
+}
+
+/** Empty if it has just ended. */
+function readProcess(pid: number, file: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, 'utf8');
+  } catch {
+    return '';
+  }
 }
 
 async function until(what: string, isSo: () => Promise<boolean>): Promise<void> {
@@ -189,28 +261,43 @@ async function call<T>(url: string, init?: RequestInit): Promise<T> {
   return (await response.json()) as T;
 }
 
-function summary({ gapsMs, tokensPerS, stepsPerS }: Round): string {
-  const p95 = quantile(gapsMs, 0.95).toFixed(1);
-  return `p95 ${p95} ms, ${tokensPerS.toFixed(0)} tok/s, ${stepsPerS.toFixed(2)} steps/s`;
+function summary({ gapsMs, tokensPerS, jobCores }: Round): string {
+  const p95 = gapsMs.length === 0 ? '-' : quantile(gapsMs, 0.95).toFixed(1);
+  return `p95 ${p95} ms, ${tokensPerS.toFixed(0)} tok/s, job ${jobCores.toFixed(2)} cores`;
 }
 
-/** Medians over the rounds; the ratio is that of each pair, and its median. */
-function toMarkdown({ alone, beside }: Record<'alone' | 'beside', Round[]>): string {
-  const figures: Record<string, (round: Round) => number> = {
-    'between tokens, p50, ms': ({ gapsMs }) => quantile(gapsMs, 0.5),
-    'between tokens, p95, ms': ({ gapsMs }) => quantile(gapsMs, 0.95),
-    'between tokens, p99, ms': ({ gapsMs }) => quantile(gapsMs, 0.99),
-    'first token, p95, ms': ({ firstTokensMs }) => quantile(firstTokensMs, 0.95),
-    'tokens per second': ({ tokensPerS }) => tokensPerS,
-    'steps per second': ({ stepsPerS }) => stepsPerS,
-  };
-  const rows = Object.entries(figures).map(([name, figure]) => {
-    const ratios = beside.map((round, i) => figure(round) / figure(alone[i]!));
-    const median = (values: readonly number[]) => quantile(values, 0.5).toFixed(2);
-    const ratio = ratios.every(Number.isFinite) ? median(ratios) : '';
-    return `| ${name} | ${median(alone.map(figure))} | ${median(beside.map(figure))} | ${ratio} |`;
+const FIGURES: Readonly<Record<string, (round: Round) => number>> = {
+  'between tokens, p50, ms': ({ gapsMs }) => quantile(gapsMs, 0.5),
+  'between tokens, p95, ms': ({ gapsMs }) => quantile(gapsMs, 0.95),
+  'between tokens, p99, ms': ({ gapsMs }) => quantile(gapsMs, 0.99),
+  'first token, p95, ms': ({ firstTokensMs }) => quantile(firstTokensMs, 0.95),
+  'tokens per second': ({ tokensPerS }) => tokensPerS,
+};
+
+/** Medians over the rounds. A ratio is the median of the ratios within the rounds. */
+function toMarkdown({ solo, alone, ...beside }: Measured): string {
+  const median = (values: readonly number[]) => quantile(values, 0.5).toFixed(2);
+  const names = Object.keys(beside);
+  const rows = Object.entries(FIGURES).map(([name, figure]) => {
+    const cells = names.flatMap((kind) => {
+      const own = beside[kind]!;
+      const ratios = own.map((round, i) => figure(round) / figure(alone![i]!));
+      return [median(own.map(figure)), `${median(ratios)} x`];
+    });
+    return `| ${[name, median(alone!.map(figure)), ...cells].join(' | ')} |`;
   });
-  const head = `${streams} streams of ${tokens} tokens, ${rounds} rounds`;
-  const target = `Target: p95 between tokens at most ${TARGET} x.`;
-  return `${head}\n\n| figure | alone | beside a job | ratio |\n|---|---|---|---|\n${rows.join('\n')}\n\n${target}`;
+  const cores = ({ jobCores }: Round) => jobCores;
+  const speed = names.flatMap((kind) => {
+    const ratios = beside[kind]!.map((round, i) => cores(round) / cores(solo![i]!));
+    return [median(beside[kind]!.map(cores)), `${median(ratios)} x`];
+  });
+  const job = `| cores of the job (solo: ${median(solo!.map(cores))}) | | ${speed.join(' | ')} |`;
+  const busy = median(alone!.map((round) => round.busy));
+  const load = `${streams} streams of ${tokens} tokens that rest ${restShare} of the time, ${rounds} rounds`;
+  const head = `${load}. Alone, ${busy} of the machine is busy.`;
+  const columns = ['figure', 'alone', ...names.flatMap((kind) => [`beside a job, ${kind}`, ''])];
+  const ruler = `|${'---|'.repeat(columns.length)}`;
+  const target = `Targets: p95 between tokens at most ${TARGET} x; on a half-loaded machine the job at least 0.2 x.`;
+  const table = [`| ${columns.join(' | ')} |`, ruler, ...rows, job].join('\n');
+  return `${head}\n\n${table}\n\n${target}`;
 }
