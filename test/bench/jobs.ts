@@ -57,6 +57,14 @@ interface Round {
   readonly busy: number;
 }
 
+const FIGURES: Readonly<Record<string, (round: Round) => number>> = {
+  'between tokens, p50, ms': ({ gapsMs }) => quantile(gapsMs, 0.5),
+  'between tokens, p95, ms': ({ gapsMs }) => quantile(gapsMs, 0.95),
+  'between tokens, p99, ms': ({ gapsMs }) => quantile(gapsMs, 0.99),
+  'first token, p95, ms': ({ firstTokensMs }) => quantile(firstTokensMs, 0.95),
+  'tokens per second': ({ tokensPerS }) => tokensPerS,
+};
+
 const scratch = mkdtempSync(path.join(tmpdir(), 'lorikeet-jobs-'));
 const stages: Stage[] = [];
 try {
@@ -265,14 +273,6 @@ function summary({ gapsMs, tokensPerS, jobCores }: Round): string {
   const p95 = gapsMs.length === 0 ? '-' : quantile(gapsMs, 0.95).toFixed(1);
   return `p95 ${p95} ms, ${tokensPerS.toFixed(0)} tok/s, job ${jobCores.toFixed(2)} cores`;
 }
-
-const FIGURES: Readonly<Record<string, (round: Round) => number>> = {
-  'between tokens, p50, ms': ({ gapsMs }) => quantile(gapsMs, 0.5),
-  'between tokens, p95, ms': ({ gapsMs }) => quantile(gapsMs, 0.95),
-  'between tokens, p99, ms': ({ gapsMs }) => quantile(gapsMs, 0.99),
-  'first token, p95, ms': ({ firstTokensMs }) => quantile(firstTokensMs, 0.95),
-  'tokens per second': ({ tokensPerS }) => tokensPerS,
-};
 
 /** Medians over the rounds. A ratio is the median of the ratios within the rounds. */
 function toMarkdown({ solo, alone, ...beside }: Measured): string {
