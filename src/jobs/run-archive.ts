@@ -18,7 +18,7 @@ import type { Clock } from '../common/waiting.ts';
 import { copyRun } from './run-copy.ts';
 import { describeFiles, fetchFile, storedFileSchema } from './stored-files.ts';
 
-/** A run has a dozen files. */
+/** A run has a dozen files, and as many in its three snapshots. */
 const MAX_FILES = 100;
 
 const indexSchema = z.object({
@@ -37,6 +37,11 @@ const INDEX_KIND = { schema: indexSchema, maxBytes: 64 * 1024 };
 /** A call that can always be aborted. */
 type ArchiveCall = StoreCall & { readonly signal: AbortSignal };
 
+type SaveCall = ArchiveCall & {
+  /** The step of the newest snapshot that is published. Later ones are saved with the run. Absent: all are published. */
+  readonly publishedStep?: number;
+};
+
 /** The archive of one run. */
 export class RunArchive {
   readonly #store: ObjectStore;
@@ -51,10 +56,13 @@ export class RunArchive {
   }
 
   /** Saves the newest checkpoint, unless the archive has a newer one. The trainer may be at work meanwhile. */
-  async save(runDir: string, call: ArchiveCall): Promise<void> {
+  async save(
+    runDir: string,
+    { publishedStep = Number.POSITIVE_INFINITY, ...call }: SaveCall,
+  ): Promise<void> {
     const copy = await mkdtemp(path.join(path.dirname(runDir), 'saving-'));
     try {
-      const step = await copyRun(runDir, copy);
+      const step = await copyRun(runDir, copy, publishedStep);
       const newest = await this.#readIndex(call);
       if (step === undefined || (newest && newest.step >= step)) return;
       const save = randomUUID();

@@ -13,6 +13,7 @@ const JOB_FILE = 'job.json';
 const JOB_PATH_KEYS = ['model', 'data', 'validation', 'initAdapter'] as const;
 const ADAPTER_DIR = 'adapter';
 const CHECKPOINTS_DIR = 'checkpoints';
+const SNAPSHOTS_DIR = 'snapshots';
 /** A checkpoint's tensors, and their SHA-256 in hex. */
 const STATE_FILE = 'state.safetensors';
 const STATE_HASH_FILE = 'state.sha256';
@@ -39,25 +40,46 @@ export async function relocateRun(runDir: string, job: TrainerJob): Promise<void
 
 /**
  * Copies what is needed to continue the run into `target`, while its trainer works. The checkpoint comes first: a resumed
- * run rewrites everything that the trainer wrote after it.
+ * run rewrites everything that the trainer wrote after it. It does not make the snapshots before it again, so those that are
+ * not published come along.
+ * @param publishedStep of the newest published snapshot
  * @returns the checkpoint's step, or undefined if there is no checkpoint
  */
-export async function copyRun(runDir: string, target: string): Promise<number | undefined> {
-  for (const step of await listSteps(runDir)) {
+export async function copyRun(
+  runDir: string,
+  target: string,
+  publishedStep: number,
+): Promise<number | undefined> {
+  for (const step of await listSteps(path.join(runDir, CHECKPOINTS_DIR))) {
     const folder = path.join(CHECKPOINTS_DIR, `step-${step}`);
     if (!(await copyCheckpoint(path.join(runDir, folder), path.join(target, folder)))) continue;
     for (const name of await readdir(runDir)) {
       if (COPIED_FILE.test(name)) await copyFile(path.join(runDir, name), path.join(target, name));
     }
     await copyAdapter(runDir, target);
+    for (const made of await listSteps(path.join(runDir, SNAPSHOTS_DIR))) {
+      if (made <= publishedStep || made > step) continue;
+      const snapshot = path.join(SNAPSHOTS_DIR, `step-${made}`);
+      await copySnapshot(path.join(runDir, snapshot), path.join(target, snapshot));
+    }
     return step;
   }
   return undefined;
 }
 
-/** Lists the steps of the checkpoints, newest first. */
-async function listSteps(runDir: string): Promise<number[]> {
-  const names = await readdir(path.join(runDir, CHECKPOINTS_DIR)).catch(() => []);
+/** The trainer may be removing it because newer ones exist: then nobody will ask for it. */
+async function copySnapshot(from: string, to: string): Promise<void> {
+  try {
+    await linkFiles(from, to);
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+    await rm(to, { recursive: true, force: true });
+  }
+}
+
+/** Lists the steps of the folders of checkpoints or snapshots, newest first. */
+async function listSteps(folder: string): Promise<number[]> {
+  const names = await readdir(folder).catch(() => []);
   const steps = names.flatMap((name) => /^step-(\d+)$/.exec(name)?.[1] ?? []).map(Number);
   return steps.sort((a, b) => b - a);
 }

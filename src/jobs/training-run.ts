@@ -178,9 +178,12 @@ export class TrainingRun implements JobTask {
 
   async #archive(): Promise<void> {
     const { archive, folder, log } = this.#options;
+    const { job, lost: signal } = this.#lease;
+    // The trainer is ahead of its messages: its newest checkpoint may be later than snapshots that are still to be published.
+    const publishedStep = job.checkpoints.at(-1)?.step ?? 0;
     try {
       await this.#observer.during('archive', () =>
-        archive.save(folder.runDir, { signal: this.#lease.lost }),
+        archive.save(folder.runDir, { signal, publishedStep }),
       );
     } catch (error) {
       log.warn({ err: error, job: this.#lease.job.id }, 'checkpoint not archived');

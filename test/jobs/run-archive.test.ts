@@ -105,6 +105,23 @@ test('the other machine gets what it needs to resume the run, and nothing else',
   assert.deepEqual(readdirSync(path.dirname(there)), ['run']);
 });
 
+test('F25: snapshots up to the checkpoint that are not published yet come along', async (t) => {
+  const { archive, here, there } = setUp(t);
+  writeRun(here, 8);
+  for (const step of [2, 4, 8, 10]) {
+    const snapshot = path.join(here, 'snapshots', `step-${step}`);
+    mkdirSync(snapshot, { recursive: true });
+    writeFileSync(path.join(snapshot, 'adapter_model.safetensors'), `snapshot of step ${step}`);
+  }
+  await archive.save(here, { ...call, publishedStep: 2 });
+  assert.ok(await archive.restore(there, call));
+  const snapshots = Object.keys(filesOf(path.join(there, 'snapshots')));
+  assert.deepEqual(snapshots, [
+    'step-4/adapter_model.safetensors',
+    'step-8/adapter_model.safetensors',
+  ]);
+});
+
 test('an empty archive restores nothing', async (t) => {
   const { archive, here, there } = setUp(t);
   assert.equal(await archive.restore(there, call), false);
