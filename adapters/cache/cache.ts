@@ -1,12 +1,14 @@
-// Loaded adapters in memory, by digest: loaded once for all callers, kept while leased, evicted by cost when idle. It knows no
-// names and no files. The caller has authorized the request.
+// Loaded adapters in memory, by digest: loaded once for all callers, kept while leased, evicted by cost when idle, and shared
+// fairly between tenants. It knows no names and no files. The caller has authorized the request.
 import { LRUCache } from 'lru-cache';
 import { assert } from '../../src/common/assert.ts';
 import { ServeError } from '../../src/common/errors.ts';
 import type { AdapterSource } from '../../src/contracts/generation.ts';
+import type { TenantShare } from '../../src/contracts/tenant.ts';
 import type { AdapterWeights } from '../peft/weights.ts';
-import { type Evictable, EvictionOrder } from './eviction.ts';
 import type { OpenedAdapter } from './load.ts';
+import { LoadQueue } from './load-queue.ts';
+import { AdapterMemory, type CachedAdapter, type Claim, type MemoryFigures } from './memory.ts';
 
 /** Keeps weights in memory until it is released. Releasing twice has no effect. */
 export interface Lease extends Disposable {
@@ -35,16 +37,10 @@ export interface AdapterCacheOptions {
 }
 
 /** Figures of a cache. */
-export interface AdapterCacheStats {
-  readonly idleBytes: number;
-  /** Includes memory reserved by loads under way. */
-  readonly leasedBytes: number;
-  readonly idleCount: number;
-  readonly leasedCount: number;
+export interface AdapterCacheStats extends MemoryFigures {
   readonly loading: number;
   readonly hits: number;
   readonly misses: number;
-  readonly evictions: number;
   /** Loads that succeeded and that failed. */
   readonly loaded: number;
   readonly failed: number;
@@ -55,24 +51,25 @@ const REFUSAL_TTL_MS = 30_000;
 const MAX_REFUSALS = 1000;
 /** Loads compete with the engine for the processor, and each holds its file and its weights in memory. */
 const MAX_PARALLEL_LOADS = 2;
-/** An owner without a request for this long loses its reserved share of the memory. */
-const SHARE_LAPSES_MS = 600_000;
-
-interface CachedAdapter extends Evictable {
-  readonly weights: AdapterWeights;
-  leaseCount: number;
+/** How an adapter is leased. */
+export interface CacheLeaseOptions {
+  readonly signal?: AbortSignal;
+  /** For this long other adapters are evicted first. */
+  readonly keepWarmMs?: number;
+  /** Who is charged for the memory. Default: the adapter's owner. */
+  readonly tenant?: TenantShare | undefined;
 }
 
 interface Load {
   readonly source: AdapterSource;
+  tenant: string;
   readonly waiters: Set<LeaseWaiter>;
   /** Set once its size is known. */
   opened?: OpenedAdapter;
-  /** Bytes of `capacityBytes` that are reserved for it. */
-  reservedBytes: number;
 }
 
 interface LeaseWaiter {
+  readonly tenant: string;
   resolve(lease: Lease): void;
   reject(error: unknown): void;
 }
@@ -81,31 +78,20 @@ interface LeaseWaiter {
 export class AdapterCache {
   readonly #options: AdapterCacheOptions;
   readonly #now: () => number;
-  /** Adapters without a lease, in the order of their release. */
-  readonly #idle = new Map<string, CachedAdapter>();
-  readonly #leased = new Map<string, CachedAdapter>();
-  readonly #order = new EvictionOrder();
-  /** When each owner last asked for an adapter. One entry per owner ever seen, so at most one per tenant. */
-  readonly #askedMs = new Map<string, number>();
-  /** Loads that found no memory, oldest first. They are tried again when some may be free. */
-  #parked: Load[] = [];
+  readonly #memory: AdapterMemory;
   readonly #loads = new Map<string, Load>();
-  /** Loads that wait for a parallel load to end, oldest first. */
-  readonly #queue: Load[] = [];
+  readonly #queue = new LoadQueue<Load>();
   readonly #refusals: LRUCache<string, ServeError>;
   #runningLoads = 0;
-  #leasedBytes = 0;
-  #reservedBytes = 0;
-  #idleBytes = 0;
   #hits = 0;
   #misses = 0;
-  #evictions = 0;
   #loaded = 0;
   #failed = 0;
 
   constructor(options: AdapterCacheOptions) {
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
+    this.#memory = new AdapterMemory(options.capacityBytes, this.#now);
     this.#refusals = new LRUCache({
       max: MAX_REFUSALS,
       ttl: REFUSAL_TTL_MS,
@@ -115,35 +101,34 @@ export class AdapterCache {
   }
 
   /**
-   * Leases an adapter's weights. If leased weights leave no memory it waits until some are released. For `keepWarmMs` other
-   * adapters are evicted first. An abort ends only this wait; the load goes on for other callers. Throws what the loader
-   * throws, or the signal's reason.
+   * Leases an adapter's weights. If leased weights leave no memory it waits until some are released. An abort ends only this
+   * wait; the load goes on for other callers. Throws what the loader throws, or the signal's reason.
    */
-  async lease(
-    source: AdapterSource,
-    { signal, keepWarmMs }: { signal?: AbortSignal; keepWarmMs?: number } = {},
-  ): Promise<Lease> {
-    const lease = await this.#lease(source, signal);
+  async lease(source: AdapterSource, options: CacheLeaseOptions = {}): Promise<Lease> {
+    const { keepWarmMs } = options;
+    const lease = await this.#lease(source, options);
     if (keepWarmMs !== undefined) {
-      this.#leased.get(source.digest)!.warmUntilMs = this.#now() + keepWarmMs;
+      this.#memory.find(source.digest)!.warmUntilMs = this.#now() + keepWarmMs;
     }
     return lease;
   }
 
-  async #lease(source: AdapterSource, signal: AbortSignal | undefined): Promise<Lease> {
+  async #lease(source: AdapterSource, { signal, tenant }: CacheLeaseOptions): Promise<Lease> {
     signal?.throwIfAborted();
     const { digest, owner } = source;
-    this.#askedMs.set(owner, this.#now());
-    const entry = this.#leased.get(digest) ?? this.#idle.get(digest);
-    if (entry) {
+    const payer = tenant ?? { id: owner, weight: 1 };
+    this.#memory.asked(payer);
+    const entry = this.#memory.find(digest);
+    if (entry && !this.#mustYield(payer.id)) {
       this.#hits++;
-      return this.#createLease(entry, { tier: 'ram', loadMs: 0 });
+      return this.#createLease(entry, { tenant: payer.id, tier: 'ram', loadMs: 0 });
     }
     const refusal = this.#refusals.get(digest);
     if (refusal) throw refusal;
-    this.#misses++;
-    const load = this.#loads.get(digest) ?? this.#enqueue(source);
-    const lease = waitIn(load.waiters, signal);
+    if (!entry) this.#misses++;
+    const load = this.#loads.get(digest) ?? this.#enqueue(source, payer.id);
+    this.#queue.join(load, payer.id);
+    const lease = waitIn(load.waiters, payer.id, signal);
     this.#startLoads();
     return lease;
   }
@@ -151,14 +136,10 @@ export class AdapterCache {
   /** Returns the current figures. */
   stats(): AdapterCacheStats {
     return {
-      idleBytes: this.#idleBytes,
-      leasedBytes: this.#leasedBytes + this.#reservedBytes,
-      idleCount: this.#idle.size,
-      leasedCount: this.#leased.size,
+      ...this.#memory.figures(),
       loading: this.#loads.size,
       hits: this.#hits,
       misses: this.#misses,
-      evictions: this.#evictions,
       loaded: this.#loaded,
       failed: this.#failed,
     };
@@ -166,11 +147,11 @@ export class AdapterCache {
 
   /** Lists the digests in memory. */
   resident(): string[] {
-    return [...this.#leased.keys(), ...this.#idle.keys()];
+    return this.#memory.resident();
   }
 
-  #enqueue(source: AdapterSource): Load {
-    const load: Load = { source, waiters: new Set(), reservedBytes: 0 };
+  #enqueue(source: AdapterSource, tenant: string): Load {
+    const load: Load = { source, tenant, waiters: new Set() };
     this.#loads.set(source.digest, load);
     this.#queue.push(load);
     return load;
@@ -179,7 +160,7 @@ export class AdapterCache {
   #startLoads(): void {
     const limit = this.#options.maxParallelLoads ?? MAX_PARALLEL_LOADS;
     while (this.#runningLoads < limit) {
-      const load = this.#queue.shift();
+      const load = this.#queue.next();
       if (!load) return;
       if (load.waiters.size === 0) {
         this.#loads.delete(load.source.digest); // every caller gave up before it began
@@ -193,144 +174,102 @@ export class AdapterCache {
   /** Runs a load. Never rejects: the outcome goes to the waiters, or the load is parked. */
   async #run(load: Load): Promise<void> {
     const { source, waiters } = load;
-    const startMs = this.#now();
     let isParked = false;
     try {
-      load.opened ??= await this.#options.openAdapter(source);
-      isParked = !this.#reserve(load, load.opened.byteSize);
-      if (isParked) return;
-      const weights = await load.opened.load();
-      assert(weights.digest === source.digest, 'the loader returned another digest');
-      assert(weights.byteSize <= load.reservedBytes, 'the weights are larger than measured');
-      const loadMs = this.#now() - startMs;
-      this.#unreserve(load);
-      const entry = createEntry(source, weights, loadMs);
-      this.#loaded++;
-      // In the same turn, so that it cannot be evicted between its load and its leases.
-      for (const { resolve } of waiters)
-        resolve(this.#createLease(entry, { tier: 'disk', loadMs }));
-      if (waiters.size === 0) this.#keepIdle(entry);
+      const resident = this.#memory.find(source.digest);
+      if (resident) {
+        isParked = this.#mustYield(load.tenant);
+        if (isParked) this.#queue.park(load);
+        else this.#hits += this.#resolve(load, resident, { tier: 'ram', loadMs: 0 });
+      } else isParked = !(await this.#load(load));
     } catch (error) {
       this.#failed++;
+      this.#loads.delete(source.digest);
       const isPermanent = error instanceof ServeError && error.status === 422;
       if (isPermanent) this.#refusals.set(source.digest, error);
       this.#options.onFailure?.(source, error);
       for (const { reject } of waiters) reject(error);
     } finally {
-      this.#unreserve(load);
-      if (isParked) this.#parked.push(load);
-      else this.#loads.delete(source.digest);
       this.#runningLoads--;
-      if (!isParked) this.#unpark();
+      if (!isParked) this.#queue.unpark();
       this.#startLoads();
     }
   }
 
-  /** Reserves memory for a load. Returns false if leased weights and other loads leave none. */
-  #reserve(load: Load, byteSize: number): boolean {
-    if (!this.#makeRoom(load.source.owner, byteSize)) return false;
-    load.reservedBytes = byteSize;
-    this.#reservedBytes += byteSize;
-    return true;
-  }
-
-  #unreserve(load: Load): void {
-    this.#reservedBytes -= load.reservedBytes;
-    load.reservedBytes = 0;
-  }
-
-  /** Tries parked loads again, because some memory may be free. */
-  #unpark(): void {
-    this.#queue.unshift(...this.#parked);
-    this.#parked = [];
-  }
-
-  #createLease(entry: CachedAdapter, found: Pick<Lease, 'tier' | 'loadMs'>): Lease {
-    const { weights } = entry;
-    this.#order.use(entry);
-    if (entry.leaseCount++ === 0) {
-      if (this.#idle.delete(weights.digest)) this.#idleBytes -= weights.byteSize;
-      this.#leased.set(weights.digest, entry);
-      this.#leasedBytes += weights.byteSize;
+  /** Loads an adapter, or parks the load and returns false if there is no memory for it now. */
+  async #load(load: Load): Promise<boolean> {
+    const { source, tenant } = load;
+    const startMs = this.#now();
+    load.opened ??= await this.#options.openAdapter(source);
+    const claim: Claim = { tenant, byteSize: load.opened.byteSize };
+    if (!this.#memory.reserve(claim, this.#waiting(load))) {
+      this.#queue.park(load); // in the same turn: memory may be released in the next one
+      return false;
     }
+    try {
+      const weights = await load.opened.load();
+      assert(weights.digest === source.digest, 'the loader returned another digest');
+      assert(weights.byteSize <= claim.byteSize, 'the weights are larger than measured');
+      const loadMs = this.#now() - startMs;
+      const entry = this.#memory.add(weights, { claim, loadMs });
+      this.#loaded++;
+      // In the same turn, so that it cannot be evicted between its load and its leases.
+      this.#resolve(load, entry, { tier: 'disk', loadMs });
+      return true;
+    } finally {
+      this.#memory.unreserve(claim);
+    }
+  }
+
+  /** The waiting loads whose size is known. */
+  #waiting(except?: Load): Claim[] {
+    return this.#queue.all().flatMap((load) => {
+      const { tenant, opened, waiters } = load;
+      if (load === except || !opened || waiters.size === 0) return [];
+      return [{ tenant, byteSize: opened.byteSize }];
+    });
+  }
+
+  #mustYield(tenant: string): boolean {
+    return this.#memory.mustYield(tenant, this.#waiting());
+  }
+
+  /** Ends a load, and gives its waiters their leases. Returns how many there are. */
+  #resolve(
+    { source, waiters }: Load,
+    entry: CachedAdapter,
+    found: Pick<Lease, 'tier' | 'loadMs'>,
+  ): number {
+    this.#loads.delete(source.digest);
+    for (const { resolve, tenant } of waiters) {
+      resolve(this.#createLease(entry, { ...found, tenant }));
+    }
+    return waiters.size;
+  }
+
+  #createLease(
+    entry: CachedAdapter,
+    { tenant, ...found }: Pick<Lease, 'tier' | 'loadMs'> & { tenant: string },
+  ): Lease {
+    this.#memory.hold(entry, tenant);
     let isReleased = false;
     const release = () => {
       if (isReleased) return;
       isReleased = true;
-      this.#release(entry);
+      if (!this.#memory.release(entry)) return;
+      this.#queue.unpark();
+      this.#startLoads();
     };
-    return { weights, ...found, release, [Symbol.dispose]: release };
+    return { weights: entry.weights, ...found, release, [Symbol.dispose]: release };
   }
-
-  #release(entry: CachedAdapter): void {
-    if (--entry.leaseCount > 0) return;
-    const { digest, byteSize } = entry.weights;
-    this.#leased.delete(digest);
-    this.#leasedBytes -= byteSize;
-    this.#keepIdle(entry);
-    this.#unpark();
-    this.#startLoads();
-  }
-
-  #keepIdle(entry: CachedAdapter): void {
-    this.#idle.set(entry.weights.digest, entry);
-    this.#idleBytes += entry.byteSize;
-  }
-
-  /** Evicts idle adapters until the bytes fit. Returns false if leased weights and loads leave no room. */
-  #makeRoom(owner: string, byteSize: number): boolean {
-    const { capacityBytes } = this.#options;
-    if (byteSize > capacityBytes) {
-      throw new ServeError(
-        'adapter_invalid',
-        `adapter refused: it takes ${byteSize} bytes in memory; the cache holds ${capacityBytes}`,
-      );
-    }
-    const neededBytes = this.#leasedBytes + this.#reservedBytes + byteSize;
-    if (neededBytes > capacityBytes) return false;
-    while (neededBytes + this.#idleBytes > capacityBytes) {
-      const bytesByOwner = this.#bytesOfActiveOwners({ owner, byteSize });
-      const pressure = { bytesByOwner, capacityBytes, nowMs: this.#now() };
-      const evicted = this.#order.choose(this.#idle.values(), pressure);
-      assert(evicted, 'the size of idle weights is wrong');
-      this.#idle.delete(evicted.weights.digest);
-      this.#idleBytes -= evicted.byteSize;
-      this.#evictions++;
-    }
-    return true;
-  }
-
-  #bytesOfActiveOwners(newcomer: Pick<CachedAdapter, 'owner' | 'byteSize'>): Map<string, number> {
-    const bytes = new Map<string, number>();
-    const sinceMs = this.#now() - SHARE_LAPSES_MS;
-    const loads = Array.from(this.#loads.values(), ({ source, reservedBytes }) => {
-      return { owner: source.owner, byteSize: reservedBytes };
-    });
-    for (const { owner, byteSize } of [
-      ...this.#leased.values(),
-      ...this.#idle.values(),
-      ...loads,
-      newcomer,
-    ]) {
-      if (this.#askedMs.get(owner)! < sinceMs) continue;
-      bytes.set(owner, (bytes.get(owner) ?? 0) + byteSize);
-    }
-    return bytes;
-  }
-}
-
-function createEntry(
-  source: AdapterSource,
-  weights: AdapterWeights,
-  loadMs: number,
-): CachedAdapter {
-  const { byteSize } = weights;
-  const { owner } = source;
-  return { weights, owner, byteSize, loadMs, uses: 0, value: 0, warmUntilMs: 0, leaseCount: 0 };
 }
 
 /** Waits for a load to end or for the signal to abort. */
-function waitIn(waiters: Set<LeaseWaiter>, signal: AbortSignal | undefined): Promise<Lease> {
+function waitIn(
+  waiters: Set<LeaseWaiter>,
+  tenant: string,
+  signal: AbortSignal | undefined,
+): Promise<Lease> {
   return new Promise((resolve, reject) => {
     const leave = () => {
       waiters.delete(waiter);
@@ -338,6 +277,7 @@ function waitIn(waiters: Set<LeaseWaiter>, signal: AbortSignal | undefined): Pro
     };
     const stopListening = () => signal?.removeEventListener('abort', leave);
     const waiter: LeaseWaiter = {
+      tenant,
       resolve(lease) {
         stopListening();
         resolve(lease);

@@ -1,10 +1,9 @@
 // Chooses which adapter leaves memory, by GreedyDual-Size with frequency (Cherkasova 1998): the one with the lowest
 // value = age + uses x reload time / bytes. The age is the value of the last evicted adapter, so that formerly popular ones
-// do not stay forever. Active owners keep their share. It knows no weights, no leases and no clock.
+// do not stay forever. Tenants' shares come first. It knows no weights, no leases and no clock.
 
 /** A record of an adapter that can be evicted. */
 export interface Evictable {
-  readonly owner: string;
   readonly byteSize: number;
   /** Time to load it again. */
   readonly loadMs: number;
@@ -16,11 +15,10 @@ export interface Evictable {
   warmUntilMs: number;
 }
 
-/** The state of the memory when an adapter needs room. */
-export interface Pressure {
-  /** Bytes in memory by owner, for owners that were active lately. Includes the new adapter. */
-  readonly bytesByOwner: ReadonlyMap<string, number>;
-  readonly capacityBytes: number;
+/** The reasons for which adapters give way. */
+export interface Pressure<T> {
+  /** The lowest ranks go first; undefined: it stays. */
+  rank(entry: T): number | undefined;
   readonly nowMs: number;
 }
 
@@ -38,27 +36,23 @@ export class EvictionOrder {
   }
 
   /**
-   * Chooses the adapter to evict; undefined if there is none. Owners above their share lose adapters first, then adapters that
-   * are not warm, then those of the lowest value, the first of equals.
+   * Chooses the adapter to evict; undefined if none may go. Those of the lowest rank go first, of these the ones that are not
+   * warm, of these the one of the lowest value, the first of equals.
    */
-  choose<T extends Evictable>(idle: Iterable<T>, pressure: Pressure): T | undefined {
-    let candidates = [...idle];
-    const narrow = (isOpen: (entry: T) => boolean) => {
-      const open = candidates.filter(isOpen);
-      if (open.length > 0) candidates = open;
-    };
-    narrow(({ owner }) => isOverShare(owner, pressure));
-    narrow(({ warmUntilMs }) => warmUntilMs <= pressure.nowMs);
-    const victim = leastValued(candidates);
+  choose<T extends Evictable>(idle: Iterable<T>, { rank, nowMs }: Pressure<T>): T | undefined {
+    let candidates: T[] = [];
+    let lowest = Number.POSITIVE_INFINITY;
+    for (const entry of idle) {
+      const own = rank(entry) ?? Number.POSITIVE_INFINITY;
+      if (own < lowest) candidates = [];
+      lowest = Math.min(lowest, own);
+      if (own === lowest && own < Number.POSITIVE_INFINITY) candidates.push(entry);
+    }
+    const cool = candidates.filter(({ warmUntilMs }) => warmUntilMs <= nowMs);
+    const victim = leastValued(cool.length > 0 ? cool : candidates);
     if (victim) this.#age = Math.max(this.#age, victim.value);
     return victim;
   }
-}
-
-/** Whether the owner has more than its share. An inactive owner has none. */
-function isOverShare(owner: string, { bytesByOwner, capacityBytes }: Pressure): boolean {
-  const bytes = bytesByOwner.get(owner);
-  return bytes === undefined || bytes > capacityBytes / bytesByOwner.size;
 }
 
 function leastValued<T extends Evictable>(entries: readonly T[]): T | undefined {

@@ -12,11 +12,20 @@ export interface Tenant {
   readonly allowedAdapters?: readonly string[];
   /** Its share of the engine relative to other tenants. Above 0. */
   readonly weight: number;
+  readonly adapterCache?: AdapterCacheShare | undefined;
   readonly limits: TenantLimits;
 }
 
-/** The part of a tenant that fair queues need. */
-export type TenantShare = Pick<Tenant, 'id' | 'weight'>;
+/** A tenant's part of the adapter cache, as fractions of it. */
+export interface AdapterCacheShare {
+  /** The part that stays its own even if it is idle. Default: 0. */
+  readonly reserved?: number;
+  /** The most that it may use, even if memory is free. Default: 1. */
+  readonly max?: number;
+}
+
+/** The part of a tenant that fair queues and caches need. */
+export type TenantShare = Pick<Tenant, 'id' | 'weight' | 'adapterCache'>;
 
 /** A tenant's limits. An absent one means unlimited. */
 export interface TenantLimits {

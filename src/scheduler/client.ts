@@ -149,7 +149,7 @@ export class EngineClient {
    * listener is called later, in order, and never after a terminal event.
    */
   submit(
-    { id: tenant, weight }: TenantShare,
+    { id: tenant, weight, adapterCache }: TenantShare,
     adapter: AdapterSource | undefined,
     request: GenerationRequest,
     listener: EngineListener,
@@ -166,7 +166,7 @@ export class EngineClient {
     if (refusal) queueMicrotask(() => this.#fail(id, refusal));
     else {
       this.#admission.enter(waiting);
-      const of = { tenant, weight, ...(adapter && { adapter }) };
+      const of = { tenant, weight, adapterCache, ...(adapter && { adapter }) };
       this.#channel.send({ type: 'submit', id, ...of, request });
     }
     return {

@@ -4,6 +4,7 @@ import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { ServeError } from '../common/errors.ts';
 import type { Clock } from '../common/waiting.ts';
 import type { AdapterSource } from '../contracts/generation.ts';
+import type { TenantShare } from '../contracts/tenant.ts';
 import type { AdapterKey } from '../engine/batch.ts';
 import { setLoopTimeout } from './liveness.ts';
 import type { AdapterCacheFigures, CacheTier, SequenceId } from './protocol.ts';
@@ -26,6 +27,8 @@ export type AdapterLeasesStats = Readonly<
 /** Options of a lease. */
 export interface LeaseOptions {
   readonly signal?: AbortSignal;
+  /** Who is charged for the memory. Default: the adapter's owner. */
+  readonly tenant?: TenantShare;
   /** For this long, other adapters are evicted before it. */
   readonly keepWarmMs?: number;
 }
@@ -63,13 +66,17 @@ export class SequenceLeases {
    * Leases a sequence's adapter. Returns undefined if `end` was called meanwhile, after which a late lease is released.
    * Rejects like `AdapterLeases.lease`, and with `ServeError` `adapter_unavailable` after a timeout.
    */
-  async start(id: SequenceId, source: AdapterSource): Promise<AdapterLease | undefined> {
+  async start(
+    id: SequenceId,
+    source: AdapterSource,
+    tenant: TenantShare,
+  ): Promise<AdapterLease | undefined> {
     const controller = new AbortController();
     const late = new ServeError('adapter_unavailable', 'The adapter took too long to load.');
     const giveUp = () => controller.abort(late);
     const cancelTimeout = setLoopTimeout(giveUp, LOAD_TIMEOUT_MS, this.#clock);
     this.#loads.set(id, { controller, cancelTimeout });
-    const lease = await this.#adapters.lease(source, { signal: controller.signal });
+    const lease = await this.#adapters.lease(source, { signal: controller.signal, tenant });
     if (!this.#endLoad(id)) {
       lease.release();
       return undefined;

@@ -9,6 +9,7 @@ import type {
   GenerationRequest,
   TokenLogprob,
 } from '../contracts/generation.ts';
+import type { AdapterCacheShare } from '../contracts/tenant.ts';
 
 /** Identifies a sequence for the life of the server process. */
 export type SequenceId = number & { readonly __sequence: true };
@@ -28,6 +29,8 @@ export type ToEngine =
       tenant: string;
       /** The tenant's share relative to other tenants. */
       weight: number;
+      /** The tenant's part of the adapter cache, if it has settings for it. */
+      adapterCache?: AdapterCacheShare | undefined;
       adapter?: AdapterSource;
       request: GenerationRequest;
     }

@@ -87,9 +87,7 @@ const NO_PREFIXES = { bytes: 0, capacityBytes: 0, evictions: 0 };
 
 type SubmitMessage = Extract<ToEngine, { type: 'submit' }>;
 /** A sequence that cannot run yet, and the things that it waits for. */
-interface Loading extends Pick<Sequence, 'id' | 'request' | 'sampler' | 'pooler'> {
-  readonly adapter: AdapterSource | undefined;
-}
+type Loading = SubmitMessage & Pick<Sequence, 'sampler' | 'pooler'>;
 
 type PrefetchMessage = Extract<ToEngine, { type: 'prefetch' }>;
 
@@ -176,7 +174,8 @@ export class StepLoop {
     this.#wake();
   }
 
-  #submit({ id, tenant, weight, adapter, request }: SubmitMessage): void {
+  #submit(message: SubmitMessage): void {
+    const { id, tenant, weight, adapter, request } = message;
     const { vocabSize } = this.#engine.info;
     const { sampling, stopTokenIds } = request;
     const promptIds = penalizedIds(request);
@@ -194,7 +193,7 @@ export class StepLoop {
       return;
     }
     if (needsLoading({ adapter: adapter?.digest, request })) {
-      void this.#load({ id, adapter, request, sampler, pooler });
+      void this.#load({ ...message, sampler, pooler });
     } else this.#publish([{ type: 'accepted', id }]);
   }
 
@@ -248,7 +247,8 @@ export class StepLoop {
 
   /** Returns the tier and the time; undefined if the sequence ended meanwhile. */
   async #loadAdapter(source: AdapterSource, loading: Loading): Promise<Prefetched | undefined> {
-    const lease = await this.#leases.start(loading.id, source);
+    const { id, tenant, weight, adapterCache } = loading;
+    const lease = await this.#leases.start(id, source, { id: tenant, weight, adapterCache });
     if (!lease) return undefined;
     matchClassifier(lease.weights, loading);
     await this.#engine.prepareFor(lease.weights);

@@ -20,12 +20,18 @@ const limitsSchema = z.strictObject({
   concurrentRequests: z.exactOptional(count),
 });
 
+const part = z.number().min(0).max(1);
+const adapterCacheSchema = z
+  .strictObject({ reserved: z.exactOptional(part), max: z.exactOptional(part) })
+  .refine(({ reserved = 0, max = 1 }) => reserved <= max, 'reserved must not be larger than max');
+
 const tenantSchema = z.strictObject({
   defaultModel: z.exactOptional(z.string().min(1).max(300)),
   allowedAdapters: z.exactOptional(
     z.array(z.string().regex(/^[A-Za-z0-9._*-]{1,100}$/, 'must be a name or a pattern of names')),
   ),
   weight: z.number().min(0.01).max(100).default(1),
+  adapterCache: z.exactOptional(adapterCacheSchema),
   limits: limitsSchema.default({}),
 });
 
@@ -55,6 +61,14 @@ const fileSchema = z
     keys: z.array(keySchema),
   })
   .superRefine(({ tenants, keys }, context) => {
+    const reserved = Object.values(tenants).reduce(
+      (sum, { adapterCache }) => sum + (adapterCache?.reserved ?? 0),
+      0,
+    );
+    if (reserved > 1) {
+      const message = 'adapterCache.reserved of all tenants together must be at most 1';
+      context.addIssue({ code: 'custom', path: ['tenants'], message });
+    }
     const ids = new Set<string>();
     for (const [i, { id, tenant }] of keys.entries()) {
       const at = (field: string) => ['keys', i, field];

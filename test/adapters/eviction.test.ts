@@ -44,13 +44,11 @@ class ByCost {
     const known = this.#resident.get(model);
     const entry = known ?? {
       ...this.#models[model]!,
-      owner: 'one',
       uses: 0,
       value: 0,
       warmUntilMs: 0,
     };
-    const bytesByOwner = new Map([['one', this.#capacityBytes + 1]]);
-    const pressure = { bytesByOwner, capacityBytes: this.#capacityBytes, nowMs: 1 };
+    const pressure = { rank: () => 0, nowMs: 1 };
     while (!known && this.#bytes() + entry.byteSize > this.#capacityBytes) {
       const victim = this.#order.choose(this.#resident.values(), pressure)!;
       for (const [one, other] of this.#resident) if (other === victim) this.#resident.delete(one);
@@ -94,20 +92,31 @@ for (const { name, models, capacityBytes } of [
 
 test('of two used alike the one that is cheaper to have again goes', () => {
   const order = new EvictionOrder();
-  const common = { owner: 'one', byteSize: 10, uses: 0, value: 0, warmUntilMs: 0 };
+  const common = { byteSize: 10, uses: 0, value: 0, warmUntilMs: 0 };
   const slow = { ...common, loadMs: 500 };
   const fast = { ...common, loadMs: 5 };
   for (const entry of [slow, fast]) order.use(entry);
-  const pressure = { bytesByOwner: new Map(), capacityBytes: 20, nowMs: 0 };
+  const pressure = { rank: () => 0, nowMs: 0 };
   assert.equal(order.choose([slow, fast], pressure), fast);
   for (let i = 0; i < 200; i++) order.use(fast);
   assert.equal(order.choose([slow, fast], pressure), slow);
 });
 
-test('where everybody is within a share and warm, somebody goes all the same', () => {
+test('the lowest rank goes first, then what is not warm; without a rank it stays', () => {
   const order = new EvictionOrder();
-  const entry = { owner: 'one', byteSize: 1, loadMs: 1, uses: 0, value: 0, warmUntilMs: 99 };
-  const pressure = { bytesByOwner: new Map([['one', 1]]), capacityBytes: 20, nowMs: 0 };
-  assert.equal(order.choose([entry], pressure), entry);
-  assert.equal(order.choose([], pressure), undefined);
+  const common = { byteSize: 1, loadMs: 1, uses: 0, value: 0, warmUntilMs: 0 };
+  const [kept, second, warm, first] = [0, 1, 2, 3].map((value) => ({ ...common, value }));
+  const ranks = new Map([
+    [second!, 2],
+    [warm!, 1],
+    [first!, 1],
+  ]);
+  warm!.warmUntilMs = 99;
+  const pressure = { rank: (entry: Evictable) => ranks.get(entry as typeof common), nowMs: 0 };
+  const left = new Set([kept!, second!, warm!, first!]);
+  for (const expected of [first, warm, second, undefined]) {
+    const victim = order.choose(left, pressure);
+    assert.equal(victim, expected);
+    if (victim) left.delete(victim);
+  }
 });
