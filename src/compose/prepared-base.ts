@@ -24,9 +24,13 @@ export interface PreparedBase {
   readonly prepareFiles: () => Promise<unknown>;
 }
 
-/** Finds or imports the base, and builds its serving files if necessary. */
-export async function prepareBase(context: ProgramContext): Promise<PreparedBase> {
-  const { config, reporter } = context;
+/** Finds or imports the base, and builds its serving files if necessary. `guestSlots` are part of the plan. */
+export async function prepareBase(
+  context: ProgramContext,
+  { guestSlots = 0 } = {},
+): Promise<PreparedBase> {
+  const { reporter } = context;
+  const config = { ...context.config, guestSlots };
   await makeFolder(config.home);
   const artifactDir = await findBase(config.model, context);
   const artifact = describeArtifact(artifactDir);
@@ -83,7 +87,7 @@ export function engineOptions(
 ): EngineOptions {
   return {
     servingDir: weights.dir,
-    slotCount: plan.slots,
+    slotCount: plan.slots + plan.guestSlots,
     maxSeqLength: plan.maxSeqLength,
     kv,
     adapterSlotBytes: plan.adapterSlotBytes,

@@ -13,7 +13,7 @@ export interface SlotMove {
 
 /**
  * Moves running sequences from slots past the end into free slots before it. Afterwards `rows[i]` owns slot i, and the
- * sequences in prefill own the slots after the last row.
+ * sequences in prefill own the slots after the last row, in order. Those without a slot get theirs.
  */
 export function compactSlots(
   running: readonly Sequence[],
@@ -39,7 +39,8 @@ export function compactSlots(
     move(rows[i]!, i);
   }
   prefilling.forEach((sequence, i) => {
-    if (sequence.slot !== rows.length + i) move(sequence, rows.length + i);
+    if (sequence.slot === undefined) sequence.slot = (rows.length + i) as SlotId;
+    else if (sequence.slot !== rows.length + i) move(sequence, rows.length + i);
   });
   return { rows: rows as Sequence[], moves };
 }

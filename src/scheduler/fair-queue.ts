@@ -10,7 +10,7 @@ const GENERATED_TOKEN_COST = 2;
 /** The order in which sequences get slots. */
 export type WaitingQueue = Pick<
   FairQueue,
-  'push' | 'remove' | 'find' | 'chargePrompt' | 'chargeGenerated'
+  'push' | 'remove' | 'find' | 'isBefore' | 'chargePrompt' | 'chargeGenerated'
 >;
 
 /** A queue of sequences that takes the tenant with the least service first. */
@@ -50,6 +50,11 @@ export class FairQueue {
       if (found) return found;
     }
     return undefined;
+  }
+
+  /** Whether a waiting sequence may go before one that has started: its tenant is another one, and was not served more. */
+  isBefore({ tenant }: Sequence, started: Sequence): boolean {
+    return tenant !== started.tenant && this.#servedTo(tenant) <= this.#servedTo(started.tenant);
   }
 
   chargePrompt(sequence: Sequence, tokens: number): void {

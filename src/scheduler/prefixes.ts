@@ -55,6 +55,12 @@ export class Prefixes {
     return Math.min(computed + copyCost(cached), budget);
   }
 
+  /** Whether a prompt is prefilled in one chunk, apart from what is cached. */
+  isOneChunk({ prefix, request }: Sequence, chunkTokens: number): boolean {
+    const cached = prefix ? this.#countCached(prefix) : 0;
+    return request.promptIds.length - cached <= chunkTokens;
+  }
+
   /** Lets a sequence that gets a slot start behind its cached prefix. */
   begin(sequence: Sequence): void {
     const { prefix, request } = sequence;

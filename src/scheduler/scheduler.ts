@@ -33,6 +33,8 @@ import type { RunOutcome, StepOutcome, StepPlan, StepPrefill } from './step-plan
 export interface SchedulerOptions {
   /** KV slots: how many sequences can be in prefill or running at once. */
   slotCount: number;
+  /** How many of the slots only tenants with less than their share of the others get. Default: 0. */
+  guestSlots?: number;
   /** Positions of a KV slot. */
   maxSeqLength: number;
   /** The token budget for prefill: the prompt tokens of one step. Running rows wait for them between two tokens. */
@@ -88,6 +90,7 @@ export class Scheduler {
 
   constructor(options: SchedulerOptions) {
     this.#options = {
+      guestSlots: 0,
       prefillChunk: 256,
       maxActiveAdapters: options.slotCount,
       canAttach: () => true,
@@ -140,17 +143,22 @@ export class Scheduler {
   /** Plans the next step; undefined if there is nothing to run. `applyResults` must follow before the next call. */
   next(): StepPlan | undefined {
     assert(!this.#inFlight, 'one step at a time');
+    const [unfinished] = this.#prefilling;
+    const { steps: step } = this.#totals;
+    const ahead = unfinished ? this.#queue.takeAhead(unfinished, this.#running, step) : [];
+    this.#prefilling = [...ahead, ...this.#prefilling];
     const { rows, moves } = compactSlots(this.#running, this.#prefilling);
     this.#running = rows;
-    const known = this.#prefilling.length;
-    const batches = this.#prefillBatches();
-    const admitted = this.#prefilling.slice(known);
+    const batches = this.#prefillBatches(ahead);
+    const admitted = this.#prefilling.filter((sequence) => sequence !== unfinished);
+    for (const { cachedTokens } of admitted) this.#totals.promptTokens += cachedTokens;
     if (batches.length === 0 && rows.length === 0) return undefined;
     const detach = this.#detachUnused();
     const prefills = batches.map((batch, i) => {
-      const { id, prefix } = this.#prefilling[i]!;
-      const restore = i >= known && batch.pastLength > 0 ? prefix : undefined;
-      return { id, attach: this.#attach(batch.adapter), restore, batch };
+      const sequence = this.#prefilling[i]!;
+      const isNew = sequence !== unfinished && batch.pastLength > 0;
+      const restore = isNew ? sequence.prefix : undefined;
+      return { id: sequence.id, attach: this.#attach(batch.adapter), restore, batch };
     });
     const decode = rows[0] && ({ kind: 'decode', rows: toDecodeRows(rows) } as const);
     const decodeIds = rows.map(({ id }) => id);
@@ -213,10 +221,10 @@ export class Scheduler {
   }
 
   /**
-   * Chunks of prompts within the token budget: first of the unfinished prompt, then of newly admitted ones. None is cut to
+   * Chunks of prompts within the token budget: of those `ahead`, of the unfinished one, then of newly admitted ones. None is cut to
    * fit: its length may decide in which form it runs, and that must not depend on other prompts. Only the last may stay unfinished.
    */
-  #prefillBatches(): PrefillBatch[] {
+  #prefillBatches(ahead: readonly Sequence[]): PrefillBatch[] {
     const { prefillChunk } = this.#options;
     const batches: PrefillBatch[] = [];
     for (let budget = prefillChunk; ; ) {
@@ -224,27 +232,26 @@ export class Scheduler {
       const sequence = known ?? this.#admit(budget);
       if (!sequence) return batches;
       const batch = toPrefillBatch(sequence, prefillChunk);
+      if (batch.tokenIds.length > budget) return batches; // the unfinished one, behind those ahead
       batches.push(batch);
-      budget -= batch.tokenIds.length + (known ? 0 : copyCost(sequence.cachedTokens));
-      // Charged now, because it decides which tenant the next prompt of this step comes from.
-      this.#queue.chargePrompt(sequence, batch.tokenIds.length);
+      const isAhead = ahead.includes(sequence);
+      budget -= batch.tokenIds.length + (known && !isAhead ? 0 : copyCost(sequence.cachedTokens));
+      // Charged now, because it decides which tenant the next prompt comes from.
+      if (!isAhead) this.#queue.chargePrompt(sequence, batch.tokenIds.length);
       if (batch.pastLength + batch.tokenIds.length < sequence.request.promptIds.length)
         return batches;
     }
   }
 
-  /** Gives the next free slot to a waiting sequence, if one may start. */
+  /** Lets a waiting sequence start, if one may. */
   #admit(budget: number): Sequence | undefined {
     const prefilling = this.#prefilling;
     const started = [...this.#running, ...prefilling];
     const { steps: step } = this.#totals;
     const sequence = this.#queue.take({ started, prefilling, budget, step });
     if (!sequence) return undefined;
-    sequence.state = 'prefilling';
     sequence.slot = started.length as SlotId;
-    this.#prefixes.begin(sequence);
-    this.#totals.promptTokens += sequence.cachedTokens;
-    this.#prefilling = [...this.#prefilling, sequence];
+    this.#prefilling = [...prefilling, sequence];
     return sequence;
   }
 

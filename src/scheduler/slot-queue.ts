@@ -2,12 +2,14 @@
 // queue, as far as adapters, shared prefixes and the token budget of the step allow. Runs nothing.
 import type { AdapterLimit } from './adapter-limit.ts';
 import type { WaitingQueue } from './fair-queue.ts';
-import type { Prefixes } from './prefixes.ts';
-import type { Sequence } from './sequence.ts';
+import { copyCost, type Prefixes } from './prefixes.ts';
+import { type Sequence, toPrefillBatch } from './sequence.ts';
 
 /** The limits of a queue, and the policies that it asks. */
 export interface SlotQueueOptions {
   readonly slotCount: number;
+  /** How many of the slots only tenants with less than their share of the others get. */
+  readonly guestSlots: number;
   readonly prefillChunk: number;
   readonly queue: WaitingQueue;
   readonly adapterLimit: AdapterLimit;
@@ -26,6 +28,10 @@ export interface Admitting {
   readonly budget: number;
   /** Counts the steps. */
   readonly step: number;
+  /** Whether only a prompt may start that ends in this step, because another one is unfinished. */
+  readonly wholeOnly?: boolean;
+  /** Only tenants that were not served more than that of this sequence may start one. */
+  readonly aheadOf?: Sequence | undefined;
 }
 
 /** The queue before the slots. */
@@ -53,17 +59,66 @@ export class SlotQueue {
     this.#options.queue.chargeGenerated(sequence, tokens);
   }
 
+  /**
+   * Takes out short prompts of other tenants that were not served more than that of an unfinished prompt, to run before its next chunk.
+   * If they leave too few tokens for that, others may have the rest.
+   */
+  takeAhead(unfinished: Sequence, running: readonly Sequence[], step: number): Sequence[] {
+    const { prefillChunk } = this.#options;
+    const chunk = toPrefillBatch(unfinished, prefillChunk).tokenIds.length;
+    const ahead: Sequence[] = [];
+    for (let budget = prefillChunk; ; ) {
+      const prefilling = [...ahead, unfinished];
+      const started = [...running, ...prefilling];
+      const aheadOf = chunk <= budget ? unfinished : undefined;
+      const which = { budget, wholeOnly: true, aheadOf };
+      const sequence = this.take({ started, prefilling, step, ...which });
+      if (!sequence) return ahead;
+      ahead.push(sequence);
+      const tokens = sequence.request.promptIds.length - sequence.pastLength;
+      budget -= tokens + copyCost(sequence.cachedTokens);
+      this.chargePrompt(sequence, tokens);
+    }
+  }
+
   /** Takes out the first admissible sequence if a slot is free and its first chunk fits into the budget. */
-  take({ started, prefilling, budget, step }: Admitting): Sequence | undefined {
+  take(admitting: Admitting): Sequence | undefined {
     const { slotCount, prefillChunk, queue, adapterLimit, prefixes, now } = this.#options;
+    const { started, prefilling, budget, step } = admitting;
     if (started.length >= slotCount) return undefined;
     const find = (isAdmissible: (sequence: Sequence) => boolean) =>
       queue.find((waiting) => {
-        return isAdmissible(waiting) && !prefixes.shouldWait(waiting, prefilling);
+        if (!this.#mayStart(waiting, admitting) || !isAdmissible(waiting)) return false;
+        return !prefixes.shouldWait(waiting, prefilling);
       });
     const sequence = adapterLimit.choose(find, started, { step, nowMs: now() });
     if (!sequence || prefixes.firstChunkCost(sequence, prefillChunk) > budget) return undefined;
     queue.remove(sequence);
+    sequence.state = 'prefilling';
+    prefixes.begin(sequence);
     return sequence;
   }
+
+  #mayStart(sequence: Sequence, { started, budget, wholeOnly, aheadOf }: Admitting): boolean {
+    const { slotCount, guestSlots, prefillChunk, queue, prefixes } = this.#options;
+    const shared = slotCount - guestSlots;
+    if (started.length >= shared && !hasLessThanItsShare(sequence, started, shared)) return false;
+    if (aheadOf && !queue.isBefore(sequence, aheadOf)) return false;
+    if (!wholeOnly) return true;
+    const isWhole = sequence.adapterFrom === 0 && prefixes.isOneChunk(sequence, prefillChunk);
+    return isWhole && prefixes.firstChunkCost(sequence, prefillChunk) <= budget;
+  }
+}
+
+/** Whether the tenant stays within its share by weight of the slots with this sequence, too. */
+function hasLessThanItsShare(
+  { tenant, weight }: Sequence,
+  started: readonly Sequence[],
+  slotCount: number,
+): boolean {
+  const weights = new Map(started.map((one) => [one.tenant, one.weight]));
+  weights.set(tenant, weight);
+  const sum = [...weights.values()].reduce((all, one) => all + one, 0);
+  const own = started.filter((one) => one.tenant === tenant).length;
+  return own + 1 <= Math.max(1, (slotCount * weight) / sum);
 }

@@ -19,6 +19,13 @@ test('with enough memory the defaults apply, without a message', () => {
   );
 });
 
+test('guest slots are planned beside the others', () => {
+  const [without, withOne] = [plan(32e9), plan(32e9, { guestSlots: 1 })];
+  assert.deepEqual([withOne.slots, withOne.guestSlots], [without.slots, 1]);
+  const perSlot = without.budget.parts.kvCache / without.slots;
+  assert.equal(withOne.budget.parts.kvCache, perSlot * (without.slots + 1));
+});
+
 test('the parts add up to the total, which is within the limit for every plan', () => {
   let before = 0;
   for (let bytes = 700e6; bytes < 16e9; bytes *= 1.1) {

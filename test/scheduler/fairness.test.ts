@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { FairQueue, type WaitingQueue } from '../../src/scheduler/fair-queue.ts';
 import type { SequenceId } from '../../src/scheduler/protocol.ts';
 import { createSequence, type Sequence } from '../../src/scheduler/sequence.ts';
-import { request } from './fake-engine.ts';
+import { referenceTokens, request } from './fake-engine.ts';
 import { type Flaws, PlainFairQueue } from './plain-fair-queue.ts';
 import { Bench } from './scheduler-bench.ts';
 import { ZERO_SAMPLER } from './zero-sampler.ts';
@@ -251,4 +251,57 @@ test('T15: a tenant with one short request waits for a free slot, not behind the
   for (let i = 0; i < 10; i++) bench.step();
   const short = bench.submit(request([1], { maxTokens: 1 }), { tenant: 'b' });
   assert.ok(bench.stepsToFirst(short) <= 11, 'a slot is free after 10 steps');
+});
+
+for (const adapters of [false, true]) {
+  const what = adapters ? 'adapters of their own' : 'the base';
+  test(`T15: beside 100 long requests for ${what}, a tenant's short one has its first token in the next step`, () => {
+    const bench = new Bench({ slotCount: 3, guestSlots: 1, prefillChunk: 8 });
+    const of = (tenant: string) => ({ tenant, ...(adapters && { adapter: tenant }) });
+    const long = request(Array(40).fill(1), { maxTokens: 20 });
+    for (let i = 0; i < 100; i++) bench.submitReady(long, of('a'));
+    const firsts: number[] = [];
+    for (let at = 0; at < 60; at++) {
+      for (let i = 0; i < 7; i++) bench.step();
+      const short = bench.submitReady(request([at], { maxTokens: 1 }), of('b'));
+      firsts.push(bench.stepsToFirst(short));
+      assert.deepEqual(
+        bench.tokens(short),
+        referenceTokens(request([at], { maxTokens: 1 }), of('b').adapter),
+      );
+    }
+    assert.ok(Math.max(...firsts) <= 2, `${firsts}`);
+    assert.ok(bench.events.some(({ type }) => type === 'finished'));
+  });
+}
+
+test('T15: alone, a tenant has no guest slot; beside another one it has its share of them', () => {
+  const bench = new Bench({ slotCount: 5, guestSlots: 1 });
+  const running = () => bench.scheduler.stats().running;
+  const long = request([1], { maxTokens: 40 });
+  for (let i = 0; i < 10; i++) bench.submit(long, { tenant: 'a' });
+  bench.step();
+  assert.equal(running(), 4);
+  bench.submit(long, { tenant: 'b' });
+  bench.submit(long, { tenant: 'b' });
+  bench.step();
+  assert.equal(running(), 5);
+});
+
+test('I14: a long prompt lets short ones of tenants go first that were not served more, and no token of a step is lost', () => {
+  const bench = new Bench({ slotCount: 8, prefillChunk: 8 });
+  const submit = (tenant: string, length: number) =>
+    bench.submit(request(Array(length).fill(2)), { tenant });
+  const long = submit('a', 21);
+  bench.step();
+  const [b, a, later] = [submit('b', 3), submit('a', 5), submit('b', 4)];
+  const chunks = () => bench.step()!.prefills.map(({ id, batch }) => [id, batch.tokenIds.length]);
+  assert.deepEqual(chunks(), [
+    [b, 3],
+    [a, 5],
+  ]);
+  assert.deepEqual(chunks(), [[later, 4]], 'the tenant of the long one was served 13 tokens');
+  assert.deepEqual(chunks(), [[long, 8]]);
+  bench.runAll();
+  assert.equal(bench.ending(long), 'length');
 });

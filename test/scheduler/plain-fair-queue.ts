@@ -60,6 +60,11 @@ export class PlainFairQueue implements WaitingQueue {
     return this.#counters[tenant ?? ''] ?? 0;
   }
 
+  isBefore(one: Sequence, started: Sequence): boolean {
+    if (this.#flaws.fifo || one.tenant === started.tenant) return false;
+    return this.#counter(one.tenant) <= this.#counter(started.tenant);
+  }
+
   chargePrompt(sequence: Sequence, tokens: number): void {
     if (!this.#flaws.freePrompts) this.#charge(sequence, tokens);
   }

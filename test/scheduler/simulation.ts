@@ -21,7 +21,8 @@ type AdapterLimits = Pick<SchedulerOptions, 'maxActiveAdapters' | 'canAttach'>;
 export const SIM_OPTIONS: Required<
   Omit<SchedulerOptions, keyof AdapterLimits | 'countCachedTokens' | 'now' | 'queue'>
 > = {
-  slotCount: 3,
+  slotCount: 4,
+  guestSlots: 1,
   maxSeqLength: MAX_PROMPT + MAX_TOKENS,
   prefillChunk: 5,
 };
@@ -253,12 +254,12 @@ export class Simulation {
   /** I14: the scheduler is work conserving, within the token budget of the step. */
   #checkIdleSlots(step: StepPlan | undefined): void {
     if (this.#hasLimits()) return;
-    const waiting = [...this.#tracked.values()].filter(
-      ({ sequence }) => sequence.state === 'waiting',
-    );
+    const all = [...this.#tracked.values()];
+    const waiting = all.filter(({ sequence }) => sequence.state === 'waiting');
+    const owners = all.filter(({ sequence }) => sequence.slot !== undefined);
     const chunks = waiting.map(({ sequence }) => sequence.request.promptIds.length);
     const prefills = step?.prefills ?? [];
-    const isFull = (step?.decode?.rows.length ?? 0) + prefills.length === SIM_OPTIONS.slotCount;
+    const isFull = owners.length >= SIM_OPTIONS.slotCount - SIM_OPTIONS.guestSlots;
     const tokens = prefills.reduce((sum, { batch }) => sum + batch.tokenIds.length, 0);
     const fit = chunks.every(
       (length) => tokens + Math.min(length, SIM_OPTIONS.prefillChunk) <= SIM_OPTIONS.prefillChunk,

@@ -25,6 +25,8 @@ export interface MemoryRequest {
   readonly kv: KvType;
   readonly prefillChunk: number;
   readonly slots?: number | undefined;
+  /** Slots beside these, for tenants with less than their share. Default: 0. */
+  readonly guestSlots?: number | undefined;
   readonly maxSeq?: number | undefined;
   readonly adapterCacheBytes?: number | undefined;
   /** 0: no prefix cache. */
@@ -34,6 +36,7 @@ export interface MemoryRequest {
 /** The sizes that the server is started with. */
 export interface MemoryPlan {
   readonly slots: number;
+  readonly guestSlots: number;
   readonly maxSeqLength: number;
   /**
    * The fewest token rows of a run that int8 linears take in the row form. Undefined if this processor has no use for the
@@ -125,8 +128,9 @@ function planWith(
   const left = limit.bytes * USABLE_SHARE - totalOf(fixed) - (requestedPrefixes ?? 0);
   const requestedCache = request.adapterCacheBytes;
   const forAdapters = requestedCache ?? Math.max(0, left) * ADAPTER_SHARE;
-  const cacheBytes = (slotCount: number, maxSeqLength: number) =>
-    isHost ? KvCache.byteSize(config, { slotCount, maxSeqLength, type: request.kv }) : 0;
+  const { guestSlots = 0, kv: type } = request;
+  const cacheBytes = (slots: number, maxSeqLength: number) =>
+    isHost ? KvCache.byteSize(config, { slotCount: slots + guestSlots, maxSeqLength, type }) : 0;
   const plan = chooseSlots(config, request, {
     fits: (slots, maxSeq) => cacheBytes(slots, maxSeq) <= left - forAdapters,
   });
@@ -154,6 +158,7 @@ function planWith(
   return {
     plan: {
       ...plan,
+      guestSlots,
       rowFormFrom,
       adapterCacheBytes: parts.adapterCache,
       prefixCacheBytes: parts.prefixCache,
