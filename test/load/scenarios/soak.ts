@@ -67,7 +67,7 @@ const PATIENCE_MS = 60_000;
 
 /** Caches that are full after a minute, so that their growth is not taken for a leak. */
 const ARGS = [
-  ...['--weights=f32', '--threads=1', '--request-timeout=20s'],
+  ...['--weights=f32', '--threads=1', '--request-timeout=1m'],
   ...['--prefix-cache=8MiB', '--adapter-cache=16MiB', '--adapter-disk=16MiB'],
 ];
 
@@ -153,8 +153,10 @@ async function killEngine({ serving, url }: Stage): Promise<Outage> {
   const fromMs = nowMs();
   if (pid === undefined) throw new Error(`the server has no engine: ${serving.output.error}`);
   process.kill(pid, 'SIGKILL');
+  // The server may still think that it has the old one.
   const isReady = async () =>
-    enginePidOf(serving.child.pid!) !== pid && (await fetch(`${url}/readyz`)).ok;
+    ![undefined, pid].includes(enginePidOf(serving.child.pid!)) &&
+    (await fetch(`${url}/readyz`)).ok;
   while (!(await isReady())) {
     if (nowMs() - fromMs > PATIENCE_MS) throw new Error('the engine is not ready again');
     await delay(20);
