@@ -46,7 +46,8 @@ export async function measureCapacity(
     const [failed] = outcomes.filter(({ ending }) => ending !== 'done');
     throw new Error(`a request failed while nothing was overloaded: ${JSON.stringify(failed)}`);
   }
-  const tokensPerS = goodput(outcomes, innerWindow(outcomes));
+  const tokensPerS = goodput(outcomes, innerWindow(outcomes, seconds));
+  if (!(tokensPerS > 0)) throw new Error(`nothing was answered within ${seconds} s`);
   const tokensPerRequest = done.reduce((sum, { tokens }) => sum + tokens, 0) / done.length;
   const stepMs = (SLOTS * 1000) / tokensPerS;
   return { capacity: { tokensPerS, tokensPerRequest, stepMs }, outcomes };

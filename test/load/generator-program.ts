@@ -13,7 +13,7 @@ import {
   uniform,
 } from './traffic.ts';
 
-/** A server allows 512 connections of one address by default. */
+/** Of all sources, in equal parts. A server allows 512 of one address by default. */
 const MAX_CONNECTIONS = 256;
 const REPORT_MS = 500;
 
@@ -36,7 +36,6 @@ async function run(plan: Plan, stop: AbortSignal): Promise<Outcome[]> {
     if (outcomes.length > 0) process.send!(outcomes);
     outcomes = [];
   }, REPORT_MS);
-  const connections = { open: 0 };
   const startMs = nowMs();
   const clock: Clock = { startMs, endMs: startMs + seconds * 1000, stop };
   process.send!('begun');
@@ -45,7 +44,7 @@ async function run(plan: Plan, stop: AbortSignal): Promise<Outcome[]> {
       sendAll(source, {
         clock,
         line,
-        connections,
+        connections: { open: 0, most: Math.floor(MAX_CONNECTIONS / sources.length) },
         random: uniform(seed * 1000 + i),
         note: (one) => void outcomes.push(one),
       }),
@@ -67,7 +66,7 @@ interface Clock {
 interface Sending {
   readonly clock: Clock;
   readonly line: Line;
-  readonly connections: { open: number };
+  readonly connections: { open: number; readonly most: number };
   random(): number;
   note(outcome: Outcome): void;
 }
@@ -99,7 +98,7 @@ async function keepAsking(source: Source, sending: Sending): Promise<void> {
 async function send(source: Source, dueMs: number, sending: Sending): Promise<void> {
   const { connections, line, random, note } = sending;
   const asked = drawRequest(source, random);
-  if (connections.open >= MAX_CONNECTIONS) {
+  if (connections.open >= connections.most) {
     const [sentMs, endMs] = [nowMs(), nowMs()];
     const { kind, model } = asked;
     note({ source: source.name, kind, model, ending: 'skipped', dueMs, sentMs, endMs, tokens: 0 });

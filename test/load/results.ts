@@ -2,21 +2,20 @@
 import { quantile } from '../bench/tiers/quantile.ts';
 import type { Ending, Outcome } from './traffic.ts';
 
+/** The share of a run that is left out at either end. */
+const EDGE = 0.15;
+
 /** Unix milliseconds. */
 export interface Window {
   readonly fromMs: number;
   readonly toMs: number;
 }
 
-/** Leaves out the first and last of the time in which requests began: queues fill up and run empty there. */
-export function innerWindow(outcomes: readonly Outcome[], edge = 0.15): Window {
-  let [first, last] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
-  for (const { dueMs } of outcomes) {
-    first = Math.min(first, dueMs);
-    last = Math.max(last, dueMs);
-  }
-  const cutMs = (last - first) * edge;
-  return { fromMs: first + cutMs, toMs: last - cutMs };
+/** The middle of the time in which requests began: queues fill up before it and run empty after it. */
+export function innerWindow(outcomes: readonly Outcome[], seconds: number): Window {
+  const startMs = outcomes.reduce((first, { dueMs }) => Math.min(first, dueMs), Infinity);
+  const edgeMs = EDGE * seconds * 1000;
+  return { fromMs: startMs + edgeMs, toMs: startMs + seconds * 1000 - edgeMs };
 }
 
 /**

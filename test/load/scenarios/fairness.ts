@@ -24,7 +24,7 @@ export async function runFairness({ seconds, shared }: Context): Promise<Report>
 
   const backlogged = ['cedar', 'dune'].map((name) => sourceOf(stage, name, { clients: SLOTS }));
   const both = await generate(planOf(stage, backlogged, { seconds, seed: 32 }));
-  const window = innerWindow(both);
+  const window = innerWindow(both, seconds);
   const served = backlogged.map(({ name }) =>
     goodput(
       both.filter(({ source }) => source === name),

@@ -67,10 +67,15 @@ export async function runOverload({ seconds, shared, tell }: Context): Promise<R
   const points = [{ x: 1, y: capacity.tokensPerS }];
   for (const { factor, least } of FACTORS) {
     const outcomes = await offer(factor, factor);
-    const served = goodput(outcomes, innerWindow(outcomes));
+    const served = goodput(outcomes, innerWindow(outcomes, seconds));
     points.push({ x: factor, y: served });
     const name = (what: string) => `${factor}x: ${what}`;
+    const refused = ended(outcomes, 'refused').length;
     figures.push(
+      toFigure(name('requests; refused'), 'count', {
+        ...{ ours: [outcomes.length], other: [refused] },
+        target: { kind: 'value', bound: 'at least', limit: 1 },
+      }),
       toFigure(name('goodput; capacity'), 'tokens/s', {
         ...{ ours: [served], other: [capacity.tokensPerS] },
         target: { kind: 'ratio', bound: 'at least', limit: least },
@@ -87,7 +92,6 @@ export async function runOverload({ seconds, shared, tell }: Context): Promise<R
       }),
     );
     const skipped = ended(outcomes, 'skipped').length;
-    const refused = ended(outcomes, 'refused').length;
     tell(
       `${factor}x: ${outcomes.length} requests, ${refused} refused, ${skipped} without a connection`,
     );
