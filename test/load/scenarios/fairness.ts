@@ -51,9 +51,9 @@ export async function runFairness({ seconds, shared }: Context): Promise<Report>
         ofLight.filter(({ ending }) => ending !== 'done'),
       ),
       toFigure('heavy tenant: refused', 'count', { ours: [ended(beside, 'refused').length] }),
-      toFigure('two backlogged tenants: index of Jain', 'index', {
-        ours: [jain(served)],
-        target: { kind: 'value', bound: 'at least', limit: 0.99 },
+      toFigure('two backlogged tenants: index of Jain', '%', {
+        ours: [100 * jain(served)],
+        target: { kind: 'value', bound: 'at least', limit: 99 },
       }),
     ],
   };
