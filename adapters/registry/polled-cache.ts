@@ -11,6 +11,8 @@ export interface PolledCacheOptions<T extends object> {
   /** The maximum age of a value. */
   readonly pollMs: number;
   readonly clock?: Clock;
+  /** The most remembered values, and the most misses. Default: 10,000, of a few hundred bytes each. */
+  readonly maxRemembered?: number | undefined;
 }
 
 /** How urgent a read is. */
@@ -19,10 +21,7 @@ export interface PollCall {
   readonly slackMs: number;
 }
 
-/** The most remembered values, of a few hundred bytes each. */
-const MAX_VALUES = 10_000;
-/** Kept apart from the values, so that guessed names evict only each other. */
-const MAX_MISSES = 10_000;
+const MAX_REMEMBERED = 10_000;
 /** How long a request waits for a slow source if there is an older value. */
 const PATIENCE_MS = 500;
 
@@ -43,17 +42,20 @@ interface Flight<T> {
 export class PolledCache<T extends object> {
   readonly #options: PolledCacheOptions<T>;
   readonly #clock: Clock;
-  readonly #values = new LRUCache<string, PolledValue<T>>({ max: MAX_VALUES });
-  readonly #misses = new LRUCache<string, PolledValue<T>>({ max: MAX_MISSES });
+  readonly #values: LRUCache<string, PolledValue<T>>;
+  /** Kept apart from the values, so that guessed names evict only each other. */
+  readonly #misses: LRUCache<string, PolledValue<T>>;
   /** Errors of reads, and when to try again. */
-  readonly #failures = new LRUCache<string, { error: unknown; untilMs: number }>({
-    max: MAX_MISSES,
-  });
+  readonly #failures: LRUCache<string, { error: unknown; untilMs: number }>;
   readonly #flights = new Map<string, Flight<T>>();
 
   constructor(options: PolledCacheOptions<T>) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
+    const { maxRemembered: max = MAX_REMEMBERED } = options;
+    this.#values = new LRUCache({ max });
+    this.#misses = new LRUCache({ max });
+    this.#failures = new LRUCache({ max });
   }
 
   /** Returns a value that is no older than `maxAgeMs`, unless the source fails. Rejects as `read` does. */

@@ -32,6 +32,8 @@ export interface StoreRegistryOptions {
    * Rejections are dropped, because the first request will meet the same error.
    */
   warm?(part: FoundAdapter['part']): Promise<void>;
+  /** The names that are remembered, see `PolledCache`. */
+  readonly maxRemembered?: number;
   readonly log?: Logger;
   readonly clock?: Clock;
 }
@@ -68,11 +70,11 @@ export class StoreAdapters implements AdapterArchive {
   readonly #clock: Clock;
 
   constructor(repository: AdapterRepository, options: StoreRegistryOptions) {
-    const { pollMs, clock = systemClock } = options;
+    const { pollMs, maxRemembered, clock = systemClock } = options;
     this.#clock = clock;
     this.#repository = repository;
     this.#options = options;
-    const polled = { pollMs, clock };
+    const polled = { pollMs, maxRemembered, clock };
     this.#aliases = new PolledCache({
       ...polled,
       read: (key, known, call) => this.#readAliases(key, known, call),

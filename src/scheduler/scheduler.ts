@@ -277,7 +277,7 @@ export class Scheduler {
   ): EngineEvent[] {
     assert(outcome, 'a prefill has an outcome');
     if ('error' in outcome) {
-      if (attach !== undefined) this.#attached.delete(attach);
+      if (attach !== undefined && outcome.isDetached) this.#attached.delete(attach);
       this.#prefixes.forget(sequence);
       return this.#conclude(sequence, failure(sequence, outcome.error));
     }

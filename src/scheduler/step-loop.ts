@@ -295,7 +295,7 @@ export class StepLoop {
     }
   }
 
-  /** If it fails, the adapter is not attached afterwards. */
+  /** An adapter stays attached if the run fails, because other prompts of the step may use it. */
   async #runPrefill({ id, batch, attach, restore }: StepPrefill): Promise<RunOutcome> {
     if (restore) this.#engine.prefixes?.restore(restore, batch.pastLength, batch.slot);
     if (attach === undefined) return this.#runBatch(batch, [id]);
@@ -303,11 +303,9 @@ export class StepLoop {
     try {
       await this.#engine.attachAdapter(this.#leases.weights(attach));
     } catch (error) {
-      return { error: this.#toServeError(error) };
+      return { error: this.#toServeError(error), isDetached: true };
     }
-    const outcome = await this.#runBatch(batch, [id]);
-    if ('error' in outcome) await this.#engine.detachAdapter(attach);
-    return outcome;
+    return this.#runBatch(batch, [id]);
   }
 
   /** If a run throws, its slots may hold anything, so they are zeroed before another sequence uses them. */

@@ -29,9 +29,12 @@ export interface StepPlan {
 }
 
 /** The result of a run, or the error it threw. */
-export type RunOutcome = { readonly result: BatchResult } | { readonly error: ServeError };
+export type RunOutcome =
+  | { readonly result: BatchResult }
+  /** `isDetached`: the adapter of the prefill could not be attached. */
+  | { readonly error: ServeError; readonly isDetached?: true };
 
-/** The outcome of each batch of a step. If a prefill failed, its adapter is not attached. */
+/** The outcome of each batch of a step. */
 export interface StepOutcome {
   readonly prefills: readonly RunOutcome[];
   readonly decode: RunOutcome | undefined;

@@ -68,7 +68,8 @@ class Bench {
     const prefills = step.prefills.map(({ attach, restore, batch }) => {
       if (restore) this.prefixes.restore(restore, batch.pastLength, batch.slot);
       if (attach !== undefined && !fails) this.engine.attachAdapter({ digest: attach });
-      return fails ? { error } : { result: this.engine.runNow(batch) };
+      if (fails) return { error, isDetached: true as const };
+      return { result: this.engine.runNow(batch) };
     });
     const decode = step.decode && (fails ? { error } : { result: this.engine.runNow(step.decode) });
     this.events.push(...this.scheduler.applyResults(step, { prefills, decode }));

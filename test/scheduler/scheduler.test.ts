@@ -156,14 +156,17 @@ test('a run that throws fails only its own rows', () => {
   assert.deepEqual(bench.tokens(joining), referenceTokens(request([3], { maxTokens: 3 }), 'a'));
 });
 
-test('a failed prefill leaves its adapter detached', () => {
+test('an adapter that could not be attached is attached for the next prompt', () => {
   const bench = new Bench();
   const error = new ServeError('internal_error', 'The engine failed.');
   const failed = bench.submitReady(request([1]), { adapter: 'a' });
   const step = bench.scheduler.next()!;
   assert.equal(step.prefills[0]!.attach, 'a');
   bench.events.push(
-    ...bench.scheduler.applyResults(step, { prefills: [{ error }], decode: undefined }),
+    ...bench.scheduler.applyResults(step, {
+      prefills: [{ error, isDetached: true }],
+      decode: undefined,
+    }),
   );
   assert.equal(bench.ending(failed), 'internal_error');
   bench.submitReady(request([2]), { adapter: 'a' });

@@ -275,6 +275,19 @@ test('T33, I22: a drain that reaches its deadline ends the streams with an error
   assert.ok(bench.tokensOf(id).length < 60);
 });
 
+test('F03: a prompt whose run throws takes the adapter from no other prompt of its step', async () => {
+  const bench = new Bench();
+  let runs = 0;
+  bench.engine.beforeRun = () => {
+    if (++runs === 1) throw new Error('the first run fails');
+  };
+  const [failed, other] = [[1], [2]].map((prompt) => bench.submit(request(prompt), source('a')));
+  assert.equal((await bench.endOf(failed!)).type, 'failed');
+  assert.equal((await bench.endOf(other!)).type, 'finished');
+  assert.deepEqual(bench.tokensOf(other!), referenceTokens(request([2]), 'a'));
+  await bench.drain();
+});
+
 test('the loop ends if a slot cannot be moved, because the engine cannot be trusted any more', async () => {
   const bench = new Bench();
   bench.engine.moveSlot = () => {
