@@ -121,7 +121,8 @@ export class StepLoop {
       engine.canAttach(keys.map((key) => this.#leases.weights(key)));
     const { prefixes } = engine;
     const countCachedTokens = (prefix: PrefixChain) => prefixes?.cachedTokens(prefix) ?? 0;
-    const engineLimits = { slotCount, maxSeqLength, canAttach, countCachedTokens };
+    const { now } = this.#clock;
+    const engineLimits = { slotCount, maxSeqLength, canAttach, countCachedTokens, now };
     this.#scheduler = new Scheduler({ ...engineLimits, ...limits });
   }
 
