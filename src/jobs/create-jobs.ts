@@ -106,7 +106,7 @@ export function createJobs(options: JobsOptions): Jobs {
   const store = guardStore(options.store, log);
   const createId = createIds(now);
   const files = new Files({ store, createId, now, clock, maxFiles, maxBytes });
-  const jobs = new JobStore(store, now, clock);
+  const jobs = new JobStore(store, clock);
   const publication = new Publication({ repository, baseDigest: base.digest, onPublished });
   const folders = { root, baseDir: base.dir, files, repository };
   const folderOf = (job: JobRecord) => new JobFolder(job, folders);

@@ -5,7 +5,7 @@ import { Records } from '../../adapters/store/records.ts';
 import type { ObjectStore, StoreCall } from '../../adapters/store/store.ts';
 import { ServeError } from '../common/errors.ts';
 import { mapBounded } from '../common/map-bounded.ts';
-import type { Clock } from '../common/waiting.ts';
+import { type Clock, systemClock } from '../common/waiting.ts';
 import {
   eventBatchSchema,
   type JobChange,
@@ -21,7 +21,7 @@ const MAX_RECENT_EVENTS = 48;
 /** Holds a job's settings, and some hundred events if a run reports many at once. */
 const MAX_JOB_BYTES = 4 * 2 ** 20;
 const ACTIVE = '.active-jobs/';
-/** The longest time between a job's mark and its record. An older mark without a record is left over from a failure. */
+/** The longest time between a job's mark and its record. A mark that stays without one for longer is left over from a failure. */
 const MAX_CREATION_MS = 3_600_000;
 const SEQ_DIGITS = 9;
 
@@ -45,12 +45,14 @@ export class JobStore {
   readonly #store: ObjectStore;
   readonly #jobs: Records<JobRecord>;
   readonly #batches: Records<{ mark: string; events: JobEvent[] }>;
-  readonly #now: () => number;
+  readonly #clock: Clock;
+  /** When this process first saw a mark without a record. Its own clock counts: the store's may differ by hours. */
+  readonly #recordless = new Map<string, number>();
 
-  /** @param store guarded @param now Unix milliseconds @param clock default: the machine's */
-  constructor(store: ObjectStore, now: () => number, clock?: Clock) {
+  /** @param store guarded */
+  constructor(store: ObjectStore, clock: Clock = systemClock) {
     this.#store = store;
-    this.#now = now;
+    this.#clock = clock;
     this.#jobs = new Records(store, { schema: jobSchema, maxBytes: MAX_JOB_BYTES }, clock);
     const batchKind = { schema: eventBatchSchema, maxBytes: MAX_JOB_BYTES };
     this.#batches = new Records(store, batchKind, clock);
@@ -99,12 +101,20 @@ export class JobStore {
   /** Lists the jobs with a mark, of all tenants, oldest first. Removes marks that have no job. */
   async active(): Promise<JobRecord[]> {
     const marks = await this.#marks();
-    const jobs = await mapBounded(marks, async (mark) => {
-      const job = await this.find(mark);
-      if (!job && mark.ageMs > MAX_CREATION_MS) await this.removeMark(mark);
-      return job;
-    });
+    const jobs = await mapBounded(marks, (mark) => this.find(mark));
+    await this.#removeRecordless(marks.filter((_, i) => jobs[i] === undefined));
     return jobs.filter((job) => job !== undefined);
+  }
+
+  async #removeRecordless(marks: readonly JobName[]): Promise<void> {
+    const nowMs = this.#clock.now();
+    const ids = new Set(marks.map(({ id }) => id));
+    for (const id of this.#recordless.keys()) if (!ids.has(id)) this.#recordless.delete(id);
+    for (const mark of marks) {
+      const sinceMs = this.#recordless.get(mark.id) ?? nowMs;
+      this.#recordless.set(mark.id, sinceMs);
+      if (nowMs - sinceMs > MAX_CREATION_MS) await this.removeMark(mark);
+    }
   }
 
   /** Counts a tenant's jobs that are not over. */
@@ -117,12 +127,12 @@ export class JobStore {
     return new Set((await this.#marks()).map(({ id }) => id));
   }
 
-  async #marks(): Promise<(JobName & { readonly ageMs: number })[]> {
-    const marks: (JobName & { ageMs: number })[] = [];
+  async #marks(): Promise<JobName[]> {
+    const marks: JobName[] = [];
     for await (const entry of this.#store.list(ACTIVE)) {
       const [, id, tenant] = /^([^.]+)\.(.+)$/.exec(entry.key.slice(ACTIVE.length)) ?? [];
       if (entry.kind !== 'object' || !id || !tenant) continue;
-      marks.push({ id, tenant, ageMs: this.#now() - entry.modifiedMs });
+      marks.push({ id, tenant });
     }
     return marks;
   }

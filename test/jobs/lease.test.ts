@@ -52,7 +52,7 @@ describe('a lease', () => {
 
 async function claimedJob(store: ObjectStore = createMemoryStore()) {
   let nowMs = 0;
-  const jobs = new JobStore(store, () => 0);
+  const jobs = new JobStore(store);
   const options = { jobs, leaseMs: 30_000, clock: () => nowMs };
   const job = await jobs.create(newState({ status: 'queued' }));
   const mine = await JobLease.claim(job, 'me', options);
@@ -62,7 +62,7 @@ async function claimedJob(store: ObjectStore = createMemoryStore()) {
 
 describe('a leased job', () => {
   test('is claimed by one of many', async () => {
-    const jobs = new JobStore(createMemoryStore(), () => 0);
+    const jobs = new JobStore(createMemoryStore());
     const job = await jobs.create(newState({ status: 'queued' }));
     const options = { jobs, leaseMs: 30_000, clock: () => 0 };
     const owners = Array.from({ length: 20 }, (_, i) => `server-${i}`);
