@@ -272,7 +272,7 @@ export class Requests {
       if (count > maxWaitingPerTenant + ENGINE.slotCount)
         violated('I16', `${count} of ${tenant} wait`);
     }
-    if (drainedAtMs === undefined || machine.frozenUntilMs > drainedAtMs) return;
+    if (drainedAtMs === undefined || machine.isDead || machine.frozenUntilMs > drainedAtMs) return;
     const isLate = machine.now() > drainedAtMs + drainMs + DRAIN_GRACE_MS;
     if (isLate && waiting > 0) violated('I22', `${waiting} sequences outlive the drain`);
   }
