@@ -167,3 +167,25 @@ export function wideAdapter({ config }: TinyModel, seed: number): AdapterWeights
   const options = { seed, rank: 2, targets };
   return tinyAdapter(config, { ...options, changes: { vectors, vocabulary } });
 }
+
+/** An adapter of linears with a vocabulary of so many tokens, which also changes tokens of the base. */
+export function ownVocabulary({ config }: TinyModel, size: number, seed: number): AdapterWeights {
+  const random = seededRandom(2000 + seed);
+  const { vocabSize, hiddenSize } = config;
+  const fill = (length: number) => new Float32Array(length).map(() => 0.3 * random());
+  const common = Math.min(size, vocabSize);
+  const added = fill(Math.max(0, size - vocabSize) * hiddenSize);
+  const changes: TableChange[] = [
+    { kind: 'update', weight: 0.5, rank: 2, a: fill(2 * common), b: fill(2 * hiddenSize) },
+    { kind: 'whole', weight: 0.7, rows: fill(common * hiddenSize) },
+    { kind: 'tokens', weight: 1, ids: [3, 11], rows: fill(2 * hiddenSize) },
+  ];
+  const own = { size, embedding: added, head: fill(added.length) };
+  const vocabulary = { embedding: changes, head: changes, own };
+  return tinyAdapter(config, {
+    seed: 50 + seed,
+    rank: 2,
+    targets: ['q_proj'],
+    changes: { vocabulary },
+  });
+}

@@ -1,5 +1,6 @@
 // Sums several adapters: the sum of their weighted updates is their concatenation along the rank axis, exactly, and what they
 // add to vectors is summed. Each one is read straight into its columns, so a composition takes its own memory and that of one file.
+import type { ServeError } from '../../src/common/errors.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { moduleName } from '../../src/model/target-modules.ts';
 import type { AdapterSink } from '../peft/parse-adapter.ts';
@@ -22,6 +23,7 @@ export class Composition {
   /** The number of filled columns, by module. */
   readonly #columns = new Map<string, number>();
   readonly #changes = new ChangeSums();
+  readonly #vocabSize: number;
 
   /** @param terms the ranks of each term by module name */
   constructor(model: DecoderConfig, terms: readonly ReadonlyMap<string, number>[]) {
@@ -30,6 +32,7 @@ export class Composition {
       ranks.set(module, (ranks.get(module) ?? 0) + rank);
     }
     this.#ranks = ranks;
+    this.#vocabSize = model.vocabSize;
     this.#isSum = terms.length > 1;
     this.#layers = emptyLayers(model);
   }
@@ -59,6 +62,14 @@ export class Composition {
         this.#changes.classifier = classifier;
       },
       addTable: (table, change) => this.#changes.addTable(table, change, weight),
+      setVocabulary: (own) => {
+        const { vocabulary } = this.#changes;
+        if (vocabulary.own) throw ofVocabulary('two adapters with vocabularies of their own');
+        // Changes of the other terms would be for more tokens.
+        if (this.#isSum && own.size < this.#vocabSize)
+          throw ofVocabulary('an adapter with a shorter vocabulary than the base');
+        vocabulary.own = own;
+      },
     };
   }
 
@@ -66,4 +77,8 @@ export class Composition {
   weights(digest: string): AdapterWeights {
     return toWeights(digest, this.#layers, this.#changes);
   }
+}
+
+function ofVocabulary(what: string): ServeError {
+  return invalidAdapter('model', `${what} cannot be composed`);
 }

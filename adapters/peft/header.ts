@@ -10,6 +10,7 @@ import {
 import { type ChangedPart, unionOfParts } from '../../src/model/adapter-vectors.ts';
 import { TARGET_MODULES, TARGET_NAMES } from '../../src/model/target-modules.ts';
 import { pairShapes, type Shaped, withPairs } from './hadamard.ts';
+import { tokensOf } from './own-vocabulary.ts';
 import { toInvalidAdapter } from './refusal.ts';
 import {
   EMBEDDING,
@@ -23,6 +24,8 @@ import type { AdapterShape } from './weights.ts';
 /** The shape of an adapter, and the most bytes that its values take. */
 export interface WeightsSize extends AdapterShape {
   readonly byteSize: number;
+  /** The tokens of the tables in the file. Undefined: it has none. */
+  readonly vocabSize: number | undefined;
   /** Ranks by module name, such as `model.layers.0.self_attn.q_proj`. */
   readonly ranks: ReadonlyMap<string, number>;
 }
@@ -48,9 +51,10 @@ export async function readHeader(
 
 const LAYER_MODULE = /^model\.layers\.\d+\.([\w.]+)$/;
 
-/** The part to which a tensor belongs. Undefined: an update of a linear, or a copy that is not kept. */
+/** The part to which a tensor belongs. Undefined: an update of a linear. */
 function partOfTensor(module: string, tensor: ModuleTensor): ChangedPart | undefined {
-  if (tensor === 'copy') return undefined;
+  // A copy of either table counts for both: a resized vocabulary has rows in both.
+  if (tensor === 'copy' || tensor === 'tokensCopy') return 'embedding';
   if (module === EMBEDDING) return 'embedding';
   if (module === HEAD) return 'head';
   if (isClassifier(module)) return undefined;
@@ -63,16 +67,20 @@ function sizeOf(tensors: ReadonlyMap<string, Shaped>): WeightsSize {
   const paths = new Set<string>();
   const parts = new Set<ChangedPart>();
   let elements = 0;
+  let vocabSize: number | undefined;
   for (const [key, { shape }] of tensors) {
     const count = elementCount(shape);
     elements += count;
     const { module, tensor } = splitTensorName(key) ?? {};
     if (!module || !tensor) continue;
+    vocabSize ??= tokensOf(module, tensor, shape);
     const part = partOfTensor(module, tensor);
     if (part) parts.add(part);
     // Changes of the embedding may be the head's, too. A magnitude becomes a factor, and a correction of the base's bias.
     if (part === 'embedding') parts.add('head');
     if (tensor === 'magnitude') elements += count;
+    // With an update of one table, the new tokens of a tied base have rows of their own in the other.
+    if (tensor === 'copy') elements += count;
     const path = LAYER_MODULE.exec(module)?.[1];
     if (tensor !== 'a' || !path) continue;
     ranks.set(module, shape[0]!);
@@ -80,6 +88,7 @@ function sizeOf(tensors: ReadonlyMap<string, Shaped>): WeightsSize {
   }
   return {
     ranks,
+    vocabSize,
     rank: [...ranks.values()].reduce((most, rank) => Math.max(most, rank), 1),
     targets: TARGET_NAMES.filter((name) => paths.has(TARGET_MODULES[name].path)),
     parts: unionOfParts([...parts]),

@@ -5,6 +5,7 @@ import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
 import { TARGET_MODULES, TARGET_NAMES, type TargetName } from '../../src/model/target-modules.ts';
 import type { AdapterConfig } from './adapter-config.ts';
 import { parsePairs } from './hadamard.ts';
+import { tokensOf } from './own-vocabulary.ts';
 import type { AdapterBytes } from './parse-adapter.ts';
 import { parseAdapterConfig } from './peft-config.ts';
 import { invalidAdapter, MAX_WEIGHT, nonFinite } from './refusal.ts';
@@ -16,6 +17,8 @@ export interface AdapterSummary {
   /** The largest rank of its modules. */
   readonly rank: number;
   readonly targets: readonly TargetName[];
+  /** The tokens of its tables of the vocabulary. Undefined: it has none. */
+  readonly vocabSize: number | undefined;
   /** The number of linears that it changes. */
   readonly moduleCount: number;
   /** `base_model_name_or_path`, as its trainer wrote it. */
@@ -37,6 +40,7 @@ export async function inspectAdapter(
   const config = await parseAdapterConfig(bytes.configBytes, [...new Set(modules)]);
   const targetOfModule = new Map<string, TargetName>();
   let others = 0;
+  let vocabSize: number | undefined;
   for (const [key, tensor] of tensors) {
     const { module, tensor: kind } = splitTensorName(key) ?? {};
     const target = TARGET_OF_PATH.get(MODULE_PATTERN.exec(module ?? '')?.[1] ?? '');
@@ -48,6 +52,7 @@ export async function inspectAdapter(
       const reason = isTargeted ? 'does not ask for this tensor' : 'does not target this module';
       throw invalidAdapter(key, `adapter_config.json ${reason}`);
     }
+    vocabSize ??= tokensOf(module, kind, tensor.shape);
     if (target && config.isTargeted(module)) targetOfModule.set(module, target);
     else others++;
     if (!target || (kind !== 'a' && kind !== 'b')) checkedValues(key, tensor);
@@ -63,6 +68,7 @@ export async function inspectAdapter(
   return {
     rank: Math.max(1, ...ranks),
     targets: TARGET_NAMES.filter((target) => found.has(target)),
+    vocabSize,
     moduleCount: targetOfModule.size,
     baseModel: config.baseModel,
   };

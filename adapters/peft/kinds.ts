@@ -39,12 +39,18 @@ const ADAPTER_KINDS = [
   {
     field: 'modules_to_save',
     name: 'whole modules',
-    served: 'norms, `embed_tokens` and `lm_head`, with the vocabulary of the base',
+    served: 'norms, `embed_tokens` and `lm_head`',
   },
   {
     field: 'trainable_token_indices',
     name: 'trained token embeddings',
-    served: 'tokens of the base; in a tied head, too',
+    served: 'also tokens of a resized vocabulary; in a tied head, too',
+  },
+  {
+    field: 'save_embedding_layers',
+    name: 'resized vocabularies',
+    served:
+      'by up to 65,536 tokens, or shorter, with both tables in the file, as peft saves them; not with activated LoRA; not trained, merged or evaluated; one in a composition',
   },
   {
     field: 'alora_invocation_tokens',

@@ -14,7 +14,11 @@ import {
   type TargetName,
   targetNames,
 } from '../../src/model/target-modules.ts';
-import type { TableChange, VocabularyChanges } from '../../src/model/vocabulary-changes.ts';
+import type {
+  OwnVocabulary,
+  TableChange,
+  VocabularyTable,
+} from '../../src/model/vocabulary-changes.ts';
 import type { AdaptedBase } from './adapted-base.ts';
 import type { AdapterConfig } from './adapter-config.ts';
 import { type Classifier, readClassifier } from './classifier.ts';
@@ -82,7 +86,9 @@ export interface AdapterSink {
   /** Adds values to a vector of the model, without the weight. */
   addVector(name: VectorName, values: Float32Array): void;
   /** Adds a change of a table of the vocabulary, without the weight. */
-  addTable(table: keyof VocabularyChanges, change: TableChange): void;
+  addTable(table: VocabularyTable, change: TableChange): void;
+  /** Gives the whole adapter a vocabulary of its own. May throw `ServeError`. */
+  setVocabulary(own: OwnVocabulary): void;
   /** Makes the whole adapter one that is used from an invocation on. May throw `ServeError`. */
   activate(invocation: readonly number[]): void;
   /** Makes the whole adapter a classifier. May throw `ServeError`. */
@@ -90,6 +96,7 @@ export interface AdapterSink {
 }
 
 const INVOCATION = 'alora_invocation_tokens';
+const RESIZED = 'a resized vocabulary';
 
 /** Elements transposed between two turns of the event loop, in about a millisecond. */
 const PIECE_ELEMENTS = 2 ** 17;
@@ -119,6 +126,9 @@ export async function parseAdapter(
     },
     addVector: (name, values) => changes.addVector(name, values, 1),
     addTable: (table, change) => changes.addTable(table, change, 1),
+    setVocabulary: (own) => {
+      changes.vocabulary.own = own;
+    },
     activate: (invocation) => {
       changes.invocation = invocation;
     },
@@ -148,9 +158,15 @@ export async function readAdapterInto(
   const tensors = parsePairs(bytes.weightsBytes);
   const targeted = targetedModules(config, model);
   refuseUnusedTensors(tensors, config, model);
-  const changes = readVocabulary({ tensors, config, model });
+  const { changes, own } = await readVocabulary({
+    tensors,
+    config,
+    model,
+    base,
+    weight: sink.weight,
+  });
   const { invocation } = config;
-  const field = otherChanges(config);
+  const field = otherChanges(config) ?? (own && RESIZED);
   const other = field ?? (config.classifies ? 'task_type' : undefined);
   if (invocation && other) throw invalidAdapter(INVOCATION, `does not go with ${other}`);
   if (invocation) sink.activate(invocation);
@@ -161,9 +177,10 @@ export async function readAdapterInto(
       field ?? INVOCATION,
       'such an adapter can be served, but not trained, merged or evaluated',
     );
-  if (targeted.size === 0 && changes.length === 0)
+  if (targeted.size === 0 && changes.length === 0 && !own)
     throw invalidAdapter('target_modules', 'matches no module of the model');
   for (const [table, change] of changes) sink.addTable(table, change);
+  if (own) sink.setVocabulary(own);
   for (const weight of normVectors(model)) {
     if (!base || !config.isSaved(moduleOf(weight.name))) continue;
     const values = expectValues(tensors, tensorName(moduleOf(weight.name), 'whole'), weight.dims);
@@ -214,6 +231,14 @@ function refuseUnusedTensors(
   }
 }
 
+const TABLE_TENSORS: readonly ModuleTensor[] = [
+  'copy',
+  'tokens',
+  'tokensCopy',
+  'whole',
+  'original',
+  'wholeAgain',
+];
 const LINEAR_TENSORS: readonly ModuleTensor[] = ['a', 'b', 'magnitude', 'updateBias'];
 
 /** The tensors that can be read for each module of the model. */
@@ -225,8 +250,8 @@ function tensorsByModule(model: DecoderConfig): Map<string, readonly ModuleTenso
   }
   for (const { name } of normVectors(model)) found.set(moduleOf(name), ['whole']);
   for (const name of CLASSIFIER_NAMES) found.set(name, ['whole']);
-  found.set(EMBEDDING, ['embeddingA', 'embeddingB', 'copy', 'tokens', 'whole']);
-  found.set(HEAD, ['a', 'b', 'copy', 'tokens', 'whole']);
+  found.set(EMBEDDING, ['embeddingA', 'embeddingB', ...TABLE_TENSORS]);
+  found.set(HEAD, ['a', 'b', ...TABLE_TENSORS]);
   return found;
 }
 

@@ -24,8 +24,14 @@ export const MODULE_TENSORS = {
   copy: 'base_layer.weight',
   /** [tokens, hidden]: the embeddings of the trained tokens */
   tokens: 'token_adapter.trainable_tokens_delta',
-  /** The whole weight of a module of `modules_to_save` */
+  /** [vocabulary, hidden]: the table under trained tokens, which peft saves if the vocabulary was resized */
+  tokensCopy: 'token_adapter.base_layer.weight',
+  /** The whole weight of a module of `modules_to_save`, or a table of a resized vocabulary */
   whole: 'weight',
+  /** [vocabulary, hidden]: the table before it was trained as a whole */
+  original: 'original_module.weight',
+  /** [vocabulary, hidden]: the same as `whole` */
+  wholeAgain: 'modules_to_save.weight',
 } as const;
 
 /** A tensor of a module. */
@@ -80,7 +86,10 @@ export function presenceOf(
   /** peft saves the head of a tied change, too. It has the values of the embedding. */
   const isTiedHead = module === HEAD && config.tiesWeights;
   const isLinear = module !== EMBEDDING && module !== HEAD;
+  /** In a tied base, peft saves the tokens of both uses. */
+  const tokensAreTied = config.trainedTokens.has(EMBEDDING);
   const when = (isThere: boolean) => (isThere ? 'required' : undefined);
+  const optional = (isPossible: boolean) => (isPossible ? 'optional' : undefined);
   switch (tensor) {
     case 'a':
     case 'b':
@@ -102,10 +111,18 @@ export function presenceOf(
     case 'bias':
       return when(!isTargeted && config.biases === 'all');
     case 'tokens':
+      if (module === HEAD && !config.trainedTokens.has(HEAD)) return optional(tokensAreTied);
       return when(config.trainedTokens.has(module));
+    case 'tokensCopy':
+      return optional(config.trainedTokens.has(module) || (module === HEAD && tokensAreTied));
     case 'whole':
       if (isClassifier(module)) return config.classifies ? 'optional' : undefined;
       if (isTiedHead && config.isSaved(EMBEDDING)) return 'optional';
-      return when(config.isSaved(module));
+      // Unasked, it may be the table of a resized vocabulary.
+      return when(config.isSaved(module)) ?? optional(!isLinear);
+    case 'original':
+    case 'wholeAgain':
+      if (isTiedHead && config.isSaved(EMBEDDING)) return 'optional';
+      return optional(!isLinear && config.isSaved(module));
   }
 }

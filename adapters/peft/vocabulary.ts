@@ -1,53 +1,75 @@
 // Reads the tensors with which an adapter changes the embedding or the head: updates, whole tables, and the rows of some tokens.
 import { type Tensor, toFloat32, transposed } from '../../src/common/tensor.ts';
-import type { DecoderConfig } from '../../src/model/config.ts';
-import type { TableChange, VocabularyChanges } from '../../src/model/vocabulary-changes.ts';
-import type { AdapterConfig } from './adapter-config.ts';
+import type {
+  OwnVocabulary,
+  TableChange,
+  VocabularyTable,
+} from '../../src/model/vocabulary-changes.ts';
+import {
+  OwnTables,
+  refuseUnaskedTables,
+  resizedTo,
+  type VocabularySource,
+} from './own-vocabulary.ts';
 import { invalidAdapter, MAX_WEIGHT, nonFinite } from './refusal.ts';
-import { EMBEDDING, HEAD, presenceOf, tensorName } from './tensor-names.ts';
-import { expectTensor, expectValues, type Tensors } from './tensors.ts';
+import { EMBEDDING, HEAD, tensorName } from './tensor-names.ts';
+import { expectTensor, expectValues } from './tensors.ts';
 
-/** The modules of the two tables. */
-const TABLES = { embedding: EMBEDDING, head: HEAD } as const satisfies Record<
-  keyof VocabularyChanges,
-  string
->;
+/** The two tables and their modules. */
+const TABLES: readonly (readonly [VocabularyTable, string])[] = [
+  ['embedding', EMBEDDING],
+  ['head', HEAD],
+];
 
-interface VocabularySource {
-  readonly tensors: Tensors;
-  readonly config: AdapterConfig;
-  readonly model: DecoderConfig;
+/** The changes of an adapter, in the order in which they apply. */
+export interface VocabularyReading {
+  readonly changes: readonly (readonly [VocabularyTable, TableChange])[];
+  /** Undefined: it has the tokens of the base. */
+  readonly own: OwnVocabulary | undefined;
 }
 
-/**
- * Reads the changes of both tables, in the order in which they apply. Throws `ServeError` (422) with the tensor at fault as
- * `param`.
- */
-export function readVocabulary(
-  source: VocabularySource,
-): [table: keyof VocabularyChanges, change: TableChange][] {
-  refuseUnsupported(source);
-  const { config, model } = source;
-  const changes: [keyof VocabularyChanges, TableChange][] = [];
-  for (const [table, module] of Object.entries(TABLES) as [keyof VocabularyChanges, string][]) {
+/** Reads the changes of both tables. Throws `ServeError` (422) with the tensor at fault as `param`. */
+export async function readVocabulary(source: VocabularySource): Promise<VocabularyReading> {
+  const { tensors, config, model } = source;
+  const resized = resizedTo(source);
+  refuseUnsupported(source, resized?.key);
+  if (!resized) refuseUnaskedTables(source);
+  const own = resized && (await OwnTables.read(source, resized));
+  const size = resized?.size ?? model.vocabSize;
+  const changes: [VocabularyTable, TableChange][] = [...(own?.changes ?? [])];
+  for (const [table, module] of TABLES) {
     const add = (change: TableChange, isTied: boolean) => {
-      changes.push([table, change]);
-      if (table === 'embedding' && isTied) changes.push(['head', change]);
+      const tables: VocabularyTable[] =
+        table === 'embedding' && isTied ? ['embedding', 'head'] : [table];
+      const shared = own ? own.apply(tables, change) : change;
+      if (shared) for (const one of tables) changes.push([one, shared]);
     };
-    if (config.isSaved(module)) {
-      const rows = tableOf(source, module, 'whole');
+    if (!resized && config.isSaved(module)) {
+      const shape = [size, model.hiddenSize];
+      const rows = expectValues(tensors, tensorName(module, 'whole'), shape);
       add({ kind: 'whole', weight: 1, rows }, config.tiesWeights);
     }
     // peft trains both uses of a tied table.
-    if (presenceOf('tokens', module, config))
-      add(trainedTokens(source, module), model.tiedEmbeddings);
-    if (config.isTargeted(module)) add(update(source, module), config.tiesWeights);
+    const isTrained = config.trainedTokens.has(module) && !isTiedCopy(module, source);
+    if (isTrained) add(trainedTokens(source, module, size), model.tiedEmbeddings);
+    if (config.isTargeted(module)) add(update(source, module, size), config.tiesWeights);
   }
-  return changes;
+  return { changes, own: own?.vocabulary };
 }
 
-function refuseUnsupported({ config, model }: VocabularySource): void {
-  for (const module of Object.values(TABLES)) {
+/** Whether the trained tokens of the head are those of the embedding: peft trains one table if both lists are equal. */
+function isTiedCopy(module: string, { config, model }: VocabularySource): boolean {
+  if (module !== HEAD || !model.tiedEmbeddings) return false;
+  const [own, tied] = [HEAD, EMBEDDING].map((name) => config.trainedTokens.get(name));
+  if (!tied || own?.join() === tied.join()) return true;
+  throw invalidAdapter('trainable_token_indices', 'a tied table has one list of tokens');
+}
+
+function refuseUnsupported(
+  { config, model }: VocabularySource,
+  resizedBy: string | undefined,
+): void {
+  for (const [, module] of TABLES) {
     const isTargeted = config.isTargeted(module);
     for (const [field, isOn] of [
       ['use_dora', config.isDora],
@@ -59,9 +81,13 @@ function refuseUnsupported({ config, model }: VocabularySource): void {
     config.isTargeted(HEAD) ||
     config.isSaved(HEAD) ||
     config.tiesWeights ||
-    config.trainedTokens.size > 0;
+    config.trainedTokens.size > 0 ||
+    resizedBy !== undefined;
   if (changesHead && model.logitsSoftcap)
-    throw invalidAdapter(HEAD, `cannot be changed for ${model.family}, which caps its logits`);
+    throw invalidAdapter(
+      resizedBy ?? HEAD,
+      `cannot be changed for ${model.family}, which caps its logits`,
+    );
   // peft names the embedding in the files that it saves.
   if (config.tiesWeights && (config.isTargeted(HEAD) || config.isSaved(HEAD)))
     throw invalidAdapter(
@@ -70,23 +96,23 @@ function refuseUnsupported({ config, model }: VocabularySource): void {
     );
 }
 
-function trainedTokens(source: VocabularySource, module: string): TableChange {
+function trainedTokens(source: VocabularySource, module: string, size: number): TableChange {
   const { tensors, config, model } = source;
   const ids = config.trainedTokens.get(module)!;
-  const { vocabSize, hiddenSize } = model;
-  const outside = ids.find((id) => id >= vocabSize);
+  const outside = ids.find((id) => id >= size);
   if (outside !== undefined)
     throw invalidAdapter('trainable_token_indices', `the base has no token ${outside}`);
-  const rows = expectValues(tensors, tensorName(module, 'tokens'), [ids.length, hiddenSize]);
+  const rows = expectValues(tensors, tensorName(module, 'tokens'), [ids.length, model.hiddenSize]);
   return { kind: 'tokens', weight: 1, ids, rows };
 }
 
 /** The update of a table, a b: for the embedding A^T B^T of its file, for the head B A. The scaling is in b. */
-function update(source: VocabularySource, module: string): TableChange {
+function update(source: VocabularySource, module: string, size: number): TableChange {
   const { tensors, config, model } = source;
-  const { vocabSize, hiddenSize } = model;
+  const { hiddenSize } = model;
   const { rank, scaling } = config.settingOf(module);
-  if (tensors.has(tensorName(module, 'copy'))) tableShape(source, module, 'copy');
+  const copy = tensorName(module, 'copy');
+  if (tensors.has(copy)) expectTensor(tensors, copy, [size, hiddenSize]);
   const scaled = (key: string, tensor: Tensor) => {
     const values = toFloat32(tensor).map((value) => value * scaling);
     for (const value of values) if (!(Math.abs(value) <= MAX_WEIGHT)) throw nonFinite(key, value); // NaN fails too
@@ -95,40 +121,17 @@ function update(source: VocabularySource, module: string): TableChange {
   if (module === HEAD) {
     const key = tensorName(module, 'a');
     const b = scaled(key, expectTensor(tensors, key, [rank, hiddenSize]));
-    const a = expectValues(tensors, tensorName(module, 'b'), [vocabSize, rank]);
+    const a = expectValues(tensors, tensorName(module, 'b'), [size, rank]);
     return { kind: 'update', weight: 1, rank, a, b };
   }
   const key = tensorName(module, 'embeddingB');
   const b = scaled(key, expectTensor(tensors, key, [hiddenSize, rank]));
-  const a = expectValues(tensors, tensorName(module, 'embeddingA'), [rank, vocabSize]);
+  const a = expectValues(tensors, tensorName(module, 'embeddingA'), [rank, size]);
   return {
     kind: 'update',
     weight: 1,
     rank,
-    a: transposed(a, [rank, vocabSize]),
+    a: transposed(a, [rank, size]),
     b: transposed(b, [hiddenSize, rank]),
   };
-}
-
-function tableOf(source: VocabularySource, module: string, tensor: 'whole'): Float32Array {
-  const { hiddenSize, vocabSize } = source.model;
-  tableShape(source, module, tensor);
-  return expectValues(source.tensors, tensorName(module, tensor), [vocabSize, hiddenSize]);
-}
-
-/** Checks the shape of a whole table. */
-function tableShape(
-  { tensors, model }: VocabularySource,
-  module: string,
-  tensor: 'whole' | 'copy',
-): void {
-  const { hiddenSize, vocabSize } = model;
-  const key = tensorName(module, tensor);
-  const rows = tensors.get(key)?.shape[0];
-  if (rows !== undefined && rows !== vocabSize)
-    throw invalidAdapter(
-      key,
-      `has ${rows} tokens, the base has ${vocabSize}: resized vocabularies are not supported`,
-    );
-  expectTensor(tensors, key, [vocabSize, hiddenSize]);
 }

@@ -9,9 +9,11 @@ import type { DecoderConfig } from '../../src/model/config.ts';
 import { TARGET_NAMES, type TargetName } from '../../src/model/target-modules.ts';
 import {
   NO_VOCABULARY_CHANGES,
+  type OwnVocabulary,
   type TableChange,
-  tableArrays,
   type VocabularyChanges,
+  type VocabularyTable,
+  vocabularyArrays,
 } from '../../src/model/vocabulary-changes.ts';
 import type { Classifier } from './classifier.ts';
 
@@ -90,7 +92,10 @@ export function blockAllocator(length: number): (length: number) => Float32Array
 /** Changes other than updates of linears, of one or several adapters, that are being filled. */
 export class ChangeSums {
   readonly vectors = new Map<VectorName, Float32Array>();
-  readonly vocabulary: Record<keyof VocabularyChanges, TableChange[]> = { embedding: [], head: [] };
+  readonly vocabulary: Record<VocabularyTable, TableChange[]> & { own?: OwnVocabulary } = {
+    embedding: [],
+    head: [],
+  };
   invocation: readonly number[] | undefined;
   classifier: Classifier | undefined;
 
@@ -101,7 +106,7 @@ export class ChangeSums {
     for (let i = 0; i < sum.length; i++) sum[i]! += weight * values[i]!;
   }
 
-  addTable(table: keyof VocabularyChanges, change: TableChange, weight: number): void {
+  addTable(table: VocabularyTable, change: TableChange, weight: number): void {
     this.vocabulary[table].push({ ...change, weight: weight * change.weight });
   }
 }
@@ -123,13 +128,14 @@ export function toWeights(
   }: OtherChanges = {},
 ): AdapterWeights {
   const pairs = layers.flatMap((layer) => Object.values(layer));
-  const tables = [...vocabulary.embedding, ...vocabulary.head].flatMap(tableArrays);
+  const tables = vocabularyArrays(vocabulary);
   // A table that both use counts once.
   const others = [...vectors.values(), ...tables, ...(classifier ? [classifier.weight] : [])];
   const arrays = new Set([...pairs.flatMap(({ a, b }) => [a, b]), ...others]);
   const parts: ChangedPart[] = [...vectors.keys()].map(partOf);
-  if (vocabulary.embedding.length > 0) parts.push('embedding');
-  if (vocabulary.head.length > 0) parts.push('head');
+  const isOwn = vocabulary.own !== undefined;
+  if (isOwn || vocabulary.embedding.length > 0) parts.push('embedding');
+  if (isOwn || vocabulary.head.length > 0) parts.push('head');
   return {
     digest,
     rank: Math.max(1, ...pairs.map((pair) => pair.rank)),

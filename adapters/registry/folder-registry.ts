@@ -140,9 +140,14 @@ export class LoadedAdapters extends LocalFolders {
 }
 
 function toFound(name: string, folder: FolderWithDigest): FoundAdapter {
-  const { directory, digest, rank } = folder;
+  const { directory, digest, rank, vocabSize } = folder;
   return {
-    part: { owner: SHARED_OWNER, name, digest, location: { kind: 'folder', directory, rank } },
+    part: {
+      owner: SHARED_OWNER,
+      name,
+      digest,
+      location: { kind: 'folder', directory, rank, vocabSize },
+    },
     created: createdS(folder),
   };
 }

@@ -140,6 +140,8 @@ interface FolderContent {
   readonly digest: string;
   /** The largest rank of its modules. */
   readonly rank: number;
+  /** The tokens of its tables of the vocabulary. Undefined: it has none. */
+  readonly vocabSize: number | undefined;
 }
 
 /** A folder and its content. */
@@ -158,7 +160,7 @@ const MAX_TRIES = 3;
  */
 const SETTLING_MS = 2000;
 /** Files that training scripts put beside an adapter. The base's own are used instead. */
-const IGNORED_FILES = ['tokenizer.json', 'added_tokens.json', 'chat_template.jinja'];
+const IGNORED_FILES = ['chat_template.jinja'];
 
 interface KnownContent {
   readonly signature: string;
@@ -257,13 +259,13 @@ export class FolderContents {
   ): Promise<FolderContent | undefined> {
     try {
       const { digest, configBytes } = await digestAdapterFiles(folder.directory);
-      const { rank } = await measureAdapterFiles(folder.directory);
+      const { rank, vocabSize } = await measureAdapterFiles(folder.directory);
       const { baseModel } = await parseAdapterConfig(configBytes, []);
       if ((await find())?.signature !== folder.signature) return undefined;
       this.#warnOfOtherBase(name, baseModel, log);
       const ignored = await ignoredFiles(folder.directory);
       if (ignored.length > 0) log?.warn({ adapter: name, ignored }, 'adapter ships files not used');
-      return { digest, rank };
+      return { digest, rank, vocabSize };
     } catch (error) {
       if ((await find())?.signature !== folder.signature) return undefined;
       log?.warn({ adapter: name, reason: (error as Error).message }, 'adapter refused');

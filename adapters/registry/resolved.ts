@@ -31,8 +31,13 @@ export interface AdapterPart {
 
 /** The location of an adapter's files. */
 export type AdapterLocation =
-  /** A local PEFT folder; `rank` is the largest of its modules. */
-  | { readonly kind: 'folder'; readonly directory: string; readonly rank: number }
+  /** A local PEFT folder; `rank` is the largest of its modules, `vocabSize` the tokens of its tables, if it has any. */
+  | {
+      readonly kind: 'folder';
+      readonly directory: string;
+      readonly rank: number;
+      readonly vocabSize?: number | undefined;
+    }
   /** A published version, and the alias that led to it, if any. */
   | { readonly kind: 'version'; readonly manifest: VersionManifest; readonly alias?: string };
 
@@ -46,6 +51,11 @@ export function adapterIdentity(parts: readonly AdapterPart[]): string {
 /** Returns the largest rank of the part's modules, by its manifest or its header. */
 export function rankOfPart({ location }: Pick<AdapterPart, 'location'>): number {
   return location.kind === 'folder' ? location.rank : location.manifest.rank;
+}
+
+/** Returns the tokens of the part's tables of the vocabulary. Undefined: it has none. */
+export function vocabSizeOfPart({ location }: Pick<AdapterPart, 'location'>): number | undefined {
+  return location.kind === 'folder' ? location.vocabSize : location.manifest.vocab_size;
 }
 
 /** Returns the digest in receipts: the only part's digest, or one over all parts and weights. */

@@ -1,6 +1,7 @@
 // Describes an adapter's two files for publication: digests, sizes, summary, and the manifest and claim made of them. It
 // reads and writes nothing.
 import { createHash } from 'node:crypto';
+import type { AddedTokens } from '../../src/contracts/added-tokens.ts';
 import type { GenerationConfig } from '../../src/contracts/generation-config.ts';
 import type { RequestDefaults } from '../../src/contracts/request-defaults.ts';
 import { adapterDigest, CONFIG_FILE, WEIGHTS_FILE } from '../peft/files.ts';
@@ -24,6 +25,8 @@ export interface VersionOrigin {
   readonly generationConfig?: GenerationConfig;
   /** Fields for requests that leave them out. */
   readonly requestDefaults?: RequestDefaults;
+  /** The tokens that it adds to the base. */
+  readonly addedTokens?: AddedTokens;
 }
 
 /** The adapter in two files. */
@@ -55,6 +58,7 @@ export function toManifest(
     metrics,
     generationConfig,
     requestDefaults,
+    addedTokens,
     createdMs,
   }: VersionOrigin & { readonly createdMs: number },
 ): VersionManifest {
@@ -73,6 +77,8 @@ export function toManifest(
     ...(metrics && { metrics }),
     ...(generationConfig && { generation_config: generationConfig }),
     ...(requestDefaults && { request_defaults: requestDefaults }),
+    ...(content.summary.vocabSize !== undefined && { vocab_size: content.summary.vocabSize }),
+    ...(addedTokens && { added_tokens: addedTokens }),
   });
 }
 
@@ -96,10 +102,11 @@ export function contentPublication(
     baseDigest,
     generationConfig,
     requestDefaults,
-  }: Pick<VersionOrigin, 'baseDigest' | 'generationConfig' | 'requestDefaults'>,
+    addedTokens,
+  }: Pick<VersionOrigin, 'baseDigest' | 'generationConfig' | 'requestDefaults' | 'addedTokens'>,
 ): string {
   const parts = [`content-${digest}-${baseDigest ?? 'any'}`];
-  for (const defaults of [generationConfig, requestDefaults]) {
+  for (const defaults of [generationConfig, requestDefaults, addedTokens]) {
     if (!defaults) continue;
     const plain = JSON.stringify(Object.entries(defaults).sort());
     parts.push(createHash('sha256').update(plain).digest('hex').slice(0, 16));

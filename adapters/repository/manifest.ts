@@ -1,6 +1,7 @@
 // The documents beside published adapters: a version's manifest, claim and tombstone, and the aliases of a name. Schemas
 // and keys only; this file reads and writes nothing.
 import { z } from 'zod';
+import { addedTokensSchema } from '../../src/contracts/added-tokens.ts';
 import { generationConfigSchema } from '../../src/contracts/generation-config.ts';
 import { requestDefaultsSchema } from '../../src/contracts/request-defaults.ts';
 import { TENANT_PATTERN } from '../../src/contracts/tenant.ts';
@@ -76,6 +77,10 @@ export const manifestSchema = z.object({
   generation_config: generationConfigSchema.optional(),
   /** Fields for requests that leave them out, from the request_defaults.json beside its files. */
   request_defaults: requestDefaultsSchema.optional(),
+  /** The tokens of its tables of the vocabulary. Absent: it has none. */
+  vocab_size: z.int().positive().optional(),
+  /** The tokens that it adds to the base, from the tokenizer beside its files. */
+  added_tokens: addedTokensSchema.optional(),
 });
 
 /** A version's manifest. */

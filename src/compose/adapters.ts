@@ -10,6 +10,7 @@ import {
 } from '../../adapters/peft/files.ts';
 import { inspectAdapter } from '../../adapters/peft/inspect.ts';
 import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
+import { readAddedTokens } from '../../adapters/registry/added-tokens.ts';
 import { FolderAdapters } from '../../adapters/registry/folder-registry.ts';
 import {
   readFolderGenerationConfig,
@@ -34,6 +35,7 @@ import { buildFolder } from '../common/folders.ts';
 import { formatBytes } from '../common/format-bytes.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import { readArtifact } from '../import/artifact.ts';
+import { loadTokenizer, newTokens } from '../tokenizer/tokenizer.ts';
 import { type DefaultSources, readAdapterDefaults } from './adapter-defaults.ts';
 import { findBase } from './base.ts';
 import type { ProgramContext } from './context.ts';
@@ -141,6 +143,7 @@ export class PublishedAdapters {
     const tenant = this.#tenant;
     const files = await readAdapterFiles(directory);
     const baseDigest = base === undefined ? undefined : await this.#checkOnBase(files, base);
+    const addedTokens = await this.#addedTokens(directory, base);
     const generationConfig = await readFolderGenerationConfig(directory);
     const own = await readFolderRequestDefaults(directory);
     const requestDefaults = (await readAdapterDefaults({ ...request, own }))?.fields;
@@ -148,6 +151,7 @@ export class PublishedAdapters {
       ...(baseDigest && { baseDigest }),
       ...(generationConfig && { generationConfig }),
       ...(requestDefaults && { requestDefaults }),
+      ...(addedTokens && { addedTokens }),
     };
     const before = await repository.listVersions(tenant, name, this.#call);
     const manifest = await this.#withProgress('push', (onProgress) =>
@@ -165,6 +169,16 @@ export class PublishedAdapters {
     );
     const isNew = before.every(({ version }) => version !== manifest.version);
     return { manifest, isNew, aliases: await this.#aliasesOf(name) };
+  }
+
+  /** Returns the tokens that an adapter adds to its base, if it has a tokenizer beside its files. */
+  async #addedTokens(directory: string, base: string | undefined) {
+    const added = await readAddedTokens(directory);
+    const baseDir = base !== undefined && added && (await findBase(base, this.#context));
+    const tokenizer = baseDir ? await loadTokenizer(baseDir) : undefined;
+    if (!added || added.tokens.length === 0) return undefined;
+    const own = newTokens(tokenizer ?? { idToToken: () => undefined }, added);
+    return own.tokens.length > 0 ? own : undefined;
   }
 
   /** Checks the adapter as a server does before it runs it. Returns the base's digest. */

@@ -85,5 +85,5 @@ function matchers(
     assert(tokenizer, 'the server refuses constraints for a model without a tokenizer');
     return new Grammars(tokenizer, vocabSize);
   });
-  return async (constraint) => (await grammars.get()).createMatcherAside(constraint);
+  return async (constraint, added) => (await grammars.get()).createMatcherAside(constraint, added);
 }

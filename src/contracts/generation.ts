@@ -1,4 +1,5 @@
 // Requests to the engine process as plain data: token ids and the adapter's files, but no text and no names.
+import type { AddedTokens } from './added-tokens.ts';
 
 /** Parameters of sampling. Neutral values: temperature 1, topK 0, topP 1, minP 0, penalties 0 or 1. */
 export interface SamplingParams {
@@ -80,6 +81,8 @@ export interface GenerationRequest {
   sampling: SamplingParams;
   /** The texts that may be generated. Absent: all. */
   constraint?: Constraint;
+  /** The tokens of the adapter, for a constraint. Absent: those of the base. */
+  addedTokens?: AddedTokens;
   /** Text that the answer probably repeats. It changes no token, only the time they take. */
   predictionIds?: readonly number[];
   /** The number of alternatives to report per prompt token, 0 to 20. Absent: the prompt is not scored. */

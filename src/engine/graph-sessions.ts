@@ -2,7 +2,7 @@
 // for few and for many token rows, an int8 cache has graphs for one and for several tokens, and embeddings have graphs without
 // a head. Sessions share their weights, so another one costs only its nodes (5 MB for a 135M model). Each is created on first
 // use, off the event loop.
-import { changedHeadGraph } from '../model/changed-head.ts';
+import { changedHeadGraph, type VocabularyLength } from '../model/changed-head.ts';
 import type { KvForm } from '../model/kv-attention.ts';
 import type { LoraLayout } from '../model/lora-graph.ts';
 import {
@@ -101,12 +101,12 @@ export class GraphSessions {
   }
 
   /** The session that recomputes logits for adapters with such changes of the head. It runs on the host. */
-  changedHead(kinds: readonly TableChange['kind'][]): Promise<Session> {
-    const id = `head ${kinds}`;
+  changedHead(kinds: readonly TableChange['kind'][], length: VocabularyLength): Promise<Session> {
+    const id = `head ${length} ${kinds}`;
     let session = this.#sessions.get(id);
     if (!session) {
       const { intraOpThreads } = this.#runtime;
-      const graph = changedHeadGraph(this.#model.config, kinds);
+      const graph = changedHeadGraph(this.#model.config, kinds, length);
       session = createSession(graph, {
         sharesThreads: true,
         ...(intraOpThreads !== undefined && { intraOpThreads }),

@@ -144,7 +144,11 @@ export class ModelRunner {
       linears: this.#sessions.linearForm(tokenIds.length),
       head: outputs.head,
     });
-    this.#bindTokens(graph, input);
+    const users = this.#usersOf(input);
+    const { parts } = this.#slots.form;
+    const changesEmbedding = users !== undefined && parts.includes('embedding');
+    const graphIds = changesEmbedding ? this.#vocabulary.graphIds(tokenIds) : tokenIds;
+    this.#bindTokens(graph, { ...input, tokenIds: graphIds });
     if (graph.layout.kv === 'int8 several tokens') this.#bindPositions(graph, input);
     const { firstSlot, pastLengths, lora } = input;
     this.#bindCache(graph, firstSlot, pastLengths.length);
@@ -152,9 +156,7 @@ export class ModelRunner {
     const { length } = input.logitRows;
     const bound = outputs.at(length);
     for (const [name, tensor] of bound) graph.bindOutput(name, tensor);
-    const users = this.#usersOf(input);
-    const { parts } = this.#slots.form;
-    if (users && parts.includes('embedding')) {
+    if (changesEmbedding) {
       const changed = this.#vocabulary.embeddings(tokenIds, users);
       for (const [name, tensor] of changed) graph.bindInput(name, tensor);
     }
@@ -164,11 +166,10 @@ export class ModelRunner {
     this.#runOptions.reset();
     await graph.binding.run(this.#runOptions);
     this.#cache.writeBack(firstSlot, pastLengths.length);
-    if (changesLogits) {
-      const ofRows = input.logitRows.map((row) => users[row]);
-      await this.#vocabulary.changeLogits(hidden, bound, ofRows);
-    }
-    return outputs.rows(length);
+    if (!changesLogits) return outputs.rows(length);
+    const ofRows = input.logitRows.map((row) => users[row]);
+    const ownRows = await this.#vocabulary.changeLogits(hidden, bound, ofRows);
+    return outputs.rows(length).map((row, i) => (ownRows.get(i) as Row | undefined) ?? row);
   }
 
   /** The adapter of each token row; undefined if none has one. */

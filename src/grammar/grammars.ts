@@ -1,70 +1,105 @@
 // The grammars of a model in use: compiled once for each constraint, and kept while they are used often.
+import { createHash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
+import { assert } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
+import type { AddedTokens } from '../contracts/added-tokens.ts';
 import type { Constraint } from '../contracts/generation.ts';
 import type { Automaton, State } from './automaton.ts';
 import { ConstraintCompiler } from './compiler.ts';
 import { automatonOf, compileConstraint, constraintDigest } from './constraint.ts';
+import { ExtendedVocabulary } from './extended-vocabulary.ts';
 import { type CompiledGrammar, Matcher } from './matcher.ts';
 import { GrammarError } from './text-pattern.ts';
-import { type TokenBytes, type TokenSet, Vocabulary } from './vocabulary.ts';
+import {
+  type GrammarVocabulary,
+  type TokenBytes,
+  type TokenSet,
+  Vocabulary,
+} from './vocabulary.ts';
 
 /** A grammar takes up to 10 MB, if it has been led to all of the states that it may keep. A usual one takes 0.2 MB. */
 const MAX_GRAMMARS = 64;
 /** A set takes an eighth of a byte per token: 6 kB for 49,152 tokens. */
 const MAX_TOKEN_SETS = 4096;
 
+/** Adapters with the same tokens share a language, which takes little beside that of the base. */
+const MAX_LANGUAGES = 64;
+
 /** A tokenizer, as far as grammars need it. */
 export interface GrammarTokenizer extends TokenBytes {
   /** Writes a text inside an answer as the model would, without control tokens. */
   encodeInside(text: string): readonly number[];
+  /** Returns the tokenizer with the tokens of an adapter. Absent: no adapter has any. */
+  extended?(added: AddedTokens): GrammarTokenizer;
+}
+
+/** The tokens of the base, or of an adapter. Grammars of different ones have different keys. */
+interface GrammarLanguage {
+  readonly key: string;
+  readonly tokenizer: GrammarTokenizer;
+  readonly vocabulary: GrammarVocabulary;
 }
 
 /** Creates the matchers of sequences. */
 export class Grammars {
-  readonly #tokenizer: GrammarTokenizer;
-  readonly #vocabulary: Vocabulary;
+  readonly #base: GrammarLanguage;
+  readonly #languages = new LRUCache<string, GrammarLanguage>({ max: MAX_LANGUAGES });
   readonly #compiler = new ConstraintCompiler();
   readonly #compiled = new LRUCache<string, CompiledGrammar>({ max: MAX_GRAMMARS });
   readonly #allowedTokens = new LRUCache<State, TokenSet>({ max: MAX_TOKEN_SETS });
 
   /** `vocabSize`: the width of the model's logits. */
   constructor(tokenizer: GrammarTokenizer, vocabSize: number) {
-    this.#tokenizer = tokenizer;
-    this.#vocabulary = new Vocabulary(tokenizer, vocabSize);
+    this.#base = { key: '', tokenizer, vocabulary: new Vocabulary(tokenizer, vocabSize) };
   }
 
   /** Compiles on this thread, for programs without a loop. Throws `ServeError` if the constraint cannot be used. */
-  createMatcher(constraint: Constraint): Matcher {
-    const key = constraintDigest(constraint);
+  createMatcher(constraint: Constraint, added?: AddedTokens): Matcher {
+    const language = this.#languageOf(added);
+    const key = language.key + constraintDigest(constraint);
     const known = this.#compiled.get(key);
     if (known) return new Matcher(known);
     try {
-      return this.#keep(key, compileConstraint(constraint));
+      return this.#keep(key, compileConstraint(constraint), language);
     } catch (error) {
       throw toServeError(error);
     }
   }
 
   /** Compiles in another process. Rejects with `ServeError` if the constraint cannot be used. */
-  async createMatcherAside(constraint: Constraint): Promise<Matcher> {
-    const key = constraintDigest(constraint);
+  async createMatcherAside(constraint: Constraint, added?: AddedTokens): Promise<Matcher> {
+    const language = this.#languageOf(added);
+    const key = language.key + constraintDigest(constraint);
     const known = this.#compiled.get(key);
     if (known) return new Matcher(known);
     try {
       const network = await this.#compiler.compile(constraint);
-      return this.#keep(key, automatonOf(constraint, network));
+      return this.#keep(key, automatonOf(constraint, network), language);
     } catch (error) {
       throw toServeError(error);
     }
   }
 
-  #keep(key: string, automaton: Automaton): Matcher {
+  #languageOf(added: AddedTokens | undefined): GrammarLanguage {
+    if (!added) return this.#base;
+    const key = createHash('sha256').update(JSON.stringify(added)).digest('hex');
+    const known = this.#languages.get(key);
+    if (known) return known;
+    const tokenizer = this.#base.tokenizer.extended?.(added);
+    assert(tokenizer, 'the tokenizer of a model can be extended');
+    const vocabulary = new ExtendedVocabulary(this.#base.vocabulary, tokenizer, added);
+    const language = { key, tokenizer, vocabulary };
+    this.#languages.set(key, language);
+    return language;
+  }
+
+  #keep(key: string, automaton: Automaton, { vocabulary, tokenizer }: GrammarLanguage): Matcher {
     const grammar: CompiledGrammar = {
       automaton,
-      vocabulary: this.#vocabulary,
+      vocabulary,
       allowedTokens: this.#allowedTokens,
-      encode: (text) => this.#tokenizer.encodeInside(text),
+      encode: (text) => tokenizer.encodeInside(text),
     };
     this.#compiled.set(key, grammar);
     return new Matcher(grammar);

@@ -2,7 +2,7 @@
 import { ServeError } from '../common/errors.ts';
 import type { Automaton, State, Work } from './automaton.ts';
 import { GrammarError } from './text-pattern.ts';
-import type { TokenSet, Vocabulary } from './vocabulary.ts';
+import type { GrammarVocabulary, TokenSet } from './vocabulary.ts';
 
 /**
  * The work that a sequence may cause: some at its start, and more with each token. 1,000 places take 0.1 ms. A JSON schema
@@ -23,7 +23,7 @@ export interface AllowedTokens {
 /** A compiled constraint and what its matchers share. */
 export interface CompiledGrammar {
   readonly automaton: Automaton;
-  readonly vocabulary: Vocabulary;
+  readonly vocabulary: GrammarVocabulary;
   readonly allowedTokens: AllowedTokens;
   /** Writes a text inside an answer as the model would. */
   encode(text: string): readonly number[];

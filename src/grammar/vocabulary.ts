@@ -12,6 +12,9 @@ export interface TokenBytes {
   tokenBytes(id: number): Uint8Array;
 }
 
+/** The tokens that grammars are matched with. */
+export type GrammarVocabulary = Pick<Vocabulary, 'bytesOf' | 'allowed' | 'canExtend'>;
+
 /** A walk over the nodes in [from, to). The state is the one before the first of them. */
 interface Walk {
   readonly automaton: Automaton;

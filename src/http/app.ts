@@ -10,6 +10,7 @@ import { Telemetry } from '../telemetry/telemetry.ts';
 import { authenticateAsLocal } from '../tenants/access.ts';
 import { RateLimits } from '../tenants/rate-limits.ts';
 import type { AppOptions, Deps } from './deps.ts';
+import { Languages } from './languages.ts';
 import { DEFAULT_LIMITS } from './limits.ts';
 import { createErrorHandler, errorHeaders, toEnvelope } from './middleware/errors.ts';
 import { assignRequestId, observeHttp } from './middleware/observe.ts';
@@ -61,7 +62,9 @@ export function createApp(options: AppOptions): OpenAPIHono<HttpEnv> {
   const rateLimits = options.rateLimits ?? new RateLimits(() => performance.now());
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
   const telemetry = options.telemetry ?? new Telemetry(options.model);
-  const deps: Deps = { ...given, now, limits, telemetry };
+  const { tokenizer, chatTemplate, longPrompts } = options;
+  const languages = tokenizer && new Languages({ tokenizer, chatTemplate, longPrompts });
+  const deps: Deps = { ...given, now, limits, telemetry, languages };
   telemetry.watchEngine(() => readEngine(deps));
   telemetry.watchDisk(() => diskFigures(deps.localAdapters.stats()));
   const app = new OpenAPIHono<HttpEnv>({ getPath: pathBelow(options.basePath ?? '') });

@@ -5,6 +5,7 @@ import type { AdapterRepository } from '../../adapters/repository/repository.ts'
 import type { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
 import type { Logger } from '../common/log.ts';
 import type { MemoryBudget } from '../common/memory-limit.ts';
+import type { AddedTokens } from '../contracts/added-tokens.ts';
 import type { GenerationConfig } from '../contracts/generation-config.ts';
 import type { KeptResponses } from '../conversations/kept-responses.ts';
 import type { Files } from '../jobs/files.ts';
@@ -17,6 +18,7 @@ import type { RateLimits } from '../tenants/rate-limits.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { LongPrompts } from '../tools/long-prompts.ts';
 import type { ToolTemplate } from '../tools/tool-template.ts';
+import type { Languages } from './languages.ts';
 import type { HttpLimits } from './limits.ts';
 import type { StatsHistory } from './stats-history.ts';
 import type { UploadOptions } from './upload.ts';
@@ -32,6 +34,8 @@ export interface ServedModel {
   /** The length of an embedding. */
   hiddenSize: number;
   eosTokenIds: readonly number[];
+  /** The tokens of an adapter. Absent: those of the base. */
+  addedTokens?: AddedTokens | undefined;
   /** Sampling defaults. Without them OpenAI's apply. */
   generationConfig?: GenerationConfig;
 }
@@ -108,5 +112,7 @@ export interface Deps
   extends Omit<AppOptions, 'allowedHosts' | 'allowedOrigins' | 'authenticate' | 'rateLimits'> {
   limits: HttpLimits;
   telemetry: Telemetry;
+  /** Absent: the base has no tokenizer. */
+  languages: Languages | undefined;
   now: () => number;
 }

@@ -24,28 +24,46 @@ export const CHANGED_HEAD = {
   /** float32 [V, rank] and [rank, D] */
   a: (i: number) => `a.${i}`,
   b: (i: number) => `b.${i}`,
+  /** float32 [new tokens, D] */
+  added: 'added',
+  /** int64 [1]: the number of tokens that are left */
+  size: 'size',
 } as const;
 
-/** Returns the graph for a list of changes of these kinds. */
+/** How the vocabulary of an adapter differs from the base's. */
+export type VocabularyLength = 'same' | 'longer' | 'shorter';
+
+/** Returns the graph for a list of changes of these kinds. V is the smaller one of both vocabularies. */
 export function changedHeadGraph(
   { vocabSize, hiddenSize, logitsScale }: DecoderConfig,
   kinds: readonly TableChange['kind'][],
+  length: VocabularyLength,
 ): Uint8Array {
+  const common = length === 'shorter' ? 'common' : vocabSize;
   const g = new GraphBuilder();
   const rows = g.input(CHANGED_HEAD.rows, 'int64', ['n']);
   const ofRows = (name: string, width: number) =>
     g.node('Gather', [g.input(name, 'float32', ['logit_rows', width]), rows], { axis: 0 });
   const hidden = scaled(g, ofRows(CHANGED_HEAD.hidden, hiddenSize), logitsScale, 'float32');
-  const base = ofRows(CHANGED_HEAD.logits, vocabSize);
+  const whole = ofRows(CHANGED_HEAD.logits, vocabSize);
+  const base =
+    length === 'shorter'
+      ? g.node('Slice', [
+          whole,
+          g.int64([0]),
+          g.input(CHANGED_HEAD.size, 'int64', [1]),
+          g.int64([1]),
+        ])
+      : whole;
   const times = (x: Value, matrix: Value) => g.node('Gemm', [x, matrix], { transB: 1 });
   const changes = kinds.map((kind, i) => {
     const weight = g.input(CHANGED_HEAD.weight(i), 'float32', [1]);
     if (kind === 'update') {
-      const a = g.input(CHANGED_HEAD.a(i), 'float32', [vocabSize, `rank_${i}`]);
+      const a = g.input(CHANGED_HEAD.a(i), 'float32', [common, `rank_${i}`]);
       const b = g.input(CHANGED_HEAD.b(i), 'float32', [`rank_${i}`, hiddenSize]);
       return g.node('Mul', [times(times(hidden, b), a), weight]);
     }
-    const count = kind === 'whole' ? vocabSize : `ids_${i}`;
+    const count = kind === 'whole' ? common : `ids_${i}`;
     const table = g.input(CHANGED_HEAD.tableRows(i), 'float32', [count, hiddenSize]);
     const product = times(hidden, table);
     if (kind === 'whole') return g.node('Mul', [g.node('Sub', [product, base]), weight]);
@@ -56,8 +74,20 @@ export function changedHeadGraph(
     const zeros = g.node('Mul', [base, g.float(0)]);
     return g.node('ScatterElements', [zeros, places, change], { axis: 1 });
   });
-  const [logits] = g.nodeWithOutputs('Sum', [base, ...changes], {}, { outputs: [SERVING.logits] });
-  g.output(logits!, 'float32', ['n', vocabSize]);
+  const named = { outputs: [SERVING.logits] };
+  const [logits] =
+    length === 'longer'
+      ? g.nodeWithOutputs(
+          'Concat',
+          [
+            g.node('Sum', [base, ...changes]),
+            times(hidden, g.input(CHANGED_HEAD.added, 'float32', ['added', hiddenSize])),
+          ],
+          { axis: 1 },
+          named,
+        )
+      : g.nodeWithOutputs('Sum', [base, ...changes], {}, named);
+  g.output(logits!, 'float32', ['n', length === 'same' ? vocabSize : 'vocabulary']);
   addTopLogits(g, logits!, vocabSize);
   return g.toBytes();
 }

@@ -21,10 +21,24 @@ export type TableChange =
       readonly b: Float32Array;
     };
 
+/** A vocabulary of another size than the base's. The changes are for the tokens that both have. */
+export interface OwnVocabulary {
+  /** The number of its tokens. */
+  readonly size: number;
+  /** The rows of the tokens that the base lacks, [tokens, hidden]. None if it is smaller. */
+  readonly embedding: Float32Array;
+  readonly head: Float32Array;
+}
+
+/** A table of the vocabulary. */
+export type VocabularyTable = 'embedding' | 'head';
+
 /** The changes of both tables. */
 export interface VocabularyChanges {
   readonly embedding: readonly TableChange[];
   readonly head: readonly TableChange[];
+  /** Absent: the adapter has the tokens of the base. */
+  readonly own?: OwnVocabulary | undefined;
 }
 
 export const NO_VOCABULARY_CHANGES: VocabularyChanges = { embedding: [], head: [] };
@@ -34,8 +48,14 @@ export function tableArrays(change: TableChange): readonly Float32Array[] {
   return change.kind === 'update' ? [change.a, change.b] : [change.rows];
 }
 
+/** Returns all arrays of the changes. Both tables may have the same ones. */
+export function vocabularyArrays({ embedding, head, own }: VocabularyChanges): Float32Array[] {
+  const arrays = [...embedding, ...head].flatMap(tableArrays);
+  return own ? [...arrays, own.embedding, own.head] : arrays;
+}
+
 /**
- * Computes the row of a token, `keep` times the base's row plus `added`. Writes `added` [hidden] and returns `keep`.
+ * Computes the row of a token of the base, `keep` times the base's row plus `added`. Writes `added` [hidden] and returns `keep`.
  */
 export function changedRow(
   changes: readonly TableChange[],

@@ -3,17 +3,25 @@
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { assert } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
-import type { GenerationRequest, TokenLogprob } from '../contracts/generation.ts';
+import type { AddedTokens } from '../contracts/added-tokens.ts';
+import type { Constraint, GenerationRequest, TokenLogprob } from '../contracts/generation.ts';
 import type { AdapterKey, DecodeRow, PrefillBatch, RowResult, SlotId } from '../engine/batch.ts';
 import type { Pooler } from '../engine/pooler.ts';
 import type { PrefixChain } from '../engine/prefix/prefix-cache.ts';
 import type { Sampler } from '../engine/sampling/sampler.ts';
+import type { TokenMatcher } from '../engine/sampling/token-matcher.ts';
 import { type Drafter, planDrafts } from './drafter.ts';
 import { type ForcedRow, planForced, usableForced } from './forced-text.ts';
 import type { EngineEvent, SequenceId } from './protocol.ts';
 
 /** `loading` → `waiting` → `prefilling` → `running` → `finished`. A sequence can finish in any state. */
 type SequenceState = 'loading' | 'waiting' | 'prefilling' | 'running' | 'finished';
+
+/** Creates the matcher of a constraint, for the tokens of the base and those of an adapter. */
+export type CreateMatcher = (
+  constraint: Constraint,
+  added: AddedTokens | undefined,
+) => Promise<TokenMatcher>;
 
 /** An event that ends a sequence. */
 export type TerminalEvent = Extract<EngineEvent, { type: 'finished' | 'failed' }>;
@@ -88,6 +96,21 @@ export function matchClassifier(
     const message = 'model: this adapter classifies texts and generates none. Use POST /classify.';
     throw new ServeError('invalid_request', message, { param: 'model' });
   }
+}
+
+/** Throws `ServeError` if a request names a token that its model lacks. `size`: the tokens of the model. */
+export function checkTokens(
+  { promptIds, predictionIds = [], sampling }: GenerationRequest,
+  size: number,
+): void {
+  const { logitBias, allowedTokenIds = [], badWords = [], minTokens } = sampling;
+  const lists = [promptIds, predictionIds, allowedTokenIds, ...badWords, minTokens?.endings ?? []];
+  for (const ids of [...lists, logitBias.keys()])
+    for (const id of ids) {
+      if (id < size) continue;
+      const message = `The model has no token ${id}: its vocabulary has ${size} tokens.`;
+      throw new ServeError('invalid_request', message);
+    }
 }
 
 /** Creates a sequence: `loading` if something has to be loaded, else `waiting`. */

@@ -5,12 +5,11 @@ import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { assert, assertNever } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
 import { type Clock, systemClock } from '../common/waiting.ts';
-import type { AdapterSource, Constraint, GenerationRequest } from '../contracts/generation.ts';
+import type { AdapterSource, GenerationRequest } from '../contracts/generation.ts';
 import type { AdapterKey, Batch, BatchResult, SlotId } from '../engine/batch.ts';
 import { Pooler } from '../engine/pooler.ts';
 import type { PrefixCache, PrefixChain } from '../engine/prefix/prefix-cache.ts';
 import { createSampler } from '../engine/sampling/sampler.ts';
-import type { TokenMatcher } from '../engine/sampling/token-matcher.ts';
 import { type Activation, activationStart } from './activation.ts';
 import { Drafter } from './drafter.ts';
 import { type AdapterLeases, SequenceLeases } from './leases.ts';
@@ -28,6 +27,8 @@ import type {
 import { RunAnnouncer } from './run-announcer.ts';
 import { Scheduler, type SchedulerOptions } from './scheduler.ts';
 import {
+  type CreateMatcher,
+  checkTokens,
   createSequence,
   isTerminal,
   matchClassifier,
@@ -79,7 +80,7 @@ export interface StepLoopOptions {
    * Creates the matcher of a sequence with a constraint. Rejects with `ServeError` if it cannot be used. Absent: no sequence
    * has a constraint.
    */
-  createMatcher?: ((constraint: Constraint) => Promise<TokenMatcher>) | undefined;
+  createMatcher?: CreateMatcher | undefined;
   clock?: Clock;
 }
 
@@ -177,13 +178,12 @@ export class StepLoop {
 
   #submit(message: SubmitMessage): void {
     const { id, tenant, weight, adapter, request } = message;
-    const { vocabSize } = this.#engine.info;
     const { sampling, stopTokenIds } = request;
-    const promptIds = penalizedIds(request);
-    const sampler = createSampler(sampling, { promptIds, vocabSize, stopTokenIds });
+    const sampler = createSampler(sampling, { promptIds: penalizedIds(request), stopTokenIds });
     const pooler = request.pooling && new Pooler(request.pooling);
     try {
       if (this.#isDraining) throw shuttingDown();
+      if (!adapter) checkTokens(request, this.#engine.info.vocabSize);
       const drafter = this.#createDrafter(request);
       const prefix = this.#prefixOf(adapter, request);
       const of = { adapter: adapter?.digest, drafter, prefix, pooler };
@@ -226,12 +226,12 @@ export class StepLoop {
   /** Never rejects. The sequence may end meanwhile. */
   async #load(loading: Loading): Promise<void> {
     const { id, adapter, sampler, pooler } = loading;
-    const { constraint } = loading.request;
+    const { constraint, addedTokens } = loading.request;
     try {
       // The grammar first, because an adapter that is not used would be loaded for nothing.
       if (constraint) {
         assert(this.#createMatcher, 'an engine that gets constraints has grammars');
-        sampler.follow(await this.#createMatcher(constraint));
+        sampler.follow(await this.#createMatcher(constraint, addedTokens));
       }
       const receipt = adapter ? await this.#loadAdapter(adapter, loading) : {};
       if (!adapter && pooler) await this.#engine.prepareEmbeddings();
@@ -252,6 +252,8 @@ export class StepLoop {
     const lease = await this.#leases.start(id, source, { id: tenant, weight, adapterCache });
     if (!lease) return undefined;
     matchClassifier(lease.weights, loading);
+    const { own } = lease.weights.vocabulary;
+    checkTokens(loading.request, own?.size ?? this.#engine.info.vocabSize);
     await this.#engine.prepareFor(lease.weights);
     if (loading.pooler) await this.#engine.prepareEmbeddings(lease.weights);
     const { tier, loadMs } = lease;

@@ -23,6 +23,8 @@ export interface Encoder {
   encodeSection(section: Section, index: number): number[];
   /** The tokens that the post-processor adds before and after a text, usually one before. */
   readonly affixes: { before: readonly number[]; after: readonly number[] };
+  /** Returns an encoder that also knows these added tokens. They replace those with the same ids. */
+  extended(added: readonly AddedToken[]): Encoder;
 }
 
 /** The parts of the library that are used here. Its own types do not resolve. */
@@ -47,8 +49,6 @@ export function createEncoder(
   idOf: (token: string) => number | undefined,
 ): Encoder {
   const parts = createLibraryParts(json, ordinaryTokens(json, idOf));
-  const splitAll = createSplitter(json.added_tokens);
-  const splitOrdinary = createSplitter(json.added_tokens.filter(({ special }) => !special));
   const unknownId = json.model.unk_token == null ? undefined : idOf(json.model.unk_token);
 
   const encodeSection = ({ text, id }: Section, index: number): number[] => {
@@ -58,11 +58,21 @@ export function createEncoder(
     const preTokens = parts.pre_tokenizer?.(normal, { section_index: index }) ?? [normal];
     return parts.model(preTokens).flatMap((token) => idOf(token) ?? unknownId ?? []);
   };
-  return {
-    split: (text, { specials }) => (specials ? splitAll(text) : splitOrdinary(text)),
-    encodeSection,
-    affixes: readAffixes(parts, idOf),
+  const affixes = readAffixes(parts, idOf);
+  const encoderOf = (tokens: readonly AddedToken[]): Encoder => {
+    const splitAll = createSplitter(tokens);
+    const splitOrdinary = createSplitter(tokens.filter(({ special }) => !special));
+    return {
+      split: (text, { specials }) => (specials ? splitAll(text) : splitOrdinary(text)),
+      encodeSection,
+      affixes,
+      extended(added) {
+        const replaced = new Set(added.map(({ id }) => id));
+        return encoderOf([...tokens.filter(({ id }) => !replaced.has(id)), ...added]);
+      },
+    };
   };
+  return encoderOf(json.added_tokens);
 }
 
 /** Returns the model's tokens without control tokens, so no text can become one. */

@@ -12,7 +12,9 @@ const addedTokenSchema = z.looseObject({
   rstrip: z.boolean().default(false),
 });
 /** A token that is not part of the model's own vocabulary, or is matched before it. */
-export type AddedToken = z.infer<typeof addedTokenSchema>;
+export type AddedToken = Readonly<
+  Pick<z.infer<typeof addedTokenSchema>, 'id' | 'content' | 'special' | 'lstrip' | 'rstrip'>
+>;
 
 const tokenizerSchema = z.looseObject({
   added_tokens: z.array(addedTokenSchema).default([]),

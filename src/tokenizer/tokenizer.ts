@@ -4,8 +4,9 @@ import path from 'node:path';
 import { z } from 'zod';
 import { FileError } from '../common/errors.ts';
 import { loadIfPresent } from '../common/regular-file.ts';
+import { type AddedTokens, MAX_ADDED_TOKENS } from '../contracts/added-tokens.ts';
 import { createEncoder, type Encoder } from './encoder.ts';
-import { readTokenByteRules } from './token-bytes.ts';
+import { readTokenByteRules, type TokenByteRules } from './token-bytes.ts';
 import { parseTokenizerJson, tokensById } from './tokenizer-json.ts';
 
 /** The largest known tokenizer.json has 35 MB. */
@@ -41,6 +42,11 @@ export interface Tokenizer {
   idToToken(id: number): string | undefined;
   /** Returns the bytes that the token stands for. Empty for an unknown id. */
   tokenBytes(id: number): Uint8Array;
+  /**
+   * Returns the tokenizer with the tokens of an adapter: this one if it has them all. They may take the place of control tokens,
+   * as of reserved ones. Throws `FileError` if one has the id or the text of another token.
+   */
+  extended(added: AddedTokens): Tokenizer;
 }
 
 /** Values from files other than tokenizer.json and tokenizer_config.json. */
@@ -86,13 +92,10 @@ export function createTokenizer(
   const tokens = tokensById(json);
   const ids = new Map(tokens.map((token, id) => [token, id]));
   const specialIds = new Set(json.added_tokens.flatMap(({ id, special }) => (special ? id : [])));
-  const rules = readTokenByteRules(json.decoder);
   const encoder = createEncoder(json, (token) => ids.get(token));
   const eosId = ids.get(namedTokens['eos_token'] ?? '');
   const eosTokenIds = new Set([extra.eosTokenIds ?? [], eosId ?? []].flat());
-  const tokenBytes = (id: number) => rules.toBytes(tokens[id] ?? '');
-
-  return {
+  return tokenizerOf({
     vocabSize: tokens.length,
     specialIds,
     eosTokenIds: [...eosTokenIds],
@@ -103,10 +106,37 @@ export function createTokenizer(
       ...(chatTemplate !== undefined && { chat_template: chatTemplate }),
     },
     chatTemplate,
-    trimStart: rules.trimStart,
     encoder,
-    tokenBytes,
+    rules: readTokenByteRules(json.decoder),
     idToToken: (id) => tokens[id],
+    tokenToId: (token) => ids.get(token),
+  });
+}
+
+/** The parts of a tokenizer that an adapter's tokens change, or not. */
+interface TokenizerParts
+  extends Pick<
+    Tokenizer,
+    | 'vocabSize'
+    | 'specialIds'
+    | 'eosTokenIds'
+    | 'namedTokens'
+    | 'config'
+    | 'chatTemplate'
+    | 'encoder'
+    | 'idToToken'
+  > {
+  readonly rules: TokenByteRules;
+  tokenToId(token: string): number | undefined;
+}
+
+function tokenizerOf({ rules, tokenToId, ...parts }: TokenizerParts): Tokenizer {
+  const { encoder, specialIds, idToToken } = parts;
+  const tokenBytes = (id: number) => rules.toBytes(idToToken(id) ?? '');
+  const tokenizer: Tokenizer = {
+    ...parts,
+    trimStart: rules.trimStart,
+    tokenBytes,
     encode(text, { specials, affixes = false }) {
       const found = encoder.split(text, { specials }).flatMap(encoder.encodeSection);
       const { before, after } = encoder.affixes;
@@ -121,6 +151,56 @@ export function createTokenizer(
       const text = Buffer.concat(kept.map(tokenBytes)).toString('utf8');
       return rules.trimStart && text.startsWith(' ') ? text.slice(1) : text;
     },
+    extended(added) {
+      const extended = extendParts({ rules, tokenToId, ...parts }, added);
+      return extended ? tokenizerOf(extended) : tokenizer;
+    },
+  };
+  return tokenizer;
+}
+
+/** Returns the tokens that a tokenizer lacks. Adapters list those of their base, too. Throws `FileError` if there are too many. */
+export function newTokens(
+  { idToToken }: Pick<Tokenizer, 'idToToken'>,
+  { tokens, ...rest }: AddedTokens,
+): AddedTokens {
+  const lacking = tokens.filter(({ id, content }) => idToToken(id) !== content);
+  if (lacking.length <= MAX_ADDED_TOKENS) return { ...rest, tokens: lacking };
+  const message = `has ${lacking.length} tokens that the base lacks; the limit is ${MAX_ADDED_TOKENS}`;
+  throw new FileError('added_tokens', message);
+}
+
+/** Undefined if there is no new token. */
+function extendParts(parts: TokenizerParts, added: AddedTokens): TokenizerParts | undefined {
+  const { idToToken, tokenToId, namedTokens } = parts;
+  const { tokens } = newTokens(parts, added);
+  if (tokens.length === 0) return undefined;
+  const byId = new Map(tokens.map((token) => [token.id, token]));
+  const byContent = new Map(tokens.map((token) => [token.content, token.id]));
+  for (const { id, content } of tokens) {
+    const fault = (message: string) => new FileError(`added_tokens: ${id}`, message);
+    if (byId.get(id)!.content !== content || byContent.get(content) !== id)
+      throw fault('is there twice');
+    const there = idToToken(id);
+    if (there && !parts.specialIds.has(id))
+      throw fault(`is ${JSON.stringify(there)} in the base, and no control token`);
+    const other = tokenToId(content);
+    if (other !== undefined && !byId.has(other))
+      throw fault(`${JSON.stringify(content)} is token ${other} of the base`);
+  }
+  const special = (id: number) => byId.get(id)?.special ?? parts.specialIds.has(id);
+  const toId = (token: string) => byContent.get(token) ?? tokenToId(token);
+  const eos = added.eos_token;
+  const eosId = eos === undefined ? undefined : toId(eos);
+  return {
+    ...parts,
+    vocabSize: tokens.reduce((size, { id }) => Math.max(size, id + 1), parts.vocabSize),
+    specialIds: new Set([...parts.specialIds, ...byId.keys()].filter(special)),
+    eosTokenIds: [...new Set([...parts.eosTokenIds, ...(eosId === undefined ? [] : [eosId])])],
+    namedTokens: eosId === undefined ? namedTokens : { ...namedTokens, eos_token: eos! },
+    encoder: parts.encoder.extended(tokens),
+    idToToken: (id) => byId.get(id)?.content ?? idToToken(id),
+    tokenToId: toId,
   };
 }
 

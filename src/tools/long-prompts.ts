@@ -2,6 +2,7 @@
 // characters take up to 100 ms. The process loads the model's tokenizer and template from its folder.
 import { type PlainError, ServeError } from '../common/errors.ts';
 import { JobProcess } from '../common/job-process.ts';
+import type { AddedTokens } from '../contracts/added-tokens.ts';
 import type { ToolFormatName } from '../contracts/tool-format.ts';
 import type { RenderOptions } from '../tokenizer/chat-template.ts';
 import type { ChatMessage } from '../tokenizer/template-values.ts';
@@ -12,6 +13,8 @@ export interface PromptModel {
   readonly directory: string;
   /** Replaces the tool format of the template. */
   readonly toolFormat?: ToolFormatName | undefined;
+  /** The tokens of an adapter. */
+  readonly added?: AddedTokens | undefined;
 }
 
 /** A text, or a conversation. */
@@ -42,10 +45,16 @@ const LIMIT_FAULTS = {
 /** Encodes long prompts of one model. Its process starts with the first one and ends when idle. */
 export class LongPrompts {
   readonly #model: PromptModel;
-  readonly #process = new JobProcess<PromptResult>(WORKER, LIMITS);
+  readonly #process: JobProcess<PromptResult>;
 
-  constructor(model: PromptModel) {
+  constructor(model: PromptModel, process = new JobProcess<PromptResult>(WORKER, LIMITS)) {
     this.#model = model;
+    this.#process = process;
+  }
+
+  /** Returns the same for an adapter with tokens of its own. It shares the process. */
+  extended(added: AddedTokens): LongPrompts {
+    return new LongPrompts({ ...this.#model, added }, this.#process);
   }
 
   /** Returns the token ids of a text without control tokens. Rejects with `ServeError`. */

@@ -8,7 +8,7 @@ import { createToolTemplate } from './tool-template.ts';
 
 serveJobs(encode);
 
-/** All jobs are for the same model, and come one after the other. */
+/** All jobs are for the same base, and come one after the other. */
 let language: Awaited<ReturnType<typeof loadLanguage>> | undefined;
 
 async function loadLanguage({ directory, toolFormat }: PromptModel) {
@@ -17,9 +17,16 @@ async function loadLanguage({ directory, toolFormat }: PromptModel) {
   return { tokenizer, template: createToolTemplate(tokenizer, toolFormat) };
 }
 
-async function encode(job: PromptJob): Promise<PromptResult> {
+/** With the tokens of an adapter. The server has made the same tokenizer of them before. */
+async function languageOf(job: PromptModel): Promise<NonNullable<typeof language>> {
   language ??= await loadLanguage(job);
-  const { tokenizer, template } = language;
+  if (!job.added) return language;
+  const tokenizer = language.tokenizer.extended(job.added);
+  return { tokenizer, template: language.template?.extended(tokenizer) };
+}
+
+async function encode(job: PromptJob): Promise<PromptResult> {
+  const { tokenizer, template } = await languageOf(job);
   try {
     if ('text' in job) {
       const { text, affixes } = job;

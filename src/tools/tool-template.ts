@@ -15,6 +15,8 @@ export interface ToolTemplate extends ChatTemplate {
   readonly format: ToolFormat;
   /** Whether the model's own template shows tools in this format. */
   readonly isNative: boolean;
+  /** Returns the same template for a tokenizer that was extended. */
+  extended(tokenizer: Tokenizer): ToolTemplate;
 }
 
 /**
@@ -45,6 +47,7 @@ export function createToolTemplate(
     get isNative() {
       return dialect().isNative;
     },
+    extended: (other) => createToolTemplate(other, forced)!,
     render(messages, options) {
       const shown = show(messages, options.tools);
       return template.render(shown.messages, { ...options, tools: shown.tools });

@@ -4,23 +4,34 @@ import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { createAdapterLoader, type LoadLimits } from '../../adapters/cache/load.ts';
+import type { AdaptedBase } from '../../adapters/peft/adapted-base.ts';
 import { adapterDigest, CONFIG_FILE, WEIGHTS_FILE } from '../../adapters/peft/files.ts';
 import type { AdapterWeights, LoraPair } from '../../adapters/peft/weights.ts';
 import type { AdapterSourcePart } from '../../src/contracts/generation.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import { TARGET_MODULES, type TargetName } from '../../src/model/target-modules.ts';
 import { temporaryFolder } from '../fixtures.ts';
-import { configBytes, MODEL, type SampleOptions, sampleTensors } from './sample.ts';
+import { configBytes, filled, MODEL, type SampleOptions, sampleTensors } from './sample.ts';
 
 /** A folder whose adapter has small multiples of 1/4 for values: sums and products are exact in float32. */
 function writeAdapter(
   t: TestContext,
-  { seed, rank = 2, ...options }: SampleOptions & { seed: number; rank?: number },
+  {
+    seed,
+    rank = 2,
+    tokens,
+    ...options
+  }: SampleOptions & { seed: number; rank?: number; tokens?: number },
 ): Omit<AdapterSourcePart, 'weight'> {
   const directory = temporaryFolder(t);
   const { targets = ['q_proj', 'v_proj'] } = options;
   const value = (i: number) => (((i * 7 + seed) % 9) - 4) / 4;
-  const tensors = sampleTensors({ value, rankOf: () => rank, ...options, targets });
+  const tensors = new Map(sampleTensors({ value, rankOf: () => rank, ...options, targets }));
+  if (tokens)
+    tensors.set(
+      TABLE,
+      filled([tokens, MODEL.hiddenSize], 'F32', () => seed),
+    );
   const files = {
     config: configBytes({ r: rank, lora_alpha: 2 * rank, target_modules: targets }),
     weights: serializeSafetensors(tensors),
@@ -29,6 +40,30 @@ function writeAdapter(
   writeFileSync(path.join(directory, WEIGHTS_FILE), files.weights);
   return { directory, digest: adapterDigest(files.config, files.weights) };
 }
+
+/** The table of a resized vocabulary. That of the base is zeros. */
+const TABLE = 'base_model.model.model.embed_tokens.weight';
+const base: AdaptedBase = {
+  rowNorms: () => assert.fail('not needed'),
+  vector: () => assert.fail('not needed'),
+  table: async () => filled([MODEL.vocabSize, MODEL.hiddenSize], 'F32', () => 0),
+};
+
+test('a new vocabulary is whole in a composition, whatever its weight, and there is only one', async (t) => {
+  const [resized, other] = [1, 2].map((seed) => writeAdapter(t, { seed, tokens: 18 }));
+  const plain = { ...writeAdapter(t, { seed: 3 }), weight: 1 };
+  const limits = { ...LIMITS, base };
+  const composed = await (await open([{ ...resized!, weight: 0.5 }, plain], limits)).load();
+  const { own, embedding } = composed.vocabulary;
+  assert.deepEqual([...own!.embedding], Array(2 * MODEL.hiddenSize).fill(1));
+  assert.equal(embedding[0]!.weight, 0.5, 'tokens of the base change by the weight');
+  const two = [resized!, other!].map((part) => ({ ...part, weight: 1 }));
+  const refused = {
+    code: 'adapter_invalid',
+    message: /two adapters with vocabularies of their own/,
+  };
+  await assert.rejects((await open(two, limits)).load(), refused);
+});
 
 const LIMITS: LoadLimits = { maxRank: 8, canHold: () => true };
 

@@ -287,7 +287,7 @@ test('B57: another base model and files that are not used are warned of, once', 
   publish(root, 'fits', configBytes({ base_model_name_or_path: '/data/models/sample/' }));
   publish(root, 'alias', configBytes({ base_model_name_or_path: 'org/sample-alias' }));
   const other = publish(root, 'other', configBytes({ base_model_name_or_path: 'org/another' }));
-  writeFileSync(path.join(other, 'tokenizer.json'), 'not even JSON');
+  writeFileSync(path.join(other, 'chat_template.jinja'), '{{ no template }');
   for (const name of ['fits', 'alias', 'other', 'other']) await resolve(name);
   assert.deepEqual(
     lines.map(({ msg, adapter, trainedOn, ignored }) => ({ msg, adapter, trainedOn, ignored })),
@@ -302,7 +302,7 @@ test('B57: another base model and files that are not used are warned of, once', 
         msg: 'adapter ships files not used',
         adapter: 'other',
         trainedOn: undefined,
-        ignored: ['tokenizer.json'],
+        ignored: ['chat_template.jinja'],
       },
     ],
   );

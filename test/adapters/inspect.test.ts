@@ -28,6 +28,7 @@ test('rank, targets and modules are those that the loader finds with the model',
   assert.deepEqual(found, {
     rank: loaded.rank,
     targets: loaded.targets,
+    vocabSize: undefined,
     moduleCount: 6,
     baseModel: 'sample',
   });

@@ -146,6 +146,62 @@ test('trained tokens replace their rows, also in a tied head', async () => {
   }
 });
 
+/** The embedding of the base, and one row more for each value. */
+function longer(name: string, values: readonly number[]): [string, Tensor] {
+  const own = tinyModel().weights('model.embed_tokens.weight');
+  return tensor(name, [V + values.length, D], (i) => own[i] ?? values[Math.floor(i / D) - V]!);
+}
+
+test('a resized vocabulary keeps its new rows, and those of the base that differ', async () => {
+  const { vocabulary, byteSize } = await parse({
+    changes: {},
+    tensors: [longer(`${EMBED}.weight`, [2, 3])],
+  });
+  const plain = await parse({ changes: {}, tensors: [] });
+  assert.equal(vocabulary.own!.size, V + 2);
+  assert.deepEqual([...vocabulary.own!.embedding], [...Array(D).fill(2), ...Array(D).fill(3)]);
+  assert.equal(vocabulary.own!.head, vocabulary.own!.embedding, 'a tied head has the same rows');
+  assert.deepEqual([vocabulary.embedding, vocabulary.head], [[], []]);
+  assert.equal(byteSize - plain.byteSize, 2 * D * 4, 'equal rows are not kept');
+
+  const [name, table] = longer(`${EMBED}.weight`, [2]);
+  new DataView(table.data.buffer, table.data.byteOffset).setFloat32(4 * 7 * D, 9, true);
+  const [changed] = (await parse({ changes: {}, tensors: [[name, table]] })).vocabulary.embedding;
+  assert.ok(changed?.kind === 'tokens');
+  assert.deepEqual(changed.ids, [7]);
+  assert.equal(changed.rows[0], 9);
+});
+
+test('an update and trained tokens reach the new rows', async () => {
+  const rows = longer(`${EMBED}.base_layer.weight`, [2, 3]);
+  const A = tensor(`${EMBED}.lora_embedding_A`, [R, V + 2]);
+  const update = { changes: target('embed_tokens'), tensors: [A, EMBED_LORA[1]!, rows] };
+  const { own, embedding } = (await parse(update)).vocabulary;
+  const delta = (i: number) => {
+    const a = (r: number) => wave(r * (V + 2) + V + 1);
+    return 2 * (a(0) * wave(i * R) + a(1) * wave(i * R + 1));
+  };
+  near([...own!.embedding.subarray(D)], (i) => 3 + delta(i));
+  near([...own!.head.subarray(D)], () => 3);
+  assert.equal(embedding.length, 1);
+
+  const changes = { trainable_token_indices: [5, V + 1] };
+  const copy = longer(`${EMBED}.token_adapter.base_layer.weight`, [2, 3]);
+  const { vocabulary } = await parse({ changes, tensors: [tensor(TOKENS, [2, D]), copy] });
+  near([...vocabulary.own!.head.subarray(D)], (i) => wave(D + i));
+  near([...vocabulary.own!.head.subarray(0, D)], () => 2);
+  near(rowOf(vocabulary.head, 5), (i) => wave(i));
+});
+
+test('a shorter vocabulary has no row of its own', async () => {
+  const own = tinyModel().weights('model.embed_tokens.weight');
+  const tensors = [tensor(`${EMBED}.weight`, [V - 9, D], (i) => own[i]!)];
+  const { vocabulary, parts } = await parse({ changes: {}, tensors });
+  assert.equal(vocabulary.own!.size, V - 9);
+  assert.equal(vocabulary.own!.head.length, 0);
+  assert.deepEqual(parts, ['embedding', 'head']);
+});
+
 const nan = (name: string, shape: readonly number[]) => tensor(name, shape, () => Number.NaN);
 const REFUSED: readonly (readonly [string, Case, string, string?])[] = [
   [
@@ -195,9 +251,70 @@ const REFUSED: readonly (readonly [string, Case, string, string?])[] = [
     `${HEAD}.weight`,
   ],
   [
-    'a head of more tokens',
+    'a head of more tokens without an embedding of as many',
     { changes: { modules_to_save: ['lm_head'] }, tensors: [tensor(`${HEAD}.weight`, [V + 1, D])] },
     `${HEAD}.weight`,
+  ],
+  [
+    'an embedding and a head of different numbers of tokens',
+    {
+      changes: {},
+      tensors: [tensor(`${EMBED}.weight`, [V + 1, D]), tensor(`${HEAD}.weight`, [V + 2, D])],
+    },
+    `${HEAD}.weight`,
+  ],
+  [
+    'an untied head without the new tokens',
+    {
+      changes: target('embed_tokens'),
+      tensors: [
+        tensor(`${EMBED}.lora_embedding_A`, [R, V + 1]),
+        EMBED_LORA[1]!,
+        tensor(`${EMBED}.base_layer.weight`, [V + 1, D]),
+      ],
+      tied: false,
+    },
+    `${EMBED}.lora_embedding_A`,
+  ],
+  [
+    'a resized table that is not a number',
+    { changes: {}, tensors: [nan(`${EMBED}.weight`, [V + 1, D])] },
+    `${EMBED}.weight`,
+    'adapter_non_finite',
+  ],
+  [
+    'a resized table of another width',
+    { changes: {}, tensors: [tensor(`${EMBED}.weight`, [V + 1, D - 1])] },
+    `${EMBED}.weight`,
+  ],
+  [
+    'too few tokens',
+    { changes: {}, tensors: [tensor(`${EMBED}.weight`, [63, D])] },
+    `${EMBED}.weight`,
+  ],
+  [
+    'too many tokens',
+    { changes: {}, tensors: [tensor(`${EMBED}.weight`, [V + 65_537, D], () => 0)] },
+    `${EMBED}.weight`,
+  ],
+  [
+    'trained tokens beyond a resized vocabulary',
+    {
+      changes: { trainable_token_indices: [V + 1] },
+      tensors: [
+        tensor(TOKENS, [1, D]),
+        tensor(`${EMBED}.token_adapter.base_layer.weight`, [V + 1, D]),
+      ],
+    },
+    'trainable_token_indices',
+  ],
+  [
+    'an invocation with new tokens',
+    {
+      changes: { alora_invocation_tokens: [5] },
+      tensors: [tensor(`${EMBED}.weight`, [V + 1, D])],
+    },
+    'alora_invocation_tokens',
   ],
   [
     'a copy of another vocabulary',

@@ -25,13 +25,12 @@ export async function measureEngineRate(options: EngineRateOptions): Promise<num
   const { home, weights } = loadConfig();
   const serving = await defaultServing(dir, { weights, cacheDir: path.join(home, 'cache') });
   const engine = await Engine.create({ ...serving, slotCount: slots, maxSeqLength: maxSeq });
-  const { vocabSize } = engine.info;
   const rows = Array.from({ length: slots }, (_, slot) => {
     const promptIds = Array.from({ length: PROMPT_TOKENS }, (_, i) => 300 + slot * 50 + i);
     return {
       slot: slot as SlotId,
       promptIds,
-      sampler: createSampler(GREEDY, { promptIds, vocabSize }),
+      sampler: createSampler(GREEDY, { promptIds }),
     };
   });
   await engine.run(decodeBatch(rows, 0)); // warm

@@ -110,6 +110,32 @@ test('a response format and tools travel in the manifest, and others are another
   }
 });
 
+test('new tokens travel in the manifest, and others are another version', async (t) => {
+  const { adapter, run } = shop(t);
+  const directory = adapter(1);
+  const plain = { special: false, lstrip: false, rstrip: false };
+  const write = (...tokens: object[]) => {
+    const file = path.join(directory, 'tokenizer.json');
+    writeFileSync(file, JSON.stringify({ added_tokens: tokens, model: {} }));
+  };
+  const push = async () => JSON.parse((await run(`push ${directory} --name zen --json`)).out);
+  assert.equal((await push()).added_tokens, undefined);
+  const token = { id: 300, content: 'new', ...plain };
+  write(token);
+  const first = await push();
+  assert.deepEqual([first.published, first.added_tokens], [true, { tokens: [token] }]);
+  assert.equal((await push()).published, false);
+  write({ ...token, content: 'newer' });
+  assert.equal((await push()).published, true);
+  write({ ...token, id: -1 });
+  assert.match(
+    (await run(`push ${directory} --name zen`)).error,
+    /tokenizer\.json: added_tokens\.0\.id/,
+  );
+  write(...Array.from({ length: 1025 }, (_, id) => ({ id, content: `w${id}`, ...plain })));
+  assert.match((await run(`push ${directory} --name zen`)).error, /1025 tokens .* limit is 1024/);
+});
+
 test('aliases are split, rolled back and removed; versions go and their files after them', async (t) => {
   const { adapter, run } = shop(t);
   await run(`push ${adapter(1)} --name zen`);

@@ -11,6 +11,7 @@ import { createSampler } from '../../src/engine/sampling/sampler.ts';
 import { TARGETS_OF } from '../../src/model/target-modules.ts';
 import type { Provider } from '../../src/settings/provider.ts';
 import {
+  ownVocabulary,
   seededRandom,
   servingFolder,
   type TinyModel,
@@ -115,9 +116,8 @@ async function greedyTokens(
   guess: Guess,
   right: readonly (readonly number[])[] = [],
 ) {
-  const { vocabSize } = engine.info;
   const samplers = sequences.map(({ prompt }) => {
-    return createSampler(GREEDY, { promptIds: prompt, vocabSize });
+    return createSampler(GREEDY, { promptIds: prompt });
   });
   const tokens: number[][] = sequences.map(() => []);
   for (const [slot, { prompt, adapter }] of sequences.entries()) {
@@ -228,6 +228,32 @@ const CASES: Record<string, Case> = {
       const worst = Math.max(...want.map((v, i) => Math.abs(v - logits[row]![i]!)));
       assert.ok(worst < limit, `row ${row} is off by ${worst}`);
     });
+  },
+
+  'adapters with longer and shorter vocabularies share a batch with the base': async (t, tools) => {
+    const model = tinyModel();
+    const { vocabSize } = model.config;
+    const engine = await tools.engineOf(t, model);
+    const sizes = [vocabSize + 3, vocabSize + 3, vocabSize - 7, vocabSize + 40];
+    const adapters = sizes.map((size, i) => ownVocabulary(model, size, i + 1));
+    for (const adapter of adapters) engine.attachAdapter(adapter);
+    const use = [0, undefined, 1, 2, 3, 0];
+    const sequences = use.map((index, row) => {
+      const last = index === undefined ? 30 : sizes[index]! - 1;
+      return { prompt: [4 + row, last, 9], adapter: adapters[index ?? -1] };
+    });
+    const { logits } = await decodeTogether(engine, sequences, 11);
+    sequences.forEach(({ prompt, adapter }, row) => {
+      const want = plainLogits(model.config, model.weights, [...prompt, 11], adapter).at(-1)!;
+      assert.equal(logits[row]!.length, adapter?.vocabulary.own?.size ?? vocabSize);
+      const worst = Math.max(...want.map((v, i) => Math.abs(v - logits[row]![i]!)));
+      assert.ok(worst < tools.limit, `row ${row} is off by ${worst}`);
+    });
+    assert.equal(
+      logits[0]!.length,
+      logits[2]!.length,
+      'two of one length have outputs of their own',
+    );
   },
 
   'logits are bit-equal if only the neighbours differ': async (t, { engineOf }) => {

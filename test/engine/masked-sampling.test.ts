@@ -67,7 +67,7 @@ test('a masked row gives the token of a row that never had the others', () => {
       fc.array(rows, { maxLength: 6 }),
       (given, ids, canEnd, drawn) => {
         const sampling = given as SamplingParams;
-        const context = { promptIds: [1, 2, 3], vocabSize: VOCAB_SIZE, stopTokenIds: [STOP] };
+        const context = { promptIds: [1, 2, 3], stopTokenIds: [STOP] };
         const masked = createSampler(sampling, context);
         masked.follow(matcherOf(ids, { canEnd }));
         const plain = createSampler(sampling, context);
@@ -84,7 +84,7 @@ test('a masked row gives the token of a row that never had the others', () => {
 
 test('a mask and allowed_token_ids apply together', () => {
   const sampling = { ...GREEDY, allowedTokenIds: [4, 5, 6] };
-  const sampler = createSampler(sampling, { promptIds: [], vocabSize: VOCAB_SIZE });
+  const sampler = createSampler(sampling, { promptIds: [] });
   sampler.follow(matcherOf([1, 5, 9]));
   const logits = Float32Array.from({ length: VOCAB_SIZE }, (_, id) => -id);
   assert.equal(sampler.sample(withTop(logits))!.id, 5);
@@ -92,10 +92,7 @@ test('a mask and allowed_token_ids apply together', () => {
 
 test('log-probabilities are those of the row before the mask', () => {
   const logits = Float32Array.from({ length: VOCAB_SIZE }, (_, id) => (id === 7 ? 5 : 0));
-  const sampler = createSampler(
-    { ...GREEDY, topLogprobs: 1 },
-    { promptIds: [], vocabSize: VOCAB_SIZE },
-  );
+  const sampler = createSampler({ ...GREEDY, topLogprobs: 1 }, { promptIds: [] });
   sampler.follow(matcherOf([3]));
   const { id, logprob } = sampler.sample(withTop(logits))!;
   const total = Math.log(Math.exp(5) + VOCAB_SIZE - 1);
@@ -108,7 +105,7 @@ test('the end is forbidden until the text may end, and nothing allowed is no tok
   const logits = new Float32Array(VOCAB_SIZE);
   logits[STOP] = 9;
   const draw = (matcher: TokenMatcher) => {
-    const context = { promptIds: [], vocabSize: VOCAB_SIZE, stopTokenIds: [STOP] };
+    const context = { promptIds: [], stopTokenIds: [STOP] };
     const sampler = createSampler(GREEDY, context);
     sampler.follow(matcher);
     return sampler.sample(withTop(logits))?.id;

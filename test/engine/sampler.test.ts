@@ -91,7 +91,7 @@ test('a row with its top logits gives the same tokens as without', () => {
   fc.assert(
     fc.property(someRow, someParams, someConstraints, (logits, free, constraints) => {
       const params = { ...free, ...constraints };
-      const context = { promptIds: [0, 1, 2, 2], vocabSize: logits.length };
+      const context = { promptIds: [0, 1, 2, 2] };
       const whole = createSampler(params, context);
       const fast = createSampler(params, context);
       const row = narrowed(logits);
@@ -123,7 +123,7 @@ test('the distribution equals a full sort of the vocabulary, with or without top
 test('tokens are drawn with the frequencies of the distribution', () => {
   const logits = Float32Array.from({ length: 300 }, (_, id) => -((id * 7) % 300) / 40);
   for (const params of [NEUTRAL, { ...NEUTRAL, temperature: 1.6, topP: 0.8 }]) {
-    const sampler = createSampler({ ...params, seed: 7 }, { promptIds: [], vocabSize: 300 });
+    const sampler = createSampler({ ...params, seed: 7 }, { promptIds: [] });
     const row = narrowed(logits);
     const counts = new Float64Array(300);
     const draws = 20_000;
@@ -138,7 +138,7 @@ test('tokens are drawn with the frequencies of the distribution', () => {
 
 test('greedy takes the first of several largest logits', () => {
   const logits = Float32Array.from([1, 5, 2, 5, 5]);
-  const sampler = createSampler(GREEDY, { promptIds: [], vocabSize: 5 });
+  const sampler = createSampler(GREEDY, { promptIds: [] });
   assert.equal(sampler.sample({ logits })!.id, 1);
   assert.equal(sampler.sample(narrowed(logits))!.id, 1);
 });
@@ -147,7 +147,7 @@ test('the same seed draws the same tokens, another seed and no seed draw others'
   const row = narrowed(new Float32Array(1000));
   const draw = (seed?: number) => {
     const params = seed === undefined ? NEUTRAL : { ...NEUTRAL, seed };
-    const sampler = createSampler(params, { promptIds: [], vocabSize: 1000 });
+    const sampler = createSampler(params, { promptIds: [] });
     return Array.from({ length: 20 }, () => sampler.sample(row)!.id);
   };
   assert.deepEqual(draw(42), draw(42));
@@ -159,7 +159,7 @@ test('the same seed draws the same tokens, another seed and no seed draw others'
 test('frequency penalty counts generated tokens only, repetition penalty the prompt too', () => {
   const logits = Float32Array.from([2, 1.9, 1.8]);
   const draw = (params: Partial<SamplingParams>, promptIds: number[]) => {
-    const sampler = createSampler({ ...GREEDY, ...params }, { promptIds, vocabSize: 3 });
+    const sampler = createSampler({ ...GREEDY, ...params }, { promptIds });
     return [1, 2, 3].map(() => sampler.sample({ logits })!.id);
   };
   assert.deepEqual(draw({ frequencyPenalty: 1 }, [0, 0]), [0, 1, 2]);
@@ -182,7 +182,7 @@ function fromGolden(params: Record<string, number> & { logit_bias?: Record<strin
 
 describe('constraints', () => {
   const draw = (params: Partial<SamplingParams>, logits: number[], count = 4) => {
-    const options = { promptIds: [0, 1], vocabSize: logits.length };
+    const options = { promptIds: [0, 1] };
     const sampler = createSampler({ ...GREEDY, ...params }, options);
     const row = narrowed(Float32Array.from(logits));
     return Array.from({ length: count }, () => sampler.sample(row)?.id);
@@ -227,7 +227,7 @@ describe('constraints', () => {
 
   test('logprobs are those of the model, before constraints', () => {
     const params = { ...GREEDY, allowedTokenIds: [0], topLogprobs: 1 };
-    const sampler = createSampler(params, { promptIds: [], vocabSize: 2 });
+    const sampler = createSampler(params, { promptIds: [] });
     const { logprob } = sampler.sample({ logits: Float32Array.from([0, Math.log(3)]) })!;
     assert.ok(Math.abs(logprob!.logprob - Math.log(0.25)) < 1e-6);
     assert.equal(logprob!.top[0]!.id, 1);

@@ -18,7 +18,7 @@ export function sampleAnswer(
 ): string | undefined {
   const random = seeded(seed);
   const params = { ...GREEDY, temperature: 1.5, seed };
-  const context = { promptIds: [], vocabSize, stopTokenIds: [STOP] };
+  const context = { promptIds: [], stopTokenIds: [STOP] };
   const sampler = createSampler(params, context);
   sampler.follow(grammars.createMatcher(constraint));
   const bytes: number[] = [];

@@ -66,6 +66,23 @@ test('T13: the event loop is free while a long prompt is encoded', async () => {
   assert.ok(longestMs < onLoopMs / 2, `${longestMs} ms of ${onLoopMs} ms`);
 });
 
+test("a long prompt has the tokens of its adapter, and the base's next one does not", async () => {
+  const plain = { special: false, lstrip: false, rstrip: false };
+  const added = { tokens: [{ id: tokenizer.vocabSize, content: 'new word', ...plain }] };
+  const text = 'a new word '.repeat(2000);
+  const ofBase = new LongPrompts({ directory: DIRECTORY });
+  const own = ofBase.extended(added);
+  const options = { affixes: false };
+  const expected = tokenizer.extended(added).encode(text, { specials: false });
+  assert.ok(expected.includes(tokenizer.vocabSize));
+  assert.deepEqual(await own.encode(text, options), expected);
+  assert.deepEqual(await ofBase.encode(text, options), tokenizer.encode(text, { specials: false }));
+  const messages = [{ role: 'user', content: text }];
+  assert.ok(
+    (await own.render(messages, { addGenerationPrompt: true })).includes(tokenizer.vocabSize),
+  );
+});
+
 test('a long conversation that the template rejects is refused by its field', async () => {
   const messages = [{ role: 'user', content: 'a'.repeat(20_000) }];
   const body = { messages, chat_template_kwargs: { messages: 'x' } };

@@ -10,7 +10,6 @@ import { FolderAdapters } from '../../adapters/registry/folder-registry.ts';
 import { Registry } from '../../adapters/registry/registry.ts';
 import { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
 import { createLog } from '../../src/common/log.ts';
-import type { Constraint } from '../../src/contracts/generation.ts';
 import type { ErrorEnvelope } from '../../src/contracts/openai.ts';
 import { Grammars } from '../../src/grammar/grammars.ts';
 import { createApp } from '../../src/http/app.ts';
@@ -104,7 +103,8 @@ export function serve(options: ServedOptions = {}): Served {
   const stepEngine = modelEngine ?? engine;
   const tokenizer = createByteTokenizer();
   const grammars = new Grammars(tokenizer, VOCAB_SIZE);
-  const createMatcher = async (constraint: Constraint) => grammars.createMatcher(constraint);
+  const createMatcher: StepLoopOptions['createMatcher'] = async (constraint, added) =>
+    grammars.createMatcher(constraint, added);
   const create = { createProposer, createMatcher };
   const loop = new StepLoop({ engine: stepEngine, adapters: leases, ...create, ...limits });
   const client = createInProcessClient(loop, log, options.admission);

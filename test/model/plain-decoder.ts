@@ -14,7 +14,7 @@ import {
 } from '../../src/model/names.ts';
 import type { Rope } from '../../src/model/rope.ts';
 import { TARGET_MODULES, type TargetName, targetNames } from '../../src/model/target-modules.ts';
-import type { TableChange } from '../../src/model/vocabulary-changes.ts';
+import type { VocabularyTable } from '../../src/model/vocabulary-changes.ts';
 
 /** The length of the slots of the tests that compare with this. */
 const CONTEXT = 32;
@@ -36,9 +36,10 @@ export function plainLogits(
   cached?: CachedRow,
 ): Row[] {
   const own = weights(config.tiedEmbeddings ? embeddingName : headName);
-  const head = changedTable(own, adapter?.vocabulary.head ?? [], config.hiddenSize);
+  const head = changedTable(own, 'head', adapter, config);
+  const size = adapter?.vocabulary.own?.size ?? config.vocabSize;
   return plainHidden(config, weights, tokenIds, adapter, cached).map((x) =>
-    softcap(matVec(head, times(x, config.logitsScale), config.vocabSize), config.logitsSoftcap),
+    softcap(matVec(head, times(x, config.logitsScale), size), config.logitsSoftcap),
   );
 }
 
@@ -75,7 +76,6 @@ export function plainHidden(
     const added = adapter?.vectors.get(normVector(name));
     return weights(name).map((v, i) => v + (added?.[i] ?? 0));
   };
-  const { embedding = [] } = adapter?.vocabulary ?? {};
   /** The outputs of linears with the same input, side by side. */
   const project = (x: Row, layer: number, targets: readonly TargetName[]): Row =>
     targets
@@ -130,7 +130,7 @@ export function plainHidden(
     return linear(fed, layer, 'down_proj');
   };
   let hidden = tokenIds.map((id) => {
-    const table = changedTable(weights(embeddingName), embedding, D);
+    const table = changedTable(weights(embeddingName), 'embedding', adapter, config);
     const row = Array.from(table.subarray(id * D, (id + 1) * D));
     return times(row, config.embeddingScale);
   });
@@ -142,14 +142,19 @@ export function plainHidden(
   return hidden.map((x) => rmsNorm(x, norm(finalNorm), config));
 }
 
-/** A table [vocabulary, width] with the changes of an adapter, element by element. */
+/** A table [vocabulary, width] of the base with the changes and the new rows of an adapter, element by element. */
 function changedTable(
   base: Float32Array,
-  changes: readonly TableChange[],
-  width: number,
+  table: VocabularyTable,
+  adapter: AdapterWeights | undefined,
+  { hiddenSize: width, vocabSize }: DecoderConfig,
 ): Float32Array {
-  return base.map((own, at) => {
+  if (!adapter) return base;
+  const { [table]: changes, own } = adapter.vocabulary;
+  const size = own?.size ?? vocabSize;
+  return Float32Array.from({ length: size * width }, (_, at) => {
     const [id, i] = [Math.floor(at / width), at % width];
+    if (id >= vocabSize) return own![table][(id - vocabSize) * width + i]!;
     return changes.reduce((sum, change) => {
       const { weight } = change;
       if (change.kind === 'update') {
@@ -158,8 +163,8 @@ function changedTable(
         return sum;
       }
       const row = change.kind === 'whole' ? id : change.ids.indexOf(id);
-      return row < 0 ? sum : sum + weight * (change.rows[row * width + i]! - own);
-    }, own);
+      return row < 0 ? sum : sum + weight * (change.rows[row * width + i]! - base[at]!);
+    }, base[at]!);
   });
 }
 

@@ -97,7 +97,7 @@ export const ROWS: Readonly<Record<string, string>> = {
   B54: 'A kind of adapter that cannot be served exactly: 422 that names the field.',
   B55: 'A regular expression as target: matched in linear time, or refused by name.',
   B56: "A manifest for another base: refused; another base's name in the configuration: a warning.",
-  B57: 'A tokenizer or chat template beside the adapter: not used, with a warning.',
+  B57: 'A tokenizer beside the adapter: only its new tokens are used. A chat template: not used, with a warning.',
   B58: 'Ranks and alphas that differ between modules: served exactly.',
   B59: 'A training file with blank lines, CRLF or a byte order mark is accepted; an empty one fails.',
   B60: 'A training file with bad lines: the job fails with the line numbers, and memory stays flat.',

@@ -73,7 +73,7 @@ function draw(sampler: TokenSource, tokens: readonly number[]): RowResult {
 
 /** The plain twin: draws token after token until the sequence ends. */
 function plainTokens({ promptIds, maxTokens, stopTokenIds, sampling }: GenerationRequest) {
-  const sampler = createSampler(sampling, { promptIds, vocabSize: VOCAB_SIZE });
+  const sampler = createSampler(sampling, { promptIds });
   const drawn: Extract<RowResult, { ok: true }>[] = [];
   while (drawn.length < maxTokens) {
     const result = draw(sampler, [...promptIds, ...drawn.map(({ id }) => id)]);

@@ -23,11 +23,11 @@ export async function generate(
   engine: Pick<StepEngine, 'info' | 'run' | 'moveSlot'>,
   generations: readonly Generation[],
 ): Promise<{ events: EngineEvent[][]; stats: SchedulerStats }> {
-  const { slotCount, maxSeqLength, vocabSize } = engine.info;
+  const { slotCount, maxSeqLength } = engine.info;
   const scheduler = new Scheduler({ slotCount, maxSeqLength });
   for (const [i, { request, proposer, matcher }] of generations.entries()) {
     const { promptIds, sampling, stopTokenIds } = request;
-    const sampler = createSampler(sampling, { promptIds, vocabSize, stopTokenIds });
+    const sampler = createSampler(sampling, { promptIds, stopTokenIds });
     if (matcher) sampler.follow(matcher);
     const drafter = proposer && new Drafter(proposer);
     const id = (i + 1) as SequenceId;

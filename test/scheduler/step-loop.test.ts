@@ -82,6 +82,26 @@ function gate(): { open: () => void; opened: Promise<void> } {
 
 const long = request([7, 8], { maxTokens: 30 });
 
+test('a token that the model lacks is refused before anything runs', async () => {
+  const bench = new Bench();
+  const { vocabSize } = bench.engine.info;
+  const sampling = request([1]).sampling;
+  const refused: GenerationRequest[] = [
+    request([1, vocabSize]),
+    { ...request([1]), predictionIds: [vocabSize] },
+    { ...request([1]), sampling: { ...sampling, logitBias: new Map([[vocabSize, 1]]) } },
+    { ...request([1]), sampling: { ...sampling, allowedTokenIds: [1, vocabSize] } },
+    { ...request([1]), sampling: { ...sampling, badWords: [[1], [2, vocabSize]] } },
+  ];
+  const ids = refused.flatMap((one) => [bench.submit(one), bench.submit(one, source('a'))]);
+  await bench.until(() => ids.every((id) => bench.eventsOf(id).some(isTerminal)));
+  for (const id of ids) {
+    const [event, ...others] = bench.eventsOf(id);
+    assert.ok(event?.type === 'failed' && others.length === 0);
+    assert.match(event.error.message, new RegExp(`no token ${vocabSize}:`));
+  }
+});
+
 test('the loop announces its model, then generates the same tokens for each sequence as it would alone', async () => {
   const bench = new Bench();
   const requests = [1, 2, 3, 4, 5].map((prompt) => request([prompt], { maxTokens: 6 }));

@@ -4,7 +4,7 @@ import { readAdapterFiles } from '../../adapters/peft/files.ts';
 import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import { invalidAdapter } from '../../adapters/peft/refusal.ts';
 import type { AdapterWeights, LoraPair } from '../../adapters/peft/weights.ts';
-import { adaptedBaseOf } from '../../src/adapted-base/adapted-base.ts';
+import { trainableBaseOf } from '../../src/adapted-base/adapted-base.ts';
 import { ConfigError } from '../../src/common/errors.ts';
 import {
   type FloatDType,
@@ -65,7 +65,7 @@ export async function mergeModel(
 ): Promise<void> {
   const { config } = artifact;
   const files = await readAdapterFiles(adapterDir);
-  const adapter = await parseAdapter(files, config, adaptedBaseOf(artifact));
+  const adapter = await parseAdapter(files, config, trainableBaseOf(artifact));
   refuseUnmergeable(adapter, config);
   const tensors = mergedTensors(artifact, adapter, dtype);
   const linears = tensors.infos.get(weightName(0, 'o_proj'))!.dtype as FloatDType;

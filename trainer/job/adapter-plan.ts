@@ -3,7 +3,7 @@ import { type AdapterFiles, readAdapterFiles } from '../../adapters/peft/files.t
 import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import { invalidAdapter } from '../../adapters/peft/refusal.ts';
 import { CLASSIFIER_NAMES, EMBEDDING, HEAD, tensorName } from '../../adapters/peft/tensor-names.ts';
-import { adaptedBaseOf } from '../../src/adapted-base/adapted-base.ts';
+import { trainableBaseOf } from '../../src/adapted-base/adapted-base.ts';
 import { ConfigError, ServeError } from '../../src/common/errors.ts';
 import { DEFAULT_RANK } from '../../src/contracts/training-settings.ts';
 import { ADAPTER_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
@@ -119,7 +119,7 @@ async function continueAdapter(
 ): Promise<AdapterPlan> {
   try {
     const files = await readAdapterFiles(job.initAdapter!);
-    await parseAdapter(files, base.config, adaptedBaseOf(base)); // checks each tensor against the model
+    await parseAdapter(files, base.config, trainableBaseOf(base)); // checks each tensor against the model
     const adapter = await readAdapter(files, base.config, job.dropout);
     refuseContradictions({ ...job, alora: invocation?.slice() }, adapter.peft, base.config);
     return adapter;
@@ -134,7 +134,7 @@ async function continueAdapter(
  * @throws ServeError naming the field or tensor
  */
 export async function openAdapter(files: AdapterFiles, base: PlannedBase): Promise<LoraSettings> {
-  await parseAdapter(files, base.config, adaptedBaseOf(base)).catch((error) => {
+  await parseAdapter(files, base.config, trainableBaseOf(base)).catch((error) => {
     if (!(error instanceof ServeError && error.code === 'adapter_non_finite')) throw error;
   });
   return (await readAdapter(files, base.config, 0)).lora;

@@ -1,7 +1,9 @@
 // The rows of a run whose adapters change the tables of the vocabulary: their embeddings are computed before the run, their logits
 // again after it. Other rows cost nothing but a share of the copies.
+import { LRUCache } from 'lru-cache';
 import type { AdapterWeights } from '../../../adapters/peft/weights.ts';
-import { CHANGED_HEAD } from '../../model/changed-head.ts';
+import { assert } from '../../common/assert.ts';
+import { CHANGED_HEAD, type VocabularyLength } from '../../model/changed-head.ts';
 import type { DecoderConfig } from '../../model/config.ts';
 import { LORA_INPUTS } from '../../model/lora-graph.ts';
 import { SERVING } from '../../model/serving-graph.ts';
@@ -10,11 +12,17 @@ import type { Binding } from '../../ort/binding.ts';
 import type { Session } from '../../ort/session.ts';
 import { hostTensor, type OrtTensor } from '../../ort/tensor.ts';
 import { GrowingTensor } from '../growing-tensor.ts';
+import type { LogitsRow } from '../logits.ts';
 import { LogitsOutputs } from '../row-outputs.ts';
+
+/** Outputs of adapters with vocabularies of their own that are kept for the next run. Those of 32 rows of SmolLM2 take 6 MB. */
+const MAX_KEPT_OUTPUTS = 8;
+/** A prompt that is scored has more rows. Its outputs are not kept. */
+const MAX_KEPT_ROWS = 32;
 
 /** The sessions that recompute logits, by the kinds of changes. */
 export interface HeadSessions {
-  changedHead(kinds: readonly TableChange['kind'][]): Promise<Session>;
+  changedHead(kinds: readonly TableChange['kind'][], length: VocabularyLength): Promise<Session>;
 }
 
 /** A tensor and its name in a graph. */
@@ -31,6 +39,8 @@ export class ChangedVocabulary {
   readonly #outputs: LogitsOutputs;
   readonly #bindings = new WeakMap<Session, Binding>();
   readonly #tensors = new WeakMap<AdapterWeights, readonly Named[]>();
+  /** The outputs of adapters with vocabularies of their own, whose rows have other lengths, by digest. */
+  readonly #ownOutputs = new LRUCache<string, LogitsOutputs>({ max: MAX_KEPT_OUTPUTS });
 
   constructor(config: DecoderConfig, sessions: HeadSessions) {
     this.#config = config;
@@ -42,7 +52,23 @@ export class ChangedVocabulary {
 
   /** Creates the session that the adapter's rows need. */
   async prepare(weights: AdapterWeights): Promise<void> {
-    if (weights.vocabulary.head.length > 0) await this.#sessions.changedHead(kindsOf(weights));
+    if (changesHead(weights)) await this.#sessionOf(weights);
+  }
+
+  #sessionOf(weights: AdapterWeights): Promise<Session> {
+    const { head, own } = weights.vocabulary;
+    const { vocabSize } = this.#config;
+    const added = (own?.size ?? vocabSize) - vocabSize;
+    const length = added === 0 ? 'same' : added > 0 ? 'longer' : 'shorter';
+    return this.#sessions.changedHead(
+      head.map(({ kind }) => kind),
+      length,
+    );
+  }
+
+  /** The tokens as the graph looks them up: it has no rows for those that the base lacks. */
+  graphIds(tokenIds: readonly number[]): readonly number[] {
+    return tokenIds.map((id) => (id < this.#config.vocabSize ? id : 0));
   }
 
   /** The inputs of a graph for tokens and the adapter of each. */
@@ -50,14 +76,21 @@ export class ChangedVocabulary {
     tokenIds: readonly number[],
     users: readonly (AdapterWeights | undefined)[],
   ): readonly Named[] {
-    const { hiddenSize } = this.#config;
+    const { hiddenSize, vocabSize } = this.#config;
     const keep = this.#keep.at(tokenIds.length);
     const added = this.#added.at(tokenIds.length);
     const { data } = added;
     tokenIds.forEach((id, row) => {
-      const changes = users[row]?.vocabulary.embedding ?? [];
+      const { embedding = [], own } = users[row]?.vocabulary ?? {};
       const into = data.subarray(row * hiddenSize, (row + 1) * hiddenSize);
-      keep.data[row] = changedRow(changes, id, into);
+      if (id < vocabSize) {
+        keep.data[row] = changedRow(embedding, id, into);
+        return;
+      }
+      assert(own && id < own.size, 'only rows of an adapter have its tokens');
+      const from = (id - vocabSize) * hiddenSize;
+      into.set(own.embedding.subarray(from, from + hiddenSize));
+      keep.data[row] = 0;
     });
     return [
       [LORA_INPUTS.embeddingKeep, keep],
@@ -70,40 +103,63 @@ export class ChangedVocabulary {
     return this.#hidden.at(count);
   }
 
-  /** Replaces the logits, and what was found in them, of the requested rows whose adapter changes the head. */
+  /**
+   * Replaces the logits, and what was found in them, of the requested rows whose adapter changes the head. Returns the rows of
+   * adapters with vocabularies of their own, which do not fit the outputs. They are views that the next run overwrites.
+   */
   async changeLogits(
     hidden: OrtTensor,
     outputs: readonly Named[],
     users: readonly (AdapterWeights | undefined)[],
-  ): Promise<void> {
-    const changing = users.filter((weights) => weights && weights.vocabulary.head.length > 0);
+  ): Promise<Map<number, LogitsRow>> {
+    const ownRows = new Map<number, LogitsRow>();
+    const changing = users.filter((weights) => weights && changesHead(weights));
     for (const weights of new Set(changing as AdapterWeights[])) {
       const rows = users.flatMap((user, row) => (user === weights ? [row] : []));
-      const session = await this.#sessions.changedHead(kindsOf(weights));
+      const session = await this.#sessionOf(weights);
       const binding = this.#bindings.get(session) ?? session.createBinding();
       this.#bindings.set(session, binding);
       binding.bindInput(CHANGED_HEAD.hidden, hidden);
       binding.bindInput(CHANGED_HEAD.logits, new Map(outputs).get(SERVING.logits)!);
       binding.bindInput(CHANGED_HEAD.rows, this.#rows.fill(rows));
       for (const [name, tensor] of this.#tensorsOf(weights)) binding.bindInput(name, tensor);
-      const changed = this.#outputs.at(rows.length);
+      const results = this.#outputsOf(weights, rows.length);
+      const changed = results.at(rows.length);
       for (const [name, tensor] of changed) binding.bindOutput(name, tensor);
       await binding.run();
+      if (weights.vocabulary.own) {
+        results.rows(rows.length).forEach((row, i) => {
+          ownRows.set(rows[i]!, row);
+        });
+        continue;
+      }
       outputs.forEach(([, tensor], i) => {
         copyRows(changed[i]![1], tensor, rows);
       });
     }
+    return ownRows;
+  }
+
+  #outputsOf(weights: AdapterWeights, count: number): LogitsOutputs {
+    const { own } = weights.vocabulary;
+    if (!own) return this.#outputs;
+    if (count > MAX_KEPT_ROWS) return new LogitsOutputs(own.size);
+    const kept = this.#ownOutputs.get(weights.digest) ?? new LogitsOutputs(own.size);
+    this.#ownOutputs.set(weights.digest, kept);
+    return kept;
   }
 
   #tensorsOf(weights: AdapterWeights): readonly Named[] {
     const known = this.#tensors.get(weights);
     if (known) return known;
     const { hiddenSize, vocabSize } = this.#config;
+    const { own } = weights.vocabulary;
+    const common = Math.min(vocabSize, own?.size ?? vocabSize);
     const tensors = weights.vocabulary.head.flatMap((change, i): Named[] => {
       const weight = floats([1], Float32Array.of(change.weight));
       const named: Named[] = [[CHANGED_HEAD.weight(i), weight]];
       if (change.kind === 'update') {
-        named.push([CHANGED_HEAD.a(i), floats([vocabSize, change.rank], change.a)]);
+        named.push([CHANGED_HEAD.a(i), floats([common, change.rank], change.a)]);
         named.push([CHANGED_HEAD.b(i), floats([change.rank, hiddenSize], change.b)]);
         return named;
       }
@@ -113,13 +169,20 @@ export class ChangedVocabulary {
       const ids = BigInt64Array.from(change.ids, BigInt);
       return [...named, [CHANGED_HEAD.ids(i), hostTensor('int64', [count], ids)]];
     });
+    if (own && own.size > vocabSize) {
+      const added = floats([own.size - vocabSize, hiddenSize], own.head);
+      tensors.push([CHANGED_HEAD.added, added]);
+    } else if (own) {
+      const size = hostTensor('int64', [1], BigInt64Array.of(BigInt(own.size)));
+      tensors.push([CHANGED_HEAD.size, size]);
+    }
     this.#tensors.set(weights, tensors);
     return tensors;
   }
 }
 
-function kindsOf({ vocabulary }: AdapterWeights): TableChange['kind'][] {
-  return vocabulary.head.map(({ kind }) => kind);
+function changesHead({ vocabulary }: AdapterWeights): boolean {
+  return vocabulary.own !== undefined || vocabulary.head.length > 0;
 }
 
 function floats(shape: readonly number[], values: Float32Array): OrtTensor<'float32'> {

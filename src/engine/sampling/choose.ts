@@ -36,8 +36,10 @@ interface Head extends RankedPrefix {
 /** At lower temperatures the softmax of float32 logits is greedy except for exact ties, and values would overflow. */
 const MIN_TEMPERATURE = 1e-6;
 
-/** Working memory, [V] each. All sequences share it, because choosing a token is synchronous. */
-let scratch: Ranking = createScratch(0);
+/** Working memory, as long as the longest row. All sequences share it, because choosing a token is synchronous. */
+let memory: Ranking = createScratch(0);
+/** Its first values, [V] each. Adapters may have longer or shorter rows than the base. */
+let scratch: Ranking = memory;
 
 /** Chooses a token. Returns undefined if every token is forbidden. */
 export function chooseToken(input: DrawInput, random: Random): number | undefined {
@@ -242,7 +244,14 @@ function pickFromRest(head: Head, target: number): number {
 }
 
 function scratchFor(vocabSize: number): Ranking {
-  if (scratch.order.length !== vocabSize) scratch = createScratch(vocabSize);
+  if (scratch.order.length === vocabSize) return scratch;
+  if (memory.order.length < vocabSize) memory = createScratch(vocabSize);
+  const { order, values, weights } = memory;
+  scratch = {
+    order: order.subarray(0, vocabSize),
+    values: values.subarray(0, vocabSize),
+    weights: weights.subarray(0, vocabSize),
+  };
   return scratch;
 }
 

@@ -8,9 +8,8 @@ type Constrained = Pick<SamplingParams, 'allowedTokenIds' | 'badWords' | 'minTok
 const NOTHING: ReadonlySet<number> = new Set();
 const NOT_FORCED: ForcedTokens = { ids: [], isEnd: false };
 
-/** The model and the sequence that constraints belong to. */
+/** The sequence that constraints belong to. */
 export interface ConstraintContext {
-  vocabSize: number;
   /** The tokens that end the sequence. Default: none. */
   stopTokenIds?: readonly number[];
 }
@@ -32,12 +31,13 @@ export class Constraints {
   #forced = NOT_FORCED;
   #generated = 0;
 
-  constructor(params: Constrained, { vocabSize, stopTokenIds = [] }: ConstraintContext) {
+  constructor(params: Constrained, { stopTokenIds = [] }: ConstraintContext) {
     const { badWords = [], minTokens } = params;
     this.#params = params;
     this.#stopTokenIds = stopTokenIds;
     if (params.allowedTokenIds) {
-      this.#listed = new Uint32Array(Math.ceil(vocabSize / 32));
+      const last = params.allowedTokenIds.reduce((most, id) => Math.max(most, id), 0);
+      this.#listed = new Uint32Array((last >> 5) + 1);
       for (const id of params.allowedTokenIds) addToken(this.#listed, id);
     }
     this.#endings = new Set(minTokens?.endings);
@@ -88,7 +88,8 @@ export class Constraints {
     if (!this.#listed && !this.#matcher.canEnd) return matched;
     const allowed = Uint32Array.from(matched);
     if (this.#matcher.canEnd) for (const id of this.#stopTokenIds) addToken(allowed, id);
-    if (this.#listed) for (const [i, bits] of this.#listed.entries()) allowed[i]! &= bits;
+    const listed = this.#listed;
+    if (listed) for (let i = 0; i < allowed.length; i++) allowed[i]! &= listed[i] ?? 0;
     return allowed;
   }
 

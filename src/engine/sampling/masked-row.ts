@@ -2,8 +2,10 @@
 import { TOP_LOGITS_COUNT } from '../../model/top-logits.ts';
 import type { LogitsRow, TopLogits } from '../logits.ts';
 
-/** Working memory, [V]. All sequences share it, because drawing is synchronous. */
-let masked = new Float32Array(0);
+/** Working memory, as long as the longest row. All sequences share it, because drawing is synchronous. */
+let memory = new Float32Array(0);
+/** Its first values, [V]. */
+let masked = memory;
 
 /**
  * Returns the row with -Infinity for all tokens but the allowed ones (bit `id % 32` of word `id >> 5`). Valid until the next
@@ -11,7 +13,9 @@ let masked = new Float32Array(0);
  */
 export function maskRow(row: LogitsRow, allowed: Uint32Array): LogitsRow {
   const { logits } = row;
-  if (masked.length !== logits.length) masked = new Float32Array(logits.length);
+  if (memory.length < logits.length) memory = new Float32Array(logits.length);
+  if (masked.length !== logits.length || masked.buffer !== memory.buffer)
+    masked = memory.subarray(0, logits.length);
   masked.fill(Number.NEGATIVE_INFINITY);
   const few: number[] = [];
   let count = 0;

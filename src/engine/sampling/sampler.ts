@@ -2,7 +2,6 @@
 // tensors. The engine checks `isFiniteRow` first.
 
 import { randomBytes } from 'node:crypto';
-import { assert } from '../../common/assert.ts';
 import type { SamplingParams, TokenLogprob } from '../../contracts/generation.ts';
 import { type LogitsRow, scoreToken } from '../logits.ts';
 import { chooseToken, probabilities, type Random } from './choose.ts';
@@ -41,10 +40,9 @@ export interface Sampler {
   takeEnding(): number | undefined;
 }
 
-/** The prompt tokens that count for penalties, and the vocabulary. */
+/** The prompt tokens that count for penalties, and the tokens that end the sequence. */
 export interface SamplerContext {
   promptIds: readonly number[];
-  vocabSize: number;
   /** The tokens that end the sequence. Default: none. */
   stopTokenIds?: readonly number[];
 }
@@ -65,7 +63,6 @@ export function createSampler(params: SamplingParams, context: SamplerContext): 
   };
   return {
     sample(row) {
-      assert(row.logits.length === context.vocabSize, 'the row is as wide as the vocabulary');
       const id = constraints.forced.ids[0] ?? choose(row);
       if (id === undefined) return undefined;
       record(id);
@@ -101,7 +98,7 @@ export function distribution(
   context: { promptIds: readonly number[]; generatedIds: readonly number[] },
 ): Float64Array {
   const penalties = new Penalties(params, context.promptIds);
-  const constraints = new Constraints(params, { vocabSize: row.logits.length });
+  const constraints = new Constraints(params, {});
   for (const id of context.generatedIds) {
     penalties.record(id);
     constraints.record(id);

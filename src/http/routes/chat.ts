@@ -10,6 +10,7 @@ import type { Deps } from '../deps.ts';
 import { CHAT, FUNCTION_CHAT } from '../endpoint.ts';
 import type { ChoicePlan } from '../generation.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
+import { withLanguage } from '../model-language.ts';
 import { prefixScope } from '../prefix-scope.ts';
 import { prepareMessages, toPredictionIds, toRenderOptions, toTruncation } from '../prompts.ts';
 import { checkRequestDefaults, requestDefaultsOf } from '../request-defaults.ts';
@@ -21,11 +22,11 @@ import { toToolUse } from '../schema/tools.ts';
 import { planToolUse } from '../tool-use.ts';
 
 /** Adds the route. */
-export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
+export function addChatRoute(app: OpenAPIHono<HttpEnv>, base: Deps): void {
   const {
     limits,
     model: { vocabSize },
-  } = deps;
+  } = base;
   app.openAPIRegistry.register('ChatMessage', chatMessageSchema);
   app.openAPIRegistry.register('ChatCompletionChunk', chatChunkSchema);
   addRoute(app, {
@@ -41,11 +42,16 @@ export function addChatRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
           .openapi({ description: 'Events with a ChatCompletionChunk each, then `[DONE]`' }),
       },
     },
-    ...queued(deps),
+    ...queued(base),
     async handle(c, given) {
       const tenant = c.get('tenant');
-      const resolve = () => resolveModel(c, deps, given);
+      const resolve = () => resolveModel(c, base, given);
       const model = await resolve();
+      const deps = await withLanguage(base, model, {
+        logit_bias: given.logit_bias,
+        stop_token_ids: given.stop_token_ids,
+        allowed_token_ids: given.allowed_token_ids,
+      });
       const defaults = await generationConfigOf(deps, model);
       const own = await checkRequestDefaults(await requestDefaultsOf(model));
       const body = withSamplingDefaults(given, defaults);

@@ -8,6 +8,7 @@ import type { Deps } from '../deps.ts';
 import { COMPLETIONS } from '../endpoint.ts';
 import type { ChoicePlan } from '../generation.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
+import { withLanguage } from '../model-language.ts';
 import { prefixScope } from '../prefix-scope.ts';
 import {
   type Prompt,
@@ -27,11 +28,11 @@ import { type SequencePlan, toGenerationRequests } from '../schema/sampling.ts';
 const DEFAULT_MAX_TOKENS = 16;
 
 /** Adds the route. */
-export function addCompletionsRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
+export function addCompletionsRoute(app: OpenAPIHono<HttpEnv>, base: Deps): void {
   const {
     limits,
     model: { vocabSize },
-  } = deps;
+  } = base;
   app.openAPIRegistry.register('CompletionChunk', completionChunkSchema);
   addRoute(app, {
     method: 'post',
@@ -46,11 +47,17 @@ export function addCompletionsRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void
           .openapi({ description: 'Events with a CompletionChunk each, then `[DONE]`' }),
       },
     },
-    ...queued(deps),
+    ...queued(base),
     async handle(c, given) {
       const tenant = c.get('tenant');
-      const resolve = () => resolveModel(c, deps, given);
+      const resolve = () => resolveModel(c, base, given);
       const model = await resolve();
+      const deps = await withLanguage(base, model, {
+        prompt: given.prompt,
+        logit_bias: given.logit_bias,
+        stop_token_ids: given.stop_token_ids,
+        allowed_token_ids: given.allowed_token_ids,
+      });
       const own = await checkRequestDefaults(await requestDefaultsOf(model));
       const body = withSamplingDefaults(given, await generationConfigOf(deps, model));
       const prompts = await preparePrompts(body.prompt, deps, {

@@ -13,6 +13,7 @@ import type { Deps } from '../deps.ts';
 import { EmbeddingDocument } from '../embedding-document.ts';
 import { createCompletionLogprobs } from '../logprobs.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
+import { withLanguage } from '../model-language.ts';
 import { prefixScope } from '../prefix-scope.ts';
 import { preparePrompts, resolveMaxTokens, toTruncation } from '../prompts.ts';
 import { resolveModel } from '../request-model.ts';
@@ -84,16 +85,17 @@ interface PooledAnswer {
 
 async function answerPooled(
   c: Context<HttpEnv>,
-  deps: Deps,
+  base: Deps,
   { body, request, endpoint }: PooledAnswer,
 ): Promise<Response> {
   const tenant = c.get('tenant');
-  const resolve = () => resolveModel(c, deps, body);
+  const resolve = () => resolveModel(c, base, body);
   const model = await resolve();
   if (request.classifies && model.kind === 'base') {
     const message = 'model: the base has no classification head. Name an adapter that has one.';
     throw new ServeError('invalid_request', message, { param: 'model' });
   }
+  const deps = await withLanguage(base, model, { input: body.input });
   const prompts = await preparePrompts(body.input, deps, {
     addSpecialTokens: body.add_special_tokens ?? true,
     truncation: toTruncation(body, 0, deps),

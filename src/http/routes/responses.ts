@@ -7,6 +7,7 @@ import { toTextEnd } from '../answer-plan.ts';
 import { planConversation } from '../conversation-plan.ts';
 import type { Deps } from '../deps.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
+import { withLanguage } from '../model-language.ts';
 import { prefixScope } from '../prefix-scope.ts';
 import { checkRequestDefaults, requestDefaultsOf } from '../request-defaults.ts';
 import { generationConfigOf, resolveModel, withSamplingDefaults } from '../request-model.ts';
@@ -21,12 +22,12 @@ import { toToolUse } from '../schema/tools.ts';
 import { planToolUse } from '../tool-use.ts';
 
 /** Adds the route. */
-export function addResponsesRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
+export function addResponsesRoute(app: OpenAPIHono<HttpEnv>, base: Deps): void {
   const {
     limits,
     model: { vocabSize },
-  } = deps;
-  const keepsResponses = deps.keptResponses !== undefined;
+  } = base;
+  const keepsResponses = base.keptResponses !== undefined;
   app.openAPIRegistry.register('ResponseInputItem', inputItemSchema);
   addRoute(app, {
     method: 'post',
@@ -41,11 +42,16 @@ export function addResponsesRoute(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
         }),
       },
     },
-    ...queued(deps),
+    ...queued(base),
     async handle(c, given) {
       const tenant = c.get('tenant');
-      const resolve = () => resolveModel(c, deps, given);
+      const resolve = () => resolveModel(c, base, given);
       const model = await resolve();
+      const deps = await withLanguage(base, model, {
+        logit_bias: given.logit_bias,
+        stop_token_ids: given.stop_token_ids,
+        allowed_token_ids: given.allowed_token_ids,
+      });
       const defaults = await generationConfigOf(deps, model);
       const limited = { ...given, max_completion_tokens: given.max_output_tokens };
       const own = await checkRequestDefaults(await requestDefaultsOf(model));

@@ -1,5 +1,6 @@
 // vLLM's POST /tokenize, POST /detokenize and GET /tokenizer_info: text to token ids and back.
 import type { OpenAPIHono } from '@hono/zod-openapi';
+import type { Context } from 'hono';
 import { ServeError } from '../../common/errors.ts';
 import {
   detokenizedSchema,
@@ -8,14 +9,16 @@ import {
 } from '../../contracts/management-api.ts';
 import type { Deps } from '../deps.ts';
 import type { HttpEnv } from '../middleware/tenant.ts';
+import { withLanguage } from '../model-language.ts';
 import { prepareMessages, prepareText, toRenderOptions } from '../prompts.ts';
 import { resolveModel } from '../request-model.ts';
 import { addRoute, json } from '../route.ts';
+import type { TokenFields } from '../schema/fields.ts';
 import { detokenizeRequestSchema, tokenizeRequestSchema } from '../schema/tokenize.ts';
 
 /** Adds the routes. */
 export function addTokenizeRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
-  const { model, limits, tokenizer } = deps;
+  const { model, limits } = deps;
   const { vocabSize, maxSeqLength } = model;
   const maxCount = maxSeqLength * limits.maxCharsPerToken;
   addRoute(app, {
@@ -25,20 +28,20 @@ export function addTokenizeRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
     body: { schema: tokenizeRequestSchema({ vocabSize, limits }), limits },
     answers: json(tokenizedSchema),
     async handle(c, body) {
-      if (body.model != null) await resolveModel(c, deps, { model: body.model });
+      const own = await ownDeps(c, deps, body.model);
       const { ids } = body.messages
-        ? await prepareMessages(body.messages, deps, {
+        ? await prepareMessages(body.messages, own, {
             ...toRenderOptions(body),
             tools: body.tools ?? [],
           })
-        : await prepareText(body.prompt!, deps, {
+        : await prepareText(body.prompt!, own, {
             addSpecialTokens: body.add_special_tokens ?? true,
           });
       return c.json({
         count: ids.length,
         max_model_len: maxSeqLength,
         tokens: ids,
-        token_strs: body.return_token_strs ? ids.map((id) => tokenizer?.idToToken(id)) : null,
+        token_strs: body.return_token_strs ? ids.map((id) => own.tokenizer?.idToToken(id)) : null,
       });
     },
   });
@@ -49,9 +52,9 @@ export function addTokenizeRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
     body: { schema: detokenizeRequestSchema({ vocabSize, maxCount }), limits },
     answers: json(detokenizedSchema),
     async handle(c, body) {
-      if (body.model != null) await resolveModel(c, deps, { model: body.model });
+      const own = await ownDeps(c, deps, body.model, { tokens: body.tokens });
       return c.json({
-        prompt: requireTokenizer(deps).decode(body.tokens, { skipSpecials: false }),
+        prompt: requireTokenizer(own).decode(body.tokens, { skipSpecials: false }),
       });
     },
   });
@@ -63,6 +66,18 @@ export function addTokenizeRoutes(app: OpenAPIHono<HttpEnv>, deps: Deps): void {
     errors: [400, 401, 404],
     handle: (c) => c.json(requireTokenizer(deps).config),
   });
+}
+
+/** The dependencies with the language of the model that a request names. Default: the base. */
+async function ownDeps(
+  c: Context<HttpEnv>,
+  deps: Deps,
+  name: string | null | undefined,
+  ids: TokenFields = {},
+): Promise<Deps> {
+  const base = { kind: 'base', id: deps.model.id } as const;
+  const model = name == null ? base : await resolveModel(c, deps, { model: name });
+  return withLanguage(deps, model, ids);
 }
 
 function requireTokenizer({ tokenizer }: Deps) {

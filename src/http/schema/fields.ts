@@ -1,7 +1,8 @@
 // Checks that are faster or stricter than those of the schema library: they bound their cost before they read any item. Each
 // is a transform for `z.unknown()`, and its issues name the wrong item.
 import { z } from '@hono/zod-openapi';
-import type { ErrorCode } from '../../common/errors.ts';
+import { type ErrorCode, ServeError } from '../../common/errors.ts';
+import { MAX_NEW_ROWS } from '../../contracts/added-tokens.ts';
 
 /** Takes the issues of a check. */
 export type Refine = z.RefinementCtx;
@@ -23,8 +24,38 @@ export function addIssue(
   return undefined as never;
 }
 
+/** An adapter may have more tokens than its base. `checkTokenIds` compares with its own number. */
 function isTokenId(value: unknown, vocabSize: number): value is number {
-  return Number.isInteger(value) && (value as number) >= 0 && (value as number) < vocabSize;
+  if (!Number.isInteger(value)) return false;
+  return (value as number) >= 0 && (value as number) < vocabSize + MAX_NEW_ROWS;
+}
+
+/** The fields of a request that may have token ids. */
+export type TokenFields = Readonly<
+  Record<string, Prompts | ReadonlyMap<number, unknown> | readonly number[] | undefined>
+>;
+
+/** Throws `ServeError` (400) that names the field with an id which the model lacks. `size`: the tokens of the model. */
+export function checkTokenIds(fields: TokenFields, size: number): void {
+  const refuse = (param: string, what: string) => {
+    const message = `${param}: ${what} is not a token id in [0, ${size})`;
+    throw new ServeError('invalid_request', message, { param });
+  };
+  const wrongItem = (ids: readonly number[]) => ids.findIndex((id) => id >= size);
+  for (const [param, value] of Object.entries(fields)) {
+    if (value instanceof Map) {
+      for (const id of value.keys()) if (id >= size) refuse(param, 'a key');
+    } else if (Array.isArray(value)) {
+      const wrong = wrongItem(value);
+      if (wrong >= 0) refuse(param, `item ${wrong}`);
+    } else if (value && 'kind' in value && value.kind === 'ids') {
+      for (const [i, ids] of value.prompts.entries()) {
+        const wrong = wrongItem(ids);
+        const place = value.prompts.length > 1 ? `prompt ${i}: ` : '';
+        if (wrong >= 0) refuse(param, `${place}item ${wrong}`);
+      }
+    }
+  }
 }
 
 /** The prompts of a request. */

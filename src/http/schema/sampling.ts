@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto';
 import { ServeError } from '../../common/errors.ts';
 import type { Constraint, GenerationRequest, SamplingParams } from '../../contracts/generation.ts';
+import type { ServedModel } from '../deps.ts';
 import type { ChatRequest } from './chat.ts';
 import type { CompletionRequest } from './completions.ts';
 import type { ConstraintFields } from './constraints.ts';
@@ -38,7 +39,7 @@ export interface SequencePlan {
  */
 export function toGenerationRequests(
   body: SharedFields,
-  model: { eosTokenIds: readonly number[] },
+  model: Pick<ServedModel, 'eosTokenIds' | 'addedTokens'>,
   plan: SequencePlan,
 ): GenerationRequest[] {
   const { promptIds, maxTokens, promptTopLogprobs, prefixScope, constraint } = plan;
@@ -49,7 +50,9 @@ export function toGenerationRequests(
     promptIds,
     maxTokens,
     stopTokenIds: body.ignore_eos ? body.stop_token_ids : endings,
-    ...(constraint && constraint.kind !== 'any_text' ? { constraint } : {}),
+    ...(constraint && constraint.kind !== 'any_text'
+      ? { constraint, ...(model.addedTokens && { addedTokens: model.addedTokens }) }
+      : {}),
     sampling: body.seed == null ? sampling : { ...sampling, seed: seedOfChoice(body.seed, k) },
     ...(body.include_stop_str_in_output ? { includesStopToken: true as const } : {}),
     ...(promptTopLogprobs !== undefined ? { promptTopLogprobs } : {}),

@@ -1,0 +1,30 @@
+// The tokens that an adapter adds to the vocabulary of its base, as its files, manifests and requests name them.
+import { z } from 'zod';
+
+/** A vocabulary may be so many tokens longer than the base's. A new language may bring thousands. */
+export const MAX_NEW_ROWS = 65_536;
+/** A text is searched for each of them. Adapters add a few control tokens. */
+export const MAX_ADDED_TOKENS = 1024;
+/** Longer than any token in use. */
+const MAX_CONTENT_LENGTH = 256;
+
+const addedTokenSchema = z.object({
+  id: z.int().nonnegative(),
+  content: z.string().min(1).max(MAX_CONTENT_LENGTH),
+  /** Whether it is a control token: no text of a user becomes it, and it is no part of an answer's text. */
+  special: z.boolean(),
+  /** Whether the token includes the white space before it (`lstrip`) or after it (`rstrip`). */
+  lstrip: z.boolean().default(false),
+  rstrip: z.boolean().default(false),
+});
+
+export const addedTokensSchema = z.object({
+  tokens: z.array(addedTokenSchema).max(MAX_ADDED_TOKENS),
+  /** The token that ends a generation. */
+  eos_token: z.string().max(MAX_CONTENT_LENGTH).optional(),
+  /** The token that fills up batches in training. The model never sees it, so it may have no rows. */
+  pad_token: z.string().max(MAX_CONTENT_LENGTH).optional(),
+});
+
+/** An adapter's own tokens. */
+export type AddedTokens = Readonly<z.infer<typeof addedTokensSchema>>;
