@@ -62,7 +62,7 @@ export async function preparePrompts(
       await nextTurn();
       charsInTurn = text.length;
     }
-    const all = await encodeText(text, deps, { affixes: addSpecialTokens });
+    const all = await encodeText(text, deps, { affixes: addSpecialTokens, param });
     if (all.length === 0) {
       throw new ServeError('invalid_request', `${param}: has no tokens`, { param });
     }
@@ -97,22 +97,41 @@ export async function prepareText(
 ): Promise<Prompt> {
   if (!deps.tokenizer) throw needsTokenizer('prompt');
   checkTextLength(text.length, 'prompt', deps);
-  return { ids: await encodeText(text, deps, { affixes: addSpecialTokens }), text };
+  const options = { affixes: addSpecialTokens, param: 'prompt' } as const;
+  return { ids: await encodeText(text, deps, options), text };
 }
 
 /**
  * Encodes a text on the event loop or beside it. Control tokens in it would be an injection. A client that wants them sends
  * token ids.
  */
-async function encodeText(
+function encodeText(
   text: string,
-  { tokenizer, longPrompts, limits }: Deps,
-  { affixes }: { affixes: boolean },
+  deps: Deps,
+  { affixes, param }: { affixes: boolean; param: PromptParam | 'prediction' },
 ): Promise<readonly number[]> {
-  if (longPrompts && text.length > limits.maxCharsPerTurn) {
-    return longPrompts.encode(text, { affixes });
+  const { tokenizer, longPrompts, limits } = deps;
+  return refusingFailures(param, deps, async () =>
+    longPrompts && text.length > limits.maxCharsPerTurn
+      ? longPrompts.encode(text, { affixes })
+      : tokenizer!.encode(text, { specials: false, affixes }),
+  );
+}
+
+/** A text at which the tokenizer fails would fail again, so the client must not retry: 400, not 500. */
+async function refusingFailures<T>(
+  param: PromptParam | 'prediction',
+  { log }: Deps,
+  tokenize: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await tokenize();
+  } catch (error) {
+    if (error instanceof ServeError) throw error;
+    log.error({ err: error }, 'the tokenizer failed');
+    const message = `${param}: this text cannot be tokenized`;
+    throw new ServeError('invalid_request', message, { param, cause: error });
   }
-  return tokenizer!.encode(text, { specials: false, affixes });
 }
 
 /** How to render a conversation. */
@@ -138,11 +157,11 @@ export async function prepareMessages(
   const length = textLength(messages, options.tools);
   checkTextLength(length, param, deps);
   const isLong = length + CHARS_PER_MESSAGE * messages.length > limits.maxCharsPerTurn;
-  const ids = await namingErrors(param, async () =>
+  const render = async () =>
     longPrompts && isLong
       ? longPrompts.render(messages, options)
-      : chatTemplate.render(messages, options).ids,
-  );
+      : chatTemplate.render(messages, options).ids;
+  const ids = await refusingFailures(param, deps, () => namingErrors(param, render));
   return { ids: cutPrompt(ids, truncation), text: '' };
 }
 
@@ -234,7 +253,8 @@ export async function toPredictionIds(
   deps: Deps,
 ): Promise<readonly number[]> {
   if (!text || !deps.tokenizer) return [];
-  const ids = await encodeText(text.slice(0, maxCharacters(deps)), deps, { affixes: false });
+  const options = { affixes: false, param: 'prediction' } as const;
+  const ids = await encodeText(text.slice(0, maxCharacters(deps)), deps, options);
   return ids.slice(0, deps.model.maxSeqLength);
 }
 

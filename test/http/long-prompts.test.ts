@@ -2,10 +2,10 @@
 // event loop to others meanwhile.
 import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
-import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
+import { loadTokenizer, type Tokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { LongPrompts } from '../../src/tools/long-prompts.ts';
 import { createToolTemplate } from '../../src/tools/tool-template.ts';
-import { readError, readOk, serve } from './served.ts';
+import { createByteTokenizer, readError, readOk, serve } from './served.ts';
 
 const DIRECTORY = 'models/toy';
 const PROSE = 'The café has 1,234 chairs; naïve guests — 😀 — sit <|im_end|> on them. ';
@@ -93,6 +93,48 @@ test('a long conversation that the template rejects is refused by its field', as
   assert.equal(refusal.status, 400);
   assert.deepEqual(await readError(refusal), await readError(expected));
 });
+
+for (const [path, body, param] of [
+  ['/v1/completions', (text: string) => ({ prompt: text }), 'prompt'],
+  ['/v1/embeddings', (text: string) => ({ input: text }), 'input'],
+  ['/tokenize', (text: string) => ({ prompt: text }), 'prompt'],
+  [
+    '/v1/chat/completions',
+    (text: string) => ({ messages: [{ role: 'user', content: text }] }),
+    'messages',
+  ],
+] as const) {
+  test(`F35: a text at which the tokenizer fails gets 400 from ${path}, and the server lives`, async () => {
+    const tokenizer = createByteTokenizer();
+    const failAt = <T>(text: string, result: () => T): T => {
+      if (text.includes('boom')) throw new RangeError('at position 3');
+      return result();
+    };
+    const failing: Tokenizer = Object.create(tokenizer, {
+      encode: {
+        value: (...of: Parameters<Tokenizer['encode']>) =>
+          failAt(of[0], () => tokenizer.encode(...of)),
+      },
+    });
+    const template = createToolTemplate(tokenizer)!;
+    const chatTemplate: typeof template = Object.create(template, {
+      render: {
+        value: (...of: Parameters<typeof template.render>) =>
+          failAt(JSON.stringify(of[0]), () => template.render(...of)),
+      },
+    });
+    const { post, logged } = serve({ tokenizer: failing, chatTemplate });
+    const request = { model: 'base' };
+    const answer = await post(path, { ...request, ...body('boom') });
+    assert.equal(answer.status, 400);
+    const error = await readError(answer);
+    assert.equal(error.param, param);
+    assert.equal(error.message, `${param}: this text cannot be tokenized`);
+    assert.ok(logged.some((line) => line.includes('the tokenizer failed')));
+    assert.equal((await post(path, { ...request, ...body('a\ud800') })).status, 400);
+    assert.equal((await post(path, { ...request, ...body('fine') })).status, 200);
+  });
+}
 
 test('F35: without its files the process fails each prompt, and the server lives', async () => {
   const lost = serve({ ...options, longPrompts: new LongPrompts({ directory: '/nowhere' }) });

@@ -128,3 +128,24 @@ for (const [limit, value] of Object.entries(LIMITS)) {
     assert.match(findDifference({ ...LIMITS, [limit]: value + 1 }) ?? '', /a sequence of/);
   });
 }
+
+test('F05: beside an engine that is twenty times slower, requests end in time, and the queue says when to come back', async () => {
+  let nowMs = 0;
+  const clock = () => nowMs;
+  const refused = (stepMs: number) => {
+    const admission = new Admission({ maxWaiting: 8 }, clock);
+    for (let started = 0; started < 40; started++) {
+      const one = { tenant: 'a', promptTokens: 1 };
+      admission.enter(one);
+      admission.start(one);
+      nowMs += stepMs;
+      admission.end();
+    }
+    const slots = { slotCount: 0, maxSeqLength: 256 };
+    for (let i = 0; i < 8; i++) admission.enter({ tenant: 'a', promptTokens: 1 });
+    return admission.refusal({ tenant: 'a', promptTokens: 1 }, slots)!.retryAfterS!;
+  };
+  const [usual, slow] = [refused(250), refused(5000)];
+  assert.equal(usual, 2);
+  assert.ok(slow >= 20 * usual, `${slow} s`);
+});
