@@ -178,8 +178,8 @@ export class AdapterCache {
     try {
       const resident = this.#memory.find(source.digest);
       if (resident) {
-        isParked = this.#mustYield(load.tenant);
-        if (isParked) this.#queue.park(load);
+        isParked = this.#queue.isBlocked(load, 0) || this.#mustYield(load.tenant);
+        if (isParked) this.#queue.park(load, 0);
         else this.#hits += this.#resolve(load, resident, { tier: 'ram', loadMs: 0 });
       } else isParked = !(await this.#load(load));
     } catch (error) {
@@ -201,9 +201,11 @@ export class AdapterCache {
     const { source, tenant } = load;
     const startMs = this.#now();
     load.opened ??= await this.#options.openAdapter(source);
-    const claim: Claim = { tenant, byteSize: load.opened.byteSize };
-    if (!this.#memory.reserve(claim, this.#waiting(load))) {
-      this.#queue.park(load); // in the same turn: memory may be released in the next one
+    const { byteSize } = load.opened;
+    const claim: Claim = { tenant, byteSize };
+    const isBlocked = this.#queue.isBlocked(load, byteSize);
+    if (isBlocked || !this.#memory.reserve(claim, this.#waiting(load))) {
+      this.#queue.park(load, byteSize); // in the same turn: memory may be released in the next one
       return false;
     }
     try {

@@ -14,6 +14,8 @@ export class LoadQueue<T extends QueuedLoad> {
   /** Tenant → when its last load began, counted in loads. One entry per tenant ever seen. */
   readonly #turns = new Map<string, number>();
   #turn = 0;
+  /** Tenant → the fewest bytes that it found no memory for since the last `unpark`. */
+  readonly #blocked = new Map<string, number>();
 
   /** All loads that wait. */
   all(): T[] {
@@ -42,15 +44,26 @@ export class LoadQueue<T extends QueuedLoad> {
     return next;
   }
 
-  /** Puts aside a load that found no memory. */
-  park(load: T): void {
+  /** Puts aside a load that found no memory for so many bytes. */
+  park(load: T, byteSize: number): void {
     this.#parked.push(load);
+    this.#blocked.set(load.tenant, Math.min(byteSize, this.#blockedFrom(load)));
+  }
+
+  /** Whether a load need not try, because another one of its tenant has found no memory for fewer bytes. */
+  isBlocked(load: T, byteSize: number): boolean {
+    return byteSize >= this.#blockedFrom(load);
   }
 
   /** Lets all parked loads try again, before the others of their tenants. */
   unpark(): void {
     this.#waiting.unshift(...this.#parked);
     this.#parked = [];
+    this.#blocked.clear();
+  }
+
+  #blockedFrom({ tenant }: QueuedLoad): number {
+    return this.#blocked.get(tenant) ?? Number.POSITIVE_INFINITY;
   }
 
   #lastTurn({ tenant }: QueuedLoad): number {

@@ -127,7 +127,7 @@ export const GREEDY: SamplingParams = {
 export interface AdapterSource {
   /** Digest of owner and content, hex. The key in caches and slots. */
   readonly digest: string;
-  /** The tenant that owns it. Caches share memory fairly between owners. */
+  /** The tenant that owns it. */
   readonly owner: string;
   /** One part for a plain adapter, several for a composition, whose updates are added. */
   readonly parts: readonly AdapterSourcePart[];
