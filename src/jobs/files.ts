@@ -80,6 +80,8 @@ interface OpenUpload {
 const FILE_ID = /^file-[A-Za-z0-9]{1,64}$/;
 /** Metadata has some 300 bytes, and a file name may take 1 KB of escapes. */
 const MAX_META_BYTES = 8192;
+/** The metadata follows the content at once. */
+const LEFTOVER_MS = 24 * 3_600_000;
 /** Metadata objects per round while a page is filled. */
 const PAGE_READS = 64;
 
@@ -195,24 +197,38 @@ export class Files {
     call?: StoreCall,
   ): Promise<void> {
     const { maxFiles, maxBytes } = this.#options;
-    const prefix = `${tenant}/.files/`;
-    const ids = new Set(earlier.map(({ id }) => id));
-    const counted = new Set(ids);
-    let bytes = earlier.reduce((sum, upload) => sum + upload.byteSize, 0);
-    for await (const entry of this.#options.store.list(prefix, call)) {
-      if (entry.kind !== 'object') continue;
-      const id = entry.key.slice(prefix.length).split('/')[0]!;
-      if (counted.has(id)) continue;
-      ids.add(id);
-      bytes += entry.byteSize;
-    }
-    if (ids.size >= maxFiles) {
-      throw noRoom(`You have ${ids.size} files, and the limit is ${maxFiles}.`);
+    const stored = await this.#storedBytes(tenant, call);
+    for (const { id, byteSize: expected } of earlier) stored.set(id, expected);
+    const bytes = [...stored.values()].reduce((sum, size) => sum + size, 0);
+    if (stored.size >= maxFiles) {
+      throw noRoom(`You have ${stored.size} files, and the limit is ${maxFiles}.`);
     }
     if (bytes + byteSize > maxBytes) {
       const used = `Your files use ${bytes} of ${maxBytes} bytes`;
       throw noRoom(`${used}, which leaves no room for ${byteSize} more.`);
     }
+  }
+
+  /** Returns the bytes of each file. Removes what is left of uploads whose server died: nobody can see or delete it. */
+  async #storedBytes(tenant: string, call?: StoreCall): Promise<Map<string, number>> {
+    const { store, now } = this.#options;
+    const prefix = `${tenant}/.files/`;
+    const bytes = new Map<string, number>();
+    /** Contents that are old and have no metadata. */
+    const leftovers = new Set<string>();
+    // Keys are in order, so a file's content comes before its metadata.
+    for await (const entry of store.list(prefix, call)) {
+      if (entry.kind !== 'object') continue;
+      const [id, part] = entry.key.slice(prefix.length).split('/') as [string, string];
+      bytes.set(id, (bytes.get(id) ?? 0) + entry.byteSize);
+      if (part === 'meta.json') leftovers.delete(id);
+      else if (now() - entry.modifiedMs > LEFTOVER_MS) leftovers.add(id);
+    }
+    for (const id of leftovers) {
+      await store.delete(keyOf(tenant, id, 'content'), call);
+      bytes.delete(id);
+    }
+    return bytes;
   }
 }
 

@@ -54,12 +54,7 @@ class Flow {
   async goOn(url: string): Promise<void> {
     const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: 'none', maxRetries: 0 });
     this.#enter('upload');
-    this.#file ??= (
-      await client.files.create({
-        file: await toFile(Buffer.from(numberRows(ROWS).join('\n')), 'rows.jsonl'),
-        purpose: 'fine-tune',
-      })
-    ).id;
+    this.#file ??= (await upload(client)).id;
     this.#enter('create');
     this.job ??= await client.fineTuning.jobs.create(
       {
@@ -160,8 +155,10 @@ async function killAtRandomPoints(t: TestContext, seed: number): Promise<void> {
     }
     await flow.goOn(serving.url);
   }
+  ageLeftovers(home);
+  // An upload removes what is left of its tenant's uploads.
+  await upload(new OpenAI({ baseURL: `${serving.url}/v1`, apiKey: 'none' }));
   assert.equal(await serving.stop(), 0);
-  ageUnfinishedWrites(home);
   // The first write of a process removes what others left in the middle of a write.
   for (const command of [
     ['alias', 'calm', 'first', '1'],
@@ -186,6 +183,11 @@ async function killAtRandomPoints(t: TestContext, seed: number): Promise<void> {
   assert.deepEqual(litter(home, [calm, ...flows]), []);
 }
 
+async function upload(client: OpenAI): Promise<OpenAI.FileObject> {
+  const file = await toFile(Buffer.from(numberRows(ROWS).join('\n')), 'rows.jsonl');
+  return client.files.create({ file, purpose: 'fine-tune' });
+}
+
 /** Resolves when none of its processes is left: they all share its standard output. */
 async function killAll({ child }: Serving): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
@@ -198,11 +200,14 @@ function expectConnectionError(error: unknown): void {
   if (!(error instanceof OpenAI.APIConnectionError)) throw error;
 }
 
-/** Moves their times back by more than a day. */
-function ageUnfinishedWrites(home: string): void {
-  const folder = path.join(home, 'store/~lorikeet/new');
+/** Moves the times of unfinished writes, and of contents, back by more than a day. */
+function ageLeftovers(home: string): void {
   const time = new Date(Date.now() - 25 * 3_600_000);
-  for (const name of readdirSync(folder)) utimesSync(path.join(folder, name), time, time);
+  const files = path.join(home, 'store/local/.files');
+  const unfinished = path.join(home, 'store/~lorikeet/new');
+  const contents = readdirSync(files).map((id) => path.join(files, id, 'content'));
+  const writes = readdirSync(unfinished).map((name) => path.join(unfinished, name));
+  for (const file of [...contents, ...writes]) if (existsSync(file)) utimesSync(file, time, time);
 }
 
 /** The digests of a name's versions, by number. */

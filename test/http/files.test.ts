@@ -209,6 +209,22 @@ describe('an uploaded file', () => {
     assert.equal((await upload(form(LINES))).status, 200);
   });
 
+  test('F16: what is left of an upload whose server died counts for a day, then the next upload removes it', async () => {
+    let nowMs = Date.now();
+    const now = () => nowMs;
+    const store = createMemoryStore({ now });
+    const { upload } = serveFiles({ store, now, maxFiles: 1 });
+    await store.put('local/.files/file-left/content', new Uint8Array(100));
+    assert.equal((await upload(form(LINES))).status, 400);
+    nowMs += 25 * 3_600_000;
+    const { id } = await readOk<FileObject>(await upload(form(LINES)));
+    const keys: string[] = [];
+    for await (const { key } of store.list('local/.files/')) keys.push(key);
+    assert.deepEqual(keys, [`local/.files/${id}/content`, `local/.files/${id}/meta.json`]);
+    nowMs += 25 * 3_600_000;
+    assert.equal((await upload(form(LINES))).status, 400); // a whole file stays
+  });
+
   test('of a tenant whose files use all of their bytes is refused until one is deleted', async () => {
     const { app, upload } = serveFiles({ maxFilesBytes: 10_000 });
     const large = `${JSON.stringify({ prompt: 'x'.repeat(6000) })}\n`;
