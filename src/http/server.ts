@@ -44,6 +44,8 @@ export interface RunningServer {
   port: number;
   /** Keeps answering, but each answer closes its connection, so clients find another server. */
   retire(): void;
+  /** Closes the connections that have no request, so their clients find another server instead of a refusal. */
+  closeIdle(): void;
   /** Accepts no new connections, lets answers finish until the deadline, then cuts them. Resolves when all are closed. */
   close(deadlineMs: number): Promise<void>;
 }
@@ -190,8 +192,8 @@ function listen(server: Server, host: string, port: number): Promise<void> {
   });
 }
 
-/** Creates the two ways to stop. Idle connections are closed, because they would keep the server open. */
-function createShutdown(server: Server): Pick<RunningServer, 'retire' | 'close'> {
+/** Creates the ways to stop. Idle connections are closed, because they would keep the server open. */
+function createShutdown(server: Server): Pick<RunningServer, 'retire' | 'closeIdle' | 'close'> {
   let isRetired = false;
   let isClosing = false;
   server.prependListener('request', (_request: IncomingMessage, response) => {
@@ -215,7 +217,7 @@ function createShutdown(server: Server): Pick<RunningServer, 'retire' | 'close'>
       server.closeIdleConnections();
     });
   };
-  return { retire, close };
+  return { retire, closeIdle: () => server.closeIdleConnections(), close };
 }
 
 /** Whether the path has `.` or `..` segments, escaped or not. URL parsers resolve them, so a proxy may see another path. */

@@ -218,6 +218,32 @@ describe('a server that is retired', () => {
   });
 });
 
+describe('a server that drains', () => {
+  test('closes idle connections, so a client connects anew, and no connection with a request', async () => {
+    const served = serve({ reply: () => utf8('Hello') });
+    let resume = () => {};
+    const stuck = new Promise<void>((resolve) => {
+      resume = resolve;
+    });
+    served.engine.beforeRun = () => stuck;
+    const server = await listen(served);
+    const body = JSON.stringify({ model: 'base', prompt: 'a', stream: true });
+    const headers = { 'content-type': 'application/json' };
+    const response = await fetch(`${server.url}/v1/completions`, { method: 'POST', headers, body });
+    const agent = new Agent({ keepAlive: true });
+    after(() => agent.destroy());
+    assert.equal(await isReused(agent, server.url), false);
+    assert.equal(await isReused(agent, server.url), true);
+    const [socket] = Object.values(agent.freeSockets).flatMap((sockets) => sockets ?? []);
+    const closed = once(socket!, 'close');
+    server.closeIdle();
+    await closed;
+    assert.equal(await isReused(agent, server.url), false);
+    resume();
+    assert.match(await response.text(), /\[DONE\]\n\n$/);
+  });
+});
+
 describe('a server that is closed', () => {
   test('lets a stream finish and refuses new connections', async () => {
     const served = serve({ reply: () => utf8('Hello') });

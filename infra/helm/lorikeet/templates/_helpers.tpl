@@ -52,6 +52,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - { name: LORIKEET_SLOTS, value: {{ .Values.engine.slots | quote }} }
 - { name: LORIKEET_MAX_SEQ, value: {{ .Values.engine.maxSeq | quote }} }
 - { name: LORIKEET_ADAPTER_CACHE, value: {{ .Values.engine.adapterCache | quote }} }
+{{- if eq .Values.mode "deployment" }}
+- { name: LORIKEET_DRAIN_DELAY_MS, value: {{ mul .Values.drain.delaySeconds 1000 | quote }} }
+{{- end }}
 {{- if .Values.engine.threads }}
 - { name: LORIKEET_THREADS, value: {{ .Values.engine.threads | quote }} }
 {{- end }}
