@@ -1,10 +1,9 @@
-// A trainer's pod as a cluster starts it: the real program on the toy base, over a store in a folder. Whatever happens
-// to it, its result has the bytes of a run beside the server.
+// A trainer's pod as a cluster starts it, the fake one and Kubernetes' own controllers: the real program on the toy base.
+// Whatever happens to it, its result has the bytes of a run beside the server.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { createFsStore } from '../../adapters/store/fs.ts';
 import { guardStore } from '../../adapters/store/guarded-store.ts';
 import { ApiClient } from '../../src/cluster/api-client.ts';
 import { createKubernetesRunner } from '../../src/cluster/kubernetes-runner.ts';
@@ -13,47 +12,32 @@ import { readArtifact } from '../../src/import/artifact.ts';
 import { createChildRunner } from '../../src/jobs/child-runner.ts';
 import { RunArchive } from '../../src/jobs/run-archive.ts';
 import { type JobRunner, type RunEnd, type RunRequest, RunStop } from '../../src/jobs/runner.ts';
-import { FakeCluster } from '../cluster/fake-cluster.ts';
-import { type ProcessPod, processKubelet } from '../cluster/kubelet.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { JOB_CLUSTERS, type JobCluster } from './kubernetes/job-cluster.ts';
 import { writeRows } from './rows.ts';
 
 const TOY = path.resolve('models/toy');
-const COMMAND = path.resolve('bin/lorikeet.mjs');
 const log = { info() {}, warn() {}, error() {} };
 
-async function startCluster(t: TestContext) {
-  const folder = temporaryFolder(t);
-  const store = guardStore(createFsStore(folder), log);
-  const pods: ProcessPod[] = [];
-  const cluster = await FakeCluster.start(t, { kubelet: processKubelet((pod) => pods.push(pod)) });
-  const api = new ApiClient(
-    { url: cluster.url, namespace: 'space', readToken: async () => cluster.token },
-    { firstPauseMs: 1 },
-  );
+async function startRunner(t: TestContext, start: (t: TestContext) => Promise<JobCluster>) {
+  const cluster = await start(t);
+  const store = guardStore(cluster.store, log);
+  const api = new ApiClient(cluster.access, { firstPauseMs: 1 });
   t.after(() => api.close());
   const { info, tensors } = readArtifact(TOY);
   tensors.close();
-  const settings = { LORIKEET_HOME: temporaryFolder(t), LORIKEET_STORE: folder };
-  const env = Object.entries({ ...settings, LORIKEET_MODEL: TOY, LOG_LEVEL: 'error' });
-  const container = {
-    image: 'lorikeet',
-    command: [process.execPath, COMMAND],
-    env: env.map(([name, value]) => ({ name, value })),
-    resources: { requests: { cpu: 1 } },
-  };
   const runner = createKubernetesRunner({
     store,
     api,
     planner: createChildRunner({ log }),
-    template: { spec: { containers: [container] } },
+    template: cluster.template,
     queue: 'training',
     baseDigest: info.digest,
     log,
     pollMs: 20,
     lookMs: 100,
   });
-  return { cluster, runner, pods, archive: new RunArchive(store, 'local/.jobs/ftjob-1/run/') };
+  return { cluster, runner, archive: new RunArchive(store, 'local/.jobs/ftjob-1/run/') };
 }
 
 let tokens = 0;
@@ -101,60 +85,69 @@ async function run(
 const stepsOf = (messages: readonly TrainerMessage[]) =>
   messages.flatMap((told) => (told.type === 'step' ? told.step : []));
 
-test('a pod’s adapter has the bytes of a run beside the server, and all is told', async (t) => {
-  const { runner } = await startCluster(t);
-  const far = await run(runner, workOf(t));
-  const near = await run(createChildRunner({ log }), workOf(t));
-  assert.deepEqual(far.end, near.end, JSON.stringify(far.messages.at(-1)));
-  assert.equal(far.end.kind, 'succeeded');
-  assert.ok(far.adapter?.equals(near.adapter!));
-  assert.deepEqual(stepsOf(far.messages), stepsOf(near.messages));
-  const kinds = (told: Told) =>
-    new Set(told.messages.map(({ type }) => type).filter((type) => type !== 'note'));
-  kinds(near).delete('result');
-  for (const kind of ['step', 'event', 'snapshot', 'card', 'trained'] as const) {
-    assert.ok(kinds(far).has(kind), kind);
-  }
-});
+for (const [name, { start, prepare }] of Object.entries(JOB_CLUSTERS)) {
+  const skip = await prepare();
 
-test('pods that are preempted, killed and paused leave the bytes as they are', async (t) => {
-  const { cluster, runner, pods, archive } = await startCluster(t);
-  const call = { signal: new AbortController().signal };
-  const near = await run(createChildRunner({ log }), workOf(t));
-  let work = workOf(t);
-  const isCheckpoint = (message: TrainerMessage) =>
-    message.type === 'event' && message.code === 'checkpoint';
-  // As the service does: each checkpoint goes into the job's own archive.
-  const killed = await run(runner, work, async (message) => {
-    if (!isCheckpoint(message)) return;
-    await archive.save(work.runDir, call);
-    pods.at(-1)!.kill('SIGKILL');
+  test(`${name}: a pod’s adapter has the bytes of a run beside the server, and all is told`, {
+    skip,
+  }, async (t) => {
+    const { runner } = await startRunner(t, start);
+    const far = await run(runner, workOf(t));
+    const near = await run(createChildRunner({ log }), workOf(t));
+    assert.deepEqual(far.end, near.end, JSON.stringify(far.messages.at(-1)));
+    assert.equal(far.end.kind, 'succeeded');
+    assert.ok(far.adapter?.equals(near.adapter!));
+    assert.deepEqual(stepsOf(far.messages), stepsOf(near.messages));
+    const kinds = (told: Told) =>
+      new Set(told.messages.map(({ type }) => type).filter((type) => type !== 'note'));
+    kinds(near).delete('result');
+    for (const kind of ['step', 'event', 'snapshot', 'card', 'trained'] as const) {
+      assert.ok(kinds(far).has(kind), kind);
+    }
   });
-  assert.equal(killed.end.kind, 'lost');
-  assert.match(JSON.stringify(killed.end), /out_of_memory/);
 
-  work = { ...work, token: ++tokens, isResume: true };
-  let isPreempted = false;
-  const paused = await run(runner, work, async (message, stop) => {
-    if (message.type === 'event' && message.code === 'resumed' && !isPreempted) {
-      isPreempted = true;
-      const [name] = [...cluster.jobs].at(-1)!;
-      void cluster.preempt(name).then(() => cluster.admit(name));
-    } else if (message.type === 'event' && message.code === 'resumed') stop.request('pause');
-    if (isCheckpoint(message)) await archive.save(work.runDir, call);
+  test(`${name}: pods that are preempted, killed and paused leave the bytes as they are`, {
+    skip,
+  }, async (t) => {
+    const { cluster, runner, archive } = await startRunner(t, start);
+    const call = { signal: new AbortController().signal };
+    const near = await run(createChildRunner({ log }), workOf(t));
+    let work = workOf(t);
+    const isCheckpoint = (message: TrainerMessage) =>
+      message.type === 'event' && message.code === 'checkpoint';
+    // As the service does: each checkpoint goes into the job's own archive.
+    const killed = await run(runner, work, async (message) => {
+      if (!isCheckpoint(message)) return;
+      await archive.save(work.runDir, call);
+      cluster.killPod();
+    });
+    assert.equal(killed.end.kind, 'lost');
+    assert.match(JSON.stringify(killed.end), /out_of_memory/);
+
+    work = { ...work, token: ++tokens, isResume: true };
+    let isPreempted = false;
+    const paused = await run(runner, work, async (message, stop) => {
+      if (message.type === 'event' && message.code === 'resumed' && !isPreempted) {
+        isPreempted = true;
+        void cluster.preempt().then(() => cluster.admit());
+      } else if (message.type === 'event' && message.code === 'resumed') stop.request('pause');
+      if (isCheckpoint(message)) await archive.save(work.runDir, call);
+    });
+    assert.equal(paused.end.kind, 'paused');
+
+    work = { ...work, token: ++tokens };
+    const done = await run(runner, work);
+    assert.equal(done.end.kind, 'succeeded', JSON.stringify(done.end));
+    assert.ok(done.adapter?.equals(near.adapter!));
   });
-  assert.equal(paused.end.kind, 'paused');
 
-  work = { ...work, token: ++tokens };
-  const done = await run(runner, work);
-  assert.equal(done.end.kind, 'succeeded', JSON.stringify(done.end));
-  assert.ok(done.adapter?.equals(near.adapter!));
-});
-
-test('a job that is at fault fails with the trainer’s own words', async (t) => {
-  const { runner } = await startCluster(t);
-  const far = await run(runner, workOf(t, { rank: 0 }));
-  const near = await run(createChildRunner({ log }), workOf(t, { rank: 0 }));
-  assert.equal(far.end.kind, 'failed');
-  assert.deepEqual(far.end, near.end);
-});
+  test(`${name}: a job that is at fault fails with the trainer’s own words`, {
+    skip,
+  }, async (t) => {
+    const { runner } = await startRunner(t, start);
+    const far = await run(runner, workOf(t, { rank: 0 }));
+    const near = await run(createChildRunner({ log }), workOf(t, { rank: 0 }));
+    assert.equal(far.end.kind, 'failed');
+    assert.deepEqual(far.end, near.end);
+  });
+}
