@@ -41,7 +41,7 @@ function createLoop(room: number, { slotCount = 4 } = {}) {
     events.set(id, own);
     const answer = new Promise<EngineEvent[]>((resolve) => watchers.set(id, () => resolve(own)));
     const of = { tenant, weight: 1, adapter: { ...source(adapter), owner: tenant } };
-    loop.handle({ type: 'submit', id, ...of, request: request([id]) });
+    loop.handle({ type: 'submit', id, ...of, request: request([id % 40]) });
     return answer;
   };
   const drain = async () => {
