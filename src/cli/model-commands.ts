@@ -134,10 +134,11 @@ function sizeTable({ size, shape, hasAllTargets }: SizeReport): string {
 
 function budgetTable({ plan: { budget, adapterCacheBytes } }: SizeReport): string {
   const { limit, totalBytes, parts } = budget;
-  const processes = parts.server + parts.engine + parts.tokenizer + parts.activations;
+  const processes =
+    parts.server + parts.engine + parts.helpers + parts.tokenizer + parts.activations;
   return bytesTable('a server with these settings', [
     ['base', parts.base, ''],
-    ['processes', processes, 'server, engine, tokenizer, activations: measured'],
+    ['processes', processes, 'server, engine, helpers, tokenizer, activations: measured'],
     ['cache', parts.kvCache, ''],
     ['prefix cache', parts.prefixCache, 'at most, allocated as prompts come'],
     ['adapters', adapterCacheBytes + parts.adapterSlots, 'in the cache and in slots, at most'],

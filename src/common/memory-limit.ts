@@ -17,6 +17,8 @@ export interface MemoryParts {
   readonly tokenizer: number;
   readonly server: number;
   readonly engine: number;
+  /** Processes that start when they are first needed: for long prompts, and for constraints. */
+  readonly helpers: number;
   readonly activations: number;
   /** With all slots at full length. */
   readonly kvCache: number;

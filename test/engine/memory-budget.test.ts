@@ -28,7 +28,7 @@ test('guest slots are planned beside the others', () => {
 
 test('the parts add up to the total, which is within the limit for every plan', () => {
   let before = 0;
-  for (let bytes = 700e6; bytes < 16e9; bytes *= 1.1) {
+  for (let bytes = 800e6; bytes < 16e9; bytes *= 1.1) {
     const { slots, maxSeqLength, budget, adapterCacheBytes } = plan(bytes);
     const parts = Object.values(budget.parts).reduce((sum: number, part: number) => sum + part, 0);
     assert.equal(budget.totalBytes, parts);
@@ -58,12 +58,12 @@ test('F31, B67: 200 MB are refused, with the figures', () => {
 });
 
 test('B67: requested sizes are kept or refused, never reduced', () => {
-  assert.throws(() => plan(900e6, { slots: 32, maxSeq: 2048 }), /KV cache of 32 x 2048 positions/);
-  assert.throws(() => plan(900e6, { adapterCacheBytes: 2 ** 30 }), ConfigError);
-  const shorter = plan(900e6, { slots: 16 });
+  assert.throws(() => plan(1100e6, { slots: 32, maxSeq: 2048 }), /KV cache of 32 x 2048 positions/);
+  assert.throws(() => plan(1100e6, { adapterCacheBytes: 2 ** 30 }), ConfigError);
+  const shorter = plan(1100e6, { slots: 16 });
   assert.equal(shorter.slots, 16);
   assert.ok(shorter.maxSeqLength < 2048);
-  const fewer = plan(900e6, { maxSeq: 2048 });
+  const fewer = plan(1100e6, { maxSeq: 2048 });
   assert.equal(fewer.maxSeqLength, 2048);
   assert.ok(fewer.slots < 4);
   const cached = plan(4e9, { adapterCacheBytes: 3e8 });
@@ -72,15 +72,15 @@ test('B67: requested sizes are kept or refused, never reduced', () => {
 
 test('the prefix cache has a share of what is left, its requested size, or nothing', () => {
   assert.equal(plan(32e9).prefixCacheBytes, 2 ** 30);
-  const small = plan(900e6);
+  const small = plan(1100e6);
   assert.ok(small.prefixCacheBytes > 5e6 && small.prefixCacheBytes < 60e6);
-  assert.equal(plan(900e6, { prefixCacheBytes: 0 }).slots, small.slots);
-  assert.equal(plan(900e6, { prefixCacheBytes: 0 }).prefixCacheBytes, 0);
-  const { prefixCacheBytes, slots, budget } = plan(900e6, { prefixCacheBytes: 2e8 });
+  assert.equal(plan(1100e6, { prefixCacheBytes: 0 }).slots, small.slots);
+  assert.equal(plan(1100e6, { prefixCacheBytes: 0 }).prefixCacheBytes, 0);
+  const { prefixCacheBytes, slots, budget } = plan(1100e6, { prefixCacheBytes: 2e8 });
   assert.deepEqual([prefixCacheBytes, budget.parts.prefixCache], [2e8, 2e8]);
   assert.ok(slots < small.slots, 'slots make room for it');
-  assert.throws(() => plan(900e6, { prefixCacheBytes: 8e8 }), /prefix cache 763 MiB/);
-  const inDevice = plan(900e6, { provider: 'cuda', prefixCacheBytes: 2e8 });
+  assert.throws(() => plan(1100e6, { prefixCacheBytes: 8e8 }), /prefix cache 763 MiB/);
+  const inDevice = plan(1100e6, { provider: 'cuda', prefixCacheBytes: 2e8 });
   assert.equal(inDevice.prefixCacheBytes, 0);
 });
 

@@ -1,6 +1,5 @@
 // Estimates the memory of a server, part by part, and plans how many sequences of which length fit, before anything is
-// allocated. Sizes of tensors are computed as the engine allocates them. The other needs of the two processes were
-// measured.
+// allocated. Sizes of tensors are computed as the engine allocates them. The other needs of the processes were measured.
 import { ConfigError } from '../../common/errors.ts';
 import type { MemoryBudget, MemoryLimit, MemoryParts } from '../../common/memory-limit.ts';
 import { describeProcessor } from '../../common/processor.ts';
@@ -64,6 +63,8 @@ const MIB = 2 ** 20;
 /** Code, heap and arenas, measured with SmolLM2-135M under load (Node 20, x64). */
 const SERVER_BYTES = 140 * MIB;
 const ENGINE_BYTES = 190 * MIB;
+/** The process for long prompts, and those that compile small and large constraints, 40 MiB each beside shared pages. */
+const HELPERS_BYTES = 3 * 40 * MIB;
 /** Token strings, ids and merges in JavaScript maps. */
 const TOKENIZER_BYTES_PER_TOKEN = 1024;
 /** The rest is for fragmentation and kernel buffers, which cannot be computed. */
@@ -183,6 +184,7 @@ function fixedParts(
   { provider, weights, kv, prefillChunk, slots = DEFAULT_SLOTS, maxSeq }: MemoryRequest,
 ): FixedParts {
   const { hiddenSize, intermediateSize, vocabSize } = config;
+  const tokenizer = vocabSize * TOKENIZER_BYTES_PER_TOKEN;
   // A prompt over an int8 cache attends to a float copy of one layer of its slot, which the operator copies again.
   const copies = kv === 'int8' ? 2 : 0;
   const layerBytes =
@@ -194,9 +196,10 @@ function fixedParts(
   const isHost = PROVIDERS[provider].memory === 'host';
   return {
     base: isHost ? baseBytes(config, weights) : 0,
-    tokenizer: vocabSize * TOKENIZER_BYTES_PER_TOKEN,
+    tokenizer,
     server: SERVER_BYTES,
     engine: ENGINE_BYTES,
+    helpers: HELPERS_BYTES + tokenizer, // long prompts are tokenized in a process of their own
     // float32 values between the operators of a prefill chunk, and the logits of a step with their ranking.
     activations:
       4 * prefillChunk * (8 * hiddenSize + 4 * intermediateSize) +
@@ -268,6 +271,7 @@ const PART_NAMES: Readonly<Record<keyof MemoryParts, string>> = {
   tokenizer: 'tokenizer',
   server: 'server process',
   engine: 'engine process',
+  helpers: 'helper processes',
   activations: 'activations',
   kvCache: 'KV cache',
   adapterCache: 'adapter cache',
