@@ -69,6 +69,7 @@ function readDirectory(file: number): Map<string, Member> {
       throw new FileError('zip', 'has a damaged directory');
     }
     const nameBytes = directory.readUInt16LE(at + 28);
+    if (nameBytes === 0) throw new FileError('zip', 'has a member without a name');
     members.set(directory.toString('utf8', at + 46, at + 46 + nameBytes), {
       method: directory.readUInt16LE(at + 10),
       packedBytes: directory.readUInt32LE(at + 20),

@@ -1,4 +1,5 @@
 // Patterns of text as data. JSON schemas, regular expressions and grammars are all turned into these.
+import { toPrintable } from '../common/errors.ts';
 
 /** A range of code points, both ends included. */
 export type CharRange = readonly [first: number, last: number];
@@ -33,7 +34,7 @@ export class GrammarError extends Error {
   readonly path: string;
 
   constructor(message: string, path = '') {
-    super(message);
+    super(toPrintable(message));
     this.path = path;
   }
 }

@@ -1,12 +1,13 @@
 // The formats under test: valid files, and the words that their parsers know. The bytes are made here, not kept.
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import { CONFIG, configBytes, json, sampleTensors } from '../adapters/sample.ts';
+import { zipOf } from '../formats/zip-writer.ts';
 import { randomBlocks, writeGguf } from '../import/gguf-writer.ts';
 import { keysFileOf, makeKey } from '../tenants/keys.ts';
 import type { Format } from './edits.ts';
 
 /** A whole file of JSON. */
-const JSON_FILE: NonNullable<Format['json']> = {
+export const JSON_FILE: NonNullable<Format['json']> = {
   read: (file) => Buffer.from(file).toString(),
   write: (_, text) => Buffer.from(text),
 };
@@ -208,4 +209,21 @@ export const ROWS: Format = {
     '\r\n\n{"text":"b"}',
   ],
   json: JSON_FILE,
+};
+
+export const GENERATION_CONFIGS: Format = {
+  seeds: [
+    json({ temperature: 0.6, top_p: 0.9, top_k: 50, min_p: 0, max_new_tokens: 512 }),
+    json({ do_sample: true, repetition_penalty: 1.1, eos_token_id: [1, 2], temperature: null }),
+  ],
+  words: ['temperature', 'top_p', 'top_k', 'min_p', 'repetition_penalty', 'max_new_tokens', 'null'],
+  json: JSON_FILE,
+};
+
+export const ZIPS: Format = {
+  seeds: [
+    zipOf('a/b.txt', Buffer.from('the quick brown fox '.repeat(5)), 'stored'),
+    zipOf('c', Buffer.alloc(300, 'x'), 'deflated', 'a comment'),
+  ],
+  words: ['PK\u0001\u0002', 'PK\u0003\u0004', 'PK\u0005\u0006', '../', 'a/b.txt'],
 };

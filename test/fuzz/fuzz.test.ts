@@ -45,6 +45,17 @@ test('edited training rows are parsed or refused by field', () => fuzzFor('train
 
 test('T36: an edited keys file is read or refused by field', () => fuzzFor('keys-file'));
 
+test('B27: edited schemas, expressions and grammars are compiled or refused', async () => {
+  await fuzzFor('json-schema');
+  await fuzzFor('regex');
+  await fuzzFor('grammar');
+});
+
+test('edited sampling defaults and zip files are read or refused by name', async () => {
+  await fuzzFor('generation-config');
+  await fuzzFor('zip');
+});
+
 test('B68: edited manifests and aliases are read, or count as damaged', async () => {
   await fuzzFor('manifest');
   await fuzzFor('aliases');

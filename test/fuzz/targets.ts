@@ -13,27 +13,36 @@ import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { StoreError } from '../../adapters/store/store.ts';
 import { FileError, ServeError } from '../../src/common/errors.ts';
 import { elementCount } from '../../src/common/tensor.ts';
+import {
+  GENERATION_CONFIG_FILE,
+  generationConfigSchema,
+  readGenerationConfig,
+} from '../../src/contracts/generation-config.ts';
 import { openGguf } from '../../src/formats/gguf.ts';
 import {
   ADAPTER_LIMITS,
   parseSafetensors,
   serializeSafetensors,
 } from '../../src/formats/safetensors.ts';
+import { openZip } from '../../src/formats/zip.ts';
 import { moduleName, TARGET_NAMES } from '../../src/model/target-modules.ts';
 import { splitLines } from '../../src/rows/lines.ts';
 import { parseRow, RowError } from '../../src/rows/row-schema.ts';
 import { parseKeysFile } from '../../src/tenants/keys-file.ts';
 import { adapterBytes, configBytes, MODEL } from '../adapters/sample.ts';
+import { CONSTRAINT_TARGETS } from './constraint-targets.ts';
 import {
   ADAPTER,
   ALIASES,
   CONFIGS,
+  GENERATION_CONFIGS,
   GGUF,
   KEYS_FILES,
   MANIFESTS,
   ROWS,
   VERSION,
   WEIGHTS,
+  ZIPS,
 } from './formats.ts';
 import type { Target } from './fuzz.ts';
 import { HTTP_TARGETS } from './http-targets.ts';
@@ -49,9 +58,10 @@ const isDamaged = (error: unknown) => error instanceof StoreError && error.kind 
 
 const GOOD_CONFIG = configBytes();
 
-/** The parser of GGUF reads from a path. */
+/** Some parsers read from a path. */
 const SCRATCH = mkdtempSync(path.join(tmpdir(), 'lorikeet-fuzz-'));
 const GGUF_PATH = path.join(SCRATCH, 'model.gguf');
+const ZIP_PATH = path.join(SCRATCH, 'some.zip');
 process.on('exit', () => rmSync(SCRATCH, { recursive: true }));
 
 /** All targets. */
@@ -150,5 +160,30 @@ export const TARGETS: readonly Target[] = [
         assert.ok(versionsOf(pointer).length > 0);
     },
   },
+  {
+    name: 'generation-config',
+    ...GENERATION_CONFIGS,
+    isRefusal: isFileError,
+    async run(file) {
+      writeFileSync(path.join(SCRATCH, GENERATION_CONFIG_FILE), file);
+      const defaults = await readGenerationConfig(SCRATCH);
+      assert.deepEqual(generationConfigSchema.parse(defaults), defaults);
+    },
+  },
+  {
+    name: 'zip',
+    ...ZIPS,
+    isRefusal: isFileError,
+    run(file) {
+      writeFileSync(ZIP_PATH, file);
+      const zip = openZip(ZIP_PATH);
+      try {
+        for (const name of zip.names) zip.read(name);
+      } finally {
+        zip.close();
+      }
+    },
+  },
+  ...CONSTRAINT_TARGETS,
   ...HTTP_TARGETS,
 ];
