@@ -44,9 +44,11 @@ const SCHEMAS: Format = {
 };
 
 const EXPRESSIONS: Format = {
-  seeds: ['(ab|c){2,5}[^x-z]\\d*', '^(?:yes|no), [\\w .]{1,20}\\.$', '\\p{L}+(?<year>\\d{4})?'].map(
-    (pattern) => Buffer.from(pattern),
-  ),
+  seeds: [
+    '(ab|c){2,5}[^x-z]\\d*',
+    '^(?:yes|no), [\\w .]{1,20}\\.$',
+    '(\\d{4})?(-|/)[A-Z]{2,}\\s',
+  ].map((pattern) => Buffer.from(pattern)),
   words: [
     ...['(', ')', '[', ']', '{', '}', '*', '+', '?', '|', '^', '$', '.', '\\', '(?:', '(?=', '(?!'],
     ...['{0,200}', '{1000}', '{2,}', '\\b', '\\1', '\\p{L}', '\\u{1F600}', '[^', '(a*)*', '\\x00'],
