@@ -58,9 +58,10 @@ export async function fuzz(target: Target, options: FuzzOptions): Promise<FuzzRe
     ...(maxMs !== undefined && { interruptAfterTimeLimit: maxMs }),
     ...(only !== undefined && { path: only }),
   });
-  if (!outcome.failed) return report;
+  // A busy machine may not end the first case in time, which fast-check counts as a failure without an example.
+  if (!outcome.failed || outcome.counterexample === null) return report;
   const { counterexample, counterexamplePath, errorInstance } = outcome;
-  const file = counterexample ? applyEdits(target, counterexample[0]) : new Uint8Array(0);
+  const file = applyEdits(target, counterexample[0]);
   const again = `npm run fuzz -- --target ${target.name} --seed ${seed} --path ${counterexamplePath}`;
   const shown = Buffer.from(file).toString('base64');
   throw new Error(`${again}\n${errorInstance}\nfile: ${shown}`, { cause: errorInstance });
