@@ -76,9 +76,11 @@ function isDisturbed({ dueMs, endMs }: Outcome, { outages }: Soaked): boolean {
 }
 
 /** A slope counts against its target only if it was measured for ten minutes. */
-function memoryFigures({ memory }: Soaked, { minutes }: SoakOptions): Figure[] {
+function memoryFigures({ memory }: Soaked, { minutes, hasChaos }: SoakOptions): Figure[] {
   const isLong = minutes * 60_000 >= 2 * SETTLING_MS;
-  return (['server', 'engine'] as const).flatMap((process) => {
+  // With chaos no engine lives long enough to grow.
+  const processes = hasChaos ? (['server'] as const) : (['server', 'engine'] as const);
+  return processes.flatMap((process) => {
     const samples = memory[process];
     const settlingMs = isLong ? SETTLING_MS : (minutes * 60_000) / 2;
     const fromMs = (samples[0]?.atMs ?? 0) + settlingMs;
