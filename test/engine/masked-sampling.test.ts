@@ -4,8 +4,10 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { GREEDY, type SamplingParams } from '../../src/contracts/generation.ts';
 import { type LogitsRow, selectTop } from '../../src/engine/logits.ts';
+import { isFiltered } from '../../src/engine/sampling/filters.ts';
 import { createSampler } from '../../src/engine/sampling/sampler.ts';
 import type { TokenMatcher } from '../../src/engine/sampling/token-matcher.ts';
+import { TOP_LOGITS_COUNT } from '../../src/model/top-logits.ts';
 
 const VOCAB_SIZE = 300;
 const STOP = 299;
@@ -72,9 +74,16 @@ test('a masked row gives the token of a row that never had the others', () => {
         masked.follow(matcherOf(ids, { canEnd }));
         const plain = createSampler(sampling, context);
         const usable = new Set([...ids, ...(canEnd ? [STOP] : [])]);
+        // Without filters a draw goes through the largest tokens by rank, then through the others by id. Both rows have the same
+        // largest tokens only if these are all.
+        const isSameOrder =
+          sampling.temperature === 0 ||
+          isFiltered(sampling, VOCAB_SIZE) ||
+          usable.size <= TOP_LOGITS_COUNT;
         for (const logits of drawn) {
           const token = masked.sample(withTop(logits));
-          assert.deepEqual(token, plain.sample(withoutOthers(logits, usable)));
+          const expected = plain.sample(withoutOthers(logits, usable));
+          if (isSameOrder) assert.deepEqual(token, expected);
           assert.ok(usable.has(token!.id));
         }
       },
