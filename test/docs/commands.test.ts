@@ -29,6 +29,11 @@ const OTHER_PROGRAMS = new Set([
   '--node',
   '--cases',
   '--minutes',
+  '--seconds',
+  '--rest',
+  '--chaos',
+  '--seeds',
+  '--bugs',
 ]);
 
 /** A command in a document. */

@@ -221,7 +221,7 @@ test('a quiet stream is pinged', async () => {
 test('a fault of ours is logged and answered without detail', async () => {
   const served = serve();
   const broken = serve({
-    tokenizer: new Proxy({} as never, {
+    registry: new Proxy({} as never, {
       get() {
         throw new Error('secret prompt');
       },
