@@ -22,6 +22,7 @@ import {
   pointerSchema,
   versionsOf,
 } from './manifest.ts';
+import type { SignatureKeys } from './signatures.ts';
 import { noVersion, readManifest } from './versions.ts';
 
 /** Names whose last state is remembered, 1 KB each. */
@@ -33,6 +34,8 @@ export interface RepositoryParts {
   readonly aliases: AliasStore;
   /** Returns Unix milliseconds. */
   readonly now: () => number;
+  /** Absent: manifests are not signed. */
+  readonly signatureKeys?: SignatureKeys | undefined;
 }
 
 /** Returns the state after a change, or the same object if nothing changes. */

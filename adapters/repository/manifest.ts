@@ -81,6 +81,8 @@ export const manifestSchema = z.object({
   vocab_size: z.int().positive().optional(),
   /** The tokens that it adds to the base, from the tokenizer beside its files. */
   added_tokens: addedTokensSchema.optional(),
+  /** Ed25519 over all other fields, in base64 (`signatures.ts`). Absent: it was published without a signing key. */
+  signature: z.string().max(128).optional(),
 });
 
 /** A version's manifest. */

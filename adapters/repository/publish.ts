@@ -32,6 +32,7 @@ import {
   type VersionManifest,
   type VersionName,
 } from './manifest.ts';
+import { signManifest } from './signatures.ts';
 import { commit, readClaim, readCommit, readManifest } from './versions.ts';
 
 /** How an adapter is published. */
@@ -140,13 +141,14 @@ async function writeVersion(
 
 /** Writes the manifest. From here on the version exists. */
 async function commitVersion(
-  { documents, now }: RepositoryParts,
+  { documents, now, signatureKeys }: RepositoryParts,
   of: VersionName,
   content: Content,
   options: PublishOptions,
 ): Promise<VersionManifest> {
   const call = options.signal ? { signal: options.signal } : {};
-  const manifest = toManifest(of, content, { ...options, createdMs: now() });
+  const unsigned = toManifest(of, content, { ...options, createdMs: now() });
+  const manifest = signManifest(unsigned, signatureKeys);
   const bytes = serializeDocument(manifest);
   if (bytes.length > MAX_MANIFEST_BYTES) {
     const message = `The metrics make the manifest ${bytes.length} bytes long; the limit is ${MAX_MANIFEST_BYTES}.`;

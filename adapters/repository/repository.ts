@@ -31,6 +31,7 @@ import {
   removeName,
   removeVersion,
 } from './removal.ts';
+import { type SignatureKeys, verifyManifest } from './signatures.ts';
 import { listNames, listVersions, readManifest } from './versions.ts';
 
 /** The log and the clock of a repository. */
@@ -40,6 +41,8 @@ export interface RepositoryOptions {
   readonly now?: () => number;
   /** Times the tries of a change. Default: the machine's. */
   readonly clock?: Clock;
+  /** With them, versions are signed when they are published, and verified when they are read. */
+  readonly signatureKeys?: SignatureKeys | undefined;
 }
 
 /**
@@ -53,12 +56,15 @@ export class AdapterRepository {
   readonly #log: StoreLog | undefined;
   readonly #parts: RepositoryParts;
 
-  constructor(store: ObjectStore, { log, now = Date.now, clock }: RepositoryOptions = {}) {
+  constructor(
+    store: ObjectStore,
+    { log, now = Date.now, clock, signatureKeys }: RepositoryOptions = {},
+  ) {
     this.label = store.label;
     this.#store = store;
     this.#log = log;
     const documents = { store, log, clock };
-    this.#parts = { documents, aliases: new AliasStore(documents), now };
+    this.#parts = { documents, aliases: new AliasStore(documents), now, signatureKeys };
   }
 
   /**
@@ -92,17 +98,23 @@ export class AdapterRepository {
     );
   }
 
-  /** Reads a version's manifest; undefined if there is no such version. */
+  /**
+   * Reads a version's manifest; undefined if there is no such version. Rejects with `adapter_signature_invalid` if it should be
+   * signed and is not.
+   */
   readManifest(
     tenant: string,
     name: string,
     version: number,
     call?: StoreCall,
   ): Promise<VersionManifest | undefined> {
-    const { documents } = this.#parts;
-    return this.#answer(async () =>
-      isName(tenant, name) ? readManifest(documents, { tenant, name, version }, call) : undefined,
-    );
+    const { documents, signatureKeys } = this.#parts;
+    return this.#answer(async () => {
+      if (!isName(tenant, name)) return undefined;
+      const manifest = await readManifest(documents, { tenant, name, version }, call);
+      if (manifest) verifyManifest(manifest, signatureKeys);
+      return manifest;
+    });
   }
 
   /** Lists a tenant's names that have a version, sorted. */

@@ -25,6 +25,7 @@ const STATUS_OF_CODE = {
   header_too_large: 431,
   adapter_invalid: 422,
   adapter_non_finite: 422,
+  adapter_signature_invalid: 422,
   base_mismatch: 422,
   idempotency_key_reused: 422,
   rate_limit_exceeded: 429,

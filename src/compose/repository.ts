@@ -1,15 +1,34 @@
 // Opens the repository of published adapters, finds versions by reference, and explains a store's failures to people.
+import { readFileSync } from 'node:fs';
 import { parseModelName, type Selector } from '../../adapters/registry/model-name.ts';
 import { pointerOf, type VersionManifest, versionsOf } from '../../adapters/repository/manifest.ts';
 import { AdapterRepository } from '../../adapters/repository/repository.ts';
+import { parseSignatureKeys, type SignatureKeys } from '../../adapters/repository/signatures.ts';
 import { openStore } from '../../adapters/store/open-store.ts';
 import { StoreError, type StoreErrorKind } from '../../adapters/store/store.ts';
-import { ServeError, UsageError } from '../common/errors.ts';
+import { ConfigError, ServeError, UsageError } from '../common/errors.ts';
 import type { Config } from '../settings/config.ts';
 
 /** Opens the repository in the store that the settings name. */
 export async function openRepository(config: Config): Promise<AdapterRepository> {
-  return new AdapterRepository(await openStore(config));
+  const signatureKeys = readSignatureKeys(config);
+  return new AdapterRepository(await openStore(config), { signatureKeys });
+}
+
+/** Reads the keys that the settings name. Throws `ConfigError` naming the setting at fault. */
+export function readSignatureKeys(
+  config: Pick<Config, 'adapterPublicKey' | 'adapterSigningKey'>,
+): SignatureKeys | undefined {
+  const { adapterPublicKey: publicFile, adapterSigningKey: signingFile } = config;
+  const at = signingFile === undefined ? '--adapter-public-key' : '--adapter-signing-key';
+  try {
+    return parseSignatureKeys({
+      publicKey: publicFile && readFileSync(publicFile, 'utf8'),
+      signingKey: signingFile && readFileSync(signingFile, 'utf8'),
+    });
+  } catch (error) {
+    throw new ConfigError([`${at}: ${(error as Error).message}`]);
+  }
 }
 
 /** Advice for each kind of failure: for a bucket, and for a folder. */

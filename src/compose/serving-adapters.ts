@@ -16,6 +16,7 @@ import type { AppOptions } from '../http/deps.ts';
 import { prefetchAdapter } from '../http/prefetch.ts';
 import type { EngineClient } from '../scheduler/client.ts';
 import type { Config } from '../settings/config.ts';
+import { readSignatureKeys } from './repository.ts';
 
 /** The sources of the base that the demo adapters were trained for. An artifact names its source. */
 const DEMO_BASES: readonly string[] = [
@@ -52,7 +53,10 @@ export async function openServingAdapters(
   const cacheDir = path.join(config.home, 'cache');
   const { adapterDiskBytes: diskBytes, aliasPollMs: pollMs } = config;
   const localAdapters = openLocalAdapters({ store, cacheDir, diskBytes, log });
-  const repository = new AdapterRepository(store, { log });
+  const repository = new AdapterRepository(store, {
+    log,
+    signatureKeys: readSignatureKeys(config),
+  });
   const published = new StoreAdapters(repository, {
     pollMs,
     log,

@@ -58,6 +58,18 @@ export const SETTINGS = {
       .enum(['when_supported', 'when_required'], 'must be when_supported or when_required')
       .default('when_supported'),
   },
+  adapterPublicKey: {
+    env: 'LORIKEET_ADAPTER_PUBLIC_KEY',
+    flag: '--adapter-public-key',
+    help: 'PEM file with an Ed25519 public key; published adapters that are not signed with its private key are refused',
+    schema: folder.optional(),
+  },
+  adapterSigningKey: {
+    env: 'LORIKEET_ADAPTER_SIGNING_KEY',
+    flag: '--adapter-signing-key',
+    help: 'PEM file with an Ed25519 private key, which signs the adapters that are published; others are refused',
+    schema: folder.optional(),
+  },
   host: {
     env: 'HOST',
     flag: '--host',

@@ -133,7 +133,7 @@ export const ROWS: Readonly<Record<string, string>> = {
   T20: 'An object in the store is corrupt: one more fetch, then 503 without retries, and an alert.',
   T21: 'A publication ends at any point: readers see the old or the new, and a second try finishes it.',
   T22: 'Publishers at the same time: ten publish ten versions, and none is lost.',
-  T23: 'An adapter is forged in the store: signatures are not checked.',
+  T23: 'An adapter is forged in the store: with a public key configured, only signed versions are served.',
   T24: 'A training run diverges: it fails at the step, or at the gates, and publishes nothing.',
   T25: 'A resumed run: it ends with the bytes of an uninterrupted one.',
   T26: 'Training beside serving: the trainer is a process of the idle scheduling class with half of the cores, and does not starve.',
