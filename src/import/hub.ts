@@ -1,11 +1,10 @@
 // Downloads a model from the Hugging Face hub into the cache that its Python library uses: blobs by content, snapshots by
 // commit. Resumes interrupted downloads and checks the digests of all files.
 import { createHash } from 'node:crypto';
-import { createReadStream, createWriteStream, existsSync, statSync } from 'node:fs';
-import { rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { createReadStream, existsSync, statSync } from 'node:fs';
+import { open, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import {
   downloadFile,
   HubApiError,
@@ -200,17 +199,18 @@ async function transfer(
     });
     if (!found) fail(id, `has no ${file}`);
     const rest = start > 0 ? found.slice(start) : found;
-    const count = async function* (chunks: AsyncIterable<Uint8Array>) {
-      for await (const chunk of chunks) {
+    const body = Readable.fromWeb(rest.stream() as Parameters<typeof Readable.fromWeb>[0]);
+    // Each chunk is written before the next one is read: a pipeline drops what it holds when the download breaks off.
+    const written = await open(partial, start > 0 ? 'a' : 'w');
+    try {
+      for await (const chunk of body as AsyncIterable<Uint8Array>) {
         timer.refresh();
         onBytes(chunk.length);
-        yield chunk;
+        await written.writeFile(chunk);
       }
-    };
-    const body = Readable.fromWeb(rest.stream() as Parameters<typeof Readable.fromWeb>[0]);
-    await pipeline(body, count, createWriteStream(partial, { flags: start > 0 ? 'a' : 'w' }), {
-      signal,
-    });
+    } finally {
+      await written.close();
+    }
   } finally {
     clearTimeout(timer);
   }
