@@ -28,7 +28,7 @@ const MAX_RATIO = 3;
 const MAX_MS = 5000;
 const REFUSED_MS = 5000;
 /** Refusals that are waited for: they take turns, a second and a new worker each. */
-const AWAITED = 6;
+const AWAITED = 3;
 
 const home = mkdtempSync(path.join(tmpdir(), 'lorikeet-attacks-'));
 const adapters = path.join(home, 'adapters');

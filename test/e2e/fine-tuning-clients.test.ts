@@ -26,7 +26,11 @@ const base = await fetchBase();
 const python = await pythonWith(path.join(EXAMPLE, 'requirements.txt'));
 const example = await makeExample();
 const skip = [base, example].flatMap((part) => ('reason' in part ? part.reason : []))[0] ?? false;
-const skipPython = skip || ('reason' in python ? python.reason : false);
+const isLong = process.env['LORIKEET_E2E_LONG'] !== undefined;
+const skipPython =
+  skip ||
+  ('reason' in python ? python.reason : false) ||
+  (isLong ? false : 'LORIKEET_E2E_LONG is not set');
 
 /** A copy of the example with its packages and its data, or why it can't be had. */
 async function makeExample(): Promise<{ dir: string } | { reason: string }> {
