@@ -76,9 +76,11 @@ test('the prefix cache has a share of what is left, its requested size, or nothi
   assert.ok(small.prefixCacheBytes > 5e6 && small.prefixCacheBytes < 60e6);
   assert.equal(plan(1100e6, { prefixCacheBytes: 0 }).slots, small.slots);
   assert.equal(plan(1100e6, { prefixCacheBytes: 0 }).prefixCacheBytes, 0);
-  const { prefixCacheBytes, slots, budget } = plan(1100e6, { prefixCacheBytes: 2e8 });
+  const { prefixCacheBytes, budget, ...with200 } = plan(1100e6, { prefixCacheBytes: 2e8 });
   assert.deepEqual([prefixCacheBytes, budget.parts.prefixCache], [2e8, 2e8]);
-  assert.ok(slots < small.slots, 'slots make room for it');
+  const positions = (sizes: { slots: number; maxSeqLength: number }) =>
+    sizes.slots * sizes.maxSeqLength;
+  assert.ok(positions(with200) < positions(small), 'sequences make room for it');
   assert.throws(() => plan(1100e6, { prefixCacheBytes: 8e8 }), /prefix cache 763 MiB/);
   const inDevice = plan(1100e6, { provider: 'cuda', prefixCacheBytes: 2e8 });
   assert.equal(inDevice.prefixCacheBytes, 0);

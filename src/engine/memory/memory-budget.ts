@@ -63,8 +63,8 @@ const MIB = 2 ** 20;
 /** Code, heap and arenas, measured with SmolLM2-135M under load (Node 20, x64). */
 const SERVER_BYTES = 140 * MIB;
 const ENGINE_BYTES = 190 * MIB;
-/** The process for long prompts, and those that compile small and large constraints, 40 MiB each beside shared pages. */
-const HELPERS_BYTES = 3 * 40 * MIB;
+/** The process for long prompts, and those that compile small and large constraints: 15 to 20 MiB each beside shared pages. */
+const HELPERS_BYTES = 3 * 20 * MIB;
 /** Token strings, ids and merges in JavaScript maps. */
 const TOKENIZER_BYTES_PER_TOKEN = 1024;
 /** The rest is for fragmentation and kernel buffers, which cannot be computed. */
