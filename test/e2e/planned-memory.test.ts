@@ -49,7 +49,7 @@ const CASES: Readonly<Record<string, Case>> = {
     isLong: true,
   },
   'an update of the head': { length: 160, flags: ['--train-head', 'lora'], isLong: true },
-  'nothing recomputed': { length: 160, flags: ['--recompute', 'false'] },
+  'nothing recomputed': { length: 160, flags: ['--recompute', 'false'], isLong: true },
 };
 
 for (const [name, { length, validationLength, flags, isLong }] of Object.entries(CASES)) {

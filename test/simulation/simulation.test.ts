@@ -8,7 +8,7 @@ import { PLANTED_BUGS } from './planted-bugs.ts';
 import { runStory } from './run-story.ts';
 import { explain, findSeed, runSeed, storyOf } from './seeds.ts';
 
-/** `npm run test:e2e` runs 2,000. */
+/** `npm run test:e2e` runs more. */
 const SEED_COUNT = 50;
 /** Enough for the rarest of the planted bugs. */
 const BUG_SEEDS = 400;
