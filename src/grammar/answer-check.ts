@@ -43,12 +43,7 @@ class Reader {
   }
 
   read(from: State, text: string): State | undefined {
-    let state: State | null = from;
-    for (const byte of Buffer.from(text)) {
-      state = this.#automaton.step(state, byte, this.#work);
-      if (!state) return undefined;
-    }
-    return state;
+    return this.#automaton.stepAll(from, Buffer.from(text), this.#work) ?? undefined;
   }
 
   readValue(from: State, value: unknown): State | undefined {

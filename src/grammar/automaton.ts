@@ -71,6 +71,16 @@ export class Automaton {
     return known === undefined ? this.#compute(state, byte, work) : known;
   }
 
+  /** The state after several bytes, or null if they may not follow. Throws `GrammarError` if it is too ambiguous. */
+  stepAll(from: State, bytes: Uint8Array, work: Work): State | null {
+    let state: State | null = from;
+    for (const byte of bytes) {
+      state = this.step(state, byte, work);
+      if (!state) return null;
+    }
+    return state;
+  }
+
   #compute(state: State, byte: number, work: Work): State | null {
     const moved: Place[] = [];
     for (const { node, stack } of state.places) {

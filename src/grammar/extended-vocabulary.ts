@@ -50,10 +50,5 @@ export class ExtendedVocabulary implements GrammarVocabulary {
 
 /** Whether these bytes may follow. */
 function accepts(automaton: Automaton, state: State, bytes: Uint8Array, work: Work): boolean {
-  let next: State | null = state;
-  for (const byte of bytes) {
-    next = automaton.step(next, byte, work);
-    if (!next) return false;
-  }
-  return bytes.length > 0;
+  return bytes.length > 0 && automaton.stepAll(state, bytes, work) !== null;
 }

@@ -88,12 +88,8 @@ export class Matcher {
   }
 
   #after(state: State, id: number): State | null {
-    let next: State | null = state;
-    for (const byte of this.#grammar.vocabulary.bytesOf(id)) {
-      next = this.#grammar.automaton.step(next, byte, this.#work);
-      if (!next) return null;
-    }
-    return next;
+    const { automaton, vocabulary } = this.#grammar;
+    return automaton.stepAll(state, vocabulary.bytesOf(id), this.#work);
   }
 
   /** The state after each token; undefined if they are not allowed. */
